@@ -1,0 +1,26 @@
+/**
+ * Errors with a stable code. Match on `code`, never on the text or the class.
+ * Families: ERR_ARG_* (the caller), ERR_PEER_* (who is connected to us), ERR_IO_* (a device or the system);
+ * a `Bug` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, wire errno.
+ */
+export type Code =
+  | 'ERR_ARG_VALUE' // an option or argument has an unusable value
+  | 'ERR_ARG_UNKNOWN' // an option, command, column or name that does not exist
+  | 'ERR_ARG_CONFLICT' // two options that exclude each other, or a name used twice
+  | 'ERR_IO_IN_USE' // an address or path that a live server holds
+  | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
+  | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
+  | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
+
+/** What happened, to what, and what to do, with facts for a program to read. */
+export class SwapError extends Error {
+  override readonly name: string = 'SwapError';
+  readonly code: Code;
+  readonly facts: Readonly<Record<string, number | string>>;
+
+  constructor(code: Code, message: string, facts: SwapError['facts'] = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.facts = facts;
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * Page codecs: a page in, a block out, and back. A codec works inside one memory (a shard's), on byte
+ * addresses; it is marked per stored page by its format, so engines of one format are exchangeable.
+ */
+import type { LinearMemory } from '../kernels/linear-memory.ts';
+
+/** What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. */
+export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4 } as const;
+export type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
+
+export interface PageCodec {
+  /** Engine's name as users see it: `lz4`, `lz4-native`. */
+  readonly name: string;
+  readonly format: PageFormat;
+  /** Packs the page at `page` to `out`; its bytes, or 0 when longer than `limit`. Contract: kernels.lz4Compress. */
+  readonly compress: (page: number, out: number, limit: number) => number;
+  /** Unpacks [from, from + length) to the page at `page`; 4096, or -1 for a bad block. Contract: kernels.lz4Expand. */
+  readonly expand: (from: number, length: number, page: number) => number;
+}
+
+/** Builds a codec over one memory. Registered by name; os/ adds native engines. */
+export type CodecFactory = (memory: LinearMemory) => PageCodec;

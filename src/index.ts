@@ -1,0 +1,1 @@
+export { SwapError } from './base/errors.ts';

@@ -1,0 +1,57 @@
+/**
+ * Loads the byte kernels (src/kernels/wasm/, AssemblyScript) into a caller's memory.
+ * All arguments are byte addresses and lengths inside that memory, so nothing is copied and nothing
+ * crosses a boundary but numbers; a call costs 3 to 10 ns and allocates nothing.
+ *
+ * Memory map the kernels rely on:
+ *   [0, KERNEL_SCRATCH_BYTES)  kernels' own tables; nobody else writes there but the header page 0
+ *   everything above           the caller's
+ * The caller leaves KERNEL_SLACK_BYTES readable behind every source and writable behind every target
+ * of lz4Compress and lz4Expand: both copy 16 bytes at a time and may pass the end by that much.
+ */
+import { readFileSync } from 'node:fs';
+import { compileModule, instantiate, type LinearMemory } from './linear-memory.ts';
+
+/** Bytes at the bottom of a memory that belong to the kernels; pages lie above them. */
+export const KERNEL_SCRATCH_BYTES = 65536;
+/** Bytes behind a source or target that a kernel may touch. */
+export const KERNEL_SLACK_BYTES = 64;
+
+export interface Kernels {
+  /** 1 when the page at `page` (8-byte aligned) repeats its first 8 bytes, else 0. */
+  readonly sameFilled: (page: number) => number;
+  /** Fills the page at `page` with the 8-byte word `high:low`. */
+  readonly fill: (page: number, low: number, high: number) => void;
+  /**
+   * Packs the 4096 bytes at `page` into an LZ4 block at `out` (room: limit + slack).
+   * Returns its bytes, 1 .. limit, or 0 when it would be longer than `limit` (16 .. 4096).
+   * Same page, same bytes.
+   */
+  readonly lz4Compress: (page: number, out: number, limit: number) => number;
+  /**
+   * Unpacks the LZ4 block at [from, from + length) into the 4096 bytes at `page`.
+   * Returns 4096, or -1 for any block that is malformed or does not hold exactly a page; the page's
+   * content is then undefined. Reads and writes stay within both ranges and their slack, whatever the bytes.
+   */
+  readonly lz4Expand: (from: number, length: number, page: number) => number;
+  /** 32-bit checksum of [from, from + length), any alignment, as an unsigned number. */
+  readonly checksum: (from: number, length: number, seed: number) => number;
+  /** Copies [from, from + length) to `to` (no overlap) and returns checksum(from, length, seed). */
+  readonly copyChecksum: (to: number, from: number, length: number, seed: number) => number;
+  /** 64-bit content hash of the page at `page`: the low word; the high word is at hashHigh(). */
+  readonly hash: (page: number) => number;
+  readonly hashHigh: () => number;
+  /** 1 when [a, a + length) equals [b, b + length). */
+  readonly equal: (a: number, b: number, length: number) => number;
+  readonly copy: (to: number, from: number, length: number) => void;
+}
+
+let compiled: object | undefined;
+
+/** Instantiates the kernels over `memory`. Compiling happens once a process, each instance costs about 50 us. */
+export function loadKernels(memory: LinearMemory): Kernels {
+  compiled ??= compileModule(readFileSync(new URL('./kernels.wasm', import.meta.url)));
+  const kernels = instantiate(compiled, memory) as Kernels & { readonly init: () => void };
+  kernels.init();
+  return kernels;
+}
