@@ -30,6 +30,7 @@ export const CHUNK_PAGES = 32;
 const CHUNK_SHIFT = 5;
 /** Words of a chunk's row. */
 const ROW = 4;
+const ROW_BYTES = ROW * 4;
 const USED = 0;
 const DIRTY = 1;
 const NEXT = 2;
@@ -55,10 +56,39 @@ export function popcount(word: number): number {
   return Math.imul((w + (w >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
 }
 
-/** Length of the longest run of set bits, 0..32. */
+/**
+ * Length of the longest run of set bits, 0..32, in about 20 instructions: wN has a bit where N set bits begin,
+ * so a run of `length` bits can be lengthened by N where wN continues it.
+ */
 export function longestRun(word: number): number {
-  let length = 0;
-  for (let w = word; w !== 0; w &= w << 1) length++;
+  if (word === 0) return 0;
+  if (word === -1) return 32;
+  const w2 = word & (word >>> 1);
+  const w4 = w2 & (w2 >>> 2);
+  const w8 = w4 & (w4 >>> 4);
+  const w16 = w8 & (w8 >>> 8);
+  let length = 1;
+  let runs = word;
+  if (w16 !== 0) {
+    length = 16;
+    runs = w16;
+  } else if (w8 !== 0) {
+    length = 8;
+    runs = w8;
+  } else if (w4 !== 0) {
+    length = 4;
+    runs = w4;
+  } else if (w2 !== 0) {
+    length = 2;
+    runs = w2;
+  }
+  for (let n = length >>> 1; n > 0; n >>>= 1) {
+    const longer = runs & ((n === 8 ? w8 : n === 4 ? w4 : n === 2 ? w2 : word) >>> length);
+    if (longer !== 0) {
+      runs = longer;
+      length += n;
+    }
+  }
   return length;
 }
 
@@ -86,7 +116,6 @@ export class PageRuns {
   readonly #unclean: Int32Array;
   readonly #budget: Budget;
   readonly #return: PageReturn;
-  readonly #chunkTableBytes: number;
   #cursor = 0;
 
   /**
@@ -94,14 +123,12 @@ export class PageRuns {
    * @param tables byte address of pageRunsTableBytes(pages) zeroed bytes, a multiple of 4
    * @param firstPage number of the first page handed out (address / 4096), at least 1
    * @param pages how many, a multiple of 32
-   * @param chunkTableBytes charged with the first use of a chunk, for the rows that others keep beside ours
    */
   constructor(
     buffer: ArrayBuffer,
     tables: number,
     firstPage: number,
     pages: number,
-    chunkTableBytes: number,
     budget: Budget,
     pageReturn: PageReturn,
   ) {
@@ -116,7 +143,6 @@ export class PageRuns {
     this.#unclean = new Int32Array(buffer, at, Math.ceil(this.#chunks / 32));
     this.#budget = budget;
     this.#return = pageReturn;
-    this.#chunkTableBytes = chunkTableBytes + ROW * 4;
   }
 
   /** Pages that are free but may still be resident. */
@@ -218,7 +244,7 @@ export class PageRuns {
     const empty = this.#lists[CHUNK_PAGES]!;
     if (empty !== 0) return empty - 1;
     const virgin = this.#lists[VIRGIN]!;
-    if (virgin === this.#chunks || !this.#budget.reserve(this.#chunkTableBytes)) return -1;
+    if (virgin === this.#chunks || !this.#budget.reserve(ROW_BYTES)) return -1;
     this.#lists[VIRGIN] = virgin + 1;
     this.#link(virgin, CHUNK_PAGES);
     return virgin;
@@ -275,6 +301,6 @@ export class PageRuns {
       }
     }
     assert(listed === this.#lists[VIRGIN], 'every used chunk is in a list');
-    return dirtyPages * PAGE_BYTES + this.#lists[VIRGIN]! * this.#chunkTableBytes;
+    return dirtyPages * PAGE_BYTES + this.#lists[VIRGIN]! * ROW_BYTES;
   }
 }

@@ -19,15 +19,15 @@ import { PAGE_BYTES } from '../base/units.ts';
 
 /** Most pages of a zspage. */
 export const ZSPAGE_PAGES_MAX = 12;
-/** Most objects of a zspage: an index fits 8 bits, 255 is the end of a free list. */
-export const OBJECTS_MAX = 255;
+/** Most objects of a zspage: a descriptor has a bit for each, in four words. */
+export const OBJECTS_MAX = 128;
 /** Objects begin at multiples of this, bytes. */
 export const OBJECT_ALIGN = 8;
 /** Largest packed object, bytes. Anything longer is a whole page: class `wholePage`. */
 export const OBJECT_BYTES_MAX = 3080;
 /** Shapes larger than this serve nobody. */
 const SHAPE_BYTES_MAX = 3328;
-const OBJECT_BYTES_MIN = 24;
+const OBJECT_BYTES_MIN = 32;
 /** Two classes are at least this far apart: bytes, and parts of their cost. */
 const STEP_BYTES_MIN = 16;
 const STEP_SHARE_MIN = 0.007;
@@ -38,7 +38,7 @@ export interface SizeClasses {
   readonly objectBytes: Uint16Array;
   /** Pages of a zspage, 1..12. */
   readonly zspagePages: Uint8Array;
-  /** Objects of a zspage, 1..255. */
+  /** Objects of a zspage, 1..128. */
   readonly objects: Uint8Array;
   /** Class of an object of n bytes, at index ceil(n / 8); n is 1..OBJECT_BYTES_MAX. */
   readonly ofEighths: Uint8Array;
