@@ -246,7 +246,8 @@ export class Arena {
   /** A descriptor that was never used, put into the free list; 0 when the budget has no room for it. */
   #newDescriptor(): number {
     const descriptor = this.#class[DESCRIPTORS]! + 1;
-    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#budget.reserve(ROW_BYTES)) return 0;
+    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#budget.reserve(ROW_BYTES))
+      return 0;
     this.#class[DESCRIPTORS] = descriptor;
     this.#class[FREE_HEAD] = descriptor;
     return descriptor;
@@ -417,8 +418,7 @@ export class Arena {
   #verifyZspage(zspage: number, cls: number, locationOf: (owner: number) => number): number {
     const row = zspage << ROW_SHIFT;
     let used = 0;
-    for (let word = 0; word < BIT_WORDS; word++)
-      used += popcount(this.#zspage[row + BITS + word]!);
+    for (let word = 0; word < BIT_WORDS; word++) used += popcount(this.#zspage[row + BITS + word]!);
     assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used objects are counted');
     if (cls === this.#classes.wholePage) return used;
     for (let index = 0; index < 32 * BIT_WORDS; index++) {

@@ -214,6 +214,16 @@ export class Shard {
     return true;
   }
 
+  /** Gives up the pages of the slots [from, to); how many there were. Groups without pages cost one look. */
+  dropRange(from: number, to: number): number {
+    let dropped = 0;
+    for (let slot = from; slot < to; slot++) {
+      if ((this.#groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0) slot |= GROUP_SLOTS - 1;
+      else if (this.drop(slot)) dropped++;
+    }
+    return dropped;
+  }
+
   /** How the page of `slot` is stored; `none` when it is not. */
   formatOf(slot: number): PageFormat {
     return (this.#rows[slot * ROW + 2]! >>> FORMAT_SHIFT) as PageFormat;

@@ -82,6 +82,20 @@ export class Store {
     return this.#shardOf(slot).drop(slot & SHARD_MASK);
   }
 
+  /** Gives up the pages of the slots [from, to); how many there were. */
+  dropRange(from: Slot, to: number): number {
+    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    let dropped = 0;
+    for (let at: number = from; at < to; ) {
+      const shard = at >>> SHARD_SHIFT;
+      const first = shard << SHARD_SHIFT;
+      const end = Math.min(to, first + SHARD_SLOTS_MAX);
+      dropped += this.#shards[shard]!.dropRange(at - first, end - first);
+      at = end;
+    }
+    return dropped;
+  }
+
   /** How the page is stored; `none` when it is not. */
   formatOf(slot: Slot): PageFormat {
     return this.#shardOf(slot).formatOf(slot & SHARD_MASK);
