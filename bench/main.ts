@@ -11,6 +11,8 @@ type Bench = (options: BenchOptions) => Promise<Table | readonly Table[]>;
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   store: async () => (await import('./store.ts')).storeAgainstZram,
   churn: async () => (await import('./store.ts')).churn,
+  nbd: async () => (await import('./nbd.ts')).nbd,
+  memory: async () => (await import('./nbd.ts')).memory,
   scale: async () => (await import('./store.ts')).scale,
 };
 

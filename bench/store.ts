@@ -210,6 +210,8 @@ export async function churn(options: BenchOptions): Promise<Table> {
     title: 'store: memory after 10^7 random puts and flushes of mixed sizes',
     columns: ['slots', 'stored', 'payload MiB', 'used MiB', 'ratio', 'moves/op', 'ns/op'],
     rows,
-    notes: ['Two puts to one flush at random slots; used includes every table; verified afterwards.'],
+    notes: [
+      'Two puts to one flush at random slots; used includes every table; verified afterwards.',
+    ],
   };
 }
