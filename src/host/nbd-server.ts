@@ -204,7 +204,7 @@ export class NbdServer implements ConnectionOwner {
     }
     server.on('error', (error) => this.#options.log(`nbd: ${address}: ${error.message}`));
     this.#servers.add(server);
-    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
+    this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
   #accept(socket: Socket, peerOf: (socket: Socket) => string): void {
@@ -255,7 +255,8 @@ export class NbdServer implements ConnectionOwner {
     for (const connection of turn) connection.serve();
   };
 
-  #sweep(): void {
+  /** Drops who takes too long. Runs by itself once a second while the server listens. */
+  sweep(): void {
     const now = this.#nowMs();
     const patienceMs = this.#options.negotiationMs ?? 10_000;
     for (const connection of this.#connections) {
