@@ -3,7 +3,7 @@ import { SwapError } from '../base/errors.ts';
 import { askDisks } from '../host/control-client.ts';
 import type { DiskReport } from '../host/list-document.ts';
 import { nearest } from '../host/nearest.ts';
-import { defaultControlPath } from '../host/runtime-folder.ts';
+import { controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
 import { type Arguments, flag, type OptionSpec, text } from './command.ts';
 import type { World } from './world.ts';
 
@@ -16,7 +16,7 @@ export const controlOption: OptionSpec = {
 /** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL */
 export async function reportedDisks(args: Arguments, world: World): Promise<readonly DiskReport[]> {
   const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
-  const path = told === '' ? defaultControlPath(world.env, world.uid) : told;
+  const path = told === '' ? controlPathIn(runtimeFolder(world.env, world.uid)) : told;
   if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${path}\n`);
   return (await askDisks(path)).disks;
 }

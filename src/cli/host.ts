@@ -18,6 +18,7 @@ import {
 } from '../host/config.ts';
 import { Host } from '../host/host.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
+import { runtimeFolder } from '../host/runtime-folder.ts';
 import { systemError } from '../host/system-error.ts';
 import { formatUri } from '../host/uri.ts';
 import { chooseColumns } from './columns.ts';
@@ -154,7 +155,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
-    env: world.env,
+    runtimeFolder: runtimeFolder(world.env, world.uid),
     uid: world.uid,
     version: packageVersion(),
     log: (text) => {

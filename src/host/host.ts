@@ -11,7 +11,7 @@
  * Left out: signals, terminals and exit codes (cli/), protocols (serve/), how a disk stores pages (device/).
  */
 import { rmdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
@@ -20,22 +20,18 @@ import { type HostCounter, hostCounters } from './counters.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
 import { readOnlyDisk } from './read-only-disk.ts';
-import {
-  defaultControlPath,
-  type Environment,
-  makePrivateFolder,
-  makeRandomFolder,
-  runtimeFolder,
-} from './runtime-folder.ts';
+import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
 import { errnoOf, systemError } from './system-error.ts';
-import { checkSocketPath, claimSocketPath, removeIfThere } from './unix-socket.ts';
+import { claimSocketPath, removeIfThere } from './unix-socket.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
 export interface HostOptions {
   readonly config: HostConfig;
   readonly parts: HostParts;
-  readonly env: Environment;
+  /** Where private sockets and the default control socket go; made when needed. */
+  readonly runtimeFolder: string;
+  /** Whose that folder must be. */
   readonly uid: number;
   readonly version: string;
   readonly log: Log;
@@ -269,10 +265,9 @@ export class Host {
   /** The folder that only this host uses; made when first asked for. */
   #makePrivateFolder(): string {
     if (this.#privateFolder === null) {
-      const { env, uid } = this.#options;
-      const base = runtimeFolder(env, uid);
-      makePrivateFolder(base, uid);
-      this.#privateFolder = makeRandomFolder(base);
+      const { runtimeFolder, uid } = this.#options;
+      makePrivateFolder(runtimeFolder, uid);
+      this.#privateFolder = makeRandomFolder(runtimeFolder);
     }
     return this.#privateFolder;
   }
@@ -296,14 +291,12 @@ export class Host {
   }
 
   #chooseControlPath(): string | null {
-    const { config, env, uid } = this.#options;
+    const { config, runtimeFolder, uid } = this.#options;
     if (config.control === null) return null;
     if (config.control === 'private') return join(this.#makePrivateFolder(), 'control.sock');
     if (config.control !== 'default') return config.control.path;
-    const path = defaultControlPath(env, uid);
-    checkSocketPath('--control', path);
-    makePrivateFolder(dirname(path), uid);
-    return path;
+    makePrivateFolder(runtimeFolder, uid);
+    return controlPathIn(runtimeFolder);
   }
 
   #writePidFile(): void {

@@ -23,8 +23,7 @@ export function runtimeFolder(env: Environment, uid: number): string {
 }
 
 /** The control socket where list, attach and host meet without being told. */
-export const defaultControlPath = (env: Environment, uid: number): string =>
-  join(runtimeFolder(env, uid), 'control.sock');
+export const controlPathIn = (folder: string): string => join(folder, 'control.sock');
 
 /**
  * Makes the folder with mode 0700 unless it is there, and checks it either way.

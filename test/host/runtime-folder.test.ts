@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  defaultControlPath,
+  controlPathIn,
   makePrivateFolder,
   makeRandomFolder,
   runtimeFolder,
@@ -21,7 +21,7 @@ test('root, a user with a runtime directory, a user without', () => {
   assert.equal(runtimeFolder({}, 7), join(tmpdir(), 'frontswap-7'));
   // The XDG specification: a relative path there is invalid and is not used.
   assert.equal(runtimeFolder({ XDG_RUNTIME_DIR: 'run' }, 7), join(tmpdir(), 'frontswap-7'));
-  assert.equal(defaultControlPath({}, 0), '/run/frontswap/control.sock');
+  assert.equal(controlPathIn('/run/frontswap'), '/run/frontswap/control.sock');
 });
 
 test('a new folder is for its owner alone, and is taken again', (t) => {
