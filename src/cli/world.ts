@@ -32,7 +32,7 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   return {
     isTerminal: stream.isTTY === true,
     get columns() {
-      return stream.columns ?? 80;
+      return stream.columns || 80; // a terminal without a size says 0
     },
     write(text) {
       if (open) stream.write(text);
