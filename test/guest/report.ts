@@ -18,7 +18,7 @@ export function tableOf(result: GuestResult): string {
   const head = ['at', 's', 'pswpin', 'pswpout', 'in use', 'held', 'RSS', 'server s'];
   const title =
     `${result.server}, discard=${discard}: ${hogMib} MiB in ${ramMib} MiB of RAM, seed ${seed}; ` +
-    `${result.seconds.toFixed(1)} s; RSS idle ${mib(result.idleBytes)}, guest gone ${mib(result.leftBytes)} MiB`;
+    `${result.seconds.toFixed(1)} s; RSS ${mib(result.startBytes)} at start, ${mib(result.idleBytes)} idle, ${mib(result.leftBytes)} MiB with the guest gone`;
   return `${title}\n${columns([head, ...rows])}`;
 }
 
