@@ -116,6 +116,8 @@ export class Arena {
   readonly #class: Int32Array;
   readonly #zspage: Int32Array;
   #compactCursor = 0;
+  /** Pages that compact() has freed since the start. */
+  compactedPages = 0;
 
   /**
    * @param buffer the memory; the tables of `layout` must be zero in a new one
@@ -356,8 +358,10 @@ export class Arena {
     const state = this.#zspage[row + STATE]! - moved;
     this.#zspage[row + STATE] = state;
     this.#class[cls * CLASS_WORDS + USED_OBJECTS]! -= moved;
-    if ((state & 0xff) === 0) this.#freeZspage(source, cls);
-    else this.#link(source, cls, this.#groupOf(cls, state));
+    if ((state & 0xff) === 0) {
+      this.#freeZspage(source, cls);
+      this.compactedPages += this.#classes.zspagePages[cls]!;
+    } else this.#link(source, cls, this.#groupOf(cls, state));
     return moved;
   }
 

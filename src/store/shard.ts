@@ -247,7 +247,10 @@ export class Shard {
 
   /** Moves objects together; see Arena.compact. */
   compact(movesMax: number): number {
-    return this.#isOpen ? this.#arena.compact(movesMax) : 0;
+    if (!this.#isOpen) return 0;
+    const moved = this.#arena.compact(movesMax);
+    this.counters[CounterAt.compactedPages] = this.#arena.compactedPages;
+    return moved;
   }
 
   /** Gives free memory back to the system until at most `keepPages` pages of it may be resident. Returns pages. */

@@ -28,6 +28,9 @@ const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
 /** Chunks of 128 KiB that one busy maintain() gives back at the most: bounds its time to about a millisecond. */
 const GIVE_BACK_CHUNKS = 64;
+/** What one settle() does at the most to a shard: about ten milliseconds. */
+const SETTLE_MOVES = 8192;
+const SETTLE_CHUNKS = 512;
 
 export interface StoreOptions {
   /** How many slots, 1 .. 2^31 - 1. */
@@ -125,19 +128,33 @@ export class Store {
   }
 
   /**
-   * Housekeeping for about `moves` operations' worth: moves up to that many objects together where holes have
-   * grown, and gives back free memory beyond a small reserve. Returns true while there is more to do.
+   * Housekeeping beside work: moves up to `moves` objects together where holes have grown, and gives back free
+   * memory beyond a small reserve. One shard a call, in turn; about a millisecond at the most.
    */
-  maintain(moves: number): boolean {
+  maintain(moves: number): void {
     const shard = this.#shards[this.#maintained]!;
     this.#maintained = (this.#maintained + 1) % this.#shards.length;
-    const moved = shard.compact(moves);
+    shard.compact(moves);
     const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-    const given = shard.giveBack(keep, GIVE_BACK_CHUNKS);
-    return moved === moves || given > 0;
+    shard.giveBack(keep, GIVE_BACK_CHUNKS);
   }
 
-  /** Gives all free memory back to the system, the reserve included: for when nobody is waiting. */
+  /**
+   * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
+   * what can be. Some milliseconds a call; true while there is more to do.
+   */
+  settle(): boolean {
+    let more = false;
+    for (const shard of this.#shards) {
+      const moved = shard.compact(SETTLE_MOVES);
+      const given = shard.giveBack(0, SETTLE_CHUNKS);
+      if (moved === SETTLE_MOVES || given >= SETTLE_CHUNKS) more = true;
+      if (moved > 0 || given > 0) break; // the next shard has its turn in the next call
+    }
+    return more;
+  }
+
+  /** Gives all free memory back to the system at once, whatever it takes. */
   giveBackAll(): void {
     for (const shard of this.#shards) shard.giveBack(0, Number.MAX_SAFE_INTEGER);
   }
