@@ -26,7 +26,8 @@ const SHARD_MASK = SHARD_SLOTS_MAX - 1;
 /** Free pages that may stay resident while the store is busy: at least 1 MiB, or 1/64 of what is used. */
 const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
-/** Chunks of 128 KiB that one busy maintain() gives back at the most: bounds its time to about a millisecond. */
+const MAINTAIN_MOVES_MAX = 512;
+/** Chunks of 128 KiB that one maintain() may give back however little has changed. */
 const GIVE_BACK_CHUNKS = 64;
 /** What one settle() does at the most to a shard: about ten milliseconds. */
 const SETTLE_MOVES = 8192;
@@ -128,15 +129,16 @@ export class Store {
   }
 
   /**
-   * Housekeeping beside work: moves up to `moves` objects together where holes have grown, and gives back free
-   * memory beyond a small reserve. One shard a call, in turn; about a millisecond at the most.
+   * Housekeeping after `changed` pages were put or dropped: moves as many objects together (up to 512) where holes
+   * have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that what
+   * is resident follows what is used. One shard a call, in turn.
    */
-  maintain(moves: number): void {
+  maintain(changed: number): void {
     const shard = this.#shards[this.#maintained]!;
     this.#maintained = (this.#maintained + 1) % this.#shards.length;
-    shard.compact(moves);
+    shard.compact(Math.min(changed, MAINTAIN_MOVES_MAX));
     const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-    shard.giveBack(keep, GIVE_BACK_CHUNKS);
+    shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
   }
 
   /**

@@ -239,7 +239,7 @@ test('tidying that throws is counted and logged, and shows in health', async (t)
   assert.ok(disk !== undefined);
   disk.settleThrows = true;
   await until(() => logged.length > 0);
-  assert.match(logged[0] ?? '', /disk a: maintenance failed: Error: made up/);
+  assert.match(logged[0] ?? '', /disk a: tidying up failed: Error: made up/);
   assert.match(
     JSON.stringify(host.health()),
     /"status":"degraded","violated":\["settleFailures"\]/,

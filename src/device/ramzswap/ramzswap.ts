@@ -27,9 +27,8 @@ import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
 import { CounterAt, Get, Put } from '../../store/results.ts';
 import { Store } from '../../store/store.ts';
 
-/** Housekeeping runs after a tick once this many pages have changed, with as many moves, up to a bound. */
+/** Housekeeping follows a tick once this many pages have changed. */
 const MAINTAIN_PAGES = 64;
-const MAINTAIN_MOVES_MAX = 512;
 
 export interface RamzswapOptions {
   /** Bytes, a multiple of 4096, 4096 .. 2^43. */
@@ -126,7 +125,7 @@ export class Ramzswap implements Disk, Disposable {
       bio.owner.bioEnd(bio);
     }
     if (this.#changedPages >= MAINTAIN_PAGES) {
-      this.#store.maintain(Math.min(this.#changedPages, MAINTAIN_MOVES_MAX));
+      this.#store.maintain(this.#changedPages);
       this.#changedPages = 0;
     }
     return ended;
