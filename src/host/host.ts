@@ -163,6 +163,11 @@ export class Host {
     };
   }
 
+  /** The host's own counters, a line each. */
+  describeCounters(): string {
+    return this.#counters.describe();
+  }
+
   /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
   stop(): Promise<void> {
     this.#stopping ??= this.#undoAll();

@@ -78,7 +78,7 @@ export class StandInDisk implements SwapDisk {
   }
 }
 
-export class StandInDoor implements NbdDoor {
+class StandInDoor implements NbdDoor {
   readonly options: NbdDoorOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
@@ -125,7 +125,7 @@ export class StandInDoor implements NbdDoor {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: StandInDoor[];
+  readonly doors: (NbdDoor & { readonly options: NbdDoorOptions; readonly closed: number })[];
 }
 
 export function standInParts(): StandInParts {
