@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { before } from 'node:test';
-import { have, must, peerTest } from '../interop/processes.ts';
+import { have, must, nbdUri, peerTest } from '../interop/processes.ts';
 import { type Artefacts, guestTools, prepareGuest } from './artefacts.ts';
 import { type Discard, type GuestOptions, type GuestResult, runGuest } from './guest-run.ts';
 import { tableOf } from './report.ts';
@@ -105,7 +105,7 @@ peerTest(
       ...{ discard: 'pages', ramMib: 80, hogMib: 90, seed: 2, settleMs: 100 },
       atBoundary: async (name, socketPath) => {
         if (name !== 'fill') return;
-        const uri = `nbd+unix:///${exportName}?socket=${socketPath}`;
+        const uri = nbdUri(exportName, socketPath);
         // 64 KiB every 8 MiB: the kernel spreads its 2 MiB clusters over the disk
         const writes = Array.from({ length: 64 }, (_, i) => [
           '-c',
