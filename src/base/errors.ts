@@ -9,6 +9,7 @@ export type Code =
   | 'ERR_ARG_CONFLICT' // two options that exclude each other, or a name used twice
   | 'ERR_IO_IN_USE' // an address or path that a live server holds
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
+  | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
 

@@ -1,0 +1,78 @@
+/** Sorts a command's arguments with node:util parseArgs; what does not fit is named, with a suggestion. */
+import { parseArgs } from 'node:util';
+import { SwapError } from '../base/errors.ts';
+import { suggestion } from '../host/nearest.ts';
+import { type Arguments, type Command, commonOptions, type OptionSpec } from './command.ts';
+
+function unknownOption(rawName: string, name: string, specs: readonly OptionSpec[]): SwapError {
+  const names = specs.map((spec) => spec.name);
+  const hint = rawName.startsWith('--') ? suggestion(name, names, '--') : '';
+  return new SwapError('ERR_ARG_UNKNOWN', `no option ${rawName}${hint}`, { key: rawName });
+}
+
+const valueError = (key: string, why: string): SwapError =>
+  new SwapError('ERR_ARG_VALUE', `${key}: ${why}`, { key });
+
+/** The value of one option as it was written. */
+function readValue(
+  spec: OptionSpec,
+  value: string | undefined,
+  isInline: boolean | undefined,
+): string | true {
+  const key = `--${spec.name}`;
+  if (spec.value === undefined) {
+    if (value !== undefined) throw valueError(key, `takes no value, but was given '${value}'`);
+    return true;
+  }
+  if (value === undefined) throw valueError(key, `needs a value: ${spec.value}`);
+  // '--limit --run x' is a forgotten value, not a limit called '--run'.
+  if (isInline !== true && value.length > 1 && value.startsWith('-'))
+    throw valueError(
+      key,
+      `needs a value: ${spec.value}; if it is '${value}', write ${key}=${value}`,
+    );
+  return value;
+}
+
+/** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
+export function sortArguments(command: Command, argv: readonly string[]): Arguments {
+  const specs = [...command.options, ...commonOptions];
+  const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const { tokens } = parseArgs({
+    args: [...argv],
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+    options: Object.fromEntries(
+      specs.map(({ name, short, value }) => [
+        name,
+        {
+          type: value === undefined ? ('boolean' as const) : ('string' as const),
+          multiple: true,
+          ...(short === undefined ? {} : { short }),
+        },
+      ]),
+    ),
+  });
+  const options = new Map<string, string | boolean | readonly string[]>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind !== 'option') continue;
+    const spec = byName.get(token.name);
+    if (spec === undefined) throw unknownOption(token.rawName, token.name, specs);
+    const value = readValue(spec, token.value, token.inlineValue);
+    const before = options.get(spec.name);
+    if (spec.multiple === true && typeof value === 'string')
+      options.set(spec.name, [...(Array.isArray(before) ? (before as string[]) : []), value]);
+    else options.set(spec.name, value);
+  }
+  return { options, positionals };
+}
+
+/** @throws SwapError ERR_ARG_UNKNOWN */
+export function checkPositionals(command: Command, args: Arguments): void {
+  const extra = args.positionals[command.positionalsMax];
+  if (extra !== undefined)
+    throw new SwapError('ERR_ARG_UNKNOWN', `'${extra}' is one argument too many`, { value: extra });
+}

@@ -1,0 +1,85 @@
+/** `frontswap attach`: prints exactly what to paste to give a guest one of the disks. Changes nothing. */
+import { SwapError } from '../base/errors.ts';
+import type { DiskReport } from '../host/list-document.ts';
+import { formatUri, type NbdTarget, parseUri } from '../host/uri.ts';
+import { type Arguments, type Command, Exit, flag, text } from './command.ts';
+import { controlOption, diskNamed, reportedDisks } from './disks.ts';
+import { formatNames, formatSnippet } from './snippets.ts';
+import type { World } from './world.ts';
+
+/** Guests of this machine come by Unix socket; nbd-client runs inside them, where only TCP reaches. */
+function chooseUri(disk: DiskReport, format: string): string {
+  const wanted = format === 'nbd-client' ? 'nbd:' : 'nbd+unix:';
+  const uri = disk.uris.find((one) => one.startsWith(wanted)) ?? disk.uris[0];
+  if (uri !== undefined) return uri;
+  throw new SwapError('ERR_PEER_PROTOCOL', `the host serves disk '${disk.name}' nowhere`);
+}
+
+function onlyDisk(disks: readonly DiskReport[]): DiskReport {
+  const [only, second] = disks;
+  if (only !== undefined && second === undefined) return only;
+  const names = disks.map(({ name }) => name).join(', ');
+  throw new SwapError('ERR_ARG_VALUE', `NAME: say which disk: ${names}`, { key: 'NAME' });
+}
+
+function targetOfUri(uri: string, name: string | undefined): NbdTarget {
+  const target = parseUri('--uri', uri);
+  if (name === undefined || name === target.exportName) return target;
+  if (target.exportName === '') return { ...target, exportName: name };
+  throw new SwapError(
+    'ERR_ARG_CONFLICT',
+    `--uri names the disk '${target.exportName}', NAME is '${name}'`,
+    { key: '--uri', value: uri },
+  );
+}
+
+async function findTarget(args: Arguments, world: World, format: string): Promise<NbdTarget> {
+  const name = args.positionals[0];
+  const uri = text(args, 'uri');
+  if (uri !== null) return targetOfUri(uri, name);
+  const disks = await reportedDisks(args, world);
+  const disk = name === undefined ? onlyDisk(disks) : diskNamed(name, disks);
+  return parseUri("the host's URI", chooseUri(disk, format));
+}
+
+export const attachCommand: Command = {
+  name: 'attach',
+  summary: 'print what to paste to give a guest a disk',
+  usage: 'attach --format qemu|libvirt|nbd-client [OPTIONS] [NAME]',
+  examples: [
+    { line: 'frontswap attach --format qemu', what: 'arguments for QEMU; the host has one disk' },
+    { line: 'frontswap attach --format libvirt vm1', what: 'XML for virsh edit; disk vm1' },
+    {
+      line: 'frontswap attach --format nbd-client --uri nbd://10.0.0.1/vm1',
+      what: 'a disk of a host that cannot be asked from here',
+    },
+  ],
+  options: [
+    { name: 'format', short: 'f', value: formatNames.join('|'), help: 'who shall attach it' },
+    { name: 'uri', value: 'URI', help: 'the disk as an NBD URI; no host is asked' },
+    controlOption,
+  ],
+  positionalsMax: 1,
+  notes: [
+    'NAME is needed when the host has several disks. Nothing is changed: what is printed is for you to paste, and what to type in the guest stands below it as comments.',
+    'Exit status: 0 printed, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
+  ],
+  async run(args, world) {
+    const format = text(args, 'format');
+    if (format === null)
+      throw new SwapError('ERR_ARG_VALUE', `--format: say one of ${formatNames.join(', ')}`, {
+        key: '--format',
+      });
+    // A wrong format is told before anybody is asked.
+    formatSnippet(format, { address: { kind: 'unix', path: '/' }, exportName: '' });
+    const target = await findTarget(args, world, format);
+    const snippet = formatSnippet(format, target);
+    const uri = formatUri(target.address, target.exportName);
+    world.stdout.write(
+      flag(args, 'json')
+        ? `${JSON.stringify({ schemaVersion: 1, format, uri, text: snippet })}\n`
+        : snippet,
+    );
+    return Exit.ok;
+  },
+};

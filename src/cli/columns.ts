@@ -1,0 +1,160 @@
+/** The columns of `list`: zramctl's where it has one, with the same meaning. */
+import { SwapError } from '../base/errors.ts';
+import type { DiskReport } from '../host/list-document.ts';
+import { suggestion } from '../host/nearest.ts';
+import { formatSize } from '../host/size.ts';
+
+interface Column {
+  readonly name: string;
+  readonly help: string;
+  /** Shown without -o. */
+  readonly isDefault: boolean;
+  /** Numbers stand to the right, as in util-linux. */
+  readonly right: boolean;
+  readonly cell: (disk: DiskReport, inBytes: boolean) => string;
+}
+
+const size =
+  (of: (disk: DiskReport) => number): Column['cell'] =>
+  (disk, inBytes) =>
+    inBytes ? String(of(disk)) : formatSize(of(disk));
+
+const count =
+  (of: (disk: DiskReport) => number): Column['cell'] =>
+  (disk) =>
+    String(of(disk));
+
+/** DATA over TOTAL, as zramctl; '-' while nothing is stored. */
+export const formatRatio = (dataBytes: number, usedBytes: number): string =>
+  dataBytes === 0 || usedBytes === 0 ? '-' : (dataBytes / usedBytes).toFixed(2);
+
+const column = (
+  name: string,
+  help: string,
+  cell: Column['cell'],
+  { isDefault = false, right = true } = {},
+): Column => ({ name, help, isDefault, right, cell });
+
+const shown = { isDefault: true };
+const shownLeft = { isDefault: true, right: false };
+
+export const columns: readonly Column[] = [
+  column('NAME', 'name of the disk', (d) => d.name, shownLeft),
+  column('ALGORITHM', 'page compressor', (d) => d.algorithm, shownLeft),
+  column(
+    'DISKSIZE',
+    'size that clients see',
+    size((d) => d.diskSizeBytes),
+    shown,
+  ),
+  column(
+    'DATA',
+    'uncompressed size of the stored pages',
+    size((d) => d.dataBytes),
+    shown,
+  ),
+  column(
+    'COMPR',
+    'their compressed size',
+    size((d) => d.compressedBytes),
+    shown,
+  ),
+  column(
+    'TOTAL',
+    'all memory, gaps and metadata included',
+    size((d) => d.usedBytes),
+    shown,
+  ),
+  column(
+    'SAME-PAGES',
+    'pages of one repeated value',
+    count((d) => d.sameFilledPages),
+    shown,
+  ),
+  column('COMP-RATIO', 'DATA over TOTAL', (d) => formatRatio(d.dataBytes, d.usedBytes), shown),
+  column(
+    'MEM-LIMIT',
+    'ceiling of TOTAL; - for none (0 with --bytes)',
+    (d, inBytes) => (d.limitBytes === 0 && !inBytes ? '-' : size((x) => x.limitBytes)(d, inBytes)),
+    shown,
+  ),
+  column(
+    'CONN',
+    'clients that have the disk open',
+    count((d) => d.connections),
+    shown,
+  ),
+  column(
+    'MEM-USED',
+    'highest TOTAL so far (zramctl has this name for it)',
+    size((d) => d.peakUsedBytes),
+  ),
+  column(
+    'MEM-PEAK',
+    'the same as MEM-USED',
+    size((d) => d.peakUsedBytes),
+  ),
+  column(
+    'HUGE-PAGES',
+    'stored pages that did not shrink',
+    count((d) => d.incompressiblePages),
+  ),
+  column(
+    'STORED-PAGES',
+    'pages that hold data',
+    count((d) => d.storedPages),
+  ),
+  column(
+    'COMPACTED',
+    'pages given back by compaction so far',
+    count((d) => d.compactedPages),
+  ),
+  column(
+    'READS',
+    'read requests so far',
+    count((d) => d.reads),
+  ),
+  column(
+    'WRITES',
+    'write requests so far',
+    count((d) => d.writes),
+  ),
+  column(
+    'DISCARDS',
+    'discard requests so far',
+    count((d) => d.discards),
+  ),
+  column(
+    'FAILED-WRITES',
+    'writes answered with an error',
+    count((d) => d.failedWrites),
+  ),
+  column('URI', 'where the disk is served', (d) => d.uris.join(','), { right: false }),
+];
+
+/**
+ * The columns that `-o LIST` asks for; a list that starts with '+' adds to the default.
+ * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE
+ */
+export function chooseColumns(list: string | null): readonly Column[] {
+  const defaults = columns.filter(({ isDefault }) => isDefault);
+  if (list === null) return defaults;
+  const adds = list.startsWith('+');
+  const names = columns.map(({ name }) => name);
+  const chosen = (adds ? list.slice(1) : list).split(',').map((word) => {
+    const found = columns.find(({ name }) => name === word.trim().toUpperCase());
+    if (found !== undefined) return found;
+    if (word.trim() === '')
+      throw new SwapError('ERR_ARG_VALUE', `--output: '${list}' has an empty column name`, {
+        key: '--output',
+        value: list,
+      });
+    const hint = suggestion(word, names);
+    throw new SwapError(
+      'ERR_ARG_UNKNOWN',
+      `--output: no column '${word}'${hint === '' ? `; there is ${names.join(', ')}` : hint}`,
+      { key: '--output', value: word },
+    );
+  });
+  return adds ? [...defaults, ...chosen] : chosen;
+}

@@ -1,0 +1,24 @@
+/** The commands, in the order of help. */
+import { SwapError } from '../base/errors.ts';
+import { suggestion } from '../host/nearest.ts';
+import type { Command, CommandTable } from './command.ts';
+
+const loaders: Readonly<Record<string, () => Promise<Command>>> = {
+  host: async () => (await import('./host.ts')).hostCommand,
+  list: async () => (await import('./list.ts')).listCommand,
+  attach: async () => (await import('./attach.ts')).attachCommand,
+  help: async () => (await import('./help.ts')).helpCommand,
+  version: async () => (await import('./version.ts')).versionCommand,
+};
+
+const names: readonly string[] = Object.keys(loaders);
+
+export const commandTable: CommandTable = {
+  names,
+  async load(name) {
+    const loader = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
+    if (loader !== undefined) return loader();
+    const hint = suggestion(name, names) || `; there is ${names.join(', ')}`;
+    throw new SwapError('ERR_ARG_UNKNOWN', `no command '${name}'${hint}`, { value: name });
+  },
+};

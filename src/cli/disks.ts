@@ -1,0 +1,32 @@
+/** What list and attach share: which control socket to ask, and which of its disks are meant. */
+import { SwapError } from '../base/errors.ts';
+import { askDisks } from '../host/control-client.ts';
+import type { DiskReport } from '../host/list-document.ts';
+import { nearest } from '../host/nearest.ts';
+import { controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
+import { type Arguments, flag, type OptionSpec, text } from './command.ts';
+import type { World } from './world.ts';
+
+export const controlOption: OptionSpec = {
+  name: 'control',
+  value: 'PATH',
+  help: "the host's control socket (default $FRONTSWAP_CONTROL, else where a host of yours puts it)",
+};
+
+/** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL */
+export async function reportedDisks(args: Arguments, world: World): Promise<readonly DiskReport[]> {
+  const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
+  const path = told === '' ? controlPathIn(runtimeFolder(world.env, world.uid)) : told;
+  if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${path}\n`);
+  return (await askDisks(path)).disks;
+}
+
+/** @throws SwapError ERR_ARG_UNKNOWN */
+export function diskNamed(name: string, disks: readonly DiskReport[]): DiskReport {
+  const found = disks.find((disk) => disk.name === name);
+  if (found !== undefined) return found;
+  const names = disks.map((disk) => disk.name);
+  const near = nearest(name, names);
+  const hint = near === null ? `; there is ${names.join(', ')}` : `; did you mean '${near}'?`;
+  throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'${hint}`, { value: name });
+}

@@ -1,0 +1,230 @@
+/**
+ * `frontswap host`: serves RAM swap disks until it is told to stop.
+ *
+ * Who ends it, and with what status:
+ *   SIGINT, SIGTERM, POST /v1/stop   clean stop, 0
+ *   a second SIGINT or SIGTERM       at once, 128 + n
+ *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
+ */
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import {
+  type HostConfig,
+  hostSettings,
+  resolveHostConfig,
+  type Setting,
+  type Settings,
+  settingsOfJson,
+} from '../host/config.ts';
+import { Host } from '../host/host.ts';
+import { RunCommand, statusOfSignal } from '../host/run-command.ts';
+import { runtimeFolder } from '../host/runtime-folder.ts';
+import { systemError } from '../host/system-error.ts';
+import { formatUri } from '../host/uri.ts';
+import { chooseColumns } from './columns.ts';
+import { type Arguments, type Command, Exit, flag, text } from './command.ts';
+import { formatStatus, StatusLine } from './status-line.ts';
+import { formatTable } from './table.ts';
+import { packageVersion } from './version.ts';
+import type { World } from './world.ts';
+
+const statusEveryMs = 1000;
+
+function readConfigFile(path: string): Settings {
+  try {
+    return settingsOfJson(path, readFileSync(path, 'utf8'));
+  } catch (cause) {
+    if (cause instanceof Error && 'errno' in cause)
+      throw systemError(`read ${path}`, cause, 'see --config');
+    throw cause;
+  }
+}
+
+/** The file's settings, with the flags over them. */
+function collectSettings(args: Arguments): Settings {
+  const flags = new Map<string, Setting>();
+  for (const { name } of hostSettings) {
+    const value = args.options.get(name);
+    if (value !== undefined) flags.set(name, { value, from: `--${name}` });
+  }
+  const file = text(args, 'config');
+  return file === null ? flags : new Map([...readConfigFile(file), ...flags]);
+}
+
+/** Waits for the first reason to stop; a second signal does not wait for anything. */
+class StopRequest {
+  /** Resolves when somebody asked for a stop. */
+  readonly asked: Promise<void>;
+  #resolve: () => void = () => undefined;
+  #isAsked = false;
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    if (this.#isAsked) process.exit(statusOfSignal(signal));
+    this.ask();
+  };
+
+  constructor() {
+    this.asked = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    process.on('SIGINT', this.#onSignal);
+    process.on('SIGTERM', this.#onSignal);
+  }
+
+  readonly ask = (): void => {
+    this.#isAsked = true;
+    this.#resolve();
+  };
+}
+
+/** What the command of --run finds in its environment, named as nbdkit names it. */
+function runVariables(host: Host): Record<string, string> {
+  const unix = host.addresses.find((address) => address.kind === 'unix');
+  const tcp = host.addresses.find((address) => address.kind === 'tcp');
+  const nbd = unix === undefined ? `nbd:${tcp?.host}:${tcp?.port}` : `nbd:unix:${unix.path}`;
+  return {
+    uri: host.uris[0] ?? '',
+    nbd,
+    port: tcp === undefined ? '' : String(tcp.port),
+    unixsocket: unix?.path ?? '',
+    exportname: host.defaultExport,
+    FRONTSWAP_CONTROL: host.controlPath ?? '',
+  };
+}
+
+/** Runs the command beside the host until it ends, or until a stop is asked for and it obeys. */
+async function runBeside(command: string, host: Host, stop: StopRequest): Promise<number> {
+  const child = new RunCommand(command, runVariables(host));
+  void stop.asked.then(() => child.terminate());
+  return child.ended;
+}
+
+function sayReady(host: Host, args: Arguments, config: HostConfig, world: World): void {
+  if (flag(args, 'json')) {
+    const { uris, controlPath: control } = host;
+    world.stdout.write(
+      `${JSON.stringify({ schemaVersion: 1, pid: process.pid, uris, control })}\n`,
+    );
+  } else if (!flag(args, 'quiet') && config.run === null) {
+    for (const address of host.addresses)
+      world.stdout.write(`${formatUri(address, host.defaultExport)}\n`);
+  }
+}
+
+/** Swapped-out memory holds everything, keys included; NBD here has neither password nor encryption. */
+function warnOfOpenPort({ tcp }: HostConfig, line: StatusLine): void {
+  if (tcp === null || tcp.host === 'localhost' || tcp.host === '::1') return;
+  if (isIP(tcp.host) === 4 && tcp.host.startsWith('127.')) return;
+  line.print(
+    `frontswap host: warning: whoever reaches ${tcp.host} port ${tcp.port} can read what guests ` +
+      'swapped out; there is no password and no encryption',
+  );
+}
+
+/** Keeps the status line alive; returns how to end that. */
+function startStatus(host: Host, line: StatusLine): () => void {
+  let lastAt = performance.now();
+  let lastRequests = host.totals().requests;
+  const refresh = (): void => {
+    const totals = host.totals();
+    const now = performance.now();
+    const perSecond = ((totals.requests - lastRequests) * 1000) / Math.max(1, now - lastAt);
+    lastAt = now;
+    lastRequests = totals.requests;
+    line.show(formatStatus(totals, perSecond));
+  };
+  refresh();
+  const timer = setInterval(refresh, statusEveryMs);
+  return () => {
+    clearInterval(timer);
+    line.erase();
+  };
+}
+
+/** SIGUSR1: the table of `list`, and the host's own counters. */
+function formatStatistics(host: Host): string {
+  const columns = chooseColumns(null);
+  const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));
+  const table = formatTable(columns, rows, { raw: false, headings: true });
+  return `${table}${JSON.stringify(host.health())}`;
+}
+
+async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
+  const stop = new StopRequest();
+  const line = new StatusLine(world.stderr);
+  const verbose = flag(args, 'verbose');
+  const host = await Host.start({
+    config,
+    parts: await world.loadParts(),
+    runtimeFolder: runtimeFolder(world.env, world.uid),
+    uid: world.uid,
+    version: packageVersion(),
+    log: (text) => {
+      if (verbose) line.print(`frontswap host: ${text}`);
+    },
+    onStopRequest: stop.ask,
+  });
+  process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
+  process.on('SIGUSR1', () => line.print(formatStatistics(host)));
+  if (!flag(args, 'quiet')) warnOfOpenPort(config, line);
+  sayReady(host, args, config, world);
+  const isLive =
+    world.stderr.isTerminal &&
+    world.env['TERM'] !== 'dumb' &&
+    !flag(args, 'quiet') &&
+    config.run === null; // the terminal is the command's
+  const endStatus = isLive ? startStatus(host, line) : () => undefined;
+  try {
+    if (config.run !== null) return await runBeside(config.run, host, stop);
+    await stop.asked;
+    return Exit.ok;
+  } finally {
+    endStatus();
+    await host.stop();
+  }
+}
+
+export const hostCommand: Command = {
+  name: 'host',
+  summary: 'serve RAM swap disks over NBD until stopped',
+  usage: 'host [OPTIONS]',
+  examples: [
+    {
+      line: 'frontswap host',
+      what: 'one 1G disk, swap0, on a private Unix socket and on 127.0.0.1:10809',
+    },
+    {
+      line: 'frontswap host -U /run/swap.sock --disk vm1=4G,limit=1G --disk vm2=2G',
+      what: 'two disks; vm1 may take 1G of memory at most, metadata included',
+    },
+    {
+      line: `frontswap host --run 'nbdinfo "$uri"'`,
+      what: 'serve one command on a private socket, and end with it',
+    },
+    { line: 'frontswap host -C host.json --check-config', what: 'check a configuration file' },
+  ],
+  options: [
+    ...hostSettings,
+    {
+      name: 'config',
+      short: 'C',
+      value: 'FILE',
+      help: 'JSON file with these options as keys: {"disk": ["vm1=4G"], "port": 10809}; flags win',
+    },
+    { name: 'check-config', help: 'check the options and the file, start nothing' },
+  ],
+  positionalsMax: 0,
+  notes: [
+    'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed.',
+    'Without --unix and --port: a private Unix socket, and 127.0.0.1 port 10809; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
+    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root; with --run a private one, in $FRONTSWAP_CONTROL of the command.',
+    '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment.',
+    'Signals: INT and TERM stop cleanly, a second one at once; USR1 prints statistics to stderr.',
+    "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
+  ],
+  async run(args, world) {
+    const config = resolveHostConfig(collectSettings(args));
+    if (!flag(args, 'check-config')) return serve(config, args, world);
+    if (!flag(args, 'quiet')) world.stderr.write('frontswap host: the configuration is usable\n');
+    return Exit.ok;
+  },
+};

@@ -1,0 +1,78 @@
+/**
+ * From an argument list to an exit status: finds the command, sorts its arguments, runs it, and says on
+ * stderr what went wrong. Nothing below this file prints an error or ends the process.
+ */
+import { SwapError } from '../base/errors.ts';
+import { checkPositionals, sortArguments } from './arguments.ts';
+import { Exit } from './command.ts';
+import { commandTable } from './commands.ts';
+import { styleFor, wantsColor } from './style.ts';
+import type { World } from './world.ts';
+
+function statusOf(error: unknown): number {
+  if (!(error instanceof SwapError)) return Exit.failed;
+  if (error.code.startsWith('ERR_ARG_')) return Exit.usage;
+  return error.code === 'ERR_IO_NOT_REACHABLE' ? Exit.notReachable : Exit.failed;
+}
+
+/** The causes under an error, one a line. */
+function causesOf(error: Error): string {
+  let lines = '';
+  for (let at = error.cause; at instanceof Error; at = at.cause)
+    lines += `  cause: ${at.message}\n`;
+  return lines;
+}
+
+function sayError(error: unknown, program: string, argv: readonly string[], world: World): void {
+  const on = wantsColor(world.stderr, world.env, argv.includes('--no-color'));
+  const start = `${program}: ${styleFor(on).danger('error:')}`;
+  if (!(error instanceof SwapError)) {
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    world.stderr.write(`${start} this is a fault of frontswap, please report it\n${stack}\n`);
+    return;
+  }
+  world.stderr.write(`${start} ${error.message}\n`);
+  if (argv.includes('-v') || argv.includes('--verbose'))
+    world.stderr.write(`  code: ${error.code}\n${causesOf(error)}`);
+  if (statusOf(error) === Exit.usage) world.stderr.write(`See '${program} --help'.\n`);
+}
+
+async function dispatch(name: string, rest: readonly string[], world: World): Promise<number> {
+  const command = await commandTable.load(name);
+  const args = sortArguments(command, rest);
+  if (args.options.has('help')) {
+    const { printHelp } = await import('./help.ts');
+    printHelp(command, args, world);
+    return Exit.ok;
+  }
+  if (args.options.has('version')) {
+    const { versionCommand } = await import('./version.ts');
+    return versionCommand.run(args, world, commandTable);
+  }
+  checkPositionals(command, args);
+  return command.run(args, world, commandTable);
+}
+
+/**
+ * @param argv what follows the program's name
+ * @returns the exit status
+ */
+export async function runCli(argv: readonly string[], world: World): Promise<number> {
+  const at = argv.findIndex((word) => !word.startsWith('-'));
+  const name = argv[at] ?? (argv.includes('--version') ? 'version' : 'help');
+  // 'frontswap --help' is the list of commands, not help on help.
+  const rest = argv.filter((word, i) => (at < 0 ? word !== '-h' && word !== '--help' : i !== at));
+  const program = at < 0 ? 'frontswap' : `frontswap ${name}`;
+  try {
+    if (argv.length === 0) {
+      const { overview } = await import('./help.ts');
+      world.stderr.write(await overview(commandTable, false));
+      return Exit.usage;
+    }
+    return await dispatch(name, rest, world);
+  } catch (error) {
+    const known = commandTable.names.includes(name) ? program : 'frontswap';
+    sayError(error, known, argv, world);
+    return statusOf(error);
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * What to paste to give a guest a disk: QEMU, libvirt, nbd-client. Data goes through three quotings, each at
+ * its own place: QEMU's option lists (a comma is doubled), the shell, XML.
+ *
+ * Sources: QEMU docs/system/qemu-block-drivers and -blockdev; libvirt formatdomain; nbd-client(8).
+ */
+import { SwapError } from '../base/errors.ts';
+import type { NbdTarget } from '../host/uri.ts';
+
+/** Words that need no quotes keep none. */
+export const shellQuote = (word: string): string =>
+  /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** QEMU's option parser ends a value at a comma; two commas are one. */
+const qemuValue = (value: string): string => value.replaceAll(',', ',,');
+
+const xmlEntities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  "'": '&apos;',
+  '"': '&quot;',
+};
+const xmlText = (text: string): string => text.replace(/[&<>'"]/g, (c) => xmlEntities[c] ?? c);
+
+/** Text that cannot leave a comment, whatever the name is. */
+const inComment = (text: string): string => text.replace(/[\p{Cc}]/gu, '?');
+
+/** A QEMU id from the export's name: letters, digits, - . _, letter first, at most 31 long. */
+const nodeName = (exportName: string): string =>
+  `nbd-${exportName === '' ? 'swap' : exportName}`.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 31);
+
+/** The virtio serial that names /dev/disk/by-id/virtio-SERIAL in the guest: at most 20 bytes. */
+const serialOf = (exportName: string): string =>
+  (exportName === '' ? 'swap' : exportName).replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 20);
+
+/** What is typed in the guest. `DISK` is a device name without /dev/. */
+function guestCommands(disk: string, isVirtio: boolean): string[] {
+  const rotational = isVirtio
+    ? [
+        'virtio-blk calls itself a rotating disk, and on such a disk the kernel never discards',
+        'freed swap: the memory would not come back. So, before swapon, at every boot:',
+        `  echo 0 > /sys/block/${disk}/queue/rotational`,
+      ]
+    : [];
+  return [
+    'In the guest, as root (see lsblk for the name of the disk):',
+    `  mkswap /dev/${disk}`,
+    ...rotational,
+    // Not --discard=pages: two hyphens may not stand in an XML comment.
+    `  swapon -o pri=100,discard=pages /dev/${disk}`,
+    '',
+    'Make the disk several times larger than the swap in use: it costs memory for what is stored,',
+    'not for its size. When swap is more than half full the kernel gives a page that it reads back',
+    'a new slot each time, and as it discards only whole free clusters (2 MiB), the old ones stay.',
+  ];
+}
+
+const hashLines = (lines: readonly string[]): string =>
+  lines.map((line) => (line === '' ? '#\n' : `# ${line}\n`)).join('');
+
+const titleOf = (exportName: string): string =>
+  exportName === '' ? 'the default export' : `disk ${inComment(exportName)}`;
+
+function qemu({ address, exportName }: NbdTarget): string {
+  const node = nodeName(exportName);
+  const server =
+    address.kind === 'unix'
+      ? `server.type=unix,server.path=${qemuValue(address.path)}`
+      : `server.type=inet,server.host=${qemuValue(address.host)},server.port=${address.port}`;
+  const blockdev =
+    `driver=nbd,node-name=${node},${server},export=${qemuValue(exportName)},` +
+    'reconnect-delay=60,discard=unmap';
+  const device =
+    `virtio-blk-pci,drive=${node},serial=${serialOf(exportName)},discard=on,` +
+    'logical_block_size=4096,physical_block_size=4096';
+  return (
+    `# QEMU, ${titleOf(exportName)}: add to the command line of the guest\n` +
+    `-blockdev ${shellQuote(blockdev)} \\\n-device ${shellQuote(device)}\n\n` +
+    hashLines(guestCommands('vdb', true))
+  );
+}
+
+function libvirt({ address, exportName }: NbdTarget): string {
+  const host =
+    address.kind === 'unix'
+      ? `<host transport='unix' socket='${xmlText(address.path)}'/>`
+      : `<host name='${xmlText(address.host)}' port='${address.port}'/>`;
+  const name = exportName === '' ? '' : ` name='${xmlText(exportName)}'`;
+  const comment = guestCommands('vdb', true)
+    .map((line) => (line === '' ? '\n' : `  ${line}\n`))
+    .join('');
+  return `<disk type='network' device='disk'>
+  <driver name='qemu' type='raw' cache='none' discard='unmap'/>
+  <source protocol='nbd'${name}>
+    ${host}
+    <reconnect delay='60'/>
+  </source>
+  <target dev='vdb' bus='virtio'/>
+  <blockio logical_block_size='4096' physical_block_size='4096'/>
+  <serial>${xmlText(serialOf(exportName))}</serial>
+</disk>
+<!--
+  Into <devices> of the guest: virsh edit GUEST, or save it and: virsh attach-device GUEST FILE
+${comment}-->
+`;
+}
+
+function nbdClient({ address, exportName }: NbdTarget): string {
+  const where =
+    address.kind === 'unix'
+      ? `-unix ${shellQuote(address.path)}`
+      : `${shellQuote(address.host)} ${address.port}`;
+  const name = exportName === '' ? '' : ` -N ${shellQuote(exportName)}`;
+  return (
+    hashLines([
+      `nbd-client, ${titleOf(exportName)}: as root, in a guest or on another machine.`,
+      'Not on the machine that runs the host: a machine that swaps to one of its own processes',
+      'stands still when that process needs memory itself.',
+    ]) +
+    `modprobe nbd\nnbd-client ${where}${name} -b 4096 -persist -swap /dev/nbd0\n\n` +
+    hashLines(guestCommands('nbd0', false))
+  );
+}
+
+const formats: Readonly<Record<string, (target: NbdTarget) => string>> = {
+  qemu,
+  libvirt,
+  'nbd-client': nbdClient,
+};
+
+export const formatNames: readonly string[] = Object.keys(formats);
+
+/** @throws SwapError ERR_ARG_VALUE when there is no such format */
+export function formatSnippet(format: string, target: NbdTarget): string {
+  const write = Object.hasOwn(formats, format) ? formats[format] : undefined;
+  if (write === undefined)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `--format: '${format}' is none of ${formatNames.join(', ')}`,
+      { key: '--format', value: format },
+    );
+  return write(target);
+}

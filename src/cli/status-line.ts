@@ -1,0 +1,50 @@
+/** One line at the bottom of a terminal, rewritten in place; other lines push it down. */
+
+import type { HostTotals } from '../host/host.ts';
+import { formatSize } from '../host/size.ts';
+import { formatRatio } from './columns.ts';
+import type { Output } from './world.ts';
+
+const eraseLine = '\r\x1b[K';
+
+export class StatusLine {
+  readonly #output: Output;
+  #text = '';
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  /** Replaces the line. It is cut to the width: a line that wraps cannot be rewritten. */
+  show(text: string): void {
+    this.#text = text.slice(0, Math.max(0, this.#output.columns - 1));
+    this.#output.write(eraseLine + this.#text);
+  }
+
+  /** Prints a line above. */
+  print(line: string): void {
+    this.#output.write(this.#text === '' ? `${line}\n` : `${eraseLine}${line}\n${this.#text}`);
+  }
+
+  /** Leaves nothing behind. */
+  erase(): void {
+    if (this.#text !== '') this.#output.write(eraseLine);
+    this.#text = '';
+  }
+}
+
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
+
+/** @param requestsPerSecond requests ended since the last line, by the time between */
+export function formatStatus(totals: HostTotals, requestsPerSecond: number): string {
+  const { diskCount, dataBytes, compressedBytes, usedBytes, connections } = totals;
+  return [
+    plural(diskCount, 'disk'),
+    `stored ${formatSize(dataBytes)}`,
+    `compressed ${formatSize(compressedBytes)}`,
+    `used ${formatSize(usedBytes)}`,
+    `ratio ${formatRatio(dataBytes, usedBytes)}`,
+    plural(connections, 'connection'),
+    `${Math.round(requestsPerSecond)} ops/s`,
+  ].join('  ');
+}

@@ -1,0 +1,36 @@
+/** Tables as util-linux prints them: aligned for people, or raw for programs. */
+
+export interface TableColumn {
+  readonly name: string;
+  readonly right: boolean;
+}
+
+export interface TableOptions {
+  /** One blank between cells, blanks inside a cell as \x20: columns stay countable. */
+  readonly raw: boolean;
+  readonly headings: boolean;
+}
+
+const rawCell = (cell: string): string =>
+  cell === '' ? '-' : cell.replaceAll('\\', '\\x5c').replaceAll(' ', '\\x20');
+
+/** Lines, each with its end; no blanks at a line's end. */
+export function formatTable(
+  columns: readonly TableColumn[],
+  rows: readonly (readonly string[])[],
+  { raw, headings }: TableOptions,
+): string {
+  const all = headings ? [columns.map(({ name }) => name), ...rows] : rows;
+  if (raw) return all.map((row) => `${row.map(rawCell).join(' ')}\n`).join('');
+  const widths = columns.map((_, at) => Math.max(0, ...all.map((row) => (row[at] ?? '').length)));
+  const line = (row: readonly string[]): string =>
+    columns
+      .map(({ right }, at) => {
+        const cell = row[at] ?? '';
+        const width = widths[at] ?? 0;
+        return right ? cell.padStart(width) : cell.padEnd(width);
+      })
+      .join(' ')
+      .trimEnd();
+  return all.map((row) => `${line(row)}\n`).join('');
+}

@@ -1,0 +1,282 @@
+/**
+ * The host's configuration: one table of settings, filled from flags and from a JSON file with the same
+ * keys, checked in one place. A flag wins over the file. What is wrong is named by where it was written.
+ */
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { suggestion } from './nearest.ts';
+import { parseSize } from './size.ts';
+import { NBD_PORT } from './uri.ts';
+
+export interface SettingSpec {
+  readonly name: string;
+  readonly short?: string;
+  /** Placeholder of the value in help; absent: a flag, true or false. */
+  readonly value?: string;
+  readonly multiple?: boolean;
+  readonly help: string;
+}
+
+/** Every setting, in the order of help. Keys of the configuration file are the long names. */
+export const hostSettings: readonly SettingSpec[] = [
+  {
+    name: 'disk',
+    value: 'NAME=SIZE[,limit=SIZE]',
+    multiple: true,
+    help: 'a disk to serve, with its own ceiling of memory if any; repeatable (default swap0=1G)',
+  },
+  {
+    name: 'limit',
+    value: 'SIZE',
+    help: 'ceiling of memory, metadata included, for each disk without its own (default none)',
+  },
+  { name: 'codec', value: 'lz4|lz4-native', help: 'page compressor (default lz4)' },
+  {
+    name: 'unix',
+    short: 'U',
+    value: 'PATH',
+    help: "listen on a Unix socket; '-' makes a private one with a random name",
+  },
+  { name: 'port', short: 'p', value: 'PORT', help: 'listen on TCP; 0 lets the system choose' },
+  {
+    name: 'ipaddr',
+    short: 'i',
+    value: 'ADDRESS',
+    help: 'address to listen on with TCP (default 127.0.0.1)',
+  },
+  {
+    name: 'exportname',
+    short: 'e',
+    value: 'NAME',
+    help: 'the disk that a client gets who asks for none (default the first one)',
+  },
+  { name: 'readonly', short: 'r', help: 'refuse writes' },
+  { name: 'max-clients', value: 'N', help: 'most connections at a time (default 64)' },
+  { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
+  { name: 'pidfile', short: 'P', value: 'PATH', help: 'write the process id here when ready' },
+  { name: 'control', value: 'PATH', help: 'control socket, for list and attach' },
+  { name: 'no-control', help: 'open no control socket' },
+];
+
+export interface Setting {
+  readonly value: string | boolean | readonly string[];
+  /** How to name it to the user: `--port`, or `host.json: port`. */
+  readonly from: string;
+}
+export type Settings = ReadonlyMap<string, Setting>;
+
+export interface DiskConfig {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** 0 = none. */
+  readonly limitBytes: number;
+}
+
+export interface HostConfig {
+  /** At least one; the default export is the first. */
+  readonly disks: readonly DiskConfig[];
+  readonly codec: string;
+  readonly readOnly: boolean;
+  /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
+  readonly unix: string | null;
+  readonly tcp: { readonly host: string; readonly port: number } | null;
+  /** Path, `default` for the user's own place, `private` beside the private socket, null for none. */
+  readonly control: { readonly path: string } | 'default' | 'private' | null;
+  readonly pidFile: string | null;
+  readonly run: string | null;
+  readonly maxClients: number;
+}
+
+/** Slots are numbered below 2^31; 2^31 pages of 4 KiB are 8 TiB. */
+const diskBytesMax = 2 ** 31 * PAGE_BYTES;
+/** mkswap takes no fewer than 10 pages. */
+const diskBytesMin = 10 * PAGE_BYTES;
+const disksMax = 256;
+const codecs: readonly string[] = ['lz4', 'lz4-native'];
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
+
+const invalid = (setting: { from: string }, value: string, why: string): SwapError =>
+  new SwapError('ERR_ARG_VALUE', `${setting.from}: '${value}' ${why}`, {
+    key: setting.from,
+    value,
+  });
+
+function jsonValue(spec: SettingSpec, value: unknown, from: string): Setting['value'] {
+  const shown = JSON.stringify(value) ?? 'nothing';
+  if (spec.value === undefined) {
+    if (typeof value === 'boolean') return value;
+    throw invalid({ from }, shown, 'is neither true nor false');
+  }
+  const text = (one: unknown): string => {
+    if (typeof one === 'string') return one;
+    if (typeof one === 'number' && Number.isSafeInteger(one)) return String(one);
+    throw invalid({ from }, JSON.stringify(one) ?? 'nothing', 'is neither text nor a whole number');
+  };
+  if (spec.multiple === true) return Array.isArray(value) ? value.map(text) : [text(value)];
+  return text(value);
+}
+
+/**
+ * Settings of a JSON file.
+ * @param file how to name the file in errors
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
+ */
+export function settingsOfJson(file: string, text: string): Settings {
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : 'unreadable';
+    throw new SwapError('ERR_ARG_VALUE', `${file}: not JSON: ${why}`, { file }, { cause });
+  }
+  if (typeof document !== 'object' || document === null || Array.isArray(document))
+    throw new SwapError('ERR_ARG_VALUE', `${file}: not a JSON object`, { file });
+  const specs = new Map(hostSettings.map((spec) => [spec.name, spec]));
+  const settings = new Map<string, Setting>();
+  for (const [key, value] of Object.entries(document)) {
+    const spec = specs.get(key);
+    if (spec === undefined) {
+      const hint = suggestion(key, specs.keys());
+      throw new SwapError('ERR_ARG_UNKNOWN', `${file}: no setting '${key}'${hint}`, { file, key });
+    }
+    const from = `${file}: ${key}`;
+    settings.set(key, { value: jsonValue(spec, value, from), from });
+  }
+  return settings;
+}
+
+function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig {
+  const [head = '', ...extras] = text.split(',');
+  const [name = '', size, ...rest] = head.split('=');
+  if (size === undefined || rest.length > 0)
+    throw invalid({ from }, text, 'is not of the form NAME=SIZE[,limit=SIZE]');
+  if (!namePattern.test(name))
+    throw invalid({ from }, name, 'is no disk name: letters, digits and . _ : @ + -, at most 64');
+  const asked = parseSize(from, size);
+  // A disk is whole pages, rounded up as zram does with disksize.
+  const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
+  if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
+  if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
+  let limitBytes = defaultLimit;
+  for (const extra of extras) {
+    const [key = '', value] = extra.split('=');
+    if (key !== 'limit')
+      throw new SwapError(
+        'ERR_ARG_UNKNOWN',
+        `${from}: a disk has no '${key}'${suggestion(key, ['limit'])}`,
+        { key: from, value: key },
+      );
+    limitBytes = parseSize(`${from}: limit`, value ?? '');
+  }
+  return { name, sizeBytes, limitBytes };
+}
+
+/** Typed reading of settings, with the defaults of the table. */
+class Reader {
+  readonly #settings: Settings;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  has(name: string): boolean {
+    return this.#settings.has(name);
+  }
+
+  from(name: string): string {
+    return this.#settings.get(name)?.from ?? `--${name}`;
+  }
+
+  text(name: string): string | null {
+    const setting = this.#settings.get(name);
+    if (setting === undefined) return null;
+    if (typeof setting.value === 'string' && setting.value !== '') return setting.value;
+    throw invalid(setting, String(setting.value), 'is empty');
+  }
+
+  flag(name: string): boolean {
+    return this.#settings.get(name)?.value === true;
+  }
+
+  list(name: string): readonly string[] | null {
+    const value = this.#settings.get(name)?.value;
+    return Array.isArray(value) ? (value as readonly string[]) : null;
+  }
+
+  wholeNumber(name: string, min: number, max: number): number | null {
+    const text = this.text(name);
+    if (text === null) return null;
+    const number = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (number >= min && number <= max) return number;
+    throw invalid({ from: this.from(name) }, text, `is no whole number from ${min} to ${max}`);
+  }
+}
+
+function readDisks(reader: Reader): DiskConfig[] {
+  const limitText = reader.text('limit');
+  const limit = limitText === null ? 0 : parseSize(reader.from('limit'), limitText);
+  const from = reader.from('disk');
+  const disks = (reader.list('disk') ?? ['swap0=1G']).map((text) => parseDisk(from, text, limit));
+  if (disks.length === 0) throw invalid({ from }, '[]', 'names no disk');
+  if (disks.length > disksMax)
+    throw invalid({ from }, String(disks.length), `disks are more than ${disksMax}`);
+  const names = new Set<string>();
+  for (const { name } of disks) {
+    if (names.has(name))
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${name}' is there twice`, {
+        key: from,
+        value: name,
+      });
+    names.add(name);
+  }
+  const first = reader.text('exportname');
+  if (first === null) return disks;
+  const at = disks.findIndex((disk) => disk.name === first);
+  if (at < 0)
+    throw new SwapError(
+      'ERR_ARG_UNKNOWN',
+      `${reader.from('exportname')}: no disk '${first}'${suggestion(first, names)}`,
+      { key: reader.from('exportname'), value: first },
+    );
+  return [...disks.splice(at, 1), ...disks];
+}
+
+function readControl(reader: Reader): HostConfig['control'] {
+  const path = reader.text('control');
+  if (reader.flag('no-control')) {
+    if (path === null) return null;
+    const [a, b] = [reader.from('control'), reader.from('no-control')];
+    throw new SwapError('ERR_ARG_CONFLICT', `${a} and ${b} exclude each other`, { key: a });
+  }
+  if (path !== null) return { path };
+  // Hosts that serve one command come in numbers: each has its own, told to the command.
+  return reader.has('run') ? 'private' : 'default';
+}
+
+/**
+ * Checks every setting and fills in the defaults.
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT
+ */
+export function resolveHostConfig(settings: Settings): HostConfig {
+  const reader = new Reader(settings);
+  const disks = readDisks(reader);
+  const codec = reader.text('codec') ?? 'lz4';
+  if (!codecs.includes(codec))
+    throw invalid({ from: reader.from('codec') }, codec, `is none of ${codecs.join(', ')}`);
+  const run = reader.text('run');
+  const tcpAsked = reader.has('port') || reader.has('ipaddr');
+  const nothingAsked = !tcpAsked && !reader.has('unix');
+  const host = reader.text('ipaddr') ?? '127.0.0.1';
+  const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
+  return {
+    disks,
+    codec,
+    readOnly: reader.flag('readonly'),
+    unix: nothingAsked ? '-' : reader.text('unix'),
+    tcp: tcpAsked || (nothingAsked && run === null) ? { host, port } : null,
+    control: readControl(reader),
+    pidFile: reader.text('pidfile'),
+    run,
+    maxClients: reader.wholeNumber('max-clients', 1, 65536) ?? 64,
+  };
+}

@@ -1,0 +1,61 @@
+/** Asks a running host over its control socket. One question, one connection, a bounded answer. */
+import { type IncomingMessage, request } from 'node:http';
+import { SwapError } from '../base/errors.ts';
+import { checkListDocument, type ListDocument } from './list-document.ts';
+import { errnoOf } from './system-error.ts';
+
+const answerBytesMax = 16 * 1024 * 1024;
+const answerMsMax = 5000;
+
+function unreachable(path: string, cause: Error): SwapError {
+  const errno = errnoOf(cause);
+  const hint =
+    errno === 'EACCES'
+      ? 'it belongs to another user'
+      : "start one with 'frontswap host', or say where it is with --control PATH";
+  const message = `no host answers on ${path}${errno === '' ? '' : ` (${errno})`}; ${hint}`;
+  return new SwapError('ERR_IO_NOT_REACHABLE', message, { path, errno }, { cause });
+}
+
+const broken = (path: string, why: string): SwapError =>
+  new SwapError('ERR_PEER_PROTOCOL', `${path} does not answer like a frontswap host: ${why}`, {
+    path,
+  });
+
+async function readJson(path: string, response: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > answerBytesMax) throw broken(path, `more than ${answerBytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  if (response.statusCode !== 200) throw broken(path, `status ${response.statusCode}`);
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    throw broken(path, 'no JSON');
+  }
+}
+
+/**
+ * @param path the control socket
+ * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
+ */
+export async function askDisks(path: string): Promise<ListDocument> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const question = request({ socketPath: path, path: '/v1/disks', agent: false }, resolve);
+    question.setTimeout(answerMsMax, () =>
+      question.destroy(new Error(`no answer within ${answerMsMax} ms`)),
+    );
+    question.once('error', (cause: NodeJS.ErrnoException) =>
+      reject(
+        cause.code?.startsWith('HPE_') === true
+          ? broken(path, cause.message)
+          : unreachable(path, cause),
+      ),
+    );
+    question.end();
+  });
+  return checkListDocument(await readJson(path, response));
+}

@@ -1,0 +1,165 @@
+/**
+ * The control socket: HTTP and JSON on a Unix socket that only its owner can open (mode 0600).
+ *
+ *   GET  /v1/disks    the list document (list-document.ts)
+ *   GET  /v1/health   how the host is, its counters
+ *   POST /v1/stop     202, then a clean stop
+ *
+ * Every answer is JSON, errors too: {"error":{"code":"…","message":"…"}}. A request is bounded in header,
+ * body and time, so that a stuck client costs one of few connections for a few seconds.
+ */
+import { chmodSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Counters } from '../observe/counters.ts';
+import type { HostCounter } from './counters.ts';
+import { systemError } from './system-error.ts';
+
+export interface ControlHandlers {
+  disks(): object;
+  health(): object;
+  /** Begins the stop; called once the answer is on its way. */
+  stop(): void;
+}
+
+const headerBytesMax = 4096;
+const bodyBytesMax = 1024;
+const requestMsMax = 5000;
+const connectionsMax = 32;
+const closeMsMax = 500;
+
+interface Route {
+  readonly method: 'GET' | 'POST';
+  readonly status: number;
+  readonly answer: (handlers: ControlHandlers) => object;
+  readonly after?: (handlers: ControlHandlers) => void;
+}
+
+const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
+  ['/v1/disks', { method: 'GET', status: 200, answer: (h) => h.disks() }],
+  ['/v1/health', { method: 'GET', status: 200, answer: (h) => h.health() }],
+  [
+    '/v1/stop',
+    { method: 'POST', status: 202, answer: () => ({ stopping: true }), after: (h) => h.stop() },
+  ],
+]);
+
+const errorBody = (code: string, message: string): object => ({ error: { code, message } });
+
+function send(response: ServerResponse, status: number, body: object, done?: () => void): void {
+  const text = `${JSON.stringify(body)}\n`;
+  response.statusCode = status;
+  response.setHeader('content-type', 'application/json');
+  response.setHeader('content-length', Buffer.byteLength(text));
+  response.end(text, done);
+}
+
+export class ControlServer {
+  readonly #server: Server;
+  readonly #handlers: ControlHandlers;
+  readonly #counters: Counters<HostCounter>;
+
+  private constructor(handlers: ControlHandlers, counters: Counters<HostCounter>) {
+    this.#handlers = handlers;
+    this.#counters = counters;
+    this.#server = createServer(
+      {
+        maxHeaderSize: headerBytesMax,
+        headersTimeout: requestMsMax,
+        requestTimeout: requestMsMax,
+        connectionsCheckingInterval: 1000,
+        keepAliveTimeout: 1000,
+      },
+      (request, response) => this.#receive(request, response),
+    );
+    this.#server.maxConnections = connectionsMax;
+    this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket as Socket));
+  }
+
+  /** @throws SwapError ERR_IO_SYSTEM */
+  static async listen(
+    path: string,
+    handlers: ControlHandlers,
+    counters: Counters<HostCounter>,
+  ): Promise<ControlServer> {
+    const control = new ControlServer(handlers, counters);
+    await new Promise<void>((resolve, reject) => {
+      const refuse = (cause: Error): void =>
+        reject(systemError(`listen on the control socket ${path}`, cause, 'see --control'));
+      control.#server.once('error', refuse);
+      // bind() happens inside listen(), so the socket is never open to others, not even for a moment.
+      const umask = process.umask(0o177);
+      try {
+        control.#server.listen(path, resolve);
+      } finally {
+        process.umask(umask);
+      }
+    });
+    chmodSync(path, 0o600);
+    return control;
+  }
+
+  async close(): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeIdleConnections();
+    const late = setTimeout(() => this.#server.closeAllConnections(), closeMsMax);
+    await closed;
+    clearTimeout(late);
+  }
+
+  #refuse(response: ServerResponse, status: number, code: string, message: string): void {
+    this.#counters.add('controlRefusals', 1);
+    response.setHeader('connection', 'close');
+    send(response, status, errorBody(code, message));
+  }
+
+  #receive(request: IncomingMessage, response: ServerResponse): void {
+    let bodyBytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bodyBytes += chunk.length;
+      if (bodyBytes <= bodyBytesMax || response.headersSent) return;
+      this.#refuse(response, 413, 'ERR_ARG_VALUE', `the body has more than ${bodyBytesMax} bytes`);
+      response.once('finish', () => request.destroy());
+    });
+    request.on('error', () => undefined); // the client is gone; nobody is left to tell
+    request.on('end', () => {
+      if (!response.headersSent) this.#answer(request, response);
+    });
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const path = (request.url ?? '').split('?')[0] ?? '';
+    const route = routes.get(path);
+    if (route === undefined) {
+      const known = [...routes.keys()].join(', ');
+      this.#refuse(response, 404, 'ERR_ARG_UNKNOWN', `no '${path}' here; there is ${known}`);
+      return;
+    }
+    if (request.method !== route.method) {
+      response.setHeader('allow', route.method);
+      this.#refuse(response, 405, 'ERR_ARG_VALUE', `${path} takes ${route.method} only`);
+      return;
+    }
+    this.#counters.add('controlRequests', 1);
+    send(response, route.status, route.answer(this.#handlers), () => route.after?.(this.#handlers));
+  }
+
+  /** Bytes that are no HTTP, or a header that is too long. */
+  #refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
+    this.#counters.add('controlRefusals', 1);
+    if (!socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const tooLong = error.code === 'HPE_HEADER_OVERFLOW';
+    const status = tooLong ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    const why = tooLong
+      ? `the header has more than ${headerBytesMax} bytes`
+      : 'not an HTTP request';
+    const body = `${JSON.stringify(errorBody('ERR_PEER_PROTOCOL', why))}\n`;
+    socket.end(
+      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\n` +
+        `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    );
+  }
+}

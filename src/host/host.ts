@@ -1,0 +1,340 @@
+/**
+ * A running host: disks behind an NBD door, a control socket beside it.
+ *
+ *   start   disks → door → listeners → control socket → pid file → ready
+ *   stop    the same, backwards; what a failed start has made so far goes the same way
+ *
+ * Invariants
+ * - start() either leaves everything running or nothing behind.
+ * - stop() is safe to call twice and removes every file that start() made.
+ *
+ * Left out: signals, terminals and exit codes (cli/), protocols (serve/), how a disk stores pages (device/).
+ */
+import { rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import type { Counters } from '../observe/counters.ts';
+import type { DiskConfig, HostConfig } from './config.ts';
+import { ControlServer } from './control-server.ts';
+import { type HostCounter, hostCounters } from './counters.ts';
+import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
+import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
+import { readOnlyDisk } from './read-only-disk.ts';
+import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
+import { formatSize } from './size.ts';
+import { errnoOf, systemError } from './system-error.ts';
+import { claimSocketPath, removeIfThere } from './unix-socket.ts';
+import { formatUri, type NbdAddress } from './uri.ts';
+
+export interface HostOptions {
+  readonly config: HostConfig;
+  readonly parts: HostParts;
+  /** Where private sockets and the default control socket go; made when needed. */
+  readonly runtimeFolder: string;
+  /** Whose that folder must be. */
+  readonly uid: number;
+  readonly version: string;
+  readonly log: Log;
+  /** Somebody asked on the control socket for a stop. */
+  readonly onStopRequest: () => void;
+}
+
+interface ServedDisk {
+  readonly config: DiskConfig;
+  readonly disk: SwapDisk;
+  /** reads + writes + discards at the last look; unchanged means idle. */
+  requestsSeen: number;
+}
+
+/** All disks together, for a status line. */
+export interface HostTotals {
+  readonly diskCount: number;
+  readonly dataBytes: number;
+  readonly compressedBytes: number;
+  readonly usedBytes: number;
+  readonly connections: number;
+  readonly requests: number;
+}
+
+/** Ten looks a second for an idle disk; a pass is short beside the time between two. */
+const maintainEveryMs = 100;
+const maintainBudgetPages = 256;
+
+const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
+
+export class Host {
+  readonly #options: HostOptions;
+  readonly #disks: ServedDisk[] = [];
+  readonly #addresses: NbdAddress[] = [];
+  readonly #counters: Counters<HostCounter> = hostCounters();
+  readonly #startedAt: number = Date.now();
+  /** What stop() has to undo, newest last. */
+  readonly #undo: (() => void | Promise<void>)[] = [];
+  /** Sockets and pid file; they go when nobody listens any more. */
+  readonly #files: string[] = [];
+  #door: NbdDoor | null = null;
+  #controlPath: string | null = null;
+  #privateFolder: string | null = null;
+  #stopping: Promise<void> | null = null;
+
+  private constructor(options: HostOptions) {
+    this.#options = options;
+  }
+
+  /** @throws SwapError with nothing left running */
+  static async start(options: HostOptions): Promise<Host> {
+    const host = new Host(options);
+    try {
+      host.#createDisks();
+      await host.#listen();
+      await host.#openControl();
+      host.#writePidFile();
+      host.#startMaintenance();
+    } catch (error) {
+      await host.stop();
+      throw error;
+    }
+    return host;
+  }
+
+  get addresses(): readonly NbdAddress[] {
+    return this.#addresses;
+  }
+
+  get controlPath(): string | null {
+    return this.#controlPath;
+  }
+
+  get defaultExport(): string {
+    return this.#options.config.disks[0]?.name ?? '';
+  }
+
+  /** One URI a listener, of the default export. */
+  get uris(): readonly string[] {
+    return this.#urisOf(this.defaultExport);
+  }
+
+  report(): ListDocument {
+    return listDocument(
+      this.#disks.map(
+        ({ config: { name }, disk }): DiskReport => ({
+          name,
+          readOnly: this.#options.config.readOnly,
+          connections: this.#door?.connections(name) ?? 0,
+          uris: this.#urisOf(name),
+          ...disk.stats(),
+        }),
+      ),
+    );
+  }
+
+  totals(): HostTotals {
+    const totals = {
+      diskCount: this.#disks.length,
+      dataBytes: 0,
+      compressedBytes: 0,
+      usedBytes: 0,
+      connections: 0,
+      requests: 0,
+    };
+    for (const { config, disk } of this.#disks) {
+      const stats = disk.stats();
+      totals.dataBytes += stats.dataBytes;
+      totals.compressedBytes += stats.compressedBytes;
+      totals.usedBytes += stats.usedBytes;
+      totals.connections += this.#door?.connections(config.name) ?? 0;
+      totals.requests += requestsOf(stats);
+    }
+    return totals;
+  }
+
+  /** What `GET /v1/health` answers. `degraded`: a counter that must stay 0 did not. */
+  health(): object {
+    const violated = this.#counters.violated();
+    return {
+      schemaVersion: 1,
+      status: violated.length === 0 ? 'ok' : 'degraded',
+      violated,
+      version: this.#options.version,
+      pid: process.pid,
+      uptimeSeconds: Math.floor((Date.now() - this.#startedAt) / 1000),
+      uris: this.uris,
+      counters: this.#counters.snapshot(),
+    };
+  }
+
+  /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#undoAll();
+    return this.#stopping;
+  }
+
+  async #undoAll(): Promise<void> {
+    let failure: unknown;
+    for (let undo = this.#undo.pop(); undo !== undefined; undo = this.#undo.pop()) {
+      try {
+        await undo();
+      } catch (error) {
+        failure ??= error; // the rest must go away all the same
+      }
+    }
+    this.removeFiles();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Removes what start() made in the file system, at once: the last act of a stop, or of a process that ends now. */
+  removeFiles(): void {
+    for (let path = this.#files.pop(); path !== undefined; path = this.#files.pop())
+      removeIfThere(path);
+    if (this.#privateFolder !== null) rmdirSync(this.#privateFolder);
+    this.#privateFolder = null;
+  }
+
+  #urisOf(exportName: string): string[] {
+    return this.#addresses.map((address) => formatUri(address, exportName));
+  }
+
+  #createDisks(): void {
+    const { config, parts } = this.#options;
+    for (const disk of config.disks) {
+      const served = parts.createDisk({
+        sizeBytes: disk.sizeBytes,
+        limitBytes: disk.limitBytes,
+        codec: config.codec,
+      });
+      this.#undo.push(() => served[Symbol.dispose]());
+      this.#disks.push({ config: disk, disk: served, requestsSeen: 0 });
+    }
+  }
+
+  #exports(): ReadonlyMap<string, HostExport> {
+    const { readOnly, codec } = this.#options.config;
+    return new Map(
+      this.#disks.map(({ config: { name, sizeBytes }, disk }) => [
+        name,
+        {
+          name,
+          description: `frontswap ${formatSize(sizeBytes)} ${codec}`,
+          disk: readOnly ? readOnlyDisk(disk) : disk,
+        },
+      ]),
+    );
+  }
+
+  async #listen(): Promise<void> {
+    const { config, parts, log } = this.#options;
+    const door = parts.createDoor({ exports: this.#exports(), maxClients: config.maxClients, log });
+    this.#door = door;
+    this.#undo.push(() => door.close());
+    if (config.unix !== null) await this.#listenUnix(door, config.unix);
+    if (config.tcp !== null) await this.#listenTcp(door, config.tcp.host, config.tcp.port);
+  }
+
+  async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
+    const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
+    await claimSocketPath('--unix', path);
+    try {
+      await door.listenUnix(path);
+    } catch (cause) {
+      if (cause instanceof SwapError) throw cause;
+      throw systemError(`listen on ${path}`, cause, 'choose another path with --unix');
+    }
+    this.#files.push(path);
+    this.#addresses.push({ kind: 'unix', path });
+  }
+
+  async #listenTcp(door: NbdDoor, host: string, port: number): Promise<void> {
+    try {
+      const bound = await door.listenTcp(host, port);
+      this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
+    } catch (cause) {
+      const inUse = cause instanceof SwapError && cause.code === 'ERR_IO_IN_USE';
+      if (inUse || errnoOf(cause) === 'EADDRINUSE')
+        throw new SwapError(
+          'ERR_IO_IN_USE',
+          `port ${port} on ${host} is in use; choose another with --port, ` +
+            'or serve a Unix socket only with --unix',
+          { host, port },
+          { cause },
+        );
+      if (cause instanceof SwapError) throw cause;
+      throw systemError(`listen on ${host} port ${port}`, cause, 'see --ipaddr and --port');
+    }
+  }
+
+  /** The folder that only this host uses; made when first asked for. */
+  #makePrivateFolder(): string {
+    if (this.#privateFolder === null) {
+      const { runtimeFolder, uid } = this.#options;
+      makePrivateFolder(runtimeFolder, uid);
+      this.#privateFolder = makeRandomFolder(runtimeFolder);
+    }
+    return this.#privateFolder;
+  }
+
+  async #openControl(): Promise<void> {
+    const path = this.#chooseControlPath();
+    if (path === null) return;
+    await claimSocketPath('--control', path);
+    const control = await ControlServer.listen(
+      path,
+      {
+        disks: () => this.report(),
+        health: () => this.health(),
+        stop: () => this.#options.onStopRequest(),
+      },
+      this.#counters,
+    );
+    this.#controlPath = path;
+    this.#files.push(path);
+    this.#undo.push(() => control.close());
+  }
+
+  #chooseControlPath(): string | null {
+    const { config, runtimeFolder, uid } = this.#options;
+    if (config.control === null) return null;
+    if (config.control === 'private') return join(this.#makePrivateFolder(), 'control.sock');
+    if (config.control !== 'default') return config.control.path;
+    makePrivateFolder(runtimeFolder, uid);
+    return controlPathIn(runtimeFolder);
+  }
+
+  #writePidFile(): void {
+    const path = this.#options.config.pidFile;
+    if (path === null) return;
+    try {
+      writeFileSync(path, `${process.pid}\n`);
+    } catch (cause) {
+      throw systemError(`write ${path}`, cause, 'see --pidfile');
+    }
+    this.#files.push(path);
+  }
+
+  #startMaintenance(): void {
+    const timer = setInterval(() => this.#maintain(), maintainEveryMs);
+    timer.unref();
+    this.#undo.push(() => clearInterval(timer));
+  }
+
+  #maintain(): void {
+    for (const served of this.#disks) {
+      const requests = requestsOf(served.disk.stats());
+      const idle = requests === served.requestsSeen;
+      served.requestsSeen = requests;
+      if (!idle) continue;
+      try {
+        served.disk.maintain(maintainBudgetPages);
+        this.#counters.add('maintainPasses', 1);
+      } catch (error) {
+        this.#counters.add('maintainFailures', 1);
+        this.#options.log(`disk ${served.config.name}: maintenance failed: ${String(error)}`);
+      }
+    }
+  }
+}
+
+/** An address that clients can use: nobody connects to "all addresses". */
+const connectable = (host: string): string => {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  return host === '::' ? '::1' : host;
+};

@@ -1,0 +1,116 @@
+/**
+ * The list document: what `GET /v1/disks` answers and `frontswap list --json` prints. A stable contract:
+ * fields are only added within a schemaVersion. One table of fields makes the JSON schema and the check
+ * of documents that come from a host.
+ */
+import { SwapError } from '../base/errors.ts';
+import type { DiskStats } from './parts.ts';
+
+const SCHEMA_VERSION = 1;
+
+export interface DiskReport extends DiskStats {
+  readonly name: string;
+  readonly readOnly: boolean;
+  /** Clients that have the disk open. */
+  readonly connections: number;
+  /** Where the disk is served, one URI a listener. */
+  readonly uris: readonly string[];
+}
+
+export interface ListDocument {
+  readonly schemaVersion: number;
+  readonly disks: readonly DiskReport[];
+}
+
+type Kind = 'count' | 'text' | 'truth' | 'texts';
+interface FieldSpec {
+  readonly kind: Kind;
+  readonly help: string;
+}
+
+const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
+  name: { kind: 'text', help: 'Name of the disk and of its NBD export.' },
+  algorithm: { kind: 'text', help: 'Page compressor.' },
+  readOnly: { kind: 'truth', help: 'Whether writes are refused.' },
+  uris: { kind: 'texts', help: 'Where the disk is served, one NBD URI a listener.' },
+  connections: { kind: 'count', help: 'Clients that have the disk open now.' },
+  diskSizeBytes: { kind: 'count', help: 'Size of the disk as clients see it.' },
+  storedPages: { kind: 'count', help: 'Pages of 4096 bytes that hold data now.' },
+  dataBytes: { kind: 'count', help: 'storedPages times 4096.' },
+  compressedBytes: { kind: 'count', help: 'Bytes of the stored pages after compression.' },
+  usedBytes: { kind: 'count', help: 'All memory of the disk now, metadata and gaps included.' },
+  peakUsedBytes: { kind: 'count', help: 'Highest usedBytes so far.' },
+  sameFilledPages: { kind: 'count', help: 'Stored pages of one repeated value: no payload.' },
+  incompressiblePages: { kind: 'count', help: 'Stored pages that did not shrink: kept as is.' },
+  limitBytes: { kind: 'count', help: 'Ceiling of usedBytes; 0 means none.' },
+  compactedPages: { kind: 'count', help: 'Pages of memory given back by compaction so far.' },
+  reads: { kind: 'count', help: 'Read requests so far.' },
+  writes: { kind: 'count', help: 'Write requests so far.' },
+  discards: { kind: 'count', help: 'Discard requests so far.' },
+  failedWrites: { kind: 'count', help: 'Writes answered with an error so far; must stay 0.' },
+};
+
+const jsonType: Readonly<Record<Kind, object>> = {
+  count: { type: 'integer', minimum: 0 },
+  text: { type: 'string' },
+  truth: { type: 'boolean' },
+  texts: { type: 'array', items: { type: 'string' } },
+};
+
+/** JSON schema of the document; docs/reference/list.schema.json is this, as a file. */
+export function listSchema(): object {
+  const properties = Object.fromEntries(
+    Object.entries(fields).map(([name, { kind, help }]) => [
+      name,
+      { ...jsonType[kind], description: help },
+    ]),
+  );
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'frontswap list --json',
+    type: 'object',
+    required: ['schemaVersion', 'disks'],
+    properties: {
+      schemaVersion: { const: SCHEMA_VERSION },
+      disks: {
+        type: 'array',
+        items: { type: 'object', required: Object.keys(fields), properties },
+      },
+    },
+  };
+}
+
+export const listDocument = (disks: readonly DiskReport[]): ListDocument => ({
+  schemaVersion: SCHEMA_VERSION,
+  disks,
+});
+
+function holds(kind: Kind, value: unknown): boolean {
+  if (kind === 'count')
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+  if (kind === 'texts')
+    return Array.isArray(value) && value.every((one) => typeof one === 'string');
+  return typeof value === (kind === 'text' ? 'string' : 'boolean');
+}
+
+/**
+ * Takes what a host answered for a list document, once it is one.
+ * @throws SwapError ERR_PEER_PROTOCOL
+ */
+export function checkListDocument(value: unknown): ListDocument {
+  const reject = (why: string): SwapError =>
+    new SwapError('ERR_PEER_PROTOCOL', `the host's list of disks is unusable: ${why}`);
+  if (typeof value !== 'object' || value === null) throw reject('not an object');
+  const { schemaVersion, disks } = value as Record<string, unknown>;
+  if (schemaVersion !== SCHEMA_VERSION)
+    throw reject(
+      `it has version ${String(schemaVersion)}, this program reads ${SCHEMA_VERSION}; use the version that the host runs`,
+    );
+  if (!Array.isArray(disks)) throw reject("no 'disks'");
+  for (const disk of disks as unknown[]) {
+    if (typeof disk !== 'object' || disk === null) throw reject('a disk is not an object');
+    for (const [name, { kind }] of Object.entries(fields))
+      if (!holds(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
+  }
+  return value as ListDocument;
+}

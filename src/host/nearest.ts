@@ -1,0 +1,45 @@
+/**
+ * "Did you mean": the known word nearest to a mistyped one, by edit distance with swapped neighbours
+ * (optimal string alignment). Cost: product of the two lengths; words are short.
+ */
+
+/** Edits (insert, delete, replace, swap neighbours) from one word to the other. */
+export function editDistance(from: string, to: string): number {
+  const width = to.length + 1;
+  const rows = new Uint16Array((from.length + 1) * width);
+  for (let j = 0; j < width; j++) rows[j] = j;
+  for (let i = 1; i <= from.length; i++) {
+    rows[i * width] = i;
+    for (let j = 1; j < width; j++) {
+      const cost = from[i - 1] === to[j - 1] ? 0 : 1;
+      const at = i * width + j;
+      let best = Math.min(rows[at - width]! + 1, rows[at - 1]! + 1, rows[at - width - 1]! + cost);
+      const swapped =
+        i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] && cost === 1;
+      if (swapped) best = Math.min(best, rows[at - 2 * width - 2]! + 1);
+      rows[at] = best;
+    }
+  }
+  return rows[rows.length - 1]!;
+}
+
+/** The nearest of `known`, or null when none is near: at most a third of the letters may differ. */
+export function nearest(word: string, known: Iterable<string>): string | null {
+  if (word.length > 64) return null;
+  let best: string | null = null;
+  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** "; did you mean 'list'?", or nothing when no known word is near. */
+export function suggestion(word: string, known: Iterable<string>, prefix = ''): string {
+  const found = nearest(word, known);
+  return found === null ? '' : `; did you mean '${prefix}${found}'?`;
+}

@@ -1,0 +1,72 @@
+/**
+ * What a host is put together from, as the host sees it. compose.ts joins the real parts; tests bring
+ * their own. Nothing else in host/ knows a device or a protocol by name.
+ */
+import type { Disk } from '../block/ops.ts';
+
+/** How a disk does at one moment. Bytes and counts are exact; usedBytes includes all metadata. */
+export interface DiskStats {
+  readonly diskSizeBytes: number;
+  readonly storedPages: number;
+  /** storedPages × 4096. */
+  readonly dataBytes: number;
+  readonly compressedBytes: number;
+  readonly usedBytes: number;
+  readonly peakUsedBytes: number;
+  readonly sameFilledPages: number;
+  readonly incompressiblePages: number;
+  /** 0 = none. */
+  readonly limitBytes: number;
+  readonly compactedPages: number;
+  readonly reads: number;
+  readonly writes: number;
+  readonly discards: number;
+  readonly failedWrites: number;
+  readonly algorithm: string;
+}
+
+export interface SwapDisk extends Disk, Disposable {
+  stats(): DiskStats;
+  /** Tidies up for at most `budget` pages of work; called while nobody asks for anything. */
+  maintain(budget: number): void;
+}
+
+export interface SwapDiskOptions {
+  readonly sizeBytes: number;
+  /** Most memory the disk may take, metadata included; 0 = no limit. */
+  readonly limitBytes: number;
+  /** `lz4`, `lz4-native`. */
+  readonly codec: string;
+}
+
+export interface HostExport {
+  readonly name: string;
+  readonly description: string;
+  readonly disk: Disk;
+}
+
+/** The protocol door: sockets in front of the exports. */
+export interface NbdDoor {
+  listenUnix(path: string): Promise<void>;
+  /** @returns the port that is bound: `port`, or the one the system chose for 0 */
+  listenTcp(host: string, port: number): Promise<number>;
+  /** Stops accepting, answers what is in flight, ends every connection. */
+  close(): Promise<void>;
+  /** Clients that have this export open now. */
+  connections(exportName: string): number;
+}
+
+export interface NbdDoorOptions {
+  /** By name; the first one is the default export. */
+  readonly exports: ReadonlyMap<string, HostExport>;
+  readonly maxClients: number;
+  readonly log: Log;
+}
+
+/** One line for the operator, without its end. */
+export type Log = (line: string) => void;
+
+export interface HostParts {
+  createDisk(options: SwapDiskOptions): SwapDisk;
+  createDoor(options: NbdDoorOptions): NbdDoor;
+}

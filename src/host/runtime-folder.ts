@@ -1,0 +1,51 @@
+/**
+ * Where sockets live when nobody says where: a folder that only this user can enter.
+ *
+ *   root        /run/frontswap
+ *   a user      $XDG_RUNTIME_DIR/frontswap
+ *   without it  /tmp/frontswap-UID   (anybody can make that folder first, so its owner is checked)
+ *
+ * Invariant: nothing is put into a folder that somebody else owns or may write to.
+ */
+import { lstatSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import { systemError } from './system-error.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export function runtimeFolder(env: Environment, uid: number): string {
+  if (uid === 0) return '/run/frontswap';
+  const base = env['XDG_RUNTIME_DIR'];
+  if (base?.startsWith('/')) return join(base, 'frontswap');
+  return join(tmpdir(), `frontswap-${uid}`);
+}
+
+/** The control socket where list, attach and host meet without being told. */
+export const controlPathIn = (folder: string): string => join(folder, 'control.sock');
+
+/**
+ * Makes the folder with mode 0700 unless it is there, and checks it either way.
+ * @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH
+ */
+export function makePrivateFolder(path: string, uid: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw systemError(`make the folder ${path}`, cause, 'say where with --control and --unix');
+  }
+  const stat = lstatSync(path);
+  const reject = (why: string): SwapError =>
+    new SwapError(
+      'ERR_IO_UNSAFE_PATH',
+      `${path} ${why}; remove it, or choose places with --control and --unix`,
+      { path, uid: stat.uid, mode: stat.mode & 0o777 },
+    );
+  if (!stat.isDirectory()) throw reject('is no folder');
+  if (stat.uid !== uid) throw reject(`belongs to user ${stat.uid}, not to ${uid}`);
+  if ((stat.mode & 0o022) !== 0) throw reject('can be written to by others');
+}
+
+/** A new folder with a random name and mode 0700 inside a private one. */
+export const makeRandomFolder = (inside: string): string => mkdtempSync(join(inside, 'host-'));

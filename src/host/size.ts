@@ -1,0 +1,54 @@
+/**
+ * Sizes as util-linux reads and prints them (zramctl, mkswap, fallocate): K and KiB are 1024, KB is 1000,
+ * and so on up to P; plain digits are bytes; "1.5G" is allowed; case does not matter.
+ *
+ * Sources: util-linux lib/strutils.c (strtosize, size_to_human_string), zramctl(8).
+ */
+import { SwapError } from '../base/errors.ts';
+import { type ByteCount, bytes } from '../base/units.ts';
+
+const units = 'BKMGTP';
+const pattern = /^([0-9]{1,32})(?:\.([0-9]{1,32}))?(?:([KMGTP])(I?B)?|B)?$/i;
+const example = "write bytes, or a number with K, M, G, T or P, as '512M' or '1.5G'";
+
+const reject = (key: string, text: string, why: string): SwapError =>
+  new SwapError('ERR_ARG_VALUE', `${key}: '${text}' ${why}; ${example}`, { key, value: text });
+
+/**
+ * @param key the option or setting that is named when the text is no size
+ * @returns bytes, 0 .. 2^53 - 1; parts of a byte are cut off
+ * @throws SwapError ERR_ARG_VALUE
+ */
+export function parseSize(key: string, text: string): ByteCount {
+  const trimmed = text.trim();
+  const match = pattern.exec(trimmed);
+  if (match === null) {
+    const why = trimmed === '' ? 'is empty' : /^-/.test(trimmed) ? 'is negative' : 'is no size';
+    throw reject(key, text, why);
+  }
+  const [, whole = '0', fraction = '', unit = 'B', ending = ''] = match;
+  if (unit === 'B' && fraction !== '') throw reject(key, text, 'is a fraction of a byte');
+  const base = ending.toUpperCase() === 'B' ? 1000n : 1024n;
+  const scale = base ** BigInt(units.indexOf(unit.toUpperCase()));
+  // In bigint: 1.1P has more digits than a double holds.
+  const denominator = 10n ** BigInt(fraction.length);
+  const total = (BigInt(whole + fraction) * scale) / denominator;
+  if (total > BigInt(Number.MAX_SAFE_INTEGER)) throw reject(key, text, 'is 2^53 bytes or more');
+  return bytes(Number(total));
+}
+
+/** Prints as zramctl does, in units of 1024 with at most one decimal: 0B, 4K, 312.4M, 1G. */
+export function formatSize(size: number): string {
+  let exponent = 0;
+  let value = size;
+  while (value >= 1024 && exponent < units.length - 1) {
+    value /= 1024;
+    exponent++;
+  }
+  let tenths = Math.round(value * 10);
+  if (tenths === 10240 && exponent < units.length - 1) {
+    tenths = 10; // 1023.96K reads better as 1M
+    exponent++;
+  }
+  return `${tenths / 10}${units[exponent]}`;
+}

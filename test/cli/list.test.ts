@@ -1,0 +1,104 @@
+/** `list` against a host with stand-in disks. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
+import { Host } from '../../src/host/host.ts';
+import { standInParts } from '../host/stand-in.ts';
+import { cli, type Result } from './fake-world.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'fs-list-'));
+const control = join(folder, 'c');
+let host: Host;
+
+before(async () => {
+  const settings = { disk: ['swap0=1G', 'vm1=512M,limit=256M'], unix: join(folder, 's'), control };
+  const parts = standInParts();
+  host = await Host.start({
+    config: resolveHostConfig(settingsOfJson('test', JSON.stringify(settings))),
+    parts,
+    runtimeFolder: folder,
+    uid: process.getuid?.() ?? 0,
+    version: '0',
+    log: () => undefined,
+    onStopRequest: () => undefined,
+  });
+  const [, vm1] = parts.disks;
+  if (vm1 !== undefined)
+    vm1.stats_ = { ...vm1.stats_, storedPages: 0, dataBytes: 0, usedBytes: 327_574_323 };
+});
+after(async () => {
+  await host.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const list = (...argv: string[]): Promise<Result> => cli(['list', '--control', control, ...argv]);
+const stdoutOf = async (...argv: string[]): Promise<string> => {
+  const { status, stdout, stderr } = await list(...argv);
+  assert.deepEqual([status, stderr], [0, '']);
+  return stdout;
+};
+
+test('the default columns are those of zramctl, numbers to the right', async () => {
+  assert.equal(
+    await stdoutOf(),
+    [
+      'NAME  ALGORITHM DISKSIZE DATA COMPR  TOTAL SAME-PAGES COMP-RATIO MEM-LIMIT CONN',
+      'swap0 lz4             1G  12K    2K     6K          1       2.00         -    0',
+      'vm1   lz4           512M   0B    2K 312.4M          1          -      256M    0',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('-o chooses columns in any case, -n takes the heading away', async () => {
+  assert.equal(await stdoutOf('-n', '-o', 'total,NAME', 'vm1'), '312.4M vm1\n');
+});
+
+test('-o +LIST adds to the default', async () => {
+  const [heading, row] = (await stdoutOf('-o', '+READS,URI', 'swap0')).split('\n');
+  assert.match(heading ?? '', /CONN READS URI$/);
+  assert.match(row ?? '', / 5 nbd\+unix:\/\/\/swap0\?socket=\/.*\/s$/);
+});
+
+test('--bytes prints bytes, 0 for no limit', async () => {
+  assert.equal(
+    await stdoutOf('-bn', '-o', 'NAME,DISKSIZE,TOTAL,MEM-LIMIT'),
+    'swap0 1073741824      6144         0\nvm1    536870912 327574323 268435456\n',
+  );
+});
+
+test('--raw and --output-all print every column, countable', async () => {
+  const [heading = '', row = ''] = (await stdoutOf('--raw', '--output-all')).split('\n');
+  assert.equal(heading.split(' ').length, 20);
+  assert.equal(row.split(' ').length, 20);
+  assert.match(heading, / MEM-USED MEM-PEAK HUGE-PAGES STORED-PAGES COMPACTED READS /);
+  assert.match(row, / 8K 8K 0 3 0 5 7 2 0 nbd/);
+});
+
+test('names choose disks, in the order they are given', async () => {
+  assert.equal(await stdoutOf('-n', '-o', 'NAME', 'vm1', 'swap0'), 'vm1\nswap0\n');
+});
+
+test('--json is the list document', async () => {
+  assert.deepEqual(JSON.parse(await stdoutOf('--json')), host.report());
+  const one = JSON.parse(await stdoutOf('--json', 'vm1'));
+  assert.deepEqual(one, { schemaVersion: 1, disks: [host.report().disks[1]] });
+});
+
+test('a disk that is not there exits 2 with a suggestion and prints no data', async () => {
+  const { status, stdout, stderr } = await list('swap0', 'vm2');
+  assert.deepEqual([status, stdout], [2, '']);
+  assert.match(stderr, /the host has no disk 'vm2'; did you mean 'vm1'/);
+});
+
+test('attach asks which disk when there are several, and takes the socket for QEMU', async () => {
+  const which = await cli(['attach', '-f', 'qemu', '--control', control]);
+  assert.equal(which.status, 2);
+  assert.match(which.stderr, /NAME: say which disk: swap0, vm1/);
+  const { status, stdout } = await cli(['attach', '-f', 'qemu', '--control', control, 'vm1']);
+  assert.equal(status, 0);
+  assert.ok(stdout.includes(`server.path=${folder}/s,export=vm1,`), stdout);
+});

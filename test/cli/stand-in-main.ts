@@ -1,0 +1,27 @@
+/** The program with stand-in parts: everything is real but disk and door. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runCli } from '../../src/cli/run.ts';
+import { realWorld } from '../../src/cli/world.ts';
+import type { HostParts } from '../../src/host/parts.ts';
+import { standInParts } from '../host/stand-in.ts';
+
+/** How long the door takes to close: time for a second signal. */
+const closeMs = Number(process.env['STAND_IN_CLOSE_MS'] ?? 0);
+
+async function slowParts(): Promise<HostParts> {
+  const parts = standInParts();
+  return {
+    ...parts,
+    createDoor(options) {
+      const door = parts.createDoor(options);
+      const close = door.close.bind(door);
+      door.close = async () => {
+        await sleep(closeMs);
+        await close();
+      };
+      return door;
+    },
+  };
+}
+
+process.exit(await runCli(process.argv.slice(2), { ...realWorld(), loadParts: slowParts }));

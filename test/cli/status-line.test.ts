@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatStatus, StatusLine } from '../../src/cli/status-line.ts';
+
+const erase = '\r\x1b[K';
+
+function make(columns: number): { line: StatusLine; written: string[] } {
+  const written: string[] = [];
+  const output = { isTerminal: true, columns, write: (text: string) => void written.push(text) };
+  return { line: new StatusLine(output), written };
+}
+
+test('the line is rewritten in place, cut to the width', () => {
+  const { line, written } = make(6);
+  line.show('abcdefgh');
+  line.show('ij');
+  assert.deepEqual(written, [`${erase}abcde`, `${erase}ij`]);
+});
+
+test('another line goes above', () => {
+  const { line, written } = make(80);
+  line.print('first');
+  line.show('status');
+  line.print('second');
+  assert.deepEqual(written, ['first\n', `${erase}status`, `${erase}second\nstatus`]);
+});
+
+test('erased it leaves nothing, and a later line is plain', () => {
+  const { line, written } = make(80);
+  line.erase();
+  line.show('status');
+  line.erase();
+  line.print('bye');
+  assert.deepEqual(written, [`${erase}status`, erase, 'bye\n']);
+});
+
+test('the status says what is stored and what it costs', () => {
+  const totals = {
+    diskCount: 1,
+    dataBytes: 4 << 20,
+    compressedBytes: 1 << 20,
+    usedBytes: 2 << 20,
+    connections: 2,
+    requests: 0,
+  };
+  assert.equal(
+    formatStatus(totals, 1234.5),
+    '1 disk  stored 4M  compressed 1M  used 2M  ratio 2.00  2 connections  1235 ops/s',
+  );
+});

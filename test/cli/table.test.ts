@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatTable } from '../../src/cli/table.ts';
+
+const columns = [
+  { name: 'NAME', right: false },
+  { name: 'TOTAL', right: true },
+  { name: 'URI', right: false },
+];
+const rows = [
+  ['a', '1G', 'x y'],
+  ['longer', '312.4M', ''],
+];
+
+test('words stand left, numbers right, and no line ends in a blank', () => {
+  assert.equal(
+    formatTable(columns, rows, { raw: false, headings: true }),
+    'NAME    TOTAL URI\na          1G x y\nlonger 312.4M\n',
+  );
+});
+
+test('without headings the columns are as wide as the cells', () => {
+  assert.equal(
+    formatTable(columns, [['a', '1G', 'u']], { raw: false, headings: false }),
+    'a 1G u\n',
+  );
+});
+
+test('raw cells have one blank between them and none inside', () => {
+  assert.equal(
+    formatTable(columns, rows, { raw: true, headings: true }),
+    'NAME TOTAL URI\na 1G x\\x20y\nlonger 312.4M -\n',
+  );
+  assert.equal(
+    formatTable(columns, [['a\\x20', '1', 'u']], { raw: true, headings: false }),
+    'a\\x5cx20 1 u\n',
+  );
+});
+
+test('a table without rows is its heading', () => {
+  assert.equal(formatTable(columns, [], { raw: false, headings: true }), 'NAME TOTAL URI\n');
+});

@@ -1,0 +1,179 @@
+/** Finding commands and options, help, versions, colours, exit statuses. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { commonOptions } from '../../src/cli/command.ts';
+import { commandTable } from '../../src/cli/commands.ts';
+import { wantsColor } from '../../src/cli/style.ts';
+import { cli } from './fake-world.ts';
+
+const root = join(import.meta.dirname, '../../..');
+
+/** argv, what stderr must name. All exit 2 and print no data. */
+const wrong: readonly [readonly string[], RegExp][] = [
+  [['hots'], /^frontswap: error: no command 'hots'; did you mean 'host'\?/],
+  [['zzz'], /no command 'zzz'; there is host, list, attach, help, version/],
+  [['toString'], /no command 'toString'/],
+  [['help', 'lits'], /^frontswap help: error: no command 'lits'; did you mean 'list'/],
+  [['--frob'], /^frontswap: error: no option --frob/],
+  [['host', '--prot', '1'], /^frontswap host: error: no option --prot; did you mean '--port'\?/],
+  [['host', '-Z'], /no option -Z\n/],
+  [['host', '--port'], /--port: needs a value: PORT/],
+  [['host', '--port', '--readonly'], /--port: needs a value: PORT; if it is '--readonly'/],
+  [['host', '--readonly=yes'], /--readonly: takes no value, but was given 'yes'/],
+  [['host', '--port', '99999'], /--port: '99999' is no whole number/],
+  [['host', '--limit', '12x'], /--limit: '12x' is no size/],
+  [['host', '--limit=-5'], /--limit: '-5' is negative/],
+  [['host', '--disk', 'a'], /--disk: 'a' is not of the form/],
+  [['host', '--disk', 'a=1G', '--disk', 'a=1G'], /--disk: 'a' is there twice/],
+  [['host', '-e', 'b'], /--exportname: no disk 'b'/],
+  [['host', '--codec', 'lzo'], /--codec: 'lzo' is none of/],
+  [['host', '--control', '/x', '--no-control'], /--control and --no-control exclude each other/],
+  [['host', 'swap0'], /'swap0' is one argument too many/],
+  [['list', '-o', 'NAM'], /--output: no column 'NAM'; did you mean 'NAME'/],
+  [['list', '-o', 'NAME,'], /--output: 'NAME,' has an empty column name/],
+  [['list', '-o', 'zzzzz'], /no column 'zzzzz'; there is NAME, ALGORITHM/],
+  [['list', '-o', 'NAME', '--output-all'], /--output and --output-all exclude each other/],
+  [['attach'], /--format: say one of qemu, libvirt, nbd-client/],
+  [['attach', '--format', 'vmware'], /--format: 'vmware' is none of/],
+  [['attach', '-f', 'qemu', '--uri', 'x'], /--uri: 'x' is no URI/],
+  [['attach', '-f', 'qemu', '--uri', 'nbd://h/a', 'b'], /--uri names the disk 'a', NAME is 'b'/],
+  [['attach', '-f', 'qemu', 'a', 'b'], /'b' is one argument too many/],
+  [['version', 'x'], /'x' is one argument too many/],
+];
+for (const [argv, message] of wrong)
+  test(`'frontswap ${argv.join(' ')}' exits 2 and says ${message}`, async () => {
+    const { status, stdout, stderr } = await cli(argv);
+    assert.equal(status, 2);
+    assert.match(stderr, message);
+    assert.match(stderr, /See 'frontswap.* --help'\./);
+    assert.equal(stdout, '');
+  });
+
+test('without arguments: the overview on stderr, exit 2', async () => {
+  const { status, stdout, stderr } = await cli([]);
+  assert.equal(status, 2);
+  assert.equal(stdout, '');
+  assert.match(stderr, /Examples/);
+});
+
+test('-h, --help and help print the overview, examples first', async () => {
+  const results = await Promise.all([cli(['-h']), cli(['--help']), cli(['help'])]);
+  for (const { status, stdout, stderr } of results) {
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.ok(stdout.indexOf('Examples') < stdout.indexOf('Usage'));
+    for (const name of commandTable.names) assert.match(stdout, new RegExp(`\n {2}${name} `));
+  }
+});
+
+for (const name of commandTable.names)
+  test(`help on ${name}: examples first, every option, no line over 80 columns`, async () => {
+    const { status, stdout } = await cli(['help', name]);
+    assert.equal(status, 0);
+    assert.deepEqual(await cli([name, '-h']), { status, stdout, stderr: '' });
+    assert.ok(stdout.indexOf('Examples') < stdout.indexOf('Usage'));
+    const command = await commandTable.load(name);
+    for (const option of [...command.options, ...commonOptions])
+      assert.match(stdout, new RegExp(`--${option.name}\\b`));
+    const examples = new Set(
+      command.examples.flatMap(({ line, what }) => [`  ${line}`, `  # ${what}`]),
+    );
+    for (const line of stdout.split('\n'))
+      assert.ok(line.length <= 80 || examples.has(line), `'${line}'`);
+  });
+
+test('--help wins over what is wrong beside it', async () => {
+  const { status, stdout } = await cli(['attach', '--help']);
+  assert.equal(status, 0);
+  assert.match(stdout, /frontswap attach/);
+});
+
+test('version, --version and COMMAND --version print the package version', async () => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  for (const argv of [['version'], ['--version'], ['host', '--version']])
+    assert.deepEqual(await cli(argv), { status: 0, stdout: `frontswap ${version}\n`, stderr: '' });
+  const { stdout } = await cli(['version', '--json']);
+  assert.deepEqual(JSON.parse(stdout), {
+    frontswap: version,
+    node: process.version,
+    platform: process.platform,
+    arch: process.arch,
+  });
+});
+
+test('a host that is not there: exit 3, and what to do', async () => {
+  for (const command of [['list'], ['attach', '-f', 'qemu']]) {
+    const { status, stdout, stderr } = await cli([...command, '--control', '/nowhere/c']);
+    assert.deepEqual([status, stdout], [3, '']);
+    assert.match(stderr, /no host answers on \/nowhere\/c \(ENOENT\); start one with/);
+    assert.doesNotMatch(stderr, /See/);
+  }
+});
+
+test('FRONTSWAP_CONTROL says where the host is, --control says it louder', async () => {
+  const env = { FRONTSWAP_CONTROL: '/nowhere/env' };
+  assert.match((await cli(['list'], { env })).stderr, /\/nowhere\/env/);
+  assert.match(
+    (await cli(['list', '--control', '/nowhere/arg'], { env })).stderr,
+    /\/nowhere\/arg/,
+  );
+});
+
+test('-v adds code and causes to an error', async () => {
+  const { stderr } = await cli(['list', '-v', '--control', '/nowhere/c']);
+  assert.match(stderr, /^asking the host on \/nowhere\/c\n/);
+  assert.match(stderr, /code: ERR_IO_NOT_REACHABLE\n {2}cause: connect ENOENT/);
+});
+
+test('a fault of ours says so, with the stack, and exits 1', async () => {
+  const { status, stderr } = await cli(['host', '--no-control', '-U', '/tmp/never']);
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /fault of frontswap, please report it\nError: this test starts no host\n +at /,
+  );
+});
+
+test('--check-config starts nothing, and is quiet with -q', async () => {
+  const usable = await cli(['host', '--check-config', '--disk', 'a=1G']);
+  assert.deepEqual(usable, {
+    status: 0,
+    stdout: '',
+    stderr: 'frontswap host: the configuration is usable\n',
+  });
+  assert.equal((await cli(['host', '--check-config', '-q'])).stderr, '');
+});
+
+test('a configuration file that is not there exits 1 and names the option', async () => {
+  const { status, stderr } = await cli(['host', '-C', '/nowhere/host.json']);
+  assert.equal(status, 1);
+  assert.match(stderr, /cannot read \/nowhere\/host.json: .*ENOENT.*--config/);
+});
+
+const colors: readonly [string, boolean, Record<string, string>, boolean, boolean][] = [
+  ['a terminal', true, { TERM: 'xterm' }, false, true],
+  ['a pipe', false, { TERM: 'xterm' }, false, false],
+  ['a dumb terminal', true, { TERM: 'dumb' }, false, false],
+  ['NO_COLOR', true, { NO_COLOR: '1' }, false, false],
+  ['an empty NO_COLOR', true, { NO_COLOR: '' }, false, true],
+  ['FORCE_COLOR on a pipe', false, { FORCE_COLOR: '1', TERM: 'dumb' }, false, true],
+  ['FORCE_COLOR=0', true, { FORCE_COLOR: '0' }, false, false],
+  ['NO_COLOR and FORCE_COLOR', true, { NO_COLOR: '1', FORCE_COLOR: '1' }, false, false],
+  ['--no-color and FORCE_COLOR', true, { FORCE_COLOR: '1' }, true, false],
+];
+for (const [what, isTerminal, env, noColor, want] of colors)
+  test(`colours with ${what}: ${want}`, () => {
+    const output = { isTerminal, columns: 80, write: () => undefined };
+    assert.equal(wantsColor(output, env, noColor), want);
+  });
+
+test('help and errors carry colours exactly when wanted', async () => {
+  const colored = { isTerminal: true, env: { TERM: 'xterm' } };
+  const ansi = '\x1b[';
+  assert.ok((await cli(['help'], colored)).stdout.includes(ansi));
+  assert.ok((await cli(['zzz'], colored)).stderr.includes(ansi));
+  assert.ok(!(await cli(['help', '--no-color'], colored)).stdout.includes(ansi));
+  assert.ok(!(await cli(['zzz', '--no-color'], colored)).stderr.includes(ansi));
+  assert.ok(!(await cli(['help'])).stdout.includes(ansi));
+});

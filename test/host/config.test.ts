@@ -1,0 +1,139 @@
+/** Settings: defaults, one check for flags and file, every mistake named by where it was written. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  type HostConfig,
+  hostSettings,
+  resolveHostConfig,
+  settingsOfJson,
+} from '../../src/host/config.ts';
+
+const ofFile = (document: unknown): HostConfig =>
+  resolveHostConfig(settingsOfJson('host.json', JSON.stringify(document)));
+const G = 1024 ** 3;
+
+test('without settings: one 1G disk, a private socket and the NBD port on loopback', () => {
+  assert.deepEqual(ofFile({}), {
+    disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0 }],
+    codec: 'lz4',
+    readOnly: false,
+    unix: '-',
+    tcp: { host: '127.0.0.1', port: 10809 },
+    control: 'default',
+    pidFile: null,
+    run: null,
+    maxClients: 64,
+  });
+});
+
+test('every setting arrives', () => {
+  assert.deepEqual(
+    ofFile({
+      disk: ['a=1G', 'b=2G,limit=512M'],
+      limit: '256M',
+      codec: 'lz4-native',
+      unix: '/s',
+      port: 0,
+      ipaddr: '::1',
+      exportname: 'b',
+      readonly: true,
+      'max-clients': 3,
+      run: 'true',
+      pidfile: '/p',
+      control: '/c',
+    }),
+    {
+      disks: [
+        { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2 },
+        { name: 'a', sizeBytes: G, limitBytes: G / 4 },
+      ],
+      codec: 'lz4-native',
+      readOnly: true,
+      unix: '/s',
+      tcp: { host: '::1', port: 0 },
+      control: { path: '/c' },
+      pidFile: '/p',
+      run: 'true',
+      maxClients: 3,
+    },
+  );
+});
+
+test('listeners: what is asked for, or a private socket alone for a command', () => {
+  const listeners = (document: object): unknown[] => {
+    const { unix, tcp, control } = ofFile(document);
+    return [unix, tcp, control];
+  };
+  const tcp = { host: '127.0.0.1', port: 10809 };
+  assert.deepEqual(listeners({ unix: '/s' }), ['/s', null, 'default']);
+  assert.deepEqual(listeners({ port: 10809 }), [null, tcp, 'default']);
+  assert.deepEqual(listeners({ ipaddr: '127.0.0.1' }), [null, tcp, 'default']);
+  assert.deepEqual(listeners({ unix: '-', port: '10809' }), ['-', tcp, 'default']);
+  assert.deepEqual(listeners({ run: 'true' }), ['-', null, 'private']);
+  assert.deepEqual(listeners({ run: 'true', port: 10809 }), [null, tcp, 'private']);
+  assert.deepEqual(listeners({ 'no-control': true, unix: '/s' }), ['/s', null, null]);
+});
+
+test('a disk is whole pages, rounded up; one disk needs no array', () => {
+  assert.equal(ofFile({ disk: 'a=1MB' }).disks[0]?.sizeBytes, 1_003_520);
+  assert.equal(ofFile({ disk: 'a=8T' }).disks[0]?.sizeBytes, 8 * 1024 * G);
+});
+
+const wrong: readonly [unknown, string, RegExp][] = [
+  [{ disk: 'a' }, 'ERR_ARG_VALUE', /^host.json: disk: 'a' is not of the form NAME=SIZE/],
+  [{ disk: 'a=1G=2G' }, 'ERR_ARG_VALUE', /is not of the form/],
+  [{ disk: '=1G' }, 'ERR_ARG_VALUE', /'' is no disk name/],
+  [{ disk: 'a b=1G' }, 'ERR_ARG_VALUE', /'a b' is no disk name/],
+  [{ disk: 'a/b=1G' }, 'ERR_ARG_VALUE', /is no disk name/],
+  [{ disk: '-a=1G' }, 'ERR_ARG_VALUE', /is no disk name/],
+  [{ disk: `${'a'.repeat(65)}=1G` }, 'ERR_ARG_VALUE', /is no disk name/],
+  [{ disk: 'a=lots' }, 'ERR_ARG_VALUE', /^host.json: disk: 'lots' is no size/],
+  [{ disk: 'a=4K' }, 'ERR_ARG_VALUE', /'4K' is too small/],
+  [{ disk: 'a=9T' }, 'ERR_ARG_VALUE', /'9T' is too large/],
+  [{ disk: 'a=1G,limit=x' }, 'ERR_ARG_VALUE', /^host.json: disk: limit: 'x' is no size/],
+  [{ disk: 'a=1G,limit' }, 'ERR_ARG_VALUE', /limit: '' is empty/],
+  [{ disk: 'a=1G,limt=1G' }, 'ERR_ARG_UNKNOWN', /has no 'limt'; did you mean 'limit'/],
+  [{ disk: ['a=1G', 'a=2G'] }, 'ERR_ARG_CONFLICT', /'a' is there twice/],
+  [{ disk: [] }, 'ERR_ARG_VALUE', /names no disk/],
+  [{ disk: [['a=1G']] }, 'ERR_ARG_VALUE', /^host.json: disk: .*neither text nor a whole number/],
+  [
+    { disk: Array.from({ length: 257 }, (_, i) => `d${i}=1G`) },
+    'ERR_ARG_VALUE',
+    /'257' disks are more than 256/,
+  ],
+  [{ limit: '-1' }, 'ERR_ARG_VALUE', /^host.json: limit: '-1' is negative/],
+  [{ codec: 'gzip' }, 'ERR_ARG_VALUE', /^host.json: codec: 'gzip' is none of lz4, lz4-native/],
+  [
+    { port: 65536 },
+    'ERR_ARG_VALUE',
+    /^host.json: port: '65536' is no whole number from 0 to 65535/,
+  ],
+  [{ port: '0x10' }, 'ERR_ARG_VALUE', /^host.json: port/],
+  [{ port: 1.5 }, 'ERR_ARG_VALUE', /^host.json: port: '1.5' is neither text nor/],
+  [{ port: '' }, 'ERR_ARG_VALUE', /^host.json: port: '' is empty/],
+  [{ 'max-clients': 0 }, 'ERR_ARG_VALUE', /^host.json: max-clients/],
+  [{ readonly: 'yes' }, 'ERR_ARG_VALUE', /^host.json: readonly: '"yes"' is neither true nor false/],
+  [{ unix: null }, 'ERR_ARG_VALUE', /^host.json: unix: 'null' is neither/],
+  [{ exportname: 'b' }, 'ERR_ARG_UNKNOWN', /^host.json: exportname: no disk 'b'/],
+  [{ control: '/c', 'no-control': true }, 'ERR_ARG_CONFLICT', /host.json: control .*no-control/],
+  [{ prot: 1 }, 'ERR_ARG_UNKNOWN', /^host.json: no setting 'prot'; did you mean 'port'/],
+  [{ __proto__: 1, toString: 1 }, 'ERR_ARG_UNKNOWN', /no setting 'toString'/],
+  [[], 'ERR_ARG_VALUE', /^host.json: not a JSON object/],
+  [null, 'ERR_ARG_VALUE', /^host.json: not a JSON object/],
+];
+for (const [document, code, message] of wrong)
+  test(`${JSON.stringify(document).slice(0, 60)} is refused with ${code} ${message}`, () =>
+    assert.throws(() => ofFile(document), { code, message }));
+
+test('text that is no JSON is refused, naming the file', () =>
+  assert.throws(() => settingsOfJson('host.json', '{"port": }'), {
+    code: 'ERR_ARG_VALUE',
+    message: /^host.json: not JSON: /,
+  }));
+
+test('no two settings share a name or a letter', () => {
+  const words = hostSettings.flatMap(({ name, short }) =>
+    short === undefined ? [name] : [name, short],
+  );
+  assert.equal(new Set(words).size, words.length);
+});

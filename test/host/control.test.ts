@@ -1,0 +1,153 @@
+/** The control socket from both sides, with clients that misbehave. */
+import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { askDisks } from '../../src/host/control-client.ts';
+import { ControlServer } from '../../src/host/control-server.ts';
+import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
+import { listDocument } from '../../src/host/list-document.ts';
+import type { Counters } from '../../src/observe/counters.ts';
+import { testFolder } from './folder.ts';
+
+interface Rig {
+  readonly path: string;
+  readonly counters: Counters<HostCounter>;
+  readonly stops: { count: number };
+  readonly control: ControlServer;
+}
+
+async function rig(t: TestContext): Promise<Rig> {
+  const path = join(testFolder(t), 'c');
+  const counters = hostCounters();
+  const stops = { count: 0 };
+  const handlers = {
+    disks: () => listDocument([]),
+    health: () => ({ status: 'ok' }),
+    stop: () => {
+      stops.count++;
+    },
+  };
+  const control = await ControlServer.listen(path, handlers, counters);
+  t.after(() => control.close());
+  return { path, counters, stops, control };
+}
+
+/** Sends bytes, returns all that comes back. */
+function exchange(path: string, bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = '';
+    const socket = connect(path, () => socket.write(bytes));
+    socket.setEncoding('utf8');
+    socket.on('data', (text: string) => {
+      answer += text;
+    });
+    socket.on('error', reject);
+    socket.on('close', () => resolve(answer));
+  });
+}
+
+const ask = (path: string, method: string, url: string, more = ''): Promise<string> =>
+  exchange(path, `${method} ${url} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${more}\r\n`);
+const statusOf = (answer: string): number => Number(answer.split(' ')[1]);
+const bodyOf = (answer: string): unknown => JSON.parse(answer.split('\r\n\r\n')[1] ?? '');
+
+test('the socket is for its owner alone, whatever the umask', async (t) => {
+  const umask = process.umask(0);
+  t.after(() => process.umask(umask));
+  const { path } = await rig(t);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(process.umask(), 0);
+});
+
+test('disks and health are answered in JSON', async (t) => {
+  const { path, counters } = await rig(t);
+  const disks = await ask(path, 'GET', '/v1/disks');
+  assert.equal(statusOf(disks), 200);
+  assert.match(disks, /content-type: application\/json/);
+  assert.deepEqual(bodyOf(disks), { schemaVersion: 1, disks: [] });
+  assert.deepEqual(bodyOf(await ask(path, 'GET', '/v1/health?x=1')), { status: 'ok' });
+  assert.equal(counters.get('controlRequests'), 2);
+});
+
+test('stop answers first, then stops', async (t) => {
+  const { path, stops } = await rig(t);
+  const answer = await ask(path, 'POST', '/v1/stop');
+  assert.equal(statusOf(answer), 202);
+  assert.deepEqual(bodyOf(answer), { stopping: true });
+  assert.equal(stops.count, 1);
+});
+
+test('an unknown path is 404, a wrong method 405 with the right one; neither stops the host', async (t) => {
+  const { path, counters, stops } = await rig(t);
+  const unknown = await ask(path, 'GET', '/v2/disks');
+  assert.equal(statusOf(unknown), 404);
+  assert.match(JSON.stringify(bodyOf(unknown)), /ERR_ARG_UNKNOWN.*\/v1\/disks/);
+  const wrong = await ask(path, 'GET', '/v1/stop');
+  assert.equal(statusOf(wrong), 405);
+  assert.match(wrong, /allow: POST/);
+  assert.equal(statusOf(await ask(path, 'DELETE', '/v1/disks')), 405);
+  assert.equal(stops.count, 0);
+  assert.equal(counters.get('controlRefusals'), 3);
+});
+
+test('a header that is too long is 431, bytes that are no HTTP are 400', async (t) => {
+  const { path, counters } = await rig(t);
+  const long = await ask(path, 'GET', '/v1/disks', `x: ${'a'.repeat(5000)}\r\n`);
+  assert.equal(statusOf(long), 431);
+  assert.match(JSON.stringify(bodyOf(long)), /4096 bytes/);
+  const noise = await exchange(path, '\x00\x01\x02 hello\r\n\r\n');
+  assert.equal(statusOf(noise), 400);
+  assert.equal(counters.get('controlRefusals'), 2);
+});
+
+test('a body that is too long is 413 and does not stop the host', async (t) => {
+  const { path, stops } = await rig(t);
+  const body = 'x'.repeat(2000);
+  const answer = await ask(path, 'POST', '/v1/stop', `content-length: 2000\r\n\r\n${body}`);
+  assert.equal(statusOf(answer), 413);
+  assert.equal(stops.count, 0);
+});
+
+test('close does not wait for a client that says nothing', async (t) => {
+  const { path, control } = await rig(t);
+  const silent = connect(path);
+  await new Promise((resolve) => silent.once('connect', resolve));
+  const gone = new Promise((resolve) => silent.once('close', resolve));
+  silent.on('error', () => undefined);
+  await control.close();
+  await gone;
+});
+
+test('a question nobody answers is ERR_IO_NOT_REACHABLE with what to do', async (t) => {
+  const path = join(testFolder(t), 'nothing');
+  await assert.rejects(askDisks(path), {
+    code: 'ERR_IO_NOT_REACHABLE',
+    message: /no host answers on .*nothing \(ENOENT\); start one with 'frontswap host'/,
+  });
+});
+
+const strangers: readonly [string, number, string][] = [
+  ['a status that is not 200', 500, '{}'],
+  ['no JSON', 200, 'hello'],
+  ['JSON that is no list', 200, '{"schemaVersion":1}'],
+  ['a list of another version', 200, '{"schemaVersion":9,"disks":[]}'],
+];
+for (const [what, status, body] of strangers)
+  test(`${what} is ERR_PEER_PROTOCOL`, async (t) => {
+    const path = join(testFolder(t), 'c');
+    const server = createHttpServer((_, response) => response.writeHead(status).end(body));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    t.after(() => server.close());
+    await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
+  });
+
+test('a server that is not HTTP is ERR_PEER_PROTOCOL', async (t) => {
+  const path = join(testFolder(t), 'c');
+  const server = createServer((socket) => socket.end('NBDMAGIC nonsense'));
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  t.after(() => server.close());
+  await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
+});

@@ -1,0 +1,256 @@
+/** Start, stop and what lies between, with stand-in parts. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { SwapError } from '../../src/base/errors.ts';
+import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
+import { askDisks } from '../../src/host/control-client.ts';
+import { Host, type HostOptions } from '../../src/host/host.ts';
+import { testFolder } from './folder.ts';
+import { type StandInParts, standInParts } from './stand-in.ts';
+
+interface Rig {
+  readonly folder: string;
+  readonly parts: StandInParts;
+  readonly logged: string[];
+  readonly options: HostOptions;
+}
+
+function rig(t: TestContext, settings: object): Rig {
+  const folder = testFolder(t);
+  const parts = standInParts();
+  const logged: string[] = [];
+  const withControl =
+    'control' in settings || 'no-control' in settings || 'run' in settings
+      ? settings
+      : { ...settings, control: join(folder, 'control') };
+  const config: HostConfig = resolveHostConfig(
+    settingsOfJson('test', JSON.stringify(withControl).replaceAll('@', folder)),
+  );
+  const options: HostOptions = {
+    config,
+    parts,
+    runtimeFolder: join(folder, 'run'),
+    uid: process.getuid?.() ?? 0,
+    version: '1.2.3',
+    log: (line) => logged.push(line),
+    onStopRequest: () => undefined,
+  };
+  return { folder, parts, logged, options };
+}
+
+async function start(t: TestContext, options: HostOptions): Promise<Host> {
+  const host = await Host.start(options);
+  t.after(() => host.stop());
+  return host;
+}
+
+const socketTo = (path: string): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(path, () => resolve(socket));
+    socket.once('error', reject);
+  });
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
+
+test('start serves every disk on every listener, default export first', async (t) => {
+  const { folder, parts, options } = rig(t, { ...sample, exportname: 'b' });
+  const host = await start(t, options);
+  const port = host.addresses[1]?.kind === 'tcp' ? host.addresses[1].port : 0;
+  assert.ok(port > 0);
+  assert.deepEqual(host.uris, [`nbd+unix:///b?socket=${folder}/s`, `nbd://127.0.0.1:${port}/b`]);
+  const [door] = parts.doors;
+  assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
+  assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
+  assert.equal(door?.options.maxClients, 64);
+  assert.deepEqual(
+    parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
+    [
+      [2 << 20, 0],
+      [1 << 20, 1 << 20],
+    ],
+  );
+  assert.equal(readFileSync(join(folder, 'pid'), 'utf8'), `${process.pid}\n`);
+});
+
+test('the report says what the disks say, and who is connected', async (t) => {
+  const { folder, options } = rig(t, sample);
+  const host = await start(t, options);
+  const client = await socketTo(join(folder, 's'));
+  t.after(() => client.destroy());
+  await until(() => host.totals().connections === 1);
+  const document = await askDisks(host.controlPath ?? '');
+  assert.deepEqual(document, host.report());
+  const [a, b] = document.disks;
+  assert.deepEqual([a?.name, a?.connections, a?.writes], ['a', 1, 7]);
+  assert.deepEqual([b?.name, b?.connections, b?.limitBytes], ['b', 0, 0]);
+  assert.deepEqual(b?.uris, [
+    `nbd+unix:///b?socket=${folder}/s`,
+    host.uris[1]?.replace('/a', '/b'),
+  ]);
+  assert.deepEqual(host.totals(), {
+    diskCount: 2,
+    dataBytes: 6 * 4096,
+    compressedBytes: 4000,
+    usedBytes: 2 * 6144,
+    connections: 1,
+    requests: 28,
+  });
+});
+
+test('stop leaves nothing behind, and once is enough', async (t) => {
+  const { folder, parts, options } = rig(t, sample);
+  const host = await start(t, options);
+  assert.deepEqual(readdirSync(folder).sort(), ['control', 'pid', 's']);
+  await Promise.all([host.stop(), host.stop()]);
+  assert.deepEqual(readdirSync(folder), []);
+  assert.equal(parts.doors[0]?.closed, 1);
+  assert.deepEqual(
+    parts.disks.map(({ disposed }) => disposed),
+    [1, 1],
+  );
+});
+
+test('read-only is told to clients and kept', async (t) => {
+  const { parts, options } = rig(t, { ...sample, readonly: true });
+  const host = await start(t, options);
+  assert.equal(parts.doors[0]?.options.exports.get('a')?.disk.readOnly, true);
+  assert.equal(host.report().disks[0]?.readOnly, true);
+});
+
+test('a port that is taken is named with the option that changes it, and nothing stays', async (t) => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  t.after(() => other.close());
+  const address = other.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  const { folder, parts, options } = rig(t, { ...sample, port });
+  await assert.rejects(Host.start(options), {
+    code: 'ERR_IO_IN_USE',
+    message: new RegExp(`port ${port} on 127.0.0.1 is in use; choose another with --port`),
+  });
+  assert.deepEqual(readdirSync(folder), []);
+  assert.equal(parts.doors[0]?.closed, 1);
+  assert.equal(parts.disks[0]?.disposed, 1);
+});
+
+test('what a door says about its address reaches the user in the same words', async (t) => {
+  const { parts, options } = rig(t, sample);
+  const createDoor: StandInParts['createDoor'] = (given) => {
+    const door = parts.createDoor(given);
+    door.listenTcp = async () => {
+      throw new SwapError('ERR_IO_IN_USE', 'made up');
+    };
+    return door;
+  };
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createDoor } }), {
+    code: 'ERR_IO_IN_USE',
+    message: /choose another with --port/,
+  });
+});
+
+test('an address that is none of this machine is a system error that names the options', async (t) => {
+  const { options } = rig(t, { ...sample, ipaddr: '192.0.2.1' });
+  await assert.rejects(Host.start(options), {
+    code: 'ERR_IO_SYSTEM',
+    message: /cannot listen on 192\.0\.2\.1 port 0: .*EADDRNOTAVAIL.*--ipaddr/,
+  });
+});
+
+test('two hosts on one control socket: the second is refused, the first goes on', async (t) => {
+  const first = rig(t, sample);
+  const host = await start(t, first.options);
+  const second = rig(t, { unix: '@/s', control: host.controlPath });
+  await assert.rejects(Host.start(second.options), {
+    code: 'ERR_IO_IN_USE',
+    message: /control belongs to a server that is running; .*--control/,
+  });
+  assert.deepEqual(readdirSync(second.folder), []);
+  await askDisks(host.controlPath ?? '');
+});
+
+test('a disk that cannot be made stops the start and gives back those before it', async (t) => {
+  const { folder, parts, options } = rig(t, sample);
+  const createDisk: StandInParts['createDisk'] = (given) => {
+    if (parts.disks.length === 1) throw new SwapError('ERR_ARG_VALUE', 'no such codec');
+    return parts.createDisk(given);
+  };
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createDisk } }), {
+    message: 'no such codec',
+  });
+  assert.equal(parts.disks[0]?.disposed, 1);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a pid file that cannot be written stops the start', async (t) => {
+  const { folder, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
+  await assert.rejects(Host.start(options), {
+    code: 'ERR_IO_SYSTEM',
+    message: /cannot write .*no\/pid: no such file or directory \(ENOENT\); see --pidfile/,
+  });
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a private socket lies in a folder of its own, which goes with it', async (t) => {
+  const { folder, options } = rig(t, { unix: '-', run: 'true' });
+  const host = await start(t, options);
+  const base = join(folder, 'run');
+  const [name = ''] = readdirSync(base);
+  assert.match(name, /^host-/);
+  assert.deepEqual(readdirSync(join(base, name)).sort(), ['control.sock', 'nbd.sock']);
+  await host.stop();
+  assert.deepEqual(readdirSync(base), []);
+});
+
+test('the default control socket lies in the runtime folder, which must be private', async (t) => {
+  const { folder, options } = rig(t, { unix: '@/s', control: '@/c' });
+  const config: HostConfig = { ...options.config, control: 'default' };
+  const host = await start(t, { ...options, config });
+  assert.equal(host.controlPath, join(folder, 'run', 'control.sock'));
+  await host.stop();
+  await assert.rejects(Host.start({ ...options, config, uid: options.uid + 1 }), {
+    code: 'ERR_IO_UNSAFE_PATH',
+  });
+  assert.deepEqual(readdirSync(folder), ['run']);
+});
+
+test('an idle disk is tidied, a busy one is left alone', async (t) => {
+  const { parts, options } = rig(t, sample);
+  await start(t, options);
+  const [idle, busy] = parts.disks;
+  assert.ok(idle !== undefined && busy !== undefined);
+  let reads = 0;
+  busy.stats = () => ({ ...busy.stats_, reads: ++reads });
+  await until(() => idle.maintained >= 3);
+  assert.equal(busy.maintained, 0);
+});
+
+test('tidying that throws is counted and logged, and shows in health', async (t) => {
+  const { parts, logged, options } = rig(t, sample);
+  const host = await start(t, options);
+  assert.match(JSON.stringify(host.health()), /"status":"ok".*"version":"1.2.3"/);
+  const [disk] = parts.disks;
+  assert.ok(disk !== undefined);
+  disk.maintainThrows = true;
+  await until(() => logged.length > 0);
+  assert.match(logged[0] ?? '', /disk a: maintenance failed: Error: made up/);
+  assert.match(
+    JSON.stringify(host.health()),
+    /"status":"degraded","violated":\["maintainFailures"\]/,
+  );
+});
+
+test('a stop by force removes the files at once', async (t) => {
+  const { folder, options } = rig(t, sample);
+  const host = await start(t, options);
+  writeFileSync(join(folder, 'other'), '');
+  host.removeFiles();
+  assert.deepEqual(readdirSync(folder), ['other']);
+  assert.ok(existsSync(join(folder, 'other')));
+});

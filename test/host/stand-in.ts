@@ -1,0 +1,147 @@
+/** Parts for tests of the host alone: a disk that only counts, a door that only accepts. */
+import { createServer, type Server, type Socket } from 'node:net';
+import { bytes, PAGE_BYTES } from '../../src/base/units.ts';
+import { type Bio, BioOp, BioQueue } from '../../src/block/bio.ts';
+import { Extent } from '../../src/block/ops.ts';
+import type {
+  DiskStats,
+  HostParts,
+  NbdDoor,
+  NbdDoorOptions,
+  SwapDisk,
+  SwapDiskOptions,
+} from '../../src/host/parts.ts';
+
+export class StandInDisk implements SwapDisk {
+  readonly sizeBytes: SwapDisk['sizeBytes'];
+  readonly limits: SwapDisk['limits'] = {
+    physicalBlockBytes: PAGE_BYTES,
+    discardGranularityBytes: PAGE_BYTES,
+    maxTransferBytes: 1 << 25,
+  };
+  readonly readOnly = false;
+  readonly synchronous = true;
+  readonly seen: string[] = [];
+  stats_: DiskStats;
+  maintained = 0;
+  maintainThrows = false;
+  disposed = 0;
+  readonly #done = new BioQueue();
+
+  constructor({ sizeBytes, limitBytes, codec }: SwapDiskOptions) {
+    this.sizeBytes = bytes(sizeBytes);
+    this.stats_ = {
+      diskSizeBytes: sizeBytes,
+      storedPages: 3,
+      dataBytes: 3 * PAGE_BYTES,
+      compressedBytes: 2000,
+      usedBytes: 6144,
+      peakUsedBytes: 8192,
+      sameFilledPages: 1,
+      incompressiblePages: 0,
+      limitBytes,
+      compactedPages: 0,
+      reads: 5,
+      writes: 7,
+      discards: 2,
+      failedWrites: 0,
+      algorithm: codec,
+    };
+  }
+
+  stats(): DiskStats {
+    return this.stats_;
+  }
+  maintain(): void {
+    this.maintained++;
+    if (this.maintainThrows) throw new Error('made up');
+  }
+  submit(bio: Bio): void {
+    const name = Object.entries(BioOp).find(([, op]) => op === bio.op)?.[0];
+    this.seen.push(name ?? '?');
+    this.#done.push(bio);
+  }
+  tick(): number {
+    let count = 0;
+    for (let bio = this.#done.shift(); bio !== null; bio = this.#done.shift()) {
+      bio.owner.bioEnd(bio);
+      count++;
+    }
+    return count;
+  }
+  extents(_offset: number, length: number, sink: (kind: Extent, length: number) => boolean): void {
+    sink(Extent.hole, length);
+  }
+  [Symbol.dispose](): void {
+    this.disposed++;
+  }
+}
+
+export class StandInDoor implements NbdDoor {
+  readonly options: NbdDoorOptions;
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  closed = 0;
+
+  constructor(options: NbdDoorOptions) {
+    this.options = options;
+  }
+  async #listen(listen: (server: Server, done: () => void) => void): Promise<Server> {
+    const server = createServer((socket) => {
+      this.#sockets.add(socket);
+      this.options.log('a client came');
+      socket.on('error', () => undefined);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      listen(server, resolve);
+    });
+    this.#servers.push(server);
+    return server;
+  }
+  async listenUnix(path: string): Promise<void> {
+    await this.#listen((server, done) => server.listen(path, done));
+  }
+  async listenTcp(host: string, port: number): Promise<number> {
+    const server = await this.#listen((s, done) => s.listen(port, host, done));
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+  async close(): Promise<void> {
+    this.closed++;
+    const closing = this.#servers.map((server) => new Promise((r) => server.close(r)));
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(closing);
+  }
+  connections(exportName: string): number {
+    // The stand-in speaks no NBD, so every socket counts for the default export.
+    const [first] = this.options.exports.keys();
+    return exportName === first ? this.#sockets.size : 0;
+  }
+}
+
+/** Parts that remember what they made. */
+export interface StandInParts extends HostParts {
+  readonly disks: StandInDisk[];
+  readonly doors: StandInDoor[];
+}
+
+export function standInParts(): StandInParts {
+  const disks: StandInDisk[] = [];
+  const doors: StandInDoor[] = [];
+  return {
+    disks,
+    doors,
+    createDisk(options) {
+      const disk = new StandInDisk(options);
+      disks.push(disk);
+      return disk;
+    },
+    createDoor(options) {
+      const door = new StandInDoor(options);
+      doors.push(door);
+      return door;
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** NBD URIs both ways, with the cases of the protocol's URI page. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { formatUri, type NbdTarget, parseUri } from '../../src/host/uri.ts';
+
+const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const tcp = (host: string, port: number, exportName: string): NbdTarget => ({
+  address: { kind: 'tcp', host, port },
+  exportName,
+});
+const unix = (path: string, exportName: string): NbdTarget => ({
+  address: { kind: 'unix', path },
+  exportName,
+});
+
+const pairs: readonly [string, NbdTarget][] = [
+  ['nbd://example.com:10809/disk', tcp('example.com', 10809, 'disk')],
+  ['nbd+unix:///disk?socket=sock', unix('sock', 'disk')],
+  ['nbd+unix:///swap0?socket=/run/frontswap/nbd.sock', unix('/run/frontswap/nbd.sock', 'swap0')],
+  ['nbd://127.0.0.1:10810/', tcp('127.0.0.1', 10810, '')],
+  ['nbd://[::1]:10809/a', tcp('::1', 10809, 'a')],
+  ['nbd://example.com:1/hello%20world', tcp('example.com', 1, 'hello world')],
+  ['nbd+unix:///?socket=/a%20b%26c%2Bd', unix('/a b&c+d', '')],
+];
+for (const [text, target] of pairs)
+  test(`${text} is read and printed`, () => {
+    assert.deepEqual(parseUri('--uri', text), target);
+    assert.equal(formatUri(target.address, target.exportName), text);
+  });
+
+test('what the page allows beside the printed form is read', () => {
+  assert.deepEqual(parseUri('--uri', 'nbd://example.com'), tcp('example.com', 10809, ''));
+  assert.deepEqual(
+    parseUri('--uri', 'nbd://example.com//disk'),
+    tcp('example.com', 10809, '/disk'),
+  );
+  assert.deepEqual(parseUri('--uri', 'nbd+unix:///d?x-a=1&socket=a+b'), unix('a+b', 'd'));
+});
+
+const refused = [
+  ['', 'is no URI'],
+  ['swap0', 'is no URI'],
+  ['http://example.com/', 'is no NBD URI'],
+  ['nbds://example.com/', 'asks for TLS'],
+  ['nbds+unix:///?socket=/x', 'asks for TLS'],
+  ['nbd+unix:///swap0', 'names no socket'],
+  ['nbd+unix:///swap0?socket=', 'names no socket'],
+  ['nbd:///swap0', 'names no host'],
+  ['nbd://h/a?tls-type=psk', "parameter 'tls-type' is not known here"],
+  ['nbd+unix:///a?socket=%zz', 'is not percent-encoded'],
+] as const;
+for (const [text, why] of refused)
+  test(`'${text}': ${why}`, () =>
+    assert.throws(() => parseUri('--uri', text), {
+      code: 'ERR_ARG_VALUE',
+      message: new RegExp(`^--uri: .*${why}`),
+    }));
+
+test('any name and path comes back from its URI', () => {
+  const word = fc.string({ unit: 'grapheme', minLength: 1 });
+  fc.assert(
+    fc.property(word, word, (path, name) => {
+      const target = unix(path, name);
+      assert.deepEqual(parseUri('x', formatUri(target.address, name)), target);
+    }),
+    { seed },
+  );
+});
