@@ -17,7 +17,7 @@ import { createWriteStream, type WriteStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Prng } from '../../src/base/prng.ts';
-import { environment, must, TemporaryFolder } from '../interop/processes.ts';
+import { environment, must, nbdUri, TemporaryFolder } from '../interop/processes.ts';
 import { type Artefacts, cacheFolder } from './artefacts.ts';
 import { processorSeconds, residentBytes } from './process-sample.ts';
 import { exportName, type GuestServer, type RunningServer } from './servers.ts';
@@ -123,7 +123,7 @@ export async function runGuest(
  */
 async function warmUp(server: RunningServer, socketPath: string): Promise<void> {
   using folder = new TemporaryFolder();
-  const uri = `nbd+unix:///${exportName}?socket=${socketPath}`;
+  const uri = nbdUri(exportName, socketPath);
   const bytes = Buffer.alloc(8 << 20, 'cold pages leave, and come back when they are touched; ');
   new Prng(1).fill(bytes.subarray(0, bytes.length / 4)); // noise, so that no page way is left cold
   writeFileSync(folder.file('pages'), bytes);

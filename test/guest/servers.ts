@@ -1,6 +1,6 @@
 /** The NBD servers a guest can swap on: ours, and nbdkit's as the marks to compare with. */
 import { type DiskFigures, OwnHost } from '../interop/own-host.ts';
-import { must, startServer } from '../interop/processes.ts';
+import { must, nbdUri, startServer } from '../interop/processes.ts';
 
 export interface RunningServer {
   readonly pid: number;
@@ -42,7 +42,7 @@ export function nbdkitServer(size: string, allocator: 'sparse' | 'zstd'): GuestS
       const args = ['-f', '-U', socketPath, 'memory', size, `allocator=${allocator}`];
       const child = await startServer('nbdkit', args, socketPath, cpu);
       const held = async (): Promise<number> => {
-        const uri = `nbd+unix:///${exportName}?socket=${socketPath}`;
+        const uri = nbdUri(exportName, socketPath);
         const map = JSON.parse(await must('nbdinfo', ['--map', '--json', uri])) as Extent[];
         return map.filter((e) => e.type === 0).reduce((sum, e) => sum + e.length, 0);
       };

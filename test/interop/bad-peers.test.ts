@@ -191,7 +191,7 @@ test('half a request and then silence holds nobody up', limits, async () => {
 });
 
 test('1,000 idle connections cost little, and one that works is served', limits, async () => {
-  await using host = await OwnHost.start();
+  await using host = await OwnHost.start({ arguments: ['--max-clients', '1024'] });
   using witness = await Witness.on(host);
   await witness.check(host);
   const before = residentBytes(host.pid);

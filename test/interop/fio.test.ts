@@ -13,10 +13,8 @@ const jobs: Readonly<Record<string, readonly string[]>> = {
     ...['--rw=randwrite', '--bsrange=512-64k', '--bs_unaligned=0', '--blockalign=512'],
     ...['--iodepth=8', ...verify],
   ],
-  'trims between the writes': [
-    ...['--rw=randwrite', '--bs=4k', '--iodepth=8', '--trim_percentage=30', '--trim_backlog=64'],
-    ...['--trim_verify_zero=1', '--verify_backlog=128', ...verify],
-  ],
+  // one at a time: fio would let a trim and the write after it pass each other
+  'a trim before each write': ['--rw=randtrimwrite', '--bs=4k', '--iodepth=1', ...verify],
   'swap-sized writes of 256 KiB of text': [
     ...['--rw=write', '--bs=256k', '--iodepth=4', '--buffer_compress_percentage=60', ...verify],
   ],
@@ -40,7 +38,7 @@ for (const [name, job] of Object.entries(jobs))
     const [report] = (JSON.parse(text.slice(text.indexOf('{'))) as FioReport).jobs;
     assert.equal(report?.error, 0, `SEED=${seed}\n${text}`);
     assert(report.write.total_ios > 0 && report.read.total_ios > 0, 'it wrote and it verified');
-    if (name.startsWith('trims')) assert(report.trim.total_ios > 0, 'it trimmed');
+    if (name.startsWith('a trim')) assert(report.trim.total_ios > 0, 'it trimmed');
   });
 
 peerTest('fio trims at random among reads and the host gives the pages back', ['fio'], async () => {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type Agent, get, Agent as HttpAgent } from 'node:http';
 import { join } from 'node:path';
-import { type Child, root, startServer, TemporaryFolder } from './processes.ts';
+import { type Child, nbdUri, root, startServer, TemporaryFolder } from './processes.ts';
 
 export const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
 
@@ -90,7 +90,7 @@ export class OwnHost implements AsyncDisposable {
   }
 
   uri(name: string = this.#name): string {
-    return `nbd+unix:///${name}?socket=${this.socketPath}`;
+    return nbdUri(name, this.socketPath);
   }
 
   /** The figures of one disk, by the control socket; about 1 ms of the host's time. */

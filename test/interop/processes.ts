@@ -155,7 +155,7 @@ export async function startServer(
     startError = error;
   });
   const ended = new Promise<number>((done) => {
-    child.once('close', (status) => done(status ?? -1));
+    child.once('exit', (status) => done(status ?? -1));
   });
   const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
   for (let waited = 0; !(await accepts(socketPath)); waited += 20) {
@@ -174,6 +174,10 @@ export async function startServer(
   };
   return { pid: child.pid ?? -1, stderr: () => stderr, isRunning, stop };
 }
+
+/** How NBD's uri.md writes an export on a Unix socket. */
+export const nbdUri = (exportName: string, socketPath: string): string =>
+  `nbd+unix:///${exportName}?socket=${socketPath}`;
 
 function accepts(socketPath: string): Promise<boolean> {
   return new Promise((done) => {

@@ -12,6 +12,7 @@ const magic = {
 export const command = { read: 0, write: 1, disconnect: 2, flush: 3 } as const;
 const optionGo = 7;
 const replyAck = 1;
+const patienceMs = 15_000;
 
 export class RawClient implements Disposable {
   readonly socket: Socket;
@@ -57,13 +58,11 @@ export class RawClient implements Disposable {
     return !this.socket.destroyed && !this.socket.readableEnded;
   }
 
-  /** The next `length` bytes; rejects when the server ends the connection first. */
+  /** The next `length` bytes; rejects when the server ends the connection first, or says nothing. */
   async read(length: number): Promise<Buffer> {
     while (this.#bytes < length) {
       if (!this.isOpen) throw new Error('the server ended the connection');
-      await new Promise<void>((wake) => {
-        this.#wake = wake;
-      });
+      await this.#news();
     }
     const all = Buffer.concat(this.#parts);
     this.#parts = [all.subarray(length)];
@@ -73,7 +72,21 @@ export class RawClient implements Disposable {
 
   /** Resolves when the server has ended the connection. */
   async ended(): Promise<void> {
-    if (!this.socket.destroyed) await new Promise((done) => this.socket.once('close', done));
+    while (!this.socket.destroyed) await this.#news();
+  }
+
+  /** Bytes, or the end; neither in `patienceMs` ends the connection from here, and rejects. */
+  #news(): Promise<void> {
+    return new Promise((done, fail) => {
+      const timer = setTimeout(() => {
+        this.socket.destroy();
+        fail(new Error(`no word from the server in ${patienceMs} ms`));
+      }, patienceMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        done();
+      };
+    });
   }
 
   /** A write answered by its simple reply; the reply's error number. */
