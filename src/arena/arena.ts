@@ -109,7 +109,6 @@ export class Arena {
   readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
-  readonly #budget: Budget;
   readonly #moved: ObjectMoved;
   /** All of the memory by words: objects' owners. */
   readonly #words: Int32Array;
@@ -131,7 +130,6 @@ export class Arena {
   ) {
     const { runTable, firstPage, pages } = layout;
     this.#kernels = kernels;
-    this.#budget = budget;
     this.#moved = moved;
     this.#words = new Int32Array(buffer);
     this.#class = new Int32Array(buffer, layout.classTable, CLASS_TABLE_WORDS);
@@ -246,8 +244,7 @@ export class Arena {
   /** A descriptor that was never used, put into the free list; 0 when the budget has no room for it. */
   #newDescriptor(): number {
     const descriptor = this.#class[DESCRIPTORS]! + 1;
-    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#budget.reserve(ROW_BYTES))
-      return 0;
+    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.hold(ROW_BYTES)) return 0;
     this.#class[DESCRIPTORS] = descriptor;
     this.#class[FREE_HEAD] = descriptor;
     return descriptor;

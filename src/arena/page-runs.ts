@@ -227,14 +227,23 @@ export class PageRuns {
     return pages;
   }
 
+  /** Reserves `bytes`, giving free pages back first when the budget is short. */
+  hold(bytes: number): boolean {
+    return this.#budget.reserve(bytes) || (this.#makeRoom() && this.#budget.reserve(bytes));
+  }
+
   /** Reserves what of `run` is not held yet; when the budget is short, gives free pages back first. */
   #reserve(row: number, run: number): boolean {
     const fresh = popcount(run & ~this.#rows[row + DIRTY]!);
     if (fresh === 0 || this.#budget.reserve(fresh * PAGE_BYTES)) return true;
-    if (this.dirtyFreePages === 0) return false;
-    this.giveBack(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES);
+    if (!this.#makeRoom()) return false;
     // Counted anew: some of the pages given back may have been this run's own.
     return this.#budget.reserve(popcount(run & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
+  }
+
+  /** Gives a chunk's worth of free pages back: more than any reservation here asks for. False when there are none. */
+  #makeRoom(): boolean {
+    return this.giveBack(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
   /** The chunk whose longest free run is the shortest that fits; -1 when none is left. */
@@ -244,7 +253,7 @@ export class PageRuns {
     const empty = this.#lists[CHUNK_PAGES]!;
     if (empty !== 0) return empty - 1;
     const virgin = this.#lists[VIRGIN]!;
-    if (virgin === this.#chunks || !this.#budget.reserve(ROW_BYTES)) return -1;
+    if (virgin === this.#chunks || !this.hold(ROW_BYTES)) return -1;
     this.#lists[VIRGIN] = virgin + 1;
     this.#link(virgin, CHUNK_PAGES);
     return virgin;
