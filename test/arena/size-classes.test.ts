@@ -42,6 +42,10 @@ test('sizes and costs rise together, and a larger class costs at least 16 bytes 
   }
 });
 
+test('every class is the smallest for some size', () => {
+  assert.deepEqual([...new Set(table.ofEighths)], packed);
+});
+
 test('a packed object always costs less than a whole page', () => {
   for (const cls of packed) assert.ok(costOf(cls) < 4096, `class ${cls}`);
 });

@@ -52,33 +52,28 @@ function noiseThenByte(prng: Prng, out: Uint8Array, noiseBytes: number): void {
   out.fill(prng.u32() & 0xff, noiseBytes);
 }
 
+const makers: Readonly<Record<PageKind, (prng: Prng, out: Uint8Array) => void>> = {
+  zero: (_prng, out) => {
+    out.fill(0);
+  },
+  byte: (prng, out) => repeat(prng, out, 1),
+  word32: (prng, out) => repeat(prng, out, 4),
+  word64: (prng, out) => repeat(prng, out, 8),
+  almost: (prng, out) => {
+    repeat(prng, out, 8);
+    out[prng.below(out.length)]! ^= 1 << prng.below(8);
+  },
+  text,
+  records,
+  cut: (prng, out) => noiseThenByte(prng, out, prng.below(4097)),
+  poor: (prng, out) => noiseThenByte(prng, out, 3000 + prng.below(100)),
+  random: (prng, out) => prng.fill(out),
+};
+
 /** Fills `out`, 4096 bytes. */
 export function makePage(kind: PageKind, prng: Prng, out: Uint8Array): void {
   out.fill(0);
-  switch (kind) {
-    case 'zero':
-      return;
-    case 'byte':
-      return repeat(prng, out, 1);
-    case 'word32':
-      return repeat(prng, out, 4);
-    case 'word64':
-      return repeat(prng, out, 8);
-    case 'almost':
-      repeat(prng, out, 8);
-      out[prng.below(out.length)]! ^= 1 << prng.below(8);
-      return;
-    case 'text':
-      return text(prng, out);
-    case 'records':
-      return records(prng, out);
-    case 'cut':
-      return noiseThenByte(prng, out, prng.below(4097));
-    case 'poor':
-      return noiseThenByte(prng, out, 3000 + prng.below(100));
-    case 'random':
-      return prng.fill(out);
-  }
+  makers[kind](prng, out);
 }
 
 /** True when the page repeats its first 8 bytes: byte by byte, on purpose. */
