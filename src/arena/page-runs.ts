@@ -152,14 +152,18 @@ export class PageRuns {
 
   /** Hands out `length` (1..12) neighbouring pages: the first one's number, or 0 when budget or address space is short. */
   alloc(length: number): number {
-    const chunk = this.#bestChunk(length);
+    let chunk = this.#bestChunk(length);
     if (chunk < 0) return 0;
-    const row = chunk * ROW;
-    const used = this.#rows[row + USED]!;
-    const at = findRun(~used, length);
+    let at = findRun(~this.#rows[chunk * ROW + USED]!, length);
     assert(at >= 0, 'a chunk has the run its list says');
+    if (!this.#reserve(chunk * ROW, maskOf(length) << at)) {
+      chunk = this.#heldChunk(length);
+      if (chunk < 0) return 0;
+      at = findRun(this.#dirtyFree(chunk), length);
+    }
+    const row = chunk * ROW;
     const run = maskOf(length) << at;
-    if (!this.#reserve(row, run)) return 0;
+    const used = this.#rows[row + USED]!;
     const dirty = this.#rows[row + DIRTY]!;
     const fresh = popcount(run & ~dirty);
     this.#rows[row + USED] = used | run;
@@ -211,7 +215,7 @@ export class PageRuns {
   #clean(chunk: number): number {
     const row = chunk * ROW;
     const first = this.#firstPage + (chunk << CHUNK_SHIFT);
-    let free = this.#rows[row + DIRTY]! & ~this.#rows[row + USED]!;
+    let free = this.#dirtyFree(chunk);
     const pages = popcount(free);
     while (free !== 0) {
       const at = 31 - Math.clz32(free & -free);
@@ -257,6 +261,26 @@ export class PageRuns {
     this.#lists[VIRGIN] = virgin + 1;
     this.#link(virgin, CHUNK_PAGES);
     return virgin;
+  }
+
+  /**
+   * A chunk with a run of `length` free pages that the budget holds already; -1 when there is none. For a budget
+   * that is short where the system takes nothing back. Cost: one row for each chunk with free resident pages.
+   */
+  #heldChunk(length: number): number {
+    if (this.dirtyFreePages < length) return -1;
+    for (let at = 0; at < this.#unclean.length; at++) {
+      for (let w = this.#unclean[at]!; w !== 0; w &= w - 1) {
+        const chunk = (at << 5) + 31 - Math.clz32(w & -w);
+        if (findRun(this.#dirtyFree(chunk), length) >= 0) return chunk;
+      }
+    }
+    return -1;
+  }
+
+  /** Bits of the chunk's pages that are free and may be resident. */
+  #dirtyFree(chunk: number): number {
+    return this.#rows[chunk * ROW + DIRTY]! & ~this.#rows[chunk * ROW + USED]!;
   }
 
   #relist(chunk: number, from: number, to: number): void {
