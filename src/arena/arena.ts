@@ -150,6 +150,12 @@ export class Arena {
     return this.#take(zspage, cls, owner);
   }
 
+  /** True when address space has room for `length` bytes: if alloc() refuses, it is for the budget. */
+  hasSpace(length: number): boolean {
+    const cls = this.classOf(length);
+    return this.#fullestWithRoom(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
+  }
+
   /** Gives up an object. Its bytes are reusable when this returns. */
   free(location: number): void {
     const zspage = location >>> INDEX_SHIFT;

@@ -174,6 +174,15 @@ export class PageRuns {
     return this.#firstPage + (chunk << CHUNK_SHIFT) + at;
   }
 
+  /** True when address space has a run of `length` free pages, whatever the budget says. */
+  hasRun(length: number): boolean {
+    return (
+      (this.#lists[OCCUPIED]! & -(1 << length)) !== 0 ||
+      this.#lists[CHUNK_PAGES] !== 0 ||
+      this.#lists[VIRGIN]! < this.#chunks
+    );
+  }
+
   /** Takes back the run of `length` pages that begins at `page`. */
   free(page: number, length: number): void {
     const index = page - this.#firstPage;

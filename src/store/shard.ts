@@ -140,7 +140,7 @@ export class Shard {
   put(slot: number, source: Uint8Array, at: number): Put {
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (!this.#isOpen && !this.#open()) return this.#refused();
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
@@ -153,7 +153,10 @@ export class Shard {
       format = PageFormat.raw;
     }
     const location = this.#place(slot, length);
-    if (location === 0) return this.#refused();
+    if (location === 0) {
+      const hasSpace = this.#arena.hasSpace(length);
+      return this.#refused(hasSpace ? CounterAt.refusedByLimit : CounterAt.refusedBySpace);
+    }
     const row = slot * ROW;
     this.#rows[row] = location;
     this.#rows[row + 1] = this.#kernels.copyChecksum(
@@ -172,10 +175,10 @@ export class Shard {
 
   /** Stores a page that repeats the 8-byte word high:low, without looking at a page. */
   putWord(slot: number, low: number, high: number): Put {
-    if (!this.#isOpen && !this.#open()) return this.#refused();
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
     if (this.#rows[row + 2] !== 0) this.#empty(slot);
-    else if (!this.#enterGroup(slot)) return this.#refused();
+    else if (!this.#enterGroup(slot)) return this.#refused(CounterAt.refusedByLimit);
     this.#rows[row] = low;
     this.#rows[row + 1] = high;
     this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
@@ -393,11 +396,8 @@ export class Shard {
     return this.#budget.reserve(length);
   }
 
-  #refused(): Put {
-    // With address space at fault the budget would still have had room.
-    const limit = !this.#budget.reserve(PAGE_BYTES);
-    if (!limit) this.#budget.release(PAGE_BYTES);
-    this.counters[limit ? CounterAt.refusedByLimit : CounterAt.refusedBySpace]! += 1;
+  #refused(at: typeof CounterAt.refusedByLimit | typeof CounterAt.refusedBySpace): Put {
+    this.counters[at]! += 1;
     return Put.refused;
   }
 
