@@ -14,11 +14,12 @@
  */
 import type { Budget } from '../arena/budget.ts';
 import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
+import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import type { Slot } from '../base/units.ts';
 import { type CodecFactory, lz4, type PageFormat } from '../codec/codec.ts';
 import { CounterAt, type Get, type Put } from './results.ts';
-import { SHARD_SLOTS_MAX, Shard } from './shard.ts';
+import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 
 const SHARD_SHIFT = 19;
 const SHARD_MASK = SHARD_SLOTS_MAX - 1;
@@ -57,9 +58,10 @@ export class Store {
     );
     this.slots = slots;
     this.#budget = budget;
+    const pressure: Pressure = (asking) => this.#giveBackFor(asking);
     for (let first = 0; first < slots; first += SHARD_SLOTS_MAX)
       this.#shards.push(
-        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns),
+        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure),
       );
   }
 
@@ -168,6 +170,16 @@ export class Store {
       this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
       'the limit holds',
     );
+  }
+
+  /** Free memory of the other shards is room for the one that is short: they are under one budget. */
+  #giveBackFor(asking: Shard): number {
+    let given = 0;
+    for (const shard of this.#shards) {
+      if (given >= CHUNK_PAGES) break; // more than any put asks for
+      if (shard !== asking) given += shard.giveBack(0, PRESSURE_CHUNKS);
+    }
+    return given;
   }
 
   #shardOf(slot: Slot): Shard {
