@@ -1,7 +1,9 @@
 /**
  * Page codecs: a page in, a block out, and back. A codec works inside one memory (a shard's), on byte
- * addresses; it is marked per stored page by its format, so engines of one format are exchangeable.
+ * addresses; it is marked per stored page by its format, so engines of one format are exchangeable:
+ * each reads what the others wrote, though they need not write the same bytes.
  */
+import type { Kernels } from '../kernels/kernels.ts';
 import type { LinearMemory } from '../kernels/linear-memory.ts';
 
 /** What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. */
@@ -18,5 +20,5 @@ export interface PageCodec {
   readonly expand: (from: number, length: number, page: number) => number;
 }
 
-/** Builds a codec over one memory. Registered by name; os/ adds native engines. */
-export type CodecFactory = (memory: LinearMemory) => PageCodec;
+/** Builds a codec over one memory and the kernels that run in it. os/ has factories of native engines. */
+export type CodecFactory = (memory: LinearMemory, kernels: Kernels) => PageCodec;
