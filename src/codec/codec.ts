@@ -1,6 +1,7 @@
 /**
  * Page codecs: a page in, a block out, and back. A codec works inside one memory (a shard's), on byte
- * addresses; it is marked per stored page by its format, so engines of one format are exchangeable.
+ * addresses; it is marked per stored page by its format, so engines of one format are exchangeable:
+ * each reads what the others wrote, though they need not write the same bytes.
  */
 import type { Kernels } from '../kernels/kernels.ts';
 import type { LinearMemory } from '../kernels/linear-memory.ts';
@@ -19,13 +20,5 @@ export interface PageCodec {
   readonly expand: (from: number, length: number, page: number) => number;
 }
 
-/** Builds a codec over one memory. Registered by name; os/ adds native engines. */
+/** Builds a codec over one memory and the kernels that run in it. os/ has factories of native engines. */
 export type CodecFactory = (memory: LinearMemory, kernels: Kernels) => PageCodec;
-
-/** LZ4 blocks by the house's own kernels: runs everywhere. */
-export const lz4: CodecFactory = (_memory, kernels) => ({
-  name: 'lz4',
-  format: PageFormat.lz4,
-  compress: kernels.lz4Compress,
-  expand: kernels.lz4Expand,
-});

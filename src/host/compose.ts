@@ -1,6 +1,6 @@
 /** The one place where the host's parts are joined to the real ones: which disk, which door. */
 import type { CodecFactory } from '../codec/codec.ts';
-import { lz4 } from '../codec/codec.ts';
+import { lz4 } from '../codec/lz4.ts';
 import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { NbdServer } from './nbd-server.ts';

@@ -17,7 +17,8 @@ import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import type { Slot } from '../base/units.ts';
-import { type CodecFactory, lz4, type PageFormat } from '../codec/codec.ts';
+import type { CodecFactory, PageFormat } from '../codec/codec.ts';
+import { lz4 } from '../codec/lz4.ts';
 import { CounterAt, type Get, type Put } from './results.ts';
 import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 

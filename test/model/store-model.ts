@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { Budget } from '../../src/arena/budget.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
-import { lz4, type PageFormat } from '../../src/codec/codec.ts';
+import type { PageFormat } from '../../src/codec/codec.ts';
+import { lz4 } from '../../src/codec/lz4.ts';
 import { type Kernels, loadKernels } from '../../src/kernels/kernels.ts';
 import { createMemory } from '../../src/kernels/linear-memory.ts';
 import { CounterAt, Get, Put } from '../../src/store/results.ts';

@@ -1,0 +1,69 @@
+/**
+ * LZ4 by the system's liblz4, through the foreign function interface: the same block format as the kernels'
+ * engine, so a store may change engines at any time. Optional: where the library or koffi is missing the
+ * answer is null and a reason.
+ *
+ * Addresses go out as `uintptr_t` Numbers: the memory's base plus an offset, the cheapest way through koffi
+ * (about 60 ns a call). The base is taken once, since a linear memory never moves.
+ *
+ * Differences from the kernels' engine, both harmless: blocks differ in bytes, and liblz4 reads a match of
+ * offset 0, which the format calls corrupt and the kernels refuse.
+ */
+import { createRequire } from 'node:module';
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
+import type { LinearMemory } from '../kernels/linear-memory.ts';
+
+type Koffi = typeof import('koffi');
+
+export interface NativeCodec {
+  /** Null when this machine cannot run it. */
+  readonly factory: CodecFactory | null;
+  /** Why there is none; empty when there is one. */
+  readonly reason: string;
+}
+
+/**
+ * liblz4 asks for a few bytes more than it then writes; with these it refuses exactly what is longer than
+ * the limit. They lie in the slack behind the target.
+ */
+const HEADROOM_BYTES = 16;
+
+/** `lz4-native`. @param library file name or path, for the system's loader */
+export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    const lib = koffi.load(library);
+    const compress = lib.func('int LZ4_compress_default(uintptr_t, uintptr_t, int, int)');
+    const expand = lib.func('int LZ4_decompress_safe(uintptr_t, uintptr_t, int, int)');
+    return {
+      factory: (memory) => nativeLz4(addressOf(koffi, memory), compress, expand),
+      reason: '',
+    };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { factory: null, reason: `lz4-native: cannot use ${library}: ${why}` };
+  }
+}
+
+type Lz4Call = (source: number, target: number, length: number, room: number) => number;
+
+function nativeLz4(base: number, compress: Lz4Call, expand: Lz4Call): PageCodec {
+  return {
+    name: 'lz4-native',
+    format: PageFormat.lz4,
+    compress: (page, out, limit) => {
+      const bytes = compress(base + page, base + out, PAGE_BYTES, limit + HEADROOM_BYTES);
+      return bytes > limit ? 0 : bytes;
+    },
+    expand: (from, length, page) =>
+      expand(base + from, base + page, length, PAGE_BYTES) === PAGE_BYTES ? PAGE_BYTES : -1,
+  };
+}
+
+function addressOf(koffi: Koffi, memory: LinearMemory): number {
+  const base = Number(koffi.address(new Uint8Array(memory.buffer)));
+  assert(Number.isSafeInteger(base), 'an address fits a Number');
+  return base;
+}
