@@ -12,6 +12,7 @@ import { type TestContext, test } from 'node:test';
 import { composeParts } from '../../src/host/compose.ts';
 import { askDisks } from '../../src/host/control-client.ts';
 import { testFolder } from '../host/folder.ts';
+import { until as waitUntil } from '../host/until.ts';
 
 const standIn = join(import.meta.dirname, 'stand-in-main.js');
 const shipped = join(import.meta.dirname, '../../src/cli/main.js');
@@ -47,6 +48,7 @@ function start(
     env: { PATH: process.env['PATH'] ?? '', ...env },
   });
   t.after(() => child.kill('SIGKILL'));
+  t.signal.addEventListener('abort', () => child.kill('SIGKILL'));
   const text = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
     child[name].setEncoding('utf8').on('data', (more: string) => {
@@ -64,10 +66,10 @@ async function until(run: Run, holds: () => boolean): Promise<void> {
   void run.ended.then((status) => {
     gone = status;
   });
-  while (!holds()) {
-    if (gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await waitUntil(holds.toString(), () => {
+    if (!holds() && gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
+    return holds();
+  });
 }
 
 const lineCount = (text: string): number => text.split('\n').length - 1;
@@ -82,6 +84,9 @@ function post(path: string, route: string): Promise<number> {
     question.end();
   });
 }
+
+/** A watchdog, no measure: the process is killed and the test fails. */
+const timeout = 120_000;
 
 for (const [what, program, skip] of programs) {
   const name = (text: string): string => `${text} (${what})`;
@@ -112,7 +117,7 @@ for (const [what, program, skip] of programs) {
       assert.deepEqual(readdirSync(folder), []);
     });
 
-  test(name('POST /v1/stop ends it cleanly'), { skip }, async (t) => {
+  test(name('POST /v1/stop ends it cleanly'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const run = start(t, program, sample(folder));
     await until(run, () => run.text.stdout !== '');
@@ -121,7 +126,7 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('USR1 prints statistics and the host goes on'), { skip }, async (t) => {
+  test(name('USR1 prints statistics and the host goes on'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const run = start(t, program, sample(folder));
     await until(run, () => run.text.stdout !== '');
@@ -136,7 +141,7 @@ for (const [what, program, skip] of programs) {
     assert.equal(await run.ended, 0);
   });
 
-  test(name('--json is one line when ready, -q none'), { skip }, async (t) => {
+  test(name('--json is one line when ready, -q none'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const run = start(t, program, [...sample(folder), '--json']);
     await until(run, () => lineCount(run.text.stdout) === 1);
@@ -155,7 +160,7 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(quiet.text, { stdout: '', stderr: '' });
   });
 
-  test(name('after kill -9 the next host takes the same paths'), { skip }, async (t) => {
+  test(name('after kill -9 the next host takes the same paths'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const first = start(t, program, sample(folder));
     await until(first, () => first.text.stdout !== '');
@@ -172,7 +177,7 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('a reader of stdout that is gone is no crash'), { skip }, async (t) => {
+  test(name('a reader of stdout that is gone is no crash'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const run = start(t, program, sample(folder));
     run.child.stdout?.destroy();
@@ -201,7 +206,10 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('--run gives the command its variables and takes its status'), { skip }, async (t) => {
+  test(name('--run gives the command its variables and takes its status'), {
+    skip,
+    timeout,
+  }, async (t) => {
     const folder = testFolder(t);
     const command = 'echo "$uri $nbd $unixsocket [$port] $exportname"; exit 5';
     const run = start(t, program, [...sample(folder), '--run', command]);
@@ -214,14 +222,17 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('list finds the host of --run without being told'), { skip }, async (t) => {
+  test(name('list finds the host of --run without being told'), { skip, timeout }, async (t) => {
     const list = `'${process.execPath}' '${program}' list -n -o NAME,DISKSIZE`;
     const run = start(t, program, [...sample(testFolder(t)), '--run', list]);
     assert.equal(await run.ended, 0);
     assert.equal(run.text.stdout, 'vm1 64M\n');
   });
 
-  test(name('a stop from outside ends the command of --run first'), { skip }, async (t) => {
+  test(name('a stop from outside ends the command of --run first'), {
+    skip,
+    timeout,
+  }, async (t) => {
     const folder = testFolder(t);
     const run = start(t, program, [...sample(folder), '--run', 'echo up; exec sleep 60']);
     await until(run, () => run.text.stdout === 'up\n');
@@ -230,7 +241,7 @@ for (const [what, program, skip] of programs) {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('a configuration file is read, a flag wins'), { skip }, async (t) => {
+  test(name('a configuration file is read, a flag wins'), { skip, timeout }, async (t) => {
     const folder = testFolder(t);
     const file = join(folder, 'host.json');
     const document = { disk: ['a=1M'], unix: join(folder, 'x'), control: join(folder, 'c') };
@@ -246,7 +257,10 @@ for (const [what, program, skip] of programs) {
     assert.match(wrong.text.stderr, /host.json: no setting 'exportnam'; did you mean 'exportname'/);
   });
 
-  test(name('on a terminal: a status line that is gone at the end'), { skip }, async (t) => {
+  test(name('on a terminal: a status line that is gone at the end'), {
+    skip,
+    timeout,
+  }, async (t) => {
     if (spawnSync('script', ['--version']).status !== 0) return t.skip('no script(1) here');
     const folder = testFolder(t);
     const words = [process.execPath, program, ...sample(folder)].map((word) => `'${word}'`);
@@ -261,14 +275,16 @@ for (const [what, program, skip] of programs) {
     });
     const ended = new Promise((resolve) => child.once('close', resolve));
     const lines = (): number => shown.split('\r\x1b[K1 disk  stored ').length - 1;
-    while (lines() < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    await waitUntil('two status lines', () => lines() >= 2);
     assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
     assert.equal(await ended, 0);
     assert.ok(shown.endsWith('\r\x1b[K'), JSON.stringify(shown));
   });
 }
 
-test('a second signal does not wait, says so by its status, and still removes the files', async (t) => {
+test('a second signal does not wait, says so by its status, and still removes the files', {
+  timeout,
+}, async (t) => {
   const folder = testFolder(t);
   const argv = ['host', '-U', join(folder, 's'), '--control', join(folder, 'c')];
   const run = start(t, standIn, argv, { STAND_IN_CLOSE_MS: '60000' });
@@ -281,7 +297,7 @@ test('a second signal does not wait, says so by its status, and still removes th
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('-v tells of connections, on stderr', async (t) => {
+test('-v tells of connections, on stderr', { timeout }, async (t) => {
   const folder = testFolder(t);
   const argv = ['host', '-v', '-U', join(folder, 's'), '--no-control'];
   const run = start(t, standIn, argv);
@@ -292,7 +308,7 @@ test('-v tells of connections, on stderr', async (t) => {
   await until(run, () => run.text.stderr === 'frontswap host: a client came\n');
 });
 
-test('an address that others reach is served with a warning', async (t) => {
+test('an address that others reach is served with a warning', { timeout }, async (t) => {
   const run = start(t, standIn, ['host', '-i', '0.0.0.0', '-p', '0', '--no-control']);
   await until(run, () => run.text.stdout !== '');
   assert.match(run.text.stderr, /^frontswap host: warning: whoever reaches 0\.0\.0\.0 port/);
