@@ -2,6 +2,7 @@
  * Page codecs: a page in, a block out, and back. A codec works inside one memory (a shard's), on byte
  * addresses; it is marked per stored page by its format, so engines of one format are exchangeable.
  */
+import type { Kernels } from '../kernels/kernels.ts';
 import type { LinearMemory } from '../kernels/linear-memory.ts';
 
 /** What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. */
@@ -19,4 +20,12 @@ export interface PageCodec {
 }
 
 /** Builds a codec over one memory. Registered by name; os/ adds native engines. */
-export type CodecFactory = (memory: LinearMemory) => PageCodec;
+export type CodecFactory = (memory: LinearMemory, kernels: Kernels) => PageCodec;
+
+/** LZ4 blocks by the house's own kernels: runs everywhere. */
+export const lz4: CodecFactory = (_memory, kernels) => ({
+  name: 'lz4',
+  format: PageFormat.lz4,
+  compress: kernels.lz4Compress,
+  expand: kernels.lz4Expand,
+});

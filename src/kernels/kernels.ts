@@ -1,6 +1,6 @@
 /**
  * Loads the byte kernels (src/kernels/wasm/, AssemblyScript) into a caller's memory.
- * All arguments are byte addresses and lengths inside that memory, so nothing is copied and nothing
+ * All arguments are 32-bit byte addresses (above 2 GiB negative or not, the kernels see the same bits) and lengths inside that memory, so nothing is copied and nothing
  * crosses a boundary but numbers; a call costs 3 to 10 ns and allocates nothing.
  *
  * Memory map the kernels rely on:
@@ -34,7 +34,7 @@ export interface Kernels {
    * content is then undefined. Reads and writes stay within both ranges and their slack, whatever the bytes.
    */
   readonly lz4Expand: (from: number, length: number, page: number) => number;
-  /** 32-bit checksum of [from, from + length), any alignment, as an unsigned number. */
+  /** 32-bit checksum of [from, from + length), any alignment, as a signed number (a small integer in V8). */
   readonly checksum: (from: number, length: number, seed: number) => number;
   /** Copies [from, from + length) to `to` (no overlap) and returns checksum(from, length, seed). */
   readonly copyChecksum: (to: number, from: number, length: number, seed: number) => number;

@@ -131,7 +131,7 @@ for (const [what, program, skip] of programs) {
     const run = start(t, program, sample(folder));
     await until(run, () => run.text.stdout !== '');
     run.child.kill('SIGUSR1');
-    await until(run, () => run.text.stderr.includes('maintainFailures'));
+    await until(run, () => run.text.stderr.includes('settleFailures'));
     assert.match(
       run.text.stderr,
       /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,

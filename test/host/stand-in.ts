@@ -23,8 +23,8 @@ export class StandInDisk implements SwapDisk {
   readonly synchronous = true;
   readonly seen: string[] = [];
   stats_: DiskStats;
-  maintained = 0;
-  maintainThrows = false;
+  settled = 0;
+  settleThrows = false;
   disposed = 0;
   readonly #done = new BioQueue();
 
@@ -52,9 +52,10 @@ export class StandInDisk implements SwapDisk {
   stats(): DiskStats {
     return this.stats_;
   }
-  maintain(): void {
-    this.maintained++;
-    if (this.maintainThrows) throw new Error('made up');
+  settle(): boolean {
+    this.settled++;
+    if (this.settleThrows) throw new Error('made up');
+    return false;
   }
   submit(bio: Bio): void {
     const name = Object.entries(BioOp).find(([, op]) => op === bio.op)?.[0];
@@ -103,10 +104,10 @@ class StandInDoor implements NbdDoor {
   async listenUnix(path: string): Promise<void> {
     await this.#listen((server, done) => server.listen(path, done));
   }
-  async listenTcp(host: string, port: number): Promise<number> {
+  async listenTcp(host: string, port: number): Promise<{ port: number }> {
     const server = await this.#listen((s, done) => s.listen(port, host, done));
     const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
+    return { port: typeof address === 'object' && address !== null ? address.port : 0 };
   }
   async close(): Promise<void> {
     this.closed++;

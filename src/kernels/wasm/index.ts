@@ -1,4 +1,20 @@
 // The kernels' module: what kernels.ts declares, no more.
-export { checksum, copy, copyChecksum } from './copy';
-export { init, lz4Compress, lz4Expand } from './lz4';
-export { equal, fill, hash, hashHigh, sameFilled } from './page';
+//
+// Scratch, below KERNEL_SCRATCH_BYTES of the caller's memory. Written only by the kernels; nothing in it
+// outlives a call but the two tables that init() fills.
+//
+//    4096  LZ4 encoder's table        8192 bytes    (the bytes below belong to the memory's owner)
+//   12288  LZ4 decoder's patterns      272 bytes    filled by init()
+//   12800  keys                        512 bytes    filled by init()
+//   16448  LZ4 encoder's window       4096 bytes    and 64 behind it
+import { initKeys } from './copy';
+import { initLz4 } from './lz4';
+
+export { checksum, copy, copyChecksum, equal } from './copy';
+export { lz4Compress, lz4Expand } from './lz4';
+export { fill, hash, hashHigh, sameFilled } from './page';
+
+export function init(): void {
+  initLz4();
+  initKeys();
+}

@@ -1,184 +1,266 @@
-// LZ4 block codec for 4096-byte pages, AssemblyScript. Prototype of 2026-11.
-// Build: asc lz4page.ts -O3 --noAssert --runtime stub --enable simd --enable bulk-memory --importMemory --use abort= -o lz4page.wasm
-// Memory map: the host reserves [TABLE, TABLE + 32 KiB) and [1024, 1168); everything else belongs to the host, pages lie above 64 KiB.
-// dst of compress needs `limit`+32 bytes of room, dst of decompress 4096+32.
-// @ts-nocheck
-// --use 12=12 (table entries, log2) 5=4|5|6 5=6 (search speeds up after 2^5 misses)
-const PAGE: i32 = 4096;
-const TABLE: usize = 4096; // u16[1 << 12]
-const TABLE_BYTES: usize = 2 << 12;
-let epoch: i32 = 65536; // entries are epoch + position; older ones are below it, so no clearing between pages
+// LZ4 block codec for 4096-byte pages: plain blocks, no header, readable by any LZ4 decoder.
+//
+//   block     sequence* last-literals
+//   sequence  token | literal length bytes | literals | offset (2, little endian) | match length bytes
+//   token     literals (high 4 bits, 15 = more bytes follow) | match length - 4 (low 4 bits, 15 = more)
+//   The last 5 bytes are literals and no match starts in the last 12, as the format demands.
+//
+// Encoder. The page is copied to WINDOW first. A position is then its own address and fits 16 bits, so a
+// table entry needs no base, no sign of life and no sum; the page may change under us (guest memory) without
+// harm; and the same page gives the same bytes, wherever it lies. Empty entries point at the page's first byte,
+// a true candidate, so nothing is ever stale. Short branches beat branch-free selects here: a match's length
+// decides where the next search begins, and a predicted branch lets the processor start it early.
+//
+// Decoder. Every store is 16 bytes wide, whatever is needed: narrower ones would stall the wide loads that
+// read them back. Checks make sure of three things before bytes are used: ip within the block, op within the
+// page, offset within what is written. What a short literal run writes unchecked stays inside the slack.
+//
+// Cost and everything that was tried: docs/design/codec.md. Format: the LZ4 block format description.
 
-// @ts-ignore
-@inline function hash(v: u64): usize {
-  if (5 == 4) return <usize>((<u32>v * 2654435761) >> (32 - 12)) << 1;
-  if (5 == 5) return <usize>(((v << 24) * 889523592379) >> (64 - 12)) << 1;
-  return <usize>(((v << 16) * 227718039650203) >> (64 - 12)) << 1;
+const PAGE: usize = 4096;
+
+// Scratch (index.ts has the whole map).
+const TABLE: usize = 4096; // u16[4096]: hash of 5 bytes -> window address of their last occurrence
+const TABLE_BYTES: usize = 8192;
+const PATTERN: usize = 12288; // i8x16[16]: row d = 0, 1 .. d-1, 0, 1 .. : spreads d bytes over 16
+const STRIDE: usize = 12544; // u8[16]: the longest multiple of d that is at most 16
+const WINDOW: usize = 0x4040; // both bytes alike, so that one fill makes every entry point here
+const WINDOW_BYTE: u8 = 0x40;
+
+const END: usize = WINDOW + PAGE;
+const LAST_START: usize = END - 12; // no match may start above
+const LAST_MATCH_END: usize = END - 5; // no match may end above
+const SKIP_SHIFT: usize = 5; // the search's stride grows by one after 32 misses
+const BACK_MAX: usize = 32; // a match grows backwards by at most this; makes the early stop exact
+
+// The longest block that can hold a page: all literals, 1 token and 17 length bytes. Longer ones are refused
+// unread, which also keeps sums of length bytes far below 2^32.
+const BLOCK_MAX: i32 = 4114;
+
+/** Fills the decoder's pattern tables. */
+export function initLz4(): void {
+  for (let d: usize = 1; d < 16; d++) {
+    for (let i: usize = 0; i < 16; i++) store<u8>(PATTERN + d * 16 + i, <u8>(i % d));
+    store<u8>(STRIDE + d, <u8>((16 / d) * d));
+  }
 }
 
-/** Compresses 4096 bytes at src into dst; the size, or 0 when it would pass `limit`. */
-export function lz4Compress(src: usize, dst: usize, limit: i32): i32 {
-  let base = epoch;
-  if (base > 65536 - PAGE) { memory.fill(TABLE, 0, TABLE_BYTES); base = PAGE; }
-  epoch = base + PAGE;
-  const mfl: usize = src + PAGE - 12, mle: usize = src + PAGE - 5;
-  const olim: usize = dst + <usize>limit;
-  let ip = src, anchor = src, op = dst;
-  let m: usize = 0;
-  store<u16>(TABLE + hash(load<u64>(ip)), <u16>base);
-  ip++;
-  let v = load<u64>(ip);
-  let h = hash(v);
-  let more = true;
-  const bp = src - <usize>base; // bp + entry is the candidate's address (src must lie above 64 KiB)
-  while (more) {
-    // search
-    // two positions a turn: ip and ip + 1
-    let tries: i32 = 1 << 5;
+// @ts-ignore: decorator
+@inline
+function bucket(bytes: u64): usize {
+  return (<usize>(((bytes << 24) * 889523592379) >> 52)) << 1;
+}
+
+// @ts-ignore: decorator
+@inline
+function last(at: usize): usize {
+  return <usize>load<u16>(at, TABLE);
+}
+
+// @ts-ignore: decorator
+@inline
+function remember(at: usize, position: usize): void {
+  store<u16>(at, <u16>position, TABLE);
+}
+
+// @ts-ignore: decorator
+@inline
+function differ(a: usize, b: usize): i32 {
+  return i8x16.bitmask(i8x16.eq(v128.load(a), v128.load(b))) ^ 0xffff;
+}
+
+/** Packs a page; the block's bytes, or 0 when they would be more than `limit`. */
+export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
+  memory.copy(WINDOW, page, PAGE);
+  memory.fill(TABLE, WINDOW_BYTE, TABLE_BYTES);
+  const outEnd = out + <usize>limit;
+  let ip = WINDOW + 1;
+  let anchor = WINDOW; // first byte not yet written
+  let op = out;
+  while (true) {
+    // Find a match. Past `stop` the literals alone are too long, or no match may start.
+    const stop = min<usize>(LAST_START + 1, anchor + (outEnd - op) + BACK_MAX);
+    let match: usize;
+    let misses: usize = 1 << SKIP_SHIFT;
     while (true) {
-      const v1 = v >> 8, h1 = hash(v1);
-      const c0: i32 = <i32>load<u16>(TABLE + h);
-      store<u16>(TABLE + h, <u16>(ip - bp));
-      const c1: i32 = <i32>load<u16>(TABLE + h1);
-      store<u16>(TABLE + h1, <u16>(ip + 1 - bp));
-      m = bp + <usize>c0;
-      const m1 = bp + <usize>c1;
-      const e0 = <i32>(c0 >= base) & <i32>(load<u32>(m) == <u32>v);
-      const e1 = <i32>(c1 >= base) & <i32>(load<u32>(m1) == <u32>v1);
-      if (e0 | e1) { m = select<usize>(m, m1, <bool>e0); ip += <usize>(e0 ^ 1); break; }
-      ip += 1 + <usize>(tries >> 5);
-      tries += 2;
-      if (ip >= mfl) { more = false; break; }
-      v = load<u64>(ip);
-      h = hash(v);
+      if (ip >= stop) return finish(op, anchor, out, outEnd);
+      const bytes = load<u64>(ip);
+      const h = bucket(bytes);
+      match = last(h);
+      remember(h, ip);
+      if (load<u32>(match) == <u32>bytes) break;
+      ip += misses >> SKIP_SHIFT;
+      misses++;
     }
-    if (!more) break;
-    // back up over equal bytes
-    while (ip > anchor && m > src && load<u8>(ip - 1) == load<u8>(m - 1)) { ip--; m--; }
-    // literals
-    const ll: i32 = <i32>(ip - anchor);
-    if (op + <usize>(ll + (ll >> 7) + 12) > olim) return 0;
-    let tok = op++, tv: i32 = ll << 4;
-    if (ll < 15) {
+    if (ip > anchor && load<u8>(ip - 1) == load<u8>(match - 1)) {
+      const floor = max<usize>(anchor, ip - BACK_MAX);
+      while (ip > floor && match > WINDOW && load<u8>(ip - 1) == load<u8>(match - 1)) {
+        ip--;
+        match--;
+      }
+    }
+
+    // Its literals.
+    const literals = ip - anchor;
+    let token = op++;
+    let high = literals << 4;
+    if (literals < 15) {
       v128.store(op, v128.load(anchor));
-      op += ll;
+      op += literals;
     } else {
-      tv = 0xf0;
-      let r = ll - 15;
-      for (; r >= 255; r -= 255) store<u8>(op++, 255);
-      store<u8>(op++, <u8>r);
-      let s = anchor, e = op + ll;
-      do { v128.store(op, v128.load(s)); op += 16; s += 16; } while (op < e);
-      op = e;
+      if (op + literals > outEnd) return 0;
+      high = 0xf0;
+      op = writeLength(op, literals - 15);
+      const end = op + literals;
+      do {
+        v128.store(op, v128.load(anchor));
+        op += 16;
+        anchor += 16;
+      } while (op < end);
+      op = end;
     }
+
+    // The match, and every match that follows at once.
     while (true) {
-      // match
-      store<u16>(op, <u16>(ip - m)); op += 2;
-      let p = ip + 4, q = m + 4;
-      while (true) {
-        if (p + 8 <= mle) {
-          const d = load<u64>(p) ^ load<u64>(q);
-          if (d) { p += <usize>(ctz(d) >> 3); break; }
-          p += 8; q += 8;
-        } else {
-          while (p < mle && load<u8>(p) == load<u8>(q)) { p++; q++; }
-          break;
-        }
-      }
-      let ml: i32 = <i32>(p - ip) - 4;
-      if (ml < 15) store<u8>(tok, <u8>(tv + ml));
+      store<u16>(op, <u16>(ip - match));
+      op += 2;
+      let p = ip + 4;
+      const d = load<u64>(p) ^ load<u64>(match, 4);
+      if (d) p += <usize>(ctz(d) >> 3);
       else {
-        store<u8>(tok, <u8>(tv + 15));
-        ml -= 15;
-        if (op + <usize>((ml >> 7) + 12) > olim) return 0;
-        for (; ml >= 255; ml -= 255) store<u8>(op++, 255);
-        store<u8>(op++, <u8>ml);
+        let q = match + 12;
+        p += 8;
+        let w = differ(p, q);
+        while (!w && p < LAST_MATCH_END) {
+          p += 16;
+          q += 16;
+          w = differ(p, q);
+        }
+        p += <usize>ctz(w);
       }
-      ip = p; anchor = p;
-      if (ip > mfl) { more = false; break; }
-      // one more entry inside the match, then try right here
-      const v2 = load<u64>(ip - 2);
-      store<u16>(TABLE + hash(v2), <u16>(ip - 2 - bp));
-      v = load<u64>(ip);
-      h = hash(v);
-      const cand: i32 = <i32>load<u16>(TABLE + h);
-      m = bp + <usize>cand;
-      if (<i32>(cand >= base) & <i32>(load<u32>(m) == <u32>v)) {
-        store<u16>(TABLE + h, <u16>(ip - bp));
-        if (op + 12 > olim) return 0;
-        tok = op++;
-        tv = 0;
-        continue;
+      if (p > LAST_START) {
+        p = min<usize>(p, LAST_MATCH_END);
+        return finish(writeMatch(token, high, op, p - ip - 4), p, out, outEnd);
       }
-      break;
+      const more = p - ip - 4;
+      if (more < 15) store<u8>(token, <u8>(high + more));
+      else op = writeMatch(token, high, op, more);
+      if (op > outEnd) return 0;
+      ip = p;
+      remember(bucket(load<u64>(ip - 2)), ip - 2);
+      const bytes = load<u64>(ip);
+      const h = bucket(bytes);
+      match = last(h);
+      remember(h, ip);
+      if (load<u32>(match) != <u32>bytes) break;
+      token = op++;
+      high = 0;
     }
-    if (ip >= mfl) more = false; // the search looks at ip + 1 too, and no match may start after mfl
+    anchor = ip++;
   }
-  // last literals
-  let ll: i32 = <i32>(src + PAGE - anchor);
-  if (op + <usize>(ll + 1 + (ll + 240) / 255) > olim) return 0;
-  if (ll < 15) store<u8>(op++, <u8>(ll << 4));
+}
+
+/** Writes length bytes: 255 each, then what is left. */
+function writeLength(op: usize, length: usize): usize {
+  while (length >= 255) {
+    store<u8>(op++, 255);
+    length -= 255;
+  }
+  store<u8>(op++, <u8>length);
+  return op;
+}
+
+/** Completes a sequence: the token's low half and the match's length bytes. */
+function writeMatch(token: usize, high: usize, op: usize, more: usize): usize {
+  if (more < 15) {
+    store<u8>(token, <u8>(high + more));
+    return op;
+  }
+  store<u8>(token, <u8>(high + 15));
+  return writeLength(op, more - 15);
+}
+
+/** Writes the last literals, [anchor, END); the block's bytes, or 0 when too many. */
+function finish(op: usize, anchor: usize, out: usize, outEnd: usize): i32 {
+  const literals = END - anchor;
+  const lengthBytes = literals < 15 ? <usize>0 : (literals - 15) / 255 + 1;
+  if (op + 1 + lengthBytes + literals > outEnd) return 0;
+  if (literals < 15) store<u8>(op++, <u8>(literals << 4));
   else {
     store<u8>(op++, 0xf0);
-    let r = ll - 15;
-    for (; r >= 255; r -= 255) store<u8>(op++, 255);
-    store<u8>(op++, <u8>r);
+    op = writeLength(op, literals - 15);
   }
-  memory.copy(op, anchor, ll);
-  op += ll;
-  return <i32>(op - dst);
+  memory.copy(op, anchor, literals);
+  return <i32>(op + literals - out);
 }
 
-/** Decodes `len` bytes at src into the 4096 bytes at dst; 4096, or -1 for bad input. Writes at most 32 bytes past the page. */
-export function lz4Expand(src: usize, len: i32, dst: usize): i32 {
-  let ip = src, op = dst;
-  const iend = src + <usize>len, oend = dst + PAGE;
-  while (ip < iend) {
-    const tok: i32 = load<u8>(ip++);
-    let ll = tok >> 4;
-    if (ll < 15) {
+/** Unpacks a block into a page; 4096, or -1 when it is malformed or does not hold exactly a page. */
+export function lz4Expand(from: usize, length: i32, page: usize): i32 {
+  if (length < 1 || length > BLOCK_MAX) return -1;
+  let ip = from;
+  let op = page;
+  const blockEnd = from + <usize>length;
+  const pageEnd = page + PAGE;
+  while (true) {
+    // Here ip <= blockEnd and op <= pageEnd - 5.
+    const token = <usize>load<u8>(ip++);
+    let literals = token >> 4;
+    if (literals != 15) {
       v128.store(op, v128.load(ip));
-      op += ll; ip += ll;
-      if (op > oend) return -1;
+      op += literals;
+      ip += literals;
     } else {
-      let b: i32;
-      do { b = load<u8>(ip++); ll += b; } while (b == 255 && ip < iend);
-      const e = op + <usize>ll;
-      if (e > oend || ip + <usize>ll > iend) return -1;
-      let s = ip;
-      do { v128.store(op, v128.load(s)); op += 16; s += 16; } while (op < e);
-      op = e; ip += ll;
+      let more: usize;
+      do {
+        if (ip >= blockEnd) return -1;
+        more = <usize>load<u8>(ip++);
+        literals += more;
+      } while (more == 255);
+      const end = op + literals;
+      const next = ip + literals;
+      if (end > pageEnd || next > blockEnd) return -1;
+      do {
+        v128.store(op, v128.load(ip));
+        op += 16;
+        ip += 16;
+      } while (op < end);
+      op = end;
+      ip = next;
     }
-    if (ip >= iend) break;
-    const off: usize = load<u16>(ip); ip += 2;
-    let s = op - off;
-    if (off == 0 || s < dst) return -1;
-    let ml = (tok & 15) + 4;
-    if (ml == 19) {
-      let b: i32;
-      do { b = load<u8>(ip++); ml += b; } while (b == 255 && ip < iend);
+    // No match starts in the last 12 bytes, so these were the last literals. Before them there is room for
+    // an offset, a token and five literals.
+    if (op > pageEnd - 12) return ip == blockEnd && op == pageEnd ? <i32>PAGE : -1;
+    if (ip > blockEnd - 8) return -1;
+
+    const offset = <usize>load<u16>(ip);
+    ip += 2;
+    let source = op - offset;
+    if (offset - 1 >= op - page) return -1; // 0, or before the page
+    let end = op + (token & 15) + 4;
+    if ((token & 15) == 15) {
+      let more: usize;
+      do {
+        if (ip >= blockEnd) return -1;
+        more = <usize>load<u8>(ip++);
+        end += more;
+      } while (more == 255);
     }
-    const e = op + <usize>ml;
-    if (e > oend) return -1;
-    if (off >= 16) {
-      do { v128.store(op, v128.load(s)); op += 16; s += 16; } while (op < e);
-    } else if (off >= 8) {
-      do { store<u64>(op, load<u64>(s)); op += 8; s += 8; } while (op < e);
+    if (end > pageEnd - 5) return -1;
+    if (offset >= 16) {
+      do {
+        v128.store(op, v128.load(source));
+        op += 16;
+        source += 16;
+      } while (op < end);
     } else {
-      // a repeating pattern of 1..7 bytes: build 16 bytes of it, store them at a stride that is a multiple of it
-      const pat = v128.swizzle(v128.load(s), v128.load(PATS + (off << 4)));
-      const stride: usize = load<u8>(STRIDES + off);
-      do { v128.store(op, pat); op += stride; } while (op < e);
+      // Source and target overlap within 16 bytes: spread the period over a vector and lay it out.
+      const pattern = v128.swizzle(v128.load(source), v128.load(PATTERN + (offset << 4)));
+      const stride = <usize>load<u8>(STRIDE + offset);
+      do {
+        v128.store(op, pattern);
+        op += stride;
+      } while (op < end);
     }
-    op = e;
-  }
-  return ip == iend && op == oend ? PAGE : -1;
-}
-const PATS: usize = 1024; // i8x16[8], filled by init()
-const STRIDES: usize = 1024 + 8 * 16;
-export function init(): void {
-  for (let o: i32 = 1; o < 8; o++) {
-    for (let i: i32 = 0; i < 16; i++) store<u8>(PATS + <usize>(o * 16 + i), <u8>(i % o));
-    store<u8>(STRIDES + <usize>o, <u8>(16 / o * o));
+    op = end;
   }
 }

@@ -1,0 +1,51 @@
+/**
+ * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--json]
+ *
+ * Prints one table a bench, measured beside the peers found on this machine.
+ */
+import { parseArgs } from 'node:util';
+import { type BenchOptions, machine, printTable, type Table } from './measure.ts';
+
+type Bench = (options: BenchOptions) => Promise<Table | readonly Table[]>;
+
+const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  store: async () => (await import('./store.ts')).storeAgainstZram,
+  churn: async () => (await import('./store.ts')).churn,
+  nbd: async () => (await import('./nbd.ts')).nbd,
+  memory: async () => (await import('./nbd.ts')).memory,
+  scale: async () => (await import('./store.ts')).scale,
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    corpus: { type: 'string' },
+    rounds: { type: 'string', default: '7' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+const rounds = Number(values.rounds);
+const names = positionals.length > 0 ? positionals : Object.keys(benches);
+const unknown = names.find((name) => benches[name] === undefined);
+if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
+  const what = unknown === undefined ? `--rounds ${values.rounds}` : `'${unknown}'`;
+  console.error(`bench: ${what} is unusable; benches are ${Object.keys(benches).join(', ')}`);
+  process.exit(2);
+}
+
+const tables: Table[] = [];
+if (!values.json) console.log(JSON.stringify(machine()));
+for (const name of names) {
+  const bench = await benches[name]!();
+  const result = await bench({
+    rounds,
+    json: values.json,
+    ...(values.corpus === undefined ? {} : { corpus: values.corpus }),
+  });
+  for (const table of Array.isArray(result) ? (result as Table[]) : [result as Table]) {
+    tables.push(table);
+    if (!values.json) printTable(table);
+  }
+}
+if (values.json) console.log(JSON.stringify({ schemaVersion: 1, machine: machine(), tables }));

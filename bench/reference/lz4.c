@@ -1,0 +1,112 @@
+/*
+ * liblz4 called from C: the yardstick of bench/codec.ts.
+ *
+ *   cc -O3 -o lz4 lz4.c -llz4
+ *   lz4 PAGES CLASSES PASSES     one line on stdout for every line on stdin
+ *
+ * PAGES holds 4096-byte pages, CLASSES one byte a page (0 .. 63). A line on stdin is a round: every class is
+ * packed PASSES times and unpacked PASSES times. The answer is one JSON object, arrays indexed by class:
+ *   compress, expand   CPU ns a page (expand: a page that was kept packed; 0 when there is none)
+ *   bytes              bytes kept: a page over LIMIT counts 4096, as it would be kept raw
+ * CPU time of the process, so a neighbour on the machine disturbs less than by the clock.
+ */
+#include <lz4.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { PAGE = 4096, LIMIT = 3072, CLASSES = 64 };
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static char *read_file(const char *path, size_t *length)
+{
+	FILE *f = fopen(path, "rb");
+	if (!f) {
+		perror(path);
+		exit(2);
+	}
+	fseek(f, 0, SEEK_END);
+	*length = (size_t)ftell(f);
+	rewind(f);
+	char *bytes = malloc(*length + 1);
+	if (!bytes || fread(bytes, 1, *length, f) != *length) {
+		perror(path);
+		exit(2);
+	}
+	fclose(f);
+	return bytes;
+}
+
+static void print(const char *name, const double *v, size_t n)
+{
+	printf("\"%s\":[", name);
+	for (size_t c = 0; c < n; c++)
+		printf(c ? ",%.1f" : "%.1f", v[c]);
+	printf("]");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 4) {
+		fprintf(stderr, "lz4: wants PAGES CLASSES PASSES\n");
+		return 2;
+	}
+	size_t bytes, pages;
+	char *page = read_file(argv[1], &bytes), *class = read_file(argv[2], &pages);
+	size_t passes = (size_t)atoi(argv[3]), used = 0;
+	if (bytes != pages * PAGE || !passes) {
+		fprintf(stderr, "lz4: %zu bytes are not %zu pages\n", bytes, pages);
+		return 2;
+	}
+	for (size_t i = 0; i < pages; i++)
+		if ((size_t)class[i] % CLASSES >= used)
+			used = (size_t)class[i] % CLASSES + 1;
+	char *block = malloc(pages * PAGE + 64), *back = malloc(PAGE + 64);
+	int *length = calloc(pages, sizeof *length);
+	char line[64];
+	while (fgets(line, sizeof line, stdin)) {
+		double compress[CLASSES] = {0}, expand[CLASSES] = {0}, kept[CLASSES] = {0};
+		for (size_t c = 0; c < used; c++) {
+			size_t all = 0, packed = 0;
+			uint64_t t = cpu_ns();
+			for (size_t pass = 0; pass < passes; pass++)
+				for (size_t i = 0; i < pages; i++) {
+					if ((size_t)class[i] != c)
+						continue;
+					length[i] = LZ4_compress_default(page + i * PAGE, block + i * PAGE, PAGE, LIMIT);
+					all++;
+				}
+			compress[c] = all ? (double)(cpu_ns() - t) / (double)all : 0;
+			t = cpu_ns();
+			for (size_t pass = 0; pass < passes; pass++)
+				for (size_t i = 0; i < pages; i++) {
+					if ((size_t)class[i] != c || !length[i])
+						continue;
+					packed++;
+					if (LZ4_decompress_safe(block + i * PAGE, back, length[i], PAGE) != PAGE)
+						abort();
+				}
+			expand[c] = packed ? (double)(cpu_ns() - t) / (double)packed : 0;
+			for (size_t i = 0; i < pages; i++)
+				if ((size_t)class[i] == c)
+					kept[c] += length[i] ? length[i] : PAGE;
+		}
+		printf("{");
+		print("compress", compress, used);
+		printf(",");
+		print("expand", expand, used);
+		printf(",");
+		print("bytes", kept, used);
+		printf("}\n");
+		fflush(stdout);
+	}
+	return 0;
+}

@@ -1,0 +1,440 @@
+/**
+ * The arena: memory for packed pages, in zsmalloc's line. Objects of about 120 size classes live in zspages
+ * (runs of 1..12 neighbouring pages, page-runs.ts); emptied zspages go back at once, sparse ones are
+ * emptied by compaction.
+ *
+ * A zspage's descriptor, eight words, half a cache line:
+ *
+ *   word 0  next, word 1  prev   the list of zspages of this class that are about as full; 0 = none
+ *   word 2  page                 number of its first page
+ *   word 3  class << 8 | used    used: objects handed out, 0..128
+ *   words 4..7                   bit i: object i is handed out
+ *
+ * A packed object begins with one word, its owner, which compaction needs and nobody else; freeing an object
+ * touches its zspage's descriptor and not the object: that line is most likely cold. (With the free list in the
+ * objects, as zsmalloc has it, a free took 1.5 to 2 times as long.) The lowest free object goes first, so the end
+ * of a zspage that never filled is never touched. The whole-page class has one object of 4096 bytes and no
+ * owner word: such objects never move.
+ *
+ * A location names an object for its owner: descriptor << 7 | index. Descriptor 0 is nobody's, so 0 is "no object".
+ *
+ * Lists: for each class four, by quarters of fullness; full zspages are in none. alloc() takes from the fullest
+ * that has room, so the sparse ones drain; compact() empties the sparsest into the fullest.
+ *
+ * Invariants
+ * - used is the number of set bits; a class's usedObjects is the sum over its zspages.
+ * - A zspage with used = 0 does not exist: its descriptor is in the list of free ones.
+ * - Nothing is destroyed before what replaces it is reserved (Budget).
+ *
+ * Cost: alloc and free O(1), one descriptor each, nothing allocated in JavaScript. Metadata: 32 bytes a zspage, 4 bytes
+ * an object. All state is in the memory's image, at offsets that the geometry fixes.
+ *
+ * Sources: Linux mm/zsmalloc.c (classes, fullness groups, an object that knows its owner, compaction).
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import type { Budget } from './budget.ts';
+import type { ObjectMoved, PageReturn } from './ops.ts';
+import { CHUNK_PAGES, PageRuns, pageRunsTableBytes, popcount } from './page-runs.ts';
+import { OBJECT_BYTES_MAX, type SizeClasses, sizeClasses } from './size-classes.ts';
+
+/** Bytes of the word before a packed object's payload. */
+const OBJECT_HEADER_BYTES = 4;
+/** Longest payload that is packed; longer ones take a whole page. */
+const PACKED_BYTES_MAX: number = OBJECT_BYTES_MAX - OBJECT_HEADER_BYTES;
+
+/** A descriptor's words. */
+const ROW_SHIFT = 3;
+const ROW_BYTES = 32;
+const NEXT = 0;
+const PREV = 1;
+const PAGE = 2;
+const STATE = 3;
+const BITS = 4;
+const BIT_WORDS = 4;
+
+const INDEX_SHIFT = 7;
+const INDEX_MASK = 0x7f;
+const GROUPS = 4;
+
+const classTable: SizeClasses = sizeClasses();
+
+/** For each class, what a used object adds to the fullness, in 65536ths of a quarter: exact up to 511 objects. */
+const quarterTable: Int32Array = Int32Array.from(classTable.objects, (n) =>
+  Math.ceil((GROUPS * 65536) / n),
+);
+
+/** Words in the image for a class: four list heads, zspages, used objects. */
+const CLASS_WORDS = GROUPS + 2;
+const ZSPAGES = GROUPS;
+const USED_OBJECTS = GROUPS + 1;
+/** Behind the classes: head of the list of free descriptors, and how many descriptors were ever used. */
+const FREE_HEAD = classTable.count * CLASS_WORDS;
+const DESCRIPTORS = FREE_HEAD + 1;
+const CLASS_TABLE_WORDS = FREE_HEAD + 2;
+
+/** Where an arena's tables and pages lie in its memory. Bytes; the table offsets are multiples of 4096. */
+export interface ArenaLayout {
+  readonly classTable: number;
+  readonly runTable: number;
+  readonly zspageTable: number;
+  readonly firstPage: number;
+  readonly pages: number;
+  /** First byte after the last page. */
+  readonly end: number;
+}
+
+const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
+
+/** Lays out an arena of `pages` pages (a multiple of 32, below 2^20) from byte `at` (a multiple of 4096) on. */
+export function arenaLayout(at: number, pages: number): ArenaLayout {
+  assert(at > 0 && at % PAGE_BYTES === 0, 'an arena begins at a page that is not 0');
+  assert(pages > 0 && pages % CHUNK_PAGES === 0, 'an arena is whole chunks');
+  const runTable = roundUp(at + CLASS_TABLE_WORDS * 4, PAGE_BYTES);
+  const zspageTable = roundUp(runTable + pageRunsTableBytes(pages), PAGE_BYTES);
+  const first = roundUp(zspageTable + (pages + 1) * ROW_BYTES, CHUNK_PAGES * PAGE_BYTES);
+  return {
+    classTable: at,
+    runTable,
+    zspageTable,
+    firstPage: first / PAGE_BYTES,
+    pages,
+    end: first + pages * PAGE_BYTES,
+  };
+}
+
+export class Arena {
+  readonly #classes = classTable;
+  readonly #quarter = quarterTable;
+  readonly #runs: PageRuns;
+  readonly #kernels: Kernels;
+  readonly #moved: ObjectMoved;
+  /** All of the memory by words: objects' owners. */
+  readonly #words: Int32Array;
+  readonly #class: Int32Array;
+  readonly #zspage: Int32Array;
+  #compactCursor = 0;
+  /** Pages that compact() has freed since the start. */
+  compactedPages = 0;
+
+  /**
+   * @param buffer the memory; the tables of `layout` must be zero in a new one
+   * @param moved told for each object that compact() moves
+   */
+  constructor(
+    buffer: ArrayBuffer,
+    layout: ArenaLayout,
+    kernels: Kernels,
+    budget: Budget,
+    pageReturn: PageReturn,
+    moved: ObjectMoved,
+  ) {
+    const { runTable, firstPage, pages } = layout;
+    this.#kernels = kernels;
+    this.#moved = moved;
+    this.#words = new Int32Array(buffer);
+    this.#class = new Int32Array(buffer, layout.classTable, CLASS_TABLE_WORDS);
+    this.#zspage = new Int32Array(buffer, layout.zspageTable, (pages + 1) << ROW_SHIFT);
+    this.#runs = new PageRuns(buffer, runTable, firstPage, pages, budget, pageReturn);
+  }
+
+  /** Pages that are free but may still be resident: what giveBack() can return. */
+  get dirtyFreePages(): number {
+    return this.#runs.dirtyFreePages;
+  }
+
+  /** Hands out room for `length` bytes (1..4096); its location, or 0 when budget or address space is short. */
+  alloc(length: number, owner: number): number {
+    const cls = this.classOf(length);
+    const zspage = this.#fullestWithRoom(cls) || this.#newZspage(cls);
+    if (zspage === 0) return 0;
+    return this.#take(zspage, cls, owner);
+  }
+
+  /** True when address space has room for `length` bytes: if alloc() refuses, it is for the budget. */
+  hasSpace(length: number): boolean {
+    const cls = this.classOf(length);
+    return this.#fullestWithRoom(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
+  }
+
+  /** Gives up an object. Its bytes are reusable when this returns. */
+  free(location: number): void {
+    const zspage = location >>> INDEX_SHIFT;
+    const index = location & INDEX_MASK;
+    const row = zspage << ROW_SHIFT;
+    const word = row + BITS + (index >>> 5);
+    const bit = 1 << (index & 31);
+    assert((this.#zspage[word]! & bit) !== 0, 'an object is freed once');
+    this.#zspage[word]! &= ~bit;
+    const state = this.#zspage[row + STATE]!;
+    const cls = state >>> 8;
+    this.#class[cls * CLASS_WORDS + USED_OBJECTS]!--;
+    this.#zspage[row + STATE] = state - 1;
+    const from = this.#groupOf(cls, state);
+    if ((state & 0xff) === 1) {
+      if (from < GROUPS) this.#unlink(zspage, cls, from);
+      this.#freeZspage(zspage, cls);
+    } else this.#regroup(zspage, cls, from, this.#groupOf(cls, state - 1));
+  }
+
+  /** Class of an object of `length` payload bytes: equal classes mean that one can replace the other in place. */
+  classOf(length: number): number {
+    if (length > PACKED_BYTES_MAX) return this.#classes.wholePage;
+    return this.#classes.ofEighths[(length + OBJECT_HEADER_BYTES + 7) >>> 3]!;
+  }
+
+  /** Class of the object at `location`. */
+  classAt(location: number): number {
+    return this.#zspage[((location >>> INDEX_SHIFT) << ROW_SHIFT) + STATE]! >>> 8;
+  }
+
+  /** Byte address of the object's payload, as the 32 bits that a kernel takes: negative above 2 GiB. */
+  address(location: number): number {
+    const zspage = location >>> INDEX_SHIFT;
+    const cls = this.classAt(location);
+    if (cls === this.#classes.wholePage)
+      return this.#zspage[(zspage << ROW_SHIFT) + PAGE]! << PAGE_SHIFT;
+    const at = this.#ownerWord(zspage, cls, location & INDEX_MASK) << 2;
+    return (at + OBJECT_HEADER_BYTES) | 0;
+  }
+
+  /**
+   * Moves up to `movesMax` objects out of sparse zspages into fuller ones, class after class, where that
+   * empties a zspage. Returns the objects moved; fewer than asked means there is nothing more to gain.
+   */
+  compact(movesMax: number): number {
+    let moved = 0;
+    for (let i = 0; i < this.#classes.wholePage && moved < movesMax; i++) {
+      const cls = this.#compactCursor;
+      moved += this.#compactClass(cls, movesMax - moved);
+      if (moved < movesMax) this.#compactCursor = (cls + 1) % this.#classes.wholePage;
+    }
+    return moved;
+  }
+
+  /** See PageRuns.giveBack. */
+  giveBack(keepPages: number, chunksMax: number): number {
+    return this.#runs.giveBack(keepPages, chunksMax);
+  }
+
+  /** Word index of the object's owner word. */
+  #ownerWord(zspage: number, cls: number, index: number): number {
+    const page = this.#zspage[(zspage << ROW_SHIFT) + PAGE]!;
+    return (page << (PAGE_SHIFT - 2)) + index * (this.#classes.objectBytes[cls]! >>> 2);
+  }
+
+  #fullestWithRoom(cls: number): number {
+    const heads = cls * CLASS_WORDS;
+    return (
+      this.#class[heads + 3]! ||
+      this.#class[heads + 2]! ||
+      this.#class[heads + 1]! ||
+      this.#class[heads]!
+    );
+  }
+
+  /** A new, empty zspage in its class's sparsest list; 0 when budget or address space is short. */
+  #newZspage(cls: number): number {
+    const zspage = this.#class[FREE_HEAD] || this.#newDescriptor();
+    if (zspage === 0) return 0;
+    const page = this.#runs.alloc(this.#classes.zspagePages[cls]!);
+    if (page === 0) return 0;
+    const row = zspage << ROW_SHIFT;
+    this.#class[FREE_HEAD] = this.#zspage[row + NEXT]!;
+    this.#zspage[row + PAGE] = page;
+    this.#zspage[row + STATE] = cls << 8;
+    this.#class[cls * CLASS_WORDS + ZSPAGES]!++;
+    this.#link(zspage, cls, 0);
+    return zspage;
+  }
+
+  /** A descriptor that was never used, put into the free list; 0 when the budget has no room for it. */
+  #newDescriptor(): number {
+    const descriptor = this.#class[DESCRIPTORS]! + 1;
+    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.hold(ROW_BYTES)) return 0;
+    this.#class[DESCRIPTORS] = descriptor;
+    this.#class[FREE_HEAD] = descriptor;
+    return descriptor;
+  }
+
+  #freeZspage(zspage: number, cls: number): void {
+    const row = zspage << ROW_SHIFT;
+    this.#runs.free(this.#zspage[row + PAGE]!, this.#classes.zspagePages[cls]!);
+    this.#class[cls * CLASS_WORDS + ZSPAGES]!--;
+    this.#zspage[row + PAGE] = 0;
+    this.#zspage[row + STATE] = 0;
+    this.#zspage[row + NEXT] = this.#class[FREE_HEAD]!;
+    this.#class[FREE_HEAD] = zspage;
+  }
+
+  /** Hands out the lowest free object of a zspage that has one. */
+  #take(zspage: number, cls: number, owner: number): number {
+    const row = zspage << ROW_SHIFT;
+    let word = row + BITS;
+    while (this.#zspage[word] === -1) word++;
+    const free = ~this.#zspage[word]!;
+    const bit = free & -free;
+    const index = ((word - row - BITS) << 5) + 31 - Math.clz32(bit);
+    this.#zspage[word]! |= bit;
+    if (cls !== this.#classes.wholePage) this.#words[this.#ownerWord(zspage, cls, index)] = owner;
+    const state = this.#zspage[row + STATE]!;
+    this.#zspage[row + STATE] = state + 1;
+    this.#class[cls * CLASS_WORDS + USED_OBJECTS]!++;
+    this.#regroup(zspage, cls, this.#groupOf(cls, state), this.#groupOf(cls, state + 1));
+    return (zspage << INDEX_SHIFT) | index;
+  }
+
+  #regroup(zspage: number, cls: number, from: number, to: number): void {
+    if (from === to) return;
+    if (from < GROUPS) this.#unlink(zspage, cls, from);
+    if (to < GROUPS) this.#link(zspage, cls, to);
+  }
+
+  /** Quarter of fullness, 0..3; 4 = full. */
+  #groupOf(cls: number, state: number): number {
+    return ((state & 0xff) * this.#quarter[cls]!) >>> 16;
+  }
+
+  #link(zspage: number, cls: number, group: number): void {
+    const at = cls * CLASS_WORDS + group;
+    const row = zspage << ROW_SHIFT;
+    const head = this.#class[at]!;
+    this.#zspage[row + NEXT] = head;
+    this.#zspage[row + PREV] = 0;
+    if (head !== 0) this.#zspage[(head << ROW_SHIFT) + PREV] = zspage;
+    this.#class[at] = zspage;
+  }
+
+  #unlink(zspage: number, cls: number, group: number): void {
+    const row = zspage << ROW_SHIFT;
+    const next = this.#zspage[row + NEXT]!;
+    const prev = this.#zspage[row + PREV]!;
+    if (prev === 0) this.#class[cls * CLASS_WORDS + group] = next;
+    else this.#zspage[(prev << ROW_SHIFT) + NEXT] = next;
+    if (next !== 0) this.#zspage[(next << ROW_SHIFT) + PREV] = prev;
+  }
+
+  #compactClass(cls: number, movesMax: number): number {
+    const heads = cls * CLASS_WORDS;
+    const objects = this.#classes.objects[cls]!;
+    let moved = 0;
+    while (moved < movesMax) {
+      const free = this.#class[heads + ZSPAGES]! * objects - this.#class[heads + USED_OBJECTS]!;
+      if (free < objects) break; // not a zspage's worth of holes: nothing to gain
+      const group = this.#sparsestGroup(heads);
+      moved += this.#drain(this.#class[heads + group]!, cls, group, movesMax - moved);
+    }
+    return moved;
+  }
+
+  /** The emptiest list that has a zspage; only asked when one has. */
+  #sparsestGroup(heads: number): number {
+    let group = 0;
+    while (this.#class[heads + group] === 0) group++;
+    assert(group < GROUPS, 'a class with holes has a zspage with holes');
+    return group;
+  }
+
+  /**
+   * Moves objects of `source` into fuller zspages of its class until it is empty or `movesMax` is reached.
+   * The others have room for all of them: the class has a zspage's worth of holes.
+   */
+  #drain(source: number, cls: number, group: number, movesMax: number): number {
+    const row = source << ROW_SHIFT;
+    const payload = this.#classes.objectBytes[cls]! - OBJECT_HEADER_BYTES;
+    this.#unlink(source, cls, group); // out of the lists, so that it is not its own target
+    let moved = 0;
+    for (let word = 0; word < BIT_WORDS && moved < movesMax; word++) {
+      let bits = this.#zspage[row + BITS + word]!;
+      for (; bits !== 0 && moved < movesMax; bits &= bits - 1) {
+        const index = (word << 5) + 31 - Math.clz32(bits & -bits);
+        const from = this.#ownerWord(source, cls, index);
+        const owner = this.#words[from]!;
+        const location = this.#take(this.#fullestWithRoom(cls), cls, owner);
+        this.#kernels.copy(this.address(location), (from << 2) + OBJECT_HEADER_BYTES, payload);
+        this.#moved(owner, location);
+        moved++;
+      }
+      this.#zspage[row + BITS + word] = bits;
+    }
+    const state = this.#zspage[row + STATE]! - moved;
+    this.#zspage[row + STATE] = state;
+    this.#class[cls * CLASS_WORDS + USED_OBJECTS]! -= moved;
+    if ((state & 0xff) === 0) {
+      this.#freeZspage(source, cls);
+      this.compactedPages += this.#classes.zspagePages[cls]!;
+    } else this.#link(source, cls, this.#groupOf(cls, state));
+    return moved;
+  }
+
+  /**
+   * Checks every invariant; throws Bug. Cost: all descriptors and objects' owner words.
+   * @param locationOf the location an owner's table holds, which must be where the object says it is
+   * @returns bytes that the budget holds for the arena
+   */
+  verify(locationOf: (owner: number) => number): number {
+    const listed = this.#verifyLists();
+    const zspages = new Uint32Array(this.#classes.count);
+    const used = new Uint32Array(this.#classes.count);
+    const descriptors = this.#class[DESCRIPTORS]!;
+    let freeOnes = 0;
+    for (let zspage = 1; zspage <= descriptors; zspage++) {
+      const row = zspage << ROW_SHIFT;
+      if (this.#zspage[row + PAGE] === 0) {
+        freeOnes++;
+        continue;
+      }
+      const state = this.#zspage[row + STATE]!;
+      const cls = state >>> 8;
+      const group = this.#groupOf(cls, state);
+      const list = group === GROUPS ? undefined : cls * GROUPS + group;
+      assert(listed.get(zspage) === list, 'a zspage is in the list of its fullness');
+      zspages[cls]! += 1;
+      used[cls]! += this.#verifyZspage(zspage, cls, locationOf);
+    }
+    for (let free = this.#class[FREE_HEAD]!; free !== 0; freeOnes--)
+      free = this.#zspage[(free << ROW_SHIFT) + NEXT]!;
+    assert(freeOnes === 0, 'free descriptors are in the free list');
+    for (let cls = 0; cls < this.#classes.count; cls++) {
+      assert(this.#class[cls * CLASS_WORDS + ZSPAGES] === zspages[cls], 'zspages are counted');
+      assert(this.#class[cls * CLASS_WORDS + USED_OBJECTS] === used[cls], 'objects are counted');
+    }
+    return this.#runs.verify() + descriptors * ROW_BYTES;
+  }
+
+  /** Walks the lists both ways; for each zspage in one, which. */
+  #verifyLists(): Map<number, number> {
+    const listed = new Map<number, number>();
+    for (let cls = 0; cls < this.#classes.count; cls++) {
+      for (let group = 0; group < GROUPS; group++) {
+        let prev = 0;
+        for (let zspage = this.#class[cls * CLASS_WORDS + group]!; zspage !== 0; ) {
+          const row = zspage << ROW_SHIFT;
+          assert(this.#zspage[row + PREV] === prev, 'zspage lists are linked both ways');
+          assert(!listed.has(zspage), 'a zspage is in one list');
+          listed.set(zspage, cls * GROUPS + group);
+          prev = zspage;
+          zspage = this.#zspage[row + NEXT]!;
+        }
+      }
+    }
+    return listed;
+  }
+
+  #verifyZspage(zspage: number, cls: number, locationOf: (owner: number) => number): number {
+    const row = zspage << ROW_SHIFT;
+    let used = 0;
+    for (let word = 0; word < BIT_WORDS; word++) used += popcount(this.#zspage[row + BITS + word]!);
+    assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used objects are counted');
+    if (cls === this.#classes.wholePage) return used;
+    for (let index = 0; index < 32 * BIT_WORDS; index++) {
+      const bit = (this.#zspage[row + BITS + (index >>> 5)]! >>> (index & 31)) & 1;
+      if (bit === 0) continue;
+      assert(index < this.#classes.objects[cls]!, 'an object is inside its zspage');
+      const owner = this.#words[this.#ownerWord(zspage, cls, index)]!;
+      assert(locationOf(owner) === ((zspage << INDEX_SHIFT) | index), 'an object knows its owner');
+    }
+    return used;
+  }
+}

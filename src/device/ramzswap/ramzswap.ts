@@ -1,0 +1,333 @@
+/**
+ * ramzswap: a block device whose blocks live compressed in RAM, after the driver of 2009 that the debate is
+ * about and zram, which it became. Pages of the disk are slots of a store, one to one.
+ *
+ *   write      a whole page replaces the slot's; part of a page is read, changed and put back
+ *   read       a slot that was never written, or was given up, reads as zeros
+ *   discard    whole pages inside the range are given up at once; parts of a page stay as they are
+ *   writeZeroes  the same, and parts of a page are zeroed; with noUnmap pages stay, as same-filled ones
+ *   flush, fua nothing to do: what was accepted is where it will stay
+ *
+ * A full store ends the write with noSpace and the slot keeps what it had (zram does so; ramzswap gave the old
+ * page up first). Of a write longer than a page the pages before the refused one are written. A page whose bytes
+ * fail their checksum ends the read with ioError; nothing of that page is returned.
+ *
+ * Everything happens inside submit(); the bio ends at the next tick(), as for every disk. Housekeeping of the store follows
+ * the ticks, as much as was changed; settle() is for when there is nothing else to do.
+ *
+ * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
+ */
+import { Budget } from '../../arena/budget.ts';
+import type { PageReturnFactory } from '../../arena/ops.ts';
+import { assert } from '../../base/assert.ts';
+import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../base/units.ts';
+import { type Bio, BioFlag, BioOp, BioQueue, BioStatus } from '../../block/bio.ts';
+import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../block/ops.ts';
+import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
+import { CounterAt, Get, Put } from '../../store/results.ts';
+import { Store } from '../../store/store.ts';
+
+/** Housekeeping follows a tick once this many pages have changed. */
+const MAINTAIN_PAGES = 64;
+
+export interface RamzswapOptions {
+  /** Bytes, a multiple of 4096, 4096 .. 2^43. */
+  readonly sizeBytes: number;
+  /** Ceiling of RAM with all metadata, bytes; 0 = none. */
+  readonly limitBytes: number;
+  /** A ceiling that this disk shares with others. */
+  readonly parent?: Budget;
+  readonly codec: { readonly name: string; readonly factory: CodecFactory };
+  readonly returns?: PageReturnFactory;
+}
+
+/** What a disk holds and has done. Names and meaning as zram's mm_stat and io_stat where both have it. */
+export interface RamzswapStats {
+  readonly algorithm: string;
+  readonly diskSizeBytes: number;
+  readonly limitBytes: number;
+  /** Pages held now, same-filled ones included. */
+  readonly storedPages: number;
+  /** storedPages x 4096. */
+  readonly dataBytes: number;
+  /** Payload of the stored pages: packed lengths, 4096 for an incompressible page. */
+  readonly compressedBytes: number;
+  /** RAM in use for them, all metadata included. */
+  readonly usedBytes: number;
+  /** Most that usedBytes and free memory not yet given back ever came to. */
+  readonly peakUsedBytes: number;
+  readonly sameFilledPages: number;
+  readonly incompressiblePages: number;
+  /** Pages that compaction freed, since the start. */
+  readonly compactedPages: number;
+  /** Requests since the start. */
+  readonly reads: number;
+  readonly writes: number;
+  readonly discards: number;
+  /** Pages given up by discard and writeZeroes since the start. */
+  readonly notifyFree: number;
+  /** Requests outside the disk or not understood. */
+  readonly invalidIo: number;
+  /** Reads ended by a checksum that did not fit: must stay 0. */
+  readonly failedReads: number;
+  /** Writes refused because the limit was reached. */
+  readonly failedWrites: number;
+}
+
+export class Ramzswap implements Disk, Disposable {
+  readonly sizeBytes: ByteCount;
+  readonly readOnly = false;
+  readonly synchronous = true;
+  readonly limits: DiskLimits = {
+    physicalBlockBytes: PAGE_BYTES,
+    discardGranularityBytes: PAGE_BYTES,
+    maxTransferBytes: 2 ** 32 - PAGE_BYTES,
+  };
+  readonly #algorithm: string;
+  readonly #budget: Budget;
+  readonly #store: Store;
+  readonly #done = new BioQueue();
+  readonly #page = new Uint8Array(PAGE_BYTES);
+  /** Pages put or given up since the last housekeeping. */
+  #changedPages = 0;
+  #reads = 0;
+  #writes = 0;
+  #discards = 0;
+  #notifyFree = 0;
+  #invalidIo = 0;
+  #failedReads = 0;
+  #failedWrites = 0;
+
+  constructor(options: RamzswapOptions) {
+    const { sizeBytes, limitBytes, parent, codec, returns } = options;
+    assert(sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0, 'a disk is whole pages');
+    this.sizeBytes = bytes(sizeBytes);
+    this.#algorithm = codec.name;
+    this.#budget = new Budget(limitBytes, parent ?? null);
+    this.#store = new Store({
+      slots: sizeBytes / PAGE_BYTES,
+      budget: this.#budget,
+      codec: codec.factory,
+      ...(returns === undefined ? {} : { returns }),
+    });
+  }
+
+  submit(bio: Bio): void {
+    bio.status = this.#perform(bio);
+    this.#done.push(bio);
+  }
+
+  tick(): number {
+    // Only what was done when the tick began: an owner that submits from bioEnd() waits for the next one.
+    const ended = this.#done.length;
+    for (let i = 0; i < ended; i++) {
+      const bio = this.#done.shift()!;
+      bio.owner.bioEnd(bio);
+    }
+    if (this.#changedPages >= MAINTAIN_PAGES) {
+      this.#store.maintain(this.#changedPages);
+      this.#changedPages = 0;
+    }
+    return ended;
+  }
+
+  extents(offset: number, length: number, sink: ExtentSink): void {
+    const end = offset + length;
+    let at = offset;
+    let kind = this.#kindAt(at);
+    let runStart = at;
+    while (at < end) {
+      const next = Math.min(end, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES);
+      const nextKind = next < end ? this.#kindAt(next) : kind;
+      if (nextKind !== kind) {
+        if (!sink(kind, next - runStart)) return;
+        kind = nextKind;
+        runStart = next;
+      }
+      at = next;
+    }
+    if (end > runStart) sink(kind, end - runStart);
+  }
+
+  /** Housekeeping for when no request is under way, see Store.settle; true while there is more to do. */
+  settle(): boolean {
+    return this.#store.settle();
+  }
+
+  /** Gives up every page. */
+  reset(): void {
+    this.#store.dropRange(slotOf(0), this.#store.slots);
+  }
+
+  /** Gives up every page and returns the memory. The disk is not used afterwards. */
+  [Symbol.dispose](): void {
+    this.reset();
+    this.#store.giveBackAll();
+  }
+
+  stats(): RamzswapStats {
+    const store = this.#store;
+    const storedPages = store.storedPages;
+    return {
+      algorithm: this.#algorithm,
+      diskSizeBytes: this.sizeBytes,
+      limitBytes: this.#budget.limitBytes,
+      storedPages,
+      dataBytes: storedPages * PAGE_BYTES,
+      compressedBytes: store.counter(CounterAt.storedBytes),
+      usedBytes: store.usedBytes,
+      peakUsedBytes: this.#budget.peakBytes,
+      sameFilledPages: store.counter(CounterAt.samePages),
+      incompressiblePages: store.counter(CounterAt.rawPages),
+      compactedPages: store.counter(CounterAt.compactedPages),
+      reads: this.#reads,
+      writes: this.#writes,
+      discards: this.#discards,
+      notifyFree: this.#notifyFree,
+      invalidIo: this.#invalidIo,
+      failedReads: this.#failedReads,
+      failedWrites: this.#failedWrites,
+    };
+  }
+
+  /** Checks every invariant of the store; throws Bug. */
+  verify(): void {
+    this.#store.verify();
+  }
+
+  #perform(bio: Bio): BioStatus {
+    const { offset, length } = bio;
+    if (offset < 0 || length < 0 || offset + length > this.sizeBytes) return this.#invalid();
+    switch (bio.op) {
+      case BioOp.read:
+        this.#reads++;
+        return this.#read(bio);
+      case BioOp.write:
+        this.#writes++;
+        return this.#write(bio);
+      case BioOp.discard:
+        this.#discards++;
+        this.#dropWhole(offset, offset + length);
+        return BioStatus.ok;
+      case BioOp.writeZeroes:
+        this.#discards++;
+        return this.#writeZeroes(offset, offset + length, (bio.flags & BioFlag.noUnmap) !== 0);
+      case BioOp.flush:
+        return BioStatus.ok;
+      default:
+        return this.#invalid();
+    }
+  }
+
+  #invalid(): BioStatus {
+    this.#invalidIo++;
+    return BioStatus.invalid;
+  }
+
+  #read(bio: Bio): BioStatus {
+    const { data } = bio;
+    const end = bio.offset + bio.length;
+    let to = bio.at;
+    for (let offset = bio.offset; offset < end; ) {
+      const inPage = offset % PAGE_BYTES;
+      const length = Math.min(PAGE_BYTES - inPage, end - offset);
+      const slot = slotOf(Math.floor(offset / PAGE_BYTES));
+      if (length === PAGE_BYTES) {
+        const got = this.#store.get(slot, data, to);
+        if (got === Get.absent) data.fill(0, to, to + PAGE_BYTES);
+        else if (got === Get.corrupt) return this.#failedRead();
+      } else {
+        if (!this.#loadPage(slot)) return this.#failedRead();
+        data.set(this.#page.subarray(inPage, inPage + length), to);
+      }
+      to += length;
+      offset += length;
+    }
+    return BioStatus.ok;
+  }
+
+  #write(bio: Bio): BioStatus {
+    const { data } = bio;
+    const end = bio.offset + bio.length;
+    let from = bio.at;
+    for (let offset = bio.offset; offset < end; ) {
+      const inPage = offset % PAGE_BYTES;
+      const length = Math.min(PAGE_BYTES - inPage, end - offset);
+      const slot = slotOf(Math.floor(offset / PAGE_BYTES));
+      let put: Put;
+      if (length === PAGE_BYTES) {
+        put = this.#store.put(slot, data, from);
+      } else {
+        if (!this.#loadPage(slot)) return this.#failedRead();
+        this.#page.set(data.subarray(from, from + length), inPage);
+        put = this.#store.put(slot, this.#page, 0);
+      }
+      if (put === Put.refused) return this.#failedWrite();
+      this.#changedPages++;
+      from += length;
+      offset += length;
+    }
+    return BioStatus.ok;
+  }
+
+  #writeZeroes(offset: number, end: number, noUnmap: boolean): BioStatus {
+    const firstWhole = Math.min(end, Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES);
+    const lastWhole = Math.max(firstWhole, end - (end % PAGE_BYTES));
+    if (offset < firstWhole) {
+      const status = this.#zeroPart(offset, firstWhole);
+      if (status !== BioStatus.ok) return status;
+    }
+    if (!noUnmap) this.#dropWhole(firstWhole, lastWhole);
+    else {
+      for (let at = firstWhole; at < lastWhole; at += PAGE_BYTES) {
+        const put = this.#store.putWord(slotOf(at / PAGE_BYTES), 0, 0);
+        if (put === Put.refused) return this.#failedWrite();
+      }
+    }
+    return lastWhole < end ? this.#zeroPart(lastWhole, end) : BioStatus.ok;
+  }
+
+  /** Zeroes [from, to), less than a page and inside one. Nothing to do where nothing is stored. */
+  #zeroPart(from: number, to: number): BioStatus {
+    const slot = slotOf(Math.floor(from / PAGE_BYTES));
+    if (this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
+    if (!this.#loadPage(slot)) return this.#failedRead();
+    this.#page.fill(0, from % PAGE_BYTES, (from % PAGE_BYTES) + (to - from));
+    return this.#store.put(slot, this.#page, 0) === Put.refused
+      ? this.#failedWrite()
+      : BioStatus.ok;
+  }
+
+  /** Gives up the whole pages inside [from, to). */
+  #dropWhole(from: number, to: number): void {
+    const first = Math.ceil(from / PAGE_BYTES);
+    const end = Math.floor(to / PAGE_BYTES);
+    if (first >= end) return;
+    const dropped = this.#store.dropRange(slotOf(first), end);
+    this.#notifyFree += dropped;
+    this.#changedPages += dropped;
+  }
+
+  /** Brings a page to #page, zeros where nothing is stored; false when it is damaged. */
+  #loadPage(slot: ReturnType<typeof slotOf>): boolean {
+    const got = this.#store.get(slot, this.#page, 0);
+    if (got === Get.absent) this.#page.fill(0);
+    return got !== Get.corrupt;
+  }
+
+  #kindAt(offset: number): Extent {
+    const slot = slotOf(Math.floor(offset / PAGE_BYTES));
+    if (this.#store.formatOf(slot) === PageFormat.none) return Extent.hole;
+    return this.#store.isZero(slot) ? Extent.zero : Extent.data;
+  }
+
+  #failedRead(): BioStatus {
+    this.#failedReads++;
+    return BioStatus.ioError;
+  }
+
+  #failedWrite(): BioStatus {
+    this.#failedWrites++;
+    return BioStatus.noSpace;
+  }
+}

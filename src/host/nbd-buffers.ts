@@ -1,0 +1,82 @@
+/**
+ * The buffers of an NBD server: shared by all its connections, because a connection needs them only while one
+ * of its events is being served.
+ *
+ *   input    [ lead: a connection's carry, right-aligned │ what the socket just gave ]
+ *   output   the replies of one batch; goes with the connection if its socket does not take all of it at once
+ *   carries  what a session has not taken yet: the start of a request (small), or what waits for its turn (large)
+ *
+ * Invariants
+ * - `input` holds one connection's bytes, for the time of one event.
+ * - An output is in `out`, in the spare list, or with exactly one stalled connection.
+ * Memory: one input, one output, and what stalled and interrupted connections hold; bounded by outputCountMax
+ * and by a carry a connection.
+ */
+import type { BioPool } from '../block/bio.ts';
+import { Output } from '../serve/nbd/output.ts';
+import { CARRY_BYTES_MAX } from '../serve/nbd/session.ts';
+import type { Input } from '../serve/nbd/state.ts';
+
+/** Bytes taken from a socket at a time. */
+export const RECEIVE_BYTES = 131072;
+/** Bytes of replies sent at a time. */
+const OUTPUT_BYTES = 262144;
+/** Where received bytes start in the input. */
+export const LEAD_BYTES: number = CARRY_BYTES_MAX;
+const INPUT_BYTES = LEAD_BYTES + RECEIVE_BYTES;
+/** Carries kept for reuse, of each size. */
+const SPARE_CARRIES_MAX = 16;
+
+export class NbdBuffers {
+  readonly input: Input;
+  /** The part of the input that a socket fills. */
+  readonly received: Uint8Array;
+  /** The output in use. */
+  out: Output;
+  readonly #pool: BioPool;
+  readonly #outputCountMax: number;
+  #outputCount = 0;
+  readonly #spareOutputs: Output[] = [];
+  readonly #spareSmall: Uint8Array[] = [];
+  readonly #spareLarge: Uint8Array[] = [];
+
+  /** @param outputCountMax outputs that may be with stalled connections before one must give up, 1 or more */
+  constructor(pool: BioPool, outputCountMax: number) {
+    const bytes = Buffer.allocUnsafeSlow(INPUT_BYTES);
+    this.input = { bytes, view: new DataView(bytes.buffer) };
+    this.received = bytes.subarray(LEAD_BYTES);
+    this.#pool = pool;
+    this.#outputCountMax = outputCountMax;
+    this.out = this.#makeOutput();
+  }
+
+  /** The output in use goes with a connection. False when that is one too many: some connection must give its up. */
+  replaceOutput(): boolean {
+    this.out = this.#spareOutputs.pop() ?? this.#makeOutput();
+    return this.#outputCount - this.#spareOutputs.length <= this.#outputCountMax + 1;
+  }
+
+  /** A connection's output is free again. */
+  returnOutput(out: Output): void {
+    out.clear();
+    if (this.#outputCount > this.#outputCountMax) this.#outputCount--;
+    else this.#spareOutputs.push(out);
+  }
+
+  /** A buffer of `length` bytes or more, at most INPUT_BYTES. */
+  takeCarry(length: number): Uint8Array {
+    return length <= CARRY_BYTES_MAX
+      ? (this.#spareSmall.pop() ?? Buffer.allocUnsafeSlow(CARRY_BYTES_MAX))
+      : (this.#spareLarge.pop() ?? Buffer.allocUnsafeSlow(INPUT_BYTES));
+  }
+
+  returnCarry(carry: Uint8Array): void {
+    const spare = carry.length === CARRY_BYTES_MAX ? this.#spareSmall : this.#spareLarge;
+    if (spare.length < SPARE_CARRIES_MAX) spare.push(carry);
+  }
+
+  #makeOutput(): Output {
+    this.#outputCount++;
+    return new Output(Buffer.allocUnsafeSlow(OUTPUT_BYTES), this.#pool);
+  }
+}

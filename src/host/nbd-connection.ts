@@ -1,0 +1,251 @@
+/**
+ * One NBD client: a session on a socket.
+ *
+ *   socket ─ read ─▶ input ─▶ session ─▶ output ─ write ─▶ socket
+ *                      ▲         │            └ not all taken: stalled, reading stops until it is
+ *                      └─ carry ─┘ what the session left
+ *
+ * Waiting is one of: for bytes (reading), for the socket to drain (stalled), for its turn (queued after
+ * ROUNDS_MAX outputs in one event, so that a busy client does not keep others out), for the end (closing).
+ *
+ * Invariants
+ * - While stalled or queued or closing, nothing is read.
+ * - A carry is held only between events and only when it has bytes.
+ */
+import type { Socket } from 'node:net';
+import type { Output } from '../serve/nbd/output.ts';
+import type { Session } from '../serve/nbd/session.ts';
+import { END_TEXT, End, isFault, Stop } from '../serve/nbd/state.ts';
+import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './nbd-buffers.ts';
+
+/** Outputs that one event may fill. */
+const ROUNDS_MAX = 4;
+const NOTHING = new Uint8Array(0);
+
+/** What a connection needs of its server. */
+export interface ConnectionOwner {
+  readonly buffers: NbdBuffers;
+  /** Wants serve() to be called soon, after other events. */
+  queue(connection: NbdConnection): void;
+  /** Took the output in use along: there must be another. */
+  stalled(connection: NbdConnection): void;
+  /** Has given it back. */
+  drained(connection: NbdConnection): void;
+  /** `inBytes` came, `outBytes` went. */
+  moved(inBytes: number, outBytes: number): void;
+  /** Chose its export. */
+  negotiated(connection: NbdConnection): void;
+  /** Is over for this reason, which deserves a line of log. */
+  dropped(connection: NbdConnection, reason: string): void;
+}
+
+export class NbdConnection {
+  readonly session: Session;
+  readonly peer: string;
+  /** When it came, and when its end began, ms of the server's clock. */
+  readonly sinceMs: number;
+  closingSinceMs: number = Number.POSITIVE_INFINITY;
+  isNegotiated = false;
+  readonly #owner: ConnectionOwner;
+  readonly #nowMs: () => number;
+  #socket: Socket | null = null;
+  #carry: Uint8Array | null = null;
+  #carryBytes = 0;
+  /** The output that the socket has not taken yet. */
+  #unsent: Output | null = null;
+  #isQueued = false;
+  #isShuttingDown = false;
+  #isFaultTold = false;
+
+  constructor(owner: ConnectionOwner, session: Session, peer: string, nowMs: () => number) {
+    this.#owner = owner;
+    this.session = session;
+    this.peer = peer;
+    this.#nowMs = nowMs;
+    this.sinceMs = nowMs();
+  }
+
+  get isClosing(): boolean {
+    return this.closingSinceMs !== Number.POSITIVE_INFINITY;
+  }
+
+  /** Says hello on `socket`, which is ours from now on and does not read yet. */
+  open(socket: Socket): void {
+    this.#socket = socket;
+    socket.on('error', (error) => this.#socketFailed(error));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('close', () => this.#release());
+    this.session.open(this.#owner.buffers.out);
+    this.#send();
+  }
+
+  /** `count` bytes were received into the input behind the lead. */
+  received(count: number): void {
+    if (this.isClosing) return;
+    const { input } = this.#owner.buffers;
+    const start = LEAD_BYTES - this.#carryBytes;
+    if (this.#carry !== null) {
+      input.bytes.set(this.#carry.subarray(0, this.#carryBytes), start);
+      this.#dropCarry();
+    }
+    this.#owner.moved(count, 0);
+    this.#serve(start, LEAD_BYTES + count);
+  }
+
+  /** For sockets that hand over chunks of their own, of any length. */
+  receivedChunk(chunk: Uint8Array): void {
+    const { received } = this.#owner.buffers;
+    if (chunk.length <= RECEIVE_BYTES) {
+      received.set(chunk);
+      this.received(chunk.length);
+    } else this.drop('was given more bytes at once than it can take');
+  }
+
+  /** Its turn has come again. */
+  serve(): void {
+    this.#isQueued = false;
+    if (!this.isClosing) this.#serveCarry();
+  }
+
+  /** The server shuts down: finish what is under way, then end. */
+  shutDown(): void {
+    this.#isShuttingDown = true;
+    this.session.shutDown();
+    this.#endIfIdle();
+  }
+
+  /** Hangs up at once and says why. */
+  drop(reason: string): void {
+    if (!this.#isFaultTold) this.#owner.dropped(this, reason);
+    this.#isFaultTold = true;
+    if (!this.isClosing) this.closingSinceMs = this.#nowMs();
+    this.#socket?.destroy();
+  }
+
+  get #wantsBytes(): boolean {
+    return this.#unsent === null && !this.#isQueued && !this.isClosing;
+  }
+
+  #serveCarry(): void {
+    const { input } = this.#owner.buffers;
+    const count = this.#carryBytes;
+    if (this.#carry !== null) {
+      input.bytes.set(this.#carry.subarray(0, count), 0);
+      this.#dropCarry();
+    }
+    this.#serve(0, count);
+    if (this.#wantsBytes) this.#socket?.resume();
+  }
+
+  /** Serves [at, end) of the input as far as session, socket and fairness let it; keeps the rest. */
+  #serve(start: number, end: number): void {
+    const { buffers } = this.#owner;
+    let at = start;
+    for (let round = 1; ; round++) {
+      at = this.session.receive(buffers.input, at, end, buffers.out);
+      if (buffers.out.length > 0) this.#send();
+      if (!this.isNegotiated && this.session.export !== null) this.#tellNegotiated();
+      if (this.session.stop === Stop.ended) {
+        this.#finish(this.session.end);
+        return;
+      }
+      if (this.session.stop === Stop.input || this.#unsent !== null || this.isClosing) break;
+      if (round === ROUNDS_MAX) {
+        this.#isQueued = true;
+        this.#owner.queue(this);
+        break;
+      }
+    }
+    this.#keep(at, end);
+    if (this.#isShuttingDown) this.#endIfIdle();
+    if (!this.#wantsBytes) this.#socket?.pause();
+  }
+
+  #tellNegotiated(): void {
+    this.isNegotiated = true;
+    this.#owner.negotiated(this);
+  }
+
+  #keep(at: number, end: number): void {
+    const count = end - at;
+    if (count === 0) return;
+    const { buffers } = this.#owner;
+    const carry = buffers.takeCarry(count);
+    carry.set(buffers.input.bytes.subarray(at, end));
+    this.#carry = carry;
+    this.#carryBytes = count;
+  }
+
+  #dropCarry(): void {
+    if (this.#carry !== null) this.#owner.buffers.returnCarry(this.#carry);
+    this.#carry = null;
+    this.#carryBytes = 0;
+  }
+
+  /** Writes the output. What the socket does not take at once stays with us, and nothing is read until it has gone. */
+  #send(): void {
+    const socket = this.#socket;
+    const { buffers } = this.#owner;
+    const { out } = buffers;
+    if (socket === null || socket.destroyed) {
+      out.clear();
+      return;
+    }
+    this.#owner.moved(0, out.length);
+    socket.write(out.bytes.subarray(0, out.length));
+    if (socket.writableLength === 0) {
+      out.clear();
+      return;
+    }
+    this.#unsent = out;
+    this.#owner.stalled(this);
+    // Nothing announces that a short write has gone; an empty one behind it does.
+    socket.write(NOTHING, this.#drained);
+  }
+
+  readonly #drained = (): void => {
+    if (this.#unsent === null || this.#socket === null) return;
+    this.#returnUnsent();
+    if (!this.isClosing) this.#serveCarry();
+  };
+
+  #returnUnsent(): void {
+    if (this.#unsent === null) return;
+    this.#owner.buffers.returnOutput(this.#unsent);
+    this.#unsent = null;
+    this.#owner.drained(this);
+  }
+
+  #endIfIdle(): void {
+    if (this.isClosing || this.#unsent !== null || this.#isQueued) return;
+    if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(End.shutdown);
+  }
+
+  /** Lets what is written go out, then hangs up. */
+  #finish(end: End): void {
+    this.closingSinceMs = this.#nowMs();
+    if (isFault(end)) {
+      this.#isFaultTold = true;
+      this.#owner.dropped(this, END_TEXT[end] ?? 'unknown');
+    }
+    this.#socket?.pause();
+    this.#socket?.destroySoon();
+  }
+
+  #peerEnded(): void {
+    if (this.isClosing) return;
+    if (this.session.isInsideRequest || this.#carryBytes > 0)
+      this.drop('went away inside a request');
+    else this.#finish(End.disconnect);
+  }
+
+  #socketFailed(error: Error): void {
+    if (!this.isClosing) this.drop(`socket failed: ${error.message}`);
+  }
+
+  #release(): void {
+    this.#dropCarry();
+    this.#returnUnsent();
+    this.#socket = null;
+  }
+}

@@ -1,0 +1,282 @@
+/**
+ * An NBD server on Unix and TCP sockets, all in one thread and one event loop.
+ *
+ * Every connection shares one input and one output buffer (nbd-buffers.ts); what a connection costs while idle is
+ * its socket and a session without buffers. Bounds: clientCountMax connections, stalledCountMax outputs held by
+ * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export.
+ *
+ * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { BioPool } from '../block/bio.ts';
+import type { NbdExports } from '../serve/nbd/exports.ts';
+import { Session } from '../serve/nbd/session.ts';
+import { COUNTER_COUNT } from '../serve/nbd/state.ts';
+import { NbdBuffers } from './nbd-buffers.ts';
+import { type ConnectionOwner, NbdConnection } from './nbd-connection.ts';
+import { withSharedBuffer } from './nbd-socket.ts';
+import { bindError, claimUnixPath, withPrivateUmask } from './nbd-unix-path.ts';
+
+/** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
+const BIO_COUNT = 512;
+const SWEEP_MS = 1000;
+
+export interface NbdServerOptions {
+  /** What is offered; looked up when a client asks. */
+  readonly exports: NbdExports;
+  /** One line, without its end, for each connection that is dropped or refused. */
+  readonly log: (line: string) => void;
+  /** Connections at a time; more are refused. Default 1024. */
+  readonly clientCountMax?: number;
+  /** Peers that may leave replies unread at a time. Default 128: 32 MiB. */
+  readonly stalledCountMax?: number;
+  /** A connection that has not chosen an export after this long is dropped, ms. Default 10,000. */
+  readonly negotiationMs?: number;
+  /** How long close() waits for requests under way, ms. Default 2,000. */
+  readonly closeMs?: number;
+  /** A clock in ms that never goes back. */
+  readonly nowMs?: () => number;
+  /** False: plain data events instead of the shared buffer, as for sockets that do not offer it. */
+  readonly sharedBuffer?: boolean;
+}
+
+/** Figures since start. */
+export interface NbdStats {
+  readonly connectionCount: number;
+  readonly connectionsByExport: ReadonlyMap<string, number>;
+  readonly accepted: number;
+  /** Turned away for being one too many. */
+  readonly refused: number;
+  /** Ended by our decision or by the peer's fault; each has a line in the log. */
+  readonly dropped: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Indexed by Counter of serve/nbd/state.ts. */
+  readonly counters: Float64Array;
+}
+
+export class NbdServer implements ConnectionOwner {
+  readonly buffers: NbdBuffers;
+  readonly #options: NbdServerOptions;
+  readonly #nowMs: () => number;
+  readonly #clientCountMax: number;
+  readonly #counters = new Float64Array(COUNTER_COUNT);
+  readonly #servers = new Set<Server>();
+  readonly #connections = new Set<NbdConnection>();
+  readonly #byExport = new Map<string, number>();
+  /** In the order in which they stalled. */
+  readonly #stalled = new Set<NbdConnection>();
+  #queue: NbdConnection[] = [];
+  #sweeper: NodeJS.Timeout | null = null;
+  #isFull = false;
+  #isClosing = false;
+  #accepted = 0;
+  #refused = 0;
+  #dropped = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #whenEmpty: (() => void) | null = null;
+
+  constructor(options: NbdServerOptions) {
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? ((): number => performance.now());
+    this.#clientCountMax = options.clientCountMax ?? 1024;
+    this.buffers = new NbdBuffers(new BioPool(BIO_COUNT), options.stalledCountMax ?? 128);
+  }
+
+  /**
+   * Listens on a Unix socket at `path`, which only its owner can use unless `mode` says otherwise.
+   * @throws SwapError ERR_IO_IN_USE when a live server or something that is no socket is there; ERR_IO_SYSTEM
+   */
+  async listenUnix(path: string, mode: number = 0o600): Promise<void> {
+    await claimUnixPath(path);
+    const server = this.#makeServer(() => `unix client ${this.#accepted}`);
+    await this.#listen(server, path, () => withPrivateUmask(path, mode, () => server.listen(path)));
+  }
+
+  /**
+   * Listens on TCP. Port 0 takes a free one.
+   * @returns the address that was bound
+   * @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
+   */
+  async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
+    const server = this.#makeServer((s) => `${s.remoteAddress ?? '?'}:${s.remotePort ?? 0}`);
+    await this.#listen(server, `${host}:${port}`, () => server.listen(port, host));
+    const address = server.address() as AddressInfo;
+    return { host: address.address, port: address.port };
+  }
+
+  /** Clients that have this export open now. */
+  connections(exportName: string): number {
+    return this.#byExport.get(exportName) ?? 0;
+  }
+
+  get stats(): NbdStats {
+    return {
+      connectionCount: this.#connections.size,
+      connectionsByExport: new Map(this.#byExport),
+      accepted: this.#accepted,
+      refused: this.#refused,
+      dropped: this.#dropped,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+      counters: this.#counters.slice(),
+    };
+  }
+
+  /** Hangs up on the clients of an export that is taken away; returns how many. */
+  disconnect(exportName: string): number {
+    let count = 0;
+    for (const connection of this.#connections) {
+      if (connection.session.export?.name !== exportName) continue;
+      connection.drop('its export was taken away');
+      count++;
+    }
+    return count;
+  }
+
+  /** Stops accepting, lets what is under way finish, then ends all connections. Safe to call twice. */
+  async close(): Promise<void> {
+    if (!this.#isClosing) {
+      this.#isClosing = true;
+      for (const server of this.#servers) server.close();
+      for (const connection of this.#connections) connection.shutDown();
+    }
+    if (this.#connections.size > 0) {
+      const giveUp = setTimeout(() => this.#giveUp(), this.#options.closeMs ?? 2000);
+      await new Promise<void>((resolve) => {
+        const before = this.#whenEmpty;
+        this.#whenEmpty = (): void => {
+          before?.();
+          resolve();
+        };
+      });
+      clearTimeout(giveUp);
+    }
+    this.#stopSweeping();
+  }
+
+  queue(connection: NbdConnection): void {
+    this.#queue.push(connection);
+    if (this.#queue.length === 1) setImmediate(this.#serveQueue);
+  }
+
+  stalled(connection: NbdConnection): void {
+    this.#stalled.add(connection);
+    if (this.buffers.replaceOutput()) return;
+    for (const longest of this.#stalled) {
+      if (longest.isClosing) continue;
+      longest.drop('does not read its replies');
+      return;
+    }
+  }
+
+  drained(connection: NbdConnection): void {
+    this.#stalled.delete(connection);
+  }
+
+  moved(inBytes: number, outBytes: number): void {
+    this.#bytesIn += inBytes;
+    this.#bytesOut += outBytes;
+  }
+
+  negotiated(connection: NbdConnection): void {
+    const name = connection.session.export?.name ?? '';
+    this.#byExport.set(name, (this.#byExport.get(name) ?? 0) + 1);
+  }
+
+  dropped(connection: NbdConnection, reason: string): void {
+    this.#dropped++;
+    this.#options.log(`nbd: ${connection.peer}: dropped: ${reason}`);
+  }
+
+  #makeServer(peerOf: (socket: Socket) => string): Server {
+    const server = createServer({ noDelay: true, pauseOnConnect: true });
+    server.on('connection', (socket) => this.#accept(socket, peerOf));
+    return server;
+  }
+
+  async #listen(server: Server, address: string, bind: () => void): Promise<void> {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', (error) => reject(bindError(address, error)));
+        server.once('listening', resolve);
+        bind();
+      });
+    } catch (error) {
+      server.close();
+      throw error;
+    }
+    server.on('error', (error) => this.#options.log(`nbd: ${address}: ${error.message}`));
+    this.#servers.add(server);
+    this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
+  }
+
+  #accept(socket: Socket, peerOf: (socket: Socket) => string): void {
+    this.#accepted++;
+    if (this.#isClosing || this.#connections.size >= this.#clientCountMax) {
+      this.#refuse(socket);
+      return;
+    }
+    const session = new Session(this.#options.exports, this.#counters);
+    const connection = new NbdConnection(this, session, peerOf(socket), this.#nowMs);
+    this.#connections.add(connection);
+    const ours =
+      this.#options.sharedBuffer === false
+        ? null
+        : withSharedBuffer(socket, this.buffers.received, (n) => connection.received(n));
+    const used = ours ?? socket;
+    used.once('close', () => this.#closed(connection));
+    if (ours === null) socket.on('data', (chunk: Uint8Array) => connection.receivedChunk(chunk));
+    connection.open(used);
+    used.resume();
+  }
+
+  #refuse(socket: Socket): void {
+    this.#refused++;
+    if (!this.#isFull && !this.#isClosing)
+      this.#options.log(`nbd: refusing clients: ${this.#clientCountMax} are connected`);
+    this.#isFull = true;
+    socket.on('error', () => {}); // it is being hung up on
+    socket.destroy();
+  }
+
+  #closed(connection: NbdConnection): void {
+    this.#connections.delete(connection);
+    this.#isFull = false;
+    const name = connection.session.export?.name;
+    if (connection.isNegotiated && name !== undefined) {
+      const left = (this.#byExport.get(name) ?? 1) - 1;
+      if (left > 0) this.#byExport.set(name, left);
+      else this.#byExport.delete(name);
+    }
+    if (this.#connections.size === 0) this.#whenEmpty?.();
+  }
+
+  /** One turn for each that waits; who queues again in it gets the next one. */
+  readonly #serveQueue = (): void => {
+    const turn = this.#queue;
+    this.#queue = [];
+    for (const connection of turn) connection.serve();
+  };
+
+  /** Drops who takes too long. Runs by itself once a second while the server listens. */
+  sweep(): void {
+    const now = this.#nowMs();
+    const patienceMs = this.#options.negotiationMs ?? 10_000;
+    for (const connection of this.#connections) {
+      if (now - connection.closingSinceMs > patienceMs) connection.drop('does not hang up');
+      else if (!connection.isNegotiated && now - connection.sinceMs > patienceMs)
+        connection.drop('did not choose an export in time');
+    }
+  }
+
+  #giveUp(): void {
+    for (const connection of this.#connections) connection.drop('did not finish before shutdown');
+  }
+
+  #stopSweeping(): void {
+    if (this.#sweeper !== null) clearInterval(this.#sweeper);
+    this.#sweeper = null;
+  }
+}

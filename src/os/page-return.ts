@@ -1,0 +1,39 @@
+/**
+ * Gives pages of a WebAssembly memory back to the system: madvise(2) with MADV_DONTNEED on anonymous memory.
+ * The pages read as zeros afterwards and cost nothing until they are written again. Without the call neither
+ * a WebAssembly memory nor part of an ArrayBuffer can be handed back by Node.
+ *
+ * Cost: one system call, about 2 us for one page, 0.1 to 0.2 us a page in runs of 32. One number of garbage a call.
+ */
+import { createRequire } from 'node:module';
+import { keepPages, type PageReturn, type PageReturnFactory } from '../arena/ops.ts';
+import type { LinearMemory } from '../kernels/linear-memory.ts';
+
+/** asm-generic/mman-common.h; the same number on every Linux architecture. */
+const MADV_DONTNEED = 4;
+
+interface Koffi {
+  load(path: string | null): { func(prototype: string): (...args: number[]) => number };
+  address(memory: Uint8Array): bigint;
+}
+
+/** koffi, or null where its binary does not load: the store then keeps freed memory for itself. */
+function loadKoffi(): Koffi | null {
+  try {
+    return createRequire(import.meta.url)('koffi') as Koffi;
+  } catch {
+    return null;
+  }
+}
+
+/** The system's way to take memory back; keepPages where there is none (not Linux, no FFI). */
+export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
+  const koffi = platform === 'linux' ? loadKoffi() : null;
+  if (koffi === null) return keepPages;
+  const madvise = koffi.load(null).func('int madvise(uintptr_t addr, size_t length, int advice)');
+  return (memory: LinearMemory): PageReturn => {
+    // A WebAssembly memory does not move, and user addresses are below 2^47: a number holds them.
+    const base = Number(koffi.address(new Uint8Array(memory.buffer)));
+    return { giveBack: (at, length) => madvise(base + at, length, MADV_DONTNEED) === 0 };
+  };
+}

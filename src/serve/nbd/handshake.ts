@@ -1,0 +1,334 @@
+/**
+ * The handshake: fixed newstyle, from the greeting to the choice of an export.
+ *
+ *   greeting sent ─▶ client flags ─▶ option ⇄ replies … ─▶ EXPORT_NAME or GO ─▶ chosen
+ *                                       └ LIST: replies go out as room allows
+ *
+ * Invariants
+ * - An option is looked at only when all its data is there, and its data is OPTION_DATA_BYTES_MAX at most.
+ *   A longer one is skipped as it comes in and answered, past OPTION_BYTES_MAX the session ends.
+ * - Lengths and counts inside an option are checked against what is left of it before they are used.
+ * Left out: TLS, extended headers (both are answered "unsupported", as the protocol wants it).
+ *
+ * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types".
+ */
+import {
+  blockSizesOf,
+  findExport,
+  type NbdExport,
+  type NbdExports,
+  putString,
+  stringAt,
+  transmissionFlagsOf,
+} from './exports.ts';
+import type { Output } from './output.ts';
+import { End, type Input, Stop } from './state.ts';
+import * as wire from './wire.ts';
+import {
+  Info,
+  Option,
+  OptionHead,
+  OptionReplyHead,
+  OptionReply as Reply,
+  STRING_BYTES_MAX,
+} from './wire.ts';
+
+/** Data of an option that is looked at, bytes: a name and a context query of full length, and then some. */
+export const OPTION_DATA_BYTES_MAX: number = 2 * STRING_BYTES_MAX - OptionHead.bytes;
+/** Data of an option that is still answered, bytes. */
+const OPTION_BYTES_MAX = 65536;
+/** Options a client may send before it chooses. */
+const OPTION_COUNT_MAX = 128;
+/** Room for the replies to one option: name, description, three fixed ones, with their heads. */
+const REPLIES_BYTES_MAX = 2 * STRING_BYTES_MAX + 512;
+
+/** No reply now: the answer has another form or comes later. */
+const NO_REPLY = 0;
+const KNOWN: ReadonlySet<number> = new Set(Object.values(Option));
+
+const nameOf = (data: Input, at: number, length: number): string | null =>
+  length > STRING_BYTES_MAX ? null : stringAt(data.bytes, at, length);
+
+export class Handshake {
+  stop: Stop = Stop.input;
+  end: End = End.none;
+  /** The export to serve, once there is one. */
+  chosen: NbdExport | null = null;
+  structured = false;
+  /** The export for which base:allocation is selected. */
+  allocationFor: NbdExport | null = null;
+  isShuttingDown = false;
+  readonly #exports: NbdExports;
+  #flagsSeen = false;
+  #noZeroes = false;
+  #optionCount = 0;
+  /** Data bytes of a too long option still to be passed over, and that option. */
+  #skipBytes = 0;
+  #skipOption = 0;
+  /** What LIST has still to say; null outside of it. */
+  #listing: Iterator<NbdExport> | null = null;
+
+  constructor(exports: NbdExports) {
+    this.#exports = exports;
+  }
+
+  open(out: Output): void {
+    const { view } = out;
+    const at = out.length;
+    view.setUint32(at, wire.Magic.initHigh);
+    view.setUint32(at + 4, wire.Magic.initLow);
+    view.setUint32(at + wire.Greeting.option, wire.Magic.optionHigh);
+    view.setUint32(at + wire.Greeting.option + 4, wire.Magic.optionLow);
+    const { fixedNewstyle, noZeroes } = wire.HandshakeFlag;
+    view.setUint16(at + wire.Greeting.flags, fixedNewstyle | noZeroes);
+    out.length += wire.Greeting.bytes;
+  }
+
+  shutDown(): void {
+    this.isShuttingDown = true;
+  }
+
+  receive(input: Input, at: number, end: number, out: Output): number {
+    let next = at;
+    for (;;) {
+      if (this.end !== End.none) return this.#stopped(Stop.ended, next);
+      if (this.chosen !== null) return this.#stopped(Stop.output, next);
+      if (out.room < REPLIES_BYTES_MAX) return this.#stopped(Stop.output, next);
+      if (this.#listing !== null) {
+        this.#continueList(out);
+      } else if (this.#skipBytes > 0) {
+        if (next === end) return this.#stopped(Stop.input, next);
+        next = this.#skip(next, end, out);
+      } else {
+        const bytes = this.#unitBytes(input.view, next, end);
+        if (bytes > end - next) return this.#stopped(Stop.input, next);
+        this.#takeUnit(input, next, out);
+        next += bytes;
+      }
+    }
+  }
+
+  #stopped(stop: Stop, next: number): number {
+    this.stop = stop;
+    return next;
+  }
+
+  /** Bytes of the unit at `at`, as far as can be told; more than there are when it is not whole. */
+  #unitBytes(view: DataView, at: number, end: number): number {
+    if (!this.#flagsSeen) return wire.ClientFlags.bytes;
+    if (end - at < OptionHead.bytes) return OptionHead.bytes;
+    const length = view.getUint32(at + OptionHead.length);
+    return length > OPTION_DATA_BYTES_MAX ? OptionHead.bytes : OptionHead.bytes + length;
+  }
+
+  #takeUnit(input: Input, at: number, out: Output): void {
+    const { view } = input;
+    if (!this.#flagsSeen) {
+      this.#takeFlags(view.getUint32(at));
+      return;
+    }
+    const magicHigh = view.getUint32(at);
+    const magicLow = view.getUint32(at + 4);
+    const option = view.getUint32(at + OptionHead.option);
+    const length = view.getUint32(at + OptionHead.length);
+    if (magicHigh !== wire.Magic.optionHigh || magicLow !== wire.Magic.optionLow)
+      this.end = End.optionMagic;
+    else if (++this.#optionCount > OPTION_COUNT_MAX) this.end = End.optionCount;
+    else if (length > OPTION_BYTES_MAX) this.end = End.optionLength;
+    else if (length > OPTION_DATA_BYTES_MAX) {
+      this.#skipBytes = length;
+      this.#skipOption = option;
+    } else {
+      const answer = this.#answer(option, input, at + OptionHead.bytes, length, out);
+      if (answer !== NO_REPLY) this.#reply(out, option, answer);
+    }
+  }
+
+  #takeFlags(flags: number): void {
+    const { fixedNewstyle, noZeroes } = wire.HandshakeFlag;
+    if ((flags & ~(fixedNewstyle | noZeroes)) !== 0) this.end = End.clientFlags;
+    this.#noZeroes = (flags & noZeroes) !== 0;
+    this.#flagsSeen = true;
+  }
+
+  #skip(at: number, end: number, out: Output): number {
+    const count = Math.min(this.#skipBytes, end - at);
+    this.#skipBytes -= count;
+    if (this.#skipBytes === 0) {
+      const option = this.#skipOption;
+      if (option === Option.exportName) this.end = End.exportUnknown;
+      else if (option === Option.abort) this.#reply(out, option, this.#abort());
+      else this.#reply(out, option, KNOWN.has(option) ? Reply.errTooBig : Reply.errUnsup);
+    }
+    return at + count;
+  }
+
+  /** Does what an option asks; returns the type of its last reply, which is still to be written. */
+  #answer(option: number, data: Input, at: number, length: number, out: Output): number {
+    if (option === Option.abort) return this.#abort();
+    if (option === Option.exportName) return this.#exportName(data, at, length, out);
+    if (this.isShuttingDown) return Reply.errShutdown;
+    switch (option) {
+      case Option.list:
+        if (length !== 0) return Reply.errInvalid;
+        this.#listing = this.#exports.values()[Symbol.iterator]();
+        return NO_REPLY; // until the list is out
+      case Option.info:
+      case Option.go:
+        return this.#infoOrGo(option, data, at, length, out);
+      case Option.structuredReply:
+        if (length !== 0) return Reply.errInvalid;
+        this.structured = true;
+        return Reply.ack;
+      case Option.listMetaContext:
+      case Option.setMetaContext:
+        return this.#metaContext(option, data, at, length, out);
+      case Option.startTls:
+        return length === 0 ? Reply.errUnsup : Reply.errInvalid;
+      default:
+        return Reply.errUnsup;
+    }
+  }
+
+  #abort(): number {
+    this.end = End.abort;
+    return Reply.ack;
+  }
+
+  #exportName(data: Input, at: number, length: number, out: Output): number {
+    const name = nameOf(data, at, length);
+    const found = name === null ? undefined : findExport(this.#exports, name);
+    if (this.isShuttingDown) this.end = End.shutdown;
+    else if (found === undefined) this.end = End.exportUnknown;
+    else {
+      const { view } = out;
+      wire.putU64(view, out.length + wire.ExportAnswer.size, found.disk.sizeBytes);
+      const flags = transmissionFlagsOf(found.disk, this.structured);
+      view.setUint16(out.length + wire.ExportAnswer.flags, flags);
+      out.length += wire.ExportAnswer.bytes;
+      if (!this.#noZeroes) {
+        out.bytes.fill(0, out.length, out.length + wire.ExportAnswer.zeroes);
+        out.length += wire.ExportAnswer.zeroes;
+      }
+      this.chosen = found;
+    }
+    return NO_REPLY;
+  }
+
+  /** One export; when there is none left, the end of the list. */
+  #continueList(out: Output): void {
+    const step = this.#listing?.next();
+    if (step === undefined || step.done === true) {
+      this.#listing = null;
+      this.#reply(out, Option.list, Reply.ack);
+      return;
+    }
+    const start = this.#beginReply(out, Option.list, Reply.server);
+    const nameBytes = putString(out.bytes, start + 4, step.value.name);
+    out.view.setUint32(start, nameBytes);
+    const textBytes = putString(out.bytes, start + 4 + nameBytes, step.value.description);
+    this.#endReply(out, start, 4 + nameBytes + textBytes);
+  }
+
+  #infoOrGo(option: number, data: Input, at: number, length: number, out: Output): number {
+    if (length < 6) return Reply.errInvalid;
+    const nameBytes = data.view.getUint32(at);
+    if (nameBytes > length - 6) return Reply.errInvalid;
+    const countAt = at + 4 + nameBytes;
+    const count = data.view.getUint16(countAt);
+    if (length !== 6 + nameBytes + 2 * count || nameBytes > STRING_BYTES_MAX)
+      return Reply.errInvalid;
+    const name = nameOf(data, at + 4, nameBytes);
+    const found = name === null ? undefined : findExport(this.#exports, name);
+    if (found === undefined) return Reply.errUnknown;
+
+    let wanted = 1 << Info.export; // always told, asked for or not
+    for (let i = 0; i < count; i++) {
+      const type = data.view.getUint16(countAt + 2 + 2 * i);
+      if (type <= Info.blockSize) wanted |= 1 << type;
+    }
+    for (let type = Info.export as number; type <= Info.blockSize; type++)
+      if ((wanted & (1 << type)) !== 0) this.#tell(option, type, found, out);
+    if (option === Option.go) this.chosen = found;
+    return Reply.ack;
+  }
+
+  /** One NBD_REP_INFO. */
+  #tell(option: number, type: number, found: NbdExport, out: Output): void {
+    const { view } = out;
+    const at = this.#beginReply(out, option, Reply.info);
+    view.setUint16(at, type);
+    if (type === Info.export) {
+      wire.putU64(view, at + wire.InfoExport.size, found.disk.sizeBytes);
+      const flags = transmissionFlagsOf(found.disk, this.structured);
+      view.setUint16(at + wire.InfoExport.flags, flags);
+      this.#endReply(out, at, wire.InfoExport.bytes);
+    } else if (type === Info.blockSize) {
+      const sizes = blockSizesOf(found.disk);
+      view.setUint32(at + wire.InfoBlockSize.minimum, sizes.minimum);
+      view.setUint32(at + wire.InfoBlockSize.preferred, sizes.preferred);
+      view.setUint32(at + wire.InfoBlockSize.maximum, sizes.maximum);
+      this.#endReply(out, at, wire.InfoBlockSize.bytes);
+    } else {
+      const text = type === Info.name ? found.name : found.description;
+      this.#endReply(out, at, 2 + putString(out.bytes, at + 2, text));
+    }
+  }
+
+  #metaContext(option: number, data: Input, at: number, length: number, out: Output): number {
+    const isSet = option === Option.setMetaContext;
+    if (isSet) this.allocationFor = null; // replaced, also by a request that fails
+    if (!this.structured || length < 8) return Reply.errInvalid;
+    const { view } = data;
+    const end = at + length;
+    const nameBytes = view.getUint32(at);
+    if (nameBytes > length - 8 || nameBytes > STRING_BYTES_MAX) return Reply.errInvalid;
+    const name = nameOf(data, at + 4, nameBytes);
+    let next = at + 4 + nameBytes;
+    const count = view.getUint32(next);
+    next += 4;
+    let matches = count === 0 && !isSet;
+    for (let i = 0; i < count; i++) {
+      if (end - next < 4) return Reply.errInvalid; // bounds the loop: each query takes 4 bytes at least
+      const queryBytes = view.getUint32(next);
+      next += 4;
+      if (queryBytes > end - next || queryBytes > STRING_BYTES_MAX) return Reply.errInvalid;
+      const query = stringAt(data.bytes, next, queryBytes);
+      matches ||= query === wire.ALLOCATION_CONTEXT || (query === 'base:' && !isSet);
+      next += queryBytes;
+    }
+    if (next !== end) return Reply.errInvalid;
+    const found = name === null ? undefined : findExport(this.#exports, name);
+    if (found === undefined) return Reply.errUnknown;
+    if (matches) this.#tellContext(option, isSet, out);
+    if (matches && isSet) this.allocationFor = found;
+    return Reply.ack;
+  }
+
+  #tellContext(option: number, isSet: boolean, out: Output): void {
+    const start = this.#beginReply(out, option, Reply.metaContext);
+    out.view.setUint32(start, isSet ? wire.ALLOCATION_ID : 0);
+    this.#endReply(out, start, 4 + putString(out.bytes, start + 4, wire.ALLOCATION_CONTEXT));
+  }
+
+  /** A reply without data. */
+  #reply(out: Output, option: number, type: number): void {
+    this.#endReply(out, this.#beginReply(out, option, type), 0);
+  }
+
+  /** Writes a head; returns where its data goes. */
+  #beginReply(out: Output, option: number, type: number): number {
+    const { view } = out;
+    const at = out.length;
+    view.setUint32(at, wire.Magic.optionReplyHigh);
+    view.setUint32(at + 4, wire.Magic.optionReplyLow);
+    view.setUint32(at + OptionReplyHead.option, option);
+    view.setUint32(at + OptionReplyHead.type, type);
+    return at + OptionReplyHead.bytes;
+  }
+
+  #endReply(out: Output, dataAt: number, dataBytes: number): void {
+    out.view.setUint32(dataAt - OptionReplyHead.bytes + OptionReplyHead.length, dataBytes);
+    out.length = dataAt + dataBytes;
+  }
+}

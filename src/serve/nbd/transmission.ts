@@ -1,0 +1,422 @@
+/**
+ * The transmission phase: requests in, replies out. Nothing is held whole: the payload of a write goes to the
+ * disk in whole pages as it arrives, straight from the input; a read is answered piece by piece into
+ * whatever room the output has.
+ *
+ *            ┌── READ ──▶ reading ──┐  pieces of reply as room allows
+ *   idle ────┼── WRITE ─▶ writing ──┼──▶ idle      payload, page by page
+ *     ▲      ├── TRIM, WRITE_ZEROES ▶ ranging      bounded pieces of the range
+ *     │      └── refused WRITE ▶ skipping          payload passed over, then the error
+ *     └── FLUSH, CACHE, BLOCK_STATUS, errors: answered at once
+ *
+ * Invariants
+ * - A step takes at most one row and one bio of the batch; before each the batch has place for them.
+ * - Replies are in the order of requests; a reply lies in the output before its bios have ended, and is put
+ *   right by rowFailed() if they end badly.
+ * - Disk ranges are checked before a bio is made; sums stay below 2^53 + 2^32, where numbers are exact enough to
+ *   compare (both sides are integers and the disk ends below 2^53).
+ * Cost: per request some 20 field writes, one bio, and one call of the disk; nothing is allocated.
+ *
+ * Sources: 1. nbd doc/proto.md, "Transmission phase", "Request types", "Structured reply types", "Error values".
+ */
+import { assert } from '../../base/assert.ts';
+import { PAGE_BYTES } from '../../base/units.ts';
+import { BioFlag, BioOp } from '../../block/bio.ts';
+import type { Disk } from '../../block/ops.ts';
+import type { NbdExport } from './exports.ts';
+import { RunFinder, STATUS_ROOM_MIN, StatusWriter } from './extents.ts';
+import type { Output, RowOwner } from './output.ts';
+import { RowKind } from './output.ts';
+import * as replies from './replies.ts';
+import { Counter, End, type Input, Stop } from './state.ts';
+import * as wire from './wire.ts';
+import { Command, CommandFlag, Request, WireError } from './wire.ts';
+
+/** Disk range that one receive() looks at or gives back before it lets others run, bytes. */
+const BUDGET_BYTES = 64 * 1024 * 1024;
+/** A reply is not split into pieces smaller than this to fill an output, bytes. */
+const PIECE_BYTES_MIN = 32768;
+/** Range described by one BLOCK_STATUS, bytes: 65,536 table rows. A client asks on from there. */
+const STATUS_BYTES_MAX = 256 * 1024 * 1024;
+
+const Phase = { idle: 0, reading: 1, writing: 2, skipping: 3, ranging: 4 } as const;
+type Phase = (typeof Phase)[keyof typeof Phase];
+
+/** Flags that may come with each command, indexed by command ("Command flags"). */
+const FLAGS_ALLOWED = new Uint8Array(8).fill(CommandFlag.fua);
+FLAGS_ALLOWED[Command.writeZeroes]! |= CommandFlag.noHole | CommandFlag.fastZero;
+FLAGS_ALLOWED[Command.blockStatus]! |= CommandFlag.reqOne;
+const NO_ROW = -1;
+
+export class Transmission implements RowOwner {
+  readonly export: NbdExport;
+  stop: Stop = Stop.input;
+  end: End = End.none;
+  readonly #disk: Disk;
+  readonly #structured: boolean;
+  readonly #allocation: boolean;
+  readonly #counters: Float64Array;
+  readonly #runs = new RunFinder();
+  readonly #status = new StatusWriter();
+  #isShuttingDown = false;
+  #budget = 0;
+  #phase: Phase = Phase.idle;
+
+  // The request under way. Cookie: 8 opaque bytes as two words, which stay small integers.
+  #type = 0;
+  #flags = 0;
+  #cookieHigh = 0;
+  #cookieLow = 0;
+  /** The next byte of the disk that the request touches, and how many are left. */
+  #offset = 0;
+  #left = 0;
+  /** First error of the pieces so far. */
+  #error: number = WireError.ok;
+  /** Its row in this batch, or NO_ROW. */
+  #row = NO_ROW;
+  /** Whether the head of a simple read reply is out. */
+  #headIsOut = false;
+
+  constructor(served: NbdExport, structured: boolean, allocation: boolean, counters: Float64Array) {
+    assert(served.disk.synchronous, 'an asynchronous disk is not served yet');
+    const { maxTransferBytes } = served.disk.limits;
+    assert(maxTransferBytes >= wire.UNFRAGMENTED_BYTES_MAX, 'a bio carries an unfragmented read');
+    this.export = served;
+    this.#disk = served.disk;
+    this.#structured = structured;
+    this.#allocation = structured && allocation;
+    this.#counters = counters;
+  }
+
+  get isInsideRequest(): boolean {
+    return this.#phase !== Phase.idle;
+  }
+
+  shutDown(): void {
+    this.#isShuttingDown = true;
+  }
+
+  receive(input: Input, at: number, end: number, out: Output): number {
+    let next = at;
+    this.#budget = BUDGET_BYTES;
+    this.stop = Stop.input;
+    for (;;) {
+      if (!out.hasPlace) this.#settle(out);
+      if (this.end !== End.none) break;
+      if (out.room < replies.FIXED_BYTES_MAX || this.#budget < 0) {
+        this.stop = Stop.output;
+        break;
+      }
+      if (this.#phase === Phase.idle) {
+        if (end - next < Request.bytes) break;
+        this.#takeRequest(input.view, next, out);
+        next += Request.bytes;
+      } else if (this.#phase === Phase.writing || this.#phase === Phase.skipping) {
+        const taken =
+          this.#phase === Phase.writing
+            ? this.#writeSome(input, next, end, out)
+            : this.#skipSome(next, end, out);
+        if (taken === 0) break;
+        next += taken;
+      } else if (this.#phase === Phase.reading) {
+        if (!this.#readSome(out)) {
+          this.stop = Stop.output;
+          break;
+        }
+      } else this.#rangeSome(out);
+    }
+    this.#settle(out);
+    if (this.end !== End.none) this.stop = Stop.ended;
+    return next;
+  }
+
+  #settle(out: Output): void {
+    out.settle(this.#disk, this);
+    this.#row = NO_ROW;
+  }
+
+  #takeRequest(view: DataView, at: number, out: Output): void {
+    if (view.getUint32(at) !== wire.Magic.request) {
+      this.end = End.requestMagic;
+      return;
+    }
+    this.#flags = view.getUint16(at + Request.flags);
+    this.#type = view.getUint16(at + Request.type);
+    this.#cookieHigh = view.getInt32(at + Request.cookie);
+    this.#cookieLow = view.getInt32(at + Request.cookie + 4);
+    this.#offset = wire.u64At(view, at + Request.offset);
+    this.#left = view.getUint32(at + Request.length);
+    this.#error = WireError.ok;
+    this.#row = NO_ROW;
+    this.#headIsOut = false;
+    if (this.#type === Command.disc) {
+      this.end = End.disconnect;
+      return;
+    }
+    if (this.#type === Command.write && this.#left > wire.PAYLOAD_BYTES_MAX) {
+      this.end = End.writeLength;
+      return;
+    }
+    this.#count();
+    const error = this.#refusal();
+    if (error === WireError.ok) this.#begin(out);
+    else if (this.#type === Command.write && this.#left > 0) {
+      this.#error = error;
+      this.#phase = Phase.skipping;
+    } else this.#refuse(error, out);
+  }
+
+  /** Each request once, whatever becomes of it. */
+  #count(): void {
+    const counters = this.#counters;
+    switch (this.#type) {
+      case Command.read:
+        counters[Counter.reads]!++;
+        break;
+      case Command.write:
+        counters[Counter.writes]!++;
+        break;
+      case Command.flush:
+        counters[Counter.flushes]!++;
+        break;
+      case Command.trim:
+        counters[Counter.trims]!++;
+        break;
+      case Command.cache:
+        counters[Counter.caches]!++;
+        break;
+      case Command.writeZeroes:
+        counters[Counter.writeZeroes]!++;
+        break;
+      case Command.blockStatus:
+        counters[Counter.blockStatuses]!++;
+        break;
+      default: // unknown ones are refusals
+    }
+  }
+
+  /** What is wrong with the request, before anything is touched; ok when nothing is. */
+  #refusal(): number {
+    const type = this.#type;
+    const length = this.#left;
+    if (this.#isShuttingDown) return WireError.shutdown;
+    if (type > Command.blockStatus) return WireError.inval;
+    const df = type === Command.read && this.#structured ? CommandFlag.df : 0;
+    if ((this.#flags & ~(FLAGS_ALLOWED[type]! | df)) !== 0) return WireError.inval;
+    if (type === Command.flush)
+      return this.#offset === 0 && length === 0 ? WireError.ok : WireError.inval;
+    const writes = type === Command.write || type === Command.writeZeroes || type === Command.trim;
+    if (writes && this.#disk.readOnly) return WireError.perm;
+    if (type === Command.blockStatus && !this.#allocation) return WireError.inval;
+    if (length === 0) return WireError.inval;
+    if (this.#offset < 0 || this.#offset + length > this.#disk.sizeBytes)
+      return type === Command.write || type === Command.writeZeroes
+        ? WireError.noSpace
+        : WireError.inval;
+    if (type === Command.read) return this.#readRefusal(length);
+    // Provisioning the range is work like writing it, and so not fast.
+    const slow = CommandFlag.noHole | CommandFlag.fastZero;
+    if (type === Command.writeZeroes && (this.#flags & slow) === slow) return WireError.notSup;
+    return WireError.ok;
+  }
+
+  #readRefusal(length: number): number {
+    if (length > wire.PAYLOAD_BYTES_MAX)
+      return this.#structured ? WireError.overflow : WireError.inval;
+    return (this.#flags & CommandFlag.df) !== 0 && length > wire.UNFRAGMENTED_BYTES_MAX
+      ? WireError.overflow
+      : WireError.ok;
+  }
+
+  #begin(out: Output): void {
+    switch (this.#type) {
+      case Command.read:
+        this.#counters[Counter.readBytes]! += this.#left;
+        this.#phase = Phase.reading;
+        break;
+      case Command.write:
+        this.#counters[Counter.writeBytes]! += this.#left;
+        this.#phase = Phase.writing;
+        break;
+      case Command.trim:
+      case Command.writeZeroes:
+        this.#phase = Phase.ranging;
+        break;
+      case Command.flush:
+        this.#submit(BioOp.flush, 0, out);
+        this.#answer(out);
+        break;
+      case Command.cache: // a hint, and all is in memory
+        this.#answer(out);
+        break;
+      default:
+        this.#phase = Phase.reading; // BLOCK_STATUS waits for room as a read does
+    }
+  }
+
+  #refuse(error: number, out: Output): void {
+    this.#counters[Counter.refusals]!++;
+    const chunked =
+      this.#structured && (this.#type === Command.read || this.#type === Command.blockStatus);
+    if (chunked) replies.putErrorChunk(out, this.#cookieHigh, this.#cookieLow, error);
+    else replies.putSimple(out, this.#cookieHigh, this.#cookieLow, error);
+    this.#phase = Phase.idle;
+  }
+
+  /** Ends a request whose reply has no payload. Its bios of this batch may still fail: the row says where. */
+  #answer(out: Output): void {
+    const fast = (this.#flags & CommandFlag.fastZero) !== 0 && this.#type === Command.writeZeroes;
+    const error = this.#error === WireError.notSup && !fast ? WireError.inval : this.#error;
+    if (this.#row !== NO_ROW) {
+      out.turnRow(this.#row, fast ? RowKind.fastZero : RowKind.status, out.length);
+      if (error !== WireError.ok) out.turnRow(this.#row, RowKind.part, 0); // the first error stands
+    }
+    replies.putSimple(out, this.#cookieHigh, this.#cookieLow, error);
+    this.#row = NO_ROW;
+    this.#phase = Phase.idle;
+  }
+
+  /** A bio for the next `length` bytes of the request, under the request's row. */
+  #submit(op: BioOp, length: number, out: Output, data?: Uint8Array, at = 0): void {
+    if (this.#row === NO_ROW) this.#row = out.addRow(RowKind.part, 0, 0);
+    const bio = out.allocBio(this.#row);
+    bio.op = op;
+    if ((this.#flags & CommandFlag.fua) !== 0) bio.flags |= BioFlag.fua;
+    if ((this.#flags & CommandFlag.noHole) !== 0) bio.flags |= BioFlag.noUnmap;
+    bio.offset = op === BioOp.flush ? 0 : this.#offset;
+    bio.length = length;
+    if (data !== undefined) bio.data = data;
+    bio.at = at;
+    this.#offset += length;
+    this.#left -= length;
+    this.#disk.submit(bio);
+  }
+
+  /** Takes payload in whole pages of the disk, or all that is left. Returns the bytes taken. */
+  #writeSome(input: Input, at: number, end: number, out: Output): number {
+    let length = Math.min(this.#left, end - at, this.#disk.limits.maxTransferBytes);
+    if (length < this.#left) length -= (this.#offset + length) % PAGE_BYTES;
+    if (length <= 0) return 0;
+    this.#submit(BioOp.write, length, out, input.bytes, at);
+    if (this.#left === 0) this.#answer(out);
+    return length;
+  }
+
+  #skipSome(at: number, end: number, out: Output): number {
+    const length = Math.min(this.#left, end - at);
+    this.#left -= length;
+    if (this.#left === 0) this.#refuse(this.#error, out);
+    return length;
+  }
+
+  /** One bounded piece of a trim or write-zeroes; pieces end at multiples of the bound. */
+  #rangeSome(out: Output): void {
+    const length = Math.min(this.#left, BUDGET_BYTES - (this.#offset % BUDGET_BYTES));
+    this.#budget -= length;
+    this.#submit(this.#type === Command.trim ? BioOp.discard : BioOp.writeZeroes, length, out);
+    if (this.#left === 0) this.#answer(out);
+  }
+
+  /** Some of a reply with payload; false when the output must go first. */
+  #readSome(out: Output): boolean {
+    if (this.#type === Command.blockStatus) return this.#blockStatus(out);
+    const unsplit = (this.#flags & CommandFlag.df) !== 0 ? this.#left : PIECE_BYTES_MIN;
+    const least = replies.DATA_HEAD_BYTES + Math.min(this.#left, unsplit);
+    if (out.room < least) return false;
+    if (this.#structured) this.#readChunk(out);
+    else this.#readSimple(out);
+    return true;
+  }
+
+  #readSimple(out: Output): void {
+    if (!this.#headIsOut) {
+      this.#row = out.addRow(RowKind.simpleRead, out.length, 0);
+      replies.putSimple(out, this.#cookieHigh, this.#cookieLow, WireError.ok);
+      this.#headIsOut = true;
+    } else if (this.#row === NO_ROW) this.#row = out.addRow(RowKind.simpleReadRest, out.length, 0);
+    const length = this.#pieceFor(this.#left, out.room);
+    const at = out.length;
+    out.growRow(this.#row, length);
+    out.length += length;
+    this.#submitRead(out, at, length);
+    if (this.#left === 0) this.#phase = Phase.idle;
+  }
+
+  #readChunk(out: Output): void {
+    const wholeOnly = (this.#flags & CommandFlag.df) !== 0;
+    let length = this.#left;
+    if (!wholeOnly) {
+      length = this.#runs.find(this.#disk, this.#offset, this.#left);
+      if (this.#runs.isHole) {
+        this.#left -= length;
+        const done = this.#left === 0;
+        replies.putHoleChunk(out, this.#cookieHigh, this.#cookieLow, done, this.#offset, length);
+        this.#offset += length;
+        this.#budget -= length;
+        if (done) this.#phase = Phase.idle;
+        return;
+      }
+    }
+    length = this.#pieceFor(length, out.room - replies.DATA_HEAD_BYTES);
+    const done = length === this.#left;
+    this.#row = out.addRow(RowKind.dataChunk, out.length, length);
+    replies.putDataHead(out, this.#cookieHigh, this.#cookieLow, done, this.#offset, length);
+    const at = out.length;
+    out.length += length;
+    this.#submitRead(out, at, length);
+    if (done) this.#phase = Phase.idle;
+  }
+
+  /** How much of `wanted` bytes one bio brings into `room`: all, or up to the end of a page. */
+  #pieceFor(wanted: number, room: number): number {
+    const length = Math.min(wanted, room, this.#disk.limits.maxTransferBytes);
+    return length === wanted ? length : length - ((this.#offset + length) % PAGE_BYTES);
+  }
+
+  #submitRead(out: Output, at: number, length: number): void {
+    this.#budget -= length;
+    this.#submit(BioOp.read, length, out, out.bytes, at);
+  }
+
+  #blockStatus(out: Output): boolean {
+    if (out.room < STATUS_ROOM_MIN) return false;
+    const length = Math.min(this.#left, STATUS_BYTES_MAX);
+    const onlyOne = (this.#flags & CommandFlag.reqOne) !== 0;
+    this.#status.put(
+      out,
+      this.#cookieHigh,
+      this.#cookieLow,
+      this.#disk,
+      this.#offset,
+      length,
+      onlyOne,
+    );
+    this.#budget -= length;
+    this.#phase = Phase.idle;
+    return true;
+  }
+
+  rowFailed(out: Output, row: number): void {
+    const kind = out.kindOf(row);
+    const at = out.atOf(row);
+    const raw = out.errorOf(row);
+    const error =
+      raw === WireError.notSup && kind !== RowKind.fastZero && kind !== RowKind.part
+        ? WireError.inval
+        : raw;
+    this.#counters[Counter.failures]!++;
+    if (kind === RowKind.part) {
+      if (row === this.#row && this.#error === WireError.ok) this.#error = error;
+    } else if (kind === RowKind.dataChunk) {
+      replies.turnIntoErrorChunk(out, at, out.payloadOf(row), error);
+    } else if (kind === RowKind.simpleReadRest) {
+      out.length = at; // nothing may follow the data that is missing
+      this.end = End.readFailed;
+    } else {
+      replies.setSimpleError(out, at, error);
+      if (kind !== RowKind.simpleRead) return;
+      out.cut(at + wire.SimpleReply.bytes, out.payloadOf(row));
+      if (row === this.#row) this.#phase = Phase.idle; // the reply is complete, as an error
+    }
+  }
+}

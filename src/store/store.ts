@@ -1,0 +1,189 @@
+/**
+ * The compressed page store: pages under slots 0 .. slots - 1, in as many shards as that takes. This is the one
+ * engine behind all doors.
+ *
+ *   put(slot, page)   keep a copy, or refuse and change nothing
+ *   get(slot, into)   bring it back, checked
+ *   drop(slot)        give its bytes up, now
+ *
+ * Slot s lives in shard s / 2^19 for good, so a slot is found by one shift and a store grows without moving
+ * anything. Shards are made at the start (address space only), not when memory is short.
+ *
+ * Housekeeping (compaction, giving memory back) is the owner's to schedule: call maintain() after a batch and
+ * when idle. Nothing breaks without it; the store only holds more than it must.
+ */
+import type { Budget } from '../arena/budget.ts';
+import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
+import { CHUNK_PAGES } from '../arena/page-runs.ts';
+import { assert } from '../base/assert.ts';
+import type { Slot } from '../base/units.ts';
+import { type CodecFactory, lz4, type PageFormat } from '../codec/codec.ts';
+import { CounterAt, type Get, type Put } from './results.ts';
+import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
+
+const SHARD_SHIFT = 19;
+const SHARD_MASK = SHARD_SLOTS_MAX - 1;
+
+/** Free pages that may stay resident while the store is busy: at least 1 MiB, or 1/64 of what is used. */
+const KEEP_PAGES_MIN = 256;
+const KEEP_SHARE_SHIFT = 6 + 12;
+const MAINTAIN_MOVES_MAX = 512;
+/** Chunks of 128 KiB that one maintain() may give back however little has changed. */
+const GIVE_BACK_CHUNKS = 64;
+/** What one settle() does at the most to a shard: about ten milliseconds. */
+const SETTLE_MOVES = 8192;
+const SETTLE_CHUNKS = 512;
+
+export interface StoreOptions {
+  /** How many slots, 1 .. 2^31 - 1. */
+  readonly slots: number;
+  /** Ceiling for all that the store may make resident. */
+  readonly budget: Budget;
+  readonly codec?: CodecFactory;
+  /** How freed memory goes back to the system; default: it stays. */
+  readonly returns?: PageReturnFactory;
+}
+
+export class Store {
+  readonly slots: number;
+  readonly #budget: Budget;
+  readonly #shards: Shard[] = [];
+  #maintained = 0;
+
+  constructor(options: StoreOptions) {
+    const { slots, budget, codec = lz4, returns = keepPages } = options;
+    assert(
+      Number.isInteger(slots) && slots > 0 && slots < 2 ** 31,
+      'a store has 1 to 2^31 - 1 slots',
+    );
+    this.slots = slots;
+    this.#budget = budget;
+    const pressure: Pressure = (asking) => this.#giveBackFor(asking);
+    for (let first = 0; first < slots; first += SHARD_SLOTS_MAX)
+      this.#shards.push(
+        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure),
+      );
+  }
+
+  /**
+   * Keeps a copy of the page at source[at .. at + 4096). A refused put leaves the slot as it was.
+   * A source that is exactly one page costs no garbage; part of a larger array costs one 96-byte view.
+   */
+  put(slot: Slot, source: Uint8Array, at: number): Put {
+    return this.#shardOf(slot).put(slot & SHARD_MASK, source, at);
+  }
+
+  /** Keeps a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
+  putWord(slot: Slot, low: number, high: number): Put {
+    return this.#shardOf(slot).putWord(slot & SHARD_MASK, low, high);
+  }
+
+  /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
+  get(slot: Slot, target: Uint8Array, at: number): Get {
+    return this.#shardOf(slot).get(slot & SHARD_MASK, target, at);
+  }
+
+  /** Gives up the page of `slot`: its bytes are reusable when this returns. False when there was none. */
+  drop(slot: Slot): boolean {
+    return this.#shardOf(slot).drop(slot & SHARD_MASK);
+  }
+
+  /** Gives up the pages of the slots [from, to); how many there were. */
+  dropRange(from: Slot, to: number): number {
+    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    let dropped = 0;
+    for (let at: number = from; at < to; ) {
+      const shard = at >>> SHARD_SHIFT;
+      const first = shard << SHARD_SHIFT;
+      const end = Math.min(to, first + SHARD_SLOTS_MAX);
+      dropped += this.#shards[shard]!.dropRange(at - first, end - first);
+      at = end;
+    }
+    return dropped;
+  }
+
+  /** How the page is stored; `none` when it is not. */
+  formatOf(slot: Slot): PageFormat {
+    return this.#shardOf(slot).formatOf(slot & SHARD_MASK);
+  }
+
+  /** True when the page is stored and all zero. */
+  isZero(slot: Slot): boolean {
+    return this.#shardOf(slot).isZero(slot & SHARD_MASK);
+  }
+
+  /** Sum over the shards of one counter, see CounterAt. */
+  counter(at: number): number {
+    let sum = 0;
+    for (const shard of this.#shards) sum += shard.counters[at]!;
+    return sum;
+  }
+
+  get storedPages(): number {
+    return this.counter(CounterAt.storedPages);
+  }
+
+  /** Bytes of RAM in use, all metadata included; at most the budget's limit. */
+  get usedBytes(): number {
+    let sum = 0;
+    for (const shard of this.#shards) sum += shard.usedBytes;
+    return sum;
+  }
+
+  /**
+   * Housekeeping after `changed` pages were put or dropped: moves as many objects together (up to 512) where holes
+   * have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that what
+   * is resident follows what is used. One shard a call, in turn.
+   */
+  maintain(changed: number): void {
+    const shard = this.#shards[this.#maintained]!;
+    this.#maintained = (this.#maintained + 1) % this.#shards.length;
+    shard.compact(Math.min(changed, MAINTAIN_MOVES_MAX));
+    const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
+    shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
+  }
+
+  /**
+   * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
+   * what can be. Some milliseconds a call; true while there is more to do.
+   */
+  settle(): boolean {
+    let more = false;
+    for (const shard of this.#shards) {
+      const moved = shard.compact(SETTLE_MOVES);
+      const given = shard.giveBack(0, SETTLE_CHUNKS);
+      if (moved === SETTLE_MOVES || given >= SETTLE_CHUNKS) more = true;
+      if (moved > 0 || given > 0) break; // the next shard has its turn in the next call
+    }
+    return more;
+  }
+
+  /** Gives all free memory back to the system at once, whatever it takes. */
+  giveBackAll(): void {
+    for (const shard of this.#shards) shard.giveBack(0, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Checks every invariant; throws Bug. For tests and `check`: the cost is that of all rows. */
+  verify(): void {
+    for (const shard of this.#shards) shard.verify();
+    assert(
+      this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
+      'the limit holds',
+    );
+  }
+
+  /** Free memory of the other shards is room for the one that is short: they are under one budget. */
+  #giveBackFor(asking: Shard): number {
+    let given = 0;
+    for (const shard of this.#shards) {
+      if (given >= CHUNK_PAGES) break; // more than any put asks for
+      if (shard !== asking) given += shard.giveBack(0, PRESSURE_CHUNKS);
+    }
+    return given;
+  }
+
+  #shardOf(slot: Slot): Shard {
+    assert(slot >= 0 && slot < this.slots, 'a slot is inside its store');
+    return this.#shards[slot >>> SHARD_SHIFT]!;
+  }
+}

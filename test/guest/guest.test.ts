@@ -1,0 +1,123 @@
+/**
+ * Debian's kernel swaps on our host, with each of its discard modes: every page comes back right, and
+ * the host never holds more than its own count says.
+ */
+import assert from 'node:assert/strict';
+import { before } from 'node:test';
+import { have, must, nbdUri, peerTest } from '../interop/processes.ts';
+import { type Artefacts, guestTools, prepareGuest } from './artefacts.ts';
+import { type Discard, type GuestOptions, type GuestResult, runGuest } from './guest-run.ts';
+import { tableOf } from './report.ts';
+import { exportName, ownServer } from './servers.ts';
+
+/** Resident memory may exceed what the host says it uses by this factor, over its idle state. */
+const residentFactorMax = 1.15;
+
+/** What compiled code and a runtime's own heap may add in the first requests, with nothing stored. */
+const warmBytesMax = 32 * 2 ** 20;
+
+const boundaries = [
+  ...['booted', 'swapon', 'fill', 'seq', 'rewrite', 'rand', 'half', 'kept', 'gone', 'discarded'],
+];
+const modes: readonly { discard: Discard; ramMib: number; hogMib: number }[] = [
+  { discard: 'none', ramMib: 80, hogMib: 100 },
+  { discard: 'once', ramMib: 80, hogMib: 100 },
+  { discard: 'pages', ramMib: 112, hogMib: 180 },
+];
+
+let artefacts: Artefacts;
+before(async () => {
+  if (guestTools.every(have)) artefacts = await prepareGuest();
+});
+
+const pointOf = (result: GuestResult, name: string): GuestResult['points'][number] => {
+  const found = result.points.find((p) => p.name === name);
+  assert(found !== undefined, `no boundary '${name}'`);
+  return found;
+};
+
+async function swapOnOurs(options: GuestOptions): Promise<GuestResult> {
+  const result = await runGuest(ownServer('512M'), artefacts, options);
+  process.stdout.write(`${tableOf(result)}\n`);
+  return result;
+}
+
+function checkPages(result: GuestResult): void {
+  const hogPages = result.options.hogMib * 256;
+  assert.deepEqual(result.complaints, []);
+  assert.equal(result.hogStatus, 0);
+  assert.deepEqual(
+    result.points.map((p) => p.name),
+    boundaries,
+  );
+  // the hog is larger than the guest's memory, so most of it went out, and came in to be verified
+  assert(pointOf(result, 'fill').pswpout > hogPages / 2, 'most pages went out in the fill');
+  assert(pointOf(result, 'rand').pswpin > hogPages, 'pages came in to be verified');
+}
+
+function checkMemory(result: GuestResult): void {
+  const { startBytes, idleBytes, samples } = result;
+  assert(idleBytes - startBytes < warmBytesMax, 'what is given up is given back, warm code apart');
+  assert(samples.length > 50, 'memory was sampled throughout');
+  const above = samples
+    .map((s) => ({ ...s, boundBytes: idleBytes + residentFactorMax * (s.usedBytes ?? 0) }))
+    .filter((s) => s.residentBytes > s.boundBytes)
+    .map((s) => ({ ...s, overMib: (s.residentBytes - s.boundBytes) / 2 ** 20 }))
+    .sort((a, b) => b.overMib - a.overMib);
+  assert.deepEqual(
+    above.slice(0, 3),
+    [],
+    `${above.length} of ${samples.length} samples above idle + ${residentFactorMax} x used`,
+  );
+}
+
+for (const { discard, ramMib, hogMib } of modes) {
+  const tools = [...guestTools, 'qemu-img', 'qemu-io'];
+  const name = `a kernel that swaps with discard=${discard} gets every page back`;
+  peerTest(
+    name,
+    tools,
+    async () => {
+      const result = await swapOnOurs({
+        discard,
+        ramMib,
+        hogMib,
+        seed: 1,
+        settleMs: 300,
+        isWarm: true,
+      });
+      checkPages(result);
+      const stored = (point: string): number => pointOf(result, point).storedPages ?? -1;
+      if (discard === 'pages') assert(stored('gone') < stored('rand') / 4, 'freed slots came back');
+      else assert(stored('gone') >= stored('half'), 'without discard nothing comes back');
+      assert.equal(stored('discarded'), 0, 'BLKDISCARD of the whole disk leaves nothing stored');
+      checkMemory(result);
+    },
+    180_000,
+  );
+}
+
+peerTest(
+  'a page that changed behind the guest is reported',
+  [...guestTools, 'qemu-io'],
+  async () => {
+    const result = await swapOnOurs({
+      ...{ discard: 'pages', ramMib: 80, hogMib: 80, seed: 2, settleMs: 100 },
+      atBoundary: async (name, socketPath) => {
+        if (name !== 'fill') return;
+        const uri = nbdUri(exportName, socketPath);
+        // 64 KiB every 8 MiB: the kernel spreads its 2 MiB clusters over the disk
+        const writes = Array.from({ length: 64 }, (_, i) => [
+          '-c',
+          `write -P 0xee ${i * 8192 + 64}k 64k`,
+        ]);
+        await must('qemu-io', ['-f', 'raw', ...writes.flat(), uri]);
+      },
+    });
+    assert.equal(result.hogStatus, 1);
+    assert(result.complaints.length > 0, 'wrong pages are named');
+    assert.match(result.complaints[0] ?? '', /^@wrong page=\d+ version=0 /);
+    assert(pointOf(result, 'seq').errors > 8, 'pages in use were hit, and were seen');
+  },
+  180_000,
+);

@@ -1,0 +1,348 @@
+/*
+ * The guest's side of a swap run: a program that needs more memory than the guest has, and that
+ * can tell for every page whether it came back right.
+ *
+ *   hog swapon DEVICE none|once|pages PRIORITY   swapon(2) with the discard mode (busybox has no flags)
+ *   hog at NAME                                  a boundary: print the figures, wait for the host's newline
+ *   hog run MIB SEED                             fill, seq, rewrite, rand, half, kept: a boundary after each
+ *   hog discard DEVICE                           BLKDISCARD of the whole device
+ *
+ * A page is a function of (seed, index, version), so it is checked by computing it again; nothing
+ * but the pages themselves is remembered. 15 % are zero, 5 % one repeated word, 45 % text, 15 %
+ * heap-like (pointers, small numbers, zeros), 20 % noise. Text, heap and noise pages begin with a
+ * tag (index, version, seed), so a wrong page can be told from a damaged one.
+ *
+ * Boundary line:  @at NAME errors=N seconds=S pswpin=N pswpout=N used_kib=N
+ * Wrong page:     @wrong page=N version=N kind=K at=BYTE tag=INDEX/VERSION   (the first eight)
+ *
+ * Exit status 0, or 1 when a system call fails or a page was wrong.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+#define WORDS (PAGE / 8)
+#define RUN_PAGES 16u     /* pages are freed in runs of 64 KiB, as an allocator would */
+#define HOST_WAIT_MS 60000 /* a host that went away does not keep the guest for ever */
+#ifndef SWAP_FLAG_DISCARD_ONCE
+#define SWAP_FLAG_DISCARD_ONCE 0x20000
+#define SWAP_FLAG_DISCARD_PAGES 0x40000
+#endif
+
+struct tag {
+	uint64_t index;
+	uint32_t version;
+	uint32_t seed;
+};
+
+enum kind { ZERO, SAME, TEXT, HEAP, NOISE };
+
+static uint64_t pages, errors;
+static uint32_t seed;
+static uint8_t *memory;
+
+static void die(const char *what)
+{
+	printf("@failed %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): the state is a counter, so any page starts anywhere. */
+static uint64_t mix(uint64_t z)
+{
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static uint64_t next(uint64_t *state)
+{
+	return mix(*state += 0x9e3779b97f4a7c15u);
+}
+
+static enum kind kind_of(uint64_t hash)
+{
+	unsigned percent = (hash >> 32) % 100;
+
+	if (percent < 15)
+		return ZERO;
+	if (percent < 20)
+		return SAME;
+	if (percent < 65)
+		return TEXT;
+	return percent < 80 ? HEAP : NOISE;
+}
+
+/* 256 made-up words of 2 to 9 letters, drawn with a skew: LZ4 halves such a page. */
+static char vocabulary[256][12];
+static uint8_t word_length[256];
+
+static void make_vocabulary(void)
+{
+	uint64_t state = 2010;
+
+	for (int w = 0; w < 256; w++) {
+		uint64_t r = next(&state);
+		int letters = 2 + (int)(r % 8);
+
+		for (int i = 0; i < letters; i++) {
+			r = next(&state);
+			vocabulary[w][i] = (i & 1) ? "aeiou"[r % 5] : "bcdfghlmnprstvwz"[r % 16];
+		}
+		vocabulary[w][letters] = r % 16 == 0 ? '\n' : ' ';
+		word_length[w] = (uint8_t)(letters + 1);
+	}
+}
+
+static void text(uint8_t *page, uint64_t state)
+{
+	unsigned at = sizeof(struct tag);
+
+	for (;;) {
+		uint64_t r = next(&state);
+
+		for (int i = 0; i < 4; i++, r >>= 16) {
+			/* the smaller of two bytes: common words come often, as in prose */
+			uint8_t a = r & 0xff, b = (r >> 8) & 0xff, w = a < b ? a : b;
+			unsigned take = word_length[w];
+
+			if (at + take > PAGE) {
+				memset(page + at, '.', PAGE - at);
+				return;
+			}
+			memcpy(page + at, vocabulary[w], take);
+			at += take;
+		}
+	}
+}
+
+static void heap(uint64_t *words, uint64_t state)
+{
+	uint64_t base = 0x7f0000000000u | ((state & 0xffff) << 20);
+
+	for (unsigned i = 2; i < WORDS; i += 4) {
+		uint64_t r = next(&state);
+
+		words[i] = base + (r & 0xffff0);
+		words[i + 1] = r >> 58;
+		if (i + 3 < WORDS) {
+			words[i + 2] = (r & 1) ? base + ((r >> 24) & 0xffff0) : 0;
+			words[i + 3] = (r >> 20) & 0xff;
+		}
+	}
+}
+
+static void make_page(uint8_t *page, uint64_t index, uint32_t version)
+{
+	uint64_t hash = mix((index << 8 | version) + ((uint64_t)seed << 40));
+	uint64_t *words = (uint64_t *)page, state = hash;
+	struct tag tag = { index, version, seed };
+	enum kind kind = kind_of(hash);
+
+	if (kind == ZERO || kind == SAME) {
+		for (unsigned i = 0; i < WORDS; i++)
+			words[i] = kind == ZERO ? 0 : hash;
+		return;
+	}
+	memcpy(page, &tag, sizeof tag);
+	if (kind == TEXT)
+		text(page, state);
+	else if (kind == HEAP)
+		heap(words, state);
+	else
+		for (unsigned i = 2; i < WORDS; i++)
+			words[i] = next(&state);
+}
+
+/* A quarter of the pages, spread, is written a second time. */
+static int is_rewritten(uint64_t index)
+{
+	return (mix(index ^ 0x5eed) & 3) == 0;
+}
+
+/* Half of the runs is given up. */
+static int is_freed(uint64_t index)
+{
+	return mix(index / RUN_PAGES + 77) & 1;
+}
+
+static void check(uint64_t index, uint32_t version)
+{
+	static uint64_t want[WORDS];
+	const uint8_t *expected = (const uint8_t *)want, *got = memory + index * PAGE;
+	const struct tag *tag = (const struct tag *)got;
+	unsigned at = 0;
+
+	make_page((uint8_t *)want, index, version);
+	if (memcmp(want, got, PAGE) == 0)
+		return;
+	while (expected[at] == got[at])
+		at++;
+	if (errors++ < 8)
+		printf("@wrong page=%llu version=%u kind=%d at=%u tag=%llu/%u\n",
+		       (unsigned long long)index, version,
+		       kind_of(mix((index << 8 | version) + ((uint64_t)seed << 40))), at,
+		       (unsigned long long)tag->index, tag->version);
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* The number after `name ` in /proc/vmstat. */
+static unsigned long long vmstat(const char *name)
+{
+	char line[128], key[64];
+	unsigned long long value, found = 0;
+	FILE *f = fopen("/proc/vmstat", "r");
+
+	if (!f)
+		die("/proc/vmstat");
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "%63s %llu", key, &value) == 2 && strcmp(key, name) == 0)
+			found = value;
+	fclose(f);
+	return found;
+}
+
+static unsigned long long swap_used_kib(void)
+{
+	char line[256];
+	unsigned long long used, sum = 0;
+	FILE *f = fopen("/proc/swaps", "r");
+
+	if (!f)
+		die("/proc/swaps");
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "%*s %*s %*u %llu", &used) == 1)
+			sum += used;
+	fclose(f);
+	return sum;
+}
+
+static void at(const char *name, double seconds)
+{
+	struct pollfd host = { .fd = 0, .events = POLLIN };
+	char byte;
+
+	printf("@at %s errors=%llu seconds=%.2f pswpin=%llu pswpout=%llu used_kib=%llu\n", name,
+	       (unsigned long long)errors, seconds, vmstat("pswpin"), vmstat("pswpout"),
+	       swap_used_kib());
+	while (poll(&host, 1, HOST_WAIT_MS) > 0 && read(0, &byte, 1) == 1 && byte != '\n')
+		;
+}
+
+static int run(uint64_t mib)
+{
+	uint32_t *order;
+	double start;
+
+	pages = mib * 256;
+	memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	order = malloc(pages * sizeof *order);
+	if (memory == MAP_FAILED || !order)
+		die("memory");
+	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
+
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		make_page(memory + i * PAGE, i, 0);
+	at("fill", now() - start);
+
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		check(i, 0);
+	at("seq", now() - start);
+
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		if (is_rewritten(i))
+			make_page(memory + i * PAGE, i, 1);
+	at("rewrite", now() - start);
+
+	for (uint64_t i = 0, state = seed; i < pages; i++) { /* Fisher-Yates, inside out */
+		uint64_t j = next(&state) % (i + 1);
+
+		order[i] = order[j];
+		order[j] = (uint32_t)i;
+	}
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		check(order[i], is_rewritten(order[i]));
+	at("rand", now() - start);
+
+	start = now();
+	for (uint64_t i = 0; i < pages; i += RUN_PAGES)
+		if (is_freed(i) && madvise(memory + i * PAGE, RUN_PAGES * PAGE, MADV_DONTNEED))
+			die("madvise");
+	at("half", now() - start);
+
+	start = now();
+	for (uint64_t i = 0; i < pages; i++)
+		if (!is_freed(i))
+			check(i, is_rewritten(i));
+	at("kept", now() - start);
+	return errors ? 1 : 0;
+}
+
+static int turn_on(const char *device, const char *mode, int priority)
+{
+	int flags = SWAP_FLAG_PREFER | (priority & SWAP_FLAG_PRIO_MASK);
+
+	if (strcmp(mode, "once") == 0)
+		flags |= SWAP_FLAG_DISCARD | SWAP_FLAG_DISCARD_ONCE;
+	else if (strcmp(mode, "pages") == 0)
+		flags |= SWAP_FLAG_DISCARD | SWAP_FLAG_DISCARD_PAGES;
+	if (swapon(device, flags))
+		die("swapon");
+	return 0;
+}
+
+static int discard(const char *device)
+{
+	uint64_t range[2] = { 0, 0 };
+	int fd = open(device, O_RDWR);
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &range[1]) || ioctl(fd, BLKDISCARD, range))
+		die("BLKDISCARD");
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = argc > 2 ? argv[1] : "";
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (strcmp(verb, "swapon") == 0 && argc == 5)
+		return turn_on(argv[2], argv[3], atoi(argv[4]));
+	if (strcmp(verb, "at") == 0) {
+		at(argv[2], 0);
+		return 0;
+	}
+	if (strcmp(verb, "run") == 0 && argc == 4) {
+		seed = (uint32_t)strtoul(argv[3], NULL, 10);
+		make_vocabulary();
+		return run(strtoull(argv[2], NULL, 10));
+	}
+	if (strcmp(verb, "discard") == 0)
+		return discard(argv[2]);
+	fprintf(stderr, "hog: swapon DEVICE MODE PRIORITY | at NAME | run MIB SEED | discard DEVICE\n");
+	return 2;
+}

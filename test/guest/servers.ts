@@ -1,0 +1,58 @@
+/** The NBD servers a guest can swap on: ours, and nbdkit's as the marks to compare with. */
+import { type DiskFigures, OwnHost } from '../interop/own-host.ts';
+import { must, nbdUri, startServer } from '../interop/processes.ts';
+
+export interface RunningServer {
+  readonly pid: number;
+  /** What the server itself says it holds; absent where it does not say. */
+  readonly figures?: () => Promise<DiskFigures>;
+  /** Bytes that the server says are allocated (base:allocation); walks the export, so not during a phase. */
+  readonly held?: () => Promise<number>;
+  stop(): Promise<unknown>;
+}
+
+export interface GuestServer {
+  readonly name: string;
+  /** Serves the export `exportName` on `socketPath`; on one core when `cpu` is given. */
+  start(socketPath: string, cpu?: number): Promise<RunningServer>;
+}
+
+export const exportName = 'swap0';
+
+/** Sizes are what both nbdkit and ours read: "512M". */
+export function ownServer(size: string, hostArguments: readonly string[] = []): GuestServer {
+  return {
+    name: 'frontswap',
+    async start(socketPath, cpu) {
+      const host = await OwnHost.start({
+        socketPath,
+        disks: [`${exportName}=${size}`],
+        arguments: hostArguments,
+        ...(cpu === undefined ? {} : { cpu }),
+      });
+      return { pid: host.pid, figures: () => host.figures(), stop: () => host.stop() };
+    },
+  };
+}
+
+export function nbdkitServer(size: string, allocator: 'sparse' | 'zstd'): GuestServer {
+  return {
+    name: `nbdkit ${allocator}`,
+    async start(socketPath, cpu) {
+      const args = ['-f', '-U', socketPath, 'memory', size, `allocator=${allocator}`];
+      const child = await startServer('nbdkit', args, socketPath, cpu);
+      const held = async (): Promise<number> => {
+        const uri = nbdUri(exportName, socketPath);
+        const map = JSON.parse(await must('nbdinfo', ['--map', '--json', uri])) as Extent[];
+        return map.filter((e) => e.type === 0).reduce((sum, e) => sum + e.length, 0);
+      };
+      return { pid: child.pid, held, stop: () => child.stop() };
+    },
+  };
+}
+
+interface Extent {
+  readonly length: number;
+  /** 0: data; bit 0: a hole, bit 1: reads as zeros. */
+  readonly type: number;
+}

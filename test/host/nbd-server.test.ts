@@ -1,0 +1,341 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import { after, test } from 'node:test';
+import { SwapError } from '../../src/base/errors.ts';
+import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
+import { NbdServer, type NbdServerOptions } from '../../src/host/nbd-server.ts';
+import { Counter } from '../../src/serve/nbd/state.ts';
+import { Command, Option, WireError } from '../../src/serve/nbd/wire.ts';
+import { clientFlags, infoData, join, option, request } from '../serve/nbd/client.ts';
+
+const MIB = 1024 * 1024;
+const folder = mkdtempSync(joinPath(tmpdir(), 'nbd-server-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+let paths = 0;
+const newPath = (): string => joinPath(folder, `${paths++}.sock`);
+
+/** A client that reads when it is told to. */
+class Client {
+  readonly socket: Socket;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #wake: () => void = () => {};
+  ended = false;
+
+  constructor(to: NetConnectOpts) {
+    this.socket = connect(to);
+    this.socket.on('data', (chunk) => {
+      this.#chunks.push(chunk);
+      this.#bytes += chunk.length;
+      this.#wake();
+    });
+    const end = (): void => {
+      this.ended = true;
+      this.#wake();
+    };
+    this.socket.on('close', end);
+    this.socket.on('error', end);
+  }
+
+  say(...parts: Uint8Array[]): void {
+    this.socket.write(join(...parts));
+  }
+
+  /** The next `count` bytes; fewer only when the server hung up. */
+  async hear(count: number): Promise<Buffer> {
+    while (this.#bytes < count && !this.ended)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    const have = Buffer.concat(this.#chunks);
+    const got = have.subarray(0, count);
+    this.#chunks = [have.subarray(got.length)];
+    this.#bytes -= got.length;
+    return got;
+  }
+
+  async hangUp(): Promise<void> {
+    while (!this.ended)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+  }
+
+  /** Through the handshake, simple replies. */
+  async go(name = 'disk'): Promise<this> {
+    await this.hear(18);
+    this.say(clientFlags(), option(Option.go, infoData(name)));
+    await this.hear(20 + 12 + 20);
+    return this;
+  }
+
+  async flush(): Promise<number> {
+    this.say(request({ type: Command.flush }));
+    const reply = await this.hear(16);
+    return reply.length === 16 ? reply.readUInt32BE(4) : -1;
+  }
+}
+
+interface Rig {
+  readonly server: NbdServer;
+  readonly path: string;
+  readonly log: string[];
+  readonly client: () => Client;
+}
+
+async function rig(
+  options: Partial<NbdServerOptions>,
+  body: (rig: Rig) => Promise<void>,
+): Promise<void> {
+  const log: string[] = [];
+  const disk = new MemoryDisk(64 * MIB);
+  const exports = new Map([['disk', { name: 'disk', description: '', disk }]]);
+  const server = new NbdServer({ exports, log: (line) => log.push(line), ...options });
+  const path = newPath();
+  await server.listenUnix(path);
+  const clients: Client[] = [];
+  const client = (): Client => {
+    const made = new Client({ path });
+    clients.push(made);
+    return made;
+  };
+  try {
+    await body({ server, path, log, client });
+  } finally {
+    for (const made of clients) made.socket.destroy();
+    await server.close();
+  }
+}
+
+const until = async (holds: () => boolean): Promise<void> => {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+for (const sharedBuffer of [true, false])
+  test(`clients write and read what they wrote, shared buffer ${sharedBuffer}`, async () => {
+    await rig({ sharedBuffer }, async ({ server, client, log }) => {
+      const clients = await Promise.all([client(), client(), client()].map((c) => c.go()));
+      assert.deepEqual([...server.stats.connectionsByExport], [['disk', 3]]);
+      // Three at once, so that one's rest of input cannot be taken for another's.
+      await Promise.all(
+        clients.map(async (c, i) => {
+          const offset = i * 8 * MIB + 77;
+          const data = Uint8Array.from({ length: 5 * MIB }, (_, at) => at * (i + 3) + (at >> 9));
+          c.say(request({ type: Command.write, offset, data }));
+          assert.equal((await c.hear(16)).readUInt32BE(4), 0);
+          c.say(request({ type: Command.read, offset, length: data.length }));
+          assert.ok((await c.hear(16 + data.length)).subarray(16).equals(data), `client ${i}`);
+        }),
+      );
+      const { counters, bytesIn, bytesOut } = server.stats;
+      assert.deepEqual([counters[Counter.reads], counters[Counter.writes]], [3, 3]);
+      assert.ok(bytesIn > 15 * MIB && bytesOut > 15 * MIB);
+      clients[0]?.say(request({ type: Command.disc }));
+      await clients[0]?.hangUp();
+      await until(() => server.stats.connectionCount === 2);
+      assert.deepEqual([...server.stats.connectionsByExport], [['disk', 2]]);
+      assert.deepEqual(log, []);
+    });
+  });
+
+test('TCP clients are served like those on a Unix socket', async () => {
+  await rig({}, async ({ server }) => {
+    const { host, port } = await server.listenTcp('127.0.0.1', 0);
+    const client = await new Client({ host, port }).go();
+    assert.equal(await client.flush(), 0);
+    client.socket.destroy();
+  });
+});
+
+test('a peer that reads late gets every byte, and others are served meanwhile', async () => {
+  await rig({}, async ({ client, log }) => {
+    const late = await client().go();
+    late.socket.pause();
+    const reads = Array.from({ length: 40 }, (_, i) =>
+      request({ type: Command.read, cookie: i, offset: i * MIB, length: MIB }),
+    );
+    late.say(...reads);
+    const other = await client().go();
+    for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
+    late.socket.resume();
+    const all = await late.hear(40 * (16 + MIB));
+    assert.equal(all.length, 40 * (16 + MIB));
+    for (let i = 0; i < 40; i++)
+      assert.equal(all.readBigUInt64BE(i * (16 + MIB) + 8), BigInt(i), 'replies are in order');
+    assert.equal(await late.flush(), 0);
+    assert.deepEqual(log, []);
+  });
+});
+
+test('when too many peers leave replies unread, the one that waits longest is dropped', async () => {
+  await rig({ stalledCountMax: 2 }, async ({ server, client, log }) => {
+    const flood = Array.from({ length: 8 }, () => request({ type: Command.read, length: 4 * MIB }));
+    const deaf: Client[] = [];
+    for (let i = 0; i < 3; i++) {
+      const one = await client().go();
+      one.socket.pause();
+      one.say(...flood);
+      await until(() => server.stats.counters[Counter.reads] === i + 1);
+      deaf.push(one);
+    }
+    await until(() => server.stats.connectionCount === 2);
+    assert.equal(log.length, 1);
+    assert.match(log[0] ?? '', /client 1: dropped: does not read its replies/);
+    assert.equal(await (await client().go()).flush(), 0);
+    deaf[2]?.socket.resume();
+    const wanted = 8 * (16 + 4 * MIB);
+    assert.equal((await deaf[2]?.hear(wanted))?.length, wanted, 'the others get all of theirs');
+  });
+});
+
+test('one busy client does not keep another waiting until it is done', async () => {
+  await rig({}, async ({ server, client }) => {
+    const busy = await client().go();
+    const other = await client().go();
+    // Cheap to ask, costly to do: 20,000 full walks of the disk, 28 bytes each.
+    const zero = request({ type: Command.writeZeroes, length: 60 * MIB });
+    busy.say(...Array.from({ length: 20_000 }, () => zero));
+    await until(() => (server.stats.counters[Counter.writeZeroes] ?? 0) > 0);
+    assert.equal(await other.flush(), 0);
+    assert.ok((server.stats.counters[Counter.writeZeroes] ?? 0) < 20_000);
+  });
+});
+
+test('clients past the limit are refused with one line, and let in again when there is room', async () => {
+  await rig({ clientCountMax: 2 }, async ({ server, client, log }) => {
+    const first = await client().go();
+    const second = await client().go();
+    for (let i = 0; i < 3; i++) {
+      const extra = client();
+      await extra.hangUp();
+      assert.equal((await extra.hear(18)).length, 0);
+    }
+    assert.equal(server.stats.refused, 3);
+    assert.deepEqual(log, ['nbd: refusing clients: 2 are connected']);
+    assert.equal(await second.flush(), 0);
+    first.socket.destroy();
+    await until(() => server.stats.connectionCount === 1);
+    assert.equal(await (await client().go()).flush(), 0);
+  });
+});
+
+test('who does not choose an export in time is dropped, who did may idle', async () => {
+  let now = 0;
+  await rig({ nowMs: () => now }, async ({ server, client, log }) => {
+    const chosen = await client().go();
+    const mute = client();
+    await mute.hear(18);
+    now = 10_000;
+    server.sweep();
+    assert.equal(server.stats.connectionCount, 2);
+    now = 10_001;
+    server.sweep();
+    await mute.hangUp();
+    assert.deepEqual(log, ['nbd: unix client 2: dropped: did not choose an export in time']);
+    assert.equal(await chosen.flush(), 0);
+  });
+});
+
+test('each dropped connection has one line that says who and why', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    const wrong = await client().go();
+    wrong.say(request({ type: Command.read, length: 1, magic: 1 }));
+    await wrong.hangUp();
+    const half = await client().go();
+    half.say(request({ type: Command.write, length: 8192 }));
+    half.socket.end();
+    await half.hangUp();
+    const quiet = await client().go();
+    quiet.socket.end();
+    await quiet.hangUp();
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual(log, [
+      'nbd: unix client 1: dropped: sent a request without its magic number',
+      'nbd: unix client 2: dropped: went away inside a request',
+    ]);
+    assert.equal(server.stats.dropped, 2);
+  });
+});
+
+test('close lets a request under way finish, refuses later ones, and hangs up', async () => {
+  await rig({}, async ({ server, path, client }) => {
+    const idle = await client().go();
+    const busy = await client().go();
+    const write = request({ type: Command.write, data: new Uint8Array(100_000).fill(1) });
+    busy.say(write.subarray(0, 50_000));
+    await until(() => server.stats.counters[Counter.writes] === 1);
+    const closed = server.close();
+    await idle.hangUp();
+    busy.say(write.subarray(50_000), request({ type: Command.flush }));
+    const replies = await busy.hear(32);
+    assert.equal(replies.readUInt32BE(4), 0);
+    // The second came in the same breath or too late: refused or not answered.
+    if (replies.length === 32) assert.equal(replies.readUInt32BE(20), WireError.shutdown);
+    await closed;
+    assert.equal(existsSync(path), false, 'the socket file is gone');
+    await server.close();
+  });
+});
+
+test('close does not wait for ever', async () => {
+  await rig({ closeMs: 20 }, async ({ server, client, log }) => {
+    const stuck = await client().go();
+    stuck.say(request({ type: Command.write, length: 100_000 }));
+    await until(() => server.stats.counters[Counter.writes] === 1);
+    await server.close();
+    assert.deepEqual(log, ['nbd: unix client 1: dropped: did not finish before shutdown']);
+  });
+});
+
+test('clients of an export that is taken away are hung up on', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    const one = await client().go();
+    assert.equal(server.disconnect('other'), 0);
+    assert.equal(server.disconnect('disk'), 1);
+    await one.hangUp();
+    assert.equal(log.length, 1);
+  });
+});
+
+test('a socket file is private, a live one is kept, a stale one replaced, and nothing else removed', async () => {
+  await rig({}, async ({ server, path, client }) => {
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const codeOf = async (target: string): Promise<string> => {
+      try {
+        await server.listenUnix(target);
+        return 'none';
+      } catch (error) {
+        assert.ok(error instanceof SwapError);
+        return error.code;
+      }
+    };
+    assert.equal(await codeOf(path), 'ERR_IO_IN_USE');
+    assert.equal(await (await client().go()).flush(), 0);
+
+    const file = newPath();
+    writeFileSync(file, 'precious');
+    assert.equal(await codeOf(file), 'ERR_IO_IN_USE');
+    assert.equal(existsSync(file), true);
+    assert.equal(await codeOf(joinPath(folder, 'no', 'such', 'folder')), 'ERR_IO_SYSTEM');
+    assert.equal(await codeOf(`/${'long/'.repeat(40)}`), 'ERR_IO_SYSTEM');
+
+    const stale = newPath();
+    const script = `require('net').createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', script]);
+    assert.equal(existsSync(stale), true, 'left behind by one that was killed');
+    await server.listenUnix(stale, 0o660);
+    assert.equal(statSync(stale).mode & 0o777, 0o660);
+    assert.equal(await (await new Client({ path: stale }).go()).flush(), 0);
+  });
+});
+
+test('a TCP port in use is told', async () => {
+  await rig({}, async ({ server }) => {
+    const { port } = await server.listenTcp('127.0.0.1', 0);
+    await assert.rejects(server.listenTcp('127.0.0.1', port), { code: 'ERR_IO_IN_USE' });
+  });
+});

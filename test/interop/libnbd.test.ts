@@ -1,0 +1,34 @@
+/** libnbd's client, driven from Python, against our host: libnbd_checks.py has the checks. */
+import { join } from 'node:path';
+import { OwnHost } from './own-host.ts';
+import { must, peerTest, root } from './processes.ts';
+
+const script = join(root, 'test', 'interop', 'libnbd_checks.py');
+const tools = ['/usr/bin/python3', '/usr/lib/python3/dist-packages/nbd.py'];
+const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 2 ** 31));
+
+const checks: Readonly<Record<string, string>> = {
+  flags: 'offers every command and its block sizes',
+  simple_replies: 'serves a client that wants simple replies',
+  structured_replies: 'sends holes as holes, and one piece when told not to fragment',
+  block_status: 'maps data and holes page by page',
+  trim: 'gives up trimmed pages, and no byte beside them',
+  zero: 'writes zeroes at any offset, with FUA, NO_HOLE and FAST_ZERO',
+  cache_and_flush: 'answers CACHE and FLUSH',
+  several_connections: 'shows every connection what another wrote and flushed',
+  in_flight: 'serves 64 commands in flight on one connection',
+  errors: 'answers wrong requests with an error and goes on',
+  write_too_long: 'refuses a write past the maximum without touching the disk',
+  names: 'lists, describes and refuses exports by name',
+  model: 'agrees with a plain array of bytes over random requests',
+};
+
+for (const [check, behaviour] of Object.entries(checks))
+  peerTest(`libnbd: the host ${behaviour}`, tools, async () => {
+    await using host = await OwnHost.start();
+    try {
+      await must('/usr/bin/python3', [script, check, host.uri(), seed], { timeoutMs: 45_000 });
+    } catch (error) {
+      throw new Error(`SEED=${seed}`, { cause: error });
+    }
+  });

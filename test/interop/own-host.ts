@@ -1,0 +1,138 @@
+/**
+ * Our own host process, started as a user starts it: `frontswap host -U PATH --disk ... --control PATH`,
+ * with the figures its control socket gives (the list document of `frontswap list --json`).
+ */
+import assert from 'node:assert/strict';
+import { type Agent, get, Agent as HttpAgent } from 'node:http';
+import { join } from 'node:path';
+import { type Child, nbdUri, root, startServer, TemporaryFolder } from './processes.ts';
+
+export const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
+
+/** One row of the list document; only what tests look at. */
+export interface DiskFigures {
+  readonly name: string;
+  readonly diskSizeBytes: number;
+  readonly storedPages: number;
+  readonly dataBytes: number;
+  readonly compressedBytes: number;
+  /** What the disk holds in memory, all metadata included. */
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+}
+
+export interface HostOptions {
+  /** `--disk` values; the first one is the one `figures()` is about. */
+  readonly disks?: readonly string[];
+  /** Further arguments of `frontswap host`. */
+  readonly arguments?: readonly string[];
+  readonly socketPath?: string;
+  readonly cpu?: number;
+}
+
+const answerBytesMax = 1 << 20;
+
+/** A running `frontswap host`. Dispose with `await using` or `stop()`. */
+export class OwnHost implements AsyncDisposable {
+  readonly socketPath: string;
+  readonly folder: TemporaryFolder;
+  readonly #child: Child;
+  readonly #controlPath: string;
+  readonly #agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: 1 });
+  readonly #name: string;
+
+  static async start(options: HostOptions = {}): Promise<OwnHost> {
+    const folder = new TemporaryFolder();
+    const disks = options.disks ?? ['swap0=256M'];
+    const socketPath = options.socketPath ?? folder.file('nbd.sock');
+    const control = folder.file('control.sock');
+    const child = await startServer(
+      process.execPath,
+      [
+        ...[mainPath, 'host', '-U', socketPath, '--control', control],
+        ...disks.flatMap((disk) => ['--disk', disk]),
+        ...(options.arguments ?? []),
+      ],
+      socketPath,
+      options.cpu,
+    ).catch((error: unknown) => {
+      folder[Symbol.dispose]();
+      throw error;
+    });
+    return new OwnHost(child, folder, socketPath, control, disks[0]?.split('=')[0] ?? '');
+  }
+
+  private constructor(
+    child: Child,
+    folder: TemporaryFolder,
+    socketPath: string,
+    controlPath: string,
+    name: string,
+  ) {
+    this.#child = child;
+    this.folder = folder;
+    this.socketPath = socketPath;
+    this.#controlPath = controlPath;
+    this.#name = name;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get isRunning(): boolean {
+    return this.#child.isRunning();
+  }
+
+  /** What the host said on stderr, its log. */
+  get log(): string {
+    return this.#child.stderr();
+  }
+
+  uri(name: string = this.#name): string {
+    return nbdUri(name, this.socketPath);
+  }
+
+  /** The figures of one disk, by the control socket; about 1 ms of the host's time. */
+  async figures(name: string = this.#name): Promise<DiskFigures> {
+    const document = JSON.parse(await this.#control('/v1/disks')) as { disks: DiskFigures[] };
+    const found = document.disks.find((disk) => disk.name === name);
+    assert(found !== undefined, `no disk '${name}' in the list document`);
+    return found;
+  }
+
+  #control(path: string): Promise<string> {
+    return new Promise((done, fail) => {
+      const request = get(
+        { socketPath: this.#controlPath, path, agent: this.#agent, timeout: 10_000 },
+        (response) => {
+          let text = '';
+          response.setEncoding('utf8');
+          response.on('data', (part: string) => {
+            text += part;
+            if (text.length > answerBytesMax) response.destroy(new Error('list document too long'));
+          });
+          response.on('error', fail);
+          response.on('end', () => {
+            if (response.statusCode === 200) done(text);
+            else fail(new Error(`GET ${path}: status ${response.statusCode}\n${text}`));
+          });
+        },
+      );
+      request.on('timeout', () => request.destroy(new Error(`GET ${path}: no answer in 10 s`)));
+      request.on('error', fail);
+    });
+  }
+
+  /** Stops the host; resolves with its exit status. */
+  async stop(): Promise<number> {
+    this.#agent.destroy();
+    const status = await this.#child.stop();
+    this.folder[Symbol.dispose]();
+    return status;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}

@@ -1,0 +1,91 @@
+/** Plays the socket for a session: gives it bytes in pieces, collects what it says, keeps what it leaves. */
+import assert from 'node:assert/strict';
+import { BioPool } from '../../../src/block/bio.ts';
+import type { Disk } from '../../../src/block/ops.ts';
+import type { NbdExport } from '../../../src/serve/nbd/exports.ts';
+import { Output } from '../../../src/serve/nbd/output.ts';
+import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN, Session } from '../../../src/serve/nbd/session.ts';
+import { COUNTER_COUNT, End, Stop } from '../../../src/serve/nbd/state.ts';
+import { Option } from '../../../src/serve/nbd/wire.ts';
+import { clientFlags, infoData, join, metaData, option } from './client.ts';
+
+export interface HarnessOptions {
+  readonly outputBytes?: number;
+  readonly bioCount?: number;
+}
+
+export class Harness {
+  readonly session: Session;
+  readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
+  readonly #out: Output;
+  #carry: Uint8Array = new Uint8Array(0);
+
+  constructor(exports: ReadonlyMap<string, NbdExport>, options: HarnessOptions = {}) {
+    this.session = new Session(exports, this.counters);
+    const bytes = new Uint8Array(options.outputBytes ?? OUTPUT_BYTES_MIN);
+    this.#out = new Output(bytes, new BioPool(options.bioCount ?? 64));
+  }
+
+  open(): Uint8Array {
+    this.session.open(this.#out);
+    return this.#taken();
+  }
+
+  /** Gives `bytes` in one piece; returns all that is said to them. Bytes behind the end are dropped, as a socket would. */
+  feed(bytes: Uint8Array): Uint8Array {
+    if (this.session.end !== End.none) return new Uint8Array(0);
+    const all = join(this.#carry, bytes);
+    const input = { bytes: all, view: new DataView(all.buffer) };
+    const said: Uint8Array[] = [];
+    let at = 0;
+    for (let calls = 0; ; calls++) {
+      assert.ok(calls < 100_000, 'a session gets on with its input');
+      const next = this.session.receive(input, at, all.length, this.#out);
+      assert.ok(next >= at && next <= all.length, 'a session takes bytes that are there');
+      at = next;
+      said.push(this.#taken());
+      if (this.session.stop !== Stop.output) break;
+    }
+    this.#carry = all.slice(at);
+    if (this.session.stop === Stop.input)
+      assert.ok(this.#carry.length <= CARRY_BYTES_MAX, 'what a session leaves is small');
+    return join(...said);
+  }
+
+  /** Gives `bytes` in pieces of these sizes, over and over. */
+  feedInPieces(bytes: Uint8Array, sizes: readonly number[]): Uint8Array {
+    const said: Uint8Array[] = [];
+    for (let at = 0, i = 0; at < bytes.length; i++) {
+      const size = Math.max(1, sizes[i % sizes.length] ?? 1);
+      said.push(this.feed(bytes.subarray(at, at + size)));
+      at += size;
+    }
+    return join(...said);
+  }
+
+  #taken(): Uint8Array {
+    const said = this.#out.bytes.slice(0, this.#out.length);
+    this.#out.clear();
+    return said;
+  }
+}
+
+export const exportsOf = (disk: Disk): Map<string, NbdExport> =>
+  new Map([['disk', { name: 'disk', description: 'a disk', disk }]]);
+
+/** A session past its handshake. */
+export function transmitting(
+  disk: Disk,
+  options: HarnessOptions & { readonly structured?: boolean } = {},
+): Harness {
+  const harness = new Harness(exportsOf(disk), options);
+  harness.open();
+  harness.feed(clientFlags());
+  if (options.structured === true) {
+    harness.feed(option(Option.structuredReply));
+    harness.feed(option(Option.setMetaContext, metaData('disk', ['base:allocation'])));
+  }
+  harness.feed(option(Option.go, infoData('disk')));
+  assert.ok(harness.session.export !== null, 'the handshake went through');
+  return harness;
+}
