@@ -166,7 +166,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   const second = rig(t, { unix: '@/s', control: host.controlPath });
   await assert.rejects(Host.start(second.options), {
     code: 'ERR_IO_IN_USE',
-    message: /control belongs to a server that is running; .*--control/,
+    message: /^--control: .*control is served by a live server/,
   });
   assert.deepEqual(readdirSync(second.folder), []);
   await askDisks(host.controlPath ?? '');
