@@ -8,11 +8,11 @@
  * Every answer is JSON, errors too: {"error":{"code":"…","message":"…"}}. A request is bounded in header,
  * body and time, so that a stuck client costs one of few connections for a few seconds.
  */
-import { chmodSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Counters } from '../observe/counters.ts';
 import type { HostCounter } from './counters.ts';
+import { withPrivateUmask } from './nbd-unix-path.ts';
 import { systemError } from './system-error.ts';
 
 export interface ControlHandlers {
@@ -88,14 +88,8 @@ export class ControlServer {
         reject(systemError(`listen on the control socket ${path}`, cause, 'see --control'));
       control.#server.once('error', refuse);
       // bind() happens inside listen(), so the socket is never open to others, not even for a moment.
-      const umask = process.umask(0o177);
-      try {
-        control.#server.listen(path, resolve);
-      } finally {
-        process.umask(umask);
-      }
+      withPrivateUmask(path, 0o600, () => control.#server.listen(path, resolve));
     });
-    chmodSync(path, 0o600);
     return control;
   }
 

@@ -1,6 +1,6 @@
 /**
- * The host as a process: what it prints, what it leaves, how it ends. Each test runs the program with
- * stand-in parts, and the shipped program itself.
+ * The host as a process: what it prints, what it leaves, how it ends. The program is the shipped one; where a
+ * test needs a slow or talkative door it is the same program with stand-in parts.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
@@ -9,25 +9,12 @@ import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { composeParts } from '../../src/host/compose.ts';
 import { askDisks } from '../../src/host/control-client.ts';
 import { testFolder } from '../host/folder.ts';
+import { until as waitUntil } from '../host/until.ts';
 
 const standIn = join(import.meta.dirname, 'stand-in-main.js');
 const shipped = join(import.meta.dirname, '../../src/cli/main.js');
-
-function isComposed(): boolean {
-  try {
-    composeParts();
-    return true;
-  } catch {
-    return false;
-  }
-}
-const programs: readonly [string, string, string | false][] = [
-  ['stand-in parts', standIn, false],
-  ['the shipped program', shipped, isComposed() ? false : 'host/compose.ts is a stub'],
-];
 
 interface Run {
   readonly child: ChildProcess;
@@ -47,6 +34,7 @@ function start(
     env: { PATH: process.env['PATH'] ?? '', ...env },
   });
   t.after(() => child.kill('SIGKILL'));
+  t.signal.addEventListener('abort', () => child.kill('SIGKILL'));
   const text = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
     child[name].setEncoding('utf8').on('data', (more: string) => {
@@ -64,10 +52,10 @@ async function until(run: Run, holds: () => boolean): Promise<void> {
   void run.ended.then((status) => {
     gone = status;
   });
-  while (!holds()) {
-    if (gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await waitUntil(holds.toString(), () => {
+    if (!holds() && gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
+    return holds();
+  });
 }
 
 const lineCount = (text: string): number => text.split('\n').length - 1;
@@ -83,192 +71,192 @@ function post(path: string, route: string): Promise<number> {
   });
 }
 
-for (const [what, program, skip] of programs) {
-  const name = (text: string): string => `${text} (${what})`;
-  const sample = (folder: string): string[] => [
-    ...['host', '-U', join(folder, 's'), '--control', join(folder, 'c')],
-    ...['--disk', 'vm1=64M,limit=32M'],
-  ];
+/** A watchdog, no measure: the process is killed and the test fails. */
+const timeout = 120_000;
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const)
-    test(name(`one ready line a listener, then silence; ${signal} ends it cleanly`), {
-      skip,
-    }, async (t) => {
-      const folder = testFolder(t);
-      const pid = join(folder, 'pid');
-      const run = start(t, program, [...sample(folder), '-p', '0', '-P', pid]);
-      await until(run, () => lineCount(run.text.stdout) === 2);
-      const [unix, tcp] = run.text.stdout.split('\n');
-      assert.equal(unix, `nbd+unix:///vm1?socket=${folder}/s`);
-      assert.match(tcp ?? '', /^nbd:\/\/127\.0\.0\.1:[1-9][0-9]*\/vm1$/);
-      assert.equal(readFileSync(pid, 'utf8'), `${run.child.pid}\n`);
-      const [disk] = (await askDisks(join(folder, 'c'))).disks;
-      assert.deepEqual([disk?.name, disk?.diskSizeBytes], ['vm1', 64 << 20]);
-      assert.deepEqual(disk?.uris, [unix, tcp]);
-      run.child.kill(signal);
-      assert.equal(await run.ended, 0);
-      assert.equal(run.text.stderr, '');
-      assert.equal(lineCount(run.text.stdout), 2);
-      assert.deepEqual(readdirSync(folder), []);
-    });
+const sample = (folder: string): string[] => [
+  ...['host', '-U', join(folder, 's'), '--control', join(folder, 'c')],
+  ...['--disk', 'vm1=64M,limit=32M'],
+];
 
-  test(name('POST /v1/stop ends it cleanly'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const run = start(t, program, sample(folder));
-    await until(run, () => run.text.stdout !== '');
-    assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
-    assert.equal(await run.ended, 0);
-    assert.deepEqual(readdirSync(folder), []);
-  });
-
-  test(name('USR1 prints statistics and the host goes on'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const run = start(t, program, sample(folder));
-    await until(run, () => run.text.stdout !== '');
-    run.child.kill('SIGUSR1');
-    await until(run, () => run.text.stderr.includes('maintainFailures'));
-    assert.match(
-      run.text.stderr,
-      /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,
-    );
-    assert.doesNotMatch(run.text.stderr, /[Dd]ebugger/);
-    run.child.kill('SIGTERM');
-    assert.equal(await run.ended, 0);
-  });
-
-  test(name('--json is one line when ready, -q none'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const run = start(t, program, [...sample(folder), '--json']);
-    await until(run, () => lineCount(run.text.stdout) === 1);
-    assert.deepEqual(JSON.parse(run.text.stdout), {
-      schemaVersion: 1,
-      pid: run.child.pid,
-      uris: [`nbd+unix:///vm1?socket=${folder}/s`],
-      control: join(folder, 'c'),
-    });
-    run.child.kill('SIGTERM');
-    await run.ended;
-    const quiet = start(t, program, [...sample(folder), '-q']);
-    await until(quiet, () => existsSync(join(folder, 'c')));
-    quiet.child.kill('SIGTERM');
-    assert.equal(await quiet.ended, 0);
-    assert.deepEqual(quiet.text, { stdout: '', stderr: '' });
-  });
-
-  test(name('after kill -9 the next host takes the same paths'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const first = start(t, program, sample(folder));
-    await until(first, () => first.text.stdout !== '');
-    const rival = start(t, program, sample(folder));
-    assert.equal(await rival.ended, 1);
-    assert.match(rival.text.stderr, /\/s belongs to a server that is running/);
-    first.child.kill('SIGKILL');
-    await first.ended;
-    assert.deepEqual(readdirSync(folder).sort(), ['c', 's']);
-    const second = start(t, program, sample(folder));
-    await until(second, () => second.text.stdout !== '');
-    second.child.kill('SIGTERM');
-    assert.equal(await second.ended, 0);
-    assert.deepEqual(readdirSync(folder), []);
-  });
-
-  test(name('a reader of stdout that is gone is no crash'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const run = start(t, program, sample(folder));
-    run.child.stdout?.destroy();
-    await until(run, () => existsSync(join(folder, 'c')));
-    await askDisks(join(folder, 'c'));
-    run.child.kill('SIGTERM');
-    assert.equal(await run.ended, 0);
-    assert.equal(run.text.stderr, '');
-  });
-
-  test(name('a port that is taken: exit 1, the port and the option are named'), {
-    skip,
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  test(`one ready line a listener, then silence; ${signal} ends it cleanly`, {
+    timeout,
   }, async (t) => {
     const folder = testFolder(t);
-    const other = createServer();
-    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
-    t.after(() => other.close());
-    const address = other.address();
-    const port = typeof address === 'object' ? address?.port : 0;
-    const run = start(t, program, [...sample(folder), '-p', String(port)]);
-    assert.equal(await run.ended, 1);
-    assert.match(
-      run.text.stderr,
-      new RegExp(`^frontswap host: error: port ${port} on 127.0.0.1 is in use; .*--port`),
-    );
-    assert.deepEqual(readdirSync(folder), []);
-  });
-
-  test(name('--run gives the command its variables and takes its status'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const command = 'echo "$uri $nbd $unixsocket [$port] $exportname"; exit 5';
-    const run = start(t, program, [...sample(folder), '--run', command]);
-    assert.equal(await run.ended, 5);
-    const socket = `${folder}/s`;
-    assert.deepEqual(run.text, {
-      stdout: `nbd+unix:///vm1?socket=${socket} nbd:unix:${socket} ${socket} [] vm1\n`,
-      stderr: '',
-    });
-    assert.deepEqual(readdirSync(folder), []);
-  });
-
-  test(name('list finds the host of --run without being told'), { skip }, async (t) => {
-    const list = `'${process.execPath}' '${program}' list -n -o NAME,DISKSIZE`;
-    const run = start(t, program, [...sample(testFolder(t)), '--run', list]);
+    const pid = join(folder, 'pid');
+    const run = start(t, shipped, [...sample(folder), '-p', '0', '-P', pid]);
+    await until(run, () => lineCount(run.text.stdout) === 2);
+    const [unix, tcp] = run.text.stdout.split('\n');
+    assert.equal(unix, `nbd+unix:///vm1?socket=${folder}/s`);
+    assert.match(tcp ?? '', /^nbd:\/\/127\.0\.0\.1:[1-9][0-9]*\/vm1$/);
+    assert.equal(readFileSync(pid, 'utf8'), `${run.child.pid}\n`);
+    const [disk] = (await askDisks(join(folder, 'c'))).disks;
+    assert.deepEqual([disk?.name, disk?.diskSizeBytes], ['vm1', 64 << 20]);
+    assert.deepEqual(disk?.uris, [unix, tcp]);
+    run.child.kill(signal);
     assert.equal(await run.ended, 0);
-    assert.equal(run.text.stdout, 'vm1 64M\n');
-  });
-
-  test(name('a stop from outside ends the command of --run first'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const run = start(t, program, [...sample(folder), '--run', 'echo up; exec sleep 60']);
-    await until(run, () => run.text.stdout === 'up\n');
-    run.child.kill('SIGTERM');
-    assert.equal(await run.ended, 143);
+    assert.equal(run.text.stderr, '');
+    assert.equal(lineCount(run.text.stdout), 2);
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  test(name('a configuration file is read, a flag wins'), { skip }, async (t) => {
-    const folder = testFolder(t);
-    const file = join(folder, 'host.json');
-    const document = { disk: ['a=1M'], unix: join(folder, 'x'), control: join(folder, 'c') };
-    writeFileSync(file, JSON.stringify(document));
-    const run = start(t, program, ['host', '-C', file, '-U', join(folder, 's')]);
-    await until(run, () => run.text.stdout !== '');
-    assert.equal(run.text.stdout, `nbd+unix:///a?socket=${folder}/s\n`);
-    run.child.kill('SIGTERM');
-    assert.equal(await run.ended, 0);
-    writeFileSync(file, JSON.stringify({ ...document, exportnam: 'a' }));
-    const wrong = start(t, program, ['host', '-C', file, '--check-config']);
-    assert.equal(await wrong.ended, 2);
-    assert.match(wrong.text.stderr, /host.json: no setting 'exportnam'; did you mean 'exportname'/);
-  });
+test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, sample(folder));
+  await until(run, () => run.text.stdout !== '');
+  assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
+  assert.equal(await run.ended, 0);
+  assert.deepEqual(readdirSync(folder), []);
+});
 
-  test(name('on a terminal: a status line that is gone at the end'), { skip }, async (t) => {
-    if (spawnSync('script', ['--version']).status !== 0) return t.skip('no script(1) here');
-    const folder = testFolder(t);
-    const words = [process.execPath, program, ...sample(folder)].map((word) => `'${word}'`);
-    const child = spawn('script', ['-qefc', words.join(' '), '/dev/null'], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-      env: { PATH: process.env['PATH'] ?? '', TERM: 'xterm' },
-    });
-    t.after(() => child.kill('SIGKILL'));
-    let shown = '';
-    child.stdout.setEncoding('utf8').on('data', (more: string) => {
-      shown += more;
-    });
-    const ended = new Promise((resolve) => child.once('close', resolve));
-    const lines = (): number => shown.split('\r\x1b[K1 disk  stored ').length - 1;
-    while (lines() < 2) await new Promise((resolve) => setTimeout(resolve, 20));
-    assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
-    assert.equal(await ended, 0);
-    assert.ok(shown.endsWith('\r\x1b[K'), JSON.stringify(shown));
-  });
-}
+test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, sample(folder));
+  await until(run, () => run.text.stdout !== '');
+  run.child.kill('SIGUSR1');
+  await until(run, () => run.text.stderr.includes('settleFailures'));
+  assert.match(
+    run.text.stderr,
+    /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,
+  );
+  assert.doesNotMatch(run.text.stderr, /[Dd]ebugger/);
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+});
 
-test('a second signal does not wait, says so by its status, and still removes the files', async (t) => {
+test('--json is one line when ready, -q none', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, [...sample(folder), '--json']);
+  await until(run, () => lineCount(run.text.stdout) === 1);
+  assert.deepEqual(JSON.parse(run.text.stdout), {
+    schemaVersion: 1,
+    pid: run.child.pid,
+    uris: [`nbd+unix:///vm1?socket=${folder}/s`],
+    control: join(folder, 'c'),
+  });
+  run.child.kill('SIGTERM');
+  await run.ended;
+  const quiet = start(t, shipped, [...sample(folder), '-q']);
+  await until(quiet, () => existsSync(join(folder, 'c')));
+  quiet.child.kill('SIGTERM');
+  assert.equal(await quiet.ended, 0);
+  assert.deepEqual(quiet.text, { stdout: '', stderr: '' });
+});
+
+test('after kill -9 the next host takes the same paths', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const first = start(t, shipped, sample(folder));
+  await until(first, () => first.text.stdout !== '');
+  const rival = start(t, shipped, sample(folder));
+  assert.equal(await rival.ended, 1);
+  assert.match(rival.text.stderr, /--unix: .*\/s is served by a live server/);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  assert.deepEqual(readdirSync(folder).sort(), ['c', 's']);
+  const second = start(t, shipped, sample(folder));
+  await until(second, () => second.text.stdout !== '');
+  second.child.kill('SIGTERM');
+  assert.equal(await second.ended, 0);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a reader of stdout that is gone is no crash', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, sample(folder));
+  run.child.stdout?.destroy();
+  await until(run, () => existsSync(join(folder, 'c')));
+  await askDisks(join(folder, 'c'));
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+  assert.equal(run.text.stderr, '');
+});
+
+test('a port that is taken: exit 1, the port and the option are named', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  t.after(() => other.close());
+  const address = other.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  const run = start(t, shipped, [...sample(folder), '-p', String(port)]);
+  assert.equal(await run.ended, 1);
+  assert.match(
+    run.text.stderr,
+    new RegExp(`^frontswap host: error: port ${port} on 127.0.0.1 is in use; .*--port`),
+  );
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('--run gives the command its variables and takes its status', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const command = 'echo "$uri $nbd $unixsocket [$port] $exportname"; exit 5';
+  const run = start(t, shipped, [...sample(folder), '--run', command]);
+  assert.equal(await run.ended, 5);
+  const socket = `${folder}/s`;
+  assert.deepEqual(run.text, {
+    stdout: `nbd+unix:///vm1?socket=${socket} nbd:unix:${socket} ${socket} [] vm1\n`,
+    stderr: '',
+  });
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('list finds the host of --run without being told', { timeout }, async (t) => {
+  const list = `'${process.execPath}' '${shipped}' list -n -o NAME,DISKSIZE`;
+  const run = start(t, shipped, [...sample(testFolder(t)), '--run', list]);
+  assert.equal(await run.ended, 0);
+  assert.equal(run.text.stdout, 'vm1 64M\n');
+});
+
+test('a stop from outside ends the command of --run first', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, [...sample(folder), '--run', 'echo up; exec sleep 60']);
+  await until(run, () => run.text.stdout === 'up\n');
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 143);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a configuration file is read, a flag wins', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const file = join(folder, 'host.json');
+  const document = { disk: ['a=1M'], unix: join(folder, 'x'), control: join(folder, 'c') };
+  writeFileSync(file, JSON.stringify(document));
+  const run = start(t, shipped, ['host', '-C', file, '-U', join(folder, 's')]);
+  await until(run, () => run.text.stdout !== '');
+  assert.equal(run.text.stdout, `nbd+unix:///a?socket=${folder}/s\n`);
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+  writeFileSync(file, JSON.stringify({ ...document, exportnam: 'a' }));
+  const wrong = start(t, shipped, ['host', '-C', file, '--check-config']);
+  assert.equal(await wrong.ended, 2);
+  assert.match(wrong.text.stderr, /host.json: no setting 'exportnam'; did you mean 'exportname'/);
+});
+
+test('on a terminal: a status line that is gone at the end', { timeout }, async (t) => {
+  if (spawnSync('script', ['--version']).status !== 0) return t.skip('no script(1) here');
+  const folder = testFolder(t);
+  const words = [process.execPath, shipped, ...sample(folder)].map((word) => `'${word}'`);
+  const child = spawn('script', ['-qefc', words.join(' '), '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { PATH: process.env['PATH'] ?? '', TERM: 'xterm' },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let shown = '';
+  child.stdout.setEncoding('utf8').on('data', (more: string) => {
+    shown += more;
+  });
+  const ended = new Promise((resolve) => child.once('close', resolve));
+  const lines = (): number => shown.split('\r\x1b[K1 disk  stored ').length - 1;
+  await waitUntil('two status lines', () => lines() >= 2);
+  assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
+  assert.equal(await ended, 0);
+  assert.ok(shown.endsWith('\r\x1b[K'), JSON.stringify(shown));
+});
+
+test('a second signal does not wait, says so by its status, and still removes the files', {
+  timeout,
+}, async (t) => {
   const folder = testFolder(t);
   const argv = ['host', '-U', join(folder, 's'), '--control', join(folder, 'c')];
   const run = start(t, standIn, argv, { STAND_IN_CLOSE_MS: '60000' });
@@ -281,7 +269,7 @@ test('a second signal does not wait, says so by its status, and still removes th
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('-v tells of connections, on stderr', async (t) => {
+test('-v tells of connections, on stderr', { timeout }, async (t) => {
   const folder = testFolder(t);
   const argv = ['host', '-v', '-U', join(folder, 's'), '--no-control'];
   const run = start(t, standIn, argv);
@@ -292,7 +280,7 @@ test('-v tells of connections, on stderr', async (t) => {
   await until(run, () => run.text.stderr === 'frontswap host: a client came\n');
 });
 
-test('an address that others reach is served with a warning', async (t) => {
+test('an address that others reach is served with a warning', { timeout }, async (t) => {
   const run = start(t, standIn, ['host', '-i', '0.0.0.0', '-p', '0', '--no-control']);
   await until(run, () => run.text.stdout !== '');
   assert.match(run.text.stderr, /^frontswap host: warning: whoever reaches 0\.0\.0\.0 port/);

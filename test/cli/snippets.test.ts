@@ -102,7 +102,10 @@ test('any word survives the shell', () => {
 });
 
 test('no name breaks out of the comment lines or the words', () => {
-  const text = fc.string({ unit: 'grapheme', maxLength: 30 });
+  const text = fc.string({
+    unit: fc.oneof(fc.constantFrom('\n', '\r', '\x1b', "'", '#'), fc.string({ unit: 'grapheme' })),
+    maxLength: 30,
+  });
   fc.assert(
     fc.property(text, text, (path, name) => {
       for (const format of ['qemu', 'nbd-client']) {

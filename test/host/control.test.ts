@@ -130,7 +130,7 @@ test('a question nobody answers is ERR_IO_NOT_REACHABLE with what to do', async 
 });
 
 const strangers: readonly [string, number, string][] = [
-  ['a status that is not 200', 500, '{}'],
+  ['a status that is not 200', 500, '{"schemaVersion":1,"disks":[]}'],
   ['no JSON', 200, 'hello'],
   ['JSON that is no list', 200, '{"schemaVersion":1}'],
   ['a list of another version', 200, '{"schemaVersion":9,"disks":[]}'],

@@ -10,6 +10,7 @@ import { askDisks } from '../../src/host/control-client.ts';
 import { Host, type HostOptions } from '../../src/host/host.ts';
 import { testFolder } from './folder.ts';
 import { type StandInParts, standInParts } from './stand-in.ts';
+import { until } from './until.ts';
 
 interface Rig {
   readonly folder: string;
@@ -53,10 +54,6 @@ const socketTo = (path: string): Promise<Socket> =>
     socket.once('error', reject);
   });
 
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
 const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
 
 test('start serves every disk on every listener, default export first', async (t) => {
@@ -84,7 +81,7 @@ test('the report says what the disks say, and who is connected', async (t) => {
   const host = await start(t, options);
   const client = await socketTo(join(folder, 's'));
   t.after(() => client.destroy());
-  await until(() => host.totals().connections === 1);
+  await until('a connection', () => host.totals().connections === 1);
   const document = await askDisks(host.controlPath ?? '');
   assert.deepEqual(document, host.report());
   const [a, b] = document.disks;
@@ -169,7 +166,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   const second = rig(t, { unix: '@/s', control: host.controlPath });
   await assert.rejects(Host.start(second.options), {
     code: 'ERR_IO_IN_USE',
-    message: /control belongs to a server that is running; .*--control/,
+    message: /^--control: .*control is served by a live server/,
   });
   assert.deepEqual(readdirSync(second.folder), []);
   await askDisks(host.controlPath ?? '');
@@ -227,7 +224,7 @@ test('an idle disk is tidied, a busy one is left alone', async (t) => {
   assert.ok(idle !== undefined && busy !== undefined);
   let reads = 0;
   busy.stats = () => ({ ...busy.stats_, reads: ++reads });
-  await until(() => idle.settled >= 3);
+  await until('three passes', () => idle.settled >= 3);
   assert.equal(busy.settled, 0);
 });
 
@@ -238,7 +235,7 @@ test('tidying that throws is counted and logged, and shows in health', async (t)
   const [disk] = parts.disks;
   assert.ok(disk !== undefined);
   disk.settleThrows = true;
-  await until(() => logged.length > 0);
+  await until('a log line', () => logged.length > 0);
   assert.match(logged[0] ?? '', /disk a: tidying up failed: Error: made up/);
   assert.match(
     JSON.stringify(host.health()),
