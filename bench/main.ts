@@ -9,6 +9,8 @@ import { type BenchOptions, machine, printTable, type Table } from './measure.ts
 type Bench = (options: BenchOptions) => Promise<Table | readonly Table[]>;
 
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
+  codec: async () => (await import('./codec.ts')).codec,
+  kernels: async () => (await import('./kernels.ts')).kernels,
   store: async () => (await import('./store.ts')).storeAgainstZram,
   churn: async () => (await import('./store.ts')).churn,
   nbd: async () => (await import('./nbd.ts')).nbd,

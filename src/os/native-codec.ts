@@ -13,7 +13,6 @@ import { createRequire } from 'node:module';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
-import type { LinearMemory } from '../kernels/linear-memory.ts';
 
 type Koffi = typeof import('koffi');
 
@@ -38,7 +37,12 @@ export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
     const compress = lib.func('int LZ4_compress_default(uintptr_t, uintptr_t, int, int)');
     const expand = lib.func('int LZ4_decompress_safe(uintptr_t, uintptr_t, int, int)');
     return {
-      factory: (memory) => nativeLz4(addressOf(koffi, memory), compress, expand),
+      factory: (memory) => {
+        const bytes = new Uint8Array(memory.buffer);
+        const base = Number(koffi.address(bytes));
+        assert(Number.isSafeInteger(base), 'an address fits a Number');
+        return nativeLz4(bytes, base, compress, expand);
+      },
       reason: '',
     };
   } catch (error) {
@@ -49,21 +53,25 @@ export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
 
 type Lz4Call = (source: number, target: number, length: number, room: number) => number;
 
-function nativeLz4(base: number, compress: Lz4Call, expand: Lz4Call): PageCodec {
+/**
+ * `bytes` is the whole memory: its length bounds every call, as nothing else does here, and holding it keeps
+ * the memory from being collected while there is a codec that knows its address.
+ */
+function nativeLz4(bytes: Uint8Array, base: number, compress: Lz4Call, expand: Lz4Call): PageCodec {
   return {
     name: 'lz4-native',
     format: PageFormat.lz4,
     compress: (page, out, limit) => {
-      const bytes = compress(base + page, base + out, PAGE_BYTES, limit + HEADROOM_BYTES);
-      return bytes > limit ? 0 : bytes;
+      assert(page >= 0 && page + PAGE_BYTES <= bytes.length, 'the page lies in the memory');
+      assert(out >= 0 && out + limit + HEADROOM_BYTES <= bytes.length, 'so does the target');
+      const length = compress(base + page, base + out, PAGE_BYTES, limit + HEADROOM_BYTES);
+      return length > limit ? 0 : length;
     },
-    expand: (from, length, page) =>
-      expand(base + from, base + page, length, PAGE_BYTES) === PAGE_BYTES ? PAGE_BYTES : -1,
+    expand: (from, length, page) => {
+      assert(from >= 0 && from + length <= bytes.length, 'the block lies in the memory');
+      assert(page >= 0 && page + PAGE_BYTES <= bytes.length, 'so does the page');
+      if (length < 1) return -1;
+      return expand(base + from, base + page, length, PAGE_BYTES) === PAGE_BYTES ? PAGE_BYTES : -1;
+    },
   };
-}
-
-function addressOf(koffi: Koffi, memory: LinearMemory): number {
-  const base = Number(koffi.address(new Uint8Array(memory.buffer)));
-  assert(Number.isSafeInteger(base), 'an address fits a Number');
-  return base;
 }

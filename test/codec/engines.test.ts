@@ -100,6 +100,27 @@ test('lz4js reads our blocks and we read its', () => {
   assert.ok(read > 200, `${read} read`);
 });
 
+test('a native codec keeps its memory alive and stays inside it', { skip }, () => {
+  const gc = (globalThis as { gc?: () => void }).gc;
+  const page = makePages(seedOf(46), 1)[0]!.page;
+  const make = (): PageCodec => {
+    const own = new Arena();
+    own.setPage(page);
+    return native.factory!(own.memory, own.kernels);
+  };
+  const codec = make();
+  for (let n = 0; n < 3; n++) gc?.();
+  assert.ok(codec.compress(arena.page, arena.block, PAGE) > 0);
+  assert.equal(codec.expand(arena.block, 0, arena.page), -1);
+  const bytes = arena.bytes.length;
+  for (const at of [-1, bytes - PAGE + 1, bytes, Number.NaN]) {
+    assert.throws(() => codec.compress(at, arena.block, PAGE), { name: 'Bug' }, `page ${at}`);
+    assert.throws(() => codec.expand(arena.block, 100, at), { name: 'Bug' }, `page ${at}`);
+  }
+  assert.throws(() => codec.compress(arena.page, bytes - PAGE, PAGE), { name: 'Bug' });
+  assert.throws(() => codec.expand(bytes - 99, 100, arena.page), { name: 'Bug' });
+});
+
 test('a match of offset 0 is refused', () => {
   const block = encode(new Uint8Array(PAGE).fill(7));
   // token with 1 literal and a long match, the literal, the offset
