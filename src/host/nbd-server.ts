@@ -20,6 +20,8 @@ import { bindError, claimUnixPath, withPrivateUmask } from './nbd-unix-path.ts';
 /** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
 const BIO_COUNT = 512;
 const SWEEP_MS = 1000;
+/** A TCP peer that has been silent this long is asked whether it is there. */
+const KEEP_ALIVE_MS = 60_000;
 
 export interface NbdServerOptions {
   /** What is offered; looked up when a client asks. */
@@ -191,7 +193,12 @@ export class NbdServer implements ConnectionOwner {
   }
 
   #makeServer(peerOf: (socket: Socket) => string): Server {
-    const server = createServer({ noDelay: true, pauseOnConnect: true });
+    const server = createServer({
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_MS,
+      pauseOnConnect: true,
+    });
     server.on('connection', (socket) => this.#accept(socket, peerOf));
     return server;
   }

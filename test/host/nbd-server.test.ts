@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, createServer, type NetConnectOpts, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { after, test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
 import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
 import { NbdServer, type NbdServerOptions } from '../../src/host/nbd-server.ts';
+import { withSharedBuffer } from '../../src/host/nbd-socket.ts';
 import { Counter } from '../../src/serve/nbd/state.ts';
 import { Command, Option, WireError } from '../../src/serve/nbd/wire.ts';
 import { clientFlags, infoData, join, option, request } from '../serve/nbd/client.ts';
@@ -124,7 +126,9 @@ for (const sharedBuffer of [true, false])
       await Promise.all(
         clients.map(async (c, i) => {
           const offset = i * 8 * MIB + 77;
-          const data = Uint8Array.from({ length: 5 * MIB }, (_, at) => at * (i + 3) + (at >> 9));
+          const data = new Uint8Array(5 * MIB);
+          for (let at = 0; at < data.length; at += 1000)
+            data.fill(at * i + (at >> 9), at, at + 1000);
           c.say(request({ type: Command.write, offset, data }));
           assert.equal((await c.hear(16)).readUInt32BE(4), 0);
           c.say(request({ type: Command.read, offset, length: data.length }));
@@ -141,6 +145,27 @@ for (const sharedBuffer of [true, false])
       assert.deepEqual(log, []);
     });
   });
+
+test('this Node reads accepted sockets straight into a buffer of ours', async () => {
+  const server = createServer({ pauseOnConnect: true });
+  const path = newPath();
+  server.listen(path);
+  const client = connect(path);
+  const [accepted] = (await once(server, 'connection')) as [Socket];
+  const buffer = new Uint8Array(64);
+  const counted = new Promise<number>((resolve) => {
+    const socket = withSharedBuffer(accepted, buffer, resolve);
+    assert.ok(socket !== null, 'the handle takes a buffer');
+    socket.resume();
+    server.once('close', () => socket.destroy());
+  });
+  client.write('hello');
+  assert.equal(await counted, 5);
+  assert.equal(Buffer.from(buffer).toString('latin1', 0, 5), 'hello');
+  client.end();
+  server.close();
+  await once(server, 'close');
+});
 
 test('TCP clients are served like those on a Unix socket', async () => {
   await rig({}, async ({ server }) => {

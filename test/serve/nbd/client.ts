@@ -32,7 +32,9 @@ export class Writer {
   }
 }
 
-export const join = (...parts: Uint8Array[]): Uint8Array => Uint8Array.from(Buffer.concat(parts));
+export const joinAll = (parts: readonly Uint8Array[]): Uint8Array =>
+  Uint8Array.from(Buffer.concat(parts));
+export const join = (...parts: Uint8Array[]): Uint8Array => joinAll(parts);
 
 export const clientFlags = (flags = 3): Uint8Array => new Writer().u32(flags).done();
 

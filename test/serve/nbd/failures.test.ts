@@ -174,6 +174,8 @@ test('the first error of a trim in pieces is the one that is told', () => {
     return messages(harness.feed(request({ type: Command.trim, length: GIB })))[0]?.error;
   };
   assert.equal(errorFor([0, BioStatus.ioError], [GIB - 1, BioStatus.noSpace]), WireError.io);
-  assert.equal(errorFor([GIB / 2, BioStatus.noSpace]), WireError.noSpace);
+  const middle: [number, BioStatus] = [GIB / 2, BioStatus.noSpace];
+  assert.equal(errorFor([0, BioStatus.ioError], middle), WireError.io);
+  assert.equal(errorFor(middle), WireError.noSpace);
   assert.equal(errorFor(), 0);
 });

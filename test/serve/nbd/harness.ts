@@ -7,23 +7,27 @@ import { Output } from '../../../src/serve/nbd/output.ts';
 import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN, Session } from '../../../src/serve/nbd/session.ts';
 import { COUNTER_COUNT, End, Stop } from '../../../src/serve/nbd/state.ts';
 import { Option } from '../../../src/serve/nbd/wire.ts';
-import { clientFlags, infoData, join, metaData, option } from './client.ts';
+import { clientFlags, infoData, join, joinAll, metaData, option } from './client.ts';
 
 export interface HarnessOptions {
   readonly outputBytes?: number;
   readonly bioCount?: number;
+  /** One that other sessions use as well, in turn; instead of the two above. */
+  readonly output?: Output;
 }
 
 export class Harness {
   readonly session: Session;
   readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
+  /** Calls of receive() so far. */
+  callCount = 0;
   readonly #out: Output;
   #carry: Uint8Array = new Uint8Array(0);
 
   constructor(exports: ReadonlyMap<string, NbdExport>, options: HarnessOptions = {}) {
     this.session = new Session(exports, this.counters);
     const bytes = new Uint8Array(options.outputBytes ?? OUTPUT_BYTES_MIN);
-    this.#out = new Output(bytes, new BioPool(options.bioCount ?? 64));
+    this.#out = options.output ?? new Output(bytes, new BioPool(options.bioCount ?? 64));
   }
 
   open(): Uint8Array {
@@ -38,8 +42,9 @@ export class Harness {
     const input = { bytes: all, view: new DataView(all.buffer) };
     const said: Uint8Array[] = [];
     let at = 0;
-    for (let calls = 0; ; calls++) {
-      assert.ok(calls < 100_000, 'a session gets on with its input');
+    const callsMax = this.callCount + 100_000;
+    for (;;) {
+      assert.ok(this.callCount++ < callsMax, 'a session gets on with its input');
       const next = this.session.receive(input, at, all.length, this.#out);
       assert.ok(next >= at && next <= all.length, 'a session takes bytes that are there');
       at = next;
@@ -49,7 +54,7 @@ export class Harness {
     this.#carry = all.slice(at);
     if (this.session.stop === Stop.input)
       assert.ok(this.#carry.length <= CARRY_BYTES_MAX, 'what a session leaves is small');
-    return join(...said);
+    return joinAll(said);
   }
 
   /** Gives `bytes` in pieces of these sizes, over and over. */
@@ -60,7 +65,7 @@ export class Harness {
       said.push(this.feed(bytes.subarray(at, at + size)));
       at += size;
     }
-    return join(...said);
+    return joinAll(said);
   }
 
   #taken(): Uint8Array {
@@ -70,7 +75,7 @@ export class Harness {
   }
 }
 
-export const exportsOf = (disk: Disk): Map<string, NbdExport> =>
+const exportsOf = (disk: Disk): Map<string, NbdExport> =>
   new Map([['disk', { name: 'disk', description: 'a disk', disk }]]);
 
 /** A session past its handshake. */

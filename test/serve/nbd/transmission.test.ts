@@ -109,11 +109,13 @@ for (const structured of [false, true]) {
   });
 
   test(`${how}: a read-only export refuses writing and nothing else`, () => {
-    const harness = transmitting(new MemoryDisk(MIB, { readOnly: true }), { structured });
+    const disk = new FaultDisk(new MemoryDisk(MIB, { readOnly: true }));
+    const harness = transmitting(disk, { structured });
     const { perm } = WireError;
     assert.equal(errorOf(harness, { type: Command.write, data: filled(9000, 1) }), perm);
     assert.equal(errorOf(harness, { type: Command.trim, length: 1 }), perm);
     assert.equal(errorOf(harness, { type: Command.writeZeroes, length: 1 }), perm);
+    assert.equal(disk.seen.length, 0, 'the disk was not even asked');
     assert.equal(errorOf(harness, { type: Command.read, length: 1 }), 0);
     assert.equal(errorOf(harness, { type: Command.flush }), 0);
   });
@@ -143,7 +145,8 @@ for (const structured of [false, true]) {
   test(`${how}: a long read comes in bounded pieces, a long write goes in whole pages`, () => {
     const disk = new FaultDisk(new MemoryDisk(33 * MIB));
     const harness = transmitting(disk, { structured });
-    const data = Uint8Array.from({ length: 32 * MIB }, (_, i) => (i >> 12) * 31 + i);
+    const data = new Uint8Array(32 * MIB);
+    for (let at = 0; at < data.length; at += 1000) data.fill(at >> 7, at, at + 1000);
     const said = harness.feedInPieces(
       request({ type: Command.write, offset: 100, data }),
       [65_000, 4096, 12],
@@ -200,6 +203,17 @@ test('a batch of requests costs one tick of the disk', () => {
   const one = request({ type: Command.write, data: filled(100, 1) });
   harness.feed(join(...Array.from({ length: 50 }, () => one)));
   assert.deepEqual([disk.seen.length, disk.tickCount], [50, 1]);
+});
+
+test('one call takes bounded time: requests that cover much of the disk are spread over calls', () => {
+  const harness = transmitting(new MemoryDisk(64 * MIB), { structured: true });
+  for (const type of [Command.writeZeroes, Command.trim, Command.blockStatus]) {
+    const before = harness.callCount;
+    const requests = Array.from({ length: 40 }, () => request({ type, length: 60 * MIB }));
+    const said = messages(harness.feed(join(...requests)));
+    assert.equal(said.filter((m) => m.done && m.error === 0).length, 40);
+    assert.ok(harness.callCount - before >= 20, `${harness.callCount - before} calls`);
+  }
 });
 
 test('requests are answered when bios are few and the output is small', () => {

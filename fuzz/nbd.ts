@@ -1,0 +1,297 @@
+/**
+ * Fuzzes NBD sessions: conversations made of likely and unlikely requests, bent by mutations, cut anywhere.
+ *
+ * Beside each hostile session runs an interpreter that reads the same bytes whole, with nothing clever in it,
+ * and a plain array for the disk. After each conversation
+ * - nothing was thrown, no call came back without getting on (the harness counts);
+ * - the transmission phase said exactly what the interpreter says, well formed, one reply a request, in order;
+ * - the disk holds what the array holds, but for the last write when its payload was cut short;
+ * - a polite session that shares output and bios with the hostile one reads and writes its own disk as before.
+ */
+import assert from 'node:assert/strict';
+import { Prng } from '../src/base/prng.ts';
+import { BioPool } from '../src/block/bio.ts';
+import { MemoryDisk } from '../src/device/memory/memory-disk.ts';
+import { Output } from '../src/serve/nbd/output.ts';
+import { OUTPUT_BYTES_MIN } from '../src/serve/nbd/session.ts';
+import { End } from '../src/serve/nbd/state.ts';
+import { Command, CommandFlag, Magic, Option, Request, WireError } from '../src/serve/nbd/wire.ts';
+import {
+  answers,
+  clientFlags,
+  infoData,
+  join,
+  joinAll,
+  messages,
+  metaData,
+  option,
+  optionReplies,
+  request,
+} from '../test/serve/nbd/client.ts';
+import { Harness, transmitting } from '../test/serve/nbd/harness.ts';
+
+const SIZE = 300_000;
+const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
+
+export interface FuzzOptions {
+  /** 32 bits; the same seed does the same work in the same order. */
+  readonly seed: number;
+  readonly seconds: number;
+}
+
+/** Runs until the time is over; returns the number of conversations. Throws at the first that goes wrong. */
+export function run({ seed, seconds }: FuzzOptions): number {
+  const prng = new Prng(seed);
+  const pool = new BioPool(16);
+  const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pool);
+  const polite = new Polite(output);
+  const end = performance.now() + seconds * 1000;
+  let count = 0;
+  while (performance.now() < end) {
+    if (prng.oneIn(4)) haggle(prng, output);
+    else converse(prng, output);
+    assert.equal(pool.freeCount, pool.capacity, 'every bio came back');
+    polite.check(prng);
+    count++;
+  }
+  return count;
+}
+
+/** A client that minds its own disk. */
+class Polite {
+  readonly #harness: Harness;
+  readonly #model = Buffer.alloc(SIZE);
+
+  constructor(output: Output) {
+    this.#harness = transmitting(new MemoryDisk(SIZE), { output });
+  }
+
+  check(prng: Prng): void {
+    const offset = prng.below(SIZE - 5000);
+    const data = new Uint8Array(1 + prng.below(5000)).fill(prng.below(256));
+    this.#harness.feed(request({ type: Command.write, offset, data }));
+    this.#model.set(data, offset);
+    const all = this.#harness.feed(request({ type: Command.read, length: SIZE }));
+    const [read] = messages(all, () => SIZE);
+    assert.ok(read?.payload.equals(this.#model), 'the polite client is not harmed');
+  }
+}
+
+const pick = <T>(prng: Prng, from: readonly T[]): T => from[prng.below(from.length)] as T;
+
+/** Flips, overwrites, repeats or drops a few bytes. */
+function bend(prng: Prng, bytes: Uint8Array): Uint8Array {
+  let bent: Uint8Array = Uint8Array.from(bytes);
+  for (let n = prng.below(4); n > 0 && bent.length > 0; n--) {
+    const at = prng.below(bent.length);
+    switch (prng.below(4)) {
+      case 0:
+        bent[at]! ^= 1 << prng.below(8);
+        break;
+      case 1:
+        bent[at] = pick(prng, [0, 1, 0x7f, 0x80, 0xff]);
+        break;
+      case 2:
+        bent = join(bent.subarray(0, at), bent.subarray(at + 1 + prng.below(30)));
+        break;
+      default:
+        bent = join(bent.subarray(0, at), bent.subarray(Math.max(0, at - 30)));
+    }
+  }
+  return bent;
+}
+
+const cuts = (prng: Prng): number[] =>
+  Array.from(
+    { length: 1 + prng.below(4) },
+    () => 1 + prng.below(pick(prng, [4, 40, 5000, 300_000])),
+  );
+
+function someOption(prng: Prng): Uint8Array {
+  const name = pick(prng, ['disk', '', 'nobody', 'n'.repeat(4097)]);
+  const data = pick(prng, [
+    new Uint8Array(0),
+    infoData(name, [0, 1, 2, 3]),
+    metaData(name, pick(prng, [[], ['base:allocation'], ['base:', 'x:y']])),
+    new Uint8Array(prng.below(70_000)),
+  ]);
+  const likely = [...Object.values(Option), prng.u32()];
+  return option(pick(prng, likely), prng.oneIn(3) ? bend(prng, data) : data);
+}
+
+/** A negotiation. What is said must be option replies until an export is chosen. */
+function haggle(prng: Prng, output: Output): void {
+  const disk = new MemoryDisk(SIZE);
+  const served = { name: 'disk', description: 'fuzzed', disk };
+  const harness = new Harness(new Map([['disk', served]]), { output });
+  harness.open();
+  const options = Array.from({ length: 1 + prng.below(12) }, () => someOption(prng));
+  const whole = join(clientFlags(prng.oneIn(20) ? prng.u32() : 3), ...options);
+  const bytes = prng.oneIn(2) ? bend(prng, whole) : whole;
+  const sizes = cuts(prng);
+  const said: Uint8Array[] = [];
+  for (let at = 0, i = 0; at < bytes.length && harness.session.export === null; i++) {
+    const size = sizes[i % sizes.length] ?? 1;
+    said.push(harness.feed(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  // Once an export is chosen (EXPORT_NAME answers in another form) the rest is not for this decoder.
+  if (harness.session.export === null) optionReplies(joinAll(said));
+}
+
+function someRequest(prng: Prng, cookie: number): Uint8Array {
+  const type = prng.oneIn(12) ? prng.below(0x1_0000) : pick(prng, KINDS);
+  const offset = prng.oneIn(8)
+    ? BigInt(prng.u32()) * BigInt(prng.u32())
+    : pick(prng, [prng.below(SIZE), prng.below(SIZE) & ~4095, SIZE - prng.below(5000)]);
+  const length = pick(prng, [0, 1, 512, 4096, prng.below(9000), prng.below(SIZE), prng.u32()]);
+  const flags = prng.oneIn(3) ? pick(prng, [1, 2, 4, 8, 16, 18, prng.below(0x1_0000)]) : 0;
+  if (type !== Command.write) return request({ type, cookie, offset, length, flags });
+  const data = new Uint8Array(Math.min(length, 100_000)).fill(1 + prng.below(255));
+  return request({ type, cookie, offset, flags, data });
+}
+
+const KINDS = [
+  Command.read,
+  Command.read,
+  Command.write,
+  Command.write,
+  Command.flush,
+  Command.trim,
+  Command.cache,
+  Command.writeZeroes,
+  Command.blockStatus,
+];
+
+function converse(prng: Prng, output: Output): void {
+  const structured = prng.oneIn(2);
+  const disk = new MemoryDisk(SIZE);
+  const harness = transmitting(disk, { structured, output });
+  const requests = Array.from({ length: 1 + prng.below(10) }, (_, i) => someRequest(prng, i));
+  const whole = join(...requests);
+  const bytes = prng.oneIn(2) ? bend(prng, whole) : whole;
+  const said = harness.feedInPieces(bytes, cuts(prng));
+  const want = interpret(bytes, structured);
+
+  const found = messages(
+    said,
+    (cookie) => want.replies.find((r) => r.cookie === cookie)?.read ?? 0,
+  );
+  compare(found, want);
+  assert.equal(harness.session.end, want.end);
+  const reader = transmitting(disk, { output });
+  const all = reader.feed(request({ type: Command.read, length: SIZE }));
+  const held = messages(all, () => SIZE)[0]?.payload;
+  assert.ok(held !== undefined);
+  held.copy(want.disk, want.unsureFrom, want.unsureFrom, want.unsureTo);
+  assert.ok(held.equals(want.disk), 'the disk holds what the array holds');
+}
+
+interface Reply {
+  readonly cookie: bigint;
+  readonly type: number;
+  readonly error: number;
+  /** Bytes of a successful read, and where they are from. */
+  readonly read: number;
+  readonly offset: number;
+  readonly data: Buffer;
+}
+
+interface Interpreted {
+  readonly replies: Reply[];
+  readonly disk: Buffer;
+  readonly end: End;
+  /** Where the payload of a last write without its end may or may not have arrived. */
+  readonly unsureFrom: number;
+  readonly unsureTo: number;
+}
+
+function compare(found: ReturnType<typeof messages>, want: Interpreted): void {
+  let at = 0;
+  for (const reply of want.replies) {
+    const first = found[at];
+    assert.ok(first !== undefined, 'each request is answered');
+    assert.equal(first.cookie, reply.cookie);
+    if (reply.type === Command.blockStatus && reply.error === 0) {
+      assert.ok(first.done && first.type === 5, 'a block status is one chunk');
+      at++;
+      continue;
+    }
+    let count = 1;
+    while (found[at + count - 1]?.done === false) count++;
+    const [answer] = answers(found.slice(at, at + count), () => ({
+      offset: reply.offset,
+      length: reply.read,
+    }));
+    assert.equal(answer?.error, reply.error);
+    if (reply.error === 0) assert.ok(answer?.data.equals(reply.data), 'what was read is right');
+    at += count;
+  }
+  assert.equal(at, found.length, 'nothing else is said');
+}
+
+/** The protocol without streaming: each request whole, one after the other. */
+function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
+  const buffer = Buffer.from(bytes);
+  const disk = Buffer.alloc(SIZE);
+  const replies: Reply[] = [];
+  let at = 0;
+  const result = (end: End, unsureFrom = 0, unsureTo = 0): Interpreted => ({
+    replies,
+    disk,
+    end,
+    unsureFrom,
+    unsureTo,
+  });
+  while (buffer.length - at >= Request.bytes) {
+    if (buffer.readUInt32BE(at) !== Magic.request) return result(End.requestMagic);
+    const flags = buffer.readUInt16BE(at + Request.flags);
+    const type = buffer.readUInt16BE(at + Request.type);
+    const cookie = buffer.readBigUInt64BE(at + Request.cookie);
+    const offset = buffer.readBigUInt64BE(at + Request.offset);
+    const length = buffer.readUInt32BE(at + Request.length);
+    if (type === Command.disc) return result(End.disconnect);
+    if (type === Command.write && length > PAYLOAD_BYTES_MAX) return result(End.writeLength);
+    const error = errorOf(flags, type, offset, length, structured);
+    const from = Number(offset);
+    at += Request.bytes;
+    if (type === Command.write && length > 0) {
+      const isCut = buffer.length - at < length;
+      if (isCut) return error === 0 ? result(End.none, from, from + length) : result(End.none);
+      if (error === 0) buffer.copy(disk, from, at, at + length);
+      at += length;
+    }
+    const clears = type === Command.trim || type === Command.writeZeroes;
+    if (clears && error === 0) disk.fill(0, from, from + length);
+    const isRead = type === Command.read && error === 0;
+    const data = isRead ? Buffer.from(disk.subarray(from, from + length)) : Buffer.alloc(0);
+    const read = isRead ? length : 0;
+    replies.push({ cookie, type, error, read, offset: isRead ? from : 0, data });
+  }
+  return result(End.none);
+}
+
+/** The rules again, as a list of who is wrong, in the order in which a request is judged. */
+function errorOf(
+  flags: number,
+  type: number,
+  offset: bigint,
+  length: number,
+  structured: boolean,
+): number {
+  const { fua, noHole, fastZero, df, reqOne } = CommandFlag;
+  if (type > Command.blockStatus) return WireError.inval;
+  let allowed: number = fua;
+  if (type === Command.writeZeroes) allowed |= noHole | fastZero;
+  if (type === Command.read && structured) allowed |= df;
+  if (type === Command.blockStatus) allowed |= reqOne;
+  if ((flags & ~allowed) !== 0) return WireError.inval;
+  if (type === Command.flush) return offset === 0n && length === 0 ? 0 : WireError.inval;
+  if (type === Command.blockStatus && !structured) return WireError.inval;
+  if (length === 0) return WireError.inval;
+  const isWrite = type === Command.write || type === Command.writeZeroes;
+  if (offset + BigInt(length) > BigInt(SIZE)) return isWrite ? WireError.noSpace : WireError.inval;
+  if (type === Command.read && (flags & df) !== 0 && length > 65_536) return WireError.overflow;
+  const isSlow = (flags & noHole) !== 0 && (flags & fastZero) !== 0;
+  return type === Command.writeZeroes && isSlow ? WireError.notSup : 0;
+}
