@@ -109,13 +109,14 @@ export class Arena {
   readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
-  readonly #budget: Budget;
   readonly #moved: ObjectMoved;
   /** All of the memory by words: objects' owners. */
   readonly #words: Int32Array;
   readonly #class: Int32Array;
   readonly #zspage: Int32Array;
   #compactCursor = 0;
+  /** Pages that compact() has freed since the start. */
+  compactedPages = 0;
 
   /**
    * @param buffer the memory; the tables of `layout` must be zero in a new one
@@ -131,7 +132,6 @@ export class Arena {
   ) {
     const { runTable, firstPage, pages } = layout;
     this.#kernels = kernels;
-    this.#budget = budget;
     this.#moved = moved;
     this.#words = new Int32Array(buffer);
     this.#class = new Int32Array(buffer, layout.classTable, CLASS_TABLE_WORDS);
@@ -150,6 +150,12 @@ export class Arena {
     const zspage = this.#fullestWithRoom(cls) || this.#newZspage(cls);
     if (zspage === 0) return 0;
     return this.#take(zspage, cls, owner);
+  }
+
+  /** True when address space has room for `length` bytes: if alloc() refuses, it is for the budget. */
+  hasSpace(length: number): boolean {
+    const cls = this.classOf(length);
+    return this.#fullestWithRoom(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
   }
 
   /** Gives up an object. Its bytes are reusable when this returns. */
@@ -246,8 +252,7 @@ export class Arena {
   /** A descriptor that was never used, put into the free list; 0 when the budget has no room for it. */
   #newDescriptor(): number {
     const descriptor = this.#class[DESCRIPTORS]! + 1;
-    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#budget.reserve(ROW_BYTES))
-      return 0;
+    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.hold(ROW_BYTES)) return 0;
     this.#class[DESCRIPTORS] = descriptor;
     this.#class[FREE_HEAD] = descriptor;
     return descriptor;
@@ -356,8 +361,10 @@ export class Arena {
     const state = this.#zspage[row + STATE]! - moved;
     this.#zspage[row + STATE] = state;
     this.#class[cls * CLASS_WORDS + USED_OBJECTS]! -= moved;
-    if ((state & 0xff) === 0) this.#freeZspage(source, cls);
-    else this.#link(source, cls, this.#groupOf(cls, state));
+    if ((state & 0xff) === 0) {
+      this.#freeZspage(source, cls);
+      this.compactedPages += this.#classes.zspagePages[cls]!;
+    } else this.#link(source, cls, this.#groupOf(cls, state));
     return moved;
   }
 

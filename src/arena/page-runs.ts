@@ -152,14 +152,18 @@ export class PageRuns {
 
   /** Hands out `length` (1..12) neighbouring pages: the first one's number, or 0 when budget or address space is short. */
   alloc(length: number): number {
-    const chunk = this.#bestChunk(length);
+    let chunk = this.#bestChunk(length);
     if (chunk < 0) return 0;
-    const row = chunk * ROW;
-    const used = this.#rows[row + USED]!;
-    const at = findRun(~used, length);
+    let at = findRun(~this.#rows[chunk * ROW + USED]!, length);
     assert(at >= 0, 'a chunk has the run its list says');
+    if (!this.#reserve(chunk * ROW, maskOf(length) << at)) {
+      chunk = this.#heldChunk(length);
+      if (chunk < 0) return 0;
+      at = findRun(this.#dirtyFree(chunk), length);
+    }
+    const row = chunk * ROW;
     const run = maskOf(length) << at;
-    if (!this.#reserve(row, run)) return 0;
+    const used = this.#rows[row + USED]!;
     const dirty = this.#rows[row + DIRTY]!;
     const fresh = popcount(run & ~dirty);
     this.#rows[row + USED] = used | run;
@@ -168,6 +172,15 @@ export class PageRuns {
     if (((dirty | run) & ~(used | run)) === 0) this.#unclean[chunk >>> 5]! &= ~(1 << (chunk & 31));
     this.#relist(chunk, longestRun(~used), longestRun(~(used | run)));
     return this.#firstPage + (chunk << CHUNK_SHIFT) + at;
+  }
+
+  /** True when address space has a run of `length` free pages, whatever the budget says. */
+  hasRun(length: number): boolean {
+    return (
+      (this.#lists[OCCUPIED]! & -(1 << length)) !== 0 ||
+      this.#lists[CHUNK_PAGES] !== 0 ||
+      this.#lists[VIRGIN]! < this.#chunks
+    );
   }
 
   /** Takes back the run of `length` pages that begins at `page`. */
@@ -211,7 +224,7 @@ export class PageRuns {
   #clean(chunk: number): number {
     const row = chunk * ROW;
     const first = this.#firstPage + (chunk << CHUNK_SHIFT);
-    let free = this.#rows[row + DIRTY]! & ~this.#rows[row + USED]!;
+    let free = this.#dirtyFree(chunk);
     const pages = popcount(free);
     while (free !== 0) {
       const at = 31 - Math.clz32(free & -free);
@@ -227,14 +240,23 @@ export class PageRuns {
     return pages;
   }
 
+  /** Reserves `bytes`, giving free pages back first when the budget is short. */
+  hold(bytes: number): boolean {
+    return this.#budget.reserve(bytes) || (this.#makeRoom() && this.#budget.reserve(bytes));
+  }
+
   /** Reserves what of `run` is not held yet; when the budget is short, gives free pages back first. */
   #reserve(row: number, run: number): boolean {
     const fresh = popcount(run & ~this.#rows[row + DIRTY]!);
     if (fresh === 0 || this.#budget.reserve(fresh * PAGE_BYTES)) return true;
-    if (this.dirtyFreePages === 0) return false;
-    this.giveBack(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES);
+    if (!this.#makeRoom()) return false;
     // Counted anew: some of the pages given back may have been this run's own.
     return this.#budget.reserve(popcount(run & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
+  }
+
+  /** Gives a chunk's worth of free pages back: more than any reservation here asks for. False when there are none. */
+  #makeRoom(): boolean {
+    return this.giveBack(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
   /** The chunk whose longest free run is the shortest that fits; -1 when none is left. */
@@ -244,10 +266,30 @@ export class PageRuns {
     const empty = this.#lists[CHUNK_PAGES]!;
     if (empty !== 0) return empty - 1;
     const virgin = this.#lists[VIRGIN]!;
-    if (virgin === this.#chunks || !this.#budget.reserve(ROW_BYTES)) return -1;
+    if (virgin === this.#chunks || !this.hold(ROW_BYTES)) return -1;
     this.#lists[VIRGIN] = virgin + 1;
     this.#link(virgin, CHUNK_PAGES);
     return virgin;
+  }
+
+  /**
+   * A chunk with a run of `length` free pages that the budget holds already; -1 when there is none. For a budget
+   * that is short where the system takes nothing back. Cost: one row for each chunk with free resident pages.
+   */
+  #heldChunk(length: number): number {
+    if (this.dirtyFreePages < length) return -1;
+    for (let at = 0; at < this.#unclean.length; at++) {
+      for (let w = this.#unclean[at]!; w !== 0; w &= w - 1) {
+        const chunk = (at << 5) + 31 - Math.clz32(w & -w);
+        if (findRun(this.#dirtyFree(chunk), length) >= 0) return chunk;
+      }
+    }
+    return -1;
+  }
+
+  /** Bits of the chunk's pages that are free and may be resident. */
+  #dirtyFree(chunk: number): number {
+    return this.#rows[chunk * ROW + DIRTY]! & ~this.#rows[chunk * ROW + USED]!;
   }
 
   #relist(chunk: number, from: number, to: number): void {

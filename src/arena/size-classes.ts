@@ -25,8 +25,8 @@ export const OBJECTS_MAX = 128;
 export const OBJECT_ALIGN = 8;
 /** Largest packed object, bytes. Anything longer is a whole page: class `wholePage`. */
 export const OBJECT_BYTES_MAX = 3080;
-/** Shapes larger than this serve nobody. */
-const SHAPE_BYTES_MAX = 3328;
+/** The largest shape: the cheapest that holds OBJECT_BYTES_MAX. */
+const SHAPE_BYTES_MAX = 3144;
 const OBJECT_BYTES_MIN = 32;
 /** Two classes are at least this far apart: bytes, and parts of their cost. */
 const STEP_BYTES_MIN = 16;

@@ -145,7 +145,7 @@ function formatStatistics(host: Host): string {
   const columns = chooseColumns(null);
   const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));
   const table = formatTable(columns, rows, { raw: false, headings: true });
-  return `${table}${JSON.stringify(host.health())}`;
+  return `${table}${host.describeCounters()}`.trimEnd();
 }
 
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {

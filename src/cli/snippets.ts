@@ -51,8 +51,9 @@ function guestCommands(disk: string, isVirtio: boolean): string[] {
     `  swapon -o pri=100,discard=pages /dev/${disk}`,
     '',
     'Make the disk several times larger than the swap in use: it costs memory for what is stored,',
-    'not for its size. When swap is more than half full the kernel gives a page that it reads back',
-    'a new slot each time, and as it discards only whole free clusters (2 MiB), the old ones stay.',
+    'not for its size. When swap is more than half full the kernel frees the slot of each page that',
+    'it reads back and writes the page to another one later; as it discards only whole free',
+    'clusters (2 MiB), old copies stay stored beside the new ones.',
   ];
 }
 

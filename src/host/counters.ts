@@ -1,11 +1,7 @@
 /** What the host itself counts; each disk counts its own (parts.ts). */
 import { Counters } from '../observe/counters.ts';
 
-export type HostCounter =
-  | 'controlRequests'
-  | 'controlRefusals'
-  | 'maintainPasses'
-  | 'maintainFailures';
+export type HostCounter = 'controlRequests' | 'controlRefusals' | 'settlePasses' | 'settleFailures';
 
 export const hostCounters = (): Counters<HostCounter> =>
   new Counters({
@@ -15,6 +11,6 @@ export const hostCounters = (): Counters<HostCounter> =>
       mustStayZero: false,
       help: 'unknown path, wrong method, too large or malformed',
     },
-    maintainPasses: { unit: 'passes', mustStayZero: false, help: 'tidying of an idle disk' },
-    maintainFailures: { unit: 'passes', mustStayZero: true, help: 'tidying that threw' },
+    settlePasses: { unit: 'passes', mustStayZero: false, help: 'tidying of an idle disk' },
+    settleFailures: { unit: 'passes', mustStayZero: true, help: 'tidying that threw' },
   });

@@ -56,9 +56,9 @@ export interface HostTotals {
   readonly requests: number;
 }
 
-/** Ten looks a second for an idle disk; a pass is short beside the time between two. */
-const maintainEveryMs = 100;
-const maintainBudgetPages = 256;
+/** Ten looks a second for an idle disk, and more while it has things to tidy up. */
+const settleEveryMs = 100;
+const settleAgainMs = 5;
 
 const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
 
@@ -89,7 +89,7 @@ export class Host {
       await host.#listen();
       await host.#openControl();
       host.#writePidFile();
-      host.#startMaintenance();
+      host.#startSettling();
     } catch (error) {
       await host.stop();
       throw error;
@@ -161,6 +161,11 @@ export class Host {
       uris: this.uris,
       counters: this.#counters.snapshot(),
     };
+  }
+
+  /** The host's own counters, a line each. */
+  describeCounters(): string {
+    return this.#counters.describe();
   }
 
   /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
@@ -245,7 +250,7 @@ export class Host {
 
   async #listenTcp(door: NbdDoor, host: string, port: number): Promise<void> {
     try {
-      const bound = await door.listenTcp(host, port);
+      const { port: bound } = await door.listenTcp(host, port);
       this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
     } catch (cause) {
       const inUse = cause instanceof SwapError && cause.code === 'ERR_IO_IN_USE';
@@ -310,26 +315,33 @@ export class Host {
     this.#files.push(path);
   }
 
-  #startMaintenance(): void {
-    const timer = setInterval(() => this.#maintain(), maintainEveryMs);
-    timer.unref();
-    this.#undo.push(() => clearInterval(timer));
+  #startSettling(): void {
+    let timer: NodeJS.Timeout;
+    const look = (): void => {
+      timer = setTimeout(look, this.#settle() ? settleAgainMs : settleEveryMs);
+      timer.unref();
+    };
+    look();
+    this.#undo.push(() => clearTimeout(timer));
   }
 
-  #maintain(): void {
+  /** Lets idle disks tidy up; true when one has more to do. */
+  #settle(): boolean {
+    let more = false;
     for (const served of this.#disks) {
       const requests = requestsOf(served.disk.stats());
       const idle = requests === served.requestsSeen;
       served.requestsSeen = requests;
       if (!idle) continue;
       try {
-        served.disk.maintain(maintainBudgetPages);
-        this.#counters.add('maintainPasses', 1);
+        if (served.disk.settle()) more = true;
+        this.#counters.add('settlePasses', 1);
       } catch (error) {
-        this.#counters.add('maintainFailures', 1);
-        this.#options.log(`disk ${served.config.name}: maintenance failed: ${String(error)}`);
+        this.#counters.add('settleFailures', 1);
+        this.#options.log(`disk ${served.config.name}: tidying up failed: ${String(error)}`);
       }
     }
+    return more;
   }
 }
 

@@ -106,6 +106,11 @@ export class NbdServer implements ConnectionOwner {
     return { host: address.address, port: address.port };
   }
 
+  /** Clients that have this export open now. */
+  connections(exportName: string): number {
+    return this.#byExport.get(exportName) ?? 0;
+  }
+
   get stats(): NbdStats {
     return {
       connectionCount: this.#connections.size,

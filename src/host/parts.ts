@@ -27,8 +27,8 @@ export interface DiskStats {
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
-  /** Tidies up for at most `budget` pages of work; called while nobody asks for anything. */
-  maintain(budget: number): void;
+  /** Tidies up, some milliseconds a call, while nobody asks for anything; true while there is more to do. */
+  settle(): boolean;
 }
 
 export interface SwapDiskOptions {
@@ -49,7 +49,7 @@ export interface HostExport {
 export interface NbdDoor {
   listenUnix(path: string): Promise<void>;
   /** @returns the port that is bound: `port`, or the one the system chose for 0 */
-  listenTcp(host: string, port: number): Promise<number>;
+  listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Stops accepting, answers what is in flight, ends every connection. */
   close(): Promise<void>;
   /** Clients that have this export open now. */

@@ -45,6 +45,15 @@ export class Counters<Name extends string> {
     >;
   }
 
+  /** A line a counter, for people: value, unit, name, meaning. */
+  describe(): string {
+    const lines = this.names.map((name) => {
+      const { unit, mustStayZero, help } = this.specs[name];
+      return `${this.get(name)} ${unit} ${name}: ${help}${mustStayZero ? ' (must stay 0)' : ''}\n`;
+    });
+    return lines.join('');
+  }
+
   /** Names of the counters that must stay 0 and did not. */
   violated(): Name[] {
     return this.names.filter((name) => this.specs[name].mustStayZero && this.get(name) !== 0);

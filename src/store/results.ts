@@ -33,5 +33,7 @@ export const CounterAt = {
   corruptions: 6,
   /** Objects moved by compaction. */
   moves: 7,
-  count: 8,
+  /** Pages that compaction freed. */
+  compactedPages: 8,
+  count: 9,
 } as const;

@@ -33,6 +33,7 @@
 import { Arena, type ArenaLayout, arenaLayout } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
 import type { PageReturn, PageReturnFactory } from '../arena/ops.ts';
+import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
@@ -69,12 +70,17 @@ const SLOT_TABLE = PAGE_OUT + 2 * PAGE_BYTES;
 const OPEN_BYTES = SLOT_TABLE + 2 * PAGE_BYTES;
 /** Objects that a put without room moves together before it gives up: about 50 us. */
 const PRESSURE_MOVES = 256;
+/** Chunks of free pages that such a put gives back at the most. */
+export const PRESSURE_CHUNKS = 64;
 const WASM_PAGE_BYTES = 65536;
 
 /** Address space for a quarter more pages than slots: room for zspages that are not full. */
 const arenaPages = (slots: number): number => Math.ceil((slots * 1.25 + 4096) / 32) * 32;
 
 const alignPage = (n: number): number => Math.ceil(n / PAGE_BYTES) * PAGE_BYTES;
+
+/** Asks whoever else is under the same budget to give free memory back, for `asking`; pages given. */
+export type Pressure = (asking: Shard) => number;
 
 /** 13-bit check of a same-filled page's word under its slot. */
 function wordCheck(low: number, high: number, slot: number): number {
@@ -92,6 +98,7 @@ export class Shard {
   readonly #codec: PageCodec;
   readonly #arena: Arena;
   readonly #pageReturn: PageReturn;
+  readonly #pressure: Pressure;
   readonly #rows: Int32Array;
   readonly #groups: Int32Array;
   readonly #words: Int32Array;
@@ -102,7 +109,13 @@ export class Shard {
   #isOpen = false;
 
   /** @param slots 1..SHARD_SLOTS_MAX */
-  constructor(slots: number, codec: CodecFactory, budget: Budget, returns: PageReturnFactory) {
+  constructor(
+    slots: number,
+    codec: CodecFactory,
+    budget: Budget,
+    returns: PageReturnFactory,
+    pressure: Pressure,
+  ) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
     this.slots = slots;
     const groups = Math.ceil(slots / GROUP_SLOTS);
@@ -117,6 +130,7 @@ export class Shard {
     this.#kernels = loadKernels(memory);
     this.#codec = codec(memory, this.#kernels);
     this.#pageReturn = returns(memory);
+    this.#pressure = pressure;
     this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
     this.#groups = new Int32Array(buffer, groupTable, groups);
     this.#words = new Int32Array(buffer, 0, SLOT_TABLE / 4);
@@ -140,7 +154,7 @@ export class Shard {
   put(slot: number, source: Uint8Array, at: number): Put {
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (!this.#isOpen && !this.#open()) return this.#refused();
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
@@ -153,7 +167,10 @@ export class Shard {
       format = PageFormat.raw;
     }
     const location = this.#place(slot, length);
-    if (location === 0) return this.#refused();
+    if (location === 0) {
+      const hasSpace = this.#arena.hasSpace(length);
+      return this.#refused(hasSpace ? CounterAt.refusedByLimit : CounterAt.refusedBySpace);
+    }
     const row = slot * ROW;
     this.#rows[row] = location;
     this.#rows[row + 1] = this.#kernels.copyChecksum(
@@ -172,10 +189,10 @@ export class Shard {
 
   /** Stores a page that repeats the 8-byte word high:low, without looking at a page. */
   putWord(slot: number, low: number, high: number): Put {
-    if (!this.#isOpen && !this.#open()) return this.#refused();
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
     if (this.#rows[row + 2] !== 0) this.#empty(slot);
-    else if (!this.#enterGroup(slot)) return this.#refused();
+    else if (!this.#enterGroup(slot)) return this.#refused(CounterAt.refusedByLimit);
     this.#rows[row] = low;
     this.#rows[row + 1] = high;
     this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
@@ -247,14 +264,17 @@ export class Shard {
 
   /** Moves objects together; see Arena.compact. */
   compact(movesMax: number): number {
-    return this.#isOpen ? this.#arena.compact(movesMax) : 0;
+    if (!this.#isOpen) return 0;
+    const moved = this.#arena.compact(movesMax);
+    this.counters[CounterAt.compactedPages] = this.#arena.compactedPages;
+    return moved;
   }
 
   /** Gives free memory back to the system until at most `keepPages` pages of it may be resident. Returns pages. */
   giveBack(keepPages: number, chunksMax: number): number {
     if (!this.#isOpen) return 0;
     let given = this.#arena.giveBack(keepPages, chunksMax);
-    if (this.#emptyGroups > 0 && keepPages === 0) given += this.#giveBackRows();
+    if (keepPages === 0) given += this.#giveBackRows();
     return given;
   }
 
@@ -317,9 +337,11 @@ export class Shard {
   }
 
   #alloc(slot: number, length: number): number {
-    const location = this.#arena.alloc(length, slot);
-    if (location !== 0 || this.#arena.compact(PRESSURE_MOVES) === 0) return location;
-    return this.#arena.alloc(length, slot);
+    let location = this.#arena.alloc(length, slot);
+    if (location === 0 && this.#arena.compact(PRESSURE_MOVES) > 0)
+      location = this.#arena.alloc(length, slot);
+    if (location === 0 && this.#makeRoom()) location = this.#arena.alloc(length, slot);
+    return location;
   }
 
   /** Frees what a used slot holds and zeroes its row; the slot stays counted in its group. */
@@ -365,6 +387,7 @@ export class Shard {
 
   #giveBackRows(): number {
     let given = 0;
+    if (this.#emptyGroups === 0) return 0;
     for (let group = 0; group < this.#groups.length; group++) {
       if (this.#groups[group] !== GROUP_RESIDENT) continue;
       const at = SLOT_TABLE + group * GROUP_ROW_BYTES;
@@ -379,7 +402,7 @@ export class Shard {
 
   /** Charges the shard's own bytes with its first page. */
   #open(): boolean {
-    if (!this.#budget.reserve(OPEN_BYTES)) return false;
+    if (!this.#reserve(OPEN_BYTES)) return false;
     this.#words[0] = MAGIC;
     this.#words[1] = VERSION;
     this.#words[2] = this.slots;
@@ -388,16 +411,17 @@ export class Shard {
   }
 
   #reserve(length: number): boolean {
-    if (this.#budget.reserve(length)) return true;
-    this.#arena.giveBack(0, PRESSURE_MOVES);
-    return this.#budget.reserve(length);
+    return this.#budget.reserve(length) || (this.#makeRoom() && this.#budget.reserve(length));
   }
 
-  #refused(): Put {
-    // With address space at fault the budget would still have had room.
-    const limit = !this.#budget.reserve(PAGE_BYTES);
-    if (!limit) this.#budget.release(PAGE_BYTES);
-    this.counters[limit ? CounterAt.refusedByLimit : CounterAt.refusedBySpace]! += 1;
+  /** Gives free memory back, this shard's and others', because a reservation did not fit. False when there is none. */
+  #makeRoom(): boolean {
+    const own = this.#arena.giveBack(0, PRESSURE_CHUNKS) + this.#giveBackRows();
+    return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;
+  }
+
+  #refused(at: typeof CounterAt.refusedByLimit | typeof CounterAt.refusedBySpace): Put {
+    this.counters[at]! += 1;
     return Put.refused;
   }
 

@@ -14,11 +14,12 @@
  */
 import type { Budget } from '../arena/budget.ts';
 import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
+import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import type { Slot } from '../base/units.ts';
 import { type CodecFactory, lz4, type PageFormat } from '../codec/codec.ts';
 import { CounterAt, type Get, type Put } from './results.ts';
-import { SHARD_SLOTS_MAX, Shard } from './shard.ts';
+import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 
 const SHARD_SHIFT = 19;
 const SHARD_MASK = SHARD_SLOTS_MAX - 1;
@@ -26,8 +27,12 @@ const SHARD_MASK = SHARD_SLOTS_MAX - 1;
 /** Free pages that may stay resident while the store is busy: at least 1 MiB, or 1/64 of what is used. */
 const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
-/** Chunks of 128 KiB that one busy maintain() gives back at the most: bounds its time to about a millisecond. */
+const MAINTAIN_MOVES_MAX = 512;
+/** Chunks of 128 KiB that one maintain() may give back however little has changed. */
 const GIVE_BACK_CHUNKS = 64;
+/** What one settle() does at the most to a shard: about ten milliseconds. */
+const SETTLE_MOVES = 8192;
+const SETTLE_CHUNKS = 512;
 
 export interface StoreOptions {
   /** How many slots, 1 .. 2^31 - 1. */
@@ -53,9 +58,10 @@ export class Store {
     );
     this.slots = slots;
     this.#budget = budget;
+    const pressure: Pressure = (asking) => this.#giveBackFor(asking);
     for (let first = 0; first < slots; first += SHARD_SLOTS_MAX)
       this.#shards.push(
-        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns),
+        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure),
       );
   }
 
@@ -125,19 +131,34 @@ export class Store {
   }
 
   /**
-   * Housekeeping for about `moves` operations' worth: moves up to that many objects together where holes have
-   * grown, and gives back free memory beyond a small reserve. Returns true while there is more to do.
+   * Housekeeping after `changed` pages were put or dropped: moves as many objects together (up to 512) where holes
+   * have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that what
+   * is resident follows what is used. One shard a call, in turn.
    */
-  maintain(moves: number): boolean {
+  maintain(changed: number): void {
     const shard = this.#shards[this.#maintained]!;
     this.#maintained = (this.#maintained + 1) % this.#shards.length;
-    const moved = shard.compact(moves);
+    shard.compact(Math.min(changed, MAINTAIN_MOVES_MAX));
     const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-    const given = shard.giveBack(keep, GIVE_BACK_CHUNKS);
-    return moved === moves || given > 0;
+    shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
   }
 
-  /** Gives all free memory back to the system, the reserve included: for when nobody is waiting. */
+  /**
+   * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
+   * what can be. Some milliseconds a call; true while there is more to do.
+   */
+  settle(): boolean {
+    let more = false;
+    for (const shard of this.#shards) {
+      const moved = shard.compact(SETTLE_MOVES);
+      const given = shard.giveBack(0, SETTLE_CHUNKS);
+      if (moved === SETTLE_MOVES || given >= SETTLE_CHUNKS) more = true;
+      if (moved > 0 || given > 0) break; // the next shard has its turn in the next call
+    }
+    return more;
+  }
+
+  /** Gives all free memory back to the system at once, whatever it takes. */
   giveBackAll(): void {
     for (const shard of this.#shards) shard.giveBack(0, Number.MAX_SAFE_INTEGER);
   }
@@ -149,6 +170,16 @@ export class Store {
       this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
       'the limit holds',
     );
+  }
+
+  /** Free memory of the other shards is room for the one that is short: they are under one budget. */
+  #giveBackFor(asking: Shard): number {
+    let given = 0;
+    for (const shard of this.#shards) {
+      if (given >= CHUNK_PAGES) break; // more than any put asks for
+      if (shard !== asking) given += shard.giveBack(0, PRESSURE_CHUNKS);
+    }
+    return given;
   }
 
   #shardOf(slot: Slot): Shard {

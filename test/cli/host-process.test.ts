@@ -126,10 +126,10 @@ for (const [what, program, skip] of programs) {
     const run = start(t, program, sample(folder));
     await until(run, () => run.text.stdout !== '');
     run.child.kill('SIGUSR1');
-    await until(run, () => run.text.stderr.includes('"counters"'));
+    await until(run, () => run.text.stderr.includes('maintainFailures'));
     assert.match(
       run.text.stderr,
-      /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n\{"schemaVersion"/,
+      /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,
     );
     assert.doesNotMatch(run.text.stderr, /[Dd]ebugger/);
     run.child.kill('SIGTERM');

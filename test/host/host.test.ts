@@ -227,8 +227,8 @@ test('an idle disk is tidied, a busy one is left alone', async (t) => {
   assert.ok(idle !== undefined && busy !== undefined);
   let reads = 0;
   busy.stats = () => ({ ...busy.stats_, reads: ++reads });
-  await until(() => idle.maintained >= 3);
-  assert.equal(busy.maintained, 0);
+  await until(() => idle.settled >= 3);
+  assert.equal(busy.settled, 0);
 });
 
 test('tidying that throws is counted and logged, and shows in health', async (t) => {
@@ -237,12 +237,12 @@ test('tidying that throws is counted and logged, and shows in health', async (t)
   assert.match(JSON.stringify(host.health()), /"status":"ok".*"version":"1.2.3"/);
   const [disk] = parts.disks;
   assert.ok(disk !== undefined);
-  disk.maintainThrows = true;
+  disk.settleThrows = true;
   await until(() => logged.length > 0);
-  assert.match(logged[0] ?? '', /disk a: maintenance failed: Error: made up/);
+  assert.match(logged[0] ?? '', /disk a: tidying up failed: Error: made up/);
   assert.match(
     JSON.stringify(host.health()),
-    /"status":"degraded","violated":\["maintainFailures"\]/,
+    /"status":"degraded","violated":\["settleFailures"\]/,
   );
 });
 

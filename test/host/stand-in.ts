@@ -23,8 +23,8 @@ export class StandInDisk implements SwapDisk {
   readonly synchronous = true;
   readonly seen: string[] = [];
   stats_: DiskStats;
-  maintained = 0;
-  maintainThrows = false;
+  settled = 0;
+  settleThrows = false;
   disposed = 0;
   readonly #done = new BioQueue();
 
@@ -52,9 +52,10 @@ export class StandInDisk implements SwapDisk {
   stats(): DiskStats {
     return this.stats_;
   }
-  maintain(): void {
-    this.maintained++;
-    if (this.maintainThrows) throw new Error('made up');
+  settle(): boolean {
+    this.settled++;
+    if (this.settleThrows) throw new Error('made up');
+    return false;
   }
   submit(bio: Bio): void {
     const name = Object.entries(BioOp).find(([, op]) => op === bio.op)?.[0];
@@ -77,7 +78,7 @@ export class StandInDisk implements SwapDisk {
   }
 }
 
-export class StandInDoor implements NbdDoor {
+class StandInDoor implements NbdDoor {
   readonly options: NbdDoorOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
@@ -103,10 +104,10 @@ export class StandInDoor implements NbdDoor {
   async listenUnix(path: string): Promise<void> {
     await this.#listen((server, done) => server.listen(path, done));
   }
-  async listenTcp(host: string, port: number): Promise<number> {
+  async listenTcp(host: string, port: number): Promise<{ port: number }> {
     const server = await this.#listen((s, done) => s.listen(port, host, done));
     const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
+    return { port: typeof address === 'object' && address !== null ? address.port : 0 };
   }
   async close(): Promise<void> {
     this.closed++;
@@ -124,7 +125,7 @@ export class StandInDoor implements NbdDoor {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: StandInDoor[];
+  readonly doors: (NbdDoor & { readonly options: NbdDoorOptions; readonly closed: number })[];
 }
 
 export function standInParts(): StandInParts {

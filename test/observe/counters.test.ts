@@ -31,3 +31,12 @@ test('only a counter that must stay 0 can be violated', () => {
   counters.add('losses', 1);
   assert.deepEqual(counters.violated(), ['losses']);
 });
+
+test('people read value, unit, name and what it should be', () => {
+  const counters = make();
+  counters.add('puts', 7);
+  assert.equal(
+    counters.describe(),
+    '7 pages puts: pages that were stored\n0 pages losses: pages that were lost (must stay 0)\n',
+  );
+});

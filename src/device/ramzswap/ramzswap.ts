@@ -12,7 +12,8 @@
  * page up first). Of a write longer than a page the pages before the refused one are written. A page whose bytes
  * fail their checksum ends the read with ioError; nothing of that page is returned.
  *
- * Everything happens inside submit(); the bio ends at the next tick(), as for every disk.
+ * Everything happens inside submit(); the bio ends at the next tick(), as for every disk. Housekeeping of the store follows
+ * the ticks, as much as was changed; settle() is for when there is nothing else to do.
  *
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
@@ -25,6 +26,9 @@ import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../block
 import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
 import { CounterAt, Get, Put } from '../../store/results.ts';
 import { Store } from '../../store/store.ts';
+
+/** Housekeeping follows a tick once this many pages have changed. */
+const MAINTAIN_PAGES = 64;
 
 export interface RamzswapOptions {
   /** Bytes, a multiple of 4096, 4096 .. 2^43. */
@@ -54,8 +58,8 @@ export interface RamzswapStats {
   readonly peakUsedBytes: number;
   readonly sameFilledPages: number;
   readonly incompressiblePages: number;
-  /** Objects that compaction moved, since the start. */
-  readonly compactedObjects: number;
+  /** Pages that compaction freed, since the start. */
+  readonly compactedPages: number;
   /** Requests since the start. */
   readonly reads: number;
   readonly writes: number;
@@ -84,6 +88,8 @@ export class Ramzswap implements Disk, Disposable {
   readonly #store: Store;
   readonly #done = new BioQueue();
   readonly #page = new Uint8Array(PAGE_BYTES);
+  /** Pages put or given up since the last housekeeping. */
+  #changedPages = 0;
   #reads = 0;
   #writes = 0;
   #discards = 0;
@@ -118,6 +124,10 @@ export class Ramzswap implements Disk, Disposable {
       const bio = this.#done.shift()!;
       bio.owner.bioEnd(bio);
     }
+    if (this.#changedPages >= MAINTAIN_PAGES) {
+      this.#store.maintain(this.#changedPages);
+      this.#changedPages = 0;
+    }
     return ended;
   }
 
@@ -139,14 +149,9 @@ export class Ramzswap implements Disk, Disposable {
     if (end > runStart) sink(kind, end - runStart);
   }
 
-  /** See Store.maintain. */
-  maintain(moves: number): boolean {
-    return this.#store.maintain(moves);
-  }
-
-  /** See Store.giveBackAll. */
-  giveBackAll(): void {
-    this.#store.giveBackAll();
+  /** Housekeeping for when no request is under way, see Store.settle; true while there is more to do. */
+  settle(): boolean {
+    return this.#store.settle();
   }
 
   /** Gives up every page. */
@@ -157,7 +162,7 @@ export class Ramzswap implements Disk, Disposable {
   /** Gives up every page and returns the memory. The disk is not used afterwards. */
   [Symbol.dispose](): void {
     this.reset();
-    this.giveBackAll();
+    this.#store.giveBackAll();
   }
 
   stats(): RamzswapStats {
@@ -174,7 +179,7 @@ export class Ramzswap implements Disk, Disposable {
       peakUsedBytes: this.#budget.peakBytes,
       sameFilledPages: store.counter(CounterAt.samePages),
       incompressiblePages: store.counter(CounterAt.rawPages),
-      compactedObjects: store.counter(CounterAt.moves),
+      compactedPages: store.counter(CounterAt.compactedPages),
       reads: this.#reads,
       writes: this.#writes,
       discards: this.#discards,
@@ -258,6 +263,7 @@ export class Ramzswap implements Disk, Disposable {
         put = this.#store.put(slot, this.#page, 0);
       }
       if (put === Put.refused) return this.#failedWrite();
+      this.#changedPages++;
       from += length;
       offset += length;
     }
@@ -296,7 +302,10 @@ export class Ramzswap implements Disk, Disposable {
   #dropWhole(from: number, to: number): void {
     const first = Math.ceil(from / PAGE_BYTES);
     const end = Math.floor(to / PAGE_BYTES);
-    if (first < end) this.#notifyFree += this.#store.dropRange(slotOf(first), end);
+    if (first >= end) return;
+    const dropped = this.#store.dropRange(slotOf(first), end);
+    this.#notifyFree += dropped;
+    this.#changedPages += dropped;
   }
 
   /** Brings a page to #page, zeros where nothing is stored; false when it is damaged. */

@@ -1,0 +1,260 @@
+/** The arena against a map of owners: payloads survive whatever happens around them, and the budget is exact. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Arena, arenaLayout } from '../../src/arena/arena.ts';
+import { Budget } from '../../src/arena/budget.ts';
+import { sizeClasses } from '../../src/arena/size-classes.ts';
+import { Bug } from '../../src/base/assert.ts';
+import { Prng } from '../../src/base/prng.ts';
+import { loadKernels } from '../../src/kernels/kernels.ts';
+import { createMemory } from '../../src/kernels/linear-memory.ts';
+import { FakeReturns } from '../model/fake-returns.ts';
+import { randomTest } from '../model/replay.ts';
+
+const ROW_BYTES = 32;
+const classes = sizeClasses();
+
+interface Held {
+  location: number;
+  readonly payload: Uint8Array;
+}
+
+/** An arena and the map that it must agree with. */
+class Twin {
+  readonly budget: Budget;
+  readonly returns: FakeReturns = new FakeReturns();
+  readonly arena: Arena;
+  readonly held = new Map<number, Held>();
+  readonly all: Uint8Array;
+  moves = 0;
+  readonly firstByte: number;
+  readonly endByte: number;
+
+  constructor(pages: number, limitBytes: number, at = 65536) {
+    const layout = arenaLayout(at, pages);
+    const memory = createMemory(Math.ceil((layout.end + 4096) / 65536) * 65536);
+    this.all = new Uint8Array(memory.buffer);
+    this.budget = new Budget(limitBytes);
+    this.firstByte = layout.firstPage * 4096;
+    this.endByte = layout.end;
+    this.arena = new Arena(
+      memory.buffer,
+      layout,
+      loadKernels(memory),
+      this.budget,
+      this.returns.factory(memory),
+      (owner, location) => {
+        this.moves++;
+        this.held.get(owner)!.location = location;
+      },
+    );
+  }
+
+  alloc(length: number, owner: number, prng: Prng): boolean {
+    const location = this.arena.alloc(length, owner);
+    if (location === 0) return false;
+    const payload = new Uint8Array(length);
+    prng.fill(payload);
+    const at = this.arena.address(location) >>> 0;
+    assert.ok(at >= this.firstByte && at + length <= this.endByte, 'an object is inside the arena');
+    assert.equal(this.arena.classAt(location), this.arena.classOf(length));
+    this.all.set(payload, at);
+    this.held.set(owner, { location, payload });
+    return true;
+  }
+
+  free(owner: number): void {
+    this.checkPayload(owner);
+    this.arena.free(this.held.get(owner)!.location);
+    this.held.delete(owner);
+  }
+
+  checkPayload(owner: number): void {
+    const { location, payload } = this.held.get(owner)!;
+    const at = this.arena.address(location) >>> 0;
+    assert.ok(
+      Buffer.compare(payload, this.all.subarray(at, at + payload.length)) === 0,
+      `payload of ${owner}, ${payload.length} bytes`,
+    );
+  }
+
+  checkAll(): void {
+    for (const owner of this.held.keys()) this.checkPayload(owner);
+    this.verify();
+  }
+
+  verify(): void {
+    const holds = this.arena.verify((owner) => this.held.get(owner)?.location ?? -1);
+    assert.equal(holds, this.budget.usedBytes, 'the budget holds the arena');
+    if (this.budget.limitBytes !== 0) assert.ok(this.budget.peakBytes <= this.budget.limitBytes);
+  }
+}
+
+/** Longest payload of each class that any payload has. */
+const longestOfClass: readonly (readonly [cls: number, length: number])[] = [
+  ...new Map(
+    Array.from(
+      { length: 3076 },
+      (_, i) => [classes.ofEighths[(i + 1 + 11) >>> 3]!, i + 1] as const,
+    ),
+  ),
+  [classes.wholePage, 4096],
+];
+
+const lengths = (prng: Prng): number =>
+  prng.oneIn(8) ? 3077 + prng.below(1020) : 1 + prng.below(prng.oneIn(4) ? 200 : 3076);
+
+function drive(twin: Twin, prng: Prng, steps: number, verifyEvery: number): void {
+  const owners: number[] = [];
+  let next = 0;
+  for (let i = 0; i < steps; i++) {
+    const growing = ((i >>> 9) & 1) === 0;
+    const what = prng.below(32);
+    if (what === 0) {
+      const most = 1 + prng.below(200);
+      assert.ok(twin.arena.compact(most) <= most);
+    } else if (what === 1) twin.arena.giveBack(prng.below(60), 1 + prng.below(20));
+    else if (what < (growing ? 22 : 11) || owners.length === 0) {
+      if (twin.alloc(lengths(prng), next, prng)) owners.push(next);
+      next++;
+    } else {
+      const at = prng.below(owners.length);
+      twin.free(owners[at]!);
+      owners[at] = owners[owners.length - 1]!;
+      owners.pop();
+    }
+    if (i % verifyEvery === 0) twin.verify();
+  }
+  twin.checkAll();
+  for (const owner of owners) twin.free(owner);
+  twin.verify();
+}
+
+/** What is left when nothing is stored: descriptors and chunk rows, no page. */
+function checkEmpty(twin: Twin): void {
+  twin.arena.giveBack(0, Number.MAX_SAFE_INTEGER);
+  assert.equal(twin.arena.dirtyFreePages, 0);
+  assert.ok(twin.budget.usedBytes < ((twin.endByte - twin.firstByte) / 4096) * 48);
+  assert.equal(twin.budget.usedBytes % 16, 0, 'only rows are held');
+  assert.ok(twin.all.subarray(twin.firstByte, twin.endByte).every((byte) => byte === 0));
+  twin.verify();
+}
+
+randomTest('the arena equals the model, checked at each step', 3000, (prng, steps) => {
+  const twin = new Twin(1024, 0);
+  drive(twin, prng, steps, 1);
+  checkEmpty(twin);
+});
+
+randomTest('the arena equals the model over many steps', 60_000, (prng, steps) => {
+  const twin = new Twin(4096, 0);
+  drive(twin, prng, steps, 1000);
+  assert.ok(twin.moves > 0, 'compaction had something to do');
+  checkEmpty(twin);
+});
+
+randomTest('the arena equals the model under a tight limit', 8000, (prng, steps) => {
+  for (const pages of [40, 150, 500]) {
+    const twin = new Twin(1024, pages * 4096 + prng.below(4096));
+    drive(twin, prng, steps / 3, 7);
+    checkEmpty(twin);
+  }
+});
+
+randomTest('the arena equals the model when address space is short', 4000, (prng, steps) => {
+  const twin = new Twin(64, 0);
+  drive(twin, prng, steps, 7);
+  checkEmpty(twin);
+});
+
+randomTest('addresses across 2 GiB and up to 4 GiB are right', 16_000, (prng, steps) => {
+  for (const at of [2 ** 31 - 2 * 2 ** 20, 2 ** 32 - 16 * 2 ** 20]) {
+    const twin = new Twin(2048, 0, at);
+    drive(twin, prng, steps / 2, 50);
+    assert.ok(twin.moves > 0);
+    checkEmpty(twin);
+  }
+});
+
+/** Fills an arena with one size to its limit, frees at random, and expects each freed byte back at once. */
+function checkReuse(twin: Twin, length: number, prng: Prng): void {
+  let count = 0;
+  while (twin.alloc(length, count, prng)) count++;
+  assert.ok(count > 0, `${length} bytes fit at least once`);
+  for (let i = 0; i < 20; i++) {
+    const owner = prng.below(count);
+    twin.free(owner);
+    assert.ok(twin.alloc(length, owner, prng), `a freed object of ${length} bytes is room again`);
+  }
+  twin.checkAll();
+  for (const owner of twin.held.keys()) twin.free(owner);
+  twin.verify();
+}
+
+test('every class: a full arena has room again as soon as one object is freed', () => {
+  const prng = new Prng(5);
+  const twin = new Twin(1024, 60 * 4096 + 1000);
+  for (const [, length] of longestOfClass) checkReuse(twin, length, prng);
+  checkEmpty(twin);
+});
+
+test('the same where the system takes nothing back', () => {
+  const prng = new Prng(6);
+  for (const [, length] of longestOfClass) {
+    const twin = new Twin(1024, 60 * 4096 + 1000);
+    twin.returns.answersLeft = 0;
+    checkReuse(twin, length, prng);
+  }
+});
+
+test('a limit of exactly the first object is enough, one byte less is not', () => {
+  const prng = new Prng(1);
+  for (const [cls, length] of longestOfClass) {
+    const exact = classes.zspagePages[cls]! * 4096 + ROW_BYTES + 16;
+    const twin = new Twin(64, exact);
+    assert.ok(twin.alloc(length, 1, prng), `class ${cls}`);
+    assert.equal(twin.budget.usedBytes, exact);
+    const short = new Twin(64, exact - 1);
+    assert.equal(short.alloc(length, 1, prng), false, `class ${cls}, a byte short`);
+    short.verify();
+  }
+});
+
+test('compaction empties sparse zspages, loses nothing and then finds nothing to do', () => {
+  const prng = new Prng(9);
+  const twin = new Twin(1024, 0);
+  for (let owner = 0; owner < 3000; owner++) twin.alloc(1 + prng.below(900), owner, prng);
+  for (let owner = 0; owner < 3000; owner++) if (!prng.oneIn(5)) twin.free(owner);
+  twin.arena.giveBack(0, 1000);
+  const before = twin.budget.usedBytes;
+  let calls = 0;
+  while (twin.arena.compact(16) === 16) assert.ok(++calls < 1000, 'compaction ends');
+  twin.checkAll();
+  twin.arena.giveBack(0, 1000);
+  assert.ok(twin.budget.usedBytes < before * 0.7, `${before} to ${twin.budget.usedBytes} bytes`);
+  assert.equal(twin.arena.compact(1000), 0);
+});
+
+test('an object is freed once', () => {
+  const twin = new Twin(64, 0);
+  const location = twin.arena.alloc(100, 1);
+  const other = twin.arena.alloc(100, 2);
+  twin.arena.free(location);
+  assert.throws(() => twin.arena.free(location), Bug);
+  twin.arena.free(other);
+  assert.throws(() => twin.arena.free(other), Bug, 'its zspage is gone');
+  assert.throws(() => twin.arena.free(0), Bug, 'no object');
+});
+
+test('a layout keeps tables apart, pages in whole chunks, and room for every descriptor', () => {
+  for (const pages of [32, 64, 4096, 659_456]) {
+    const layout = arenaLayout(4096, pages);
+    assert.ok(layout.runTable > layout.classTable && layout.zspageTable > layout.runTable);
+    assert.ok(layout.firstPage * 4096 >= layout.zspageTable + (pages + 1) * 32);
+    assert.equal(layout.firstPage % 32, 0);
+    assert.equal(layout.end, (layout.firstPage + pages) * 4096);
+  }
+  assert.throws(() => arenaLayout(0, 32), Bug);
+  assert.throws(() => arenaLayout(100, 32), Bug);
+  assert.throws(() => arenaLayout(4096, 33), Bug);
+});

@@ -1,0 +1,277 @@
+/**
+ * Page runs against a naive set of pages. Every step checks: runs do not overlap, the count of free resident
+ * pages, and that the budget holds exactly what may be resident.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
+import {
+  CHUNK_PAGES,
+  findRun,
+  longestRun,
+  PageRuns,
+  pageRunsTableBytes,
+  popcount,
+} from '../../src/arena/page-runs.ts';
+import { Bug } from '../../src/base/assert.ts';
+import type { Prng } from '../../src/base/prng.ts';
+import { FakeReturns } from '../model/fake-returns.ts';
+import { randomTest } from '../model/replay.ts';
+
+const ROW_BYTES = 16;
+const isSet = (word: number, bit: number): boolean => ((word >>> bit) & 1) === 1;
+
+function naivePopcount(word: number): number {
+  let n = 0;
+  for (let bit = 0; bit < 32; bit++) if (isSet(word, bit)) n++;
+  return n;
+}
+
+function naiveFindRun(word: number, length: number): number {
+  for (let at = 0; at + length <= 32; at++) {
+    let n = 0;
+    while (n < length && isSet(word, at + n)) n++;
+    if (n === length) return at;
+  }
+  return -1;
+}
+
+function naiveLongestRun(word: number): number {
+  let longest = 0;
+  for (let bit = 0, run = 0; bit < 32; bit++) {
+    run = isSet(word, bit) ? run + 1 : 0;
+    if (run > longest) longest = run;
+  }
+  return longest;
+}
+
+function checkWord(word: number): void {
+  const longest = naiveLongestRun(word);
+  assert.equal(popcount(word), naivePopcount(word), `popcount ${word}`);
+  assert.equal(longestRun(word), longest, `longestRun ${word}`);
+  for (const length of [1, 2, 5, 12, longest, longest + 1])
+    if (length > 0 && length <= 32)
+      assert.equal(findRun(word, length), naiveFindRun(word, length), `findRun ${word} ${length}`);
+}
+
+test('bit searches equal naive ones for every 16-bit word, low, high and inverted', () => {
+  for (let half = 0; half < 65536; half++) {
+    checkWord(half);
+    checkWord(half << 16);
+    checkWord(~half);
+  }
+});
+
+test('bit searches equal naive ones for every run of every length at every place', () => {
+  for (let length = 1; length <= 32; length++)
+    for (let at = 0; at + length <= 32; at++) {
+      const run = (length === 32 ? -1 : (1 << length) - 1) << at;
+      assert.equal(longestRun(run), length);
+      assert.equal(findRun(run, length), at);
+      if (length < 32) assert.equal(findRun(run, length + 1), -1);
+    }
+});
+
+randomTest('bit searches equal naive ones for random words', 20_000, (prng, steps) => {
+  for (let i = 0; i < steps; i++) {
+    const a = prng.u32() | 0;
+    for (const word of [a, a & prng.u32(), a | prng.u32(), a | prng.u32() | prng.u32()])
+      checkWord(word);
+  }
+});
+
+interface Run {
+  readonly page: number;
+  readonly length: number;
+}
+
+/** PageRuns and its naive twin. */
+class Twin {
+  readonly budget: Budget;
+  readonly returns: FakeReturns = new FakeReturns();
+  readonly runs: PageRuns;
+  readonly held: Run[] = [];
+  readonly #firstPage = 3;
+  readonly #used: Uint8Array;
+  readonly #dirty: Uint8Array;
+
+  constructor(pages: number, limitBytes: number) {
+    const tables = Math.ceil(pageRunsTableBytes(pages) / 4096) * 4096;
+    const buffer = new ArrayBuffer((this.#firstPage + pages) * 4096 + tables);
+    this.budget = new Budget(limitBytes);
+    const at = buffer.byteLength - tables;
+    const system = this.returns.over(new Uint8Array(buffer));
+    this.runs = new PageRuns(buffer, at, this.#firstPage, pages, this.budget, system);
+    this.#used = new Uint8Array(pages);
+    this.#dirty = new Uint8Array(pages);
+    this.returns.onTake = (first, length) => {
+      for (let page = first / 4096; page < (first + length) / 4096; page++) {
+        const index = page - this.#firstPage;
+        assert.equal(this.#used[index], 0, 'only free pages go back');
+        if (this.returns.refusals === 0)
+          assert.equal(this.#dirty[index], 1, 'only pages that were handed out go back');
+        this.#dirty[index] = 0;
+      }
+    };
+  }
+
+  alloc(length: number): boolean {
+    const before = this.#canPlace(length);
+    const page = this.runs.alloc(length);
+    if (page === 0) {
+      if (before) assert.fail(`refused ${length} pages though there was room`);
+      return false;
+    }
+    for (let i = 0; i < length; i++) {
+      const index = page + i - this.#firstPage;
+      assert.equal(this.#used[index], 0, 'a run is free before it is handed out, and inside');
+      this.#used[index] = 1;
+      this.#dirty[index] = 1;
+    }
+    this.held.push({ page, length });
+    return true;
+  }
+
+  free(prng: Prng): void {
+    const at = prng.below(this.held.length);
+    const run = this.held[at]!;
+    this.held[at] = this.held[this.held.length - 1]!;
+    this.held.pop();
+    this.freeRun(run);
+  }
+
+  freeRun({ page, length }: Run): void {
+    this.runs.free(page, length);
+    this.#used.fill(0, page - this.#firstPage, page - this.#firstPage + length);
+  }
+
+  get usedPages(): number {
+    return this.#used.reduce((n, u) => n + u, 0);
+  }
+
+  check(): void {
+    let dirtyFree = 0;
+    for (let i = 0; i < this.#used.length; i++)
+      if (this.#dirty[i] === 1 && this.#used[i] === 0) dirtyFree++;
+    // Pages of a chunk that the system took only in part still count as resident: too many, never too few.
+    if (this.returns.refusals > 0) assert.ok(this.runs.dirtyFreePages >= dirtyFree);
+    else assert.equal(this.runs.dirtyFreePages, dirtyFree, 'free resident pages');
+    assert.equal(this.runs.verify(), this.budget.usedBytes, 'the budget holds what is resident');
+    if (this.budget.limitBytes !== 0) assert.ok(this.budget.peakBytes <= this.budget.limitBytes);
+  }
+
+  /** True when nothing excuses a refusal: address space has a run, the limit has room once free pages went back. */
+  #canPlace(length: number): boolean {
+    let hasRun = false;
+    for (let chunk = 0; chunk < this.#used.length && !hasRun; chunk += CHUNK_PAGES) {
+      let run = 0;
+      for (let i = chunk; i < chunk + CHUNK_PAGES && !hasRun; i++) {
+        run = this.#used[i] === 0 ? run + 1 : 0;
+        hasRun = run === length;
+      }
+    }
+    if (!hasRun || this.returns.isLimited) return false;
+    const { limitBytes, usedBytes } = this.budget;
+    const least = usedBytes - this.runs.dirtyFreePages * 4096;
+    return limitBytes === 0 || least + length * 4096 + ROW_BYTES <= limitBytes;
+  }
+}
+
+function drive(twin: Twin, prng: Prng, steps: number): void {
+  for (let i = 0; i < steps; i++) {
+    const phase = (i >>> 8) & 1; // mostly growing, then mostly shrinking
+    const what = prng.below(16);
+    if (what === 0) {
+      const before = twin.runs.dirtyFreePages;
+      const keep = prng.below(40);
+      const chunks = 1 + prng.below(8);
+      const given = twin.runs.giveBack(keep, chunks);
+      assert.equal(twin.runs.dirtyFreePages, before - given);
+      assert.ok(given <= chunks * CHUNK_PAGES);
+      if (!twin.returns.isLimited && given < before - keep)
+        assert.ok(given >= chunks, 'it stops early only because of chunksMax');
+    } else if (what < (phase === 0 ? 11 : 5) || twin.held.length === 0)
+      twin.alloc(1 + prng.below(12));
+    else twin.free(prng);
+    twin.check();
+  }
+}
+
+randomTest('page runs equal the model without a limit', 4000, (prng, steps) => {
+  drive(new Twin(32 * 40, 0), prng, steps);
+});
+
+randomTest('page runs equal the model under a tight limit', 4000, (prng, steps) => {
+  for (const limitPages of [13, 60, 200])
+    drive(
+      new Twin(32 * 40, limitPages * 4096 + prng.below(prng.oneIn(2) ? 40 : 4096)),
+      prng,
+      steps / 2,
+    );
+});
+
+randomTest('page runs equal the model when address space is short', 4000, (prng, steps) => {
+  drive(new Twin(32 * 3, 0), prng, steps);
+  drive(new Twin(32, 30 * 4096), prng, steps / 4);
+});
+
+randomTest('page runs equal the model when the system stops taking pages', 4000, (prng, steps) => {
+  const twin = new Twin(32 * 40, 200 * 4096);
+  for (let i = 0; i < 8; i++) {
+    twin.returns.answersLeft = i % 4 === 3 ? Number.POSITIVE_INFINITY : prng.below(12);
+    drive(twin, prng, steps / 8);
+  }
+});
+
+test('a limit of exactly the pages and their row is enough, one byte less is not', () => {
+  for (let length = 1; length <= 12; length++) {
+    const exact = length * 4096 + ROW_BYTES;
+    assert.equal(new Twin(64, exact).alloc(length), true, `${length} pages`);
+    const short = new Twin(64, exact - 1);
+    assert.equal(short.alloc(length), false, `${length} pages less a byte`);
+    short.check();
+  }
+});
+
+test('a freed run is reusable at once at a full limit, also as other lengths', () => {
+  const twin = new Twin(32 * 40, 24 * 4096 + 2 * ROW_BYTES);
+  assert.ok(twin.alloc(12) && twin.alloc(12));
+  assert.equal(twin.alloc(1), false);
+  twin.freeRun(twin.held[0]!);
+  assert.notEqual(twin.runs.alloc(5), 0);
+  assert.notEqual(twin.runs.alloc(7), 0);
+  assert.equal(twin.runs.alloc(1), 0);
+});
+
+test('free pages make room for the row of a new chunk', () => {
+  // 32 single pages fill a chunk and the limit; every other one is freed: no run of two is left in it.
+  const twin = new Twin(64, 32 * 4096 + ROW_BYTES);
+  for (let i = 0; i < 32; i++) assert.ok(twin.alloc(1));
+  for (const run of twin.held) if (run.page % 2 === 0) twin.freeRun(run);
+  assert.equal(twin.runs.dirtyFreePages, 16);
+  assert.notEqual(twin.runs.alloc(2), 0, '64 KiB are free');
+  assert.equal(twin.runs.verify(), twin.budget.usedBytes);
+});
+
+test('all pages of four free chunks go back in four calls', () => {
+  const pages = 32 * 4;
+  const returns = new FakeReturns();
+  const budget = new Budget(0);
+  const buffer = new ArrayBuffer((pages + 2) * 4096);
+  const runs = new PageRuns(buffer, 0, 2, pages, budget, returns.over(new Uint8Array(buffer)));
+  const held = Array.from({ length: 16 }, () => runs.alloc(8));
+  for (const page of held) runs.free(page, 8);
+  assert.equal(runs.giveBack(0, 100), pages);
+  assert.equal(returns.calls, 4);
+  assert.equal(budget.usedBytes, 4 * ROW_BYTES);
+});
+
+test('a run is freed once, and whole', () => {
+  const twin = new Twin(64, 0);
+  const page = twin.runs.alloc(4);
+  assert.throws(() => twin.runs.free(page, 5), Bug);
+  twin.runs.free(page, 4);
+  assert.throws(() => twin.runs.free(page, 4), Bug);
+  assert.throws(() => twin.runs.free(1, 1), Bug, 'a page below the first');
+  assert.throws(() => twin.runs.free(3 + 64, 1), Bug, 'a page past the last');
+});

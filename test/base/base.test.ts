@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Bug, assert as claim } from '../../src/base/assert.ts';
+import { SwapError } from '../../src/base/errors.ts';
+import {
+  bytes,
+  bytesToPages,
+  PAGE_BYTES,
+  PAGE_SHIFT,
+  pages,
+  pagesToBytes,
+} from '../../src/base/units.ts';
+
+test('pages and bytes convert into each other, bytes rounded up', () => {
+  assert.equal(PAGE_BYTES, 1 << PAGE_SHIFT);
+  for (const n of [0, 1, 2, 4095, 2 ** 20, 2 ** 41 - 1]) {
+    const size = pagesToBytes(pages(n));
+    assert.equal(size, n * 4096);
+    assert.equal(bytesToPages(size), n);
+    assert.equal(bytesToPages(bytes(size + 1)), n + 1);
+    if (n > 0) assert.equal(bytesToPages(bytes(size - 1)), n);
+  }
+});
+
+test('a claim that does not hold is a Bug with the claim as its text', () => {
+  claim(true, 'holds');
+  assert.throws(
+    () => claim(false, 'the claim'),
+    (e) => e instanceof Bug && e.message === 'the claim' && e.name === 'Bug',
+  );
+});
+
+test('a SwapError carries code, facts and cause', () => {
+  const cause = new Error('below');
+  const error = new SwapError('ERR_IO_SYSTEM', 'read failed', { errno: 5 }, { cause });
+  assert.equal(error.name, 'SwapError');
+  assert.equal(error.code, 'ERR_IO_SYSTEM');
+  assert.deepEqual(error.facts, { errno: 5 });
+  assert.equal(error.cause, cause);
+  assert.deepEqual(new SwapError('ERR_ARG_VALUE', 'no').facts, {});
+});

@@ -1,0 +1,60 @@
+/** The reference pages say everything that the program has, and nothing that it has not. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { columns } from '../../src/cli/columns.ts';
+import { commonOptions } from '../../src/cli/command.ts';
+import { commandTable } from '../../src/cli/commands.ts';
+import { checkListDocument } from '../../src/host/list-document.ts';
+
+const root = join(import.meta.dirname, '../../..');
+const page = (name: string): string => readFileSync(join(root, 'docs/reference', name), 'utf8');
+const cells = (text: string): string[] =>
+  [...text.matchAll(/^\|((?:\\\||[^|\n])*)\|/gm)].map((match) => (match[1] ?? '').trim());
+
+test('cli.md lists exactly the options of every command', async () => {
+  const sections = new Map(
+    page('cli.md')
+      .split(/^## /m)
+      .map((section) => [section.split('\n')[0] ?? '', section]),
+  );
+  const listed = (title: string): string[] =>
+    cells(sections.get(title) ?? '')
+      .map((cell) => /`--([a-z-]+)/.exec(cell)?.[1] ?? '')
+      .filter((name) => name !== '')
+      .sort();
+  const names = (options: readonly { readonly name: string }[]): string[] =>
+    options.map(({ name }) => name).sort();
+  assert.deepEqual(listed('Common options'), names(commonOptions));
+  for (const name of ['host', 'list', 'attach'])
+    assert.deepEqual(listed(name), names((await commandTable.load(name)).options), name);
+});
+
+test('cli.md names every letter beside its option', async () => {
+  const text = page('cli.md');
+  for (const name of commandTable.names)
+    for (const { short, name: long } of (await commandTable.load(name)).options)
+      if (short !== undefined) assert.ok(text.includes(`\`-${short}\`, \`--${long}`), long);
+});
+
+test('cli.md lists every column and marks the default ones', () => {
+  const text = page('cli.md');
+  for (const { name, isDefault } of columns)
+    assert.match(text, new RegExp(`[ |]${name}${isDefault ? '\\\\\\*' : '(?!\\\\)'}[, |]`), name);
+});
+
+test('errors.md lists exactly the codes', () => {
+  const source = readFileSync(join(root, 'src/base/errors.ts'), 'utf8');
+  const codes = [...source.matchAll(/\| '(ERR_[A-Z_]+)'/g)].map((match) => match[1] ?? '');
+  const listed = cells(page('errors.md')).filter((cell) => cell.startsWith('`ERR_'));
+  assert.deepEqual(listed.map((cell) => cell.replaceAll('`', '')).sort(), codes.sort());
+  assert.ok(codes.length >= 8);
+});
+
+test('the example of list-json.md is a list document', () => {
+  const [, json = ''] = /```json\n([\s\S]*?)```/.exec(page('list-json.md')) ?? [];
+  const document = checkListDocument(JSON.parse(json));
+  const [disk] = document.disks;
+  assert.equal(disk?.dataBytes, (disk?.storedPages ?? 0) * 4096);
+});

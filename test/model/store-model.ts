@@ -1,0 +1,193 @@
+/**
+ * What a store must be, in a page of naive code: a map of slots to pages, with counters that follow from it.
+ * Twin drives a store and the map side by side and compares everything after each step.
+ */
+import assert from 'node:assert/strict';
+import { Budget } from '../../src/arena/budget.ts';
+import { slot as slotOf } from '../../src/base/units.ts';
+import { lz4, type PageFormat } from '../../src/codec/codec.ts';
+import { type Kernels, loadKernels } from '../../src/kernels/kernels.ts';
+import { createMemory } from '../../src/kernels/linear-memory.ts';
+import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { PACKED_LIMIT_BYTES } from '../../src/store/shard.ts';
+import { Store } from '../../src/store/store.ts';
+import { FakeReturns } from './fake-returns.ts';
+import { repeatsWord } from './pages.ts';
+
+const FORMAT = { same: 1, raw: 2, lz4: 3 } as const;
+const PAGE_AT = 65536;
+const PACKED_AT = 2 * 65536;
+
+interface ModelPage {
+  readonly bytes: Uint8Array;
+  readonly format: number;
+  /** Payload that the page must cost, bytes. */
+  readonly storedBytes: number;
+}
+
+/** Says, in a memory of its own, how a page must be stored. */
+export class Predictor {
+  readonly #kernels: Kernels;
+  readonly #page: Uint8Array;
+  readonly #packed: Uint8Array;
+
+  constructor() {
+    const memory = createMemory(3 * 65536);
+    this.#kernels = loadKernels(memory);
+    this.#page = new Uint8Array(memory.buffer, PAGE_AT, 4096);
+    this.#packed = new Uint8Array(memory.buffer, PACKED_AT, 4096);
+  }
+
+  /** The packed bytes, none when they are longer than 3/4 of a page. */
+  pack(bytes: Uint8Array): Uint8Array {
+    this.#page.set(bytes);
+    const length = this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, PACKED_LIMIT_BYTES);
+    return this.#packed.slice(0, length);
+  }
+
+  modelPage(bytes: Uint8Array): ModelPage {
+    if (repeatsWord(bytes)) return { bytes, format: FORMAT.same, storedBytes: 0 };
+    const { length } = this.pack(bytes);
+    if (length === 0) return { bytes, format: FORMAT.raw, storedBytes: 4096 };
+    return { bytes, format: FORMAT.lz4, storedBytes: length };
+  }
+}
+
+const predictor = new Predictor();
+
+/**
+ * Room, in bytes, that every put finds enough: a zspage of 12 pages, a group's rows, the shard's own, and the
+ * arena's rows. With more than this below the limit a refusal is a bug.
+ */
+export const ROOM_FOR_ANY_PUT: number = 12 * 4096 + 12288 + 98304 + 48;
+
+export class StoreTwin {
+  readonly store: Store;
+  readonly budget: Budget;
+  readonly returns: FakeReturns = new FakeReturns();
+  readonly pages: Map<number, ModelPage> = new Map();
+  readonly slots: number;
+  refused = 0;
+  readonly #target = new Uint8Array(3 * 4096);
+
+  constructor(slots: number, limitBytes: number) {
+    this.slots = slots;
+    this.budget = new Budget(limitBytes);
+    const returns = this.returns.factory;
+    this.store = new Store({ slots, budget: this.budget, codec: lz4, returns });
+  }
+
+  put(n: number, source: Uint8Array, at = 0): Put {
+    const page = predictor.modelPage(source.slice(at, at + 4096));
+    const room = this.#room();
+    const answer = this.store.put(slotOf(n), source, at);
+    return this.#keep(n, page, answer, room);
+  }
+
+  putWord(n: number, low: number, high: number): Put {
+    const bytes = new Uint8Array(4096);
+    const view = new DataView(bytes.buffer);
+    for (let i = 0; i < 4096; i += 8) {
+      view.setUint32(i, low, true);
+      view.setUint32(i + 4, high, true);
+    }
+    const room = this.#room();
+    return this.#keep(
+      n,
+      predictor.modelPage(bytes),
+      this.store.putWord(slotOf(n), low, high),
+      room,
+    );
+  }
+
+  /** Reads into the middle of a larger array: what is around it stays. */
+  get(n: number): void {
+    const target = this.#target.fill(0xa5);
+    const expected = this.pages.get(n);
+    const answer = this.store.get(slotOf(n), target, 4096);
+    assert.equal(answer, expected === undefined ? Get.absent : Get.found, `slot ${n}`);
+    const untouched = expected === undefined ? 0 : 4096;
+    for (let i = 0; i < target.length; i++)
+      if (i < 4096 || i >= 4096 + untouched) assert.equal(target[i], 0xa5, `byte ${i - 4096}`);
+    if (expected !== undefined)
+      assert.equal(Buffer.compare(target.subarray(4096, 8192), expected.bytes), 0, `slot ${n}`);
+  }
+
+  drop(n: number): void {
+    assert.equal(this.store.drop(slotOf(n)), this.pages.delete(n), `slot ${n}`);
+  }
+
+  dropRange(from: number, to: number): void {
+    let count = 0;
+    for (let n = from; n < to; n++) if (this.pages.delete(n)) count++;
+    assert.equal(this.store.dropRange(slotOf(from), to), count, `slots ${from} to ${to}`);
+  }
+
+  maintain(moves: number): void {
+    this.store.maintain(moves);
+  }
+
+  giveBackAll(): void {
+    this.store.giveBackAll();
+    if (!this.returns.isLimited)
+      assert.equal(this.store.usedBytes, this.budget.usedBytes, 'nothing free is resident');
+  }
+
+  /** Everything that must hold after each step. Cost: that of verify(). */
+  check(): void {
+    let same = 0;
+    let raw = 0;
+    let bytes = 0;
+    for (const page of this.pages.values()) {
+      if (page.format === FORMAT.same) same++;
+      if (page.format === FORMAT.raw) raw++;
+      bytes += page.storedBytes;
+    }
+    const { store, budget } = this;
+    assert.equal(store.storedPages, this.pages.size, 'storedPages');
+    assert.equal(store.counter(CounterAt.samePages), same, 'samePages');
+    assert.equal(store.counter(CounterAt.rawPages), raw, 'rawPages');
+    assert.equal(store.counter(CounterAt.storedBytes), bytes, 'storedBytes');
+    assert.equal(store.counter(CounterAt.refusedByLimit), this.refused, 'refusedByLimit');
+    assert.equal(store.counter(CounterAt.refusedBySpace), 0, 'refusedBySpace');
+    assert.equal(store.counter(CounterAt.corruptions), 0, 'corruptions');
+    assert.ok(store.usedBytes >= bytes, 'what is stored is in use');
+    assert.ok(store.usedBytes <= budget.usedBytes, 'what is in use is held');
+    if (budget.limitBytes !== 0) assert.ok(budget.peakBytes <= budget.limitBytes, 'the limit');
+    store.verify();
+  }
+
+  /** Every slot, read back. */
+  checkPages(): void {
+    for (let n = 0; n < this.slots; n++) {
+      const format = this.store.formatOf(slotOf(n));
+      const page = this.pages.get(n);
+      assert.equal(format, (page?.format ?? 0) as PageFormat, `format of slot ${n}`);
+      if (page !== undefined) {
+        this.get(n);
+        assert.equal(
+          this.store.isZero(slotOf(n)),
+          page.bytes.every((b) => b === 0),
+          `slot ${n}`,
+        );
+      }
+    }
+  }
+
+  #room(): number {
+    const { limitBytes } = this.budget;
+    if (limitBytes === 0) return Number.POSITIVE_INFINITY;
+    return this.returns.isLimited ? 0 : limitBytes - this.store.usedBytes;
+  }
+
+  #keep(n: number, page: ModelPage, answer: Put, room: number): Put {
+    if (answer === Put.refused) {
+      this.refused++;
+      assert.ok(room <= ROOM_FOR_ANY_PUT, `refused with ${room} bytes of room`);
+      return answer;
+    }
+    assert.equal(answer, page.format === FORMAT.same ? Put.sameFilled : Put.stored);
+    this.pages.set(n, page);
+    return answer;
+  }
+}

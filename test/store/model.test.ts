@@ -1,0 +1,107 @@
+/** The store against a map of slots to pages, by fast-check's commands (shrunk when they fail) and by long walks. */
+
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Prng } from '../../src/base/prng.ts';
+import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
+import { randomTest, testSeed, testSteps } from '../model/replay.ts';
+import { StoreTwin } from '../model/store-model.ts';
+import { walk } from '../model/store-walk.ts';
+
+const SLOTS = 2500;
+
+/** One step: applied to store and model by the twin, then everything is compared. */
+class Step implements fc.Command<object, StoreTwin> {
+  readonly #text: string;
+  readonly #apply: (twin: StoreTwin) => void;
+
+  constructor(text: string, apply: (twin: StoreTwin) => void) {
+    this.#text = text;
+    this.#apply = apply;
+  }
+  check(): boolean {
+    return true;
+  }
+  run(_model: object, twin: StoreTwin): void {
+    this.#apply(twin);
+    twin.check();
+  }
+  toString(): string {
+    return this.#text;
+  }
+}
+
+// Few slots, so that they are put over and dropped often; some at the ends of groups of 1024.
+const slots = fc.oneof(
+  { weight: 4, arbitrary: fc.nat({ max: 12 }) },
+  { weight: 1, arbitrary: fc.constantFrom(1022, 1023, 1024, 1025, 2047, 2048, SLOTS - 1) },
+);
+
+const puts = fc
+  .tuple(slots, fc.constantFrom(...pageKinds), fc.nat({ max: 10_000 }), fc.constantFrom(0, 1, 4096))
+  .map(([slot, kind, seed, at]: [number, PageKind, number, number]) => {
+    return new Step(`put(${slot}, ${kind}, seed ${seed}, at ${at})`, (twin) => {
+      const source = new Uint8Array(at + 4096 + (at === 0 ? 0 : 7));
+      makePage(kind, new Prng(seed), source.subarray(at, at + 4096));
+      twin.put(slot, source, at);
+    });
+  });
+
+const words = fc
+  .tuple(slots, fc.constantFrom(0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, -1), fc.integer())
+  .map(([slot, low, high]) => {
+    return new Step(`putWord(${slot}, ${low}, ${high})`, (twin) => twin.putWord(slot, low, high));
+  });
+
+const commands = [
+  puts,
+  puts,
+  words,
+  slots.map((slot) => new Step(`get(${slot})`, (twin) => twin.get(slot))),
+  slots.map((slot) => new Step(`drop(${slot})`, (twin) => twin.drop(slot))),
+  fc.tuple(fc.nat({ max: SLOTS }), fc.nat({ max: SLOTS })).map(([a, b]) => {
+    const [from, to] = a < b ? [a, b] : [b, a];
+    return new Step(`dropRange(${from}, ${to})`, (twin) => twin.dropRange(from, to));
+  }),
+  fc
+    .constantFrom(1, 3, 200)
+    .map((moves) => new Step(`maintain(${moves})`, (twin) => twin.maintain(moves))),
+  fc.constant(new Step('giveBackAll()', (twin) => twin.giveBackAll())),
+];
+
+function property(limitBytes: fc.Arbitrary<number>): void {
+  fc.assert(
+    fc.property(
+      limitBytes,
+      fc.commands(commands, { maxCommands: 120, size: '+2' }),
+      (limit, steps) => {
+        const twin = new StoreTwin(SLOTS, limit);
+        fc.modelRun(() => ({ model: {}, real: twin }), steps);
+        twin.checkPages();
+      },
+    ),
+    { seed: testSeed(), numRuns: testSteps(40) },
+  );
+}
+
+test('the store equals a map of pages, without a limit', () => {
+  property(fc.constant(0));
+});
+
+test('the store equals a map of pages under limits from nothing to a few zspages', () => {
+  property(fc.integer({ min: 1, max: 700_000 }));
+});
+
+randomTest('a long walk without a limit', 6000, (prng, steps) => {
+  walk(new StoreTwin(2000, 0), prng, steps, 50);
+});
+
+randomTest('a long walk at a full limit', 6000, (prng, steps) => {
+  walk(new StoreTwin(2000, 700_000 + prng.below(800_000)), prng, steps, 50);
+});
+
+randomTest('a long walk where the system takes nothing back', 6000, (prng, steps) => {
+  const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000);
+  twin.returns.answersLeft = 0;
+  walk(twin, prng, steps, 50);
+});
