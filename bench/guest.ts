@@ -4,90 +4,66 @@
  * slow minute of the machine falls on all of them; figures are medians over the rounds. Everything is
  * pinned to one core, as a host with a busy guest has it.
  */
-import { prepareGuest } from '../test/guest/artefacts.ts';
+import { guestTools, prepareGuest } from '../test/guest/artefacts.ts';
 import { type GuestResult, type Point, runGuest } from '../test/guest/guest-run.ts';
-import { columns } from '../test/guest/report.ts';
-import { type GuestServer, nbdkitServer, ownServer } from '../test/guest/servers.ts';
+import { nbdkitServer, ownServer } from '../test/guest/servers.ts';
+import { have } from '../test/interop/processes.ts';
+import { type BenchOptions, median, type Table } from './measure.ts';
 
-export interface GuestBenchOptions {
-  /** How often each server is measured; default 1, about 80 s a server. */
-  readonly rounds?: number;
-  readonly json?: boolean;
-  /** The core that all share; default 0. */
-  readonly cpu?: number;
-  /** Default: nbdkit's two allocators and ours. */
-  readonly servers?: readonly GuestServer[];
-}
-
-/** Medians of one server's runs; bytes, seconds. */
-export interface GuestBenchRow {
-  readonly server: string;
-  readonly wholeSeconds: number;
-  readonly phaseSeconds: Readonly<Record<string, number>>;
-  /** Up to the hog's end. */
-  readonly serverSeconds: number;
-  readonly residentBytes: Readonly<Record<string, number>>;
-  readonly wrongPages: number;
-}
-
+const CPU = 1;
+/** A server takes 60 to 130 s a round: more rounds than these are not worth the wait. */
+const ROUNDS_MAX = 3;
 const shape = { discard: 'pages', ramMib: 128, hogMib: 300, seed: 1 } as const;
 const timed = ['fill', 'seq', 'rewrite', 'rand', 'kept'];
 const weighed = ['booted', 'fill', 'seq', 'rand', 'half', 'gone', 'discarded'];
 
-export async function run(options: GuestBenchOptions = {}): Promise<GuestBenchRow[]> {
-  const { rounds = 1, json = false, cpu = 0 } = options;
-  const servers = options.servers ?? [
-    nbdkitServer('512M', 'sparse'),
-    nbdkitServer('512M', 'zstd'),
-    ownServer('512M'),
+export async function run(options: BenchOptions): Promise<readonly Table[]> {
+  const title = `guest: ${shape.hogMib} MiB in ${shape.ramMib} MiB of RAM, discard=${shape.discard}`;
+  const columns = [
+    'server',
+    'run s',
+    ...timed.map((n) => `${n} s`),
+    'server s',
+    'of zstd',
+    'wrong',
   ];
+  const missing = [...guestTools, 'nbdkit', 'taskset'].filter((tool) => !have(tool));
+  if (missing.length > 0)
+    return [{ title, columns, rows: [], notes: [`Not measured: ${missing.join(', ')} missing.`] }];
+  const servers = [nbdkitServer('512M', 'zstd'), ownServer('512M')];
+  const rounds = Math.min(options.rounds, ROUNDS_MAX);
   const artefacts = await prepareGuest();
-  const results = servers.map((): GuestResult[] => []);
+  const runs = servers.map((): GuestResult[] => []);
   for (let round = 0; round < rounds; round++)
-    for (const [i, server] of servers.entries())
-      results[i]?.push(await runGuest(server, artefacts, { ...shape, cpu, timeoutMs: 300_000 }));
-  const rows = results.map(rowOf);
-  const text = json
-    ? JSON.stringify({ ...shape, rounds, rows })
-    : tableOf(rows, artefacts.kernelName);
-  process.stdout.write(`${text}\n`);
-  return rows;
-}
+    for (const [i, server] of servers.entries()) {
+      const sitting = { ...shape, cpu: CPU, asksFigures: false, timeoutMs: 300_000 };
+      runs[i]?.push(await runGuest(server, artefacts, sitting));
+    }
 
-function rowOf(runs: readonly GuestResult[]): GuestBenchRow {
-  const at = (name: string, of: (p: Point) => number): number =>
-    median(runs.map((r) => of(r.points.find((p) => p.name === name)!)));
-  const each = (names: readonly string[], of: (p: Point) => number): Record<string, number> =>
-    Object.fromEntries(names.map((name) => [name, at(name, of)]));
-  return {
-    server: runs[0]!.server,
-    wholeSeconds: median(runs.map((r) => r.seconds)),
-    phaseSeconds: each(timed, (p) => p.seconds),
-    serverSeconds: at('gone', (p) => p.serverSeconds),
-    residentBytes: each(weighed, (p) => p.residentBytes),
-    wrongPages: Math.max(...runs.map((r) => r.points.find((p) => p.name === 'kept')?.errors ?? 0)),
-  };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function tableOf(rows: readonly GuestBenchRow[], kernel: string): string {
-  const mib = (n: number): string => (n / 2 ** 20).toFixed(0);
-  const head = ['server', 'run s', ...timed.map((n) => `${n} s`), 'server s', 'wrong'];
-  const body = rows.map((r) => [
-    ...[r.server, r.wholeSeconds.toFixed(1)],
-    ...timed.map((n) => r.phaseSeconds[n]!.toFixed(1)),
-    ...[r.serverSeconds.toFixed(2), String(r.wrongPages)],
-  ]);
-  const memory = rows.map((r) => [r.server, ...weighed.map((n) => mib(r.residentBytes[n]!))]);
+  const at = (of: readonly GuestResult[], name: string, figure: (p: Point) => number): number =>
+    median(of.map((r) => figure(r.points.find((p) => p.name === name)!)));
+  const serverSeconds = runs.map((of) => at(of, 'gone', (p) => p.serverSeconds));
   return [
-    `${kernel}, ${shape.ramMib} MiB RAM, ${shape.hogMib} MiB filled, discard=${shape.discard}`,
-    columns([head, ...body]),
-    'resident MiB of the server at each boundary',
-    columns([['server', ...weighed], ...memory]),
-  ].join('\n');
+    {
+      title,
+      columns,
+      rows: runs.map((of, i) => [
+        ...[of[0]!.server, median(of.map((r) => r.seconds))],
+        ...timed.map((name) => at(of, name, (p) => p.seconds)),
+        ...[serverSeconds[i]!, serverSeconds[i]! / serverSeconds[0]!],
+        Math.max(...of.map((r) => r.points.find((p) => p.name === 'kept')!.errors)),
+      ]),
+      notes: [
+        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk; medians of ${rounds} rounds, servers in turn. «server s»: the server's processor time up to the program's end.`,
+      ],
+    },
+    {
+      title: 'guest: resident MiB of the server at each boundary',
+      columns: ['server', ...weighed],
+      rows: runs.map((of) => [
+        of[0]!.server,
+        ...weighed.map((name) => Math.round(at(of, name, (p) => p.residentBytes) / 2 ** 20)),
+      ]),
+    },
+  ];
 }

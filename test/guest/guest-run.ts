@@ -36,6 +36,8 @@ export interface GuestOptions {
   readonly timeoutMs?: number;
   /** Serve 8 MiB once and discard them before `idleBytes` is taken: see `warmUp`. Default false. */
   readonly isWarm?: boolean;
+  /** False: the server is not asked for its figures between boundaries, which costs it time. Default true. */
+  readonly asksFigures?: boolean;
   /** Pins server and QEMU to this core. */
   readonly cpu?: number;
   /** Called at a boundary after the sample, before the guest goes on. */
@@ -63,11 +65,11 @@ export interface Point {
   readonly heldBytes?: number;
 }
 
-/** Resident memory, between two readings of the server's own figure. */
+/** Resident memory, beside the server's own figure. */
 export interface Sample {
   readonly atMs: number;
   readonly residentBytes: number;
-  /** The greater of the server's usedBytes just before and just after; absent where it does not say. */
+  /** The greater of the server's usedBytes just before and at the next sample; absent where it does not say. */
   readonly usedBytes?: number;
 }
 
@@ -132,7 +134,7 @@ async function warmUp(server: RunningServer, socketPath: string): Promise<void> 
     await must('qemu-img', ['bench', '-f', 'raw', '-c', '8192', '-d', '16', '-s', '4096', uri]);
     await must('qemu-io', ['-f', 'raw', '-d', 'unmap', '-c', 'discard 0 8M', uri]);
   }
-  for (let i = 0; i < 100; i++) await server.figures?.();
+  for (let i = 0; i < 1_000; i++) await server.figures?.();
   await sleep(500);
 }
 
@@ -282,21 +284,24 @@ class Guest {
     return true;
   }
 
-  /** Resident memory between two readings of the figure: the server goes on working meanwhile. */
+  /**
+   * Resident memory right after a reading of the server's figure, and the next reading with it: the
+   * server goes on working between the two. One question a sample, for it costs the server some time.
+   */
   async #keepSampling(stop: AbortSignal): Promise<void> {
-    const read = async (): Promise<number | undefined> =>
-      (await this.#server.figures?.())?.usedBytes;
+    const asks = this.#options.asksFigures !== false;
+    let last: { atMs: number; residentBytes: number; usedBytes: number } | undefined;
     while (!stop.aborted) {
       try {
-        const before = await read();
+        const usedBytes = asks ? (await this.#server.figures?.())?.usedBytes : undefined;
         const resident = residentBytes(this.#server.pid);
-        const after = await read();
         const atMs = performance.now() - this.#startMs;
-        this.#samples.push(
-          before === undefined || after === undefined
-            ? { atMs, residentBytes: resident }
-            : { atMs, residentBytes: resident, usedBytes: Math.max(before, after) },
-        );
+        if (usedBytes === undefined) this.#samples.push({ atMs, residentBytes: resident });
+        else {
+          if (last !== undefined)
+            this.#samples.push({ ...last, usedBytes: Math.max(last.usedBytes, usedBytes) });
+          last = { atMs, residentBytes: resident, usedBytes };
+        }
       } catch (error) {
         if (!stop.aborted) this.#complaints.push(`sampling: ${(error as Error).message}`);
         return;

@@ -12,6 +12,8 @@ import { exportName, ownServer } from './servers.ts';
 
 /** Resident memory may exceed what the host says it uses by this factor, over its idle state. */
 const residentFactorMax = 1.15;
+/** A runtime's heap moves by 0.4 to 3 MiB between two looks with nothing stored at all. */
+const runtimeNoiseBytes = 4 * 2 ** 20;
 
 /** What compiled code and a runtime's own heap may add in the first requests, with nothing stored. */
 const warmBytesMax = 32 * 2 ** 20;
@@ -60,14 +62,17 @@ function checkMemory(result: GuestResult): void {
   assert(idleBytes - startBytes < warmBytesMax, 'what is given up is given back, warm code apart');
   assert(samples.length > 50, 'memory was sampled throughout');
   const above = samples
-    .map((s) => ({ ...s, boundBytes: idleBytes + residentFactorMax * (s.usedBytes ?? 0) }))
+    .map((s) => ({
+      ...s,
+      boundBytes: idleBytes + runtimeNoiseBytes + residentFactorMax * (s.usedBytes ?? 0),
+    }))
     .filter((s) => s.residentBytes > s.boundBytes)
     .map((s) => ({ ...s, overMib: (s.residentBytes - s.boundBytes) / 2 ** 20 }))
     .sort((a, b) => b.overMib - a.overMib);
   assert.deepEqual(
     above.slice(0, 3),
     [],
-    `${above.length} of ${samples.length} samples above idle + ${residentFactorMax} x used`,
+    `${above.length} of ${samples.length} samples above idle + ${residentFactorMax} x used + noise`,
   );
 }
 

@@ -169,6 +169,8 @@ def zero(uri, rng):
         h.zero(length, offset, request_flags)
         want[offset:offset + length] = bytes(length)
         assert bytes(h.pread(MIB, 0)) == bytes(want), (offset, length)
+    assert whole_map(h, 16 * PAGE, 64 * PAGE) == [(16 * PAGE, nbd.STATE_ZERO)], "NO_HOLE: no hole"
+    assert whole_map(h, 16 * PAGE, 128 * PAGE) == [(16 * PAGE, HOLE)]
     h.flush()
 
 
