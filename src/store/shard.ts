@@ -156,9 +156,10 @@ export class Shard {
 
   /** Stores the page at source[at .. at + 4096) under `slot`. */
   put(slot: number, source: Uint8Array, at: number): Put {
+    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
@@ -207,6 +208,7 @@ export class Shard {
 
   /** Writes the page of `slot` to target[at .. at + 4096). The target is untouched unless `found`. */
   get(slot: number, target: Uint8Array, at: number): Get {
+    assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a target has room for its page');
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (state === 0) return Get.absent;
