@@ -127,16 +127,20 @@ export class Store {
   }
 
   /**
-   * Housekeeping for about `moves` operations' worth: moves up to that many objects together where holes have
-   * grown, and gives back free memory beyond a small reserve. Returns true while there is more to do.
+   * Housekeeping for about `moves` (at least 1) operations' worth: moves up to that many objects together where
+   * holes have grown, and gives back free memory beyond a small reserve, in the next shard that has any of it to
+   * do. Returns true while there is more to do.
    */
   maintain(moves: number): boolean {
-    const shard = this.#shards[this.#maintained]!;
-    this.#maintained = (this.#maintained + 1) % this.#shards.length;
-    const moved = shard.compact(moves);
-    const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-    const given = shard.giveBack(keep, GIVE_BACK_CHUNKS);
-    return moved === moves || given > 0;
+    let left = moves;
+    for (let i = 0; i < this.#shards.length; i++) {
+      const shard = this.#shards[this.#maintained]!;
+      this.#maintained = (this.#maintained + 1) % this.#shards.length;
+      left -= shard.compact(left);
+      const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
+      if (shard.giveBack(keep, GIVE_BACK_CHUNKS) > 0 || left <= 0) return true;
+    }
+    return false;
   }
 
   /** Gives all free memory back to the system, the reserve included: for when nobody is waiting. */
