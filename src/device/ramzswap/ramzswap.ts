@@ -113,9 +113,11 @@ export class Ramzswap implements Disk, Disposable {
 
   tick(): number {
     // Only what was done when the tick began: an owner that submits from bioEnd() waits for the next one.
-    const ended = this.#done.length;
-    for (let i = 0; i < ended; i++) {
-      const bio = this.#done.shift()!;
+    const due = this.#done.length;
+    let ended = 0;
+    for (; ended < due; ended++) {
+      const bio = this.#done.shift();
+      if (bio === null) break; // an owner ticked from bioEnd()
       bio.owner.bioEnd(bio);
     }
     return ended;
