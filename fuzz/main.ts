@@ -9,6 +9,8 @@ type Fuzzer = (options: { seed: number; seconds: number }) => unknown;
 
 const fuzzers: Readonly<Record<string, () => Promise<Fuzzer>>> = {
   lz4: async () => (await import('./lz4.ts')).run,
+  nbd: async () => (await import('./nbd.ts')).run,
+  store: async () => (await import('./store.ts')).run,
 };
 
 const { values, positionals } = parseArgs({

@@ -45,6 +45,8 @@ export interface BioOwner {
 }
 
 const nothing = new Uint8Array(0);
+/** Owner of every bio in a pool: how free() sees that one is there already. */
+const pooled: BioOwner = { bioEnd: () => assert(false, 'a bio in the pool is not in flight') };
 const nobody: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
 
 export class Bio {
@@ -100,17 +102,20 @@ export class BioPool {
     if (bio === null) return null;
     this.#free = bio.next;
     bio.next = null;
+    bio.owner = nobody;
     this.#freeCount--;
     return bio;
   }
 
   free(bio: Bio): void {
-    assert(this.#freeCount < this.capacity, 'a bio is freed once');
+    assert(bio.owner !== pooled, 'a bio is freed once');
+    assert(this.#freeCount < this.capacity, 'a bio goes back to its own pool');
     bio.reset();
     this.#push(bio);
   }
 
   #push(bio: Bio): void {
+    bio.owner = pooled;
     bio.next = this.#free;
     this.#free = bio;
     this.#freeCount++;
@@ -128,7 +133,7 @@ export class BioQueue {
   }
 
   push(bio: Bio): void {
-    assert(bio.next === null, 'a bio waits in one queue');
+    assert(bio.next === null && bio !== this.#tail, 'a bio waits in one queue, once');
     if (this.#tail === null) this.#head = bio;
     else this.#tail.next = bio;
     this.#tail = bio;

@@ -21,8 +21,8 @@
  *
  * Invariants
  * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
- * - The checksum is over the stored bytes and the slot's number, checked before they are unpacked: a page comes
- *   back as it was put, or get() says corrupt.
+ * - The checksum is over the stored bytes, their format and the slot's number, checked before they are unpacked: a page
+ *   comes back as it was put, or get() says corrupt.
  * - The budget holds every byte that may be resident: staging once the shard is used, 12 KiB of rows for each
  *   group of 1024 slots with a page in it, and the arena's pages. Checked before anything is destroyed.
  * - Counters are exact after every call.
@@ -86,8 +86,12 @@ export type Pressure = (asking: Shard) => number;
 function wordCheck(low: number, high: number, slot: number): number {
   let h = Math.imul(low ^ Math.imul(slot, 0x9e37_79b1), 0x85eb_ca6b);
   h = Math.imul((h ^ (h >>> 15)) + high, 0xc2b2_ae35);
-  return (h ^ (h >>> 16)) & LENGTH_MASK;
+  return h >>> (32 - FORMAT_SHIFT); // the top bits: every bit of the word reaches them
 }
+
+/** Seeds a checksum with what must not be mixed up: the slot, and how the bytes are to be read. */
+const checksumSeed = (slot: number, format: number): number =>
+  slot ^ Math.imul(format, 0x9e37_79b1);
 
 export class Shard {
   readonly slots: number;
@@ -152,9 +156,10 @@ export class Shard {
 
   /** Stores the page at source[at .. at + 4096) under `slot`. */
   put(slot: number, source: Uint8Array, at: number): Put {
+    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
@@ -177,7 +182,7 @@ export class Shard {
       this.#arena.address(location),
       from,
       length,
-      slot,
+      checksumSeed(slot, format),
     );
     this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
     const counters = this.counters;
@@ -203,6 +208,7 @@ export class Shard {
 
   /** Writes the page of `slot` to target[at .. at + 4096). The target is untouched unless `found`. */
   get(slot: number, target: Uint8Array, at: number): Get {
+    assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a target has room for its page');
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (state === 0) return Get.absent;
@@ -215,7 +221,8 @@ export class Shard {
       this.#kernels.fill(PAGE_OUT, first, second);
     } else {
       const from = this.#arena.address(first);
-      if (this.#kernels.checksum(from, length, slot) !== second) return this.#corrupt();
+      const seed = checksumSeed(slot, format);
+      if (this.#kernels.checksum(from, length, seed) !== second) return this.#corrupt();
       if (format === PageFormat.raw) this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
       else if (this.#codec.expand(from, length, PAGE_OUT) !== PAGE_BYTES) return this.#corrupt();
     }

@@ -132,31 +132,31 @@ export class Store {
   }
 
   /**
-   * Housekeeping after `changed` pages were put or dropped: moves as many objects together (up to 512) where holes
-   * have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that what
-   * is resident follows what is used. One shard a call, in turn.
+   * Housekeeping after `changed` (at least 1) pages were put or dropped: moves as many objects together (up to 512)
+   * where holes have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that
+   * what is resident follows what is used. Works in the next shard that has any of it to do; false when none has.
    */
-  maintain(changed: number): void {
-    const shard = this.#shards[this.#maintained]!;
-    this.#maintained = (this.#maintained + 1) % this.#shards.length;
-    shard.compact(Math.min(changed, MAINTAIN_MOVES_MAX));
-    const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-    shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
+  maintain(changed: number): boolean {
+    const moves = Math.min(changed, MAINTAIN_MOVES_MAX);
+    for (let i = 0; i < this.#shards.length; i++) {
+      const shard = this.#shards[this.#maintained]!;
+      this.#maintained = (this.#maintained + 1) % this.#shards.length;
+      const moved = shard.compact(moves);
+      const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
+      const given = shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
+      if (moved > 0 || given > 0) return true;
+    }
+    return false;
   }
 
   /**
    * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
-   * what can be. Some milliseconds a call; true while there is more to do.
+   * what can be. Some milliseconds a call; false when there was nothing to do.
    */
   settle(): boolean {
-    let more = false;
-    for (const shard of this.#shards) {
-      const moved = shard.compact(SETTLE_MOVES);
-      const given = shard.giveBack(0, SETTLE_CHUNKS);
-      if (moved === SETTLE_MOVES || given >= SETTLE_CHUNKS) more = true;
-      if (moved > 0 || given > 0) break; // the next shard has its turn in the next call
-    }
-    return more;
+    for (const shard of this.#shards)
+      if (shard.compact(SETTLE_MOVES) > 0 || shard.giveBack(0, SETTLE_CHUNKS) > 0) return true;
+    return false;
   }
 
   /** Gives all free memory back to the system at once, whatever it takes. */

@@ -31,7 +31,7 @@ import { Store } from '../../store/store.ts';
 const MAINTAIN_PAGES = 64;
 
 export interface RamzswapOptions {
-  /** Bytes, a multiple of 4096, 4096 .. 2^43. */
+  /** Bytes, a multiple of 4096, 4096 .. 2^43 - 4096. */
   readonly sizeBytes: number;
   /** Ceiling of RAM with all metadata, bytes; 0 = none. */
   readonly limitBytes: number;
@@ -119,9 +119,11 @@ export class Ramzswap implements Disk, Disposable {
 
   tick(): number {
     // Only what was done when the tick began: an owner that submits from bioEnd() waits for the next one.
-    const ended = this.#done.length;
-    for (let i = 0; i < ended; i++) {
-      const bio = this.#done.shift()!;
+    const due = this.#done.length;
+    let ended = 0;
+    for (; ended < due; ended++) {
+      const bio = this.#done.shift();
+      if (bio === null) break; // an owner ticked from bioEnd()
       bio.owner.bioEnd(bio);
     }
     if (this.#changedPages >= MAINTAIN_PAGES) {
@@ -273,16 +275,17 @@ export class Ramzswap implements Disk, Disposable {
   #writeZeroes(offset: number, end: number, noUnmap: boolean): BioStatus {
     const firstWhole = Math.min(end, Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES);
     const lastWhole = Math.max(firstWhole, end - (end % PAGE_BYTES));
-    if (offset < firstWhole) {
-      const status = this.#zeroPart(offset, firstWhole);
-      if (status !== BioStatus.ok) return status;
-    }
+    // Whole pages first: what they give up is room for the parts.
     if (!noUnmap) this.#dropWhole(firstWhole, lastWhole);
     else {
       for (let at = firstWhole; at < lastWhole; at += PAGE_BYTES) {
         const put = this.#store.putWord(slotOf(at / PAGE_BYTES), 0, 0);
         if (put === Put.refused) return this.#failedWrite();
       }
+    }
+    if (offset < firstWhole) {
+      const status = this.#zeroPart(offset, firstWhole);
+      if (status !== BioStatus.ok) return status;
     }
     return lastWhole < end ? this.#zeroPart(lastWhole, end) : BioStatus.ok;
   }
