@@ -15,6 +15,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   churn: async () => (await import('./store.ts')).churn,
   nbd: async () => (await import('./nbd.ts')).nbd,
   memory: async () => (await import('./nbd.ts')).memory,
+  guest: async () => (await import('./guest.ts')).run,
   scale: async () => (await import('./store.ts')).scale,
 };
 

@@ -45,7 +45,7 @@ export function printTable(table: Table): void {
 }
 
 /** Three significant digits; counts whole. */
-export function format(v: number): string {
+function format(v: number): string {
   if (!Number.isFinite(v)) return '-';
   if (Number.isInteger(v) && Math.abs(v) >= 100) return String(v);
   return Math.abs(v) >= 100 ? v.toFixed(0) : v.toPrecision(3);

@@ -22,7 +22,7 @@ export const ZSPAGE_PAGES_MAX = 12;
 /** Most objects of a zspage: a descriptor has a bit for each, in four words. */
 export const OBJECTS_MAX = 128;
 /** Objects begin at multiples of this, bytes. */
-export const OBJECT_ALIGN = 8;
+const OBJECT_ALIGN = 8;
 /** Largest packed object, bytes. Anything longer is a whole page: class `wholePage`. */
 export const OBJECT_BYTES_MAX = 3080;
 /** The largest shape: the cheapest that holds OBJECT_BYTES_MAX. */

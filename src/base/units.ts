@@ -5,7 +5,7 @@
 declare const unit: unique symbol;
 
 /** A number that carries its unit in its type. */
-export type Unit<Name extends string> = number & { readonly [unit]: Name };
+type Unit<Name extends string> = number & { readonly [unit]: Name };
 
 /** Index of a page in one disk, swap area or store; 0 .. 2^31 - 1, so V8 keeps it a small integer. */
 export type Slot = Unit<'Slot'>;

@@ -66,7 +66,7 @@ export interface Point {
 }
 
 /** Resident memory, beside the server's own figure. */
-export interface Sample {
+interface Sample {
   readonly atMs: number;
   readonly residentBytes: number;
   /** The greater of the server's usedBytes just before and at the next sample; absent where it does not say. */

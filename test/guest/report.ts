@@ -23,7 +23,7 @@ export function tableOf(result: GuestResult): string {
 }
 
 /** First column to the left, the others to the right. */
-export function columns(rows: readonly (readonly string[])[]): string {
+function columns(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, i) => {

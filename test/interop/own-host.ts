@@ -7,7 +7,7 @@ import { type Agent, get, Agent as HttpAgent } from 'node:http';
 import { join } from 'node:path';
 import { type Child, nbdUri, root, startServer, TemporaryFolder } from './processes.ts';
 
-export const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
+const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
 
 /** One row of the list document; only what tests look at. */
 export interface DiskFigures {

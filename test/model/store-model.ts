@@ -60,7 +60,7 @@ const predictor = new Predictor();
  * Room, in bytes, that every put finds enough: a zspage of 12 pages, a group's rows, the shard's own, and the
  * arena's rows. With more than this below the limit a refusal is a bug.
  */
-export const ROOM_FOR_ANY_PUT: number = 12 * 4096 + 12288 + 98304 + 48;
+const ROOM_FOR_ANY_PUT: number = 12 * 4096 + 12288 + 98304 + 48;
 
 export class StoreTwin {
   readonly store: Store;

@@ -171,4 +171,4 @@ WIRE_ERRORS[BioStatus.notSupported] = WireError.notSup;
 WIRE_ERRORS[BioStatus.readOnly] = WireError.perm;
 
 /** A disk's answer as one of the errors that may cross the wire. */
-export const wireErrorOf = (status: BioStatus): number => WIRE_ERRORS[status]!;
+const wireErrorOf = (status: BioStatus): number => WIRE_ERRORS[status]!;

@@ -5,7 +5,7 @@ import * as wire from '../../../src/serve/nbd/wire.ts';
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Joins numbers of the given widths and raw bytes, big-endian. */
-export class Writer {
+class Writer {
   readonly #parts: Uint8Array[] = [];
 
   u16(n: number): this {
