@@ -113,7 +113,7 @@ export async function nbd(options: BenchOptions): Promise<Table> {
 export async function memory(options: BenchOptions): Promise<Table> {
   const columns = ['server', 'idle MiB', 'filled MiB', 'of sparse', 'trimmed + 1 s MiB', 'of idle'];
   const title = 'memory: RSS with 1 GiB of mixed pages, and after trimming it';
-  const missing = ['nbdcopy', 'nbdsh', 'nbdkit'].filter((tool) => !installed(tool));
+  const missing = ['nbdcopy', 'qemu-io', 'nbdkit'].filter((tool) => !installed(tool));
   if (missing.length > 0)
     return { title, columns, rows: [], notes: [`Not measured: ${missing.join(', ')} missing.`] };
   const pages = await loadPages(options.corpus);
@@ -131,8 +131,10 @@ export async function memory(options: BenchOptions): Promise<Table> {
       execFileSync('nbdcopy', ['--allocated', file, server.uri]);
       await new Promise((r) => setTimeout(r, 1000));
       const filled = server.rssBytes();
-      const trim = 'for i in range(0, 1024): h.trim(1 << 20, i << 20)';
-      execFileSync('nbdsh', ['-u', server.uri, '-c', trim]);
+      const trims = Array.from({ length: 64 }, (_, i) => ['-c', `discard ${i * 16}M 16M`]).flat();
+      execFileSync('qemu-io', ['-f', 'raw', '-d', 'unmap', ...trims, server.uri], {
+        stdio: 'ignore',
+      });
       await new Promise((r) => setTimeout(r, 1000));
       rss.set(kind.name, [idle, filled, server.rssBytes()]);
     }

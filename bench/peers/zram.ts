@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Pages } from '../pages.ts';
 
@@ -25,7 +25,7 @@ export class Zram implements Disposable {
   readonly #id: string;
   readonly #folder: string;
   readonly #child: ChildProcess;
-  readonly #lines: Interface;
+  readonly #lines: AsyncIterator<string>;
   #live = true;
 
   constructor(pages: Pages, copies: number, algorithm = 'lz4') {
@@ -45,17 +45,15 @@ export class Zram implements Disposable {
       [`/dev/zram${this.#id}`, path('pages'), path('classes'), String(copies)],
       { stdio: ['pipe', 'pipe', 'inherit'] },
     );
-    this.#lines = createInterface({ input: this.#child.stdout! });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
   /** One pass over all pages; ns a page by class. */
   async pass(command: 'r' | 'w'): Promise<number[]> {
-    const answer = new Promise<number[]>((resolve, reject) => {
-      this.#lines.once('line', (line) => resolve(JSON.parse(line) as number[]));
-      this.#child.once('exit', (code) => reject(new Error(`zram's driver ended with ${code}`)));
-    });
     this.#child.stdin!.write(`${command}\n`);
-    return await answer;
+    const line = await this.#lines.next();
+    if (line.done === true) throw new Error("zram's driver ended early");
+    return JSON.parse(line.value) as number[];
   }
 
   /** Bytes: payload compressed, and all memory that the device uses. */
@@ -67,7 +65,6 @@ export class Zram implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
-    this.#child.removeAllListeners('exit');
     this.#child.kill();
     rmSync(this.#folder, { recursive: true, force: true });
     // The driver's file descriptor must be closed before the device can go.

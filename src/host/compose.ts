@@ -7,6 +7,7 @@ import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { NbdServer } from './nbd-server.ts';
 import type { HostParts } from './parts.ts';
+import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 
 /** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
 function codecNamed(name: string): CodecFactory {
@@ -21,14 +22,18 @@ function codecNamed(name: string): CodecFactory {
 
 export function composeParts(): HostParts {
   const returns = systemPageReturn(process.platform);
+  const tested = new Set<string>();
+  const open = (sizeBytes: number, limitBytes: number, name: string): Ramzswap =>
+    new Ramzswap({ sizeBytes, limitBytes, codec: { name, factory: codecNamed(name) }, returns });
   return {
-    createDisk: ({ sizeBytes, limitBytes, codec }) =>
-      new Ramzswap({
-        sizeBytes,
-        limitBytes,
-        codec: { name: codec, factory: codecNamed(codec) },
-        returns,
-      }),
+    createDisk: ({ sizeBytes, limitBytes, codec }) => {
+      if (!tested.has(codec)) {
+        using disk = open(SELF_TEST_DISK_BYTES, 0, codec);
+        selfTest(disk);
+        tested.add(codec);
+      }
+      return open(sizeBytes, limitBytes, codec);
+    },
     createDoor: ({ exports, maxClients, log }) =>
       new NbdServer({ exports, log, clientCountMax: maxClients }),
   };

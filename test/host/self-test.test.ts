@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { lz4 } from '../../src/codec/lz4.ts';
+import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
+import { SELF_TEST_DISK_BYTES, selfTest } from '../../src/host/self-test.ts';
+
+const open = (factory = lz4): Ramzswap =>
+  new Ramzswap({ sizeBytes: SELF_TEST_DISK_BYTES, limitBytes: 0, codec: { name: 't', factory } });
+
+test('a sound disk passes its self-test and is empty afterwards', () => {
+  const disk = open();
+  selfTest(disk);
+  assert.equal(disk.stats().storedPages, 0);
+});
+
+test('a codec that brings back a wrong byte fails the self-test', () => {
+  const disk = open((memory, kernels) => {
+    const codec = lz4(memory, kernels);
+    const all = new Uint8Array(memory.buffer);
+    return {
+      ...codec,
+      expand: (from, length, page) => {
+        const result = codec.expand(from, length, page);
+        all[page + 4095]! ^= 1;
+        return result;
+      },
+    };
+  });
+  assert.throws(() => selfTest(disk), /read back what it wrote/);
+});
+
+test('a disk without room fails the self-test', () => {
+  const disk = new Ramzswap({
+    sizeBytes: SELF_TEST_DISK_BYTES,
+    limitBytes: 1 << 20,
+    codec: { name: 't', factory: lz4 },
+  });
+  assert.throws(() => selfTest(disk), /ended with an error/);
+});
