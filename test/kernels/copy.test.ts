@@ -56,7 +56,7 @@ test('copyChecksum copies the range and no byte more, and gives its checksum', (
     arena.fence();
     const from = arena.block + (length % 5);
     const to = arena.page + (length % 7);
-    bytes.set(data.subarray(0, length), from);
+    bytes.set(data.subarray(0, length + 16), from); // and other bytes behind
     const sum = kernels.copyChecksum(to, from, length, 9);
     assert.equal(sum, kernels.checksum(from, length, 9), `length ${length}`);
     assert.deepEqual(bytes.slice(to, to + length), data.slice(0, length));
