@@ -64,9 +64,11 @@ test('copyChecksum copies the range and no byte more, and gives its checksum', (
   }
 });
 
-test('a range at the very end of the memory is read without passing it', () => {
+test('a range at either end of the memory is read without passing it', () => {
   const end = bytes.length;
   for (let length = 0; length <= 100; length++) {
+    kernels.checksum(0, length, 0);
+    kernels.equal(0, 0, length);
     kernels.checksum(end - length, length, 0);
     kernels.copyChecksum(end - length, arena.page, length, 0);
     kernels.equal(end - length, end - length, length);
