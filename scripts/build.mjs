@@ -3,7 +3,7 @@
 //   node scripts/build.mjs publish   src            -> dist/   (what is packed)
 //   node scripts/build.mjs test      src, test, ... -> build/  (what tests, benches and fuzzers run)
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -22,9 +22,8 @@ rmSync(join(root, out), { recursive: true, force: true });
 
 // Every kernel lives in one module; --runtime stub because nothing in it allocates.
 const wasm = join(root, '.cache', 'kernels.wasm');
-const sources = ['copy', 'index', 'lz4', 'page'].map((n) =>
-  join(root, 'src/kernels/wasm', `${n}.ts`),
-);
+const folder = join(root, 'src/kernels/wasm');
+const sources = readdirSync(folder).map((name) => join(folder, name));
 const newest = Math.max(
   ...[...sources, fileURLToPath(import.meta.url)].map((f) =>
     existsSync(f) ? statSync(f).mtimeMs : 0,

@@ -72,7 +72,11 @@ const USED_OBJECTS = GROUPS + 1;
 /** Behind the classes: head of the list of free descriptors, and how many descriptors were ever used. */
 const FREE_HEAD = classTable.count * CLASS_WORDS;
 const DESCRIPTORS = FREE_HEAD + 1;
-const CLASS_TABLE_WORDS = FREE_HEAD + 2;
+/** Zspages of all classes. */
+const ZSPAGES_ALL = FREE_HEAD + 2;
+const CLASS_TABLE_WORDS = FREE_HEAD + 3;
+/** An empty arena with fewer descriptors than this keeps them: 32 KiB. */
+const DESCRIPTORS_KEPT = 1024;
 
 /** Where an arena's tables and pages lie in its memory. Bytes; the table offsets are multiples of 4096. */
 export interface ArenaLayout {
@@ -109,6 +113,7 @@ export class Arena {
   readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
+  readonly #pageReturn: PageReturn;
   readonly #moved: ObjectMoved;
   /** All of the memory by words: objects' owners. */
   readonly #words: Int32Array;
@@ -132,6 +137,7 @@ export class Arena {
   ) {
     const { runTable, firstPage, pages } = layout;
     this.#kernels = kernels;
+    this.#pageReturn = pageReturn;
     this.#moved = moved;
     this.#words = new Int32Array(buffer);
     this.#class = new Int32Array(buffer, layout.classTable, CLASS_TABLE_WORDS);
@@ -213,9 +219,22 @@ export class Arena {
     return moved;
   }
 
-  /** See PageRuns.giveBack. */
+  /** See PageRuns.giveBack. With nothing to keep and no zspage left, the descriptors go back too. */
   giveBack(keepPages: number, chunksMax: number): number {
-    return this.#runs.giveBack(keepPages, chunksMax);
+    const given = this.#runs.giveBack(keepPages, chunksMax);
+    return given === 0 && keepPages === 0 ? this.#giveBackDescriptors() : given;
+  }
+
+  /** Returns the descriptor table of an arena without zspages; the pages of it that were given back. */
+  #giveBackDescriptors(): number {
+    const descriptors = this.#class[DESCRIPTORS]!;
+    if (descriptors < DESCRIPTORS_KEPT || this.#class[ZSPAGES_ALL] !== 0) return 0;
+    const length = roundUp((descriptors + 1) * ROW_BYTES, PAGE_BYTES);
+    if (!this.#pageReturn.giveBack(this.#zspage.byteOffset, length)) return 0;
+    this.#class[DESCRIPTORS] = 0;
+    this.#class[FREE_HEAD] = 0;
+    this.#budget.release(descriptors * ROW_BYTES);
+    return length / PAGE_BYTES;
   }
 
   /** Word index of the object's owner word. */
@@ -245,6 +264,7 @@ export class Arena {
     this.#zspage[row + PAGE] = page;
     this.#zspage[row + STATE] = cls << 8;
     this.#class[cls * CLASS_WORDS + ZSPAGES]!++;
+    this.#class[ZSPAGES_ALL]!++;
     this.#link(zspage, cls, 0);
     return zspage;
   }
@@ -262,6 +282,7 @@ export class Arena {
     const row = zspage << ROW_SHIFT;
     this.#runs.free(this.#zspage[row + PAGE]!, this.#classes.zspagePages[cls]!);
     this.#class[cls * CLASS_WORDS + ZSPAGES]!--;
+    this.#class[ZSPAGES_ALL]!--;
     this.#zspage[row + PAGE] = 0;
     this.#zspage[row + STATE] = 0;
     this.#zspage[row + NEXT] = this.#class[FREE_HEAD]!;

@@ -4,10 +4,12 @@
  * crosses a boundary but numbers; a call costs 3 to 10 ns and allocates nothing.
  *
  * Memory map the kernels rely on:
- *   [0, KERNEL_SCRATCH_BYTES)  kernels' own tables; nobody else writes there but the header page 0
- *   everything above           the caller's
+ *   [0, 4096)                     the memory's owner's: a shard keeps its header there
+ *   [4096, KERNEL_SCRATCH_BYTES)  the kernels' tables (wasm/index.ts has the map); nobody else writes there
+ *   everything above              the caller's; every page, source and target lies there
  * The caller leaves KERNEL_SLACK_BYTES readable behind every source and writable behind every target
  * of lz4Compress and lz4Expand: both copy 16 bytes at a time and may pass the end by that much.
+ * One thread and one instance at a time work in a memory: scratch is not shared.
  */
 import { readFileSync } from 'node:fs';
 import { compileModule, instantiate, type LinearMemory } from './linear-memory.ts';
@@ -24,8 +26,9 @@ export interface Kernels {
   readonly fill: (page: number, low: number, high: number) => void;
   /**
    * Packs the 4096 bytes at `page` into an LZ4 block at `out` (room: limit + slack).
-   * Returns its bytes, 1 .. limit, or 0 when it would be longer than `limit` (16 .. 4096).
-   * Same page, same bytes.
+   * Returns its bytes, 1 .. limit, or 0 exactly when it would be longer than `limit` (16 .. 4096).
+   * Same page, same bytes. The page is read once, so another thread may change it meanwhile: the block then
+   * holds some mixture of old and new, soundly packed.
    */
   readonly lz4Compress: (page: number, out: number, limit: number) => number;
   /**
@@ -34,11 +37,15 @@ export interface Kernels {
    * content is then undefined. Reads and writes stay within both ranges and their slack, whatever the bytes.
    */
   readonly lz4Expand: (from: number, length: number, page: number) => number;
-  /** 32-bit checksum of [from, from + length), any alignment, as a signed number (a small integer in V8). */
+  /**
+   * 32-bit checksum of [from, from + length), any alignment; nothing outside is read. Up to 4096 bytes every
+   * single flipped bit changes it, other damage goes unseen once in 2^32. A signed 32-bit number, a
+   * small integer in V8.
+   */
   readonly checksum: (from: number, length: number, seed: number) => number;
   /** Copies [from, from + length) to `to` (no overlap) and returns checksum(from, length, seed). */
   readonly copyChecksum: (to: number, from: number, length: number, seed: number) => number;
-  /** 64-bit content hash of the page at `page`: the low word; the high word is at hashHigh(). */
+  /** 64-bit content hash of the page at `page`: the low word, signed; the high word is at hashHigh(). */
   readonly hash: (page: number) => number;
   readonly hashHigh: () => number;
   /** 1 when [a, a + length) equals [b, b + length). */

@@ -56,7 +56,7 @@ test('copyChecksum copies the range and no byte more, and gives its checksum', (
     arena.fence();
     const from = arena.block + (length % 5);
     const to = arena.page + (length % 7);
-    bytes.set(data.subarray(0, length), from);
+    bytes.set(data.subarray(0, length + 16), from); // and other bytes behind
     const sum = kernels.copyChecksum(to, from, length, 9);
     assert.equal(sum, kernels.checksum(from, length, 9), `length ${length}`);
     assert.deepEqual(bytes.slice(to, to + length), data.slice(0, length));
@@ -64,9 +64,11 @@ test('copyChecksum copies the range and no byte more, and gives its checksum', (
   }
 });
 
-test('a range at the very end of the memory is read without passing it', () => {
+test('a range at either end of the memory is read without passing it', () => {
   const end = bytes.length;
   for (let length = 0; length <= 100; length++) {
+    kernels.checksum(0, length, 0);
+    kernels.equal(0, 0, length);
     kernels.checksum(end - length, length, 0);
     kernels.copyChecksum(end - length, arena.page, length, 0);
     kernels.equal(end - length, end - length, length);

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
+import { KERNEL_SLACK_BYTES, loadKernels } from '../../src/kernels/kernels.ts';
+import { createMemory } from '../../src/kernels/linear-memory.ts';
 import { decode, encode } from '../codec/reference-lz4.ts';
 import { Arena, seedOf } from './arena.ts';
 import { endMatch, kinds, makePage, makePages, PAGE, periodic, random } from './made-pages.ts';
@@ -52,6 +54,19 @@ test('the limit decides exactly: a block of n bytes fits n and not n - 1', () =>
     for (const limit of limits.filter((l) => l >= 16 && l <= PAGE))
       assert.deepEqual(arena.compress(page, limit), limit < n ? null : whole, `${kind}, ${limit}`);
   }
+});
+
+test('the limit holds in a long chain of matches without literals between', () => {
+  const prng = new Prng(seedOf(16));
+  const page = random(prng);
+  for (let at = 512; at < PAGE; at += 8) {
+    const word = 8 * prng.below(64);
+    page.copyWithin(at, word, word + 8);
+  }
+  const n = arena.compress(page)?.length ?? PAGE + 1;
+  assert.ok(n < 2400, `${n} bytes: matches follow each other`);
+  for (let limit = 500; limit <= n + 3; limit++)
+    assert.equal(arena.compress(page, limit) !== null, limit >= n, `limit ${limit}`);
 });
 
 test('every limit holds for a page that packs to about the raw size', () => {
@@ -109,13 +124,70 @@ test('every offset from 0 to 70 with every match length gives what the format sa
 test('a match may end at the page minus 5 and start at the page minus 12, and no later', () => {
   const bytes = random(new Prng(seedOf(9)));
   for (let tail = 0; tail <= 12; tail++)
-    for (let match = 4; match <= 14; match++) {
+    for (const match of [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 18, 19, 20, 300, 600]) {
       const head = bytes.subarray(0, PAGE - tail - match);
       const block = Uint8Array.from(oneMatch(head, 20, match, bytes.subarray(0, tail)));
       const legal = tail >= 5 && tail + match >= 12;
       assert.equal(arena.expand(block) !== null, legal, `${match} bytes, ${tail} behind`);
       assert.equal(decode(block, PAGE) !== null, legal, `${match} bytes, ${tail} behind`);
     }
+});
+
+test('literals past the page are refused before they are written', () => {
+  const bytes = random(new Prng(seedOf(14)));
+  for (const over of [1, 16, 63, 64, 65, 500, 1000]) {
+    const match = 1200;
+    const tail = bytes.subarray(0, PAGE - 20 - match + over);
+    const block = Uint8Array.from(oneMatch(bytes.subarray(0, 20), 20, match, tail));
+    assert.equal(arena.expand(block), null, `${over} bytes too many`);
+  }
+});
+
+test('a block at the very end of the memory is read no further than its slack', () => {
+  const { kernels, bytes, page } = arena;
+  // Each would read on and on, were it not for one check: a literal length, a literal run, a match length,
+  // and sequences without end. A read past the memory traps.
+  const far = oneMatch(new Uint8Array(300), 257, 30, new Uint8Array(0));
+  const cases: [string, number, number[]][] = [
+    ['literal length', 255, [0xf0, 255, 255]],
+    ['literal run', 7, [0xf0, 255, 255, 255, 3, 1, 2, 3]],
+    ['match length', 255, [...far.slice(0, -1), 0x1f, 1, 1, 0, ...Array(8).fill(255)]],
+    ['sequences', 1, [...far.slice(0, -1), 1, 1, 1, 1, 1, 1, 1, 1, 1]],
+  ];
+  for (const [name, behind, block] of cases) {
+    const at = bytes.length - KERNEL_SLACK_BYTES - block.length;
+    bytes.fill(behind, at);
+    bytes.set(block, at);
+    assert.equal(kernels.lz4Expand(at, block.length, page), -1, name);
+  }
+  arena.fence();
+});
+
+test('a block at the very end of the memory is written no further than its slack', () => {
+  const { kernels, bytes } = arena;
+  for (const { kind, page } of makePages(seedOf(15), 4))
+    for (const limit of [16, 100, 777, 2048, 3072]) {
+      arena.setPage(page);
+      const out = bytes.length - KERNEL_SLACK_BYTES - limit;
+      assert.ok(kernels.lz4Compress(arena.page, out, limit) <= limit, kind);
+    }
+  arena.fence();
+});
+
+test('length bytes that add up to more than 2^32 are not a short length', () => {
+  // 255 * 16,843,009 is 2^32 - 1: the literals would come to 16, and the rest be a sound block.
+  const wraps = 16_843_009;
+  const memory = createMemory(18 * 2 ** 20);
+  const kernels = loadKernels(memory);
+  const bytes = new Uint8Array(memory.buffer);
+  const from = 131072;
+  bytes[from] = 0xff;
+  bytes.fill(255, from + 1, from + 1 + wraps);
+  const rest = oneMatch(new Uint8Array(16), 1, PAGE - 16 - 5, new Uint8Array(5)).slice(1);
+  assert.equal(rest[0], 1); // 15 + 1 literals
+  rest[0] = 2;
+  bytes.set(rest, from + 1 + wraps);
+  assert.equal(kernels.lz4Expand(from, 1 + wraps + rest.length, 65536), -1);
 });
 
 test('no block of up to 3 bytes holds a page', () => {

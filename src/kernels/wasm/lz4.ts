@@ -78,7 +78,9 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
   let anchor = WINDOW; // first byte not yet written
   let op = out;
   while (true) {
-    // Find a match. Past `stop` the literals alone are too long, or no match may start.
+    // Find a match. Past `stop` the literals alone are too long, or no match may start. So there are at most
+    // outEnd - op + 31 literals, and with token, 16 length bytes and 15 of rounding what is written of them
+    // ends at most 63 bytes behind outEnd.
     const stop = min<usize>(LAST_START + 1, anchor + (outEnd - op) + BACK_MAX);
     let match: usize;
     let misses: usize = 1 << SKIP_SHIFT;
@@ -108,7 +110,6 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
       v128.store(op, v128.load(anchor));
       op += literals;
     } else {
-      if (op + literals > outEnd) return 0;
       high = 0xf0;
       op = writeLength(op, literals - 15);
       const end = op + literals;
