@@ -3,7 +3,15 @@
 //   node scripts/build.mjs publish   src            -> dist/   (what is packed)
 //   node scripts/build.mjs test      src, test, ... -> build/  (what tests, benches and fuzzers run)
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 

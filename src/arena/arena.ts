@@ -113,6 +113,7 @@ export class Arena {
   readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
+  readonly #budget: Budget;
   readonly #pageReturn: PageReturn;
   readonly #moved: ObjectMoved;
   /** All of the memory by words: objects' owners. */
@@ -137,6 +138,7 @@ export class Arena {
   ) {
     const { runTable, firstPage, pages } = layout;
     this.#kernels = kernels;
+    this.#budget = budget;
     this.#pageReturn = pageReturn;
     this.#moved = moved;
     this.#words = new Int32Array(buffer);

@@ -3,6 +3,7 @@ import { SwapError } from '../base/errors.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
+import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { NbdServer } from './nbd-server.ts';
@@ -36,5 +37,6 @@ export function composeParts(): HostParts {
     },
     createDoor: ({ exports, maxClients, log }) =>
       new NbdServer({ exports, log, clientCountMax: maxClients }),
+    trim: systemHeapTrim(process.platform),
   };
 }

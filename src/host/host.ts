@@ -72,6 +72,8 @@ export class Host {
   readonly #undo: (() => void | Promise<void>)[] = [];
   /** Sockets and pid file; they go when nobody listens any more. */
   readonly #files: string[] = [];
+  /** No disk had a request between the last two looks. */
+  #isIdle = false;
   #door: NbdDoor | null = null;
   #controlPath: string | null = null;
   #privateFolder: string | null = null;
@@ -317,8 +319,12 @@ export class Host {
 
   #startSettling(): void {
     let timer: NodeJS.Timeout;
+    let atRest = false;
     const look = (): void => {
-      timer = setTimeout(look, this.#settle() ? settleAgainMs : settleEveryMs);
+      const more = this.#settle();
+      if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
+      atRest = this.#isIdle && !more;
+      timer = setTimeout(look, more ? settleAgainMs : settleEveryMs);
       timer.unref();
     };
     look();
@@ -328,11 +334,15 @@ export class Host {
   /** Lets idle disks tidy up; true when one has more to do. */
   #settle(): boolean {
     let more = false;
+    this.#isIdle = true;
     for (const served of this.#disks) {
       const requests = requestsOf(served.disk.stats());
       const idle = requests === served.requestsSeen;
       served.requestsSeen = requests;
-      if (!idle) continue;
+      if (!idle) {
+        this.#isIdle = false;
+        continue;
+      }
       try {
         if (served.disk.settle()) more = true;
         this.#counters.add('settlePasses', 1);

@@ -69,4 +69,6 @@ export type Log = (line: string) => void;
 export interface HostParts {
   createDisk(options: SwapDiskOptions): SwapDisk;
   createDoor(options: NbdDoorOptions): NbdDoor;
+  /** Gives back what the process itself has freed; called when all disks have come to rest. */
+  trim(): void;
 }

@@ -9,12 +9,10 @@
  * Differences from the kernels' engine, both harmless: blocks differ in bytes, and liblz4 reads a match of
  * offset 0, which the format calls corrupt and the kernels refuse.
  */
-import { createRequire } from 'node:module';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
-
-type Koffi = typeof import('koffi');
+import { loadKoffi } from './koffi.ts';
 
 export interface NativeCodec {
   /** Null when this machine cannot run it. */
@@ -31,8 +29,9 @@ const HEADROOM_BYTES = 16;
 
 /** `lz4-native`. @param library file name or path, for the system's loader */
 export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
+  const koffi = loadKoffi();
+  if (koffi === null) return { factory: null, reason: 'lz4-native: koffi does not load here' };
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
     const lib = koffi.load(library);
     const compress = lib.func('int LZ4_compress_default(uintptr_t, uintptr_t, int, int)');
     const expand = lib.func('int LZ4_decompress_safe(uintptr_t, uintptr_t, int, int)');

@@ -5,26 +5,13 @@
  *
  * Cost: one system call, about 2 us for one page, 0.1 to 0.2 us a page in runs of 32. One number of garbage a call.
  */
-import { createRequire } from 'node:module';
 import { keepPages, type PageReturn, type PageReturnFactory } from '../arena/ops.ts';
+import { assert } from '../base/assert.ts';
 import type { LinearMemory } from '../kernels/linear-memory.ts';
+import { loadKoffi } from './koffi.ts';
 
 /** asm-generic/mman-common.h; the same number on every Linux architecture. */
 const MADV_DONTNEED = 4;
-
-interface Koffi {
-  load(path: string | null): { func(prototype: string): (...args: number[]) => number };
-  address(memory: Uint8Array): bigint;
-}
-
-/** koffi, or null where its binary does not load: the store then keeps freed memory for itself. */
-function loadKoffi(): Koffi | null {
-  try {
-    return createRequire(import.meta.url)('koffi') as Koffi;
-  } catch {
-    return null;
-  }
-}
 
 /** The system's way to take memory back; keepPages where there is none (not Linux, no FFI). */
 export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
@@ -32,8 +19,15 @@ export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
   if (koffi === null) return keepPages;
   const madvise = koffi.load(null).func('int madvise(uintptr_t addr, size_t length, int advice)');
   return (memory: LinearMemory): PageReturn => {
-    // A WebAssembly memory does not move, and user addresses are below 2^47: a number holds them.
-    const base = Number(koffi.address(new Uint8Array(memory.buffer)));
-    return { giveBack: (at, length) => madvise(base + at, length, MADV_DONTNEED) === 0 };
+    // A WebAssembly memory does not move, and user addresses are below 2^47: a number holds them. The view is held
+    // as long as the address is: it keeps the memory from being collected.
+    const bytes = new Uint8Array(memory.buffer);
+    const base = Number(koffi.address(bytes));
+    return {
+      giveBack(at, length) {
+        assert(at >= 0 && at + length <= bytes.length, 'what is given back is inside its memory');
+        return madvise(base + at, length, MADV_DONTNEED) === 0;
+      },
+    };
   };
 }

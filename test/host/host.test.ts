@@ -228,6 +228,20 @@ test('an idle disk is tidied, a busy one is left alone', async (t) => {
   assert.equal(busy.settled, 0);
 });
 
+test('the process is trimmed once each time all disks come to rest', async (t) => {
+  const { parts, options } = rig(t, sample);
+  await start(t, options);
+  const [disk] = parts.disks;
+  assert.ok(disk !== undefined);
+  await until('rest', () => parts.trims === 1);
+  const settled = disk.settled;
+  await until('three looks', () => disk.settled >= settled + 3);
+  assert.equal(parts.trims, 1);
+  const before = disk.stats_;
+  disk.stats = () => ({ ...before, reads: before.reads + 1 });
+  await until('rest again', () => parts.trims === 2);
+});
+
 test('tidying that throws is counted and logged, and shows in health', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   const host = await start(t, options);

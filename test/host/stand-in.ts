@@ -126,6 +126,8 @@ class StandInDoor implements NbdDoor {
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
   readonly doors: (NbdDoor & { readonly options: NbdDoorOptions; readonly closed: number })[];
+  /** Times the process was trimmed. */
+  trims: number;
 }
 
 export function standInParts(): StandInParts {
@@ -134,6 +136,10 @@ export function standInParts(): StandInParts {
   return {
     disks,
     doors,
+    trims: 0,
+    trim() {
+      this.trims++;
+    },
     createDisk(options) {
       const disk = new StandInDisk(options);
       disks.push(disk);
