@@ -195,6 +195,20 @@ test('freed rows and pages are room again at once', () => {
   twin.checkPages();
 });
 
+test('a put that finds no room moves sparse objects together first', () => {
+  const twin = new StoreTwin(1000, OPEN_BYTES + GROUP_BYTES + 60 * 4096);
+  let count = 0;
+  while (twin.put(count, page('records', count)) === Put.stored) count++;
+  for (let n = 0; n < count; n++) if (n % 4 !== 0) twin.drop(n);
+  const used = twin.store.usedBytes;
+  let raw = 0;
+  while (twin.put(500 + raw, page('random', raw)) === Put.stored) raw++;
+  assert.ok(twin.store.counter(CounterAt.moves) > 0, 'objects were moved');
+  assert.ok(raw > 30, `${raw} raw pages beside ${used} bytes`);
+  twin.check();
+  twin.checkPages();
+});
+
 test('maintain keeps a reserve of free pages, giveBackAll none', () => {
   const twin = new StoreTwin(4000, 0);
   for (let n = 0; n < 4000; n++) twin.put(n, page('random', n));
