@@ -151,7 +151,7 @@ function formatStatistics(host: Host): string {
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
   const stop = new StopRequest();
   const line = new StatusLine(world.stderr);
-  const verbose = flag(args, 'verbose');
+  const quiet = flag(args, 'quiet');
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
@@ -159,19 +159,16 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     uid: world.uid,
     version: packageVersion(),
     log: (text) => {
-      if (verbose) line.print(`frontswap host: ${text}`);
+      if (!quiet) line.print(`frontswap host: ${text}`);
     },
     onStopRequest: stop.ask,
   });
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
-  if (!flag(args, 'quiet')) warnOfOpenPort(config, line);
+  if (!quiet) warnOfOpenPort(config, line);
   sayReady(host, args, config, world);
   const isLive =
-    world.stderr.isTerminal &&
-    world.env['TERM'] !== 'dumb' &&
-    !flag(args, 'quiet') &&
-    config.run === null; // the terminal is the command's
+    world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's
   const endStatus = isLive ? startStatus(host, line) : () => undefined;
   try {
     if (config.run !== null) return await runBeside(config.run, host, stop);

@@ -6,6 +6,7 @@ import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
 import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
+import { boundYoungHeap } from '../os/young-heap.ts';
 import { NbdServer } from './nbd-server.ts';
 import type { HostParts } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
@@ -22,6 +23,7 @@ function codecNamed(name: string): CodecFactory {
 }
 
 export function composeParts(): HostParts {
+  boundYoungHeap();
   const returns = systemPageReturn(process.platform);
   const tested = new Set<string>();
   const open = (sizeBytes: number, limitBytes: number, name: string): Ramzswap =>

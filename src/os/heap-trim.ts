@@ -1,17 +1,32 @@
 /**
- * Gives what malloc has freed back to the system: malloc_trim(3) of glibc, over all arenas. A runtime's compilers and
- * collectors run in threads of their own and leave a mebibyte or two in each one's arena after a burst of work.
+ * Keeps what malloc has freed from staying resident (glibc: mallopt(3), malloc_trim(3)). A runtime's compilers and
+ * collectors run in threads of their own; each has an arena, and after a burst of work a mebibyte or so of it is free
+ * at the top, where malloc_trim does not look. A fixed threshold makes free() itself give such a top back; glibc's
+ * own grows with the largest block ever freed.
  *
- * Cost: a millisecond or so; for when nobody is waiting.
+ * Cost: malloc_trim takes a millisecond or so; it is for when nobody is waiting.
  */
 import { loadKoffi } from './koffi.ts';
 
-/** Calls malloc_trim; does nothing where the C library has none (musl, not Linux, no FFI). */
+/** malloc.h */
+const M_TRIM_THRESHOLD = -1;
+const M_MMAP_THRESHOLD = -3;
+const THRESHOLD_BYTES = 128 * 1024;
+
+/**
+ * Fixes malloc's thresholds for the life of the process.
+ * @returns malloc_trim; does nothing where the C library has none (musl, not Linux, no FFI)
+ */
 export function systemHeapTrim(platform: NodeJS.Platform): () => void {
   const koffi = platform === 'linux' ? loadKoffi() : null;
+  if (koffi === null) return () => {};
   try {
-    const trim = koffi?.load(null).func('int malloc_trim(size_t)');
-    return trim === undefined ? () => {} : () => void trim(0);
+    const library = koffi.load(null);
+    const mallopt = library.func('int mallopt(int option, int value)');
+    const trim = library.func('int malloc_trim(size_t pad)');
+    mallopt(M_TRIM_THRESHOLD, THRESHOLD_BYTES);
+    mallopt(M_MMAP_THRESHOLD, THRESHOLD_BYTES);
+    return () => void trim(0);
   } catch {
     return () => {};
   }

@@ -248,6 +248,14 @@ export class Shard {
     return dropped;
   }
 
+  /** First slot of [from, to) whose group has pages, or `to`. */
+  skipEmpty(from: number, to: number): number {
+    let slot = from;
+    while (slot < to && (this.#groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0)
+      slot = (slot | (GROUP_SLOTS - 1)) + 1;
+    return Math.min(slot, to);
+  }
+
   /** How the page of `slot` is stored; `none` when it is not. */
   formatOf(slot: number): PageFormat {
     return (this.#rows[slot * ROW + 2]! >>> FORMAT_SHIFT) as PageFormat;
@@ -335,12 +343,21 @@ export class Shard {
     }
     if (state === 0 && !this.#enterGroup(slot)) return 0;
     const location = this.#alloc(slot, length);
-    if (location === 0) {
-      if (state === 0) this.#leaveGroup(slot);
-      return 0;
+    if (location !== 0) {
+      if (state !== 0) this.#empty(slot);
+      return location;
     }
-    if (state !== 0) this.#empty(slot);
-    return location;
+    if (state === 0) this.#leaveGroup(slot);
+    return this.#reuseLarger(slot, state, length);
+  }
+
+  /** With no room elsewhere: the object that the slot has, if it is larger than what is to be stored. */
+  #reuseLarger(slot: number, state: number, length: number): number {
+    if (state >>> FORMAT_SHIFT <= PageFormat.same) return 0;
+    const held = this.#rows[slot * ROW]!;
+    if (this.#arena.classAt(held) < this.#arena.classOf(length)) return 0;
+    this.#uncount(state);
+    return held;
   }
 
   #alloc(slot: number, length: number): number {

@@ -7,7 +7,8 @@
  *   drop(slot)        give its bytes up, now
  *
  * Slot s lives in shard s / 2^19 for good, so a slot is found by one shift and a store grows without moving
- * anything. Shards are made at the start (address space only), not when memory is short.
+ * anything. The first shard is made at the start, each other one with the first put into its slots: 4 to 20 ms once in
+ * 2 GiB, for a runtime collects garbage when it hears of so much address space.
  *
  * Housekeeping (compaction, giving memory back) is the owner's to schedule: call maintain() after a batch and
  * when idle. Nothing breaks without it; the store only holds more than it must.
@@ -17,9 +18,9 @@ import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import type { Slot } from '../base/units.ts';
-import type { CodecFactory, PageFormat } from '../codec/codec.ts';
+import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { CounterAt, type Get, type Put } from './results.ts';
+import { CounterAt, Get, Put } from './results.ts';
 import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 
 const SHARD_SHIFT = 19;
@@ -48,7 +49,11 @@ export interface StoreOptions {
 export class Store {
   readonly slots: number;
   readonly #budget: Budget;
+  /** By number, null where nothing was put yet; and those that there are, in the order they were made. */
+  readonly #shardAt: (Shard | null)[];
   readonly #shards: Shard[] = [];
+  readonly #makeShard: (firstSlot: number) => Shard;
+  #shardsRefused = 0;
   #maintained = 0;
 
   constructor(options: StoreOptions) {
@@ -60,10 +65,10 @@ export class Store {
     this.slots = slots;
     this.#budget = budget;
     const pressure: Pressure = (asking) => this.#giveBackFor(asking);
-    for (let first = 0; first < slots; first += SHARD_SLOTS_MAX)
-      this.#shards.push(
-        new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure),
-      );
+    this.#makeShard = (first) =>
+      new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure);
+    this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
+    this.#openShard(0);
   }
 
   /**
@@ -71,22 +76,24 @@ export class Store {
    * A source that is exactly one page costs no garbage; part of a larger array costs one 96-byte view.
    */
   put(slot: Slot, source: Uint8Array, at: number): Put {
-    return this.#shardOf(slot).put(slot & SHARD_MASK, source, at);
+    const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
+    return shard === null ? Put.refused : shard.put(slot & SHARD_MASK, source, at);
   }
 
   /** Keeps a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
   putWord(slot: Slot, low: number, high: number): Put {
-    return this.#shardOf(slot).putWord(slot & SHARD_MASK, low, high);
+    const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
+    return shard === null ? Put.refused : shard.putWord(slot & SHARD_MASK, low, high);
   }
 
   /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
   get(slot: Slot, target: Uint8Array, at: number): Get {
-    return this.#shardOf(slot).get(slot & SHARD_MASK, target, at);
+    return this.#shardOf(slot)?.get(slot & SHARD_MASK, target, at) ?? Get.absent;
   }
 
   /** Gives up the page of `slot`: its bytes are reusable when this returns. False when there was none. */
   drop(slot: Slot): boolean {
-    return this.#shardOf(slot).drop(slot & SHARD_MASK);
+    return this.#shardOf(slot)?.drop(slot & SHARD_MASK) ?? false;
   }
 
   /** Gives up the pages of the slots [from, to); how many there were. */
@@ -97,25 +104,39 @@ export class Store {
       const shard = at >>> SHARD_SHIFT;
       const first = shard << SHARD_SHIFT;
       const end = Math.min(to, first + SHARD_SLOTS_MAX);
-      dropped += this.#shards[shard]!.dropRange(at - first, end - first);
+      dropped += this.#shardAt[shard]?.dropRange(at - first, end - first) ?? 0;
       at = end;
     }
     return dropped;
   }
 
+  /** First slot of [from, to) that may hold a page, or `to`: empty shards and groups of 1024 slots cost one look. */
+  skipEmpty(from: Slot, to: number): number {
+    for (let at: number = from; at < to; ) {
+      const number = at >>> SHARD_SHIFT;
+      const first = number << SHARD_SHIFT;
+      const end = Math.min(to, first + SHARD_SLOTS_MAX);
+      const shard = this.#shardAt[number]!;
+      const found = shard === null ? end : first + shard.skipEmpty(at - first, end - first);
+      if (found < end) return found;
+      at = end;
+    }
+    return to;
+  }
+
   /** How the page is stored; `none` when it is not. */
   formatOf(slot: Slot): PageFormat {
-    return this.#shardOf(slot).formatOf(slot & SHARD_MASK);
+    return this.#shardOf(slot)?.formatOf(slot & SHARD_MASK) ?? PageFormat.none;
   }
 
   /** True when the page is stored and all zero. */
   isZero(slot: Slot): boolean {
-    return this.#shardOf(slot).isZero(slot & SHARD_MASK);
+    return this.#shardOf(slot)?.isZero(slot & SHARD_MASK) ?? false;
   }
 
   /** Sum over the shards of one counter, see CounterAt. */
   counter(at: number): number {
-    let sum = 0;
+    let sum = at === CounterAt.refusedBySpace ? this.#shardsRefused : 0;
     for (const shard of this.#shards) sum += shard.counters[at]!;
     return sum;
   }
@@ -183,8 +204,22 @@ export class Store {
     return given;
   }
 
-  #shardOf(slot: Slot): Shard {
+  #shardOf(slot: Slot): Shard | null {
     assert(slot >= 0 && slot < this.slots, 'a slot is inside its store');
-    return this.#shards[slot >>> SHARD_SHIFT]!;
+    return this.#shardAt[slot >>> SHARD_SHIFT]!;
+  }
+
+  /** Makes a shard with the first put into its slots; null when the process has no address space for it. */
+  #openShard(number: number): Shard | null {
+    try {
+      const shard = this.#makeShard(number << SHARD_SHIFT);
+      this.#shardAt[number] = shard;
+      this.#shards.push(shard);
+      return shard;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.#shardsRefused++;
+      return null;
+    }
   }
 }

@@ -1,7 +1,6 @@
 /** ramzswap at its edges: what is outside, what is damaged, what is full, and who may do what while a bio ends. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Budget } from '../../src/arena/budget.ts';
 import { Bug } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { Bio, BioOp, type BioOwner, BioStatus } from '../../src/block/bio.ts';
@@ -134,20 +133,33 @@ test('of a long write that is refused, the pages before the refused one are writ
   assert.ok(now.subarray(written * PAGE).every((b) => b === 0));
 });
 
-test('a limit shared with another disk holds for both', () => {
-  const parent = new Budget(500_000);
-  const a = open(200, { parent });
-  const b = open(200, { parent, limitBytes: 200_000 });
-  for (let n = 0; n < 200; n++) {
-    a.requests.write(n * PAGE, made('random', n));
-    b.requests.write(n * PAGE, made('random', n));
-    assert.ok(a.disk.stats().usedBytes + b.disk.stats().usedBytes <= 500_000);
-  }
-  assert.ok(b.disk.stats().peakUsedBytes <= 200_000);
-  assert.ok(a.disk.stats().failedWrites > 0 && b.disk.stats().failedWrites > 0);
-  a.disk[Symbol.dispose]();
-  assert.ok(parent.usedBytes < 110_000 + b.disk.stats().usedBytes + 20_000);
-  assert.equal(b.requests.write(0, made('random', 1000)), BioStatus.ok);
+test('a full disk takes a page that packs better over one that it has', () => {
+  const { disk, requests } = open(200, { limitBytes: 98304 + 12288 + 10 * 4200 });
+  for (let n = 0; n < 200; n++) requests.write(n * PAGE, made('random', n));
+  assert.equal(requests.write(0, made('random', 500)), BioStatus.ok, 'in its place');
+  assert.equal(requests.write(199 * PAGE, made('text', 1)), BioStatus.noSpace);
+  const text = made('text', 2);
+  assert.equal(requests.write(0, text), BioStatus.ok);
+  assert.deepEqual(requests.read(0, PAGE).data, text);
+  disk.verify();
+});
+
+test('a disk of 4 TiB costs nothing until it is used, and is described at once', () => {
+  const pageCount = 2 ** 30;
+  const { disk, requests } = open(pageCount);
+  const last = (pageCount - 1) * PAGE;
+  const page = made('random', 3);
+  assert.equal(requests.write(last, page), BioStatus.ok);
+  assert.deepEqual(requests.read(last, PAGE).data, page);
+  assert.ok(requests.read(2 ** 41, PAGE).data.every((b) => b === 0));
+  const runs: [Extent, number][] = [];
+  disk.extents(0, disk.sizeBytes, (kind, length) => runs.push([kind, length]) > 0);
+  assert.deepEqual(runs, [
+    [Extent.hole, last],
+    [Extent.data, PAGE],
+  ]);
+  assert.ok(disk.stats().usedBytes < 200_000);
+  disk.verify();
 });
 
 test('a damaged page is an I/O error, also for a write to part of it; a whole write heals it', () => {

@@ -35,8 +35,6 @@ export interface RamzswapOptions {
   readonly sizeBytes: number;
   /** Ceiling of RAM with all metadata, bytes; 0 = none. */
   readonly limitBytes: number;
-  /** A ceiling that this disk shares with others. */
-  readonly parent?: Budget;
   readonly codec: { readonly name: string; readonly factory: CodecFactory };
   readonly returns?: PageReturnFactory;
 }
@@ -99,11 +97,11 @@ export class Ramzswap implements Disk, Disposable {
   #failedWrites = 0;
 
   constructor(options: RamzswapOptions) {
-    const { sizeBytes, limitBytes, parent, codec, returns } = options;
+    const { sizeBytes, limitBytes, codec, returns } = options;
     assert(sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0, 'a disk is whole pages');
     this.sizeBytes = bytes(sizeBytes);
     this.#algorithm = codec.name;
-    this.#budget = new Budget(limitBytes, parent ?? null);
+    this.#budget = new Budget(limitBytes);
     this.#store = new Store({
       slots: sizeBytes / PAGE_BYTES,
       budget: this.#budget,
@@ -139,7 +137,8 @@ export class Ramzswap implements Disk, Disposable {
     let kind = this.#kindAt(at);
     let runStart = at;
     while (at < end) {
-      const next = Math.min(end, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES);
+      let next = Math.min(end, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES);
+      if (kind === Extent.hole) next = this.#skipEmpty(next, end);
       const nextKind = next < end ? this.#kindAt(next) : kind;
       if (nextKind !== kind) {
         if (!sink(kind, next - runStart)) return;
@@ -316,6 +315,14 @@ export class Ramzswap implements Disk, Disposable {
     const got = this.#store.get(slot, this.#page, 0);
     if (got === Get.absent) this.#page.fill(0);
     return got !== Get.corrupt;
+  }
+
+  /** From a page's start on: the next offset before `end` where something may be stored, or `end`. */
+  #skipEmpty(offset: number, end: number): number {
+    if (offset >= end) return end;
+    const slots = Math.ceil(end / PAGE_BYTES);
+    const found = this.#store.skipEmpty(slotOf(offset / PAGE_BYTES), slots);
+    return Math.min(end, found * PAGE_BYTES);
   }
 
   #kindAt(offset: number): Extent {
