@@ -24,6 +24,8 @@ const OUTPUT_BYTES = 262144;
 /** Where received bytes start in the input. */
 export const LEAD_BYTES: number = CARRY_BYTES_MAX;
 const INPUT_BYTES = LEAD_BYTES + RECEIVE_BYTES;
+/** Outputs kept for reuse. */
+const SPARE_OUTPUTS_MAX = 8;
 /** Carries kept for reuse, of each size. */
 const SPARE_CARRIES_MAX = 16;
 
@@ -59,8 +61,8 @@ export class NbdBuffers {
   /** A connection's output is free again. */
   returnOutput(out: Output): void {
     out.clear();
-    if (this.#outputCount > this.#outputCountMax) this.#outputCount--;
-    else this.#spareOutputs.push(out);
+    if (this.#spareOutputs.length < SPARE_OUTPUTS_MAX) this.#spareOutputs.push(out);
+    else this.#outputCount--;
   }
 
   /** A buffer of `length` bytes or more, at most INPUT_BYTES. */

@@ -276,6 +276,8 @@ test('meta context requests whose lengths do not add up are invalid', () => {
   const good = metaData('first', ['base:allocation']);
   const moreQueries = Uint8Array.from(good);
   moreQueries.set([0xff, 0xff, 0xff, 0xff], 9);
+  const longName = Uint8Array.from(good);
+  longName.set([0, 0, 0x0f, 0xff], 0);
   const longQuery = Uint8Array.from(good);
   longQuery.set([0xff, 0xff, 0xff, 0xff], 13);
   const bad = [
@@ -283,6 +285,7 @@ test('meta context requests whose lengths do not add up are invalid', () => {
     good.subarray(0, good.length - 1),
     join(good, Uint8Array.of(0)),
     moreQueries,
+    longName,
     longQuery,
     new Uint8Array(8).fill(0xff),
   ];

@@ -197,6 +197,20 @@ test('trim and write-zeroes reach the disk with their flags, in bounded aligned 
   );
 });
 
+test('offsets past 2 and 4 GiB are what they say', () => {
+  const GIB = 1024 * MIB;
+  for (const structured of [false, true]) {
+    const disk = new FaultDisk(new MemoryDisk(9 * GIB));
+    const harness = transmitting(disk, { structured });
+    for (const offset of [2 * GIB, 3 * GIB, 4 * GIB, 8 * GIB + 5]) {
+      ask(harness, { type: Command.write, offset, data: filled(10, 9) });
+      assert.equal(disk.seen.at(-1)?.offset, offset);
+      const [read] = ask(harness, { type: Command.read, offset, length: 10 });
+      if (structured) assert.equal(read?.payload.readBigUInt64BE(0), BigInt(offset));
+    }
+  }
+});
+
 test('a batch of requests costs one tick of the disk', () => {
   const disk = new FaultDisk(new MemoryDisk(MIB));
   const harness = transmitting(disk);

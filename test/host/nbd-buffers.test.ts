@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BioPool } from '../../src/block/bio.ts';
+import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../src/host/nbd-buffers.ts';
+import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../src/serve/nbd/session.ts';
+
+const pool = new BioPool(1);
+
+test('the lead has room for all that a session leaves, and an output for all it says at once', () => {
+  const { input, received, out } = new NbdBuffers(pool, 1);
+  assert.ok(LEAD_BYTES >= CARRY_BYTES_MAX);
+  assert.ok(out.capacity >= OUTPUT_BYTES_MIN);
+  assert.equal(received.length, RECEIVE_BYTES);
+  received[0] = 0x5a;
+  assert.equal(input.view.getUint8(LEAD_BYTES), 0x5a);
+});
+
+test('outputs that connections hold are counted, and free ones used again', () => {
+  const buffers = new NbdBuffers(pool, 2);
+  const first = buffers.out;
+  assert.equal(buffers.replaceOutput(), true);
+  const second = buffers.out;
+  assert.equal(buffers.replaceOutput(), true);
+  assert.equal(buffers.replaceOutput(), false, 'a third connection holds one');
+  first.length = 10;
+  buffers.returnOutput(first);
+  buffers.returnOutput(second);
+  assert.equal(buffers.replaceOutput(), true);
+  assert.equal(buffers.out, second);
+  assert.equal(buffers.replaceOutput(), false);
+  assert.equal(buffers.out, first);
+  assert.equal(first.length, 0, 'nothing of before is left in it');
+});
+
+test('after a crowd of stalled peers only a few outputs stay', () => {
+  const buffers = new NbdBuffers(pool, 100);
+  const held = Array.from({ length: 50 }, () => {
+    const { out } = buffers;
+    buffers.replaceOutput();
+    return out;
+  });
+  for (const out of held) buffers.returnOutput(out);
+  const again = new Set(held);
+  let reused = 0;
+  for (let i = 0; i < 50; i++) {
+    buffers.replaceOutput();
+    if (again.has(buffers.out)) reused++;
+  }
+  assert.ok(reused > 0 && reused <= 8, `${reused} kept`);
+});
+
+test('a carry is as large as it must be, and used again', () => {
+  const buffers = new NbdBuffers(pool, 1);
+  const small = buffers.takeCarry(CARRY_BYTES_MAX);
+  const large = buffers.takeCarry(CARRY_BYTES_MAX + 1);
+  assert.equal(small.length, CARRY_BYTES_MAX);
+  assert.equal(large.length, LEAD_BYTES + RECEIVE_BYTES);
+  buffers.returnCarry(small);
+  buffers.returnCarry(large);
+  assert.equal(buffers.takeCarry(1), small);
+  assert.equal(buffers.takeCarry(RECEIVE_BYTES), large);
+});
