@@ -1,0 +1,89 @@
+/** What README and docs/ show is what happens: console blocks are run, links lead somewhere, examples end well. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+const pages = [
+  ...readdirSync(root).filter((f) => f.endsWith('.md')),
+  ...readdirSync(join(root, 'docs'), { recursive: true })
+    .map((f) => join('docs', String(f)))
+    .filter((f) => f.endsWith('.md')),
+];
+const textOf = (page: string): string => readFileSync(join(root, page), 'utf8');
+const program = join(root, 'build/src/cli/main.js');
+
+interface Session {
+  readonly page: string;
+  readonly command: string;
+  readonly output: string;
+}
+
+/** `$ command` lines of ```console blocks, each with the lines that follow it. */
+function sessionsOf(page: string): Session[] {
+  const found: Session[] = [];
+  for (const [, block] of textOf(page).matchAll(/```console\n([\s\S]*?)```/g)) {
+    const parts = (block ?? '').split(/^\$ /m).slice(1);
+    for (const part of parts) {
+      const [command = '', ...output] = part.split('\n');
+      found.push({ page, command, output: output.join('\n').trim() });
+    }
+  }
+  return found;
+}
+
+const tools = ['nbdinfo', 'nbdcopy', 'qemu-io', 'qemu-img'];
+const installed = (tool: string): boolean => {
+  try {
+    execFileSync('which', [tool], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+for (const { page, command, output } of pages.flatMap(sessionsOf)) {
+  const missing = tools.filter((tool) => command.includes(tool) && !installed(tool));
+  const skip = missing.length > 0 && process.env['CI'] !== 'true' ? `${missing} missing` : false;
+  test(`${page}: ${command}`, { skip }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'frontswap-docs-'));
+    try {
+      const own = command.replaceAll('npx frontswap', `${process.execPath} ${program}`);
+      const printed = execFileSync('bash', ['-c', own], {
+        cwd: folder,
+        encoding: 'utf8',
+        timeout: 60_000,
+        env: { ...process.env, XDG_RUNTIME_DIR: folder },
+      });
+      assert.equal(printed.trim(), output);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+test('links between pages lead to files', () => {
+  const dead = pages.flatMap((page) =>
+    [...textOf(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
+      .map(([, target]) => resolve(root, dirname(page), target ?? ''))
+      .filter((target) => !existsSync(target))
+      .map((target) => `${page} -> ${relative(root, target)}`),
+  );
+  assert.deepEqual(dead, []);
+});
+
+for (const example of readdirSync(join(root, 'examples')))
+  test(`examples/${example} runs to its end`, () => {
+    const compiled = join(root, 'build/examples', example.replace(/\.ts$/, '.js'));
+    execFileSync(process.execPath, [compiled], { stdio: 'pipe', timeout: 120_000 });
+  });
+
+test('the public entry is what api/ records', () => {
+  const now = readFileSync(join(root, 'build/src/index.d.ts'), 'utf8');
+  const recorded = textOf('api/index.d.ts');
+  assert.equal(now, recorded, 'a change of the public entry is recorded in api/ on purpose');
+});
