@@ -60,17 +60,23 @@ function nativeLz4(bytes: Uint8Array, base: number, compress: Lz4Call, expand: L
   return {
     name: 'lz4-native',
     format: PageFormat.lz4,
+    // Addresses are the 32 bits that a kernel takes: above 2 GiB they come as negative numbers.
     compress: (page, out, limit) => {
-      assert(page >= 0 && page + PAGE_BYTES <= bytes.length, 'the page lies in the memory');
-      assert(out >= 0 && out + limit + HEADROOM_BYTES <= bytes.length, 'so does the target');
-      const length = compress(base + page, base + out, PAGE_BYTES, limit + HEADROOM_BYTES);
+      const source = page >>> 0;
+      const target = out >>> 0;
+      assert(source + PAGE_BYTES <= bytes.length, 'the page lies in the memory');
+      assert(target + limit + HEADROOM_BYTES <= bytes.length, 'so does the target');
+      const length = compress(base + source, base + target, PAGE_BYTES, limit + HEADROOM_BYTES);
       return length > limit ? 0 : length;
     },
     expand: (from, length, page) => {
-      assert(from >= 0 && from + length <= bytes.length, 'the block lies in the memory');
-      assert(page >= 0 && page + PAGE_BYTES <= bytes.length, 'so does the page');
+      const source = from >>> 0;
+      const target = page >>> 0;
+      assert(source + length <= bytes.length, 'the block lies in the memory');
+      assert(target + PAGE_BYTES <= bytes.length, 'so does the page');
       if (length < 1) return -1;
-      return expand(base + from, base + page, length, PAGE_BYTES) === PAGE_BYTES ? PAGE_BYTES : -1;
+      const made = expand(base + source, base + target, length, PAGE_BYTES);
+      return made === PAGE_BYTES ? PAGE_BYTES : -1;
     },
   };
 }

@@ -12,6 +12,7 @@ import { loadKoffi } from './koffi.ts';
 
 /** asm-generic/mman-common.h; the same number on every Linux architecture. */
 const MADV_DONTNEED = 4;
+const MADV_NOHUGEPAGE = 15;
 
 /** The system's way to take memory back; keepPages where there is none (not Linux, no FFI). */
 export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
@@ -23,6 +24,8 @@ export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
     // as long as the address is: it keeps the memory from being collected.
     const bytes = new Uint8Array(memory.buffer);
     const base = Number(koffi.address(bytes));
+    // Where huge pages are always on, the kernel would fill what was given back again with the next pass.
+    madvise(base, bytes.length, MADV_NOHUGEPAGE);
     return {
       giveBack(at, length) {
         assert(at >= 0 && at + length <= bytes.length, 'what is given back is inside its memory');

@@ -322,6 +322,10 @@ export class Shard {
     assert(counters[CounterAt.samePages] === same, 'same-filled pages are counted');
     assert(counters[CounterAt.rawPages] === raw, 'raw pages are counted');
     assert(counters[CounterAt.storedBytes] === bytes, 'stored bytes are counted');
+    assert(
+      counters[CounterAt.compactedPages] === this.#arena.compactedPages,
+      'pages freed by compaction are counted',
+    );
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
     const openBytes = this.#isOpen ? OPEN_BYTES : 0;
     assert(
@@ -362,7 +366,7 @@ export class Shard {
 
   #alloc(slot: number, length: number): number {
     let location = this.#arena.alloc(length, slot);
-    if (location === 0 && this.#arena.compact(PRESSURE_MOVES) > 0)
+    if (location === 0 && this.compact(PRESSURE_MOVES) > 0)
       location = this.#arena.alloc(length, slot);
     if (location === 0 && this.#makeRoom()) location = this.#arena.alloc(length, slot);
     return location;

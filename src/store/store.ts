@@ -54,8 +54,11 @@ export class Store {
   readonly #shards: Shard[] = [];
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
+  /** The last try to make a shard failed. Trying takes a collection of garbage: once between two settle(). */
+  #hasNoSpace = false;
   #maintained = 0;
 
+  /** @throws RangeError when the process has no address space for the first shard */
   constructor(options: StoreOptions) {
     const { slots, budget, codec = lz4, returns = keepPages } = options;
     assert(
@@ -68,7 +71,7 @@ export class Store {
     this.#makeShard = (first) =>
       new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure);
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
-    this.#openShard(0);
+    this.#addShard(0);
   }
 
   /**
@@ -175,6 +178,7 @@ export class Store {
    * what can be. Some milliseconds a call; false when there was nothing to do.
    */
   settle(): boolean {
+    this.#hasNoSpace = false;
     for (const shard of this.#shards)
       if (shard.compact(SETTLE_MOVES) > 0 || shard.giveBack(0, SETTLE_CHUNKS) > 0) return true;
     return false;
@@ -182,7 +186,7 @@ export class Store {
 
   /** Gives all free memory back to the system at once, whatever it takes. */
   giveBackAll(): void {
-    for (const shard of this.#shards) shard.giveBack(0, Number.MAX_SAFE_INTEGER);
+    for (const shard of this.#shards) while (shard.giveBack(0, Number.MAX_SAFE_INTEGER) > 0);
   }
 
   /** Checks every invariant; throws Bug. For tests and `check`: the cost is that of all rows. */
@@ -211,15 +215,22 @@ export class Store {
 
   /** Makes a shard with the first put into its slots; null when the process has no address space for it. */
   #openShard(number: number): Shard | null {
-    try {
-      const shard = this.#makeShard(number << SHARD_SHIFT);
-      this.#shardAt[number] = shard;
-      this.#shards.push(shard);
-      return shard;
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      this.#shardsRefused++;
-      return null;
+    if (!this.#hasNoSpace) {
+      try {
+        return this.#addShard(number);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        this.#hasNoSpace = true;
+      }
     }
+    this.#shardsRefused++;
+    return null;
+  }
+
+  #addShard(number: number): Shard {
+    const shard = this.#makeShard(number << SHARD_SHIFT);
+    this.#shardAt[number] = shard;
+    this.#shards.push(shard);
+    return shard;
   }
 }

@@ -88,6 +88,7 @@ export class Ramzswap implements Disk, Disposable {
   readonly #page = new Uint8Array(PAGE_BYTES);
   /** Pages put or given up since the last housekeeping. */
   #changedPages = 0;
+  #hasMoreToDo = false;
   #reads = 0;
   #writes = 0;
   #discards = 0;
@@ -124,11 +125,15 @@ export class Ramzswap implements Disk, Disposable {
       if (bio === null) break; // an owner ticked from bioEnd()
       bio.owner.bioEnd(bio);
     }
-    if (this.#changedPages >= MAINTAIN_PAGES) {
-      this.#store.maintain(this.#changedPages);
-      this.#changedPages = 0;
-    }
+    this.#maintain();
     return ended;
+  }
+
+  /** As much housekeeping as was changed, and a little with every tick while there is more to do. */
+  #maintain(): void {
+    if (this.#changedPages < MAINTAIN_PAGES && !this.#hasMoreToDo) return;
+    this.#hasMoreToDo = this.#store.maintain(Math.max(this.#changedPages, MAINTAIN_PAGES));
+    this.#changedPages = 0;
   }
 
   extents(offset: number, length: number, sink: ExtentSink): void {
@@ -278,6 +283,7 @@ export class Ramzswap implements Disk, Disposable {
     if (!noUnmap) this.#dropWhole(firstWhole, lastWhole);
     else {
       for (let at = firstWhole; at < lastWhole; at += PAGE_BYTES) {
+        this.#changedPages++;
         const put = this.#store.putWord(slotOf(at / PAGE_BYTES), 0, 0);
         if (put === Put.refused) return this.#failedWrite();
       }
@@ -295,6 +301,7 @@ export class Ramzswap implements Disk, Disposable {
     if (this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
     if (!this.#loadPage(slot)) return this.#failedRead();
     this.#page.fill(0, from % PAGE_BYTES, (from % PAGE_BYTES) + (to - from));
+    this.#changedPages++;
     return this.#store.put(slot, this.#page, 0) === Put.refused
       ? this.#failedWrite()
       : BioStatus.ok;

@@ -104,6 +104,9 @@ export class Handshake {
         if (bytes > end - next) return this.#stopped(Stop.input, next);
         this.#takeUnit(input, next, out);
         next += bytes;
+        // One option with data a turn: whoever has not chosen an export does not hold up those who have.
+        if (bytes > OptionHead.bytes && this.end === End.none)
+          return this.#stopped(Stop.output, next);
       }
     }
   }
@@ -293,8 +296,10 @@ export class Handshake {
       const queryBytes = view.getUint32(next);
       next += 4;
       if (queryBytes > end - next || queryBytes > STRING_BYTES_MAX) return Reply.errInvalid;
-      const query = stringAt(data.bytes, next, queryBytes);
-      matches ||= query === wire.ALLOCATION_CONTEXT || (query === 'base:' && !isSet);
+      // Compared as bytes: text that is no UTF-8 would cost an exception each.
+      matches ||=
+        isText(data.bytes, next, queryBytes, wire.ALLOCATION_CONTEXT) ||
+        (!isSet && isText(data.bytes, next, queryBytes, 'base:'));
       next += queryBytes;
     }
     if (next !== end) return Reply.errInvalid;
@@ -331,4 +336,11 @@ export class Handshake {
     out.view.setUint32(dataAt - OptionReplyHead.bytes + OptionReplyHead.length, dataBytes);
     out.length = dataAt + dataBytes;
   }
+}
+
+/** Whether bytes[at .. at + length) is `text`, which is ASCII. */
+function isText(bytes: Uint8Array, at: number, length: number, text: string): boolean {
+  if (length !== text.length) return false;
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false;
+  return true;
 }
