@@ -1,7 +1,7 @@
 /**
  * A byte ceiling. Every byte that can become resident is reserved here before it is touched, payload and
  * metadata alike, so `usedBytes <= limitBytes` holds at every moment, not on average.
- * Budgets nest: a disk's inside a host's. A reservation that any of them refuses changes none.
+ * Budgets nest: a shard's inside its store's. A reservation that any of them refuses changes none.
  */
 import { assert } from '../base/assert.ts';
 

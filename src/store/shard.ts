@@ -28,7 +28,7 @@
  * - Counters are exact after every call.
  *
  * Cost: put = one copy in, one codec call, one copy to the object; get = one checksum, one codec call, one copy
- * out; drop = two table rows. No garbage in any of them.
+ * out; drop = two table rows. No garbage, but for one view where a put's page is part of a larger array.
  */
 import { Arena, type ArenaLayout, arenaLayout } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
