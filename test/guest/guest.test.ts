@@ -13,8 +13,8 @@ import { exportName, ownServer } from './servers.ts';
 
 /** Resident memory may exceed what the host says it uses by this factor, over its idle state. */
 const residentFactorMax = 1.15;
-/** A runtime's heap moves by 0.4 to 3 MiB between two looks with nothing stored at all. */
-const runtimeNoiseBytes = 4 * 2 ** 20;
+/** A runtime's heap moves by up to 0.9 MiB between two looks with nothing stored at all; while pages are stored no sample needed it. */
+const runtimeNoiseBytes = 2 * 2 ** 20;
 
 /** What compiled code and a runtime's own heap may add in the first requests, with nothing stored. */
 const warmBytesMax = 32 * 2 ** 20;
