@@ -364,3 +364,21 @@ test('a handshake cut anywhere reads the same', () => {
     assert.deepEqual(cut.feedInPieces(bytes, [size]), want, `pieces of ${size}`);
   }
 });
+
+test('one option with data is taken a turn, also when its queries are no text', () => {
+  const harness = haggling();
+  ask(harness, Option.structuredReply);
+  const queries = 1000;
+  const junk = Buffer.alloc(8 + 5 * queries, 0xff);
+  junk.writeUInt32BE(0, 0);
+  junk.writeUInt32BE(queries, 4);
+  for (let i = 0; i < queries; i++) junk.writeUInt32BE(1, 8 + 5 * i);
+  const before = harness.callCount;
+  const asked = [1, 2, 3].map(() => optionOf(Option.setMetaContext, junk));
+  const replies = optionReplies(harness.feed(Buffer.concat(asked)));
+  assert.deepEqual(
+    replies.map((r) => r.type),
+    [OptionReply.ack, OptionReply.ack, OptionReply.ack],
+  );
+  assert.ok(harness.callCount - before >= 3, 'others have their turn in between');
+});
