@@ -7,6 +7,8 @@
  *   discard    whole pages inside the range are given up at once; parts of a page stay as they are
  *   writeZeroes  the same, and parts of a page are zeroed; with noUnmap pages stay, as same-filled ones
  *   flush, fua nothing to do: what was accepted is where it will stay
+ *   slotFree   the page is given up at once, without a bio: the driver's swap_slot_free_notify. Nothing here can
+ *              be busy with the slot, so no notice is missed
  *
  * A full store ends the write with noSpace and the slot keeps what it had (zram does so; ramzswap gave the old
  * page up first). Of a write longer than a page the pages before the refused one are written. A page whose bytes
@@ -62,8 +64,10 @@ export interface RamzswapStats {
   readonly reads: number;
   readonly writes: number;
   readonly discards: number;
-  /** Pages given up by discard and writeZeroes since the start. */
+  /** Pages given up by slotFree, discard and writeZeroes since the start. */
   readonly notifyFree: number;
+  /** Slots said to be free that the disk does not have: must stay 0. */
+  readonly missFree: number;
   /** Requests outside the disk or not understood. */
   readonly invalidIo: number;
   /** Reads ended by a checksum that did not fit: must stay 0. */
@@ -92,6 +96,7 @@ export class Ramzswap implements Disk, Disposable {
   #writes = 0;
   #discards = 0;
   #notifyFree = 0;
+  #missFree = 0;
   #invalidIo = 0;
   #failedReads = 0;
   #failedWrites = 0;
@@ -116,14 +121,7 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   tick(): number {
-    // Only what was done when the tick began: an owner that submits from bioEnd() waits for the next one.
-    const due = this.#done.length;
-    let ended = 0;
-    for (; ended < due; ended++) {
-      const bio = this.#done.shift();
-      if (bio === null) break; // an owner ticked from bioEnd()
-      bio.owner.bioEnd(bio);
-    }
+    const ended = this.#done.endAll();
     if (this.#changedPages >= MAINTAIN_PAGES) {
       this.#store.maintain(this.#changedPages);
       this.#changedPages = 0;
@@ -155,14 +153,24 @@ export class Ramzswap implements Disk, Disposable {
     return this.#store.settle();
   }
 
-  /** Gives up every page. */
-  reset(): void {
+  slotFree(slot: number): void {
+    if (slot >= 0 && slot < this.#store.slots) {
+      const dropped = this.#store.dropRange(slotOf(slot), slot + 1);
+      this.#notifyFree += dropped;
+      this.#changedPages += dropped;
+    } else this.#missFree++;
+  }
+
+  /** Gives up every page; false, and nothing is done, while bios are in flight. */
+  reset(): boolean {
+    if (this.#done.length > 0) return false;
     this.#store.dropRange(slotOf(0), this.#store.slots);
+    return true;
   }
 
   /** Gives up every page and returns the memory. The disk is not used afterwards. */
   [Symbol.dispose](): void {
-    this.reset();
+    this.#store.dropRange(slotOf(0), this.#store.slots);
     this.#store.giveBackAll();
   }
 
@@ -185,6 +193,7 @@ export class Ramzswap implements Disk, Disposable {
       writes: this.#writes,
       discards: this.#discards,
       notifyFree: this.#notifyFree,
+      missFree: this.#missFree,
       invalidIo: this.#invalidIo,
       failedReads: this.#failedReads,
       failedWrites: this.#failedWrites,
