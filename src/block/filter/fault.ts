@@ -78,10 +78,11 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     },
   };
   const tear = (bio: Bio): boolean => {
-    if (bio.op !== BioOp.write || bio.length <= SECTOR_BYTES || !happens(tearOneIn)) return false;
-    const sectors = Math.ceil(bio.length / SECTOR_BYTES);
+    const first = (Math.floor(bio.offset / SECTOR_BYTES) + 1) * SECTOR_BYTES;
+    const seams = Math.ceil((bio.offset + bio.length - first) / SECTOR_BYTES);
+    if (bio.op !== BioOp.write || seams < 1 || !happens(tearOneIn)) return false;
     bio.enter(torn, bio.length);
-    bio.length = (1 + prng.below(sectors - 1)) * SECTOR_BYTES;
+    bio.length = first + prng.below(seams) * SECTOR_BYTES - bio.offset;
     counters.add('byChance', 1);
     counters.add('torn', 1);
     next.submit(bio);
