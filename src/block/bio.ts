@@ -12,8 +12,12 @@
  * - `data[at .. at + length)` belongs to the disk from submit() until end(); a disk that declares
  *   `synchronous` has read or filled it when submit() returns (kernel: BDEV_SYNCHRONOUS).
  * - `status` means something only in end().
+ *
+ * A filter that wants to see a bio again on its way back enters it and leaves it, as drivers do with the stack
+ * locations of a Windows IRP: each layer has a frame in the bio itself, so no layer can run out of them.
  */
 import { assert } from '../base/assert.ts';
+import { Counters } from '../observe/counters.ts';
 
 /** What is asked. flush, discard and writeZeroes carry no data. */
 export const BioOp = { read: 0, write: 1, discard: 2, writeZeroes: 3, flush: 4 } as const;
@@ -44,7 +48,12 @@ export interface BioOwner {
   bioEnd(bio: Bio): void;
 }
 
+/** Layers that may stand over one disk and see their bios come back. */
+const FRAMES_MAX = 16;
+
 const nothing = new Uint8Array(0);
+const noOwners: BioOwner[] = [];
+const noMarks = new Float64Array(0);
 /** Owner of every bio in a pool: how free() sees that one is there already. */
 const pooled: BioOwner = { bioEnd: () => assert(false, 'a bio in the pool is not in flight') };
 const nobody: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
@@ -65,8 +74,41 @@ export class Bio {
   status: BioStatus = BioStatus.ok;
   /** Link in whichever queue holds the bio: pool, completion queue. */
   next: Bio | null = null;
+  /** Frames of the layers that the bio is in, outermost first; made when first entered, then kept. */
+  #owners = noOwners;
+  #marks = noMarks;
+  #depth = 0;
+
+  /** `owner` is told first from now on, and finds `mark` (a time, a length: its own number) in leave(). */
+  enter(owner: BioOwner, mark: number): void {
+    assert(this.#depth < FRAMES_MAX, 'no more layers see a bio again than it has frames');
+    if (this.#owners === noOwners) {
+      this.#owners = new Array<BioOwner>(FRAMES_MAX).fill(nobody);
+      this.#marks = new Float64Array(FRAMES_MAX);
+    }
+    this.#owners[this.#depth] = this.owner;
+    this.#marks[this.#depth] = mark;
+    this.#depth++;
+    this.owner = owner;
+  }
+
+  /** Undoes the last enter(): the owner before is the owner again. Returns the mark. */
+  leave(): number {
+    assert(this.#depth > 0, 'a bio is left as often as it was entered');
+    this.#depth--;
+    this.owner = this.#owners[this.#depth]!;
+    this.#owners[this.#depth] = nobody;
+    return this.#marks[this.#depth]!;
+  }
+
+  /** The mark of the last enter(). */
+  get mark(): number {
+    assert(this.#depth > 0, 'a bio has a mark while somebody has entered it');
+    return this.#marks[this.#depth - 1]!;
+  }
 
   reset(): void {
+    assert(this.#depth === 0, 'a bio is free when every layer has left it');
     this.op = BioOp.read;
     this.flags = 0;
     this.offset = 0;
@@ -80,15 +122,38 @@ export class Bio {
   }
 }
 
-/** Fixed reserve of bios (kernel: mempool_t under a bio_set). alloc() answers null when all are out. */
+/**
+ * What one bio costs, bytes: its object on the heap of Node 20, frames not included. The kernel's struct bio was
+ * 104 bytes on a 64-bit machine in 2010, and one bio_vec more 16.
+ */
+export const BIO_BYTES = 128;
+
+export type BioPoolCounter = 'allocs' | 'allocBytes' | 'reserveAllocs' | 'refusals';
+
+/**
+ * Fixed stock of bios (kernel: mempool_t under a bio_set). alloc() answers null when all are out, or all but the
+ * reserve: those are for who frees memory by doing I/O, and gets them from allocFromReserve(). Without them a
+ * machine short of memory could wait for a bio that only its own swap-out can bring back.
+ */
 export class BioPool {
   readonly capacity: number;
+  /** Bios that alloc() leaves in the pool, 0 .. capacity - 1. */
+  readonly reserve: number;
+  readonly counters: Counters<BioPoolCounter> = new Counters<BioPoolCounter>({
+    allocs: { unit: 'bios', mustStayZero: false, help: 'bios handed out' },
+    allocBytes: { unit: 'bytes', mustStayZero: false, help: 'memory that those bios are' },
+    reserveAllocs: { unit: 'bios', mustStayZero: false, help: 'bios that only the reserve had' },
+    refusals: { unit: 'requests', mustStayZero: false, help: 'times that no bio was to be had' },
+  });
   #free: Bio | null = null;
   #freeCount = 0;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, reserve = 0) {
     assert(Number.isInteger(capacity) && capacity > 0, 'a bio pool holds at least one bio');
+    assert(Number.isInteger(reserve) && reserve >= 0, 'a reserve is a number of bios');
+    assert(reserve < capacity, 'a bio pool is more than its reserve');
     this.capacity = capacity;
+    this.reserve = reserve;
     for (let i = 0; i < capacity; i++) this.#push(new Bio());
   }
 
@@ -97,13 +162,16 @@ export class BioPool {
     return this.#freeCount;
   }
 
+  /** A bio, or null when none but the reserve is left. */
   alloc(): Bio | null {
-    const bio = this.#free;
-    if (bio === null) return null;
-    this.#free = bio.next;
-    bio.next = null;
-    bio.owner = nobody;
-    this.#freeCount--;
+    return this.#take(this.reserve);
+  }
+
+  /** As alloc(), down to the last bio: for reclaim only. */
+  allocFromReserve(): Bio | null {
+    const isReserve = this.#freeCount <= this.reserve;
+    const bio = this.#take(0);
+    if (bio !== null && isReserve) this.counters.values[this.counters.index.reserveAllocs]!++;
     return bio;
   }
 
@@ -112,6 +180,22 @@ export class BioPool {
     assert(this.#freeCount < this.capacity, 'a bio goes back to its own pool');
     bio.reset();
     this.#push(bio);
+  }
+
+  #take(leave: number): Bio | null {
+    const { values, index } = this.counters;
+    const bio = this.#free;
+    if (bio === null || this.#freeCount <= leave) {
+      values[index.refusals]!++;
+      return null;
+    }
+    this.#free = bio.next;
+    bio.next = null;
+    bio.owner = nobody;
+    this.#freeCount--;
+    values[index.allocs]!++;
+    values[index.allocBytes]! += BIO_BYTES;
+    return bio;
   }
 
   #push(bio: Bio): void {
@@ -148,5 +232,28 @@ export class BioQueue {
     bio.next = null;
     this.#length--;
     return bio;
+  }
+
+  /** The oldest bio, which stays. */
+  get first(): Bio | null {
+    return this.#head;
+  }
+
+  /** True when a bio in the queue touches [offset, offset + length). Cost: a walk of the queue. */
+  touches(offset: number, length: number): boolean {
+    for (let bio = this.#head; bio !== null; bio = bio.next)
+      if (bio.offset < offset + length && offset < bio.offset + bio.length) return true;
+    return false;
+  }
+
+  /** Tells the owners of all that wait now, oldest first; returns how many. What they submit waits its turn. */
+  endAll(): number {
+    const due = this.#length;
+    for (let ended = 0; ended < due; ended++) {
+      const bio = this.shift();
+      if (bio === null) return ended; // an owner ticked from bioEnd()
+      bio.owner.bioEnd(bio);
+    }
+    return due;
   }
 }

@@ -13,13 +13,13 @@
 import { rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SwapError } from '../base/errors.ts';
+import { readOnlyDisk } from '../block/filter/readonly.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
-import { readOnlyDisk } from './read-only-disk.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
 import { errnoOf, systemError } from './system-error.ts';

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bug } from '../../src/base/assert.ts';
-import { Bio, BioFlag, BioOp, BioPool, BioQueue, BioStatus } from '../../src/block/bio.ts';
+import {
+  BIO_BYTES,
+  Bio,
+  BioFlag,
+  BioOp,
+  BioPool,
+  BioQueue,
+  BioStatus,
+} from '../../src/block/bio.ts';
 import { randomTest } from '../model/replay.ts';
 
 test('a pool hands out each bio once and then answers null', () => {
@@ -46,6 +54,68 @@ test('a full pool takes nothing more', () => {
   const pool = new BioPool(2);
   assert.throws(() => pool.free(new Bio()), Bug);
   for (const capacity of [0, -1, 1.5]) assert.throws(() => new BioPool(capacity), Bug);
+});
+
+test('the reserve is for reclaim: alloc() leaves it, allocFromReserve() takes it', () => {
+  const pool = new BioPool(4, 2);
+  const out = [pool.alloc(), pool.alloc()];
+  assert.ok(!out.includes(null));
+  assert.equal(pool.alloc(), null);
+  assert.equal(pool.freeCount, 2);
+  out.push(pool.allocFromReserve(), pool.allocFromReserve());
+  assert.ok(!out.includes(null));
+  assert.equal(pool.allocFromReserve(), null);
+  assert.deepEqual(pool.counters.snapshot(), {
+    allocs: 4,
+    allocBytes: 4 * BIO_BYTES,
+    reserveAllocs: 2,
+    refusals: 2,
+  });
+  for (const bio of out) pool.free(bio!);
+  assert.notEqual(pool.allocFromReserve(), null);
+  assert.equal(pool.counters.get('reserveAllocs'), 2, 'a bio that alloc() had as well');
+  for (const reserve of [-1, 1.5, 4]) assert.throws(() => new BioPool(4, reserve), Bug);
+});
+
+test('a bio costs what the counter says', (t) => {
+  if (globalThis.gc === undefined) return t.skip('needs --expose-gc');
+  const made = new Array<Bio | null>(50_000).fill(null);
+  globalThis.gc();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < made.length; i++) made[i] = new Bio();
+  globalThis.gc();
+  const each = (process.memoryUsage().heapUsed - before) / made.length;
+  assert.ok(Math.abs(each - BIO_BYTES) < BIO_BYTES / 4, `${each} bytes`);
+});
+
+test('a queue knows which ranges wait in it', () => {
+  const queue = new BioQueue();
+  const bio = new Bio();
+  Object.assign(bio, { offset: 100, length: 50 });
+  assert.ok(!queue.touches(0, 1000));
+  queue.push(bio);
+  assert.equal(queue.first, bio);
+  assert.ok(queue.touches(149, 1) && queue.touches(0, 101) && queue.touches(120, 1));
+  assert.ok(!queue.touches(0, 100) && !queue.touches(150, 10));
+});
+
+test('endAll tells those that wait now; what an owner submits waits its turn', () => {
+  const queue = new BioQueue();
+  const told: number[] = [];
+  for (const tag of [1, 2, 3]) {
+    const bio = new Bio();
+    bio.tag = tag;
+    bio.owner = {
+      bioEnd: (done) => {
+        told.push(done.tag);
+        queue.push(done);
+      },
+    };
+    queue.push(bio);
+  }
+  assert.equal(queue.endAll(), 3);
+  assert.deepEqual(told, [1, 2, 3]);
+  assert.equal(queue.length, 3);
 });
 
 test('a bio waits in one queue, once', () => {

@@ -69,6 +69,11 @@ class Twin {
     }
   }
 
+  slotFree(slot: number): void {
+    this.disk.slotFree(slot);
+    this.notifyFree += this.model.discard(slot * 4096, 4096);
+  }
+
   extents(offset: number, length: number, runsMax: number): void {
     const runs: [number, number][] = [];
     this.disk.extents(offset, length, (kind, bytes) => runs.push([kind, bytes]) < runsMax);
@@ -88,6 +93,7 @@ class Twin {
     assert.equal(stats.failedWrites, this.failedWrites, 'failedWrites');
     assert.equal(stats.failedReads, 0, 'failedReads');
     assert.equal(stats.invalidIo, 0, 'invalidIo');
+    assert.equal(stats.missFree, 0, 'missFree');
     if (stats.limitBytes !== 0) assert.ok(stats.peakUsedBytes <= stats.limitBytes, 'the limit');
     assert.ok(stats.usedBytes <= stats.peakUsedBytes, 'the peak');
     this.disk.verify();
@@ -162,8 +168,10 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
     else if (what < 14) twin.discard(offset, length);
     else if (what < 16) twin.zero(offset, length, prng.oneIn(2));
     else if (what < 18) twin.extents(offset, length, prng.oneIn(3) ? 1 + prng.below(4) : 10_000);
-    else if (what === 18) twin.disk.settle();
-    else if (prng.oneIn(10)) {
+    else if (what === 18) {
+      twin.disk.settle();
+      twin.slotFree(prng.below(PAGES));
+    } else if (prng.oneIn(10)) {
       twin.disk.reset();
       twin.model.discard(0, SIZE);
     } else while (twin.disk.settle());

@@ -273,6 +273,45 @@ test('extents cut runs where the range is cut and stop when the sink says so', (
   assert.deepEqual(runs(0, 8 * PAGE, 2), runs(0, 8 * PAGE).slice(0, 2));
 });
 
+test('C14 a freed slot is empty before slotFree() returns, and its next user never sees the old page', () => {
+  const { disk, requests } = open(8);
+  requests.write(0, made('random', 1, 8));
+  const before = disk.stats();
+  disk.slotFree(3);
+  const after = disk.stats();
+  assert.equal(after.storedPages, 7);
+  assert.equal(after.compressedBytes, before.compressedBytes - PAGE, 'the bytes are free now');
+  assert.equal(after.notifyFree, 1);
+  assert.equal(after.writes, before.writes, 'no bio');
+  assert.ok(requests.read(3 * PAGE, PAGE).data.every((b) => b === 0));
+  const next = made('text', 2, 1);
+  requests.write(3 * PAGE, next.subarray(0, 100));
+  const page = requests.read(3 * PAGE, PAGE).data;
+  assert.deepEqual(page.slice(0, 100), next.slice(0, 100));
+  assert.ok(
+    page.subarray(100).every((b) => b === 0),
+    'nothing of the old page',
+  );
+  disk.slotFree(2);
+  disk.slotFree(2);
+  assert.equal(disk.stats().notifyFree, 2, 'an empty slot gives nothing up');
+  disk.slotFree(8);
+  disk.slotFree(-1);
+  assert.equal(disk.stats().missFree, 2);
+  assert.equal(disk.stats().storedPages, 7);
+  disk.verify();
+});
+
+test('reset is refused while a bio is in flight', () => {
+  const { disk, requests } = open(8);
+  requests.submit(BioOp.write, 0, PAGE, made('random', 1, 1));
+  assert.equal(disk.reset(), false);
+  assert.equal(disk.stats().storedPages, 1);
+  disk.tick();
+  assert.equal(disk.reset(), true);
+  assert.equal(disk.stats().storedPages, 0);
+});
+
 test('reset gives every page up and the disk goes on', () => {
   const { disk, requests } = open(2000);
   requests.write(0, made('random', 1, 2000));

@@ -56,14 +56,7 @@ export class MemoryDisk implements Disk {
   }
 
   tick(): number {
-    // Only what is done now: an end() that submits again is answered by the next tick.
-    const count = this.#done.length;
-    for (let i = 0; i < count; i++) {
-      const bio = this.#done.shift();
-      assert(bio !== null, 'the completion queue holds what it counts');
-      bio.owner.bioEnd(bio);
-    }
-    return count;
+    return this.#done.endAll();
   }
 
   extents(offset: number, length: number, sink: ExtentSink): void {

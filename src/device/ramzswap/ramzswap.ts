@@ -7,6 +7,8 @@
  *   discard    whole pages inside the range are given up at once; parts of a page stay as they are
  *   writeZeroes  the same, and parts of a page are zeroed; with noUnmap pages stay, as same-filled ones
  *   flush, fua nothing to do: what was accepted is where it will stay
+ *   slotFree   the page is given up at once, without a bio: the driver's swap_slot_free_notify. Nothing here can
+ *              be busy with the slot, so no notice is missed
  *
  * A full store ends the write with noSpace and the slot keeps what it had (zram does so; ramzswap gave the old
  * page up first). Of a write longer than a page the pages before the refused one are written. A page whose bytes
@@ -19,7 +21,7 @@
  */
 import { Budget } from '../../arena/budget.ts';
 import type { PageReturnFactory } from '../../arena/ops.ts';
-import { assert } from '../../base/assert.ts';
+import { assert, Bug } from '../../base/assert.ts';
 import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../base/units.ts';
 import { type Bio, BioFlag, BioOp, BioQueue, BioStatus } from '../../block/bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../block/ops.ts';
@@ -62,8 +64,10 @@ export interface RamzswapStats {
   readonly reads: number;
   readonly writes: number;
   readonly discards: number;
-  /** Pages given up by discard and writeZeroes since the start. */
+  /** Pages given up by slotFree, discard and writeZeroes since the start. */
   readonly notifyFree: number;
+  /** Slots said to be free that the disk does not have: must stay 0. */
+  readonly missFree: number;
   /** Requests outside the disk or not understood. */
   readonly invalidIo: number;
   /** Reads ended by a checksum that did not fit: must stay 0. */
@@ -89,10 +93,12 @@ export class Ramzswap implements Disk, Disposable {
   /** Pages put or given up since the last housekeeping. */
   #changedPages = 0;
   #hasMoreToDo = false;
+  #fault: Bug | null = null;
   #reads = 0;
   #writes = 0;
   #discards = 0;
   #notifyFree = 0;
+  #missFree = 0;
   #invalidIo = 0;
   #failedReads = 0;
   #failedWrites = 0;
@@ -111,29 +117,48 @@ export class Ramzswap implements Disk, Disposable {
     });
   }
 
+  /** What broke an invariant of this disk, if anything did: it answers ioError ever since, others go on. */
+  get fault(): Bug | null {
+    return this.#fault;
+  }
+
   submit(bio: Bio): void {
-    bio.status = this.#perform(bio);
+    bio.status = BioStatus.ioError;
+    if (this.#fault === null) {
+      try {
+        bio.status = this.#perform(bio);
+      } catch (error) {
+        this.#stopAt(error);
+      }
+    }
     this.#done.push(bio);
   }
 
+  #stopAt(error: unknown): void {
+    if (!(error instanceof Bug)) throw error;
+    this.#fault = error;
+    this.#failedReads++;
+  }
+
   tick(): number {
-    // Only what was done when the tick began: an owner that submits from bioEnd() waits for the next one.
-    const due = this.#done.length;
-    let ended = 0;
-    for (; ended < due; ended++) {
-      const bio = this.#done.shift();
-      if (bio === null) break; // an owner ticked from bioEnd()
-      bio.owner.bioEnd(bio);
+    const ended = this.#done.endAll();
+    // As much housekeeping as was changed, and a little with every tick while there is more to do.
+    if (this.#changedPages >= MAINTAIN_PAGES || this.#hasMoreToDo) {
+      this.#hasMoreToDo = this.#tidy(Math.max(this.#changedPages, MAINTAIN_PAGES));
+      this.#changedPages = 0;
     }
-    this.#maintain();
     return ended;
   }
 
-  /** As much housekeeping as was changed, and a little with every tick while there is more to do. */
-  #maintain(): void {
-    if (this.#changedPages < MAINTAIN_PAGES && !this.#hasMoreToDo) return;
-    this.#hasMoreToDo = this.#store.maintain(Math.max(this.#changedPages, MAINTAIN_PAGES));
-    this.#changedPages = 0;
+  /** Housekeeping for `changed` pages, or for a disk at rest when that is 0; true while there is more to do. */
+  #tidy(changed: number): boolean {
+    if (this.#fault !== null) return false;
+    try {
+      return changed === 0 ? this.#store.settle() : this.#store.maintain(changed);
+    } catch (error) {
+      this.#stopAt(error);
+      return false;
+    }
   }
 
   extents(offset: number, length: number, sink: ExtentSink): void {
@@ -157,17 +182,27 @@ export class Ramzswap implements Disk, Disposable {
 
   /** Housekeeping for when no request is under way, see Store.settle; true while there is more to do. */
   settle(): boolean {
-    return this.#store.settle();
+    return this.#tidy(0);
   }
 
-  /** Gives up every page. */
-  reset(): void {
+  slotFree(slot: number): void {
+    if (slot >= 0 && slot < this.#store.slots) {
+      const dropped = this.#store.dropRange(slotOf(slot), slot + 1);
+      this.#notifyFree += dropped;
+      this.#changedPages += dropped;
+    } else this.#missFree++;
+  }
+
+  /** Gives up every page; false, and nothing is done, while bios are in flight. */
+  reset(): boolean {
+    if (this.#done.length > 0) return false;
     this.#store.dropRange(slotOf(0), this.#store.slots);
+    return true;
   }
 
   /** Gives up every page and returns the memory. The disk is not used afterwards. */
   [Symbol.dispose](): void {
-    this.reset();
+    this.#store.dropRange(slotOf(0), this.#store.slots);
     this.#store.giveBackAll();
   }
 
@@ -190,6 +225,7 @@ export class Ramzswap implements Disk, Disposable {
       writes: this.#writes,
       discards: this.#discards,
       notifyFree: this.#notifyFree,
+      missFree: this.#missFree,
       invalidIo: this.#invalidIo,
       failedReads: this.#failedReads,
       failedWrites: this.#failedWrites,

@@ -1,9 +1,10 @@
 /**
  * A disk that refuses to change: writes, discards and write-zeroes end with `readOnly`, everything else
  * goes to the disk behind. Refused bios wait in a queue of their own, because a bio never ends in submit().
+ * To free a slot would be a change: slotFree is not offered.
  */
-import { type Bio, BioOp, BioQueue, BioStatus } from '../block/bio.ts';
-import type { Disk } from '../block/ops.ts';
+import { type Bio, BioOp, BioQueue, BioStatus } from '../bio.ts';
+import type { Disk } from '../ops.ts';
 
 const changes = (bio: Bio): boolean =>
   bio.op === BioOp.write || bio.op === BioOp.discard || bio.op === BioOp.writeZeroes;
@@ -23,15 +24,7 @@ export function readOnlyDisk(next: Disk): Disk {
         next.submit(bio);
       }
     },
-    tick() {
-      // Only what waits now: an owner may submit again from bioEnd().
-      const count = refused.length;
-      for (let i = 0; i < count; i++) {
-        const bio = refused.shift();
-        bio?.owner.bioEnd(bio);
-      }
-      return count + next.tick();
-    },
+    tick: () => refused.endAll() + next.tick(),
     extents: (offset, length, sink) => next.extents(offset, length, sink),
   };
 }

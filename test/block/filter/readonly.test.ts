@@ -1,9 +1,9 @@
 /** Refusing changes without breaking the disk contract. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bio, BioOp, BioStatus } from '../../src/block/bio.ts';
-import { readOnlyDisk } from '../../src/host/read-only-disk.ts';
-import { StandInDisk } from './stand-in.ts';
+import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
+import { readOnlyDisk } from '../../../src/block/filter/readonly.ts';
+import { StandInDisk } from '../../host/stand-in.ts';
 
 test('changes end with readOnly in tick, never in submit; the rest passes through', () => {
   const next = new StandInDisk({ sizeBytes: 1 << 20, limitBytes: 0, codec: 'lz4' });

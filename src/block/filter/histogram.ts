@@ -1,0 +1,73 @@
+/**
+ * Log-linear histogram: eight steps to each power of two, so a value is known to one part in eight from 8 up
+ * and exactly below.
+ *
+ *   0 1 … 7 | 8 9 … 15 | 16 18 … 30 | 32 36 … 60 | …      408 buckets to 2^53
+ *
+ * Cost: add() is a clz and an increment, nothing is allocated. 3.2 KiB each.
+ * Source: the idea is HdrHistogram's (Gil Tene); fio's and bcc's latency tables are built the same way.
+ */
+import { assert } from '../../base/assert.ts';
+
+const STEPS = 8;
+const STEP_BITS = 3;
+const BUCKETS = STEPS + (53 - STEP_BITS) * STEPS;
+const TWO_32 = 2 ** 32;
+
+const exponentOf = (value: number): number =>
+  value < TWO_32 ? 31 - Math.clz32(value) : 63 - Math.clz32(Math.floor(value / TWO_32));
+
+function bucketOf(value: number): number {
+  if (value < STEPS) return value;
+  const shift = exponentOf(value) - STEP_BITS;
+  return shift * STEPS + Math.floor(value / 2 ** shift);
+}
+
+/** Smallest value of a bucket. */
+function lowestOf(bucket: number): number {
+  if (bucket < STEPS) return bucket;
+  const shift = Math.floor(bucket / STEPS) - 1;
+  return (STEPS + (bucket % STEPS)) * 2 ** shift;
+}
+
+export class Histogram {
+  readonly #counts = new Float64Array(BUCKETS);
+  #count = 0;
+  #sum = 0;
+  #max = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get sum(): number {
+    return this.#sum;
+  }
+
+  get max(): number {
+    return this.#max;
+  }
+
+  /** @param value a whole number, 0 .. 2^53 - 1 */
+  add(value: number): void {
+    assert(value >= 0 && value <= Number.MAX_SAFE_INTEGER, 'a histogram takes 0 .. 2^53 - 1');
+    this.#counts[bucketOf(Math.floor(value))]!++;
+    this.#count++;
+    this.#sum += value;
+    if (value > this.#max) this.#max = value;
+  }
+
+  /**
+   * The value that a share `q` of all values does not exceed, rounded up to its bucket's largest; 0 when empty.
+   * @param q 0 .. 1
+   */
+  quantile(q: number): number {
+    assert(q >= 0 && q <= 1, 'a quantile is a share');
+    let left = Math.max(1, Math.ceil(q * this.#count));
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      left -= this.#counts[bucket]!;
+      if (left <= 0) return Math.min(this.#max, lowestOf(bucket + 1) - 1);
+    }
+    return this.#max;
+  }
+}

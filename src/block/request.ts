@@ -1,0 +1,287 @@
+/**
+ * What the request queue (queue.ts) is made of: a request, the sorted batch of those that may still grow, and
+ * those that are at the disk. A request is a run of bios of one kind that lie side by side on the disk:
+ *
+ *   request [offset, offset + length)   first ─▶ bio ─▶ bio ─▶ last      linked by bio.next, in order of offset
+ *   bio     the one that the disk sees: data of its only bio, of all if they adjoin in memory, or staging
+ */
+import { assert } from '../base/assert.ts';
+import { Bio, BioOp, type BioOwner } from './bio.ts';
+import type { DiskLimits } from './ops.ts';
+
+/** Longest merged request without data, bytes. */
+const DATALESS_MERGE_BYTES = 2 ** 31;
+
+const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.write;
+
+export class Request implements BioOwner {
+  readonly bio: Bio = new Bio();
+  op: BioOp = BioOp.read;
+  flags = 0;
+  offset = 0;
+  length = 0;
+  first: Bio | null = null;
+  /** Bios in the list. */
+  count = 0;
+  /** After a failure: the bio that is being sent again, alone. */
+  resent: Bio | null = null;
+  /** Place among those in flight: which staging it may use. */
+  slot = 0;
+  /** Link in the list of free requests. */
+  nextFree: Request | null = null;
+  #last: Bio | null = null;
+  readonly #onEnd: (request: Request) => void;
+
+  constructor(onEnd: (request: Request) => void) {
+    this.#onEnd = onEnd;
+  }
+
+  get end(): number {
+    return this.offset + this.length;
+  }
+
+  bioEnd(): void {
+    this.#onEnd(this);
+  }
+
+  start(bio: Bio): void {
+    assert(this.first === null, 'a free request has no bios');
+    this.op = bio.op;
+    this.flags = bio.flags;
+    this.offset = bio.offset;
+    this.length = bio.length;
+    this.first = bio;
+    this.#last = bio;
+    this.count = 1;
+  }
+
+  /** Takes a bio that begins where this ends. */
+  append(bio: Bio): void {
+    this.#last!.next = bio;
+    this.#last = bio;
+    this.length += bio.length;
+    this.count++;
+  }
+
+  /** Takes a bio that ends where this begins. */
+  prepend(bio: Bio): void {
+    bio.next = this.first;
+    this.first = bio;
+    this.offset = bio.offset;
+    this.length += bio.length;
+    this.count++;
+  }
+
+  /** Takes all bios of a request that begins where this ends; that one is free then. */
+  absorb(other: Request): void {
+    this.#last!.next = other.first;
+    this.#last = other.#last;
+    this.length += other.length;
+    this.count += other.count;
+    other.clear();
+  }
+
+  /** Lets go of the bios; returns the first, the rest hangs on it. */
+  clear(): Bio {
+    const { first } = this;
+    assert(first !== null, 'a request in use has bios');
+    this.first = null;
+    this.#last = null;
+    this.resent = null;
+    this.count = 0;
+    return first;
+  }
+
+  /** True when the bytes of its bios lie one after the other in one array. */
+  isContiguous(): boolean {
+    for (let bio = this.first; bio !== null && bio.next !== null; bio = bio.next)
+      if (bio.next.data !== bio.data || bio.next.at !== bio.at + bio.length) return false;
+    return true;
+  }
+
+  gather(into: Uint8Array, at: number): void {
+    let to = at;
+    for (let bio = this.first; bio !== null; bio = bio.next) {
+      into.set(bio.data.subarray(bio.at, bio.at + bio.length), to);
+      to += bio.length;
+    }
+  }
+
+  scatter(from: Uint8Array, at: number): void {
+    let source = at;
+    for (let bio = this.first; bio !== null; bio = bio.next) {
+      bio.data.set(from.subarray(source, source + bio.length), bio.at);
+      source += bio.length;
+    }
+  }
+}
+
+/** Requests not yet sent, by offset, disjoint; and those that are free. */
+export class Batch {
+  readonly #mergeBytes: number;
+  readonly #discardGranularityBytes: number;
+  readonly #sorted: (Request | null)[];
+  #length = 0;
+  #free: Request | null = null;
+  /** Where the last request that was sent ends: the elevator goes up from here, then starts again below. */
+  #position = 0;
+
+  constructor(
+    { requests, mergeBytes }: { readonly requests: number; readonly mergeBytes: number },
+    { discardGranularityBytes }: DiskLimits,
+    onEnd: (request: Request) => void,
+  ) {
+    this.#mergeBytes = mergeBytes;
+    this.#discardGranularityBytes = discardGranularityBytes;
+    this.#sorted = new Array<Request | null>(requests).fill(null);
+    for (let i = 0; i < requests; i++) this.free(new Request(onEnd));
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get hasFree(): boolean {
+    return this.#free !== null;
+  }
+
+  free(request: Request): void {
+    request.nextFree = this.#free;
+    this.#free = request;
+  }
+
+  take(): Request {
+    const request = this.#free;
+    assert(request !== null, 'a request is free');
+    this.#free = request.nextFree;
+    request.nextFree = null;
+    return request;
+  }
+
+  touches(offset: number, length: number): boolean {
+    const at = this.#search(offset);
+    if (at > 0 && this.#sorted[at - 1]!.end > offset) return true;
+    return at < this.#length && this.#sorted[at]!.offset < offset + length;
+  }
+
+  /** Adds a bio that touches nothing here: to a neighbour if that may grow, else as a request of its own. */
+  add(bio: Bio): void {
+    const at = this.#search(bio.offset);
+    const before = at > 0 ? this.#sorted[at - 1]! : null;
+    const behind = at < this.#length ? this.#sorted[at]! : null;
+    if (before !== null && before.end === bio.offset && this.#mayMerge(before, bio)) {
+      before.append(bio);
+      if (behind !== null && before.end === behind.offset && this.#mayMerge(before, behind)) {
+        before.absorb(behind);
+        this.free(this.#removeAt(at));
+      }
+    } else if (behind !== null && bio.offset + bio.length === behind.offset) {
+      if (this.#mayMerge(behind, bio)) behind.prepend(bio);
+      else this.#insertAt(at, bio);
+    } else this.#insertAt(at, bio);
+  }
+
+  /** The next request to send, in one sweep upwards after the other; null when there is none. */
+  shift(): Request | null {
+    if (this.#length === 0) return null;
+    const at = this.#search(this.#position);
+    const request = this.#removeAt(at < this.#length ? at : 0);
+    this.#position = request.end;
+    return request;
+  }
+
+  #mayMerge(request: Request, other: Request | Bio): boolean {
+    if (request.op !== other.op || request.flags !== other.flags) return false;
+    const length = request.length + other.length;
+    if (carriesData(request.op)) return length <= this.#mergeBytes;
+    // Two parts of a unit are left as they are; together they would be a whole one, and given up.
+    const seam = Math.max(request.offset, other.offset);
+    return seam % this.#discardGranularityBytes === 0 && length <= DATALESS_MERGE_BYTES;
+  }
+
+  #insertAt(at: number, bio: Bio): void {
+    const request = this.take();
+    request.start(bio);
+    for (let i = this.#length; i > at; i--) this.#sorted[i] = this.#sorted[i - 1]!;
+    this.#sorted[at] = request;
+    this.#length++;
+  }
+
+  #removeAt(at: number): Request {
+    const request = this.#sorted[at]!;
+    this.#length--;
+    for (let i = at; i < this.#length; i++) this.#sorted[i] = this.#sorted[i + 1]!;
+    this.#sorted[this.#length] = null;
+    return request;
+  }
+
+  /** Index of the first request at `offset` or behind it. */
+  #search(offset: number): number {
+    let low = 0;
+    let high = this.#length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#sorted[middle]!.offset < offset) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Requests at the disk, each with room to bring its bytes together. */
+export class InFlight {
+  readonly #requests: (Request | null)[];
+  readonly #staging: Uint8Array;
+  readonly #mergeBytes: number;
+  #count = 0;
+
+  constructor(depth: number, mergeBytes: number) {
+    this.#requests = new Array<Request | null>(depth).fill(null);
+    this.#staging = new Uint8Array(depth * mergeBytes);
+    this.#mergeBytes = mergeBytes;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get hasRoom(): boolean {
+    return this.#count < this.#requests.length;
+  }
+
+  touches(offset: number, length: number): boolean {
+    for (const request of this.#requests)
+      if (request !== null && request.offset < offset + length && offset < request.end) return true;
+    return false;
+  }
+
+  /** Makes the request's bio ready for the disk; returns the bytes that had to be copied together. */
+  add(request: Request): number {
+    const { bio, first } = request;
+    request.slot = this.#requests.indexOf(null);
+    this.#requests[request.slot] = request;
+    this.#count++;
+    bio.op = request.op;
+    bio.flags = request.flags;
+    bio.offset = request.offset;
+    bio.length = request.length;
+    bio.owner = request;
+    bio.data = first!.data;
+    bio.at = first!.at;
+    if (!carriesData(request.op) || request.isContiguous()) return 0;
+    bio.data = this.#staging;
+    bio.at = request.slot * this.#mergeBytes;
+    if (request.op === BioOp.write) request.gather(bio.data, bio.at);
+    return request.length;
+  }
+
+  /** The request is done: bytes that were read together go to their bios. */
+  remove(request: Request): void {
+    const { bio } = request;
+    if (bio.data === this.#staging && bio.op === BioOp.read && request.resent === null)
+      request.scatter(bio.data, bio.at);
+    bio.reset();
+    this.#requests[request.slot] = null;
+    this.#count--;
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * Random stacks of filters and queues over a ramzswap disk against a plain array of bytes: any operation at any
+ * alignment, many in flight, overlapping, at the disk's own pace. However they are stacked, the bytes are the same.
+ */
+import assert from 'node:assert/strict';
+import type { Prng } from '../../src/base/prng.ts';
+import { type Bio, BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
+import { delayDisk } from '../../src/block/filter/delay.ts';
+import { type FaultDisk, faultDisk } from '../../src/block/filter/fault.ts';
+import { limitDisk } from '../../src/block/filter/limit.ts';
+import { type StatsDisk, statsDisk } from '../../src/block/filter/stats.ts';
+import { traceDisk } from '../../src/block/filter/trace.ts';
+import type { Disk } from '../../src/block/ops.ts';
+import { type QueuedDisk, queuedDisk } from '../../src/block/queue.ts';
+import { lz4 } from '../../src/codec/lz4.ts';
+import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
+import { DiskModel, randomData, randomRange } from '../model/disk-model.ts';
+import { randomTest } from '../model/replay.ts';
+import { type BioFields, FakeClock, Sender } from './harness.ts';
+
+const PAGES = 48;
+const SIZE = PAGES * 4096;
+
+class Stack {
+  readonly clock: FakeClock = new FakeClock();
+  readonly base: Ramzswap = new Ramzswap({
+    sizeBytes: SIZE,
+    limitBytes: 0,
+    codec: { name: 'lz4', factory: lz4 },
+  });
+  readonly names: string[] = [];
+  readonly queues: QueuedDisk[] = [];
+  readonly faults: FaultDisk[] = [];
+  readonly stats: StatsDisk;
+  readonly sender: Sender;
+
+  constructor(prng: Prng, withFaults: boolean) {
+    let disk: Disk = this.base;
+    if (withFaults) disk = this.#fault(disk, prng);
+    for (let left = prng.below(6); left > 0; left--) disk = this.#layer(disk, prng, withFaults);
+    this.stats = statsDisk(disk, this.clock);
+    this.sender = new Sender(this.stats, this.clock);
+  }
+
+  /** Holds a queue back or lets it go. */
+  turnPlugs(prng: Prng, plugged: Set<QueuedDisk>): void {
+    for (const queue of this.queues) {
+      if (!prng.oneIn(8)) continue;
+      if (plugged.delete(queue)) queue.unplug();
+      else plugged.add(queue) && queue.plug();
+    }
+  }
+
+  check(): void {
+    this.base.verify();
+    assert.equal(this.stats.inFlight, this.sender.inFlight);
+    if (this.sender.inFlight > 0) return;
+    for (const { counters } of this.queues) {
+      const { bios, requests, merges, invalid } = counters.snapshot();
+      assert.equal(bios, requests + merges + invalid, 'each bio went, alone or with others');
+    }
+  }
+
+  #layer(next: Disk, prng: Prng, withFaults: boolean): Disk {
+    const { clock } = this;
+    const ns = (): number => prng.below(3000);
+    const rate = { rate: 1e5 + prng.below(1e6), burst: 1 + prng.below(20) };
+    const bytes = { rate: 1e8 + prng.below(1e9), burst: 1 + prng.below(1e6) };
+    const what = prng.below(withFaults ? 6 : 5);
+    this.names.unshift(['queue', 'delay', 'limit', 'trace', 'stats', 'fault'][what]!);
+    if (what === 0) return this.#queue(next, prng);
+    if (what === 1)
+      return delayDisk(next, clock, {
+        readNs: ns(),
+        writeNs: ns(),
+        flushNs: ns(),
+        byteNs: prng.below(2),
+      });
+    if (what === 2) return limitDisk(next, clock, { bios: rate, bytes });
+    if (what === 3) return traceDisk(next, clock, 1 + prng.below(10));
+    if (what === 4) return statsDisk(next, clock);
+    return this.#fault(next, prng);
+  }
+
+  #queue(next: Disk, prng: Prng): QueuedDisk {
+    const requests = 1 + prng.below(20);
+    const depth = 1 + prng.below(requests);
+    const queue = queuedDisk(next, { requests, depth, mergeBytes: (1 + prng.below(16)) * 4096 });
+    this.queues.push(queue);
+    return queue;
+  }
+
+  #fault(next: Disk, prng: Prng): FaultDisk {
+    const oneIn = (): number => prng.below(12);
+    const fault = faultDisk(next, prng, {
+      failOneIn: {
+        read: oneIn(),
+        write: oneIn(),
+        discard: oneIn(),
+        writeZeroes: oneIn(),
+        flush: oneIn(),
+      },
+      tearOneIn: prng.below(4),
+      badRanges: prng.oneIn(2) ? [] : [randomRange(prng, SIZE)],
+    });
+    this.faults.push(fault);
+    return fault;
+  }
+}
+
+/** Any operation on the range. */
+function randomBio(prng: Prng, { offset, length }: { offset: number; length: number }): BioFields {
+  const what = prng.below(10);
+  const flags = prng.oneIn(4) ? BioFlag.fua : 0;
+  if (what < 4) return { op: BioOp.write, offset, data: randomData(prng, length), flags };
+  if (what < 7) return { op: BioOp.read, offset, data: new Uint8Array(length) };
+  if (what === 7) return { op: BioOp.discard, offset, length };
+  if (what === 8)
+    return { op: BioOp.writeZeroes, offset, length, flags: prng.oneIn(2) ? BioFlag.noUnmap : 0 };
+  return { op: BioOp.flush };
+}
+
+/** Runs of pages next to each other, for something to merge. */
+const adjoining = (prng: Prng): { offset: number; length: number } => ({
+  offset: (prng.below(PAGES / 4) * 4 + prng.below(4)) * 4096,
+  length: 4096,
+});
+
+function apply(model: DiskModel, { op, offset = 0, length = 0, data, flags = 0 }: BioFields): void {
+  if (op === BioOp.write) model.write(offset, data!);
+  else if (op === BioOp.discard) model.discard(offset, length);
+  else if (op === BioOp.writeZeroes)
+    model.writeZeroes(offset, length, (flags & BioFlag.noUnmap) !== 0);
+}
+
+const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+
+randomTest(
+  'C14 C18 any stack of filters and queues equals an array of bytes',
+  40,
+  (prng, steps) => {
+    for (let round = 0; round < steps; round++) {
+      const stack = new Stack(prng, false);
+      const model = new DiskModel(SIZE);
+      const expected = new Map<Bio, Uint8Array>();
+      const plugged = new Set<QueuedDisk>();
+      for (let burst = 0; burst < 12; burst++) {
+        const touched = new Set<number>();
+        for (let left = prng.below(20); left > 0; left--) {
+          const fields = randomBio(prng, prng.oneIn(2) ? adjoining(prng) : randomRange(prng, SIZE));
+          const bio = stack.sender.submit(fields);
+          const { offset, length } = bio;
+          if (fields.op === BioOp.read)
+            expected.set(bio, model.bytes.slice(offset, offset + length));
+          else apply(model, fields);
+          // A disk that is synchronous has read the data.
+          if (stack.stats.synchronous && fields.op === BioOp.write) fields.data?.fill(0xee);
+          for (let page = offset >> 12; page << 12 < offset + length; page++) touched.add(page);
+          stack.turnPlugs(prng, plugged);
+          if (prng.oneIn(5)) stack.clock.ns += prng.below(5000);
+          if (prng.oneIn(5)) stack.stats.tick();
+        }
+        const dead = prng.below(PAGES);
+        if (!touched.has(dead) && burst > 0) {
+          stack.stats.slotFree!(dead);
+          model.discard(dead * 4096, 4096);
+        }
+        if (prng.oneIn(2)) stack.check();
+        stack.sender.settle(10_000);
+        for (const bio of stack.sender.ended.splice(0)) {
+          assert.equal(bio.status, BioStatus.ok);
+          const want = expected.get(bio);
+          const what = `${bio.length} bytes at ${bio.offset} through ${stack.names.join(' ')}`;
+          if (want !== undefined) assert.ok(same(bio.data, want), what);
+        }
+        stack.check();
+      }
+      const all = new Uint8Array(SIZE);
+      stack.sender.run({ op: BioOp.read, offset: 0, data: all });
+      assert.ok(same(all, model.bytes), `all of it, through ${stack.names.join(' ')}`);
+    }
+  },
+);
+
+randomTest(
+  'faults lose nothing that was acknowledged, and touch nothing beside what failed',
+  40,
+  (prng, steps) => {
+    let failures = 0;
+    for (let round = 0; round < steps; round++) {
+      const stack = new Stack(prng, true);
+      const model = new DiskModel(SIZE);
+      const below = new Sender(stack.base);
+      const plugged = new Set<QueuedDisk>();
+      for (let burst = 0; burst < 12; burst++) {
+        const sent = new Map<Bio, BioFields>();
+        for (let offset = 0; offset < SIZE; ) {
+          const length = Math.min(SIZE - offset, prng.oneIn(2) ? 4096 : 1 + prng.below(20_000));
+          if (prng.oneIn(2)) {
+            const fields = randomBio(prng, { offset, length });
+            sent.set(stack.sender.submit(fields), fields);
+          }
+          offset += length;
+          stack.turnPlugs(prng, plugged);
+          for (const fault of stack.faults) if (prng.oneIn(100)) fault.isGone = !fault.isGone;
+        }
+        stack.sender.settle(10_000);
+        for (const fault of stack.faults) fault.isGone = false;
+        for (const [bio, fields] of sent) {
+          if (bio.status === BioStatus.ok) {
+            if (bio.op === BioOp.read)
+              assert.ok(same(bio.data, model.bytes.subarray(bio.offset, bio.offset + bio.length)));
+            else apply(model, fields);
+          } else {
+            assert.equal(bio.status, BioStatus.ioError);
+            failures++;
+            if (bio.op !== BioOp.read && bio.op !== BioOp.flush) adopt(model, below, fields);
+          }
+        }
+        stack.check();
+        const all = new Uint8Array(SIZE);
+        below.run({ op: BioOp.read, offset: 0, data: all });
+        assert.ok(same(all, model.bytes), `what is there, through ${stack.names.join(' ')}`);
+      }
+    }
+    assert.ok(failures > 0, 'something failed');
+  },
+);
+
+/** After a failed change: each sector holds what it held or what it was to hold; the model takes it over. */
+function adopt(model: DiskModel, below: Sender, fields: BioFields): void {
+  const { offset = 0 } = fields;
+  const length = fields.data?.length ?? fields.length ?? 0;
+  const after = new DiskModel(SIZE);
+  after.bytes.set(model.bytes);
+  apply(after, fields);
+  const now = new Uint8Array(length);
+  below.run({ op: BioOp.read, offset, data: now });
+  for (let from = offset; from < offset + length; ) {
+    const to = Math.min(offset + length, (Math.floor(from / 512) + 1) * 512);
+    const part = now.subarray(from - offset, to - offset);
+    assert.ok(
+      same(part, model.bytes.subarray(from, to)) || same(part, after.bytes.subarray(from, to)),
+      'a sector of a failed write is old or new',
+    );
+    from = to;
+  }
+  model.bytes.set(now, offset);
+}
