@@ -69,6 +69,8 @@ const specs: Readonly<Record<FrontswapCounter, CounterSpec>> = {
 
 export class Frontswap {
   readonly counters: Counters<FrontswapCounter> = new Counters<FrontswapCounter>(specs);
+  readonly #at: Readonly<Record<FrontswapCounter, number>> = this.counters.index;
+  readonly #count: Float64Array = this.counters.values;
   /** A load that hits gives the page up here: the caller owns the only copy and must treat it as dirty. */
   exclusiveGets = false;
   /**
@@ -79,9 +81,9 @@ export class Frontswap {
   /** Newest first. */
   readonly #backends: FrontswapBackend[] = [];
   /** By area; null = off. Bit offset % 32 of word offset / 32. */
-  readonly #bits: (Uint32Array | null)[] = new Array<Uint32Array | null>(AREAS_MAX).fill(null);
+  readonly #bits: (Int32Array | null)[] = new Array<Int32Array | null>(AREAS_MAX).fill(null);
   /** As #bits: the page is on the device as well. Null until writethrough was on. */
-  readonly #through: (Uint32Array | null)[] = new Array<Uint32Array | null>(AREAS_MAX).fill(null);
+  readonly #through: (Int32Array | null)[] = new Array<Int32Array | null>(AREAS_MAX).fill(null);
   readonly #slots: Uint32Array = new Uint32Array(AREAS_MAX);
   readonly #pages: Uint32Array = new Uint32Array(AREAS_MAX);
   #allPages = 0;
@@ -135,7 +137,7 @@ export class Frontswap {
       Number.isInteger(slots) && slots > 0 && slots < 2 ** 31,
       'an area has 1 to 2^31 - 1 slots',
     );
-    const bits = new Uint32Array(Math.ceil(slots / 32)); // before anyone is told: memory may be short
+    const bits = new Int32Array(Math.ceil(slots / 32)); // before anyone is told: memory may be short
     for (const backend of this.#backends) backend.init(type, slots);
     this.#bits[type] = bits;
     this.#slots[type] = slots;
@@ -153,7 +155,7 @@ export class Frontswap {
     this.#checkSlot(type, offset);
     assert(at >= 0 && at + PAGE_BYTES <= page.length, 'a source holds its page');
     if (this.#clear(type, offset)) {
-      this.counters.add('dupInvalidates', 1);
+      this.#count[this.#at.dupInvalidates]! += 1;
       this.#invalidate(type, offset);
     }
     for (let i = 0; i < this.#backends.length; i++) {
@@ -162,10 +164,10 @@ export class Frontswap {
       if (this.#writethrough) this.#through[type]![offset >>> 5]! |= 1 << (offset & 31);
       this.#pages[type]! += 1;
       this.#allPages++;
-      this.counters.add('succStores', 1);
+      this.#count[this.#at.succStores]! += 1;
       return !this.#writethrough;
     }
-    this.counters.add('failedStores', 1);
+    this.#count[this.#at.failedStores]! += 1;
     return false;
   }
 
@@ -178,7 +180,7 @@ export class Frontswap {
     if (answer !== Load.loaded || !this.exclusiveGets) return answer;
     this.#clear(type, offset);
     this.#invalidate(type, offset);
-    this.counters.add('exclusiveLoads', 1);
+    this.#count[this.#at.exclusiveLoads]! += 1;
     this.#lastLoadExclusive = true;
     return answer;
   }
@@ -189,15 +191,15 @@ export class Frontswap {
     if (this.#backends.length === 0) return Load.absent;
     assert(at >= 0 && at + PAGE_BYTES <= page.length, 'a target has room for its page');
     if (!this.has(type, offset)) {
-      this.counters.add('loadsElsewhere', 1);
+      this.#count[this.#at.loadsElsewhere]! += 1;
       return Load.absent;
     }
-    this.counters.add('loads', 1);
+    this.#count[this.#at.loads]! += 1;
     for (let i = 0; i < this.#backends.length; i++) {
       const answer = this.#backends[i]!.load(type, offset, page, at);
       if (answer === Load.absent) continue;
       if (answer === Load.corrupt) return this.#notLoaded(type, offset, 'loadsDamaged');
-      this.counters.add('loadHits', 1);
+      this.#count[this.#at.loadHits]! += 1;
       return Load.loaded;
     }
     return this.#notLoaded(type, offset, 'loadsLost');
@@ -208,7 +210,7 @@ export class Frontswap {
     if (this.#backends.length === 0 || this.#bitsOf(type) === null) return;
     this.#checkSlot(type, offset);
     if (!this.#clear(type, offset)) return;
-    this.counters.add('invalidates', 1);
+    this.#count[this.#at.invalidates]! += 1;
     this.#invalidate(type, offset);
   }
 
@@ -283,7 +285,7 @@ export class Frontswap {
     assert(n.loads === answered, 'every load has one outcome');
   }
 
-  #bitsOf(type: number): Uint32Array | null {
+  #bitsOf(type: number): Int32Array | null {
     assert(type >>> 0 === type && type < AREAS_MAX, 'an area has a number from 0 to 31');
     return this.#bits[type]!;
   }
@@ -313,23 +315,23 @@ export class Frontswap {
   #notLoaded(type: number, offset: number, reason: 'loadsLost' | 'loadsDamaged'): Load {
     const through = this.#through[type]?.[offset >>> 5] ?? 0;
     if ((through & (1 << (offset & 31))) === 0) {
-      this.counters.add(reason, 1);
+      this.#count[this.#at[reason]]! += 1;
       return Load.corrupt;
     }
     this.#clear(type, offset);
     this.#invalidate(type, offset);
-    this.counters.add('loadsToDevice', 1);
+    this.#count[this.#at.loadsToDevice]! += 1;
     return Load.absent;
   }
 
   #refusedOff(): boolean {
-    this.counters.add('failedStores', 1);
-    this.counters.add('failedAreaOff', 1);
+    this.#count[this.#at.failedStores]! += 1;
+    this.#count[this.#at.failedAreaOff]! += 1;
     return false;
   }
 
   #makeThrough(type: number): void {
     const bits = this.#bits[type]!;
-    if (bits !== null) this.#through[type] ??= new Uint32Array(bits.length);
+    if (bits !== null) this.#through[type] ??= new Int32Array(bits.length);
   }
 }
