@@ -148,7 +148,7 @@ class Twin {
     const key = keys[this.#prng.below(keys.length)]!;
     const { backend, through } = this.held.get(key)!;
     if (!through && !this.#prng.oneIn(4)) return;
-    if (this.#prng.oneIn(2)) backend.damaged.add(key);
+    if (backend.pages.has(key) && this.#prng.oneIn(2)) backend.damaged.add(key);
     else {
       backend.pages.delete(key);
       backend.damaged.delete(key);
