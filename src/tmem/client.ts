@@ -22,6 +22,8 @@ export class Client implements AgeList {
   /** Most pages it may pay for, 0 = no cap. */
   cap: number;
   frozen = false;
+  /** A save has it in hand. */
+  isSaved = false;
   /** Ephemeral pages it pays for, by age. */
   oldest = 0;
   newest = 0;

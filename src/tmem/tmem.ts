@@ -29,8 +29,8 @@ import { Flush, Get, NewPool, POOLS_PER_CLIENT, Put, SHARED_POOLS_MAX } from './
 export const KEY_WORDS = 7;
 const INDEX_WORD = 6;
 
-const WEIGHT_MAX = 2 ** 20;
-const CAP_MAX = 2 ** 31 - 1;
+export const WEIGHT_MAX: number = 2 ** 20;
+export const CAP_MAX: number = 2 ** 31 - 1;
 /** Xen's way to say "no uuid". */
 const ALL_ONES = 'f'.repeat(32);
 

@@ -21,7 +21,7 @@ function manage(twin: TmemTwin, prng: Prng, client: number): void {
     tmem.setCap(client, cap);
     model.setCap(client, cap);
   } else if (what < 5) {
-    const frozen = prng.oneIn(3);
+    const frozen = prng.oneIn(5);
     if (frozen) tmem.freeze(client);
     else tmem.thaw(client);
     model.clients[client].frozen = frozen;
@@ -31,9 +31,11 @@ function manage(twin: TmemTwin, prng: Prng, client: number): void {
     else tmem.deauthorise(client, uuid);
     if (isAllowed) model.clients[client].authorised.add(uuid);
     else model.clients[client].authorised.delete(uuid);
-  } else if (what < 9) twin.newPool(client, false, prng.oneIn(2), prng.oneIn(2) ? uuid : undefined);
-  else if (what < 11) twin.newPool(client, true, prng.oneIn(3));
-  else if (prng.oneIn(4)) equal(tmem.destroyClient(client), model.destroyClient(client));
+  } else if (what < 10 && model.clients[client].pools.filter(Boolean).length > 3 && !prng.oneIn(40))
+    return;
+  else if (what < 9) twin.newPool(client, false, prng.oneIn(2), prng.oneIn(2) ? uuid : undefined);
+  else if (what < 10) twin.newPool(client, true, prng.oneIn(3));
+  else if (prng.oneIn(3)) equal(tmem.destroyClient(client), model.destroyClient(client));
   else {
     const pool = prng.below(17);
     equal(tmem.destroyPool(client, pool), model.destroyPool(client, pool));
@@ -57,9 +59,9 @@ function step(twin: TmemTwin, prng: Prng): void {
   if (what < 45) twin.put(client, pool, oid, index, prng.below(60));
   else if (what < 65) twin.get(client, pool, oid, index);
   else if (what < 72) twin.flush(client, pool, oid, index);
-  else if (what < 76) twin.flush(client, pool, oid, undefined);
-  else if (what < 84) twin.many(client, pool, prng);
-  else if (what < 86) {
+  else if (what < 78) twin.flush(client, pool, oid, undefined);
+  else if (what < 85) twin.many(client, pool, prng);
+  else if (what < 87) {
     const bytes = prng.below(600);
     equal(twin.tmem.relinquish(bytes), twin.model.relinquish(bytes));
   } else manage(twin, prng, client);
