@@ -1,0 +1,218 @@
+/**
+ * Restore: a saved client becomes one of this host, under the numbers its pools had. Chunks come in any sizes;
+ * every length, number and flag is checked before it is used, for a stream may be anybody's.
+ *
+ * The client is there, and pays, from the header on; nobody should use its id before the end. A stream that breaks the format, or that this host has no room for, takes the client with it.
+ */
+import { SwapError } from '../base/errors.ts';
+import { POOLS_PER_CLIENT, Put } from './results.ts';
+import * as stream from './stream.ts';
+import { CAP_MAX, type Tmem, WEIGHT_MAX } from './tmem.ts';
+
+export const RestoreState = {
+  receiving: 0,
+  done: 1,
+  /** This host has no room for the client, one of its pools or one of its pages. */
+  refused: 2,
+} as const;
+export type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
+
+export class Restore implements Disposable {
+  state: RestoreState = RestoreState.receiving;
+  /** The client's id here, -1 before the header and after a failure. Use it when `state` is done. */
+  client = -1;
+  readonly #tmem: Tmem;
+  readonly #authorised: readonly string[];
+  readonly #record = new Uint8Array(stream.PAGE_RECORD_BYTES);
+  readonly #view = new DataView(this.#record.buffer);
+  readonly #oid = new Uint32Array(6);
+  /** Bytes of the record, and how many of them are here. */
+  #needs = stream.HEADER_BYTES;
+  #has = 0;
+  #received = 0;
+  /** A bit for each page received, once the first `valid` record is here. */
+  #valid: Uint8Array | null = null;
+  #validPages = 0;
+
+  /** @param authorised uuids of shared pools that the client may join here */
+  constructor(tmem: Tmem, authorised: readonly string[] = []) {
+    this.#tmem = tmem;
+    this.#authorised = authorised;
+  }
+
+  /** Gives up a client that is not complete. */
+  [Symbol.dispose](): void {
+    if (this.state !== RestoreState.done) this.#giveUp();
+  }
+
+  /** Takes the next bytes. Throws SwapError ERR_PEER_PROTOCOL for what is no such stream. */
+  push(chunk: Uint8Array): RestoreState {
+    for (let at = 0; at < chunk.length && this.state !== RestoreState.refused; ) {
+      if (this.state === RestoreState.done) this.#reject('bytes follow the end', chunk.length - at);
+      const take = Math.min(this.#needs - this.#has, chunk.length - at);
+      this.#record.set(chunk.subarray(at, at + take), this.#has);
+      this.#has += take;
+      at += take;
+      if (this.#has === this.#needs) this.#next();
+    }
+    return this.state;
+  }
+
+  /** The stream has ended: throws when it was cut short. */
+  end(): RestoreState {
+    if (this.state === RestoreState.receiving) this.#reject('it was cut short', this.#received);
+    return this.state;
+  }
+
+  /** What is needed has come: a header, the type of a record, or a whole record. */
+  #next(): void {
+    if (this.client < 0) {
+      this.#takeHeader();
+      this.#expect(4);
+      return;
+    }
+    const type = this.#word(0);
+    const bytes = stream.recordBytes(type);
+    if (bytes === 0) this.#reject('a record has an unknown type', type);
+    if (this.#has < bytes) {
+      this.#needs = bytes;
+      return;
+    }
+    if (type === stream.RecordType.pool) this.#takePool();
+    else if (type === stream.RecordType.page) this.#takePage();
+    else if (type === stream.RecordType.dropPool) this.#takeDropPool();
+    else if (type === stream.RecordType.valid) this.#takeValid();
+    else this.#takeEnd();
+    this.#expect(4);
+  }
+
+  #expect(bytes: number): void {
+    this.#needs = bytes;
+    this.#has = 0;
+  }
+
+  #takeHeader(): void {
+    if (this.#word(0) !== stream.MAGIC) this.#reject('it does not begin as one', this.#word(0));
+    if (this.#word(4) !== stream.VERSION) this.#reject('its version is not known', this.#word(4));
+    const weight = this.#word(8);
+    const cap = this.#word(12);
+    if (weight > WEIGHT_MAX) this.#reject('the weight is out of range', weight);
+    if (cap > CAP_MAX) this.#reject('the cap is out of range', cap);
+    this.client = this.#tmem.addClient({ weight, cap });
+    if (this.client < 0) {
+      this.#refuse();
+      return;
+    }
+    for (const uuid of this.#authorised) this.#tmem.authorise(this.client, uuid);
+  }
+
+  #takePool(): void {
+    const local = this.#local();
+    const flags = this.#word(8);
+    if (flags > stream.POOL_FLAGS_ALL) this.#reject('a pool has unknown flags', flags);
+    const { PoolFlag } = stream;
+    const persistent = (flags & PoolFlag.persistent) !== 0;
+    const isShared = (flags & PoolFlag.shared) !== 0;
+    if (persistent && isShared) this.#reject('a pool is shared and persistent', local);
+    let uuid = '';
+    for (let at = 12; at < 28; at += 4) uuid += this.#word(at).toString(16).padStart(8, '0');
+    const exclusiveGets = (flags & PoolFlag.exclusiveGets) !== 0;
+    const kind = { persistent, exclusiveGets, ...(isShared ? { shared: uuid } : {}) };
+    this.#tmem.destroyPool(this.client, local);
+    if (this.#tmem.newPool(this.client, kind, local) !== local) this.#refuse();
+  }
+
+  #takePage(): void {
+    const { PageAt } = stream;
+    const view = this.#view;
+    const local = this.#local();
+    const pool = this.#tmem.poolOf(this.client, local);
+    if (pool === null || !pool.persistent) this.#reject('a page is in no persistent pool', local);
+    if (this.#valid !== null) this.#reject('a page follows the list of valid ones', local);
+    if (view.getInt32(PageAt.checksum, true) !== stream.pageChecksum(view))
+      this.#reject('a page is damaged', this.#received);
+    for (let i = 0; i < 6; i++) this.#oid[i] = this.#word(PageAt.oid + 4 * i);
+    const index = this.#word(PageAt.index) | 0;
+    const answer = this.#tmem.put(
+      this.client,
+      local,
+      this.#oid,
+      index,
+      this.#record,
+      stream.PageAt.page,
+    );
+    if (answer !== Put.stored) {
+      this.#refuse();
+      return;
+    }
+    const { holdings } = this.#tmem;
+    holdings.pages.setMark(holdings.find(pool!, this.#oid, 0, index), ++this.#received);
+  }
+
+  #takeDropPool(): void {
+    this.#tmem.destroyPool(this.client, this.#local());
+  }
+
+  #takeValid(): void {
+    const records = Math.ceil(this.#received / stream.VALID_PAGES);
+    this.#valid ??= new Uint8Array((records * stream.VALID_PAGES) / 8);
+    const first = this.#word(4);
+    if (first !== this.#validPages) this.#reject('valid pages are out of order', first);
+    if (first >= this.#received) this.#reject('more pages are valid than came', first);
+    const bits = this.#record.subarray(stream.VALID_AT, stream.VALID_AT + stream.VALID_PAGES / 8);
+    this.#valid.set(bits, first / 8);
+    this.#validPages += stream.VALID_PAGES;
+  }
+
+  #takeEnd(): void {
+    if (this.#validPages < this.#received) this.#reject('valid pages are missing', this.#received);
+    const { holdings } = this.#tmem;
+    const { pages } = holdings;
+    const client = holdings.clients[this.client]!;
+    let valid = 0;
+    for (let row = 1; row < pages.end; row++) {
+      const object = pages.objectOf(row);
+      if (object === 0) continue;
+      const pool = holdings.pools[holdings.objects.poolOf(object)]!;
+      if (pool.owner !== client || !pool.persistent) continue;
+      const number = pages.markOf(row) - 1;
+      if ((this.#valid![number >>> 3]! & (1 << (number & 7))) !== 0) {
+        valid++;
+        continue;
+      }
+      holdings.drop(row);
+      pool.counters.add('flushedPages', 1);
+    }
+    if (valid !== this.#word(4)) this.#reject('the number of valid pages is wrong', valid);
+    if (this.#word(8) > 1) this.#reject('the client has unknown flags', this.#word(8));
+    client.frozen = this.#word(8) === 1;
+    this.state = RestoreState.done;
+  }
+
+  #local(): number {
+    const local = this.#word(4);
+    if (local >= POOLS_PER_CLIENT) this.#reject("a pool's number is out of range", local);
+    return local;
+  }
+
+  #word(at: number): number {
+    return this.#view.getUint32(at, true);
+  }
+
+  #refuse(): void {
+    this.state = RestoreState.refused;
+    this.#giveUp();
+  }
+
+  #giveUp(): void {
+    if (this.client >= 0) this.#tmem.destroyClient(this.client);
+    this.client = -1;
+  }
+
+  #reject(what: string, fact: number): never {
+    this.state = RestoreState.refused;
+    this.#giveUp();
+    const text = `no saved tmem client can be read: ${what} (${fact}); save it again`;
+    throw new SwapError('ERR_PEER_PROTOCOL', text, { fact });
+  }
+}

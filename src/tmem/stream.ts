@@ -1,0 +1,53 @@
+/**
+ * A saved client as bytes: a header, then records whose length their type fixes. 32-bit little-endian words.
+ *
+ *   header    magic "TMEM", version, weight, cap                                            16 bytes
+ *   pool      1, pool, flags, uuid (4 words)              a pool begins; an older one of that number ends
+ *   page      2, pool, object id (6), index, checksum, 4096 bytes        pages are numbered as they come: 0, 1, 2, ...
+ *   dropPool  3, pool                                     a pool has ended since
+ *   valid     4, first, 512 bytes                         bit i: page number first + i is still what the key holds
+ *   end       5, pages that are valid, client's flags
+ *
+ * Only persistent pages travel; ephemeral pools arrive empty. A key sent twice holds what came last. `valid` records
+ * cover all page numbers, in order, once, just before the end: what is not marked was flushed or put anew since.
+ */
+import { PAGE_BYTES } from '../base/units.ts';
+
+export const MAGIC = 0x4d45_4d54;
+export const VERSION = 1;
+export const HEADER_BYTES = 16;
+
+export const RecordType = { pool: 1, page: 2, dropPool: 3, valid: 4, end: 5 } as const;
+
+/** Pages that one `valid` record speaks of. */
+export const VALID_PAGES = 4096;
+const VALID_BYTES = VALID_PAGES / 8;
+/** Where the bits begin. */
+export const VALID_AT = 8;
+/** Offsets in a page record. */
+export const PageAt = { pool: 4, oid: 8, index: 32, checksum: 36, page: 40 } as const;
+/** Bytes of a page record, the longest one. */
+export const PAGE_RECORD_BYTES: number = PageAt.page + PAGE_BYTES;
+
+/** Bytes of a record of that type; 0 for a type that does not exist. */
+export function recordBytes(type: number): number {
+  if (type === RecordType.pool) return 28;
+  if (type === RecordType.page) return PAGE_RECORD_BYTES;
+  if (type === RecordType.dropPool) return 8;
+  if (type === RecordType.valid) return VALID_AT + VALID_BYTES;
+  return type === RecordType.end ? 12 : 0;
+}
+
+export const PoolFlag = { persistent: 1, shared: 2, exclusiveGets: 4 } as const;
+export const POOL_FLAGS_ALL = 7;
+
+/** Checksum of a page record: its key and its page. Every flipped bit changes it. */
+export function pageChecksum(record: DataView): number {
+  let sum = 0x811c_9dc5 | 0;
+  for (let at: number = PageAt.pool; at < PAGE_RECORD_BYTES; at += 4) {
+    if (at === PageAt.checksum) continue;
+    sum = Math.imul(sum ^ record.getInt32(at, true), 0x0100_0193);
+    sum ^= sum >>> 15;
+  }
+  return sum;
+}

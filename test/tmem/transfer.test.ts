@@ -1,0 +1,240 @@
+/** Save and restore: what arrives equals what was there, whatever the client did meanwhile and however hostile the bytes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SwapError } from '../../src/base/errors.ts';
+import { Prng } from '../../src/base/prng.ts';
+import { Restore, RestoreState } from '../../src/tmem/restore.ts';
+import { Get, Put } from '../../src/tmem/results.ts';
+import { Save } from '../../src/tmem/save.ts';
+import { Tmem } from '../../src/tmem/tmem.ts';
+import { randomTest } from '../model/replay.ts';
+import { indexOf, oidOf } from '../model/tmem-twin.ts';
+import { FakeStore, pageOf } from './fake-store.ts';
+
+const UUID = '00112233445566778899aabbccddeeff';
+const host = (slots = 400, limitBytes = 1e6): Tmem =>
+  new Tmem({ store: new FakeStore(slots, limitBytes), pages: 400, objects: 300 });
+
+const oids = 12;
+const indexes = 6;
+const into = new Uint8Array(4096);
+
+/** Each key's page by number, for one pool; without taking anything. */
+function contentOf(tmem: Tmem, client: number, pool: number): string[] {
+  const found: string[] = [];
+  const { holdings } = tmem;
+  const held = tmem.poolOf(client, pool);
+  if (held === null) return found;
+  for (let o = 0; o < oids; o++)
+    for (let i = 0; i < indexes; i++) {
+      const row = holdings.find(held, oidOf(o), 0, indexOf(i) | 0);
+      if (row === 0) continue;
+      assert.ok(holdings.contents.read(holdings.pages.contentOf(row), into, 0));
+      found.push(`${o} ${i} ${Buffer.from(into).readUInt32LE(0)}`);
+    }
+  return found;
+}
+
+function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
+  const answer = tmem.put(
+    client,
+    pool,
+    oidOf(prng.below(oids)),
+    indexOf(prng.below(indexes)),
+    pageOf(prng.below(999)),
+    0,
+  );
+  assert.equal(answer, Put.stored);
+}
+
+/** What a client does while it is copied. */
+function live(tmem: Tmem, client: number, prng: Prng): void {
+  const pool = prng.below(5);
+  const oid = oidOf(prng.below(oids));
+  const what = prng.below(40);
+  if (tmem.poolOf(client, pool) === null) {
+    tmem.newPool(client, { persistent: !prng.oneIn(3), exclusiveGets: prng.oneIn(3) });
+    return;
+  }
+  if (what < 20) somePage(tmem, client, pool, prng);
+  else if (what < 30) tmem.flushPage(client, pool, oid, indexOf(prng.below(indexes)));
+  else if (what < 33) tmem.flushObject(client, pool, oid);
+  else if (what < 39) tmem.get(client, pool, oid, indexOf(prng.below(indexes)), into, 0);
+  else tmem.destroyPool(client, pool);
+}
+
+randomTest(
+  'C24 a live handover: what arrives is what the client had at its end',
+  60,
+  (prng, rounds) => {
+    for (let round = 0; round < rounds; round++) {
+      const from = host();
+      const to = host();
+      const other = from.addClient();
+      const client = from.addClient({ weight: 7, cap: 399 });
+      from.newPool(other, { persistent: true });
+      somePage(from, other, 0, prng);
+      for (let i = 0; i < 200; i++) live(from, client, prng);
+      using save = new Save(from, client);
+      using restore = new Restore(to);
+      const sink = (chunk: Uint8Array): void => {
+        for (let at = 0; at < chunk.length; ) {
+          const take = 1 + prng.below(3000);
+          restore.push(chunk.subarray(at, at + take));
+          at += take;
+        }
+      };
+      for (let i = 0; i < 12; i++) {
+        const most = prng.below(12);
+        assert.ok(save.step(sink, most) <= most);
+        for (let k = prng.below(10); k > 0; k--) live(from, client, prng);
+      }
+      const before = Array.from({ length: 16 }, (_, pool) => contentOf(from, client, pool));
+      const valid = save.finish(sink);
+      assert.equal(restore.end(), RestoreState.done);
+      assert.equal(save.damagedPages, 0);
+      const arrived = to.clientOf(restore.client)!;
+      assert.deepEqual([arrived.weight, arrived.cap, arrived.frozen], [7, 399, false]);
+      let persistentPages = 0;
+      for (let pool = 0; pool < 16; pool++) {
+        const old = from.poolOf(client, pool);
+        const now = to.poolOf(restore.client, pool);
+        assert.equal(now === null, old === null, `pool ${pool}`);
+        if (old === null || now === null) continue;
+        assert.equal(now.persistent, old.persistent);
+        assert.equal(now.exclusiveGets, old.exclusiveGets);
+        assert.deepEqual(contentOf(to, restore.client, pool), old.persistent ? before[pool]! : []);
+        if (old.persistent) persistentPages += before[pool]!.length;
+      }
+      assert.equal(valid, persistentPages);
+      from.verify();
+      to.verify();
+    }
+  },
+);
+
+/** A small saved client: 3 pages in a persistent pool, an ephemeral and a shared one. */
+function saved(): Uint8Array {
+  const from = host();
+  const client = from.addClient({ weight: 3 });
+  from.authorise(client, UUID);
+  from.newPool(client, { persistent: true });
+  from.newPool(client);
+  from.newPool(client, { shared: UUID });
+  for (let i = 0; i < 3; i++) from.put(client, 0, oidOf(i), i, pageOf(i), 0);
+  const chunks: Uint8Array[] = [];
+  new Save(from, client).finish((chunk) => chunks.push(chunk.slice()));
+  return Buffer.concat(chunks);
+}
+
+test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joined where that is allowed', () => {
+  for (const authorised of [[], [UUID]]) {
+    const to = host();
+    const restore = new Restore(to, authorised);
+    assert.equal(restore.push(saved()), RestoreState.done);
+    const kinds = [0, 1, 2, 3].map((pool) => to.poolOf(restore.client, pool));
+    assert.deepEqual(
+      kinds.map((p) => p?.persistent),
+      [true, false, false, undefined],
+    );
+    assert.equal(kinds[2]!.isShared, authorised.length > 0);
+    for (let i = 0; i < 3; i++) {
+      assert.equal(to.get(restore.client, 0, oidOf(i), i, into, 0), Get.found);
+      assert.equal(Buffer.compare(into, pageOf(i)), 0);
+    }
+  }
+});
+
+test('C24 finish freezes the client, and a second save of it needs the first to end', () => {
+  const from = host();
+  const client = from.addClient();
+  from.newPool(client, { persistent: true });
+  const save = new Save(from, client);
+  assert.throws(() => new Save(from, client), { code: 'ERR_ARG_CONFLICT' });
+  save.finish(() => {});
+  assert.equal(from.put(client, 0, oidOf(0), 0, pageOf(1), 0), Put.frozen);
+  assert.throws(() => save.step(() => {}, 1), { code: 'ERR_ARG_CONFLICT' });
+  new Save(from, client)[Symbol.dispose]();
+  assert.throws(() => new Save(from, 5), { code: 'ERR_ARG_UNKNOWN' });
+});
+
+test('C24 a page that cannot be read is counted, not sent as something else', () => {
+  const store = new FakeStore(10, 1e6);
+  const from = new Tmem({ store });
+  const client = from.addClient();
+  from.newPool(client, { persistent: true });
+  from.put(client, 0, oidOf(0), 0, pageOf(1), 0);
+  store.pages.set(0, new Uint8Array(1));
+  const to = host();
+  const restore = new Restore(to);
+  const save = new Save(from, client);
+  assert.equal(
+    save.finish((chunk) => restore.push(chunk)),
+    0,
+  );
+  assert.equal(save.damagedPages, 1);
+  assert.equal(restore.end(), RestoreState.done);
+  assert.equal(to.holdings.pages.used, 0);
+});
+
+test('a host without room refuses the client and keeps nothing of it', () => {
+  const to = new Tmem({ store: new FakeStore(2, 1e6), clients: 1 });
+  const restore = new Restore(to);
+  assert.equal(restore.push(saved()), RestoreState.refused);
+  assert.equal(restore.end(), RestoreState.refused);
+  assert.equal(to.holdings.pages.used, 0);
+  to.addClient();
+  assert.equal(new Restore(to).push(saved()), RestoreState.refused, 'no client is free');
+  to.verify();
+});
+
+test('a stream that is cut short anywhere is refused and leaves nothing', () => {
+  const stream = saved();
+  for (let length = 0; length < stream.length; length += length < 120 ? 1 : 53) {
+    const to = host();
+    const restore = new Restore(to);
+    restore.push(stream.subarray(0, length));
+    assert.throws(() => restore.end(), { code: 'ERR_PEER_PROTOCOL' });
+    assert.equal(to.clientOf(0), null);
+    assert.equal(to.holdings.pages.used, 0);
+  }
+});
+
+test('bytes after the end are refused', () => {
+  const restore = new Restore(host());
+  assert.throws(() => restore.push(Buffer.concat([saved(), new Uint8Array(1)])), SwapError);
+});
+
+test('no changed byte of a page or its key arrives', () => {
+  const stream = saved();
+  const first = 16 + 28; // after the header and the first pool: the first page record
+  const prng = new Prng(1);
+  for (let i = 0; i < 300; i++) {
+    const damaged = stream.slice();
+    const at = first + 4 + (i < 40 ? i : prng.below(4100));
+    damaged[at]! ^= 1 << prng.below(8);
+    assert.throws(() => new Restore(host()).push(damaged), { code: 'ERR_PEER_PROTOCOL' });
+  }
+});
+
+randomTest('any bytes are refused or restored, and the host stays sound', 400, (prng, rounds) => {
+  const stream = saved();
+  for (let round = 0; round < rounds; round++) {
+    const hostile = stream.slice();
+    for (let k = 1 + prng.below(3); k > 0; k--) {
+      const word = prng.oneIn(2) ? prng.below(40) * 4 : prng.below(stream.length);
+      const value = prng.oneIn(2) ? prng.below(7) : prng.u32() & 0xff;
+      hostile[Math.min(word, stream.length - 1)] = value;
+    }
+    const to = host(20, 2000);
+    const restore = new Restore(to);
+    try {
+      restore.push(hostile);
+      restore.end();
+    } catch (error) {
+      assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
+    }
+    if (restore.state !== RestoreState.done) assert.equal(to.holdings.pages.used, 0);
+    to.verify();
+  }
+});
