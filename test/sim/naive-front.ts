@@ -1,0 +1,59 @@
+/** Frontswap as it would be if nobody cared for speed: a Map of copies, refusals and damage on demand. */
+import { Load } from '../../src/frontswap/ops.ts';
+import type { FrontEnd } from '../../src/swap/ops.ts';
+
+export class NaiveFront implements FrontEnd {
+  enabled = true;
+  exclusiveGets = false;
+  writethrough = false;
+  lastLoadExclusive = false;
+  onShrink: ((type: number, pages: number) => number) | null = null;
+  /** Asked before a page is taken. */
+  accepts: () => boolean = () => true;
+  /** Asked before a page is given; true: it is damaged. */
+  damaged: () => boolean = () => false;
+  /** Told of each slot that is given up. */
+  onInvalidate: (type: number, offset: number) => void = () => undefined;
+  /** Loads that found the page, since the start. */
+  hits = 0;
+  readonly areas: number[] = [];
+  readonly pages: Map<string, Uint8Array> = new Map();
+
+  init(type: number, slots: number): void {
+    this.areas[type] = slots;
+  }
+
+  store(type: number, offset: number, page: Uint8Array, at: number): boolean {
+    this.pages.delete(`${type}:${offset}`);
+    if (!this.accepts()) return false;
+    this.pages.set(`${type}:${offset}`, page.slice(at, at + 4096));
+    return !this.writethrough;
+  }
+
+  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+    const copy = this.pages.get(`${type}:${offset}`);
+    this.lastLoadExclusive = false;
+    if (copy === undefined) return Load.absent;
+    if (this.damaged()) return Load.corrupt;
+    page.set(copy, at);
+    this.hits++;
+    this.lastLoadExclusive = this.exclusiveGets;
+    if (this.exclusiveGets) this.pages.delete(`${type}:${offset}`);
+    return Load.loaded;
+  }
+
+  invalidatePage(type: number, offset: number): void {
+    this.onInvalidate(type, offset);
+    this.pages.delete(`${type}:${offset}`);
+  }
+
+  invalidateArea(type: number): void {
+    delete this.areas[type];
+    for (const key of [...this.pages.keys()])
+      if (key.startsWith(`${type}:`)) this.pages.delete(key);
+  }
+
+  has(type: number, offset: number): boolean {
+    return this.pages.has(`${type}:${offset}`);
+  }
+}

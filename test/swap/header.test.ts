@@ -1,0 +1,155 @@
+/** The swap header: ours read by the kernel's tools, theirs read by us, and what is no header refused by name. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { MAX_BAD_PAGES, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
+import { randomTest } from '../model/replay.ts';
+
+const uuid = '01234567-89ab-cdef-0123-456789abcdef';
+const usual: SwapHeader = { lastPage: 15, badPages: [3, 7], uuid, label: 'lab' };
+
+function pageOf(header: SwapHeader): Uint8Array {
+  const page = new Uint8Array(4096);
+  writeHeader(header, page);
+  return page;
+}
+
+const reasonOf = (page: Uint8Array, diskPages = 16): unknown => {
+  try {
+    readHeader(page, diskPages);
+  } catch (error) {
+    const { code, facts } = error as { code: string; facts: Record<string, unknown> };
+    assert.equal(code, 'ERR_IO_SWAP_HEADER', String(error));
+    return facts['reason'];
+  }
+  return 'accepted';
+};
+
+const changed = (at: number, value: number, littleEndian = true): Uint8Array => {
+  const page = pageOf(usual);
+  new DataView(page.buffer).setUint32(at, value, littleEndian);
+  return page;
+};
+
+test('a header comes back as it was written, and the boot bytes are left alone', () => {
+  const page = new Uint8Array(4096).fill(0xaa);
+  writeHeader(usual, page);
+  assert.deepEqual(readHeader(page, 16), usual);
+  assert.ok(page.subarray(0, 1024).every((byte) => byte === 0xaa));
+  const many = Array.from({ length: MAX_BAD_PAGES }, (_, i) => i + 1);
+  const full = { ...usual, lastPage: 2 ** 26 - 1, badPages: many, label: 'sixteen bytes ..' };
+  assert.equal(MAX_BAD_PAGES, 637);
+  assert.deepEqual(readHeader(pageOf(full), 2 ** 26), full);
+});
+
+test('a header of the other byte order is read, as the kernel reads it', () => {
+  const page = pageOf(usual);
+  for (const at of [1024, 1028, 1032, 1536, 1540]) page.subarray(at, at + 4).reverse();
+  assert.deepEqual(readHeader(page, 16), usual);
+});
+
+test('what is no usable header is refused, and the reason has a name', () => {
+  assert.equal(reasonOf(pageOf(usual).subarray(0, 4095)), 'short');
+  assert.equal(reasonOf(new Uint8Array(4096)), 'foreign');
+  const old = pageOf(usual);
+  old.set(new TextEncoder().encode('SWAP-SPACE'), 4086);
+  assert.equal(reasonOf(old), 'old');
+  const large = new Uint8Array(65536);
+  large.set(new TextEncoder().encode('SWAPSPACE2'), 65526);
+  assert.equal(reasonOf(large), 'pageSize');
+  assert.equal(reasonOf(changed(1024, 2)), 'version');
+  assert.equal(reasonOf(changed(1028, 0)), 'empty');
+  assert.equal(reasonOf(changed(1028, 8)), 'empty');
+  assert.equal(reasonOf(changed(1028, 16)), 'beyondDisk');
+  assert.equal(reasonOf(changed(1028, 2 ** 26), 2 ** 27), 'tooLarge');
+  assert.equal(reasonOf(changed(1028, 15, false)), 'beyondDisk', 'half of it swapped');
+  assert.equal(reasonOf(changed(1032, 638)), 'badCount');
+  assert.equal(reasonOf(changed(1032, 0xffff_ffff)), 'badCount');
+  assert.equal(reasonOf(changed(1536, 0)), 'badPage');
+  assert.equal(reasonOf(changed(1540, 16)), 'badPage');
+  assert.equal(reasonOf(pageOf(usual)), 'accepted');
+});
+
+test('a bad page that is listed twice is one bad page', () => {
+  assert.deepEqual(readHeader(changed(1540, 3), 16).badPages, [3]);
+});
+
+test('what cannot be written is refused', () => {
+  for (const [part, code] of [
+    [{ lastPage: 8 }, 'ERR_ARG_AREA'],
+    [{ lastPage: 2 ** 26 }, 'ERR_ARG_AREA'],
+    [{ uuid: 'x' }, 'ERR_ARG_VALUE'],
+    [{ label: 'seventeen bytes ..' }, 'ERR_ARG_VALUE'],
+    [{ badPages: [0] }, 'ERR_ARG_VALUE'],
+    [{ badPages: [16] }, 'ERR_ARG_VALUE'],
+    [{ badPages: new Array<number>(638).fill(1) }, 'ERR_ARG_VALUE'],
+  ] as const)
+    assert.throws(() => pageOf({ ...usual, ...part }), { code });
+});
+
+randomTest(
+  'whatever is in the first page: a header in bounds, or a reason',
+  3000,
+  (prng, steps) => {
+    for (let step = 0; step < steps; step++) {
+      const page = pageOf(usual);
+      for (let i = prng.below(6); i >= 0; i--) {
+        const at = prng.oneIn(3) ? prng.below(4096) : 1024 + prng.below(528);
+        page[at] = prng.oneIn(2) ? prng.below(256) : prng.below(3);
+      }
+      const reason = reasonOf(page);
+      if (reason !== 'accepted') continue;
+      const { lastPage, badPages } = readHeader(page, 16);
+      assert.ok(lastPage >= 9 && lastPage < 16);
+      assert.ok(badPages.every((bad) => bad >= 1 && bad <= lastPage));
+    }
+  },
+);
+
+const toolPath = (name: string): string | undefined =>
+  ['/usr/sbin', '/sbin', '/usr/bin', '/bin'].map((d) => join(d, name)).find((p) => existsSync(p));
+
+function toolTest(tool: string, name: string, body: (run: string, file: string) => void): void {
+  const run = toolPath(tool);
+  test(name, { skip: run === undefined ? `${tool} missing` : false }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'frontswap-header-'));
+    try {
+      const file = join(folder, 'area');
+      writeFileSync(file, Buffer.alloc(65536), { mode: 0o600 });
+      body(run ?? '', file);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+}
+
+const output = (run: string, ...args: string[]): string =>
+  execFileSync(run, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+
+function writeOurs(file: string): void {
+  const disk = readFileSync(file);
+  disk.set(pageOf(usual));
+  writeFileSync(file, disk);
+}
+
+toolTest('mkswap', 'the header that mkswap writes is read', (mkswap, file) => {
+  output(mkswap, '-L', 'lab', '-U', uuid, file);
+  const header = readHeader(readFileSync(file), 16);
+  assert.deepEqual(header, { ...usual, badPages: [] });
+  assert.deepEqual(pageOf(header), new Uint8Array(readFileSync(file).subarray(0, 4096)));
+});
+
+toolTest('swaplabel', 'swaplabel reads the header that we write', (swaplabel, file) => {
+  writeOurs(file);
+  assert.match(output(swaplabel, file), new RegExp(`LABEL: lab\\s+UUID: +${uuid}`));
+});
+
+toolTest('file', 'file(1) reads the header that we write', (run, file) => {
+  writeOurs(file);
+  const said = output(run, file);
+  assert.match(said, /version 1, size 15 pages, 2 bad pages, LABEL=lab/i);
+  assert.ok(said.includes(uuid));
+});
