@@ -332,3 +332,30 @@ test('a disk is whole pages, at least one', () => {
   for (const sizeBytes of [0, -4096, 100, 4097])
     assert.throws(() => open(sizeBytes / PAGE), Bug, `${sizeBytes} bytes`);
 });
+
+test('a broken invariant stops this disk, not the process', () => {
+  let isBroken = false;
+  const { disk, requests } = open(8, {
+    codec: {
+      name: 'lz4',
+      factory: (memory, kernels) => {
+        const codec = lz4(memory, kernels);
+        return {
+          ...codec,
+          compress: (page, out, limit) => {
+            if (isBroken) throw new Bug('made up');
+            return codec.compress(page, out, limit);
+          },
+        };
+      },
+    },
+  });
+  assert.equal(requests.write(0, made('text', 1)), BioStatus.ok);
+  isBroken = true;
+  assert.equal(requests.write(PAGE, made('text', 2)), BioStatus.ioError);
+  isBroken = false;
+  assert.equal(requests.read(0, PAGE).status, BioStatus.ioError);
+  assert.equal(disk.fault?.message, 'made up');
+  assert.equal(disk.settle(), false);
+  assert.ok(disk.stats().failedReads > 0);
+});
