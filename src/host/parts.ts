@@ -1,29 +1,12 @@
 /**
  * What a host is put together from, as the host sees it. compose.ts joins the real parts; tests bring
- * their own. Nothing else in host/ knows a device or a protocol by name.
+ * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
 import type { Disk } from '../block/ops.ts';
+import type { RamzswapStats } from '../device/ramzswap/ramzswap.ts';
 
-/** How a disk does at one moment. Bytes and counts are exact; usedBytes includes all metadata. */
-export interface DiskStats {
-  readonly diskSizeBytes: number;
-  readonly storedPages: number;
-  /** storedPages × 4096. */
-  readonly dataBytes: number;
-  readonly compressedBytes: number;
-  readonly usedBytes: number;
-  readonly peakUsedBytes: number;
-  readonly sameFilledPages: number;
-  readonly incompressiblePages: number;
-  /** 0 = none. */
-  readonly limitBytes: number;
-  readonly compactedPages: number;
-  readonly reads: number;
-  readonly writes: number;
-  readonly discards: number;
-  readonly failedWrites: number;
-  readonly algorithm: string;
-}
+/** How a disk does at one moment: what the device itself says. */
+export type DiskStats = RamzswapStats;
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;

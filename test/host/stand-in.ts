@@ -44,6 +44,9 @@ export class StandInDisk implements SwapDisk {
       reads: 5,
       writes: 7,
       discards: 2,
+      notifyFree: 512,
+      invalidIo: 0,
+      failedReads: 0,
       failedWrites: 0,
       algorithm: codec,
     };
