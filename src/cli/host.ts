@@ -140,7 +140,7 @@ function startStatus(host: Host, line: StatusLine): () => void {
   };
 }
 
-/** SIGUSR1: the table of `list`, and the host's own counters. */
+/** SIGUSR1: the table of `list`, the host's own counters, the door's figures. */
 function formatStatistics(host: Host): string {
   const columns = chooseColumns(null);
   const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));

@@ -17,9 +17,11 @@ import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
+import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
 import { readOnlyDisk } from './read-only-disk.ts';
+import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
 import { errnoOf, systemError } from './system-error.ts';
@@ -44,6 +46,7 @@ interface ServedDisk {
   readonly disk: SwapDisk;
   /** reads + writes + discards at the last look; unchanged means idle. */
   requestsSeen: number;
+  readonly refusals: RefusalWatch;
 }
 
 /** All disks together, for a status line. */
@@ -150,24 +153,21 @@ export class Host {
     return totals;
   }
 
-  /** What `GET /v1/health` answers. `degraded`: a counter that must stay 0 did not. */
+  /** What `GET /v1/health` answers. */
   health(): object {
-    const violated = this.#counters.violated();
-    return {
-      schemaVersion: 1,
-      status: violated.length === 0 ? 'ok' : 'degraded',
-      violated,
+    return healthDocument({
       version: this.#options.version,
-      pid: process.pid,
       uptimeSeconds: Math.floor((Date.now() - this.#startedAt) / 1000),
       uris: this.uris,
-      counters: this.#counters.snapshot(),
-    };
+      counters: this.#counters,
+      disks: this.report().disks,
+      door: this.#door?.stats ?? null,
+    });
   }
 
-  /** The host's own counters, a line each. */
+  /** The host's own counters and the door's figures, a line each. */
   describeCounters(): string {
-    return this.#counters.describe();
+    return this.#counters.describe() + (this.#door === null ? '' : describeDoor(this.#door.stats));
   }
 
   /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
@@ -210,7 +210,12 @@ export class Host {
         codec: config.codec,
       });
       this.#undo.push(() => served[Symbol.dispose]());
-      this.#disks.push({ config: disk, disk: served, requestsSeen: 0 });
+      this.#disks.push({
+        config: disk,
+        disk: served,
+        requestsSeen: 0,
+        refusals: new RefusalWatch(),
+      });
     }
   }
 
@@ -324,11 +329,26 @@ export class Host {
       const more = this.#settle();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
+      // Not between the quick looks of tidying: a quiet while is counted in even ones.
+      if (!more) this.#tellRefusals();
       timer = setTimeout(look, more ? settleAgainMs : settleEveryMs);
       timer.unref();
     };
     look();
     this.#undo.push(() => clearTimeout(timer));
+  }
+
+  #tellRefusals(): void {
+    for (const { config, disk, refusals } of this.#disks) {
+      if (!refusals.look(disk.stats().failedWrites)) continue;
+      const why =
+        config.limitBytes === 0
+          ? 'no more memory is to be had'
+          : `its limit of ${formatSize(config.limitBytes)} is reached`;
+      this.#options.log(
+        `disk ${config.name}: refuses writes: ${why}; the guest keeps those pages in its own memory`,
+      );
+    }
   }
 
   /** Lets idle disks tidy up; true when one has more to do. */

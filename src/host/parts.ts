@@ -37,6 +37,19 @@ export interface NbdDoor {
   close(): Promise<void>;
   /** Clients that have this export open now. */
   connections(exportName: string): number;
+  readonly stats: DoorStats;
+}
+
+/** What went through a door. All but connectionCount grow from the start and never fall. */
+export interface DoorStats {
+  readonly connectionCount: number;
+  readonly accepted: number;
+  /** Turned away for being one too many. */
+  readonly refused: number;
+  /** Ended by our decision or by the peer's fault. */
+  readonly dropped: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
 }
 
 export interface NbdDoorOptions {

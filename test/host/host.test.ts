@@ -257,6 +257,58 @@ test('tidying that throws is counted and logged, and shows in health', async (t)
   );
 });
 
+test('a disk that met a damaged page shows in health by its name', async (t) => {
+  const { parts, options } = rig(t, sample);
+  const host = await start(t, options);
+  const b = parts.disks[1];
+  assert.ok(b !== undefined);
+  b.stats_ = { ...b.stats_, failedWrites: 9 };
+  assert.match(JSON.stringify(host.health()), /"status":"ok","violated":\[\]/);
+  b.stats_ = { ...b.stats_, failedReads: 1 };
+  assert.match(
+    JSON.stringify(host.health()),
+    /"status":"degraded","violated":\["disk b: failedReads"\]/,
+  );
+});
+
+test('health and statistics tell what went through the door', async (t) => {
+  const { folder, options } = rig(t, sample);
+  const host = await start(t, options);
+  const first = await socketTo(join(folder, 's'));
+  await until('a connection', () => host.totals().connections === 1);
+  first.destroy();
+  await until('its end', () => host.totals().connections === 0);
+  const second = await socketTo(join(folder, 's'));
+  t.after(() => second.destroy());
+  await until('another connection', () => host.totals().connections === 1);
+  assert.match(
+    JSON.stringify(host.health()),
+    /"nbd":\{"connections":1,"accepted":2,"refused":2,"dropped":3,"bytesIn":4,"bytesOut":5\}/,
+  );
+  assert.match(
+    host.describeCounters(),
+    /\n1 clients nbd connections: connected now\n2 clients nbd/,
+  );
+});
+
+test('a disk that begins to refuse writes is told once, with its limit', async (t) => {
+  const { parts, logged, options } = rig(t, sample);
+  await start(t, options);
+  const [a, b] = parts.disks;
+  assert.ok(a !== undefined && b !== undefined);
+  a.stats_ = { ...a.stats_, failedWrites: 1 };
+  await until('a log line', () => logged.length > 0);
+  a.stats_ = { ...a.stats_, failedWrites: 2 };
+  const settled = b.settled;
+  await until('three looks', () => b.settled >= settled + 3);
+  b.stats_ = { ...b.stats_, failedWrites: 1 };
+  await until('another line', () => logged.length > 1);
+  assert.deepEqual(logged, [
+    'disk a: refuses writes: its limit of 1M is reached; the guest keeps those pages in its own memory',
+    'disk b: refuses writes: no more memory is to be had; the guest keeps those pages in its own memory',
+  ]);
+});
+
 test('a stop by force removes the files at once', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);

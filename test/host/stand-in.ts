@@ -5,6 +5,7 @@ import { type Bio, BioOp, BioQueue } from '../../src/block/bio.ts';
 import { Extent } from '../../src/block/ops.ts';
 import type {
   DiskStats,
+  DoorStats,
   HostParts,
   NbdDoor,
   NbdDoorOptions,
@@ -86,6 +87,7 @@ class StandInDoor implements NbdDoor {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   closed = 0;
+  #accepted = 0;
 
   constructor(options: NbdDoorOptions) {
     this.options = options;
@@ -93,6 +95,7 @@ class StandInDoor implements NbdDoor {
   async #listen(listen: (server: Server, done: () => void) => void): Promise<Server> {
     const server = createServer((socket) => {
       this.#sockets.add(socket);
+      this.#accepted++;
       this.options.log('a client came');
       socket.on('error', () => undefined);
       socket.on('close', () => this.#sockets.delete(socket));
@@ -117,6 +120,11 @@ class StandInDoor implements NbdDoor {
     const closing = this.#servers.map((server) => new Promise((r) => server.close(r)));
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(closing);
+  }
+  get stats(): DoorStats {
+    const connectionCount = this.#sockets.size;
+    const accepted = this.#accepted;
+    return { connectionCount, accepted, refused: 2, dropped: 3, bytesIn: 4, bytesOut: 5 };
   }
   connections(exportName: string): number {
     // The stand-in speaks no NBD, so every socket counts for the default export.
