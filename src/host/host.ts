@@ -12,7 +12,6 @@
  */
 import { rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SwapError } from '../base/errors.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
@@ -24,8 +23,13 @@ import { readOnlyDisk } from './read-only-disk.ts';
 import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
-import { errnoOf, systemError } from './system-error.ts';
-import { claimSocketPath, removeIfThere } from './unix-socket.ts';
+import { systemError, tcpListenError } from './system-error.ts';
+import {
+  claimSocketPath,
+  removeIfThere,
+  type SocketPlace,
+  unixListenError,
+} from './unix-socket.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
 export interface HostOptions {
@@ -244,13 +248,8 @@ export class Host {
 
   async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
     const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
-    await claimSocketPath('--unix', path);
-    try {
-      await door.listenUnix(path);
-    } catch (cause) {
-      if (cause instanceof SwapError) throw cause;
-      throw systemError(`listen on ${path}`, cause, 'choose another path with --unix');
-    }
+    const advice = 'choose another path with --unix, or - for a private one';
+    await listenAt({ path, from: '--unix', advice }, () => door.listenUnix(path));
     this.#files.push(path);
     this.#addresses.push({ kind: 'unix', path });
   }
@@ -260,17 +259,7 @@ export class Host {
       const { port: bound } = await door.listenTcp(host, port);
       this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
     } catch (cause) {
-      const inUse = cause instanceof SwapError && cause.code === 'ERR_IO_IN_USE';
-      if (inUse || errnoOf(cause) === 'EADDRINUSE')
-        throw new SwapError(
-          'ERR_IO_IN_USE',
-          `port ${port} on ${host} is in use; choose another with --port, ` +
-            'or serve a Unix socket only with --unix',
-          { host, port },
-          { cause },
-        );
-      if (cause instanceof SwapError) throw cause;
-      throw systemError(`listen on ${host} port ${port}`, cause, 'see --ipaddr and --port');
+      throw tcpListenError(host, port, cause);
     }
   }
 
@@ -285,30 +274,32 @@ export class Host {
   }
 
   async #openControl(): Promise<void> {
-    const path = this.#chooseControlPath();
-    if (path === null) return;
-    await claimSocketPath('--control', path);
-    const control = await ControlServer.listen(
-      path,
-      {
-        disks: () => this.report(),
-        health: () => this.health(),
-        stop: () => this.#options.onStopRequest(),
-      },
-      this.#counters,
+    const place = this.#chooseControlPlace();
+    if (place === null) return;
+    const { path } = place;
+    const handlers = {
+      disks: () => this.report(),
+      health: () => this.health(),
+      stop: () => this.#options.onStopRequest(),
+    };
+    const control = await listenAt(place, () =>
+      ControlServer.listen(path, handlers, this.#counters),
     );
     this.#controlPath = path;
     this.#files.push(path);
     this.#undo.push(() => control.close());
   }
 
-  #chooseControlPath(): string | null {
+  #chooseControlPlace(): SocketPlace | null {
     const { config, runtimeFolder, uid } = this.#options;
     if (config.control === null) return null;
-    if (config.control === 'private') return join(this.#makePrivateFolder(), 'control.sock');
-    if (config.control !== 'default') return config.control.path;
+    const from = '--control';
+    const advice = 'choose another path with --control PATH, or none with --no-control';
+    if (config.control === 'private')
+      return { path: join(this.#makePrivateFolder(), 'control.sock'), from, advice };
+    if (config.control !== 'default') return { path: config.control.path, from, advice };
     makePrivateFolder(runtimeFolder, uid);
-    return controlPathIn(runtimeFolder);
+    return { path: controlPathIn(runtimeFolder), from: 'the default control socket', advice };
   }
 
   #writePidFile(): void {
@@ -372,6 +363,16 @@ export class Host {
       }
     }
     return more;
+  }
+}
+
+/** Makes the path free and listens there; what the system says against it becomes an error that helps. */
+async function listenAt<T>(place: SocketPlace, listen: () => Promise<T>): Promise<T> {
+  await claimSocketPath(place);
+  try {
+    return await listen();
+  } catch (cause) {
+    throw unixListenError(place, cause);
   }
 }
 

@@ -15,7 +15,7 @@ import { COUNTER_COUNT } from '../serve/nbd/state.ts';
 import { NbdBuffers } from './nbd-buffers.ts';
 import { type ConnectionOwner, NbdConnection } from './nbd-connection.ts';
 import { withSharedBuffer } from './nbd-socket.ts';
-import { bindError, claimUnixPath, withPrivateUmask } from './nbd-unix-path.ts';
+import { withPrivateUmask } from './unix-socket.ts';
 
 /** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
 const BIO_COUNT = 512;
@@ -87,19 +87,17 @@ export class NbdServer implements ConnectionOwner {
   }
 
   /**
-   * Listens on a Unix socket at `path`, which only its owner can use unless `mode` says otherwise.
-   * @throws SwapError ERR_IO_IN_USE when a live server or something that is no socket is there; ERR_IO_SYSTEM
+   * Listens on a Unix socket at `path`, where nothing may be, and which only its owner can use unless `mode` says
+   * otherwise. Throws what the system throws: whoever chose the path knows what to say about it.
    */
   async listenUnix(path: string, mode: number = 0o600): Promise<void> {
-    await claimUnixPath(path);
     const server = this.#makeServer(() => `unix client ${this.#accepted}`);
     await this.#listen(server, path, () => withPrivateUmask(path, mode, () => server.listen(path)));
   }
 
   /**
-   * Listens on TCP. Port 0 takes a free one.
+   * Listens on TCP. Port 0 takes a free one. Throws what the system throws.
    * @returns the address that was bound
-   * @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
    */
   async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
     const server = this.#makeServer((s) => `${s.remoteAddress ?? '?'}:${s.remotePort ?? 0}`);
@@ -206,7 +204,7 @@ export class NbdServer implements ConnectionOwner {
   async #listen(server: Server, address: string, bind: () => void): Promise<void> {
     try {
       await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => reject(bindError(address, error)));
+        server.once('error', reject);
         server.once('listening', resolve);
         bind();
       });

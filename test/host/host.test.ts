@@ -137,18 +137,35 @@ test('a port that is taken is named with the option that changes it, and nothing
   assert.equal(parts.disks[0]?.disposed, 1);
 });
 
-test('what a door says about its address reaches the user in the same words', async (t) => {
-  const { parts, options } = rig(t, sample);
+test('what the system says to a door about its path is put into words', async (t) => {
+  const { folder, parts, options } = rig(t, sample);
   const createDoor: StandInParts['createDoor'] = (given) => {
     const door = parts.createDoor(given);
-    door.listenTcp = async () => {
-      throw new SwapError('ERR_IO_IN_USE', 'made up');
+    door.listenUnix = async () => {
+      throw Object.assign(new Error('made up'), { code: 'EADDRINUSE' });
     };
     return door;
   };
   await assert.rejects(Host.start({ ...options, parts: { ...parts, createDoor } }), {
     code: 'ERR_IO_IN_USE',
-    message: /choose another with --port/,
+    message: `--unix: ${folder}/s was taken by another server just now; choose another path with --unix, or - for a private one`,
+  });
+});
+
+test('the default control socket of a live host is named, with two ways out', async (t) => {
+  const first = rig(t, { unix: '@/s', control: '@/c' });
+  const config: HostConfig = { ...first.options.config, control: 'default' };
+  const host = await start(t, { ...first.options, config });
+  const second = rig(t, { unix: '@/s', control: '@/c' });
+  const { runtimeFolder } = first.options;
+  const options: HostOptions = {
+    ...second.options,
+    runtimeFolder,
+    config: { ...second.options.config, control: 'default' },
+  };
+  await assert.rejects(Host.start(options), {
+    code: 'ERR_IO_IN_USE',
+    message: `the default control socket: ${host.controlPath} is served by a live server: stop it, or choose another path with --control PATH, or none with --no-control`,
   });
 });
 
