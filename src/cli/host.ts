@@ -111,7 +111,12 @@ function sayReady(host: Host, args: Arguments, config: HostConfig, world: World)
 }
 
 /** Swapped-out memory holds everything, keys included; NBD here has neither password nor encryption. */
-function warnOfOpenPort({ tcp }: HostConfig, line: StatusLine): void {
+function warnOfOpenDoors({ tcp, unix, socketMode }: HostConfig, line: StatusLine): void {
+  if ((socketMode & 0o007) !== 0)
+    line.print(
+      `frontswap host: warning: everybody on this machine who reaches ${unix} can read what guests ` +
+        'swapped out; --socket-mode 0660 keeps it to a group',
+    );
   if (tcp === null || tcp.host === 'localhost' || tcp.host === '::1') return;
   if (isIP(tcp.host) === 4 && tcp.host.startsWith('127.')) return;
   line.print(
@@ -165,7 +170,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   });
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
-  if (!quiet) warnOfOpenPort(config, line);
+  if (!quiet) warnOfOpenDoors(config, line);
   sayReady(host, args, config, world);
   const isLive =
     world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's

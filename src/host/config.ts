@@ -37,6 +37,11 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'PATH',
     help: "listen on a Unix socket; '-' makes a private one with a random name",
   },
+  {
+    name: 'socket-mode',
+    value: 'MODE',
+    help: 'who may open the socket of --unix PATH, octal (default 0600: you alone; 0660: a group)',
+  },
   { name: 'port', short: 'p', value: 'PORT', help: 'listen on TCP; 0 lets the system choose' },
   {
     name: 'ipaddr',
@@ -79,6 +84,8 @@ export interface HostConfig {
   readonly readOnly: boolean;
   /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
   readonly unix: string | null;
+  /** Permission bits of the Unix socket. */
+  readonly socketMode: number;
   readonly tcp: { readonly host: string; readonly port: number } | null;
   /** Path, `default` for the user's own place, `private` beside the private socket, null for none. */
   readonly control: { readonly path: string } | 'default' | 'private' | null;
@@ -253,6 +260,21 @@ function readControl(reader: Reader): HostConfig['control'] {
   return reader.has('run') ? 'private' : 'default';
 }
 
+function readSocketMode(reader: Reader, unix: string | null): number {
+  const text = reader.text('socket-mode');
+  if (text === null) return 0o600;
+  const setting = { from: reader.from('socket-mode') };
+  if (!/^0?[67][0-7]{2}$/.test(text))
+    throw invalid(setting, text, 'is no mode: write it in octal, from 0600 to 0777');
+  if (unix === null || unix === '-')
+    throw new SwapError(
+      'ERR_ARG_CONFLICT',
+      `${setting.from} needs a socket with a place of its own: say where with --unix PATH`,
+      { key: setting.from, value: text },
+    );
+  return Number.parseInt(text, 8);
+}
+
 /**
  * Checks every setting and fills in the defaults.
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT
@@ -266,13 +288,15 @@ export function resolveHostConfig(settings: Settings): HostConfig {
   const run = reader.text('run');
   const tcpAsked = reader.has('port') || reader.has('ipaddr');
   const nothingAsked = !tcpAsked && !reader.has('unix');
+  const unix = nothingAsked ? '-' : reader.text('unix');
   const host = reader.text('ipaddr') ?? '127.0.0.1';
   const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
   return {
     disks,
     codec,
     readOnly: reader.flag('readonly'),
-    unix: nothingAsked ? '-' : reader.text('unix'),
+    unix,
+    socketMode: readSocketMode(reader, unix),
     tcp: tcpAsked || (nothingAsked && run === null) ? { host, port } : null,
     control: readControl(reader),
     pidFile: reader.text('pidfile'),

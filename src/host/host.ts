@@ -249,7 +249,9 @@ export class Host {
   async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
     const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
     const advice = 'choose another path with --unix, or - for a private one';
-    await listenAt({ path, from: '--unix', advice }, () => door.listenUnix(path));
+    await listenAt({ path, from: '--unix', advice }, () =>
+      door.listenUnix(path, this.#options.config.socketMode),
+    );
     this.#files.push(path);
     this.#addresses.push({ kind: 'unix', path });
   }

@@ -30,7 +30,8 @@ export interface HostExport {
 
 /** The protocol door: sockets in front of the exports. */
 export interface NbdDoor {
-  listenUnix(path: string): Promise<void>;
+  /** @param mode permission bits of the socket */
+  listenUnix(path: string, mode: number): Promise<void>;
   /** @returns the port that is bound: `port`, or the one the system chose for 0 */
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Stops accepting, answers what is in flight, ends every connection. */

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -100,6 +100,22 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     assert.equal(lineCount(run.text.stdout), 2);
     assert.deepEqual(readdirSync(folder), []);
   });
+
+test('--socket-mode opens the NBD socket to a group, the control socket stays', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const mode = (name: string): number => statSync(join(folder, name)).mode & 0o777;
+  const run = start(t, shipped, [...sample(folder), '--socket-mode', '0660']);
+  await until(run, () => run.text.stdout !== '');
+  assert.deepEqual([mode('s'), mode('c')], [0o660, 0o600]);
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+  assert.equal(run.text.stderr, '');
+  const open = start(t, shipped, [...sample(folder), '--socket-mode', '666']);
+  await until(open, () => open.text.stdout !== '');
+  assert.match(open.text.stderr, /warning: everybody on this machine .* --socket-mode 0660/);
+});
 
 test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
   const folder = testFolder(t);

@@ -57,7 +57,7 @@ const socketTo = (path: string): Promise<Socket> =>
 const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
 
 test('start serves every disk on every listener, default export first', async (t) => {
-  const { folder, parts, options } = rig(t, { ...sample, exportname: 'b' });
+  const { folder, parts, options } = rig(t, { ...sample, exportname: 'b', 'socket-mode': '640' });
   const host = await start(t, options);
   const port = host.addresses[1]?.kind === 'tcp' ? host.addresses[1].port : 0;
   assert.ok(port > 0);
@@ -66,6 +66,7 @@ test('start serves every disk on every listener, default export first', async (t
   assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
   assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
   assert.equal(door?.options.maxClients, 64);
+  assert.equal(door?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
     [

@@ -87,6 +87,7 @@ class StandInDoor implements NbdDoor {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   closed = 0;
+  mode = 0;
   #accepted = 0;
 
   constructor(options: NbdDoorOptions) {
@@ -107,7 +108,8 @@ class StandInDoor implements NbdDoor {
     this.#servers.push(server);
     return server;
   }
-  async listenUnix(path: string): Promise<void> {
+  async listenUnix(path: string, mode: number): Promise<void> {
+    this.mode = mode;
     await this.#listen((server, done) => server.listen(path, done));
   }
   async listenTcp(host: string, port: number): Promise<{ port: number }> {
@@ -136,7 +138,11 @@ class StandInDoor implements NbdDoor {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: (NbdDoor & { readonly options: NbdDoorOptions; readonly closed: number })[];
+  readonly doors: (NbdDoor & {
+    readonly options: NbdDoorOptions;
+    readonly closed: number;
+    readonly mode: number;
+  })[];
   /** Times the process was trimmed. */
   trims: number;
 }

@@ -54,7 +54,7 @@ test('a file that is no socket is refused and stays', async (t) => {
 
 test('a path that does not fit sockaddr_un is refused before anything is tried', async () => {
   const max = process.platform === 'linux' ? 107 : 103;
-  await claim('a'.repeat(max));
+  await claim(`/tmp/${'a'.repeat(max - 5)}`);
   const bytesNotLetters = `${'a'.repeat(max - 1)}é`;
   for (const path of ['a'.repeat(max + 1), bytesNotLetters, 'a\0b'])
     await assert.rejects(claim(path), {
