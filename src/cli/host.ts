@@ -7,7 +7,6 @@
  *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import {
   type HostConfig,
   hostSettings,
@@ -20,7 +19,7 @@ import { Host } from '../host/host.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
 import { runtimeFolder } from '../host/runtime-folder.ts';
 import { systemError } from '../host/system-error.ts';
-import { formatUri } from '../host/uri.ts';
+import { formatUri, isLoopback } from '../host/uri.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { formatStatus, StatusLine } from './status-line.ts';
@@ -117,8 +116,7 @@ function warnOfOpenDoors({ tcp, unix, socketMode }: HostConfig, line: StatusLine
       `frontswap host: warning: everybody on this machine who reaches ${unix} can read what guests ` +
         'swapped out; --socket-mode 0660 keeps it to a group',
     );
-  if (tcp === null || tcp.host === 'localhost' || tcp.host === '::1') return;
-  if (isIP(tcp.host) === 4 && tcp.host.startsWith('127.')) return;
+  if (tcp === null || isLoopback(tcp.host)) return;
   line.print(
     `frontswap host: warning: whoever reaches ${tcp.host} port ${tcp.port} can read what guests ` +
       'swapped out; there is no password and no encryption',

@@ -24,6 +24,10 @@ export interface NbdTarget {
   readonly exportName: string;
 }
 
+/** Whether only this machine reaches that host. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(\.[0-9]{1,3}){3}$/.test(host);
+
 const hostInUri = (host: string): string =>
   host.includes(':') ? `[${host.replace('%', '%25')}]` : host;
 
