@@ -4,8 +4,9 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { repeatedKey } from './json-keys.ts';
 import { suggestion } from './nearest.ts';
-import { parseSize } from './size.ts';
+import { formatSize, parseSize } from './size.ts';
 import { NBD_PORT } from './uri.ts';
 
 export interface SettingSpec {
@@ -98,6 +99,8 @@ export interface HostConfig {
 const diskBytesMax = 2 ** 31 * PAGE_BYTES;
 /** mkswap takes no fewer than 10 pages. */
 const diskBytesMin = 10 * PAGE_BYTES;
+/** Below it a disk's own tables leave no room for pages. */
+const limitBytesMin = 256 * 1024;
 const disksMax = 256;
 const codecs: readonly string[] = ['lz4', 'lz4-native'];
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
@@ -138,6 +141,12 @@ export function settingsOfJson(file: string, text: string): Settings {
   }
   if (typeof document !== 'object' || document === null || Array.isArray(document))
     throw new SwapError('ERR_ARG_VALUE', `${file}: not a JSON object`, { file });
+  const twice = repeatedKey(text);
+  if (twice !== null)
+    throw new SwapError('ERR_ARG_CONFLICT', `${file}: '${twice}' is there twice`, {
+      file,
+      key: twice,
+    });
   const specs = new Map(hostSettings.map((spec) => [spec.name, spec]));
   const settings = new Map<string, Setting>();
   for (const [key, value] of Object.entries(document)) {
@@ -152,6 +161,18 @@ export function settingsOfJson(file: string, text: string): Settings {
   return settings;
 }
 
+/** 0 is none. */
+function parseLimit(from: string, text: string): number {
+  const limitBytes = parseSize(from, text);
+  if (limitBytes !== 0 && limitBytes < limitBytesMin)
+    throw invalid(
+      { from },
+      text,
+      `is too small: at least ${formatSize(limitBytesMin)}, or 0 for none`,
+    );
+  return limitBytes;
+}
+
 function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig {
   const [head = '', ...extras] = text.split(',');
   const [name = '', size, ...rest] = head.split('=');
@@ -164,18 +185,24 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
   if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
   if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
-  let limitBytes = defaultLimit;
+  let limitBytes: number | null = null;
   for (const extra of extras) {
-    const [key = '', value] = extra.split('=');
+    const [key = '', value = '', ...more] = extra.split('=');
     if (key !== 'limit')
       throw new SwapError(
         'ERR_ARG_UNKNOWN',
         `${from}: a disk has no '${key}'${suggestion(key, ['limit'])}`,
         { key: from, value: key },
       );
-    limitBytes = parseSize(`${from}: limit`, value ?? '');
+    if (more.length > 0) throw invalid({ from }, extra, 'is not of the form limit=SIZE');
+    if (limitBytes !== null)
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${text}' has 'limit' twice`, {
+        key: from,
+        value: text,
+      });
+    limitBytes = parseLimit(`${from}: limit`, value);
   }
-  return { name, sizeBytes, limitBytes };
+  return { name, sizeBytes, limitBytes: limitBytes ?? defaultLimit };
 }
 
 /** Typed reading of settings, with the defaults of the table. */
@@ -221,7 +248,7 @@ class Reader {
 
 function readDisks(reader: Reader): DiskConfig[] {
   const limitText = reader.text('limit');
-  const limit = limitText === null ? 0 : parseSize(reader.from('limit'), limitText);
+  const limit = limitText === null ? 0 : parseLimit(reader.from('limit'), limitText);
   const from = reader.from('disk');
   const disks = (reader.list('disk') ?? ['swap0=1G']).map((text) => parseDisk(from, text, limit));
   if (disks.length === 0) throw invalid({ from }, '[]', 'names no disk');

@@ -96,6 +96,24 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [{ disk: 'a=1G,limit=x' }, 'ERR_ARG_VALUE', /^host.json: disk: limit: 'x' is no size/],
   [{ disk: 'a=1G,limit' }, 'ERR_ARG_VALUE', /limit: '' is empty/],
   [{ disk: 'a=1G,limt=1G' }, 'ERR_ARG_UNKNOWN', /has no 'limt'; did you mean 'limit'/],
+  [
+    { disk: 'a=1G,limit=1M=2M' },
+    'ERR_ARG_VALUE',
+    /^host.json: disk: 'limit=1M=2M' is not of the form/,
+  ],
+  [
+    { disk: 'a=1G,limit=1M,limit=2M' },
+    'ERR_ARG_CONFLICT',
+    /^host.json: disk: .* has 'limit' twice/,
+  ],
+  [{ disk: 'a=1G,limit=0,limit=0' }, 'ERR_ARG_CONFLICT', /has 'limit' twice/],
+  [{ disk: 'a=1G,' }, 'ERR_ARG_UNKNOWN', /a disk has no ''/],
+  [
+    { disk: 'a=1G,limit=262143' },
+    'ERR_ARG_VALUE',
+    /disk: limit: '262143' is too small: at least 256K/,
+  ],
+  [{ limit: '255K' }, 'ERR_ARG_VALUE', /^host.json: limit: '255K' is too small: at least 256K/],
   [{ disk: ['a=1G', 'a=2G'] }, 'ERR_ARG_CONFLICT', /'a' is there twice/],
   [{ disk: [] }, 'ERR_ARG_VALUE', /names no disk/],
   [{ disk: [['a=1G']] }, 'ERR_ARG_VALUE', /^host.json: disk: .*neither text nor a whole number/],
@@ -157,6 +175,17 @@ test('text that is no JSON is refused, naming the file', () =>
     code: 'ERR_ARG_VALUE',
     message: /^host.json: not JSON: /,
   }));
+
+test('a key that is there twice is refused', () =>
+  assert.throws(() => settingsOfJson('host.json', '{"unix": "/a", "port": 1, "unix": "/b"}'), {
+    code: 'ERR_ARG_CONFLICT',
+    message: /^host.json: 'unix' is there twice/,
+  }));
+
+test('the smallest limit, and none', () => {
+  assert.equal(ofFile({ disk: 'a=1G,limit=256K' }).disks[0]?.limitBytes, 262_144);
+  assert.equal(ofFile({ disk: 'a=1G,limit=0', limit: '1M' }).disks[0]?.limitBytes, 0);
+});
 
 test('no two settings share a name or a letter', () => {
   const words = hostSettings.flatMap(({ name, short }) =>
