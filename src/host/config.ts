@@ -56,7 +56,6 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'NAME',
     help: 'the disk that a client gets who asks for none (default the first one)',
   },
-  { name: 'readonly', short: 'r', help: 'refuse writes' },
   { name: 'max-clients', value: 'N', help: 'most connections at a time (default 64)' },
   { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
   { name: 'pidfile', short: 'P', value: 'PATH', help: 'write the process id here when ready' },
@@ -82,7 +81,6 @@ export interface HostConfig {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
   readonly codec: string;
-  readonly readOnly: boolean;
   /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
   readonly unix: string | null;
   /** Permission bits of the Unix socket. */
@@ -321,7 +319,6 @@ export function resolveHostConfig(settings: Settings): HostConfig {
   return {
     disks,
     codec,
-    readOnly: reader.flag('readonly'),
     unix,
     socketMode: readSocketMode(reader, unix),
     tcp: tcpAsked || (nothingAsked && run === null) ? { host, port } : null,

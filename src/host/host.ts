@@ -19,7 +19,6 @@ import { type HostCounter, hostCounters } from './counters.ts';
 import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
-import { readOnlyDisk } from './read-only-disk.ts';
 import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
@@ -128,7 +127,7 @@ export class Host {
       this.#disks.map(
         ({ config: { name }, disk }): DiskReport => ({
           name,
-          readOnly: this.#options.config.readOnly,
+          readOnly: disk.readOnly,
           connections: this.#door?.connections(name) ?? 0,
           uris: this.#urisOf(name),
           ...disk.stats(),
@@ -224,14 +223,14 @@ export class Host {
   }
 
   #exports(): ReadonlyMap<string, HostExport> {
-    const { readOnly, codec } = this.#options.config;
+    const { codec } = this.#options.config;
     return new Map(
       this.#disks.map(({ config: { name, sizeBytes }, disk }) => [
         name,
         {
           name,
           description: `frontswap ${formatSize(sizeBytes)} ${codec}`,
-          disk: readOnly ? readOnlyDisk(disk) : disk,
+          disk,
         },
       ]),
     );

@@ -115,13 +115,6 @@ test('stop leaves nothing behind, and once is enough', async (t) => {
   );
 });
 
-test('read-only is told to clients and kept', async (t) => {
-  const { parts, options } = rig(t, { ...sample, readonly: true });
-  const host = await start(t, options);
-  assert.equal(parts.doors[0]?.options.exports.get('a')?.disk.readOnly, true);
-  assert.equal(host.report().disks[0]?.readOnly, true);
-});
-
 test('a port that is taken is named with the option that changes it, and nothing stays', async (t) => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
