@@ -155,15 +155,17 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   const stop = new StopRequest();
   const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');
+  const log = (text: string): void => {
+    if (!quiet) line.print(`frontswap host: ${text}`);
+  };
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
     runtimeFolder: runtimeFolder(world.env, world.uid),
     uid: world.uid,
     version: packageVersion(),
-    log: (text) => {
-      if (!quiet) line.print(`frontswap host: ${text}`);
-    },
+    log,
+    trace: flag(args, 'verbose') ? log : null,
     onStopRequest: stop.ask,
   });
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us

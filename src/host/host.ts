@@ -40,6 +40,8 @@ export interface HostOptions {
   readonly uid: number;
   readonly version: string;
   readonly log: Log;
+  /** Told of every connection; null: nobody wants to know. */
+  readonly trace: Log | null;
   /** Somebody asked on the control socket for a stop. */
   readonly onStopRequest: () => void;
 }
@@ -237,8 +239,13 @@ export class Host {
   }
 
   async #listen(): Promise<void> {
-    const { config, parts, log } = this.#options;
-    const door = parts.createDoor({ exports: this.#exports(), maxClients: config.maxClients, log });
+    const { config, parts, log, trace } = this.#options;
+    const door = parts.createDoor({
+      exports: this.#exports(),
+      maxClients: config.maxClients,
+      log,
+      trace,
+    });
     this.#door = door;
     this.#undo.push(() => door.close());
     if (config.unix !== null) await this.#listenUnix(door, config.unix);

@@ -58,6 +58,8 @@ export interface NbdDoorOptions {
   readonly exports: ReadonlyMap<string, HostExport>;
   readonly maxClients: number;
   readonly log: Log;
+  /** Told of every connection that comes, opens an export, or is over; null: nobody wants to know. */
+  readonly trace: Log | null;
 }
 
 /** One line for the operator, without its end. */

@@ -24,6 +24,7 @@ before(async () => {
     uid: process.getuid?.() ?? 0,
     version: '0',
     log: () => undefined,
+    trace: null,
     onStopRequest: () => undefined,
   });
   const [swap0, vm1] = parts.disks;

@@ -37,6 +37,7 @@ function rig(t: TestContext, settings: object): Rig {
     uid: process.getuid?.() ?? 0,
     version: '1.2.3',
     log: (line) => logged.push(line),
+    trace: null,
     onStopRequest: () => undefined,
   };
   return { folder, parts, logged, options };

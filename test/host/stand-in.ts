@@ -97,7 +97,6 @@ class StandInDoor implements NbdDoor {
     const server = createServer((socket) => {
       this.#sockets.add(socket);
       this.#accepted++;
-      this.options.log('a client came');
       socket.on('error', () => undefined);
       socket.on('close', () => this.#sockets.delete(socket));
     });

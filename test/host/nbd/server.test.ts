@@ -5,13 +5,13 @@ import { connect, createServer, type NetConnectOpts, type Socket } from 'node:ne
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { after, test } from 'node:test';
-import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
-import { NbdServer, type NbdServerOptions } from '../../src/host/nbd-server.ts';
-import { withSharedBuffer } from '../../src/host/nbd-socket.ts';
-import { withPrivateUmask } from '../../src/host/unix-socket.ts';
-import { Counter } from '../../src/serve/nbd/state.ts';
-import { Command, Option, WireError } from '../../src/serve/nbd/wire.ts';
-import { clientFlags, infoData, join, option, request } from '../serve/nbd/client.ts';
+import { MemoryDisk } from '../../../src/device/memory/memory-disk.ts';
+import { NbdServer, type NbdServerOptions } from '../../../src/host/nbd/server.ts';
+import { withSharedBuffer } from '../../../src/host/nbd/socket.ts';
+import { withPrivateUmask } from '../../../src/host/unix-socket.ts';
+import { Counter } from '../../../src/serve/nbd/state.ts';
+import { Command, Option, WireError } from '../../../src/serve/nbd/wire.ts';
+import { clientFlags, infoData, join, option, request } from '../../serve/nbd/client.ts';
 
 const MIB = 1024 * 1024;
 const folder = mkdtempSync(joinPath(tmpdir(), 'nbd-server-'));
@@ -267,6 +267,27 @@ test('who does not choose an export in time is dropped, who did may idle', async
     await mute.hangUp();
     assert.deepEqual(log, ['nbd: unix client 2: dropped: did not choose an export in time']);
     assert.equal(await chosen.flush(), 0);
+  });
+});
+
+test('the trace tells who comes, what is opened, and who is gone', async () => {
+  const traced: string[] = [];
+  await rig({ trace: (line) => traced.push(line) }, async ({ server, client, log }) => {
+    const one = await client().go();
+    const two = client();
+    await two.hear(18);
+    two.socket.end();
+    await until(() => server.stats.connectionCount === 1);
+    one.say(request({ type: Command.disc }));
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual(traced, [
+      'nbd: unix client 1: connected',
+      "nbd: unix client 1: opened 'disk'",
+      'nbd: unix client 2: connected',
+      'nbd: unix client 2: closed',
+      'nbd: unix client 1: closed',
+    ]);
+    assert.deepEqual(log, []);
   });
 });
 
