@@ -1,7 +1,7 @@
 /**
  * Errors with a stable code. Match on `code`, never on the text or the class.
  * Families: ERR_ARG_* (the caller), ERR_PEER_* (who is connected to us), ERR_IO_* (a device or the system);
- * a `Bug` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, wire errno.
+ * a `Bug` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, exit status.
  */
 export type Code =
   | 'ERR_ARG_VALUE' // an option or argument has an unusable value
@@ -11,6 +11,7 @@ export type Code =
   | 'ERR_IO_SWAP_HEADER' // the first page of a disk is not the header of a swap area that can be used
   | 'ERR_IO_IN_USE' // an address or path that a live server holds
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
+  | 'ERR_IO_LOCAL_ONLY' // a disk is served only where the one who shall use it cannot reach it
   | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol

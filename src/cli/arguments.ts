@@ -34,7 +34,7 @@ function readValue(
   return value;
 }
 
-/** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
+/** A flag may be there twice: it says the same. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
 export function sortArguments(command: Command, argv: readonly string[]): Arguments {
   const specs = [...command.options, ...commonOptions];
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
@@ -63,6 +63,12 @@ export function sortArguments(command: Command, argv: readonly string[]): Argume
     if (spec === undefined) throw unknownOption(token.rawName, token.name, specs);
     const value = readValue(spec, token.value, token.inlineValue);
     const before = options.get(spec.name);
+    if (before !== undefined && spec.value !== undefined && spec.multiple !== true)
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `--${spec.name} is there twice: '${String(before)}' and '${String(value)}'`,
+        { key: `--${spec.name}` },
+      );
     if (spec.multiple === true && typeof value === 'string')
       options.set(spec.name, [...(Array.isArray(before) ? (before as string[]) : []), value]);
     else options.set(spec.name, value);

@@ -1,18 +1,35 @@
 /** `frontswap attach`: prints exactly what to paste to give a guest one of the disks. Changes nothing. */
 import { SwapError } from '../base/errors.ts';
 import type { DiskReport } from '../host/list-document.ts';
-import { formatUri, type NbdTarget, parseUri } from '../host/uri.ts';
+import { formatUri, isLoopback, type NbdTarget, parseUri } from '../host/uri.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { controlOption, diskNamed, reportedDisks } from './disks.ts';
 import { formatNames, formatSnippet } from './snippets.ts';
 import type { World } from './world.ts';
 
-/** Guests of this machine come by Unix socket; nbd-client runs inside them, where only TCP reaches. */
-function chooseUri(disk: DiskReport, format: string): string {
-  const wanted = format === 'nbd-client' ? 'nbd:' : 'nbd+unix:';
-  const uri = disk.uris.find((one) => one.startsWith(wanted)) ?? disk.uris[0];
-  if (uri !== undefined) return uri;
-  throw new SwapError('ERR_PEER_PROTOCOL', `the host serves disk '${disk.name}' nowhere`);
+const isFromAfar = ({ address }: NbdTarget): boolean =>
+  address.kind === 'tcp' && !isLoopback(address.host);
+
+/**
+ * Guests of this machine come by Unix socket. nbd-client runs inside them or elsewhere, where only an address of the
+ * network reaches; a host on 0.0.0.0 reports loopback, for it does not know by which of its addresses it is meant.
+ */
+function chooseTarget({ name, uris }: DiskReport, format: string): NbdTarget {
+  const targets = uris.map((uri) => parseUri("the host's URI", uri));
+  const [first] = targets;
+  if (first === undefined)
+    throw new SwapError('ERR_PEER_PROTOCOL', `the host serves disk '${name}' nowhere`);
+  if (format !== 'nbd-client')
+    return targets.find(({ address }) => address.kind === 'unix') ?? first;
+  const afar = targets.find(isFromAfar);
+  if (afar !== undefined) return afar;
+  throw new SwapError(
+    'ERR_IO_LOCAL_ONLY',
+    `nbd-client must not run on the machine of the host, and disk '${name}' tells of no other way ` +
+      `than ${uris.join(', ')}; start the host with --ipaddr ADDRESS, or give ` +
+      `--uri nbd://ADDRESS:PORT/${encodeURIComponent(name)} (also when it listens on all addresses)`,
+    { disk: name },
+  );
 }
 
 function onlyDisk(disks: readonly DiskReport[]): DiskReport {
@@ -39,7 +56,7 @@ async function findTarget(args: Arguments, world: World, format: string): Promis
   if (uri !== null) return targetOfUri(uri, name);
   const disks = await reportedDisks(args, world);
   const disk = name === undefined ? onlyDisk(disks) : diskNamed(name, disks);
-  return parseUri("the host's URI", chooseUri(disk, format));
+  return chooseTarget(disk, format);
 }
 
 export const attachCommand: Command = {
@@ -62,6 +79,7 @@ export const attachCommand: Command = {
   positionalsMax: 1,
   notes: [
     'NAME is needed when the host has several disks. Nothing is changed: what is printed is for you to paste, and what to type in the guest stands below it as comments.',
+    'nbd-client runs in a guest or on another machine: it needs a host with --ipaddr ADDRESS, or --uri here; a host on 0.0.0.0 does not know the address to print.',
     'Exit status: 0 printed, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

@@ -86,7 +86,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'MEM-USED',
-    'highest TOTAL so far (zramctl has this name for it)',
+    'most that TOTAL and freed memory not yet given back came to (zramctl has this name for it)',
     size((d) => d.peakUsedBytes),
   ),
   column(
@@ -111,23 +111,38 @@ export const columns: readonly Column[] = [
   ),
   column(
     'READS',
-    'read requests so far',
+    "reads so far; a client's request is served in one or more",
     count((d) => d.reads),
   ),
   column(
     'WRITES',
-    'write requests so far',
+    'writes so far, counted likewise',
     count((d) => d.writes),
   ),
   column(
     'DISCARDS',
-    'discard requests so far',
+    'discards and write-zeroes so far, counted likewise',
     count((d) => d.discards),
   ),
   column(
     'FAILED-WRITES',
-    'writes answered with an error',
+    'writes refused because the disk was full',
     count((d) => d.failedWrites),
+  ),
+  column(
+    'FAILED-READS',
+    'reads or partial writes that met a damaged page; must stay 0',
+    count((d) => d.failedReads),
+  ),
+  column(
+    'NOTIFY-FREE',
+    'pages given up by discard and write-zeroes so far',
+    count((d) => d.notifyFree),
+  ),
+  column(
+    'INVALID-IO',
+    'requests outside the disk or not understood',
+    count((d) => d.invalidIo),
   ),
   column('URI', 'where the disk is served', (d) => d.uris.join(','), { right: false }),
 ];

@@ -39,7 +39,7 @@ export interface CommandTable {
 export const commonOptions: readonly OptionSpec[] = [
   { name: 'json', help: 'print JSON, a stable format' },
   { name: 'quiet', short: 'q', help: 'say nothing but errors' },
-  { name: 'verbose', short: 'v', help: 'say more: connections, causes of errors' },
+  { name: 'verbose', short: 'v', help: 'say more: connections that come and go, causes of errors' },
   { name: 'no-color', help: 'no colours, as NO_COLOR=1' },
   { name: 'help', short: 'h', help: 'print this and exit' },
   { name: 'version', help: 'print the version and exit' },

@@ -7,7 +7,6 @@
  *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
  */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import {
   type HostConfig,
   hostSettings,
@@ -20,7 +19,7 @@ import { Host } from '../host/host.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
 import { runtimeFolder } from '../host/runtime-folder.ts';
 import { systemError } from '../host/system-error.ts';
-import { formatUri } from '../host/uri.ts';
+import { formatUri, isLoopback } from '../host/uri.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { formatStatus, StatusLine } from './status-line.ts';
@@ -111,9 +110,13 @@ function sayReady(host: Host, args: Arguments, config: HostConfig, world: World)
 }
 
 /** Swapped-out memory holds everything, keys included; NBD here has neither password nor encryption. */
-function warnOfOpenPort({ tcp }: HostConfig, line: StatusLine): void {
-  if (tcp === null || tcp.host === 'localhost' || tcp.host === '::1') return;
-  if (isIP(tcp.host) === 4 && tcp.host.startsWith('127.')) return;
+function warnOfOpenDoors({ tcp, unix, socketMode }: HostConfig, line: StatusLine): void {
+  if ((socketMode & 0o007) !== 0)
+    line.print(
+      `frontswap host: warning: everybody on this machine who reaches ${unix} can read what guests ` +
+        'swapped out; --socket-mode 0660 keeps it to a group',
+    );
+  if (tcp === null || isLoopback(tcp.host)) return;
   line.print(
     `frontswap host: warning: whoever reaches ${tcp.host} port ${tcp.port} can read what guests ` +
       'swapped out; there is no password and no encryption',
@@ -140,7 +143,7 @@ function startStatus(host: Host, line: StatusLine): () => void {
   };
 }
 
-/** SIGUSR1: the table of `list`, and the host's own counters. */
+/** SIGUSR1: the table of `list`, the host's own counters, the door's figures. */
 function formatStatistics(host: Host): string {
   const columns = chooseColumns(null);
   const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));
@@ -152,20 +155,22 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   const stop = new StopRequest();
   const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');
+  const log = (text: string): void => {
+    if (!quiet) line.print(`frontswap host: ${text}`);
+  };
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
     runtimeFolder: runtimeFolder(world.env, world.uid),
     uid: world.uid,
     version: packageVersion(),
-    log: (text) => {
-      if (!quiet) line.print(`frontswap host: ${text}`);
-    },
+    log,
+    trace: flag(args, 'verbose') ? log : null,
     onStopRequest: stop.ask,
   });
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
-  if (!quiet) warnOfOpenPort(config, line);
+  if (!quiet) warnOfOpenDoors(config, line);
   sayReady(host, args, config, world);
   const isLive =
     world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's

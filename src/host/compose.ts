@@ -7,7 +7,7 @@ import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
-import { NbdServer } from './nbd-server.ts';
+import { NbdServer } from './nbd/server.ts';
 import type { HostParts } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 
@@ -37,8 +37,8 @@ export function composeParts(): HostParts {
       }
       return open(sizeBytes, limitBytes, codec);
     },
-    createDoor: ({ exports, maxClients, log }) =>
-      new NbdServer({ exports, log, clientCountMax: maxClients }),
+    createDoor: ({ exports, maxClients, log, trace }) =>
+      new NbdServer({ exports, log, trace, clientCountMax: maxClients }),
     trim: systemHeapTrim(process.platform),
   };
 }

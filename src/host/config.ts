@@ -4,8 +4,9 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { repeatedKey } from './json-keys.ts';
 import { suggestion } from './nearest.ts';
-import { parseSize } from './size.ts';
+import { formatSize, parseSize } from './size.ts';
 import { NBD_PORT } from './uri.ts';
 
 export interface SettingSpec {
@@ -37,6 +38,11 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'PATH',
     help: "listen on a Unix socket; '-' makes a private one with a random name",
   },
+  {
+    name: 'socket-mode',
+    value: 'MODE',
+    help: 'who may open the socket of --unix PATH, octal (default 0600: you alone; 0660: a group)',
+  },
   { name: 'port', short: 'p', value: 'PORT', help: 'listen on TCP; 0 lets the system choose' },
   {
     name: 'ipaddr',
@@ -50,7 +56,6 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'NAME',
     help: 'the disk that a client gets who asks for none (default the first one)',
   },
-  { name: 'readonly', short: 'r', help: 'refuse writes' },
   { name: 'max-clients', value: 'N', help: 'most connections at a time (default 64)' },
   { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
   { name: 'pidfile', short: 'P', value: 'PATH', help: 'write the process id here when ready' },
@@ -76,9 +81,10 @@ export interface HostConfig {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
   readonly codec: string;
-  readonly readOnly: boolean;
   /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
   readonly unix: string | null;
+  /** Permission bits of the Unix socket. */
+  readonly socketMode: number;
   readonly tcp: { readonly host: string; readonly port: number } | null;
   /** Path, `default` for the user's own place, `private` beside the private socket, null for none. */
   readonly control: { readonly path: string } | 'default' | 'private' | null;
@@ -91,6 +97,8 @@ export interface HostConfig {
 const diskBytesMax = 2 ** 31 * PAGE_BYTES;
 /** mkswap takes no fewer than 10 pages. */
 const diskBytesMin = 10 * PAGE_BYTES;
+/** Below it a disk's own tables leave no room for pages. */
+const limitBytesMin = 256 * 1024;
 const disksMax = 256;
 const codecs: readonly string[] = ['lz4', 'lz4-native'];
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
@@ -131,6 +139,12 @@ export function settingsOfJson(file: string, text: string): Settings {
   }
   if (typeof document !== 'object' || document === null || Array.isArray(document))
     throw new SwapError('ERR_ARG_VALUE', `${file}: not a JSON object`, { file });
+  const twice = repeatedKey(text);
+  if (twice !== null)
+    throw new SwapError('ERR_ARG_CONFLICT', `${file}: '${twice}' is there twice`, {
+      file,
+      key: twice,
+    });
   const specs = new Map(hostSettings.map((spec) => [spec.name, spec]));
   const settings = new Map<string, Setting>();
   for (const [key, value] of Object.entries(document)) {
@@ -145,6 +159,18 @@ export function settingsOfJson(file: string, text: string): Settings {
   return settings;
 }
 
+/** 0 is none. */
+function parseLimit(from: string, text: string): number {
+  const limitBytes = parseSize(from, text);
+  if (limitBytes !== 0 && limitBytes < limitBytesMin)
+    throw invalid(
+      { from },
+      text,
+      `is too small: at least ${formatSize(limitBytesMin)}, or 0 for none`,
+    );
+  return limitBytes;
+}
+
 function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig {
   const [head = '', ...extras] = text.split(',');
   const [name = '', size, ...rest] = head.split('=');
@@ -157,18 +183,24 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
   if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
   if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
-  let limitBytes = defaultLimit;
+  let limitBytes: number | null = null;
   for (const extra of extras) {
-    const [key = '', value] = extra.split('=');
+    const [key = '', value = '', ...more] = extra.split('=');
     if (key !== 'limit')
       throw new SwapError(
         'ERR_ARG_UNKNOWN',
         `${from}: a disk has no '${key}'${suggestion(key, ['limit'])}`,
         { key: from, value: key },
       );
-    limitBytes = parseSize(`${from}: limit`, value ?? '');
+    if (more.length > 0) throw invalid({ from }, extra, 'is not of the form limit=SIZE');
+    if (limitBytes !== null)
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${text}' has 'limit' twice`, {
+        key: from,
+        value: text,
+      });
+    limitBytes = parseLimit(`${from}: limit`, value);
   }
-  return { name, sizeBytes, limitBytes };
+  return { name, sizeBytes, limitBytes: limitBytes ?? defaultLimit };
 }
 
 /** Typed reading of settings, with the defaults of the table. */
@@ -214,7 +246,7 @@ class Reader {
 
 function readDisks(reader: Reader): DiskConfig[] {
   const limitText = reader.text('limit');
-  const limit = limitText === null ? 0 : parseSize(reader.from('limit'), limitText);
+  const limit = limitText === null ? 0 : parseLimit(reader.from('limit'), limitText);
   const from = reader.from('disk');
   const disks = (reader.list('disk') ?? ['swap0=1G']).map((text) => parseDisk(from, text, limit));
   if (disks.length === 0) throw invalid({ from }, '[]', 'names no disk');
@@ -253,6 +285,21 @@ function readControl(reader: Reader): HostConfig['control'] {
   return reader.has('run') ? 'private' : 'default';
 }
 
+function readSocketMode(reader: Reader, unix: string | null): number {
+  const text = reader.text('socket-mode');
+  if (text === null) return 0o600;
+  const setting = { from: reader.from('socket-mode') };
+  if (!/^0?[67][0-7]{2}$/.test(text))
+    throw invalid(setting, text, 'is no mode: write it in octal, from 0600 to 0777');
+  if (unix === null || unix === '-')
+    throw new SwapError(
+      'ERR_ARG_CONFLICT',
+      `${setting.from} needs a socket with a place of its own: say where with --unix PATH`,
+      { key: setting.from, value: text },
+    );
+  return Number.parseInt(text, 8);
+}
+
 /**
  * Checks every setting and fills in the defaults.
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT
@@ -266,13 +313,14 @@ export function resolveHostConfig(settings: Settings): HostConfig {
   const run = reader.text('run');
   const tcpAsked = reader.has('port') || reader.has('ipaddr');
   const nothingAsked = !tcpAsked && !reader.has('unix');
+  const unix = nothingAsked ? '-' : reader.text('unix');
   const host = reader.text('ipaddr') ?? '127.0.0.1';
   const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
   return {
     disks,
     codec,
-    readOnly: reader.flag('readonly'),
-    unix: nothingAsked ? '-' : reader.text('unix'),
+    unix,
+    socketMode: readSocketMode(reader, unix),
     tcp: tcpAsked || (nothingAsked && run === null) ? { host, port } : null,
     control: readControl(reader),
     pidFile: reader.text('pidfile'),

@@ -12,8 +12,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Counters } from '../observe/counters.ts';
 import type { HostCounter } from './counters.ts';
-import { withPrivateUmask } from './nbd-unix-path.ts';
-import { systemError } from './system-error.ts';
+import { withPrivateUmask } from './unix-socket.ts';
 
 export interface ControlHandlers {
   disks(): object;
@@ -76,7 +75,7 @@ export class ControlServer {
     this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket as Socket));
   }
 
-  /** @throws SwapError ERR_IO_SYSTEM */
+  /** At a path that is free. Throws what the system throws. */
   static async listen(
     path: string,
     handlers: ControlHandlers,
@@ -84,9 +83,7 @@ export class ControlServer {
   ): Promise<ControlServer> {
     const control = new ControlServer(handlers, counters);
     await new Promise<void>((resolve, reject) => {
-      const refuse = (cause: Error): void =>
-        reject(systemError(`listen on the control socket ${path}`, cause, 'see --control'));
-      control.#server.once('error', refuse);
+      control.#server.once('error', reject);
       // bind() happens inside listen(), so the socket is never open to others, not even for a moment.
       withPrivateUmask(path, 0o600, () => control.#server.listen(path, resolve));
     });

@@ -12,18 +12,23 @@
  */
 import { rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SwapError } from '../base/errors.ts';
-import { readOnlyDisk } from '../block/filter/readonly.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
+import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
+import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { formatSize } from './size.ts';
-import { errnoOf, systemError } from './system-error.ts';
-import { claimSocketPath, removeIfThere } from './unix-socket.ts';
+import { systemError, tcpListenError } from './system-error.ts';
+import {
+  claimSocketPath,
+  removeIfThere,
+  type SocketPlace,
+  unixListenError,
+} from './unix-socket.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
 export interface HostOptions {
@@ -35,6 +40,8 @@ export interface HostOptions {
   readonly uid: number;
   readonly version: string;
   readonly log: Log;
+  /** Told of every connection; null: nobody wants to know. */
+  readonly trace: Log | null;
   /** Somebody asked on the control socket for a stop. */
   readonly onStopRequest: () => void;
 }
@@ -44,6 +51,7 @@ interface ServedDisk {
   readonly disk: SwapDisk;
   /** reads + writes + discards at the last look; unchanged means idle. */
   requestsSeen: number;
+  readonly refusals: RefusalWatch;
 }
 
 /** All disks together, for a status line. */
@@ -121,7 +129,7 @@ export class Host {
       this.#disks.map(
         ({ config: { name }, disk }): DiskReport => ({
           name,
-          readOnly: this.#options.config.readOnly,
+          readOnly: disk.readOnly,
           connections: this.#door?.connections(name) ?? 0,
           uris: this.#urisOf(name),
           ...disk.stats(),
@@ -150,24 +158,21 @@ export class Host {
     return totals;
   }
 
-  /** What `GET /v1/health` answers. `degraded`: a counter that must stay 0 did not. */
+  /** What `GET /v1/health` answers. */
   health(): object {
-    const violated = this.#counters.violated();
-    return {
-      schemaVersion: 1,
-      status: violated.length === 0 ? 'ok' : 'degraded',
-      violated,
+    return healthDocument({
       version: this.#options.version,
-      pid: process.pid,
       uptimeSeconds: Math.floor((Date.now() - this.#startedAt) / 1000),
       uris: this.uris,
-      counters: this.#counters.snapshot(),
-    };
+      counters: this.#counters,
+      disks: this.report().disks,
+      door: this.#door?.stats ?? null,
+    });
   }
 
-  /** The host's own counters, a line each. */
+  /** The host's own counters and the door's figures, a line each. */
   describeCounters(): string {
-    return this.#counters.describe();
+    return this.#counters.describe() + (this.#door === null ? '' : describeDoor(this.#door.stats));
   }
 
   /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
@@ -210,27 +215,37 @@ export class Host {
         codec: config.codec,
       });
       this.#undo.push(() => served[Symbol.dispose]());
-      this.#disks.push({ config: disk, disk: served, requestsSeen: 0 });
+      this.#disks.push({
+        config: disk,
+        disk: served,
+        requestsSeen: 0,
+        refusals: new RefusalWatch(),
+      });
     }
   }
 
   #exports(): ReadonlyMap<string, HostExport> {
-    const { readOnly, codec } = this.#options.config;
+    const { codec } = this.#options.config;
     return new Map(
       this.#disks.map(({ config: { name, sizeBytes }, disk }) => [
         name,
         {
           name,
           description: `frontswap ${formatSize(sizeBytes)} ${codec}`,
-          disk: readOnly ? readOnlyDisk(disk) : disk,
+          disk,
         },
       ]),
     );
   }
 
   async #listen(): Promise<void> {
-    const { config, parts, log } = this.#options;
-    const door = parts.createDoor({ exports: this.#exports(), maxClients: config.maxClients, log });
+    const { config, parts, log, trace } = this.#options;
+    const door = parts.createDoor({
+      exports: this.#exports(),
+      maxClients: config.maxClients,
+      log,
+      trace,
+    });
     this.#door = door;
     this.#undo.push(() => door.close());
     if (config.unix !== null) await this.#listenUnix(door, config.unix);
@@ -239,13 +254,10 @@ export class Host {
 
   async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
     const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
-    await claimSocketPath('--unix', path);
-    try {
-      await door.listenUnix(path);
-    } catch (cause) {
-      if (cause instanceof SwapError) throw cause;
-      throw systemError(`listen on ${path}`, cause, 'choose another path with --unix');
-    }
+    const advice = 'choose another path with --unix, or - for a private one';
+    await listenAt({ path, from: '--unix', advice }, () =>
+      door.listenUnix(path, this.#options.config.socketMode),
+    );
     this.#files.push(path);
     this.#addresses.push({ kind: 'unix', path });
   }
@@ -255,17 +267,7 @@ export class Host {
       const { port: bound } = await door.listenTcp(host, port);
       this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
     } catch (cause) {
-      const inUse = cause instanceof SwapError && cause.code === 'ERR_IO_IN_USE';
-      if (inUse || errnoOf(cause) === 'EADDRINUSE')
-        throw new SwapError(
-          'ERR_IO_IN_USE',
-          `port ${port} on ${host} is in use; choose another with --port, ` +
-            'or serve a Unix socket only with --unix',
-          { host, port },
-          { cause },
-        );
-      if (cause instanceof SwapError) throw cause;
-      throw systemError(`listen on ${host} port ${port}`, cause, 'see --ipaddr and --port');
+      throw tcpListenError(host, port, cause);
     }
   }
 
@@ -280,30 +282,32 @@ export class Host {
   }
 
   async #openControl(): Promise<void> {
-    const path = this.#chooseControlPath();
-    if (path === null) return;
-    await claimSocketPath('--control', path);
-    const control = await ControlServer.listen(
-      path,
-      {
-        disks: () => this.report(),
-        health: () => this.health(),
-        stop: () => this.#options.onStopRequest(),
-      },
-      this.#counters,
+    const place = this.#chooseControlPlace();
+    if (place === null) return;
+    const { path } = place;
+    const handlers = {
+      disks: () => this.report(),
+      health: () => this.health(),
+      stop: () => this.#options.onStopRequest(),
+    };
+    const control = await listenAt(place, () =>
+      ControlServer.listen(path, handlers, this.#counters),
     );
     this.#controlPath = path;
     this.#files.push(path);
     this.#undo.push(() => control.close());
   }
 
-  #chooseControlPath(): string | null {
+  #chooseControlPlace(): SocketPlace | null {
     const { config, runtimeFolder, uid } = this.#options;
     if (config.control === null) return null;
-    if (config.control === 'private') return join(this.#makePrivateFolder(), 'control.sock');
-    if (config.control !== 'default') return config.control.path;
+    const from = '--control';
+    const advice = 'choose another path with --control PATH, or none with --no-control';
+    if (config.control === 'private')
+      return { path: join(this.#makePrivateFolder(), 'control.sock'), from, advice };
+    if (config.control !== 'default') return { path: config.control.path, from, advice };
     makePrivateFolder(runtimeFolder, uid);
-    return controlPathIn(runtimeFolder);
+    return { path: controlPathIn(runtimeFolder), from: 'the default control socket', advice };
   }
 
   #writePidFile(): void {
@@ -324,11 +328,26 @@ export class Host {
       const more = this.#settle();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
+      // Not between the quick looks of tidying: a quiet while is counted in even ones.
+      if (!more) this.#tellRefusals();
       timer = setTimeout(look, more ? settleAgainMs : settleEveryMs);
       timer.unref();
     };
     look();
     this.#undo.push(() => clearTimeout(timer));
+  }
+
+  #tellRefusals(): void {
+    for (const { config, disk, refusals } of this.#disks) {
+      if (!refusals.look(disk.stats().failedWrites)) continue;
+      const why =
+        config.limitBytes === 0
+          ? 'no more memory is to be had'
+          : `its limit of ${formatSize(config.limitBytes)} is reached`;
+      this.#options.log(
+        `disk ${config.name}: refuses writes: ${why}; the guest keeps those pages in its own memory`,
+      );
+    }
   }
 
   /** Lets idle disks tidy up; true when one has more to do. */
@@ -352,6 +371,16 @@ export class Host {
       }
     }
     return more;
+  }
+}
+
+/** Makes the path free and listens there; what the system says against it becomes an error that helps. */
+async function listenAt<T>(place: SocketPlace, listen: () => Promise<T>): Promise<T> {
+  await claimSocketPath(place);
+  try {
+    return await listen();
+  } catch (cause) {
+    throw unixListenError(place, cause);
   }
 }
 

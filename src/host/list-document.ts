@@ -28,6 +28,9 @@ interface FieldSpec {
   readonly help: string;
 }
 
+/** The device counts what reaches it: the protocol cuts a request into one piece or more. */
+const pieces = "a client's request counts as one or more";
+
 const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   name: { kind: 'text', help: 'Name of the disk and of its NBD export.' },
   algorithm: { kind: 'text', help: 'Page compressor.' },
@@ -39,15 +42,24 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   dataBytes: { kind: 'count', help: 'storedPages times 4096.' },
   compressedBytes: { kind: 'count', help: 'Bytes of the stored pages after compression.' },
   usedBytes: { kind: 'count', help: 'All memory of the disk now, metadata and gaps included.' },
-  peakUsedBytes: { kind: 'count', help: 'Highest usedBytes so far.' },
+  peakUsedBytes: {
+    kind: 'count',
+    help: 'Most that usedBytes and freed memory not yet given back came to so far.',
+  },
   sameFilledPages: { kind: 'count', help: 'Stored pages of one repeated value: no payload.' },
   incompressiblePages: { kind: 'count', help: 'Stored pages that did not shrink: kept as is.' },
   limitBytes: { kind: 'count', help: 'Ceiling of usedBytes; 0 means none.' },
   compactedPages: { kind: 'count', help: 'Pages of memory given back by compaction so far.' },
-  reads: { kind: 'count', help: 'Read requests so far.' },
-  writes: { kind: 'count', help: 'Write requests so far.' },
-  discards: { kind: 'count', help: 'Discard requests so far.' },
-  failedWrites: { kind: 'count', help: 'Writes answered with an error so far; must stay 0.' },
+  reads: { kind: 'count', help: `Reads so far; ${pieces}.` },
+  writes: { kind: 'count', help: `Writes so far; ${pieces}.` },
+  discards: { kind: 'count', help: `Discards and write-zeroes so far; ${pieces}.` },
+  notifyFree: { kind: 'count', help: 'Pages given up by discard and write-zeroes so far.' },
+  invalidIo: { kind: 'count', help: 'Requests outside the disk or not understood so far.' },
+  failedReads: {
+    kind: 'count',
+    help: 'Reads or partial writes that met a damaged page so far; must stay 0.',
+  },
+  failedWrites: { kind: 'count', help: 'Writes refused so far because the disk was full.' },
 };
 
 const jsonType: Readonly<Record<Kind, object>> = {

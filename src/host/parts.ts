@@ -1,29 +1,12 @@
 /**
  * What a host is put together from, as the host sees it. compose.ts joins the real parts; tests bring
- * their own. Nothing else in host/ knows a device or a protocol by name.
+ * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
 import type { Disk } from '../block/ops.ts';
+import type { RamzswapStats } from '../device/ramzswap/ramzswap.ts';
 
-/** How a disk does at one moment. Bytes and counts are exact; usedBytes includes all metadata. */
-export interface DiskStats {
-  readonly diskSizeBytes: number;
-  readonly storedPages: number;
-  /** storedPages × 4096. */
-  readonly dataBytes: number;
-  readonly compressedBytes: number;
-  readonly usedBytes: number;
-  readonly peakUsedBytes: number;
-  readonly sameFilledPages: number;
-  readonly incompressiblePages: number;
-  /** 0 = none. */
-  readonly limitBytes: number;
-  readonly compactedPages: number;
-  readonly reads: number;
-  readonly writes: number;
-  readonly discards: number;
-  readonly failedWrites: number;
-  readonly algorithm: string;
-}
+/** How a disk does at one moment: what the device itself says. */
+export type DiskStats = RamzswapStats;
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
@@ -47,13 +30,27 @@ export interface HostExport {
 
 /** The protocol door: sockets in front of the exports. */
 export interface NbdDoor {
-  listenUnix(path: string): Promise<void>;
+  /** @param mode permission bits of the socket */
+  listenUnix(path: string, mode: number): Promise<void>;
   /** @returns the port that is bound: `port`, or the one the system chose for 0 */
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Stops accepting, answers what is in flight, ends every connection. */
   close(): Promise<void>;
   /** Clients that have this export open now. */
   connections(exportName: string): number;
+  readonly stats: DoorStats;
+}
+
+/** What went through a door. All but connectionCount grow from the start and never fall. */
+export interface DoorStats {
+  readonly connectionCount: number;
+  readonly accepted: number;
+  /** Turned away for being one too many. */
+  readonly refused: number;
+  /** Ended by our decision or by the peer's fault. */
+  readonly dropped: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
 }
 
 export interface NbdDoorOptions {
@@ -61,6 +58,8 @@ export interface NbdDoorOptions {
   readonly exports: ReadonlyMap<string, HostExport>;
   readonly maxClients: number;
   readonly log: Log;
+  /** Told of every connection that comes, opens an export, or is over; null: nobody wants to know. */
+  readonly trace: Log | null;
 }
 
 /** One line for the operator, without its end. */

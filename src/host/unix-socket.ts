@@ -1,17 +1,30 @@
 /**
- * Paths of Unix sockets that the user chose by an option: whether they fit, who holds them, how they go away.
+ * Paths of Unix sockets: whether one may be taken, how it is made private, how it goes away. A live server keeps
+ * its path, what a dead one left behind is replaced, and what is no socket is nobody's to remove.
+ *
  * Between the look at a path and listening there another process can take it: two hosts that start in the same
- * millisecond are not told apart.
+ * millisecond are told apart by EADDRINUSE, not by the look.
  */
-import { unlinkSync } from 'node:fs';
+import { accessSync, chmodSync, constants, lstatSync, unlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
-import { claimUnixPath } from './nbd-unix-path.ts';
 import { errnoOf, systemError } from './system-error.ts';
 
 /** sun_path: 108 bytes with the closing zero on Linux, 104 on macOS and the BSDs. */
 const pathBytesMax = process.platform === 'linux' ? 107 : 103;
 
-function checkLength(from: string, path: string): void {
+/** A path, and how to speak of it. */
+export interface SocketPlace {
+  readonly path: string;
+  /** What chose it, `--unix`: every message begins with it. */
+  readonly from: string;
+  /** What to do when it is not to be had. */
+  readonly advice: string;
+}
+
+function checkLength({ path, from }: SocketPlace): void {
   const length = Buffer.byteLength(path);
   if (length > pathBytesMax || path.includes('\0'))
     throw new SwapError(
@@ -21,23 +34,79 @@ function checkLength(from: string, path: string): void {
     );
 }
 
+/** Whether somebody accepts connections at `path`. */
+function isLive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    // Busy (EAGAIN) and forbidden (EACCES) are answers of a live server, too.
+    probe.once('error', (error) =>
+      resolve(errnoOf(error) !== 'ECONNREFUSED' && errnoOf(error) !== 'ENOENT'),
+    );
+  });
+}
+
+const inUse = ({ path, from, advice }: SocketPlace, why: string, cause?: unknown): SwapError =>
+  new SwapError(
+    'ERR_IO_IN_USE',
+    `${from}: ${path} ${why} ${advice}`,
+    { key: from, path },
+    { cause },
+  );
+
+/** What it means that a socket cannot be made at a path, and what to do. */
+export function unixListenError(place: SocketPlace, cause: unknown): SwapError {
+  const { path, from, advice } = place;
+  const errno = errnoOf(cause);
+  if (errno === 'EADDRINUSE') return inUse(place, 'was taken by another server just now;', cause);
+  const folder = dirname(path);
+  const whatToDo =
+    errno === 'ENOENT'
+      ? `make the folder first: mkdir -m 0700 '${folder}'`
+      : errno === 'EACCES'
+        ? `this user may not write to ${folder}: ${advice}`
+        : advice;
+  return systemError(`listen on ${path}`, cause, `${whatToDo} (${from})`);
+}
+
 /**
  * Makes the path free to listen on: what a dead server left behind is removed.
- * @param from the option that chose the path
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
-export async function claimSocketPath(from: string, path: string): Promise<void> {
-  checkLength(from, path);
+export async function claimSocketPath(place: SocketPlace): Promise<void> {
+  checkLength(place);
+  const { path } = place;
   try {
-    await claimUnixPath(path);
-  } catch (cause) {
-    if (!(cause instanceof SwapError)) throw cause;
-    throw new SwapError(
-      cause.code,
-      `${from}: ${cause.message}`,
-      { ...cause.facts, key: from },
-      { cause },
-    );
+    // bind() tells a folder that is missing from one that is forbidden; Node does not pass that on.
+    accessSync(dirname(path), constants.W_OK | constants.X_OK);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined) return;
+    if (!found.isSocket()) throw inUse(place, 'exists and is no socket;');
+    if (await isLive(path)) throw inUse(place, 'is served by a live server: stop it, or');
+    removeIfThere(path);
+  } catch (error) {
+    throw error instanceof SwapError ? error : unixListenError(place, error);
+  }
+}
+
+/**
+ * Binds with a umask that keeps others out until the mode is set. A worker has no umask of its own to set.
+ * Throws what the system throws.
+ */
+export function withPrivateUmask(path: string, mode: number, bind: () => void): void {
+  const before = isMainThread ? process.umask(0o177) : null;
+  try {
+    bind();
+  } finally {
+    if (before !== null) process.umask(before);
+  }
+  try {
+    chmodSync(path, mode);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error; // not bound: told by the server's error
   }
 }
 

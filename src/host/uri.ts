@@ -24,6 +24,10 @@ export interface NbdTarget {
   readonly exportName: string;
 }
 
+/** Whether only this machine reaches that host. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(\.[0-9]{1,3}){3}$/.test(host);
+
 const hostInUri = (host: string): string =>
   host.includes(':') ? `[${host.replace('%', '%25')}]` : host;
 
@@ -73,11 +77,13 @@ export function parseUri(key: string, text: string): NbdTarget {
     );
   if (!URL.canParse(text)) throw reject('is no URI');
   const url = new URL(text);
-  const exportName = decode(key, url.pathname.replace(/^\//, ''));
+  // Not url.pathname, which takes '.' and '..' for folders, however they are written: here they are names.
+  const path = /^[^:]*:\/\/[^/?#]*\/?([^?#]*)/.exec(text.trim())?.[1] ?? '';
+  const exportName = decode(key, path);
   if (url.protocol === 'nbd+unix:') {
-    const path = socketOf(key, url.search);
-    if (path === null || path === '') throw reject('names no socket');
-    return { address: { kind: 'unix', path }, exportName };
+    const socket = socketOf(key, url.search);
+    if (socket === null || socket === '') throw reject('names no socket');
+    return { address: { kind: 'unix', path: socket }, exportName };
   }
   if (url.protocol === 'nbd:') {
     socketOf(key, url.search);

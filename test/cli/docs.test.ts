@@ -1,6 +1,8 @@
 /** The reference pages say everything that the program has, and nothing that it has not. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { columns } from '../../src/cli/columns.ts';
@@ -57,4 +59,21 @@ test('the example of list-json.md is a list document', () => {
   const document = checkListDocument(JSON.parse(json));
   const [disk] = document.disks;
   assert.equal(disk?.dataBytes, (disk?.storedPages ?? 0) * 4096);
+});
+
+test('the first command of attach-a-guest.md works as it is written', () => {
+  const text = readFileSync(join(root, 'docs/how-to/attach-a-guest.md'), 'utf8');
+  const [, block = ''] = /```sh\n([\s\S]*?)```/.exec(text) ?? [];
+  const program = `'${process.execPath}' '${join(root, 'build/src/cli/main.js')}'`;
+  const script = block.trim().replace(/^frontswap (.*)$/m, `${program} $1 --run 'echo "$uri"'`);
+  const home = mkdtempSync(join(tmpdir(), 'fs-home-'));
+  try {
+    const printed = execFileSync('/bin/sh', ['-euc', script], {
+      encoding: 'utf8',
+      env: { HOME: home, XDG_RUNTIME_DIR: home, PATH: process.env['PATH'] },
+    });
+    assert.equal(printed, `nbd+unix:///vm1?socket=${home}/frontswap/nbd.sock\n`);
+  } finally {
+    rmSync(home, { recursive: true });
+  }
 });

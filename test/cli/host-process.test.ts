@@ -4,9 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
@@ -100,6 +101,22 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     assert.equal(lineCount(run.text.stdout), 2);
     assert.deepEqual(readdirSync(folder), []);
   });
+
+test('--socket-mode opens the NBD socket to a group, the control socket stays', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const mode = (name: string): number => statSync(join(folder, name)).mode & 0o777;
+  const run = start(t, shipped, [...sample(folder), '--socket-mode', '0660']);
+  await until(run, () => run.text.stdout !== '');
+  assert.deepEqual([mode('s'), mode('c')], [0o660, 0o600]);
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+  assert.equal(run.text.stderr, '');
+  const open = start(t, shipped, [...sample(folder), '--socket-mode', '666']);
+  await until(open, () => open.text.stdout !== '');
+  assert.match(open.text.stderr, /warning: everybody on this machine .* --socket-mode 0660/);
+});
 
 test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
   const folder = testFolder(t);
@@ -269,15 +286,26 @@ test('a second signal does not wait, says so by its status, and still removes th
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('-v tells of connections, on stderr', { timeout }, async (t) => {
-  const folder = testFolder(t);
-  const argv = ['host', '-v', '-U', join(folder, 's'), '--no-control'];
-  const run = start(t, standIn, argv);
-  await until(run, () => run.text.stdout !== '');
-  const { connect } = await import('node:net');
-  const client = connect(join(folder, 's'));
-  t.after(() => client.destroy());
-  await until(run, () => run.text.stderr === 'frontswap host: a client came\n');
+test('-v tells of connections that come and go, on stderr; without it nothing is said', {
+  timeout,
+}, async (t) => {
+  const visit = async (run: Run, path: string): Promise<void> => {
+    await until(run, () => run.text.stdout !== '');
+    const client = connect(path);
+    client.once('data', () => client.end());
+    await once(client, 'close');
+    run.child.kill('SIGTERM');
+    assert.equal(await run.ended, 0);
+  };
+  const path = join(testFolder(t), 's');
+  const argv = ['host', '-U', path, '--no-control'];
+  const verbose = start(t, shipped, [...argv, '-v']);
+  await visit(verbose, path);
+  const line = 'frontswap host: nbd: unix client 1';
+  assert.equal(verbose.text.stderr, `${line}: connected\n${line}: closed\n`);
+  const plain = start(t, shipped, argv);
+  await visit(plain, path);
+  assert.equal(plain.text.stderr, '');
 });
 
 test('an address that others reach is served with a warning', { timeout }, async (t) => {

@@ -1,6 +1,7 @@
 /** `list` against a host with stand-in disks. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -23,9 +24,12 @@ before(async () => {
     uid: process.getuid?.() ?? 0,
     version: '0',
     log: () => undefined,
+    trace: null,
     onStopRequest: () => undefined,
   });
-  const [, vm1] = parts.disks;
+  const [swap0, vm1] = parts.disks;
+  if (swap0 !== undefined)
+    swap0.stats_ = { ...swap0.stats_, failedWrites: 4, failedReads: 3, invalidIo: 6 };
   if (vm1 !== undefined)
     vm1.stats_ = { ...vm1.stats_, storedPages: 0, dataBytes: 0, usedBytes: 327_574_323 };
 });
@@ -72,10 +76,10 @@ test('--bytes prints bytes, 0 for no limit', async () => {
 
 test('--raw and --output-all print every column, countable', async () => {
   const [heading = '', row = ''] = (await stdoutOf('--raw', '--output-all')).split('\n');
-  assert.equal(heading.split(' ').length, 20);
-  assert.equal(row.split(' ').length, 20);
+  assert.equal(heading.split(' ').length, 23);
+  assert.equal(row.split(' ').length, 23);
   assert.match(heading, / MEM-USED MEM-PEAK HUGE-PAGES STORED-PAGES COMPACTED READS /);
-  assert.match(row, / 8K 8K 0 3 0 5 7 2 0 nbd/);
+  assert.match(row, / 8K 8K 0 3 0 5 7 2 4 3 512 6 nbd/);
 });
 
 test('names choose disks, in the order they are given', async () => {
@@ -101,4 +105,38 @@ test('attach asks which disk when there are several, and takes the socket for QE
   const { status, stdout } = await cli(['attach', '-f', 'qemu', '--control', control, 'vm1']);
   assert.equal(status, 0);
   assert.ok(stdout.includes(`server.path=${folder}/s,export=vm1,`), stdout);
+});
+
+test('attach for nbd-client refuses a disk that only this machine reaches, and says what to do', async () => {
+  const argv = ['attach', '-f', 'nbd-client', '--control', control, 'vm1'];
+  const { status, stdout, stderr } = await cli(argv);
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.match(
+    stderr,
+    /start the host with --ipaddr ADDRESS, or give --uri nbd:\/\/ADDRESS:PORT\/vm1/,
+  );
+  const told = await cli([...argv, '--uri', 'nbd://10.0.0.1/vm1']);
+  assert.match(told.stdout, /^nbd-client 10\.0\.0\.1 10809 -N vm1 /m);
+});
+
+/** What a host that serves on these addresses makes of `attach --format nbd-client`. */
+async function attachTo(uris: readonly string[]): Promise<Result> {
+  const path = join(folder, `c${uris.length}${uris.join().length}`);
+  const [disk] = host.report().disks;
+  const text = JSON.stringify({ schemaVersion: 1, disks: [{ ...disk, uris }] });
+  const server = createServer((_, response) => response.end(text));
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  try {
+    return await cli(['attach', '-f', 'nbd-client', '--control', path]);
+  } finally {
+    server.close();
+  }
+}
+
+test('attach for nbd-client takes the address that others reach', async () => {
+  const local = ['nbd+unix:///swap0?socket=/s', 'nbd://127.0.0.1:10809/swap0'];
+  const { stdout } = await attachTo([...local, 'nbd://10.0.0.1:1/swap0']);
+  assert.match(stdout, /^nbd-client 10\.0\.0\.1 1 -N swap0 /m);
+  for (const uris of [local, ['nbd://[::1]:1/swap0'], ['nbd://localhost:1/swap0']])
+    assert.equal((await attachTo(uris)).status, 1, uris.join());
 });

@@ -16,8 +16,8 @@ test('without settings: one 1G disk, a private socket and the NBD port on loopba
   assert.deepEqual(ofFile({}), {
     disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0 }],
     codec: 'lz4',
-    readOnly: false,
     unix: '-',
+    socketMode: 0o600,
     tcp: { host: '127.0.0.1', port: 10809 },
     control: 'default',
     pidFile: null,
@@ -33,10 +33,10 @@ test('every setting arrives', () => {
       limit: '256M',
       codec: 'lz4-native',
       unix: '/s',
+      'socket-mode': '0660',
       port: 0,
       ipaddr: '::1',
       exportname: 'b',
-      readonly: true,
       'max-clients': 3,
       run: 'true',
       pidfile: '/p',
@@ -48,8 +48,8 @@ test('every setting arrives', () => {
         { name: 'a', sizeBytes: G, limitBytes: G / 4 },
       ],
       codec: 'lz4-native',
-      readOnly: true,
       unix: '/s',
+      socketMode: 0o660,
       tcp: { host: '::1', port: 0 },
       control: { path: '/c' },
       pidFile: '/p',
@@ -93,6 +93,24 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [{ disk: 'a=1G,limit=x' }, 'ERR_ARG_VALUE', /^host.json: disk: limit: 'x' is no size/],
   [{ disk: 'a=1G,limit' }, 'ERR_ARG_VALUE', /limit: '' is empty/],
   [{ disk: 'a=1G,limt=1G' }, 'ERR_ARG_UNKNOWN', /has no 'limt'; did you mean 'limit'/],
+  [
+    { disk: 'a=1G,limit=1M=2M' },
+    'ERR_ARG_VALUE',
+    /^host.json: disk: 'limit=1M=2M' is not of the form/,
+  ],
+  [
+    { disk: 'a=1G,limit=1M,limit=2M' },
+    'ERR_ARG_CONFLICT',
+    /^host.json: disk: .* has 'limit' twice/,
+  ],
+  [{ disk: 'a=1G,limit=0,limit=0' }, 'ERR_ARG_CONFLICT', /has 'limit' twice/],
+  [{ disk: 'a=1G,' }, 'ERR_ARG_UNKNOWN', /a disk has no ''/],
+  [
+    { disk: 'a=1G,limit=262143' },
+    'ERR_ARG_VALUE',
+    /disk: limit: '262143' is too small: at least 256K/,
+  ],
+  [{ limit: '255K' }, 'ERR_ARG_VALUE', /^host.json: limit: '255K' is too small: at least 256K/],
   [{ disk: ['a=1G', 'a=2G'] }, 'ERR_ARG_CONFLICT', /'a' is there twice/],
   [{ disk: [] }, 'ERR_ARG_VALUE', /names no disk/],
   [{ disk: [['a=1G']] }, 'ERR_ARG_VALUE', /^host.json: disk: .*neither text nor a whole number/],
@@ -111,8 +129,36 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [{ port: '0x10' }, 'ERR_ARG_VALUE', /^host.json: port/],
   [{ port: 1.5 }, 'ERR_ARG_VALUE', /^host.json: port: '1.5' is neither text nor/],
   [{ port: '' }, 'ERR_ARG_VALUE', /^host.json: port: '' is empty/],
+  [
+    { unix: '/s', 'socket-mode': '0o660' },
+    'ERR_ARG_VALUE',
+    /^host.json: socket-mode: '0o660' is no/,
+  ],
+  [
+    { unix: '/s', 'socket-mode': '0680' },
+    'ERR_ARG_VALUE',
+    /socket-mode: '0680' is no mode: .*octal/,
+  ],
+  [{ unix: '/s', 'socket-mode': 60 }, 'ERR_ARG_VALUE', /socket-mode: '60' is no mode/],
+  [
+    { unix: '/s', 'socket-mode': '0440' },
+    'ERR_ARG_VALUE',
+    /'0440' is no mode: .*from 0600 to 0777/,
+  ],
+  [{ unix: '/s', 'socket-mode': '1660' }, 'ERR_ARG_VALUE', /'1660' is no mode/],
+  [
+    { unix: '-', 'socket-mode': '660' },
+    'ERR_ARG_CONFLICT',
+    /^host.json: socket-mode needs a socket/,
+  ],
+  [{ port: 1, 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /say where with --unix PATH/],
+  [{ 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /say where with --unix PATH/],
   [{ 'max-clients': 0 }, 'ERR_ARG_VALUE', /^host.json: max-clients/],
-  [{ readonly: 'yes' }, 'ERR_ARG_VALUE', /^host.json: readonly: '"yes"' is neither true nor false/],
+  [
+    { 'no-control': 'yes' },
+    'ERR_ARG_VALUE',
+    /^host.json: no-control: '"yes"' is neither true nor false/,
+  ],
   [{ unix: null }, 'ERR_ARG_VALUE', /^host.json: unix: 'null' is neither/],
   [{ exportname: 'b' }, 'ERR_ARG_UNKNOWN', /^host.json: exportname: no disk 'b'/],
   [{ control: '/c', 'no-control': true }, 'ERR_ARG_CONFLICT', /host.json: control .*no-control/],
@@ -130,6 +176,17 @@ test('text that is no JSON is refused, naming the file', () =>
     code: 'ERR_ARG_VALUE',
     message: /^host.json: not JSON: /,
   }));
+
+test('a key that is there twice is refused', () =>
+  assert.throws(() => settingsOfJson('host.json', '{"unix": "/a", "port": 1, "unix": "/b"}'), {
+    code: 'ERR_ARG_CONFLICT',
+    message: /^host.json: 'unix' is there twice/,
+  }));
+
+test('the smallest limit, and none', () => {
+  assert.equal(ofFile({ disk: 'a=1G,limit=256K' }).disks[0]?.limitBytes, 262_144);
+  assert.equal(ofFile({ disk: 'a=1G,limit=0', limit: '1M' }).disks[0]?.limitBytes, 0);
+});
 
 test('no two settings share a name or a letter', () => {
   const words = hostSettings.flatMap(({ name, short }) =>

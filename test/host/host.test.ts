@@ -37,6 +37,7 @@ function rig(t: TestContext, settings: object): Rig {
     uid: process.getuid?.() ?? 0,
     version: '1.2.3',
     log: (line) => logged.push(line),
+    trace: null,
     onStopRequest: () => undefined,
   };
   return { folder, parts, logged, options };
@@ -57,7 +58,7 @@ const socketTo = (path: string): Promise<Socket> =>
 const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
 
 test('start serves every disk on every listener, default export first', async (t) => {
-  const { folder, parts, options } = rig(t, { ...sample, exportname: 'b' });
+  const { folder, parts, options } = rig(t, { ...sample, exportname: 'b', 'socket-mode': '640' });
   const host = await start(t, options);
   const port = host.addresses[1]?.kind === 'tcp' ? host.addresses[1].port : 0;
   assert.ok(port > 0);
@@ -66,6 +67,7 @@ test('start serves every disk on every listener, default export first', async (t
   assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
   assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
   assert.equal(door?.options.maxClients, 64);
+  assert.equal(door?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
     [
@@ -114,13 +116,6 @@ test('stop leaves nothing behind, and once is enough', async (t) => {
   );
 });
 
-test('read-only is told to clients and kept', async (t) => {
-  const { parts, options } = rig(t, { ...sample, readonly: true });
-  const host = await start(t, options);
-  assert.equal(parts.doors[0]?.options.exports.get('a')?.disk.readOnly, true);
-  assert.equal(host.report().disks[0]?.readOnly, true);
-});
-
 test('a port that is taken is named with the option that changes it, and nothing stays', async (t) => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
@@ -137,18 +132,35 @@ test('a port that is taken is named with the option that changes it, and nothing
   assert.equal(parts.disks[0]?.disposed, 1);
 });
 
-test('what a door says about its address reaches the user in the same words', async (t) => {
-  const { parts, options } = rig(t, sample);
+test('what the system says to a door about its path is put into words', async (t) => {
+  const { folder, parts, options } = rig(t, sample);
   const createDoor: StandInParts['createDoor'] = (given) => {
     const door = parts.createDoor(given);
-    door.listenTcp = async () => {
-      throw new SwapError('ERR_IO_IN_USE', 'made up');
+    door.listenUnix = async () => {
+      throw Object.assign(new Error('made up'), { code: 'EADDRINUSE' });
     };
     return door;
   };
   await assert.rejects(Host.start({ ...options, parts: { ...parts, createDoor } }), {
     code: 'ERR_IO_IN_USE',
-    message: /choose another with --port/,
+    message: `--unix: ${folder}/s was taken by another server just now; choose another path with --unix, or - for a private one`,
+  });
+});
+
+test('the default control socket of a live host is named, with two ways out', async (t) => {
+  const first = rig(t, { unix: '@/s', control: '@/c' });
+  const config: HostConfig = { ...first.options.config, control: 'default' };
+  const host = await start(t, { ...first.options, config });
+  const second = rig(t, { unix: '@/s', control: '@/c' });
+  const { runtimeFolder } = first.options;
+  const options: HostOptions = {
+    ...second.options,
+    runtimeFolder,
+    config: { ...second.options.config, control: 'default' },
+  };
+  await assert.rejects(Host.start(options), {
+    code: 'ERR_IO_IN_USE',
+    message: `the default control socket: ${host.controlPath} is served by a live server: stop it, or choose another path with --control PATH, or none with --no-control`,
   });
 });
 
@@ -255,6 +267,58 @@ test('tidying that throws is counted and logged, and shows in health', async (t)
     JSON.stringify(host.health()),
     /"status":"degraded","violated":\["settleFailures"\]/,
   );
+});
+
+test('a disk that met a damaged page shows in health by its name', async (t) => {
+  const { parts, options } = rig(t, sample);
+  const host = await start(t, options);
+  const b = parts.disks[1];
+  assert.ok(b !== undefined);
+  b.stats_ = { ...b.stats_, failedWrites: 9 };
+  assert.match(JSON.stringify(host.health()), /"status":"ok","violated":\[\]/);
+  b.stats_ = { ...b.stats_, failedReads: 1 };
+  assert.match(
+    JSON.stringify(host.health()),
+    /"status":"degraded","violated":\["disk b: failedReads"\]/,
+  );
+});
+
+test('health and statistics tell what went through the door', async (t) => {
+  const { folder, options } = rig(t, sample);
+  const host = await start(t, options);
+  const first = await socketTo(join(folder, 's'));
+  await until('a connection', () => host.totals().connections === 1);
+  first.destroy();
+  await until('its end', () => host.totals().connections === 0);
+  const second = await socketTo(join(folder, 's'));
+  t.after(() => second.destroy());
+  await until('another connection', () => host.totals().connections === 1);
+  assert.match(
+    JSON.stringify(host.health()),
+    /"nbd":\{"connections":1,"accepted":2,"refused":2,"dropped":3,"bytesIn":4,"bytesOut":5\}/,
+  );
+  assert.match(
+    host.describeCounters(),
+    /\n1 clients nbd connections: connected now\n2 clients nbd/,
+  );
+});
+
+test('a disk that begins to refuse writes is told once, with its limit', async (t) => {
+  const { parts, logged, options } = rig(t, sample);
+  await start(t, options);
+  const [a, b] = parts.disks;
+  assert.ok(a !== undefined && b !== undefined);
+  a.stats_ = { ...a.stats_, failedWrites: 1 };
+  await until('a log line', () => logged.length > 0);
+  a.stats_ = { ...a.stats_, failedWrites: 2 };
+  const settled = b.settled;
+  await until('three looks', () => b.settled >= settled + 3);
+  b.stats_ = { ...b.stats_, failedWrites: 1 };
+  await until('another line', () => logged.length > 1);
+  assert.deepEqual(logged, [
+    'disk a: refuses writes: its limit of 1M is reached; the guest keeps those pages in its own memory',
+    'disk b: refuses writes: no more memory is to be had; the guest keeps those pages in its own memory',
+  ]);
 });
 
 test('a stop by force removes the files at once', async (t) => {

@@ -5,6 +5,7 @@ import { type Bio, BioOp, BioQueue } from '../../src/block/bio.ts';
 import { Extent } from '../../src/block/ops.ts';
 import type {
   DiskStats,
+  DoorStats,
   HostParts,
   NbdDoor,
   NbdDoorOptions,
@@ -44,6 +45,9 @@ export class StandInDisk implements SwapDisk {
       reads: 5,
       writes: 7,
       discards: 2,
+      notifyFree: 512,
+      invalidIo: 0,
+      failedReads: 0,
       failedWrites: 0,
       algorithm: codec,
     };
@@ -83,6 +87,8 @@ class StandInDoor implements NbdDoor {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   closed = 0;
+  mode = 0;
+  #accepted = 0;
 
   constructor(options: NbdDoorOptions) {
     this.options = options;
@@ -90,7 +96,7 @@ class StandInDoor implements NbdDoor {
   async #listen(listen: (server: Server, done: () => void) => void): Promise<Server> {
     const server = createServer((socket) => {
       this.#sockets.add(socket);
-      this.options.log('a client came');
+      this.#accepted++;
       socket.on('error', () => undefined);
       socket.on('close', () => this.#sockets.delete(socket));
     });
@@ -101,7 +107,8 @@ class StandInDoor implements NbdDoor {
     this.#servers.push(server);
     return server;
   }
-  async listenUnix(path: string): Promise<void> {
+  async listenUnix(path: string, mode: number): Promise<void> {
+    this.mode = mode;
     await this.#listen((server, done) => server.listen(path, done));
   }
   async listenTcp(host: string, port: number): Promise<{ port: number }> {
@@ -115,6 +122,11 @@ class StandInDoor implements NbdDoor {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(closing);
   }
+  get stats(): DoorStats {
+    const connectionCount = this.#sockets.size;
+    const accepted = this.#accepted;
+    return { connectionCount, accepted, refused: 2, dropped: 3, bytesIn: 4, bytesOut: 5 };
+  }
   connections(exportName: string): number {
     // The stand-in speaks no NBD, so every socket counts for the default export.
     const [first] = this.options.exports.keys();
@@ -125,7 +137,11 @@ class StandInDoor implements NbdDoor {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: (NbdDoor & { readonly options: NbdDoorOptions; readonly closed: number })[];
+  readonly doors: (NbdDoor & {
+    readonly options: NbdDoorOptions;
+    readonly closed: number;
+    readonly mode: number;
+  })[];
   /** Times the process was trimmed. */
   trims: number;
 }

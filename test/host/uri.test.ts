@@ -22,6 +22,7 @@ const pairs: readonly [string, NbdTarget][] = [
   ['nbd://[::1]:10809/a', tcp('::1', 10809, 'a')],
   ['nbd://example.com:1/hello%20world', tcp('example.com', 1, 'hello world')],
   ['nbd+unix:///?socket=/a%20b%26c%2Bd', unix('/a b&c+d', '')],
+  ['nbd://example.com:1/..', tcp('example.com', 1, '..')],
 ];
 for (const [text, target] of pairs)
   test(`${text} is read and printed`, () => {

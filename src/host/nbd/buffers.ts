@@ -12,10 +12,10 @@
  * Memory: one input, one output, and what stalled and interrupted connections hold; bounded by outputCountMax
  * and by a carry a connection.
  */
-import type { BioPool } from '../block/bio.ts';
-import { Output } from '../serve/nbd/output.ts';
-import { CARRY_BYTES_MAX } from '../serve/nbd/session.ts';
-import type { Input } from '../serve/nbd/state.ts';
+import type { BioPool } from '../../block/bio.ts';
+import { Output } from '../../serve/nbd/output.ts';
+import { CARRY_BYTES_MAX } from '../../serve/nbd/session.ts';
+import type { Input } from '../../serve/nbd/state.ts';
 
 /** Bytes taken from a socket at a time. */
 export const RECEIVE_BYTES = 131072;

@@ -13,10 +13,10 @@
  * - A carry is held only between events and only when it has bytes.
  */
 import type { Socket } from 'node:net';
-import type { Output } from '../serve/nbd/output.ts';
-import type { Session } from '../serve/nbd/session.ts';
-import { END_TEXT, End, isFault, Stop } from '../serve/nbd/state.ts';
-import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './nbd-buffers.ts';
+import type { Output } from '../../serve/nbd/output.ts';
+import type { Session } from '../../serve/nbd/session.ts';
+import { END_TEXT, End, isFault, Stop } from '../../serve/nbd/state.ts';
+import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './buffers.ts';
 
 /** Outputs that one event may fill. */
 const ROUNDS_MAX = 4;

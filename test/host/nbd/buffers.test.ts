@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BioPool } from '../../src/block/bio.ts';
-import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../src/host/nbd-buffers.ts';
-import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../src/serve/nbd/session.ts';
+import { BioPool } from '../../../src/block/bio.ts';
+import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../../src/host/nbd/buffers.ts';
+import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../../src/serve/nbd/session.ts';
 
 const pool = new BioPool(1);
 

@@ -1,21 +1,21 @@
 /**
  * An NBD server on Unix and TCP sockets, all in one thread and one event loop.
  *
- * Every connection shares one input and one output buffer (nbd-buffers.ts); what a connection costs while idle is
+ * Every connection shares one input and one output buffer (buffers.ts); what a connection costs while idle is
  * its socket and a session without buffers. Bounds: clientCountMax connections, stalledCountMax outputs held by
  * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export.
  *
  * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { BioPool } from '../block/bio.ts';
-import type { NbdExports } from '../serve/nbd/exports.ts';
-import { Session } from '../serve/nbd/session.ts';
-import { COUNTER_COUNT } from '../serve/nbd/state.ts';
-import { NbdBuffers } from './nbd-buffers.ts';
-import { type ConnectionOwner, NbdConnection } from './nbd-connection.ts';
-import { withSharedBuffer } from './nbd-socket.ts';
-import { bindError, claimUnixPath, withPrivateUmask } from './nbd-unix-path.ts';
+import { BioPool } from '../../block/bio.ts';
+import type { NbdExports } from '../../serve/nbd/exports.ts';
+import { Session } from '../../serve/nbd/session.ts';
+import { COUNTER_COUNT } from '../../serve/nbd/state.ts';
+import { withPrivateUmask } from '../unix-socket.ts';
+import { NbdBuffers } from './buffers.ts';
+import { type ConnectionOwner, NbdConnection } from './connection.ts';
+import { withSharedBuffer } from './socket.ts';
 
 /** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
 const BIO_COUNT = 512;
@@ -28,6 +28,8 @@ export interface NbdServerOptions {
   readonly exports: NbdExports;
   /** One line, without its end, for each connection that is dropped or refused. */
   readonly log: (line: string) => void;
+  /** One line for each connection that comes, opens an export, or is over. Default: none. */
+  readonly trace?: ((line: string) => void) | null;
   /** Connections at a time; more are refused. Default 1024. */
   readonly clientCountMax?: number;
   /** Peers that may leave replies unread at a time. Default 128: 32 MiB. */
@@ -87,19 +89,17 @@ export class NbdServer implements ConnectionOwner {
   }
 
   /**
-   * Listens on a Unix socket at `path`, which only its owner can use unless `mode` says otherwise.
-   * @throws SwapError ERR_IO_IN_USE when a live server or something that is no socket is there; ERR_IO_SYSTEM
+   * Listens on a Unix socket at `path`, where nothing may be, and which only its owner can use unless `mode` says
+   * otherwise. Throws what the system throws: whoever chose the path knows what to say about it.
    */
   async listenUnix(path: string, mode: number = 0o600): Promise<void> {
-    await claimUnixPath(path);
     const server = this.#makeServer(() => `unix client ${this.#accepted}`);
     await this.#listen(server, path, () => withPrivateUmask(path, mode, () => server.listen(path)));
   }
 
   /**
-   * Listens on TCP. Port 0 takes a free one.
+   * Listens on TCP. Port 0 takes a free one. Throws what the system throws.
    * @returns the address that was bound
-   * @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
    */
   async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
     const server = this.#makeServer((s) => `${s.remoteAddress ?? '?'}:${s.remotePort ?? 0}`);
@@ -185,6 +185,7 @@ export class NbdServer implements ConnectionOwner {
   negotiated(connection: NbdConnection): void {
     const name = connection.session.export?.name ?? '';
     this.#byExport.set(name, (this.#byExport.get(name) ?? 0) + 1);
+    this.#options.trace?.(`nbd: ${connection.peer}: opened '${name}'`);
   }
 
   dropped(connection: NbdConnection, reason: string): void {
@@ -206,7 +207,7 @@ export class NbdServer implements ConnectionOwner {
   async #listen(server: Server, address: string, bind: () => void): Promise<void> {
     try {
       await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => reject(bindError(address, error)));
+        server.once('error', reject);
         server.once('listening', resolve);
         bind();
       });
@@ -228,6 +229,7 @@ export class NbdServer implements ConnectionOwner {
     const session = new Session(this.#options.exports, this.#counters);
     const connection = new NbdConnection(this, session, peerOf(socket), this.#nowMs);
     this.#connections.add(connection);
+    this.#options.trace?.(`nbd: ${connection.peer}: connected`);
     const ours =
       this.#options.sharedBuffer === false
         ? null
@@ -250,6 +252,7 @@ export class NbdServer implements ConnectionOwner {
 
   #closed(connection: NbdConnection): void {
     this.#connections.delete(connection);
+    this.#options.trace?.(`nbd: ${connection.peer}: closed`);
     this.#isFull = false;
     const name = connection.session.export?.name;
     if (connection.isNegotiated && name !== undefined) {

@@ -1,0 +1,68 @@
+/**
+ * How a host is: what `GET /v1/health` answers, and the same figures as text for SIGUSR1.
+ * `degraded`: a figure that must stay 0 did not; `violated` names it, `disk NAME: failedReads` for a disk's.
+ */
+import type { Counters } from '../observe/counters.ts';
+import type { HostCounter } from './counters.ts';
+import type { DiskReport } from './list-document.ts';
+import type { DoorStats } from './parts.ts';
+
+export interface HealthFacts {
+  readonly version: string;
+  readonly uptimeSeconds: number;
+  readonly uris: readonly string[];
+  readonly counters: Counters<HostCounter>;
+  readonly disks: readonly DiskReport[];
+  /** Null before the door is made. */
+  readonly door: DoorStats | null;
+}
+
+interface DoorFigure {
+  readonly name: string;
+  readonly unit: string;
+  readonly help: string;
+  readonly of: (stats: DoorStats) => number;
+}
+
+const doorFigures: readonly DoorFigure[] = [
+  { name: 'connections', unit: 'clients', help: 'connected now', of: (s) => s.connectionCount },
+  { name: 'accepted', unit: 'clients', help: 'came so far', of: (s) => s.accepted },
+  {
+    name: 'refused',
+    unit: 'clients',
+    help: 'turned away for being too many',
+    of: (s) => s.refused,
+  },
+  { name: 'dropped', unit: 'clients', help: 'hung up on, each in the log', of: (s) => s.dropped },
+  { name: 'bytesIn', unit: 'bytes', help: 'received', of: (s) => s.bytesIn },
+  { name: 'bytesOut', unit: 'bytes', help: 'sent', of: (s) => s.bytesOut },
+];
+
+export function healthDocument(facts: HealthFacts): object {
+  const { version, uptimeSeconds, uris, counters, disks, door } = facts;
+  const damaged = disks.filter(({ failedReads }) => failedReads !== 0);
+  const violated = [
+    ...counters.violated(),
+    ...damaged.map(({ name }) => `disk ${name}: failedReads`),
+  ];
+  return {
+    schemaVersion: 1,
+    status: violated.length === 0 ? 'ok' : 'degraded',
+    violated,
+    version,
+    pid: process.pid,
+    uptimeSeconds,
+    uris,
+    counters: counters.snapshot(),
+    nbd:
+      door === null
+        ? null
+        : Object.fromEntries(doorFigures.map(({ name, of }) => [name, of(door)])),
+  };
+}
+
+/** A line a figure: value, unit, name, meaning. */
+export const describeDoor = (door: DoorStats): string =>
+  doorFigures
+    .map(({ name, unit, help, of }) => `${of(door)} ${unit} nbd ${name}: ${help}\n`)
+    .join('');

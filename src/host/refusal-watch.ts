@@ -1,0 +1,27 @@
+/**
+ * Says once that a disk has begun to refuse writes, and again only after it had stopped for a while: a guest at
+ * the limit tries again and again, and a line of log for each would bury the first.
+ *
+ *   failedWrites   0 0 7 9 9 9 … 9 (QUIET_LOOKS times) 12
+ *   look() true        ▲                                ▲
+ */
+
+/** Looks without a refusal after which the next one is news. */
+export const QUIET_LOOKS = 60;
+
+export class RefusalWatch {
+  #seen = 0;
+  #quietLooks: number = QUIET_LOOKS;
+
+  /** @returns whether the disk has just begun to refuse */
+  look(failedWrites: number): boolean {
+    if (failedWrites === this.#seen) {
+      this.#quietLooks++;
+      return false;
+    }
+    const begins = this.#quietLooks >= QUIET_LOOKS;
+    this.#seen = failedWrites;
+    this.#quietLooks = 0;
+    return begins;
+  }
+}
