@@ -1,0 +1,413 @@
+/**
+ * A read cache for files in a given number of bytes: pages that were read lie compressed in the page store and are served
+ * from there while the file is what it was. For files that are read again and again and compress well, in a container whose
+ * page cache is small, or over a filesystem that is slow.
+ *
+ *   read(path, offset, length)
+ *     open, fstat ──▶ (device, inode); another size, mtime or ctime than before? its pages are dropped
+ *     page by page: in the store? unpack : read up to 32 missing pages at once, keep them
+ *     anything read from the file? fstat again: changed meanwhile, nothing of it is kept
+ *
+ * Invariants
+ * - A page is served only for the file, by device and inode, whose size, mtime and ctime it was read under. A file that
+ *   changed less than 100 ms ago is read past the cache: within a tick of the clock of file times, a second change would
+ *   leave the times as they are.
+ * - Pages and tables together stay below limitBytes; what does not fit makes the oldest pages go. (Not counted: an object
+ *   of some 300 bytes for each file with pages.)
+ * - Damage in memory (a checksum that fails) is a miss: the file is there.
+ *
+ * Cost: open, fstat and close a call; a page 1 to 2 us from the store. Synchronous, as fs.readSync.
+ * Left out: files that others change through shared mappings (their times change when the kernel writes them back), and
+ * filesystems whose times cannot be trusted (some network ones): call invalidate(), or do not use it there.
+ */
+import {
+  type BigIntStats,
+  closeSync,
+  fstatSync,
+  openSync,
+  type PathLike,
+  readSync,
+  statSync,
+} from 'node:fs';
+import { Budget } from '../arena/budget.ts';
+import type { PageReturnFactory } from '../arena/ops.ts';
+import { assert } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
+import { lz4 } from '../codec/lz4.ts';
+import { systemPageReturn } from '../os/page-return.ts';
+import { Get, Put } from '../store/results.ts';
+import { Store } from '../store/store.ts';
+import { FilePages } from './file-pages.ts';
+
+/** Least and most that a cache can be given, bytes. */
+const LIMIT_MIN = 2 ** 20;
+const LIMIT_MAX = 2 ** 40;
+/** Rows for each page of the limit: files that pack better than this leave room unused. */
+const ROWS_A_PAGE = 4;
+/** Missing pages that are read from the file at once. */
+const RUN_PAGES = 32;
+/** File times are ticks of up to 10 ms: what changed longer ago than this has other times when it changes again. */
+const SETTLED_MS = 100;
+/** Pages given up at a time when the store has no room, and how often for one page. */
+const EVICT_PAGES = 8;
+const EVICT_ROUNDS = 16;
+const MAINTAIN_PAGES = 64;
+/** Bytes that a plain read asks for at a time. */
+const PLAIN_BYTES = 2 ** 20;
+const INDEX_END = 2 ** 32;
+
+export interface FileCacheOptions {
+  /** Ceiling for everything the cache holds, bytes: 1 MiB .. 1 TiB. */
+  readonly limitBytes: number;
+  /** How freed memory goes back to the system; default: as the platform can. */
+  readonly returns?: PageReturnFactory;
+  /** Milliseconds since 1970 by the clock of file times; default Date.now. */
+  readonly clock?: () => number;
+}
+
+/** Pages are of 4096 bytes; all but the first four count since the start. */
+export interface FileCacheStats {
+  readonly limitBytes: number;
+  /** Bytes of RAM in use, tables included. */
+  readonly usedBytes: number;
+  readonly files: number;
+  readonly pages: number;
+  /** Pages served from the cache, and pages read from files because they were not there. */
+  readonly hits: number;
+  readonly misses: number;
+  /** Pages given up for room. */
+  readonly evictions: number;
+  /** Pages dropped because their file had changed, or on demand. */
+  readonly invalidated: number;
+  /** Pages that found no room. */
+  readonly refused: number;
+  /** Reads past the cache: no regular file, empty, or changed just now. */
+  readonly plainReads: number;
+  /** Pages whose checksum failed; must stay 0. */
+  readonly damaged: number;
+}
+
+/** A file with pages in the cache, or being read. */
+interface CachedFile {
+  /** In FilePages. */
+  readonly number: number;
+  readonly key: string;
+  size: bigint;
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+}
+
+const keyOf = (stat: BigIntStats): string => `${stat.dev}:${stat.ino}`;
+
+const isSame = (file: CachedFile, stat: BigIntStats): boolean =>
+  file.size === stat.size && file.mtimeNs === stat.mtimeNs && file.ctimeNs === stat.ctimeNs;
+
+/** Reads until `length` bytes are there or the file ends; how many. */
+function readFully(fd: number, into: Uint8Array, length: number, position: number): number {
+  let got = 0;
+  while (got < length) {
+    const n = readSync(fd, into, got, length - got, position + got);
+    if (n === 0) break;
+    got += n;
+  }
+  return got;
+}
+
+/** As much of [offset, offset + length) as there is, whatever the file says of its size. */
+function readPlain(fd: number, offset: number, length: number): Buffer {
+  const parts: Buffer[] = [];
+  for (let done = 0; done < length; ) {
+    const part = Buffer.allocUnsafe(Math.min(length - done, PLAIN_BYTES));
+    const got = readFully(fd, part, part.length, offset + done);
+    parts.push(part.subarray(0, got));
+    done += got;
+    if (got < part.length) break;
+  }
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+}
+
+function checkRange(name: string, value: number): void {
+  if (Number.isSafeInteger(value) && value >= 0) return;
+  throw new SwapError('ERR_ARG_VALUE', `${name} ${value}: give a whole number, 0 or more`, {
+    [name]: value,
+  });
+}
+
+export class FileCache implements Disposable {
+  readonly #budget: Budget;
+  readonly #store: Store;
+  readonly #pages: FilePages;
+  readonly #tableBytes: number;
+  readonly #clock: () => number;
+  readonly #run = new Uint8Array(RUN_PAGES * PAGE_BYTES);
+  readonly #page = new Uint8Array(PAGE_BYTES);
+  readonly #files: Map<string, CachedFile> = new Map();
+  /** Index = number of a file. */
+  readonly #fileAt: (CachedFile | null)[] = [null];
+  readonly #freeNumbers: number[] = [];
+  /** The file that is being read: it stays known without pages. */
+  #reading: CachedFile | null = null;
+  #isOpen = true;
+  #changed = 0;
+  #hits = 0;
+  #misses = 0;
+  #evictions = 0;
+  #invalidated = 0;
+  #refused = 0;
+  #plainReads = 0;
+  #damaged = 0;
+
+  constructor(options: FileCacheOptions) {
+    const { limitBytes, returns = systemPageReturn(process.platform), clock = Date.now } = options;
+    if (!Number.isInteger(limitBytes) || limitBytes < LIMIT_MIN || limitBytes > LIMIT_MAX)
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `limitBytes ${limitBytes}: give a whole number from 1 MiB to 1 TiB`,
+        { limitBytes },
+      );
+    const rows = Math.floor(limitBytes / PAGE_BYTES) * ROWS_A_PAGE;
+    this.#clock = clock;
+    this.#budget = new Budget(limitBytes);
+    this.#tableBytes = FilePages.tableBytes(rows) + this.#run.length + this.#page.length;
+    assert(this.#budget.reserve(this.#tableBytes), 'the least limit has room for the tables');
+    this.#pages = new FilePages(rows);
+    // A page's slot is its row; slot 0 stays empty, as row 0 does.
+    this.#store = new Store({ slots: rows + 1, budget: this.#budget, codec: lz4, returns });
+  }
+
+  /**
+   * The bytes [offset, offset + length) of a file, fewer where it ends before, as fs.readSync would read them.
+   * @throws the system's error when the file cannot be opened or read; ERR_ARG_VALUE for a bad offset or length, or
+   * after the cache has been disposed of
+   */
+  read(path: PathLike, offset: number, length: number): Buffer {
+    checkRange('offset', offset);
+    checkRange('length', length);
+    this.#checkOpen();
+    const fd = openSync(path, 'r');
+    try {
+      const stat = fstatSync(fd, { bigint: true });
+      const isCacheable =
+        stat.isFile() && stat.size > 0n && stat.size <= BigInt(INDEX_END) * BigInt(PAGE_BYTES);
+      if (isCacheable && this.#isSettled(stat)) return this.#readCached(fd, stat, offset, length);
+      if (stat.isFile()) this.#forget(stat);
+      this.#plainReads++;
+      return readPlain(fd, offset, length);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Drops the pages of the file that is at `path` now; how many. A path without a file has none. */
+  invalidate(path: PathLike): number {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? 0 : this.#forget(stat);
+  }
+
+  stats(): FileCacheStats {
+    return {
+      limitBytes: this.#budget.limitBytes,
+      usedBytes: this.#tableBytes + this.#store.usedBytes,
+      files: this.#files.size,
+      pages: this.#pages.count,
+      hits: this.#hits,
+      misses: this.#misses,
+      evictions: this.#evictions,
+      invalidated: this.#invalidated,
+      refused: this.#refused,
+      plainReads: this.#plainReads,
+      damaged: this.#damaged,
+    };
+  }
+
+  /** Drops everything and gives the memory back. Reading afterwards is an error. */
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) this.#drop(file);
+    this.#store.giveBackAll();
+    this.#isOpen = false;
+  }
+
+  /** Checks every invariant; throws Bug. Cost: all rows. */
+  verify(): void {
+    this.#pages.verify();
+    this.#store.verify();
+    assert(this.#store.storedPages === this.#pages.count, 'each row in use has its page');
+    for (const file of this.#files.values()) {
+      assert(this.#fileAt[file.number] === file, 'a file has its number');
+      assert(this.#pages.firstOf(file.number) !== 0, 'a file without pages is not known');
+    }
+    const numbers = this.#fileAt.length - 1 - this.#freeNumbers.length;
+    assert(numbers === this.#files.size, 'numbers are of files or free');
+  }
+
+  #checkOpen(): void {
+    if (this.#isOpen) return;
+    throw new SwapError('ERR_ARG_VALUE', 'this file cache was disposed of: make another one');
+  }
+
+  #isSettled(stat: BigIntStats): boolean {
+    return this.#clock() - Number(stat.ctimeNs / 1_000_000n) >= SETTLED_MS;
+  }
+
+  #readCached(fd: number, stat: BigIntStats, offset: number, length: number): Buffer {
+    const size = Number(stat.size);
+    const out = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - offset)));
+    if (out.length === 0) return out;
+    const file = this.#fileOf(stat);
+    this.#reading = file;
+    const missesBefore = this.#misses;
+    let filled = 0;
+    let isWhole = false;
+    try {
+      filled = this.#fill(fd, file, offset, out);
+      const hasRead = this.#misses !== missesBefore;
+      isWhole =
+        filled === out.length && !(hasRead && !isSame(file, fstatSync(fd, { bigint: true })));
+    } finally {
+      // A file that changed, shrank or could not be read while we did: what is in the cache may be of two files.
+      if (!isWhole) this.#invalidated += this.#drop(file);
+      this.#reading = null;
+      this.#leave(file);
+    }
+    this.#maintain();
+    return filled === out.length ? out : out.subarray(0, filled);
+  }
+
+  /** Fills `out` with the file's bytes from `offset` on; how many there were. */
+  #fill(fd: number, file: CachedFile, offset: number, out: Buffer): number {
+    const end = Math.ceil((offset + out.length) / PAGE_BYTES);
+    for (let index = Math.floor(offset / PAGE_BYTES); index < end; ) {
+      if (this.#serve(file, index, offset, out)) {
+        index++;
+        continue;
+      }
+      let pages = 1;
+      while (
+        pages < RUN_PAGES &&
+        index + pages < end &&
+        this.#pages.peek(file.number, index + pages) === 0
+      )
+        pages++;
+      const start = index * PAGE_BYTES;
+      const want = Math.min(pages * PAGE_BYTES, Number(file.size) - start);
+      this.#misses += pages;
+      const got = readFully(fd, this.#run, want, start);
+      const from = Math.max(0, offset - start);
+      const to = Math.min(got, offset + out.length - start);
+      if (to > from) out.set(this.#run.subarray(from, to), start + from - offset);
+      if (got < want) return Math.max(0, start + got - offset); // it shrank
+      this.#run.fill(0, got, pages * PAGE_BYTES);
+      for (let i = 0; i < pages; i++) this.#keep(file, index + i, i * PAGE_BYTES);
+      index += pages;
+    }
+    return out.length;
+  }
+
+  /** Copies what `out` wants of a page from the store; false when it is not there. */
+  #serve(file: CachedFile, index: number, offset: number, out: Buffer): boolean {
+    const row = this.#pages.find(file.number, index);
+    if (row === 0) return false;
+    const to = index * PAGE_BYTES - offset;
+    const isWhole = to >= 0 && to + PAGE_BYTES <= out.length;
+    const got = this.#store.get(slotOf(row), isWhole ? out : this.#page, isWhole ? to : 0);
+    if (got !== Get.found) {
+      this.#damaged++;
+      this.#remove(row);
+      return false;
+    }
+    this.#hits++;
+    if (!isWhole) {
+      const from = Math.max(0, -to);
+      out.set(this.#page.subarray(from, Math.min(PAGE_BYTES, out.length - to)), to + from);
+    }
+    return true;
+  }
+
+  /** Keeps the page at #run[at ..], giving up others for it if need be. */
+  #keep(file: CachedFile, index: number, at: number): void {
+    if (this.#pages.count === this.#pages.rows) this.#evict(1, 0);
+    const row = this.#pages.add(file.number, index);
+    assert(row !== 0, 'a row was made free');
+    this.#changed++;
+    for (let round = 0; round <= EVICT_ROUNDS; round++) {
+      if (this.#store.put(slotOf(row), this.#run, at) !== Put.refused) return;
+      if (!this.#evict(EVICT_PAGES, row)) break;
+    }
+    this.#refused++;
+    this.#pages.remove(row);
+  }
+
+  /** Gives up some pages, not that of the row `except`; false when there were none. */
+  #evict(pages: number, except: number): boolean {
+    for (let i = 0; i < pages; i++) {
+      const row = this.#pages.victim(except);
+      if (row === 0) return i > 0;
+      const file = this.#fileAt[this.#pages.fileOf(row)]!;
+      this.#remove(row);
+      this.#evictions++;
+      this.#leave(file);
+    }
+    return true;
+  }
+
+  #remove(row: number): void {
+    this.#store.drop(slotOf(row));
+    this.#pages.remove(row);
+    this.#changed++;
+  }
+
+  /** The file's entry as of now: made if there is none, emptied if it was another version. */
+  #fileOf(stat: BigIntStats): CachedFile {
+    const key = keyOf(stat);
+    const { size, mtimeNs, ctimeNs } = stat;
+    let file = this.#files.get(key);
+    if (file === undefined) {
+      const number = this.#freeNumbers.pop() ?? this.#fileAt.length;
+      file = { number, key, size, mtimeNs, ctimeNs };
+      this.#fileAt[number] = file;
+      this.#files.set(key, file);
+    } else if (!isSame(file, stat)) {
+      this.#reading = file;
+      this.#invalidated += this.#drop(file);
+      file.size = size;
+      file.mtimeNs = mtimeNs;
+      file.ctimeNs = ctimeNs;
+    }
+    return file;
+  }
+
+  /** Drops the pages of the file that `stat` is of, counted as invalidated; how many. */
+  #forget(stat: BigIntStats): number {
+    const file = this.#files.get(keyOf(stat));
+    if (file === undefined) return 0;
+    const dropped = this.#drop(file);
+    this.#invalidated += dropped;
+    this.#maintain();
+    return dropped;
+  }
+
+  #drop(file: CachedFile): number {
+    let dropped = 0;
+    for (let row = this.#pages.firstOf(file.number); row !== 0; dropped++) {
+      this.#remove(row);
+      row = this.#pages.firstOf(file.number);
+    }
+    this.#leave(file);
+    return dropped;
+  }
+
+  /** Forgets a file that has no pages and is not being read. */
+  #leave(file: CachedFile): void {
+    if (file === this.#reading || this.#pages.firstOf(file.number) !== 0) return;
+    if (!this.#files.delete(file.key)) return;
+    this.#fileAt[file.number] = null;
+    this.#freeNumbers.push(file.number);
+  }
+
+  #maintain(): void {
+    if (this.#changed < MAINTAIN_PAGES) return;
+    this.#store.maintain(this.#changed);
+    this.#changed = 0;
+  }
+}
