@@ -36,7 +36,7 @@ export interface QueueOptions {
   readonly mergeBytes: number;
 }
 
-export type QueueCounter =
+type QueueCounter =
   | 'bios'
   | 'requests'
   | 'merges'

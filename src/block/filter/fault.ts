@@ -26,7 +26,7 @@ export interface FaultOptions {
 }
 
 const counted = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: false, help });
-export type FaultCounter = 'byChance' | 'torn' | 'bad' | 'gone' | 'slotFreeMisses';
+type FaultCounter = 'byChance' | 'torn' | 'bad' | 'gone' | 'slotFreeMisses';
 
 const SPECS: Readonly<Record<FaultCounter, CounterSpec>> = {
   byChance: counted('bios failed by chance, torn writes among them'),

@@ -157,6 +157,10 @@ test('a limited disk lets a burst through and then holds to the rate, in order',
   assert.equal(disk.tick(), 1);
   assert.deepEqual(sender.ended, sent);
   assert.equal(disk.delayedCount, 2);
+  clock.ns += 1e9; // a rest is worth one burst, however long
+  for (let i = 0; i < 4; i++) sender.submit({ op: BioOp.flush });
+  assert.equal(disk.tick(), 2);
+  sender.settle(1e6);
 });
 
 test('bytes are limited too; a bio larger than the burst passes and is paid for later', () => {
