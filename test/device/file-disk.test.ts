@@ -69,8 +69,10 @@ for (const isDirect of [false, true])
         if (file.canPunch) model.discard(offset, length);
       } else {
         const flags = prng.oneIn(2) ? BioFlag.noUnmap : 0;
+        const holes = disk.counters.get('holeBytes');
         const { status } = through.run({ op: BioOp.writeZeroes, offset, length, flags });
         assert.equal(status, BioStatus.ok);
+        if (flags !== 0) assert.equal(disk.counters.get('holeBytes'), holes, 'noUnmap: no hole');
         model.writeZeroes(offset, length, flags !== 0);
       }
       assert.equal(Buffer.compare(file.bytes, model.bytes), 0, 'the file itself');
@@ -92,6 +94,22 @@ for (const isDirect of [false, true])
     assert.ok(file.bytes.subarray(5000, 5000 + (3 << 20)).every((b) => b === 0));
     assert.equal(file.bytes[4999], data[999]);
     assert.equal(disk.counters.get('ioErrors'), 0);
+  });
+
+for (const isDirect of [false, true])
+  test(`what is behind the end of a short file is zeros, direct ${isDirect}`, () => {
+    const { file, sender } = open(isDirect);
+    sender.run({ op: BioOp.write, data: stamp(PAGE, 1) });
+    assert.equal(file.sizeBytes, PAGE);
+    const data = stamp(3 * PAGE, 0x77);
+    assert.equal(sender.run({ op: BioOp.read, data }).status, BioStatus.ok);
+    assert.ok(data.subarray(0, PAGE).every((b) => b === 1));
+    assert.ok(data.subarray(PAGE).every((b) => b === 0));
+    sender.run({ op: BioOp.write, offset: 5 * PAGE + 7, data: stamp(9, 2) });
+    assert.equal(file.bytes.lastIndexOf(2), 5 * PAGE + 15);
+    assert.equal(file.bytes.indexOf(2), 5 * PAGE + 7);
+    assert.ok(file.bytes.subarray(PAGE, 5 * PAGE + 7).every((b) => b === 0));
+    assert.ok(file.bytes.subarray(5 * PAGE + 16).every((b) => b === 0));
   });
 
 test('nothing happens in submit(); a tick does so many bios and no more, in order', () => {
