@@ -18,7 +18,7 @@
  * - At most `requests` are in the batch and in flight; the rest waits in its own bios. Nothing is allocated.
  *
  * Cost: a search in the batch a bio; a merge of bios that do not lie side by side in memory copies their bytes once
- * (bouncedBytes). Without plug and with a disk that keeps up each bio is a request: the same work and one more hop.
+ * (bouncedBytes) and makes a short-lived view for each. Without plug and with a disk that keeps up each bio is a request: the same work and one more hop.
  */
 import { assert } from '../base/assert.ts';
 import { type ByteCount, PAGE_BYTES } from '../base/units.ts';
@@ -36,7 +36,7 @@ export interface QueueOptions {
   readonly mergeBytes: number;
 }
 
-export type QueueCounter =
+type QueueCounter =
   | 'bios'
   | 'requests'
   | 'merges'

@@ -250,8 +250,10 @@ export class InFlight {
   }
 
   touches(offset: number, length: number): boolean {
-    for (const request of this.#requests)
-      if (request !== null && request.offset < offset + length && offset < request.end) return true;
+    for (let i = 0; i < this.#requests.length; i++) {
+      const request = this.#requests[i];
+      if (request && request.offset < offset + length && offset < request.end) return true;
+    }
     return false;
   }
 

@@ -22,6 +22,8 @@ interface Bench {
   readonly sender: Sender;
   /** What reached the disk behind, as `op page+pages`, and since when it was asked. */
   seen(): string[];
+  /** When each of them was asked and when it ended, ns. */
+  spans(): { op: BioOp; from: number; to: number }[];
 }
 
 const opNames = Object.fromEntries(Object.entries(BioOp).map(([name, op]) => [op, name]));
@@ -41,6 +43,13 @@ function bench(options: QueueOptions = usual): Bench {
         seen.push(`${opNames[op]} ${offset / PAGE}+${length / PAGE}`),
       );
       return seen;
+    },
+    spans() {
+      const spans: ReturnType<Bench['spans']> = [];
+      trace.replay(({ op, submittedNs, endedNs }) =>
+        spans.push({ op, from: submittedNs, to: endedNs }),
+      );
+      return spans;
     },
   };
 }
@@ -156,7 +165,7 @@ test('the elevator goes up, then starts again below; nothing waits for ever', ()
 });
 
 test('a flush waits for what came before it and holds up what comes after', () => {
-  const { queue, sender, seen } = bench();
+  const { queue, sender, seen, spans } = bench();
   write(sender, 9);
   write(sender, 5);
   sender.submit({ op: BioOp.flush });
@@ -173,6 +182,15 @@ test('a flush waits for what came before it and holds up what comes after', () =
     'write 0+1',
   ]);
   assert.equal(queue.counters.get('barriers'), 2);
+  sender.submit({ op: BioOp.flush });
+  write(sender, 7); // the flush is under way already
+  sender.settle();
+  const all = spans();
+  for (const [i, flush] of all.entries()) {
+    if (flush.op !== BioOp.flush) continue;
+    for (const before of all.slice(0, i)) assert.ok(before.to <= flush.from, 'it starts last');
+    for (const behind of all.slice(i + 1)) assert.ok(behind.from >= flush.to, 'it is alone');
+  }
 });
 
 test('C18 a write that overlaps one under way lands behind it, also when that is sent again', () => {

@@ -26,7 +26,7 @@ export interface FaultOptions {
 }
 
 const counted = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: false, help });
-export type FaultCounter = 'byChance' | 'torn' | 'bad' | 'gone' | 'slotFreeMisses';
+type FaultCounter = 'byChance' | 'torn' | 'bad' | 'gone' | 'slotFreeMisses';
 
 const SPECS: Readonly<Record<FaultCounter, CounterSpec>> = {
   byChance: counted('bios failed by chance, torn writes among them'),
@@ -57,8 +57,14 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     failed.push(bio);
   };
   const happens = (oneIn: number): boolean => oneIn > 0 && prng.oneIn(oneIn);
-  const isBad = ({ offset, length }: Bio): boolean =>
-    badRanges.some((bad) => bad.offset < offset + length && offset < bad.offset + bad.length);
+  const isBad = (bio: Bio): boolean => {
+    const end = bio.offset + bio.length;
+    for (let i = 0; i < badRanges.length; i++) {
+      const bad = badRanges[i]!;
+      if (bad.offset < end && bio.offset < bad.offset + bad.length) return true;
+    }
+    return false;
+  };
 
   const whole = {
     bioEnd(bio: Bio): void {

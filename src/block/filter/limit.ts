@@ -15,7 +15,7 @@ import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
 
 const SECOND_NS = 1e9;
 
-export interface Rate {
+interface Rate {
   /** A second, above 0. */
   readonly rate: number;
   /** At once after a rest, above 0. */

@@ -14,7 +14,7 @@ import { passThrough } from './pass-through.ts';
 const counted = (unit: string, help: string): CounterSpec => ({ unit, mustStayZero: false, help });
 const fault = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: true, help });
 
-export type StatsCounter =
+type StatsCounter =
   | 'reads'
   | 'writes'
   | 'discards'

@@ -157,6 +157,10 @@ test('a limited disk lets a burst through and then holds to the rate, in order',
   assert.equal(disk.tick(), 1);
   assert.deepEqual(sender.ended, sent);
   assert.equal(disk.delayedCount, 2);
+  clock.ns += 1e9; // a rest is worth one burst, however long
+  for (let i = 0; i < 4; i++) sender.submit({ op: BioOp.flush });
+  assert.equal(disk.tick(), 2);
+  sender.settle(1e6);
 });
 
 test('bytes are limited too; a bio larger than the burst passes and is paid for later', () => {
@@ -256,13 +260,14 @@ test('a disk that goes fails what is under way too, and comes back with what it 
   sender.settle();
   assert.equal(inFlight.status, BioStatus.ioError);
   assert.equal(sender.run({ op: BioOp.flush }).status, BioStatus.ioError);
+  assert.equal(sender.run({ op: BioOp.write, data: stamp(PAGE, 7) }).status, BioStatus.ioError);
   disk.slotFree?.(0);
   assert.equal(disk.counters.get('slotFreeMisses'), 1);
   disk.isGone = false;
   const look = new Uint8Array(PAGE);
   assert.equal(sender.run({ op: BioOp.read, data: look }).status, BioStatus.ok);
   assert.ok(look.every((b) => b === 5));
-  assert.equal(disk.counters.get('gone'), 2);
+  assert.equal(disk.counters.get('gone'), 3);
 });
 
 test('C14 slotFree reaches the disk at once through every filter that holds no bio for the slot', () => {

@@ -1,0 +1,76 @@
+/** Bios pass every layer without garbage: what the heap grew by, over many of them, stays below a byte each. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Prng } from '../../src/base/prng.ts';
+import { type Bio, BioOp, type BioOwner, BioPool } from '../../src/block/bio.ts';
+import { delayDisk } from '../../src/block/filter/delay.ts';
+import { faultDisk } from '../../src/block/filter/fault.ts';
+import { limitDisk } from '../../src/block/filter/limit.ts';
+import { readOnlyDisk } from '../../src/block/filter/readonly.ts';
+import { statsDisk } from '../../src/block/filter/stats.ts';
+import { traceDisk } from '../../src/block/filter/trace.ts';
+import type { Disk } from '../../src/block/ops.ts';
+import { queuedDisk } from '../../src/block/queue.ts';
+import { nullDisk } from '../../src/device/null/null-disk.ts';
+import { FakeClock } from './harness.ts';
+
+const collect = (globalThis as { gc?: () => void }).gc;
+const skip = collect === undefined ? 'needs --expose-gc' : false;
+
+const BATCH = 2000;
+const IN_FLIGHT = 16;
+const clock = new FakeClock();
+const next = nullDisk(2 ** 30);
+const rate = { rate: 1e9, burst: 1e9 };
+const failOneIn = { read: 9, write: 9, discard: 0, writeZeroes: 0, flush: 0 };
+const layers: Readonly<Record<string, Disk>> = {
+  none: next,
+  stats: statsDisk(next, clock),
+  trace: traceDisk(next, clock, 100),
+  delay: delayDisk(next, clock, { readNs: 3, writeNs: 5, flushNs: 7, byteNs: 0.5 }),
+  limit: limitDisk(next, clock, { bios: rate, bytes: rate }),
+  fault: faultDisk(next, new Prng(1), { failOneIn, tearOneIn: 2, badRanges: [] }),
+  readonly: readOnlyDisk(next),
+  queue: queuedDisk(next, { requests: 16, depth: 4, mergeBytes: 16384 }),
+};
+
+/** Sends a batch of bios, some at a time, and waits for all of them. */
+function sendAll(disk: Disk, pool: BioPool, owner: BioOwner, data: Uint8Array): void {
+  for (let i = 0; i < BATCH; i++) {
+    const bio = pool.alloc()!;
+    bio.op = i & 1 ? BioOp.write : BioOp.read;
+    bio.offset = ((i * 37) & 0xffff) * 4096;
+    bio.length = 4096;
+    bio.data = data;
+    bio.at = (i & 3) * 4096;
+    bio.owner = owner;
+    disk.submit(bio);
+    if (i % IN_FLIGHT !== IN_FLIGHT - 1) continue;
+    while (pool.freeCount < pool.capacity) {
+      clock.ns += 10_000;
+      disk.tick();
+    }
+  }
+}
+
+for (const [name, disk] of Object.entries(layers))
+  test(`bios leave no garbage: ${name}`, { skip }, (t) => {
+    const pool = new BioPool(IN_FLIGHT);
+    const owner = { bioEnd: (bio: Bio): void => pool.free(bio) };
+    const data = new Uint8Array(4 * 4096);
+    let least = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 6; round++) {
+      collect?.();
+      let grown = 0;
+      let before = process.memoryUsage().heapUsed;
+      for (let batch = 0; batch < 10; batch++) {
+        sendAll(disk, pool, owner, data);
+        const now = process.memoryUsage().heapUsed;
+        grown += Math.max(0, now - before);
+        before = now;
+      }
+      least = Math.min(least, grown / (10 * BATCH));
+    }
+    t.diagnostic(`${least.toFixed(2)} bytes a bio`);
+    assert.ok(least < 1, `${least} bytes a bio`);
+  });
