@@ -112,7 +112,8 @@ export class Holdings {
     const object = pages.objectOf(row);
     const content = pages.contentOf(row);
     const pool = this.pools[objects.poolOf(object)]!;
-    this.#charge(pool, -1, -contents.bytesOf(content));
+    // 0 - n, not -n: -0 is a double, and would be boxed.
+    this.#charge(pool, -1, 0 - contents.bytesOf(content));
     if (!pool.persistent) pages.unlink(row, pool.owner);
     objects.setFirstPage(object, pages.remove(row, objects.firstPageOf(object)));
     if (objects.addPages(object, -1) === 0) {

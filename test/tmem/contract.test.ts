@@ -1,0 +1,361 @@
+/** What tmem promises, rule by rule; the rules' ids are those of docs/design/tmem.md. On the real page store unless said. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
+import { Prng } from '../../src/base/prng.ts';
+import { Store } from '../../src/store/store.ts';
+import { tmemStore } from '../../src/store/tmem-store.ts';
+import { Flush, Get, NewPool, Put } from '../../src/tmem/results.ts';
+import { Tmem, type TmemOptions } from '../../src/tmem/tmem.ts';
+import { makePage } from '../model/pages.ts';
+import { FakeStore, pageOf } from './fake-store.ts';
+
+const UUID = '00112233-4455-6677-8899-aabbccddeeff';
+const oid = new Uint32Array([1, 2, 3, 4, 5, 0xffff_ffff]);
+const into = new Uint8Array(4096);
+
+const open = (limitBytes = 0, options: Partial<TmemOptions> = {}): Tmem =>
+  new Tmem({
+    store: tmemStore(new Store({ slots: 4096, budget: new Budget(limitBytes) })),
+    ...options,
+  });
+
+/** Over a fake store: every page costs what payloadOf() says. */
+const small = (slots: number, options: Partial<TmemOptions> = {}, limitBytes = 1e6): Tmem =>
+  new Tmem({ store: new FakeStore(slots, limitBytes), ...options });
+
+function noise(n: number): Uint8Array {
+  const page = new Uint8Array(4096);
+  makePage('random', new Prng(n), page);
+  return page;
+}
+
+function expectPage(
+  tmem: Tmem,
+  client: number,
+  pool: number,
+  index: number,
+  page: Uint8Array,
+): void {
+  assert.equal(tmem.get(client, pool, oid, index, into, 0), Get.found);
+  assert.equal(Buffer.compare(into, page), 0, `page ${index}`);
+}
+
+test('C1 a get returns what was put last', () => {
+  const tmem = open();
+  const client = tmem.addClient();
+  const pool = tmem.newPool(client, { persistent: true });
+  for (const n of [1, 2]) assert.equal(tmem.put(client, pool, oid, 7, noise(n), 0), Put.stored);
+  expectPage(tmem, client, pool, 7, noise(2));
+  expectPage(tmem, client, pool, 7, noise(2));
+  assert.equal(tmem.poolOf(client, pool)!.counters.get('dupReplaced'), 1);
+  tmem.verify();
+});
+
+test('C2 a put over a page that is refused, for any reason, leaves no page', () => {
+  const reasons: [Put, (tmem: Tmem, client: number, other: number) => void][] = [
+    [Put.frozen, (tmem, client) => tmem.freeze(client)],
+    // Another page takes the room, or the row, that the old page gives up: the cap was lowered meanwhile.
+    [Put.capped, (tmem, client) => tmem.setCap(client, 1)],
+  ];
+  for (const [reason, prepare] of reasons) {
+    const tmem = small(10);
+    const client = tmem.addClient();
+    const pool = tmem.newPool(client, { persistent: true });
+    for (const index of [1, 2]) tmem.put(client, pool, oid, index, pageOf(index), 0);
+    prepare(tmem, client, 0);
+    assert.equal(tmem.put(client, pool, oid, 1, pageOf(9), 0), reason);
+    assert.equal(tmem.get(client, pool, oid, 1, into, 0), Get.absent);
+    expectPage(tmem, client, pool, 2, pageOf(2));
+    assert.equal(tmem.poolOf(client, pool)!.counters.get('dupFlushed'), 1);
+  }
+  // Out of room: page 5 (payload 96) does not fit where page 0 (payload 16) was.
+  const tmem = small(10, {}, 64);
+  const client = tmem.addClient();
+  const pool = tmem.newPool(client, { persistent: true });
+  assert.equal(tmem.put(client, pool, oid, 0, pageOf(0), 0), Put.stored);
+  assert.equal(tmem.put(client, pool, oid, 0, pageOf(5), 0), Put.noRoom);
+  assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.poolEmpty);
+  assert.equal(tmem.holdings.counters.get('refusedNoRoom'), 1);
+});
+
+test('C3 persistent pages stay whatever the pressure, on a store with a byte ceiling', () => {
+  const tmem = open(1_500_000);
+  const [a, b] = [tmem.addClient(), tmem.addClient()];
+  const kept = tmem.newPool(a, { persistent: true });
+  const cache = tmem.newPool(b);
+  for (let i = 0; i < 100; i++) assert.equal(tmem.put(a, kept, oid, i, noise(i), 0), Put.stored);
+  for (let i = 0; i < 1000; i++) tmem.put(b, cache, oid, i, noise(1000 + i), 0);
+  assert.ok(tmem.holdings.counters.get('evictions') > 300, 'there was pressure');
+  tmem.relinquish(1e9);
+  assert.equal(tmem.freeableBytes, 0);
+  for (let i = 0; i < 100; i++) expectPage(tmem, a, kept, i, noise(i));
+  // Ephemeral pages give way to persistent ones, to the last; then puts are refused.
+  for (let i = 0; i < 200; i++) tmem.put(b, cache, oid, i, noise(2000 + i), 0);
+  let i = 100;
+  while (tmem.put(a, kept, oid, i, noise(i), 0) === Put.stored) i++;
+  assert.equal(tmem.poolOf(b, cache)!.counters.get('pages'), 0);
+  assert.ok(i > 250, `${i} pages`);
+  for (let k = 0; k < i; k++) expectPage(tmem, a, kept, k, noise(k));
+  tmem.verify();
+});
+
+test('C4 after one miss every get misses until the next put', () => {
+  const tmem = small(2);
+  const client = tmem.addClient();
+  const cache = tmem.newPool(client);
+  for (let i = 0; i < 3; i++) tmem.put(client, cache, oid, i, pageOf(i), 0);
+  for (let k = 0; k < 3; k++) assert.equal(tmem.get(client, cache, oid, 0, into, 0), Get.absent);
+  tmem.put(client, cache, oid, 0, pageOf(9), 0);
+  expectPage(tmem, client, cache, 0, pageOf(9));
+});
+
+test('C5 C6 flushes work on a frozen client, and of what is absent they are no error', () => {
+  const tmem = open();
+  const client = tmem.addClient();
+  const pool = tmem.newPool(client, { persistent: true });
+  for (let i = 0; i < 5; i++) tmem.put(client, pool, oid, i, noise(i), 0);
+  tmem.freeze(client);
+  assert.equal(tmem.flushPage(client, pool, oid, 0), Flush.doneFrozen);
+  assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.absent);
+  expectPage(tmem, client, pool, 1, noise(1));
+  assert.equal(tmem.flushObject(client, pool, oid), Flush.doneFrozen);
+  assert.equal(tmem.get(client, pool, oid, 1, into, 0), Get.poolEmpty);
+  tmem.thaw(client);
+  const before = tmem.holdings.counters.get('pages');
+  assert.equal(tmem.flushPage(client, pool, oid, 0), Flush.done);
+  assert.equal(tmem.flushObject(client, pool, oid), Flush.done);
+  assert.equal(tmem.holdings.counters.get('pages'), before);
+  const { counters } = tmem.poolOf(client, pool)!;
+  assert.deepEqual([counters.get('flushes'), counters.get('goodFlushes')], [2, 1]);
+  assert.equal(tmem.flushPage(client, 9, oid, 0), Flush.noPool);
+  assert.equal(tmem.destroyPool(client, pool), Flush.done);
+  assert.equal(tmem.put(client, pool, oid, 0, noise(0), 0), Put.noPool);
+});
+
+test('C8 an exclusive get of a persistent pool takes the page, a plain one keeps it', () => {
+  const tmem = open();
+  const client = tmem.addClient();
+  const [keeps, takes] = [false, true].map((exclusiveGets) =>
+    tmem.newPool(client, { persistent: true, exclusiveGets }),
+  );
+  for (const pool of [keeps!, takes!]) tmem.put(client, pool, oid, 0, noise(1), 0);
+  for (const pool of [keeps!, takes!]) expectPage(tmem, client, pool, 0, noise(1));
+  expectPage(tmem, client, keeps!, 0, noise(1));
+  assert.equal(tmem.get(client, takes!, oid, 0, into, 0), Get.poolEmpty);
+});
+
+test('C9 a private ephemeral get removes; a shared one keeps the page and makes it the newest', () => {
+  const tmem = small(3);
+  const [a, b] = [tmem.addClient(), tmem.addClient()];
+  for (const client of [a, b]) tmem.authorise(client, UUID);
+  const mine = tmem.newPool(a);
+  tmem.put(a, mine, oid, 0, pageOf(0), 0);
+  expectPage(tmem, a, mine, 0, pageOf(0));
+  assert.equal(tmem.get(a, mine, oid, 0, into, 0), Get.poolEmpty);
+
+  const [ours, theirs] = [tmem.newPool(a, { shared: UUID }), tmem.newPool(b, { shared: UUID })];
+  for (let i = 0; i < 3; i++) tmem.put(a, ours, oid, i, pageOf(i), 0);
+  expectPage(tmem, b, theirs, 0, pageOf(0)); // now page 1 is the oldest
+  tmem.put(b, theirs, oid, 3, pageOf(3), 0);
+  assert.equal(tmem.get(a, ours, oid, 1, into, 0), Get.absent);
+  for (const i of [0, 2, 3]) expectPage(tmem, a, ours, i, pageOf(i));
+  assert.equal(tmem.clientOf(a)!.counters.get('ephemeralPages'), 3, 'the first sharer pays');
+  tmem.destroyClient(a);
+  assert.equal(tmem.clientOf(b)!.counters.get('ephemeralPages'), 3, 'then the next one');
+  for (const i of [0, 2, 3]) expectPage(tmem, b, theirs, i, pageOf(i));
+  tmem.destroyPool(b, theirs);
+  assert.equal(tmem.holdings.counters.get('pages'), 0);
+  tmem.verify();
+});
+
+test('C19 the client above its share loses its oldest page, and the one below it none', () => {
+  const tmem = small(100);
+  const [light, heavy] = [tmem.addClient({ weight: 1 }), tmem.addClient({ weight: 3 })];
+  const pools = [tmem.newPool(light), tmem.newPool(heavy)];
+  // 40 : 60 pages by weights 1 : 3. Light has 15 too many. An inverted rule would take from heavy.
+  for (let i = 0; i < 60; i++) tmem.put(heavy, pools[1]!, oid, i, pageOf(100 + i), 0);
+  for (let i = 0; i < 40; i++) tmem.put(light, pools[0]!, oid, i, pageOf(i), 0);
+  for (let i = 60; i < 75; i++) tmem.put(heavy, pools[1]!, oid, i, pageOf(100 + i), 0);
+  const evicted = [light, heavy].map((id) => tmem.clientOf(id)!.counters.get('evictedPages'));
+  assert.deepEqual(evicted, [15, 0]);
+  for (let i = 0; i < 15; i++)
+    assert.equal(tmem.get(light, pools[0]!, oid, i, into, 0), Get.absent);
+  expectPage(tmem, light, pools[0]!, 15, pageOf(15));
+});
+
+test('C19 clients that are equally far above their shares lose the globally oldest page', () => {
+  const tmem = small(10);
+  const clients = [tmem.addClient({ weight: 2 }), tmem.addClient({ weight: 3 })];
+  const pools = clients.map((client) => tmem.newPool(client));
+  for (let i = 0; i < 6; i++) tmem.put(clients[1]!, pools[1]!, oid, i, pageOf(100 + i), 0);
+  for (let i = 0; i < 4; i++) tmem.put(clients[0]!, pools[0]!, oid, i, pageOf(i), 0);
+  const kept = tmem.newPool(clients[0]!, { persistent: true });
+  tmem.put(clients[0]!, kept, oid, 0, pageOf(50), 0); // 4 : 6 by 2 : 3, a tie: page 0 of the second is oldest
+  assert.equal(tmem.get(clients[1]!, pools[1]!, oid, 0, into, 0), Get.absent);
+  tmem.put(clients[0]!, kept, oid, 1, pageOf(51), 0); // 4 : 5, the first is above
+  assert.equal(tmem.get(clients[0]!, pools[0]!, oid, 0, into, 0), Get.absent);
+});
+
+test('the cap holds at every put, and a lower cap evicts at once', () => {
+  const tmem = small(100);
+  const client = tmem.addClient({ cap: 5 });
+  const cache = tmem.newPool(client);
+  const kept = tmem.newPool(client, { persistent: true });
+  for (let i = 0; i < 8; i++) tmem.put(client, cache, oid, i, pageOf(i), 0);
+  assert.equal(tmem.clientOf(client)!.chargedPages, 5);
+  for (let i = 0; i < 5; i++)
+    assert.equal(tmem.put(client, kept, oid, i, pageOf(i), 0), Put.stored);
+  assert.equal(tmem.put(client, kept, oid, 5, pageOf(5), 0), Put.capped);
+  assert.equal(tmem.clientOf(client)!.chargedPages, 5);
+  tmem.flushPage(client, kept, oid, 0);
+  tmem.put(client, cache, oid, 0, pageOf(7), 0);
+  tmem.setCap(client, 2);
+  assert.equal(tmem.clientOf(client)!.chargedPages, 4, 'persistent pages stay');
+});
+
+test('equal pages share bytes inside a client, not across, unless that is asked for', () => {
+  for (const [dedup, contents] of [
+    ['off', 4],
+    ['client', 2],
+    ['global', 1],
+  ] as const) {
+    const tmem = open(0, { dedup });
+    for (let k = 0; k < 2; k++) {
+      const client = tmem.addClient();
+      const pools = [tmem.newPool(client, { persistent: true }), tmem.newPool(client)];
+      for (const pool of pools) tmem.put(client, pool, oid, 0, noise(1), 0);
+    }
+    assert.equal(tmem.holdings.contents.used, contents, dedup);
+    // A content that a persistent page holds is not freeable.
+    assert.equal(tmem.freeableBytes, dedup === 'off' ? 2 * 4096 : 0, dedup);
+    for (let client = 0; client < 2; client++) {
+      tmem.flushPage(client, 0, oid, 0);
+      expectPage(tmem, client, 1, 0, noise(1));
+    }
+    assert.equal(tmem.holdings.contents.used, 0);
+    tmem.verify();
+  }
+});
+
+test('pages whose hashes agree are compared, byte by byte', () => {
+  const lens = {
+    page: new Uint8Array(4096),
+    candidate: new Uint8Array(4096),
+    hashLow: 1,
+    hashHigh: 2,
+    load(source: Uint8Array, at: number): void {
+      this.page.set(source.subarray(at, at + 4096));
+    },
+    isSame(): boolean {
+      return Buffer.compare(this.page, this.candidate) === 0;
+    },
+  };
+  const tmem = small(50, { lens });
+  const client = tmem.addClient();
+  const pool = tmem.newPool(client, { persistent: true });
+  for (let i = 0; i < 20; i++) tmem.put(client, pool, oid, i, pageOf(i % 10), 0);
+  assert.equal(tmem.holdings.contents.used, 10);
+  for (let i = 0; i < 20; i++) expectPage(tmem, client, pool, i, pageOf(i % 10));
+  for (let i = 0; i < 20; i += 2) tmem.flushPage(client, pool, oid, i);
+  for (let i = 1; i < 20; i += 2) expectPage(tmem, client, pool, i, pageOf(i % 10));
+  tmem.verify();
+});
+
+test('frozen clients: strict by default, the old page replaced where Xen is followed', () => {
+  for (const frozenPuts of ['drop', 'replace'] as const) {
+    const tmem = open(0, { frozenPuts });
+    const client = tmem.addClient();
+    const pool = tmem.newPool(client, { persistent: true });
+    tmem.put(client, pool, oid, 0, noise(1), 0);
+    tmem.freeze(client);
+    const answer = tmem.put(client, pool, oid, 0, noise(2), 0);
+    assert.equal(answer, frozenPuts === 'drop' ? Put.frozen : Put.stored);
+    assert.equal(tmem.put(client, pool, oid, 1, noise(3), 0), Put.frozen, 'a new page');
+    if (frozenPuts === 'replace') expectPage(tmem, client, pool, 0, noise(2));
+    else assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.poolEmpty);
+  }
+});
+
+test('pools: 16 a client, shared ones by authorisation and never persistent', () => {
+  const tmem = open();
+  const [a, b] = [tmem.addClient(), tmem.addClient()];
+  assert.equal(tmem.newPool(a, { shared: UUID, persistent: true }), NewPool.sharedPersistent);
+  assert.equal(
+    tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared,
+    false,
+    'silently private',
+  );
+  tmem.authorise(a, UUID.toUpperCase());
+  assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared, true);
+  tmem.deauthorise(a, UUID);
+  assert.equal(tmem.poolOf(a, 1)!.isShared, true, 'a part it has stays');
+  assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared, false);
+  tmem.authorise(a, 'f'.repeat(32));
+  assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: 'f'.repeat(32) }))!.isShared, false);
+  for (let i = 4; i < 16; i++) assert.equal(tmem.newPool(a), i);
+  assert.equal(tmem.newPool(a), NewPool.tooMany);
+  assert.equal(tmem.newPool(77), NewPool.noClient);
+  for (let i = 1; i < 16; i++) {
+    const uuid = i.toString(16).padStart(32, '0');
+    tmem.authorise(b, uuid);
+    assert.equal(tmem.newPool(b, { shared: uuid }), i - 1);
+  }
+  tmem.authorise(b, 'a'.repeat(32));
+  assert.equal(tmem.newPool(b, { shared: 'a'.repeat(32) }), NewPool.tooManyShared);
+  const everyone = open(0, { sharing: 'everyone' });
+  const guest = everyone.addClient();
+  assert.equal(everyone.poolOf(guest, everyone.newPool(guest, { shared: UUID }))!.isShared, true);
+  assert.throws(() => tmem.newPool(b, { shared: 'x' }), { code: 'ERR_ARG_VALUE' });
+});
+
+test('damaged bytes are an answer of their own: a persistent page keeps giving it, an ephemeral one is dropped', () => {
+  const store = new FakeStore(10, 1e6);
+  const tmem = new Tmem({ store, dedup: 'off' });
+  const client = tmem.addClient();
+  const pools = [tmem.newPool(client, { persistent: true }), tmem.newPool(client)];
+  for (const [i, pool] of pools.entries()) tmem.put(client, pool, oid, 0, pageOf(7 * i), 0);
+  const drop = store.drop.bind(store);
+  store.drop = (slot) => {
+    store.pages.set(slot, pageOf(0)); // the fake needs the page to know its cost
+    return drop(slot);
+  };
+  for (const slot of [0, 1]) store.pages.set(slot, new Uint8Array(1));
+  into.fill(9);
+  for (const pool of pools) assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.corrupt);
+  assert.ok(
+    into.every((byte) => byte === 9),
+    'no data comes with it',
+  );
+  assert.equal(tmem.get(client, pools[0]!, oid, 0, into, 0), Get.corrupt);
+  assert.equal(tmem.get(client, pools[1]!, oid, 0, into, 0), Get.poolEmpty);
+  assert.deepEqual(tmem.holdings.counters.violated(), ['corruptGets']);
+  tmem.verify();
+});
+
+test('relinquish frees what is asked or all there is, and maintain tells the store how much has changed', () => {
+  const store = new FakeStore(50, 1e6);
+  const tmem = new Tmem({ store });
+  const client = tmem.addClient();
+  const cache = tmem.newPool(client);
+  for (let i = 0; i < 20; i++) tmem.put(client, cache, oid, i, pageOf(7 * i + 3), 0); // 64 bytes each
+  assert.equal(tmem.relinquish(100), 128);
+  assert.equal(tmem.get(client, cache, oid, 1, into, 0), Get.absent);
+  expectPage(tmem, client, cache, 2, pageOf(17));
+  assert.equal(tmem.freeableBytes, 17 * 64);
+  assert.equal(tmem.relinquish(1e6), 17 * 64);
+  tmem.maintain();
+  assert.equal(store.maintained, 40);
+});
+
+test('options and names that make no sense are errors of the caller', () => {
+  assert.throws(() => small(10, { pages: 0 }), { code: 'ERR_ARG_VALUE' });
+  const tmem = small(10, { clients: 1 });
+  assert.throws(() => tmem.addClient({ weight: -1 }), { code: 'ERR_ARG_VALUE' });
+  assert.equal(tmem.addClient(), 0);
+  assert.equal(tmem.addClient(), -1);
+  assert.throws(() => tmem.setCap(3, 1), { code: 'ERR_ARG_UNKNOWN' });
+  tmem.newPool(0);
+  assert.throws(() => tmem.put(0, 0, oid, 0, into, 1), { name: 'Bug' });
+  assert.throws(() => tmem.get(0, 0, oid, 0, new Uint8Array(4095), 0), { name: 'Bug' });
+});
