@@ -55,38 +55,48 @@ test('C1 a page that is swapped out again comes back as it was last', () => {
     }
 });
 
-test('C2 a page that frontswap refuses the second time is read from the disk, never the old copy', () => {
-  const r = rig(true);
-  fill(r, 1);
-  // Still in the cache after an exclusive-free cached read: dirty it there, so that the slot is kept.
-  r.mm.fork(0, 1);
-  assert.equal(r.mm.touch(0), In.ready);
-  r.mm.exit(1);
-  assert.equal(r.mm.write(0, 99), In.ready);
-  r.front.accepts = () => false;
-  assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
-  assert.equal(r.front.pages.size, 0);
-  assert.equal(r.disk.count(BioOp.write), 1);
-  assert.equal(r.mm.touch(0), In.ready);
-});
+/** Page 0 in the cache with its slot, written anew and sent to the same slot. */
+function rewrite(r: Rig, stamp: number): void {
+  r.mm.keepsSlot = () => true;
+  for (let i = 0; r.mm.write(0, stamp) !== In.ready && i < 9; i++) r.swap.tick();
+  const { frame } = r.mm.pages[0]!;
+  const slot = r.swap.cache.entryAt(frame);
+  if (!r.mm.evict(frame)) r.swap.tick();
+  r.mm.reclaim(frame);
+  assert.equal(entryAt(r, 0), slot, 'the slot is the same');
+}
 
-test('C2 zeros over a page that frontswap has leave nothing there', () => {
+test('C2 a page that frontswap refuses the second time is on the disk, never the old one', () => {
   const r = rig(false);
   fill(r, 1);
-  assert.equal(r.front.pages.size, 1);
-  assert.equal(r.mm.touch(0), In.ready);
-  const { frame } = r.mm.pages[0]!;
-  r.mm.fork(0, 1);
-  assert.ok(r.mm.evict(frame), 'clean: dropped without a write');
-  assert.equal(r.mm.touch(0), In.ready);
-  assert.equal(r.mm.touch(1), In.ready);
-  r.mm.exit(1);
-  r.swap.markDirty(r.mm.pages[0]!.frame);
-  r.mm.memory.fill(0, r.mm.pages[0]!.frame * 4096, (r.mm.pages[0]!.frame + 1) * 4096);
-  r.mm.pages[0]!.stamp = 0;
-  assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
+  r.front.accepts = () => false;
+  rewrite(r, 99);
   assert.equal(r.front.pages.size, 0);
-  checkWorld(r);
+  assert.equal(r.disk.count(BioOp.write), 1);
+  for (let i = 0; r.mm.touch(0) !== In.ready && i < 9; i++) r.swap.tick();
+  r.mm.check(0);
+});
+
+test('C1 C2 a slot goes from zeros to frontswap to the disk and back, one owner at a time', () => {
+  const r = rig(false);
+  fill(r, 1);
+  const { zero } = r.swap.areas[0]!;
+  const slot = offsetOf(entryAt(r, 0));
+  const owners = (): boolean[] => [zero.has(slot), r.front.has(0, slot)];
+  for (const [stamp, accepts, want] of [
+    [0, true, [true, false]],
+    [3, true, [false, true]],
+    [0, false, [true, false]],
+    [6, false, [false, false]],
+    [1, true, [false, true]],
+    [4, false, [false, false]],
+    [0, false, [true, false]],
+  ] as const) {
+    r.front.accepts = () => accepts;
+    rewrite(r, stamp);
+    assert.deepEqual(owners(), want);
+    checkWorld(r);
+  }
 });
 
 test('a page that goes to frontswap takes no bio, a page of zeros takes neither', () => {
@@ -280,6 +290,27 @@ test('neighbours are read ahead on a slow disk, in aligned blocks, and found in 
   assert.equal(r.swap.counters.get('readAheadHits'), 1);
   come(4);
   assert.equal(reads(), 8, 'a hit: a block of four');
+  checkWorld(r);
+});
+
+test('read-ahead leaves alone what is in the cache, free, zeros, or with frontswap', () => {
+  const r = rig(false);
+  const inFrontswap = new Set([3]);
+  let at = 0;
+  r.front.accepts = () => inFrontswap.has(at);
+  for (at = 0; at < 8; at++) {
+    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), In.ready);
+    if (r.mm.evict(r.mm.pages[at]!.frame)) continue;
+    r.swap.tick();
+    assert.ok(r.mm.reclaim(r.swap.lookup(entryAt(r, at))));
+  }
+  r.mm.fork(1, 20);
+  assert.equal(r.mm.touch(1), In.ready);
+  r.mm.exit(4);
+  const { readAhead } = r.swap.areas[0]!;
+  for (let i = 0; i < 6; i++) readAhead.hit();
+  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.swap.counters.get('readAheadBios'), 3, '5, 6 and 7');
   checkWorld(r);
 });
 
