@@ -232,6 +232,51 @@ test('a damaged page in a backend is an answer, not data', () => {
   checkWorld(r);
 });
 
+test('a page that nobody refers to is not written: its slot is given up', () => {
+  const r = rig(true);
+  assert.equal(r.mm.write(0, 5), In.ready);
+  const { frame } = r.mm.pages[0]!;
+  assert.notEqual(r.swap.addToSwap(frame), 0);
+  assert.equal(r.swap.swapOut(frame), Out.freed);
+  assert.equal(r.swap.counters.get('freedOut'), 1);
+  assert.equal(r.front.pages.size, 0);
+  checkWorld(r);
+});
+
+test('with no bio left a page stays where it is, and is written later', () => {
+  const world = makeWorld(16, 20, { bios: 1 });
+  const disk = new SimDisk(600, false);
+  swapOn(world.swap, disk, headerPage(600));
+  world.front.accepts = () => false;
+  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), In.ready);
+  const frames = [0, 1].map((vpn) => world.mm.pages[vpn]!.frame);
+  assert.equal(world.mm.evict(frames[0]!), false);
+  assert.equal(world.mm.evict(frames[1]!), false);
+  assert.equal(world.swap.counters.get('busyOut'), 1);
+  world.swap.tick();
+  assert.ok(world.mm.reclaim(frames[0]!));
+  assert.equal(world.swap.swapOut(frames[1]!), Out.pending);
+  assert.equal(world.swap.swapIn(world.mm.pages[0]!.entry), In.busy);
+  world.swap.tick();
+  checkWorld(world);
+});
+
+test('a device that vanishes costs no page but those that only it had, and they are told', () => {
+  const r = rig(true);
+  let at = 0;
+  r.front.accepts = () => at++ % 2 === 0;
+  fill(r, 10);
+  r.disk.fails = () => true;
+  const answers = Array.from({ length: 10 }, (_, vpn) => r.mm.touch(vpn));
+  assert.deepEqual(
+    answers,
+    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? In.ready : In.ioError)),
+  );
+  assert.equal(r.mm.write(11, 5), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap takes new pages still');
+  checkWorld(r);
+});
+
 test('an entry that nobody has is absent', () => {
   const r = rig(true);
   fill(r, 1);
