@@ -24,6 +24,7 @@ export class FakeMemory implements MemoryManager {
   swap!: Swap;
   /** Asked when a page is changed that nobody shares: keep its slot, to be written over? */
   keepsSlot: () => boolean = () => false;
+  takesHome = true;
   readonly reads: boolean[] = [];
   readonly writes: boolean[] = [];
   readonly #words: Uint32Array;
@@ -62,6 +63,7 @@ export class FakeMemory implements MemoryManager {
   }
 
   bringHome(entry: SwapEntry, frame: number): boolean {
+    if (!this.takesHome) return false;
     for (const [vpn, page] of this.pages.entries())
       if (page !== null && page.entry === entry) this.#map(vpn, page, frame);
     return true;

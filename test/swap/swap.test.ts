@@ -426,6 +426,18 @@ test('C20 a swapoff that fails midway loses nothing, and the area is on again', 
   }
 });
 
+test('C20 a page that the memory manager will not take stops the swapoff, and stays', () => {
+  const r = rig(true);
+  fill(r, 4);
+  r.mm.takesHome = false;
+  assert.equal(swapOff(r.swap, 0, 600), Off.refused);
+  assert.ok(r.swap.areas[0]!.writeOk);
+  checkWorld(r);
+  r.mm.takesHome = true;
+  assert.equal(swapOff(r.swap, 0, 600), Off.done);
+  checkWorld(r);
+});
+
 test('no slot of an area that is being switched off is handed out', () => {
   const r = rig(false);
   r.front.accepts = () => false;
