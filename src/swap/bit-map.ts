@@ -1,4 +1,6 @@
 /** A bit a slot. Cost: one byte read or written; 128 KiB for 4 GiB of swap. */
+import { assert } from '../base/assert.ts';
+
 export class BitMap {
   readonly #bytes: Uint8Array;
 
@@ -22,8 +24,11 @@ export class BitMap {
     for (let bit = start; bit < start + length; bit++) this.clear(bit);
   }
 
+  /** Both multiples of 8: whole bytes are looked at. */
   hasAny(start: number, length: number): boolean {
-    for (let bit = start; bit < start + length; bit++) if (this.has(bit)) return true;
+    assert(start % 8 === 0 && length % 8 === 0, 'runs of bits are whole bytes');
+    const end = (start + length) >>> 3;
+    for (let at = start >>> 3; at < end; at++) if (this.#bytes[at]! !== 0) return true;
     return false;
   }
 }

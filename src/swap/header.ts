@@ -33,7 +33,7 @@ const SIGNATURE = 'SWAPSPACE2';
 const SIGNATURE_AT: number = PAGE_BYTES - SIGNATURE.length;
 const LABEL_BYTES = 16;
 /** What mkswap asks for, header included. */
-export const MIN_AREA_PAGES = 10;
+const MIN_AREA_PAGES = 10;
 export const MAX_BAD_PAGES: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
 
 const refuse = (reason: string, what: string, facts: SwapError['facts'] = {}): SwapError =>

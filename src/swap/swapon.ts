@@ -91,7 +91,7 @@ export function swapOff(swap: Swap, type: number, slots: number): Off {
 }
 
 /** Brings up to `pages` pages that frontswap holds of an area back to memory; returns how many came. */
-export function shrinkArea(swap: Swap, type: number, pages: number): number {
+function shrinkArea(swap: Swap, type: number, pages: number): number {
   const area = swap.areas[type] ?? null;
   if (area === null) return 0;
   let came = 0;

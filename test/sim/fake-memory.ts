@@ -22,6 +22,9 @@ export class FakeMemory implements MemoryManager {
   /** Virtual pages of each frame. */
   readonly mapped: Set<number>[] = [];
   swap!: Swap;
+  /** Asked when a page is changed that nobody shares: keep its slot, to be written over? */
+  keepsSlot: () => boolean = () => false;
+  takesHome = true;
   readonly reads: boolean[] = [];
   readonly writes: boolean[] = [];
   readonly #words: Uint32Array;
@@ -60,6 +63,7 @@ export class FakeMemory implements MemoryManager {
   }
 
   bringHome(entry: SwapEntry, frame: number): boolean {
+    if (!this.takesHome) return false;
     for (const [vpn, page] of this.pages.entries())
       if (page !== null && page.entry === entry) this.#map(vpn, page, frame);
     return true;
@@ -99,7 +103,8 @@ export class FakeMemory implements MemoryManager {
       this.mapped[page.frame]!.delete(vpn);
       page.frame = frame;
       this.mapped[frame]!.add(vpn);
-    } else if (cached && !swap.tryFree(page.frame)) swap.markDirty(page.frame);
+    } else if (cached && (this.keepsSlot() || !swap.tryFree(page.frame)))
+      swap.markDirty(page.frame);
     page.stamp = stamp;
     this.#fill(page.frame, stamp);
     return In.ready;
@@ -188,5 +193,9 @@ export class FakeMemory implements MemoryManager {
   }
 }
 
-const wordOf = (stamp: number, at: number): number =>
-  stamp === 0 ? 0 : (Math.imul(stamp, 0x9e3779b1) + Math.imul(at, 0x85ebca6b)) >>> 0;
+/** Every third stamp makes a page with a single word in it: all but zeros. */
+function wordOf(stamp: number, at: number): number {
+  if (stamp === 0) return 0;
+  if (stamp % 3 === 0) return at === stamp % 1024 ? stamp : 0;
+  return (Math.imul(stamp, 0x9e3779b1) + Math.imul(at, 0x85ebca6b)) >>> 0;
+}

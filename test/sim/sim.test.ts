@@ -144,6 +144,7 @@ function run(prng: Prng, steps: number, synchronous: boolean, discard: DiscardMo
     vanished: false,
   };
   sim.front.accepts = () => prng.below(3) === 0;
+  sim.mm.keepsSlot = () => prng.oneIn(2);
   sim.front.damaged = () => sim.faults && prng.oneIn(10);
   sim.front.exclusiveGets = prng.oneIn(3);
   sim.front.writethrough = !sim.front.exclusiveGets && prng.oneIn(4);

@@ -1,0 +1,107 @@
+/** Discards: what is sent in which mode, and that no slot is handed out while it is about to be wiped. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BioOp } from '../../src/block/bio.ts';
+import type { DiscardMode } from '../../src/swap/areas.ts';
+import { In } from '../../src/swap/swap.ts';
+import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { headerPage, SimDisk } from '../sim/sim-disk.ts';
+import { checkWorld, makeWorld, type World } from '../sim/world.ts';
+
+interface Rig extends World {
+  readonly disk: SimDisk;
+}
+
+function rig(discard: DiscardMode, slots = 1024): Rig {
+  const world = makeWorld(16, 1100, { discardBios: 1 });
+  const disk = new SimDisk(slots, true);
+  swapOn(world.swap, disk, headerPage(slots), { discard, allocator: 'solid' });
+  world.front.accepts = () => false;
+  return { ...world, disk };
+}
+
+function fill({ mm }: World, from: number, to: number): void {
+  for (let vpn = from; vpn < to; vpn++) {
+    assert.equal(mm.write(vpn, vpn + 1), In.ready);
+    assert.ok(mm.evict(mm.pages[vpn]!.frame));
+  }
+}
+
+const discards = ({ disk }: Rig): string[] =>
+  disk.seen.filter((b) => b.op === BioOp.discard).map((b) => `${b.slot}+${b.slots}`);
+
+test('off: nothing is sent', () => {
+  const r = rig('off');
+  fill(r, 0, 300);
+  for (let vpn = 0; vpn < 300; vpn++) r.mm.exit(vpn);
+  r.swap.tick();
+  r.swap.scanDiscard(10);
+  assert.deepEqual(discards(r), []);
+});
+
+test('once: all but the header at swapon, and no slot before it has ended', () => {
+  const r = rig('once');
+  assert.equal(r.mm.write(0, 1), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[0]!.frame), false);
+  assert.throws(() => swapOff(r.swap, 0, 10), { code: 'ERR_ARG_AREA' });
+  r.swap.tick();
+  assert.deepEqual(discards(r), ['1+1023']);
+  assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
+  r.mm.exit(0);
+  r.swap.tick();
+  assert.equal(discards(r).length, 1);
+});
+
+test('pages: a cluster that is all free is held, discarded and let go', () => {
+  const r = rig('pages');
+  fill(r, 0, 512); // clusters 1 and 2
+  for (let vpn = 0; vpn < 512; vpn++) r.mm.exit(vpn);
+  const { allocator } = r.swap.areas[0]!;
+  assert.equal(allocator.held, 512);
+  assert.deepEqual(discards(r), [], 'freeing sends nothing');
+  fill(r, 0, 256); // cluster 3, as 1 and 2 are held
+  assert.equal(r.mm.write(300, 1), In.ready);
+  r.swap.tick();
+  assert.deepEqual(discards(r), ['256+256'], 'the reserve has one bio');
+  assert.equal(r.swap.counters.get('discardWaits'), 1);
+  r.swap.tick();
+  assert.deepEqual(discards(r), ['256+256', '512+256']);
+  assert.equal(allocator.held, 0);
+  checkWorld(r);
+});
+
+test('pages: a cluster that never reached the disk is not discarded', () => {
+  const r = rig('pages');
+  r.front.accepts = () => true;
+  fill(r, 0, 256);
+  for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);
+  r.swap.tick();
+  assert.deepEqual(discards(r), []);
+  assert.equal(r.swap.areas[0]!.allocator.held, 0);
+});
+
+test('scan: runs of dead slots are sent, once', () => {
+  const r = rig('scan');
+  fill(r, 0, 20); // slots 256 .. 275
+  for (const vpn of [3, 4, 5, 9]) r.mm.exit(vpn);
+  assert.equal(r.swap.scanDiscard(4), 3, 'the reserve has one bio: the scan stops there');
+  assert.equal(r.swap.areas[0]!.allocator.held, 3);
+  r.swap.tick();
+  assert.equal(r.swap.scanDiscard(4), 1);
+  r.swap.tick();
+  assert.equal(r.swap.scanDiscard(4), 0);
+  assert.deepEqual(discards(r), ['259+3', '265+1']);
+  assert.equal(r.swap.counters.get('discardScanned'), 256 * (2 + 4 + 4));
+  checkWorld(r);
+});
+
+test('a disk that refuses discards loses no slot, and swapoff waits for those under way', () => {
+  const r = rig('pages');
+  fill(r, 0, 256);
+  for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);
+  r.disk.fails = (bio) => bio.op === BioOp.discard;
+  assert.equal(swapOff(r.swap, 0, 2000), Off.again);
+  r.swap.tick();
+  assert.equal(r.swap.counters.get('discardErrors'), 1);
+  assert.equal(swapOff(r.swap, 0, 2000), Off.done);
+});

@@ -1,0 +1,124 @@
+/** A page's way out and in, and the end of its slot, leave no garbage: with frontswap, with a disk, past the cache and through it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bytes } from '../../src/base/units.ts';
+import { type Bio, BioQueue, BioStatus } from '../../src/block/bio.ts';
+import { Load } from '../../src/frontswap/ops.ts';
+import type { AreaOptions } from '../../src/swap/areas.ts';
+import { NO_ENTRY } from '../../src/swap/entry.ts';
+import type { FrontEnd, MemoryManager, SwapDisk } from '../../src/swap/ops.ts';
+import { In, Out, Swap } from '../../src/swap/swap.ts';
+import { swapOn } from '../../src/swap/swapon.ts';
+import { headerPage } from '../sim/sim-disk.ts';
+
+const collect = (globalThis as { gc?: () => void }).gc;
+const skip = collect === undefined ? 'needs --expose-gc' : false;
+const FRAMES = 64;
+const SLOTS = 4096;
+const BATCH = 5000;
+
+/** Remembers that a slot has a page, and nothing of it. */
+function flatFront(enabled: boolean): FrontEnd {
+  const held = new Uint8Array(SLOTS);
+  return {
+    enabled,
+    exclusiveGets: false,
+    lastLoadExclusive: false,
+    onShrink: null,
+    init: () => undefined,
+    store: (_type, offset) => {
+      held[offset] = 1;
+      return true;
+    },
+    load: (_type, offset) => (held[offset] === 1 ? Load.loaded : Load.absent),
+    invalidatePage: (_type, offset) => {
+      held[offset] = 0;
+    },
+    invalidateArea: () => undefined,
+    has: (_type, offset) => held[offset] === 1,
+  };
+}
+
+class FlatMemory implements MemoryManager {
+  readonly memory: Uint8Array = new Uint8Array(FRAMES * 4096).fill(7);
+  readonly #free = Int32Array.from({ length: FRAMES }, (_, i) => i);
+  #count = FRAMES;
+
+  allocFrame(): number {
+    return this.#count === 0 ? -1 : this.#free[--this.#count]!;
+  }
+  freeFrame(frame: number): void {
+    this.#free[this.#count++] = frame;
+  }
+  leftCache(frame: number): void {
+    this.freeFrame(frame);
+  }
+  readDone(): void {}
+  writeDone(): void {}
+  bringHome(): boolean {
+    return false;
+  }
+}
+
+/** Takes everything, keeps nothing, at once. */
+function nullDisk(synchronous: boolean): SwapDisk {
+  const done = new BioQueue();
+  return {
+    sizeBytes: bytes(SLOTS * 4096),
+    limits: { physicalBlockBytes: 4096, discardGranularityBytes: 4096, maxTransferBytes: 4096 },
+    readOnly: false,
+    synchronous,
+    submit: (bio: Bio) => {
+      bio.status = BioStatus.ok;
+      done.push(bio);
+    },
+    tick: () => {
+      const count = done.length;
+      for (let i = 0; i < count; i++) {
+        const bio = done.shift()!;
+        bio.owner.bioEnd(bio);
+      }
+      return count;
+    },
+    extents: () => undefined,
+    slotFree: () => undefined,
+  };
+}
+
+function cycles(swap: Swap, mm: FlatMemory): void {
+  for (let i = 0; i < BATCH; i++) {
+    const frame = mm.allocFrame();
+    const entry = swap.addToSwap(frame);
+    assert.ok(entry !== NO_ENTRY);
+    swap.duplicate(entry);
+    if (swap.swapOut(frame) === Out.pending) swap.tick();
+    swap.dropFromCache(frame);
+    mm.freeFrame(frame);
+    if (swap.swapIn(entry) === In.pending) swap.tick();
+    const came = swap.frame;
+    const past = swap.cache.entryAt(came) === NO_ENTRY;
+    swap.freeAndCache(entry);
+    if (past) mm.freeFrame(came);
+  }
+}
+
+for (const enabled of [true, false])
+  for (const synchronous of [true, false])
+    for (const allocator of ['rotating', 'solid'] as const) {
+      const name = `${enabled ? 'frontswap' : 'bios'}, ${synchronous ? 'at once' : 'later'}, ${allocator}`;
+      test(`out, in and free make no garbage: ${name}`, { skip }, () => {
+        const mm = new FlatMemory();
+        const swap = new Swap(flatFront(enabled), mm);
+        const options: AreaOptions = { allocator, discard: 'pages' };
+        swapOn(swap, nullDisk(synchronous), headerPage(SLOTS), options);
+        let least = Number.POSITIVE_INFINITY;
+        for (let round = 0; round < 6; round++) {
+          collect?.();
+          const before = process.memoryUsage().heapUsed;
+          cycles(swap, mm);
+          least = Math.min(least, process.memoryUsage().heapUsed - before);
+        }
+        assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
+        assert.equal(swap.counters.get('slotsTaken'), swap.counters.get('slotsFreed'));
+      });
+    }

@@ -1,0 +1,484 @@
+/** What the swap core promises, one promise a test; the ids are those of the contract (docs/design/swap.md). */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BioOp } from '../../src/block/bio.ts';
+import type { AreaOptions } from '../../src/swap/areas.ts';
+import { offsetOf, typeOf } from '../../src/swap/entry.ts';
+import { In, Out } from '../../src/swap/swap.ts';
+import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { headerPage, isRead, isWrite, SimDisk } from '../sim/sim-disk.ts';
+import { checkWorld, makeWorld, type World } from '../sim/world.ts';
+
+interface Rig extends World {
+  readonly disk: SimDisk;
+}
+
+function rig(synchronous: boolean, options: AreaOptions = {}, slots = 600, frames = 32): Rig {
+  const world = makeWorld(frames, 600);
+  const disk = new SimDisk(slots, synchronous);
+  swapOn(world.swap, disk, headerPage(slots), options);
+  return { ...world, disk };
+}
+
+/** Pages 0 .. count - 1 written with stamps and sent away; on a slow disk, until they have gone. */
+function fill(
+  { mm, swap }: World,
+  count: number,
+  stampOf = (vpn: number): number => vpn + 1,
+): void {
+  for (let vpn = 0; vpn < count; vpn++) {
+    assert.equal(mm.write(vpn, stampOf(vpn)), In.ready);
+    const { frame } = mm.pages[vpn]!;
+    if (mm.evict(frame)) continue;
+    for (let i = 0; i < 8; i++) swap.tick();
+    assert.ok(mm.reclaim(frame));
+  }
+}
+
+const entryAt = ({ mm }: World, vpn: number) => mm.pages[vpn]!.entry;
+
+test('C1 a page that is swapped out again comes back as it was last', () => {
+  for (const synchronous of [true, false])
+    for (const accepts of [true, false]) {
+      const r = rig(synchronous);
+      r.front.accepts = () => accepts;
+      fill(r, 10);
+      for (const stamp of [70, 0, 71]) {
+        for (let i = 0; r.mm.write(4, stamp) !== In.ready && i < 9; i++) r.swap.tick();
+        const { frame } = r.mm.pages[4]!;
+        if (!r.mm.evict(frame)) r.swap.tick();
+        r.mm.reclaim(frame);
+        for (let i = 0; r.mm.touch(4) !== In.ready && i < 9; i++) r.swap.tick();
+        r.mm.check(4);
+      }
+      checkWorld(r);
+    }
+});
+
+/** Page 0 in the cache with its slot, written anew and sent to the same slot. */
+function rewrite(r: Rig, stamp: number): void {
+  r.mm.keepsSlot = () => true;
+  for (let i = 0; r.mm.write(0, stamp) !== In.ready && i < 9; i++) r.swap.tick();
+  const { frame } = r.mm.pages[0]!;
+  const slot = r.swap.cache.entryAt(frame);
+  if (!r.mm.evict(frame)) r.swap.tick();
+  r.mm.reclaim(frame);
+  assert.equal(entryAt(r, 0), slot, 'the slot is the same');
+}
+
+test('C2 a page that frontswap refuses the second time is on the disk, never the old one', () => {
+  const r = rig(false);
+  fill(r, 1);
+  r.front.accepts = () => false;
+  rewrite(r, 99);
+  assert.equal(r.front.pages.size, 0);
+  assert.equal(r.disk.count(BioOp.write), 1);
+  for (let i = 0; r.mm.touch(0) !== In.ready && i < 9; i++) r.swap.tick();
+  r.mm.check(0);
+});
+
+test('C1 C2 a slot goes from zeros to frontswap to the disk and back, one owner at a time', () => {
+  const r = rig(false);
+  fill(r, 1);
+  const { zero } = r.swap.areas[0]!;
+  const slot = offsetOf(entryAt(r, 0));
+  const owners = (): boolean[] => [zero.has(slot), r.front.has(0, slot)];
+  for (const [stamp, accepts, want] of [
+    [0, true, [true, false]],
+    [3, true, [false, true]],
+    [0, false, [true, false]],
+    [6, false, [false, false]],
+    [1, true, [false, true]],
+    [4, false, [false, false]],
+    [0, false, [true, false]],
+  ] as const) {
+    r.front.accepts = () => accepts;
+    rewrite(r, stamp);
+    assert.deepEqual(owners(), want);
+    checkWorld(r);
+  }
+});
+
+test('a page that goes to frontswap takes no bio, a page of zeros takes neither', () => {
+  const r = rig(true);
+  fill(r, 20, (vpn) => (vpn % 2 === 0 ? 0 : vpn));
+  assert.equal(r.disk.seen.length, 0);
+  assert.equal(r.front.pages.size, 10);
+  assert.equal(r.swap.counters.get('zeroOut'), 10);
+  for (let vpn = 0; vpn < 20; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+  assert.equal(r.disk.seen.length, 0);
+});
+
+test('C14 a slot is given up everywhere before it can be handed out again', () => {
+  const r = rig(true);
+  fill(r, 3);
+  const entry = entryAt(r, 1);
+  const area = r.swap.areas[typeOf(entry)]!;
+  const taken = area.allocator.inUse;
+  const order: string[] = [];
+  r.front.onInvalidate = (_type, offset) =>
+    order.push(`frontswap ${offset} ${area.allocator.inUse}`);
+  r.mm.exit(1);
+  const slot = offsetOf(entry);
+  assert.deepEqual(
+    order,
+    [`frontswap ${slot} ${taken}`],
+    'told while the slot still counts as taken',
+  );
+  assert.deepEqual(r.disk.freed, [slot]);
+  assert.equal(r.front.has(0, slot), false);
+  assert.equal(area.allocator.inUse, taken - 1);
+  assert.ok(area.map.isFree(slot));
+  checkWorld(r);
+});
+
+test('C14 freeing sends no bio', () => {
+  const r = rig(false, { discard: 'pages' });
+  r.front.accepts = () => false;
+  fill(r, 20);
+  const sent = r.disk.seen.length;
+  for (let vpn = 0; vpn < 20; vpn++) r.mm.exit(vpn);
+  assert.equal(r.disk.seen.length, sent);
+  assert.equal(r.disk.freed.length, 20);
+});
+
+test('C21 a read past the swap cache leaves the copy where it is', () => {
+  const r = rig(true);
+  fill(r, 2);
+  const entry = entryAt(r, 0);
+  assert.equal(r.swap.swapIn(entry), In.ready);
+  assert.equal(r.swap.counters.get('bypassed'), 1);
+  // The reader gives the page up again, as one of two that race does: the copy is still there.
+  r.mm.freeFrame(r.swap.frame);
+  assert.equal(r.mm.touch(0), In.ready);
+});
+
+test('C21 C8 with exclusive gets every read goes through the cache, and the page there is dirty', () => {
+  const r = rig(true);
+  r.front.exclusiveGets = true;
+  fill(r, 1);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), In.ready);
+  const { frame } = r.swap;
+  assert.equal(r.swap.counters.get('bypassed'), 0);
+  assert.equal(r.front.pages.size, 0);
+  assert.ok(r.swap.isDirty(frame));
+  assert.throws(() => r.swap.dropFromCache(frame), { name: 'Bug' });
+  assert.equal(r.mm.touch(0), In.ready, 'a second reader finds the page in the cache');
+  assert.equal(r.swap.counters.get('cacheHits'), 1);
+});
+
+test('C10 writethrough: the disk has what frontswap has', () => {
+  const r = rig(true);
+  r.front.writethrough = true;
+  fill(r, 3);
+  assert.equal(r.disk.count(BioOp.write), 3);
+  assert.equal(r.front.pages.size, 3);
+  r.front.pages.clear();
+  for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+});
+
+test('a failed read is told, and touches no other page', () => {
+  for (const synchronous of [true, false]) {
+    const r = rig(synchronous);
+    r.front.accepts = () => false;
+    fill(r, 8);
+    r.disk.fails = isRead;
+    let answer = r.mm.touch(3);
+    if (answer === In.pending) {
+      r.swap.tick();
+      assert.deepEqual(r.mm.reads, [false]);
+      answer = In.ioError;
+    }
+    assert.equal(answer, In.ioError);
+    checkWorld(r);
+    assert.ok(r.swap.counters.violated().includes('readErrors'));
+    r.disk.fails = () => false;
+    for (let vpn = 0; vpn < 8; vpn++) {
+      for (let i = 0; r.mm.touch(vpn) !== In.ready && i < 9; i++) r.swap.tick();
+      r.mm.check(vpn);
+    }
+  }
+});
+
+test('a failed write leaves the page in memory, dirty, to be written later', () => {
+  for (const synchronous of [true, false]) {
+    const r = rig(synchronous);
+    r.front.accepts = () => false;
+    r.disk.fails = isWrite;
+    assert.equal(r.mm.write(0, 5), In.ready);
+    const { frame } = r.mm.pages[0]!;
+    assert.equal(r.mm.evict(frame), false);
+    r.swap.tick();
+    if (!synchronous) assert.deepEqual(r.mm.writes, [false]);
+    assert.ok(r.swap.isDirty(frame));
+    assert.equal(r.swap.swapOut(frame), synchronous ? Out.ioError : Out.pending);
+    r.swap.tick();
+    r.disk.fails = () => false;
+    if (!r.mm.reclaim(frame)) r.swap.tick();
+    r.mm.reclaim(frame);
+    assert.equal(r.mm.pages[0]!.frame, -1);
+    checkWorld(r);
+  }
+});
+
+test('a damaged page in a backend is an answer, not data', () => {
+  const r = rig(true);
+  fill(r, 2);
+  r.front.damaged = () => true;
+  assert.equal(r.mm.touch(0), In.corrupt);
+  assert.deepEqual(r.swap.counters.violated(), ['corruptLoads']);
+  r.front.damaged = () => false;
+  assert.equal(r.mm.touch(0), In.ready);
+  checkWorld(r);
+});
+
+test('a page that nobody refers to is not written: its slot is given up', () => {
+  const r = rig(true);
+  assert.equal(r.mm.write(0, 5), In.ready);
+  const { frame } = r.mm.pages[0]!;
+  assert.notEqual(r.swap.addToSwap(frame), 0);
+  assert.equal(r.swap.swapOut(frame), Out.freed);
+  assert.equal(r.swap.counters.get('freedOut'), 1);
+  assert.equal(r.front.pages.size, 0);
+  checkWorld(r);
+});
+
+test('with no bio left a page stays where it is, and is written later', () => {
+  const world = makeWorld(16, 20, { bios: 1 });
+  const disk = new SimDisk(600, false);
+  swapOn(world.swap, disk, headerPage(600));
+  world.front.accepts = () => false;
+  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), In.ready);
+  const frames = [0, 1].map((vpn) => world.mm.pages[vpn]!.frame);
+  assert.equal(world.mm.evict(frames[0]!), false);
+  assert.equal(world.mm.evict(frames[1]!), false);
+  assert.equal(world.swap.counters.get('busyOut'), 1);
+  world.swap.tick();
+  assert.ok(world.mm.reclaim(frames[0]!));
+  assert.equal(world.swap.swapOut(frames[1]!), Out.pending);
+  assert.equal(world.swap.swapIn(world.mm.pages[0]!.entry), In.busy);
+  world.swap.tick();
+  checkWorld(world);
+});
+
+test('a device that vanishes costs no page but those that only it had, and they are told', () => {
+  const r = rig(true);
+  let at = 0;
+  r.front.accepts = () => at++ % 2 === 0;
+  fill(r, 10);
+  r.disk.fails = () => true;
+  const answers = Array.from({ length: 10 }, (_, vpn) => r.mm.touch(vpn));
+  assert.deepEqual(
+    answers,
+    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? In.ready : In.ioError)),
+  );
+  assert.equal(r.mm.write(11, 5), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap takes new pages still');
+  checkWorld(r);
+});
+
+test('an entry that nobody has is absent', () => {
+  const r = rig(true);
+  fill(r, 1);
+  const entry = entryAt(r, 0);
+  r.mm.exit(0);
+  assert.equal(r.swap.swapIn(entry), In.absent);
+});
+
+test('a clean page keeps its slot until more than half are taken', () => {
+  const r = rig(false, {}, 21, 32); // 20 slots
+  fill(r, 10);
+  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'half full: the slot stays');
+  assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
+  assert.equal(r.swap.counters.get('frontswapOut'), 10, 'and the clean page is not written again');
+  assert.equal(r.mm.write(10, 7), In.ready);
+  r.mm.evict(r.mm.pages[10]!.frame);
+  assert.equal(r.mm.touch(1), In.ready);
+  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'above half: the slot is given up');
+  checkWorld(r);
+});
+
+test('a slot that is wanted is taken back from a page in memory', () => {
+  const r = rig(false, {}, 11, 32); // 10 slots
+  fill(r, 5);
+  for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+  for (let vpn = 5; vpn < 15; vpn++) {
+    assert.equal(r.mm.write(vpn, vpn + 1), In.ready);
+    assert.ok(r.mm.evict(r.mm.pages[vpn]!.frame));
+  }
+  assert.equal(r.swap.counters.get('cacheOnlyReclaimed'), 5);
+  assert.equal(r.mm.write(20, 1), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[20]!.frame), false);
+  assert.equal(r.swap.counters.get('noSlot'), 1);
+  checkWorld(r);
+});
+
+test('neighbours are read ahead on a slow disk, in aligned blocks, and found in the cache', () => {
+  const r = rig(false);
+  r.front.accepts = () => false;
+  fill(r, 20);
+  const reads = (): number => r.disk.count(BioOp.read);
+  // Slots are 256 up, in order.
+  const come = (vpn: number): void => {
+    for (let i = 0; r.mm.touch(vpn) !== In.ready && i < 9; i++) r.swap.tick();
+  };
+  come(0);
+  assert.equal(reads(), 1);
+  come(1);
+  assert.equal(reads(), 2, 'next door: a block of two, of which one is there');
+  come(2);
+  assert.equal(reads(), 4, 'again: 2 and 3');
+  const before = r.swap.counters.get('readBios');
+  come(3);
+  assert.equal(r.swap.counters.get('readBios'), before);
+  assert.equal(r.swap.counters.get('readAheadHits'), 1);
+  come(4);
+  assert.equal(reads(), 8, 'a hit: a block of four');
+  checkWorld(r);
+});
+
+test('read-ahead leaves alone what is in the cache, free, zeros, or with frontswap', () => {
+  const r = rig(false);
+  const inFrontswap = new Set([3]);
+  let at = 0;
+  r.front.accepts = () => inFrontswap.has(at);
+  for (at = 0; at < 8; at++) {
+    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), In.ready);
+    if (r.mm.evict(r.mm.pages[at]!.frame)) continue;
+    r.swap.tick();
+    assert.ok(r.mm.reclaim(r.swap.lookup(entryAt(r, at))));
+  }
+  r.mm.fork(1, 20);
+  assert.equal(r.mm.touch(1), In.ready);
+  r.mm.exit(4);
+  const { readAhead } = r.swap.areas[0]!;
+  for (let i = 0; i < 6; i++) readAhead.hit();
+  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.swap.counters.get('readAheadBios'), 3, '5, 6 and 7');
+  checkWorld(r);
+});
+
+test('areas are filled by priority, equals in turn, unset ones last and in order', () => {
+  const world = makeWorld(32, 60);
+  const priorities = [undefined, 10, undefined, 10, 20];
+  for (const priority of priorities)
+    swapOn(
+      world.swap,
+      new SimDisk(11, true),
+      headerPage(11),
+      priority === undefined ? {} : { priority },
+    );
+  assert.deepEqual(
+    world.swap.areas.slice(0, 5).map((area) => area?.priority),
+    [-1, 10, -2, 10, 20],
+  );
+  fill(world, 50);
+  const types = Array.from({ length: 50 }, (_, vpn) => typeOf(entryAt(world, vpn)));
+  assert.deepEqual(types.slice(0, 10), new Array(10).fill(4));
+  assert.deepEqual(
+    types.slice(10, 30),
+    Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 1 : 3)),
+  );
+  assert.deepEqual(types.slice(30), [...new Array(10).fill(0), ...new Array(10).fill(2)]);
+});
+
+test('C20 swapoff brings every page home, then the area is empty and gone', () => {
+  for (const synchronous of [true, false]) {
+    const r = rig(synchronous);
+    let at = 0;
+    r.front.accepts = () => at++ % 2 === 0;
+    fill(r, 16, (vpn) => (vpn % 5 === 0 ? 0 : vpn));
+    r.mm.fork(3, 20);
+    let off: Off = Off.again;
+    for (let i = 0; off === Off.again && i < 500; i++) {
+      off = swapOff(r.swap, 0, 50);
+      r.swap.tick();
+    }
+    assert.equal(off, Off.done);
+    assert.equal(r.front.pages.size, 0);
+    assert.equal(r.front.areas[0], undefined, 'invalidateArea was called');
+    assert.equal(r.swap.areas[0], null);
+    for (let vpn = 0; vpn < 16; vpn++) assert.notEqual(r.mm.pages[vpn]!.frame, -1);
+    checkWorld(r);
+  }
+});
+
+test('C20 a swapoff that fails midway loses nothing, and the area is on again', () => {
+  for (const why of ['disk', 'frames', 'damage'] as const) {
+    const r = rig(true, {}, 600, why === 'frames' ? 8 : 32);
+    r.front.accepts = () => why === 'damage';
+    fill(r, 16);
+    let reads = 0;
+    if (why === 'disk') r.disk.fails = (bio) => isRead(bio) && ++reads > 5;
+    if (why === 'damage') r.front.damaged = () => ++reads > 5;
+    const answer = swapOff(r.swap, 0, 600);
+    assert.equal(answer, why === 'frames' ? Off.noFrame : Off.ioError);
+    assert.ok(r.swap.areas[0]!.writeOk);
+    checkWorld(r);
+    r.disk.fails = () => false;
+    r.front.damaged = () => false;
+    for (let vpn = 0; vpn < 16; vpn++) {
+      if (r.mm.free.length === 0) assert.ok(r.mm.evict(r.mm.mapped.findIndex((m) => m.size > 0)));
+      assert.equal(r.mm.touch(vpn), In.ready);
+    }
+    checkWorld(r);
+  }
+});
+
+test('C20 a page that the memory manager will not take stops the swapoff, and stays', () => {
+  const r = rig(true);
+  fill(r, 4);
+  r.mm.takesHome = false;
+  assert.equal(swapOff(r.swap, 0, 600), Off.refused);
+  assert.ok(r.swap.areas[0]!.writeOk);
+  checkWorld(r);
+  r.mm.takesHome = true;
+  assert.equal(swapOff(r.swap, 0, 600), Off.done);
+  checkWorld(r);
+});
+
+test('no slot of an area that is being switched off is handed out', () => {
+  const r = rig(false);
+  r.front.accepts = () => false;
+  fill(r, 4);
+  r.disk.delay = () => 2;
+  assert.equal(swapOff(r.swap, 0, 600), Off.again);
+  assert.equal(r.mm.write(10, 1), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[10]!.frame), false);
+  assert.equal(r.swap.counters.get('noSlot'), 1);
+});
+
+test('C11 shrink brings as many pages home as it is asked to, unchanged', () => {
+  const r = rig(true);
+  fill(r, 12);
+  assert.equal(r.front.onShrink?.(0, 5), 5);
+  assert.equal(r.front.pages.size, 7);
+  assert.equal(r.swap.counters.get('broughtHome'), 5);
+  checkWorld(r);
+  assert.equal(r.front.onShrink?.(0, 100), 7);
+  assert.equal(r.front.onShrink?.(9, 1), 0, 'no such area');
+});
+
+test('what cannot be switched on or off is refused', () => {
+  const r = rig(true);
+  const code = { code: 'ERR_ARG_AREA' };
+  assert.throws(() => swapOn(r.swap, r.disk, headerPage(600)), code);
+  const bad = Array.from({ length: 10 }, (_, i) => i + 1);
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11, bad)), code);
+  const priority = { code: 'ERR_ARG_VALUE' };
+  assert.throws(
+    () => swapOn(r.swap, new SimDisk(11, true), headerPage(11), { priority: 32768 }),
+    priority,
+  );
+  const readOnly = Object.assign(Object.create(r.disk), { readOnly: true });
+  assert.throws(() => swapOn(r.swap, readOnly, headerPage(600)), code);
+  for (let i = 1; i < 32; i++) swapOn(r.swap, new SimDisk(11, true), headerPage(11));
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11)), code);
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(12)), {
+    code: 'ERR_IO_SWAP_HEADER',
+  });
+  assert.equal(swapOff(r.swap, 5, 100), Off.done);
+  assert.throws(() => swapOff(r.swap, 5, 100), code);
+  assert.equal(swapOn(r.swap, new SimDisk(11, true), headerPage(11)), 5, 'the type is free again');
+});
