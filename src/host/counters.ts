@@ -1,7 +1,7 @@
 /** What the host itself counts; each disk counts its own (parts.ts). */
 import { Counters } from '../observe/counters.ts';
 
-export type HostCounter = 'controlRequests' | 'controlRefusals' | 'settlePasses' | 'settleFailures';
+export type HostCounter = 'controlRequests' | 'controlRefusals' | 'settlePasses' | 'stoppedDisks';
 
 export const hostCounters = (): Counters<HostCounter> =>
   new Counters({
@@ -12,5 +12,5 @@ export const hostCounters = (): Counters<HostCounter> =>
       help: 'unknown path, wrong method, too large or malformed',
     },
     settlePasses: { unit: 'passes', mustStayZero: false, help: 'tidying of an idle disk' },
-    settleFailures: { unit: 'passes', mustStayZero: true, help: 'tidying that threw' },
+    stoppedDisks: { unit: 'disks', mustStayZero: true, help: 'stopped by a broken invariant' },
   });

@@ -51,6 +51,8 @@ interface ServedDisk {
   readonly disk: SwapDisk;
   /** reads + writes + discards at the last look; unchanged means idle. */
   requestsSeen: number;
+  /** A fault of this disk was told. */
+  isStopped: boolean;
   readonly refusals: RefusalWatch;
 }
 
@@ -219,6 +221,7 @@ export class Host {
         config: disk,
         disk: served,
         requestsSeen: 0,
+        isStopped: false,
         refusals: new RefusalWatch(),
       });
     }
@@ -326,6 +329,7 @@ export class Host {
     let atRest = false;
     const look = (): void => {
       const more = this.#settle();
+      this.#sayFaults();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
@@ -362,15 +366,24 @@ export class Host {
         this.#isIdle = false;
         continue;
       }
-      try {
-        if (served.disk.settle()) more = true;
-        this.#counters.add('settlePasses', 1);
-      } catch (error) {
-        this.#counters.add('settleFailures', 1);
-        this.#options.log(`disk ${served.config.name}: tidying up failed: ${String(error)}`);
-      }
+      if (served.disk.settle()) more = true;
+      this.#counters.add('settlePasses', 1);
     }
     return more;
+  }
+
+  /** Says once of a disk that broke an invariant that it has stopped; the others go on. */
+  #sayFaults(): void {
+    for (const served of this.#disks) {
+      const { fault } = served.disk;
+      if (fault === null || served.isStopped) continue;
+      served.isStopped = true;
+      this.#counters.add('stoppedDisks', 1);
+      this.#options.log(
+        `disk ${served.config.name}: stopped by a fault of frontswap, please report it: ` +
+          `${fault.stack ?? fault.message}`,
+      );
+    }
   }
 }
 

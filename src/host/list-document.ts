@@ -54,6 +54,10 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   writes: { kind: 'count', help: `Writes so far; ${pieces}.` },
   discards: { kind: 'count', help: `Discards and write-zeroes so far; ${pieces}.` },
   notifyFree: { kind: 'count', help: 'Pages given up by discard and write-zeroes so far.' },
+  missFree: {
+    kind: 'count',
+    help: 'Slots said to be free that the disk does not have; must stay 0.',
+  },
   invalidIo: { kind: 'count', help: 'Requests outside the disk or not understood so far.' },
   failedReads: {
     kind: 'count',

@@ -12,6 +12,8 @@ export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
   /** Tidies up, some milliseconds a call, while nobody asks for anything; true while there is more to do. */
   settle(): boolean;
+  /** What broke an invariant of the disk, which answers errors ever since; null while all is well. */
+  readonly fault: Error | null;
 }
 
 export interface SwapDiskOptions {

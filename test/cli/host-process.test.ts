@@ -132,7 +132,7 @@ test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
   const run = start(t, shipped, sample(folder));
   await until(run, () => run.text.stdout !== '');
   run.child.kill('SIGUSR1');
-  await until(run, () => run.text.stderr.includes('settleFailures'));
+  await until(run, () => run.text.stderr.includes('stoppedDisks'));
   assert.match(
     run.text.stderr,
     /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,

@@ -254,19 +254,16 @@ test('the process is trimmed once each time all disks come to rest', async (t) =
   await until('rest again', () => parts.trims === 2);
 });
 
-test('tidying that throws is counted and logged, and shows in health', async (t) => {
+test('a disk that a broken invariant stopped is counted, logged once, and shows in health', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   const host = await start(t, options);
   assert.match(JSON.stringify(host.health()), /"status":"ok".*"version":"1.2.3"/);
   const [disk] = parts.disks;
   assert.ok(disk !== undefined);
-  disk.settleThrows = true;
+  disk.fault = new Error('made up');
   await until('a log line', () => logged.length > 0);
-  assert.match(logged[0] ?? '', /disk a: tidying up failed: Error: made up/);
-  assert.match(
-    JSON.stringify(host.health()),
-    /"status":"degraded","violated":\["settleFailures"\]/,
-  );
+  assert.match(logged[0] ?? '', /disk a: stopped by a fault of frontswap.*made up/);
+  assert.match(JSON.stringify(host.health()), /"status":"degraded","violated":\["stoppedDisks"\]/);
 });
 
 test('a disk that met a damaged page shows in health by its name', async (t) => {

@@ -25,7 +25,6 @@ export class StandInDisk implements SwapDisk {
   readonly seen: string[] = [];
   stats_: DiskStats;
   settled = 0;
-  settleThrows = false;
   disposed = 0;
   readonly #done = new BioQueue();
 
@@ -46,6 +45,7 @@ export class StandInDisk implements SwapDisk {
       writes: 7,
       discards: 2,
       notifyFree: 512,
+      missFree: 0,
       invalidIo: 0,
       failedReads: 0,
       failedWrites: 0,
@@ -56,9 +56,9 @@ export class StandInDisk implements SwapDisk {
   stats(): DiskStats {
     return this.stats_;
   }
+  fault: Error | null = null;
   settle(): boolean {
     this.settled++;
-    if (this.settleThrows) throw new Error('made up');
     return false;
   }
   submit(bio: Bio): void {
