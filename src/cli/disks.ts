@@ -3,7 +3,7 @@ import { SwapError } from '../base/errors.ts';
 import { askDisks } from '../host/control-client.ts';
 import type { DiskReport } from '../host/list-document.ts';
 import { nearest } from '../host/nearest.ts';
-import { controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
+import { checkPrivateFolder, controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
 import { type Arguments, flag, type OptionSpec, text } from './command.ts';
 import type { World } from './world.ts';
 
@@ -13,12 +13,19 @@ export const controlOption: OptionSpec = {
   help: "the host's control socket (default $FRONTSWAP_CONTROL, else where a host of yours puts it)",
 };
 
-/** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL */
+/** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL */
 export async function reportedDisks(args: Arguments, world: World): Promise<readonly DiskReport[]> {
   const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
-  const path = told === '' ? controlPathIn(runtimeFolder(world.env, world.uid)) : told;
+  const path = told === '' ? defaultControlPath(world) : told;
   if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${path}\n`);
   return (await askDisks(path)).disks;
+}
+
+/** Where a host of this user's puts it. Somebody else's folder of that name is not believed. */
+function defaultControlPath(world: World): string {
+  const folder = runtimeFolder(world.env, world.uid);
+  checkPrivateFolder(folder, world.uid);
+  return controlPathIn(folder);
 }
 
 /** @throws SwapError ERR_ARG_UNKNOWN */

@@ -11,6 +11,9 @@ export interface TableOptions {
   readonly headings: boolean;
 }
 
+/** What a host says is shown, not obeyed: no terminal sequences, no new lines. */
+const shown = (cell: string): string => cell.replace(/\p{Cc}/gu, '?');
+
 const rawCell = (cell: string): string =>
   cell === '' ? '-' : cell.replaceAll('\\', '\\x5c').replaceAll(' ', '\\x20');
 
@@ -20,7 +23,8 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   { raw, headings }: TableOptions,
 ): string {
-  const all = headings ? [columns.map(({ name }) => name), ...rows] : rows;
+  const cells = rows.map((row) => row.map(shown));
+  const all = headings ? [columns.map(({ name }) => name), ...cells] : cells;
   if (raw) return all.map((row) => `${row.map(rawCell).join(' ')}\n`).join('');
   const widths = columns.map((_, at) => Math.max(0, ...all.map((row) => (row[at] ?? '').length)));
   const line = (row: readonly string[]): string =>

@@ -35,7 +35,18 @@ export function composeParts(): HostParts {
         selfTest(disk);
         tested.add(codec);
       }
-      return open(sizeBytes, limitBytes, codec);
+      try {
+        return open(sizeBytes, limitBytes, codec);
+      } catch (cause) {
+        if (!(cause instanceof RangeError)) throw cause;
+        throw new SwapError(
+          'ERR_IO_SYSTEM',
+          'there is no address space for the memory of a disk (3 GiB for each 2 GiB of it): raise ulimit -v, ' +
+            'set vm.overcommit_memory to 0 or 1, or serve smaller or fewer disks',
+          { sizeBytes },
+          { cause },
+        );
+      }
     },
     createDoor: ({ exports, maxClients, log, trace }) =>
       new NbdServer({ exports, log, trace, clientCountMax: maxClients }),

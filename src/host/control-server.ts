@@ -87,6 +87,9 @@ export class ControlServer {
       // bind() happens inside listen(), so the socket is never open to others, not even for a moment.
       withPrivateUmask(path, 0o600, () => control.#server.listen(path, resolve));
     });
+    // From here on errors are those of accept(): one connection less, not one host less.
+    control.#server.removeAllListeners('error');
+    control.#server.on('error', () => counters.add('controlRefusals', 1));
     return control;
   }
 

@@ -25,7 +25,9 @@ import { formatSize } from './size.ts';
 import { systemError, tcpListenError } from './system-error.ts';
 import {
   claimSocketPath,
-  removeIfThere,
+  type OwnFile,
+  ownFile,
+  removeOwn,
   type SocketPlace,
   unixListenError,
 } from './unix-socket.ts';
@@ -81,7 +83,7 @@ export class Host {
   /** What stop() has to undo, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
   /** Sockets and pid file; they go when nobody listens any more. */
-  readonly #files: string[] = [];
+  readonly #files: OwnFile[] = [];
   /** No disk had a request between the last two looks. */
   #isIdle = false;
   #door: NbdDoor | null = null;
@@ -198,8 +200,8 @@ export class Host {
 
   /** Removes what start() made in the file system, at once: the last act of a stop, or of a process that ends now. */
   removeFiles(): void {
-    for (let path = this.#files.pop(); path !== undefined; path = this.#files.pop())
-      removeIfThere(path);
+    for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
+      removeOwn(file);
     if (this.#privateFolder !== null) rmdirSync(this.#privateFolder);
     this.#privateFolder = null;
   }
@@ -261,7 +263,7 @@ export class Host {
     await listenAt({ path, from: '--unix', advice }, () =>
       door.listenUnix(path, this.#options.config.socketMode),
     );
-    this.#files.push(path);
+    this.#files.push(ownFile(path));
     this.#addresses.push({ kind: 'unix', path });
   }
 
@@ -297,7 +299,7 @@ export class Host {
       ControlServer.listen(path, handlers, this.#counters),
     );
     this.#controlPath = path;
-    this.#files.push(path);
+    this.#files.push(ownFile(path));
     this.#undo.push(() => control.close());
   }
 
@@ -321,7 +323,7 @@ export class Host {
     } catch (cause) {
       throw systemError(`write ${path}`, cause, 'see --pidfile');
     }
-    this.#files.push(path);
+    this.#files.push(ownFile(path));
   }
 
   #startSettling(): void {

@@ -35,7 +35,16 @@ export function makePrivateFolder(path: string, uid: number): void {
   } catch (cause) {
     throw systemError(`make the folder ${path}`, cause, 'say where with --control and --unix');
   }
-  const stat = lstatSync(path);
+  checkPrivateFolder(path, uid);
+}
+
+/**
+ * Checks that a folder is this user's alone to write to; one that is not there passes.
+ * @throws SwapError ERR_IO_UNSAFE_PATH
+ */
+export function checkPrivateFolder(path: string, uid: number): void {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
   const reject = (why: string): SwapError =>
     new SwapError(
       'ERR_IO_UNSAFE_PATH',

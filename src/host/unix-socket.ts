@@ -118,3 +118,23 @@ export function removeIfThere(path: string): void {
     if (errnoOf(cause) !== 'ENOENT') throw systemError(`remove ${path}`, cause);
   }
 }
+
+/** A file or socket that this process made: the path, and which file that was. */
+export interface OwnFile {
+  readonly path: string;
+  readonly identity: string;
+}
+
+/** Device, inode and time of the last change: an inode's number alone may be given to another file at once. */
+function identityOf(path: string): string | null {
+  const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : `${stat.dev}:${stat.ino}:${stat.ctimeNs}`;
+}
+
+/** What is at `path` now, which this process has just made. */
+export const ownFile = (path: string): OwnFile => ({ path, identity: identityOf(path) ?? '' });
+
+/** Removes the file unless it is gone, or somebody else's is there by now: the successor's of a host that stops late. */
+export function removeOwn({ path, identity }: OwnFile): void {
+  if (identityOf(path) === identity) removeIfThere(path);
+}

@@ -37,7 +37,7 @@ const SETTLE_MOVES = 8192;
 const SETTLE_CHUNKS = 512;
 
 export interface StoreOptions {
-  /** How many slots, 1 .. 2^31 - 1. */
+  /** How many slots, 1 .. 2^31. */
   readonly slots: number;
   /** Ceiling for all that the store may make resident. */
   readonly budget: Budget;
@@ -61,10 +61,7 @@ export class Store {
   /** @throws RangeError when the process has no address space for the first shard */
   constructor(options: StoreOptions) {
     const { slots, budget, codec = lz4, returns = keepPages } = options;
-    assert(
-      Number.isInteger(slots) && slots > 0 && slots < 2 ** 31,
-      'a store has 1 to 2^31 - 1 slots',
-    );
+    assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
     this.#budget = budget;
     const pressure: Pressure = (asking) => this.#giveBackFor(asking);

@@ -40,3 +40,11 @@ test('raw cells have one blank between them and none inside', () => {
 test('a table without rows is its heading', () => {
   assert.equal(formatTable(columns, [], { raw: false, headings: true }), 'NAME TOTAL URI\n');
 });
+
+test('control characters in a cell are shown as question marks', () => {
+  const table = formatTable([{ name: 'NAME', right: false }], [['a\u001b[31mb\n']], {
+    raw: false,
+    headings: false,
+  });
+  assert.equal(table, 'a?[31mb?\n');
+});

@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   claimSocketPath,
+  ownFile,
   removeIfThere,
+  removeOwn,
   type SocketPlace,
   unixListenError,
 } from '../../src/host/unix-socket.ts';
@@ -100,4 +102,17 @@ test('what the system says about listening is told with what to do', () => {
     told('EROFS', -30),
     'ERR_IO_SYSTEM cannot listen on /d/s: read-only file system (EROFS); go elsewhere (--unix)',
   );
+});
+
+test('only the file that was made is removed, not one that has come in its place', (t) => {
+  const path = join(testFolder(t), 'pid');
+  writeFileSync(path, '1');
+  const mine = ownFile(path);
+  removeIfThere(path);
+  writeFileSync(path, '2');
+  removeOwn(mine);
+  assert.ok(existsSync(path), "the successor's stays");
+  removeOwn(ownFile(path));
+  assert.ok(!existsSync(path));
+  removeOwn(mine);
 });

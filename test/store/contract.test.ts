@@ -251,7 +251,7 @@ test('a slot outside the store is a bug of the caller', () => {
   }
   assert.throws(() => store.dropRange(slotOf(-1), 2), Bug);
   assert.throws(() => store.dropRange(slotOf(0), 11), Bug);
-  for (const slots of [0, -1, 1.5, 2 ** 31])
+  for (const slots of [0, -1, 1.5, 2 ** 31 + 1])
     assert.throws(() => new Store({ slots, budget: new Budget(0) }), Bug, `${slots} slots`);
 });
 

@@ -33,7 +33,7 @@ import { Store } from '../../store/store.ts';
 const MAINTAIN_PAGES = 64;
 
 export interface RamzswapOptions {
-  /** Bytes, a multiple of 4096, 4096 .. 2^43 - 4096. */
+  /** Bytes, a multiple of 4096, 4096 .. 2^43. */
   readonly sizeBytes: number;
   /** Ceiling of RAM with all metadata, bytes; 0 = none. */
   readonly limitBytes: number;
