@@ -88,20 +88,32 @@ export interface FileCacheStats {
   readonly damaged: number;
 }
 
+/** What changes when a file's content does. */
+export interface FileVersion {
+  readonly size: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+}
+
 /** A file with pages in the cache, or being read. */
 interface CachedFile {
   /** In FilePages. */
   readonly number: number;
   readonly key: string;
-  size: bigint;
-  mtimeNs: bigint;
-  ctimeNs: bigint;
+  /** That the pages are of. */
+  version: FileVersion;
 }
 
 const keyOf = (stat: BigIntStats): string => `${stat.dev}:${stat.ino}`;
 
-const isSame = (file: CachedFile, stat: BigIntStats): boolean =>
-  file.size === stat.size && file.mtimeNs === stat.mtimeNs && file.ctimeNs === stat.ctimeNs;
+const versionOf = ({ size, mtimeNs, ctimeNs }: BigIntStats): FileVersion => ({
+  size,
+  mtimeNs,
+  ctimeNs,
+});
+
+export const isSameVersion = (a: FileVersion, b: FileVersion): boolean =>
+  a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
 
 /** Reads until `length` bytes are there or the file ends; how many. */
 function readFully(fd: number, into: Uint8Array, length: number, position: number): number {
@@ -258,15 +270,15 @@ export class FileCache implements Disposable {
     this.#reading = file;
     const missesBefore = this.#misses;
     let filled = 0;
-    let isWhole = false;
+    let isKept = false;
     try {
       filled = this.#fill(fd, file, offset, out);
-      const hasRead = this.#misses !== missesBefore;
-      isWhole =
-        filled === out.length && !(hasRead && !isSame(file, fstatSync(fd, { bigint: true })));
+      isKept =
+        this.#misses === missesBefore ||
+        isSameVersion(file.version, fstatSync(fd, { bigint: true }));
     } finally {
-      // A file that changed, shrank or could not be read while we did: what is in the cache may be of two files.
-      if (!isWhole) this.#invalidated += this.#drop(file);
+      // A file that changed or could not be read while we did: what is in the cache may be of two versions.
+      if (!isKept) this.#invalidated += this.#drop(file);
       this.#reading = null;
       this.#leave(file);
     }
@@ -290,13 +302,13 @@ export class FileCache implements Disposable {
       )
         pages++;
       const start = index * PAGE_BYTES;
-      const want = Math.min(pages * PAGE_BYTES, Number(file.size) - start);
+      const want = Math.min(pages * PAGE_BYTES, Number(file.version.size) - start);
       this.#misses += pages;
       const got = readFully(fd, this.#run, want, start);
       const from = Math.max(0, offset - start);
       const to = Math.min(got, offset + out.length - start);
       if (to > from) out.set(this.#run.subarray(from, to), start + from - offset);
-      if (got < want) return Math.max(0, start + got - offset); // it shrank
+      if (got < want) return Math.max(0, start + got - offset); // it shrank, or says more than it has
       this.#run.fill(0, got, pages * PAGE_BYTES);
       for (let i = 0; i < pages; i++) this.#keep(file, index + i, i * PAGE_BYTES);
       index += pages;
@@ -360,19 +372,16 @@ export class FileCache implements Disposable {
   /** The file's entry as of now: made if there is none, emptied if it was another version. */
   #fileOf(stat: BigIntStats): CachedFile {
     const key = keyOf(stat);
-    const { size, mtimeNs, ctimeNs } = stat;
     let file = this.#files.get(key);
     if (file === undefined) {
       const number = this.#freeNumbers.pop() ?? this.#fileAt.length;
-      file = { number, key, size, mtimeNs, ctimeNs };
+      file = { number, key, version: versionOf(stat) };
       this.#fileAt[number] = file;
       this.#files.set(key, file);
-    } else if (!isSame(file, stat)) {
+    } else if (!isSameVersion(file.version, stat)) {
       this.#reading = file;
       this.#invalidated += this.#drop(file);
-      file.size = size;
-      file.mtimeNs = mtimeNs;
-      file.ctimeNs = ctimeNs;
+      file.version = versionOf(stat);
     }
     return file;
   }

@@ -1,6 +1,7 @@
 /** FileCache against plain reads: edges, changes of every kind, files that change while they are read, the ceiling. */
 import assert from 'node:assert/strict';
 import {
+  existsSync,
   linkSync,
   mkdtempSync,
   readFileSync,
@@ -14,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
-import { FileCache } from '../../src/memory/file-cache.ts';
+import { FileCache, isSameVersion } from '../../src/memory/file-cache.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 import { randomTest } from '../model/replay.ts';
@@ -129,6 +130,13 @@ test('a change that puts the old mtime back is seen by its ctime', async () => {
   assert.deepEqual(cache.read(path, 0, 4096), Buffer.from(bytes));
 });
 
+test('a version is size, mtime and ctime together: within a tick of file times each may be all that differs', () => {
+  const version = { size: 7n, mtimeNs: 8n, ctimeNs: 9n };
+  assert.equal(isSameVersion(version, { ...version }), true);
+  for (const change of [{ size: 8n }, { mtimeNs: 9n }, { ctimeNs: 10n }])
+    assert.equal(isSameVersion(version, { ...version, ...change }), false);
+});
+
 test('a file that changed just now is read past the cache, and leaves it', () => {
   const path = file(content(4096, 1));
   let now = later();
@@ -212,6 +220,9 @@ test("what is no file, or missing, is the system's error; files without a size a
     const version = readFileSync('/proc/version');
     assert.deepEqual(cache.read('/proc/version', 0, 2 ** 30), version);
     assert.deepEqual(cache.read('/proc/version', 3, 5), version.subarray(3, 8));
+    const attribute = '/sys/kernel/uevent_seqnum'; // says 4096 bytes and has a few
+    if (existsSync(attribute))
+      assert.deepEqual(cache.read(attribute, 0, 2 ** 30), readFileSync(attribute));
   }
   assert.deepEqual([cache.stats().pages, cache.stats().files], [0, 0]);
   cache.verify();
@@ -266,6 +277,7 @@ test('damage in memory is a miss: the file is there', () => {
   assert.deepEqual(cache.read(path, 0, 4096), Buffer.from(bytes));
   assert.equal(cache.stats().damaged, 1);
   assert.equal(cache.stats().hits, 1);
+  cache.verify();
 });
 
 test('more than the limit holds: old pages go, reads stay right, the ceiling holds', () => {
@@ -286,6 +298,21 @@ test('more than the limit holds: old pages go, reads stay right, the ceiling hol
   assert.ok(pages > 150 && pages < 256, `${pages} random pages in 1 MiB`);
   assert.ok(evictions > 500);
   assert.equal(refused, 0);
+});
+
+test('a page for which too little could be given up is not kept, and nothing else is harmed', () => {
+  const cache = make(2 ** 20);
+  const zeros = file(new Uint8Array(600 * 4096));
+  cache.read(zeros, 0, 2 ** 30); // the oldest pages take no payload: giving them up makes no room
+  const bytes = new Uint8Array(400 * 4096);
+  new Prng(6).fill(bytes);
+  const random = file(bytes);
+  assert.deepEqual(cache.read(random, 0, 2 ** 30), Buffer.from(bytes));
+  const { refused, pages, misses, evictions } = cache.stats();
+  assert.ok(refused > 0);
+  assert.equal(pages, misses - evictions - refused);
+  cache.verify();
+  assert.deepEqual(cache.read(random, 0, 2 ** 30), Buffer.from(bytes));
 });
 
 test('pages that are used again survive a long scan of pages that are not', () => {

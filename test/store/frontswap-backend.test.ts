@@ -127,6 +127,24 @@ test('C13 also where the system takes no memory back the budget is whole again',
   }, Bug);
 });
 
+test('a page whose bytes were damaged is an error, not absent', () => {
+  let memory = new Uint8Array(0);
+  const backend = storeBackend(new Budget(0), lz4, ({ buffer }) => {
+    memory = new Uint8Array(buffer);
+    return { giveBack: () => false };
+  });
+  const front = new Frontswap();
+  front.register(backend);
+  front.init(0, 10);
+  const bytes = page('random', 3);
+  front.store(0, 4, bytes, 0);
+  const image = Buffer.from(memory.buffer);
+  for (let at = image.indexOf(bytes); at >= 0; at = image.indexOf(bytes)) image[at + 99]! ^= 1;
+  assert.equal(front.load(0, 4, into, 0), Load.corrupt);
+  assert.deepEqual(front.counters.violated(), ['loadsDamaged']);
+  assert.equal(backend.counter(CounterAt.corruptions), 1);
+});
+
 test('what one area freed is room for another at once', () => {
   const { budget, front } = setUp(3_000_000);
   front.init(0, 1000);
@@ -152,8 +170,9 @@ test('maintain and settle give memory back, as the stores do', () => {
     for (let n = 0; n < 3000; n++) front.store(type, n, page('random', n), 0);
   for (const type of [0, 1]) for (let n = 0; n < 3000; n++) front.invalidatePage(type, n);
   assert.ok(budget.usedBytes > 20_000_000);
-  while (backend.maintain(6000));
+  assert.equal(backend.maintain(6000), true);
   assert.ok(budget.usedBytes < 3_000_000, `${budget.usedBytes} bytes: the reserves remain`);
+  assert.equal(backend.maintain(1), false, 'one call served both areas');
   while (backend.settle());
   assert.ok(budget.usedBytes < 300_000, `${budget.usedBytes} bytes`);
   backend.verify();
