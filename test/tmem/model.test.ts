@@ -33,7 +33,7 @@ function manage(twin: TmemTwin, prng: Prng, client: number): void {
   else if (what < 10) twin.newPool(client, true, prng.oneIn(3));
   else if (prng.oneIn(3)) equal(tmem.destroyClient(client), model.destroyClient(client));
   else {
-    const pool = prng.below(17);
+    const pool = prng.below(5);
     equal(tmem.destroyPool(client, pool), model.destroyPool(client, pool));
   }
 }
