@@ -5,10 +5,10 @@
  *   word 1  those of them that are persistent
  *   word 2  hash, mixed with the scope; its place in the index
  *   word 3  hash, high word
- *   word 4  scope + 1: contents are shared inside a scope only; 0 = never shared, not in the index
+ *   word 4  1 = in the index, 0 = never shared
  *   word 5  payload, bytes
  *
- * Two pages share a content when scope and 64-bit hash agree AND all 4096 bytes do.
+ * Two pages share a content when scope and 64-bit hash agree AND all 4096 bytes do. The scope is in the hash.
  *
  * Invariants: a row is used exactly when its slot holds a page. freeableBytes = the payload of contents without a
  * persistent page: what evicting everything ephemeral gives back.
@@ -23,7 +23,7 @@ const REFS = 0;
 const PERSISTENT = 1;
 const HASH = 2;
 const HASH_HIGH = 3;
-const SCOPE = 4;
+const SHARED = 4;
 const BYTES = 5;
 
 /** Scope of contents that are never shared. */
@@ -70,7 +70,7 @@ export class ContentTable {
     for (let cell = index.start(hash); ; cell = index.next(cell)) {
       const row = index.rowAt(cell);
       if (row === 0) return 0;
-      if (index.hashAt(cell) === hash && this.#isEqual(row, scope, lens)) return row;
+      if (index.hashAt(cell) === hash && this.#isEqual(row, lens)) return row;
     }
   }
 
@@ -92,7 +92,7 @@ export class ContentTable {
     else this.#free = words[w + PERSISTENT]!;
     words[w + REFS] = 0;
     words[w + PERSISTENT] = 0;
-    words[w + SCOPE] = scope + 1;
+    words[w + SHARED] = isShared ? 1 : 0;
     words[w + BYTES] = payload;
     if (isShared) {
       words[w + HASH] = this.#hash(scope);
@@ -120,7 +120,7 @@ export class ContentTable {
     if (isPersistent && --words[w + PERSISTENT]! === 0) this.freeableBytes += words[w + BYTES]!;
     if (--words[w + REFS]! !== 0) return;
     assert(this.#store.drop(storeSlot(row)), 'a content has a page in the store');
-    if (words[w + SCOPE]! !== 0) this.#index.remove(words[w + HASH]!, row);
+    if (words[w + SHARED]! !== 0) this.#index.remove(words[w + HASH]!, row);
     this.payloadBytes -= words[w + BYTES]!;
     this.freeableBytes -= words[w + BYTES]!;
     words[w + PERSISTENT] = this.#free;
@@ -153,7 +153,7 @@ export class ContentTable {
       if (refs[row] === 0) continue;
       assert(this.#words[w + PERSISTENT] === persistent[row], 'and the persistent ones');
       used++;
-      if (this.#words[w + SCOPE] !== 0) indexed++;
+      if (this.#words[w + SHARED] !== 0) indexed++;
       payload += this.bytesOf(row);
       if (persistent[row] === 0) freeable += this.bytesOf(row);
     }
@@ -164,14 +164,13 @@ export class ContentTable {
     assert(freeable === this.freeableBytes, 'freeable bytes are counted');
   }
 
+  /** mix() is one to one in its word: equal pages of different scopes have different hashes, and are never compared. */
   #hash(scope: number): number {
     return finish(mix(this.#lens!.hashLow, scope));
   }
 
-  #isEqual(row: number, scope: number, lens: PageLens): boolean {
-    const w = row * ROW;
-    if (this.#words[w + SCOPE] !== scope + 1) return false;
-    if (this.#words[w + HASH_HIGH] !== lens.hashHigh) return false;
+  #isEqual(row: number, lens: PageLens): boolean {
+    if (this.#words[row * ROW + HASH_HIGH] !== lens.hashHigh) return false;
     return this.read(row, lens.candidate, 0) && lens.isSame();
   }
 }

@@ -43,6 +43,17 @@ export class TmemTwin {
     return local;
   }
 
+  authorise(client: number, uuid: string, isAllowed: boolean): void {
+    const { authorised } = this.model.clients[client]!;
+    if (isAllowed) {
+      this.tmem.authorise(client, uuid);
+      authorised.add(uuid);
+    } else {
+      this.tmem.deauthorise(client, uuid);
+      authorised.delete(uuid);
+    }
+  }
+
   put(client: number, pool: number, oid: number, index: number, n: number): number {
     const answer = this.tmem.put(client, pool, oidOf(oid), indexOf(index), pageOf(n), 0);
     assert.equal(answer, this.model.put(client, pool, oid, indexOf(index), n), 'put');

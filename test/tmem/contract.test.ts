@@ -169,6 +169,34 @@ test('C9 a private ephemeral get removes; a shared one keeps the page and makes 
   tmem.verify();
 });
 
+test('C19 the pages of a shared pool keep their ages and their cost when another client comes to pay', () => {
+  const tmem = small(8);
+  const [a, b] = [tmem.addClient(), tmem.addClient()];
+  for (const client of [a, b]) tmem.authorise(client, UUID);
+  const [ours, theirs] = [tmem.newPool(a, { shared: UUID }), tmem.newPool(b, { shared: UUID })];
+  const own = tmem.newPool(b);
+  for (let i = 0; i < 8; i++) {
+    const isOwn = i % 2 === 1;
+    tmem.put(isOwn ? b : a, isOwn ? own : ours, oid, i, pageOf(i), 0);
+  }
+  const bytes = (client: number): number => tmem.clientOf(client)!.counters.get('bytes');
+  const before = bytes(a) + bytes(b);
+  tmem.destroyPool(a, ours);
+  assert.deepEqual([bytes(a), bytes(b)], [0, before]);
+  tmem.verify();
+  const kept = tmem.newPool(a, { persistent: true });
+  for (let i = 0; i < 8; i++) {
+    tmem.put(a, kept, oid, i, pageOf(20 + i), 0);
+    const pool = i % 2 === 1 ? own : theirs;
+    assert.equal(
+      tmem.holdings.find(tmem.poolOf(b, pool)!, oid, 0, i),
+      0,
+      `page ${i} goes in its turn`,
+    );
+    assert.equal(tmem.holdings.counters.get('ephemeralPages'), 7 - i);
+  }
+});
+
 test('C19 the client above its share loses its oldest page, and the one below it none', () => {
   const tmem = small(100);
   const [light, heavy] = [tmem.addClient({ weight: 1 }), tmem.addClient({ weight: 3 })];
@@ -236,6 +264,22 @@ test('equal pages share bytes inside a client, not across, unless that is asked 
     assert.equal(tmem.holdings.contents.used, 0);
     tmem.verify();
   }
+});
+
+test('a page whose content is shared is passed over once, and eight of them per eviction at the most', () => {
+  const tmem = small(100, {}, 10 * 64);
+  const client = tmem.addClient();
+  const cache = tmem.newPool(client);
+  // Page i and 10 + i hold the same: ten contents of 64 bytes fill the store.
+  for (let i = 0; i < 20; i++) tmem.put(client, cache, oid, i, pageOf(7 * (i % 10) + 3), 0);
+  const { counters } = tmem.holdings;
+  assert.equal(counters.get('evictions'), 0);
+  // The first eviction passes over 0 to 7 and takes 8; it frees nothing. The second passes over 9 to 16, takes 17,
+  // and frees nothing. The third takes 18: its twin, 8, is gone, so it is the only holder.
+  assert.equal(tmem.put(client, cache, oid, 20, pageOf(7 * 20 + 3), 0), Put.stored);
+  assert.equal(counters.get('secondChances'), 16);
+  assert.equal(counters.get('evictions'), 3);
+  for (const i of [8, 17, 18]) assert.equal(tmem.get(client, cache, oid, i, into, 0), Get.absent);
 });
 
 test('pages whose hashes agree are compared, byte by byte', () => {

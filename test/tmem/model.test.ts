@@ -4,7 +4,7 @@ import { randomTest } from '../model/replay.ts';
 import type { ModelLimits } from '../model/tmem-model.ts';
 import { TmemTwin } from '../model/tmem-twin.ts';
 
-const uuids = ['0123456789abcdef0123456789abcdef', '1'.repeat(32)];
+const uuids = ['0123456789abcdef0123456789abcdef', '1'.repeat(32)] as const;
 
 /** A client's or pool's own affairs: rare. */
 function manage(twin: TmemTwin, prng: Prng, client: number): void {
@@ -26,18 +26,14 @@ function manage(twin: TmemTwin, prng: Prng, client: number): void {
     else tmem.thaw(client);
     model.clients[client].frozen = frozen;
   } else if (what < 6) {
-    const isAllowed = !prng.oneIn(3);
-    if (isAllowed) tmem.authorise(client, uuid);
-    else tmem.deauthorise(client, uuid);
-    if (isAllowed) model.clients[client].authorised.add(uuid);
-    else model.clients[client].authorised.delete(uuid);
+    twin.authorise(client, uuid, !prng.oneIn(3));
   } else if (what < 10 && model.clients[client].pools.filter(Boolean).length > 3 && !prng.oneIn(40))
     return;
   else if (what < 9) twin.newPool(client, false, prng.oneIn(2), prng.oneIn(2) ? uuid : undefined);
   else if (what < 10) twin.newPool(client, true, prng.oneIn(3));
   else if (prng.oneIn(3)) equal(tmem.destroyClient(client), model.destroyClient(client));
   else {
-    const pool = prng.below(17);
+    const pool = prng.below(5);
     equal(tmem.destroyPool(client, pool), model.destroyPool(client, pool));
   }
 }

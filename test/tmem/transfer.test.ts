@@ -6,6 +6,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { Restore, RestoreState } from '../../src/tmem/restore.ts';
 import { Get, Put } from '../../src/tmem/results.ts';
 import { Save } from '../../src/tmem/save.ts';
+import { PAGE_RECORD_BYTES, pageChecksum } from '../../src/tmem/stream.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
 import { randomTest } from '../model/replay.ts';
 import { indexOf, oidOf } from '../model/tmem-twin.ts';
@@ -124,7 +125,7 @@ function saved(): Uint8Array {
   for (let i = 0; i < 3; i++) from.put(client, 0, oidOf(i), i, pageOf(i), 0);
   const chunks: Uint8Array[] = [];
   new Save(from, client).finish((chunk) => chunks.push(chunk.slice()));
-  return Buffer.concat(chunks);
+  return new Uint8Array(Buffer.concat(chunks)); // whose slice() copies
 }
 
 test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joined where that is allowed', () => {
@@ -238,3 +239,64 @@ randomTest('any bytes are refused or restored, and the host stays sound', 400, (
     to.verify();
   }
 });
+
+/** Offsets in saved(): the header, pool 0, three pages, pools 1 and 2, one `valid` record, the end. */
+const At = { pool: 16, page: 44, pool1: 12452, valid: 12508, end: 13028 } as const;
+
+test('a stream that breaks a rule is refused for that reason, its checksums being right', () => {
+  const broken: [RegExp, number, number][] = [
+    [/begin as one/, 0, 1],
+    [/version/, 4, 2],
+    [/weight/, 8, 2 ** 20 + 1],
+    [/cap/, 12, 2 ** 31],
+    [/unknown type/, At.pool, 6],
+    [/number is out of range/, At.pool + 4, 16],
+    [/unknown flags/, At.pool + 8, 8],
+    [/shared and persistent/, At.pool + 8, 3],
+    [/in no persistent pool/, At.pool + 8, 0],
+    [/in no persistent pool/, At.page + 4, 5],
+    [/out of order/, At.valid + 4, 4096],
+    [/number of valid pages/, At.valid + 8, 3],
+    [/number of valid pages/, At.end + 4, 4],
+    [/client has unknown flags/, At.end + 8, 2],
+  ];
+  for (const [reason, at, value] of broken) {
+    const stream = saved();
+    const view = new DataView(stream.buffer);
+    view.setUint32(at, value, true);
+    const page = new DataView(stream.buffer, At.page, PAGE_RECORD_BYTES);
+    page.setInt32(36, pageChecksum(page), true);
+    const to = host();
+    const { message } = throwsProtocol(() => new Restore(to).push(stream));
+    assert.match(message, reason);
+    assert.equal(to.holdings.pages.used, 0);
+  }
+});
+
+test('valid pages are listed once, before the end and after all pages', () => {
+  const stream = saved();
+  const part = (from: number, to: number): Uint8Array => stream.subarray(from, to);
+  const valid = part(At.valid, At.end);
+  const end = part(At.end, stream.length);
+  const orders: [RegExp, Uint8Array[]][] = [
+    [/out of order/, [part(0, At.valid), valid, valid, end]],
+    [/are missing/, [part(0, At.valid), end]],
+    [/follows the list/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
+    [/more pages are valid/, [part(0, At.page), valid, end]],
+  ];
+  for (const [reason, parts] of orders) {
+    const restore = new Restore(host());
+    const { message } = throwsProtocol(() => restore.push(new Uint8Array(Buffer.concat(parts))));
+    assert.match(message, reason);
+  }
+});
+
+function throwsProtocol(body: () => void): Error {
+  try {
+    body();
+  } catch (error) {
+    assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
+    return error as Error;
+  }
+  throw new Error('it was taken');
+}
