@@ -48,6 +48,6 @@ export interface MemoryManager {
   readDone(entry: SwapEntry, frame: number, ok: boolean): void;
   /** A swapOut() that ended `pending` has ended. Not ok: the frame is dirty, and holds the only copy. */
   writeDone(entry: SwapEntry, frame: number, ok: boolean): void;
-  /** Everyone who refers to the entry gets the frame instead; free(entry) for each of them. False: could not. */
-  bringHome(entry: SwapEntry, frame: number): boolean;
+  /** Everyone who refers to the entry gets the frame instead; free(entry) for each of them. Who cannot keeps its reference. */
+  bringHome(entry: SwapEntry, frame: number): void;
 }

@@ -123,7 +123,7 @@ function bringHome(swap: Swap, area: SwapArea, slot: number): Off {
     frame = swap.frame;
   }
   if (swap.isBusy(frame)) return Off.again;
-  if (area.map.isReferenced(slot) && !swap.mm.bringHome(entry, frame)) return Off.refused;
+  if (area.map.isReferenced(slot)) swap.mm.bringHome(entry, frame);
   if (area.map.isReferenced(slot)) return Off.refused;
   if (swap.lookup(entry) === frame) swap.tryFree(frame);
   swap.counters.add('broughtHome', 1);

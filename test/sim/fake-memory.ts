@@ -62,11 +62,10 @@ export class FakeMemory implements MemoryManager {
     this.writes.push(ok);
   }
 
-  bringHome(entry: SwapEntry, frame: number): boolean {
-    if (!this.takesHome) return false;
+  bringHome(entry: SwapEntry, frame: number): void {
+    if (!this.takesHome) return;
     for (const [vpn, page] of this.pages.entries())
       if (page !== null && page.entry === entry) this.#map(vpn, page, frame);
-    return true;
   }
 
   /** Ready, or why not. A page that was never there starts with zeros. */

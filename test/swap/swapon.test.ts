@@ -1,0 +1,133 @@
+/** Areas on and off: priorities, swapoff in steps and when it fails, shrink, refusals; the ids are those of the contract (docs/design/swap.md). */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { typeOf } from '../../src/swap/entry.ts';
+import { In } from '../../src/swap/swap.ts';
+import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { headerPage, isRead, SimDisk } from '../sim/sim-disk.ts';
+import { checkWorld, makeWorld } from '../sim/world.ts';
+import { entryAt, fill, rig } from './rig.ts';
+
+test('areas are filled by priority, equals in turn, unset ones last and in order', () => {
+  const world = makeWorld(32, 60);
+  const priorities = [undefined, 10, undefined, 10, 20];
+  for (const priority of priorities)
+    swapOn(
+      world.swap,
+      new SimDisk(11, true),
+      headerPage(11),
+      priority === undefined ? {} : { priority },
+    );
+  assert.deepEqual(
+    world.swap.areas.slice(0, 5).map((area) => area?.priority),
+    [-1, 10, -2, 10, 20],
+  );
+  fill(world, 50);
+  const types = Array.from({ length: 50 }, (_, vpn) => typeOf(entryAt(world, vpn)));
+  assert.deepEqual(types.slice(0, 10), new Array(10).fill(4));
+  assert.deepEqual(
+    types.slice(10, 30),
+    Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 1 : 3)),
+  );
+  assert.deepEqual(types.slice(30), [...new Array(10).fill(0), ...new Array(10).fill(2)]);
+});
+
+test('C20 swapoff brings every page home, then the area is empty and gone', () => {
+  for (const synchronous of [true, false]) {
+    const r = rig(synchronous);
+    let at = 0;
+    r.front.accepts = () => at++ % 2 === 0;
+    fill(r, 16, (vpn) => (vpn % 5 === 0 ? 0 : vpn));
+    r.mm.fork(3, 20);
+    let off: Off = Off.again;
+    for (let i = 0; off === Off.again && i < 500; i++) {
+      off = swapOff(r.swap, 0, 50);
+      r.swap.tick();
+    }
+    assert.equal(off, Off.done);
+    assert.equal(r.front.pages.size, 0);
+    assert.equal(r.front.areas[0], undefined, 'invalidateArea was called');
+    assert.equal(r.swap.areas[0], null);
+    for (let vpn = 0; vpn < 16; vpn++) assert.notEqual(r.mm.pages[vpn]!.frame, -1);
+    checkWorld(r);
+  }
+});
+
+test('C20 a swapoff that fails midway loses nothing, and the area is on again', () => {
+  for (const why of ['disk', 'frames', 'damage'] as const) {
+    const r = rig(true, {}, 600, why === 'frames' ? 8 : 32);
+    r.front.accepts = () => why === 'damage';
+    fill(r, 16);
+    let reads = 0;
+    if (why === 'disk') r.disk.fails = (bio) => isRead(bio) && ++reads > 5;
+    if (why === 'damage') r.front.damaged = () => ++reads > 5;
+    const answer = swapOff(r.swap, 0, 600);
+    assert.equal(answer, why === 'frames' ? Off.noFrame : Off.ioError);
+    assert.ok(r.swap.areas[0]!.writeOk);
+    checkWorld(r);
+    r.disk.fails = () => false;
+    r.front.damaged = () => false;
+    for (let vpn = 0; vpn < 16; vpn++) {
+      if (r.mm.free.length === 0) assert.ok(r.mm.evict(r.mm.mapped.findIndex((m) => m.size > 0)));
+      assert.equal(r.mm.touch(vpn), In.ready);
+    }
+    checkWorld(r);
+  }
+});
+
+test('C20 a page that the memory manager will not take stops the swapoff, and stays', () => {
+  const r = rig(true);
+  fill(r, 4);
+  r.mm.takesHome = false;
+  assert.equal(swapOff(r.swap, 0, 600), Off.refused);
+  assert.ok(r.swap.areas[0]!.writeOk);
+  checkWorld(r);
+  r.mm.takesHome = true;
+  assert.equal(swapOff(r.swap, 0, 600), Off.done);
+  checkWorld(r);
+});
+
+test('no slot of an area that is being switched off is handed out', () => {
+  const r = rig(false);
+  r.front.accepts = () => false;
+  fill(r, 4);
+  r.disk.delay = () => 2;
+  assert.equal(swapOff(r.swap, 0, 600), Off.again);
+  assert.equal(r.mm.write(10, 1), In.ready);
+  assert.equal(r.mm.evict(r.mm.pages[10]!.frame), false);
+  assert.equal(r.swap.counters.get('noSlot'), 1);
+});
+
+test('C11 shrink brings as many pages home as it is asked to, unchanged', () => {
+  const r = rig(true);
+  fill(r, 12);
+  assert.equal(r.front.onShrink?.(0, 5), 5);
+  assert.equal(r.front.pages.size, 7);
+  assert.equal(r.swap.counters.get('broughtHome'), 5);
+  checkWorld(r);
+  assert.equal(r.front.onShrink?.(0, 100), 7);
+  assert.equal(r.front.onShrink?.(9, 1), 0, 'no such area');
+});
+
+test('what cannot be switched on or off is refused', () => {
+  const r = rig(true);
+  const code = { code: 'ERR_ARG_AREA' };
+  assert.throws(() => swapOn(r.swap, r.disk, headerPage(600)), code);
+  const bad = Array.from({ length: 10 }, (_, i) => i + 1);
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11, bad)), code);
+  const priority = { code: 'ERR_ARG_VALUE' };
+  assert.throws(
+    () => swapOn(r.swap, new SimDisk(11, true), headerPage(11), { priority: 32768 }),
+    priority,
+  );
+  const readOnly = Object.assign(Object.create(r.disk), { readOnly: true });
+  assert.throws(() => swapOn(r.swap, readOnly, headerPage(600)), code);
+  for (let i = 1; i < 32; i++) swapOn(r.swap, new SimDisk(11, true), headerPage(11));
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11)), code);
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(12)), {
+    code: 'ERR_IO_SWAP_HEADER',
+  });
+  assert.equal(swapOff(r.swap, 5, 100), Off.done);
+  assert.throws(() => swapOff(r.swap, 5, 100), code);
+  assert.equal(swapOn(r.swap, new SimDisk(11, true), headerPage(11)), 5, 'the type is free again');
+});
