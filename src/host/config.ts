@@ -56,7 +56,7 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'NAME',
     help: 'the disk that a client gets who asks for none (default the first one)',
   },
-  { name: 'max-clients', value: 'N', help: 'most connections at a time (default 64)' },
+  { name: 'max-clients', value: 'N', help: 'most connections at a time (default 1024)' },
   { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
   { name: 'pidfile', short: 'P', value: 'PATH', help: 'write the process id here when ready' },
   { name: 'control', value: 'PATH', help: 'control socket, for list and attach' },
@@ -325,6 +325,6 @@ export function resolveHostConfig(settings: Settings): HostConfig {
     control: readControl(reader),
     pidFile: reader.text('pidfile'),
     run,
-    maxClients: reader.wholeNumber('max-clients', 1, 65536) ?? 64,
+    maxClients: reader.wholeNumber('max-clients', 1, 65536) ?? 1024,
   };
 }

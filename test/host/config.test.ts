@@ -22,7 +22,7 @@ test('without settings: one 1G disk, a private socket and the NBD port on loopba
     control: 'default',
     pidFile: null,
     run: null,
-    maxClients: 64,
+    maxClients: 1024,
   });
 });
 

@@ -66,7 +66,7 @@ test('start serves every disk on every listener, default export first', async (t
   const [door] = parts.doors;
   assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
   assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
-  assert.equal(door?.options.maxClients, 64);
+  assert.equal(door?.options.maxClients, 1024);
   assert.equal(door?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
