@@ -59,7 +59,8 @@ for (const [name, disk] of Object.entries(layers))
     const owner = { bioEnd: (bio: Bio): void => pool.free(bio) };
     const data = new Uint8Array(4 * 4096);
     let least = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < 6; round++) {
+    // The first rounds pay for compiling, on a busy machine many of them: what stays is garbage.
+    for (let round = 0; round < 60 && least >= 1; round++) {
       collect?.();
       let grown = 0;
       let before = process.memoryUsage().heapUsed;
