@@ -10,7 +10,7 @@
  *
  * Left out: signals, terminals and exit codes (cli/), protocols (serve/), how a disk stores pages (device/).
  */
-import { rmdirSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
@@ -202,7 +202,7 @@ export class Host {
   removeFiles(): void {
     for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
       removeOwn(file);
-    if (this.#privateFolder !== null) rmdirSync(this.#privateFolder);
+    if (this.#privateFolder !== null) rmSync(this.#privateFolder, { recursive: true, force: true });
     this.#privateFolder = null;
   }
 

@@ -20,6 +20,9 @@ import { withSharedBuffer } from './socket.ts';
 /** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
 const BIO_COUNT = 512;
 const SWEEP_MS = 1000;
+const LINES_PER_SWEEP = 100;
+/** Connections that every export keeps for itself, however many clients another one has. */
+const KEPT_PER_EXPORT = 16;
 /** A TCP peer that has been silent this long is asked whether it is there. */
 const KEEP_ALIVE_MS = 60_000;
 
@@ -80,6 +83,9 @@ export class NbdServer implements ConnectionOwner {
   #bytesIn = 0;
   #bytesOut = 0;
   #whenEmpty: (() => void) | null = null;
+  /** Lines about dropped clients that may still be written before the next sweep; those that were not. */
+  #linesLeft = LINES_PER_SWEEP;
+  #linesKept = 0;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
@@ -167,7 +173,6 @@ export class NbdServer implements ConnectionOwner {
     this.#stalled.add(connection);
     if (this.buffers.replaceOutput()) return;
     for (const longest of this.#stalled) {
-      if (longest.isClosing) continue;
       longest.drop('does not read its replies');
       return;
     }
@@ -186,11 +191,26 @@ export class NbdServer implements ConnectionOwner {
     const name = connection.session.export?.name ?? '';
     this.#byExport.set(name, (this.#byExport.get(name) ?? 0) + 1);
     this.#options.trace?.(`nbd: ${connection.peer}: opened '${name}'`);
+    if (this.connections(name) > this.#clientsOfExportMax())
+      connection.drop('its export has too many connections; the others keep some free');
+  }
+
+  #clientsOfExportMax(): number {
+    const exports = [...this.#options.exports.values()].length;
+    const kept = Math.min(KEPT_PER_EXPORT, Math.floor(this.#clientCountMax / exports));
+    return this.#clientCountMax - (exports - 1) * kept;
   }
 
   dropped(connection: NbdConnection, reason: string): void {
     this.#dropped++;
-    this.#options.log(`nbd: ${connection.peer}: dropped: ${reason}`);
+    this.#log(`nbd: ${connection.peer}: dropped: ${reason}`);
+  }
+
+  /** A peer can make a line as often as it can connect: beyond some a second they are counted, not written. */
+  #log(line: string): void {
+    if (this.#linesLeft > 0) this.#options.log(line);
+    else this.#linesKept++;
+    this.#linesLeft = Math.max(0, this.#linesLeft - 1);
   }
 
   #makeServer(peerOf: (socket: Socket) => string): Server {
@@ -222,6 +242,7 @@ export class NbdServer implements ConnectionOwner {
 
   #accept(socket: Socket, peerOf: (socket: Socket) => string): void {
     this.#accepted++;
+    if (this.#connections.size >= this.#clientCountMax) this.#makeRoom();
     if (this.#isClosing || this.#connections.size >= this.#clientCountMax) {
       this.#refuse(socket);
       return;
@@ -241,6 +262,16 @@ export class NbdServer implements ConnectionOwner {
     used.resume();
   }
 
+  /** Drops the oldest connection that has not chosen an export; its place is free when it has closed. */
+  #makeRoom(): void {
+    for (const connection of this.#connections) {
+      if (connection.isNegotiated || connection.isClosing) continue;
+      connection.drop('gave way to another client before it chose an export');
+      this.#closed(connection);
+      return;
+    }
+  }
+
   #refuse(socket: Socket): void {
     this.#refused++;
     if (!this.#isFull && !this.#isClosing)
@@ -251,7 +282,7 @@ export class NbdServer implements ConnectionOwner {
   }
 
   #closed(connection: NbdConnection): void {
-    this.#connections.delete(connection);
+    if (!this.#connections.delete(connection)) return;
     this.#options.trace?.(`nbd: ${connection.peer}: closed`);
     this.#isFull = false;
     const name = connection.session.export?.name;
@@ -272,6 +303,9 @@ export class NbdServer implements ConnectionOwner {
 
   /** Drops who takes too long. Runs by itself once a second while the server listens. */
   sweep(): void {
+    if (this.#linesKept > 0) this.#options.log(`nbd: ${this.#linesKept} more clients were dropped`);
+    this.#linesKept = 0;
+    this.#linesLeft = LINES_PER_SWEEP;
     const now = this.#nowMs();
     const patienceMs = this.#options.negotiationMs ?? 10_000;
     for (const connection of this.#connections) {

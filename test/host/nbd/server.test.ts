@@ -383,3 +383,48 @@ test('a TCP port in use is told', async () => {
     await assert.rejects(server.listenTcp('127.0.0.1', port), { code: 'EADDRINUSE' });
   });
 });
+
+test('one export does not take the connections of another', async () => {
+  const exports = new Map(
+    ['a', 'b'].map((name) => [name, { name, description: '', disk: new MemoryDisk(MIB) }]),
+  );
+  await rig({ exports, clientCountMax: 4 }, async ({ client, log }) => {
+    const first = await client().go('a');
+    await client().go('a');
+    const third = await client().go('a');
+    await third.hangUp();
+    assert.match(log[0] ?? '', /client 3: dropped: its export has too many connections/);
+    assert.equal(await (await client().go('b')).flush(), 0);
+    assert.equal(await first.flush(), 0);
+  });
+});
+
+test('who has not chosen an export gives way when all places are taken', async () => {
+  await rig({ clientCountMax: 2 }, async ({ client, log }) => {
+    const chosen = await client().go();
+    const idle = client();
+    await idle.hear(18);
+    const late = await client().go();
+    await idle.hangUp();
+    assert.deepEqual(log, [
+      'nbd: unix client 2: dropped: gave way to another client before it chose an export',
+    ]);
+    assert.equal(await late.flush(), 0);
+    assert.equal(await chosen.flush(), 0);
+  });
+});
+
+test('a peer that is dropped over and over does not fill the log', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    for (let i = 0; i < 130; i++) {
+      const wrong = client();
+      wrong.say(new Uint8Array(16).fill(0xff));
+      await wrong.hangUp();
+    }
+    await until(() => server.stats.connectionCount === 0);
+    assert.equal(server.stats.dropped, 130);
+    assert.ok(log.length >= 100 && log.length < 130, `${log.length} lines`);
+    server.sweep();
+    assert.match(log.at(-1) ?? '', /more clients were dropped/);
+  });
+});
