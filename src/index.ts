@@ -10,17 +10,12 @@ export { type Code, SwapError } from './base/errors.ts';
 export { PAGE_BYTES, type Slot, slot } from './base/units.ts';
 export { type Bio, BioFlag, BioOp, type BioOwner, BioStatus } from './block/bio.ts';
 export { type Disk, type DiskLimits, Extent, type ExtentSink } from './block/ops.ts';
-export {
-  Cleancache,
-  type CleancacheCounter,
-  inodeKey,
-  NO_FILESYSTEM,
-} from './cleancache/cleancache.ts';
+export { Cleancache, inodeKey, NO_FILESYSTEM } from './cleancache/cleancache.ts';
 export type { CleancacheBackend } from './cleancache/ops.ts';
 export { type CodecFactory, type PageCodec, PageFormat } from './codec/codec.ts';
 export { lz4 } from './codec/lz4.ts';
 export { Ramzswap, type RamzswapOptions, type RamzswapStats } from './device/ramzswap/ramzswap.ts';
-export { Frontswap, type FrontswapCounter } from './frontswap/frontswap.ts';
+export { Frontswap } from './frontswap/frontswap.ts';
 export { type FrontswapBackend, Load } from './frontswap/ops.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
 export { systemPageReturn } from './os/page-return.ts';
