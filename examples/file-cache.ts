@@ -6,7 +6,7 @@
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FileCache } from '../src/memory/file-cache.ts';
+import { FileCache } from '../src/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'file-cache-'));
 const path = join(folder, 'users.json');

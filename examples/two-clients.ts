@@ -4,12 +4,17 @@
  *
  *   node build/examples/two-clients.js
  */
-import { Budget, PAGE_BYTES, Store } from '../src/index.ts';
-import { tmemStore } from '../src/store/tmem-store.ts';
-import { Restore } from '../src/tmem/restore.ts';
-import { Get, Put } from '../src/tmem/results.ts';
-import { Save } from '../src/tmem/save.ts';
-import { Tmem } from '../src/tmem/tmem.ts';
+import {
+  Budget,
+  PAGE_BYTES,
+  Restore,
+  Save,
+  Store,
+  Tmem,
+  TmemGet,
+  TmemPut,
+  tmemStore,
+} from '../src/index.ts';
 
 const host = new Tmem({ store: tmemStore(new Store({ slots: 1000, budget: new Budget(0) })) });
 const names = ['small', 'large'];
@@ -44,7 +49,7 @@ for (let n = 0; n < 2000; n++) host.put(large, caches[1]!, oid, n, pageOf(large,
 show('large fills its cache: 1 to 3 by weight');
 
 for (let n = 0; n < 400; n++)
-  if (host.put(large, swap, oid, n, pageOf(large, n + 5000), 0) !== Put.stored)
+  if (host.put(large, swap, oid, n, pageOf(large, n + 5000), 0) !== TmemPut.stored)
     throw new Error('a swapped page was refused while there was something to evict');
 show('large swaps 400 pages: caches give way, page by page, by weight');
 
@@ -67,8 +72,8 @@ const moved = save.finish(sink);
 host.destroyClient(large);
 const into = new Uint8Array(PAGE_BYTES);
 const found = other.get(restore.client, swap, oid, 0, into, 0);
-if (found !== Get.found || Buffer.compare(into, pageOf(large, 9000)) !== 0)
+if (found !== TmemGet.found || Buffer.compare(into, pageOf(large, 9000)) !== 0)
   throw new Error('page 0 is not what was put during the copy');
-if (other.get(restore.client, swap, oid, 399, into, 0) !== Get.absent)
+if (other.get(restore.client, swap, oid, 399, into, 0) !== TmemGet.absent)
   throw new Error('page 399 was flushed during the copy and is still there');
 console.log(`handed over: ${moved} pages, what was put and flushed meanwhile included`);

@@ -1,14 +1,37 @@
 /**
- * The engine as a library: a page store with a hard byte ceiling. What the daemon is made of beyond it is
- * not public yet.
+ * The engine as a library. From the bottom up: a page store with a hard byte ceiling; frontswap and cleancache, the
+ * hooks of the memory manager, and tmem, what may stand behind them; the swap core, which decides where a
+ * page goes; a cache of files. The daemon and its protocol are not public yet.
  */
 export { Budget } from './arena/budget.ts';
 export { keepPages, type PageReturn, type PageReturnFactory } from './arena/ops.ts';
 export { Bug } from './base/assert.ts';
 export { type Code, SwapError } from './base/errors.ts';
 export { PAGE_BYTES, type Slot, slot } from './base/units.ts';
+export { type Bio, BioFlag, BioOp, type BioOwner, BioStatus } from './block/bio.ts';
+export { type Disk, type DiskLimits, Extent, type ExtentSink } from './block/ops.ts';
+export { Cleancache, inodeKey, NO_FILESYSTEM } from './cleancache/cleancache.ts';
+export type { CleancacheBackend } from './cleancache/ops.ts';
 export { type CodecFactory, type PageCodec, PageFormat } from './codec/codec.ts';
 export { lz4 } from './codec/lz4.ts';
+export { Ramzswap, type RamzswapOptions, type RamzswapStats } from './device/ramzswap/ramzswap.ts';
+export { Frontswap } from './frontswap/frontswap.ts';
+export { type FrontswapBackend, Load } from './frontswap/ops.ts';
+export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
 export { systemPageReturn } from './os/page-return.ts';
+export { type StoreBackend, storeBackend } from './store/frontswap-backend.ts';
 export { CounterAt, Get, Put } from './store/results.ts';
 export { Store, type StoreOptions } from './store/store.ts';
+export { tmemStore } from './store/tmem-store.ts';
+export type { AreaOptions, DiscardMode } from './swap/areas.ts';
+export { entryOf, NO_ENTRY, offsetOf, type SwapEntry, typeOf } from './swap/entry.ts';
+export { readHeader, type SwapHeader, writeHeader } from './swap/header.ts';
+export type { FrontEnd, MemoryManager, SwapDisk } from './swap/ops.ts';
+export { In, Out, Swap, type SwapOptions } from './swap/swap.ts';
+export { Off, offerShrink, swapOff, swapOn } from './swap/swapon.ts';
+export { TmemFrontswap } from './tmem/frontswap-backend.ts';
+export type { PageLens, PageStore } from './tmem/ops.ts';
+export { Restore, RestoreState } from './tmem/restore.ts';
+export { Flush as TmemFlush, Get as TmemGet, NewPool, Put as TmemPut } from './tmem/results.ts';
+export { Save, type Sink } from './tmem/save.ts';
+export { type ClientOptions, type PoolOptions, Tmem, type TmemOptions } from './tmem/tmem.ts';
