@@ -57,16 +57,17 @@ function addDisk({ prng, parts, swap, options }: Sim, synchronous: boolean): voi
   swapOn(swap, disk, headerPage(slots, [3, 300]), options);
 }
 
-function stepOff(sim: Sim): void {
+function stepOff(sim: Sim, isPatient: boolean): void {
   const { swap, prng, parts } = sim;
   if (sim.leaving === -1) {
     const on = swap.areas.filter((area) => area?.writeOk);
-    if (on.length === 2 && prng.oneIn(20)) sim.leaving = on[prng.below(2)]!.type;
+    if (on.length === 2 && prng.oneIn(5)) sim.leaving = on[prng.below(2)]!.type;
     return;
   }
   const { disk } = swap.areas[sim.leaving]!;
-  const answer = swapOff(swap, sim.leaving, 1 + prng.below(200));
-  if (answer === Off.again) return;
+  makeRoom(sim);
+  const answer = swapOff(swap, sim.leaving, 1 + prng.below(prng.oneIn(20) ? 200 : 4));
+  if (answer === Off.again || (answer === Off.noFrame && isPatient && !prng.oneIn(64))) return;
   if (answer === Off.done) {
     parts.diskGone(disk);
     addDisk(sim, disk.synchronous);
@@ -83,6 +84,7 @@ function step(sim: Sim): void {
   const { trouble } = parts;
   const vpn = prng.below(PAGES);
   const kind = prng.below(100);
+  if (sim.leaving !== -1 && prng.oneIn(2)) stepOff(sim, true);
   if (kind < 80) makeRoom(sim);
   if (kind < 35) mm.write(vpn, prng.oneIn(4) ? 0 : 1 + prng.below(1_000_000));
   else if (kind < 65) {
@@ -95,12 +97,20 @@ function step(sim: Sim): void {
   else if (kind < 88) mm.evict(prng.below(FRAMES));
   else if (kind < 92) swap.tick();
   else if (kind < 94) swap.scanDiscard(1 + prng.below(5));
-  else if (kind < 96) stepOff(sim);
+  else if (kind < 96) stepOff(sim, true);
   else if (kind < 97) parts.shrink(sim);
-  else if (kind < 98) sweep(sim, vpn);
-  else if (prng.oneIn(2)) swap.reclaimCacheOnly(3);
-  else if (prng.oneIn(10)) trouble.faults = !trouble.faults;
+  else if (kind < 98) {
+    if (prng.oneIn(6)) endMany(sim);
+    else sweep(sim, vpn);
+  } else if (prng.oneIn(2)) swap.reclaimCacheOnly(3);
+  else if (prng.oneIn(trouble.faults ? 2 : 5)) trouble.faults = !trouble.faults;
   else if (trouble.vanished || prng.oneIn(20)) trouble.vanished = !trouble.vanished;
+}
+
+/** A large process ends: without that swap stays too full for a swapoff. */
+function endMany({ mm, prng }: Sim): void {
+  const kept = prng.below(PAGES);
+  for (let vpn = 0; vpn < PAGES; vpn++) if (vpn < kept || vpn > kept + 100) mm.exit(vpn);
 }
 
 /** Neighbours go in order and come in order: what read-ahead is for. */
@@ -132,7 +142,7 @@ function finish(sim: Sim): void {
   for (let tries = 0; sim.leaving !== -1; tries++) {
     assert.ok(tries < 2000, 'a swapoff that was begun ends');
     makeRoom(sim);
-    stepOff(sim);
+    stepOff(sim, false);
     pass(sim);
   }
   for (let vpn = 0; vpn < PAGES; vpn++) {
