@@ -26,6 +26,8 @@ export interface FrontEnd {
   /** True: kept, nothing need be written. */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;
   load(type: number, offset: number, page: Uint8Array, at: number): Load;
+  /** As load(), and the backend's copy stays: for a reader past the swap cache, who owns nothing yet. */
+  peek(type: number, offset: number, page: Uint8Array, at: number): Load;
   invalidatePage(type: number, offset: number): void;
   invalidateArea(type: number): void;
   has(type: number, offset: number): boolean;

@@ -74,8 +74,8 @@ export class PageIo {
     return answer;
   }
 
-  /** Slot to frame, where that takes no bio: done, corrupt, or onDisk. */
-  fetch(area: SwapArea, slot: number, frame: number): Io {
+  /** Slot to frame, where that takes no bio: done, corrupt, or onDisk. `past` the cache: the backend keeps its copy. */
+  fetch(area: SwapArea, slot: number, frame: number, past: boolean): Io {
     const { values, index } = this.#counters;
     const at = frame * PAGE_BYTES;
     if (area.zero.has(slot)) {
@@ -84,7 +84,9 @@ export class PageIo {
       return Io.done;
     }
     if (!this.#front.enabled) return Io.onDisk;
-    const load = this.#front.load(area.type, slot, this.#memory, at);
+    const load = past
+      ? this.#front.peek(area.type, slot, this.#memory, at)
+      : this.#front.load(area.type, slot, this.#memory, at);
     if (load === Load.absent) return Io.onDisk;
     values[load === Load.loaded ? index.frontswapIn : index.corruptLoads]! += 1;
     return load === Load.loaded ? Io.done : Io.corrupt;

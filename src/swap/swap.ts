@@ -12,7 +12,7 @@
  * - free(): when the last user of a slot goes, the bit, the backend's copy and the device's are given up before the slot
  *   can be handed out again; O(1), no bio, nothing allocated.
  * - A page that was swapped out is found unchanged, or the reader is told why not; no other page is touched.
- * - A read past the swap cache never takes the only copy: with exclusive gets every read goes through the cache.
+ * - A read past the swap cache never takes the only copy: with exclusive gets, too, it leaves the backend's until free().
  * - Calls do not nest: the memory manager's callbacks return before they call again (bringHome() may call free()).
  *
  * Sources: Linux mm/swapfile.c, mm/swap_state.c, mm/page_io.c, 2.6.35 and 5.10. Left out: huge pages, memory cgroups.
@@ -210,7 +210,7 @@ export class Swap implements BioOwner {
       this.#values[this.#at.refusedIn]! += 1;
       return In.absent;
     }
-    const past = area.disk.synchronous && !this.front.exclusiveGets && area.map.bytes[slot]! === 1;
+    const past = area.disk.synchronous && area.map.bytes[slot]! === 1;
     return past ? this.#readPast(area, slot) : this.readCached(area, slot);
   }
 
@@ -221,7 +221,7 @@ export class Swap implements BioOwner {
     if (cached !== -1) return this.#hit(area, cached);
     const frame = this.mm.allocFrame(false);
     if (frame === -1) return this.#refuse(In.noFrame);
-    let io = this.#io.fetch(area, slot, frame);
+    let io = this.#io.fetch(area, slot, frame, false);
     if (io === Io.corrupt) return this.#giveUpFrame(frame, In.corrupt);
     if (io === Io.done) {
       const only = this.front.enabled && !area.zero.has(slot) && this.front.lastLoadExclusive;
@@ -358,7 +358,7 @@ export class Swap implements BioOwner {
   #readPast(area: SwapArea, slot: number): In {
     const frame = this.mm.allocFrame(false);
     if (frame === -1) return this.#refuse(In.noFrame);
-    let io = this.#io.fetch(area, slot, frame);
+    let io = this.#io.fetch(area, slot, frame, true);
     if (io === Io.corrupt) return this.#giveUpFrame(frame, In.corrupt);
     if (io === Io.onDisk) {
       this.#direct = frame;

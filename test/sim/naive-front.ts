@@ -31,14 +31,19 @@ export class NaiveFront implements FrontEnd {
   }
 
   load(type: number, offset: number, page: Uint8Array, at: number): Load {
+    const answer = this.peek(type, offset, page, at);
+    this.lastLoadExclusive = answer === Load.loaded && this.exclusiveGets;
+    if (this.lastLoadExclusive) this.pages.delete(`${type}:${offset}`);
+    return answer;
+  }
+
+  peek(type: number, offset: number, page: Uint8Array, at: number): Load {
     const copy = this.pages.get(`${type}:${offset}`);
     this.lastLoadExclusive = false;
     if (copy === undefined) return Load.absent;
     if (this.damaged()) return Load.corrupt;
     page.set(copy, at);
     this.hits++;
-    this.lastLoadExclusive = this.exclusiveGets;
-    if (this.exclusiveGets) this.pages.delete(`${type}:${offset}`);
     return Load.loaded;
   }
 

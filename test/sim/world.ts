@@ -1,19 +1,27 @@
-/** A swap core with stand-ins around it, and everything that must hold between them at any moment. */
+/** A swap core with its surroundings, and everything that must hold between them at any moment. */
 import assert from 'node:assert/strict';
 import { entryOf, NO_ENTRY } from '../../src/swap/entry.ts';
+import type { FrontEnd } from '../../src/swap/ops.ts';
 import { Swap, type SwapOptions } from '../../src/swap/swap.ts';
 import { offerShrink } from '../../src/swap/swapon.ts';
 import { FakeMemory } from './fake-memory.ts';
 import { NaiveFront } from './naive-front.ts';
 
-export interface World {
-  readonly front: NaiveFront;
+export interface World<F extends FrontEnd = NaiveFront> {
+  readonly front: F;
   readonly mm: FakeMemory;
   readonly swap: Swap;
 }
 
-export function makeWorld(frames: number, pages: number, options: SwapOptions = {}): World {
-  const front = new NaiveFront();
+export const makeWorld = (frames: number, pages: number, options: SwapOptions = {}): World =>
+  makeWorldOf(new NaiveFront(), frames, pages, options);
+
+export function makeWorldOf<F extends FrontEnd>(
+  front: F,
+  frames: number,
+  pages: number,
+  options: SwapOptions = {},
+): World<F> {
   const mm = new FakeMemory(frames, pages);
   const swap = new Swap(front, mm, options);
   mm.swap = swap;
@@ -22,7 +30,7 @@ export function makeWorld(frames: number, pages: number, options: SwapOptions = 
 }
 
 /** The equations of docs/design/swap.md; O(areas), after every step. */
-export function checkCounters({ swap, mm }: World): void {
+export function checkCounters({ swap, mm }: World<FrontEnd>): void {
   const c = swap.counters.snapshot();
   let inUse = 0;
   for (const area of swap.areas) inUse += area?.allocator.inUse ?? 0;
@@ -43,7 +51,7 @@ export function checkCounters({ swap, mm }: World): void {
 }
 
 /** Who refers to what, from both sides; O(slots + pages). */
-export function checkWorld(world: World): void {
+export function checkWorld(world: World<FrontEnd>): void {
   const { swap, mm, front } = world;
   checkCounters(world);
   for (const [frame, mapped] of mm.mapped.entries()) {

@@ -31,6 +31,7 @@ function flatFront(enabled: boolean): FrontEnd {
       return true;
     },
     load: (_type, offset) => (held[offset] === 1 ? Load.loaded : Load.absent),
+    peek: (_type, offset) => (held[offset] === 1 ? Load.loaded : Load.absent),
     invalidatePage: (_type, offset) => {
       held[offset] = 0;
     },

@@ -125,10 +125,23 @@ test('C21 a read past the swap cache leaves the copy where it is', () => {
   assert.equal(r.mm.touch(0), In.ready);
 });
 
-test('C21 C8 with exclusive gets every read goes through the cache, and the page there is dirty', () => {
+test('C21 a read past the swap cache leaves the copy where it is, also with exclusive gets', () => {
   const r = rig(true);
   r.front.exclusiveGets = true;
   fill(r, 1);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), In.ready);
+  assert.equal(r.swap.counters.get('bypassed'), 1);
+  assert.equal(r.front.pages.size, 1, 'the reader owns nothing yet');
+  r.mm.freeFrame(r.swap.frame);
+  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.front.pages.size, 0, 'gone with its slot');
+});
+
+test('C21 C8 with exclusive gets a shared page goes through the cache, and is dirty there', () => {
+  const r = rig(true);
+  r.front.exclusiveGets = true;
+  fill(r, 1);
+  r.mm.fork(0, 1);
   assert.equal(r.swap.swapIn(entryAt(r, 0)), In.ready);
   const { frame } = r.swap;
   assert.equal(r.swap.counters.get('bypassed'), 0);

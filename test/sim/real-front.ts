@@ -1,0 +1,114 @@
+/**
+ * The real frontswap with real backends, both with less room than the walk wants: page stores first, tmem after them.
+ *
+ *   swap core ─▶ Frontswap ─▶ [ damage on demand ─▶ storeBackend ] ─no─▶ TmemFrontswap ─no─▶ the disk
+ */
+import assert from 'node:assert/strict';
+import { Budget } from '../../src/arena/budget.ts';
+import type { Prng } from '../../src/base/prng.ts';
+import { lz4 } from '../../src/codec/lz4.ts';
+import { Frontswap } from '../../src/frontswap/frontswap.ts';
+import { type FrontswapBackend, Load } from '../../src/frontswap/ops.ts';
+import { type StoreBackend, storeBackend } from '../../src/store/frontswap-backend.ts';
+import { CounterAt } from '../../src/store/results.ts';
+import { Store } from '../../src/store/store.ts';
+import { tmemStore } from '../../src/store/tmem-store.ts';
+import { TmemFrontswap } from '../../src/tmem/frontswap-backend.ts';
+import { Tmem } from '../../src/tmem/tmem.ts';
+import { FakeReturns } from '../model/fake-returns.ts';
+import type { AnyWorld, Trouble } from './walk.ts';
+
+/** The backend, but now and then it finds a page damaged: a checksum that does not fit. */
+function damaging(next: FrontswapBackend, trouble: Trouble, prng: Prng): FrontswapBackend {
+  return {
+    ...next,
+    load: (type, offset, page, at) =>
+      trouble.faults && prng.oneIn(10) ? Load.corrupt : next.load(type, offset, page, at),
+  };
+}
+
+export class RealFront {
+  readonly front: Frontswap = new Frontswap();
+  readonly stores: StoreBackend;
+  readonly tmem: Tmem;
+  readonly #tmemPages: Store;
+  readonly #prng: Prng;
+  readonly #trouble: Trouble;
+  #wasThrough = false;
+
+  constructor(prng: Prng, trouble: Trouble) {
+    const returns = new FakeReturns().factory;
+    this.#prng = prng;
+    this.#trouble = trouble;
+    this.stores = storeBackend(new Budget(100_000 + prng.below(200_000)), lz4, returns);
+    const budget = new Budget(300_000);
+    this.#tmemPages = new Store({ slots: 16, budget, codec: lz4, returns });
+    this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: 20 });
+    this.front.register(new TmemFrontswap(this.tmem, this.tmem.addClient()));
+    this.front.register(damaging(this.stores, trouble, prng));
+  }
+
+  /** Housekeeping when it pleases, and a change of mind about who keeps a copy. */
+  tend(): void {
+    const { front, stores, tmem } = this;
+    const prng = this.#prng;
+    const what = prng.below(400);
+    if (what < 20) stores.maintain(1 + prng.below(100));
+    else if (what < 30) tmem.maintain();
+    else if (what === 30) while (stores.settle());
+    else if (what === 31) front.exclusiveGets = !front.exclusiveGets;
+    else if (what === 32) front.writethrough = !front.writethrough && prng.oneIn(3);
+    if (front.writethrough) this.#wasThrough = true;
+  }
+
+  /** C11: what was asked to come home is home, unless memory is short or a page is damaged. */
+  shrink({ mm }: AnyWorld, areSynchronous: boolean): void {
+    const { front } = this;
+    const before = front.currPages();
+    const target = Math.max(0, before - this.#prng.below(6));
+    assert.equal(front.shrink(target), before - front.currPages(), 'shrink says what it did');
+    if (this.#trouble.faults) return;
+    assert.ok(front.currPages() >= target, 'shrink stops at its target');
+    if (areSynchronous && mm.free.length > 0)
+      assert.equal(front.currPages(), target, 'shrink reaches its target');
+  }
+
+  /** Three books of the same pages, after every step. */
+  check({ swap }: AnyWorld): void {
+    const { front, stores, tmem } = this;
+    const c = swap.counters.snapshot();
+    const f = front.counters.snapshot();
+    assert.equal(
+      stores.counter(CounterAt.storedPages) + tmem.holdings.counters.get('pages'),
+      front.currPages(),
+      'exactly one backend has each page whose bit is set, and none has another',
+    );
+    assert.equal(
+      f.succStores + f.failedStores,
+      c.frontswapOut + c.writeBios + c.busyOut,
+      'every page but zeros was offered first',
+    );
+    if (!this.#wasThrough) assert.equal(f.succStores, c.frontswapOut, 'taken is taken');
+    assert.equal(f.loadHits, c.frontswapIn, 'what frontswap gave came in');
+    assert.equal(f.loadsLost, 0, 'nothing that was accepted is lost');
+    assert.equal(f.loadsDamaged, c.corruptLoads, 'damage is told');
+    assert.equal(f.failedAreaOff, 0, 'no store for an area that is off');
+    assert.equal(f.areaInvalidates, 0, 'a swapoff leaves nothing to frontswap');
+  }
+
+  verify(): void {
+    this.front.verify();
+    this.stores.verify();
+    this.tmem.verify();
+    this.#tmemPages.verify();
+    assert.equal(this.#tmemPages.counter(CounterAt.corruptions), 0);
+    assert.equal(this.stores.counter(CounterAt.corruptions), 0);
+  }
+
+  /** The walk is over: both backends were there for something, and neither holds anything. */
+  atEnd(): void {
+    assert.equal(this.front.currPages(), 0, 'no page outlives its slot');
+    assert.equal(this.stores.counter(CounterAt.storedBytes), 0, 'no byte outlives its page');
+    assert.equal(this.#tmemPages.counter(CounterAt.storedPages), 0);
+  }
+}

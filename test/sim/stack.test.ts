@@ -1,0 +1,51 @@
+/**
+ * The simulator with the real parts: frontswap over page stores and tmem, request queues, delays and faults over ramzswap
+ * and memory disks. Every page that comes back is compared, the books of swap core, frontswap and backends agree
+ * after every step, and a freed slot holds no byte anywhere.
+ *
+ *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim/stack
+ */
+import type { Prng } from '../../src/base/prng.ts';
+import { randomTest } from '../model/replay.ts';
+import { type DiskKind, RealDisks } from './real-disks.ts';
+import { RealFront } from './real-front.ts';
+import { type Parts, walk } from './walk.ts';
+
+function realParts(prng: Prng, kind: DiskKind, synchronous: boolean): Parts {
+  const trouble = { faults: false, vanished: false };
+  const front = new RealFront(prng, trouble);
+  const disks = new RealDisks(kind, prng, trouble);
+  let areAllSynchronous = true;
+  return {
+    front: front.front,
+    trouble,
+    makeDisk(slots, isSynchronous) {
+      if (!isSynchronous) areAllSynchronous = false;
+      return disks.make(slots, isSynchronous);
+    },
+    diskGone: (disk) => disks.gone(disk),
+    shrink: (world) => front.shrink(world, synchronous && areAllSynchronous),
+    tend() {
+      disks.tend();
+      front.tend();
+    },
+    check: (world) => front.check(world),
+    verify(world) {
+      front.verify();
+      disks.verify(world);
+    },
+    atEnd: () => front.atEnd(),
+  };
+}
+
+const discards = { ramzswap: ['off', 'once', 'pages', 'scan'], memory: ['pages', 'scan'] } as const;
+
+for (const kind of ['ramzswap', 'memory'] as const)
+  for (const synchronous of [true, false])
+    for (const discard of discards[kind])
+      randomTest(
+        `the whole stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost, all books agree`,
+        1500,
+        (prng, steps) =>
+          walk(prng, steps, realParts(prng, kind, synchronous), synchronous, discard),
+      );

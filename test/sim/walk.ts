@@ -1,0 +1,196 @@
+/**
+ * The walk of the simulator: virtual pages touched, written, forked, evicted and ended at random over two areas, with
+ * shrinks and swapoffs in between. What stands around the swap core is the caller's: stand-ins, or the real parts.
+ */
+import assert from 'node:assert/strict';
+import type { Prng } from '../../src/base/prng.ts';
+import type { AreaOptions } from '../../src/swap/areas.ts';
+import type { FrontEnd, SwapDisk } from '../../src/swap/ops.ts';
+import { In } from '../../src/swap/swap.ts';
+import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { headerPage } from './sim-disk.ts';
+import { checkCounters, checkWorld, makeWorldOf, type World } from './world.ts';
+
+const FRAMES = 24;
+const PAGES = 500;
+
+/** What may go wrong, now. Disks and backends look here. */
+export interface Trouble {
+  /** Single bios and loads fail. */
+  faults: boolean;
+  /** Every bio fails. */
+  vanished: boolean;
+}
+
+/** As seen from parts: whatever the front end. */
+export type AnyWorld = World<FrontEnd>;
+
+/** What is around the swap core. */
+export interface Parts {
+  readonly front: FrontEnd;
+  readonly trouble: Trouble;
+  makeDisk(slots: number, synchronous: boolean): SwapDisk;
+  /** The area is off: nothing of it may be under way, nor held. */
+  diskGone(disk: SwapDisk): void;
+  shrink(world: AnyWorld): void;
+  /** Time passes; housekeeping. Before every step. */
+  tend(): void;
+  /** What is exact after every step. */
+  check(world: AnyWorld): void;
+  /** The same, at any cost; every 64 steps. */
+  verify(world: AnyWorld): void;
+  /** No page is left. */
+  atEnd(): void;
+}
+
+interface Sim extends AnyWorld {
+  readonly prng: Prng;
+  readonly parts: Parts;
+  readonly options: AreaOptions;
+  /** Area being switched off, -1 = none. */
+  leaving: number;
+}
+
+function addDisk({ prng, parts, swap, options }: Sim, synchronous: boolean): void {
+  const slots = prng.oneIn(2) ? 1000 + prng.below(300) : 310 + prng.below(40);
+  const disk = parts.makeDisk(slots, synchronous);
+  swapOn(swap, disk, headerPage(slots, [3, 300]), options);
+}
+
+function stepOff(sim: Sim, isPatient: boolean): void {
+  const { swap, prng, parts } = sim;
+  if (sim.leaving === -1) {
+    const on = swap.areas.filter((area) => area?.writeOk);
+    if (on.length === 2 && prng.oneIn(5)) sim.leaving = on[prng.below(2)]!.type;
+    return;
+  }
+  const { disk } = swap.areas[sim.leaving]!;
+  makeRoom(sim);
+  const answer = swapOff(swap, sim.leaving, 1 + prng.below(prng.oneIn(20) ? 200 : 4));
+  if (answer === Off.again || (answer === Off.noFrame && isPatient && !prng.oneIn(64))) return;
+  if (answer === Off.done) {
+    parts.diskGone(disk);
+    addDisk(sim, disk.synchronous);
+  }
+  sim.leaving = -1;
+}
+
+function makeRoom({ mm, prng }: Sim): void {
+  for (let tries = 0; mm.free.length < 4 && tries < 40; tries++) mm.evict(prng.below(FRAMES));
+}
+
+function step(sim: Sim): void {
+  const { mm, prng, swap, parts } = sim;
+  const { trouble } = parts;
+  const vpn = prng.below(PAGES);
+  const kind = prng.below(100);
+  if (sim.leaving !== -1 && prng.oneIn(2)) stepOff(sim, true);
+  if (kind < 80) makeRoom(sim);
+  if (kind < 35) mm.write(vpn, prng.oneIn(4) ? 0 : 1 + prng.below(1_000_000));
+  else if (kind < 65) {
+    const answer = mm.touch(vpn);
+    if (!trouble.faults && !trouble.vanished)
+      assert.ok(answer !== In.ioError && answer !== In.corrupt);
+    assert.notEqual(answer, In.absent);
+  } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
+  else if (kind < 83) mm.exit(vpn);
+  else if (kind < 88) mm.evict(prng.below(FRAMES));
+  else if (kind < 92) swap.tick();
+  else if (kind < 94) swap.scanDiscard(1 + prng.below(5));
+  else if (kind < 96) stepOff(sim, true);
+  else if (kind < 97) parts.shrink(sim);
+  else if (kind < 98) {
+    if (prng.oneIn(6)) endMany(sim);
+    else sweep(sim, vpn);
+  } else if (prng.oneIn(2)) swap.reclaimCacheOnly(3);
+  else if (prng.oneIn(trouble.faults ? 2 : 5)) trouble.faults = !trouble.faults;
+  else if (trouble.vanished || prng.oneIn(20)) trouble.vanished = !trouble.vanished;
+}
+
+/** A large process ends: without that swap stays too full for a swapoff. */
+function endMany({ mm, prng }: Sim): void {
+  const kept = prng.below(PAGES);
+  for (let vpn = 0; vpn < PAGES; vpn++) if (vpn < kept || vpn > kept + 100) mm.exit(vpn);
+}
+
+/** Neighbours go in order and come in order: what read-ahead is for. */
+function sweep(sim: Sim, first: number): void {
+  const { mm, swap, parts } = sim;
+  const last = Math.min(first + 16, PAGES);
+  for (let vpn = first; vpn < last; vpn++) {
+    const frame = mm.pages[vpn]?.frame ?? -1;
+    if (frame !== -1) mm.evict(frame);
+  }
+  for (let vpn = first; vpn < last; vpn++) {
+    makeRoom(sim);
+    mm.touch(vpn);
+    parts.tend();
+    swap.tick();
+  }
+}
+
+function pass(sim: Sim): void {
+  sim.parts.tend();
+  sim.swap.tick();
+}
+
+/** Everything heals, and every page is asked for a last time. */
+function finish(sim: Sim): void {
+  const { mm, swap, parts } = sim;
+  parts.trouble.faults = false;
+  parts.trouble.vanished = false;
+  for (let tries = 0; sim.leaving !== -1; tries++) {
+    assert.ok(tries < 2000, 'a swapoff that was begun ends');
+    makeRoom(sim);
+    stepOff(sim, false);
+    pass(sim);
+  }
+  for (let vpn = 0; vpn < PAGES; vpn++) {
+    if (mm.pages[vpn] === null) continue;
+    let answer: In = In.pending;
+    for (let tries = 0; answer !== In.ready && tries < 300; tries++) {
+      makeRoom(sim);
+      answer = mm.touch(vpn);
+      pass(sim);
+    }
+    assert.equal(answer, In.ready, `page ${vpn} can be had`);
+  }
+  for (let vpn = 0; vpn < PAGES; vpn++) mm.exit(vpn);
+  for (let tries = 0; tries < 200; tries++) pass(sim);
+  checkWorld(sim);
+  parts.check(sim);
+  parts.verify(sim);
+  parts.atEnd();
+  const c = swap.counters.snapshot();
+  assert.equal(c.slotsTaken, c.slotsFreed, 'every slot came back');
+  assert.equal(mm.free.length, FRAMES, 'every frame came back');
+}
+
+export function walk(
+  prng: Prng,
+  steps: number,
+  parts: Parts,
+  synchronous: boolean,
+  discard: AreaOptions['discard'],
+): void {
+  const world = makeWorldOf(parts.front, FRAMES, PAGES, { bios: 6, discardBios: 2 });
+  const options: AreaOptions = {
+    discard: discard ?? 'off',
+    allocator: prng.oneIn(2) ? 'solid' : 'rotating',
+    ...(prng.oneIn(2) ? { priority: 5 } : {}),
+  };
+  const sim: Sim = { ...world, prng, parts, options, leaving: -1 };
+  world.mm.keepsSlot = () => prng.oneIn(2);
+  addDisk(sim, synchronous);
+  addDisk(sim, synchronous && prng.oneIn(2));
+  for (let at = 0; at < steps; at++) {
+    parts.tend();
+    step(sim);
+    checkCounters(sim);
+    parts.check(sim);
+    if (at % 64 !== 0) continue;
+    checkWorld(sim);
+    parts.verify(sim);
+  }
+  finish(sim);
+}
