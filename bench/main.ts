@@ -16,6 +16,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   nbd: async () => (await import('./nbd.ts')).nbd,
   memory: async () => (await import('./nbd.ts')).memory,
   guest: async () => (await import('./guest.ts')).run,
+  swap: async () => (await import('./swap.ts')).swap,
   scale: async () => (await import('./store.ts')).scale,
 };
 
