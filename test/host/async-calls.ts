@@ -17,6 +17,9 @@ export interface Terms extends QueueOptions {
 }
 export type Open = (terms: Terms) => PageCalls;
 
+/** A queue that loses a page hangs; this makes it a failure. */
+const guard = { timeout: 60_000 };
+
 export const slots = (from: number, to: number): Slot[] =>
   Array.from({ length: to - from }, (_, i) => slot(from + i));
 const emptyPages = (count: number): Uint8Array[] =>
@@ -91,7 +94,7 @@ export async function checkHistory(
 
 /** Declares the tests of the terms. */
 export function testPageCalls(name: string, open: Open): void {
-  test(`${name}: C22 calls of k pages answer as k single calls do`, async () => {
+  test(`${name}: C22 calls of k pages answer as k single calls do`, guard, async () => {
     const terms = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
     await using calls = open(terms);
     const seen = await checkHistory(calls, terms, [Op.put, Op.put, Op.get, Op.flush]);
@@ -103,7 +106,7 @@ export function testPageCalls(name: string, open: Open): void {
       for (const answer of answers) assert.ok(seen.get(op * 10 + answer)! > 100);
   });
 
-  test(`${name}: a page that finds no room is refused alone`, async () => {
+  test(`${name}: a page that finds no room is refused alone`, guard, async () => {
     await using calls = open({ slots: 1000, limitBytes: 600_000, batchPages: 16 });
     const answers = await calls.putMany(slots(0, 1000), somePages(0, 1000));
     assert.ok(answers.includes(Put.refused) && answers.includes(Put.stored));
@@ -115,7 +118,7 @@ export function testPageCalls(name: string, open: Open): void {
     }
   });
 
-  test(`${name}: the calls of a slot are done in their order without an await`, async () => {
+  test(`${name}: the calls of a slot are done in their order without an await`, guard, async () => {
     await using calls = open({ slots: 4, limitBytes: 0, batchPages: 1, queueMax: 2 });
     const [first, second, last] = emptyPages(3) as [Uint8Array, Uint8Array, Uint8Array];
     const answers = await Promise.all([
@@ -140,7 +143,7 @@ export function testPageCalls(name: string, open: Open): void {
     assert.deepEqual(last, emptyPages(1)[0], 'what is absent leaves the page alone');
   });
 
-  test(`${name}: an abort takes back what has not begun, and nothing else`, async () => {
+  test(`${name}: an abort takes back what has not begun, and nothing else`, guard, async () => {
     await using calls = open({ slots: 100, limitBytes: 0, batchPages: 1, queueMax: 8 });
     const aborter = new AbortController();
     const { signal } = aborter;
@@ -162,7 +165,7 @@ export function testPageCalls(name: string, open: Open): void {
     assert.equal(await calls.get(slot(0), emptyPages(1)[0]!), Get.found);
   });
 
-  test(`${name}: the queue holds queueMax pages, the others wait at the door`, async () => {
+  test(`${name}: the queue holds queueMax pages, the others wait at the door`, guard, async () => {
     await using calls = open({ slots: 200, limitBytes: 0, batchPages: 4, queueMax: 8 });
     const order: number[] = [];
     const all = Array.from({ length: 20 }, async (_, i) => {
@@ -192,7 +195,7 @@ export function testPageCalls(name: string, open: Open): void {
     assert.ok(got.every((answer) => answer === Get.found));
   });
 
-  test(`${name}: a producer that awaits room stays within queueMax and a call`, async () => {
+  test(`${name}: a producer that awaits room stays within queueMax and a call`, guard, async () => {
     await using calls = open({ slots: 200, limitBytes: 0, batchPages: 2, queueMax: 4 });
     const answers: Promise<number>[] = [];
     let unanswered = 0;
@@ -210,7 +213,7 @@ export function testPageCalls(name: string, open: Open): void {
     assert.ok(most <= 8, `${most}: a queue and as many under way`);
   });
 
-  test(`${name}: closing answers what is there and takes nothing more`, async () => {
+  test(`${name}: closing answers what is there and takes nothing more`, guard, async () => {
     const calls = open({ slots: 100, limitBytes: 0, batchPages: 4, queueMax: 8 });
     const call = calls.putMany(slots(0, 100), somePages(0, 100));
     let answered = false;
@@ -228,7 +231,7 @@ export function testPageCalls(name: string, open: Open): void {
     await assert.rejects(calls.room(), ended);
   });
 
-  test(`${name}: what cannot be used is an error before anything is begun`, async () => {
+  test(`${name}: what cannot be used is an error before anything is begun`, guard, async () => {
     await using calls = open({ slots: 10, limitBytes: 0 });
     const wrong = { code: 'ERR_ARG_VALUE' };
     const [a, b] = somePages(0, 2) as [Uint8Array, Uint8Array];

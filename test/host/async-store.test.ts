@@ -113,3 +113,22 @@ test('AsyncPages: a store that breaks ends the adapter, with its reason as the c
   await calls[Symbol.asyncDispose]();
   assert.equal(calls.queuedPages, 0);
 });
+
+test('AsyncPages: the store is kept in order after each batch, by what the batch changed', async () => {
+  const store = storeOf({ slots: 100, limitBytes: 0 });
+  const maintained: number[] = [];
+  const calls = new AsyncPages(
+    {
+      ...watched(store, () => {}),
+      maintain: (changed) => {
+        maintained.push(changed);
+        return store.maintain(changed);
+      },
+    },
+    { batchPages: 4 },
+  );
+  await calls.putMany(slots(0, 10), somePages(0, 10));
+  await calls.getMany(slots(0, 10), somePages(0, 10));
+  await calls.flushMany(slots(0, 3));
+  assert.deepEqual(maintained, [4, 4, 2, 3]);
+});
