@@ -13,6 +13,7 @@ export type Code =
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
   | 'ERR_IO_LOCAL_ONLY' // a disk is served only where the one who shall use it cannot reach it
   | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with
+  | 'ERR_IO_ENDED' // an adapter to a store is closed, or what it leads to is gone; facts.reason
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
 
