@@ -138,8 +138,10 @@ export class RealDisks {
   #slow(next: Disk, stack: { delays: DelayDisk[]; queues: QueuedDisk[] }): Disk {
     const prng = this.#prng;
     const queued = (under: Disk): Disk => {
-      const requests = 1 + prng.below(6);
-      const options = { requests, depth: 1 + prng.below(requests), mergeBytes: 8 * 4096 };
+      // Few at a time, so that neighbours meet in the batch and merge.
+      const requests = 1 + prng.below(8);
+      const depth = Math.min(requests, 1 + prng.below(2));
+      const options = { requests, depth, mergeBytes: 8 * 4096 };
       const queue = queuedDisk(under, options);
       stack.queues.push(queue);
       return queue;

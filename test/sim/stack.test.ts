@@ -45,7 +45,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
     for (const discard of discards[kind])
       randomTest(
         `the whole stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost, all books agree`,
-        1500,
+        1000,
         (prng, steps) =>
           walk(prng, steps, realParts(prng, kind, synchronous), synchronous, discard),
       );
