@@ -384,7 +384,7 @@ test('a TCP port in use is told', async () => {
   });
 });
 
-test('one export does not take the connections of another', async () => {
+test('one export does not take the connections of another', { timeout: 20_000 }, async () => {
   const exports = new Map(
     ['a', 'b'].map((name) => [name, { name, description: '', disk: new MemoryDisk(MIB) }]),
   );
