@@ -1,0 +1,231 @@
+/**
+ * Pages leave memory, in batches: as many as there are frames for.
+ *
+ *   oldest inactive ─▶ used since? ─▶ active
+ *                  └▶ clean ─▶ dropped: the slot has it
+ *                  └▶ dirty ─▶ taken into frames, run by run ─▶ swap out ─▶ stored
+ *                                                          └ refused ─▶ put back, as the newest
+ *
+ * Invariants
+ * - A page that was taken is in its slot or back in memory when the batch ends: no page is in between outside a call.
+ * - Nothing is allocated.
+ *
+ * Cost: two or three system calls for each run of neighbours, and the packing.
+ */
+import { assert } from '../base/assert.ts';
+import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
+import { Out, type Swap } from '../swap/swap.ts';
+import type { PagerCounters } from './counters.ts';
+import { Stop } from './ops.ts';
+import { INACTIVE, PageState, type Region } from './region.ts';
+import type { ResidentSet } from './resident-set.ts';
+
+/** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
+export const BATCH_PAGES = 32;
+/** Looks at a list for each page that is wanted of it. */
+const LOOKS = 4;
+
+export class Evictor {
+  /** Ticks with each page that leaves. */
+  clock = 1;
+  /** The last batch put pages back: nothing takes them. */
+  isFull = false;
+  readonly #swap: Swap;
+  readonly #counters: PagerCounters;
+  /** Pages of the batch, ascending. */
+  readonly #victims: Int32Array = new Int32Array(BATCH_PAGES);
+  #count = 0;
+  /** How the bio of a page that is being written ended. */
+  #written = true;
+
+  constructor(swap: Swap, counters: PagerCounters) {
+    this.#swap = swap;
+    this.#counters = counters;
+  }
+
+  /** Makes `pages` pages leave a set, at the most BATCH_PAGES. Returns how many did. */
+  reclaim(set: ResidentSet, pages: number): number {
+    const wanted = Math.min(pages, BATCH_PAGES);
+    const region = this.#oldestRegion(set);
+    if (region === null) return 0;
+    this.#choose(region, wanted);
+    return this.#evict(region);
+  }
+
+  /** Makes pages [from, to) of a region leave, from the first on: up to BATCH_PAGES of them. Returns where to go on. */
+  evictRange(region: Region, from: number, to: number): number {
+    this.#count = 0;
+    let page = from;
+    for (; page < to && this.#count < BATCH_PAGES; page++) {
+      if (!region.isResident(page) || region.isPinned(page)) continue;
+      region.unlist(page);
+      this.#victims[this.#count++] = page;
+    }
+    this.#evict(region);
+    return page;
+  }
+
+  /** writeDone() of the memory manager. */
+  writeDone(ok: boolean): void {
+    this.#written = ok;
+  }
+
+  /** The region whose oldest page has been here longest. */
+  #oldestRegion(set: ResidentSet): Region | null {
+    let found: Region | null = null;
+    let age = -1;
+    for (let i = 0; i < set.regions.length; i++) {
+      const region = set.regions[i]!;
+      this.#balance(region);
+      const page = region.oldest(INACTIVE);
+      if (page === -1) continue;
+      const pageAge = (this.clock - region.stamp[page]!) | 0;
+      if (pageAge <= age) continue;
+      found = region;
+      age = pageAge;
+    }
+    return found;
+  }
+
+  /** At least a third of what is listed is inactive, so that hot pages, too, are tried again. */
+  #balance(region: Region): void {
+    for (let moves = BATCH_PAGES; moves > 0 && region.active > region.inactive * 2; moves--)
+      region.demote();
+  }
+
+  #choose(region: Region, wanted: number): void {
+    this.#count = 0;
+    for (let looks = wanted * LOOKS; looks > 0 && this.#count < wanted; looks--) {
+      const page = region.oldest(INACTIVE);
+      if (page === -1) return;
+      if (!region.isVictim(page)) {
+        this.#counters.add('secondChances', 1);
+        if (region.active > region.inactive * 2) region.demote();
+        continue;
+      }
+      region.unlist(page);
+      this.#insert(page);
+    }
+  }
+
+  /** Keeps the batch in the order of pages: neighbours leave together. Nearly sorted as a rule. */
+  #insert(page: number): void {
+    let at = this.#count++;
+    for (; at > 0 && this.#victims[at - 1]! > page; at--)
+      this.#victims[at] = this.#victims[at - 1]!;
+    this.#victims[at] = page;
+  }
+
+  /** The batch leaves: runs of clean pages are dropped, runs of dirty ones taken and swapped out. */
+  #evict(region: Region): number {
+    let gone = 0;
+    let frames = 0;
+    for (let at = 0; at < this.#count; ) {
+      const end = this.#runEnd(region, at);
+      if (region.state[this.#victims[at]!] === PageState.clean) {
+        gone += this.#dropRun(region, at, end);
+      } else {
+        gone += this.#takeRun(region, at, end);
+        frames = end;
+      }
+      at = end;
+    }
+    if (frames === 0) return gone;
+    gone += this.#swapOut(region);
+    region.memory.freeFrames(0, frames);
+    return gone;
+  }
+
+  /** Where the run of neighbours in the same state that begins at `at` ends. */
+  #runEnd(region: Region, at: number): number {
+    const state = region.state[this.#victims[at]!]!;
+    let end = at + 1;
+    while (
+      end < this.#count &&
+      this.#victims[end] === this.#victims[end - 1]! + 1 &&
+      region.state[this.#victims[end]!] === state
+    )
+      end++;
+    return end;
+  }
+
+  #dropRun(region: Region, at: number, end: number): number {
+    region.memory.drop(this.#victims[at]!, end - at);
+    for (let i = at; i < end; i++) {
+      const page = this.#victims[i]!;
+      region.leave(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
+      region.rewritten -= region.rewritten >>> 5;
+      this.#victims[i] = -1;
+    }
+    this.#counters.add('pagesDropped', end - at);
+    return end - at;
+  }
+
+  /** The i-th page of the batch goes to frame i. What cannot be taken stays, or is gone already. */
+  #takeRun(region: Region, at: number, end: number): number {
+    let gone = 0;
+    for (let i = at; i < end; ) {
+      i += region.memory.take(this.#victims[i]!, end - i, i);
+      if (i === end) break;
+      const page = this.#victims[i]!;
+      if (region.memory.stop === Stop.gone) {
+        region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+        this.#counters.add('pagesGone', 1);
+        gone++;
+      } else {
+        region.relist(page);
+        this.#counters.add('pagesPutBack', 1);
+      }
+      this.#victims[i++] = -1;
+    }
+    return gone;
+  }
+
+  #swapOut(region: Region): number {
+    let out = 0;
+    let refused = 0;
+    for (let frame = 0; frame < this.#count; frame++) {
+      const page = this.#victims[frame]!;
+      if (page === -1) continue;
+      const entry = refused === 0 ? this.#store(frame) : NO_ENTRY;
+      if (entry !== NO_ENTRY) {
+        region.leave(page, PageState.stored, entry, this.clock++);
+        out++;
+        continue;
+      }
+      refused++;
+      const back = region.memory.install(page, frame, 1, true);
+      assert(back === 1, 'a page that was taken can be put back');
+      region.relist(page);
+    }
+    this.isFull = refused > 0;
+    this.#counters.add('pagesOut', out);
+    this.#counters.add('pagesPutBack', refused);
+    return out;
+  }
+
+  /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */
+  #store(frame: number): SwapEntry {
+    const swap = this.#swap;
+    for (;;) {
+      const entry = swap.addToSwap(frame);
+      if (entry === NO_ENTRY) return NO_ENTRY;
+      swap.duplicate(entry);
+      this.#written = true;
+      let out = swap.swapOut(frame);
+      while (out === Out.pending) {
+        swap.tick();
+        out = swap.isBusy(frame) ? Out.pending : this.#written ? Out.done : Out.ioError;
+      }
+      if (out === Out.done) {
+        swap.dropFromCache(frame);
+        return entry;
+      }
+      swap.freeAndCache(entry);
+      if (!this.onRefusal()) return NO_ENTRY;
+    }
+  }
+
+  /** A slot's area refused the page. True: there is another way now; try again. */
+  onRefusal: () => boolean = () => false;
+}

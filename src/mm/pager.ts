@@ -1,0 +1,456 @@
+/**
+ * The pager: pages of regions in memory as far as their resident set goes, all others in their slots. It is the memory
+ * manager of the swap core; its frames are where pages are while they come or go.
+ *
+ *   touch ─▶ fault() ─▶ in its slot?  make room ▶ swap in, and what follows ▶ install ▶ the toucher goes on
+ *                   └▶ nowhere?      zeros
+ *                   └▶ first write?  the stored copy is given up ▶ writable
+ *   background() ─▶ above the high mark: batches leave (evict.ts)
+ *
+ * One thread calls it. It never touches a page that may not be resident.
+ *
+ * Invariants
+ * - After each call every page is in one place: in memory, in a slot, in both and equal (clean), or nowhere.
+ * - A page that cannot be brought back is lost: whoever touches it dies of it, no other page is affected.
+ * - A set is above its limit only if nothing would go out.
+ * - A slot is freed in the call in which its page becomes dirty, is discarded, or its region ends.
+ *
+ * Cost: a fault = one swap in and one system call, shared by a window where there is a pattern. No garbage.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
+import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
+import { In, Swap } from '../swap/swap.ts';
+import { type PagerCounters, pagerCounters } from './counters.ts';
+import { BATCH_PAGES, Evictor } from './evict.ts';
+import { Stop } from './ops.ts';
+import { INACTIVE, PageState, Region } from './region.ts';
+import type { ResidentSet } from './resident-set.ts';
+
+/** Frames for pages that come: one touched, 63 ahead. */
+const WINDOW_PAGES = 64;
+/** Frames that a pager needs. */
+export const FRAME_COUNT: number = BATCH_PAGES + WINDOW_PAGES;
+
+/** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
+export const Touch = { read: 0, write: 1, protected: 2 } as const;
+
+/** How a call about a range ended. */
+export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
+export type Range = (typeof Range)[keyof typeof Range];
+
+export interface PagerOptions {
+  /** FRAME_COUNT pages; see MemoryManager.memory. */
+  readonly frames: Uint8Array;
+  readonly front: FrontEnd;
+  /** A page could not be brought back: `corrupt` or `ioError`. Called before whoever touches it is told. */
+  readonly onLost?: (region: Region, page: number, reason: In) => void;
+}
+
+export class Pager implements MemoryManager {
+  readonly memory: Uint8Array;
+  readonly swap: Swap;
+  readonly counters: PagerCounters = pagerCounters();
+  readonly regions: Region[] = [];
+  readonly evictor: Evictor;
+  readonly #onLost: (region: Region, page: number, reason: In) => void;
+  #nextFrame = BATCH_PAGES;
+  #fullTries = 0;
+
+  constructor({ frames, front, onLost = () => {} }: PagerOptions) {
+    assert(frames.length === FRAME_COUNT * PAGE_BYTES, 'a pager has its frames');
+    this.memory = frames;
+    this.swap = new Swap(front, this);
+    this.evictor = new Evictor(this.swap, this.counters);
+    this.#onLost = onLost;
+  }
+
+  /** A region whose memory holds nothing yet. */
+  add(memory: Region['memory'], set: ResidentSet): Region {
+    const region = new Region(memory, set);
+    set.regions.push(region);
+    this.regions.push(region);
+    return region;
+  }
+
+  /** A page of the region is in memory already, written by its owner: a memory that was adopted. */
+  adopt(region: Region, page: number): void {
+    region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+  }
+
+  /** Somebody touched a page and waits; `touch`: bits of Touch. */
+  fault(region: Region, page: number, touch: number): void {
+    assert(page >= 0 && page < region.pages, 'a page that is touched is inside its region');
+    this.counters.add('faults', 1);
+    const state = region.state[page]!;
+    if (state === PageState.stored) this.#bring(region, page, touch);
+    else if (state === PageState.absent) this.#make(region, page);
+    else if (state === PageState.clean && touch !== Touch.read) this.#makeDirty(region, page);
+    else if (state === PageState.lost) region.memory.poison(page);
+    else {
+      this.counters.add('spuriousFaults', 1);
+      if ((touch & Touch.protected) !== 0) region.memory.makeWritable(page, 1);
+      else region.memory.wake(page, 1);
+    }
+  }
+
+  /** Has pages leave sets above their high mark, one batch; true while there is more to do. */
+  background(): boolean {
+    let isMore = false;
+    for (let i = 0; i < this.regions.length; i++) {
+      const { set } = this.regions[i]!;
+      if (set.regions[0] !== this.regions[i]) continue; // each set once
+      if (set.pages <= (set.isReclaiming ? set.low : set.high)) {
+        set.isReclaiming = false;
+        continue;
+      }
+      set.isReclaiming = this.evictor.reclaim(set, set.pages - set.low) > 0;
+      if (set.isReclaiming && set.pages > set.low) isMore = true;
+    }
+    return isMore;
+  }
+
+  /** Pages [from, to) leave memory, but for pinned ones and those that nobody takes. Returns how many left. */
+  evict(region: Region, from: number, to: number): number {
+    const before = region.resident;
+    for (let page = from; page < to; ) page = this.evictor.evictRange(region, page, to);
+    return before - region.resident;
+  }
+
+  /** Brings pages of [from, to) in, as long as three quarters of the set have room for them. Returns how many came. */
+  bringAhead(region: Region, from: number, to: number): number {
+    let left = Math.max(0, (region.set.limit >>> 2) * 3 - region.set.pinned);
+    let came = 0;
+    for (let page = from; page < to && left > 0; page++) {
+      if (region.isResident(page)) left--;
+      if (region.state[page] !== PageState.stored) continue;
+      const end = Math.min(to, page + Math.min(left, WINDOW_PAGES));
+      const run = this.#runEnd(region, page, end) - page;
+      this.#makeRoom(region, run);
+      const brought = this.#install(region, page, run, false);
+      if (brought === 0) break;
+      this.counters.add('pagesAhead', brought);
+      came += brought;
+      left -= brought;
+    }
+    return came;
+  }
+
+  /** Pages [from, to) are in memory and stay until unpin(). Nothing is pinned unless all are. */
+  pin(region: Region, from: number, to: number): Range {
+    const { set } = region;
+    let fresh = 0;
+    for (let page = from; page < to; page++) if (!region.isPinned(page)) fresh++;
+    if (set.pinned + fresh > set.pinLimit) return Range.noRoom;
+    for (let page = from; page < to; page++) {
+      const answer = this.#pinPage(region, page);
+      if (answer === Range.done) continue;
+      this.unpin(region, from, page);
+      return answer;
+    }
+    return Range.done;
+  }
+
+  unpin(region: Region, from: number, to: number): void {
+    for (let page = from; page < to; page++) region.unpin(page);
+  }
+
+  /** Gives pages [from, to) up, wherever they are: their bytes are free when this returns, and they read as zeros. */
+  discard(region: Region, from: number, to: number): void {
+    let run = from;
+    for (let page = from; page < to; page++) {
+      if (!region.isResident(page)) {
+        this.#dropRun(region, run, page);
+        run = page + 1;
+        if (region.state[page] === PageState.lost) region.memory.drop(page, 1);
+      }
+      this.#forget(region, page);
+    }
+    this.#dropRun(region, run, to);
+  }
+
+  /** All pages of a region come home, whatever the set's limit: it is going to be ordinary memory again. */
+  bringAllHome(region: Region): Range {
+    for (let page = 0; page < region.pages; page++) {
+      if (region.state[page] === PageState.clean) this.#giveUpCopy(region, page);
+      if (region.state[page] === PageState.lost) return Range.lost;
+      if (region.state[page] !== PageState.stored) continue;
+      const end = Math.min(region.pages, page + WINDOW_PAGES);
+      const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
+      if (came === 0) return Range.lost;
+      this.counters.add('broughtHome', came);
+    }
+    return Range.done;
+  }
+
+  /** The region ends: its slots are free. Its memory is left as it is. */
+  remove(region: Region): void {
+    for (let page = 0; page < region.pages; page++) {
+      const entry = region.entry[page]!;
+      if (entry !== NO_ENTRY) this.swap.freeAndCache(entry as SwapEntry);
+      region.entry[page] = NO_ENTRY;
+    }
+    region.set.pages -= region.resident;
+    region.set.pinned -= region.pinned;
+    region.set.regions.splice(region.set.regions.indexOf(region), 1);
+    this.regions.splice(this.regions.indexOf(region), 1);
+  }
+
+  /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
+  giveUpCopies(most: number): number {
+    let given = 0;
+    for (const region of this.regions) {
+      for (const list of [INACTIVE, 1] as const) {
+        let page = region.oldest(list);
+        for (; page !== -1 && given < most; page = region.newer(page, list)) {
+          if (region.state[page] !== PageState.clean) continue;
+          this.#giveUpCopy(region, page);
+          given++;
+        }
+      }
+    }
+    this.counters.add('copiesGivenUp', given);
+    return given;
+  }
+
+  verify(): void {
+    for (const region of this.regions) region.verify();
+    for (const { set } of this.regions) {
+      let pages = 0;
+      for (const region of set.regions) pages += region.resident;
+      assert(set.pages === pages, 'a set counts the pages of its regions');
+    }
+    assert(this.swap.cache.count === 0, 'no page is on its way');
+  }
+
+  // MemoryManager: frames for the swap core.
+
+  allocFrame(ahead: boolean): number {
+    if (ahead || this.#nextFrame === FRAME_COUNT) return -1; // what comes ahead is decided here, not there
+    return this.#nextFrame++;
+  }
+
+  freeFrame(frame: number): void {
+    if (frame === this.#nextFrame - 1) this.#nextFrame--;
+  }
+
+  leftCache(frame: number): void {
+    this.freeFrame(frame);
+  }
+
+  readDone(_entry: SwapEntry, _frame: number, _ok: boolean): void {}
+
+  writeDone(_entry: SwapEntry, _frame: number, ok: boolean): void {
+    this.evictor.writeDone(ok);
+  }
+
+  /** swapoff: the page that has the entry comes to memory. */
+  bringHome(entry: SwapEntry, frame: number): void {
+    for (const region of this.regions) {
+      const page = region.entry.indexOf(entry);
+      if (page === -1) continue;
+      if (region.state[page] === PageState.clean) {
+        region.entry[page] = NO_ENTRY;
+        region.state[page] = PageState.dirty;
+        region.memory.makeWritable(page, 1);
+      } else {
+        this.#makeRoom(region, 1);
+        if (region.memory.install(page, frame, 1, true) === 0) return;
+        region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      }
+      this.counters.add('broughtHome', 1);
+      this.swap.free(entry);
+      return;
+    }
+  }
+
+  /** A touched page that is stored comes, and with it what is likely to be touched next. */
+  #bring(region: Region, page: number, touch: number): void {
+    const { prefetch } = region;
+    prefetch.predict(page);
+    const isWrite = touch !== Touch.read;
+    const ahead = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    const { stride } = prefetch;
+    const end = stride === 1 ? page + 1 + ahead : page + 1;
+    const isHot = ((this.evictor.clock - region.stamp[page]!) | 0) <= region.set.limit >>> 1;
+    this.#makeRoom(region, 1 + ahead);
+    const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
+    if (came === 0) return;
+    if (isHot) this.#activate(region, page);
+    let brought = came - 1;
+    for (let i = came; i <= ahead; i++) {
+      const next = page + i * stride;
+      if (region.state[next] !== PageState.stored) continue;
+      const run = stride === 1 ? this.#runEnd(region, next, end) - next : 1;
+      const more = this.#install(region, next, run, isWrite);
+      if (more === 0) break;
+      brought += more;
+      i += more - 1;
+    }
+    this.counters.add('pagesAhead', brought);
+    prefetch.brought(page, ahead);
+  }
+
+  /** A touched page that is nowhere comes as zeros; where touches go in order, those that follow, too. */
+  #make(region: Region, page: number): void {
+    const { prefetch } = region;
+    this.counters.add('firstTouches', 1);
+    prefetch.predict(page);
+    const ahead =
+      prefetch.stride === 1
+        ? Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1)
+        : 0;
+    let end = page + 1;
+    while (end <= page + ahead && region.state[end] === PageState.absent) end++;
+    this.#makeRoom(region, end - page);
+    const made = region.memory.installZeros(page, end - page);
+    for (let i = page; i < page + made; i++)
+      region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+    if (made === 0) region.memory.wake(page, 1);
+    else this.counters.add('zerosAhead', made - 1);
+    prefetch.brought(page, ahead);
+  }
+
+  /** The first write to a clean page; where such writes go in order, those that follow are let pass at once. */
+  #makeDirty(region: Region, page: number): void {
+    this.counters.add('writeFaults', 1);
+    region.rewritten += (256 - region.rewritten) >>> 3;
+    region.writeWindow =
+      page === region.writeAt ? Math.min(region.writeWindow * 2, WINDOW_PAGES) : 1;
+    const most = Math.min(region.pages, page + region.writeWindow);
+    let end = page;
+    for (; end < most && region.state[end] === PageState.clean; end++) this.#freeCopy(region, end);
+    region.memory.makeWritable(page, end - page);
+    region.markUsed(page);
+    region.writeAt = end;
+  }
+
+  #giveUpCopy(region: Region, page: number): void {
+    this.#freeCopy(region, page);
+    region.memory.makeWritable(page, 1);
+  }
+
+  #freeCopy(region: Region, page: number): void {
+    this.swap.free(region.entry[page]! as SwapEntry);
+    region.entry[page] = NO_ENTRY;
+    region.state[page] = PageState.dirty;
+  }
+
+  /** End of the run of stored pages that begins at `page`, at most `end`. */
+  #runEnd(region: Region, page: number, end: number): number {
+    let at = page + 1;
+    while (at < end && region.state[at] === PageState.stored) at++;
+    return at;
+  }
+
+  /**
+   * Stored neighbours come in, up to `count`; how many did. 0: the first could not, and is lost.
+   * Their copies are kept, and they protected, unless they are about to be written.
+   */
+  #install(region: Region, first: number, count: number, isWrite: boolean): number {
+    this.#nextFrame = BATCH_PAGES;
+    let loaded = 0;
+    for (; loaded < count; loaded++) {
+      const answer = this.swap.swapIn(region.entry[first + loaded]! as SwapEntry);
+      if (answer === In.ready) {
+        assert(this.swap.frame === BATCH_PAGES + loaded, 'pages come in frames that follow');
+        continue;
+      }
+      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
+      if (loaded > 0) break; // whoever touches it will hear of it
+      this.#lose(region, first, answer);
+      return 0;
+    }
+    const isWritable = isWrite || this.#isRewritten(region);
+    const came = region.memory.install(first, BATCH_PAGES, loaded, isWritable);
+    for (let i = 0; i < loaded; i++) {
+      const frame = BATCH_PAGES + i;
+      if (this.swap.cache.entryAt(frame) !== NO_ENTRY) this.swap.dropFromCache(frame);
+      if (i < came) this.#arrive(region, first + i, isWritable);
+    }
+    this.counters.add('pagesIn', came);
+    if (came < loaded) this.#refuseInstall(region, first + came);
+    return came;
+  }
+
+  #arrive(region: Region, page: number, isWritable: boolean): void {
+    const entry = region.entry[page]! as SwapEntry;
+    const state = isWritable ? PageState.dirty : PageState.clean;
+    region.enter(page, state, isWritable ? NO_ENTRY : entry, this.evictor.clock, false);
+    if (isWritable) this.swap.free(entry);
+  }
+
+  /** A page could not be put where it belongs: its owner has given that memory up, and wakes by itself. */
+  #refuseInstall(region: Region, page: number): void {
+    assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
+    region.memory.wake(page, 1);
+  }
+
+  #activate(region: Region, page: number): void {
+    if (region.isPinned(page)) return;
+    region.markUsed(page);
+    this.counters.add('activated', 1);
+  }
+
+  /** Keeping copies does not pay in this region. One install in 32 tries again. */
+  #isRewritten(region: Region): boolean {
+    if (region.rewritten < 128) return false;
+    region.tries = (region.tries + 1) & 31;
+    if (region.tries !== 0) return true;
+    region.rewritten = 112;
+    return false;
+  }
+
+  #lose(region: Region, page: number, reason: In): void {
+    this.counters.add('pagesLost', 1);
+    this.#onLost(region, page, reason);
+    this.swap.freeAndCache(region.entry[page]! as SwapEntry);
+    region.forget(page, PageState.lost);
+    region.memory.poison(page);
+  }
+
+  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. */
+  #makeRoom(region: Region, count: number): void {
+    const { set } = region;
+    while (set.pages + count > set.limit) {
+      if (this.#maySucceed() && this.evictor.reclaim(set, BATCH_PAGES) > 0) continue;
+      this.counters.add('overBudget', count);
+      return;
+    }
+  }
+
+  /** Where the last batch was refused, only every 32nd call tries again: packing pages for nothing is slow. */
+  #maySucceed(): boolean {
+    if (!this.evictor.isFull) return true;
+    this.#fullTries = (this.#fullTries + 1) & 31;
+    return this.#fullTries === 0;
+  }
+
+  #pinPage(region: Region, page: number): Range {
+    const state = region.state[page]!;
+    if (state === PageState.lost) return Range.lost;
+    if (!region.isResident(page)) this.#makeRoom(region, 1);
+    if (state === PageState.stored && this.#install(region, page, 1, false) === 0)
+      return Range.lost;
+    if (state === PageState.absent) {
+      if (region.memory.installZeros(page, 1) === 0) return Range.lost;
+      region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+    }
+    return region.pin(page) ? Range.done : Range.noRoom;
+  }
+
+  /** The page is nowhere from now on, but for its memory. */
+  #forget(region: Region, page: number): void {
+    const entry = region.entry[page]! as SwapEntry;
+    if (region.state[page] === PageState.absent) return;
+    this.counters.add('discarded', 1);
+    if (region.isResident(page)) region.leave(page, PageState.absent, NO_ENTRY, this.evictor.clock);
+    else region.forget(page, PageState.absent);
+    if (entry !== NO_ENTRY) this.swap.freeAndCache(entry);
+  }
+
+  #dropRun(region: Region, from: number, to: number): void {
+    if (to > from) region.memory.drop(from, to - from);
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * How many pages may be in memory at once, for a region or for several together.
+ *
+ *   0 ─────────────── low ──── high ── limit          above high the pager evicts in the background, down to low;
+ *   pages ───────────────▶                            nothing comes in above the limit before something has gone
+ */
+import { assert } from '../base/assert.ts';
+import type { Region } from './region.ts';
+
+/** Free pages that the background pass makes: room for a few windows of prefetched pages, or a sixteenth. */
+const FREE_PAGES_MAX = 512;
+/** A set cannot be smaller: a fault, what is prefetched with it, and the pages of one batch. */
+export const SET_PAGES_MIN = 32;
+
+export class ResidentSet {
+  readonly limit: number;
+  readonly high: number;
+  readonly low: number;
+  readonly regions: Region[] = [];
+  /** Resident pages of all its regions. */
+  pages = 0;
+  pinned = 0;
+  /** The background pass is on its way from the high mark to the low one. */
+  isReclaiming = false;
+
+  /** @param limit pages, SET_PAGES_MIN up */
+  constructor(limit: number) {
+    assert(Number.isInteger(limit) && limit >= SET_PAGES_MIN, 'a resident set has some pages');
+    this.limit = limit;
+    const free = Math.min(FREE_PAGES_MAX, limit >>> 3);
+    this.high = limit - (free >>> 1);
+    this.low = limit - free;
+  }
+
+  /** Most pages that may be pinned: the rest must be able to come and go. */
+  get pinLimit(): number {
+    return this.limit - Math.max(SET_PAGES_MIN >>> 1, this.limit >>> 3);
+  }
+}
