@@ -1,0 +1,28 @@
+/** Error numbers by name and names by number: errno(3), asm-generic/errno.h; the same on x86-64 and arm64. */
+import { constants } from 'node:os';
+
+/** Those that something here decides by. */
+export const Errno = {
+  EPERM: 1,
+  ENOENT: 2,
+  ESRCH: 3,
+  EINTR: 4,
+  EAGAIN: 11,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  EINVAL: 22,
+  ENOTTY: 25,
+  ENOSYS: 38,
+} as const;
+
+const names = new Map<number, string>([[133, 'EHWPOISON']]);
+// EWOULDBLOCK and EOPNOTSUPP come after the usual names of the same numbers.
+for (const [name, value] of Object.entries(constants.errno))
+  if (!names.has(value)) names.set(value, name);
+
+/** `EEXIST` of 17; `errno 999` of a number without a name. */
+export function errnoName(errno: number): string {
+  return names.get(errno) ?? `errno ${errno}`;
+}

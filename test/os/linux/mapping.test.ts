@@ -1,0 +1,218 @@
+/** Address space is what mmap(2) and its kin say, at both sides of each limit. */
+import assert from 'node:assert/strict';
+import { constants } from 'node:buffer';
+import { closeSync, readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { createMemory } from '../../../src/kernels/linear-memory.ts';
+import { Advice, Mapping, Protection, Remap } from '../../../src/os/linux/mapping.ts';
+import { loadLinux } from '../../../src/os/linux/system-call.ts';
+import { errnoOf, noLinux, theLinux } from './machine.ts';
+
+test('where there are no Linux calls the answer is a reason', () => {
+  assert.deepEqual(loadLinux('darwin', 'arm64'), {
+    linux: null,
+    reason: 'the platform is darwin, not linux',
+  });
+  const { linux, reason } = loadLinux('linux', 'mips');
+  assert.equal(linux, null);
+  assert.match(reason, /no system call numbers for the architecture mips/);
+});
+
+describe('mapping', { skip: noLinux }, () => {
+  const linux = theLinux();
+  const mapping = new Mapping(linux);
+  const page = linux.pageBytes;
+
+  test('reserved memory reads zero, holds what is written, and is gone when unmapped', () => {
+    const at = mapping.reserve(16 * page);
+    const bytes = new Uint8Array(mapping.viewOf(at, 16 * page));
+    assert.equal(bytes.length, 16 * page);
+    assert.ok(bytes.every((b) => b === 0));
+    bytes.fill(7);
+    assert.equal(mapping.addressOf(bytes), at);
+    mapping.unmap(at, 16 * page);
+    assert.equal(
+      errnoOf(() => mapping.advise(at, 16 * page, Advice.dontNeed)),
+      'ENOMEM',
+    );
+  });
+
+  test('a terabyte can be reserved: address space costs nothing', () => {
+    const at = mapping.reserve(2 ** 40);
+    const last = new Uint8Array(mapping.viewOf(at + 2 ** 40 - page, page));
+    last[page - 1] = 3;
+    assert.equal(last[page - 1], 3);
+    mapping.unmap(at, 2 ** 40);
+  });
+
+  test('more than the address space is ENOMEM, nothing at all is EINVAL', () => {
+    assert.equal(
+      errnoOf(() => mapping.reserve(2 ** 47)),
+      'ENOMEM',
+    );
+    assert.equal(
+      errnoOf(() => mapping.reserve(0)),
+      'EINVAL',
+    );
+  });
+
+  test('the error names the call and holds the facts', () => {
+    assert.throws(() => mapping.unmap(1, page), {
+      code: 'ERR_IO_SYSTEM',
+      message: `munmap failed: EINVAL address 1, bytes ${page}`,
+      facts: { call: 'munmap', errno: 'EINVAL', address: 1, bytes: page },
+    });
+  });
+
+  test('fresh memory over a part reads zero, its neighbours stay', () => {
+    const at = mapping.reserve(3 * page);
+    const bytes = new Uint8Array(mapping.viewOf(at, 3 * page)).fill(9);
+    mapping.mapAnonymous(at + page, page);
+    assert.equal(bytes[page - 1], 9);
+    assert.ok(bytes.subarray(page, 2 * page).every((b) => b === 0));
+    assert.equal(bytes[2 * page], 9);
+    mapping.unmap(at, 3 * page);
+  });
+
+  test('fresh memory reaches under a JavaScript array that is page aligned', () => {
+    const memory = createMemory(2 * 65536);
+    const bytes = new Uint8Array(memory.buffer).fill(5);
+    const at = mapping.addressOf(memory.buffer);
+    assert.equal(at % page, 0);
+    mapping.mapAnonymous(at + page, page);
+    assert.equal(bytes[page - 1], 5);
+    assert.equal(bytes[page], 0);
+  });
+
+  test('advice: dontNeed drops, populate brings in, and resident() sees it', () => {
+    const at = mapping.reserve(8 * page);
+    const bytes = new Uint8Array(mapping.viewOf(at, 8 * page));
+    const found = new Uint8Array(8);
+    assert.equal(mapping.resident(at, 8 * page, found), 0);
+    bytes[2 * page] = 1;
+    assert.equal(mapping.resident(at, 8 * page, found), 1);
+    assert.equal(found[2]! & 1, 1);
+    if (mapping.advise(at + 4 * page, 2 * page, Advice.populateWrite))
+      assert.equal(mapping.resident(at, 8 * page, found), 3);
+    assert.equal(mapping.advise(at, 8 * page, Advice.dontNeed), true);
+    assert.equal(mapping.resident(at, 8 * page, found), 0);
+    assert.equal(bytes[2 * page], 0);
+    mapping.unmap(at, 8 * page);
+  });
+
+  test('advice that needs no answer is taken: dontFork, cold, noHugePage', () => {
+    const at = mapping.reserve(4 * page);
+    for (const advice of [Advice.dontFork, Advice.cold, Advice.pageOut, Advice.noHugePage])
+      assert.equal(mapping.advise(at, 4 * page, advice), true, `advice ${advice}`);
+    mapping.unmap(at, 4 * page);
+  });
+
+  test('advice unknown to the kernel is an answer, an unaligned address an error', () => {
+    const at = mapping.reserve(2 * page);
+    assert.equal(mapping.advise(at, page, 9999 as Advice), false);
+    assert.equal(
+      errnoOf(() => mapping.advise(at + 1, page, Advice.dontNeed)),
+      'EINVAL',
+    );
+    mapping.unmap(at, 2 * page);
+  });
+
+  test('protection is what /proc/self/maps shows, and none can be had for unmapped memory', () => {
+    const at = mapping.reserve(2 * page);
+    mapping.protect(at, page, Protection.none);
+    const line = readFileSync('/proc/self/maps', 'utf8')
+      .split('\n')
+      .find((l) => l.startsWith(at.toString(16)));
+    assert.match(line ?? '', / ---p /);
+    mapping.unmap(at, 2 * page);
+    assert.equal(
+      errnoOf(() => mapping.protect(at, page, Protection.read)),
+      'ENOMEM',
+    );
+  });
+
+  test('remap moves the pages with what is in them', () => {
+    const from = mapping.reserve(2 * page);
+    new Uint8Array(mapping.viewOf(from, page)).fill(4);
+    const to = mapping.reserve(8 * page);
+    const at = mapping.remap(from, 2 * page, 4 * page, Remap.mayMove | Remap.fixed, to);
+    assert.equal(at, to);
+    const bytes = new Uint8Array(mapping.viewOf(to, 4 * page));
+    assert.equal(bytes[page - 1], 4);
+    assert.equal(bytes[4 * page - 1], 0);
+    assert.equal(
+      errnoOf(() => mapping.remap(from, 2 * page, 4 * page, 0)),
+      'EFAULT',
+    );
+    mapping.unmap(to, 8 * page);
+  });
+
+  test('a memory file mapped twice is one memory; a private mapping keeps its writes', () => {
+    const fd = mapping.createMemoryFile('mapping-test', 4 * page);
+    const a = mapping.mapFile(2 * page, { fd, position: page });
+    const b = mapping.mapFile(4 * page, { fd });
+    const c = mapping.mapFile(4 * page, { fd, shared: false });
+    new Uint8Array(mapping.viewOf(a, page))[3] = 8;
+    const all = new Uint8Array(mapping.viewOf(b, 4 * page));
+    assert.equal(all[page + 3], 8);
+    const own = new Uint8Array(mapping.viewOf(c, 4 * page));
+    assert.equal(own[page + 3], 8);
+    own[page + 3] = 1;
+    assert.equal(all[page + 3], 8);
+    for (const [at, count] of [
+      [a, 2],
+      [b, 4],
+      [c, 4],
+    ] as const)
+      mapping.unmap(at, count * page);
+    closeSync(fd);
+    assert.equal(
+      errnoOf(() => mapping.mapFile(page, { fd: 9999 })),
+      'EBADF',
+    );
+  });
+
+  test('a file goes over reserved memory where it is asked to', () => {
+    const at = mapping.reserve(4 * page);
+    const fd = mapping.createMemoryFile('mapping-test', page);
+    assert.equal(mapping.mapFile(page, { fd, address: at + page }), at + page);
+    new Uint8Array(mapping.viewOf(at + page, page))[0] = 6;
+    const other = mapping.mapFile(page, { fd });
+    assert.equal(new Uint8Array(mapping.viewOf(other, page))[0], 6);
+    mapping.unmap(at, 4 * page);
+    mapping.unmap(other, page);
+    closeSync(fd);
+  });
+
+  test('a memory file cannot be of a negative size', () => {
+    assert.equal(
+      errnoOf(() => mapping.createMemoryFile('mapping-test', -page)),
+      'EINVAL',
+    );
+  });
+
+  test('the largest view is one of the limit; a byte more is a RangeError, not the end', () => {
+    assert.equal(mapping.viewLimitBytes, constants.MAX_LENGTH);
+    const at = mapping.reserve(2 ** 33);
+    const largest = Math.min(mapping.viewLimitBytes, 2 ** 33);
+    assert.equal(mapping.viewOf(at, largest).byteLength, largest);
+    if (mapping.viewLimitBytes < 2 ** 33)
+      assert.throws(() => mapping.viewOf(at, mapping.viewLimitBytes + 1), RangeError);
+    mapping.unmap(at, 2 ** 33);
+  });
+
+  test('addresses that are none are bugs, before the system sees them', () => {
+    for (const wrong of [-1, 0.5, Number.NaN, 2 ** 53])
+      assert.throws(() => mapping.unmap(wrong, page), { name: 'Bug' }, `${wrong}`);
+    assert.throws(() => mapping.viewOf(0, page), { name: 'Bug' });
+    assert.throws(() => mapping.viewOf(2 ** 48, page), { name: 'Bug' });
+  });
+
+  test('an address is the same for an array, a view into it, and shared memory', () => {
+    const shared = new SharedArrayBuffer(64);
+    const at = mapping.addressOf(shared);
+    assert.equal(mapping.addressOf(new Uint8Array(shared, 24)), at + 24);
+    const plain = new ArrayBuffer(64);
+    assert.equal(mapping.addressOf(new Float64Array(plain, 8)), mapping.addressOf(plain) + 8);
+  });
+});
