@@ -31,6 +31,7 @@ export const Advice = {
   dontNeed: 4,
   free: 8,
   dontFork: 10,
+  doFork: 11,
   hugePage: 14,
   noHugePage: 15,
   dontDump: 16,

@@ -1,0 +1,238 @@
+/**
+ * What the threads of a program and the fault thread share: one SharedArrayBuffer, fixed offsets. No message queue and no
+ * event loop is between them: a thread that waits for a page can neither post nor receive.
+ *
+ *   0        words: state, exiting, thread id, doorbell (an eventfd)
+ *   256      why it did not start, or ended: text
+ *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
+ *   36 KiB   statistics of the swap: doubles
+ *   40 KiB   statistics of regions: 16 doubles each, by number
+ *
+ * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. A thread that is terminated between claim
+ * and free loses its slot; the others go on.
+ */
+import { Bug } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+
+export const REGIONS_MAX = 1024;
+const SLOTS = 64;
+const SLOT_BYTES = 512;
+const CALLS_AT = 4096;
+const SWAP_STATS_AT = CALLS_AT + SLOTS * SLOT_BYTES;
+const REGION_STATS_AT = SWAP_STATS_AT + 4096;
+const REGION_STATS = 16;
+const CONTROL_BYTES = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
+const REASON_AT = 256;
+const REASON_BYTES = 2048;
+
+/** Words, by index of an Int32Array. */
+const At = { state: 0, exiting: 1, thread: 2, doorbell: 3, claims: 4 } as const;
+/** Of a slot: words, then doubles, then text. */
+const Slot = { state: 0, op: 1, region: 2, answer: 3 } as const;
+const SlotState = { free: 0, claimed: 1, posted: 2, done: 3 } as const;
+const SLOT_NUMBERS_AT = 16;
+const SLOT_TEXT_AT = 64;
+
+export const EngineState = { starting: 0, running: 1, failed: 2, ended: 3 } as const;
+export type EngineState = (typeof EngineState)[keyof typeof EngineState];
+
+/** What a program asks of the fault thread. */
+export const Op = {
+  map: 1,
+  adopt: 2,
+  evict: 3,
+  prefetch: 4,
+  pin: 5,
+  unpin: 6,
+  discard: 7,
+  dispose: 8,
+  unmap: 9,
+  end: 10,
+} as const;
+export type Op = (typeof Op)[keyof typeof Op];
+
+export const Answer = { ok: 0, noRoom: 1, lost: 2, failed: 3 } as const;
+export type Answer = (typeof Answer)[keyof typeof Answer];
+
+/** By index, of the doubles of a region. */
+export const RegionStat = {
+  resident: 0,
+  stored: 1,
+  lost: 2,
+  pinned: 3,
+  faults: 4,
+  pagesIn: 5,
+  pagesAhead: 6,
+  pagesOut: 7,
+  pagesDropped: 8,
+  writeFaults: 9,
+} as const;
+
+/** By index, of the doubles of the swap. */
+export const SwapStat = {
+  usedBytes: 0,
+  storedPages: 1,
+  storedBytes: 2,
+  samePages: 3,
+  limitBytes: 4,
+  devicePages: 5,
+  overBudget: 6,
+  refused: 7,
+  cpuMicros: 8,
+  frameBytes: 9,
+} as const;
+
+export class ControlBlock {
+  readonly shared: SharedArrayBuffer;
+  readonly swapStats: Float64Array;
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
+
+  constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(CONTROL_BYTES)) {
+    this.shared = shared;
+    this.#words = new Int32Array(shared);
+    this.#bytes = new Uint8Array(shared);
+    this.swapStats = new Float64Array(shared, SWAP_STATS_AT, 32);
+  }
+
+  regionStats(id: number): Float64Array {
+    return new Float64Array(this.shared, REGION_STATS_AT + id * REGION_STATS * 8, REGION_STATS);
+  }
+
+  get state(): EngineState {
+    return Atomics.load(this.#words, At.state) as EngineState;
+  }
+
+  set state(state: EngineState) {
+    Atomics.store(this.#words, At.state, state);
+    Atomics.notify(this.#words, At.state);
+  }
+
+  /** Waits until the engine runs or has failed; false after `milliseconds`. */
+  waitForStart(milliseconds: number): boolean {
+    return Atomics.wait(this.#words, At.state, EngineState.starting, milliseconds) !== 'timed-out';
+  }
+
+  get isExiting(): boolean {
+    return Atomics.load(this.#words, At.exiting) === 1;
+  }
+
+  /** The process is about to end: the fault thread looks more often whether it is to stop. */
+  setExiting(): void {
+    Atomics.store(this.#words, At.exiting, 1);
+  }
+
+  get doorbell(): number {
+    return this.#words[At.doorbell]!;
+  }
+
+  set doorbell(fd: number) {
+    this.#words[At.doorbell] = fd;
+  }
+
+  get reason(): string {
+    return this.#textAt(REASON_AT);
+  }
+
+  set reason(text: string) {
+    this.#setTextAt(REASON_AT, text, REASON_BYTES);
+  }
+
+  /**
+   * Asks the fault thread and waits. Returns the slot's number: read value() or text() of it, then free it.
+   * @param ring wakes the fault thread
+   */
+  call(op: Op, region: number, a: number, b: number, c: number, ring: () => void): number {
+    const slot = this.#claim();
+    const word = this.#wordOf(slot);
+    this.#words[word + Slot.op] = op;
+    this.#words[word + Slot.region] = region;
+    const numbers = this.numbers(slot);
+    numbers[0] = a;
+    numbers[1] = b;
+    numbers[2] = c;
+    Atomics.store(this.#words, word + Slot.state, SlotState.posted);
+    ring();
+    while (Atomics.load(this.#words, word + Slot.state) === SlotState.posted) {
+      Atomics.wait(this.#words, word + Slot.state, SlotState.posted, 200);
+      if (this.state !== EngineState.running) break;
+    }
+    if (Atomics.load(this.#words, word + Slot.state) !== SlotState.done) {
+      this.free(slot);
+      throw new SwapError('ERR_IO_ENDED', `the swap has ended: ${this.reason || 'it was closed'}`, {
+        reason: 'ended',
+      });
+    }
+    return slot;
+  }
+
+  /** Three doubles: arguments first, results then. */
+  numbers(slot: number): Float64Array {
+    return new Float64Array(this.shared, CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT, 3);
+  }
+
+  answer(slot: number): Answer {
+    return this.#words[this.#wordOf(slot) + Slot.answer]! as Answer;
+  }
+
+  text(slot: number): string {
+    return this.#textAt(CALLS_AT + slot * SLOT_BYTES + SLOT_TEXT_AT);
+  }
+
+  free(slot: number): void {
+    Atomics.store(this.#words, this.#wordOf(slot) + Slot.state, SlotState.free);
+  }
+
+  // The fault thread's side.
+
+  /** The next slot from `from` on that is posted, or -1. */
+  nextPosted(from: number): number {
+    for (let slot = from; slot < SLOTS; slot++)
+      if (Atomics.load(this.#words, this.#wordOf(slot) + Slot.state) === SlotState.posted)
+        return slot;
+    return -1;
+  }
+
+  op(slot: number): Op {
+    return this.#words[this.#wordOf(slot) + Slot.op]! as Op;
+  }
+
+  region(slot: number): number {
+    return this.#words[this.#wordOf(slot) + Slot.region]!;
+  }
+
+  finish(slot: number, answer: Answer, text: string = ''): void {
+    const word = this.#wordOf(slot);
+    this.#words[word + Slot.answer] = answer;
+    if (text !== '')
+      this.#setTextAt(CALLS_AT + slot * SLOT_BYTES + SLOT_TEXT_AT, text, SLOT_BYTES - SLOT_TEXT_AT);
+    Atomics.store(this.#words, word + Slot.state, SlotState.done);
+    Atomics.notify(this.#words, word + Slot.state);
+  }
+
+  #claim(): number {
+    const first = Atomics.add(this.#words, At.claims, 1) >>> 0;
+    for (let i = 0; i < SLOTS; i++) {
+      const slot = (first + i) % SLOTS;
+      const at = this.#wordOf(slot) + Slot.state;
+      const was = Atomics.compareExchange(this.#words, at, SlotState.free, SlotState.claimed);
+      if (was === SlotState.free) return slot;
+    }
+    throw new Bug(`all ${SLOTS} calls to the fault thread are taken`);
+  }
+
+  #wordOf(slot: number): number {
+    return (CALLS_AT + slot * SLOT_BYTES) >>> 2;
+  }
+
+  #textAt(at: number): string {
+    const length = new DataView(this.shared).getUint32(at, true);
+    return new TextDecoder().decode(this.#bytes.slice(at + 4, at + 4 + length));
+  }
+
+  #setTextAt(at: number, text: string, room: number): void {
+    const bytes = new TextEncoder().encode(text).subarray(0, room - 4);
+    new DataView(this.shared).setUint32(at, bytes.length, true);
+    this.#bytes.set(bytes, at + 4);
+  }
+}

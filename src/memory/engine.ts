@@ -1,0 +1,327 @@
+/**
+ * The engine of the memory door, as the fault thread runs it: tiers, pager, the userfaultfd, regions by number; and what
+ * programs may ask (control-block.ts). One step at a time, nothing waits in here but step().
+ *
+ *   step():  poll(userfaultfd, doorbell) ─▶ faults ─▶ calls ─▶ one batch of the background pass ─▶ statistics
+ *
+ * Long calls (evict, prefetch, discard of a large range) serve faults between their batches.
+ */
+import { assert, Bug } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { type Pager, Range } from '../mm/pager.ts';
+import { PageState, type Region } from '../mm/region.ts';
+import { ResidentSet } from '../mm/resident-set.ts';
+import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
+import { Mapping } from '../os/linux/mapping.ts';
+import { Poller } from '../os/linux/poll.ts';
+import { Process } from '../os/linux/process.ts';
+import type { Linux } from '../os/linux/system-call.ts';
+import { UffdEvent, UffdFeature } from '../os/linux/uffd-constants.ts';
+import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
+import { CounterAt } from '../store/results.ts';
+import { In } from '../swap/swap.ts';
+import {
+  Answer,
+  type ControlBlock,
+  EngineState,
+  Op,
+  REGIONS_MAX,
+  RegionStat,
+  SwapStat,
+} from './control-block.ts';
+import { presentPages } from './presence.ts';
+import { type TierOptions, Tiers } from './tiers.ts';
+import { UffdFrames, UffdMemory } from './uffd-memory.ts';
+
+export const REQUIRED_FEATURES: number = UffdFeature.pagefaultFlagWp;
+export const WANTED_FEATURES: number =
+  UffdFeature.threadId | UffdFeature.move | UffdFeature.poison;
+
+export interface EngineOptions extends TierOptions {
+  /** Pages that regions without a budget of their own may have in memory together; 0 = each has its own. */
+  readonly sharedPages: number;
+  /** Move pages out instead of copying them, where the kernel can. */
+  readonly move: boolean;
+}
+
+/** How long a poll may last: a thread that is told to stop is seen to do so within it. */
+const IDLE_MS = 250;
+const EXITING_MS = 2;
+/** Quiet polls before housekeeping that takes longer. */
+const SETTLE_AFTER = 2;
+/** Pages of a range that are worked on between two looks for faults. */
+const SLICE_PAGES = 32;
+
+interface Live {
+  readonly id: number;
+  readonly region: Region;
+  readonly memory: UffdMemory;
+  readonly stats: Float64Array;
+  /** Memory that the engine mapped, and maps afresh at the end. */
+  readonly isOurs: boolean;
+}
+
+export class Engine {
+  readonly pager: Pager;
+  readonly #control: ControlBlock;
+  readonly #uffd: Userfaultfd;
+  readonly #mapping: Mapping;
+  readonly #process: Process;
+  readonly #frames: UffdFrames;
+  readonly #tiers: Tiers;
+  readonly #shared: ResidentSet | null;
+  readonly #doorbell: EventFd;
+  readonly #poller: Poller;
+  readonly #live: (Live | null)[] = new Array<Live | null>(REGIONS_MAX).fill(null);
+  /** By address, ascending; the one of the last fault. */
+  #ordered: Live[] = [];
+  #last: Live | null = null;
+  #quiet = 0;
+  #isMore = false;
+  #isEnded = false;
+
+  constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
+    this.#control = control;
+    this.#uffd = uffd;
+    this.#mapping = new Mapping(linux);
+    this.#process = new Process(linux);
+    this.#frames = new UffdFrames(this.#mapping, uffd, options.move);
+    this.#tiers = new Tiers(options, {
+      frames: this.#frames.bytes,
+      onLost: (region, page, reason) => this.#tellLost(region, page, reason),
+    });
+    this.pager = this.#tiers.pager;
+    this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
+    this.#doorbell = openEventFd(linux);
+    this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
+    control.doorbell = this.#doorbell.fd;
+    control.swapStats[SwapStat.limitBytes] = this.#tiers.limitBytes;
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Waits for something to do, and does it. */
+  step(): void {
+    const ready = this.#poller.wait(this.#patience());
+    const isQuiet = ready <= 0 && !this.#isMore;
+    if (ready > 0) {
+      if (this.#poller.readiness(0) !== 0) this.#serveFaults();
+      if (this.#poller.readiness(1) !== 0) this.#serveCalls();
+    }
+    this.#isMore = this.pager.background();
+    this.#quiet = isQuiet ? this.#quiet + 1 : 0;
+    if (this.#quiet === SETTLE_AFTER && this.#tiers.settle()) this.#quiet = SETTLE_AFTER - 1;
+    this.#publish();
+  }
+
+  #patience(): number {
+    if (this.#isMore) return 0;
+    return this.#control.isExiting ? EXITING_MS : IDLE_MS;
+  }
+
+  #serveFaults(): void {
+    const count = this.#uffd.readMessages();
+    for (let i = 0; i < count; i++) {
+      if (this.#uffd.event(i) !== UffdEvent.pagefault) continue;
+      const address = this.#uffd.faultAddress(i);
+      const live = this.#at(address);
+      if (live === null) {
+        this.#uffd.wake(address, PAGE_BYTES); // its region has ended meanwhile
+        continue;
+      }
+      const page = Math.floor((address - live.memory.address) / PAGE_BYTES);
+      this.pager.fault(live.region, page, this.#uffd.faultFlags(i));
+    }
+    this.#tiers.maintain(count);
+  }
+
+  /** The region that has the address. */
+  #at(address: number): Live | null {
+    if (this.#last !== null && contains(this.#last, address)) return this.#last;
+    for (const live of this.#ordered) {
+      if (!contains(live, address)) continue;
+      this.#last = live;
+      return live;
+    }
+    return null;
+  }
+
+  #serveCalls(): void {
+    this.#doorbell.take();
+    const control = this.#control;
+    for (let slot = control.nextPosted(0); slot !== -1; slot = control.nextPosted(slot + 1)) {
+      try {
+        const answer = this.#perform(slot);
+        this.#publish();
+        control.finish(slot, answer);
+      } catch (error) {
+        if (error instanceof Bug) throw error;
+        control.finish(slot, Answer.failed, error instanceof Error ? error.message : String(error));
+      }
+    }
+  }
+
+  #perform(slot: number): Answer {
+    const op = this.#control.op(slot);
+    const numbers = this.#control.numbers(slot);
+    if (op === Op.end) return this.#end();
+    if (op === Op.map || op === Op.adopt) return this.#add(op, numbers);
+    if (op === Op.unmap) {
+      this.#mapping.unmap(numbers[0]!, numbers[1]!);
+      return Answer.ok;
+    }
+    const live = this.#live[this.#control.region(slot)] ?? null;
+    if (live === null)
+      throw new SwapError('ERR_ARG_VALUE', 'no such region: it has been disposed of');
+    if (op === Op.dispose) return this.#dispose(live, numbers[0] === 1);
+    const from = numbers[0]!;
+    const to = numbers[1]!;
+    assert(from >= 0 && from <= to && to <= live.region.pages, 'a range is inside its region');
+    return this.#onRange(op, live.region, from, to, numbers);
+  }
+
+  #onRange(op: Op, region: Region, from: number, to: number, numbers: Float64Array): Answer {
+    if (op === Op.pin) return answerOf(this.pager.pin(region, from, to));
+    if (op === Op.unpin) {
+      this.pager.unpin(region, from, to);
+      return Answer.ok;
+    }
+    let done = 0;
+    for (let at = from; at < to; ) {
+      const end = Math.min(to, at + SLICE_PAGES);
+      if (op === Op.evict) done += this.pager.evict(region, at, end);
+      else if (op === Op.prefetch) done += this.pager.bringAhead(region, at, end);
+      else this.pager.discard(region, at, end);
+      at = end;
+      this.#serveFaults();
+    }
+    this.#tiers.maintain(to - from);
+    numbers[0] = done;
+    return Answer.ok;
+  }
+
+  /** numbers: bytes (or pages to adopt from), pages that may be resident, address of what is adopted. */
+  #add(op: Op, numbers: Float64Array): Answer {
+    const bytes = numbers[0]!;
+    const setPages = numbers[1]!;
+    const id = this.#live.indexOf(null, 1);
+    if (id === -1)
+      throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
+    const isOurs = op === Op.map;
+    const address = isOurs ? this.#mapping.reserve(bytes) : numbers[2]!;
+    const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
+    assert(set !== null, 'a region has a budget of its own, or a shared one');
+    const memory = new UffdMemory(
+      address,
+      bytes / PAGE_BYTES,
+      this.#uffd,
+      this.#mapping,
+      this.#frames,
+      (page) => this.#die(`region ${id}, page ${page}: lost, and this kernel cannot poison it`),
+    );
+    const region = this.pager.add(memory, set);
+    if (!isOurs) presentPages(address, region.pages, (page) => this.pager.adopt(region, page));
+    const live = { id, region, memory, isOurs, stats: this.#control.regionStats(id) };
+    live.stats.fill(0);
+    this.#live[id] = live;
+    this.#order();
+    numbers[0] = id;
+    numbers[1] = address;
+    return Answer.ok;
+  }
+
+  /** @param comesHome an adopted memory goes on without us: all its pages come back first */
+  #dispose(live: Live, comesHome: boolean): Answer {
+    if (comesHome) {
+      const answer = this.pager.bringAllHome(live.region);
+      if (answer !== Range.done) return answerOf(answer);
+    }
+    const { memory, region } = live;
+    this.pager.remove(region);
+    this.#live[live.id] = null;
+    this.#order();
+    // Who waits faults again once the registration is gone. Views of our memory read zeros from now on.
+    memory.unregister();
+    if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
+    live.stats.fill(0);
+    return Answer.ok;
+  }
+
+  #end(): Answer {
+    for (const live of this.#live) {
+      if (live === null) continue;
+      const answer = this.#dispose(live, !live.isOurs);
+      if (answer !== Answer.ok) return answer;
+    }
+    this.#tiers[Symbol.dispose]();
+    this.#isEnded = true;
+    return Answer.ok;
+  }
+
+  #order(): void {
+    this.#last = null;
+    this.#ordered = this.#live
+      .filter((live) => live !== null)
+      .sort((a, b) => a.memory.address - b.memory.address);
+  }
+
+  #tellLost(region: Region, page: number, reason: In): void {
+    const live = this.#ordered.find((other) => other.region === region);
+    const why =
+      reason === In.corrupt
+        ? 'its stored bytes fail their checksum'
+        : 'its device could not read it';
+    this.#process.note(
+      `frontswap: region ${live?.id ?? 0}, page ${page}: lost: ${why}; whoever touches it gets SIGBUS\n`,
+    );
+  }
+
+  #die(text: string): never {
+    this.#process.note(`frontswap: ${text}; ending the process\n`);
+    this.#process.abort();
+  }
+
+  #publish(): void {
+    const stats = this.#control.swapStats;
+    stats[SwapStat.usedBytes] = this.#tiers.usedBytes;
+    stats[SwapStat.storedPages] = this.#tiers.counter(CounterAt.storedPages);
+    stats[SwapStat.storedBytes] = this.#tiers.counter(CounterAt.storedBytes);
+    stats[SwapStat.samePages] = this.#tiers.counter(CounterAt.samePages);
+    stats[SwapStat.devicePages] = this.#tiers.devicePages;
+    stats[SwapStat.overBudget] = this.pager.counters.get('overBudget');
+    stats[SwapStat.refused] = this.pager.counters.get('pagesPutBack');
+    for (let i = 0; i < this.#ordered.length; i++) publishRegion(this.#ordered[i]!);
+  }
+
+  /** The engine runs from now on. */
+  announce(): void {
+    this.#publish();
+    this.#control.state = EngineState.running;
+  }
+}
+
+const contains = (live: Live, address: number): boolean =>
+  address >= live.memory.address &&
+  address < live.memory.address + live.memory.pages * PAGE_BYTES;
+
+const answerOf = (range: Range): Answer =>
+  range === Range.done ? Answer.ok : range === Range.noRoom ? Answer.noRoom : Answer.lost;
+
+function publishRegion({ stats, region }: Live): void {
+  const { counts } = region;
+  stats[RegionStat.resident] = region.resident;
+  stats[RegionStat.stored] = region.stored;
+  stats[RegionStat.lost] = region.lost;
+  stats[RegionStat.pinned] = region.pinned;
+  stats[RegionStat.faults] = counts.faults;
+  stats[RegionStat.pagesIn] = counts.pagesIn;
+  stats[RegionStat.pagesAhead] = counts.pagesAhead;
+  stats[RegionStat.pagesOut] = counts.pagesOut;
+  stats[RegionStat.pagesDropped] = counts.pagesDropped;
+  stats[RegionStat.writeFaults] = counts.writeFaults;
+}
+
+export { PageState };

@@ -1,0 +1,173 @@
+/**
+ * Where pages go: one area of slots for compressed RAM, and areas of files below it.
+ *
+ *   swap out ─▶ area 0: frontswap takes it ─▶ store, within the limit
+ *                └ refuses: full ─▶ stored copies of pages that are in memory are given up ─▶ again
+ *                                └▶ no more slots of area 0 ─▶ a file's area, by priority, until there is room again
+ *
+ * Files are not behind frontswap: what RAM refused is not packed a second time.
+ */
+import { randomUUID } from 'node:crypto';
+import { Budget } from '../arena/budget.ts';
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { lz4 } from '../codec/lz4.ts';
+import { refusingDisk } from '../device/null/refusing-disk.ts';
+import { Frontswap } from '../frontswap/frontswap.ts';
+import { Load } from '../frontswap/ops.ts';
+import { Pager, type PagerOptions } from '../mm/pager.ts';
+import { systemPageReturn } from '../os/page-return.ts';
+import { type StoreBackend, storeBackend } from '../store/frontswap-backend.ts';
+import { CounterAt } from '../store/results.ts';
+import type { SwapArea } from '../swap/areas.ts';
+import { writeHeader } from '../swap/header.ts';
+import type { FrontEnd } from '../swap/ops.ts';
+import { swapOn } from '../swap/swapon.ts';
+import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
+
+/** Type of the area whose pages are in RAM; it is switched on first. */
+const RAM_AREA = 0;
+/** Slots of it: 64 GiB of pages. Its tables take memory as they are used. */
+const RAM_SLOTS = 2 ** 24;
+const RAM_PRIORITY = 32767;
+/** RAM takes pages again when this share of its limit is free. */
+const ROOM_SHARE = 1 / 16;
+/** Stored copies that are given up at once when RAM is full. */
+const COPIES_A_TIME = 64;
+
+export interface TierOptions {
+  /** Ceiling of compressed pages and all tables about them, bytes; 0 = none. */
+  readonly limitBytes: number;
+  readonly devices: readonly DeviceOptions[];
+}
+
+export class Tiers implements Disposable {
+  readonly pager: Pager;
+  readonly backend: StoreBackend;
+  readonly #budget: Budget;
+  readonly #files: SwapFile[] = [];
+  readonly #ram: SwapArea;
+  /** RAM refused, and has no room yet. */
+  #isFull = false;
+  #changed = 0;
+
+  constructor(options: TierOptions, pager: Pick<PagerOptions, 'frames' | 'onLost'>) {
+    this.#budget = new Budget(options.limitBytes);
+    this.backend = storeBackend(this.#budget, lz4, systemPageReturn(process.platform));
+    const front = new Frontswap();
+    front.register(this.backend);
+    this.pager = new Pager({ ...pager, front: ramOnly(front) });
+    this.pager.evictor.onRefusal = () => this.#refused();
+    this.#ram = this.#switchOnRam();
+    try {
+      for (const device of options.devices) this.#switchOn(device);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get limitBytes(): number {
+    return this.#budget.limitBytes;
+  }
+
+  /** Bytes of RAM that compressed pages and their tables take. */
+  get usedBytes(): number {
+    return this.#budget.usedBytes;
+  }
+
+  /** Pages that lie in files. */
+  get devicePages(): number {
+    let pages = 0;
+    for (const area of this.pager.swap.areas)
+      if (area !== null && area !== this.#ram) pages += area.allocator.inUse;
+    return pages;
+  }
+
+  counter(at: (typeof CounterAt)[keyof typeof CounterAt]): number {
+    return this.backend.counter(at);
+  }
+
+  /** Housekeeping after `changed` pages have come or gone; cheap when there is little to do. */
+  maintain(changed: number): void {
+    this.#changed += changed;
+    if (this.#isFull && this.#hasRoom()) {
+      this.#isFull = false;
+      this.#ram.writeOk = true;
+    }
+    if (this.#changed < 256) return;
+    this.backend.maintain(this.#changed);
+    this.#changed = 0;
+  }
+
+  /** Housekeeping when nobody waits; true while there is more to do. */
+  settle(): boolean {
+    return this.backend.settle();
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.splice(0)) file[Symbol.dispose]();
+  }
+
+  #switchOnRam(): SwapArea {
+    const page = new Uint8Array(PAGE_BYTES);
+    writeHeader({ lastPage: RAM_SLOTS - 1, badPages: [], uuid: randomUUID(), label: 'ram' }, page);
+    const disk = refusingDisk(RAM_SLOTS * PAGE_BYTES);
+    const type = swapOn(this.pager.swap, disk, page, {
+      priority: RAM_PRIORITY,
+      allocator: 'solid',
+    });
+    assert(type === RAM_AREA, 'the area in RAM is the first');
+    return this.pager.swap.areas[RAM_AREA]!;
+  }
+
+  #switchOn(device: DeviceOptions): void {
+    const file = openSwapFile(device);
+    this.#files.push(file);
+    swapOn(this.pager.swap, file.disk, file.header, {
+      ...(device.priority === undefined ? {} : { priority: device.priority }),
+      discard: device.discard ?? 'off',
+      allocator: 'solid',
+      pageCluster: 0, // the pager brings ahead what it wants
+    });
+  }
+
+  /** Nobody took a page. True: try again, there is another way now. */
+  #refused(): boolean {
+    if (!this.#ram.writeOk) return false;
+    if (this.pager.giveUpCopies(COPIES_A_TIME) > 0) return true;
+    if (this.#files.length === 0) return false;
+    this.#isFull = true;
+    this.#ram.writeOk = false;
+    return true;
+  }
+
+  #hasRoom(): boolean {
+    return this.#budget.usedBytes <= this.#budget.limitBytes * (1 - ROOM_SHARE);
+  }
+}
+
+/** Frontswap for the area in RAM; to all others there is none. */
+function ramOnly(front: Frontswap): FrontEnd {
+  return {
+    enabled: true,
+    exclusiveGets: false,
+    lastLoadExclusive: false,
+    onShrink: null,
+    init: (type, slots) => {
+      if (type === RAM_AREA) front.init(type, slots);
+    },
+    store: (type, offset, page, at) => type === RAM_AREA && front.store(type, offset, page, at),
+    load: (type, offset, page, at) =>
+      type === RAM_AREA ? front.load(type, offset, page, at) : Load.absent,
+    peek: (type, offset, page, at) =>
+      type === RAM_AREA ? front.peek(type, offset, page, at) : Load.absent,
+    invalidatePage: (type, offset) => {
+      if (type === RAM_AREA) front.invalidatePage(type, offset);
+    },
+    invalidateArea: (type) => {
+      if (type === RAM_AREA) front.invalidateArea(type);
+    },
+    has: (type, offset) => type === RAM_AREA && front.has(type, offset),
+  };
+}
