@@ -32,9 +32,14 @@ export const UffdFeature = {
 
 /** The names of the features in `mask`, for people. */
 export function featureNames(mask: number): string[] {
-  return Object.entries(UffdFeature)
-    .filter(([, bit]) => (mask & bit) !== 0)
-    .map(([name]) => name);
+  const names: string[] = [];
+  let rest = mask;
+  for (const [name, bit] of Object.entries(UffdFeature)) {
+    if ((mask & bit) !== 0) names.push(name);
+    rest &= ~bit;
+  }
+  if (rest !== 0) names.push(`a feature 0x${(rest >>> 0).toString(16)}`);
+  return names;
 }
 
 /** What faults of a range are reported; a mask. */
