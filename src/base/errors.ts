@@ -14,6 +14,9 @@ export type Code =
   | 'ERR_IO_LOCAL_ONLY' // a disk is served only where the one who shall use it cannot reach it
   | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with
   | 'ERR_IO_ENDED' // an adapter to a store is closed, or what it leads to is gone; facts.reason
+  | 'ERR_IO_UNSUPPORTED' // this system cannot do what is asked; facts.reason, and `frontswap doctor` says more
+  | 'ERR_IO_NO_ROOM' // pages cannot be kept in memory, or brought home: the budget or the memory is used up
+  | 'ERR_IO_LOST' // a stored page could not be brought back
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
 

@@ -7,6 +7,7 @@
  *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
  *   36 KiB   statistics of the swap: doubles
  *   40 KiB   statistics of regions: 16 doubles each, by number
+ *   168 KiB  threads that have a view of a region, by number: its address space is given back with the last
  *
  * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. A thread that is terminated between claim
  * and free loses its slot; the others go on.
@@ -21,7 +22,8 @@ const CALLS_AT = 4096;
 const SWAP_STATS_AT = CALLS_AT + SLOTS * SLOT_BYTES;
 const REGION_STATS_AT = SWAP_STATS_AT + 4096;
 const REGION_STATS = 16;
-const CONTROL_BYTES = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
+const VIEWS_AT = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
+const CONTROL_BYTES = VIEWS_AT + REGIONS_MAX * 4;
 const REASON_AT = 256;
 const REASON_BYTES = 2048;
 
@@ -46,8 +48,7 @@ export const Op = {
   unpin: 6,
   discard: 7,
   dispose: 8,
-  unmap: 9,
-  end: 10,
+  end: 9,
 } as const;
 export type Op = (typeof Op)[keyof typeof Op];
 
@@ -97,6 +98,11 @@ export class ControlBlock {
 
   regionStats(id: number): Float64Array {
     return new Float64Array(this.shared, REGION_STATS_AT + id * REGION_STATS * 8, REGION_STATS);
+  }
+
+  /** One view of the region more, or less; how many there are then. A region's number is free again at 0. */
+  countViews(id: number, change: 1 | -1 | 0): number {
+    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + id, change) + change;
   }
 
   get state(): EngineState {

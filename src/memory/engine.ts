@@ -10,10 +10,11 @@ import { assert, Bug } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Pager, Range } from '../mm/pager.ts';
-import { PageState, type Region } from '../mm/region.ts';
+import { type Region, RegionCount } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
+import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
 import { Poller } from '../os/linux/poll.ts';
 import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
@@ -30,13 +31,11 @@ import {
   RegionStat,
   SwapStat,
 } from './control-block.ts';
-import { presentPages } from './presence.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
-export const REQUIRED_FEATURES: number = UffdFeature.pagefaultFlagWp;
-export const WANTED_FEATURES: number =
-  UffdFeature.threadId | UffdFeature.move | UffdFeature.poison;
+export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
+export const WANTED_FEATURES: number = UffdFeature.threadId | UffdFeature.move | UffdFeature.poison;
 
 export interface EngineOptions extends TierOptions {
   /** Pages that regions without a budget of their own may have in memory together; 0 = each has its own. */
@@ -52,6 +51,8 @@ const EXITING_MS = 2;
 const SETTLE_AFTER = 2;
 /** Pages of a range that are worked on between two looks for faults. */
 const SLICE_PAGES = 32;
+/** Pages whose presence is asked for at once. */
+const SCAN_PAGES = 4096;
 
 interface Live {
   readonly id: number;
@@ -64,6 +65,7 @@ interface Live {
 
 export class Engine {
   readonly pager: Pager;
+  readonly #linux: Linux;
   readonly #control: ControlBlock;
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
@@ -82,6 +84,7 @@ export class Engine {
   #isEnded = false;
 
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
+    this.#linux = linux;
     this.#control = control;
     this.#uffd = uffd;
     this.#mapping = new Mapping(linux);
@@ -125,7 +128,7 @@ export class Engine {
   #serveFaults(): void {
     const count = this.#uffd.readMessages();
     for (let i = 0; i < count; i++) {
-      if (this.#uffd.event(i) !== UffdEvent.pagefault) continue;
+      if (this.#uffd.event(i) !== UffdEvent.fault) continue;
       const address = this.#uffd.faultAddress(i);
       const live = this.#at(address);
       if (live === null) {
@@ -169,10 +172,6 @@ export class Engine {
     const numbers = this.#control.numbers(slot);
     if (op === Op.end) return this.#end();
     if (op === Op.map || op === Op.adopt) return this.#add(op, numbers);
-    if (op === Op.unmap) {
-      this.#mapping.unmap(numbers[0]!, numbers[1]!);
-      return Answer.ok;
-    }
     const live = this.#live[this.#control.region(slot)] ?? null;
     if (live === null)
       throw new SwapError('ERR_ARG_VALUE', 'no such region: it has been disposed of');
@@ -203,15 +202,13 @@ export class Engine {
     return Answer.ok;
   }
 
-  /** numbers: bytes (or pages to adopt from), pages that may be resident, address of what is adopted. */
+  /** numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address. */
   #add(op: Op, numbers: Float64Array): Answer {
     const bytes = numbers[0]!;
     const setPages = numbers[1]!;
-    const id = this.#live.indexOf(null, 1);
-    if (id === -1)
-      throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
+    const id = this.#freeId();
     const isOurs = op === Op.map;
-    const address = isOurs ? this.#mapping.reserve(bytes) : numbers[2]!;
+    const address = isOurs ? this.#reserve(bytes, numbers[2]!) : numbers[2]!;
     const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
     assert(set !== null, 'a region has a budget of its own, or a shared one');
     const memory = new UffdMemory(
@@ -223,7 +220,7 @@ export class Engine {
       (page) => this.#die(`region ${id}, page ${page}: lost, and this kernel cannot poison it`),
     );
     const region = this.pager.add(memory, set);
-    if (!isOurs) presentPages(address, region.pages, (page) => this.pager.adopt(region, page));
+    if (!isOurs) this.#adoptPresent(region, address);
     const live = { id, region, memory, isOurs, stats: this.#control.regionStats(id) };
     live.stats.fill(0);
     this.#live[id] = live;
@@ -231,6 +228,33 @@ export class Engine {
     numbers[0] = id;
     numbers[1] = address;
     return Answer.ok;
+  }
+
+  #freeId(): number {
+    for (let id = 1; id < REGIONS_MAX; id++)
+      if (this.#live[id] === null && this.#control.countViews(id, 0) === 0) return id;
+    throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
+  }
+
+  /** Fresh memory, at an address of the kernel's choice or over what the caller has there. */
+  #reserve(bytes: number, address: number): number {
+    if (address === 0) return this.#mapping.reserve(bytes);
+    this.#mapping.mapAnonymous(address, bytes);
+    return address;
+  }
+
+  /** What the memory's owner has written so far is in it, and counts. */
+  #adoptPresent(region: Region, address: number): void {
+    const map = new PageMap(this.#linux);
+    const states = new Uint8Array(SCAN_PAGES);
+    for (let first = 0; first < region.pages; first += SCAN_PAGES) {
+      const pages = Math.min(SCAN_PAGES, region.pages - first);
+      if (map.read(address + first * PAGE_BYTES, pages, states) === 0) continue;
+      for (let i = 0; i < pages; i++)
+        if ((states[i]! & (Present.present | Present.swapped)) !== 0)
+          this.pager.adopt(region, first + i);
+    }
+    map.close();
   }
 
   /** @param comesHome an adopted memory goes on without us: all its pages come back first */
@@ -304,8 +328,7 @@ export class Engine {
 }
 
 const contains = (live: Live, address: number): boolean =>
-  address >= live.memory.address &&
-  address < live.memory.address + live.memory.pages * PAGE_BYTES;
+  address >= live.memory.address && address < live.memory.address + live.memory.pages * PAGE_BYTES;
 
 const answerOf = (range: Range): Answer =>
   range === Range.done ? Answer.ok : range === Range.noRoom ? Answer.noRoom : Answer.lost;
@@ -316,12 +339,10 @@ function publishRegion({ stats, region }: Live): void {
   stats[RegionStat.stored] = region.stored;
   stats[RegionStat.lost] = region.lost;
   stats[RegionStat.pinned] = region.pinned;
-  stats[RegionStat.faults] = counts.faults;
-  stats[RegionStat.pagesIn] = counts.pagesIn;
-  stats[RegionStat.pagesAhead] = counts.pagesAhead;
-  stats[RegionStat.pagesOut] = counts.pagesOut;
-  stats[RegionStat.pagesDropped] = counts.pagesDropped;
-  stats[RegionStat.writeFaults] = counts.writeFaults;
+  stats[RegionStat.faults] = counts[RegionCount.faults]!;
+  stats[RegionStat.pagesIn] = counts[RegionCount.pagesIn]!;
+  stats[RegionStat.pagesAhead] = counts[RegionCount.pagesAhead]!;
+  stats[RegionStat.pagesOut] = counts[RegionCount.pagesOut]!;
+  stats[RegionStat.pagesDropped] = counts[RegionCount.pagesDropped]!;
+  stats[RegionStat.writeFaults] = counts[RegionCount.writeFaults]!;
 }
-
-export { PageState };

@@ -18,7 +18,7 @@ import { Load } from '../frontswap/ops.ts';
 import { Pager, type PagerOptions } from '../mm/pager.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { type StoreBackend, storeBackend } from '../store/frontswap-backend.ts';
-import { CounterAt } from '../store/results.ts';
+import type { CounterAt } from '../store/results.ts';
 import type { SwapArea } from '../swap/areas.ts';
 import { writeHeader } from '../swap/header.ts';
 import type { FrontEnd } from '../swap/ops.ts';

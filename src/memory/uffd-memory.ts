@@ -30,6 +30,9 @@ import {
 } from '../os/linux/uffd-constants.ts';
 import { Resolve, type Userfaultfd } from '../os/linux/userfaultfd.ts';
 
+/** Calls for each page of a run that moves; the kernel says again when somebody else is at the same page tables. */
+const TRIES_A_PAGE = 16;
+
 /** The pager's frames, at an address. */
 export class UffdFrames {
   readonly address: number;
@@ -38,13 +41,14 @@ export class UffdFrames {
   readonly canMove: boolean;
   readonly #mapping: Mapping;
 
-  constructor(mapping: Mapping, uffd: Userfaultfd) {
+  /** @param mayMove false: copy also where the kernel could move */
+  constructor(mapping: Mapping, uffd: Userfaultfd, mayMove: boolean) {
     this.#mapping = mapping;
     this.address = mapping.reserve(FRAME_COUNT * PAGE_BYTES);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.dontFork);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.noHugePage);
     this.bytes = new Uint8Array(mapping.viewOf(this.address, FRAME_COUNT * PAGE_BYTES));
-    this.canMove = (uffd.features & UffdFeature.move) !== 0;
+    this.canMove = mayMove && (uffd.features & UffdFeature.move) !== 0;
     if (this.canMove) uffd.register(this.address, BATCH_PAGES * PAGE_BYTES, UffdMode.missing);
   }
 
@@ -135,23 +139,27 @@ export class UffdMemory implements PagedMemory {
     this.stop = Stop.none;
     if (!this.#frames.canMove) return this.#copyOut(page, count, frame);
     let done = 0;
-    while (done < count) {
-      done += this.#move(page + done, count - done, frame + done);
-      if (done === count || this.stop === Stop.gone) break;
-      if (this.stop === Stop.none) continue; // again
-      if (!this.#copyOne(page + done, frame + done)) break;
-      this.stop = Stop.none;
+    for (let tries = count * TRIES_A_PAGE; done < count && tries > 0; tries--) {
+      const moved = this.#move(page + done, count - done, frame + done);
+      done += moved;
+      const why = this.#stopAfter(moved);
+      if (why === Stop.gone) return done;
+      if (why !== Stop.busy) continue;
+      // The next page is shared or pinned: it can only be copied.
+      if (!this.#copyOne(page + done, frame + done)) return done;
       done++;
     }
+    this.stop = done < count ? Stop.busy : Stop.none;
     return done;
   }
 
+  /** What holds up the page after those that were moved; the kernel tells only when it is the first. */
+  #stopAfter(moved: number): Stop {
+    return moved === 0 ? this.stop : Stop.none;
+  }
+
   drop(page: number, count: number): void {
-    this.#mapping.advise(
-      this.address + page * PAGE_BYTES,
-      count * PAGE_BYTES,
-      Advice.dontNeed,
-    );
+    this.#mapping.advise(this.address + page * PAGE_BYTES, count * PAGE_BYTES, Advice.dontNeed);
   }
 
   freeFrames(frame: number, count: number): void {

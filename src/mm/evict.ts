@@ -17,7 +17,7 @@ import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import { Out, type Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, type Region } from './region.ts';
+import { INACTIVE, PageState, type Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
@@ -158,6 +158,7 @@ export class Evictor {
       this.#victims[i] = -1;
     }
     this.#counters.add('pagesDropped', end - at);
+    region.counts[RegionCount.pagesDropped]! += end - at;
     return end - at;
   }
 
@@ -200,6 +201,7 @@ export class Evictor {
     }
     this.isFull = refused > 0;
     this.#counters.add('pagesOut', out);
+    region.counts[RegionCount.pagesOut]! += out;
     this.#counters.add('pagesPutBack', refused);
     return out;
   }

@@ -25,7 +25,7 @@ import { In, Swap } from '../swap/swap.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { BATCH_PAGES, Evictor } from './evict.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, Region } from './region.ts';
+import { INACTIVE, PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /** Frames for pages that come: one touched, 63 ahead. */
@@ -83,6 +83,7 @@ export class Pager implements MemoryManager {
   fault(region: Region, page: number, touch: number): void {
     assert(page >= 0 && page < region.pages, 'a page that is touched is inside its region');
     this.counters.add('faults', 1);
+    region.counts[RegionCount.faults]! += 1;
     const state = region.state[page]!;
     if (state === PageState.stored) this.#bring(region, page, touch);
     else if (state === PageState.absent) this.#make(region, page);
@@ -289,6 +290,7 @@ export class Pager implements MemoryManager {
       i += more - 1;
     }
     this.counters.add('pagesAhead', brought);
+    region.counts[RegionCount.pagesAhead]! += brought;
     prefetch.brought(page, ahead);
   }
 
@@ -315,6 +317,7 @@ export class Pager implements MemoryManager {
   /** The first write to a clean page; where such writes go in order, those that follow are let pass at once. */
   #makeDirty(region: Region, page: number): void {
     this.counters.add('writeFaults', 1);
+    region.counts[RegionCount.writeFaults]! += 1;
     region.rewritten += (256 - region.rewritten) >>> 3;
     region.writeWindow =
       page === region.writeAt ? Math.min(region.writeWindow * 2, WINDOW_PAGES) : 1;
@@ -370,6 +373,7 @@ export class Pager implements MemoryManager {
       if (i < came) this.#arrive(region, first + i, isWritable);
     }
     this.counters.add('pagesIn', came);
+    region.counts[RegionCount.pagesIn]! += came;
     if (came < loaded) this.#refuseInstall(region, first + came);
     return came;
   }

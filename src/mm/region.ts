@@ -50,6 +50,16 @@ const ACTIVE = 2;
 /** Most pins a page can have. */
 const PINS_MAX = 255;
 
+/** What a region counts, by index of `counts`. */
+export const RegionCount = {
+  faults: 0,
+  pagesIn: 1,
+  pagesAhead: 2,
+  pagesOut: 3,
+  pagesDropped: 4,
+  writeFaults: 5,
+} as const;
+
 /** Where a region's list begins: a sentinel behind its last page. */
 export type ListAt = 0 | 1;
 export const INACTIVE: ListAt = 0;
@@ -66,6 +76,8 @@ export class Region {
   readonly entry: Int32Array;
   /** Clock by page: when it came, or left. */
   readonly stamp: Int32Array;
+  /** Of this region alone; the pager's counters are the sum. */
+  readonly counts: Float64Array = new Float64Array(6);
   /** Pages that are dirty or clean. */
   resident = 0;
   /** Pages in each list. */

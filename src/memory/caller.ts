@@ -1,0 +1,60 @@
+/**
+ * A thread's way to the fault thread: calls over the control block, answers turned into values and errors.
+ *
+ * Cost: some tens of microseconds; the caller sleeps until it is answered.
+ */
+import { SwapError } from '../base/errors.ts';
+import { EventFd } from '../os/linux/eventfd.ts';
+import type { Linux } from '../os/linux/system-call.ts';
+import { Answer, type ControlBlock, EngineState, Op } from './control-block.ts';
+
+export class Caller {
+  readonly control: ControlBlock;
+  readonly #doorbell: EventFd;
+
+  constructor(linux: Linux, control: ControlBlock) {
+    this.control = control;
+    this.#doorbell = new EventFd(linux, control.doorbell);
+  }
+
+  /** Wakes the fault thread. */
+  ring(): void {
+    this.#doorbell.signal();
+  }
+
+  /** The op's results; see engine.ts. */
+  call(op: Op, region: number, x = 0, y = 0, z = 0): { readonly a: number; readonly b: number } {
+    if (this.control.state !== EngineState.running)
+      throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of', { reason: 'disposed' });
+    const slot = this.control.call(op, region, x, y, z, () => this.ring());
+    try {
+      const answer = this.control.answer(slot);
+      if (answer !== Answer.ok) throw errorOf(answer, this.control.text(slot));
+      const [a, b] = this.control.numbers(slot) as unknown as [number, number];
+      return { a, b };
+    } finally {
+      this.control.free(slot);
+    }
+  }
+
+  /** A region that nobody can reach any more ends. */
+  disposeQuietly(id: number): void {
+    if (this.control.state !== EngineState.running) return;
+    try {
+      this.call(Op.dispose, id);
+    } catch {
+      // It has ended already, or the swap has.
+    }
+  }
+}
+
+function errorOf(answer: Answer, text: string): SwapError {
+  if (answer === Answer.noRoom)
+    return new SwapError(
+      'ERR_IO_NO_ROOM',
+      'more would be pinned than seven eighths of the resident budget: pin less at once, or give the region more',
+    );
+  if (answer === Answer.lost)
+    return new SwapError('ERR_IO_LOST', 'a page of the range could not be brought back');
+  return new SwapError('ERR_IO_SYSTEM', text);
+}

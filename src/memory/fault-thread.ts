@@ -1,0 +1,70 @@
+/**
+ * The fault thread: a worker that owns the engine and serves the faults of every other thread of the process.
+ *
+ * It never returns to its event loop, never touches paged memory, never logs through the main thread (which may be the
+ * one that waits for it). However it ends, faults do not wait for ever: its descriptor is one that Node closes with the
+ * worker, and with it the registration ends.
+ *
+ *   an error in here       one line on stderr, and the process ends: going on would hang, or read zeros for data
+ *   the process exits      polls get short, so that the worker is seen to stop; faults are served until then
+ */
+import { openSync } from 'node:fs';
+import { workerData } from 'node:worker_threads';
+import { Process } from '../os/linux/process.ts';
+import { type Linux, loadLinux } from '../os/linux/system-call.ts';
+import { Userfaultfd } from '../os/linux/userfaultfd.ts';
+import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
+import { ControlBlock, EngineState } from './control-block.ts';
+import { Engine, type EngineOptions, REQUIRED_FEATURES, WANTED_FEATURES } from './engine.ts';
+
+export interface FaultThreadData {
+  readonly shared: SharedArrayBuffer;
+  readonly options: EngineOptions;
+}
+
+/** sysexits.h: EX_SOFTWARE. */
+const EXIT_BROKEN = 70;
+
+function start(control: ControlBlock, options: EngineOptions): Engine | null {
+  try {
+    const { linux, reason } = loadLinux();
+    if (linux === null) throw new Error(reason);
+    return new Engine(linux, openDescriptor(linux), control, options);
+  } catch (error) {
+    control.reason = error instanceof Error ? error.message : String(error);
+    control.state = EngineState.failed;
+    return null;
+  }
+}
+
+/** A userfaultfd under a number that Node knows of, and closes when this worker ends, however it does. */
+function openDescriptor(linux: Linux): Userfaultfd {
+  const { uffd, reason } = openUserfaultfd(linux, {
+    required: REQUIRED_FEATURES,
+    wanted: WANTED_FEATURES,
+  });
+  if (uffd === null) throw new Error(reason);
+  const known = openSync('/dev/null', 'r');
+  new Process(linux).duplicate(uffd.fd, known);
+  uffd.close();
+  return new Userfaultfd(linux, known, uffd.features);
+}
+
+function run(engine: Engine, control: ControlBlock): void {
+  try {
+    engine.announce();
+    while (!engine.isEnded) engine.step();
+    control.state = EngineState.ended;
+  } catch (error) {
+    const { linux } = loadLinux();
+    const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const process = new Process(linux!);
+    process.note(`frontswap: the fault thread has failed, ending the process: ${why}\n`);
+    process.exitNow(EXIT_BROKEN);
+  }
+}
+
+const { shared, options } = workerData as FaultThreadData;
+const control = new ControlBlock(shared);
+const engine = start(control, options);
+if (engine !== null) run(engine, control);

@@ -1,0 +1,304 @@
+/**
+ * Memory bigger than RAM: openSwap() starts a fault thread, map() gives memory of which only a part is in RAM, adopt()
+ * makes a WebAssembly memory such.
+ *
+ *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
+ *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
+ *     const numbers = new Float64Array(region.buffer);
+ *
+ * Linux, by userfaultfd. Where that cannot be had map() and adopt() say so, and array() (paged-array.ts) does the same
+ * work behind explicit calls.
+ */
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { SET_PAGES_MIN } from '../mm/resident-set.ts';
+import { Mapping } from '../os/linux/mapping.ts';
+import { type Linux, loadLinux } from '../os/linux/system-call.ts';
+import { Caller } from './caller.ts';
+import { ControlBlock, EngineState, Op, SwapStat } from './control-block.ts';
+import type { FaultThreadData } from './fault-thread.ts';
+import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
+import type { DeviceOptions } from './swap-file.ts';
+import { type WasmMemory, wasmReserve } from './wasm-reserve.ts';
+
+export interface OpenSwapOptions {
+  readonly frontswap?: {
+    /** Ceiling of compressed pages, all tables included; default: half of the memory that this process may use. */
+    readonly limitBytes?: number;
+  };
+  /** Where pages go that compressed RAM refuses, by priority. Default: nowhere; they stay in memory. */
+  readonly devices?: readonly DeviceOptions[];
+  /** A budget that regions share which have none of their own. */
+  readonly residentBytes?: number;
+  /** How pages leave memory: moved, where the kernel can (6.8), or copied. Default: moved. For comparison. */
+  readonly eviction?: 'move' | 'copy';
+}
+
+export interface MapOptions {
+  /** Size, bytes; up to 4 GiB on Node 20, more on 22 and later. Rounded up to whole pages. */
+  readonly bytes: number;
+  /** Most of it that is in memory at once, bytes; at least 128 KiB. Default: the swap's shared budget. */
+  readonly residentBytes?: number;
+  /** True: a SharedArrayBuffer, which can be posted to workers as it is. Default: only above 4 GiB. */
+  readonly shared?: boolean;
+}
+
+export interface AdoptOptions {
+  readonly residentBytes?: number;
+}
+
+export interface SwapStats {
+  /** RAM that compressed pages and all tables about them take. */
+  readonly usedBytes: number;
+  /** Its ceiling; 0 = none. */
+  readonly limitBytes: number;
+  /** Pages in compressed RAM. */
+  readonly storedPages: number;
+  /** What they pack to. */
+  readonly compressedBytes: number;
+  /** Of them, pages that repeat one word and take no room. */
+  readonly samePages: number;
+  /** Pages on devices. */
+  readonly devicePages: number;
+  /** Uncompressed bytes over what they take; 0 with nothing stored. */
+  readonly ratio: number;
+  /** Pages that came in although the budget was used up and nothing would go out: give more room. */
+  readonly overBudget: number;
+  /** Pages that should have left and that nobody would take. */
+  readonly refused: number;
+}
+
+const VIEW_MAX_BYTES = 2 ** 32;
+const START_MS = 30_000;
+
+export class MemorySwap implements Disposable {
+  readonly #linux: Linux;
+  readonly #mapping: Mapping;
+  readonly #caller: Caller;
+  readonly #sharedPages: number;
+  /** What must not be collected while it is paged, by number of region. */
+  readonly #held = new Map<number, { readonly region: SwapRegion; readonly memory: object }>();
+  readonly #onExit: () => void;
+
+  /** openSwap() makes it. */
+  constructor(linux: Linux, caller: Caller, sharedPages: number) {
+    this.#linux = linux;
+    this.#mapping = new Mapping(linux);
+    this.#caller = caller;
+    this.#sharedPages = sharedPages;
+    this.#onExit = () => {
+      caller.control.setExiting();
+      caller.ring();
+    };
+    process.on('exit', this.#onExit);
+  }
+
+  /**
+   * Memory of which a part is in RAM.
+   * @throws RangeError more than this Node can hold; SwapError ERR_ARG_VALUE, ERR_IO_SYSTEM
+   */
+  map(options: MapOptions): SwapRegion {
+    const bytes = wholePages(options.bytes);
+    const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
+    if (bytes > this.#mapping.viewLimitBytes)
+      throw new RangeError(
+        `a region of ${bytes} bytes is more than the ${this.#mapping.viewLimitBytes} that an ArrayBuffer of Node ${process.version} can have: map several, or use Node 22 or later`,
+      );
+    const pages = this.#budget(options.residentBytes);
+    const memory = isShared ? growShared(bytes) : null;
+    const at = memory === null ? 0 : this.#linux.addressOf(new Uint8Array(memory, 0, 1));
+    const { a: id, b: address } = this.#caller.call(Op.map, 0, bytes, pages, at);
+    const handle = { control: this.#caller.control.shared, id, address, bytes, memory };
+    const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
+    const region = new SwapRegion(this.#caller, handle, buffer, () => this.#dispose(id, false));
+    if (memory !== null) this.#held.set(id, { region, memory });
+    return region;
+  }
+
+  /**
+   * Pages a WebAssembly memory: what is in it stays, what it grows to is paged as well; nothing about the program that
+   * uses it changes. It lives at least until the region is disposed of.
+   * @throws SwapError ERR_IO_UNSUPPORTED: this memory may move when it grows
+   */
+  adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
+    const address = this.#linux.addressOf(new Uint8Array(memory.buffer, 0, 0));
+    const bytes = wasmReserve(address, memory.buffer.byteLength);
+    const pages = this.#budget(options.residentBytes);
+    const { a: id } = this.#caller.call(Op.adopt, 0, bytes, pages, address);
+    const handle = {
+      control: this.#caller.control.shared,
+      id,
+      address,
+      bytes,
+      memory: null,
+    };
+    const region = new SwapRegion(this.#caller, handle, memory.buffer, () =>
+      this.#dispose(id, true),
+    );
+    this.#held.set(id, { region, memory });
+    return region;
+  }
+
+  stats(): SwapStats {
+    const stats = this.#caller.control.swapStats;
+    const storedPages = stats[SwapStat.storedPages]!;
+    const usedBytes = stats[SwapStat.usedBytes]!;
+    return {
+      usedBytes,
+      limitBytes: stats[SwapStat.limitBytes]!,
+      storedPages,
+      compressedBytes: stats[SwapStat.storedBytes]!,
+      samePages: stats[SwapStat.samePages]!,
+      devicePages: stats[SwapStat.devicePages]!,
+      ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / usedBytes,
+      overBudget: stats[SwapStat.overBudget]!,
+      refused: stats[SwapStat.refused]!,
+    };
+  }
+
+  /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
+  [Symbol.dispose](): void {
+    if (this.#caller.control.state !== EngineState.running) return;
+    this.#caller.call(Op.end, 0);
+    this.#held.clear();
+    process.off('exit', this.#onExit);
+  }
+
+  #dispose(id: number, comesHome: boolean): void {
+    if (this.#caller.control.state === EngineState.running)
+      this.#caller.call(Op.dispose, id, comesHome ? 1 : 0);
+    this.#held.delete(id);
+  }
+
+  /** 0: the shared one. */
+  #budget(residentBytes: number | undefined): number {
+    if (residentBytes !== undefined) return residentPages(residentBytes);
+    if (this.#sharedPages === 0)
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        'residentBytes is missing: give it to map(), or a budget for all to openSwap()',
+      );
+    return 0;
+  }
+}
+
+/**
+ * Starts the fault thread; it is there when this returns, also before the event loop has turned once.
+ * @throws SwapError ERR_IO_UNSUPPORTED: no userfaultfd here (facts.reason; `frontswap doctor` has the fix);
+ * ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for what the options say
+ */
+export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
+  const { linux, reason } = loadLinux();
+  if (linux === null) throw unsupported(reason);
+  if (linux.pageBytes !== PAGE_BYTES)
+    throw unsupported(`pages of this kernel have ${linux.pageBytes} bytes, not 4096`);
+  const sharedPages =
+    options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
+  const control = new ControlBlock();
+  const data: FaultThreadData = {
+    shared: control.shared,
+    options: {
+      limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableBytes() / 2),
+      devices: (options.devices ?? []).map(checkDevice),
+      sharedPages,
+      move: options.eviction !== 'copy',
+    },
+  };
+  const worker = new Worker(new URL('./fault-thread.js', import.meta.url), {
+    workerData: data,
+    execArgv: [],
+    name: 'frontswap faults',
+  });
+  worker.unref();
+  if (!control.waitForStart(START_MS)) throw unsupported('the fault thread does not start');
+  if (control.state === EngineState.failed) throw startError(control.reason);
+  return new MemorySwap(linux, new Caller(linux, control), sharedPages);
+}
+
+/** The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it. */
+export function attachRegion(handle: RegionHandle): SwapRegion {
+  const { linux, reason } = loadLinux();
+  if (linux === null) throw unsupported(reason);
+  const caller = new Caller(linux, new ControlBlock(handle.control));
+  const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
+  return new SwapRegion(caller, handle, buffer, () => {});
+}
+
+function unsupported(reason: string): SwapError {
+  return new SwapError(
+    'ERR_IO_UNSUPPORTED',
+    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change, PagedArray works without`,
+    { reason },
+  );
+}
+
+/** What the fault thread said before it ended: an error of ours keeps its code. */
+function startError(reason: string): SwapError {
+  const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(reason) ?? [];
+  if (code === undefined || text === undefined) return unsupported(reason);
+  return new SwapError(code as SwapError['code'], text);
+}
+
+function residentPages(bytes: number): number {
+  const pages = Math.floor(bytes / PAGE_BYTES);
+  if (!Number.isSafeInteger(pages) || pages < SET_PAGES_MIN)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `residentBytes ${bytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed to page at all`,
+      { residentBytes: bytes },
+    );
+  return pages;
+}
+
+function wholePages(bytes: number): number {
+  if (!Number.isSafeInteger(bytes) || bytes < 1)
+    throw new SwapError('ERR_ARG_VALUE', `bytes ${bytes}: not a size`, { bytes });
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+}
+
+function checkDevice(device: DeviceOptions): DeviceOptions {
+  const { kind, path, sizeBytes, priority } = device;
+  if (kind !== 'file') throw new SwapError('ERR_ARG_VALUE', `device kind '${kind}' is not 'file'`);
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 10 * PAGE_BYTES || sizeBytes % PAGE_BYTES)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `${path}: sizeBytes ${sizeBytes} is not whole pages of 4096, ten at least`,
+      { path, sizeBytes },
+    );
+  if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority < 32767))
+    throw new SwapError('ERR_ARG_VALUE', `${path}: priority ${priority} is not 0 .. 32766`);
+  return device;
+}
+
+/** ES2024's growable SharedArrayBuffer, which Node has since 20; the es2023 library does not know it. */
+interface GrowableShared extends SharedArrayBuffer {
+  grow(bytes: number): void;
+}
+const Growable = SharedArrayBuffer as unknown as new (
+  bytes: number,
+  options: { readonly maxByteLength: number },
+) => GrowableShared;
+
+/** Page-aligned, unlike one of fixed length; and no memory is asked for before it is touched. */
+function growShared(bytes: number): SharedArrayBuffer {
+  const memory = new Growable(0, { maxByteLength: bytes });
+  memory.grow(bytes);
+  return memory;
+}
+
+/** Memory of the machine, or of the control group when that is less. */
+function usableBytes(): number {
+  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'];
+  for (const path of limits) {
+    try {
+      const limit = Number(readFileSync(path, 'utf8'));
+      if (limit > 0 && limit < totalmem()) return limit;
+    } catch {
+      // Not this version of control groups, or none.
+    }
+  }
+  return totalmem();
+}

@@ -1,0 +1,212 @@
+/**
+ * A region as a program sees it: an ArrayBuffer whose cold pages are elsewhere. Everything about it that takes the pager
+ * is a call to the fault thread, and synchronous; statistics are read from shared memory.
+ *
+ * Ranges are in bytes and may be anything; pages are 4096 bytes. evict(), prefetch() and pin() take every page that the
+ * range touches, discard() gives up the pages that lie wholly inside and writes zeros to the rest.
+ */
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import type { Mapping } from '../os/linux/mapping.ts';
+import type { Caller } from './caller.ts';
+import { Op, RegionStat } from './control-block.ts';
+
+/** Bytes [offset, offset + length) of a region; the whole of it where nothing is said. */
+export interface ByteRange {
+  /** Default 0. */
+  readonly offset?: number;
+  /** Default: to the end. */
+  readonly length?: number;
+}
+
+export interface RegionStats {
+  /** Size of the region. */
+  readonly bytes: number;
+  /** In memory now; at most the budget. */
+  readonly residentBytes: number;
+  /** Only in compressed RAM or on a device now. */
+  readonly storedBytes: number;
+  readonly pinnedBytes: number;
+  /** Touches that had to wait for the fault thread. */
+  readonly faults: number;
+  /** First writes to pages whose stored copy was kept till then; part of `faults`. */
+  readonly writeFaults: number;
+  /** Pages brought in, those ahead of their touch included. */
+  readonly pageIns: number;
+  readonly pagesAhead: number;
+  /** Pages packed, or written to a device. */
+  readonly pageOuts: number;
+  /** Pages that left without work, because their stored copy was still good. */
+  readonly pagesDropped: number;
+  /** Pages that could not be brought back. Anything but 0 means that touching those ends the process. */
+  readonly lostPages: number;
+}
+
+/** What a worker thread needs to use a region; structured clone carries it. */
+export interface RegionHandle {
+  readonly control: SharedArrayBuffer;
+  readonly id: number;
+  readonly address: number;
+  readonly bytes: number;
+  /** The memory itself, where it is a SharedArrayBuffer. */
+  readonly memory: SharedArrayBuffer | null;
+}
+
+/** Unmaps a region's address space when the last view of it, in any thread, has been collected. */
+interface Held {
+  readonly caller: Caller;
+  readonly mapping: Mapping;
+  readonly id: number;
+  readonly address: number;
+  readonly bytes: number;
+}
+
+const collected = new FinalizationRegistry<Held>(({ caller, mapping, id, address, bytes }) => {
+  if (caller.control.countViews(id, 0) === 1) caller.disposeQuietly(id);
+  if (caller.control.countViews(id, -1) === 0) mapping.unmap(address, bytes);
+});
+
+export class SwapRegion implements Disposable {
+  /**
+   * The memory. After the region is disposed of it reads as zeros and is ordinary memory; an adopted memory's is the
+   * memory's own.
+   */
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+  readonly #bytes: number;
+  readonly #caller: Caller;
+  readonly #handle: RegionHandle;
+  readonly #stats: Float64Array;
+  readonly #end: () => void;
+  #isLive = true;
+
+  constructor(
+    caller: Caller,
+    handle: RegionHandle,
+    buffer: ArrayBuffer | SharedArrayBuffer,
+    end: () => void,
+  ) {
+    this.buffer = buffer;
+    this.#bytes = handle.bytes;
+    this.#caller = caller;
+    this.#handle = handle;
+    this.#stats = caller.control.regionStats(handle.id);
+    this.#end = end;
+  }
+
+  /** Size of the region. Of an adopted memory, the most that it can grow to. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** For a worker thread: post it, and attachRegion() it there. Not of adopted memories: those are shared, or not, themselves. */
+  get handle(): RegionHandle {
+    return this.#handle;
+  }
+
+  stats(): RegionStats {
+    const stats = this.#stats;
+    return {
+      bytes: this.#bytes,
+      residentBytes: stats[RegionStat.resident]! * PAGE_BYTES,
+      storedBytes: stats[RegionStat.stored]! * PAGE_BYTES,
+      pinnedBytes: stats[RegionStat.pinned]! * PAGE_BYTES,
+      faults: stats[RegionStat.faults]!,
+      writeFaults: stats[RegionStat.writeFaults]!,
+      pageIns: stats[RegionStat.pagesIn]!,
+      pagesAhead: stats[RegionStat.pagesAhead]!,
+      pageOuts: stats[RegionStat.pagesOut]!,
+      pagesDropped: stats[RegionStat.pagesDropped]!,
+      lostPages: stats[RegionStat.lost]!,
+    };
+  }
+
+  /** Has the range leave memory now; how many bytes did. Pinned pages stay. */
+  evict(range: ByteRange = {}): number {
+    const { from, to } = this.#outer(range);
+    return this.#call(Op.evict, from, to) * PAGE_BYTES;
+  }
+
+  /** Brings the range in, as far as three quarters of the budget go; how many bytes came. */
+  prefetch(range: ByteRange = {}): number {
+    const { from, to } = this.#outer(range);
+    return this.#call(Op.prefetch, from, to) * PAGE_BYTES;
+  }
+
+  /**
+   * Brings the range in and keeps it there until what is returned is disposed of: for system calls (fs, net) where the
+   * process may not serve the kernel's own faults, and for what must never wait.
+   * @throws SwapError ERR_IO_NO_ROOM: more than seven eighths of the budget would be pinned
+   */
+  pin(range: ByteRange = {}): Disposable {
+    const { from, to } = this.#outer(range);
+    this.#call(Op.pin, from, to);
+    let isPinned = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (isPinned && this.#isLive) this.#call(Op.unpin, from, to);
+        isPinned = false;
+      },
+    };
+  }
+
+  /** The range's bytes are given up, and their room is free when this returns; it reads as zeros. */
+  discard(range: ByteRange = {}): void {
+    const { offset, end } = this.#check(range);
+    const from = Math.ceil(offset / PAGE_BYTES);
+    const to = Math.floor(end / PAGE_BYTES);
+    if (from >= to) {
+      new Uint8Array(this.buffer, offset, end - offset).fill(0);
+      return;
+    }
+    new Uint8Array(this.buffer, offset, from * PAGE_BYTES - offset).fill(0);
+    new Uint8Array(this.buffer, to * PAGE_BYTES, end - to * PAGE_BYTES).fill(0);
+    this.#call(Op.discard, from, to);
+  }
+
+  /**
+   * The region ends and everything it stored is given up. Its buffer reads as zeros then. An adopted memory's pages come
+   * home first, and it goes on as ordinary memory.
+   * @throws SwapError ERR_IO_LOST: a page of an adopted memory could not be brought back; the region goes on
+   */
+  [Symbol.dispose](): void {
+    if (!this.#isLive) return;
+    this.#end();
+    this.#isLive = false;
+  }
+
+  #outer(range: ByteRange): { from: number; to: number } {
+    const { offset, end } = this.#check(range);
+    return { from: Math.floor(offset / PAGE_BYTES), to: Math.ceil(end / PAGE_BYTES) };
+  }
+
+  #check({ offset = 0, length = this.#bytes - offset }: ByteRange): {
+    offset: number;
+    end: number;
+  } {
+    const isWhole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+    if (!isWhole || offset < 0 || length < 0 || offset + length > this.#bytes)
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `bytes ${offset} .. ${offset + length} are not inside the region of ${this.#bytes}`,
+        { offset, length, bytes: this.#bytes },
+      );
+    return { offset, end: offset + length };
+  }
+
+  #call(op: Op, from: number, to: number): number {
+    if (!this.#isLive)
+      throw new SwapError('ERR_IO_ENDED', 'the region has been disposed of', {
+        reason: 'disposed',
+      });
+    return this.#caller.call(op, this.#handle.id, from, to).a;
+  }
+}
+
+/** A view of the memory of a mapped region in this thread; its address space goes with the last view. */
+export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {
+  const { id, address, bytes } = handle;
+  const view = mapping.viewOf(address, bytes);
+  caller.control.countViews(id, 1);
+  collected.register(view, { caller, mapping, id, address, bytes });
+  return view;
+}
