@@ -1,7 +1,7 @@
 /**
  * The engine as a library. From the bottom up: a page store with a hard byte ceiling; frontswap and cleancache, the
  * hooks of the memory manager, and tmem, what may stand behind them; the swap core, which decides where a
- * page goes; a cache of files. The daemon and its protocol are not public yet.
+ * page goes; memory bigger than RAM, and a cache of files. The daemon and its protocol are not public yet.
  */
 export { Budget } from './arena/budget.ts';
 export { keepPages, type PageReturn, type PageReturnFactory } from './arena/ops.ts';
@@ -21,6 +21,26 @@ export { Flush, NOT_BEGUN } from './host/async-results.ts';
 export { AsyncPages } from './host/async-store.ts';
 export { WorkerPages } from './host/async-worker-pages.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
+export {
+  type AdoptOptions,
+  attachRegion,
+  joinSwap,
+  type MapOptions,
+  type MemorySwap,
+  type OpenSwapOptions,
+  openSwap,
+  type SwapStats,
+} from './memory/open-swap.ts';
+export type {
+  ArrayOptions,
+  ElementArray,
+  ElementType,
+  PagedArray,
+  PinnedPage,
+} from './memory/paged-array.ts';
+export type { ByteRange, RegionHandle, RegionStats, SwapRegion } from './memory/region.ts';
+export type { DeviceOptions } from './memory/swap-file.ts';
+export type { WasmMemory } from './memory/wasm-reserve.ts';
 export { systemPageReturn } from './os/page-return.ts';
 export { type StoreBackend, storeBackend } from './store/frontswap-backend.ts';
 export { CounterAt, Get, Put } from './store/results.ts';

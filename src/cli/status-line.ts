@@ -1,7 +1,7 @@
 /** One line at the bottom of a terminal, rewritten in place; other lines push it down. */
 
+import { formatSize } from '../base/size.ts';
 import type { HostTotals } from '../host/host.ts';
-import { formatSize } from '../host/size.ts';
 import { formatRatio } from './columns.ts';
 import type { Output } from './world.ts';
 

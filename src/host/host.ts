@@ -12,6 +12,7 @@
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { formatSize } from '../base/size.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
@@ -21,7 +22,6 @@ import { type DiskReport, type ListDocument, listDocument } from './list-documen
 import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
 import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
-import { formatSize } from './size.ts';
 import { systemError, tcpListenError } from './system-error.ts';
 import {
   claimSocketPath,

@@ -79,8 +79,8 @@ export const SwapStat = {
   devicePages: 5,
   overBudget: 6,
   refused: 7,
-  cpuMicros: 8,
-  frameBytes: 9,
+  /** Pages of the budget that regions share; 0 = none. Written once, at the start. */
+  sharedPages: 8,
 } as const;
 
 export class ControlBlock {

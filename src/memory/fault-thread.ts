@@ -10,6 +10,7 @@
  */
 import { openSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
+import { SwapError } from '../base/errors.ts';
 import { Process } from '../os/linux/process.ts';
 import { type Linux, loadLinux } from '../os/linux/system-call.ts';
 import { Userfaultfd } from '../os/linux/userfaultfd.ts';
@@ -31,7 +32,8 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
     if (linux === null) throw new Error(reason);
     return new Engine(linux, openDescriptor(linux), control, options);
   } catch (error) {
-    control.reason = error instanceof Error ? error.message : String(error);
+    const text = error instanceof Error ? error.message : String(error);
+    control.reason = error instanceof SwapError ? `${error.code}: ${text}` : text;
     control.state = EngineState.failed;
     return null;
   }

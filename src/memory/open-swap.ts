@@ -16,12 +16,15 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../mm/resident-set.ts';
 import { Mapping } from '../os/linux/mapping.ts';
-import { type Linux, loadLinux } from '../os/linux/system-call.ts';
+import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
 import { Caller } from './caller.ts';
 import { ControlBlock, EngineState, Op, SwapStat } from './control-block.ts';
+import { explicitSwap } from './explicit-swap.ts';
 import type { FaultThreadData } from './fault-thread.ts';
+import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
+import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmReserve } from './wasm-reserve.ts';
 
 export interface OpenSwapOptions {
@@ -35,6 +38,8 @@ export interface OpenSwapOptions {
   readonly residentBytes?: number;
   /** How pages leave memory: moved, where the kernel can (6.8), or copied. Default: moved. For comparison. */
   readonly eviction?: 'move' | 'copy';
+  /** False: array() only, on this thread, as where there is no userfaultfd. Default true. */
+  readonly transparent?: boolean;
 }
 
 export interface MapOptions {
@@ -74,32 +79,60 @@ export interface SwapStats {
 const VIEW_MAX_BYTES = 2 ** 32;
 const START_MS = 30_000;
 
-export class MemorySwap implements Disposable {
+export interface MemorySwap extends Disposable {
+  /** Memory can be paged without the program's help; false: array() only. */
+  readonly transparent: boolean;
+  /** Why not; empty when it can. */
+  readonly reason: string;
+  /**
+   * Memory of which a part is in RAM.
+   * @throws RangeError more than this Node can hold; SwapError ERR_ARG_VALUE, ERR_IO_SYSTEM, ERR_IO_UNSUPPORTED
+   */
+  map(options: MapOptions): SwapRegion;
+  /**
+   * Pages a WebAssembly memory: what is in it stays, what it grows to is paged as well; nothing about the program that
+   * uses it changes. It lives at least until the region is disposed of.
+   * @throws SwapError ERR_IO_UNSUPPORTED: no paging here, or this memory may move when it grows
+   */
+  adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
+  /** An array of numbers of which a part is in RAM; works everywhere. */
+  array(options: ArrayOptions): PagedArray;
+  /** For joinSwap() in another thread; null where paging is not transparent. */
+  readonly control: SharedArrayBuffer | null;
+  stats(): SwapStats;
+  /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
+  [Symbol.dispose](): void;
+}
+
+class TransparentSwap implements MemorySwap {
+  readonly transparent = true;
+  readonly reason = '';
   readonly #linux: Linux;
   readonly #mapping: Mapping;
   readonly #caller: Caller;
-  readonly #sharedPages: number;
+  readonly #isOwner: boolean;
+  /** This thread's handle for joinSwap() in others. */
+  get control(): SharedArrayBuffer {
+    return this.#caller.control.shared;
+  }
+
   /** What must not be collected while it is paged, by number of region. */
   readonly #held = new Map<number, { readonly region: SwapRegion; readonly memory: object }>();
   readonly #onExit: () => void;
 
-  /** openSwap() makes it. */
-  constructor(linux: Linux, caller: Caller, sharedPages: number) {
+  /** @param isOwner it ends with this object; otherwise with another thread's */
+  constructor(linux: Linux, caller: Caller, isOwner: boolean) {
     this.#linux = linux;
     this.#mapping = new Mapping(linux);
     this.#caller = caller;
-    this.#sharedPages = sharedPages;
+    this.#isOwner = isOwner;
     this.#onExit = () => {
       caller.control.setExiting();
       caller.ring();
     };
-    process.on('exit', this.#onExit);
+    if (isOwner) process.on('exit', this.#onExit);
   }
 
-  /**
-   * Memory of which a part is in RAM.
-   * @throws RangeError more than this Node can hold; SwapError ERR_ARG_VALUE, ERR_IO_SYSTEM
-   */
   map(options: MapOptions): SwapRegion {
     const bytes = wholePages(options.bytes);
     const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
@@ -118,11 +151,6 @@ export class MemorySwap implements Disposable {
     return region;
   }
 
-  /**
-   * Pages a WebAssembly memory: what is in it stays, what it grows to is paged as well; nothing about the program that
-   * uses it changes. It lives at least until the region is disposed of.
-   * @throws SwapError ERR_IO_UNSUPPORTED: this memory may move when it grows
-   */
   adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
     const address = this.#linux.addressOf(new Uint8Array(memory.buffer, 0, 0));
     const bytes = wasmReserve(address, memory.buffer.byteLength);
@@ -142,6 +170,10 @@ export class MemorySwap implements Disposable {
     return region;
   }
 
+  array(options: ArrayOptions): PagedArray {
+    return regionArray(this, options);
+  }
+
   stats(): SwapStats {
     const stats = this.#caller.control.swapStats;
     const storedPages = stats[SwapStat.storedPages]!;
@@ -159,9 +191,8 @@ export class MemorySwap implements Disposable {
     };
   }
 
-  /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
   [Symbol.dispose](): void {
-    if (this.#caller.control.state !== EngineState.running) return;
+    if (!this.#isOwner || this.#caller.control.state !== EngineState.running) return;
     this.#caller.call(Op.end, 0);
     this.#held.clear();
     process.off('exit', this.#onExit);
@@ -176,7 +207,7 @@ export class MemorySwap implements Disposable {
   /** 0: the shared one. */
   #budget(residentBytes: number | undefined): number {
     if (residentBytes !== undefined) return residentPages(residentBytes);
-    if (this.#sharedPages === 0)
+    if (this.#caller.control.swapStats[SwapStat.sharedPages] === 0)
       throw new SwapError(
         'ERR_ARG_VALUE',
         'residentBytes is missing: give it to map(), or a budget for all to openSwap()',
@@ -186,26 +217,45 @@ export class MemorySwap implements Disposable {
 }
 
 /**
- * Starts the fault thread; it is there when this returns, also before the event loop has turned once.
- * @throws SwapError ERR_IO_UNSUPPORTED: no userfaultfd here (facts.reason; `frontswap doctor` has the fix);
- * ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for what the options say
+ * Starts the fault thread; it is there when this returns, also before the event loop has turned once. Where memory cannot
+ * be paged transparently a warning says why, and array() is what works.
+ * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for what the options say
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
-  const { linux, reason } = loadLinux();
-  if (linux === null) throw unsupported(reason);
-  if (linux.pageBytes !== PAGE_BYTES)
-    throw unsupported(`pages of this kernel have ${linux.pageBytes} bytes, not 4096`);
+  const tiers = {
+    limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableBytes() / 2),
+    devices: (options.devices ?? []).map(checkDevice),
+  };
   const sharedPages =
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
+  const { linux, reason } = options.transparent === false ? unwanted : loadLinux();
+  const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
+  if (typeof started !== 'string') return started;
+  if (options.transparent !== false)
+    process.emitWarning(
+      `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
+      { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
+    );
+  return explicitSwap(tiers, started);
+}
+
+const unwanted: LinuxAnswer = { linux: null, reason: 'transparent is false' };
+
+/** A running swap, or why there can be none here. */
+function startThread(
+  linux: Linux,
+  options: OpenSwapOptions,
+  tiers: TierOptions,
+  sharedPages: number,
+): TransparentSwap | string {
+  if (linux.pageBytes !== PAGE_BYTES)
+    return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock();
+  control.swapStats[SwapStat.sharedPages] = sharedPages;
+  const move = options.eviction !== 'copy';
   const data: FaultThreadData = {
     shared: control.shared,
-    options: {
-      limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableBytes() / 2),
-      devices: (options.devices ?? []).map(checkDevice),
-      sharedPages,
-      move: options.eviction !== 'copy',
-    },
+    options: { ...tiers, sharedPages, move },
   };
   const worker = new Worker(new URL('./fault-thread.js', import.meta.url), {
     workerData: data,
@@ -213,9 +263,19 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
     name: 'frontswap faults',
   });
   worker.unref();
-  if (!control.waitForStart(START_MS)) throw unsupported('the fault thread does not start');
-  if (control.state === EngineState.failed) throw startError(control.reason);
-  return new MemorySwap(linux, new Caller(linux, control), sharedPages);
+  if (!control.waitForStart(START_MS)) return 'the fault thread does not start';
+  if (control.state !== EngineState.failed)
+    return new TransparentSwap(linux, new Caller(linux, control), true);
+  const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(control.reason) ?? [];
+  if (code === undefined || text === undefined) return control.reason;
+  throw new SwapError(code as SwapError['code'], text); // about the options, not about the system
+}
+
+/** The swap that another thread of this process has opened, by its control block: regions of it can be made here, too. */
+export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
+  const { linux, reason } = loadLinux();
+  if (linux === null) throw unsupported(reason);
+  return new TransparentSwap(linux, new Caller(linux, new ControlBlock(shared)), false);
 }
 
 /** The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it. */
@@ -233,13 +293,6 @@ function unsupported(reason: string): SwapError {
     `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change, PagedArray works without`,
     { reason },
   );
-}
-
-/** What the fault thread said before it ended: an error of ours keeps its code. */
-function startError(reason: string): SwapError {
-  const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(reason) ?? [];
-  if (code === undefined || text === undefined) return unsupported(reason);
-  return new SwapError(code as SwapError['code'], text);
 }
 
 function residentPages(bytes: number): number {

@@ -63,7 +63,7 @@ export const RegionCount = {
 /** Where a region's list begins: a sentinel behind its last page. */
 export type ListAt = 0 | 1;
 export const INACTIVE: ListAt = 0;
-export const ACTIVE_LIST: ListAt = 1;
+const ACTIVE_LIST: ListAt = 1;
 
 export class Region {
   readonly pages: number;

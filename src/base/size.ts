@@ -4,8 +4,8 @@
  *
  * Sources: util-linux lib/strutils.c (strtosize, size_to_human_string), zramctl(8).
  */
-import { SwapError } from '../base/errors.ts';
-import { type ByteCount, bytes } from '../base/units.ts';
+import { SwapError } from './errors.ts';
+import { type ByteCount, bytes } from './units.ts';
 
 const units = 'BKMGTP';
 const pattern = /^([0-9]{1,32})(?:\.([0-9]{1,32}))?(?:([KMGTP])(I?B)?|B)?$/i;

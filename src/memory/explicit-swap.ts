@@ -1,0 +1,240 @@
+/**
+ * The memory door where memory cannot be paged transparently: the same engine, on the thread that asks, behind
+ * PagedArray. map() and adopt() say why they cannot.
+ */
+import { assert } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { FRAME_COUNT, type Pager, Touch } from '../mm/pager.ts';
+import { PageState, type Region, RegionCount } from '../mm/region.ts';
+import { ResidentSet, SET_PAGES_MIN } from '../mm/resident-set.ts';
+import { CounterAt } from '../store/results.ts';
+import { FrameMemory } from './frame-memory.ts';
+import type { MemorySwap, SwapStats } from './open-swap.ts';
+import {
+  type ArrayOptions,
+  checkArray,
+  checkIndex,
+  type ElementArray,
+  type ElementType,
+  elementTypes,
+  type PagedArray,
+  type PinnedPage,
+} from './paged-array.ts';
+import type { ByteRange, RegionStats } from './region.ts';
+import { type TierOptions, Tiers } from './tiers.ts';
+
+/** Pages come in windows of this many: the pager needs as many frames more than it may keep. */
+const SPARE_FRAMES = 64;
+
+export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
+  const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
+  const tiers = new Tiers(options, { frames });
+  const unsupported = (call: string): SwapError =>
+    new SwapError(
+      'ERR_IO_UNSUPPORTED',
+      `${call}: memory cannot be paged here: ${reason}; use array(), or see \`frontswap doctor\``,
+      { reason },
+    );
+  return {
+    transparent: false,
+    reason,
+    control: null,
+    map: () => {
+      throw unsupported('map');
+    },
+    adopt: () => {
+      throw unsupported('adopt');
+    },
+    array: (arrayOptions) =>
+      new FrameArray(tiers.pager, frames, arrayOptions, () => tiers.maintain(1)),
+    stats: () => statsOf(tiers),
+    [Symbol.dispose]: () => tiers[Symbol.dispose](),
+  };
+}
+
+function statsOf(tiers: Tiers): SwapStats {
+  const storedPages = tiers.counter(CounterAt.storedPages);
+  const { counters } = tiers.pager;
+  return {
+    usedBytes: tiers.usedBytes,
+    limitBytes: tiers.limitBytes,
+    storedPages,
+    compressedBytes: tiers.counter(CounterAt.storedBytes),
+    samePages: tiers.counter(CounterAt.samePages),
+    devicePages: tiers.devicePages,
+    ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / tiers.usedBytes,
+    overBudget: counters.get('overBudget'),
+    refused: counters.get('pagesPutBack'),
+  };
+}
+
+class FrameArray implements PagedArray {
+  readonly type: ElementType;
+  readonly length: number;
+  readonly #pager: Pager;
+  readonly #memory: FrameMemory;
+  readonly #region: Region;
+  readonly #elements: ElementArray;
+  readonly #shift: number;
+  readonly #maintain: () => void;
+  #isLive = true;
+  /** The page of the last access; a page is marked used once for a run of accesses. */
+  #lastPage = -1;
+
+  constructor(pager: Pager, frames: Uint8Array, options: ArrayOptions, maintain: () => void) {
+    const { bytes, shift } = checkArray(options);
+    const limit = Math.floor(options.residentBytes / PAGE_BYTES);
+    if (!(limit >= SET_PAGES_MIN))
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `residentBytes ${options.residentBytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed`,
+      );
+    this.type = options.type;
+    this.length = options.length;
+    this.#pager = pager;
+    this.#shift = shift;
+    this.#maintain = maintain;
+    this.#memory = new FrameMemory(bytes / PAGE_BYTES, limit + SPARE_FRAMES, frames);
+    this.#region = pager.add(this.#memory, new ResidentSet(limit));
+    this.#elements = new elementTypes[options.type](this.#memory.buffer);
+  }
+
+  get(index: number): number {
+    checkIndex(index, this.length);
+    return this.#elements[this.#place(index, false)]!;
+  }
+
+  set(index: number, value: number): void {
+    checkIndex(index, this.length);
+    this.#elements[this.#place(index, true)] = value;
+  }
+
+  pin(index: number): PinnedPage {
+    checkIndex(index, this.length);
+    const page = index >>> this.#shift;
+    const place = this.#place(index, true) & ~((1 << this.#shift) - 1);
+    if (!this.#region.pin(page))
+      throw new SwapError('ERR_IO_NO_ROOM', `page ${page} has all the pins it can have`);
+    let isPinned = true;
+    return {
+      array: this.#elements.subarray(place, place + (1 << this.#shift)),
+      first: page << this.#shift,
+      [Symbol.dispose]: () => {
+        if (isPinned && this.#isLive) this.#region.unpin(page);
+        isPinned = false;
+      },
+    };
+  }
+
+  read(index: number, target: ElementArray): number {
+    checkIndex(index, this.length);
+    const count = Math.min(target.length, this.length - index);
+    this.#eachRun(index, count, false, (place, run, at) => {
+      target.set(this.#elements.subarray(place, place + run), at);
+    });
+    return count;
+  }
+
+  write(index: number, source: ElementArray): void {
+    if (source.length === 0) return;
+    checkIndex(index, this.length);
+    checkIndex(index + source.length - 1, this.length);
+    this.#eachRun(index, source.length, true, (place, run, at) => {
+      this.#elements.set(source.subarray(at, at + run), place);
+    });
+  }
+
+  evict(range: ByteRange = {}): number {
+    const { from, to } = this.#pages(range, Math.floor, Math.ceil);
+    const left = this.#pager.evict(this.#region, from, to);
+    this.#maintain();
+    return left * PAGE_BYTES;
+  }
+
+  /** Whole pages only; what is left of the range at both ends stays. */
+  discard(range: ByteRange = {}): void {
+    const { from, to } = this.#pages(range, Math.ceil, Math.floor);
+    this.#pager.discard(this.#region, from, Math.max(from, to));
+    this.#lastPage = -1;
+  }
+
+  stats(): RegionStats {
+    const { counts, resident, stored, pinned, lost, pages } = this.#region;
+    return {
+      bytes: pages * PAGE_BYTES,
+      residentBytes: resident * PAGE_BYTES,
+      storedBytes: stored * PAGE_BYTES,
+      pinnedBytes: pinned * PAGE_BYTES,
+      faults: counts[RegionCount.faults]!,
+      writeFaults: counts[RegionCount.writeFaults]!,
+      pageIns: counts[RegionCount.pagesIn]!,
+      pagesAhead: counts[RegionCount.pagesAhead]!,
+      pageOuts: counts[RegionCount.pagesOut]!,
+      pagesDropped: counts[RegionCount.pagesDropped]!,
+      lostPages: lost,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isLive) this.#pager.remove(this.#region);
+    this.#isLive = false;
+  }
+
+  /** Where the element is in the frames, its page brought in. */
+  #place(index: number, isWrite: boolean): number {
+    const page = Math.floor(index / 2 ** this.#shift);
+    const frame = this.#memory.frameOf[page]!;
+    if (frame === 0 || (isWrite && this.#memory.writable[page] === 0)) this.#touch(page, isWrite);
+    else if (page !== this.#lastPage) {
+      this.#lastPage = page;
+      this.#region.markUsed(page);
+    }
+    const inPage = index % 2 ** this.#shift;
+    return ((this.#memory.frameOf[page]! - 1) << this.#shift) + inPage;
+  }
+
+  #touch(page: number, isWrite: boolean): void {
+    assert(this.#isLive, 'an array that has been disposed of is not used');
+    const isHere = this.#memory.frameOf[page] !== 0;
+    const touch = isHere ? Touch.write | Touch.protected : isWrite ? Touch.write : Touch.read;
+    this.#pager.fault(this.#region, page, touch);
+    this.#pager.background();
+    this.#maintain();
+    if (this.#region.isResident(page)) return;
+    if (this.#region.state[page] === PageState.lost)
+      throw new SwapError('ERR_IO_LOST', `page ${page} could not be brought back`, { page });
+    throw new SwapError(
+      'ERR_IO_NO_ROOM',
+      `page ${page}: the budget is used up, and nothing takes pages out: give frontswap more, or a device`,
+      { page },
+    );
+  }
+
+  #eachRun(
+    index: number,
+    count: number,
+    isWrite: boolean,
+    body: (place: number, run: number, at: number) => void,
+  ): void {
+    const inPage = 2 ** this.#shift;
+    for (let at = 0; at < count; ) {
+      const run = Math.min(count - at, inPage - ((index + at) % inPage));
+      body(this.#place(index + at, isWrite), run, at);
+      at += run;
+    }
+  }
+
+  #pages(
+    { offset = 0, length = this.#region.pages * PAGE_BYTES - offset }: ByteRange,
+    first: (n: number) => number,
+    last: (n: number) => number,
+  ): { from: number; to: number } {
+    if (!(offset >= 0 && length >= 0 && offset + length <= this.#region.pages * PAGE_BYTES))
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `bytes ${offset} .. ${offset + length} are outside the array`,
+      );
+    return { from: first(offset / PAGE_BYTES), to: last((offset + length) / PAGE_BYTES) };
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Memory as a pager wants it (mm/ops.ts) without help from the system: resident pages lie in frames of one buffer, and
+ * whoever wants a page asks for its frame first.
+ *
+ *   frameOf: page ─▶ frame + 1, 0 = not here      writable: a byte a page
+ *
+ * One thread. Nothing is allocated after the constructor.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { type PagedMemory, Stop } from '../mm/ops.ts';
+
+export class FrameMemory implements PagedMemory {
+  readonly pages: number;
+  stop: Stop = Stop.none;
+  /** The frames of pages that are here. */
+  readonly buffer: ArrayBuffer;
+  readonly frameOf: Int32Array;
+  readonly writable: Uint8Array;
+  /** The last page that could not be brought back, or -1. */
+  poisoned = -1;
+  readonly #bytes: Uint8Array;
+  readonly #through: Uint8Array;
+  readonly #free: Int32Array;
+  #freeCount: number;
+
+  /**
+   * @param frames most pages that are here at once
+   * @param through the pager's frames
+   */
+  constructor(pages: number, frames: number, through: Uint8Array) {
+    this.pages = pages;
+    this.buffer = new ArrayBuffer(frames * PAGE_BYTES);
+    this.frameOf = new Int32Array(pages);
+    this.writable = new Uint8Array(pages);
+    this.#bytes = new Uint8Array(this.buffer);
+    this.#through = through;
+    this.#free = Int32Array.from({ length: frames }, (_, frame) => frames - 1 - frame);
+    this.#freeCount = frames;
+  }
+
+  install(page: number, frame: number, count: number, writable: boolean): number {
+    for (let i = 0; i < count; i++) {
+      const at = this.#alloc(page + i, writable);
+      if (at === -1) return i;
+      const from = (frame + i) * PAGE_BYTES;
+      this.#bytes.set(this.#through.subarray(from, from + PAGE_BYTES), at);
+    }
+    return count;
+  }
+
+  installZeros(page: number, count: number): number {
+    for (let i = 0; i < count; i++) {
+      const at = this.#alloc(page + i, true);
+      if (at === -1) return i;
+      this.#bytes.fill(0, at, at + PAGE_BYTES);
+    }
+    return count;
+  }
+
+  makeWritable(page: number, count: number): void {
+    this.writable.fill(1, page, page + count);
+  }
+
+  take(page: number, count: number, frame: number): number {
+    this.stop = Stop.none;
+    for (let i = 0; i < count; i++) {
+      const from = this.#frameAt(page + i) * PAGE_BYTES;
+      this.#through.set(this.#bytes.subarray(from, from + PAGE_BYTES), (frame + i) * PAGE_BYTES);
+      this.drop(page + i, 1);
+    }
+    return count;
+  }
+
+  drop(page: number, count: number): void {
+    for (let i = page; i < page + count; i++) {
+      if (this.frameOf[i] === 0) continue;
+      this.#free[this.#freeCount++] = this.#frameAt(i);
+      this.frameOf[i] = 0;
+      this.writable[i] = 0;
+    }
+  }
+
+  freeFrames(_frame: number, _count: number): void {}
+  wake(_page: number, _count: number): void {}
+
+  poison(page: number): void {
+    this.poisoned = page;
+  }
+
+  #frameAt(page: number): number {
+    const frame = this.frameOf[page]! - 1;
+    assert(frame >= 0, 'the page is here');
+    return frame;
+  }
+
+  /** A frame for the page; where it begins, or -1. */
+  #alloc(page: number, writable: boolean): number {
+    this.stop = Stop.none;
+    if (this.frameOf[page] !== 0) this.stop = Stop.resident;
+    else if (this.#freeCount === 0) this.stop = Stop.busy;
+    if (this.stop !== Stop.none) return -1;
+    const frame = this.#free[--this.#freeCount]!;
+    this.frameOf[page] = frame + 1;
+    this.writable[page] = writable ? 1 : 0;
+    return frame * PAGE_BYTES;
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Pages the WebAssembly memories of a program that nobody changes:
+ *
+ *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
+ *
+ * Every memory that the program makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as it
+ * appears; all share one budget. Workers that inherit the import join the engine of the process.
+ *
+ *   FRONTSWAP_RESIDENT   what all of them may have in RAM together; without it nothing is paged, and a warning says so
+ *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
+ *   FRONTSWAP_FILE       a swap file for what does not fit, and its size: /path/to/file:4G
+ *   FRONTSWAP_STATS      1: a line at the end, on stderr, that says what was paged
+ *
+ * Left out: memories that a module neither imports nor exports. An adopted memory lives as long as the process.
+ */
+import { writeSync } from 'node:fs';
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
+import { formatSize, parseSize } from '../base/size.ts';
+import { joinSwap, type MemorySwap, openSwap } from './open-swap.ts';
+import type { SwapRegion } from './region.ts';
+import type { DeviceOptions } from './swap-file.ts';
+import type { WasmMemory } from './wasm-reserve.ts';
+
+/** Under this name workers find the engine of their process. */
+const SHARED_AS = 'frontswap/register';
+
+interface Api {
+  Memory: new (descriptor: object) => WasmMemory;
+  Instance: new (module: object, imports?: object) => { readonly exports: object };
+  instantiate(source: unknown, imports?: object): Promise<unknown>;
+  instantiateStreaming?(source: unknown, imports?: object): Promise<unknown>;
+}
+
+const api = (globalThis as unknown as { WebAssembly: Api }).WebAssembly;
+
+function swapOfProcess(): MemorySwap | null {
+  const shared = getEnvironmentData(SHARED_AS);
+  if (shared instanceof SharedArrayBuffer) return joinSwap(shared);
+  if (!isMainThread) return null;
+  const resident = process.env['FRONTSWAP_RESIDENT'];
+  if (resident === undefined) {
+    process.emitWarning('FRONTSWAP_RESIDENT is not set: nothing is paged', 'FrontswapWarning');
+    return null;
+  }
+  const limit = process.env['FRONTSWAP_LIMIT'];
+  const file = process.env['FRONTSWAP_FILE'];
+  const swap = openSwap({
+    residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
+    frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
+    devices: file === undefined ? [] : [fileOf(file)],
+  });
+  if (swap.control !== null) setEnvironmentData(SHARED_AS, swap.control);
+  return swap.transparent ? swap : null; // openSwap() has warned
+}
+
+function fileOf(text: string): DeviceOptions {
+  const colon = text.lastIndexOf(':');
+  const path = colon === -1 ? text : text.slice(0, colon);
+  return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
+}
+
+function watch(swap: MemorySwap): readonly SwapRegion[] {
+  const { Memory, Instance } = api;
+  const known = new WeakSet<object>();
+  const regions: SwapRegion[] = [];
+  const adopt = (memory: WasmMemory): void => {
+    if (known.has(memory)) return;
+    known.add(memory);
+    try {
+      regions.push(swap.adopt(memory));
+    } catch (error) {
+      process.emitWarning(error as Error);
+    }
+  };
+  const adoptExports = (instance: unknown): void => {
+    const exports = (instance as { readonly exports?: object } | undefined)?.exports ?? {};
+    for (const value of Object.values(exports)) if (value instanceof Memory) adopt(value);
+  };
+  const adoptResult = <Result>(result: Result): Result => {
+    adoptExports((result as { instance?: unknown } | undefined)?.instance ?? result);
+    return result;
+  };
+  api.Memory = new Proxy(Memory, {
+    construct(target, args, newTarget) {
+      const memory = Reflect.construct(target, args, newTarget) as WasmMemory;
+      adopt(memory);
+      return memory;
+    },
+  });
+  api.Instance = new Proxy(Instance, {
+    construct(target, args, newTarget) {
+      const instance = Reflect.construct(target, args, newTarget) as object;
+      adoptExports(instance);
+      return instance;
+    },
+  });
+  for (const name of ['instantiate', 'instantiateStreaming'] as const) {
+    const original = api[name];
+    if (original === undefined) continue;
+    api[name] = (source, imports) => original.call(api, source, imports).then(adoptResult);
+  }
+  return regions;
+}
+
+function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
+  process.on('exit', () => {
+    const sum = { resident: 0, ins: 0, outs: 0, faults: 0 };
+    for (const region of regions) {
+      const stats = region.stats();
+      sum.resident += stats.residentBytes;
+      sum.ins += stats.pageIns;
+      sum.outs += stats.pageOuts + stats.pagesDropped;
+      sum.faults += stats.faults;
+    }
+    const { storedPages, usedBytes } = swap.stats();
+    writeSync(
+      2,
+      `frontswap: ${regions.length} memories, ${formatSize(sum.resident)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${sum.ins} pages in, ${sum.outs} out, ${sum.faults} faults\n`,
+    );
+  });
+}
+
+const swap = swapOfProcess();
+if (swap !== null) {
+  const regions = watch(swap);
+  if (isMainThread && process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);
+}
