@@ -1,0 +1,264 @@
+/**
+ * What this machine offers for paging memory: facts, and what follows from each, with the fix. `frontswap doctor` prints
+ * it; the facts are an argument, so that tests can ask what another machine would be told.
+ */
+import { constants } from 'node:buffer';
+import { accessSync, constants as fsConstants, readFileSync } from 'node:fs';
+import {
+  Capability,
+  hasCapability,
+  type KernelRelease,
+  kernelRelease,
+  unprivilegedUserfaultfd,
+} from '../os/linux/process.ts';
+import { loadLinux } from '../os/linux/system-call.ts';
+import { UffdFeature } from '../os/linux/uffd-constants.ts';
+import { openUserfaultfd, type UffdAccess } from '../os/linux/userfaultfd-open.ts';
+
+/** good: all there; limited: works, with a restriction; missing: paging is not transparent here. */
+export type Verdict = 'good' | 'limited' | 'missing';
+
+export interface Check {
+  readonly name: string;
+  readonly verdict: Verdict;
+  readonly found: string;
+  /** What to do; empty when there is nothing to do. */
+  readonly fix: string;
+}
+
+export interface Facts {
+  readonly platform: string;
+  readonly architecture: string;
+  readonly nodeVersion: string;
+  /** Most bytes that an ArrayBuffer can have. */
+  readonly bufferMaxBytes: number;
+  readonly kernel: KernelRelease;
+  /** Why the foreign function interface cannot be used; empty when it can. */
+  readonly ffiReason: string;
+  readonly pageBytes: number;
+  readonly isRoot: boolean;
+  readonly hasPtrace: boolean;
+  /** vm.unprivileged_userfaultfd; null: no such file. */
+  readonly sysctl: number | null;
+  readonly canOpenDevice: boolean;
+  /** How a userfaultfd was got; null: not at all, `uffdReason` says why. */
+  readonly access: UffdAccess | null;
+  readonly uffdReason: string;
+  /** A mask of UffdFeature. */
+  readonly features: number;
+  /** vm.overcommit_memory; null: not Linux. */
+  readonly overcommit: number | null;
+  /** RLIMIT_AS, bytes. */
+  readonly addressSpaceBytes: number;
+  /** vm.max_map_count. */
+  readonly maxMaps: number;
+}
+
+const GIB = 2 ** 30;
+
+export function gatherFacts(): Facts {
+  const { linux, reason } = loadLinux();
+  const uffd = linux === null ? null : openUserfaultfd(linux);
+  uffd?.uffd?.close();
+  return {
+    platform: process.platform,
+    architecture: process.arch,
+    nodeVersion: process.version,
+    bufferMaxBytes: constants.MAX_LENGTH,
+    kernel: kernelRelease(),
+    ffiReason: reason,
+    pageBytes: linux?.pageBytes ?? 0,
+    isRoot: process.getuid?.() === 0,
+    hasPtrace: linux !== null && hasCapability(Capability.sysPtrace),
+    sysctl: unprivilegedUserfaultfd(),
+    canOpenDevice: canOpen('/dev/userfaultfd'),
+    access: uffd?.access ?? null,
+    uffdReason: uffd?.reason ?? reason,
+    features: uffd?.offered ?? 0,
+    overcommit: numberIn('/proc/sys/vm/overcommit_memory'),
+    addressSpaceBytes: addressSpaceBytes(),
+    maxMaps: numberIn('/proc/sys/vm/max_map_count') ?? Number.POSITIVE_INFINITY,
+  };
+}
+
+/** All checks, in the order in which they depend on each other. */
+export function diagnose(facts: Facts): Check[] {
+  return [
+    platformCheck(facts),
+    nodeCheck(facts),
+    ffiCheck(facts),
+    kernelCheck(facts),
+    userfaultfdCheck(facts),
+    systemCallCheck(facts),
+    featureCheck(facts),
+    limitsCheck(facts),
+  ];
+}
+
+/** The worst of all: missing, limited or good. */
+export function verdictOf(checks: readonly Check[]): Verdict {
+  const has = (verdict: Verdict): boolean => checks.some((check) => check.verdict === verdict);
+  return has('missing') ? 'missing' : has('limited') ? 'limited' : 'good';
+}
+
+const check = (name: string, verdict: Verdict, found: string, fix = ''): Check => ({
+  name,
+  verdict,
+  found,
+  fix,
+});
+
+function platformCheck({ platform, architecture, pageBytes }: Facts): Check {
+  const found = `${platform} ${architecture}${pageBytes > 0 ? `, pages of ${pageBytes} bytes` : ''}`;
+  if (platform !== 'linux')
+    return check(
+      'platform',
+      'missing',
+      found,
+      'only Linux pages memory transparently; array() works here',
+    );
+  if (pageBytes !== 0 && pageBytes !== 4096)
+    return check(
+      'platform',
+      'missing',
+      found,
+      'run a kernel with pages of 4096 bytes; array() works here',
+    );
+  return check('platform', 'good', found);
+}
+
+function nodeCheck({ nodeVersion, bufferMaxBytes }: Facts): Check {
+  if (bufferMaxBytes > 4 * GIB)
+    return check('node', 'good', `${nodeVersion}: regions beyond 4 GiB as SharedArrayBuffer`);
+  return check(
+    'node',
+    'limited',
+    `${nodeVersion}: a region has at most ${bufferMaxBytes / GIB} GiB`,
+    'Node 22 or later for larger ones; or map several',
+  );
+}
+
+function ffiCheck({ ffiReason }: Facts): Check {
+  if (ffiReason === '') return check('ffi', 'good', 'koffi loads');
+  return check(
+    'ffi',
+    'missing',
+    ffiReason,
+    'reinstall with optional dependencies: npm install --include=optional',
+  );
+}
+
+function kernelCheck({ kernel }: Facts): Check {
+  const { major, minor, text } = kernel;
+  if (major > 6 || (major === 6 && minor >= 8)) return check('kernel', 'good', text);
+  if (major > 5 || (major === 5 && minor >= 11))
+    return check('kernel', 'limited', text, '6.8 or later moves pages out instead of copying them');
+  return check(
+    'kernel',
+    'missing',
+    text,
+    '5.11 or later: userfaultfd with write protection for everybody',
+  );
+}
+
+function userfaultfdCheck({ access, uffdReason, sysctl }: Facts): Check {
+  if (access === null)
+    return check(
+      'userfaultfd',
+      'missing',
+      uffdReason,
+      'in a container: allow the system call userfaultfd in its seccomp profile; else a kernel with CONFIG_USERFAULTFD',
+    );
+  const how = {
+    'system-call':
+      sysctl === 1 ? 'by system call, as anybody may here' : 'by system call, with privilege',
+    device: 'by /dev/userfaultfd',
+    'user-mode': 'for faults in user mode',
+  }[access];
+  return check('userfaultfd', 'good', how);
+}
+
+/** Whether a read(2) into evicted memory works, or fails with EFAULT. */
+function systemCallCheck({ access, sysctl, canOpenDevice }: Facts): Check {
+  if (access === 'system-call' || access === 'device')
+    return check('system calls', 'good', 'evicted pages may be given to system calls');
+  const found = `a system call that is given an evicted page fails with EFAULT (vm.unprivileged_userfaultfd = ${sysctl ?? 'none'}, /dev/userfaultfd ${canOpenDevice ? 'can' : 'cannot'} be opened)`;
+  return check(
+    'system calls',
+    access === null ? 'missing' : 'limited',
+    found,
+    'pin() what fs and net are given; or sysctl vm.unprivileged_userfaultfd=1; or let your group open /dev/userfaultfd; or CAP_SYS_PTRACE',
+  );
+}
+
+function featureCheck({ features, access }: Facts): Check {
+  if (access === null) return check('features', 'missing', 'none to be had');
+  if ((features & UffdFeature.faultFlagWriteProtect) === 0)
+    return check(
+      'features',
+      'missing',
+      'no write protection',
+      'Linux 5.7 or later, x86-64 or arm64',
+    );
+  const lacking = [
+    (features & UffdFeature.move) === 0 ? 'MOVE (6.8): pages are copied out' : '',
+    (features & UffdFeature.poison) === 0
+      ? 'POISON (6.6): a page that is lost ends the process at once'
+      : '',
+  ].filter((text) => text !== '');
+  if (lacking.length === 0) return check('features', 'good', 'write protection, MOVE, POISON');
+  return check('features', 'limited', `without ${lacking.join('; ')}`, 'a newer kernel');
+}
+
+function limitsCheck({ overcommit, addressSpaceBytes, maxMaps }: Facts): Check {
+  if (addressSpaceBytes < 64 * GIB)
+    return check(
+      'limits',
+      'limited',
+      `address space is limited to ${Math.floor(addressSpaceBytes / GIB)} GiB`,
+      'ulimit -v unlimited: regions are address space first, memory later',
+    );
+  if (overcommit === 2)
+    return check(
+      'limits',
+      'limited',
+      'vm.overcommit_memory = 2: address space counts as memory',
+      'sysctl vm.overcommit_memory=0',
+    );
+  if (maxMaps < 65530)
+    return check(
+      'limits',
+      'limited',
+      `vm.max_map_count = ${maxMaps}`,
+      'sysctl vm.max_map_count=65530',
+    );
+  return check('limits', 'good', 'address space and mappings are enough');
+}
+
+function canOpen(path: string): boolean {
+  try {
+    accessSync(path, fsConstants.R_OK | fsConstants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function numberIn(path: string): number | null {
+  try {
+    return Number(readFileSync(path, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** The soft limit of RLIMIT_AS, from /proc/self/limits. */
+function addressSpaceBytes(): number {
+  try {
+    const text = readFileSync('/proc/self/limits', 'utf8');
+    const soft = /^Max address space\s+(\S+)/m.exec(text)?.[1] ?? 'unlimited';
+    return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}

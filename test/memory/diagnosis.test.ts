@@ -1,0 +1,85 @@
+/** What `frontswap doctor` says of machines that are not this one. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { diagnose, type Facts, gatherFacts, verdictOf } from '../../src/memory/diagnosis.ts';
+import { UffdFeature } from '../../src/os/linux/uffd-constants.ts';
+
+const whole: Facts = {
+  platform: 'linux',
+  architecture: 'x64',
+  nodeVersion: 'v24.1.0',
+  bufferMaxBytes: 2 ** 53 - 1,
+  kernel: { major: 6, minor: 8, text: '6.8.0' },
+  ffiReason: '',
+  pageBytes: 4096,
+  isRoot: true,
+  hasPtrace: true,
+  sysctl: 0,
+  canOpenDevice: true,
+  access: 'system-call',
+  uffdReason: '',
+  features:
+    UffdFeature.faultFlagWriteProtect |
+    UffdFeature.move |
+    UffdFeature.poison |
+    UffdFeature.threadId,
+  overcommit: 0,
+  addressSpaceBytes: Number.POSITIVE_INFINITY,
+  maxMaps: 65530,
+};
+
+/** The checks that are not good, as `name verdict`. */
+const worse = (facts: Facts): string[] =>
+  diagnose(facts)
+    .filter(({ verdict }) => verdict !== 'good')
+    .map(({ name, verdict }) => `${name} ${verdict}`);
+
+test('a machine that has all is good, and needs no fix', () => {
+  const checks = diagnose(whole);
+  assert.equal(verdictOf(checks), 'good');
+  assert.deepEqual(
+    checks.filter(({ fix }) => fix !== ''),
+    [],
+  );
+});
+
+const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] = [
+  ['not Linux', { platform: 'darwin' }, ['platform missing']],
+  ['large pages', { pageBytes: 65536 }, ['platform missing']],
+  ['Node 20', { bufferMaxBytes: 2 ** 32 }, ['node limited']],
+  ['no koffi', { ffiReason: 'koffi does not load here' }, ['ffi missing']],
+  ['a kernel before MOVE', { kernel: { major: 6, minor: 7, text: '6.7' } }, ['kernel limited']],
+  ['5.11', { kernel: { major: 5, minor: 11, text: '5.11' } }, ['kernel limited']],
+  ['5.10', { kernel: { major: 5, minor: 10, text: '5.10' } }, ['kernel missing']],
+  [
+    'a container without userfaultfd',
+    { access: null, uffdReason: 'EPERM' },
+    ['userfaultfd missing', 'system calls missing', 'features missing'],
+  ],
+  ['no privilege', { access: 'user-mode' }, ['system calls limited']],
+  ['the device alone', { access: 'device' }, []],
+  ['no MOVE', { features: whole.features & ~UffdFeature.move }, ['features limited']],
+  [
+    'no write protection',
+    { features: whole.features & ~UffdFeature.faultFlagWriteProtect },
+    ['features missing'],
+  ],
+  ['ulimit -v', { addressSpaceBytes: 64 * 2 ** 30 - 1 }, ['limits limited']],
+  ['just enough address space', { addressSpaceBytes: 64 * 2 ** 30 }, []],
+  ['strict overcommit', { overcommit: 2 }, ['limits limited']],
+  ['few mappings', { maxMaps: 1024 }, ['limits limited']],
+];
+
+for (const [name, change, expected] of cases)
+  test(`${name}: ${expected.join(', ') || 'good'}`, () => {
+    const facts = { ...whole, ...change };
+    assert.deepEqual(worse(facts), expected);
+    for (const { verdict, fix } of diagnose(facts))
+      if (verdict === 'limited') assert.notEqual(fix, '', 'what is limited has a fix');
+  });
+
+test('this machine can be diagnosed', () => {
+  const facts = gatherFacts();
+  assert.equal(facts.nodeVersion, process.version);
+  assert.equal(diagnose(facts).length, 8);
+});

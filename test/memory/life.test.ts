@@ -1,0 +1,94 @@
+/** However a program that pages memory ends, it ends; and what it reads until then is what it wrote. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessPaging } from './paging.ts';
+
+const program = fileURLToPath(new URL('./children/life.js', import.meta.url));
+const NOBODY = 65534;
+
+interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the child; `kill`: a signal once it is ready. Ended by force after half a minute: then it hung. */
+async function run(
+  way: string,
+  { kill, isNobody = false }: { kill?: NodeJS.Signals; isNobody?: boolean } = {},
+): Promise<Ending> {
+  const identity = isNobody ? { uid: NOBODY, gid: NOBODY } : {};
+  const child = spawn(process.execPath, [program, way], { ...identity, cwd: '/' });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    if (kill !== undefined && stdout.includes('ready')) child.kill(kill);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  const ending = await new Promise<Ending>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+  );
+  clearTimeout(timer);
+  return ending;
+}
+
+const options = { skip: skipUnlessPaging, timeout: 120_000 };
+
+const endings: readonly (readonly [string, number])[] = [
+  ['end', 0],
+  ['exit', 3],
+  ['exit handler', 3],
+  ['throw', 1],
+  ['reject', 1],
+  ['terminate a worker', 0],
+  ['swap of a worker', 0],
+  ['dispose while touched', 0],
+  ['view after dispose', 0],
+  ['dispose twice', 0],
+];
+
+for (const [way, code] of endings)
+  test(`a program ends: ${way}`, options, async () => {
+    const ending = await run(way);
+    assert.deepEqual(
+      { code: ending.code, signal: ending.signal, stdout: ending.stdout },
+      { code, signal: null, stdout: 'intact\n' },
+      ending.stderr,
+    );
+  });
+
+test('process.exit() beside a worker that waits for pages does not hang', options, async () => {
+  const ending = await run('exit beside a worker');
+  assert.deepEqual([ending.code, ending.signal], [3, null], ending.stderr);
+});
+
+for (const kill of ['SIGINT', 'SIGTERM'] as const)
+  test(`${kill} ends a program that pages`, options, async () => {
+    const { signal, stderr } = await run('signal', { kill });
+    assert.equal(signal, kill, stderr);
+  });
+
+const isRoot = process.getuid?.() === 0;
+
+test('with privilege a system call may be given evicted pages', {
+  ...options,
+  skip: skipUnlessPaging || (isRoot ? false : 'needs root'),
+}, async () => {
+  const { code, stdout, stderr } = await run('system call');
+  assert.deepEqual([code, stdout], [0, 'intact\n'], stderr);
+});
+
+test('without privilege it fails with EFAULT, and works with pin()', {
+  ...options,
+  skip: skipUnlessPaging || (isRoot ? false : 'needs root, to become nobody'),
+}, async () => {
+  const { code, stdout, stderr } = await run('system call', { isNobody: true });
+  assert.deepEqual([code, stdout], [0, 'EFAULT\nintact\n'], stderr);
+});

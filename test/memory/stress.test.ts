@@ -1,0 +1,22 @@
+/** The stress program for some seconds; for longer see its header. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { skipUnlessPaging } from './paging.ts';
+
+const program = fileURLToPath(new URL('./stress.js', import.meta.url));
+
+test('threads that touch, evict, discard, pin and grow find what they wrote', {
+  skip: skipUnlessPaging,
+}, () => {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [program, '--seconds', '5', '--json'],
+    { encoding: 'utf8', timeout: 180_000 },
+  );
+  assert.equal(status, 0, `${stdout}${stderr}`);
+  const { steps, wrong, stats } = JSON.parse(stdout);
+  assert.equal(wrong, '');
+  assert.ok(steps > 0 && stats.region.pageIns > 0, 'something has been paged');
+});

@@ -1,0 +1,305 @@
+/**
+ * Threads touch, evict, bring ahead, discard, pin and grow paged memory at random, and every page that is read must hold
+ * what was written to it last.
+ *
+ *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--seed N] [--json]
+ *
+ * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
+ * small that a swap file is needed. A page is 1024 words that follow from its number and its generation; generations,
+ * and a lock for each page, lie in memory that is not paged.
+ *
+ * Ends with 0 when nothing was wrong; 1: a page held something else; hangs are seen by a watchdog that looks at each
+ * thread's progress: 3.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { Prng } from '../../src/base/prng.ts';
+import { attachRegion, openSwap, type RegionHandle, type SwapRegion } from '../../src/index.ts';
+
+const MiB = 2 ** 20;
+const PAGE = 4096;
+const WORDS = PAGE / 4;
+const REGION_PAGES = 4096;
+const WASM_PAGES_MAX = 2048;
+const WASM_PAGES_MIN = 256;
+const THREADS_MAX = 8;
+const STUCK_MS = 60_000;
+
+/** Not paged. Words: 0 stop, 1 pages of the wasm memory, 2 error page, 3 error word; 16.. steps of each thread. */
+const At = { stop: 0, wasmPages: 1, badPage: 2, badWord: 3, steps: 16 } as const;
+const TABLE_AT = 64;
+
+interface Job {
+  readonly thread: number;
+  readonly seed: number;
+  readonly table: SharedArrayBuffer;
+  readonly region: RegionHandle;
+  readonly wasm: { readonly buffer: SharedArrayBuffer };
+}
+
+interface Part {
+  readonly words: () => Int32Array;
+  readonly base: number;
+  readonly pages: () => number;
+  readonly region: SwapRegion | null;
+}
+
+/** A word of page `page` in its `generation`-th state; half of the words are alike, so that pages pack. */
+const wordOf = (page: number, generation: number, at: number): number =>
+  generation === 0
+    ? 0
+    : (Math.imul(page + 1, 0x9e3779b1) ^ Math.imul(generation, 0x85ebca6b)) +
+      ((at & 1) === 0 ? at : Math.imul(at, 0x27d4eb2f) & 0xff);
+
+class Toucher {
+  readonly #prng: Prng;
+  readonly #control: Int32Array;
+  readonly #generations: Int32Array;
+  readonly #locks: Int32Array;
+  readonly #parts: readonly Part[];
+  readonly #thread: number;
+  #pin: Disposable | null = null;
+
+  constructor(job: Job, region: SwapRegion) {
+    const { thread, table } = job;
+    const all = REGION_PAGES + WASM_PAGES_MAX;
+    this.#thread = thread;
+    this.#prng = new Prng(job.seed + thread * 7919);
+    this.#control = new Int32Array(table, 0, TABLE_AT);
+    this.#generations = new Int32Array(table, TABLE_AT * 4, all);
+    this.#locks = new Int32Array(table, (TABLE_AT + all) * 4, all);
+    const words = new Int32Array(region.buffer);
+    let grown = new Int32Array(job.wasm.buffer);
+    const pages = (): number => Atomics.load(this.#control, At.wasmPages);
+    const wasmWords = (): Int32Array => {
+      if (grown.length < pages() * WORDS) grown = new Int32Array(job.wasm.buffer);
+      return grown;
+    };
+    this.#parts = [
+      { words: () => words, base: 0, pages: () => REGION_PAGES, region },
+      { words: wasmWords, base: REGION_PAGES, pages, region: null },
+    ];
+  }
+
+  run(): number {
+    let steps = 0;
+    while (Atomics.load(this.#control, At.stop) === 0) {
+      this.#step();
+      Atomics.store(this.#control, At.steps + this.#thread, ++steps & 0x7fffffff);
+    }
+    this.#pin?.[Symbol.dispose]();
+    return steps;
+  }
+
+  #step(): void {
+    const part = this.#parts[this.#prng.oneIn(3) ? 1 : 0]!;
+    const page = this.#prng.below(part.pages());
+    const what = this.#prng.below(1000);
+    if (what < 450) this.#verify(part, page);
+    else if (what < 900) this.#write(part, page);
+    else if (what < 960) this.#scan(part, page);
+    else if (part.region !== null) this.#order(part.region, page, what);
+  }
+
+  #order(region: SwapRegion, page: number, what: number): void {
+    const pages = Math.min(1 + this.#prng.below(64), REGION_PAGES - page);
+    const range = { offset: page * PAGE, length: pages * PAGE };
+    if (what < 970) region.evict(range);
+    else if (what < 980) region.prefetch(range);
+    else if (what < 990) this.#discard(region, page, Math.min(pages, 8));
+    else if (this.#pin === null) this.#pin = region.pin({ ...range, length: PAGE });
+    else {
+      this.#pin[Symbol.dispose]();
+      this.#pin = null;
+    }
+  }
+
+  #verify(part: Part, page: number): void {
+    this.#lock(part.base + page);
+    this.#look(part, page);
+    this.#unlock(part.base + page);
+  }
+
+  #scan(part: Part, from: number): void {
+    for (let page = from; page < Math.min(from + 48, part.pages()); page++)
+      this.#verify(part, page);
+  }
+
+  #write(part: Part, page: number): void {
+    const id = part.base + page;
+    this.#lock(id);
+    if (this.#prng.oneIn(4)) this.#look(part, page);
+    const generation = this.#prng.oneIn(16) ? 0 : this.#generations[id]! + 1;
+    this.#generations[id] = generation;
+    const words = part.words();
+    for (let at = 0; at < WORDS; at++) words[page * WORDS + at] = wordOf(id, generation, at);
+    this.#unlock(id);
+  }
+
+  #discard(region: SwapRegion, page: number, pages: number): void {
+    for (let i = page; i < page + pages; i++) this.#lock(i);
+    region.discard({ offset: page * PAGE, length: pages * PAGE });
+    for (let i = page; i < page + pages; i++) {
+      this.#generations[i] = 0;
+      this.#unlock(i);
+    }
+  }
+
+  #look(part: Part, page: number): void {
+    const id = part.base + page;
+    const generation = this.#generations[id]!;
+    const words = part.words();
+    for (let at = 0; at < WORDS; at++) {
+      if (words[page * WORDS + at] === (wordOf(id, generation, at) | 0)) continue;
+      Atomics.store(this.#control, At.badPage, id);
+      Atomics.store(this.#control, At.badWord, at);
+      Atomics.store(this.#control, At.stop, 2);
+      return;
+    }
+  }
+
+  #lock(id: number): void {
+    while (Atomics.compareExchange(this.#locks, id, 0, 1) !== 0)
+      Atomics.wait(this.#locks, id, 1, 1);
+  }
+
+  #unlock(id: number): void {
+    Atomics.store(this.#locks, id, 0);
+    Atomics.notify(this.#locks, id, 1);
+  }
+}
+
+interface Report {
+  readonly seed: number;
+  readonly seconds: number;
+  readonly threads: number;
+  readonly steps: number;
+  readonly wrong: string;
+  readonly stats: object;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: 'string', default: '10' },
+      threads: { type: 'string', default: '3' },
+      seed: { type: 'string', default: process.env['SEED'] ?? String(Date.now() % 2 ** 31) },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const seconds = Number(values.seconds);
+  const threads = Math.min(Number(values.threads), THREADS_MAX);
+  const seed = Number(values.seed);
+  process.stderr.write(`stress: seed ${seed}\n`);
+  const folder = mkdtempSync(join(tmpdir(), 'frontswap-stress-'));
+  try {
+    const report = await stress(seconds, threads, seed, join(folder, 'swap'));
+    if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+    else console.log(report);
+    return report.wrong === '' ? 0 : 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function stress(
+  seconds: number,
+  threads: number,
+  seed: number,
+  path: string,
+): Promise<Report> {
+  const swap = openSwap({
+    frontswap: { limitBytes: 2 * MiB },
+    devices: [{ kind: 'file', path, sizeBytes: 64 * MiB }],
+    residentBytes: 4 * MiB,
+  });
+  const region = swap.map({ bytes: REGION_PAGES * PAGE, residentBytes: 4 * MiB });
+  const memory = new SharedMemory(WASM_PAGES_MIN / 16, WASM_PAGES_MAX / 16);
+  const adopted = swap.adopt(memory.memory);
+  const all = REGION_PAGES + WASM_PAGES_MAX;
+  const table = new SharedArrayBuffer((TABLE_AT + 2 * all) * 4);
+  const control = new Int32Array(table, 0, TABLE_AT);
+  Atomics.store(control, At.wasmPages, WASM_PAGES_MIN);
+  const running = Array.from({ length: threads }, (_, thread) => {
+    const job: Job = { thread, seed, table, region: region.handle, wasm: memory.memory };
+    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+    return new Promise<number>((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+  });
+  await watch(control, threads, seconds, memory);
+  Atomics.compareExchange(control, At.stop, 0, 1);
+  const steps = (await Promise.all(running)).reduce((sum, n) => sum + n, 0);
+  const wrong =
+    control[At.stop] === 2
+      ? `page ${control[At.badPage]}, word ${control[At.badWord]} is not what was written last`
+      : '';
+  const stats = { region: region.stats(), wasm: adopted.stats(), swap: swap.stats() };
+  swap[Symbol.dispose]();
+  return { seed, seconds, threads, steps, wrong, stats };
+}
+
+/** Until the time is over or a page was wrong; grows the memory on the way. */
+async function watch(
+  control: Int32Array,
+  threads: number,
+  seconds: number,
+  memory: SharedMemory,
+): Promise<void> {
+  const end = Date.now() + seconds * 1000;
+  const last = new Int32Array(threads);
+  let since = Date.now();
+  while (Date.now() < end && Atomics.load(control, At.stop) === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (memory.grow()) Atomics.store(control, At.wasmPages, memory.pages);
+    const now = control.slice(At.steps, At.steps + threads);
+    if (now.some((steps, i) => steps !== last[i])) since = Date.now();
+    last.set(now);
+    if (Date.now() - since < STUCK_MS) continue;
+    process.stderr.write(`stress: no thread has made a step for ${STUCK_MS} ms: ${now}\n`);
+    process.exit(3);
+  }
+}
+
+interface WasmApi {
+  readonly Memory: new (limits: {
+    initial: number;
+    maximum: number;
+    shared: boolean;
+  }) => {
+    readonly buffer: SharedArrayBuffer;
+    grow(pages: number): number;
+  };
+}
+
+/** A shared memory that grows by a page of 64 KiB at a time. */
+class SharedMemory {
+  readonly memory: InstanceType<WasmApi['Memory']>;
+  readonly #maximum: number;
+
+  constructor(initial: number, maximum: number) {
+    const { Memory } = (globalThis as unknown as { WebAssembly: WasmApi }).WebAssembly;
+    this.memory = new Memory({ initial, maximum, shared: true });
+    this.#maximum = maximum;
+  }
+
+  get pages(): number {
+    return this.memory.buffer.byteLength / PAGE;
+  }
+
+  grow(): boolean {
+    if (this.memory.buffer.byteLength >= this.#maximum * 65536) return false;
+    this.memory.grow(1);
+    return true;
+  }
+}
+
+if (isMainThread) process.exitCode = await main();
+else {
+  const job = workerData as Job;
+  parentPort?.postMessage(new Toucher(job, attachRegion(job.region)).run());
+}
