@@ -1,7 +1,7 @@
 /**
- * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--json]
+ * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--region MIB] [--budget MIB] [--json]
  *
- * Prints one table a bench, measured beside the peers found on this machine.
+ * Prints one table a bench, measured beside the peers found on this machine. Region and budget are those of memory.
  */
 import { parseArgs } from 'node:util';
 import { type BenchOptions, machine, printTable, type Table } from './measure.ts';
@@ -14,7 +14,8 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   store: async () => (await import('./store.ts')).storeAgainstZram,
   churn: async () => (await import('./store.ts')).churn,
   nbd: async () => (await import('./nbd.ts')).nbd,
-  memory: async () => (await import('./nbd.ts')).memory,
+  rss: async () => (await import('./nbd.ts')).rss,
+  memory: async () => (await import('./memory.ts')).memory,
   guest: async () => (await import('./guest.ts')).run,
   swap: async () => (await import('./swap.ts')).swap,
   scale: async () => (await import('./store.ts')).scale,
@@ -25,6 +26,8 @@ const { values, positionals } = parseArgs({
   options: {
     corpus: { type: 'string' },
     rounds: { type: 'string', default: '7' },
+    region: { type: 'string', default: '512' },
+    budget: { type: 'string', default: '128' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -45,6 +48,8 @@ for (const name of names) {
   const result = await bench({
     rounds,
     json: values.json,
+    regionMib: Number(values.region),
+    budgetMib: Number(values.budget),
     ...(values.corpus === undefined ? {} : { corpus: values.corpus }),
   });
   for (const table of Array.isArray(result) ? (result as Table[]) : [result as Table]) {

@@ -29,6 +29,9 @@ export interface BenchOptions {
   readonly corpus?: string;
   readonly rounds: number;
   readonly json: boolean;
+  /** Of the bench of paged memory: what is paged, and what may be resident of it. */
+  readonly regionMib: number;
+  readonly budgetMib: number;
 }
 
 /** Prints a table in Markdown, which docs/benchmarks.md takes as it is. */

@@ -1,6 +1,6 @@
 /**
  * NBD, our host beside nbdkit's memory plugin: fio's nbd engine over a Unix socket, server and client on one
- * core, pages 60 % compressible, servers in turn within each round. Then memory: what filling 1 GiB costs, and what
+ * core, pages 60 % compressible, servers in turn within each round. Then rss: what filling 1 GiB costs, and what
  * is left after it was all trimmed.
  */
 import { execFile, execFileSync } from 'node:child_process';
@@ -110,16 +110,16 @@ export async function nbd(options: BenchOptions): Promise<Table> {
 }
 
 /** RSS after filling 1 GiB with pages of the corpus, and after trimming all of it. */
-export async function memory(options: BenchOptions): Promise<Table> {
+export async function rss(options: BenchOptions): Promise<Table> {
   const columns = ['server', 'idle MiB', 'filled MiB', 'of sparse', 'trimmed + 1 s MiB', 'of idle'];
-  const title = 'memory: RSS with 1 GiB of mixed pages, and after trimming it';
+  const title = 'rss: with 1 GiB of mixed pages, and after trimming it';
   const missing = ['nbdcopy', 'qemu-io', 'nbdkit'].filter((tool) => !installed(tool));
   if (missing.length > 0)
     return { title, columns, rows: [], notes: [`Not measured: ${missing.join(', ')} missing.`] };
   const pages = await loadPages(options.corpus);
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-fill-'));
   const file = join(folder, 'pages');
-  const rss = new Map<string, [number, number, number]>();
+  const sizes = new Map<string, [number, number, number]>();
   try {
     const gib = Buffer.alloc(2 ** 30);
     for (let at = 0; at < gib.length; at += pages.bytes.length)
@@ -136,16 +136,16 @@ export async function memory(options: BenchOptions): Promise<Table> {
         stdio: 'ignore',
       });
       await new Promise((r) => setTimeout(r, 1000));
-      rss.set(kind.name, [idle, filled, server.rssBytes()]);
+      sizes.set(kind.name, [idle, filled, server.rssBytes()]);
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const sparse = rss.get(nbdkitSparse.name)![1];
+  const sparse = sizes.get(nbdkitSparse.name)![1];
   return {
     title,
     columns,
-    rows: [...rss].map(([name, [idle, filled, trimmed]]) => [
+    rows: [...sizes].map(([name, [idle, filled, trimmed]]) => [
       name,
       idle / 2 ** 20,
       filled / 2 ** 20,

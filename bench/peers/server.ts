@@ -35,9 +35,9 @@ const nbdkit = (allocator: string): ServerKind => ({
 export const nbdkitSparse: ServerKind = nbdkit('sparse');
 export const nbdkitZstd: ServerKind = nbdkit('zstd');
 
-export function installed(tool: string): boolean {
+export function installed(tool: string, env: NodeJS.ProcessEnv = process.env): boolean {
   try {
-    execFileSync('which', [tool], { stdio: 'ignore' });
+    execFileSync('which', [tool], { env, stdio: 'ignore' });
     return true;
   } catch {
     return false;

@@ -1,4 +1,4 @@
-/** A private zram device of the kernel's, added for the bench and removed after it. Needs root. */
+/** Private zram devices of the kernel's, added for a bench and removed after it. Needs root. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Pages } from '../pages.ts';
+import { insist, undoLater } from './undo.ts';
 
 const control = '/sys/class/zram-control';
 
@@ -21,18 +22,45 @@ export function zramMissing(): string | null {
   return null;
 }
 
+/** Adds a device of its own and returns its number; undone by dispose(), or at the process's exit. */
+export class ZramDevice implements Disposable {
+  readonly path: string;
+  readonly #added: Disposable;
+
+  constructor(bytes: number, algorithm: string) {
+    const id = readFileSync(join(control, 'hot_add'), 'utf8').trim();
+    const sys = `/sys/block/zram${id}`;
+    this.path = `/dev/zram${id}`;
+    this.#added = undoLater(() =>
+      // Not before everybody has closed it: its driver, and whoever looks at each new disk.
+      insist(() => {
+        writeFileSync(`${sys}/reset`, '1');
+        writeFileSync(join(control, 'hot_remove'), id);
+      }),
+    );
+    try {
+      writeFileSync(`${sys}/comp_algorithm`, algorithm);
+      writeFileSync(`${sys}/disksize`, String(bytes));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#added[Symbol.dispose]();
+  }
+}
+
 export class Zram implements Disposable {
-  readonly #id: string;
+  readonly #device: ZramDevice;
   readonly #folder: string;
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   #live = true;
 
   constructor(pages: Pages, copies: number, algorithm = 'lz4') {
-    this.#id = readFileSync(join(control, 'hot_add'), 'utf8').trim();
-    const sys = `/sys/block/zram${this.#id}`;
-    writeFileSync(`${sys}/comp_algorithm`, algorithm);
-    writeFileSync(`${sys}/disksize`, String(pages.bytes.length * copies));
+    this.#device = new ZramDevice(pages.bytes.length * copies, algorithm);
     this.#folder = mkdtempSync(join(tmpdir(), 'frontswap-zram-'));
     const path = (name: string): string => join(this.#folder, name);
     writeFileSync(path('pages'), pages.bytes);
@@ -42,7 +70,7 @@ export class Zram implements Disposable {
     execFileSync('cc', ['-O2', '-o', path('zram'), source], { stdio: 'inherit' });
     this.#child = spawn(
       path('zram'),
-      [`/dev/zram${this.#id}`, path('pages'), path('classes'), String(copies)],
+      [this.#device.path, path('pages'), path('classes'), String(copies)],
       { stdio: ['pipe', 'pipe', 'inherit'] },
     );
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
@@ -56,26 +84,11 @@ export class Zram implements Disposable {
     return JSON.parse(line.value) as number[];
   }
 
-  /** Bytes: payload compressed, and all memory that the device uses. */
-  memory(): { compressed: number; used: number } {
-    const stat = readFileSync(`/sys/block/zram${this.#id}/mm_stat`, 'utf8').trim().split(/\s+/);
-    return { compressed: Number(stat[1]), used: Number(stat[2]) };
-  }
-
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
     this.#child.kill();
     rmSync(this.#folder, { recursive: true, force: true });
-    // The driver's file descriptor must be closed before the device can go.
-    for (let attempt = 0; attempt < 50; attempt++) {
-      try {
-        writeFileSync(`/sys/block/zram${this.#id}/reset`, '1');
-        writeFileSync(join(control, 'hot_remove'), this.#id);
-        return;
-      } catch {
-        execFileSync('sleep', ['0.1']);
-      }
-    }
+    this.#device[Symbol.dispose]();
   }
 }

@@ -1,0 +1,131 @@
+/**
+ * Paged memory: a region four times its resident budget, filled, read and written in order and at random, and pushed
+ * out; beside the kernel's own swap on zram under a memory control group of that budget, and a mapped file under the
+ * same. bench/touches.ts says what the patterns do. A round runs every contender once, each starting a round in turn.
+ *
+ * A pager takes part as one more PagerContender in `contenders`: one whose run() starts a program of its own through
+ * peers/pager-program.ts, which fills, touches and reports as bench/reference/pager.c does.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BenchOptions, median, type Table } from './measure.ts';
+import { loadPages, type Pages } from './pages.ts';
+import { kernelSwaps, mappedFile } from './peers/kernel-swap.ts';
+import { ownRegion } from './peers/own-region.ts';
+import { undoLater } from './peers/undo.ts';
+import {
+  checkPlan,
+  type PagerContender,
+  type PhaseResult,
+  type Plan,
+  patterns,
+} from './touches.ts';
+
+const PAGE_BYTES = 4096;
+const MIB = 2 ** 20;
+const SEED = 2010;
+/** Not what heaps are made of: same-filled pages cost nobody anything, random ones cannot be packed. */
+const LEFT_OUT = ['same', 'random'];
+
+/** The pages of heaps alone, one after the other. */
+export function heapPagesOf(pages: Pages): Uint8Array {
+  const kept = Array.from(pages.classOfPage.keys()).filter(
+    (i) => !LEFT_OUT.includes(pages.classes[pages.classOfPage[i]!]!),
+  );
+  const bytes = new Uint8Array(kept.length * PAGE_BYTES);
+  for (const [to, from] of kept.entries())
+    bytes.set(pages.bytes.subarray(from * PAGE_BYTES, (from + 1) * PAGE_BYTES), to * PAGE_BYTES);
+  return bytes;
+}
+
+/** One contender's runs, a list of phases each. */
+export interface Runs {
+  readonly name: string;
+  readonly runs: readonly (readonly PhaseResult[])[];
+}
+
+type Figure = (phase: PhaseResult) => number;
+
+/** The median over the runs of what `figure` takes from a pattern's phase. */
+function over({ runs }: Runs, pattern: string, figure: Figure): number {
+  return median(runs.map((phases) => figure(phases.find((p) => p.phase === pattern)!)));
+}
+
+const usPerPage: Figure = ({ wallNs, pages }) => wallNs / pages / 1000;
+
+const cpuUsPerPage: Figure = ({ cpuNs, pages }) => cpuNs / pages / 1000;
+
+/** A row for each pattern and contender; ratios are to the best of `anchors` at that pattern. */
+export function rowsOf(
+  all: readonly Runs[],
+  anchors: readonly string[],
+  shown: readonly string[],
+): (string | number)[][] {
+  return shown.flatMap((pattern) => {
+    const kernel = all.filter(({ name }) => anchors.includes(name));
+    const best = (figure: Figure): number =>
+      Math.min(...kernel.map((runs) => over(runs, pattern, figure)));
+    const [wall, cpu] = [best(usPerPage), best(cpuUsPerPage)];
+    return all.map((runs) => [
+      ...[pattern, runs.name],
+      ...[over(runs, pattern, usPerPage), over(runs, pattern, usPerPage) / wall],
+      ...[over(runs, pattern, cpuUsPerPage), over(runs, pattern, cpuUsPerPage) / cpu],
+      over(runs, pattern, ({ p50Ns }) => (p50Ns ?? Number.NaN) / 1000),
+      over(runs, pattern, ({ p99Ns }) => (p99Ns ?? Number.NaN) / 1000),
+    ]);
+  });
+}
+
+async function measure(
+  contenders: readonly PagerContender[],
+  plan: Plan,
+  rounds: number,
+): Promise<Runs[]> {
+  const all = contenders.map(({ name }) => ({ name, runs: [] as (readonly PhaseResult[])[] }));
+  for (let round = 0; round < rounds; round++)
+    for (let turn = 0; turn < contenders.length; turn++) {
+      const at = (round + turn) % contenders.length;
+      all[at]!.runs.push(await contenders[at]!.run(patterns, plan));
+    }
+  return all;
+}
+
+export async function memory(options: BenchOptions): Promise<Table> {
+  const { regionMib, budgetMib, rounds } = options;
+  const pages = await loadPages(options.corpus);
+  const folder = mkdtempSync(join(tmpdir(), 'frontswap-memory-'));
+  using _folder = undoLater(() => rmSync(folder, { recursive: true, force: true }));
+  const heap = heapPagesOf(pages);
+  const plan: Plan = {
+    regionBytes: regionMib * MIB,
+    budgetBytes: budgetMib * MIB,
+    pagesFile: join(folder, 'pages'),
+    touches: (regionMib * MIB) / PAGE_BYTES / 8,
+    seed: SEED,
+  };
+  checkPlan(plan);
+  writeFileSync(plan.pagesFile, heap);
+  const kernel = kernelSwaps();
+  const contenders = [ownRegion('move'), ...kernel, mappedFile()];
+  const before = loadavg()[0]!;
+  const able = contenders.filter(({ missing }) => missing === null);
+  const all = await measure(able, plan, rounds);
+  const unable = contenders.filter(({ missing }) => missing !== null);
+  return {
+    title: `memory: ${regionMib} MiB of pages in ${budgetMib} MiB, us a page`,
+    columns: [
+      ...['pattern', 'pager', 'us/page', 'of kernel', 'cpu us/page', 'of kernel '],
+      ...['touch p50 us', 'p99 us'],
+    ],
+    rows: rowsOf(
+      all,
+      kernel.map(({ name }) => name),
+      patterns.filter((pattern) => pattern !== 'check'),
+    ),
+    notes: [
+      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. Medians of ${rounds} rounds, pagers in turn; «of kernel»: of the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      ...unable.map(({ name, missing }) => `${name}: not measured, ${missing}.`),
+    ],
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * What a bench changes on the machine, and changes back however it ends: by dispose(), or when the process exits
+ * (an exception nobody caught, SIGINT, SIGTERM, SIGHUP). Undoing is synchronous for that reason. Against SIGKILL
+ * nothing helps; docs/benchmarks.md says what to remove by hand then.
+ */
+
+const pending: (() => void)[] = [];
+const signals = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+let isWatching = false;
+
+function watch(): void {
+  isWatching = true;
+  process.once('exit', () => {
+    // Last done, first undone; one that fails does not keep the others from running.
+    for (let undo = pending.pop(); undo !== undefined; undo = pending.pop()) {
+      try {
+        undo();
+      } catch (error) {
+        console.error(`bench: not undone: ${String(error)}`);
+      }
+    }
+  });
+  for (const [name, number] of Object.entries(signals))
+    process.once(name, () => process.exit(128 + number));
+}
+
+/** Runs `undo` once: when the result is disposed of, or else when the process exits. */
+export function undoLater(undo: () => void): Disposable {
+  if (!isWatching) watch();
+  pending.push(undo);
+  return {
+    [Symbol.dispose]: () => {
+      const at = pending.indexOf(undo);
+      if (at < 0) return;
+      pending.splice(at, 1);
+      undo();
+    },
+  };
+}
+
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
+/** Calls `attempt` until it does not throw, five seconds long; then its error is thrown. */
+export function insist(attempt: () => void): void {
+  for (let left = 50; ; left--) {
+    try {
+      attempt();
+      return;
+    } catch (error) {
+      if (left === 0) throw error;
+      Atomics.wait(nobody, 0, 0, 100);
+    }
+  }
+}

@@ -1,0 +1,14 @@
+/** Changes three things, changes one of them back, says so, and waits to be ended. */
+import { undoLater } from '../../bench/peers/undo.ts';
+
+undoLater(() => console.log('first'));
+undoLater(() => {
+  throw new Error('cannot');
+});
+undoLater(() => console.log('last'));
+const early = undoLater(() => console.log('early'));
+early[Symbol.dispose]();
+early[Symbol.dispose]();
+if (process.argv[2] === 'throw') throw new Error('nobody catches this');
+console.log('ready');
+setInterval(() => undefined, 1000);
