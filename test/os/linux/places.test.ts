@@ -85,6 +85,8 @@ describe('proc maps', { skip: noLinux }, () => {
     assert.equal(privateBytesFrom(0x3000, maps), 0);
     const shared = maps.replace('2000-3000 rw-p', '2000-3000 rw-s');
     assert.equal(privateBytesFrom(0x1800, shared), 0x800);
+    const file = maps.replace('2000-3000 rw-p 0 00:00 0', '2000-3000 rw-p 0 fe:01 7');
+    assert.equal(privateBytesFrom(0x1800, file), 0x800);
   });
 
   test('the reserve of a WebAssembly memory lies behind it', () => {

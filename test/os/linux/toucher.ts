@@ -47,7 +47,8 @@ class Executor {
       if (state === State.end) return;
       if (state === State.asked) {
         cells[Cell.result] = this.#execute(cells[Cell.command]!, cells[Cell.at]!);
-        Atomics.store(cells, Cell.state, State.answered);
+        // Not over an end that came meanwhile.
+        Atomics.compareExchange(cells, Cell.state, State.asked, State.answered);
       } else if (Atomics.wait(cells, Cell.state, state, PATIENCE_MS) === 'timed-out') return;
     }
   }

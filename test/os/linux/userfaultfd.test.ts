@@ -522,7 +522,7 @@ describe('events', { skip: noLinux }, () => {
     });
   });
 
-  test('a page that was shared with a forked process is too busy to move', {
+  test('a page that was shared with a forked process is too busy to move, until it is written', {
     skip: noUffd(move),
   }, async () => {
     await withRange(move, UffdMode.missing, async (r) => {
@@ -532,6 +532,8 @@ describe('events', { skip: noLinux }, () => {
       assert.equal(toucher.result(), 1);
       assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.busy);
       assert.equal(r.uffd.bytesDone, 0);
+      r.from[0] = 2; // the child is gone: written, the page is ours alone again
+      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.done);
     });
   });
 
