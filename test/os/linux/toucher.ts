@@ -16,6 +16,13 @@ export const Command = { read: 0, write: 1, drop: 2, unmap: 3, move: 4, fork: 5 
 /** How long the worker waits for a command before it gives up by itself. */
 const PATIENCE_MS = 20_000;
 
+/**
+ * The system call, not fork(3): that one holds malloc's locks while it waits for the event to be read, and who is to read it
+ * may need them.
+ */
+const CLONE = process.arch === 'arm64' ? 220 : 56;
+const SIGCHLD = 17;
+
 export interface TouchTask {
   readonly cells: SharedArrayBuffer;
   readonly address: number;
@@ -27,7 +34,6 @@ class Executor {
   readonly #linux = theLinux();
   readonly #mapping = new Mapping(this.#linux);
   readonly #own = new Process(this.#linux);
-  readonly #fork = this.#linux.bind('int fork()');
   readonly #waitpid = this.#linux.bind('int waitpid(int child, uintptr_t status, int options)');
   readonly #address: number;
   readonly #memory: Uint8Array;
@@ -71,7 +77,7 @@ class Executor {
         return this.#mapping.remap(where, page, page, flags, this.#address + value) > 0 ? 1 : 0;
       }
       case Command.fork: {
-        const child = this.#fork();
+        const child = this.#linux.systemCall(CLONE, SIGCHLD, 0, 0);
         if (child === 0) this.#own.exitNow(0);
         if (child < 0) return 0;
         // Should a lock that another thread held keep the child from ending, this does not.

@@ -509,7 +509,7 @@ describe('events', { skip: noLinux }, () => {
     skip: noUffd(eventRemove),
   }, async () => {
     await withRange(eventRemove, UffdMode.missing, async (r) => {
-      r.uffd.zeroPage(r.at, r.page, CopyMode.wake);
+      r.uffd.copy(r.at, r.source, r.page, CopyMode.wake); // its bytes done are not the next one's
       const toucher = await r.toucher();
       toucher.ask(Command.drop, 0);
       const poller = new Poller(r.linux, [r.uffd.fd]);
