@@ -42,7 +42,7 @@ export type Resolve = (typeof Resolve)[keyof typeof Resolve];
 /** struct uffd_msg. */
 const MESSAGE_BYTES = 32;
 /** Messages that one read takes at most. */
-export const MESSAGES_A_READ = 64;
+const MESSAGES_A_READ = 64;
 
 /** The largest struct of an ioctl here: uffdio_copy and uffdio_move. */
 const ARGUMENT_BYTES = 40;
@@ -156,7 +156,7 @@ export class Userfaultfd {
   }
 
   /**
-   * Takes the messages that wait, at most MESSAGES_A_READ; they are there until the next call.
+   * Takes the messages that wait, at most 64; they are there until the next call.
    * @returns how many; 0 when none waits or a signal came
    */
   readMessages(): number {

@@ -33,14 +33,15 @@ export class Toucher {
   }
 
   read(at: number): void {
-    this.#ask(Command.read, at, 0);
+    this.ask(Command.read, at);
   }
 
   write(at: number, value: number): void {
-    this.#ask(Command.write, at, value);
+    this.ask(Command.write, at, value);
   }
 
-  #ask(command: number, at: number, value: number): void {
+  /** @param command of Command */
+  ask(command: number, at: number, value: number = 0): void {
     this.#cells[Cell.command] = command;
     this.#cells[Cell.at] = at;
     this.#cells[Cell.value] = value;

@@ -13,7 +13,7 @@ import { Resolve } from '../../../src/os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../../../src/os/linux/userfaultfd-open.ts';
 import { errnoOf, noLinux, noUffd, theLinux } from './machine.ts';
 
-/** Null when there is PAGEMAP_SCAN (6.7). */
+/** False, or why there is no PAGEMAP_SCAN (6.7). */
 function noScan(): string | false {
   if (noLinux !== false) return noLinux;
   const map = new PageMap(theLinux());
@@ -142,6 +142,8 @@ describe('page map', { skip: noLinux }, () => {
       const { present, swapped } = PageCategory;
       assert.equal(map.scan(at, 8 * page, { all: present, none: swapped, report: present }), 1);
       assert.equal(map.runEnd(0) - map.runStart(0), 4 * page);
+      assert.equal(map.scan(at, 8 * page, { none: present, report: present }), 1);
+      assert.equal(map.runStart(0), at + 4 * page);
       assert.equal(map.scan(at, 8 * page, { any: present | swapped }), 1);
       assert.equal(map.scan(at, 8 * page, { all: swapped }), 0);
       assert.equal(map.scan(at, 8 * page, { all: present, maxPages: 2 }), 1);
