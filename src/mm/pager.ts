@@ -87,8 +87,10 @@ export class Pager implements MemoryManager {
     if (state === PageState.stored) this.#bring(region, page, touch);
     else if (state === PageState.absent) this.#make(region, page);
     else if (state === PageState.clean && touch !== Touch.read) this.#makeDirty(region, page);
-    else if (state === PageState.lost) region.memory.poison(page);
-    else {
+    else if (state === PageState.lost) {
+      this.counters.add('lostFaults', 1);
+      region.memory.poison(page);
+    } else {
       this.counters.add('spuriousFaults', 1);
       if ((touch & Touch.protected) !== 0) region.memory.makeWritable(page, 1);
       else region.memory.wake(page, 1);
@@ -276,7 +278,11 @@ export class Pager implements MemoryManager {
     const isHot = ((this.evictor.clock - region.stamp[page]!) | 0) <= region.set.limit >>> 1;
     this.#makeRoom(region, 1 + ahead);
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
-    if (came === 0) return;
+    if (came === 0) {
+      this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
+      return;
+    }
+    this.counters.add('faultsIn', 1);
     if (isHot) this.#activate(region, page);
     let brought = came - 1;
     for (let i = came; i <= ahead; i++) {
