@@ -139,7 +139,10 @@ export class Pager implements MemoryManager {
     return came;
   }
 
-  /** Pages [from, to) are in memory and stay until unpin(). Nothing is pinned unless all are. */
+  /**
+   * Pages [from, to) are in memory, may be written, and stay so until unpin(): a system call that is given them must not
+   * come to ask. Nothing is pinned unless all are.
+   */
   pin(region: Region, from: number, to: number): Range {
     const { set } = region;
     let fresh = 0;
@@ -436,8 +439,9 @@ export class Pager implements MemoryManager {
   #pinPage(region: Region, page: number): Range {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
+    if (state === PageState.clean) this.#giveUpCopy(region, page);
     if (!region.isResident(page)) this.#makeRoom(region, 1);
-    if (state === PageState.stored && this.#install(region, page, 1, false) === 0)
+    if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
       return Range.lost;
     if (state === PageState.absent) {
       if (region.memory.installZeros(page, 1) === 0) return Range.lost;
