@@ -30,8 +30,10 @@ import type { ResidentSet } from './resident-set.ts';
 
 /** Frames for pages that come: one touched, 63 ahead. */
 const WINDOW_PAGES = 64;
+/** The frame of a swapoff, which goes on between calls. */
+const HOME_FRAME = BATCH_PAGES + WINDOW_PAGES;
 /** Frames that a pager needs. */
-export const FRAME_COUNT: number = BATCH_PAGES + WINDOW_PAGES;
+export const FRAME_COUNT: number = HOME_FRAME + 1;
 
 /** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
@@ -55,11 +57,17 @@ export class Pager implements MemoryManager {
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
   readonly #onLost: (region: Region, page: number, reason: In) => void;
-  #nextFrame = BATCH_PAGES;
+  /** Next frame of the window that is being brought; -1 outside. */
+  #nextFrame = -1;
+  #isHomeFrameFree = true;
+  /** First frame of the last #load(), and what ended it early. */
+  #loadFrame = BATCH_PAGES;
+  #loadEnd: In = In.ready;
   #fullTries = 0;
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
     assert(frames.length === FRAME_COUNT * PAGE_BYTES, 'a pager has its frames');
+    assert(!front.exclusiveGets, 'what is read stays in its slot: pages are kept clean');
     this.memory = frames;
     this.swap = new Swap(front, this);
     this.evictor = new Evictor(this.swap, this.counters);
@@ -226,18 +234,22 @@ export class Pager implements MemoryManager {
       for (const region of set.regions) pages += region.resident;
       assert(set.pages === pages, 'a set counts the pages of its regions');
     }
-    assert(this.swap.cache.count === 0, 'no page is on its way');
+    assert(this.swap.cache.count === (this.#isHomeFrameFree ? 0 : 1), 'no page is on its way');
   }
 
   // MemoryManager: frames for the swap core.
 
   allocFrame(ahead: boolean): number {
-    if (ahead || this.#nextFrame === FRAME_COUNT) return -1; // what comes ahead is decided here, not there
-    return this.#nextFrame++;
+    if (ahead) return -1; // what comes ahead is decided here, not there
+    if (this.#nextFrame !== -1) return this.#nextFrame === HOME_FRAME ? -1 : this.#nextFrame++;
+    if (!this.#isHomeFrameFree) return -1;
+    this.#isHomeFrameFree = false;
+    return HOME_FRAME;
   }
 
   freeFrame(frame: number): void {
-    if (frame === this.#nextFrame - 1) this.#nextFrame--;
+    if (frame === HOME_FRAME) this.#isHomeFrameFree = true;
+    else if (frame === this.#nextFrame - 1) this.#nextFrame--;
   }
 
   leftCache(frame: number): void {
@@ -341,7 +353,7 @@ export class Pager implements MemoryManager {
   }
 
   #freeCopy(region: Region, page: number): void {
-    this.swap.free(region.entry[page]! as SwapEntry);
+    this.swap.freeAndCache(region.entry[page]! as SwapEntry);
     region.entry[page] = NO_ENTRY;
     region.state[page] = PageState.dirty;
   }
@@ -358,24 +370,15 @@ export class Pager implements MemoryManager {
    * Their copies are kept, and they protected, unless they are about to be written.
    */
   #install(region: Region, first: number, count: number, isWrite: boolean): number {
-    this.#nextFrame = BATCH_PAGES;
-    let loaded = 0;
-    for (; loaded < count; loaded++) {
-      const answer = this.swap.swapIn(region.entry[first + loaded]! as SwapEntry);
-      if (answer === In.ready) {
-        assert(this.swap.frame === BATCH_PAGES + loaded, 'pages come in frames that follow');
-        continue;
-      }
-      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
-      if (loaded > 0) break; // whoever touches it will hear of it
-      this.#lose(region, first, answer);
+    const loaded = this.#load(region, first, count);
+    if (loaded === 0) {
+      this.#lose(region, first, this.#loadEnd);
       return 0;
     }
     const isWritable = isWrite || this.#isRewritten(region);
-    const came = region.memory.install(first, BATCH_PAGES, loaded, isWritable);
+    const came = region.memory.install(first, this.#loadFrame, loaded, isWritable);
     for (let i = 0; i < loaded; i++) {
-      const frame = BATCH_PAGES + i;
-      if (this.swap.cache.entryAt(frame) !== NO_ENTRY) this.swap.dropFromCache(frame);
+      this.#emptyFrame(this.#loadFrame + i);
       if (i < came) this.#arrive(region, first + i, isWritable);
     }
     this.counters.add('pagesIn', came);
@@ -383,11 +386,48 @@ export class Pager implements MemoryManager {
     return came;
   }
 
+  /** Stored neighbours come to frames that follow, from #loadFrame on, until one does not: #loadEnd says why. */
+  #load(region: Region, first: number, count: number): number {
+    this.#nextFrame = BATCH_PAGES;
+    this.#loadFrame = BATCH_PAGES;
+    this.#loadEnd = In.ready;
+    let loaded = 0;
+    while (loaded < count) {
+      const answer = this.#swapIn(region.entry[first + loaded]! as SwapEntry);
+      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
+      this.#loadEnd = answer;
+      if (answer !== In.ready) break;
+      const isHome = this.swap.frame === HOME_FRAME; // a swapoff has read it
+      if (isHome && loaded > 0) break;
+      loaded++;
+      if (!isHome) continue;
+      this.#loadFrame = HOME_FRAME;
+      break;
+    }
+    this.#nextFrame = -1;
+    return loaded;
+  }
+
+  /** Brings a page to a frame, however long its disk takes. */
+  #swapIn(entry: SwapEntry): In {
+    const { swap } = this;
+    const answer = swap.swapIn(entry);
+    if (answer !== In.pending) return answer;
+    const { frame } = swap;
+    while (swap.isBusy(frame)) swap.tick();
+    return swap.cache.entryAt(frame) === entry ? In.ready : In.ioError;
+  }
+
+  #emptyFrame(frame: number): void {
+    if (this.swap.cache.entryAt(frame) !== NO_ENTRY) this.swap.dropFromCache(frame);
+    this.freeFrame(frame);
+  }
+
   #arrive(region: Region, page: number, isWritable: boolean): void {
     const entry = region.entry[page]! as SwapEntry;
     const state = isWritable ? PageState.dirty : PageState.clean;
     region.enter(page, state, isWritable ? NO_ENTRY : entry, this.evictor.clock, false);
-    if (isWritable) this.swap.free(entry);
+    if (isWritable) this.swap.freeAndCache(entry);
   }
 
   /** A page could not be put where it belongs: its owner has given that memory up, and wakes by itself. */
