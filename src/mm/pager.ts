@@ -273,13 +273,28 @@ export class Pager implements MemoryManager {
         region.memory.makeWritable(page, 1);
       } else {
         this.#makeRoom(region, 1);
-        if (region.memory.install(page, frame, 1, true) === 0) return;
-        region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+        if (!this.#installHome(region, page, frame)) return;
       }
       this.counters.add('broughtHome', 1);
       this.swap.free(entry);
       return;
     }
+  }
+
+  /** False: not now; the page stays in its slot, and leaves the swap cache. */
+  #installHome(region: Region, page: number, frame: number): boolean {
+    if (region.memory.install(page, frame, 1, true) === 1) {
+      region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      this.counters.add('pagesIn', 1);
+      return true;
+    }
+    assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
+    if (region.memory.stop === Stop.gone) {
+      region.forget(page, PageState.absent);
+      return true;
+    }
+    this.#emptyFrame(frame);
+    return false;
   }
 
   /** A touched page that is stored comes, and with it what is likely to be touched next. */
