@@ -445,9 +445,13 @@ export class Pager implements MemoryManager {
     if (isWritable) this.swap.freeAndCache(entry);
   }
 
-  /** A page could not be put where it belongs: its owner has given that memory up, and wakes by itself. */
+  /** A page could not be put where it belongs: not now, or its owner has given that memory up, and so the page. */
   #refuseInstall(region: Region, page: number): void {
     assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
+    if (region.memory.stop === Stop.gone) {
+      this.swap.freeAndCache(region.entry[page]! as SwapEntry);
+      region.forget(page, PageState.absent);
+    }
     region.memory.wake(page, 1);
   }
 
