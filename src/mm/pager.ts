@@ -11,7 +11,8 @@
  *
  * Invariants
  * - After each call every page is in one place: in memory, in a slot, in both and equal (clean), or nowhere.
- * - A page that cannot be brought back is lost: whoever touches it dies of it, no other page is affected.
+ * - A page that cannot be brought back when it is touched is lost: whoever touches it dies of it, no other page is
+ *   affected. Nobody else loses a page: what cannot be read ahead, pinned or brought home stays where it is.
  * - A set is above its limit only if nothing would go out.
  * - A slot is freed in the call in which its page becomes dirty, is discarded, or its region ends.
  *
@@ -38,7 +39,7 @@ export const FRAME_COUNT: number = HOME_FRAME + 1;
 /** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
 
-/** How a call about a range ended. */
+/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
 export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
 export type Range = (typeof Range)[keyof typeof Range];
 
@@ -191,8 +192,9 @@ export class Pager implements MemoryManager {
       if (region.state[page] !== PageState.stored) continue;
       const end = Math.min(region.pages, page + WINDOW_PAGES);
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
-      if (came === 0) return Range.lost;
       this.counters.add('broughtHome', came);
+      if (came > 0 || region.state[page] === PageState.absent) continue;
+      return this.#loadEnd === In.ready ? Range.noRoom : Range.lost;
     }
     return Range.done;
   }
@@ -309,6 +311,7 @@ export class Pager implements MemoryManager {
     this.#makeRoom(region, 1 + ahead);
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
+      if (this.#loadEnd !== In.ready) this.#lose(region, page, this.#loadEnd);
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
@@ -320,7 +323,7 @@ export class Pager implements MemoryManager {
       if (region.state[next] !== PageState.stored) continue;
       const run = stride === 1 ? this.#runEnd(region, next, end) - next : 1;
       const more = this.#install(region, next, run, isWrite);
-      if (more === 0) break;
+      if (more === 0) break; // whoever touches it will hear of it
       brought += more;
       i += more - 1;
     }
@@ -381,15 +384,13 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Stored neighbours come in, up to `count`; how many did. 0: the first could not, and is lost.
+   * Stored neighbours come in, up to `count`; how many did. 0: the first could not: #loadEnd says why, `ready` that it
+   * could be read. It is where it was, or given up with its memory.
    * Their copies are kept, and they protected, unless they are about to be written.
    */
   #install(region: Region, first: number, count: number, isWrite: boolean): number {
     const loaded = this.#load(region, first, count);
-    if (loaded === 0) {
-      this.#lose(region, first, this.#loadEnd);
-      return 0;
-    }
+    if (loaded === 0) return 0;
     const isWritable = isWrite || this.#isRewritten(region);
     const came = region.memory.install(first, this.#loadFrame, loaded, isWritable);
     for (let i = 0; i < loaded; i++) {
@@ -501,9 +502,9 @@ export class Pager implements MemoryManager {
     if (state === PageState.clean) this.#giveUpCopy(region, page);
     if (!region.isResident(page)) this.#makeRoom(region, 1);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
-      return Range.lost;
+      return this.#loadEnd === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {
-      if (region.memory.installZeros(page, 1) === 0) return Range.lost;
+      if (region.memory.installZeros(page, 1) === 0) return Range.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     }
     return region.pin(page) ? Range.done : Range.noRoom;
