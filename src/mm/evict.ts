@@ -24,6 +24,8 @@ import type { ResidentSet } from './resident-set.ts';
 export const BATCH_PAGES = 32;
 /** Looks at a list for each page that is wanted of it. */
 const LOOKS = 4;
+/** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
+const PUT_BACK_TRIES = 1000;
 
 export class Evictor {
   /** Ticks with each page that leaves. */
@@ -183,25 +185,40 @@ export class Evictor {
 
   #swapOut(region: Region): number {
     let out = 0;
-    let refused = 0;
+    let back = 0;
+    let isRefused = false;
     for (let frame = 0; frame < this.#count; frame++) {
       const page = this.#victims[frame]!;
       if (page === -1) continue;
-      const entry = refused === 0 ? this.#store(frame) : NO_ENTRY;
+      const entry = isRefused ? NO_ENTRY : this.#store(frame);
       if (entry !== NO_ENTRY) {
         region.leave(page, PageState.stored, entry, this.clock++);
         out++;
         continue;
       }
-      refused++;
-      const back = region.memory.install(page, frame, 1, true);
-      assert(back === 1, 'a page that was taken can be put back');
-      region.relist(page);
+      isRefused = true;
+      if (this.#putBack(region, page, frame)) back++;
     }
-    this.isFull = refused > 0;
+    this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
-    this.#counters.add('pagesPutBack', refused);
+    this.#counters.add('pagesPutBack', back);
     return out;
+  }
+
+  /** A page that was taken is in memory again, as the newest; false: its memory is gone meanwhile, and so is the page. */
+  #putBack(region: Region, page: number, frame: number): boolean {
+    const { memory } = region;
+    for (let tries = PUT_BACK_TRIES; tries > 0; tries--) {
+      if (memory.install(page, frame, 1, true) === 1) {
+        region.relist(page);
+        return true;
+      }
+      if (memory.stop !== Stop.busy) break;
+    }
+    assert(memory.stop === Stop.gone, 'a page that was taken can be put back while it has memory');
+    region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+    this.#counters.add('pagesGone', 1);
+    return false;
   }
 
   /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */
