@@ -42,7 +42,7 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   pagesOut: row('pages', 'out to a slot, packed or written'),
   pagesDropped: row('pages', 'out without work: their slot had them still'),
   pagesPutBack: row('pages', 'that nobody would take, and that stayed'),
-  pagesGone: row('pages', 'that were to be evicted and that their owner had given up'),
+  pagesGone: row('pages', 'in memory by the books that their owner had given up by itself'),
   copiesGivenUp: row('pages', 'whose stored copy was given up while they were in memory, for room'),
   secondChances: row('pages', 'that stayed because they had been used'),
   activated: row('pages', 'in again so soon after they left that they count as hot'),

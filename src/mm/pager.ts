@@ -100,9 +100,7 @@ export class Pager implements MemoryManager {
       this.counters.add('lostFaults', 1);
       region.memory.poison(page);
     } else {
-      this.counters.add('spuriousFaults', 1);
-      if ((touch & Touch.protected) !== 0) region.memory.makeWritable(page, 1);
-      else region.memory.wake(page, 1);
+      this.#touchAgain(region, page, touch);
     }
   }
 
@@ -297,6 +295,23 @@ export class Pager implements MemoryManager {
     }
     this.#emptyFrame(frame);
     return false;
+  }
+
+  /**
+   * A touch of a page that is in memory by the books. It has come meanwhile, and who waits tries again; or its owner has
+   * given it up behind the pager's back, and it comes as zeros: without that, who touches it would come again for ever.
+   */
+  #touchAgain(region: Region, page: number, touch: number): void {
+    const { memory } = region;
+    if ((touch & Touch.protected) !== 0) memory.makeWritable(page, 1);
+    else if (memory.installZeros(page, 1) === 0) memory.wake(page, 1);
+    else {
+      this.counters.add('pagesGone', 1);
+      this.counters.add('firstTouches', 1);
+      if (region.state[page] === PageState.clean) this.#freeCopy(region, page);
+      return;
+    }
+    this.counters.add('spuriousFaults', 1);
   }
 
   /** A touched page that is stored comes, and with it what is likely to be touched next. */
