@@ -75,14 +75,14 @@ export class Evictor {
   /** The region whose oldest page has been here longest. */
   #oldestRegion(set: ResidentSet): Region | null {
     let found: Region | null = null;
-    let age = -1;
+    let age = 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#balance(region);
       const page = region.oldest(INACTIVE);
       if (page === -1) continue;
-      const pageAge = (this.clock - region.stamp[page]!) | 0;
-      if (pageAge <= age) continue;
+      const pageAge = (this.clock - region.stamp[page]!) >>> 0; // stamps wrap
+      if (found !== null && pageAge <= age) continue;
       found = region;
       age = pageAge;
     }

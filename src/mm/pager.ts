@@ -322,7 +322,7 @@ export class Pager implements MemoryManager {
     const ahead = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
     const { stride } = prefetch;
     const end = stride === 1 ? page + 1 + ahead : page + 1;
-    const isHot = ((this.evictor.clock - region.stamp[page]!) | 0) <= region.set.limit >>> 1;
+    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
     this.#makeRoom(region, 1 + ahead);
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
