@@ -22,7 +22,7 @@ import type { ResidentSet } from './resident-set.ts';
 
 /** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
 export const BATCH_PAGES = 32;
-/** Looks at a list for each page that is wanted of it. */
+/** Looks at a list for each page that is wanted of it; then pages leave though they were used. */
 const LOOKS = 4;
 /** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
 const PUT_BACK_TRIES = 1000;
@@ -97,10 +97,10 @@ export class Evictor {
 
   #choose(region: Region, wanted: number): void {
     this.#count = 0;
-    for (let looks = wanted * LOOKS; looks > 0 && this.#count < wanted; looks--) {
+    for (let looks = wanted * LOOKS; this.#count < wanted; looks--) {
       const page = region.oldest(INACTIVE);
       if (page === -1) return;
-      if (!region.isVictim(page)) {
+      if (looks > 0 && !region.isVictim(page)) {
         this.#counters.add('secondChances', 1);
         if (region.active > region.inactive * 2) region.demote();
         continue;
