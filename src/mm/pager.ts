@@ -134,15 +134,16 @@ export class Pager implements MemoryManager {
     for (let page = from; page < to && left > 0; page++) {
       if (region.isResident(page)) left--;
       if (region.state[page] !== PageState.stored) continue;
-      const end = Math.min(to, page + Math.min(left, WINDOW_PAGES));
-      const run = this.#runEnd(region, page, end) - page;
-      this.#makeRoom(region, run);
+      const room = this.#roomFor(region, Math.min(left, WINDOW_PAGES));
+      if (room === 0) break;
+      const run = this.#runEnd(region, page, Math.min(to, page + room)) - page;
       const brought = this.#install(region, page, run, false);
       if (brought === 0) break;
-      this.counters.add('pagesAhead', brought);
       came += brought;
       left -= brought;
+      page += brought - 1;
     }
+    this.counters.add('pagesAhead', came);
     return came;
   }
 
@@ -272,7 +273,7 @@ export class Pager implements MemoryManager {
         region.state[page] = PageState.dirty;
         region.memory.makeWritable(page, 1);
       } else {
-        this.#makeRoom(region, 1);
+        this.#makeRoom(region);
         if (!this.#installHome(region, page, frame)) return;
       }
       this.counters.add('broughtHome', 1);
@@ -319,11 +320,11 @@ export class Pager implements MemoryManager {
     const { prefetch } = region;
     prefetch.predict(page);
     const isWrite = touch !== Touch.read;
-    const ahead = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
     const { stride } = prefetch;
+    const wanted = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    const ahead = this.#roomAhead(region, wanted);
     const end = stride === 1 ? page + 1 + ahead : page + 1;
     const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
-    this.#makeRoom(region, 1 + ahead);
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
       if (this.#loadEnd !== In.ready) this.#lose(region, page, this.#loadEnd);
@@ -351,13 +352,12 @@ export class Pager implements MemoryManager {
     const { prefetch } = region;
     this.counters.add('firstTouches', 1);
     prefetch.predict(page);
-    const ahead =
-      prefetch.stride === 1
-        ? Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1)
-        : 0;
-    let end = page + 1;
-    while (end <= page + ahead && region.state[end] === PageState.absent) end++;
-    this.#makeRoom(region, end - page);
+    const most = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    let wanted = 0;
+    while (wanted < most && region.state[page + 1 + wanted] === PageState.absent) wanted++;
+    if (prefetch.stride !== 1) wanted = 0;
+    const ahead = this.#roomAhead(region, wanted);
+    const end = page + 1 + ahead;
     const made = region.memory.installZeros(page, end - page);
     for (let i = page; i < page + made; i++)
       region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
@@ -494,14 +494,23 @@ export class Pager implements MemoryManager {
     region.memory.poison(page);
   }
 
-  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. */
-  #makeRoom(region: Region, count: number): void {
-    const { set } = region;
-    while (set.pages + count > set.limit) {
-      if (this.#maySucceed() && this.evictor.reclaim(set, BATCH_PAGES) > 0) continue;
-      this.counters.add('overBudget', count);
-      return;
-    }
+  /** Room for a page that must come, whatever the limit. */
+  #makeRoom(region: Region): void {
+    if (this.#roomFor(region, 1) === 0) this.counters.add('overBudget', 1);
+  }
+
+  /** Room for a page that must come and `wanted` ahead of it: how many of those fit. */
+  #roomAhead(region: Region, wanted: number): number {
+    const room = this.#roomFor(region, 1 + wanted);
+    if (room === 0) this.counters.add('overBudget', 1);
+    return Math.max(0, room - 1);
+  }
+
+  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
+  #roomFor({ set }: Region, count: number): number {
+    while (set.pages + count > set.limit)
+      if (!this.#maySucceed() || this.evictor.reclaim(set, BATCH_PAGES) === 0) break;
+    return Math.max(0, Math.min(count, set.limit - set.pages));
   }
 
   /** Where the last batch was refused, only every 32nd call tries again: packing pages for nothing is slow. */
@@ -515,7 +524,7 @@ export class Pager implements MemoryManager {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
     if (state === PageState.clean) this.#giveUpCopy(region, page);
-    if (!region.isResident(page)) this.#makeRoom(region, 1);
+    if (!region.isResident(page)) this.#makeRoom(region);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
       return this.#loadEnd === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {
