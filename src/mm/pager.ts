@@ -320,11 +320,11 @@ export class Pager implements MemoryManager {
     const { prefetch } = region;
     prefetch.predict(page);
     const isWrite = touch !== Touch.read;
+    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
     const { stride } = prefetch;
     const wanted = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
     const ahead = this.#roomAhead(region, wanted);
     const end = stride === 1 ? page + 1 + ahead : page + 1;
-    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
       if (this.#loadEnd !== In.ready) this.#lose(region, page, this.#loadEnd);
