@@ -17,7 +17,7 @@ import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import { Out, type Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, type Region } from './region.ts';
+import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, type Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
@@ -52,6 +52,18 @@ export class Evictor {
     if (region === null) return 0;
     this.#choose(region, wanted);
     return this.#evict(region);
+  }
+
+  /** The same, of pages whose slots have them still: for when nobody takes pages. The oldest of each list are looked at. */
+  reclaimClean(set: ResidentSet, pages: number): number {
+    for (let i = 0; i < set.regions.length; i++) {
+      const region = set.regions[i]!;
+      this.#count = 0;
+      this.#chooseClean(region, INACTIVE, Math.min(pages, BATCH_PAGES));
+      this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, BATCH_PAGES));
+      if (this.#count > 0) return this.#evict(region);
+    }
+    return 0;
   }
 
   /** Makes pages [from, to) of a region leave, from the first on: up to BATCH_PAGES of them. Returns where to go on. */
@@ -107,6 +119,19 @@ export class Evictor {
       }
       region.unlist(page);
       this.#insert(page);
+    }
+  }
+
+  #chooseClean(region: Region, list: ListAt, wanted: number): void {
+    let page = region.oldest(list);
+    for (let looks = BATCH_PAGES * LOOKS; looks > 0 && page !== -1; looks--) {
+      if (this.#count === wanted) return;
+      const newer = region.newer(page, list);
+      if (region.state[page] === PageState.clean) {
+        region.unlist(page);
+        this.#insert(page);
+      }
+      page = newer;
     }
   }
 

@@ -114,7 +114,7 @@ export class Pager implements MemoryManager {
         set.isReclaiming = false;
         continue;
       }
-      set.isReclaiming = this.evictor.reclaim(set, set.pages - set.low) > 0;
+      set.isReclaiming = this.#reclaim(set, set.pages - set.low) > 0;
       if (set.isReclaiming && set.pages > set.low) isMore = true;
     }
     return isMore;
@@ -181,6 +181,7 @@ export class Pager implements MemoryManager {
       this.#forget(region, page);
     }
     this.#dropRun(region, run, to);
+    this.evictor.isFull = false; // there is room again, perhaps
   }
 
   /** All pages of a region come home, whatever the set's limit: it is going to be ordinary memory again. */
@@ -205,6 +206,7 @@ export class Pager implements MemoryManager {
       if (entry !== NO_ENTRY) this.swap.freeAndCache(entry as SwapEntry);
       region.entry[page] = NO_ENTRY;
     }
+    this.evictor.isFull = false;
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
     region.set.regions.splice(region.set.regions.indexOf(region), 1);
@@ -508,9 +510,14 @@ export class Pager implements MemoryManager {
 
   /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
   #roomFor({ set }: Region, count: number): number {
-    while (set.pages + count > set.limit)
-      if (!this.#maySucceed() || this.evictor.reclaim(set, BATCH_PAGES) === 0) break;
+    while (set.pages + count > set.limit) if (this.#reclaim(set, BATCH_PAGES) === 0) break;
     return Math.max(0, Math.min(count, set.limit - set.pages));
+  }
+
+  /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
+  #reclaim(set: ResidentSet, pages: number): number {
+    const out = this.#maySucceed() ? this.evictor.reclaim(set, pages) : 0;
+    return out > 0 ? out : this.evictor.reclaimClean(set, pages);
   }
 
   /** Where the last batch was refused, only every 32nd call tries again: packing pages for nothing is slow. */
