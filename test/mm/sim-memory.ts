@@ -172,6 +172,7 @@ export class SimMemory implements PagedMemory {
   /** The owner unmaps a page: who waits for it dies. */
   unmap(page: number): void {
     this.present[page] = 0;
+    this.behind[page] = 1;
     this.unmapped[page] = 1;
     this.#wakeRange(page, 1);
   }
