@@ -25,16 +25,12 @@ import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
 import { In, Swap } from '../swap/swap.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { BATCH_PAGES, Evictor } from './evict.ts';
+import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, Region } from './region.ts';
+import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Frames for pages that come: one touched, 63 ahead. */
-const WINDOW_PAGES = 64;
-/** The frame of a swapoff, which goes on between calls. */
-const HOME_FRAME = BATCH_PAGES + WINDOW_PAGES;
-/** Frames that a pager needs. */
-export const FRAME_COUNT: number = HOME_FRAME + 1;
+export { FRAME_COUNT } from './load.ts';
 
 /** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
@@ -58,12 +54,7 @@ export class Pager implements MemoryManager {
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
   readonly #onLost: (region: Region, page: number, reason: In) => void;
-  /** Next frame of the window that is being brought; -1 outside. */
-  #nextFrame = -1;
-  #isHomeFrameFree = true;
-  /** First frame of the last #load(), and what ended it early. */
-  #loadFrame = BATCH_PAGES;
-  #loadEnd: In = In.ready;
+  readonly #loader = new Loader();
   #fullTries = 0;
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
@@ -99,9 +90,7 @@ export class Pager implements MemoryManager {
     else if (state === PageState.lost) {
       this.counters.add('lostFaults', 1);
       region.memory.poison(page);
-    } else {
-      this.#touchAgain(region, page, touch);
-    }
+    } else this.#touchAgain(region, page, touch);
   }
 
   /** Has pages leave sets above their high mark, one batch; true while there is more to do. */
@@ -174,13 +163,13 @@ export class Pager implements MemoryManager {
     let run = from;
     for (let page = from; page < to; page++) {
       if (!region.isResident(page)) {
-        this.#dropRun(region, run, page);
+        if (page > run) region.memory.drop(run, page - run);
         run = page + 1;
         if (region.state[page] === PageState.lost) region.memory.drop(page, 1);
       }
       this.#forget(region, page);
     }
-    this.#dropRun(region, run, to);
+    if (to > run) region.memory.drop(run, to - run);
     this.evictor.isFull = false; // there is room again, perhaps
   }
 
@@ -194,7 +183,7 @@ export class Pager implements MemoryManager {
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
       this.counters.add('broughtHome', came);
       if (came > 0 || region.state[page] === PageState.absent) continue;
-      return this.#loadEnd === In.ready ? Range.noRoom : Range.lost;
+      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     }
     return Range.done;
   }
@@ -216,43 +205,34 @@ export class Pager implements MemoryManager {
   /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
   giveUpCopies(most: number): number {
     let given = 0;
-    for (const region of this.regions) {
-      for (const list of [INACTIVE, 1] as const) {
-        let page = region.oldest(list);
-        for (; page !== -1 && given < most; page = region.newer(page, list)) {
-          if (region.state[page] !== PageState.clean) continue;
-          this.#giveUpCopy(region, page);
-          given++;
-        }
-      }
+    for (let i = 0; i < this.regions.length && given < most; i++) {
+      given += this.#giveUpListed(this.regions[i]!, INACTIVE, most - given);
+      given += this.#giveUpListed(this.regions[i]!, ACTIVE_LIST, most - given);
     }
     this.counters.add('copiesGivenUp', given);
     return given;
   }
 
+  /** Checks every invariant; throws Bug. Cost: all pages. */
   verify(): void {
-    for (const region of this.regions) region.verify();
-    for (const { set } of this.regions) {
-      let pages = 0;
-      for (const region of set.regions) pages += region.resident;
-      assert(set.pages === pages, 'a set counts the pages of its regions');
+    for (const region of this.regions) {
+      region.verify();
+      region.set.verify();
     }
-    assert(this.swap.cache.count === (this.#isHomeFrameFree ? 0 : 1), 'no page is on its way');
+    assert(
+      this.swap.cache.count === (this.#loader.isHomeFrameFree ? 0 : 1),
+      'no page is on its way',
+    );
   }
 
   // MemoryManager: frames for the swap core.
 
   allocFrame(ahead: boolean): number {
-    if (ahead) return -1; // what comes ahead is decided here, not there
-    if (this.#nextFrame !== -1) return this.#nextFrame === HOME_FRAME ? -1 : this.#nextFrame++;
-    if (!this.#isHomeFrameFree) return -1;
-    this.#isHomeFrameFree = false;
-    return HOME_FRAME;
+    return this.#loader.allocFrame(ahead);
   }
 
   freeFrame(frame: number): void {
-    if (frame === HOME_FRAME) this.#isHomeFrameFree = true;
-    else if (frame === this.#nextFrame - 1) this.#nextFrame--;
+    this.#loader.freeFrame(frame);
   }
 
   leftCache(frame: number): void {
@@ -275,7 +255,7 @@ export class Pager implements MemoryManager {
         region.state[page] = PageState.dirty;
         region.memory.makeWritable(page, 1);
       } else {
-        this.#makeRoom(region);
+        this.#roomAhead(region, 0);
         if (!this.#installHome(region, page, frame)) return;
       }
       this.counters.add('broughtHome', 1);
@@ -296,7 +276,7 @@ export class Pager implements MemoryManager {
       region.forget(page, PageState.absent);
       return true;
     }
-    this.#emptyFrame(frame);
+    this.#loader.empty(this.swap, frame);
     return false;
   }
 
@@ -329,12 +309,15 @@ export class Pager implements MemoryManager {
     const end = stride === 1 ? page + 1 + ahead : page + 1;
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
-      if (this.#loadEnd !== In.ready) this.#lose(region, page, this.#loadEnd);
+      if (this.#loader.end !== In.ready) this.#lose(region, page, this.#loader.end);
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
     this.counters.add('faultsIn', 1);
-    if (isHot) this.#activate(region, page);
+    if (isHot) {
+      region.markUsed(page);
+      this.counters.add('activated', 1);
+    }
     let brought = came - 1;
     for (let i = came; i <= ahead; i++) {
       const next = page + i * stride;
@@ -382,6 +365,17 @@ export class Pager implements MemoryManager {
     region.writeAt = end;
   }
 
+  #giveUpListed(region: Region, list: ListAt, most: number): number {
+    let given = 0;
+    let page = region.oldest(list);
+    for (; page !== -1 && given < most; page = region.newer(page, list)) {
+      if (region.state[page] !== PageState.clean) continue;
+      this.#giveUpCopy(region, page);
+      given++;
+    }
+    return given;
+  }
+
   #giveUpCopy(region: Region, page: number): void {
     this.#freeCopy(region, page);
     region.memory.makeWritable(page, 1);
@@ -401,59 +395,22 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Stored neighbours come in, up to `count`; how many did. 0: the first could not: #loadEnd says why, `ready` that it
+   * Stored neighbours come in, up to `count`; how many did. 0: the first could not: Loader.end says why, `ready` that it
    * could be read. It is where it was, or given up with its memory.
    * Their copies are kept, and they protected, unless they are about to be written.
    */
   #install(region: Region, first: number, count: number, isWrite: boolean): number {
-    const loaded = this.#load(region, first, count);
+    const loaded = this.#loader.load(this.swap, region, first, count);
     if (loaded === 0) return 0;
     const isWritable = isWrite || this.#isRewritten(region);
-    const came = region.memory.install(first, this.#loadFrame, loaded, isWritable);
+    const came = region.memory.install(first, this.#loader.frame, loaded, isWritable);
     for (let i = 0; i < loaded; i++) {
-      this.#emptyFrame(this.#loadFrame + i);
+      this.#loader.empty(this.swap, this.#loader.frame + i);
       if (i < came) this.#arrive(region, first + i, isWritable);
     }
     this.counters.add('pagesIn', came);
     if (came < loaded) this.#refuseInstall(region, first + came);
     return came;
-  }
-
-  /** Stored neighbours come to frames that follow, from #loadFrame on, until one does not: #loadEnd says why. */
-  #load(region: Region, first: number, count: number): number {
-    this.#nextFrame = BATCH_PAGES;
-    this.#loadFrame = BATCH_PAGES;
-    this.#loadEnd = In.ready;
-    let loaded = 0;
-    while (loaded < count) {
-      const answer = this.#swapIn(region.entry[first + loaded]! as SwapEntry);
-      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
-      this.#loadEnd = answer;
-      if (answer !== In.ready) break;
-      const isHome = this.swap.frame === HOME_FRAME; // a swapoff has read it
-      if (isHome && loaded > 0) break;
-      loaded++;
-      if (!isHome) continue;
-      this.#loadFrame = HOME_FRAME;
-      break;
-    }
-    this.#nextFrame = -1;
-    return loaded;
-  }
-
-  /** Brings a page to a frame, however long its disk takes. */
-  #swapIn(entry: SwapEntry): In {
-    const { swap } = this;
-    const answer = swap.swapIn(entry);
-    if (answer !== In.pending) return answer;
-    const { frame } = swap;
-    while (swap.isBusy(frame)) swap.tick();
-    return swap.cache.entryAt(frame) === entry ? In.ready : In.ioError;
-  }
-
-  #emptyFrame(frame: number): void {
-    if (this.swap.cache.entryAt(frame) !== NO_ENTRY) this.swap.dropFromCache(frame);
-    this.freeFrame(frame);
   }
 
   #arrive(region: Region, page: number, isWritable: boolean): void {
@@ -473,12 +430,6 @@ export class Pager implements MemoryManager {
     region.memory.wake(page, 1);
   }
 
-  #activate(region: Region, page: number): void {
-    if (region.isPinned(page)) return;
-    region.markUsed(page);
-    this.counters.add('activated', 1);
-  }
-
   /** Keeping copies does not pay in this region. One install in 32 tries again. */
   #isRewritten(region: Region): boolean {
     if (region.rewritten < 128) return false;
@@ -496,12 +447,7 @@ export class Pager implements MemoryManager {
     region.memory.poison(page);
   }
 
-  /** Room for a page that must come, whatever the limit. */
-  #makeRoom(region: Region): void {
-    if (this.#roomFor(region, 1) === 0) this.counters.add('overBudget', 1);
-  }
-
-  /** Room for a page that must come and `wanted` ahead of it: how many of those fit. */
+  /** Room for a page that must come, whatever the limit, and `wanted` ahead of it: how many of those fit. */
   #roomAhead(region: Region, wanted: number): number {
     const room = this.#roomFor(region, 1 + wanted);
     if (room === 0) this.counters.add('overBudget', 1);
@@ -531,9 +477,9 @@ export class Pager implements MemoryManager {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
     if (state === PageState.clean) this.#giveUpCopy(region, page);
-    if (!region.isResident(page)) this.#makeRoom(region);
+    if (!region.isResident(page)) this.#roomAhead(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
-      return this.#loadEnd === In.ready ? Range.noRoom : Range.lost;
+      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {
       if (region.memory.installZeros(page, 1) === 0) return Range.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
@@ -549,9 +495,5 @@ export class Pager implements MemoryManager {
     if (region.isResident(page)) region.leave(page, PageState.absent, NO_ENTRY, this.evictor.clock);
     else region.forget(page, PageState.absent);
     if (entry !== NO_ENTRY) this.swap.freeAndCache(entry);
-  }
-
-  #dropRun(region: Region, from: number, to: number): void {
-    if (to > from) region.memory.drop(from, to - from);
   }
 }
