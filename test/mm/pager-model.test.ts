@@ -52,6 +52,7 @@ function step(walk: Walk, prng: Prng, { hasTrouble }: WalkOptions): void {
 function end(walk: Walk): void {
   walk.faults = false;
   walk.world.between = () => {};
+  walk.world.after = () => {};
   for (let round = 0; walk.world.threads.some(({ memory }) => memory !== null); round++) {
     assert.ok(round < 1000, 'every access ends');
     walk.serve();

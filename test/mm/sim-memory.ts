@@ -57,7 +57,9 @@ export class SimWorld {
   readonly frames: Uint8Array;
   readonly words: Uint32Array;
   trouble: SimTrouble = noTrouble;
+  /** Before each atomic step, and after it. */
   between: () => void = () => {};
+  after: () => void = () => {};
   /** Pages that take() moved to frames. */
   taken = 0;
   busyStops = 0;
@@ -187,7 +189,7 @@ export class SimMemory implements PagedMemory {
       this.isProtected[page + i] = writable ? 0 : 1;
     });
     if (this.stop === Stop.gone) this.world[frame < 32 ? 'goneBack' : 'goneIn']++;
-    this.world.between();
+    this.world.after();
     return done;
   }
 
@@ -197,7 +199,7 @@ export class SimMemory implements PagedMemory {
       this.tags[page + i] = 0;
       this.isProtected[page + i] = 0;
     });
-    this.world.between();
+    this.world.after();
     return done;
   }
 
@@ -206,7 +208,7 @@ export class SimMemory implements PagedMemory {
     this.#check(page, count);
     for (let i = page; i < page + count; i++) this.isProtected[i] = 0;
     this.#wakeRange(page, count);
-    this.world.between();
+    this.world.after();
   }
 
   take(page: number, count: number, frame: number): number {
@@ -228,7 +230,7 @@ export class SimMemory implements PagedMemory {
     if (this.stop !== Stop.none) done--;
     if (this.stop === Stop.busy) this.world.busyStops++;
     this.world.taken += done;
-    this.world.between();
+    this.world.after();
     return done;
   }
 
@@ -242,11 +244,10 @@ export class SimMemory implements PagedMemory {
       if (!isWanted) this.poisoned[i] = 0;
       this.present[i] = 0;
     }
-    this.world.between();
+    this.world.after();
   }
 
   freeFrames(frame: number, count: number): void {
-    this.world.between();
     assert.ok(frame >= 0 && frame + count <= 32, 'only frames of pages that leave are given back');
     this.world.words.fill(0xeeeeeeee, frame * 1024, (frame + count) * 1024);
   }
@@ -255,7 +256,7 @@ export class SimMemory implements PagedMemory {
     this.world.between();
     this.#check(page, count);
     this.#wakeRange(page, count);
-    this.world.between();
+    this.world.after();
   }
 
   poison(page: number): void {

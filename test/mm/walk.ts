@@ -103,6 +103,7 @@ export class Walk {
     this.world.between = () => {
       for (let n = prng.below(4); n > 0; n--) this.runThread(prng.below(5));
     };
+    this.world.after = this.world.between;
   }
 
   count(event: string): void {
