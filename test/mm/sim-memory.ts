@@ -68,8 +68,8 @@ export class SimWorld {
   goneBack = 0;
   goneIn = 0;
 
-  constructor(frameCount: number) {
-    this.frames = new Uint8Array(frameCount * 4096);
+  constructor(frameCount: number, frames: Uint8Array = new Uint8Array(frameCount * 4096)) {
+    this.frames = frames;
     this.words = new Uint32Array(this.frames.buffer);
   }
 
