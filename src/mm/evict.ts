@@ -17,13 +17,22 @@ import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import { Out, type Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, type Region, RegionCount } from './region.ts';
+import {
+  ACTIVE_LIST,
+  INACTIVE,
+  type ListAt,
+  PageState,
+  type Region,
+  RegionCount,
+} from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
 export const BATCH_PAGES = 32;
-/** Looks at a list for each page that is wanted of it. */
+/** Looks at a list for each page that is wanted of it; then pages leave though they were used. */
 const LOOKS = 4;
+/** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
+const PUT_BACK_TRIES = 1000;
 
 export class Evictor {
   /** Ticks with each page that leaves. */
@@ -52,6 +61,18 @@ export class Evictor {
     return this.#evict(region);
   }
 
+  /** The same, of pages whose slots have them still: for when nobody takes pages. The oldest of each list are looked at. */
+  reclaimClean(set: ResidentSet, pages: number): number {
+    for (let i = 0; i < set.regions.length; i++) {
+      const region = set.regions[i]!;
+      this.#count = 0;
+      this.#chooseClean(region, INACTIVE, Math.min(pages, BATCH_PAGES));
+      this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, BATCH_PAGES));
+      if (this.#count > 0) return this.#evict(region);
+    }
+    return 0;
+  }
+
   /** Makes pages [from, to) of a region leave, from the first on: up to BATCH_PAGES of them. Returns where to go on. */
   evictRange(region: Region, from: number, to: number): number {
     this.#count = 0;
@@ -73,14 +94,14 @@ export class Evictor {
   /** The region whose oldest page has been here longest. */
   #oldestRegion(set: ResidentSet): Region | null {
     let found: Region | null = null;
-    let age = -1;
+    let age = 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#balance(region);
       const page = region.oldest(INACTIVE);
       if (page === -1) continue;
-      const pageAge = (this.clock - region.stamp[page]!) | 0;
-      if (pageAge <= age) continue;
+      const pageAge = (this.clock - region.stamp[page]!) >>> 0; // stamps wrap
+      if (found !== null && pageAge <= age) continue;
       found = region;
       age = pageAge;
     }
@@ -95,16 +116,29 @@ export class Evictor {
 
   #choose(region: Region, wanted: number): void {
     this.#count = 0;
-    for (let looks = wanted * LOOKS; looks > 0 && this.#count < wanted; looks--) {
+    for (let looks = wanted * LOOKS; this.#count < wanted; looks--) {
       const page = region.oldest(INACTIVE);
       if (page === -1) return;
-      if (!region.isVictim(page)) {
+      if (looks > 0 && !region.isVictim(page)) {
         this.#counters.add('secondChances', 1);
         if (region.active > region.inactive * 2) region.demote();
         continue;
       }
       region.unlist(page);
       this.#insert(page);
+    }
+  }
+
+  #chooseClean(region: Region, list: ListAt, wanted: number): void {
+    let page = region.oldest(list);
+    for (let looks = BATCH_PAGES * LOOKS; looks > 0 && page !== -1; looks--) {
+      if (this.#count === wanted) return;
+      const newer = region.newer(page, list);
+      if (region.state[page] === PageState.clean) {
+        region.unlist(page);
+        this.#insert(page);
+      }
+      page = newer;
     }
   }
 
@@ -184,26 +218,41 @@ export class Evictor {
 
   #swapOut(region: Region): number {
     let out = 0;
-    let refused = 0;
+    let back = 0;
+    let isRefused = false;
     for (let frame = 0; frame < this.#count; frame++) {
       const page = this.#victims[frame]!;
       if (page === -1) continue;
-      const entry = refused === 0 ? this.#store(frame) : NO_ENTRY;
+      const entry = isRefused ? NO_ENTRY : this.#store(frame);
       if (entry !== NO_ENTRY) {
         region.leave(page, PageState.stored, entry, this.clock++);
         out++;
         continue;
       }
-      refused++;
-      const back = region.memory.install(page, frame, 1, true);
-      assert(back === 1, 'a page that was taken can be put back');
-      region.relist(page);
+      isRefused = true;
+      if (this.#putBack(region, page, frame)) back++;
     }
-    this.isFull = refused > 0;
+    this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
     region.counts[RegionCount.pagesOut]! += out;
-    this.#counters.add('pagesPutBack', refused);
+    this.#counters.add('pagesPutBack', back);
     return out;
+  }
+
+  /** A page that was taken is in memory again, as the newest; false: its memory is gone meanwhile, and so is the page. */
+  #putBack(region: Region, page: number, frame: number): boolean {
+    const { memory } = region;
+    for (let tries = PUT_BACK_TRIES; tries > 0; tries--) {
+      if (memory.install(page, frame, 1, true) === 1) {
+        region.relist(page);
+        return true;
+      }
+      if (memory.stop !== Stop.busy) break;
+    }
+    assert(memory.stop === Stop.gone, 'a page that was taken can be put back while it has memory');
+    region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+    this.#counters.add('pagesGone', 1);
+    return false;
   }
 
   /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */

@@ -28,10 +28,14 @@ export interface PagedMemory {
   readonly stop: Stop;
   /**
    * Frames `frame` .. become the pages `page` .. `page + count - 1`, and who waits for those goes on. Not `writable`: the
-   * next write asks the pager. Returns how many were installed before the first that could not be.
+   * next write asks the pager. Returns how many were installed before the first that could not be. `busy` passes by itself:
+   * a page on its way back to memory is tried again at once.
    */
   install(page: number, frame: number, count: number, writable: boolean): number;
-  /** The same with zeros, writable; they need not take memory until they are written. */
+  /**
+   * The same with zeros, writable; they need not take memory until they are written. Of a page that is resident it answers
+   * 0 and changes nothing: so the pager learns whether its owner has given a page up.
+   */
   installZeros(page: number, count: number): number;
   /** Writes to protected pages pass again, and those that wait go on. */
   makeWritable(page: number, count: number): void;

@@ -11,7 +11,8 @@
  *
  * Invariants
  * - After each call every page is in one place: in memory, in a slot, in both and equal (clean), or nowhere.
- * - A page that cannot be brought back is lost: whoever touches it dies of it, no other page is affected.
+ * - A page that cannot be brought back when it is touched is lost: whoever touches it dies of it, no other page is
+ *   affected. Nobody else loses a page: what cannot be read ahead, pinned or brought home stays where it is.
  * - A set is above its limit only if nothing would go out.
  * - A slot is freed in the call in which its page becomes dirty, is discarded, or its region ends.
  *
@@ -24,19 +25,17 @@ import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
 import { In, Swap } from '../swap/swap.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { BATCH_PAGES, Evictor } from './evict.ts';
+import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
 import { Stop } from './ops.ts';
-import { INACTIVE, PageState, Region, RegionCount } from './region.ts';
+import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Frames for pages that come: one touched, 63 ahead. */
-const WINDOW_PAGES = 64;
-/** Frames that a pager needs. */
-export const FRAME_COUNT: number = BATCH_PAGES + WINDOW_PAGES;
+export { FRAME_COUNT } from './load.ts';
 
 /** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
 
-/** How a call about a range ended. */
+/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
 export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
 export type Range = (typeof Range)[keyof typeof Range];
 
@@ -55,11 +54,12 @@ export class Pager implements MemoryManager {
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
   readonly #onLost: (region: Region, page: number, reason: In) => void;
-  #nextFrame = BATCH_PAGES;
+  readonly #loader = new Loader();
   #fullTries = 0;
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
     assert(frames.length === FRAME_COUNT * PAGE_BYTES, 'a pager has its frames');
+    assert(!front.exclusiveGets, 'what is read stays in its slot: pages are kept clean');
     this.memory = frames;
     this.swap = new Swap(front, this);
     this.evictor = new Evictor(this.swap, this.counters);
@@ -88,12 +88,10 @@ export class Pager implements MemoryManager {
     if (state === PageState.stored) this.#bring(region, page, touch);
     else if (state === PageState.absent) this.#make(region, page);
     else if (state === PageState.clean && touch !== Touch.read) this.#makeDirty(region, page);
-    else if (state === PageState.lost) region.memory.poison(page);
-    else {
-      this.counters.add('spuriousFaults', 1);
-      if ((touch & Touch.protected) !== 0) region.memory.makeWritable(page, 1);
-      else region.memory.wake(page, 1);
-    }
+    else if (state === PageState.lost) {
+      this.counters.add('lostFaults', 1);
+      region.memory.poison(page);
+    } else this.#touchAgain(region, page, touch);
   }
 
   /** Has pages leave sets above their high mark, one batch; true while there is more to do. */
@@ -106,7 +104,7 @@ export class Pager implements MemoryManager {
         set.isReclaiming = false;
         continue;
       }
-      set.isReclaiming = this.evictor.reclaim(set, set.pages - set.low) > 0;
+      set.isReclaiming = this.#reclaim(set, set.pages - set.low) > 0;
       if (set.isReclaiming && set.pages > set.low) isMore = true;
     }
     return isMore;
@@ -126,19 +124,23 @@ export class Pager implements MemoryManager {
     for (let page = from; page < to && left > 0; page++) {
       if (region.isResident(page)) left--;
       if (region.state[page] !== PageState.stored) continue;
-      const end = Math.min(to, page + Math.min(left, WINDOW_PAGES));
-      const run = this.#runEnd(region, page, end) - page;
-      this.#makeRoom(region, run);
+      const room = this.#roomFor(region, Math.min(left, WINDOW_PAGES));
+      if (room === 0) break;
+      const run = this.#runEnd(region, page, Math.min(to, page + room)) - page;
       const brought = this.#install(region, page, run, false);
       if (brought === 0) break;
-      this.counters.add('pagesAhead', brought);
       came += brought;
       left -= brought;
+      page += brought - 1;
     }
+    this.counters.add('pagesAhead', came);
     return came;
   }
 
-  /** Pages [from, to) are in memory and stay until unpin(). Nothing is pinned unless all are. */
+  /**
+   * Pages [from, to) are in memory, may be written, and stay so until unpin(): a system call that is given them must not
+   * come to ask. Nothing is pinned unless all are.
+   */
   pin(region: Region, from: number, to: number): Range {
     const { set } = region;
     let fresh = 0;
@@ -162,13 +164,14 @@ export class Pager implements MemoryManager {
     let run = from;
     for (let page = from; page < to; page++) {
       if (!region.isResident(page)) {
-        this.#dropRun(region, run, page);
+        if (page > run) region.memory.drop(run, page - run);
         run = page + 1;
         if (region.state[page] === PageState.lost) region.memory.drop(page, 1);
       }
       this.#forget(region, page);
     }
-    this.#dropRun(region, run, to);
+    if (to > run) region.memory.drop(run, to - run);
+    this.evictor.isFull = false; // there is room again, perhaps
   }
 
   /** All pages of a region come home, whatever the set's limit: it is going to be ordinary memory again. */
@@ -179,8 +182,9 @@ export class Pager implements MemoryManager {
       if (region.state[page] !== PageState.stored) continue;
       const end = Math.min(region.pages, page + WINDOW_PAGES);
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
-      if (came === 0) return Range.lost;
       this.counters.add('broughtHome', came);
+      if (came > 0 || region.state[page] === PageState.absent) continue;
+      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     }
     return Range.done;
   }
@@ -192,6 +196,7 @@ export class Pager implements MemoryManager {
       if (entry !== NO_ENTRY) this.swap.freeAndCache(entry as SwapEntry);
       region.entry[page] = NO_ENTRY;
     }
+    this.evictor.isFull = false;
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
     region.set.regions.splice(region.set.regions.indexOf(region), 1);
@@ -201,39 +206,34 @@ export class Pager implements MemoryManager {
   /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
   giveUpCopies(most: number): number {
     let given = 0;
-    for (const region of this.regions) {
-      for (const list of [INACTIVE, 1] as const) {
-        let page = region.oldest(list);
-        for (; page !== -1 && given < most; page = region.newer(page, list)) {
-          if (region.state[page] !== PageState.clean) continue;
-          this.#giveUpCopy(region, page);
-          given++;
-        }
-      }
+    for (let i = 0; i < this.regions.length && given < most; i++) {
+      given += this.#giveUpListed(this.regions[i]!, INACTIVE, most - given);
+      given += this.#giveUpListed(this.regions[i]!, ACTIVE_LIST, most - given);
     }
     this.counters.add('copiesGivenUp', given);
     return given;
   }
 
+  /** Checks every invariant; throws Bug. Cost: all pages. */
   verify(): void {
-    for (const region of this.regions) region.verify();
-    for (const { set } of this.regions) {
-      let pages = 0;
-      for (const region of set.regions) pages += region.resident;
-      assert(set.pages === pages, 'a set counts the pages of its regions');
+    for (const region of this.regions) {
+      region.verify();
+      region.set.verify();
     }
-    assert(this.swap.cache.count === 0, 'no page is on its way');
+    assert(
+      this.swap.cache.count === (this.#loader.isHomeFrameFree ? 0 : 1),
+      'no page is on its way',
+    );
   }
 
   // MemoryManager: frames for the swap core.
 
   allocFrame(ahead: boolean): number {
-    if (ahead || this.#nextFrame === FRAME_COUNT) return -1; // what comes ahead is decided here, not there
-    return this.#nextFrame++;
+    return this.#loader.allocFrame(ahead);
   }
 
   freeFrame(frame: number): void {
-    if (frame === this.#nextFrame - 1) this.#nextFrame--;
+    this.#loader.freeFrame(frame);
   }
 
   leftCache(frame: number): void {
@@ -256,9 +256,8 @@ export class Pager implements MemoryManager {
         region.state[page] = PageState.dirty;
         region.memory.makeWritable(page, 1);
       } else {
-        this.#makeRoom(region, 1);
-        if (region.memory.install(page, frame, 1, true) === 0) return;
-        region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+        this.#roomAhead(region, 0);
+        if (!this.#installHome(region, page, frame)) return;
       }
       this.counters.add('broughtHome', 1);
       this.swap.free(entry);
@@ -266,26 +265,67 @@ export class Pager implements MemoryManager {
     }
   }
 
+  /** False: not now; the page stays in its slot, and leaves the swap cache. */
+  #installHome(region: Region, page: number, frame: number): boolean {
+    if (region.memory.install(page, frame, 1, true) === 1) {
+      region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      this.counters.add('pagesIn', 1);
+      return true;
+    }
+    assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
+    if (region.memory.stop === Stop.gone) {
+      region.forget(page, PageState.absent);
+      return true;
+    }
+    this.#loader.empty(this.swap, frame);
+    return false;
+  }
+
+  /**
+   * A touch of a page that is in memory by the books. It has come meanwhile, and who waits tries again; or its owner has
+   * given it up behind the pager's back, and it comes as zeros: without that, who touches it would come again for ever.
+   */
+  #touchAgain(region: Region, page: number, touch: number): void {
+    const { memory } = region;
+    if ((touch & Touch.protected) !== 0) memory.makeWritable(page, 1);
+    else if (memory.installZeros(page, 1) === 0) memory.wake(page, 1);
+    else {
+      this.counters.add('pagesGone', 1);
+      this.counters.add('firstTouches', 1);
+      if (region.state[page] === PageState.clean) this.#freeCopy(region, page);
+      return;
+    }
+    this.counters.add('spuriousFaults', 1);
+  }
+
   /** A touched page that is stored comes, and with it what is likely to be touched next. */
   #bring(region: Region, page: number, touch: number): void {
     const { prefetch } = region;
     prefetch.predict(page);
     const isWrite = touch !== Touch.read;
-    const ahead = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
     const { stride } = prefetch;
+    const wanted = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    const ahead = this.#roomAhead(region, wanted);
     const end = stride === 1 ? page + 1 + ahead : page + 1;
-    const isHot = ((this.evictor.clock - region.stamp[page]!) | 0) <= region.set.limit >>> 1;
-    this.#makeRoom(region, 1 + ahead);
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
-    if (came === 0) return;
-    if (isHot) this.#activate(region, page);
+    if (came === 0) {
+      if (this.#loader.end !== In.ready) this.#lose(region, page, this.#loader.end);
+      this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
+      return;
+    }
+    this.counters.add('faultsIn', 1);
+    if (isHot) {
+      region.markUsed(page);
+      this.counters.add('activated', 1);
+    }
     let brought = came - 1;
     for (let i = came; i <= ahead; i++) {
       const next = page + i * stride;
       if (region.state[next] !== PageState.stored) continue;
       const run = stride === 1 ? this.#runEnd(region, next, end) - next : 1;
       const more = this.#install(region, next, run, isWrite);
-      if (more === 0) break;
+      if (more === 0) break; // whoever touches it will hear of it
       brought += more;
       i += more - 1;
     }
@@ -299,13 +339,12 @@ export class Pager implements MemoryManager {
     const { prefetch } = region;
     this.counters.add('firstTouches', 1);
     prefetch.predict(page);
-    const ahead =
-      prefetch.stride === 1
-        ? Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1)
-        : 0;
-    let end = page + 1;
-    while (end <= page + ahead && region.state[end] === PageState.absent) end++;
-    this.#makeRoom(region, end - page);
+    const most = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
+    let wanted = 0;
+    while (wanted < most && region.state[page + 1 + wanted] === PageState.absent) wanted++;
+    if (prefetch.stride !== 1) wanted = 0;
+    const ahead = this.#roomAhead(region, wanted);
+    const end = page + 1 + ahead;
     const made = region.memory.installZeros(page, end - page);
     for (let i = page; i < page + made; i++)
       region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
@@ -329,13 +368,24 @@ export class Pager implements MemoryManager {
     region.writeAt = end;
   }
 
+  #giveUpListed(region: Region, list: ListAt, most: number): number {
+    let given = 0;
+    let page = region.oldest(list);
+    for (; page !== -1 && given < most; page = region.newer(page, list)) {
+      if (region.state[page] !== PageState.clean) continue;
+      this.#giveUpCopy(region, page);
+      given++;
+    }
+    return given;
+  }
+
   #giveUpCopy(region: Region, page: number): void {
     this.#freeCopy(region, page);
     region.memory.makeWritable(page, 1);
   }
 
   #freeCopy(region: Region, page: number): void {
-    this.swap.free(region.entry[page]! as SwapEntry);
+    this.swap.freeAndCache(region.entry[page]! as SwapEntry);
     region.entry[page] = NO_ENTRY;
     region.state[page] = PageState.dirty;
   }
@@ -348,28 +398,17 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Stored neighbours come in, up to `count`; how many did. 0: the first could not, and is lost.
+   * Stored neighbours come in, up to `count`; how many did. 0: the first could not: Loader.end says why, `ready` that it
+   * could be read. It is where it was, or given up with its memory.
    * Their copies are kept, and they protected, unless they are about to be written.
    */
   #install(region: Region, first: number, count: number, isWrite: boolean): number {
-    this.#nextFrame = BATCH_PAGES;
-    let loaded = 0;
-    for (; loaded < count; loaded++) {
-      const answer = this.swap.swapIn(region.entry[first + loaded]! as SwapEntry);
-      if (answer === In.ready) {
-        assert(this.swap.frame === BATCH_PAGES + loaded, 'pages come in frames that follow');
-        continue;
-      }
-      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
-      if (loaded > 0) break; // whoever touches it will hear of it
-      this.#lose(region, first, answer);
-      return 0;
-    }
+    const loaded = this.#loader.load(this.swap, region, first, count);
+    if (loaded === 0) return 0;
     const isWritable = isWrite || this.#isRewritten(region);
-    const came = region.memory.install(first, BATCH_PAGES, loaded, isWritable);
+    const came = region.memory.install(first, this.#loader.frame, loaded, isWritable);
     for (let i = 0; i < loaded; i++) {
-      const frame = BATCH_PAGES + i;
-      if (this.swap.cache.entryAt(frame) !== NO_ENTRY) this.swap.dropFromCache(frame);
+      this.#loader.empty(this.swap, this.#loader.frame + i);
       if (i < came) this.#arrive(region, first + i, isWritable);
     }
     this.counters.add('pagesIn', came);
@@ -382,19 +421,17 @@ export class Pager implements MemoryManager {
     const entry = region.entry[page]! as SwapEntry;
     const state = isWritable ? PageState.dirty : PageState.clean;
     region.enter(page, state, isWritable ? NO_ENTRY : entry, this.evictor.clock, false);
-    if (isWritable) this.swap.free(entry);
+    if (isWritable) this.swap.freeAndCache(entry);
   }
 
-  /** A page could not be put where it belongs: its owner has given that memory up, and wakes by itself. */
+  /** A page could not be put where it belongs: not now, or its owner has given that memory up, and so the page. */
   #refuseInstall(region: Region, page: number): void {
     assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
+    if (region.memory.stop === Stop.gone) {
+      this.swap.freeAndCache(region.entry[page]! as SwapEntry);
+      region.forget(page, PageState.absent);
+    }
     region.memory.wake(page, 1);
-  }
-
-  #activate(region: Region, page: number): void {
-    if (region.isPinned(page)) return;
-    region.markUsed(page);
-    this.counters.add('activated', 1);
   }
 
   /** Keeping copies does not pay in this region. One install in 32 tries again. */
@@ -414,14 +451,23 @@ export class Pager implements MemoryManager {
     region.memory.poison(page);
   }
 
-  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. */
-  #makeRoom(region: Region, count: number): void {
-    const { set } = region;
-    while (set.pages + count > set.limit) {
-      if (this.#maySucceed() && this.evictor.reclaim(set, BATCH_PAGES) > 0) continue;
-      this.counters.add('overBudget', count);
-      return;
-    }
+  /** Room for a page that must come, whatever the limit, and `wanted` ahead of it: how many of those fit. */
+  #roomAhead(region: Region, wanted: number): number {
+    const room = this.#roomFor(region, 1 + wanted);
+    if (room === 0) this.counters.add('overBudget', 1);
+    return Math.max(0, room - 1);
+  }
+
+  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
+  #roomFor({ set }: Region, count: number): number {
+    while (set.pages + count > set.limit) if (this.#reclaim(set, BATCH_PAGES) === 0) break;
+    return Math.max(0, Math.min(count, set.limit - set.pages));
+  }
+
+  /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
+  #reclaim(set: ResidentSet, pages: number): number {
+    const out = this.#maySucceed() ? this.evictor.reclaim(set, pages) : 0;
+    return out > 0 ? out : this.evictor.reclaimClean(set, pages);
   }
 
   /** Where the last batch was refused, only every 32nd call tries again: packing pages for nothing is slow. */
@@ -434,11 +480,12 @@ export class Pager implements MemoryManager {
   #pinPage(region: Region, page: number): Range {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
-    if (!region.isResident(page)) this.#makeRoom(region, 1);
-    if (state === PageState.stored && this.#install(region, page, 1, false) === 0)
-      return Range.lost;
+    if (state === PageState.clean) this.#giveUpCopy(region, page);
+    if (!region.isResident(page)) this.#roomAhead(region, 0);
+    if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
+      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {
-      if (region.memory.installZeros(page, 1) === 0) return Range.lost;
+      if (region.memory.installZeros(page, 1) === 0) return Range.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     }
     return region.pin(page) ? Range.done : Range.noRoom;
@@ -452,9 +499,5 @@ export class Pager implements MemoryManager {
     if (region.isResident(page)) region.leave(page, PageState.absent, NO_ENTRY, this.evictor.clock);
     else region.forget(page, PageState.absent);
     if (entry !== NO_ENTRY) this.swap.freeAndCache(entry);
-  }
-
-  #dropRun(region: Region, from: number, to: number): void {
-    if (to > from) region.memory.drop(from, to - from);
   }
 }

@@ -12,7 +12,7 @@
  *
  *   inactive:  newest ⇄ … ⇄ oldest ─▶ out         active:  newest ⇄ … ⇄ oldest ─▶ inactive
  *
- * A page comes in at the head of the inactive list, or of the active one when it left so recently that a memory with
+ * A page comes in at the head of the inactive list, as used already when it left so recently that a memory with
  * room for the active pages as well would have kept it (kernel: mm/workingset.c, refault distance). What the pager
  * has seen being used since (a write to a clean page) gets a second chance at the tail.
  *
@@ -63,7 +63,7 @@ export const RegionCount = {
 /** Where a region's list begins: a sentinel behind its last page. */
 export type ListAt = 0 | 1;
 export const INACTIVE: ListAt = 0;
-const ACTIVE_LIST: ListAt = 1;
+export const ACTIVE_LIST: ListAt = 1;
 
 export class Region {
   readonly pages: number;

@@ -36,4 +36,14 @@ export class ResidentSet {
   get pinLimit(): number {
     return this.limit - Math.max(SET_PAGES_MIN >>> 1, this.limit >>> 3);
   }
+  verify(): void {
+    let pages = 0;
+    let pinned = 0;
+    for (const region of this.regions) {
+      pages += region.resident;
+      pinned += region.pinned;
+    }
+    assert(this.pages === pages, 'a set counts the pages of its regions');
+    assert(this.pinned === pinned, 'a set counts the pins of its regions');
+  }
 }

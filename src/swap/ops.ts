@@ -35,7 +35,7 @@ export interface FrontEnd {
 
 /**
  * Who owns page frames. Frame f is memory[f x 4096 .. (f + 1) x 4096). No method may call the swap core,
- * but bringHome(), which must call free().
+ * but bringHome(), which must call free() or, when it does not take the page, may call dropFromCache().
  */
 export interface MemoryManager {
   /** All frames; at a multiple of 4 bytes in its buffer, of fixed size. */

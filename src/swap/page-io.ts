@@ -40,6 +40,8 @@ export class PageIo {
   readonly #front: FrontEnd;
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
+  /** A view a frame: a store that is handed (all frames, offset) makes a view of its own, a page. */
+  readonly #frames: readonly Uint8Array[];
   readonly #counters: SwapCounters;
 
   /** @param bios most page bios in flight, read-ahead included */
@@ -50,6 +52,9 @@ export class PageIo {
     this.#memory = memory;
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.length >>> 2);
     this.#counters = counters;
+    this.#frames = Array.from({ length: memory.length >>> 12 }, (_, frame) =>
+      memory.subarray(frame * PAGE_BYTES, (frame + 1) * PAGE_BYTES),
+    );
   }
 
   /** Frame to slot. The end of a bio goes to `owner`, tag = frame. */
@@ -64,7 +69,7 @@ export class PageIo {
       return Io.done;
     }
     zero.clear(slot);
-    if (this.#front.enabled && this.#front.store(type, slot, this.#memory, frame * PAGE_BYTES)) {
+    if (this.#front.enabled && this.#front.store(type, slot, this.#frames[frame]!, 0)) {
       values[index.frontswapOut]! += 1;
       return Io.done;
     }
@@ -77,16 +82,15 @@ export class PageIo {
   /** Slot to frame, where that takes no bio: done, corrupt, or onDisk. `past` the cache: the backend keeps its copy. */
   fetch(area: SwapArea, slot: number, frame: number, past: boolean): Io {
     const { values, index } = this.#counters;
-    const at = frame * PAGE_BYTES;
     if (area.zero.has(slot)) {
-      this.#memory.fill(0, at, at + PAGE_BYTES);
+      this.#frames[frame]!.fill(0);
       values[index.zeroIn]! += 1;
       return Io.done;
     }
     if (!this.#front.enabled) return Io.onDisk;
     const load = past
-      ? this.#front.peek(area.type, slot, this.#memory, at)
-      : this.#front.load(area.type, slot, this.#memory, at);
+      ? this.#front.peek(area.type, slot, this.#frames[frame]!, 0)
+      : this.#front.load(area.type, slot, this.#frames[frame]!, 0);
     if (load === Load.absent) return Io.onDisk;
     values[load === Load.loaded ? index.frontswapIn : index.corruptLoads]! += 1;
     return load === Load.loaded ? Io.done : Io.corrupt;

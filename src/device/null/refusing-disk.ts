@@ -1,32 +1,26 @@
 /**
- * A disk that takes nothing: the area of slots for pages that live in RAM alone. Frontswap gives them a place; when it
- * refuses, so does the disk (the mail's "ghost" swap device: slots without a device behind them).
+ * A disk that takes nothing: slots without a device. An area on it numbers the pages that backends hold in memory, and
+ * what they refuse is refused.
  */
-import { assert } from '../../base/assert.ts';
-import { bytes, PAGE_BYTES } from '../../base/units.ts';
-import { BioOp, BioQueue, BioStatus } from '../../block/bio.ts';
-import { type Disk, Extent } from '../../block/ops.ts';
 
-/** @param sizeBytes 1 up */
+import { BioOp, BioQueue, BioStatus } from '../../block/bio.ts';
+import type { Disk } from '../../block/ops.ts';
+import { nullDisk } from './null-disk.ts';
+
+/** @param sizeBytes 1 up; no memory is taken */
 export function refusingDisk(sizeBytes: number): Disk {
-  assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'a disk has at least one byte');
-  const done = new BioQueue();
+  const next = nullDisk(sizeBytes);
+  const refused = new BioQueue();
   return {
-    sizeBytes: bytes(sizeBytes),
-    limits: {
-      physicalBlockBytes: PAGE_BYTES,
-      discardGranularityBytes: PAGE_BYTES,
-      maxTransferBytes: 64 * 1024 * 1024,
-    },
-    readOnly: false,
-    synchronous: true,
+    ...next,
     submit(bio) {
-      bio.status = bio.op === BioOp.write ? BioStatus.noSpace : BioStatus.ioError;
-      done.push(bio);
+      const hasData = bio.op === BioOp.write || bio.op === BioOp.read;
+      if (!hasData) next.submit(bio);
+      else {
+        bio.status = bio.op === BioOp.write ? BioStatus.noSpace : BioStatus.ioError;
+        refused.push(bio);
+      }
     },
-    tick: () => done.endAll(),
-    extents(_offset, length, sink) {
-      sink(Extent.hole, length);
-    },
+    tick: () => refused.endAll() + next.tick(),
   };
 }
