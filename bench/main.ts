@@ -18,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   memory: async () => (await import('./memory.ts')).memory,
   guest: async () => (await import('./guest.ts')).run,
   swap: async () => (await import('./swap.ts')).swap,
+  tmem: async () => (await import('./tmem.ts')).tmem,
   scale: async () => (await import('./store.ts')).scale,
 };
 

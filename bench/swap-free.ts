@@ -1,4 +1,4 @@
-/** What a free alone costs on the direct way, and how much of that is the store's. */
+/** What a free alone costs on the direct way as swap grows, in three orders, and how much of it is the store's. */
 import { freemem } from 'node:os';
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
@@ -14,80 +14,153 @@ import { cpuNs, median, type Table } from './measure.ts';
 import type { Pages } from './pages.ts';
 import { direct, Frames, headerPage, heapPerOperation, shuffled } from './swap-rig.ts';
 
-/** What a free alone costs on the direct way, as what is swapped out grows. */
+/** Frames of pages that pack to 100 to 300 bytes, so that ten millions of them fit this machine. */
+const SMALL_FRAMES = 1024;
+/** Slots that a vectored free is given at once. */
+const TOGETHER = 512;
+
+function smallPages(): Uint8Array {
+  const prng = new Prng(17);
+  const bytes = new Uint8Array(SMALL_FRAMES * PAGE_BYTES);
+  for (let at = 0; at < bytes.length; at += PAGE_BYTES)
+    for (let i = 80 + prng.below(200); i > 0; i--) bytes[at + i] = prng.below(256);
+  return bytes;
+}
+
+interface Sizes {
+  readonly name: string;
+  readonly count: number;
+  readonly memory: Uint8Array;
+  /** Bytes of RAM that a page takes, about. */
+  readonly each: number;
+}
+
 export function freeAlone(pages: Pages, rounds: number): Table {
-  const rows: (string | number)[][] = [];
-  for (const count of [10_000, 100_000, 1_000_000, 10_000_000]) {
-    if (count === 10_000_000 && rounds < 3) rows.push([count, 'needs --rounds 3', '-', '-']);
-    else if (count * 1700 > 0.8 * freemem()) rows.push([count, 'not enough memory', '-', '-']);
-    else {
-      // A round of few frees is too short to be timed well: more of them.
-      const enough = rounds * Math.max(1, 1e5 / count);
-      rows.push(freeAt(pages, count, Math.max(1, Math.min(enough, 3e6 / count))));
-    }
-  }
+  const small = smallPages();
+  const corpus = pages.bytes.subarray(0, pages.classOfPage.length * PAGE_BYTES);
+  const sizes: Sizes[] = [10_000, 100_000, 1_000_000, 10_000_000].map((count) => {
+    return { name: `${count}`, count, memory: small, each: 300 };
+  });
+  sizes.splice(3, 0, { name: '1000000, corpus', count: 1e6, memory: corpus, each: 1700 });
+  const rows = sizes.map(({ name, count, memory, each }) => {
+    if (count * each > 0.8 * freemem()) return [name, 'not enough memory', '-', '-', '-', '-'];
+    // A round of few frees is too short to be timed well: more of them.
+    const enough = Math.max(1, Math.min(rounds * Math.max(1, 1e5 / count), 1e7 / count));
+    return [name, ...new FreeRig(count, memory).measure(Math.ceil(enough))];
+  });
   return {
     title: 'swap: the free of a slot alone, on the direct way, ns of processor time',
-    columns: ['pages', 'free', 'store.drop', 'heap bytes a free'],
+    columns: ['pages', 'in order', 'random', 'random, together', 'store.drop random', 'heap'],
     rows,
     notes: [
-      'swap.free() of the last reference: map, bit, frontswap, store, slot. In random order; store.drop: the same slots of a store by themselves. Goal: 150 ns, 0.',
+      `swap.free() of the last reference: map, bit, frontswap, store, slot; together: swap.freeMany() of ${TOGETHER}. Pages pack to 100 to 300 bytes, but for "corpus". store.drop: the same slots of a store by themselves. heap: bytes a free, the largest of the three. Goal: 150 ns, 0.`,
     ],
   };
 }
 
-function freeAt(pages: Pages, count: number, rounds: number): (string | number)[] {
-  const frames = new Frames(pages.classOfPage.length);
-  frames.memory.set(pages.bytes.subarray(0, frames.memory.length));
-  const { disk, store } = direct(count + 1);
-  const front = new Frontswap();
-  front.register(store);
-  const swap = new Swap(front, frames);
-  const type = swapOn(swap, disk, headerPage(count + 1), { allocator: 'solid' });
-  const entries = new Int32Array(count);
-  const order = shuffled(count, new Prng(5));
-  const fill = (): void => {
-    for (let i = 0; i < count; i++) {
-      const frame = i % pages.classOfPage.length;
+/** An area over the store, and beside it a store alone, filled and emptied again and again. */
+class FreeRig {
+  readonly #count: number;
+  readonly #frames: Frames;
+  readonly #swap: Swap;
+  readonly #alone: Store;
+  readonly #entries: Int32Array;
+  readonly #order: Int32Array;
+  /** Entries in the order of their free. */
+  readonly #list: Int32Array;
+  readonly #end: () => void;
+
+  constructor(count: number, memory: Uint8Array) {
+    this.#count = count;
+    this.#frames = new Frames(memory.length / PAGE_BYTES);
+    this.#frames.memory.set(memory);
+    const { disk, store } = direct(count + 1);
+    const front = new Frontswap();
+    front.register(store);
+    this.#swap = new Swap(front, this.#frames);
+    const type = swapOn(this.#swap, disk, headerPage(count + 1), { allocator: 'solid' });
+    this.#alone = new Store({ slots: count + 1, budget: new Budget(0) });
+    this.#entries = new Int32Array(count);
+    this.#order = shuffled(count, new Prng(5));
+    this.#list = new Int32Array(count);
+    this.#end = () => {
+      assert(store.counter(CounterAt.storedPages) === 0, 'every free reached the store');
+      front.invalidateArea(type);
+    };
+  }
+
+  measure(rounds: number): (string | number)[] {
+    const inOrder: number[] = [];
+    const random: number[] = [];
+    const together: number[] = [];
+    const dropped: number[] = [];
+    // The first round warms up; for the largest it would take minutes, and a small one did it before.
+    for (let round = this.#count > 1e6 ? 1 : 0; round <= rounds; round++) {
+      this.#fill(false);
+      const a = this.#time((from, to) => this.#free(from, to));
+      this.#fill(true);
+      const b = this.#time((from, to) => this.#free(from, to));
+      this.#fill(true);
+      const c = this.#time((from, to) => this.#freeTogether(from, to));
+      const d = this.#dropAll();
+      if (round === 0) continue;
+      inOrder.push(a);
+      random.push(b);
+      together.push(c);
+      dropped.push(d);
+    }
+    this.#fill(true);
+    const heap = heapPerOperation((from, to) => this.#free(from, to), this.#count);
+    this.#fill(true);
+    const heapMany = heapPerOperation((from, to) => this.#freeTogether(from, to), this.#count);
+    this.#end();
+    const times = [inOrder, random, together, dropped].map(median);
+    return [...times, Math.max(heap, heapMany).toFixed(2)];
+  }
+
+  #fill(isRandom: boolean): void {
+    const swap = this.#swap;
+    const frames = this.#frames.memory.length / PAGE_BYTES;
+    const entries = this.#entries;
+    for (let i = 0; i < entries.length; i++) {
+      const frame = i % frames;
       const entry = swap.addToSwap(frame);
       swap.duplicate(entry);
       swap.swapOut(frame);
       swap.dropFromCache(frame);
       entries[i] = entry;
     }
-  };
-  const free = (from: number, to: number): void => {
-    for (let i = from; i < to; i++) swap.free(entries[order[i]!] as SwapEntry);
-  };
-  const alone = count > 1e6 ? null : new Store({ slots: count + 1, budget: new Budget(0) });
-  const dropped: number[] = [];
-  const times: number[] = [];
-  // The first round warms up; for the largest it would take minutes, and a small one did it before.
-  for (let round = count > 1e6 ? 1 : 0; round <= rounds; round++) {
-    fill();
-    const start = cpuNs();
-    free(0, count);
-    if (round > 0) times.push((cpuNs() - start) / count);
-    if (alone === null) continue;
-    const ns = dropAll(alone, entries, order, frames.memory);
-    if (round > 0) dropped.push(ns);
+    // The list beforehand: a look-up in random order would be one cold line more, and not of the free.
+    if (isRandom)
+      for (let i = 0; i < entries.length; i++) this.#list[i] = entries[this.#order[i]!]!;
+    else this.#list.set(entries.slice().sort());
   }
-  let heap = Number.NaN;
-  if (count <= 1e6) {
-    fill();
-    heap = heapPerOperation(free, count);
-  }
-  assert(store.counter(CounterAt.storedPages) === 0, 'every free reached the store');
-  front.invalidateArea(type);
-  return [count, median(times), median(dropped), Number.isNaN(heap) ? '-' : heap.toFixed(2)];
-}
 
-/** The same pages in a store by themselves, under the same slots, dropped in the same order; ns each. */
-function dropAll(store: Store, entries: Int32Array, order: Int32Array, memory: Uint8Array): number {
-  for (let i = 0; i < entries.length; i++)
-    store.put(slot(offsetOf(entries[i]! as SwapEntry)), memory, (i * PAGE_BYTES) % memory.length);
-  const start = cpuNs();
-  for (let i = 0; i < order.length; i++)
-    store.drop(slot(offsetOf(entries[order[i]!]! as SwapEntry)));
-  return (cpuNs() - start) / order.length;
+  #time(work: (from: number, to: number) => void): number {
+    const start = cpuNs();
+    work(0, this.#count);
+    return (cpuNs() - start) / this.#count;
+  }
+
+  #free(from: number, to: number): void {
+    for (let i = from; i < to; i++) this.#swap.free(this.#list[i]! as SwapEntry);
+  }
+
+  #freeTogether(from: number, to: number): void {
+    for (let i = from; i < to; i += TOGETHER)
+      this.#swap.freeMany(this.#list, i, Math.min(i + TOGETHER, to));
+  }
+
+  /** The same pages in the store alone, under the slots of the last list, dropped in its order; ns each. */
+  #dropAll(): number {
+    const store = this.#alone;
+    const { memory } = this.#frames;
+    for (let i = 0; i < this.#count; i++) {
+      const entry = this.#entries[i]! as SwapEntry;
+      store.put(slot(offsetOf(entry)), memory, (i * PAGE_BYTES) % memory.length);
+    }
+    return this.#time((from, to) => {
+      for (let i = from; i < to; i++) store.drop(slot(offsetOf(this.#list[i]! as SwapEntry)));
+    });
+  }
 }

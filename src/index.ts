@@ -52,6 +52,7 @@ export { readHeader, type SwapHeader, writeHeader } from './swap/header.ts';
 export type { FrontEnd, MemoryManager, SwapDisk } from './swap/ops.ts';
 export { In, Out, Swap, type SwapOptions } from './swap/swap.ts';
 export { Off, offerShrink, swapOff, swapOn } from './swap/swapon.ts';
+export { TmemCleancache } from './tmem/cleancache-backend.ts';
 export { TmemFrontswap } from './tmem/frontswap-backend.ts';
 export type { PageLens, PageStore } from './tmem/ops.ts';
 export { Restore, RestoreState } from './tmem/restore.ts';

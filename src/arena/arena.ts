@@ -186,6 +186,11 @@ export class Arena {
     } else this.#regroup(zspage, cls, from, this.#groupOf(cls, state - 1));
   }
 
+  /** Brings what free() looks at into the processor's caches; some number, so that the read is not left out. */
+  warm(location: number): number {
+    return this.#zspage[((location >>> INDEX_SHIFT) << ROW_SHIFT) + STATE]!;
+  }
+
   /** Class of an object of `length` payload bytes: equal classes mean that one can replace the other in place. */
   classOf(length: number): number {
     if (length > PACKED_BYTES_MAX) return this.#classes.wholePage;

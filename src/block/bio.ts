@@ -17,6 +17,7 @@
  * locations of a Windows IRP: each layer has a frame in the bio itself, so no layer can run out of them.
  */
 import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import { Counters } from '../observe/counters.ts';
 
 /** What is asked. flush, discard and writeZeroes carry no data. */
@@ -58,7 +59,27 @@ const noMarks = new Float64Array(0);
 const pooled: BioOwner = { bioEnd: () => assert(false, 'a bio in the pool is not in flight') };
 const nobody: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
 
-export class Bio {
+/** Bytes of a disk. Queues compare ranges as objects: an offset above 2^31 that crosses a call as a number is boxed, 16 bytes each. */
+export interface Range {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export const overlaps = (a: Range, b: Range): boolean =>
+  a.offset < b.offset + b.length && b.offset < a.offset + a.length;
+
+/** A page's range, to be moved from page to page. */
+export class PageRange implements Range {
+  offset = 0;
+  readonly length: number = PAGE_BYTES;
+
+  at(page: number): this {
+    this.offset = page * PAGE_BYTES;
+    return this;
+  }
+}
+
+export class Bio implements Range {
   op: BioOp = BioOp.read;
   flags = 0;
   /** First byte on the disk, 0 .. 2^53 - 1; any alignment. */
@@ -239,10 +260,9 @@ export class BioQueue {
     return this.#head;
   }
 
-  /** True when a bio in the queue touches [offset, offset + length). Cost: a walk of the queue. */
-  touches(offset: number, length: number): boolean {
-    for (let bio = this.#head; bio !== null; bio = bio.next)
-      if (bio.offset < offset + length && offset < bio.offset + bio.length) return true;
+  /** True when a bio in the queue touches the range. Cost: a walk of the queue. */
+  touches(range: Range): boolean {
+    for (let bio = this.#head; bio !== null; bio = bio.next) if (overlaps(bio, range)) return true;
     return false;
   }
 

@@ -23,7 +23,7 @@
 import { assert } from '../base/assert.ts';
 import { type ByteCount, PAGE_BYTES } from '../base/units.ts';
 import { type CounterSpec, Counters } from '../observe/counters.ts';
-import { type Bio, BioOp, BioQueue, BioStatus } from './bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, PageRange } from './bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from './ops.ts';
 import { Batch, InFlight, type Request } from './request.ts';
 
@@ -79,6 +79,9 @@ class RequestQueue implements QueuedDisk {
   readonly synchronous = false;
   readonly counters: Counters<QueueCounter> = new Counters<QueueCounter>(SPECS);
   readonly slotFree?: (slot: number) => void;
+  readonly #values: Float64Array = this.counters.values;
+  readonly #at: Readonly<Record<QueueCounter, number>> = this.counters.index;
+  readonly #page = new PageRange();
   readonly #next: Disk;
   readonly #batch: Batch;
   readonly #flying: InFlight;
@@ -111,16 +114,16 @@ class RequestQueue implements QueuedDisk {
 
   submit(bio: Bio): void {
     this.#inFlight++;
-    this.#count('bios', 1);
+    this.#values[this.#at.bios]! += 1;
     if (bio.op !== BioOp.flush && !this.#isInside(bio)) {
-      this.#count('invalid', 1);
+      this.#values[this.#at.invalid]! += 1;
       bio.status = BioStatus.invalid;
       this.#invalid.push(bio);
     } else if (this.#waiting.length === 0 && this.#mayAdmit(bio)) {
       this.#batch.add(bio);
       if (this.#plugs === 0) this.#pump();
     } else {
-      this.#count('waits', 1);
+      this.#values[this.#at.waits]! += 1;
       this.#waiting.push(bio);
       this.#pump();
     }
@@ -157,13 +160,13 @@ class RequestQueue implements QueuedDisk {
   }
 
   /** True when the bio may be sent in any order with all that is in the batch and in flight. */
-  #mayAdmit({ op, offset, length }: Bio): boolean {
+  #mayAdmit(bio: Bio): boolean {
     return (
-      op !== BioOp.flush &&
+      bio.op !== BioOp.flush &&
       !this.#isFlushing &&
       this.#batch.hasFree &&
-      !this.#batch.touches(offset, length) &&
-      !this.#flying.touches(offset, length)
+      !this.#batch.touches(bio) &&
+      !this.#flying.touches(bio)
     );
   }
 
@@ -204,14 +207,14 @@ class RequestQueue implements QueuedDisk {
     const request = this.#batch.take();
     request.start(bio);
     this.#isFlushing = true;
-    this.#count('barriers', 1);
+    this.#values[this.#at.barriers]! += 1;
     this.#send(request);
   }
 
   #send(request: Request): void {
-    this.#count('requests', 1);
-    this.#count('merges', request.count - 1);
-    this.#count('bouncedBytes', this.#flying.add(request));
+    this.#values[this.#at.requests]! += 1;
+    this.#values[this.#at.merges]! += request.count - 1;
+    this.#values[this.#at.bouncedBytes]! += this.#flying.add(request);
     this.#next.submit(request.bio);
   }
 
@@ -224,7 +227,7 @@ class RequestQueue implements QueuedDisk {
       if (resent.next === null) this.#finish(request);
       else this.#sendAgain(request, resent.next);
     } else if (status !== BioStatus.ok && request.count > 1) {
-      this.#count('splits', 1);
+      this.#values[this.#at.splits]! += 1;
       this.#sendAgain(request, request.first!);
     } else {
       for (let bio = request.first; bio !== null; bio = bio.next) bio.status = status;
@@ -261,18 +264,10 @@ class RequestQueue implements QueuedDisk {
     bio.owner.bioEnd(bio);
   }
 
-  #count(name: QueueCounter, by: number): void {
-    this.counters.add(name, by);
-  }
-
   #slotFree(slot: number): void {
-    const at = slot * PAGE_BYTES;
-    if (
-      this.#waiting.touches(at, PAGE_BYTES) ||
-      this.#batch.touches(at, PAGE_BYTES) ||
-      this.#flying.touches(at, PAGE_BYTES)
-    )
-      this.#count('slotFreeMisses', 1);
+    const page = this.#page.at(slot);
+    if (this.#waiting.touches(page) || this.#batch.touches(page) || this.#flying.touches(page))
+      this.#values[this.#at.slotFreeMisses]! += 1;
     else this.#next.slotFree?.(slot);
   }
 }

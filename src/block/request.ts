@@ -6,7 +6,7 @@
  *   bio     the one that the disk sees: data of its only bio, of all if they adjoin in memory, or staging
  */
 import { assert } from '../base/assert.ts';
-import { Bio, BioOp, type BioOwner } from './bio.ts';
+import { Bio, BioOp, type BioOwner, overlaps, type Range } from './bio.ts';
 import type { DiskLimits } from './ops.ts';
 
 /** Longest merged request without data, bytes. */
@@ -14,7 +14,11 @@ const DATALESS_MERGE_BYTES = 2 ** 31;
 
 const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.write;
 
-export class Request implements BioOwner {
+/** True when `behind` begins where `before` ends. */
+const adjoins = (before: Range, behind: Range): boolean =>
+  before.offset + before.length === behind.offset;
+
+export class Request implements BioOwner, Range {
   readonly bio: Bio = new Bio();
   op: BioOp = BioOp.read;
   flags = 0;
@@ -34,10 +38,6 @@ export class Request implements BioOwner {
 
   constructor(onEnd: (request: Request) => void) {
     this.#onEnd = onEnd;
-  }
-
-  get end(): number {
-    return this.offset + this.length;
   }
 
   bioEnd(): void {
@@ -123,8 +123,8 @@ export class Batch {
   readonly #sorted: (Request | null)[];
   #length = 0;
   #free: Request | null = null;
-  /** Where the last request that was sent ends: the elevator goes up from here, then starts again below. */
-  #position = 0;
+  /** Ends where the last request that was sent does: the elevator goes up from here, then starts again below. */
+  readonly #position = { offset: 0, length: 0 };
 
   constructor(
     { requests, mergeBytes }: { readonly requests: number; readonly mergeBytes: number },
@@ -158,24 +158,24 @@ export class Batch {
     return request;
   }
 
-  touches(offset: number, length: number): boolean {
-    const at = this.#search(offset);
-    if (at > 0 && this.#sorted[at - 1]!.end > offset) return true;
-    return at < this.#length && this.#sorted[at]!.offset < offset + length;
+  touches(range: Range): boolean {
+    const at = this.#search(range);
+    if (at > 0 && overlaps(this.#sorted[at - 1]!, range)) return true;
+    return at < this.#length && overlaps(this.#sorted[at]!, range);
   }
 
   /** Adds a bio that touches nothing here: to a neighbour if that may grow, else as a request of its own. */
   add(bio: Bio): void {
-    const at = this.#search(bio.offset);
+    const at = this.#search(bio);
     const before = at > 0 ? this.#sorted[at - 1]! : null;
     const behind = at < this.#length ? this.#sorted[at]! : null;
-    if (before !== null && before.end === bio.offset && this.#mayMerge(before, bio)) {
+    if (before !== null && adjoins(before, bio) && this.#mayMerge(before, bio)) {
       before.append(bio);
-      if (behind !== null && before.end === behind.offset && this.#mayMerge(before, behind)) {
+      if (behind !== null && adjoins(before, behind) && this.#mayMerge(before, behind)) {
         before.absorb(behind);
         this.free(this.#removeAt(at));
       }
-    } else if (behind !== null && bio.offset + bio.length === behind.offset) {
+    } else if (behind !== null && adjoins(bio, behind)) {
       if (this.#mayMerge(behind, bio)) behind.prepend(bio);
       else this.#insertAt(at, bio);
     } else this.#insertAt(at, bio);
@@ -186,7 +186,7 @@ export class Batch {
     if (this.#length === 0) return null;
     const at = this.#search(this.#position);
     const request = this.#removeAt(at < this.#length ? at : 0);
-    this.#position = request.end;
+    this.#position.offset = request.offset + request.length;
     return request;
   }
 
@@ -215,13 +215,13 @@ export class Batch {
     return request;
   }
 
-  /** Index of the first request at `offset` or behind it. */
-  #search(offset: number): number {
+  /** Index of the first request that begins where the range does, or behind that. */
+  #search(range: Range): number {
     let low = 0;
     let high = this.#length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#sorted[middle]!.offset < offset) low = middle + 1;
+      if (this.#sorted[middle]!.offset < range.offset) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -249,10 +249,10 @@ export class InFlight {
     return this.#count < this.#requests.length;
   }
 
-  touches(offset: number, length: number): boolean {
+  touches(range: Range): boolean {
     for (let i = 0; i < this.#requests.length; i++) {
-      const request = this.#requests[i];
-      if (request && request.offset < offset + length && offset < request.end) return true;
+      const request = this.#requests[i]!;
+      if (request !== null && overlaps(request, range)) return true;
     }
     return false;
   }

@@ -214,6 +214,17 @@ export class Frontswap {
     this.#invalidate(type, offset);
   }
 
+  /** Tells backends which slots of an area are about to be freed; see FrontswapBackend.warm. Changes nothing. */
+  warm(type: number, offsets: Int32Array, count: number): number {
+    const bits = this.#bitsOf(type);
+    let sum = 0;
+    if (this.#backends.length === 0 || bits === null) return sum;
+    for (let i = 0; i < count; i++) sum ^= bits[offsets[i]! >>> 5]!;
+    for (let i = 0; i < this.#backends.length; i++)
+      sum ^= this.#backends[i]!.warm?.(type, offsets, count) ?? 0;
+    return sum;
+  }
+
   /** swapoff: all pages of the area are given up, and stores to it are refused until it is switched on again. */
   invalidateArea(type: number): void {
     if (this.#bitsOf(type) === null) return;

@@ -26,6 +26,11 @@ export interface FrontswapBackend {
   load(type: number, offset: number, page: Uint8Array, at: number): Load;
   /** Gives up the slot's page, now; of a slot that holds nothing it is no error. */
   invalidatePage(type: number, offset: number): void;
+  /**
+   * offsets[0 .. count) are about to be invalidated, one by one: a backend may read its tables for all of them first, so that cache
+   * misses overlap. It changes nothing. The answer is some number that the reads went into.
+   */
+  warm?(type: number, offsets: Int32Array, count: number): number;
   /** Gives up all pages of the area; stores to it are refused until the next init(). */
   invalidateArea(type: number): void;
 }

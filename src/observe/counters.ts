@@ -13,6 +13,12 @@ export interface CounterSpec {
   readonly help: string;
 }
 
+/** Position of each counter in `values`, for all instances of these specs. */
+export const positionsOf = <Name extends string>(
+  specs: Readonly<Record<Name, CounterSpec>>,
+): Readonly<Record<Name, number>> =>
+  Object.fromEntries(Object.keys(specs).map((name, at) => [name, at])) as Record<Name, number>;
+
 export class Counters<Name extends string> {
   readonly names: readonly Name[];
   readonly specs: Readonly<Record<Name, CounterSpec>>;
@@ -23,10 +29,7 @@ export class Counters<Name extends string> {
   constructor(specs: Readonly<Record<Name, CounterSpec>>) {
     this.specs = specs;
     this.names = Object.keys(specs) as Name[];
-    this.index = Object.fromEntries(this.names.map((name, at) => [name, at])) as Record<
-      Name,
-      number
-    >;
+    this.index = positionsOf(specs);
     this.values = new Float64Array(this.names.length);
   }
 

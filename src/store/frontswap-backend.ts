@@ -95,6 +95,9 @@ export function storeBackend(
     invalidatePage(type, offset) {
       stores[type]?.drop(slotOf(offset));
     },
+    warm(type, offsets, count) {
+      return stores[type]?.warm(offsets, count) ?? 0;
+    },
     invalidateArea(type) {
       const area = areas.get(type);
       if (area === undefined) return;

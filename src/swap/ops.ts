@@ -29,6 +29,8 @@ export interface FrontEnd {
   /** As load(), and the backend's copy stays: for a reader past the swap cache, who owns nothing yet. */
   peek(type: number, offset: number, page: Uint8Array, at: number): Load;
   invalidatePage(type: number, offset: number): void;
+  /** offsets[0 .. count) are about to be freed: tables may be read ahead, nothing changes. Some number. */
+  warm?(type: number, offsets: Int32Array, count: number): number;
   invalidateArea(type: number): void;
   has(type: number, offset: number): boolean;
 }

@@ -72,11 +72,15 @@ export interface SwapOptions {
 const BUSY: number = FrameFlag.reading | FrameFlag.writing;
 /** Frames looked at for one slot that is wanted and not there. */
 const RECLAIM_SLOTS = 32;
+/** Slots that freeMany() reads ahead: more than a processor has misses in flight, fewer than its first cache has lines. */
+const WARM_SLOTS = 64;
 
 export class Swap implements BioOwner {
   readonly counters: SwapCounters = swapCounters();
   /** Where the last swapIn() put the page, or will. */
   frame = -1;
+  /** Means nothing: where freeMany()'s reads go, for a read whose value nobody keeps may be left out. */
+  warmed = 0;
   /** By type. Written by swapon.ts only. */
   readonly areas: (SwapArea | null)[] = new Array<SwapArea | null>(MAX_AREAS).fill(null);
   readonly order: AreaOrder = new AreaOrder();
@@ -93,6 +97,7 @@ export class Swap implements BioOwner {
   /** The frame whose bio this call itself waits for. */
   #own = -1;
   #reclaimAt = 0;
+  readonly #warmSlots = new Int32Array(WARM_SLOTS);
 
   constructor(front: FrontEnd, mm: MemoryManager, options: SwapOptions = {}) {
     this.front = front;
@@ -253,6 +258,15 @@ export class Swap implements BioOwner {
     const slot = offsetOf(entry);
     if (area.map.drop(slot)) this.#slotFree(area, slot);
     else if (!area.map.isReferenced(slot) && this.isHalfFull) this.#tryFreeEntry(entry);
+  }
+
+  /** free() of each of entries[from .. to), as when a process ends: tables are read ahead, so that cache misses overlap. */
+  freeMany(entries: Int32Array, from: number, to: number): void {
+    for (let at = from; at < to; at += WARM_SLOTS) {
+      const end = Math.min(at + WARM_SLOTS, to);
+      this.#warm(entries, at, end);
+      for (let i = at; i < end; i++) this.free(entries[i]! as SwapEntry);
+    }
   }
 
   /** The same, of a page that nobody will ask for (a process has ended): the swap cache lets go, too. */
@@ -436,6 +450,23 @@ export class Swap implements BioOwner {
     assert(isFree, 'nobody refers to a slot that is given up');
     this.#slotFree(area, slot);
     this.mm.leftCache(frame);
+  }
+
+  /** Reads what freeing the entries will read, as far as they are of the first one's area. Changes nothing. */
+  #warm(entries: Int32Array, from: number, to: number): void {
+    const type = typeOf(entries[from]! as SwapEntry);
+    const { bytes } = this.#area(entries[from]! as SwapEntry).map;
+    let count = 0;
+    let sum = 0;
+    for (let i = from; i < to; i++) {
+      const entry = entries[i]! as SwapEntry;
+      if (typeOf(entry) !== type) continue;
+      const slot = offsetOf(entry);
+      sum ^= bytes[slot]!;
+      this.#warmSlots[count++] = slot;
+    }
+    if (this.front.enabled) sum ^= this.front.warm?.(type, this.#warmSlots, count) ?? 0;
+    this.warmed = sum;
   }
 
   /** The byte is 0. Everything that holds the page lets go of it; only then may the slot be handed out. */

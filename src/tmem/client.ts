@@ -3,6 +3,7 @@ import { Counters } from '../observe/counters.ts';
 import {
   CLIENT_COUNTERS,
   type ClientCounter,
+  clientAt,
   POOL_COUNTERS,
   type PoolCounter,
 } from './counters.ts';
@@ -41,7 +42,8 @@ export class Client implements AgeList {
 
   /** Pages it pays for. */
   get chargedPages(): number {
-    return this.counters.get('ephemeralPages') + this.counters.get('persistentPages');
+    const { values } = this.counters;
+    return values[clientAt.ephemeralPages]! + values[clientAt.persistentPages]!;
   }
 }
 

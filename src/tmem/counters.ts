@@ -6,7 +6,7 @@
  *   pool:   pages = goodPuts - dupReplaced - dupFlushed - takenByGets - flushedPages - evictedPages - corruptPages
  *   client: puts tried = stored + the sum of its refusals
  */
-import type { CounterSpec } from '../observe/counters.ts';
+import { type CounterSpec, positionsOf } from '../observe/counters.ts';
 
 const pages = (help: string): CounterSpec => ({ unit: 'pages', mustStayZero: false, help });
 const calls = (help: string): CounterSpec => ({ unit: 'calls', mustStayZero: false, help });
@@ -134,3 +134,8 @@ export const POOL_COUNTERS: Readonly<Record<PoolCounter, CounterSpec>> = {
   flushedPages: pages('dropped by flushes of pages and objects'),
   evictedPages: pages('ephemeral pages evicted'),
 };
+
+/** Positions in `values`, the same in every client and pool: hot paths add by these, a name costs a look-up each time. */
+export const hostAt: Readonly<Record<HostCounter, number>> = positionsOf(HOST_COUNTERS);
+export const clientAt: Readonly<Record<ClientCounter, number>> = positionsOf(CLIENT_COUNTERS);
+export const poolAt: Readonly<Record<PoolCounter, number>> = positionsOf(POOL_COUNTERS);

@@ -18,7 +18,7 @@ import { assert } from '../base/assert.ts';
 import { Counters } from '../observe/counters.ts';
 import type { Client, Pool } from './client.ts';
 import { ContentTable, NO_SCOPE } from './content-table.ts';
-import { HOST_COUNTERS, type HostCounter } from './counters.ts';
+import { clientAt, HOST_COUNTERS, type HostCounter, hostAt, poolAt } from './counters.ts';
 import { ObjectTable } from './object-table.ts';
 import type { PageLens, PageStore } from './ops.ts';
 import { PageTable } from './page-table.ts';
@@ -92,10 +92,10 @@ export class Holdings {
     }
     const scope = this.#scopeOf(pool);
     let content = scope === NO_SCOPE ? 0 : contents.findEqual(scope, source, at);
-    if (content !== 0) this.counters.add('dedupedPuts', 1);
+    if (content !== 0) this.counters.values[hostAt.dedupedPuts]! += 1;
     else {
       content = contents.store(scope, source, at);
-      if (content === 0) this.counters.add('lowMemory', 1);
+      if (content === 0) this.counters.values[hostAt.lowMemory]! += 1;
       while (content === 0) {
         if (evictions-- === 0 || !this.#evict(true)) return Put.noRoom;
         content = contents.store(scope, source, at);
@@ -118,11 +118,11 @@ export class Holdings {
     objects.setFirstPage(object, pages.remove(row, objects.firstPageOf(object)));
     if (objects.addPages(object, -1) === 0) {
       pool.firstObject = objects.remove(object, pool.firstObject);
-      pool.counters.add('objects', -1);
-      this.counters.add('objects', -1);
+      pool.counters.values[poolAt.objects]! -= 1;
+      this.counters.values[hostAt.objects]! -= 1;
     }
     contents.release(content, pool.persistent);
-    this.counters.values[this.counters.index.contents] = contents.used;
+    this.counters.values[hostAt.contents] = contents.used;
     this.changes++;
   }
 
@@ -163,7 +163,7 @@ export class Holdings {
     pool.owner = to;
     to.counters.add('ephemeralPages', count);
     to.counters.add('bytes', bytes);
-    peak(to.counters.values, to.counters.index.ephemeralPages, to.counters.index.ephemeralPagesMax);
+    peak(to.counters.values, clientAt.ephemeralPages, clientAt.ephemeralPagesMax);
   }
 
   /** Evicts ephemeral pages until `bytes` of payload are free or none are left; what was freed. */
@@ -192,8 +192,8 @@ export class Holdings {
 
   /** True when `a` is further above its share than `b`, or as far and with an older page. */
   #isFurther(a: Client, b: Client): boolean {
-    const left = a.counters.get('ephemeralPages') * b.weight;
-    const right = b.counters.get('ephemeralPages') * a.weight;
+    const left = a.counters.values[clientAt.ephemeralPages]! * b.weight;
+    const right = b.counters.values[clientAt.ephemeralPages]! * a.weight;
     if (left !== right) return left > right;
     return this.pages.stampOf(a.oldest) < this.pages.stampOf(b.oldest);
   }
@@ -210,7 +210,7 @@ export class Holdings {
       pages.setMark(row, 1);
       pages.unlink(row, client);
       pages.append(row, client);
-      this.counters.add('secondChances', 1);
+      this.counters.values[hostAt.secondChances]! += 1;
     }
   }
 
@@ -219,9 +219,9 @@ export class Holdings {
     if (row === 0) return false;
     const pool = this.pools[this.objects.poolOf(this.pages.objectOf(row))]!;
     this.drop(row);
-    pool.counters.add('evictedPages', 1);
-    client.counters.add('evictedPages', 1);
-    this.counters.add('evictions', 1);
+    pool.counters.values[poolAt.evictedPages]! += 1;
+    client.counters.values[clientAt.evictedPages]! += 1;
+    this.counters.values[hostAt.evictions]! += 1;
     return true;
   }
 
@@ -234,15 +234,14 @@ export class Holdings {
 
   /** Everything is there: a free row of each kind that is needed, and the content. */
   #commit(pool: Pool, oid: Uint32Array, oidAt: number, index: number, content: number): void {
-    const { pages, objects, contents, counters } = this;
+    const { pages, objects, contents } = this;
+    const { values } = this.counters;
     let object = objects.find(pool.number, oid, oidAt);
     if (object === 0) {
       object = objects.add(pool.number, oid, oidAt, pool.firstObject);
       pool.firstObject = object;
-      pool.counters.add('objects', 1);
-      peak(pool.counters.values, pool.counters.index.objects, pool.counters.index.objectsMax);
-      counters.add('objects', 1);
-      peak(counters.values, counters.index.objects, counters.index.objectsMax);
+      raise(pool.counters.values, poolAt.objects, 1, poolAt.objectsMax);
+      raise(values, hostAt.objects, 1, hostAt.objectsMax);
     }
     const row = pages.add(object, index, content, objects.firstPageOf(object));
     objects.setFirstPage(object, row);
@@ -250,27 +249,22 @@ export class Holdings {
     contents.hold(content, pool.persistent);
     if (!pool.persistent) pages.append(row, pool.owner);
     this.#charge(pool, 1, contents.bytesOf(content));
-    counters.values[counters.index.contents] = contents.used;
-    peak(counters.values, counters.index.contents, counters.index.contentsMax);
+    values[hostAt.contents] = contents.used;
+    peak(values, hostAt.contents, hostAt.contentsMax);
   }
 
   #charge(pool: Pool, pages: number, bytes: number): void {
-    const { owner } = pool;
-    const { counters } = this;
-    pool.counters.add('pages', pages);
-    peak(pool.counters.values, pool.counters.index.pages, pool.counters.index.pagesMax);
-    counters.add('pages', pages);
-    peak(counters.values, counters.index.pages, counters.index.pagesMax);
-    owner.counters.add('bytes', bytes);
+    const { values } = this.counters;
+    const owner = pool.owner.counters.values;
+    raise(pool.counters.values, poolAt.pages, pages, poolAt.pagesMax);
+    raise(values, hostAt.pages, pages, hostAt.pagesMax);
+    owner[clientAt.bytes]! += bytes;
     if (pool.persistent) {
-      owner.counters.add('persistentPages', pages);
+      owner[clientAt.persistentPages]! += pages;
       return;
     }
-    const { values, index } = owner.counters;
-    owner.counters.add('ephemeralPages', pages);
-    peak(values, index.ephemeralPages, index.ephemeralPagesMax);
-    counters.add('ephemeralPages', pages);
-    peak(counters.values, counters.index.ephemeralPages, counters.index.ephemeralPagesMax);
+    raise(owner, clientAt.ephemeralPages, pages, clientAt.ephemeralPagesMax);
+    raise(values, hostAt.ephemeralPages, pages, hostAt.ephemeralPagesMax);
   }
 
   /** Checks every invariant; throws Bug. Cost: all rows. */
@@ -310,6 +304,12 @@ export class Holdings {
     }
     assert(ephemeral === counters.get('ephemeralPages'), 'all ephemeral pages are counted');
   }
+}
+
+/** Changes a gauge, and raises its high-water mark to it. */
+function raise(values: Float64Array, gauge: number, by: number, max: number): void {
+  values[gauge]! += by;
+  peak(values, gauge, max);
 }
 
 /** Raises the high-water mark to the gauge. */

@@ -20,6 +20,7 @@ import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Client, Pool } from './client.ts';
+import { clientAt, hostAt, poolAt } from './counters.ts';
 import { type Dedup, Holdings } from './holdings.ts';
 import { KernelLens } from './kernel-lens.ts';
 import type { PageLens, PageStore } from './ops.ts';
@@ -230,13 +231,13 @@ export class Tmem {
   flushPage(client: number, pool: number, oid: Uint32Array, index: number): Flush {
     const found = this.#begin(client, pool);
     if (found === null) return Flush.noPool;
-    const { counters } = found;
-    counters.add('flushes', 1);
+    const { values } = found.counters;
+    values[poolAt.flushes]! += 1;
     const row = this.holdings.find(found, oid, 0, index | 0);
     if (row !== 0) {
       this.holdings.drop(row);
-      counters.add('goodFlushes', 1);
-      counters.add('flushedPages', 1);
+      values[poolAt.goodFlushes]! += 1;
+      values[poolAt.flushedPages]! += 1;
     }
     return this.holdings.clients[client]!.frozen ? Flush.doneFrozen : Flush.done;
   }
@@ -245,12 +246,12 @@ export class Tmem {
   flushObject(client: number, pool: number, oid: Uint32Array): Flush {
     const found = this.#begin(client, pool);
     if (found === null) return Flush.noPool;
-    const { counters } = found;
-    counters.add('objectFlushes', 1);
+    const { values } = found.counters;
+    values[poolAt.objectFlushes]! += 1;
     const object = this.holdings.objects.find(found.number, oid, 0);
     if (object !== 0) {
-      counters.add('flushedPages', this.holdings.dropObject(object));
-      counters.add('goodObjectFlushes', 1);
+      values[poolAt.flushedPages]! += this.holdings.dropObject(object);
+      values[poolAt.goodObjectFlushes]! += 1;
     }
     return this.holdings.clients[client]!.frozen ? Flush.doneFrozen : Flush.done;
   }
@@ -351,23 +352,23 @@ export class Tmem {
     if (pool === null) return Put.noPool;
     const { holdings } = this;
     const client = holdings.clients[clientId]!;
-    const { counters } = pool;
-    counters.add('puts', 1);
+    const { values } = pool.counters;
+    values[poolAt.puts]! += 1;
     // Replace or drop: the old page goes first, so that no way out of here can leave it.
     const old = holdings.find(pool, oid, oidAt, index);
     if (old !== 0) holdings.drop(old);
     const mayStore = !client.frozen || (this.#replaceFrozen && old !== 0);
     const answer = mayStore ? holdings.insert(pool, oid, oidAt, index, source, at) : Put.frozen;
     if (answer !== Put.stored) {
-      if (old !== 0) counters.add('dupFlushed', 1);
+      if (old !== 0) values[poolAt.dupFlushed]! += 1;
       this.#countRefusal(client, pool, answer);
       return answer;
     }
-    if (old !== 0) counters.add('dupReplaced', 1);
-    counters.add('goodPuts', 1);
-    client.counters.add('goodPuts', 1);
-    if (pool.persistent) client.counters.add('goodPersistentPuts', 1);
-    else holdings.counters.add('goodEphemeralPuts', 1);
+    if (old !== 0) values[poolAt.dupReplaced]! += 1;
+    values[poolAt.goodPuts]! += 1;
+    client.counters.values[clientAt.goodPuts]! += 1;
+    if (pool.persistent) client.counters.values[clientAt.goodPersistentPuts]! += 1;
+    else holdings.counters.values[hostAt.goodEphemeralPuts]! += 1;
     return answer;
   }
 
@@ -384,8 +385,8 @@ export class Tmem {
     const pool = this.#begin(clientId, poolId);
     if (pool === null) return Get.noPool;
     const { holdings } = this;
-    const { counters } = pool;
-    counters.add('gets', 1);
+    const { values } = pool.counters;
+    values[poolAt.gets]! += 1;
     if (pool.firstObject === 0) return Get.poolEmpty;
     const row = holdings.find(pool, oid, oidAt, index);
     if (row === 0) return Get.absent;
@@ -393,27 +394,27 @@ export class Tmem {
       holdings.counters.add('corruptGets', 1);
       if (!pool.persistent) {
         holdings.drop(row);
-        counters.add('corruptPages', 1);
+        values[poolAt.corruptPages]! += 1;
       }
       return Get.corrupt;
     }
-    counters.add('goodGets', 1);
-    const client = holdings.clients[clientId]!;
-    client.counters.add(pool.persistent ? 'goodPersistentGets' : 'goodEphemeralGets', 1);
+    values[poolAt.goodGets]! += 1;
+    const gets = pool.persistent ? clientAt.goodPersistentGets : clientAt.goodEphemeralGets;
+    holdings.clients[clientId]!.counters.values[gets]! += 1;
     if (pool.isShared) holdings.promote(row, pool);
     else if (pool.exclusiveGets) {
       holdings.drop(row);
-      counters.add('takenByGets', 1);
+      values[poolAt.takenByGets]! += 1;
     }
     return Get.found;
   }
 
   /** Counts the operation; its pool, null when there is none. */
   #begin(client: number, pool: number): Pool | null {
-    const { counters } = this.holdings;
-    counters.add('operations', 1);
+    const { values } = this.holdings.counters;
+    values[hostAt.operations]! += 1;
     const found = this.poolOf(client, pool);
-    if (found === null) counters.add('errors', 1);
+    if (found === null) values[hostAt.errors]! += 1;
     return found;
   }
 

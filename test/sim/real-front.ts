@@ -1,5 +1,5 @@
 /**
- * The real frontswap with real backends, both with less room than the walk wants: page stores first, tmem after them.
+ * The real frontswap with real backends, all with less room than the walk wants: page stores, tmem, or tmem behind stores.
  *
  *   swap core ─▶ Frontswap ─▶ [ damage on demand ─▶ storeBackend ] ─no─▶ TmemFrontswap ─no─▶ the disk
  */
@@ -21,11 +21,18 @@ import type { AnyWorld, Trouble } from './walk.ts';
 /** The backend, but now and then it finds a page damaged: a checksum that does not fit. */
 function damaging(next: FrontswapBackend, trouble: Trouble, prng: Prng): FrontswapBackend {
   return {
-    ...next,
+    name: next.name,
+    init: (type, slots) => next.init(type, slots),
+    store: (type, offset, page, at) => next.store(type, offset, page, at),
     load: (type, offset, page, at) =>
       trouble.faults && prng.oneIn(10) ? Load.corrupt : next.load(type, offset, page, at),
+    invalidatePage: (type, offset) => next.invalidatePage(type, offset),
+    invalidateArea: (type) => next.invalidateArea(type),
   };
 }
+
+/** Which backends are registered. */
+export type BackendKind = 'stores' | 'tmem' | 'stores before tmem';
 
 export class RealFront {
   readonly front: Frontswap = new Frontswap();
@@ -36,16 +43,19 @@ export class RealFront {
   readonly #trouble: Trouble;
   #wasThrough = false;
 
-  constructor(prng: Prng, trouble: Trouble) {
+  constructor(prng: Prng, trouble: Trouble, kind: BackendKind) {
     const returns = new FakeReturns().factory;
     this.#prng = prng;
     this.#trouble = trouble;
     this.stores = storeBackend(new Budget(100_000 + prng.below(200_000)), lz4, returns);
     const budget = new Budget(300_000);
-    this.#tmemPages = new Store({ slots: 16, budget, codec: lz4, returns });
-    this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: 20 });
-    this.front.register(new TmemFrontswap(this.tmem, this.tmem.addClient()));
-    this.front.register(damaging(this.stores, trouble, prng));
+    const slots = kind === 'tmem' ? 20 + prng.below(100) : 16;
+    this.#tmemPages = new Store({ slots, budget, codec: lz4, returns });
+    this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: slots + 4 });
+    const overTmem = new TmemFrontswap(this.tmem, this.tmem.addClient());
+    if (kind === 'tmem') this.front.register(damaging(overTmem, trouble, prng));
+    if (kind === 'stores before tmem') this.front.register(overTmem);
+    if (kind !== 'tmem') this.front.register(damaging(this.stores, trouble, prng));
   }
 
   /** Housekeeping when it pleases, and a change of mind about who keeps a copy. */
@@ -105,7 +115,7 @@ export class RealFront {
     assert.equal(this.stores.counter(CounterAt.corruptions), 0);
   }
 
-  /** The walk is over: both backends were there for something, and neither holds anything. */
+  /** The walk is over: no backend holds anything. */
   atEnd(): void {
     assert.equal(this.front.currPages(), 0, 'no page outlives its slot');
     assert.equal(this.stores.counter(CounterAt.storedBytes), 0, 'no byte outlives its page');

@@ -8,12 +8,12 @@
 import type { Prng } from '../../src/base/prng.ts';
 import { randomTest } from '../model/replay.ts';
 import { type DiskKind, RealDisks } from './real-disks.ts';
-import { RealFront } from './real-front.ts';
+import { type BackendKind, RealFront } from './real-front.ts';
 import { type Parts, walk } from './walk.ts';
 
-function realParts(prng: Prng, kind: DiskKind, synchronous: boolean): Parts {
+function realParts(prng: Prng, backends: BackendKind, kind: DiskKind, synchronous: boolean): Parts {
   const trouble = { faults: false, vanished: false };
-  const front = new RealFront(prng, trouble);
+  const front = new RealFront(prng, trouble, backends);
   const disks = new RealDisks(kind, prng, trouble);
   let areAllSynchronous = true;
   return {
@@ -46,6 +46,19 @@ for (const kind of ['ramzswap', 'memory'] as const)
       randomTest(
         `the whole stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost, all books agree`,
         1000,
-        (prng, steps) =>
-          walk(prng, steps, realParts(prng, kind, synchronous), synchronous, discard),
+        (prng, steps) => {
+          const parts = realParts(prng, 'stores before tmem', kind, synchronous);
+          walk(prng, steps, parts, synchronous, discard);
+        },
       );
+
+for (const backends of ['stores', 'tmem'] as const)
+  for (const synchronous of [true, false])
+    randomTest(
+      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost, all books agree`,
+      1000,
+      (prng, steps) => {
+        const parts = realParts(prng, backends, 'memory', synchronous);
+        walk(prng, steps, parts, synchronous, 'off');
+      },
+    );

@@ -1,6 +1,5 @@
 /** What every filter has in common: the disk behind it, unless the filter says otherwise. */
-import { PAGE_BYTES } from '../../base/units.ts';
-import type { BioQueue } from '../bio.ts';
+import { type BioQueue, PageRange } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 
 /** A disk that is `next` in everything. Spread it and replace what the filter is about. */
@@ -27,9 +26,10 @@ export function slotFreeUnlessHeld(
   onMiss: () => void,
 ): Pick<Disk, 'slotFree'> {
   if (next.slotFree === undefined) return {};
+  const page = new PageRange();
   return {
     slotFree(slot) {
-      if (held.touches(slot * PAGE_BYTES, PAGE_BYTES)) onMiss();
+      if (held.touches(page.at(slot))) onMiss();
       else next.slotFree?.(slot);
     },
   };

@@ -1,0 +1,111 @@
+/** tmem over the page store beside the store by itself: what keys, pools, charging and dedup add to a put, a get and a flush. */
+import { Budget } from '../src/arena/budget.ts';
+import { assert } from '../src/base/assert.ts';
+import { Prng } from '../src/base/prng.ts';
+import { PAGE_BYTES, slot } from '../src/base/units.ts';
+import { Get, Put } from '../src/store/results.ts';
+import { Store } from '../src/store/store.ts';
+import { tmemStore } from '../src/store/tmem-store.ts';
+import type { Dedup } from '../src/tmem/holdings.ts';
+import { Tmem } from '../src/tmem/tmem.ts';
+import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import { loadPages, pageViews } from './pages.ts';
+import { heapPerOperation, shuffled } from './swap-rig.ts';
+
+/** The corpus is repeated to at least as many pages; each is made to differ from its copies. */
+const LEAST_PAGES = 6_000;
+const CYCLES = 3;
+const PHASES = ['put', 'get', 'flush'] as const;
+type Phases = Record<(typeof PHASES)[number], number>;
+
+/** The same pages under the same numbers, by one way. */
+interface Way {
+  readonly name: string;
+  put(page: number, source: Uint8Array): boolean;
+  get(page: number, target: Uint8Array): boolean;
+  flush(page: number): void;
+}
+
+function bare(slots: number): Way {
+  const store = new Store({ slots, budget: new Budget(0) });
+  return {
+    name: 'store alone',
+    put: (page, source) => store.put(slot(page), source, 0) !== Put.refused,
+    get: (page, target) => store.get(slot(page), target, 0) === Get.found,
+    flush: (page) => void store.drop(slot(page)),
+  };
+}
+
+function tmemWay(name: string, slots: number, dedup: Dedup, persistent: boolean): Way {
+  const store = new Store({ slots, budget: new Budget(0) });
+  const tmem = new Tmem({ store: tmemStore(store), dedup, seed: 9 });
+  const client = tmem.addClient();
+  const pool = tmem.newPool(client, { persistent });
+  const oid = new Uint32Array(6);
+  return {
+    name,
+    put: (page, source) => tmem.put(client, pool, oid, page, source, 0) === 0,
+    get: (page, target) => tmem.get(client, pool, oid, page, target, 0) === 0,
+    flush: (page) => void tmem.flushPage(client, pool, oid, page),
+  };
+}
+
+export async function tmem(options: BenchOptions): Promise<Table> {
+  const corpus = await loadPages(options.corpus);
+  const views: Uint8Array[] = [];
+  while (views.length < LEAST_PAGES) views.push(...pageViews(corpus));
+  for (const [i, view] of views.entries()) new DataView(view.buffer).setUint32(PAGE_BYTES - 4, i);
+  const count = views.length;
+  const order = shuffled(count, new Prng(3));
+  const into = new Uint8Array(PAGE_BYTES);
+  const all = [
+    bare(count),
+    tmemWay('persistent, no dedup', count, 'off', true),
+    tmemWay('persistent, dedup', count, 'client', true),
+    tmemWay('ephemeral, dedup', count, 'client', false),
+  ];
+  const work = (way: Way): Record<keyof Phases, (from: number, to: number) => void> => ({
+    put(from, to) {
+      for (let i = from; i < to; i++) assert(way.put(i, views[i]!), 'there is room for all');
+    },
+    get(from, to) {
+      for (let i = from; i < to; i++) assert(way.get(order[i]!, into), 'all are found');
+    },
+    flush(from, to) {
+      for (let i = from; i < to; i++) way.flush(order[i]!);
+    },
+  });
+  const works = all.map(work);
+  const times = all.map((): Phases[] => []);
+  const heaps = all.map((): Phases[] => []);
+  for (let round = 0; round <= options.rounds; round++)
+    for (const [i, phases] of works.entries()) {
+      const ns: Phases = { put: 0, get: 0, flush: 0 };
+      for (let cycle = 0; cycle < CYCLES; cycle++)
+        for (const phase of PHASES) {
+          const start = cpuNs();
+          phases[phase](0, count);
+          ns[phase] += (cpuNs() - start) / (CYCLES * count);
+        }
+      const heap: Phases = { put: 0, get: 0, flush: 0 };
+      for (const phase of PHASES) heap[phase] = heapPerOperation(phases[phase], count);
+      if (round === 0) continue; // warms everybody up
+      times[i]!.push(ns);
+      heaps[i]!.push(heap);
+    }
+  const of = (from: readonly Phases[][], i: number, phase: keyof Phases): number =>
+    median(from[i]!.map((p) => p[phase]));
+  return {
+    title: 'tmem: a page put, got and flushed, ns of processor time and bytes of heap a page',
+    columns: ['way', ...PHASES, 'put over store', 'heap put', 'heap get', 'heap flush'],
+    rows: all.map(({ name }, i) => [
+      name,
+      ...PHASES.map((phase) => of(times, i, phase)),
+      of(times, i, 'put') / of(times, 0, 'put'),
+      ...PHASES.map((phase) => Math.round(of(heaps, i, phase))),
+    ]),
+    notes: [
+      `Pages: ${corpus.origin}, ${count} of them, all different; put in order, got and flushed in random order; a get of an ephemeral page takes it, so its flush finds nothing. Medians of ${options.rounds} interleaved rounds of ${CYCLES} cycles.`,
+    ],
+  };
+}
