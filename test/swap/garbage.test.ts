@@ -37,6 +37,14 @@ function flatFront(enabled: boolean): FrontEnd {
     },
     invalidateArea: () => undefined,
     has: (_type, offset) => held[offset] === 1,
+    wroteBack: (_type, offset) => {
+      held[offset] = 0;
+    },
+    coldest: (_type, from, to) => {
+      const found = held.indexOf(1, from);
+      return found === -1 || found >= to ? -1 : found;
+    },
+    growOlder: () => undefined,
   };
 }
 
