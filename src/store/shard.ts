@@ -361,10 +361,13 @@ export class Shard {
     const from = this.#arena.address(this.#rows[row]!);
     const seed = checksumSeed(slot, format);
     if (this.#kernels.checksum(from, length, seed) !== this.#rows[row + 1]!) return false;
-    if (format === this.#codec.format) return this.#codec.expand(from, length, PAGE_OUT) > 0;
-    if (format === PageFormat.raw) this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
-    else return this.#dense?.format === format && this.#dense.expand(from, length, PAGE_OUT) > 0;
-    return true;
+    if (format === PageFormat.raw) {
+      this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
+      return true;
+    }
+    const codec = format === this.#codec.format ? this.#codec : this.#dense;
+    if (codec === null || codec.format !== format) return false;
+    return codec.expand(from, length, PAGE_OUT) === PAGE_BYTES;
   }
 
   /** Room for `length` bytes under `slot`, its old page given up; 0, and nothing changed, when there is none. */

@@ -9,7 +9,7 @@ import { headerPage, isWrite, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld, type World } from '../sim/world.ts';
 import { entryAt, fill, type Rig, rig } from './rig.ts';
 
-const PAGES = 4;
+const PAGES = 7;
 /** Ages that make every page cold. */
 const turn = ({ front }: World): void => {
   for (let age = 0; age < 3; age++) front.growOlder(0, 1, 600);
@@ -28,7 +28,7 @@ function have(r: Rig, vpn: number): void {
 
 /** Page 0 is on its way to the disk, which does not answer. */
 function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void } {
-  const r = rig(false, { pageCluster: 0 }, 7, 10);
+  const r = rig(false, { pageCluster: 0 }, 10, 10);
   let isHeld = true;
   r.front.exclusiveGets = exclusive;
   fill(r, PAGES);
@@ -113,7 +113,7 @@ test('C18 whatever happens while a page is written back, and in whatever order, 
   let failed = 0;
   let gone = 0;
   for (const { before, after } of stories())
-    for (const exclusive of [false, true])
+    for (const exclusive of before.length + after.length < 3 ? [false, true] : [false])
       for (const ok of [true, false]) {
         const { r, release } = sentOff(exclusive);
         try {
@@ -194,8 +194,9 @@ test('the oldest pages go first, and a page that was used since the hand passed 
   // The hand has passed 0 and 1, and comes round to them again; 1 is used before it does, and so is the last.
   r.front.growOlder(0, slots[6]!, slots[7]! + 1);
   r.front.peek(0, slots[1]!, new Uint8Array(4096), 0);
-  assert.equal(r.back.write(0, 5), 5);
-  assert.deepEqual(written().slice(3), [6, 7, 3, 0, 1]);
+  assert.equal(r.back.write(0, 4), 4);
+  assert.equal(r.back.write(0, 4), 1);
+  assert.deepEqual(written().slice(3), [6, 7, 0, 3, 1]);
 });
 
 test('with poorOnly only pages that compression made no smaller go', () => {
