@@ -12,7 +12,7 @@
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.
  * - `tried` is set only where the dense codec made nothing smaller of the very bytes that are stored.
  *
- * Cost: growOlder() and findOld() read 4 of 12 bytes a slot in order, 1 to 2 ns each; groups of 1024 slots without a page
+ * Cost: growOlder() and findOld() read 4 of 12 bytes a slot in order, some ns each; groups of 1024 slots without a page
  * cost one look.
  */
 import { assert } from '../base/assert.ts';

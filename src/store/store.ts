@@ -139,7 +139,7 @@ export class Store {
 
   /**
    * Recompresses up to `most` pages of this age at least (0 .. 3), going on where the last call ended. Each page is tried
-   * once for its bytes. How many were tried; 0: there are no more, or no room. About 25 us a page, and 2 ns a slot looked at.
+   * once for its bytes. How many were tried; 0: there are no more, or no room. About 30 us a page, and some ns a slot looked at.
    */
   recompressIdle(most: number, age: number): number {
     if (!this.#hasDense) return 0;
