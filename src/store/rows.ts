@@ -39,7 +39,7 @@ export const TRIED = 0x4_0000;
 export const formatIn = (state: number): PageFormat =>
   ((state >>> FORMAT_SHIFT) & FORMAT_MASK) as PageFormat;
 
-export const ageIn = (state: number): number => (state & AGE_MASK) >>> AGE_SHIFT;
+const ageIn = (state: number): number => (state & AGE_MASK) >>> AGE_SHIFT;
 
 /** 13-bit check of a same-filled page's word under its slot. */
 export function wordCheck(low: number, high: number, slot: number): number {

@@ -56,6 +56,8 @@ export interface WritebackOptions {
 const AGE_MAX = 3;
 /** Slots that one call looks at, at most: some tens of microseconds. */
 const LOOKS_MAX = 16384;
+/** Times that a call comes to the area's end in vain before it stops: three ages, and once more when all are older. */
+const TURNS_MAX = 7;
 
 const never = (): boolean => false;
 
@@ -125,19 +127,25 @@ export class Writeback implements BioOwner {
     const area = this.#swap.areas[type] ?? null;
     if (area === null || !area.writeback || !area.writeOk || !this.#swap.front.enabled) return 0;
     let sent = 0;
+    let turns = 0;
     for (let looks = LOOKS_MAX; looks > 0 && sent < pages && this.budget > 0; ) {
       const from = area.coldAt;
       const to = Math.min(from + looks, area.map.slots);
       const slot = this.#next(area, to);
       looks -= (slot === -1 ? to : slot + 1) - from;
-      if (slot === -1) continue;
+      if (slot === -1) {
+        if (area.coldAt === 1 && ++turns > TURNS_MAX) break;
+        continue;
+      }
       const begun = this.#begin(area, slot);
       if (begun === Begun.waits) {
         area.coldAt = slot;
         this.#swap.counters.add('backWaits', 1);
         break;
       }
-      if (begun === Begun.sent) sent++;
+      if (begun !== Begun.sent) continue;
+      sent++;
+      turns = 0;
     }
     if (sent > 0 && area.disk.synchronous) area.disk.tick();
     return sent;
