@@ -143,7 +143,7 @@ test('C16 C17 with no room for the new form beside the old one the page stays, a
     if (store.get(slotOf(n), into, 0) === Get.found) assert.deepEqual(into, pages[n], `slot ${n}`);
 });
 
-test('C17 the page may be moved by the compaction that makes room for its new form', { skip }, () => {
+test('C17 a page may be moved to make room for its own new form', { skip }, () => {
   let moved = 0;
   for (let first = 0; first < 40; first++) {
     const twin = new StoreTwin(2000, 500_000, dense);
