@@ -15,7 +15,8 @@
  * - A bit is set only for a page that a backend accepted. A page that a backend cannot bring back is an error, never the
  *   device's stale block: only a page that was written through (a second bit, kept while that mode was ever on) may
  *   fall back to the device.
- * - Pages held = succStores - dupInvalidates - invalidates - exclusiveLoads - loadsToDevice - areaInvalidates.
+ * - Pages held = succStores - dupInvalidates - invalidates - exclusiveLoads - loadsToDevice - writtenBack
+ *   - areaInvalidates.
  *
  * Cost: a test of one number without a backend; else one bit test, and the backend's work. No garbage. An area takes
  * 1/8 byte a slot (1 MiB for 32 GiB of swap), twice that with writethrough.
@@ -48,6 +49,7 @@ export type FrontswapCounter =
   | 'invalidates'
   | 'dupInvalidates'
   | 'areaInvalidates'
+  | 'writtenBack'
   | 'shrunkPages';
 
 const specs: Readonly<Record<FrontswapCounter, CounterSpec>> = {
@@ -64,6 +66,7 @@ const specs: Readonly<Record<FrontswapCounter, CounterSpec>> = {
   invalidates: pagesOf('pages given up one by one, because their slot was freed'),
   dupInvalidates: pagesOf('pages given up because another is stored under their slot'),
   areaInvalidates: pagesOf('pages given up with their area'),
+  writtenBack: pagesOf('pages given up because the device has them now'),
   shrunkPages: pagesOf('pages that shrink() had brought home'),
 };
 
@@ -225,6 +228,46 @@ export class Frontswap {
     return sum;
   }
 
+  /** The page that load() would bring is on the device now: it is given up here, and the bit says so. */
+  wroteBack(type: number, offset: number): void {
+    const had = this.has(type, offset) && this.#clear(type, offset);
+    assert(had, 'a page that was written back was held');
+    this.#count[this.#at.writtenBack]! += 1;
+    this.#invalidate(type, offset);
+  }
+
+  /**
+   * The first slot of [from, to) that holds a page at least `age` steps old (0 .. 3), or -1. The backends say which; where
+   * none can, every page is old, in order of slots, and none is `poor`. A backend that cannot, beside one that can,
+   * keeps its pages.
+   */
+  coldest(type: number, from: number, to: number, age: number, poor: boolean): number {
+    if (this.#bitsOf(type) === null || this.#pages[type] === 0) return -1;
+    assert(from >= 0 && from <= to && to <= this.#slots[type]!, 'slots are inside their area');
+    let first = -1;
+    let isKnown = false;
+    for (let i = 0; i < this.#backends.length; i++) {
+      const backend = this.#backends[i]!;
+      if (backend.coldest === undefined) continue;
+      isKnown = true;
+      const found = backend.coldest(type, from, first === -1 ? to : first, age, poor);
+      if (found !== -1) first = found;
+    }
+    if (isKnown || poor) return first;
+    const bits = this.#bits[type]!;
+    for (let offset = from; offset < to; offset++) {
+      const word = bits[offset >>> 5]! >>> (offset & 31);
+      if ((word & 1) !== 0) return offset;
+      if (word === 0) offset |= 31;
+    }
+    return -1;
+  }
+
+  /** The pages of [from, to) are a step older, where a backend knows ages. */
+  growOlder(type: number, from: number, to: number): void {
+    for (let i = 0; i < this.#backends.length; i++) this.#backends[i]!.growOlder?.(type, from, to);
+  }
+
   /** swapoff: all pages of the area are given up, and stores to it are refused until it is switched on again. */
   invalidateArea(type: number): void {
     if (this.#bitsOf(type) === null) return;
@@ -290,7 +333,8 @@ export class Frontswap {
     }
     assert(this.#allPages === all, 'the total is the sum of the areas');
     const n = this.counters.snapshot();
-    const gone = n.dupInvalidates + n.invalidates + n.exclusiveLoads + n.loadsToDevice;
+    const gone =
+      n.dupInvalidates + n.invalidates + n.exclusiveLoads + n.loadsToDevice + n.writtenBack;
     assert(all === n.succStores - gone - n.areaInvalidates, 'pages held are stored less given up');
     const answered = n.loadHits + n.loadsToDevice + n.loadsLost + n.loadsDamaged;
     assert(n.loads === answered, 'every load has one outcome');

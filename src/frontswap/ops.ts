@@ -33,4 +33,11 @@ export interface FrontswapBackend {
   warm?(type: number, offsets: Int32Array, count: number): number;
   /** Gives up all pages of the area; stores to it are refused until the next init(). */
   invalidateArea(type: number): void;
+  /**
+   * Which pages are cold, from a backend that knows: the first slot of [from, to) whose page is at least `age` steps old
+   * (0 .. 3) and worth writing to the device, or -1. Changes nothing. `poor`: only pages that compression made no smaller.
+   */
+  coldest?(type: number, from: number, to: number, age: number, poor: boolean): number;
+  /** The pages of [from, to) are a step older; a store or a load makes a page new (age 0). */
+  growOlder?(type: number, from: number, to: number): void;
 }

@@ -24,10 +24,19 @@ import { Get, Put } from './results.ts';
 import { Store } from './store.ts';
 
 export interface StoreBackend extends FrontswapBackend {
-  /** Housekeeping after a batch of `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do. */
+  /**
+   * Housekeeping after a batch of `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do.
+   * A hand goes as many slots further, and their pages are a step older: when as many pages have changed as there are
+   * slots, every page that was not used meanwhile is.
+   */
   maintain(changed: number): boolean;
-  /** Housekeeping for when nobody is waiting, see Store.settle; true while there is more to do. */
+  /**
+   * Housekeeping for when nobody is waiting, see Store.settle: and with a dense codec, pages of age 2 are recompressed; true
+   * while there is more to do.
+   */
   settle(): boolean;
+  /** Recompresses up to `most` pages of this age at least, see Store.recompressIdle; how many were tried. */
+  recompressIdle(most: number, age: number): number;
   /** Sum over the areas that are on of a counter of their stores, see CounterAt. */
   counter(at: number): number;
   /** Bytes of RAM in use by all areas, all metadata included. */
@@ -40,10 +49,24 @@ export interface StoreBackend extends FrontswapBackend {
 interface Area {
   readonly store: Store;
   readonly share: Budget;
+  /** Where the hand that makes pages older goes on. */
+  hand: number;
 }
+
+/** Age from which a page is idle, and how many of them one settle() recompresses: some milliseconds. */
+const IDLE_AGE = 2;
+const SETTLE_PAGES = 256;
 
 const loadOf = (got: Get): Load =>
   got === Get.found ? Load.loaded : got === Get.absent ? Load.absent : Load.corrupt;
+
+/** The hand goes on over up to `slots` slots, whose pages are a step older. */
+function turn(area: Area, slots: number): void {
+  const { store, hand } = area;
+  const to = Math.min(hand + slots, store.slots);
+  store.growOlder(slotOf(hand), to);
+  area.hand = to === store.slots ? 0 : to;
+}
 
 /** Gives everything that an area has to whoever wants it; the area is not used afterwards. */
 function end({ store, share }: Area): void {
@@ -55,11 +78,13 @@ function end({ store, share }: Area): void {
 /**
  * @param budget ceiling for all areas together
  * @param returns how freed memory goes back to the system
+ * @param dense what idle pages are recompressed with; null: they are not
  */
 export function storeBackend(
   budget: Budget,
   codec: CodecFactory,
   returns: PageReturnFactory,
+  dense: CodecFactory | null = null,
 ): StoreBackend {
   /** By number of area. */
   const areas = new Map<number, Area>();
@@ -76,8 +101,8 @@ export function storeBackend(
     init(type, slots) {
       assert(!areas.has(type), 'an area is switched on once');
       const share = new Budget(0, budget);
-      const store = new Store({ slots, budget: share, codec, returns });
-      areas.set(type, { store, share });
+      const store = new Store({ slots, budget: share, codec, returns, dense });
+      areas.set(type, { store, share, hand: 0 });
       stores[type] = store;
     },
     store(type, offset, page, at) {
@@ -105,14 +130,29 @@ export function storeBackend(
       areas.delete(type);
       end(area);
     },
+    coldest(type, from, to, age, poor) {
+      return stores[type]?.coldest(slotOf(from), to, age, poor) ?? -1;
+    },
+    growOlder(type, from, to) {
+      stores[type]?.growOlder(slotOf(from), to);
+    },
     maintain(changed) {
       let isMore = false;
-      for (const { store } of areas.values()) if (store.maintain(changed)) isMore = true;
+      for (const area of areas.values()) {
+        turn(area, changed);
+        if (area.store.maintain(changed)) isMore = true;
+      }
       return isMore;
     },
     settle() {
-      for (const { store } of areas.values()) if (store.settle()) return true;
+      for (const { store } of areas.values())
+        if (store.settle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
       return false;
+    },
+    recompressIdle(most, age) {
+      let tried = 0;
+      for (const { store } of areas.values()) tried += store.recompressIdle(most - tried, age);
+      return tried;
     },
     counter(at) {
       let sum = 0;

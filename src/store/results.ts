@@ -18,7 +18,21 @@ export const Get = {
 } as const;
 export type Get = (typeof Get)[keyof typeof Get];
 
-/** Places of a shard's counters. The first four say what is held now, the others what has happened. */
+export const Recompress = {
+  /** The page takes less room now. */
+  smaller: 0,
+  /** It is as it was: same-filled, dense, tried before, or not to be made smaller; or the store has no dense codec. */
+  kept: 1,
+  /** It is as it was: there is no room for the new form, which must be there before the old one goes. */
+  noRoom: 2,
+  /** Nothing is stored under the slot. */
+  absent: 3,
+  /** As Get.corrupt: the damaged bytes stay. */
+  corrupt: 4,
+} as const;
+export type Recompress = (typeof Recompress)[keyof typeof Recompress];
+
+/** Places of a shard's counters. Those called ...Pages (but compactedPages) and storedBytes say what is held now, the others what has happened. */
 export const CounterAt = {
   storedPages: 0,
   samePages: 1,
@@ -35,5 +49,13 @@ export const CounterAt = {
   moves: 7,
   /** Pages that compaction freed. */
   compactedPages: 8,
-  count: 9,
+  /** Of the stored pages: in the dense format. */
+  densePages: 9,
+  /** Pages that recompress() made smaller. */
+  recompressed: 10,
+  /** Pages that it tried and left: their new form was not a size class smaller. */
+  recompressKept: 11,
+  /** Pages that it left because there was no room for the new form beside the old one. */
+  recompressNoRoom: 12,
+  count: 13,
 } as const;

@@ -10,14 +10,9 @@
  *   then     group table: slots in use per 1024 slots, and whether their rows may be resident
  *   then     the arena's tables and pages (arena.ts)
  *
- * A slot's row, three words; a zeroed row is an empty slot:
- *
- *   word 0  location of the object           | same-filled: low half of the repeated word
- *   word 1  checksum of the stored bytes     | same-filled: high half
- *   word 2  format << 13 | stored bytes      | same-filled: format << 13 | 13-bit check of the word
- *
- * Formats (codec.ts): same-filled pages cost their row and nothing else; pages that LZ4 cannot bring below
- * 3/4 of a page are stored raw, a whole page each; the rest is a packed object.
+ * rows.ts draws a slot's row. Formats (codec.ts): same-filled pages cost their row and nothing else; pages that LZ4 cannot
+ * bring below 3/4 of a page are stored raw, a whole page each; the rest is a packed object. recompress() brings packed and
+ * raw pages into a denser format, in place: no get sees a difference but in its time.
  *
  * Invariants
  * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
@@ -39,23 +34,31 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
 import { type Kernels, loadKernels } from '../kernels/kernels.ts';
 import { createMemory } from '../kernels/linear-memory.ts';
-import { CounterAt, Get, Put } from './results.ts';
+import { CounterAt, Get, Put, Recompress } from './results.ts';
+import {
+  AGE_MASK,
+  checksumSeed,
+  FORMAT_SHIFT,
+  findOld,
+  formatIn,
+  GROUP_RESIDENT,
+  GROUP_SHIFT,
+  GROUP_SLOTS,
+  growOlder,
+  LENGTH_MASK,
+  ROW,
+  skipEmpty,
+  TRIED,
+  tally,
+  wordCheck,
+} from './rows.ts';
 
 /** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
 /** Pages whose packed form is longer than this are stored raw: 3/4 of a page, as in zram. */
 export const PACKED_LIMIT_BYTES = 3072;
 
-/** Slots whose rows are charged and given back together: 12 KiB of rows, three pages. */
-const GROUP_SLOTS = 1024;
-const GROUP_SHIFT = 10;
-const ROW = 3;
 const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
-/** In a group's word: its rows may be resident. Below it: the slots in use, 0..1024. */
-const GROUP_RESIDENT = 0x4000_0000;
-
-const FORMAT_SHIFT = 13;
-const LENGTH_MASK = 0x1fff;
 
 /** "FSWP", version of the image's layout. */
 const MAGIC = 0x5057_5346;
@@ -82,17 +85,6 @@ const alignPage = (n: number): number => Math.ceil(n / PAGE_BYTES) * PAGE_BYTES;
 /** Asks whoever else is under the same budget to give free memory back, for `asking`; pages given. */
 export type Pressure = (asking: Shard) => number;
 
-/** 13-bit check of a same-filled page's word under its slot. */
-function wordCheck(low: number, high: number, slot: number): number {
-  let h = Math.imul(low ^ Math.imul(slot, 0x9e37_79b1), 0x85eb_ca6b);
-  h = Math.imul((h ^ (h >>> 15)) + high, 0xc2b2_ae35);
-  return h >>> (32 - FORMAT_SHIFT); // the top bits: every bit of the word reaches them
-}
-
-/** Seeds a checksum with what must not be mixed up: the slot, and how the bytes are to be read. */
-const checksumSeed = (slot: number, format: number): number =>
-  slot ^ Math.imul(format, 0x9e37_79b1);
-
 export class Shard {
   readonly slots: number;
   /** Float64, CounterAt is the index. In the image. */
@@ -100,6 +92,7 @@ export class Shard {
   readonly #budget: Budget;
   readonly #kernels: Kernels;
   readonly #codec: PageCodec;
+  readonly #dense: PageCodec | null;
   readonly #arena: Arena;
   readonly #pageReturn: PageReturn;
   readonly #pressure: Pressure;
@@ -119,6 +112,7 @@ export class Shard {
     budget: Budget,
     returns: PageReturnFactory,
     pressure: Pressure,
+    dense: CodecFactory | null,
   ) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
     this.slots = slots;
@@ -133,6 +127,7 @@ export class Shard {
     this.#budget = new Budget(0, budget);
     this.#kernels = loadKernels(memory);
     this.#codec = codec(memory, this.#kernels);
+    this.#dense = dense?.(memory, this.#kernels) ?? null;
     this.#pageReturn = returns(memory);
     this.#pressure = pressure;
     this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
@@ -189,6 +184,7 @@ export class Shard {
     counters[CounterAt.storedPages]! += 1;
     counters[CounterAt.storedBytes]! += length;
     if (format === PageFormat.raw) counters[CounterAt.rawPages]! += 1;
+    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! += 1;
     return Put.stored;
   }
 
@@ -212,22 +208,68 @@ export class Shard {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (state === 0) return Get.absent;
-    const format = state >>> FORMAT_SHIFT;
-    const length = state & LENGTH_MASK;
-    const first = this.#rows[row]!;
-    const second = this.#rows[row + 1]!;
-    if (format === PageFormat.same) {
-      if (wordCheck(first, second, slot) !== length) return this.#corrupt();
+    if (formatIn(state) === PageFormat.same) {
+      const first = this.#rows[row]!;
+      const second = this.#rows[row + 1]!;
+      if (wordCheck(first, second, slot) !== (state & LENGTH_MASK)) return this.#corrupt();
       this.#kernels.fill(PAGE_OUT, first, second);
-    } else {
-      const from = this.#arena.address(first);
-      const seed = checksumSeed(slot, format);
-      if (this.#kernels.checksum(from, length, seed) !== second) return this.#corrupt();
-      if (format === PageFormat.raw) this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
-      else if (this.#codec.expand(from, length, PAGE_OUT) !== PAGE_BYTES) return this.#corrupt();
-    }
+    } else if (!this.#expand(slot, state)) return this.#corrupt();
+    if ((state & AGE_MASK) !== 0) this.#rows[row + 2] = state & ~AGE_MASK;
     target.set(this.#pageOut, at);
     return Get.found;
+  }
+
+  /**
+   * Brings the page of `slot` into the dense format if that makes it a size class smaller. The new form is written
+   * before the old one goes, so there is never a moment without the page. Costs a get and a dense compression.
+   */
+  recompress(slot: number): Recompress {
+    const row = slot * ROW;
+    const state = this.#rows[row + 2]!;
+    if (state === 0) return Recompress.absent;
+    const dense = this.#dense;
+    const format = formatIn(state);
+    if (dense === null || format === PageFormat.same || format === dense.format)
+      return Recompress.kept;
+    if ((state & TRIED) !== 0) return Recompress.kept;
+    if (!this.#expand(slot, state)) {
+      this.#corrupt();
+      return Recompress.corrupt;
+    }
+    const length = dense.compress(PAGE_OUT, PACKED, PACKED_LIMIT_BYTES);
+    const counters = this.counters;
+    if (length === 0 || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
+      this.#rows[row + 2] = state | TRIED;
+      counters[CounterAt.recompressKept]! += 1;
+      return Recompress.kept;
+    }
+    const location = this.#alloc(slot, length); // may move the old object: its row is read afterwards
+    if (location === 0) {
+      counters[CounterAt.recompressNoRoom]! += 1;
+      return Recompress.noRoom;
+    }
+    const seed = checksumSeed(slot, dense.format);
+    const sum = this.#kernels.copyChecksum(this.#arena.address(location), PACKED, length, seed);
+    this.#arena.free(this.#rows[row]!);
+    this.#uncount(state);
+    this.#rows[row] = location;
+    this.#rows[row + 1] = sum;
+    this.#rows[row + 2] = (state & AGE_MASK) | (dense.format << FORMAT_SHIFT) | length;
+    counters[CounterAt.storedPages]! += 1;
+    counters[CounterAt.storedBytes]! += length;
+    counters[CounterAt.densePages]! += 1;
+    counters[CounterAt.recompressed]! += 1;
+    return Recompress.smaller;
+  }
+
+  /** The pages of [from, to) are a step older, see rows.ts. */
+  growOlder(from: number, to: number): void {
+    growOlder(this.#rows, this.#groups, from, to);
+  }
+
+  /** First slot of [from, to) with an old page, see rows.ts; or `to`. */
+  findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
+    return findOld(this.#rows, this.#groups, from, to, age, isWanted);
   }
 
   /** Gives up the page of `slot`; its bytes are reusable when this returns. False when there was none. */
@@ -260,22 +302,19 @@ export class Shard {
 
   /** First slot of [from, to) whose group has pages, or `to`. */
   skipEmpty(from: number, to: number): number {
-    let slot = from;
-    while (slot < to && (this.#groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0)
-      slot = (slot | (GROUP_SLOTS - 1)) + 1;
-    return Math.min(slot, to);
+    return skipEmpty(this.#groups, from, to);
   }
 
   /** How the page of `slot` is stored; `none` when it is not. */
   formatOf(slot: number): PageFormat {
-    return (this.#rows[slot * ROW + 2]! >>> FORMAT_SHIFT) as PageFormat;
+    return formatIn(this.#rows[slot * ROW + 2]!);
   }
 
   /** True when the page of `slot` is stored and all zero. */
   isZero(slot: number): boolean {
     const row = slot * ROW;
     return (
-      this.#rows[row + 2]! >>> FORMAT_SHIFT === PageFormat.same &&
+      formatIn(this.#rows[row + 2]!) === PageFormat.same &&
       this.#rows[row] === 0 &&
       this.#rows[row + 1] === 0
     );
@@ -305,33 +344,13 @@ export class Shard {
 
   /** Checks every invariant of tables and arena; throws Bug. Cost: all rows and objects' headers. */
   verify(): void {
-    let stored = 0;
-    let same = 0;
-    let raw = 0;
-    let bytes = 0;
-    let groupBytes = 0;
-    for (let group = 0; group < this.#groups.length; group++) {
-      let inGroup = 0;
-      for (let slot = group << GROUP_SHIFT; slot < (group + 1) << GROUP_SHIFT; slot++) {
-        const state = this.#rows[slot * ROW + 2]!;
-        if (state === 0) continue;
-        inGroup++;
-        const format = state >>> FORMAT_SHIFT;
-        if (format === PageFormat.same) same++;
-        else bytes += state & LENGTH_MASK;
-        if (format === PageFormat.raw) raw++;
-      }
-      const word = this.#groups[group]!;
-      assert((word & ~GROUP_RESIDENT) === inGroup, 'a group counts its slots');
-      assert(inGroup === 0 || word >= GROUP_RESIDENT, 'rows in use are charged');
-      if (word >= GROUP_RESIDENT) groupBytes += GROUP_ROW_BYTES;
-      stored += inGroup;
-    }
     const counters = this.counters;
-    assert(counters[CounterAt.storedPages] === stored, 'stored pages are counted');
-    assert(counters[CounterAt.samePages] === same, 'same-filled pages are counted');
-    assert(counters[CounterAt.rawPages] === raw, 'raw pages are counted');
-    assert(counters[CounterAt.storedBytes] === bytes, 'stored bytes are counted');
+    const held = tally(this.#rows, this.#groups);
+    assert(counters[CounterAt.storedPages] === held.stored, 'stored pages are counted');
+    assert(counters[CounterAt.samePages] === held.same, 'same-filled pages are counted');
+    assert(counters[CounterAt.rawPages] === held.raw, 'raw pages are counted');
+    assert(counters[CounterAt.densePages] === held.dense, 'dense pages are counted');
+    assert(counters[CounterAt.storedBytes] === held.bytes, 'stored bytes are counted');
     assert(
       counters[CounterAt.compactedPages] === this.#arena.compactedPages,
       'pages freed by compaction are counted',
@@ -339,16 +358,33 @@ export class Shard {
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
     const openBytes = this.#isOpen ? OPEN_BYTES : 0;
     assert(
-      this.#budget.usedBytes === arenaBytes + groupBytes + openBytes,
+      this.#budget.usedBytes === arenaBytes + held.groups * GROUP_ROW_BYTES + openBytes,
       'the budget holds what may be resident, no more and no less',
     );
+  }
+
+  /** The page of a slot that is packed or raw, checked, to PAGE_OUT; false: damaged. */
+  #expand(slot: number, state: number): boolean {
+    const row = slot * ROW;
+    const format = formatIn(state);
+    const length = state & LENGTH_MASK;
+    const from = this.#arena.address(this.#rows[row]!);
+    const seed = checksumSeed(slot, format);
+    if (this.#kernels.checksum(from, length, seed) !== this.#rows[row + 1]!) return false;
+    if (format === PageFormat.raw) {
+      this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
+      return true;
+    }
+    const codec = format === this.#codec.format ? this.#codec : this.#dense;
+    if (codec === null || codec.format !== format) return false;
+    return codec.expand(from, length, PAGE_OUT) === PAGE_BYTES;
   }
 
   /** Room for `length` bytes under `slot`, its old page given up; 0, and nothing changed, when there is none. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
-    if (state >>> FORMAT_SHIFT > PageFormat.same) {
+    if (formatIn(state) > PageFormat.same) {
       const held = this.#rows[row]!;
       if (this.#arena.classAt(held) === this.#arena.classOf(length)) {
         this.#uncount(state);
@@ -367,7 +403,7 @@ export class Shard {
 
   /** With no room elsewhere: the object that the slot has, if it is larger than what is to be stored. */
   #reuseLarger(slot: number, state: number, length: number): number {
-    if (state >>> FORMAT_SHIFT <= PageFormat.same) return 0;
+    if (formatIn(state) <= PageFormat.same) return 0;
     const held = this.#rows[slot * ROW]!;
     if (this.#arena.classAt(held) < this.#arena.classOf(length)) return 0;
     this.#uncount(state);
@@ -387,7 +423,7 @@ export class Shard {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     this.#uncount(state);
-    if (state >>> FORMAT_SHIFT !== PageFormat.same) this.#arena.free(this.#rows[row]!);
+    if (formatIn(state) !== PageFormat.same) this.#arena.free(this.#rows[row]!);
     this.#rows[row] = 0;
     this.#rows[row + 1] = 0;
     this.#rows[row + 2] = 0;
@@ -395,11 +431,12 @@ export class Shard {
 
   #uncount(state: number): void {
     const counters = this.counters;
-    const format = state >>> FORMAT_SHIFT;
+    const format = formatIn(state);
     counters[CounterAt.storedPages]! -= 1;
     if (format === PageFormat.same) counters[CounterAt.samePages]! -= 1;
     else counters[CounterAt.storedBytes]! -= state & LENGTH_MASK;
     if (format === PageFormat.raw) counters[CounterAt.rawPages]! -= 1;
+    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! -= 1;
   }
 
   /** Counts a slot in; false when its rows would be new and the budget has no room for them. */

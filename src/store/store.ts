@@ -5,6 +5,7 @@
  *   put(slot, page)   keep a copy, or refuse and change nothing
  *   get(slot, into)   bring it back, checked
  *   drop(slot)        give its bytes up, now
+ *   recompress(slot)  the same page in less room, where there is a dense codec; for pages that nobody asks for
  *
  * Slot s lives in shard s / 2^19 for good, so a slot is found by one shift and a store grows without moving
  * anything. The first shard is made at the start, each other one with the first put into its slots: 4 to 20 ms once in
@@ -20,7 +21,8 @@ import { assert } from '../base/assert.ts';
 import type { Slot } from '../base/units.ts';
 import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { CounterAt, Get, Put } from './results.ts';
+import { CounterAt, Get, Put, Recompress } from './results.ts';
+import { AGE_MAX, isPacked, isRaw, isUntried } from './rows.ts';
 import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 
 const SHARD_SHIFT = 19;
@@ -42,6 +44,8 @@ export interface StoreOptions {
   /** Ceiling for all that the store may make resident. */
   readonly budget: Budget;
   readonly codec?: CodecFactory;
+  /** What recompress() packs with: a format other than `codec`'s. Default: none, and pages stay as they were put. */
+  readonly dense?: CodecFactory | null;
   /** How freed memory goes back to the system; default: it stays. */
   readonly returns?: PageReturnFactory;
 }
@@ -52,21 +56,25 @@ export class Store {
   /** By number, null where nothing was put yet; and those that there are, in the order they were made. */
   readonly #shardAt: (Shard | null)[];
   readonly #shards: Shard[] = [];
+  readonly #hasDense: boolean;
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
   /** The last try to make a shard failed. Trying takes a collection of garbage: once between two settle(). */
   #hasNoSpace = false;
   #maintained = 0;
+  /** Where recompressIdle() goes on. */
+  #idleAt = 0;
 
   /** @throws RangeError when the process has no address space for the first shard */
   constructor(options: StoreOptions) {
-    const { slots, budget, codec = lz4, returns = keepPages } = options;
+    const { slots, budget, codec = lz4, returns = keepPages, dense = null } = options;
     assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
     this.#budget = budget;
+    this.#hasDense = dense !== null;
     const pressure: Pressure = (asking) => this.#giveBackFor(asking);
     this.#makeShard = (first) =>
-      new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure);
+      new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure, dense);
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
     this.#addShard(0);
   }
@@ -141,6 +149,59 @@ export class Store {
     return to;
   }
 
+  /** Brings one page into the dense format if that takes less room; every get is as before. */
+  recompress(slot: Slot): Recompress {
+    return this.#shardOf(slot)?.recompress(slot & SHARD_MASK) ?? Recompress.absent;
+  }
+
+  /**
+   * Recompresses up to `most` pages of this age at least (0 .. 3), going on where the last call ended. Each page is tried
+   * once for its bytes. How many were tried; 0: there are no more, or no room. About 30 us a page, and some ns a slot looked at.
+   */
+  recompressIdle(most: number, age: number): number {
+    if (!this.#hasDense) return 0;
+    let tried = 0;
+    let looked = 0;
+    while (tried < most && looked < this.slots) {
+      const found = this.#findOld(this.#idleAt, this.slots, age, isUntried);
+      looked += found - this.#idleAt;
+      if (found === this.slots) {
+        this.#idleAt = 0;
+        continue;
+      }
+      const answer = this.recompress(found as Slot);
+      if (answer === Recompress.noRoom) return tried;
+      this.#idleAt = found + 1;
+      looked++;
+      if (answer !== Recompress.corrupt) tried++;
+    }
+    return tried;
+  }
+
+  /**
+   * The pages of [from, to) are a step older. A page's age is the number of these passes since it was put or last got, at
+   * most 3: 0 = used since the last pass. Who calls it decides what a step is, a minute or a turn of a hand.
+   */
+  growOlder(from: Slot, to: number): void {
+    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    for (let at: number = from; at < to; ) {
+      const number = at >>> SHARD_SHIFT;
+      const first = number << SHARD_SHIFT;
+      const end = Math.min(to, first + SHARD_SLOTS_MAX);
+      this.#shardAt[number]?.growOlder(at - first, end - first);
+      at = end;
+    }
+  }
+
+  /**
+   * First slot of [from, to) with a page of this age at least, or -1. Same-filled pages, which cost next to nothing, are
+   * passed over. `poor`: only pages that no codec made smaller.
+   */
+  coldest(from: Slot, to: number, age: number, poor: boolean): number {
+    const found = this.#findOld(from, to, age, poor ? isRaw : isPacked);
+    return found === to ? -1 : found;
+  }
+
   /** How the page is stored; `none` when it is not. */
   formatOf(slot: Slot): PageFormat {
     return this.#shardOf(slot)?.formatOf(slot & SHARD_MASK) ?? PageFormat.none;
@@ -210,6 +271,20 @@ export class Store {
       this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
       'the limit holds',
     );
+  }
+
+  #findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
+    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    assert(age >= 0 && age <= AGE_MAX, 'an age is 0 to 3');
+    for (let at = from; at < to; ) {
+      const first = at & ~SHARD_MASK;
+      const end = Math.min(to, first + SHARD_SLOTS_MAX);
+      const shard = this.#shardAt[at >>> SHARD_SHIFT]!;
+      const found = shard?.findOld(at - first, end - first, age, isWanted) ?? end - first;
+      if (first + found < end) return first + found;
+      at = end;
+    }
+    return to;
   }
 
   /** Free memory of the other shards is room for the one that is short: they are under one budget. */

@@ -27,6 +27,8 @@ export interface AreaOptions {
   readonly discard?: DiscardMode;
   /** Read-ahead of at most 2^n slots; default 3. */
   readonly pageCluster?: number;
+  /** Cold pages that frontswap has may be written to the disk; default true. */
+  readonly writeback?: boolean;
 }
 
 export class SwapArea {
@@ -48,6 +50,11 @@ export class SwapArea {
   discardCount = 0;
   /** Slots may be taken (kernel: SWP_WRITEOK). */
   writeOk = false;
+  /** Writeback may write here. May be changed at any time; what is under way ends as it would. */
+  writeback: boolean;
+  /** Where writeback goes on, and the age that it looks for. */
+  coldAt = 1;
+  coldAge = 3;
   /** Bios of a discard at swapon that have not ended, and the slot to go on from. */
   startingBios = 0;
   startingAt = 1;
@@ -73,6 +80,7 @@ export class SwapArea {
     this.allocator = new SlotAllocator(this.map, options.allocator ?? 'rotating');
     this.readAhead = new ReadAhead(options.pageCluster ?? 3);
     this.discard = options.discard ?? 'off';
+    this.writeback = options.writeback ?? true;
     this.zero = new BitMap(slots);
     this.written = new BitMap(slots);
     this.discardQueue = new Int32Array(Math.ceil(slots / CLUSTER_SLOTS));

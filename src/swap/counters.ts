@@ -34,7 +34,13 @@ export type SwapCounterName =
   | 'discardErrors'
   | 'discardWaits'
   | 'discardScanned'
-  | 'broughtHome';
+  | 'broughtHome'
+  | 'backBios'
+  | 'backPages'
+  | 'backStale'
+  | 'backErrors'
+  | 'backDamaged'
+  | 'backWaits';
 
 const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
   slotsTaken: row('slots', 'handed out'),
@@ -67,6 +73,15 @@ const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
   discardWaits: row('attempts', 'to discard when the reserve of bios was out'),
   discardScanned: row('slots', 'looked at by the periodic scan for dead pages'),
   broughtHome: row('pages', 'back in memory for a swapoff or a shrink'),
+  backBios: row(
+    'bios',
+    'writeback: pages of frontswap sent to a disk; pages + stale + errors + under way',
+  ),
+  backPages: row('pages', 'writeback: given up by frontswap, for the disk has them'),
+  backStale: row('bios', 'writeback: ended when the page was freed or changed; not believed'),
+  backErrors: row('bios', 'writeback: ended with an error; the page stayed in frontswap', true),
+  backDamaged: row('pages', 'writeback: found damaged in frontswap, and left there', true),
+  backWaits: row('attempts', 'writeback: no bio or no frame was left'),
 };
 
 export type SwapCounters = Counters<SwapCounterName>;

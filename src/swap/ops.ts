@@ -33,6 +33,12 @@ export interface FrontEnd {
   warm?(type: number, offsets: Int32Array, count: number): number;
   invalidateArea(type: number): void;
   has(type: number, offset: number): boolean;
+  /** Writeback: the device has the page of the slot now, it is given up here. */
+  wroteBack(type: number, offset: number): void;
+  /** Writeback: the first slot of [from, to) held here with a page of age `age` (0 .. 3) or more, or -1; see frontswap. */
+  coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
+  /** Writeback: the pages of [from, to) are a step older. */
+  growOlder(type: number, from: number, to: number): void;
 }
 
 /**

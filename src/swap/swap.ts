@@ -36,7 +36,7 @@ export const Out = {
   pending: 1,
   /** Nobody refers to the slot: it is given up, and leftCache() told. */
   freed: 2,
-  /** No bio was left: later. The page is in memory as before. */
+  /** No bio was left, or writeback has one under way for the frame: later. The page is in memory as before. */
   busy: 3,
   /** The disk refused. The page is in memory as before, and its slot has none. */
   ioError: 4,
@@ -147,7 +147,9 @@ export class Swap implements BioOwner {
 
   /** The entry's frame in the swap cache, or -1. */
   lookup(entry: SwapEntry): number {
-    return this.cache.find(entry);
+    const frame = this.cache.find(entry);
+    if (frame !== -1) this.cache.flags[frame]! |= FrameFlag.found;
+    return frame;
   }
 
   /** More than half of all slots are taken: slots are not kept for clean pages in memory (kernel: vm_swap_full). */
@@ -169,6 +171,7 @@ export class Swap implements BioOwner {
     assert(entry !== NO_ENTRY, 'a page that is swapped out has a slot');
     const flags = this.cache.flags[frame]!;
     assert((flags & FrameFlag.reading) === 0, 'a page that is being read is not written');
+    if ((flags & FrameFlag.back) !== 0) return Out.busy;
     if ((flags & FrameFlag.writing) !== 0) return Out.pending;
     const area = this.#area(entry);
     const slot = offsetOf(entry);
@@ -362,6 +365,7 @@ export class Swap implements BioOwner {
       this.#values[this.#at.readAheadHits]! += 1;
       this.cache.flags[frame]! &= ~FrameFlag.ahead;
     }
+    this.cache.flags[frame]! |= FrameFlag.found;
     this.frame = frame;
     if ((flags & FrameFlag.reading) === 0) return In.ready;
     this.cache.flags[frame]! |= FrameFlag.awaited;

@@ -368,3 +368,51 @@ test('slots and areas out of range are bugs of the caller', () => {
   assert.throws(() => front.shrink(-1), Bug);
   front.verify();
 });
+
+test('C18 a page that was written back is given up on every backend, and its bit is clear', () => {
+  const [first, second] = [new StrictBackend('first'), new StrictBackend('second')];
+  const front = new Frontswap();
+  front.register(first);
+  front.register(second);
+  front.init(0, 100);
+  const bytes = new Uint8Array(4096).fill(9);
+  front.store(0, 5, bytes, 0);
+  front.wroteBack(0, 5);
+  assert.equal(first.pages.size + second.pages.size, 0);
+  assert.equal(front.load(0, 5, bytes, 0), Load.absent, 'it is on the device');
+  assert.equal(front.counters.get('writtenBack'), 1);
+  front.verify();
+  assert.throws(() => front.wroteBack(0, 5), { name: 'Bug' });
+});
+
+test('the coldest page is the first of those that any backend tells of; where none can tell, every page is old', () => {
+  const front = new Frontswap();
+  front.init(0, 100);
+  assert.equal(front.coldest(0, 0, 100, 3, false), -1, 'no backend, no page');
+  front.register(new StrictBackend('mute'));
+  const bytes = new Uint8Array(4096).fill(9);
+  for (const offset of [31, 32, 70]) front.store(0, offset, bytes, 0);
+  const all = [0, 32, 33, 71].map((from) => front.coldest(0, from, 100, 3, false));
+  assert.deepEqual(all, [31, 32, 70, -1]);
+  assert.equal(front.coldest(0, 0, 31, 3, false), -1);
+  assert.equal(front.coldest(0, 0, 100, 3, true), -1, 'nobody knows that they are poor');
+  const grown: number[][] = [];
+  for (const answer of [60, 50, -1]) {
+    const knows = Object.assign(new StrictBackend(`knows ${answer}`), {
+      coldest: (_type: number, from: number, to: number) =>
+        answer >= from && answer < to ? answer : -1,
+      growOlder: (...args: number[]) => grown.push(args),
+    });
+    front.register(knows);
+  }
+  assert.equal(front.coldest(0, 0, 100, 1, false), 50);
+  assert.equal(front.coldest(0, 51, 100, 1, false), 60);
+  assert.equal(front.coldest(0, 61, 100, 1, false), -1, 'who cannot tell keeps its pages');
+  front.growOlder(0, 3, 9);
+  assert.deepEqual(grown, [
+    [0, 3, 9],
+    [0, 3, 9],
+    [0, 3, 9],
+  ]);
+  assert.equal(front.coldest(1, 0, 0, 1, false), -1, 'an area that is off');
+});

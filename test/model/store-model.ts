@@ -5,25 +5,29 @@
 import assert from 'node:assert/strict';
 import { Budget } from '../../src/arena/budget.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
-import type { PageFormat } from '../../src/codec/codec.ts';
+import type { CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { type Kernels, loadKernels } from '../../src/kernels/kernels.ts';
 import { createMemory } from '../../src/kernels/linear-memory.ts';
-import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { CounterAt, Get, Put, Recompress } from '../../src/store/results.ts';
 import { PACKED_LIMIT_BYTES } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from './fake-returns.ts';
 import { repeatsWord } from './pages.ts';
 
-const FORMAT = { same: 1, raw: 2, lz4: 3 } as const;
+const FORMAT = { same: 1, raw: 2, lz4: 3, zstd: 4 } as const;
 const PAGE_AT = 65536;
 const PACKED_AT = 2 * 65536;
 
 interface ModelPage {
   readonly bytes: Uint8Array;
-  readonly format: number;
+  format: number;
   /** Payload that the page must cost, bytes. */
-  readonly storedBytes: number;
+  storedBytes: number;
+  /** Steps since it was put or got, 0 .. 3. */
+  age: number;
+  /** Recompression has left it as it is. */
+  isTried: boolean;
 }
 
 /** Says, in a memory of its own, how a page must be stored. */
@@ -47,10 +51,11 @@ export class Predictor {
   }
 
   modelPage(bytes: Uint8Array): ModelPage {
-    if (repeatsWord(bytes)) return { bytes, format: FORMAT.same, storedBytes: 0 };
+    const page = { bytes, format: FORMAT.same, storedBytes: 0, age: 0, isTried: false };
+    if (repeatsWord(bytes)) return page;
     const { length } = this.pack(bytes);
-    if (length === 0) return { bytes, format: FORMAT.raw, storedBytes: 4096 };
-    return { bytes, format: FORMAT.lz4, storedBytes: length };
+    if (length === 0) return { ...page, format: FORMAT.raw, storedBytes: 4096 };
+    return { ...page, format: FORMAT.lz4, storedBytes: length };
   }
 }
 
@@ -69,13 +74,15 @@ export class StoreTwin {
   readonly pages: Map<number, ModelPage> = new Map();
   readonly slots: number;
   refused = 0;
+  recompressed = 0;
   readonly #target = new Uint8Array(3 * 4096);
 
-  constructor(slots: number, limitBytes: number) {
+  /** @param dense null: the store recompresses nothing */
+  constructor(slots: number, limitBytes: number, dense: CodecFactory | null = null) {
     this.slots = slots;
     this.budget = new Budget(limitBytes);
     const returns = this.returns.factory;
-    this.store = new Store({ slots, budget: this.budget, codec: lz4, returns });
+    this.store = new Store({ slots, budget: this.budget, codec: lz4, returns, dense });
   }
 
   put(n: number, source: Uint8Array, at = 0): Put {
@@ -110,6 +117,7 @@ export class StoreTwin {
     const untouched = expected === undefined ? 0 : 4096;
     for (let i = 0; i < target.length; i++)
       if (i < 4096 || i >= 4096 + untouched) assert.equal(target[i], 0xa5, `byte ${i - 4096}`);
+    if (expected !== undefined) expected.age = 0;
     if (expected !== undefined)
       assert.equal(Buffer.compare(target.subarray(4096, 8192), expected.bytes), 0, `slot ${n}`);
   }
@@ -122,6 +130,69 @@ export class StoreTwin {
     let count = 0;
     for (let n = from; n < to; n++) if (this.pages.delete(n)) count++;
     assert.equal(this.store.dropRange(slotOf(from), to), count, `slots ${from} to ${to}`);
+  }
+
+  /** What the store answers follows from what it had, but for room; that it did what it answered is seen by check(). */
+  recompress(n: number): Recompress {
+    const page = this.pages.get(n);
+    const before = this.store.counter(CounterAt.storedBytes);
+    const used = this.store.usedBytes;
+    const answer = this.store.recompress(slotOf(n));
+    const saved = before - this.store.counter(CounterAt.storedBytes);
+    this.#recompressed(page, answer, saved);
+    if (answer === Recompress.smaller) assert.ok(this.store.usedBytes <= used + ROOM_FOR_ANY_PUT);
+    return answer;
+  }
+
+  /** As recompressIdle() must: the model finds the pages that it may have tried, and asks which it did. */
+  recompressIdle(most: number, age: number): void {
+    const due = [...this.pages].filter(
+      ([, page]) => page.age >= age && page.format >= FORMAT.raw && page.format !== FORMAT.zstd,
+    );
+    const tried = this.store.recompressIdle(most, age);
+    assert.ok(tried <= Math.min(most, due.length));
+    let left = 0;
+    for (const [n, page] of due) {
+      if (this.store.formatOf(slotOf(n)) !== FORMAT.zstd) left++;
+      else {
+        page.format = FORMAT.zstd;
+        page.storedBytes = -1; // see check()
+        this.recompressed++;
+      }
+    }
+    assert.ok(due.length - left <= tried);
+  }
+
+  growOlder(from: number, to: number): void {
+    this.store.growOlder(slotOf(from), to);
+    for (const [n, page] of this.pages)
+      if (n >= from && n < to) page.age = Math.min(3, page.age + 1);
+  }
+
+  coldest(from: number, to: number, age: number, poor: boolean): void {
+    let want = -1;
+    for (let n = from; n < to && want === -1; n++) {
+      const page = this.pages.get(n);
+      if (page === undefined || page.format === FORMAT.same || page.age < age) continue;
+      if (!poor || page.format === FORMAT.raw) want = n;
+    }
+    const at = `coldest of [${from}, ${to}), age ${age}, poor ${poor}`;
+    assert.equal(this.store.coldest(slotOf(from), to, age, poor), want, at);
+  }
+
+  #recompressed(page: ModelPage | undefined, answer: Recompress, saved: number): void {
+    if (page === undefined) assert.equal(answer, Recompress.absent);
+    else if (page.format === FORMAT.same || page.format === FORMAT.zstd || page.isTried)
+      assert.equal(answer, Recompress.kept);
+    if (answer === Recompress.kept && page!.format !== FORMAT.zstd) page!.isTried = true;
+    if (answer !== Recompress.smaller) {
+      assert.equal(saved, 0, 'a page that is left costs what it did');
+      return;
+    }
+    assert.ok(saved > 0, 'a page is recompressed to save bytes');
+    page!.format = FORMAT.zstd;
+    page!.storedBytes -= saved;
+    this.recompressed++;
   }
 
   maintain(moves: number): void {
@@ -138,17 +209,25 @@ export class StoreTwin {
   check(): void {
     let same = 0;
     let raw = 0;
+    let dense = 0;
     let bytes = 0;
+    let unknown = 0;
     for (const page of this.pages.values()) {
       if (page.format === FORMAT.same) same++;
       if (page.format === FORMAT.raw) raw++;
-      bytes += page.storedBytes;
+      if (page.format === FORMAT.zstd) dense++;
+      if (page.storedBytes < 0) unknown++;
+      else bytes += page.storedBytes;
     }
     const { store, budget } = this;
     assert.equal(store.storedPages, this.pages.size, 'storedPages');
     assert.equal(store.counter(CounterAt.samePages), same, 'samePages');
     assert.equal(store.counter(CounterAt.rawPages), raw, 'rawPages');
-    assert.equal(store.counter(CounterAt.storedBytes), bytes, 'storedBytes');
+    assert.equal(store.counter(CounterAt.densePages), dense, 'densePages');
+    assert.equal(store.counter(CounterAt.recompressed), this.recompressed, 'recompressed');
+    const stored = store.counter(CounterAt.storedBytes);
+    // Of pages that recompressIdle() took only the store knows how long they are: shorter than raw.
+    assert.ok(stored >= bytes && stored <= bytes + unknown * PACKED_LIMIT_BYTES, 'storedBytes');
     assert.equal(store.counter(CounterAt.refusedByLimit), this.refused, 'refusedByLimit');
     assert.equal(store.counter(CounterAt.refusedBySpace), 0, 'refusedBySpace');
     assert.equal(store.counter(CounterAt.corruptions), 0, 'corruptions');

@@ -14,7 +14,8 @@ export function walk(twin: StoreTwin, prng: Prng, steps: number, checkEvery: num
     const slot = prng.oneIn(3) ? prng.below(Math.min(slots, 40)) : prng.below(slots);
     const isGrowing = Math.floor(i / PHASE) % 2 === 0;
     const what = prng.below(100);
-    if (what < (isGrowing ? 60 : 20)) {
+    if (prng.oneIn(6)) reviseOne(twin, prng, slot);
+    else if (what < (isGrowing ? 60 : 20)) {
       makePage(pageKinds[prng.below(pageKinds.length)]!, prng, page);
       twin.put(slot, page);
     } else if (what < 65) twin.putWord(slot, prng.below(3), prng.u32());
@@ -27,4 +28,14 @@ export function walk(twin: StoreTwin, prng: Prng, steps: number, checkEvery: num
   }
   twin.checkPages();
   twin.check();
+}
+
+/** Age, recompression, the search for old pages: none of it changes a page. */
+function reviseOne(twin: StoreTwin, prng: Prng, slot: number): void {
+  const to = Math.min(twin.slots, slot + prng.below(400));
+  const what = prng.below(10);
+  if (what < 5) twin.recompress(slot);
+  else if (what < 6) twin.recompressIdle(prng.below(20), prng.below(4));
+  else if (what < 8) twin.growOlder(slot, to);
+  else twin.coldest(slot, to, prng.below(4), prng.oneIn(2));
 }

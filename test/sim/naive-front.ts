@@ -1,4 +1,5 @@
 /** Frontswap as it would be if nobody cared for speed: a Map of copies, refusals and damage on demand. */
+import assert from 'node:assert/strict';
 import { Load } from '../../src/frontswap/ops.ts';
 import type { FrontEnd } from '../../src/swap/ops.ts';
 
@@ -18,6 +19,9 @@ export class NaiveFront implements FrontEnd {
   hits = 0;
   readonly areas: number[] = [];
   readonly pages: Map<string, Uint8Array> = new Map();
+  readonly ages: Map<string, number> = new Map();
+  /** Pages given up because the disk has them, since the start. */
+  wroteBackPages = 0;
 
   init(type: number, slots: number): void {
     this.areas[type] = slots;
@@ -27,6 +31,7 @@ export class NaiveFront implements FrontEnd {
     this.pages.delete(`${type}:${offset}`);
     if (!this.accepts()) return false;
     this.pages.set(`${type}:${offset}`, page.slice(at, at + 4096));
+    this.ages.set(`${type}:${offset}`, 0);
     return !this.writethrough;
   }
 
@@ -43,6 +48,7 @@ export class NaiveFront implements FrontEnd {
     if (copy === undefined) return Load.absent;
     if (this.damaged()) return Load.corrupt;
     page.set(copy, at);
+    this.ages.set(`${type}:${offset}`, 0);
     this.hits++;
     return Load.loaded;
   }
@@ -60,5 +66,30 @@ export class NaiveFront implements FrontEnd {
 
   has(type: number, offset: number): boolean {
     return this.pages.has(`${type}:${offset}`);
+  }
+
+  wroteBack(type: number, offset: number): void {
+    assert.ok(this.pages.delete(`${type}:${offset}`), 'what was written back was held');
+    this.wroteBackPages++;
+  }
+
+  /** Slots that 3 divides are the poor ones. */
+  coldest(type: number, from: number, to: number, age: number, poor: boolean): number {
+    for (let offset = from; offset < to; offset++)
+      if (
+        this.has(type, offset) &&
+        this.ages.get(`${type}:${offset}`)! >= age &&
+        (!poor || offset % 3 === 0)
+      )
+        return offset;
+    return -1;
+  }
+
+  growOlder(type: number, from: number, to: number): void {
+    for (let offset = from; offset < to; offset++) {
+      const age = this.ages.get(`${type}:${offset}`);
+      if (age !== undefined && this.has(type, offset))
+        this.ages.set(`${type}:${offset}`, Math.min(3, age + 1));
+    }
   }
 }

@@ -1,18 +1,21 @@
 /**
  * The real frontswap with real backends, all with less room than the walk wants: page stores, tmem, or tmem behind stores.
  *
- *   swap core ─▶ Frontswap ─▶ [ damage on demand ─▶ storeBackend ] ─no─▶ TmemFrontswap ─no─▶ the disk
+ *   swap core ─▶ Frontswap ─▶ [ admission ─▶ damage on demand ─▶ storeBackend ] ─no─▶ TmemFrontswap ─no─▶ the disk
  */
 import assert from 'node:assert/strict';
 import { Budget } from '../../src/arena/budget.ts';
 import type { Prng } from '../../src/base/prng.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
+import { admission } from '../../src/frontswap/admission.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { type FrontswapBackend, Load } from '../../src/frontswap/ops.ts';
+import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { type StoreBackend, storeBackend } from '../../src/store/frontswap-backend.ts';
 import { CounterAt } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { tmemStore } from '../../src/store/tmem-store.ts';
+import type { WritebackOptions } from '../../src/swap/writeback.ts';
 import { TmemFrontswap } from '../../src/tmem/frontswap-backend.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
@@ -38,6 +41,7 @@ export class RealFront {
   readonly front: Frontswap = new Frontswap();
   readonly stores: StoreBackend;
   readonly tmem: Tmem;
+  readonly pressure: WritebackOptions;
   readonly #tmemPages: Store;
   readonly #prng: Prng;
   readonly #trouble: Trouble;
@@ -47,15 +51,25 @@ export class RealFront {
     const returns = new FakeReturns().factory;
     this.#prng = prng;
     this.#trouble = trouble;
-    this.stores = storeBackend(new Budget(100_000 + prng.below(200_000)), lz4, returns);
+    const limitBytes = 100_000 + prng.below(200_000);
+    this.stores = storeBackend(new Budget(limitBytes), lz4, returns, loadNativeZstd().factory);
     const budget = new Budget(300_000);
     const slots = kind === 'tmem' ? 20 + prng.below(100) : 16;
     this.#tmemPages = new Store({ slots, budget, codec: lz4, returns });
     this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: slots + 4 });
     const overTmem = new TmemFrontswap(this.tmem, this.tmem.addClient());
+    const usedBytes = (): number => this.stores.usedBytes();
+    const gate = admission(damaging(this.stores, trouble, prng), usedBytes, limitBytes, 80);
     if (kind === 'tmem') this.front.register(damaging(overTmem, trouble, prng));
     if (kind === 'stores before tmem') this.front.register(overTmem);
-    if (kind !== 'tmem') this.front.register(damaging(this.stores, trouble, prng));
+    if (kind !== 'tmem') this.front.register(gate);
+    this.pressure = {
+      usedBytes,
+      limitBytes,
+      startPercent: 90,
+      acceptPercent: 80,
+      isWanted: () => gate.isWaiting,
+    };
   }
 
   /** Housekeeping when it pleases, and a change of mind about who keeps a copy. */
@@ -66,8 +80,9 @@ export class RealFront {
     if (what < 20) stores.maintain(1 + prng.below(100));
     else if (what < 30) tmem.maintain();
     else if (what === 30) while (stores.settle());
-    else if (what === 31) front.exclusiveGets = !front.exclusiveGets;
-    else if (what === 32) front.writethrough = !front.writethrough && prng.oneIn(3);
+    else if (what < 40) stores.recompressIdle(1 + prng.below(8), prng.below(3));
+    else if (what === 41) front.exclusiveGets = !front.exclusiveGets;
+    else if (what === 42) front.writethrough = !front.writethrough && prng.oneIn(3);
     if (front.writethrough) this.#wasThrough = true;
   }
 
@@ -99,9 +114,14 @@ export class RealFront {
       'every page but zeros was offered first',
     );
     if (!this.#wasThrough) assert.equal(f.succStores, c.frontswapOut, 'taken is taken');
-    assert.equal(f.loadHits, c.frontswapIn, 'what frontswap gave came in');
+    assert.equal(
+      f.loadHits,
+      c.frontswapIn + c.backBios,
+      'what frontswap gave came in, or went out',
+    );
+    assert.equal(f.writtenBack, c.backPages, 'what the disk has is given up, once');
     assert.equal(f.loadsLost, 0, 'nothing that was accepted is lost');
-    assert.equal(f.loadsDamaged, c.corruptLoads, 'damage is told');
+    assert.equal(f.loadsDamaged, c.corruptLoads + c.backDamaged, 'damage is told');
     assert.equal(f.failedAreaOff, 0, 'no store for an area that is off');
     assert.equal(f.areaInvalidates, 0, 'a swapoff leaves nothing to frontswap');
   }

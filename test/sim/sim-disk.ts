@@ -24,6 +24,8 @@ export class SimDisk implements SwapDisk {
   fails: (bio: Bio) => boolean = () => false;
   /** Ticks that a bio takes, 0 = the next one. */
   delay: () => number = () => 0;
+  /** Asked for each bio that is due; true: not yet. */
+  holds: (bio: Bio) => boolean = () => false;
   readonly seen: { op: number; slot: number; slots: number }[] = [];
   readonly freed: number[] = [];
   readonly #next: MemoryDisk;
@@ -42,9 +44,14 @@ export class SimDisk implements SwapDisk {
   }
 
   tick(): number {
-    const due = this.#waiting.filter((waiting) => waiting.ticks === 0);
-    this.#waiting = this.#waiting.filter((waiting) => waiting.ticks > 0);
-    for (const waiting of this.#waiting) waiting.ticks--;
+    const due: { bio: Bio; ticks: number }[] = [];
+    const later: { bio: Bio; ticks: number }[] = [];
+    for (const waiting of this.#waiting) {
+      const isDue = waiting.ticks === 0 && !this.holds(waiting.bio);
+      (isDue ? due : later).push(waiting);
+      if (waiting.ticks > 0) waiting.ticks--;
+    }
+    this.#waiting = later;
     for (const { bio } of due) {
       // The disk takes the data when it acts, which is as late as it may.
       if (!this.fails(bio)) this.#next.submit(bio);

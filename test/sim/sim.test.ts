@@ -21,6 +21,7 @@ function standIns(prng: Prng): Parts {
   return {
     front,
     trouble,
+    pressure: { usedBytes: () => front.pages.size, limitBytes: 60 },
     makeDisk(slots, synchronous) {
       const disk = new SimDisk(slots, synchronous);
       disk.delay = () => prng.below(4);
@@ -31,7 +32,14 @@ function standIns(prng: Prng): Parts {
       assert.equal((disk as SimDisk).waiting, 0, 'an area that is off has no bio under way'),
     shrink: () => front.onShrink?.(prng.below(2), prng.below(6)),
     tend: () => undefined,
-    check: () => undefined,
+    check: ({ swap }) => {
+      assert.equal(front.wroteBackPages, swap.counters.get('backPages'));
+      assert.equal(
+        front.hits,
+        swap.counters.get('frontswapIn') + swap.counters.get('backBios'),
+        'a page comes out of frontswap to be read or to be written back',
+      );
+    },
     verify: () => undefined,
     atEnd: () => assert.equal(front.pages.size, 0, 'no page outlives its slot'),
   };

@@ -19,6 +19,7 @@ function realParts(prng: Prng, backends: BackendKind, kind: DiskKind, synchronou
   return {
     front: front.front,
     trouble,
+    pressure: front.pressure,
     makeDisk(slots, isSynchronous) {
       if (!isSynchronous) areAllSynchronous = false;
       return disks.make(slots, isSynchronous);

@@ -8,6 +8,7 @@ import type { AreaOptions } from '../../src/swap/areas.ts';
 import type { FrontEnd, SwapDisk } from '../../src/swap/ops.ts';
 import { In } from '../../src/swap/swap.ts';
 import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import type { WritebackOptions } from '../../src/swap/writeback.ts';
 import { headerPage } from './sim-disk.ts';
 import { checkCounters, checkWorld, makeWorldOf, type World } from './world.ts';
 
@@ -29,6 +30,8 @@ export type AnyWorld = World<FrontEnd>;
 export interface Parts {
   readonly front: FrontEnd;
   readonly trouble: Trouble;
+  /** What the shrinker watches. */
+  readonly pressure: WritebackOptions;
   makeDisk(slots: number, synchronous: boolean): SwapDisk;
   /** The area is off: nothing of it may be under way, nor held. */
   diskGone(disk: SwapDisk): void;
@@ -94,7 +97,8 @@ function step(sim: Sim): void {
     assert.notEqual(answer, In.absent);
   } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
   else if (kind < 83) mm.exit(vpn);
-  else if (kind < 88) mm.evict(prng.below(FRAMES));
+  else if (kind < 87) writeBack(sim);
+  else if (kind < 89) mm.evict(prng.below(FRAMES));
   else if (kind < 92) swap.tick();
   else if (kind < 94) swap.scanDiscard(1 + prng.below(5));
   else if (kind < 96) stepOff(sim, true);
@@ -105,6 +109,25 @@ function step(sim: Sim): void {
   } else if (prng.oneIn(2)) swap.reclaimCacheOnly(3);
   else if (prng.oneIn(trouble.faults ? 2 : 5)) trouble.faults = !trouble.faults;
   else if (trouble.vanished || prng.oneIn(20)) trouble.vanished = !trouble.vanished;
+}
+
+/** Cold pages go to a disk, or the shrinker takes a step; now and then somebody changes what writeback may do. */
+function writeBack(sim: Sim): void {
+  const { swap, back, prng } = sim;
+  const type = prng.below(2);
+  const area = swap.areas[type] ?? null;
+  makeRoom(sim);
+  const { backBios } = swap.counters.snapshot();
+  const before = back.budget;
+  const sent = prng.oneIn(4) ? back.tick() : back.write(type, 1 + prng.below(6));
+  assert.equal(swap.counters.get('backBios') - backBios, sent, 'each page is a bio');
+  if (before !== Number.POSITIVE_INFINITY)
+    assert.equal(before - back.budget, sent, 'and one of the budget');
+  assert.ok(back.budget >= 0);
+  if (!area?.writeback) assert.equal(back.write(type, 1), 0, 'an area that may not');
+  if (prng.oneIn(8)) back.budget = prng.oneIn(4) ? prng.below(9) : Number.POSITIVE_INFINITY;
+  if (prng.oneIn(8)) back.poorOnly = prng.oneIn(4);
+  if (area !== null && prng.oneIn(8)) area.writeback = !prng.oneIn(4);
 }
 
 /** A large process ends: without that swap stays too full for a swapoff. */
@@ -163,6 +186,7 @@ function finish(sim: Sim): void {
   parts.atEnd();
   const c = swap.counters.snapshot();
   assert.equal(c.slotsTaken, c.slotsFreed, 'every slot came back');
+  assert.equal(sim.back.inFlight, 0, 'every bio of writeback came back');
   assert.equal(mm.free.length, FRAMES, 'every frame came back');
 }
 
@@ -173,7 +197,13 @@ export function walk(
   synchronous: boolean,
   discard: AreaOptions['discard'],
 ): void {
-  const world = makeWorldOf(parts.front, FRAMES, PAGES, { bios: 6, discardBios: 2 });
+  const world = makeWorldOf(
+    parts.front,
+    FRAMES,
+    PAGES,
+    { bios: 6, discardBios: 2 },
+    { ...parts.pressure, bios: 3 },
+  );
   const options: AreaOptions = {
     discard: discard ?? 'off',
     allocator: prng.oneIn(2) ? 'solid' : 'rotating',

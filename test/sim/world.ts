@@ -4,6 +4,7 @@ import { entryOf, NO_ENTRY } from '../../src/swap/entry.ts';
 import type { FrontEnd } from '../../src/swap/ops.ts';
 import { Swap, type SwapOptions } from '../../src/swap/swap.ts';
 import { offerShrink } from '../../src/swap/swapon.ts';
+import { Writeback, type WritebackOptions } from '../../src/swap/writeback.ts';
 import { FakeMemory } from './fake-memory.ts';
 import { NaiveFront } from './naive-front.ts';
 
@@ -11,6 +12,7 @@ export interface World<F extends FrontEnd = NaiveFront> {
   readonly front: F;
   readonly mm: FakeMemory;
   readonly swap: Swap;
+  readonly back: Writeback;
 }
 
 export const makeWorld = (frames: number, pages: number, options: SwapOptions = {}): World =>
@@ -21,16 +23,17 @@ export function makeWorldOf<F extends FrontEnd>(
   frames: number,
   pages: number,
   options: SwapOptions = {},
+  backOptions: WritebackOptions = { usedBytes: () => 0, limitBytes: 0, bios: 4 },
 ): World<F> {
   const mm = new FakeMemory(frames, pages);
   const swap = new Swap(front, mm, options);
   mm.swap = swap;
   offerShrink(swap);
-  return { front, mm, swap };
+  return { front, mm, swap, back: new Writeback(swap, backOptions) };
 }
 
 /** The equations of docs/design/swap.md; O(areas), after every step. */
-export function checkCounters({ swap, mm }: World<FrontEnd>): void {
+export function checkCounters({ swap, mm, back }: World<FrontEnd>): void {
   const c = swap.counters.snapshot();
   let inUse = 0;
   for (const area of swap.areas) inUse += area?.allocator.inUse ?? 0;
@@ -44,6 +47,11 @@ export function checkCounters({ swap, mm }: World<FrontEnd>): void {
     c.pagesIn,
     c.cacheHits + c.zeroIn + c.frontswapIn + c.readBios + c.refusedIn + c.corruptLoads,
     'pages in are where they came from',
+  );
+  assert.equal(
+    c.backBios,
+    c.backPages + c.backStale + c.backErrors + back.inFlight,
+    'bios of writeback are under way, or ended in one of three ways',
   );
   assert.ok(c.readAheadHits <= c.readAheadBios);
   assert.ok(c.readErrors <= c.readBios + c.readAheadBios && c.writeErrors <= c.writeBios);

@@ -11,6 +11,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { Load } from '../../src/frontswap/ops.ts';
+import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { type StoreBackend, storeBackend } from '../../src/store/frontswap-backend.ts';
 import { CounterAt } from '../../src/store/results.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
@@ -265,4 +266,33 @@ randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prn
   for (const type of on) front.invalidateArea(type);
   assert.equal(budget.usedBytes, 0);
   assert.deepEqual(front.counters.violated(), []);
+});
+
+test('maintain makes pages older as others change, and settle recompresses what is idle', () => {
+  const zstd = loadNativeZstd().factory;
+  const backend = storeBackend(new Budget(0), lz4, keepPages, zstd);
+  const front = new Frontswap();
+  front.register(backend);
+  front.init(0, 400);
+  front.init(3, 400);
+  for (let n = 0; n < 200; n++) front.store(n % 2 === 0 ? 0 : 3, n, page('text', n), 0);
+  assert.equal(front.coldest(0, 0, 400, 1, false), -1);
+  for (let i = 0; i < 4; i++) backend.maintain(100);
+  assert.equal(front.coldest(0, 0, 400, 1, false), 0, 'the hand has gone round once');
+  assert.equal(front.coldest(3, 0, 400, 2, false), -1);
+  front.load(0, 0, into, 0);
+  assert.equal(front.coldest(0, 0, 400, 1, false), 2, 'a load makes a page new');
+  assert.equal(front.coldest(0, 0, 400, 1, true), -1, 'text packs');
+  while (backend.settle());
+  assert.equal(backend.counter(CounterAt.recompressed), 0, 'nothing is idle yet');
+  for (let i = 0; i < 4; i++) backend.maintain(100);
+  while (backend.settle());
+  const { recompressed, recompressKept } = CounterAt;
+  const tried = backend.counter(recompressed) + backend.counter(recompressKept);
+  assert.equal(tried, zstd === null ? 0 : 199, 'all but the page that was loaded');
+  for (let n = 0; n < 200; n++) {
+    assert.equal(front.load(n % 2 === 0 ? 0 : 3, n, into, 0), Load.loaded);
+    assert.deepEqual(into, page('text', n));
+  }
+  backend.verify();
 });

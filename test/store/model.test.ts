@@ -3,12 +3,15 @@
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Prng } from '../../src/base/prng.ts';
+import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
 import { randomTest, testSeed, testSteps } from '../model/replay.ts';
 import { StoreTwin } from '../model/store-model.ts';
 import { walk } from '../model/store-walk.ts';
 
 const SLOTS = 2500;
+/** Where there is no libzstd the same walks go without. */
+const dense = loadNativeZstd().factory;
 
 /** One step: applied to store and model by the twin, then everything is compared. */
 class Step implements fc.Command<object, StoreTwin> {
@@ -63,6 +66,22 @@ const commands = [
     const [from, to] = a < b ? [a, b] : [b, a];
     return new Step(`dropRange(${from}, ${to})`, (twin) => twin.dropRange(from, to));
   }),
+  slots.map((slot) => new Step(`recompress(${slot})`, (twin) => twin.recompress(slot))),
+  fc
+    .tuple(fc.nat({ max: 9 }), fc.nat({ max: 3 }))
+    .map(
+      ([most, age]) =>
+        new Step(`recompressIdle(${most}, ${age})`, (twin) => twin.recompressIdle(most, age)),
+    ),
+  fc.constant(new Step('growOlder()', (twin) => twin.growOlder(0, SLOTS))),
+  fc
+    .tuple(slots, fc.nat({ max: 3 }), fc.boolean())
+    .map(
+      ([slot, age, poor]) =>
+        new Step(`coldest(${slot}, ${age}, ${poor})`, (twin) =>
+          twin.coldest(slot, SLOTS, age, poor),
+        ),
+    ),
   fc
     .constantFrom(1, 3, 200)
     .map((moves) => new Step(`maintain(${moves})`, (twin) => twin.maintain(moves))),
@@ -75,7 +94,7 @@ function property(limitBytes: fc.Arbitrary<number>): void {
       limitBytes,
       fc.commands(commands, { maxCommands: 120, size: '+2' }),
       (limit, steps) => {
-        const twin = new StoreTwin(SLOTS, limit);
+        const twin = new StoreTwin(SLOTS, limit, dense);
         fc.modelRun(() => ({ model: {}, real: twin }), steps);
         twin.checkPages();
       },
@@ -84,24 +103,24 @@ function property(limitBytes: fc.Arbitrary<number>): void {
   );
 }
 
-test('the store equals a map of pages, without a limit', () => {
+test('C17 the store equals a map of pages, recompressed or not, without a limit', () => {
   property(fc.constant(0));
 });
 
-test('the store equals a map of pages under limits from nothing to a few zspages', () => {
+test('C17 the store equals a map of pages, recompressed or not, under limits from nothing to a few zspages', () => {
   property(fc.integer({ min: 1, max: 700_000 }));
 });
 
-randomTest('a long walk without a limit', 6000, (prng, steps) => {
-  walk(new StoreTwin(2000, 0), prng, steps, 50);
+randomTest('C17 a long walk without a limit', 6000, (prng, steps) => {
+  walk(new StoreTwin(2000, 0, dense), prng, steps, 50);
 });
 
-randomTest('a long walk at a full limit', 6000, (prng, steps) => {
-  walk(new StoreTwin(2000, 700_000 + prng.below(800_000)), prng, steps, 50);
+randomTest('C17 a long walk at a full limit', 6000, (prng, steps) => {
+  walk(new StoreTwin(2000, 700_000 + prng.below(800_000), dense), prng, steps, 50);
 });
 
 randomTest('a long walk where the system takes nothing back', 6000, (prng, steps) => {
-  const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000);
+  const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000, dense);
   twin.returns.answersLeft = 0;
   walk(twin, prng, steps, 50);
 });

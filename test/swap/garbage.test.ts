@@ -9,6 +9,7 @@ import { NO_ENTRY } from '../../src/swap/entry.ts';
 import type { FrontEnd, MemoryManager, SwapDisk } from '../../src/swap/ops.ts';
 import { In, Out, Swap } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
+import { Writeback } from '../../src/swap/writeback.ts';
 import { headerPage } from '../sim/sim-disk.ts';
 
 const collect = (globalThis as { gc?: () => void }).gc;
@@ -37,6 +38,14 @@ function flatFront(enabled: boolean): FrontEnd {
     },
     invalidateArea: () => undefined,
     has: (_type, offset) => held[offset] === 1,
+    wroteBack: (_type, offset) => {
+      held[offset] = 0;
+    },
+    coldest: (_type, from, to) => {
+      const found = held.indexOf(1, from);
+      return found === -1 || found >= to ? -1 : found;
+    },
+    growOlder: () => undefined,
   };
 }
 
@@ -100,6 +109,37 @@ function cycles(swap: Swap, mm: FlatMemory): void {
     if (past) mm.freeFrame(came);
   }
 }
+
+function cyclesBack(swap: Swap, back: Writeback, mm: FlatMemory): void {
+  for (let i = 0; i < BATCH; i++) {
+    const frame = mm.allocFrame();
+    const entry = swap.addToSwap(frame);
+    swap.duplicate(entry);
+    swap.swapOut(frame);
+    swap.dropFromCache(frame);
+    mm.freeFrame(frame);
+    assert.equal(back.write(0, 1), 1);
+    swap.tick();
+    swap.freeAndCache(entry);
+  }
+}
+
+for (const synchronous of [true, false])
+  test(`writeback makes no garbage: ${synchronous ? 'at once' : 'later'}`, { skip }, () => {
+    const mm = new FlatMemory();
+    const swap = new Swap(flatFront(true), mm);
+    const back = new Writeback(swap, { usedBytes: () => 0, limitBytes: 0 });
+    swapOn(swap, nullDisk(synchronous), headerPage(SLOTS));
+    let least = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 12 && least >= 4 * BATCH; round++) {
+      collect?.();
+      const before = process.memoryUsage().heapUsed;
+      cyclesBack(swap, back, mm);
+      least = Math.min(least, process.memoryUsage().heapUsed - before);
+    }
+    assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
+    assert.equal(swap.counters.get('backPages'), swap.counters.get('backBios'));
+  });
 
 for (const enabled of [true, false])
   for (const synchronous of [true, false])

@@ -1,0 +1,90 @@
+/**
+ * The dense tier: what recompression saves, and what a get costs afterwards. The store's own codec is LZ4; each level of
+ * zstd gets a store of its own, filled with the same pages, recompressed, and read in turns with the plain one.
+ */
+import { Budget } from '../src/arena/budget.ts';
+import { slot } from '../src/base/units.ts';
+import type { CodecFactory } from '../src/codec/codec.ts';
+import { loadNativeZstd } from '../src/os/native-codec.ts';
+import { CounterAt } from '../src/store/results.ts';
+import { Store } from '../src/store/store.ts';
+import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import { loadPages, pageViews } from './pages.ts';
+
+const COPIES = 8;
+const LEVELS = [1, 3, 6, 12];
+
+interface Tier {
+  readonly name: string;
+  readonly store: Store;
+  /** ns for each page that was tried; NaN for the plain store. */
+  readonly recompressNs: number;
+  readonly gets: number[];
+}
+
+function tier(name: string, views: readonly Uint8Array[], dense: CodecFactory | null): Tier {
+  const slots = views.length * COPIES;
+  const store = new Store({ slots, budget: new Budget(0), dense });
+  for (let s = 0; s < slots; s++) store.put(slot(s), views[s % views.length]!, 0);
+  const start = cpuNs();
+  const tried = store.recompressIdle(slots, 0);
+  const recompressNs = (cpuNs() - start) / tried;
+  while (store.settle());
+  return { name, store, recompressNs, gets: [] };
+}
+
+function getAll(store: Store, into: Uint8Array): number {
+  const start = cpuNs();
+  for (let s = 0; s < store.slots; s++) store.get(slot(s), into, 0);
+  return (cpuNs() - start) / store.slots;
+}
+
+/** ns a slot that growOlder() passes, and that coldest() looks at in vain; nothing is old yet. */
+function walkNs(store: Store): [number, number] {
+  const turns = 300;
+  const from = slot(0);
+  let start = cpuNs();
+  for (let i = 0; i < turns; i++) store.coldest(from, store.slots, 1, false);
+  const search = (cpuNs() - start) / turns / store.slots;
+  start = cpuNs();
+  for (let i = 0; i < turns; i++) store.growOlder(from, store.slots);
+  return [(cpuNs() - start) / turns / store.slots, search];
+}
+
+export async function recompress(options: BenchOptions): Promise<Table> {
+  const pages = await loadPages(options.corpus);
+  const views = pageViews(pages);
+  const native = LEVELS.map((level) => ({ level, factory: loadNativeZstd(level).factory }));
+  const tiers = [tier('lz4', views, null)];
+  for (const { level, factory } of native)
+    if (factory !== null) tiers.push(tier(`lz4, then zstd ${level}`, views, factory));
+  const into = new Uint8Array(4096);
+  for (let round = 0; round <= options.rounds; round++)
+    for (const { store, gets } of tiers) {
+      const ns = getAll(store, into);
+      if (round > 0) gets.push(ns);
+    }
+  const plain = tiers[0]!;
+  const rows = tiers.map(({ name, store, recompressNs, gets }) => [
+    name,
+    store.counter(CounterAt.densePages) / store.slots,
+    store.counter(CounterAt.storedBytes) / store.slots / 4096,
+    store.usedBytes / plain.store.usedBytes,
+    recompressNs,
+    median(gets),
+    median(gets.map((ns, i) => ns / plain.gets[i]!)),
+  ]);
+  const [older, search] = walkNs(plain.store);
+  for (const { store } of tiers) store.verify();
+  return {
+    title:
+      'recompress: payload and get after all pages were recompressed, ns of processor time a page',
+    columns: ['store', 'dense', 'kept', 'memory x', 'recompress', 'get', 'x'],
+    rows,
+    notes: [
+      `Pages: ${pages.origin}, ${COPIES} times. «dense»: of all pages; «kept»: payload of the pages' bytes; «memory x»: all that the store uses, beside lz4's.`,
+      `«recompress»: each page tried. Making pages older: ${older.toFixed(1)} ns a slot; looking for old ones: ${search.toFixed(1)}.`,
+      ...(tiers.length === 1 ? [loadNativeZstd().reason] : []),
+    ],
+  };
+}

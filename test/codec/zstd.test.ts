@@ -1,0 +1,73 @@
+/** zstd of the system's library: pages come back, the limit is exact, hostile blocks are refused, nothing lies outside. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Prng } from '../../src/base/prng.ts';
+import { PageFormat } from '../../src/codec/codec.ts';
+import { loadNativeZstd } from '../../src/os/native-codec.ts';
+import { Arena, seedOf } from '../kernels/arena.ts';
+import { makePage, makePages, PAGE } from '../kernels/made-pages.ts';
+
+const native = loadNativeZstd();
+const skip = native.factory === null ? native.reason : false;
+const arena = new Arena();
+const codec = native.factory?.(arena.memory, arena.kernels);
+
+function compress(page: Uint8Array, limit: number): Uint8Array | null {
+  arena.fence();
+  arena.setPage(page);
+  const length = codec!.compress(arena.page, arena.block, limit);
+  return length === 0 ? null : arena.bytes.slice(arena.block, arena.block + length);
+}
+
+function expand(block: Uint8Array): Uint8Array | null {
+  arena.fence();
+  arena.bytes.set(block, arena.block);
+  const result = codec!.expand(arena.block, block.length, arena.page);
+  assert.ok(result === PAGE || result === -1);
+  return result === PAGE ? arena.getPage() : null;
+}
+
+test('zstd: a missing library, or a level that there is not, is told', () => {
+  const none = loadNativeZstd(3, 'libno-such-zstd.so.9');
+  assert.equal(none.factory, null);
+  assert.match(none.reason, /libno-such-zstd/);
+  for (const level of [0, 20, 1.5]) assert.throws(() => loadNativeZstd(level), { name: 'Bug' });
+});
+
+test('zstd: pages come back, and the limit is exact', { skip }, () => {
+  assert.equal(codec!.format, PageFormat.zstd);
+  for (const { kind, page } of makePages(seedOf(60), 10)) {
+    const block = compress(page, PAGE);
+    const n = block?.length ?? PAGE + 1;
+    if (block !== null) assert.deepEqual(expand(block), page, kind);
+    for (const limit of [16, n - 9, n - 1, n, n + 1, 3072].filter((l) => l >= 16 && l <= PAGE))
+      assert.equal(compress(page, limit)?.length, limit < n ? undefined : n, `${kind} ${limit}`);
+  }
+});
+
+test('zstd: blocks that are cut, changed, longer, or of another length than a page are refused or are pages', {
+  skip,
+}, () => {
+  const prng = new Prng(seedOf(61));
+  const block = compress(makePage('text', prng), PAGE)!;
+  for (let length = 0; length < block.length; length++)
+    assert.equal(expand(block.subarray(0, length)), null, `${length} bytes`);
+  let refused = 0;
+  for (let i = 0; i < 2000; i++) {
+    const bad = block.slice();
+    bad[prng.below(bad.length)]! ^= 1 << prng.below(8);
+    if (expand(bad) === null) refused++;
+  }
+  assert.ok(refused > 200, `${refused} of 2000`);
+  const short = Buffer.from('28b52ffd2001090000aa', 'hex'); // a frame of one byte
+  assert.equal(expand(short), null);
+  for (let i = 0; i < 500; i++)
+    expand(Uint8Array.from({ length: 1 + prng.below(600) }, () => prng.below(256)));
+});
+
+test('zstd: addresses outside the memory are a bug of the caller', { skip }, () => {
+  const bytes = arena.bytes.length;
+  assert.throws(() => codec!.compress(bytes - PAGE + 1, arena.block, PAGE), { name: 'Bug' });
+  assert.throws(() => codec!.compress(arena.page, bytes - PAGE, PAGE), { name: 'Bug' });
+  assert.throws(() => codec!.expand(bytes - 99, 100, arena.page), { name: 'Bug' });
+});

@@ -1,0 +1,237 @@
+/** Recompression: C17, no get sees it; C16, no more memory than there is; and which pages are old. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
+import { Bug } from '../../src/base/assert.ts';
+import { Prng } from '../../src/base/prng.ts';
+import { slot as slotOf } from '../../src/base/units.ts';
+import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
+import { lz4 } from '../../src/codec/lz4.ts';
+import { loadNativeZstd } from '../../src/os/native-codec.ts';
+import { CounterAt, Get, Put, Recompress } from '../../src/store/results.ts';
+import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
+import { Store } from '../../src/store/store.ts';
+import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
+import { StoreTwin } from '../model/store-model.ts';
+
+const dense = loadNativeZstd().factory;
+const skip = dense === null ? loadNativeZstd().reason : false;
+
+function page(kind: PageKind, seed: number): Uint8Array {
+  const bytes = new Uint8Array(4096);
+  makePage(kind, new Prng(seed), bytes);
+  return bytes;
+}
+
+/** A dense codec for machines without one: packs any page to its first bytes, and gives a page of a pattern back. */
+const tiny: CodecFactory = (memory) => {
+  const bytes = new Uint8Array(memory.buffer);
+  return {
+    name: 'tiny',
+    format: PageFormat.zstd,
+    compress: (from, out) => {
+      bytes.copyWithin(out, from, from + 48);
+      return 48;
+    },
+    expand: (from, _length, to) => {
+      for (let i = 0; i < 4096; i += 48)
+        bytes.copyWithin(to + i, from, from + Math.min(48, 4096 - i));
+      return 4096;
+    },
+  };
+};
+const pattern = (seed: number): Uint8Array => {
+  const word = page('random', seed).subarray(0, 48);
+  return Uint8Array.from({ length: 4096 }, (_, i) => word[i % 48]!);
+};
+
+test('C17 recompression leaves every get unchanged, and takes less room', { skip }, () => {
+  const twin = new StoreTwin(1000, 0, dense);
+  for (let n = 0; n < 1000; n++) twin.put(n, page(pageKinds[n % pageKinds.length]!, n));
+  const before = twin.store.usedBytes;
+  const payload = twin.store.counter(CounterAt.storedBytes);
+  const answers = new Map<number, number>();
+  for (let n = 0; n < 1000; n++) {
+    const answer = twin.recompress(n);
+    answers.set(answer, (answers.get(answer) ?? 0) + 1);
+    if (n % 100 === 0) twin.check();
+  }
+  twin.check();
+  twin.checkPages();
+  assert.ok(answers.get(Recompress.smaller)! > 200 && answers.get(Recompress.kept)! > 200);
+  assert.ok(twin.store.counter(CounterAt.storedBytes) < payload * 0.9);
+  while (twin.store.maintain(500));
+  assert.ok(twin.store.usedBytes < before);
+  for (let n = 0; n < 1000; n++) twin.drop(n);
+  twin.giveBackAll();
+  twin.check();
+});
+
+test('C17 a raw page that the dense codec packs is not raw any more, nor charged as one', () => {
+  const raw: CodecFactory = (memory, kernels) => ({ ...lz4(memory, kernels), compress: () => 0 });
+  const store = new Store({ slots: 10, budget: new Budget(0), codec: raw, dense: tiny });
+  const bytes = pattern(3);
+  store.put(slotOf(4), bytes, 0);
+  assert.equal(store.counter(CounterAt.rawPages), 1);
+  assert.equal(store.recompress(slotOf(4)), Recompress.smaller);
+  store.verify();
+  assert.equal(store.formatOf(slotOf(4)), PageFormat.zstd);
+  assert.deepEqual(
+    [CounterAt.rawPages, CounterAt.densePages, CounterAt.storedBytes].map((c) => store.counter(c)),
+    [0, 1, 48],
+  );
+  const into = new Uint8Array(4096);
+  assert.equal(store.get(slotOf(4), into, 0), Get.found);
+  assert.deepEqual(into, bytes);
+});
+
+test('a page is tried once for its bytes: what does not get smaller is left, until it is put anew', () => {
+  let calls = 0;
+  const never: CodecFactory = (memory, kernels) => ({
+    ...tiny(memory, kernels),
+    compress: () => {
+      calls++;
+      return 0;
+    },
+  });
+  const store = new Store({ slots: 10, budget: new Budget(0), dense: never });
+  store.put(slotOf(1), page('text', 1), 0);
+  for (let i = 0; i < 3; i++) {
+    assert.equal(store.recompress(slotOf(1)), Recompress.kept);
+    assert.equal(store.recompressIdle(5, 0), 0);
+    store.get(slotOf(1), new Uint8Array(4096), 0);
+  }
+  assert.equal(calls, 1);
+  assert.equal(store.counter(CounterAt.recompressKept), 1);
+  store.put(slotOf(1), page('text', 1), 0);
+  assert.equal(store.recompressIdle(5, 0), 1);
+  assert.equal(calls, 2);
+  store.verify();
+});
+
+test('without a dense codec, and for what is not there or same-filled, nothing happens', () => {
+  const store = new Store({ slots: 10, budget: new Budget(0) });
+  store.put(slotOf(1), page('text', 1), 0);
+  assert.equal(store.recompress(slotOf(1)), Recompress.kept);
+  assert.equal(store.recompressIdle(9, 0), 0);
+  const other = new Store({ slots: 10, budget: new Budget(0), dense: tiny });
+  other.putWord(slotOf(2), 1, 2);
+  assert.equal(other.recompress(slotOf(2)), Recompress.kept);
+  assert.equal(other.recompress(slotOf(3)), Recompress.absent);
+  assert.throws(() => other.recompress(slotOf(10)), Bug);
+});
+
+test('C16 C17 with no room for the new form beside the old one the page stays, and the ceiling holds', () => {
+  const twin = new StoreTwin(4000, 700_000, null);
+  let count = 0;
+  while (twin.put(count, page('random', count)) !== Put.refused) count++;
+  const { limitBytes } = twin.budget;
+  const store = new Store({ slots: 4000, budget: new Budget(limitBytes), dense: tiny });
+  const pages: Uint8Array[] = [];
+  for (let n = 0; n < 4000; n++) {
+    pages.push(n % 5 === 0 ? pattern(n) : page('random', n));
+    if (store.put(slotOf(n), pages[n]!, 0) === Put.refused) break;
+  }
+  let answers = 0;
+  for (let n = 0; n < pages.length; n += 5)
+    if (store.recompress(slotOf(n)) !== Recompress.noRoom) answers++;
+  store.verify();
+  assert.ok(answers < pages.length / 5, 'some had no room');
+  assert.ok(store.counter(CounterAt.recompressNoRoom) > 0);
+  const into = new Uint8Array(4096);
+  for (let n = 0; n < pages.length; n += 5)
+    if (store.get(slotOf(n), into, 0) === Get.found) assert.deepEqual(into, pages[n], `slot ${n}`);
+});
+
+test('C17 a page may be moved to make room for its own new form', { skip }, () => {
+  let moved = 0;
+  for (let first = 0; first < 40; first++) {
+    const twin = new StoreTwin(2000, 500_000, dense);
+    let count = 0;
+    const kinds = ['text', 'records'] as const;
+    while (twin.put(count, page(kinds[count % 2]!, count)) !== Put.refused) count++;
+    // Holes in every zspage, and none of them free: room comes from moving.
+    for (let n = 0; n < count; n++) if (n % 8 > 2) twin.drop(n);
+    const { store } = twin;
+    const n = Math.floor(first / 3) * 8 + (first % 3);
+    const answer = twin.recompress(n);
+    if (answer === Recompress.smaller && store.counter(CounterAt.moves) > 0) moved++;
+    twin.check();
+    twin.checkPages();
+  }
+  assert.ok(moved > 0, `room was made by moving ${moved} times`);
+});
+
+test('a damaged page is not recompressed: it stays damaged, and is told', () => {
+  let bytes = new Uint8Array(0);
+  const spy: CodecFactory = (memory, kernels) => {
+    bytes = new Uint8Array(memory.buffer);
+    return tiny(memory, kernels);
+  };
+  const store = new Store({ slots: 4, budget: new Budget(0), dense: spy });
+  const random = page('random', 1);
+  store.put(slotOf(0), random, 0);
+  const at = Buffer.from(bytes.buffer).indexOf(random, 96 * 1024);
+  bytes[at + 7]! ^= 4;
+  assert.equal(store.recompress(slotOf(0)), Recompress.corrupt);
+  assert.equal(store.recompressIdle(3, 0), 0, 'and the walk goes on');
+  bytes[at + 7]! ^= 4;
+  const into = new Uint8Array(4096);
+  assert.equal(store.get(slotOf(0), into, 0), Get.found);
+  store.put(slotOf(1), pattern(2), 0);
+  assert.equal(store.recompress(slotOf(1)), Recompress.smaller);
+  const packed = Buffer.from(bytes.buffer).lastIndexOf(pattern(2).subarray(0, 48));
+  bytes[packed + 3]! ^= 1;
+  assert.equal(store.get(slotOf(1), into, 0), Get.corrupt);
+});
+
+test('age: a put and a get make a page new, a step makes it older, to 3', () => {
+  const store = new Store({ slots: 5000, budget: new Budget(0), dense: tiny });
+  const into = new Uint8Array(4096);
+  for (const n of [0, 7, 1023, 1024, 4999]) store.put(slotOf(n), page('text', n), 0);
+  store.putWord(slotOf(8), 5, 6);
+  const old = (age: number): number[] => {
+    const found: number[] = [];
+    for (let n = store.coldest(slotOf(0), 5000, age, false); n !== -1; ) {
+      found.push(n);
+      n = n === 4999 ? -1 : store.coldest(slotOf(n + 1), 5000, age, false);
+    }
+    return found;
+  };
+  assert.deepEqual(old(0), [0, 7, 1023, 1024, 4999], 'same-filled pages are passed over');
+  assert.deepEqual(old(1), []);
+  for (let step = 0; step < 5; step++) store.growOlder(slotOf(0), 1024);
+  assert.deepEqual(old(3), [0, 7, 1023]);
+  store.get(slotOf(7), into, 0);
+  store.put(slotOf(0), page('text', 5), 0);
+  assert.deepEqual(old(1), [1023]);
+  store.growOlder(slotOf(0), 5000);
+  assert.deepEqual(old(1), [0, 7, 1023, 1024, 4999]);
+  assert.deepEqual(old(2), [1023]);
+  assert.equal(store.get(slotOf(8), into, 0), Get.found);
+  assert.equal(store.recompressIdle(1, 2), 1);
+  assert.equal(store.formatOf(slotOf(1023)), PageFormat.zstd);
+  assert.deepEqual(old(2), [1023], 'recompression is no use of the page');
+  assert.equal(store.recompressIdle(3, 1), 3, 'it goes on where it ended, and round');
+  assert.equal(store.recompressIdle(3, 1), 1);
+  assert.equal(store.recompressIdle(3, 1), 0);
+  store.verify();
+  assert.throws(() => store.coldest(slotOf(0), 5001, 0, false), Bug);
+  assert.throws(() => store.coldest(slotOf(0), 1, 4, false), Bug);
+});
+
+test('age and search go over the edges of shards, and pass those that were never made', () => {
+  const edge = SHARD_SLOTS_MAX;
+  const slots = edge * 3;
+  const store = new Store({ slots, budget: new Budget(0) });
+  for (const n of [edge - 1, edge, slots - 1])
+    store.put(slotOf(n), page(n === edge ? 'random' : 'text', 1), 0);
+  store.growOlder(slotOf(0), slots - 1);
+  const from = (n: number, age: number, poor: boolean): number =>
+    store.coldest(slotOf(n), slots, age, poor);
+  assert.equal(from(0, 1, false), edge - 1);
+  assert.equal(from(edge, 1, false), edge);
+  assert.equal(from(edge + 1, 1, false), -1);
+  assert.equal(from(edge + 1, 0, false), slots - 1);
+  assert.equal(from(0, 0, true), edge);
+});

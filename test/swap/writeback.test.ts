@@ -1,0 +1,337 @@
+/** Writeback: C18, every order of what can happen while a page is on its way to the disk; then what it promises, one a test. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { offsetOf } from '../../src/swap/entry.ts';
+import { In, Out } from '../../src/swap/swap.ts';
+import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { Writeback, type WritebackOptions } from '../../src/swap/writeback.ts';
+import { headerPage, isWrite, SimDisk } from '../sim/sim-disk.ts';
+import { checkWorld, makeWorld, type World } from '../sim/world.ts';
+import { entryAt, fill, type Rig, rig } from './rig.ts';
+
+const PAGES = 7;
+/** Ages that make every page cold. */
+const turn = ({ front }: World): void => {
+  for (let age = 0; age < 3; age++) front.growOlder(0, 1, 600);
+};
+
+/** Touches a page until it is there; on a slow disk that takes ticks. */
+function have(r: Rig, vpn: number): void {
+  for (let i = 0; i < 9; i++) {
+    const answer = r.mm.touch(vpn);
+    if (answer === In.ready) return;
+    assert.equal(answer, In.pending);
+    r.swap.tick();
+  }
+  assert.fail(`page ${vpn} does not come`);
+}
+
+/** Page 0 is on its way to the disk, which does not answer. */
+function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void } {
+  const r = rig(false, { pageCluster: 0 }, 10, 10);
+  let isHeld = true;
+  r.front.exclusiveGets = exclusive;
+  fill(r, PAGES);
+  turn(r);
+  r.disk.holds = (bio) => isWrite(bio) && isHeld;
+  assert.equal(r.back.write(0, 1), 1);
+  assert.equal(r.disk.seen.at(-1)!.slot, offsetOf(entryAt(r, 0)));
+  return {
+    r,
+    release(ok) {
+      isHeld = false;
+      r.disk.fails = (bio) => isWrite(bio) && !ok;
+      r.swap.tick();
+      r.disk.fails = () => false;
+    },
+  };
+}
+
+let stamp = 100;
+/** What can happen to the page, its slot and its frame meanwhile. */
+const happenings: Readonly<Record<string, (r: Rig) => void>> = {
+  load: ({ mm }) => assert.notEqual(mm.touch(0), In.ioError),
+  overwrite: ({ mm }) => mm.write(0, ++stamp),
+  overwriteInPlace({ mm }) {
+    mm.keepsSlot = () => true;
+    mm.write(0, ++stamp);
+  },
+  sendAway({ mm }) {
+    const frame = mm.pages[0]?.frame ?? -1;
+    if (frame !== -1) mm.evict(frame);
+  },
+  sendAwayRefused(r) {
+    r.front.accepts = () => false;
+    happenings['sendAway']!(r);
+  },
+  free: ({ mm }) => mm.exit(0),
+  reuse({ mm }) {
+    const vpn = mm.pages.indexOf(null);
+    mm.write(vpn, ++stamp);
+    const { frame } = mm.pages[vpn]!;
+    if (frame !== -1) mm.evict(frame);
+  },
+  share: ({ mm }) => mm.fork(0, mm.pages.indexOf(null)),
+  again: (r) => turn(r) ?? r.back.write(0, 1),
+};
+
+/** Every order of `length` happenings, the same one twice included. */
+function* orders(length: number): Generator<string[]> {
+  if (length === 0) yield [];
+  else
+    for (const before of orders(length - 1))
+      for (const name of Object.keys(happenings)) yield [...before, name];
+}
+
+/** A story is an order of happenings, with the end of the bio at one place in it. */
+function* stories(): Generator<{ before: string[]; after: string[] }> {
+  for (const length of [1, 2, 3])
+    for (const names of orders(length))
+      for (let end = length < 3 ? 0 : 2; end <= length; end++)
+        yield { before: names.slice(0, end), after: names.slice(end) };
+}
+
+function tell(r: Rig, names: readonly string[]): void {
+  for (const name of names) happenings[name]!(r);
+}
+
+/** All pages come, as they were written last; then they end, and nothing is left. */
+function conclude(r: Rig): void {
+  for (let i = 0; i < 4; i++) r.swap.tick();
+  checkWorld(r);
+  for (const [vpn, page] of r.mm.pages.entries()) if (page !== null) have(r, vpn);
+  for (let vpn = 0; vpn < r.mm.pages.length; vpn++) r.mm.exit(vpn);
+  for (let i = 0; i < 4; i++) r.swap.tick();
+  checkWorld(r);
+  assert.equal(r.front.pages.size, 0, 'no page outlives its slot');
+  assert.equal(r.swap.counters.get('slotsTaken'), r.swap.counters.get('slotsFreed'));
+  assert.equal(r.mm.free.length, 10, 'every frame came back');
+}
+
+test('C18 whatever happens while a page is written back, and in whatever order, no old data is believed', () => {
+  let stale = 0;
+  let failed = 0;
+  let gone = 0;
+  for (const { before, after } of stories())
+    for (const exclusive of before.length + after.length < 3 ? [false, true] : [false])
+      for (const ok of [true, false]) {
+        const { r, release } = sentOff(exclusive);
+        try {
+          tell(r, before);
+          release(ok);
+          tell(r, after);
+          conclude(r);
+        } catch (cause) {
+          const end = ok ? 'the bio ends' : 'the bio fails';
+          const story = [...before, end, ...after].join(', ');
+          throw new Error(`${story}, exclusive ${exclusive}: ${String(cause)}`, { cause });
+        }
+        stale += r.swap.counters.get('backStale');
+        failed += r.swap.counters.get('backErrors');
+        gone += r.swap.counters.get('backPages');
+      }
+  assert.ok(stale > 500 && failed > 500 && gone > 500, `${stale}, ${failed}, ${gone}`);
+});
+
+test('C18 a slot that is freed during its writeback is not handed out, nor told dead, before the bio has ended', () => {
+  const { r, release } = sentOff(false);
+  const slot = offsetOf(entryAt(r, 0));
+  r.mm.exit(0);
+  const { allocator, map } = r.swap.areas[0]!;
+  assert.ok(!map.isFree(slot));
+  assert.deepEqual(r.disk.freed, []);
+  const inUse = allocator.inUse;
+  release(true);
+  assert.ok(map.isFree(slot) && !r.front.has(0, slot));
+  assert.deepEqual(r.disk.freed, [slot]);
+  assert.equal(allocator.inUse, inUse - 1);
+  assert.equal(r.swap.counters.get('backStale'), 1);
+});
+
+test('C18 a page changed in memory while it was written back is dirty, and swapped out anew', () => {
+  const { r, release } = sentOff(false);
+  happenings['overwriteInPlace']!(r);
+  const { frame } = r.mm.pages[0]!;
+  const slot = r.swap.cache.entryAt(frame);
+  assert.ok(!r.mm.evict(frame), 'not while its bio is under way');
+  assert.equal(r.swap.swapOut(frame), Out.busy);
+  release(true);
+  assert.ok(r.swap.isDirty(frame));
+  assert.ok(r.front.has(0, offsetOf(slot)), 'what the disk has is not believed');
+  assert.ok(r.mm.reclaim(frame));
+  have(r, 0);
+  checkWorld(r);
+});
+
+test('a page that is written back leaves frontswap and comes from the disk', () => {
+  for (const synchronous of [true, false]) {
+    const r = rig(synchronous);
+    fill(r, 20);
+    const free = r.mm.free.length;
+    turn(r);
+    assert.equal(r.back.write(0, 3), 3);
+    if (!synchronous) r.swap.tick();
+    assert.equal(r.front.pages.size, 17);
+    assert.equal(r.swap.counters.get('backPages'), 3);
+    assert.equal(r.mm.free.length, free, 'frames go back');
+    for (let vpn = 0; vpn < 20; vpn++) have(r, vpn);
+    assert.equal(r.swap.counters.get('frontswapIn'), 17);
+    checkWorld(r);
+  }
+});
+
+test('the oldest pages go first, and a page that was used since the hand passed has a second chance', () => {
+  const r = rig(true);
+  fill(r, 8);
+  const slots = r.mm.pages.slice(0, 8).map((page) => offsetOf(page!.entry));
+  r.front.growOlder(0, slots[4]!, slots[4]! + 2); // 4 and 5 are of age 2
+  r.front.growOlder(0, slots[4]!, slots[4]! + 2);
+  r.front.growOlder(0, slots[2]!, slots[2]! + 1); // 2 of age 1
+  assert.equal(r.back.write(0, 3), 3);
+  const written = (): number[] =>
+    r.disk.seen.filter((bio) => bio.op === 1).map((bio) => slots.indexOf(bio.slot));
+  assert.deepEqual(written(), [4, 5, 2]);
+  // The hand has passed 0 and 1, and comes round to them again; 1 is used before it does, and so is the last.
+  r.front.growOlder(0, slots[6]!, slots[7]! + 1);
+  r.front.peek(0, slots[1]!, new Uint8Array(4096), 0);
+  assert.equal(r.back.write(0, 4), 4);
+  assert.equal(r.back.write(0, 4), 1);
+  assert.deepEqual(written().slice(3), [6, 7, 0, 3, 1]);
+});
+
+test('with poorOnly only pages that compression made no smaller go', () => {
+  const r = rig(true);
+  fill(r, 12);
+  r.back.poorOnly = true;
+  const sent = r.back.write(0, 12);
+  assert.equal(sent, 4);
+  for (const { slot } of r.disk.seen) assert.equal(slot % 3, 0);
+});
+
+test('a budget is counted in pages, errors included, and ends writeback', () => {
+  const r = rig(true);
+  fill(r, 12);
+  turn(r);
+  r.back.budget = 5;
+  r.disk.fails = () => true;
+  assert.equal(r.back.write(0, 3), 3);
+  assert.equal(r.back.budget, 2);
+  assert.equal(r.front.pages.size, 12, 'a page whose bio failed is still in frontswap');
+  assert.equal(r.swap.counters.get('backErrors'), 3);
+  r.disk.fails = () => false;
+  assert.equal(r.back.write(0, 12), 2);
+  assert.equal(r.back.budget, 0);
+  assert.equal(r.back.write(0, 12), 0);
+  r.back.budget = 1;
+  assert.equal(r.back.write(0, 12), 1);
+  assert.equal(r.front.pages.size, 9);
+  for (let vpn = 0; vpn < 12; vpn++) have(r, vpn);
+});
+
+test('an area that may not be written back is left alone, and so is one that is going or gone', () => {
+  const r = rig(true, { writeback: false });
+  fill(r, 6);
+  turn(r);
+  assert.equal(r.back.write(0, 6), 0);
+  const area = r.swap.areas[0]!;
+  area.writeback = true;
+  area.writeOk = false;
+  assert.equal(r.back.write(0, 6), 0);
+  area.writeOk = true;
+  assert.equal(r.back.write(0, 1), 1);
+  assert.equal(r.back.write(5, 1), 0);
+});
+
+test('pages in memory and pages of zeros are not written', () => {
+  const r = rig(true);
+  fill(r, 6, (vpn) => (vpn < 2 ? 0 : vpn + 1));
+  r.mm.fork(5, 6); // two users: read through the cache
+  have(r, 5);
+  turn(r);
+  const before = r.disk.seen.length;
+  assert.equal(r.back.write(0, 6), 3);
+  assert.equal(r.disk.seen.length - before, 3);
+  checkWorld(r);
+});
+
+test('a damaged page stays where it is, and is told', () => {
+  const r = rig(true);
+  fill(r, 3);
+  turn(r);
+  r.front.damaged = () => true;
+  assert.equal(r.back.write(0, 1), 0);
+  assert.ok(r.swap.counters.get('backDamaged') > 0);
+  assert.equal(r.front.pages.size, 3);
+  assert.equal(r.mm.free.length, 32);
+});
+
+test('without a frame or a bio the page waits, and is the next', () => {
+  const r = rig(false, {}, 600, 8);
+  fill(r, 6);
+  turn(r);
+  const lent = r.mm.free.splice(0, r.mm.free.length);
+  assert.equal(r.back.write(0, 3), 0);
+  assert.equal(r.swap.counters.get('backWaits'), 1);
+  r.mm.free.push(...lent);
+  assert.equal(r.back.write(0, 6), 4, 'as many as there are bios');
+  assert.equal(r.back.inFlight, 4);
+  r.swap.tick();
+  assert.equal(r.back.inFlight, 0);
+  assert.equal(r.back.write(0, 6), 2);
+  assert.deepEqual(
+    r.disk.seen.map((bio) => bio.slot),
+    r.mm.pages.slice(0, 6).map((page) => offsetOf(page!.entry)),
+  );
+});
+
+test('a swapoff waits for a page that is being written back, and brings it home', () => {
+  const { r, release } = sentOff(false);
+  assert.equal(swapOff(r.swap, 0, 40), Off.again);
+  assert.equal(r.back.write(0, 1), 0, 'nothing more is sent to an area that goes');
+  release(true);
+  for (let i = 0; swapOff(r.swap, 0, 40) !== Off.done; i++) {
+    assert.ok(i < 20);
+    r.swap.tick();
+  }
+  for (let vpn = 0; vpn < PAGES; vpn++) r.mm.check(vpn);
+  checkWorld(r);
+});
+
+function shrinking(
+  count: number,
+  options: Partial<WritebackOptions>,
+): { world: World; back: Writeback } {
+  const world = makeWorld(16, 300);
+  swapOn(world.swap, new SimDisk(600, true), headerPage(600));
+  fill(world, count);
+  const usedBytes = (): number => world.front.pages.size * 4096;
+  return {
+    world,
+    back: new Writeback(world.swap, { usedBytes, limitBytes: 100 * 4096, ...options }),
+  };
+}
+
+test('the shrinker starts above its upper mark, goes on to the lower one, and rests', () => {
+  const { world, back } = shrinking(96, { bios: 4 });
+  assert.equal(back.tick(), 4, '96 of 100');
+  assert.ok(back.isShrinking);
+  assert.equal(world.front.pages.size, 92, 'below the upper mark');
+  assert.equal(back.tick(), 4);
+  assert.equal(world.front.pages.size, 88);
+  assert.equal(back.tick(), 0, 'below the lower one');
+  assert.ok(!back.isShrinking);
+  assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks nothing starts');
+});
+
+test('a refused store starts the shrinker below its upper mark', () => {
+  let isWanted = false;
+  const { back } = shrinking(96, {
+    startPercent: 99,
+    bios: 8,
+    isWanted: () => isWanted,
+  });
+  assert.equal(back.tick(), 0);
+  isWanted = true;
+  assert.equal(back.tick(), 8);
+  assert.equal(back.tick(), 0);
+});
