@@ -228,3 +228,16 @@ test('the background goes from above the high mark down to the low one', () => {
   assert.equal(r.pager.background(), false);
   assert.equal(r.region.resident, 56);
 });
+
+test('who cannot be served now tries again', () => {
+  const r = rig();
+  const { world } = r.memory;
+  touch(r, 3, 8);
+  r.memory.giveUp(3);
+  const thread = { memory: r.memory, page: 3, isWrite: false, tag: 0, isWaiting: false };
+  world.threads.push(thread);
+  world.step(thread);
+  world.trouble = { isBusy: () => false, isShort: () => true };
+  r.pager.fault(r.region, 3, Touch.read);
+  assert.equal(thread.isWaiting, false);
+});

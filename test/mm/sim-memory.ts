@@ -45,7 +45,7 @@ export interface SimTrouble {
   isShort(): boolean;
 }
 
-export const noTrouble: SimTrouble = { isBusy: () => false, isShort: () => false };
+const noTrouble: SimTrouble = { isBusy: () => false, isShort: () => false };
 
 /** What all memories of a world share: threads, messages, frames, and the moments between two steps. */
 export class SimWorld {
