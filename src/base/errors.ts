@@ -15,7 +15,8 @@ export type Code =
   | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with
   | 'ERR_IO_ENDED' // an adapter to a store is closed, or what it leads to is gone; facts.reason
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
-  | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
+  | 'ERR_PEER_PROTOCOL' // the other side broke the protocol
+  | 'ERR_PEER_UNFIT'; // the other side is not one to keep pages; facts.reason
 
 /** What happened, to what, and what to do, with facts for a program to read. */
 export class SwapError extends Error {

@@ -6,6 +6,8 @@ export interface Koffi {
   /** null: the running program itself, with its C library. */
   load(path: string | null): { func(prototype: string): (...args: number[]) => number };
   address(memory: Uint8Array): bigint;
+  /** errno of the call before, read right after it. */
+  errno(): number;
 }
 
 /** koffi, or null where its binary does not load. */
