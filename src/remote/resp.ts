@@ -43,6 +43,7 @@ export type Token = (typeof Token)[keyof typeof Token];
 /** Longest simple string or error, and longest number with its sign. */
 export const LINE_BYTES_MAX = 512;
 const NUMBER_BYTES_MAX = 17;
+const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
 /** Most elements of an array. */
 export const ARRAY_MAX = 65536;
 
@@ -217,7 +218,7 @@ export class RespReader {
       case MINUS:
         return this.#text(from, to, Token.error);
       case 58: // :
-        return this.#number(from + 1, to, Token.integer);
+        return this.#number(from + 1, to, Token.integer, INTEGER_MAX, INTEGER_MAX);
       case DOLLAR:
         return this.#bulk(from, to);
       case STAR:
@@ -233,10 +234,9 @@ export class RespReader {
   }
 
   #bulk(from: number, to: number): Token {
-    const head = this.#number(from + 1, to, Token.bulk);
+    const head = this.#number(from + 1, to, Token.bulk, 1, this.#bulkMax);
     if (head !== Token.bulk) return head;
     if (this.value === -1) return Token.nil;
-    if (this.value < 0 || this.value > this.#bulkMax) return Token.malformed;
     this.at = this.next;
     this.length = this.value;
     const end = this.at + this.length;
@@ -248,14 +248,12 @@ export class RespReader {
   }
 
   #array(from: number, to: number): Token {
-    const head = this.#number(from + 1, to, Token.array);
-    if (head !== Token.array) return head;
-    if (this.value === -1) return Token.nil;
-    return this.value >= 0 && this.value <= ARRAY_MAX ? Token.array : Token.malformed;
+    const head = this.#number(from + 1, to, Token.array, 1, ARRAY_MAX);
+    return head === Token.array && this.value === -1 ? Token.nil : head;
   }
 
-  /** A line that is a number, to `value`. No sign but a minus, no zeros in front, at most 2^53 - 1. */
-  #number(from: number, to: number, token: Token): Token {
+  /** A line that is a number of -below .. above, to `value`. No sign but a minus, no zeros in front. */
+  #number(from: number, to: number, token: Token, below: number, above: number): Token {
     const isNegative = from < to && this.bytes[from] === MINUS;
     const first = from + (isNegative ? 1 : 0);
     const last = Math.min(to, from + NUMBER_BYTES_MAX);
@@ -267,8 +265,8 @@ export class RespReader {
       if (at === first + 1 && value === 0) return Token.malformed;
       value = value * 10 + digit;
     }
-    if (value > Number.MAX_SAFE_INTEGER || (isNegative && at > first && value === 0))
-      return Token.malformed;
+    if (value > (isNegative ? below : above)) return Token.malformed;
+    if (isNegative && at > first && value === 0) return Token.malformed;
     if (at === to) return Token.incomplete;
     if (at === first || this.bytes[at] !== CR) return Token.malformed;
     if (at + 1 === to) return Token.incomplete;

@@ -34,6 +34,8 @@ export class FakeRedis {
   /** Answers of EXISTS and the like are errors. */
   forbids = '';
   readonly #clock: FakeClock;
+  /** Keys that the scan under way goes through. */
+  #scanned: string[] = [];
 
   constructor(clock: FakeClock) {
     this.#clock = clock;
@@ -105,7 +107,8 @@ export class FakeRedis {
 
   /** Three keys a step. */
   #scan(cursor: number, pattern: string): Buffer {
-    const keys = [...this.hashes.keys(), ...this.strings.keys()].sort();
+    if (cursor === 0) this.#scanned = [...this.hashes.keys(), ...this.strings.keys()];
+    const keys = this.#scanned;
     const found = keys.slice(cursor, cursor + 3).filter((k) => k.startsWith(pattern.slice(0, -1)));
     const next = cursor + 3 < keys.length ? String(cursor + 3) : '0';
     return Buffer.concat([line('*2'), bulk(next), line(`*${found.length}`), ...found.map(bulk)]);
