@@ -46,10 +46,11 @@ function life(prng: Prng): void {
   for (let i = 0; i < 300; i++) {
     const slot = prng.below(SLOTS);
     peer.clock.ms += 10;
-    if (prng.oneIn(3)) {
+    const what = prng.below(9);
+    if (what < 3) {
       held.set(slot, i);
       assert.ok(front.store(0, slot, page('text', i), 0));
-    } else if (prng.oneIn(3)) backend.remotify(1 + prng.below(SLOTS));
+    } else if (what < 5) backend.remotify(1 + prng.below(SLOTS));
     else if (front.load(0, slot, into, 0) === Load.loaded)
       assert.deepEqual(into, page('text', held.get(slot)!));
     backend.verify();

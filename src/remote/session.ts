@@ -92,7 +92,8 @@ export class Session {
   /** Lease and clean-up, a step of what is due; true while there is more. The link is up. */
   tend(): boolean {
     const now = this.#clock.nowNs();
-    if (now >= this.#renewNs && !this.#renewLease()) return false;
+    const isDue = !this.#hasLease || now >= this.#renewNs;
+    if (isDue && !this.#renewLease()) return false;
     if (now < this.#sweepNs) return false;
     return this.#sweep();
   }
