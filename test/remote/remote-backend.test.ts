@@ -44,6 +44,20 @@ test('the oldest pages move on, and come home when they are loaded', () => {
   assert.deepEqual(r.backend.counters.violated(), []);
 });
 
+test('of several areas the oldest pages go first, wherever they are', () => {
+  const r = rig();
+  r.front.init(5, 100);
+  const order = [5, 0, 0, 5, 0, 5, 5, 0];
+  for (const [i, type] of order.entries()) r.front.store(type, i, page('text', i), 0);
+  for (const [i, type] of order.entries()) {
+    assert.equal(r.backend.remotify(1), 1);
+    for (const [j, other] of order.entries())
+      assert.equal(r.local.packedBytes(other, j) > 0, j > i, `${j} of area ${other}, step ${i}`);
+    assert.equal(r.local.packedBytes(type, i), 0);
+  }
+  r.backend.verify();
+});
+
 test('same-filled and unpackable pages stay, and stand in nobody s way', () => {
   const r = rig();
   for (let i = 0; i < 30; i++)
