@@ -18,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   guest: async () => (await import('./guest.ts')).run,
   swap: async () => (await import('./swap.ts')).swap,
   scale: async () => (await import('./store.ts')).scale,
+  remote: async () => (await import('./remote.ts')).remote,
 };
 
 const { values, positionals } = parseArgs({
