@@ -16,7 +16,7 @@ import { Redis, WallClock, way } from '../test/interop/redis.ts';
 import { type BenchOptions, cpuNs, type Table } from './measure.ts';
 import { loadPages } from './pages.ts';
 
-const PAGES = 4000;
+const PAGES = 2000;
 
 interface Timed {
   readonly p50: number;
@@ -29,7 +29,7 @@ interface Timed {
 /** Microseconds a call of `work`. */
 function timed(calls: number, work: (i: number) => void): Timed {
   const samples = new Float64Array(calls);
-  for (let i = 0; i < Math.min(calls, 500); i++) work(i);
+  for (let i = 0; i < Math.min(calls, 300); i++) work(i);
   const cpu = cpuNs();
   const start = performance.now();
   for (let i = 0; i < calls; i++) {
@@ -64,12 +64,12 @@ async function overSocket(
   const movable: number[] = [];
   for (let i = 0; i < PAGES; i++) if (local.formatOf(0, i) === PageFormat.lz4) movable.push(i);
   const at = (i: number): number => movable[(i * 7919) % movable.length]!;
-  const here = timed(20_000, (i) => backend.load(0, at(i), into, 0));
+  const here = timed(5_000, (i) => backend.load(0, at(i), into, 0));
   const start = performance.now();
   const moved = backend.remotify(PAGES);
   const put = ((performance.now() - start) * 1000) / moved;
   // fetch() alone: load() would bring the page home, and the next one would find it there.
-  const get = timed(20_000, (i) => {
+  const get = timed(5_000, (i) => {
     if (remote.fetch(1, at(i), 1, into, 0) !== Fetch.found) throw new Error('a page is lost');
   });
   backend.invalidateArea(0);

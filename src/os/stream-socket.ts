@@ -105,7 +105,7 @@ function callsOf(koffi: Koffi): Calls {
   };
 }
 
-export class StreamSocket implements Disposable {
+class StreamSocket implements Disposable {
   readonly #calls: Calls;
   /** Held so that it is not collected while the kernel may be given its address. */
   readonly #memory: Uint8Array;

@@ -92,6 +92,9 @@ for (const [fault, keepBytes] of [
     r.backend.verify();
     r.peer.fault = 'none';
     r.peer.release();
+    assert.equal(r.backend.remotify(2), 2);
+    assert.equal(r.local.packedBytes(0, went + 1), 0, 'it is still the oldest');
+    assert.equal(r.local.packedBytes(0, went + 2), 0);
     for (let i = 0; i < 50; i++) loadsAs(r, i, i);
     while (r.backend.tend());
     assert.equal(r.peer.redis.pages, 0, 'what may have arrived was deleted');
@@ -122,11 +125,12 @@ test('C23 what the machine lost is told at every load, with nothing written', ()
   for (let i = 0; i < 20; i++) {
     into.fill(0xee);
     assert.equal(r.front.load(0, i, into, 0), i < 10 ? Load.corrupt : Load.loaded);
+    if (i < 10) assert.equal(r.backend.load(0, i, into, 0), Load.corrupt, 'not absent');
     if (i < 10) assert.ok(into.every((byte) => byte === 0xee));
   }
   assert.equal(r.front.load(0, 0, into, 0), Load.corrupt, 'again');
-  assert.equal(count(r, 'remoteLost'), 11);
-  assert.equal(count(r, 'remote_pers_pages_unsucc_get'), 11);
+  assert.equal(count(r, 'remoteLost'), 21);
+  assert.equal(count(r, 'remote_pers_pages_unsucc_get'), 21);
   assert.deepEqual(r.backend.counters.violated(), ['remoteLost']);
   r.front.store(0, 0, page('text', 7), 0);
   loadsAs(r, 0, 7);
