@@ -1,7 +1,8 @@
 /**
  * The engine as a library. From the bottom up: a page store with a hard byte ceiling; frontswap and cleancache, the
  * hooks of the memory manager, and tmem, what may stand behind them; the swap core, which decides where a
- * page goes; memory bigger than RAM, and a cache of files. The daemon and its protocol are not public yet.
+ * page goes; memory bigger than RAM, and a cache of files; another machine's memory behind a store. The daemon and its
+ * protocol are not public yet.
  */
 export { Budget } from './arena/budget.ts';
 export { keepPages, type PageReturn, type PageReturnFactory } from './arena/ops.ts';
@@ -9,6 +10,7 @@ export { Bug } from './base/assert.ts';
 export { type Code, SwapError } from './base/errors.ts';
 export { PAGE_BYTES, type Slot, slot } from './base/units.ts';
 export { type Bio, BioFlag, BioOp, type BioOwner, BioStatus } from './block/bio.ts';
+export type { Clock } from './block/clock.ts';
 export { type Disk, type DiskLimits, Extent, type ExtentSink } from './block/ops.ts';
 export { Cleancache, inodeKey, NO_FILESYSTEM } from './cleancache/cleancache.ts';
 export type { CleancacheBackend } from './cleancache/ops.ts';
@@ -44,6 +46,11 @@ export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';
 export { loadNativeLz4, loadNativeZstd, type NativeCodec } from './os/native-codec.ts';
 export { systemPageReturn } from './os/page-return.ts';
+export { type OpenStreamSocket, type StreamAddress, streamSockets } from './os/stream-socket.ts';
+export type { RemoteCounter } from './remote/counters.ts';
+export type { LocalPages, OpenStream, Stream } from './remote/ops.ts';
+export { RemoteBackend, type RemoteBackendOptions } from './remote/remote-backend.ts';
+export { type RemoteOptions, RemotePages } from './remote/remote-pages.ts';
 export { type StoreBackend, storeBackend } from './store/frontswap-backend.ts';
 export { CounterAt, Get, Put, Recompress } from './store/results.ts';
 export { Store, type StoreOptions } from './store/store.ts';

@@ -21,6 +21,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   swap: async () => (await import('./swap.ts')).swap,
   tmem: async () => (await import('./tmem.ts')).tmem,
   scale: async () => (await import('./store.ts')).scale,
+  remote: async () => (await import('./remote.ts')).remote,
 };
 
 const { values, positionals } = parseArgs({

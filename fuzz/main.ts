@@ -10,6 +10,7 @@ type Fuzzer = (options: { seed: number; seconds: number }) => unknown;
 const fuzzers: Readonly<Record<string, () => Promise<Fuzzer>>> = {
   lz4: async () => (await import('./lz4.ts')).run,
   nbd: async () => (await import('./nbd.ts')).run,
+  resp: async () => (await import('./resp.ts')).run,
   store: async () => (await import('./store.ts')).run,
 };
 

@@ -17,6 +17,7 @@ qemu-system-x86:qemu-system-x86_64
 fio:fio
 nbd-client:nbd-client
 busybox-static:busybox
+redis-server:redis-server
 liblz4-dev:/usr/include/lz4.h
 libc6-dev:/usr/include/stdio.h
 '

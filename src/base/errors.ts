@@ -18,7 +18,8 @@ export type Code =
   | 'ERR_IO_NO_ROOM' // pages cannot be kept in memory, or brought home: the budget or the memory is used up
   | 'ERR_IO_LOST' // a stored page could not be brought back
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
-  | 'ERR_PEER_PROTOCOL'; // the other side broke the protocol
+  | 'ERR_PEER_PROTOCOL' // the other side broke the protocol
+  | 'ERR_PEER_UNFIT'; // the other side is not one to keep pages; facts.reason
 
 /** What happened, to what, and what to do, with facts for a program to read. */
 export class SwapError extends Error {

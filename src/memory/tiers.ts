@@ -169,5 +169,13 @@ function ramOnly(front: Frontswap): FrontEnd {
       if (type === RAM_AREA) front.invalidateArea(type);
     },
     has: (type, offset) => type === RAM_AREA && front.has(type, offset),
+    wroteBack: (type, offset) => {
+      if (type === RAM_AREA) front.wroteBack(type, offset);
+    },
+    coldest: (type, from, to, age, poor) =>
+      type === RAM_AREA ? front.coldest(type, from, to, age, poor) : -1,
+    growOlder: (type, from, to) => {
+      if (type === RAM_AREA) front.growOlder(type, from, to);
+    },
   };
 }

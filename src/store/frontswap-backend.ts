@@ -18,7 +18,7 @@ import { Budget } from '../arena/budget.ts';
 import type { PageReturnFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
 import { slot as slotOf } from '../base/units.ts';
-import type { CodecFactory } from '../codec/codec.ts';
+import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { type FrontswapBackend, Load } from '../frontswap/ops.ts';
 import { Get, Put } from './results.ts';
 import { Store } from './store.ts';
@@ -41,6 +41,21 @@ export interface StoreBackend extends FrontswapBackend {
   counter(at: number): number;
   /** Bytes of RAM in use by all areas, all metadata included. */
   usedBytes(): number;
+  /** How the page is stored; `none` when it is not. For those who move pages on as they lie here. */
+  formatOf(type: number, offset: number): PageFormat;
+  /** See Store.packedBytes. */
+  packedBytes(type: number, offset: number): number;
+  /** See Store.readPacked. */
+  readPacked(type: number, offset: number, target: Uint8Array, at: number): number;
+  /** Keeps packed bytes of `format` at source[at .. at + length), or refuses, as store() does. */
+  storePacked(
+    type: number,
+    offset: number,
+    format: PageFormat,
+    source: Uint8Array,
+    at: number,
+    length: number,
+  ): boolean;
   /** Checks every invariant of every area; throws Bug. */
   verify(): void;
 }
@@ -163,6 +178,19 @@ export function storeBackend(
       let sum = 0;
       for (const { store } of areas.values()) sum += store.usedBytes;
       return sum;
+    },
+    formatOf: (type, offset) => stores[type]?.formatOf(slotOf(offset)) ?? PageFormat.none,
+    packedBytes: (type, offset) => stores[type]?.packedBytes(slotOf(offset)) ?? 0,
+    readPacked: (type, offset, target, at) =>
+      stores[type]?.readPacked(slotOf(offset), target, at) ?? 0,
+    storePacked(type, offset, format, source, at, length) {
+      const store = stores[type];
+      if (!store) return false;
+      const slot = slotOf(offset);
+      if (store.putPacked(slot, format, source, at, length) !== Put.refused) return true;
+      if (areas.size === 1) return false;
+      giveBackFor(store);
+      return store.putPacked(slot, format, source, at, length) !== Put.refused;
     },
     verify() {
       for (const { store } of areas.values()) store.verify();

@@ -99,6 +99,7 @@ export class Shard {
   readonly #rows: Int32Array;
   readonly #groups: Int32Array;
   readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
   readonly #pageIn: Uint8Array;
   readonly #pageOut: Uint8Array;
   /** Groups without pages whose rows may be resident. */
@@ -133,6 +134,7 @@ export class Shard {
     this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
     this.#groups = new Int32Array(buffer, groupTable, groups);
     this.#words = new Int32Array(buffer, 0, SLOT_TABLE / 4);
+    this.#bytes = new Uint8Array(buffer);
     this.#pageIn = new Uint8Array(buffer, PAGE_IN, PAGE_BYTES);
     this.#pageOut = new Uint8Array(buffer, PAGE_OUT, PAGE_BYTES);
     this.counters = new Float64Array(buffer, COUNTERS_AT, CounterAt.count);
@@ -158,34 +160,46 @@ export class Shard {
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
-    let length = this.#codec.compress(PAGE_IN, PACKED, PACKED_LIMIT_BYTES);
-    let from = PACKED;
-    let format: number = this.#codec.format;
-    if (length === 0) {
-      length = PAGE_BYTES;
-      from = PAGE_IN;
-      format = PageFormat.raw;
-    }
-    const location = this.#place(slot, length);
-    if (location === 0) {
-      const hasSpace = this.#arena.hasSpace(length);
-      return this.#refused(hasSpace ? CounterAt.refusedByLimit : CounterAt.refusedBySpace);
-    }
+    const length = this.#codec.compress(PAGE_IN, PACKED, PACKED_LIMIT_BYTES);
+    return length === 0
+      ? this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw)
+      : this.#keep(slot, PACKED, length, this.#codec.format);
+  }
+
+  /**
+   * Stores what readPacked() gave of some page, source[at .. at + length), as put() of that page would: for pages that
+   * come back from elsewhere. The caller vouches for the bytes; the checksum is made anew, over what is stored.
+   */
+  putPacked(slot: number, format: PageFormat, source: Uint8Array, at: number, length: number): Put {
+    assert(format > PageFormat.raw, 'only packed bytes are put packed');
+    assert(length > 0 && length <= PACKED_LIMIT_BYTES, 'packed bytes are within their limit');
+    assert(at >= 0 && at + length <= source.length, 'a source holds its packed bytes');
+    if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
+    this.#bytes.set(source.subarray(at, at + length), PACKED);
+    return this.#keep(slot, PACKED, length, format);
+  }
+
+  /** Bytes of the page of `slot` when it is stored packed; 0 for same-filled and raw pages, and where there is none. */
+  packedBytes(slot: number): number {
+    const state = this.#rows[slot * ROW + 2]!;
+    return formatIn(state) > PageFormat.raw ? state & LENGTH_MASK : 0;
+  }
+
+  /** Copies packed bytes to target[at ..], checked; how many: packedBytes(), or -1 when they are damaged. */
+  readPacked(slot: number, target: Uint8Array, at: number): number {
+    const length = this.packedBytes(slot);
+    assert(at >= 0 && at + length <= target.length, 'a target has room for packed bytes');
+    if (length === 0) return 0;
     const row = slot * ROW;
-    this.#rows[row] = location;
-    this.#rows[row + 1] = this.#kernels.copyChecksum(
-      this.#arena.address(location),
-      from,
-      length,
-      checksumSeed(slot, format),
-    );
-    this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
-    const counters = this.counters;
-    counters[CounterAt.storedPages]! += 1;
-    counters[CounterAt.storedBytes]! += length;
-    if (format === PageFormat.raw) counters[CounterAt.rawPages]! += 1;
-    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! += 1;
-    return Put.stored;
+    const from = this.#arena.address(this.#rows[row]!);
+    const seed = checksumSeed(slot, formatIn(this.#rows[row + 2]!));
+    if (this.#kernels.checksum(from, length, seed) !== this.#rows[row + 1]!) {
+      this.#corrupt();
+      return -1;
+    }
+    const start = from >>> 0; // an address above 2 GiB may come as a negative number
+    target.set(this.#bytes.subarray(start, start + length), at);
+    return length;
   }
 
   /** Stores a page that repeats the 8-byte word high:low, without looking at a page. */
@@ -286,7 +300,7 @@ export class Shard {
   }
 
   warmObject(slot: number): number {
-    const isObject = this.#rows[slot * ROW + 2]! >>> FORMAT_SHIFT > PageFormat.same;
+    const isObject = formatIn(this.#rows[slot * ROW + 2]!) > PageFormat.same;
     return isObject ? this.#arena.warm(this.#rows[slot * ROW]!) : 0;
   }
 
@@ -378,6 +392,30 @@ export class Shard {
     const codec = format === this.#codec.format ? this.#codec : this.#dense;
     if (codec === null || codec.format !== format) return false;
     return codec.expand(from, length, PAGE_OUT) === PAGE_BYTES;
+  }
+
+  /** Stores the bytes at `from` in the image under `slot`. */
+  #keep(slot: number, from: number, length: number, format: PageFormat): Put {
+    const location = this.#place(slot, length);
+    if (location === 0) {
+      const hasSpace = this.#arena.hasSpace(length);
+      return this.#refused(hasSpace ? CounterAt.refusedByLimit : CounterAt.refusedBySpace);
+    }
+    const row = slot * ROW;
+    this.#rows[row] = location;
+    this.#rows[row + 1] = this.#kernels.copyChecksum(
+      this.#arena.address(location),
+      from,
+      length,
+      checksumSeed(slot, format),
+    );
+    this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
+    const counters = this.counters;
+    counters[CounterAt.storedPages]! += 1;
+    counters[CounterAt.storedBytes]! += length;
+    if (format === PageFormat.raw) counters[CounterAt.rawPages]! += 1;
+    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! += 1;
+    return Put.stored;
   }
 
   /** Room for `length` bytes under `slot`, its old page given up; 0, and nothing changed, when there is none. */

@@ -202,6 +202,23 @@ export class Store {
     return found === to ? -1 : found;
   }
 
+  /** Keeps packed bytes that readPacked() gave, as put() of their page would; see Shard.putPacked. */
+  putPacked(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): Put {
+    const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
+    if (shard === null) return Put.refused;
+    return shard.putPacked(slot & SHARD_MASK, format, source, at, length);
+  }
+
+  /** Bytes of the page when it is stored packed, else 0. */
+  packedBytes(slot: Slot): number {
+    return this.#shardOf(slot)?.packedBytes(slot & SHARD_MASK) ?? 0;
+  }
+
+  /** Copies the packed bytes to target[at ..], checked; how many, 0 when there are none, -1 when damaged. */
+  readPacked(slot: Slot, target: Uint8Array, at: number): number {
+    return this.#shardOf(slot)?.readPacked(slot & SHARD_MASK, target, at) ?? 0;
+  }
+
   /** How the page is stored; `none` when it is not. */
   formatOf(slot: Slot): PageFormat {
     return this.#shardOf(slot)?.formatOf(slot & SHARD_MASK) ?? PageFormat.none;

@@ -144,6 +144,22 @@ test('stored bytes under another slot are not that slot’s page', () => {
   }
 });
 
+test('damaged packed bytes are not taken out', () => {
+  const image = openImage(10);
+  const page = made('text', 3);
+  image.store.put(slotOf(7), page, 0);
+  const { at, length } = storedAt(image, page);
+  const out = new Uint8Array(4096).fill(0x5a);
+  for (const byte of [0, length >>> 1, length - 1]) {
+    image.bytes[at + byte]! ^= 4;
+    assert.equal(image.store.readPacked(slotOf(7), out, 0), -1);
+    assert.ok(out.every((b) => b === 0x5a));
+    image.bytes[at + byte]! ^= 4;
+  }
+  assert.equal(image.store.counter(CounterAt.corruptions), 3);
+  assert.equal(image.store.readPacked(slotOf(7), out, 0), length);
+});
+
 test('other slots do not notice, and a damaged slot can be put over or dropped', () => {
   const image = openImage(300);
   const page = (n: number): Uint8Array => made(n % 2 === 0 ? 'text' : 'cut', n);

@@ -1,0 +1,104 @@
+/**
+ * A page from another machine's memory: Debian's redis-server on this one, over a Unix socket and loopback TCP, beside the
+ * same page out of the store here. Times on the clock on the wall: a round trip is mostly waiting.
+ */
+import { randomBytes } from 'node:crypto';
+import { Budget } from '../src/arena/budget.ts';
+import { keepPages } from '../src/arena/ops.ts';
+import { PageFormat } from '../src/codec/codec.ts';
+import { lz4 } from '../src/codec/lz4.ts';
+import type { StreamAddress } from '../src/os/stream-socket.ts';
+import { RemoteBackend } from '../src/remote/remote-backend.ts';
+import { Fetch, RemotePages } from '../src/remote/remote-pages.ts';
+import { storeBackend } from '../src/store/frontswap-backend.ts';
+import { have } from '../test/interop/processes.ts';
+import { Redis, WallClock, way } from '../test/interop/redis.ts';
+import { type BenchOptions, cpuNs, type Table } from './measure.ts';
+import { loadPages } from './pages.ts';
+
+const PAGES = 2000;
+
+interface Timed {
+  readonly p50: number;
+  readonly p99: number;
+  readonly mean: number;
+  /** Processor time of this process. */
+  readonly cpu: number;
+}
+
+/** Microseconds a call of `work`. */
+function timed(calls: number, work: (i: number) => void): Timed {
+  const samples = new Float64Array(calls);
+  for (let i = 0; i < Math.min(calls, 300); i++) work(i);
+  const cpu = cpuNs();
+  const start = performance.now();
+  for (let i = 0; i < calls; i++) {
+    const before = process.hrtime.bigint();
+    work(i);
+    samples[i] = Number(process.hrtime.bigint() - before) / 1000;
+  }
+  const mean = ((performance.now() - start) * 1000) / calls;
+  samples.sort();
+  return {
+    p50: samples[calls >>> 1]!,
+    p99: samples[Math.floor(calls * 0.99)]!,
+    mean,
+    cpu: (cpuNs() - cpu) / 1000 / calls,
+  };
+}
+
+async function overSocket(
+  address: StreamAddress,
+  pages: Uint8Array,
+): Promise<{ get: Timed; put: number; local: Timed }> {
+  const budget = new Budget(0);
+  const local = storeBackend(budget, lz4, keepPages);
+  const boot = randomBytes(8).toString('hex');
+  const options = { open: way(address), clock: new WallClock(), client: 'bench', boot };
+  using remote = new RemotePages(options);
+  const backend = new RemoteBackend(local, remote, { budget });
+  remote.start();
+  backend.init(0, PAGES);
+  const into = new Uint8Array(4096);
+  for (let i = 0; i < PAGES; i++) backend.store(0, i, pages, ((i * 4096) % pages.length) & ~4095);
+  const movable: number[] = [];
+  for (let i = 0; i < PAGES; i++) if (local.formatOf(0, i) === PageFormat.lz4) movable.push(i);
+  const at = (i: number): number => movable[(i * 7919) % movable.length]!;
+  const here = timed(5_000, (i) => backend.load(0, at(i), into, 0));
+  const start = performance.now();
+  const moved = backend.remotify(PAGES);
+  const put = ((performance.now() - start) * 1000) / moved;
+  // fetch() alone: load() would bring the page home, and the next one would find it there.
+  const get = timed(5_000, (i) => {
+    if (remote.fetch(1, at(i), 1, into, 0) !== Fetch.found) throw new Error('a page is lost');
+  });
+  backend.invalidateArea(0);
+  while (backend.tend());
+  return { get, put, local: here };
+}
+
+export async function remote(options: BenchOptions): Promise<Table> {
+  const columns = ['get a page, one at a time', 'p50 us', 'p99 us', 'mean us', 'processor us'];
+  const title = 'remote: a page from redis-server, us';
+  if (!have('redis-server'))
+    return { title, columns, rows: [], notes: ['redis-server is not installed.'] };
+  const { bytes } = await loadPages(options.corpus);
+  await using redis = await Redis.start();
+  const unix = await overSocket(redis.unix, bytes);
+  const tcp = await overSocket(redis.tcp, bytes);
+  const row = (name: string, { p50, p99, mean, cpu }: Timed): (string | number)[] => {
+    return [name, p50, p99, mean, cpu];
+  };
+  return {
+    title,
+    columns,
+    rows: [
+      row('out of the store here', unix.local),
+      row('redis-server, Unix socket', unix.get),
+      row('redis-server, loopback TCP', tcp.get),
+    ],
+    notes: [
+      `Moving a page there in batches of 32, mean: ${unix.put.toFixed(1)} us by Unix socket, ${tcp.put.toFixed(1)} us by TCP.`,
+    ],
+  };
+}

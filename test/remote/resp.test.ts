@@ -1,0 +1,121 @@
+/** RESP2 against a decoder that is a regular expression: every cut of every reply, and bytes that are no reply. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Bug } from '../../src/base/assert.ts';
+import {
+  ARRAY_MAX,
+  digitsOf,
+  LINE_BYTES_MAX,
+  RespReader,
+  RespWriter,
+  Token,
+} from '../../src/remote/resp.ts';
+import { randomTest } from '../model/replay.ts';
+import { BULK_MAX, checkEveryCut, madeReply, naiveToken } from './resp-model.ts';
+
+test('commands are arrays of bulk strings', () => {
+  const bytes = new Uint8Array(200);
+  const writer = new RespWriter(bytes, 10, 200);
+  writer.command(4);
+  writer.text('HSET');
+  writer.data(Uint8Array.of(0, 13, 10));
+  writer.number(1024);
+  const at = writer.hole(2);
+  bytes.set([120, 121], at);
+  const text = '*4\r\n$4\r\nHSET\r\n$3\r\n\0\r\n\r\n$4\r\n1024\r\n$2\r\nxy\r\n';
+  assert.equal(Buffer.from(bytes.subarray(10, writer.at)).toString('latin1'), text);
+  assert.equal(writer.writtenBytes, text.length);
+  assert.equal(writer.roomBytes, 190 - text.length);
+  const before = writer.at;
+  writer.command(1);
+  writer.back(before);
+  assert.equal(writer.writtenBytes, text.length);
+  assert.ok(bytes.subarray(0, 10).every((byte) => byte === 0));
+});
+
+test('the writer never leaves its window', () => {
+  const bytes = new Uint8Array(64);
+  for (const write of [
+    (w: RespWriter) => w.text('x'.repeat(40)),
+    (w: RespWriter) => w.data(new Uint8Array(40)),
+    (w: RespWriter) => w.hole(40),
+    (w: RespWriter) => {
+      for (let i = 0; i < 9; i++) w.number(2 ** 40);
+    },
+  ]) {
+    assert.throws(() => write(new RespWriter(bytes, 8, 32)), Bug);
+    assert.ok(bytes.subarray(32).every((byte) => byte === 0));
+  }
+  assert.throws(() => new RespWriter(bytes, 0, 32).text('ä'), Bug);
+  assert.throws(() => new RespWriter(bytes, 0, 32).digits(-1), Bug);
+});
+
+test('a number has as many digits as it is written with', () => {
+  for (let n = 1; n < 2 ** 53; n *= 7)
+    for (const m of [n - 1, n, n + 1]) assert.equal(digitsOf(m), String(m).length, String(m));
+});
+
+const good: readonly string[] = [
+  '+OK\r\n',
+  '+\r\n',
+  '-ERR no\r\n',
+  ':0\r\n',
+  ':-12\r\n',
+  ':9007199254740991\r\n',
+  '$0\r\n\r\n',
+  '$5\r\na\r\nb\r\r\n',
+  '$-1\r\n',
+  '*-1\r\n',
+  '*0\r\n',
+  '*2\r\n',
+  `*${ARRAY_MAX}\r\n`,
+  `+${'x'.repeat(LINE_BYTES_MAX)}\r\n`,
+  `$${BULK_MAX}\r\n${'y'.repeat(BULK_MAX)}\r\n`,
+];
+const bad: readonly string[] = [
+  'x',
+  '\r\n',
+  '+a\nb\r\n',
+  '+a\rb\r\n',
+  `+${'x'.repeat(LINE_BYTES_MAX + 1)}`,
+  ':\r\n',
+  ':1\n',
+  ':+1\r\n',
+  ':01\r\n',
+  ':-0\r\n',
+  ':--1\r\n',
+  ':9007199254740992\r\n',
+  ':123456789012345678',
+  ':1 \r\n',
+  '$-2\r\n',
+  `$${BULK_MAX + 1}\r\n`,
+  '$2\r\nabc\r\n',
+  '$2\r\nab\rc',
+  `*${ARRAY_MAX + 1}\r\n`,
+  '*-2\r\n',
+];
+
+test('every reply is read whole, and asked for more at every cut', () => {
+  for (const text of good) {
+    const { token } = naiveToken(text);
+    assert.ok(token !== Token.malformed && token !== Token.incomplete, JSON.stringify(text));
+    checkEveryCut(text);
+  }
+});
+
+test('what is no reply is malformed, and stays so', () => {
+  for (const text of bad) {
+    checkEveryCut(text);
+    const bytes = Buffer.from(text, 'latin1');
+    const reader = new RespReader(bytes, BULK_MAX);
+    assert.equal(reader.read(0, bytes.length), Token.malformed, JSON.stringify(text));
+  }
+});
+
+randomTest(
+  'made and bent replies are read as the naive decoder reads them',
+  3000,
+  (prng, steps) => {
+    for (let i = 0; i < steps; i++) checkEveryCut(madeReply(prng));
+  },
+);

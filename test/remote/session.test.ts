@@ -1,0 +1,163 @@
+/** What the client of another machine does besides pages: fitness, password, lease, clean-up of older boots. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Load } from '../../src/frontswap/ops.ts';
+import { FakePeer } from './fake-peer.ts';
+import { BOOT, page, type Rig, rig } from './rig.ts';
+
+const into = new Uint8Array(4096);
+const leaseKey = `frontswap:vm1:${BOOT}:lease`;
+const OLDER = '00000000000000aa';
+
+function storeAndSend(r: Rig, n: number): void {
+  for (let i = 0; i < n; i++) r.front.store(0, i, page('text', i), 0);
+  assert.equal(r.backend.remotify(n), n);
+}
+
+test('C23 a machine that evicts is refused, at the start and at every new connection', () => {
+  for (const policy of ['allkeys-lru', 'volatile-lru', 'allkeys-random', 'volatile-ttl']) {
+    const r = rig();
+    r.peer.redis.policy = policy;
+    assert.throws(() => r.remote.start(), {
+      code: 'ERR_PEER_UNFIT',
+      facts: { reason: `its maxmemory-policy is ${policy}` },
+    });
+    assert.equal(r.remote.isUp, false);
+    r.front.store(0, 0, page('text', 0), 0);
+    r.peer.clock.ms += 60_000;
+    assert.equal(r.backend.remotify(1), 0);
+    assert.equal(r.peer.redis.pages, 0);
+    r.peer.redis.policy = 'noeviction';
+    r.peer.clock.ms += 60_000;
+    assert.equal(r.backend.remotify(1), 1);
+  }
+});
+
+test('start says why there is no connection, or no use in it', () => {
+  const down = rig();
+  down.peer.isDown = true;
+  assert.throws(() => down.remote.start(), { code: 'ERR_IO_NOT_REACHABLE', message: /ECONNREF/ });
+  const mute = rig();
+  mute.peer.redis.forbids = 'INFO';
+  assert.throws(() => mute.remote.start(), { code: 'ERR_PEER_UNFIT', message: /NOPERM/ });
+  const late = rig();
+  late.peer.fault = 'stuck';
+  assert.throws(() => late.remote.start(), { code: 'ERR_IO_NOT_REACHABLE' });
+  const fit = rig();
+  fit.remote.start();
+  assert.ok(fit.remote.isUp && fit.remote.hasLease);
+});
+
+test('a password is given, with or without a user', () => {
+  const r = rig({ password: 'sësame' });
+  r.peer.redis.password = Buffer.from('sësame').toString('latin1');
+  r.remote.start();
+  const named = rig({ password: 'x', user: 'pages' });
+  named.peer.redis.password = 'x';
+  named.remote.start();
+  const wrong = rig({ password: 'y' });
+  wrong.peer.redis.password = 'x';
+  assert.throws(() => wrong.remote.start(), { code: 'ERR_PEER_UNFIT', message: /password/ });
+});
+
+test('unusable options are named', () => {
+  for (const bad of [{ client: '' }, { client: 'a:b' }, { client: '*' }, { boot: 'xyz' }])
+    assert.throws(() => rig(bad), { code: 'ERR_ARG_VALUE' });
+  for (const ms of [0, -1, 1.5, 2 ** 31, Number.NaN]) {
+    assert.throws(() => rig({ deadlineMs: ms }), { code: 'ERR_ARG_VALUE' });
+    assert.throws(() => rig({ leaseMs: ms }), { code: 'ERR_ARG_VALUE' });
+  }
+});
+
+test('the lease lives as long as somebody tends it, also on a full machine', () => {
+  const r = rig({ leaseMs: 9000 });
+  storeAndSend(r, 1);
+  r.peer.redis.isFull = true;
+  for (let i = 0; i < 20; i++) {
+    r.peer.clock.ms += 3000;
+    r.backend.tend();
+    assert.ok(r.peer.redis.strings.get(leaseKey)! > r.peer.clock.ms + 5000);
+  }
+});
+
+test('C23 without a lease no page goes there: another boot could clear it away', () => {
+  const r = rig({ leaseMs: 9000 });
+  r.peer.redis.isFull = true;
+  r.front.store(0, 0, page('text', 0), 0);
+  assert.equal(r.backend.remotify(1), 0);
+  assert.ok(r.remote.isUp);
+  assert.equal(r.backend.counters.get('remotifyStopped'), 1);
+  assert.equal(r.peer.sent.get('HSET'), undefined);
+  r.peer.redis.isFull = false;
+  r.peer.clock.ms += 3000;
+  assert.equal(r.backend.remotify(1), 1);
+  r.peer.redis.strings.clear(); // lost with a restart: taken anew
+  r.peer.clock.ms += 3000;
+  r.backend.tend();
+  assert.ok(r.peer.redis.strings.has(leaseKey));
+});
+
+test('pages of older boots without a lease are cleared away, those of the living and of others stay', () => {
+  const peer = new FakePeer();
+  const leave = (key: string): void => {
+    peer.redis.hashes.set(key, new Map([['f', Buffer.from('v')]]));
+  };
+  for (let i = 0; i < 10; i++) leave(`frontswap:vm1:${OLDER}:1.${i}`);
+  const living = 'frontswap:vm1:00000000000000bb';
+  peer.redis.strings.set(`${living}:lease`, peer.clock.ms + 5000);
+  const kept = [
+    `${living}:1.0`,
+    'frontswap:vm2:00000000000000aa:1.0',
+    'frontswap:vm1:other',
+    `frontswap:vm1:${OLDER}:1.2.3`,
+    `frontswap:vm1:${OLDER}:config`,
+  ];
+  kept.forEach(leave);
+  const r = rig({ peer, leaseMs: 9000 });
+  storeAndSend(r, 3);
+  while (r.backend.tend());
+  assert.equal(r.remote.sweptKeys, 10);
+  for (const key of kept) assert.ok(peer.redis.hashes.has(key), key);
+  for (let i = 0; i < 3; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+  // The boot that was living dies; one lease later its pages go as well.
+  peer.clock.ms += 9000;
+  while (r.backend.tend());
+  assert.equal(r.remote.sweptKeys, 11);
+  assert.ok(!peer.redis.hashes.has(`${living}:1.0`));
+  const scans = peer.sent.get('SCAN');
+  peer.clock.ms += 90_000;
+  while (r.backend.tend());
+  assert.equal(peer.sent.get('SCAN'), scans, 'and then there is nothing to look for');
+});
+
+test('a user who may not look or clear away keeps pages all the same', () => {
+  for (const forbids of ['SCAN', 'EXISTS', 'UNLINK']) {
+    const peer = new FakePeer();
+    peer.redis.hashes.set(`frontswap:vm1:${OLDER}:1.0`, new Map());
+    peer.redis.forbids = forbids;
+    const r = rig({ peer });
+    storeAndSend(r, 2);
+    while (r.backend.tend());
+    assert.equal(r.peer.connects, 1, forbids);
+    assert.ok(peer.redis.hashes.has(`frontswap:vm1:${OLDER}:1.0`));
+    assert.equal(r.front.load(0, 0, into, 0), Load.loaded);
+  }
+});
+
+test('replies a byte at a time are replies', () => {
+  const r = rig();
+  r.peer.fault = 'drip';
+  storeAndSend(r, 5);
+  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+  assert.equal(r.peer.connects, 1);
+});
+
+test('a reply that nobody asked for ends the connection, and is never taken for a page', () => {
+  const r = rig();
+  storeAndSend(r, 5);
+  r.peer.unasked = '$-1\r\n';
+  assert.equal(r.front.load(0, 0, into, 0), Load.corrupt, 'the machine said: no such page');
+  assert.equal(r.front.load(0, 1, into, 0), Load.corrupt, 'its answer to the load before');
+  assert.equal(r.remote.isUp, false);
+  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+});
