@@ -3,7 +3,7 @@
  * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
 import type { Disk } from '../block/ops.ts';
-import type { RamzswapStats } from '../device/ramzswap/ramzswap.ts';
+import type { RamzswapStats } from '../device/ramzswap/stats.ts';
 
 /** How a disk does at one moment: what the device itself says. */
 export type DiskStats = RamzswapStats;

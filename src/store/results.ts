@@ -6,6 +6,8 @@ export const Put = {
   sameFilled: 1,
   /** The byte ceiling, or address space, has no room. The slot holds what it held before. */
   refused: 2,
+  /** Packs to more than the caller wants kept. The slot holds what it held before. */
+  poor: 3,
 } as const;
 export type Put = (typeof Put)[keyof typeof Put];
 
@@ -18,7 +20,7 @@ export const Get = {
 } as const;
 export type Get = (typeof Get)[keyof typeof Get];
 
-/** Places of a shard's counters. The first four say what is held now, the others what has happened. */
+/** Places of a shard's counters. The first four, zeroPages and goodPages say what is held now, the others what has happened. */
 export const CounterAt = {
   storedPages: 0,
   samePages: 1,
@@ -35,5 +37,11 @@ export const CounterAt = {
   moves: 7,
   /** Pages that compaction freed. */
   compactedPages: 8,
-  count: 9,
+  /** Same-filled pages that are all zero. */
+  zeroPages: 9,
+  /** Packed pages of at most half a page. */
+  goodPages: 10,
+  /** Puts answered with `poor`. */
+  refusedPoor: 11,
+  count: 12,
 } as const;

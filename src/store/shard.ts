@@ -45,6 +45,8 @@ import { CounterAt, Get, Put } from './results.ts';
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
 /** Pages whose packed form is longer than this are stored raw: 3/4 of a page, as in zram. */
 export const PACKED_LIMIT_BYTES = 3072;
+/** Packed pages of at most this many bytes are counted as good: half a page, as in ramzswap. */
+const GOOD_BYTES = PAGE_BYTES / 2;
 
 /** Slots whose rows are charged and given back together: 12 KiB of rows, three pages. */
 const GROUP_SLOTS = 1024;
@@ -154,8 +156,8 @@ export class Shard {
     );
   }
 
-  /** Stores the page at source[at .. at + 4096) under `slot`. */
-  put(slot: number, source: Uint8Array, at: number): Put {
+  /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */
+  put(slot: number, source: Uint8Array, at: number, payloadMax: number): Put {
     assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
@@ -163,10 +165,11 @@ export class Shard {
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
-    let length = this.#codec.compress(PAGE_IN, PACKED, PACKED_LIMIT_BYTES);
+    let length = this.#codec.compress(PAGE_IN, PACKED, Math.min(payloadMax, PACKED_LIMIT_BYTES));
     let from = PACKED;
     let format: number = this.#codec.format;
     if (length === 0) {
+      if (payloadMax < PAGE_BYTES) return this.#poor();
       length = PAGE_BYTES;
       from = PAGE_IN;
       format = PageFormat.raw;
@@ -189,6 +192,7 @@ export class Shard {
     counters[CounterAt.storedPages]! += 1;
     counters[CounterAt.storedBytes]! += length;
     if (format === PageFormat.raw) counters[CounterAt.rawPages]! += 1;
+    if (length <= GOOD_BYTES) counters[CounterAt.goodPages]! += 1;
     return Put.stored;
   }
 
@@ -203,6 +207,7 @@ export class Shard {
     this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
     this.counters[CounterAt.storedPages]! += 1;
     this.counters[CounterAt.samePages]! += 1;
+    if (low === 0 && high === 0) this.counters[CounterAt.zeroPages]! += 1;
     return Put.sameFilled;
   }
 
@@ -298,6 +303,8 @@ export class Shard {
     let stored = 0;
     let same = 0;
     let raw = 0;
+    let zero = 0;
+    let good = 0;
     let bytes = 0;
     let groupBytes = 0;
     for (let group = 0; group < this.#groups.length; group++) {
@@ -310,6 +317,8 @@ export class Shard {
         if (format === PageFormat.same) same++;
         else bytes += state & LENGTH_MASK;
         if (format === PageFormat.raw) raw++;
+        if (this.isZero(slot)) zero++;
+        if (format > PageFormat.raw && (state & LENGTH_MASK) <= GOOD_BYTES) good++;
       }
       const word = this.#groups[group]!;
       assert((word & ~GROUP_RESIDENT) === inGroup, 'a group counts its slots');
@@ -321,6 +330,8 @@ export class Shard {
     assert(counters[CounterAt.storedPages] === stored, 'stored pages are counted');
     assert(counters[CounterAt.samePages] === same, 'same-filled pages are counted');
     assert(counters[CounterAt.rawPages] === raw, 'raw pages are counted');
+    assert(counters[CounterAt.zeroPages] === zero, 'zero pages are counted');
+    assert(counters[CounterAt.goodPages] === good, 'pages of at most half a page are counted');
     assert(counters[CounterAt.storedBytes] === bytes, 'stored bytes are counted');
     assert(
       counters[CounterAt.compactedPages] === this.#arena.compactedPages,
@@ -376,6 +387,7 @@ export class Shard {
   #empty(slot: number): void {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
+    if (this.isZero(slot)) this.counters[CounterAt.zeroPages]! -= 1;
     this.#uncount(state);
     if (state >>> FORMAT_SHIFT !== PageFormat.same) this.#arena.free(this.#rows[row]!);
     this.#rows[row] = 0;
@@ -387,8 +399,12 @@ export class Shard {
     const counters = this.counters;
     const format = state >>> FORMAT_SHIFT;
     counters[CounterAt.storedPages]! -= 1;
+    const length = state & LENGTH_MASK;
     if (format === PageFormat.same) counters[CounterAt.samePages]! -= 1;
-    else counters[CounterAt.storedBytes]! -= state & LENGTH_MASK;
+    else {
+      counters[CounterAt.storedBytes]! -= length;
+      if (length <= GOOD_BYTES) counters[CounterAt.goodPages]! -= 1;
+    }
     if (format === PageFormat.raw) counters[CounterAt.rawPages]! -= 1;
   }
 
@@ -451,6 +467,11 @@ export class Shard {
   #refused(at: typeof CounterAt.refusedByLimit | typeof CounterAt.refusedBySpace): Put {
     this.counters[at]! += 1;
     return Put.refused;
+  }
+
+  #poor(): Put {
+    this.counters[CounterAt.refusedPoor]! += 1;
+    return Put.poor;
   }
 
   #corrupt(): Get {
