@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bug } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
-import { type Bio, BioOp, BioStatus } from '../../src/block/bio.ts';
+import { type Bio, BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { Extent } from '../../src/block/ops.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { FileDisk } from '../../src/device/file/file-disk.ts';
@@ -111,6 +111,21 @@ test('a page that packs to more than half goes to the backing, to its own offset
   assert.equal(disk.stats().backingReads, 2);
 });
 
+test('poor pages side by side go in one bio, and a good one between them stays in RAM', () => {
+  const { disk, sender, backing } = open(8);
+  const data = new Uint8Array(6 * PAGE);
+  for (const page of [0, 1, 2, 3, 4, 5])
+    data.set(page === 3 ? good(3) : made('random', page), page * PAGE);
+  const bio = sender.run({ op: BioOp.write, offset: PAGE, data: data.slice() });
+  assert.equal(bio.status, BioStatus.ok);
+  assert.equal(backing.done, 2);
+  assert.equal(disk.stats().storedPages, 1);
+  assert.equal(disk.stats().backingBytes, 5 * PAGE);
+  const all = sender.run({ op: BioOp.read, offset: PAGE, data: new Uint8Array(6 * PAGE) });
+  assert.deepEqual(all.data, data);
+  assert.equal(backing.done, 4);
+});
+
 test('without a backing a page is packed up to three quarters and raw above', () => {
   const disk = new Ramzswap({
     sizeBytes: 8 * PAGE,
@@ -154,8 +169,14 @@ test('zeros for which RAM has no row are zeros at the backing', () => {
   const { disk, sender, backing } = open(4, { limitBytes: 8 * PAGE + 4096, bioCount: 8 });
   assert.equal(write(sender, 1, good(1)).status, BioStatus.ok);
   assert.deepEqual(atBacking(backing, 1), good(1));
-  const bio = sender.run({ op: BioOp.writeZeroes, offset: PAGE, length: 2 * PAGE, flags: 2 });
+  const bio = sender.run({
+    op: BioOp.writeZeroes,
+    offset: PAGE,
+    length: 2 * PAGE,
+    flags: BioFlag.noUnmap,
+  });
   assert.equal(bio.status, BioStatus.ok);
+  assert.equal(backing.lastFlags, BioFlag.noUnmap, 'no hole was asked for');
   assert.deepEqual(read(sender, 1), ZEROS);
   assert.equal(disk.stats().storedPages, 0);
   assert.equal(disk.stats().backingBytes, 2 * PAGE);
@@ -333,6 +354,8 @@ test('a file that is closed or full under the disk: ioError, noSpace, and RAM go
   assert.equal(write(sender, 1, good(4)).status, BioStatus.ok, 'heals what is gone');
   assert.deepEqual(read(sender, 1), good(4));
   disk.verify();
+  disk[Symbol.dispose]();
+  assert.equal(io.closes, 1, 'the file goes with its disk, once');
 });
 
 test('what the backing held is shown in slots never written, or never', () => {

@@ -26,6 +26,7 @@ export class ShuffledDisk implements Disk {
   isGone = false;
   failed = 0;
   done = 0;
+  lastFlags = 0;
   /** Most that were under way at once. */
   heldMost = 0;
   readonly #prng: Prng;
@@ -52,6 +53,7 @@ export class ShuffledDisk implements Disk {
       assert.ok(
         bio.length <= this.limits.maxTransferBytes && bio.at + bio.length <= bio.data.length,
       );
+    this.lastFlags = bio.flags;
     this.#held.push(bio);
     this.heldMost = Math.max(this.heldMost, this.#held.length);
   }

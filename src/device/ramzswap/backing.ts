@@ -41,8 +41,8 @@ const UNIT_BYTES = 1024 * 1024;
 const DATALESS_BYTES = 2 ** 31;
 
 export interface BackingOptions {
-  /** At least as large as the disk before it, not read-only; nobody else uses it meanwhile. */
-  readonly disk: Disk;
+  /** At least as large as the disk before it, not read-only; nobody else uses it. Disposed with the disk, if it can be. */
+  readonly disk: Disk & Partial<Disposable>;
   /**
    * True: a slot that was never written reads what the backing holds there, a swap header in slot 0 for one. False:
    * as zeros; what was there before is never seen.
@@ -88,7 +88,7 @@ export class Errand implements BioOwner {
 const firstSlot = (bio: Bio): number => Math.floor(bio.offset / PAGE_BYTES);
 const endSlot = (bio: Bio): number => Math.ceil((bio.offset + bio.length) / PAGE_BYTES);
 
-export class Backing {
+export class Backing implements Disposable {
   /** Slots whose page is the backing's. */
   readonly below: SlotBits;
   readonly synchronous: boolean;
@@ -98,7 +98,7 @@ export class Backing {
   writes = 0;
   discardedBytes = 0;
   failures = 0;
-  readonly #disk: Disk;
+  readonly #disk: Disk & Partial<Disposable>;
   readonly #sizeBytes: number;
   readonly #busy: SlotBits;
   readonly #soiled: SlotBits;
@@ -222,7 +222,7 @@ export class Backing {
     errand.from = from;
     errand.to = to;
     bio.op = op;
-    bio.flags = op === BioOp.writeZeroes ? BioFlag.noUnmap : 0;
+    bio.flags = op === BioOp.writeZeroes ? errand.bio.flags & BioFlag.noUnmap : 0;
     bio.offset = from;
     bio.length = to - from;
     if (data !== undefined) bio.data = data;
@@ -282,5 +282,9 @@ export class Backing {
 
   tick(): void {
     this.#disk.tick();
+  }
+
+  [Symbol.dispose](): void {
+    this.#disk[Symbol.dispose]?.();
   }
 }

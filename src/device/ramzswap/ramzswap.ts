@@ -50,7 +50,7 @@ export interface RamzswapOptions {
   readonly limitBytes: number;
   readonly codec: { readonly name: string; readonly factory: CodecFactory };
   readonly returns?: PageReturnFactory;
-  /** Where poor pages go, and those for which there is no RAM. The caller's, to be disposed after this disk. */
+  /** Where poor pages go, and those for which there is no RAM. */
   readonly backing?: BackingOptions;
   /** 4096 bytes that slot 0 holds at the start and after a reset: a swap header (swap/header.ts writes one). */
   readonly firstPage?: Uint8Array;
@@ -169,10 +169,11 @@ export class Ramzswap implements Disk, Disposable {
     return true;
   }
 
-  /** Gives up every page and returns the memory. The disk is not used afterwards. */
+  /** Gives up every page, returns the memory and disposes of the backing. The disk is not used afterwards. */
   [Symbol.dispose](): void {
     this.#store.dropRange(slotOf(0), this.#store.slots);
     this.#store.giveBackAll();
+    this.#backing?.[Symbol.dispose]();
   }
 
   stats(): RamzswapStats {
