@@ -22,6 +22,8 @@ export interface SwapDiskOptions {
   readonly limitBytes: number;
   /** `lz4`, `lz4-native`. */
   readonly codec: string;
+  /** File or block device for what packs poorly or does not fit. */
+  readonly backing?: string;
 }
 
 export interface HostExport {

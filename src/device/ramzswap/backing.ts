@@ -33,7 +33,7 @@ import {
   BioStatus,
 } from '../../block/bio.ts';
 import type { Disk } from '../../block/ops.ts';
-import { SlotBits } from './slot-bits.ts';
+import { bitBytes, SlotBits } from './slot-bits.ts';
 
 /** Given back together: what the kernel's swap core discards, a cluster of 256 slots. */
 const UNIT_BYTES = 1024 * 1024;
@@ -48,9 +48,17 @@ export interface BackingOptions {
    * as zeros; what was there before is never seen.
    */
   readonly isShown: boolean;
-  /** Bios that can be under way to it, 2 up; a quarter of them only for writes. Default 64. */
+  /** Bios that can be under way to it, 2 up; a quarter of them only for writes. Default 32. */
   readonly bioCount?: number;
 }
+
+const BIO_COUNT = 32;
+
+/** What the tables of a backing take of a disk's limit, bytes. */
+export const backingTableBytes = (sizeBytes: number, bioCount: number = BIO_COUNT): number =>
+  bitBytes(sizeBytes / PAGE_BYTES) * 2 +
+  bitBytes(Math.ceil(sizeBytes / UNIT_BYTES)) +
+  bioCount * PAGE_BYTES;
 
 const nobody: Bio = new Bio();
 
@@ -112,7 +120,7 @@ export class Backing implements Disposable {
 
   /** @param onLanded told when the part of an errand that was at the backing is done */
   constructor(
-    { disk, isShown, bioCount = 64 }: BackingOptions,
+    { disk, isShown, bioCount = BIO_COUNT }: BackingOptions,
     sizeBytes: number,
     budget: Budget,
     onLanded: (errand: Errand, status: BioStatus) => void,
@@ -128,8 +136,7 @@ export class Backing implements Disposable {
     this.#soiled = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
     for (let i = 0; i < bioCount; i++) this.#spare.push(new Errand(onLanded));
-    this.tableBytes =
-      this.below.bytes + this.#busy.bytes + this.#soiled.bytes + bioCount * PAGE_BYTES;
+    this.tableBytes = backingTableBytes(sizeBytes, bioCount);
     assert(budget.reserve(this.tableBytes), 'a limit has room for the tables of a backing');
     if (!isShown) return;
     this.below.setRange(0, slots);

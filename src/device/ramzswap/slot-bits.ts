@@ -13,6 +13,9 @@ function bitsIn(word: number): number {
   return Math.imul((n + (n >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
 }
 
+/** Bytes that bits for so many slots take. */
+export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
+
 export class SlotBits {
   readonly slots: number;
   readonly #words: Int32Array;
@@ -21,11 +24,7 @@ export class SlotBits {
   constructor(slots: number) {
     assert(slots > 0 && slots <= 2 ** 31, 'bits are for 1 to 2^31 slots');
     this.slots = slots;
-    this.#words = new Int32Array(Math.ceil(slots / 32));
-  }
-
-  get bytes(): number {
-    return this.#words.byteLength;
+    this.#words = new Int32Array(bitBytes(slots) / 4);
   }
 
   /** Bits that are set. */
