@@ -79,7 +79,7 @@ test('--raw and --output-all print every column, countable', async () => {
   assert.equal(heading.split(' ').length, 24);
   assert.equal(row.split(' ').length, 24);
   assert.match(heading, / MEM-USED MEM-PEAK FLASH HUGE-PAGES STORED-PAGES COMPACTED READS /);
-  assert.match(row, / 8K 8K 0 3 0 5 7 2 4 3 512 6 nbd/);
+  assert.match(row, / 8K 8K 0B 0 3 0 5 7 2 4 3 512 6 nbd/);
 });
 
 test('names choose disks, in the order they are given', async () => {
