@@ -16,7 +16,9 @@ export { Cleancache, inodeKey, NO_FILESYSTEM } from './cleancache/cleancache.ts'
 export type { CleancacheBackend } from './cleancache/ops.ts';
 export { type CodecFactory, type PageCodec, PageFormat } from './codec/codec.ts';
 export { lz4 } from './codec/lz4.ts';
-export { Ramzswap, type RamzswapOptions, type RamzswapStats } from './device/ramzswap/ramzswap.ts';
+export type { BackingOptions } from './device/ramzswap/backing.ts';
+export { Ramzswap, type RamzswapOptions } from './device/ramzswap/ramzswap.ts';
+export { type RamzswapStats, type RzsStats, rzsStats } from './device/ramzswap/stats.ts';
 export { type Admission, admission } from './frontswap/admission.ts';
 export { Frontswap } from './frontswap/frontswap.ts';
 export { type FrontswapBackend, Load } from './frontswap/ops.ts';

@@ -95,6 +95,11 @@ export const columns: readonly Column[] = [
     size((d) => d.peakUsedBytes),
   ),
   column(
+    'FLASH',
+    'bytes of pages that are on the backing, not in memory',
+    size((d) => d.backingBytes),
+  ),
+  column(
     'HUGE-PAGES',
     'stored pages that did not shrink',
     count((d) => d.incompressiblePages),

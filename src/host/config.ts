@@ -5,6 +5,7 @@
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { backingTableBytes } from '../device/ramzswap/backing.ts';
 import { repeatedKey } from './json-keys.ts';
 import { suggestion } from './nearest.ts';
 import { NBD_PORT } from './uri.ts';
@@ -22,9 +23,9 @@ export interface SettingSpec {
 export const hostSettings: readonly SettingSpec[] = [
   {
     name: 'disk',
-    value: 'NAME=SIZE[,limit=SIZE]',
+    value: 'NAME=SIZE[,limit=SIZE][,backing=PATH]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory if any; repeatable (default swap0=1G)',
+    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
@@ -75,6 +76,8 @@ export interface DiskConfig {
   readonly sizeBytes: number;
   /** 0 = none. */
   readonly limitBytes: number;
+  /** File or block device behind it; absent: none. */
+  readonly backing?: string;
 }
 
 export interface HostConfig {
@@ -175,7 +178,7 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const [head = '', ...extras] = text.split(',');
   const [name = '', size, ...rest] = head.split('=');
   if (size === undefined || rest.length > 0)
-    throw invalid({ from }, text, 'is not of the form NAME=SIZE[,limit=SIZE]');
+    throw invalid({ from }, text, 'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH]');
   if (!namePattern.test(name))
     throw invalid({ from }, name, 'is no disk name: letters, digits and . _ : @ + -, at most 64');
   const asked = parseSize(from, size);
@@ -183,24 +186,48 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
   if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
   if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
-  let limitBytes: number | null = null;
+  const given = readExtras(from, text, extras);
+  const limit = given.get('limit');
+  const limitBytes = limit === undefined ? defaultLimit : parseLimit(`${from}: limit`, limit);
+  const backing = given.get('backing');
+  if (backing === undefined) return { name, sizeBytes, limitBytes };
+  if (backing === '') throw invalid({ from: `${from}: backing` }, backing, 'is empty');
+  const least = limitBytesMin + backingTableBytes(sizeBytes);
+  if (limitBytes !== 0 && limitBytes < least)
+    throw invalid(
+      { from: `${from}: limit` },
+      formatSize(limitBytes),
+      `is too small for the tables of a disk of ${formatSize(sizeBytes)} with a backing: at least ${Math.ceil(least / 1024)}K`,
+    );
+  return { name, sizeBytes, limitBytes, backing };
+}
+
+const extraKeys = ['limit', 'backing'];
+
+/** The KEY=VALUE behind a disk's size, each at most once. */
+function readExtras(
+  from: string,
+  text: string,
+  extras: readonly string[],
+): ReadonlyMap<string, string> {
+  const given = new Map<string, string>();
   for (const extra of extras) {
     const [key = '', value = '', ...more] = extra.split('=');
-    if (key !== 'limit')
+    if (!extraKeys.includes(key))
       throw new SwapError(
         'ERR_ARG_UNKNOWN',
-        `${from}: a disk has no '${key}'${suggestion(key, ['limit'])}`,
+        `${from}: a disk has no '${key}'${suggestion(key, extraKeys)}`,
         { key: from, value: key },
       );
-    if (more.length > 0) throw invalid({ from }, extra, 'is not of the form limit=SIZE');
-    if (limitBytes !== null)
-      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${text}' has 'limit' twice`, {
+    if (more.length > 0) throw invalid({ from }, extra, `is not of the form ${key}=VALUE`);
+    if (given.has(key))
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${text}' has '${key}' twice`, {
         key: from,
         value: text,
       });
-    limitBytes = parseLimit(`${from}: limit`, value);
+    given.set(key, value);
   }
-  return { name, sizeBytes, limitBytes: limitBytes ?? defaultLimit };
+  return given;
 }
 
 /** Typed reading of settings, with the defaults of the table. */
@@ -260,6 +287,16 @@ function readDisks(reader: Reader): DiskConfig[] {
         value: name,
       });
     names.add(name);
+  }
+  const backings = new Set<string>();
+  for (const { backing } of disks) {
+    if (backing === undefined) continue;
+    if (backings.has(backing))
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: two disks have the backing '${backing}'`, {
+        key: from,
+        value: backing,
+      });
+    backings.add(backing);
   }
   const first = reader.text('exportname');
   if (first === null) return disks;

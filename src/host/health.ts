@@ -41,9 +41,11 @@ const doorFigures: readonly DoorFigure[] = [
 export function healthDocument(facts: HealthFacts): object {
   const { version, uptimeSeconds, uris, counters, disks, door } = facts;
   const damaged = disks.filter(({ failedReads }) => failedReads !== 0);
+  const flawed = disks.filter(({ backingFailures }) => backingFailures !== 0);
   const violated = [
     ...counters.violated(),
     ...damaged.map(({ name }) => `disk ${name}: failedReads`),
+    ...flawed.map(({ name }) => `disk ${name}: backingFailures`),
   ];
   return {
     schemaVersion: 1,

@@ -217,6 +217,7 @@ export class Host {
         sizeBytes: disk.sizeBytes,
         limitBytes: disk.limitBytes,
         codec: config.codec,
+        ...(disk.backing === undefined ? {} : { backing: disk.backing }),
       });
       this.#undo.push(() => served[Symbol.dispose]());
       this.#disks.push({

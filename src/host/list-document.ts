@@ -47,6 +47,8 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
     help: 'Most that usedBytes and freed memory not yet given back came to so far.',
   },
   sameFilledPages: { kind: 'count', help: 'Stored pages of one repeated value: no payload.' },
+  zeroPages: { kind: 'count', help: 'Stored pages of zeros; same-filled pages all.' },
+  goodPages: { kind: 'count', help: 'Stored pages that shrank to half a page or less.' },
   incompressiblePages: { kind: 'count', help: 'Stored pages that did not shrink: kept as is.' },
   limitBytes: { kind: 'count', help: 'Ceiling of usedBytes; 0 means none.' },
   compactedPages: { kind: 'count', help: 'Pages of memory given back by compaction so far.' },
@@ -56,14 +58,25 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   notifyFree: { kind: 'count', help: 'Pages given up by discard and write-zeroes so far.' },
   missFree: {
     kind: 'count',
-    help: 'Slots said to be free that the disk does not have; must stay 0.',
+    help: 'Slots said to be free that the disk does not have, or that were in use then.',
   },
   invalidIo: { kind: 'count', help: 'Requests outside the disk or not understood so far.' },
   failedReads: {
     kind: 'count',
-    help: 'Reads or partial writes that met a damaged page so far; must stay 0.',
+    help: 'Reads or partial writes that met a damaged page, or that the backing failed; must stay 0.',
   },
-  failedWrites: { kind: 'count', help: 'Writes refused so far because the disk was full.' },
+  failedWrites: {
+    kind: 'count',
+    help: 'Writes refused so far because the disk was full, or failed by the backing.',
+  },
+  backingBytes: {
+    kind: 'count',
+    help: 'Bytes of pages that are on the backing now, not in memory.',
+  },
+  backingReads: { kind: 'count', help: 'Pages read from the backing so far.' },
+  backingWrites: { kind: 'count', help: 'Pages written to the backing so far.' },
+  backingDiscardedBytes: { kind: 'count', help: 'Bytes discarded on the backing so far.' },
+  backingFailures: { kind: 'count', help: 'Requests that the backing failed so far; must stay 0.' },
 };
 
 const jsonType: Readonly<Record<Kind, object>> = {

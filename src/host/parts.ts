@@ -3,7 +3,7 @@
  * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
 import type { Disk } from '../block/ops.ts';
-import type { RamzswapStats } from '../device/ramzswap/ramzswap.ts';
+import type { RamzswapStats } from '../device/ramzswap/stats.ts';
 
 /** How a disk does at one moment: what the device itself says. */
 export type DiskStats = RamzswapStats;
@@ -22,6 +22,8 @@ export interface SwapDiskOptions {
   readonly limitBytes: number;
   /** `lz4`, `lz4-native`. */
   readonly codec: string;
+  /** File or block device for what packs poorly or does not fit. */
+  readonly backing?: string;
 }
 
 export interface HostExport {

@@ -101,104 +101,142 @@ export function storeBackend(
   returns: PageReturnFactory,
   dense: CodecFactory | null = null,
 ): StoreBackend {
+  const makeStore = (slots: number, share: Budget): Store =>
+    new Store({ slots, budget: share, codec, returns, dense });
+  return new PageStores(budget, makeStore);
+}
+
+class PageStores implements StoreBackend {
+  readonly name = 'store';
+  readonly #budget: Budget;
+  readonly #makeStore: (slots: number, share: Budget) => Store;
   /** By number of area. */
-  const areas = new Map<number, Area>();
-  const stores: (Store | null)[] = new Array<Store | null>(32).fill(null);
+  readonly #areas = new Map<number, Area>();
+  readonly #stores: (Store | null)[] = new Array<Store | null>(32).fill(null);
 
-  /** Free memory that other areas hold becomes room. */
-  const giveBackFor = (asking: Store): void => {
-    for (let type = 0; type < stores.length; type++)
-      if (stores[type] !== asking) stores[type]?.giveBackAll();
-  };
+  constructor(budget: Budget, makeStore: (slots: number, share: Budget) => Store) {
+    this.#budget = budget;
+    this.#makeStore = makeStore;
+  }
 
-  const backend: StoreBackend = {
-    name: 'store',
-    init(type, slots) {
-      assert(!areas.has(type), 'an area is switched on once');
-      const share = new Budget(0, budget);
-      const store = new Store({ slots, budget: share, codec, returns, dense });
-      areas.set(type, { store, share, hand: 0 });
-      stores[type] = store;
-    },
-    store(type, offset, page, at) {
-      const store = stores[type];
-      if (!store) return false;
-      if (store.put(slotOf(offset), page, at) !== Put.refused) return true;
-      if (areas.size === 1) return false;
-      giveBackFor(store);
-      return store.put(slotOf(offset), page, at) !== Put.refused;
-    },
-    load(type, offset, page, at) {
-      const store = stores[type];
-      return store ? loadOf(store.get(slotOf(offset), page, at)) : Load.absent;
-    },
-    invalidatePage(type, offset) {
-      stores[type]?.drop(slotOf(offset));
-    },
-    warm(type, offsets, count) {
-      return stores[type]?.warm(offsets, count) ?? 0;
-    },
-    invalidateArea(type) {
-      const area = areas.get(type);
-      if (area === undefined) return;
-      stores[type] = null;
-      areas.delete(type);
-      end(area);
-    },
-    coldest(type, from, to, age, poor) {
-      return stores[type]?.coldest(slotOf(from), to, age, poor) ?? -1;
-    },
-    growOlder(type, from, to) {
-      stores[type]?.growOlder(slotOf(from), to);
-    },
-    maintain(changed) {
-      let isMore = false;
-      for (const area of areas.values()) {
-        turn(area, changed);
-        if (area.store.maintain(changed)) isMore = true;
-      }
-      return isMore;
-    },
-    settle() {
-      for (const { store } of areas.values())
-        if (store.settle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
-      return false;
-    },
-    recompressIdle(most, age) {
-      let tried = 0;
-      for (const { store } of areas.values()) tried += store.recompressIdle(most - tried, age);
-      return tried;
-    },
-    counter(at) {
-      let sum = 0;
-      for (const { store } of areas.values()) sum += store.counter(at);
-      return sum;
-    },
-    usedBytes() {
-      let sum = 0;
-      for (const { store } of areas.values()) sum += store.usedBytes;
-      return sum;
-    },
-    formatOf: (type, offset) => stores[type]?.formatOf(slotOf(offset)) ?? PageFormat.none,
-    packedBytes: (type, offset) => stores[type]?.packedBytes(slotOf(offset)) ?? 0,
-    readPacked: (type, offset, target, at) =>
-      stores[type]?.readPacked(slotOf(offset), target, at) ?? 0,
-    storePacked(type, offset, format, source, at, length) {
-      const store = stores[type];
-      if (!store) return false;
-      const slot = slotOf(offset);
-      if (store.putPacked(slot, format, source, at, length) !== Put.refused) return true;
-      if (areas.size === 1) return false;
-      giveBackFor(store);
-      return store.putPacked(slot, format, source, at, length) !== Put.refused;
-    },
-    verify() {
-      for (const { store } of areas.values()) store.verify();
-      assert(
-        budget.limitBytes === 0 || budget.usedBytes <= budget.limitBytes,
-        'the limit holds for all areas together',
-      );
-    },
-  };
-  return backend;
+  init(type: number, slots: number): void {
+    assert(!this.#areas.has(type), 'an area is switched on once');
+    const share = new Budget(0, this.#budget);
+    const store = this.#makeStore(slots, share);
+    this.#areas.set(type, { store, share, hand: 0 });
+    this.#stores[type] = store;
+  }
+
+  invalidateArea(type: number): void {
+    const area = this.#areas.get(type);
+    if (area === undefined) return;
+    this.#stores[type] = null;
+    this.#areas.delete(type);
+    end(area);
+  }
+
+  store(type: number, offset: number, page: Uint8Array, at: number): boolean {
+    const store = this.#stores[type];
+    if (!store) return false;
+    if (store.put(slotOf(offset), page, at) !== Put.refused) return true;
+    if (!this.#giveBackFor(store)) return false;
+    return store.put(slotOf(offset), page, at) !== Put.refused;
+  }
+
+  storePacked(
+    type: number,
+    offset: number,
+    format: PageFormat,
+    source: Uint8Array,
+    at: number,
+    length: number,
+  ): boolean {
+    const store = this.#stores[type];
+    if (!store) return false;
+    const slot = slotOf(offset);
+    if (store.putPacked(slot, format, source, at, length) !== Put.refused) return true;
+    if (!this.#giveBackFor(store)) return false;
+    return store.putPacked(slot, format, source, at, length) !== Put.refused;
+  }
+
+  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+    const store = this.#stores[type];
+    return store ? loadOf(store.get(slotOf(offset), page, at)) : Load.absent;
+  }
+
+  invalidatePage(type: number, offset: number): void {
+    this.#stores[type]?.drop(slotOf(offset));
+  }
+
+  warm(type: number, offsets: Int32Array, count: number): number {
+    return this.#stores[type]?.warm(offsets, count) ?? 0;
+  }
+
+  coldest(type: number, from: number, to: number, age: number, poor: boolean): number {
+    return this.#stores[type]?.coldest(slotOf(from), to, age, poor) ?? -1;
+  }
+
+  growOlder(type: number, from: number, to: number): void {
+    this.#stores[type]?.growOlder(slotOf(from), to);
+  }
+
+  formatOf(type: number, offset: number): PageFormat {
+    return this.#stores[type]?.formatOf(slotOf(offset)) ?? PageFormat.none;
+  }
+
+  packedBytes(type: number, offset: number): number {
+    return this.#stores[type]?.packedBytes(slotOf(offset)) ?? 0;
+  }
+
+  readPacked(type: number, offset: number, target: Uint8Array, at: number): number {
+    return this.#stores[type]?.readPacked(slotOf(offset), target, at) ?? 0;
+  }
+
+  maintain(changed: number): boolean {
+    let isMore = false;
+    for (const area of this.#areas.values()) {
+      turn(area, changed);
+      if (area.store.maintain(changed)) isMore = true;
+    }
+    return isMore;
+  }
+
+  settle(): boolean {
+    for (const { store } of this.#areas.values())
+      if (store.settle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
+    return false;
+  }
+
+  recompressIdle(most: number, age: number): number {
+    let tried = 0;
+    for (const { store } of this.#areas.values()) tried += store.recompressIdle(most - tried, age);
+    return tried;
+  }
+
+  counter(at: number): number {
+    let sum = 0;
+    for (const { store } of this.#areas.values()) sum += store.counter(at);
+    return sum;
+  }
+
+  usedBytes(): number {
+    let sum = 0;
+    for (const { store } of this.#areas.values()) sum += store.usedBytes;
+    return sum;
+  }
+
+  verify(): void {
+    for (const { store } of this.#areas.values()) store.verify();
+    assert(
+      this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
+      'the limit holds for all areas together',
+    );
+  }
+
+  /** Free memory that other areas hold becomes room; false where there are none. */
+  #giveBackFor(asking: Store): boolean {
+    if (this.#areas.size === 1) return false;
+    for (const store of this.#stores) if (store !== asking) store?.giveBackAll();
+    return true;
+  }
 }

@@ -6,6 +6,8 @@ export const Put = {
   sameFilled: 1,
   /** The byte ceiling, or address space, has no room. The slot holds what it held before. */
   refused: 2,
+  /** Packs to more than the caller wants kept. The slot holds what it held before. */
+  poor: 3,
 } as const;
 export type Put = (typeof Put)[keyof typeof Put];
 
@@ -57,5 +59,11 @@ export const CounterAt = {
   recompressKept: 11,
   /** Pages that it left because there was no room for the new form beside the old one. */
   recompressNoRoom: 12,
-  count: 13,
+  /** Same-filled pages that are all zero. */
+  zeroPages: 13,
+  /** Packed pages of at most half a page. */
+  goodPages: 14,
+  /** Puts answered with `poor`. */
+  refusedPoor: 15,
+  count: 16,
 } as const;

@@ -15,7 +15,6 @@
  * Cost: growOlder() and findOld() read 4 of 12 bytes a slot in order, some ns each; groups of 1024 slots without a page
  * cost one look.
  */
-import { assert } from '../base/assert.ts';
 import { PageFormat } from '../codec/codec.ts';
 
 /** Words of a row. */
@@ -98,30 +97,3 @@ export const isRaw = (state: number): boolean => formatIn(state) === PageFormat.
 /** Pages that the dense codec has not seen. */
 export const isUntried = (state: number): boolean =>
   (state & TRIED) === 0 && formatIn(state) !== PageFormat.zstd;
-
-/** What the rows say is held. Every slot is looked at, and its group's count checked; throws Bug. */
-export function tally(
-  rows: Int32Array,
-  groups: Int32Array,
-): { stored: number; same: number; raw: number; dense: number; bytes: number; groups: number } {
-  const sum = { stored: 0, same: 0, raw: 0, dense: 0, bytes: 0, groups: 0 };
-  for (let group = 0; group < groups.length; group++) {
-    let inGroup = 0;
-    for (let slot = group << GROUP_SHIFT; slot < (group + 1) << GROUP_SHIFT; slot++) {
-      const state = rows[slot * ROW + 2]!;
-      if (state === 0) continue;
-      inGroup++;
-      const format = formatIn(state);
-      if (format === PageFormat.same) sum.same++;
-      else sum.bytes += state & LENGTH_MASK;
-      if (format === PageFormat.raw) sum.raw++;
-      else if (format === PageFormat.zstd) sum.dense++;
-    }
-    const word = groups[group]!;
-    assert((word & ~GROUP_RESIDENT) === inGroup, 'a group counts its slots');
-    assert(inGroup === 0 || word >= GROUP_RESIDENT, 'rows in use are charged');
-    if (word >= GROUP_RESIDENT) sum.groups++;
-    sum.stored += inGroup;
-  }
-  return sum;
-}

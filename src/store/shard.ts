@@ -3,14 +3,7 @@
  * growth (a larger store has more shards), of parallelism (one owner thread) and of survival (all state is in
  * the memory's image, at offsets that the slot count fixes).
  *
- *   0        header: magic, version, slots; counters
- *   4 KiB    kernels' scratch
- *   64 KiB   staging: page in, packed bytes, page out; 4 KiB each and as much slack
- *   88 KiB   slot table: 12 bytes a slot
- *   then     group table: slots in use per 1024 slots, and whether their rows may be resident
- *   then     the arena's tables and pages (arena.ts)
- *
- * rows.ts draws a slot's row. Formats (codec.ts): same-filled pages cost their row and nothing else; pages that LZ4 cannot
+ * image.ts draws its memory, rows.ts a slot's row. Formats (codec.ts): same-filled pages cost their row and nothing else; pages that LZ4 cannot
  * bring below 3/4 of a page are stored raw, a whole page each; the rest is a packed object. recompress() brings packed and
  * raw pages into a denser format, in place: no get sees a difference but in its time.
  *
@@ -18,14 +11,13 @@
  * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
  * - The checksum is over the stored bytes, their format and the slot's number, checked before they are unpacked: a page
  *   comes back as it was put, or get() says corrupt.
- * - The budget holds every byte that may be resident: staging once the shard is used, 12 KiB of rows for each
- *   group of 1024 slots with a page in it, and the arena's pages. Checked before anything is destroyed.
- * - Counters are exact after every call.
+ * - The budget holds every byte that may be resident: staging once the shard is used, 12 KiB of rows for each group of
+ *   1024 slots with a page in it, the arena's pages. Checked before anything is destroyed. Counters are exact.
  *
  * Cost: put = one copy in, one codec call, one copy to the object; get = one checksum, one codec call, one copy
  * out; drop = two table rows. No garbage, but for one view where a put's page is part of a larger array.
  */
-import { Arena, type ArenaLayout, arenaLayout } from '../arena/arena.ts';
+import { Arena } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
 import type { PageReturn, PageReturnFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
@@ -34,6 +26,18 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
 import { type Kernels, loadKernels } from '../kernels/kernels.ts';
 import { createMemory } from '../kernels/linear-memory.ts';
+import { countPage, verifyHeld } from './held.ts';
+import {
+  COUNTERS_AT,
+  imageOf,
+  MAGIC,
+  OPEN_BYTES,
+  PACKED,
+  PAGE_IN,
+  PAGE_OUT,
+  SLOT_TABLE,
+  VERSION,
+} from './image.ts';
 import { CounterAt, Get, Put, Recompress } from './results.ts';
 import {
   AGE_MASK,
@@ -49,7 +53,6 @@ import {
   ROW,
   skipEmpty,
   TRIED,
-  tally,
   wordCheck,
 } from './rows.ts';
 
@@ -60,29 +63,11 @@ export const PACKED_LIMIT_BYTES = 3072;
 
 const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
 
-/** "FSWP", version of the image's layout. */
-const MAGIC = 0x5057_5346;
-const VERSION = 1;
-const COUNTERS_AT = 256;
-
-const PAGE_IN = 65536;
-const PACKED = PAGE_IN + 2 * PAGE_BYTES;
-const PAGE_OUT = PACKED + 2 * PAGE_BYTES;
-const SLOT_TABLE = PAGE_OUT + 2 * PAGE_BYTES;
-/** Charged once for a shard in use: all below the slot table, and the small tables. */
-const OPEN_BYTES = SLOT_TABLE + 2 * PAGE_BYTES;
 /** Objects that a put without room moves together before it gives up: about 50 us. */
 const PRESSURE_MOVES = 256;
 /** Chunks of free pages that such a put gives back at the most. */
 export const PRESSURE_CHUNKS = 64;
-const WASM_PAGE_BYTES = 65536;
-
-/** Address space for a quarter more pages than slots: room for zspages that are not full. */
-const arenaPages = (slots: number): number => Math.ceil((slots * 1.25 + 4096) / 32) * 32;
-
-const alignPage = (n: number): number => Math.ceil(n / PAGE_BYTES) * PAGE_BYTES;
-
-/** Asks whoever else is under the same budget to give free memory back, for `asking`; pages given. */
+/** Has whoever else is under the same budget give free memory back; pages given. */
 export type Pressure = (asking: Shard) => number;
 
 export class Shard {
@@ -117,13 +102,8 @@ export class Shard {
   ) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
     this.slots = slots;
-    const groups = Math.ceil(slots / GROUP_SLOTS);
-    const groupTable = SLOT_TABLE + groups * GROUP_ROW_BYTES;
-    const layout: ArenaLayout = arenaLayout(alignPage(groupTable + groups * 4), arenaPages(slots));
-    // One page past the end: the kernels may read and write a little behind the last object.
-    const memory = createMemory(
-      Math.ceil((layout.end + PAGE_BYTES) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES,
-    );
+    const { groups, groupTable, arena, bytes } = imageOf(slots);
+    const memory = createMemory(bytes);
     const buffer = memory.buffer;
     this.#budget = new Budget(0, budget);
     this.#kernels = loadKernels(memory);
@@ -140,7 +120,7 @@ export class Shard {
     this.counters = new Float64Array(buffer, COUNTERS_AT, CounterAt.count);
     this.#arena = new Arena(
       buffer,
-      layout,
+      arena,
       this.#kernels,
       this.#budget,
       this.#pageReturn,
@@ -151,8 +131,8 @@ export class Shard {
     );
   }
 
-  /** Stores the page at source[at .. at + 4096) under `slot`. */
-  put(slot: number, source: Uint8Array, at: number): Put {
+  /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */
+  put(slot: number, source: Uint8Array, at: number, payloadMax: number): Put {
     assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
@@ -160,10 +140,11 @@ export class Shard {
     if (this.#kernels.sameFilled(PAGE_IN) === 1) {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
-    const length = this.#codec.compress(PAGE_IN, PACKED, PACKED_LIMIT_BYTES);
-    return length === 0
-      ? this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw)
-      : this.#keep(slot, PACKED, length, this.#codec.format);
+    const most = Math.min(payloadMax, PACKED_LIMIT_BYTES);
+    const length = this.#codec.compress(PAGE_IN, PACKED, most);
+    if (length > 0) return this.#keep(slot, PACKED, length, this.#codec.format);
+    if (payloadMax < PAGE_BYTES) return this.#refused(CounterAt.refusedPoor, Put.poor);
+    return this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw);
   }
 
   /**
@@ -211,8 +192,7 @@ export class Shard {
     this.#rows[row] = low;
     this.#rows[row + 1] = high;
     this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
-    this.counters[CounterAt.storedPages]! += 1;
-    this.counters[CounterAt.samePages]! += 1;
+    countPage(this.counters, this.#rows[row + 2]!, low === 0 && high === 0, 1);
     return Put.sameFilled;
   }
 
@@ -265,13 +245,11 @@ export class Shard {
     const seed = checksumSeed(slot, dense.format);
     const sum = this.#kernels.copyChecksum(this.#arena.address(location), PACKED, length, seed);
     this.#arena.free(this.#rows[row]!);
-    this.#uncount(state);
+    countPage(counters, state, false, -1);
     this.#rows[row] = location;
     this.#rows[row + 1] = sum;
     this.#rows[row + 2] = (state & AGE_MASK) | (dense.format << FORMAT_SHIFT) | length;
-    counters[CounterAt.storedPages]! += 1;
-    counters[CounterAt.storedBytes]! += length;
-    counters[CounterAt.densePages]! += 1;
+    countPage(counters, this.#rows[row + 2]!, false, 1);
     counters[CounterAt.recompressed]! += 1;
     return Recompress.smaller;
   }
@@ -358,21 +336,15 @@ export class Shard {
 
   /** Checks every invariant of tables and arena; throws Bug. Cost: all rows and objects' headers. */
   verify(): void {
-    const counters = this.counters;
-    const held = tally(this.#rows, this.#groups);
-    assert(counters[CounterAt.storedPages] === held.stored, 'stored pages are counted');
-    assert(counters[CounterAt.samePages] === held.same, 'same-filled pages are counted');
-    assert(counters[CounterAt.rawPages] === held.raw, 'raw pages are counted');
-    assert(counters[CounterAt.densePages] === held.dense, 'dense pages are counted');
-    assert(counters[CounterAt.storedBytes] === held.bytes, 'stored bytes are counted');
+    const residentGroups = verifyHeld(this.#rows, this.#groups, this.counters);
     assert(
-      counters[CounterAt.compactedPages] === this.#arena.compactedPages,
+      this.counters[CounterAt.compactedPages] === this.#arena.compactedPages,
       'pages freed by compaction are counted',
     );
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
     const openBytes = this.#isOpen ? OPEN_BYTES : 0;
     assert(
-      this.#budget.usedBytes === arenaBytes + held.groups * GROUP_ROW_BYTES + openBytes,
+      this.#budget.usedBytes === arenaBytes + residentGroups * GROUP_ROW_BYTES + openBytes,
       'the budget holds what may be resident, no more and no less',
     );
   }
@@ -410,11 +382,7 @@ export class Shard {
       checksumSeed(slot, format),
     );
     this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
-    const counters = this.counters;
-    counters[CounterAt.storedPages]! += 1;
-    counters[CounterAt.storedBytes]! += length;
-    if (format === PageFormat.raw) counters[CounterAt.rawPages]! += 1;
-    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! += 1;
+    countPage(this.counters, this.#rows[row + 2]!, false, 1);
     return Put.stored;
   }
 
@@ -425,16 +393,14 @@ export class Shard {
     if (formatIn(state) > PageFormat.same) {
       const held = this.#rows[row]!;
       if (this.#arena.classAt(held) === this.#arena.classOf(length)) {
-        this.#uncount(state);
+        countPage(this.counters, state, false, -1);
         return held; // the new bytes go where the old ones were
       }
     }
     if (state === 0 && !this.#enterGroup(slot)) return 0;
     const location = this.#alloc(slot, length);
-    if (location !== 0) {
-      if (state !== 0) this.#empty(slot);
-      return location;
-    }
+    if (location !== 0 && state !== 0) this.#empty(slot);
+    if (location !== 0) return location;
     if (state === 0) this.#leaveGroup(slot);
     return this.#reuseLarger(slot, state, length);
   }
@@ -444,7 +410,7 @@ export class Shard {
     if (formatIn(state) <= PageFormat.same) return 0;
     const held = this.#rows[slot * ROW]!;
     if (this.#arena.classAt(held) < this.#arena.classOf(length)) return 0;
-    this.#uncount(state);
+    countPage(this.counters, state, false, -1);
     return held;
   }
 
@@ -460,21 +426,9 @@ export class Shard {
   #empty(slot: number): void {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
-    this.#uncount(state);
+    countPage(this.counters, state, this.isZero(slot), -1);
     if (formatIn(state) !== PageFormat.same) this.#arena.free(this.#rows[row]!);
-    this.#rows[row] = 0;
-    this.#rows[row + 1] = 0;
-    this.#rows[row + 2] = 0;
-  }
-
-  #uncount(state: number): void {
-    const counters = this.counters;
-    const format = formatIn(state);
-    counters[CounterAt.storedPages]! -= 1;
-    if (format === PageFormat.same) counters[CounterAt.samePages]! -= 1;
-    else counters[CounterAt.storedBytes]! -= state & LENGTH_MASK;
-    if (format === PageFormat.raw) counters[CounterAt.rawPages]! -= 1;
-    else if (format === PageFormat.zstd) counters[CounterAt.densePages]! -= 1;
+    for (let word = row; word < row + ROW; word++) this.#rows[word] = 0;
   }
 
   /** Counts a slot in; false when its rows would be new and the budget has no room for them. */
@@ -533,9 +487,9 @@ export class Shard {
     return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;
   }
 
-  #refused(at: typeof CounterAt.refusedByLimit | typeof CounterAt.refusedBySpace): Put {
+  #refused(at: number, answer: Put = Put.refused): Put {
     this.counters[at]! += 1;
-    return Put.refused;
+    return answer;
   }
 
   #corrupt(): Get {

@@ -18,7 +18,7 @@ import type { Budget } from '../arena/budget.ts';
 import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
-import type { Slot } from '../base/units.ts';
+import { PAGE_BYTES, type Slot } from '../base/units.ts';
 import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { CounterAt, Get, Put, Recompress } from './results.ts';
@@ -82,10 +82,12 @@ export class Store {
   /**
    * Keeps a copy of the page at source[at .. at + 4096). A refused put leaves the slot as it was.
    * A source that is exactly one page costs no garbage; part of a larger array costs one 96-byte view.
+   * @param payloadMax a page that would cost more bytes is answered with `poor` and the slot stays as it was; with
+   *   the default every page is taken, raw if need be
    */
-  put(slot: Slot, source: Uint8Array, at: number): Put {
+  put(slot: Slot, source: Uint8Array, at: number, payloadMax: number = PAGE_BYTES): Put {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
-    return shard === null ? Put.refused : shard.put(slot & SHARD_MASK, source, at);
+    return shard === null ? Put.refused : shard.put(slot & SHARD_MASK, source, at, payloadMax);
   }
 
   /** Keeps a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */

@@ -96,7 +96,7 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [
     { disk: 'a=1G,limit=1M=2M' },
     'ERR_ARG_VALUE',
-    /^host.json: disk: 'limit=1M=2M' is not of the form/,
+    /^host.json: disk: 'limit=1M=2M' is not of the form limit=VALUE/,
   ],
   [
     { disk: 'a=1G,limit=1M,limit=2M' },
@@ -182,6 +182,25 @@ test('a key that is there twice is refused', () =>
     code: 'ERR_ARG_CONFLICT',
     message: /^host.json: 'unix' is there twice/,
   }));
+
+test('a disk may have a backing; its tables need room in the limit', () => {
+  const of = (...disk: string[]): HostConfig['disks'] => ofFile({ disk }).disks;
+  assert.deepEqual(of('a=1G,backing=/flash/a', 'b=1G')[0], {
+    name: 'a',
+    sizeBytes: G,
+    limitBytes: 0,
+    backing: '/flash/a',
+  });
+  assert.equal(of('a=16G,backing=x,limit=1410K')[0]?.limitBytes, 1410 * 1024);
+  const refused = (disk: string[], why: RegExp): void => {
+    assert.throws(() => of(...disk), why, disk.join(' '));
+  };
+  refused(['a=16G,backing=x,limit=1409K'], /limit: '1.4M' is too small .*: at least 1410K/);
+  refused(['a=1G,backing='], /backing: '' is empty/);
+  refused(['a=1G,backing=x,backing=y'], /has 'backing' twice/);
+  refused(['a=1G,backing=x', 'b=1G,backing=x'], /two disks have the backing 'x'/);
+  refused(['a=1G,backng=x'], /did you mean 'backing'/);
+});
 
 test('the smallest limit, and none', () => {
   assert.equal(ofFile({ disk: 'a=1G,limit=256K' }).disks[0]?.limitBytes, 262_144);

@@ -38,6 +38,8 @@ export class StandInDisk implements SwapDisk {
       usedBytes: 6144,
       peakUsedBytes: 8192,
       sameFilledPages: 1,
+      zeroPages: 1,
+      goodPages: 1,
       incompressiblePages: 0,
       limitBytes,
       compactedPages: 0,
@@ -49,6 +51,11 @@ export class StandInDisk implements SwapDisk {
       invalidIo: 0,
       failedReads: 0,
       failedWrites: 0,
+      backingBytes: 0,
+      backingReads: 0,
+      backingWrites: 0,
+      backingDiscardedBytes: 0,
+      backingFailures: 0,
       algorithm: codec,
     };
   }

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { Prng } from '../../src/base/prng.ts';
 import { OwnHost } from './own-host.ts';
-import { must, peerTest, run } from './processes.ts';
+import { must, peerTest, run, TemporaryFolder } from './processes.ts';
 
 const mib = 2 ** 20;
 
@@ -122,5 +122,26 @@ peerTest(
     writeFileSync(path, Buffer.alloc(32 * mib, 1));
     const wrong = [...proxy, '--filter=checkwrite', '--run', `nbdcopy ${path} "$uri"`];
     assert.notEqual((await run('nbdkit', wrong)).status, 0);
+  },
+);
+
+peerTest(
+  'nbdcopy fills a disk whose noise is on flash, and brings it back',
+  ['nbdcopy'],
+  async () => {
+    using folder = new TemporaryFolder();
+    const flash = folder.file('flash');
+    writeFileSync(flash, '');
+    await using host = await OwnHost.start({ disks: [`swap0=64M,limit=8M,backing=${flash}`] });
+    const file = folder.file('in');
+    const bytes = makeFile(file, 32 * mib);
+    await must('nbdcopy', ['--flush', file, host.uri()]);
+    const figures = await host.figures();
+    assert.ok(figures.backingBytes >= 8 * mib, `${figures.backingBytes} bytes are on flash`);
+    assert.ok(figures.usedBytes <= 8 * mib);
+    const back = folder.file('out');
+    await must('nbdcopy', [host.uri(), back]);
+    assert.ok(readFileSync(back).subarray(0, bytes.length).equals(bytes));
+    assert.ok(readFileSync(flash).length >= 8 * mib);
   },
 );

@@ -19,6 +19,7 @@ export interface DiskFigures {
   /** What the disk holds in memory, all metadata included. */
   readonly usedBytes: number;
   readonly limitBytes: number;
+  readonly backingBytes: number;
 }
 
 export interface HostOptions {

@@ -8,7 +8,7 @@
  *
  * Invariants
  * - `input` holds one connection's bytes, for the time of one event.
- * - An output is in `out`, in the spare list, or with exactly one stalled connection.
+ * - An output is in `out`, in the spare list, or with exactly one connection: stalled, or with bios under way.
  * Memory: one input, one output, and what stalled and interrupted connections hold; bounded by outputCountMax
  * and by a carry a connection.
  */
@@ -52,10 +52,14 @@ export class NbdBuffers {
     this.out = this.#makeOutput();
   }
 
-  /** The output in use goes with a connection. False when that is one too many: some connection must give its up. */
-  replaceOutput(): boolean {
+  /** The output in use goes with a connection. */
+  replaceOutput(): void {
     this.out = this.#spareOutputs.pop() ?? this.#makeOutput();
-    return this.#outputCount - this.#spareOutputs.length <= this.#outputCountMax + 1;
+  }
+
+  /** More outputs are with connections than should be: one that does not read must give its up. */
+  get isShort(): boolean {
+    return this.#outputCount - this.#spareOutputs.length > this.#outputCountMax + 1;
   }
 
   /** A connection's output is free again. */

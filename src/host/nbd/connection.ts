@@ -6,10 +6,12 @@
  *                      └─ carry ─┘ what the session left
  *
  * Waiting is one of: for bytes (reading), for the socket to drain (stalled), for its turn (queued after
- * ROUNDS_MAX outputs in one event, so that a busy client does not keep others out), for the end (closing).
+ * ROUNDS_MAX outputs in one event, so that a busy client does not keep others out), for an asynchronous disk (queued
+ * too, holding its output: the disk is ticked at every turn), for the end (closing).
  *
  * Invariants
  * - While stalled or queued or closing, nothing is read.
+ * - An output that bios under way refer to is given back when they have ended, also when the client has gone.
  * - A carry is held only between events and only when it has bytes.
  */
 import type { Socket } from 'node:net';
@@ -27,7 +29,9 @@ export interface ConnectionOwner {
   readonly buffers: NbdBuffers;
   /** Wants serve() to be called soon, after other events. */
   queue(connection: NbdConnection): void;
-  /** Took the output in use along: there must be another. */
+  /** Holds the output in use until its disk is done with it: there must be another. */
+  held(): void;
+  /** As that, because the client does not read. */
   stalled(connection: NbdConnection): void;
   /** Has given it back. */
   drained(connection: NbdConnection): void;
@@ -53,6 +57,8 @@ export class NbdConnection {
   #carryBytes = 0;
   /** The output that the socket has not taken yet. */
   #unsent: Output | null = null;
+  /** The output of a batch that is not settled. */
+  #held: Output | null = null;
   #isQueued = false;
   #isShuttingDown = false;
   #isFaultTold = false;
@@ -75,8 +81,9 @@ export class NbdConnection {
     socket.on('error', (error) => this.#socketFailed(error));
     socket.on('end', () => this.#peerEnded());
     socket.on('close', () => this.#release());
-    this.session.open(this.#owner.buffers.out);
-    this.#send();
+    const { out } = this.#owner.buffers;
+    this.session.open(out);
+    this.#send(out);
   }
 
   /** `count` bytes were received into the input behind the lead. */
@@ -104,7 +111,8 @@ export class NbdConnection {
   /** Its turn has come again. */
   serve(): void {
     this.#isQueued = false;
-    if (!this.isClosing) this.#serveCarry();
+    if (this.isClosing) this.#giveUpHeld();
+    else if (!this.#isDiskBusy()) this.#serveCarry();
   }
 
   /** The server shuts down: finish what is under way, then end. */
@@ -142,23 +150,62 @@ export class NbdConnection {
     const { buffers } = this.#owner;
     let at = start;
     for (let round = 1; ; round++) {
-      at = this.session.receive(buffers.input, at, end, buffers.out);
-      if (buffers.out.length > 0) this.#send();
+      const out = this.#held ?? buffers.out;
+      at = this.session.receive(buffers.input, at, end, out);
+      if (this.session.stop === Stop.disk) this.#hold(out);
+      else if (out.length > 0) this.#send(out);
+      else this.#returnHeld();
       if (!this.isNegotiated && this.session.export !== null) this.#tellNegotiated();
+      if (this.session.stop === Stop.disk) break;
       if (this.session.stop === Stop.ended) {
         this.#finish(this.session.end);
         return;
       }
       if (this.session.stop === Stop.input || this.#unsent !== null || this.isClosing) break;
       if (round === ROUNDS_MAX) {
-        this.#isQueued = true;
-        this.#owner.queue(this);
+        this.#queueAgain();
         break;
       }
     }
     this.#keep(at, end);
     if (this.#isShuttingDown) this.#endIfIdle();
     if (!this.#wantsBytes) this.#socket?.pause();
+  }
+
+  /** Bios refer to the output, or there was none left: it goes on at the next turn. */
+  #hold(out: Output): void {
+    if (this.#held === null && out.isOpen) {
+      this.#held = out;
+      this.#owner.held();
+    }
+    this.#queueAgain();
+  }
+
+  #returnHeld(): void {
+    if (this.#held === null) return;
+    this.#held.abandon();
+    this.#owner.buffers.returnOutput(this.#held);
+    this.#held = null;
+  }
+
+  /** Nobody waits for the batch, but the disk may not be done with it. */
+  #giveUpHeld(): void {
+    if (this.#held !== null && !this.#isDiskBusy()) this.#returnHeld();
+  }
+
+  /** Ticks the disk for the batch that is held; true, and we are queued again, while it is not done. */
+  #isDiskBusy(): boolean {
+    if (this.#held === null) return false;
+    this.session.export?.disk.tick();
+    if (this.#held.pending === 0) return false;
+    this.#queueAgain();
+    return true;
+  }
+
+  #queueAgain(): void {
+    if (this.#isQueued) return;
+    this.#isQueued = true;
+    this.#owner.queue(this);
   }
 
   #tellNegotiated(): void {
@@ -183,24 +230,29 @@ export class NbdConnection {
   }
 
   /** Writes the output. What the socket does not take at once stays with us, and nothing is read until it has gone. */
-  #send(): void {
+  #send(out: Output): void {
     const socket = this.#socket;
-    const { buffers } = this.#owner;
-    const { out } = buffers;
     if (socket === null || socket.destroyed) {
-      out.clear();
+      this.#sent(out);
       return;
     }
     this.#owner.moved(0, out.length);
     socket.write(out.bytes.subarray(0, out.length));
     if (socket.writableLength === 0) {
-      out.clear();
+      this.#sent(out);
       return;
     }
     this.#unsent = out;
+    if (this.#held === null) this.#owner.held();
+    this.#held = null;
     this.#owner.stalled(this);
     // Nothing announces that a short write has gone; an empty one behind it does.
     socket.write(NOTHING, this.#drained);
+  }
+
+  #sent(out: Output): void {
+    if (this.#held === null) out.clear();
+    else this.#returnHeld();
   }
 
   readonly #drained = (): void => {
@@ -217,7 +269,7 @@ export class NbdConnection {
   }
 
   #endIfIdle(): void {
-    if (this.isClosing || this.#unsent !== null || this.#isQueued) return;
+    if (this.isClosing || this.#unsent !== null || this.#isQueued || this.#held !== null) return;
     if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(End.shutdown);
   }
 
@@ -234,7 +286,8 @@ export class NbdConnection {
 
   #peerEnded(): void {
     if (this.isClosing) return;
-    if (this.session.isInsideRequest || this.#carryBytes > 0)
+    // With a batch held, what came behind it is not looked at yet: nobody is at fault.
+    if (this.#held === null && (this.session.isInsideRequest || this.#carryBytes > 0))
       this.drop('went away inside a request');
     else this.#finish(End.disconnect);
   }
@@ -246,6 +299,7 @@ export class NbdConnection {
   #release(): void {
     this.#dropCarry();
     this.#returnUnsent();
+    this.#giveUpHeld();
     this.#socket = null;
   }
 }

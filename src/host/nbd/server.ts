@@ -3,7 +3,8 @@
  *
  * Every connection shares one input and one output buffer (buffers.ts); what a connection costs while idle is
  * its socket and a session without buffers. Bounds: clientCountMax connections, stalledCountMax outputs held by
- * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export.
+ * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export. An asynchronous disk
+ * holds as many outputs as there are bios at the most; a connection has one batch under way and is not read meanwhile.
  *
  * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
  */
@@ -169,9 +170,13 @@ export class NbdServer implements ConnectionOwner {
     if (this.#queue.length === 1) setImmediate(this.#serveQueue);
   }
 
+  held(): void {
+    this.buffers.replaceOutput();
+  }
+
   stalled(connection: NbdConnection): void {
     this.#stalled.add(connection);
-    if (this.buffers.replaceOutput()) return;
+    if (!this.buffers.isShort) return;
     for (const longest of this.#stalled) {
       longest.drop('does not read its replies');
       return;

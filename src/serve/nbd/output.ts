@@ -3,11 +3,13 @@
  * Data of a READ is read straight into it, so a reply is laid down before it is known whether its bios end
  * well. What may have to be taken back is noted in a row beside it:
  *
- *   bytes    [ head │ data … ][ head ][ head │ data … ]        length ─▶ capacity
+ *   bytes    [ head │ data … ][ head ][ head │ data … ]  length ─▶   ◀─ staged [ payload ][ payload ]
  *   rows       0: at, payload   1: at   2: at, payload          a bio's tag is the index of its row
  *
  * Batch: rows and bios in flight between two settlings. settle() ticks the disk once, and only if a bio failed does
- * it walk the rows, newest first, so that cutting a payload out moves nothing that is still to be looked at.
+ * it walk the rows, newest first, so that cutting a payload out moves nothing that is still to be looked at. A
+ * synchronous disk is settled by that one tick. With another the batch may have to be settled several times, and payload of
+ * writes stands at the end of the bytes until then: the input belongs to others when receive() returns.
  *
  * Invariants
  * - `pending` is 0 whenever the bytes may be sent; no bio refers to the buffer then.
@@ -54,6 +56,8 @@ export class Output implements BioOwner {
   /** Bios submitted and not ended. */
   pending = 0;
   readonly #pool: BioPool;
+  /** Bytes at the end that bios write from. */
+  #staged = 0;
   #rowCount = 0;
   #failedCount = 0;
   readonly #kind = new Uint8Array(ROWS_MAX);
@@ -69,13 +73,33 @@ export class Output implements BioOwner {
   }
 
   get room(): number {
-    return this.capacity - this.length;
+    return this.capacity - this.length - this.#staged;
   }
 
   /** The bytes were sent, or given up. */
   clear(): void {
     assert(this.pending === 0, 'no bio refers to an output that is cleared');
     this.length = 0;
+  }
+
+  /** A batch that is not settled yet. */
+  get isOpen(): boolean {
+    return this.#rowCount > 0;
+  }
+
+  /** Copies source[from .. from + count) to the end of the bytes, for this batch; returns where. Ask for room first. */
+  stage(source: Uint8Array, from: number, count: number): number {
+    assert(count <= this.room, 'there is room for what is staged');
+    this.#staged += count;
+    const at = this.capacity - this.#staged;
+    this.bytes.set(source.subarray(from, from + count), at);
+    return at;
+  }
+
+  /** The batch and its replies are given up: their session is over. Not while bios are under way. */
+  abandon(): void {
+    this.#endBatch();
+    this.clear();
   }
 
   /** Notes a row; its index is the tag of the bios behind it. */
@@ -141,17 +165,30 @@ export class Output implements BioOwner {
     this.#pool.free(bio);
   }
 
-  /** Ends the batch: one tick, then the failed rows go to their owner and the rows are gone. */
-  settle(disk: Disk, owner: RowOwner): void {
-    if (this.#rowCount === 0) return;
+  /**
+   * Ends the batch: one tick, then the failed rows go to their owner and the rows are gone. False, and the batch goes on,
+   * when an asynchronous disk has not ended all of its bios.
+   */
+  settle(disk: Disk, owner: RowOwner): boolean {
+    if (this.#rowCount === 0) return true;
     disk.tick();
-    assert(this.pending === 0, 'a synchronous disk ends its bios in the next tick');
+    if (this.pending > 0) {
+      assert(!disk.synchronous, 'a synchronous disk ends its bios in the next tick');
+      return false;
+    }
     if (this.#failedCount > 0) {
       for (let row = this.#rowCount - 1; row >= 0; row--)
         if (this.#error[row] !== WireError.ok) owner.rowFailed(this, row);
-      this.#failedCount = 0;
     }
+    this.#endBatch();
+    return true;
+  }
+
+  #endBatch(): void {
+    assert(this.pending === 0, 'a batch ends when its bios have');
+    this.#failedCount = 0;
     this.#rowCount = 0;
+    this.#staged = 0;
   }
 
   /** Takes [at, at + count) out; what lies behind moves up. */

@@ -8,7 +8,8 @@
  * caller shows again, at the start of a longer range: at most CARRY_BYTES_MAX bytes of it.
  *
  * Invariants
- * - The session keeps no reference to input or output between calls and no copy of their bytes but a cookie.
+ * - The session keeps no reference to input or output between calls and no copy of their bytes but a cookie; only bios
+ *   under way (Stop.disk) refer to the output.
  * - Every call takes bounded time: BUDGET_BYTES of disk range, one output, one input range.
  * - Whatever the bytes are, only this session ends.
  * Cost: nothing is allocated after the handshake.

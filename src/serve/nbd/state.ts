@@ -17,6 +17,11 @@ export const Stop = {
   output: 1,
   /** The session is over: send the output, then hang up. */
   ended: 2,
+  /**
+   * Bios of this batch are still under way, of an asynchronous disk: call again soon, with the same output, which belongs
+   * to them until then, and the same rest of input. Nothing in it may be sent yet.
+   */
+  disk: 3,
 } as const;
 export type Stop = (typeof Stop)[keyof typeof Stop];
 

@@ -12,7 +12,8 @@
  * Invariants
  * - A step takes at most one row and one bio of the batch; before each the batch has place for them.
  * - Replies are in the order of requests; a reply lies in the output before its bios have ended, and is put
- *   right by rowFailed() if they end badly.
+ *   right by rowFailed() if they end badly. Nothing is sent before they have: with an asynchronous disk the session
+ *   waits for its batch (Stop.disk), and takes no request meanwhile.
  * - Disk ranges are checked before a bio is made; sums stay below 2^53 + 2^32, where numbers are exact enough to
  *   compare (both sides are integers and the disk ends below 2^53).
  * Cost: per request some 20 field writes, one bio, and one call of the disk; nothing is allocated.
@@ -36,6 +37,8 @@ import { Command, CommandFlag, Request, WireError } from './wire.ts';
 const BUDGET_BYTES = 64 * 1024 * 1024;
 /** A reply is not split into pieces smaller than this to fill an output, bytes. */
 const PIECE_BYTES_MIN = 32768;
+/** An asynchronous disk is given no smaller piece of a write for want of room, bytes. */
+const STAGE_BYTES_MIN = 2 * PAGE_BYTES;
 /** Range described by one BLOCK_STATUS, bytes: 65,536 table rows. A client asks on from there. */
 const STATUS_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -78,7 +81,6 @@ export class Transmission implements RowOwner {
   #headIsOut = false;
 
   constructor(served: NbdExport, structured: boolean, allocation: boolean, counters: Float64Array) {
-    assert(served.disk.synchronous, 'an asynchronous disk is not served yet');
     const { maxTransferBytes } = served.disk.limits;
     assert(maxTransferBytes >= wire.UNFRAGMENTED_BYTES_MAX, 'a bio carries an unfragmented read');
     this.export = served;
@@ -99,11 +101,15 @@ export class Transmission implements RowOwner {
   receive(input: Input, at: number, end: number, out: Output): number {
     let next = at;
     this.#budget = BUDGET_BYTES;
+    if (out.isOpen) {
+      this.#resume(out);
+      return at;
+    }
     this.stop = Stop.input;
     for (;;) {
-      if (!out.hasPlace) this.#settle(out);
+      if (!out.hasPlace && !this.#makePlace(out)) return next;
       if (this.end !== End.none) break;
-      if (out.room < replies.FIXED_BYTES_MAX || this.#budget < 0) {
+      if (out.room < this.#roomMin || this.#budget < 0) {
         this.stop = Stop.output;
         break;
       }
@@ -125,14 +131,35 @@ export class Transmission implements RowOwner {
         }
       } else this.#rangeSome(out);
     }
-    this.#settle(out);
-    if (this.end !== End.none) this.stop = Stop.ended;
+    if (!this.#settle(out)) this.stop = Stop.disk;
+    else if (this.end !== End.none) this.stop = Stop.ended;
     return next;
   }
 
-  #settle(out: Output): void {
-    out.settle(this.#disk, this);
-    this.#row = NO_ROW;
+  /** Looks again at a batch that was not settled. Its replies go before anything else is begun. */
+  #resume(out: Output): void {
+    if (!this.#settle(out)) this.stop = Stop.disk;
+    else this.stop = this.end === End.none ? Stop.output : Stop.ended;
+  }
+
+  /** Makes place for another step; false when that takes time, and `stop` says what for. */
+  #makePlace(out: Output): boolean {
+    if (!this.#settle(out)) this.stop = Stop.disk;
+    else if (out.hasPlace || this.end !== End.none) return true;
+    else this.stop = out.length > 0 ? Stop.output : Stop.disk; // others have all bios
+    return false;
+  }
+
+  /** What a step may need of the output. */
+  get #roomMin(): number {
+    const stages = this.#phase === Phase.writing && !this.#disk.synchronous;
+    return stages ? replies.FIXED_BYTES_MAX + STAGE_BYTES_MIN : replies.FIXED_BYTES_MAX;
+  }
+
+  #settle(out: Output): boolean {
+    const isSettled = out.settle(this.#disk, this);
+    if (isSettled) this.#row = NO_ROW;
+    return isSettled;
   }
 
   #takeRequest(view: DataView, at: number, out: Output): void {
@@ -294,10 +321,15 @@ export class Transmission implements RowOwner {
 
   /** Takes payload in whole pages of the disk, or all that is left. Returns the bytes taken. */
   #writeSome(input: Input, at: number, end: number, out: Output): number {
-    let length = Math.min(this.#left, end - at, this.#disk.limits.maxTransferBytes);
+    const isStaged = !this.#disk.synchronous;
+    const { maxTransferBytes } = this.#disk.limits;
+    let length = Math.min(this.#left, end - at, maxTransferBytes);
+    if (isStaged) length = Math.min(length, out.room - replies.FIXED_BYTES_MAX);
     if (length < this.#left) length -= (this.#offset + length) % PAGE_BYTES;
     if (length <= 0) return 0;
-    this.#submit(BioOp.write, length, out, input.bytes, at);
+    if (isStaged)
+      this.#submit(BioOp.write, length, out, out.bytes, out.stage(input.bytes, at, length));
+    else this.#submit(BioOp.write, length, out, input.bytes, at);
     if (this.#left === 0) this.#answer(out);
     return length;
   }
@@ -343,9 +375,10 @@ export class Transmission implements RowOwner {
   }
 
   #readChunk(out: Output): void {
-    const wholeOnly = (this.#flags & CommandFlag.df) !== 0;
+    // What is on its way to an asynchronous disk is not in its extents yet: then all is read.
+    const areRunsKnown = this.#disk.synchronous || out.pending === 0;
     let length = this.#left;
-    if (!wholeOnly) {
+    if (areRunsKnown && (this.#flags & CommandFlag.df) === 0) {
       length = this.#runs.find(this.#disk, this.#offset, this.#left);
       if (this.#runs.isHole) {
         this.#left -= length;

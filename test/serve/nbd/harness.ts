@@ -1,6 +1,7 @@
 /** Plays the socket for a session: gives it bytes in pieces, collects what it says, keeps what it leaves. */
 import assert from 'node:assert/strict';
 import { BioPool } from '../../../src/block/bio.ts';
+import { delayDisk } from '../../../src/block/filter/delay.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import type { NbdExport } from '../../../src/serve/nbd/exports.ts';
 import { Output } from '../../../src/serve/nbd/output.ts';
@@ -21,6 +22,8 @@ export class Harness {
   readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
   /** Calls of receive() so far. */
   callCount = 0;
+  /** Of those, how many came back because the disk was not done. */
+  diskWaits = 0;
   readonly #out: Output;
   #carry: Uint8Array = new Uint8Array(0);
 
@@ -38,8 +41,8 @@ export class Harness {
   /** Gives `bytes` in one piece; returns all that is said to them. Bytes behind the end are dropped, as a socket would. */
   feed(bytes: Uint8Array): Uint8Array {
     if (this.session.end !== End.none) return new Uint8Array(0);
-    const all = join(this.#carry, bytes);
-    const input = { bytes: all, view: new DataView(all.buffer) };
+    let all = join(this.#carry, bytes);
+    let input = { bytes: all, view: new DataView(all.buffer) };
     const said: Uint8Array[] = [];
     let at = 0;
     const callsMax = this.callCount + 100_000;
@@ -48,6 +51,16 @@ export class Harness {
       const next = this.session.receive(input, at, all.length, this.#out);
       assert.ok(next >= at && next <= all.length, 'a session takes bytes that are there');
       at = next;
+      if (this.session.stop === Stop.disk) {
+        // The input is others' until the next call, and the output nobody's.
+        this.diskWaits++;
+        const rest = all.slice(at);
+        all.fill(0xee);
+        all = rest;
+        input = { bytes: all, view: new DataView(all.buffer) };
+        at = 0;
+        continue;
+      }
       said.push(this.#taken());
       if (this.session.stop !== Stop.output) break;
     }
@@ -93,4 +106,11 @@ export function transmitting(
   harness.feed(option(Option.go, infoData('disk')));
   assert.ok(harness.session.export !== null, 'the handshake went through');
   return harness;
+}
+
+/** An asynchronous disk that takes `ticks` looks at a bio, one after the other. */
+export function slowed(next: Disk, ticks = 3): Disk {
+  let now = 0;
+  const clock = { nowNs: (): number => now++ };
+  return delayDisk(next, clock, { readNs: ticks, writeNs: ticks, flushNs: ticks, byteNs: 0 });
 }

@@ -11,7 +11,7 @@ import { OUTPUT_BYTES_MIN } from '../../../src/serve/nbd/session.ts';
 import { Command, WireError } from '../../../src/serve/nbd/wire.ts';
 import { answers, join, messages, type RequestFields, request } from './client.ts';
 import { FaultDisk } from './fault-disk.ts';
-import { transmitting } from './harness.ts';
+import { slowed, transmitting } from './harness.ts';
 
 const SIZE = 600_000;
 const PAGE = 4096;
@@ -78,14 +78,16 @@ const conversation = fc.record({
     { minLength: 1, maxLength: 6 },
   ),
   structured: fc.boolean(),
+  isSlow: fc.boolean(),
   bioCount: fc.integer({ min: 1, max: 20 }),
   outputBytes: fc.integer({ min: OUTPUT_BYTES_MIN, max: 4 * OUTPUT_BYTES_MIN }),
 });
 
 test('a conversation cut anywhere says and stores what an array would', () => {
   fc.assert(
-    fc.property(conversation, ({ steps, sizes, ...options }) => {
-      const harness = transmitting(new MemoryDisk(SIZE), options);
+    fc.property(conversation, ({ steps, sizes, isSlow, ...options }) => {
+      const memory = new MemoryDisk(SIZE);
+      const harness = transmitting(isSlow ? slowed(memory) : memory, options);
       const model = Buffer.alloc(SIZE);
       const bytes = join(...steps.map((s, i) => request(fieldsOf(s, i))));
       const said = messages(
@@ -120,7 +122,7 @@ test('pages that fail cost the requests that touch them, and those only', () => 
     fc.property(
       conversation,
       fc.uniqueArray(fc.integer({ min: 0, max: SIZE >> 12 }), { maxLength: 20 }),
-      ({ steps, sizes, bioCount }, bad) => {
+      ({ steps, sizes, bioCount, isSlow }, bad) => {
         const disk = new FaultDisk(new MemoryDisk(SIZE));
         const isBad = (offset: number, length: number): boolean =>
           bad.some((page) => offset < (page + 1) * PAGE && page * PAGE < offset + length);
@@ -129,7 +131,7 @@ test('pages that fail cost the requests that touch them, and those only', () => 
             ? BioStatus.ioError
             : undefined;
         // Filled from end to end, so that no read is answered from holes.
-        const harness = transmitting(disk, { structured: true, bioCount });
+        const harness = transmitting(isSlow ? slowed(disk) : disk, { structured: true, bioCount });
         const { fault } = disk;
         disk.fault = () => undefined;
         harness.feed(request({ type: Command.write, data: new Uint8Array(SIZE).fill(1) }));

@@ -1,0 +1,66 @@
+/**
+ * What a shard holds, in its counters: counted as pages come and go, and counted anew from the rows for verify().
+ *
+ * Invariant: after every call the counters of what is held are what tally() finds.
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { PageFormat } from '../codec/codec.ts';
+import { CounterAt } from './results.ts';
+import { formatIn, GROUP_RESIDENT, GROUP_SHIFT, LENGTH_MASK, ROW } from './rows.ts';
+
+/** Packed pages of at most this many bytes are counted as good: half a page, as in ramzswap. */
+const GOOD_BYTES = PAGE_BYTES / 2;
+
+/** Counts a page in (`by` 1) or out (-1): its row's third word, and whether it is all zero. */
+export function countPage(
+  counters: Float64Array,
+  state: number,
+  isZero: boolean,
+  by: 1 | -1,
+): void {
+  const format = formatIn(state);
+  counters[CounterAt.storedPages]! += by;
+  if (format === PageFormat.same) {
+    counters[CounterAt.samePages]! += by;
+    if (isZero) counters[CounterAt.zeroPages]! += by;
+    return;
+  }
+  const length = state & LENGTH_MASK;
+  counters[CounterAt.storedBytes]! += by * length;
+  if (format === PageFormat.raw) {
+    counters[CounterAt.rawPages]! += by;
+    return;
+  }
+  if (length <= GOOD_BYTES) counters[CounterAt.goodPages]! += by;
+  if (format === PageFormat.zstd) counters[CounterAt.densePages]! += by;
+}
+
+/** Throws Bug unless the counters are what the rows say. Cost: all rows. Returns groups whose rows may be resident. */
+export function verifyHeld(rows: Int32Array, groups: Int32Array, counters: Float64Array): number {
+  const sum = new Float64Array(CounterAt.count);
+  let resident = 0;
+  for (let group = 0; group < groups.length; group++) {
+    let inGroup = 0;
+    for (let slot = group << GROUP_SHIFT; slot < (group + 1) << GROUP_SHIFT; slot++) {
+      const row = slot * ROW;
+      const state = rows[row + 2]!;
+      if (state === 0) continue;
+      inGroup++;
+      countPage(sum, state, rows[row] === 0 && rows[row + 1] === 0, 1);
+    }
+    const word = groups[group]!;
+    assert((word & ~GROUP_RESIDENT) === inGroup, 'a group counts its slots');
+    assert(inGroup === 0 || word >= GROUP_RESIDENT, 'rows in use are charged');
+    if (word >= GROUP_RESIDENT) resident++;
+  }
+  const isCounted = (at: number): boolean => counters[at] === sum[at];
+  assert(isCounted(CounterAt.storedPages), 'stored pages are counted');
+  assert(isCounted(CounterAt.samePages), 'same-filled pages are counted');
+  assert(isCounted(CounterAt.zeroPages), 'zero pages are counted');
+  assert(isCounted(CounterAt.rawPages), 'raw pages are counted');
+  assert(isCounted(CounterAt.goodPages), 'pages of at most half a page are counted');
+  assert(isCounted(CounterAt.densePages), 'dense pages are counted');
+  assert(isCounted(CounterAt.storedBytes), 'stored bytes are counted');
+  return resident;
+}
