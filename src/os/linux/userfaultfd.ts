@@ -42,7 +42,7 @@ export type Resolve = (typeof Resolve)[keyof typeof Resolve];
 /** struct uffd_msg. */
 const MESSAGE_BYTES = 32;
 /** Messages that one read takes at most. */
-export const MESSAGES_A_READ = 64;
+const MESSAGES_A_READ = 64;
 
 /** The largest struct of an ioctl here: uffdio_copy and uffdio_move. */
 const ARGUMENT_BYTES = 40;
