@@ -9,10 +9,21 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import sqlite from 'node-sqlite3-wasm';
 
-const words =
-  'leave at the door ring twice call before delivery gift wrap fragile urgent second floor no signature paid in advance replacement for damaged parcel customer asked to change address'.split(
-    ' ',
-  );
+/** What people write about orders: mostly what others wrote before. */
+const phrases = [
+  'leave at the door, ring twice',
+  'call before delivery',
+  'gift, wrap it please and leave out the bill',
+  'fragile: this side up',
+  'second floor, no lift',
+  'no signature needed',
+  'paid in advance',
+  'replacement for a parcel that came damaged, do not charge',
+  'customer asked to change the address to the one in the account',
+  'deliver together with the other order of this week',
+  'neighbour takes it when nobody is at home',
+  'part of a larger order, the rest follows when it is in stock',
+];
 const statuses = ['open', 'packed', 'sent', 'delivered', 'returned'];
 
 /** Numbers below `limit`, the same in every run. */
@@ -25,8 +36,8 @@ function below(limit: number): number {
 }
 
 function note(): string {
-  let text = words[below(words.length)]!;
-  for (let i = 4 + below(24); i > 0; i--) text += ` ${words[below(words.length)]!}`;
+  let text = `ref ${below(1e9)}`;
+  for (let i = 1 + below(5); i > 0; i--) text += `; ${phrases[below(phrases.length)]!}`;
   return text;
 }
 

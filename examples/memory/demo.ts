@@ -1,7 +1,7 @@
 /**
  * SQLite in less memory than it needs, with a line that shows pages resident, stored and moving while it works.
  *
- *   npm run demo                              a database of about 45 MiB in 10 MiB
+ *   npm run demo                              a database of about 60 MiB in 10 MiB
  *   npm run demo -- --size 1000000 --resident 32M
  *
  * The line is rewritten in place on a terminal; elsewhere there is one a second. Ctrl-C ends the program and leaves the
@@ -18,7 +18,7 @@ const example = {
   name: 'demo',
   about:
     'An in-memory SQLite database in less RAM than it needs, and what the pager does meanwhile.',
-  unit: 'rows, about 160 bytes each',
+  unit: 'rows, about 200 bytes each',
   small: { size: 300_000, resident: '10M' },
   full: { size: 1_000_000, resident: '32M' },
   json: 'what the pager does, a document a line',
@@ -37,7 +37,7 @@ const line = new StatusLine({
     stdout.write(text);
   },
   get columns() {
-    return stdout.columns ?? 80;
+    return stdout.columns || 80; // 0: nobody has said how wide it is
   },
 });
 
