@@ -21,8 +21,23 @@ export { Flush, NOT_BEGUN } from './host/async-results.ts';
 export { AsyncPages } from './host/async-store.ts';
 export { WorkerPages } from './host/async-worker-pages.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
-export { type AdoptOptions, attachRegion, joinSwap, type MapOptions, type MemorySwap, type OpenSwapOptions, openSwap, type SwapStats, } from './memory/open-swap.ts';
-export type { ArrayOptions, ElementArray, ElementType, PagedArray, PinnedPage, } from './memory/paged-array.ts';
+export {
+  type AdoptOptions,
+  attachRegion,
+  joinSwap,
+  type MapOptions,
+  type MemorySwap,
+  type OpenSwapOptions,
+  openSwap,
+  type SwapStats,
+} from './memory/open-swap.ts';
+export type {
+  ArrayOptions,
+  ElementArray,
+  ElementType,
+  PagedArray,
+  PinnedPage,
+} from './memory/paged-array.ts';
 export type { ByteRange, RegionHandle, RegionStats, SwapRegion } from './memory/region.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';

@@ -110,7 +110,9 @@ for (const example of readdirSync(join(root, 'examples')).filter((f) => f.endsWi
   });
 
 test('the public entry is what api/ records', () => {
-  const now = readFileSync(join(root, 'build/src/index.d.ts'), 'utf8');
-  const recorded = textOf('api/index.d.ts');
+  // The compiler keeps a long list on one line, the formatter does not.
+  const plain = (text: string): string => text.replace(/\s+/g, ' ').replaceAll(', }', ' }');
+  const now = plain(readFileSync(join(root, 'build/src/index.d.ts'), 'utf8'));
+  const recorded = plain(textOf('api/index.d.ts'));
   assert.equal(now, recorded, 'a change of the public entry is recorded in api/ on purpose');
 });
