@@ -81,6 +81,12 @@ export const SwapStat = {
   refused: 7,
   /** Pages of the budget that regions share; 0 = none. Written once, at the start. */
   sharedPages: 8,
+  /** Of all regions, those that have ended included. */
+  resident: 9,
+  faults: 10,
+  pagesIn: 11,
+  pagesOut: 12,
+  pagesDropped: 13,
 } as const;
 
 export class ControlBlock {

@@ -317,7 +317,16 @@ export class Engine {
     stats[SwapStat.devicePages] = this.#tiers.devicePages;
     stats[SwapStat.overBudget] = this.pager.counters.get('overBudget');
     stats[SwapStat.refused] = this.pager.counters.get('pagesPutBack');
-    for (let i = 0; i < this.#ordered.length; i++) publishRegion(this.#ordered[i]!);
+    stats[SwapStat.faults] = this.pager.counters.get('faults');
+    stats[SwapStat.pagesIn] = this.pager.counters.get('pagesIn');
+    stats[SwapStat.pagesOut] = this.pager.counters.get('pagesOut');
+    stats[SwapStat.pagesDropped] = this.pager.counters.get('pagesDropped');
+    let resident = 0;
+    for (let i = 0; i < this.#ordered.length; i++) {
+      resident += this.#ordered[i]!.region.resident;
+      publishRegion(this.#ordered[i]!);
+    }
+    stats[SwapStat.resident] = resident;
   }
 
   /** The engine runs from now on. */

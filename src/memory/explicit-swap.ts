@@ -66,6 +66,12 @@ function statsOf(tiers: Tiers): SwapStats {
     ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / tiers.usedBytes,
     overBudget: counters.get('overBudget'),
     refused: counters.get('pagesPutBack'),
+    residentBytes:
+      tiers.pager.regions.reduce((pages, region) => pages + region.resident, 0) * PAGE_BYTES,
+    faults: counters.get('faults'),
+    pageIns: counters.get('pagesIn'),
+    pageOuts: counters.get('pagesOut'),
+    pagesDropped: counters.get('pagesDropped'),
   };
 }
 
@@ -112,14 +118,15 @@ class FrameArray implements PagedArray {
 
   pin(index: number): PinnedPage {
     checkIndex(index, this.length);
-    const page = index >>> this.#shift;
-    const place = this.#place(index, true) & ~((1 << this.#shift) - 1);
+    const inPage = 2 ** this.#shift;
+    const page = Math.floor(index / inPage);
+    const place = Math.floor(this.#place(index, true) / inPage) * inPage;
     if (!this.#region.pin(page))
       throw new SwapError('ERR_IO_NO_ROOM', `page ${page} has all the pins it can have`);
     let isPinned = true;
     return {
-      array: this.#elements.subarray(place, place + (1 << this.#shift)),
-      first: page << this.#shift,
+      array: this.#elements.subarray(place, place + inPage),
+      first: page * inPage,
       [Symbol.dispose]: () => {
         if (isPinned && this.#isLive) this.#region.unpin(page);
         isPinned = false;
@@ -191,16 +198,17 @@ class FrameArray implements PagedArray {
       this.#region.markUsed(page);
     }
     const inPage = index % 2 ** this.#shift;
-    return ((this.#memory.frameOf[page]! - 1) << this.#shift) + inPage;
+    return (this.#memory.frameOf[page]! - 1) * 2 ** this.#shift + inPage;
   }
 
   #touch(page: number, isWrite: boolean): void {
     assert(this.#isLive, 'an array that has been disposed of is not used');
+    // Before the page comes: afterwards it would be the only one that nobody has used yet, and the first to leave again.
+    this.#pager.background();
+    this.#maintain();
     const isHere = this.#memory.frameOf[page] !== 0;
     const touch = isHere ? Touch.write | Touch.protected : isWrite ? Touch.write : Touch.read;
     this.#pager.fault(this.#region, page, touch);
-    this.#pager.background();
-    this.#maintain();
     if (this.#region.isResident(page)) return;
     if (this.#region.state[page] === PageState.lost)
       throw new SwapError('ERR_IO_LOST', `page ${page} could not be brought back`, { page });

@@ -74,6 +74,13 @@ export interface SwapStats {
   readonly overBudget: number;
   /** Pages that should have left and that nobody would take. */
   readonly refused: number;
+  /** Of all regions together: in memory now. */
+  readonly residentBytes: number;
+  /** Of all regions that there are and were, as RegionStats has them. */
+  readonly faults: number;
+  readonly pageIns: number;
+  readonly pageOuts: number;
+  readonly pagesDropped: number;
 }
 
 const VIEW_MAX_BYTES = 2 ** 32;
@@ -188,6 +195,11 @@ class TransparentSwap implements MemorySwap {
       ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / usedBytes,
       overBudget: stats[SwapStat.overBudget]!,
       refused: stats[SwapStat.refused]!,
+      residentBytes: stats[SwapStat.resident]! * PAGE_BYTES,
+      faults: stats[SwapStat.faults]!,
+      pageIns: stats[SwapStat.pagesIn]!,
+      pageOuts: stats[SwapStat.pagesOut]!,
+      pagesDropped: stats[SwapStat.pagesDropped]!,
     };
   }
 

@@ -114,10 +114,11 @@ export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray
     },
     pin: (index) => {
       checkIndex(index, length);
-      const first = (index >>> shift) << shift;
-      const pinned = region.pin({ offset: (index >>> shift) * PAGE_BYTES, length: PAGE_BYTES });
+      const page = Math.floor(index / 2 ** shift);
+      const first = page * 2 ** shift;
+      const pinned = region.pin({ offset: page * PAGE_BYTES, length: PAGE_BYTES });
       return {
-        array: elements.subarray(first, first + (1 << shift)),
+        array: elements.subarray(first, first + 2 ** shift),
         first,
         [Symbol.dispose]: () => pinned[Symbol.dispose](),
       };

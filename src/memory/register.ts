@@ -104,23 +104,16 @@ function watch(swap: MemorySwap): readonly SwapRegion[] {
 
 function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
   process.on('exit', () => {
-    const sum = { resident: 0, ins: 0, outs: 0, faults: 0 };
-    for (const region of regions) {
-      const stats = region.stats();
-      sum.resident += stats.residentBytes;
-      sum.ins += stats.pageIns;
-      sum.outs += stats.pageOuts + stats.pagesDropped;
-      sum.faults += stats.faults;
-    }
-    const { storedPages, usedBytes } = swap.stats();
+    const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
     writeSync(
       2,
-      `frontswap: ${regions.length} memories, ${formatSize(sum.resident)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${sum.ins} pages in, ${sum.outs} out, ${sum.faults} faults\n`,
+      `frontswap: ${regions.length} memories, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
     );
   });
 }
 
-const swap = swapOfProcess();
+/** The engine of the process, for who wants to look at it; null when nothing is paged. */
+export const swap: MemorySwap | null = swapOfProcess();
 if (swap !== null) {
   const regions = watch(swap);
   if (isMainThread && process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);

@@ -115,7 +115,8 @@ export class Tiers implements Disposable {
     const disk = refusingDisk(RAM_SLOTS * PAGE_BYTES);
     const type = swapOn(this.pager.swap, disk, page, {
       priority: RAM_PRIORITY,
-      allocator: 'solid',
+      // The lowest free cluster, not the one free longest: slots that have tables in memory already.
+      allocator: 'rotating',
     });
     assert(type === RAM_AREA, 'the area in RAM is the first');
     return this.pager.swap.areas[RAM_AREA]!;

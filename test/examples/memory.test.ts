@@ -1,0 +1,106 @@
+/** The memory examples, small: programs from npm, paged, answer as they do in RAM and take no more than they promise. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { openSwap } from '../../src/memory/open-swap.ts';
+
+const examples = join(dirname(fileURLToPath(import.meta.url)), '../../examples/memory');
+const { transparent, reason } = openSwap();
+const skip = transparent ? false : `no userfaultfd: ${reason}`;
+
+interface Ran {
+  readonly code: number;
+  readonly printed: string;
+  readonly said: string;
+}
+
+async function ran(name: string, ...args: string[]): Promise<Ran> {
+  const command = [join(examples, `${name}.js`), ...args];
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, command);
+    return { code: 0, printed: stdout, said: stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+    return { code, printed: stdout, said: stderr };
+  }
+}
+
+interface Document {
+  readonly claims: readonly { readonly claim: string; readonly holds: boolean }[];
+  readonly runs: Readonly<
+    Record<string, Ran & { readonly swap: Readonly<Record<string, number>> }>
+  >;
+}
+
+async function document(name: string, ...args: string[]): Promise<Document> {
+  const { code, printed, said } = await ran(name, '--json', ...args);
+  assert.equal(said, '');
+  const found = JSON.parse(printed) as Document;
+  assert.deepEqual(
+    found.claims.filter(({ holds }) => !holds),
+    [],
+  );
+  assert.equal(code, 0);
+  return found;
+}
+
+const swapOf = ({ runs }: Document, run: string): Readonly<Record<string, number>> => {
+  const swap = runs[run]!.swap;
+  assert.ok(swap['pageOuts']! > 0 && swap['pageIns']! > 0, 'pages moved');
+  return swap;
+};
+
+test('SQLite, unchanged, with a database four times its budget: same answers, sound, bounded RSS', {
+  skip,
+}, async () => {
+  const found = await document('sqlite', '--size', '40000', '--resident', '1536K');
+  assert.equal(found.claims.length, 4);
+  assert.equal(swapOf(found, 'paged')['refused'], 0);
+});
+
+test('an R-tree in a region answers as one in RAM', { skip }, async () => {
+  swapOf(await document('spatial', '--size', '40000', '--resident', '512K'), 'paged');
+});
+
+test('vectors that do not compress go to a file, and are found there', { skip }, async () => {
+  const swap = swapOf(await document('vectors', '--size', '10000', '--resident', '512K'), 'paged');
+  assert.ok(swap['devicePages']! > 0);
+});
+
+test('an external sort, in regions and in PagedArrays, sorts as one in RAM', { skip }, async () => {
+  const found = await document('sort', '--size', '100000', '--resident', '512K');
+  swapOf(found, 'regions');
+  swapOf(found, 'PagedArray');
+});
+
+test('a claim that does not hold is status 1 and is told: a database that fits its budget', {
+  skip,
+}, async () => {
+  const { code, printed } = await ran('sqlite', '--size', '100', '--resident', '8M');
+  assert.equal(code, 1);
+  assert.match(printed, /^NO {3}the database is 0\.0 times the budget, 4 at least$/m);
+});
+
+test('the demo, not on a terminal, prints plain lines and ends with a summary', {
+  skip,
+}, async () => {
+  const { code, printed } = await ran('demo', '--size', '5000', '--resident', '512K');
+  assert.equal(code, 0);
+  assert.match(printed, /^integrity .* "ok"$/m);
+  assert.match(printed, /^a database of .* pages out, \d+ in/m);
+  assert.ok(!printed.includes('\x1b'), 'no terminal sequences');
+});
+
+test('examples explain themselves, and name a mistake', async () => {
+  for (const name of ['sqlite', 'spatial', 'vectors', 'sort', 'demo']) {
+    const help = await ran(name, '--help');
+    assert.equal(help.code, 0);
+    assert.match(help.printed, /--resident SIZE/);
+  }
+  const wrong = await ran('sort', '--size', 'many');
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.said, /^sort: --size many/);
+});
