@@ -9,7 +9,7 @@ const child = fileURLToPath(new URL('../region-child.js', import.meta.url));
 export function ownRegion(eviction: 'move' | 'copy'): PagerContender {
   const { access, uffdReason } = gatherFacts();
   return {
-    name: eviction === 'move' ? 'frontswap' : 'frontswap, copying out',
+    name: eviction === 'copy' ? 'frontswap' : 'frontswap, moving out',
     missing: access === null ? uffdReason : null,
     run: (patterns, plan) =>
       runPagerProgram([process.execPath, child], eviction, patterns, plan, () => undefined),

@@ -12,6 +12,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type Pager, Range } from '../mm/pager.ts';
 import { type Region, RegionCount } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
+import { ManyAdvisor } from '../os/linux/advise-many.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
@@ -40,7 +41,7 @@ export const WANTED_FEATURES: number = UffdFeature.threadId | UffdFeature.move |
 export interface EngineOptions extends TierOptions {
   /** Pages that regions without a budget of their own may have in memory together; 0 = each has its own. */
   readonly sharedPages: number;
-  /** Move pages out instead of copying them, where the kernel can. */
+  /** Move pages out instead of copying them, where the kernel can: for comparison. */
   readonly move: boolean;
 }
 
@@ -71,6 +72,7 @@ export class Engine {
   readonly #mapping: Mapping;
   readonly #process: Process;
   readonly #frames: UffdFrames;
+  readonly #drops: ManyAdvisor;
   readonly #tiers: Tiers;
   readonly #shared: ResidentSet | null;
   readonly #doorbell: EventFd;
@@ -90,6 +92,7 @@ export class Engine {
     this.#mapping = new Mapping(linux);
     this.#process = new Process(linux);
     this.#frames = new UffdFrames(this.#mapping, uffd, options.move);
+    this.#drops = new ManyAdvisor(linux, this.#mapping);
     this.#tiers = new Tiers(options, {
       frames: this.#frames.bytes,
       onLost: (region, page, reason) => this.#tellLost(region, page, reason),
@@ -217,6 +220,7 @@ export class Engine {
       this.#uffd,
       this.#mapping,
       this.#frames,
+      this.#drops,
       (page) => this.#die(`region ${id}, page ${page}: lost, and this kernel cannot poison it`),
     );
     const region = this.pager.add(memory, set);
@@ -281,6 +285,7 @@ export class Engine {
       if (answer !== Answer.ok) return answer;
     }
     this.#tiers[Symbol.dispose]();
+    this.#drops.close();
     this.#isEnded = true;
     return Answer.ok;
   }

@@ -49,7 +49,7 @@ export class FrameMemory implements PagedMemory {
     return count;
   }
 
-  installZeros(page: number, count: number): number {
+  installZeros(page: number, count: number, _areWritten: boolean): number {
     for (let i = 0; i < count; i++) {
       const at = this.#alloc(page + i, true);
       if (at === -1) return i;
@@ -81,6 +81,7 @@ export class FrameMemory implements PagedMemory {
     }
   }
 
+  flush(): void {}
   freeFrames(_frame: number, _count: number): void {}
   wake(_page: number, _count: number): void {}
 

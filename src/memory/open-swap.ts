@@ -36,7 +36,7 @@ export interface OpenSwapOptions {
   readonly devices?: readonly DeviceOptions[];
   /** A budget that regions share which have none of their own. */
   readonly residentBytes?: number;
-  /** How pages leave memory: moved, where the kernel can (6.8), or copied. Default: moved. For comparison. */
+  /** How pages leave memory: copied, or moved where the kernel can (6.8). Default: copied. For comparison. */
   readonly eviction?: 'move' | 'copy';
   /** False: array() only, on this thread, as where there is no userfaultfd. Default true. */
   readonly transparent?: boolean;
@@ -264,7 +264,7 @@ function startThread(
     return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock();
   control.swapStats[SwapStat.sharedPages] = sharedPages;
-  const move = options.eviction !== 'copy';
+  const move = options.eviction === 'move';
   const data: FaultThreadData = {
     shared: control.shared,
     options: { ...tiers, sharedPages, move },

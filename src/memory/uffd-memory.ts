@@ -2,10 +2,11 @@
  * Memory of this process as a pager wants it (mm/ops.ts): a range registered with a userfaultfd, and frames to bring its
  * pages through.
  *
- *   install   UFFDIO_COPY, write-protected where asked        installZeros   UFFDIO_ZEROPAGE: the shared zero page
- *   take      UFFDIO_MOVE where the kernel has it (6.8): the pages themselves become the frames, nothing is copied;
- *             else protect ▶ copy ▶ madvise(DONTNEED): a writer in between waits, and faults anew
- *   drop      madvise(DONTNEED)
+ *   install   UFFDIO_COPY, write-protected where asked
+ *   zeros     UFFDIO_COPY of zeros to pages that are written, UFFDIO_ZEROPAGE (the shared zero page) to those read
+ *   take      protect ▶ copy ▶ drop: a writer in between waits, and faults anew. Or, for comparison, UFFDIO_MOVE (6.8):
+ *             the pages themselves become the frames
+ *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advise-many.ts)
  *
  * Invariants
  * - This thread never touches a page that may be missing: it would wait for itself. Frames that take() moves pages to are
@@ -18,9 +19,10 @@
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { BATCH_PAGES } from '../mm/evict.ts';
+import { FRAME_COUNT, WINDOW_PAGES } from '../mm/load.ts';
 import { type PagedMemory, Stop } from '../mm/ops.ts';
-import { FRAME_COUNT } from '../mm/pager.ts';
-import { Advice, type Mapping } from '../os/linux/mapping.ts';
+import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
+import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
 import {
   CopyMode,
   MoveMode,
@@ -39,11 +41,14 @@ export class UffdFrames {
   readonly bytes: Uint8Array;
   /** take() moves pages to frames 0 .. BATCH_PAGES - 1. */
   readonly canMove: boolean;
+  /** Zeros to copy from: WINDOW_PAGES pages that nobody writes, and that take no memory. */
+  readonly zeros: number;
   readonly #mapping: Mapping;
 
-  /** @param mayMove false: copy also where the kernel could move */
+  /** @param mayMove move pages out, where the kernel can */
   constructor(mapping: Mapping, uffd: Userfaultfd, mayMove: boolean) {
     this.#mapping = mapping;
+    this.zeros = mapping.reserve(WINDOW_PAGES * PAGE_BYTES, Protection.read);
     this.address = mapping.reserve(FRAME_COUNT * PAGE_BYTES);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.dontFork);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.noHugePage);
@@ -69,6 +74,7 @@ export class UffdMemory implements PagedMemory {
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
   readonly #frames: UffdFrames;
+  readonly #drops: ManyAdvisor;
   /** Over the whole range; only where pages are copied, not moved. */
   readonly #bytes: Uint8Array | null;
   readonly #canPoison: boolean;
@@ -84,6 +90,7 @@ export class UffdMemory implements PagedMemory {
     uffd: Userfaultfd,
     mapping: Mapping,
     frames: UffdFrames,
+    drops: ManyAdvisor,
     onPoison: (page: number) => void,
   ) {
     this.address = address;
@@ -91,6 +98,7 @@ export class UffdMemory implements PagedMemory {
     this.#uffd = uffd;
     this.#mapping = mapping;
     this.#frames = frames;
+    this.#drops = drops;
     this.#onPoison = onPoison;
     this.#canPoison = (uffd.features & UffdFeature.poison) !== 0;
     const bytes = pages * PAGE_BYTES;
@@ -120,11 +128,15 @@ export class UffdMemory implements PagedMemory {
     return done;
   }
 
-  installZeros(page: number, count: number): number {
+  installZeros(page: number, count: number, areWritten: boolean): number {
     let done = 0;
     do {
       const at = this.address + (page + done) * PAGE_BYTES;
-      this.#note(this.#uffd.zeroPage(at, (count - done) * PAGE_BYTES, CopyMode.wake));
+      const left = (count - done) * PAGE_BYTES;
+      const answer = areWritten
+        ? this.#uffd.copy(at, this.#frames.zeros, left, CopyMode.wake)
+        : this.#uffd.zeroPage(at, left, CopyMode.wake);
+      this.#note(answer);
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
     return done;
@@ -159,7 +171,12 @@ export class UffdMemory implements PagedMemory {
   }
 
   drop(page: number, count: number): void {
-    this.#mapping.advise(this.address + page * PAGE_BYTES, count * PAGE_BYTES, Advice.dontNeed);
+    if (this.#drops.count === MAX_RANGES) this.flush();
+    this.#drops.add(this.address + page * PAGE_BYTES, count * PAGE_BYTES);
+  }
+
+  flush(): void {
+    this.#drops.apply(Advice.dontNeed);
   }
 
   freeFrames(frame: number, count: number): void {

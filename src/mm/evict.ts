@@ -27,8 +27,10 @@ import {
 } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Frames 0 .. BATCH_PAGES - 1 are for pages that leave. */
-export const BATCH_PAGES = 32;
+/** Frames 0 .. BATCH_PAGES - 1 are for pages that leave: as many dirty ones a batch has at the most. */
+export const BATCH_PAGES = 128;
+/** Clean ones need no frame. */
+const VICTIMS_MAX = 512;
 /** Looks at a list for each page that is wanted of it; then pages leave though they were used. */
 const LOOKS = 4;
 /** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
@@ -41,9 +43,12 @@ export class Evictor {
   isFull = false;
   readonly #swap: Swap;
   readonly #counters: PagerCounters;
-  /** Pages of the batch, ascending. */
-  readonly #victims: Int32Array = new Int32Array(BATCH_PAGES);
+  /** Pages of the batch, ascending, and how many of them are dirty. */
+  readonly #victims: Int32Array = new Int32Array(VICTIMS_MAX);
   #count = 0;
+  #dirty = 0;
+  /** The page in each frame, -1: none. */
+  readonly #pageIn: Int32Array = new Int32Array(BATCH_PAGES);
   /** How the bio of a page that is being written ended. */
   #written = true;
 
@@ -52,9 +57,9 @@ export class Evictor {
     this.#counters = counters;
   }
 
-  /** Makes `pages` pages leave a set, at the most BATCH_PAGES. Returns how many did. */
+  /** Makes `pages` pages leave a set, a batch at the most. Returns how many did. */
   reclaim(set: ResidentSet, pages: number): number {
-    const wanted = Math.min(pages, BATCH_PAGES);
+    const wanted = Math.min(pages, VICTIMS_MAX);
     const region = this.#oldestRegion(set);
     if (region === null) return 0;
     this.#choose(region, wanted);
@@ -65,22 +70,22 @@ export class Evictor {
   reclaimClean(set: ResidentSet, pages: number): number {
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
-      this.#count = 0;
-      this.#chooseClean(region, INACTIVE, Math.min(pages, BATCH_PAGES));
-      this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, BATCH_PAGES));
+      this.#begin();
+      this.#chooseClean(region, INACTIVE, Math.min(pages, VICTIMS_MAX));
+      this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       if (this.#count > 0) return this.#evict(region);
     }
     return 0;
   }
 
-  /** Makes pages [from, to) of a region leave, from the first on: up to BATCH_PAGES of them. Returns where to go on. */
+  /** Makes pages [from, to) of a region leave, from the first on: a batch at the most. Returns where to go on. */
   evictRange(region: Region, from: number, to: number): number {
-    this.#count = 0;
+    this.#begin();
     let page = from;
-    for (; page < to && this.#count < BATCH_PAGES; page++) {
+    for (; page < to && this.#hasRoom(VICTIMS_MAX); page++) {
       if (!region.isResident(page) || region.isPinned(page)) continue;
       region.unlist(page);
-      this.#victims[this.#count++] = page;
+      this.#insert(region, page);
     }
     this.#evict(region);
     return page;
@@ -110,13 +115,13 @@ export class Evictor {
 
   /** At least a third of what is listed is inactive, so that hot pages, too, are tried again. */
   #balance(region: Region): void {
-    for (let moves = BATCH_PAGES; moves > 0 && region.active > region.inactive * 2; moves--)
+    for (let moves = VICTIMS_MAX; moves > 0 && region.active > region.inactive * 2; moves--)
       region.demote();
   }
 
   #choose(region: Region, wanted: number): void {
-    this.#count = 0;
-    for (let looks = wanted * LOOKS; this.#count < wanted; looks--) {
+    this.#begin();
+    for (let looks = wanted * LOOKS; this.#hasRoom(wanted); looks--) {
       const page = region.oldest(INACTIVE);
       if (page === -1) return;
       if (looks > 0 && !region.isVictim(page)) {
@@ -125,25 +130,36 @@ export class Evictor {
         continue;
       }
       region.unlist(page);
-      this.#insert(page);
+      this.#insert(region, page);
     }
   }
 
   #chooseClean(region: Region, list: ListAt, wanted: number): void {
     let page = region.oldest(list);
-    for (let looks = BATCH_PAGES * LOOKS; looks > 0 && page !== -1; looks--) {
+    for (let looks = VICTIMS_MAX * LOOKS; looks > 0 && page !== -1; looks--) {
       if (this.#count === wanted) return;
       const newer = region.newer(page, list);
       if (region.state[page] === PageState.clean) {
         region.unlist(page);
-        this.#insert(page);
+        this.#insert(region, page);
       }
       page = newer;
     }
   }
 
+  #begin(): void {
+    this.#count = 0;
+    this.#dirty = 0;
+  }
+
+  /** The batch may have one page more: `most` in all, and no more dirty ones than there are frames. */
+  #hasRoom(most: number): boolean {
+    return this.#count < most && this.#dirty < BATCH_PAGES;
+  }
+
   /** Keeps the batch in the order of pages: neighbours leave together. Nearly sorted as a rule. */
-  #insert(page: number): void {
+  #insert(region: Region, page: number): void {
+    if (region.state[page] === PageState.dirty) this.#dirty++;
     let at = this.#count++;
     for (; at > 0 && this.#victims[at - 1]! > page; at--)
       this.#victims[at] = this.#victims[at - 1]!;
@@ -152,6 +168,7 @@ export class Evictor {
 
   /** The batch leaves: runs of clean pages are dropped, runs of dirty ones taken and swapped out. */
   #evict(region: Region): number {
+    if (this.#count === 0) return 0;
     let gone = 0;
     let frames = 0;
     for (let at = 0; at < this.#count; ) {
@@ -159,13 +176,14 @@ export class Evictor {
       if (region.state[this.#victims[at]!] === PageState.clean) {
         gone += this.#dropRun(region, at, end);
       } else {
-        gone += this.#takeRun(region, at, end);
-        frames = end;
+        gone += this.#takeRun(region, at, end, frames);
+        frames += end - at;
       }
       at = end;
     }
+    region.memory.flush();
     if (frames === 0) return gone;
-    gone += this.#swapOut(region);
+    gone += this.#swapOut(region, frames);
     region.memory.freeFrames(0, frames);
     return gone;
   }
@@ -189,18 +207,18 @@ export class Evictor {
       const page = this.#victims[i]!;
       region.leave(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
       region.rewritten -= region.rewritten >>> 5;
-      this.#victims[i] = -1;
     }
     this.#counters.add('pagesDropped', end - at);
     region.counts[RegionCount.pagesDropped]! += end - at;
     return end - at;
   }
 
-  /** The i-th page of the batch goes to frame i. What cannot be taken stays, or is gone already. */
-  #takeRun(region: Region, at: number, end: number): number {
+  /** The run goes to frames from `frame` on. What cannot be taken stays, or is gone already. */
+  #takeRun(region: Region, at: number, end: number, frame: number): number {
     let gone = 0;
     for (let i = at; i < end; ) {
-      i += region.memory.take(this.#victims[i]!, end - i, i);
+      const taken = region.memory.take(this.#victims[i]!, end - i, frame + i - at);
+      for (const last = i + taken; i < last; i++) this.#pageIn[frame + i - at] = this.#victims[i]!;
       if (i === end) break;
       const page = this.#victims[i]!;
       if (region.memory.stop === Stop.gone) {
@@ -211,17 +229,18 @@ export class Evictor {
         region.relist(page);
         this.#counters.add('pagesPutBack', 1);
       }
-      this.#victims[i++] = -1;
+      this.#pageIn[frame + i - at] = -1;
+      i++;
     }
     return gone;
   }
 
-  #swapOut(region: Region): number {
+  #swapOut(region: Region, frames: number): number {
     let out = 0;
     let back = 0;
     let isRefused = false;
-    for (let frame = 0; frame < this.#count; frame++) {
-      const page = this.#victims[frame]!;
+    for (let frame = 0; frame < frames; frame++) {
+      const page = this.#pageIn[frame]!;
       if (page === -1) continue;
       const entry = isRefused ? NO_ENTRY : this.#store(frame);
       if (entry !== NO_ENTRY) {

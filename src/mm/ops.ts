@@ -33,16 +33,21 @@ export interface PagedMemory {
    */
   install(page: number, frame: number, count: number, writable: boolean): number;
   /**
-   * The same with zeros, writable; they need not take memory until they are written. Of a page that is resident it answers
-   * 0 and changes nothing: so the pager learns whether its owner has given a page up.
+   * The same with zeros, writable; not `areWritten` soon, they need not take memory until they are. Of a page that is
+   * resident it answers 0 and changes nothing: so the pager learns whether its owner has given a page up.
    */
-  installZeros(page: number, count: number): number;
+  installZeros(page: number, count: number, areWritten: boolean): number;
   /** Writes to protected pages pass again, and those that wait go on. */
   makeWritable(page: number, count: number): void;
-  /** The pages' bytes are in frames `frame` .. and the pages not resident, with no write lost in between. Returns how many. */
+  /**
+   * The pages' bytes are in frames `frame` .., and no write comes any more; after flush() the pages are not resident.
+   * Returns how many.
+   */
   take(page: number, count: number, frame: number): number;
-  /** The pages are not resident any more and their bytes gone. Those that were are protected, or nobody wants them. */
+  /** After flush() the pages are not resident and their bytes gone. Those that were are protected, or nobody wants them. */
   drop(page: number, count: number): void;
+  /** What take() and drop() began is done when this returns: memory may do many of them in one step, and must by now. */
+  flush(): void;
   /** The frames that take() filled are done with. */
   freeFrames(frame: number, count: number): void;
   /** Who waits for the pages tries again. */

@@ -24,7 +24,7 @@ import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
 import { In, Swap } from '../swap/swap.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
-import { BATCH_PAGES, Evictor } from './evict.ts';
+import { Evictor } from './evict.ts';
 import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
 import { Stop } from './ops.ts';
 import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region, RegionCount } from './region.ts';
@@ -86,7 +86,7 @@ export class Pager implements MemoryManager {
     region.counts[RegionCount.faults]! += 1;
     const state = region.state[page]!;
     if (state === PageState.stored) this.#bring(region, page, touch);
-    else if (state === PageState.absent) this.#make(region, page);
+    else if (state === PageState.absent) this.#make(region, page, touch !== Touch.read);
     else if (state === PageState.clean && touch !== Touch.read) this.#makeDirty(region, page);
     else if (state === PageState.lost) {
       this.counters.add('lostFaults', 1);
@@ -171,6 +171,7 @@ export class Pager implements MemoryManager {
       this.#forget(region, page);
     }
     if (to > run) region.memory.drop(run, to - run);
+    region.memory.flush();
     this.evictor.isFull = false; // there is room again, perhaps
   }
 
@@ -288,7 +289,7 @@ export class Pager implements MemoryManager {
   #touchAgain(region: Region, page: number, touch: number): void {
     const { memory } = region;
     if ((touch & Touch.protected) !== 0) memory.makeWritable(page, 1);
-    else if (memory.installZeros(page, 1) === 0) memory.wake(page, 1);
+    else if (memory.installZeros(page, 1, touch !== Touch.read) === 0) memory.wake(page, 1);
     else {
       this.counters.add('pagesGone', 1);
       this.counters.add('firstTouches', 1);
@@ -335,7 +336,7 @@ export class Pager implements MemoryManager {
   }
 
   /** A touched page that is nowhere comes as zeros; where touches go in order, those that follow, too. */
-  #make(region: Region, page: number): void {
+  #make(region: Region, page: number, isWrite: boolean): void {
     const { prefetch } = region;
     this.counters.add('firstTouches', 1);
     prefetch.predict(page);
@@ -345,7 +346,7 @@ export class Pager implements MemoryManager {
     if (prefetch.stride !== 1) wanted = 0;
     const ahead = this.#roomAhead(region, wanted);
     const end = page + 1 + ahead;
-    const made = region.memory.installZeros(page, end - page);
+    const made = region.memory.installZeros(page, end - page, isWrite);
     for (let i = page; i < page + made; i++)
       region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     if (made === 0) region.memory.wake(page, 1);
@@ -460,7 +461,7 @@ export class Pager implements MemoryManager {
 
   /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
   #roomFor({ set }: Region, count: number): number {
-    while (set.pages + count > set.limit) if (this.#reclaim(set, BATCH_PAGES) === 0) break;
+    while (set.pages + count > set.limit) if (this.#reclaim(set, set.batch) === 0) break;
     return Math.max(0, Math.min(count, set.limit - set.pages));
   }
 
@@ -485,7 +486,7 @@ export class Pager implements MemoryManager {
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
       return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {
-      if (region.memory.installZeros(page, 1) === 0) return Range.noRoom;
+      if (region.memory.installZeros(page, 1, true) === 0) return Range.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     }
     return region.pin(page) ? Range.done : Range.noRoom;

@@ -9,6 +9,8 @@ import type { Region } from './region.ts';
 
 /** Free pages that the background pass makes: room for a few windows of prefetched pages, or a sixteenth. */
 const FREE_PAGES_MAX = 512;
+const BATCH_MIN = 8;
+const BATCH_MAX = 512;
 /** A set cannot be smaller: a fault, what is prefetched with it, and the pages of one batch. */
 export const SET_PAGES_MIN = 32;
 
@@ -16,6 +18,8 @@ export class ResidentSet {
   readonly limit: number;
   readonly high: number;
   readonly low: number;
+  /** Pages that leave at once. A batch shares what the system charges for each change of translations. */
+  readonly batch: number;
   readonly regions: Region[] = [];
   /** Resident pages of all its regions. */
   pages = 0;
@@ -30,6 +34,7 @@ export class ResidentSet {
     const free = Math.min(FREE_PAGES_MAX, limit >>> 3);
     this.high = limit - (free >>> 1);
     this.low = limit - free;
+    this.batch = Math.max(BATCH_MIN, Math.min(limit >>> 4, BATCH_MAX));
   }
 
   /** Most pages that may be pinned: the rest must be able to come and go. */

@@ -31,6 +31,7 @@ const flatMemory = (frames: Uint8Array): PagedMemory => ({
     return count;
   },
   drop: () => undefined,
+  flush: () => undefined,
   freeFrames: () => undefined,
   wake: () => undefined,
   poison: () => undefined,

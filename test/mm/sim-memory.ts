@@ -9,6 +9,7 @@
  * A page's bytes are made from a tag; `truth` is the tag that the last write left.
  */
 import assert from 'node:assert/strict';
+import { BATCH_PAGES } from '../../src/mm/evict.ts';
 import { type PagedMemory, Stop } from '../../src/mm/ops.ts';
 import { Touch } from '../../src/mm/pager.ts';
 
@@ -183,17 +184,17 @@ export class SimMemory implements PagedMemory {
 
   install(page: number, frame: number, count: number, writable: boolean): number {
     this.world.between();
-    assert.ok(frame + count <= 32 || frame >= 32, 'one way or the other');
+    assert.ok(frame + count <= BATCH_PAGES || frame >= BATCH_PAGES, 'one way or the other');
     const done = this.#installRun(page, count, (i) => {
       this.tags[page + i] = this.#tagOf(frame + i);
       this.isProtected[page + i] = writable ? 0 : 1;
     });
-    if (this.stop === Stop.gone) this.world[frame < 32 ? 'goneBack' : 'goneIn']++;
+    if (this.stop === Stop.gone) this.world[frame < BATCH_PAGES ? 'goneBack' : 'goneIn']++;
     this.world.after();
     return done;
   }
 
-  installZeros(page: number, count: number): number {
+  installZeros(page: number, count: number, _areWritten: boolean): number {
     this.world.between();
     const done = this.#installRun(page, count, (i) => {
       this.tags[page + i] = 0;
@@ -214,7 +215,7 @@ export class SimMemory implements PagedMemory {
   take(page: number, count: number, frame: number): number {
     this.world.between();
     this.#check(page, count);
-    assert.ok(frame >= 0 && frame + count <= 32, 'pages leave through the first frames');
+    assert.ok(frame >= 0 && frame + count <= BATCH_PAGES, 'pages leave through the first frames');
     this.stop = Stop.none;
     let done = 0;
     for (; done < count && this.stop === Stop.none; done++) {
@@ -247,8 +248,13 @@ export class SimMemory implements PagedMemory {
     this.world.after();
   }
 
+  flush(): void {}
+
   freeFrames(frame: number, count: number): void {
-    assert.ok(frame >= 0 && frame + count <= 32, 'only frames of pages that leave are given back');
+    assert.ok(
+      frame >= 0 && frame + count <= BATCH_PAGES,
+      'only frames of pages that leave are given back',
+    );
     this.world.words.fill(0xeeeeeeee, frame * 1024, (frame + count) * 1024);
   }
 

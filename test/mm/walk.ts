@@ -386,9 +386,13 @@ export class Walk {
 
   #damaging(next: FrontswapBackend): FrontswapBackend {
     return {
-      ...next,
+      name: next.name,
+      init: (type, slots) => next.init(type, slots),
+      store: (type, offset, page, at) => next.store(type, offset, page, at),
       load: (type, offset, page, at) =>
         this.faults && this.prng.oneIn(60) ? Load.corrupt : next.load(type, offset, page, at),
+      invalidatePage: (type, offset) => next.invalidatePage(type, offset),
+      invalidateArea: (type) => next.invalidateArea(type),
     };
   }
 }
