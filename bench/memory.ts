@@ -107,7 +107,7 @@ export async function memory(options: BenchOptions): Promise<Table> {
   checkPlan(plan);
   writeFileSync(plan.pagesFile, heap);
   const kernel = kernelSwaps();
-  const contenders = [ownRegion('copy'), ...kernel, mappedFile()];
+  const contenders = [ownRegion('copy'), ownRegion('one'), ...kernel, mappedFile()];
   const before = loadavg()[0]!;
   const able = contenders.filter(({ missing }) => missing === null);
   const all = await measure(able, plan, rounds);

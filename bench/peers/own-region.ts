@@ -6,12 +6,19 @@ import { runPagerProgram } from './pager-program.ts';
 
 const child = fileURLToPath(new URL('../region-child.js', import.meta.url));
 
-export function ownRegion(eviction: 'move' | 'copy'): PagerContender {
+const names = {
+  copy: 'frontswap',
+  one: 'frontswap, one core',
+  move: 'frontswap, moving out',
+} as const;
+
+/** @param how copy: as by default; one: on one core with the thread that faults; move: pages are moved out */
+export function ownRegion(how: keyof typeof names): PagerContender {
   const { access, uffdReason } = gatherFacts();
   return {
-    name: eviction === 'copy' ? 'frontswap' : 'frontswap, moving out',
+    name: names[how],
     missing: access === null ? uffdReason : null,
     run: (patterns, plan) =>
-      runPagerProgram([process.execPath, child], eviction, patterns, plan, () => undefined),
+      runPagerProgram([process.execPath, child], how, patterns, plan, () => undefined),
   };
 }

@@ -13,6 +13,7 @@ import { type Pager, Range } from '../mm/pager.ts';
 import { type Region, RegionCount } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { ManyAdvisor } from '../os/linux/advise-many.ts';
+import { Affinity } from '../os/linux/affinity.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
@@ -43,11 +44,15 @@ export interface EngineOptions extends TierOptions {
   readonly sharedPages: number;
   /** Move pages out instead of copying them, where the kernel can: for comparison. */
   readonly move: boolean;
+  /** The processor that the fault thread runs on; null: any. */
+  readonly processor: number | null;
 }
 
 /** How long a poll may last: a thread that is told to stop is seen to do so within it. */
 const IDLE_MS = 250;
 const EXITING_MS = 2;
+/** Statistics are written once in so many steps, and when nothing happens. */
+const PUBLISH_MASK = 31;
 /** Quiet polls before housekeeping that takes longer. */
 const SETTLE_AFTER = 2;
 /** Pages of a range that are worked on between two looks for faults. */
@@ -82,6 +87,7 @@ export class Engine {
   #ordered: Live[] = [];
   #last: Live | null = null;
   #quiet = 0;
+  #steps = 0;
   #isMore = false;
   #isEnded = false;
 
@@ -100,6 +106,7 @@ export class Engine {
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
     this.#doorbell = openEventFd(linux);
+    if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;
     control.swapStats[SwapStat.limitBytes] = this.#tiers.limitBytes;
@@ -120,7 +127,7 @@ export class Engine {
     this.#isMore = this.pager.background();
     this.#quiet = isQuiet ? this.#quiet + 1 : 0;
     if (this.#quiet === SETTLE_AFTER && this.#tiers.settle()) this.#quiet = SETTLE_AFTER - 1;
-    this.#publish();
+    if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
   }
 
   #patience(): number {

@@ -55,3 +55,10 @@ export interface PagedMemory {
   /** Whoever touches the page dies of it instead of reading what is not true. */
   poison(page: number): void;
 }
+
+/** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
+export const Touch = { read: 0, write: 1, protected: 2 } as const;
+
+/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
+export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
+export type Range = (typeof Range)[keyof typeof Range];

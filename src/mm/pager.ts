@@ -26,18 +26,15 @@ import { In, Swap } from '../swap/swap.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { Evictor } from './evict.ts';
 import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
-import { Stop } from './ops.ts';
+import { Range, Stop, Touch } from './ops.ts';
 import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
+import { Rest } from './rest.ts';
+import { Room } from './room.ts';
 
 export { FRAME_COUNT } from './load.ts';
 
-/** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
-export const Touch = { read: 0, write: 1, protected: 2 } as const;
-
-/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
-export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
-export type Range = (typeof Range)[keyof typeof Range];
+export { Range, Touch } from './ops.ts';
 
 export interface PagerOptions {
   /** FRAME_COUNT pages; see MemoryManager.memory. */
@@ -53,9 +50,10 @@ export class Pager implements MemoryManager {
   readonly counters: PagerCounters = pagerCounters();
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
+  readonly #room: Room;
+  readonly #rest: Rest = new Rest();
   readonly #onLost: (region: Region, page: number, reason: In) => void;
   readonly #loader = new Loader();
-  #fullTries = 0;
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
     assert(frames.length === FRAME_COUNT * PAGE_BYTES, 'a pager has its frames');
@@ -63,6 +61,7 @@ export class Pager implements MemoryManager {
     this.memory = frames;
     this.swap = new Swap(front, this);
     this.evictor = new Evictor(this.swap, this.counters);
+    this.#room = new Room(this.evictor, this.counters);
     this.#onLost = onLost;
   }
 
@@ -94,20 +93,13 @@ export class Pager implements MemoryManager {
     } else this.#touchAgain(region, page, touch);
   }
 
-  /** Has pages leave sets above their high mark, one batch; true while there is more to do. */
+  /**
+   * What nobody waits for, one step: the rest of a window, or a batch of pages that leave a set above its high mark. True
+   * while there is more to do; in between somebody else's fault may be served.
+   */
   background(): boolean {
-    let isMore = false;
-    for (let i = 0; i < this.regions.length; i++) {
-      const { set } = this.regions[i]!;
-      if (set.regions[0] !== this.regions[i]) continue; // each set once
-      if (set.pages <= (set.isReclaiming ? set.low : set.high)) {
-        set.isReclaiming = false;
-        continue;
-      }
-      set.isReclaiming = this.#reclaim(set, set.pages - set.low) > 0;
-      if (set.isReclaiming && set.pages > set.low) isMore = true;
-    }
-    return isMore;
+    const isMore = this.#goOn();
+    return this.#room.tidy(this.regions) || isMore;
   }
 
   /** Pages [from, to) leave memory, but for pinned ones and those that nobody takes. Returns how many left. */
@@ -124,7 +116,7 @@ export class Pager implements MemoryManager {
     for (let page = from; page < to && left > 0; page++) {
       if (region.isResident(page)) left--;
       if (region.state[page] !== PageState.stored) continue;
-      const room = this.#roomFor(region, Math.min(left, WINDOW_PAGES));
+      const room = this.#room.for(region, Math.min(left, WINDOW_PAGES));
       if (room === 0) break;
       const run = this.#runEnd(region, page, Math.min(to, page + room)) - page;
       const brought = this.#install(region, page, run, false);
@@ -198,6 +190,7 @@ export class Pager implements MemoryManager {
       region.entry[page] = NO_ENTRY;
     }
     this.evictor.isFull = false;
+    this.#rest.forget(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
     region.set.regions.splice(region.set.regions.indexOf(region), 1);
@@ -207,10 +200,9 @@ export class Pager implements MemoryManager {
   /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
   giveUpCopies(most: number): number {
     let given = 0;
-    for (let i = 0; i < this.regions.length && given < most; i++) {
-      given += this.#giveUpListed(this.regions[i]!, INACTIVE, most - given);
-      given += this.#giveUpListed(this.regions[i]!, ACTIVE_LIST, most - given);
-    }
+    for (const region of this.regions)
+      for (const list of [INACTIVE, ACTIVE_LIST])
+        given += this.#giveUpListed(region, list, most - given);
     this.counters.add('copiesGivenUp', given);
     return given;
   }
@@ -241,7 +233,7 @@ export class Pager implements MemoryManager {
     this.freeFrame(frame);
   }
 
-  readDone(_entry: SwapEntry, _frame: number, _ok: boolean): void {}
+  readDone(): void {}
 
   writeDone(_entry: SwapEntry, _frame: number, ok: boolean): void {
     this.evictor.writeDone(ok);
@@ -257,7 +249,7 @@ export class Pager implements MemoryManager {
         region.state[page] = PageState.dirty;
         region.memory.makeWritable(page, 1);
       } else {
-        this.#roomAhead(region, 0);
+        this.#room.ahead(region, 0);
         if (!this.#installHome(region, page, frame)) return;
       }
       this.counters.add('broughtHome', 1);
@@ -302,13 +294,15 @@ export class Pager implements MemoryManager {
   /** A touched page that is stored comes, and with it what is likely to be touched next. */
   #bring(region: Region, page: number, touch: number): void {
     const { prefetch } = region;
-    prefetch.predict(page);
     const isWrite = touch !== Touch.read;
-    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
+    const isRest = this.#rest.has(region, page);
+    if (!isRest) prefetch.predict(page);
     const { stride } = prefetch;
-    const wanted = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
-    const ahead = this.#roomAhead(region, wanted);
-    const end = stride === 1 ? page + 1 + ahead : page + 1;
+    const wanted = isRest ? this.#rest.end - page - 1 : prefetch.count;
+    const most = Math.min(wanted, region.set.limit >>> 2);
+    const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
+    const ahead = this.#room.ahead(region, Math.min(most, WINDOW_PAGES - 1));
+    const end = stride === 1 || isRest ? page + 1 + ahead : page + 1;
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
       if (this.#loader.end !== In.ready) this.#lose(region, page, this.#loader.end);
@@ -320,7 +314,23 @@ export class Pager implements MemoryManager {
       region.markUsed(page);
       this.counters.add('activated', 1);
     }
-    let brought = came - 1;
+    const last = isRest || stride === 1 ? 1 : stride;
+    this.#countAhead(region, came - 1 + this.#bringMore(region, page, came, ahead, last, isWrite));
+    if (last === 1) this.#rest.set(region, page + 1 + ahead, page + 1 + most, isWrite);
+    if (!isRest) prefetch.brought(page, last === 1 ? most : ahead);
+  }
+
+  /** Pages of a window behind the `came` that have come already; how many of them came. */
+  #bringMore(
+    region: Region,
+    page: number,
+    came: number,
+    ahead: number,
+    stride: number,
+    isWrite: boolean,
+  ): number {
+    const end = page + 1 + ahead;
+    let brought = 0;
     for (let i = came; i <= ahead; i++) {
       const next = page + i * stride;
       if (region.state[next] !== PageState.stored) continue;
@@ -330,9 +340,25 @@ export class Pager implements MemoryManager {
       brought += more;
       i += more - 1;
     }
-    this.counters.add('pagesAhead', brought);
-    region.counts[RegionCount.pagesAhead]! += brought;
-    prefetch.brought(page, ahead);
+    return brought;
+  }
+
+  /** Some more of a window whose first pages are being used already. */
+  #goOn(): boolean {
+    const rest = this.#rest;
+    const { region } = rest;
+    if (region === null) return false;
+    const from = rest.page;
+    const count = this.#room.for(region, Math.min(rest.end - from, WINDOW_PAGES));
+    const brought = count === 0 ? 0 : this.#bringMore(region, from, 0, count - 1, 1, rest.isWrite);
+    this.#countAhead(region, brought);
+    rest.set(region, from + count, brought === 0 ? 0 : rest.end, rest.isWrite);
+    return rest.region !== null;
+  }
+
+  #countAhead(region: Region, pages: number): void {
+    this.counters.add('pagesAhead', pages);
+    region.counts[RegionCount.pagesAhead]! += pages;
   }
 
   /** A touched page that is nowhere comes as zeros; where touches go in order, those that follow, too. */
@@ -344,7 +370,7 @@ export class Pager implements MemoryManager {
     let wanted = 0;
     while (wanted < most && region.state[page + 1 + wanted] === PageState.absent) wanted++;
     if (prefetch.stride !== 1) wanted = 0;
-    const ahead = this.#roomAhead(region, wanted);
+    const ahead = this.#room.ahead(region, wanted);
     const end = page + 1 + ahead;
     const made = region.memory.installZeros(page, end - page, isWrite);
     for (let i = page; i < page + made; i++)
@@ -452,37 +478,11 @@ export class Pager implements MemoryManager {
     region.memory.poison(page);
   }
 
-  /** Room for a page that must come, whatever the limit, and `wanted` ahead of it: how many of those fit. */
-  #roomAhead(region: Region, wanted: number): number {
-    const room = this.#roomFor(region, 1 + wanted);
-    if (room === 0) this.counters.add('overBudget', 1);
-    return Math.max(0, room - 1);
-  }
-
-  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
-  #roomFor({ set }: Region, count: number): number {
-    while (set.pages + count > set.limit) if (this.#reclaim(set, set.batch) === 0) break;
-    return Math.max(0, Math.min(count, set.limit - set.pages));
-  }
-
-  /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
-  #reclaim(set: ResidentSet, pages: number): number {
-    const out = this.#maySucceed() ? this.evictor.reclaim(set, pages) : 0;
-    return out > 0 ? out : this.evictor.reclaimClean(set, pages);
-  }
-
-  /** Where the last batch was refused, only every 32nd call tries again: packing pages for nothing is slow. */
-  #maySucceed(): boolean {
-    if (!this.evictor.isFull) return true;
-    this.#fullTries = (this.#fullTries + 1) & 31;
-    return this.#fullTries === 0;
-  }
-
   #pinPage(region: Region, page: number): Range {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
     if (state === PageState.clean) this.#giveUpCopy(region, page);
-    if (!region.isResident(page)) this.#roomAhead(region, 0);
+    if (!region.isResident(page)) this.#room.ahead(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
       return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
     if (state === PageState.absent) {

@@ -15,7 +15,7 @@ const STREAMS = 8;
 const HISTORY = 16;
 /** First and largest window, in pages beside the one that was touched. */
 const WINDOW_MIN = 3;
-const WINDOW_MAX = 63;
+const WINDOW_MAX = 255;
 /** A stride beyond this is no pattern that pays. */
 const STRIDE_MAX = 64;
 
