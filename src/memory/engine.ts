@@ -56,7 +56,7 @@ const PUBLISH_MASK = 31;
 /** Quiet polls before housekeeping that takes longer. */
 const SETTLE_AFTER = 2;
 /** Pages of a range that are worked on between two looks for faults. */
-const SLICE_PAGES = 32;
+const SLICE_PAGES = 128;
 /** Pages whose presence is asked for at once. */
 const SCAN_PAGES = 4096;
 

@@ -58,6 +58,10 @@ export class FrameMemory implements PagedMemory {
     return count;
   }
 
+  protect(page: number, count: number): void {
+    this.writable.fill(0, page, page + count);
+  }
+
   makeWritable(page: number, count: number): void {
     this.writable.fill(1, page, page + count);
   }

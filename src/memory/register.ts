@@ -9,6 +9,7 @@
  *   FRONTSWAP_RESIDENT   what all of them may have in RAM together; without it nothing is paged, and a warning says so
  *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
  *   FRONTSWAP_FILE       a swap file for what does not fit, and its size: /path/to/file:4G
+ *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
  *   FRONTSWAP_STATS      1: a line at the end, on stderr, that says what was paged
  *
  * Left out: memories that a module neither imports nor exports. An adopted memory lives as long as the process.
@@ -48,6 +49,7 @@ function swapOfProcess(): MemorySwap | null {
     residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
     frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
     devices: file === undefined ? [] : [fileOf(file)],
+    sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
   });
   if (swap.control !== null) setEnvironmentData(SHARED_AS, swap.control);
   return swap.transparent ? swap : null; // openSwap() has warned

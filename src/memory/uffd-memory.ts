@@ -142,6 +142,10 @@ export class UffdMemory implements PagedMemory {
     return done;
   }
 
+  protect(page: number, count: number): void {
+    if (!this.#frames.canMove) this.#protect(page, count, ProtectMode.protect);
+  }
+
   makeWritable(page: number, count: number): void {
     this.#protect(page, count, ProtectMode.lift);
   }
@@ -211,7 +215,6 @@ export class UffdMemory implements PagedMemory {
   }
 
   #copyOut(page: number, count: number, frame: number): number {
-    this.#protect(page, count, ProtectMode.protect);
     const bytes = this.#bytes!;
     const from = page * PAGE_BYTES;
     this.#frames.bytes.set(bytes.subarray(from, from + count * PAGE_BYTES), frame * PAGE_BYTES);

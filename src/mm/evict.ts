@@ -31,6 +31,12 @@ import type { ResidentSet } from './resident-set.ts';
 export const BATCH_PAGES = 128;
 /** Clean ones need no frame. */
 const VICTIMS_MAX = 512;
+/** Pages that are looked at together, and leave together when they are alike: 2 MiB, a page of a page table. */
+const CHUNK_SHIFT = 9;
+const CHUNK_PAGES = 2 ** CHUNK_SHIFT;
+/** A chunk's pages are protected in one step when they are so many runs, and at least one page in so many of the span. */
+const SPAN_RUNS = 8;
+const SPAN_PAGES = 32;
 /** Looks at a list for each page that is wanted of it; then pages leave though they were used. */
 const LOOKS = 4;
 /** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
@@ -131,6 +137,23 @@ export class Evictor {
       }
       region.unlist(page);
       this.#insert(region, page);
+      if (region.state[page] === PageState.dirty) this.#chooseAround(region, page, wanted);
+    }
+  }
+
+  /**
+   * With a dirty page others of its chunk leave that are inactive, dirty, not used, and not much younger: protecting
+   * them takes one step for all, and each step costs more than a page's packing where others must be told of it.
+   */
+  #chooseAround(region: Region, page: number, wanted: number): void {
+    const from = page & ~(CHUNK_PAGES - 1);
+    const to = Math.min(from + CHUNK_PAGES, region.pages);
+    const young = ((this.clock - region.stamp[page]!) >>> 0) >>> 2;
+    for (let other = from; other < to && this.#hasRoom(wanted); other++) {
+      if (region.state[other] !== PageState.dirty || !region.isIdle(other)) continue;
+      if ((this.clock - region.stamp[other]!) >>> 0 < young) continue;
+      region.unlist(other);
+      this.#insert(region, other);
     }
   }
 
@@ -171,6 +194,7 @@ export class Evictor {
     if (this.#count === 0) return 0;
     let gone = 0;
     let frames = 0;
+    this.#protect(region);
     for (let at = 0; at < this.#count; ) {
       const end = this.#runEnd(region, at);
       if (region.state[this.#victims[at]!] === PageState.clean) {
@@ -186,6 +210,56 @@ export class Evictor {
     gone += this.#swapOut(region, frames);
     region.memory.freeFrames(0, frames);
     return gone;
+  }
+
+  /** Writes to the dirty pages of the batch wait from now on: chunk by chunk in one step, or run by run. */
+  #protect(region: Region): void {
+    for (let at = 0; at < this.#count; ) {
+      const chunk = this.#victims[at]! >>> CHUNK_SHIFT;
+      let end = at;
+      while (end < this.#count && this.#victims[end]! >>> CHUNK_SHIFT === chunk) end++;
+      this.#protectChunk(region, at, end);
+      at = end;
+    }
+  }
+
+  #protectChunk(region: Region, at: number, end: number): void {
+    let runs = 0;
+    let dirty = 0;
+    for (let i = at; i < end; ) {
+      const runEnd = Math.min(this.#runEnd(region, i), end);
+      if (region.state[this.#victims[i]!] === PageState.dirty) {
+        runs++;
+        dirty += runEnd - i;
+      }
+      i = runEnd;
+    }
+    const first = this.#victims[at]!;
+    const span = this.#victims[end - 1]! + 1 - first;
+    if (runs > 1 && runs >= SPAN_RUNS && span <= dirty * SPAN_PAGES) {
+      region.memory.protect(first, span);
+      this.#liftOthers(region, at, end);
+      return;
+    }
+    for (let i = at; i < end; ) {
+      const runEnd = Math.min(this.#runEnd(region, i), end);
+      const page = this.#victims[i]!;
+      if (region.state[page] === PageState.dirty) region.memory.protect(page, runEnd - i);
+      i = runEnd;
+    }
+  }
+
+  /** Dirty pages between those of the batch were protected with them, and stay: they may be written again. */
+  #liftOthers(region: Region, at: number, end: number): void {
+    for (let i = at; i + 1 < end; i++) {
+      const gapEnd = this.#victims[i + 1]!;
+      for (let page = this.#victims[i]! + 1; page < gapEnd; ) {
+        let run = page;
+        while (run < gapEnd && region.state[run] === PageState.dirty) run++;
+        if (run > page) region.memory.makeWritable(page, run - page);
+        page = run + 1;
+      }
+    }
   }
 
   /** Where the run of neighbours in the same state that begins at `at` ends. */
@@ -226,6 +300,7 @@ export class Evictor {
         this.#counters.add('pagesGone', 1);
         gone++;
       } else {
+        region.memory.makeWritable(page, 1);
         region.relist(page);
         this.#counters.add('pagesPutBack', 1);
       }

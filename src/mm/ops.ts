@@ -37,11 +37,12 @@ export interface PagedMemory {
    * resident it answers 0 and changes nothing: so the pager learns whether its owner has given a page up.
    */
   installZeros(page: number, count: number, areWritten: boolean): number;
+  /** Writes to those of the pages that are resident ask the pager from now on. */
+  protect(page: number, count: number): void;
   /** Writes to protected pages pass again, and those that wait go on. */
   makeWritable(page: number, count: number): void;
   /**
-   * The pages' bytes are in frames `frame` .., and no write comes any more; after flush() the pages are not resident.
-   * Returns how many.
+   * The bytes of protected pages are in frames `frame` ..; after flush() the pages are not resident. Returns how many.
    */
   take(page: number, count: number, frame: number): number;
   /** After flush() the pages are not resident and their bytes gone. Those that were are protected, or nobody wants them. */

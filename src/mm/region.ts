@@ -165,6 +165,11 @@ export class Region {
     return state === PageState.dirty || state === PageState.clean;
   }
 
+  /** In the inactive list, and not seen being used since it came. */
+  isIdle(page: number): boolean {
+    return this.#pins[page] === 0 && this.#next[page] !== 0 && this.#flags[page] === 0;
+  }
+
   markUsed(page: number): void {
     this.#flags[page]! |= REFERENCED;
   }

@@ -32,6 +32,7 @@ const flatMemory = (frames: Uint8Array): PagedMemory => ({
   },
   drop: () => undefined,
   flush: () => undefined,
+  protect: () => undefined,
   freeFrames: () => undefined,
   wake: () => undefined,
   poison: () => undefined,

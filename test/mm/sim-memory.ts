@@ -204,6 +204,13 @@ export class SimMemory implements PagedMemory {
     return done;
   }
 
+  protect(page: number, count: number): void {
+    this.world.between();
+    this.#check(page, count);
+    for (let i = page; i < page + count; i++) if (this.present[i] === 1) this.isProtected[i] = 1;
+    this.world.after();
+  }
+
   makeWritable(page: number, count: number): void {
     this.world.between();
     this.#check(page, count);
@@ -223,7 +230,7 @@ export class SimMemory implements PagedMemory {
       if (this.present[at] === 0) this.stop = Stop.gone;
       else if (this.world.trouble.isBusy()) this.stop = Stop.busy;
       else {
-        assert.equal(this.isProtected[at], 0, 'what is taken could be written');
+        assert.equal(this.isProtected[at], 1, 'what is taken cannot be written');
         this.#fill(frame + done, this.tags[at]!);
         this.present[at] = 0;
       }
