@@ -229,7 +229,7 @@ export class Userfaultfd {
   /** @param resultAt where the kernel writes the bytes that it has done, or minus an errno */
   #resolve(call: string, request: number, resultAt: number): Resolve {
     const argument = this.#argument;
-    argument.set64(resultAt, 0); // not written when the address space is changing
+    argument.set64(resultAt, 0); // old kernels leave it while the address space changes
     const status = this.#ioctl(this.fd, request, argument.address);
     // errno first: it is only there until the next call.
     const answer = status === 0 ? Resolve.done : this.#answer(call);

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { after, describe, test } from 'node:test';
 import { Advice, Mapping, Protection } from '../../../src/os/linux/mapping.ts';
-import { Poller } from '../../../src/os/linux/poll.ts';
 import {
   CopyMode,
   FaultFlag,
@@ -14,71 +13,11 @@ import {
   UffdFeature,
   UffdMode,
 } from '../../../src/os/linux/uffd-constants.ts';
-import { Resolve, type Userfaultfd } from '../../../src/os/linux/userfaultfd.ts';
+import { Resolve } from '../../../src/os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../../../src/os/linux/userfaultfd-open.ts';
 import { awaitMessages, Toucher } from './faults.ts';
 import { errnoOf, noLinux, noUffd, theLinux } from './machine.ts';
-import { Command } from './toucher.ts';
-
-const PAGES = 16;
-
-/** A registered range, a page to copy from, and the thread that touches; all given back after the test. */
-class Range {
-  readonly linux = theLinux();
-  readonly mapping = new Mapping(this.linux);
-  readonly page = this.linux.pageBytes;
-  readonly bytes = PAGES * this.page;
-  readonly at: number;
-  readonly source: number;
-  readonly from: Uint8Array;
-  readonly uffd: Userfaultfd;
-  #toucher: Toucher | null = null;
-
-  constructor(features: number, modes: number, at?: number) {
-    const { uffd, reason } = openUserfaultfd(this.linux, { required: features });
-    if (uffd === null) throw new Error(reason);
-    this.uffd = uffd;
-    this.at = at ?? this.mapping.reserve(this.bytes);
-    this.source = this.mapping.reserve(this.bytes);
-    this.from = new Uint8Array(this.mapping.viewOf(this.source, this.bytes));
-    // A huge page would resolve its neighbours as well.
-    this.mapping.advise(this.at, this.bytes, Advice.noHugePage);
-    this.uffd.register(this.at, this.bytes, modes);
-  }
-
-  pageAt(n: number): number {
-    return this.at + n * this.page;
-  }
-
-  async toucher(): Promise<Toucher> {
-    this.#toucher = await Toucher.start(this.at, this.bytes);
-    return this.#toucher;
-  }
-
-  present(): number {
-    return this.mapping.resident(this.at, this.bytes, new Uint8Array(PAGES));
-  }
-
-  async close(): Promise<void> {
-    this.uffd.close(); // whoever still waits runs on
-    await this.#toucher?.stop();
-    this.mapping.unmap(this.at, this.bytes);
-    this.mapping.unmap(this.source, this.bytes);
-  }
-}
-
-async function withRange(
-  features: number,
-  modes: number,
-  body: (range: Range) => Promise<void> | void,
-): Promise<void> {
-  const range = new Range(features, modes);
-  try {
-    await body(range);
-  } finally {
-    await range.close();
-  }
-}
+import { PAGES, UffdRange, withRange } from './uffd-range.ts';
 
 describe('opening a userfaultfd', { skip: noLinux }, () => {
   const linux = theLinux();
@@ -346,7 +285,7 @@ describe('answers', { skip: noUffd(0) }, () => {
   });
 
   test('register tells the ioctls of the range', () => {
-    const r = new Range(0, UffdMode.missing);
+    const r = new UffdRange(0, UffdMode.missing);
     const ioctls = r.uffd.register(r.at, r.bytes, UffdMode.missing);
     for (const command of [2, 3, 4]) assert.ok((ioctls >>> command) & 1, `command ${command}`);
     after(() => r.close());
@@ -451,7 +390,7 @@ describe('minor faults', { skip: noUffd(UffdFeature.minorShmem) }, () => {
     const fd = mapping.createMemoryFile('minor-test', bytes);
     const behind = mapping.mapFile(bytes, { fd });
     new Uint8Array(mapping.viewOf(behind, bytes))[linux.pageBytes + 1] = 55;
-    const r = new Range(UffdFeature.minorShmem, UffdMode.minor, mapping.mapFile(bytes, { fd }));
+    const r = new UffdRange(UffdFeature.minorShmem, UffdMode.minor, mapping.mapFile(bytes, { fd }));
     try {
       const toucher = await r.toucher();
       toucher.read(r.page + 1);
@@ -467,88 +406,5 @@ describe('minor faults', { skip: noUffd(UffdFeature.minorShmem) }, () => {
       mapping.unmap(behind, bytes);
       closeSync(fd);
     }
-  });
-});
-
-describe('events', { skip: noLinux }, () => {
-  const { eventRemove, eventUnmap, eventRemap, move } = UffdFeature;
-
-  /** The thread changes the address space and waits until the event was read. */
-  async function changed(feature: number, command: number, value: number): Promise<number[]> {
-    const result: number[] = [];
-    await withRange(feature, UffdMode.missing, async (r) => {
-      r.uffd.zeroPage(r.at, r.bytes, CopyMode.wake);
-      const toucher = await r.toucher();
-      toucher.ask(command, 2 * r.page, value * r.page);
-      awaitMessages(r.linux, r.uffd);
-      const { uffd, at, page } = r;
-      result.push(uffd.event(0), (uffd.rangeStart(0) - at) / page, (uffd.rangeEnd(0) - at) / page);
-      result.push(uffd.rangeBytes(0) / page);
-      assert.equal(toucher.result(), 1);
-    });
-    return result;
-  }
-
-  test('memory that is given back is told with its range', {
-    skip: noUffd(eventRemove),
-  }, async () => {
-    const [event, start, end] = await changed(eventRemove, Command.drop, 0);
-    assert.deepEqual([event, start, end], [UffdEvent.remove, 2, 3]);
-  });
-
-  test('memory that is unmapped is told with its range', { skip: noUffd(eventUnmap) }, async () => {
-    const [event, start, end] = await changed(eventUnmap, Command.unmap, 0);
-    assert.deepEqual([event, start, end], [UffdEvent.unmap, 2, 3]);
-  });
-
-  test('memory that moves is told with both places', { skip: noUffd(eventRemap) }, async () => {
-    assert.deepEqual(await changed(eventRemap, Command.move, 9), [UffdEvent.remap, 2, 9, 1]);
-  });
-
-  test('while the address space changes the answer is again, with nothing done', {
-    skip: noUffd(eventRemove),
-  }, async () => {
-    await withRange(eventRemove, UffdMode.missing, async (r) => {
-      r.uffd.copy(r.at, r.source, r.page, CopyMode.wake); // its bytes done are not the next one's
-      const toucher = await r.toucher();
-      toucher.ask(Command.drop, 0);
-      const poller = new Poller(r.linux, [r.uffd.fd]);
-      assert.equal(poller.wait(5000), 1);
-      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), Resolve.again);
-      assert.equal(r.uffd.bytesDone, 0);
-      r.uffd.readMessages();
-      assert.equal(toucher.result(), 1);
-      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), Resolve.done);
-    });
-  });
-
-  test('a page that was shared with a forked process is too busy to move, until it is written', {
-    skip: noUffd(move),
-  }, async () => {
-    await withRange(move, UffdMode.missing, async (r) => {
-      r.from.fill(1);
-      const toucher = await r.toucher();
-      toucher.ask(Command.fork, 0);
-      assert.equal(toucher.result(), 1);
-      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.busy);
-      assert.equal(r.uffd.bytesDone, 0);
-      r.from[0] = 2; // the child is gone: written, the page is ours alone again
-      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.done);
-    });
-  });
-
-  test('a fork is told with a descriptor of the child', {
-    skip: noUffd(UffdFeature.eventFork),
-  }, async () => {
-    await withRange(UffdFeature.eventFork, UffdMode.missing, async (r) => {
-      const toucher = await r.toucher();
-      toucher.ask(Command.fork, 0);
-      awaitMessages(r.linux, r.uffd);
-      assert.equal(r.uffd.event(0), UffdEvent.fork);
-      const fd = r.uffd.forkDescriptor(0);
-      assert.ok(fd > 2 && fd !== r.uffd.fd);
-      r.linux.close(fd);
-      assert.equal(toucher.result(), 1);
-    });
   });
 });
