@@ -65,7 +65,6 @@ export class Pager implements MemoryManager {
     this.#onLost = onLost;
   }
 
-  /** A region whose memory holds nothing yet. */
   add(memory: Region['memory'], set: ResidentSet): Region {
     const region = new Region(memory, set);
     set.regions.push(region);
@@ -228,7 +227,6 @@ export class Pager implements MemoryManager {
   freeFrame(frame: number): void {
     this.#loader.freeFrame(frame);
   }
-
   leftCache(frame: number): void {
     this.freeFrame(frame);
   }
@@ -397,10 +395,9 @@ export class Pager implements MemoryManager {
 
   #giveUpListed(region: Region, list: ListAt, most: number): number {
     let given = 0;
-    let page = region.oldest(list);
-    for (; page !== -1 && given < most; page = region.newer(page, list)) {
-      if (region.state[page] !== PageState.clean) continue;
-      this.#giveUpCopy(region, page);
+    for (let p = region.oldest(list); p !== -1 && given < most; p = region.newer(p, list)) {
+      if (region.state[p] !== PageState.clean) continue;
+      this.#giveUpCopy(region, p);
       given++;
     }
     return given;
@@ -425,9 +422,8 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Stored neighbours come in, up to `count`; how many did. 0: the first could not: Loader.end says why, `ready` that it
-   * could be read. It is where it was, or given up with its memory.
-   * Their copies are kept, and they protected, unless they are about to be written.
+   * Stored neighbours come in, up to `count`; how many did. 0: the first could not, and Loader.end says why (`ready`: it
+   * could be read). Their copies are kept, and they protected, unless they are about to be written.
    */
   #install(region: Region, first: number, count: number, isWrite: boolean): number {
     const loaded = this.#loader.load(this.swap, region, first, count);

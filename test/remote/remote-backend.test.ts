@@ -325,7 +325,7 @@ test('a page that is refused by itself does not stand in the way of the others',
 test('a page that is damaged here does not go there', () => {
   const r = rig();
   fill(r, 3);
-  const { readPacked } = r.local;
+  const readPacked = r.local.readPacked.bind(r.local);
   r.local.readPacked = (type, offset, target, at) =>
     offset === 1 ? -1 : readPacked(type, offset, target, at);
   assert.equal(r.backend.remotify(3), 2);

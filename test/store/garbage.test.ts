@@ -35,7 +35,7 @@ function allocatedBytes(batches: number, batch: (i: number) => void): number {
 /** The least of at least `rounds`: the first ones pay for compiling, on a busy machine some more. */
 function leastAllocated(rounds: number, batches: number, batch: (i: number) => void): number {
   let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < rounds || (round < 20 && least >= batches * BATCH); round++)
+  for (let round = 0; round < rounds || (round < 100 && least >= batches * BATCH); round++)
     least = Math.min(least, allocatedBytes(batches, batch));
   return least;
 }
