@@ -17,6 +17,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   nbd: async () => (await import('./nbd.ts')).nbd,
   rss: async () => (await import('./nbd.ts')).rss,
   memory: async () => (await import('./memory.ts')).memory,
+  fits: async () => (await import('./fits.ts')).fits,
   guest: async () => (await import('./guest.ts')).run,
   swap: async () => (await import('./swap.ts')).swap,
   tmem: async () => (await import('./tmem.ts')).tmem,
