@@ -14,7 +14,7 @@ import { type Region, RegionCount } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Affinity } from '../os/linux/affinity.ts';
-import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
+import { EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
 import { Poller } from '../os/linux/poll.ts';
@@ -35,6 +35,7 @@ import {
 } from './control-block.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
+import { keepWithWorker } from './worker-descriptor.ts';
 
 export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
 export const WANTED_FEATURES: number = UffdFeature.threadId | UffdFeature.move | UffdFeature.poison;
@@ -105,7 +106,7 @@ export class Engine {
     });
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
-    this.#doorbell = openEventFd(linux);
+    this.#doorbell = new EventFd(linux, keepWithWorker(linux, openEventFd(linux).fd));
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;

@@ -8,7 +8,6 @@
  *   an error in here       one line on stderr, and the process ends: going on would hang, or read zeros for data
  *   the process exits      polls get short, so that the worker is seen to stop; faults are served until then
  */
-import { openSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { Process } from '../os/linux/process.ts';
@@ -17,6 +16,7 @@ import { Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
 import { ControlBlock, EngineState } from './control-block.ts';
 import { Engine, type EngineOptions, REQUIRED_FEATURES, WANTED_FEATURES } from './engine.ts';
+import { keepWithWorker } from './worker-descriptor.ts';
 
 export interface FaultThreadData {
   readonly shared: SharedArrayBuffer;
@@ -39,17 +39,13 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
   }
 }
 
-/** A userfaultfd under a number that Node knows of, and closes when this worker ends, however it does. */
 function openDescriptor(linux: Linux): Userfaultfd {
   const { uffd, reason } = openUserfaultfd(linux, {
     required: REQUIRED_FEATURES,
     wanted: WANTED_FEATURES,
   });
   if (uffd === null) throw new Error(reason);
-  const known = openSync('/dev/null', 'r');
-  new Process(linux).duplicate(uffd.fd, known);
-  uffd.close();
-  return new Userfaultfd(linux, known, uffd.features);
+  return new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
 }
 
 function run(engine: Engine, control: ControlBlock): void {

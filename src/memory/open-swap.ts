@@ -283,7 +283,10 @@ function startThread(
     name: 'frontswap faults',
   });
   worker.unref();
-  if (!control.waitForStart(START_MS)) return 'the fault thread does not start';
+  if (!control.waitForStart(START_MS)) {
+    void worker.terminate();
+    return 'the fault thread does not start';
+  }
   if (control.state !== EngineState.failed)
     return new TransparentSwap(linux, new Caller(linux, control), true);
   const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(control.reason) ?? [];

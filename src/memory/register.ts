@@ -43,6 +43,16 @@ function swapOfProcess(): MemorySwap | null {
     process.emitWarning('FRONTSWAP_RESIDENT is not set: nothing is paged', 'FrontswapWarning');
     return null;
   }
+  try {
+    return pagingSwap(resident);
+  } catch (error) {
+    process.emitWarning(error as Error); // a program that runs without paging beats one that does not start
+    return null;
+  }
+}
+
+/** The swap that the environment describes; null where memory cannot be paged, of which openSwap() has warned. */
+function pagingSwap(resident: string): MemorySwap | null {
   const limit = process.env['FRONTSWAP_LIMIT'];
   const file = process.env['FRONTSWAP_FILE'];
   const swap = openSwap({
@@ -51,8 +61,12 @@ function swapOfProcess(): MemorySwap | null {
     devices: file === undefined ? [] : [fileOf(file)],
     sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
   });
-  if (swap.control !== null) setEnvironmentData(SHARED_AS, swap.control);
-  return swap.transparent ? swap : null; // openSwap() has warned
+  if (!swap.transparent || swap.control === null) {
+    swap[Symbol.dispose]();
+    return null;
+  }
+  setEnvironmentData(SHARED_AS, swap.control);
+  return swap;
 }
 
 function fileOf(text: string): DeviceOptions {

@@ -5,26 +5,19 @@
  * lies in such an area is not read back; its slots are taken as free.
  */
 import { randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { FileDisk } from '../device/file/file-disk.ts';
-import { openFile } from '../device/file/file-io.ts';
+import { openPrivateFile, type PrivateFile } from '../device/file/file-io.ts';
 import { systemPunchHole } from '../os/fallocate.ts';
+import { systemFileLock } from '../os/file-lock.ts';
 import type { DiscardMode } from '../swap/areas.ts';
 import { readHeader, writeHeader } from '../swap/header.ts';
 
 export interface DeviceOptions {
   readonly kind: 'file';
-  /** A file: made when it is not there (mode 0600), used when it is empty or a swap area. */
+  /** A file: made when it is not there (mode 0600), used when it is ours alone, and empty or a swap area. */
   readonly path: string;
   /** Bytes, whole pages, at least ten of them. */
   readonly sizeBytes: number;
@@ -32,7 +25,7 @@ export interface DeviceOptions {
   readonly priority?: number;
   /** When freed slots are given back to the file system; default off. */
   readonly discard?: DiscardMode;
-  /** Take the file away again at the end; default: if it was made here. */
+  /** True: a file that was made here keeps its name. Default: it loses it at once, and its blocks go with the process. */
   readonly keep?: boolean;
 }
 
@@ -42,58 +35,51 @@ export interface SwapFile extends Disposable {
   readonly header: Uint8Array;
 }
 
-/** @throws SwapError ERR_IO_SWAP_HEADER (the file holds something else), ERR_IO_SYSTEM */
+/**
+ * @throws SwapError ERR_IO_SWAP_HEADER (the file holds something else), ERR_IO_UNSAFE_PATH (others may touch it),
+ * ERR_IO_IN_USE (another swap has it), ERR_IO_SYSTEM
+ */
 export function openSwapFile(options: DeviceOptions): SwapFile {
   const { path, sizeBytes } = options;
-  const { header, isNew } = prepare(path, sizeBytes);
-  const { io, isDirect } = system('open', path, () =>
-    openFile(path, {
-      readOnly: false,
-      direct: true,
+  const file = system('open', path, () =>
+    openPrivateFile(path, {
       punchHole: systemPunchHole(process.platform),
+      lock: systemFileLock(process.platform),
+      userId: process.geteuid?.() ?? 0,
     }),
   );
-  const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
-  return {
-    disk,
-    header,
-    [Symbol.dispose]: () => {
-      disk[Symbol.dispose]();
-      if (!(options.keep ?? !isNew)) unlinkSync(path);
-    },
-  };
-}
-
-/** Makes sure that the file is a swap area of the size. */
-function prepare(path: string, sizeBytes: number): { header: Uint8Array; isNew: boolean } {
-  const { fd, isNew } = system('open', path, () => openOrMake(path));
   try {
-    const header = new Uint8Array(PAGE_BYTES);
-    const fileBytes = fstatSync(fd).size;
-    if (fileBytes > 0) {
-      system('read', path, () => readSync(fd, header, 0, PAGE_BYTES, 0));
-      checkHeader(header, path, sizeBytes);
-    } else {
-      const lastPage = sizeBytes / PAGE_BYTES - 1;
-      writeHeader({ lastPage, badPages: [], uuid: randomUUID(), label: 'frontswap' }, header);
-      system('write', path, () => {
-        ftruncateSync(fd, sizeBytes);
-        writeSync(fd, header, 0, PAGE_BYTES, 0);
-      });
-    }
-    return { header, isNew };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function openOrMake(path: string): { fd: number; isNew: boolean } {
-  try {
-    return { fd: openSync(path, 'wx+', 0o600), isNew: true };
+    const header = prepare(file, path, sizeBytes);
+    // Without a name nobody else comes to it, and its blocks go with the process, however that ends.
+    if (file.isNew && options.keep !== true) system('unlink', path, () => unlinkSync(path));
+    const { io, isDirect } = file;
+    const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
+    return { disk, header, [Symbol.dispose]: () => disk[Symbol.dispose]() };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return { fd: openSync(path, 'r+'), isNew: false };
+    file.io.close();
+    throw error;
   }
+}
+
+/** Makes sure that the file is a swap area of the size. Its header. */
+function prepare(
+  { fd, sizeBytes: fileBytes }: PrivateFile,
+  path: string,
+  sizeBytes: number,
+): Uint8Array {
+  const header = new Uint8Array(PAGE_BYTES);
+  if (fileBytes > 0) {
+    system('read', path, () => readSync(fd, header, 0, PAGE_BYTES, 0));
+    checkHeader(header, path, sizeBytes);
+    return header;
+  }
+  const lastPage = sizeBytes / PAGE_BYTES - 1;
+  writeHeader({ lastPage, badPages: [], uuid: randomUUID(), label: 'frontswap' }, header);
+  system('write', path, () => {
+    ftruncateSync(fd, sizeBytes);
+    writeSync(fd, header, 0, PAGE_BYTES, 0);
+  });
+  return header;
 }
 
 function checkHeader(header: Uint8Array, path: string, sizeBytes: number): void {

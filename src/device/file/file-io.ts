@@ -11,6 +11,7 @@ import {
   readSync,
   writeSync,
 } from 'node:fs';
+import { SwapError } from '../../base/errors.ts';
 
 export interface FileIo {
   /** Bytes that were read at `position`, 1 .. length; 0 at the end of the file. */
@@ -44,7 +45,7 @@ export interface OpenOptions {
 
 function openFd(
   path: string,
-  { readOnly, direct }: OpenOptions,
+  { readOnly, direct }: Pick<OpenOptions, 'readOnly' | 'direct'>,
 ): { fd: number; isDirect: boolean } {
   const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   const directFlag = constants.O_DIRECT as number | undefined; // Linux only
@@ -61,13 +62,87 @@ function openFd(
 /** Opens a file or block device; throws the system's error. */
 export function openFile(path: string, options: OpenOptions): OpenedFile {
   const { fd, isDirect } = openFd(path, options);
-  const { punchHole } = options;
-  const io: FileIo = {
+  return { io: ioOf(fd, options.punchHole), sizeBytes: fstatSync(fd).size, isDirect };
+}
+
+export interface PrivateFile extends OpenedFile {
+  /** It was made here. */
+  readonly isNew: boolean;
+  /** For what is read or written before O_DIRECT's rules hold; it has the lock, and closes after `io`. */
+  readonly fd: number;
+}
+
+export interface PrivateOptions {
+  readonly punchHole: PunchHole | null;
+  /** Locks the open file against every other opener, as flock(2); false: somebody else has. */
+  readonly lock: (fd: number) => boolean;
+  /** Whose the file must be: the effective user. */
+  readonly userId: number;
+}
+
+/**
+ * A file for what nobody else may see or change: made with mode 0600, or ours already. It is opened once, not through a
+ * link, and locked; what is checked is what was opened.
+ * @throws SwapError ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE; the system's error
+ */
+export function openPrivateFile(path: string, options: PrivateOptions): PrivateFile {
+  const { fd, isNew } = makeOrOpen(path);
+  try {
+    checkPrivate(path, fd, options.userId);
+    if (!options.lock(fd))
+      throw new SwapError('ERR_IO_IN_USE', `${path}: another swap uses this file; name another`, {
+        path,
+      });
+    // The same file again, whatever lies at the path by now; its lock is fd's.
+    const { fd: data, isDirect } = openFd(`/proc/self/fd/${fd}`, { readOnly: false, direct: true });
+    const io = ioOf(data, options.punchHole);
+    const close = (): void => {
+      io.close();
+      closeSync(fd);
+    };
+    return { io: { ...io, close }, sizeBytes: fstatSync(fd).size, isDirect, isNew, fd };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function makeOrOpen(path: string): { fd: number; isNew: boolean } {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  try {
+    return { fd: openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600), isNew: true };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  try {
+    return { fd: openSync(path, O_RDWR | O_NOFOLLOW), isNew: false };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ELOOP') throw error;
+    throw new SwapError('ERR_IO_UNSAFE_PATH', `${path}: a link; name the file itself`, { path });
+  }
+}
+
+function checkPrivate(path: string, fd: number, userId: number): void {
+  const stat = fstatSync(fd);
+  const why = !stat.isFile()
+    ? 'it is no regular file'
+    : stat.uid !== userId
+      ? 'it belongs to somebody else'
+      : (stat.mode & 0o077) !== 0
+        ? 'others may read or write it (chmod 600)'
+        : stat.nlink !== 1
+          ? 'it has a second name'
+          : '';
+  if (why !== '')
+    throw new SwapError('ERR_IO_UNSAFE_PATH', `${path}: not private: ${why}`, { path });
+}
+
+function ioOf(fd: number, punchHole: PunchHole | null): FileIo {
+  return {
     read: (data, at, length, position) => readSync(fd, data, at, length, position),
     write: (data, at, length, position) => writeSync(fd, data, at, length, position),
     sync: () => fdatasyncSync(fd),
     punchHole: (position, length) => punchHole?.(fd, position, length) ?? false,
     close: () => closeSync(fd),
   };
-  return { io, sizeBytes: fstatSync(fd).size, isDirect };
 }

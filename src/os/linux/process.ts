@@ -21,13 +21,15 @@ export const Limit = { data: 2, stack: 3, openFiles: 7, addressSpace: 9, lockedM
 /** RLIM_INFINITY, all 64 bits set, as a Number. */
 const NO_LIMIT = 2 ** 64;
 const STDERR = 2;
+/** The same number on x86-64 and arm64. */
+const O_CLOEXEC = 0o2000000;
 /** Bytes that one note to stderr has at most; what is longer is cut. */
 const NOTE_BYTES = 1024;
 
 export class Process {
   readonly #linux: Linux;
   readonly #write: NativeCall;
-  readonly #dup2: NativeCall;
+  readonly #dup3: NativeCall;
   readonly #exit: NativeCall;
   readonly #abort: NativeCall;
   readonly #getrlimit: NativeCall;
@@ -37,7 +39,7 @@ export class Process {
   constructor(linux: Linux) {
     this.#linux = linux;
     this.#write = linux.bind('int64_t write(int fd, uintptr_t buffer, size_t count)');
-    this.#dup2 = linux.bind('int dup2(int from, int to)');
+    this.#dup3 = linux.bind('int dup3(int from, int to, int flags)');
     this.#exit = linux.bind('void _exit(int status)');
     this.#abort = linux.bind('void abort()');
     this.#getrlimit = linux.bind('int getrlimit(int resource, uintptr_t limits)');
@@ -55,9 +57,9 @@ export class Process {
     this.#write(STDERR, this.#note.address, written);
   }
 
-  /** `to` becomes another name of `from`; what `to` was is closed. */
+  /** `to` becomes another name of `from`, and no child's; what `to` was is closed. */
   duplicate(from: number, to: number): void {
-    if (this.#dup2(from, to) === -1) this.#linux.fail('dup2', { from, to });
+    if (this.#dup3(from, to, O_CLOEXEC) === -1) this.#linux.fail('dup3', { from, to });
   }
 
   /** Ends the process now, without handlers and without waiting for other threads. _exit(2). */

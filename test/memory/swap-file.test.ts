@@ -1,0 +1,88 @@
+/** A swap file is private, nobody else's, and gone with the process. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { SwapError } from '../../src/base/errors.ts';
+import { openSwapFile } from '../../src/memory/swap-file.ts';
+
+const MiB = 2 ** 20;
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'frontswap-file-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const open = (path: string, keep = false): ReturnType<typeof openSwapFile> =>
+  openSwapFile({ kind: 'file', path, sizeBytes: MiB, keep });
+
+const refusal = (code: string) => (error: unknown) =>
+  error instanceof SwapError && error.code === code;
+
+test('a file that was made here has no name, and leaves nothing behind', () => {
+  const path = join(folder, 'swap');
+  using _file = open(path);
+  assert.equal(existsSync(path), false);
+});
+
+test('with keep it stays, for its owner alone, and is a swap area that can be used again', () => {
+  const path = join(folder, 'swap');
+  open(path, true)[Symbol.dispose]();
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.equal(statSync(path).size, MiB);
+  open(path, true)[Symbol.dispose]();
+  assert.ok(existsSync(path), 'it was there before: it is not taken away');
+});
+
+test('a file has one swap at a time, in this process too', () => {
+  const path = join(folder, 'swap');
+  using _first = open(path, true);
+  assert.throws(() => open(path), refusal('ERR_IO_IN_USE'));
+});
+
+test('what others may touch is not trusted with pages', () => {
+  const path = join(folder, 'swap');
+  writeFileSync(path, '', { mode: 0o600 });
+  chmodSync(path, 0o640);
+  assert.throws(() => open(path), refusal('ERR_IO_UNSAFE_PATH'));
+  chmodSync(path, 0o600);
+  linkSync(path, join(folder, 'second name'));
+  assert.throws(() => open(path), refusal('ERR_IO_UNSAFE_PATH'));
+  symlinkSync(path, join(folder, 'link'));
+  assert.throws(() => open(join(folder, 'link')), refusal('ERR_IO_UNSAFE_PATH'));
+});
+
+test('a file of another user is not used', {
+  skip: process.getuid?.() === 0 ? false : 'needs root, to give a file away',
+}, () => {
+  const path = join(folder, 'swap');
+  writeFileSync(path, '', { mode: 0o600 });
+  chownSync(path, 65534, 65534);
+  assert.throws(() => open(path), refusal('ERR_IO_UNSAFE_PATH'));
+});
+
+test("nobody's data is overwritten", () => {
+  const path = join(folder, 'letter');
+  writeFileSync(path, 'dear reader', { mode: 0o600 });
+  assert.throws(() => open(path), refusal('ERR_IO_SWAP_HEADER'));
+  assert.equal(readFileSync(path, 'utf8'), 'dear reader');
+});
+
+test('children do not get its descriptors', { skip: process.platform !== 'linux' }, () => {
+  using _file = open(join(folder, 'swap'));
+  const { stdout } = spawnSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
+  assert.doesNotMatch(stdout, /frontswap-file-/);
+});
