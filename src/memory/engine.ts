@@ -287,6 +287,7 @@ export class Engine {
   }
 
   #end(): Answer {
+    if (this.#isEnded) return Answer.ok; // asked for once more before the thread has said so
     for (const live of this.#live) {
       if (live === null) continue;
       const answer = this.#dispose(live, !live.isOurs);
