@@ -2,7 +2,7 @@
  * Our side of bench/memory.ts: a program that does what bench/reference/pager.c does, touch for touch, on a region of
  * this project's. Takes the same arguments and prints the same lines.
  *
- *   node region-child.js copy|one|move CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
+ *   node region-child.js copy|one CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
  *
  * The first argument is how: see peers/own-region.ts. Only the thread that touches is timed; the
  * processor time is that of all threads of the process, the fault thread and the runtime's own included.
@@ -41,7 +41,7 @@ const took = new Float64Array(Math.max(touches, pages));
 process.stdout.write('{"ready":true}\n');
 readSync(0, Buffer.alloc(16));
 
-const swap = openSwap({ eviction: how === 'move' ? 'move' : 'copy', sameCore: how === 'one' });
+const swap = openSwap({ sameCore: how === 'one' });
 const region: SwapRegion = swap.map({ bytes: pages * PAGE, residentBytes: budgetPages * PAGE });
 const bytes = new Uint8Array(region.buffer);
 const words = new Int32Array(region.buffer);

@@ -9,10 +9,9 @@ const child = fileURLToPath(new URL('../region-child.js', import.meta.url));
 const names = {
   copy: 'frontswap',
   one: 'frontswap, one core',
-  move: 'frontswap, moving out',
 } as const;
 
-/** @param how copy: as by default; one: on one core with the thread that faults; move: pages are moved out */
+/** @param how copy: as by default; one: on one core with the thread that faults */
 export function ownRegion(how: keyof typeof names): PagerContender {
   const { access, uffdReason } = gatherFacts();
   return {

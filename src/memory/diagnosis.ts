@@ -150,9 +150,7 @@ function ffiCheck({ ffiReason }: Facts): Check {
 
 function kernelCheck({ kernel }: Facts): Check {
   const { major, minor, text } = kernel;
-  if (major > 6 || (major === 6 && minor >= 8)) return check('kernel', 'good', text);
-  if (major > 5 || (major === 5 && minor >= 11))
-    return check('kernel', 'limited', text, '6.8 or later moves pages out instead of copying them');
+  if (major > 5 || (major === 5 && minor >= 11)) return check('kernel', 'good', text);
   return check(
     'kernel',
     'missing',
@@ -200,14 +198,14 @@ function featureCheck({ features, access }: Facts): Check {
       'no write protection',
       'Linux 5.7 or later, x86-64 or arm64',
     );
-  const lacking = [
-    (features & UffdFeature.move) === 0 ? 'MOVE (6.8): pages are copied out' : '',
-    (features & UffdFeature.poison) === 0
-      ? 'POISON (6.6): a page that is lost ends the process at once'
-      : '',
-  ].filter((text) => text !== '');
-  if (lacking.length === 0) return check('features', 'good', 'write protection, MOVE, POISON');
-  return check('features', 'limited', `without ${lacking.join('; ')}`, 'a newer kernel');
+  if ((features & UffdFeature.poison) === 0)
+    return check(
+      'features',
+      'limited',
+      'without POISON (6.6): a page that is lost ends the process at once',
+      'a newer kernel',
+    );
+  return check('features', 'good', 'write protection, POISON');
 }
 
 function limitsCheck({ overcommit, addressSpaceBytes, maxMaps }: Facts): Check {

@@ -38,13 +38,11 @@ import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 import { keepWithWorker } from './worker-descriptor.ts';
 
 export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
-export const WANTED_FEATURES: number = UffdFeature.threadId | UffdFeature.move | UffdFeature.poison;
+export const WANTED_FEATURES: number = UffdFeature.poison;
 
 export interface EngineOptions extends TierOptions {
   /** Pages that regions without a budget of their own may have in memory together; 0 = each has its own. */
   readonly sharedPages: number;
-  /** Move pages out instead of copying them, where the kernel can: for comparison. */
-  readonly move: boolean;
   /** The processor that the fault thread runs on; null: any. */
   readonly processor: number | null;
 }
@@ -98,7 +96,7 @@ export class Engine {
     this.#uffd = uffd;
     this.#mapping = new Mapping(linux);
     this.#process = new Process(linux);
-    this.#frames = new UffdFrames(this.#mapping, uffd, options.move);
+    this.#frames = new UffdFrames(this.#mapping);
     this.#drops = new ManyAdvisor(linux, this.#mapping);
     this.#tiers = new Tiers(options, {
       frames: this.#frames.bytes,

@@ -37,8 +37,6 @@ export interface OpenSwapOptions {
   readonly devices?: readonly DeviceOptions[];
   /** A budget that regions share which have none of their own. */
   readonly residentBytes?: number;
-  /** How pages leave memory: copied, or moved where the kernel can (6.8). Default: copied. For comparison. */
-  readonly eviction?: 'move' | 'copy';
   /**
    * True: this thread and the fault thread share one processor from now on, and nobody has to be woken on another: a lone
    * fault costs a third in a virtual machine, but nothing is unpacked or packed beside the program any more. Threads and
@@ -271,11 +269,10 @@ function startThread(
     return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock();
   control.swapStats[SwapStat.sharedPages] = sharedPages;
-  const move = options.eviction === 'move';
   const processor = options.sameCore === true ? shareProcessor(linux) : null;
   const data: FaultThreadData = {
     shared: control.shared,
-    options: { ...tiers, sharedPages, move, processor },
+    options: { ...tiers, sharedPages, processor },
   };
   const worker = new Worker(new URL('./fault-thread.js', import.meta.url), {
     workerData: data,

@@ -4,14 +4,14 @@
  *
  *   install   UFFDIO_COPY, write-protected where asked
  *   zeros     UFFDIO_COPY of zeros to pages that are written, UFFDIO_ZEROPAGE (the shared zero page) to those read
- *   take      protect ▶ copy ▶ drop: a writer in between waits, and faults anew. Or, for comparison, UFFDIO_MOVE (6.8):
- *             the pages themselves become the frames
+ *   protect   UFFDIO_WRITEPROTECT
+ *   take      copy ▶ drop, of protected pages: a writer in between waits, and faults anew
  *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advise-many.ts)
  *
  * Invariants
- * - This thread never touches a page that may be missing: it would wait for itself. Frames that take() moves pages to are
- *   registered, too, and touched only between take() and freeFrames().
- * - Nothing is allocated by a call.
+ * - This thread never touches a page that may be missing: it would wait for itself. What it copies out is protected, and so
+ *   is there.
+ * - Nothing is allocated by a call, but a view for each run that is copied out.
  *
  * Cost: one system call a run of pages; about 1.7 us for one page that is installed, 1 us a page in runs.
  * Sources: ioctl_userfaultfd(2), madvise(2); mm/userfaultfd.c.
@@ -23,47 +23,26 @@ import { FRAME_COUNT, WINDOW_PAGES } from '../mm/load.ts';
 import { type PagedMemory, Stop } from '../mm/ops.ts';
 import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
-import {
-  CopyMode,
-  MoveMode,
-  ProtectMode,
-  UffdFeature,
-  UffdMode,
-} from '../os/linux/uffd-constants.ts';
+import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-constants.ts';
 import { Resolve, type Userfaultfd } from '../os/linux/userfaultfd.ts';
-
-/** Calls for each page of a run that moves; the kernel says again when somebody else is at the same page tables. */
-const TRIES_A_PAGE = 16;
 
 /** The pager's frames, at an address. */
 export class UffdFrames {
   readonly address: number;
   readonly bytes: Uint8Array;
-  /** take() moves pages to frames 0 .. BATCH_PAGES - 1. */
-  readonly canMove: boolean;
   /** Zeros to copy from: WINDOW_PAGES pages that nobody writes, and that take no memory. */
   readonly zeros: number;
-  readonly #mapping: Mapping;
 
-  /** @param mayMove move pages out, where the kernel can */
-  constructor(mapping: Mapping, uffd: Userfaultfd, mayMove: boolean) {
-    this.#mapping = mapping;
-    this.zeros = mapping.reserve(WINDOW_PAGES * PAGE_BYTES, Protection.read);
+  constructor(mapping: Mapping) {
     this.address = mapping.reserve(FRAME_COUNT * PAGE_BYTES);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.dontFork);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.noHugePage);
     this.bytes = new Uint8Array(mapping.viewOf(this.address, FRAME_COUNT * PAGE_BYTES));
-    this.canMove = mayMove && (uffd.features & UffdFeature.move) !== 0;
-    if (this.canMove) uffd.register(this.address, BATCH_PAGES * PAGE_BYTES, UffdMode.missing);
+    this.zeros = mapping.reserve(WINDOW_PAGES * PAGE_BYTES, Protection.read);
   }
 
   addressOf(frame: number): number {
     return this.address + frame * PAGE_BYTES;
-  }
-
-  free(frame: number, count: number): void {
-    if (this.canMove)
-      this.#mapping.advise(this.addressOf(frame), count * PAGE_BYTES, Advice.dontNeed);
   }
 }
 
@@ -75,8 +54,8 @@ export class UffdMemory implements PagedMemory {
   readonly #mapping: Mapping;
   readonly #frames: UffdFrames;
   readonly #drops: ManyAdvisor;
-  /** Over the whole range; only where pages are copied, not moved. */
-  readonly #bytes: Uint8Array | null;
+  /** Over the whole range. */
+  readonly #bytes: Uint8Array;
   readonly #canPoison: boolean;
   readonly #onPoison: (page: number) => void;
 
@@ -102,7 +81,7 @@ export class UffdMemory implements PagedMemory {
     this.#onPoison = onPoison;
     this.#canPoison = (uffd.features & UffdFeature.poison) !== 0;
     const bytes = pages * PAGE_BYTES;
-    this.#bytes = frames.canMove ? null : new Uint8Array(mapping.viewOf(address, bytes));
+    this.#bytes = new Uint8Array(mapping.viewOf(address, bytes));
     // A child of fork() does not get the range (it would share the pages and could not fault), nor do huge pages.
     mapping.advise(address, bytes, Advice.dontFork);
     mapping.advise(address, bytes, Advice.noHugePage);
@@ -143,7 +122,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   protect(page: number, count: number): void {
-    if (!this.#frames.canMove) this.#protect(page, count, ProtectMode.protect);
+    this.#protect(page, count, ProtectMode.protect);
   }
 
   makeWritable(page: number, count: number): void {
@@ -152,26 +131,12 @@ export class UffdMemory implements PagedMemory {
 
   take(page: number, count: number, frame: number): number {
     assert(frame + count <= BATCH_PAGES, 'pages leave through the frames for it');
+    const from = page * PAGE_BYTES;
+    const run = this.#bytes.subarray(from, from + count * PAGE_BYTES);
+    this.#frames.bytes.set(run, frame * PAGE_BYTES);
+    this.drop(page, count);
     this.stop = Stop.none;
-    if (!this.#frames.canMove) return this.#copyOut(page, count, frame);
-    let done = 0;
-    for (let tries = count * TRIES_A_PAGE; done < count && tries > 0; tries--) {
-      const moved = this.#move(page + done, count - done, frame + done);
-      done += moved;
-      const why = this.#stopAfter(moved);
-      if (why === Stop.gone) return done;
-      if (why !== Stop.busy) continue;
-      // The next page is shared or pinned: it can only be copied.
-      if (!this.#copyOne(page + done, frame + done)) return done;
-      done++;
-    }
-    this.stop = done < count ? Stop.busy : Stop.none;
-    return done;
-  }
-
-  /** What holds up the page after those that were moved; the kernel tells only when it is the first. */
-  #stopAfter(moved: number): Stop {
-    return moved === 0 ? this.stop : Stop.none;
+    return count;
   }
 
   drop(page: number, count: number): void {
@@ -183,9 +148,7 @@ export class UffdMemory implements PagedMemory {
     this.#drops.apply(Advice.dontNeed);
   }
 
-  freeFrames(frame: number, count: number): void {
-    this.#frames.free(frame, count);
-  }
+  freeFrames(): void {}
 
   wake(page: number, count: number): void {
     this.#uffd.wake(this.address + page * PAGE_BYTES, count * PAGE_BYTES);
@@ -195,31 +158,6 @@ export class UffdMemory implements PagedMemory {
     if (!this.#canPoison) this.#onPoison(page);
     const at = this.address + page * PAGE_BYTES;
     if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === Resolve.exists) this.wake(page, 1);
-  }
-
-  #move(page: number, count: number, frame: number): number {
-    const to = this.#frames.addressOf(frame);
-    const from = this.address + page * PAGE_BYTES;
-    this.#note(this.#uffd.move(to, from, count * PAGE_BYTES, MoveMode.wake));
-    return this.#uffd.bytesDone / PAGE_BYTES;
-  }
-
-  /** A page that the system will not move, because it shares it: its bytes are copied by the kernel. */
-  #copyOne(page: number, frame: number): boolean {
-    this.#protect(page, 1, ProtectMode.protect);
-    const from = this.address + page * PAGE_BYTES;
-    this.#note(this.#uffd.copy(this.#frames.addressOf(frame), from, PAGE_BYTES, CopyMode.wake));
-    if (this.stop !== Stop.none) return false;
-    this.drop(page, 1);
-    return true;
-  }
-
-  #copyOut(page: number, count: number, frame: number): number {
-    const bytes = this.#bytes!;
-    const from = page * PAGE_BYTES;
-    this.#frames.bytes.set(bytes.subarray(from, from + count * PAGE_BYTES), frame * PAGE_BYTES);
-    this.drop(page, count);
-    return count;
   }
 
   #protect(page: number, count: number, mode: number): void {

@@ -18,11 +18,7 @@ const whole: Facts = {
   canOpenDevice: true,
   access: 'system-call',
   uffdReason: '',
-  features:
-    UffdFeature.faultFlagWriteProtect |
-    UffdFeature.move |
-    UffdFeature.poison |
-    UffdFeature.threadId,
+  features: UffdFeature.faultFlagWriteProtect | UffdFeature.poison | UffdFeature.threadId,
   overcommit: 0,
   addressSpaceBytes: Number.POSITIVE_INFINITY,
   maxMaps: 65530,
@@ -48,8 +44,7 @@ const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] =
   ['large pages', { pageBytes: 65536 }, ['platform missing']],
   ['Node 20', { bufferMaxBytes: 2 ** 32 }, ['node limited']],
   ['no koffi', { ffiReason: 'koffi does not load here' }, ['ffi missing']],
-  ['a kernel before MOVE', { kernel: { major: 6, minor: 7, text: '6.7' } }, ['kernel limited']],
-  ['5.11', { kernel: { major: 5, minor: 11, text: '5.11' } }, ['kernel limited']],
+  ['5.11', { kernel: { major: 5, minor: 11, text: '5.11' } }, []],
   ['5.10', { kernel: { major: 5, minor: 10, text: '5.10' } }, ['kernel missing']],
   [
     'a container without userfaultfd',
@@ -58,7 +53,7 @@ const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] =
   ],
   ['no privilege', { access: 'user-mode' }, ['system calls limited']],
   ['the device alone', { access: 'device' }, []],
-  ['no MOVE', { features: whole.features & ~UffdFeature.move }, ['features limited']],
+  ['no POISON', { features: whole.features & ~UffdFeature.poison }, ['features limited']],
   [
     'no write protection',
     { features: whole.features & ~UffdFeature.faultFlagWriteProtect },
