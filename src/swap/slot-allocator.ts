@@ -60,15 +60,13 @@ export class SlotAllocator {
     this.#next = new Int32Array(clusters).fill(NONE);
     this.#previous = new Int32Array(clusters).fill(NONE);
     this.#used[clusters - 1] = clusters * CLUSTER_SLOTS - map.slots;
+    for (const slot of map.badSlots) this.#used[slot >>> CLUSTER_SHIFT]! += 1;
+    this.capacity = map.slots - map.badSlots.length;
     this.#lowest = map.slots;
-    let capacity = 0;
-    for (let slot = 0; slot < map.slots; slot++) {
-      if (map.isFree(slot)) {
-        this.#widen(slot);
-        capacity++;
-      } else this.#used[slot >>> CLUSTER_SHIFT]! += 1;
+    if (this.capacity > 0) {
+      for (this.#lowest = 1; !map.isFree(this.#lowest); ) this.#lowest++;
+      for (this.#highest = map.slots - 1; !map.isFree(this.#highest); ) this.#highest--;
     }
-    this.capacity = capacity;
     for (let cluster = 0; cluster < clusters; cluster++)
       if (this.#used[cluster]! === 0) this.#append(cluster);
   }

@@ -51,11 +51,15 @@ export class SwapMap {
   /** [level][slot >> 12]: continuation pages, digits 0 .. 127. They stay until the area goes (as the kernel's do). */
   readonly #levels: (Uint8Array | undefined)[][] = [];
 
+  /** Those that are never handed out: a large map need not be read to know them, and takes no memory before it is used. */
+  readonly badSlots: number[] = [];
+
   /** @param slots header included, 2 .. 2^26. Slot 0 is bad from the start. */
   constructor(slots: number) {
     this.slots = slots;
     this.bytes = new Uint8Array(slots);
     this.bytes[0] = MapByte.bad;
+    this.badSlots.push(0);
   }
 
   isFree(slot: number): boolean {
@@ -149,6 +153,7 @@ export class SwapMap {
   markBad(slot: number): void {
     assert(this.bytes[slot]! === MapByte.free, 'a slot in use is not declared bad');
     this.bytes[slot] = MapByte.bad;
+    this.badSlots.push(slot);
   }
 
   #borrow(slot: number): void {
