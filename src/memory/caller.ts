@@ -3,18 +3,26 @@
  *
  * Cost: some tens of microseconds; the caller sleeps until it is answered.
  */
+import { existsSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { EventFd } from '../os/linux/eventfd.ts';
 import type { Linux } from '../os/linux/system-call.ts';
-import { Answer, type ControlBlock, EngineState, Op } from './control-block.ts';
+import { Answer, type ControlBlock, EngineState, type Op } from './control-block.ts';
 
 export class Caller {
   readonly control: ControlBlock;
   readonly #doorbell: EventFd;
 
+  readonly #ring = (): void => this.ring();
+  readonly #isAlive = (): boolean => existsSync(`/proc/self/task/${this.control.thread}`);
+
   constructor(linux: Linux, control: ControlBlock) {
     this.control = control;
     this.#doorbell = new EventFd(linux, control.doorbell);
+  }
+
+  get isRunning(): boolean {
+    return this.control.state === EngineState.running;
   }
 
   /** Wakes the fault thread. */
@@ -24,9 +32,9 @@ export class Caller {
 
   /** The op's results; see engine.ts. */
   call(op: Op, region: number, x = 0, y = 0, z = 0): { readonly a: number; readonly b: number } {
-    if (this.control.state !== EngineState.running)
+    if (!this.isRunning)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of', { reason: 'disposed' });
-    const slot = this.control.call(op, region, x, y, z, () => this.ring());
+    const slot = this.control.call(op, region, x, y, z, this.#ring, this.#isAlive);
     try {
       const answer = this.control.answer(slot);
       if (answer !== Answer.ok) throw errorOf(answer, this.control.text(slot));
@@ -34,16 +42,6 @@ export class Caller {
       return { a, b };
     } finally {
       this.control.free(slot);
-    }
-  }
-
-  /** A region that nobody can reach any more ends. */
-  disposeQuietly(id: number): void {
-    if (this.control.state !== EngineState.running) return;
-    try {
-      this.call(Op.dispose, id);
-    } catch {
-      // It has ended already, or the swap has.
     }
   }
 }
@@ -56,5 +54,7 @@ function errorOf(answer: Answer, text: string): SwapError {
     );
   if (answer === Answer.lost)
     return new SwapError('ERR_IO_LOST', 'a page of the range could not be brought back');
-  return new SwapError('ERR_IO_SYSTEM', text);
+  const [, code, said] = /^(ERR_[A-Z_]+): (.*)$/s.exec(text) ?? [];
+  if (code === undefined || said === undefined) return new SwapError('ERR_IO_SYSTEM', text);
+  return new SwapError(code as SwapError['code'], said);
 }

@@ -15,7 +15,10 @@
 import { Bug } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 
-export const REGIONS_MAX = 1024;
+/** A region's number is a generation and a place in tables of so many; see live-regions.ts. */
+export const PLACE_BITS = 10;
+export const REGIONS_MAX: number = 2 ** PLACE_BITS;
+export const placeOf = (id: number): number => id & (REGIONS_MAX - 1);
 const SLOTS = 64;
 const SLOT_BYTES = 512;
 const CALLS_AT = 4096;
@@ -48,7 +51,10 @@ export const Op = {
   unpin: 6,
   discard: 7,
   dispose: 8,
-  end: 9,
+  /** One view more, and one less. */
+  attach: 9,
+  detach: 10,
+  end: 11,
 } as const;
 export type Op = (typeof Op)[keyof typeof Op];
 
@@ -103,12 +109,22 @@ export class ControlBlock {
   }
 
   regionStats(id: number): Float64Array {
-    return new Float64Array(this.shared, REGION_STATS_AT + id * REGION_STATS * 8, REGION_STATS);
+    const at = REGION_STATS_AT + placeOf(id) * REGION_STATS * 8;
+    return new Float64Array(this.shared, at, REGION_STATS);
   }
 
-  /** One view of the region more, or less; how many there are then. A region's number is free again at 0. */
+  /** One view of the region more, or less; how many there are then. A region's place is free again at 0. */
   countViews(id: number, change: 1 | -1 | 0): number {
-    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + id, change) + change;
+    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + placeOf(id), change) + change;
+  }
+
+  /** The fault thread, by the number that /proc has it under. */
+  get thread(): number {
+    return this.#words[At.thread]!;
+  }
+
+  set thread(id: number) {
+    this.#words[At.thread] = id;
   }
 
   get state(): EngineState {
@@ -153,8 +169,17 @@ export class ControlBlock {
   /**
    * Asks the fault thread and waits. Returns the slot's number: read value() or text() of it, then free it.
    * @param ring wakes the fault thread
+   * @param isAlive whether there is a fault thread still; asked now and then
    */
-  call(op: Op, region: number, a: number, b: number, c: number, ring: () => void): number {
+  call(
+    op: Op,
+    region: number,
+    a: number,
+    b: number,
+    c: number,
+    ring: () => void,
+    isAlive: () => boolean,
+  ): number {
     const slot = this.#claim();
     const word = this.#wordOf(slot);
     this.#words[word + Slot.op] = op;
@@ -167,7 +192,9 @@ export class ControlBlock {
     ring();
     while (Atomics.load(this.#words, word + Slot.state) === SlotState.posted) {
       Atomics.wait(this.#words, word + Slot.state, SlotState.posted, 200);
-      if (this.state !== EngineState.running) break;
+      if (this.state === EngineState.running && isAlive()) continue;
+      if (this.state === EngineState.running) this.state = EngineState.ended;
+      break;
     }
     if (Atomics.load(this.#words, word + Slot.state) !== SlotState.done) {
       this.free(slot);

@@ -6,7 +6,7 @@
  *
  * Long calls (evict, prefetch, discard of a large range) serve faults between their batches.
  */
-import { assert, Bug } from '../base/assert.ts';
+import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Pager, Range } from '../mm/pager.ts';
@@ -29,10 +29,10 @@ import {
   type ControlBlock,
   EngineState,
   Op,
-  REGIONS_MAX,
   RegionStat,
   SwapStat,
 } from './control-block.ts';
+import { type Live, LiveRegions } from './live-regions.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 import { keepWithWorker } from './worker-descriptor.ts';
@@ -59,15 +59,6 @@ const SLICE_PAGES = 128;
 /** Pages whose presence is asked for at once. */
 const SCAN_PAGES = 4096;
 
-interface Live {
-  readonly id: number;
-  readonly region: Region;
-  readonly memory: UffdMemory;
-  readonly stats: Float64Array;
-  /** Memory that the engine mapped, and maps afresh at the end. */
-  readonly isOurs: boolean;
-}
-
 export class Engine {
   readonly pager: Pager;
   readonly #linux: Linux;
@@ -81,10 +72,7 @@ export class Engine {
   readonly #shared: ResidentSet | null;
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
-  readonly #live: (Live | null)[] = new Array<Live | null>(REGIONS_MAX).fill(null);
-  /** By address, ascending; the one of the last fault. */
-  #ordered: Live[] = [];
-  #last: Live | null = null;
+  readonly #live: LiveRegions;
   #quiet = 0;
   #steps = 0;
   #isMore = false;
@@ -93,6 +81,8 @@ export class Engine {
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
     this.#linux = linux;
     this.#control = control;
+    this.#live = new LiveRegions(control);
+    control.thread = new Process(linux).threadId();
     this.#uffd = uffd;
     this.#mapping = new Mapping(linux);
     this.#process = new Process(linux);
@@ -139,7 +129,7 @@ export class Engine {
     for (let i = 0; i < count; i++) {
       if (this.#uffd.event(i) !== UffdEvent.fault) continue;
       const address = this.#uffd.faultAddress(i);
-      const live = this.#at(address);
+      const live = this.#live.atAddress(address);
       if (live === null) {
         this.#uffd.wake(address, PAGE_BYTES); // its region has ended meanwhile
         continue;
@@ -148,17 +138,6 @@ export class Engine {
       this.pager.fault(live.region, page, this.#uffd.faultFlags(i));
     }
     this.#tiers.maintain(count);
-  }
-
-  /** The region that has the address. */
-  #at(address: number): Live | null {
-    if (this.#last !== null && contains(this.#last, address)) return this.#last;
-    for (const live of this.#ordered) {
-      if (!contains(live, address)) continue;
-      this.#last = live;
-      return live;
-    }
-    return null;
   }
 
   #serveCalls(): void {
@@ -170,24 +149,31 @@ export class Engine {
         this.#publish();
         control.finish(slot, answer);
       } catch (error) {
-        if (error instanceof Bug) throw error;
-        control.finish(slot, Answer.failed, error instanceof Error ? error.message : String(error));
+        if (!isAnswer(error, control.op(slot))) throw error;
+        control.finish(slot, Answer.failed, `${error.code}: ${error.message}`);
       }
     }
   }
 
   #perform(slot: number): Answer {
     const op = this.#control.op(slot);
+    const id = this.#control.region(slot);
     const numbers = this.#control.numbers(slot);
+    if (this.#isEnded && op !== Op.end)
+      throw new SwapError('ERR_ARG_VALUE', 'the swap has been disposed of');
     if (op === Op.end) return this.#end();
     if (op === Op.map || op === Op.adopt) return this.#add(op, numbers);
-    const live = this.#live[this.#control.region(slot)] ?? null;
-    if (live === null)
-      throw new SwapError('ERR_ARG_VALUE', 'no such region: it has been disposed of');
+    if (op === Op.detach) return this.#detach(id, numbers);
+    const live = this.#live.get(id);
+    if (op === Op.attach) {
+      this.#control.countViews(id, 1);
+      return Answer.ok;
+    }
     if (op === Op.dispose) return this.#dispose(live, numbers[0] === 1);
     const from = numbers[0]!;
     const to = numbers[1]!;
-    assert(from >= 0 && from <= to && to <= live.region.pages, 'a range is inside its region');
+    if (!(from >= 0 && from <= to && to <= live.region.pages))
+      throw new SwapError('ERR_ARG_VALUE', 'the range is not inside the region');
     return this.#onRange(op, live.region, from, to, numbers);
   }
 
@@ -215,8 +201,10 @@ export class Engine {
   #add(op: Op, numbers: Float64Array): Answer {
     const bytes = numbers[0]!;
     const setPages = numbers[1]!;
-    const id = this.#freeId();
     const isOurs = op === Op.map;
+    const present = isOurs ? null : new PageMap(this.#linux);
+    if (!isOurs) this.#live.checkFree(numbers[2]!, bytes);
+    const id = this.#live.freeId();
     const address = isOurs ? this.#reserve(bytes, numbers[2]!) : numbers[2]!;
     const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
     assert(set !== null, 'a region has a budget of its own, or a shared one');
@@ -230,20 +218,21 @@ export class Engine {
       (page) => this.#die(`region ${id}, page ${page}: lost, and this kernel cannot poison it`),
     );
     const region = this.pager.add(memory, set);
-    if (!isOurs) this.#adoptPresent(region, address);
-    const live = { id, region, memory, isOurs, stats: this.#control.regionStats(id) };
-    live.stats.fill(0);
-    this.#live[id] = live;
-    this.#order();
+    if (present !== null) this.#adoptPresent(present, region, address);
+    const stats = this.#control.regionStats(id).fill(0);
+    this.#live.add({ id, region, memory, isOurs, stats });
+    if (isOurs && numbers[2] === 0) this.#control.countViews(id, 1); // the caller's
     numbers[0] = id;
     numbers[1] = address;
     return Answer.ok;
   }
 
-  #freeId(): number {
-    for (let id = 1; id < REGIONS_MAX; id++)
-      if (this.#live[id] === null && this.#control.countViews(id, 0) === 0) return id;
-    throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
+  /** A view of memory that the engine mapped is gone; with the last one the region ends, and its address space. */
+  #detach(id: number, numbers: Float64Array): Answer {
+    if (this.#control.countViews(id, -1) > 0) return Answer.ok;
+    if (this.#live.has(id)) this.#dispose(this.#live.get(id), false);
+    this.#mapping.unmap(numbers[0]!, numbers[1]!);
+    return Answer.ok;
   }
 
   /** Fresh memory, at an address of the kernel's choice or over what the caller has there. */
@@ -254,12 +243,11 @@ export class Engine {
   }
 
   /** What the memory's owner has written so far is in it, and counts. */
-  #adoptPresent(region: Region, address: number): void {
-    const map = new PageMap(this.#linux);
+  #adoptPresent(map: PageMap, region: Region, address: number): void {
     const states = new Uint8Array(SCAN_PAGES);
     for (let first = 0; first < region.pages; first += SCAN_PAGES) {
       const pages = Math.min(SCAN_PAGES, region.pages - first);
-      if (map.read(address + first * PAGE_BYTES, pages, states) === 0) continue;
+      map.read(address + first * PAGE_BYTES, pages, states);
       for (let i = 0; i < pages; i++)
         if ((states[i]! & (Present.present | Present.swapped)) !== 0)
           this.pager.adopt(region, first + i);
@@ -275,8 +263,7 @@ export class Engine {
     }
     const { memory, region } = live;
     this.pager.remove(region);
-    this.#live[live.id] = null;
-    this.#order();
+    this.#live.remove(live);
     // Who waits faults again once the registration is gone. Views of our memory read zeros from now on.
     memory.unregister();
     if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
@@ -286,26 +273,19 @@ export class Engine {
 
   #end(): Answer {
     if (this.#isEnded) return Answer.ok; // asked for once more before the thread has said so
-    for (const live of this.#live) {
-      if (live === null) continue;
+    for (const live of this.#live.all) {
       const answer = this.#dispose(live, !live.isOurs);
       if (answer !== Answer.ok) return answer;
     }
     this.#tiers[Symbol.dispose]();
     this.#drops.close();
+    this.#frames.unmap();
     this.#isEnded = true;
     return Answer.ok;
   }
 
-  #order(): void {
-    this.#last = null;
-    this.#ordered = this.#live
-      .filter((live) => live !== null)
-      .sort((a, b) => a.memory.address - b.memory.address);
-  }
-
   #tellLost(region: Region, page: number, reason: In): void {
-    const live = this.#ordered.find((other) => other.region === region);
+    const live = this.#live.all.find((other) => other.region === region);
     const why =
       reason === In.corrupt
         ? 'its stored bytes fail their checksum'
@@ -334,9 +314,10 @@ export class Engine {
     stats[SwapStat.pagesOut] = this.pager.counters.get('pagesOut');
     stats[SwapStat.pagesDropped] = this.pager.counters.get('pagesDropped');
     let resident = 0;
-    for (let i = 0; i < this.#ordered.length; i++) {
-      resident += this.#ordered[i]!.region.resident;
-      publishRegion(this.#ordered[i]!);
+    const live = this.#live.all;
+    for (let i = 0; i < live.length; i++) {
+      resident += live[i]!.region.resident;
+      publishRegion(live[i]!);
     }
     stats[SwapStat.resident] = resident;
   }
@@ -348,8 +329,10 @@ export class Engine {
   }
 }
 
-const contains = (live: Live, address: number): boolean =>
-  address >= live.memory.address && address < live.memory.address + live.memory.pages * PAGE_BYTES;
+/** What a call is answered with, instead of ending the process: nothing has been done yet. */
+const isAnswer = (error: unknown, op: Op): error is SwapError =>
+  error instanceof SwapError &&
+  (op === Op.map || op === Op.adopt || error.code.startsWith('ERR_ARG_'));
 
 const answerOf = (range: Range): Answer =>
   range === Range.done ? Answer.ok : range === Range.noRoom ? Answer.noRoom : Answer.lost;

@@ -148,6 +148,7 @@ class TransparentSwap implements MemorySwap {
   map(options: MapOptions): SwapRegion {
     const bytes = wholePages(options.bytes);
     const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
+    if (isShared) this.#checkOwner('a shared region');
     if (bytes > this.#mapping.viewLimitBytes)
       throw new RangeError(
         `a region of ${bytes} bytes is more than the ${this.#mapping.viewLimitBytes} that an ArrayBuffer of Node ${process.version} can have: map several, or use Node 22 or later`,
@@ -164,6 +165,7 @@ class TransparentSwap implements MemorySwap {
   }
 
   adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
+    this.#checkOwner('an adopted memory');
     const address = this.#linux.addressOf(new Uint8Array(memory.buffer, 0, 0));
     const bytes = wasmReserve(address, memory.buffer.byteLength);
     const pages = this.#budget(options.residentBytes);
@@ -219,6 +221,16 @@ class TransparentSwap implements MemorySwap {
     if (this.#caller.control.state === EngineState.running)
       this.#caller.call(Op.dispose, id, comesHome ? 1 : 0);
     this.#held.delete(id);
+  }
+
+  /** Memory that a thread holds goes with the thread; what is paged must last as long as the fault thread. */
+  #checkOwner(what: string): void {
+    if (!this.#isOwner)
+      throw new SwapError(
+        'ERR_IO_UNSUPPORTED',
+        `${what} belongs to the thread that opened the swap: make it there`,
+        { reason: 'thread' },
+      );
   }
 
   /** 0: the shared one. */
@@ -306,11 +318,15 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
   return new TransparentSwap(linux, new Caller(linux, new ControlBlock(shared)), false);
 }
 
-/** The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it. */
+/**
+ * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it.
+ * @throws SwapError ERR_ARG_VALUE: it has ended
+ */
 export function attachRegion(handle: RegionHandle): SwapRegion {
   const { linux, reason } = loadLinux();
   if (linux === null) throw unsupported(reason);
   const caller = new Caller(linux, new ControlBlock(handle.control));
+  if (handle.memory === null) caller.call(Op.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
   return new SwapRegion(caller, handle, buffer, () => {});
 }

@@ -5,6 +5,7 @@
  * Ranges are in bytes and may be anything; pages are 4096 bytes. evict(), prefetch() and pin() take every page that the
  * range touches, discard() gives up the pages that lie wholly inside and writes zeros to the rest.
  */
+import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
@@ -62,8 +63,8 @@ interface Held {
 }
 
 const collected = new FinalizationRegistry<Held>(({ caller, mapping, id, address, bytes }) => {
-  if (caller.control.countViews(id, 0) === 1) caller.disposeQuietly(id);
-  if (caller.control.countViews(id, -1) === 0) mapping.unmap(address, bytes);
+  if (caller.isRunning) caller.call(Op.detach, id, address, bytes);
+  else if (caller.control.countViews(id, -1) === 0) mapping.unmap(address, bytes);
 });
 
 export class SwapRegion implements Disposable {
@@ -98,8 +99,18 @@ export class SwapRegion implements Disposable {
     return this.#bytes;
   }
 
-  /** For a worker thread: post it, and attachRegion() it there. Not of adopted memories: those are shared, or not, themselves. */
+  /**
+   * For a worker thread: post it, and attachRegion() it there. Adopted memories have none: those are shared, or not,
+   * themselves.
+   * @throws SwapError ERR_IO_UNSUPPORTED: the swap was opened in a worker, and ends with it under everybody else's feet
+   */
   get handle(): RegionHandle {
+    if (!isMainThread)
+      throw new SwapError(
+        'ERR_IO_UNSUPPORTED',
+        'only regions of the main thread can be attached: open the swap there',
+        { reason: 'worker' },
+      );
     return this.#handle;
   }
 
@@ -202,11 +213,10 @@ export class SwapRegion implements Disposable {
   }
 }
 
-/** A view of the memory of a mapped region in this thread; its address space goes with the last view. */
+/** A view, in this thread, of memory that the engine mapped and counts this view of; see Op.attach. */
 export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {
   const { id, address, bytes } = handle;
   const view = mapping.viewOf(address, bytes);
-  caller.control.countViews(id, 1);
   collected.register(view, { caller, mapping, id, address, bytes });
   return view;
 }

@@ -3,8 +3,8 @@
  *
  *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
  *
- * Every memory that the program makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as it
- * appears; all share one budget. Workers that inherit the import join the engine of the process.
+ * Every memory that the main thread makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as it
+ * appears; all share one budget. Memories of worker threads are left alone: they end with their thread.
  *
  *   FRONTSWAP_RESIDENT   what all of them may have in RAM together; without it nothing is paged, and a warning says so
  *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
@@ -15,15 +15,12 @@
  * Left out: memories that a module neither imports nor exports. An adopted memory lives as long as the process.
  */
 import { writeSync } from 'node:fs';
-import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
+import { isMainThread } from 'node:worker_threads';
 import { formatSize, parseSize } from '../base/size.ts';
-import { joinSwap, type MemorySwap, openSwap } from './open-swap.ts';
+import { type MemorySwap, openSwap } from './open-swap.ts';
 import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import type { WasmMemory } from './wasm-reserve.ts';
-
-/** Under this name workers find the engine of their process. */
-const SHARED_AS = 'frontswap/register';
 
 interface Api {
   Memory: new (descriptor: object) => WasmMemory;
@@ -35,8 +32,6 @@ interface Api {
 const api = (globalThis as unknown as { WebAssembly: Api }).WebAssembly;
 
 function swapOfProcess(): MemorySwap | null {
-  const shared = getEnvironmentData(SHARED_AS);
-  if (shared instanceof SharedArrayBuffer) return joinSwap(shared);
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
   if (resident === undefined) {
@@ -61,11 +56,10 @@ function pagingSwap(resident: string): MemorySwap | null {
     devices: file === undefined ? [] : [fileOf(file)],
     sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
   });
-  if (!swap.transparent || swap.control === null) {
+  if (!swap.transparent) {
     swap[Symbol.dispose]();
     return null;
   }
-  setEnvironmentData(SHARED_AS, swap.control);
   return swap;
 }
 
@@ -132,5 +126,5 @@ function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
 export const swap: MemorySwap | null = swapOfProcess();
 if (swap !== null) {
   const regions = watch(swap);
-  if (isMainThread && process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);
+  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);
 }

@@ -144,7 +144,8 @@ export class Tiers implements Disposable {
   }
 
   #hasRoom(): boolean {
-    return this.#budget.usedBytes <= this.#budget.limitBytes * (1 - ROOM_SHARE);
+    const { limitBytes, usedBytes } = this.#budget;
+    return limitBytes === 0 || usedBytes <= limitBytes * (1 - ROOM_SHARE);
   }
 }
 

@@ -32,13 +32,20 @@ export class UffdFrames {
   readonly bytes: Uint8Array;
   /** Zeros to copy from: WINDOW_PAGES pages that nobody writes, and that take no memory. */
   readonly zeros: number;
+  readonly #mapping: Mapping;
 
   constructor(mapping: Mapping) {
+    this.#mapping = mapping;
     this.address = mapping.reserve(FRAME_COUNT * PAGE_BYTES);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.dontFork);
     mapping.advise(this.address, FRAME_COUNT * PAGE_BYTES, Advice.noHugePage);
     this.bytes = new Uint8Array(mapping.viewOf(this.address, FRAME_COUNT * PAGE_BYTES));
     this.zeros = mapping.reserve(WINDOW_PAGES * PAGE_BYTES, Protection.read);
+  }
+
+  unmap(): void {
+    this.#mapping.unmap(this.address, FRAME_COUNT * PAGE_BYTES);
+    this.#mapping.unmap(this.zeros, WINDOW_PAGES * PAGE_BYTES);
   }
 
   addressOf(frame: number): number {
@@ -104,7 +111,10 @@ export class UffdMemory implements PagedMemory {
       this.#note(this.#uffd.copy(this.address + page * PAGE_BYTES + at, from + at, left, mode));
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
-    return done;
+    // A run that ends outside of one mapping is refused whole: what is said of it need not be true of its first page.
+    return done === 0 && this.stop === Stop.gone && count > 1
+      ? this.install(page, frame, 1, writable)
+      : done;
   }
 
   installZeros(page: number, count: number, areWritten: boolean): number {
@@ -118,7 +128,9 @@ export class UffdMemory implements PagedMemory {
       this.#note(answer);
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
-    return done;
+    return done === 0 && this.stop === Stop.gone && count > 1
+      ? this.installZeros(page, 1, areWritten)
+      : done;
   }
 
   protect(page: number, count: number): void {

@@ -236,7 +236,8 @@ export class Evictor {
     }
     const first = this.#victims[at]!;
     const span = this.#victims[end - 1]! + 1 - first;
-    if (runs > 1 && runs >= SPAN_RUNS && span <= dirty * SPAN_PAGES) {
+    // Pinned pages are never protected: a system call that writes to one must not fail.
+    if (region.pinned === 0 && runs >= SPAN_RUNS && span <= dirty * SPAN_PAGES) {
       region.memory.protect(first, span);
       this.#liftOthers(region, at, end);
       return;

@@ -23,11 +23,12 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
 import { In, Swap } from '../swap/swap.ts';
+import { Copies } from './copies.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { Evictor } from './evict.ts';
 import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
 import { Range, Stop, Touch } from './ops.ts';
-import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region, RegionCount } from './region.ts';
+import { PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 import { Rest } from './rest.ts';
 import { Room } from './room.ts';
@@ -51,6 +52,7 @@ export class Pager implements MemoryManager {
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
   readonly #room: Room;
+  readonly #copies: Copies;
   readonly #rest: Rest = new Rest();
   readonly #onLost: (region: Region, page: number, reason: In) => void;
   readonly #loader = new Loader();
@@ -61,6 +63,7 @@ export class Pager implements MemoryManager {
     this.memory = frames;
     this.swap = new Swap(front, this);
     this.evictor = new Evictor(this.swap, this.counters);
+    this.#copies = new Copies(this.swap, this.counters);
     this.#room = new Room(this.evictor, this.counters);
     this.#onLost = onLost;
   }
@@ -169,7 +172,7 @@ export class Pager implements MemoryManager {
   /** All pages of a region come home, whatever the set's limit: it is going to be ordinary memory again. */
   bringAllHome(region: Region): Range {
     for (let page = 0; page < region.pages; page++) {
-      if (region.state[page] === PageState.clean) this.#giveUpCopy(region, page);
+      if (region.state[page] === PageState.clean) this.#copies.giveUp(region, page);
       if (region.state[page] === PageState.lost) return Range.lost;
       if (region.state[page] !== PageState.stored) continue;
       const end = Math.min(region.pages, page + WINDOW_PAGES);
@@ -198,12 +201,7 @@ export class Pager implements MemoryManager {
 
   /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
   giveUpCopies(most: number): number {
-    let given = 0;
-    for (const region of this.regions)
-      for (const list of [INACTIVE, ACTIVE_LIST])
-        given += this.#giveUpListed(region, list, most - given);
-    this.counters.add('copiesGivenUp', given);
-    return given;
+    return this.#copies.giveUpMost(this.regions, most);
   }
 
   /** Checks every invariant; throws Bug. Cost: all pages. */
@@ -283,7 +281,7 @@ export class Pager implements MemoryManager {
     else {
       this.counters.add('pagesGone', 1);
       this.counters.add('firstTouches', 1);
-      if (region.state[page] === PageState.clean) this.#freeCopy(region, page);
+      if (region.state[page] === PageState.clean) this.#copies.free(region, page);
       return;
     }
     this.counters.add('spuriousFaults', 1);
@@ -373,9 +371,18 @@ export class Pager implements MemoryManager {
     const made = region.memory.installZeros(page, end - page, isWrite);
     for (let i = page; i < page + made; i++)
       region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
-    if (made === 0) region.memory.wake(page, 1);
+    if (made === 0) this.#wakeOrTakeUp(region, page);
     else this.counters.add('zerosAhead', made - 1);
     prefetch.brought(page, ahead);
+  }
+
+  /** A page that is nowhere by the books could not come: there is one after all, and it counts from now on; or not now. */
+  #wakeOrTakeUp(region: Region, page: number): void {
+    if (region.memory.stop !== Stop.resident) region.memory.wake(page, 1);
+    else {
+      this.adopt(region, page);
+      region.memory.makeWritable(page, 1);
+    }
   }
 
   /** The first write to a clean page; where such writes go in order, those that follow are let pass at once. */
@@ -387,31 +394,11 @@ export class Pager implements MemoryManager {
       page === region.writeAt ? Math.min(region.writeWindow * 2, WINDOW_PAGES) : 1;
     const most = Math.min(region.pages, page + region.writeWindow);
     let end = page;
-    for (; end < most && region.state[end] === PageState.clean; end++) this.#freeCopy(region, end);
+    for (; end < most && region.state[end] === PageState.clean; end++)
+      this.#copies.free(region, end);
     region.memory.makeWritable(page, end - page);
     region.markUsed(page);
     region.writeAt = end;
-  }
-
-  #giveUpListed(region: Region, list: ListAt, most: number): number {
-    let given = 0;
-    for (let p = region.oldest(list); p !== -1 && given < most; p = region.newer(p, list)) {
-      if (region.state[p] !== PageState.clean) continue;
-      this.#giveUpCopy(region, p);
-      given++;
-    }
-    return given;
-  }
-
-  #giveUpCopy(region: Region, page: number): void {
-    this.#freeCopy(region, page);
-    region.memory.makeWritable(page, 1);
-  }
-
-  #freeCopy(region: Region, page: number): void {
-    this.swap.freeAndCache(region.entry[page]! as SwapEntry);
-    region.entry[page] = NO_ENTRY;
-    region.state[page] = PageState.dirty;
   }
 
   /** End of the run of stored pages that begins at `page`, at most `end`. */
@@ -477,7 +464,7 @@ export class Pager implements MemoryManager {
   #pinPage(region: Region, page: number): Range {
     const state = region.state[page]!;
     if (state === PageState.lost) return Range.lost;
-    if (state === PageState.clean) this.#giveUpCopy(region, page);
+    if (state === PageState.clean) this.#copies.giveUp(region, page);
     if (!region.isResident(page)) this.#room.ahead(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
       return this.#loader.end === In.ready ? Range.noRoom : Range.lost;

@@ -61,7 +61,10 @@ export class ManyAdvisor {
     this.#count++;
   }
 
-  /** The advice for all ranges that were added, which are forgotten then. */
+  /**
+   * The advice for all ranges that were added, which are forgotten then. It is an order: that it cannot be followed (the
+   * memory is locked, mlock(2)) is an error, ERR_IO_SYSTEM.
+   */
   apply(advice: Advice): void {
     if (this.#count > 1 && this.#isAble) {
       const { address } = this.#ranges;
@@ -72,12 +75,12 @@ export class ManyAdvisor {
       }
       if (done === -1) this.#isAble = false; // what is done is done: giving up twice is giving up
     }
-    for (let i = 0; i < this.#count; i++)
-      this.#mapping.advise(
-        this.#ranges.get64(i * RANGE_BYTES),
-        this.#ranges.get64(i * RANGE_BYTES + 8),
-        advice,
-      );
+    for (let i = 0; i < this.#count; i++) {
+      const address = this.#ranges.get64(i * RANGE_BYTES);
+      const bytes = this.#ranges.get64(i * RANGE_BYTES + 8);
+      if (!this.#mapping.advise(address, bytes, advice))
+        this.#linux.fail('madvise', { address, bytes, advice });
+    }
     this.#forget();
   }
 
