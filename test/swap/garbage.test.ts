@@ -131,7 +131,7 @@ for (const synchronous of [true, false])
     const back = new Writeback(swap, { usedBytes: () => 0, limitBytes: 0 });
     swapOn(swap, nullDisk(synchronous), headerPage(SLOTS));
     let least = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < 12 && least >= 4 * BATCH; round++) {
+    for (let round = 0; round < 60 && least >= 4 * BATCH; round++) {
       collect?.();
       const before = process.memoryUsage().heapUsed;
       cyclesBack(swap, back, mm);
@@ -152,7 +152,7 @@ for (const enabled of [true, false])
         swapOn(swap, nullDisk(synchronous), headerPage(SLOTS), options);
         let least = Number.POSITIVE_INFINITY;
         // The first rounds pay for compiling.
-        for (let round = 0; round < 12 && least >= 4 * BATCH; round++) {
+        for (let round = 0; round < 60 && least >= 4 * BATCH; round++) {
           collect?.();
           const before = process.memoryUsage().heapUsed;
           cycles(swap, mm);
