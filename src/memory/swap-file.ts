@@ -3,6 +3,9 @@
  *
  * A file that is there and is not empty is used only if it is a swap area already: nobody's data is overwritten. What
  * lies in such an area is not read back; its slots are taken as free.
+ *
+ * Each page carries a checksum that this process remembers (block/filter/checksum.ts): what the file brings instead of what
+ * was written to it, zeros past its end included, is an I/O error and never data.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -16,6 +19,7 @@ import {
 } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { type ChecksumDisk, checksumDisk } from '../block/filter/checksum.ts';
 import { FileDisk } from '../device/file/file-disk.ts';
 import { openFile } from '../device/file/file-io.ts';
 import { systemPunchHole } from '../os/fallocate.ts';
@@ -37,7 +41,7 @@ export interface DeviceOptions {
 }
 
 export interface SwapFile extends Disposable {
-  readonly disk: FileDisk;
+  readonly disk: ChecksumDisk;
   /** Its first page. */
   readonly header: Uint8Array;
 }
@@ -53,12 +57,12 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
       punchHole: systemPunchHole(process.platform),
     }),
   );
-  const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
+  const file = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
   return {
-    disk,
+    disk: checksumDisk(file, { unknown: 'fail' }),
     header,
     [Symbol.dispose]: () => {
-      disk[Symbol.dispose]();
+      file[Symbol.dispose]();
       if (!(options.keep ?? !isNew)) unlinkSync(path);
     },
   };
