@@ -78,11 +78,11 @@ export class UffdMemory implements PagedMemory {
   /** Over the whole range; only where pages are copied, not moved. */
   readonly #bytes: Uint8Array | null;
   readonly #canPoison: boolean;
-  readonly #onPoison: (page: number) => void;
+  readonly #onPoison: () => never;
 
   /**
    * Registers the range: from now on its missing pages are the pager's.
-   * @param onPoison where the kernel cannot poison a page: end the process, with a word about it
+   * @param onPoison where the kernel cannot poison a page: ends the process
    */
   constructor(
     address: number,
@@ -91,7 +91,7 @@ export class UffdMemory implements PagedMemory {
     mapping: Mapping,
     frames: UffdFrames,
     drops: ManyAdvisor,
-    onPoison: (page: number) => void,
+    onPoison: () => never,
   ) {
     this.address = address;
     this.pages = pages;
@@ -192,7 +192,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   poison(page: number): void {
-    if (!this.#canPoison) this.#onPoison(page);
+    if (!this.#canPoison) this.#onPoison();
     const at = this.address + page * PAGE_BYTES;
     if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === Resolve.exists) this.wake(page, 1);
   }
