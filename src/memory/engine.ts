@@ -317,9 +317,7 @@ export class Engine {
     const then = isPoisoned
       ? 'whoever touches it gets SIGBUS'
       : 'this kernel cannot poison it: ending the process';
-    this.#process.note(
-      `frontswap: region ${live?.id ?? 0}, page ${page}: lost: ${why}; ${then}\n`,
-    );
+    this.#process.note(`frontswap: region ${live?.id ?? 0}, page ${page}: lost: ${why}; ${then}\n`);
   }
 
   #publish(): void {

@@ -63,34 +63,48 @@ const damages: readonly (readonly [string, string, string])[] = [
 ];
 
 for (const [way, what, why] of damages)
-  test(`a touch of a page dies when ${what}, and one line names region and page`, options, async (t) => {
-    const { signal, stdout, stderr } = await run(way, fileFor(t));
-    assert.equal(stdout, 'others fine\n', stderr);
-    assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
-    const then = canPoison ? 'whoever touches it gets SIGBUS' : 'this kernel cannot poison it: .*';
-    assert.match(
-      stderr,
-      new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: ${why}; ${then}\\n$`),
-    );
-  });
+  test(
+    `a touch of a page dies when ${what}, and one line names region and page`,
+    options,
+    async (t) => {
+      const { signal, stdout, stderr } = await run(way, fileFor(t));
+      assert.equal(stdout, 'others fine\n', stderr);
+      assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
+      const then = canPoison
+        ? 'whoever touches it gets SIGBUS'
+        : 'this kernel cannot poison it: .*';
+      assert.match(
+        stderr,
+        new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: ${why}; ${then}\\n$`),
+      );
+    },
+  );
 
 for (const way of ['impossible call', 'range outside its region'])
-  test(`an error in the fault thread ends the process with one line: ${way}`, options, async (t) => {
-    const { code, signal, stderr } = await run(way, fileFor(t));
-    assert.deepEqual([code, signal], [70, null], stderr);
-    assert.match(
-      stderr,
-      /^frontswap: the fault thread has failed, ending the process: Bug: [^\n]+\n$/,
-    );
-  });
+  test(
+    `an error in the fault thread ends the process with one line: ${way}`,
+    options,
+    async (t) => {
+      const { code, signal, stderr } = await run(way, fileFor(t));
+      assert.deepEqual([code, signal], [70, null], stderr);
+      assert.match(
+        stderr,
+        /^frontswap: the fault thread has failed, ending the process: Bug: [^\n]+\n$/,
+      );
+    },
+  );
 
-test('on a full disk pages stay in memory, counters say so, and nothing is lost', options, async (t) => {
-  const path = fileFor(t);
-  openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
-  // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
-  const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
-  assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
-});
+test(
+  'on a full disk pages stay in memory, counters say so, and nothing is lost',
+  options,
+  async (t) => {
+    const path = fileFor(t);
+    openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
+    // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
+    const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
+    assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
+  },
+);
 
 // The same without userfaultfd.
 
