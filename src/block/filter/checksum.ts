@@ -3,7 +3,7 @@
  * bad, a file cut short or written by somebody else, a page that went to, or came from, the wrong place. What it fails
  * ends with ioError; damaged bytes are never data.
  *
- *   write        sums[block] = sum(bytes, block)         not whole, or failed: forgotten, nobody knows what is there
+ *   write        sums[block] = sum(bytes)                not whole, or failed: forgotten, nobody knows what is there
  *   read         sums of what came = sums remembered when it was submitted?  no: ioError
  *   writeZeroes  the sum of zeros, block by block         discard, slotFree: forgotten
  *
@@ -11,11 +11,12 @@
  *   writers: │ number of the last bio that wrote it  │     whose failure, and no older one's, forgets the block
  *
  * Sums change at submission. Bios whose ranges overlap take effect in the order of submission, so what a read must find
- * is known when it is submitted, whatever is in flight; the expectation travels in the bio's frame.
+ * is known when it is submitted, whatever is in flight; the expectation travels in the bio's frame. A read behind a write
+ * that then fails finds what it should not, and fails with it.
  *
- * The sum: four lanes of xor, odd multiplication and rotation over the words, folded; the block's number is its seed. Each
- * step is one to one, so any damage within one aligned word is seen for certain; what is worse passes once in 2^32. It is
- * no defence against somebody who wants to forge a page.
+ * The sum: four lanes of xor, odd multiplication and rotation over the words, folded. Each step is one to one, so any
+ * damage within one aligned word is seen for certain; what is worse passes once in 2^32. It is no defence against
+ * somebody who wants to forge a page.
  *
  * Cost: 8 bytes a block, untouched ones taking no memory; about a microsecond a page, on its way down and up. Nothing is
  * allocated but a view when `data` is of another buffer than the bio's before.
@@ -90,8 +91,8 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
       if (op === BioOp.flush || !isInside(bio, next.sizeBytes)) next.submit(bio);
       else if (op === BioOp.read) read(bio);
       else {
-        if (!next.readOnly && op === BioOp.discard) sums.forget(bio);
-        else if (!next.readOnly) bio.enter(writer, sums.record(bio));
+        if (op === BioOp.discard) sums.forget(bio);
+        else bio.enter(writer, sums.record(bio));
         next.submit(bio);
       }
     },
@@ -144,7 +145,7 @@ class BlockSums {
       const at = block * PAGE_BYTES - bio.offset;
       const isWhole = at >= 0 && at + PAGE_BYTES <= bio.length;
       this.#writers[block] = this.#number;
-      this.#sums[block] = isWhole ? this.#sumOf(bio, at, block) : 0;
+      this.#sums[block] = isWhole ? this.#sumOf(bio, at) : 0;
     }
     return this.#number;
   }
@@ -184,18 +185,18 @@ class BlockSums {
     const end = endBlock(bio);
     let all = 0;
     for (let block = firstBlock(bio); block < end; block++)
-      all = mix(all, this.#sumOf(bio, block * PAGE_BYTES - bio.offset, block));
+      all = mix(all, this.#sumOf(bio, block * PAGE_BYTES - bio.offset));
     return all === 0 ? 1 : all;
   }
 
   /** Of the block `at` bytes into what the bio moves. */
-  #sumOf(bio: Bio, at: number, block: number): number {
-    if (bio.op === BioOp.writeZeroes) return sumOf(this.#blockWords, 0, block);
+  #sumOf(bio: Bio, at: number): number {
+    if (bio.op === BioOp.writeZeroes) return sumOf(this.#blockWords, 0);
     const { data } = bio;
     const place = bio.at + at;
     if ((data.byteOffset + place) % 4 !== 0) {
       for (let i = 0; i < PAGE_BYTES; i++) this.#block[i] = data[place + i]!;
-      const sum = sumOf(this.#blockWords, 0, block);
+      const sum = sumOf(this.#blockWords, 0);
       this.#block.fill(0);
       return sum;
     }
@@ -203,7 +204,7 @@ class BlockSums {
       this.#buffer = data.buffer;
       this.#words = new Int32Array(data.buffer, 0, Math.floor(data.buffer.byteLength / 4));
     }
-    return sumOf(this.#words, (data.byteOffset + place) / 4, block);
+    return sumOf(this.#words, (data.byteOffset + place) / 4);
   }
 }
 
@@ -214,12 +215,12 @@ function mix(state: number, word: number): number {
 }
 
 /** Of the 4 KiB from word `from` on; never 0. */
-function sumOf(words: Int32Array, from: number, block: number): number {
+function sumOf(words: Int32Array, from: number): number {
   const end = from + PAGE_BYTES / 4;
-  let a = block ^ 0x243f6a88;
-  let b = block ^ 0x13198a2e;
-  let c = block ^ 0x2b7e1516;
-  let d = block ^ 0x3c6ef372;
+  let a = 0x243f6a88;
+  let b = 0x13198a2e;
+  let c = 0x2b7e1516;
+  let d = 0x3c6ef372;
   for (let at = from; at < end; at += 4) {
     a = mix(a, words[at]!);
     b = mix(b, words[at + 1]!);
