@@ -80,6 +80,19 @@ for (const [way, what, why] of damages)
     },
   );
 
+const whyNotRoot =
+  process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';
+
+test('a system call that is given a lost page fails, and after discard() the page is zeros', {
+  ...options,
+  skip: skipUnlessPaging || whyNotRoot || (canPoison ? false : 'this kernel cannot poison pages'),
+}, async (t) => {
+  const { code, stdout, stderr } = await run('given to a system call', fileFor(t));
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^E[A-Z]+\nzeros\n$/);
+  assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: [^\\n]+\\n$`));
+});
+
 for (const way of ['impossible call', 'range outside its region'])
   test(
     `an error in the fault thread ends the process with one line: ${way}`,

@@ -4,7 +4,7 @@
  *
  *   node damage.js WAY FILE
  */
-import { truncateSync } from 'node:fs';
+import { openSync, truncateSync, writeSync } from 'node:fs';
 import { openSwap } from '../../../src/index.ts';
 import { Caller } from '../../../src/memory/caller.ts';
 import { ControlBlock, Op } from '../../../src/memory/control-block.ts';
@@ -67,6 +67,30 @@ const ways: Readonly<Record<string, () => void>> = {
       // Neighbours first: windows that go over the damaged page end before it, and nobody dies of them.
       Array.from({ length: PAGES }, (_, i) => i).filter((i) => i !== DAMAGED),
     ),
+  'given to a system call': () => {
+    const { region } = filled(PAGES, MiB, true);
+    region.evict();
+    truncateSync(path, PAGE);
+    const copy = openSync(`${path}.copy`, 'w');
+    try {
+      writeSync(copy, page(region, DAMAGED));
+      check(false, 'the page cannot be written to a file');
+    } catch (error) {
+      process.stdout.write(`${(error as NodeJS.ErrnoException).code}\n`);
+    }
+    region.evict(); // statistics are as of the last call
+    check(region.stats().lostPages === 1, 'one page is lost');
+    region.discard({ offset: DAMAGED * PAGE, length: PAGE });
+    check(region.stats().lostPages === 0, 'it is given up');
+    check(
+      page(region, DAMAGED).every((byte) => byte === 0),
+      'it is zeros',
+    );
+    page(region, DAMAGED).set(noise(DAMAGED));
+    region.evict();
+    check(isNoise(page(region, DAMAGED), DAMAGED), 'it can be used again');
+    process.stdout.write('zeros\n');
+  },
   'impossible call': () => {
     const { swap, region } = filled(PAGES, 64 * MiB, false);
     caller(swap.control!).call(99 as Op, region.handle.id, 0, 1);
