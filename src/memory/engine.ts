@@ -29,6 +29,7 @@ import {
   type ControlBlock,
   EngineState,
   Op,
+  placeOf,
   RegionStat,
   SwapStat,
 } from './control-block.ts';
@@ -188,7 +189,10 @@ export class Engine {
       const end = Math.min(to, at + SLICE_PAGES);
       if (op === Op.evict) done += this.pager.evict(region, at, end);
       else if (op === Op.prefetch) done += this.pager.bringAhead(region, at, end);
-      else this.pager.discard(region, at, end);
+      else {
+        assert(op === Op.discard, 'a call is one that a program may ask for');
+        this.pager.discard(region, at, end);
+      }
       at = end;
       this.#serveFaults();
     }
@@ -215,7 +219,7 @@ export class Engine {
       this.#mapping,
       this.#frames,
       this.#drops,
-      (page) => this.#die(`region ${id}, page ${page}: lost, and this kernel cannot poison it`),
+      () => this.#process.abort(), // #tellLost() has said why
     );
     const region = this.pager.add(memory, set);
     if (present !== null) this.#adoptPresent(present, region, address);
@@ -290,14 +294,13 @@ export class Engine {
       reason === In.corrupt
         ? 'its stored bytes fail their checksum'
         : 'its device could not read it';
+    const isPoisoned = (this.#uffd.features & UffdFeature.poison) !== 0;
+    const then = isPoisoned
+      ? 'whoever touches it gets SIGBUS'
+      : 'this kernel cannot poison it: ending the process';
     this.#process.note(
-      `frontswap: region ${live?.id ?? 0}, page ${page}: lost: ${why}; whoever touches it gets SIGBUS\n`,
+      `frontswap: region ${placeOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
     );
-  }
-
-  #die(text: string): never {
-    this.#process.note(`frontswap: ${text}; ending the process\n`);
-    this.#process.abort();
   }
 
   #publish(): void {

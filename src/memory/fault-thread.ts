@@ -25,6 +25,8 @@ export interface FaultThreadData {
 
 /** sysexits.h: EX_SOFTWARE. */
 const EXIT_BROKEN = 70;
+/** Most characters about an error: Process.note() cuts what is longer, its end of line too. */
+const WHY_LENGTH = 800;
 
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
   try {
@@ -48,6 +50,12 @@ function openDescriptor(linux: Linux): Userfaultfd {
   return new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
 }
 
+/** What went wrong and where, short enough for a note. */
+function inOneLine(error: unknown): string {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return text.replace(/\s*\n\s*/g, ' ').slice(0, WHY_LENGTH);
+}
+
 function run(engine: Engine, control: ControlBlock): void {
   try {
     engine.announce();
@@ -55,9 +63,10 @@ function run(engine: Engine, control: ControlBlock): void {
     control.state = EngineState.ended;
   } catch (error) {
     const { linux } = loadLinux();
-    const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
     const process = new Process(linux!);
-    process.note(`frontswap: the fault thread has failed, ending the process: ${why}\n`);
+    process.note(
+      `frontswap: the fault thread has failed, ending the process: ${inOneLine(error)}\n`,
+    );
     process.exitNow(EXIT_BROKEN);
   }
 }

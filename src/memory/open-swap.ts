@@ -131,6 +131,7 @@ class TransparentSwap implements MemorySwap {
   /** What must not be collected while it is paged, by number of region. */
   readonly #held = new Map<number, { readonly region: SwapRegion; readonly memory: object }>();
   readonly #onExit: () => void;
+  #isEnded = false;
 
   /** @param isOwner it ends with this object; otherwise with another thread's */
   constructor(linux: Linux, caller: Caller, isOwner: boolean) {
@@ -211,8 +212,11 @@ class TransparentSwap implements MemorySwap {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#isOwner || this.#caller.control.state !== EngineState.running) return;
+    // The fault thread says that it has ended a moment after it has answered: a second call is not left to that.
+    if (!this.#isOwner || this.#isEnded) return;
+    if (this.#caller.control.state !== EngineState.running) return;
     this.#caller.call(Op.end, 0);
+    this.#isEnded = true;
     this.#held.clear();
     process.off('exit', this.#onExit);
   }

@@ -3,11 +3,15 @@
  *
  * A file that is there and is not empty is used only if it is a swap area already: nobody's data is overwritten. What
  * lies in such an area is not read back; its slots are taken as free.
+ *
+ * Each page carries a checksum that this process remembers (block/filter/checksum.ts): what the file brings instead of what
+ * was written to it, zeros past its end included, is an I/O error and never data.
  */
 import { randomUUID } from 'node:crypto';
 import { ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { type ChecksumDisk, checksumDisk } from '../block/filter/checksum.ts';
 import { FileDisk } from '../device/file/file-disk.ts';
 import { openPrivateFile, type PrivateFile } from '../device/file/file-io.ts';
 import { systemPunchHole } from '../os/fallocate.ts';
@@ -30,7 +34,7 @@ export interface DeviceOptions {
 }
 
 export interface SwapFile extends Disposable {
-  readonly disk: FileDisk;
+  readonly disk: ChecksumDisk;
   /** Its first page. */
   readonly header: Uint8Array;
 }
@@ -54,7 +58,11 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
     if (file.isNew && options.keep !== true) system('unlink', path, () => unlinkSync(path));
     const { io, isDirect } = file;
     const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
-    return { disk, header, [Symbol.dispose]: () => disk[Symbol.dispose]() };
+    return {
+      disk: checksumDisk(disk, { unknown: 'fail' }),
+      header,
+      [Symbol.dispose]: () => disk[Symbol.dispose](),
+    };
   } catch (error) {
     file.io.close();
     throw error;

@@ -4,6 +4,7 @@
  *   swap out ─▶ area 0: frontswap takes it ─▶ store, within the limit
  *                └ refuses: full ─▶ stored copies of pages that are in memory are given up ─▶ again
  *                                └▶ no more slots of area 0 ─▶ a file's area, by priority, until there is room again
+ *                                                               └ refuses: RAM once more, it may have room inside by now
  *
  * Files are not behind frontswap: what RAM refused is not packed a second time.
  */
@@ -49,6 +50,8 @@ export class Tiers implements Disposable {
   readonly #ram: SwapArea;
   /** RAM refused, and has no room yet. */
   #isFull = false;
+  /** RAM is asked although it has no room by its books, because no file took a page. */
+  #isRetrying = false;
   #changed = 0;
 
   constructor(options: TierOptions, pager: Pick<PagerOptions, 'frames' | 'onLost'>) {
@@ -93,6 +96,7 @@ export class Tiers implements Disposable {
     this.#changed += changed;
     if (this.#isFull && this.#hasRoom()) {
       this.#isFull = false;
+      this.#isRetrying = false;
       this.#ram.writeOk = true;
     }
     if (this.#changed < 256) return;
@@ -135,12 +139,19 @@ export class Tiers implements Disposable {
 
   /** Nobody took a page. True: try again, there is another way now. */
   #refused(): boolean {
-    if (!this.#ram.writeOk) return false;
+    if (!this.#ram.writeOk) {
+      // No file takes it. What was freed left room inside the store that its books call used: RAM is asked once more.
+      this.#isRetrying = true;
+      this.#ram.writeOk = true;
+      return true;
+    }
     if (this.pager.giveUpCopies(COPIES_A_TIME) > 0) return true;
     if (this.#files.length === 0) return false;
+    const isNew = !this.#isRetrying;
+    this.#isRetrying = false;
     this.#isFull = true;
     this.#ram.writeOk = false;
-    return true;
+    return isNew;
   }
 
   #hasRoom(): boolean {

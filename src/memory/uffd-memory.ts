@@ -64,11 +64,11 @@ export class UffdMemory implements PagedMemory {
   /** Over the whole range. */
   readonly #bytes: Uint8Array;
   readonly #canPoison: boolean;
-  readonly #onPoison: (page: number) => void;
+  readonly #onPoison: () => never;
 
   /**
    * Registers the range: from now on its missing pages are the pager's.
-   * @param onPoison where the kernel cannot poison a page: end the process, with a word about it
+   * @param onPoison where the kernel cannot poison a page: ends the process
    */
   constructor(
     address: number,
@@ -77,7 +77,7 @@ export class UffdMemory implements PagedMemory {
     mapping: Mapping,
     frames: UffdFrames,
     drops: ManyAdvisor,
-    onPoison: (page: number) => void,
+    onPoison: () => never,
   ) {
     this.address = address;
     this.pages = pages;
@@ -167,7 +167,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   poison(page: number): void {
-    if (!this.#canPoison) this.#onPoison(page);
+    if (!this.#canPoison) this.#onPoison();
     const at = this.address + page * PAGE_BYTES;
     if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === Resolve.exists) this.wake(page, 1);
   }

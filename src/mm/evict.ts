@@ -355,7 +355,10 @@ export class Evictor {
     const swap = this.#swap;
     for (;;) {
       const entry = swap.addToSwap(frame);
-      if (entry === NO_ENTRY) return NO_ENTRY;
+      if (entry === NO_ENTRY) {
+        if (this.onRefusal()) continue;
+        return NO_ENTRY;
+      }
       swap.duplicate(entry);
       this.#written = true;
       let out = swap.swapOut(frame);
@@ -372,6 +375,6 @@ export class Evictor {
     }
   }
 
-  /** A slot's area refused the page. True: there is another way now; try again. */
+  /** The page's area refused it, or there is no slot. True: there is another way now; try again. */
   onRefusal: () => boolean = () => false;
 }

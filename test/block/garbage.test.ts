@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
 import { type Bio, BioOp, type BioOwner, BioPool } from '../../src/block/bio.ts';
+import { checksumDisk } from '../../src/block/filter/checksum.ts';
 import { delayDisk } from '../../src/block/filter/delay.ts';
 import { faultDisk } from '../../src/block/filter/fault.ts';
 import { limitDisk } from '../../src/block/filter/limit.ts';
@@ -24,7 +25,7 @@ const BATCH = 2000;
 const IN_FLIGHT = 16;
 const MOST_BYTES = 1;
 const clock = new FakeClock();
-const HIGH = 2 ** 40;
+const HIGH = 2 ** 34;
 const next = nullDisk(2 * HIGH);
 const rate = { rate: 1e9, burst: 1e9 };
 const failOneIn = { read: 9, write: 9, discard: 0, writeZeroes: 0, flush: 0 };
@@ -36,6 +37,7 @@ const layers: Readonly<Record<string, Disk>> = {
   limit: limitDisk(next, clock, { bios: rate, bytes: rate }),
   fault: faultDisk(next, new Prng(1), { failOneIn, tearOneIn: 2, badRanges: [] }),
   readonly: readOnlyDisk(next),
+  checksum: checksumDisk(next, { unknown: 'fail' }),
   queue: queuedDisk(next, { requests: 16, depth: 4, mergeBytes: 16384 }),
 };
 

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
+import { checksumDisk } from '../../src/block/filter/checksum.ts';
 import { delayDisk } from '../../src/block/filter/delay.ts';
 import { type FaultDisk, faultDisk } from '../../src/block/filter/fault.ts';
 import { limitDisk } from '../../src/block/filter/limit.ts';
@@ -66,8 +67,8 @@ class Stack {
     const ns = (): number => prng.below(3000);
     const rate = { rate: 1e5 + prng.below(1e6), burst: 1 + prng.below(20) };
     const bytes = { rate: 1e8 + prng.below(1e9), burst: 1 + prng.below(1e6) };
-    const what = prng.below(withFaults ? 6 : 5);
-    this.names.unshift(['queue', 'delay', 'limit', 'trace', 'stats', 'fault'][what]!);
+    const what = prng.below(withFaults ? 7 : 6);
+    this.names.unshift(['queue', 'delay', 'limit', 'trace', 'stats', 'checksum', 'fault'][what]!);
     if (what === 0) return this.#queue(next, prng);
     if (what === 1)
       return delayDisk(next, clock, {
@@ -79,6 +80,7 @@ class Stack {
     if (what === 2) return limitDisk(next, clock, { bios: rate, bytes });
     if (what === 3) return traceDisk(next, clock, 1 + prng.below(10));
     if (what === 4) return statsDisk(next, clock);
+    if (what === 5) return checksumDisk(next, { unknown: 'pass' });
     return this.#fault(next, prng);
   }
 

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Bug } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
+import { checksumDisk } from '../../../src/block/filter/checksum.ts';
 import { delayDisk } from '../../../src/block/filter/delay.ts';
 import { type FaultOptions, faultDisk } from '../../../src/block/filter/fault.ts';
 import { limitDisk } from '../../../src/block/filter/limit.ts';
@@ -278,7 +279,7 @@ test('C14 slotFree reaches the disk at once through every filter that holds no b
   const faults = { failOneIn: never, tearOneIn: 0, badRanges: [] };
   const delayed = delayDisk(faultDisk(next, new Prng(1), faults), clock, delays);
   const limited = limitDisk(delayed, clock, { bios: rates, bytes: rates });
-  const stats = statsDisk(limited, clock);
+  const stats = statsDisk(checksumDisk(limited, { unknown: 'pass' }), clock);
   const disk = traceDisk(stats, clock, 4);
   const sender = new Sender(disk, clock);
   sender.run({ op: BioOp.write, offset: 3 * PAGE, data: stamp(PAGE, 1) });
@@ -315,6 +316,7 @@ test('a filter over a disk that cannot free slots does not pretend to', () => {
     delayDisk(next, clock, { readNs: 0, writeNs: 0, flushNs: 0, byteNs: 0 }),
     limitDisk(next, clock, { bios: rates, bytes: rates }),
     faultDisk(next, new Prng(1), faults),
+    checksumDisk(next, { unknown: 'fail' }),
   ];
   for (const disk of over) assert.equal(disk.slotFree, undefined);
 });

@@ -1,0 +1,121 @@
+/**
+ * A program whose stored pages are damaged, or whose disk is full, or whose fault thread meets what cannot be: run by
+ * damage.test.ts, which looks at how it ends.
+ *
+ *   node damage.js WAY FILE
+ */
+import { openSync, truncateSync, writeSync } from 'node:fs';
+import { openSwap } from '../../../src/index.ts';
+import { Caller } from '../../../src/memory/caller.ts';
+import { ControlBlock, type Op } from '../../../src/memory/control-block.ts';
+import type { SwapRegion } from '../../../src/memory/region.ts';
+import { loadLinux } from '../../../src/os/linux/system-call.ts';
+import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from '../noise.ts';
+import { damageStored } from '../stored-bytes.ts';
+
+const MiB = 2 ** 20;
+const PAGE = 4096;
+const [, , way = '', path = ''] = process.argv;
+
+const page = (region: SwapRegion, number: number): Uint8Array =>
+  new Uint8Array(region.buffer, number * PAGE, PAGE);
+
+function filled(
+  pages: number,
+  limitBytes: number,
+  hasFile: boolean,
+): { swap: ReturnType<typeof openSwap>; region: SwapRegion } {
+  const swap = openSwap({
+    frontswap: { limitBytes },
+    devices: hasFile ? [{ kind: 'file', path, sizeBytes: 8 * MiB, keep: true }] : [],
+  });
+  const region = swap.map({ bytes: pages * PAGE, residentBytes: MiB / 2 });
+  for (let i = 0; i < pages; i++) page(region, i).set(noise(i));
+  return { swap, region };
+}
+
+function check(isSo: boolean, claim: string): void {
+  if (isSo) return;
+  process.stderr.write(`the child expected: ${claim}\n`);
+  process.exit(9);
+}
+
+/** Everything is out but one page; the damage is done; that page is as it was; then a page that was hit is touched. */
+function touchDamaged(hasFile: boolean, damage: () => void, others: readonly number[]): void {
+  const { swap, region } = filled(PAGES, hasFile ? MiB : 64 * MiB, hasFile);
+  region.evict();
+  check(!hasFile || swap.stats().devicePages > PAGES / 2, 'most pages are in the file');
+  check(isNoise(page(region, KEPT), KEPT), 'a page comes back before the damage');
+  damage();
+  check(isNoise(page(region, KEPT), KEPT), 'a page that is in memory is fine');
+  for (const other of others) check(isNoise(page(region, other), other), `page ${other} is fine`);
+  process.stdout.write('others fine\n');
+  page(region, DAMAGED)[5];
+  process.stdout.write('touched\n');
+}
+
+const caller = (control: SharedArrayBuffer): Caller =>
+  new Caller(loadLinux().linux!, new ControlBlock(control));
+
+const ways: Readonly<Record<string, () => void>> = {
+  truncated: () => touchDamaged(true, () => truncateSync(path, PAGE), []),
+  overwritten: () => touchDamaged(true, () => overwrite(path), []),
+  damaged: () =>
+    touchDamaged(
+      false,
+      () => check(damageStored(noise(DAMAGED).subarray(0, 64)) === 1, 'the page is found once'),
+      // Neighbours first: windows that go over the damaged page end before it, and nobody dies of them.
+      Array.from({ length: PAGES }, (_, i) => i).filter((i) => i !== DAMAGED),
+    ),
+  'given to a system call': () => {
+    const { region } = filled(PAGES, MiB, true);
+    region.evict();
+    truncateSync(path, PAGE);
+    const copy = openSync(`${path}.copy`, 'w');
+    try {
+      writeSync(copy, page(region, DAMAGED));
+      check(false, 'the page cannot be written to a file');
+    } catch (error) {
+      process.stdout.write(`${(error as NodeJS.ErrnoException).code}\n`);
+    }
+    region.evict(); // statistics are as of the last call
+    check(region.stats().lostPages === 1, 'one page is lost');
+    region.discard({ offset: DAMAGED * PAGE, length: PAGE });
+    check(region.stats().lostPages === 0, 'it is given up');
+    check(
+      page(region, DAMAGED).every((byte) => byte === 0),
+      'it is zeros',
+    );
+    page(region, DAMAGED).set(noise(DAMAGED));
+    region.evict();
+    check(isNoise(page(region, DAMAGED), DAMAGED), 'it can be used again');
+    process.stdout.write('zeros\n');
+  },
+  'impossible call': () => {
+    const { swap, region } = filled(PAGES, 64 * MiB, false);
+    caller(swap.control!).call(99 as Op, region.handle.id, 0, 1);
+  },
+  full: () => {
+    const pages = 4 * PAGES;
+    const { swap, region } = filled(pages, MiB, true);
+    region.evict();
+    const { devicePages, overBudget, refused } = swap.stats();
+    const { residentBytes, lostPages } = region.stats();
+    check(devicePages > 0 && devicePages < pages / 2, 'the file took some');
+    check(overBudget > 0, 'pages came over the budget');
+    check(refused > 0, 'pages were refused');
+    check(residentBytes > pages * PAGE * 0.5, 'what nobody took stayed');
+    check(lostPages === 0, 'nothing is lost');
+    for (let i = 0; i < pages; i++) check(isNoise(page(region, i), i), `page ${i} is fine`);
+    region.discard({ offset: 0, length: (pages / 2) * PAGE });
+    const out = region.evict();
+    check(out > 0, 'there is room again where pages were given up');
+    for (let i = 0; i < pages; i++) {
+      const isAsItWas = i < pages / 2 ? page(region, i)[0] === 0 : isNoise(page(region, i), i);
+      check(isAsItWas, `page ${i} is fine after some were given up`);
+    }
+    process.stdout.write('nothing lost\n');
+  },
+};
+
+ways[way]?.();

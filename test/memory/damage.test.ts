@@ -1,0 +1,193 @@
+/**
+ * Stored pages are damaged behind a program's back, its swap file is cut short or its disk full, its fault thread broken:
+ * the access dies, or is told, and nothing else; no damaged byte is ever data.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { SwapError } from '../../src/base/errors.ts';
+import { type MemorySwap, openSwap } from '../../src/memory/open-swap.ts';
+import type { PagedArray } from '../../src/memory/paged-array.ts';
+import { openSwapFile } from '../../src/memory/swap-file.ts';
+import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from './noise.ts';
+import { canPoison, skipUnlessPaging } from './paging.ts';
+import { damageStored } from './stored-bytes.ts';
+
+const MiB = 2 ** 20;
+const PAGE = 4096;
+const FILE_BYTES = 8 * MiB;
+const program = fileURLToPath(new URL('./children/damage.js', import.meta.url));
+const options = { skip: skipUnlessPaging, timeout: 120_000 };
+
+interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A file's name in a folder that goes with the test. */
+function fileFor(t: TestContext): string {
+  const folder = mkdtempSync(`${tmpdir()}/frontswap-damage-`);
+  t.after(() => rmSync(folder, { recursive: true }));
+  return `${folder}/swap`;
+}
+
+/** Runs the child, under `shell` limits if told; ended by force after a minute: then it hung. */
+async function run(way: string, path: string, limits = ''): Promise<Ending> {
+  const script = `ulimit -c 0; ${limits} exec "$0" "$@"`;
+  const child = spawn('/bin/sh', ['-c', script, process.execPath, program, way, path]);
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  const ending = await new Promise<Ending>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+  );
+  clearTimeout(timer);
+  return ending;
+}
+
+const damages: readonly (readonly [string, string, string])[] = [
+  ['truncated', 'its swap file is cut short', 'its device could not read it'],
+  ['overwritten', 'its swap file is written over', 'its device could not read it'],
+  ['damaged', 'its bytes in compressed RAM change', 'its stored bytes fail their checksum'],
+];
+
+for (const [way, what, why] of damages)
+  test(
+    `a touch of a page dies when ${what}, and one line names region and page`,
+    options,
+    async (t) => {
+      const { signal, stdout, stderr } = await run(way, fileFor(t));
+      assert.equal(stdout, 'others fine\n', stderr);
+      assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
+      const then = canPoison
+        ? 'whoever touches it gets SIGBUS'
+        : 'this kernel cannot poison it: .*';
+      assert.match(
+        stderr,
+        new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: ${why}; ${then}\\n$`),
+      );
+    },
+  );
+
+const whyNotRoot =
+  process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';
+
+test('a system call that is given a lost page fails, and after discard() the page is zeros', {
+  ...options,
+  skip: skipUnlessPaging || whyNotRoot || (canPoison ? false : 'this kernel cannot poison pages'),
+}, async (t) => {
+  const { code, stdout, stderr } = await run('given to a system call', fileFor(t));
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^E[A-Z]+\nzeros\n$/);
+  assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: [^\\n]+\\n$`));
+});
+
+for (const way of ['impossible call'])
+  test(
+    `an error in the fault thread ends the process with one line: ${way}`,
+    options,
+    async (t) => {
+      const { code, signal, stderr } = await run(way, fileFor(t));
+      assert.deepEqual([code, signal], [70, null], stderr);
+      assert.match(
+        stderr,
+        /^frontswap: the fault thread has failed, ending the process: Bug: [^\n]+\n$/,
+      );
+    },
+  );
+
+test(
+  'on a full disk pages stay in memory, counters say so, and nothing is lost',
+  options,
+  async (t) => {
+    const path = fileFor(t);
+    openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
+    // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
+    const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
+    assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
+  },
+);
+
+// The same without userfaultfd.
+
+function filledArray(path: string | null): { swap: MemorySwap; array: PagedArray } {
+  const swap = openSwap({
+    transparent: false,
+    frontswap: { limitBytes: path === null ? 64 * MiB : MiB },
+    devices: path === null ? [] : [{ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true }],
+  });
+  const array = swap.array({ type: 'uint8', length: PAGES * PAGE, residentBytes: MiB / 2 });
+  for (let page = 0; page < PAGES; page++) array.write(page * PAGE, noise(page));
+  array.evict();
+  assert.ok(path === null || swap.stats().devicePages > PAGES / 2);
+  return { swap, array };
+}
+
+function pageOf(array: PagedArray, page: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(PAGE);
+  array.read(page * PAGE, bytes);
+  return bytes;
+}
+
+/** A lost page is told at each touch, until it is given up; then it is zeros, and can be used again. */
+function isLostThenZeros(array: PagedArray, page: number): void {
+  for (const touch of [() => array.get(page * PAGE), () => array.set(page * PAGE + 1, 1)])
+    assert.throws(touch, (error: SwapError) => {
+      assert.ok(error instanceof SwapError);
+      assert.deepEqual([error.code, error.facts['page']], ['ERR_IO_LOST', page]);
+      assert.match(error.message, new RegExp(`page ${page} `));
+      return true;
+    });
+  assert.ok(array.stats().lostPages > 0);
+  array.discard({ offset: page * PAGE, length: PAGE });
+  assert.deepEqual(pageOf(array, page), new Uint8Array(PAGE));
+  array.write(page * PAGE, noise(page + 1));
+  assert.ok(isNoise(pageOf(array, page), page + 1));
+}
+
+for (const [what, damage] of [
+  ['its swap file is cut short', (path: string) => truncateSync(path, PAGE)],
+  ['its swap file is written over', overwrite],
+] as const)
+  test(`an access to an array says ERR_IO_LOST when ${what}, and what is in memory stays`, (t) => {
+    const path = fileFor(t);
+    const { swap, array } = filledArray(path);
+    using _swap = swap;
+    assert.ok(isNoise(pageOf(array, KEPT), KEPT));
+    damage(path);
+    assert.ok(isNoise(pageOf(array, KEPT), KEPT));
+    isLostThenZeros(array, DAMAGED);
+    assert.ok(isNoise(pageOf(array, KEPT), KEPT));
+    assert.equal(array.stats().lostPages, 0);
+    // What is written from now on is stored in the same file, and comes back.
+    for (let page = PAGES / 2; page < PAGES; page++) {
+      array.discard({ offset: page * PAGE, length: PAGE });
+      array.write(page * PAGE, noise(page));
+    }
+    array.evict();
+    for (let page = PAGES / 2; page < PAGES; page++) assert.ok(isNoise(pageOf(array, page), page));
+  });
+
+test('an access to an array says ERR_IO_LOST when its bytes in compressed RAM change; no other page is hit', {
+  skip: process.platform === 'linux' ? false : 'reads /proc/self/maps',
+}, () => {
+  const { swap, array } = filledArray(null);
+  using _swap = swap;
+  assert.equal(damageStored(noise(DAMAGED).subarray(0, 64)), 1);
+  for (let page = 0; page < PAGES; page++)
+    if (page !== DAMAGED) assert.ok(isNoise(pageOf(array, page), page), `page ${page}`);
+  assert.equal(array.stats().lostPages, 0);
+  isLostThenZeros(array, DAMAGED);
+  assert.equal(array.stats().lostPages, 0);
+});
