@@ -14,7 +14,7 @@ import { type Region, RegionCount } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Affinity } from '../os/linux/affinity.ts';
-import { EventFd, openEventFd } from '../os/linux/eventfd.ts';
+import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
 import { Poller } from '../os/linux/poll.ts';
@@ -36,7 +36,6 @@ import {
 import { type Live, LiveRegions } from './live-regions.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
-import { keepWithWorker } from './worker-descriptor.ts';
 
 export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
 export const WANTED_FEATURES: number = UffdFeature.poison;
@@ -95,7 +94,7 @@ export class Engine {
     });
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
-    this.#doorbell = new EventFd(linux, keepWithWorker(linux, openEventFd(linux).fd));
+    this.#doorbell = openEventFd(linux); // the process's: whoever rings it must not hit another file
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;
@@ -323,6 +322,11 @@ export class Engine {
       publishRegion(live[i]!);
     }
     stats[SwapStat.resident] = resident;
+  }
+
+  /** When everybody knows that it has ended. */
+  close(): void {
+    this.#doorbell.close();
   }
 
   /** The engine runs from now on. */

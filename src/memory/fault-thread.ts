@@ -61,6 +61,7 @@ function run(engine: Engine, control: ControlBlock): void {
     engine.announce();
     while (!engine.isEnded) engine.step();
     control.state = EngineState.ended;
+    engine.close();
   } catch (error) {
     const { linux } = loadLinux();
     const process = new Process(linux!);

@@ -1,0 +1,138 @@
+/** Handles, and memory that is adopted: what is refused, so that nobody pages what is not theirs. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { attachRegion, joinSwap, openSwap, SwapError } from '../../src/index.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const MiB = 2 ** 20;
+const PAGE = 4096;
+const options = { skip: skipUnlessPaging };
+
+const refusal = (code: string) => (error: unknown) =>
+  error instanceof SwapError && error.code === code;
+
+interface WasmApi {
+  readonly Memory: new (limits: {
+    initial: number;
+    maximum?: number;
+  }) => {
+    readonly buffer: ArrayBuffer;
+    grow(pages: number): number;
+  };
+}
+const { Memory } = (globalThis as unknown as { WebAssembly: WasmApi }).WebAssembly;
+
+test('a memory is adopted once', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+  const memory = new Memory({ initial: 16 });
+  const region = swap.adopt(memory, { residentBytes: MiB / 2 });
+  assert.throws(() => swap.adopt(memory, { residentBytes: MiB / 2 }), refusal('ERR_ARG_VALUE'));
+  const words = new Uint32Array(memory.buffer);
+  for (let i = 0; i < words.length; i++) words[i] = i;
+  region.evict();
+  assert.ok(words.every((word, i) => word === i));
+});
+
+test('an adopted memory grows, is paged where it has grown, and comes home', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+  const memory = new Memory({ initial: 1, maximum: 256 });
+  new Uint8Array(memory.buffer)[7] = 7;
+  const region = swap.adopt(memory, { residentBytes: MiB / 2 });
+  memory.grow(127);
+  const words = new Uint32Array(memory.buffer);
+  for (let i = 16; i < words.length; i++) words[i] = i;
+  assert.ok(region.stats().pageOuts > 0);
+  region[Symbol.dispose]();
+  assert.equal(new Uint8Array(memory.buffer)[7], 7);
+  for (let i = 16; i < words.length; i++) assert.equal(words[i], i);
+  assert.equal(swap.stats().storedPages, 0);
+});
+
+test('a handle is of its region, not of the one that has its place now', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+  const first = swap.map({ bytes: MiB, residentBytes: MiB / 2, shared: true });
+  const { handle } = first;
+  const stale = attachRegion(handle);
+  first[Symbol.dispose]();
+  const second = swap.map({ bytes: MiB, residentBytes: MiB / 2, shared: true });
+  new Uint8Array(second.buffer).fill(9);
+  assert.throws(() => stale.discard(), refusal('ERR_ARG_VALUE'));
+  assert.throws(() => attachRegion({ ...handle, memory: null }), refusal('ERR_ARG_VALUE'));
+  assert.ok(new Uint8Array(second.buffer).every((byte) => byte === 9));
+});
+
+test('only the thread that opened the swap adopts', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB }, residentBytes: MiB });
+  using joined = joinSwap(swap.control!);
+  const unsupported = refusal('ERR_IO_UNSUPPORTED');
+  assert.throws(() => joined.adopt(new Memory({ initial: 1 })), unsupported);
+  assert.throws(() => joined.map({ bytes: MiB, shared: true }), unsupported);
+  using region = joined.map({ bytes: MiB });
+  new Uint8Array(region.buffer).fill(1);
+  assert.ok(region.evict() > 0);
+});
+
+test('when the thread that opened the swap ends, who asks it hears so', options, async () => {
+  const program = `
+    const { parentPort } = require('node:worker_threads');
+    import(${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)}).then(({ openSwap }) => {
+      const swap = openSwap({ frontswap: { limitBytes: 1 << 24 }, residentBytes: 1 << 20 });
+      parentPort.postMessage(swap.control);
+    });`;
+  const owner = new Worker(program, { eval: true });
+  const control = await new Promise<SharedArrayBuffer>((resolve) => owner.once('message', resolve));
+  const joined = joinSwap(control);
+  joined.map({ bytes: MiB })[Symbol.dispose]();
+  await owner.terminate();
+  assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
+  assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
+});
+
+test(
+  'calls with a range outside the region, or of a region that has ended, are refused',
+  options,
+  () => {
+    using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+    const region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
+    for (const range of [
+      { offset: -1 },
+      { offset: 0, length: MiB + 1 },
+      { offset: MiB, length: 1 },
+      { offset: 0.5, length: 1 },
+      { length: Number.NaN },
+    ])
+      assert.throws(() => region.evict(range), refusal('ERR_ARG_VALUE'));
+    assert.equal(region.evict({ offset: MiB, length: 0 }), 0);
+    region[Symbol.dispose]();
+    assert.throws(() => region.evict(), refusal('ERR_IO_ENDED'));
+  },
+);
+
+test('sizes are checked before anything is done', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+  const bad = refusal('ERR_ARG_VALUE');
+  assert.throws(() => swap.map({ bytes: 0, residentBytes: MiB }), bad);
+  assert.throws(() => swap.map({ bytes: 1.5, residentBytes: MiB }), bad);
+  assert.throws(() => swap.map({ bytes: MiB, residentBytes: 32 * PAGE - 1 }), bad);
+  assert.throws(() => swap.map({ bytes: MiB }), bad);
+  swap.map({ bytes: 1, residentBytes: 32 * PAGE });
+  if (Number(process.versions.node.split('.')[0]) < 22)
+    assert.throws(() => swap.map({ bytes: 2 ** 32 + 1, residentBytes: MiB }), RangeError);
+});
+
+test('pins: seven eighths of the budget at the most, and the page stays', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+  const region = swap.map({ bytes: 4 * MiB, residentBytes: MiB });
+  const bytes = new Uint8Array(region.buffer);
+  bytes.fill(3);
+  {
+    using _pinned = region.pin({ offset: 0, length: MiB / 2 });
+    assert.throws(() => region.pin({ offset: MiB, length: MiB / 2 }), refusal('ERR_IO_NO_ROOM'));
+    assert.equal(region.stats().pinnedBytes, MiB / 2);
+    region.evict();
+    assert.equal(region.stats().residentBytes, MiB / 2);
+  }
+  region.evict();
+  assert.equal(region.stats().residentBytes, 0);
+});
