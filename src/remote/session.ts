@@ -40,6 +40,8 @@ const UNLINK_KEYS = 64;
 /** What a step does not get done in this time is left for the next scan. */
 const STEP_MS = 500;
 const SCANS_MAX = 4096;
+/** Of what the machine says, in a message. */
+const SAID_BYTES_MAX = 80;
 
 export class Session {
   /** Before every key of this boot. */
@@ -287,7 +289,8 @@ export class Session {
 
   #line(token: Token): string {
     const { reader } = this.#link;
-    return token === Token.error ? textAt(reader.bytes, reader.at, reader.length) : 'no text';
+    if (token !== Token.error) return 'no text';
+    return printable(textAt(reader.bytes, reader.at, Math.min(reader.length, SAID_BYTES_MAX)));
   }
 }
 
@@ -295,4 +298,12 @@ export class Session {
 function textAt(bytes: Uint8Array, at: number, length: number): string {
   assert(at + length <= bytes.length, 'a reply lies in its buffer');
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('latin1');
+}
+
+/** Bytes that a terminal might obey, spelt out. */
+function printable(text: string): string {
+  return text.replace(
+    /[^ -~]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }

@@ -33,6 +33,7 @@ export class FakeRedis {
   putError = '';
   /** Answers of EXISTS and the like are errors. */
   forbids = '';
+  forbidsText = 'NOPERM this user has no permissions';
   readonly #clock: FakeClock;
   /** Scans find all keys in every step, and never come to an end. */
   scansForever = false;
@@ -55,7 +56,7 @@ export class FakeRedis {
 
   run(words: readonly Buffer[]): Buffer {
     const [name, key = '', ...rest] = words.map((word) => word.toString('latin1'));
-    if (name === this.forbids) return line('-NOPERM this user has no permissions');
+    if (name === this.forbids) return Buffer.from(`-${this.forbidsText}\r\n`, 'latin1');
     switch (name) {
       case 'AUTH':
         return [key, ...rest].at(-1) === this.password ? line('+OK') : line('-WRONGPASS no');

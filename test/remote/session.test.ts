@@ -48,6 +48,20 @@ test('start says why there is no connection, or no use in it', () => {
   assert.ok(fit.remote.isUp && fit.remote.hasLease);
 });
 
+test('what the machine says reaches an error message without anything that a terminal obeys', () => {
+  const r = rig();
+  r.peer.redis.forbids = 'INFO';
+  r.peer.redis.forbidsText = `\x1b[2J\x07no\xff ${'x'.repeat(150)}`;
+  assert.throws(
+    () => r.remote.start(),
+    (error: Error) => {
+      assert.match(error.message, /\\x1b\[2J\\x07no\\xff x/);
+      assert.match(error.message, /^[ -~]{1,200}$/);
+      return true;
+    },
+  );
+});
+
 test('a password is given, with or without a user', () => {
   const r = rig({ password: 'sësame' });
   r.peer.redis.password = Buffer.from('sësame').toString('latin1');
