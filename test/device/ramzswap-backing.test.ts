@@ -126,6 +126,40 @@ test('poor pages side by side go in one bio, and a good one between them stays i
   assert.equal(backing.done, 4);
 });
 
+test('C18 reads of one page are at the backing together; a write waits for those before it, and those behind for it', () => {
+  const { disk, sender, backing } = open(8);
+  write(sender, 1, made('random', 1));
+  backing.isHolding = true;
+  const readOf = (at: number): Bio =>
+    sender.submit({ op: BioOp.read, offset: PAGE + at, data: new Uint8Array(100) });
+  const before = [readOf(0), readOf(0), readOf(1000)];
+  disk.tick();
+  assert.equal(backing.held.length, 3, 'at once');
+  const between = made('random', 2);
+  sender.submit({ op: BioOp.write, offset: PAGE, data: between.slice() });
+  const behind = [readOf(0), readOf(2000)];
+  for (let left = 3; left > 0; left--) {
+    assert.equal(backing.held.length, left, 'the write waits for all of them');
+    backing.end(0);
+    disk.tick();
+  }
+  assert.equal(backing.held.length, 1, 'the write alone');
+  disk.slotFree(1);
+  assert.equal(disk.stats().missFree, 1, 'the slot is busy');
+  backing.end(0);
+  disk.tick();
+  assert.equal(backing.held.length, 2, 'both behind it');
+  backing.end(0);
+  disk.slotFree(1);
+  assert.equal(disk.stats().missFree, 2, 'the other read is still there');
+  backing.isHolding = false;
+  sender.settle();
+  for (const [i, at] of [0, 0, 1000].entries())
+    assert.deepEqual(before[i]!.data, made('random', 1).subarray(at, at + 100));
+  for (const [i, at] of [0, 2000].entries())
+    assert.deepEqual(behind[i]!.data, between.subarray(at, at + 100));
+});
+
 test('without a backing a page is packed up to three quarters and raw above', () => {
   const disk = new Ramzswap({
     sizeBytes: 8 * PAGE,
