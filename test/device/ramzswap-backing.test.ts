@@ -216,6 +216,30 @@ test('zeros for which RAM has no row are zeros at the backing', () => {
   assert.equal(disk.stats().backingBytes, 2 * PAGE);
 });
 
+test('zeros go to the backing a MiB at a time', () => {
+  const { disk, sender, backing } = open(1024, { limitBytes: 8 * PAGE + 4096 + 1024, bioCount: 8 });
+  assert.equal(write(sender, 1, good(1)).status, BioStatus.ok);
+  backing.bytes.fill(0x77);
+  backing.isHolding = true;
+  const bio = sender.submit({
+    op: BioOp.writeZeroes,
+    length: 1000 * PAGE,
+    flags: BioFlag.noUnmap,
+  });
+  let bios = 0;
+  for (; backing.held.length > 0; bios++) {
+    assert.equal(backing.held.length, 1);
+    assert.ok(backing.held[0]!.length <= 2 ** 20, `${backing.held[0]!.length} bytes`);
+    backing.end(0);
+  }
+  backing.isHolding = false;
+  sender.settle();
+  assert.equal(bio.status, BioStatus.ok);
+  assert.ok(bios >= 4, `${bios} bios`);
+  for (let page = 0; page < 1000; page++) assert.deepEqual(read(sender, page), ZEROS);
+  assert.equal(disk.stats().backingBytes, 1000 * PAGE);
+});
+
 test('C2 an overwrite gives up whichever copy there is', () => {
   const { disk, sender } = open(8);
   const [text, noise] = [good(1), made('random', 2)];
