@@ -9,6 +9,7 @@ import {
   fstatSync,
   openSync,
   readSync,
+  type Stats,
   writeSync,
 } from 'node:fs';
 
@@ -40,13 +41,18 @@ export interface OpenOptions {
   /** Ask for O_DIRECT; file systems that do not have it (tmpfs) are opened without. */
   readonly direct: boolean;
   readonly punchHole: PunchHole | null;
+  /** For block devices: O_EXCL, the kernel refuses one that is in use. Default false. */
+  readonly isExclusive?: boolean;
+  /** Sees what was opened before anything else is done with it; what it throws closes it again. */
+  readonly check?: (stat: Stats) => void;
 }
 
 function openFd(
   path: string,
-  { readOnly, direct }: OpenOptions,
+  { readOnly, direct, isExclusive = false }: OpenOptions,
 ): { fd: number; isDirect: boolean } {
-  const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const flags = isExclusive ? access | constants.O_EXCL : access;
   const directFlag = constants.O_DIRECT as number | undefined; // Linux only
   if (direct && directFlag !== undefined) {
     try {
@@ -58,10 +64,17 @@ function openFd(
   return { fd: openSync(path, flags), isDirect: false };
 }
 
-/** Opens a file or block device; throws the system's error. */
+/** Opens a file or block device; throws the system's error, or what `check` throws. */
 export function openFile(path: string, options: OpenOptions): OpenedFile {
   const { fd, isDirect } = openFd(path, options);
   const { punchHole } = options;
+  const stat = fstatSync(fd);
+  try {
+    options.check?.(stat);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   const io: FileIo = {
     read: (data, at, length, position) => readSync(fd, data, at, length, position),
     write: (data, at, length, position) => writeSync(fd, data, at, length, position),
@@ -69,5 +82,5 @@ export function openFile(path: string, options: OpenOptions): OpenedFile {
     punchHole: (position, length) => punchHole?.(fd, position, length) ?? false,
     close: () => closeSync(fd),
   };
-  return { io, sizeBytes: fstatSync(fd).size, isDirect };
+  return { io, sizeBytes: stat.size, isDirect };
 }
