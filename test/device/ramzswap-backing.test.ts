@@ -8,90 +8,23 @@ import { Extent } from '../../src/block/ops.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { FileDisk } from '../../src/device/file/file-disk.ts';
 import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
-import type { BackingOptions } from '../../src/device/ramzswap/backing.ts';
-import { Ramzswap, type RamzswapOptions } from '../../src/device/ramzswap/ramzswap.ts';
+import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
 import { type RzsStats, rzsStats } from '../../src/device/ramzswap/stats.ts';
 import { Sender } from '../block/harness.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { makePage, type PageKind } from '../model/pages.ts';
-import { ShuffledDisk } from '../model/shuffled-disk.ts';
+import {
+  atBacking,
+  good,
+  made,
+  open,
+  openOver,
+  PAGE,
+  PatientDisk,
+  packsTo,
+  read,
+  write,
+  ZEROS,
+} from './backing-rig.ts';
 import { FakeFile } from './fake-file.ts';
-
-const PAGE = 4096;
-const ZEROS = new Uint8Array(PAGE);
-
-function made(kind: PageKind, seed: number, pages = 1): Uint8Array {
-  const prng = new Prng(seed);
-  const bytes = new Uint8Array(pages * PAGE);
-  for (let at = 0; at < bytes.length; at += PAGE)
-    makePage(kind, prng, bytes.subarray(at, at + PAGE));
-  return bytes;
-}
-
-/** Packs to about a quarter of a page. */
-function good(seed: number): Uint8Array {
-  const page = new Uint8Array(PAGE).fill(7);
-  new Prng(seed).fill(page.subarray(0, 1000));
-  return page;
-}
-
-/** Noise, then one byte: packs to a little more than `noiseBytes`. */
-function packsTo(noiseBytes: number): Uint8Array {
-  const page = new Uint8Array(PAGE).fill(7);
-  new Prng(noiseBytes).fill(page.subarray(0, noiseBytes));
-  return page;
-}
-
-interface Rig {
-  readonly disk: Ramzswap;
-  readonly sender: Sender;
-  /** Ends nothing by itself: see finish(). */
-  readonly backing: ShuffledDisk;
-}
-
-function openOver(
-  backing: BackingOptions['disk'],
-  more: Partial<Omit<RamzswapOptions, 'backing'>> & Partial<BackingOptions> = {},
-): { disk: Ramzswap; sender: Sender } {
-  const { isShown = false, bioCount = 8, ...rest } = more;
-  const disk = new Ramzswap({
-    sizeBytes: backing.sizeBytes,
-    limitBytes: 0,
-    codec: { name: 'lz4', factory: lz4 },
-    returns: new FakeReturns().factory,
-    backing: { disk: backing, isShown, bioCount },
-    ...rest,
-  });
-  return { disk, sender: new Sender(disk) };
-}
-
-class PatientDisk extends ShuffledDisk {
-  isHolding = false;
-  override tick(): number {
-    if (this.isHolding) return 0;
-    let ended = 0;
-    for (; this.held.length > 0; ended++) this.end(0);
-    return ended;
-  }
-}
-
-function open(
-  pages: number,
-  more: Parameters<typeof openOver>[1] = {},
-): Rig & { readonly backing: PatientDisk } {
-  const backing = new PatientDisk(pages * PAGE, new Prng(1));
-  return { backing, ...openOver(backing, more) };
-}
-
-const write = (sender: Sender, page: number, data: Uint8Array): Bio =>
-  sender.run({ op: BioOp.write, offset: page * PAGE, data: data.slice() });
-const read = (sender: Sender, page: number): Uint8Array => {
-  const bio = sender.run({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
-  assert.equal(bio.status, BioStatus.ok);
-  return bio.data;
-};
-const atBacking = ({ bytes }: ShuffledDisk, page: number): Uint8Array =>
-  bytes.slice(page * PAGE, (page + 1) * PAGE);
 
 test('a page that packs to more than half goes to the backing, to its own offset, and comes back from there', () => {
   const { disk, sender, backing } = open(8);
