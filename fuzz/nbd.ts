@@ -42,15 +42,16 @@ export interface FuzzOptions {
 /** Runs until the time is over; returns the number of conversations. Throws at the first that goes wrong. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const prng = new Prng(seed);
-  const pool = new BioPool(16);
-  const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pool);
+  const pools = { quick: new BioPool(16), slow: new BioPool(16) };
+  const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pools);
   const polite = new Polite(output);
   const end = performance.now() + seconds * 1000;
   let count = 0;
   while (performance.now() < end) {
     if (prng.oneIn(4)) haggle(prng, output);
     else converse(prng, output);
-    assert.equal(pool.freeCount, pool.capacity, 'every bio came back');
+    for (const pool of [pools.quick, pools.slow])
+      assert.equal(pool.freeCount, pool.capacity, 'every bio came back');
     polite.check(prng);
     count++;
   }

@@ -1,20 +1,16 @@
 /** The one place where the host's parts are joined to the real ones: which disk, which door, which codec. */
-import { statSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { FileDisk } from '../device/file/file-disk.ts';
-import { openFile } from '../device/file/file-io.ts';
 import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
-import { systemPunchHole } from '../os/fallocate.ts';
 import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
+import { BackingFiles } from './backing-file.ts';
 import { NbdServer } from './nbd/server.ts';
 import type { HostParts } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
-import { errnoOf, systemError } from './system-error.ts';
 
 /** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
 function codecNamed(name: string): CodecFactory {
@@ -27,37 +23,15 @@ function codecNamed(name: string): CodecFactory {
   });
 }
 
-/** Bios that one tick does: each is a system call that everybody waits for. */
-const BIOS_PER_TICK = 8;
-
-/** @throws SwapError ERR_IO_SYSTEM, ERR_ARG_VALUE */
-function openBacking(path: string, sizeBytes: number): FileDisk {
-  const punchHole = systemPunchHole(process.platform);
-  try {
-    const kind = statSync(path);
-    if (!kind.isFile() && !kind.isBlockDevice())
-      throw new SwapError('ERR_ARG_VALUE', `backing '${path}' is no file and no block device`, {
-        key: 'backing',
-        value: path,
-      });
-    const { io, isDirect } = openFile(path, { readOnly: false, direct: true, punchHole });
-    return new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: BIOS_PER_TICK });
-  } catch (cause) {
-    if (cause instanceof SwapError) throw cause;
-    const isMissing = errnoOf(cause) === 'ENOENT';
-    const advice = isMissing ? `make it first: truncate -s ${sizeBytes} ${path}` : '';
-    throw systemError(`open the backing ${path}`, cause, advice);
-  }
-}
-
 export function composeParts(): HostParts {
   boundYoungHeap();
   const returns = systemPageReturn(process.platform);
   const tested = new Set<string>();
+  const backings = new BackingFiles(process.geteuid?.() ?? 0);
   const open = (sizeBytes: number, limitBytes: number, name: string, path?: string): Ramzswap => {
     const codec = { name, factory: codecNamed(name) };
     if (path === undefined) return new Ramzswap({ sizeBytes, limitBytes, codec, returns });
-    const disk = openBacking(path, sizeBytes);
+    const disk = backings.open(path, sizeBytes);
     try {
       const backing = { disk, isShown: false };
       return new Ramzswap({ sizeBytes, limitBytes, codec, returns, backing });

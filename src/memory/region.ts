@@ -62,10 +62,22 @@ interface Held {
   readonly bytes: number;
 }
 
-const collected = new FinalizationRegistry<Held>(({ caller, mapping, id, address, bytes }) => {
-  if (caller.isRunning) caller.call(Op.detach, id, address, bytes);
-  else if (caller.control.countViews(id, -1) === 0) mapping.unmap(address, bytes);
+const collected = new FinalizationRegistry<Held>((held) => {
+  if (!detached(held) && held.caller.control.countViews(held.id, -1) === 0)
+    held.mapping.unmap(held.address, held.bytes);
 });
+
+/** The engine counts a view less, and unmaps after the last. False: there is none any more. */
+function detached({ caller, id, address, bytes }: Held): boolean {
+  if (!caller.isRunning) return false;
+  try {
+    caller.call(Op.detach, id, address, bytes);
+    return true;
+  } catch (error) {
+    if (caller.isRunning) throw error;
+    return false;
+  }
+}
 
 export class SwapRegion implements Disposable {
   /**

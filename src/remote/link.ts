@@ -14,7 +14,8 @@
  * - An exchange is over when its caller has read all replies, or the connection is closed: it is never used again after a
  *   failure, so no late reply is taken for another command's.
  * - Bytes that nobody asked for end the connection when they are seen.
- * - send() and token() return within the deadline and one wait more: the deadline is looked at after every wait.
+ * - An exchange has one deadline, from send() to its last token: what has come is read before it is looked at, and no
+ *   wait is longer than what is left of it.
  * - What has come never passes the window; a reply that needs more is malformed.
  */
 import { assert } from '../base/assert.ts';
@@ -153,7 +154,6 @@ export class Link implements Disposable {
   /** The next token of the replies, in `reader`; incomplete: the connection ended. Never malformed. */
   token(): Token {
     if (this.#stream === null) return Token.incomplete;
-    let waitMs = this.#options.deadlineMs;
     for (;;) {
       const token = this.reader.read(this.#parsed, this.#filled);
       if (token === Token.malformed) break;
@@ -162,17 +162,14 @@ export class Link implements Disposable {
         return token;
       }
       if (this.#filled === this.#to) break;
-      const got = this.#io(this.#filled, this.#to - this.#filled, waitMs, false);
+      const waitMs = this.#leftMs();
+      const got =
+        waitMs === 0 ? -1 : this.#io(this.#filled, this.#to - this.#filled, waitMs, false);
       if (got <= 0) {
         this.fail(got === 0 ? LinkEnd.closed : LinkEnd.late);
         return Token.incomplete;
       }
       this.#filled += got;
-      waitMs = this.#leftMs();
-      if (waitMs === 0 && this.reader.read(this.#parsed, this.#filled) === Token.incomplete) {
-        this.fail(LinkEnd.late);
-        return Token.incomplete;
-      }
     }
     this.fail(LinkEnd.malformed);
     return Token.incomplete;

@@ -1,11 +1,12 @@
 /**
- * A page as it lies on the other machine: a header and the packed bytes. It says which page it is, so that nothing else
- * is ever taken for it, whatever the other side or the way there did.
+ * A page as it lies on the other machine: a header and the packed bytes. It says which page it is, so that a page which was
+ * damaged there or on the way, or mixed up with another, is not taken for it.
  *
  *   0 version  1 format  2 bytes u16  4 generation u32  8 checksum u32  12 packed bytes        little-endian
  *
  * The checksum is over the packed bytes, seeded with all that must not be mixed up: client and boot, epoch of the area,
- * slot, generation, format and length.
+ * slot, generation, format and length. It has no key: it tells damage, not malice. Whoever runs the other machine, or sits
+ * on the way to it, reads the pages and can make a record that fits bytes of their own.
  *
  * Cost: one checksum of the packed bytes, where they lie.
  */

@@ -8,7 +8,8 @@
  * Invariants
  * - A machine whose maxmemory-policy is not noeviction is refused: it would drop pages that it has acknowledged.
  * - Only keys of exactly these forms, of this client, of another boot, without a lease, are ever given up.
- * - A step is a bounded number of exchanges, each bounded in bytes.
+ * - A step asks for no more once STEP_MS have passed, and each of its exchanges is bounded in bytes and by the deadline.
+ * - A scan pauses for a lease after SCANS_MAX steps, so that one which never ends costs little.
  *
  * Cost: a step of the clean-up makes strings; it is no page's path.
  * Left out: `volatile-*` policies, which would spare pages but not leases.
@@ -36,6 +37,11 @@ const NS_A_MS = 1_000_000;
 const SCAN_COUNT = 256;
 const KEYS_MAX = 4096;
 const UNLINK_KEYS = 64;
+/** What a step does not get done in this time is left for the next scan. */
+const STEP_MS = 500;
+const SCANS_MAX = 4096;
+/** Of what the machine says, in a message. */
+const SAID_BYTES_MAX = 80;
 
 export class Session {
   /** Before every key of this boot. */
@@ -50,7 +56,10 @@ export class Session {
   /** Cursor of the scan under way; '' when there is none. */
   #cursor = '';
   #sweepNs = 0;
-  #sawLease = false;
+  /** Steps of the scan since its last pause. */
+  #scans = 0;
+  /** Keys were left that a later scan may have to give up. */
+  #isAnyLeft = false;
   #sweptKeys = 0;
   #unfit = '';
 
@@ -85,6 +94,7 @@ export class Session {
     this.#hasLease = false;
     if (!this.#authenticate() || !this.#checkPolicy() || !this.#takeLease()) return false;
     this.#cursor = '';
+    this.#scans = 0;
     this.#sweepNs = this.#clock.nowNs();
     return true;
   }
@@ -161,6 +171,7 @@ export class Session {
 
   /** One step of the scan; false when it is over for now. */
   #sweep(): boolean {
+    const untilNs = this.#clock.nowNs() + STEP_MS * NS_A_MS;
     const keys = this.#scan();
     if (keys === null) return false;
     const dead = new Map<string, boolean>();
@@ -169,23 +180,40 @@ export class Session {
       const boot = this.#pattern.exec(key)?.[1];
       if (boot === undefined || boot === this.#options.boot) continue;
       let isDead = dead.get(boot);
-      if (isDead === undefined) {
+      if (isDead === undefined && this.#clock.nowNs() >= untilNs) this.#isAnyLeft = true;
+      else if (isDead === undefined) {
         const answer = this.#isDead(boot);
         if (answer === null) return false;
         isDead = answer;
         dead.set(boot, isDead);
-        if (!isDead) this.#sawLease = true;
+        if (!isDead) this.#isAnyLeft = true;
       }
-      if (isDead) doomed.push(key);
+      if (isDead === true) doomed.push(key);
     }
-    for (let at = 0; at < doomed.length; at += UNLINK_KEYS)
+    for (let at = 0; at < doomed.length; at += UNLINK_KEYS) {
+      if (at > 0 && this.#clock.nowNs() >= untilNs) {
+        this.#isAnyLeft = true;
+        break;
+      }
       if (!this.#unlink(doomed.slice(at, at + UNLINK_KEYS))) return false;
-    if (this.#cursor !== '0') return true;
-    this.#cursor = '';
-    // A boot that died just now has its lease for a while yet: then once more.
-    const pauseMs = this.#sawLease ? this.#options.leaseMs : Number.POSITIVE_INFINITY;
+    }
+    return this.#isScanOn();
+  }
+
+  /** After a step of the scan: true while the next one is due at once. */
+  #isScanOn(): boolean {
+    this.#scans++;
+    const isOver = this.#cursor === '0';
+    if (!isOver && this.#scans < SCANS_MAX) return true;
+    this.#scans = 0;
+    let pauseMs = this.#options.leaseMs;
+    if (isOver) {
+      this.#cursor = '';
+      // A boot that died just now has its lease for a while yet: then once more.
+      if (!this.#isAnyLeft) pauseMs = Number.POSITIVE_INFINITY;
+      this.#isAnyLeft = false;
+    }
     this.#sweepNs = this.#clock.nowNs() + pauseMs * NS_A_MS;
-    this.#sawLease = false;
     return false;
   }
 
@@ -261,7 +289,8 @@ export class Session {
 
   #line(token: Token): string {
     const { reader } = this.#link;
-    return token === Token.error ? textAt(reader.bytes, reader.at, reader.length) : 'no text';
+    if (token !== Token.error) return 'no text';
+    return printable(textAt(reader.bytes, reader.at, Math.min(reader.length, SAID_BYTES_MAX)));
   }
 }
 
@@ -269,4 +298,12 @@ export class Session {
 function textAt(bytes: Uint8Array, at: number, length: number): string {
   assert(at + length <= bytes.length, 'a reply lies in its buffer');
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('latin1');
+}
+
+/** Bytes that a terminal might obey, spelt out. */
+function printable(text: string): string {
+  return text.replace(
+    /[^ -~]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }

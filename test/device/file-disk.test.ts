@@ -125,6 +125,32 @@ test('nothing happens in submit(); a tick does so many bios and no more, in orde
   assert.deepEqual(sender.ended, sent);
 });
 
+test('a tick begins no bio once it has moved its bytes: zeros count, holes do not', () => {
+  const file = new FakeFile(SIZE, new Prng(1), false);
+  const disk = new FileDisk(file, {
+    sizeBytes: SIZE,
+    readOnly: false,
+    isDirect: false,
+    biosPerTick: 8,
+    bytesPerTick: 3 * PAGE,
+  });
+  const sender = new Sender(disk);
+  const ticks = (): number[] => {
+    const ended: number[] = [];
+    while (disk.queued > 0) ended.push(disk.tick());
+    return ended;
+  };
+  for (let page = 0; page < 8; page++)
+    sender.submit({ op: BioOp.write, offset: page * PAGE, data: stamp(PAGE, 1) });
+  assert.deepEqual(ticks(), [3, 3, 2]);
+  for (let i = 0; i < 3; i++)
+    sender.submit({ op: BioOp.writeZeroes, length: 4 * PAGE, flags: BioFlag.noUnmap });
+  sender.submit({ op: BioOp.read, data: new Uint8Array(PAGE) });
+  assert.deepEqual(ticks(), [1, 1, 1, 1]);
+  for (let i = 0; i < 10; i++) sender.submit({ op: BioOp.discard, length: 4 * PAGE });
+  assert.deepEqual(ticks(), [8, 2]);
+});
+
 test('errors of the system are answers, each with its counter', () => {
   const { disk, file, sender } = open(false);
   const status = (op: BioOp, flags = 0): BioStatus =>

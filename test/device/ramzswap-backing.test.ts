@@ -8,90 +8,23 @@ import { Extent } from '../../src/block/ops.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { FileDisk } from '../../src/device/file/file-disk.ts';
 import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
-import type { BackingOptions } from '../../src/device/ramzswap/backing.ts';
-import { Ramzswap, type RamzswapOptions } from '../../src/device/ramzswap/ramzswap.ts';
+import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
 import { type RzsStats, rzsStats } from '../../src/device/ramzswap/stats.ts';
 import { Sender } from '../block/harness.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { makePage, type PageKind } from '../model/pages.ts';
-import { ShuffledDisk } from '../model/shuffled-disk.ts';
+import {
+  atBacking,
+  good,
+  made,
+  open,
+  openOver,
+  PAGE,
+  PatientDisk,
+  packsTo,
+  read,
+  write,
+  ZEROS,
+} from './backing-rig.ts';
 import { FakeFile } from './fake-file.ts';
-
-const PAGE = 4096;
-const ZEROS = new Uint8Array(PAGE);
-
-function made(kind: PageKind, seed: number, pages = 1): Uint8Array {
-  const prng = new Prng(seed);
-  const bytes = new Uint8Array(pages * PAGE);
-  for (let at = 0; at < bytes.length; at += PAGE)
-    makePage(kind, prng, bytes.subarray(at, at + PAGE));
-  return bytes;
-}
-
-/** Packs to about a quarter of a page. */
-function good(seed: number): Uint8Array {
-  const page = new Uint8Array(PAGE).fill(7);
-  new Prng(seed).fill(page.subarray(0, 1000));
-  return page;
-}
-
-/** Noise, then one byte: packs to a little more than `noiseBytes`. */
-function packsTo(noiseBytes: number): Uint8Array {
-  const page = new Uint8Array(PAGE).fill(7);
-  new Prng(noiseBytes).fill(page.subarray(0, noiseBytes));
-  return page;
-}
-
-interface Rig {
-  readonly disk: Ramzswap;
-  readonly sender: Sender;
-  /** Ends nothing by itself: see finish(). */
-  readonly backing: ShuffledDisk;
-}
-
-function openOver(
-  backing: BackingOptions['disk'],
-  more: Partial<Omit<RamzswapOptions, 'backing'>> & Partial<BackingOptions> = {},
-): { disk: Ramzswap; sender: Sender } {
-  const { isShown = false, bioCount = 8, ...rest } = more;
-  const disk = new Ramzswap({
-    sizeBytes: backing.sizeBytes,
-    limitBytes: 0,
-    codec: { name: 'lz4', factory: lz4 },
-    returns: new FakeReturns().factory,
-    backing: { disk: backing, isShown, bioCount },
-    ...rest,
-  });
-  return { disk, sender: new Sender(disk) };
-}
-
-class PatientDisk extends ShuffledDisk {
-  isHolding = false;
-  override tick(): number {
-    if (this.isHolding) return 0;
-    let ended = 0;
-    for (; this.held.length > 0; ended++) this.end(0);
-    return ended;
-  }
-}
-
-function open(
-  pages: number,
-  more: Parameters<typeof openOver>[1] = {},
-): Rig & { readonly backing: PatientDisk } {
-  const backing = new PatientDisk(pages * PAGE, new Prng(1));
-  return { backing, ...openOver(backing, more) };
-}
-
-const write = (sender: Sender, page: number, data: Uint8Array): Bio =>
-  sender.run({ op: BioOp.write, offset: page * PAGE, data: data.slice() });
-const read = (sender: Sender, page: number): Uint8Array => {
-  const bio = sender.run({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
-  assert.equal(bio.status, BioStatus.ok);
-  return bio.data;
-};
-const atBacking = ({ bytes }: ShuffledDisk, page: number): Uint8Array =>
-  bytes.slice(page * PAGE, (page + 1) * PAGE);
 
 test('a page that packs to more than half goes to the backing, to its own offset, and comes back from there', () => {
   const { disk, sender, backing } = open(8);
@@ -124,6 +57,40 @@ test('poor pages side by side go in one bio, and a good one between them stays i
   const all = sender.run({ op: BioOp.read, offset: PAGE, data: new Uint8Array(6 * PAGE) });
   assert.deepEqual(all.data, data);
   assert.equal(backing.done, 4);
+});
+
+test('C18 reads of one page are at the backing together; a write waits for those before it, and those behind for it', () => {
+  const { disk, sender, backing } = open(8);
+  write(sender, 1, made('random', 1));
+  backing.isHolding = true;
+  const readOf = (at: number): Bio =>
+    sender.submit({ op: BioOp.read, offset: PAGE + at, data: new Uint8Array(100) });
+  const before = [readOf(0), readOf(0), readOf(1000)];
+  disk.tick();
+  assert.equal(backing.held.length, 3, 'at once');
+  const between = made('random', 2);
+  sender.submit({ op: BioOp.write, offset: PAGE, data: between.slice() });
+  const behind = [readOf(0), readOf(2000)];
+  for (let left = 3; left > 0; left--) {
+    assert.equal(backing.held.length, left, 'the write waits for all of them');
+    backing.end(0);
+    disk.tick();
+  }
+  assert.equal(backing.held.length, 1, 'the write alone');
+  disk.slotFree(1);
+  assert.equal(disk.stats().missFree, 1, 'the slot is busy');
+  backing.end(0);
+  disk.tick();
+  assert.equal(backing.held.length, 2, 'both behind it');
+  backing.end(0);
+  disk.slotFree(1);
+  assert.equal(disk.stats().missFree, 2, 'the other read is still there');
+  backing.isHolding = false;
+  sender.settle();
+  for (const [i, at] of [0, 0, 1000].entries())
+    assert.deepEqual(before[i]!.data, made('random', 1).subarray(at, at + 100));
+  for (const [i, at] of [0, 2000].entries())
+    assert.deepEqual(behind[i]!.data, between.subarray(at, at + 100));
 });
 
 test('without a backing a page is packed up to three quarters and raw above', () => {
@@ -180,6 +147,30 @@ test('zeros for which RAM has no row are zeros at the backing', () => {
   assert.deepEqual(read(sender, 1), ZEROS);
   assert.equal(disk.stats().storedPages, 0);
   assert.equal(disk.stats().backingBytes, 2 * PAGE);
+});
+
+test('zeros go to the backing a MiB at a time', () => {
+  const { disk, sender, backing } = open(1024, { limitBytes: 8 * PAGE + 4096 + 1024, bioCount: 8 });
+  assert.equal(write(sender, 1, good(1)).status, BioStatus.ok);
+  backing.bytes.fill(0x77);
+  backing.isHolding = true;
+  const bio = sender.submit({
+    op: BioOp.writeZeroes,
+    length: 1000 * PAGE,
+    flags: BioFlag.noUnmap,
+  });
+  let bios = 0;
+  for (; backing.held.length > 0; bios++) {
+    assert.equal(backing.held.length, 1);
+    assert.ok(backing.held[0]!.length <= 2 ** 20, `${backing.held[0]!.length} bytes`);
+    backing.end(0);
+  }
+  backing.isHolding = false;
+  sender.settle();
+  assert.equal(bio.status, BioStatus.ok);
+  assert.ok(bios >= 4, `${bios} bios`);
+  for (let page = 0; page < 1000; page++) assert.deepEqual(read(sender, page), ZEROS);
+  assert.equal(disk.stats().backingBytes, 1000 * PAGE);
 });
 
 test('C2 an overwrite gives up whichever copy there is', () => {

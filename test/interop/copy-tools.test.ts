@@ -131,7 +131,7 @@ peerTest(
   async () => {
     using folder = new TemporaryFolder();
     const flash = folder.file('flash');
-    writeFileSync(flash, '');
+    writeFileSync(flash, '', { mode: 0o600 });
     await using host = await OwnHost.start({ disks: [`swap0=64M,limit=8M,backing=${flash}`] });
     const file = folder.file('in');
     const bytes = makeFile(file, 32 * mib);

@@ -33,7 +33,10 @@ export class FakeRedis {
   putError = '';
   /** Answers of EXISTS and the like are errors. */
   forbids = '';
+  forbidsText = 'NOPERM this user has no permissions';
   readonly #clock: FakeClock;
+  /** Scans find all keys in every step, and never come to an end. */
+  scansForever = false;
   /** Keys that the scan under way goes through. */
   #scanned: string[] = [];
 
@@ -53,7 +56,7 @@ export class FakeRedis {
 
   run(words: readonly Buffer[]): Buffer {
     const [name, key = '', ...rest] = words.map((word) => word.toString('latin1'));
-    if (name === this.forbids) return line('-NOPERM this user has no permissions');
+    if (name === this.forbids) return Buffer.from(`-${this.forbidsText}\r\n`, 'latin1');
     switch (name) {
       case 'AUTH':
         return [key, ...rest].at(-1) === this.password ? line('+OK') : line('-WRONGPASS no');
@@ -109,8 +112,11 @@ export class FakeRedis {
   #scan(cursor: number, pattern: string): Buffer {
     if (cursor === 0) this.#scanned = [...this.hashes.keys(), ...this.strings.keys()];
     const keys = this.#scanned;
-    const found = keys.slice(cursor, cursor + 3).filter((k) => k.startsWith(pattern.slice(0, -1)));
-    const next = cursor + 3 < keys.length ? String(cursor + 3) : '0';
+    const most = this.scansForever ? keys.length : 3;
+    const part = keys.slice(cursor, cursor + most);
+    const found = part.filter((k) => k.startsWith(pattern.slice(0, -1)));
+    const isOver = cursor + most >= keys.length && !this.scansForever;
+    const next = isOver ? '0' : String(cursor + most);
     return Buffer.concat([line('*2'), bulk(next), line(`*${found.length}`), ...found.map(bulk)]);
   }
 }
@@ -125,7 +131,7 @@ export type Fault =
   | 'late'
   /** What is sent lies somewhere on the way, see release(); the replies are late. */
   | 'stuck'
-  /** Replies come a byte at a time. */
+  /** Replies come `dripBytes` at a time, each part after `dripMs`. */
   | 'drip'
   /** Replies that are no protocol. */
   | 'garbage'
@@ -139,6 +145,8 @@ export class FakePeer {
   isDown = false;
   fault: Fault = 'none';
   keepBytes = 0;
+  dripBytes = 1;
+  dripMs = 0;
   /** Bytes on their way from a connection that the client has given up. */
   readonly held: Buffer[][] = [];
   connects = 0;
@@ -227,7 +235,12 @@ class FakeStream implements Stream {
       this.#memory.set(Buffer.from('?\r\n'), at);
       return 3;
     }
-    let most = fault === 'drip' ? 1 : room;
+    let most = room;
+    if (fault === 'drip') {
+      if (peer.dripMs >= timeoutMs) return this.#late(timeoutMs);
+      peer.clock.ms += peer.dripMs;
+      most = Math.min(room, peer.dripBytes);
+    }
     if (fault === 'cut' || fault === 'late') {
       most = Math.min(room, peer.keepBytes);
       if (most === 0) return fault === 'cut' ? 0 : this.#late(timeoutMs);

@@ -48,6 +48,20 @@ test('start says why there is no connection, or no use in it', () => {
   assert.ok(fit.remote.isUp && fit.remote.hasLease);
 });
 
+test('what the machine says reaches an error message without anything that a terminal obeys', () => {
+  const r = rig();
+  r.peer.redis.forbids = 'INFO';
+  r.peer.redis.forbidsText = `\x1b[2J\x07no\xff ${'x'.repeat(150)}`;
+  assert.throws(
+    () => r.remote.start(),
+    (error: Error) => {
+      assert.match(error.message, /\\x1b\[2J\\x07no\\xff x/);
+      assert.match(error.message, /^[ -~]{1,200}$/);
+      return true;
+    },
+  );
+});
+
 test('a password is given, with or without a user', () => {
   const r = rig({ password: 'sësame' });
   r.peer.redis.password = Buffer.from('sësame').toString('latin1');
@@ -160,4 +174,52 @@ test('a reply that nobody asked for ends the connection, and is never taken for 
   assert.equal(r.front.load(0, 1, into, 0), Load.corrupt, 'its answer to the load before');
   assert.equal(r.remote.isUp, false);
   for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+});
+
+test('an exchange has one deadline, however often a part of its replies comes just before it', () => {
+  const r = rig({ deadlineMs: 500 });
+  for (let i = 0; i < 32; i++) r.front.store(0, i, page('text', i), 0);
+  while (r.backend.tend());
+  r.peer.fault = 'drip';
+  r.peer.dripBytes = ':1\r\n'.length;
+  r.peer.dripMs = 100;
+  const before = r.peer.clock.ms;
+  assert.ok(r.backend.remotify(32) < 32);
+  const tookMs = r.peer.clock.ms - before;
+  assert.ok(tookMs <= 2 * 500, `${tookMs} ms`);
+  assert.equal(r.remote.isUp, false, 'it was late');
+});
+
+test('a step of the clean-up ends soon, whatever a machine finds and however slowly it answers', () => {
+  const r = rig({ deadlineMs: 500 });
+  for (let i = 0; i < 1000; i++) {
+    const boot = i.toString(16).padStart(16, '0');
+    r.peer.redis.hashes.set(`frontswap:vm1:${boot}:1.0`, new Map());
+  }
+  r.peer.redis.scansForever = true;
+  r.remote.start();
+  r.peer.fault = 'drip';
+  r.peer.dripBytes = 128 * 1024;
+  r.peer.dripMs = 100;
+  const before = r.peer.clock.ms;
+  r.backend.tend();
+  const tookMs = r.peer.clock.ms - before;
+  assert.ok(tookMs <= 2000, `${tookMs} ms`);
+  assert.ok(r.remote.sweptKeys > 0, 'and it gets on all the same');
+});
+
+test('a scan that never ends is left alone for a lease, then goes on', () => {
+  const r = rig({ leaseMs: 9000 });
+  r.peer.redis.scansForever = true;
+  r.remote.start();
+  const scans = (): number => r.peer.sent.get('SCAN') ?? 0;
+  const turnOfScans = (): number => {
+    const before = scans();
+    for (let steps = 0; r.backend.tend(); steps++) assert.ok(steps < 10_000, 'tend() ends');
+    return scans() - before;
+  };
+  assert.ok(turnOfScans() > 1000);
+  assert.equal(turnOfScans(), 0);
+  r.peer.clock.ms += 9000;
+  assert.ok(turnOfScans() > 1000);
 });

@@ -1,10 +1,11 @@
 /**
  * A file or a block device as a disk: the flash below the RAM, where what is refused goes.
  *
- *   submit ─▶ queue ─▶ tick(): up to `biosPerTick` system calls' worth ─▶ end
+ *   submit ─▶ queue ─▶ tick(): up to `biosPerTick` bios, until `bytesPerTick` have moved ─▶ end
  *
  * Nothing is done inside submit(): the work is bounded by the tick, so a disk that is slow is slow between
- * other work and not in the middle of it. Bios are done in the order in which they came.
+ * other work and not in the middle of it. A bio is done whole: a tick can move bytesPerTick and all of one bio more, so who
+ * shares a thread with the disk keeps bios small. Bios are done in the order in which they came.
  *
  *   read, write   past the page cache where the file system lets us (O_DIRECT), through `staging` in whole blocks:
  *                 a page cache over swapped pages would keep in memory what was to leave it. Parts of a block are
@@ -37,6 +38,8 @@ export interface FileDiskOptions {
   readonly isDirect: boolean;
   /** Bios done in one tick, 1 up. */
   readonly biosPerTick: number;
+  /** A tick begins no bio once it has read and written this many, 1 up. Default 1 MiB. */
+  readonly bytesPerTick?: number;
 }
 
 type FileCounter =
@@ -75,20 +78,26 @@ export class FileDisk implements Disk, Disposable {
   readonly #io: FileIo;
   readonly #isDirect: boolean;
   readonly #biosPerTick: number;
+  readonly #bytesPerTick: number;
+  /** Read and written in this tick. */
+  #movedBytes = 0;
   readonly #queue = new BioQueue();
   /** A WebAssembly memory is aligned to pages, as O_DIRECT wants it; a Node buffer is not. */
   readonly #staging: Uint8Array;
   #isOpen = true;
 
-  constructor(io: FileIo, { sizeBytes, readOnly, isDirect, biosPerTick }: FileDiskOptions) {
+  constructor(io: FileIo, options: FileDiskOptions) {
+    const { sizeBytes, readOnly, isDirect, biosPerTick, bytesPerTick = STAGING_BYTES } = options;
     assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'a disk has at least one page');
     assert(sizeBytes % PAGE_BYTES === 0, 'a file disk is whole pages');
     assert(Number.isInteger(biosPerTick) && biosPerTick > 0, 'a tick does something');
+    assert(bytesPerTick > 0, 'a tick moves something');
     this.sizeBytes = bytes(sizeBytes);
     this.readOnly = readOnly;
     this.#io = io;
     this.#isDirect = isDirect;
     this.#biosPerTick = biosPerTick;
+    this.#bytesPerTick = bytesPerTick;
     this.#staging = new Uint8Array(createMemory(STAGING_BYTES).buffer);
   }
 
@@ -103,13 +112,16 @@ export class FileDisk implements Disk, Disposable {
 
   tick(): number {
     const due = Math.min(this.#queue.length, this.#biosPerTick);
-    for (let ended = 0; ended < due; ended++) {
+    this.#movedBytes = 0;
+    let ended = 0;
+    while (ended < due && this.#movedBytes < this.#bytesPerTick) {
       const bio = this.#queue.shift();
-      if (bio === null) return ended; // an owner ticked from bioEnd()
+      if (bio === null) break; // an owner ticked from bioEnd()
       bio.status = this.#perform(bio);
+      ended++;
       bio.owner.bioEnd(bio);
     }
-    return due;
+    return ended;
   }
 
   /** Which blocks are holes only the file system knows: everything is called data. */
@@ -256,6 +268,7 @@ export class FileDisk implements Disk, Disposable {
         return;
       }
       done += got;
+      this.#movedBytes += got;
       this.counters.add('readBytes', got);
     }
   }
@@ -265,6 +278,7 @@ export class FileDisk implements Disk, Disposable {
       const put = this.#io.write(data, at + done, length - done, position + done);
       assert(put > 0, 'a write that does not fail writes something');
       done += put;
+      this.#movedBytes += put;
       this.counters.add('writtenBytes', put);
     }
   }

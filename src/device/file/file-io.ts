@@ -9,6 +9,7 @@ import {
   fstatSync,
   openSync,
   readSync,
+  type Stats,
   writeSync,
 } from 'node:fs';
 import { SwapError } from '../../base/errors.ts';
@@ -41,13 +42,22 @@ export interface OpenOptions {
   /** Ask for O_DIRECT; file systems that do not have it (tmpfs) are opened without. */
   readonly direct: boolean;
   readonly punchHole: PunchHole | null;
+  /** For block devices: O_EXCL, the kernel refuses one that is in use. Default false. */
+  readonly isExclusive?: boolean;
+  /** Sees what was opened before anything else is done with it; what it throws closes it again. */
+  readonly check?: (stat: Stats) => void;
 }
 
 function openFd(
   path: string,
-  { readOnly, direct }: Pick<OpenOptions, 'readOnly' | 'direct'>,
+  {
+    readOnly,
+    direct,
+    isExclusive = false,
+  }: Pick<OpenOptions, 'readOnly' | 'direct' | 'isExclusive'>,
 ): { fd: number; isDirect: boolean } {
-  const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  const flags = isExclusive ? access | constants.O_EXCL : access;
   const directFlag = constants.O_DIRECT as number | undefined; // Linux only
   if (direct && directFlag !== undefined) {
     try {
@@ -59,10 +69,17 @@ function openFd(
   return { fd: openSync(path, flags), isDirect: false };
 }
 
-/** Opens a file or block device; throws the system's error. */
+/** Opens a file or block device; throws the system's error, or what `check` throws. */
 export function openFile(path: string, options: OpenOptions): OpenedFile {
   const { fd, isDirect } = openFd(path, options);
-  return { io: ioOf(fd, options.punchHole), sizeBytes: fstatSync(fd).size, isDirect };
+  const stat = fstatSync(fd);
+  try {
+    options.check?.(stat);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return { io: ioOf(fd, options.punchHole), sizeBytes: stat.size, isDirect };
 }
 
 export interface PrivateFile extends OpenedFile {

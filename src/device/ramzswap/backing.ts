@@ -12,8 +12,8 @@
  *   soiled  a bit a unit of 1 MiB: written since it was last discarded
  *
  * Invariants
- * - Bios under way touch no page in common, and none that a bio waiting before them touches. So bios whose pages
- *   overlap take effect in the order of submission, and a write that is late can land on nothing newer.
+ * - Bios under way touch no page in common, and none that a bio waiting before them touches, unless both only read it. So
+ *   bios whose pages overlap take effect in the order of submission, and a write that is late can land on nothing newer.
  * - An errand holds one bio of the pool from the first use to its end; the reserve is for writes, which free memory.
  * - Tables are charged to the disk's budget whole, at the start: there is nothing to refuse when a page has to go.
  *
@@ -96,6 +96,12 @@ export class Errand implements BioOwner {
 const firstSlot = (bio: Bio): number => Math.floor(bio.offset / PAGE_BYTES);
 const endSlot = (bio: Bio): number => Math.ceil((bio.offset + bio.length) / PAGE_BYTES);
 
+/** True when the two touch a page in common, and one of them does more than read it. */
+const conflicts = (a: Bio, b: Bio): boolean =>
+  (a.op !== BioOp.read || b.op !== BioOp.read) &&
+  firstSlot(a) < endSlot(b) &&
+  firstSlot(b) < endSlot(a);
+
 export class Backing implements Disposable {
   /** Slots whose page is the backing's. */
   readonly below: SlotBits;
@@ -157,9 +163,14 @@ export class Backing implements Disposable {
     return this.#pool.counters.get('refusals');
   }
 
-  /** True when a bio under way or waiting touches a page of this one: it must wait its turn. */
+  /** True when a bio under way or waiting touches a page of this one, and not both read: it must wait its turn. */
   isBusyFor(bio: Bio): boolean {
-    return this.inFlight > 0 && this.#busy.hasAny(firstSlot(bio), endSlot(bio));
+    if (this.inFlight === 0 || !this.#busy.hasAny(firstSlot(bio), endSlot(bio))) return false;
+    if (bio.op !== BioOp.read) return true;
+    for (const other of this.#underWay) if (conflicts(other.bio, bio)) return true;
+    for (let held = this.#waiting.first; held !== null; held = held.next)
+      if (conflicts(held, bio)) return true;
+    return false;
   }
 
   isBusy(slot: number): boolean {
@@ -209,11 +220,14 @@ export class Backing implements Disposable {
     this.#pool.free(inner);
     errand.inner = null;
     errand.bio = nobody;
+    this.#underWay[this.#underWay.indexOf(errand)] = this.#underWay[this.#underWay.length - 1]!;
+    this.#underWay.pop();
     this.#busy.clearRange(firstSlot(bio), endSlot(bio));
     for (let held = this.#waiting.first; held !== null; held = held.next)
       this.#busy.setRange(firstSlot(held), endSlot(held));
-    this.#underWay[this.#underWay.indexOf(errand)] = this.#underWay[this.#underWay.length - 1]!;
-    this.#underWay.pop();
+    if (bio.op === BioOp.read)
+      for (const other of this.#underWay)
+        this.#busy.setRange(firstSlot(other.bio), endSlot(other.bio));
     this.#spare.push(errand);
     this.#isAnyFree = true;
     return bio;

@@ -20,6 +20,9 @@ import type { Backing, Errand } from './backing.ts';
 /** With a backing, pages that pack to more than this go there: half a page, as ramzswap had it. */
 const FORWARD_ABOVE_BYTES = PAGE_BYTES / 2;
 
+/** Zeros go to the backing in runs of this at the most: it writes each of them, while others wait. */
+const ZERO_RUN_BYTES = 1024 * 1024;
+
 /** What a step of an errand answers when a part of it is at the backing, or has to wait for a bio. */
 export const Pending = { underWay: -1, starved: -2 } as const;
 export type Outcome = BioStatus | (typeof Pending)[keyof typeof Pending];
@@ -239,8 +242,8 @@ export class PageWalk {
       } else if (this.#backing === null) return this.#failedWrite();
       else {
         const from = errand.at;
-        errand.at = end;
-        return this.#send(errand, BioOp.writeZeroes, from, end);
+        errand.at = Math.min(end, from + ZERO_RUN_BYTES);
+        return this.#send(errand, BioOp.writeZeroes, from, errand.at);
       }
     }
     return BioStatus.ok;

@@ -9,11 +9,10 @@
  * Invariants
  * - `input` holds one connection's bytes, for the time of one event.
  * - An output is in `out`, in the spare list, or with exactly one connection: stalled, or with bios under way.
- * Memory: one input, one output, and what stalled and interrupted connections hold; bounded by outputCountMax
- * and by a carry a connection.
+ * Memory: one input, one output, and what connections hold: a carry each at the most, and an output each of those that are
+ * stalled or wait for a disk. How many those are is the server's to bound.
  */
-import type { BioPool } from '../../block/bio.ts';
-import { Output } from '../../serve/nbd/output.ts';
+import { type BioPools, Output } from '../../serve/nbd/output.ts';
 import { CARRY_BYTES_MAX } from '../../serve/nbd/session.ts';
 import type { Input } from '../../serve/nbd/state.ts';
 
@@ -35,20 +34,16 @@ export class NbdBuffers {
   readonly received: Uint8Array;
   /** The output in use. */
   out: Output;
-  readonly #pool: BioPool;
-  readonly #outputCountMax: number;
-  #outputCount = 0;
+  readonly #pools: BioPools;
   readonly #spareOutputs: Output[] = [];
   readonly #spareSmall: Uint8Array[] = [];
   readonly #spareLarge: Uint8Array[] = [];
 
-  /** @param outputCountMax outputs that may be with stalled connections before one must give up, 1 or more */
-  constructor(pool: BioPool, outputCountMax: number) {
+  constructor(pools: BioPools) {
     const bytes = Buffer.allocUnsafeSlow(INPUT_BYTES);
     this.input = { bytes, view: new DataView(bytes.buffer) };
     this.received = bytes.subarray(LEAD_BYTES);
-    this.#pool = pool;
-    this.#outputCountMax = outputCountMax;
+    this.#pools = pools;
     this.out = this.#makeOutput();
   }
 
@@ -57,16 +52,10 @@ export class NbdBuffers {
     this.out = this.#spareOutputs.pop() ?? this.#makeOutput();
   }
 
-  /** More outputs are with connections than should be: one that does not read must give its up. */
-  get isShort(): boolean {
-    return this.#outputCount - this.#spareOutputs.length > this.#outputCountMax + 1;
-  }
-
   /** A connection's output is free again. */
   returnOutput(out: Output): void {
     out.clear();
     if (this.#spareOutputs.length < SPARE_OUTPUTS_MAX) this.#spareOutputs.push(out);
-    else this.#outputCount--;
   }
 
   /** A buffer of `length` bytes or more, at most INPUT_BYTES. */
@@ -82,7 +71,6 @@ export class NbdBuffers {
   }
 
   #makeOutput(): Output {
-    this.#outputCount++;
-    return new Output(Buffer.allocUnsafeSlow(OUTPUT_BYTES), this.#pool);
+    return new Output(Buffer.allocUnsafeSlow(OUTPUT_BYTES), this.#pools);
   }
 }

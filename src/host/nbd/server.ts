@@ -3,8 +3,10 @@
  *
  * Every connection shares one input and one output buffer (buffers.ts); what a connection costs while idle is
  * its socket and a session without buffers. Bounds: clientCountMax connections, stalledCountMax outputs held by
- * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export. An asynchronous disk
- * holds as many outputs as there are bios at the most; a connection has one batch under way and is not read meanwhile.
+ * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export. A connection of
+ * an asynchronous disk has one batch under way, holds its output meanwhile and is not read. Those outputs are counted apart
+ * from the stalled ones: with a bio each at the least there are SLOW_BIO_COUNT (64 MiB) of them, and those that have been
+ * answered since the last turn.
  *
  * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
  */
@@ -18,8 +20,12 @@ import { NbdBuffers } from './buffers.ts';
 import { type ConnectionOwner, NbdConnection } from './connection.ts';
 import { withSharedBuffer } from './socket.ts';
 
-/** Bios for all connections: a session needs one at a time and takes as many as it can put into a batch. */
-const BIO_COUNT = 512;
+/**
+ * Bios for all connections to synchronous disks, which come back within one event, and for all to the others: a session
+ * needs one at a time and takes as many as it can put into a batch.
+ */
+const QUICK_BIO_COUNT = 512;
+const SLOW_BIO_COUNT = 256;
 const SWEEP_MS = 1000;
 const LINES_PER_SWEEP = 100;
 /** Connections that every export keeps for itself, however many clients another one has. */
@@ -68,6 +74,7 @@ export class NbdServer implements ConnectionOwner {
   readonly #options: NbdServerOptions;
   readonly #nowMs: () => number;
   readonly #clientCountMax: number;
+  readonly #stalledCountMax: number;
   readonly #counters = new Float64Array(COUNTER_COUNT);
   readonly #servers = new Set<Server>();
   readonly #connections = new Set<NbdConnection>();
@@ -92,7 +99,9 @@ export class NbdServer implements ConnectionOwner {
     this.#options = options;
     this.#nowMs = options.nowMs ?? ((): number => performance.now());
     this.#clientCountMax = options.clientCountMax ?? 1024;
-    this.buffers = new NbdBuffers(new BioPool(BIO_COUNT), options.stalledCountMax ?? 128);
+    this.#stalledCountMax = options.stalledCountMax ?? 128;
+    const quick = new BioPool(QUICK_BIO_COUNT);
+    this.buffers = new NbdBuffers({ quick, slow: new BioPool(SLOW_BIO_COUNT) });
   }
 
   /**
@@ -176,8 +185,9 @@ export class NbdServer implements ConnectionOwner {
 
   stalled(connection: NbdConnection): void {
     this.#stalled.add(connection);
-    if (!this.buffers.isShort) return;
+    if (this.#stalled.size <= this.#stalledCountMax) return;
     for (const longest of this.#stalled) {
+      this.#stalled.delete(longest); // its socket closes a little later
       longest.drop('does not read its replies');
       return;
     }

@@ -9,9 +9,12 @@
  * Batch: rows and bios in flight between two settlings. settle() ticks the disk once, and only if a bio failed does
  * it walk the rows, newest first, so that cutting a payload out moves nothing that is still to be looked at. A
  * synchronous disk is settled by that one tick. With another the batch may have to be settled several times, and payload of
- * writes stands at the end of the bytes until then: the input belongs to others when receive() returns.
+ * writes stands at the end of the bytes until then: the input belongs to others when receive() returns. Such a batch
+ * takes bios of a pool of its own, and SLOW_BIOS_MAX at the most: whoever waits for a disk that does not answer has
+ * none that others need.
  *
  * Invariants
+ * - A batch is of one disk, and its bios of one pool.
  * - `pending` is 0 whenever the bytes may be sent; no bio refers to the buffer then.
  * - Rows are only those of the session that fills the buffer now.
  * Cost: no allocation after construction. A failed read costs one move of what lies behind it.
@@ -23,6 +26,17 @@ import { WireError } from './wire.ts';
 
 /** Requests that one batch can hold. More is no faster: the work is in the requests by then. */
 const ROWS_MAX = 512;
+
+/** Bios that one batch of an asynchronous disk can hold. */
+const SLOW_BIOS_MAX = 32;
+
+/** Where outputs get their bios. */
+export interface BioPools {
+  /** For synchronous disks: all of these are back at the end of a settling. */
+  readonly quick: BioPool;
+  /** For the others. */
+  readonly slow: BioPool;
+}
 
 /** What a row's bios belong to, and so what is done when one fails. */
 export const RowKind = {
@@ -55,7 +69,9 @@ export class Output implements BioOwner {
   length = 0;
   /** Bios submitted and not ended. */
   pending = 0;
-  readonly #pool: BioPool;
+  readonly #pools: BioPools;
+  /** Of this batch. */
+  #pool: BioPool;
   /** Bytes at the end that bios write from. */
   #staged = 0;
   #rowCount = 0;
@@ -65,11 +81,12 @@ export class Output implements BioOwner {
   readonly #at = new Int32Array(ROWS_MAX);
   readonly #payload = new Int32Array(ROWS_MAX);
 
-  constructor(bytes: Uint8Array, pool: BioPool) {
+  constructor(bytes: Uint8Array, pools: BioPools) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.capacity = bytes.byteLength;
-    this.#pool = pool;
+    this.#pools = pools;
+    this.#pool = pools.quick;
   }
 
   get room(): number {
@@ -127,12 +144,14 @@ export class Output implements BioOwner {
     this.#payload[row]! += count;
   }
 
-  /** Whether another step (one row, one bio) fits the batch. */
-  get hasPlace(): boolean {
+  /** Whether another step (one row, one bio) of the batch's disk fits the batch. */
+  hasPlaceFor({ synchronous }: Disk): boolean {
+    if (this.pending === 0) this.#pool = synchronous ? this.#pools.quick : this.#pools.slow;
+    if (!synchronous && this.pending >= SLOW_BIOS_MAX) return false;
     return this.#rowCount < ROWS_MAX && this.#pool.freeCount > 0;
   }
 
-  /** A bio for `row`, ours to fill and submit. Ask hasPlace first. */
+  /** A bio for `row`, ours to fill and submit. Ask hasPlaceFor() first. */
   allocBio(row: number): Bio {
     const bio = this.#pool.alloc();
     assert(bio !== null, 'the pool has a bio for this step');

@@ -107,7 +107,7 @@ export class Transmission implements RowOwner {
     }
     this.stop = Stop.input;
     for (;;) {
-      if (!out.hasPlace && !this.#makePlace(out)) return next;
+      if (!out.hasPlaceFor(this.#disk) && !this.#makePlace(out)) return next;
       if (this.end !== End.none) break;
       if (out.room < this.#roomMin || this.#budget < 0) {
         this.stop = Stop.output;
@@ -145,7 +145,7 @@ export class Transmission implements RowOwner {
   /** Makes place for another step; false when that takes time, and `stop` says what for. */
   #makePlace(out: Output): boolean {
     if (!this.#settle(out)) this.stop = Stop.disk;
-    else if (out.hasPlace || this.end !== End.none) return true;
+    else if (out.hasPlaceFor(this.#disk) || this.end !== End.none) return true;
     else this.stop = out.length > 0 ? Stop.output : Stop.disk; // others have all bios
     return false;
   }

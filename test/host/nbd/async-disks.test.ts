@@ -1,6 +1,7 @@
 /** Disks that end bios later, behind a real server: who waits, who does not, and who has gone meanwhile. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Prng } from '../../../src/base/prng.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { MemoryDisk } from '../../../src/device/memory/memory-disk.ts';
@@ -9,7 +10,8 @@ import { Counter } from '../../../src/serve/nbd/state.ts';
 import { Command, WireError } from '../../../src/serve/nbd/wire.ts';
 import { ShuffledDisk } from '../../model/shuffled-disk.ts';
 import { request } from '../../serve/nbd/client.ts';
-import { type Rig, rig } from './server-rig.ts';
+import { until } from '../until.ts';
+import { type Client, type Rig, rig } from './server-rig.ts';
 
 const MIB = 1024 * 1024;
 
@@ -24,6 +26,7 @@ class HeldDisk extends ShuffledDisk {
 /** A server of `slow`, asynchronous, and `disk`, which is not. */
 async function slowRig(
   body: (rig: Rig & { slow: Ramzswap; backing: HeldDisk }) => Promise<void>,
+  stalledCountMax = 128,
 ): Promise<void> {
   const backing = new HeldDisk(4 * MIB, new Prng(7));
   const slow = new Ramzswap({
@@ -36,7 +39,7 @@ async function slowRig(
     ['disk', { name: 'disk', description: '', disk: new MemoryDisk(MIB) }],
     ['slow', { name: 'slow', description: '', disk: slow }],
   ]);
-  await rig({ exports }, async (made) => await body({ ...made, slow, backing }));
+  await rig({ exports, stalledCountMax }, async (made) => await body({ ...made, slow, backing }));
 }
 
 const noise = (seed: number): Uint8Array => {
@@ -84,6 +87,55 @@ test('who waits for an asynchronous disk keeps nobody else waiting', async () =>
     backing.isHolding = false;
     assert.equal((await waiting.hear(16)).readUInt32BE(4), 0);
   });
+});
+
+test('who waits for an asynchronous disk with hundreds of requests keeps nobody else waiting', async () => {
+  await slowRig(async ({ client, backing, server }) => {
+    backing.isHolding = false;
+    const greedy = await client().go('slow');
+    greedy.say(writeOf(1, 1));
+    await greedy.hear(16);
+    backing.isHolding = true;
+    const bytes = Array.from({ length: 512 }, (_, i) =>
+      request({ type: Command.read, cookie: i, offset: 4096 + i, length: 1 }),
+    );
+    greedy.say(...bytes);
+    await until('a read', () => server.stats.counters[Counter.reads]! > 0);
+    const other = await client().go('disk');
+    const same = await client().go('slow');
+    for (const one of [other, same])
+      assert.equal(await Promise.race([one.flush(), sleep(2000, 'not served')]), 0);
+    backing.isHolding = false;
+    const replies = await greedy.hear(512 * 17);
+    for (let i = 0; i < 512; i++) {
+      assert.equal(replies.readUInt32BE(17 * i + 4), 0);
+      assert.equal(replies.readUInt32BE(17 * i + 12), i);
+      assert.equal(replies[17 * i + 16], noise(1)[i]);
+    }
+  });
+});
+
+test('outputs that wait for an asynchronous disk do not count as those of peers that do not read', async () => {
+  await slowRig(async ({ client, backing, server, log }) => {
+    const waiting: Client[] = [];
+    for (let i = 0; i < 3; i++) {
+      waiting.push(await client().go('slow'));
+      waiting[i]!.say(writeOf(i, i));
+    }
+    await until('three writes', () => backing.held.length === 3);
+    const late = await client().go('disk');
+    late.socket.pause();
+    const reads = Array.from({ length: 8 }, () => request({ type: Command.read, length: MIB }));
+    late.say(...reads);
+    await until('a read', () => server.stats.counters[Counter.reads]! > 0);
+    const other = await client().go('disk');
+    for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
+    late.socket.resume();
+    assert.equal((await late.hear(8 * (16 + MIB))).length, 8 * (16 + MIB));
+    backing.isHolding = false;
+    for (const one of waiting) assert.equal((await one.hear(16)).readUInt32BE(4), 0);
+    assert.deepEqual(log, []);
+  }, 1);
 });
 
 for (const isDropped of [false, true])

@@ -30,7 +30,8 @@ export class Harness {
   constructor(exports: ReadonlyMap<string, NbdExport>, options: HarnessOptions = {}) {
     this.session = new Session(exports, this.counters);
     const bytes = new Uint8Array(options.outputBytes ?? OUTPUT_BYTES_MIN);
-    this.#out = options.output ?? new Output(bytes, new BioPool(options.bioCount ?? 64));
+    const pool = new BioPool(options.bioCount ?? 64);
+    this.#out = options.output ?? new Output(bytes, { quick: pool, slow: pool });
   }
 
   open(): Uint8Array {

@@ -1,0 +1,109 @@
+/**
+ * Opens what a disk's poor pages go to: a file or a block device, which holds guests' pages in the clear and is overwritten.
+ *
+ *   path ─ stat: file or device? ─▶ open ─ fstat of what was opened: whose, who else, twice? ─▶ file disk
+ *
+ * Invariants
+ * - Nothing is read from or written to a file that is not this user's alone, or a device that everybody can open.
+ * - No two disks of one process have the same file or device, by whatever names.
+ * - A block device is opened with O_EXCL: the kernel refuses one that is mounted, swapped to, or claimed by another such open.
+ *
+ * Left out: what the file holds is not looked at, and another process is not kept from opening it.
+ */
+import { type Stats, statSync } from 'node:fs';
+import { SwapError } from '../base/errors.ts';
+import { FileDisk } from '../device/file/file-disk.ts';
+import { openFile } from '../device/file/file-io.ts';
+import { systemPunchHole } from '../os/fallocate.ts';
+import { errnoOf, systemError } from './system-error.ts';
+
+/** Bios that one tick does: each is a system call that everybody waits for. */
+const BIOS_PER_TICK = 8;
+
+/** What `stat` is of, whatever it is called. */
+const identityOf = (stat: Stats): string =>
+  stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev}:${stat.ino}`;
+
+/** Why pages must not go there; '' when they may. */
+export function flawOf(stat: Stats, uid: number): string {
+  const { mode } = stat;
+  if (stat.isBlockDevice()) {
+    // Whoever is in the group of a disk can read every file on it as well.
+    if (stat.uid !== uid && stat.uid !== 0) return `belongs to user ${stat.uid}, not to ${uid}`;
+    return (mode & 0o007) === 0 ? '' : 'can be opened by everybody';
+  }
+  if (!stat.isFile()) return 'is no file and no block device';
+  if (stat.uid !== uid) return `belongs to user ${stat.uid}, not to ${uid}`;
+  return (mode & 0o077) === 0 ? '' : 'can be opened by others';
+}
+
+/** The backings of one process. */
+export class BackingFiles {
+  readonly #uid: number;
+  /** Those that are open. */
+  readonly #identities = new Set<string>();
+
+  constructor(uid: number) {
+    this.#uid = uid;
+  }
+
+  /** @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH, ERR_ARG_CONFLICT, ERR_ARG_VALUE */
+  open(path: string, sizeBytes: number): FileDisk {
+    const punchHole = systemPunchHole(process.platform);
+    try {
+      // Opening something else could do more than that: a tape would rewind.
+      const kind = statSync(path);
+      if (!kind.isFile() && !kind.isBlockDevice())
+        throw new SwapError('ERR_ARG_VALUE', `backing '${path}' is no file and no block device`, {
+          key: 'backing',
+          value: path,
+        });
+      let identity = '';
+      const { io, isDirect } = openFile(path, {
+        readOnly: false,
+        direct: true,
+        punchHole,
+        isExclusive: kind.isBlockDevice(),
+        check: (stat) => {
+          identity = this.#claimed(path, stat);
+        },
+      });
+      const close = (): void => {
+        this.#identities.delete(identity);
+        io.close();
+      };
+      const options = { sizeBytes, readOnly: false, isDirect, biosPerTick: BIOS_PER_TICK };
+      return new FileDisk({ ...io, close }, options);
+    } catch (cause) {
+      if (cause instanceof SwapError) throw cause;
+      throw systemError(`open the backing ${path}`, cause, adviceFor(cause, path, sizeBytes));
+    }
+  }
+
+  /** Notes that what was opened is a disk's; refuses what must not be. */
+  #claimed(path: string, stat: Stats): string {
+    const flaw = flawOf(stat, this.#uid);
+    if (flaw !== '') {
+      const advice = stat.isFile() ? '; make it private (chown, chmod 600)' : '';
+      throw new SwapError('ERR_IO_UNSAFE_PATH', `the backing ${path} ${flaw}${advice}`, {
+        path,
+        uid: stat.uid,
+        mode: stat.mode & 0o777,
+      });
+    }
+    const identity = identityOf(stat);
+    if (this.#identities.has(identity))
+      throw new SwapError('ERR_ARG_CONFLICT', `the backing ${path} is another disk's already`, {
+        key: 'backing',
+        value: path,
+      });
+    this.#identities.add(identity);
+    return identity;
+  }
+}
+
+function adviceFor(cause: unknown, path: string, sizeBytes: number): string {
+  const errno = errnoOf(cause);
+  if (errno === 'ENOENT') return `make it first: (umask 077; truncate -s ${sizeBytes} ${path})`;
+  return errno === 'EBUSY' ? 'it is mounted, swapped to, or used by somebody else' : '';
+}

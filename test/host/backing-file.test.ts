@@ -1,0 +1,90 @@
+/** Which files a disk's pages may go to: private ones of this user, each to one disk. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  type Stats,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { BackingFiles, flawOf } from '../../src/host/backing-file.ts';
+
+const SIZE = 1024 * 1024;
+const UID = process.getuid!();
+const folder = mkdtempSync(join(tmpdir(), 'backing-file-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function made(name: string, mode = 0o600): string {
+  const path = join(folder, name);
+  writeFileSync(path, 'what was there');
+  truncateSync(path, SIZE);
+  chmodSync(path, mode);
+  return path;
+}
+
+test('a private file of this user is opened, again after it was closed', () => {
+  const files = new BackingFiles(UID);
+  const path = made('private');
+  for (let i = 0; i < 2; i++) files.open(path, SIZE)[Symbol.dispose]();
+});
+
+test('a file that others can open, or that is not this user s, is refused and stays as it is', () => {
+  for (const mode of [0o604, 0o602, 0o640, 0o620, 0o666]) {
+    const path = made(`mode-${mode.toString(8)}`, mode);
+    assert.throws(() => new BackingFiles(UID).open(path, SIZE), {
+      code: 'ERR_IO_UNSAFE_PATH',
+      message: /can be opened by others.*chmod 600/,
+      facts: { path, uid: UID, mode },
+    });
+    assert.equal(readFileSync(path, 'latin1').slice(0, 14), 'what was there');
+    chmodSync(path, 0o600);
+    new BackingFiles(UID).open(path, SIZE)[Symbol.dispose]();
+  }
+  assert.throws(() => new BackingFiles(UID + 1).open(made('of-another'), SIZE), {
+    code: 'ERR_IO_UNSAFE_PATH',
+    message: new RegExp(`belongs to user ${UID}, not to ${UID + 1}`),
+  });
+});
+
+test('a block device may be root s and its group s, and nobody else s', () => {
+  const device = (uid: number, mode: number): Stats =>
+    ({ uid, mode, isFile: () => false, isBlockDevice: () => true }) as Stats;
+  for (const mode of [0o600, 0o660, 0o640]) {
+    assert.equal(flawOf(device(0, mode), 1000), '');
+    assert.equal(flawOf(device(1000, mode), 1000), '');
+  }
+  assert.match(flawOf(device(1001, 0o600), 1000), /belongs to user 1001/);
+  for (const mode of [0o664, 0o662]) assert.match(flawOf(device(0, mode), 1000), /everybody/);
+});
+
+test('two disks have two files, whatever the names are', () => {
+  const files = new BackingFiles(UID);
+  const path = made('one');
+  const [hard, soft] = [join(folder, 'hard'), join(folder, 'soft')];
+  linkSync(path, hard);
+  symlinkSync(path, soft);
+  const first = files.open(path, SIZE);
+  const another = files.open(made('two'), SIZE);
+  for (const name of [path, hard, soft, join(folder, '.', 'one')])
+    assert.throws(() => files.open(name, SIZE), { code: 'ERR_ARG_CONFLICT' });
+  first[Symbol.dispose]();
+  files.open(hard, SIZE)[Symbol.dispose]();
+  another[Symbol.dispose]();
+});
+
+test('what is no file is refused before it is opened; one that is missing is told how to make', () => {
+  const files = new BackingFiles(UID);
+  for (const path of ['/dev/null', folder])
+    assert.throws(() => files.open(path, SIZE), { code: 'ERR_ARG_VALUE', message: /no file/ });
+  assert.throws(() => files.open(join(folder, 'missing'), SIZE), {
+    code: 'ERR_IO_SYSTEM',
+    message: /umask 077; truncate -s 1048576/,
+  });
+});
