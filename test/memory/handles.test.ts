@@ -78,6 +78,7 @@ test('when the thread that opened the swap ends, who asks it hears so', options,
     const { parentPort } = require('node:worker_threads');
     import(${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)}).then(({ openSwap }) => {
       const swap = openSwap({ frontswap: { limitBytes: 1 << 24 }, residentBytes: 1 << 20 });
+      setInterval(() => {}, 1000);
       parentPort.postMessage(swap.control);
     });`;
   const owner = new Worker(program, { eval: true });
