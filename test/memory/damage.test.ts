@@ -160,7 +160,7 @@ for (const [what, damage] of [
   ['its swap file is cut short', (path: string) => truncateSync(path, PAGE)],
   ['its swap file is written over', overwrite],
 ] as const)
-  test(`an access to an array says ERR_IO_LOST when ${what}, and what is in memory stays`, (t) => {
+  test(`an access to an array names the page that is lost when ${what}, and what is in memory stays`, (t) => {
     const path = fileFor(t);
     const { swap, array } = filledArray(path);
     using _swap = swap;
@@ -179,7 +179,7 @@ for (const [what, damage] of [
     for (let page = PAGES / 2; page < PAGES; page++) assert.ok(isNoise(pageOf(array, page), page));
   });
 
-test('an access to an array says ERR_IO_LOST when its bytes in compressed RAM change; no other page is hit', {
+test('an access to an array names the page that is lost when its bytes in compressed RAM change; no other page is hit', {
   skip: process.platform === 'linux' ? false : 'reads /proc/self/maps',
 }, () => {
   const { swap, array } = filledArray(null);
