@@ -2,7 +2,6 @@
  * The memory door where memory cannot be paged transparently: the same engine, on the thread that asks, behind
  * PagedArray. map() and adopt() say why they cannot.
  */
-import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { FRAME_COUNT, type Pager, Touch } from '../mm/pager.ts';
@@ -159,11 +158,26 @@ class FrameArray implements PagedArray {
     return left * PAGE_BYTES;
   }
 
-  /** Whole pages only; what is left of the range at both ends stays. */
   discard(range: ByteRange = {}): void {
     const { from, to } = this.#pages(range, Math.ceil, Math.floor);
-    this.#pager.discard(this.#region, from, Math.max(from, to));
+    const { offset = 0, length = this.#region.pages * PAGE_BYTES - offset } = range;
+    const end = offset + length;
+    if (from > to) this.#zero(offset, end);
+    else {
+      this.#zero(offset, from * PAGE_BYTES);
+      this.#zero(to * PAGE_BYTES, end);
+      this.#pager.discard(this.#region, from, to);
+    }
     this.#lastPage = -1;
+  }
+
+  /** Zeros to bytes [at, end) of one page. */
+  #zero(at: number, end: number): void {
+    if (at === end) return;
+    const page = Math.floor(at / PAGE_BYTES);
+    this.#place(page * 2 ** this.#shift, true);
+    const inFrames = (this.#memory.frameOf[page]! - 1) * PAGE_BYTES + (at % PAGE_BYTES);
+    new Uint8Array(this.#memory.buffer, inFrames, end - at).fill(0);
   }
 
   stats(): RegionStats {
@@ -184,8 +198,10 @@ class FrameArray implements PagedArray {
   }
 
   [Symbol.dispose](): void {
-    if (this.#isLive) this.#pager.remove(this.#region);
+    if (!this.#isLive) return;
     this.#isLive = false;
+    this.#pager.remove(this.#region);
+    this.#memory.drop(0, this.#memory.pages); // whoever uses the array now comes by #touch()
   }
 
   /** Where the element is in the frames, its page brought in. */
@@ -202,7 +218,8 @@ class FrameArray implements PagedArray {
   }
 
   #touch(page: number, isWrite: boolean): void {
-    assert(this.#isLive, 'an array that has been disposed of is not used');
+    if (!this.#isLive)
+      throw new SwapError('ERR_IO_ENDED', 'the array has been disposed of', { reason: 'disposed' });
     // Before the page comes: afterwards it would be the only one that nobody has used yet, and the first to leave again.
     this.#pager.background();
     this.#maintain();

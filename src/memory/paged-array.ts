@@ -130,7 +130,9 @@ export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray
       return part.length;
     },
     write: (index, source) => {
-      if (source.length > 0) checkIndex(index + source.length - 1, length);
+      if (source.length === 0) return;
+      checkIndex(index, length);
+      checkIndex(index + source.length - 1, length);
       elements.set(source, index);
     },
     evict: (range) => region.evict(range),

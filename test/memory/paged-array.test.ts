@@ -1,0 +1,69 @@
+/** What a PagedArray promises, over a region and over frames. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { openSwap, SwapError } from '../../src/index.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const MiB = 2 ** 20;
+const refusal = (code: string) => (error: unknown) =>
+  error instanceof SwapError && error.code === code;
+
+for (const transparent of [true, false]) {
+  const name = transparent ? 'over a region' : 'over frames';
+  const options = { skip: transparent && skipUnlessPaging };
+
+  test(`elements are what was written last, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    using array = swap.array({ type: 'float64', length: 300_000, residentBytes: MiB / 4 });
+    for (let i = 0; i < array.length; i++) array.set(i, i / 3);
+    for (let i = 0; i < array.length; i += 97) assert.equal(array.get(i), i / 3);
+    assert.ok(array.stats().residentBytes <= MiB / 4);
+    const some = new Float64Array(2000);
+    assert.equal(array.read(1234, some), 2000);
+    assert.equal(some[1999], (1234 + 1999) / 3);
+    array.write(100, some);
+    assert.equal(array.get(101), 1235 / 3);
+    assert.equal(array.read(array.length - 5, some), 5);
+  });
+
+  test(`a discarded range is zeros to the byte, and nothing beside it, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    using array = swap.array({ type: 'uint8', length: 5 * 4096, residentBytes: MiB / 4 });
+    for (let i = 0; i < array.length; i++) array.set(i, 1 + (i % 200));
+    array.evict();
+    array.discard({ offset: 100, length: 3 * 4096 });
+    array.discard({ offset: 4 * 4096 + 7, length: 9 });
+    for (let i = 0; i < array.length; i++) {
+      const isGone = (i >= 100 && i < 100 + 3 * 4096) || (i >= 4 * 4096 + 7 && i < 4 * 4096 + 16);
+      assert.equal(array.get(i), isGone ? 0 : 1 + (i % 200), `byte ${i}`);
+    }
+  });
+
+  test(`what is outside is refused with a code, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    using array = swap.array({ type: 'int32', length: 10, residentBytes: MiB / 4 });
+    const bad = refusal('ERR_ARG_VALUE');
+    for (const index of [-1, 10, 0.5, Number.NaN]) {
+      assert.throws(() => array.get(index), bad);
+      assert.throws(() => array.set(index, 1), bad);
+      assert.throws(() => array.pin(index), bad);
+    }
+    assert.throws(() => array.write(-1, new Int32Array(2)), bad);
+    assert.throws(() => array.write(9, new Int32Array(2)), bad);
+    array.write(9, new Int32Array(1));
+    assert.throws(() => array.discard({ offset: 0, length: 4097 }), bad);
+  });
+
+  test(`a pinned page is written in place, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    using array = swap.array({ type: 'uint32', length: 100_000, residentBytes: MiB / 4 });
+    {
+      using page = array.pin(5000);
+      assert.ok(page.first <= 5000 && page.first + page.array.length > 5000);
+      page.array[5000 - page.first] = 77;
+      for (let i = 0; i < array.length; i += 1024) if (i !== 5120) array.set(i, i);
+    }
+    array.evict();
+    assert.equal(array.get(5000), 77);
+  });
+}
