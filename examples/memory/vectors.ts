@@ -100,7 +100,10 @@ function paged(count: number, residentBytes: number): void {
     devices: [{ kind: 'file', path: join(folder, 'swap'), sizeBytes }],
   });
   meter(swap);
-  work(count, swap.map({ bytes, residentBytes }).buffer as ArrayBuffer);
+  const region = swap.map({ bytes, residentBytes });
+  // The figures are read at exit: the region has to live until then, whatever the collector does.
+  process.once('exit', () => void region.stats());
+  work(count, region.buffer as ArrayBuffer);
 }
 
 const options = optionsOf(example);
