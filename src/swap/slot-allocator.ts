@@ -114,7 +114,10 @@ export class SlotAllocator {
 
   /** Takes `length` free slots of one cluster out of circulation. */
   hold(start: number, length: number): void {
-    for (let slot = start; slot < start + length; slot++) this.#map.markBad(slot);
+    for (let slot = start; slot < start + length; slot++) {
+      assert(this.#map.isFree(slot), 'a slot in use is not held');
+      this.#map.bytes[slot] = MapByte.bad;
+    }
     this.#count(start >>> CLUSTER_SHIFT, length);
     this.#held += length;
   }

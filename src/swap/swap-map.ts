@@ -51,7 +51,10 @@ export class SwapMap {
   /** [level][slot >> 12]: continuation pages, digits 0 .. 127. They stay until the area goes (as the kernel's do). */
   readonly #levels: (Uint8Array | undefined)[][] = [];
 
-  /** Those that are never handed out: a large map need not be read to know them, and takes no memory before it is used. */
+  /**
+   * Those bad for good; not the allocator's holds. A large map need not be read to know them, and takes no memory before it
+   * is used.
+   */
   readonly badSlots: number[] = [];
 
   /** @param slots header included, 2 .. 2^26. Slot 0 is bad from the start. */
@@ -150,6 +153,7 @@ export class SwapMap {
     this.#levels[level]![slot >>> BLOCK_SHIFT] = new Uint8Array(1 << BLOCK_SHIFT);
   }
 
+  /** For good: only before the map is used. */
   markBad(slot: number): void {
     assert(this.bytes[slot]! === MapByte.free, 'a slot in use is not declared bad');
     this.bytes[slot] = MapByte.bad;

@@ -54,6 +54,15 @@ for (const kind of kinds) {
     allocator.verify();
   });
 
+  test(`${kind}: a hold leaves nothing behind, however many there were`, () => {
+    const { map, allocator } = made(3 * CLUSTER_SLOTS, kind, [3]);
+    for (let i = 0; i < 10; i++) {
+      allocator.hold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+      allocator.unhold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+    }
+    assert.deepEqual(map.badSlots, [0, 3]);
+  });
+
   randomTest(
     `${kind}: random allocation, freeing and holds keep the books`,
     4000,
