@@ -93,35 +93,31 @@ function nullDisk(synchronous: boolean): SwapDisk {
   };
 }
 
-function cycles(swap: Swap, mm: FlatMemory): void {
-  for (let i = 0; i < BATCH; i++) {
-    const frame = mm.allocFrame();
-    const entry = swap.addToSwap(frame);
-    assert.ok(entry !== NO_ENTRY);
-    swap.duplicate(entry);
-    if (swap.swapOut(frame) === Out.pending) swap.tick();
-    swap.dropFromCache(frame);
-    mm.freeFrame(frame);
-    if (swap.swapIn(entry) === In.pending) swap.tick();
-    const came = swap.frame;
-    const past = swap.cache.entryAt(came) === NO_ENTRY;
-    swap.freeAndCache(entry);
-    if (past) mm.freeFrame(came);
-  }
+function cycle(swap: Swap, mm: FlatMemory): void {
+  const frame = mm.allocFrame();
+  const entry = swap.addToSwap(frame);
+  assert.ok(entry !== NO_ENTRY);
+  swap.duplicate(entry);
+  if (swap.swapOut(frame) === Out.pending) swap.tick();
+  swap.dropFromCache(frame);
+  mm.freeFrame(frame);
+  if (swap.swapIn(entry) === In.pending) swap.tick();
+  const came = swap.frame;
+  const past = swap.cache.entryAt(came) === NO_ENTRY;
+  swap.freeAndCache(entry);
+  if (past) mm.freeFrame(came);
 }
 
-function cyclesBack(swap: Swap, back: Writeback, mm: FlatMemory): void {
-  for (let i = 0; i < BATCH; i++) {
-    const frame = mm.allocFrame();
-    const entry = swap.addToSwap(frame);
-    swap.duplicate(entry);
-    swap.swapOut(frame);
-    swap.dropFromCache(frame);
-    mm.freeFrame(frame);
-    assert.equal(back.write(0, 1), 1);
-    swap.tick();
-    swap.freeAndCache(entry);
-  }
+function cycleBack(swap: Swap, back: Writeback, mm: FlatMemory): void {
+  const frame = mm.allocFrame();
+  const entry = swap.addToSwap(frame);
+  swap.duplicate(entry);
+  swap.swapOut(frame);
+  swap.dropFromCache(frame);
+  mm.freeFrame(frame);
+  assert.equal(back.write(0, 1), 1);
+  swap.tick();
+  swap.freeAndCache(entry);
 }
 
 for (const synchronous of [true, false])
@@ -134,7 +130,7 @@ for (const synchronous of [true, false])
     for (let round = 0; round < 60 && least >= 4 * BATCH; round++) {
       collect?.();
       const before = process.memoryUsage().heapUsed;
-      cyclesBack(swap, back, mm);
+      for (let i = 0; i < BATCH; i++) cycleBack(swap, back, mm);
       least = Math.min(least, process.memoryUsage().heapUsed - before);
     }
     assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
@@ -152,10 +148,10 @@ for (const enabled of [true, false])
         swapOn(swap, nullDisk(synchronous), headerPage(SLOTS), options);
         let least = Number.POSITIVE_INFINITY;
         // The first rounds pay for compiling.
-        for (let round = 0; round < 60 && least >= 4 * BATCH; round++) {
+        for (let round = 0; round < 12 && least >= 4 * BATCH; round++) {
           collect?.();
           const before = process.memoryUsage().heapUsed;
-          cycles(swap, mm);
+          for (let i = 0; i < BATCH; i++) cycle(swap, mm);
           least = Math.min(least, process.memoryUsage().heapUsed - before);
         }
         assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
