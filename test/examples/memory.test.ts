@@ -71,6 +71,21 @@ test('an R-tree in a region answers as one in RAM', { skip }, async () => {
   swapOf(await document('spatial', '--size', '40000', '--resident', '512K'), 'paged');
 });
 
+test('a region sixteen times its budget reads as it was written', { skip }, async () => {
+  const { code, printed, said } = await ran(
+    'large',
+    '--gib',
+    '0.0625',
+    '--resident',
+    '4',
+    '--json',
+  );
+  assert.equal(said, '');
+  const { pages, wrong, compressedMiB } = JSON.parse(printed) as Readonly<Record<string, number>>;
+  assert.deepEqual({ code, pages, wrong }, { code: 0, pages: 16384, wrong: 0 });
+  assert.ok(compressedMiB! > 0, 'pages left memory');
+});
+
 test('vectors that do not compress go to a file, and are found there', { skip }, async () => {
   const swap = swapOf(await document('vectors', '--size', '10000', '--resident', '512K'), 'paged');
   assert.ok(swap['devicePages']! > 0);
