@@ -47,7 +47,7 @@ export interface StoreBackend extends FrontswapBackend {
   packedBytes(type: number, offset: number): number;
   /** See Store.readPacked. */
   readPacked(type: number, offset: number, target: Uint8Array, at: number): number;
-  /** Keeps packed bytes of `format` at source[at .. at + length), or refuses, as store() does. */
+  /** Keeps packed bytes of `format` at source[at .. at + length), or refuses, as store() does. The slot holds nothing. */
   storePacked(
     type: number,
     offset: number,
