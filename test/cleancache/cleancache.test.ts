@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bug } from '../../src/base/assert.ts';
-import { Prng } from '../../src/base/prng.ts';
 import {
   Cleancache,
   FILESYSTEMS_MAX,
@@ -11,17 +10,12 @@ import {
   PRIVATE_HANDLES,
   SHARED_HANDLES,
 } from '../../src/cleancache/cleancache.ts';
-import { makePage } from '../model/pages.ts';
+import { noisePage } from '../model/pages.ts';
 import { randomTest } from '../model/replay.ts';
 import { StrictCache } from './strict-cache.ts';
 
-function page(seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage('random', new Prng(seed), bytes);
-  return bytes;
-}
-const A = page(1);
-const B = page(2);
+const A = noisePage(1);
+const B = noisePage(2);
 const into = new Uint8Array(4096);
 const fileKey = (inode: number): Uint32Array => {
   const key = new Uint32Array(6);

@@ -2,19 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bug } from '../../src/base/assert.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { AREAS_MAX, Frontswap } from '../../src/frontswap/frontswap.ts';
 import { Load } from '../../src/frontswap/ops.ts';
-import { makePage } from '../model/pages.ts';
+import { noisePage } from '../model/pages.ts';
 import { StrictBackend } from './strict-backend.ts';
 
-function page(seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage('random', new Prng(seed), bytes);
-  return bytes;
-}
-const A = page(1);
-const B = page(2);
+const A = noisePage(1);
+const B = noisePage(2);
 const into = new Uint8Array(4096);
 
 /** A front end with one area (3, 100 slots) and so many backends; `backends[0]` is the newest. */

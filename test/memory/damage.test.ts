@@ -12,6 +12,7 @@ import { SwapError } from '../../src/base/errors.ts';
 import { type MemorySwap, openSwap } from '../../src/memory/open-swap.ts';
 import type { PagedArray } from '../../src/memory/paged-array.ts';
 import { openSwapFile } from '../../src/memory/swap-file.ts';
+import { type Ending, endingOf } from './ending.ts';
 import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from './noise.ts';
 import { canPoison, skipUnlessPaging } from './paging.ts';
 import { damageStored } from './stored-bytes.ts';
@@ -22,13 +23,6 @@ const FILE_BYTES = 8 * MiB;
 const program = fileURLToPath(new URL('./children/damage.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
-interface Ending {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** A file's name in a folder that goes with the test. */
 function fileFor(t: TestContext): string {
   const folder = mkdtempSync(`${tmpdir()}/frontswap-damage-`);
@@ -36,24 +30,10 @@ function fileFor(t: TestContext): string {
   return `${folder}/swap`;
 }
 
-/** Runs the child, under `shell` limits if told; ended by force after a minute: then it hung. */
+/** Runs the child, under `limits` of the shell if told. */
 async function run(way: string, path: string, limits = ''): Promise<Ending> {
   const script = `ulimit -c 0; ${limits} exec "$0" "$@"`;
-  const child = spawn('/bin/sh', ['-c', script, process.execPath, program, way, path]);
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
-  const ending = await new Promise<Ending>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
-  );
-  clearTimeout(timer);
-  return ending;
+  return endingOf(spawn('/bin/sh', ['-c', script, process.execPath, program, way, path]));
 }
 
 const damages: readonly (readonly [string, string, string])[] = [

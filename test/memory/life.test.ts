@@ -3,40 +3,19 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { type Ending, endingOf } from './ending.ts';
 import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./children/life.js', import.meta.url));
 const NOBODY = 65534;
 
-interface Ending {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the child; `kill`: a signal once it is ready. Ended by force after half a minute: then it hung. */
+/** Runs the child; `kill`: a signal once it is ready. */
 async function run(
   way: string,
   { kill, isNobody = false }: { kill?: NodeJS.Signals; isNobody?: boolean } = {},
 ): Promise<Ending> {
   const identity = isNobody ? { uid: NOBODY, gid: NOBODY } : {};
-  const child = spawn(process.execPath, [program, way], { ...identity, cwd: '/' });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-    if (kill !== undefined && stdout.includes('ready')) child.kill(kill);
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text;
-  });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
-  const ending = await new Promise<Ending>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
-  );
-  clearTimeout(timer);
-  return ending;
+  return endingOf(spawn(process.execPath, [program, way], { ...identity, cwd: '/' }), kill);
 }
 
 const options = { skip: skipUnlessPaging, timeout: 120_000 };

@@ -1,5 +1,5 @@
 /** Made pages of every kind that memory holds, from a generator: same seed, same page. */
-import type { Prng } from '../../src/base/prng.ts';
+import { Prng } from '../../src/base/prng.ts';
 
 export const pageKinds = [
   'zero', // all zero
@@ -80,4 +80,11 @@ export function makePage(kind: PageKind, prng: Prng, out: Uint8Array): void {
 export function repeatsWord(page: Uint8Array): boolean {
   for (let i = 8; i < page.length; i++) if (page[i] !== page[i - 8]) return false;
   return true;
+}
+
+/** A page of noise, the same for the same seed. */
+export function noisePage(seed: number): Uint8Array {
+  const page = new Uint8Array(4096);
+  makePage('random', new Prng(seed), page);
+  return page;
 }

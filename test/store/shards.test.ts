@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { CounterAt, Get, Put } from '../../src/store/results.ts';
 import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
-import { makePage } from '../model/pages.ts';
+import { noisePage } from '../model/pages.ts';
 
 const EDGE = 2 ** 19;
 const SLOTS = EDGE + 4096;
@@ -17,12 +16,6 @@ function twoShards(limitBytes = 0): { store: Store; budget: Budget } {
   const budget = new Budget(limitBytes);
   const returns = new FakeReturns();
   return { store: new Store({ slots: SLOTS, budget, returns: returns.factory }), budget };
-}
-
-function noise(seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage('random', new Prng(seed), bytes);
-  return bytes;
 }
 
 function holds(store: Store, n: number, bytes: Uint8Array): void {
@@ -35,13 +28,13 @@ test('slots beside the edge of a shard are four different slots', () => {
   assert.equal(SHARD_SLOTS_MAX, EDGE);
   const { store } = twoShards();
   const slots = [0, EDGE - 1, EDGE, SLOTS - 1];
-  for (const n of slots) assert.equal(store.put(slotOf(n), noise(n), 0), Put.stored);
-  for (const n of slots) holds(store, n, noise(n));
+  for (const n of slots) assert.equal(store.put(slotOf(n), noisePage(n), 0), Put.stored);
+  for (const n of slots) holds(store, n, noisePage(n));
   assert.equal(store.storedPages, 4);
   assert.ok(store.drop(slotOf(EDGE)));
   assert.equal(store.drop(slotOf(EDGE)), false);
-  holds(store, EDGE - 1, noise(EDGE - 1));
-  holds(store, 0, noise(0));
+  holds(store, EDGE - 1, noisePage(EDGE - 1));
+  holds(store, 0, noisePage(0));
   store.verify();
 });
 
@@ -59,12 +52,12 @@ test('a range across the edge is dropped, both ends exact', () => {
 test('what one shard gives up is room for the other at once', () => {
   const { store, budget } = twoShards(1_500_000);
   let first = 0;
-  while (store.put(slotOf(first), noise(first), 0) === Put.stored) first++;
+  while (store.put(slotOf(first), noisePage(first), 0) === Put.stored) first++;
   assert.ok(first > 100);
   store.dropRange(slotOf(0), first);
   const refused = store.counter(CounterAt.refusedByLimit);
   let second = 0;
-  while (store.put(slotOf(EDGE + second), noise(second), 0) === Put.stored) second++;
+  while (store.put(slotOf(EDGE + second), noisePage(second), 0) === Put.stored) second++;
   // The second shard's own tables are as large as the first one's, which stay.
   assert.ok(second >= first - 30, `${second} pages after ${first}`);
   assert.equal(
@@ -73,14 +66,14 @@ test('what one shard gives up is room for the other at once', () => {
     'only the last put is refused',
   );
   assert.ok(budget.peakBytes <= budget.limitBytes);
-  for (let n = 0; n < second; n++) holds(store, EDGE + n, noise(n));
+  for (let n = 0; n < second; n++) holds(store, EDGE + n, noisePage(n));
   store.verify();
 });
 
 test('maintain says that there is more to do until every shard is done', () => {
   for (const base of [0, EDGE]) {
     const { store, budget } = twoShards();
-    for (let n = 0; n < 2000; n++) store.put(slotOf(base + n), noise(n), 0);
+    for (let n = 0; n < 2000; n++) store.put(slotOf(base + n), noisePage(n), 0);
     store.dropRange(slotOf(base), base + 2000);
     let calls = 0;
     while (store.maintain(64)) assert.ok(++calls < 1000, 'maintain ends');
@@ -91,8 +84,8 @@ test('maintain says that there is more to do until every shard is done', () => {
 
 test('counters are the sum over the shards', () => {
   const { store } = twoShards();
-  store.put(slotOf(1), noise(1), 0);
-  store.put(slotOf(EDGE + 1), noise(2), 0);
+  store.put(slotOf(1), noisePage(1), 0);
+  store.put(slotOf(EDGE + 1), noisePage(2), 0);
   store.putWord(slotOf(EDGE + 2), 0, 0);
   assert.equal(store.storedPages, 3);
   assert.equal(store.counter(CounterAt.rawPages), 2);

@@ -5,26 +5,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { Cleancache, inodeKey, NO_FILESYSTEM } from '../../src/cleancache/cleancache.ts';
 import { Store } from '../../src/store/store.ts';
 import { tmemStore } from '../../src/store/tmem-store.ts';
 import { TmemCleancache } from '../../src/tmem/cleancache-backend.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
-import { makePage } from '../model/pages.ts';
+import { noisePage } from '../model/pages.ts';
 import { randomTest } from '../model/replay.ts';
 
 const UUID = new Uint8Array(16).map((_, i) => 17 * i || 1);
 const UUID_HEX = '01112233445566778899aabbccddeeff';
 const into = new Uint8Array(4096);
 
-function page(seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage('random', new Prng(seed), bytes);
-  return bytes;
-}
-const A = page(1);
-const B = page(2);
+const A = noisePage(1);
+const B = noisePage(2);
 
 const fileKey = (inode: number): Uint32Array => {
   const key = new Uint32Array(6);
@@ -66,12 +60,12 @@ test('C4 C9 private: a get takes the page; after one miss, also for an eviction,
   assert.equal(cache.get(fs, file, 0xffff_ffff, into, 0), true);
   assert.deepEqual(into, A);
   assert.equal(cache.get(fs, file, 0xffff_ffff, into, 0), false, 'it left with the first get');
-  for (let index = 0; index < 5; index++) cache.put(fs, file, index, page(10 + index), 0);
+  for (let index = 0; index < 5; index++) cache.put(fs, file, index, noisePage(10 + index), 0);
   for (let k = 0; k < 3; k++)
     assert.equal(cache.get(fs, file, 0, into, 0), false, 'the oldest was evicted for the fifth');
   for (let index = 1; index < 5; index++) {
     assert.equal(cache.get(fs, file, index, into, 0), true);
-    assert.deepEqual(into, page(10 + index));
+    assert.deepEqual(into, noisePage(10 + index));
   }
   cache.put(fs, file, 0, B, 0);
   assert.equal(cache.get(fs, file, 0, into, 0), true);
@@ -110,9 +104,9 @@ test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest,
   const mine = one.initSharedFs(UUID, 4096);
   const again = one.initSharedFs(UUID, 4096);
   const theirs = two.initSharedFs(UUID, 4096);
-  for (let index = 0; index < 4; index++) one.put(mine, file, index, page(index), 0);
+  for (let index = 0; index < 4; index++) one.put(mine, file, index, noisePage(index), 0);
   for (let k = 0; k < 2; k++) assert.equal(two.get(theirs, file, 0, into, 0), true);
-  assert.deepEqual(into, page(0));
+  assert.deepEqual(into, noisePage(0));
   two.put(theirs, file, 4, B, 0); // room for it: the oldest goes, and that is not page 0 any more
   assert.equal(one.get(mine, file, 1, into, 0), false);
   assert.equal(one.get(again, file, 0, into, 0), true);
