@@ -24,7 +24,9 @@ const SLOT_BYTES = 512;
 const CALLS_AT = 4096;
 const SWAP_STATS_AT = CALLS_AT + SLOTS * SLOT_BYTES;
 const REGION_STATS_AT = SWAP_STATS_AT + 4096;
-const REGION_STATS = 16;
+/** Doubles of a region, and of the swap. */
+export const REGION_STATS = 16;
+export const SWAP_STATS = 32;
 const VIEWS_AT = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
 const CONTROL_BYTES = VIEWS_AT + REGIONS_MAX * 4;
 const REASON_AT = 256;
@@ -105,7 +107,7 @@ export class ControlBlock {
     this.shared = shared;
     this.#words = new Int32Array(shared);
     this.#bytes = new Uint8Array(shared);
-    this.swapStats = new Float64Array(shared, SWAP_STATS_AT, 32);
+    this.swapStats = new Float64Array(shared, SWAP_STATS_AT, SWAP_STATS);
   }
 
   regionStats(id: number): Float64Array {

@@ -10,7 +10,7 @@ import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Pager, Range } from '../mm/pager.ts';
-import { type Region, RegionCount } from '../mm/region.ts';
+import type { Region } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Affinity } from '../os/linux/affinity.ts';
@@ -22,18 +22,10 @@ import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 import { UffdEvent, UffdFeature } from '../os/linux/uffd-constants.ts';
 import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
-import { CounterAt } from '../store/results.ts';
 import { In } from '../swap/swap.ts';
-import {
-  Answer,
-  type ControlBlock,
-  EngineState,
-  Op,
-  placeOf,
-  RegionStat,
-  SwapStat,
-} from './control-block.ts';
+import { Answer, type ControlBlock, EngineState, Op, placeOf } from './control-block.ts';
 import { type Live, LiveRegions } from './live-regions.ts';
+import { writeRegionStats, writeSwapStats } from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
@@ -98,7 +90,6 @@ export class Engine {
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;
-    control.swapStats[SwapStat.limitBytes] = this.#tiers.limitBytes;
   }
 
   get isEnded(): boolean {
@@ -303,25 +294,9 @@ export class Engine {
   }
 
   #publish(): void {
-    const stats = this.#control.swapStats;
-    stats[SwapStat.usedBytes] = this.#tiers.usedBytes;
-    stats[SwapStat.storedPages] = this.#tiers.counter(CounterAt.storedPages);
-    stats[SwapStat.storedBytes] = this.#tiers.counter(CounterAt.storedBytes);
-    stats[SwapStat.samePages] = this.#tiers.counter(CounterAt.samePages);
-    stats[SwapStat.devicePages] = this.#tiers.devicePages;
-    stats[SwapStat.overBudget] = this.pager.counters.get('overBudget');
-    stats[SwapStat.refused] = this.pager.counters.get('pagesPutBack');
-    stats[SwapStat.faults] = this.pager.counters.get('faults');
-    stats[SwapStat.pagesIn] = this.pager.counters.get('pagesIn');
-    stats[SwapStat.pagesOut] = this.pager.counters.get('pagesOut');
-    stats[SwapStat.pagesDropped] = this.pager.counters.get('pagesDropped');
-    let resident = 0;
+    writeSwapStats(this.#control.swapStats, this.#tiers);
     const live = this.#live.all;
-    for (let i = 0; i < live.length; i++) {
-      resident += live[i]!.region.resident;
-      publishRegion(live[i]!);
-    }
-    stats[SwapStat.resident] = resident;
+    for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
   }
 
   /** When everybody knows that it has ended. */
@@ -343,17 +318,3 @@ const isAnswer = (error: unknown, op: Op): error is SwapError =>
 
 const answerOf = (range: Range): Answer =>
   range === Range.done ? Answer.ok : range === Range.noRoom ? Answer.noRoom : Answer.lost;
-
-function publishRegion({ stats, region }: Live): void {
-  const { counts } = region;
-  stats[RegionStat.resident] = region.resident;
-  stats[RegionStat.stored] = region.stored;
-  stats[RegionStat.lost] = region.lost;
-  stats[RegionStat.pinned] = region.pinned;
-  stats[RegionStat.faults] = counts[RegionCount.faults]!;
-  stats[RegionStat.pagesIn] = counts[RegionCount.pagesIn]!;
-  stats[RegionStat.pagesAhead] = counts[RegionCount.pagesAhead]!;
-  stats[RegionStat.pagesOut] = counts[RegionCount.pagesOut]!;
-  stats[RegionStat.pagesDropped] = counts[RegionCount.pagesDropped]!;
-  stats[RegionStat.writeFaults] = counts[RegionCount.writeFaults]!;
-}

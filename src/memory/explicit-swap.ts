@@ -5,11 +5,11 @@
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { FRAME_COUNT, type Pager, Touch } from '../mm/pager.ts';
-import { PageState, type Region, RegionCount } from '../mm/region.ts';
+import { PageState, type Region } from '../mm/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../mm/resident-set.ts';
-import { CounterAt } from '../store/results.ts';
+import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
-import type { MemorySwap, SwapStats } from './open-swap.ts';
+import type { MemorySwap } from './open-swap.ts';
 import {
   type ArrayOptions,
   checkArray,
@@ -21,6 +21,7 @@ import {
   type PinnedPage,
 } from './paged-array.ts';
 import type { ByteRange, RegionStats } from './region.ts';
+import { regionStatsOf, swapStatsOf, writeRegionStats, writeSwapStats } from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 
 /** Pages come in windows of this many: the pager needs as many frames more than it may keep. */
@@ -47,30 +48,12 @@ export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
     },
     array: (arrayOptions) =>
       new FrameArray(tiers.pager, frames, arrayOptions, () => tiers.maintain(1)),
-    stats: () => statsOf(tiers),
+    stats: () => {
+      const stats = new Float64Array(SWAP_STATS);
+      writeSwapStats(stats, tiers);
+      return swapStatsOf(stats);
+    },
     [Symbol.dispose]: () => tiers[Symbol.dispose](),
-  };
-}
-
-function statsOf(tiers: Tiers): SwapStats {
-  const storedPages = tiers.counter(CounterAt.storedPages);
-  const { counters } = tiers.pager;
-  return {
-    usedBytes: tiers.usedBytes,
-    limitBytes: tiers.limitBytes,
-    storedPages,
-    compressedBytes: tiers.counter(CounterAt.storedBytes),
-    samePages: tiers.counter(CounterAt.samePages),
-    devicePages: tiers.devicePages,
-    ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / tiers.usedBytes,
-    overBudget: counters.get('overBudget'),
-    refused: counters.get('pagesPutBack'),
-    residentBytes:
-      tiers.pager.regions.reduce((pages, region) => pages + region.resident, 0) * PAGE_BYTES,
-    faults: counters.get('faults'),
-    pageIns: counters.get('pagesIn'),
-    pageOuts: counters.get('pagesOut'),
-    pagesDropped: counters.get('pagesDropped'),
   };
 }
 
@@ -181,20 +164,9 @@ class FrameArray implements PagedArray {
   }
 
   stats(): RegionStats {
-    const { counts, resident, stored, pinned, lost, pages } = this.#region;
-    return {
-      bytes: pages * PAGE_BYTES,
-      residentBytes: resident * PAGE_BYTES,
-      storedBytes: stored * PAGE_BYTES,
-      pinnedBytes: pinned * PAGE_BYTES,
-      faults: counts[RegionCount.faults]!,
-      writeFaults: counts[RegionCount.writeFaults]!,
-      pageIns: counts[RegionCount.pagesIn]!,
-      pagesAhead: counts[RegionCount.pagesAhead]!,
-      pageOuts: counts[RegionCount.pagesOut]!,
-      pagesDropped: counts[RegionCount.pagesDropped]!,
-      lostPages: lost,
-    };
+    const stats = new Float64Array(REGION_STATS);
+    writeRegionStats(stats, this.#region);
+    return regionStatsOf(stats, this.#region.pages * PAGE_BYTES);
   }
 
   [Symbol.dispose](): void {

@@ -24,6 +24,7 @@ import { explicitSwap } from './explicit-swap.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
+import { swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmReserve } from './wasm-reserve.ts';
@@ -190,25 +191,7 @@ class TransparentSwap implements MemorySwap {
   }
 
   stats(): SwapStats {
-    const stats = this.#caller.control.swapStats;
-    const storedPages = stats[SwapStat.storedPages]!;
-    const usedBytes = stats[SwapStat.usedBytes]!;
-    return {
-      usedBytes,
-      limitBytes: stats[SwapStat.limitBytes]!,
-      storedPages,
-      compressedBytes: stats[SwapStat.storedBytes]!,
-      samePages: stats[SwapStat.samePages]!,
-      devicePages: stats[SwapStat.devicePages]!,
-      ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / usedBytes,
-      overBudget: stats[SwapStat.overBudget]!,
-      refused: stats[SwapStat.refused]!,
-      residentBytes: stats[SwapStat.resident]! * PAGE_BYTES,
-      faults: stats[SwapStat.faults]!,
-      pageIns: stats[SwapStat.pagesIn]!,
-      pageOuts: stats[SwapStat.pagesOut]!,
-      pagesDropped: stats[SwapStat.pagesDropped]!,
-    };
+    return swapStatsOf(this.#caller.control.swapStats);
   }
 
   [Symbol.dispose](): void {

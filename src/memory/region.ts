@@ -10,7 +10,8 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
-import { Op, RegionStat } from './control-block.ts';
+import { Op } from './control-block.ts';
+import { regionStatsOf } from './stats.ts';
 
 /** Bytes [offset, offset + length) of a region; the whole of it where nothing is said. */
 export interface ByteRange {
@@ -127,20 +128,7 @@ export class SwapRegion implements Disposable {
   }
 
   stats(): RegionStats {
-    const stats = this.#stats;
-    return {
-      bytes: this.#bytes,
-      residentBytes: stats[RegionStat.resident]! * PAGE_BYTES,
-      storedBytes: stats[RegionStat.stored]! * PAGE_BYTES,
-      pinnedBytes: stats[RegionStat.pinned]! * PAGE_BYTES,
-      faults: stats[RegionStat.faults]!,
-      writeFaults: stats[RegionStat.writeFaults]!,
-      pageIns: stats[RegionStat.pagesIn]!,
-      pagesAhead: stats[RegionStat.pagesAhead]!,
-      pageOuts: stats[RegionStat.pagesOut]!,
-      pagesDropped: stats[RegionStat.pagesDropped]!,
-      lostPages: stats[RegionStat.lost]!,
-    };
+    return regionStatsOf(this.#stats, this.#bytes);
   }
 
   /** Has the range leave memory now; how many bytes did. Pinned pages stay. */

@@ -15,14 +15,12 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { refusingDisk } from '../device/null/refusing-disk.ts';
 import { Frontswap } from '../frontswap/frontswap.ts';
-import { Load } from '../frontswap/ops.ts';
 import { Pager, type PagerOptions } from '../mm/pager.ts';
 import { systemPageReturn } from '../os/page-return.ts';
 import { type StoreBackend, storeBackend } from '../store/frontswap-backend.ts';
 import type { CounterAt } from '../store/results.ts';
 import type { SwapArea } from '../swap/areas.ts';
 import { writeHeader } from '../swap/header.ts';
-import type { FrontEnd } from '../swap/ops.ts';
 import { swapOn } from '../swap/swapon.ts';
 import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
 
@@ -57,9 +55,9 @@ export class Tiers implements Disposable {
   constructor(options: TierOptions, pager: Pick<PagerOptions, 'frames' | 'onLost'>) {
     this.#budget = new Budget(options.limitBytes);
     this.backend = storeBackend(this.#budget, lz4, systemPageReturn(process.platform));
-    const front = new Frontswap();
+    const front = new RamFrontswap();
     front.register(this.backend);
-    this.pager = new Pager({ ...pager, front: ramOnly(front) });
+    this.pager = new Pager({ ...pager, front });
     this.pager.evictor.onRefusal = () => this.#refused();
     this.#ram = this.#switchOnRam();
     try {
@@ -160,35 +158,9 @@ export class Tiers implements Disposable {
   }
 }
 
-/** Frontswap for the area in RAM; to all others there is none. */
-function ramOnly(front: Frontswap): FrontEnd {
-  return {
-    enabled: true,
-    exclusiveGets: false,
-    lastLoadExclusive: false,
-    onShrink: null,
-    init: (type, slots) => {
-      if (type === RAM_AREA) front.init(type, slots);
-    },
-    store: (type, offset, page, at) => type === RAM_AREA && front.store(type, offset, page, at),
-    load: (type, offset, page, at) =>
-      type === RAM_AREA ? front.load(type, offset, page, at) : Load.absent,
-    peek: (type, offset, page, at) =>
-      type === RAM_AREA ? front.peek(type, offset, page, at) : Load.absent,
-    invalidatePage: (type, offset) => {
-      if (type === RAM_AREA) front.invalidatePage(type, offset);
-    },
-    invalidateArea: (type) => {
-      if (type === RAM_AREA) front.invalidateArea(type);
-    },
-    has: (type, offset) => type === RAM_AREA && front.has(type, offset),
-    wroteBack: (type, offset) => {
-      if (type === RAM_AREA) front.wroteBack(type, offset);
-    },
-    coldest: (type, from, to, age, poor) =>
-      type === RAM_AREA ? front.coldest(type, from, to, age, poor) : -1,
-    growOlder: (type, from, to) => {
-      if (type === RAM_AREA) front.growOlder(type, from, to);
-    },
-  };
+/** Frontswap for the area in RAM. It is not told of the others, and what it has not been told of it refuses. */
+class RamFrontswap extends Frontswap {
+  override init(type: number, slots: number): void {
+    if (type === RAM_AREA) super.init(type, slots);
+  }
 }

@@ -1,0 +1,82 @@
+/**
+ * Statistics on their way from the engine that counts to the program that asks: doubles, by index (control-block.ts), that
+ * the fault thread writes to shared memory and any thread reads. Without a fault thread they are written when asked for.
+ *
+ * Cost: a write stores some 10 doubles a region, and allocates nothing.
+ */
+import { PAGE_BYTES } from '../base/units.ts';
+import { type Region, RegionCount } from '../mm/region.ts';
+import { CounterAt } from '../store/results.ts';
+import { RegionStat, SwapStat } from './control-block.ts';
+import type { SwapStats } from './open-swap.ts';
+import type { RegionStats } from './region.ts';
+import type { Tiers } from './tiers.ts';
+
+export function writeRegionStats(stats: Float64Array, region: Region): void {
+  const { counts } = region;
+  stats[RegionStat.resident] = region.resident;
+  stats[RegionStat.stored] = region.stored;
+  stats[RegionStat.lost] = region.lost;
+  stats[RegionStat.pinned] = region.pinned;
+  stats[RegionStat.faults] = counts[RegionCount.faults]!;
+  stats[RegionStat.pagesIn] = counts[RegionCount.pagesIn]!;
+  stats[RegionStat.pagesAhead] = counts[RegionCount.pagesAhead]!;
+  stats[RegionStat.pagesOut] = counts[RegionCount.pagesOut]!;
+  stats[RegionStat.pagesDropped] = counts[RegionCount.pagesDropped]!;
+  stats[RegionStat.writeFaults] = counts[RegionCount.writeFaults]!;
+}
+
+/** @param bytes size of the region */
+export const regionStatsOf = (stats: Float64Array, bytes: number): RegionStats => ({
+  bytes,
+  residentBytes: stats[RegionStat.resident]! * PAGE_BYTES,
+  storedBytes: stats[RegionStat.stored]! * PAGE_BYTES,
+  pinnedBytes: stats[RegionStat.pinned]! * PAGE_BYTES,
+  faults: stats[RegionStat.faults]!,
+  writeFaults: stats[RegionStat.writeFaults]!,
+  pageIns: stats[RegionStat.pagesIn]!,
+  pagesAhead: stats[RegionStat.pagesAhead]!,
+  pageOuts: stats[RegionStat.pagesOut]!,
+  pagesDropped: stats[RegionStat.pagesDropped]!,
+  lostPages: stats[RegionStat.lost]!,
+});
+
+export function writeSwapStats(stats: Float64Array, tiers: Tiers): void {
+  const { counters, regions } = tiers.pager;
+  stats[SwapStat.limitBytes] = tiers.limitBytes;
+  stats[SwapStat.usedBytes] = tiers.usedBytes;
+  stats[SwapStat.storedPages] = tiers.counter(CounterAt.storedPages);
+  stats[SwapStat.storedBytes] = tiers.counter(CounterAt.storedBytes);
+  stats[SwapStat.samePages] = tiers.counter(CounterAt.samePages);
+  stats[SwapStat.devicePages] = tiers.devicePages;
+  stats[SwapStat.overBudget] = counters.get('overBudget');
+  stats[SwapStat.refused] = counters.get('pagesPutBack');
+  stats[SwapStat.faults] = counters.get('faults');
+  stats[SwapStat.pagesIn] = counters.get('pagesIn');
+  stats[SwapStat.pagesOut] = counters.get('pagesOut');
+  stats[SwapStat.pagesDropped] = counters.get('pagesDropped');
+  let resident = 0;
+  for (let i = 0; i < regions.length; i++) resident += regions[i]!.resident;
+  stats[SwapStat.resident] = resident;
+}
+
+export function swapStatsOf(stats: Float64Array): SwapStats {
+  const storedPages = stats[SwapStat.storedPages]!;
+  const usedBytes = stats[SwapStat.usedBytes]!;
+  return {
+    usedBytes,
+    limitBytes: stats[SwapStat.limitBytes]!,
+    storedPages,
+    compressedBytes: stats[SwapStat.storedBytes]!,
+    samePages: stats[SwapStat.samePages]!,
+    devicePages: stats[SwapStat.devicePages]!,
+    ratio: storedPages === 0 ? 0 : (storedPages * PAGE_BYTES) / usedBytes,
+    overBudget: stats[SwapStat.overBudget]!,
+    refused: stats[SwapStat.refused]!,
+    residentBytes: stats[SwapStat.resident]! * PAGE_BYTES,
+    faults: stats[SwapStat.faults]!,
+    pageIns: stats[SwapStat.pagesIn]!,
+    pageOuts: stats[SwapStat.pagesOut]!,
+    pagesDropped: stats[SwapStat.pagesDropped]!,
+  };
+}
