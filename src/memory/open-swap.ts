@@ -27,7 +27,7 @@ import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import { swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import type { TierOptions } from './tiers.ts';
-import { type WasmMemory, wasmReserve } from './wasm-reserve.ts';
+import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 export interface OpenSwapOptions {
   readonly frontswap?: {
@@ -168,8 +168,9 @@ class TransparentSwap implements MemorySwap {
 
   adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
     this.#checkOwner('an adopted memory');
-    const address = this.#linux.addressOf(new Uint8Array(memory.buffer, 0, 0));
-    const bytes = wasmReserve(address, memory.buffer.byteLength);
+    const buffer = wasmBuffer(memory);
+    const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
+    const bytes = wasmReserve(address, buffer.byteLength);
     const pages = this.#budget(options.residentBytes);
     const { a: id } = this.#caller.call(Op.adopt, 0, bytes, pages, address);
     const handle = {
@@ -179,9 +180,7 @@ class TransparentSwap implements MemorySwap {
       bytes,
       memory: null,
     };
-    const region = new SwapRegion(this.#caller, handle, memory.buffer, () =>
-      this.#dispose(id, true),
-    );
+    const region = new SwapRegion(this.#caller, handle, buffer, () => this.#dispose(id, true));
     this.#held.set(id, { region, memory });
     return region;
   }

@@ -20,22 +20,20 @@ import { formatSize, parseSize } from '../base/size.ts';
 import { type MemorySwap, openSwap } from './open-swap.ts';
 import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import type { WasmMemory } from './wasm-reserve.ts';
-
-interface Api {
-  Memory: new (descriptor: object) => WasmMemory;
-  Instance: new (module: object, imports?: object) => { readonly exports: object };
-  instantiate(source: unknown, imports?: object): Promise<unknown>;
-  instantiateStreaming?(source: unknown, imports?: object): Promise<unknown>;
-}
-
-const api = (globalThis as unknown as { WebAssembly: Api }).WebAssembly;
+import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 
 function swapOfProcess(): MemorySwap | null {
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
   if (resident === undefined) {
     process.emitWarning('FRONTSWAP_RESIDENT is not set: nothing is paged', 'FrontswapWarning');
+    return null;
+  }
+  if (!canWatchMemories) {
+    process.emitWarning(
+      'WebAssembly is frozen (by --frozen-intrinsics?): its memories cannot be seen, and nothing is paged',
+      'FrontswapWarning',
+    );
     return null;
   }
   try {
@@ -69,46 +67,16 @@ function fileOf(text: string): DeviceOptions {
   return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
 }
 
-function watch(swap: MemorySwap): readonly SwapRegion[] {
-  const { Memory, Instance } = api;
-  const known = new WeakSet<object>();
+/** Adopts memories as they appear; the regions so far. */
+function pageMemories(swap: MemorySwap): readonly SwapRegion[] {
   const regions: SwapRegion[] = [];
-  const adopt = (memory: WasmMemory): void => {
-    if (known.has(memory)) return;
-    known.add(memory);
+  watchMemories((memory) => {
     try {
       regions.push(swap.adopt(memory));
     } catch (error) {
       process.emitWarning(error as Error);
     }
-  };
-  const adoptExports = (instance: unknown): void => {
-    const exports = (instance as { readonly exports?: object } | undefined)?.exports ?? {};
-    for (const value of Object.values(exports)) if (value instanceof Memory) adopt(value);
-  };
-  const adoptResult = <Result>(result: Result): Result => {
-    adoptExports((result as { instance?: unknown } | undefined)?.instance ?? result);
-    return result;
-  };
-  api.Memory = new Proxy(Memory, {
-    construct(target, args, newTarget) {
-      const memory = Reflect.construct(target, args, newTarget) as WasmMemory;
-      adopt(memory);
-      return memory;
-    },
   });
-  api.Instance = new Proxy(Instance, {
-    construct(target, args, newTarget) {
-      const instance = Reflect.construct(target, args, newTarget) as object;
-      adoptExports(instance);
-      return instance;
-    },
-  });
-  for (const name of ['instantiate', 'instantiateStreaming'] as const) {
-    const original = api[name];
-    if (original === undefined) continue;
-    api[name] = (source, imports) => original.call(api, source, imports).then(adoptResult);
-  }
   return regions;
 }
 
@@ -125,6 +93,6 @@ function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
 /** The engine of the process, for who wants to look at it; null when nothing is paged. */
 export const swap: MemorySwap | null = swapOfProcess();
 if (swap !== null) {
-  const regions = watch(swap);
+  const regions = pageMemories(swap);
   if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);
 }

@@ -18,6 +18,18 @@ export interface WasmMemory {
 
 const MEMORY_MAX_BYTES = 2 ** 32;
 
+const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: { prototype: object } } })
+  .WebAssembly;
+const bufferGetter = Object.getOwnPropertyDescriptor(Memory.prototype, 'buffer')!.get!;
+
+/**
+ * The buffer of a WebAssembly memory of any realm, whatever prototype it has.
+ * @throws TypeError: it is none
+ */
+export function wasmBuffer(memory: object): ArrayBuffer | SharedArrayBuffer {
+  return Reflect.apply(bufferGetter, memory, []);
+}
+
 /** Bytes from the memory's base on that are its own. @throws SwapError ERR_IO_UNSUPPORTED */
 export function wasmReserve(address: number, usedBytes: number): number {
   const reserve = privateBytesFrom(address);

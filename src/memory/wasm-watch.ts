@@ -1,0 +1,183 @@
+/**
+ * Sees every WebAssembly memory that the program makes, exports or imports, in this realm and in the contexts of node:vm,
+ * by wrappers of the platform's functions (platform-wrapper.ts).
+ *
+ *   new Memory ─▶ the memory     new Instance, instantiate() ─▶ memories among the imports and the exports
+ *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped in the same way
+ *
+ * Invariant: the program gets what the native function returns or throws, whatever is done with a memory that was found.
+ * Left out: memories that a module neither imports nor exports; imports that are Proxies, whose traps would run twice;
+ * contexts over an object that is a Proxy or has a WebAssembly of its own.
+ */
+import { syncBuiltinESMExports } from 'node:module';
+import { types } from 'node:util';
+import vm from 'node:vm';
+import {
+  type Callable,
+  hideWrappers,
+  isReplaceable,
+  isWrapper,
+  replace,
+  wrapConstructor,
+  wrapFunction,
+} from './platform-wrapper.ts';
+import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
+
+type Constructor = Callable & { readonly prototype: object };
+
+/** What is wrapped of a realm's WebAssembly. */
+interface Api {
+  readonly Memory: Constructor;
+  readonly Instance: Constructor;
+  readonly instantiate: Callable;
+  readonly instantiateStreaming?: Callable;
+}
+
+type Found = (memory: WasmMemory) => void;
+
+const mainApi = (globalThis as unknown as { readonly WebAssembly: Api }).WebAssembly;
+const exportsOf = getterOf(mainApi.Instance, 'exports');
+/** The program may put its own there. */
+const { then } = Promise.prototype;
+
+/** Whether the functions of WebAssembly may be replaced; not so with --frozen-intrinsics. */
+export const canWatchMemories: boolean = isOpen(mainApi);
+
+/** Gives each memory to `found` once, before the program has it. `found` must not throw. */
+export function watchMemories(found: Found): void {
+  const known = new WeakSet<object>();
+  const once: Found = (memory) => {
+    if (known.has(memory)) return;
+    known.add(memory);
+    found(memory);
+  };
+  watchRealm(mainApi, once);
+  watchContexts(once);
+}
+
+function getterOf({ prototype }: Constructor, name: string): Callable {
+  return Object.getOwnPropertyDescriptor(prototype, name)!.get!;
+}
+
+function isOpen(api: Api): boolean {
+  const names = ['Memory', 'Instance', 'instantiate'];
+  const makers = [api.Memory, api.Instance];
+  return (
+    names.every((name) => isReplaceable(api, name)) &&
+    makers.every(({ prototype }) => isReplaceable(prototype, 'constructor'))
+  );
+}
+
+function watchRealm(api: Api, found: Found): void {
+  if (isWrapper(api.Memory) || !isOpen(api)) return;
+  replaceConstructor(api, 'Memory', (memory) => found(memory as WasmMemory));
+  replaceConstructor(api, 'Instance', (instance, imports) => {
+    findInImports(imports, found);
+    findInExports(instance, found);
+  });
+  for (const name of ['instantiate', 'instantiateStreaming'] as const) {
+    const native = api[name];
+    if (native !== undefined) replace(api, name, wrapInstantiate(native, found));
+  }
+  hideWrappers(Object.getPrototypeOf(api.Memory));
+}
+
+function replaceConstructor(
+  api: Api,
+  name: 'Memory' | 'Instance',
+  made: (result: object, secondArgument: unknown) => void,
+): void {
+  const wrapper = wrapConstructor(api[name], (result, args) => made(result, args[1]));
+  replace(api, name, wrapper);
+}
+
+/** The promise is one of ours that follows the native one: an error that the program does not handle is still told. */
+function wrapInstantiate(native: Callable, found: Found): Callable {
+  return wrapFunction(native, (_native, self, args) => {
+    const promise = Reflect.apply(native, self, args);
+    const look = (result: { readonly instance?: unknown }): unknown => {
+      findInImports(args[1], found);
+      findInExports(result.instance ?? result, found);
+      return result;
+    };
+    return Reflect.apply(then, promise, [look]);
+  });
+}
+
+function findInExports(instance: unknown, found: Found): void {
+  const exports = attempt(() => Reflect.apply(exportsOf, instance, [])) ?? {};
+  for (const value of Object.values(exports)) findMemory(value, found);
+}
+
+/** Memories of another realm, of another thread, or made before we were loaded. Runs no code of the program's. */
+function findInImports(imports: unknown, found: Found): void {
+  for (const names of dataOf(imports)) for (const value of dataOf(names)) findMemory(value, found);
+}
+
+/** Values of an object's own properties; none of accessors and Proxies. */
+function dataOf(holder: unknown): readonly unknown[] {
+  const isPlain = typeof holder === 'object' && holder !== null && !types.isProxy(holder);
+  if (!isPlain) return [];
+  const all = attempt(() => Object.values(Object.getOwnPropertyDescriptors(holder)));
+  return (all ?? []).map(({ value }) => value); // undefined of an accessor
+}
+
+function findMemory(value: unknown, found: Found): void {
+  if (typeof value !== 'object' || value === null || types.isProxy(value)) return;
+  if (types.isModuleNamespaceObject(value)) return;
+  if (attempt(() => wasmBuffer(value)) !== undefined) found(value as WasmMemory);
+}
+
+/** What the body returns; undefined where it throws: an object that is none of WebAssembly's, a binding without a value. */
+function attempt<Result>(body: () => Result): Result | undefined {
+  try {
+    return body();
+  } catch {
+    return undefined;
+  }
+}
+
+function watchContexts(found: Found): void {
+  const wasmOf = new vm.Script("typeof WebAssembly === 'object' ? WebAssembly : undefined");
+  const create = wrapFunction(vm.createContext as Callable, (native, self, args) => {
+    const isKnown = attempt(() => vm.isContext(args[0] as vm.Context)) === true;
+    const context = Reflect.apply(native, self, args) as vm.Context;
+    if (isKnown || types.isProxy(context)) return context;
+    const api = attempt(() => wasmOf.runInContext(context) as Api | undefined);
+    if (api !== undefined) attempt(() => watchRealm(api, found));
+    return context;
+  }) as typeof vm.createContext;
+  replace(vm, 'createContext', create as Callable);
+  replaceRunner(vm, 1, create);
+  replaceRunner(vm.Script.prototype, 0, create);
+  syncBuiltinESMExports();
+}
+
+/** runInNewContext() makes its context by a function that nobody can replace: it is given one that is made already. */
+function replaceRunner(
+  holder: { readonly runInNewContext: unknown },
+  objectAt: number,
+  create: typeof vm.createContext,
+): void {
+  const wrapper = wrapFunction(holder.runInNewContext as Callable, (native, self, args) => {
+    const all = [...args];
+    all[objectAt] =
+      attempt(() => create(args[objectAt] as vm.Context, contextOptions(args[objectAt + 1]))) ??
+      args[objectAt];
+    return Reflect.apply(native, self, all);
+  });
+  replace(holder, 'runInNewContext', wrapper);
+}
+
+/** What runInNewContext() is told about the context, in createContext()'s names. */
+function contextOptions(options: unknown): vm.CreateContextOptions {
+  if (typeof options !== 'object' || options === null) return {};
+  const { contextName, contextOrigin, contextCodeGeneration, microtaskMode } =
+    options as vm.RunningScriptInNewContextOptions;
+  return {
+    ...(contextName === undefined ? {} : { name: contextName }),
+    ...(contextOrigin === undefined ? {} : { origin: contextOrigin }),
+    ...(contextCodeGeneration === undefined ? {} : { codeGeneration: contextCodeGeneration }),
+    ...(microtaskMode === undefined ? {} : { microtaskMode }),
+  };
+}

@@ -1,0 +1,138 @@
+/** A program that nobody changes runs under `frontswap/register` as it runs alone. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { wrapConstructor, wrapFunction } from '../../src/memory/platform-wrapper.ts';
+import { type Ending, endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const register = new URL('../../src/memory/register.js', import.meta.url).href;
+const observer = fileURLToPath(new URL('./children/observe-wasm.js', import.meta.url));
+const major = Number(process.versions.node.split('.')[0]);
+const options = { skip: skipUnlessPaging, timeout: 120_000 };
+
+function run(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ending> {
+  const env = { ...process.env, ...environment };
+  return endingOf(spawn(process.execPath, [...args], { env }));
+}
+
+const under = (args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ending> =>
+  run(['--import', register, ...args], {
+    FRONTSWAP_RESIDENT: '32M',
+    FRONTSWAP_STATS: '1',
+    ...environment,
+  });
+
+/** Memories that were adopted, of the line at the end. */
+const adopted = ({ stderr }: Ending): number =>
+  Number(/frontswap: (\d+) memories/.exec(stderr)?.[1] ?? -1);
+
+test('all that a program can see of a wrapped function is the native one', options, async () => {
+  const plain = await run([observer]);
+  const wrapped = await under([observer]);
+  assert.deepEqual(JSON.parse(wrapped.stdout), JSON.parse(plain.stdout), wrapped.stderr);
+  assert.deepEqual([plain.code, wrapped.code], [0, 0]);
+});
+
+test('a wrapper passes on this, every argument and new.target', () => {
+  class Native {
+    readonly got: readonly unknown[];
+    constructor(...got: readonly unknown[]) {
+      this.got = got;
+    }
+  }
+  class Derived extends Native {}
+  const seen: unknown[] = [];
+  const Wrapped = wrapConstructor(Native as never, (result, args) => seen.push(result, args));
+  const made: Native = Reflect.construct(Wrapped, [1, 2, 3, 4], Derived);
+  assert.deepEqual([made.got, made instanceof Derived], [[1, 2, 3, 4], true]);
+  assert.deepEqual(seen, [made, [1, 2, 3, 4]]);
+  const native = function (this: unknown, ...args: unknown[]): unknown[] {
+    return [this, ...args];
+  };
+  const wrapper = wrapFunction(native, (to, self, args) => Reflect.apply(to, self, args));
+  assert.deepEqual(wrapper.call('self', 1, 2, 3, 4), ['self', 1, 2, 3, 4]);
+});
+
+test('the third argument of instantiate() arrives: builtins of a string module', {
+  ...options,
+  skip: skipUnlessPaging || (major < 24 && 'needs Node 24'),
+}, async () => {
+  const { stdout } = await under([observer]);
+  const results = JSON.parse(stdout)['promises'] as unknown[];
+  assert.deepEqual(results.at(-1), [true, ['module', 'instance'], '[object Object]']);
+});
+
+const starts: readonly (readonly [string, readonly string[], NodeJS.ProcessEnv])[] = [
+  ['--frozen-intrinsics', ['--frozen-intrinsics'], {}],
+  ['--disallow-code-generation-from-strings', ['--disallow-code-generation-from-strings'], {}],
+  ['--disable-proto=delete', ['--disable-proto=delete'], {}],
+  ['--no-wasm-trap-handler', ['--disable-wasm-trap-handler'], {}],
+  ['--pending-deprecation', ['--pending-deprecation', '--throw-deprecation'], {}],
+  ['a budget that is no size', [], { FRONTSWAP_RESIDENT: 'plenty' }],
+  ['a swap file where none can be', [], { FRONTSWAP_FILE: '/no/such/folder:64M' }],
+  ['a swap file without a size', [], { FRONTSWAP_FILE: '/tmp' }],
+  ['an unusable limit', [], { FRONTSWAP_LIMIT: '-1' }],
+];
+
+const program = `new WebAssembly.Memory({ initial: 16 });
+console.log('ran');`;
+
+for (const [name, flags, environment] of starts)
+  test(`a program starts under register, with one warning at most: ${name}`, options, async () => {
+    if (flags.includes('--disable-wasm-trap-handler') && major < 22) return; // not an option of Node 20
+    const { code, stdout, stderr } = await under([...flags, '-e', program], environment);
+    assert.deepEqual([code, stdout], [0, 'ran\n'], stderr);
+    assert.ok((stderr.match(/^\(node:\d+\)(?!.*Experimental)/gm) ?? []).length <= 1, stderr);
+  });
+
+test('intrinsics that are frozen are told, once', options, async () => {
+  const { stderr } = await under(['--frozen-intrinsics', '-e', program]);
+  assert.match(stderr, /FrontswapWarning: WebAssembly is frozen .* nothing is paged/);
+});
+
+const places: readonly (readonly [string, number, string])[] = [
+  ['made', 1, 'new WebAssembly.Memory({ initial: 1 })'],
+  ['of a subclass', 1, 'new (class extends WebAssembly.Memory {})({ initial: 1 })'],
+  ['exported by an instance', 1, 'new WebAssembly.Instance(new WebAssembly.Module(bytes))'],
+  ['exported by instantiate(bytes)', 1, 'await WebAssembly.instantiate(bytes)'],
+  [
+    'exported by instantiate(module)',
+    1,
+    'await WebAssembly.instantiate(new WebAssembly.Module(bytes))',
+  ],
+  ['exported by a stream', 1, 'await WebAssembly.instantiateStreaming(new Response(bytes, type))'],
+  [
+    'made in a context',
+    1,
+    `vm.runInContext('new WebAssembly.Memory({ initial: 1 })', vm.createContext())`,
+  ],
+  ['made in a new context', 1, `vm.runInNewContext('new WebAssembly.Memory({ initial: 1 })')`],
+  [
+    'made by a script in a new context',
+    1,
+    `new vm.Script('new WebAssembly.Memory({ initial: 1 })').runInNewContext({})`,
+  ],
+  [
+    'imported, of a context that nobody watches',
+    1,
+    `const memory = vm.runInNewContext('new WebAssembly.Memory({ initial: 1 })',
+       new Proxy({}, {}));
+     new WebAssembly.Instance(new WebAssembly.Module(importer), { a: { b: memory } });
+     await WebAssembly.instantiate(importer, { a: { b: memory } })`,
+  ],
+  ['none', 0, 'await WebAssembly.compile(bytes)'],
+];
+
+for (const [name, count, code] of places)
+  test(`a memory is seen once: ${name}`, options, async () => {
+    const text = `import vm from 'node:vm';
+      const bytes = Buffer.from('0061736d010000000503010001070a01066d656d6f72790200', 'hex');
+      const importer = Buffer.from('0061736d010000000208010161016202000107050101630200', 'hex');
+      const type = { headers: { 'content-type': 'application/wasm' } };
+      ${code};`;
+    const ending = await under(['--input-type=module', '-e', text]);
+    const parser = code.includes('Response') && major < 22 ? 1 : 0; // fetch of Node 20 has a memory itself
+    assert.deepEqual([ending.code, adopted(ending)], [0, count + parser], ending.stderr);
+  });
