@@ -1,5 +1,5 @@
 /** `--import` this after frontswap/register: what register pages is told to whoever started the program. */
-import { swap } from '../../src/memory/register.ts'; // of a program of your own: 'frontswap/register'
+import { whenPaging } from '../../src/memory/register.ts'; // of a program of your own: 'frontswap/register'
 import { meter } from './meter.ts';
 
-if (swap !== null) meter(swap);
+whenPaging(meter);

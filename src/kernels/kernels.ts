@@ -57,7 +57,7 @@ let compiled: object | undefined;
 
 /** Instantiates the kernels over `memory`. Compiling happens once a process, each instance costs about 50 us. */
 export function loadKernels(memory: LinearMemory): Kernels {
-  compiled ??= compileModule(readFileSync(new URL('./kernels.wasm', import.meta.url)));
+  compiled ??= compileModule(readFileSync(new URL('../kernels/kernels.wasm', import.meta.url)));
   const kernels = instantiate(compiled, memory) as Kernels & { readonly init: () => void };
   kernels.init();
   return kernels;

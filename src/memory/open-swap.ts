@@ -10,6 +10,7 @@
  * work behind explicit calls.
  */
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -20,7 +21,6 @@ import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
 import { Caller } from './caller.ts';
 import { ControlBlock, EngineState, Op, SwapStat } from './control-block.ts';
-import { explicitSwap } from './explicit-swap.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
@@ -251,7 +251,15 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
       `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
       { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
     );
-  return explicitSwap(tiers, started);
+  return loadExplicit().explicitSwap(tiers, started);
+}
+
+/**
+ * The engine on the caller's thread, loaded where it is used: it is most of this project's code, which costs a program
+ * whose faults are served by the fault thread 8 MB and 50 ms.
+ */
+function loadExplicit(): typeof import('./explicit-swap.ts') {
+  return createRequire(import.meta.url)('../memory/explicit-swap.js');
 }
 
 const unwanted: LinuxAnswer = { linux: null, reason: 'transparent is false' };
@@ -272,7 +280,7 @@ function startThread(
     shared: control.shared,
     options: { ...tiers, sharedPages, processor },
   };
-  const worker = new Worker(new URL('./fault-thread.js', import.meta.url), {
+  const worker = new Worker(new URL('../memory/fault-thread.cjs', import.meta.url), {
     workerData: data,
     execArgv: [],
     name: 'frontswap faults',

@@ -12,17 +12,22 @@
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
  *   FRONTSWAP_STATS      1: a line at the end, on stderr, that says what was paged
  *
- * Left out: memories that a module neither imports nor exports. An adopted memory lives as long as the process.
+ * The fault thread starts with the first of these memories: a program that has none pays for this file alone.
+ *
+ * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser). An adopted
+ * memory lives as long as the process.
  */
 import { writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { formatSize, parseSize } from '../base/size.ts';
-import { type MemorySwap, openSwap } from './open-swap.ts';
+import type { MemorySwap, OpenSwapOptions } from './open-swap.ts';
 import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 
-function swapOfProcess(): MemorySwap | null {
+/** What the environment asks for; null where nothing can be paged, of which a warning says why. */
+function optionsOfProcess(): OpenSwapOptions | null {
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
   if (resident === undefined) {
@@ -36,29 +41,37 @@ function swapOfProcess(): MemorySwap | null {
     );
     return null;
   }
+  const limit = process.env['FRONTSWAP_LIMIT'];
+  const file = process.env['FRONTSWAP_FILE'];
   try {
-    return pagingSwap(resident);
+    return {
+      residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
+      frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
+      devices: file === undefined ? [] : [fileOf(file)],
+      sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
+    };
   } catch (error) {
     process.emitWarning(error as Error); // a program that runs without paging beats one that does not start
     return null;
   }
 }
 
-/** The swap that the environment describes; null where memory cannot be paged, of which openSwap() has warned. */
-function pagingSwap(resident: string): MemorySwap | null {
-  const limit = process.env['FRONTSWAP_LIMIT'];
-  const file = process.env['FRONTSWAP_FILE'];
-  const swap = openSwap({
-    residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
-    frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
-    devices: file === undefined ? [] : [fileOf(file)],
-    sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
-  });
-  if (!swap.transparent) {
-    swap[Symbol.dispose]();
-    return null;
+/**
+ * Starts paging. Synchronous, because a memory is adopted before its program can use it; loaded here, because most
+ * programs that are started with a variable set for all of them (NODE_OPTIONS) have no WebAssembly memory.
+ */
+function open(options: OpenSwapOptions): MemorySwap | null {
+  try {
+    const { openSwap }: typeof import('./open-swap.ts') = createRequire(import.meta.url)(
+      '../memory/open-swap.js',
+    );
+    const opened = openSwap(options);
+    if (opened.transparent) return opened;
+    opened[Symbol.dispose](); // openSwap() has warned
+  } catch (error) {
+    process.emitWarning(error as Error);
   }
-  return swap;
+  return null;
 }
 
 function fileOf(text: string): DeviceOptions {
@@ -67,12 +80,13 @@ function fileOf(text: string): DeviceOptions {
   return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
 }
 
-/** Adopts memories as they appear; the regions so far. */
-function pageMemories(swap: MemorySwap): readonly SwapRegion[] {
+/** Adopts memories as they appear, into the swap that `swapNow` gives; the regions so far. */
+function pageMemories(swapNow: () => MemorySwap | null): readonly SwapRegion[] {
   const regions: SwapRegion[] = [];
   watchMemories((memory) => {
     try {
-      regions.push(swap.adopt(memory));
+      const now = swapNow();
+      if (now !== null) regions.push(now.adopt(memory));
     } catch (error) {
       process.emitWarning(error as Error);
     }
@@ -80,8 +94,9 @@ function pageMemories(swap: MemorySwap): readonly SwapRegion[] {
   return regions;
 }
 
-function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
+function tellAtEnd(regions: readonly SwapRegion[]): void {
   process.on('exit', () => {
+    if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
     const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
     writeSync(
       2,
@@ -90,9 +105,26 @@ function tellAtEnd(swap: MemorySwap, regions: readonly SwapRegion[]): void {
   });
 }
 
-/** The engine of the process, for who wants to look at it; null when nothing is paged. */
-export const swap: MemorySwap | null = swapOfProcess();
-if (swap !== null) {
-  const regions = pageMemories(swap);
-  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(swap, regions);
+/** The engine of the process, for who wants to look at it; null before its first memory, and when nothing is paged. */
+export let swap: MemorySwap | null = null;
+
+const listeners: ((swap: MemorySwap) => void)[] = [];
+
+/** Calls `listener` with the engine when it starts, or at once when it runs already; never when nothing is paged. */
+export function whenPaging(listener: (swap: MemorySwap) => void): void {
+  if (swap === null) listeners.push(listener);
+  else listener(swap);
+}
+
+const options = optionsOfProcess();
+if (options !== null) {
+  let isTried = false;
+  const regions = pageMemories(() => {
+    if (isTried) return swap;
+    isTried = true;
+    swap = open(options);
+    if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
+    return swap;
+  });
+  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(regions);
 }

@@ -6,7 +6,7 @@
  *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped in the same way
  *
  * Invariant: the program gets what the native function returns or throws, whatever is done with a memory that was found.
- * Left out: memories that a module neither imports nor exports; imports that are Proxies, whose traps would run twice;
+ * Left out: memories that a module neither imports nor exports; those of Node's own modules; imports that are Proxies, whose traps would run twice;
  * contexts over an object that is a Proxy or has a WebAssembly of its own.
  */
 import { syncBuiltinESMExports } from 'node:module';
@@ -93,15 +93,32 @@ function replaceConstructor(
 
 /** The promise is one of ours that follows the native one: an error that the program does not handle is still told. */
 function wrapInstantiate(native: Callable, found: Found): Callable {
-  return wrapFunction(native, (_native, self, args) => {
+  const call = (_native: unknown, self: unknown, args: readonly unknown[]): unknown => {
     const promise = Reflect.apply(native, self, args);
+    if (isCalledByNode(call)) return promise;
     const look = (result: { readonly instance?: unknown }): unknown => {
       findInImports(args[1], found);
       findInExports(result.instance ?? result, found);
       return result;
     };
     return Reflect.apply(then, promise, [look]);
-  });
+  };
+  return wrapFunction(native, call);
+}
+
+/**
+ * Whether the caller of `wrapper` is a module of Node's own. Their memories (undici's parser, of fetch) are some pages
+ * that never grow: paging them would start the fault thread for nothing.
+ */
+function isCalledByNode(wrapper: object): boolean {
+  const { stackTraceLimit, prepareStackTrace } = Error;
+  const trace: { stack?: readonly NodeJS.CallSite[] | string } = {};
+  Error.stackTraceLimit = 1;
+  Error.prepareStackTrace = (_, sites) => sites;
+  Error.captureStackTrace(trace, wrapper as () => void);
+  const { stack } = trace; // read while it is made our way
+  Object.assign(Error, { stackTraceLimit, prepareStackTrace });
+  return typeof stack === 'object' && stack[0]?.getFileName()?.startsWith('node:') === true;
 }
 
 function findInExports(instance: unknown, found: Found): void {

@@ -1,0 +1,80 @@
+/** frontswap/register starts the fault thread with the program's first WebAssembly memory, and not before. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const register = new URL('../../src/memory/register.js', import.meta.url);
+const options = { skip: skipUnlessPaging, timeout: 120_000 };
+
+/** Runs a module under register; it may call `isPaging()` and `print()`. */
+async function run(code: string, env: Readonly<Record<string, string>> = {}): Promise<string> {
+  const program = `
+    import { readFileSync } from 'node:fs';
+    const isPaging = () => readFileSync('/proc/self/maps', 'utf8').includes('koffi.node');
+    const print = (value) => console.log(JSON.stringify(value));
+    ${code}`;
+  const args = ['--import', fileURLToPath(register), '--input-type=module', '-e', program];
+  const child = spawn(process.execPath, args, {
+    env: { ...process.env, FRONTSWAP_RESIDENT: '1M', ...env },
+  });
+  const { code: status, stdout, stderr } = await endingOf(child);
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  return stdout.trim();
+}
+
+test(
+  'a program without WebAssembly memories loads neither koffi nor a fault thread',
+  options,
+  async () => {
+    assert.equal(await run('print(isPaging())'), 'false');
+  },
+);
+
+test(
+  'the first memory is paged before its program has it: new, instantiate, Instance',
+  options,
+  async () => {
+    const module =
+      'new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 0, 64, 7, 5, 1, 1, 109, 2, 0])'; // (memory (export "m") 64)
+    const fillAndCompare = `
+    const bytes = new Uint8Array(memory.buffer);
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = (at >> 12) % 251;
+    let wrong = 0;
+    for (let at = 0; at < bytes.length; at += 4096) if (bytes[at] !== (at >> 12) % 251) wrong++;
+    const { swap } = await import(${JSON.stringify(register.href)});
+    print([isPaging(), wrong, swap.stats().pageOuts > 0]);`;
+    for (const make of [
+      'new WebAssembly.Memory({ initial: 64 })',
+      `(await WebAssembly.instantiate(${module})).instance.exports.m`,
+      `new WebAssembly.Instance(new WebAssembly.Module(${module})).exports.m`,
+    ])
+      assert.equal(await run(`const memory = ${make};${fillAndCompare}`), '[true,0,true]', make);
+  },
+);
+
+test('memories of Node itself, as fetch makes one, do not start it', options, async () => {
+  const answer = await run(`
+    import { createServer } from 'node:http';
+    const server = createServer((_, response) => response.end('yes')).listen(0, '127.0.0.1', async () => {
+      const answer = await (await fetch('http://127.0.0.1:' + server.address().port)).text();
+      server.close();
+      server.closeAllConnections();
+      print([answer, isPaging()]);
+    });`);
+  assert.equal(answer, '["yes",false]');
+});
+
+test('who asks is told when paging starts, or at once when it has', options, async () => {
+  const answer = await run(`
+    const { whenPaging, swap } = await import(${JSON.stringify(register.href)});
+    const seen = [];
+    whenPaging((started) => seen.push(started.transparent));
+    const before = [swap === null, seen.length];
+    new WebAssembly.Memory({ initial: 1 });
+    whenPaging((started) => seen.push(started.transparent));
+    print([...before, seen]);`);
+  assert.equal(answer, '[true,0,[true,true]]');
+});
