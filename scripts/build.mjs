@@ -1,4 +1,4 @@
-// Builds the package: AssemblyScript kernels first, then TypeScript, then bundles (docs/adr/0013).
+// Builds the package: AssemblyScript kernels first, then TypeScript, then bundles (docs/adr/0011).
 //
 //   node scripts/build.mjs publish   src            -> dist/   (what is packed): a file an entry point, and shared chunks
 //   node scripts/build.mjs test      src, test, ... -> build/  (what tests, benches and fuzzers run): a file a source file
