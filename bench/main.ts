@@ -18,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   rss: async () => (await import('./nbd.ts')).rss,
   memory: async () => (await import('./memory.ts')).memory,
   fits: async () => (await import('./fits.ts')).fits,
+  floor: async () => (await import('./floor.ts')).floor,
   guest: async () => (await import('./guest.ts')).run,
   swap: async () => (await import('./swap.ts')).swap,
   tmem: async () => (await import('./tmem.ts')).tmem,

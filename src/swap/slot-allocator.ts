@@ -6,12 +6,13 @@
  *   solid              a list of free clusters, oldest first; take one, fill it, take the next: no search while any is free
  *
  *   used:  │ 256 │ 12 │ 0 │ 0 │ 256 │ 7 .. │        slots of each cluster that are not free
- *   list:            └─▶ 3 ─▶ 2                    clusters with used = 0, a link each way
+ *   list:            └─▶ 3 ─▶ 2                    clusters with used = 0, a link each way; solid only
  *
  * A hold takes free slots out of circulation while a discard of them is under way (the kernel marks them bad, too).
  *
  * Invariants
- * - used[c] = slots of c whose byte is not 0, and those that the last cluster lacks; c is on the list exactly when used[c] = 0.
+ * - used[c] = slots of c whose byte is not 0, and those that the last cluster lacks; clusters with used[c] = 0 are counted and, of a solid
+ *   allocator, listed.
  * - Every free slot lies in [lowest, highest].
  * - capacity = inUse + held + free slots.
  *
@@ -35,6 +36,7 @@ export class SlotAllocator {
   readonly #map: SwapMap;
   readonly #isSolid: boolean;
   readonly #used: Uint16Array;
+  /** The list; of a rotating allocator, which only counts empty clusters, without rows. */
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   #head = NONE;
@@ -57,8 +59,8 @@ export class SlotAllocator {
     this.#isSolid = kind === 'solid';
     const clusters = Math.ceil(map.slots / CLUSTER_SLOTS);
     this.#used = new Uint16Array(clusters);
-    this.#next = new Int32Array(clusters).fill(NONE);
-    this.#previous = new Int32Array(clusters).fill(NONE);
+    this.#next = new Int32Array(this.#isSolid ? clusters : 0).fill(NONE);
+    this.#previous = new Int32Array(this.#isSolid ? clusters : 0).fill(NONE);
     this.#used[clusters - 1] = clusters * CLUSTER_SLOTS - map.slots;
     for (const slot of map.badSlots) this.#used[slot >>> CLUSTER_SHIFT]! += 1;
     this.capacity = map.slots - map.badSlots.length;
@@ -67,8 +69,18 @@ export class SlotAllocator {
       for (this.#lowest = 1; !map.isFree(this.#lowest); ) this.#lowest++;
       for (this.#highest = map.slots - 1; !map.isFree(this.#highest); ) this.#highest--;
     }
-    for (let cluster = 0; cluster < clusters; cluster++)
-      if (this.#used[cluster]! === 0) this.#append(cluster);
+    if (!this.#isSolid) this.#freeClusters = clusters - this.#startedClusters();
+    else
+      for (let cluster = 0; cluster < clusters; cluster++)
+        if (this.#used[cluster]! === 0) this.#append(cluster);
+  }
+
+  /** Clusters that are not empty at the start. Looks only where it knows of something: a large area's table stays unread. */
+  #startedClusters(): number {
+    const last = this.#used.length - 1;
+    const started = new Set(this.#map.badSlots.map((slot) => slot >>> CLUSTER_SHIFT));
+    if (this.#used[last]! > 0) started.add(last);
+    return started.size;
   }
 
   /** Slots handed out and not released, 0 .. capacity. */
@@ -148,7 +160,7 @@ export class SlotAllocator {
       assert(slot >= this.#lowest && slot <= this.#highest, 'free slots lie between the bounds');
     }
     assert(free === this.capacity - this.#inUse - this.#held, 'the books know what is free');
-    let listed = 0;
+    let listed = this.#isSolid ? 0 : this.#freeClusters;
     for (let c = this.#head; c !== NONE; c = this.#next[c]!) {
       assert(this.#used[c]! === 0, 'a listed cluster is empty');
       listed++;
@@ -214,21 +226,23 @@ export class SlotAllocator {
   }
 
   #append(cluster: number): void {
+    this.#freeClusters++;
+    if (!this.#isSolid) return;
     this.#previous[cluster] = this.#tail;
     this.#next[cluster] = NONE;
     if (this.#tail === NONE) this.#head = cluster;
     else this.#next[this.#tail] = cluster;
     this.#tail = cluster;
-    this.#freeClusters++;
   }
 
   #unlink(cluster: number): void {
+    this.#freeClusters--;
+    if (!this.#isSolid) return;
     const previous = this.#previous[cluster]!;
     const next = this.#next[cluster]!;
     if (previous === NONE) this.#head = next;
     else this.#next[previous] = next;
     if (next === NONE) this.#tail = previous;
     else this.#previous[next] = previous;
-    this.#freeClusters--;
   }
 }
