@@ -3,7 +3,6 @@
  *
  * Cost: some tens of microseconds; the caller sleeps until it is answered.
  */
-import { existsSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { EventFd } from '../os/linux/eventfd.ts';
 import type { Linux } from '../os/linux/system-call.ts';
@@ -14,7 +13,6 @@ export class Caller {
   readonly #doorbell: EventFd;
 
   readonly #ring = (): void => this.ring();
-  readonly #isAlive = (): boolean => existsSync(`/proc/self/task/${this.control.thread}`);
 
   constructor(linux: Linux, control: ControlBlock) {
     this.control = control;
@@ -34,7 +32,7 @@ export class Caller {
   call(op: Op, region: number, x = 0, y = 0, z = 0): { readonly a: number; readonly b: number } {
     if (!this.isRunning)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of', { reason: 'disposed' });
-    const slot = this.control.call(op, region, x, y, z, this.#ring, this.#isAlive);
+    const slot = this.control.call(op, region, x, y, z, this.#ring);
     try {
       const answer = this.control.answer(slot);
       if (answer !== Answer.ok) throw errorOf(answer, this.control.text(slot));

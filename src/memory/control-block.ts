@@ -9,11 +9,16 @@
  *   40 KiB   statistics of regions: 16 doubles each, by number
  *   168 KiB  threads that have a view of a region, by number: its address space is given back with the last
  *
- * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. A thread that is terminated between claim
- * and free loses its slot; the others go on.
+ * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. Where all slots are taken a caller waits for
+ * one. A slot's state names the thread that has it, in the same word: the slot of a thread that was terminated between
+ * claim and free is taken by another that finds none.
+ *
+ * Invariant: nobody waits or wakes by Atomics.wait() and notify(), whose lock a thread may hold that waits for a page.
  */
-import { Bug } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
+import { Futex } from '../os/linux/futex.ts';
+import { Process } from '../os/linux/process.ts';
+import type { Linux } from '../os/linux/system-call.ts';
 
 /** A region's number is a generation and a place in tables of so many; see live-regions.ts. */
 export const PLACE_BITS = 10;
@@ -33,10 +38,25 @@ const REASON_AT = 256;
 const REASON_BYTES = 2048;
 
 /** Words, by index of an Int32Array. */
-const At = { state: 0, exiting: 1, thread: 2, doorbell: 3, claims: 4 } as const;
+const At = {
+  state: 0,
+  exiting: 1,
+  thread: 2,
+  doorbell: 3,
+  claims: 4,
+  freed: 5,
+  waiting: 6,
+} as const;
 /** Of a slot: words, then doubles, then text. */
-const Slot = { state: 0, op: 1, region: 2, answer: 3 } as const;
+const Slot = { op: 1, region: 2, answer: 3 } as const; // 0: its state
+/** The state of a slot: one of these, and above it the thread that has claimed it; 0 in all when it is free. */
 const SlotState = { free: 0, claimed: 1, posted: 2, done: 3 } as const;
+const STATE_BITS = 2;
+const stateOf = (word: number): number => word & (2 ** STATE_BITS - 1);
+const ownerOf = (word: number): number => word >>> STATE_BITS;
+const stateWord = (state: number, owner: number): number => state | (owner << STATE_BITS);
+/** Milliseconds between two looks whether the fault thread is still there. */
+const LOOK_MS = 200;
 const SLOT_NUMBERS_AT = 16;
 const SLOT_TEXT_AT = 64;
 
@@ -102,9 +122,20 @@ export class ControlBlock {
   readonly swapStats: Float64Array;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
+  /** Null: nobody is woken from here, nobody waits here; who waits looks now and then. */
+  readonly #futex: Futex | null;
+  readonly #process: Process | null;
+  readonly #owner: number;
 
-  constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(CONTROL_BYTES)) {
+  /** One object a thread. @param linux null: only to say why nothing can be started */
+  constructor(
+    linux: Linux | null,
+    shared: SharedArrayBuffer = new SharedArrayBuffer(CONTROL_BYTES),
+  ) {
     this.shared = shared;
+    this.#futex = linux === null ? null : new Futex(linux, shared);
+    this.#process = linux === null ? null : new Process(linux);
+    this.#owner = this.#process?.threadId() ?? 0;
     this.#words = new Int32Array(shared);
     this.#bytes = new Uint8Array(shared);
     this.swapStats = new Float64Array(shared, SWAP_STATS_AT, SWAP_STATS);
@@ -135,12 +166,22 @@ export class ControlBlock {
 
   set state(state: EngineState) {
     Atomics.store(this.#words, At.state, state);
-    Atomics.notify(this.#words, At.state);
+    this.#futex?.wake(At.state);
   }
 
   /** Waits until the engine runs or has failed; false after `milliseconds`. */
   waitForStart(milliseconds: number): boolean {
-    return Atomics.wait(this.#words, At.state, EngineState.starting, milliseconds) !== 'timed-out';
+    for (let left = milliseconds; left > 0 && this.state === EngineState.starting; )
+      if (this.#futex?.wait(At.state, EngineState.starting, LOOK_MS) !== true) left -= LOOK_MS;
+    return this.state !== EngineState.starting;
+  }
+
+  /** The fault thread has not ended. */
+  get isServed(): boolean {
+    if (this.state !== EngineState.running) return false;
+    if (this.#process?.hasThread(this.thread) === true) return true;
+    this.state = EngineState.ended; // it was ended without a chance to say so
+    return false;
   }
 
   get isExiting(): boolean {
@@ -169,19 +210,11 @@ export class ControlBlock {
   }
 
   /**
-   * Asks the fault thread and waits. Returns the slot's number: read value() or text() of it, then free it.
+   * Asks the fault thread and waits. Returns the slot's number: read numbers() or text() of it, then free it.
    * @param ring wakes the fault thread
-   * @param isAlive whether there is a fault thread still; asked now and then
+   * @throws SwapError ERR_IO_ENDED
    */
-  call(
-    op: Op,
-    region: number,
-    a: number,
-    b: number,
-    c: number,
-    ring: () => void,
-    isAlive: () => boolean,
-  ): number {
+  call(op: Op, region: number, a: number, b: number, c: number, ring: () => void): number {
     const slot = this.#claim();
     const word = this.#wordOf(slot);
     this.#words[word + Slot.op] = op;
@@ -190,21 +223,16 @@ export class ControlBlock {
     numbers[0] = a;
     numbers[1] = b;
     numbers[2] = c;
-    Atomics.store(this.#words, word + Slot.state, SlotState.posted);
+    const posted = stateWord(SlotState.posted, this.#owner);
+    Atomics.store(this.#words, word, posted);
     ring();
-    while (Atomics.load(this.#words, word + Slot.state) === SlotState.posted) {
-      Atomics.wait(this.#words, word + Slot.state, SlotState.posted, 200);
-      if (this.state === EngineState.running && isAlive()) continue;
-      if (this.state === EngineState.running) this.state = EngineState.ended;
-      break;
+    while (Atomics.load(this.#words, word) === posted) {
+      this.#futex?.wait(word, posted, LOOK_MS);
+      if (Atomics.load(this.#words, word) === posted && !this.isServed) break;
     }
-    if (Atomics.load(this.#words, word + Slot.state) !== SlotState.done) {
-      this.free(slot);
-      throw new SwapError('ERR_IO_ENDED', `the swap has ended: ${this.reason || 'it was closed'}`, {
-        reason: 'ended',
-      });
-    }
-    return slot;
+    if (stateOf(Atomics.load(this.#words, word)) === SlotState.done) return slot;
+    this.free(slot);
+    throw this.#ended();
   }
 
   /** Three doubles: arguments first, results then. */
@@ -221,7 +249,8 @@ export class ControlBlock {
   }
 
   free(slot: number): void {
-    Atomics.store(this.#words, this.#wordOf(slot) + Slot.state, SlotState.free);
+    Atomics.store(this.#words, this.#wordOf(slot), SlotState.free);
+    this.#tellFree();
   }
 
   // The fault thread's side.
@@ -229,8 +258,7 @@ export class ControlBlock {
   /** The next slot from `from` on that is posted, or -1. */
   nextPosted(from: number): number {
     for (let slot = from; slot < SLOTS; slot++)
-      if (Atomics.load(this.#words, this.#wordOf(slot) + Slot.state) === SlotState.posted)
-        return slot;
+      if (stateOf(Atomics.load(this.#words, this.#wordOf(slot))) === SlotState.posted) return slot;
     return -1;
   }
 
@@ -247,19 +275,62 @@ export class ControlBlock {
     this.#words[word + Slot.answer] = answer;
     if (text !== '')
       this.#setTextAt(CALLS_AT + slot * SLOT_BYTES + SLOT_TEXT_AT, text, SLOT_BYTES - SLOT_TEXT_AT);
-    Atomics.store(this.#words, word + Slot.state, SlotState.done);
-    Atomics.notify(this.#words, word + Slot.state);
+    const posted = Atomics.load(this.#words, word);
+    const done = stateWord(SlotState.done, ownerOf(posted));
+    Atomics.compareExchange(this.#words, word, posted, done);
+    this.#futex?.wake(word);
   }
 
+  /** A slot for this thread; waits where all are taken. */
   #claim(): number {
+    for (;;) {
+      const freed = Atomics.load(this.#words, At.freed);
+      const slot = this.#tryClaim();
+      if (slot !== -1) return slot;
+      if (this.#freeAbandoned()) continue;
+      if (!this.isServed) throw this.#ended();
+      Atomics.add(this.#words, At.waiting, 1);
+      this.#futex?.wait(At.freed, freed, LOOK_MS);
+      Atomics.sub(this.#words, At.waiting, 1);
+    }
+  }
+
+  #tryClaim(): number {
+    const claimed = stateWord(SlotState.claimed, this.#owner);
     const first = Atomics.add(this.#words, At.claims, 1) >>> 0;
     for (let i = 0; i < SLOTS; i++) {
       const slot = (first + i) % SLOTS;
-      const at = this.#wordOf(slot) + Slot.state;
-      const was = Atomics.compareExchange(this.#words, at, SlotState.free, SlotState.claimed);
+      const was = Atomics.compareExchange(this.#words, this.#wordOf(slot), SlotState.free, claimed);
       if (was === SlotState.free) return slot;
     }
-    throw new Bug(`all ${SLOTS} calls to the fault thread are taken`);
+    return -1;
+  }
+
+  /** Slots of threads that are gone are free again, but for those that the fault thread is to answer still. */
+  #freeAbandoned(): boolean {
+    let found = false;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const at = this.#wordOf(slot);
+      const word = Atomics.load(this.#words, at);
+      const state = stateOf(word);
+      if (state === SlotState.free || state === SlotState.posted) continue;
+      if (this.#process?.hasThread(ownerOf(word)) !== false) continue;
+      if (Atomics.compareExchange(this.#words, at, word, SlotState.free) === word) found = true;
+    }
+    if (found) this.#tellFree();
+    return found;
+  }
+
+  /** A thread that was terminated while it waited is counted for ever: then some wake nobody. */
+  #tellFree(): void {
+    Atomics.add(this.#words, At.freed, 1);
+    if (Atomics.load(this.#words, At.waiting) > 0) this.#futex?.wake(At.freed);
+  }
+
+  #ended(): SwapError {
+    return new SwapError('ERR_IO_ENDED', `the swap has ended: ${this.reason || 'it was closed'}`, {
+      reason: 'ended',
+    });
   }
 
   #wordOf(slot: number): number {

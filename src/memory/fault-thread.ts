@@ -30,7 +30,6 @@ const WHY_LENGTH = 800;
 
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
   try {
-    const { linux, reason } = loadLinux();
     if (linux === null) throw new Error(reason);
     return new Engine(linux, openDescriptor(linux), control, options);
   } catch (error) {
@@ -63,7 +62,6 @@ function run(engine: Engine, control: ControlBlock): void {
     control.state = EngineState.ended;
     engine.close();
   } catch (error) {
-    const { linux } = loadLinux();
     const process = new Process(linux!);
     process.note(
       `frontswap: the fault thread has failed, ending the process: ${inOneLine(error)}\n`,
@@ -73,6 +71,7 @@ function run(engine: Engine, control: ControlBlock): void {
 }
 
 const { shared, options } = workerData as FaultThreadData;
-const control = new ControlBlock(shared);
+const { linux, reason } = loadLinux();
+const control = new ControlBlock(linux, shared);
 const engine = start(control, options);
 if (engine !== null) run(engine, control);

@@ -273,7 +273,7 @@ function startThread(
 ): TransparentSwap | string {
   if (linux.pageBytes !== PAGE_BYTES)
     return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
-  const control = new ControlBlock();
+  const control = new ControlBlock(linux);
   control.swapStats[SwapStat.sharedPages] = sharedPages;
   const processor = options.sameCore === true ? shareProcessor(linux) : null;
   const data: FaultThreadData = {
@@ -309,7 +309,7 @@ function shareProcessor(linux: Linux): number {
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
   const { linux, reason } = loadLinux();
   if (linux === null) throw unsupported(reason);
-  return new TransparentSwap(linux, new Caller(linux, new ControlBlock(shared)), false);
+  return new TransparentSwap(linux, new Caller(linux, new ControlBlock(linux, shared)), false);
 }
 
 /**
@@ -319,7 +319,7 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
 export function attachRegion(handle: RegionHandle): SwapRegion {
   const { linux, reason } = loadLinux();
   if (linux === null) throw unsupported(reason);
-  const caller = new Caller(linux, new ControlBlock(handle.control));
+  const caller = new Caller(linux, new ControlBlock(linux, handle.control));
   if (handle.memory === null) caller.call(Op.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
   return new SwapRegion(caller, handle, buffer, () => {});

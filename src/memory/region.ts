@@ -64,8 +64,13 @@ interface Held {
 }
 
 const collected = new FinalizationRegistry<Held>((held) => {
-  if (!detached(held) && held.caller.control.countViews(held.id, -1) === 0)
-    held.mapping.unmap(held.address, held.bytes);
+  try {
+    if (!detached(held) && held.caller.control.countViews(held.id, -1) === 0)
+      held.mapping.unmap(held.address, held.bytes);
+  } catch (error) {
+    // An exception in here would end a program that has done nothing wrong. What is lost is address space.
+    process.emitWarning(error as Error);
+  }
 });
 
 /** The engine counts a view less, and unmaps after the last. False: there is none any more. */

@@ -8,10 +8,11 @@ export interface Ending {
   readonly stderr: string;
 }
 
-/** Waits for the end, and makes one after a minute: then it hung. `kill`: a signal once it has printed `ready`. */
+/** Waits for the end, and makes one when the time is over: then it hung. `kill`: a signal once it has printed `ready`. */
 export async function endingOf(
   child: ChildProcessWithoutNullStreams,
   kill?: NodeJS.Signals,
+  milliseconds = 60_000,
 ): Promise<Ending> {
   let stdout = '';
   let stderr = '';
@@ -22,7 +23,7 @@ export async function endingOf(
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), milliseconds);
   const ending = await new Promise<Ending>((resolve) =>
     child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
   );

@@ -15,6 +15,7 @@ export const Errno = {
   EINVAL: 22,
   ENOTTY: 25,
   ENOSYS: 38,
+  ETIMEDOUT: 110,
 } as const;
 
 const names = new Map<number, string>([[133, 'EHWPOISON']]);

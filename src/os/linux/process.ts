@@ -3,7 +3,7 @@
  * something and end without Node's help (a thread whose main thread is stuck can use neither console nor process.exit).
  *
  * Cost: /proc files are read whole, tens of microseconds; smaps_rollup walks the page tables, milliseconds a gibibyte.
- * Sources: gettid(2), getrlimit(2), dup(2), write(2), _exit(2), abort(3); proc_pid_status(5), proc_pid_smaps(5),
+ * Sources: gettid(2), tgkill(2), getrlimit(2), dup(2), write(2), _exit(2), abort(3); proc_pid_status(5), proc_pid_smaps(5),
  * capabilities(7), proc_sys_vm(5).
  */
 import { readFileSync } from 'node:fs';
@@ -49,6 +49,11 @@ export class Process {
   /** The calling thread, by the number that /proc/self/task and the messages of a userfaultfd use. */
   threadId(): number {
     return this.#linux.systemCall(this.#linux.numbers.gettid, 0, 0, 0);
+  }
+
+  /** Whether this process has a thread of the number. tgkill(2) with no signal; a number is used again some day. */
+  hasThread(id: number): boolean {
+    return this.#linux.systemCall(this.#linux.numbers.tgkill, process.pid, id, 0) === 0;
   }
 
   /** Writes text to descriptor 2 at once, from any thread. Cut after 1024 bytes; an error of write(2) is nobody's to hear. */

@@ -26,11 +26,13 @@ export interface SystemCallNumbers {
   readonly userfaultfd: number;
   readonly memfdCreate: number;
   readonly gettid: number;
+  readonly tgkill: number;
+  readonly futex: number;
 }
 
 const numbersOf: Readonly<Record<string, SystemCallNumbers>> = {
-  x64: { userfaultfd: 323, memfdCreate: 319, gettid: 186 },
-  arm64: { userfaultfd: 282, memfdCreate: 279, gettid: 178 },
+  x64: { userfaultfd: 323, memfdCreate: 319, gettid: 186, tgkill: 234, futex: 202 },
+  arm64: { userfaultfd: 282, memfdCreate: 279, gettid: 178, tgkill: 131, futex: 98 },
 };
 
 /** sysconf(3): _SC_PAGESIZE of glibc and of musl. */

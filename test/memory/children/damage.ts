@@ -55,7 +55,7 @@ function touchDamaged(hasFile: boolean, damage: () => void, others: readonly num
 }
 
 const caller = (control: SharedArrayBuffer): Caller =>
-  new Caller(loadLinux().linux!, new ControlBlock(control));
+  new Caller(loadLinux().linux!, new ControlBlock(loadLinux().linux!, control));
 
 const ways: Readonly<Record<string, () => void>> = {
   truncated: () => touchDamaged(true, () => truncateSync(path, PAGE), []),

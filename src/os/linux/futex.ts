@@ -1,0 +1,62 @@
+/**
+ * A word of shared memory that threads wait for and wake each other by, without V8: Atomics.wait() and notify() take a lock of
+ * the whole process, and a thread may hold that while it waits for a page (docs/design/memory.md).
+ *
+ * A thread in wait() cannot be ended by worker.terminate() before the time is over: wait in slices.
+ * Cost: one system call, nothing allocated. Sources: futex(2), asm-generic/unistd.h, linux/futex.h.
+ */
+import { assert } from '../../base/assert.ts';
+import type { NativeCall } from '../koffi.ts';
+import { Errno } from './errno.ts';
+import { type Linux, Struct } from './system-call.ts';
+
+/** FUTEX_WAIT and FUTEX_WAKE, both for this process alone. */
+const WAIT = 0 | 128;
+const WAKE = 1 | 128;
+const ALL = 2 ** 31 - 1;
+
+/** The words of one shared memory. One object a thread. */
+export class Futex {
+  readonly #linux: Linux;
+  readonly #call: NativeCall;
+  readonly #address: number;
+  readonly #words: number;
+  /** struct timespec: seconds, nanoseconds. */
+  readonly #time: Struct;
+
+  constructor(linux: Linux, memory: SharedArrayBuffer) {
+    this.#linux = linux;
+    this.#call = linux.bind(
+      'int64_t syscall(int64_t number, uintptr_t word, int64_t op, uint64_t value, uintptr_t time)',
+    );
+    this.#address = linux.addressOf(new Uint8Array(memory));
+    this.#words = memory.byteLength >>> 2;
+    this.#time = new Struct(linux, 16);
+  }
+
+  /**
+   * Sleeps while the word is `value`, for so many milliseconds at the most. It may return early: look again.
+   * @returns false: the time is over
+   */
+  wait(word: number, value: number, milliseconds: number): boolean {
+    this.#time.set64(0, Math.floor(milliseconds / 1000));
+    this.#time.set64(8, Math.floor((milliseconds % 1000) * 1e6));
+    const { futex } = this.#linux.numbers;
+    const answer = this.#call(futex, this.#at(word), WAIT, value, this.#time.address);
+    if (answer === 0) return true;
+    const errno = this.#linux.errno();
+    if (errno === Errno.ETIMEDOUT) return false;
+    if (errno === Errno.EAGAIN || errno === Errno.EINTR) return true;
+    return this.#linux.fail('futex', { word });
+  }
+
+  /** Wakes all who wait for the word. */
+  wake(word: number): void {
+    this.#call(this.#linux.numbers.futex, this.#at(word), WAKE, ALL, 0);
+  }
+
+  #at(word: number): number {
+    assert(word >= 0 && word < this.#words, 'the word is one of the memory');
+    return this.#address + word * 4;
+  }
+}
