@@ -215,7 +215,7 @@ export class ControlBlock {
    * @throws SwapError ERR_IO_ENDED
    */
   call(op: Op, region: number, a: number, b: number, c: number, ring: () => void): number {
-    const slot = this.#claim();
+    const slot = this.#claim(ring);
     const word = this.#wordOf(slot);
     this.#words[word + Slot.op] = op;
     this.#words[word + Slot.region] = region;
@@ -281,14 +281,15 @@ export class ControlBlock {
     this.#futex?.wake(word);
   }
 
-  /** A slot for this thread; waits where all are taken. */
-  #claim(): number {
+  /** A slot for this thread; waits where all are taken. It rings: who posted may have ended before it could. */
+  #claim(ring: () => void): number {
     for (;;) {
       const freed = Atomics.load(this.#words, At.freed);
       const slot = this.#tryClaim();
       if (slot !== -1) return slot;
       if (this.#freeAbandoned()) continue;
       if (!this.isServed) throw this.#ended();
+      ring();
       Atomics.add(this.#words, At.waiting, 1);
       this.#futex?.wait(At.freed, freed, LOOK_MS);
       Atomics.sub(this.#words, At.waiting, 1);

@@ -11,7 +11,7 @@ import { ControlBlock, Op } from '../../../src/memory/control-block.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 
 const MiB = 2 ** 20;
-const WORKERS = 200;
+const WORKERS = 100;
 /** More than there are slots for calls. */
 const LEAVERS = 70;
 
