@@ -10,6 +10,7 @@
  *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
  *   FRONTSWAP_FILE       a swap file for what does not fit, and its size: /path/to/file:4G
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
+ *   FRONTSWAP_SHARED     1: shared memories are paged as well. A thread that waits in one (Atomics.wait) may then hang
  *   FRONTSWAP_STATS      1: a line at the end, on stderr, that says what was paged
  *
  * The fault thread starts with the first of these memories: a program that has none pays for this file alone.
@@ -24,6 +25,7 @@ import { formatSize, parseSize } from '../base/size.ts';
 import type { MemorySwap, OpenSwapOptions } from './open-swap.ts';
 import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
+import { wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 
 /** What the environment asks for; null where nothing can be paged, of which a warning says why. */
@@ -83,7 +85,14 @@ function fileOf(text: string): DeviceOptions {
 /** Adopts memories as they appear, into the swap that `swapNow` gives; the regions so far. */
 function pageMemories(swapNow: () => MemorySwap | null): readonly SwapRegion[] {
   const regions: SwapRegion[] = [];
+  const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
+  let isTold = false;
   watchMemories((memory) => {
+    if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
+      if (!isTold) tellShared();
+      isTold = true;
+      return;
+    }
     try {
       const now = swapNow();
       if (now !== null) regions.push(now.adopt(memory));
@@ -92,6 +101,14 @@ function pageMemories(swapNow: () => MemorySwap | null): readonly SwapRegion[] {
     }
   });
   return regions;
+}
+
+/** Why not: "Can a program deadlock?" in docs/design/memory.md. */
+function tellShared(): void {
+  process.emitWarning(
+    'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them',
+    'FrontswapWarning',
+  );
 }
 
 function tellAtEnd(regions: readonly SwapRegion[]): void {

@@ -1,0 +1,72 @@
+/** Threads that wait in shared memory, under register: see "Can a program deadlock?" in docs/design/memory.md. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type Ending, endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const register = new URL('../../src/memory/register.js', import.meta.url).href;
+const waiters = fileURLToPath(new URL('./children/waiters.js', import.meta.url));
+const options = { skip: skipUnlessPaging, timeout: 120_000 };
+/** A program that hangs is ended after so long; those that do not take a few seconds. */
+const HANG_MS = 60_000;
+
+/**
+ * Set to false when a fault is served without JavaScript. Until then such a program hangs on nearly every run: the thread
+ * that waits holds V8's process-wide mutex while it faults.
+ */
+const faultsWaitForJavaScript =
+  'a fault waits for a JavaScript thread, and Atomics.wait() over a paged word faults with a lock of V8 held';
+
+const under = (args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ending> => {
+  const env = { ...process.env, FRONTSWAP_RESIDENT: '1M', FRONTSWAP_STATS: '1', ...environment };
+  const child = spawn(process.execPath, ['--import', register, ...args], { env });
+  return endingOf(child, undefined, HANG_MS);
+};
+
+const warnings = ({ stderr }: Ending): readonly string[] =>
+  stderr.split('\n').filter((line) => line.includes('FrontswapWarning'));
+
+test('three threads wait over a shared memory: they finish under register', options, async () => {
+  const ending = await under([waiters]);
+  assert.deepEqual([ending.code, ending.stdout], [0, 'intact\n'], ending.stderr);
+  assert.match(ending.stderr, /frontswap: 0 memories/);
+});
+
+const makeTwo = `const limits = { initial: 64, maximum: 64, shared: true };
+  for (const memory of [new WebAssembly.Memory(limits), new WebAssembly.Memory(limits)]) {
+    const bytes = new Uint8Array(memory.buffer);
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = at >>> 12;
+    for (let at = 0; at < bytes.length; at += 4096) if (bytes[at] !== (at >>> 12 & 255)) throw at;
+  }`;
+
+test('shared memories are not paged: one line says so, and what pages them', options, async () => {
+  const ending = await under(['-e', makeTwo]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.equal(warnings(ending).length, 1, ending.stderr);
+  assert.match(warnings(ending)[0]!, /shared .* not paged.*FRONTSWAP_SHARED=1/);
+  assert.match(ending.stderr, /frontswap: 0 memories/);
+});
+
+test('FRONTSWAP_SHARED=1 pages them, without a warning', options, async () => {
+  const ending = await under(['-e', makeTwo], { FRONTSWAP_SHARED: '1' });
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.deepEqual(warnings(ending), []);
+  assert.match(ending.stderr, /frontswap: 2 memories/);
+});
+
+test('a memory that is not shared is paged beside one that is', options, async () => {
+  const ending = await under(['-e', `${makeTwo}; new WebAssembly.Memory({ initial: 1 })`]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.match(ending.stderr, /frontswap: 1 memories/);
+});
+
+test('three threads wait over a shared memory that is paged: they finish', {
+  ...options,
+  skip: skipUnlessPaging || faultsWaitForJavaScript,
+}, async () => {
+  const ending = await under([waiters], { FRONTSWAP_SHARED: '1' });
+  assert.deepEqual([ending.code, ending.stdout], [0, 'intact\n'], ending.stderr);
+  assert.match(ending.stderr, /frontswap: 1 memories/);
+});
