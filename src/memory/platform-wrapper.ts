@@ -12,22 +12,19 @@ const natives = new WeakMap<object, Callable>();
 
 /**
  * A wrapper.
- * @param made is given what the native constructor made; what it throws is the caller's
+ * @param made is given what the native constructor made, and the function of ours that the caller called (the frame
+ *   below it in the stack is the caller's); what it throws is the caller's
  */
 export function wrapConstructor<Native extends Callable>(
   native: Native,
-  made: (result: object, args: readonly unknown[]) => void,
+  made: (result: object, args: readonly unknown[], called: Callable) => void,
 ): Native {
-  return remember(
-    native,
-    new Proxy(native, {
-      construct(target, args, newTarget) {
-        const result = Reflect.construct(target, args, newTarget) as object;
-        made(result, args);
-        return result;
-      },
-    }),
-  );
+  const construct = (target: Native, args: readonly unknown[], newTarget: Callable): object => {
+    const result = Reflect.construct(target, args, newTarget) as object;
+    made(result, args, construct);
+    return result;
+  };
+  return remember(native, new Proxy(native, { construct }));
 }
 
 /** A wrapper. @param call instead of the native function; what it does not add is what Reflect.apply() of that does */

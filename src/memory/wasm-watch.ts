@@ -87,7 +87,9 @@ function replaceConstructor(
   name: 'Memory' | 'Instance',
   made: (result: object, secondArgument: unknown) => void,
 ): void {
-  const wrapper = wrapConstructor(api[name], (result, args) => made(result, args[1]));
+  const wrapper = wrapConstructor(api[name], (result, args, called) => {
+    if (!isCalledByDependencyOfNode(called)) made(result, args[1]);
+  });
   replace(api, name, wrapper);
 }
 
@@ -95,7 +97,7 @@ function replaceConstructor(
 function wrapInstantiate(native: Callable, found: Found): Callable {
   const call = (_native: unknown, self: unknown, args: readonly unknown[]): unknown => {
     const promise = Reflect.apply(native, self, args);
-    if (isCalledByNode(call)) return promise;
+    if (isCalledByDependencyOfNode(call)) return promise;
     const look = (result: { readonly instance?: unknown }): unknown => {
       findInImports(args[1], found);
       findInExports(result.instance ?? result, found);
@@ -107,10 +109,11 @@ function wrapInstantiate(native: Callable, found: Found): Callable {
 }
 
 /**
- * Whether the caller of `wrapper` is a module of Node's own. Their memories (undici's parser, of fetch) are some pages
- * that never grow: paging them would start the fault thread for nothing.
+ * Whether the caller of `wrapper` is a module that Node has within (undici, the lexer of CommonJS). Their memories are
+ * some pages that never grow: paging them would start the fault thread for nothing. Some releases make them by
+ * instantiate(), some by `new Instance`. Not so Node's loader, whose instances are the program's: `import 'file.wasm'`.
  */
-function isCalledByNode(wrapper: object): boolean {
+function isCalledByDependencyOfNode(wrapper: object): boolean {
   const { stackTraceLimit, prepareStackTrace } = Error;
   const trace: { stack?: readonly NodeJS.CallSite[] | string } = {};
   Error.stackTraceLimit = 1;
@@ -118,7 +121,9 @@ function isCalledByNode(wrapper: object): boolean {
   Error.captureStackTrace(trace, wrapper as () => void);
   const { stack } = trace; // read while it is made our way
   Object.assign(Error, { stackTraceLimit, prepareStackTrace });
-  return typeof stack === 'object' && stack[0]?.getFileName()?.startsWith('node:') === true;
+  return (
+    typeof stack === 'object' && stack[0]?.getFileName()?.startsWith('node:internal/deps/') === true
+  );
 }
 
 function findInExports(instance: unknown, found: Found): void {

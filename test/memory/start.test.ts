@@ -1,24 +1,33 @@
 /** frontswap/register starts the fault thread with the program's first WebAssembly memory, and not before. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { endingOf } from './ending.ts';
 import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url);
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
+/** (memory (export "m") 64) */
+const exportsMemory = Uint8Array.of(
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 0, 64, 7, 5, 1, 1, 109, 2, 0],
+);
+
 /** Runs a module under register; it may call `isPaging()` and `print()`. */
-async function run(code: string, env: Readonly<Record<string, string>> = {}): Promise<string> {
+async function run(code: string, ...nodeArgs: readonly string[]): Promise<string> {
   const program = `
     import { readFileSync } from 'node:fs';
     const isPaging = () => readFileSync('/proc/self/maps', 'utf8').includes('koffi.node');
     const print = (value) => console.log(JSON.stringify(value));
     ${code}`;
-  const args = ['--import', fileURLToPath(register), '--input-type=module', '-e', program];
+  const imported = ['--import', fileURLToPath(register), '--input-type=module', '-e', program];
+  const args = ['--no-warnings', ...nodeArgs, ...imported];
   const child = spawn(process.execPath, args, {
-    env: { ...process.env, FRONTSWAP_RESIDENT: '1M', ...env },
+    env: { ...process.env, FRONTSWAP_RESIDENT: '1M' },
   });
   const { code: status, stdout, stderr } = await endingOf(child);
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
@@ -37,8 +46,7 @@ test(
   'the first memory is paged before its program has it: new, instantiate, Instance',
   options,
   async () => {
-    const module =
-      'new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 5, 3, 1, 0, 64, 7, 5, 1, 1, 109, 2, 0])'; // (memory (export "m") 64)
+    const module = `new Uint8Array([${exportsMemory.join()}])`;
     const fillAndCompare = `
     const bytes = new Uint8Array(memory.buffer);
     for (let at = 0; at < bytes.length; at += 4096) bytes[at] = (at >> 12) % 251;
@@ -66,6 +74,34 @@ test('memories of Node itself, as fetch makes one, do not start it', options, as
     });`);
   assert.equal(answer, '["yes",false]');
 });
+
+test('nor do those that they make by `new Instance`', options, async () => {
+  const lexer = 'internal/deps/cjs-module-lexer/dist/lexer';
+  const answer = await run(
+    `
+    import { builtinModules, createRequire } from 'node:module';
+    if (builtinModules.includes('${lexer}')) createRequire('/')('${lexer}').initSync();
+    print(isPaging());`,
+    '--expose-internals',
+  );
+  assert.equal(answer, 'false');
+});
+
+test(
+  'a module that the program imports as a file is paged, though Node instantiates it',
+  options,
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'frontswap-wasm-'));
+    try {
+      const path = join(folder, 'memory.wasm');
+      writeFileSync(path, exportsMemory);
+      const code = `await import(${JSON.stringify(pathToFileURL(path).href)}); print(isPaging());`;
+      assert.equal(await run(code, '--experimental-wasm-modules'), 'true');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+);
 
 test('who asks is told when paging starts, or at once when it has', options, async () => {
   const answer = await run(`
