@@ -13,6 +13,8 @@ export interface Sample extends SwapStats {
 }
 
 const EVERY_MS = 100;
+/** How long the end of the process waits for a thread that is still starting. */
+const START_MS = 10_000;
 
 function tell(swap: MemorySwap, fd: number): void {
   const sample: Sample = {
@@ -23,18 +25,33 @@ function tell(swap: MemorySwap, fd: number): void {
   writeSync(fd, `${JSON.stringify(sample)}\n`);
 }
 
-/** Nothing without METER_FD. The swap is not disposed of before the process ends, or the last line says nothing. */
+/**
+ * Nothing without METER_FD. The swap is not disposed of before the process ends, or the last line says nothing.
+ *
+ * Invariant: the process does not end while its thread loads koffi: a thread that is terminated there aborts the process.
+ */
 export function meter(swap: MemorySwap): void {
   const fd = Number(process.env['METER_FD']);
   if (!(fd > 2)) return;
   process.once('exit', () => tell(swap, fd));
   if (swap.control === null) return;
-  const data = { meterOf: swap.control, fd };
+  const started = new Int32Array(new SharedArrayBuffer(4));
+  const data = { meterOf: swap.control, fd, started };
   new Worker(new URL(import.meta.url), { workerData: data, execArgv: [] }).unref();
+  process.once('exit', () => Atomics.wait(started, 0, 0, START_MS));
 }
 
-const watched = workerData as { readonly meterOf?: SharedArrayBuffer; fd: number } | null;
+interface Watched {
+  readonly meterOf?: SharedArrayBuffer;
+  readonly fd: number;
+  /** 1 when the thread is past loading native code. */
+  readonly started: Int32Array;
+}
+
+const watched = workerData as Watched | null;
 if (!isMainThread && watched?.meterOf !== undefined) {
   const swap = joinSwap(watched.meterOf);
+  Atomics.store(watched.started, 0, 1);
+  Atomics.notify(watched.started, 0);
   setInterval(() => tell(swap, watched.fd), EVERY_MS);
 }

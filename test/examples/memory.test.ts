@@ -1,7 +1,11 @@
 /** The memory examples, small: programs from npm, paged, answer as they do in RAM and take no more than they promise. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -100,9 +104,51 @@ test('an external sort, in regions and in PagedArrays, sorts as one in RAM', { s
 test('a claim that does not hold is status 1 and is told: a database that fits its budget', {
   skip,
 }, async () => {
-  const { code, printed } = await ran('sqlite', '--size', '100', '--resident', '8M');
-  assert.equal(code, 1);
+  const { code, printed, said } = await ran('sqlite', '--size', '100', '--resident', '8M');
+  assert.deepEqual({ code, said }, { code: 1, said: '' });
   assert.match(printed, /^NO {3}the database is 0\.0 times the budget, 4 at least$/m);
+});
+
+test('a program that ends while its meter loads native code waits for that', { skip }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'frontswap-meter-'));
+  const [hook, begun, done] = ['hook.cjs', 'begun', 'done'].map((name) => join(folder, name));
+  // In the meter's thread alone: koffi takes a while to load.
+  const slowKoffi = `
+    const { workerData } = require('node:worker_threads');
+    const { writeFileSync } = require('node:fs');
+    const Module = require('node:module');
+    const load = Module._load;
+    if (workerData?.meterOf !== undefined) Module._load = function (name, ...rest) {
+      if (name !== 'koffi') return Reflect.apply(load, this, [name, ...rest]);
+      writeFileSync(${JSON.stringify(begun)}, '');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+      const loaded = Reflect.apply(load, this, [name, ...rest]);
+      writeFileSync(${JSON.stringify(done)}, '');
+      return loaded;
+    };`;
+  const program = `
+    new WebAssembly.Memory({ initial: 1 });
+    const { existsSync } = await import('node:fs');
+    while (!existsSync(${JSON.stringify(begun)})) await new Promise((next) => setTimeout(next, 5));`;
+  try {
+    writeFileSync(hook!, slowKoffi);
+    const own = (name: string): string => join(examples, name);
+    const imports = ['--import', own('../../src/memory/register.js')];
+    imports.push('--import', own('meter-import.js'));
+    const child = spawn(process.execPath, [...imports, '--input-type=module', '-e', program], {
+      env: {
+        ...{ ...process.env, FRONTSWAP_RESIDENT: '1M' },
+        ...{ METER_FD: '3', NODE_OPTIONS: `--require ${hook}` },
+      },
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+    });
+    (child.stdio[3] as Readable).resume();
+    const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+    assert.deepEqual({ code, signal }, { code: 0, signal: null });
+    assert.ok(existsSync(done!), 'the thread was stopped while it loaded koffi');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('the demo, not on a terminal, prints plain lines and ends with a summary', {
