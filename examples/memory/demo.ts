@@ -1,7 +1,8 @@
 /**
- * SQLite in less memory than it needs, with a line that shows pages resident, stored and moving while it works.
+ * SQLite in less memory than it needs, after the same with all its data in RAM; with a line that shows pages resident,
+ * stored and moving while it works. Ends with both side by side, and what the memory consists of.
  *
- *   npm run demo                              a database of about 60 MiB in 10 MiB
+ *   npm run demo                              a database of 138 MiB in 64 MiB
  *   npm run demo -- --size 1000000 --resident 32M
  *
  * The line is rewritten in place on a terminal; elsewhere there is one a second. Ctrl-C ends the program and leaves the
@@ -19,7 +20,7 @@ const example = {
   about:
     'An in-memory SQLite database in less RAM than it needs, and what the pager does meanwhile.',
   unit: 'rows, about 200 bytes each',
-  small: { size: 300_000, resident: '10M' },
+  small: { size: 800_000, resident: '64M' },
   full: { size: 1_000_000, resident: '32M' },
   json: 'what the pager does, a document a line',
 };
@@ -99,28 +100,54 @@ function introduce(): void {
   console.log('  node --import frontswap/register database.js');
 }
 
-function summarise(done: Run): void {
-  const { swap } = done;
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`.padStart(9);
+const BAR = 40;
+
+/** Peak RSS of a run; on a terminal as a bar beside the other's. */
+function peak(name: string, { peakBytes, ms }: Run, most: number): string {
+  const bar = '#'.repeat(Math.round((BAR * peakBytes) / most)).padEnd(BAR);
+  return `${name.padEnd(6)} ${isTerminal ? `${bar} ` : ''}${formatSize(peakBytes).padStart(8)} ${seconds(ms)}`;
+}
+
+/** @param one paged, with one row: what the process takes without data */
+function summarize(plain: Run, paged: Run, one: Run): void {
+  const { swap } = paged;
   if (swap === null) throw new Error('nothing was paged; the warning above says why');
-  for (const { name, ms, answer } of done.steps)
-    console.log(
-      `${name.padEnd(10)} ${(ms / 1000).toFixed(1).padStart(7)} s  ${answer.slice(0, 16)}`,
-    );
-  const times = (done.bytes / residentBytes).toFixed(1);
+  console.log(`${''.padEnd(10)} ${'plain'.padStart(9)} ${'paged'.padStart(9)}`);
+  for (const [at, { name, ms, answer }] of paged.steps.entries()) {
+    const before = plain.steps[at]!;
+    if (before.answer !== answer)
+      throw new Error(`${name}: plain ${before.answer}, paged ${answer}`);
+    console.log(`${name.padEnd(10)} ${seconds(before.ms)} ${seconds(ms)}  ${answer.slice(0, 16)}`);
+  }
+  const times = (paged.bytes / residentBytes).toFixed(1);
   console.log(
-    `a database of ${formatSize(done.bytes)}, ${times} times what was in RAM; ` +
-      `${swap.pageOuts + swap.pagesDropped} pages out, ${swap.pageIns} in, ` +
-      `at most ${formatSize(done.peakUsedBytes)} for what was out; the process took ${formatSize(done.peakBytes)}`,
+    `a database of ${formatSize(paged.bytes)}, ${times} times what was in RAM; ` +
+      `${swap.pageOuts + swap.pagesDropped} pages out, ${swap.pageIns} in`,
   );
+  const most = Math.max(plain.peakBytes, paged.peakBytes);
+  console.log('\npeak RSS and time:');
+  console.log(peak('plain', plain, most));
+  console.log(peak('paged', paged, most));
+  console.log(
+    '\nRSS = base + floor + resident + data / ratio: at most ' +
+      `${formatSize(one.peakBytes)} (base + floor, measured with one row) + ${formatSize(residentBytes)} + ` +
+      `${formatSize(paged.peakUsedBytes)} (packed, ratio ${swap.ratio.toFixed(1)})`,
+  );
+  if (paged.peakBytes >= plain.peakBytes)
+    console.log('Paging does not pay at this size: the floor is more than what packing saves.');
 }
 
 if (!json) introduce();
 if (isTerminal) stdout.write(hideCursor);
 try {
+  const { signal } = stop;
+  const plain = json ? null : await run({ file: 'database.js', args: [String(size)], signal });
+  const one = json ? null : await run({ ...pagedDatabase(1, residentBytes), signal });
   const program = pagedDatabase(size, residentBytes);
-  const done = await run({ ...program, signal: stop.signal, onSample: show });
+  const paged = await run({ ...program, signal, onSample: show });
   restore();
-  if (!json) summarise(done);
+  if (plain !== null && one !== null) summarize(plain, paged, one);
 } catch (error) {
   restore();
   if (!stop.signal.aborted) {

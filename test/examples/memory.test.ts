@@ -158,6 +158,12 @@ test('the demo, not on a terminal, prints plain lines and ends with a summary', 
   assert.equal(code, 0);
   assert.match(printed, /^integrity .* "ok"$/m);
   assert.match(printed, /^a database of .* pages out, \d+ in/m);
+  assert.match(
+    printed,
+    /^plain +[\d.]+M +[\d.]+ s\npaged +[\d.]+M +[\d.]+ s$/m,
+    'side by side, no bar',
+  );
+  assert.match(printed, /^RSS = base \+ floor \+ resident \+ data \/ ratio/m);
   assert.ok(!printed.includes('\x1b'), 'no terminal sequences');
 });
 
