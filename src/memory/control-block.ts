@@ -46,6 +46,7 @@ const At = {
   claims: 4,
   freed: 5,
   waiting: 6,
+  trouble: 7,
 } as const;
 /** Of a slot: words, then doubles, then text. */
 const Slot = { op: 1, region: 2, answer: 3 } as const; // 0: its state
@@ -191,6 +192,15 @@ export class ControlBlock {
   /** The process is about to end: the fault thread looks more often whether it is to stop. */
   setExiting(): void {
     Atomics.store(this.#words, At.exiting, 1);
+  }
+
+  /** What the program should be told of: a mask of Trouble (tiers-trouble.ts). */
+  get trouble(): number {
+    return Atomics.load(this.#words, At.trouble);
+  }
+
+  set trouble(mask: number) {
+    Atomics.store(this.#words, At.trouble, mask);
   }
 
   get doorbell(): number {

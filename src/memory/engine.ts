@@ -68,6 +68,10 @@ export class Engine {
   #quiet = 0;
   #steps = 0;
   #isMore = false;
+  /** Trouble that the program has been told of. */
+  #told = 0;
+  /** There is more in the control block's `trouble`. */
+  onTrouble: () => void = () => {};
   #isEnded = false;
 
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
@@ -80,10 +84,9 @@ export class Engine {
     this.#process = new Process(linux);
     this.#frames = new UffdFrames(this.#mapping);
     this.#drops = new ManyAdvisor(linux, this.#mapping);
-    this.#tiers = new Tiers(options, {
-      frames: this.#frames.bytes,
-      onLost: (region, page, reason) => this.#tellLost(region, page, reason),
-    });
+    const onLost = (region: Region, page: number, reason: In): void =>
+      this.#tellLost(region, page, reason);
+    this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
     this.#doorbell = openEventFd(linux); // the process's: whoever rings it must not hit another file
@@ -295,6 +298,12 @@ export class Engine {
 
   #publish(): void {
     writeSwapStats(this.#control.swapStats, this.#tiers);
+    const { trouble } = this.#tiers;
+    if ((trouble & ~this.#told) !== 0) {
+      this.#told |= trouble;
+      this.#control.trouble = this.#told;
+      this.onTrouble();
+    }
     const live = this.#live.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
   }

@@ -29,7 +29,7 @@ const SPARE_FRAMES = 64;
 
 export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
   const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
-  const tiers = new Tiers(options, { frames });
+  const tiers = new Tiers(options, { frames }, false);
   const unsupported = (call: string): SwapError =>
     new SwapError(
       'ERR_IO_UNSUPPORTED',

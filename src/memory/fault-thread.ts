@@ -1,14 +1,14 @@
 /**
  * The fault thread: a worker that owns the engine and serves the faults of every other thread of the process.
  *
- * It never returns to its event loop, never touches paged memory, never logs through the main thread (which may be the
- * one that waits for it). However it ends, faults do not wait for ever: its descriptor is one that Node closes with the
+ * It never returns to its event loop, never touches paged memory, never waits for the main thread (which may be the
+ * one that waits for it): what the program should be told is posted. However it ends, faults do not wait for ever: its descriptor is one that Node closes with the
  * worker, and with it the registration ends.
  *
  *   an error in here       one line on stderr, and the process ends: going on would hang, or read zeros for data
  *   the process exits      polls get short, so that the worker is seen to stop; faults are served until then
  */
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { Process } from '../os/linux/process.ts';
 import { type Linux, loadLinux } from '../os/linux/system-call.ts';
@@ -56,6 +56,7 @@ function inOneLine(error: unknown): string {
 }
 
 function run(engine: Engine, control: ControlBlock): void {
+  engine.onTrouble = () => parentPort?.postMessage('trouble');
   try {
     engine.announce();
     while (!engine.isEnded) engine.step();

@@ -27,6 +27,7 @@ import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import { swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import type { TierOptions } from './tiers.ts';
+import { warnOfTrouble } from './trouble.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 export interface OpenSwapOptions {
@@ -285,6 +286,7 @@ function startThread(
     execArgv: [],
     name: 'frontswap faults',
   });
+  warnOfTrouble(worker, control);
   worker.unref();
   if (!control.waitForStart(START_MS)) {
     void worker.terminate();

@@ -5,7 +5,10 @@
  *                └ refuses: full ─▶ stored copies of pages that are in memory are given up ─▶ again
  *                                └▶ no more slots of area 0 ─▶ a file's area, by priority, until there is room again
  *                                                               └ refuses: RAM once more, it may have room inside by now
+ *                └ refuses: the page does not compress ─▶ a file's area ─▶ none, or full: it stays in memory, and is not
+ *                                                                          asked for a while
  *
+ * A page that does not compress costs as much in RAM as in memory, and a copy each way. evict() takes it all the same.
  * Files are not behind frontswap: what RAM refused is not packed a second time.
  */
 import { randomUUID } from 'node:crypto';
@@ -23,6 +26,7 @@ import type { SwapArea } from '../swap/areas.ts';
 import { writeHeader } from '../swap/header.ts';
 import { swapOn } from '../swap/swapon.ts';
 import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
+import { Trouble } from './tiers-trouble.ts';
 
 /** Type of the area whose pages are in RAM; it is switched on first. */
 const RAM_AREA = 0;
@@ -33,6 +37,8 @@ const RAM_PRIORITY = 32767;
 const ROOM_SHARE = 1 / 16;
 /** Stored copies that are given up at once when RAM is full. */
 const COPIES_A_TIME = 64;
+/** A page that packs to more does not compress. */
+const POOR_BYTES = (PAGE_BYTES / 8) * 7;
 
 export interface TierOptions {
   /** Ceiling of compressed pages and all tables about them, bytes; 0 = none. */
@@ -50,15 +56,32 @@ export class Tiers implements Disposable {
   #isFull = false;
   /** RAM is asked although it has no room by its books, because no file took a page. */
   #isRetrying = false;
+  /** A page that RAM did not want because it does not compress is on its way to a file. */
+  #isPassedOn = false;
+  /** Pages that do not compress may stay in memory; false: there are no more frames for them, and RAM takes them. */
+  readonly #keepsPoor: boolean;
   #changed = 0;
 
-  constructor(options: TierOptions, pager: Pick<PagerOptions, 'frames' | 'onLost'>) {
+  constructor(
+    options: TierOptions,
+    pager: Pick<PagerOptions, 'frames' | 'onLost'>,
+    keepsPoor: boolean,
+  ) {
+    this.#keepsPoor = keepsPoor;
     this.#budget = new Budget(options.limitBytes);
     this.backend = storeBackend(this.#budget, lz4, systemPageReturn(process.platform));
     const front = new RamFrontswap();
     front.register(this.backend);
     this.pager = new Pager({ ...pager, front });
-    this.pager.evictor.onRefusal = () => this.#refused();
+    const { evictor } = this.pager;
+    evictor.onRefusal = () => this.#refused();
+    evictor.onBatch = (isAsked) => {
+      this.backend.payloadMax = isAsked || !this.#keepsPoor ? PAGE_BYTES : POOR_BYTES;
+    };
+    evictor.onRetried = () => {
+      if (this.#isPassedOn) this.#ram.writeOk = true;
+      this.#isPassedOn = false;
+    };
     this.#ram = this.#switchOnRam();
     try {
       for (const device of options.devices) this.#switchOn(device);
@@ -66,6 +89,16 @@ export class Tiers implements Disposable {
       this[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** What the program should be told of, once: a mask of Trouble. */
+  get trouble(): number {
+    const { counters, evictor, regions } = this.pager;
+    let trouble = 0;
+    if (evictor.isFull && counters.get('overBudget') > 0) trouble |= Trouble.full;
+    for (let i = 0; i < regions.length; i++)
+      if (regions[i]!.set.ceiling > regions[i]!.set.limit) trouble |= Trouble.poor;
+    return trouble;
   }
 
   get limitBytes(): number {
@@ -137,6 +170,7 @@ export class Tiers implements Disposable {
 
   /** Nobody took a page. True: try again, there is another way now. */
   #refused(): boolean {
+    if (this.#ram.writeOk ? this.backend.isPoor : this.#isPassedOn) return this.#passOn();
     if (!this.#ram.writeOk) {
       // No file takes it. What was freed left room inside the store that its books call used: RAM is asked once more.
       this.#isRetrying = true;
@@ -150,6 +184,17 @@ export class Tiers implements Disposable {
     this.#isFull = true;
     this.#ram.writeOk = false;
     return isNew;
+  }
+
+  /** A page does not compress. False: it stays in memory. */
+  #passOn(): boolean {
+    if (this.#isPassedOn || this.#files.length === 0) {
+      this.pager.evictor.isPoor = true;
+      return false;
+    }
+    this.#isPassedOn = true;
+    this.#ram.writeOk = false;
+    return true;
   }
 
   #hasRoom(): boolean {

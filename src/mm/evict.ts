@@ -4,7 +4,8 @@
  *   oldest inactive ─▶ used since? ─▶ active
  *                  └▶ clean ─▶ dropped: the slot has it
  *                  └▶ dirty ─▶ taken into frames, run by run ─▶ swap out ─▶ stored
- *                                                          └ refused ─▶ put back, as the newest
+ *                                                          └ refused ─▶ put back, as the newest; or set aside: it does
+ *                                                                         not compress
  *
  * Invariants
  * - A page that was taken is in its slot or back in memory when the batch ends: no page is in between outside a call.
@@ -47,6 +48,12 @@ export class Evictor {
   clock = 1;
   /** The last batch put pages back: nothing takes them. */
   isFull = false;
+  /** The last refusal was of a page that does not compress: others may be taken. Set by `onRefusal`. */
+  isPoor = false;
+  /** A batch is about to leave; `isAsked`: because the program wants these pages to leave. */
+  onBatch: (isAsked: boolean) => void = () => {};
+  /** A page that was refused once has been taken, or has not. */
+  onRetried: () => void = () => {};
   readonly #swap: Swap;
   readonly #counters: PagerCounters;
   /** Pages of the batch, ascending, and how many of them are dirty. */
@@ -68,6 +75,7 @@ export class Evictor {
     const wanted = Math.min(pages, VICTIMS_MAX);
     const region = this.#oldestRegion(set);
     if (region === null) return 0;
+    this.onBatch(false);
     this.#choose(region, wanted);
     return this.#evict(region);
   }
@@ -87,6 +95,7 @@ export class Evictor {
   /** Makes pages [from, to) of a region leave, from the first on: a batch at the most. Returns where to go on. */
   evictRange(region: Region, from: number, to: number): number {
     this.#begin();
+    this.onBatch(true);
     let page = from;
     for (; page < to && this.#hasRoom(VICTIMS_MAX); page++) {
       if (!region.isResident(page) || region.isPinned(page)) continue;
@@ -324,8 +333,14 @@ export class Evictor {
         out++;
         continue;
       }
-      isRefused = true;
-      if (this.#putBack(region, page, frame)) back++;
+      const isPoor = !isRefused && this.isPoor;
+      if (!isPoor) isRefused = true;
+      if (!this.#putBack(region, page, frame)) continue;
+      back++;
+      if (isPoor) {
+        region.unlist(page);
+        region.setAside(page);
+      }
     }
     this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
@@ -352,27 +367,31 @@ export class Evictor {
 
   /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */
   #store(frame: number): SwapEntry {
+    this.isPoor = false;
+    let entry = this.#tryStore(frame);
+    if (entry !== NO_ENTRY) return entry;
+    while (entry === NO_ENTRY && this.onRefusal()) entry = this.#tryStore(frame);
+    this.onRetried();
+    return entry;
+  }
+
+  #tryStore(frame: number): SwapEntry {
     const swap = this.#swap;
-    for (;;) {
-      const entry = swap.addToSwap(frame);
-      if (entry === NO_ENTRY) {
-        if (this.onRefusal()) continue;
-        return NO_ENTRY;
-      }
-      swap.duplicate(entry);
-      this.#written = true;
-      let out = swap.swapOut(frame);
-      while (out === Out.pending) {
-        swap.tick();
-        out = swap.isBusy(frame) ? Out.pending : this.#written ? Out.done : Out.ioError;
-      }
-      if (out === Out.done) {
-        swap.dropFromCache(frame);
-        return entry;
-      }
-      swap.freeAndCache(entry);
-      if (!this.onRefusal()) return NO_ENTRY;
+    const entry = swap.addToSwap(frame);
+    if (entry === NO_ENTRY) return NO_ENTRY;
+    swap.duplicate(entry);
+    this.#written = true;
+    let out = swap.swapOut(frame);
+    while (out === Out.pending) {
+      swap.tick();
+      out = swap.isBusy(frame) ? Out.pending : this.#written ? Out.done : Out.ioError;
     }
+    if (out === Out.done) {
+      swap.dropFromCache(frame);
+      return entry;
+    }
+    swap.freeAndCache(entry);
+    return NO_ENTRY;
   }
 
   /** The page's area refused it, or there is no slot. True: there is another way now; try again. */

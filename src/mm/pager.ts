@@ -195,6 +195,7 @@ export class Pager implements MemoryManager {
     this.#rest.forget(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
+    region.set.aside -= region.aside;
     region.set.regions.splice(region.set.regions.indexOf(region), 1);
     this.regions.splice(this.regions.indexOf(region), 1);
   }

@@ -47,6 +47,7 @@ export type PageState = (typeof PageState)[keyof typeof PageState];
 /** Seen being used since it came. */
 const REFERENCED = 1;
 const ACTIVE = 2;
+const ASIDE = 4;
 /** Most pins a page can have. */
 const PINS_MAX = 255;
 
@@ -61,9 +62,12 @@ export const RegionCount = {
 } as const;
 
 /** Where a region's list begins: a sentinel behind its last page. */
-export type ListAt = 0 | 1;
+export type ListAt = 0 | 1 | 2;
 export const INACTIVE: ListAt = 0;
 export const ACTIVE_LIST: ListAt = 1;
+/** Pages that nobody took because they do not compress: they are not asked again for a while. */
+const ASIDE_LIST: ListAt = 2;
+const LISTS = [INACTIVE, ACTIVE_LIST, ASIDE_LIST] as const;
 
 export class Region {
   readonly pages: number;
@@ -83,6 +87,7 @@ export class Region {
   /** Pages in each list. */
   inactive = 0;
   active = 0;
+  aside = 0;
   pinned = 0;
   /** Pages that are stored. */
   stored = 0;
@@ -114,11 +119,11 @@ export class Region {
     this.stamp = new Int32Array(pages);
     this.#flags = new Uint8Array(pages);
     this.#pins = new Uint8Array(pages);
-    this.#next = new Int32Array(pages + 2);
-    this.#previous = new Int32Array(pages + 2);
-    for (const head of [pages, pages + 1]) {
-      this.#next[head] = head;
-      this.#previous[head] = head;
+    this.#next = new Int32Array(pages + LISTS.length);
+    this.#previous = new Int32Array(pages + LISTS.length);
+    for (const list of LISTS) {
+      this.#next[pages + list] = pages + list;
+      this.#previous[pages + list] = pages + list;
     }
   }
 
@@ -215,15 +220,34 @@ export class Region {
     this.#previous[next] = previous;
     this.#next[page] = 0;
     this.#previous[page] = 0;
-    if ((this.#flags[page]! & ACTIVE) === 0) this.inactive--;
+    const flags = this.#flags[page]!;
+    if ((flags & ASIDE) !== 0) {
+      this.aside--;
+      this.set.aside--;
+    } else if ((flags & ACTIVE) === 0) this.inactive--;
     else this.active--;
-    this.#flags[page]! &= ~ACTIVE;
+    this.#flags[page] = flags & ~(ACTIVE | ASIDE);
   }
 
   /** A page that was to be evicted stays: it is the newest again. */
   relist(page: number): void {
     assert(this.isResident(page), 'only what is here is in a list');
     if (this.#pins[page] === 0) this.#link(page, INACTIVE);
+  }
+
+  /** A page that was to be evicted stays, and is not asked again until takeBack(). */
+  setAside(page: number): void {
+    assert(this.isResident(page), 'only what is here is in a list');
+    if (this.#pins[page] === 0) this.#link(page, ASIDE_LIST);
+  }
+
+  /** Up to `most` pages, those set aside longest, are to be asked again: they are the newest now. */
+  takeBack(most: number): void {
+    for (let left = most; left > 0 && this.aside > 0; left--) {
+      const page = this.oldest(ASIDE_LIST);
+      this.unlist(page);
+      this.#link(page, INACTIVE);
+    }
   }
 
   /** A resident page stays until unpin(). False: it has all the pins it can have. */
@@ -274,17 +298,21 @@ export class Region {
     assert(this.lost === lost, 'lost pages are counted');
     assert(this.#count(INACTIVE) === this.inactive, 'inactive pages are counted');
     assert(this.#count(ACTIVE_LIST) === this.active, 'active pages are counted');
-    assert(this.inactive + this.active === listed, 'what is here and not pinned is listed');
+    assert(this.#count(ASIDE_LIST) === this.aside, 'pages set aside are counted');
+    assert(
+      this.inactive + this.active + this.aside === listed,
+      'what is here and not pinned is listed',
+    );
   }
 
   #count(list: ListAt): number {
     let count = 0;
     for (let page = this.oldest(list); page !== -1; page = this.newer(page, list)) {
       assert(this.isResident(page), 'what is listed is here');
-      assert(
-        ((this.#flags[page]! & ACTIVE) !== 0) === (list === ACTIVE_LIST),
-        'a page knows its list',
-      );
+      const flags = this.#flags[page]!;
+      const listOf =
+        (flags & ASIDE) !== 0 ? ASIDE_LIST : (flags & ACTIVE) !== 0 ? ACTIVE_LIST : INACTIVE;
+      assert(listOf === list, 'a page knows its list');
       count++;
     }
     return count;
@@ -298,7 +326,11 @@ export class Region {
     this.#next[head] = page;
     this.#previous[newest] = page;
     if (list === INACTIVE) this.inactive++;
-    else {
+    else if (list === ASIDE_LIST) {
+      this.aside++;
+      this.set.aside++;
+      this.#flags[page]! |= ASIDE;
+    } else {
       this.active++;
       this.#flags[page]! |= ACTIVE;
     }

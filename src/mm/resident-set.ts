@@ -16,11 +16,12 @@ export const SET_PAGES_MIN = 32;
 
 export class ResidentSet {
   readonly limit: number;
-  readonly high: number;
-  readonly low: number;
   /** Pages that leave at once. A batch shares what the system charges for each change of translations. */
   readonly batch: number;
   readonly regions: Region[] = [];
+  readonly #free: number;
+  /** Pages of all its regions that nobody takes because they do not compress. */
+  aside = 0;
   /** Resident pages of all its regions. */
   pages = 0;
   pinned = 0;
@@ -31,10 +32,21 @@ export class ResidentSet {
   constructor(limit: number) {
     assert(Number.isInteger(limit) && limit >= SET_PAGES_MIN, 'a resident set has some pages');
     this.limit = limit;
-    const free = Math.min(FREE_PAGES_MAX, limit >>> 3);
-    this.high = limit - (free >>> 1);
-    this.low = limit - free;
+    this.#free = Math.min(FREE_PAGES_MAX, limit >>> 3);
     this.batch = Math.max(BATCH_MIN, Math.min(limit >>> 4, BATCH_MAX));
+  }
+
+  /** Nothing comes in above it: the limit, or more where pages that cannot leave would take most of that from the others. */
+  get ceiling(): number {
+    return Math.max(this.limit, this.aside + Math.max(SET_PAGES_MIN, this.limit >>> 2));
+  }
+
+  get high(): number {
+    return this.ceiling - (this.#free >>> 1);
+  }
+
+  get low(): number {
+    return this.ceiling - this.#free;
   }
 
   /** Most pages that may be pinned: the rest must be able to come and go. */
@@ -49,6 +61,9 @@ export class ResidentSet {
       pinned += region.pinned;
     }
     assert(this.pages === pages, 'a set counts the pages of its regions');
+    let aside = 0;
+    for (const region of this.regions) aside += region.aside;
+    assert(this.aside === aside, 'a set counts the pages that its regions set aside');
     assert(this.pinned === pinned, 'a set counts the pins of its regions');
   }
 }

@@ -7,13 +7,26 @@ import type { Evictor } from './evict.ts';
 import type { Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Where the last batch was refused, one try in so many is made: packing pages for nothing is slow. */
-const FULL_TRIES_MASK = 31;
+/**
+ * Where the last batch was refused, one try in so many is made, twice as many after each that fails: packing pages for
+ * nothing is slow. A try is of a few pages.
+ */
+const FULL_TRIES_MIN = 32;
+const FULL_TRIES_MAX = 1024;
+const FULL_BATCH = 8;
+/** Looks for clean pages that are left out when there were none. */
+const CLEAN_PAUSE = 31;
+/** Steps after which some pages that did not compress are asked again. */
+const ASIDE_MASK = 127;
+const ASIDE_PAGES = 32;
 
 export class Room {
   readonly #evictor: Evictor;
   readonly #counters: PagerCounters;
   #fullTries = 0;
+  #fullWait = FULL_TRIES_MIN;
+  #cleanPause = 0;
+  #steps = 0;
 
   constructor(evictor: Evictor, counters: PagerCounters) {
     this.#evictor = evictor;
@@ -29,13 +42,15 @@ export class Room {
 
   /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
   for({ set }: Region, count: number): number {
-    while (set.pages + count > set.limit) if (this.#reclaim(set, set.batch) === 0) break;
-    return Math.max(0, Math.min(count, set.limit - set.pages));
+    while (set.pages + count > set.ceiling) if (this.#reclaim(set, set.batch) === 0) break;
+    return Math.max(0, Math.min(count, set.ceiling - set.pages));
   }
 
   /** A batch leaves each set that is above its mark; true while there is more to do. */
   tidy(regions: readonly Region[]): boolean {
     let isMore = false;
+    if ((++this.#steps & ASIDE_MASK) === 0)
+      for (let i = 0; i < regions.length; i++) regions[i]!.takeBack(ASIDE_PAGES);
     for (let i = 0; i < regions.length; i++) {
       const { set } = regions[i]!;
       if (set.regions[0] !== regions[i]) continue; // each set once
@@ -51,13 +66,28 @@ export class Room {
 
   /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
   #reclaim(set: ResidentSet, pages: number): number {
-    const out = this.#maySucceed() ? this.#evictor.reclaim(set, pages) : 0;
-    return out > 0 ? out : this.#evictor.reclaimClean(set, pages);
+    const isFull = this.#evictor.isFull;
+    const wanted = isFull ? Math.min(pages, FULL_BATCH) : pages;
+    const out = this.#maySucceed() ? this.#evictor.reclaim(set, wanted) : 0;
+    if (out > 0) return out;
+    if (this.#cleanPause > 0) {
+      this.#cleanPause--;
+      return 0;
+    }
+    const clean = this.#evictor.reclaimClean(set, pages);
+    if (clean === 0 && isFull) this.#cleanPause = CLEAN_PAUSE;
+    return clean;
   }
 
   #maySucceed(): boolean {
-    if (!this.#evictor.isFull) return true;
-    this.#fullTries = (this.#fullTries + 1) & FULL_TRIES_MASK;
-    return this.#fullTries === 0;
+    if (!this.#evictor.isFull) {
+      this.#fullWait = FULL_TRIES_MIN;
+      this.#fullTries = 0;
+      return true;
+    }
+    if (++this.#fullTries < this.#fullWait) return false;
+    this.#fullTries = 0;
+    this.#fullWait = Math.min(this.#fullWait * 2, FULL_TRIES_MAX);
+    return true;
   }
 }

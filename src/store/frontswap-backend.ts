@@ -17,13 +17,17 @@
 import { Budget } from '../arena/budget.ts';
 import type { PageReturnFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
-import { slot as slotOf } from '../base/units.ts';
+import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
 import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { type FrontswapBackend, Load } from '../frontswap/ops.ts';
 import { Get, Put } from './results.ts';
 import { Store } from './store.ts';
 
 export interface StoreBackend extends FrontswapBackend {
+  /** store() refuses a page that would cost more bytes. Default: none. */
+  payloadMax: number;
+  /** The last page was refused because of that; otherwise there was no room. */
+  readonly isPoor: boolean;
   /**
    * Housekeeping after a batch of `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do.
    * A hand goes as many slots further, and their pages are a step older: when as many pages have changed as there are
@@ -108,6 +112,8 @@ export function storeBackend(
 
 class PageStores implements StoreBackend {
   readonly name = 'store';
+  payloadMax: number = PAGE_BYTES;
+  isPoor = false;
   readonly #budget: Budget;
   readonly #makeStore: (slots: number, share: Budget) => Store;
   /** By number of area. */
@@ -138,9 +144,11 @@ class PageStores implements StoreBackend {
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
     const store = this.#stores[type];
     if (!store) return false;
-    if (store.put(slotOf(offset), page, at) !== Put.refused) return true;
-    if (!this.#giveBackFor(store)) return false;
-    return store.put(slotOf(offset), page, at) !== Put.refused;
+    let put = store.put(slotOf(offset), page, at, this.payloadMax);
+    if (put === Put.refused && this.#giveBackFor(store))
+      put = store.put(slotOf(offset), page, at, this.payloadMax);
+    this.isPoor = put === Put.poor;
+    return put === Put.stored || put === Put.sameFilled;
   }
 
   storePacked(

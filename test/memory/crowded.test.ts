@@ -1,0 +1,77 @@
+/** Memory of which nothing can leave: the process is no larger for it, and is told once what to do. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const register = new URL('../../src/memory/register.js', import.meta.url).href;
+const crowded = fileURLToPath(new URL('./children/crowded.js', import.meta.url));
+const options = { skip: skipUnlessPaging, timeout: 180_000 };
+/** What paging takes itself (`npm run bench -- floor`), with a margin: a worker, tables, codecs. */
+const FLOOR_MIB = 40;
+
+interface Report {
+  readonly wrong: number;
+  readonly warnings: number;
+  readonly residentMib: number;
+  readonly stderr: string;
+}
+
+async function run(
+  args: readonly string[],
+  environment: NodeJS.ProcessEnv | null,
+): Promise<Report> {
+  const flags = environment === null ? [] : ['--import', register];
+  const env = { ...process.env, FRONTSWAP_RESIDENT: '32M', FRONTSWAP_STATS: '1', ...environment };
+  const child = spawn(process.execPath, [...flags, crowded, ...args], { env });
+  const { code, stdout, stderr } = await endingOf(child);
+  assert.equal(code, 0, stderr);
+  const report: Report = { ...JSON.parse(stdout), stderr };
+  assert.equal(report.wrong, 0);
+  return report;
+}
+
+test(
+  'data that does not compress stays: no larger than alone by more than the floor',
+  options,
+  async () => {
+    const args = ['150', 'noise'];
+    const plain = await run(args, null);
+    const paged = await run(args, {});
+    assert.ok(
+      paged.residentMib < plain.residentMib + FLOOR_MIB,
+      `${plain.residentMib} MiB alone, ${paged.residentMib} paged: ${paged.stderr}`,
+    );
+    assert.equal(paged.warnings, 1, paged.stderr);
+    assert.match(paged.stderr, /do not compress stay in memory.*FRONTSWAP_FILE/);
+  },
+);
+
+test(
+  'data that does not compress goes to a swap file, and not to RAM first',
+  options,
+  async (t) => {
+    const folder = mkdtempSync(`${tmpdir()}/frontswap-crowded-`);
+    t.after(() => rmSync(folder, { recursive: true }));
+    const paged = await run(['64', 'noise'], {
+      FRONTSWAP_RESIDENT: '8M',
+      FRONTSWAP_FILE: `${folder}/swap:128M`,
+    });
+    assert.equal(paged.warnings, 0, paged.stderr);
+    const [, resident, stored] = /([\d.]+[KMG]?\w*) resident, ([\d.]+[KMG]?\w*) stored/.exec(
+      paged.stderr,
+    )!;
+    assert.match(resident!, /^[78]/, paged.stderr);
+    assert.match(stored!, /^0/, paged.stderr);
+  },
+);
+
+test('a limit that is reached is told once, and the pager stops asking', options, async () => {
+  const paged = await run(['32', 'text'], { FRONTSWAP_RESIDENT: '4M', FRONTSWAP_LIMIT: '2M' });
+  assert.equal(paged.warnings, 1, paged.stderr);
+  assert.match(paged.stderr, /compressed RAM is full.*FRONTSWAP_LIMIT/);
+});
