@@ -249,6 +249,7 @@ export function finish(
     console.log(JSON.stringify(document));
   } else {
     process.stdout.write(table(columns));
+    console.log('RSS = base + floor + resident + data / ratio');
     for (const { claim, holds } of claims) console.log(`${holds ? 'yes' : 'NO '}  ${claim}`);
   }
   if (claims.some(({ holds }) => !holds)) process.exitCode = 1;

@@ -26,7 +26,7 @@ const example = {
     'An in-memory SQLite database, all in RAM and paged: bulk load, index, queries, updates, integrity check.\n' +
     'Ends with status 1 when an answer differs, or more RAM was taken than promised.',
   unit: 'rows, about 200 bytes each',
-  small: { size: 50_000, resident: '2M' },
+  small: { size: 800_000, resident: '32M' },
   full: { size: 1_000_000, resident: '32M' },
 };
 const TIMES = 4;
