@@ -87,10 +87,16 @@ function pageMemories(swapNow: () => MemorySwap | null): readonly SwapRegion[] {
   const regions: SwapRegion[] = [];
   const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
   let isTold = false;
+  let isLargeTold = false;
   watchMemories((memory) => {
     if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
       if (!isTold) tellShared();
       isTold = true;
+      return;
+    }
+    if (wasmBuffer(memory).byteLength > 2 ** 32) {
+      if (!isLargeTold) tellLarge();
+      isLargeTold = true;
       return;
     }
     try {
@@ -109,6 +115,10 @@ function tellShared(): void {
     'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them',
     'FrontswapWarning',
   );
+}
+
+function tellLarge(): void {
+  process.emitWarning('WebAssembly memories above 4 GiB are not paged', 'FrontswapWarning');
 }
 
 function tellAtEnd(regions: readonly SwapRegion[]): void {

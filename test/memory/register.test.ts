@@ -135,3 +135,14 @@ for (const [name, count, code] of places)
     const ending = await under(['--input-type=module', '-e', text]);
     assert.deepEqual([ending.code, adopted(ending)], [0, count], ending.stderr);
   });
+
+test('a memory above 4 GiB is not paged, and one warning says so', {
+  ...options,
+  skip: skipUnlessPaging || (major < 24 && 'needs Node 24'),
+}, async () => {
+  const make = "new WebAssembly.Memory({ address: 'i64', initial: 65537n, maximum: 65537n })";
+  const ending = await under(['-e', `${make}; ${make}`]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.equal(ending.stderr.match(/above 4 GiB are not paged/g)?.length, 1, ending.stderr);
+  assert.equal(adopted(ending), 0, ending.stderr);
+});
