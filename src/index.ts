@@ -34,6 +34,7 @@ export {
   type MemorySwap,
   type OpenSwapOptions,
   openSwap,
+  regionOf,
   type SwapStats,
 } from './memory/open-swap.ts';
 export type {

@@ -1,7 +1,7 @@
 /** Sorts a command's arguments with node:util parseArgs; what does not fit is named, with a suggestion. */
 import { parseArgs } from 'node:util';
 import { SwapError } from '../base/errors.ts';
-import { suggestion } from '../host/nearest.ts';
+import { suggestion } from '../base/nearest.ts';
 import { type Arguments, type Command, commonOptions, type OptionSpec } from './command.ts';
 
 function unknownOption(rawName: string, name: string, specs: readonly OptionSpec[]): SwapError {

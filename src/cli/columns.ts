@@ -1,8 +1,8 @@
 /** The columns of `list`: zramctl's where it has one, with the same meaning. */
 import { SwapError } from '../base/errors.ts';
+import { suggestion } from '../base/nearest.ts';
 import { formatSize } from '../base/size.ts';
 import type { DiskReport } from '../host/list-document.ts';
-import { suggestion } from '../host/nearest.ts';
 
 interface Column {
   readonly name: string;

@@ -1,6 +1,6 @@
 /** The commands, in the order of help. */
 import { SwapError } from '../base/errors.ts';
-import { suggestion } from '../host/nearest.ts';
+import { suggestion } from '../base/nearest.ts';
 import type { Command, CommandTable } from './command.ts';
 
 const loaders: Readonly<Record<string, () => Promise<Command>>> = {

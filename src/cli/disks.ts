@@ -1,8 +1,8 @@
 /** What list and attach share: which control socket to ask, and which of its disks are meant. */
 import { SwapError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
 import type { DiskReport } from '../host/list-document.ts';
-import { nearest } from '../host/nearest.ts';
 import { checkPrivateFolder, controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
 import { type Arguments, flag, type OptionSpec, text } from './command.ts';
 import type { World } from './world.ts';

@@ -3,11 +3,11 @@
  * keys, checked in one place. A flag wins over the file. What is wrong is named by where it was written.
  */
 import { SwapError } from '../base/errors.ts';
+import { suggestion } from '../base/nearest.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { backingTableBytes } from '../device/ramzswap/backing.ts';
 import { repeatedKey } from './json-keys.ts';
-import { suggestion } from './nearest.ts';
 import { NBD_PORT } from './uri.ts';
 
 export interface SettingSpec {

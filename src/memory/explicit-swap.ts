@@ -12,6 +12,7 @@ import { FrameMemory } from './frame-memory.ts';
 import type { MemorySwap } from './open-swap.ts';
 import {
   type ArrayOptions,
+  arrayEnded,
   checkArray,
   checkIndex,
   type ElementArray,
@@ -20,7 +21,7 @@ import {
   type PagedArray,
   type PinnedPage,
 } from './paged-array.ts';
-import type { ByteRange, RegionStats } from './region.ts';
+import { type ByteRange, checkRange, type RegionStats } from './region.ts';
 import { regionStatsOf, swapStatsOf, writeRegionStats, writeSwapStats } from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 
@@ -40,6 +41,7 @@ export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
     transparent: false,
     reason,
     control: null,
+    regions: [],
     map: () => {
       throw unsupported('map');
     },
@@ -135,16 +137,18 @@ class FrameArray implements PagedArray {
   }
 
   evict(range: ByteRange = {}): number {
-    const { from, to } = this.#pages(range, Math.floor, Math.ceil);
+    const { offset, end } = this.#check(range, 'evict(range)');
+    const from = Math.floor(offset / PAGE_BYTES);
+    const to = Math.ceil(end / PAGE_BYTES);
     const left = this.#pager.evict(this.#region, from, to);
     this.#maintain();
     return left * PAGE_BYTES;
   }
 
   discard(range: ByteRange = {}): void {
-    const { from, to } = this.#pages(range, Math.ceil, Math.floor);
-    const { offset = 0, length = this.#region.pages * PAGE_BYTES - offset } = range;
-    const end = offset + length;
+    const { offset, end } = this.#check(range, 'discard(range)');
+    const from = Math.ceil(offset / PAGE_BYTES);
+    const to = Math.floor(end / PAGE_BYTES);
     if (from > to) this.#zero(offset, end);
     else {
       this.#zero(offset, from * PAGE_BYTES);
@@ -190,8 +194,7 @@ class FrameArray implements PagedArray {
   }
 
   #touch(page: number, isWrite: boolean): void {
-    if (!this.#isLive)
-      throw new SwapError('ERR_IO_ENDED', 'the array has been disposed of', { reason: 'disposed' });
+    if (!this.#isLive) throw arrayEnded();
     // Before the page comes: afterwards it would be the only one that nobody has used yet, and the first to leave again.
     this.#pager.background();
     this.#maintain();
@@ -222,16 +225,8 @@ class FrameArray implements PagedArray {
     }
   }
 
-  #pages(
-    { offset = 0, length = this.#region.pages * PAGE_BYTES - offset }: ByteRange,
-    first: (n: number) => number,
-    last: (n: number) => number,
-  ): { from: number; to: number } {
-    if (!(offset >= 0 && length >= 0 && offset + length <= this.#region.pages * PAGE_BYTES))
-      throw new SwapError(
-        'ERR_ARG_VALUE',
-        `bytes ${offset} .. ${offset + length} are outside the array`,
-      );
-    return { from: first(offset / PAGE_BYTES), to: last((offset + length) / PAGE_BYTES) };
+  #check(range: ByteRange, what: string): { readonly offset: number; readonly end: number } {
+    if (!this.#isLive) throw arrayEnded();
+    return checkRange(range, what, this.#region.pages * PAGE_BYTES);
   }
 }

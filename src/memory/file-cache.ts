@@ -33,6 +33,7 @@ import { Budget } from '../arena/budget.ts';
 import type { PageReturnFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { systemPageReturn } from '../os/page-return.ts';
@@ -171,6 +172,7 @@ export class FileCache implements Disposable {
   #damaged = 0;
 
   constructor(options: FileCacheOptions) {
+    checkOptions(options, 'new FileCache(options)', ['limitBytes', 'returns', 'clock']);
     const { limitBytes, returns = systemPageReturn(process.platform), clock = Date.now } = options;
     if (!Number.isInteger(limitBytes) || limitBytes < LIMIT_MIN || limitBytes > LIMIT_MAX)
       throw new SwapError(

@@ -14,6 +14,7 @@ import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../mm/resident-set.ts';
 import { Affinity } from '../os/linux/affinity.ts';
@@ -111,11 +112,24 @@ export interface MemorySwap extends Disposable {
   adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
   /** An array of numbers of which a part is in RAM; works everywhere. */
   array(options: ArrayOptions): PagedArray;
+  /** Regions that this object made and that are neither disposed of nor collected; empty where paging is not transparent. */
+  readonly regions: readonly SwapRegion[];
   /** For joinSwap() in another thread; null where paging is not transparent. */
   readonly control: SharedArrayBuffer | null;
   stats(): SwapStats;
   /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
   [Symbol.dispose](): void;
+}
+
+/** Regions of WebAssembly memories of this thread, by memory. */
+const adopted = new WeakMap<object, SwapRegion>();
+
+/**
+ * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard parts
+ * of it; null where it is not paged.
+ */
+export function regionOf(memory: WasmMemory): SwapRegion | null {
+  return adopted.get(memory) ?? null;
 }
 
 class TransparentSwap implements MemorySwap {
@@ -132,6 +146,7 @@ class TransparentSwap implements MemorySwap {
 
   /** What must not be collected while it is paged, by number of region. */
   readonly #held = new Map<number, { readonly region: SwapRegion; readonly memory: object }>();
+  readonly #regions = new Map<number, WeakRef<SwapRegion>>();
   readonly #onExit: () => void;
   #isEnded = false;
 
@@ -148,7 +163,18 @@ class TransparentSwap implements MemorySwap {
     if (isOwner) process.on('exit', this.#onExit);
   }
 
+  get regions(): readonly SwapRegion[] {
+    const live: SwapRegion[] = [];
+    for (const [id, held] of this.#regions) {
+      const region = held.deref();
+      if (region === undefined) this.#regions.delete(id);
+      else live.push(region);
+    }
+    return live;
+  }
+
   map(options: MapOptions): SwapRegion {
+    checkOptions(options, 'map(options)', ['bytes', 'residentBytes', 'shared']);
     const bytes = wholePages(options.bytes);
     const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
     if (isShared) this.#checkOwner('a shared region');
@@ -162,12 +188,15 @@ class TransparentSwap implements MemorySwap {
     const { a: id, b: address } = this.#caller.call(Op.map, 0, bytes, pages, at);
     const handle = { control: this.#caller.control.shared, id, address, bytes, memory };
     const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
-    const region = new SwapRegion(this.#caller, handle, buffer, () => this.#dispose(id, false));
+    const end = (): void => this.#dispose(id, false);
+    const region = new SwapRegion(this.#caller, handle, () => buffer, end);
     if (memory !== null) this.#held.set(id, { region, memory });
+    this.#regions.set(id, new WeakRef(region));
     return region;
   }
 
   adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
+    checkOptions(options, 'adopt(options)', ['residentBytes']);
     this.#checkOwner('an adopted memory');
     const buffer = wasmBuffer(memory);
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
@@ -181,8 +210,14 @@ class TransparentSwap implements MemorySwap {
       bytes,
       memory: null,
     };
-    const region = new SwapRegion(this.#caller, handle, buffer, () => this.#dispose(id, true));
+    const end = (): void => {
+      this.#dispose(id, true);
+      adopted.delete(memory);
+    };
+    const region = new SwapRegion(this.#caller, handle, () => wasmBuffer(memory), end);
     this.#held.set(id, { region, memory });
+    this.#regions.set(id, new WeakRef(region));
+    adopted.set(memory, region);
     return region;
   }
 
@@ -201,6 +236,7 @@ class TransparentSwap implements MemorySwap {
     this.#caller.call(Op.end, 0);
     this.#isEnded = true;
     this.#held.clear();
+    this.#regions.clear();
     process.off('exit', this.#onExit);
   }
 
@@ -208,6 +244,7 @@ class TransparentSwap implements MemorySwap {
     if (this.#caller.control.state === EngineState.running)
       this.#caller.call(Op.dispose, id, comesHome ? 1 : 0);
     this.#held.delete(id);
+    this.#regions.delete(id);
   }
 
   /** Memory that a thread holds goes with the thread; what is paged must last as long as the fault thread. */
@@ -238,6 +275,15 @@ class TransparentSwap implements MemorySwap {
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for what the options say
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
+  checkOptions(options, 'openSwap(options)', [
+    'frontswap',
+    'devices',
+    'residentBytes',
+    'sameCore',
+    'transparent',
+  ]);
+  if (options.frontswap !== undefined)
+    checkOptions(options.frontswap, 'openSwap({ frontswap })', ['limitBytes']);
   const tiers = {
     limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableBytes() / 2),
     devices: (options.devices ?? []).map(checkDevice),
@@ -324,7 +370,12 @@ export function attachRegion(handle: RegionHandle): SwapRegion {
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
   if (handle.memory === null) caller.call(Op.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
-  return new SwapRegion(caller, handle, buffer, () => {});
+  return new SwapRegion(
+    caller,
+    handle,
+    () => buffer,
+    () => {},
+  );
 }
 
 function unsupported(reason: string): SwapError {
@@ -353,6 +404,14 @@ function wholePages(bytes: number): number {
 }
 
 function checkDevice(device: DeviceOptions): DeviceOptions {
+  checkOptions(device, 'openSwap({ devices: [device] })', [
+    'kind',
+    'path',
+    'sizeBytes',
+    'priority',
+    'discard',
+    'keep',
+  ]);
   const { kind, path, sizeBytes, priority } = device;
   if (kind !== 'file') throw new SwapError('ERR_ARG_VALUE', `device kind '${kind}' is not 'file'`);
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 10 * PAGE_BYTES || sizeBytes % PAGE_BYTES)

@@ -9,6 +9,7 @@
  * Cost of get() and set() without transparent paging: a table look-up, about 5 ns, while the page is there.
  */
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { MemorySwap } from './open-swap.ts';
 import type { ByteRange, RegionStats, SwapRegion } from './region.ts';
@@ -70,8 +71,14 @@ export interface PagedArray extends Disposable {
   stats(): RegionStats;
 }
 
-/** @throws SwapError ERR_ARG_VALUE */
-export function checkArray({ type, length }: ArrayOptions): { bytes: number; shift: number } {
+/** What every call on an array that was disposed of throws. */
+export const arrayEnded = (): SwapError =>
+  new SwapError('ERR_IO_ENDED', 'the array has been disposed of', { reason: 'disposed' });
+
+/** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
+export function checkArray(options: ArrayOptions): { bytes: number; shift: number } {
+  checkOptions(options, 'array(options)', ['type', 'length', 'residentBytes']);
+  const { type, length } = options;
   const Elements = elementTypes[type] as ElementTypes[ElementType] | undefined;
   if (Elements === undefined)
     throw new SwapError(
@@ -95,25 +102,36 @@ export function checkIndex(index: number, length: number): void {
     });
 }
 
+function ended(): never {
+  throw arrayEnded();
+}
+
 /** Over a region: the processor does the work. */
 export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray {
-  const { type, length, residentBytes } = options;
   const { bytes, shift } = checkArray(options);
+  const { type, length, residentBytes } = options;
   const region: SwapRegion = swap.map({ bytes, residentBytes });
-  const elements = new elementTypes[type](region.buffer as ArrayBuffer, 0, length);
+  const whole = new elementTypes[type](region.buffer as ArrayBuffer, 0, length);
+  /** None after the end: an index that is one of the array's and has no element says so. */
+  let elements: ElementArray = whole;
+  const checkLive = (): void => {
+    if (elements.length === 0) throw arrayEnded();
+  };
   return {
     type,
     length,
     get: (index) => {
       checkIndex(index, length);
-      return elements[index]!;
+      return elements[index] ?? ended();
     },
     set: (index, value) => {
       checkIndex(index, length);
+      checkLive();
       elements[index] = value;
     },
     pin: (index) => {
       checkIndex(index, length);
+      checkLive();
       const page = Math.floor(index / 2 ** shift);
       const first = page * 2 ** shift;
       const pinned = region.pin({ offset: page * PAGE_BYTES, length: PAGE_BYTES });
@@ -125,6 +143,7 @@ export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray
     },
     read: (index, target) => {
       checkIndex(index, length);
+      checkLive();
       const part = elements.subarray(index, index + target.length);
       target.set(part);
       return part.length;
@@ -133,11 +152,21 @@ export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray
       if (source.length === 0) return;
       checkIndex(index, length);
       checkIndex(index + source.length - 1, length);
+      checkLive();
       elements.set(source, index);
     },
-    evict: (range) => region.evict(range),
-    discard: (range) => region.discard(range),
+    evict: (range) => {
+      checkLive();
+      return region.evict(range);
+    },
+    discard: (range) => {
+      checkLive();
+      region.discard(range);
+    },
     stats: () => region.stats(),
-    [Symbol.dispose]: () => region[Symbol.dispose](),
+    [Symbol.dispose]: () => {
+      elements = whole.subarray(0, 0);
+      region[Symbol.dispose]();
+    },
   };
 }

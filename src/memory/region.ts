@@ -7,6 +7,7 @@
  */
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
@@ -19,6 +20,28 @@ export interface ByteRange {
   readonly offset?: number;
   /** Default: to the end. */
   readonly length?: number;
+}
+
+/**
+ * What a range of `bytes` means.
+ * @param what how messages name it: `discard(range)`
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
+ */
+export function checkRange(
+  range: ByteRange,
+  what: string,
+  bytes: number,
+): { offset: number; end: number } {
+  checkOptions(range, what, ['offset', 'length']);
+  const { offset = 0, length = bytes - offset } = range;
+  const isWhole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
+  if (!isWhole || offset < 0 || length < 0 || offset + length > bytes)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `${what}: bytes ${offset} .. ${offset + length} are not inside the ${bytes} that there are`,
+      { offset, length, bytes },
+    );
+  return { offset, end: offset + length };
 }
 
 export interface RegionStats {
@@ -88,9 +111,13 @@ function detached({ caller, id, address, bytes }: Held): boolean {
 export class SwapRegion implements Disposable {
   /**
    * The memory. After the region is disposed of it reads as zeros and is ordinary memory; an adopted memory's is the
-   * memory's own.
+   * memory's own, and another one after each grow().
    */
-  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+  get buffer(): ArrayBuffer | SharedArrayBuffer {
+    return this.#buffer();
+  }
+
+  readonly #buffer: () => ArrayBuffer | SharedArrayBuffer;
   readonly #bytes: number;
   readonly #caller: Caller;
   readonly #handle: RegionHandle;
@@ -101,10 +128,10 @@ export class SwapRegion implements Disposable {
   constructor(
     caller: Caller,
     handle: RegionHandle,
-    buffer: ArrayBuffer | SharedArrayBuffer,
+    buffer: () => ArrayBuffer | SharedArrayBuffer,
     end: () => void,
   ) {
-    this.buffer = buffer;
+    this.#buffer = buffer;
     this.#bytes = handle.bytes;
     this.#caller = caller;
     this.#handle = handle;
@@ -138,13 +165,13 @@ export class SwapRegion implements Disposable {
 
   /** Has the range leave memory now; how many bytes did. Pinned pages stay. */
   evict(range: ByteRange = {}): number {
-    const { from, to } = this.#outer(range);
+    const { from, to } = this.#outer(range, 'evict(range)');
     return this.#call(Op.evict, from, to) * PAGE_BYTES;
   }
 
   /** Brings the range in, as far as three quarters of the budget go; how many bytes came. */
   prefetch(range: ByteRange = {}): number {
-    const { from, to } = this.#outer(range);
+    const { from, to } = this.#outer(range, 'prefetch(range)');
     return this.#call(Op.prefetch, from, to) * PAGE_BYTES;
   }
 
@@ -154,7 +181,7 @@ export class SwapRegion implements Disposable {
    * @throws SwapError ERR_IO_NO_ROOM: more than seven eighths of the budget would be pinned
    */
   pin(range: ByteRange = {}): Disposable {
-    const { from, to } = this.#outer(range);
+    const { from, to } = this.#outer(range, 'pin(range)');
     this.#call(Op.pin, from, to);
     let isPinned = true;
     return {
@@ -165,17 +192,23 @@ export class SwapRegion implements Disposable {
     };
   }
 
-  /** The range's bytes are given up, and their room is free when this returns; it reads as zeros. */
+  /**
+   * Drops the range's bytes: it reads as zeros, and what they took is free when this returns. The whole of an adopted
+   * memory is what it has grown to.
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: the range is none of this memory's
+   */
   discard(range: ByteRange = {}): void {
-    const { offset, end } = this.#check(range);
+    this.#checkLive();
+    const { buffer } = this;
+    const { offset, end } = checkRange(range, 'discard(range)', buffer.byteLength);
     const from = Math.ceil(offset / PAGE_BYTES);
     const to = Math.floor(end / PAGE_BYTES);
     if (from >= to) {
-      new Uint8Array(this.buffer, offset, end - offset).fill(0);
+      new Uint8Array(buffer, offset, end - offset).fill(0);
       return;
     }
-    new Uint8Array(this.buffer, offset, from * PAGE_BYTES - offset).fill(0);
-    new Uint8Array(this.buffer, to * PAGE_BYTES, end - to * PAGE_BYTES).fill(0);
+    new Uint8Array(buffer, offset, from * PAGE_BYTES - offset).fill(0);
+    new Uint8Array(buffer, to * PAGE_BYTES, end - to * PAGE_BYTES).fill(0);
     this.#call(Op.discard, from, to);
   }
 
@@ -190,30 +223,21 @@ export class SwapRegion implements Disposable {
     this.#isLive = false;
   }
 
-  #outer(range: ByteRange): { from: number; to: number } {
-    const { offset, end } = this.#check(range);
+  #outer(range: ByteRange, what: string): { from: number; to: number } {
+    this.#checkLive();
+    const { offset, end } = checkRange(range, what, this.#bytes);
     return { from: Math.floor(offset / PAGE_BYTES), to: Math.ceil(end / PAGE_BYTES) };
   }
 
-  #check({ offset = 0, length = this.#bytes - offset }: ByteRange): {
-    offset: number;
-    end: number;
-  } {
-    const isWhole = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
-    if (!isWhole || offset < 0 || length < 0 || offset + length > this.#bytes)
-      throw new SwapError(
-        'ERR_ARG_VALUE',
-        `bytes ${offset} .. ${offset + length} are not inside the region of ${this.#bytes}`,
-        { offset, length, bytes: this.#bytes },
-      );
-    return { offset, end: offset + length };
-  }
-
-  #call(op: Op, from: number, to: number): number {
+  #checkLive(): void {
     if (!this.#isLive)
       throw new SwapError('ERR_IO_ENDED', 'the region has been disposed of', {
         reason: 'disposed',
       });
+  }
+
+  #call(op: Op, from: number, to: number): number {
+    this.#checkLive();
     return this.#caller.call(op, this.#handle.id, from, to).a;
   }
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { attachRegion, joinSwap, openSwap, SwapError } from '../../src/index.ts';
+import { attachRegion, joinSwap, openSwap, regionOf, SwapError } from '../../src/index.ts';
 import { skipUnlessPaging } from './paging.ts';
 
 const MiB = 2 ** 20;
@@ -47,6 +47,76 @@ test('an adopted memory grows, is paged where it has grown, and comes home', opt
   assert.equal(new Uint8Array(memory.buffer)[7], 7);
   for (let i = 16; i < words.length; i++) assert.equal(words[i], i >>> 4);
   assert.equal(swap.stats().storedPages, 0);
+});
+
+test(
+  'an adopted memory is found by itself, has the buffer that it has now, and is dropped whole',
+  options,
+  () => {
+    using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+    const memory = new Memory({ initial: 1, maximum: 64 });
+    assert.equal(regionOf(memory), null);
+    const region = swap.adopt(memory, { residentBytes: MiB / 2 });
+    assert.equal(regionOf(memory), region);
+    assert.deepEqual(swap.regions, [region]);
+    memory.grow(31);
+    assert.equal(region.buffer, memory.buffer);
+    const bytes = new Uint8Array(memory.buffer).fill(5);
+    region.discard({ offset: 3, length: 1 });
+    assert.deepEqual([bytes[2], bytes[3], bytes[4]], [5, 0, 5]);
+    region.discard({ offset: MiB });
+    assert.deepEqual([bytes[MiB - 1], bytes[MiB], bytes.at(-1)], [5, 0, 0]);
+    region.discard();
+    assert.ok(bytes.every((byte) => byte === 0));
+    assert.throws(
+      () => region.discard({ length: memory.buffer.byteLength + 1 }),
+      refusal('ERR_ARG_VALUE'),
+    );
+    region[Symbol.dispose]();
+    assert.deepEqual([regionOf(memory), swap.regions], [null, []]);
+  },
+);
+
+test(
+  'what is no range, and an option that nobody knows, is refused and drops nothing',
+  options,
+  () => {
+    using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+    using region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
+    const bytes = new Uint8Array(region.buffer).fill(7);
+    for (const call of ['discard', 'evict', 'prefetch', 'pin'] as const) {
+      assert.throws(() => region[call](0 as never), refusal('ERR_ARG_VALUE'), call);
+      assert.throws(() => region[call]({ ofset: 0 } as object), refusal('ERR_ARG_UNKNOWN'), call);
+    }
+    assert.ok(bytes.every((byte) => byte === 7));
+    const [map, adopt, open] = [
+      { bytes: MiB, residentByte: 1 },
+      { resident: MiB },
+      { limitBytes: MiB } as object,
+    ];
+    assert.throws(() => swap.map(map), refusal('ERR_ARG_UNKNOWN'));
+    assert.throws(
+      () => swap.adopt(new Memory({ initial: 1 }), adopt as object),
+      refusal('ERR_ARG_UNKNOWN'),
+    );
+    assert.throws(() => openSwap(open), refusal('ERR_ARG_UNKNOWN'));
+    assert.throws(
+      () =>
+        openSwap({
+          frontswap: open as object,
+          devices: [{ kind: 'file', path: '/x', size: 1 } as never],
+        }),
+      refusal('ERR_ARG_UNKNOWN'),
+    );
+  },
+);
+
+test('a region that has ended says so in one code', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+  const region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
+  region[Symbol.dispose]();
+  for (const call of ['discard', 'evict', 'prefetch', 'pin'] as const)
+    assert.throws(() => region[call]({ offset: 0, length: 8 }), refusal('ERR_IO_ENDED'), call);
 });
 
 test('a handle is of its region, not of the one that has its place now', options, () => {

@@ -54,6 +54,41 @@ for (const transparent of [true, false]) {
     assert.throws(() => array.discard({ offset: 0, length: 4097 }), bad);
   });
 
+  test(`what is no range, and an option that nobody knows, drops nothing, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    using array = swap.array({ type: 'uint8', length: 4096, residentBytes: MiB / 4 });
+    array.set(7, 7);
+    const [noRange, typo] = [0 as never, { ofset: 0 } as object];
+    for (const call of ['discard', 'evict'] as const) {
+      assert.throws(() => array[call](noRange), refusal('ERR_ARG_VALUE'));
+      assert.throws(() => array[call](typo), refusal('ERR_ARG_UNKNOWN'));
+    }
+    assert.equal(array.get(7), 7);
+    const more = { residentByte: MiB / 4 } as object;
+    assert.throws(
+      () => swap.array({ type: 'uint8', length: 1, residentBytes: MiB / 4, ...more }),
+      refusal('ERR_ARG_UNKNOWN'),
+    );
+  });
+
+  test(`after its end every call of an array throws the same code, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    const array = swap.array({ type: 'float64', length: 1000, residentBytes: MiB / 4 });
+    array.set(0, 1);
+    array[Symbol.dispose]();
+    const calls: readonly (() => unknown)[] = [
+      () => array.get(0),
+      () => array.set(0, 1),
+      () => array.pin(0),
+      () => array.read(0, new Float64Array(1)),
+      () => array.write(0, new Float64Array(1)),
+      () => array.evict(),
+      () => array.discard({ offset: 0, length: 8 }),
+    ];
+    for (const call of calls) assert.throws(call, refusal('ERR_IO_ENDED'), String(call));
+    array[Symbol.dispose]();
+  });
+
   test(`a pinned page is written in place, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'uint32', length: 100_000, residentBytes: MiB / 4 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { editDistance, nearest, suggestion } from '../../src/host/nearest.ts';
+import { editDistance, nearest, suggestion } from '../../src/base/nearest.ts';
 
 const distances: readonly [string, string, number][] = [
   ['', '', 0],

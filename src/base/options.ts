@@ -1,0 +1,35 @@
+/**
+ * Options objects that callers give: a word that nobody knows is an error, as on the command line. A mistyped key would
+ * otherwise mean the default, and the default of a range is everything.
+ */
+import { SwapError } from './errors.ts';
+import { suggestion } from './nearest.ts';
+
+/**
+ * @param what how messages name the object: `openSwap(options)`
+ * @param known the keys that it may have
+ * @throws SwapError ERR_ARG_VALUE: it is no object; ERR_ARG_UNKNOWN: it has another key
+ */
+export function checkOptions(options: unknown, what: string, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `${what} is ${describe(options)}: give an object with ${known.join(', ')}`,
+      { what },
+    );
+  for (const key of Object.keys(options))
+    if (!known.includes(key))
+      throw new SwapError(
+        'ERR_ARG_UNKNOWN',
+        `${what} has no option '${key}'${suggestion(key, known) || `; there are ${known.join(', ')}`}`,
+        { what, key },
+      );
+}
+
+function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  return ['number', 'string', 'boolean', 'bigint'].includes(typeof value)
+    ? `the ${typeof value} ${value}`
+    : `of type ${typeof value}`;
+}
