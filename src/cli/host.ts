@@ -2,8 +2,9 @@
  * `frontswap host`: serves RAM swap disks until it is told to stop.
  *
  * Who ends it, and with what status:
- *   SIGINT, SIGTERM, POST /v1/stop   clean stop, 0
- *   a second SIGINT or SIGTERM       at once, 128 + n
+ *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0
+ *   a second one of these signals    at once, 128 + n
+ *   SIGHUP, SIGUSR2                  nothing: a line in the log
  *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
  */
 import { readFileSync } from 'node:fs';
@@ -22,7 +23,8 @@ import { systemError } from '../host/system-error.ts';
 import { formatUri, isLoopback } from '../host/uri.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
-import { formatStatus, StatusLine } from './status-line.ts';
+import { stopSignals } from './signals.ts';
+import { formatLoss, formatStatus, StatusLine } from './status-line.ts';
 import { formatTable } from './table.ts';
 import { packageVersion } from './version.ts';
 import type { World } from './world.ts';
@@ -65,8 +67,7 @@ class StopRequest {
     this.asked = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    process.on('SIGINT', this.#onSignal);
-    process.on('SIGTERM', this.#onSignal);
+    for (const signal of stopSignals) process.on(signal, this.#onSignal);
   }
 
   readonly ask = (): void => {
@@ -169,6 +170,8 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     onStopRequest: stop.ask,
   });
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
+    process.on(signal, () => log(`${signal}: nothing to do, the disks stay`));
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
   if (!quiet) warnOfOpenDoors(config, line);
   sayReady(host, args, config, world);
@@ -178,6 +181,8 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   try {
     if (config.run !== null) return await runBeside(config.run, host, stop);
     await stop.asked;
+    const lost = formatLoss(host.totals());
+    if (lost !== null) log(lost);
     return Exit.ok;
   } finally {
     endStatus();
@@ -220,7 +225,7 @@ export const hostCommand: Command = {
     'Without --unix and --port: a private Unix socket, and 127.0.0.1 port 10809; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
     'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root; with --run a private one, in $FRONTSWAP_CONTROL of the command.',
     '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment.',
-    'Signals: INT and TERM stop cleanly, a second one at once; USR1 prints statistics to stderr.',
+    'Signals: INT, TERM and QUIT stop cleanly, a second one at once; USR1 prints statistics to stderr; HUP and USR2 do nothing, so that a closed terminal or a log rotation ends no disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
   async run(args, world) {

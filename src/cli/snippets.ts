@@ -4,6 +4,7 @@
  *
  * Sources: QEMU docs/system/qemu-block-drivers and -blockdev; libvirt formatdomain; nbd-client(8).
  */
+import { createHash } from 'node:crypto';
 import { SwapError } from '../base/errors.ts';
 import type { NbdTarget } from '../host/uri.ts';
 
@@ -27,12 +28,22 @@ const xmlText = (text: string): string => text.replace(/[&<>'"]/g, (c) => xmlEnt
 const inComment = (text: string): string => text.replace(/[\p{Cc}]/gu, '?');
 
 /** A QEMU id from the export's name: letters, digits, - . _, letter first, at most 31 long. */
-const nodeName = (exportName: string): string =>
-  `nbd-${exportName === '' ? 'swap' : exportName}`.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 31);
+const nodeName = (exportName: string): string => `nbd-${plainName(exportName, 31 - 'nbd-'.length)}`;
 
 /** The virtio serial that names /dev/disk/by-id/virtio-SERIAL in the guest: at most 20 bytes. */
-const serialOf = (exportName: string): string =>
-  (exportName === '' ? 'swap' : exportName).replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 20);
+const serialOf = (exportName: string): string => plainName(exportName, 20);
+
+/**
+ * The name in letters, digits and - . _ only. Where characters are replaced or cut off, a hash of the whole name ends it:
+ * two names that differ never look the same, and a guest never finds another's disk by it.
+ */
+function plainName(exportName: string, length: number): string {
+  const name = exportName === '' ? 'swap' : exportName;
+  const plain = name.replace(/[^A-Za-z0-9._-]/g, '-');
+  if (plain === name && name.length <= length) return name;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 8);
+  return `${plain.slice(0, length - 1 - hash.length)}-${hash}`;
+}
 
 /** What is typed in the guest. `DISK` is a device name without /dev/. */
 function guestCommands(disk: string, isVirtio: boolean): string[] {
@@ -74,7 +85,7 @@ function qemu({ address, exportName }: NbdTarget): string {
     'reconnect-delay=60,discard=unmap';
   const device =
     `virtio-blk-pci,drive=${node},serial=${serialOf(exportName)},discard=on,` +
-    'logical_block_size=4096,physical_block_size=4096';
+    'logical_block_size=4096,physical_block_size=4096,werror=report,rerror=report';
   return (
     `# QEMU, ${titleOf(exportName)}: add to the command line of the guest\n` +
     `-blockdev ${shellQuote(blockdev)} \\\n-device ${shellQuote(device)}\n\n` +
@@ -92,7 +103,7 @@ function libvirt({ address, exportName }: NbdTarget): string {
     .map((line) => (line === '' ? '\n' : `  ${line}\n`))
     .join('');
   return `<disk type='network' device='disk'>
-  <driver name='qemu' type='raw' cache='none' discard='unmap'/>
+  <driver name='qemu' type='raw' cache='none' discard='unmap' error_policy='report' rerror_policy='report'/>
   <source protocol='nbd'${name}>
     ${host}
     <reconnect delay='60'/>

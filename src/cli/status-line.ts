@@ -35,6 +35,14 @@ export class StatusLine {
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
+/** What ends with the host; null: nothing. */
+export function formatLoss({ dataBytes, connections }: HostTotals): string | null {
+  if (dataBytes === 0) return null;
+  const readers =
+    connections === 0 ? '' : `, of which ${plural(connections, 'connection')} still had use`;
+  return `stopped with ${formatSize(dataBytes)} of guests' pages${readers}: they are lost`;
+}
+
 /** @param requestsPerSecond requests ended since the last line, by the time between */
 export function formatStatus(totals: HostTotals, requestsPerSecond: number): string {
   const { diskCount, dataBytes, compressedBytes, usedBytes, connections } = totals;

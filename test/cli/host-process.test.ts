@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
@@ -137,6 +138,38 @@ test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
     run.text.stderr,
     /^NAME +ALGORITHM +DISKSIZE .*\nvm1 +lz4 +64M .*\n0 requests controlRequests/,
   );
+  assert.doesNotMatch(run.text.stderr, /[Dd]ebugger/);
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+});
+
+test('HUP and USR2 take no disk away, from the first line of output on', { timeout }, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, sample(folder));
+  await until(run, () => run.text.stdout !== '');
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
+    run.child.kill(signal);
+    await until(run, () => run.text.stderr.includes(`${signal}: nothing to do, the disks stay`));
+  }
+  assert.equal((await askDisks(join(folder, 'c'))).disks.length, 1);
+  run.child.kill('SIGQUIT');
+  assert.equal(await run.ended, 0);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('signals that come before the host runs neither end it nor open a debugger', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const run = start(t, shipped, sample(folder));
+  // As soon as Node's own start is over: a handler shows in the mask of signals that are caught.
+  const caught = (signal: number): boolean => {
+    const mask = /SigCgt:\t([0-9a-f]+)/.exec(readFileSync(`/proc/${run.child.pid}/status`, 'utf8'));
+    return (BigInt(`0x${mask?.[1] ?? 0}`) & (1n << BigInt(signal - 1))) !== 0n;
+  };
+  await until(run, () => caught(constants.signals.SIGHUP) && caught(constants.signals.SIGUSR2));
+  for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) run.child.kill(signal);
+  await until(run, () => run.text.stdout !== '');
   assert.doesNotMatch(run.text.stderr, /[Dd]ebugger/);
   run.child.kill('SIGTERM');
   assert.equal(await run.ended, 0);

@@ -30,7 +30,7 @@ test('QEMU gets a block device and a disk that discards in pages', () => {
     '-blockdev',
     'driver=nbd,node-name=nbd-vm1,server.type=unix,server.path=/run/x/nbd.sock,export=vm1,reconnect-delay=60,discard=unmap',
     '-device',
-    'virtio-blk-pci,drive=nbd-vm1,serial=vm1,discard=on,logical_block_size=4096,physical_block_size=4096',
+    'virtio-blk-pci,drive=nbd-vm1,serial=vm1,discard=on,logical_block_size=4096,physical_block_size=4096,werror=report,rerror=report',
   ]);
 });
 
@@ -44,13 +44,30 @@ test('QEMU reaches a host on another machine', () => {
 test('a comma, a quote and a blank reach QEMU as they are', () => {
   const [, blockdev = ''] = shellWords(formatSnippet('qemu', unix("/a,b/it's here", 'x y,z')));
   assert.ok(blockdev.includes("server.path=/a,,b/it's here,export=x y,,z,"), blockdev);
-  assert.match(blockdev, /node-name=nbd-x-y-z,/);
+  assert.match(blockdev, /node-name=nbd-x-y-z-[0-9a-f]{8},/);
 });
 
 test('a QEMU id and a serial are never too long', () => {
   const snippet = formatSnippet('qemu', unix('/s', 'n'.repeat(64)));
-  assert.match(snippet, /node-name=nbd-n{27},/);
-  assert.match(snippet, /serial=n{20},/);
+  assert.match(snippet, /node-name=nbd-n{18}-[0-9a-f]{8},/);
+  assert.match(snippet, /serial=n{11}-[0-9a-f]{8},/);
+});
+
+test('names that are alike but for what is cut or replaced have serials and ids of their own', () => {
+  const idsOf = (name: string): string[] =>
+    [
+      .../(?:serial|node-name)=([^,]+)/g[Symbol.matchAll](formatSnippet('qemu', unix('/s', name))),
+    ].map(([, id = '']) => id);
+  const fits = 'n'.repeat(20);
+  assert.match(formatSnippet('qemu', unix('/s', fits)), new RegExp(`serial=${fits},`));
+  for (const [one, other] of [
+    [`${fits}1`, `${fits}2`],
+    ['a b', 'a,b'],
+    ['a b', 'a-b'],
+  ] as const) {
+    const ids = [...idsOf(one), ...idsOf(other)];
+    assert.equal(new Set(ids).size, 4, ids.join(' '));
+  }
 });
 
 test('libvirt gets XML for both kinds of address', () => {

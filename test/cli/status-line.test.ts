@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatStatus, StatusLine } from '../../src/cli/status-line.ts';
+import { formatLoss, formatStatus, StatusLine } from '../../src/cli/status-line.ts';
 
 const erase = '\r\x1b[K';
 
@@ -46,5 +46,18 @@ test('the status says what is stored and what it costs', () => {
   assert.equal(
     formatStatus(totals, 1234.5),
     '1 disk  stored 4M  compressed 1M  used 2M  ratio 2.00  2 connections  1235 ops/s',
+  );
+});
+
+test('a host that holds nothing loses nothing; else it says how much, and for whom', () => {
+  const totals = { diskCount: 1, compressedBytes: 1, usedBytes: 4096, requests: 0 };
+  assert.equal(formatLoss({ ...totals, dataBytes: 0, connections: 3 }), null);
+  assert.equal(
+    formatLoss({ ...totals, dataBytes: 4096, connections: 0 }),
+    "stopped with 4K of guests' pages: they are lost",
+  );
+  assert.match(
+    formatLoss({ ...totals, dataBytes: 4096, connections: 1 }) ?? '',
+    /1 connection still/,
   );
 });

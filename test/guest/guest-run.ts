@@ -247,7 +247,7 @@ class Guest {
       'driver=nbd,node-name=swap,server.type=unix,' +
         `server.path=${this.#socketPath},export=${exportName},discard=unmap`,
       '-device',
-      'virtio-blk-pci,drive=swap,discard=on,logical_block_size=4096,physical_block_size=4096',
+      'virtio-blk-pci,drive=swap,discard=on,logical_block_size=4096,physical_block_size=4096,werror=report,rerror=report',
     ];
   }
 
