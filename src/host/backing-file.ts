@@ -7,14 +7,17 @@
  * - Nothing is read from or written to a file that is not this user's alone, or a device that everybody can open.
  * - No two disks of one process have the same file or device, by whatever names.
  * - A block device is opened with O_EXCL: the kernel refuses one that is mounted, swapped to, or claimed by another such open.
+ * - A file is locked (flock): no two hosts have the same one. The lock ends with the process, however that ends.
+ * - The file, or the device, is as large as its disk.
  *
- * Left out: what the file holds is not looked at, and another process is not kept from opening it.
+ * Left out: what the file holds is not looked at, and a process that asks for no lock is not kept from opening it.
  */
-import { type Stats, statSync } from 'node:fs';
+import { readFileSync, type Stats, statSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { FileDisk } from '../device/file/file-disk.ts';
 import { openFile } from '../device/file/file-io.ts';
 import { systemPunchHole } from '../os/fallocate.ts';
+import { holderOf, majorOf, minorOf, systemFileLock } from '../os/file-lock.ts';
 import { errnoOf, systemError } from './system-error.ts';
 
 /** Bios that one tick does: each is a system call that everybody waits for. */
@@ -40,6 +43,7 @@ export function flawOf(stat: Stats, uid: number): string {
 /** The backings of one process. */
 export class BackingFiles {
   readonly #uid: number;
+  readonly #flock = systemFileLock(process.platform);
   /** Those that are open. */
   readonly #identities = new Set<string>();
 
@@ -64,8 +68,11 @@ export class BackingFiles {
         direct: true,
         punchHole,
         isExclusive: kind.isBlockDevice(),
-        check: (stat) => {
-          identity = this.#claimed(path, stat);
+        check: (stat, fd) => {
+          identity = this.#checked(path, stat);
+          checkSize(path, stat, sizeBytes);
+          this.#lock(path, stat, fd);
+          this.#identities.add(identity);
         },
       });
       const close = (): void => {
@@ -80,8 +87,18 @@ export class BackingFiles {
     }
   }
 
-  /** Notes that what was opened is a disk's; refuses what must not be. */
-  #claimed(path: string, stat: Stats): string {
+  #lock(path: string, stat: Stats, fd: number): void {
+    if (!stat.isFile() || this.#flock(fd)) return;
+    const holder = holderOf(stat) || 'another process';
+    throw new SwapError(
+      'ERR_IO_IN_USE',
+      `the backing ${path} is used by ${holder}: stop that, or name another file`,
+      { path },
+    );
+  }
+
+  /** Which file or device was opened; refuses what must not be a disk's, or is another's. */
+  #checked(path: string, stat: Stats): string {
     const flaw = flawOf(stat, this.#uid);
     if (flaw !== '') {
       const advice = stat.isFile() ? '; make it private (chown, chmod 600)' : '';
@@ -97,8 +114,28 @@ export class BackingFiles {
         key: 'backing',
         value: path,
       });
-    this.#identities.add(identity);
     return identity;
+  }
+}
+
+function checkSize(path: string, stat: Stats, sizeBytes: number): void {
+  const found = stat.isFile() ? stat.size : deviceBytes(stat);
+  if (found === null || found >= sizeBytes) return;
+  const advice = stat.isFile() ? `: truncate -s ${sizeBytes} ${path}` : '';
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `the backing ${path} has ${found} bytes, its disk ${sizeBytes}${advice}`,
+    { key: 'backing', value: path },
+  );
+}
+
+/** Null where sysfs does not say. Source: Documentation/ABI/stable/sysfs-block: size, in sectors of 512 bytes. */
+function deviceBytes({ rdev }: Stats): number | null {
+  try {
+    const size = readFileSync(`/sys/dev/block/${majorOf(rdev)}:${minorOf(rdev)}/size`, 'utf8');
+    return Number(size) * 512;
+  } catch {
+    return null;
   }
 }
 

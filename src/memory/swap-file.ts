@@ -15,7 +15,7 @@ import { type ChecksumDisk, checksumDisk } from '../block/filter/checksum.ts';
 import { FileDisk } from '../device/file/file-disk.ts';
 import { openPrivateFile, type PrivateFile } from '../device/file/file-io.ts';
 import { systemPunchHole } from '../os/fallocate.ts';
-import { systemFileLock } from '../os/file-lock.ts';
+import { holderOf, systemFileLock } from '../os/file-lock.ts';
 import type { DiscardMode } from '../swap/areas.ts';
 import { readHeader, writeHeader } from '../swap/header.ts';
 
@@ -49,6 +49,7 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
     openPrivateFile(path, {
       punchHole: systemPunchHole(process.platform),
       lock: systemFileLock(process.platform),
+      holderOf,
       userId: process.geteuid?.() ?? 0,
     }),
   );

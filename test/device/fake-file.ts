@@ -7,8 +7,8 @@ export class FakeFile implements FileIo {
   readonly bytes: Uint8Array;
   readonly #prng: Prng;
   readonly #isDirect: boolean;
-  /** Where the file ends: it grows with writes. */
-  sizeBytes = 0;
+  /** Where the file ends: a test may cut it short, and it grows with writes. */
+  sizeBytes: number;
   /** The code that the next calls of these names fail with. */
   readonly failing: Map<'read' | 'write' | 'sync', string> = new Map();
   canPunch = true;
@@ -18,6 +18,7 @@ export class FakeFile implements FileIo {
 
   constructor(sizeBytes: number, prng: Prng, isDirect: boolean) {
     this.bytes = new Uint8Array(sizeBytes);
+    this.sizeBytes = sizeBytes;
     this.#prng = prng;
     this.#isDirect = isDirect;
   }

@@ -53,6 +53,31 @@ test('a file that others can open, or that is not this user s, is refused and st
   });
 });
 
+test('a backing is as large as its disk, or larger', () => {
+  const path = made('small');
+  const files = new BackingFiles(UID);
+  assert.throws(() => files.open(path, SIZE + 4096), {
+    code: 'ERR_ARG_VALUE',
+    message: /has 1048576 bytes, its disk 1052672: truncate -s 1052672 /,
+  });
+  files.open(path, SIZE)[Symbol.dispose]();
+  files.open(path, SIZE - 4096)[Symbol.dispose]();
+});
+
+test('a file that another host has is refused by the name of that, and is free with its end', {
+  skip: process.platform !== 'linux',
+}, () => {
+  const path = made('of-two');
+  const first = new BackingFiles(UID).open(path, SIZE);
+  const second = new BackingFiles(UID);
+  assert.throws(() => second.open(path, SIZE), {
+    code: 'ERR_IO_IN_USE',
+    message: new RegExp(`of-two is used by process ${process.pid} \\(.+\\)`),
+  });
+  first[Symbol.dispose]();
+  second.open(path, SIZE)[Symbol.dispose]();
+});
+
 test('a block device may be root s and its group s, and nobody else s', () => {
   const device = (uid: number, mode: number): Stats =>
     ({ uid, mode, isFile: () => false, isBlockDevice: () => true }) as Stats;

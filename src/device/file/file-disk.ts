@@ -14,6 +14,7 @@
  *   writeZeroes   a hole for the whole pages (unless noUnmap), zeros for the rest
  *   flush, fua    fdatasync
  *
+ * A read that finds the end of the file is an ioError: somebody cut the file, and what was there is lost, not zeros.
  * A full file system ends a write with noSpace, every other error with ioError; both are counted, nothing is
  * thrown. Part of a failed write may be done. slotFree would be a system call under the swap core's feet: not
  * offered, discard is the way.
@@ -32,7 +33,7 @@ import type { FileIo } from './file-io.ts';
 const STAGING_BYTES = 1024 * 1024;
 
 export interface FileDiskOptions {
-  /** Bytes, a multiple of 4096. A file that is shorter ends with a whole page and reads as zeros behind it. */
+  /** Bytes, a multiple of 4096; the file has as many. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly isDirect: boolean;
@@ -48,6 +49,7 @@ type FileCounter =
   | 'holeBytes'
   | 'syncs'
   | 'noSpace'
+  | 'shortReads'
   | 'ioErrors'
   | 'invalid';
 
@@ -59,7 +61,8 @@ const SPECS: Readonly<Record<FileCounter, CounterSpec>> = {
   holeBytes: counted('bytes', 'given back to the file system'),
   syncs: counted('calls', 'flushes and forced writes'),
   noSpace: counted('bios', 'writes for which the file system had no room'),
-  ioErrors: fault('bios that the system failed'),
+  shortReads: fault('bios that found the end of a file that was cut short'),
+  ioErrors: fault('bios that the system failed, those too'),
   invalid: fault('bios outside the disk'),
 };
 
@@ -259,13 +262,13 @@ export class FileDisk implements Disk, Disposable {
     }
   }
 
-  /** Reads to the last byte; what is behind the end of the file is zeros. */
+  /** Reads to the last byte. */
   #readAll(data: Uint8Array, at: number, length: number, position: number): void {
     for (let done = 0; done < length; ) {
       const got = this.#io.read(data, at + done, length - done, position + done);
       if (got === 0) {
-        data.fill(0, at + done, at + length);
-        return;
+        this.counters.add('shortReads', 1);
+        throw Object.assign(new Error('the file ends before the disk'), { code: 'EIO', errno: -5 });
       }
       done += got;
       this.#movedBytes += got;

@@ -45,7 +45,7 @@ export interface OpenOptions {
   /** For block devices: O_EXCL, the kernel refuses one that is in use. Default false. */
   readonly isExclusive?: boolean;
   /** Sees what was opened before anything else is done with it; what it throws closes it again. */
-  readonly check?: (stat: Stats) => void;
+  readonly check?: (stat: Stats, fd: number) => void;
 }
 
 function openFd(
@@ -74,7 +74,7 @@ export function openFile(path: string, options: OpenOptions): OpenedFile {
   const { fd, isDirect } = openFd(path, options);
   const stat = fstatSync(fd);
   try {
-    options.check?.(stat);
+    options.check?.(stat, fd);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -93,6 +93,8 @@ export interface PrivateOptions {
   readonly punchHole: PunchHole | null;
   /** Locks the open file against every other opener, as flock(2); false: somebody else has. */
   readonly lock: (fd: number) => boolean;
+  /** Names who has the lock, for a message; empty where that is not known. */
+  readonly holderOf: (stat: Stats) => string;
   /** Whose the file must be: the effective user. */
   readonly userId: number;
 }
@@ -107,9 +109,13 @@ export function openPrivateFile(path: string, options: PrivateOptions): PrivateF
   try {
     checkPrivate(path, fd, options.userId);
     if (!options.lock(fd))
-      throw new SwapError('ERR_IO_IN_USE', `${path}: another swap uses this file; name another`, {
-        path,
-      });
+      throw new SwapError(
+        'ERR_IO_IN_USE',
+        `${path}: ${options.holderOf(fstatSync(fd)) || 'another swap'} uses this file; name another`,
+        {
+          path,
+        },
+      );
     // The same file again, whatever lies at the path by now; its lock is fd's.
     const { fd: data, isDirect } = openFd(`/proc/self/fd/${fd}`, { readOnly: false, direct: true });
     const io = ioOf(data, options.punchHole);
