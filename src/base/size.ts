@@ -1,6 +1,6 @@
 /**
- * Sizes as util-linux reads and prints them (zramctl, mkswap, fallocate): K and KiB are 1024, KB is 1000,
- * and so on up to P; plain digits are bytes; "1.5G" is allowed; case does not matter.
+ * Sizes as util-linux reads and prints them (zramctl, mkswap, fallocate): K, Ki and KiB are 1024, KB is 1000,
+ * and so on up to P; plain digits are bytes; "1.5G" and ".5G" are allowed; case does not matter.
  *
  * Sources: util-linux lib/strutils.c (strtosize, size_to_human_string), zramctl(8).
  */
@@ -8,7 +8,7 @@ import { SwapError } from './errors.ts';
 import { type ByteCount, bytes } from './units.ts';
 
 const units = 'BKMGTP';
-const pattern = /^([0-9]{1,32})(?:\.([0-9]{1,32}))?(?:([KMGTP])(I?B)?|B)?$/i;
+const pattern = /^(?=\.?[0-9])([0-9]{0,32})(?:\.([0-9]{1,32}))?(?:([KMGTP])(IB?|B)?|B)?$/i;
 const example = "write bytes, or a number with K, M, G, T or P, as '512M' or '1.5G'";
 
 const reject = (key: string, text: string, why: string): SwapError =>
@@ -23,8 +23,7 @@ export function parseSize(key: string, text: string): ByteCount {
   const trimmed = text.trim();
   const match = pattern.exec(trimmed);
   if (match === null) {
-    const why = trimmed === '' ? 'is empty' : /^-/.test(trimmed) ? 'is negative' : 'is no size';
-    throw reject(key, text, why);
+    throw reject(key, text, whyNot(trimmed));
   }
   const [, whole = '0', fraction = '', unit = 'B', ending = ''] = match;
   if (unit === 'B' && fraction !== '') throw reject(key, text, 'is a fraction of a byte');
@@ -35,6 +34,12 @@ export function parseSize(key: string, text: string): ByteCount {
   const total = (BigInt(whole + fraction) * scale) / denominator;
   if (total > BigInt(Number.MAX_SAFE_INTEGER)) throw reject(key, text, 'is 2^53 bytes or more');
   return bytes(Number(total));
+}
+
+function whyNot(text: string): string {
+  if (text === '') return 'is empty';
+  if (text.startsWith('-')) return 'is negative';
+  return /^[0-9]*,[0-9]/.test(text) ? 'has a comma where a point belongs' : 'is no size';
 }
 
 /** Prints as zramctl does, in units of 1024 with at most one decimal: 0B, 4K, 312.4M, 1G. */

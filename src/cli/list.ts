@@ -49,6 +49,12 @@ export const listCommand: Command = {
   ],
   async run(args, world) {
     const chosen = columnsFor(args);
+    if (flag(args, 'json') && (text(args, 'output') !== null || flag(args, 'output-all')))
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        '--json prints every field, so it takes no columns; choose fields with jq',
+        { key: '--json' },
+      );
     const all = await reportedDisks(args, world);
     const disks =
       args.positionals.length === 0 ? all : args.positionals.map((name) => diskNamed(name, all));

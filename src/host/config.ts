@@ -180,8 +180,14 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   if (size === undefined || rest.length > 0)
     throw invalid({ from }, text, 'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH]');
   if (!namePattern.test(name))
-    throw invalid({ from }, name, 'is no disk name: letters, digits and . _ : @ + -, at most 64');
-  const asked = parseSize(from, size);
+    throw invalid(
+      { from },
+      name,
+      'is no disk name: a letter or a digit, then letters, digits and . _ : @ + -, at most 64 in all',
+    );
+  // `1,5G`: the comma ends the size, and what follows it is no option.
+  const isDecimal = /^[0-9]*$/.test(size) && /^[0-9]/.test(extras[0] ?? '');
+  const asked = parseSize(from, isDecimal ? `${size},${extras[0]}` : size);
   // A disk is whole pages, rounded up as zram does with disksize.
   const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
   if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');

@@ -6,9 +6,17 @@ import { errnoOf } from './system-error.ts';
 
 const answerBytesMax = 16 * 1024 * 1024;
 const answerMsMax = 5000;
+const noAnswer = `no answer within ${answerMsMax} ms`;
 
 function unreachable(path: string, cause: Error): SwapError {
   const errno = errnoOf(cause);
+  if (cause.message === noAnswer)
+    return new SwapError(
+      'ERR_IO_NOT_REACHABLE',
+      `the host on ${path} is there, but gave ${noAnswer}: it is stopped or stuck; see its state with ps, continue a stopped one with kill -CONT`,
+      { path, errno },
+      { cause },
+    );
   const hint =
     errno === 'EACCES'
       ? 'it belongs to another user'
@@ -45,9 +53,7 @@ async function readJson(path: string, response: IncomingMessage): Promise<unknow
 export async function askDisks(path: string): Promise<ListDocument> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const question = request({ socketPath: path, path: '/v1/disks', agent: false }, resolve);
-    question.setTimeout(answerMsMax, () =>
-      question.destroy(new Error(`no answer within ${answerMsMax} ms`)),
-    );
+    question.setTimeout(answerMsMax, () => question.destroy(new Error(noAnswer)));
     question.once('error', (cause: NodeJS.ErrnoException) =>
       reject(
         cause.code?.startsWith('HPE_') === true

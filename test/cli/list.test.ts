@@ -92,6 +92,34 @@ test('--json is the list document', async () => {
   assert.deepEqual(one, { schemaVersion: 1, disks: [host.report().disks[1]] });
 });
 
+test('--json has every field, so columns beside it are a conflict', async () => {
+  for (const columns of [['-o', 'NAME'], ['--output-all']]) {
+    const { status, stdout, stderr } = await list('--json', ...columns);
+    assert.deepEqual([status, stdout], [2, '']);
+    assert.match(
+      stderr,
+      /--json prints every field, so it takes no columns; choose fields with jq/,
+    );
+  }
+});
+
+test('a host that is there and does not answer is not said to be missing', async (t) => {
+  const path = join(folder, 'silent');
+  const silent = createServer(() => undefined);
+  await new Promise<void>((resolve) => silent.listen(path, resolve));
+  t.after(() => {
+    silent.closeAllConnections();
+    silent.close();
+  });
+  const { status, stderr } = await cli(['list', '--control', path]);
+  assert.equal(status, 3);
+  assert.match(
+    stderr,
+    /is there, but gave no answer within 5000 ms: it is stopped or stuck; .* kill -CONT/,
+  );
+  assert.doesNotMatch(stderr, /start one/);
+});
+
 test('a disk that is not there exits 2 with a suggestion and prints no data', async () => {
   const { status, stdout, stderr } = await list('swap0', 'vm2');
   assert.deepEqual([status, stdout], [2, '']);
