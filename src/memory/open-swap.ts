@@ -80,7 +80,7 @@ export interface SwapStats {
   readonly ratio: number;
   /** Pages that came in although the budget was used up and nothing would go out: give more room. */
   readonly overBudget: number;
-  /** Pages that should have left and that nobody would take. */
+  /** Pages that should have left and that nobody had room for; not those that stay because they do not compress. */
   readonly refused: number;
   /** Of all regions together: in memory now. */
   readonly residentBytes: number;

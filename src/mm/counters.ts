@@ -20,6 +20,7 @@ export type PagerCounterName =
   | 'pagesOut'
   | 'pagesDropped'
   | 'pagesPutBack'
+  | 'pagesSetAside'
   | 'pagesGone'
   | 'copiesGivenUp'
   | 'secondChances'
@@ -42,6 +43,10 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   pagesOut: row('pages', 'out to a slot, packed or written'),
   pagesDropped: row('pages', 'out without work: their slot had them still'),
   pagesPutBack: row('pages', 'that nobody would take, and that stayed'),
+  pagesSetAside: row(
+    'pages',
+    'of those, that do not compress: they are not asked again for a while',
+  ),
   pagesGone: row('pages', 'in memory by the books that their owner had given up by itself'),
   copiesGivenUp: row('pages', 'whose stored copy was given up while they were in memory, for room'),
   secondChances: row('pages', 'that stayed because they had been used'),

@@ -323,6 +323,7 @@ export class Evictor {
   #swapOut(region: Region, frames: number): number {
     let out = 0;
     let back = 0;
+    let aside = 0;
     let isRefused = false;
     for (let frame = 0; frame < frames; frame++) {
       const page = this.#pageIn[frame]!;
@@ -340,12 +341,14 @@ export class Evictor {
       if (isPoor) {
         region.unlist(page);
         region.setAside(page);
+        aside++;
       }
     }
     this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
     region.counts[RegionCount.pagesOut]! += out;
     this.#counters.add('pagesPutBack', back);
+    this.#counters.add('pagesSetAside', aside);
     return out;
   }
 

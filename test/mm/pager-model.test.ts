@@ -72,12 +72,12 @@ function walkOver(options: WalkOptions): (prng: Prng, steps: number) => void {
     const walk = new Walk(prng, options);
     walk.addRegion();
     for (let i = 0; i < steps; i++) {
-      const before = walk.sets.map((set) => set.pages);
-      const over = walk.pager.counters.get('overBudget');
+      const before = walk.sets.map((set) => Math.max(set.pages, set.ceiling));
+      const { told } = walk;
       const adopted = walk.books.adopted;
       step(walk, prng, options);
       walk.check();
-      walk.checkLimits(before, over, adopted);
+      walk.checkLimits(before, told, adopted);
       if (i % 512 === 0) walk.stores.verify();
     }
     end(walk);

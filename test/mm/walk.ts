@@ -292,12 +292,20 @@ export class Walk {
     this.#checkCounters(slots, resident, stored);
   }
 
-  /** A set grows above its limit only by pages that were counted. */
-  checkLimits(before: readonly number[], overBudget: number, adopted: number): void {
-    const counted = this.pager.counters.get('overBudget') - overBudget;
+  /** Pages that a set may have above its ceiling, counted since the start: one that is set aside moves the ceiling. */
+  get told(): number {
+    return this.pager.counters.get('overBudget') + this.pager.counters.get('pagesSetAside');
+  }
+
+  /**
+   * A set grows above its ceiling only by pages that were counted.
+   * @param before pages of each set before the step, or its ceiling then, whichever is more
+   */
+  checkLimits(before: readonly number[], told: number, adopted: number): void {
+    const counted = this.told - told;
     let grown = adopted - this.books.adopted;
     for (const [i, set] of this.sets.entries())
-      grown += Math.max(0, set.pages - Math.max(set.limit, before[i]!));
+      grown += Math.max(0, set.pages - Math.max(set.ceiling, before[i]!));
     assert.ok(grown <= counted, `${grown} pages too many, ${counted} told`);
   }
 
@@ -373,6 +381,10 @@ export class Walk {
   }
 
   #onRefusal(): boolean {
+    if (this.prng.oneIn(3)) {
+      this.pager.evictor.isPoor = true; // the page is one that does not compress: it is set aside
+      return false;
+    }
     if (this.prng.oneIn(2)) return this.pager.giveUpCopies(1 + this.prng.below(4)) > 0;
     return this.#retries-- > 0;
   }
