@@ -15,7 +15,7 @@ const isFromAfar = ({ address }: NbdTarget): boolean =>
  * network reaches; a host on 0.0.0.0 reports loopback, for it does not know by which of its addresses it is meant.
  */
 function chooseTarget({ name, uris }: DiskReport, format: string): NbdTarget {
-  const targets = uris.map((uri) => parseUri("the host's URI", uri));
+  const targets = uris.map((uri) => ({ ...parseUri("the host's URI", uri), diskName: name }));
   const [first] = targets;
   if (first === undefined)
     throw new SwapError('ERR_PEER_PROTOCOL', `the host serves disk '${name}' nowhere`);

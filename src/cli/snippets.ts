@@ -74,8 +74,8 @@ const hashLines = (lines: readonly string[]): string =>
 const titleOf = (exportName: string): string =>
   exportName === '' ? 'the default export' : `disk ${inComment(exportName)}`;
 
-function qemu({ address, exportName }: NbdTarget): string {
-  const node = nodeName(exportName);
+function qemu({ address, exportName, diskName = exportName }: NbdTarget): string {
+  const node = nodeName(diskName);
   const server =
     address.kind === 'unix'
       ? `server.type=unix,server.path=${qemuValue(address.path)}`
@@ -84,16 +84,16 @@ function qemu({ address, exportName }: NbdTarget): string {
     `driver=nbd,node-name=${node},${server},export=${qemuValue(exportName)},` +
     'reconnect-delay=60,discard=unmap';
   const device =
-    `virtio-blk-pci,drive=${node},serial=${serialOf(exportName)},discard=on,` +
+    `virtio-blk-pci,drive=${node},serial=${serialOf(diskName)},discard=on,` +
     'logical_block_size=4096,physical_block_size=4096,werror=report,rerror=report';
   return (
-    `# QEMU, ${titleOf(exportName)}: add to the command line of the guest\n` +
+    `# QEMU, ${titleOf(diskName)}: add to the command line of the guest\n` +
     `-blockdev ${shellQuote(blockdev)} \\\n-device ${shellQuote(device)}\n\n` +
     hashLines(guestCommands('vdb', true))
   );
 }
 
-function libvirt({ address, exportName }: NbdTarget): string {
+function libvirt({ address, exportName, diskName = exportName }: NbdTarget): string {
   const host =
     address.kind === 'unix'
       ? `<host transport='unix' socket='${xmlText(address.path)}'/>`
@@ -110,7 +110,7 @@ function libvirt({ address, exportName }: NbdTarget): string {
   </source>
   <target dev='vdb' bus='virtio'/>
   <blockio logical_block_size='4096' physical_block_size='4096'/>
-  <serial>${xmlText(serialOf(exportName))}</serial>
+  <serial>${xmlText(serialOf(diskName))}</serial>
 </disk>
 <!--
   Into <devices> of the guest: virsh edit GUEST, or save it and: virsh attach-device GUEST FILE
@@ -118,7 +118,7 @@ ${comment}-->
 `;
 }
 
-function nbdClient({ address, exportName }: NbdTarget): string {
+function nbdClient({ address, exportName, diskName = exportName }: NbdTarget): string {
   const where =
     address.kind === 'unix'
       ? `-unix ${shellQuote(address.path)}`
@@ -126,7 +126,7 @@ function nbdClient({ address, exportName }: NbdTarget): string {
   const name = exportName === '' ? '' : ` -N ${shellQuote(exportName)}`;
   return (
     hashLines([
-      `nbd-client, ${titleOf(exportName)}: as root, in a guest or on another machine.`,
+      `nbd-client, ${titleOf(diskName)}: as root, in a guest or on another machine.`,
       'Not on the machine that runs the host: a machine that swaps to one of its own processes',
       'stands still when that process needs memory itself.',
     ]) +

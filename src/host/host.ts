@@ -17,9 +17,10 @@ import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
+import { DiskExports } from './disk-exports.ts';
 import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
-import type { DiskStats, HostExport, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
+import type { DiskStats, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
 import { RefusalWatch } from './refusal-watch.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { systemError, tcpListenError } from './system-error.ts';
@@ -84,6 +85,7 @@ export class Host {
   readonly #undo: (() => void | Promise<void>)[] = [];
   /** Sockets and pid file; they go when nobody listens any more. */
   readonly #files: OwnFile[] = [];
+  readonly #exports = new DiskExports();
   /** No disk had a request between the last two looks. */
   #isIdle = false;
   #door: NbdDoor | null = null;
@@ -135,7 +137,7 @@ export class Host {
           name,
           readOnly: disk.readOnly,
           connections: this.#door?.connections(name) ?? 0,
-          uris: this.#urisOf(name),
+          uris: this.#urisOf(this.#exports.nameNow(name)),
           ...disk.stats(),
         }),
       ),
@@ -220,6 +222,9 @@ export class Host {
         ...(disk.backing === undefined ? {} : { backing: disk.backing }),
       });
       this.#undo.push(() => served[Symbol.dispose]());
+      const { name } = disk;
+      const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
+      this.#exports.set(name, { name, description, disk: served });
       this.#disks.push({
         config: disk,
         disk: served,
@@ -230,24 +235,10 @@ export class Host {
     }
   }
 
-  #exports(): ReadonlyMap<string, HostExport> {
-    const { codec } = this.#options.config;
-    return new Map(
-      this.#disks.map(({ config: { name, sizeBytes }, disk }) => [
-        name,
-        {
-          name,
-          description: `frontswap ${formatSize(sizeBytes)} ${codec}`,
-          disk,
-        },
-      ]),
-    );
-  }
-
   async #listen(): Promise<void> {
     const { config, parts, log, trace } = this.#options;
     const door = parts.createDoor({
-      exports: this.#exports(),
+      exports: this.#exports,
       maxClients: config.maxClients,
       log,
       trace,

@@ -22,6 +22,8 @@ export interface NbdTarget {
   readonly address: NbdAddress;
   /** May be empty: the server's default export. */
   readonly exportName: string;
+  /** The disk's name, where the export's has a generation; default: exportName. What a guest sees is made of it. */
+  readonly diskName?: string;
 }
 
 /** Whether only this machine reaches that host. */
@@ -32,7 +34,7 @@ const hostInUri = (host: string): string =>
   host.includes(':') ? `[${host.replace('%', '%25')}]` : host;
 
 export function formatUri(address: NbdAddress, exportName: string): string {
-  const name = encodeURIComponent(exportName);
+  const name = encodeURIComponent(exportName).replaceAll('%40', '@'); // RFC 3986: a path may have it
   if (address.kind === 'unix') {
     const socket = encodeURIComponent(address.path).replaceAll('%2F', '/');
     return `nbd+unix:///${name}?socket=${socket}`;

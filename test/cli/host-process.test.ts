@@ -14,6 +14,7 @@ import { type TestContext, test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
 import { testFolder } from '../host/folder.ts';
 import { until as waitUntil } from '../host/until.ts';
+import { RawClient } from '../interop/raw-client.ts';
 
 const standIn = join(import.meta.dirname, 'stand-in-main.js');
 const shipped = join(import.meta.dirname, '../../src/cli/main.js');
@@ -95,7 +96,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     assert.equal(readFileSync(pid, 'utf8'), `${run.child.pid}\n`);
     const [disk] = (await askDisks(join(folder, 'c'))).disks;
     assert.deepEqual([disk?.name, disk?.diskSizeBytes], ['vm1', 64 << 20]);
-    assert.deepEqual(disk?.uris, [unix, tcp]);
+    // What list and attach tell names this start of the host, too.
+    const bare = disk?.uris.map((uri) => uri.replace(/@[0-9a-f]{8}/, ''));
+    assert.deepEqual(bare, [unix, tcp]);
+    assert.match(disk?.uris[0] ?? '', /^nbd\+unix:\/\/\/vm1@[0-9a-f]{8}\?/);
     run.child.kill(signal);
     assert.equal(await run.ended, 0);
     assert.equal(run.text.stderr, '');
@@ -209,6 +213,30 @@ test('after kill -9 the next host takes the same paths', { timeout }, async (t) 
   second.child.kill('SIGTERM');
   assert.equal(await second.ended, 0);
   assert.deepEqual(readdirSync(folder), []);
+});
+
+test('the name that list told is refused after a restart; the disk of that name is another', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const [socket, control] = [join(folder, 's'), join(folder, 'c')];
+  const nameNow = async (): Promise<string> => {
+    const uri = (await askDisks(control)).disks[0]?.uris[0] ?? '';
+    return decodeURIComponent(new URL(uri).pathname.slice(1));
+  };
+  const first = start(t, shipped, sample(folder));
+  await until(first, () => first.text.stdout !== '');
+  const before = await nameNow();
+  (await RawClient.open(socket, before))[Symbol.dispose]();
+  first.child.kill('SIGKILL');
+  await first.ended;
+  const second = start(t, shipped, sample(folder));
+  await until(second, () => second.text.stdout !== '');
+  await assert.rejects(RawClient.open(socket, before), /the server refuses 'vm1@/);
+  for (const name of [await nameNow(), 'vm1', ''])
+    (await RawClient.open(socket, name))[Symbol.dispose]();
+  second.child.kill('SIGTERM');
+  assert.equal(await second.ended, 0);
 });
 
 test('a reader of stdout that is gone is no crash', { timeout }, async (t) => {

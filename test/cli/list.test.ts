@@ -64,7 +64,7 @@ test('-o chooses columns in any case, -n takes the heading away', async () => {
 test('-o +LIST adds to the default', async () => {
   const [heading, row] = (await stdoutOf('-o', '+READS,URI', 'swap0')).split('\n');
   assert.match(heading ?? '', /CONN READS URI$/);
-  assert.match(row ?? '', / 5 nbd\+unix:\/\/\/swap0\?socket=\/.*\/s$/);
+  assert.match(row ?? '', / 5 nbd\+unix:\/\/\/swap0@[0-9a-f]{8}\?socket=\/.*\/s$/);
 });
 
 test('--bytes prints bytes, 0 for no limit', async () => {
@@ -132,7 +132,8 @@ test('attach asks which disk when there are several, and takes the socket for QE
   assert.match(which.stderr, /NAME: say which disk: swap0, vm1/);
   const { status, stdout } = await cli(['attach', '-f', 'qemu', '--control', control, 'vm1']);
   assert.equal(status, 0);
-  assert.ok(stdout.includes(`server.path=${folder}/s,export=vm1,`), stdout);
+  assert.ok(stdout.includes(`server.path=${folder}/s,export=vm1@`), stdout);
+  assert.ok(stdout.includes('serial=vm1,'), stdout);
 });
 
 test('attach for nbd-client refuses a disk that only this machine reaches, and says what to do', async () => {

@@ -89,10 +89,10 @@ test('the report says what the disks say, and who is connected', async (t) => {
   const [a, b] = document.disks;
   assert.deepEqual([a?.name, a?.connections, a?.writes], ['a', 1, 7]);
   assert.deepEqual([b?.name, b?.connections, b?.limitBytes], ['b', 0, 0]);
-  assert.deepEqual(b?.uris, [
-    `nbd+unix:///b?socket=${folder}/s`,
-    host.uris[1]?.replace('/a', '/b'),
-  ]);
+  assert.deepEqual(
+    b?.uris.map((uri) => uri.replace(/@[0-9a-f]{8}/, '')),
+    [`nbd+unix:///b?socket=${folder}/s`, host.uris[1]?.replace('/a', '/b')],
+  );
   assert.deepEqual(host.totals(), {
     diskCount: 2,
     dataBytes: 6 * 4096,
