@@ -6,6 +6,7 @@ import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
 import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
+import { systemPeerPid } from '../os/peer-credentials.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
 import { BackingFiles } from './backing-file.ts';
 import { NbdServer } from './nbd/server.ts';
@@ -40,6 +41,7 @@ export function composeParts(): HostParts {
       throw error;
     }
   };
+  const peerPid = systemPeerPid(process.platform);
   return {
     createDisk: ({ sizeBytes, limitBytes, codec, backing }) => {
       if (!tested.has(codec)) {
@@ -61,7 +63,7 @@ export function composeParts(): HostParts {
       }
     },
     createDoor: ({ exports, maxClients, log, trace }) =>
-      new NbdServer({ exports, log, trace, clientCountMax: maxClients }),
+      new NbdServer({ exports, log, trace, clientCountMax: maxClients, peerPid }),
     trim: systemHeapTrim(process.platform),
   };
 }

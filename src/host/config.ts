@@ -23,9 +23,9 @@ export interface SettingSpec {
 export const hostSettings: readonly SettingSpec[] = [
   {
     name: 'disk',
-    value: 'NAME=SIZE[,limit=SIZE][,backing=PATH]',
+    value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; repeatable (default swap0=1G)',
+    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; one client at a time opens it unless shared=on; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
@@ -76,6 +76,8 @@ export interface DiskConfig {
   readonly sizeBytes: number;
   /** 0 = none. */
   readonly limitBytes: number;
+  /** Several clients may have it open at a time. */
+  readonly isShared: boolean;
   /** File or block device behind it; absent: none. */
   readonly backing?: string;
 }
@@ -178,7 +180,11 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const [head = '', ...extras] = text.split(',');
   const [name = '', size, ...rest] = head.split('=');
   if (size === undefined || rest.length > 0)
-    throw invalid({ from }, text, 'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH]');
+    throw invalid(
+      { from },
+      text,
+      'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on]',
+    );
   if (!namePattern.test(name))
     throw invalid(
       { from },
@@ -196,7 +202,11 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const limit = given.get('limit');
   const limitBytes = limit === undefined ? defaultLimit : parseLimit(`${from}: limit`, limit);
   const backing = given.get('backing');
-  if (backing === undefined) return { name, sizeBytes, limitBytes };
+  const shared = given.get('shared') ?? 'off';
+  if (shared !== 'on' && shared !== 'off')
+    throw invalid({ from: `${from}: shared` }, shared, 'is neither on nor off');
+  const isShared = shared === 'on';
+  if (backing === undefined) return { name, sizeBytes, limitBytes, isShared };
   if (backing === '') throw invalid({ from: `${from}: backing` }, backing, 'is empty');
   const least = limitBytesMin + backingTableBytes(sizeBytes);
   if (limitBytes !== 0 && limitBytes < least)
@@ -205,10 +215,10 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
       formatSize(limitBytes),
       `is too small for the tables of a disk of ${formatSize(sizeBytes)} with a backing: at least ${Math.ceil(least / 1024)}K`,
     );
-  return { name, sizeBytes, limitBytes, backing };
+  return { name, sizeBytes, limitBytes, isShared, backing };
 }
 
-const extraKeys = ['limit', 'backing'];
+const extraKeys = ['limit', 'backing', 'shared'];
 
 /** The KEY=VALUE behind a disk's size, each at most once. */
 function readExtras(

@@ -20,6 +20,16 @@ export class DiskExports extends Map<string, HostExport> {
     return `${name}@${this.generation}`;
   }
 
+  /** Told to a client that asks for a name that is not here, an old generation's above all. */
+  whyUnknown(name: string): string {
+    const at = name.lastIndexOf('@');
+    const disk = at > 0 ? name.slice(0, at) : '';
+    return super.has(disk)
+      ? `'${name}' is gone: the host has started again since, and disk '${disk}' is empty; ` +
+          'make a new swap area on it under the name that frontswap attach prints'
+      : `there is no disk '${name}'; frontswap list names those there are`;
+  }
+
   override get(name: string): HostExport | undefined {
     const found = super.get(name);
     if (found !== undefined) return found;

@@ -18,6 +18,7 @@ import type { DiskConfig, HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
 import { DiskExports } from './disk-exports.ts';
+import { FillWatch } from './fill-watch.ts';
 import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { DiskStats, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
@@ -57,6 +58,7 @@ interface ServedDisk {
   /** A fault of this disk was told. */
   isStopped: boolean;
   readonly refusals: RefusalWatch;
+  readonly fill: FillWatch;
 }
 
 /** All disks together, for a status line. */
@@ -224,13 +226,14 @@ export class Host {
       this.#undo.push(() => served[Symbol.dispose]());
       const { name } = disk;
       const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
-      this.#exports.set(name, { name, description, disk: served });
+      this.#exports.set(name, { name, description, disk: served, isShared: disk.isShared });
       this.#disks.push({
         config: disk,
         disk: served,
         requestsSeen: 0,
         isStopped: false,
         refusals: new RefusalWatch(),
+        fill: new FillWatch(),
       });
     }
   }
@@ -324,6 +327,7 @@ export class Host {
     const look = (): void => {
       const more = this.#settle();
       this.#sayFaults();
+      this.#sayFill();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
@@ -333,6 +337,22 @@ export class Host {
     };
     look();
     this.#undo.push(() => clearTimeout(timer));
+  }
+
+  /** Says early that a disk fills up: at the limit its guest can only try again, or kill programs. */
+  #sayFill(): void {
+    for (const { config, disk, fill } of this.#disks) {
+      const { usedBytes, limitBytes } = disk.stats();
+      if (!fill.look(usedBytes, limitBytes)) continue;
+      const what =
+        config.backing === undefined
+          ? 'it refuses writes; serve it with a higher limit, or have the guest swap less'
+          : 'pages go to its backing';
+      this.#options.log(
+        `disk ${config.name}: ${Math.floor((100 * usedBytes) / limitBytes)} % of its limit of ` +
+          `${formatSize(limitBytes)} is used; at the limit ${what}`,
+      );
+    }
   }
 
   #tellRefusals(): void {

@@ -30,6 +30,8 @@ export interface HostExport {
   readonly name: string;
   readonly description: string;
   readonly disk: Disk;
+  /** Several clients may have it open at a time. */
+  readonly isShared: boolean;
 }
 
 /** The protocol door: sockets in front of the exports. */

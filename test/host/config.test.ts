@@ -14,7 +14,7 @@ const G = 1024 ** 3;
 
 test('without settings: one 1G disk, a private socket and the NBD port on loopback', () => {
   assert.deepEqual(ofFile({}), {
-    disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0 }],
+    disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0, isShared: false }],
     codec: 'lz4',
     unix: '-',
     socketMode: 0o600,
@@ -44,8 +44,8 @@ test('every setting arrives', () => {
     }),
     {
       disks: [
-        { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2 },
-        { name: 'a', sizeBytes: G, limitBytes: G / 4 },
+        { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2, isShared: false },
+        { name: 'a', sizeBytes: G, limitBytes: G / 4, isShared: false },
       ],
       codec: 'lz4-native',
       unix: '/s',
@@ -187,12 +187,23 @@ test('a key that is there twice is refused', () =>
     message: /^host.json: 'unix' is there twice/,
   }));
 
+test('a disk lets one client at a time in, unless it is shared', () => {
+  const isShared = (disk: string): boolean | undefined => ofFile({ disk }).disks[0]?.isShared;
+  assert.equal(isShared('a=1G'), false);
+  assert.equal(isShared('a=1G,shared=off'), false);
+  assert.equal(isShared('a=1G,shared=on'), true);
+  assert.equal(isShared('a=1G,backing=x,shared=on'), true);
+  assert.throws(() => isShared('a=1G,shared'), /shared: '' is neither on nor off/);
+  assert.throws(() => isShared('a=1G,shared=yes'), /shared: 'yes' is neither on nor off/);
+});
+
 test('a disk may have a backing; its tables need room in the limit', () => {
   const of = (...disk: string[]): HostConfig['disks'] => ofFile({ disk }).disks;
   assert.deepEqual(of('a=1G,backing=/flash/a', 'b=1G')[0], {
     name: 'a',
     sizeBytes: G,
     limitBytes: 0,
+    isShared: false,
     backing: '/flash/a',
   });
   assert.equal(of('a=16G,backing=x,limit=1410K')[0]?.limitBytes, 1410 * 1024);

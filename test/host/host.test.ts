@@ -318,6 +318,22 @@ test('a disk that begins to refuse writes is told once, with its limit', async (
   ]);
 });
 
+test('a disk that comes near its limit is told once, with what happens there', async (t) => {
+  const { parts, logged, options } = rig(t, sample);
+  await start(t, options);
+  const [a, b] = parts.disks;
+  assert.ok(a !== undefined && b !== undefined);
+  a.stats_ = { ...a.stats_, limitBytes: 2 ** 20, usedBytes: 950_000 };
+  b.stats_ = { ...b.stats_, limitBytes: 2 ** 20, usedBytes: 940_000 };
+  await until('a log line', () => logged.length > 0);
+  const settled = b.settled;
+  await until('three looks', () => b.settled >= settled + 3);
+  assert.deepEqual(logged, [
+    'disk a: 90 % of its limit of 1M is used; at the limit it refuses writes; ' +
+      'serve it with a higher limit, or have the guest swap less',
+  ]);
+});
+
 test('a stop by force removes the files at once', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);

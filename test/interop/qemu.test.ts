@@ -108,3 +108,38 @@ peerTest(
     assert.equal((await host.figures()).storedPages, 0);
   },
 );
+
+peerTest('a second QEMU is refused and told who has the disk', ['qemu-io'], async () => {
+  await using host = await OwnHost.start();
+  // The first one sleeps with the disk open; qemu-io ends at the end of its commands.
+  const first = run('qemu-io', [
+    '-f',
+    'raw',
+    '-c',
+    'write -P 1 0 4k',
+    '-c',
+    'sleep 4000',
+    host.uri(),
+  ]);
+  const deadline = Date.now() + 3000;
+  let refused = '';
+  while (refused === '' && Date.now() < deadline) {
+    const { status, stderr } = await run('qemu-io', ['-f', 'raw', '-c', 'read 0 512', host.uri()]);
+    if (status !== 0) refused = stderr;
+  }
+  assert.match(refused, /is in use by process [0-9]+ \(qemu-io\)/);
+  assert.equal((await first).status, 0);
+  await io(host, ['read -P 1 0 4k']);
+});
+
+peerTest(
+  'QEMU that asks for an old generation of a disk is told that the disk is empty',
+  ['qemu-io'],
+  async () => {
+    await using host = await OwnHost.start();
+    const old = host.uri().replace(/\/([^/?]+)\?/, '/$1@00000000?');
+    const { status, stderr } = await run('qemu-io', ['-f', 'raw', '-c', 'read 0 512', old]);
+    assert.notEqual(status, 0);
+    assert.match(stderr, /@00000000' is gone: the host has started again since/);
+  },
+);

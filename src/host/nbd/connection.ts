@@ -15,18 +15,29 @@
  * - A carry is held only between events and only when it has bytes.
  */
 import type { Socket } from 'node:net';
+import type { NbdExport, NbdExports } from '../../serve/nbd/exports.ts';
 import type { Output } from '../../serve/nbd/output.ts';
-import type { Session } from '../../serve/nbd/session.ts';
+import { Session } from '../../serve/nbd/session.ts';
 import { END_TEXT, End, isFault, Stop } from '../../serve/nbd/state.ts';
 import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './buffers.ts';
+import type { ClientIdentity } from './client-identity.ts';
 
 /** Outputs that one event may fill. */
 const ROUNDS_MAX = 4;
 const NOTHING = new Uint8Array(0);
 
+/** Whether an error of a socket says that the peer has gone. */
+const isHangUp = ({ code }: NodeJS.ErrnoException): boolean =>
+  code === 'ECONNRESET' || code === 'EPIPE';
+
 /** What a connection needs of its server. */
 export interface ConnectionOwner {
   readonly buffers: NbdBuffers;
+  readonly exports: NbdExports;
+  /** Of all sessions together. */
+  readonly counters: Float64Array;
+  /** Why the connection may not open that export now; null: it may. */
+  refusalOf(connection: NbdConnection, wanted: NbdExport): string | null;
   /** Wants serve() to be called soon, after other events. */
   queue(connection: NbdConnection): void;
   /** Holds the output in use until its disk is done with it: there must be another. */
@@ -43,9 +54,17 @@ export interface ConnectionOwner {
   dropped(connection: NbdConnection, reason: string): void;
 }
 
+/** Whose connection it is. */
+export interface ConnectionClient {
+  /** For the log, another one for each connection. */
+  readonly peer: string;
+  readonly identity: ClientIdentity;
+}
+
 export class NbdConnection {
   readonly session: Session;
   readonly peer: string;
+  readonly identity: ClientIdentity;
   /** When it came, and when its end began, ms of the server's clock. */
   readonly sinceMs: number;
   closingSinceMs: number = Number.POSITIVE_INFINITY;
@@ -63,10 +82,13 @@ export class NbdConnection {
   #isShuttingDown = false;
   #isFaultTold = false;
 
-  constructor(owner: ConnectionOwner, session: Session, peer: string, nowMs: () => number) {
+  constructor(owner: ConnectionOwner, client: ConnectionClient, nowMs: () => number) {
     this.#owner = owner;
-    this.session = session;
-    this.peer = peer;
+    this.session = new Session(owner.exports, owner.counters, (wanted) =>
+      owner.refusalOf(this, wanted),
+    );
+    this.peer = client.peer;
+    this.identity = client.identity;
     this.#nowMs = nowMs;
     this.sinceMs = nowMs();
   }
@@ -293,7 +315,15 @@ export class NbdConnection {
   }
 
   #socketFailed(error: Error): void {
-    if (!this.isClosing) this.drop(`socket failed: ${error.message}`);
+    if (this.isClosing) return;
+    // A client that has said all it wants may hang up without waiting: that is a goodbye.
+    const owesNothing =
+      this.#unsent === null &&
+      this.#held === null &&
+      this.#carryBytes === 0 &&
+      !this.session.isInsideRequest;
+    if (owesNothing && isHangUp(error)) this.#finish(End.disconnect);
+    else this.drop(`socket failed: ${error.message}`);
   }
 
   #release(): void {

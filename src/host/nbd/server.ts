@@ -8,17 +8,19 @@
  * from the stalled ones: with a bio each at the least there are SLOW_BIO_COUNT (64 MiB) of them, and those that have been
  * answered since the last turn.
  *
+ * An export is open to one client identity at a time (client-identity.ts), in any number of connections, unless it is shared.
+ *
  * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { BioPool } from '../../block/bio.ts';
-import type { NbdExports } from '../../serve/nbd/exports.ts';
-import { Session } from '../../serve/nbd/session.ts';
+import type { NbdExport, NbdExports } from '../../serve/nbd/exports.ts';
 import { COUNTER_COUNT } from '../../serve/nbd/state.ts';
 import { withPrivateUmask } from '../unix-socket.ts';
 import { NbdBuffers } from './buffers.ts';
-import { type ConnectionOwner, NbdConnection } from './connection.ts';
-import { withSharedBuffer } from './socket.ts';
+import { addressIdentity, processIdentity } from './client-identity.ts';
+import { type ConnectionClient, type ConnectionOwner, NbdConnection } from './connection.ts';
+import { descriptorOf, withSharedBuffer } from './socket.ts';
 
 /**
  * Bios for all connections to synchronous disks, which come back within one event, and for all to the others: a session
@@ -48,6 +50,8 @@ export interface NbdServerOptions {
   readonly negotiationMs?: number;
   /** How long close() waits for requests under way, ms. Default 2,000. */
   readonly closeMs?: number;
+  /** The process at the other end of a connected Unix socket, by its descriptor; 0: unknown. Default: this process. */
+  readonly peerPid?: (fd: number) => number;
   /** A clock in ms that never goes back. */
   readonly nowMs?: () => number;
   /** False: plain data events instead of the shared buffer, as for sockets that do not offer it. */
@@ -71,11 +75,13 @@ export interface NbdStats {
 
 export class NbdServer implements ConnectionOwner {
   readonly buffers: NbdBuffers;
+  readonly exports: NbdExports;
+  readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
+  readonly #peerPid: (fd: number) => number;
   readonly #options: NbdServerOptions;
   readonly #nowMs: () => number;
   readonly #clientCountMax: number;
   readonly #stalledCountMax: number;
-  readonly #counters = new Float64Array(COUNTER_COUNT);
   readonly #servers = new Set<Server>();
   readonly #connections = new Set<NbdConnection>();
   readonly #byExport = new Map<string, number>();
@@ -97,6 +103,8 @@ export class NbdServer implements ConnectionOwner {
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
+    this.exports = options.exports;
+    this.#peerPid = options.peerPid ?? ((): number => process.pid);
     this.#nowMs = options.nowMs ?? ((): number => performance.now());
     this.#clientCountMax = options.clientCountMax ?? 1024;
     this.#stalledCountMax = options.stalledCountMax ?? 128;
@@ -109,7 +117,10 @@ export class NbdServer implements ConnectionOwner {
    * otherwise. Throws what the system throws: whoever chose the path knows what to say about it.
    */
   async listenUnix(path: string, mode: number = 0o600): Promise<void> {
-    const server = this.#makeServer(() => `unix client ${this.#accepted}`);
+    const server = this.#makeServer((socket) => ({
+      peer: `unix client ${this.#accepted}`,
+      identity: processIdentity(this.#peerPid(descriptorOf(socket)), this.#accepted),
+    }));
     await this.#listen(server, path, () => withPrivateUmask(path, mode, () => server.listen(path)));
   }
 
@@ -118,7 +129,10 @@ export class NbdServer implements ConnectionOwner {
    * @returns the address that was bound
    */
   async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
-    const server = this.#makeServer((s) => `${s.remoteAddress ?? '?'}:${s.remotePort ?? 0}`);
+    const server = this.#makeServer(({ remoteAddress, remotePort }) => ({
+      peer: `${remoteAddress ?? '?'}:${remotePort ?? 0}`,
+      identity: addressIdentity(remoteAddress ?? '?'),
+    }));
     await this.#listen(server, `${host}:${port}`, () => server.listen(port, host));
     const address = server.address() as AddressInfo;
     return { host: address.address, port: address.port };
@@ -138,7 +152,7 @@ export class NbdServer implements ConnectionOwner {
       dropped: this.#dropped,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
-      counters: this.#counters.slice(),
+      counters: this.counters.slice(),
     };
   }
 
@@ -216,6 +230,18 @@ export class NbdServer implements ConnectionOwner {
     return this.#clientCountMax - (exports - 1) * kept;
   }
 
+  refusalOf(connection: NbdConnection, wanted: NbdExport): string | null {
+    if (wanted.isShared === true) return null;
+    for (const other of this.#connections) {
+      if (other.session.export?.disk !== wanted.disk || other.isClosing) continue;
+      if (other.identity.key === connection.identity.key) return null;
+      const why = `'${wanted.name}' is in use by ${other.identity.text()}`;
+      this.#log(`nbd: ${connection.peer}: refused: ${why}`);
+      return `${why}; serve the disk with shared=on to let several clients in`;
+    }
+    return null;
+  }
+
   dropped(connection: NbdConnection, reason: string): void {
     this.#dropped++;
     this.#log(`nbd: ${connection.peer}: dropped: ${reason}`);
@@ -228,14 +254,14 @@ export class NbdServer implements ConnectionOwner {
     this.#linesLeft = Math.max(0, this.#linesLeft - 1);
   }
 
-  #makeServer(peerOf: (socket: Socket) => string): Server {
+  #makeServer(clientOf: (socket: Socket) => ConnectionClient): Server {
     const server = createServer({
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_MS,
       pauseOnConnect: true,
     });
-    server.on('connection', (socket) => this.#accept(socket, peerOf));
+    server.on('connection', (socket) => this.#accept(socket, clientOf));
     return server;
   }
 
@@ -255,15 +281,14 @@ export class NbdServer implements ConnectionOwner {
     this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
-  #accept(socket: Socket, peerOf: (socket: Socket) => string): void {
+  #accept(socket: Socket, clientOf: (socket: Socket) => ConnectionClient): void {
     this.#accepted++;
     if (this.#connections.size >= this.#clientCountMax) this.#makeRoom();
     if (this.#isClosing || this.#connections.size >= this.#clientCountMax) {
       this.#refuse(socket);
       return;
     }
-    const session = new Session(this.#options.exports, this.#counters);
-    const connection = new NbdConnection(this, session, peerOf(socket), this.#nowMs);
+    const connection = new NbdConnection(this, clientOf(socket), this.#nowMs);
     this.#connections.add(connection);
     this.#options.trace?.(`nbd: ${connection.peer}: connected`);
     const ours =

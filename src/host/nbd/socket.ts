@@ -46,3 +46,9 @@ export function withSharedBuffer(
   socket.once('close', () => accepted.destroy());
   return socket;
 }
+
+/** File descriptor of a connected socket; -1 where this Node does not tell it. */
+export function descriptorOf(socket: Socket): number {
+  const { _handle } = socket as unknown as { _handle: { readonly fd?: number } | null };
+  return _handle?.fd ?? -1;
+}

@@ -17,11 +17,18 @@ export interface NbdExport {
   /** For people; may be empty. Cut at STRING_BYTES_MAX bytes. */
   readonly description: string;
   readonly disk: Disk;
+  /** Several clients may have it open at a time. */
+  readonly isShared?: boolean;
 }
+
+/** Says why a client may not open an export now, for that client to read; null: it may. */
+export type Admit = (wanted: NbdExport) => string | null;
 
 export interface NbdExports {
   get(name: string): NbdExport | undefined;
   values(): Iterable<NbdExport>;
+  /** What to tell a client that asked for a name that is not there. */
+  whyUnknown?(name: string): string;
 }
 
 /** The export of that name; the empty name means the first one unless an export is called so. */

@@ -13,6 +13,7 @@
  * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types".
  */
 import {
+  type Admit,
   blockSizesOf,
   findExport,
   type NbdExport,
@@ -59,6 +60,7 @@ export class Handshake {
   allocationFor: NbdExport | null = null;
   isShuttingDown = false;
   readonly #exports: NbdExports;
+  readonly #admit: Admit;
   #flagsSeen = false;
   #noZeroes = false;
   #optionCount = 0;
@@ -68,8 +70,10 @@ export class Handshake {
   /** What LIST has still to say; null outside of it. */
   #listing: Iterator<NbdExport> | null = null;
 
-  constructor(exports: NbdExports) {
+  /** @param admit asked for each export that a client wants to open; not for those it only asks about */
+  constructor(exports: NbdExports, admit: Admit) {
     this.#exports = exports;
+    this.#admit = admit;
   }
 
   open(out: Output): void {
@@ -203,6 +207,7 @@ export class Handshake {
     const found = name === null ? undefined : findExport(this.#exports, name);
     if (this.isShuttingDown) this.end = End.shutdown;
     else if (found === undefined) this.end = End.exportUnknown;
+    else if (this.#admit(found) !== null) this.end = End.exportInUse;
     else {
       const { view } = out;
       wire.putU64(view, out.length + wire.ExportAnswer.size, found.disk.sizeBytes);
@@ -243,7 +248,13 @@ export class Handshake {
       return Reply.errInvalid;
     const name = nameOf(data, at + 4, nameBytes);
     const found = name === null ? undefined : findExport(this.#exports, name);
-    if (found === undefined) return Reply.errUnknown;
+    if (found === undefined) {
+      const why = name === null ? undefined : this.#exports.whyUnknown?.(name);
+      if (why === undefined) return Reply.errUnknown;
+      return this.#refuse(out, option, Reply.errUnknown, why);
+    }
+    const refusal = option === Option.go ? this.#admit(found) : null;
+    if (refusal !== null) return this.#refuse(out, option, Reply.errPolicy, refusal);
 
     let wanted = 1 << Info.export; // always told, asked for or not
     for (let i = 0; i < count; i++) {
@@ -314,6 +325,13 @@ export class Handshake {
     const start = this.#beginReply(out, option, Reply.metaContext);
     out.view.setUint32(start, isSet ? wire.ALLOCATION_ID : 0);
     this.#endReply(out, start, 4 + putString(out.bytes, start + 4, wire.ALLOCATION_CONTEXT));
+  }
+
+  /** An error with a text, which clients print. */
+  #refuse(out: Output, option: number, type: number, why: string): typeof NO_REPLY {
+    const start = this.#beginReply(out, option, type);
+    this.#endReply(out, start, putString(out.bytes, start, why));
+    return NO_REPLY; // it is written
   }
 
   /** A reply without data. */

@@ -15,7 +15,7 @@
  * Cost: nothing is allocated after the handshake.
  */
 import { assert } from '../../base/assert.ts';
-import type { NbdExport, NbdExports } from './exports.ts';
+import type { Admit, NbdExport, NbdExports } from './exports.ts';
 import { Handshake, OPTION_DATA_BYTES_MAX } from './handshake.ts';
 import type { Output } from './output.ts';
 import { End, type Input, Stop } from './state.ts';
@@ -35,9 +35,12 @@ export class Session {
   #end: End = End.none;
   readonly #counters: Float64Array;
 
-  /** @param counters COUNTER_COUNT numbers, shared with whoever reads them */
-  constructor(exports: NbdExports, counters: Float64Array) {
-    this.#handshake = new Handshake(exports);
+  /**
+   * @param counters COUNTER_COUNT numbers, shared with whoever reads them
+   * @param admit whether the client may open an export; default: each
+   */
+  constructor(exports: NbdExports, counters: Float64Array, admit: Admit = () => null) {
+    this.#handshake = new Handshake(exports, admit);
     this.#counters = counters;
   }
 

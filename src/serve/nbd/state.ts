@@ -39,6 +39,7 @@ export const End = {
   requestMagic: 9,
   writeLength: 10,
   readFailed: 11,
+  exportInUse: 12,
 } as const;
 export type End = (typeof End)[keyof typeof End];
 
@@ -56,6 +57,7 @@ export const END_TEXT: readonly string[] = [
   'sent a request without its magic number',
   'announced a write of more than 32 MiB',
   'was sent the head of a reply whose data could then not be read',
+  'asked for an export that another client has open, in a way that allows no reply',
 ];
 
 /** Whether an end deserves a line of log. */

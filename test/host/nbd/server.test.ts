@@ -329,3 +329,24 @@ test('a peer that is dropped over and over does not fill the log', async () => {
     assert.match(log.at(-1) ?? '', /more clients were dropped/);
   });
 });
+
+test('a client that resets its connection and owes nothing has said goodbye; inside a request it is dropped', async () => {
+  await rig({}, async ({ server, log }) => {
+    const { port } = await server.listenTcp('127.0.0.1', 0);
+    const idle = await new Client({ port, host: '127.0.0.1' }).go();
+    idle.socket.resetAndDestroy();
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual([log, server.stats.dropped], [[], 0]);
+
+    const inside = await new Client({ port, host: '127.0.0.1' }).go();
+    const { bytesIn } = server.stats;
+    inside.say(
+      request({ type: Command.write, offset: 0, data: new Uint8Array(100) }).subarray(0, 50),
+    );
+    await until(() => server.stats.bytesIn >= bytesIn + 50);
+    inside.socket.resetAndDestroy();
+    await until(() => server.stats.connectionCount === 0);
+    assert.match(log.join(), /dropped: socket failed: read ECONNRESET/);
+    assert.equal(server.stats.dropped, 1);
+  });
+});

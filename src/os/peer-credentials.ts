@@ -1,0 +1,40 @@
+/**
+ * Which process opened the other end of a Unix socket: SO_PEERCRED of getsockopt(2).
+ *
+ * Source: unix(7), "Socket options"; struct ucred of sys/socket.h: pid, uid and gid, 32 bits each.
+ */
+import { readFileSync } from 'node:fs';
+import { loadKoffi } from './koffi.ts';
+
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const UCRED_BYTES = 12;
+
+/**
+ * Process id of the peer of a connected Unix socket; 0 where it is not known: another process id namespace, no FFI,
+ * no Linux.
+ */
+export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number {
+  const koffi = platform === 'linux' ? loadKoffi() : null;
+  if (koffi === null) return () => 0;
+  const getsockopt = koffi
+    .load(null)
+    .func('int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t length)');
+  const value = new Uint32Array(UCRED_BYTES / 4);
+  const length = new Uint32Array(1);
+  const valueAt = Number(koffi.address(value));
+  const lengthAt = Number(koffi.address(length));
+  return (fd) => {
+    length[0] = UCRED_BYTES;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, valueAt, lengthAt) === 0 ? (value[0] ?? 0) : 0;
+  };
+}
+
+/** `process 123 (name)`, for messages; without the name where /proc does not tell it. */
+export function processText(pid: number): string {
+  try {
+    return `process ${pid} (${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()})`;
+  } catch {
+    return `process ${pid}`;
+  }
+}

@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
+import { DiskExports } from '../../src/host/disk-exports.ts';
+
+test('a disk is found by its name and by its name now, and by no other generation', () => {
+  const exports = new DiskExports();
+  const disk = new MemoryDisk(1 << 20);
+  exports.set('a', { name: 'a', description: '', disk, isShared: false });
+  assert.equal(exports.get('a')?.disk, disk);
+  assert.equal(exports.get(exports.nameNow('a'))?.disk, disk);
+  for (const name of ['a@', 'a@00000000', `@${exports.generation}`, `b@${exports.generation}`])
+    assert.equal(exports.get(name), undefined, name);
+});
+
+test('a name that is not there is explained: an old generation, or no such disk', () => {
+  const exports = new DiskExports();
+  const disk = new MemoryDisk(1 << 20);
+  exports.set('a', { name: 'a', description: '', disk, isShared: false });
+  assert.match(
+    exports.whyUnknown('a@00000000'),
+    /^'a@00000000' is gone: .* disk 'a' is empty; make/,
+  );
+  assert.match(exports.whyUnknown('b@00000000'), /^there is no disk 'b@00000000'; /);
+  assert.match(exports.whyUnknown('@'), /^there is no disk '@'; /);
+});
