@@ -9,7 +9,7 @@ export type Code =
   | 'ERR_ARG_CONFLICT' // two options that exclude each other, or a name used twice
   | 'ERR_ARG_AREA' // a swap area that is on already, is not on, is one too many or too small
   | 'ERR_IO_SWAP_HEADER' // the first page of a disk is not the header of a swap area that can be used
-  | 'ERR_IO_IN_USE' // an address or path that a live server holds
+  | 'ERR_IO_IN_USE' // an address, path or disk that something running holds
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
   | 'ERR_IO_LOCAL_ONLY' // a disk is served only where the one who shall use it cannot reach it
   | 'ERR_IO_UNSAFE_PATH' // a file or folder that somebody else could tamper with

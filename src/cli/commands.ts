@@ -7,6 +7,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   host: async () => (await import('./host.ts')).hostCommand,
   list: async () => (await import('./list.ts')).listCommand,
   attach: async () => (await import('./attach.ts')).attachCommand,
+  reset: async () => (await import('./reset.ts')).resetCommand,
   doctor: async () => (await import('./doctor.ts')).doctorCommand,
   help: async () => (await import('./help.ts')).helpCommand,
   version: async () => (await import('./version.ts')).versionCommand,

@@ -1,4 +1,4 @@
-/** What list and attach share: which control socket to ask, and which of its disks are meant. */
+/** What list, attach and reset share: which control socket to ask, and which of its disks are meant. */
 import { SwapError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
@@ -15,10 +15,15 @@ export const controlOption: OptionSpec = {
 
 /** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL */
 export async function reportedDisks(args: Arguments, world: World): Promise<readonly DiskReport[]> {
+  return (await askDisks(controlPath(args, world))).disks;
+}
+
+/** The control socket of the host that is meant. @throws SwapError ERR_IO_UNSAFE_PATH */
+export function controlPath(args: Arguments, world: World): string {
   const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
   const path = told === '' ? defaultControlPath(world) : told;
   if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${path}\n`);
-  return (await askDisks(path)).disks;
+  return path;
 }
 
 /** Where a host of this user's puts it. Somebody else's folder of that name is not believed. */

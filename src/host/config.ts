@@ -23,9 +23,9 @@ export interface SettingSpec {
 export const hostSettings: readonly SettingSpec[] = [
   {
     name: 'disk',
-    value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on]',
+    value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; one client at a time opens it unless shared=on; repeatable (default swap0=1G)',
+    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; one client at a time opens it unless shared=on, and keep says how long pages stay when it has left; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
@@ -78,6 +78,8 @@ export interface DiskConfig {
   readonly limitBytes: number;
   /** Several clients may have it open at a time. */
   readonly isShared: boolean;
+  /** How long pages stay after the last client has left, seconds; null: until a reset or the host's end. */
+  readonly keepSeconds: number | null;
   /** File or block device behind it; absent: none. */
   readonly backing?: string;
 }
@@ -105,6 +107,8 @@ const diskBytesMin = 10 * PAGE_BYTES;
 /** Below it a disk's own tables leave no room for pages. */
 const limitBytesMin = 256 * 1024;
 const disksMax = 256;
+/** A year. */
+const keepSecondsMax = 31_536_000;
 const codecs: readonly string[] = ['lz4', 'lz4-native'];
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
 
@@ -183,7 +187,7 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
     throw invalid(
       { from },
       text,
-      'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on]',
+      'is not of the form NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS]',
     );
   if (!namePattern.test(name))
     throw invalid(
@@ -206,7 +210,15 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   if (shared !== 'on' && shared !== 'off')
     throw invalid({ from: `${from}: shared` }, shared, 'is neither on nor off');
   const isShared = shared === 'on';
-  if (backing === undefined) return { name, sizeBytes, limitBytes, isShared };
+  const keep = given.get('keep');
+  if (keep !== undefined && !(/^[0-9]{1,9}$/.test(keep) && Number(keep) <= keepSecondsMax))
+    throw invalid(
+      { from: `${from}: keep` },
+      keep,
+      `is no whole number of seconds, 0 to ${keepSecondsMax}`,
+    );
+  const keepSeconds = keep === undefined ? null : Number(keep);
+  if (backing === undefined) return { name, sizeBytes, limitBytes, isShared, keepSeconds };
   if (backing === '') throw invalid({ from: `${from}: backing` }, backing, 'is empty');
   const least = limitBytesMin + backingTableBytes(sizeBytes);
   if (limitBytes !== 0 && limitBytes < least)
@@ -215,10 +227,10 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
       formatSize(limitBytes),
       `is too small for the tables of a disk of ${formatSize(sizeBytes)} with a backing: at least ${Math.ceil(least / 1024)}K`,
     );
-  return { name, sizeBytes, limitBytes, isShared, backing };
+  return { name, sizeBytes, limitBytes, isShared, keepSeconds, backing };
 }
 
-const extraKeys = ['limit', 'backing', 'shared'];
+const extraKeys = ['limit', 'backing', 'shared', 'keep'];
 
 /** The KEY=VALUE behind a disk's size, each at most once. */
 function readExtras(

@@ -1,6 +1,6 @@
 /** Asks a running host over its control socket. One question, one connection, a bounded answer. */
 import { type IncomingMessage, request } from 'node:http';
-import { SwapError } from '../base/errors.ts';
+import { type Code, SwapError } from '../base/errors.ts';
 import { checkListDocument, type ListDocument } from './list-document.ts';
 import { errnoOf } from './system-error.ts';
 
@@ -25,6 +25,9 @@ function unreachable(path: string, cause: Error): SwapError {
   return new SwapError('ERR_IO_NOT_REACHABLE', message, { path, errno }, { cause });
 }
 
+/** Codes that an answer may bring; others are no answer of a host. */
+const refusalCodes: readonly Code[] = ['ERR_ARG_UNKNOWN', 'ERR_IO_IN_USE'];
+
 const broken = (path: string, why: string): SwapError =>
   new SwapError('ERR_PEER_PROTOCOL', `${path} does not answer like a frontswap host: ${why}`, {
     path,
@@ -38,21 +41,27 @@ async function readJson(path: string, response: IncomingMessage): Promise<unknow
     if (length > answerBytesMax) throw broken(path, `more than ${answerBytesMax} bytes`);
     chunks.push(chunk);
   }
-  if (response.statusCode !== 200) throw broken(path, `status ${response.statusCode}`);
+  let answer: unknown;
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    answer = JSON.parse(Buffer.concat(chunks).toString('utf8'));
   } catch {
-    throw broken(path, 'no JSON');
+    throw broken(path, `no JSON, status ${response.statusCode}`);
   }
+  if (response.statusCode === 200) return answer;
+  throw refusal(answer) ?? broken(path, `status ${response.statusCode}`);
 }
 
-/**
- * @param path the control socket
- * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
- */
-export async function askDisks(path: string): Promise<ListDocument> {
+/** What a host refuses with, if that is what it is. */
+function refusal(answer: unknown): SwapError | null {
+  const { error } = Object(answer) as { error?: { code?: unknown; message?: unknown } };
+  if (typeof error?.message !== 'string') return null;
+  const code = refusalCodes.find((known) => known === error.code);
+  return code === undefined ? null : new SwapError(code, error.message);
+}
+
+async function ask(path: string, method: 'GET' | 'POST', url: string): Promise<unknown> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const question = request({ socketPath: path, path: '/v1/disks', agent: false }, resolve);
+    const question = request({ socketPath: path, path: url, method, agent: false }, resolve);
     question.setTimeout(answerMsMax, () => question.destroy(new Error(noAnswer)));
     question.once('error', (cause: NodeJS.ErrnoException) =>
       reject(
@@ -63,5 +72,27 @@ export async function askDisks(path: string): Promise<ListDocument> {
     );
     question.end();
   });
-  return checkListDocument(await readJson(path, response));
+  return readJson(path, response);
+}
+
+/**
+ * @param path the control socket
+ * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
+ */
+export async function askDisks(path: string): Promise<ListDocument> {
+  return checkListDocument(await ask(path, 'GET', '/v1/disks'));
+}
+
+/**
+ * Has the host empty a disk.
+ * @returns bytes of pages dropped
+ * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE, ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
+ */
+export async function askReset(path: string, disk: string, force: boolean): Promise<number> {
+  const query = new URLSearchParams({ disk, ...(force ? { force: '1' } : {}) });
+  const answer = Object(await ask(path, 'POST', `/v1/reset?${query}`)) as {
+    droppedBytes?: unknown;
+  };
+  if (typeof answer.droppedBytes === 'number') return answer.droppedBytes;
+  throw broken(path, 'it does not say what it dropped');
 }

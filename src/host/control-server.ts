@@ -3,6 +3,7 @@
  *
  *   GET  /v1/disks    the list document (list-document.ts)
  *   GET  /v1/health   how the host is, its counters
+ *   POST /v1/reset?disk=NAME[&force=1]   empties a disk; 404 there is none, 409 it has clients
  *   POST /v1/stop     202, then a clean stop
  *
  * Every answer is JSON, errors too: {"error":{"code":"…","message":"…"}}. A request is bounded in header,
@@ -10,6 +11,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { SwapError } from '../base/errors.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { HostCounter } from './counters.ts';
 import { withPrivateUmask } from './unix-socket.ts';
@@ -17,6 +19,8 @@ import { withPrivateUmask } from './unix-socket.ts';
 export interface ControlHandlers {
   disks(): object;
   health(): object;
+  /** @returns bytes of pages dropped; throws SwapError */
+  reset(disk: string, force: boolean): Promise<number>;
   /** Begins the stop; called once the answer is on its way. */
   stop(): void;
 }
@@ -30,13 +34,28 @@ const closeMsMax = 500;
 interface Route {
   readonly method: 'GET' | 'POST';
   readonly status: number;
-  readonly answer: (handlers: ControlHandlers) => object;
+  readonly answer: (handlers: ControlHandlers, query: URLSearchParams) => object | Promise<object>;
   readonly after?: (handlers: ControlHandlers) => void;
 }
 
 const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ['/v1/disks', { method: 'GET', status: 200, answer: (h) => h.disks() }],
   ['/v1/health', { method: 'GET', status: 200, answer: (h) => h.health() }],
+  [
+    '/v1/reset',
+    {
+      method: 'POST',
+      status: 200,
+      answer: async (h, query) => {
+        const disk = query.get('disk') ?? '';
+        return {
+          schemaVersion: 1,
+          disk,
+          droppedBytes: await h.reset(disk, query.get('force') === '1'),
+        };
+      },
+    },
+  ],
   [
     '/v1/stop',
     { method: 'POST', status: 202, answer: () => ({ stopping: true }), after: (h) => h.stop() },
@@ -122,7 +141,7 @@ export class ControlServer {
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
-    const path = (request.url ?? '').split('?')[0] ?? '';
+    const [path = '', query = ''] = (request.url ?? '').split('?');
     const route = routes.get(path);
     if (route === undefined) {
       const known = [...routes.keys()].join(', ');
@@ -135,7 +154,18 @@ export class ControlServer {
       return;
     }
     this.#counters.add('controlRequests', 1);
-    send(response, route.status, route.answer(this.#handlers), () => route.after?.(this.#handlers));
+    void this.#finish(route, new URLSearchParams(query), response);
+  }
+
+  async #finish(route: Route, query: URLSearchParams, response: ServerResponse): Promise<void> {
+    try {
+      const body = await route.answer(this.#handlers, query);
+      send(response, route.status, body, () => route.after?.(this.#handlers));
+    } catch (error) {
+      const { code, message } =
+        error instanceof SwapError ? error : { code: 'ERR_IO_SYSTEM', message: String(error) };
+      this.#refuse(response, code === 'ERR_ARG_UNKNOWN' ? 404 : 409, code, message);
+    }
   }
 
   /** Bytes that are no HTTP, or a header that is too long. */

@@ -2,22 +2,31 @@
  * The disks of a host, by the names under which clients open them.
  *
  *   NAME              the disk, whatever it holds
- *   NAME@GENERATION   the disk as this host has it since it started; another host, or this one started again, has no such
- *                     export
+ *   NAME@GENERATION   the disk as it is since it was last emptied: since the host started, or `frontswap reset`; afterwards there
+ *                     is no such export
  *
- * A client that reconnects by the second name after a restart is refused, and its reads fail. By the first it would find an
+ * A client that reconnects by the second name after that is refused, and its reads fail. By the first it would find an
  * empty disk, and read zeros where its pages were.
  */
 import { randomBytes } from 'node:crypto';
 import type { HostExport } from './parts.ts';
 
 export class DiskExports extends Map<string, HostExport> {
-  /** Eight hexadecimal digits, of this start of the host. */
-  readonly generation: string = randomBytes(4).toString('hex');
+  readonly #generations = new Map<string, string>();
+
+  override set(name: string, disk: HostExport): this {
+    this.renew(name);
+    return super.set(name, disk);
+  }
+
+  /** Draws the disk another generation, eight hexadecimal digits: it has been emptied. */
+  renew(name: string): void {
+    this.#generations.set(name, randomBytes(4).toString('hex'));
+  }
 
   /** NAME@GENERATION of now. */
   nameNow(name: string): string {
-    return `${name}@${this.generation}`;
+    return `${name}@${this.#generations.get(name) ?? ''}`;
   }
 
   /** Told to a client that asks for a name that is not here, an old generation's above all. */
@@ -25,7 +34,7 @@ export class DiskExports extends Map<string, HostExport> {
     const at = name.lastIndexOf('@');
     const disk = at > 0 ? name.slice(0, at) : '';
     return super.has(disk)
-      ? `'${name}' is gone: the host has started again since, and disk '${disk}' is empty; ` +
+      ? `'${name}' is gone: disk '${disk}' has been emptied since, by a start of the host or a reset; ` +
           'make a new swap area on it under the name that frontswap attach prints'
       : `there is no disk '${name}'; frontswap list names those there are`;
   }
@@ -34,8 +43,7 @@ export class DiskExports extends Map<string, HostExport> {
     const found = super.get(name);
     if (found !== undefined) return found;
     const at = name.lastIndexOf('@');
-    return at > 0 && name.slice(at + 1) === this.generation
-      ? super.get(name.slice(0, at))
-      : undefined;
+    const disk = name.slice(0, Math.max(0, at));
+    return name === this.nameNow(disk) ? super.get(disk) : undefined;
   }
 }

@@ -6,8 +6,8 @@
  */
 
 /** Share of the limit at which it is news, and below which it can be news again. */
-export const NEAR = 0.9;
-export const CLEAR = 0.8;
+const NEAR = 0.9;
+const CLEAR = 0.8;
 
 export class FillWatch {
   #isNear = false;

@@ -12,6 +12,7 @@
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
@@ -59,6 +60,8 @@ interface ServedDisk {
   isStopped: boolean;
   readonly refusals: RefusalWatch;
   readonly fill: FillWatch;
+  /** Since when nobody has had it open nor asked anything, and its requests then; null: it holds nothing, or is open. */
+  unused: { readonly sinceMs: number; readonly requests: number } | null;
 }
 
 /** All disks together, for a status line. */
@@ -74,6 +77,9 @@ export interface HostTotals {
 /** Ten looks a second for an idle disk, and more while it has things to tidy up. */
 const settleEveryMs = 100;
 const settleAgainMs = 5;
+/** How long a reset waits for requests under way, and how often it looks. */
+const resetMsMax = 2000;
+const resetAgainMs = 5;
 
 const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
 
@@ -166,6 +172,44 @@ export class Host {
     return totals;
   }
 
+  /**
+   * Empties a disk and gives it another generation: who had it open under the old one cannot come back and read zeros.
+   * @param force hangs up on its clients first; without it a disk that has some is refused
+   * @returns bytes of pages that are gone
+   * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
+   */
+  async reset(name: string, force: boolean): Promise<number> {
+    const served = this.#disks.find(({ config }) => config.name === name);
+    const door = this.#door;
+    if (served === undefined || door === null)
+      throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'`, { value: name });
+    const clients = door.connections(name);
+    if (clients > 0 && !force)
+      throw new SwapError(
+        'ERR_IO_IN_USE',
+        `disk '${name}' has ${clients} client(s), whose swapped-out pages would be lost; detach them, or use --force`,
+        { disk: name, clients },
+      );
+    const deadline = Date.now() + resetMsMax;
+    const { dataBytes } = served.disk.stats();
+    door.disconnect(name);
+    // Requests at a backing file end by themselves; meanwhile nobody who comes is let stay.
+    while (!served.disk.reset()) {
+      if (Date.now() > deadline)
+        throw new SwapError(
+          'ERR_IO_IN_USE',
+          `disk '${name}' still has requests under way after ${resetMsMax} ms; nothing was dropped, try again`,
+          { disk: name },
+        );
+      await new Promise((resolve) => setTimeout(resolve, resetAgainMs));
+      served.disk.tick();
+      door.disconnect(name);
+    }
+    this.#exports.renew(name);
+    this.#options.log(`disk ${name}: reset, ${formatSize(dataBytes)} of pages dropped`);
+    return dataBytes;
+  }
+
   /** What `GET /v1/health` answers. */
   health(): object {
     return healthDocument({
@@ -234,6 +278,7 @@ export class Host {
         isStopped: false,
         refusals: new RefusalWatch(),
         fill: new FillWatch(),
+        unused: null,
       });
     }
   }
@@ -288,6 +333,7 @@ export class Host {
     const handlers = {
       disks: () => this.report(),
       health: () => this.health(),
+      reset: (name: string, force: boolean) => this.reset(name, force),
       stop: () => this.#options.onStopRequest(),
     };
     const control = await listenAt(place, () =>
@@ -328,6 +374,7 @@ export class Host {
       const more = this.#settle();
       this.#sayFaults();
       this.#sayFill();
+      this.#dropUnused();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
@@ -337,6 +384,24 @@ export class Host {
     };
     look();
     this.#undo.push(() => clearTimeout(timer));
+  }
+
+  /** Empties disks whose last client left long enough ago. */
+  #dropUnused(): void {
+    for (const served of this.#disks) {
+      const { name, keepSeconds } = served.config;
+      if (keepSeconds === null) continue;
+      const stats = served.disk.stats();
+      const requests = requestsOf(stats);
+      const holdsPages = stats.storedPages > 0 || stats.backingBytes > 0;
+      if (!holdsPages || (this.#door?.connections(name) ?? 0) > 0) served.unused = null;
+      else if (served.unused?.requests !== requests)
+        served.unused = { sinceMs: performance.now(), requests };
+      if (served.unused === null) continue;
+      if (performance.now() - served.unused.sinceMs < keepSeconds * 1000) continue;
+      served.unused = null;
+      this.reset(name, false).catch((error: Error) => this.#options.log(error.message));
+    }
   }
 
   /** Says early that a disk fills up: at the limit its guest can only try again, or kill programs. */

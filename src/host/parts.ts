@@ -10,6 +10,8 @@ export type DiskStats = RamzswapStats;
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
+  /** Drops every page; false, and nothing is done, while requests are under way. */
+  reset(): boolean;
   /** Tidies up, some milliseconds a call, while nobody asks for anything; true while there is more to do. */
   settle(): boolean;
   /** What broke an invariant of the disk, which answers errors ever since; null while all is well. */
@@ -42,6 +44,8 @@ export interface NbdDoor {
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Stops accepting, answers what is in flight, ends every connection. */
   close(): Promise<void>;
+  /** Hangs up on every client of an export; returns how many. */
+  disconnect(exportName: string): number;
   /** Clients that have this export open now. */
   connections(exportName: string): number;
   readonly stats: DoorStats;

@@ -239,6 +239,42 @@ test('the name that list told is refused after a restart; the disk of that name 
   assert.equal(await second.ended, 0);
 });
 
+test('a reset disk is empty for the next guest, and its old name is refused', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const socket = join(folder, 's');
+  const run = start(t, shipped, sample(folder));
+  await until(run, () => run.text.stdout !== '');
+  const nameNow = async (): Promise<string> => {
+    const { disks } = await askDisks(join(folder, 'c'));
+    const uri = disks.find(({ name }) => name === 'vm1')?.uris[0] ?? '';
+    return decodeURIComponent(new URL(uri).pathname.slice(1));
+  };
+  const reset = (...args: string[]): ReturnType<typeof start> =>
+    start(t, shipped, ['reset', '--control', join(folder, 'c'), ...args]);
+  const before = await nameNow();
+  const client = await RawClient.open(socket, before);
+  await client.write(0, Buffer.alloc(4096, 7));
+  const refused = reset('vm1');
+  assert.equal(await refused.ended, 1);
+  assert.match(refused.text.stderr, /disk 'vm1' has 1 client/);
+  client[Symbol.dispose]();
+  const forced = reset('--force', '--json', 'vm1');
+  assert.equal(await forced.ended, 0, forced.text.stderr);
+  assert.deepEqual(JSON.parse(forced.text.stdout), {
+    schemaVersion: 1,
+    disk: 'vm1',
+    droppedBytes: 4096,
+  });
+  await assert.rejects(RawClient.open(socket, before), /the server refuses 'vm1@/);
+  using next = await RawClient.open(socket, await nameNow());
+  assert.deepEqual(await next.pread(0, 4096), Buffer.alloc(4096));
+  const unknown = reset('vm2');
+  assert.equal(await unknown.ended, 2);
+  assert.match(unknown.text.stderr, /no disk 'vm2'/);
+});
+
 test('a reader of stdout that is gone is no crash', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));

@@ -14,7 +14,7 @@ const G = 1024 ** 3;
 
 test('without settings: one 1G disk, a private socket and the NBD port on loopback', () => {
   assert.deepEqual(ofFile({}), {
-    disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0, isShared: false }],
+    disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0, isShared: false, keepSeconds: null }],
     codec: 'lz4',
     unix: '-',
     socketMode: 0o600,
@@ -44,8 +44,8 @@ test('every setting arrives', () => {
     }),
     {
       disks: [
-        { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2, isShared: false },
-        { name: 'a', sizeBytes: G, limitBytes: G / 4, isShared: false },
+        { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2, isShared: false, keepSeconds: null },
+        { name: 'a', sizeBytes: G, limitBytes: G / 4, isShared: false, keepSeconds: null },
       ],
       codec: 'lz4-native',
       unix: '/s',
@@ -197,6 +197,18 @@ test('a disk lets one client at a time in, unless it is shared', () => {
   assert.throws(() => isShared('a=1G,shared=yes'), /shared: 'yes' is neither on nor off/);
 });
 
+test('a disk may drop its pages some time after its last client has left', () => {
+  const keep = (text: string): unknown =>
+    ofFile({ disk: `a=1G,keep=${text}` }).disks[0]?.keepSeconds;
+  assert.deepEqual([keep('0'), keep('60'), keep('31536000')], [0, 60, 31_536_000]);
+  for (const wrong of ['', '-1', '1.5', '1m', '31536001'])
+    assert.throws(
+      () => keep(wrong),
+      /keep: '.*' is no whole number of seconds, 0 to 31536000/,
+      wrong,
+    );
+});
+
 test('a disk may have a backing; its tables need room in the limit', () => {
   const of = (...disk: string[]): HostConfig['disks'] => ofFile({ disk }).disks;
   assert.deepEqual(of('a=1G,backing=/flash/a', 'b=1G')[0], {
@@ -204,6 +216,7 @@ test('a disk may have a backing; its tables need room in the limit', () => {
     sizeBytes: G,
     limitBytes: 0,
     isShared: false,
+    keepSeconds: null,
     backing: '/flash/a',
   });
   assert.equal(of('a=16G,backing=x,limit=1410K')[0]?.limitBytes, 1410 * 1024);

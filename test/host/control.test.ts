@@ -5,7 +5,8 @@ import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { askDisks } from '../../src/host/control-client.ts';
+import { SwapError } from '../../src/base/errors.ts';
+import { askDisks, askReset } from '../../src/host/control-client.ts';
 import { ControlServer } from '../../src/host/control-server.ts';
 import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
 import { listDocument } from '../../src/host/list-document.ts';
@@ -26,6 +27,11 @@ async function rig(t: TestContext): Promise<Rig> {
   const handlers = {
     disks: () => listDocument([]),
     health: () => ({ status: 'ok' }),
+    reset: async (disk: string, force: boolean) => {
+      if (disk === 'none') throw new SwapError('ERR_ARG_UNKNOWN', 'the host has no such disk');
+      if (!force) throw new SwapError('ERR_IO_IN_USE', 'it has clients');
+      return 4096;
+    },
     stop: () => {
       stops.count++;
     },
@@ -150,4 +156,17 @@ test('a server that is not HTTP is ERR_PEER_PROTOCOL', async (t) => {
   await new Promise<void>((resolve) => server.listen(path, resolve));
   t.after(() => server.close());
   await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
+});
+
+test('a reset is a POST; what it refuses reaches the one who asked, code and all', async (t) => {
+  const { path } = await rig(t);
+  assert.equal(await askReset(path, 'a', true), 4096);
+  await assert.rejects(askReset(path, 'a', false), {
+    code: 'ERR_IO_IN_USE',
+    message: 'it has clients',
+  });
+  await assert.rejects(askReset(path, 'none', true), { code: 'ERR_ARG_UNKNOWN' });
+  assert.equal(statusOf(await ask(path, 'POST', '/v1/reset?disk=none')), 404);
+  assert.equal(statusOf(await ask(path, 'POST', '/v1/reset?disk=a')), 409);
+  assert.equal(statusOf(await ask(path, 'GET', '/v1/reset?disk=a&force=1')), 405);
 });

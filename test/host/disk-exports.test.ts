@@ -9,8 +9,25 @@ test('a disk is found by its name and by its name now, and by no other generatio
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
   assert.equal(exports.get('a')?.disk, disk);
   assert.equal(exports.get(exports.nameNow('a'))?.disk, disk);
-  for (const name of ['a@', 'a@00000000', `@${exports.generation}`, `b@${exports.generation}`])
+  for (const name of [
+    'a@',
+    'a@00000000',
+    exports.nameNow('a').slice(1),
+    exports.nameNow('a').replace('a', 'b'),
+  ])
     assert.equal(exports.get(name), undefined, name);
+});
+
+test('an emptied disk has another generation, the others keep theirs', () => {
+  const exports = new DiskExports();
+  const disk = new MemoryDisk(1 << 20);
+  for (const name of ['a', 'b'])
+    exports.set(name, { name, description: '', disk, isShared: false });
+  const [a, b] = [exports.nameNow('a'), exports.nameNow('b')];
+  exports.renew('a');
+  assert.equal(exports.get(a), undefined);
+  assert.equal(exports.get(exports.nameNow('a'))?.name, 'a');
+  assert.equal(exports.get(b)?.name, 'b');
 });
 
 test('a name that is not there is explained: an old generation, or no such disk', () => {
@@ -19,7 +36,7 @@ test('a name that is not there is explained: an old generation, or no such disk'
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
   assert.match(
     exports.whyUnknown('a@00000000'),
-    /^'a@00000000' is gone: .* disk 'a' is empty; make/,
+    /^'a@00000000' is gone: disk 'a' has been emptied since, .*; make/,
   );
   assert.match(exports.whyUnknown('b@00000000'), /^there is no disk 'b@00000000'; /);
   assert.match(exports.whyUnknown('@'), /^there is no disk '@'; /);

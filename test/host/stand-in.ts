@@ -64,6 +64,14 @@ export class StandInDisk implements SwapDisk {
     return this.stats_;
   }
   fault: Error | null = null;
+  resets = 0;
+  /** How often reset() still refuses, as with requests under way. */
+  busyResets = 0;
+  reset(): boolean {
+    if (this.busyResets-- > 0) return false;
+    this.resets++;
+    return true;
+  }
   settle(): boolean {
     this.settled++;
     return false;
@@ -133,6 +141,11 @@ class StandInDoor implements NbdDoor {
     const connectionCount = this.#sockets.size;
     const accepted = this.#accepted;
     return { connectionCount, accepted, refused: 2, dropped: 3, bytesIn: 4, bytesOut: 5 };
+  }
+  disconnect(exportName: string): number {
+    const count = this.connections(exportName);
+    if (count > 0) for (const socket of this.#sockets) socket.destroy();
+    return count;
   }
   connections(exportName: string): number {
     // The stand-in speaks no NBD, so every socket counts for the default export.

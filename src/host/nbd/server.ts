@@ -156,12 +156,12 @@ export class NbdServer implements ConnectionOwner {
     };
   }
 
-  /** Hangs up on the clients of an export that is taken away; returns how many. */
+  /** Hangs up on the clients of an export; returns how many. */
   disconnect(exportName: string): number {
     let count = 0;
     for (const connection of this.#connections) {
       if (connection.session.export?.name !== exportName) continue;
-      connection.drop('its export was taken away');
+      connection.drop('its export was taken from it');
       count++;
     }
     return count;
