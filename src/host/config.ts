@@ -2,6 +2,7 @@
  * The host's configuration: one table of settings, filled from flags and from a JSON file with the same
  * keys, checked in one place. A flag wins over the file. What is wrong is named by where it was written.
  */
+import { resolve } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { formatSize, parseSize } from '../base/size.ts';
@@ -338,8 +339,22 @@ function readDisks(reader: Reader): DiskConfig[] {
   return [...disks.splice(at, 1), ...disks];
 }
 
+/**
+ * A socket's path as others can use it, who work in other folders. `@name`, an abstract socket elsewhere, would be a file
+ * of that name here.
+ */
+function absolutePath(from: string, path: string | null): string | null {
+  if (path?.startsWith('@') === true)
+    throw invalid(
+      { from },
+      path,
+      `is an abstract socket, which NBD URIs cannot name: give a path, or ./${path} for a file of that name`,
+    );
+  return path === null ? null : resolve(path);
+}
+
 function readControl(reader: Reader): HostConfig['control'] {
-  const path = reader.text('control');
+  const path = absolutePath(reader.from('control'), reader.text('control'));
   if (reader.flag('no-control')) {
     if (path === null) return null;
     const [a, b] = [reader.from('control'), reader.from('no-control')];
@@ -378,7 +393,8 @@ export function resolveHostConfig(settings: Settings): HostConfig {
   const run = reader.text('run');
   const tcpAsked = reader.has('port') || reader.has('ipaddr');
   const nothingAsked = !tcpAsked && !reader.has('unix');
-  const unix = nothingAsked ? '-' : reader.text('unix');
+  const asked = nothingAsked ? '-' : reader.text('unix');
+  const unix = asked === '-' ? '-' : absolutePath(reader.from('unix'), asked);
   const host = reader.text('ipaddr') ?? '127.0.0.1';
   const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
   return {

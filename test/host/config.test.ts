@@ -1,5 +1,6 @@
 /** Settings: defaults, one check for flags and file, every mistake named by where it was written. */
 import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
 import { test } from 'node:test';
 import {
   type HostConfig,
@@ -195,6 +196,22 @@ test('a disk lets one client at a time in, unless it is shared', () => {
   assert.equal(isShared('a=1G,backing=x,shared=on'), true);
   assert.throws(() => isShared('a=1G,shared'), /shared: '' is neither on nor off/);
   assert.throws(() => isShared('a=1G,shared=yes'), /shared: 'yes' is neither on nor off/);
+});
+
+test('paths of sockets are made absolute, for clients that work in other folders', () => {
+  const { unix, control } = ofFile({ unix: 'a/s', control: './c' });
+  assert.equal(unix, resolve('a/s'));
+  assert.deepEqual(control, { path: resolve('c') });
+  assert.equal(ofFile({ unix: '-' }).unix, '-');
+  assert.equal(ofFile({ unix: './@s' }).unix, resolve('@s'));
+});
+
+test('an abstract socket is refused: it would be a file', () => {
+  for (const key of ['unix', 'control'])
+    assert.throws(() => ofFile({ [key]: '@s' }), {
+      code: 'ERR_ARG_VALUE',
+      message: new RegExp(`${key}: '@s' is an abstract socket, .* or ./@s for a file`),
+    });
 });
 
 test('a disk may drop its pages some time after its last client has left', () => {
