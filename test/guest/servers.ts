@@ -26,7 +26,7 @@ export function ownServer(size: string, hostArguments: readonly string[] = []): 
     async start(socketPath, cpu) {
       const host = await OwnHost.start({
         socketPath,
-        disks: [`${exportName}=${size}`],
+        disks: [`${exportName}=${size},shared=on`], // the test spoils pages beside the guest
         arguments: hostArguments,
         ...(cpu === undefined ? {} : { cpu }),
       });
