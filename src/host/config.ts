@@ -26,7 +26,7 @@ export const hostSettings: readonly SettingSpec[] = [
     name: 'disk',
     value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; one client at a time opens it unless shared=on, and keep says how long pages stay when it has left; repeatable (default swap0=1G)',
+    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; only one client at a time may open it unless shared=on; keep drops its pages that long after the last client disconnects; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
@@ -219,7 +219,8 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
       `is no whole number of seconds, 0 to ${keepSecondsMax}`,
     );
   const keepSeconds = keep === undefined ? null : Number(keep);
-  if (backing === undefined) return { name, sizeBytes, limitBytes, isShared, keepSeconds };
+  const disk = { name, sizeBytes, limitBytes, isShared, keepSeconds };
+  if (backing === undefined) return disk;
   if (backing === '') throw invalid({ from: `${from}: backing` }, backing, 'is empty');
   const least = limitBytesMin + backingTableBytes(sizeBytes);
   if (limitBytes !== 0 && limitBytes < least)
@@ -228,7 +229,7 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
       formatSize(limitBytes),
       `is too small for the tables of a disk of ${formatSize(sizeBytes)} with a backing: at least ${Math.ceil(least / 1024)}K`,
     );
-  return { name, sizeBytes, limitBytes, isShared, keepSeconds, backing };
+  return { ...disk, backing };
 }
 
 const extraKeys = ['limit', 'backing', 'shared', 'keep'];

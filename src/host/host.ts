@@ -60,7 +60,7 @@ interface ServedDisk {
   isStopped: boolean;
   readonly refusals: RefusalWatch;
   readonly fill: FillWatch;
-  /** Since when nobody has had it open nor asked anything, and its requests then; null: it holds nothing, or is open. */
+  /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
   unused: { readonly sinceMs: number; readonly requests: number } | null;
 }
 
@@ -173,7 +173,7 @@ export class Host {
   }
 
   /**
-   * Empties a disk and gives it another generation: who had it open under the old one cannot come back and read zeros.
+   * Empties a disk and gives it a new generation, so that a client that reconnects under the old one cannot read zeros.
    * @param force hangs up on its clients first; without it a disk that has some is refused
    * @returns bytes of pages that are gone
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
@@ -190,20 +190,20 @@ export class Host {
         `disk '${name}' has ${clients} client(s), whose swapped-out pages would be lost; detach them, or use --force`,
         { disk: name, clients },
       );
-    const deadline = Date.now() + resetMsMax;
+    const deadline = performance.now() + resetMsMax;
     const { dataBytes } = served.disk.stats();
-    door.disconnect(name);
-    // Requests at a backing file end by themselves; meanwhile nobody who comes is let stay.
-    while (!served.disk.reset()) {
-      if (Date.now() > deadline)
+    for (;;) {
+      door.disconnect(name);
+      if (served.disk.reset()) break;
+      if (performance.now() > deadline)
         throw new SwapError(
           'ERR_IO_IN_USE',
           `disk '${name}' still has requests under way after ${resetMsMax} ms; nothing was dropped, try again`,
           { disk: name },
         );
+      // Requests to a backing file finish by themselves. A client that connects meanwhile is disconnected too.
       await new Promise((resolve) => setTimeout(resolve, resetAgainMs));
       served.disk.tick();
-      door.disconnect(name);
     }
     this.#exports.renew(name);
     this.#options.log(`disk ${name}: reset, ${formatSize(dataBytes)} of pages dropped`);
@@ -373,8 +373,7 @@ export class Host {
     const look = (): void => {
       const more = this.#settle();
       this.#sayFaults();
-      this.#sayFill();
-      this.#dropUnused();
+      this.#lookAtDisks();
       if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
@@ -386,38 +385,40 @@ export class Host {
     this.#undo.push(() => clearTimeout(timer));
   }
 
-  /** Empties disks whose last client left long enough ago. */
-  #dropUnused(): void {
+  #lookAtDisks(): void {
     for (const served of this.#disks) {
-      const { name, keepSeconds } = served.config;
-      if (keepSeconds === null) continue;
       const stats = served.disk.stats();
-      const requests = requestsOf(stats);
-      const holdsPages = stats.storedPages > 0 || stats.backingBytes > 0;
-      if (!holdsPages || (this.#door?.connections(name) ?? 0) > 0) served.unused = null;
-      else if (served.unused?.requests !== requests)
-        served.unused = { sinceMs: performance.now(), requests };
-      if (served.unused === null) continue;
-      if (performance.now() - served.unused.sinceMs < keepSeconds * 1000) continue;
-      served.unused = null;
-      this.reset(name, false).catch((error: Error) => this.#options.log(error.message));
+      this.#sayFill(served, stats);
+      this.#dropUnused(served, stats);
     }
   }
 
-  /** Says early that a disk fills up: at the limit its guest can only try again, or kill programs. */
-  #sayFill(): void {
-    for (const { config, disk, fill } of this.#disks) {
-      const { usedBytes, limitBytes } = disk.stats();
-      if (!fill.look(usedBytes, limitBytes)) continue;
-      const what =
-        config.backing === undefined
-          ? 'it refuses writes; serve it with a higher limit, or have the guest swap less'
-          : 'pages go to its backing';
-      this.#options.log(
-        `disk ${config.name}: ${Math.floor((100 * usedBytes) / limitBytes)} % of its limit of ` +
-          `${formatSize(limitBytes)} is used; at the limit ${what}`,
-      );
-    }
+  /** Warns early that a disk fills up: at the limit its guest can only retry, or kill programs. */
+  #sayFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
+    if (!fill.look(usedBytes, limitBytes)) return;
+    const what =
+      config.backing === undefined
+        ? 'it refuses writes; serve it with a higher limit, or have the guest swap less'
+        : 'pages go to its backing';
+    this.#options.log(
+      `disk ${config.name}: ${Math.floor((100 * usedBytes) / limitBytes)} % of its limit of ` +
+        `${formatSize(limitBytes)} is used; at the limit ${what}`,
+    );
+  }
+
+  /** Empties a disk whose last client left long enough ago. */
+  #dropUnused(served: ServedDisk, stats: DiskStats): void {
+    const { name, keepSeconds } = served.config;
+    if (keepSeconds === null) return;
+    const requests = requestsOf(stats);
+    const holdsPages = stats.storedPages > 0 || stats.backingBytes > 0;
+    if (!holdsPages || (this.#door?.connections(name) ?? 0) > 0) served.unused = null;
+    else if (served.unused?.requests !== requests)
+      served.unused = { sinceMs: performance.now(), requests };
+    if (served.unused === null) return;
+    if (performance.now() - served.unused.sinceMs < keepSeconds * 1000) return;
+    served.unused = null;
+    this.reset(name, false).catch((error: Error) => this.#options.log(error.message));
   }
 
   #tellRefusals(): void {

@@ -4,6 +4,7 @@
  */
 import { readFileSync, type Stats } from 'node:fs';
 import { loadKoffi } from './koffi.ts';
+import { processText } from './process-name.ts';
 
 /** sys/file.h */
 const LOCK_EX = 2;
@@ -28,10 +29,10 @@ export function holderOf({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string {
     for (const line of readFileSync('/proc/locks', 'utf8').split('\n')) {
       const [, , , , pid, where] = line.split(/\s+/);
       if (where !== file || !/^[1-9][0-9]*$/.test(pid ?? '')) continue;
-      return `process ${pid} (${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()})`;
+      return processText(Number(pid)) ?? '';
     }
   } catch {
-    // No /proc, or the process has ended meanwhile.
+    // No /proc.
   }
   return '';
 }

@@ -3,7 +3,6 @@
  *
  * Source: unix(7), "Socket options"; struct ucred of sys/socket.h: pid, uid and gid, 32 bits each.
  */
-import { readFileSync } from 'node:fs';
 import { loadKoffi } from './koffi.ts';
 
 const SOL_SOCKET = 1;
@@ -28,13 +27,4 @@ export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number
     length[0] = UCRED_BYTES;
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, valueAt, lengthAt) === 0 ? (value[0] ?? 0) : 0;
   };
-}
-
-/** `process 123 (name)`, for messages; without the name where /proc does not tell it. */
-export function processText(pid: number): string {
-  try {
-    return `process ${pid} (${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()})`;
-  } catch {
-    return `process ${pid}`;
-  }
 }

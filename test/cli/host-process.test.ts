@@ -215,25 +215,27 @@ test('after kill -9 the next host takes the same paths', { timeout }, async (t) 
   assert.deepEqual(readdirSync(folder), []);
 });
 
+/** NAME@GENERATION of the first disk, as list tells it. */
+async function nameNow(control: string): Promise<string> {
+  const uri = (await askDisks(control)).disks[0]?.uris[0] ?? '';
+  return decodeURIComponent(new URL(uri).pathname.slice(1));
+}
+
 test('the name that list told is refused after a restart; the disk of that name is another', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
   const [socket, control] = [join(folder, 's'), join(folder, 'c')];
-  const nameNow = async (): Promise<string> => {
-    const uri = (await askDisks(control)).disks[0]?.uris[0] ?? '';
-    return decodeURIComponent(new URL(uri).pathname.slice(1));
-  };
   const first = start(t, shipped, sample(folder));
   await until(first, () => first.text.stdout !== '');
-  const before = await nameNow();
+  const before = await nameNow(control);
   (await RawClient.open(socket, before))[Symbol.dispose]();
   first.child.kill('SIGKILL');
   await first.ended;
   const second = start(t, shipped, sample(folder));
   await until(second, () => second.text.stdout !== '');
   await assert.rejects(RawClient.open(socket, before), /the server refuses 'vm1@/);
-  for (const name of [await nameNow(), 'vm1', ''])
+  for (const name of [await nameNow(control), 'vm1', ''])
     (await RawClient.open(socket, name))[Symbol.dispose]();
   second.child.kill('SIGTERM');
   assert.equal(await second.ended, 0);
@@ -243,17 +245,12 @@ test('a reset disk is empty for the next guest, and its old name is refused', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
-  const socket = join(folder, 's');
+  const [socket, control] = [join(folder, 's'), join(folder, 'c')];
   const run = start(t, shipped, sample(folder));
   await until(run, () => run.text.stdout !== '');
-  const nameNow = async (): Promise<string> => {
-    const { disks } = await askDisks(join(folder, 'c'));
-    const uri = disks.find(({ name }) => name === 'vm1')?.uris[0] ?? '';
-    return decodeURIComponent(new URL(uri).pathname.slice(1));
-  };
   const reset = (...args: string[]): ReturnType<typeof start> =>
-    start(t, shipped, ['reset', '--control', join(folder, 'c'), ...args]);
-  const before = await nameNow();
+    start(t, shipped, ['reset', '--control', control, ...args]);
+  const before = await nameNow(control);
   const client = await RawClient.open(socket, before);
   await client.write(0, Buffer.alloc(4096, 7));
   const refused = reset('vm1');
@@ -268,7 +265,7 @@ test('a reset disk is empty for the next guest, and its old name is refused', {
     droppedBytes: 4096,
   });
   await assert.rejects(RawClient.open(socket, before), /the server refuses 'vm1@/);
-  using next = await RawClient.open(socket, await nameNow());
+  using next = await RawClient.open(socket, await nameNow(control));
   assert.deepEqual(await next.pread(0, 4096), Buffer.alloc(4096));
   const unknown = reset('vm2');
   assert.equal(await unknown.ended, 2);

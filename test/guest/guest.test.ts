@@ -39,8 +39,8 @@ const pointOf = (result: GuestResult, name: string): GuestResult['points'][numbe
   return found;
 };
 
-async function swapOnOurs(options: GuestOptions): Promise<GuestResult> {
-  const result = await runGuest(ownServer('512M'), artefacts, options);
+async function swapOnOurs(options: GuestOptions, disk = '512M'): Promise<GuestResult> {
+  const result = await runGuest(ownServer(disk), artefacts, options);
   process.stdout.write(`${tableOf(result)}\n`);
   return result;
 }
@@ -129,12 +129,14 @@ peerTest(
   async () => {
     const seed = 0x5eed_2010;
     let spoiled = 0;
-    const result = await swapOnOurs({
+    const options: GuestOptions = {
       ...{ discard: 'pages', ramMib: 80, hogMib: 80, seed, settleMs: 100 },
       atBoundary: async (name, socketPath) => {
         if (name === 'fill') spoiled = await spoilPages(socketPath, seed, 64);
       },
-    });
+    };
+    // Shared, so that this process can write beside the guest.
+    const result = await swapOnOurs(options, '512M,shared=on');
     assert.equal(spoiled, 64);
     assert.equal(result.hogStatus, 1);
     assert.match(result.complaints[0] ?? '', /^@wrong page=\d+ version=0 kind=\d at=0 /);

@@ -19,14 +19,14 @@ export interface GuestServer {
 
 export const exportName = 'swap0';
 
-/** Sizes are what both nbdkit and ours read: "512M". */
+/** @param size what both nbdkit and ours read, "512M"; options of our disks may follow: "512M,shared=on" */
 export function ownServer(size: string, hostArguments: readonly string[] = []): GuestServer {
   return {
     name: 'frontswap',
     async start(socketPath, cpu) {
       const host = await OwnHost.start({
         socketPath,
-        disks: [`${exportName}=${size},shared=on`], // the test spoils pages beside the guest
+        disks: [`${exportName}=${size}`],
         arguments: hostArguments,
         ...(cpu === undefined ? {} : { cpu }),
       });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { descriptorOf } from '../../src/host/nbd/socket.ts';
-import { processText, systemPeerPid } from '../../src/os/peer-credentials.ts';
+import { systemPeerPid } from '../../src/os/peer-credentials.ts';
 
 test('the peer of a Unix socket is the process that connected', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'peer-'));
@@ -27,8 +27,3 @@ test('the peer of a Unix socket is the process that connected', async () => {
 });
 
 test('elsewhere it is unknown', () => assert.equal(systemPeerPid('darwin')(3), 0));
-
-test('a process is named, one that has ended by its number alone', () => {
-  assert.match(processText(process.pid), new RegExp(`^process ${process.pid} \\(.+\\)$`));
-  assert.equal(processText(2 ** 30), `process ${2 ** 30}`);
-});

@@ -3,7 +3,7 @@
  * comes from. All connections of one QEMU have one identity, and so has its reconnect; two guests on one machine have two by
  * Unix sockets and one by TCP.
  */
-import { processText } from '../../os/peer-credentials.ts';
+import { processText } from '../../os/process-name.ts';
 
 export interface ClientIdentity {
   /** Equal for connections of the same client. */
@@ -15,7 +15,7 @@ export interface ClientIdentity {
 /** @param count tells connections apart whose process is unknown (0): none of them is taken for another */
 export function processIdentity(pid: number, count: number): ClientIdentity {
   return pid > 0
-    ? { key: `process ${pid}`, text: () => processText(pid) }
+    ? { key: `process ${pid}`, text: () => processText(pid) ?? `process ${pid}` }
     : { key: `connection ${count}`, text: () => `unix client ${count}` };
 }
 

@@ -36,7 +36,7 @@ export class Session {
   readonly #counters: Float64Array;
 
   /**
-   * @param counters COUNTER_COUNT numbers, shared with whoever reads them
+   * @param counters COUNTER_COUNT numbers, shared by all sessions of a server
    * @param admit whether the client may open an export; default: each
    */
   constructor(exports: NbdExports, counters: Float64Array, admit: Admit = () => null) {

@@ -4,8 +4,11 @@ import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/device/memory/memory-disk.ts';
 import { Option } from '../../../src/serve/nbd/wire.ts';
 import { clientFlags, infoData, option } from '../../serve/nbd/client.ts';
+import { until } from '../until.ts';
 import { Client, rig } from './server-rig.ts';
 
+/** A client that waits for an answer in vain fails. Far above what any machine needs. */
+const timeout = 60_000;
 const errPolicy = 0x8000_0002;
 
 /** Pids of the clients in the order in which they come. */
@@ -30,11 +33,9 @@ async function ask(client: Client, how: number = Option.go): Promise<string | nu
   return head.readUInt32BE(12) === errPolicy ? data.toString() : null;
 }
 
-const until = async (holds: () => boolean): Promise<void> => {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
-};
-
-test('a second process is refused and told who has the disk, more connections of the first are not', async () => {
+test('a second process is refused and told who has the disk, more connections of the first are not', {
+  timeout,
+}, async () => {
   await rig({ peerPid: pidsOf(process.pid, 1, process.pid) }, async ({ client, log, server }) => {
     await client().go();
     const refusal = await ask(client());
@@ -49,20 +50,24 @@ test('a second process is refused and told who has the disk, more connections of
   });
 });
 
-test('who is refused goes on with its options, and is let in when the disk is free', async () => {
+test('who is refused goes on with its options, and is let in when the disk is free', {
+  timeout,
+}, async () => {
   await rig({ peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
     const holder = await client().go();
     const second = client();
     assert.notEqual(await ask(second), null);
     holder.socket.destroy();
-    await until(() => server.connections('disk') === 0);
+    await until('a free disk', () => server.connections('disk') === 0);
     second.say(option(Option.go, infoData('disk')));
     assert.equal((await second.hear(20)).readUInt32BE(12), 3, 'NBD_REP_INFO');
-    await until(() => server.connections('disk') === 1);
+    await until('one client', () => server.connections('disk') === 1);
   });
 });
 
-test('INFO asks and does not hold: it is answered while another has the disk', async () => {
+test('INFO asks and does not hold: it is answered while another has the disk', {
+  timeout,
+}, async () => {
   await rig({ peerPid: pidsOf(1, 2, 3) }, async ({ client, server }) => {
     assert.equal(await ask(client(), Option.info), null);
     assert.equal(await ask(client()), null);
@@ -71,26 +76,26 @@ test('INFO asks and does not hold: it is answered while another has the disk', a
   });
 });
 
-test('EXPORT_NAME has no reply for it: the connection ends', async () => {
+test('EXPORT_NAME has no reply for it: the connection ends', { timeout }, async () => {
   await rig({ peerPid: pidsOf(1, 2) }, async ({ client, log, server }) => {
     await client().go();
     const second = client();
     await second.hear(18);
     second.say(clientFlags(), option(Option.exportName, Buffer.from('disk')));
     await second.hangUp();
-    await until(() => server.connections('disk') === 1);
+    await until('one client', () => server.connections('disk') === 1);
     assert.match(log.join(), /an export that another client has open/);
   });
 });
 
-test('a process that is not known is nobody else', async () => {
+test('a process that is not known is nobody else', { timeout }, async () => {
   await rig({ peerPid: pidsOf(0, 0) }, async ({ client }) => {
     await client().go();
     assert.match((await ask(client())) ?? '', /in use by unix client 1;/);
   });
 });
 
-test('a shared disk lets everybody in', async () => {
+test('a shared disk lets everybody in', { timeout }, async () => {
   await rig({ exports: shared(true), peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
     await client().go();
     await client().go();
@@ -102,7 +107,7 @@ test('a shared disk lets everybody in', async () => {
   });
 });
 
-test('a TCP client is its address', async () => {
+test('a TCP client is its address', { timeout }, async () => {
   await rig({ peerPid: pidsOf(1) }, async ({ client, server }) => {
     const { port } = await server.listenTcp('127.0.0.1', 0);
     const remote = [
