@@ -72,7 +72,7 @@ function busyboxPath(): string {
 /** The guest's life: hog.c's header says what is printed, guest-run.ts reads it. */
 function initScript(modules: readonly string[]): string {
   return `#!/bin/busybox sh
-# DISCARD, HOG_MIB and SEED come from the kernel's command line.
+# DISCARD, HOG, HOG_MIB and SEED come from the kernel's command line.
 b=/bin/busybox
 fail() { echo "@failed $1"; $b poweroff -f; }
 $b mount -t proc proc /proc || fail proc
@@ -87,7 +87,7 @@ hog at booted
 $b mkswap /dev/vda > /dev/null || fail mkswap
 hog swapon /dev/vda $DISCARD 100 || fail swapon
 hog at swapon
-hog run $HOG_MIB $SEED
+hog $HOG $HOG_MIB $SEED
 echo "@hog status=$?"
 hog at gone
 $b swapoff /dev/vda || fail swapoff

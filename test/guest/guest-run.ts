@@ -36,12 +36,20 @@ export interface GuestOptions {
   readonly timeoutMs?: number;
   /** Serve 8 MiB once and discard them before `idleBytes` is taken: see `warmUp`. Default false. */
   readonly isWarm?: boolean;
+  /** False: nothing is sampled between boundaries, for the server is restarted. Default true. */
+  readonly isSampled?: boolean;
   /** False: the server is not asked for its figures between boundaries, which costs it time. Default true. */
   readonly asksFigures?: boolean;
   /** Pins server and QEMU to this core. */
   readonly cpu?: number;
+  /** True: the guest powers off when the hog has ended, however it ended. Default false. */
+  readonly endsWithHog?: boolean;
+  /** The run is over as soon as the end of the console matches this; the guest is ended where it is. */
+  readonly endsAt?: RegExp;
+  /** Replaces the reconnect-delay that `attach` prints, so that a refused reconnect fails soon. */
+  readonly reconnectSeconds?: number;
   /** Called at a boundary after the sample, before the guest goes on. */
-  readonly atBoundary?: (name: string, socketPath: string) => Promise<void>;
+  readonly atBoundary?: (name: string, socketPath: string, server: RunningServer) => Promise<void>;
 }
 
 /** The state at a boundary. */
@@ -82,8 +90,10 @@ export interface GuestResult {
   readonly idleBytes: number;
   readonly points: readonly Point[];
   readonly samples: readonly Sample[];
-  /** The hog's exit status: 0 when every page was right. */
+  /** The hog's exit status: 0 when every page was right; -N when signal N ended it. */
   readonly hogStatus: number;
+  /** The end of what the guest wrote to its console. */
+  readonly console: string;
   /** `@wrong` and `@failed` lines. */
   readonly complaints: readonly string[];
   /** From QEMU's start to its end, rests included. */
@@ -93,7 +103,7 @@ export interface GuestResult {
 }
 
 const sampleEveryMs = 100;
-const consoleTailBytes = 4_000;
+const consoleTailBytes = 16_000;
 
 export async function runGuest(
   server: GuestServer,
@@ -138,7 +148,10 @@ async function warmUp(server: RunningServer, socketPath: string): Promise<void> 
   await sleep(500);
 }
 
-type Outcome = Pick<GuestResult, 'points' | 'samples' | 'hogStatus' | 'complaints' | 'seconds'>;
+type Outcome = Pick<
+  GuestResult,
+  'points' | 'samples' | 'hogStatus' | 'console' | 'complaints' | 'seconds'
+>;
 
 /** QEMU and the talk with it. */
 class Guest {
@@ -151,7 +164,7 @@ class Guest {
   readonly #complaints: string[] = [];
   readonly #startSeconds: number;
   readonly #startMs = performance.now();
-  #hogStatus = -1;
+  #hogStatus: number | undefined;
   #tail = '';
 
   constructor(
@@ -170,7 +183,10 @@ class Guest {
   async run(): Promise<Outcome> {
     const log = createWriteStream(join(cacheFolder, 'last-console.log'));
     const stopSampling = new AbortController();
-    const sampling = this.#keepSampling(stopSampling.signal);
+    const sampling =
+      this.#options.isSampled === false
+        ? Promise.resolve()
+        : this.#keepSampling(stopSampling.signal);
     try {
       await this.#boot(log);
     } catch (error) {
@@ -188,21 +204,23 @@ class Guest {
     return {
       points: this.#points,
       samples: this.#samples,
-      hogStatus: this.#hogStatus,
+      hogStatus: this.#hogStatus ?? -1,
+      console: this.#tail,
       complaints: this.#complaints,
       seconds: (performance.now() - this.#startMs) / 1_000,
     };
   }
 
   /** Resolves when QEMU has ended by itself after the last boundary. */
-  #boot(log: WriteStream): Promise<void> {
-    const [program = '', ...args] = this.#command();
+  async #boot(log: WriteStream): Promise<void> {
+    const attached = (await this.#server.qemuArguments?.()) ?? this.#plainAttach();
+    const [program = '', ...args] = [...this.#command(), ...this.#withReconnect(attached)];
     const qemu = spawn(program, args, { env: environment, stdio: 'pipe' });
     const killQemu = (): boolean => qemu.kill('SIGKILL');
     process.once('exit', killQemu);
     let partial = '';
     let talk = Promise.resolve();
-    return new Promise<void>((done, fail) => {
+    await new Promise<void>((done, fail) => {
       const timeoutMs = this.#options.timeoutMs ?? 120_000;
       const timer = setTimeout(() => {
         fail(new Error(`the guest did not end in ${timeoutMs} ms`));
@@ -210,6 +228,10 @@ class Guest {
       const hear = (text: string): void => {
         log.write(text);
         this.#tail = (this.#tail + text).slice(-consoleTailBytes);
+        if (this.#options.endsAt?.test(this.#tail) === true) {
+          clearTimeout(timer);
+          done();
+        }
         const lines = (partial + text).split(/\r?\n/);
         partial = lines.pop() ?? '';
         for (const line of lines) {
@@ -225,8 +247,10 @@ class Guest {
       qemu.once('error', fail);
       qemu.once('close', (status) => {
         clearTimeout(timer);
-        if (status === 0 && this.#points.at(-1)?.name === 'discarded') talk.then(done, fail);
-        else fail(new Error(`the guest ended early, QEMU's exit status ${status}`));
+        talk.then(() => {
+          if (status === 0 && this.#isComplete()) done();
+          else fail(new Error(`the guest ended early, QEMU's exit status ${status}`));
+        }, fail);
       });
     }).finally(() => {
       killQemu();
@@ -235,14 +259,33 @@ class Guest {
   }
 
   #command(): string[] {
-    const { cpu, ramMib, hogMib, seed, discard } = this.#options;
-    const words = `HOG_MIB=${hogMib} SEED=${seed} DISCARD=${discard}`;
+    const { cpu, ramMib, hogMib, seed, discard, endsWithHog } = this.#options;
+    const hog = endsWithHog === true ? 'watch' : 'run';
+    const words = `HOG=${hog} HOG_MIB=${hogMib} SEED=${seed} DISCARD=${discard}`;
     return [
       ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]),
       ...['qemu-system-x86_64', '-accel', 'tcg', '-smp', '1', '-m', `${ramMib}M`],
       ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
       ...['-kernel', this.#artefacts.kernelPath, '-initrd', this.#artefacts.initramfsPath],
       ...['-append', `console=ttyS0 loglevel=4 panic=-1 rdinit=/init ${words}`],
+    ];
+  }
+
+  #isComplete(): boolean {
+    if (this.#options.endsWithHog === true) return this.#hogStatus !== undefined;
+    return this.#points.at(-1)?.name === 'discarded';
+  }
+
+  #withReconnect(attached: readonly string[]): string[] {
+    const seconds = this.#options.reconnectSeconds;
+    if (seconds === undefined) return [...attached];
+    return attached.map((word) =>
+      word.replace(/reconnect-delay=\d+/, `reconnect-delay=${seconds}`),
+    );
+  }
+
+  #plainAttach(): string[] {
+    return [
       '-blockdev',
       'driver=nbd,node-name=swap,server.type=unix,' +
         `server.path=${this.#socketPath},export=${exportName},discard=unmap`,
@@ -254,8 +297,8 @@ class Guest {
   /** True when the guest waits for a newline. */
   async #answer(line: string): Promise<boolean> {
     if (/^@(wrong|failed) /.test(line)) this.#complaints.push(line);
-    const status = /^@hog status=(\d+)$/.exec(line)?.[1];
-    if (status !== undefined) this.#hogStatus = Number(status);
+    const [, how, status] = /^@hog (status|signal)=(\d+)$/.exec(line) ?? [];
+    if (how !== undefined) this.#hogStatus = how === 'signal' ? -Number(status) : Number(status);
     const boundary =
       /^@at (\w+) errors=(\d+) seconds=([\d.]+) pswpin=(\d+) pswpout=(\d+) used_kib=(\d+)$/.exec(
         line,
@@ -280,7 +323,7 @@ class Guest {
         ? {}
         : { storedPages: figures.storedPages, usedBytes: figures.usedBytes }),
     });
-    await this.#options.atBoundary?.(name, this.#socketPath);
+    await this.#options.atBoundary?.(name, this.#socketPath, this.#server);
     return true;
   }
 

@@ -3,8 +3,9 @@
  * the host never holds more than its own count says.
  */
 import assert from 'node:assert/strict';
+import { constants } from 'node:os';
 import { before } from 'node:test';
-import { have, peerTest } from '../interop/processes.ts';
+import { type Finished, have, peerTest, run } from '../interop/processes.ts';
 import { RawClient } from '../interop/raw-client.ts';
 import { type Artefacts, guestTools, prepareGuest } from './artefacts.ts';
 import { type Discard, type GuestOptions, type GuestResult, runGuest } from './guest-run.ts';
@@ -18,6 +19,8 @@ const runtimeNoiseBytes = 2 * 2 ** 20;
 
 /** What compiled code and a runtime's own heap may add in the first requests, with nothing stored. */
 const warmBytesMax = 32 * 2 ** 20;
+
+const { signals } = constants;
 
 const boundaries = [
   ...['booted', 'swapon', 'fill', 'seq', 'rewrite', 'rand', 'half', 'kept', 'gone', 'discarded'],
@@ -144,4 +147,65 @@ peerTest(
     assert(errors > 8 && errors <= spoiled, `${errors} of ${spoiled} spoiled pages were seen`);
   },
   180_000,
+);
+
+for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+  peerTest(
+    `a guest whose host was ended by ${signal} and started again gets read errors, never zeros`,
+    guestTools,
+    async () => {
+      const result = await swapOnOurs({
+        ...{ discard: 'none', ramMib: 80, hogMib: 100, seed: 1, settleMs: 100 },
+        endsWithHog: true,
+        isSampled: false,
+        reconnectSeconds: 2,
+        atBoundary: async (name, _socketPath, server) => {
+          if (name === 'fill') await server.restart?.(signal);
+        },
+      });
+      assert.deepEqual(result.complaints, [], 'no page read as anything but what was written');
+      assert.equal(result.hogStatus, -signals.SIGBUS);
+      assert.match(result.console, /Read-error on swap-device/);
+    },
+    180_000,
+  );
+}
+
+peerTest(
+  'a second guest is refused the disk of the first',
+  guestTools,
+  async () => {
+    let refusal: Finished | undefined;
+    const result = await swapOnOurs({
+      ...{ discard: 'pages', ramMib: 80, hogMib: 80, seed: 2, settleMs: 100 },
+      atBoundary: async (name, _socketPath, server) => {
+        if (name !== 'fill') return;
+        const attached = (await server.qemuArguments?.()) ?? [];
+        const machine = ['-nodefaults', '-display', 'none', '-S', '-m', '32M'];
+        refusal = await run('qemu-system-x86_64', [...machine, ...attached]);
+      },
+    });
+    assert.equal(refusal?.status, 1);
+    assert.match(refusal?.stderr ?? '', /'swap0' is in use by process \d+ \(qemu-system-x86\)/);
+    checkPages(result);
+  },
+  180_000,
+);
+
+peerTest(
+  'a guest whose disk is full is told so and runs on, and the host has warned before',
+  guestTools,
+  async () => {
+    let log = (): string => '';
+    const options: GuestOptions = {
+      ...{ discard: 'pages', ramMib: 80, hogMib: 100, seed: 3, settleMs: 100 },
+      // A paused guest would print nothing.
+      endsAt: /Write-error on swap-device/,
+      atBoundary: async (name, _socketPath, server) => {
+        if (name === 'booted') log = server.log ?? log;
+      },
+    };
+    await swapOnOurs(options, '512M,limit=8M');
+    assert.match(log(), /disk swap0: 9\d % of its limit of 8M is used.*refuses writes/s);
+  },
 );

@@ -5,6 +5,7 @@
  *   hog swapon DEVICE none|once|pages PRIORITY   swapon(2) with the discard mode (busybox has no flags)
  *   hog at NAME                                  a boundary: print the figures, wait for the host's newline
  *   hog run MIB SEED                             fill, seq, rewrite, rand, half, kept: a boundary after each
+ *   hog watch MIB SEED                           run in a child, print how it ended, power off
  *   hog discard DEVICE                           BLKDISCARD of the whole device
  *
  * A page is a function of (seed, index, version), so it is checked by computing it again; nothing
@@ -13,6 +14,7 @@
  * tag (index, version, seed), so a wrong page can be told from a damaged one.
  *
  * Boundary line:  @at NAME errors=N seconds=S pswpin=N pswpout=N used_kib=N
+ * End of a child: @hog status=N, or @hog signal=N
  * Wrong page:     @wrong page=N version=N kind=K at=BYTE tag=INDEX/VERSION   (the first eight)
  *
  * Exit status 0, or 1 when a system call fails or a page was wrong.
@@ -27,7 +29,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <sys/swap.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -301,6 +306,35 @@ static int run(uint64_t mib)
 	return errors ? 1 : 0;
 }
 
+/*
+ * For a run in which the swap disk fails: this process is locked in memory, so it can still say how
+ * its child ended, and it powers the guest off itself, for the shell may have been swapped out.
+ */
+static int watch(uint64_t mib)
+{
+	int status;
+	pid_t child;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE))
+		die("mlockall");
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (child == 0) {
+		munlockall();
+		exit(run(mib));
+	}
+	if (waitpid(child, &status, 0) != child)
+		die("waitpid");
+	if (WIFSIGNALED(status))
+		printf("@hog signal=%d\n", WTERMSIG(status));
+	else
+		printf("@hog status=%d\n", WEXITSTATUS(status));
+	tcdrain(1);
+	reboot(RB_POWER_OFF);
+	return 1;
+}
+
 static int turn_on(const char *device, const char *mode, int priority)
 {
 	int flags = SWAP_FLAG_PREFER | (priority & SWAP_FLAG_PRIO_MASK);
@@ -336,13 +370,15 @@ int main(int argc, char **argv)
 		at(argv[2], 0);
 		return 0;
 	}
-	if (strcmp(verb, "run") == 0 && argc == 4) {
+	if ((strcmp(verb, "run") == 0 || strcmp(verb, "watch") == 0) && argc == 4) {
+		uint64_t mib = strtoull(argv[2], NULL, 10);
+
 		seed = (uint32_t)strtoul(argv[3], NULL, 10);
 		make_vocabulary();
-		return run(strtoull(argv[2], NULL, 10));
+		return strcmp(verb, "run") == 0 ? run(mib) : watch(mib);
 	}
 	if (strcmp(verb, "discard") == 0)
 		return discard(argv[2]);
-	fprintf(stderr, "hog: swapon DEVICE MODE PRIORITY | at NAME | run MIB SEED | discard DEVICE\n");
+	fprintf(stderr, "hog: swapon DEVICE MODE PRIORITY | at NAME | run|watch MIB SEED | discard DEVICE\n");
 	return 2;
 }

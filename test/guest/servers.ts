@@ -8,6 +8,12 @@ export interface RunningServer {
   readonly figures?: () => Promise<DiskFigures>;
   /** Bytes that the server says are allocated (base:allocation); walks the export, so not during a phase. */
   readonly held?: () => Promise<number>;
+  /** QEMU's arguments for the disk, as `frontswap attach` prints them; absent for other servers. */
+  readonly qemuArguments?: () => Promise<readonly string[]>;
+  /** What the server said on stderr. */
+  readonly log?: () => string;
+  /** Ends the server with the signal and starts it again on the same socket. */
+  readonly restart?: (signal: NodeJS.Signals) => Promise<void>;
   stop(): Promise<unknown>;
 }
 
@@ -20,17 +26,29 @@ export interface GuestServer {
 export const exportName = 'swap0';
 
 /** @param size what both nbdkit and ours read, "512M"; options of our disks may follow: "512M,shared=on" */
-export function ownServer(size: string, hostArguments: readonly string[] = []): GuestServer {
+export function ownServer(size: string): GuestServer {
   return {
     name: 'frontswap',
     async start(socketPath, cpu) {
-      const host = await OwnHost.start({
+      const options = {
         socketPath,
         disks: [`${exportName}=${size}`],
-        arguments: hostArguments,
         ...(cpu === undefined ? {} : { cpu }),
-      });
-      return { pid: host.pid, figures: () => host.figures(), stop: () => host.stop() };
+      };
+      let host = await OwnHost.start(options);
+      return {
+        get pid() {
+          return host.pid;
+        },
+        figures: () => host.figures(),
+        qemuArguments: () => host.qemuArguments(),
+        log: () => host.log,
+        restart: async (signal) => {
+          await host.stop(signal);
+          host = await OwnHost.start(options);
+        },
+        stop: () => host.stop(),
+      };
     },
   };
 }

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type Agent, get, Agent as HttpAgent } from 'node:http';
 import { join } from 'node:path';
-import { type Child, nbdUri, root, startServer, TemporaryFolder } from './processes.ts';
+import { type Child, must, nbdUri, root, startServer, TemporaryFolder } from './processes.ts';
 
 const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
 
@@ -102,6 +102,13 @@ export class OwnHost implements AsyncDisposable {
     return found;
   }
 
+  /** What `frontswap attach --format qemu` prints for a disk, as words. */
+  async qemuArguments(name: string = this.#name): Promise<string[]> {
+    const attach = [mainPath, 'attach', name, '--format', 'qemu', '--control', this.#controlPath];
+    const text = (await must(process.execPath, attach)).replace(/^#.*$/gm, '');
+    return text.replaceAll("'", '').replaceAll('\\\n', ' ').trim().split(/\s+/);
+  }
+
   #control(path: string): Promise<string> {
     return new Promise((done, fail) => {
       const request = get(
@@ -125,10 +132,10 @@ export class OwnHost implements AsyncDisposable {
     });
   }
 
-  /** Stops the host; resolves with its exit status. */
-  async stop(): Promise<number> {
+  /** Stops the host; resolves with its exit status, -1 when the signal ended it. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
     this.#agent.destroy();
-    const status = await this.#child.stop();
+    const status = await this.#child.stop({ signal });
     this.folder[Symbol.dispose]();
     return status;
   }

@@ -130,8 +130,8 @@ export interface Child {
   stderr(): string;
   /** True until the process has ended. */
   isRunning(): boolean;
-  /** SIGTERM, after `graceMs` SIGKILL; resolves with the exit status (-1: killed by a signal). */
-  stop(graceMs?: number): Promise<number>;
+  /** The signal (SIGTERM), after 5 s SIGKILL; resolves with the exit status (-1: killed by a signal). */
+  stop(options?: { readonly signal?: NodeJS.Signals }): Promise<number>;
 }
 
 /** Starts a server and waits until its Unix socket accepts. `cpu` pins it to one core (taskset). */
@@ -165,9 +165,9 @@ export async function startServer(
     }
     await sleep(20);
   }
-  const stop = async (graceMs = 5_000): Promise<number> => {
-    child.kill('SIGTERM');
-    const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  const stop: Child['stop'] = async ({ signal = 'SIGTERM' } = {}) => {
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
     const status = await ended;
     clearTimeout(timer);
     return status;
