@@ -29,10 +29,17 @@ export class Caller {
   }
 
   /** The op's results; see engine.ts. */
-  call(op: Op, region: number, x = 0, y = 0, z = 0): { readonly a: number; readonly b: number } {
+  call(
+    op: Op,
+    region: number,
+    w = 0,
+    x = 0,
+    y = 0,
+    z = 0,
+  ): { readonly a: number; readonly b: number } {
     if (!this.isRunning)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of', { reason: 'disposed' });
-    const slot = this.control.call(op, region, x, y, z, this.#ring);
+    const slot = this.control.call(op, region, w, x, y, z, this.#ring);
     try {
       const answer = this.control.answer(slot);
       if (answer !== Answer.ok) throw errorOf(answer, this.control.text(slot));

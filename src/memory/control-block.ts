@@ -7,7 +7,7 @@
  *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
  *   36 KiB   statistics of the swap: doubles
  *   40 KiB   statistics of regions: 16 doubles each, by number
- *   168 KiB  threads that have a view of a region, by number: its address space is given back with the last
+ *   2088 KiB threads that have a view of a region, by number: its address space is given back with the last
  *
  * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. Where all slots are taken a caller waits for
  * one. A slot's state names the thread that has it, in the same word: the slot of a thread that was terminated between
@@ -21,7 +21,7 @@ import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 
 /** A region's number is a generation and a place in tables of so many; see live-regions.ts. */
-export const PLACE_BITS = 10;
+export const PLACE_BITS = 14;
 export const REGIONS_MAX: number = 2 ** PLACE_BITS;
 export const placeOf = (id: number): number => id & (REGIONS_MAX - 1);
 const SLOTS = 64;
@@ -78,6 +78,11 @@ export const Op = {
   attach: 9,
   detach: 10,
   end: 11,
+  /** From now on no page leaves memory, until thaw: a garbage collector may unmap what is paged. */
+  freeze: 12,
+  thaw: 13,
+  /** The region's memory was collected: nothing is left of it but what the engine stores. */
+  forget: 14,
 } as const;
 export type Op = (typeof Op)[keyof typeof Op];
 
@@ -224,7 +229,15 @@ export class ControlBlock {
    * @param ring wakes the fault thread
    * @throws SwapError ERR_IO_ENDED
    */
-  call(op: Op, region: number, a: number, b: number, c: number, ring: () => void): number {
+  call(
+    op: Op,
+    region: number,
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    ring: () => void,
+  ): number {
     const slot = this.#claim(ring);
     const word = this.#wordOf(slot);
     this.#words[word + Slot.op] = op;
@@ -233,6 +246,7 @@ export class ControlBlock {
     numbers[0] = a;
     numbers[1] = b;
     numbers[2] = c;
+    numbers[3] = d;
     const posted = stateWord(SlotState.posted, this.#owner);
     Atomics.store(this.#words, word, posted);
     ring();
@@ -247,7 +261,7 @@ export class ControlBlock {
 
   /** Three doubles: arguments first, results then. */
   numbers(slot: number): Float64Array {
-    return new Float64Array(this.shared, CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT, 3);
+    return new Float64Array(this.shared, CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT, 4);
   }
 
   answer(slot: number): Answer {

@@ -10,13 +10,12 @@ import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Pager, Range } from '../mm/pager.ts';
-import type { Region } from '../mm/region.ts';
+import { type Region, tableBytes } from '../mm/region.ts';
 import { ResidentSet } from '../mm/resident-set.ts';
 import { ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
-import { PageMap, PageState as Present } from '../os/linux/pagemap.ts';
 import { Poller } from '../os/linux/poll.ts';
 import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
@@ -25,6 +24,7 @@ import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { In } from '../swap/swap.ts';
 import { Answer, type ControlBlock, EngineState, Op, placeOf } from './control-block.ts';
 import { type Live, LiveRegions } from './live-regions.ts';
+import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
@@ -48,18 +48,16 @@ const PUBLISH_MASK = 31;
 const SETTLE_AFTER = 2;
 /** Pages of a range that are worked on between two looks for faults. */
 const SLICE_PAGES = 128;
-/** Pages whose presence is asked for at once. */
-const SCAN_PAGES = 4096;
 
 export class Engine {
   readonly pager: Pager;
-  readonly #linux: Linux;
   readonly #control: ControlBlock;
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
   readonly #process: Process;
   readonly #frames: UffdFrames;
   readonly #drops: ManyAdvisor;
+  readonly #present: PresentPages;
   readonly #tiers: Tiers;
   readonly #shared: ResidentSet | null;
   readonly #doorbell: EventFd;
@@ -75,7 +73,6 @@ export class Engine {
   #isEnded = false;
 
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
-    this.#linux = linux;
     this.#control = control;
     this.#live = new LiveRegions(control);
     control.thread = new Process(linux).threadId();
@@ -84,6 +81,7 @@ export class Engine {
     this.#process = new Process(linux);
     this.#frames = new UffdFrames(this.#mapping);
     this.#drops = new ManyAdvisor(linux, this.#mapping);
+    this.#present = new PresentPages(linux, this.#mapping);
     const onLost = (region: Region, page: number, reason: In): void =>
       this.#tellLost(region, page, reason);
     this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
@@ -156,7 +154,12 @@ export class Engine {
     if (this.#isEnded && op !== Op.end)
       throw new SwapError('ERR_ARG_VALUE', 'the swap has been disposed of');
     if (op === Op.end) return this.#end();
-    if (op === Op.map || op === Op.adopt) return this.#add(op, numbers);
+    if (op === Op.map) return this.#map(numbers);
+    if (op === Op.adopt) return this.#adopt(numbers);
+    if (op === Op.freeze || op === Op.thaw) {
+      this.pager.isFrozen = op === Op.freeze;
+      return Answer.ok;
+    }
     if (op === Op.detach) return this.#detach(id, numbers);
     const live = this.#live.get(id);
     if (op === Op.attach) {
@@ -164,6 +167,7 @@ export class Engine {
       return Answer.ok;
     }
     if (op === Op.dispose) return this.#dispose(live, numbers[0] === 1);
+    if (op === Op.forget) return this.#forget(live);
     const from = numbers[0]!;
     const to = numbers[1]!;
     if (!(from >= 0 && from <= to && to <= live.region.pages))
@@ -195,14 +199,36 @@ export class Engine {
   }
 
   /** numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address. */
-  #add(op: Op, numbers: Float64Array): Answer {
+  #map(numbers: Float64Array): Answer {
     const bytes = numbers[0]!;
-    const setPages = numbers[1]!;
-    const isOurs = op === Op.map;
-    const present = isOurs ? null : new PageMap(this.#linux);
-    if (!isOurs) this.#live.checkFree(numbers[2]!, bytes);
     const id = this.#live.freeId();
-    const address = isOurs ? this.#reserve(bytes, numbers[2]!) : numbers[2]!;
+    const address = this.#reserve(bytes, numbers[2]!);
+    // The system gave us the address: what was there is gone, though nobody has said so yet.
+    let dead = this.#live.overlapping(address, bytes);
+    for (; dead !== null; dead = this.#live.overlapping(address, bytes)) this.#forget(dead);
+    this.#add(id, address, bytes, numbers[1]!, true);
+    if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's
+    numbers[0] = id;
+    numbers[1] = address;
+    return Answer.ok;
+  }
+
+  /** numbers: bytes; pages that may be resident, 0 = the shared budget; address; bytes in use. Answers id and address. */
+  #adopt(numbers: Float64Array): Answer {
+    const bytes = numbers[0]!;
+    const address = numbers[2]!;
+    if (this.#live.overlapping(address, bytes) !== null)
+      throw new SwapError('ERR_ARG_VALUE', 'this memory is paged already');
+    const id = this.#live.freeId();
+    const region = this.#add(id, address, bytes, numbers[1]!, false);
+    // What the memory's owner has written so far is in it, and counts.
+    this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
+    numbers[0] = id;
+    numbers[1] = address;
+    return Answer.ok;
+  }
+
+  #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
     const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
     assert(set !== null, 'a region has a budget of its own, or a shared one');
     const memory = new UffdMemory(
@@ -214,14 +240,12 @@ export class Engine {
       this.#drops,
       () => this.#process.abort(), // #tellLost() has said why
     );
-    const region = this.pager.add(memory, set);
-    if (present !== null) this.#adoptPresent(present, region, address);
+    const tables = this.#mapping.reserve(tableBytes(memory.pages));
+    const view = this.#mapping.viewOf(tables, tableBytes(memory.pages));
+    const region = this.pager.add(memory, set, view);
     const stats = this.#control.regionStats(id).fill(0);
-    this.#live.add({ id, region, memory, isOurs, stats });
-    if (isOurs && numbers[2] === 0) this.#control.countViews(id, 1); // the caller's
-    numbers[0] = id;
-    numbers[1] = address;
-    return Answer.ok;
+    this.#live.add({ id, region, memory, tables, isOurs, stats });
+    return region;
   }
 
   /** A view of memory that the engine mapped is gone; with the last one the region ends, and its address space. */
@@ -239,43 +263,43 @@ export class Engine {
     return address;
   }
 
-  /** What the memory's owner has written so far is in it, and counts. */
-  #adoptPresent(map: PageMap, region: Region, address: number): void {
-    const states = new Uint8Array(SCAN_PAGES);
-    for (let first = 0; first < region.pages; first += SCAN_PAGES) {
-      const pages = Math.min(SCAN_PAGES, region.pages - first);
-      map.read(address + first * PAGE_BYTES, pages, states);
-      for (let i = 0; i < pages; i++)
-        if ((states[i]! & (Present.present | Present.swapped)) !== 0)
-          this.pager.adopt(region, first + i);
-    }
-    map.close();
-  }
-
   /** @param comesHome an adopted memory goes on without us: all its pages come back first */
   #dispose(live: Live, comesHome: boolean): Answer {
     if (comesHome) {
       const answer = this.pager.bringAllHome(live.region);
       if (answer !== Range.done) return answerOf(answer);
     }
-    const { memory, region } = live;
-    this.pager.remove(region);
-    this.#live.remove(live);
+    const { memory } = live;
+    this.#remove(live);
     // Who waits faults again once the registration is gone. Views of our memory read zeros from now on.
     memory.unregister();
     if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
-    live.stats.fill(0);
     return Answer.ok;
+  }
+
+  /** The region's memory was unmapped by its owner: nothing may be done to its addresses, which may be another's now. */
+  #forget(live: Live): Answer {
+    this.#remove(live);
+    return Answer.ok;
+  }
+
+  /** What the region has stored is free, and its tables. Its memory is left as it is. */
+  #remove(live: Live): void {
+    this.pager.remove(live.region);
+    this.#live.remove(live);
+    live.stats.fill(0);
+    this.#mapping.unmap(live.tables, tableBytes(live.memory.pages));
   }
 
   #end(): Answer {
     if (this.#isEnded) return Answer.ok; // asked for once more before the thread has said so
-    for (const live of this.#live.all) {
+    for (const live of [...this.#live.all]) {
       const answer = this.#dispose(live, !live.isOurs);
       if (answer !== Answer.ok) return answer;
     }
     this.#tiers[Symbol.dispose]();
     this.#drops.close();
+    this.#present.close();
     this.#frames.unmap();
     this.#isEnded = true;
     return Answer.ok;

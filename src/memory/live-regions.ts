@@ -2,7 +2,7 @@
  * The regions of an engine: by number, and by address. A number is a place in a table and a generation, so that a handle
  * of a region that has ended is told from the region that has its place now.
  *
- *   number:  │ generation 21 bits │ place 10 bits │     place 0 is nobody's
+ *   number:  │ generation 17 bits │ place 14 bits │     place 0 is nobody's
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -17,6 +17,8 @@ export interface Live {
   readonly region: Region;
   readonly memory: UffdMemory;
   readonly stats: Float64Array;
+  /** Address of the region's tables. */
+  readonly tables: number;
   /** Memory that the engine mapped, and maps afresh at the end. */
   readonly isOurs: boolean;
 }
@@ -25,8 +27,9 @@ export class LiveRegions {
   readonly #control: ControlBlock;
   readonly #at: (Live | null)[] = new Array<Live | null>(REGIONS_MAX).fill(null);
   readonly #generations: Int32Array = new Int32Array(REGIONS_MAX);
-  #ordered: readonly Live[] = [];
+  readonly #ordered: Live[] = [];
   #last: Live | null = null;
+  #place = 0;
 
   constructor(control: ControlBlock) {
     this.#control = control;
@@ -39,7 +42,9 @@ export class LiveRegions {
 
   /** A number for a region; its place has no region, and no view of one that was there. */
   freeId(): number {
-    for (let place = 1; place < REGIONS_MAX; place++) {
+    for (let tries = 1; tries < REGIONS_MAX; tries++) {
+      this.#place = (this.#place % (REGIONS_MAX - 1)) + 1;
+      const place = this.#place;
       if (this.#at[place] !== null || this.#control.countViews(place, 0) !== 0) continue;
       const generation = (this.#generations[place]! + 1) % GENERATIONS;
       this.#generations[place] = generation;
@@ -48,21 +53,22 @@ export class LiveRegions {
     throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
   }
 
-  /** @throws SwapError ERR_ARG_VALUE: part of the range is paged already */
-  checkFree(address: number, bytes: number): void {
-    for (const { memory } of this.#ordered)
-      if (address < memory.address + memory.pages * PAGE_BYTES && address + bytes > memory.address)
-        throw new SwapError('ERR_ARG_VALUE', 'this memory is paged already');
+  /** The region that shares an address with [address, address + bytes), or null. */
+  overlapping(address: number, bytes: number): Live | null {
+    const next = this.#ordered[this.#placeAfter(address)];
+    if (next !== undefined && next.memory.address < address + bytes) return next;
+    return this.#before(address);
   }
 
   add(live: Live): void {
     this.#at[placeOf(live.id)] = live;
-    this.#order();
+    this.#ordered.splice(this.#placeAfter(live.memory.address), 0, live);
   }
 
   remove(live: Live): void {
     this.#at[placeOf(live.id)] = null;
-    this.#order();
+    this.#ordered.splice(this.#ordered.indexOf(live), 1);
+    if (this.#last === live) this.#last = null;
   }
 
   /** @throws SwapError ERR_ARG_VALUE: it has ended */
@@ -80,19 +86,27 @@ export class LiveRegions {
   /** The region that has the address. */
   atAddress(address: number): Live | null {
     if (this.#last !== null && contains(this.#last, address)) return this.#last;
-    for (let i = 0; i < this.#ordered.length; i++) {
-      if (!contains(this.#ordered[i]!, address)) continue;
-      this.#last = this.#ordered[i]!;
-      return this.#last;
-    }
-    return null;
+    const found = this.#before(address);
+    if (found !== null) this.#last = found;
+    return found;
   }
 
-  #order(): void {
-    this.#last = null;
-    this.#ordered = this.#at
-      .filter((live) => live !== null)
-      .sort((a, b) => a.memory.address - b.memory.address);
+  /** The region that begins at the address or before it, and has it. */
+  #before(address: number): Live | null {
+    const found = this.#ordered[this.#placeAfter(address) - 1];
+    return found !== undefined && contains(found, address) ? found : null;
+  }
+
+  /** Index of the first region that begins behind the address. */
+  #placeAfter(address: number): number {
+    let low = 0;
+    let high = this.#ordered.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#ordered[middle]!.memory.address > address) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 }
 

@@ -21,7 +21,8 @@ import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
 import { Caller } from './caller.ts';
-import { ControlBlock, EngineState, Op, SwapStat } from './control-block.ts';
+import { CollectedMemories } from './collected-memories.ts';
+import { ControlBlock, EngineState, Op, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
@@ -106,7 +107,8 @@ export interface MemorySwap extends Disposable {
   map(options: MapOptions): SwapRegion;
   /**
    * Pages a WebAssembly memory: what is in it stays, what it grows to is paged as well; nothing about the program that
-   * uses it changes. It lives at least until the region is disposed of.
+   * uses it changes. What it takes is free some time after the program has dropped the memory and the region; a shared
+   * memory lives until the region is disposed of.
    * @throws SwapError ERR_IO_UNSUPPORTED: no paging here, or this memory may move when it grows
    */
   adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
@@ -145,7 +147,8 @@ class TransparentSwap implements MemorySwap {
   }
 
   /** What must not be collected while it is paged, by number of region. */
-  readonly #held = new Map<number, { readonly region: SwapRegion; readonly memory: object }>();
+  readonly #held = new Map<number, object>();
+  readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
   readonly #onExit: () => void;
   #isEnded = false;
@@ -160,6 +163,18 @@ class TransparentSwap implements MemorySwap {
       caller.control.setExiting();
       caller.ring();
     };
+    this.#adopted = new CollectedMemories({
+      bytesOf: (id) => {
+        const stats = caller.control.regionStats(id);
+        return (stats[RegionStat.resident]! + stats[RegionStat.stored]!) * PAGE_BYTES;
+      },
+      freeze: () => void caller.call(Op.freeze, 0),
+      thaw: () => void caller.call(Op.thaw, 0),
+      forget: (id) => {
+        caller.call(Op.forget, id);
+        this.#regions.delete(id);
+      },
+    });
     if (isOwner) process.on('exit', this.#onExit);
   }
 
@@ -190,7 +205,7 @@ class TransparentSwap implements MemorySwap {
     const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
     const end = (): void => this.#dispose(id, false);
     const region = new SwapRegion(this.#caller, handle, () => buffer, end);
-    if (memory !== null) this.#held.set(id, { region, memory });
+    if (memory !== null) this.#held.set(id, memory);
     this.#regions.set(id, new WeakRef(region));
     return region;
   }
@@ -202,7 +217,7 @@ class TransparentSwap implements MemorySwap {
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(address, buffer.byteLength);
     const pages = this.#budget(options.residentBytes);
-    const { a: id } = this.#caller.call(Op.adopt, 0, bytes, pages, address);
+    const { a: id } = this.#caller.call(Op.adopt, 0, bytes, pages, address, buffer.byteLength);
     const handle = {
       control: this.#caller.control.shared,
       id,
@@ -215,9 +230,10 @@ class TransparentSwap implements MemorySwap {
       adopted.delete(memory);
     };
     const region = new SwapRegion(this.#caller, handle, () => wasmBuffer(memory), end);
-    this.#held.set(id, { region, memory });
     this.#regions.set(id, new WeakRef(region));
     adopted.set(memory, region);
+    if (buffer instanceof SharedArrayBuffer) this.#held.set(id, memory);
+    else this.#adopted.hold(id, memory);
     return region;
   }
 
@@ -236,6 +252,7 @@ class TransparentSwap implements MemorySwap {
     this.#caller.call(Op.end, 0);
     this.#isEnded = true;
     this.#held.clear();
+    this.#adopted.clear();
     this.#regions.clear();
     process.off('exit', this.#onExit);
   }
@@ -244,6 +261,7 @@ class TransparentSwap implements MemorySwap {
     if (this.#caller.control.state === EngineState.running)
       this.#caller.call(Op.dispose, id, comesHome ? 1 : 0);
     this.#held.delete(id);
+    this.#adopted.release(id);
     this.#regions.delete(id);
   }
 

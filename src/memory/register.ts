@@ -15,15 +15,13 @@
  *
  * The fault thread starts with the first of these memories: a program that has none pays for this file alone.
  *
- * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser). An adopted
- * memory lives as long as the process.
+ * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
 import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { formatSize, parseSize } from '../base/size.ts';
 import type { MemorySwap, OpenSwapOptions } from './open-swap.ts';
-import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import { wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
@@ -82,52 +80,47 @@ function fileOf(text: string): DeviceOptions {
   return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
 }
 
-/** Adopts memories as they appear, into the swap that `swapNow` gives; the regions so far. */
-function pageMemories(swapNow: () => MemorySwap | null): readonly SwapRegion[] {
-  const regions: SwapRegion[] = [];
+/** Adopts memories as they appear, into the swap that `swapNow` gives. Answers how many so far. */
+function pageMemories(swapNow: () => MemorySwap | null): () => number {
+  let count = 0;
   const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
-  let isTold = false;
-  let isLargeTold = false;
+  const told = new Set<string>();
+  const tell = (warning: Error & { readonly code?: string }): void => {
+    const kind = warning.code ?? warning.message;
+    if (!told.has(kind)) process.emitWarning(warning);
+    told.add(kind);
+  };
   watchMemories((memory) => {
-    if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
-      if (!isTold) tellShared();
-      isTold = true;
-      return;
-    }
-    if (wasmBuffer(memory).byteLength > 2 ** 32) {
-      if (!isLargeTold) tellLarge();
-      isLargeTold = true;
-      return;
-    }
+    const buffer = wasmBuffer(memory);
+    if (!pagesShared && buffer instanceof SharedArrayBuffer) return tell(warningOf(SHARED));
+    if (buffer.byteLength > 2 ** 32) return tell(warningOf(LARGE));
     try {
       const now = swapNow();
-      if (now !== null) regions.push(now.adopt(memory));
+      if (now === null) return;
+      now.adopt(memory);
+      count++;
     } catch (error) {
-      process.emitWarning(error as Error);
+      tell(error as Error);
     }
   });
-  return regions;
+  return () => count;
 }
 
 /** Why not: "Can a program deadlock?" in docs/design/memory.md. */
-function tellShared(): void {
-  process.emitWarning(
-    'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them',
-    'FrontswapWarning',
-  );
-}
+const SHARED =
+  'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them';
+const LARGE = 'WebAssembly memories above 4 GiB are not paged';
 
-function tellLarge(): void {
-  process.emitWarning('WebAssembly memories above 4 GiB are not paged', 'FrontswapWarning');
-}
+const warningOf = (message: string): Error =>
+  Object.assign(new Error(message), { name: 'FrontswapWarning' });
 
-function tellAtEnd(regions: readonly SwapRegion[]): void {
+function tellAtEnd(countNow: () => number): void {
   process.on('exit', () => {
     if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
     const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
     writeSync(
       2,
-      `frontswap: ${regions.length} memories, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
+      `frontswap: ${countNow()} memories, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
     );
   });
 }
@@ -146,12 +139,12 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 const options = optionsOfProcess();
 if (options !== null) {
   let isTried = false;
-  const regions = pageMemories(() => {
+  const countNow = pageMemories(() => {
     if (isTried) return swap;
     isTried = true;
     swap = open(options);
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
   });
-  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(regions);
+  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(countNow);
 }

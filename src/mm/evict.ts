@@ -50,6 +50,8 @@ export class Evictor {
   isFull = false;
   /** The last refusal was of a page that does not compress: others may be taken. Set by `onRefusal`. */
   isPoor = false;
+  /** No page leaves: memory may vanish under the one who copies it. */
+  isFrozen = false;
   /** A batch is about to leave; `isAsked`: because the program wants these pages to leave. */
   onBatch: (isAsked: boolean) => void = () => {};
   /** A page that was refused once has been taken, or has not. */
@@ -73,7 +75,7 @@ export class Evictor {
   /** Makes `pages` pages leave a set, a batch at the most. Returns how many did. */
   reclaim(set: ResidentSet, pages: number): number {
     const wanted = Math.min(pages, VICTIMS_MAX);
-    const region = this.#oldestRegion(set);
+    const region = this.isFrozen ? null : this.#oldestRegion(set);
     if (region === null) return 0;
     this.onBatch(false);
     this.#choose(region, wanted);
@@ -82,6 +84,7 @@ export class Evictor {
 
   /** The same, of pages whose slots have them still: for when nobody takes pages. The oldest of each list are looked at. */
   reclaimClean(set: ResidentSet, pages: number): number {
+    if (this.isFrozen) return 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#begin();
@@ -94,6 +97,7 @@ export class Evictor {
 
   /** Makes pages [from, to) of a region leave, from the first on: a batch at the most. Returns where to go on. */
   evictRange(region: Region, from: number, to: number): number {
+    if (this.isFrozen) return to;
     this.#begin();
     this.onBatch(true);
     let page = from;

@@ -68,8 +68,18 @@ export class Pager implements MemoryManager {
     this.#onLost = onLost;
   }
 
-  add(memory: Region['memory'], set: ResidentSet): Region {
-    const region = new Region(memory, set);
+  /** True: no page leaves memory, and sets grow above their limits instead. Set by who knows that memory may vanish. */
+  get isFrozen(): boolean {
+    return this.evictor.isFrozen;
+  }
+
+  set isFrozen(isFrozen: boolean) {
+    this.evictor.isFrozen = isFrozen;
+  }
+
+  /** @param tables see tableBytes(); the region has no use for them after remove() */
+  add(memory: Region['memory'], set: ResidentSet, tables?: ArrayBuffer): Region {
+    const region = new Region(memory, set, tables);
     set.regions.push(region);
     this.regions.push(region);
     return region;

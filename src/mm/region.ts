@@ -21,7 +21,7 @@
  * - entry is 0 exactly when the state is absent, dirty or lost.
  * - resident = pages that are dirty or clean.
  *
- * Cost: 18 bytes a page, untouched ones taking no memory; every operation O(1), nothing allocated.
+ * Cost: 19 bytes a page, untouched ones taking no memory; every operation O(1), nothing allocated.
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
@@ -69,6 +69,13 @@ export const ACTIVE_LIST: ListAt = 1;
 const ASIDE_LIST: ListAt = 2;
 const LISTS = [INACTIVE, ACTIVE_LIST, ASIDE_LIST] as const;
 
+const WORD_TABLES = 4;
+const BYTE_TABLES = 3;
+
+/** What the tables of a region of so many pages take; memory only where a page has been used. */
+export const tableBytes = (pages: number): number =>
+  pages * (4 * WORD_TABLES + BYTE_TABLES) + 2 * 4 * LISTS.length;
+
 export class Region {
   readonly pages: number;
   readonly memory: PagedMemory;
@@ -107,20 +114,29 @@ export class Region {
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
 
-  constructor(memory: PagedMemory, set: ResidentSet) {
+  /** @param tables zeros, tableBytes() of them */
+  constructor(memory: PagedMemory, set: ResidentSet, tables?: ArrayBuffer) {
     const { pages } = memory;
     assert(Number.isInteger(pages) && pages > 0 && pages < 2 ** 30, 'a region has 1 to 2^30 pages');
     this.pages = pages;
     this.memory = memory;
     this.set = set;
     this.prefetch = new Prefetch(pages);
-    this.state = new Uint8Array(pages);
-    this.entry = new Int32Array(pages);
-    this.stamp = new Int32Array(pages);
-    this.#flags = new Uint8Array(pages);
-    this.#pins = new Uint8Array(pages);
-    this.#next = new Int32Array(pages + LISTS.length);
-    this.#previous = new Int32Array(pages + LISTS.length);
+    const buffer = tables ?? new ArrayBuffer(tableBytes(pages));
+    const links = pages + LISTS.length;
+    let at = 0;
+    const words = (count: number): Int32Array => {
+      const table = new Int32Array(buffer, at, count);
+      at += count * 4;
+      return table;
+    };
+    this.entry = words(pages);
+    this.stamp = words(pages);
+    this.#next = words(links);
+    this.#previous = words(links);
+    this.state = new Uint8Array(buffer, at, pages);
+    this.#flags = new Uint8Array(buffer, at + pages, pages);
+    this.#pins = new Uint8Array(buffer, at + 2 * pages, pages);
     for (const list of LISTS) {
       this.#next[pages + list] = pages + list;
       this.#previous[pages + list] = pages + list;

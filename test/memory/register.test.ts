@@ -146,3 +146,36 @@ test('a memory above 4 GiB is not paged, and one warning says so', {
   assert.equal(ending.stderr.match(/above 4 GiB are not paged/g)?.length, 1, ending.stderr);
   assert.equal(adopted(ending), 0, ending.stderr);
 });
+
+test('1,100 memories are paged, without a warning', options, async () => {
+  const make = 'new WebAssembly.Memory({ initial: 1 })';
+  const code = `const all = []; for (let i = 0; i < 1100; i++) all.push(${make});
+    for (const [i, { buffer }] of all.entries()) new Uint32Array(buffer)[7] = i;
+    if (all.some(({ buffer }, i) => new Uint32Array(buffer)[7] !== i)) throw new Error('wrong');`;
+  const ending = await under(['-e', code]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.equal(adopted(ending), 1100, ending.stderr);
+  assert.doesNotMatch(ending.stderr, /Warning/);
+});
+
+test('warnings of one kind are one warning', options, async () => {
+  // Such memories may move when they grow, and each of them is refused.
+  const make = 'new WebAssembly.Memory({ initial: 1, maximum: 2 });';
+  const ending = await under(['--disable-wasm-trap-handler', '-e', make.repeat(20)]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.equal(ending.stderr.match(/4 GiB/g)?.length, 1, ending.stderr);
+});
+
+test('a memory is paged although the process has changed its user', {
+  ...options,
+  skip: skipUnlessPaging || (process.getuid?.() !== 0 && 'needs root, to become another user'),
+}, async () => {
+  const code = `process.setgid(65534); process.setuid(65534);
+    const { buffer } = new WebAssembly.Memory({ initial: 1600 });
+    const words = new Uint32Array(buffer).map((_, i) => i >>> 3);
+    new Uint32Array(buffer).set(words);
+    if (new Uint32Array(buffer).some((word, i) => word !== i >>> 3)) throw new Error('wrong');`;
+  const ending = await under(['-e', code]);
+  assert.equal(ending.code, 0, ending.stderr);
+  assert.match(ending.stderr, /1 memories, .* stored in [\d.]+M/);
+});

@@ -12,7 +12,7 @@
  * Answers: `advise` false for EINVAL (this kernel does not know the advice, or not for such memory) and EAGAIN;
  * `viewOf` a RangeError for more than this Node can hold. All else throws ERR_IO_SYSTEM.
  * Cost: one system call each; madvise of one page about 2 us.
- * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memfd_create(2), ftruncate(2).
+ * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memcpy(3), memfd_create(2), ftruncate(2).
  */
 import { constants } from 'node:buffer';
 import { assert } from '../../base/assert.ts';
@@ -73,6 +73,7 @@ export class Mapping {
   readonly #mprotect: NativeCall;
   readonly #mincore: NativeCall;
   readonly #ftruncate: NativeCall;
+  readonly #memcpy: NativeCall;
 
   constructor(linux: Linux) {
     this.#linux = linux;
@@ -87,6 +88,7 @@ export class Mapping {
     this.#mprotect = linux.bind('int mprotect(uintptr_t address, size_t length, int protection)');
     this.#mincore = linux.bind('int mincore(uintptr_t address, size_t length, uintptr_t vector)');
     this.#ftruncate = linux.bind('int ftruncate(int fd, int64_t length)');
+    this.#memcpy = linux.bind('uintptr_t memcpy(uintptr_t to, uintptr_t from, size_t length)');
   }
 
   /** Address space for `bytes`, at an address of the kernel's choice: private, zero, without a reserve of swap. */
@@ -159,6 +161,13 @@ export class Mapping {
     const isAligned = address % this.#linux.pageBytes === 0;
     if (errno === Errno.EAGAIN || (errno === Errno.EINVAL && isAligned)) return false;
     return this.#linux.fail('madvise', { address, bytes, advice });
+  }
+
+  /** Copies bytes between addresses: without a view, of which each counts as external memory of its whole size. */
+  copy(to: number, from: number, bytes: number): void {
+    assertRange(to, bytes);
+    assertRange(from, bytes);
+    this.#memcpy(to, from, bytes);
   }
 
   /** @param protection of `Protection` */

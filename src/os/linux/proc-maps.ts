@@ -65,9 +65,18 @@ export function privateBytesFrom(
   text: string = readFileSync('/proc/self/maps', 'utf8'),
 ): number {
   let end = address;
-  for (const range of mappedRanges(address, Number.MAX_SAFE_INTEGER - address, text)) {
+  for (let at = lineOf(text, address); at < text.length; ) {
+    const lineEnd = text.indexOf('\n', at);
+    const range = parseMapsLine(text.slice(at, lineEnd === -1 ? text.length : lineEnd));
+    at = lineEnd === -1 ? text.length : lineEnd + 1;
+    if (range === null || range.end <= address) continue;
     if (range.start > end || range.inode !== 0 || !range.permissions.endsWith('p')) break;
     end = range.end;
   }
   return end - address;
+}
+
+/** Where the line of the mapping that begins at the address is; 0, where none does: it is in one that begins before. */
+function lineOf(text: string, address: number): number {
+  return text.indexOf(`\n${address.toString(16).padStart(8, '0')}-`) + 1;
 }

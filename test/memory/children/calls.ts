@@ -101,7 +101,7 @@ function ask({ handle, gate }: Job): number {
 
 function leave({ handle }: Job): void {
   const control = new ControlBlock(loadLinux().linux!, handle.control);
-  control.call(Op.prefetch, handle.id, 0, 1, 0, () => process.exit());
+  control.call(Op.prefetch, handle.id, 0, 1, 0, 0, () => process.exit());
 }
 
 if (isMainThread) await ways[process.argv[2] ?? '']?.();
