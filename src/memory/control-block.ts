@@ -47,6 +47,7 @@ const At = {
   freed: 5,
   waiting: 6,
   trouble: 7,
+  userModeOnly: 8,
 } as const;
 /** Of a slot: words, then doubles, then text. */
 const Slot = { op: 1, region: 2, answer: 3 } as const; // 0: its state
@@ -206,6 +207,15 @@ export class ControlBlock {
 
   set trouble(mask: number) {
     Atomics.store(this.#words, At.trouble, mask);
+  }
+
+  /** The faults of system calls are not served: one that meets a page which is away fails with EFAULT. */
+  get isUserModeOnly(): boolean {
+    return this.#words[At.userModeOnly] === 1;
+  }
+
+  set isUserModeOnly(is: boolean) {
+    this.#words[At.userModeOnly] = is ? 1 : 0;
   }
 
   get doorbell(): number {

@@ -42,6 +42,7 @@ export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
     reason,
     control: null,
     regions: [],
+    needsPin: () => false,
     map: () => {
       throw unsupported('map');
     },

@@ -31,7 +31,7 @@ const WHY_LENGTH = 800;
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
   try {
     if (linux === null) throw new Error(reason);
-    return new Engine(linux, openDescriptor(linux), control, options);
+    return new Engine(linux, openDescriptor(linux, control), control, options);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     control.reason = error instanceof SwapError ? `${error.code}: ${text}` : text;
@@ -40,12 +40,13 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
   }
 }
 
-function openDescriptor(linux: Linux): Userfaultfd {
-  const { uffd, reason } = openUserfaultfd(linux, {
+function openDescriptor(linux: Linux, control: ControlBlock): Userfaultfd {
+  const { uffd, access, reason } = openUserfaultfd(linux, {
     required: REQUIRED_FEATURES,
     wanted: WANTED_FEATURES,
   });
   if (uffd === null) throw new Error(reason);
+  control.isUserModeOnly = access === 'user-mode';
   return new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
 }
 

@@ -25,6 +25,7 @@ import { CollectedMemories } from './collected-memories.ts';
 import { ControlBlock, EngineState, Op, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
+import { Places } from './places.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import { swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
@@ -116,6 +117,12 @@ export interface MemorySwap extends Disposable {
   array(options: ArrayOptions): PagedArray;
   /** Regions that this object made and that are neither disposed of nor collected; empty where paging is not transparent. */
   readonly regions: readonly SwapRegion[];
+  /**
+   * Whether a system call that is given these bytes may fail with EFAULT: pin() them for its time, or pass a copy. False
+   * for memory that is not paged, and everywhere where the faults of system calls are served, too. `frontswap/register`
+   * sees to Node's own functions. It may be true of memory that lies close to a region.
+   */
+  needsPin(view: ArrayBufferView): boolean;
   /** For joinSwap() in another thread; null where paging is not transparent. */
   readonly control: SharedArrayBuffer | null;
   stats(): SwapStats;
@@ -150,6 +157,7 @@ class TransparentSwap implements MemorySwap {
   readonly #held = new Map<number, object>();
   readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
+  readonly #places = new Places();
   readonly #onExit: () => void;
   #isEnded = false;
 
@@ -173,6 +181,7 @@ class TransparentSwap implements MemorySwap {
       forget: (id) => {
         caller.call(Op.forget, id);
         this.#regions.delete(id);
+        this.#places.remove(id);
       },
     });
     if (isOwner) process.on('exit', this.#onExit);
@@ -206,6 +215,7 @@ class TransparentSwap implements MemorySwap {
     const end = (): void => this.#dispose(id, false);
     const region = new SwapRegion(this.#caller, handle, () => buffer, end);
     if (memory !== null) this.#held.set(id, memory);
+    this.#places.add(id, address, bytes);
     this.#regions.set(id, new WeakRef(region));
     return region;
   }
@@ -232,9 +242,15 @@ class TransparentSwap implements MemorySwap {
     const region = new SwapRegion(this.#caller, handle, () => wasmBuffer(memory), end);
     this.#regions.set(id, new WeakRef(region));
     adopted.set(memory, region);
+    this.#places.add(id, address, bytes);
     if (buffer instanceof SharedArrayBuffer) this.#held.set(id, memory);
     else this.#adopted.hold(id, memory);
     return region;
+  }
+
+  needsPin(view: ArrayBufferView): boolean {
+    if (!this.#caller.control.isUserModeOnly || view.byteLength === 0) return false;
+    return this.#places.has(this.#linux.addressOf(view));
   }
 
   array(options: ArrayOptions): PagedArray {
@@ -263,6 +279,7 @@ class TransparentSwap implements MemorySwap {
     this.#held.delete(id);
     this.#adopted.release(id);
     this.#regions.delete(id);
+    this.#places.remove(id);
   }
 
   /** Memory that a thread holds goes with the thread; what is paged must last as long as the fault thread. */

@@ -14,12 +14,15 @@ const natives = new WeakMap<object, Callable>();
  * A wrapper.
  * @param made is given what the native constructor made, and the function of ours that the caller called (the frame
  *   below it in the stack is the caller's); what it throws is the caller's
+ * @param before is given the arguments before anything is made
  */
 export function wrapConstructor<Native extends Callable>(
   native: Native,
   made: (result: object, args: readonly unknown[], called: Callable) => void,
+  before: (args: readonly unknown[]) => void = () => {},
 ): Native {
   const construct = (target: Native, args: readonly unknown[], newTarget: Callable): object => {
+    before(args);
     const result = Reflect.construct(target, args, newTarget) as object;
     made(result, args, construct);
     return result;

@@ -22,8 +22,11 @@ import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { formatSize, parseSize } from '../base/size.ts';
 import type { MemorySwap, OpenSwapOptions } from './open-swap.ts';
+import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import { wasmBuffer } from './wasm-reserve.ts';
+import { guardSystemCalls } from './system-calls.ts';
+import { WasiCalls } from './wasi-calls.ts';
+import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 
 /** What the environment asks for; null where nothing can be paged, of which a warning says why. */
@@ -62,10 +65,7 @@ function optionsOfProcess(): OpenSwapOptions | null {
  */
 function open(options: OpenSwapOptions): MemorySwap | null {
   try {
-    const { openSwap }: typeof import('./open-swap.ts') = createRequire(import.meta.url)(
-      '../memory/open-swap.js',
-    );
-    const opened = openSwap(options);
+    const opened = loadOpenSwap().openSwap(options);
     if (opened.transparent) return opened;
     opened[Symbol.dispose](); // openSwap() has warned
   } catch (error) {
@@ -73,6 +73,13 @@ function open(options: OpenSwapOptions): MemorySwap | null {
   }
   return null;
 }
+
+function loadOpenSwap(): typeof import('./open-swap.ts') {
+  return createRequire(import.meta.url)('../memory/open-swap.js');
+}
+
+/** Of a memory that is paged; asked only after one is. */
+const regionOfNow = (memory: WasmMemory): SwapRegion | null => loadOpenSwap().regionOf(memory);
 
 function fileOf(text: string): DeviceOptions {
   const colon = text.lastIndexOf(':');
@@ -102,7 +109,7 @@ function pageMemories(swapNow: () => MemorySwap | null): () => number {
     } catch (error) {
       tell(error as Error);
     }
-  });
+  }, new WasiCalls(regionOfNow));
   return () => count;
 }
 
@@ -138,6 +145,7 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 
 const options = optionsOfProcess();
 if (options !== null) {
+  guardSystemCalls((view) => swap?.needsPin(view) === true);
   let isTried = false;
   const countNow = pageMemories(() => {
     if (isTried) return swap;

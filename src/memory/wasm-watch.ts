@@ -35,6 +35,14 @@ interface Api {
 
 type Found = (memory: WasmMemory) => void;
 
+/** What is told of the making of instances. Must not throw. */
+export interface Links {
+  /** Before an instance is made of the imports. */
+  link(imports: unknown): void;
+  /** An instance of the imports has the memory. */
+  use(imports: unknown, memory: WasmMemory): void;
+}
+
 const mainApi = (globalThis as unknown as { readonly WebAssembly: Api }).WebAssembly;
 const exportsOf = getterOf(mainApi.Instance, 'exports');
 /** The program may put its own there. */
@@ -44,15 +52,15 @@ const { then } = Promise.prototype;
 export const canWatchMemories: boolean = isOpen(mainApi);
 
 /** Gives each memory to `found` once, before the program has it. `found` must not throw. */
-export function watchMemories(found: Found): void {
+export function watchMemories(found: Found, links: Links): void {
   const known = new WeakSet<object>();
   const once: Found = (memory) => {
     if (known.has(memory)) return;
     known.add(memory);
     found(memory);
   };
-  watchRealm(mainApi, once);
-  watchContexts(once);
+  watchRealm(mainApi, once, links);
+  watchContexts(once, links);
 }
 
 function getterOf({ prototype }: Constructor, name: string): Callable {
@@ -68,16 +76,21 @@ function isOpen(api: Api): boolean {
   );
 }
 
-function watchRealm(api: Api, found: Found): void {
+function watchRealm(api: Api, found: Found, links: Links): void {
   if (isWrapper(api.Memory) || !isOpen(api)) return;
   replaceConstructor(api, 'Memory', (memory) => found(memory as WasmMemory));
-  replaceConstructor(api, 'Instance', (instance, imports) => {
-    findInImports(imports, found);
-    findInExports(instance, found);
-  });
+  const made = (instance: unknown, imports: unknown): void => {
+    const use: Found = (memory) => {
+      found(memory);
+      links.use(imports, memory);
+    };
+    findInImports(imports, use);
+    findInExports(instance, use);
+  };
+  replaceConstructor(api, 'Instance', made, (imports) => links.link(imports));
   for (const name of ['instantiate', 'instantiateStreaming'] as const) {
     const native = api[name];
-    if (native !== undefined) replace(api, name, wrapInstantiate(native, found));
+    if (native !== undefined) replace(api, name, wrapInstantiate(native, made, links));
   }
   hideWrappers(Object.getPrototypeOf(api.Memory));
 }
@@ -86,21 +99,30 @@ function replaceConstructor(
   api: Api,
   name: 'Memory' | 'Instance',
   made: (result: object, secondArgument: unknown) => void,
+  before: (secondArgument: unknown) => void = () => {},
 ): void {
-  const wrapper = wrapConstructor(api[name], (result, args, called) => {
-    if (!isCalledByDependencyOfNode(called)) made(result, args[1]);
-  });
+  const wrapper = wrapConstructor(
+    api[name],
+    (result, args, called) => {
+      if (!isCalledByDependencyOfNode(called)) made(result, args[1]);
+    },
+    (args) => before(args[1]),
+  );
   replace(api, name, wrapper);
 }
 
 /** The promise is one of ours that follows the native one: an error that the program does not handle is still told. */
-function wrapInstantiate(native: Callable, found: Found): Callable {
+function wrapInstantiate(
+  native: Callable,
+  made: (instance: unknown, imports: unknown) => void,
+  links: Links,
+): Callable {
   const call = (_native: unknown, self: unknown, args: readonly unknown[]): unknown => {
+    links.link(args[1]);
     const promise = Reflect.apply(native, self, args);
     if (isCalledByDependencyOfNode(call)) return promise;
     const look = (result: { readonly instance?: unknown }): unknown => {
-      findInImports(args[1], found);
-      findInExports(result.instance ?? result, found);
+      made(result.instance ?? result, args[1]);
       return result;
     };
     return Reflect.apply(then, promise, [look]);
@@ -159,14 +181,14 @@ function attempt<Result>(body: () => Result): Result | undefined {
   }
 }
 
-function watchContexts(found: Found): void {
+function watchContexts(found: Found, links: Links): void {
   const wasmOf = new vm.Script("typeof WebAssembly === 'object' ? WebAssembly : undefined");
   const create = wrapFunction(vm.createContext as Callable, (native, self, args) => {
     const isKnown = attempt(() => vm.isContext(args[0] as vm.Context)) === true;
     const context = Reflect.apply(native, self, args) as vm.Context;
     if (isKnown || types.isProxy(context)) return context;
     const api = attempt(() => wasmOf.runInContext(context) as Api | undefined);
-    if (api !== undefined) attempt(() => watchRealm(api, found));
+    if (api !== undefined) attempt(() => watchRealm(api, found, links));
     return context;
   }) as typeof vm.createContext;
   replace(vm, 'createContext', create as Callable);

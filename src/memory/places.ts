@@ -1,0 +1,33 @@
+/**
+ * Where regions lie: which 4 GiB of the address space have a part of one. A look costs nothing that depends on how many
+ * there are; it may be true of an address that is close to a region.
+ */
+export class Places {
+  readonly #spans = new Map<number, readonly [number, number]>();
+  readonly #counts = new Map<number, number>();
+
+  add(id: number, address: number, bytes: number): void {
+    this.#spans.set(id, [blockOf(address), blockOf(address + bytes - 1)]);
+    this.#count(id, 1);
+  }
+
+  remove(id: number): void {
+    this.#count(id, -1);
+    this.#spans.delete(id);
+  }
+
+  has(address: number): boolean {
+    return this.#counts.has(blockOf(address));
+  }
+
+  #count(id: number, change: number): void {
+    const [first, last] = this.#spans.get(id) ?? [0, -1];
+    for (let block = first; block <= last; block++) {
+      const count = (this.#counts.get(block) ?? 0) + change;
+      if (count === 0) this.#counts.delete(block);
+      else this.#counts.set(block, count);
+    }
+  }
+}
+
+const blockOf = (address: number): number => Math.floor(address / 2 ** 32);

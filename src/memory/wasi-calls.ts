@@ -1,0 +1,116 @@
+/**
+ * WASI's system calls on paged memory (system-calls.ts says why): node:wasi reads and writes the memory of a module itself.
+ * Its functions are wrapped before an instance is linked to them. A call that answers EFAULT has done nothing; it is made
+ * again with its first 64 KiB pinned, and a module that gets a short count goes on from there, as it does for any file.
+ *
+ * Invariant: the vector of a module's call is as the module has written it when the call returns.
+ * Sources: wasi_snapshot_preview1 (fd_write, iovec); lib/wasi.js and src/node_wasi.cc of Node.
+ */
+import { types } from 'node:util';
+import { wrapFunction } from './platform-wrapper.ts';
+import type { SwapRegion } from './region.ts';
+import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
+
+type Native = (...args: unknown[]) => unknown;
+type RegionOf = (memory: WasmMemory) => SwapRegion | null;
+
+/** Calls with a vector of (address, length) at their second argument, and its count at the third. */
+const vectorCalls = ['fd_write', 'fd_pwrite', 'fd_read', 'fd_pread', 'sock_send', 'sock_recv'];
+const moduleNames = ['wasi_snapshot_preview1', 'wasi_unstable'];
+/** errno of wasi_snapshot_preview1. */
+const EFAULT = 21;
+const SUCCESS = 0;
+/** Less than the smallest budget lets a program pin. */
+const PIECE_BYTES = 65_536;
+const VECTOR_BYTES = 8;
+
+export class WasiCalls {
+  readonly #regionOf: RegionOf;
+  /** The memory that each object of imports works on. */
+  readonly #memories = new WeakMap<object, WasmMemory>();
+  readonly #known = new WeakSet<object>();
+
+  constructor(regionOf: RegionOf) {
+    this.#regionOf = regionOf;
+  }
+
+  /** Before an instance is made of the imports. */
+  link(imports: unknown): void {
+    for (const calls of wasiOf(imports)) {
+      if (this.#known.has(calls)) continue;
+      this.#known.add(calls);
+      for (const name of vectorCalls) this.#wrap(calls, name, this.#onVector);
+      this.#wrap(calls, 'random_get', this.#onBytes);
+    }
+  }
+
+  /** An instance of the imports has, or was given, the memory. */
+  use(imports: unknown, memory: WasmMemory): void {
+    for (const calls of wasiOf(imports)) this.#memories.set(calls, memory);
+  }
+
+  #wrap(
+    calls: Record<string, unknown>,
+    name: string,
+    again: (native: Native, args: unknown[], memory: WasmMemory) => unknown,
+  ): void {
+    const native = calls[name];
+    if (typeof native !== 'function') return;
+    calls[name] = wrapFunction(native as Native, (to, self, args) => {
+      const answer = Reflect.apply(to, self, args);
+      const memory = answer === EFAULT ? this.#memories.get(calls) : undefined;
+      if (memory === undefined) return answer;
+      return again((...all) => Reflect.apply(to, self, all), [...args], memory);
+    });
+  }
+
+  readonly #onVector = (native: Native, args: unknown[], memory: WasmMemory): unknown => {
+    const region = this.#regionOf(memory);
+    const buffer = wasmBuffer(memory);
+    const at = Number(args[1]) >>> 0;
+    if (region === null || Number(args[2]) < 1 || at + VECTOR_BYTES > buffer.byteLength)
+      return EFAULT;
+    const vector = new DataView(buffer, at, VECTOR_BYTES);
+    const offset = vector.getUint32(0, true);
+    const length = vector.getUint32(4, true);
+    if (offset + length > buffer.byteLength) return EFAULT;
+    const piece = Math.min(length, PIECE_BYTES);
+    using _pinned = pin(region, offset, piece);
+    vector.setUint32(4, piece, true);
+    try {
+      return native(args[0], args[1], 1, ...args.slice(3));
+    } finally {
+      vector.setUint32(4, length, true);
+    }
+  };
+
+  readonly #onBytes = (native: Native, args: unknown[], memory: WasmMemory): unknown => {
+    const region = this.#regionOf(memory);
+    const [offset, length] = [Number(args[0]) >>> 0, Number(args[1]) >>> 0];
+    if (region === null || offset + length > wasmBuffer(memory).byteLength) return EFAULT;
+    for (let done = 0; done < length; ) {
+      const piece = Math.min(length - done, PIECE_BYTES);
+      using _pinned = pin(region, offset + done, piece);
+      const answer = native(offset + done, piece);
+      if (answer !== SUCCESS) return answer;
+      done += piece;
+    }
+    return SUCCESS;
+  };
+}
+
+const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
+  region.pin({ offset, length });
+
+/** Objects of WASI's functions among the imports of an instance; none that a Proxy or a program's own class is. */
+function wasiOf(imports: unknown): Record<string, unknown>[] {
+  if (typeof imports !== 'object' || imports === null || types.isProxy(imports)) return [];
+  const found: Record<string, unknown>[] = [];
+  for (const name of moduleNames) {
+    const value = Object.getOwnPropertyDescriptor(imports, name)?.value as unknown;
+    if (typeof value !== 'object' || value === null || types.isProxy(value)) continue;
+    const prototype = Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null;
+    if (prototype?.constructor?.name === 'WASI') found.push(value as Record<string, unknown>);
+  }
+  return found;
+}

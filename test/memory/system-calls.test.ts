@@ -1,0 +1,33 @@
+/** Node's own calls into the kernel with paged memory: each works, with privilege and without. docs/reference/system-calls.md */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const program = fileURLToPath(new URL('./children/system-calls.js', import.meta.url));
+const register = new URL('../../src/memory/register.js', import.meta.url).href;
+const NOBODY = 65534;
+const isRoot = process.getuid?.() === 0;
+
+const users: readonly (readonly [string, object])[] = [
+  ['as the user of the tests', {}],
+  ['as nobody', { uid: NOBODY, gid: NOBODY }],
+];
+
+for (const [who, identity] of users)
+  test(`system calls are given paged memory, ${who}`, {
+    skip: skipUnlessPaging || (who === 'as nobody' && !isRoot && 'needs root, to become nobody'),
+    timeout: 120_000,
+  }, async () => {
+    const env = { ...process.env, FRONTSWAP_RESIDENT: '1M', HOME: '/' };
+    const args = ['--no-warnings', '--import', register, program];
+    const child = spawn(process.execPath, args, { env, cwd: '/', ...identity });
+    const { code, stdout, stderr } = await endingOf(child);
+    assert.equal(code, 0, stderr);
+    const results = JSON.parse(stdout) as Record<string, string>;
+    assert(Object.keys(results).length > 40);
+    const failed = Object.entries(results).filter(([, result]) => result !== 'ok');
+    assert.deepEqual(Object.fromEntries(failed), {});
+  });
