@@ -24,6 +24,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   tmem: async () => (await import('./tmem.ts')).tmem,
   scale: async () => (await import('./store.ts')).scale,
   remote: async () => (await import('./remote.ts')).remote,
+  packages: async () => (await import('./packages.ts')).packagesTable,
 };
 
 const { values, positionals } = parseArgs({

@@ -1,0 +1,233 @@
+/**
+ * Packages from npm that use WebAssembly, as anybody installs them: a small program each (bench/packages/*.mjs), plain and
+ * under frontswap/register as it is published, each run in a process of its own. Plain and paged take turns.
+ *
+ *   bench/packages/ ─ copy, npm ci ─▶ .cache/packages/ ─▶ node                             tell.mjs PROGRAM ─ stdout ─▶ {"hash"}
+ *                                                      └▶ node --import frontswap/register tell.mjs PROGRAM ─ fd 3 ──▶ peak, swap
+ *
+ * Versions and integrity: package.json and package-lock.json in bench/packages. npm runs no install scripts.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { SwapStats } from '../src/index.ts';
+import { type BenchOptions, median, type Table } from './measure.ts';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const MIB = 2 ** 20;
+const BUDGET_BYTES = 64 * MIB;
+/** A round of all packages takes minutes. */
+const ROUNDS_MAX = 3;
+const RUN_MS_MAX = 300_000;
+/** Paging pays where RSS is at most this part of plain's, at no more than so many times the time. */
+const RSS_MAX = 0.9;
+const TIME_MAX = 4;
+
+export interface Package {
+  readonly name: string;
+  /** In bench/packages, without `.mjs`. */
+  readonly program: string;
+}
+
+export const packages: readonly Package[] = [
+  { name: 'node-sqlite3-wasm', program: 'sqlite3' },
+  { name: '@duckdb/duckdb-wasm', program: 'duckdb' },
+  { name: 'pyodide', program: 'python' },
+  { name: 'quickjs-emscripten', program: 'quickjs' },
+  { name: 'loro-crdt', program: 'loro' },
+  { name: 'web-tree-sitter', program: 'tree-sitter' },
+  { name: '@resvg/resvg-wasm', program: 'resvg' },
+  { name: 'yoga-layout', program: 'yoga' },
+  { name: 'oxigraph', program: 'oxigraph' },
+  { name: 'sql.js', program: 'sql' },
+  { name: 'onnxruntime-web', program: 'onnx' },
+  { name: 'tiktoken', program: 'tiktoken' },
+];
+
+/** What a run that ended well says. */
+export interface Outcome {
+  readonly hash: string;
+  readonly ms: number;
+  /** VmHWM: the most that was ever resident. */
+  readonly peakBytes: number;
+  /** Null: nothing was paged. */
+  readonly swap: Pick<SwapStats, 'residentBytes' | 'storedPages' | 'ratio' | 'pageIns'> | null;
+  /** What frontswap/register warned of; '' if of nothing. */
+  readonly warning: string;
+}
+
+/** A run, or why there is none. */
+export type Run = Outcome | { readonly failed: string };
+
+export interface Runs {
+  readonly name: string;
+  readonly plain: readonly Run[];
+  readonly paged: readonly Run[];
+}
+
+/** The row of a package, and why paging does not pay for it; null where it does. */
+export function rowOf(runs: Runs): {
+  readonly row: readonly (string | number)[];
+  readonly whyNot: string | null;
+} {
+  const { name } = runs;
+  const broken = failureOf(runs);
+  if (broken !== null) {
+    const none = Array.from({ length: 8 }, () => '');
+    return { row: [name, 'no', ...none, 'no'], whyNot: broken };
+  }
+  const plain = runs.plain as readonly Outcome[];
+  const paged = runs.paged as readonly Outcome[];
+  const mib = (of: readonly Outcome[]): number => median(of.map((r) => r.peakBytes)) / MIB;
+  const seconds = (of: readonly Outcome[]): number => median(of.map((r) => r.ms)) / 1000;
+  const { swap, warning } = paged[0]!;
+  const dataMib = swap === null ? 0 : (swap.residentBytes + swap.storedPages * 4096) / MIB;
+  const ratio = swap === null || swap.storedPages === 0 ? Number.NaN : swap.ratio;
+  const rss = mib(paged) / mib(plain);
+  const time = seconds(paged) / seconds(plain);
+  const back = swap === null ? 0 : (swap.pageIns * 4096) / (dataMib * MIB);
+  const whyNot =
+    swap === null
+      ? `not paged: ${warning === '' ? 'it shows no memory' : warning}`
+      : reasonOf({ dataMib, rss, time, back });
+  const row = [
+    ...[name, 'yes', dataMib, ratio, mib(plain), mib(paged), rss],
+    ...[seconds(plain), seconds(paged), time, whyNot === null ? 'yes' : 'no'],
+  ];
+  return { row, whyNot };
+}
+
+function failureOf({ plain, paged }: Runs): string | null {
+  const first = plain[0]!;
+  if ('failed' in first) return `fails plain: ${first.failed}`;
+  for (const [how, all] of [
+    ['plain', plain],
+    ['paged', paged],
+  ] as const)
+    for (const run of all) {
+      if ('failed' in run) return `fails ${how}: ${run.failed}`;
+      if (run.hash !== first.hash) return `${how}, its result is another`;
+    }
+  return null;
+}
+
+interface Figures {
+  readonly dataMib: number;
+  /** Paged to plain. */
+  readonly rss: number;
+  readonly time: number;
+  /** How often a page came back. */
+  readonly back: number;
+}
+
+function reasonOf({ dataMib, rss, time, back }: Figures): string | null {
+  if (dataMib * MIB < BUDGET_BYTES)
+    return `its WebAssembly memory takes ${dataMib.toFixed(0)} MiB: nothing leaves it`;
+  const reasons = [];
+  if (rss > RSS_MAX) reasons.push(`${rss.toFixed(2)} of the memory: the floor eats the savings`);
+  if (time > TIME_MAX)
+    reasons.push(`${time.toFixed(1)} times the time: a page came back ${back.toFixed(1)} times`);
+  return reasons.length === 0 ? null : reasons.join('; ');
+}
+
+const folder = join(root, '.cache/packages');
+const registerUrl = pathToFileURL(join(root, 'dist/memory/register.js')).href;
+
+/** Brings the packages and the programs where they are run; npm only when the lock is another than last time's. */
+function install(): void {
+  const own = join(root, 'bench/packages');
+  const lockOf = (at: string): string => {
+    const path = join(at, 'package-lock.json');
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  };
+  // npm writes the second file when it is done.
+  const isThere =
+    lockOf(own) === lockOf(folder) && existsSync(join(folder, 'node_modules/.package-lock.json'));
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(own)) copyFileSync(join(own, name), join(folder, name));
+  if (isThere) return;
+  process.stderr.write('packages: npm ci, some 400 MB\n');
+  execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+}
+
+function run(program: string, paged: boolean): Promise<Run> {
+  const imports = [...(paged ? [registerUrl] : []), './tell.mjs'].flatMap((f) => ['--import', f]);
+  const env = { FRONTSWAP_RESIDENT: String(BUDGET_BYTES), BENCH_REGISTER: registerUrl };
+  const start = performance.now();
+  const child = spawn(process.execPath, [...imports, `${program}.mjs`], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...(paged ? env : {}) },
+    timeout: RUN_MS_MAX,
+    killSignal: 'SIGKILL',
+  });
+  const texts = ['', '', ''];
+  for (const [at, stream] of child.stdio.slice(1).entries())
+    stream!.on('data', (chunk: Buffer) => {
+      texts[at] = `${texts[at]}${chunk}`;
+    });
+  return new Promise((resolve) => {
+    child.once('error', ({ message }) => resolve({ failed: message }));
+    child.once('close', (code, signal) => {
+      const ms = performance.now() - start;
+      const [printed, said, told] = texts as [string, string, string];
+      try {
+        if (code !== 0) throw new Error(errorIn(said) ?? String(signal ?? `status ${code}`));
+        const warning = /FrontswapWarning: ([^:;\n]*)/.exec(said)?.[1] ?? '';
+        resolve({ ...JSON.parse(printed), ...JSON.parse(told), ms, warning });
+      } catch (error) {
+        resolve({ failed: (error as Error).message });
+      }
+    });
+  });
+}
+
+/** The line of a trace that says what went wrong. */
+function errorIn(said: string): string | null {
+  return said.split('\n').find((line) => /^(?:\w*Error|frontswap)\b/.test(line)) ?? null;
+}
+
+async function measure(rounds: number): Promise<Runs[]> {
+  try {
+    install();
+  } catch (error) {
+    const none = [{ failed: (error as Error).message }];
+    return packages.map(({ name }) => ({ name, plain: none, paged: none }));
+  }
+  const all = packages.map(({ name }) => ({ name, plain: [] as Run[], paged: [] as Run[] }));
+  for (let round = 0; round < rounds; round++)
+    for (const [at, { name, program }] of packages.entries())
+      for (const paged of round % 2 === 0 ? [false, true] : [true, false]) {
+        const how = paged ? 'paged' : 'plain';
+        process.stderr.write(`packages: round ${round + 1} of ${rounds}, ${name}, ${how}\n`);
+        all[at]![how].push(await run(program, paged));
+      }
+  return all;
+}
+
+export async function packagesTable(options: BenchOptions): Promise<Table> {
+  const rounds = Math.min(options.rounds, ROUNDS_MAX);
+  execFileSync(process.execPath, [join(root, 'scripts/build.mjs'), 'publish'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const before = loadavg()[0]!;
+  const rows = (await measure(rounds)).map(rowOf);
+  const losers = rows.filter(({ whyNot }) => whyNot !== null);
+  return {
+    title: 'packages: programs with packages from npm, plain and under frontswap/register',
+    columns: [
+      ...['package', 'works', 'data MiB', 'ratio', 'RSS plain', 'RSS paged', 'x'],
+      ...['s plain', 's paged', 'x ', 'pays'],
+    ],
+    rows: rows.map(({ row }) => row),
+    notes: [
+      `FRONTSWAP_RESIDENT=${BUDGET_BYTES / MIB}M for all. Works: the result, by its hash, is that of the plain run. Data: what the paged memories had at the end, and how it packed. RSS: the process's peak (VmHWM), MiB; time: from start to end on the wall. Medians of ${rounds} rounds, plain and paged in turn. Pays: at most ${RSS_MAX} of the memory in at most ${TIME_MAX} times the time. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      ...losers.map(({ row, whyNot }) => `Does not pay: ${row[0]}: ${whyNot}.`),
+    ],
+  };
+}
