@@ -13,7 +13,7 @@ import { formatSize } from '../../src/base/size.ts';
 import { StatusLine } from '../../src/cli/status-line.ts';
 import type { Sample } from './meter.ts';
 import { pagedDatabase } from './paged-database.ts';
-import { optionsOf, type Run, run } from './side-by-side.ts';
+import { optionsOf, peakLines, type Run, run } from './side-by-side.ts';
 
 const example = {
   name: 'demo',
@@ -101,14 +101,6 @@ function introduce(): void {
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`.padStart(9);
-const BAR = 40;
-
-/** Peak RSS of a run; on a terminal as a bar beside the other's. */
-function peak(name: string, { peakBytes, ms }: Run, most: number): string {
-  const bar = '#'.repeat(Math.round((BAR * peakBytes) / most)).padEnd(BAR);
-  return `${name.padEnd(6)} ${isTerminal ? `${bar} ` : ''}${formatSize(peakBytes).padStart(8)} ${seconds(ms)}`;
-}
-
 /** @param one paged, with one row: what the process takes without data */
 function summarize(plain: Run, paged: Run, one: Run): void {
   const { swap } = paged;
@@ -125,10 +117,12 @@ function summarize(plain: Run, paged: Run, one: Run): void {
     `a database of ${formatSize(paged.bytes)}, ${times} times what was in RAM; ` +
       `${swap.pageOuts + swap.pagesDropped} pages out, ${swap.pageIns} in`,
   );
-  const most = Math.max(plain.peakBytes, paged.peakBytes);
   console.log('\npeak RSS and time:');
-  console.log(peak('plain', plain, most));
-  console.log(peak('paged', paged, most));
+  const both = [
+    { name: 'plain', run: plain },
+    { name: 'paged', run: paged },
+  ];
+  for (const text of peakLines(both)) console.log(text);
   console.log(
     '\nRSS = base + floor + resident + data / ratio: at most ' +
       `${formatSize(one.peakBytes)} (base + floor, measured with one row) + ${formatSize(residentBytes)} + ` +

@@ -1,62 +1,86 @@
 /**
- * A region of a million pages and more, on a machine that has less: every page is written, and read again.
+ * A region of a million pages and more, on a machine that has less: every page is written, and read again; beside the same
+ * over an ordinary ArrayBuffer.
  *
- *   node build/examples/memory/large.js [--gib 4] [--resident 256] [--json]
+ *   node build/examples/memory/large.js [--full]
  *
- * 4 GiB is what one ArrayBuffer of Node 20 can have; Node 22 and later take --gib 16 and more, as a SharedArrayBuffer.
- * To see that it does so with less memory than that, give the process less: in a control group with a limit of 1 GiB it
- * runs the same.
+ * --full is 4 GiB, what one ArrayBuffer of Node 20 can have; Node 22 and later take --size 16384 and more, as a
+ * SharedArrayBuffer. To see that it does so with less memory than that, give the process less: in a control group with a
+ * limit of 1 GiB it runs the same. The run in RAM is killed there; the table then has the paged one alone.
  */
-import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { openSwap } from '../../src/index.ts';
+import { meter } from './meter.ts';
+import {
+  type Column,
+  finish,
+  lessMemory,
+  optionsOf,
+  runModes,
+  sameAnswers,
+  Work,
+} from './side-by-side.ts';
 
-const { values } = parseArgs({
-  options: {
-    gib: { type: 'string', default: '4' },
-    resident: { type: 'string', default: '256' },
-    json: { type: 'boolean', default: false },
-  },
-});
-const MiB = 2 ** 20;
-const bytes = Number(values.gib) * 2 ** 30;
-const pages = bytes / 4096;
-const words = 512;
+const MIB = 2 ** 20;
+const example = {
+  name: 'large',
+  about: 'Every page of one large buffer is written and read: all in RAM and paged.',
+  unit: 'MiB, of which each page has two numbers',
+  small: { size: 1024, resident: '64M' },
+  full: { size: 4096, resident: '256M' },
+};
+const PAGE_WORDS = 512;
 
-using swap = openSwap({ frontswap: { limitBytes: 4 * 2 ** 30 } });
-const region = swap.map({ bytes, residentBytes: Number(values.resident) * MiB });
-const numbers = new Float64Array(region.buffer);
-
-function timed(body: (page: number) => void): number {
-  const start = performance.now();
-  for (let page = 0; page < pages; page++) body(page);
-  return ((performance.now() - start) * 1000) / pages;
+function work(bytes: number, memory: ArrayBuffer): void {
+  const steps = new Work();
+  const numbers = new Float64Array(memory);
+  const pages = bytes / 4096;
+  steps.step('write', () => {
+    for (let page = 0; page < pages; page++) {
+      numbers[page * PAGE_WORDS] = page + 1;
+      numbers[page * PAGE_WORDS + 100] = page * 3;
+    }
+    return pages;
+  });
+  steps.step('wrong', () => {
+    let wrong = 0;
+    for (let page = 0; page < pages; page++) {
+      const at = page * PAGE_WORDS;
+      if (numbers[at] !== page + 1 || numbers[at + 100] !== page * 3) wrong++;
+    }
+    return wrong;
+  });
+  steps.print(bytes);
 }
 
-const writeUs = timed((page) => {
-  numbers[page * words] = page + 1;
-  numbers[page * words + 100] = page * 3;
-});
-let wrong = 0;
-const readUs = timed((page) => {
-  if (numbers[page * words] !== page + 1 || numbers[page * words + 100] !== page * 3) wrong++;
-});
+function paged(bytes: number, residentBytes: number): void {
+  const swap = openSwap({ frontswap: { limitBytes: bytes } });
+  meter(swap);
+  const region = swap.map({ bytes, residentBytes });
+  // The figures are read at exit: the region has to live until then, whatever the collector does.
+  process.once('exit', () => void region.stats());
+  work(bytes, region.buffer as ArrayBuffer);
+}
 
-/** VmHWM: the most that was ever resident. */
-const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
-const { usedBytes, ratio } = swap.stats();
-const report = {
-  node: process.version,
-  buffer: region.buffer.constructor.name,
-  gib: bytes / 2 ** 30,
-  pages,
-  wrong,
-  writeUsPerPage: Number(writeUs.toFixed(2)),
-  readUsPerPage: Number(readUs.toFixed(2)),
-  peakRssMiB: Math.round(peak),
-  compressedMiB: Math.round(usedBytes / MiB),
-  ratio: Number(ratio.toFixed(1)),
-};
-if (values.json) console.log(JSON.stringify(report));
-else for (const [name, value] of Object.entries(report)) console.log(`${name.padEnd(16)} ${value}`);
-process.exitCode = wrong === 0 ? 0 : 1;
+/** None when this much memory is not there. */
+async function inRam(): Promise<Column[]> {
+  try {
+    return await runModes(example, options, { ram: 'in RAM' });
+  } catch (error) {
+    console.error(`in RAM: ${(error as Error).message}`);
+    return [];
+  }
+}
+
+const options = optionsOf(example);
+const bytes = options.size * MIB;
+if (options.mode === 'ram') work(bytes, new ArrayBuffer(bytes));
+else if (options.mode === 'paged') paged(bytes, options.residentBytes);
+else {
+  const columns = [...(await inRam()), ...(await runModes(example, options, { paged: 'paged' }))];
+  const wrong = columns.at(-1)!.run.steps.find(({ name }) => name === 'wrong')!.answer;
+  finish(example, options, columns, [
+    ...(columns.length > 1 ? [sameAnswers(columns)] : []),
+    { claim: 'every page reads as it was written', holds: wrong === '0' },
+    ...lessMemory(columns),
+  ]);
+}

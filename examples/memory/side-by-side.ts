@@ -230,6 +230,28 @@ export interface Claim {
   readonly holds: boolean;
 }
 
+const BAR = 40;
+
+/** Peak RSS and time of each, a line each; on a terminal with a bar. */
+export function peakLines(runs: readonly Pick<Column, 'name' | 'run'>[]): string[] {
+  const most = Math.max(...runs.map(({ run: { peakBytes } }) => peakBytes));
+  const width = Math.max(...runs.map(({ name }) => name.length));
+  return runs.map(({ name, run: { peakBytes, ms } }) => {
+    const bar = '#'.repeat(Math.round((BAR * peakBytes) / most)).padEnd(BAR);
+    const shown = process.stdout.isTTY === true ? `${bar} ` : '';
+    return `${name.padEnd(width)} ${shown}${formatSize(peakBytes).padStart(8)} ${seconds(ms).padStart(9)}`;
+  });
+}
+
+/** That paging pays: each paged run against the first, which has all in RAM. */
+export function lessMemory([plain, ...paged]: readonly Column[]): Claim[] {
+  const most = plain!.run.peakBytes;
+  return paged.map(({ name, run: { peakBytes } }) => ({
+    claim: `peak RSS, ${name}: ${formatSize(peakBytes)}, is less than ${plain!.name}: ${formatSize(most)}`,
+    holds: peakBytes < most,
+  }));
+}
+
 export function sameAnswers(columns: readonly Column[]): Claim {
   const answers = columns.map(({ run }) => run.steps.map(({ answer }) => answer).join());
   return { claim: 'the answers are the same', holds: answers.every((a) => a === answers[0]) };
@@ -249,7 +271,9 @@ export function finish(
     console.log(JSON.stringify(document));
   } else {
     process.stdout.write(table(columns));
-    console.log('RSS = base + floor + resident + data / ratio');
+    console.log('\npeak RSS and time:');
+    for (const line of peakLines(columns)) console.log(line);
+    console.log('\nRSS = base + floor + resident + data / ratio\n');
     for (const { claim, holds } of claims) console.log(`${holds ? 'yes' : 'NO '}  ${claim}`);
   }
   if (claims.some(({ holds }) => !holds)) process.exitCode = 1;

@@ -8,13 +8,13 @@
  */
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
-import { finish, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
+import { finish, lessMemory, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
 
 const example = {
   name: 'sort',
   about: 'An external merge sort of sensor readings: all in RAM, in regions, in PagedArrays.',
   unit: 'records, 16 bytes each',
-  small: { size: 300_000, resident: '1M' },
+  small: { size: 6_000_000, resident: '32M' },
   full: { size: 16_000_000, resident: '64M' },
 };
 /** Of a record: sensor, second, value, quality. */
@@ -199,5 +199,5 @@ else if (mode === 'arrays') work(size, inSwap(residentBytes, false));
 else {
   const modes = { ram: 'in RAM', regions: 'regions', arrays: 'PagedArray' };
   const columns = await runModes(example, options, modes);
-  finish(example, options, columns, [sameAnswers(columns)]);
+  finish(example, options, columns, [sameAnswers(columns), ...lessMemory(columns)]);
 }

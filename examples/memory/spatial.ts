@@ -7,14 +7,14 @@
 import Flatbush from 'flatbush';
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
-import { finish, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
+import { finish, lessMemory, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
 
 const example = {
   name: 'spatial',
   about: 'An R-tree of buildings, all in RAM and paged: insert, index, boxes, nearest neighbours.',
   unit: 'rectangles, 38 bytes each',
-  small: { size: 100_000, resident: '1M' },
-  full: { size: 8_000_000, resident: '64M' },
+  small: { size: 12_000_000, resident: '96M' },
+  full: { size: 16_000_000, resident: '128M' },
 };
 
 /** What flatbush calls with `new` for its memory. */
@@ -70,5 +70,5 @@ if (options.mode === 'ram') work(options.size, ArrayBuffer);
 else if (options.mode === 'paged') work(options.size, pagedBuffers(options.residentBytes));
 else {
   const columns = await runModes(example, options, { ram: 'in RAM', paged: 'paged' });
-  finish(example, options, columns, [sameAnswers(columns)]);
+  finish(example, options, columns, [sameAnswers(columns), ...lessMemory(columns)]);
 }

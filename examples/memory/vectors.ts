@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
-import { finish, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
+import { finish, lessMemory, optionsOf, runModes, sameAnswers, Work } from './side-by-side.ts';
 
 const example = {
   name: 'vectors',
@@ -19,7 +19,7 @@ const example = {
     'Nearest vectors by inverted lists, all in RAM and paged. Floats hardly compress: most of them end up\n' +
     'in a file in the temporary folder, below compressed RAM of a quarter of the budget.',
   unit: 'vectors, 512 bytes each',
-  small: { size: 20_000, resident: '1M' },
+  small: { size: 300_000, resident: '16M' },
   full: { size: 800_000, resident: '64M' },
 };
 const DIMENSIONS = 128;
@@ -112,5 +112,5 @@ if (options.mode === 'ram') work(size, new ArrayBuffer(size * DIMENSIONS * 4));
 else if (options.mode === 'paged') paged(size, residentBytes);
 else {
   const columns = await runModes(example, options, { ram: 'in RAM', paged: 'paged' });
-  finish(example, options, columns, [sameAnswers(columns)]);
+  finish(example, options, columns, [sameAnswers(columns), ...lessMemory(columns)]);
 }
