@@ -1,7 +1,8 @@
 /**
  * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--region MIB] [--budget MIB] [--json]
  *
- * Prints one table a bench, measured beside the peers found on this machine. Region and budget are those of memory.
+ * Prints one table a bench, measured beside the peers found on this machine. Region and budget are those of memory;
+ * packages downloads some 400 MB from npm the first time.
  */
 import { parseArgs } from 'node:util';
 import { type BenchOptions, machine, printTable, type Table } from './measure.ts';
