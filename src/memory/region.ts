@@ -12,6 +12,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
 import { Op } from './control-block.ts';
+import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
 import { regionStatsOf } from './stats.ts';
 
 /** Bytes [offset, offset + length) of a region; the whole of it where nothing is said. */
@@ -246,6 +247,40 @@ export class SwapRegion implements Disposable {
 export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {
   const { id, address, bytes } = handle;
   const view = mapping.viewOf(address, bytes);
-  collected.register(view, { caller, mapping, id, address, bytes });
+  follow(view, { caller, mapping, id, address, bytes });
+  watchTransfers();
   return view;
+}
+
+/** What each buffer of a region shows. */
+const shown = new WeakMap<object, Held>();
+
+function follow(buffer: ArrayBuffer, held: Held): void {
+  collected.register(buffer, held, buffer);
+  shown.set(buffer, held);
+}
+
+let isWatching = false;
+
+/**
+ * ArrayBuffer.prototype.transfer() (Node 21) gives the same bytes to another buffer: the region lives as long as that one
+ * then. postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a copy.
+ */
+function watchTransfers(): void {
+  if (isWatching) return;
+  isWatching = true;
+  for (const name of ['transfer', 'transferToFixedLength'] as const) {
+    const native: unknown = Reflect.get(ArrayBuffer.prototype, name);
+    if (typeof native !== 'function') continue;
+    const wrapper = wrapFunction(native as Callable, (to, self, args) => {
+      const result = Reflect.apply(to, self, args) as ArrayBuffer;
+      const held = shown.get(self as object);
+      if (held === undefined || held.mapping.addressOf(result) !== held.address) return result;
+      collected.unregister(self as object);
+      follow(result, held);
+      return result;
+    });
+    replace(ArrayBuffer.prototype, name, wrapper);
+  }
+  hideWrappers(Function.prototype);
 }

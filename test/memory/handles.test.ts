@@ -207,3 +207,28 @@ test('pins: seven eighths of the budget at the most, and the page stays', option
   region.evict();
   assert.equal(region.stats().residentBytes, 0);
 });
+
+test('a region lives as long as its bytes can be reached, by whichever buffer', {
+  skip: skipUnlessPaging || (!('transfer' in ArrayBuffer.prototype) && 'needs Node 22'),
+}, async () => {
+  using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+  const make = (): ArrayBuffer => {
+    const { buffer } = swap.map({ bytes: 4 * MiB, residentBytes: MiB / 2 });
+    new Uint32Array(buffer).fill(2010);
+    return (buffer as unknown as { transfer(): ArrayBuffer }).transfer();
+  };
+  const moved = make();
+  for (let i = 0; i < 4; i++) {
+    (globalThis as { gc?: () => void }).gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert(
+    new Uint32Array(moved).every((word) => word === 2010),
+    'the bytes are those that were written',
+  );
+  // What is copied to another length is not the region's any more.
+  const { buffer } = swap.map({ bytes: 4 * MiB, residentBytes: MiB / 2 });
+  new Uint8Array(buffer).fill(7);
+  const part = (buffer as unknown as { transfer(bytes: number): ArrayBuffer }).transfer(PAGE);
+  assert.deepEqual(new Uint8Array(part), new Uint8Array(PAGE).fill(7));
+});
