@@ -8,6 +8,7 @@ const loaders: Readonly<Record<string, () => Promise<Command>>> = {
   list: async () => (await import('./list.ts')).listCommand,
   attach: async () => (await import('./attach.ts')).attachCommand,
   reset: async () => (await import('./reset.ts')).resetCommand,
+  stop: async () => (await import('./stop.ts')).stopCommand,
   doctor: async () => (await import('./doctor.ts')).doctorCommand,
   help: async () => (await import('./help.ts')).helpCommand,
   version: async () => (await import('./version.ts')).versionCommand,

@@ -2,12 +2,13 @@
  * `frontswap host`: serves RAM swap disks until it is told to stop.
  *
  * Who ends it, and with what status:
- *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0
- *   a second one of these signals    at once, 128 + n
+ *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0; the first is refused while clients have pages here
+ *   one more signal after that       at once, 128 + n
  *   SIGHUP, SIGUSR2                  nothing: a line in the log
  *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
  */
 import { readFileSync } from 'node:fs';
+import { SwapError } from '../base/errors.ts';
 import {
   type HostConfig,
   hostSettings,
@@ -24,12 +25,14 @@ import { formatUri, isLoopback } from '../host/uri.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { stopSignals } from './signals.ts';
-import { formatLoss, formatStatus, StatusLine } from './status-line.ts';
+import { formatHoldings, formatStatus, type Holding, StatusLine } from './status-line.ts';
 import { formatTable } from './table.ts';
 import { packageVersion } from './version.ts';
 import type { World } from './world.ts';
 
 const statusEveryMs = 1000;
+/** How long a refused stop is remembered: the next one is meant. */
+const refusalMs = 60_000;
 
 function readConfigFile(path: string): Settings {
   try {
@@ -52,15 +55,28 @@ function collectSettings(args: Arguments): Settings {
   return file === null ? flags : new Map([...readConfigFile(file), ...flags]);
 }
 
-/** Waits for the first reason to stop; a second signal does not wait for anything. */
+/**
+ * Waits for the first reason to stop. While clients have pages here the first request is refused, and one more within a
+ * minute is obeyed; once the stop has begun, a signal does not wait for it.
+ */
 class StopRequest {
-  /** Resolves when somebody asked for a stop. */
+  /** Resolves when somebody asked for a stop and may have it. */
   readonly asked: Promise<void>;
+  /** What a stop would lose that clients still use. Set when there is a host. */
+  inUse: () => readonly Holding[] = () => [];
+  /** Told why a signal was refused. */
+  onRefusal: (why: string) => void = () => undefined;
   #resolve: () => void = () => undefined;
   #isAsked = false;
+  #refusedAtMs = -Infinity;
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     if (this.#isAsked) process.exit(statusOfSignal(signal));
-    this.ask();
+    try {
+      this.check(false);
+      this.ask();
+    } catch (error) {
+      this.onRefusal(`${signal}: ${(error as Error).message}`);
+    }
   };
 
   constructor() {
@@ -69,6 +85,19 @@ class StopRequest {
     });
     for (const signal of stopSignals) process.on(signal, this.#onSignal);
   }
+
+  /** @throws SwapError ERR_IO_IN_USE */
+  readonly check = (force: boolean): void => {
+    const now = performance.now();
+    if (force || now - this.#refusedAtMs < refusalMs) return;
+    const held = this.inUse();
+    if (held.length === 0) return;
+    this.#refusedAtMs = now;
+    throw new SwapError(
+      'ERR_IO_IN_USE',
+      `not stopped: clients would lose ${formatHoldings(held)}; have the guests swapoff first, or ask again within a minute, or use 'frontswap stop --force'`,
+    );
+  };
 
   readonly ask = (): void => {
     this.#isAsked = true;
@@ -152,6 +181,10 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
+/** Disks that a stop would take pages from. */
+const holdingsOf = (host: Host): readonly Holding[] =>
+  host.report().disks.filter(({ dataBytes }) => dataBytes > 0);
+
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
   const stop = new StopRequest();
   const line = new StatusLine(world.stderr);
@@ -167,8 +200,13 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     version: packageVersion(),
     log,
     trace: flag(args, 'verbose') ? log : null,
+    checkStop: stop.check,
     onStopRequest: stop.ask,
   });
+  // With --run a stop ends the command, whose the disks are.
+  if (config.run === null)
+    stop.inUse = () => holdingsOf(host).filter(({ connections }) => connections > 0);
+  stop.onRefusal = (why) => line.print(`frontswap host: ${why}`);
   process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
   for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
     process.on(signal, () => log(`${signal}: nothing to do, the disks stay`));
@@ -181,8 +219,8 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   try {
     if (config.run !== null) return await runBeside(config.run, host, stop);
     await stop.asked;
-    const lost = formatLoss(host.totals());
-    if (lost !== null) log(lost);
+    const held = holdingsOf(host);
+    if (held.length > 0) log(`stopped; these pages are lost: ${formatHoldings(held)}`);
     return Exit.ok;
   } finally {
     endStatus();
@@ -225,7 +263,7 @@ export const hostCommand: Command = {
     'Without --unix and --port: a private Unix socket, and 127.0.0.1 port 10809; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
     'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root; with --run a private one, in $FRONTSWAP_CONTROL of the command.',
     '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment.',
-    'Signals: INT, TERM and QUIT stop cleanly, a second one at once; USR1 prints statistics to stderr; HUP and USR2 do nothing, so that a closed terminal or a log rotation ends no disk.',
+    'Signals: INT, TERM and QUIT stop cleanly. While clients have pages here the first one is refused, and one more within a minute is obeyed; a signal during the stop ends the host at once. USR1 prints statistics to stderr; HUP and USR2 do nothing, so that a closed terminal or a log rotation ends no disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
   async run(args, world) {

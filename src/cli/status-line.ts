@@ -35,13 +35,20 @@ export class StatusLine {
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
-/** What ends with the host; null: nothing. */
-export function formatLoss({ dataBytes, connections }: HostTotals): string | null {
-  if (dataBytes === 0) return null;
-  const readers =
-    connections === 0 ? '' : `, of which ${plural(connections, 'connection')} still had use`;
-  return `stopped with ${formatSize(dataBytes)} of guests' pages${readers}: they are lost`;
+export interface Holding {
+  readonly name: string;
+  readonly dataBytes: number;
+  readonly connections: number;
 }
+
+/** Disks, with what each holds and for how many: `vm1 (1.2G of pages, 2 connections), vm2 (…)`. */
+export const formatHoldings = (holdings: readonly Holding[]): string =>
+  holdings
+    .map(({ name, dataBytes, connections }) => {
+      const clients = connections === 0 ? '' : `, ${plural(connections, 'connection')}`;
+      return `${name} (${formatSize(dataBytes)} of pages${clients})`;
+    })
+    .join(', ');
 
 /** @param requestsPerSecond requests ended since the last line, by the time between */
 export function formatStatus(totals: HostTotals, requestsPerSecond: number): string {

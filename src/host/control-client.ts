@@ -47,7 +47,7 @@ async function readJson(path: string, response: IncomingMessage): Promise<unknow
   } catch {
     throw broken(path, `no JSON, status ${response.statusCode}`);
   }
-  if (response.statusCode === 200) return answer;
+  if (response.statusCode === 200 || response.statusCode === 202) return answer;
   throw refusal(answer) ?? broken(path, `status ${response.statusCode}`);
 }
 
@@ -95,4 +95,17 @@ export async function askReset(path: string, disk: string, force: boolean): Prom
   };
   if (typeof answer.droppedBytes === 'number') return answer.droppedBytes;
   throw broken(path, 'it does not say what it dropped');
+}
+
+/**
+ * Has the host stop.
+ * @returns its process id; it goes on for a moment
+ * @throws SwapError ERR_IO_IN_USE, ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
+ */
+export async function askStop(path: string, force: boolean): Promise<number> {
+  const answer = Object(await ask(path, 'POST', `/v1/stop${force ? '?force=1' : ''}`)) as {
+    pid?: unknown;
+  };
+  if (typeof answer.pid === 'number') return answer.pid;
+  throw broken(path, 'it does not say who stops');
 }

@@ -4,7 +4,7 @@
  *   GET  /v1/disks    the list document (list-document.ts)
  *   GET  /v1/health   how the host is, its counters
  *   POST /v1/reset?disk=NAME[&force=1]   empties a disk; 404 there is none, 409 it has clients
- *   POST /v1/stop     202, then a clean stop
+ *   POST /v1/stop[?force=1]              202, then a clean stop; 409 clients have pages here
  *
  * Every answer is JSON, errors too: {"error":{"code":"…","message":"…"}}. A request is bounded in header,
  * body and time, so that a stuck client costs one of few connections for a few seconds.
@@ -21,6 +21,8 @@ export interface ControlHandlers {
   health(): object;
   /** @returns bytes of pages dropped; throws SwapError */
   reset(disk: string, force: boolean): Promise<number>;
+  /** @throws SwapError ERR_IO_IN_USE: a stop would lose pages that clients have */
+  checkStop(force: boolean): void;
   /** Begins the stop; called once the answer is on its way. */
   stop(): void;
 }
@@ -58,7 +60,15 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ],
   [
     '/v1/stop',
-    { method: 'POST', status: 202, answer: () => ({ stopping: true }), after: (h) => h.stop() },
+    {
+      method: 'POST',
+      status: 202,
+      answer: (h, query) => {
+        h.checkStop(query.get('force') === '1');
+        return { schemaVersion: 1, pid: process.pid };
+      },
+      after: (h) => h.stop(),
+    },
   ],
 ]);
 

@@ -47,7 +47,9 @@ export interface HostOptions {
   readonly log: Log;
   /** Told of every connection; null: nobody wants to know. */
   readonly trace: Log | null;
-  /** Somebody asked on the control socket for a stop. */
+  /** Somebody asks on the control socket for a stop. @throws SwapError ERR_IO_IN_USE: not now */
+  readonly checkStop: (force: boolean) => void;
+  /** Somebody has asked for a stop, and may have it. */
   readonly onStopRequest: () => void;
 }
 
@@ -334,6 +336,7 @@ export class Host {
       disks: () => this.report(),
       health: () => this.health(),
       reset: (name: string, force: boolean) => this.reset(name, force),
+      checkStop: (force: boolean) => this.#options.checkStop(force),
       stop: () => this.#options.onStopRequest(),
     };
     const control = await listenAt(place, () =>

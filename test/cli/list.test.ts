@@ -25,6 +25,7 @@ before(async () => {
     version: '0',
     log: () => undefined,
     trace: null,
+    checkStop: () => undefined,
     onStopRequest: () => undefined,
   });
   const [swap0, vm1] = parts.disks;

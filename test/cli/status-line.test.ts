@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatLoss, formatStatus, StatusLine } from '../../src/cli/status-line.ts';
+import { formatHoldings, formatStatus, StatusLine } from '../../src/cli/status-line.ts';
 
 const erase = '\r\x1b[K';
 
@@ -49,15 +49,13 @@ test('the status says what is stored and what it costs', () => {
   );
 });
 
-test('a host that holds nothing loses nothing; else it says how much, and for whom', () => {
-  const totals = { diskCount: 1, compressedBytes: 1, usedBytes: 4096, requests: 0 };
-  assert.equal(formatLoss({ ...totals, dataBytes: 0, connections: 3 }), null);
+test('what a stop would lose is told by disk, and for how many', () => {
   assert.equal(
-    formatLoss({ ...totals, dataBytes: 4096, connections: 0 }),
-    "stopped with 4K of guests' pages: they are lost",
-  );
-  assert.match(
-    formatLoss({ ...totals, dataBytes: 4096, connections: 1 }) ?? '',
-    /1 connection still/,
+    formatHoldings([
+      { name: 'vm1', dataBytes: 4096, connections: 0 },
+      { name: 'vm2', dataBytes: 2 ** 30, connections: 1 },
+      { name: 'vm3', dataBytes: 8192, connections: 2 },
+    ]),
+    'vm1 (4K of pages), vm2 (1G of pages, 1 connection), vm3 (8K of pages, 2 connections)',
   );
 });

@@ -13,7 +13,7 @@ const root = join(import.meta.dirname, '../../..');
 /** argv, what stderr must name. All exit 2 and print no data. */
 const wrong: readonly [readonly string[], RegExp][] = [
   [['hots'], /^frontswap: error: no command 'hots'; did you mean 'host'\?/],
-  [['zzz'], /no command 'zzz'; there is host, list, attach, reset, doctor, help, version/],
+  [['zzz'], /no command 'zzz'; there is host, list, attach, reset, stop, doctor, help, version/],
   [['toString'], /no command 'toString'/],
   [['help', 'lits'], /^frontswap help: error: no command 'lits'; did you mean 'list'/],
   [['--frob'], /^frontswap: error: no option --frob/],

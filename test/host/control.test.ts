@@ -16,14 +16,14 @@ import { testFolder } from './folder.ts';
 interface Rig {
   readonly path: string;
   readonly counters: Counters<HostCounter>;
-  readonly stops: { count: number };
+  readonly stops: { count: number; isInUse: boolean };
   readonly control: ControlServer;
 }
 
 async function rig(t: TestContext): Promise<Rig> {
   const path = join(testFolder(t), 'c');
   const counters = hostCounters();
-  const stops = { count: 0 };
+  const stops = { count: 0, isInUse: false };
   const handlers = {
     disks: () => listDocument([]),
     health: () => ({ status: 'ok' }),
@@ -31,6 +31,9 @@ async function rig(t: TestContext): Promise<Rig> {
       if (disk === 'none') throw new SwapError('ERR_ARG_UNKNOWN', 'the host has no such disk');
       if (!force) throw new SwapError('ERR_IO_IN_USE', 'it has clients');
       return 4096;
+    },
+    checkStop: (force: boolean) => {
+      if (!force && stops.isInUse) throw new SwapError('ERR_IO_IN_USE', 'clients would lose pages');
     },
     stop: () => {
       stops.count++;
@@ -82,7 +85,18 @@ test('stop answers first, then stops', async (t) => {
   const { path, stops } = await rig(t);
   const answer = await ask(path, 'POST', '/v1/stop');
   assert.equal(statusOf(answer), 202);
-  assert.deepEqual(bodyOf(answer), { stopping: true });
+  assert.deepEqual(bodyOf(answer), { schemaVersion: 1, pid: process.pid });
+  assert.equal(stops.count, 1);
+});
+
+test('a stop that would lose pages is 409, and by force it is not', async (t) => {
+  const { path, stops } = await rig(t);
+  stops.isInUse = true;
+  const answer = await ask(path, 'POST', '/v1/stop');
+  assert.equal(statusOf(answer), 409);
+  assert.match(JSON.stringify(bodyOf(answer)), /ERR_IO_IN_USE.*would lose pages/);
+  assert.equal(stops.count, 0);
+  assert.equal(statusOf(await ask(path, 'POST', '/v1/stop?force=1')), 202);
   assert.equal(stops.count, 1);
 });
 

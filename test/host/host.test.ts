@@ -38,6 +38,7 @@ function rig(t: TestContext, settings: object): Rig {
     version: '1.2.3',
     log: (line) => logged.push(line),
     trace: null,
+    checkStop: () => undefined,
     onStopRequest: () => undefined,
   };
   return { folder, parts, logged, options };

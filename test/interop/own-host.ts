@@ -135,7 +135,14 @@ export class OwnHost implements AsyncDisposable {
   /** Stops the host; resolves with its exit status, -1 when the signal ended it. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
     this.#agent.destroy();
+    // While a client has pages the first request is refused, and the second one is obeyed.
+    const again = setInterval(() => {
+      if (!this.log.includes('not stopped')) return;
+      clearInterval(again);
+      process.kill(this.pid, signal);
+    }, 20);
     const status = await this.#child.stop({ signal });
+    clearInterval(again);
     this.folder[Symbol.dispose]();
     return status;
   }

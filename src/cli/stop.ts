@@ -1,0 +1,58 @@
+/** `frontswap stop`: ends a running host cleanly, and waits for its end. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SwapError } from '../base/errors.ts';
+import { askStop } from '../host/control-client.ts';
+import { type Command, Exit, flag } from './command.ts';
+import { controlOption, controlPath } from './disks.ts';
+
+const waitMs = 30_000;
+const lookEveryMs = 50;
+
+export const stopCommand: Command = {
+  name: 'stop',
+  summary: 'stop a host cleanly',
+  usage: 'stop [OPTIONS]',
+  examples: [
+    { line: 'frontswap stop', what: 'stop the host, unless guests have pages there' },
+    { line: 'frontswap stop --force', what: 'stop it all the same: those pages are lost' },
+  ],
+  options: [
+    { name: 'force', help: 'also when clients have pages there: they are lost' },
+    controlOption,
+  ],
+  positionalsMax: 0,
+  notes: [
+    'While clients have pages on the host the first request is refused, and says which disks; one more within a minute is obeyed. The command ends when the host has.',
+    'Exit status: 0 stopped, 1 in use or failed, 2 wrong usage, 3 no host answers.',
+  ],
+  async run(args, world) {
+    const pid = await askStop(controlPath(args, world), flag(args, 'force'));
+    await ended(pid);
+    if (flag(args, 'json')) world.stdout.write(`${JSON.stringify({ schemaVersion: 1, pid })}\n`);
+    else if (!flag(args, 'quiet')) world.stdout.write(`host ${pid}: stopped\n`);
+    return Exit.ok;
+  },
+};
+
+async function ended(pid: number): Promise<void> {
+  for (let waited = 0; waited < waitMs; waited += lookEveryMs) {
+    if (!isAlive(pid)) return;
+    await sleep(lookEveryMs);
+  }
+  throw new SwapError('ERR_IO_IN_USE', `host ${pid}: stops, but has not ended in ${waitMs} ms`);
+}
+
+/** A process that has ended and that its parent has not asked for yet (a zombie) has ended. */
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return true; // no /proc, or gone a moment ago: the next look knows
+  }
+}
