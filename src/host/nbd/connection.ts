@@ -148,8 +148,12 @@ export class NbdConnection {
   drop(reason: string): void {
     if (!this.#isFaultTold) this.#owner.dropped(this, reason);
     this.#isFaultTold = true;
-    if (!this.isClosing) this.closingSinceMs = this.#nowMs();
+    this.#beginEnd();
     this.#socket?.destroy();
+  }
+
+  #beginEnd(): void {
+    if (!this.isClosing) this.closingSinceMs = this.#nowMs();
   }
 
   get #wantsBytes(): boolean {
@@ -256,6 +260,7 @@ export class NbdConnection {
     const socket = this.#socket;
     if (socket === null || socket.destroyed) {
       this.#sent(out);
+      this.#beginEnd(); // nobody reads replies any more: what the client still asks is not done
       return;
     }
     this.#owner.moved(0, out.length);
@@ -277,10 +282,12 @@ export class NbdConnection {
     else this.#returnHeld();
   }
 
-  readonly #drained = (): void => {
+  /** Not a reason to go on where the write has failed: on a broken socket each write ends at once, before any other event. */
+  readonly #drained = (error?: Error | null): void => {
     if (this.#unsent === null || this.#socket === null) return;
     this.#returnUnsent();
-    if (!this.isClosing) this.#serveCarry();
+    const isBroken = (error ?? null) !== null || this.#socket.destroyed;
+    if (!this.isClosing && !isBroken) this.#serveCarry();
   };
 
   #returnUnsent(): void {
@@ -297,7 +304,7 @@ export class NbdConnection {
 
   /** Lets what is written go out, then hangs up. */
   #finish(end: End): void {
-    this.closingSinceMs = this.#nowMs();
+    this.#beginEnd();
     if (isFault(end)) {
       this.#isFaultTold = true;
       this.#owner.dropped(this, END_TEXT[end] ?? 'unknown');
@@ -327,6 +334,7 @@ export class NbdConnection {
   }
 
   #release(): void {
+    this.#beginEnd();
     this.#dropCarry();
     this.#returnUnsent();
     this.#giveUpHeld();

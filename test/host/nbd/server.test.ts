@@ -117,6 +117,23 @@ test('when too many peers leave replies unread, the one that waits longest is dr
   });
 });
 
+test('work for a client that has gone is not done', { timeout: 60_000 }, async () => {
+  await rig({}, async ({ server, client }) => {
+    const [leaving, other] = await Promise.all([client().go(), client().go()]);
+    leaving.socket.pause();
+    const read = request({ type: Command.read, offset: 0, length: 16 * MIB });
+    leaving.say(Buffer.concat(new Array<Uint8Array>(3000).fill(read)));
+    await until(() => server.stats.counters[Counter.reads]! > 0);
+    assert.equal(await other.flush(), 0); // by now it is known that the other does not read
+    leaving.socket.destroy();
+    assert.equal(await other.flush(), 0);
+    await until(() => server.stats.connectionCount === 1);
+    const { counters } = server.stats;
+    // What was under way, and what one turn may begin; not the 48 GB that were asked for.
+    assert(counters[Counter.reads]! < 10, `${counters[Counter.reads]} reads were begun`);
+  });
+});
+
 test('one busy client does not keep another waiting until it is done', async () => {
   await rig({}, async ({ server, client }) => {
     const busy = await client().go();
