@@ -235,6 +235,28 @@ test('compaction empties sparse zspages, loses nothing and then finds nothing to
   assert.equal(twin.arena.compact(1000), 0);
 });
 
+test('compaction begins with exactly one zspage of holes in a class, and not with a hole less', () => {
+  const prng = new Prng(3);
+  for (const [cls, length] of longestOfClass) {
+    if (cls === classes.wholePage) continue;
+    const objects = classes.objects[cls]!;
+    const twin = new Twin(64, 0);
+    for (let owner = 0; owner < 2 * objects; owner++) assert.ok(twin.alloc(length, owner, prng));
+    // The holes are spread over both zspages: none is empty before compaction.
+    const holes = Array.from({ length: objects }, (_, i) => (i % 2) * objects + (i >>> 1));
+    const last = holes.pop()!;
+    for (const owner of holes) twin.free(owner);
+    assert.equal(twin.arena.compact(1000), 0, `class ${cls}, ${objects - 1} holes`);
+    const before = twin.budget.usedBytes;
+    twin.free(last);
+    assert.ok(twin.arena.compact(1000) > 0, `class ${cls}, ${objects} holes`);
+    twin.checkAll();
+    twin.arena.giveBack(0, 1000);
+    const freed = before - twin.budget.usedBytes;
+    assert.ok(freed >= classes.zspagePages[cls]! * 4096, `class ${cls}: ${freed} bytes`);
+  }
+});
+
 test('an object is freed once', () => {
   const twin = new Twin(64, 0);
   const location = twin.arena.alloc(100, 1);

@@ -80,6 +80,25 @@ test('a disk is whole pages, rounded up; one disk needs no array', () => {
   assert.equal(ofFile({ disk: 'a=8T' }).disks[0]?.sizeBytes, 8 * 1024 * G);
 });
 
+test('a disk has 40K to 8T, page for page, and a host 1 to 256 of them', () => {
+  const sizeOf = (size: string): number | undefined =>
+    ofFile({ disk: `a=${size}` }).disks[0]?.sizeBytes;
+  assert.equal(sizeOf('40K'), 40_960);
+  assert.equal(sizeOf('36865'), 40_960, 'rounded up to the smallest');
+  assert.throws(() => sizeOf('36K'), {
+    code: 'ERR_ARG_VALUE',
+    message: /'36K' is too small: .*40K/,
+  });
+  assert.equal(sizeOf(String(8 * 1024 * G - 1)), 8 * 1024 * G);
+  assert.throws(() => sizeOf(String(8 * 1024 * G + 1)), { message: /is too large: at most 8T/ });
+  const disks = Array.from({ length: 256 }, (_, i) => `d${i}=40K`);
+  assert.equal(ofFile({ disk: disks }).disks.length, 256);
+  assert.throws(() => ofFile({ disk: [...disks, 'last=40K'] }), {
+    code: 'ERR_ARG_VALUE',
+    message: /'257' disks are more than 256/,
+  });
+});
+
 const wrong: readonly [unknown, string, RegExp][] = [
   [{ disk: 'a' }, 'ERR_ARG_VALUE', /^host.json: disk: 'a' is not of the form NAME=SIZE/],
   [{ disk: 'a=1G=2G' }, 'ERR_ARG_VALUE', /is not of the form/],

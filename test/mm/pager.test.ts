@@ -76,6 +76,56 @@ test('neighbours leave together, whatever order they came in', () => {
   r.pager.verify();
 });
 
+/** What the pager protects when `pages` leave together. */
+function protectedBy(r: Rig, pages: readonly number[]): string[] {
+  const calls: string[] = [];
+  const protect = r.memory.protect.bind(r.memory);
+  r.memory.protect = (page, count) => {
+    calls.push(`${page} ${count}`);
+    protect(page, count);
+  };
+  assert.equal(r.pager.evictor.reclaim(r.region.set, pages.length), pages.length);
+  return calls;
+}
+
+const everyOther = (count: number): number[] => Array.from({ length: count }, (_, i) => 2 * i);
+
+test('eight runs of a chunk are protected in one step, seven run by run', () => {
+  for (const count of [7, 8]) {
+    const r = rig();
+    adoptAll(r, everyOther(count));
+    const calls = protectedBy(r, everyOther(count));
+    assert.deepEqual(calls, count === 8 ? ['0 15'] : everyOther(7).map((page) => `${page} 1`));
+    r.pager.verify();
+  }
+});
+
+test('runs spread over more than 32 times their pages are protected run by run', () => {
+  for (const last of [255, 256]) {
+    const r = rig(512);
+    const pages = [...everyOther(7), last];
+    adoptAll(r, pages);
+    const calls = protectedBy(r, pages);
+    assert.deepEqual(calls, last === 255 ? ['0 256'] : pages.map((page) => `${page} 1`));
+    r.pager.verify();
+  }
+});
+
+test('a pinned page between the pages of a batch is never protected, not even for a moment', () => {
+  const r = rig();
+  adoptAll(r, [...everyOther(8), 5]);
+  assert.equal(r.pager.pin(r.region, 5, 6), Range.done);
+  assert.deepEqual(
+    protectedBy(r, everyOther(8)),
+    everyOther(8).map((page) => `${page} 1`),
+  );
+  r.pager.unpin(r.region, 5, 6);
+  const later = everyOther(8).map((page) => 20 + page);
+  adoptAll(r, later);
+  assert.deepEqual(protectedBy(r, [5, ...later]), ['5 30'], 'without pins: in one step');
+  r.pager.verify();
+});
+
 test('a clean page leaves without being packed', () => {
   const r = rig();
   clean(r, 9);

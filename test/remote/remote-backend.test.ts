@@ -283,6 +283,27 @@ test('a dead machine stops remotify and nothing else; it is tried again after ev
   r.backend.verify();
 });
 
+test('a new connection is tried at once, then after the first pause, twice that, and so on up to the longest', () => {
+  const r = rig({ pauseMs: 100, pauseMsMax: 500 });
+  fill(r, 1);
+  r.remote.start();
+  r.peer.isDown = true;
+  r.peer.fault = 'gone';
+  assert.equal(r.backend.remotify(1), 0);
+  const isTried = (): boolean => {
+    const before = r.peer.connects;
+    assert.equal(r.backend.remotify(1), 0);
+    return r.peer.connects > before;
+  };
+  assert.ok(isTried(), 'no pause after the first failure');
+  for (const pauseMs of [100, 200, 400, 500, 500]) {
+    r.peer.clock.ms += pauseMs - 1;
+    assert.equal(isTried(), false, `${pauseMs - 1} ms after the last try`);
+    r.peer.clock.ms += 1;
+    assert.ok(isTried(), `${pauseMs} ms after the last try`);
+  }
+});
+
 test('frees wait in a bounded queue; what does not fit lies there until the area ends', () => {
   const r = rig({ flushesMax: 64 });
   fill(r, 100);

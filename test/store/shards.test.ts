@@ -49,6 +49,22 @@ test('a range across the edge is dropped, both ends exact', () => {
   store.verify();
 });
 
+test('the next slot that may hold a page is found across the edge, and the end when there is none', () => {
+  const { store } = twoShards();
+  const next = (from: number, to: number): number => store.skipEmpty(slotOf(from), to);
+  assert.equal(next(0, SLOTS), SLOTS, 'nothing is stored, and the second shard is not there');
+  store.putWord(slotOf(EDGE + 2100), 1, 0);
+  // To the slot or to its group of 1024.
+  for (const from of [0, EDGE - 1, EDGE]) assert.equal(next(from, SLOTS), EDGE + 2048);
+  assert.equal(next(EDGE + 2100, SLOTS), EDGE + 2100);
+  assert.equal(next(0, EDGE), EDGE, 'the end of the range is the end of a shard');
+  assert.equal(next(0, EDGE + 1), EDGE + 1);
+  assert.equal(next(0, EDGE + 2048), EDGE + 2048);
+  assert.equal(next(EDGE + 3072, SLOTS), SLOTS);
+  store.putWord(slotOf(EDGE - 1), 1, 0);
+  assert.equal(next(0, SLOTS), EDGE - 1024);
+});
+
 test('what one shard gives up is room for the other at once', () => {
   const { store, budget } = twoShards(1_500_000);
   let first = 0;

@@ -95,6 +95,26 @@ test('scan: runs of dead slots are sent, once', () => {
   checkWorld(r);
 });
 
+test('a slot is clean when its discard went well, and only then', () => {
+  const r = rig('scan');
+  fill(r, 0, 20); // slots 256 .. 275
+  for (const vpn of [3, 4, 5]) r.mm.exit(vpn);
+  const written = (): number[] =>
+    [258, 259, 260, 261, 262].filter((slot) => r.swap.areas[0]!.written.has(slot));
+  r.disk.fails = (bio) => bio.op === BioOp.discard;
+  assert.equal(r.swap.scanDiscard(4), 3);
+  r.swap.tick();
+  assert.equal(r.swap.counters.get('discardErrors'), 1);
+  assert.deepEqual(written(), [258, 259, 260, 261, 262]);
+  r.disk.fails = () => false;
+  assert.equal(r.swap.scanDiscard(4), 3, 'the disk still holds them: sent again');
+  r.swap.tick();
+  assert.deepEqual(written(), [258, 262]);
+  assert.equal(r.swap.scanDiscard(4), 0);
+  assert.equal(r.swap.counters.get('discardErrors'), 1);
+  checkWorld(r);
+});
+
 test('a disk that refuses discards loses no slot, and swapoff waits for those under way', () => {
   const r = rig('pages');
   fill(r, 0, 256);
