@@ -1,7 +1,7 @@
 /**
  * LZ4 engines side by side: the kernels, liblz4 through the foreign function interface, and liblz4 called
  * from C (bench/reference/lz4.c), which is the yardstick. Same pages, same order of work, CPU time; the
- * engines' rounds alternate, so a disturbance hits all of them; the ratios are medians of each round's ratio.
+ * engines' rounds alternate, so a disturbance hits all of them; the ratios of times are medians of each round's ratio.
  * A page that packs to more than 3072 bytes counts as 4096, kept raw.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -16,11 +16,18 @@ import { lz4 } from '../src/codec/lz4.ts';
 import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/kernels/kernels.ts';
 import { createMemory, type LinearMemory } from '../src/kernels/linear-memory.ts';
 import { loadNativeLz4 } from '../src/os/native-codec.ts';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import {
+  type BenchOptions,
+  median,
+  medianRatio,
+  medianRatioNote,
+  ofRounds,
+  type Table,
+} from './measure.ts';
 import { loadPages, type Pages } from './pages.ts';
 
 /** One round, arrays indexed by class: CPU ns a page, bytes kept. */
-interface Round {
+export interface Round {
   readonly compress: number[];
   readonly expand: number[];
   readonly bytes: number[];
@@ -46,7 +53,11 @@ export async function codec(options: BenchOptions): Promise<Table> {
         const e = (k + r) % engines.length;
         results[e]!.push(await engines[e]!.round());
       }
-    return report(pages, engines, results);
+    return codecTable(
+      pages,
+      engines.map(({ name }) => name),
+      results,
+    );
   } finally {
     for (const engine of engines) engine[Symbol.dispose]();
   }
@@ -158,8 +169,15 @@ function cEngine(pages: Pages, passes: number): Engine | null {
   };
 }
 
-/** A class's share of the pages weighs its figures in the row `mixed`. */
-function report(pages: Pages, engines: Engine[], results: Round[][]): Table {
+/**
+ * The rounds of each engine as a table; the first engine is the yardstick. A class's share of the pages weighs its figures
+ * in the row `mixed`.
+ */
+export function codecTable(
+  pages: Omit<Pages, 'bytes'>,
+  engines: readonly string[],
+  results: readonly (readonly Round[])[],
+): Table {
   const counts = pages.classes.map((_, c) => pages.classOfPage.filter((x) => x === c).length);
   const value = (round: Round, key: keyof Round, c: number): number => {
     if (c < pages.classes.length) return round[key][c]! / (key === 'bytes' ? counts[c]! : 1);
@@ -168,12 +186,13 @@ function report(pages: Pages, engines: Engine[], results: Round[][]): Table {
   };
   const rows = [...pages.classes, 'mixed'].flatMap((name, c) =>
     engines.map((engine, e) => {
-      const of = (key: keyof Round): number => median(results[e]!.map((r) => value(r, key, c)));
-      const over = (key: keyof Round): number =>
-        median(results[e]!.map((r, i) => value(r, key, c) / value(results[0]![i]!, key, c)));
+      const all = (key: keyof Round, of: number): number[] =>
+        results[of]!.map((r) => value(r, key, c));
+      const of = (key: keyof Round): number => median(all(key, e));
+      const over = (key: keyof Round): number => medianRatio(all(key, e), all(key, 0));
       return [
         name,
-        engine.name,
+        engine,
         Math.round(of('compress')),
         over('compress'),
         Math.round(of('expand')),
@@ -184,11 +203,12 @@ function report(pages: Pages, engines: Engine[], results: Round[][]): Table {
     }),
   );
   return {
-    title: `codec: one page, ns of processor time, and as a ratio to ${engines[0]!.name}`,
-    columns: ['pages', 'engine', 'compress', 'x', 'expand', 'x ', 'kept', 'x  '],
+    title: `codec: one page, ns of processor time, and as a ratio to ${engines[0]!}`,
+    columns: ['pages', 'engine', 'compress', 'median x', 'expand', 'median x ', 'kept', 'x'],
     rows,
     notes: [
-      `Pages: ${pages.origin}; longer than ${LIMIT} bytes counts as kept raw. Medians of ${results[0]!.length} interleaved rounds.`,
+      `Pages: ${pages.origin}; longer than ${LIMIT} bytes counts as kept raw. ${ofRounds(results[0]!.length, 'interleaved')}.`,
+      medianRatioNote(engines[0]!),
     ],
   };
 }

@@ -3,7 +3,7 @@
  * beside the same loop over an ordinary ArrayBuffer. Both are touched first; rounds take turns.
  */
 import { openSwap } from '../src/index.ts';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import { type BenchOptions, median, medianRatioNote, ofRounds, type Table } from './measure.ts';
 
 const BYTES = 256 * 2 ** 20;
 /** Loops of one figure. */
@@ -75,10 +75,11 @@ export async function fits({ rounds }: BenchOptions): Promise<Table> {
   swap[Symbol.dispose]();
   return {
     title: 'fits: a region that fits its budget, beside an ordinary ArrayBuffer',
-    columns: ['loop', 'ms', 'of plain', 'least', 'most'],
+    columns: ['loop', 'ms', 'median x', 'least x', 'most x'],
     rows,
     notes: [
-      `${BYTES / 2 ** 20} MiB each, ${PASSES} passes a figure, medians of ${rounds} rounds in turn. Faults of the region during the loops: ${more}.`,
+      `${BYTES / 2 ** 20} MiB each, ${PASSES} passes a figure. ${ofRounds(rounds)}; the two take turns. Faults of the region during the loops: ${more}.`,
+      `«ms»: the region's. ${medianRatioNote('the ArrayBuffer')} «least x», «most x»: of one round.`,
     ],
   };
 }

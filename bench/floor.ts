@@ -13,7 +13,7 @@
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const publicFile = (name: string): string => pathToFileURL(join(root, 'dist', name)).href;
@@ -85,7 +85,7 @@ export async function floor({ rounds }: BenchOptions): Promise<Table> {
     columns: ['program', 'RSS MiB', 'over alone', 'of it private', 'ms', 'over alone '],
     rows,
     notes: [
-      `Medians of ${rounds} rounds, programs in turn. Private: RssAnon; the rest is code, shared with other processes of Node.`,
+      `${ofRounds(rounds)}; programs in turn. Private: RssAnon; the rest is code, shared with other processes of Node.`,
     ],
   };
 }

@@ -8,7 +8,7 @@ import { guestTools, prepareGuest } from '../test/guest/artefacts.ts';
 import { type GuestResult, type Point, runGuest } from '../test/guest/guest-run.ts';
 import { nbdkitServer, ownServer } from '../test/guest/servers.ts';
 import { have } from '../test/interop/processes.ts';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 
 const CPU = 1;
 /** A server takes 60 to 130 s a round: more rounds than these are not worth the wait. */
@@ -54,7 +54,7 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
         Math.max(...of.map((r) => r.points.find((p) => p.name === 'kept')!.errors)),
       ]),
       notes: [
-        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk; medians of ${rounds} rounds, servers in turn. «server s»: the server's processor time up to the program's end.`,
+        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk. ${ofRounds(rounds)}; servers in turn. «server s»: the server's processor time up to the program's end.`,
       ],
     },
     {

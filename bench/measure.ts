@@ -1,6 +1,9 @@
 /**
  * How the benches measure: everything side by side in one run, A B A B, medians of rounds, processor time
  * rather than the clock on the wall, because the machine is shared. Ratios are what is quoted.
+ *
+ * A ratio is either the quotient of two figures of its table, or in a column named «median x»: the median of each round's
+ * ratio. Rounds that other processes disturbed hardly move it, and it is not the quotient of the two medians.
  */
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release, totalmem } from 'node:os';
@@ -17,6 +20,21 @@ export function median(values: readonly number[]): number {
   const high = sorted[middle] ?? Number.NaN;
   return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
 }
+
+/** The median over the rounds of a round's value over the base's value in the same round. */
+export function medianRatio(values: readonly number[], base: readonly number[]): number {
+  return median(values.map((value, round) => value / (base[round] ?? Number.NaN)));
+}
+
+/** What a table's figures are: `Medians of 7 rounds`, or of 7 rounds of some kind. */
+export function ofRounds(rounds: number, kind = ''): string {
+  if (rounds === 1) return 'One round, no medians';
+  return `Medians of ${rounds} ${kind === '' ? '' : `${kind} `}rounds`;
+}
+
+/** For tables with a column «median x». */
+export const medianRatioNote = (base: string): string =>
+  `«median x»: the median of the ratios to ${base} in the same round; it is not the quotient of the two medians.`;
 
 export interface Table {
   readonly title: string;

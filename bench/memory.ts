@@ -9,7 +9,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 import { loadPages, type Pages } from './pages.ts';
 import { kernelSwaps, mappedFile } from './peers/kernel-swap.ts';
 import { ownRegion } from './peers/own-region.ts';
@@ -124,7 +124,7 @@ export async function memory(options: BenchOptions): Promise<Table> {
       patterns.filter((pattern) => pattern !== 'check'),
     ),
     notes: [
-      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. Medians of ${rounds} rounds, pagers in turn; «of kernel»: of the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. ${ofRounds(rounds)}; pagers in turn; «of kernel»: of the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
       ...unable.map(({ name, missing }) => `${name}: not measured, ${missing}.`),
     ],
   };

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type BenchOptions, median, type Table } from './measure.ts';
+import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 import { loadPages } from './pages.ts';
 import {
   frontswap,
@@ -104,7 +104,7 @@ export async function nbd(options: BenchOptions): Promise<Table> {
     columns,
     rows,
     notes: [
-      `fio's nbd engine, ${SIZE_MIB} MiB written first, 60 % compressible, ${SECONDS} s a job; medians of ${options.rounds} rounds, servers in turn.`,
+      `fio's nbd engine, ${SIZE_MIB} MiB written first, 60 % compressible, ${SECONDS} s a job. ${ofRounds(options.rounds)}; servers in turn.`,
     ],
   };
 }

@@ -8,7 +8,15 @@ import type { CodecFactory } from '../src/codec/codec.ts';
 import { loadNativeZstd } from '../src/os/native-codec.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
-import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import {
+  type BenchOptions,
+  cpuNs,
+  median,
+  medianRatio,
+  medianRatioNote,
+  ofRounds,
+  type Table,
+} from './measure.ts';
 import { loadPages, pageViews } from './pages.ts';
 
 const COPIES = 8;
@@ -72,17 +80,18 @@ export async function recompress(options: BenchOptions): Promise<Table> {
     store.usedBytes / plain.store.usedBytes,
     recompressNs,
     median(gets),
-    median(gets.map((ns, i) => ns / plain.gets[i]!)),
+    medianRatio(gets, plain.gets),
   ]);
   const [older, search] = walkNs(plain.store);
   for (const { store } of tiers) store.verify();
   return {
     title:
       'recompress: payload and get after all pages were recompressed, ns of processor time a page',
-    columns: ['store', 'dense', 'kept', 'memory x', 'recompress', 'get', 'x'],
+    columns: ['store', 'dense', 'kept', 'memory x', 'recompress', 'get', 'median x'],
     rows,
     notes: [
       `Pages: ${pages.origin}, ${COPIES} times. «dense»: of all pages; «kept»: payload of the pages' bytes; «memory x»: all that the store uses, beside lz4's.`,
+      `«get»: ${ofRounds(options.rounds, 'interleaved')}. ${medianRatioNote('lz4')}`,
       `«recompress»: each page tried. Making pages older: ${older.toFixed(1)} ns a slot; looking for old ones: ${search.toFixed(1)}.`,
       ...(tiers.length === 1 ? [loadNativeZstd().reason] : []),
     ],

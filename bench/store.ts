@@ -8,7 +8,7 @@ import { slot } from '../src/base/units.ts';
 import { systemPageReturn } from '../src/os/page-return.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
-import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
 import { loadPages, type Pages, pageViews } from './pages.ts';
 import { Zram, zramMissing } from './peers/zram.ts';
 
@@ -72,7 +72,7 @@ export async function storeAgainstZram(options: BenchOptions): Promise<Table> {
     columns: ['pages', 'put', 'zram write', 'ratio', 'get', 'zram read', 'ratio '],
     rows: [...pages.classes.map(row), row('mixed', -1)],
     notes: [
-      `Pages: ${pages.origin}. zram lz4, 4 KiB O_DIRECT requests from C. Medians of ${options.rounds} interleaved rounds.`,
+      `Pages: ${pages.origin}. zram lz4, 4 KiB O_DIRECT requests from C. ${ofRounds(options.rounds, 'interleaved')}.`,
       ...(missing === null ? [] : [`zram not measured: ${missing}.`]),
     ],
   };

@@ -11,12 +11,14 @@ import type { AreaOptions } from '../src/swap/areas.ts';
 import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
-import { cpuNs, median, type Table } from './measure.ts';
+import { cpuNs, median, ofRounds, type Table } from './measure.ts';
 import type { Pages } from './pages.ts';
 import { Frames, headerPage, ramzswap, seenThrough } from './swap-rig.ts';
 
 const CHURN_SLOTS = 32_768;
 const CHURN_PAGES = 300_000;
+/** Only the time differs between rounds: more of them would tell nothing new of the bytes. */
+const ROUNDS_MAX = 3;
 
 interface Policy {
   readonly name: string;
@@ -135,9 +137,9 @@ class Churn {
 export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
   const payload = payloads(pages);
   const cpu = policies.map((): number[] => []);
-  const shares = policies.map((): number[] => []);
   const results = policies.map((): (string | number)[] => []);
-  for (let round = 0; round < Math.min(rounds, 3); round++) {
+  const turns = Math.min(rounds, ROUNDS_MAX);
+  for (let round = 0; round < turns; round++) {
     for (const [i, policy] of policies.entries()) {
       const churn = new Churn(policy, pages, payload, unit);
       const [live, stale]: [number[], number[]] = [[], []];
@@ -151,10 +153,10 @@ export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
       cpu[i]!.push((churn.ns - before) / ((CHURN_PAGES * 2) / 3));
       const mean = (values: readonly number[]): number =>
         values.reduce((a, b) => a + b, 0) / values.length;
-      shares[i]!.push(mean(stale) / mean(live));
       const most = Math.max(...stale);
       const scanned = churn.swap.counters.get('discardScanned') / CHURN_PAGES;
-      results[i] = [mean(live) / 2 ** 20, mean(stale) / 2 ** 20, most / 2 ** 20, scanned];
+      const share = (mean(stale) / mean(live)).toFixed(3);
+      results[i] = [mean(live) / 2 ** 20, mean(stale) / 2 ** 20, most / 2 ** 20, scanned, share];
       churn.disk[Symbol.dispose]();
     }
   }
@@ -170,14 +172,9 @@ export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
       'stale/live',
       'ns/page',
     ],
-    rows: policies.map(({ name }, i) => [
-      name,
-      ...results[i]!,
-      median(shares[i]!).toFixed(3),
-      median(cpu[i]!),
-    ]),
+    rows: policies.map(({ name }, i) => [name, ...results[i]!, median(cpu[i]!)]),
     notes: [
-      `${CHURN_SLOTS} slots, about 56 % in use, ${CHURN_PAGES} pages written; the first third is not counted. Same seed for all; ns: all processor time over pages written.`,
+      `${CHURN_SLOTS} slots, about 56 % in use, ${CHURN_PAGES} pages written; the first third is not counted. Same seed for all; ns: all processor time over pages written. ${ofRounds(turns)}.`,
     ],
   };
 }

@@ -14,7 +14,7 @@ import { type FrontswapBackend, Load } from '../src/frontswap/ops.ts';
 import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { In, Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
-import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
 import { loadPages, type Pages } from './pages.ts';
 import { freeAlone } from './swap-free.ts';
 import {
@@ -240,8 +240,7 @@ function threeWays(pages: Pages, rounds: number): Table {
     median(from[i]!.map(what));
   const total = (i: number): number => of(times, i, sum);
   const at = (letter: string): number => all.findIndex(({ name }) => name.startsWith(`${letter} `));
-  const [hook, none] = [total(at('e')), total(at('f'))];
-  const extra = times[at('e')]!.map((e, round) => sum(e) - sum(times[at('f')]![round]!));
+  const hook = total(at('e')) - total(at('f'));
   return {
     title: 'swap: a page out, in and freed, ns of processor time and bytes of heap a page',
     columns: ['way', ...PHASES, 'after', 'together', 'of a', 'heap out', 'heap in', 'heap free'],
@@ -254,8 +253,8 @@ function threeWays(pages: Pages, rounds: number): Table {
       ...PHASES.map((phase) => Math.round(of(heaps, i, (p) => p[phase]))),
     ]),
     notes: [
-      `Pages: ${pages.origin}, ${all[0]!.way.count} of them, out in order, ${TOGETHER} at a time; in and freed in random order. Medians of ${rounds} interleaved rounds of ${CYCLES} cycles; every page compared. after: what a free leaves for later (discards, moving together, memory back to the system).`,
-      `The hook, e less f: ${median(extra).toFixed(0)} ns a page, ${((100 * (hook - none)) / total(at('b'))).toFixed(1)} % of b.`,
+      `Pages: ${pages.origin}, ${all[0]!.way.count} of them, out in order, ${TOGETHER} at a time; in and freed in random order. ${ofRounds(rounds, 'interleaved')}; ${CYCLES} cycles a round; every page compared. together: a figure of its own, not the sum of the four; after: what a free leaves for later (discards, moving together, memory back to the system).`,
+      `The hook, e less f, together: ${hook.toFixed(0)} ns a page, ${((100 * hook) / total(at('b'))).toFixed(1)} % of b.`,
       ...all.flatMap(({ name, way }) => queueNote(name, way)),
     ],
   };

@@ -8,7 +8,7 @@ import { Store } from '../src/store/store.ts';
 import { tmemStore } from '../src/store/tmem-store.ts';
 import type { Dedup } from '../src/tmem/holdings.ts';
 import { Tmem } from '../src/tmem/tmem.ts';
-import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
+import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
 import { loadPages, pageViews } from './pages.ts';
 import { heapPerOperation, shuffled } from './swap-rig.ts';
 
@@ -105,7 +105,7 @@ export async function tmem(options: BenchOptions): Promise<Table> {
       ...PHASES.map((phase) => Math.round(of(heaps, i, phase))),
     ]),
     notes: [
-      `Pages: ${corpus.origin}, ${count} of them, all different; put in order, got and flushed in random order; a get of an ephemeral page takes it, so its flush finds nothing. Medians of ${options.rounds} interleaved rounds of ${CYCLES} cycles.`,
+      `Pages: ${corpus.origin}, ${count} of them, all different; put in order, got and flushed in random order; a get of an ephemeral page takes it, so its flush finds nothing. ${ofRounds(options.rounds, 'interleaved')}; ${CYCLES} cycles a round.`,
     ],
   };
 }
