@@ -153,6 +153,7 @@ test('C12 filesystems mounted before the backend get their pools when it registe
 test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend may have pools for fewer', () => {
   const { cache, backend } = setUp();
   assert.equal(cache.initFs(1024), NO_FILESYSTEM);
+  assert.equal(FILESYSTEMS_MAX, 32);
   for (let n = 1; n < FILESYSTEMS_MAX; n++)
     assert.ok((n % 2 ? cache.initFs(4096) : cache.initSharedFs(uuid(n), 4096)) > 0);
   assert.equal(cache.initFs(4096), NO_FILESYSTEM);
@@ -166,6 +167,17 @@ test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend m
   cache.put(poor, file, 0, A, 0);
   assert.equal(cache.get(poor, file, 0, into, 0), false);
   cache.invalidateFs(poor);
+});
+
+test('pool 0 is a pool', () => {
+  const cache = new Cleancache();
+  const backend = new StrictCache();
+  backend.next = 0;
+  cache.register(backend);
+  const fs = cache.initFs(4096);
+  assert.equal(cache.counters.get('refusedFilesystems'), 0);
+  cache.put(fs, file, 3, A, 0);
+  assert.equal(cache.get(fs, file, 3, into, 0), true);
 });
 
 test('file keys are six words, indexes 32 bits, handles those that were given', () => {

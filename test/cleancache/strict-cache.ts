@@ -20,7 +20,8 @@ export class StrictCache implements CleancacheBackend {
   readonly calls: string[] = [];
   accepts = true;
   poolsLeft: number = Number.POSITIVE_INFINITY;
-  #next = 7;
+  /** Number of the next pool. */
+  next = 7;
 
   initFs(pageBytes: number): number {
     this.calls.push(`initFs ${pageBytes}`);
@@ -73,8 +74,8 @@ export class StrictCache implements CleancacheBackend {
 
   #make(uuid: string | null): number {
     if (this.poolsLeft-- <= 0) return -1;
-    this.pools.set(this.#next, { uuid, users: 1, pages: new Map() });
-    return this.#next++;
+    this.pools.set(this.next, { uuid, users: 1, pages: new Map() });
+    return this.next++;
   }
 
   #called(what: string, pool: number): Pool {
