@@ -34,6 +34,19 @@ test('after a refusal no page is taken until what is used is well below the ceil
   assert.equal(inner.pages.size, 0);
 });
 
+test('a refusal at the threshold itself closes nothing, a page above it does', () => {
+  for (const used of [8, 9]) {
+    const inner = new StrictBackend('inner');
+    inner.accepts = () => false;
+    const gate = admission(inner, () => used, 10, 80);
+    const front = new Frontswap();
+    front.register(gate);
+    front.init(0, 100);
+    assert.ok(!front.store(0, 1, page, 0));
+    assert.equal(gate.isWaiting, used > 8);
+  }
+});
+
 test('a refusal far below the ceiling, for another reason, closes nothing', () => {
   const inner = new StrictBackend('inner');
   inner.accepts = (_type, offset) => offset !== 1;
