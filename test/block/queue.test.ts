@@ -10,6 +10,7 @@ import { traceDisk } from '../../src/block/filter/trace.ts';
 import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queue.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
+import { nullDisk } from '../../src/device/null/null-disk.ts';
 import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
 import { FakeClock, Sender, stamp } from './harness.ts';
 
@@ -130,6 +131,62 @@ test('what does not belong together is not merged', () => {
     'write 10+4', // mergeBytes
     'write 14+1',
   ]);
+});
+
+test('requests without data grow to 2 GiB', () => {
+  const GIB = 2 ** 30;
+  for (const [more, want] of [
+    [0, ['0+2097152']],
+    [512, ['0+1048576', '1048576+1048577']],
+  ] as const) {
+    const seen: string[] = [];
+    const next = nullDisk(8 * GIB);
+    const queue = queuedDisk(
+      {
+        ...next,
+        submit(bio) {
+          seen.push(`${bio.offset / 1024}+${bio.length / 1024}`);
+          next.submit(bio);
+        },
+      },
+      usual,
+    );
+    const sender = new Sender(queue);
+    queue.plug();
+    sender.submit({ op: BioOp.writeZeroes, offset: 0, length: GIB });
+    sender.submit({ op: BioOp.writeZeroes, offset: GIB, length: GIB + more * 2 });
+    queue.unplug();
+    sender.settle();
+    assert.deepEqual(seen, want);
+  }
+});
+
+test('a bio that fails alone is not sent again', () => {
+  const memory = new MemoryDisk(SIZE);
+  let sent = 0;
+  const queue = queuedDisk(
+    {
+      ...nullDisk(SIZE),
+      submit(bio) {
+        sent++;
+        memory.submit(bio);
+        bio.status = BioStatus.ioError;
+      },
+      tick: () => memory.tick(),
+    },
+    usual,
+  );
+  const sender = new Sender(queue);
+  queue.plug();
+  write(sender, 1);
+  write(sender, 5);
+  queue.unplug();
+  sender.settle();
+  assert.deepEqual(
+    sender.ended.map(({ status }) => status),
+    [BioStatus.ioError, BioStatus.ioError],
+  );
+  assert.deepEqual([sent, queue.counters.get('splits')], [2, 0]);
 });
 
 test('two parts of a page are not discarded as a whole', () => {
