@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
+import { nullDisk } from '../../src/device/null/null-disk.ts';
 import type { DiscardMode } from '../../src/swap/areas.ts';
+import type { SwapDisk } from '../../src/swap/ops.ts';
 import { In } from '../../src/swap/swap.ts';
 import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { headerPage, SimDisk } from '../sim/sim-disk.ts';
@@ -52,6 +54,34 @@ test('once: all but the header at swapon, and no slot before it has ended', () =
   assert.equal(discards(r).length, 1);
 });
 
+test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot', () => {
+  const GIB_SLOTS = 262_144;
+  for (const slots of [GIB_SLOTS + 1, GIB_SLOTS + 2]) {
+    const { swap, mm, front } = makeWorld(16, 20, { discardBios: 1 });
+    const next = nullDisk(slots * 4096);
+    const seen: string[] = [];
+    const disk: SwapDisk = {
+      ...next,
+      submit(bio) {
+        seen.push(`${bio.offset / 4096}+${bio.length / 4096}`);
+        next.submit(bio);
+      },
+    };
+    swapOn(swap, disk, headerPage(slots), { discard: 'once' });
+    front.accepts = () => true;
+    assert.equal(mm.write(0, 1), In.ready);
+    const { frame } = mm.pages[0]!;
+    const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
+    for (let i = 1; i <= want.length; i++) {
+      assert.equal(mm.evict(frame), false, 'no slot is handed out yet');
+      swap.tick();
+      assert.deepEqual(seen, want.slice(0, i));
+    }
+    assert.ok(mm.evict(frame));
+    assert.deepEqual(seen, want);
+  }
+});
+
 test('pages: a cluster that is all free is held, discarded and let go', () => {
   const r = rig('pages');
   fill(r, 0, 512); // clusters 1 and 2
@@ -92,6 +122,18 @@ test('scan: runs of dead slots are sent, once', () => {
   assert.equal(r.swap.scanDiscard(4), 0);
   assert.deepEqual(discards(r), ['259+3', '265+1']);
   assert.equal(r.swap.counters.get('discardScanned'), 256 * (2 + 4 + 4));
+  checkWorld(r);
+});
+
+test('scan: a run of dead slots ends at its cluster', () => {
+  const r = rig('scan');
+  fill(r, 0, 300); // slots 256 .. 555
+  for (const vpn of [254, 255, 256, 257]) r.mm.exit(vpn);
+  for (let i = 0; i < 2; i++) {
+    assert.equal(r.swap.scanDiscard(4), 2);
+    r.swap.tick();
+  }
+  assert.deepEqual(discards(r), ['510+2', '512+2']);
   checkWorld(r);
 });
 

@@ -73,6 +73,12 @@ test('what is no usable header is refused, and the reason has a name', () => {
   assert.equal(reasonOf(pageOf(usual)), 'accepted');
 });
 
+test('a label has up to 16 bytes, whatever lies behind it', () => {
+  const page = pageOf({ ...usual, label: 'sixteen bytes ..' });
+  page.fill(0x78, 1068, 1100);
+  assert.equal(readHeader(page, 16).label, 'sixteen bytes ..');
+});
+
 test('a bad page that is listed twice is one bad page', () => {
   assert.deepEqual(readHeader(changed(1540, 3), 16).badPages, [3]);
 });
@@ -82,7 +88,7 @@ test('what cannot be written is refused', () => {
     [{ lastPage: 8 }, 'ERR_ARG_AREA'],
     [{ lastPage: 2 ** 26 }, 'ERR_ARG_AREA'],
     [{ uuid: 'x' }, 'ERR_ARG_VALUE'],
-    [{ label: 'seventeen bytes ..' }, 'ERR_ARG_VALUE'],
+    [{ label: 'seventeen bytes .' }, 'ERR_ARG_VALUE'],
     [{ badPages: [0] }, 'ERR_ARG_VALUE'],
     [{ badPages: [16] }, 'ERR_ARG_VALUE'],
     [{ badPages: new Array<number>(638).fill(1) }, 'ERR_ARG_VALUE'],
