@@ -232,6 +232,21 @@ test('a failed write touches nothing, unless it is torn: then whole sectors from
   assert.equal(torn.counters.get('torn'), 1);
 });
 
+test('a write is torn between sectors: one of a single sector never is', () => {
+  const next = new MemoryDisk(SIZE);
+  const failing = { failOneIn: { ...never, write: 1 }, tearOneIn: 1, badRanges: [] };
+  const disk = faultDisk(next, new Prng(1), failing);
+  const sender = new Sender(disk);
+  const torn = (offset: number, length: number): number => {
+    const before = disk.counters.get('torn');
+    sender.run({ op: BioOp.write, offset, data: stamp(length, 1) });
+    return disk.counters.get('torn') - before;
+  };
+  assert.equal(torn(512, 512), 0);
+  assert.equal(torn(512, 513), 1);
+  assert.equal(torn(511, 2), 1);
+});
+
 test('a bad range fails what touches it and nothing beside it', () => {
   const disk = faultDisk(new MemoryDisk(SIZE), new Prng(1), {
     failOneIn: never,

@@ -17,6 +17,16 @@ test('small values and the ends of the range are exact', () => {
   assert.throws(() => new Histogram().quantile(1.1), Bug);
 });
 
+test('values on both sides of 2^32 are in buckets of their own', () => {
+  for (const value of [2 ** 32 - 2 ** 28, 2 ** 32, 2 ** 33]) {
+    const histogram = new Histogram();
+    histogram.add(value);
+    histogram.add(2 ** 40);
+    const exponent = Math.floor(Math.log2(value));
+    assert.equal(histogram.quantile(0.5), value + 2 ** (exponent - 3) - 1);
+  }
+});
+
 randomTest('a quantile is right to one part in eight, never too small', 300, (prng, steps) => {
   for (let round = 0; round < 5; round++) {
     const histogram = new Histogram();
