@@ -98,6 +98,22 @@ for (const kind of kinds) {
   );
 }
 
+for (const kind of kinds) {
+  test(`${kind}: an area of bad slots alone has none to hand out`, () => {
+    const { allocator } = made(4, kind, [1, 2, 3]);
+    assert.equal(allocator.capacity, 0);
+    assert.equal(allocator.alloc(), -1);
+    allocator.verify();
+  });
+
+  test(`${kind}: the last slot comes before those that were freed below`, () => {
+    const { map, allocator } = made(10, kind);
+    for (let slot = 1; slot <= 8; slot++) assert.equal(allocator.alloc(), slot);
+    giveUp(map, allocator, 2);
+    assert.deepEqual([allocator.alloc(), allocator.alloc(), allocator.alloc()], [9, 2, -1]);
+  });
+}
+
 /** Holds a run of free slots, or lets go of the one held. Returns where it is, 0 = nowhere. */
 function toggleHold(prng: Prng, map: SwapMap, allocator: SlotAllocator, heldAt: number): number {
   if (heldAt !== 0) {
