@@ -257,6 +257,30 @@ test('compaction begins with exactly one zspage of holes in a class, and not wit
   }
 });
 
+test('descriptors go back with the last zspage when there were at least 1024 of them', () => {
+  for (const count of [1023, 1024]) {
+    const twin = new Twin(2048, 0);
+    const locations = Array.from({ length: count }, (_, owner) => twin.arena.alloc(4096, owner));
+    for (const location of locations) twin.arena.free(location);
+    while (twin.arena.giveBack(0, Number.MAX_SAFE_INTEGER) > 0);
+    assert.equal(
+      twin.budget.usedBytes >= count * ROW_BYTES,
+      count === 1023,
+      `${count} descriptors`,
+    );
+    twin.verify();
+  }
+});
+
+test('an alloc that finds no page free costs nothing', () => {
+  const twin = new Twin(32, 0);
+  for (let owner = 0; owner < 32; owner++) assert.notEqual(twin.arena.alloc(4096, owner), 0);
+  const { usedBytes } = twin.budget;
+  assert.equal(usedBytes, 32 * (4096 + ROW_BYTES) + 16);
+  for (let i = 0; i < 2; i++) assert.equal(twin.arena.alloc(4096, 99), 0);
+  assert.equal(twin.budget.usedBytes, usedBytes);
+});
+
 test('an object is freed once', () => {
   const twin = new Twin(64, 0);
   const location = twin.arena.alloc(100, 1);
