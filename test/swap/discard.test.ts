@@ -74,9 +74,12 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
     const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
     for (let i = 1; i <= want.length; i++) {
       assert.equal(mm.evict(frame), false, 'no slot is handed out yet');
+      assert.throws(() => swapOff(swap, 0, 10), { code: 'ERR_ARG_AREA' });
       swap.tick();
       assert.deepEqual(seen, want.slice(0, i));
     }
+    assert.equal(swapOff(swap, 0, slots), Off.done);
+    swapOn(swap, nullDisk(10 * 4096), headerPage(10));
     assert.ok(mm.evict(frame));
     assert.deepEqual(seen, want);
   }

@@ -32,6 +32,18 @@ test('areas are filled by priority, equals in turn, unset ones last and in order
   assert.deepEqual(types.slice(30), [...new Array(10).fill(0), ...new Array(10).fill(2)]);
 });
 
+test('priorities are 0 to 32767, and 0 is above the unset ones', () => {
+  const { swap } = makeWorld(8, 8);
+  for (const options of [{}, { priority: 0 }, { priority: 32767 }])
+    swapOn(swap, new SimDisk(11, true), headerPage(11), options);
+  assert.deepEqual(
+    [1, 2, 3].map(() => typeOf(swap.order.alloc())),
+    [2, 2, 2],
+  );
+  swap.areas[2]!.writeOk = false;
+  assert.equal(typeOf(swap.order.alloc()), 1);
+});
+
 test('C20 swapoff brings every page home, then the area is empty and gone', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
@@ -115,11 +127,11 @@ test('what cannot be switched on or off is refused', () => {
   assert.throws(() => swapOn(r.swap, r.disk, headerPage(600)), code);
   const bad = Array.from({ length: 10 }, (_, i) => i + 1);
   assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11, bad)), code);
-  const priority = { code: 'ERR_ARG_VALUE' };
-  assert.throws(
-    () => swapOn(r.swap, new SimDisk(11, true), headerPage(11), { priority: 32768 }),
-    priority,
-  );
+  for (const priority of [-1, 0.5, 32768])
+    assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11), { priority }), {
+      code: 'ERR_ARG_VALUE',
+      message: new RegExp(`priority ${priority} is not one of 0 .. 32767`),
+    });
   const readOnly = Object.assign(Object.create(r.disk), { readOnly: true });
   assert.throws(() => swapOn(r.swap, readOnly, headerPage(600)), code);
   for (let i = 1; i < 32; i++) swapOn(r.swap, new SimDisk(11, true), headerPage(11));
