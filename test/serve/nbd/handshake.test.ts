@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/device/memory/memory-disk.ts';
 import type { NbdExport } from '../../../src/serve/nbd/exports.ts';
-import { End, Stop } from '../../../src/serve/nbd/state.ts';
+import { End, isFault, Stop } from '../../../src/serve/nbd/state.ts';
 import {
   Command,
   Info,
@@ -316,6 +316,36 @@ test('a known option with too much data is told so without being held', () => {
   ]);
 });
 
+test('names and queries have up to 4096 bytes, and what is looked at of an option up to 8176', () => {
+  const long = 'n'.repeat(4096);
+  const named = (): Harness => {
+    const harness = new Harness(new Map([entry(long), entry(`${long}n`)]));
+    harness.open();
+    harness.feed(clientFlags());
+    harness.feed(optionOf(Option.structuredReply));
+    return harness;
+  };
+  const { errInvalid, errTooBig, info, ack, metaContext } = OptionReply;
+  assert.deepEqual(ask(named(), Option.go, infoData(long)), [info, ack]);
+  assert.deepEqual(ask(named(), Option.go, infoData(`${long}n`)), [errInvalid]);
+  const old = named();
+  assert.equal(old.feed(optionOf(Option.exportName, utf8(long))).length, 10);
+  const refused = named();
+  refused.feed(optionOf(Option.exportName, utf8(`${long}n`)));
+  assert.equal(refused.session.end, End.exportUnknown);
+
+  const contexts = (name: string, ...queries: string[]): number[] =>
+    ask(named(), Option.listMetaContext, metaData(name, queries));
+  assert.deepEqual(contexts(''), [metaContext, ack], 'eight bytes: no name and no queries');
+  assert.deepEqual(contexts(long, 'base:'), [metaContext, ack]);
+  assert.deepEqual(contexts(`${long}n`, 'base:'), [errInvalid]);
+  assert.deepEqual(contexts('', long), [ack], 'there is no such context');
+  assert.deepEqual(contexts('', `${long}n`), [errInvalid]);
+
+  assert.deepEqual(ask(named(), Option.list, new Uint8Array(8176)), [errInvalid]);
+  assert.deepEqual(ask(named(), Option.list, new Uint8Array(8177)), [errTooBig]);
+});
+
 test('an option past 65536 bytes, one without magic, and too many options end the session', () => {
   const long = haggling();
   long.feed(join(optionOf(99).subarray(0, 12), Uint8Array.of(0, 1, 0, 1)));
@@ -331,6 +361,11 @@ test('an option past 65536 bytes, one without magic, and too many options end th
   for (let i = 0; i < 128; i++) assert.deepEqual(ask(many, 99), [OptionReply.errUnsup]);
   assert.equal(many.feed(optionOf(99)).length, 0);
   assert.equal(many.session.end, End.optionCount);
+});
+
+test('whoever disconnects, aborts or meets a shutdown did nothing wrong', () => {
+  const faultless = Object.values(End).filter((end) => !isFault(end));
+  assert.deepEqual(faultless, [End.none, End.disconnect, End.abort, End.shutdown]);
 });
 
 test('options after shutdown are told so; ABORT still works', () => {

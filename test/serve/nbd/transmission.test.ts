@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioFlag, BioOp } from '../../../src/block/bio.ts';
+import type { Disk } from '../../../src/block/ops.ts';
 import { MemoryDisk } from '../../../src/device/memory/memory-disk.ts';
 import { Counter, End, Stop } from '../../../src/serve/nbd/state.ts';
 import { Chunk, Command, CommandFlag, WireError } from '../../../src/serve/nbd/wire.ts';
 import { join, type Message, messages, type RequestFields, request } from './client.ts';
 import { FaultDisk } from './fault-disk.ts';
-import { type Harness, transmitting } from './harness.ts';
+import { type Harness, slowed, transmitting } from './harness.ts';
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;
@@ -219,6 +220,37 @@ test('a batch of requests costs one tick of the disk', () => {
   assert.deepEqual([disk.seen.length, disk.tickCount], [50, 1]);
 });
 
+test('a batch holds 512 requests, of an asynchronous disk 32', () => {
+  const one = request({ type: Command.write, data: filled(1, 1) });
+  const ticksFor = (count: number): number => {
+    const disk = new FaultDisk(new MemoryDisk(MIB));
+    const harness = transmitting(disk, { bioCount: 1024 });
+    const said = messages(harness.feed(join(...Array.from({ length: count }, () => one))));
+    assert.equal(said.length, count);
+    return disk.tickCount;
+  };
+  assert.deepEqual([ticksFor(512), ticksFor(513), ticksFor(1025)], [1, 2, 3]);
+
+  const next = slowed(new MemoryDisk(MIB));
+  let flying = 0;
+  let most = 0;
+  const counted: Disk = {
+    ...next,
+    submit(bio) {
+      most = Math.max(most, ++flying);
+      next.submit(bio);
+    },
+    tick() {
+      const ended = next.tick();
+      flying -= ended;
+      return ended;
+    },
+  };
+  const harness = transmitting(counted);
+  assert.equal(messages(harness.feed(join(...Array.from({ length: 100 }, () => one)))).length, 100);
+  assert.deepEqual([most, flying], [32, 0]);
+});
+
 test('one call takes bounded time: requests that cover much of the disk are spread over calls', () => {
   const harness = transmitting(new MemoryDisk(64 * MIB), { structured: true });
   for (const type of [Command.writeZeroes, Command.trim, Command.blockStatus]) {
@@ -274,6 +306,18 @@ test('structured reads tell long zeros as holes, short ones as data', () => {
     [offsetData, 3],
   ]);
   assert.deepEqual(chunksOf(2, 16, CommandFlag.df), [[offsetData, 16]]);
+});
+
+test('zeros are a hole from 16384 bytes on', () => {
+  const harness = transmitting(new MemoryDisk(MIB), { structured: true });
+  ask(harness, { type: Command.write, data: filled(PAGE, 1) });
+  ask(harness, { type: Command.write, offset: 5 * PAGE, data: filled(PAGE, 1) });
+  const typesOf = (length: number): number[] =>
+    ask(harness, { type: Command.read, length }).map((m) => m.type);
+  const { offsetData, offsetHole } = Chunk;
+  assert.deepEqual(typesOf(PAGE + 16_383), [offsetData]);
+  assert.deepEqual(typesOf(PAGE + 16_384), [offsetData, offsetHole]);
+  assert.deepEqual(typesOf(6 * PAGE), [offsetData, offsetHole, offsetData]);
 });
 
 test('a read that may not be fragmented is one chunk up to 65536 bytes and refused beyond', () => {
@@ -336,17 +380,29 @@ test('BLOCK_STATUS of a checkered disk is cut to the room and goes on from there
   harness.feed(join(...writes));
   let at = 0;
   let count = 0;
+  const counts: number[] = [];
   while (at < 64 * MIB) {
     const status = { type: Command.blockStatus, offset: at, length: 64 * MIB - at };
     const [message] = ask(harness, status);
     assert.equal(message?.error, 0);
     const { payload } = message;
+    counts.push((payload.length - 4) / 8);
     for (let i = 4; i < payload.length; i += 8, count++) {
       assert.equal(payload.readUInt32BE(i + 4), count % 2 === 0 ? 0 : 3);
       at += payload.readUInt32BE(i);
     }
   }
   assert.deepEqual([at, count], [64 * MIB, pages]);
+  assert.deepEqual(counts, [8192, 8192], 'and to 8192 descriptors');
+});
+
+test('BLOCK_STATUS describes 256 MiB at a time', () => {
+  const harness = transmitting(new MemoryDisk(1024 * MIB), { structured: true });
+  const described = (length: number): number | undefined =>
+    ask(harness, { type: Command.blockStatus, length })[0]?.payload.readUInt32BE(4);
+  assert.equal(described(256 * MIB), 256 * MIB);
+  assert.equal(described(256 * MIB + 1), 256 * MIB);
+  assert.equal(described(256 * MIB - 1), 256 * MIB - 1);
 });
 
 test('DISC ends the session in order, whatever its other fields say, and nothing behind it is served', () => {
