@@ -62,6 +62,36 @@ test('C3 accepted pages survive any pressure', () => {
   twin.checkPages();
 });
 
+test('C3 C16 a full store does not take the word of a same-filled page for the place of an object', () => {
+  const twin = new StoreTwin(1000, 600_000);
+  // Each of these words names an object when it is read as a location: descriptor << 7 | index.
+  for (let n = 0; n < 8; n++) twin.putWord(n, (n + 1) << 7, 0);
+  for (let n = 8; n < 1000; n++) twin.put(n, page('random', n));
+  const { refused } = twin;
+  for (let n = 0; n < 8; n++) twin.put(n, page('random', 5000 + n));
+  assert.equal(twin.refused, refused + 8);
+  twin.checkPages();
+  twin.check();
+});
+
+test('pages are packed to 3072 bytes at the most, and are good to 2048', () => {
+  const store = new Store({ slots: 4096, budget: new Budget(0) });
+  const lengths = new Set<number>();
+  for (let noise = 2900; noise < 3200; noise++) {
+    const bytes = new Uint8Array(4096);
+    new Prng(7).fill(bytes.subarray(0, noise));
+    store.put(slotOf(noise), bytes, 0);
+    lengths.add(store.packedBytes(slotOf(noise)));
+  }
+  assert.ok(lengths.has(3071) && lengths.has(3072) && lengths.has(0));
+  assert.ok(!lengths.has(3073));
+  const good = store.counter(CounterAt.goodPages);
+  const packed = new Uint8Array(4096);
+  store.putPacked(slotOf(0), PageFormat.lz4, packed, 0, 2048);
+  store.putPacked(slotOf(1), PageFormat.lz4, packed, 0, 2049);
+  assert.equal(store.counter(CounterAt.goodPages), good + 1);
+});
+
 test('C5 what is dropped is gone, one by one, by range and by everything', () => {
   const twin = new StoreTwin(3000, 0);
   for (let n = 0; n < 3000; n += 7) twin.put(n, page('records', n));

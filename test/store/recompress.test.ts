@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
+import { sizeClasses } from '../../src/arena/size-classes.ts';
 import { Bug } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
@@ -106,6 +107,30 @@ test('a page is tried once for its bytes: what does not get smaller is left, unt
   store.put(slotOf(1), page('text', 1), 0);
   assert.equal(store.recompressIdle(5, 0), 1);
   assert.equal(calls, 2);
+  store.verify();
+});
+
+test('a form of the same size class is not worth a move, one of the next smaller class is', () => {
+  let length = 0;
+  const exact: CodecFactory = (memory, kernels) => ({
+    ...tiny(memory, kernels),
+    compress(from, out) {
+      tiny(memory, kernels).compress(from, out, 4096);
+      return length;
+    },
+  });
+  const store = new Store({ slots: 10, budget: new Budget(0), dense: exact });
+  store.put(slotOf(1), pattern(1), 0);
+  const { ofEighths } = sizeClasses();
+  const classOf = (bytes: number): number => ofEighths[(bytes + 4 + 7) >>> 3]!;
+  const packed = store.packedBytes(slotOf(1));
+  length = packed;
+  while (classOf(length - 1) === classOf(packed)) length--;
+  assert.equal(store.recompress(slotOf(1)), Recompress.kept, `${length} bytes for ${packed}`);
+  store.put(slotOf(1), pattern(1), 0);
+  length--;
+  assert.ok(length >= 48);
+  assert.equal(store.recompress(slotOf(1)), Recompress.smaller, `${length} bytes for ${packed}`);
   store.verify();
 });
 
