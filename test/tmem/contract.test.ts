@@ -242,6 +242,18 @@ test('the cap holds at every put, and a lower cap evicts at once', () => {
   assert.equal(tmem.clientOf(client)!.chargedPages, 4, 'persistent pages stay');
 });
 
+test('a cap of as many pages as there are evicts none, one less the oldest', () => {
+  const tmem = small(100);
+  const client = tmem.addClient();
+  const cache = tmem.newPool(client);
+  for (let i = 0; i < 4; i++) tmem.put(client, cache, oid, i, pageOf(i), 0);
+  tmem.setCap(client, 4);
+  assert.equal(tmem.clientOf(client)!.chargedPages, 4);
+  tmem.setCap(client, 3);
+  assert.equal(tmem.clientOf(client)!.chargedPages, 3);
+  assert.equal(tmem.get(client, cache, oid, 0, into, 0), Get.absent);
+});
+
 test('equal pages share bytes inside a client, not across, unless that is asked for', () => {
   for (const [dedup, contents] of [
     ['off', 4],
@@ -394,9 +406,19 @@ test('relinquish frees what is asked or all there is, and maintain tells the sto
 
 test('options and names that make no sense are errors of the caller', () => {
   assert.throws(() => small(10, { pages: 0 }), { code: 'ERR_ARG_VALUE' });
-  const tmem = small(10, { clients: 1 });
-  assert.throws(() => tmem.addClient({ weight: -1 }), { code: 'ERR_ARG_VALUE' });
-  assert.equal(tmem.addClient(), 0);
+  const ends = [
+    ['clients', 1, 1024],
+    ['pages', 1, 2 ** 31 - 1],
+    ['evictionsPerPut', 0, 2 ** 31 - 1],
+  ] as const;
+  for (const [name, least, most] of ends)
+    for (const value of [least - 1, most + 1, 1.5])
+      assert.throws(() => small(10, { [name]: value }), { code: 'ERR_ARG_VALUE' }, name);
+  assert.ok(small(10, { clients: 1024, evictionsPerPut: 2 ** 31 - 1 }));
+  const tmem = small(10, { clients: 1, pages: 1, objects: 1, evictionsPerPut: 0 });
+  for (const options of [{ weight: -1 }, { weight: 2 ** 20 + 1 }, { cap: -1 }, { cap: 2 ** 31 }])
+    assert.throws(() => tmem.addClient(options), { code: 'ERR_ARG_VALUE' });
+  assert.equal(tmem.addClient({ weight: 2 ** 20, cap: 2 ** 31 - 1 }), 0);
   assert.equal(tmem.addClient(), -1);
   assert.throws(() => tmem.setCap(3, 1), { code: 'ERR_ARG_UNKNOWN' });
   tmem.newPool(0);

@@ -27,6 +27,8 @@ test('C13 an area that was given up takes nothing until it is switched on again,
   assert.equal(backend.store(3, 0, pageOf(2), 0), true);
   backend.init(3, 10);
   assert.equal(backend.load(3, 0, into, 0), Load.absent, 'switched on again: it holds nothing');
+  backend.init(31, 10);
+  assert.equal(backend.store(31, 0, pageOf(2), 0), true);
   assert.throws(() => backend.load(32, 0, into, 0), { name: 'Bug' });
 });
 

@@ -146,6 +146,18 @@ test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joi
   }
 });
 
+test('C24 the largest weight and cap arrive, and so does a freeze', () => {
+  const from = host();
+  const client = from.addClient({ weight: 2 ** 20, cap: 2 ** 31 - 1 });
+  from.freeze(client);
+  const to = host();
+  const restore = new Restore(to);
+  new Save(from, client).finish((chunk) => restore.push(chunk));
+  assert.equal(restore.end(), RestoreState.done);
+  const { weight, cap, frozen } = to.clientOf(restore.client)!;
+  assert.deepEqual([weight, cap, frozen], [2 ** 20, 2 ** 31 - 1, true]);
+});
+
 test('C24 finish freezes the client, and a second save of it needs the first to end', () => {
   const from = host();
   const client = from.addClient();
@@ -253,6 +265,7 @@ test('a stream that breaks a rule is refused for that reason, its checksums bein
     [/number is out of range/, At.pool + 4, 16],
     [/unknown flags/, At.pool + 8, 8],
     [/shared and persistent/, At.pool + 8, 3],
+    [/shared and persistent/, At.pool + 8, 7],
     [/in no persistent pool/, At.pool + 8, 0],
     [/in no persistent pool/, At.page + 4, 5],
     [/out of order/, At.valid + 4, 4096],
