@@ -197,6 +197,20 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
   }
 }
 
+test('where the system takes nothing back, the one run that is held already is found', () => {
+  for (const length of [3, 4]) {
+    // Chunk 0 is full, chunk 1 has three pages left that were never handed out, and the budget has none.
+    const twin = new Twin(64, 61 * 4096 + 2 * ROW_BYTES);
+    twin.returns.answersLeft = 0;
+    for (const run of [3, 12, 12, 5, 12, 12]) assert.ok(twin.alloc(run));
+    twin.freeRun(twin.held[0]!); // the first pages of chunk 0
+    assert.ok(twin.alloc(5));
+    assert.equal(twin.runs.dirtyFreePages, 3);
+    assert.equal(twin.alloc(length), length === 3);
+    twin.check();
+  }
+});
+
 randomTest('page runs equal the model without a limit', 4000, (prng, steps) => {
   drive(new Twin(32 * 40, 0), prng, steps);
 });

@@ -23,6 +23,8 @@ test('every object size has the smallest class that holds it', () => {
 });
 
 test('a class is cut out of 1 to 12 pages into at most 128 objects, 8-byte aligned', () => {
+  assert.deepEqual([ZSPAGE_PAGES_MAX, OBJECTS_MAX], [12, 128]);
+  assert.equal(Math.max(...table.zspagePages), 12, 'a class uses the longest run');
   for (const cls of packed) {
     const pages = table.zspagePages[cls]!;
     const objects = table.objects[cls]!;
