@@ -199,6 +199,35 @@ test('the oldest pages go first, and a page that was used since the hand passed 
   assert.deepEqual(written().slice(3), [6, 7, 0, 3, 1]);
 });
 
+test('when the hand comes round it looks for the oldest pages first, again', () => {
+  const r = rig(true);
+  fill(r, 4);
+  const slots = r.mm.pages.slice(0, 4).map((page) => offsetOf(page!.entry));
+  const area = r.swap.areas[0]!;
+  area.coldAge = 1;
+  area.coldAt = area.map.slots - 1;
+  for (let age = 0; age < 2; age++) r.front.growOlder(0, slots[1]!, slots[1]! + 1);
+  for (let age = 0; age < 3; age++) r.front.growOlder(0, slots[3]!, slots[3]! + 1);
+  assert.equal(r.back.write(0, 2), 2);
+  assert.deepEqual(
+    r.disk.seen.map(({ slot }) => slots.indexOf(slot)),
+    [3, 1],
+  );
+});
+
+test('a call looks at 16384 slots, and the next one goes on', () => {
+  const r = rig(true, {}, 20_000);
+  fill(r, 2);
+  turn(r);
+  const [first, second] = r.mm.pages.slice(0, 2).map((page) => offsetOf(page!.entry));
+  assert.deepEqual([first, second], [256, 257]);
+  const area = r.swap.areas[0]!;
+  area.coldAt = 300;
+  assert.equal(r.back.write(0, 1), 0);
+  assert.equal(area.coldAt, 300 + 16_384);
+  assert.equal(r.back.write(0, 1), 1);
+});
+
 test('with poorOnly only pages that compression made no smaller go', () => {
   const r = rig(true);
   fill(r, 12);
@@ -321,6 +350,13 @@ test('the shrinker starts above its upper mark, goes on to the lower one, and re
   assert.equal(back.tick(), 0, 'below the lower one');
   assert.ok(!back.isShrinking);
   assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks nothing starts');
+});
+
+test('the shrinker rests at the lower mark itself', () => {
+  const { world, back } = shrinking(98, { bios: 4 });
+  assert.deepEqual([back.tick(), back.tick(), back.tick()], [4, 4, 0]);
+  assert.equal(world.front.pages.size, 90);
+  assert.ok(!back.isShrinking);
 });
 
 test('a refused store starts the shrinker below its upper mark', () => {
