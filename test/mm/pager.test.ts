@@ -234,6 +234,39 @@ test('a pinned page can be written without anybody being asked', () => {
   assert.equal(r.pager.pin(r.region, 0, 200), Range.noRoom);
 });
 
+test('three quarters of a small set can be pinned, and not a page more', () => {
+  const r = rig(200, 64);
+  assert.equal(r.region.set.pinLimit, 48);
+  assert.equal(r.pager.pin(r.region, 0, 49), Range.noRoom);
+  assert.equal(r.region.pinned, 0, 'all or nothing');
+  assert.equal(r.pager.pin(r.region, 0, 47), Range.done);
+  assert.equal(r.pager.pin(r.region, 47, 49), Range.noRoom);
+  assert.equal(r.pager.pin(r.region, 40, 48), Range.done, 'one that is not pinned yet');
+  assert.equal(r.region.pinned, 48);
+});
+
+test('a page that comes back before half a set has left is hot', () => {
+  for (const left of [32, 33]) {
+    const r = rig(200, 64);
+    touch(r, 7, 8);
+    r.pager.evict(r.region, 7, 8);
+    r.pager.evictor.clock = r.region.stamp[7]! + left;
+    touch(r, 7);
+    assert.equal(r.pager.counters.get('activated'), left === 32 ? 1 : 0, `${left} pages left`);
+  }
+});
+
+test('a region that writes half of its clean pages keeps no copies', () => {
+  for (const rewritten of [127, 128]) {
+    const r = rig();
+    touch(r, 3, 8);
+    r.pager.evict(r.region, 3, 4);
+    r.region.rewritten = rewritten;
+    touch(r, 3);
+    assert.equal(r.region.state[3], rewritten === 127 ? PageState.clean : PageState.dirty);
+  }
+});
+
 test('a range is brought as far as three quarters of the set', () => {
   const r = rig(200, 64);
   for (let page = 0; page < 100; page++) touch(r, page, page + 1);

@@ -47,6 +47,11 @@ for (const [name, from, stride] of [
     assert.deepEqual(grown.slice(0, 6), [3, 7, 15, 31, 63, 127]);
   });
 
+test('a window has 255 pages at the most', () => {
+  const { windows } = walk(new Prefetch(PAGES), steps(100, 1, 700));
+  assert.deepEqual(windows, [0, 3, 7, 15, 31, 63, 127, 255, 255]);
+});
+
 test('a forward stream is seen at its second page', () => {
   assert.deepEqual(walk(new Prefetch(PAGES), [10, 11]).windows, [0, 3]);
 });
@@ -85,5 +90,7 @@ test('a page touched again and again is no stream', () => {
 });
 
 test('strides beyond 64 pages do not pay', () => {
+  assert.ok(walk(new Prefetch(PAGES), steps(0, 64, 60)).brought > 0);
+  assert.ok(walk(new Prefetch(PAGES), steps(PAGES - 1, -64, 60)).brought > 0);
   assert.equal(walk(new Prefetch(PAGES), steps(0, 65, 60)).brought, 0);
 });
