@@ -20,12 +20,15 @@ test('reads are zeros, whatever was written; outside the disk is invalid', () =>
   assert.ok(data.subarray(9, 59).every((b) => b === 0));
   assert.deepEqual([data[8], data[59]], [0x77, 0x77]);
   assert.equal(sender.run({ op: BioOp.flush }).status, BioStatus.ok);
-  for (const [offset, length] of [
-    [-1, 2],
-    [8191, 2],
-    [0, 0],
+  for (const [offset, length, status] of [
+    [-1, 2, BioStatus.invalid],
+    [8191, 2, BioStatus.invalid],
+    [8192, 1, BioStatus.invalid],
+    [0, 0, BioStatus.invalid],
+    [0, 1, BioStatus.ok],
+    [8191, 1, BioStatus.ok],
   ] as const)
-    assert.equal(sender.run({ op: BioOp.read, offset, length }).status, BioStatus.invalid);
+    assert.equal(sender.run({ op: BioOp.read, offset, length }).status, status);
   const runs: number[] = [];
   disk.extents(10, 20, (kind, length) => runs.push(kind, length) > 0);
   assert.deepEqual(runs, [Extent.hole, 20]);
