@@ -27,7 +27,8 @@ function rig(pages = 200, limit = 64): Rig {
     memory.lost[page] = 1;
   };
   const pager = new Pager({ frames: world.frames, front, onLost });
-  swapOn(pager.swap, refusingDisk(512 * 4096), headerPage(512));
+  const slots = Math.max(512, pages + 1);
+  swapOn(pager.swap, refusingDisk(slots * 4096), headerPage(slots));
   const calls: string[] = [];
   const take = memory.take.bind(memory);
   const drop = memory.drop.bind(memory);
@@ -170,6 +171,31 @@ test('pages that were all used leave all the same', () => {
   r.pager.verify();
 });
 
+test('a batch has 128 dirty pages, as many as there are frames, and 512 in all', () => {
+  const r = rig(700, 700);
+  const pages = Array.from({ length: 700 }, (_, page) => page);
+  adoptAll(r, pages.slice(0, 140));
+  assert.equal(r.pager.evictor.reclaim(r.region.set, 700), 128);
+  assert.equal(r.pager.evict(r.region, 0, 700), 12);
+  adoptAll(r, pages.slice(140, 270));
+  assert.equal(r.pager.evictor.evictRange(r.region, 140, 270), 268, 'where to go on');
+  r.pager.verify();
+  const cleanOnes = rig(520, 520);
+  for (let page = 0; page < 520; page++) clean(cleanOnes, page);
+  assert.equal(cleanOnes.pager.evictor.reclaim(cleanOnes.region.set, 520), 512);
+  cleanOnes.pager.verify();
+});
+
+test('clean pages are looked for in every region of a set', () => {
+  const r = rig();
+  const other = new SimMemory(r.memory.world, 10);
+  const second = { ...r, memory: other, region: r.pager.add(other, r.region.set) };
+  touch(r, 1, 2);
+  clean(second, 4);
+  assert.equal(r.pager.evictor.reclaimClean(r.region.set, 8), 1);
+  assert.deepEqual([r.region.resident, second.region.resident], [1, 0]);
+});
+
 test('a set that slept while 2^31 pages left other sets still evicts', () => {
   const r = rig();
   adoptAll(r, [1, 3, 5]);
@@ -306,6 +332,10 @@ test('the background goes from above the high mark down to the low one', () => {
   const r = rig(200, 64);
   for (let i = 0; i < 61; i++) touch(r, i * 3, i + 1);
   assert.equal(r.region.set.high, 60);
+  const atMark = rig(200, 64);
+  for (let i = 0; i < 60; i++) touch(atMark, i * 3, i + 1);
+  assert.equal(atMark.pager.background(), false, 'at the mark nothing leaves');
+  assert.equal(atMark.region.resident, 60);
   while (r.pager.background());
   assert.equal(r.region.resident, r.region.set.low);
   assert.equal(r.pager.background(), false);

@@ -80,6 +80,17 @@ test('a stream ends at both ends of its region', () => {
   assert.equal(one.count, 0);
 });
 
+test('a stream from page 0 is seen as soon as any other', () => {
+  const from0 = walk(new Prefetch(PAGES), steps(0, 7, 6)).windows;
+  assert.deepEqual(from0, [0, 0, 0, 3]);
+  assert.deepEqual(walk(new Prefetch(PAGES), steps(100, 7, 6)).windows, from0);
+});
+
+test('half of the last steps are no majority', () => {
+  const { windows } = walk(new Prefetch(PAGES), [2000, 2900, 2850, 2857, 2864, 2871]);
+  assert.deepEqual(windows, [0, 0, 0, 0, 0, 3]);
+});
+
 test('a page touched again and again is no stream', () => {
   const prefetch = new Prefetch(PAGES);
   for (let i = 0; i < 40; i++) {

@@ -126,6 +126,11 @@ test('a resident set keeps room: high and low marks below the limit, a limit for
   assert.throws(() => new ResidentSet(SET_PAGES_MIN - 1), /a resident set has some pages/);
   const least = new ResidentSet(SET_PAGES_MIN);
   assert.deepEqual([least.high, least.low, least.pinLimit], [30, 28, 16]);
+  assert.deepEqual([SET_PAGES_MIN, least.batch], [32, 8]);
+  assert.deepEqual(
+    [143, 144, 8191, 8192, 1 << 20].map((limit) => new ResidentSet(limit).batch),
+    [8, 9, 511, 512, 512],
+  );
   const large = new ResidentSet(1 << 20);
   assert.deepEqual([large.limit - large.high, large.limit - large.low], [256, 512]);
   assert.equal(large.pinLimit, (1 << 20) - (1 << 17));
