@@ -18,10 +18,12 @@ import {
   settingsOfJson,
 } from '../host/config.ts';
 import { Host } from '../host/host.ts';
+import { limitWarnings } from '../host/limits.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
 import { runtimeFolder } from '../host/runtime-folder.ts';
 import { systemError } from '../host/system-error.ts';
 import { formatUri, isLoopback } from '../host/uri.ts';
+import { usableMemory } from '../os/usable-memory.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { stopSignals } from './signals.ts';
@@ -212,6 +214,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     process.on(signal, () => log(`${signal}: nothing to do, the disks stay`));
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
   if (!quiet) warnOfOpenDoors(config, line);
+  for (const warning of limitWarnings(config, usableMemory())) log(`warning: ${warning}`);
   sayReady(host, args, config, world);
   const isLive =
     world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's
@@ -259,7 +262,7 @@ export const hostCommand: Command = {
   ],
   positionalsMax: 0,
   notes: [
-    'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed.',
+    'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. Limits may also be a share of the memory of the machine, or of the control group that the host runs in: 50%.',
     'Without --unix and --port: a private Unix socket, and 127.0.0.1 port 10809; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
     'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root; with --run a private one, in $FRONTSWAP_CONTROL of the command.',
     '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment.',

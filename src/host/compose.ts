@@ -10,7 +10,7 @@ import { systemPeerPid } from '../os/peer-credentials.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
 import { BackingFiles } from './backing-file.ts';
 import { NbdServer } from './nbd/server.ts';
-import type { HostParts } from './parts.ts';
+import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 
 /** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
@@ -29,13 +29,12 @@ export function composeParts(): HostParts {
   const returns = systemPageReturn(process.platform);
   const tested = new Set<string>();
   const backings = new BackingFiles(process.geteuid?.() ?? 0);
-  const open = (sizeBytes: number, limitBytes: number, name: string, path?: string): Ramzswap => {
+  const open = ({ codec: name, backing: path, ...rest }: SwapDiskOptions): Ramzswap => {
     const codec = { name, factory: codecNamed(name) };
-    if (path === undefined) return new Ramzswap({ sizeBytes, limitBytes, codec, returns });
-    const disk = backings.open(path, sizeBytes);
+    if (path === undefined) return new Ramzswap({ ...rest, codec, returns });
+    const disk = backings.open(path, rest.sizeBytes);
     try {
-      const backing = { disk, isShown: false };
-      return new Ramzswap({ sizeBytes, limitBytes, codec, returns, backing });
+      return new Ramzswap({ ...rest, codec, returns, backing: { disk, isShown: false } });
     } catch (error) {
       disk[Symbol.dispose]();
       throw error;
@@ -43,14 +42,15 @@ export function composeParts(): HostParts {
   };
   const peerPid = systemPeerPid(process.platform);
   return {
-    createDisk: ({ sizeBytes, limitBytes, codec, backing }) => {
+    createDisk: (options) => {
+      const { sizeBytes, codec } = options;
       if (!tested.has(codec)) {
-        using disk = open(SELF_TEST_DISK_BYTES, 0, codec);
+        using disk = open({ sizeBytes: SELF_TEST_DISK_BYTES, limitBytes: 0, codec });
         selfTest(disk);
         tested.add(codec);
       }
       try {
-        return open(sizeBytes, limitBytes, codec, backing);
+        return open(options);
       } catch (cause) {
         if (!(cause instanceof RangeError)) throw cause;
         throw new SwapError(

@@ -7,8 +7,9 @@ import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { backingTableBytes } from '../device/ramzswap/backing.ts';
+import { type UsableMemory, usableMemory } from '../os/usable-memory.ts';
 import { repeatedKey } from './json-keys.ts';
+import { defaultTotal, leastBytes, parseLimit, underTotal } from './limits.ts';
 import { NBD_PORT } from './uri.ts';
 
 export interface SettingSpec {
@@ -31,7 +32,12 @@ export const hostSettings: readonly SettingSpec[] = [
   {
     name: 'limit',
     value: 'SIZE',
-    help: 'ceiling of memory, metadata included, for each disk without its own (default none)',
+    help: 'ceiling of memory, metadata included, for each disk without its own; 25% is a share of the memory (default none but the total)',
+  },
+  {
+    name: 'total-limit',
+    value: 'SIZE',
+    help: 'ceiling of memory of all disks together; 0 for none (default 50%: half of the memory, of the control group if that has less)',
   },
   { name: 'codec', value: 'lz4|lz4-native', help: 'page compressor (default lz4)' },
   {
@@ -75,7 +81,7 @@ export type Settings = ReadonlyMap<string, Setting>;
 export interface DiskConfig {
   readonly name: string;
   readonly sizeBytes: number;
-  /** 0 = none. */
+  /** 0 = none but the host's total. */
   readonly limitBytes: number;
   /** Several clients may have it open at a time. */
   readonly isShared: boolean;
@@ -88,6 +94,8 @@ export interface DiskConfig {
 export interface HostConfig {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
+  /** Ceiling of all disks together, bytes; 0 = none. */
+  readonly totalLimitBytes: number;
   readonly codec: string;
   /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
   readonly unix: string | null;
@@ -105,8 +113,6 @@ export interface HostConfig {
 const diskBytesMax = 2 ** 31 * PAGE_BYTES;
 /** mkswap takes no fewer than 10 pages. */
 const diskBytesMin = 10 * PAGE_BYTES;
-/** Below it a disk's own tables leave no room for pages. */
-const limitBytesMin = 256 * 1024;
 const disksMax = 256;
 /** A year. */
 const keepSecondsMax = 31_536_000;
@@ -169,19 +175,14 @@ export function settingsOfJson(file: string, text: string): Settings {
   return settings;
 }
 
-/** 0 is none. */
-function parseLimit(from: string, text: string): number {
-  const limitBytes = parseSize(from, text);
-  if (limitBytes !== 0 && limitBytes < limitBytesMin)
-    throw invalid(
-      { from },
-      text,
-      `is too small: at least ${formatSize(limitBytesMin)}, or 0 for none`,
-    );
-  return limitBytes;
+/** What limits are read with. */
+interface LimitDefaults {
+  /** Of a disk that names none. */
+  readonly limitBytes: number;
+  readonly memory: UsableMemory;
 }
 
-function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig {
+function parseDisk(from: string, text: string, defaults: LimitDefaults): DiskConfig {
   const [head = '', ...extras] = text.split(',');
   const [name = '', size, ...rest] = head.split('=');
   if (size === undefined || rest.length > 0)
@@ -205,7 +206,10 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
   const given = readExtras(from, text, extras);
   const limit = given.get('limit');
-  const limitBytes = limit === undefined ? defaultLimit : parseLimit(`${from}: limit`, limit);
+  const limitBytes =
+    limit === undefined
+      ? defaults.limitBytes
+      : parseLimit(`${from}: limit`, limit, defaults.memory);
   const backing = given.get('backing');
   const shared = given.get('shared') ?? 'off';
   if (shared !== 'on' && shared !== 'off')
@@ -222,7 +226,7 @@ function parseDisk(from: string, text: string, defaultLimit: number): DiskConfig
   const disk = { name, sizeBytes, limitBytes, isShared, keepSeconds };
   if (backing === undefined) return disk;
   if (backing === '') throw invalid({ from: `${from}: backing` }, backing, 'is empty');
-  const least = limitBytesMin + backingTableBytes(sizeBytes);
+  const least = leastBytes({ ...disk, backing });
   if (limitBytes !== 0 && limitBytes < least)
     throw invalid(
       { from: `${from}: limit` },
@@ -301,11 +305,17 @@ class Reader {
   }
 }
 
-function readDisks(reader: Reader): DiskConfig[] {
-  const limitText = reader.text('limit');
-  const limit = limitText === null ? 0 : parseLimit(reader.from('limit'), limitText);
+/** A limit as text, or what holds without. */
+function readLimit(reader: Reader, name: string, memory: UsableMemory, without: number): number {
+  const text = reader.text(name);
+  return text === null ? without : parseLimit(reader.from(name), text, memory);
+}
+
+function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
+  const defaults = { limitBytes: readLimit(reader, 'limit', memory, 0), memory };
   const from = reader.from('disk');
-  const disks = (reader.list('disk') ?? ['swap0=1G']).map((text) => parseDisk(from, text, limit));
+  const texts = reader.list('disk') ?? ['swap0=1G'];
+  const disks = texts.map((text) => parseDisk(from, text, defaults));
   if (disks.length === 0) throw invalid({ from }, '[]', 'names no disk');
   if (disks.length > disksMax)
     throw invalid({ from }, String(disks.length), `disks are more than ${disksMax}`);
@@ -383,11 +393,16 @@ function readSocketMode(reader: Reader, unix: string | null): number {
 
 /**
  * Checks every setting and fills in the defaults.
+ * @param memory what percentages and the default total are of
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT
  */
-export function resolveHostConfig(settings: Settings): HostConfig {
+export function resolveHostConfig(
+  settings: Settings,
+  memory: UsableMemory = usableMemory(),
+): HostConfig {
   const reader = new Reader(settings);
-  const disks = readDisks(reader);
+  const totalLimitBytes = readLimit(reader, 'total-limit', memory, defaultTotal(memory));
+  const disks = underTotal(readDisks(reader, memory), totalLimitBytes, reader.from('total-limit'));
   const codec = reader.text('codec') ?? 'lz4';
   if (!codecs.includes(codec))
     throw invalid({ from: reader.from('codec') }, codec, `is none of ${codecs.join(', ')}`);
@@ -400,6 +415,7 @@ export function resolveHostConfig(settings: Settings): HostConfig {
   const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
   return {
     disks,
+    totalLimitBytes,
     codec,
     unix,
     socketMode: readSocketMode(reader, unix),

@@ -12,18 +12,18 @@
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Budget } from '../arena/budget.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import type { Counters } from '../observe/counters.ts';
-import type { DiskConfig, HostConfig } from './config.ts';
+import type { HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
+import { DiskCare, requestsOf, type ServedDisk, servedDisk } from './disk-care.ts';
 import { DiskExports } from './disk-exports.ts';
-import { FillWatch } from './fill-watch.ts';
 import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
-import type { DiskStats, HostParts, Log, NbdDoor, SwapDisk } from './parts.ts';
-import { RefusalWatch } from './refusal-watch.ts';
+import type { HostParts, Log, NbdDoor } from './parts.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
 import { systemError, tcpListenError } from './system-error.ts';
 import {
@@ -53,19 +53,6 @@ export interface HostOptions {
   readonly onStopRequest: () => void;
 }
 
-interface ServedDisk {
-  readonly config: DiskConfig;
-  readonly disk: SwapDisk;
-  /** reads + writes + discards at the last look; unchanged means idle. */
-  requestsSeen: number;
-  /** A fault of this disk was told. */
-  isStopped: boolean;
-  readonly refusals: RefusalWatch;
-  readonly fill: FillWatch;
-  /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
-  unused: { readonly sinceMs: number; readonly requests: number } | null;
-}
-
 /** All disks together, for a status line. */
 export interface HostTotals {
   readonly diskCount: number;
@@ -76,14 +63,9 @@ export interface HostTotals {
   readonly requests: number;
 }
 
-/** Ten looks a second for an idle disk, and more while it has things to tidy up. */
-const settleEveryMs = 100;
-const settleAgainMs = 5;
 /** How long a reset waits for requests under way, and how often it looks. */
 const resetMsMax = 2000;
 const resetAgainMs = 5;
-
-const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
 
 export class Host {
   readonly #options: HostOptions;
@@ -96,8 +78,8 @@ export class Host {
   /** Sockets and pid file; they go when nobody listens any more. */
   readonly #files: OwnFile[] = [];
   readonly #exports = new DiskExports();
-  /** No disk had a request between the last two looks. */
-  #isIdle = false;
+  /** The ceiling of all disks together. */
+  readonly #total: Budget;
   #door: NbdDoor | null = null;
   #controlPath: string | null = null;
   #privateFolder: string | null = null;
@@ -105,6 +87,7 @@ export class Host {
 
   private constructor(options: HostOptions) {
     this.#options = options;
+    this.#total = new Budget(options.config.totalLimitBytes);
   }
 
   /** @throws SwapError with nothing left running */
@@ -115,7 +98,7 @@ export class Host {
       await host.#listen();
       await host.#openControl();
       host.#writePidFile();
-      host.#startSettling();
+      host.#startCare();
     } catch (error) {
       await host.stop();
       throw error;
@@ -266,6 +249,7 @@ export class Host {
       const served = parts.createDisk({
         sizeBytes: disk.sizeBytes,
         limitBytes: disk.limitBytes,
+        total: this.#total,
         codec: config.codec,
         ...(disk.backing === undefined ? {} : { backing: disk.backing }),
       });
@@ -273,15 +257,7 @@ export class Host {
       const { name } = disk;
       const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
       this.#exports.set(name, { name, description, disk: served, isShared: disk.isShared });
-      this.#disks.push({
-        config: disk,
-        disk: served,
-        requestsSeen: 0,
-        isStopped: false,
-        refusals: new RefusalWatch(),
-        fill: new FillWatch(),
-        unused: null,
-      });
+      this.#disks.push(servedDisk(disk, served));
     }
   }
 
@@ -370,103 +346,18 @@ export class Host {
     this.#files.push(ownFile(path));
   }
 
-  #startSettling(): void {
-    let timer: NodeJS.Timeout;
-    let atRest = false;
-    const look = (): void => {
-      const more = this.#settle();
-      this.#sayFaults();
-      this.#lookAtDisks();
-      if (this.#isIdle && !more && !atRest) this.#options.parts.trim();
-      atRest = this.#isIdle && !more;
-      // Not between the quick looks of tidying: a quiet while is counted in even ones.
-      if (!more) this.#tellRefusals();
-      timer = setTimeout(look, more ? settleAgainMs : settleEveryMs);
-      timer.unref();
-    };
-    look();
-    this.#undo.push(() => clearTimeout(timer));
-  }
-
-  #lookAtDisks(): void {
-    for (const served of this.#disks) {
-      const stats = served.disk.stats();
-      this.#sayFill(served, stats);
-      this.#dropUnused(served, stats);
-    }
-  }
-
-  /** Warns early that a disk fills up: at the limit its guest can only retry, or kill programs. */
-  #sayFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
-    if (!fill.look(usedBytes, limitBytes)) return;
-    const what =
-      config.backing === undefined
-        ? 'it refuses writes; serve it with a higher limit, or have the guest swap less'
-        : 'pages go to its backing';
-    this.#options.log(
-      `disk ${config.name}: ${Math.floor((100 * usedBytes) / limitBytes)} % of its limit of ` +
-        `${formatSize(limitBytes)} is used; at the limit ${what}`,
-    );
-  }
-
-  /** Empties a disk whose last client left long enough ago. */
-  #dropUnused(served: ServedDisk, stats: DiskStats): void {
-    const { name, keepSeconds } = served.config;
-    if (keepSeconds === null) return;
-    const requests = requestsOf(stats);
-    const holdsPages = stats.storedPages > 0 || stats.backingBytes > 0;
-    if (!holdsPages || (this.#door?.connections(name) ?? 0) > 0) served.unused = null;
-    else if (served.unused?.requests !== requests)
-      served.unused = { sinceMs: performance.now(), requests };
-    if (served.unused === null) return;
-    if (performance.now() - served.unused.sinceMs < keepSeconds * 1000) return;
-    served.unused = null;
-    this.reset(name, false).catch((error: Error) => this.#options.log(error.message));
-  }
-
-  #tellRefusals(): void {
-    for (const { config, disk, refusals } of this.#disks) {
-      if (!refusals.look(disk.stats().failedWrites)) continue;
-      const why =
-        config.limitBytes === 0
-          ? 'no more memory is to be had'
-          : `its limit of ${formatSize(config.limitBytes)} is reached`;
-      this.#options.log(
-        `disk ${config.name}: refuses writes: ${why}; the guest keeps those pages in its own memory`,
-      );
-    }
-  }
-
-  /** Lets idle disks tidy up; true when one has more to do. */
-  #settle(): boolean {
-    let more = false;
-    this.#isIdle = true;
-    for (const served of this.#disks) {
-      const requests = requestsOf(served.disk.stats());
-      const idle = requests === served.requestsSeen;
-      served.requestsSeen = requests;
-      if (!idle) {
-        this.#isIdle = false;
-        continue;
-      }
-      if (served.disk.settle()) more = true;
-      this.#counters.add('settlePasses', 1);
-    }
-    return more;
-  }
-
-  /** Says once of a disk that broke an invariant that it has stopped; the others go on. */
-  #sayFaults(): void {
-    for (const served of this.#disks) {
-      const { fault } = served.disk;
-      if (fault === null || served.isStopped) continue;
-      served.isStopped = true;
-      this.#counters.add('stoppedDisks', 1);
-      this.#options.log(
-        `disk ${served.config.name}: stopped by a fault of frontswap, please report it: ` +
-          `${fault.stack ?? fault.message}`,
-      );
-    }
+  #startCare(): void {
+    const { log, parts } = this.#options;
+    const care = new DiskCare({
+      disks: this.#disks,
+      total: this.#total,
+      counters: this.#counters,
+      log,
+      trim: () => parts.trim(),
+      connections: (name) => this.#door?.connections(name) ?? 0,
+      reset: (name) => this.reset(name, false),
+    });
+    this.#undo.push(care.start());
   }
 }
 

@@ -2,6 +2,7 @@
  * What a host is put together from, as the host sees it. compose.ts joins the real parts; tests bring
  * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
+import type { Budget } from '../arena/budget.ts';
 import type { Disk } from '../block/ops.ts';
 import type { RamzswapStats } from '../device/ramzswap/stats.ts';
 
@@ -22,6 +23,8 @@ export interface SwapDiskOptions {
   readonly sizeBytes: number;
   /** Most memory the disk may take, metadata included; 0 = no limit. */
   readonly limitBytes: number;
+  /** The ceiling of all disks together; absent: none. */
+  readonly total?: Budget;
   /** `lz4`, `lz4-native`. */
   readonly codec: string;
   /** File or block device for what packs poorly or does not fit. */

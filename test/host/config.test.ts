@@ -9,13 +9,15 @@ import {
   settingsOfJson,
 } from '../../src/host/config.ts';
 
-const ofFile = (document: unknown): HostConfig =>
-  resolveHostConfig(settingsOfJson('host.json', JSON.stringify(document)));
 const G = 1024 ** 3;
+const machine = { bytes: 16 * G, isGroupLimit: false };
+const ofFile = (document: unknown): HostConfig =>
+  resolveHostConfig(settingsOfJson('host.json', JSON.stringify(document)), machine);
 
 test('without settings: one 1G disk, a private socket and the NBD port on loopback', () => {
   assert.deepEqual(ofFile({}), {
     disks: [{ name: 'swap0', sizeBytes: G, limitBytes: 0, isShared: false, keepSeconds: null }],
+    totalLimitBytes: 8 * G,
     codec: 'lz4',
     unix: '-',
     socketMode: 0o600,
@@ -32,6 +34,7 @@ test('every setting arrives', () => {
     ofFile({
       disk: ['a=1G', 'b=2G,limit=512M'],
       limit: '256M',
+      'total-limit': '25%',
       codec: 'lz4-native',
       unix: '/s',
       'socket-mode': '0660',
@@ -48,6 +51,7 @@ test('every setting arrives', () => {
         { name: 'b', sizeBytes: 2 * G, limitBytes: G / 2, isShared: false, keepSeconds: null },
         { name: 'a', sizeBytes: G, limitBytes: G / 4, isShared: false, keepSeconds: null },
       ],
+      totalLimitBytes: 4 * G,
       codec: 'lz4-native',
       unix: '/s',
       socketMode: 0o660,

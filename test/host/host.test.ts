@@ -335,6 +335,23 @@ test('a disk that comes near its limit is told once, with what happens there', a
   ]);
 });
 
+test('a total that fills up is told once, and named by a disk that refuses because of it', async (t) => {
+  const { parts, logged, options } = rig(t, { ...sample, 'total-limit': '4M' });
+  await start(t, options);
+  const [a, b] = parts.disks;
+  assert.ok(a !== undefined && b !== undefined);
+  assert.equal(a.total, b.total, 'one total for all');
+  assert.ok(b.total?.reserve(3_900_000));
+  await until('a log line', () => logged.length > 0);
+  b.stats_ = { ...b.stats_, failedWrites: 1 };
+  await until('another line', () => logged.length > 1);
+  assert.deepEqual(logged, [
+    'all disks: 92 % of the total limit of 4M is used; at the limit writes are refused or go to a backing; ' +
+      'raise --total-limit, or have the guests swap less',
+    'disk b: refuses writes: the total limit of 4M is reached; the guest keeps those pages in its own memory',
+  ]);
+});
+
 test('a reset empties a disk that has no clients; one that has some needs force', async (t) => {
   const { folder, parts, logged, options } = rig(t, sample);
   const host = await start(t, options);

@@ -26,9 +26,11 @@ export class StandInDisk implements SwapDisk {
   stats_: DiskStats;
   settled = 0;
   disposed = 0;
+  readonly total: SwapDiskOptions['total'];
   readonly #done = new BioQueue();
 
-  constructor({ sizeBytes, limitBytes, codec }: SwapDiskOptions) {
+  constructor({ sizeBytes, limitBytes, codec, total }: SwapDiskOptions) {
+    this.total = total;
     this.sizeBytes = bytes(sizeBytes);
     this.stats_ = {
       diskSizeBytes: sizeBytes,

@@ -48,6 +48,8 @@ export interface RamzswapOptions {
   readonly sizeBytes: number;
   /** Ceiling of RAM with all metadata, bytes; 0 = none. */
   readonly limitBytes: number;
+  /** A ceiling that this disk shares with others: what it refuses is refused as by the disk's own. Default: none. */
+  readonly total?: Budget;
   readonly codec: { readonly name: string; readonly factory: CodecFactory };
   readonly returns?: PageReturnFactory;
   /** Where poor pages go, and those for which there is no RAM. */
@@ -83,11 +85,11 @@ export class Ramzswap implements Disk, Disposable {
   #invalidIo = 0;
 
   constructor(options: RamzswapOptions) {
-    const { sizeBytes, limitBytes, codec, returns, backing, firstPage = null } = options;
+    const { sizeBytes, limitBytes, total, codec, returns, backing, firstPage = null } = options;
     assert(sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0, 'a disk is whole pages');
     this.sizeBytes = bytes(sizeBytes);
     this.#algorithm = codec.name;
-    this.#budget = new Budget(limitBytes);
+    this.#budget = new Budget(limitBytes, total ?? null);
     const onLanded = (errand: Errand, status: BioStatus): void => this.#landed(errand, status);
     this.#backing =
       backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onLanded);
