@@ -1,7 +1,7 @@
 /** The reference pages say everything that the program has, and nothing that it has not. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -9,6 +9,7 @@ import { columns } from '../../src/cli/columns.ts';
 import { commonOptions } from '../../src/cli/command.ts';
 import { commandTable } from '../../src/cli/commands.ts';
 import { checkListDocument } from '../../src/host/list-document.ts';
+import { cli } from './fake-world.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const page = (name: string): string => readFileSync(join(root, 'docs/reference', name), 'utf8');
@@ -59,6 +60,36 @@ test('the example of list-json.md is a list document', () => {
   const document = checkListDocument(JSON.parse(json));
   const [disk] = document.disks;
   assert.equal(disk?.dataBytes, (disk?.storedPages ?? 0) * 4096);
+});
+
+test('every frontswap command of frontswap.service takes the configuration of its page', async () => {
+  const howTo = join(root, 'docs/how-to');
+  const unit = readFileSync(join(howTo, 'frontswap.service'), 'utf8');
+  const [, json = ''] =
+    /```json\n([\s\S]*?)```/.exec(readFileSync(join(howTo, 'install-as-a-service.md'), 'utf8')) ??
+    [];
+  const run = mkdtempSync(join(tmpdir(), 'fs-unit-'));
+  try {
+    const file = join(run, 'host.json');
+    writeFileSync(file, json.replaceAll('/run/frontswap/', `${run}/`));
+    const lines = [...unit.matchAll(/^Exec(\w+)=\/usr\/bin\/frontswap (.*)$/gm)];
+    assert.deepEqual(
+      lines.map(([, when]) => when),
+      ['StartPre', 'Start'],
+    );
+    for (const [, when, words = ''] of lines) {
+      const argv = words.replace('/etc/frontswap/host.json', file).split(' ');
+      assert.ok(argv.includes(file), words);
+      if (when === 'Start') argv.push('--check-config');
+      assert.deepEqual(await cli(argv), {
+        status: 0,
+        stdout: '',
+        stderr: 'frontswap host: the configuration is usable\n',
+      });
+    }
+  } finally {
+    rmSync(run, { recursive: true });
+  }
 });
 
 test('the first command of attach-a-guest.md works as it is written', () => {
