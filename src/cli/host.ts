@@ -258,7 +258,10 @@ export const hostCommand: Command = {
       value: 'FILE',
       help: 'JSON file with these options as keys: {"disk": ["vm1=4G"], "port": 10809}; flags win',
     },
-    { name: 'check-config', help: 'check the options and the file, start nothing' },
+    {
+      name: 'check-config',
+      help: 'check the options and the file, and whether files, sockets and addresses can be had now; start nothing',
+    },
   ],
   positionalsMax: 0,
   notes: [
@@ -272,6 +275,12 @@ export const hostCommand: Command = {
   async run(args, world) {
     const config = resolveHostConfig(collectSettings(args));
     if (!flag(args, 'check-config')) return serve(config, args, world);
+    const { checkPlaces } = await import('../host/check-places.ts'); // starts without it
+    const folder = runtimeFolder(world.env, world.uid);
+    await checkPlaces({ config, runtimeFolder: folder, uid: world.uid });
+    if (!flag(args, 'quiet'))
+      for (const warning of limitWarnings(config, usableMemory()))
+        world.stderr.write(`frontswap host: warning: ${warning}\n`);
     if (!flag(args, 'quiet')) world.stderr.write('frontswap host: the configuration is usable\n');
     return Exit.ok;
   },

@@ -14,7 +14,7 @@ import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 
 /** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
-function codecNamed(name: string): CodecFactory {
+export function codecNamed(name: string): CodecFactory {
   if (name === 'lz4') return lz4;
   const { factory, reason } = loadNativeLz4();
   if (factory !== null) return factory;

@@ -10,7 +10,7 @@
  *
  * Left out: signals, terminals and exit codes (cli/), protocols (serve/), how a disk stores pages (device/).
  */
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Budget } from '../arena/budget.ts';
 import { SwapError } from '../base/errors.ts';
@@ -24,15 +24,18 @@ import { DiskExports } from './disk-exports.ts';
 import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { HostParts, Log, NbdDoor } from './parts.ts';
+import { PidFile } from './pid-file.ts';
 import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
-import { systemError, tcpListenError } from './system-error.ts';
+import { tcpListenError } from './system-error.ts';
 import {
   claimSocketPath,
+  controlPlace,
   type OwnFile,
   ownFile,
   removeOwn,
   type SocketPlace,
   unixListenError,
+  unixPlace,
 } from './unix-socket.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
@@ -75,8 +78,9 @@ export class Host {
   readonly #startedAt: number = Date.now();
   /** What stop() has to undo, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
-  /** Sockets and pid file; they go when nobody listens any more. */
+  /** Sockets; they go when nobody listens any more. */
   readonly #files: OwnFile[] = [];
+  #pidFile: PidFile | null = null;
   readonly #exports = new DiskExports();
   /** The ceiling of all disks together. */
   readonly #total: Budget;
@@ -235,6 +239,7 @@ export class Host {
   removeFiles(): void {
     for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
       removeOwn(file);
+    this.#pidFile?.remove();
     if (this.#privateFolder !== null) rmSync(this.#privateFolder, { recursive: true, force: true });
     this.#privateFolder = null;
   }
@@ -277,10 +282,7 @@ export class Host {
 
   async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
     const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
-    const advice = 'choose another path with --unix, or - for a private one';
-    await listenAt({ path, from: '--unix', advice }, () =>
-      door.listenUnix(path, this.#options.config.socketMode),
-    );
+    await listenAt(unixPlace(path), () => door.listenUnix(path, this.#options.config.socketMode));
     this.#files.push(ownFile(path));
     this.#addresses.push({ kind: 'unix', path });
   }
@@ -326,24 +328,16 @@ export class Host {
   #chooseControlPlace(): SocketPlace | null {
     const { config, runtimeFolder, uid } = this.#options;
     if (config.control === null) return null;
-    const from = '--control';
-    const advice = 'choose another path with --control PATH, or none with --no-control';
     if (config.control === 'private')
-      return { path: join(this.#makePrivateFolder(), 'control.sock'), from, advice };
-    if (config.control !== 'default') return { path: config.control.path, from, advice };
+      return controlPlace(join(this.#makePrivateFolder(), 'control.sock'), false);
+    if (config.control !== 'default') return controlPlace(config.control.path, false);
     makePrivateFolder(runtimeFolder, uid);
-    return { path: controlPathIn(runtimeFolder), from: 'the default control socket', advice };
+    return controlPlace(controlPathIn(runtimeFolder), true);
   }
 
   #writePidFile(): void {
     const path = this.#options.config.pidFile;
-    if (path === null) return;
-    try {
-      writeFileSync(path, `${process.pid}\n`);
-    } catch (cause) {
-      throw systemError(`write ${path}`, cause, 'see --pidfile');
-    }
-    this.#files.push(ownFile(path));
+    if (path !== null) this.#pidFile = PidFile.write(path);
   }
 
   #startCare(): void {

@@ -10,6 +10,9 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
+import { systemPeerPid } from '../os/peer-credentials.ts';
+import { processText } from '../os/process-name.ts';
+import { descriptorOf } from './nbd/socket.ts';
 import { errnoOf, systemError } from './system-error.ts';
 
 /** sun_path: 108 bytes with the closing zero on Linux, 104 on macOS and the BSDs. */
@@ -34,17 +37,32 @@ function checkLength({ path, from }: SocketPlace): void {
     );
 }
 
-/** Whether somebody accepts connections at `path`. */
-function isLive(path: string): Promise<boolean> {
+/** The NBD socket of --unix. */
+export const unixPlace = (path: string): SocketPlace => ({
+  path,
+  from: '--unix',
+  advice: 'choose another path with --unix, or - for a private one',
+});
+
+export const controlPlace = (path: string, isDefault: boolean): SocketPlace => ({
+  path,
+  from: isDefault ? 'the default control socket' : '--control',
+  advice: 'choose another path with --control PATH, or none with --no-control',
+});
+
+/** Who accepts connections at `path`, for messages; null: nobody. */
+function serverAt(path: string): Promise<string | null> {
+  const unnamed = 'a live server';
   return new Promise((resolve) => {
     const probe = connect(path);
     probe.once('connect', () => {
+      const pid = systemPeerPid(process.platform)(descriptorOf(probe));
       probe.destroy();
-      resolve(true);
+      resolve((pid > 0 ? processText(pid) : null) ?? unnamed);
     });
     // Busy (EAGAIN) and forbidden (EACCES) are answers of a live server, too.
     probe.once('error', (error) =>
-      resolve(errnoOf(error) !== 'ECONNREFUSED' && errnoOf(error) !== 'ENOENT'),
+      resolve(['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error)) ? null : unnamed),
     );
   });
 }
@@ -73,23 +91,33 @@ export function unixListenError(place: SocketPlace, cause: unknown): SwapError {
 }
 
 /**
- * Makes the path free to listen on: what a dead server left behind is removed.
+ * Whether the path can be listened on, once what a dead server left there is gone. Nothing is changed.
+ * @returns true when something of a dead server is there
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
-export async function claimSocketPath(place: SocketPlace): Promise<void> {
+export async function checkSocketPath(place: SocketPlace): Promise<boolean> {
   checkLength(place);
   const { path } = place;
   try {
     // bind() tells a folder that is missing from one that is forbidden; Node does not pass that on.
     accessSync(dirname(path), constants.W_OK | constants.X_OK);
     const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined) return;
+    if (found === undefined) return false;
     if (!found.isSocket()) throw inUse(place, 'exists and is no socket;');
-    if (await isLive(path)) throw inUse(place, 'is served by a live server: stop it, or');
-    removeIfThere(path);
+    const server = await serverAt(path);
+    if (server !== null) throw inUse(place, `is served by ${server}: stop it, or`);
+    return true;
   } catch (error) {
     throw error instanceof SwapError ? error : unixListenError(place, error);
   }
+}
+
+/**
+ * Makes the path free to listen on: what a dead server left behind is removed.
+ * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
+ */
+export async function claimSocketPath(place: SocketPlace): Promise<void> {
+  if (await checkSocketPath(place)) removeIfThere(place.path);
 }
 
 /**

@@ -81,11 +81,9 @@ test('every frontswap command of frontswap.service takes the configuration of it
       const argv = words.replace('/etc/frontswap/host.json', file).split(' ');
       assert.ok(argv.includes(file), words);
       if (when === 'Start') argv.push('--check-config');
-      assert.deepEqual(await cli(argv), {
-        status: 0,
-        stdout: '',
-        stderr: 'frontswap host: the configuration is usable\n',
-      });
+      const { status, stderr } = await cli(argv);
+      assert.equal(status, 0, stderr);
+      assert.match(stderr, /^frontswap host: the configuration is usable$/m);
     }
   } finally {
     rmSync(run, { recursive: true });

@@ -258,7 +258,7 @@ test('after kill -9 the next host takes the same paths', { timeout }, async (t) 
   await until(first, () => first.text.stdout !== '');
   const rival = start(t, shipped, sample(folder));
   assert.equal(await rival.ended, 1);
-  assert.match(rival.text.stderr, /--unix: .*\/s is served by a live server/);
+  assert.match(rival.text.stderr, /--unix: .*\/s is served by process \d+ \(.+\): stop it/);
   first.child.kill('SIGKILL');
   await first.ended;
   assert.deepEqual(readdirSync(folder).sort(), ['c', 's']);
@@ -350,6 +350,34 @@ test('a port that is taken: exit 1, the port and the option are named', { timeou
     run.text.stderr,
     new RegExp(`^frontswap host: error: port ${port} on 127.0.0.1 is in use; .*--port`),
   );
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a second host on the same pid file is refused, and the first one keeps it', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const pid = join(folder, 'pid');
+  const argv = (socket: string): string[] => [
+    ...['host', '-U', join(folder, socket), '--no-control', '-P', pid],
+  ];
+  const first = start(t, standIn, argv('s'));
+  await until(first, () => first.text.stdout !== '');
+  const second = start(t, standIn, argv('t'));
+  assert.equal(await second.ended, 1);
+  assert.match(
+    second.text.stderr,
+    new RegExp(`--pidfile: ${pid} is process ${first.child.pid} \\(.+\\)'s, which runs`),
+  );
+  const check = start(t, shipped, [...argv('t'), '--check-config']);
+  assert.equal(await check.ended, 1);
+  assert.equal(readFileSync(pid, 'utf8'), `${first.child.pid}\n`);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  const third = start(t, standIn, argv('s'));
+  await until(third, () => third.text.stdout !== '');
+  third.child.kill('SIGTERM');
+  assert.equal(await third.ended, 0);
   assert.deepEqual(readdirSync(folder), []);
 });
 

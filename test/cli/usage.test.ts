@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { commonOptions } from '../../src/cli/command.ts';
 import { commandTable } from '../../src/cli/commands.ts';
 import { wantsColor } from '../../src/cli/style.ts';
+import { testFolder } from '../host/folder.ts';
 import { cli } from './fake-world.ts';
 
 const root = join(import.meta.dirname, '../../..');
@@ -140,14 +141,15 @@ test('a fault of ours says so, with the stack, and exits 1', async () => {
   );
 });
 
-test('--check-config starts nothing, and is quiet with -q', async () => {
-  const usable = await cli(['host', '--check-config', '--disk', 'a=1G']);
+test('--check-config starts nothing, and is quiet with -q', async (t) => {
+  const argv = ['host', '--check-config', '-U', join(testFolder(t), 's'), '--no-control'];
+  const usable = await cli([...argv, '--disk', 'a=1G']);
   assert.deepEqual(usable, {
     status: 0,
     stdout: '',
     stderr: 'frontswap host: the configuration is usable\n',
   });
-  assert.equal((await cli(['host', '--check-config', '-q'])).stderr, '');
+  assert.equal((await cli([...argv, '-q'])).stderr, '');
 });
 
 test('a configuration file that is not there exits 1 and names the option', async () => {

@@ -30,7 +30,9 @@ test('the path of a live server is refused and stays', async (t) => {
   t.after(() => server.close());
   await assert.rejects(claim(path), {
     code: 'ERR_IO_IN_USE',
-    message: /^--unix: .*\/s is served by a live server: stop it, or go elsewhere$/,
+    message: new RegExp(
+      `^--unix: .*/s is served by process ${process.pid} \\(.+\\): stop it, or go elsewhere$`,
+    ),
   });
   assert.ok(existsSync(path));
 });

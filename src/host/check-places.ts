@@ -1,0 +1,80 @@
+/**
+ * What --check-config does beyond reading: whether a start could have its codec, files, sockets and addresses now. It says what
+ * a start would say, in the order of a start, and leaves nothing behind: backings are opened and closed, TCP addresses bound
+ * and given up, folders and sockets only looked at. What another host has in use is in use here, too.
+ */
+import { accessSync, constants, lstatSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import { BackingFiles } from './backing-file.ts';
+import { codecNamed } from './compose.ts';
+import type { HostConfig } from './config.ts';
+import { checkPidFile } from './pid-file.ts';
+import { checkPrivateFolder, controlPathIn } from './runtime-folder.ts';
+import { systemError, tcpListenError } from './system-error.ts';
+import { checkSocketPath, controlPlace, unixPlace } from './unix-socket.ts';
+
+export interface CheckOptions {
+  readonly config: HostConfig;
+  /** Where private sockets and the default control socket would go. */
+  readonly runtimeFolder: string;
+  readonly uid: number;
+}
+
+/** @throws SwapError the first thing that a start would fail with */
+export async function checkPlaces({ config, runtimeFolder, uid }: CheckOptions): Promise<void> {
+  codecNamed(config.codec);
+  checkBackings(config, uid);
+  const { unix, tcp, control, pidFile } = config;
+  const isFolderNeeded = unix === '-' || control === 'default' || control === 'private';
+  if (isFolderNeeded) checkRuntimeFolder(runtimeFolder, uid);
+  if (unix !== null && unix !== '-') await checkSocketPath(unixPlace(unix));
+  if (tcp !== null) await checkTcp(tcp.host, tcp.port);
+  if (control === 'default') {
+    if (lstatSync(runtimeFolder, { throwIfNoEntry: false }) !== undefined)
+      await checkSocketPath(controlPlace(controlPathIn(runtimeFolder), true));
+  } else if (control !== null && control !== 'private')
+    await checkSocketPath(controlPlace(control.path, false));
+  if (pidFile !== null) checkPidFile(pidFile);
+}
+
+/** All at once: two disks may have one file by two names. */
+function checkBackings({ disks }: HostConfig, uid: number): void {
+  const files = new BackingFiles(uid);
+  const open: Disposable[] = [];
+  try {
+    for (const { backing, sizeBytes } of disks)
+      if (backing !== undefined) open.push(files.open(backing, sizeBytes));
+  } finally {
+    for (const disk of open) disk[Symbol.dispose]();
+  }
+}
+
+/** The folder is a private one, or can be made. */
+function checkRuntimeFolder(path: string, uid: number): void {
+  try {
+    checkPrivateFolder(path, uid);
+    let above = path;
+    while (lstatSync(above, { throwIfNoEntry: false }) === undefined) above = dirname(above);
+    // A file in its place has no '.', which the system says.
+    accessSync(`${above}/.`, constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    if (cause instanceof SwapError) throw cause;
+    throw systemError(`use the folder ${path}`, cause, 'say where with --control and --unix');
+  }
+}
+
+async function checkTcp(host: string, port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, resolve);
+    });
+  } catch (cause) {
+    throw tcpListenError(host, port, cause);
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
+}

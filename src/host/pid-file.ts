@@ -1,0 +1,121 @@
+/**
+ * A file with the process id of a running host. It is locked (flock) for as long as the host runs, so that a second host can
+ * neither overwrite nor remove it; the lock ends with the process, however that ends, and the file of a dead one is taken over.
+ *
+ *   open or make ─▶ lock ─▶ still what the path names? ─▶ nothing but a process id in it? ─▶ write
+ *                     │no           └─no: opened while its host removed it; again
+ *                     └▶ in use, by whom
+ */
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import { holderOf, systemFileLock } from '../os/file-lock.ts';
+import { processText } from '../os/process-name.ts';
+import { systemError } from './system-error.ts';
+import { type OwnFile, ownFile, removeOwn } from './unix-socket.ts';
+
+const { O_RDWR, O_CREAT } = constants;
+/** Longer than any process id with its line end. */
+const TEXT_BYTES_MAX = 32;
+const TRIES = 5;
+
+const failed = (path: string, cause: unknown): SwapError =>
+  cause instanceof SwapError ? cause : systemError(`write ${path}`, cause, 'see --pidfile');
+
+/** Locks what was opened and looks at what is in it. @returns false when the path names another file by now */
+function take(path: string, fd: number): boolean {
+  const stat = fstatSync(fd);
+  const text = Buffer.alloc(TEXT_BYTES_MAX);
+  const found = stat.isFile()
+    ? text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0))
+    : '-';
+  // Whoever mistypes the path of something precious is told, not obeyed.
+  if (!/^\s*[0-9]*\s*$/.test(found))
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `--pidfile: '${path}' holds something else than a process id; name another file`,
+      {
+        key: '--pidfile',
+        value: path,
+      },
+    );
+  if (!systemFileLock(process.platform)(fd)) {
+    const holder = holderOf(stat) || processText(Number(found)) || 'another process';
+    throw new SwapError(
+      'ERR_IO_IN_USE',
+      `--pidfile: ${path} is ${holder}'s, which runs: stop it, or name another file`,
+      { key: '--pidfile', path },
+    );
+  }
+  const now = statSync(path, { throwIfNoEntry: false });
+  return now?.ino === stat.ino && now.dev === stat.dev;
+}
+
+export class PidFile {
+  readonly #own: OwnFile;
+  #fd: number | null;
+
+  private constructor(path: string, fd: number) {
+    this.#fd = fd;
+    this.#own = ownFile(path);
+  }
+
+  /** Writes this process's id to the path. @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM, ERR_ARG_VALUE */
+  static write(path: string): PidFile {
+    try {
+      for (let tries = 1; ; tries++) {
+        const fd = openSync(path, O_RDWR | O_CREAT, 0o644);
+        try {
+          if (take(path, fd) || tries === TRIES) {
+            ftruncateSync(fd);
+            writeSync(fd, `${process.pid}\n`, 0);
+            return new PidFile(path, fd);
+          }
+        } catch (error) {
+          closeSync(fd);
+          throw error;
+        }
+        closeSync(fd);
+      }
+    } catch (cause) {
+      throw failed(path, cause);
+    }
+  }
+
+  /** Removes the file, then gives the lock up. Safe to call twice. */
+  remove(): void {
+    if (this.#fd === null) return;
+    removeOwn(this.#own);
+    closeSync(this.#fd);
+    this.#fd = null;
+  }
+}
+
+/** Whether write() could have the path now; nothing is changed. @throws SwapError as write() */
+export function checkPidFile(path: string): void {
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+      accessSync(dirname(path), constants.W_OK | constants.X_OK);
+      return;
+    }
+    const fd = openSync(path, O_RDWR);
+    try {
+      take(path, fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (cause) {
+    throw failed(path, cause);
+  }
+}

@@ -1,0 +1,54 @@
+/** The pid file: one living host has it, a dead one's is taken over, and what is none is left alone. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { checkPidFile, PidFile } from '../../src/host/pid-file.ts';
+import { testFolder } from './folder.ts';
+
+const mine = `${process.pid}\n`;
+
+test('a second host is refused and told who has it; afterwards it is free', (t) => {
+  const path = join(testFolder(t), 'pid');
+  const first = PidFile.write(path);
+  const refused = {
+    code: 'ERR_IO_IN_USE',
+    message: new RegExp(
+      `^--pidfile: ${path} is process ${process.pid} \\(.+\\)'s, which runs: stop`,
+    ),
+  };
+  assert.throws(() => PidFile.write(path), refused);
+  assert.throws(() => checkPidFile(path), refused);
+  assert.equal(readFileSync(path, 'utf8'), mine);
+  first.remove();
+  first.remove();
+  assert.ok(!existsSync(path));
+  PidFile.write(path).remove();
+});
+
+test('the file of a dead host is taken over, whatever its id is', (t) => {
+  const path = join(testFolder(t), 'pid');
+  for (const before of ['', '1\n', '4194304999\n', mine]) {
+    writeFileSync(path, before);
+    checkPidFile(path);
+    assert.equal(readFileSync(path, 'utf8'), before);
+    const file = PidFile.write(path);
+    assert.equal(readFileSync(path, 'utf8'), mine);
+    file.remove();
+  }
+});
+
+test('a file with something else in it stays as it is', (t) => {
+  const path = join(testFolder(t), 'pid');
+  writeFileSync(path, 'precious');
+  assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something else/ });
+  assert.equal(readFileSync(path, 'utf8'), 'precious');
+});
+
+test('a successor s file is not removed', (t) => {
+  const path = join(testFolder(t), 'pid');
+  const file = PidFile.write(path);
+  writeFileSync(path, '1\n');
+  file.remove();
+  assert.ok(existsSync(path));
+});
