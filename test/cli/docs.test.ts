@@ -75,10 +75,16 @@ test('every frontswap command of frontswap.service takes the configuration of it
     const lines = [...unit.matchAll(/^Exec(\w+)=\/usr\/bin\/frontswap (.*)$/gm)];
     assert.deepEqual(
       lines.map(([, when]) => when),
-      ['StartPre', 'Start'],
+      ['StartPre', 'Start', 'Stop'],
     );
     for (const [, when, words = ''] of lines) {
       const argv = words.replace('/etc/frontswap/host.json', file).split(' ');
+      if (when === 'Stop') {
+        // No host answers: the command was understood.
+        const { status, stderr } = await cli([...argv, '--control', join(run, 'none')]);
+        assert.equal(status, 3, stderr);
+        continue;
+      }
       assert.ok(argv.includes(file), words);
       if (when === 'Start') argv.push('--check-config');
       const { status, stderr } = await cli(argv);

@@ -3,84 +3,28 @@
  * test needs a slow or talkative door it is the same program with stand-in parts.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
 import { testFolder } from '../host/folder.ts';
 import { until as waitUntil } from '../host/until.ts';
 import { RawClient } from '../interop/raw-client.ts';
-
-const standIn = join(import.meta.dirname, 'stand-in-main.js');
-const shipped = join(import.meta.dirname, '../../src/cli/main.js');
-
-interface Run {
-  readonly child: ChildProcess;
-  readonly text: { stdout: string; stderr: string };
-  /** Exit status, or the signal's name. */
-  readonly ended: Promise<number | string>;
-}
-
-function start(
-  t: TestContext,
-  program: string,
-  argv: readonly string[],
-  env: Record<string, string> = {},
-): Run {
-  const child = spawn(process.execPath, [program, ...argv], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', ...env },
-  });
-  t.after(() => child.kill('SIGKILL'));
-  t.signal.addEventListener('abort', () => child.kill('SIGKILL'));
-  const text = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', (more: string) => {
-      text[name] += more;
-    });
-  const ended = new Promise<number | string>((resolve) =>
-    child.once('close', (status, signal) => resolve(status ?? signal ?? 'nothing')),
-  );
-  return { child, text, ended };
-}
-
-/** Waits for a fact; a process that ends first is the failure to show. */
-async function until(run: Run, holds: () => boolean): Promise<void> {
-  let gone: number | string | null = null;
-  void run.ended.then((status) => {
-    gone = status;
-  });
-  await waitUntil(holds.toString(), () => {
-    if (!holds() && gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
-    return holds();
-  });
-}
-
-const lineCount = (text: string): number => text.split('\n').length - 1;
-
-function post(path: string, route: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const question = request({ socketPath: path, path: route, method: 'POST' }, (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    });
-    question.once('error', reject);
-    question.end();
-  });
-}
-
-/** A watchdog, no measure: the process is killed and the test fails. */
-const timeout = 120_000;
-
-const sample = (folder: string): string[] => [
-  ...['host', '-U', join(folder, 's'), '--control', join(folder, 'c')],
-  ...['--disk', 'vm1=64M,limit=32M'],
-];
+import {
+  lineCount,
+  post,
+  type Run,
+  sample,
+  shipped,
+  standIn,
+  start,
+  timeout,
+  until,
+} from './host-run.ts';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   test(`one ready line a listener, then silence; ${signal} ends it cleanly`, {
@@ -130,60 +74,6 @@ test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
   assert.equal(await post(join(folder, 'c'), '/v1/stop'), 202);
   assert.equal(await run.ended, 0);
   assert.deepEqual(readdirSync(folder), []);
-});
-
-/** A host whose disk vm1 has a page, and a client that has it open. */
-async function inUse(t: TestContext): Promise<{ run: Run; folder: string }> {
-  const folder = testFolder(t);
-  const run = start(t, shipped, sample(folder));
-  await until(run, () => run.text.stdout !== '');
-  const client = await RawClient.open(join(folder, 's'), 'vm1');
-  t.after(() => client[Symbol.dispose]());
-  assert.equal(await client.write(0, Buffer.alloc(4096, 'a page of the guest')), 0);
-  return { run, folder };
-}
-
-test('while a client has pages the first TERM is refused, and the next one obeyed', {
-  timeout,
-}, async (t) => {
-  const { run, folder } = await inUse(t);
-  run.child.kill('SIGTERM');
-  await until(run, () => run.text.stderr !== '');
-  const told =
-    /SIGTERM: not stopped: clients would lose vm1 \(4K of pages, 1 connection\); have .* swapoff/;
-  assert.match(run.text.stderr, told);
-  assert.equal((await askDisks(join(folder, 'c'))).disks[0]?.storedPages, 1);
-  run.child.kill('SIGTERM');
-  assert.equal(await run.ended, 0);
-  assert.match(
-    run.text.stderr,
-    /stopped; these pages are lost: vm1 \(4K of pages, 1 connection\)\n$/,
-  );
-});
-
-const askToStop = (folder: string, ...more: string[]): ReturnType<typeof spawnSync> =>
-  spawnSync(process.execPath, [shipped, 'stop', '--control', join(folder, 'c'), ...more], {
-    encoding: 'utf8',
-  });
-
-test('stop is refused while a client has pages; the next one, or one by force, is obeyed', {
-  timeout,
-}, async (t) => {
-  for (const force of [false, true]) {
-    const { run, folder } = await inUse(t);
-    if (!force) {
-      const refused = askToStop(folder);
-      assert.equal(refused.status, 1);
-      assert.match(String(refused.stderr), /not stopped: clients would lose vm1 .*stop --force/);
-    }
-    const { status, stdout } = askToStop(folder, ...(force ? ['--force'] : []));
-    assert.deepEqual([status, stdout], [0, `host ${run.child.pid}: stopped\n`]);
-    assert.equal(await run.ended, 0);
-  }
-});
-
-test('stop without a host is status 3', { timeout }, (t) => {
-  assert.equal(askToStop(testFolder(t)).status, 3);
 });
 
 test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {

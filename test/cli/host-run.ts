@@ -1,0 +1,73 @@
+/** `frontswap host` as a process of its own: the shipped program, or the same with stand-in parts. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { until as waitUntil } from '../host/until.ts';
+
+export const standIn: string = join(import.meta.dirname, 'stand-in-main.js');
+export const shipped: string = join(import.meta.dirname, '../../src/cli/main.js');
+
+export interface Run {
+  readonly child: ChildProcess;
+  readonly text: { stdout: string; stderr: string };
+  /** Exit status, or the signal's name. */
+  readonly ended: Promise<number | string>;
+}
+
+export function start(
+  t: TestContext,
+  program: string,
+  argv: readonly string[],
+  env: Record<string, string> = {},
+): Run {
+  const child = spawn(process.execPath, [program, ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  t.signal.addEventListener('abort', () => child.kill('SIGKILL'));
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', (more: string) => {
+      text[name] += more;
+    });
+  const ended = new Promise<number | string>((resolve) =>
+    child.once('close', (status, signal) => resolve(status ?? signal ?? 'nothing')),
+  );
+  return { child, text, ended };
+}
+
+/** Waits for a fact; a process that ends first is the failure to show. */
+export async function until(run: Run, holds: () => boolean): Promise<void> {
+  let gone: number | string | null = null;
+  void run.ended.then((status) => {
+    gone = status;
+  });
+  await waitUntil(holds.toString(), () => {
+    if (!holds() && gone !== null) assert.fail(`ended with ${gone}: ${run.text.stderr}`);
+    return holds();
+  });
+}
+
+export const lineCount = (text: string): number => text.split('\n').length - 1;
+
+export function post(path: string, route: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const question = request({ socketPath: path, path: route, method: 'POST' }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    question.once('error', reject);
+    question.end();
+  });
+}
+
+/** A watchdog, no measure: the process is killed and the test fails. */
+export const timeout = 120_000;
+
+export const sample = (folder: string): string[] => [
+  ...['host', '-U', join(folder, 's'), '--control', join(folder, 'c')],
+  ...['--disk', 'vm1=64M,limit=32M'],
+];
