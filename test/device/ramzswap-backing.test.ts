@@ -403,32 +403,6 @@ test('reset waits for bios under way, and gives up both copies', () => {
   assert.deepEqual([read(sender, 0), read(sender, 1)], [ZEROS, ZEROS]);
 });
 
-test('reads that crowd the backing leave a bio for writes, and pages in RAM do not wait for either', () => {
-  const { disk, sender, backing } = open(64, { bioCount: 4 });
-  for (let page = 0; page < 10; page++) write(sender, page, made('random', page));
-  write(sender, 20, good(20));
-  backing.isHolding = true;
-  const submitRead = (page: number): Bio =>
-    sender.submit({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
-  const reads = Array.from({ length: 10 }, (_, page) => submitRead(page));
-  assert.equal(backing.held.length, 3);
-  sender.submit({ op: BioOp.write, offset: 30 * PAGE, data: made('random', 30) });
-  assert.equal(backing.held.length, 4, 'the last one is for a write');
-  sender.submit({ op: BioOp.write, offset: 31 * PAGE, data: made('random', 31) });
-  assert.equal(backing.held.length, 4);
-  sender.ended.length = 0;
-  const inRam = submitRead(20);
-  disk.tick();
-  assert.deepEqual(sender.ended, [inRam]);
-  backing.isHolding = false;
-  sender.settle();
-  reads.forEach((bio, page) => {
-    assert.deepEqual(bio.data, made('random', page));
-  });
-  assert.deepEqual(read(sender, 31), made('random', 31));
-  assert.equal(disk.stats().reads, 12, 'a bio that had to wait counts once');
-});
-
 test('over a synchronous backing the disk is synchronous', () => {
   const { disk, sender } = openOver(new MemoryDisk(16 * PAGE));
   assert.equal(disk.synchronous, true);
