@@ -25,7 +25,13 @@ import { describeDoor, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import type { HostParts, Log, NbdDoor } from './parts.ts';
 import { PidFile } from './pid-file.ts';
-import { controlPathIn, makePrivateFolder, makeRandomFolder } from './runtime-folder.ts';
+import {
+  controlPathIn,
+  makePrivateFolder,
+  makeRandomFolder,
+  OWNER_FILE,
+  sweepDeadFolders,
+} from './runtime-folder.ts';
 import { tcpListenError } from './system-error.ts';
 import {
   claimSocketPath,
@@ -80,7 +86,8 @@ export class Host {
   readonly #undo: (() => void | Promise<void>)[] = [];
   /** Sockets; they go when nobody listens any more. */
   readonly #files: OwnFile[] = [];
-  #pidFile: PidFile | null = null;
+  /** The one of --pidfile, and the one in the private folder. */
+  readonly #pidFiles: PidFile[] = [];
   readonly #exports = new DiskExports();
   /** The ceiling of all disks together. */
   readonly #total: Budget;
@@ -239,7 +246,7 @@ export class Host {
   removeFiles(): void {
     for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
       removeOwn(file);
-    this.#pidFile?.remove();
+    for (const file of this.#pidFiles) file.remove();
     if (this.#privateFolder !== null) rmSync(this.#privateFolder, { recursive: true, force: true });
     this.#privateFolder = null;
   }
@@ -296,12 +303,20 @@ export class Host {
     }
   }
 
+  /** Where hosts of this user put their sockets; what killed ones left there goes. */
+  #openRuntimeFolder(): string {
+    const { runtimeFolder, uid, trace } = this.#options;
+    makePrivateFolder(runtimeFolder, uid);
+    const gone = sweepDeadFolders(runtimeFolder, uid);
+    if (gone > 0) trace?.(`removed ${gone} folder(s) of dead hosts from ${runtimeFolder}`);
+    return runtimeFolder;
+  }
+
   /** The folder that only this host uses; made when first asked for. */
   #makePrivateFolder(): string {
     if (this.#privateFolder === null) {
-      const { runtimeFolder, uid } = this.#options;
-      makePrivateFolder(runtimeFolder, uid);
-      this.#privateFolder = makeRandomFolder(runtimeFolder);
+      this.#privateFolder = makeRandomFolder(this.#openRuntimeFolder());
+      this.#pidFiles.push(PidFile.write(join(this.#privateFolder, OWNER_FILE)));
     }
     return this.#privateFolder;
   }
@@ -326,18 +341,17 @@ export class Host {
   }
 
   #chooseControlPlace(): SocketPlace | null {
-    const { config, runtimeFolder, uid } = this.#options;
+    const { config } = this.#options;
     if (config.control === null) return null;
     if (config.control === 'private')
       return controlPlace(join(this.#makePrivateFolder(), 'control.sock'), false);
     if (config.control !== 'default') return controlPlace(config.control.path, false);
-    makePrivateFolder(runtimeFolder, uid);
-    return controlPlace(controlPathIn(runtimeFolder), true);
+    return controlPlace(controlPathIn(this.#openRuntimeFolder()), true);
   }
 
   #writePidFile(): void {
     const path = this.#options.config.pidFile;
-    if (path !== null) this.#pidFile = PidFile.write(path);
+    if (path !== null) this.#pidFiles.push(PidFile.write(path));
   }
 
   #startCare(): void {

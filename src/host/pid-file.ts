@@ -22,10 +22,10 @@ import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import { holderOf, systemFileLock } from '../os/file-lock.ts';
 import { processText } from '../os/process-name.ts';
-import { systemError } from './system-error.ts';
+import { errnoOf, systemError } from './system-error.ts';
 import { type OwnFile, ownFile, removeOwn } from './unix-socket.ts';
 
-const { O_RDWR, O_CREAT } = constants;
+const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
 /** Longer than any process id with its line end. */
 const TEXT_BYTES_MAX = 32;
 const TRIES = 5;
@@ -117,5 +117,34 @@ export function checkPidFile(path: string): void {
     }
   } catch (cause) {
     throw failed(path, cause);
+  }
+}
+
+/**
+ * Calls `act`, with the file locked, when the process that wrote it is dead. An empty file is one that is not locked yet.
+ * @returns whether it was dead; throws what the system throws
+ */
+export function ifOwnerIsDead(path: string, act: () => void): boolean {
+  const fd = openSync(path, O_RDWR | O_NOFOLLOW);
+  try {
+    const text = Buffer.alloc(TEXT_BYTES_MAX);
+    const pid = Number(text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0)));
+    if (!(pid > 0 && pid < 2 ** 31)) return false; // NaN, too
+    if (!systemFileLock(process.platform)(fd)) return false;
+    // Where there are no locks the process id alone tells. Our own was somebody else's before, or there is no lock.
+    if (pid !== process.pid && isAlive(pid)) return false;
+    act();
+    return true;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return errnoOf(cause) !== 'ESRCH';
   }
 }

@@ -7,10 +7,11 @@
  *
  * Invariant: nothing is put into a folder that somebody else owns or may write to.
  */
-import { lstatSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SwapError } from '../base/errors.ts';
+import { ifOwnerIsDead } from './pid-file.ts';
 import { systemError } from './system-error.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -56,5 +57,40 @@ export function checkPrivateFolder(path: string, uid: number): void {
   if ((stat.mode & 0o022) !== 0) throw reject('can be written to by others');
 }
 
+const PREFIX = 'host-';
+/** In a host's own folder, with its process id, locked as long as it runs: how a later host knows that it is dead. */
+export const OWNER_FILE = 'pid';
+/** Nothing else is put there. */
+const contents: readonly string[] = [OWNER_FILE, 'nbd.sock', 'control.sock'];
+
 /** A new folder with a random name and mode 0700 inside a private one. */
-export const makeRandomFolder = (inside: string): string => mkdtempSync(join(inside, 'host-'));
+export const makeRandomFolder = (inside: string): string => mkdtempSync(join(inside, PREFIX));
+
+/**
+ * Removes what killed hosts left in a private folder: folders of this user with nothing but a host's files, whose owner is
+ * dead. One that is just being made has no process id in it yet; that one stays, and everything else whose end is no fact.
+ * @returns how many are gone
+ */
+export function sweepDeadFolders(inside: string, uid: number): number {
+  let count = 0;
+  for (const name of readdirSync(inside)) {
+    if (!name.startsWith(PREFIX)) continue;
+    try {
+      if (removeIfDead(join(inside, name), uid)) count++;
+    } catch {
+      // Gone meanwhile, or not to be removed: it harms nobody.
+    }
+  }
+  return count;
+}
+
+function removeIfDead(folder: string, uid: number): boolean {
+  const stat = lstatSync(folder);
+  if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0) return false;
+  const found = readdirSync(folder);
+  if (!found.every((name) => contents.includes(name))) return false;
+  return ifOwnerIsDead(join(folder, OWNER_FILE), () => {
+    for (const name of found) unlinkSync(join(folder, name));
+    rmdirSync(folder);
+  });
+}

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -269,6 +269,32 @@ test('a second host on the same pid file is refused, and the first one keeps it'
   third.child.kill('SIGTERM');
   assert.equal(await third.ended, 0);
   assert.deepEqual(readdirSync(folder), []);
+});
+
+test('the next host removes what a killed one left in the runtime folder, and nothing else', {
+  timeout,
+}, async (t) => {
+  const home = testFolder(t);
+  const root = process.getuid?.() === 0;
+  const base = root ? '/run/frontswap' : join(home, 'frontswap');
+  const argv = ['host', '-U', '-', '--no-control'];
+  const ownFolder = (run: Run): string => /socket=(.*)\/nbd\.sock/.exec(run.text.stdout)?.[1] ?? '';
+  const runs = [0, 1, 2].map(() => start(t, standIn, argv, { XDG_RUNTIME_DIR: home }));
+  for (const run of runs) await until(run, () => run.text.stdout !== '');
+  const [alive, killed, strange] = runs.map(ownFolder);
+  assert.ok(alive?.startsWith(`${base}/host-`), alive);
+  writeFileSync(join(strange ?? '', 'something'), '');
+  for (const run of runs.slice(1)) run.child.kill('SIGKILL');
+  for (const run of runs.slice(1)) await run.ended;
+  const next = start(t, standIn, argv, { XDG_RUNTIME_DIR: home });
+  await until(next, () => next.text.stdout !== '');
+  assert.deepEqual(
+    [alive, killed, strange].map((path) => existsSync(path ?? '')),
+    [true, false, true],
+  );
+  rmSync(strange ?? '', { recursive: true });
+  for (const run of [runs[0], next]) run?.child.kill('SIGTERM');
+  assert.equal(await next.ended, 0);
 });
 
 test('--run gives the command its variables and takes its status', { timeout }, async (t) => {

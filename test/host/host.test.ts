@@ -216,7 +216,7 @@ test('a private socket lies in a folder of its own, which goes with it', async (
   const base = join(folder, 'run');
   const [name = ''] = readdirSync(base);
   assert.match(name, /^host-/);
-  assert.deepEqual(readdirSync(join(base, name)).sort(), ['control.sock', 'nbd.sock']);
+  assert.deepEqual(readdirSync(join(base, name)).sort(), ['control.sock', 'nbd.sock', 'pid']);
   await host.stop();
   assert.deepEqual(readdirSync(base), []);
 });

@@ -1,14 +1,16 @@
 /** The private folder: where it is, and whom it is refused for. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { PidFile } from '../../src/host/pid-file.ts';
 import {
   controlPathIn,
   makePrivateFolder,
   makeRandomFolder,
   runtimeFolder,
+  sweepDeadFolders,
 } from '../../src/host/runtime-folder.ts';
 import { testFolder } from './folder.ts';
 
@@ -61,4 +63,32 @@ test('a link to a folder is refused, a file is too', (t) => {
   assert.throws(() => makePrivateFolder(join(folder, 'link'), uid), unsafe);
   writeFileSync(join(folder, 'file'), '');
   assert.throws(() => makePrivateFolder(join(folder, 'file'), uid), { code: 'ERR_IO_SYSTEM' });
+});
+
+test('folders are swept only when their owner is dead, and they are a host s', (t) => {
+  const inside = testFolder(t);
+  const make = (name: string, pid: string | null, mode = 0o700): void => {
+    mkdirSync(join(inside, name));
+    if (pid !== null) writeFileSync(join(inside, name, 'pid'), pid);
+    writeFileSync(join(inside, name, 'nbd.sock'), '');
+    chmodSync(join(inside, name), mode);
+  };
+  make('host-dead', '2147483646\n');
+  make('host-open', '2147483646\n', 0o755);
+  make('host-alive', '1\n'); // without a lock: that process is alive all the same
+  make('host-new', '');
+  make('host-old', null);
+  make('other', '2147483646\n');
+  mkdirSync(join(inside, 'host-locked'));
+  const locked = PidFile.write(join(inside, 'host-locked', 'pid'));
+  symlinkSync(join(inside, 'other'), join(inside, 'host-link'));
+  const before = readdirSync(inside);
+  assert.equal(sweepDeadFolders(inside, uid + 1), 0);
+  assert.equal(sweepDeadFolders(inside, uid), 1);
+  assert.deepEqual(
+    readdirSync(inside),
+    before.filter((name) => name !== 'host-dead'),
+  );
+  assert.deepEqual(readdirSync(join(inside, 'other')).sort(), ['nbd.sock', 'pid']);
+  locked.remove();
 });
