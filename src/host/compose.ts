@@ -3,6 +3,7 @@ import { SwapError } from '../base/errors.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
+import { freeDescriptors } from '../os/descriptors.ts';
 import { systemHeapTrim } from '../os/heap-trim.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { systemPageReturn } from '../os/page-return.ts';
@@ -12,6 +13,9 @@ import { BackingFiles } from './backing-file.ts';
 import { NbdServer } from './nbd/server.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
+
+/** Descriptors that clients do not get: listeners, the control socket's connections, one to refuse with. */
+const KEPT_DESCRIPTORS = 16;
 
 /** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
 export function codecNamed(name: string): CodecFactory {
@@ -62,8 +66,18 @@ export function composeParts(): HostParts {
         );
       }
     },
-    createDoor: ({ exports, maxClients, log, trace }) =>
-      new NbdServer({ exports, log, trace, clientCountMax: maxClients, peerPid }),
+    createDoor: ({ exports, maxClients, log, trace }) => {
+      const clientCountMax = Math.max(
+        1,
+        Math.min(maxClients, freeDescriptors() - KEPT_DESCRIPTORS),
+      );
+      if (clientCountMax < maxClients)
+        log(
+          `at most ${clientCountMax} clients, not ${maxClients}: the limit of open files is too low for more; ` +
+            'raise it (ulimit -Hn, LimitNOFILE=) or lower --max-clients',
+        );
+      return new NbdServer({ exports, log, trace, clientCountMax, peerPid });
+    },
     trim: systemHeapTrim(process.platform),
   };
 }

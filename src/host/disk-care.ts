@@ -25,6 +25,8 @@ export interface ServedDisk {
   requestsSeen: number;
   /** A fault of this disk was told. */
   isStopped: boolean;
+  /** Requests that the door refused before they reached the disk. */
+  invalidRequests: number;
   readonly refusals: RefusalWatch;
   readonly fill: FillWatch;
   /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
@@ -36,6 +38,7 @@ export const servedDisk = (config: DiskConfig, disk: SwapDisk): ServedDisk => ({
   disk,
   requestsSeen: 0,
   isStopped: false,
+  invalidRequests: 0,
   refusals: new RefusalWatch(),
   fill: new FillWatch(),
   unused: null,

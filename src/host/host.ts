@@ -136,15 +136,17 @@ export class Host {
 
   report(): ListDocument {
     return listDocument(
-      this.#disks.map(
-        ({ config: { name }, disk }): DiskReport => ({
+      this.#disks.map(({ config: { name }, disk, invalidRequests }): DiskReport => {
+        const stats = disk.stats();
+        return {
           name,
           readOnly: disk.readOnly,
           connections: this.#door?.connections(name) ?? 0,
           uris: this.#urisOf(this.#exports.nameNow(name)),
-          ...disk.stats(),
-        }),
-      ),
+          ...stats,
+          invalidIo: stats.invalidIo + invalidRequests,
+        };
+      }),
     );
   }
 
@@ -268,8 +270,13 @@ export class Host {
       this.#undo.push(() => served[Symbol.dispose]());
       const { name } = disk;
       const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
-      this.#exports.set(name, { name, description, disk: served, isShared: disk.isShared });
-      this.#disks.push(servedDisk(disk, served));
+      const kept = servedDisk(disk, served);
+      const onInvalid = (): void => {
+        kept.invalidRequests++;
+      };
+      const { isShared } = disk;
+      this.#exports.set(name, { name, description, disk: served, isShared, onInvalid });
+      this.#disks.push(kept);
     }
   }
 

@@ -37,6 +37,8 @@ export interface HostExport {
   readonly disk: Disk;
   /** Several clients may have it open at a time. */
   readonly isShared: boolean;
+  /** Told of each request that the door refuses before it reaches the disk. */
+  readonly onInvalid?: () => void;
 }
 
 /** The protocol door: sockets in front of the exports. */

@@ -19,6 +19,8 @@ export interface NbdExport {
   readonly disk: Disk;
   /** Several clients may have it open at a time. */
   readonly isShared?: boolean;
+  /** Told of each request that is refused before it reaches the disk: outside it, or not understood. */
+  readonly onInvalid?: () => void;
 }
 
 /** Says why a client may not open an export now, for that client to read; null: it may. */

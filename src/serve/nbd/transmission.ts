@@ -283,6 +283,9 @@ export class Transmission implements RowOwner {
 
   #refuse(error: number, out: Output): void {
     this.#counters[Counter.refusals]!++;
+    const isInvalid =
+      error === WireError.inval || error === WireError.noSpace || error === WireError.overflow;
+    if (isInvalid) this.export.onInvalid?.();
     const chunked =
       this.#structured && (this.#type === Command.read || this.#type === Command.blockStatus);
     if (chunked) replies.putErrorChunk(out, this.#cookieHigh, this.#cookieLow, error);
