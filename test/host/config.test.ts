@@ -103,6 +103,29 @@ test('a disk has 40K to 8T, page for page, and a host 1 to 256 of them', () => {
   });
 });
 
+test('a port is 0 to 65535, and 1 to 65536 clients may connect', () => {
+  for (const port of [0, 65535]) assert.equal(ofFile({ port }).tcp?.port, port);
+  for (const clients of [1, 65536])
+    assert.equal(ofFile({ 'max-clients': clients }).maxClients, clients);
+  assert.throws(
+    () => ofFile({ 'max-clients': 65537 }),
+    /'65537' is no whole number from 1 to 65536/,
+  );
+});
+
+test('the default export may be any of the disks, the first one too', () => {
+  for (const exportname of ['a', 'b', 'c']) {
+    const { disks } = ofFile({ disk: ['a=1G', 'b=1G', 'c=1G'], exportname });
+    assert.equal(disks.length, 3);
+    assert.equal(disks[0]?.name, exportname);
+  }
+});
+
+test('a name has up to 64 characters', () => {
+  const name = 'a'.repeat(64);
+  assert.equal(ofFile({ disk: `${name}=1G` }).disks[0]?.name, name);
+});
+
 const wrong: readonly [unknown, string, RegExp][] = [
   [{ disk: 'a' }, 'ERR_ARG_VALUE', /^host.json: disk: 'a' is not of the form NAME=SIZE/],
   [{ disk: 'a=1G=2G' }, 'ERR_ARG_VALUE', /is not of the form/],

@@ -131,6 +131,32 @@ test('a body that is too long is 413 and does not stop the host', async (t) => {
   assert.equal(stops.count, 0);
 });
 
+test('a body of 1024 bytes is passed over, one of 1025 is too long', async (t) => {
+  for (const [length, status] of [
+    [1024, 202],
+    [1025, 413],
+  ] as const) {
+    const { path, stops } = await rig(t);
+    const body = 'x'.repeat(length);
+    const more = `content-length: ${length}\r\n\r\n${body}`;
+    assert.equal(statusOf(await ask(path, 'POST', '/v1/stop', more)), status);
+    assert.equal(stops.count, status === 202 ? 1 : 0);
+  }
+});
+
+test('32 clients are served at a time, the next one is hung up on', async (t) => {
+  for (const silent of [31, 32]) {
+    const { path } = await rig(t);
+    for (let i = 0; i < silent; i++) {
+      const socket = connect(path);
+      t.after(() => socket.destroy());
+      await new Promise((resolve) => socket.once('connect', resolve));
+    }
+    const answer = await ask(path, 'GET', '/v1/health').catch(() => '');
+    assert.equal(answer !== '', silent === 31, `beside ${silent} others`);
+  }
+});
+
 test('close does not wait for a client that says nothing', async (t) => {
   const { path, control } = await rig(t);
   const silent = connect(path);
@@ -163,6 +189,23 @@ for (const [what, status, body] of strangers)
     t.after(() => server.close());
     await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
   });
+
+test('an answer has up to 16 MiB', async (t) => {
+  for (const more of [0, 1]) {
+    const path = join(testFolder(t), 'c');
+    const list = '{"schemaVersion":1,"disks":[]}';
+    const body = list.padEnd(16 * 1024 * 1024 + more);
+    const server = createHttpServer((_, response) => response.end(body));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    t.after(() => server.close());
+    if (more === 0) assert.deepEqual((await askDisks(path)).disks, []);
+    else
+      await assert.rejects(askDisks(path), {
+        code: 'ERR_PEER_PROTOCOL',
+        message: /more than 16777216 bytes/,
+      });
+  }
+});
 
 test('a server that is not HTTP is ERR_PEER_PROTOCOL', async (t) => {
   const path = join(testFolder(t), 'c');
