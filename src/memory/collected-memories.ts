@@ -37,13 +37,14 @@ export interface Pages {
 
 export class CollectedMemories {
   readonly #pages: Pages;
-  readonly #collect: (() => void) | null;
+  /** Undefined until it is needed: it takes a context, and most programs drop no memory. */
+  #collect: (() => void) | null | undefined;
   readonly #held = new Map<number, Held>();
   #checkAtBytes = BYTES_MIN;
   #checkAtCount = MEMORIES_MIN;
 
-  /** @param collect collects garbage at once; null: no memory is ever let go */
-  constructor(pages: Pages, collect: (() => void) | null = collector()) {
+  /** @param collect collects garbage at once; null: no memory is ever let go; default: V8's own */
+  constructor(pages: Pages, collect?: (() => void) | null) {
     this.#pages = pages;
     this.#collect = collect;
   }
@@ -64,13 +65,15 @@ export class CollectedMemories {
 
   /** Lets go of memories that the program has dropped. */
   check(): void {
-    if (this.#collect === null) return;
+    if (this.#collect === undefined) this.#collect = collector();
+    const collect = this.#collect;
+    if (collect === null) return;
     const count = this.#held.size;
     this.#pages.freeze();
     try {
-      this.#letGo(this.#collect);
+      this.#letGo(collect);
       // What was made in this turn of the event loop is kept to its end, and a program may make all in one.
-      if (this.#held.size > count / 2) this.#letGo(this.#collect, clearKeptObjects);
+      if (this.#held.size > count / 2) this.#letGo(collect, clearKeptObjects);
     } finally {
       this.#pages.thaw();
     }
@@ -102,10 +105,11 @@ export class CollectedMemories {
 
 /** V8's own gc(), which is there only where a flag asks for it; null where the flag cannot be set any more. */
 function collector(): (() => void) | null {
+  const isExposed = process.execArgv.some((word) => /^--expose[-_]gc$/.test(word));
   try {
     setFlagsFromString('--expose-gc');
     const collect: unknown = new vm.Script('gc').runInContext(vm.createContext());
-    setFlagsFromString('--no-expose-gc');
+    if (!isExposed) setFlagsFromString('--no-expose-gc');
     return collect as () => void;
   } catch {
     return null;
