@@ -183,11 +183,22 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
+/** A socket that systemd has opened for us would have clients whom nobody answers. */
+function refuseHandedSockets(env: World['env']): void {
+  if (env['LISTEN_FDS'] === undefined || env['LISTEN_PID'] !== String(process.pid)) return;
+  throw new SwapError(
+    'ERR_IO_UNSUPPORTED',
+    'LISTEN_FDS is set: sockets of systemd (a .socket unit) are not served; remove that unit, and give --unix or --port to the service',
+    { variable: 'LISTEN_FDS' },
+  );
+}
+
 /** Disks that a stop would take pages from. */
 const holdingsOf = (host: Host): readonly Holding[] =>
   host.report().disks.filter(({ dataBytes }) => dataBytes > 0);
 
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
+  refuseHandedSockets(world.env);
   const stop = new StopRequest();
   const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');

@@ -9,9 +9,7 @@
  * Linux, by userfaultfd. Where that cannot be had map() and adopt() say so, and array() (paged-array.ts) does the same
  * work behind explicit calls.
  */
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { totalmem } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
@@ -20,6 +18,7 @@ import { SET_PAGES_MIN } from '../mm/resident-set.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
+import { usableMemory } from '../os/usable-memory.ts';
 import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { ControlBlock, EngineState, Op, RegionStat, SwapStat } from './control-block.ts';
@@ -320,7 +319,7 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   if (options.frontswap !== undefined)
     checkOptions(options.frontswap, 'openSwap({ frontswap })', ['limitBytes']);
   const tiers = {
-    limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableBytes() / 2),
+    limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableMemory().bytes / 2),
     devices: (options.devices ?? []).map(checkDevice),
   };
   const sharedPages =
@@ -474,18 +473,4 @@ function growShared(bytes: number): SharedArrayBuffer {
   const memory = new Growable(0, { maxByteLength: bytes });
   memory.grow(bytes);
   return memory;
-}
-
-/** Memory of the machine, or of the control group when that is less. */
-function usableBytes(): number {
-  const limits = ['/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'];
-  for (const path of limits) {
-    try {
-      const limit = Number(readFileSync(path, 'utf8'));
-      if (limit > 0 && limit < totalmem()) return limit;
-    } catch {
-      // Not this version of control groups, or none.
-    }
-  }
-  return totalmem();
 }

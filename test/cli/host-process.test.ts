@@ -76,6 +76,25 @@ test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
+test('a socket that systemd hands over is refused, one for another process is not ours', {
+  timeout,
+}, async (t) => {
+  const folder = testFolder(t);
+  const script = join(folder, 'activate.mjs');
+  writeFileSync(
+    script,
+    `process.env.LISTEN_FDS = '1'; process.env.LISTEN_PID = String(process.pid);
+    await import(${JSON.stringify(shipped)});`,
+  );
+  const ours = start(t, script, sample(folder));
+  assert.equal(await ours.ended, 1);
+  assert.match(ours.text.stderr, /LISTEN_FDS is set: .* not served; remove that unit/);
+  const run = start(t, shipped, sample(folder), { LISTEN_FDS: '1', LISTEN_PID: '1' });
+  await until(run, () => run.text.stdout !== '');
+  run.child.kill('SIGTERM');
+  assert.equal(await run.ended, 0);
+});
+
 test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));
