@@ -151,7 +151,8 @@ export class Engine {
     const op = this.#control.op(slot);
     const id = this.#control.region(slot);
     const numbers = this.#control.numbers(slot);
-    if (this.#isEnded && op !== Op.end)
+    // A view may be collected a moment after the end.
+    if (this.#isEnded && op !== Op.end && op !== Op.detach)
       throw new SwapError('ERR_ARG_VALUE', 'the swap has been disposed of');
     if (op === Op.end) return this.#end();
     if (op === Op.map) return this.#map(numbers);

@@ -16,7 +16,8 @@ test('threads that touch, evict, discard, pin and grow find what they wrote', {
     { encoding: 'utf8', timeout: 180_000 },
   );
   assert.equal(status, 0, `${stdout}${stderr}`);
-  const { steps, wrong, stats } = JSON.parse(stdout);
+  const { steps, dropped, wrong, stats } = JSON.parse(stdout);
   assert.equal(wrong, '');
+  assert.ok(dropped > 0, 'memories were made and dropped');
   assert.ok(steps > 0 && stats.region.pageIns > 0, 'something has been paged');
 });

@@ -4,6 +4,8 @@
  *
  *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--seed N] [--json]
  *
+ * Meanwhile memories are made, adopted, checked and dropped, and threads are terminated in the middle of their calls.
+ *
  * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
  * small that a swap file is needed. A page is 1024 words that follow from its number and its generation; generations,
  * and a lock for each page, lie in memory that is not paged.
@@ -18,6 +20,7 @@ import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Prng } from '../../src/base/prng.ts';
 import { attachRegion, openSwap, type RegionHandle, type SwapRegion } from '../../src/index.ts';
+import { DroppedMemories } from './stress-memories.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;
@@ -38,6 +41,8 @@ interface Job {
   readonly table: SharedArrayBuffer;
   readonly region: RegionHandle;
   readonly wasm: { readonly buffer: SharedArrayBuffer };
+  /** It touches nothing, and is terminated in the middle of a call. */
+  readonly isDoomed: boolean;
 }
 
 interface Part {
@@ -177,6 +182,9 @@ interface Report {
   readonly seconds: number;
   readonly threads: number;
   readonly steps: number;
+  /** Memories that were made and dropped, threads that were terminated. */
+  readonly dropped: number;
+  readonly terminated: number;
   readonly wrong: string;
   readonly stats: object;
 }
@@ -213,7 +221,7 @@ async function stress(
 ): Promise<Report> {
   const swap = openSwap({
     frontswap: { limitBytes: 2 * MiB },
-    devices: [{ kind: 'file', path, sizeBytes: 64 * MiB }],
+    devices: [{ kind: 'file', path, sizeBytes: 256 * MiB }],
     residentBytes: 4 * MiB,
   });
   const region = swap.map({ bytes: REGION_PAGES * PAGE, residentBytes: 4 * MiB });
@@ -224,38 +232,68 @@ async function stress(
   const control = new Int32Array(table, 0, TABLE_AT);
   Atomics.store(control, At.wasmPages, WASM_PAGES_MIN);
   const running = Array.from({ length: threads }, (_, thread) => {
-    const job: Job = { thread, seed, table, region: region.handle, wasm: memory.memory };
+    const job: Job = {
+      thread,
+      seed,
+      table,
+      region: region.handle,
+      wasm: memory.memory,
+      isDoomed: false,
+    };
     const worker = new Worker(new URL(import.meta.url), { workerData: job });
     return new Promise<number>((resolve, reject) => {
       worker.once('message', resolve);
       worker.once('error', reject);
     });
   });
-  await watch(control, threads, seconds, memory);
+  const dropped = new DroppedMemories(swap, new Prng(seed));
+  const prng = new Prng(seed + 1);
+  let wrongMemory = '';
+  let terminated = 0;
+  const each = async (): Promise<void> => {
+    if (memory.grow()) Atomics.store(control, At.wasmPages, memory.pages);
+    wrongMemory ||= dropped.step();
+    if (wrongMemory !== '') Atomics.compareExchange(control, At.stop, 0, 1);
+    if (!prng.oneIn(8)) return;
+    const job: Job = {
+      thread: 0,
+      seed,
+      table,
+      region: region.handle,
+      wasm: memory.memory,
+      isDoomed: true,
+    };
+    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+    await new Promise((resolve) => worker.once('message', resolve));
+    await new Promise((resolve) => setTimeout(resolve, prng.below(20)));
+    await worker.terminate();
+    terminated++;
+  };
+  await watch(control, threads, seconds, each);
   Atomics.compareExchange(control, At.stop, 0, 1);
   const steps = (await Promise.all(running)).reduce((sum, n) => sum + n, 0);
   const wrong =
     control[At.stop] === 2
       ? `page ${control[At.badPage]}, word ${control[At.badWord]} is not what was written last`
-      : '';
+      : wrongMemory;
   const stats = { region: region.stats(), wasm: adopted.stats(), swap: swap.stats() };
   swap[Symbol.dispose]();
-  return { seed, seconds, threads, steps, wrong, stats };
+  return { seed, seconds, threads, steps, dropped: dropped.count, terminated, wrong, stats };
 }
 
-/** Until the time is over or a page was wrong; grows the memory on the way. */
+/** Until the time is over or a page was wrong; `each` ten times a second. */
 async function watch(
   control: Int32Array,
   threads: number,
   seconds: number,
-  memory: SharedMemory,
+  each: () => Promise<void>,
 ): Promise<void> {
   const end = Date.now() + seconds * 1000;
   const last = new Int32Array(threads);
   let since = Date.now();
   while (Date.now() < end && Atomics.load(control, At.stop) === 0) {
     await new Promise((resolve) => setTimeout(resolve, 100));
-    if (memory.grow()) Atomics.store(control, At.wasmPages, memory.pages);
+    await each();
     const now = control.slice(At.steps, At.steps + threads);
     if (now.some((steps, i) => steps !== last[i])) since = Date.now();
     last.set(now);
@@ -298,8 +336,21 @@ class SharedMemory {
   }
 }
 
+/** Calls that change no page, until the thread is terminated. */
+function askForEver(job: Job): never {
+  const region = attachRegion(job.region);
+  const prng = new Prng(job.seed);
+  parentPort?.postMessage('asks');
+  for (;;) {
+    const range = { offset: prng.below(REGION_PAGES - 64) * PAGE, length: 64 * PAGE };
+    if (prng.oneIn(2)) region.evict(range);
+    else region.prefetch(range);
+  }
+}
+
 if (isMainThread) process.exitCode = await main();
 else {
   const job = workerData as Job;
+  if (job.isDoomed) askForEver(job);
   parentPort?.postMessage(new Toucher(job, attachRegion(job.region)).run());
 }
