@@ -91,7 +91,7 @@ class StopRequest {
   /** @throws SwapError ERR_IO_IN_USE */
   readonly check = (force: boolean): void => {
     const now = performance.now();
-    if (force || now - this.#refusedAtMs < refusalMs) return;
+    if (force || this.#isAsked || now - this.#refusedAtMs < refusalMs) return;
     const held = this.inUse();
     if (held.length === 0) return;
     this.#refusedAtMs = now;

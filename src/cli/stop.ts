@@ -23,7 +23,7 @@ export const stopCommand: Command = {
   ],
   positionalsMax: 0,
   notes: [
-    'While clients have pages on the host the first request is refused, and says which disks; one more within a minute is obeyed. The command ends when the host has.',
+    'While clients have pages on the host the first request is refused and names the disks; a second within a minute is obeyed. The command ends when the host has, if both see the same process ids.',
     'Exit status: 0 stopped, 1 in use or failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {

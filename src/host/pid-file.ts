@@ -37,10 +37,11 @@ const failed = (path: string, cause: unknown): SwapError =>
 function take(path: string, fd: number): boolean {
   const stat = fstatSync(fd);
   const text = Buffer.alloc(TEXT_BYTES_MAX);
-  const found = stat.isFile()
-    ? text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0))
-    : '-';
-  // Whoever mistypes the path of something precious is told, not obeyed.
+  const found =
+    stat.isFile() && stat.size <= TEXT_BYTES_MAX
+      ? text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0))
+      : '-';
+  // The path may be a typing error.
   if (!/^\s*[0-9]*\s*$/.test(found))
     throw new SwapError(
       'ERR_ARG_VALUE',
@@ -75,13 +76,19 @@ export class PidFile {
   static write(path: string): PidFile {
     try {
       for (let tries = 1; ; tries++) {
-        const fd = openSync(path, O_RDWR | O_CREAT, 0o644);
+        const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o644);
         try {
-          if (take(path, fd) || tries === TRIES) {
+          if (take(path, fd)) {
             ftruncateSync(fd);
             writeSync(fd, `${process.pid}\n`, 0);
             return new PidFile(path, fd);
           }
+          if (tries === TRIES)
+            throw new SwapError(
+              'ERR_IO_IN_USE',
+              `--pidfile: ${path} is removed and made again all the time: another host starts or stops`,
+              { key: '--pidfile', path },
+            );
         } catch (error) {
           closeSync(fd);
           throw error;
@@ -109,7 +116,7 @@ export function checkPidFile(path: string): void {
       accessSync(dirname(path), constants.W_OK | constants.X_OK);
       return;
     }
-    const fd = openSync(path, O_RDWR);
+    const fd = openSync(path, O_RDWR | O_NOFOLLOW);
     try {
       take(path, fd);
     } finally {

@@ -1,7 +1,7 @@
 /**
- * Adopted memories, held until the program has dropped them. V8 unmaps a collected memory without asking, and pages must
- * not be copied out of an address that may be somebody else's a moment later. So every memory is held, but for the time of
- * a garbage collection that we ask for while no page leaves memory:
+ * Adopted memories, held until the program has dropped them. V8 unmaps a collected memory without notice, and the pager must
+ * not copy from an address that may have a new owner. So every memory is held, except during a garbage collection that we
+ * request while no page leaves memory:
  *
  *   check():  freeze ─▶ let go of all ─▶ collect ─▶ hold those that are left ─▶ forget the others ─▶ thaw
  *
@@ -18,6 +18,8 @@ import vm from 'node:vm';
 /** Less than so many bytes and memories are not worth a collection. */
 const BYTES_MIN = 32 * 2 ** 20;
 const MEMORIES_MIN = 256;
+/** Dropped memories keep address space, and a place among the regions: no more than so many at a time. */
+const DROPPED_MAX = 1024;
 
 interface Held {
   /** Null only while check() collects. */
@@ -78,7 +80,8 @@ export class CollectedMemories {
       this.#pages.thaw();
     }
     this.#checkAtBytes = Math.max(BYTES_MIN, 2 * this.#bytes());
-    this.#checkAtCount = Math.max(MEMORIES_MIN, 2 * this.#held.size);
+    const { size } = this.#held;
+    this.#checkAtCount = Math.max(MEMORIES_MIN, Math.min(2 * size, size + DROPPED_MAX));
   }
 
   #letGo(collect: () => void, before: () => void = () => {}): void {
@@ -103,16 +106,19 @@ export class CollectedMemories {
   }
 }
 
-/** V8's own gc(), which is there only where a flag asks for it; null where the flag cannot be set any more. */
+/** V8's own gc(), which contexts have only where a flag asks for it; null where the flag cannot be set any more. */
 function collector(): (() => void) | null {
-  const isExposed = process.execArgv.some((word) => /^--expose[-_]gc$/.test(word));
+  const collectorOfContext = (): (() => void) | null => {
+    const found: unknown = new vm.Script('globalThis.gc').runInContext(vm.createContext());
+    return typeof found === 'function' ? (found as () => void) : null;
+  };
+  const found = collectorOfContext(); // the program has asked for it
+  if (found !== null) return found;
+  setFlagsFromString('--expose-gc');
   try {
-    setFlagsFromString('--expose-gc');
-    const collect: unknown = new vm.Script('gc').runInContext(vm.createContext());
-    if (!isExposed) setFlagsFromString('--no-expose-gc');
-    return collect as () => void;
-  } catch {
-    return null;
+    return collectorOfContext();
+  } finally {
+    setFlagsFromString('--no-expose-gc');
   }
 }
 

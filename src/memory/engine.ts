@@ -223,7 +223,12 @@ export class Engine {
     const id = this.#live.freeId();
     const region = this.#add(id, address, bytes, numbers[1]!, false);
     // What the memory's owner has written so far is in it, and counts.
-    this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
+    try {
+      this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
+    } catch (error) {
+      this.#dispose(this.#live.get(id), false); // no page has left yet: it is ordinary memory again
+      throw error;
+    }
     numbers[0] = id;
     numbers[1] = address;
     return Answer.ok;

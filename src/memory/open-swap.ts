@@ -119,7 +119,8 @@ export interface MemorySwap extends Disposable {
   /**
    * Whether a system call that is given these bytes may fail with EFAULT: pin() them for its time, or pass a copy. False
    * for memory that is not paged, and everywhere where the faults of system calls are served, too. `frontswap/register`
-   * sees to Node's own functions. It may be true of memory that lies close to a region.
+   * sees to Node's own functions. It may be true of memory that lies close to a region, and knows only regions of this object: pin
+   * those of other threads always.
    */
   needsPin(view: ArrayBufferView): boolean;
   /** For joinSwap() in another thread; null where paging is not transparent. */
@@ -268,6 +269,7 @@ class TransparentSwap implements MemorySwap {
     this.#isEnded = true;
     this.#held.clear();
     this.#adopted.clear();
+    this.#places.clear();
     this.#regions.clear();
     process.off('exit', this.#onExit);
   }

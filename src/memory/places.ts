@@ -1,6 +1,6 @@
 /**
- * Where regions lie: which 4 GiB of the address space have a part of one. A look costs nothing that depends on how many
- * there are; it may be true of an address that is close to a region.
+ * Which 4 GiB blocks of the address space hold a part of a region. A look is O(1); it may be true of an address that is close
+ * to a region.
  */
 export class Places {
   readonly #spans = new Map<number, readonly [number, number]>();
@@ -14,6 +14,11 @@ export class Places {
   remove(id: number): void {
     this.#count(id, -1);
     this.#spans.delete(id);
+  }
+
+  clear(): void {
+    this.#spans.clear();
+    this.#counts.clear();
   }
 
   has(address: number): boolean {

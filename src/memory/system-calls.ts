@@ -1,16 +1,16 @@
 /**
- * System calls that are given paged memory. Without privilege a userfaultfd sees the faults of the program alone, and a
- * call that meets a page which is away fails with EFAULT, or sends nothing. So Node's functions that hand a program's bytes
- * to the kernel are given bytes that are here:
+ * System calls that are given paged memory. Without privilege a userfaultfd reports only faults in user mode: a system call
+ * that touches a page which is not resident fails with EFAULT, or sends nothing. So Node's functions pass the kernel a copy,
+ * or a buffer of their own.
  *
  *   out   fs.write… · streams · dgram · spawnSync's input     a copy of the bytes; files in pieces of 64 KiB
  *   in    fs.read…                                            to a buffer of ours, in pieces, and copied from there
  *   WASI  fd_write, fd_read, random_get, …                    after an EFAULT: a piece is pinned, and the call made again
  *
  * Invariants
- * - Arguments that are none of paged memory reach the native function as they are, as do all where faults in system calls
- *   are served. What a native function refuses, it refuses itself.
- * - A piece is written or read whole, or the call ends: a count that is short means what it means without us.
+ * - Views that are not in or near paged memory reach the native function as they are, as do all views where faults in system
+ *   calls are served.
+ * - Pieces follow each other only in regular files. A pipe, a socket or a terminal gives what it has, once.
  *
  * Left out: native addons that make system calls of their own, and the `onread` buffer of net.connect().
  * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, dgram, child_process, wasi.
@@ -37,7 +37,7 @@ export function guardSystemCalls(isAway: IsAway): void {
   const allHere = (value: unknown): unknown => (Array.isArray(value) ? value.map(here) : value);
   guardFiles(isAway, here, allHere);
   for (const { prototype } of [Writable, Duplex])
-    for (const name of ['write', 'end']) guardArgument(prototype, name, 0, here);
+    for (const name of ['write', 'end']) guardStream(prototype, name, here);
   const datagram = (value: unknown): unknown =>
     Array.isArray(value) ? allHere(value) : here(value);
   guardArgument(dgram.Socket.prototype, 'send', 0, datagram);
@@ -66,7 +66,7 @@ function guardFiles(
   guardHandles(isAway, here, allHere);
 }
 
-/** The class of file handles is not to be had but from one of them. */
+/** Only an open file handle gives access to its class. */
 function guardHandles(
   isAway: IsAway,
   here: (value: unknown) => unknown,
@@ -109,6 +109,15 @@ function guardArgument(
     const all = [...args];
     all[at] = change(all[at]);
     return Reflect.apply(native, self, all);
+  });
+}
+
+/** A stream of objects hands on the object itself: no system call is made of it. */
+function guardStream(holder: object, name: string, here: (value: unknown) => unknown): void {
+  guard(holder, name, (native, self, args) => {
+    if (args.length === 0 || (self as Writable).writableObjectMode)
+      return Reflect.apply(native, self, args);
+    return Reflect.apply(native, self, [here(args[0]), ...args.slice(1)]);
   });
 }
 
@@ -203,9 +212,16 @@ function writeSync(native: Callable, self: unknown, args: Args, isAway: IsAway):
   });
 }
 
+/** What one call may read: a second read from a pipe or a socket would wait for bytes that nobody has sent. */
+function readable(fd: unknown, run: Run): Run {
+  const isFile = typeof fd === 'number' && fs.fstatSync(fd).isFile();
+  return isFile ? run : { ...run, bytes: run.bytes.subarray(0, PIECE_BYTES) };
+}
+
 function readSync(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
-  const run = runOf(args, 1, isAway);
-  if (run === null) return Reflect.apply(native, self, args);
+  const whole = runOf(args, 1, isAway);
+  if (whole === null) return Reflect.apply(native, self, args);
+  const run = readable(args[0], whole);
   return inPieces(run, (piece, position, done) => {
     const come = Reflect.apply(native, self, [args[0], piece, 0, piece.length, position]) as number;
     run.bytes.set(piece.subarray(0, come), done);
@@ -279,8 +295,9 @@ function write(native: Callable, self: unknown, args: Args, isAway: IsAway): unk
 
 function read(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
   const callback = args.at(-1) as Callback;
-  const run = typeof callback === 'function' ? runOf(args.slice(0, -1), 1, isAway) : null;
-  if (run === null) return Reflect.apply(native, self, args);
+  const whole = typeof callback === 'function' ? runOf(args.slice(0, -1), 1, isAway) : null;
+  if (whole === null) return Reflect.apply(native, self, args);
+  const run = readable(args[0], whole);
   const all = inPiecesLater(run, async (piece, position, done) => {
     const come = await counted(native, self, [args[0], piece, 0, piece.length, position]);
     run.bytes.set(piece.subarray(0, come), done);
@@ -358,8 +375,9 @@ async function handleRead(
   args: Args,
   isAway: IsAway,
 ): Promise<unknown> {
-  const run = runOf(args, 0, isAway);
-  if (run === null) return Reflect.apply(native, self, args);
+  const whole = runOf(args, 0, isAway);
+  if (whole === null) return Reflect.apply(native, self, args);
+  const run = readable((self as { readonly fd: number }).fd, whole);
   const bytesRead = await inPiecesLater(run, async (piece, position, done) => {
     const result = await Reflect.apply(native, self, [piece, 0, piece.length, position]);
     const { bytesRead: come } = result as { bytesRead: number };

@@ -67,9 +67,8 @@ export class WasiCalls {
   readonly #onVector = (native: Native, args: unknown[], memory: WasmMemory): unknown => {
     const region = this.#regionOf(memory);
     const buffer = wasmBuffer(memory);
-    const at = Number(args[1]) >>> 0;
-    if (region === null || Number(args[2]) < 1 || at + VECTOR_BYTES > buffer.byteLength)
-      return EFAULT;
+    const at = firstWithBytes(buffer, Number(args[1]) >>> 0, Number(args[2]) >>> 0);
+    if (region === null || at === -1) return EFAULT;
     const vector = new DataView(buffer, at, VECTOR_BYTES);
     const offset = vector.getUint32(0, true);
     const length = vector.getUint32(4, true);
@@ -78,7 +77,7 @@ export class WasiCalls {
     using _pinned = pin(region, offset, piece);
     vector.setUint32(4, piece, true);
     try {
-      return native(args[0], args[1], 1, ...args.slice(3));
+      return native(args[0], at, 1, ...args.slice(3));
     } finally {
       vector.setUint32(4, length, true);
     }
@@ -99,10 +98,21 @@ export class WasiCalls {
   };
 }
 
+/** Address of the first of `count` entries that has bytes (a C library's first one is often empty); -1: none has. */
+function firstWithBytes(buffer: ArrayBufferLike, vector: number, count: number): number {
+  const view = new DataView(buffer);
+  const most = Math.min(count, Math.floor((buffer.byteLength - vector) / VECTOR_BYTES));
+  for (let i = 0; i < most; i++) {
+    const at = vector + i * VECTOR_BYTES;
+    if (view.getUint32(at + 4, true) !== 0) return at;
+  }
+  return -1;
+}
+
 const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
   region.pin({ offset, length });
 
-/** Objects of WASI's functions among the imports of an instance; none that a Proxy or a program's own class is. */
+/** WASI's import objects among the imports of an instance; Proxies and a program's own objects are skipped. */
 function wasiOf(imports: unknown): Record<string, unknown>[] {
   if (typeof imports !== 'object' || imports === null || types.isProxy(imports)) return [];
   const found: Record<string, unknown>[] = [];

@@ -1,6 +1,6 @@
 /** The pid file: one living host has it, a dead one's is taken over, and what is none is left alone. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkPidFile, PidFile } from '../../src/host/pid-file.ts';
@@ -38,14 +38,25 @@ test('the file of a dead host is taken over, whatever its id is', (t) => {
   }
 });
 
-test('a file with something else in it stays as it is', (t) => {
+test('a file with something else in it stays as it is, however it begins', (t) => {
   const path = join(testFolder(t), 'pid');
-  writeFileSync(path, 'precious');
-  assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something else/ });
-  assert.equal(readFileSync(path, 'utf8'), 'precious');
+  for (const text of ['precious', '1'.repeat(33), `${' '.repeat(32)}precious`]) {
+    writeFileSync(path, text);
+    assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something else/ });
+    assert.equal(readFileSync(path, 'utf8'), text);
+  }
 });
 
-test('a successor s file is not removed', (t) => {
+test('a symbolic link is not followed', (t) => {
+  const folder = testFolder(t);
+  const [path, target] = [join(folder, 'pid'), join(folder, 'target')];
+  symlinkSync(target, path);
+  assert.throws(() => PidFile.write(path), { message: /ELOOP/ });
+  assert.throws(() => checkPidFile(path), { message: /ELOOP/ });
+  assert.ok(!existsSync(target));
+});
+
+test("a successor's file is not removed", (t) => {
   const path = join(testFolder(t), 'pid');
   const file = PidFile.write(path);
   writeFileSync(path, '1\n');
