@@ -251,7 +251,7 @@ function evict(): void {
 /** A peer that sends what fits a pipe, and waits for an answer before it goes on: nobody may wait for more. */
 function readPipe(): void {
   const [pipe, answer, sent] = [file('pipe'), file('answer'), file('sent')];
-  execFileSync('mkfifo', [pipe, answer]);
+  execFileSync('sh', ['-c', 'mkfifo "$@"', 'sh', pipe, answer]);
   const peer = `exec 3> "$1"; head -c 65536 "$2" >&3; echo > "$4"; read line < "$3"`;
   spawn('sh', ['-c', peer, 'sh', pipe, file('given'), answer, sent]);
   const fd = fs.openSync(pipe, 'r');
