@@ -220,12 +220,14 @@ class Guest {
     process.once('exit', killQemu);
     let partial = '';
     let talk = Promise.resolve();
+    let isOver = false;
     await new Promise<void>((done, fail) => {
       const timeoutMs = this.#options.timeoutMs ?? 120_000;
       const timer = setTimeout(() => {
         fail(new Error(`the guest did not end in ${timeoutMs} ms`));
       }, timeoutMs);
       const hear = (text: string): void => {
+        if (isOver) return; // it says more before it is ended
         log.write(text);
         this.#tail = (this.#tail + text).slice(-consoleTailBytes);
         if (this.#options.endsAt?.test(this.#tail) === true) {
@@ -253,6 +255,7 @@ class Guest {
         }, fail);
       });
     }).finally(() => {
+      isOver = true;
       killQemu();
       process.removeListener('exit', killQemu);
     });
