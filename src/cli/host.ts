@@ -183,7 +183,7 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
-/** A socket that systemd has opened for us would have clients whom nobody answers. */
+/** Clients of a socket that systemd has opened would get no answer. */
 function refuseHandedSockets(env: World['env']): void {
   if (env['LISTEN_FDS'] === undefined || env['LISTEN_PID'] !== String(process.pid)) return;
   throw new SwapError(

@@ -34,13 +34,12 @@ type Result = { readonly [name: string]: unknown };
 /** Wraps Node's functions, once for a process. */
 export function guardSystemCalls(isAway: IsAway): void {
   const here = (value: unknown): unknown => copyOf(value, isAway);
-  const allHere = (value: unknown): unknown => (Array.isArray(value) ? value.map(here) : value);
+  const allHere = (value: unknown): unknown =>
+    Array.isArray(value) ? value.map(here) : here(value);
   guardFiles(isAway, here, allHere);
   for (const { prototype } of [Writable, Duplex])
     for (const name of ['write', 'end']) guardStream(prototype, name, here);
-  const datagram = (value: unknown): unknown =>
-    Array.isArray(value) ? allHere(value) : here(value);
-  guardArgument(dgram.Socket.prototype, 'send', 0, datagram);
+  guardArgument(dgram.Socket.prototype, 'send', 0, allHere);
   for (const name of ['spawnSync', 'execFileSync', 'execSync'])
     for (const at of [1, 2])
       guardArgument(childProcess, name, at, (value) => withInputHere(value, here));
@@ -57,10 +56,10 @@ function guardFiles(
   for (const name of ['writev', 'writevSync']) guardArgument(fs, name, 1, allHere);
   for (const name of ['writeFile', 'appendFile'])
     guardArgument(fs.promises, name, 1, (data) => contentHere(data, here));
-  guard(fs, 'writeSync', (native, self, args) => writeSync(native, self, args, isAway));
-  guard(fs, 'readSync', (native, self, args) => readSync(native, self, args, isAway));
-  guard(fs, 'write', (native, self, args) => write(native, self, args, isAway));
-  guard(fs, 'read', (native, self, args) => read(native, self, args, isAway));
+  for (const way of ['write', 'read'] as const) {
+    guard(fs, `${way}Sync`, (native, self, args) => moveSync(native, self, args, way, isAway));
+    guard(fs, way, (native, self, args) => moveThenCall(native, self, args, way, isAway));
+  }
   guard(fs, 'readvSync', (native, self, args) => readvSync(native, self, args, isAway));
   guard(fs, 'readv', (native, self, args) => readv(native, self, args, isAway));
   guardHandles(isAway, here, allHere);
@@ -81,8 +80,8 @@ function guardHandles(
     for (const name of ['writeFile', 'appendFile'])
       guardArgument(prototype, name, 0, (data) => contentHere(data, here));
     guardArgument(prototype, 'writev', 0, allHere);
-    guard(prototype, 'write', (to, file, given) => handleWrite(to, file, given, isAway));
-    guard(prototype, 'read', (to, file, given) => handleRead(to, file, given, isAway));
+    for (const way of ['write', 'read'] as const)
+      guard(prototype, way, (to, file, given) => moveOfHandle(to, file, given, way, isAway));
     guard(prototype, 'readv', (to, file, given) => handleReadv(to, file, given, isAway));
     return handle;
   });
@@ -203,74 +202,81 @@ function positionAfter(position: unknown, done: number): unknown {
   return typeof position === 'number' && position >= 0 ? position + done : position;
 }
 
-function writeSync(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
-  const run = runOf(args, 1, isAway);
-  if (run === null) return Reflect.apply(native, self, args);
-  return inPieces(run, (piece, position, done) => {
-    piece.set(run.bytes.subarray(done, done + piece.length));
-    return Reflect.apply(native, self, [args[0], piece, 0, piece.length, position]) as number;
-  });
+type Way = 'write' | 'read';
+
+/** The pieces of a run, one after the other, through one buffer. */
+class Pieces {
+  done = 0;
+  /** All was moved, or the last piece was short or failed. */
+  isOver = false;
+  readonly #run: Run;
+  readonly #way: Way;
+  readonly #scratch: Uint8Array;
+  #piece: Uint8Array;
+
+  constructor(run: Run, way: Way) {
+    this.#run = run;
+    this.#way = way;
+    this.#scratch = new Uint8Array(Math.min(PIECE_BYTES, run.bytes.length));
+    this.#piece = this.#scratch;
+  }
+
+  /** Buffer, offset, length and position for the native function. */
+  next(): readonly [Uint8Array, number, number, unknown] {
+    const { bytes, position } = this.#run;
+    const length = Math.min(PIECE_BYTES, bytes.length - this.done);
+    this.#piece = this.#scratch.subarray(0, length);
+    if (this.#way === 'write') this.#piece.set(bytes.subarray(this.done, this.done + length));
+    return [this.#piece, 0, length, positionAfter(position, this.done)];
+  }
+
+  moved(count: number): void {
+    const { bytes } = this.#run;
+    if (this.#way === 'read') bytes.set(this.#piece.subarray(0, count), this.done);
+    this.done += count;
+    this.isOver = count < this.#piece.length || this.done === bytes.length;
+  }
+
+  /** What was moved before counts. @throws error where nothing was */
+  failed(error: unknown): void {
+    if (this.done === 0) throw error;
+    this.isOver = true;
+  }
 }
 
-/** What one call may read: a second read from a pipe or a socket would wait for bytes that nobody has sent. */
-function readable(fd: unknown, run: Run): Run {
-  const isFile = typeof fd === 'number' && fs.fstatSync(fd).isFile();
-  return isFile ? run : { ...run, bytes: run.bytes.subarray(0, PIECE_BYTES) };
+/** Null: as runOf(). A second read from a pipe or a socket would wait for bytes that were not sent: only files have one. */
+function piecesOf(fd: unknown, args: Args, at: number, way: Way, isAway: IsAway): Pieces | null {
+  const run = runOf(args, at, isAway);
+  if (run === null) return null;
+  const isWhole = way === 'write' || (typeof fd === 'number' && fs.fstatSync(fd).isFile());
+  const bytes = isWhole ? run.bytes : run.bytes.subarray(0, PIECE_BYTES);
+  return new Pieces({ ...run, bytes }, way);
 }
 
-function readSync(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
-  const whole = runOf(args, 1, isAway);
-  if (whole === null) return Reflect.apply(native, self, args);
-  const run = readable(args[0], whole);
-  return inPieces(run, (piece, position, done) => {
-    const come = Reflect.apply(native, self, [args[0], piece, 0, piece.length, position]) as number;
-    run.bytes.set(piece.subarray(0, come), done);
-    return come;
-  });
-}
-
-/** Bytes that were moved: all, or those before the first piece that was short or failed. */
-function inPieces(
-  { bytes, position }: Run,
-  move: (piece: Uint8Array, position: unknown, done: number) => number,
-): number {
-  const scratch = new Uint8Array(Math.min(PIECE_BYTES, bytes.length));
-  let done = 0;
-  do {
-    const piece = scratch.subarray(0, Math.min(PIECE_BYTES, bytes.length - done));
-    let moved: number;
+function moveSync(native: Callable, self: unknown, args: Args, way: Way, isAway: IsAway): unknown {
+  const [fd] = args;
+  const pieces = piecesOf(fd, args, 1, way, isAway);
+  if (pieces === null) return Reflect.apply(native, self, args);
+  while (!pieces.isOver)
     try {
-      moved = move(piece, positionAfter(position, done), done);
+      pieces.moved(Reflect.apply(native, self, [fd, ...pieces.next()]) as number);
     } catch (error) {
-      if (done === 0) throw error;
-      return done;
+      pieces.failed(error);
     }
-    done += moved;
-    if (moved < piece.length) return done;
-  } while (done < bytes.length);
-  return done;
+  return pieces.done;
 }
 
-/** The same, of a promise. */
-async function inPiecesLater(
-  { bytes, position }: Run,
-  move: (piece: Uint8Array, position: unknown, done: number) => Promise<number>,
+async function moveLater(
+  pieces: Pieces,
+  move: (piece: ReturnType<Pieces['next']>) => Promise<number>,
 ): Promise<number> {
-  const scratch = new Uint8Array(Math.min(PIECE_BYTES, bytes.length));
-  let done = 0;
-  do {
-    const piece = scratch.subarray(0, Math.min(PIECE_BYTES, bytes.length - done));
-    let moved: number;
+  while (!pieces.isOver)
     try {
-      moved = await move(piece, positionAfter(position, done), done);
+      pieces.moved(await move(pieces.next()));
     } catch (error) {
-      if (done === 0) throw error;
-      return done;
+      pieces.failed(error);
     }
-    done += moved;
-    if (moved < piece.length) return done;
-  } while (done < bytes.length);
-  return done;
+  return pieces.done;
 }
 
 type Callback = (error: unknown, count?: number, buffer?: unknown) => void;
@@ -282,32 +288,24 @@ const counted = (native: Callable, self: unknown, args: Args): Promise<number> =
     Reflect.apply(native, self, [...args, callback]);
   });
 
-function write(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
+function moveThenCall(
+  native: Callable,
+  self: unknown,
+  args: Args,
+  way: Way,
+  isAway: IsAway,
+): unknown {
+  const [fd] = args;
   const callback = args.at(-1) as Callback;
-  const run = typeof callback === 'function' ? runOf(args.slice(0, -1), 1, isAway) : null;
-  if (run === null) return Reflect.apply(native, self, args);
-  const all = inPiecesLater(run, (piece, position, done) => {
-    piece.set(run.bytes.subarray(done, done + piece.length));
-    return counted(native, self, [args[0], piece, 0, piece.length, position]);
-  });
-  return tell(all, callback, bufferOf(args));
+  const isAsked = typeof callback === 'function';
+  const pieces = isAsked ? piecesOf(fd, args.slice(0, -1), 1, way, isAway) : null;
+  if (pieces === null) return Reflect.apply(native, self, args);
+  const all = moveLater(pieces, (piece) => counted(native, self, [fd, ...piece]));
+  return tell(all, callback, bufferOf(args[1]));
 }
 
-function read(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
-  const callback = args.at(-1) as Callback;
-  const whole = typeof callback === 'function' ? runOf(args.slice(0, -1), 1, isAway) : null;
-  if (whole === null) return Reflect.apply(native, self, args);
-  const run = readable(args[0], whole);
-  const all = inPiecesLater(run, async (piece, position, done) => {
-    const come = await counted(native, self, [args[0], piece, 0, piece.length, position]);
-    run.bytes.set(piece.subarray(0, come), done);
-    return come;
-  });
-  return tell(all, callback, bufferOf(args));
-}
-
-const bufferOf = (args: Args): unknown =>
-  isOptions(args[1]) ? (args[1] as Result)['buffer'] : args[1];
+const bufferOf = (given: unknown): unknown =>
+  isOptions(given) ? (given as Result)['buffer'] : given;
 
 /** Outside of the promise: what a callback throws is an uncaught error, as of the native function's. */
 function tell(count: Promise<number>, callback: Callback, buffer: unknown): void {
@@ -353,38 +351,21 @@ function spread(scratch: readonly Uint8Array[], views: readonly ArrayBufferView[
   }
 }
 
-async function handleWrite(
+async function moveOfHandle(
   native: Callable,
   self: unknown,
   args: Args,
+  way: Way,
   isAway: IsAway,
 ): Promise<unknown> {
-  const run = runOf(args, 0, isAway);
-  if (run === null) return Reflect.apply(native, self, args);
-  const bytesWritten = await inPiecesLater(run, async (piece, position, done) => {
-    piece.set(run.bytes.subarray(done, done + piece.length));
-    const result = await Reflect.apply(native, self, [piece, 0, piece.length, position]);
-    return (result as { bytesWritten: number }).bytesWritten;
+  const pieces = piecesOf((self as { readonly fd: number }).fd, args, 0, way, isAway);
+  if (pieces === null) return Reflect.apply(native, self, args);
+  const name = way === 'write' ? 'bytesWritten' : 'bytesRead';
+  const count = await moveLater(pieces, async (piece) => {
+    const result = (await Reflect.apply(native, self, piece)) as Readonly<Record<string, number>>;
+    return result[name]!;
   });
-  return { bytesWritten, buffer: args[0] };
-}
-
-async function handleRead(
-  native: Callable,
-  self: unknown,
-  args: Args,
-  isAway: IsAway,
-): Promise<unknown> {
-  const whole = runOf(args, 0, isAway);
-  if (whole === null) return Reflect.apply(native, self, args);
-  const run = readable((self as { readonly fd: number }).fd, whole);
-  const bytesRead = await inPiecesLater(run, async (piece, position, done) => {
-    const result = await Reflect.apply(native, self, [piece, 0, piece.length, position]);
-    const { bytesRead: come } = result as { bytesRead: number };
-    run.bytes.set(piece.subarray(0, come), done);
-    return come;
-  });
-  return { bytesRead, buffer: isOptions(args[0]) ? (args[0] as Result)['buffer'] : args[0] };
+  return { [name]: count, buffer: bufferOf(args[0]) };
 }
 
 async function handleReadv(

@@ -260,7 +260,7 @@ export class NbdConnection {
     const socket = this.#socket;
     if (socket === null || socket.destroyed) {
       this.#sent(out);
-      this.#beginEnd(); // nobody reads replies any more: what the client still asks is not done
+      this.#beginEnd(); // the client has gone: its other requests are not done
       return;
     }
     this.#owner.moved(0, out.length);

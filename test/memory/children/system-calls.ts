@@ -248,7 +248,7 @@ function evict(): void {
   regionOf(memory)!.evict();
 }
 
-/** A peer that sends what fits a pipe, and waits for an answer before it goes on: nobody may wait for more. */
+/** A peer that sends what fits a pipe, and waits for an answer before it sends more. */
 function readPipe(): void {
   const [pipe, answer, sent] = [file('pipe'), file('answer'), file('sent')];
   execFileSync('sh', ['-c', 'mkfifo "$@"', 'sh', pipe, answer]);
