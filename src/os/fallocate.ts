@@ -2,7 +2,7 @@
  * Holes in files: fallocate(2) with FALLOC_FL_PUNCH_HOLE. The blocks go back to the file system (to the flash, on
  * a block device), the range reads as zeros and the file keeps its size. Node has no call for it.
  */
-import { loadKoffi } from './koffi.ts';
+import { loadLibC } from './linux/libc.ts';
 
 /** linux/falloc.h: punch a hole, and keep the size (the one is not allowed without the other). */
 const PUNCH_HOLE = 0x02;
@@ -12,10 +12,8 @@ const KEEP_SIZE = 0x01;
 export function systemPunchHole(
   platform: NodeJS.Platform,
 ): ((fd: number, position: number, length: number) => boolean) | null {
-  const koffi = platform === 'linux' ? loadKoffi() : null;
-  if (koffi === null) return null;
-  const fallocate = koffi
-    .load(null)
-    .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  const libc = loadLibC(platform);
+  if (libc === null) return null;
+  const fallocate = libc.bind('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
   return (fd, position, length) => fallocate(fd, PUNCH_HOLE | KEEP_SIZE, position, length) === 0;
 }

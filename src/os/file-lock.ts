@@ -3,7 +3,7 @@
  * however the process ends; another opening of the same file, in this process too, does not get it.
  */
 import { readFileSync, type Stats } from 'node:fs';
-import { loadKoffi } from './koffi.ts';
+import { loadLibC } from './linux/libc.ts';
 import { processText } from './process-name.ts';
 
 /** sys/file.h */
@@ -12,9 +12,9 @@ const LOCK_NB = 4;
 
 /** Locks an open file; false: somebody else has it. Where there is no FFI every file is taken for free. */
 export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boolean {
-  const koffi = platform === 'linux' ? loadKoffi() : null;
-  if (koffi === null) return () => true;
-  const flock = koffi.load(null).func('int flock(int fd, int operation)');
+  const libc = loadLibC(platform);
+  if (libc === null) return () => true;
+  const flock = libc.bind('int flock(int fd, int operation)');
   return (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 

@@ -6,7 +6,7 @@
  *
  * Cost: malloc_trim takes a millisecond or so; it is for when nobody is waiting.
  */
-import { loadKoffi } from './koffi.ts';
+import { loadLibC } from './linux/libc.ts';
 
 /** malloc.h */
 const M_TRIM_THRESHOLD = -1;
@@ -18,12 +18,11 @@ const THRESHOLD_BYTES = 128 * 1024;
  * @returns malloc_trim; does nothing where the C library has none (musl, not Linux, no FFI)
  */
 export function systemHeapTrim(platform: NodeJS.Platform): () => void {
-  const koffi = platform === 'linux' ? loadKoffi() : null;
-  if (koffi === null) return () => {};
+  const libc = loadLibC(platform);
+  if (libc === null) return () => {};
   try {
-    const library = koffi.load(null);
-    const mallopt = library.func('int mallopt(int option, int value)');
-    const trim = library.func('int malloc_trim(size_t pad)');
+    const mallopt = libc.bind('int mallopt(int option, int value)');
+    const trim = libc.bind('int malloc_trim(size_t pad)');
     mallopt(M_TRIM_THRESHOLD, THRESHOLD_BYTES);
     mallopt(M_MMAP_THRESHOLD, THRESHOLD_BYTES);
     return () => void trim(0);

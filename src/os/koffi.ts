@@ -8,8 +8,6 @@ export interface Koffi {
   address(memory: ArrayBufferView): bigint;
   /** An ArrayBuffer over memory that stays whose it is. Ends the process when Node cannot hold so many bytes. */
   view(address: number, bytes: number): ArrayBuffer;
-  /** errno(3) of the calling thread; to be asked right after the call. */
-  errno(): number;
 }
 
 /** A C function all of whose arguments, and whose result, are numbers; addresses below 2^53 as `uintptr_t`. */

@@ -8,7 +8,7 @@
 import { keepPages, type PageReturn, type PageReturnFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
 import type { LinearMemory } from '../kernels/linear-memory.ts';
-import { loadKoffi } from './koffi.ts';
+import { loadLibC } from './linux/libc.ts';
 
 /** asm-generic/mman-common.h; the same number on every Linux architecture. */
 const MADV_DONTNEED = 4;
@@ -16,14 +16,14 @@ const MADV_NOHUGEPAGE = 15;
 
 /** The system's way to take memory back; keepPages where there is none (not Linux, no FFI). */
 export function systemPageReturn(platform: NodeJS.Platform): PageReturnFactory {
-  const koffi = platform === 'linux' ? loadKoffi() : null;
-  if (koffi === null) return keepPages;
-  const madvise = koffi.load(null).func('int madvise(uintptr_t addr, size_t length, int advice)');
+  const libc = loadLibC(platform);
+  if (libc === null) return keepPages;
+  const madvise = libc.bind('int madvise(uintptr_t addr, size_t length, int advice)');
   return (memory: LinearMemory): PageReturn => {
     // A WebAssembly memory does not move, and user addresses are below 2^47: a number holds them. The view is held
     // as long as the address is: it keeps the memory from being collected.
     const bytes = new Uint8Array(memory.buffer);
-    const base = Number(koffi.address(bytes));
+    const base = libc.addressOf(bytes);
     // Where huge pages are always on, the kernel would fill what was given back again with the next pass.
     madvise(base, bytes.length, MADV_NOHUGEPAGE);
     return {

@@ -21,7 +21,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
-import { type Koffi, loadKoffi } from './koffi.ts';
+import { type LibC, loadLibC } from './linux/libc.ts';
 
 /** Where the other side listens: a Unix socket's path, or an IPv4 or IPv6 address in numbers and a port. */
 export type StreamAddress =
@@ -76,32 +76,29 @@ export type OpenStreamSocket = (
 
 /** Opens stream sockets, or null where there are none (not 64-bit Linux, no FFI). */
 export function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null {
-  const koffi = platform === 'linux' && PLATFORMS.includes(process.arch) ? loadKoffi() : null;
-  if (koffi === null) return null;
-  const calls = callsOf(koffi);
+  const libc = PLATFORMS.includes(process.arch) ? loadLibC(platform) : null;
+  if (libc === null) return null;
+  const calls = callsOf(libc);
   return (address, memory, timeoutMs) => {
     assert(memory.length > 64, 'the runtime does not move the memory');
-    const at = Number(koffi.address(memory));
-    assert(Number.isSafeInteger(at), 'an address fits a Number');
-    return new StreamSocket(calls, address, memory, at, timeoutMs);
+    return new StreamSocket(calls, address, memory, libc.addressOf(memory), timeoutMs);
   };
 }
 
-function callsOf(koffi: Koffi): Calls {
-  const c = koffi.load(null);
+function callsOf(libc: LibC): Calls {
   const scratch = new Uint8Array(256);
   return {
-    socket: c.func('int socket(int domain, int type, int protocol)'),
-    connect: c.func('int connect(int fd, uintptr_t address, uint32_t length)'),
-    send: c.func('int64_t send(int fd, uintptr_t bytes, size_t length, int flags)'),
-    recv: c.func('int64_t recv(int fd, uintptr_t bytes, size_t room, int flags)'),
-    setsockopt: c.func(
+    socket: libc.bind('int socket(int domain, int type, int protocol)'),
+    connect: libc.bind('int connect(int fd, uintptr_t address, uint32_t length)'),
+    send: libc.bind('int64_t send(int fd, uintptr_t bytes, size_t length, int flags)'),
+    recv: libc.bind('int64_t recv(int fd, uintptr_t bytes, size_t room, int flags)'),
+    setsockopt: libc.bind(
       'int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)',
     ),
-    close: c.func('int close(int fd)'),
-    errno: () => koffi.errno(),
+    close: libc.bind('int close(int fd)'),
+    errno: () => libc.errno(),
     scratch: new DataView(scratch.buffer),
-    scratchAt: Number(koffi.address(scratch)),
+    scratchAt: libc.addressOf(scratch),
   };
 }
 

@@ -7,6 +7,7 @@ export const Errno = {
   ENOENT: 2,
   ESRCH: 3,
   EINTR: 4,
+  EBADF: 9,
   EAGAIN: 11,
   EACCES: 13,
   EFAULT: 14,

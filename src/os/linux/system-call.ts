@@ -1,25 +1,24 @@
 /**
- * What every file of os/linux/ stands on: the C library's functions as calls on numbers, errno, addresses.
+ * System calls by number, ioctl, and structs in memory that the kernel reads and writes: what the files of os/linux/
+ * are built on, over the C library of libc.ts.
  *
  * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and on
- * arm64 Linux integer arguments go in the same registers either way. Addresses go out as `uintptr_t` Numbers: user
- * addresses are below 2^47, so a Number holds them. Results that may be addresses or -1 come as `int64_t`.
+ * arm64 Linux integer arguments go in the same registers either way.
  *
  * Arguments that are structs lie in memory of a `Struct`, made once, its address taken once: `new ArrayBuffer` does not
- * move, and the object that knows the address holds the buffer. So a call allocates nothing but, now and then, the
- * heap number of an argument above 2^31.
+ * move, and the object that knows the address holds the buffer.
  *
  * Rules: an errno that the manual page lists as a state of the world is an answer of the method; any other is a
  * SwapError ERR_IO_SYSTEM whose facts name call and errno. One object a thread: loadLinux() in each worker.
  *
- * Cost: 60 to 300 ns a call beside the kernel's own time.
  * Left out: architectures other than x86-64 and arm64 (both little-endian, which Struct relies on).
  * Sources: syscall(2), errno(3), sysconf(3); Linux arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h.
  */
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
-import { type Koffi, loadKoffi, type NativeCall } from '../koffi.ts';
+import type { NativeCall } from '../koffi.ts';
 import { Errno, errnoName } from './errno.ts';
+import { type LibC, loadLibC } from './libc.ts';
 
 /** Numbers of system calls that older C libraries have no function for. */
 export interface SystemCallNumbers {
@@ -55,10 +54,10 @@ export function loadLinux(
   const numbers = numbersOf[architecture];
   if (numbers === undefined)
     return { linux: null, reason: `no system call numbers for the architecture ${architecture}` };
-  const koffi = loadKoffi();
-  if (koffi === null) return { linux: null, reason: 'koffi does not load here' };
   try {
-    return { linux: new Linux(koffi, numbers), reason: '' };
+    const libc = loadLibC(platform);
+    if (libc === null) return { linux: null, reason: 'koffi does not load here' };
+    return { linux: new Linux(libc, numbers), reason: '' };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return { linux: null, reason: `the C library lacks a function: ${why}` };
@@ -74,13 +73,11 @@ export class Linux {
   readonly systemCall: NativeCall;
   /** ioctl(2): descriptor, request, address of the argument. */
   readonly ioctl: NativeCall;
-  readonly #koffi: Koffi;
-  readonly #library: ReturnType<Koffi['load']>;
+  readonly #libc: LibC;
   readonly #close: NativeCall;
 
-  constructor(koffi: Koffi, numbers: SystemCallNumbers) {
-    this.#koffi = koffi;
-    this.#library = koffi.load(null);
+  constructor(libc: LibC, numbers: SystemCallNumbers) {
+    this.#libc = libc;
     this.numbers = numbers;
     this.systemCall = this.bind(
       'int64_t syscall(int64_t number, uintptr_t a, uintptr_t b, uintptr_t c)',
@@ -91,32 +88,29 @@ export class Linux {
     assert(this.pageBytes >= 4096, 'the system has pages');
   }
 
-  /** A function of the C library by its prototype, all of it numbers. Throws where the library has none. */
+  /** A function of the C library by its prototype. Throws where the library has none. */
   bind(prototype: string): NativeCall {
-    return this.#library.func(prototype);
+    return this.#libc.bind(prototype);
   }
 
-  /** errno(3) of this thread; only right after a call that failed. */
+  /** errno(3) of the last call that returned -1. */
   errno(): number {
-    return this.#koffi.errno();
+    return this.#libc.errno();
   }
 
-  /** Throws what a failed call is. Call it before anything else, for errno. */
+  /** Throws the last call that returned -1 as an error. */
   fail(call: string, facts: SwapError['facts'] = {}): never {
-    throw systemError(call, this.#koffi.errno(), facts);
+    throw systemError(call, this.errno(), facts);
   }
 
-  /** Where the bytes lie. Holds as long as somebody holds the memory; resizable and wasm memories do not move either. */
+  /** See LibC.addressOf. */
   addressOf(memory: ArrayBufferLike | ArrayBufferView): number {
-    const view = ArrayBuffer.isView(memory) ? memory : new Uint8Array(memory);
-    const address = Number(this.#koffi.address(view));
-    assert(Number.isSafeInteger(address), 'an address fits a Number');
-    return address;
+    return this.#libc.addressOf(memory);
   }
 
   /** For mapping.ts, which checks both arguments first: a wrong one ends the process. */
   view(address: number, bytes: number): ArrayBuffer {
-    return this.#koffi.view(address, bytes);
+    return this.#libc.view(address, bytes);
   }
 
   /** close(2). The descriptor is gone also when the answer is an error, so that EINTR is none. */
