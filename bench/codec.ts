@@ -12,9 +12,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { PAGE_BYTES } from '../src/base/units.ts';
 import type { PageCodec } from '../src/codec/codec.ts';
+import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/codec/kernels.ts';
+import { createMemory, type LinearMemory } from '../src/codec/linear-memory.ts';
 import { lz4 } from '../src/codec/lz4.ts';
-import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/kernels/kernels.ts';
-import { createMemory, type LinearMemory } from '../src/kernels/linear-memory.ts';
 import { loadNativeLz4 } from '../src/os/native-codec.ts';
 import {
   type BenchOptions,

@@ -1,6 +1,6 @@
 /** The small kernels one by one: CPU ns a call on warm data, medians. */
-import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/kernels/kernels.ts';
-import { createMemory } from '../src/kernels/linear-memory.ts';
+import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/codec/kernels.ts';
+import { createMemory } from '../src/codec/linear-memory.ts';
 import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
 import { loadPages } from './pages.ts';
 

@@ -5,7 +5,7 @@
 import { Budget } from '../src/arena/budget.ts';
 import { Prng } from '../src/base/prng.ts';
 import { slot } from '../src/base/units.ts';
-import { systemPageReturn } from '../src/os/page-return.ts';
+import { systemPageReturn } from '../src/os/linux/page-return.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';

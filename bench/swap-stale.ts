@@ -3,7 +3,7 @@ import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';
 import { PAGE_BYTES, slot } from '../src/base/units.ts';
-import type { Ramzswap } from '../src/device/ramzswap/ramzswap.ts';
+import type { Ramzswap } from '../src/block/disks/ramzswap/ramzswap.ts';
 import { Frontswap } from '../src/frontswap/frontswap.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';

@@ -11,11 +11,18 @@
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
 import { BioPool } from '../src/block/bio.ts';
-import { MemoryDisk } from '../src/device/memory/memory-disk.ts';
-import { Output } from '../src/serve/nbd/output.ts';
-import { OUTPUT_BYTES_MIN } from '../src/serve/nbd/session.ts';
-import { End } from '../src/serve/nbd/state.ts';
-import { Command, CommandFlag, Magic, Option, Request, WireError } from '../src/serve/nbd/wire.ts';
+import { MemoryDisk } from '../src/block/disks/memory-disk.ts';
+import { Output } from '../src/nbd/protocol/output.ts';
+import { OUTPUT_BYTES_MIN } from '../src/nbd/protocol/session.ts';
+import { End } from '../src/nbd/protocol/state.ts';
+import {
+  Command,
+  CommandFlag,
+  Magic,
+  Option,
+  Request,
+  WireError,
+} from '../src/nbd/protocol/wire.ts';
 import {
   answers,
   clientFlags,
@@ -27,8 +34,8 @@ import {
   option,
   optionReplies,
   request,
-} from '../test/serve/nbd/client.ts';
-import { Harness, transmitting } from '../test/serve/nbd/harness.ts';
+} from '../test/nbd/protocol/client.ts';
+import { Harness, transmitting } from '../test/nbd/protocol/harness.ts';
 
 const SIZE = 300_000;
 const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;

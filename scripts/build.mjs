@@ -34,7 +34,7 @@ rmSync(join(root, out), { recursive: true, force: true });
 
 // Every kernel lives in one module; --runtime stub because nothing in it allocates.
 const wasm = join(root, '.cache', 'kernels.wasm');
-const folder = join(root, 'src/kernels/wasm');
+const folder = join(root, 'src/codec/wasm');
 const sources = readdirSync(folder).map((name) => join(folder, name));
 const newest = Math.max(
   ...[...sources, fileURLToPath(import.meta.url)].map((f) =>
@@ -44,7 +44,7 @@ const newest = Math.max(
 if (!existsSync(wasm) || statSync(wasm).mtimeMs < newest) {
   mkdirSync(dirname(wasm), { recursive: true });
   run('asc', [
-    'src/kernels/wasm/index.ts',
+    'src/codec/wasm/index.ts',
     ...['-O3', '--noAssert', '--runtime', 'stub', '--importMemory', '--use', 'abort='],
     ...['--enable', 'simd', '--enable', 'bulk-memory', '-o', wasm],
   ]);
@@ -72,8 +72,8 @@ await build({
   outfile: join(sourceOut, 'memory/fault-thread.cjs'),
 });
 if (kind === 'publish') await bundle();
-mkdirSync(join(root, sourceOut, 'kernels'), { recursive: true });
-copyFileSync(wasm, join(root, sourceOut, 'kernels', 'kernels.wasm'));
+mkdirSync(join(root, sourceOut, 'codec'), { recursive: true });
+copyFileSync(wasm, join(root, sourceOut, 'codec', 'kernels.wasm'));
 chmodSync(join(root, sourceOut, 'cli', 'main.js'), 0o755);
 
 /** Replaces the compiled files by bundles of what can be imported, run or started as a thread; declarations stay. */

@@ -6,25 +6,33 @@
  */
 export { Budget } from './arena/budget.ts';
 export { keepPages, type PageReturn, type PageReturnFactory } from './arena/ops.ts';
+export { AsyncPages } from './async/async-pages.ts';
+export { Flush, NOT_BEGUN } from './async/async-results.ts';
+export { WorkerPages } from './async/worker-pages.ts';
 export { Bug } from './base/assert.ts';
+export type { Clock } from './base/clock.ts';
 export { type Code, SwapError } from './base/errors.ts';
 export { PAGE_BYTES, type Slot, slot } from './base/units.ts';
 export { type Bio, BioFlag, BioOp, type BioOwner, BioStatus } from './block/bio.ts';
-export type { Clock } from './block/clock.ts';
+export type { BackingOptions } from './block/disks/ramzswap/backing.ts';
+export { Ramzswap, type RamzswapOptions } from './block/disks/ramzswap/ramzswap.ts';
+export { type RamzswapStats, type RzsStats, rzsStats } from './block/disks/ramzswap/stats.ts';
 export { type Disk, type DiskLimits, Extent, type ExtentSink } from './block/ops.ts';
+export { TmemCleancache } from './cleancache/backends/tmem-cleancache.ts';
 export { Cleancache, inodeKey, NO_FILESYSTEM } from './cleancache/cleancache.ts';
 export type { CleancacheBackend } from './cleancache/ops.ts';
 export { type CodecFactory, type PageCodec, PageFormat } from './codec/codec.ts';
 export { lz4 } from './codec/lz4.ts';
-export type { BackingOptions } from './device/ramzswap/backing.ts';
-export { Ramzswap, type RamzswapOptions } from './device/ramzswap/ramzswap.ts';
-export { type RamzswapStats, type RzsStats, rzsStats } from './device/ramzswap/stats.ts';
 export { type Admission, admission } from './frontswap/admission.ts';
+export {
+  type LocalPages,
+  RemoteBackend,
+  type RemoteBackendOptions,
+} from './frontswap/backends/remote-backend.ts';
+export { type StoreBackend, storeBackend } from './frontswap/backends/store-backend.ts';
+export { TmemFrontswap } from './frontswap/backends/tmem-frontswap.ts';
 export { Frontswap } from './frontswap/frontswap.ts';
 export { type FrontswapBackend, Load } from './frontswap/ops.ts';
-export { Flush, NOT_BEGUN } from './host/async-results.ts';
-export { AsyncPages } from './host/async-store.ts';
-export { WorkerPages } from './host/async-worker-pages.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
 export {
   type AdoptOptions,
@@ -47,17 +55,18 @@ export type {
 export type { ByteRange, RegionHandle, RegionStats, SwapRegion } from './memory/region.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';
+export { systemPageReturn } from './os/linux/page-return.ts';
+export {
+  type OpenStreamSocket,
+  type StreamAddress,
+  streamSockets,
+} from './os/linux/stream-socket.ts';
 export { loadNativeLz4, loadNativeZstd, type NativeCodec } from './os/native-codec.ts';
-export { systemPageReturn } from './os/page-return.ts';
-export { type OpenStreamSocket, type StreamAddress, streamSockets } from './os/stream-socket.ts';
 export type { RemoteCounter } from './remote/counters.ts';
-export type { LocalPages, OpenStream, Stream } from './remote/ops.ts';
-export { RemoteBackend, type RemoteBackendOptions } from './remote/remote-backend.ts';
+export type { OpenStream, Stream } from './remote/ops.ts';
 export { type RemoteOptions, RemotePages } from './remote/remote-pages.ts';
-export { type StoreBackend, storeBackend } from './store/frontswap-backend.ts';
 export { CounterAt, Get, Put, Recompress } from './store/results.ts';
 export { Store, type StoreOptions } from './store/store.ts';
-export { tmemStore } from './store/tmem-store.ts';
 export type { AreaOptions, DiscardMode } from './swap/areas.ts';
 export { entryOf, NO_ENTRY, offsetOf, type SwapEntry, typeOf } from './swap/entry.ts';
 export { readHeader, type SwapHeader, writeHeader } from './swap/header.ts';
@@ -65,10 +74,9 @@ export type { FrontEnd, MemoryManager, SwapDisk } from './swap/ops.ts';
 export { In, Out, Swap, type SwapOptions } from './swap/swap.ts';
 export { Off, offerShrink, swapOff, swapOn } from './swap/swapon.ts';
 export { Writeback, type WritebackOptions } from './swap/writeback.ts';
-export { TmemCleancache } from './tmem/cleancache-backend.ts';
-export { TmemFrontswap } from './tmem/frontswap-backend.ts';
 export type { PageLens, PageStore } from './tmem/ops.ts';
 export { Restore, RestoreState } from './tmem/restore.ts';
 export { Flush as TmemFlush, Get as TmemGet, NewPool, Put as TmemPut } from './tmem/results.ts';
 export { Save, type Sink } from './tmem/save.ts';
 export { type ClientOptions, type PoolOptions, Tmem, type TmemOptions } from './tmem/tmem.ts';
+export { tmemStore } from './tmem/tmem-store.ts';

@@ -33,7 +33,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
-import type { Kernels } from '../kernels/kernels.ts';
+import type { Kernels } from '../codec/kernels.ts';
 import type { Budget } from './budget.ts';
 import type { ObjectMoved, PageReturn } from './ops.ts';
 import { CHUNK_PAGES, PageRuns, pageRunsTableBytes, popcount } from './page-runs.ts';

@@ -2,7 +2,7 @@
  * What the arena needs from whoever is above and around it. Implemented by os/ (giving memory back to the
  * system) and store/ (following an object that compaction moved).
  */
-import type { LinearMemory } from '../kernels/linear-memory.ts';
+import type { LinearMemory } from '../codec/linear-memory.ts';
 
 /** Gives pages of one memory back to the system; they read as zeros afterwards (madvise(2), MADV_DONTNEED). */
 export interface PageReturn {

@@ -17,8 +17,8 @@
  * locations of a Windows IRP: each layer has a frame in the bio itself, so no layer can run out of them.
  */
 import { assert } from '../base/assert.ts';
+import { Counters } from '../base/counters.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { Counters } from '../observe/counters.ts';
 
 /** What is asked. flush, discard and writeZeroes carry no data. */
 export const BioOp = { read: 0, write: 1, discard: 2, writeZeroes: 3, flush: 4 } as const;

@@ -1,5 +1,5 @@
 /**
- * What a disk must be. The block layer owns this contract; device/ implements it, block/filter/ wraps it,
+ * What a disk must be. The block layer owns this contract; block/disks/ implements it, block/filters/ wraps it,
  * serve/ and swap/ call it and never learn which disk answers (kernel: struct block_device_operations).
  */
 import type { ByteCount } from '../base/units.ts';

@@ -21,8 +21,8 @@
  * (bouncedBytes) and makes a short-lived view for each. Without plug and with a disk that keeps up each bio is a request: the same work and one more hop.
  */
 import { assert } from '../base/assert.ts';
+import { type CounterSpec, Counters } from '../base/counters.ts';
 import { type ByteCount, PAGE_BYTES } from '../base/units.ts';
-import { type CounterSpec, Counters } from '../observe/counters.ts';
 import { type Bio, BioOp, BioQueue, BioStatus, PageRange } from './bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from './ops.ts';
 import { Batch, InFlight, type Request } from './request.ts';

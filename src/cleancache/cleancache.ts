@@ -20,8 +20,8 @@
  * Sources: Linux mm/cleancache.c (3.0, 3.10), Documentation/vm/cleancache.txt.
  */
 import { assert } from '../base/assert.ts';
+import { type CounterSpec, Counters } from '../base/counters.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type CounterSpec, Counters } from '../observe/counters.ts';
 import { type CleancacheBackend, FILE_KEY_WORDS, UUID_BYTES } from './ops.ts';
 
 /** Filesystems, private and shared, that can be initialised at a time. */

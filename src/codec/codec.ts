@@ -3,8 +3,8 @@
  * addresses; it is marked per stored page by its format, so engines of one format are exchangeable:
  * each reads what the others wrote, though they need not write the same bytes.
  */
-import type { Kernels } from '../kernels/kernels.ts';
-import type { LinearMemory } from '../kernels/linear-memory.ts';
+import type { Kernels } from './kernels.ts';
+import type { LinearMemory } from './linear-memory.ts';
 
 /** What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. */
 export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4 } as const;

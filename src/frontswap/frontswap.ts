@@ -25,8 +25,8 @@
  * Sources: Linux mm/frontswap.c (2.6.35 patch set, 5.10), Documentation/vm/frontswap.txt.
  */
 import { assert } from '../base/assert.ts';
+import { type CounterSpec, Counters } from '../base/counters.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type CounterSpec, Counters } from '../observe/counters.ts';
 import { type FrontswapBackend, Load } from './ops.ts';
 
 /** Swap areas are numbered 0 .. 31, as in Linux. */

@@ -14,11 +14,11 @@
  */
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
-import { FileDisk } from '../device/file/file-disk.ts';
-import { openFile } from '../device/file/file-io.ts';
-import { systemPunchHole } from '../os/fallocate.ts';
-import { holderOf, majorOf, minorOf, systemFileLock } from '../os/file-lock.ts';
-import { errnoOf, systemError } from './system-error.ts';
+import { FileDisk } from '../block/disks/file-disk.ts';
+import { openFile } from '../block/disks/file-io.ts';
+import { systemPunchHole } from '../os/linux/fallocate.ts';
+import { holderOf, majorOf, minorOf, systemFileLock } from '../os/linux/file-lock.ts';
+import { errnoOf, systemError } from '../os/system-error.ts';
 
 /** Bios that one tick does: each is a system call that everybody waits for. */
 const BIOS_PER_TICK = 8;

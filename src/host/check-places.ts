@@ -7,13 +7,13 @@ import { accessSync, constants, lstatSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
+import { systemError, tcpListenError } from '../os/system-error.ts';
+import { checkSocketPath, controlPlace, unixPlace } from '../os/unix-socket.ts';
 import { BackingFiles } from './backing-file.ts';
 import { codecNamed } from './compose.ts';
 import type { HostConfig } from './config.ts';
 import { checkPidFile } from './pid-file.ts';
 import { checkPrivateFolder, controlPathIn } from './runtime-folder.ts';
-import { systemError, tcpListenError } from './system-error.ts';
-import { checkSocketPath, controlPlace, unixPlace } from './unix-socket.ts';
 
 export interface CheckOptions {
   readonly config: HostConfig;

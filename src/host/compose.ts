@@ -1,16 +1,16 @@
 /** The one place where the host's parts are joined to the real ones: which disk, which door, which codec. */
 import { SwapError } from '../base/errors.ts';
+import { Ramzswap } from '../block/disks/ramzswap/ramzswap.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { Ramzswap } from '../device/ramzswap/ramzswap.ts';
-import { freeDescriptors } from '../os/descriptors.ts';
-import { systemHeapTrim } from '../os/heap-trim.ts';
+import { NbdServer } from '../nbd/server/server.ts';
+import { freeDescriptors } from '../os/linux/descriptors.ts';
+import { systemHeapTrim } from '../os/linux/heap-trim.ts';
+import { systemPageReturn } from '../os/linux/page-return.ts';
+import { systemPeerPid } from '../os/linux/peer-credentials.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
-import { systemPageReturn } from '../os/page-return.ts';
-import { systemPeerPid } from '../os/peer-credentials.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
 import { BackingFiles } from './backing-file.ts';
-import { NbdServer } from './nbd/server.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 

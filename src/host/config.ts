@@ -7,7 +7,7 @@ import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type UsableMemory, usableMemory } from '../os/usable-memory.ts';
+import { type UsableMemory, usableMemory } from '../os/linux/usable-memory.ts';
 import { repeatedKey } from './json-keys.ts';
 import { defaultTotal, leastBytes, parseLimit, underTotal } from './limits.ts';
 import { NBD_PORT } from './uri.ts';

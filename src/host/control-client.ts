@@ -1,8 +1,8 @@
 /** Asks a running host over its control socket. One question, one connection, a bounded answer. */
 import { type IncomingMessage, request } from 'node:http';
 import { type Code, SwapError } from '../base/errors.ts';
+import { errnoOf } from '../os/system-error.ts';
 import { checkListDocument, type ListDocument } from './list-document.ts';
-import { errnoOf } from './system-error.ts';
 
 const answerBytesMax = 16 * 1024 * 1024;
 const answerMsMax = 5000;

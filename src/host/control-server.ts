@@ -11,10 +11,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
-import type { Counters } from '../observe/counters.ts';
+import { withPrivateUmask } from '../os/unix-socket.ts';
 import type { HostCounter } from './counters.ts';
-import { withPrivateUmask } from './unix-socket.ts';
 
 export interface ControlHandlers {
   disks(): object;

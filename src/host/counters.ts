@@ -1,5 +1,5 @@
 /** What the host itself counts; each disk counts its own (parts.ts). */
-import { Counters } from '../observe/counters.ts';
+import { Counters } from '../base/counters.ts';
 
 export type HostCounter = 'controlRequests' | 'controlRefusals' | 'settlePasses' | 'stoppedDisks';
 

@@ -5,8 +5,8 @@
  * Ten looks a second, and more while there is something to tidy up.
  */
 import type { Budget } from '../arena/budget.ts';
+import type { Counters } from '../base/counters.ts';
 import { formatSize } from '../base/size.ts';
-import type { Counters } from '../observe/counters.ts';
 import type { DiskConfig } from './config.ts';
 import type { HostCounter } from './counters.ts';
 import { FillWatch } from './fill-watch.ts';

@@ -2,7 +2,7 @@
  * How a host is: what `GET /v1/health` answers, and the same figures as text for SIGUSR1.
  * `degraded`: a figure that must stay 0 did not; `violated` names it, `disk NAME: failedReads` for a disk's.
  */
-import type { Counters } from '../observe/counters.ts';
+import type { Counters } from '../base/counters.ts';
 import type { HostCounter } from './counters.ts';
 import type { DiskReport } from './list-document.ts';
 import type { DoorStats } from './parts.ts';

@@ -8,14 +8,25 @@
  * - start() either leaves everything running or nothing behind.
  * - stop() is safe to call twice and removes every file that start() made.
  *
- * Left out: signals, terminals and exit codes (cli/), protocols (serve/), how a disk stores pages (device/).
+ * Left out: signals, terminals and exit codes (cli/), protocols (nbd/protocol), how a disk stores pages (block/disks).
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Budget } from '../arena/budget.ts';
+import type { Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
-import type { Counters } from '../observe/counters.ts';
+import { tcpListenError } from '../os/system-error.ts';
+import {
+  claimSocketPath,
+  controlPlace,
+  type OwnFile,
+  ownFile,
+  removeOwn,
+  type SocketPlace,
+  unixListenError,
+  unixPlace,
+} from '../os/unix-socket.ts';
 import type { HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
@@ -32,17 +43,6 @@ import {
   OWNER_FILE,
   sweepDeadFolders,
 } from './runtime-folder.ts';
-import { tcpListenError } from './system-error.ts';
-import {
-  claimSocketPath,
-  controlPlace,
-  type OwnFile,
-  ownFile,
-  removeOwn,
-  type SocketPlace,
-  unixListenError,
-  unixPlace,
-} from './unix-socket.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
 export interface HostOptions {

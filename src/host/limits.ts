@@ -10,8 +10,8 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
-import { backingTableBytes } from '../device/ramzswap/backing.ts';
-import type { UsableMemory } from '../os/usable-memory.ts';
+import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
+import type { UsableMemory } from '../os/linux/usable-memory.ts';
 import type { DiskConfig, HostConfig } from './config.ts';
 
 /** Below it a disk's own tables leave no room for pages. */

@@ -3,8 +3,8 @@
  * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
  */
 import type { Budget } from '../arena/budget.ts';
+import type { RamzswapStats } from '../block/disks/ramzswap/stats.ts';
 import type { Disk } from '../block/ops.ts';
-import type { RamzswapStats } from '../device/ramzswap/stats.ts';
 
 /** How a disk does at one moment: what the device itself says. */
 export type DiskStats = RamzswapStats;

@@ -20,10 +20,10 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
-import { holderOf, systemFileLock } from '../os/file-lock.ts';
-import { processText } from '../os/process-name.ts';
-import { errnoOf, systemError } from './system-error.ts';
-import { type OwnFile, ownFile, removeOwn } from './unix-socket.ts';
+import { holderOf, systemFileLock } from '../os/linux/file-lock.ts';
+import { processText } from '../os/linux/process-name.ts';
+import { errnoOf, systemError } from '../os/system-error.ts';
+import { type OwnFile, ownFile, removeOwn } from '../os/unix-socket.ts';
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
 /** Longer than any process id with its line end. */

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { systemError } from './system-error.ts';
+import { systemError } from '../os/system-error.ts';
 
 /** 128 + n, as a shell reports a process that a signal ended. */
 export const statusOfSignal = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];

@@ -11,8 +11,8 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SwapError } from '../base/errors.ts';
+import { systemError } from '../os/system-error.ts';
 import { ifOwnerIsDead } from './pid-file.ts';
-import { systemError } from './system-error.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

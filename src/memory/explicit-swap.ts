@@ -4,9 +4,9 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { FRAME_COUNT, type Pager, Touch } from '../mm/pager.ts';
-import { PageState, type Region } from '../mm/region.ts';
-import { ResidentSet, SET_PAGES_MIN } from '../mm/resident-set.ts';
+import { FRAME_COUNT, type Pager, Touch } from '../pager/pager.ts';
+import { PageState, type Region } from '../pager/region.ts';
+import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
 import type { MemorySwap } from './open-swap.ts';

@@ -36,7 +36,7 @@ import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { systemPageReturn } from '../os/page-return.ts';
+import { systemPageReturn } from '../os/linux/page-return.ts';
 import { Get, Put } from '../store/results.ts';
 import { Store } from '../store/store.ts';
 import { FilePages } from './file-pages.ts';

@@ -1,5 +1,5 @@
 /**
- * Memory as a pager wants it (mm/ops.ts) without help from the system: resident pages lie in frames of one buffer, and
+ * Memory as a pager wants it (pager/ops.ts) without help from the system: resident pages lie in frames of one buffer, and
  * whoever wants a page asks for its frame first.
  *
  *   frameOf: page ─▶ frame + 1, 0 = not here      writable: a byte a page
@@ -8,7 +8,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type PagedMemory, Stop } from '../mm/ops.ts';
+import { type PagedMemory, Stop } from '../pager/ops.ts';
 
 export class FrameMemory implements PagedMemory {
   readonly pages: number;

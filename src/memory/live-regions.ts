@@ -6,7 +6,7 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import type { Region } from '../mm/region.ts';
+import type { Region } from '../pager/region.ts';
 import { type ControlBlock, PLACE_BITS, placeOf, REGIONS_MAX } from './control-block.ts';
 import type { UffdMemory } from './uffd-memory.ts';
 

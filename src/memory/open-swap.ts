@@ -14,11 +14,11 @@ import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { SET_PAGES_MIN } from '../mm/resident-set.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
-import { usableMemory } from '../os/usable-memory.ts';
+import { usableMemory } from '../os/linux/usable-memory.ts';
+import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { ControlBlock, EngineState, Op, RegionStat, SwapStat } from './control-block.ts';
@@ -363,7 +363,7 @@ function startThread(
     shared: control.shared,
     options: { ...tiers, sharedPages, processor },
   };
-  const worker = new Worker(new URL('../memory/fault-thread.cjs', import.meta.url), {
+  const worker = new Worker(new URL('./fault-thread.cjs', import.meta.url), {
     workerData: data,
     execArgv: [],
     name: 'frontswap faults',

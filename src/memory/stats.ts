@@ -5,7 +5,7 @@
  * Cost: a write stores some 10 doubles a region, and allocates nothing.
  */
 import { PAGE_BYTES } from '../base/units.ts';
-import { type Region, RegionCount } from '../mm/region.ts';
+import { type Region, RegionCount } from '../pager/region.ts';
 import { CounterAt } from '../store/results.ts';
 import { RegionStat, SwapStat } from './control-block.ts';
 import type { SwapStats } from './open-swap.ts';

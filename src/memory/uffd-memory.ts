@@ -1,5 +1,5 @@
 /**
- * Memory of this process as a pager wants it (mm/ops.ts): a range registered with a userfaultfd, and frames to bring its
+ * Memory of this process as a pager wants it (pager/ops.ts): a range registered with a userfaultfd, and frames to bring its
  * pages through.
  *
  *   install   UFFDIO_COPY, write-protected where asked
@@ -18,13 +18,13 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { BATCH_PAGES } from '../mm/evict.ts';
-import { FRAME_COUNT, WINDOW_PAGES } from '../mm/load.ts';
-import { type PagedMemory, Stop } from '../mm/ops.ts';
 import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
 import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-constants.ts';
 import { Resolve, type Userfaultfd } from '../os/linux/userfaultfd.ts';
+import { BATCH_PAGES } from '../pager/evict.ts';
+import { FRAME_COUNT, WINDOW_PAGES } from '../pager/load.ts';
+import { type PagedMemory, Stop } from '../pager/ops.ts';
 
 /** The pager's frames, at an address. */
 export class UffdFrames {

@@ -1,5 +1,5 @@
 /** What the remote tier counts. RAMster's names where it has one (drivers/staging/zcache/ramster/debug.c of Linux 3.9). */
-import type { CounterSpec } from '../observe/counters.ts';
+import type { CounterSpec } from '../base/counters.ts';
 
 export type RemoteCounter =
   | 'pers_pages_remoted'

@@ -19,8 +19,8 @@
  * - What has come never passes the window; a reply that needs more is malformed.
  */
 import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
-import type { Clock } from '../block/clock.ts';
 import type { OpenStream, Stream } from './ops.ts';
 import { RespReader, RespWriter, Token } from './resp.ts';
 

@@ -1,9 +1,4 @@
-/**
- * What the remote tier needs from whoever is around it: a way to the other machine (os/ has one over sockets), and the
- * store before it, which keeps pages packed (the page store's backend is one).
- */
-import type { FrontswapBackend } from '../frontswap/ops.ts';
-import type { StoreBackend } from '../store/frontswap-backend.ts';
+/** What the remote tier needs from its caller: a way to the other machine. os/ has one over sockets. */
 
 /** An open, blocking connection that works in one memory. */
 export interface Stream extends Disposable {
@@ -18,7 +13,3 @@ export interface Stream extends Disposable {
 
 /** Opens a connection that works in `memory`. Throws a SwapError when there is none within the time. */
 export type OpenStream = (memory: Uint8Array, timeoutMs: number) => Stream;
-
-/** The tier before this one: a frontswap backend whose packed pages can be taken out and put in as they are. */
-export type LocalPages = FrontswapBackend &
-  Pick<StoreBackend, 'formatOf' | 'packedBytes' | 'readPacked' | 'storePacked'>;

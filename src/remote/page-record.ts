@@ -12,7 +12,7 @@
  */
 
 import type { PageFormat } from '../codec/codec.ts';
-import type { Kernels } from '../kernels/kernels.ts';
+import type { Kernels } from '../codec/kernels.ts';
 import { PACKED_LIMIT_BYTES } from '../store/shard.ts';
 
 export const Record = {

@@ -20,13 +20,13 @@
  * Sources: Redis command reference: HSET, HGET, HDEL, UNLINK; "Redis protocol specification" for pipelines.
  */
 import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import type { Clock } from '../block/clock.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
+import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';
+import { createMemory } from '../codec/linear-memory.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../kernels/kernels.ts';
-import { createMemory } from '../kernels/linear-memory.ts';
 import { Link, LinkEnd, type LinkWindows } from './link.ts';
 import type { OpenStream } from './ops.ts';
 import { isRecordOf, type PageName, RECORD_BYTES_MAX, Record, sealRecord } from './page-record.ts';

@@ -17,7 +17,7 @@
  * Sources: Redis command reference: AUTH, INFO, SET, PEXPIRE, SCAN, EXISTS, UNLINK; "Key eviction".
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../block/clock.ts';
+import type { Clock } from '../base/clock.ts';
 import { type Link, LinkEnd } from './link.ts';
 import { Token } from './resp.ts';
 

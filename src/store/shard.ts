@@ -24,8 +24,8 @@ import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
-import { type Kernels, loadKernels } from '../kernels/kernels.ts';
-import { createMemory } from '../kernels/linear-memory.ts';
+import { type Kernels, loadKernels } from '../codec/kernels.ts';
+import { createMemory } from '../codec/linear-memory.ts';
 import { countPage, verifyHeld } from './held.ts';
 import {
   COUNTERS_AT,

@@ -1,5 +1,5 @@
 /** Everything the swap core counts. Exact: tests equate them after every step (docs/design/swap.md has the equations). */
-import { type CounterSpec, Counters } from '../observe/counters.ts';
+import { type CounterSpec, Counters } from '../base/counters.ts';
 
 const row = (unit: string, help: string, mustStayZero = false): CounterSpec => ({
   unit,

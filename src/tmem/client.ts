@@ -1,5 +1,5 @@
 /** Clients and pools: who owns what, by what rules. Cold data as objects; what is hot is in the tables. */
-import { Counters } from '../observe/counters.ts';
+import { Counters } from '../base/counters.ts';
 import {
   CLIENT_COUNTERS,
   type ClientCounter,

@@ -6,7 +6,7 @@
  *   pool:   pages = goodPuts - dupReplaced - dupFlushed - takenByGets - flushedPages - evictedPages - corruptPages
  *   client: puts tried = stored + the sum of its refusals
  */
-import { type CounterSpec, positionsOf } from '../observe/counters.ts';
+import { type CounterSpec, positionsOf } from '../base/counters.ts';
 
 const pages = (help: string): CounterSpec => ({ unit: 'pages', mustStayZero: false, help });
 const calls = (help: string): CounterSpec => ({ unit: 'calls', mustStayZero: false, help });

@@ -15,7 +15,7 @@
  * Cost: insert, find and drop O(1); an eviction looks at every client once. No garbage in any of them.
  */
 import { assert } from '../base/assert.ts';
-import { Counters } from '../observe/counters.ts';
+import { Counters } from '../base/counters.ts';
 import type { Client, Pool } from './client.ts';
 import { ContentTable, NO_SCOPE } from './content-table.ts';
 import { clientAt, HOST_COUNTERS, type HostCounter, hostAt, poolAt } from './counters.ts';

@@ -5,8 +5,8 @@
  * one view of about 100 bytes for a part of a larger array.
  */
 import { PAGE_BYTES } from '../base/units.ts';
-import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../kernels/kernels.ts';
-import { createMemory } from '../kernels/linear-memory.ts';
+import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';
+import { createMemory } from '../codec/linear-memory.ts';
 import type { PageLens } from './ops.ts';
 
 const PAGE_AT = KERNEL_SCRATCH_BYTES;

@@ -6,8 +6,8 @@ import { Budget } from '../../src/arena/budget.ts';
 import { sizeClasses } from '../../src/arena/size-classes.ts';
 import { Bug } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
-import { loadKernels } from '../../src/kernels/kernels.ts';
-import { createMemory } from '../../src/kernels/linear-memory.ts';
+import { loadKernels } from '../../src/codec/kernels.ts';
+import { createMemory } from '../../src/codec/linear-memory.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { randomTest } from '../model/replay.ts';
 

@@ -1,7 +1,7 @@
 /** What tests of the block layer share: a clock they turn themselves, and an owner that waits for many bios. */
 import assert from 'node:assert/strict';
+import type { Clock } from '../../src/base/clock.ts';
 import { Bio, type BioOp, type BioOwner, BioStatus } from '../../src/block/bio.ts';
-import type { Clock } from '../../src/block/clock.ts';
 import type { Disk } from '../../src/block/ops.ts';
 
 export class FakeClock implements Clock {

@@ -6,12 +6,12 @@ import lz4js from 'lz4js';
 import { run } from '../../fuzz/lz4.ts';
 import { Prng } from '../../src/base/prng.ts';
 import type { PageCodec } from '../../src/codec/codec.ts';
+import { loadKernels } from '../../src/codec/kernels.ts';
+import { createMemory } from '../../src/codec/linear-memory.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { loadKernels } from '../../src/kernels/kernels.ts';
-import { createMemory } from '../../src/kernels/linear-memory.ts';
 import { loadNativeLz4 } from '../../src/os/native-codec.ts';
-import { Arena, seedOf } from '../kernels/arena.ts';
-import { makePage, makePages, PAGE } from '../kernels/made-pages.ts';
+import { Arena, seedOf } from './kernels/arena.ts';
+import { makePage, makePages, PAGE } from './kernels/made-pages.ts';
 import { decode, encode } from './reference-lz4.ts';
 
 const arena = new Arena();

@@ -5,12 +5,12 @@ import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { Counters } from '../../src/base/counters.ts';
 import { SwapError } from '../../src/base/errors.ts';
 import { askDisks, askReset } from '../../src/host/control-client.ts';
 import { ControlServer } from '../../src/host/control-server.ts';
 import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
 import { listDocument } from '../../src/host/list-document.ts';
-import type { Counters } from '../../src/observe/counters.ts';
 import { testFolder } from './folder.ts';
 
 interface Rig {

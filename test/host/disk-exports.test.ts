@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
+import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import { DiskExports } from '../../src/host/disk-exports.ts';
 
 test('a disk is found by its name and by its name now, and by no other generation', () => {

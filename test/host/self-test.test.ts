@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from '../../src/host/self-test.ts';
 
 const open = (factory = lz4): Ramzswap =>

@@ -2,8 +2,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Clock } from '../../src/block/clock.ts';
-import { type StreamAddress, streamSockets } from '../../src/os/stream-socket.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { type StreamAddress, streamSockets } from '../../src/os/linux/stream-socket.ts';
 import type { OpenStream } from '../../src/remote/ops.ts';
 import { type Child, must, startServer, TemporaryFolder } from './processes.ts';
 

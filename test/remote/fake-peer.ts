@@ -2,8 +2,9 @@
  * A machine that speaks Redis' protocol, in memory, as naive as can be, and the way there, which fails as it is told to.
  * Time is its own: waiting costs none, unless a reply is to be late.
  */
+
+import type { Clock } from '../../src/base/clock.ts';
 import { SwapError } from '../../src/base/errors.ts';
-import type { Clock } from '../../src/block/clock.ts';
 import type { OpenStream, Stream } from '../../src/remote/ops.ts';
 
 export class FakeClock implements Clock {

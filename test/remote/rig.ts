@@ -2,10 +2,10 @@
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
+import { RemoteBackend } from '../../src/frontswap/backends/remote-backend.ts';
+import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { RemoteBackend } from '../../src/remote/remote-backend.ts';
 import { type RemoteOptions, RemotePages } from '../../src/remote/remote-pages.ts';
-import { type StoreBackend, storeBackend } from '../../src/store/frontswap-backend.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { makePage, type PageKind } from '../model/pages.ts';
 import { FakePeer } from './fake-peer.ts';

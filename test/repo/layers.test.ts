@@ -10,36 +10,41 @@ const source = join(root, 'src');
 
 const rankOf: Readonly<Record<string, number>> = {
   base: 0,
-  kernels: 0,
-  observe: 1,
-  codec: 2,
+  codec: 1,
   arena: 2,
   frontswap: 2,
   cleancache: 2,
   block: 2,
-  tmem: 3,
-  store: 4,
-  device: 5,
+  'block/filters': 3,
+  store: 3,
+  tmem: 4,
+  remote: 4,
+  'block/disks': 5,
+  'frontswap/backends': 5,
+  'cleancache/backends': 5,
   swap: 5,
-  mm: 6,
-  serve: 6,
+  pager: 6,
+  'nbd/protocol': 6,
   os: 7,
-  remote: 7,
-  host: 8,
+  'nbd/server': 8,
+  async: 8,
   memory: 8,
-  lab: 9,
+  host: 9,
   cli: 10,
-  dashboard: 10,
 };
 
 const importPattern = /(?:^|\n)\s*(?:import|export)\b[^'";]*?from\s+'(\.[^']+)'/g;
 const filesOf = (folder: string): string[] =>
   readdirSync(folder, { recursive: true })
     .map(String)
-    .filter((f) => f.endsWith('.ts') && !f.startsWith(`kernels${sep}wasm`))
+    .filter((f) => f.endsWith('.ts') && !f.startsWith(join('codec', 'wasm')))
     .map((f) => join(folder, f));
 
-const layerOf = (file: string): string => relative(source, file).split(sep)[0] ?? '';
+/** The longest ranked folder that holds the file; the first folder of its path where none does. */
+function layerOf(file: string): string {
+  const [first = '', second = ''] = relative(source, file).split(sep);
+  return rankOf[`${first}/${second}`] === undefined ? first : `${first}/${second}`;
+}
 
 /** Every import that goes up or sideways, as `from -> to`. */
 function upwardImports(file: string, text: string): string[] {

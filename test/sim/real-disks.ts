@@ -7,14 +7,14 @@
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../../src/base/prng.ts';
-import { type DelayDisk, delayDisk } from '../../src/block/filter/delay.ts';
-import { type FaultDisk, faultDisk } from '../../src/block/filter/fault.ts';
-import { passThrough } from '../../src/block/filter/pass-through.ts';
+import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
+import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
+import { type DelayDisk, delayDisk } from '../../src/block/filters/delay.ts';
+import { type FaultDisk, faultDisk } from '../../src/block/filters/fault.ts';
+import { passThrough } from '../../src/block/filters/pass-through.ts';
 import { type Disk, Extent } from '../../src/block/ops.ts';
 import { type QueuedDisk, queuedDisk } from '../../src/block/queue.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
-import { Ramzswap } from '../../src/device/ramzswap/ramzswap.ts';
 import type { SwapArea } from '../../src/swap/areas.ts';
 import { FakeClock } from '../block/harness.ts';
 import { FakeReturns } from '../model/fake-returns.ts';

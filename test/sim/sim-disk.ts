@@ -1,8 +1,8 @@
 /** A disk in memory whose answers take virtual time and may fail, and which remembers what slots it was told are dead. */
 import type { ByteCount } from '../../src/base/units.ts';
 import { type Bio, BioOp, BioStatus } from '../../src/block/bio.ts';
+import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import type { DiskLimits, ExtentSink } from '../../src/block/ops.ts';
-import { MemoryDisk } from '../../src/device/memory/memory-disk.ts';
 import { writeHeader } from '../../src/swap/header.ts';
 import type { SwapDisk } from '../../src/swap/ops.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
-import { nullDisk } from '../../src/device/null/null-disk.ts';
+import { nullDisk } from '../../src/block/disks/null-disk.ts';
 import type { DiscardMode } from '../../src/swap/areas.ts';
 import type { SwapDisk } from '../../src/swap/ops.ts';
 import { In } from '../../src/swap/swap.ts';

@@ -4,9 +4,9 @@ import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { Store } from '../../src/store/store.ts';
-import { tmemStore } from '../../src/store/tmem-store.ts';
 import { Flush, Get, NewPool, Put } from '../../src/tmem/results.ts';
 import { Tmem, type TmemOptions } from '../../src/tmem/tmem.ts';
+import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { makePage } from '../model/pages.ts';
 import { FakeStore, pageOf } from './fake-store.ts';
 

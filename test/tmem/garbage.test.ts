@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { Store } from '../../src/store/store.ts';
-import { tmemStore } from '../../src/store/tmem-store.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
+import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 
 const collect = (globalThis as { gc?: () => void }).gc;

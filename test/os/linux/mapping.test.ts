@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:buffer';
 import { closeSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { createMemory } from '../../../src/kernels/linear-memory.ts';
+import { createMemory } from '../../../src/codec/linear-memory.ts';
 import { Advice, Mapping, Protection, Remap } from '../../../src/os/linux/mapping.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 import { errnoOf, noLinux, theLinux } from './machine.ts';

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { createMemory } from '../../../src/kernels/linear-memory.ts';
+import { createMemory } from '../../../src/codec/linear-memory.ts';
 import { Affinity, processorIn, processorOf } from '../../../src/os/linux/affinity.ts';
 import { Mapping, Protection } from '../../../src/os/linux/mapping.ts';
 import { mappedRanges, parseMapsLine, privateBytesFrom } from '../../../src/os/linux/proc-maps.ts';

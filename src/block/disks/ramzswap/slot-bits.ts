@@ -1,0 +1,90 @@
+/**
+ * A bit a slot, and how many are set. Ranges cost a word for each 32 slots, so that a discard of a whole disk is
+ * some thousand steps; nothing is allocated after the start.
+ */
+import { assert } from '../../../base/assert.ts';
+
+/** Bits `from` .. `to` - 1 of one word; 0 <= from < to <= 32. */
+const maskOf = (from: number, to: number): number => (-1 << from) & (-1 >>> (32 - to));
+
+function bitsIn(word: number): number {
+  let n = word - ((word >>> 1) & 0x5555_5555);
+  n = (n & 0x3333_3333) + ((n >>> 2) & 0x3333_3333);
+  return Math.imul((n + (n >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
+}
+
+/** Bytes that bits for so many slots take. */
+export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
+
+export class SlotBits {
+  readonly slots: number;
+  readonly #words: Int32Array;
+  #count = 0;
+
+  constructor(slots: number) {
+    assert(slots > 0 && slots <= 2 ** 31, 'bits are for 1 to 2^31 slots');
+    this.slots = slots;
+    this.#words = new Int32Array(bitBytes(slots) / 4);
+  }
+
+  /** Bits that are set. */
+  get count(): number {
+    return this.#count;
+  }
+
+  has(slot: number): boolean {
+    return (this.#words[slot >>> 5]! & (1 << (slot & 31))) !== 0;
+  }
+
+  setRange(from: number, to: number): void {
+    this.#count += this.#change(from, to, true);
+  }
+
+  /** Returns how many were set. */
+  clearRange(from: number, to: number): number {
+    const cleared = this.#change(from, to, false);
+    this.#count -= cleared;
+    return cleared;
+  }
+
+  hasAny(from: number, to: number): boolean {
+    return this.next(from, to) < to;
+  }
+
+  /** The first set bit of [from, to), or `to`. */
+  next(from: number, to: number): number {
+    for (let slot = from; slot < to; ) {
+      const rest = this.#words[slot >>> 5]! >>> (slot & 31);
+      if (rest !== 0) return Math.min(to, slot + 31 - Math.clz32(rest & -rest));
+      slot = slot - (slot & 31) + 32;
+    }
+    return to;
+  }
+
+  /** The first bit of [from, to) that is not set, or `to`. */
+  nextClear(from: number, to: number): number {
+    for (let slot = from; slot < to; ) {
+      const rest = ~this.#words[slot >>> 5]! >>> (slot & 31);
+      if (rest !== 0) return Math.min(to, slot + 31 - Math.clz32(rest & -rest));
+      slot = slot - (slot & 31) + 32;
+    }
+    return to;
+  }
+
+  /** Returns how many bits were not so before. */
+  #change(from: number, to: number, isSet: boolean): number {
+    assert(from >= 0 && to <= this.slots, 'a range of bits is inside');
+    let changed = 0;
+    for (let slot = from; slot < to; ) {
+      const first = slot & 31;
+      const end = Math.min(32, first + (to - slot));
+      const at = slot >>> 5;
+      const mask = maskOf(first, end);
+      const word = this.#words[at]!;
+      changed += bitsIn(mask & (isSet ? ~word : word));
+      this.#words[at] = isSet ? word | mask : word & ~mask;
+      slot += end - first;
+    }
+    return changed;
+  }
+}

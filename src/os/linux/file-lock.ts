@@ -1,0 +1,43 @@
+/**
+ * A lock on an open file: flock(2), exclusive, without waiting. It ends when the last descriptor of this opening is closed,
+ * however the process ends; another opening of the same file, in this process too, does not get it.
+ */
+import { readFileSync, type Stats } from 'node:fs';
+import { loadLibC } from './libc.ts';
+import { processText } from './process-name.ts';
+
+/** sys/file.h */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Locks an open file; false: somebody else has it. Where there is no FFI every file is taken for free. */
+export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boolean {
+  const libc = loadLibC(platform);
+  if (libc === null) return () => true;
+  const flock = libc.bind('int flock(int fd, int operation)');
+  return (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/**
+ * Who has a lock on the file, as `process 123 (name)`; empty where /proc does not say. For messages: it may be over by then.
+ * Source: proc_locks(5).
+ */
+export function holderOf({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string {
+  const hex = (n: number): string => n.toString(16).padStart(2, '0');
+  const file = `${hex(majorOf(dev))}:${hex(minorOf(dev))}:${ino}`;
+  try {
+    for (const line of readFileSync('/proc/locks', 'utf8').split('\n')) {
+      const [, , , , pid, where] = line.split(/\s+/);
+      if (where !== file || !/^[1-9][0-9]*$/.test(pid ?? '')) continue;
+      return processText(Number(pid)) ?? '';
+    }
+  } catch {
+    // No /proc.
+  }
+  return '';
+}
+
+/** makedev(3): 12 bits of the major number above 8 of the minor, whose other 12 follow. */
+export const majorOf = (dev: number): number => Math.floor(dev / 2 ** 8) % 2 ** 12;
+export const minorOf = (dev: number): number =>
+  (dev % 2 ** 8) + (Math.floor(dev / 2 ** 20) % 2 ** 12) * 2 ** 8;

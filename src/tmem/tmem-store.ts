@@ -1,0 +1,19 @@
+/** The page store as tmem asks for one: the same calls, with the gauge that says what a page's payload costs. */
+
+import { CounterAt } from '../store/results.ts';
+import type { Store } from '../store/store.ts';
+import type { PageStore } from './ops.ts';
+
+export const tmemStore = (store: Store): PageStore => ({
+  slots: store.slots,
+  get storedBytes() {
+    return store.counter(CounterAt.storedBytes);
+  },
+  get usedBytes() {
+    return store.usedBytes;
+  },
+  put: (slot, source, at) => store.put(slot, source, at),
+  get: (slot, target, at) => store.get(slot, target, at),
+  drop: (slot) => store.drop(slot),
+  maintain: (changed) => store.maintain(changed),
+});

@@ -1,0 +1,134 @@
+/** AsyncPages: the terms of the calls, and what only a store at hand shows. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
+import { AsyncPages } from '../../src/async/async-pages.ts';
+import { NOT_BEGUN, Op, type PageStore } from '../../src/async/async-results.ts';
+import { Bug } from '../../src/base/assert.ts';
+import type { SwapError } from '../../src/base/errors.ts';
+import { slot } from '../../src/base/units.ts';
+import { Put } from '../../src/store/results.ts';
+import { Store } from '../../src/store/store.ts';
+import {
+  checkHistory,
+  slots,
+  somePage,
+  somePages,
+  type Terms,
+  testPageCalls,
+} from './async-calls.ts';
+
+const storeOf = (terms: Terms): Store =>
+  new Store({ slots: terms.slots, budget: new Budget(terms.limitBytes) });
+
+/** A store that says before each put which slot it is. */
+const watched = (store: Store, onPut: (slot: number) => void): PageStore => ({
+  slots: store.slots,
+  put: (at, source, from) => {
+    onPut(at);
+    return store.put(at, source, from);
+  },
+  get: (at, target, to) => store.get(at, target, to),
+  drop: (at) => store.drop(at),
+  maintain: (changed) => store.maintain(changed),
+});
+
+testPageCalls('AsyncPages', (terms) => new AsyncPages(storeOf(terms), terms));
+
+test('AsyncPages: C22 holds for a store that refuses, overwrites and frees', async () => {
+  const terms = { slots: 300, limitBytes: 500_000, batchPages: 5, queueMax: 50 };
+  const store = storeOf(terms);
+  // Single calls are compared without housekeeping between them.
+  const plain: PageStore = {
+    slots: store.slots,
+    put: (at, source, from) => store.put(at, source, from),
+    get: (at, target, to) => store.get(at, target, to),
+    drop: (at) => store.drop(at),
+    maintain: () => false,
+  };
+  await using calls = new AsyncPages(plain, terms);
+  const seen = await checkHistory(calls, terms, [Op.put, Op.put, Op.put, Op.get, Op.flush]);
+  assert.ok(seen.get(Op.put * 10 + Put.refused)! > 20, 'the store was full at times');
+  store.verify();
+});
+
+test('AsyncPages: nothing is done in the turn of the call, and a batch is one turn', async () => {
+  const store = storeOf({ slots: 100, limitBytes: 0 });
+  let turns = 0;
+  const turnOf: number[] = [];
+  const calls = new AsyncPages(
+    watched(store, () => turnOf.push(turns)),
+    { batchPages: 10 },
+  );
+  let done = false;
+  const count = (): void => {
+    turns++;
+    if (!done) setImmediate(count);
+  };
+  count();
+  const call = calls.putMany(slots(0, 30), somePages(0, 30));
+  assert.equal(turnOf.length, 0);
+  await call;
+  done = true;
+  const turnsUsed = new Set(turnOf);
+  assert.equal(turnsUsed.size, 3, 'others got their turn between batches');
+  for (const at of turnsUsed) assert.equal(turnOf.filter((t) => t === at).length, 10);
+});
+
+test('AsyncPages: an abort within a batch lets the batch end', async () => {
+  const store = storeOf({ slots: 100, limitBytes: 0 });
+  const aborter = new AbortController();
+  const calls = new AsyncPages(
+    watched(store, (at) => {
+      if (at === 5) aborter.abort();
+    }),
+    { batchPages: 4, queueMax: 8 },
+  );
+  const { signal } = aborter;
+  const answers = await calls.putMany(slots(0, 20), somePages(0, 20), { signal });
+  assert.deepEqual(
+    answers.map((answer) => answer === NOT_BEGUN),
+    Array.from({ length: 20 }, (_, n) => n >= 8),
+  );
+  assert.equal(store.storedPages, 8);
+  assert.equal(calls.queuedPages, 0);
+});
+
+test('AsyncPages: a store that breaks ends the adapter, with its reason as the cause', async () => {
+  const store = storeOf({ slots: 100, limitBytes: 0 });
+  const bug = new Bug('made to fail');
+  const calls = new AsyncPages(
+    watched(store, (at) => {
+      if (at === 5) throw bug;
+    }),
+    { batchPages: 4, queueMax: 8 },
+  );
+  const first = calls.putMany(slots(0, 4), somePages(0, 4));
+  const second = calls.putMany(slots(4, 40), somePages(4, 40));
+  const room = calls.room();
+  const ended = (error: SwapError): boolean => error.code === 'ERR_IO_ENDED' && error.cause === bug;
+  await Promise.all([assert.rejects(second, ended), assert.rejects(room, ended)]);
+  assert.equal((await first).length, 4);
+  await assert.rejects(calls.put(slot(0), somePage(0)), ended);
+  await calls[Symbol.asyncDispose]();
+  assert.equal(calls.queuedPages, 0);
+});
+
+test('AsyncPages: the store is kept in order after each batch, by what the batch changed', async () => {
+  const store = storeOf({ slots: 100, limitBytes: 0 });
+  const maintained: number[] = [];
+  const calls = new AsyncPages(
+    {
+      ...watched(store, () => {}),
+      maintain: (changed) => {
+        maintained.push(changed);
+        return store.maintain(changed);
+      },
+    },
+    { batchPages: 4 },
+  );
+  await calls.putMany(slots(0, 10), somePages(0, 10));
+  await calls.getMany(slots(0, 10), somePages(0, 10));
+  await calls.flushMany(slots(0, 3));
+  assert.deepEqual(maintained, [4, 4, 2, 3]);
+});

@@ -1,0 +1,208 @@
+/**
+ * ramzswap with a backing disk against a plain array of bytes: any operation at any alignment, overlapping, many in
+ * flight, over backings of every pace that end bios in any order and fail some of them.
+ */
+import assert from 'node:assert/strict';
+import type { Prng } from '../../../src/base/prng.ts';
+import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
+import { FileDisk } from '../../../src/block/disks/file-disk.ts';
+import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
+import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
+import { delayDisk } from '../../../src/block/filters/delay.ts';
+import { faultDisk } from '../../../src/block/filters/fault.ts';
+import { type Disk, Extent } from '../../../src/block/ops.ts';
+import { queuedDisk } from '../../../src/block/queue.ts';
+import { lz4 } from '../../../src/codec/lz4.ts';
+import { randomData, randomRange } from '../../model/disk-model.ts';
+import { DoubtfulBytes } from '../../model/doubtful-bytes.ts';
+import { FakeReturns } from '../../model/fake-returns.ts';
+import { makePage } from '../../model/pages.ts';
+import { randomTest } from '../../model/replay.ts';
+import { ShuffledDisk } from '../../model/shuffled-disk.ts';
+import { type BioFields, FakeClock, Sender } from '../harness.ts';
+import { FakeFile } from './fake-file.ts';
+
+const PAGES = 48;
+const SIZE = PAGES * 4096;
+/** Tables of a backing of few bios, the shard's own bytes and a group of rows. */
+const LEAST_LIMIT = 10 * 4096 + 98304 + 12288;
+
+interface Twin {
+  readonly disk: Ramzswap;
+  readonly sender: Sender;
+  readonly model: DoubtfulBytes;
+  readonly pull: (isGone: boolean) => void;
+}
+
+interface Made {
+  readonly disk: Disk;
+  readonly pull: (isGone: boolean) => void;
+}
+
+/** A backing of some kind, holding `initial`. */
+function makeBacking(prng: Prng, clock: FakeClock, initial: Uint8Array, faults: boolean): Made {
+  const failOneIn = faults ? 3 + prng.below(20) : 0;
+  const kind = prng.below(5);
+  if (kind < 2) {
+    const disk = new ShuffledDisk(SIZE, prng);
+    disk.failOneIn = failOneIn;
+    disk.bytes.set(initial);
+    const pull = (isGone: boolean): void => {
+      disk.isGone = isGone;
+    };
+    return { disk, pull };
+  }
+  let below: Disk;
+  if (kind === 2) {
+    const isDirect = prng.oneIn(2);
+    below = new FileDisk(new FakeFile(SIZE, prng, isDirect), {
+      sizeBytes: SIZE,
+      readOnly: false,
+      isDirect,
+      biosPerTick: 1 + prng.below(4),
+    });
+  } else below = new MemoryDisk(SIZE);
+  new Sender(below).run({ op: BioOp.write, offset: 0, data: initial });
+  const one = (): number => (failOneIn === 0 ? 0 : failOneIn + prng.below(10));
+  const failing = faultDisk(below, prng, {
+    failOneIn: { read: one(), write: one(), discard: one(), writeZeroes: one(), flush: 0 },
+    tearOneIn: 2,
+    badRanges: faults && prng.oneIn(3) ? [randomRange(prng, SIZE)] : [],
+  });
+  const pull = (isGone: boolean): void => {
+    failing.isGone = isGone;
+  };
+  if (kind === 3) return { disk: failing, pull };
+  const slow = delayDisk(failing, clock, {
+    readNs: prng.below(3000),
+    writeNs: prng.below(9000),
+    flushNs: 0,
+    byteNs: prng.below(2),
+  });
+  const depth = 1 + prng.below(8);
+  const disk = prng.oneIn(2)
+    ? queuedDisk(slow, { requests: 8, depth, mergeBytes: (1 + prng.below(16)) * 4096 })
+    : slow;
+  return { disk, pull };
+}
+
+function makeTwin(prng: Prng, faults: boolean): Twin {
+  const initial = new Uint8Array(SIZE);
+  for (let at = 0; at < SIZE; at += 4096)
+    makePage(prng.oneIn(2) ? 'random' : 'text', prng, initial.subarray(at, at + 4096));
+  const isShown = prng.oneIn(2);
+  const clock = new FakeClock();
+  const { disk: backing, pull } = makeBacking(prng, clock, initial, faults);
+  const disk = new Ramzswap({
+    sizeBytes: SIZE,
+    limitBytes: prng.oneIn(2) ? 0 : LEAST_LIMIT + prng.below(60_000),
+    codec: { name: 'lz4', factory: lz4 },
+    returns: new FakeReturns().factory,
+    backing: { disk: backing, isShown, bioCount: 2 + prng.below(7) },
+  });
+  const model = new DoubtfulBytes(isShown ? initial : new Uint8Array(SIZE));
+  return { disk, sender: new Sender(disk, clock), model, pull };
+}
+
+function randomBio(prng: Prng): BioFields {
+  const { offset, length } = randomRange(prng, SIZE);
+  const what = prng.below(10);
+  if (what < 5) return { op: BioOp.write, offset, data: randomData(prng, length) };
+  if (what < 7) return { op: BioOp.read, offset, data: new Uint8Array(length) };
+  if (what === 7) return { op: BioOp.discard, offset, length };
+  if (what === 8)
+    return { op: BioOp.writeZeroes, offset, length, flags: prng.oneIn(2) ? BioFlag.noUnmap : 0 };
+  return { op: BioOp.flush };
+}
+
+/** Sends a burst, lets it end as it likes, and compares in the order of submission. */
+function burst(prng: Prng, { disk, sender, model, pull }: Twin, faults: boolean): void {
+  const steps: (() => void)[] = [];
+  for (let left = 1 + prng.below(14); left > 0; left--) {
+    if (prng.oneIn(6)) {
+      const slot = prng.below(PAGES);
+      const misses = disk.stats().missFree;
+      disk.slotFree(slot);
+      if (disk.stats().missFree === misses) steps.push(() => model.free(slot));
+    }
+    const fields = randomBio(prng);
+    const bio = sender.submit(fields);
+    const asked = fields.data?.slice() ?? new Uint8Array(0);
+    // A disk that is synchronous has read the data.
+    if (disk.synchronous && fields.op === BioOp.write) fields.data?.fill(0xee);
+    steps.push(() => take(model, bio, fields.op === BioOp.write ? asked : bio.data, faults));
+    if (prng.oneIn(4)) disk.tick();
+    if (faults && prng.oneIn(30)) pull(prng.oneIn(2));
+  }
+  if (sender.inFlight > 0) assert.equal(disk.reset(), false, 'not while bios are in flight');
+  disk.verify();
+  sender.settle(2000);
+  pull(false);
+  for (const step of steps) step();
+  disk.verify();
+}
+
+function take(model: DoubtfulBytes, bio: Bio, data: Uint8Array, faults: boolean): void {
+  assert.ok(bio.status === BioStatus.ok || (faults && bio.status === BioStatus.ioError));
+  model.apply(bio, data);
+}
+
+/** Every page by itself, those of bad ranges as often as it takes; and holes read as zeros. */
+function readAll({ disk, sender, model }: Twin): void {
+  const holes = new Uint8Array(SIZE).fill(1);
+  let at = 0;
+  disk.extents(0, SIZE, (kind, length) => {
+    if (kind !== Extent.data) holes.fill(0, at, at + length);
+    at += length;
+    return true;
+  });
+  assert.equal(at, SIZE);
+  for (let page = 0; page < PAGES; page++) {
+    const bio = sender.run({ op: BioOp.read, offset: page * 4096, data: new Uint8Array(4096) });
+    if (bio.status !== BioStatus.ok) continue;
+    model.apply(bio, bio.data);
+    if (holes[page * 4096] === 0)
+      assert.ok(
+        bio.data.every((b) => b === 0),
+        'a hole is zeros',
+      );
+  }
+}
+
+function drive(prng: Prng, rounds: number, faults: boolean): void {
+  let forwarded = 0;
+  let failures = 0;
+  let missed = 0;
+  for (let round = 0; round < rounds; round++) {
+    const twin = makeTwin(prng, faults);
+    for (let bursts = 1 + prng.below(16); bursts > 0; bursts--) {
+      burst(prng, twin, faults);
+      if (prng.oneIn(4)) readAll(twin);
+      if (!prng.oneIn(20)) continue;
+      assert.equal(twin.disk.reset(), true);
+      for (let slot = 0; slot < PAGES; slot++) twin.model.free(slot);
+    }
+    readAll(twin);
+    const stats = twin.disk.stats();
+    forwarded += stats.backingWrites;
+    failures += stats.backingFailures;
+    missed += stats.missFree;
+    if (!faults) assert.equal(stats.failedReads + stats.failedWrites, 0);
+    if (stats.limitBytes !== 0) assert.ok(stats.peakUsedBytes <= stats.limitBytes, 'the limit');
+  }
+  assert.ok(forwarded > 100, `${forwarded} pages went to a backing`);
+  assert.equal(failures > 0, faults, `${failures} failures`);
+  assert.ok(missed > 0, 'a slot was freed while it was busy');
+}
+
+randomTest(
+  'C1 C18 a disk with a backing equals an array of bytes, in whatever order the backing ends its bios',
+  25,
+  (prng, rounds) => drive(prng, rounds, false),
+);
+
+randomTest(
+  'C18 faults of the backing lose nothing that was acknowledged and touch nothing beside what failed',
+  25,
+  (prng, rounds) => drive(prng, rounds, true),
+);

@@ -1,0 +1,62 @@
+/** A ramzswap disk whose backing is busy: who waits for a bio, for whom, and who does not. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
+import { good, made, open, PAGE, read, write } from './backing-rig.ts';
+
+test('reads that crowd the backing leave a bio for writes, and pages in RAM do not wait for either', () => {
+  const { disk, sender, backing } = open(64, { bioCount: 4 });
+  for (let page = 0; page < 10; page++) write(sender, page, made('random', page));
+  write(sender, 20, good(20));
+  backing.isHolding = true;
+  const submitRead = (page: number): Bio =>
+    sender.submit({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
+  const reads = Array.from({ length: 10 }, (_, page) => submitRead(page));
+  assert.equal(backing.held.length, 3);
+  sender.submit({ op: BioOp.write, offset: 30 * PAGE, data: made('random', 30) });
+  assert.equal(backing.held.length, 4, 'the last one is for a write');
+  sender.submit({ op: BioOp.write, offset: 31 * PAGE, data: made('random', 31) });
+  assert.equal(backing.held.length, 4);
+  sender.ended.length = 0;
+  const inRam = submitRead(20);
+  disk.tick();
+  assert.deepEqual(sender.ended, [inRam]);
+  backing.isHolding = false;
+  sender.settle();
+  reads.forEach((bio, page) => {
+    assert.deepEqual(bio.data, made('random', page));
+  });
+  assert.deepEqual(read(sender, 31), made('random', 31));
+  assert.equal(disk.stats().reads, 12, 'a bio that had to wait counts once');
+});
+
+test('a discard for which no bio is free waits, and is passed on then', () => {
+  const { disk, sender, backing } = open(512, { bioCount: 2 });
+  for (const page of [10, 300]) write(sender, page, made('random', page));
+  backing.isHolding = true;
+  sender.submit({ op: BioOp.read, offset: 10 * PAGE, data: new Uint8Array(PAGE) });
+  const discard = sender.submit({ op: BioOp.discard, offset: 256 * PAGE, length: 256 * PAGE });
+  disk.tick();
+  assert.equal(backing.held.length, 1, 'the other one is for writes');
+  assert.ok(!sender.ended.includes(discard));
+  backing.isHolding = false;
+  sender.settle();
+  assert.equal(discard.status, BioStatus.ok);
+  assert.equal(disk.stats().backingDiscardedBytes, 256 * PAGE);
+});
+
+test('a second read of a page does not wait for a write beside it', () => {
+  const { sender, backing } = open(64);
+  for (const page of [4, 5, 6]) write(sender, page, made('random', page));
+  backing.isHolding = true;
+  const submitRead = (): Bio =>
+    sender.submit({ op: BioOp.read, offset: 5 * PAGE, data: new Uint8Array(PAGE) });
+  const first = submitRead();
+  for (const page of [4, 6])
+    sender.submit({ op: BioOp.write, offset: page * PAGE, data: made('random', 10 + page) });
+  const second = submitRead();
+  assert.equal(backing.held.length, 4);
+  backing.isHolding = false;
+  sender.settle();
+  for (const { data } of [first, second]) assert.deepEqual(data, made('random', 5));
+});

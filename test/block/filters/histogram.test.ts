@@ -1,0 +1,51 @@
+/** The histogram against a sorted list. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Bug } from '../../../src/base/assert.ts';
+import { Histogram } from '../../../src/block/filters/histogram.ts';
+import { randomTest } from '../../model/replay.ts';
+
+test('small values and the ends of the range are exact', () => {
+  for (const value of [0, 1, 7, 8, 15, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER]) {
+    const histogram = new Histogram();
+    histogram.add(value);
+    assert.equal(histogram.quantile(0.5), value);
+    assert.equal(histogram.max, value);
+  }
+  assert.equal(new Histogram().quantile(1), 0);
+  assert.throws(() => new Histogram().add(-1), Bug);
+  assert.throws(() => new Histogram().quantile(1.1), Bug);
+});
+
+test('values on both sides of 2^32 are in buckets of their own', () => {
+  for (const value of [2 ** 32 - 2 ** 28, 2 ** 32, 2 ** 33]) {
+    const histogram = new Histogram();
+    histogram.add(value);
+    histogram.add(2 ** 40);
+    const exponent = Math.floor(Math.log2(value));
+    assert.equal(histogram.quantile(0.5), value + 2 ** (exponent - 3) - 1);
+  }
+});
+
+randomTest('a quantile is right to one part in eight, never too small', 300, (prng, steps) => {
+  for (let round = 0; round < 5; round++) {
+    const histogram = new Histogram();
+    const values: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      const value = Math.floor(prng.u32() * 2 ** (prng.below(44) - 31));
+      values.push(value);
+      histogram.add(value);
+    }
+    values.sort((a, b) => a - b);
+    for (const q of [0, 0.01, 0.5, 0.9, 0.99, 0.999, 1]) {
+      const exact = values[Math.max(0, Math.ceil(q * steps) - 1)]!;
+      const got = histogram.quantile(q);
+      assert.ok(got >= exact && got <= exact * 1.125, `q ${q}: ${got} for ${exact}`);
+    }
+    assert.equal(histogram.count, steps);
+    assert.equal(
+      histogram.sum,
+      values.reduce((sum, v) => sum + v, 0),
+    );
+  }
+});

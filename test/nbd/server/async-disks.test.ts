@@ -1,0 +1,191 @@
+/** Disks that end bios later, behind a real server: who waits, who does not, and who has gone meanwhile. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Prng } from '../../../src/base/prng.ts';
+import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
+import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
+import { lz4 } from '../../../src/codec/lz4.ts';
+import { Counter } from '../../../src/nbd/protocol/state.ts';
+import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
+import { until } from '../../host/until.ts';
+import { ShuffledDisk } from '../../model/shuffled-disk.ts';
+import { request } from '../protocol/client.ts';
+import { type Client, type Rig, rig } from './server-rig.ts';
+
+const MIB = 1024 * 1024;
+
+/** A disk whose bios wait until they are let go; then they end in any order. */
+class HeldDisk extends ShuffledDisk {
+  isHolding = true;
+  override tick(): number {
+    return this.isHolding ? 0 : super.tick();
+  }
+}
+
+/** A server of `slow`, asynchronous, and `disk`, which is not. */
+async function slowRig(
+  body: (rig: Rig & { slow: Ramzswap; backing: HeldDisk }) => Promise<void>,
+  stalledCountMax = 128,
+): Promise<void> {
+  const backing = new HeldDisk(4 * MIB, new Prng(7));
+  const slow = new Ramzswap({
+    sizeBytes: 4 * MIB,
+    limitBytes: 0,
+    codec: { name: 'lz4', factory: lz4 },
+    backing: { disk: backing, isShown: false, bioCount: 16 },
+  });
+  const exports = new Map([
+    ['disk', { name: 'disk', description: '', disk: new MemoryDisk(MIB) }],
+    ['slow', { name: 'slow', description: '', disk: slow }],
+  ]);
+  await rig({ exports, stalledCountMax }, async (made) => await body({ ...made, slow, backing }));
+}
+
+const noise = (seed: number): Uint8Array => {
+  const page = new Uint8Array(4096);
+  new Prng(seed).fill(page);
+  return page;
+};
+const writeOf = (page: number, seed: number): Uint8Array =>
+  request({ type: Command.write, cookie: page, offset: page * 4096, data: noise(seed) });
+const readOf = (page: number): Uint8Array =>
+  request({ type: Command.read, cookie: page, offset: page * 4096, length: 4096 });
+
+test('an asynchronous disk: many clients, many requests each, replies when the bios have ended', async () => {
+  await slowRig(async ({ client, backing, slow }) => {
+    backing.isHolding = false;
+    const clients = await Promise.all([0, 1, 2].map(() => client().go('slow')));
+    await Promise.all(
+      clients.map(async (one, n) => {
+        const pages = Array.from({ length: 100 }, (_, i) => n * 200 + i);
+        one.say(...pages.map((page) => writeOf(page, page)));
+        const replies = await one.hear(16 * pages.length);
+        for (let i = 0; i < pages.length; i++) assert.equal(replies.readUInt32BE(16 * i + 4), 0);
+        one.say(...pages.map(readOf));
+        for (const page of pages) {
+          const reply = await one.hear(16 + 4096);
+          assert.equal(reply.readUInt32BE(12), page, 'simple replies are in order');
+          assert.ok(reply.subarray(16).equals(noise(page)), `page ${page}`);
+        }
+      }),
+    );
+    assert.equal(slow.stats().backingBytes, 300 * 4096);
+    assert.ok(backing.heldMost > 4, `${backing.heldMost} at once`);
+  });
+});
+
+test('who waits for an asynchronous disk keeps nobody else waiting', async () => {
+  await slowRig(async ({ client, backing }) => {
+    const waiting = await client().go('slow');
+    waiting.say(writeOf(1, 1));
+    const other = await client().go('disk');
+    for (let i = 0; i < 3; i++) assert.equal(await other.flush(), 0);
+    const same = await client().go('slow');
+    assert.equal(await same.flush(), 0, 'nor on the same disk');
+    while (backing.held.length === 0) await other.flush();
+    backing.isHolding = false;
+    assert.equal((await waiting.hear(16)).readUInt32BE(4), 0);
+  });
+});
+
+test('who waits for an asynchronous disk with hundreds of requests keeps nobody else waiting', async () => {
+  await slowRig(async ({ client, backing, server }) => {
+    backing.isHolding = false;
+    const greedy = await client().go('slow');
+    greedy.say(writeOf(1, 1));
+    await greedy.hear(16);
+    backing.isHolding = true;
+    const bytes = Array.from({ length: 512 }, (_, i) =>
+      request({ type: Command.read, cookie: i, offset: 4096 + i, length: 1 }),
+    );
+    greedy.say(...bytes);
+    await until('a read', () => server.stats.counters[Counter.reads]! > 0);
+    const other = await client().go('disk');
+    const same = await client().go('slow');
+    for (const one of [other, same])
+      assert.equal(await Promise.race([one.flush(), sleep(2000, 'not served')]), 0);
+    backing.isHolding = false;
+    const replies = await greedy.hear(512 * 17);
+    for (let i = 0; i < 512; i++) {
+      assert.equal(replies.readUInt32BE(17 * i + 4), 0);
+      assert.equal(replies.readUInt32BE(17 * i + 12), i);
+      assert.equal(replies[17 * i + 16], noise(1)[i]);
+    }
+  });
+});
+
+test('outputs that wait for an asynchronous disk do not count as those of peers that do not read', async () => {
+  await slowRig(async ({ client, backing, server, log }) => {
+    const waiting: Client[] = [];
+    for (let i = 0; i < 3; i++) {
+      waiting.push(await client().go('slow'));
+      waiting[i]!.say(writeOf(i, i));
+    }
+    await until('three writes', () => backing.held.length === 3);
+    const late = await client().go('disk');
+    late.socket.pause();
+    const reads = Array.from({ length: 8 }, () => request({ type: Command.read, length: MIB }));
+    late.say(...reads);
+    await until('a read', () => server.stats.counters[Counter.reads]! > 0);
+    const other = await client().go('disk');
+    for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
+    late.socket.resume();
+    assert.equal((await late.hear(8 * (16 + MIB))).length, 8 * (16 + MIB));
+    backing.isHolding = false;
+    for (const one of waiting) assert.equal((await one.hear(16)).readUInt32BE(4), 0);
+    assert.deepEqual(log, []);
+  }, 1);
+});
+
+for (const isDropped of [false, true])
+  test(`a client that ${isDropped ? 'is dropped' : 'goes'} while its bios are under way leaves the disk whole`, async () => {
+    await slowRig(async ({ client, backing, server }) => {
+      const gone = await client().go('slow');
+      gone.say(writeOf(1, 1), readOf(1), writeOf(2, 2));
+      const other = await client().go('disk');
+      while (backing.held.length < 2) await other.flush();
+      if (isDropped) server.disconnect('slow');
+      else gone.socket.destroy();
+      await gone.hangUp();
+      const next = await client().go('slow');
+      next.say(readOf(1), readOf(2));
+      assert.equal(backing.held.length, 2, 'the bios stay under way');
+      backing.isHolding = false;
+      for (const page of [1, 2])
+        assert.ok((await next.hear(16 + 4096)).subarray(16).equals(noise(page)));
+      while (server.stats.connectionCount > 2) await other.flush();
+    });
+  });
+
+test('what an asynchronous disk fails is told to who asked, and to nobody else', async () => {
+  await slowRig(async ({ client, backing, server }) => {
+    backing.isHolding = false;
+    const one = await client().go('slow');
+    one.say(writeOf(1, 1));
+    await one.hear(16);
+    backing.isGone = true;
+    const flat = new Uint8Array(4096).fill(1);
+    one.say(readOf(1), request({ type: Command.write, offset: 8192, data: flat }), writeOf(3, 3));
+    const errors: number[] = [];
+    for (let i = 0; i < 3; i++) errors.push((await one.hear(16)).readUInt32BE(4));
+    assert.deepEqual(errors, [WireError.io, 0, WireError.io]);
+    assert.equal(server.stats.counters[Counter.failures], 2);
+    backing.isGone = false;
+    one.say(readOf(1));
+    assert.ok((await one.hear(16 + 4096)).subarray(16).equals(noise(1)));
+  });
+});
+
+test('a write of 4 MiB to an asynchronous disk goes through an output in pieces', async () => {
+  await slowRig(async ({ client, backing }) => {
+    backing.isHolding = false;
+    const one = await client().go('slow');
+    const data = new Uint8Array(4 * MIB);
+    new Prng(9).fill(data);
+    one.say(request({ type: Command.write, data }));
+    assert.equal((await one.hear(16)).readUInt32BE(4), 0);
+    one.say(request({ type: Command.read, length: 4 * MIB }));
+    assert.ok((await one.hear(16 + 4 * MIB)).subarray(16).equals(data));
+  });
+});

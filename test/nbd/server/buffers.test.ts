@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BioPool } from '../../../src/block/bio.ts';
+import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../../src/nbd/protocol/session.ts';
+import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../../src/nbd/server/buffers.ts';
+
+const pools = { quick: new BioPool(1), slow: new BioPool(1) };
+
+test('the lead has room for all that a session leaves, and an output for all it says at once', () => {
+  const { input, received, out } = new NbdBuffers(pools);
+  assert.ok(LEAD_BYTES >= CARRY_BYTES_MAX);
+  assert.ok(out.capacity >= OUTPUT_BYTES_MIN);
+  assert.equal(received.length, RECEIVE_BYTES);
+  received[0] = 0x5a;
+  assert.equal(input.view.getUint8(LEAD_BYTES), 0x5a);
+});
+
+test('an output that a connection gave back is used again, with nothing of before in it', () => {
+  const buffers = new NbdBuffers(pools);
+  const first = buffers.out;
+  buffers.replaceOutput();
+  const second = buffers.out;
+  assert.notEqual(second, first);
+  first.length = 10;
+  buffers.returnOutput(first);
+  buffers.replaceOutput();
+  assert.equal(buffers.out, first);
+  assert.equal(first.length, 0);
+});
+
+test('after a crowd of stalled peers only a few outputs stay', () => {
+  const buffers = new NbdBuffers(pools);
+  const held = Array.from({ length: 50 }, () => {
+    const { out } = buffers;
+    buffers.replaceOutput();
+    return out;
+  });
+  for (const out of held) buffers.returnOutput(out);
+  const again = new Set(held);
+  let reused = 0;
+  for (let i = 0; i < 50; i++) {
+    buffers.replaceOutput();
+    if (again.has(buffers.out)) reused++;
+  }
+  assert.ok(reused > 0 && reused <= 8, `${reused} kept`);
+});
+
+test('a carry is as large as it must be, and used again', () => {
+  const buffers = new NbdBuffers(pools);
+  const small = buffers.takeCarry(CARRY_BYTES_MAX);
+  const large = buffers.takeCarry(CARRY_BYTES_MAX + 1);
+  assert.equal(small.length, CARRY_BYTES_MAX);
+  assert.equal(large.length, LEAD_BYTES + RECEIVE_BYTES);
+  buffers.returnCarry(small);
+  buffers.returnCarry(large);
+  assert.equal(buffers.takeCarry(1), small);
+  assert.equal(buffers.takeCarry(RECEIVE_BYTES), large);
+});

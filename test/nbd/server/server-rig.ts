@@ -1,0 +1,109 @@
+/** A real server on a Unix socket and clients that say and hear bytes. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import { after } from 'node:test';
+import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
+import { Command, Option } from '../../../src/nbd/protocol/wire.ts';
+import { NbdServer, type NbdServerOptions } from '../../../src/nbd/server/server.ts';
+import { clientFlags, infoData, join, option, request } from '../protocol/client.ts';
+
+const MIB = 1024 * 1024;
+const folder = mkdtempSync(joinPath(tmpdir(), 'nbd-server-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+let paths = 0;
+export const newPath = (): string => joinPath(folder, `${paths++}.sock`);
+
+/** A client that reads when it is told to. */
+export class Client {
+  readonly socket: Socket;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #wake: () => void = () => {};
+  ended = false;
+
+  constructor(to: NetConnectOpts) {
+    this.socket = connect(to);
+    this.socket.on('data', (chunk) => {
+      this.#chunks.push(chunk);
+      this.#bytes += chunk.length;
+      this.#wake();
+    });
+    const end = (): void => {
+      this.ended = true;
+      this.#wake();
+    };
+    this.socket.on('close', end);
+    this.socket.on('error', end);
+  }
+
+  say(...parts: Uint8Array[]): void {
+    this.socket.write(join(...parts));
+  }
+
+  /** The next `count` bytes; fewer only when the server hung up. */
+  async hear(count: number): Promise<Buffer> {
+    while (this.#bytes < count && !this.ended)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    const have = Buffer.concat(this.#chunks);
+    const got = have.subarray(0, count);
+    this.#chunks = [have.subarray(got.length)];
+    this.#bytes -= got.length;
+    return got;
+  }
+
+  async hangUp(): Promise<void> {
+    while (!this.ended)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+  }
+
+  /** Through the handshake, simple replies. */
+  async go(name = 'disk'): Promise<this> {
+    await this.hear(18);
+    this.say(clientFlags(), option(Option.go, infoData(name)));
+    await this.hear(20 + 12 + 20);
+    return this;
+  }
+
+  async flush(): Promise<number> {
+    this.say(request({ type: Command.flush }));
+    const reply = await this.hear(16);
+    return reply.length === 16 ? reply.readUInt32BE(4) : -1;
+  }
+}
+
+export interface Rig {
+  readonly server: NbdServer;
+  readonly path: string;
+  readonly log: string[];
+  readonly client: () => Client;
+}
+
+export async function rig(
+  options: Partial<NbdServerOptions>,
+  body: (rig: Rig) => Promise<void>,
+): Promise<void> {
+  const log: string[] = [];
+  const disk = new MemoryDisk(64 * MIB);
+  const exports = new Map([['disk', { name: 'disk', description: '', disk }]]);
+  const server = new NbdServer({ exports, log: (line) => log.push(line), ...options });
+  const path = newPath();
+  await server.listenUnix(path);
+  const clients: Client[] = [];
+  const client = (): Client => {
+    const made = new Client({ path });
+    clients.push(made);
+    return made;
+  };
+  try {
+    await body({ server, path, log, client });
+  } finally {
+    for (const made of clients) made.socket.destroy();
+    await server.close();
+  }
+}

@@ -1,0 +1,369 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, statSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
+import { Counter } from '../../../src/nbd/protocol/state.ts';
+import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
+import { withSharedBuffer } from '../../../src/os/socket.ts';
+import { withPrivateUmask } from '../../../src/os/unix-socket.ts';
+import { request } from '../protocol/client.ts';
+import { Client, newPath, rig } from './server-rig.ts';
+
+const MIB = 1024 * 1024;
+
+const until = async (holds: () => boolean): Promise<void> => {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+for (const sharedBuffer of [true, false])
+  test(`clients write and read what they wrote, shared buffer ${sharedBuffer}`, async () => {
+    await rig({ sharedBuffer }, async ({ server, client, log }) => {
+      const clients = await Promise.all([client(), client(), client()].map((c) => c.go()));
+      assert.deepEqual([...server.stats.connectionsByExport], [['disk', 3]]);
+      // Three at once, so that one's rest of input cannot be taken for another's.
+      await Promise.all(
+        clients.map(async (c, i) => {
+          const offset = i * 8 * MIB + 77;
+          const data = new Uint8Array(5 * MIB);
+          for (let at = 0; at < data.length; at += 1000)
+            data.fill(at * i + (at >> 9), at, at + 1000);
+          c.say(request({ type: Command.write, offset, data }));
+          assert.equal((await c.hear(16)).readUInt32BE(4), 0);
+          c.say(request({ type: Command.read, offset, length: data.length }));
+          assert.ok((await c.hear(16 + data.length)).subarray(16).equals(data), `client ${i}`);
+        }),
+      );
+      const { counters, bytesIn, bytesOut } = server.stats;
+      assert.deepEqual([counters[Counter.reads], counters[Counter.writes]], [3, 3]);
+      assert.ok(bytesIn > 15 * MIB && bytesOut > 15 * MIB);
+      clients[0]?.say(request({ type: Command.disc }));
+      await clients[0]?.hangUp();
+      await until(() => server.stats.connectionCount === 2);
+      assert.deepEqual([...server.stats.connectionsByExport], [['disk', 2]]);
+      assert.deepEqual(log, []);
+    });
+  });
+
+test('this Node reads accepted sockets straight into a buffer of ours', async () => {
+  const server = createServer({ pauseOnConnect: true });
+  const path = newPath();
+  server.listen(path);
+  const client = connect(path);
+  const [accepted] = (await once(server, 'connection')) as [Socket];
+  const buffer = new Uint8Array(64);
+  const counted = new Promise<number>((resolve) => {
+    const socket = withSharedBuffer(accepted, buffer, resolve);
+    assert.ok(socket !== null, 'the handle takes a buffer');
+    socket.resume();
+    server.once('close', () => socket.destroy());
+  });
+  client.write('hello');
+  assert.equal(await counted, 5);
+  assert.equal(Buffer.from(buffer).toString('latin1', 0, 5), 'hello');
+  client.end();
+  server.close();
+  await once(server, 'close');
+});
+
+test('TCP clients are served like those on a Unix socket', async () => {
+  await rig({}, async ({ server }) => {
+    const { host, port } = await server.listenTcp('127.0.0.1', 0);
+    const client = await new Client({ host, port }).go();
+    assert.equal(await client.flush(), 0);
+    client.socket.destroy();
+  });
+});
+
+test('a peer that reads late gets every byte, and others are served meanwhile', async () => {
+  await rig({}, async ({ client, log }) => {
+    const late = await client().go();
+    late.socket.pause();
+    const reads = Array.from({ length: 40 }, (_, i) =>
+      request({ type: Command.read, cookie: i, offset: i * MIB, length: MIB }),
+    );
+    late.say(...reads);
+    const other = await client().go();
+    for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
+    late.socket.resume();
+    const all = await late.hear(40 * (16 + MIB));
+    assert.equal(all.length, 40 * (16 + MIB));
+    for (let i = 0; i < 40; i++)
+      assert.equal(all.readBigUInt64BE(i * (16 + MIB) + 8), BigInt(i), 'replies are in order');
+    assert.equal(await late.flush(), 0);
+    assert.deepEqual(log, []);
+  });
+});
+
+test('when too many peers leave replies unread, the one that waits longest is dropped', async () => {
+  await rig({ stalledCountMax: 2 }, async ({ server, client, log }) => {
+    const flood = Array.from({ length: 8 }, () => request({ type: Command.read, length: 4 * MIB }));
+    const deaf: Client[] = [];
+    for (let i = 0; i < 3; i++) {
+      const one = await client().go();
+      one.socket.pause();
+      one.say(...flood);
+      await until(() => server.stats.counters[Counter.reads] === i + 1);
+      deaf.push(one);
+    }
+    await until(() => server.stats.connectionCount === 2);
+    assert.equal(log.length, 1);
+    assert.match(log[0] ?? '', /client 1: dropped: does not read its replies/);
+    assert.equal(await (await client().go()).flush(), 0);
+    deaf[2]?.socket.resume();
+    const wanted = 8 * (16 + 4 * MIB);
+    assert.equal((await deaf[2]?.hear(wanted))?.length, wanted, 'the others get all of theirs');
+  });
+});
+
+test('work for a client that has gone is not done', { timeout: 60_000 }, async () => {
+  await rig({}, async ({ server, client }) => {
+    const [leaving, other] = await Promise.all([client().go(), client().go()]);
+    leaving.socket.pause();
+    const read = request({ type: Command.read, offset: 0, length: 16 * MIB });
+    leaving.say(Buffer.concat(new Array<Uint8Array>(3000).fill(read)));
+    await until(() => server.stats.counters[Counter.reads]! > 0);
+    assert.equal(await other.flush(), 0); // by now it is known that the other does not read
+    leaving.socket.destroy();
+    assert.equal(await other.flush(), 0);
+    await until(() => server.stats.connectionCount === 1);
+    const { counters } = server.stats;
+    // What was under way, and what one turn may begin; not the 48 GB that were asked for.
+    assert(counters[Counter.reads]! < 10, `${counters[Counter.reads]} reads were begun`);
+  });
+});
+
+test('one busy client does not keep another waiting until it is done', async () => {
+  await rig({}, async ({ server, client }) => {
+    const busy = await client().go();
+    const other = await client().go();
+    // Cheap to ask, costly to do: 4,000 walks of the disk in 28 bytes each, which arrive together.
+    const zero = request({ type: Command.writeZeroes, length: 60 * MIB });
+    busy.say(...Array.from({ length: 4000 }, () => zero));
+    const done = (): number => server.stats.counters[Counter.writeZeroes] ?? 0;
+    await until(() => done() > 0);
+    assert.ok(done() < 100, `${done()} in one event`);
+    assert.equal(await other.flush(), 0);
+    assert.ok(done() < 2000, `${done()} before the other was served`);
+    await busy.hear(4000 * 16);
+    assert.equal(done(), 4000);
+  });
+});
+
+test('clients past the limit are refused with one line, and let in again when there is room', async () => {
+  await rig({ clientCountMax: 2 }, async ({ server, client, log }) => {
+    const first = await client().go();
+    const second = await client().go();
+    for (let i = 0; i < 3; i++) {
+      const extra = client();
+      await extra.hangUp();
+      assert.equal((await extra.hear(18)).length, 0);
+    }
+    assert.equal(server.stats.refused, 3);
+    assert.deepEqual(log, ['nbd: refusing clients: 2 are connected']);
+    assert.equal(await second.flush(), 0);
+    first.socket.destroy();
+    await until(() => server.stats.connectionCount === 1);
+    assert.equal(await (await client().go()).flush(), 0);
+    await client().hangUp();
+    assert.equal(log.length, 2, 'being full again is told again');
+  });
+});
+
+test('who does not choose an export in time is dropped, who did may idle', async () => {
+  let now = 0;
+  await rig({ nowMs: () => now }, async ({ server, client, log }) => {
+    const chosen = await client().go();
+    const mute = client();
+    await mute.hear(18);
+    now = 10_000;
+    server.sweep();
+    assert.deepEqual(log, []);
+    now = 10_001;
+    server.sweep();
+    await mute.hangUp();
+    assert.deepEqual(log, ['nbd: unix client 2: dropped: did not choose an export in time']);
+    assert.equal(await chosen.flush(), 0);
+  });
+});
+
+test('the trace tells who comes, what is opened, and who is gone', async () => {
+  const traced: string[] = [];
+  await rig({ trace: (line) => traced.push(line) }, async ({ server, client, log }) => {
+    const one = await client().go();
+    const two = client();
+    await two.hear(18);
+    two.socket.end();
+    await until(() => server.stats.connectionCount === 1);
+    one.say(request({ type: Command.disc }));
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual(traced, [
+      'nbd: unix client 1: connected',
+      "nbd: unix client 1: opened 'disk'",
+      'nbd: unix client 2: connected',
+      'nbd: unix client 2: closed',
+      'nbd: unix client 1: closed',
+    ]);
+    assert.deepEqual(log, []);
+  });
+});
+
+test('each dropped connection has one line that says who and why', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    const wrong = await client().go();
+    wrong.say(request({ type: Command.read, length: 1, magic: 1 }));
+    await wrong.hangUp();
+    const half = await client().go();
+    half.say(request({ type: Command.write, length: 8192 }));
+    half.socket.end();
+    await half.hangUp();
+    const quiet = await client().go();
+    quiet.socket.end();
+    await quiet.hangUp();
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual(log, [
+      'nbd: unix client 1: dropped: sent a request without its magic number',
+      'nbd: unix client 2: dropped: went away inside a request',
+    ]);
+    assert.equal(server.stats.dropped, 2);
+  });
+});
+
+test('close lets a request under way finish, refuses later ones, and hangs up', async () => {
+  await rig({}, async ({ server, path, client, log }) => {
+    const idle = await client().go();
+    const busy = await client().go();
+    const write = request({ type: Command.write, data: new Uint8Array(100_000).fill(1) });
+    busy.say(write.subarray(0, 50_000));
+    await until(() => server.stats.counters[Counter.writes] === 1);
+    const closed = server.close();
+    await idle.hangUp();
+    busy.say(write.subarray(50_000), request({ type: Command.flush }));
+    const replies = await busy.hear(32);
+    assert.equal(replies.readUInt32BE(4), 0);
+    // The second came in the same breath or too late: refused or not answered.
+    if (replies.length === 32) assert.equal(replies.readUInt32BE(20), WireError.shutdown);
+    await closed;
+    assert.deepEqual(log, [], 'nobody had to be dropped');
+    assert.equal(existsSync(path), false, 'the socket file is gone');
+    await server.close();
+  });
+});
+
+test('close does not wait for ever', async () => {
+  await rig({ closeMs: 20 }, async ({ server, client, log }) => {
+    const stuck = await client().go();
+    stuck.say(request({ type: Command.write, length: 100_000 }));
+    await until(() => server.stats.counters[Counter.writes] === 1);
+    await server.close();
+    assert.deepEqual(log, ['nbd: unix client 1: dropped: did not finish before shutdown']);
+  });
+});
+
+test('clients of an export that is taken away are hung up on', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    const one = await client().go();
+    assert.equal(server.disconnect('other'), 0);
+    assert.equal(server.disconnect('disk'), 1);
+    await one.hangUp();
+    assert.equal(log.length, 1);
+  });
+});
+
+test("a socket file is private unless a mode is given; a path that is taken is the system's error", async () => {
+  await rig({}, async ({ server, path, client }) => {
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    await assert.rejects(server.listenUnix(path), { code: 'EADDRINUSE' });
+    assert.equal(await (await client().go()).flush(), 0);
+    const shared = newPath();
+    await server.listenUnix(shared, 0o660);
+    assert.equal(statSync(shared).mode & 0o777, 0o660);
+    assert.equal(await (await new Client({ path: shared }).go()).flush(), 0);
+  });
+});
+
+test('nobody else can connect between bind and chmod', () => {
+  const path = newPath();
+  const server = createServer();
+  let bound = 0;
+  withPrivateUmask(path, 0o666, () => {
+    server.listen(path);
+    bound = statSync(path).mode & 0o777;
+  });
+  assert.deepEqual([bound, statSync(path).mode & 0o777], [0o600, 0o666]);
+  server.close();
+});
+
+test('a TCP port in use is told', async () => {
+  await rig({}, async ({ server }) => {
+    const { port } = await server.listenTcp('127.0.0.1', 0);
+    await assert.rejects(server.listenTcp('127.0.0.1', port), { code: 'EADDRINUSE' });
+  });
+});
+
+test('one export does not take the connections of another', { timeout: 20_000 }, async () => {
+  const exports = new Map(
+    ['a', 'b'].map((name) => [name, { name, description: '', disk: new MemoryDisk(MIB) }]),
+  );
+  await rig({ exports, clientCountMax: 4 }, async ({ client, log }) => {
+    const first = await client().go('a');
+    await client().go('a');
+    const third = await client().go('a');
+    await third.hangUp();
+    assert.match(log[0] ?? '', /client 3: dropped: its export has too many connections/);
+    assert.equal(await (await client().go('b')).flush(), 0);
+    assert.equal(await first.flush(), 0);
+  });
+});
+
+test('who has not chosen an export gives way when all places are taken', async () => {
+  await rig({ clientCountMax: 2 }, async ({ client, log }) => {
+    const chosen = await client().go();
+    const idle = client();
+    await idle.hear(18);
+    const late = await client().go();
+    await idle.hangUp();
+    assert.deepEqual(log, [
+      'nbd: unix client 2: dropped: gave way to another client before it chose an export',
+    ]);
+    assert.equal(await late.flush(), 0);
+    assert.equal(await chosen.flush(), 0);
+  });
+});
+
+test('a peer that is dropped over and over does not fill the log', async () => {
+  await rig({}, async ({ server, client, log }) => {
+    for (let i = 0; i < 130; i++) {
+      const wrong = client();
+      wrong.say(new Uint8Array(16).fill(0xff));
+      await wrong.hangUp();
+    }
+    await until(() => server.stats.connectionCount === 0);
+    assert.equal(server.stats.dropped, 130);
+    assert.ok(log.length >= 100 && log.length < 130, `${log.length} lines`);
+    server.sweep();
+    assert.match(log.at(-1) ?? '', /more clients were dropped/);
+  });
+});
+
+test('a client that resets its connection and owes nothing has said goodbye; inside a request it is dropped', async () => {
+  await rig({}, async ({ server, log }) => {
+    const { port } = await server.listenTcp('127.0.0.1', 0);
+    const idle = await new Client({ port, host: '127.0.0.1' }).go();
+    idle.socket.resetAndDestroy();
+    await until(() => server.stats.connectionCount === 0);
+    assert.deepEqual([log, server.stats.dropped], [[], 0]);
+
+    const inside = await new Client({ port, host: '127.0.0.1' }).go();
+    const { bytesIn } = server.stats;
+    inside.say(
+      request({ type: Command.write, offset: 0, data: new Uint8Array(100) }).subarray(0, 50),
+    );
+    await until(() => server.stats.bytesIn >= bytesIn + 50);
+    inside.socket.resetAndDestroy();
+    await until(() => server.stats.connectionCount === 0);
+    assert.match(log.join(), /dropped: socket failed: read ECONNRESET/);
+    assert.equal(server.stats.dropped, 1);
+  });
+});

@@ -1,0 +1,42 @@
+/** Run by page-return.test.ts in a process of its own: fills a store, empties it, prints resident bytes as JSON. */
+import { readFileSync } from 'node:fs';
+import { Budget } from '../../../src/arena/budget.ts';
+import { Prng } from '../../../src/base/prng.ts';
+import { slot } from '../../../src/base/units.ts';
+import { systemPageReturn } from '../../../src/os/linux/page-return.ts';
+import { Get, Put } from '../../../src/store/results.ts';
+import { Store } from '../../../src/store/store.ts';
+
+const residentBytes = (): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+
+const pages = Number(process.argv[2]);
+const store = new Store({
+  slots: pages,
+  budget: new Budget(0),
+  returns: systemPageReturn(process.platform),
+});
+const prng = new Prng(1);
+const page = new Uint8Array(4096);
+prng.fill(page);
+const start = residentBytes();
+let refused = 0;
+for (let n = 0; n < pages; n++) {
+  page[n & 4095]! += 1 + (n >>> 12); // every page another, all incompressible
+  if (store.put(slot(n), page, 0) !== Put.stored) refused++;
+}
+const filled = residentBytes();
+// Most pages leave one by one, as a guest frees them, while housekeeping runs.
+let calls = 0;
+for (let n = 0; n < pages; n++) {
+  if (n % 64 !== 0) store.drop(slot(n));
+  if (n % 512 === 0) store.maintain(64);
+}
+while (store.maintain(64) && calls < 10_000) calls++;
+const maintained = residentBytes();
+const intact = store.get(slot(64), page, 0) === Get.found;
+store.dropRange(slot(0), pages);
+store.giveBackAll();
+store.verify();
+const emptied = residentBytes();
+console.log(JSON.stringify({ start, filled, maintained, emptied, refused, calls, intact }));

@@ -1,0 +1,65 @@
+/** Memory that the store gave back is back: seen by the resident size of a process that fills and empties one. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { keepPages } from '../../../src/arena/ops.ts';
+import { createMemory } from '../../../src/codec/linear-memory.ts';
+import { systemPageReturn } from '../../../src/os/linux/page-return.ts';
+
+const isSupported = process.platform === 'linux' && systemPageReturn('linux') !== keepPages;
+test('on Linux memory can be given back', { skip: process.platform !== 'linux' }, () => {
+  assert.notEqual(systemPageReturn('linux'), keepPages);
+});
+
+const skip = isSupported ? false : 'this system takes no memory back';
+
+interface Figures {
+  readonly start: number;
+  readonly filled: number;
+  readonly maintained: number;
+  readonly emptied: number;
+  readonly refused: number;
+  readonly calls: number;
+  readonly intact: boolean;
+}
+
+test('200 MiB of pages leave the process when they are dropped', { skip }, () => {
+  const child = fileURLToPath(new URL('./page-return-child.js', import.meta.url));
+  const pages = (200 * 2 ** 20) / 4096;
+  const figures = JSON.parse(
+    execFileSync(process.execPath, [child, String(pages)], { encoding: 'utf8' }),
+  ) as Figures;
+  const { start, filled, maintained, emptied, refused, intact } = figures;
+  assert.equal(refused, 0);
+  assert.ok(intact);
+  const grown = filled - start;
+  const text = JSON.stringify(figures);
+  assert.ok(grown > 0.95 * pages * 4096, `filling makes it resident: ${text}`);
+  assert.ok(maintained - start < 0.2 * grown, `maintain() gives most of it back: ${text}`);
+  assert.ok(emptied - start < 0.1 * grown, `giveBackAll() gives all of it back: ${text}`);
+});
+
+test('pages given back read as zeros, their neighbours are untouched', { skip }, () => {
+  const memory = createMemory(8 * 65536);
+  const all = new Uint8Array(memory.buffer).fill(7);
+  const { giveBack } = systemPageReturn('linux')(memory);
+  assert.equal(giveBack(5 * 4096, 3 * 4096), true);
+  all.forEach((byte, at) => {
+    assert.equal(byte, at >= 5 * 4096 && at < 8 * 4096 ? 0 : 7, `byte ${at}`);
+  });
+  all[5 * 4096] = 1;
+  assert.equal(all[5 * 4096], 1, 'and can be written again');
+});
+
+test('the system refuses what is not whole pages, and that is an answer', { skip }, () => {
+  const memory = createMemory(65536);
+  const { giveBack } = systemPageReturn('linux')(memory);
+  assert.equal(giveBack(100, 4096), false);
+});
+
+test('where there is no way to give memory back the pages stay', () => {
+  for (const platform of ['darwin', 'win32'] as const)
+    assert.equal(systemPageReturn(platform), keepPages);
+  assert.equal(keepPages(createMemory(65536)).giveBack(4096, 4096), false);
+});

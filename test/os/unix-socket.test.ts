@@ -1,0 +1,120 @@
+/** Which socket paths may be taken. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  claimSocketPath,
+  ownFile,
+  removeIfThere,
+  removeOwn,
+  type SocketPlace,
+  unixListenError,
+} from '../../src/os/unix-socket.ts';
+import { testFolder } from '../host/folder.ts';
+
+const placeOf = (path: string): SocketPlace => ({ path, from: '--unix', advice: 'go elsewhere' });
+const claim = (path: string): Promise<void> => claimSocketPath(placeOf(path));
+const isRoot = process.getuid?.() === 0;
+
+test('a free path may be taken', async (t) => {
+  await claim(join(testFolder(t), 's'));
+});
+
+test('the path of a live server is refused and stays', async (t) => {
+  const path = join(testFolder(t), 's');
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  t.after(() => server.close());
+  await assert.rejects(claim(path), {
+    code: 'ERR_IO_IN_USE',
+    message: new RegExp(
+      `^--unix: .*/s is served by process ${process.pid} \\(.+\\): stop it, or go elsewhere$`,
+    ),
+  });
+  assert.ok(existsSync(path));
+});
+
+test('a socket that a killed server left behind is removed', async (t) => {
+  const path = join(testFolder(t), 's');
+  const code = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', code]);
+  assert.ok(existsSync(path));
+  await claim(path);
+  assert.ok(!existsSync(path));
+});
+
+test('a file that is no socket is refused and stays', async (t) => {
+  const path = join(testFolder(t), 's');
+  writeFileSync(path, 'precious');
+  await assert.rejects(claim(path), {
+    code: 'ERR_IO_IN_USE',
+    message: /^--unix: .*exists and is no socket; go elsewhere$/,
+  });
+  assert.ok(existsSync(path));
+});
+
+test('a path that does not fit sockaddr_un is refused before anything is tried', async () => {
+  const max = process.platform === 'linux' ? 107 : 103;
+  await claim(`/tmp/${'a'.repeat(max - 5)}`);
+  const bytesNotLetters = `${'a'.repeat(max - 1)}é`;
+  for (const path of ['a'.repeat(max + 1), bytesNotLetters, 'a\0b'])
+    await assert.rejects(claim(path), {
+      code: 'ERR_ARG_VALUE',
+      message: /^--unix: .* is no path for a socket/,
+    });
+});
+
+test('removing what is gone is no error', (t) => removeIfThere(join(testFolder(t), 'nothing')));
+
+test('a folder that is not there is told with the command that makes it', async (t) => {
+  const folder = join(testFolder(t), 'no such');
+  await assert.rejects(claim(join(folder, 's')), {
+    code: 'ERR_IO_SYSTEM',
+    message: `cannot listen on ${folder}/s: no such file or directory (ENOENT); make the folder first: mkdir -m 0700 '${folder}' (--unix)`,
+  });
+});
+
+test('a folder that may not be written to is told', { skip: isRoot && 'root may' }, async (t) => {
+  const folder = testFolder(t);
+  chmodSync(folder, 0o500);
+  await assert.rejects(claim(join(folder, 's')), {
+    code: 'ERR_IO_SYSTEM',
+    message: /permission denied \(EACCES\); this user may not write to .*: go elsewhere/,
+  });
+});
+
+test('what the system says about listening is told with what to do', () => {
+  const told = (code: string, errno: number): string => {
+    const cause = Object.assign(new Error(`listen ${code}: x /d/s`), { code, errno });
+    const { code: ours, message } = unixListenError(placeOf('/d/s'), cause);
+    return `${ours} ${message}`;
+  };
+  assert.equal(
+    told('EADDRINUSE', -98),
+    'ERR_IO_IN_USE --unix: /d/s was taken by another server just now; go elsewhere',
+  );
+  assert.equal(
+    told('EACCES', -13),
+    'ERR_IO_SYSTEM cannot listen on /d/s: permission denied (EACCES); this user may not write to /d: go elsewhere (--unix)',
+  );
+  assert.equal(
+    told('EROFS', -30),
+    'ERR_IO_SYSTEM cannot listen on /d/s: read-only file system (EROFS); go elsewhere (--unix)',
+  );
+});
+
+test('only the file that was made is removed, not one that has come in its place', (t) => {
+  const path = join(testFolder(t), 'pid');
+  writeFileSync(path, '1');
+  const mine = ownFile(path);
+  removeIfThere(path);
+  writeFileSync(path, '2');
+  removeOwn(mine);
+  assert.ok(existsSync(path), "the successor's stays");
+  removeOwn(ownFile(path));
+  assert.ok(!existsSync(path));
+  removeOwn(mine);
+});

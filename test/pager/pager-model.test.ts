@@ -1,0 +1,104 @@
+/**
+ * The pager at random: threads that read and write, regions that come and go, pins, discards, swapoffs, memory given up behind
+ * its back, everything that can fail failing, and a check of every book after every step.
+ *
+ *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit pager/pager-model
+ */
+import assert from 'node:assert/strict';
+import type { Prng } from '../../src/base/prng.ts';
+import { randomTest } from '../model/replay.ts';
+import { Walk, type WalkOptions } from './walk.ts';
+
+function rangeOf(prng: Prng, pages: number, most: number): [number, number] {
+  const from = prng.below(pages);
+  return [from, Math.min(pages, from + 1 + prng.below(most))];
+}
+
+function regionStep(walk: Walk, prng: Prng, hasTrouble: boolean): void {
+  const guest = walk.guests[prng.below(walk.guests.length)]!;
+  const { memory, region } = guest;
+  const [from, to] = rangeOf(prng, memory.pages, 40);
+  const before = region.resident;
+  const what = prng.below(20);
+  if (what < 4) assert.equal(walk.pager.evict(region, from, to), before - region.resident);
+  else if (what < 7) walk.discard(guest, from, to);
+  else if (what < 10) walk.pager.bringAhead(region, from, to);
+  else if (what < 12) walk.pin(guest, from, Math.min(to, from + 6));
+  else if (what < 15) walk.unpin(guest);
+  else if (what === 15) walk.pager.giveUpCopies(prng.below(8));
+  else if (what === 16 && !walk.isPinned(guest, from)) memory.giveUp(from);
+  else if (what === 17 && hasTrouble && prng.oneIn(8) && !walk.isPinned(guest, from)) {
+    walk.count('unmap');
+    memory.unmap(from);
+  }
+}
+
+function step(walk: Walk, prng: Prng, { hasTrouble }: WalkOptions): void {
+  const what = prng.below(100);
+  if (what < 40) for (let n = prng.below(8); n > 0; n--) walk.runThread(prng.below(5));
+  else if (what < 70) walk.serve(prng.below(3));
+  else if (what < 75) walk.pager.background();
+  else if (what < 77) walk.swapOffStep();
+  else if (walk.isGoingOff && what < 85) walk.swapOffStep();
+  else if (what === 85 && hasTrouble) walk.faults = !walk.faults && prng.oneIn(2);
+  else if (what === 86 && prng.oneIn(8) && walk.guests.length > 1)
+    walk.removeRegion(walk.guests[prng.below(walk.guests.length)]!, prng.oneIn(2));
+  else if (what === 87 && walk.guests.length < 4) walk.addRegion();
+  else if (what === 88) walk.stores.maintain(10);
+  else if (walk.guests.length > 0) regionStep(walk, prng, hasTrouble);
+}
+
+/** Nobody waits for ever, and nothing stays when the last region has ended. */
+function end(walk: Walk): void {
+  walk.faults = false;
+  walk.world.between = () => {};
+  walk.world.after = () => {};
+  for (let round = 0; walk.world.threads.some(({ memory }) => memory !== null); round++) {
+    assert.ok(round < 1000, 'every access ends');
+    walk.serve();
+    for (const thread of walk.world.threads) walk.world.step(thread);
+  }
+  for (const guest of [...walk.guests]) {
+    walk.removeRegion(guest, true);
+    walk.check();
+  }
+  for (const set of walk.sets) assert.equal(set.pages + set.pinned, 0);
+  assert.equal(walk.front.currPages(), 0, 'no page outlives its region');
+  walk.stores.verify();
+}
+
+function walkOver(options: WalkOptions): (prng: Prng, steps: number) => void {
+  return (prng, steps) => {
+    const walk = new Walk(prng, options);
+    walk.addRegion();
+    for (let i = 0; i < steps; i++) {
+      const before = walk.sets.map((set) => Math.max(set.pages, set.ceiling));
+      const { told } = walk;
+      const adopted = walk.books.adopted;
+      step(walk, prng, options);
+      walk.check();
+      walk.checkLimits(before, told, adopted);
+      if (i % 512 === 0) walk.stores.verify();
+    }
+    end(walk);
+    const c = walk.pager.counters.snapshot();
+    if (steps < 5000) return;
+    for (const [name, value] of Object.entries(c))
+      if (name !== 'pagesLost' && name !== 'lostFaults')
+        assert.ok(value > 0, `the walk comes to ${name}`);
+    if (options.hasTrouble)
+      assert.ok(c.pagesLost + walk.seen('swapoff failed') > 0); // either may be missing in a short walk
+    else assert.equal(c.pagesLost, 0);
+    assert.ok(walk.seen('swapoff') > 0 && walk.seen('pin') > 0 && walk.seen('home') > 0);
+  };
+}
+
+for (const synchronous of [true, false])
+  for (const hasTrouble of [false, true]) {
+    const name = `${synchronous ? 'a disk at once' : 'a slow disk'}, ${hasTrouble ? 'trouble' : 'no trouble'}`;
+    randomTest(
+      `every read sees the last write: ${name}`,
+      8000,
+      walkOver({ synchronous, hasTrouble }),
+    );
+  }
