@@ -100,7 +100,7 @@ function codecEngine(codec: PageCodec, memory: LinearMemory, pages: Pages, passe
   };
   const expand = (list: Int32Array): void => {
     for (const i of list)
-      if (codec.expand(to + i * (PAGE_BYTES + 64), lengths[i]!, back) < 0)
+      if (codec.decompress(to + i * (PAGE_BYTES + 64), lengths[i]!, back) < 0)
         throw new Error(`${codec.name} cannot read its own block of page ${i}`);
   };
   return {

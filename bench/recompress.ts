@@ -37,7 +37,7 @@ function tier(name: string, views: readonly Uint8Array[], dense: CodecFactory | 
   const start = cpuNs();
   const tried = store.recompressIdle(slots, 0);
   const recompressNs = (cpuNs() - start) / tried;
-  while (store.settle());
+  while (store.compactIdle());
   return { name, store, recompressNs, gets: [] };
 }
 
@@ -47,7 +47,7 @@ function getAll(store: Store, into: Uint8Array): number {
   return (cpuNs() - start) / store.slots;
 }
 
-/** ns a slot that growOlder() passes, and that coldest() looks at in vain; nothing is old yet. */
+/** ns a slot that age() passes, and that coldest() looks at in vain; nothing is old yet. */
 function walkNs(store: Store): [number, number] {
   const turns = 300;
   const from = slot(0);
@@ -55,7 +55,7 @@ function walkNs(store: Store): [number, number] {
   for (let i = 0; i < turns; i++) store.coldest(from, store.slots, 1, false);
   const search = (cpuNs() - start) / turns / store.slots;
   start = cpuNs();
-  for (let i = 0; i < turns; i++) store.growOlder(from, store.slots);
+  for (let i = 0; i < turns; i++) store.age(from, store.slots);
   return [(cpuNs() - start) / turns / store.slots, search];
 }
 

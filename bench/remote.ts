@@ -10,7 +10,7 @@ import { lz4 } from '../src/codec/lz4.ts';
 import { RemoteBackend } from '../src/frontswap/backends/remote-backend.ts';
 import { storeBackend } from '../src/frontswap/backends/store-backend.ts';
 import type { StreamAddress } from '../src/os/linux/stream-socket.ts';
-import { Fetch, RemotePages } from '../src/remote/remote-pages.ts';
+import { FetchResult, RemotePages } from '../src/remote/remote-pages.ts';
 import { have } from '../test/interop/processes.ts';
 import { Redis, WallClock, way } from '../test/interop/redis.ts';
 import { type BenchOptions, cpuNs, type Table } from './measure.ts';
@@ -70,7 +70,7 @@ async function overSocket(
   const put = ((performance.now() - start) * 1000) / moved;
   // fetch() alone: load() would bring the page home, and the next one would find it there.
   const get = timed(5_000, (i) => {
-    if (remote.fetch(1, at(i), 1, into, 0) !== Fetch.found) throw new Error('a page is lost');
+    if (remote.fetch(1, at(i), 1, into, 0) !== FetchResult.found) throw new Error('a page is lost');
   });
   backend.invalidateArea(0);
   while (backend.tend());

@@ -5,7 +5,7 @@
 import { Budget } from '../src/arena/budget.ts';
 import { Prng } from '../src/base/prng.ts';
 import { slot } from '../src/base/units.ts';
-import { systemPageReturn } from '../src/os/linux/page-return.ts';
+import { systemPageRelease } from '../src/os/linux/page-release.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
@@ -16,7 +16,7 @@ import { Zram, zramMissing } from './peers/zram.ts';
 const COPIES = 8;
 
 const newStore = (slots: number): Store =>
-  new Store({ slots, budget: new Budget(0), returns: systemPageReturn(process.platform) });
+  new Store({ slots, budget: new Budget(0), release: systemPageRelease(process.platform) });
 
 /** ns a page for each class of one pass of `visit` over all slots. */
 function pass(pages: Pages, visit: (slotNumber: number, page: number) => void): number[] {
@@ -140,7 +140,7 @@ export async function scale(options: BenchOptions): Promise<Table> {
     }
     const meta = await metadataPerPage(views, Math.min(count, 1_000_000));
     rows.push([count, ...[put, getR, getS, dropR, dropS].map((v) => median(v!)), meta]);
-    store.giveBackAll();
+    store.releaseAll();
   }
   return {
     title: 'store: cost as it grows, ns of processor time a page',
@@ -171,7 +171,7 @@ async function metadataPerPage(views: readonly Uint8Array[], count: number): Pro
   for (let s = 0; s < count; s++) store.put(slot(s), views[s % views.length]!, 0);
   const over = store.usedBytes - store.counter(CounterAt.storedBytes);
   store.dropRange(slot(0), count);
-  store.giveBackAll();
+  store.releaseAll();
   return over / count;
 }
 
@@ -204,7 +204,7 @@ export async function churn(options: BenchOptions): Promise<Table> {
     ]);
     store.verify();
     store.dropRange(slot(0), slots);
-    store.giveBackAll();
+    store.releaseAll();
   }
   return {
     title: 'store: memory after 10^7 random puts and flushes of mixed sizes',

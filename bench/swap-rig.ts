@@ -12,7 +12,7 @@ import type { QueuedDisk } from '../src/block/queue.ts';
 import { lz4 } from '../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../src/frontswap/backends/store-backend.ts';
 import type { FrontswapBackend } from '../src/frontswap/ops.ts';
-import { systemPageReturn } from '../src/os/linux/page-return.ts';
+import { systemPageRelease } from '../src/os/linux/page-release.ts';
 import type { AreaOptions } from '../src/swap/areas.ts';
 import { writeHeader } from '../src/swap/header.ts';
 import type { MemoryManager, SwapDisk } from '../src/swap/ops.ts';
@@ -58,7 +58,7 @@ export class Frames implements MemoryManager {
   leftCache(): void {}
   readDone(): void {}
   writeDone(): void {}
-  bringHome(): void {}
+  unuse(): void {}
 }
 
 export function headerPage(slots: number): Uint8Array {
@@ -77,14 +77,14 @@ export function shuffled(count: number, prng: Prng): Int32Array {
   return order;
 }
 
-const returns = systemPageReturn(process.platform);
+const returns = systemPageRelease(process.platform);
 
 export const ramzswap = (slots: number): Ramzswap =>
   new Ramzswap({
     sizeBytes: slots * PAGE_BYTES,
     limitBytes: 0,
     codec: { name: 'lz4', factory: lz4 },
-    returns,
+    release: returns,
   });
 
 /** The same disk, one call further away, with its slot-free callback or without. */
@@ -112,7 +112,7 @@ export function direct(slots: number): Parts & { readonly store: StoreBackend } 
     disk: nullDisk(slots * PAGE_BYTES),
     backend: store,
     store,
-    settle: () => store.settle(),
+    settle: () => store.compactIdle(),
     keeps: true,
   };
 }

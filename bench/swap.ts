@@ -10,9 +10,9 @@ import { PAGE_BYTES } from '../src/base/units.ts';
 import { nullDisk } from '../src/block/disks/null-disk.ts';
 import { queuedDisk } from '../src/block/queue.ts';
 import { Frontswap } from '../src/frontswap/frontswap.ts';
-import { type FrontswapBackend, Load } from '../src/frontswap/ops.ts';
+import { type FrontswapBackend, LoadResult } from '../src/frontswap/ops.ts';
 import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
-import { In, Swap } from '../src/swap/swap.ts';
+import { Swap, SwapInResult } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
 import { loadPages, type Pages } from './pages.ts';
@@ -40,7 +40,7 @@ const refuser: FrontswapBackend = {
   name: 'refuses',
   init: () => undefined,
   store: () => false,
-  load: () => Load.absent,
+  load: () => LoadResult.absent,
   invalidatePage: () => undefined,
   invalidateArea: () => undefined,
 };
@@ -52,7 +52,7 @@ function queued(mergePages: number): Parts {
   return {
     disk: queue,
     queue,
-    settle: () => disk.settle(),
+    settle: () => disk.compactIdle(),
     options: { discard: 'pages' },
     keeps: true,
   };
@@ -60,7 +60,7 @@ function queued(mergePages: number): Parts {
 
 function atOnce(callback: boolean): Parts {
   const disk = ramzswap(SLOTS);
-  return { disk: seenThrough(disk, callback), settle: () => disk.settle(), keeps: true };
+  return { disk: seenThrough(disk, callback), settle: () => disk.compactIdle(), keeps: true };
 }
 
 const ways: readonly (readonly [name: string, parts: () => Parts])[] = [
@@ -161,7 +161,10 @@ class Way {
     for (let i = from; i < to; i++) {
       const page = this.#order[i]!;
       const answer = swap.swapIn(this.#entries[page] as SwapEntry);
-      assert(answer === In.ready || answer === In.pending, 'a page that is asked for comes');
+      assert(
+        answer === SwapInResult.ready || answer === SwapInResult.pending,
+        'a page that is asked for comes',
+      );
       const { frame } = swap;
       while (swap.isBusy(frame)) swap.tick();
       this.#frameOf[page] = frame;

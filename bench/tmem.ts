@@ -3,9 +3,9 @@ import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';
 import { PAGE_BYTES, slot } from '../src/base/units.ts';
-import { Get, Put } from '../src/store/results.ts';
+import { GetResult, PutResult } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
-import type { Dedup } from '../src/tmem/holdings.ts';
+import type { Dedup } from '../src/tmem/page-index.ts';
 import { Tmem } from '../src/tmem/tmem.ts';
 import { tmemStore } from '../src/tmem/tmem-store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
@@ -30,8 +30,8 @@ function bare(slots: number): Way {
   const store = new Store({ slots, budget: new Budget(0) });
   return {
     name: 'store alone',
-    put: (page, source) => store.put(slot(page), source, 0) !== Put.refused,
-    get: (page, target) => store.get(slot(page), target, 0) === Get.found,
+    put: (page, source) => store.put(slot(page), source, 0) !== PutResult.refused,
+    get: (page, target) => store.get(slot(page), target, 0) === GetResult.found,
     flush: (page) => void store.drop(slot(page)),
   };
 }

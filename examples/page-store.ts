@@ -11,14 +11,14 @@ import {
   Put,
   Store,
   slot,
-  systemPageReturn,
+  systemPageRelease,
 } from '../src/index.ts';
 
 const limit = 8 * 2 ** 20;
 const store = new Store({
   slots: 100_000,
   budget: new Budget(limit),
-  returns: systemPageReturn(process.platform),
+  release: systemPageRelease(process.platform),
 });
 
 /** A page of records, different for each n. */

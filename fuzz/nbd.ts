@@ -14,7 +14,7 @@ import { BioPool } from '../src/block/bio.ts';
 import { MemoryDisk } from '../src/block/disks/memory-disk.ts';
 import { Output } from '../src/nbd/protocol/output.ts';
 import { OUTPUT_BYTES_MIN } from '../src/nbd/protocol/session.ts';
-import { End } from '../src/nbd/protocol/state.ts';
+import { SessionEnd } from '../src/nbd/protocol/state.ts';
 import {
   Command,
   CommandFlag,
@@ -208,7 +208,7 @@ interface Reply {
 interface Interpreted {
   readonly replies: Reply[];
   readonly disk: Buffer;
-  readonly end: End;
+  readonly end: SessionEnd;
   /** Where the payload of a last write without its end may or may not have arrived. */
   readonly unsureFrom: number;
   readonly unsureTo: number;
@@ -244,7 +244,7 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
   const disk = Buffer.alloc(SIZE);
   const replies: Reply[] = [];
   let at = 0;
-  const result = (end: End, unsureFrom = 0, unsureTo = 0): Interpreted => ({
+  const result = (end: SessionEnd, unsureFrom = 0, unsureTo = 0): Interpreted => ({
     replies,
     disk,
     end,
@@ -252,20 +252,21 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
     unsureTo,
   });
   while (buffer.length - at >= Request.bytes) {
-    if (buffer.readUInt32BE(at) !== Magic.request) return result(End.requestMagic);
+    if (buffer.readUInt32BE(at) !== Magic.request) return result(SessionEnd.requestMagic);
     const flags = buffer.readUInt16BE(at + Request.flags);
     const type = buffer.readUInt16BE(at + Request.type);
     const cookie = buffer.readBigUInt64BE(at + Request.cookie);
     const offset = buffer.readBigUInt64BE(at + Request.offset);
     const length = buffer.readUInt32BE(at + Request.length);
-    if (type === Command.disc) return result(End.disconnect);
-    if (type === Command.write && length > PAYLOAD_BYTES_MAX) return result(End.writeLength);
+    if (type === Command.disc) return result(SessionEnd.disconnect);
+    if (type === Command.write && length > PAYLOAD_BYTES_MAX) return result(SessionEnd.writeLength);
     const error = errorOf(flags, type, offset, length, structured);
     const from = Number(offset);
     at += Request.bytes;
     if (type === Command.write && length > 0) {
       const isCut = buffer.length - at < length;
-      if (isCut) return error === 0 ? result(End.none, from, from + length) : result(End.none);
+      if (isCut)
+        return error === 0 ? result(SessionEnd.none, from, from + length) : result(SessionEnd.none);
       if (error === 0) buffer.copy(disk, from, at, at + length);
       at += length;
     }
@@ -276,7 +277,7 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
     const read = isRead ? length : 0;
     replies.push({ cookie, type, error, read, offset: isRead ? from : 0, data });
   }
-  return result(End.none);
+  return result(SessionEnd.none);
 }
 
 /** The rules again, as a list of who is wrong, in the order in which a request is judged. */

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
-import { Load } from '../src/frontswap/ops.ts';
+import { LoadResult } from '../src/frontswap/ops.ts';
 import type { Stream } from '../src/remote/ops.ts';
 import { FakePeer } from '../test/remote/fake-peer.ts';
 import { checkEveryCut, madeReply } from '../test/remote/resp-model.ts';
@@ -51,7 +51,7 @@ function life(prng: Prng): void {
       held.set(slot, i);
       assert.ok(front.store(0, slot, page('text', i), 0));
     } else if (what < 5) backend.remotify(1 + prng.below(SLOTS));
-    else if (front.load(0, slot, into, 0) === Load.loaded)
+    else if (front.load(0, slot, into, 0) === LoadResult.loaded)
       assert.deepEqual(into, page('text', held.get(slot)!));
     backend.verify();
   }

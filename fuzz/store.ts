@@ -21,7 +21,7 @@ function life(seed: number): void {
   if (prng.oneIn(4)) twin.returns.answersLeft = prng.oneIn(2) ? 0 : prng.below(200);
   walk(twin, prng, 500 + prng.below(4000), 1 + prng.below(100));
   twin.dropRange(0, slots);
-  twin.giveBackAll();
+  twin.releaseAll();
   twin.check();
 }
 

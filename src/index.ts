@@ -5,11 +5,15 @@
  * protocol are not public yet.
  */
 export { Budget } from './arena/budget.ts';
-export { keepPages, type PageReturn, type PageReturnFactory } from './arena/ops.ts';
+export {
+  keepPages,
+  type PageRelease,
+  type PageReleaseFactory as PageReturnFactory,
+} from './arena/ops.ts';
 export { AsyncPages } from './async/async-pages.ts';
-export { Flush, NOT_BEGUN } from './async/async-results.ts';
+export { AsyncFlush as Flush, NOT_STARTED } from './async/async-results.ts';
 export { WorkerPages } from './async/worker-pages.ts';
-export { Bug } from './base/assert.ts';
+export { InvariantError } from './base/assert.ts';
 export type { Clock } from './base/clock.ts';
 export { type Code, SwapError } from './base/errors.ts';
 export { PAGE_BYTES, type Slot, slot } from './base/units.ts';
@@ -32,7 +36,7 @@ export {
 export { type StoreBackend, storeBackend } from './frontswap/backends/store-backend.ts';
 export { TmemFrontswap } from './frontswap/backends/tmem-frontswap.ts';
 export { Frontswap } from './frontswap/frontswap.ts';
-export { type FrontswapBackend, Load } from './frontswap/ops.ts';
+export { type FrontswapBackend, LoadResult as Load } from './frontswap/ops.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
 export {
   type AdoptOptions,
@@ -55,7 +59,7 @@ export type {
 export type { ByteRange, RegionHandle, RegionStats, SwapRegion } from './memory/region.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';
-export { systemPageReturn } from './os/linux/page-return.ts';
+export { systemPageRelease } from './os/linux/page-release.ts';
 export {
   type OpenStreamSocket,
   type StreamAddress,
@@ -65,18 +69,28 @@ export { loadNativeLz4, loadNativeZstd, type NativeCodec } from './os/native-cod
 export type { RemoteCounter } from './remote/counters.ts';
 export type { OpenStream, Stream } from './remote/ops.ts';
 export { type RemoteOptions, RemotePages } from './remote/remote-pages.ts';
-export { CounterAt, Get, Put, Recompress } from './store/results.ts';
+export {
+  CounterAt,
+  GetResult as Get,
+  PutResult as Put,
+  RecompressResult as Recompress,
+} from './store/results.ts';
 export { Store, type StoreOptions } from './store/store.ts';
 export type { AreaOptions, DiscardMode } from './swap/areas.ts';
 export { entryOf, NO_ENTRY, offsetOf, type SwapEntry, typeOf } from './swap/entry.ts';
 export { readHeader, type SwapHeader, writeHeader } from './swap/header.ts';
 export type { FrontEnd, MemoryManager, SwapDisk } from './swap/ops.ts';
-export { In, Out, Swap, type SwapOptions } from './swap/swap.ts';
-export { Off, offerShrink, swapOff, swapOn } from './swap/swapon.ts';
+export { Swap, SwapInResult as In, type SwapOptions, SwapOutResult as Out } from './swap/swap.ts';
+export { offerShrink, SwapOffResult as Off, swapOff, swapOn } from './swap/swapon.ts';
 export { Writeback, type WritebackOptions } from './swap/writeback.ts';
-export type { PageLens, PageStore } from './tmem/ops.ts';
+export type { PageComparer, PageStore } from './tmem/ops.ts';
 export { Restore, RestoreState } from './tmem/restore.ts';
-export { Flush as TmemFlush, Get as TmemGet, NewPool, Put as TmemPut } from './tmem/results.ts';
+export {
+  NewPoolError as NewPool,
+  TmemFlushResult as TmemFlush,
+  TmemGetResult as TmemGet,
+  TmemPutResult as TmemPut,
+} from './tmem/results.ts';
 export { Save, type Sink } from './tmem/save.ts';
 export { type ClientOptions, type PoolOptions, Tmem, type TmemOptions } from './tmem/tmem.ts';
 export { tmemStore } from './tmem/tmem-store.ts';

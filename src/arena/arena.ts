@@ -35,14 +35,14 @@ import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Kernels } from '../codec/kernels.ts';
 import type { Budget } from './budget.ts';
-import type { ObjectMoved, PageReturn } from './ops.ts';
+import type { ObjectMoved, PageRelease } from './ops.ts';
 import { CHUNK_PAGES, PageRuns, pageRunsTableBytes, popcount } from './page-runs.ts';
 import { OBJECT_BYTES_MAX, type SizeClasses, sizeClasses } from './size-classes.ts';
 
 /** Bytes of the word before a packed object's payload. */
 const OBJECT_HEADER_BYTES = 4;
 /** Longest payload that is packed; longer ones take a whole page. */
-const PACKED_BYTES_MAX: number = OBJECT_BYTES_MAX - OBJECT_HEADER_BYTES;
+const COMPRESSED_BYTES_MAX: number = OBJECT_BYTES_MAX - OBJECT_HEADER_BYTES;
 
 /** A descriptor's words. */
 const ROW_SHIFT = 3;
@@ -114,7 +114,7 @@ export class Arena {
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
   readonly #budget: Budget;
-  readonly #pageReturn: PageReturn;
+  readonly #pageReturn: PageRelease;
   readonly #moved: ObjectMoved;
   /** All of the memory by words: objects' owners. */
   readonly #words: Int32Array;
@@ -133,7 +133,7 @@ export class Arena {
     layout: ArenaLayout,
     kernels: Kernels,
     budget: Budget,
-    pageReturn: PageReturn,
+    pageReturn: PageRelease,
     moved: ObjectMoved,
   ) {
     const { runTable, firstPage, pages } = layout;
@@ -193,7 +193,7 @@ export class Arena {
 
   /** Class of an object of `length` payload bytes: equal classes mean that one can replace the other in place. */
   classOf(length: number): number {
-    if (length > PACKED_BYTES_MAX) return this.#classes.wholePage;
+    if (length > COMPRESSED_BYTES_MAX) return this.#classes.fullPage;
     return this.#classes.ofEighths[(length + OBJECT_HEADER_BYTES + 7) >>> 3]!;
   }
 
@@ -206,7 +206,7 @@ export class Arena {
   address(location: number): number {
     const zspage = location >>> INDEX_SHIFT;
     const cls = this.classAt(location);
-    if (cls === this.#classes.wholePage)
+    if (cls === this.#classes.fullPage)
       return this.#zspage[(zspage << ROW_SHIFT) + PAGE]! << PAGE_SHIFT;
     const at = this.#ownerWord(zspage, cls, location & INDEX_MASK) << 2;
     return (at + OBJECT_HEADER_BYTES) | 0;
@@ -218,26 +218,26 @@ export class Arena {
    */
   compact(movesMax: number): number {
     let moved = 0;
-    for (let i = 0; i < this.#classes.wholePage && moved < movesMax; i++) {
+    for (let i = 0; i < this.#classes.fullPage && moved < movesMax; i++) {
       const cls = this.#compactCursor;
       moved += this.#compactClass(cls, movesMax - moved);
-      if (moved < movesMax) this.#compactCursor = (cls + 1) % this.#classes.wholePage;
+      if (moved < movesMax) this.#compactCursor = (cls + 1) % this.#classes.fullPage;
     }
     return moved;
   }
 
   /** See PageRuns.giveBack. With nothing to keep and no zspage left, the descriptors go back too. */
-  giveBack(keepPages: number, chunksMax: number): number {
-    const given = this.#runs.giveBack(keepPages, chunksMax);
-    return given === 0 && keepPages === 0 ? this.#giveBackDescriptors() : given;
+  releaseFree(keepPages: number, chunksMax: number): number {
+    const given = this.#runs.releaseFree(keepPages, chunksMax);
+    return given === 0 && keepPages === 0 ? this.#releaseDescriptors() : given;
   }
 
   /** Returns the descriptor table of an arena without zspages; the pages of it that were given back. */
-  #giveBackDescriptors(): number {
+  #releaseDescriptors(): number {
     const descriptors = this.#class[DESCRIPTORS]!;
     if (descriptors < DESCRIPTORS_KEPT || this.#class[ZSPAGES_ALL] !== 0) return 0;
     const length = roundUp((descriptors + 1) * ROW_BYTES, PAGE_BYTES);
-    if (!this.#pageReturn.giveBack(this.#zspage.byteOffset, length)) return 0;
+    if (!this.#pageReturn.release(this.#zspage.byteOffset, length)) return 0;
     this.#class[DESCRIPTORS] = 0;
     this.#class[FREE_HEAD] = 0;
     this.#budget.release(descriptors * ROW_BYTES);
@@ -305,7 +305,7 @@ export class Arena {
     const bit = free & -free;
     const index = ((word - row - BITS) << 5) + 31 - Math.clz32(bit);
     this.#zspage[word]! |= bit;
-    if (cls !== this.#classes.wholePage) this.#words[this.#ownerWord(zspage, cls, index)] = owner;
+    if (cls !== this.#classes.fullPage) this.#words[this.#ownerWord(zspage, cls, index)] = owner;
     const state = this.#zspage[row + STATE]!;
     this.#zspage[row + STATE] = state + 1;
     this.#class[cls * CLASS_WORDS + USED_OBJECTS]!++;
@@ -397,7 +397,7 @@ export class Arena {
   }
 
   /**
-   * Checks every invariant; throws Bug. Cost: all descriptors and objects' owner words.
+   * Checks every invariant; throws InvariantError. Cost: all descriptors and objects' owner words.
    * @param locationOf the location an owner's table holds, which must be where the object says it is
    * @returns bytes that the budget holds for the arena
    */
@@ -455,7 +455,7 @@ export class Arena {
     let used = 0;
     for (let word = 0; word < BIT_WORDS; word++) used += popcount(this.#zspage[row + BITS + word]!);
     assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used objects are counted');
-    if (cls === this.#classes.wholePage) return used;
+    if (cls === this.#classes.fullPage) return used;
     for (let index = 0; index < 32 * BIT_WORDS; index++) {
       const bit = (this.#zspage[row + BITS + (index >>> 5)]! >>> (index & 31)) & 1;
       if (bit === 0) continue;

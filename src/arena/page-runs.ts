@@ -24,7 +24,7 @@
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Budget } from './budget.ts';
-import type { PageReturn } from './ops.ts';
+import type { PageRelease } from './ops.ts';
 
 export const CHUNK_PAGES = 32;
 const CHUNK_SHIFT = 5;
@@ -115,7 +115,7 @@ export class PageRuns {
   /** A bit a chunk: it has pages that are free and may be resident. */
   readonly #unclean: Int32Array;
   readonly #budget: Budget;
-  readonly #return: PageReturn;
+  readonly #return: PageRelease;
   #cursor = 0;
 
   /**
@@ -130,7 +130,7 @@ export class PageRuns {
     firstPage: number,
     pages: number,
     budget: Budget,
-    pageReturn: PageReturn,
+    pageReturn: PageRelease,
   ) {
     assert(firstPage > 0 && pages % CHUNK_PAGES === 0, 'runs begin at a page that is not 0');
     this.#firstPage = firstPage;
@@ -201,7 +201,7 @@ export class PageRuns {
    * Gives free pages back to the system until at most `keepPages` of them may be resident; whole chunks'
    * worth of pages in one call each. Stops after `chunksMax` chunks. Returns the pages given back.
    */
-  giveBack(keepPages: number, chunksMax: number): number {
+  releaseFree(keepPages: number, chunksMax: number): number {
     let given = 0;
     let left = chunksMax;
     const words = this.#unclean.length;
@@ -230,7 +230,7 @@ export class PageRuns {
       const at = 31 - Math.clz32(free & -free);
       const rest = ~(free >>> at);
       const length = rest === 0 ? 32 : 31 - Math.clz32(rest & -rest);
-      if (!this.#return.giveBack((first + at) * PAGE_BYTES, length << PAGE_SHIFT)) return -1;
+      if (!this.#return.release((first + at) * PAGE_BYTES, length << PAGE_SHIFT)) return -1;
       free &= ~(maskOf(length) << at);
     }
     this.#rows[row + DIRTY] = this.#rows[row + USED]!;
@@ -256,7 +256,7 @@ export class PageRuns {
 
   /** Gives a chunk's worth of free pages back: more than any reservation here asks for. False when there are none. */
   #makeRoom(): boolean {
-    return this.giveBack(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
+    return this.releaseFree(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
   /** The chunk whose longest free run is the shortest that fits; -1 when none is left. */
@@ -316,7 +316,7 @@ export class PageRuns {
     if (this.#lists[list] === 0 && list < CHUNK_PAGES) this.#lists[OCCUPIED]! &= ~(1 << list);
   }
 
-  /** Checks every invariant; throws Bug. Cost: all rows. Returns the bytes that the budget holds for it. */
+  /** Checks every invariant; throws InvariantError. Cost: all rows. Returns the bytes that the budget holds for it. */
   verify(): number {
     let dirtyPages = 0;
     let dirtyFree = 0;

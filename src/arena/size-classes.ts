@@ -42,7 +42,7 @@ export interface SizeClasses {
   readonly objects: Uint8Array;
   /** Class of an object of n bytes, at index ceil(n / 8); n is 1..OBJECT_BYTES_MAX. */
   readonly ofEighths: Uint8Array;
-  readonly wholePage: number;
+  readonly fullPage: number;
 }
 
 interface Shape {
@@ -103,6 +103,6 @@ export function sizeClasses(): SizeClasses {
     zspagePages: Uint8Array.from(shapes, (s) => s.pages),
     objects: Uint8Array.from(shapes, (s) => s.objects),
     ofEighths,
-    wholePage,
+    fullPage: wholePage,
   };
 }

@@ -9,7 +9,7 @@
  * - Pages begin in the order of the calls; so does every slot's history. Two calls need no await between them.
  * - The caller's pages are borrowed, not copied: leave them alone until the promise settles. A get
  *   that finds nothing leaves its page alone.
- * - An aborted call resolves: NOT_BEGUN for each page that had not begun, the store's answer for the others.
+ * - An aborted call resolves: NOT_STARTED for each page that had not begun, the store's answer for the others.
  * - No is an answer. A promise rejects with ERR_ARG_VALUE when a slot or page cannot be used (nothing has begun then),
  *   and with ERR_IO_ENDED when the adapter was closed or has broken.
  * - Back-pressure: await the call, or room() before the next one. Calls beyond queueMax wait at the door, in order.
@@ -20,13 +20,13 @@
 import type { Slot } from '../base/units.ts';
 import { PageQueue, type QueueOptions, type Span } from './async-queue.ts';
 import {
+  type AsyncFlushResult,
+  type AsyncGetResult,
+  type AsyncPutResult,
   type CallOptions,
-  type FlushResult,
-  type GetResult,
-  Op,
   type PageCalls,
+  PageOp,
   type PageStore,
-  type PutResult,
   runPage,
 } from './async-results.ts';
 
@@ -56,36 +56,36 @@ export class AsyncPages implements PageCalls {
     slots: readonly Slot[],
     pages: readonly Uint8Array[],
     options: CallOptions = {},
-  ): Promise<PutResult[]> {
-    return (await this.#queue.add(Op.put, slots, pages, options.signal)) as PutResult[];
+  ): Promise<AsyncPutResult[]> {
+    return (await this.#queue.add(PageOp.put, slots, pages, options.signal)) as AsyncPutResult[];
   }
 
   async getMany(
     slots: readonly Slot[],
     into: readonly Uint8Array[],
     options: CallOptions = {},
-  ): Promise<GetResult[]> {
-    return (await this.#queue.add(Op.get, slots, into, options.signal)) as GetResult[];
+  ): Promise<AsyncGetResult[]> {
+    return (await this.#queue.add(PageOp.get, slots, into, options.signal)) as AsyncGetResult[];
   }
 
-  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<FlushResult[]> {
-    return (await this.#queue.add(Op.flush, slots, [], options.signal)) as FlushResult[];
+  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<AsyncFlushResult[]> {
+    return (await this.#queue.add(PageOp.flush, slots, [], options.signal)) as AsyncFlushResult[];
   }
 
-  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<PutResult> {
+  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<AsyncPutResult> {
     return (await this.putMany([slot], [page], options))[0]!;
   }
 
-  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<GetResult> {
+  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<AsyncGetResult> {
     return (await this.getMany([slot], [into], options))[0]!;
   }
 
-  async flush(slot: Slot, options: CallOptions = {}): Promise<FlushResult> {
+  async flush(slot: Slot, options: CallOptions = {}): Promise<AsyncFlushResult> {
     return (await this.flushMany([slot], options))[0]!;
   }
 
-  room(): Promise<void> {
-    return this.#queue.room();
+  ready(): Promise<void> {
+    return this.#queue.ready();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -98,7 +98,7 @@ function runBatch(store: PageStore, batch: readonly Span[]): void {
   for (const { call, from, to } of batch) {
     for (let i = from; i < to; i++)
       call.results[i] = runPage(store, call.op, call.slots[i]!, call.pages[i] ?? NO_PAGE, 0);
-    if (call.op !== Op.get) changed += to - from;
+    if (call.op !== PageOp.get) changed += to - from;
   }
   if (changed > 0) store.maintain(changed);
 }

@@ -3,7 +3,7 @@
  *
  *   calls ──▶ door ──▶ queue, at most queueMax pages ──▶ batches of batchPages, at most `depth` under way ──▶ run
  *              │         │                                                                                   │
- *              └─ abort ─┴──▶ NOT_BEGUN                    every page of the call answered ──▶ its promise ◀─┘
+ *              └─ abort ─┴──▶ NOT_STARTED                    every page of the call answered ──▶ its promise ◀─┘
  *
  * One list holds all calls with pages to begin in the order they came; a call is at the door as far as its pages have not entered. Pages
  * begin strictly in that order, so the order of each slot is kept, and batches run in the order they were started.
@@ -15,7 +15,7 @@
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
-import { NOT_BEGUN, Op } from './async-results.ts';
+import { NOT_STARTED, PageOp } from './async-results.ts';
 
 export interface QueueOptions {
   /** Most pages that are done in one go, 1 .. 4096; default 32. The event loop waits that long. */
@@ -25,7 +25,7 @@ export interface QueueOptions {
 }
 
 export interface Call {
-  readonly op: Op;
+  readonly op: PageOp;
   readonly slots: readonly Slot[];
   /** A page for each slot; none for flushes. */
   readonly pages: readonly Uint8Array[];
@@ -64,7 +64,7 @@ export const endedError = (reason: string, cause?: unknown): SwapError =>
   );
 
 /** A whole number of [from, to], or ERR_ARG_VALUE. */
-export function checkWhole(name: string, value: number, from: number, to: number): number {
+export function checkPages(name: string, value: number, from: number, to: number): number {
   if (Number.isInteger(value) && value >= from && value <= to) return value;
   throw new SwapError('ERR_ARG_VALUE', `${name} is ${value}; it must be from ${from} to ${to}`, {
     name,
@@ -81,7 +81,7 @@ export class PageQueue {
   /** First call that has pages to begin, last one of all, first one with pages at the door. */
   #head: Call | null = null;
   #tail: Call | null = null;
-  #door: Call | null = null;
+  #gate: Call | null = null;
   readonly #live = new Set<Call>();
   readonly #waiters: Waiter[] = [];
   readonly #drained: (() => void)[] = [];
@@ -102,9 +102,9 @@ export class PageQueue {
     depth: (q: PageQueue) => number,
     run: RunBatch,
   ) {
-    this.batchPages = checkWhole('batchPages', options.batchPages ?? 32, 1, 4096);
+    this.batchPages = checkPages('batchPages', options.batchPages ?? 32, 1, 4096);
     const queueMax = options.queueMax ?? Math.max(1024, this.batchPages);
-    this.queueMax = checkWhole('queueMax', queueMax, this.batchPages, 2 ** 20);
+    this.queueMax = checkPages('queueMax', queueMax, this.batchPages, 2 ** 20);
     this.#slots = slots;
     this.#depth = depth(this);
     this.#run = run;
@@ -119,7 +119,7 @@ export class PageQueue {
    * @returns an answer for each page; rejects with ERR_ARG_VALUE before anything is begun, or with ERR_IO_ENDED
    */
   add(
-    op: Op,
+    op: PageOp,
     slots: readonly Slot[],
     pages: readonly Uint8Array[],
     signal: AbortSignal | undefined,
@@ -127,7 +127,7 @@ export class PageQueue {
     return new Promise((resolve, reject) => {
       if (this.#ended !== null) throw this.#ended;
       this.#check(op, slots, pages);
-      const results: number[] = new Array<number>(slots.length).fill(NOT_BEGUN);
+      const results: number[] = new Array<number>(slots.length).fill(NOT_STARTED);
       if (slots.length === 0 || signal?.aborted === true) {
         resolve(results);
         return;
@@ -154,7 +154,7 @@ export class PageQueue {
   }
 
   /** Resolves when a call would enter without waiting; rejects when the queue has ended. */
-  room(): Promise<void> {
+  ready(): Promise<void> {
     if (this.#ended !== null) return Promise.reject(this.#ended);
     if (this.#hasRoom()) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -177,7 +177,7 @@ export class PageQueue {
     this.#broken = true;
     this.#head = null;
     this.#tail = null;
-    this.#door = null;
+    this.#gate = null;
     this.#queuedPages = 0;
     for (const call of this.#live) call.settle(error);
     this.#live.clear();
@@ -185,15 +185,15 @@ export class PageQueue {
     this.#tellDrained();
   }
 
-  #check(op: Op, slots: readonly Slot[], pages: readonly Uint8Array[]): void {
-    for (const slot of slots) checkWhole('slot', slot, 0, this.#slots - 1);
-    if (op === Op.flush) return;
-    checkWhole('number of pages', pages.length, slots.length, slots.length);
-    for (const page of pages) checkWhole('page length', page.length, PAGE_BYTES, PAGE_BYTES);
+  #check(op: PageOp, slots: readonly Slot[], pages: readonly Uint8Array[]): void {
+    for (const slot of slots) checkPages('slot', slot, 0, this.#slots - 1);
+    if (op === PageOp.flush) return;
+    checkPages('number of pages', pages.length, slots.length, slots.length);
+    for (const page of pages) checkPages('page length', page.length, PAGE_BYTES, PAGE_BYTES);
   }
 
   #hasRoom(): boolean {
-    return this.#door === null && this.#queuedPages < this.queueMax;
+    return this.#gate === null && this.#queuedPages < this.queueMax;
   }
 
   #append(call: Call): void {
@@ -201,19 +201,19 @@ export class PageQueue {
     if (this.#tail === null) this.#head = call;
     else this.#tail.next = call;
     this.#tail = call;
-    this.#door ??= call;
+    this.#gate ??= call;
     this.#admit();
     this.#wake();
   }
 
   /** Lets pages in from the door while there is room, and then those who wait for room. */
   #admit(): void {
-    while (this.#door !== null && this.#queuedPages < this.queueMax) {
-      const call: Call = this.#door;
+    while (this.#gate !== null && this.#queuedPages < this.queueMax) {
+      const call: Call = this.#gate;
       const pages = Math.min(this.queueMax - this.#queuedPages, call.slots.length - call.entered);
       call.entered += pages;
       this.#queuedPages += pages;
-      if (call.entered === call.slots.length) this.#door = call.next;
+      if (call.entered === call.slots.length) this.#gate = call.next;
     }
     assert(this.#queuedPages <= this.queueMax, 'the queue holds no more than it may');
     if (this.#hasRoom()) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
@@ -275,7 +275,7 @@ export class PageQueue {
     this.#queuedPages -= call.entered - call.begun;
     call.entered = call.slots.length;
     call.begun = call.slots.length;
-    if (this.#door === call) this.#door = call.next;
+    if (this.#gate === call) this.#gate = call.next;
     this.#settleIfDone(call);
     this.#admit();
     if (this.#queuedPages === 0) {

@@ -15,7 +15,7 @@ const HELD_BYTES = 16;
 const WORDS_A_PAGE = 3;
 
 /** Places of `held`: what the worker's store holds, as of the last batch. */
-export const Held = { storedPages: 0, usedBytes: 1 } as const;
+export const StoreUsage = { storedPages: 0, usedBytes: 1 } as const;
 
 /** What a worker is started with. */
 export interface RingData {
@@ -37,7 +37,7 @@ export const ringMemory = (cells: number, batchPages: number): SharedArrayBuffer
 export class Ring {
   readonly cells: number;
   readonly batchPages: number;
-  readonly held: Float64Array;
+  readonly usage: Float64Array;
   /** All pages; see pageAt. */
   readonly pages: Uint8Array;
   readonly #words: Int32Array;
@@ -45,7 +45,7 @@ export class Ring {
   constructor({ memory, cells, batchPages }: RingData) {
     this.cells = cells;
     this.batchPages = batchPages;
-    this.held = new Float64Array(memory, 0, 2);
+    this.usage = new Float64Array(memory, 0, 2);
     this.#words = new Int32Array(memory, HELD_BYTES, cells * wordsOf(batchPages));
     const pagesAt = pagesFrom(cells, batchPages);
     this.pages = new Uint8Array(memory, pagesAt, cells * batchPages * PAGE_BYTES);

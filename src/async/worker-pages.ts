@@ -18,17 +18,17 @@
 import { Worker } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
-import { Get } from '../store/results.ts';
-import { checkWhole, endedError, PageQueue, type QueueOptions, type Span } from './async-queue.ts';
+import { GetResult } from '../store/results.ts';
+import { checkPages, endedError, PageQueue, type QueueOptions, type Span } from './async-queue.ts';
 import {
+  type AsyncFlushResult,
+  type AsyncGetResult,
+  type AsyncPutResult,
   type CallOptions,
-  type FlushResult,
-  type GetResult,
-  Op,
   type PageCalls,
-  type PutResult,
+  PageOp,
 } from './async-results.ts';
-import { END, Held, Ring, type RingData, ringMemory } from './async-ring.ts';
+import { END, Ring, type RingData, ringMemory, StoreUsage } from './async-ring.ts';
 
 export interface WorkerPagesOptions extends QueueOptions {
   /** How many slots, 1 .. 2^31. */
@@ -48,8 +48,8 @@ export class WorkerPages implements PageCalls {
 
   /** @throws SwapError ERR_ARG_VALUE */
   constructor(options: WorkerPagesOptions) {
-    const slots = checkWhole('slots', options.slots, 1, 2 ** 31);
-    const limitBytes = checkWhole('limitBytes', options.limitBytes, 0, Number.MAX_SAFE_INTEGER);
+    const slots = checkPages('slots', options.slots, 1, 2 ** 31);
+    const limitBytes = checkPages('limitBytes', options.limitBytes, 0, Number.MAX_SAFE_INTEGER);
     const cellsOf = (q: PageQueue): number => Math.floor(q.queueMax / q.batchPages);
     this.#queue = new PageQueue(slots, options, cellsOf, (batch) => this.#run(batch));
     const cells = cellsOf(this.#queue);
@@ -69,48 +69,48 @@ export class WorkerPages implements PageCalls {
 
   /** Pages that the worker held after its last batch. */
   get storedPages(): number {
-    return this.#ring.held[Held.storedPages]!;
+    return this.#ring.usage[StoreUsage.storedPages]!;
   }
 
   /** Bytes of RAM that the worker's store used after its last batch, all metadata included; without the ring. */
   get usedBytes(): number {
-    return this.#ring.held[Held.usedBytes]!;
+    return this.#ring.usage[StoreUsage.usedBytes]!;
   }
 
   async putMany(
     slots: readonly Slot[],
     pages: readonly Uint8Array[],
     options: CallOptions = {},
-  ): Promise<PutResult[]> {
-    return (await this.#queue.add(Op.put, slots, pages, options.signal)) as PutResult[];
+  ): Promise<AsyncPutResult[]> {
+    return (await this.#queue.add(PageOp.put, slots, pages, options.signal)) as AsyncPutResult[];
   }
 
   async getMany(
     slots: readonly Slot[],
     into: readonly Uint8Array[],
     options: CallOptions = {},
-  ): Promise<GetResult[]> {
-    return (await this.#queue.add(Op.get, slots, into, options.signal)) as GetResult[];
+  ): Promise<AsyncGetResult[]> {
+    return (await this.#queue.add(PageOp.get, slots, into, options.signal)) as AsyncGetResult[];
   }
 
-  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<FlushResult[]> {
-    return (await this.#queue.add(Op.flush, slots, [], options.signal)) as FlushResult[];
+  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<AsyncFlushResult[]> {
+    return (await this.#queue.add(PageOp.flush, slots, [], options.signal)) as AsyncFlushResult[];
   }
 
-  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<PutResult> {
+  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<AsyncPutResult> {
     return (await this.putMany([slot], [page], options))[0]!;
   }
 
-  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<GetResult> {
+  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<AsyncGetResult> {
     return (await this.getMany([slot], [into], options))[0]!;
   }
 
-  async flush(slot: Slot, options: CallOptions = {}): Promise<FlushResult> {
+  async flush(slot: Slot, options: CallOptions = {}): Promise<AsyncFlushResult> {
     return (await this.flushMany([slot], options))[0]!;
   }
 
-  room(): Promise<void> {
-    return this.#queue.room();
+  ready(): Promise<void> {
+    return this.#queue.ready();
   }
 
   /** Resolves when all calls are answered and the worker, with every page it held, is gone. */
@@ -154,7 +154,7 @@ export class WorkerPages implements PageCalls {
     for (const { call, from, to } of batch)
       for (let i = from; i < to; i++, page++) {
         ring.setPage(cell, page, call.op, call.slots[i]!);
-        if (call.op === Op.put) ring.pages.set(call.pages[i]!, ring.pageAt(cell, page));
+        if (call.op === PageOp.put) ring.pages.set(call.pages[i]!, ring.pageAt(cell, page));
       }
     ring.setCount(cell, page);
   }
@@ -166,7 +166,7 @@ export class WorkerPages implements PageCalls {
       for (let i = from; i < to; i++, page++) {
         const answer = ring.answer(cell, page);
         call.results[i] = answer;
-        if (call.op !== Op.get || answer !== Get.found) continue;
+        if (call.op !== PageOp.get || answer !== GetResult.found) continue;
         const at = ring.pageAt(cell, page);
         call.pages[i]!.set(ring.pages.subarray(at, at + PAGE_BYTES));
       }

@@ -7,10 +7,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
 import { slot } from '../base/units.ts';
-import { systemPageReturn } from '../os/linux/page-return.ts';
+import { systemPageRelease } from '../os/linux/page-release.ts';
 import { Store } from '../store/store.ts';
-import { Op, runPage } from './async-results.ts';
-import { END, Held, Ring, type RingData } from './async-ring.ts';
+import { PageOp, runPage } from './async-results.ts';
+import { END, Ring, type RingData, StoreUsage } from './async-ring.ts';
 
 /** Quiet time after which the worker gives all free memory back, milliseconds. */
 const SETTLE_AFTER_MS = 100;
@@ -22,26 +22,26 @@ const ring = new Ring(data);
 const store = new Store({
   slots: data.slots,
   budget: new Budget(data.limitBytes),
-  returns: systemPageReturn(process.platform),
+  release: systemPageRelease(process.platform),
 });
 
 const settling: NodeJS.Timeout = setTimeout(() => {
-  if (store.settle()) settling.refresh();
-  ring.held[Held.usedBytes] = store.usedBytes;
+  if (store.compactIdle()) settling.refresh();
+  ring.usage[StoreUsage.usedBytes] = store.usedBytes;
 }, SETTLE_AFTER_MS).unref();
 
 function runCell(cell: number): void {
   const count = ring.count(cell);
   let changed = 0;
   for (let i = 0; i < count; i++) {
-    const op = ring.op(cell, i) as Op;
+    const op = ring.op(cell, i) as PageOp;
     const at = ring.pageAt(cell, i);
     ring.setAnswer(cell, i, runPage(store, op, slot(ring.slot(cell, i)), ring.pages, at));
-    if (op !== Op.get) changed++;
+    if (op !== PageOp.get) changed++;
   }
   if (changed > 0) store.maintain(changed);
-  ring.held[Held.storedPages] = store.storedPages;
-  ring.held[Held.usedBytes] = store.usedBytes;
+  ring.usage[StoreUsage.storedPages] = store.storedPages;
+  ring.usage[StoreUsage.usedBytes] = store.usedBytes;
 }
 
 port.on('message', (cell: number) => {

@@ -1,13 +1,19 @@
 /**
- * Claims that hold unless this software is wrong. Always on: a broken invariant stops the operation
- * before it can hand out somebody else's page. Claims are literals, so a check allocates nothing.
+ * Claims that hold unless this software is wrong. Always on: a broken invariant stops the operation before it can return
+ * somebody else's page. Claims are literals, so a check that holds allocates nothing.
  */
 
-/** A broken invariant of ours: never caused by a caller, a peer or a device. */
-export class Bug extends Error {
-  override readonly name: string = 'Bug';
+/** An invariant of ours does not hold: never caused by a caller, a peer or a device. Please report it. */
+export class InvariantError extends Error {
+  override readonly name: string = 'InvariantError';
+  readonly code = 'ERR_INVARIANT';
+
+  /** @param claim what must hold */
+  constructor(claim: string) {
+    super(`invariant violated: ${claim}`);
+  }
 }
 
 export function assert(holds: boolean, claim: string): asserts holds {
-  if (!holds) throw new Bug(claim);
+  if (!holds) throw new InvariantError(claim);
 }

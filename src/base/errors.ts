@@ -1,7 +1,7 @@
 /**
  * Errors with a stable code. Match on `code`, never on the text or the class.
  * Families: ERR_ARG_* (the caller), ERR_PEER_* (who is connected to us), ERR_IO_* (a device or the system);
- * a `Bug` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, exit status.
+ * a `InvariantError` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, exit status.
  */
 export type Code =
   | 'ERR_ARG_VALUE' // an option or argument has an unusable value

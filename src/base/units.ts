@@ -25,3 +25,6 @@ export const pages = (n: number): PageCount => n as PageCount;
 export const pagesToBytes = (n: PageCount): ByteCount => (n * PAGE_BYTES) as ByteCount;
 /** Rounds up: the pages that hold `n` bytes. */
 export const bytesToPages = (n: ByteCount): PageCount => Math.ceil(n / PAGE_BYTES) as PageCount;
+
+/** Swap areas that can be on at once, numbered from 0 (kernel: MAX_SWAPFILES, include/linux/swap.h). */
+export const SWAP_AREAS_MAX = 32;

@@ -286,7 +286,7 @@ export const hostCommand: Command = {
   async run(args, world) {
     const config = resolveHostConfig(collectSettings(args));
     if (!flag(args, 'check-config')) return serve(config, args, world);
-    const { checkPlaces } = await import('../host/check-places.ts'); // starts without it
+    const { checkConfig: checkPlaces } = await import('../host/check-config.ts'); // starts without it
     const folder = runtimeFolder(world.env, world.uid);
     await checkPlaces({ config, runtimeFolder: folder, uid: world.uid });
     if (!flag(args, 'quiet'))

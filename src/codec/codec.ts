@@ -16,8 +16,8 @@ export interface PageCodec {
   readonly format: PageFormat;
   /** Packs the page at `page` to `out`; its bytes, or 0 when longer than `limit`. Contract: kernels.lz4Compress. */
   readonly compress: (page: number, out: number, limit: number) => number;
-  /** Unpacks [from, from + length) to the page at `page`; 4096, or -1 for a bad block. Contract: kernels.lz4Expand. */
-  readonly expand: (from: number, length: number, page: number) => number;
+  /** Unpacks [from, from + length) to the page at `page`; 4096, or -1 for a bad block. Contract: kernels.lz4Decompress. */
+  readonly decompress: (from: number, length: number, page: number) => number;
 }
 
 /** Builds a codec over one memory and the kernels that run in it. os/ has factories of native engines. */

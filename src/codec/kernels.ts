@@ -8,7 +8,7 @@
  *   [4096, KERNEL_SCRATCH_BYTES)  the kernels' tables (wasm/index.ts has the map); nobody else writes there
  *   everything above              the caller's; every page, source and target lies there
  * The caller leaves KERNEL_SLACK_BYTES readable behind every source and writable behind every target
- * of lz4Compress and lz4Expand: both copy 16 bytes at a time and may pass the end by that much.
+ * of lz4Compress and lz4Decompress: both copy 16 bytes at a time and may pass the end by that much.
  * One thread and one instance at a time work in a memory: scratch is not shared.
  */
 import { readFileSync } from 'node:fs';
@@ -36,7 +36,7 @@ export interface Kernels {
    * Returns 4096, or -1 for any block that is malformed or does not hold exactly a page; the page's
    * content is then undefined. Reads and writes stay within both ranges and their slack, whatever the bytes.
    */
-  readonly lz4Expand: (from: number, length: number, page: number) => number;
+  readonly lz4Decompress: (from: number, length: number, page: number) => number;
   /**
    * 32-bit checksum of [from, from + length), any alignment; nothing outside is read. Up to 4096 bytes every
    * single flipped bit changes it, other damage goes unseen once in 2^32. A signed 32-bit number, a

@@ -5,5 +5,5 @@ export const lz4: CodecFactory = (_memory, kernels) => ({
   name: 'lz4',
   format: PageFormat.lz4,
   compress: kernels.lz4Compress,
-  expand: kernels.lz4Expand,
+  decompress: kernels.lz4Decompress,
 });

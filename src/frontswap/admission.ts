@@ -54,6 +54,6 @@ export function admission(
     invalidatePage: (type, offset) => next.invalidatePage(type, offset),
     invalidateArea: (type) => next.invalidateArea(type),
     ...(next.coldest === undefined ? {} : { coldest: next.coldest.bind(next) }),
-    ...(next.growOlder === undefined ? {} : { growOlder: next.growOlder.bind(next) }),
+    ...(next.age === undefined ? {} : { age: next.age.bind(next) }),
   };
 }

@@ -26,11 +26,8 @@
  */
 import { assert } from '../base/assert.ts';
 import { type CounterSpec, Counters } from '../base/counters.ts';
-import { PAGE_BYTES } from '../base/units.ts';
-import { type FrontswapBackend, Load } from './ops.ts';
-
-/** Swap areas are numbered 0 .. 31, as in Linux. */
-export const AREAS_MAX = 32;
+import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
+import { type FrontswapBackend, LoadResult } from './ops.ts';
 
 const pagesOf = (help: string): CounterSpec => ({ unit: 'pages', mustStayZero: false, help });
 const never = (help: string): CounterSpec => ({ unit: 'pages', mustStayZero: true, help });
@@ -84,11 +81,13 @@ export class Frontswap {
   /** Newest first. */
   readonly #backends: FrontswapBackend[] = [];
   /** By area; null = off. Bit offset % 32 of word offset / 32. */
-  readonly #bits: (Int32Array | null)[] = new Array<Int32Array | null>(AREAS_MAX).fill(null);
+  readonly #bits: (Int32Array | null)[] = new Array<Int32Array | null>(SWAP_AREAS_MAX).fill(null);
   /** As #bits: the page is on the device as well. Null until writethrough was on. */
-  readonly #through: (Int32Array | null)[] = new Array<Int32Array | null>(AREAS_MAX).fill(null);
-  readonly #slots: Uint32Array = new Uint32Array(AREAS_MAX);
-  readonly #pages: Uint32Array = new Uint32Array(AREAS_MAX);
+  readonly #through: (Int32Array | null)[] = new Array<Int32Array | null>(SWAP_AREAS_MAX).fill(
+    null,
+  );
+  readonly #slots: Uint32Array = new Uint32Array(SWAP_AREAS_MAX);
+  readonly #pages: Uint32Array = new Uint32Array(SWAP_AREAS_MAX);
   #allPages = 0;
   #writethrough = false;
   #lastLoadExclusive = false;
@@ -105,7 +104,7 @@ export class Frontswap {
   }
 
   set writethrough(on: boolean) {
-    if (on) for (let type = 0; type < AREAS_MAX; type++) this.#makeThrough(type);
+    if (on) for (let type = 0; type < SWAP_AREAS_MAX; type++) this.#makeThrough(type);
     this.#writethrough = on;
   }
 
@@ -120,7 +119,7 @@ export class Frontswap {
     assert(!this.#isRegistering, 'backends are registered one after the other');
     this.#isRegistering = true;
     try {
-      for (let type = 0; type < AREAS_MAX; type++)
+      for (let type = 0; type < SWAP_AREAS_MAX; type++)
         if (this.#bits[type] !== null) backend.init(type, this.#slots[type]!);
     } finally {
       this.#isRegistering = false;
@@ -178,9 +177,9 @@ export class Frontswap {
    * Brings the slot's page to page[at .. at + 4096). `absent`: it is on the device. `corrupt`: it was accepted and is
    * damaged or lost; an I/O error, for the device's block is stale. See exclusiveGets, lastLoadExclusive.
    */
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const answer = this.peek(type, offset, page, at);
-    if (answer !== Load.loaded || !this.exclusiveGets) return answer;
+    if (answer !== LoadResult.loaded || !this.exclusiveGets) return answer;
     this.#clear(type, offset);
     this.#invalidate(type, offset);
     this.#count[this.#at.exclusiveLoads]! += 1;
@@ -189,21 +188,21 @@ export class Frontswap {
   }
 
   /** As load(), never exclusive: for a reader that will not own the page, such as one past the swap cache. */
-  peek(type: number, offset: number, page: Uint8Array, at: number): Load {
+  peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     this.#lastLoadExclusive = false;
-    if (this.#backends.length === 0) return Load.absent;
+    if (this.#backends.length === 0) return LoadResult.absent;
     assert(at >= 0 && at + PAGE_BYTES <= page.length, 'a target has room for its page');
     if (!this.has(type, offset)) {
       this.#count[this.#at.loadsElsewhere]! += 1;
-      return Load.absent;
+      return LoadResult.absent;
     }
     this.#count[this.#at.loads]! += 1;
     for (let i = 0; i < this.#backends.length; i++) {
       const answer = this.#backends[i]!.load(type, offset, page, at);
-      if (answer === Load.absent) continue;
-      if (answer === Load.corrupt) return this.#notLoaded(type, offset, 'loadsDamaged');
+      if (answer === LoadResult.absent) continue;
+      if (answer === LoadResult.corrupt) return this.#notLoaded(type, offset, 'loadsDamaged');
       this.#count[this.#at.loadHits]! += 1;
-      return Load.loaded;
+      return LoadResult.loaded;
     }
     return this.#notLoaded(type, offset, 'loadsLost');
   }
@@ -264,8 +263,8 @@ export class Frontswap {
   }
 
   /** The pages of [from, to) are a step older, where a backend knows ages. */
-  growOlder(type: number, from: number, to: number): void {
-    for (let i = 0; i < this.#backends.length; i++) this.#backends[i]!.growOlder?.(type, from, to);
+  age(type: number, from: number, to: number): void {
+    for (let i = 0; i < this.#backends.length; i++) this.#backends[i]!.age?.(type, from, to);
   }
 
   /** swapoff: all pages of the area are given up, and stores to it are refused until it is switched on again. */
@@ -295,7 +294,7 @@ export class Frontswap {
   }
 
   currPagesOf(type: number): number {
-    assert(type >>> 0 === type && type < AREAS_MAX, 'an area has a number from 0 to 31');
+    assert(type >>> 0 === type && type < SWAP_AREAS_MAX, 'an area has a number from 0 to 31');
     return this.#pages[type]!;
   }
 
@@ -306,7 +305,7 @@ export class Frontswap {
   shrink(targetPages: number): number {
     assert(targetPages >= 0, 'a target is a number of pages');
     const before = this.#allPages;
-    for (let type = 0; type < AREAS_MAX && this.#allPages > targetPages; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX && this.#allPages > targetPages; type++) {
       const held = this.#pages[type]!;
       if (held > 0) this.onShrink?.(type, Math.min(held, this.#allPages - targetPages));
     }
@@ -315,10 +314,10 @@ export class Frontswap {
     return brought;
   }
 
-  /** Checks every invariant; throws Bug. Cost: all bits. */
+  /** Checks every invariant; throws InvariantError. Cost: all bits. */
   verify(): void {
     let all = 0;
-    for (let type = 0; type < AREAS_MAX; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const bits = this.#bits[type]!;
       const through = this.#through[type]!;
       let pages = 0;
@@ -341,7 +340,7 @@ export class Frontswap {
   }
 
   #bitsOf(type: number): Int32Array | null {
-    assert(type >>> 0 === type && type < AREAS_MAX, 'an area has a number from 0 to 31');
+    assert(type >>> 0 === type && type < SWAP_AREAS_MAX, 'an area has a number from 0 to 31');
     return this.#bits[type]!;
   }
 
@@ -367,16 +366,16 @@ export class Frontswap {
   }
 
   /** A page whose bit is set did not come: the device's copy if there is one, an error, kept as such, if not. */
-  #notLoaded(type: number, offset: number, reason: 'loadsLost' | 'loadsDamaged'): Load {
+  #notLoaded(type: number, offset: number, reason: 'loadsLost' | 'loadsDamaged'): LoadResult {
     const through = this.#through[type]?.[offset >>> 5] ?? 0;
     if ((through & (1 << (offset & 31))) === 0) {
       this.#count[this.#at[reason]]! += 1;
-      return Load.corrupt;
+      return LoadResult.corrupt;
     }
     this.#clear(type, offset);
     this.#invalidate(type, offset);
     this.#count[this.#at.loadsToDevice]! += 1;
-    return Load.absent;
+    return LoadResult.absent;
   }
 
   #refusedOff(): boolean {

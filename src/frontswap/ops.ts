@@ -10,8 +10,8 @@
  */
 
 /** How load() ended. "Not here" is an answer; damage is one too, and never comes with data. */
-export const Load = { loaded: 0, absent: 1, corrupt: 2 } as const;
-export type Load = (typeof Load)[keyof typeof Load];
+export const LoadResult = { loaded: 0, absent: 1, corrupt: 2 } as const;
+export type LoadResult = (typeof LoadResult)[keyof typeof LoadResult];
 
 export interface FrontswapBackend {
   readonly name: string;
@@ -23,7 +23,7 @@ export interface FrontswapBackend {
    */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;
   /** Fills the page and keeps its copy. What was accepted is found until it is invalidated. */
-  load(type: number, offset: number, page: Uint8Array, at: number): Load;
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
   /** Gives up the slot's page, now; of a slot that holds nothing it is no error. */
   invalidatePage(type: number, offset: number): void;
   /**
@@ -39,5 +39,5 @@ export interface FrontswapBackend {
    */
   coldest?(type: number, from: number, to: number, age: number, poor: boolean): number;
   /** The pages of [from, to) are a step older; a store or a load makes a page new (age 0). */
-  growOlder?(type: number, from: number, to: number): void;
+  age?(type: number, from: number, to: number): void;
 }

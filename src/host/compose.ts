@@ -6,7 +6,7 @@ import { lz4 } from '../codec/lz4.ts';
 import { NbdServer } from '../nbd/server/server.ts';
 import { freeDescriptors } from '../os/linux/descriptors.ts';
 import { systemHeapTrim } from '../os/linux/heap-trim.ts';
-import { systemPageReturn } from '../os/linux/page-return.ts';
+import { systemPageRelease } from '../os/linux/page-release.ts';
 import { systemPeerPid } from '../os/linux/peer-credentials.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
@@ -30,15 +30,20 @@ export function codecNamed(name: string): CodecFactory {
 
 export function composeParts(): HostParts {
   boundYoungHeap();
-  const returns = systemPageReturn(process.platform);
+  const returns = systemPageRelease(process.platform);
   const tested = new Set<string>();
   const backings = new BackingFiles(process.geteuid?.() ?? 0);
   const open = ({ codec: name, backing: path, ...rest }: SwapDiskOptions): Ramzswap => {
     const codec = { name, factory: codecNamed(name) };
-    if (path === undefined) return new Ramzswap({ ...rest, codec, returns });
+    if (path === undefined) return new Ramzswap({ ...rest, codec, release: returns });
     const disk = backings.open(path, rest.sizeBytes);
     try {
-      return new Ramzswap({ ...rest, codec, returns, backing: { disk, isShown: false } });
+      return new Ramzswap({
+        ...rest,
+        codec,
+        release: returns,
+        backing: { disk, showsOldData: false },
+      });
     } catch (error) {
       disk[Symbol.dispose]();
       throw error;
@@ -66,7 +71,7 @@ export function composeParts(): HostParts {
         );
       }
     },
-    createDoor: ({ exports, maxClients, log, trace }) => {
+    createNbd: ({ exports, maxClients, log, trace }) => {
       const clientCountMax = Math.max(
         1,
         Math.min(maxClients, freeDescriptors() - KEPT_DESCRIPTORS),

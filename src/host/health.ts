@@ -5,7 +5,7 @@
 import type { Counters } from '../base/counters.ts';
 import type { HostCounter } from './counters.ts';
 import type { DiskReport } from './list-document.ts';
-import type { DoorStats } from './parts.ts';
+import type { NbdFrontEndStats } from './parts.ts';
 
 export interface HealthFacts {
   readonly version: string;
@@ -14,17 +14,17 @@ export interface HealthFacts {
   readonly counters: Counters<HostCounter>;
   readonly disks: readonly DiskReport[];
   /** Null before the door is made. */
-  readonly door: DoorStats | null;
+  readonly nbd: NbdFrontEndStats | null;
 }
 
-interface DoorFigure {
+interface NbdFigure {
   readonly name: string;
   readonly unit: string;
   readonly help: string;
-  readonly of: (stats: DoorStats) => number;
+  readonly of: (stats: NbdFrontEndStats) => number;
 }
 
-const doorFigures: readonly DoorFigure[] = [
+const nbdFigures: readonly NbdFigure[] = [
   { name: 'connections', unit: 'clients', help: 'connected now', of: (s) => s.connectionCount },
   { name: 'accepted', unit: 'clients', help: 'came so far', of: (s) => s.accepted },
   {
@@ -39,7 +39,7 @@ const doorFigures: readonly DoorFigure[] = [
 ];
 
 export function healthDocument(facts: HealthFacts): object {
-  const { version, uptimeSeconds, uris, counters, disks, door } = facts;
+  const { version, uptimeSeconds, uris, counters, disks, nbd: door } = facts;
   const damaged = disks.filter(({ failedReads }) => failedReads !== 0);
   const flawed = disks.filter(({ backingFailures }) => backingFailures !== 0);
   const violated = [
@@ -57,14 +57,12 @@ export function healthDocument(facts: HealthFacts): object {
     uris,
     counters: counters.snapshot(),
     nbd:
-      door === null
-        ? null
-        : Object.fromEntries(doorFigures.map(({ name, of }) => [name, of(door)])),
+      door === null ? null : Object.fromEntries(nbdFigures.map(({ name, of }) => [name, of(door)])),
   };
 }
 
 /** A line a figure: value, unit, name, meaning. */
-export const describeDoor = (door: DoorStats): string =>
-  doorFigures
+export const describeNbdFigures = (door: NbdFrontEndStats): string =>
+  nbdFigures
     .map(({ name, unit, help, of }) => `${of(door)} ${unit} nbd ${name}: ${help}\n`)
     .join('');

@@ -19,22 +19,22 @@ import { formatSize } from '../base/size.ts';
 import { tcpListenError } from '../os/system-error.ts';
 import {
   claimSocketPath,
-  controlPlace,
+  controlSocketPath,
   type OwnFile,
   ownFile,
   removeOwn,
-  type SocketPlace,
+  type SocketPath,
   unixListenError,
-  unixPlace,
+  unixSocketPath,
 } from '../os/unix-socket.ts';
 import type { HostConfig } from './config.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
-import { DiskCare, requestsOf, type ServedDisk, servedDisk } from './disk-care.ts';
 import { DiskExports } from './disk-exports.ts';
-import { describeDoor, healthDocument } from './health.ts';
+import { DiskMaintenance, requestsOf, type ServedDisk, servedDisk } from './disk-maintenance.ts';
+import { describeNbdFigures, healthDocument } from './health.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
-import type { HostParts, Log, NbdDoor } from './parts.ts';
+import type { HostParts, Log, NbdFrontEnd } from './parts.ts';
 import { PidFile } from './pid-file.ts';
 import {
   controlPathIn,
@@ -91,7 +91,7 @@ export class Host {
   readonly #exports = new DiskExports();
   /** The ceiling of all disks together. */
   readonly #total: Budget;
-  #door: NbdDoor | null = null;
+  #nbd: NbdFrontEnd | null = null;
   #controlPath: string | null = null;
   #privateFolder: string | null = null;
   #stopping: Promise<void> | null = null;
@@ -141,7 +141,7 @@ export class Host {
         return {
           name,
           readOnly: disk.readOnly,
-          connections: this.#door?.connections(name) ?? 0,
+          connections: this.#nbd?.connections(name) ?? 0,
           uris: this.#urisOf(this.#exports.nameNow(name)),
           ...stats,
           invalidIo: stats.invalidIo + invalidRequests,
@@ -164,7 +164,7 @@ export class Host {
       totals.dataBytes += stats.dataBytes;
       totals.compressedBytes += stats.compressedBytes;
       totals.usedBytes += stats.usedBytes;
-      totals.connections += this.#door?.connections(config.name) ?? 0;
+      totals.connections += this.#nbd?.connections(config.name) ?? 0;
       totals.requests += requestsOf(stats);
     }
     return totals;
@@ -178,7 +178,7 @@ export class Host {
    */
   async reset(name: string, force: boolean): Promise<number> {
     const served = this.#disks.find(({ config }) => config.name === name);
-    const door = this.#door;
+    const door = this.#nbd;
     if (served === undefined || door === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'`, { value: name });
     const clients = door.connections(name);
@@ -216,13 +216,15 @@ export class Host {
       uris: this.uris,
       counters: this.#counters,
       disks: this.report().disks,
-      door: this.#door?.stats ?? null,
+      nbd: this.#nbd?.stats ?? null,
     });
   }
 
   /** The host's own counters and the door's figures, a line each. */
   describeCounters(): string {
-    return this.#counters.describe() + (this.#door === null ? '' : describeDoor(this.#door.stats));
+    return (
+      this.#counters.describe() + (this.#nbd === null ? '' : describeNbdFigures(this.#nbd.stats))
+    );
   }
 
   /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
@@ -282,26 +284,28 @@ export class Host {
 
   async #listen(): Promise<void> {
     const { config, parts, log, trace } = this.#options;
-    const door = parts.createDoor({
+    const door = parts.createNbd({
       exports: this.#exports,
       maxClients: config.maxClients,
       log,
       trace,
     });
-    this.#door = door;
+    this.#nbd = door;
     this.#undo.push(() => door.close());
     if (config.unix !== null) await this.#listenUnix(door, config.unix);
     if (config.tcp !== null) await this.#listenTcp(door, config.tcp.host, config.tcp.port);
   }
 
-  async #listenUnix(door: NbdDoor, wanted: string): Promise<void> {
+  async #listenUnix(door: NbdFrontEnd, wanted: string): Promise<void> {
     const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
-    await listenAt(unixPlace(path), () => door.listenUnix(path, this.#options.config.socketMode));
+    await listenAt(unixSocketPath(path), () =>
+      door.listenUnix(path, this.#options.config.socketMode),
+    );
     this.#files.push(ownFile(path));
     this.#addresses.push({ kind: 'unix', path });
   }
 
-  async #listenTcp(door: NbdDoor, host: string, port: number): Promise<void> {
+  async #listenTcp(door: NbdFrontEnd, host: string, port: number): Promise<void> {
     try {
       const { port: bound } = await door.listenTcp(host, port);
       this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
@@ -329,7 +333,7 @@ export class Host {
   }
 
   async #openControl(): Promise<void> {
-    const place = this.#chooseControlPlace();
+    const place = this.#chooseControlPath();
     if (place === null) return;
     const { path } = place;
     const handlers = {
@@ -347,13 +351,13 @@ export class Host {
     this.#undo.push(() => control.close());
   }
 
-  #chooseControlPlace(): SocketPlace | null {
+  #chooseControlPath(): SocketPath | null {
     const { config } = this.#options;
     if (config.control === null) return null;
     if (config.control === 'private')
-      return controlPlace(join(this.#makePrivateFolder(), 'control.sock'), false);
-    if (config.control !== 'default') return controlPlace(config.control.path, false);
-    return controlPlace(controlPathIn(this.#openRuntimeFolder()), true);
+      return controlSocketPath(join(this.#makePrivateFolder(), 'control.sock'), false);
+    if (config.control !== 'default') return controlSocketPath(config.control.path, false);
+    return controlSocketPath(controlPathIn(this.#openRuntimeFolder()), true);
   }
 
   #writePidFile(): void {
@@ -363,13 +367,13 @@ export class Host {
 
   #startCare(): void {
     const { log, parts } = this.#options;
-    const care = new DiskCare({
+    const care = new DiskMaintenance({
       disks: this.#disks,
       total: this.#total,
       counters: this.#counters,
       log,
       trim: () => parts.trim(),
-      connections: (name) => this.#door?.connections(name) ?? 0,
+      connections: (name) => this.#nbd?.connections(name) ?? 0,
       reset: (name) => this.reset(name, false),
     });
     this.#undo.push(care.start());
@@ -377,7 +381,7 @@ export class Host {
 }
 
 /** Makes the path free and listens there; what the system says against it becomes an error that helps. */
-async function listenAt<T>(place: SocketPlace, listen: () => Promise<T>): Promise<T> {
+async function listenAt<T>(place: SocketPath, listen: () => Promise<T>): Promise<T> {
   await claimSocketPath(place);
   try {
     return await listen();

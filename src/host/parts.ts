@@ -14,7 +14,7 @@ export interface SwapDisk extends Disk, Disposable {
   /** Drops every page; false, and nothing is done, while requests are under way. */
   reset(): boolean;
   /** Tidies up, some milliseconds a call, while nobody asks for anything; true while there is more to do. */
-  settle(): boolean;
+  compactIdle(): boolean;
   /** What broke an invariant of the disk, which answers errors ever since; null while all is well. */
   readonly fault: Error | null;
 }
@@ -42,7 +42,7 @@ export interface HostExport {
 }
 
 /** The protocol door: sockets in front of the exports. */
-export interface NbdDoor {
+export interface NbdFrontEnd {
   /** @param mode permission bits of the socket */
   listenUnix(path: string, mode: number): Promise<void>;
   /** @returns the port that is bound: `port`, or the one the system chose for 0 */
@@ -53,11 +53,11 @@ export interface NbdDoor {
   disconnect(exportName: string): number;
   /** Clients that have this export open now. */
   connections(exportName: string): number;
-  readonly stats: DoorStats;
+  readonly stats: NbdFrontEndStats;
 }
 
 /** What went through a door. All but connectionCount grow from the start and never fall. */
-export interface DoorStats {
+export interface NbdFrontEndStats {
   readonly connectionCount: number;
   readonly accepted: number;
   /** Turned away for being one too many. */
@@ -68,7 +68,7 @@ export interface DoorStats {
   readonly bytesOut: number;
 }
 
-export interface NbdDoorOptions {
+export interface NbdFrontEndOptions {
   /** By name; the first one is the default export. */
   readonly exports: ReadonlyMap<string, HostExport>;
   readonly maxClients: number;
@@ -82,7 +82,7 @@ export type Log = (line: string) => void;
 
 export interface HostParts {
   createDisk(options: SwapDiskOptions): SwapDisk;
-  createDoor(options: NbdDoorOptions): NbdDoor;
+  createNbd(options: NbdFrontEndOptions): NbdFrontEnd;
   /** Gives back what the process itself has freed; called when all disks have come to rest. */
   trim(): void;
 }

@@ -7,11 +7,11 @@
  */
 
 /** Looks without a refusal after which the next one is news. */
-export const QUIET_LOOKS = 60;
+export const QUIET_CHECKS = 60;
 
 export class RefusalWatch {
   #seen = 0;
-  #quietLooks: number = QUIET_LOOKS;
+  #quietLooks: number = QUIET_CHECKS;
 
   /** @returns whether the disk has just begun to refuse */
   look(failedWrites: number): boolean {
@@ -19,7 +19,7 @@ export class RefusalWatch {
       this.#quietLooks++;
       return false;
     }
-    const begins = this.#quietLooks >= QUIET_LOOKS;
+    const begins = this.#quietLooks >= QUIET_CHECKS;
     this.#seen = failedWrites;
     this.#quietLooks = 0;
     return begins;

@@ -62,7 +62,7 @@ class Requests implements BioOwner {
   }
 }
 
-/** Tests an empty disk of SELF_TEST_DISK_BYTES and leaves it empty. @throws Bug when a byte is wrong */
+/** Tests an empty disk of SELF_TEST_DISK_BYTES and leaves it empty. @throws InvariantError when a byte is wrong */
 export function selfTest(disk: Disk): void {
   const prng = new Prng(2010);
   const pages = samplePages(prng);

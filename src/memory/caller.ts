@@ -6,7 +6,7 @@
 import { SwapError } from '../base/errors.ts';
 import { EventFd } from '../os/linux/eventfd.ts';
 import type { Linux } from '../os/linux/system-call.ts';
-import { Answer, type ControlBlock, EngineState, type Op } from './control-block.ts';
+import { type CallOp, CallResult, type ControlBlock, EngineState } from './control-block.ts';
 
 export class Caller {
   readonly control: ControlBlock;
@@ -30,7 +30,7 @@ export class Caller {
 
   /** The op's results; see engine.ts. */
   call(
-    op: Op,
+    op: CallOp,
     region: number,
     w = 0,
     x = 0,
@@ -42,7 +42,7 @@ export class Caller {
     const slot = this.control.call(op, region, w, x, y, z, this.#ring);
     try {
       const answer = this.control.answer(slot);
-      if (answer !== Answer.ok) throw errorOf(answer, this.control.text(slot));
+      if (answer !== CallResult.ok) throw errorOf(answer, this.control.text(slot));
       const [a, b] = this.control.numbers(slot) as unknown as [number, number];
       return { a, b };
     } finally {
@@ -51,13 +51,13 @@ export class Caller {
   }
 }
 
-function errorOf(answer: Answer, text: string): SwapError {
-  if (answer === Answer.noRoom)
+function errorOf(answer: CallResult, text: string): SwapError {
+  if (answer === CallResult.noRoom)
     return new SwapError(
       'ERR_IO_NO_ROOM',
       'more would be pinned than seven eighths of the resident budget: pin less at once, or give the region more',
     );
-  if (answer === Answer.lost)
+  if (answer === CallResult.lost)
     return new SwapError('ERR_IO_LOST', 'a page of the range could not be brought back');
   const [, code, said] = /^(ERR_[A-Z_]+): (.*)$/s.exec(text) ?? [];
   if (code === undefined || said === undefined) return new SwapError('ERR_IO_SYSTEM', text);

@@ -21,7 +21,7 @@ const MEMORIES_MIN = 256;
 /** Dropped memories keep address space, and a place among the regions: no more than so many at a time. */
 const DROPPED_MAX = 1024;
 
-interface Held {
+interface HeldMemory {
   /** Null only while check() collects. */
   memory: object | null;
   readonly weak: WeakRef<object>;
@@ -41,7 +41,7 @@ export class CollectedMemories {
   readonly #pages: Pages;
   /** Undefined until it is needed: it takes a context, and most programs drop no memory. */
   #collect: (() => void) | null | undefined;
-  readonly #held = new Map<number, Held>();
+  readonly #held = new Map<number, HeldMemory>();
   #checkAtBytes = BYTES_MIN;
   #checkAtCount = MEMORIES_MIN;
 

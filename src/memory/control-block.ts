@@ -23,7 +23,7 @@ import type { Linux } from '../os/linux/system-call.ts';
 /** A region's number is a generation and a place in tables of so many; see live-regions.ts. */
 export const PLACE_BITS = 14;
 export const REGIONS_MAX: number = 2 ** PLACE_BITS;
-export const placeOf = (id: number): number => id & (REGIONS_MAX - 1);
+export const positionOf = (id: number): number => id & (REGIONS_MAX - 1);
 const SLOTS = 64;
 const SLOT_BYTES = 512;
 const CALLS_AT = 4096;
@@ -66,7 +66,7 @@ export const EngineState = { starting: 0, running: 1, failed: 2, ended: 3 } as c
 export type EngineState = (typeof EngineState)[keyof typeof EngineState];
 
 /** What a program asks of the fault thread. */
-export const Op = {
+export const CallOp = {
   map: 1,
   adopt: 2,
   evict: 3,
@@ -85,10 +85,10 @@ export const Op = {
   /** The region's memory was collected: nothing is left of it but what the engine stores. */
   forget: 14,
 } as const;
-export type Op = (typeof Op)[keyof typeof Op];
+export type CallOp = (typeof CallOp)[keyof typeof CallOp];
 
-export const Answer = { ok: 0, noRoom: 1, lost: 2, failed: 3 } as const;
-export type Answer = (typeof Answer)[keyof typeof Answer];
+export const CallResult = { ok: 0, noRoom: 1, lost: 2, failed: 3 } as const;
+export type CallResult = (typeof CallResult)[keyof typeof CallResult];
 
 /** By index, of the doubles of a region. */
 export const RegionStat = {
@@ -98,7 +98,7 @@ export const RegionStat = {
   pinned: 3,
   faults: 4,
   pagesIn: 5,
-  pagesAhead: 6,
+  pagesPrefetched: 6,
   pagesOut: 7,
   pagesDropped: 8,
   writeFaults: 9,
@@ -149,13 +149,13 @@ export class ControlBlock {
   }
 
   regionStats(id: number): Float64Array {
-    const at = REGION_STATS_AT + placeOf(id) * REGION_STATS * 8;
+    const at = REGION_STATS_AT + positionOf(id) * REGION_STATS * 8;
     return new Float64Array(this.shared, at, REGION_STATS);
   }
 
   /** One view of the region more, or less; how many there are then. A region's place is free again at 0. */
   countViews(id: number, change: 1 | -1 | 0): number {
-    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + placeOf(id), change) + change;
+    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + positionOf(id), change) + change;
   }
 
   /** The fault thread, by the number that /proc has it under. */
@@ -240,7 +240,7 @@ export class ControlBlock {
    * @throws SwapError ERR_IO_ENDED
    */
   call(
-    op: Op,
+    op: CallOp,
     region: number,
     a: number,
     b: number,
@@ -274,8 +274,8 @@ export class ControlBlock {
     return new Float64Array(this.shared, CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT, 4);
   }
 
-  answer(slot: number): Answer {
-    return this.#words[this.#wordOf(slot) + Slot.answer]! as Answer;
+  answer(slot: number): CallResult {
+    return this.#words[this.#wordOf(slot) + Slot.answer]! as CallResult;
   }
 
   text(slot: number): string {
@@ -296,15 +296,15 @@ export class ControlBlock {
     return -1;
   }
 
-  op(slot: number): Op {
-    return this.#words[this.#wordOf(slot) + Slot.op]! as Op;
+  op(slot: number): CallOp {
+    return this.#words[this.#wordOf(slot) + Slot.op]! as CallOp;
   }
 
   region(slot: number): number {
     return this.#words[this.#wordOf(slot) + Slot.region]!;
   }
 
-  finish(slot: number, answer: Answer, text: string = ''): void {
+  finish(slot: number, answer: CallResult, text: string = ''): void {
     const word = this.#wordOf(slot);
     this.#words[word + Slot.answer] = answer;
     if (text !== '')

@@ -21,8 +21,8 @@ import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { type Pager, Range } from '../pager/pager.ts';
 import { type Region, tableBytes } from '../pager/region.ts';
 import { ResidentSet } from '../pager/resident-set.ts';
-import { In } from '../swap/swap.ts';
-import { Answer, type ControlBlock, EngineState, Op, placeOf } from './control-block.ts';
+import { SwapInResult } from '../swap/swap.ts';
+import { CallOp, CallResult, type ControlBlock, EngineState, positionOf } from './control-block.ts';
 import { type Live, LiveRegions } from './live-regions.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
@@ -82,8 +82,8 @@ export class Engine {
     this.#frames = new UffdFrames(this.#mapping);
     this.#drops = new ManyAdvisor(linux, this.#mapping);
     this.#present = new PresentPages(linux, this.#mapping);
-    const onLost = (region: Region, page: number, reason: In): void =>
-      this.#tellLost(region, page, reason);
+    const onLost = (region: Region, page: number, reason: SwapInResult): void =>
+      this.#reportLost(region, page, reason);
     this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
@@ -107,7 +107,7 @@ export class Engine {
     }
     this.#isMore = this.pager.background();
     this.#quiet = isQuiet ? this.#quiet + 1 : 0;
-    if (this.#quiet === SETTLE_AFTER && this.#tiers.settle()) this.#quiet = SETTLE_AFTER - 1;
+    if (this.#quiet === SETTLE_AFTER && this.#tiers.compactIdle()) this.#quiet = SETTLE_AFTER - 1;
     if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
   }
 
@@ -142,33 +142,33 @@ export class Engine {
         control.finish(slot, answer);
       } catch (error) {
         if (!isAnswer(error, control.op(slot))) throw error;
-        control.finish(slot, Answer.failed, `${error.code}: ${error.message}`);
+        control.finish(slot, CallResult.failed, `${error.code}: ${error.message}`);
       }
     }
   }
 
-  #perform(slot: number): Answer {
+  #perform(slot: number): CallResult {
     const op = this.#control.op(slot);
     const id = this.#control.region(slot);
     const numbers = this.#control.numbers(slot);
     // A view may be collected a moment after the end.
-    if (this.#isEnded && op !== Op.end && op !== Op.detach)
+    if (this.#isEnded && op !== CallOp.end && op !== CallOp.detach)
       throw new SwapError('ERR_ARG_VALUE', 'the swap has been disposed of');
-    if (op === Op.end) return this.#end();
-    if (op === Op.map) return this.#map(numbers);
-    if (op === Op.adopt) return this.#adopt(numbers);
-    if (op === Op.freeze || op === Op.thaw) {
-      this.pager.isFrozen = op === Op.freeze;
-      return Answer.ok;
+    if (op === CallOp.end) return this.#end();
+    if (op === CallOp.map) return this.#map(numbers);
+    if (op === CallOp.adopt) return this.#adopt(numbers);
+    if (op === CallOp.freeze || op === CallOp.thaw) {
+      this.pager.isFrozen = op === CallOp.freeze;
+      return CallResult.ok;
     }
-    if (op === Op.detach) return this.#detach(id, numbers);
+    if (op === CallOp.detach) return this.#detach(id, numbers);
     const live = this.#live.get(id);
-    if (op === Op.attach) {
+    if (op === CallOp.attach) {
       this.#control.countViews(id, 1);
-      return Answer.ok;
+      return CallResult.ok;
     }
-    if (op === Op.dispose) return this.#dispose(live, numbers[0] === 1);
-    if (op === Op.forget) return this.#forget(live);
+    if (op === CallOp.dispose) return this.#dispose(live, numbers[0] === 1);
+    if (op === CallOp.forget) return this.#forgetRegion(live);
     const from = numbers[0]!;
     const to = numbers[1]!;
     if (!(from >= 0 && from <= to && to <= live.region.pages))
@@ -176,19 +176,25 @@ export class Engine {
     return this.#onRange(op, live.region, from, to, numbers);
   }
 
-  #onRange(op: Op, region: Region, from: number, to: number, numbers: Float64Array): Answer {
-    if (op === Op.pin) return answerOf(this.pager.pin(region, from, to));
-    if (op === Op.unpin) {
+  #onRange(
+    op: CallOp,
+    region: Region,
+    from: number,
+    to: number,
+    numbers: Float64Array,
+  ): CallResult {
+    if (op === CallOp.pin) return answerOf(this.pager.pin(region, from, to));
+    if (op === CallOp.unpin) {
       this.pager.unpin(region, from, to);
-      return Answer.ok;
+      return CallResult.ok;
     }
     let done = 0;
     for (let at = from; at < to; ) {
       const end = Math.min(to, at + SLICE_PAGES);
-      if (op === Op.evict) done += this.pager.evict(region, at, end);
-      else if (op === Op.prefetch) done += this.pager.bringAhead(region, at, end);
+      if (op === CallOp.evict) done += this.pager.evict(region, at, end);
+      else if (op === CallOp.prefetch) done += this.pager.prefetch(region, at, end);
       else {
-        assert(op === Op.discard, 'a call is one that a program may ask for');
+        assert(op === CallOp.discard, 'a call is one that a program may ask for');
         this.pager.discard(region, at, end);
       }
       at = end;
@@ -196,26 +202,26 @@ export class Engine {
     }
     this.#tiers.maintain(to - from);
     numbers[0] = done;
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   /** numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address. */
-  #map(numbers: Float64Array): Answer {
+  #map(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
     const id = this.#live.freeId();
     const address = this.#reserve(bytes, numbers[2]!);
     // The system gave us the address: what was there is gone, though nobody has said so yet.
     let dead = this.#live.overlapping(address, bytes);
-    for (; dead !== null; dead = this.#live.overlapping(address, bytes)) this.#forget(dead);
+    for (; dead !== null; dead = this.#live.overlapping(address, bytes)) this.#forgetRegion(dead);
     this.#add(id, address, bytes, numbers[1]!, true);
     if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's
     numbers[0] = id;
     numbers[1] = address;
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   /** numbers: bytes; pages that may be resident, 0 = the shared budget; address; bytes in use. Answers id and address. */
-  #adopt(numbers: Float64Array): Answer {
+  #adopt(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
     const address = numbers[2]!;
     if (this.#live.overlapping(address, bytes) !== null)
@@ -231,7 +237,7 @@ export class Engine {
     }
     numbers[0] = id;
     numbers[1] = address;
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
@@ -255,11 +261,11 @@ export class Engine {
   }
 
   /** A view of memory that the engine mapped is gone; with the last one the region ends, and its address space. */
-  #detach(id: number, numbers: Float64Array): Answer {
-    if (this.#control.countViews(id, -1) > 0) return Answer.ok;
+  #detach(id: number, numbers: Float64Array): CallResult {
+    if (this.#control.countViews(id, -1) > 0) return CallResult.ok;
     if (this.#live.has(id)) this.#dispose(this.#live.get(id), false);
     this.#mapping.unmap(numbers[0]!, numbers[1]!);
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   /** Fresh memory, at an address of the kernel's choice or over what the caller has there. */
@@ -270,9 +276,9 @@ export class Engine {
   }
 
   /** @param comesHome an adopted memory goes on without us: all its pages come back first */
-  #dispose(live: Live, comesHome: boolean): Answer {
+  #dispose(live: Live, comesHome: boolean): CallResult {
     if (comesHome) {
-      const answer = this.pager.bringAllHome(live.region);
+      const answer = this.pager.swapInAll(live.region);
       if (answer !== Range.done) return answerOf(answer);
     }
     const { memory } = live;
@@ -280,13 +286,13 @@ export class Engine {
     // Who waits faults again once the registration is gone. Views of our memory read zeros from now on.
     memory.unregister();
     if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   /** The region's memory was unmapped by its owner: nothing may be done to its addresses, which may be another's now. */
-  #forget(live: Live): Answer {
+  #forgetRegion(live: Live): CallResult {
     this.#remove(live);
-    return Answer.ok;
+    return CallResult.ok;
   }
 
   /** What the region has stored is free, and its tables. Its memory is left as it is. */
@@ -297,24 +303,24 @@ export class Engine {
     this.#mapping.unmap(live.tables, tableBytes(live.memory.pages));
   }
 
-  #end(): Answer {
-    if (this.#isEnded) return Answer.ok; // asked for once more before the thread has said so
+  #end(): CallResult {
+    if (this.#isEnded) return CallResult.ok; // asked for once more before the thread has said so
     for (const live of [...this.#live.all]) {
       const answer = this.#dispose(live, !live.isOurs);
-      if (answer !== Answer.ok) return answer;
+      if (answer !== CallResult.ok) return answer;
     }
     this.#tiers[Symbol.dispose]();
     this.#drops.close();
     this.#present.close();
     this.#frames.unmap();
     this.#isEnded = true;
-    return Answer.ok;
+    return CallResult.ok;
   }
 
-  #tellLost(region: Region, page: number, reason: In): void {
+  #reportLost(region: Region, page: number, reason: SwapInResult): void {
     const live = this.#live.all.find((other) => other.region === region);
     const why =
-      reason === In.corrupt
+      reason === SwapInResult.corrupt
         ? 'its stored bytes fail their checksum'
         : 'its device could not read it';
     const isPoisoned = (this.#uffd.features & UffdFeature.poison) !== 0;
@@ -322,7 +328,7 @@ export class Engine {
       ? 'whoever touches it gets SIGBUS'
       : 'this kernel cannot poison it: ending the process';
     this.#process.note(
-      `frontswap: region ${placeOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
+      `frontswap: region ${positionOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
     );
   }
 
@@ -351,9 +357,13 @@ export class Engine {
 }
 
 /** What a call is answered with, instead of ending the process: nothing has been done yet. */
-const isAnswer = (error: unknown, op: Op): error is SwapError =>
+const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
-  (op === Op.map || op === Op.adopt || error.code.startsWith('ERR_ARG_'));
+  (op === CallOp.map || op === CallOp.adopt || error.code.startsWith('ERR_ARG_'));
 
-const answerOf = (range: Range): Answer =>
-  range === Range.done ? Answer.ok : range === Range.noRoom ? Answer.noRoom : Answer.lost;
+const answerOf = (range: Range): CallResult =>
+  range === Range.done
+    ? CallResult.ok
+    : range === Range.noRoom
+      ? CallResult.noRoom
+      : CallResult.lost;

@@ -30,14 +30,14 @@ import {
   statSync,
 } from 'node:fs';
 import { Budget } from '../arena/budget.ts';
-import type { PageReturnFactory } from '../arena/ops.ts';
+import type { PageReleaseFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { systemPageReturn } from '../os/linux/page-return.ts';
-import { Get, Put } from '../store/results.ts';
+import { systemPageRelease } from '../os/linux/page-release.ts';
+import { GetResult, PutResult } from '../store/results.ts';
 import { Store } from '../store/store.ts';
 import { FilePages } from './file-pages.ts';
 
@@ -62,7 +62,7 @@ export interface FileCacheOptions {
   /** Ceiling for everything the cache holds, bytes: 1 MiB .. 1 TiB. */
   readonly limitBytes: number;
   /** How freed memory goes back to the system; default: as the platform can. */
-  readonly returns?: PageReturnFactory;
+  readonly release?: PageReleaseFactory;
   /** Milliseconds since 1970 by the clock of file times; default Date.now. */
   readonly clock?: () => number;
 }
@@ -173,7 +173,11 @@ export class FileCache implements Disposable {
 
   constructor(options: FileCacheOptions) {
     checkOptions(options, 'new FileCache(options)', ['limitBytes', 'returns', 'clock']);
-    const { limitBytes, returns = systemPageReturn(process.platform), clock = Date.now } = options;
+    const {
+      limitBytes,
+      release: returns = systemPageRelease(process.platform),
+      clock = Date.now,
+    } = options;
     if (!Number.isInteger(limitBytes) || limitBytes < LIMIT_MIN || limitBytes > LIMIT_MAX)
       throw new SwapError(
         'ERR_ARG_VALUE',
@@ -187,7 +191,12 @@ export class FileCache implements Disposable {
     assert(this.#budget.reserve(this.#tableBytes), 'the least limit has room for the tables');
     this.#pages = new FilePages(rows);
     // A page's slot is its row; slot 0 stays empty, as row 0 does.
-    this.#store = new Store({ slots: rows + 1, budget: this.#budget, codec: lz4, returns });
+    this.#store = new Store({
+      slots: rows + 1,
+      budget: this.#budget,
+      codec: lz4,
+      release: returns,
+    });
   }
 
   /**
@@ -238,11 +247,11 @@ export class FileCache implements Disposable {
   /** Drops everything and gives the memory back. Reading afterwards is an error. */
   [Symbol.dispose](): void {
     for (const file of this.#files.values()) this.#drop(file);
-    this.#store.giveBackAll();
+    this.#store.releaseAll();
     this.#isOpen = false;
   }
 
-  /** Checks every invariant; throws Bug. Cost: all rows. */
+  /** Checks every invariant; throws InvariantError. Cost: all rows. */
   verify(): void {
     this.#pages.verify();
     this.#store.verify();
@@ -325,7 +334,7 @@ export class FileCache implements Disposable {
     const to = index * PAGE_BYTES - offset;
     const isWhole = to >= 0 && to + PAGE_BYTES <= out.length;
     const got = this.#store.get(slotOf(row), isWhole ? out : this.#page, isWhole ? to : 0);
-    if (got !== Get.found) {
+    if (got !== GetResult.found) {
       this.#damaged++;
       this.#remove(row);
       return false;
@@ -345,7 +354,7 @@ export class FileCache implements Disposable {
     assert(row !== 0, 'a row was made free');
     this.#changed++;
     for (let round = 0; round <= EVICT_ROUNDS; round++) {
-      if (this.#store.put(slotOf(row), this.#run, at) !== Put.refused) return;
+      if (this.#store.put(slotOf(row), this.#run, at) !== PutResult.refused) return;
       if (!this.#evict(EVICT_PAGES, row)) break;
     }
     this.#refused++;

@@ -32,7 +32,7 @@ export class FilePages {
   #free = 0;
   /** Rows from here on were never used. */
   #fresh = 1;
-  #hand = 1;
+  #clockHand = 1;
   #count = 0;
 
   /** @param rows 1 .. 2^30 */
@@ -133,15 +133,15 @@ export class FilePages {
   victim(except: number): number {
     if (this.#count - (this.fileOf(except) === 0 ? 0 : 1) === 0) return 0;
     for (;;) {
-      const row = this.#hand;
-      this.#hand = row + 1 < this.#fresh ? row + 1 : 1;
+      const row = this.#clockHand;
+      this.#clockHand = row + 1 < this.#fresh ? row + 1 : 1;
       if (this.#file[row] === 0 || row === except) continue;
       if (this.#used[row] === 0) return row;
       this.#used[row] = 0;
     }
   }
 
-  /** Checks every invariant; throws Bug. */
+  /** Checks every invariant; throws InvariantError. */
   verify(): void {
     let used = 0;
     for (let row = 1; row < this.#fresh; row++) {

@@ -8,11 +8,11 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type PagedMemory, Stop } from '../pager/ops.ts';
+import { type PagedMemory, StopReason } from '../pager/ops.ts';
 
 export class FrameMemory implements PagedMemory {
   readonly pages: number;
-  stop: Stop = Stop.none;
+  stop: StopReason = StopReason.none;
   /** The frames of pages that are here. */
   readonly buffer: ArrayBuffer;
   readonly frameOf: Int32Array;
@@ -67,7 +67,7 @@ export class FrameMemory implements PagedMemory {
   }
 
   take(page: number, count: number, frame: number): number {
-    this.stop = Stop.none;
+    this.stop = StopReason.none;
     for (let i = 0; i < count; i++) {
       const from = this.#frameAt(page + i) * PAGE_BYTES;
       this.#through.set(this.#bytes.subarray(from, from + PAGE_BYTES), (frame + i) * PAGE_BYTES);
@@ -101,10 +101,10 @@ export class FrameMemory implements PagedMemory {
 
   /** A frame for the page; where it begins, or -1. */
   #alloc(page: number, writable: boolean): number {
-    this.stop = Stop.none;
-    if (this.frameOf[page] !== 0) this.stop = Stop.resident;
-    else if (this.#freeCount === 0) this.stop = Stop.busy;
-    if (this.stop !== Stop.none) return -1;
+    this.stop = StopReason.none;
+    if (this.frameOf[page] !== 0) this.stop = StopReason.resident;
+    else if (this.#freeCount === 0) this.stop = StopReason.busy;
+    if (this.stop !== StopReason.none) return -1;
     const frame = this.#free[--this.#freeCount]!;
     this.frameOf[page] = frame + 1;
     this.writable[page] = writable ? 1 : 0;

@@ -7,7 +7,7 @@
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Region } from '../pager/region.ts';
-import { type ControlBlock, PLACE_BITS, placeOf, REGIONS_MAX } from './control-block.ts';
+import { type ControlBlock, PLACE_BITS, positionOf, REGIONS_MAX } from './control-block.ts';
 import type { UffdMemory } from './uffd-memory.ts';
 
 const GENERATIONS = 2 ** (31 - PLACE_BITS);
@@ -61,26 +61,26 @@ export class LiveRegions {
   }
 
   add(live: Live): void {
-    this.#at[placeOf(live.id)] = live;
+    this.#at[positionOf(live.id)] = live;
     this.#ordered.splice(this.#placeAfter(live.memory.address), 0, live);
   }
 
   remove(live: Live): void {
-    this.#at[placeOf(live.id)] = null;
+    this.#at[positionOf(live.id)] = null;
     this.#ordered.splice(this.#ordered.indexOf(live), 1);
     if (this.#last === live) this.#last = null;
   }
 
   /** @throws SwapError ERR_ARG_VALUE: it has ended */
   get(id: number): Live {
-    const live = this.#at[placeOf(id)] ?? null;
+    const live = this.#at[positionOf(id)] ?? null;
     if (live === null || live.id !== id)
       throw new SwapError('ERR_ARG_VALUE', 'no such region: it has been disposed of');
     return live;
   }
 
   has(id: number): boolean {
-    return this.#at[placeOf(id)]?.id === id;
+    return this.#at[positionOf(id)]?.id === id;
   }
 
   /** The region that has the address. */

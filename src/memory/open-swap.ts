@@ -19,12 +19,12 @@ import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
+import { AddressBlocks } from './address-blocks.ts';
 import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
-import { ControlBlock, EngineState, Op, RegionStat, SwapStat } from './control-block.ts';
+import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
-import { Places } from './places.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import { swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
@@ -157,7 +157,7 @@ class TransparentSwap implements MemorySwap {
   readonly #held = new Map<number, object>();
   readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
-  readonly #places = new Places();
+  readonly #places = new AddressBlocks();
   readonly #onExit: () => void;
   #isEnded = false;
 
@@ -176,10 +176,10 @@ class TransparentSwap implements MemorySwap {
         const stats = caller.control.regionStats(id);
         return (stats[RegionStat.resident]! + stats[RegionStat.stored]!) * PAGE_BYTES;
       },
-      freeze: () => void caller.call(Op.freeze, 0),
-      thaw: () => void caller.call(Op.thaw, 0),
+      freeze: () => void caller.call(CallOp.freeze, 0),
+      thaw: () => void caller.call(CallOp.thaw, 0),
       forget: (id) => {
-        caller.call(Op.forget, id);
+        caller.call(CallOp.forget, id);
         this.#regions.delete(id);
         this.#places.remove(id);
       },
@@ -199,7 +199,7 @@ class TransparentSwap implements MemorySwap {
 
   map(options: MapOptions): SwapRegion {
     checkOptions(options, 'map(options)', ['bytes', 'residentBytes', 'shared']);
-    const bytes = wholePages(options.bytes);
+    const bytes = pagesOf(options.bytes);
     const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
     if (isShared) this.#checkOwner('a shared region');
     if (bytes > this.#mapping.viewLimitBytes)
@@ -209,7 +209,7 @@ class TransparentSwap implements MemorySwap {
     const pages = this.#budget(options.residentBytes);
     const memory = isShared ? growShared(bytes) : null;
     const at = memory === null ? 0 : this.#linux.addressOf(new Uint8Array(memory, 0, 1));
-    const { a: id, b: address } = this.#caller.call(Op.map, 0, bytes, pages, at);
+    const { a: id, b: address } = this.#caller.call(CallOp.map, 0, bytes, pages, at);
     const handle = { control: this.#caller.control.shared, id, address, bytes, memory };
     const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
     const end = (): void => this.#dispose(id, false);
@@ -227,7 +227,7 @@ class TransparentSwap implements MemorySwap {
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(address, buffer.byteLength);
     const pages = this.#budget(options.residentBytes);
-    const { a: id } = this.#caller.call(Op.adopt, 0, bytes, pages, address, buffer.byteLength);
+    const { a: id } = this.#caller.call(CallOp.adopt, 0, bytes, pages, address, buffer.byteLength);
     const handle = {
       control: this.#caller.control.shared,
       id,
@@ -265,7 +265,7 @@ class TransparentSwap implements MemorySwap {
     // The fault thread says that it has ended a moment after it has answered: a second call is not left to that.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
-    this.#caller.call(Op.end, 0);
+    this.#caller.call(CallOp.end, 0);
     this.#isEnded = true;
     this.#held.clear();
     this.#adopted.clear();
@@ -276,7 +276,7 @@ class TransparentSwap implements MemorySwap {
 
   #dispose(id: number, comesHome: boolean): void {
     if (this.#caller.control.state === EngineState.running)
-      this.#caller.call(Op.dispose, id, comesHome ? 1 : 0);
+      this.#caller.call(CallOp.dispose, id, comesHome ? 1 : 0);
     this.#held.delete(id);
     this.#adopted.release(id);
     this.#regions.delete(id);
@@ -404,7 +404,7 @@ export function attachRegion(handle: RegionHandle): SwapRegion {
   const { linux, reason } = loadLinux();
   if (linux === null) throw unsupported(reason);
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
-  if (handle.memory === null) caller.call(Op.attach, handle.id);
+  if (handle.memory === null) caller.call(CallOp.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
   return new SwapRegion(
     caller,
@@ -433,7 +433,7 @@ function residentPages(bytes: number): number {
   return pages;
 }
 
-function wholePages(bytes: number): number {
+function pagesOf(bytes: number): number {
   if (!Number.isSafeInteger(bytes) || bytes < 1)
     throw new SwapError('ERR_ARG_VALUE', `bytes ${bytes}: not a size`, { bytes });
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;

@@ -11,7 +11,7 @@ import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
-import { Op } from './control-block.ts';
+import { CallOp } from './control-block.ts';
 import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
 import { regionStatsOf } from './stats.ts';
 
@@ -59,7 +59,7 @@ export interface RegionStats {
   readonly writeFaults: number;
   /** Pages brought in, those ahead of their touch included. */
   readonly pageIns: number;
-  readonly pagesAhead: number;
+  readonly pagesPrefetched: number;
   /** Pages packed, or written to a device. */
   readonly pageOuts: number;
   /** Pages that left without work, because their stored copy was still good. */
@@ -101,7 +101,7 @@ const collected = new FinalizationRegistry<Held>((held) => {
 function detached({ caller, id, address, bytes }: Held): boolean {
   if (!caller.isRunning) return false;
   try {
-    caller.call(Op.detach, id, address, bytes);
+    caller.call(CallOp.detach, id, address, bytes);
     return true;
   } catch (error) {
     if (caller.isRunning) throw error;
@@ -167,13 +167,13 @@ export class SwapRegion implements Disposable {
   /** Has the range leave memory now; how many bytes did. Pinned pages stay. */
   evict(range: ByteRange = {}): number {
     const { from, to } = this.#outer(range, 'evict(range)');
-    return this.#call(Op.evict, from, to) * PAGE_BYTES;
+    return this.#call(CallOp.evict, from, to) * PAGE_BYTES;
   }
 
   /** Brings the range in, as far as three quarters of the budget go; how many bytes came. */
   prefetch(range: ByteRange = {}): number {
     const { from, to } = this.#outer(range, 'prefetch(range)');
-    return this.#call(Op.prefetch, from, to) * PAGE_BYTES;
+    return this.#call(CallOp.prefetch, from, to) * PAGE_BYTES;
   }
 
   /**
@@ -183,11 +183,11 @@ export class SwapRegion implements Disposable {
    */
   pin(range: ByteRange = {}): Disposable {
     const { from, to } = this.#outer(range, 'pin(range)');
-    this.#call(Op.pin, from, to);
+    this.#call(CallOp.pin, from, to);
     let isPinned = true;
     return {
       [Symbol.dispose]: () => {
-        if (isPinned && this.#isLive) this.#call(Op.unpin, from, to);
+        if (isPinned && this.#isLive) this.#call(CallOp.unpin, from, to);
         isPinned = false;
       },
     };
@@ -210,7 +210,7 @@ export class SwapRegion implements Disposable {
     }
     new Uint8Array(buffer, offset, from * PAGE_BYTES - offset).fill(0);
     new Uint8Array(buffer, to * PAGE_BYTES, end - to * PAGE_BYTES).fill(0);
-    this.#call(Op.discard, from, to);
+    this.#call(CallOp.discard, from, to);
   }
 
   /**
@@ -237,7 +237,7 @@ export class SwapRegion implements Disposable {
       });
   }
 
-  #call(op: Op, from: number, to: number): number {
+  #call(op: CallOp, from: number, to: number): number {
     this.#checkLive();
     return this.#caller.call(op, this.#handle.id, from, to).a;
   }

@@ -20,7 +20,7 @@ export function writeRegionStats(stats: Float64Array, region: Region): void {
   stats[RegionStat.pinned] = region.pinned;
   stats[RegionStat.faults] = counts[RegionCount.faults]!;
   stats[RegionStat.pagesIn] = counts[RegionCount.pagesIn]!;
-  stats[RegionStat.pagesAhead] = counts[RegionCount.pagesAhead]!;
+  stats[RegionStat.pagesPrefetched] = counts[RegionCount.pagesPrefetched]!;
   stats[RegionStat.pagesOut] = counts[RegionCount.pagesOut]!;
   stats[RegionStat.pagesDropped] = counts[RegionCount.pagesDropped]!;
   stats[RegionStat.writeFaults] = counts[RegionCount.writeFaults]!;
@@ -35,7 +35,7 @@ export const regionStatsOf = (stats: Float64Array, bytes: number): RegionStats =
   faults: stats[RegionStat.faults]!,
   writeFaults: stats[RegionStat.writeFaults]!,
   pageIns: stats[RegionStat.pagesIn]!,
-  pagesAhead: stats[RegionStat.pagesAhead]!,
+  pagesPrefetched: stats[RegionStat.pagesPrefetched]!,
   pageOuts: stats[RegionStat.pagesOut]!,
   pagesDropped: stats[RegionStat.pagesDropped]!,
   lostPages: stats[RegionStat.lost]!,

@@ -19,7 +19,7 @@ import { refusingDisk } from '../block/disks/refusing-disk.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../frontswap/backends/store-backend.ts';
 import { Frontswap } from '../frontswap/frontswap.ts';
-import { systemPageReturn } from '../os/linux/page-return.ts';
+import { systemPageRelease } from '../os/linux/page-release.ts';
 import { Pager, type PagerOptions } from '../pager/pager.ts';
 import type { CounterAt } from '../store/results.ts';
 import type { SwapArea } from '../swap/areas.ts';
@@ -38,7 +38,7 @@ const ROOM_SHARE = 1 / 16;
 /** Stored copies that are given up at once when RAM is full. */
 const COPIES_A_TIME = 64;
 /** A page that packs to more does not compress. */
-const POOR_BYTES = (PAGE_BYTES / 8) * 7;
+const INCOMPRESSIBLE_BYTES = (PAGE_BYTES / 8) * 7;
 
 export interface TierOptions {
   /** Ceiling of compressed pages and all tables about them, bytes; 0 = none. */
@@ -59,7 +59,7 @@ export class Tiers implements Disposable {
   /** A page that RAM did not want because it does not compress is on its way to a file. */
   #isPassedOn = false;
   /** Pages that do not compress may stay in memory; false: there are no more frames for them, and RAM takes them. */
-  readonly #keepsPoor: boolean;
+  readonly #keepsIncompressible: boolean;
   #changed = 0;
 
   constructor(
@@ -67,16 +67,17 @@ export class Tiers implements Disposable {
     pager: Pick<PagerOptions, 'frames' | 'onLost'>,
     keepsPoor: boolean,
   ) {
-    this.#keepsPoor = keepsPoor;
+    this.#keepsIncompressible = keepsPoor;
     this.#budget = new Budget(options.limitBytes);
-    this.backend = storeBackend(this.#budget, lz4, systemPageReturn(process.platform));
+    this.backend = storeBackend(this.#budget, lz4, systemPageRelease(process.platform));
     const front = new RamFrontswap();
     front.register(this.backend);
     this.pager = new Pager({ ...pager, front });
     const { evictor } = this.pager;
     evictor.onRefusal = () => this.#refused();
     evictor.onBatch = (isAsked) => {
-      this.backend.payloadMax = isAsked || !this.#keepsPoor ? PAGE_BYTES : POOR_BYTES;
+      this.backend.payloadMax =
+        isAsked || !this.#keepsIncompressible ? PAGE_BYTES : INCOMPRESSIBLE_BYTES;
     };
     evictor.onRetried = () => {
       if (this.#isPassedOn) this.#ram.writeOk = true;
@@ -136,8 +137,8 @@ export class Tiers implements Disposable {
   }
 
   /** Housekeeping when nobody waits; true while there is more to do. */
-  settle(): boolean {
-    return this.backend.settle();
+  compactIdle(): boolean {
+    return this.backend.compactIdle();
   }
 
   [Symbol.dispose](): void {
@@ -170,14 +171,14 @@ export class Tiers implements Disposable {
 
   /** Nobody took a page. True: try again, there is another way now. */
   #refused(): boolean {
-    if (this.#ram.writeOk ? this.backend.isPoor : this.#isPassedOn) return this.#passOn();
+    if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isPassedOn) return this.#passOn();
     if (!this.#ram.writeOk) {
       // No file takes it. What was freed left room inside the store that its books call used: RAM is asked once more.
       this.#isRetrying = true;
       this.#ram.writeOk = true;
       return true;
     }
-    if (this.pager.giveUpCopies(COPIES_A_TIME) > 0) return true;
+    if (this.pager.dropCopies(COPIES_A_TIME) > 0) return true;
     if (this.#files.length === 0) return false;
     const isNew = !this.#isRetrying;
     this.#isRetrying = false;
@@ -189,7 +190,7 @@ export class Tiers implements Disposable {
   /** A page does not compress. False: it stays in memory. */
   #passOn(): boolean {
     if (this.#isPassedOn || this.#files.length === 0) {
-      this.pager.evictor.isPoor = true;
+      this.pager.evictor.isIncompressible = true;
       return false;
     }
     this.#isPassedOn = true;

@@ -21,10 +21,10 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
 import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-constants.ts';
-import { Resolve, type Userfaultfd } from '../os/linux/userfaultfd.ts';
+import { ResolveResult, type Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { BATCH_PAGES } from '../pager/evict.ts';
 import { FRAME_COUNT, WINDOW_PAGES } from '../pager/load.ts';
-import { type PagedMemory, Stop } from '../pager/ops.ts';
+import { type PagedMemory, StopReason } from '../pager/ops.ts';
 
 /** The pager's frames, at an address. */
 export class UffdFrames {
@@ -56,7 +56,7 @@ export class UffdFrames {
 export class UffdMemory implements PagedMemory {
   readonly address: number;
   readonly pages: number;
-  stop: Stop = Stop.none;
+  stop: StopReason = StopReason.none;
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
   readonly #frames: UffdFrames;
@@ -109,7 +109,7 @@ export class UffdMemory implements PagedMemory {
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
     // A run that ends outside of one mapping is refused whole: what is said of it need not be true of its first page.
-    return done === 0 && this.stop === Stop.gone && count > 1
+    return done === 0 && this.stop === StopReason.gone && count > 1
       ? this.install(page, frame, 1, writable)
       : done;
   }
@@ -125,7 +125,7 @@ export class UffdMemory implements PagedMemory {
       this.#note(answer);
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
-    return done === 0 && this.stop === Stop.gone && count > 1
+    return done === 0 && this.stop === StopReason.gone && count > 1
       ? this.installZeros(page, 1, areWritten)
       : done;
   }
@@ -143,7 +143,7 @@ export class UffdMemory implements PagedMemory {
     const from = this.address + page * PAGE_BYTES;
     this.#mapping.copy(this.#frames.addressOf(frame), from, count * PAGE_BYTES);
     this.drop(page, count);
-    this.stop = Stop.none;
+    this.stop = StopReason.none;
     return count;
   }
 
@@ -165,20 +165,21 @@ export class UffdMemory implements PagedMemory {
   poison(page: number): void {
     if (!this.#canPoison) this.#onPoison();
     const at = this.address + page * PAGE_BYTES;
-    if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === Resolve.exists) this.wake(page, 1);
+    if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === ResolveResult.exists)
+      this.wake(page, 1);
   }
 
   #protect(page: number, count: number, mode: number): void {
     const at = this.address + page * PAGE_BYTES;
-    while (this.#uffd.writeProtect(at, count * PAGE_BYTES, mode) === Resolve.again);
+    while (this.#uffd.writeProtect(at, count * PAGE_BYTES, mode) === ResolveResult.again);
   }
 
   #isAgain = false;
 
-  #note(answer: Resolve): void {
-    this.#isAgain = answer === Resolve.again;
-    if (answer === Resolve.done || this.#isAgain) this.stop = Stop.none;
-    else if (answer === Resolve.exists) this.stop = Stop.resident;
-    else this.stop = answer === Resolve.gone ? Stop.gone : Stop.busy;
+  #note(answer: ResolveResult): void {
+    this.#isAgain = answer === ResolveResult.again;
+    if (answer === ResolveResult.done || this.#isAgain) this.stop = StopReason.none;
+    else if (answer === ResolveResult.exists) this.stop = StopReason.resident;
+    else this.stop = answer === ResolveResult.gone ? StopReason.gone : StopReason.busy;
   }
 }

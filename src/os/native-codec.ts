@@ -120,7 +120,7 @@ function nativeCodec(name: string, bytes: Uint8Array, base: number, calls: Calls
       const length = compress(base + source, base + target, PAGE_BYTES, limit + HEADROOM_BYTES);
       return length > limit || length < 0 ? 0 : length;
     },
-    expand: (from, length, page) => {
+    decompress: (from, length, page) => {
       const source = from >>> 0;
       const target = page >>> 0;
       assert(source + length <= bytes.length, 'the block lies in the memory');

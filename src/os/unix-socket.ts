@@ -19,7 +19,7 @@ import { errnoOf, systemError } from './system-error.ts';
 const pathBytesMax = process.platform === 'linux' ? 107 : 103;
 
 /** A path, and how to speak of it. */
-export interface SocketPlace {
+export interface SocketPath {
   readonly path: string;
   /** What chose it, `--unix`: every message begins with it. */
   readonly from: string;
@@ -27,7 +27,7 @@ export interface SocketPlace {
   readonly advice: string;
 }
 
-function checkLength({ path, from }: SocketPlace): void {
+function checkLength({ path, from }: SocketPath): void {
   const length = Buffer.byteLength(path);
   if (length > pathBytesMax || path.includes('\0'))
     throw new SwapError(
@@ -38,13 +38,13 @@ function checkLength({ path, from }: SocketPlace): void {
 }
 
 /** The NBD socket of --unix. */
-export const unixPlace = (path: string): SocketPlace => ({
+export const unixSocketPath = (path: string): SocketPath => ({
   path,
   from: '--unix',
   advice: 'choose another path with --unix, or - for a private one',
 });
 
-export const controlPlace = (path: string, isDefault: boolean): SocketPlace => ({
+export const controlSocketPath = (path: string, isDefault: boolean): SocketPath => ({
   path,
   from: isDefault ? 'the default control socket' : '--control',
   advice: 'choose another path with --control PATH, or none with --no-control',
@@ -67,7 +67,7 @@ function serverAt(path: string): Promise<string | null> {
   });
 }
 
-const inUse = ({ path, from, advice }: SocketPlace, why: string, cause?: unknown): SwapError =>
+const inUse = ({ path, from, advice }: SocketPath, why: string, cause?: unknown): SwapError =>
   new SwapError(
     'ERR_IO_IN_USE',
     `${from}: ${path} ${why} ${advice}`,
@@ -76,7 +76,7 @@ const inUse = ({ path, from, advice }: SocketPlace, why: string, cause?: unknown
   );
 
 /** What it means that a socket cannot be made at a path, and what to do. */
-export function unixListenError(place: SocketPlace, cause: unknown): SwapError {
+export function unixListenError(place: SocketPath, cause: unknown): SwapError {
   const { path, from, advice } = place;
   const errno = errnoOf(cause);
   if (errno === 'EADDRINUSE') return inUse(place, 'was taken by another server just now;', cause);
@@ -95,7 +95,7 @@ export function unixListenError(place: SocketPlace, cause: unknown): SwapError {
  * @returns true when something of a dead server is there
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
-export async function checkSocketPath(place: SocketPlace): Promise<boolean> {
+export async function checkSocketPath(place: SocketPath): Promise<boolean> {
   checkLength(place);
   const { path } = place;
   try {
@@ -116,7 +116,7 @@ export async function checkSocketPath(place: SocketPlace): Promise<boolean> {
  * Makes the path free to listen on: what a dead server left behind is removed.
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
-export async function claimSocketPath(place: SocketPlace): Promise<void> {
+export async function claimSocketPath(place: SocketPath): Promise<void> {
   if (await checkSocketPath(place)) removeIfThere(place.path);
 }
 

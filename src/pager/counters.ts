@@ -15,18 +15,18 @@ export type PagerCounterName =
   | 'spuriousFaults'
   | 'lostFaults'
   | 'pagesIn'
-  | 'pagesAhead'
-  | 'zerosAhead'
+  | 'pagesPrefetched'
+  | 'zerosPrefetched'
   | 'pagesOut'
   | 'pagesDropped'
   | 'pagesPutBack'
   | 'pagesSetAside'
   | 'pagesGone'
-  | 'copiesGivenUp'
+  | 'copiesDropped'
   | 'secondChances'
   | 'activated'
   | 'discarded'
-  | 'broughtHome'
+  | 'pagesUnused'
   | 'overBudget'
   | 'pagesLost';
 
@@ -38,8 +38,8 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   spuriousFaults: row('faults', 'on a page that had come meanwhile, or that is no memory now'),
   lostFaults: row('faults', 'on a page that is lost'),
   pagesIn: row('pages', 'in from their slots, those ahead too'),
-  pagesAhead: row('pages', 'in before anybody touched them'),
-  zerosAhead: row('pages', 'made before anybody touched them'),
+  pagesPrefetched: row('pages', 'in before anybody touched them'),
+  zerosPrefetched: row('pages', 'made before anybody touched them'),
   pagesOut: row('pages', 'out to a slot, packed or written'),
   pagesDropped: row('pages', 'out without work: their slot had them still'),
   pagesPutBack: row('pages', 'that nobody would take, and that stayed'),
@@ -48,11 +48,11 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
     'of those, that do not compress: they are not asked again for a while',
   ),
   pagesGone: row('pages', 'in memory by the books that their owner had given up by itself'),
-  copiesGivenUp: row('pages', 'whose stored copy was given up while they were in memory, for room'),
+  copiesDropped: row('pages', 'whose stored copy was given up while they were in memory, for room'),
   secondChances: row('pages', 'that stayed because they had been used'),
   activated: row('pages', 'in again so soon after they left that they count as hot'),
   discarded: row('pages', 'given up by their owner'),
-  broughtHome: row('pages', 'in because their area is switched off, or their region ends'),
+  pagesUnused: row('pages', 'in because their area is switched off, or their region ends'),
   overBudget: row('pages', 'in although the resident set was full and nothing would go out'),
   pagesLost: row('pages', 'whose slot could not give them back', true),
 };

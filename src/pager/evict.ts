@@ -15,9 +15,9 @@
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
-import { Out, type Swap } from '../swap/swap.ts';
+import { type Swap, SwapOutResult } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
-import { Stop } from './ops.ts';
+import { StopReason } from './ops.ts';
 import {
   ACTIVE_LIST,
   INACTIVE,
@@ -49,7 +49,7 @@ export class Evictor {
   /** The last batch put pages back: nothing takes them. */
   isFull = false;
   /** The last refusal was of a page that does not compress: others may be taken. Set by `onRefusal`. */
-  isPoor = false;
+  isIncompressible = false;
   /** No page leaves: memory may vanish under the one who copies it. */
   isFrozen = false;
   /** A batch is about to leave; `isAsked`: because the program wants these pages to leave. */
@@ -309,7 +309,7 @@ export class Evictor {
       for (const last = i + taken; i < last; i++) this.#pageIn[frame + i - at] = this.#victims[i]!;
       if (i === end) break;
       const page = this.#victims[i]!;
-      if (region.memory.stop === Stop.gone) {
+      if (region.memory.stop === StopReason.gone) {
         region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
         this.#counters.add('pagesGone', 1);
         gone++;
@@ -338,7 +338,7 @@ export class Evictor {
         out++;
         continue;
       }
-      const isPoor = !isRefused && this.isPoor;
+      const isPoor = !isRefused && this.isIncompressible;
       if (!isPoor) isRefused = true;
       if (!this.#putBack(region, page, frame)) continue;
       back++;
@@ -364,9 +364,12 @@ export class Evictor {
         region.relist(page);
         return true;
       }
-      if (memory.stop !== Stop.busy) break;
+      if (memory.stop !== StopReason.busy) break;
     }
-    assert(memory.stop === Stop.gone, 'a page that was taken can be put back while it has memory');
+    assert(
+      memory.stop === StopReason.gone,
+      'a page that was taken can be put back while it has memory',
+    );
     region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
     this.#counters.add('pagesGone', 1);
     return false;
@@ -374,7 +377,7 @@ export class Evictor {
 
   /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */
   #store(frame: number): SwapEntry {
-    this.isPoor = false;
+    this.isIncompressible = false;
     let entry = this.#tryStore(frame);
     if (entry !== NO_ENTRY) return entry;
     while (entry === NO_ENTRY && this.onRefusal()) entry = this.#tryStore(frame);
@@ -389,11 +392,15 @@ export class Evictor {
     swap.duplicate(entry);
     this.#written = true;
     let out = swap.swapOut(frame);
-    while (out === Out.pending) {
+    while (out === SwapOutResult.pending) {
       swap.tick();
-      out = swap.isBusy(frame) ? Out.pending : this.#written ? Out.done : Out.ioError;
+      out = swap.isBusy(frame)
+        ? SwapOutResult.pending
+        : this.#written
+          ? SwapOutResult.done
+          : SwapOutResult.ioError;
     }
-    if (out === Out.done) {
+    if (out === SwapOutResult.done) {
       swap.dropFromCache(frame);
       return entry;
     }

@@ -12,36 +12,36 @@
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
-import { In, type Swap } from '../swap/swap.ts';
+import { type Swap, SwapInResult } from '../swap/swap.ts';
 import { BATCH_PAGES } from './evict.ts';
 import type { Region } from './region.ts';
 
 /** Frames for pages that come: one touched, 63 ahead. */
 export const WINDOW_PAGES = 64;
-const HOME_FRAME = BATCH_PAGES + WINDOW_PAGES;
+const SWAPOFF_FRAME = BATCH_PAGES + WINDOW_PAGES;
 /** Frames that a pager needs. */
-export const FRAME_COUNT: number = HOME_FRAME + 1;
+export const FRAME_COUNT: number = SWAPOFF_FRAME + 1;
 
 export class Loader {
   /** First frame of the last load(). */
   frame: number = BATCH_PAGES;
   /** Why the last load() brought nothing; `ready`: it brought something. */
-  end: In = In.ready;
+  end: SwapInResult = SwapInResult.ready;
   /** No swapoff is on its way with a page. */
-  isHomeFrameFree = true;
+  isSwapoffFrameFree = true;
   /** Next frame of the window that is being read; -1 outside. */
   #next = -1;
 
   allocFrame(ahead: boolean): number {
     if (ahead) return -1; // what comes ahead is the pager's to decide, not the swap core's
-    if (this.#next !== -1) return this.#next === HOME_FRAME ? -1 : this.#next++;
-    if (!this.isHomeFrameFree) return -1;
-    this.isHomeFrameFree = false;
-    return HOME_FRAME;
+    if (this.#next !== -1) return this.#next === SWAPOFF_FRAME ? -1 : this.#next++;
+    if (!this.isSwapoffFrameFree) return -1;
+    this.isSwapoffFrameFree = false;
+    return SWAPOFF_FRAME;
   }
 
   freeFrame(frame: number): void {
-    if (frame === HOME_FRAME) this.isHomeFrameFree = true;
+    if (frame === SWAPOFF_FRAME) this.isSwapoffFrameFree = true;
     else if (frame === this.#next - 1) this.#next--;
   }
 
@@ -49,20 +49,23 @@ export class Loader {
   load(swap: Swap, region: Region, first: number, count: number): number {
     this.#next = BATCH_PAGES;
     this.frame = BATCH_PAGES;
-    this.end = In.ready;
+    this.end = SwapInResult.ready;
     let loaded = 0;
     while (loaded < count) {
       const answer = this.#swapIn(swap, region.entry[first + loaded]! as SwapEntry);
-      assert(answer !== In.busy && answer !== In.noFrame, 'there are frames and bios for a window');
-      if (answer !== In.ready) {
+      assert(
+        answer !== SwapInResult.busy && answer !== SwapInResult.noFrame,
+        'there are frames and bios for a window',
+      );
+      if (answer !== SwapInResult.ready) {
         if (loaded === 0) this.end = answer;
         break;
       }
-      const isHome = swap.frame === HOME_FRAME; // a swapoff has read it
+      const isHome = swap.frame === SWAPOFF_FRAME; // a swapoff has read it
       if (isHome && loaded > 0) break;
       loaded++;
       if (!isHome) continue;
-      this.frame = HOME_FRAME;
+      this.frame = SWAPOFF_FRAME;
       break;
     }
     this.#next = -1;
@@ -76,11 +79,11 @@ export class Loader {
   }
 
   /** Brings a page to a frame, however long its disk takes. */
-  #swapIn(swap: Swap, entry: SwapEntry): In {
+  #swapIn(swap: Swap, entry: SwapEntry): SwapInResult {
     const answer = swap.swapIn(entry);
-    if (answer !== In.pending) return answer;
+    if (answer !== SwapInResult.pending) return answer;
     const { frame } = swap;
     while (swap.isBusy(frame)) swap.tick();
-    return swap.cache.entryAt(frame) === entry ? In.ready : In.ioError;
+    return swap.cache.entryAt(frame) === entry ? SwapInResult.ready : SwapInResult.ioError;
   }
 }

@@ -10,7 +10,7 @@
  */
 
 /** Why the last call stopped short of `count` pages. */
-export const Stop = {
+export const StopReason = {
   /** It did not. */
   none: 0,
   /** The page is resident already. */
@@ -20,12 +20,12 @@ export const Stop = {
   /** Not now: the system shares or moves the page. */
   busy: 3,
 } as const;
-export type Stop = (typeof Stop)[keyof typeof Stop];
+export type StopReason = (typeof StopReason)[keyof typeof StopReason];
 
 export interface PagedMemory {
   readonly pages: number;
   /** Of the last install(), installZeros() or take(). */
-  readonly stop: Stop;
+  readonly stop: StopReason;
   /**
    * Frames `frame` .. become the pages `page` .. `page + count - 1`, and who waits for those goes on. Not `writable`: the
    * next write asks the pager. Returns how many were installed before the first that could not be. `busy` passes by itself:
@@ -61,5 +61,5 @@ export interface PagedMemory {
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
 
 /** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
-export const Range = { done: 0, noRoom: 1, lost: 2 } as const;
-export type Range = (typeof Range)[keyof typeof Range];
+export const RangeResult = { done: 0, noRoom: 1, lost: 2 } as const;
+export type RangeResult = (typeof RangeResult)[keyof typeof RangeResult];

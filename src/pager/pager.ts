@@ -22,27 +22,27 @@ import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
-import { In, Swap } from '../swap/swap.ts';
-import { Copies } from './copies.ts';
+import { Swap, SwapInResult } from '../swap/swap.ts';
+import { CleanCopies } from './clean-copies.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
 import { Evictor } from './evict.ts';
 import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
-import { Range, Stop, Touch } from './ops.ts';
+import { RangeResult, StopReason, Touch } from './ops.ts';
+import { PendingWindow } from './pending-window.ts';
+import { Reclaimer } from './reclaimer.ts';
 import { PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
-import { Rest } from './rest.ts';
-import { Room } from './room.ts';
 
 export { FRAME_COUNT } from './load.ts';
 
-export { Range, Touch } from './ops.ts';
+export { RangeResult as Range, Touch } from './ops.ts';
 
 export interface PagerOptions {
   /** FRAME_COUNT pages; see MemoryManager.memory. */
   readonly frames: Uint8Array;
   readonly front: FrontEnd;
   /** A page could not be brought back: `corrupt` or `ioError`. Called before whoever touches it is told. */
-  readonly onLost?: (region: Region, page: number, reason: In) => void;
+  readonly onLost?: (region: Region, page: number, reason: SwapInResult) => void;
 }
 
 export class Pager implements MemoryManager {
@@ -51,10 +51,10 @@ export class Pager implements MemoryManager {
   readonly counters: PagerCounters = pagerCounters();
   readonly regions: Region[] = [];
   readonly evictor: Evictor;
-  readonly #room: Room;
-  readonly #copies: Copies;
-  readonly #rest: Rest = new Rest();
-  readonly #onLost: (region: Region, page: number, reason: In) => void;
+  readonly #reclaimer: Reclaimer;
+  readonly #copies: CleanCopies;
+  readonly #pending: PendingWindow = new PendingWindow();
+  readonly #onLost: (region: Region, page: number, reason: SwapInResult) => void;
   readonly #loader = new Loader();
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
@@ -63,8 +63,8 @@ export class Pager implements MemoryManager {
     this.memory = frames;
     this.swap = new Swap(front, this);
     this.evictor = new Evictor(this.swap, this.counters);
-    this.#copies = new Copies(this.swap, this.counters);
-    this.#room = new Room(this.evictor, this.counters);
+    this.#copies = new CleanCopies(this.swap, this.counters);
+    this.#reclaimer = new Reclaimer(this.evictor, this.counters);
     this.#onLost = onLost;
   }
 
@@ -96,7 +96,7 @@ export class Pager implements MemoryManager {
     this.counters.add('faults', 1);
     region.counts[RegionCount.faults]! += 1;
     const state = region.state[page]!;
-    if (state === PageState.stored) this.#bring(region, page, touch);
+    if (state === PageState.stored) this.#swapIn(region, page, touch);
     else if (state === PageState.absent) this.#make(region, page, touch !== Touch.read);
     else if (state === PageState.clean && touch !== Touch.read) this.#makeDirty(region, page);
     else if (state === PageState.lost) {
@@ -110,8 +110,8 @@ export class Pager implements MemoryManager {
    * while there is more to do; in between somebody else's fault may be served.
    */
   background(): boolean {
-    const isMore = this.#goOn();
-    return this.#room.tidy(this.regions) || isMore;
+    const isMore = this.#continueWindow();
+    return this.#reclaimer.background(this.regions) || isMore;
   }
 
   /** Pages [from, to) leave memory, but for pinned ones and those that nobody takes. Returns how many left. */
@@ -122,13 +122,13 @@ export class Pager implements MemoryManager {
   }
 
   /** Brings pages of [from, to) in, as long as three quarters of the set have room for them. Returns how many came. */
-  bringAhead(region: Region, from: number, to: number): number {
+  prefetch(region: Region, from: number, to: number): number {
     let left = Math.max(0, (region.set.limit >>> 2) * 3 - region.set.pinned);
     let came = 0;
     for (let page = from; page < to && left > 0; page++) {
       if (region.isResident(page)) left--;
       if (region.state[page] !== PageState.stored) continue;
-      const room = this.#room.for(region, Math.min(left, WINDOW_PAGES));
+      const room = this.#reclaimer.reclaim(region, Math.min(left, WINDOW_PAGES));
       if (room === 0) break;
       const run = this.#runEnd(region, page, Math.min(to, page + room)) - page;
       const brought = this.#install(region, page, run, false);
@@ -137,7 +137,7 @@ export class Pager implements MemoryManager {
       left -= brought;
       page += brought - 1;
     }
-    this.counters.add('pagesAhead', came);
+    this.counters.add('pagesPrefetched', came);
     return came;
   }
 
@@ -145,18 +145,18 @@ export class Pager implements MemoryManager {
    * Pages [from, to) are in memory, may be written, and stay so until unpin(): a system call that is given them must not
    * come to ask. Nothing is pinned unless all are.
    */
-  pin(region: Region, from: number, to: number): Range {
+  pin(region: Region, from: number, to: number): RangeResult {
     const { set } = region;
     let fresh = 0;
     for (let page = from; page < to; page++) if (!region.isPinned(page)) fresh++;
-    if (set.pinned + fresh > set.pinLimit) return Range.noRoom;
+    if (set.pinned + fresh > set.pinLimit) return RangeResult.noRoom;
     for (let page = from; page < to; page++) {
       const answer = this.#pinPage(region, page);
-      if (answer === Range.done) continue;
+      if (answer === RangeResult.done) continue;
       this.unpin(region, from, page);
       return answer;
     }
-    return Range.done;
+    return RangeResult.done;
   }
 
   unpin(region: Region, from: number, to: number): void {
@@ -180,18 +180,18 @@ export class Pager implements MemoryManager {
   }
 
   /** All pages of a region come home, whatever the set's limit: it is going to be ordinary memory again. */
-  bringAllHome(region: Region): Range {
+  swapInAll(region: Region): RangeResult {
     for (let page = 0; page < region.pages; page++) {
-      if (region.state[page] === PageState.clean) this.#copies.giveUp(region, page);
-      if (region.state[page] === PageState.lost) return Range.lost;
+      if (region.state[page] === PageState.clean) this.#copies.drop(region, page);
+      if (region.state[page] === PageState.lost) return RangeResult.lost;
       if (region.state[page] !== PageState.stored) continue;
       const end = Math.min(region.pages, page + WINDOW_PAGES);
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
-      this.counters.add('broughtHome', came);
+      this.counters.add('pagesUnused', came);
       if (came > 0 || region.state[page] === PageState.absent) continue;
-      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
+      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
     }
-    return Range.done;
+    return RangeResult.done;
   }
 
   /** The region ends: its slots are free. Its memory is left as it is. */
@@ -202,7 +202,7 @@ export class Pager implements MemoryManager {
       region.entry[page] = NO_ENTRY;
     }
     this.evictor.isFull = false;
-    this.#rest.forget(region);
+    this.#pending.forget(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
     region.set.aside -= region.aside;
@@ -211,18 +211,18 @@ export class Pager implements MemoryManager {
   }
 
   /** Stored copies of up to `most` pages that are in memory, too, are given up; how many were. */
-  giveUpCopies(most: number): number {
-    return this.#copies.giveUpMost(this.regions, most);
+  dropCopies(most: number): number {
+    return this.#copies.dropMost(this.regions, most);
   }
 
-  /** Checks every invariant; throws Bug. Cost: all pages. */
+  /** Checks every invariant; throws InvariantError. Cost: all pages. */
   verify(): void {
     for (const region of this.regions) {
       region.verify();
       region.set.verify();
     }
     assert(
-      this.swap.cache.count === (this.#loader.isHomeFrameFree ? 0 : 1),
+      this.swap.cache.count === (this.#loader.isSwapoffFrameFree ? 0 : 1),
       'no page is on its way',
     );
   }
@@ -247,7 +247,7 @@ export class Pager implements MemoryManager {
   }
 
   /** swapoff: the page that has the entry comes to memory. */
-  bringHome(entry: SwapEntry, frame: number): void {
+  unuse(entry: SwapEntry, frame: number): void {
     for (const region of this.regions) {
       const page = region.entry.indexOf(entry);
       if (page === -1) continue;
@@ -256,24 +256,24 @@ export class Pager implements MemoryManager {
         region.state[page] = PageState.dirty;
         region.memory.makeWritable(page, 1);
       } else {
-        this.#room.ahead(region, 0);
-        if (!this.#installHome(region, page, frame)) return;
+        this.#reclaimer.reclaimForWindow(region, 0);
+        if (!this.#installUnused(region, page, frame)) return;
       }
-      this.counters.add('broughtHome', 1);
+      this.counters.add('pagesUnused', 1);
       this.swap.free(entry);
       return;
     }
   }
 
   /** False: not now; the page stays in its slot, and leaves the swap cache. */
-  #installHome(region: Region, page: number, frame: number): boolean {
+  #installUnused(region: Region, page: number, frame: number): boolean {
     if (region.memory.install(page, frame, 1, true) === 1) {
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
       this.counters.add('pagesIn', 1);
       return true;
     }
-    assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
-    if (region.memory.stop === Stop.gone) {
+    assert(region.memory.stop !== StopReason.resident, 'what is stored is not in memory');
+    if (region.memory.stop === StopReason.gone) {
       region.forget(page, PageState.absent);
       return true;
     }
@@ -299,20 +299,20 @@ export class Pager implements MemoryManager {
   }
 
   /** A touched page that is stored comes, and with it what is likely to be touched next. */
-  #bring(region: Region, page: number, touch: number): void {
+  #swapIn(region: Region, page: number, touch: number): void {
     const { prefetch } = region;
     const isWrite = touch !== Touch.read;
-    const isRest = this.#rest.has(region, page);
+    const isRest = this.#pending.has(region, page);
     if (!isRest) prefetch.predict(page);
     const { stride } = prefetch;
-    const wanted = isRest ? this.#rest.end - page - 1 : prefetch.count;
+    const wanted = isRest ? this.#pending.end - page - 1 : prefetch.count;
     const most = Math.min(wanted, region.set.limit >>> 2);
     const isHot = (this.evictor.clock - region.stamp[page]!) >>> 0 <= region.set.limit >>> 1;
-    const ahead = this.#room.ahead(region, Math.min(most, WINDOW_PAGES - 1));
+    const ahead = this.#reclaimer.reclaimForWindow(region, Math.min(most, WINDOW_PAGES - 1));
     const end = stride === 1 || isRest ? page + 1 + ahead : page + 1;
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
-      if (this.#loader.end !== In.ready) this.#lose(region, page, this.#loader.end);
+      if (this.#loader.end !== SwapInResult.ready) this.#lose(region, page, this.#loader.end);
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
@@ -322,13 +322,13 @@ export class Pager implements MemoryManager {
       this.counters.add('activated', 1);
     }
     const last = isRest || stride === 1 ? 1 : stride;
-    this.#countAhead(region, came - 1 + this.#bringMore(region, page, came, ahead, last, isWrite));
-    if (last === 1) this.#rest.set(region, page + 1 + ahead, page + 1 + most, isWrite);
-    if (!isRest) prefetch.brought(page, last === 1 ? most : ahead);
+    this.#countAhead(region, came - 1 + this.#swapInMore(region, page, came, ahead, last, isWrite));
+    if (last === 1) this.#pending.set(region, page + 1 + ahead, page + 1 + most, isWrite);
+    if (!isRest) prefetch.record(page, last === 1 ? most : ahead);
   }
 
   /** Pages of a window behind the `came` that have come already; how many of them came. */
-  #bringMore(
+  #swapInMore(
     region: Region,
     page: number,
     came: number,
@@ -351,21 +351,21 @@ export class Pager implements MemoryManager {
   }
 
   /** Some more of a window whose first pages are being used already. */
-  #goOn(): boolean {
-    const rest = this.#rest;
+  #continueWindow(): boolean {
+    const rest = this.#pending;
     const { region } = rest;
     if (region === null) return false;
     const from = rest.page;
-    const count = this.#room.for(region, Math.min(rest.end - from, WINDOW_PAGES));
-    const brought = count === 0 ? 0 : this.#bringMore(region, from, 0, count - 1, 1, rest.isWrite);
+    const count = this.#reclaimer.reclaim(region, Math.min(rest.end - from, WINDOW_PAGES));
+    const brought = count === 0 ? 0 : this.#swapInMore(region, from, 0, count - 1, 1, rest.isWrite);
     this.#countAhead(region, brought);
     rest.set(region, from + count, brought === 0 ? 0 : rest.end, rest.isWrite);
     return rest.region !== null;
   }
 
   #countAhead(region: Region, pages: number): void {
-    this.counters.add('pagesAhead', pages);
-    region.counts[RegionCount.pagesAhead]! += pages;
+    this.counters.add('pagesPrefetched', pages);
+    region.counts[RegionCount.pagesPrefetched]! += pages;
   }
 
   /** A touched page that is nowhere comes as zeros; where touches go in order, those that follow, too. */
@@ -377,19 +377,19 @@ export class Pager implements MemoryManager {
     let wanted = 0;
     while (wanted < most && region.state[page + 1 + wanted] === PageState.absent) wanted++;
     if (prefetch.stride !== 1) wanted = 0;
-    const ahead = this.#room.ahead(region, wanted);
+    const ahead = this.#reclaimer.reclaimForWindow(region, wanted);
     const end = page + 1 + ahead;
     const made = region.memory.installZeros(page, end - page, isWrite);
     for (let i = page; i < page + made; i++)
       region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
-    if (made === 0) this.#wakeOrTakeUp(region, page);
-    else this.counters.add('zerosAhead', made - 1);
-    prefetch.brought(page, ahead);
+    if (made === 0) this.#wakeOrContinue(region, page);
+    else this.counters.add('zerosPrefetched', made - 1);
+    prefetch.record(page, ahead);
   }
 
   /** A page that is nowhere by the books could not come: there is one after all, and it counts from now on; or not now. */
-  #wakeOrTakeUp(region: Region, page: number): void {
-    if (region.memory.stop !== Stop.resident) region.memory.wake(page, 1);
+  #wakeOrContinue(region: Region, page: number): void {
+    if (region.memory.stop !== StopReason.resident) region.memory.wake(page, 1);
     else {
       this.adopt(region, page);
       region.memory.makeWritable(page, 1);
@@ -447,8 +447,8 @@ export class Pager implements MemoryManager {
 
   /** A page could not be put where it belongs: not now, or its owner has given that memory up, and so the page. */
   #refuseInstall(region: Region, page: number): void {
-    assert(region.memory.stop !== Stop.resident, 'what is stored is not in memory');
-    if (region.memory.stop === Stop.gone) {
+    assert(region.memory.stop !== StopReason.resident, 'what is stored is not in memory');
+    if (region.memory.stop === StopReason.gone) {
       this.swap.freeAndCache(region.entry[page]! as SwapEntry);
       region.forget(page, PageState.absent);
     }
@@ -464,7 +464,7 @@ export class Pager implements MemoryManager {
     return false;
   }
 
-  #lose(region: Region, page: number, reason: In): void {
+  #lose(region: Region, page: number, reason: SwapInResult): void {
     this.counters.add('pagesLost', 1);
     this.#onLost(region, page, reason);
     this.swap.freeAndCache(region.entry[page]! as SwapEntry);
@@ -472,18 +472,18 @@ export class Pager implements MemoryManager {
     region.memory.poison(page);
   }
 
-  #pinPage(region: Region, page: number): Range {
+  #pinPage(region: Region, page: number): RangeResult {
     const state = region.state[page]!;
-    if (state === PageState.lost) return Range.lost;
-    if (state === PageState.clean) this.#copies.giveUp(region, page);
-    if (!region.isResident(page)) this.#room.ahead(region, 0);
+    if (state === PageState.lost) return RangeResult.lost;
+    if (state === PageState.clean) this.#copies.drop(region, page);
+    if (!region.isResident(page)) this.#reclaimer.reclaimForWindow(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
-      return this.#loader.end === In.ready ? Range.noRoom : Range.lost;
+      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
     if (state === PageState.absent) {
-      if (region.memory.installZeros(page, 1, true) === 0) return Range.noRoom;
+      if (region.memory.installZeros(page, 1, true) === 0) return RangeResult.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     }
-    return region.pin(page) ? Range.done : Range.noRoom;
+    return region.pin(page) ? RangeResult.done : RangeResult.noRoom;
   }
 
   /** The page is nowhere from now on, but for its memory. */

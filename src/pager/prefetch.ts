@@ -56,7 +56,7 @@ export class Prefetch {
   }
 
   /** What predict() asked for was brought, but for the last pages: the stream goes on after `count` of them. */
-  brought(page: number, count: number): void {
+  record(page: number, count: number): void {
     if (this.#stream !== -1) this.#expected[this.#stream] = page + this.stride * (count + 1);
   }
 

@@ -55,7 +55,7 @@ const PINS_MAX = 255;
 export const RegionCount = {
   faults: 0,
   pagesIn: 1,
-  pagesAhead: 2,
+  pagesPrefetched: 2,
   pagesOut: 3,
   pagesDropped: 4,
   writeFaults: 5,
@@ -292,7 +292,7 @@ export class Region {
     return this.#pins[page] !== 0;
   }
 
-  /** Checks every invariant; throws Bug. Cost: all pages. */
+  /** Checks every invariant; throws InvariantError. Cost: all pages. */
   verify(): void {
     let resident = 0;
     let stored = 0;

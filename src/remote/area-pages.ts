@@ -11,8 +11,8 @@
  */
 import { assert } from '../base/assert.ts';
 
-export const Place = { none: 0, local: 1, stays: 2, remote: 3 } as const;
-export type Place = (typeof Place)[keyof typeof Place];
+export const PageLocation = { none: 0, local: 1, stays: 2, remote: 3 } as const;
+export type PageLocation = (typeof PageLocation)[keyof typeof PageLocation];
 
 const ROW_BYTES = 17;
 
@@ -50,9 +50,9 @@ export class AreaPages {
     return slots * ROW_BYTES + chunks;
   }
 
-  placeOf(offset: number): Place {
+  placeOf(offset: number): PageLocation {
     assert(offset >= 0 && offset < this.slots, 'a slot is inside its area');
-    return this.#place[offset]! as Place;
+    return this.#place[offset]! as PageLocation;
   }
 
   generationOf(offset: number): number {
@@ -76,18 +76,21 @@ export class AreaPages {
   }
 
   /** The page is there but for now: in none of the lists. */
-  set(offset: number, place: typeof Place.none | typeof Place.stays | typeof Place.remote): void {
+  set(
+    offset: number,
+    place: typeof PageLocation.none | typeof PageLocation.stays | typeof PageLocation.remote,
+  ): void {
     const before = this.placeOf(offset);
-    if (before === Place.local) this.#unlink(offset);
-    if (before === Place.remote) this.remotePages--;
-    if (place === Place.remote) this.remotePages++;
+    if (before === PageLocation.local) this.#unlink(offset);
+    if (before === PageLocation.remote) this.remotePages--;
+    if (place === PageLocation.remote) this.remotePages++;
     this.#place[offset] = place;
   }
 
   /** The page is local and may move on, as the newest. */
   append(offset: number, stamp: number): void {
-    this.set(offset, Place.none);
-    this.#place[offset] = Place.local;
+    this.set(offset, PageLocation.none);
+    this.#place[offset] = PageLocation.local;
     this.#stamp[offset] = stamp;
     this.#next[offset] = 0;
     this.#prev[offset] = this.#tail;
@@ -99,8 +102,8 @@ export class AreaPages {
 
   /** Back to the front of the list, with the stamp that it had. */
   putBack(offset: number): void {
-    this.set(offset, Place.none);
-    this.#place[offset] = Place.local;
+    this.set(offset, PageLocation.none);
+    this.#place[offset] = PageLocation.local;
     this.#prev[offset] = 0;
     this.#next[offset] = this.#head;
     if (this.#head === 0) this.#tail = offset + 1;
@@ -109,12 +112,15 @@ export class AreaPages {
     this.listed++;
   }
 
-  /** Checks the list and the counts; throws Bug. */
+  /** Checks the list and the counts; throws InvariantError. */
   verify(): void {
     let listed = 0;
     let before = 0;
     for (let at = this.#head; at !== 0; at = this.#next[at - 1]!) {
-      assert(this.#place[at - 1] === Place.local, 'only pages that may move on are in the list');
+      assert(
+        this.#place[at - 1] === PageLocation.local,
+        'only pages that may move on are in the list',
+      );
       assert(this.#prev[at - 1] === before, 'the list goes back as it goes forth');
       before = at;
       listed++;
@@ -125,8 +131,8 @@ export class AreaPages {
     let local = 0;
     let remote = 0;
     for (const place of this.#place) {
-      if (place === Place.local) local++;
-      if (place === Place.remote) remote++;
+      if (place === PageLocation.local) local++;
+      if (place === PageLocation.remote) remote++;
     }
     assert(local === listed, 'all pages that may move on are in the list');
     assert(remote === this.remotePages, 'remote pages are counted');

@@ -8,10 +8,10 @@
  * - A page that finds the ring full is not queued, and its caller counts it.
  */
 import { assert } from '../base/assert.ts';
-import { Answer, BATCH_MAX, type RemotePages } from './remote-pages.ts';
+import { BATCH_MAX, type RemotePages, RemoteResult } from './remote-pages.ts';
 
 const ENTRY_BYTES = 12;
-const AREAS_MAX = 64;
+const ENDED_AREAS_MAX = 64;
 
 interface EndedArea {
   readonly epoch: number;
@@ -73,7 +73,7 @@ export class FlushQueue {
     for (let chunk = 0; chunk < touched.length; chunk++) if (touched[chunk]) chunks.push(chunk);
     if (chunks.length === 0) return 0;
     this.#areas.push({ epoch, chunks: Int32Array.from(chunks), done: 0 });
-    if (this.#areas.length <= AREAS_MAX) return 0;
+    if (this.#areas.length <= ENDED_AREAS_MAX) return 0;
     const oldest = this.#areas.shift()!;
     return oldest.chunks.length - oldest.done;
   }
@@ -100,8 +100,8 @@ export class FlushQueue {
     remote.send();
     for (let i = 0; i < staged; i++) {
       const answer = remote.answer();
-      if (answer === Answer.down) continue;
-      if (answer === Answer.done) flushed.pages++;
+      if (answer === RemoteResult.down) continue;
+      if (answer === RemoteResult.done) flushed.pages++;
       else flushed.pagesFailed++;
       this.#first = (this.#first + 1) & this.#mask;
       this.#count--;
@@ -117,8 +117,8 @@ export class FlushQueue {
     remote.send();
     for (let i = 0; i < staged; i++) {
       const answer = remote.answer();
-      if (answer === Answer.down) continue;
-      if (answer === Answer.done) flushed.chunks++;
+      if (answer === RemoteResult.down) continue;
+      if (answer === RemoteResult.done) flushed.chunks++;
       else flushed.chunksFailed++;
       area.done++;
     }

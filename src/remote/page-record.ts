@@ -13,7 +13,7 @@
 
 import type { PageFormat } from '../codec/codec.ts';
 import type { Kernels } from '../codec/kernels.ts';
-import { PACKED_LIMIT_BYTES } from '../store/shard.ts';
+import { COMPRESSED_BYTES_MAX } from '../store/shard.ts';
 
 export const Record = {
   version: 0,
@@ -25,7 +25,7 @@ export const Record = {
 } as const;
 const VERSION = 1;
 /** Longest record: what is longer when packed is stored raw, and stays where it is. */
-export const RECORD_BYTES_MAX: number = Record.header + PACKED_LIMIT_BYTES;
+export const RECORD_BYTES_MAX: number = Record.header + COMPRESSED_BYTES_MAX;
 
 /** Which page a record is of. One is reused for all: nothing is allocated for a page. */
 export interface PageName {

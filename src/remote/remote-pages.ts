@@ -37,7 +37,7 @@ import { Session } from './session.ts';
 export const CHUNK_SHIFT = 10;
 export const CHUNK_SLOTS: number = 2 ** CHUNK_SHIFT;
 
-export const Answer = {
+export const RemoteResult = {
   done: 0,
   /** The machine is full. */
   noMemory: 1,
@@ -46,9 +46,9 @@ export const Answer = {
   /** The connection ended: done or not, nobody knows. */
   down: 3,
 } as const;
-export type Answer = (typeof Answer)[keyof typeof Answer];
+export type RemoteResult = (typeof RemoteResult)[keyof typeof RemoteResult];
 
-export const Fetch = {
+export const FetchResult = {
   found: 0,
   /** The machine says that it has no such page. */
   absent: 1,
@@ -57,7 +57,7 @@ export const Fetch = {
   /** No answer in time, or none to use: the page may be there. */
   late: 3,
 } as const;
-export type Fetch = (typeof Fetch)[keyof typeof Fetch];
+export type FetchResult = (typeof FetchResult)[keyof typeof FetchResult];
 
 export interface RemoteOptions {
   /** The way there; os/ has one over sockets. */
@@ -253,21 +253,27 @@ export class RemotePages implements Disposable {
   }
 
   /** The answer to the next command of the batch. */
-  answer(): Answer {
+  answer(): RemoteResult {
     assert(this.#unanswered > 0, 'there is an answer to come');
     this.#unanswered--;
     const answer = this.#answer();
-    if (this.#unanswered === 0 && answer !== Answer.down) this.#link.done();
+    if (this.#unanswered === 0 && answer !== RemoteResult.down) this.#link.done();
     return answer;
   }
 
   /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
-  fetch(epoch: number, offset: number, generation: number, target: Uint8Array, at: number): Fetch {
+  fetch(
+    epoch: number,
+    offset: number,
+    generation: number,
+    target: Uint8Array,
+    at: number,
+  ): FetchResult {
     let answer = this.#fetch(epoch, offset, generation);
     // A connection that was closed while nobody looked: once more on a new one.
-    if (answer === Fetch.late && this.#link.end === LinkEnd.closed)
+    if (answer === FetchResult.late && this.#link.end === LinkEnd.closed)
       answer = this.#fetch(epoch, offset, generation);
-    if (answer === Fetch.found) target.set(this.#page, at);
+    if (answer === FetchResult.found) target.set(this.#page, at);
     return answer;
   }
 
@@ -276,24 +282,24 @@ export class RemotePages implements Disposable {
     this.#link[Symbol.dispose]();
   }
 
-  #fetch(epoch: number, offset: number, generation: number): Fetch {
-    if (!this.ready()) return Fetch.late;
+  #fetch(epoch: number, offset: number, generation: number): FetchResult {
+    if (!this.ready()) return FetchResult.late;
     const { writer, reader } = this.#link;
     writer.command(3);
     writer.text('HGET');
     this.#key(epoch, offset >>> CHUNK_SHIFT);
     this.#fieldOf(offset, generation);
-    if (!this.#link.send()) return Fetch.late;
+    if (!this.#link.send()) return FetchResult.late;
     const token = this.#link.token();
-    if (token === Token.incomplete || token === Token.error) return Fetch.late;
+    if (token === Token.incomplete || token === Token.error) return FetchResult.late;
     if (token !== Token.nil && token !== Token.bulk) {
       this.#link.fail(LinkEnd.malformed);
-      return Fetch.late;
+      return FetchResult.late;
     }
     this.#link.done();
-    if (token === Token.nil) return Fetch.absent;
+    if (token === Token.nil) return FetchResult.absent;
     this.#nameOf(epoch, offset, generation);
-    return this.#open(reader.at, reader.length) ? Fetch.found : Fetch.damaged;
+    return this.#open(reader.at, reader.length) ? FetchResult.found : FetchResult.damaged;
   }
 
   /** Checks the record and unpacks it to #page. */
@@ -304,20 +310,20 @@ export class RemotePages implements Disposable {
     this.fetchedAt = at + Record.header;
     this.fetchedBytes = bytes - Record.header;
     this.fetchedFormat = this.#codec.format;
-    return this.#codec.expand(this.fetchedAt, this.fetchedBytes, PAGE_AT) === PAGE_BYTES;
+    return this.#codec.decompress(this.fetchedAt, this.fetchedBytes, PAGE_AT) === PAGE_BYTES;
   }
 
-  #answer(): Answer {
+  #answer(): RemoteResult {
     const token = this.#link.token();
-    if (token === Token.integer) return Answer.done;
-    if (token === Token.incomplete) return Answer.down;
+    if (token === Token.integer) return RemoteResult.done;
+    if (token === Token.incomplete) return RemoteResult.down;
     if (token !== Token.error) {
       this.#link.fail(LinkEnd.malformed);
-      return Answer.down;
+      return RemoteResult.down;
     }
     const { bytes, at, length } = this.#link.reader;
     const isFull = length >= 3 && bytes[at] === 79 && bytes[at + 1] === 79 && bytes[at + 2] === 77;
-    return isFull ? Answer.noMemory : Answer.refused; // "OOM"
+    return isFull ? RemoteResult.noMemory : RemoteResult.refused; // "OOM"
   }
 
   #stage(recordBytes: number): boolean {

@@ -18,8 +18,8 @@ export const VERSION = 1;
 export const COUNTERS_AT = 256;
 
 export const PAGE_IN = 65536;
-export const PACKED: number = PAGE_IN + 2 * PAGE_BYTES;
-export const PAGE_OUT: number = PACKED + 2 * PAGE_BYTES;
+export const COMPRESSED: number = PAGE_IN + 2 * PAGE_BYTES;
+export const PAGE_OUT: number = COMPRESSED + 2 * PAGE_BYTES;
 export const SLOT_TABLE: number = PAGE_OUT + 2 * PAGE_BYTES;
 /** Charged once for a shard in use: all below the slot table, and the small tables. */
 export const OPEN_BYTES: number = SLOT_TABLE + 2 * PAGE_BYTES;

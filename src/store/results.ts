@@ -1,26 +1,26 @@
 /** What the store answers and counts. "No" is an answer, never an exception. */
 
-export const Put = {
+export const PutResult = {
   stored: 0,
   /** Stored without payload: the page repeats one 8-byte word. */
   sameFilled: 1,
   /** The byte ceiling, or address space, has no room. The slot holds what it held before. */
   refused: 2,
   /** Packs to more than the caller wants kept. The slot holds what it held before. */
-  poor: 3,
+  incompressible: 3,
 } as const;
-export type Put = (typeof Put)[keyof typeof Put];
+export type PutResult = (typeof PutResult)[keyof typeof PutResult];
 
-export const Get = {
+export const GetResult = {
   found: 0,
   /** Nothing is stored under the slot. */
   absent: 1,
   /** The stored bytes fail their checksum or do not unpack: an I/O error, never data. */
   corrupt: 2,
 } as const;
-export type Get = (typeof Get)[keyof typeof Get];
+export type GetResult = (typeof GetResult)[keyof typeof GetResult];
 
-export const Recompress = {
+export const RecompressResult = {
   /** The page takes less room now. */
   smaller: 0,
   /** It is as it was: same-filled, dense, tried before, or not to be made smaller; or the store has no dense codec. */
@@ -32,7 +32,7 @@ export const Recompress = {
   /** As Get.corrupt: the damaged bytes stay. */
   corrupt: 4,
 } as const;
-export type Recompress = (typeof Recompress)[keyof typeof Recompress];
+export type RecompressResult = (typeof RecompressResult)[keyof typeof RecompressResult];
 
 /** Places of a shard's counters. Those called ...Pages (but compactedPages) and storedBytes say what is held now, the others what has happened. */
 export const CounterAt = {
@@ -64,6 +64,6 @@ export const CounterAt = {
   /** Packed pages of at most half a page. */
   goodPages: 14,
   /** Puts answered with `poor`. */
-  refusedPoor: 15,
+  refusedIncompressible: 15,
   count: 16,
 } as const;

@@ -5,14 +5,14 @@
  *   word 1  checksum of the stored bytes     | same-filled: high half
  *   word 2  tried 18 | age 17..16 | format 15..13 | 12..0 stored bytes; same-filled: 13-bit check of the word
  *
- * Age says how often the walk of growOlder() has passed a page since it was put or last got, 0 .. 3. A put writes the word
+ * Age says how often the walk of age() has passed a page since it was put or last got, 0 .. 3. A put writes the word
  * anyway and so costs nothing more; a get tests it, and writes it when the page was not of age 0.
  *
  * Invariants
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.
  * - `tried` is set only where the dense codec made nothing smaller of the very bytes that are stored.
  *
- * Cost: growOlder() and findOld() read 4 of 12 bytes a slot in order, some ns each; groups of 1024 slots without a page
+ * Cost: age() and findOld() read 4 of 12 bytes a slot in order, some ns each; groups of 1024 slots without a page
  * cost one look.
  */
 import { PageFormat } from '../codec/codec.ts';
@@ -60,7 +60,7 @@ export function skipEmpty(groups: Int32Array, from: number, to: number): number 
 }
 
 /** The pages of [from, to) are a step older. */
-export function growOlder(rows: Int32Array, groups: Int32Array, from: number, to: number): void {
+export function agePages(rows: Int32Array, groups: Int32Array, from: number, to: number): void {
   for (let slot = from; slot < to; slot++) {
     if ((slot & (GROUP_SLOTS - 1)) === 0) slot = skipEmpty(groups, slot, to);
     if (slot === to) return;
@@ -91,7 +91,7 @@ export function findOld(
 }
 
 /** What findOld() may be asked for. */
-export const isPacked = (): boolean => true;
+export const isCompressed = (): boolean => true;
 /** Pages that no codec made smaller. */
 export const isRaw = (state: number): boolean => formatIn(state) === PageFormat.raw;
 /** Pages that the dense codec has not seen. */

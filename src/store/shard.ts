@@ -1,46 +1,34 @@
 /**
- * A shard: one linear memory that holds up to 2^19 pages and every table about them. It is the unit of
- * growth (a larger store has more shards), of parallelism (one owner thread) and of survival (all state is in
- * the memory's image, at offsets that the slot count fixes).
+ * A shard: one linear memory that holds up to 2^19 pages and every table about them. It is the unit of growth, of
+ * parallelism (one owner thread) and of survival: all state is in the memory's image, at offsets fixed by the slot count.
  *
- * image.ts draws its memory, rows.ts a slot's row. Formats (codec.ts): same-filled pages cost their row and nothing else; pages that LZ4 cannot
- * bring below 3/4 of a page are stored raw, a whole page each; the rest is a packed object. recompress() brings packed and
- * raw pages into a denser format, in place: no get sees a difference but in its time.
+ * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs its row only; a page that LZ4 does not
+ * bring below 3/4 of a page is stored raw; any other is an object of the arena. recompress() moves a page to a denser format.
  *
  * Invariants
  * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
- * - The checksum is over the stored bytes, their format and the slot's number, checked before they are unpacked: a page
- *   comes back as it was put, or get() says corrupt.
- * - The budget holds every byte that may be resident: staging once the shard is used, 12 KiB of rows for each group of
- *   1024 slots with a page in it, the arena's pages. Checked before anything is destroyed. Counters are exact.
+ * - The checksum covers the stored bytes, their format and the slot's number, and is checked before decompressing.
+ * - The budget counts every byte that may be resident: staging, 12 KiB of rows a group of 1024 slots with a page in it,
+ *   the arena's pages. It is checked before anything is destroyed. Counters are exact.
  *
- * Cost: put = one copy in, one codec call, one copy to the object; get = one checksum, one codec call, one copy
- * out; drop = two table rows. No garbage, but for one view where a put's page is part of a larger array.
+ * Cost: put = a copy in, a codec call, a copy to the object; get = a checksum, a codec call, a copy out; drop = two table
+ * rows. No garbage, except one view where a put's page is part of a larger array.
  */
 import { Arena } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
-import type { PageReturn, PageReturnFactory } from '../arena/ops.ts';
+import type { PageRelease, PageReleaseFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
 import { type Kernels, loadKernels } from '../codec/kernels.ts';
 import { createMemory } from '../codec/linear-memory.ts';
-import { countPage, verifyHeld } from './held.ts';
-import {
-  COUNTERS_AT,
-  imageOf,
-  MAGIC,
-  OPEN_BYTES,
-  PACKED,
-  PAGE_IN,
-  PAGE_OUT,
-  SLOT_TABLE,
-  VERSION,
-} from './image.ts';
-import { CounterAt, Get, Put, Recompress } from './results.ts';
+import { countPage, verifyCounters } from './counters.ts';
+import * as image from './image.ts';
+import { CounterAt, GetResult, PutResult, RecompressResult } from './results.ts';
 import {
   AGE_MASK,
+  agePages,
   checksumSeed,
   FORMAT_SHIFT,
   findOld,
@@ -48,7 +36,6 @@ import {
   GROUP_RESIDENT,
   GROUP_SHIFT,
   GROUP_SLOTS,
-  growOlder,
   LENGTH_MASK,
   ROW,
   skipEmpty,
@@ -59,15 +46,14 @@ import {
 /** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
 /** Pages whose packed form is longer than this are stored raw: 3/4 of a page, as in zram. */
-export const PACKED_LIMIT_BYTES = 3072;
+export const COMPRESSED_BYTES_MAX = 3072;
 
 const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
 
-/** Objects that a put without room moves together before it gives up: about 50 us. */
+/** Objects that a put without room compacts before it is refused, and chunks of free pages that it releases: 50 us. */
 const PRESSURE_MOVES = 256;
-/** Chunks of free pages that such a put gives back at the most. */
 export const PRESSURE_CHUNKS = 64;
-/** Has whoever else is under the same budget give free memory back; pages given. */
+/** Makes the other shards under the same budget release free memory. Returns the pages released. */
 export type Pressure = (asking: Shard) => number;
 
 export class Shard {
@@ -79,7 +65,7 @@ export class Shard {
   readonly #codec: PageCodec;
   readonly #dense: PageCodec | null;
   readonly #arena: Arena;
-  readonly #pageReturn: PageReturn;
+  readonly #release: PageRelease;
   readonly #pressure: Pressure;
   readonly #rows: Int32Array;
   readonly #groups: Int32Array;
@@ -96,34 +82,34 @@ export class Shard {
     slots: number,
     codec: CodecFactory,
     budget: Budget,
-    returns: PageReturnFactory,
+    returns: PageReleaseFactory,
     pressure: Pressure,
     dense: CodecFactory | null,
   ) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
     this.slots = slots;
-    const { groups, groupTable, arena, bytes } = imageOf(slots);
+    const { groups, groupTable, arena, bytes } = image.imageOf(slots);
     const memory = createMemory(bytes);
     const buffer = memory.buffer;
     this.#budget = new Budget(0, budget);
     this.#kernels = loadKernels(memory);
     this.#codec = codec(memory, this.#kernels);
     this.#dense = dense?.(memory, this.#kernels) ?? null;
-    this.#pageReturn = returns(memory);
+    this.#release = returns(memory);
     this.#pressure = pressure;
-    this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
+    this.#rows = new Int32Array(buffer, image.SLOT_TABLE, groups * GROUP_SLOTS * ROW);
     this.#groups = new Int32Array(buffer, groupTable, groups);
-    this.#words = new Int32Array(buffer, 0, SLOT_TABLE / 4);
+    this.#words = new Int32Array(buffer, 0, image.SLOT_TABLE / 4);
     this.#bytes = new Uint8Array(buffer);
-    this.#pageIn = new Uint8Array(buffer, PAGE_IN, PAGE_BYTES);
-    this.#pageOut = new Uint8Array(buffer, PAGE_OUT, PAGE_BYTES);
-    this.counters = new Float64Array(buffer, COUNTERS_AT, CounterAt.count);
+    this.#pageIn = new Uint8Array(buffer, image.PAGE_IN, PAGE_BYTES);
+    this.#pageOut = new Uint8Array(buffer, image.PAGE_OUT, PAGE_BYTES);
+    this.counters = new Float64Array(buffer, image.COUNTERS_AT, CounterAt.count);
     this.#arena = new Arena(
       buffer,
       arena,
       this.#kernels,
       this.#budget,
-      this.#pageReturn,
+      this.#release,
       (owner, location) => {
         this.#rows[owner * ROW] = location;
         this.counters[CounterAt.moves]! += 1;
@@ -132,43 +118,54 @@ export class Shard {
   }
 
   /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */
-  put(slot: number, source: Uint8Array, at: number, payloadMax: number): Put {
+  put(slot: number, source: Uint8Array, at: number, payloadMax: number): PutResult {
     assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (this.#kernels.sameFilled(PAGE_IN) === 1) {
-      return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
+    if (this.#kernels.sameFilled(image.PAGE_IN) === 1) {
+      return this.putWord(
+        slot,
+        this.#words[image.PAGE_IN >>> 2]!,
+        this.#words[(image.PAGE_IN >>> 2) + 1]!,
+      );
     }
-    const most = Math.min(payloadMax, PACKED_LIMIT_BYTES);
-    const length = this.#codec.compress(PAGE_IN, PACKED, most);
-    if (length > 0) return this.#keep(slot, PACKED, length, this.#codec.format);
-    if (payloadMax < PAGE_BYTES) return this.#refused(CounterAt.refusedPoor, Put.poor);
-    return this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw);
+    const most = Math.min(payloadMax, COMPRESSED_BYTES_MAX);
+    const length = this.#codec.compress(image.PAGE_IN, image.COMPRESSED, most);
+    if (length > 0) return this.#keep(slot, image.COMPRESSED, length, this.#codec.format);
+    if (payloadMax < PAGE_BYTES)
+      return this.#refused(CounterAt.refusedIncompressible, PutResult.incompressible);
+    return this.#keep(slot, image.PAGE_IN, PAGE_BYTES, PageFormat.raw);
   }
 
   /**
-   * Stores what readPacked() gave of some page, source[at .. at + length), as put() of that page would: for pages that
+   * Stores what readCompressed() gave of some page, source[at .. at + length), as put() of that page would: for pages that
    * come back from elsewhere. The caller vouches for the bytes; the checksum is made anew, over what is stored.
    */
-  putPacked(slot: number, format: PageFormat, source: Uint8Array, at: number, length: number): Put {
+  putCompressed(
+    slot: number,
+    format: PageFormat,
+    source: Uint8Array,
+    at: number,
+    length: number,
+  ): PutResult {
     assert(format > PageFormat.raw, 'only packed bytes are put packed');
-    assert(length > 0 && length <= PACKED_LIMIT_BYTES, 'packed bytes are within their limit');
+    assert(length > 0 && length <= COMPRESSED_BYTES_MAX, 'packed bytes are within their limit');
     assert(at >= 0 && at + length <= source.length, 'a source holds its packed bytes');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
-    this.#bytes.set(source.subarray(at, at + length), PACKED);
-    return this.#keep(slot, PACKED, length, format);
+    this.#bytes.set(source.subarray(at, at + length), image.COMPRESSED);
+    return this.#keep(slot, image.COMPRESSED, length, format);
   }
 
   /** Bytes of the page of `slot` when it is stored packed; 0 for same-filled and raw pages, and where there is none. */
-  packedBytes(slot: number): number {
+  compressedBytes(slot: number): number {
     const state = this.#rows[slot * ROW + 2]!;
     return formatIn(state) > PageFormat.raw ? state & LENGTH_MASK : 0;
   }
 
-  /** Copies packed bytes to target[at ..], checked; how many: packedBytes(), or -1 when they are damaged. */
-  readPacked(slot: number, target: Uint8Array, at: number): number {
-    const length = this.packedBytes(slot);
+  /** Copies packed bytes to target[at ..], checked; how many: compressedBytes(), or -1 when they are damaged. */
+  readCompressed(slot: number, target: Uint8Array, at: number): number {
+    const length = this.compressedBytes(slot);
     assert(at >= 0 && at + length <= target.length, 'a target has room for packed bytes');
     if (length === 0) return 0;
     const row = slot * ROW;
@@ -184,7 +181,7 @@ export class Shard {
   }
 
   /** Stores a page that repeats the 8-byte word high:low, without looking at a page. */
-  putWord(slot: number, low: number, high: number): Put {
+  putWord(slot: number, low: number, high: number): PutResult {
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
     if (this.#rows[row + 2] !== 0) this.#empty(slot);
@@ -193,57 +190,62 @@ export class Shard {
     this.#rows[row + 1] = high;
     this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
     countPage(this.counters, this.#rows[row + 2]!, low === 0 && high === 0, 1);
-    return Put.sameFilled;
+    return PutResult.sameFilled;
   }
 
   /** Writes the page of `slot` to target[at .. at + 4096). The target is untouched unless `found`. */
-  get(slot: number, target: Uint8Array, at: number): Get {
+  get(slot: number, target: Uint8Array, at: number): GetResult {
     assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a target has room for its page');
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
-    if (state === 0) return Get.absent;
+    if (state === 0) return GetResult.absent;
     if (formatIn(state) === PageFormat.same) {
       const first = this.#rows[row]!;
       const second = this.#rows[row + 1]!;
       if (wordCheck(first, second, slot) !== (state & LENGTH_MASK)) return this.#corrupt();
-      this.#kernels.fill(PAGE_OUT, first, second);
-    } else if (!this.#expand(slot, state)) return this.#corrupt();
+      this.#kernels.fill(image.PAGE_OUT, first, second);
+    } else if (!this.#decompress(slot, state)) return this.#corrupt();
     if ((state & AGE_MASK) !== 0) this.#rows[row + 2] = state & ~AGE_MASK;
     target.set(this.#pageOut, at);
-    return Get.found;
+    return GetResult.found;
   }
 
   /**
    * Brings the page of `slot` into the dense format if that makes it a size class smaller. The new form is written
    * before the old one goes, so there is never a moment without the page. Costs a get and a dense compression.
    */
-  recompress(slot: number): Recompress {
+  recompress(slot: number): RecompressResult {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
-    if (state === 0) return Recompress.absent;
+    if (state === 0) return RecompressResult.absent;
     const dense = this.#dense;
     const format = formatIn(state);
     if (dense === null || format === PageFormat.same || format === dense.format)
-      return Recompress.kept;
-    if ((state & TRIED) !== 0) return Recompress.kept;
-    if (!this.#expand(slot, state)) {
+      return RecompressResult.kept;
+    if ((state & TRIED) !== 0) return RecompressResult.kept;
+    if (!this.#decompress(slot, state)) {
       this.#corrupt();
-      return Recompress.corrupt;
+      return RecompressResult.corrupt;
     }
-    const length = dense.compress(PAGE_OUT, PACKED, PACKED_LIMIT_BYTES);
+    const length = dense.compress(image.PAGE_OUT, image.COMPRESSED, COMPRESSED_BYTES_MAX);
     const counters = this.counters;
     if (length === 0 || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
       this.#rows[row + 2] = state | TRIED;
       counters[CounterAt.recompressKept]! += 1;
-      return Recompress.kept;
+      return RecompressResult.kept;
     }
     const location = this.#alloc(slot, length); // may move the old object: its row is read afterwards
     if (location === 0) {
       counters[CounterAt.recompressNoRoom]! += 1;
-      return Recompress.noRoom;
+      return RecompressResult.noRoom;
     }
     const seed = checksumSeed(slot, dense.format);
-    const sum = this.#kernels.copyChecksum(this.#arena.address(location), PACKED, length, seed);
+    const sum = this.#kernels.copyChecksum(
+      this.#arena.address(location),
+      image.COMPRESSED,
+      length,
+      seed,
+    );
     this.#arena.free(this.#rows[row]!);
     countPage(counters, state, false, -1);
     this.#rows[row] = location;
@@ -251,12 +253,12 @@ export class Shard {
     this.#rows[row + 2] = (state & AGE_MASK) | (dense.format << FORMAT_SHIFT) | length;
     countPage(counters, this.#rows[row + 2]!, false, 1);
     counters[CounterAt.recompressed]! += 1;
-    return Recompress.smaller;
+    return RecompressResult.smaller;
   }
 
   /** The pages of [from, to) are a step older, see rows.ts. */
-  growOlder(from: number, to: number): void {
-    growOlder(this.#rows, this.#groups, from, to);
+  age(from: number, to: number): void {
+    agePages(this.#rows, this.#groups, from, to);
   }
 
   /** First slot of [from, to) with an old page, see rows.ts; or `to`. */
@@ -327,30 +329,30 @@ export class Shard {
   }
 
   /** Gives free memory back to the system until at most `keepPages` pages of it may be resident. Returns pages. */
-  giveBack(keepPages: number, chunksMax: number): number {
+  releaseFree(keepPages: number, chunksMax: number): number {
     if (!this.#isOpen) return 0;
-    let given = this.#arena.giveBack(keepPages, chunksMax);
-    if (keepPages === 0) given += this.#giveBackRows();
+    let given = this.#arena.releaseFree(keepPages, chunksMax);
+    if (keepPages === 0) given += this.#releaseRows();
     return given;
   }
 
-  /** Checks every invariant of tables and arena; throws Bug. Cost: all rows and objects' headers. */
+  /** Checks every invariant of tables and arena; throws InvariantError. Cost: all rows and objects' headers. */
   verify(): void {
-    const residentGroups = verifyHeld(this.#rows, this.#groups, this.counters);
+    const residentGroups = verifyCounters(this.#rows, this.#groups, this.counters);
     assert(
       this.counters[CounterAt.compactedPages] === this.#arena.compactedPages,
       'pages freed by compaction are counted',
     );
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
-    const openBytes = this.#isOpen ? OPEN_BYTES : 0;
+    const openBytes = this.#isOpen ? image.OPEN_BYTES : 0;
     assert(
       this.#budget.usedBytes === arenaBytes + residentGroups * GROUP_ROW_BYTES + openBytes,
       'the budget holds what may be resident, no more and no less',
     );
   }
 
-  /** The page of a slot that is packed or raw, checked, to PAGE_OUT; false: damaged. */
-  #expand(slot: number, state: number): boolean {
+  /** The page of a slot that is packed or raw, checked, to image.PAGE_OUT; false: damaged. */
+  #decompress(slot: number, state: number): boolean {
     const row = slot * ROW;
     const format = formatIn(state);
     const length = state & LENGTH_MASK;
@@ -358,16 +360,16 @@ export class Shard {
     const seed = checksumSeed(slot, format);
     if (this.#kernels.checksum(from, length, seed) !== this.#rows[row + 1]!) return false;
     if (format === PageFormat.raw) {
-      this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
+      this.#kernels.copy(image.PAGE_OUT, from, PAGE_BYTES);
       return true;
     }
     const codec = format === this.#codec.format ? this.#codec : this.#dense;
     if (codec === null || codec.format !== format) return false;
-    return codec.expand(from, length, PAGE_OUT) === PAGE_BYTES;
+    return codec.decompress(from, length, image.PAGE_OUT) === PAGE_BYTES;
   }
 
   /** Stores the bytes at `from` in the image under `slot`. */
-  #keep(slot: number, from: number, length: number, format: PageFormat): Put {
+  #keep(slot: number, from: number, length: number, format: PageFormat): PutResult {
     const location = this.#place(slot, length);
     if (location === 0) {
       const hasSpace = this.#arena.hasSpace(length);
@@ -383,7 +385,7 @@ export class Shard {
     );
     this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
     countPage(this.counters, this.#rows[row + 2]!, false, 1);
-    return Put.stored;
+    return PutResult.stored;
   }
 
   /** Room for `length` bytes under `slot`, its old page given up; 0, and nothing changed, when there is none. */
@@ -452,13 +454,13 @@ export class Shard {
     if (word === GROUP_RESIDENT) this.#emptyGroups++;
   }
 
-  #giveBackRows(): number {
+  #releaseRows(): number {
     let given = 0;
     if (this.#emptyGroups === 0) return 0;
     for (let group = 0; group < this.#groups.length; group++) {
       if (this.#groups[group] !== GROUP_RESIDENT) continue;
-      const at = SLOT_TABLE + group * GROUP_ROW_BYTES;
-      if (!this.#pageReturn.giveBack(at, GROUP_ROW_BYTES)) break;
+      const at = image.SLOT_TABLE + group * GROUP_ROW_BYTES;
+      if (!this.#release.release(at, GROUP_ROW_BYTES)) break;
       this.#groups[group] = 0;
       this.#emptyGroups--;
       this.#budget.release(GROUP_ROW_BYTES);
@@ -469,9 +471,9 @@ export class Shard {
 
   /** Charges the shard's own bytes with its first page. */
   #open(): boolean {
-    if (!this.#reserve(OPEN_BYTES)) return false;
-    this.#words[0] = MAGIC;
-    this.#words[1] = VERSION;
+    if (!this.#reserve(image.OPEN_BYTES)) return false;
+    this.#words[0] = image.MAGIC;
+    this.#words[1] = image.VERSION;
     this.#words[2] = this.slots;
     this.#isOpen = true;
     return true;
@@ -483,17 +485,17 @@ export class Shard {
 
   /** Gives free memory back, this shard's and others', because a reservation did not fit. False when there is none. */
   #makeRoom(): boolean {
-    const own = this.#arena.giveBack(0, PRESSURE_CHUNKS) + this.#giveBackRows();
+    const own = this.#arena.releaseFree(0, PRESSURE_CHUNKS) + this.#releaseRows();
     return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;
   }
 
-  #refused(at: number, answer: Put = Put.refused): Put {
+  #refused(at: number, answer: PutResult = PutResult.refused): PutResult {
     this.counters[at]! += 1;
     return answer;
   }
 
-  #corrupt(): Get {
+  #corrupt(): GetResult {
     this.counters[CounterAt.corruptions]! += 1;
-    return Get.corrupt;
+    return GetResult.corrupt;
   }
 }

@@ -15,14 +15,14 @@
  * when idle. Nothing breaks without it; the store only holds more than it must.
  */
 import type { Budget } from '../arena/budget.ts';
-import { keepPages, type PageReturnFactory } from '../arena/ops.ts';
+import { keepPages, type PageReleaseFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
 import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
-import { CounterAt, Get, Put, Recompress } from './results.ts';
-import { AGE_MAX, isPacked, isRaw, isUntried } from './rows.ts';
+import { CounterAt, GetResult, PutResult, RecompressResult } from './results.ts';
+import { AGE_MAX, isCompressed, isRaw, isUntried } from './rows.ts';
 import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
 
 const SHARD_SHIFT = 19;
@@ -47,7 +47,7 @@ export interface StoreOptions {
   /** What recompress() packs with: a format other than `codec`'s. Default: none, and pages stay as they were put. */
   readonly dense?: CodecFactory | null;
   /** How freed memory goes back to the system; default: it stays. */
-  readonly returns?: PageReturnFactory;
+  readonly release?: PageReleaseFactory;
 }
 
 export class Store {
@@ -67,12 +67,12 @@ export class Store {
 
   /** @throws RangeError when the process has no address space for the first shard */
   constructor(options: StoreOptions) {
-    const { slots, budget, codec = lz4, returns = keepPages, dense = null } = options;
+    const { slots, budget, codec = lz4, release: returns = keepPages, dense = null } = options;
     assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
     this.#budget = budget;
     this.#hasDense = dense !== null;
-    const pressure: Pressure = (asking) => this.#giveBackFor(asking);
+    const pressure: Pressure = (asking) => this.#releaseFor(asking);
     this.#makeShard = (first) =>
       new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure, dense);
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
@@ -85,20 +85,22 @@ export class Store {
    * @param payloadMax a page that would cost more bytes is answered with `poor` and the slot stays as it was; with
    *   the default every page is taken, raw if need be
    */
-  put(slot: Slot, source: Uint8Array, at: number, payloadMax: number = PAGE_BYTES): Put {
+  put(slot: Slot, source: Uint8Array, at: number, payloadMax: number = PAGE_BYTES): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
-    return shard === null ? Put.refused : shard.put(slot & SHARD_MASK, source, at, payloadMax);
+    return shard === null
+      ? PutResult.refused
+      : shard.put(slot & SHARD_MASK, source, at, payloadMax);
   }
 
   /** Keeps a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
-  putWord(slot: Slot, low: number, high: number): Put {
+  putWord(slot: Slot, low: number, high: number): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
-    return shard === null ? Put.refused : shard.putWord(slot & SHARD_MASK, low, high);
+    return shard === null ? PutResult.refused : shard.putWord(slot & SHARD_MASK, low, high);
   }
 
   /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
-  get(slot: Slot, target: Uint8Array, at: number): Get {
-    return this.#shardOf(slot)?.get(slot & SHARD_MASK, target, at) ?? Get.absent;
+  get(slot: Slot, target: Uint8Array, at: number): GetResult {
+    return this.#shardOf(slot)?.get(slot & SHARD_MASK, target, at) ?? GetResult.absent;
   }
 
   /** Gives up the page of `slot`: its bytes are reusable when this returns. False when there was none. */
@@ -152,8 +154,8 @@ export class Store {
   }
 
   /** Brings one page into the dense format if that takes less room; every get is as before. */
-  recompress(slot: Slot): Recompress {
-    return this.#shardOf(slot)?.recompress(slot & SHARD_MASK) ?? Recompress.absent;
+  recompress(slot: Slot): RecompressResult {
+    return this.#shardOf(slot)?.recompress(slot & SHARD_MASK) ?? RecompressResult.absent;
   }
 
   /**
@@ -172,10 +174,10 @@ export class Store {
         continue;
       }
       const answer = this.recompress(found as Slot);
-      if (answer === Recompress.noRoom) return tried;
+      if (answer === RecompressResult.noRoom) return tried;
       this.#idleAt = found + 1;
       looked++;
-      if (answer !== Recompress.corrupt) tried++;
+      if (answer !== RecompressResult.corrupt) tried++;
     }
     return tried;
   }
@@ -184,13 +186,13 @@ export class Store {
    * The pages of [from, to) are a step older. A page's age is the number of these passes since it was put or last got, at
    * most 3: 0 = used since the last pass. Who calls it decides what a step is, a minute or a turn of a hand.
    */
-  growOlder(from: Slot, to: number): void {
+  age(from: Slot, to: number): void {
     assert(from >= 0 && to <= this.slots, 'slots are inside their store');
     for (let at: number = from; at < to; ) {
       const number = at >>> SHARD_SHIFT;
       const first = number << SHARD_SHIFT;
       const end = Math.min(to, first + SHARD_SLOTS_MAX);
-      this.#shardAt[number]?.growOlder(at - first, end - first);
+      this.#shardAt[number]?.age(at - first, end - first);
       at = end;
     }
   }
@@ -200,25 +202,31 @@ export class Store {
    * passed over. `poor`: only pages that no codec made smaller.
    */
   coldest(from: Slot, to: number, age: number, poor: boolean): number {
-    const found = this.#findOld(from, to, age, poor ? isRaw : isPacked);
+    const found = this.#findOld(from, to, age, poor ? isRaw : isCompressed);
     return found === to ? -1 : found;
   }
 
-  /** Keeps packed bytes that readPacked() gave, as put() of their page would; see Shard.putPacked. */
-  putPacked(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): Put {
+  /** Keeps packed bytes that readCompressed() gave, as put() of their page would; see Shard.putCompressed. */
+  putCompressed(
+    slot: Slot,
+    format: PageFormat,
+    source: Uint8Array,
+    at: number,
+    length: number,
+  ): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
-    if (shard === null) return Put.refused;
-    return shard.putPacked(slot & SHARD_MASK, format, source, at, length);
+    if (shard === null) return PutResult.refused;
+    return shard.putCompressed(slot & SHARD_MASK, format, source, at, length);
   }
 
   /** Bytes of the page when it is stored packed, else 0. */
-  packedBytes(slot: Slot): number {
-    return this.#shardOf(slot)?.packedBytes(slot & SHARD_MASK) ?? 0;
+  compressedBytes(slot: Slot): number {
+    return this.#shardOf(slot)?.compressedBytes(slot & SHARD_MASK) ?? 0;
   }
 
   /** Copies the packed bytes to target[at ..], checked; how many, 0 when there are none, -1 when damaged. */
-  readPacked(slot: Slot, target: Uint8Array, at: number): number {
-    return this.#shardOf(slot)?.readPacked(slot & SHARD_MASK, target, at) ?? 0;
+  readCompressed(slot: Slot, target: Uint8Array, at: number): number {
+    return this.#shardOf(slot)?.readCompressed(slot & SHARD_MASK, target, at) ?? 0;
   }
 
   /** How the page is stored; `none` when it is not. */
@@ -261,7 +269,7 @@ export class Store {
       this.#maintained = (this.#maintained + 1) % this.#shards.length;
       const moved = shard.compact(moves);
       const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-      const given = shard.giveBack(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
+      const given = shard.releaseFree(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
       if (moved > 0 || given > 0) return true;
     }
     return false;
@@ -271,19 +279,19 @@ export class Store {
    * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
    * what can be. Some milliseconds a call; false when there was nothing to do.
    */
-  settle(): boolean {
+  compactIdle(): boolean {
     this.#hasNoSpace = false;
     for (const shard of this.#shards)
-      if (shard.compact(SETTLE_MOVES) > 0 || shard.giveBack(0, SETTLE_CHUNKS) > 0) return true;
+      if (shard.compact(SETTLE_MOVES) > 0 || shard.releaseFree(0, SETTLE_CHUNKS) > 0) return true;
     return false;
   }
 
   /** Gives all free memory back to the system at once, whatever it takes. */
-  giveBackAll(): void {
-    for (const shard of this.#shards) while (shard.giveBack(0, Number.MAX_SAFE_INTEGER) > 0);
+  releaseAll(): void {
+    for (const shard of this.#shards) while (shard.releaseFree(0, Number.MAX_SAFE_INTEGER) > 0);
   }
 
-  /** Checks every invariant; throws Bug. For tests and `check`: the cost is that of all rows. */
+  /** Checks every invariant; throws InvariantError. For tests and `check`: the cost is that of all rows. */
   verify(): void {
     for (const shard of this.#shards) shard.verify();
     assert(
@@ -307,11 +315,11 @@ export class Store {
   }
 
   /** Free memory of the other shards is room for the one that is short: they are under one budget. */
-  #giveBackFor(asking: Shard): number {
+  #releaseFor(asking: Shard): number {
     let given = 0;
     for (const shard of this.#shards) {
       if (given >= CHUNK_PAGES) break; // more than any put asks for
-      if (shard !== asking) given += shard.giveBack(0, PRESSURE_CHUNKS);
+      if (shard !== asking) given += shard.releaseFree(0, PRESSURE_CHUNKS);
     }
     return given;
   }

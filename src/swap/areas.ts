@@ -59,7 +59,7 @@ export class SwapArea {
   startingBios = 0;
   startingAt = 1;
   /** Where a swapoff goes on. */
-  homeAt = 1;
+  swapOffAt = 1;
   /** Where the periodic scan goes on: a cluster. */
   scanAt = 0;
 

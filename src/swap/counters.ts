@@ -34,7 +34,7 @@ export type SwapCounterName =
   | 'discardErrors'
   | 'discardWaits'
   | 'discardScanned'
-  | 'broughtHome'
+  | 'pagesUnused'
   | 'backBios'
   | 'backPages'
   | 'backStale'
@@ -72,7 +72,7 @@ const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
   discardErrors: row('bios', 'discards refused by the disk; harmless', false),
   discardWaits: row('attempts', 'to discard when the reserve of bios was out'),
   discardScanned: row('slots', 'looked at by the periodic scan for dead pages'),
-  broughtHome: row('pages', 'back in memory for a swapoff or a shrink'),
+  pagesUnused: row('pages', 'back in memory for a swapoff or a shrink'),
   backBios: row(
     'bios',
     'writeback: pages of frontswap sent to a disk; pages + stale + errors + under way',

@@ -9,24 +9,28 @@
  *
  * Below 2^31, so V8 keeps it a small integer. An area has at most 2^26 slots (256 GiB), there are at most 32.
  */
+
 import { assert } from '../base/assert.ts';
+import { SWAP_AREAS_MAX } from '../base/units.ts';
 
 declare const entryUnit: unique symbol;
 /** Type and offset of a slot; 0 = none. */
 export type SwapEntry = number & { readonly [entryUnit]: 'SwapEntry' };
 
-export const MAX_AREAS = 32;
 const OFFSET_BITS = 26;
 /** Most slots an area can have, its header included. */
-export const MAX_SLOTS: number = 2 ** OFFSET_BITS;
+export const SWAP_SLOTS_MAX: number = 2 ** OFFSET_BITS;
 export const NO_ENTRY: SwapEntry = 0 as SwapEntry;
 
 /** @param type 0 .. 31  @param offset 1 .. 2^26 - 1 */
 export function entryOf(type: number, offset: number): SwapEntry {
-  assert(type >= 0 && type < MAX_AREAS, 'the type of an entry is that of an area');
-  assert(offset > 0 && offset < MAX_SLOTS, 'the offset of an entry is a slot and not the header');
+  assert(type >= 0 && type < SWAP_AREAS_MAX, 'the type of an entry is that of an area');
+  assert(
+    offset > 0 && offset < SWAP_SLOTS_MAX,
+    'the offset of an entry is a slot and not the header',
+  );
   return ((type << OFFSET_BITS) | offset) as SwapEntry;
 }
 
 export const typeOf = (entry: SwapEntry): number => entry >>> OFFSET_BITS;
-export const offsetOf = (entry: SwapEntry): number => entry & (MAX_SLOTS - 1);
+export const offsetOf = (entry: SwapEntry): number => entry & (SWAP_SLOTS_MAX - 1);

@@ -15,7 +15,7 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { MAX_SLOTS } from './entry.ts';
+import { SWAP_SLOTS_MAX } from './entry.ts';
 
 export interface SwapHeader {
   /** Highest slot, 9 .. 2^26 - 1. The area has lastPage + 1 pages, the header included. */
@@ -63,8 +63,8 @@ export function readHeader(page: Uint8Array, diskPages: number): SwapHeader {
       `last page ${lastPage} lies beyond the disk of ${diskPages} pages; it has shrunk or is not whole`,
       { lastPage, diskPages },
     );
-  if (lastPage >= MAX_SLOTS)
-    throw refuse('tooLarge', `last page ${lastPage}: an area ends at ${MAX_SLOTS - 1}`, {
+  if (lastPage >= SWAP_SLOTS_MAX)
+    throw refuse('tooLarge', `last page ${lastPage}: an area ends at ${SWAP_SLOTS_MAX - 1}`, {
       lastPage,
     });
   const badPages = readBadPages(u32, lastPage);
@@ -77,7 +77,7 @@ export function writeHeader(header: SwapHeader, page: Uint8Array): void {
   const { lastPage, badPages, uuid } = header;
   const label = new TextEncoder().encode(header.label);
   const hex = uuid.replaceAll('-', '');
-  if (!(lastPage >= MIN_AREA_PAGES - 1 && lastPage < MAX_SLOTS))
+  if (!(lastPage >= MIN_AREA_PAGES - 1 && lastPage < SWAP_SLOTS_MAX))
     throw new SwapError('ERR_ARG_AREA', `a swap area has 10 to 2^26 pages, not ${lastPage + 1}`);
   if (!/^[0-9a-f]{32}$/i.test(hex))
     throw new SwapError('ERR_ARG_VALUE', `uuid '${uuid}' is not 32 hexadecimal digits`);

@@ -3,7 +3,7 @@
  * that owns page frames and knows who refers to a slot, and what a disk may offer beyond block/ops.ts.
  */
 import type { Disk } from '../block/ops.ts';
-import type { Load } from '../frontswap/ops.ts';
+import type { LoadResult } from '../frontswap/ops.ts';
 import type { SwapEntry } from './entry.ts';
 
 /** A disk that wants to hear at once when a slot is dead (kernel: swap_slot_free_notify). */
@@ -25,9 +25,9 @@ export interface FrontEnd {
   init(type: number, slots: number): void;
   /** True: kept, nothing need be written. */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;
-  load(type: number, offset: number, page: Uint8Array, at: number): Load;
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
   /** As load(), and the backend's copy stays: for a reader past the swap cache, who owns nothing yet. */
-  peek(type: number, offset: number, page: Uint8Array, at: number): Load;
+  peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
   invalidatePage(type: number, offset: number): void;
   /** offsets[0 .. count) are about to be freed: tables may be read ahead, nothing changes. Some number. */
   warm?(type: number, offsets: Int32Array, count: number): number;
@@ -38,7 +38,7 @@ export interface FrontEnd {
   /** Writeback: the first slot of [from, to) held here with a page of age `age` (0 .. 3) or more, or -1; see frontswap. */
   coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
   /** Writeback: the pages of [from, to) are a step older. */
-  growOlder(type: number, from: number, to: number): void;
+  age(type: number, from: number, to: number): void;
 }
 
 /**
@@ -59,5 +59,5 @@ export interface MemoryManager {
   /** A swapOut() that ended `pending` has ended. Not ok: the frame is dirty, and holds the only copy. */
   writeDone(entry: SwapEntry, frame: number, ok: boolean): void;
   /** Everyone who refers to the entry gets the frame instead; free(entry) for each of them. Who cannot keeps its reference. */
-  bringHome(entry: SwapEntry, frame: number): void;
+  unuse(entry: SwapEntry, frame: number): void;
 }

@@ -14,12 +14,12 @@
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { BioOp, type BioOwner, BioPool } from '../block/bio.ts';
-import { Load } from '../frontswap/ops.ts';
+import { LoadResult } from '../frontswap/ops.ts';
 import type { SwapArea } from './areas.ts';
 import type { SwapCounters } from './counters.ts';
 import type { FrontEnd } from './ops.ts';
 
-export const Io = {
+export const PageIoResult = {
   /** The page is where it should be. */
   done: 0,
   /** A bio has been submitted; its end says. */
@@ -31,7 +31,7 @@ export const Io = {
   /** A backend had the page, damaged. */
   corrupt: 4,
 } as const;
-export type Io = (typeof Io)[keyof typeof Io];
+export type PageIoResult = (typeof PageIoResult)[keyof typeof PageIoResult];
 
 const PAGE_WORDS = PAGE_BYTES / 4;
 
@@ -58,7 +58,7 @@ export class PageIo {
   }
 
   /** Frame to slot. The end of a bio goes to `owner`, tag = frame. */
-  write(area: SwapArea, slot: number, frame: number, owner: BioOwner): Io {
+  write(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     const { type, zero } = area;
     const { values, index } = this.#counters;
     if (this.#isZero(frame)) {
@@ -66,44 +66,44 @@ export class PageIo {
         this.#front.invalidatePage(type, slot);
       zero.set(slot);
       values[index.zeroOut]! += 1;
-      return Io.done;
+      return PageIoResult.done;
     }
     zero.clear(slot);
     if (this.#front.enabled && this.#front.store(type, slot, this.#frames[frame]!, 0)) {
       values[index.frontswapOut]! += 1;
-      return Io.done;
+      return PageIoResult.done;
     }
     const answer = this.#submit(BioOp.write, area, slot, frame, owner);
-    values[answer === Io.submitted ? index.writeBios : index.busyOut]! += 1;
-    if (answer === Io.submitted) area.written.set(slot);
+    values[answer === PageIoResult.submitted ? index.writeBios : index.busyOut]! += 1;
+    if (answer === PageIoResult.submitted) area.written.set(slot);
     return answer;
   }
 
   /** Slot to frame, where that takes no bio: done, corrupt, or onDisk. `past` the cache: the backend keeps its copy. */
-  fetch(area: SwapArea, slot: number, frame: number, past: boolean): Io {
+  fetch(area: SwapArea, slot: number, frame: number, past: boolean): PageIoResult {
     const { values, index } = this.#counters;
     if (area.zero.has(slot)) {
       this.#frames[frame]!.fill(0);
       values[index.zeroIn]! += 1;
-      return Io.done;
+      return PageIoResult.done;
     }
-    if (!this.#front.enabled) return Io.onDisk;
+    if (!this.#front.enabled) return PageIoResult.onDisk;
     const load = past
       ? this.#front.peek(area.type, slot, this.#frames[frame]!, 0)
       : this.#front.load(area.type, slot, this.#frames[frame]!, 0);
-    if (load === Load.absent) return Io.onDisk;
-    values[load === Load.loaded ? index.frontswapIn : index.corruptLoads]! += 1;
-    return load === Load.loaded ? Io.done : Io.corrupt;
+    if (load === LoadResult.absent) return PageIoResult.onDisk;
+    values[load === LoadResult.loaded ? index.frontswapIn : index.corruptLoads]! += 1;
+    return load === LoadResult.loaded ? PageIoResult.done : PageIoResult.corrupt;
   }
 
   /** Slot to frame, from the disk. */
-  read(area: SwapArea, slot: number, frame: number, owner: BioOwner): Io {
+  read(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     return this.#submit(BioOp.read, area, slot, frame, owner);
   }
 
-  #submit(op: BioOp, area: SwapArea, slot: number, frame: number, owner: BioOwner): Io {
+  #submit(op: BioOp, area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     const bio = this.pool.alloc();
-    if (bio === null) return Io.noBio;
+    if (bio === null) return PageIoResult.noBio;
     bio.op = op;
     bio.offset = slot * PAGE_BYTES;
     bio.length = PAGE_BYTES;
@@ -112,7 +112,7 @@ export class PageIo {
     bio.owner = owner;
     bio.tag = frame;
     area.disk.submit(bio);
-    return Io.submitted;
+    return PageIoResult.submitted;
   }
 
   #isZero(frame: number): boolean {

@@ -30,14 +30,14 @@ export const MapByte = {
 } as const;
 
 /** How a duplicate() ended. */
-export const Duplicate = {
+export const DuplicateResult = {
   done: 0,
   /** Call addContinuation() for the slot, then again. The count is as it was. */
   needsContinuation: 1,
   /** Nobody refers to the slot: there is nothing to duplicate. */
   absent: 2,
 } as const;
-export type Duplicate = (typeof Duplicate)[keyof typeof Duplicate];
+export type DuplicateResult = (typeof DuplicateResult)[keyof typeof DuplicateResult];
 
 const BLOCK_SHIFT = 12;
 const BLOCK_MASK = 0xfff;
@@ -118,20 +118,20 @@ export class SwapMap {
   }
 
   /** One more reference. */
-  duplicate(slot: number): Duplicate {
+  duplicate(slot: number): DuplicateResult {
     const byte = this.bytes[slot]!;
-    if (byte === MapByte.free || byte === MapByte.bad) return Duplicate.absent;
+    if (byte === MapByte.free || byte === MapByte.bad) return DuplicateResult.absent;
     if ((byte & MapByte.countMask) < MapByte.countMax) {
       this.bytes[slot] = byte + 1;
-      return Duplicate.done;
+      return DuplicateResult.done;
     }
     let level = 0;
     while (level < this.#levels.length && this.#digit(level, slot) === DIGIT_BASE - 1) level++;
-    if (this.#page(level, slot) === undefined) return Duplicate.needsContinuation;
+    if (this.#page(level, slot) === undefined) return DuplicateResult.needsContinuation;
     for (let below = 0; below < level; below++) this.#page(below, slot)![slot & BLOCK_MASK] = 0;
     this.#page(level, slot)![slot & BLOCK_MASK]! += 1;
     this.bytes[slot] = (byte & MapByte.hasCache) | MapByte.continued;
-    return Duplicate.done;
+    return DuplicateResult.done;
   }
 
   /** One reference less; true: the slot has no user left (its byte is 0 now). */

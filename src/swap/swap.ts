@@ -17,19 +17,21 @@
  *
  * Sources: Linux mm/swapfile.c, mm/swap_state.c, mm/page_io.c, 2.6.35 and 5.10. Left out: huge pages, memory cgroups.
  */
+
 import { assert } from '../base/assert.ts';
+import { SWAP_AREAS_MAX } from '../base/units.ts';
 import { type Bio, BioOp, type BioOwner, BioStatus } from '../block/bio.ts';
 import { AreaOrder, type SwapArea } from './areas.ts';
 import { type SwapCounters, swapCounters } from './counters.ts';
 import { Discarder } from './discard.ts';
-import { entryOf, MAX_AREAS, NO_ENTRY, offsetOf, type SwapEntry, typeOf } from './entry.ts';
+import { entryOf, NO_ENTRY, offsetOf, type SwapEntry, typeOf } from './entry.ts';
 import type { FrontEnd, MemoryManager } from './ops.ts';
-import { Io, PageIo } from './page-io.ts';
+import { PageIo, PageIoResult } from './page-io.ts';
 import { FrameFlag, SwapCache } from './swap-cache.ts';
-import type { Duplicate } from './swap-map.ts';
+import type { DuplicateResult } from './swap-map.ts';
 
 /** How a swapOut() ended. */
-export const Out = {
+export const SwapOutResult = {
   /** The slot has the page: the frame may be dropped. */
   done: 0,
   /** A bio is under way; writeDone() tells. */
@@ -41,10 +43,10 @@ export const Out = {
   /** The disk refused. The page is in memory as before, and its slot has none. */
   ioError: 4,
 } as const;
-export type Out = (typeof Out)[keyof typeof Out];
+export type SwapOutResult = (typeof SwapOutResult)[keyof typeof SwapOutResult];
 
 /** How a swapIn() ended. */
-export const In = {
+export const SwapInResult = {
   /** The page is in `frame`. */
   ready: 0,
   /** A bio is under way into `frame`; readDone() tells. */
@@ -60,7 +62,7 @@ export const In = {
   /** Nobody refers to such a slot. */
   absent: 6,
 } as const;
-export type In = (typeof In)[keyof typeof In];
+export type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 
 export interface SwapOptions {
   /** Most page bios in flight; default 64. */
@@ -82,7 +84,7 @@ export class Swap implements BioOwner {
   /** Means nothing: where freeMany()'s reads go, for a read whose value nobody keeps may be left out. */
   warmed = 0;
   /** By type. Written by swapon.ts only. */
-  readonly areas: (SwapArea | null)[] = new Array<SwapArea | null>(MAX_AREAS).fill(null);
+  readonly areas: (SwapArea | null)[] = new Array<SwapArea | null>(SWAP_AREAS_MAX).fill(null);
   readonly order: AreaOrder = new AreaOrder();
   readonly front: FrontEnd;
   readonly mm: MemoryManager;
@@ -123,7 +125,7 @@ export class Swap implements BioOwner {
   }
 
   /** One more reference to the entry. */
-  duplicate(entry: SwapEntry): Duplicate {
+  duplicate(entry: SwapEntry): DuplicateResult {
     return this.#area(entry).map.duplicate(offsetOf(entry));
   }
 
@@ -156,7 +158,7 @@ export class Swap implements BioOwner {
   get isHalfFull(): boolean {
     let inUse = 0;
     let capacity = 0;
-    for (let type = 0; type < MAX_AREAS; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const area = this.areas[type]!;
       if (area === null || !area.writeOk) continue;
       inUse += area.allocator.inUse;
@@ -166,27 +168,27 @@ export class Swap implements BioOwner {
   }
 
   /** Writes the frame's page to its slot. */
-  swapOut(frame: number): Out {
+  swapOut(frame: number): SwapOutResult {
     const entry = this.cache.entryAt(frame);
     assert(entry !== NO_ENTRY, 'a page that is swapped out has a slot');
     const flags = this.cache.flags[frame]!;
     assert((flags & FrameFlag.reading) === 0, 'a page that is being read is not written');
-    if ((flags & FrameFlag.back) !== 0) return Out.busy;
-    if ((flags & FrameFlag.writing) !== 0) return Out.pending;
+    if ((flags & FrameFlag.back) !== 0) return SwapOutResult.busy;
+    if ((flags & FrameFlag.writing) !== 0) return SwapOutResult.pending;
     const area = this.#area(entry);
     const slot = offsetOf(entry);
     this.#values[this.#at.pagesOut]! += 1;
     if (!area.map.isReferenced(slot)) {
       this.#values[this.#at.freedOut]! += 1;
       this.#leave(area, slot, frame);
-      return Out.freed;
+      return SwapOutResult.freed;
     }
     this.cache.flags[frame] = flags & ~FrameFlag.dirty;
     const io = this.#io.write(area, slot, frame, this);
-    if (io === Io.done) return Out.done;
-    if (io === Io.noBio) {
+    if (io === PageIoResult.done) return SwapOutResult.done;
+    if (io === PageIoResult.noBio) {
       this.cache.flags[frame]! |= FrameFlag.dirty;
-      return Out.busy;
+      return SwapOutResult.busy;
     }
     this.cache.flags[frame]! |= FrameFlag.writing;
     if (area.disk.synchronous) {
@@ -195,8 +197,8 @@ export class Swap implements BioOwner {
       this.#own = -1;
     }
     const after = this.cache.flags[frame]!;
-    if ((after & FrameFlag.writing) !== 0) return Out.pending;
-    return (after & FrameFlag.dirty) === 0 ? Out.done : Out.ioError;
+    if ((after & FrameFlag.writing) !== 0) return SwapOutResult.pending;
+    return (after & FrameFlag.dirty) === 0 ? SwapOutResult.done : SwapOutResult.ioError;
   }
 
   /** The frame is reclaimed: its page is in the slot. */
@@ -209,50 +211,50 @@ export class Swap implements BioOwner {
   }
 
   /** Brings the entry's page in; see In. The caller's reference stays until free(). */
-  swapIn(entry: SwapEntry): In {
+  swapIn(entry: SwapEntry): SwapInResult {
     const area = this.areas[typeOf(entry)] ?? null;
     const slot = offsetOf(entry);
     this.frame = -1;
     this.#values[this.#at.pagesIn]! += 1;
     if (area === null || slot >= area.map.slots || !area.map.isReferenced(slot)) {
       this.#values[this.#at.refusedIn]! += 1;
-      return In.absent;
+      return SwapInResult.absent;
     }
     const past = area.disk.synchronous && area.map.bytes[slot]! === 1;
     return past ? this.#readPast(area, slot) : this.readCached(area, slot);
   }
 
   /** swapIn() through the swap cache, whatever the disk is. */
-  readCached(area: SwapArea, slot: number): In {
+  readCached(area: SwapArea, slot: number): SwapInResult {
     const entry = entryOf(area.type, slot);
     const cached = this.cache.find(entry);
     if (cached !== -1) return this.#hit(area, cached);
     const frame = this.mm.allocFrame(false);
-    if (frame === -1) return this.#refuse(In.noFrame);
+    if (frame === -1) return this.#refuse(SwapInResult.noFrame);
     let io = this.#io.fetch(area, slot, frame, false);
-    if (io === Io.corrupt) return this.#giveUpFrame(frame, In.corrupt);
-    if (io === Io.done) {
+    if (io === PageIoResult.corrupt) return this.#releaseFrame(frame, SwapInResult.corrupt);
+    if (io === PageIoResult.done) {
       const only = this.front.enabled && !area.zero.has(slot) && this.front.lastLoadExclusive;
       this.#enter(area, slot, frame, only ? FrameFlag.dirty : 0);
-      return In.ready;
+      return SwapInResult.ready;
     }
     this.#enter(area, slot, frame, FrameFlag.reading);
     io = this.#io.read(area, slot, frame, this);
-    if (io === Io.noBio) {
+    if (io === PageIoResult.noBio) {
       this.#unenter(area, slot, frame);
       this.mm.freeFrame(frame);
-      return this.#refuse(In.busy);
+      return this.#refuse(SwapInResult.busy);
     }
     this.#values[this.#at.readBios]! += 1;
     this.#own = frame;
     this.#readAround(area, slot);
     area.disk.tick();
     this.#own = -1;
-    if (this.cache.entryAt(frame) !== entry) return In.ioError;
+    if (this.cache.entryAt(frame) !== entry) return SwapInResult.ioError;
     this.frame = frame;
-    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return In.ready;
+    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return SwapInResult.ready;
     this.cache.flags[frame]! |= FrameFlag.awaited;
-    return In.pending;
+    return SwapInResult.pending;
   }
 
   /** One reference to the entry less. A clean page keeps its slot for a while, unless slots are scarce. */
@@ -305,7 +307,7 @@ export class Swap implements BioOwner {
   /** Ends what is done on every disk, and sends discards that wait. Returns how many bios ended. */
   tick(): number {
     let ended = 0;
-    for (let type = 0; type < MAX_AREAS; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const area = this.areas[type]!;
       if (area === null) continue;
       this.discarder.pump(area);
@@ -357,7 +359,7 @@ export class Swap implements BioOwner {
     this.tryFree(frame);
   }
 
-  #hit(area: SwapArea, frame: number): In {
+  #hit(area: SwapArea, frame: number): SwapInResult {
     this.#values[this.#at.cacheHits]! += 1;
     const flags = this.cache.flags[frame]!;
     if ((flags & FrameFlag.ahead) !== 0) {
@@ -367,37 +369,37 @@ export class Swap implements BioOwner {
     }
     this.cache.flags[frame]! |= FrameFlag.found;
     this.frame = frame;
-    if ((flags & FrameFlag.reading) === 0) return In.ready;
+    if ((flags & FrameFlag.reading) === 0) return SwapInResult.ready;
     this.cache.flags[frame]! |= FrameFlag.awaited;
-    return In.pending;
+    return SwapInResult.pending;
   }
 
   /** One user, a disk that answers at once: no cache, no read-ahead (kernel: SWP_SYNCHRONOUS_IO). */
-  #readPast(area: SwapArea, slot: number): In {
+  #readPast(area: SwapArea, slot: number): SwapInResult {
     const frame = this.mm.allocFrame(false);
-    if (frame === -1) return this.#refuse(In.noFrame);
+    if (frame === -1) return this.#refuse(SwapInResult.noFrame);
     let io = this.#io.fetch(area, slot, frame, true);
-    if (io === Io.corrupt) return this.#giveUpFrame(frame, In.corrupt);
-    if (io === Io.onDisk) {
+    if (io === PageIoResult.corrupt) return this.#releaseFrame(frame, SwapInResult.corrupt);
+    if (io === PageIoResult.onDisk) {
       this.#direct = frame;
       this.#directStatus = -1;
       io = this.#io.read(area, slot, frame, this);
-      if (io === Io.submitted) area.disk.tick();
+      if (io === PageIoResult.submitted) area.disk.tick();
       this.#direct = -1;
-      if (io === Io.noBio) {
+      if (io === PageIoResult.noBio) {
         this.mm.freeFrame(frame);
-        return this.#refuse(In.busy);
+        return this.#refuse(SwapInResult.busy);
       }
       assert(this.#directStatus !== -1, 'a synchronous disk ends a bio at the next tick');
       this.#values[this.#at.readBios]! += 1;
       if (this.#directStatus !== BioStatus.ok) {
         this.#values[this.#at.readErrors]! += 1;
-        return this.#giveUpFrame(frame, In.ioError);
+        return this.#releaseFrame(frame, SwapInResult.ioError);
       }
     }
     this.#values[this.#at.bypassed]! += 1;
     this.frame = frame;
-    return In.ready;
+    return SwapInResult.ready;
   }
 
   /** Reads the neighbours that are on the disk, as far as frames and bios go. Nobody waits for them. */
@@ -430,13 +432,13 @@ export class Swap implements BioOwner {
     if (area.map.clearCache(slot)) this.#slotFree(area, slot);
   }
 
-  #refuse(answer: In): In {
+  #refuse(answer: SwapInResult): SwapInResult {
     this.#values[this.#at.refusedIn]! += 1;
     this.frame = -1;
     return answer;
   }
 
-  #giveUpFrame(frame: number, answer: In): In {
+  #releaseFrame(frame: number, answer: SwapInResult): SwapInResult {
     this.mm.freeFrame(frame);
     this.frame = -1;
     return answer;

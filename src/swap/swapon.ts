@@ -10,15 +10,15 @@
  * Cost: swapOn, 1.3 bytes of tables a slot; swapOff, one look at each slot and a read for each page that is not in memory.
  */
 import { SwapError } from '../base/errors.ts';
-import { PAGE_BYTES } from '../base/units.ts';
+import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
 import { type AreaOptions, SwapArea } from './areas.ts';
-import { entryOf, MAX_AREAS } from './entry.ts';
+import { entryOf } from './entry.ts';
 import { readHeader } from './header.ts';
 import type { SwapDisk } from './ops.ts';
-import { In, type Swap } from './swap.ts';
+import { type Swap, SwapInResult } from './swap.ts';
 
 /** How a step of swapOff() ended. */
-export const Off = {
+export const SwapOffResult = {
   done: 0,
   /** A bio is under way, or the step's slots are used up: tick() and call again. */
   again: 1,
@@ -29,7 +29,7 @@ export const Off = {
   /** The memory manager would not take a page; the area is on again. */
   refused: 4,
 } as const;
-export type Off = (typeof Off)[keyof typeof Off];
+export type SwapOffResult = (typeof SwapOffResult)[keyof typeof SwapOffResult];
 
 /**
  * Switches an area on; returns its type.
@@ -52,7 +52,10 @@ export function swapOn(
     throw new SwapError('ERR_ARG_VALUE', `swapon: priority ${priority} is not one of 0 .. 32767`);
   const type = swap.areas.indexOf(null);
   if (type === -1)
-    throw new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: ${MAX_AREAS} areas are on already`);
+    throw new SwapError(
+      'ERR_ARG_AREA',
+      `swapon ${header.uuid}: ${SWAP_AREAS_MAX} areas are on already`,
+    );
   if (header.badPages.length === header.lastPage)
     throw new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: every page of the area is bad`);
   const area = new SwapArea(type, priority ?? swap.order.nextPriority(), disk, header, options);
@@ -67,27 +70,29 @@ export function swapOn(
  * A step of switching an area off: looks at up to `slots` slots.
  * @throws SwapError ERR_ARG_AREA: no such area is on, or its discard at swapon has not ended
  */
-export function swapOff(swap: Swap, type: number, slots: number): Off {
+export function swapOff(swap: Swap, type: number, slots: number): SwapOffResult {
   const area = swap.areas[type] ?? null;
   if (area === null) throw new SwapError('ERR_ARG_AREA', `swapoff: no area ${type} is on`);
   if (area.discard === 'once' && (area.startingAt <= area.header.lastPage || area.startingBios > 0))
     throw new SwapError('ERR_ARG_AREA', `swapoff: area ${type} is still being discarded at swapon`);
   area.writeOk = false;
-  for (let left = slots; left > 0 && area.homeAt < area.map.slots; left--) {
-    const off = area.map.isBad(area.homeAt) ? Off.done : bringHome(swap, area, area.homeAt);
-    if (off === Off.again) return Off.again;
-    if (off !== Off.done) {
-      area.homeAt = 1;
+  for (let left = slots; left > 0 && area.swapOffAt < area.map.slots; left--) {
+    const off = area.map.isBad(area.swapOffAt)
+      ? SwapOffResult.done
+      : unuseEntry(swap, area, area.swapOffAt);
+    if (off === SwapOffResult.again) return SwapOffResult.again;
+    if (off !== SwapOffResult.done) {
+      area.swapOffAt = 1;
       area.writeOk = true;
       return off;
     }
-    area.homeAt++;
+    area.swapOffAt++;
   }
-  if (area.homeAt < area.map.slots || area.allocator.held > 0) return Off.again;
+  if (area.swapOffAt < area.map.slots || area.allocator.held > 0) return SwapOffResult.again;
   swap.front.invalidateArea(type);
   swap.order.remove(area);
   swap.areas[type] = null;
-  return Off.done;
+  return SwapOffResult.done;
 }
 
 /** Brings up to `pages` pages that frontswap holds of an area back to memory; returns how many came. */
@@ -97,9 +102,9 @@ function shrinkArea(swap: Swap, type: number, pages: number): number {
   let came = 0;
   for (let slot = 1; slot < area.map.slots && came < pages; slot++) {
     if (area.map.isBad(slot) || !swap.front.has(type, slot)) continue;
-    const off = bringHome(swap, area, slot);
-    if (off === Off.noFrame) return came;
-    if (off === Off.done) came++;
+    const off = unuseEntry(swap, area, slot);
+    if (off === SwapOffResult.noFrame) return came;
+    if (off === SwapOffResult.done) came++;
   }
   return came;
 }
@@ -110,22 +115,23 @@ export function offerShrink(swap: Swap): void {
 }
 
 /** One slot's page to memory, and the slot free. `done` also of a slot that is free. */
-function bringHome(swap: Swap, area: SwapArea, slot: number): Off {
-  if (area.map.isFree(slot)) return Off.done;
+function unuseEntry(swap: Swap, area: SwapArea, slot: number): SwapOffResult {
+  if (area.map.isFree(slot)) return SwapOffResult.done;
   const entry = entryOf(area.type, slot);
   let frame = swap.lookup(entry);
   if (frame === -1) {
     swap.counters.add('pagesIn', 1);
     const answer = swap.readCached(area, slot);
-    if (answer === In.noFrame) return Off.noFrame;
-    if (answer === In.ioError || answer === In.corrupt) return Off.ioError;
-    if (answer === In.busy || answer === In.pending) return Off.again;
+    if (answer === SwapInResult.noFrame) return SwapOffResult.noFrame;
+    if (answer === SwapInResult.ioError || answer === SwapInResult.corrupt)
+      return SwapOffResult.ioError;
+    if (answer === SwapInResult.busy || answer === SwapInResult.pending) return SwapOffResult.again;
     frame = swap.frame;
   }
-  if (swap.isBusy(frame)) return Off.again;
-  if (area.map.isReferenced(slot)) swap.mm.bringHome(entry, frame);
-  if (area.map.isReferenced(slot)) return Off.refused;
+  if (swap.isBusy(frame)) return SwapOffResult.again;
+  if (area.map.isReferenced(slot)) swap.mm.unuse(entry, frame);
+  if (area.map.isReferenced(slot)) return SwapOffResult.refused;
   if (swap.lookup(entry) === frame) swap.tryFree(frame);
-  swap.counters.add('broughtHome', 1);
-  return Off.done;
+  swap.counters.add('pagesUnused', 1);
+  return SwapOffResult.done;
 }

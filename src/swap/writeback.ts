@@ -31,11 +31,11 @@
  * Source: Linux mm/zswap.c (writeback, shrink worker, second chance), drivers/block/zram (writeback_limit, huge pages).
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_BYTES } from '../base/units.ts';
+import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
 import { type Bio, BioOp, type BioOwner, BioPool, BioStatus } from '../block/bio.ts';
-import { Load } from '../frontswap/ops.ts';
+import { LoadResult } from '../frontswap/ops.ts';
 import type { SwapArea } from './areas.ts';
-import { entryOf, MAX_AREAS, offsetOf, typeOf } from './entry.ts';
+import { entryOf, offsetOf, typeOf } from './entry.ts';
 import type { Swap } from './swap.ts';
 import { FrameFlag } from './swap-cache.ts';
 
@@ -69,7 +69,7 @@ export class Writeback implements BioOwner {
   /** Pages that may still be written (zram: writeback_limit); each bio takes one. Infinity: no limit. */
   budget: number = Number.POSITIVE_INFINITY;
   /** Only pages that compression made no smaller (zram: huge). */
-  poorOnly = false;
+  incompressibleOnly = false;
   readonly #swap: Swap;
   readonly #pool: BioPool;
   readonly #usedBytes: () => number;
@@ -114,10 +114,10 @@ export class Writeback implements BioOwner {
     else if (used > this.#startBytes || this.#isWanted()) this.#isShrinking = true;
     if (!this.#isShrinking) return 0;
     let sent = 0;
-    for (let left = MAX_AREAS; left > 0 && this.#pool.freeCount > 0; left--) {
+    for (let left = SWAP_AREAS_MAX; left > 0 && this.#pool.freeCount > 0; left--) {
       if (this.#swap.areas[this.#turn]! !== null)
         sent += this.write(this.#turn, this.#pool.freeCount);
-      this.#turn = (this.#turn + 1) % MAX_AREAS;
+      this.#turn = (this.#turn + 1) % SWAP_AREAS_MAX;
     }
     return sent;
   }
@@ -155,9 +155,9 @@ export class Writeback implements BioOwner {
   #next(area: SwapArea, to: number): number {
     const { front } = this.#swap;
     const from = area.coldAt;
-    const slot = front.coldest(area.type, from, to, area.coldAge, this.poorOnly);
+    const slot = front.coldest(area.type, from, to, area.coldAge, this.incompressibleOnly);
     area.coldAt = slot === -1 ? to : slot + 1;
-    if (area.coldAge === 1) front.growOlder(area.type, from, area.coldAt);
+    if (area.coldAge === 1) front.age(area.type, from, area.coldAt);
     if (area.coldAt === area.map.slots) {
       area.coldAt = 1;
       area.coldAge = area.coldAge === 1 ? AGE_MAX : area.coldAge - 1;
@@ -172,9 +172,9 @@ export class Writeback implements BioOwner {
     const frame = mm.allocFrame(true);
     if (frame === -1) return Begun.waits;
     const load = front.peek(area.type, slot, mm.memory, frame * PAGE_BYTES);
-    if (load !== Load.loaded) {
+    if (load !== LoadResult.loaded) {
       mm.freeFrame(frame);
-      if (load === Load.corrupt) counters.add('backDamaged', 1);
+      if (load === LoadResult.corrupt) counters.add('backDamaged', 1);
       return Begun.skipped;
     }
     const bio = this.#pool.alloc();

@@ -16,7 +16,7 @@
 import { assert } from '../base/assert.ts';
 import { type Slot, slot as slotOf } from '../base/units.ts';
 import { finish, HashIndex, mix } from './hash-index.ts';
-import { type PageLens, type PageStore, STORE_FOUND, STORE_REFUSED } from './ops.ts';
+import { type PageComparer, type PageStore, STORE_FOUND, STORE_REFUSED } from './ops.ts';
 
 const ROW = 6;
 const REFS = 0;
@@ -37,16 +37,16 @@ export class ContentTable {
   payloadBytes = 0;
   freeableBytes = 0;
   readonly #store: PageStore;
-  readonly #lens: PageLens | null;
+  readonly #comparer: PageComparer | null;
   readonly #words: Int32Array;
   readonly #index: HashIndex;
   #free = 0;
   #virgin = 1;
 
   /** Without a lens nothing is ever shared. */
-  constructor(store: PageStore, lens: PageLens | null) {
+  constructor(store: PageStore, lens: PageComparer | null) {
     this.#store = store;
-    this.#lens = lens;
+    this.#comparer = lens;
     this.#words = new Int32Array((store.slots + 1) * ROW);
     this.#index = new HashIndex(lens === null ? 1 : store.slots);
   }
@@ -62,7 +62,7 @@ export class ContentTable {
 
   /** Row of a content equal to the page, 0 when there is none. The lens holds the page afterwards. */
   findEqual(scope: number, source: Uint8Array, at: number): number {
-    const lens = this.#lens;
+    const lens = this.#comparer;
     assert(lens !== null, 'there is a lens to find equal pages with');
     lens.load(source, at);
     const hash = this.#hash(scope);
@@ -84,7 +84,7 @@ export class ContentTable {
     const row = this.#free === 0 ? this.#virgin : this.#free;
     const before = this.#store.storedBytes;
     const isShared = scope !== NO_SCOPE;
-    const page = isShared ? this.#lens!.page : source;
+    const page = isShared ? this.#comparer!.page : source;
     if (this.#store.put(storeSlot(row), page, isShared ? 0 : at) === STORE_REFUSED) return 0;
     const payload = this.#store.storedBytes - before;
     const w = row * ROW;
@@ -96,7 +96,7 @@ export class ContentTable {
     words[w + BYTES] = payload;
     if (isShared) {
       words[w + HASH] = this.#hash(scope);
-      words[w + HASH_HIGH] = this.#lens!.hashHigh;
+      words[w + HASH_HIGH] = this.#comparer!.hashHigh;
       this.#index.add(words[w + HASH]!, row);
     }
     this.used++;
@@ -141,7 +141,7 @@ export class ContentTable {
     return this.#store.get(storeSlot(row), target, at) === STORE_FOUND;
   }
 
-  /** Throws Bug when the sums are wrong. refs: pages that hold each row, and persistent ones, counted elsewhere. */
+  /** Throws InvariantError when the sums are wrong. refs: pages that hold each row, and persistent ones, counted elsewhere. */
   verify(refs: Int32Array, persistent: Int32Array): void {
     let used = 0;
     let indexed = 0;
@@ -166,11 +166,11 @@ export class ContentTable {
 
   /** mix() is one to one in its word: equal pages of different scopes have different hashes, and are never compared. */
   #hash(scope: number): number {
-    return finish(mix(this.#lens!.hashLow, scope));
+    return finish(mix(this.#comparer!.hashLow, scope));
   }
 
-  #isEqual(row: number, lens: PageLens): boolean {
+  #isEqual(row: number, lens: PageComparer): boolean {
     if (this.#words[row * ROW + HASH_HIGH] !== lens.hashHigh) return false;
-    return this.read(row, lens.candidate, 0) && lens.isSame();
+    return this.read(row, lens.candidate, 0) && lens.isEqual();
   }
 }

@@ -126,7 +126,7 @@ export class ObjectTable {
     for (let i = 0; i < OID_WORDS; i++) oid[at + i] = this.#words[w + i]!;
   }
 
-  /** Throws Bug when the index and the rows disagree. */
+  /** Throws InvariantError when the index and the rows disagree. */
   verify(): void {
     assert(this.#index.count() === this.used, 'every object is in the index once');
     const oid = new Uint32Array(OID_WORDS);

@@ -27,7 +27,7 @@ export interface PageStore {
 }
 
 /** Holds two pages side by side: one being put, one that was stored and may be equal. */
-export interface PageLens {
+export interface PageComparer {
   /** The page being looked at, 4096 bytes. load() fills it. */
   readonly page: Uint8Array;
   /** Room for a stored page, 4096 bytes. */
@@ -38,5 +38,5 @@ export interface PageLens {
   readonly hashLow: number;
   readonly hashHigh: number;
   /** True when `page` and `candidate` hold the same 4096 bytes. */
-  isSame(): boolean;
+  isEqual(): boolean;
 }

@@ -174,7 +174,7 @@ export class PageTable {
     this.#linkAfter(row, older, list);
   }
 
-  /** Throws Bug when the list is not in order, both ways. Its length. */
+  /** Throws InvariantError when the list is not in order, both ways. Its length. */
   verifyList(list: AgeList): number {
     let length = 0;
     let before = 0;
@@ -190,7 +190,7 @@ export class PageTable {
     return length;
   }
 
-  /** Throws Bug when the index and the rows disagree. */
+  /** Throws InvariantError when the index and the rows disagree. */
   verify(): void {
     assert(this.#index.count() === this.used, 'every page is in the index once');
     for (let row = 1; row < this.#virgin; row++) {

@@ -5,7 +5,7 @@
  * The client is there, and pays, from the header on; nobody should use its id before the end. A stream that breaks the format, or that this host has no room for, takes the client with it.
  */
 import { SwapError } from '../base/errors.ts';
-import { POOLS_PER_CLIENT, Put } from './results.ts';
+import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 import * as stream from './stream.ts';
 import { CAP_MAX, type Tmem, WEIGHT_MAX } from './tmem.ts';
 
@@ -141,11 +141,11 @@ export class Restore implements Disposable {
       this.#record,
       stream.PageAt.page,
     );
-    if (answer !== Put.stored) {
+    if (answer !== TmemPutResult.stored) {
       this.#refuse();
       return;
     }
-    const { holdings } = this.#tmem;
+    const { index: holdings } = this.#tmem;
     holdings.pages.setMark(holdings.find(pool!, this.#oid, 0, index), ++this.#received);
   }
 
@@ -166,7 +166,7 @@ export class Restore implements Disposable {
 
   #takeEnd(): void {
     if (this.#validPages < this.#received) this.#reject('valid pages are missing', this.#received);
-    const { holdings } = this.#tmem;
+    const { index: holdings } = this.#tmem;
     const { pages } = holdings;
     const client = holdings.clients[this.client]!;
     let valid = 0;

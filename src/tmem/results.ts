@@ -5,7 +5,7 @@
  * After any answer of put() but `stored`, nothing is stored under the key: an older page is gone as well.
  */
 
-export const Put = {
+export const TmemPutResult = {
   stored: 0,
   /** The client is frozen. */
   frozen: 1,
@@ -18,9 +18,9 @@ export const Put = {
   /** No such pool, or no such client. Nothing was looked at. */
   noPool: 5,
 } as const;
-export type Put = (typeof Put)[keyof typeof Put];
+export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
 
-export const Get = {
+export const TmemGetResult = {
   found: 0,
   absent: 1,
   /** Absent, and so is every other page of the pool: the caller may stop asking. */
@@ -29,19 +29,19 @@ export const Get = {
   corrupt: 3,
   noPool: 4,
 } as const;
-export type Get = (typeof Get)[keyof typeof Get];
+export type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
 
 /** A flush of what is not there is a success: afterwards it is not there. */
-export const Flush = {
+export const TmemFlushResult = {
   done: 0,
   /** Done as well; the client is frozen. */
   doneFrozen: 1,
   noPool: 2,
 } as const;
-export type Flush = (typeof Flush)[keyof typeof Flush];
+export type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
 
 /** newPool() answers a pool's number, 0 .. 15, or one of these. */
-export const NewPool = {
+export const NewPoolError = {
   noClient: -1,
   /** The client has 16 pools. */
   tooMany: -2,

@@ -52,7 +52,7 @@ export class Save implements Disposable {
     saved.isSaved = true;
     this.#tmem = tmem;
     this.#client = saved;
-    const { pages } = tmem.holdings;
+    const { pages } = tmem.index;
     for (let row = 1; row < pages.end; row++) if (this.#poolOf(row) !== null) pages.setMark(row, 0);
   }
 
@@ -66,7 +66,7 @@ export class Save implements Disposable {
   /** Sends up to `pagesMax` pages; how many. */
   step(sink: Sink, pagesMax: number): number {
     this.#begin(sink);
-    const { pages } = this.#tmem.holdings;
+    const { pages } = this.#tmem.index;
     let sent = 0;
     for (let looked = 1; looked < pages.end && sent < pagesMax; looked++) {
       if (this.#row >= pages.end) this.#row = 1;
@@ -111,7 +111,7 @@ export class Save implements Disposable {
 
   /** The pool of a row that has to be sent: one of the client's persistent ones. */
   #poolOf(row: number): Pool | null {
-    const { pages, objects, pools } = this.#tmem.holdings;
+    const { pages, objects, pools } = this.#tmem.index;
     const object = pages.objectOf(row);
     if (object === 0) return null;
     const pool = pools[objects.poolOf(object)]!;
@@ -119,7 +119,7 @@ export class Save implements Disposable {
   }
 
   #sendPage(sink: Sink, row: number, pool: Pool): boolean {
-    const { pages, objects, contents } = this.#tmem.holdings;
+    const { pages, objects, contents } = this.#tmem.index;
     const local = this.#client.pools.indexOf(pool);
     this.#announce(sink, local, pool);
     if (!contents.read(pages.contentOf(row), this.#record, stream.PageAt.page)) {
@@ -156,7 +156,7 @@ export class Save implements Disposable {
 
   /** One bit for each page sent; how many are set. */
   #sendValid(sink: Sink): number {
-    const { pages } = this.#tmem.holdings;
+    const { pages } = this.#tmem.index;
     const records = Math.ceil(this.sentPages / stream.VALID_PAGES);
     const bits = new Uint8Array((records * stream.VALID_PAGES) / 8);
     let valid = 0;

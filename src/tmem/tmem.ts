@@ -21,10 +21,17 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Client, Pool } from './client.ts';
 import { clientAt, hostAt, poolAt } from './counters.ts';
-import { type Dedup, Holdings } from './holdings.ts';
-import { KernelLens } from './kernel-lens.ts';
-import type { PageLens, PageStore } from './ops.ts';
-import { Flush, Get, NewPool, POOLS_PER_CLIENT, Put, SHARED_POOLS_MAX } from './results.ts';
+import { KernelComparer } from './kernel-comparer.ts';
+import type { PageComparer, PageStore } from './ops.ts';
+import { type Dedup, PageIndex } from './page-index.ts';
+import {
+  NewPoolError,
+  POOLS_PER_CLIENT,
+  SHARED_POOLS_MAX,
+  TmemFlushResult,
+  TmemGetResult,
+  TmemPutResult,
+} from './results.ts';
 
 /** Words of a key in the vectored calls: six of the object id, then the index. */
 export const KEY_WORDS = 7;
@@ -46,7 +53,7 @@ export interface TmemOptions {
   /** Whose equal pages share bytes; default 'client': what one client stores is no other's business. */
   readonly dedup?: Dedup;
   /** How pages are hashed and compared; default: by the house's kernels. */
-  readonly lens?: PageLens;
+  readonly comparer?: PageComparer;
   /** Who may join a shared pool: authorised clients (default) or all. */
   readonly sharing?: 'authorised' | 'everyone';
   /** What a put over a page of a frozen client does: 'drop' (default) refuses and drops, 'replace' is Xen's way. */
@@ -74,7 +81,7 @@ export interface PoolOptions {
 
 export class Tmem {
   /** Tables and books, for this folder's own use and for tests. */
-  readonly holdings: Holdings;
+  readonly index: PageIndex;
   readonly #store: PageStore;
   readonly #everyoneShares: boolean;
   readonly #replaceFrozen: boolean;
@@ -87,14 +94,14 @@ export class Tmem {
     check('objects', objects, 1, CAP_MAX);
     check('clients', clients, 1, 1024);
     check('evictionsPerPut', evictionsPerPut, 0, CAP_MAX);
-    const lens = dedup === 'off' ? null : (options.lens ?? new KernelLens());
-    this.holdings = new Holdings({
+    const lens = dedup === 'off' ? null : (options.comparer ?? new KernelComparer());
+    this.index = new PageIndex({
       store,
       pages,
       objects,
       clients,
       dedup,
-      lens,
+      comparer: lens,
       evictionsPerPut,
       seed,
     });
@@ -108,7 +115,7 @@ export class Tmem {
     const { weight = 1, cap = 0 } = options;
     check('weight', weight, 0, WEIGHT_MAX);
     check('cap', cap, 0, CAP_MAX);
-    const { clients } = this.holdings;
+    const { clients } = this.index;
     const id = clients.indexOf(null);
     if (id >= 0) clients[id] = new Client(id, weight, cap);
     return id;
@@ -118,7 +125,7 @@ export class Tmem {
   destroyClient(id: number): boolean {
     if (this.clientOf(id) === null) return false;
     for (let pool = 0; pool < POOLS_PER_CLIENT; pool++) this.destroyPool(id, pool);
-    this.holdings.clients[id] = null;
+    this.index.clients[id] = null;
     return true;
   }
 
@@ -132,7 +139,7 @@ export class Tmem {
     check('cap', cap, 0, CAP_MAX);
     const changed = this.#clientNamed(client);
     changed.cap = cap;
-    if (cap !== 0) this.holdings.evictDownTo(changed, cap);
+    if (cap !== 0) this.index.evictDownTo(changed, cap);
   }
 
   /** No new pages for the client until thaw(); gets and flushes go on. */
@@ -157,17 +164,17 @@ export class Tmem {
   /** NEW_POOL: the pool's number, 0 .. 15, or one of NewPool's. `at`: that number or none. */
   newPool(client: number, options: PoolOptions = {}, at = -1): number {
     const owner = this.clientOf(client);
-    if (owner === null) return NewPool.noClient;
+    if (owner === null) return NewPoolError.noClient;
     const { persistent = false, exclusiveGets = false, shared } = options;
-    if (persistent && shared !== undefined) return NewPool.sharedPersistent;
+    if (persistent && shared !== undefined) return NewPoolError.sharedPersistent;
     const uuid = shared === undefined ? '' : this.#shareable(owner, uuidOf(shared));
     const local = at < 0 || owner.pools[at] !== null ? owner.pools.indexOf(null) : at;
-    if (local < 0) return NewPool.tooMany;
-    const { pools } = this.holdings;
+    if (local < 0) return NewPoolError.tooMany;
+    const { pools } = this.index;
     let pool = uuid === '' ? null : (pools.find((p) => p?.uuid === uuid) ?? null);
     if (pool === null) {
       const isOneMore = pools.reduce((n, p) => n + (p?.isShared ? 1 : 0), 0) >= SHARED_POOLS_MAX;
-      if (uuid !== '' && isOneMore) return NewPool.tooManyShared;
+      if (uuid !== '' && isOneMore) return NewPoolError.tooManyShared;
       const number = pools.indexOf(null);
       assert(number >= 0, 'there is a pool number for every pool of every client');
       const kind = { persistent, exclusiveGets: exclusiveGets || !persistent, uuid };
@@ -180,13 +187,13 @@ export class Tmem {
   }
 
   /** DESTROY_POOL: a private pool ends with all its pages, a shared one when its last sharer leaves. */
-  destroyPool(client: number, pool: number): Flush {
+  destroyPool(client: number, pool: number): TmemFlushResult {
     const leaving = this.poolOf(client, pool);
-    if (leaving === null) return Flush.noPool;
-    const { holdings } = this;
+    if (leaving === null) return TmemFlushResult.noPool;
+    const { index: holdings } = this;
     const from = holdings.clients[client]!;
     from.pools[pool] = null;
-    const answer = from.frozen ? Flush.doneFrozen : Flush.done;
+    const answer = from.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
     const { sharers } = leaving;
     if (leaving.isShared) {
       const part = sharers.findIndex((s) => s.client === from && s.local === pool);
@@ -211,7 +218,7 @@ export class Tmem {
     index: number,
     source: Uint8Array,
     at: number,
-  ): Put {
+  ): TmemPutResult {
     return this.#put(client, pool, oid, 0, index | 0, source, at);
   }
 
@@ -223,37 +230,37 @@ export class Tmem {
     index: number,
     target: Uint8Array,
     at: number,
-  ): Get {
+  ): TmemGetResult {
     return this.#get(client, pool, oid, 0, index | 0, target, at);
   }
 
   /** FLUSH_PAGE: afterwards the page is not there. */
-  flushPage(client: number, pool: number, oid: Uint32Array, index: number): Flush {
+  flushPage(client: number, pool: number, oid: Uint32Array, index: number): TmemFlushResult {
     const found = this.#begin(client, pool);
-    if (found === null) return Flush.noPool;
+    if (found === null) return TmemFlushResult.noPool;
     const { values } = found.counters;
     values[poolAt.flushes]! += 1;
-    const row = this.holdings.find(found, oid, 0, index | 0);
+    const row = this.index.find(found, oid, 0, index | 0);
     if (row !== 0) {
-      this.holdings.drop(row);
+      this.index.drop(row);
       values[poolAt.goodFlushes]! += 1;
       values[poolAt.flushedPages]! += 1;
     }
-    return this.holdings.clients[client]!.frozen ? Flush.doneFrozen : Flush.done;
+    return this.index.clients[client]!.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
   }
 
   /** FLUSH_OBJECT: afterwards no page of the object is there. Cost: its pages. */
-  flushObject(client: number, pool: number, oid: Uint32Array): Flush {
+  flushObject(client: number, pool: number, oid: Uint32Array): TmemFlushResult {
     const found = this.#begin(client, pool);
-    if (found === null) return Flush.noPool;
+    if (found === null) return TmemFlushResult.noPool;
     const { values } = found.counters;
     values[poolAt.objectFlushes]! += 1;
-    const object = this.holdings.objects.find(found.number, oid, 0);
+    const object = this.index.objects.find(found.number, oid, 0);
     if (object !== 0) {
-      values[poolAt.flushedPages]! += this.holdings.dropObject(object);
+      values[poolAt.flushedPages]! += this.index.dropObject(object);
       values[poolAt.goodObjectFlushes]! += 1;
     }
-    return this.holdings.clients[client]!.frozen ? Flush.doneFrozen : Flush.done;
+    return this.index.clients[client]!.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
   }
 
   /**
@@ -276,7 +283,7 @@ export class Tmem {
       const index = keys[key + INDEX_WORD]! | 0;
       const answer = this.#put(client, pool, keys, key, index, source, at + i * PAGE_BYTES);
       results[i] = answer;
-      if (answer === Put.stored) stored++;
+      if (answer === TmemPutResult.stored) stored++;
     }
     return stored;
   }
@@ -298,44 +305,44 @@ export class Tmem {
       const index = keys[key + INDEX_WORD]! | 0;
       const answer = this.#get(client, pool, keys, key, index, target, at + i * PAGE_BYTES);
       results[i] = answer;
-      if (answer === Get.found) found++;
+      if (answer === TmemGetResult.found) found++;
     }
     return found;
   }
 
   /** Payload that evicting everything ephemeral would give back, bytes. */
   get freeableBytes(): number {
-    return this.holdings.contents.freeableBytes;
+    return this.index.contents.freeableBytes;
   }
 
   /** Evicts until `bytes` of payload are free or nothing ephemeral is left; the bytes freed. */
   relinquish(bytes: number): number {
-    const freed = this.holdings.relinquish(bytes);
-    this.holdings.counters.add('relinquishAsked', bytes);
-    this.holdings.counters.add('relinquishDone', freed);
+    const freed = this.index.relinquish(bytes);
+    this.index.counters.add('relinquishAsked', bytes);
+    this.index.counters.add('relinquishDone', freed);
     return freed;
   }
 
   /** The store's housekeeping, for what has changed since the last call; false when there was nothing to do. */
   maintain(): boolean {
-    const changed = Math.max(1, this.holdings.changes);
-    this.holdings.changes = 0;
+    const changed = Math.max(1, this.index.changes);
+    this.index.changes = 0;
     return this.#store.maintain(changed);
   }
 
   /** The client of that id: its weight, cap and counters, to read. Null when there is none. */
   clientOf(id: number): Client | null {
-    return this.holdings.clients[id] ?? null;
+    return this.index.clients[id] ?? null;
   }
 
   /** The client's pool of that number: its kind and counters, to read. Null when there is none. */
   poolOf(client: number, pool: number): Pool | null {
-    return this.holdings.clients[client]?.pools[pool] ?? null;
+    return this.index.clients[client]?.pools[pool] ?? null;
   }
 
-  /** Checks every invariant; throws Bug. For tests and `check`. */
+  /** Checks every invariant; throws InvariantError. For tests and `check`. */
   verify(): void {
-    this.holdings.verify();
+    this.index.verify();
   }
 
   #put(
@@ -346,11 +353,11 @@ export class Tmem {
     index: number,
     source: Uint8Array,
     at: number,
-  ): Put {
+  ): TmemPutResult {
     assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a page that is put lies in its array');
     const pool = this.#begin(clientId, poolId);
-    if (pool === null) return Put.noPool;
-    const { holdings } = this;
+    if (pool === null) return TmemPutResult.noPool;
+    const { index: holdings } = this;
     const client = holdings.clients[clientId]!;
     const { values } = pool.counters;
     values[poolAt.puts]! += 1;
@@ -358,8 +365,10 @@ export class Tmem {
     const old = holdings.find(pool, oid, oidAt, index);
     if (old !== 0) holdings.drop(old);
     const mayStore = !client.frozen || (this.#replaceFrozen && old !== 0);
-    const answer = mayStore ? holdings.insert(pool, oid, oidAt, index, source, at) : Put.frozen;
-    if (answer !== Put.stored) {
+    const answer = mayStore
+      ? holdings.insert(pool, oid, oidAt, index, source, at)
+      : TmemPutResult.frozen;
+    if (answer !== TmemPutResult.stored) {
       if (old !== 0) values[poolAt.dupFlushed]! += 1;
       this.#countRefusal(client, pool, answer);
       return answer;
@@ -380,23 +389,23 @@ export class Tmem {
     index: number,
     target: Uint8Array,
     at: number,
-  ): Get {
+  ): TmemGetResult {
     assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a page that is got fits its array');
     const pool = this.#begin(clientId, poolId);
-    if (pool === null) return Get.noPool;
-    const { holdings } = this;
+    if (pool === null) return TmemGetResult.noPool;
+    const { index: holdings } = this;
     const { values } = pool.counters;
     values[poolAt.gets]! += 1;
-    if (pool.firstObject === 0) return Get.poolEmpty;
+    if (pool.firstObject === 0) return TmemGetResult.poolEmpty;
     const row = holdings.find(pool, oid, oidAt, index);
-    if (row === 0) return Get.absent;
+    if (row === 0) return TmemGetResult.absent;
     if (!holdings.contents.read(holdings.pages.contentOf(row), target, at)) {
       holdings.counters.add('corruptGets', 1);
       if (!pool.persistent) {
         holdings.drop(row);
         values[poolAt.corruptPages]! += 1;
       }
-      return Get.corrupt;
+      return TmemGetResult.corrupt;
     }
     values[poolAt.goodGets]! += 1;
     const gets = pool.persistent ? clientAt.goodPersistentGets : clientAt.goodEphemeralGets;
@@ -406,31 +415,32 @@ export class Tmem {
       holdings.drop(row);
       values[poolAt.takenByGets]! += 1;
     }
-    return Get.found;
+    return TmemGetResult.found;
   }
 
   /** Counts the operation; its pool, null when there is none. */
   #begin(client: number, pool: number): Pool | null {
-    const { values } = this.holdings.counters;
+    const { values } = this.index.counters;
     values[hostAt.operations]! += 1;
     const found = this.poolOf(client, pool);
     if (found === null) values[hostAt.errors]! += 1;
     return found;
   }
 
-  #countRefusal(client: Client, pool: Pool, answer: Put): void {
-    const { counters } = this.holdings;
+  #countRefusal(client: Client, pool: Pool, answer: TmemPutResult): void {
+    const { counters } = this.index;
     const reason =
-      answer === Put.frozen
+      answer === TmemPutResult.frozen
         ? 'refusedFrozen'
-        : answer === Put.capped
+        : answer === TmemPutResult.capped
           ? 'refusedCapped'
-          : answer === Put.noRoom
+          : answer === TmemPutResult.noRoom
             ? 'refusedNoRoom'
             : 'refusedNoRows';
     counters.add(reason, 1);
     client.counters.add(reason, 1);
-    if (answer === Put.noRoom || answer === Put.noRows) pool.counters.add('noMemory', 1);
+    if (answer === TmemPutResult.noRoom || answer === TmemPutResult.noRows)
+      pool.counters.add('noMemory', 1);
   }
 
   #shareable(client: Client, uuid: string): string {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Arena, arenaLayout } from '../../src/arena/arena.ts';
 import { Budget } from '../../src/arena/budget.ts';
 import { sizeClasses } from '../../src/arena/size-classes.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
@@ -98,7 +98,7 @@ const longestOfClass: readonly (readonly [cls: number, length: number])[] = [
       (_, i) => [classes.ofEighths[(i + 1 + 11) >>> 3]!, i + 1] as const,
     ),
   ),
-  [classes.wholePage, 4096],
+  [classes.fullPage, 4096],
 ];
 
 const lengths = (prng: Prng): number =>
@@ -113,7 +113,7 @@ function drive(twin: Twin, prng: Prng, steps: number, verifyEvery: number): void
     if (what === 0) {
       const most = 1 + prng.below(200);
       assert.ok(twin.arena.compact(most) <= most);
-    } else if (what === 1) twin.arena.giveBack(prng.below(60), 1 + prng.below(20));
+    } else if (what === 1) twin.arena.releaseFree(prng.below(60), 1 + prng.below(20));
     else if (what < (growing ? 22 : 11) || owners.length === 0) {
       if (twin.alloc(lengths(prng), next, prng)) owners.push(next);
       next++;
@@ -132,7 +132,7 @@ function drive(twin: Twin, prng: Prng, steps: number, verifyEvery: number): void
 
 /** What is left when nothing is stored: descriptors and chunk rows, no page. */
 function checkEmpty(twin: Twin): void {
-  twin.arena.giveBack(0, Number.MAX_SAFE_INTEGER);
+  twin.arena.releaseFree(0, Number.MAX_SAFE_INTEGER);
   assert.equal(twin.arena.dirtyFreePages, 0);
   assert.ok(twin.budget.usedBytes < ((twin.endByte - twin.firstByte) / 4096) * 48);
   assert.equal(twin.budget.usedBytes % 16, 0, 'only rows are held');
@@ -225,12 +225,12 @@ test('compaction empties sparse zspages, loses nothing and then finds nothing to
   const twin = new Twin(1024, 0);
   for (let owner = 0; owner < 3000; owner++) twin.alloc(1 + prng.below(900), owner, prng);
   for (let owner = 0; owner < 3000; owner++) if (!prng.oneIn(5)) twin.free(owner);
-  twin.arena.giveBack(0, 1000);
+  twin.arena.releaseFree(0, 1000);
   const before = twin.budget.usedBytes;
   let calls = 0;
   while (twin.arena.compact(16) === 16) assert.ok(++calls < 1000, 'compaction ends');
   twin.checkAll();
-  twin.arena.giveBack(0, 1000);
+  twin.arena.releaseFree(0, 1000);
   assert.ok(twin.budget.usedBytes < before * 0.7, `${before} to ${twin.budget.usedBytes} bytes`);
   assert.equal(twin.arena.compact(1000), 0);
 });
@@ -238,7 +238,7 @@ test('compaction empties sparse zspages, loses nothing and then finds nothing to
 test('compaction begins with exactly one zspage of holes in a class, and not with a hole less', () => {
   const prng = new Prng(3);
   for (const [cls, length] of longestOfClass) {
-    if (cls === classes.wholePage) continue;
+    if (cls === classes.fullPage) continue;
     const objects = classes.objects[cls]!;
     const twin = new Twin(64, 0);
     for (let owner = 0; owner < 2 * objects; owner++) assert.ok(twin.alloc(length, owner, prng));
@@ -251,7 +251,7 @@ test('compaction begins with exactly one zspage of holes in a class, and not wit
     twin.free(last);
     assert.ok(twin.arena.compact(1000) > 0, `class ${cls}, ${objects} holes`);
     twin.checkAll();
-    twin.arena.giveBack(0, 1000);
+    twin.arena.releaseFree(0, 1000);
     const freed = before - twin.budget.usedBytes;
     assert.ok(freed >= classes.zspagePages[cls]! * 4096, `class ${cls}: ${freed} bytes`);
   }
@@ -262,7 +262,7 @@ test('descriptors go back with the last zspage when there were at least 1024 of 
     const twin = new Twin(2048, 0);
     const locations = Array.from({ length: count }, (_, owner) => twin.arena.alloc(4096, owner));
     for (const location of locations) twin.arena.free(location);
-    while (twin.arena.giveBack(0, Number.MAX_SAFE_INTEGER) > 0);
+    while (twin.arena.releaseFree(0, Number.MAX_SAFE_INTEGER) > 0);
     assert.equal(
       twin.budget.usedBytes >= count * ROW_BYTES,
       count === 1023,
@@ -286,10 +286,10 @@ test('an object is freed once', () => {
   const location = twin.arena.alloc(100, 1);
   const other = twin.arena.alloc(100, 2);
   twin.arena.free(location);
-  assert.throws(() => twin.arena.free(location), Bug);
+  assert.throws(() => twin.arena.free(location), InvariantError);
   twin.arena.free(other);
-  assert.throws(() => twin.arena.free(other), Bug, 'its zspage is gone');
-  assert.throws(() => twin.arena.free(0), Bug, 'no object');
+  assert.throws(() => twin.arena.free(other), InvariantError, 'its zspage is gone');
+  assert.throws(() => twin.arena.free(0), InvariantError, 'no object');
 });
 
 test('a layout keeps tables apart, pages in whole chunks, and room for every descriptor', () => {
@@ -300,7 +300,7 @@ test('a layout keeps tables apart, pages in whole chunks, and room for every des
     assert.equal(layout.firstPage % 32, 0);
     assert.equal(layout.end, (layout.firstPage + pages) * 4096);
   }
-  assert.throws(() => arenaLayout(0, 32), Bug);
-  assert.throws(() => arenaLayout(100, 32), Bug);
-  assert.throws(() => arenaLayout(4096, 33), Bug);
+  assert.throws(() => arenaLayout(0, 32), InvariantError);
+  assert.throws(() => arenaLayout(100, 32), InvariantError);
+  assert.throws(() => arenaLayout(4096, 33), InvariantError);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { randomTest } from '../model/replay.ts';
 
 test('a reservation up to the limit is granted, one byte more is not', () => {
@@ -46,12 +46,13 @@ test('the peak is the most that was ever held, refusals aside', () => {
 test('more cannot be released than is held', () => {
   const budget = new Budget(0);
   budget.reserve(10);
-  assert.throws(() => budget.release(11), Bug);
+  assert.throws(() => budget.release(11), InvariantError);
   assert.equal(budget.usedBytes, 10);
 });
 
 test('a limit is a whole number of bytes', () => {
-  for (const limit of [-1, 0.5, Number.NaN, 2 ** 53]) assert.throws(() => new Budget(limit), Bug);
+  for (const limit of [-1, 0.5, Number.NaN, 2 ** 53])
+    assert.throws(() => new Budget(limit), InvariantError);
 });
 
 randomTest('a tree of budgets holds the sum of its leaves', 5000, (prng, steps) => {

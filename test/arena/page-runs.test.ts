@@ -13,7 +13,7 @@ import {
   pageRunsTableBytes,
   popcount,
 } from '../../src/arena/page-runs.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import type { Prng } from '../../src/base/prng.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { randomTest } from '../model/replay.ts';
@@ -185,7 +185,7 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
       const before = twin.runs.dirtyFreePages;
       const keep = prng.below(40);
       const chunks = 1 + prng.below(8);
-      const given = twin.runs.giveBack(keep, chunks);
+      const given = twin.runs.releaseFree(keep, chunks);
       assert.equal(twin.runs.dirtyFreePages, before - given);
       assert.ok(given <= chunks * CHUNK_PAGES);
       if (!twin.returns.isLimited && given < before - keep)
@@ -275,7 +275,7 @@ test('all pages of four free chunks go back in four calls', () => {
   const runs = new PageRuns(buffer, 0, 2, pages, budget, returns.over(new Uint8Array(buffer)));
   const held = Array.from({ length: 16 }, () => runs.alloc(8));
   for (const page of held) runs.free(page, 8);
-  assert.equal(runs.giveBack(0, 100), pages);
+  assert.equal(runs.releaseFree(0, 100), pages);
   assert.equal(returns.calls, 4);
   assert.equal(budget.usedBytes, 4 * ROW_BYTES);
 });
@@ -283,9 +283,9 @@ test('all pages of four free chunks go back in four calls', () => {
 test('a run is freed once, and whole', () => {
   const twin = new Twin(64, 0);
   const page = twin.runs.alloc(4);
-  assert.throws(() => twin.runs.free(page, 5), Bug);
+  assert.throws(() => twin.runs.free(page, 5), InvariantError);
   twin.runs.free(page, 4);
-  assert.throws(() => twin.runs.free(page, 4), Bug);
-  assert.throws(() => twin.runs.free(1, 1), Bug, 'a page below the first');
-  assert.throws(() => twin.runs.free(3 + 64, 1), Bug, 'a page past the last');
+  assert.throws(() => twin.runs.free(page, 4), InvariantError);
+  assert.throws(() => twin.runs.free(1, 1), InvariantError, 'a page below the first');
+  assert.throws(() => twin.runs.free(3 + 64, 1), InvariantError, 'a page past the last');
 });

@@ -10,13 +10,13 @@ import {
 
 const table = sizeClasses();
 const costOf = (cls: number): number => (table.zspagePages[cls]! * 4096) / table.objects[cls]!;
-const packed = Array.from({ length: table.wholePage }, (_, cls) => cls);
+const packed = Array.from({ length: table.fullPage }, (_, cls) => cls);
 
 test('every object size has the smallest class that holds it', () => {
   assert.equal(OBJECT_BYTES_MAX, 3076 + 4);
   for (let size = 1; size <= OBJECT_BYTES_MAX; size++) {
     const cls = table.ofEighths[(size + 7) >>> 3]!;
-    assert.ok(cls < table.wholePage, `${size} is packed`);
+    assert.ok(cls < table.fullPage, `${size} is packed`);
     assert.ok(table.objectBytes[cls]! >= size, `${size} fits class ${cls}`);
     if (cls > 0) assert.ok(table.objectBytes[cls - 1]! < size, `${size} fits no smaller class`);
   }
@@ -53,10 +53,10 @@ test('a packed object always costs less than a whole page', () => {
 });
 
 test('the last class is the whole page: one page, one object', () => {
-  assert.equal(table.wholePage, table.count - 1);
-  assert.equal(table.objectBytes[table.wholePage], 4096);
-  assert.equal(table.zspagePages[table.wholePage], 1);
-  assert.equal(table.objects[table.wholePage], 1);
+  assert.equal(table.fullPage, table.count - 1);
+  assert.equal(table.objectBytes[table.fullPage], 4096);
+  assert.equal(table.zspagePages[table.fullPage], 1);
+  assert.equal(table.objects[table.fullPage], 1);
 });
 
 test('the table has the size that the arena is described with: about 120 classes', () => {

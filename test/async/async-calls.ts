@@ -4,10 +4,16 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Budget } from '../../src/arena/budget.ts';
 import type { QueueOptions } from '../../src/async/async-queue.ts';
-import { Flush, NOT_BEGUN, Op, type PageCalls, runPage } from '../../src/async/async-results.ts';
+import {
+  AsyncFlush,
+  NOT_STARTED,
+  type PageCalls,
+  PageOp,
+  runPage,
+} from '../../src/async/async-results.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { type Slot, slot } from '../../src/base/units.ts';
-import { Get, Put } from '../../src/store/results.ts';
+import { GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 
@@ -37,7 +43,7 @@ const seed = Number(process.env['SEED'] ?? 22);
 
 /** One call of a random history: its slots, its pages, and the single calls' answers and pages. */
 interface Step {
-  readonly op: Op;
+  readonly op: PageOp;
   readonly slots: Slot[];
   readonly pages: Uint8Array[];
   readonly expected: number[];
@@ -45,14 +51,14 @@ interface Step {
 }
 
 /** A random call, and the same as single calls on the twin. */
-function nextStep(prng: Prng, twin: Store, ops: readonly Op[]): Step {
+function nextStep(prng: Prng, twin: Store, ops: readonly PageOp[]): Step {
   const op = ops[prng.below(ops.length)]!;
   const count = prng.below(40);
   const chosen = Array.from({ length: count }, () => slot(prng.below(twin.slots)));
   const pages =
-    op === Op.put
+    op === PageOp.put
       ? Array.from({ length: count }, () => somePage(prng.below(1 << 20)))
-      : op === Op.get
+      : op === PageOp.get
         ? emptyPages(count)
         : [];
   const expectedPages = pages.map((page) => page.slice());
@@ -62,9 +68,9 @@ function nextStep(prng: Prng, twin: Store, ops: readonly Op[]): Step {
 }
 
 const callOf = (calls: PageCalls, { op, slots: chosen, pages }: Step): Promise<number[]> =>
-  op === Op.put
+  op === PageOp.put
     ? calls.putMany(chosen, pages)
-    : op === Op.get
+    : op === PageOp.get
       ? calls.getMany(chosen, pages)
       : calls.flushMany(chosen);
 
@@ -72,7 +78,7 @@ const callOf = (calls: PageCalls, { op, slots: chosen, pages }: Step): Promise<n
 export async function checkHistory(
   calls: PageCalls,
   terms: Terms,
-  ops: readonly Op[],
+  ops: readonly PageOp[],
 ): Promise<Map<number, number>> {
   const twin = new Store({ slots: terms.slots, budget: new Budget(terms.limitBytes) });
   const prng = new Prng(seed);
@@ -97,11 +103,16 @@ export function testPageCalls(name: string, open: Open): void {
   test(`${name}: C22 calls of k pages answer as k single calls do`, guard, async () => {
     const terms = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
     await using calls = open(terms);
-    const seen = await checkHistory(calls, terms, [Op.put, Op.put, Op.get, Op.flush]);
+    const seen = await checkHistory(calls, terms, [
+      PageOp.put,
+      PageOp.put,
+      PageOp.get,
+      PageOp.flush,
+    ]);
     for (const [op, answers] of [
-      [Op.put, [Put.stored, Put.sameFilled]],
-      [Op.get, [Get.found, Get.absent]],
-      [Op.flush, [Flush.flushed, Flush.absent]],
+      [PageOp.put, [PutResult.stored, PutResult.sameFilled]],
+      [PageOp.get, [GetResult.found, GetResult.absent]],
+      [PageOp.flush, [AsyncFlush.flushed, AsyncFlush.absent]],
     ] as const)
       for (const answer of answers) assert.ok(seen.get(op * 10 + answer)! > 100);
   });
@@ -109,12 +120,12 @@ export function testPageCalls(name: string, open: Open): void {
   test(`${name}: a page that finds no room is refused alone`, guard, async () => {
     await using calls = open({ slots: 1000, limitBytes: 600_000, batchPages: 16 });
     const answers = await calls.putMany(slots(0, 1000), somePages(0, 1000));
-    assert.ok(answers.includes(Put.refused) && answers.includes(Put.stored));
+    assert.ok(answers.includes(PutResult.refused) && answers.includes(PutResult.stored));
     const into = emptyPages(1000);
     const got = await calls.getMany(slots(0, 1000), into);
     for (let n = 0; n < 1000; n++) {
-      assert.equal(got[n], answers[n] === Put.refused ? Get.absent : Get.found);
-      if (got[n] === Get.found) assert.deepEqual(into[n], somePage(n));
+      assert.equal(got[n], answers[n] === PutResult.refused ? GetResult.absent : GetResult.found);
+      if (got[n] === GetResult.found) assert.deepEqual(into[n], somePage(n));
     }
   });
 
@@ -131,13 +142,13 @@ export function testPageCalls(name: string, open: Open): void {
       calls.flush(slot(1)),
     ]);
     assert.deepEqual(answers, [
-      Put.stored,
-      Get.found,
-      Put.stored,
-      Get.found,
-      Flush.flushed,
-      Get.absent,
-      Flush.absent,
+      PutResult.stored,
+      GetResult.found,
+      PutResult.stored,
+      GetResult.found,
+      AsyncFlush.flushed,
+      GetResult.absent,
+      AsyncFlush.absent,
     ]);
     assert.deepEqual([first, second], [somePage(5), somePage(6)]);
     assert.deepEqual(last, emptyPages(1)[0], 'what is absent leaves the page alone');
@@ -153,16 +164,20 @@ export function testPageCalls(name: string, open: Open): void {
     for (let i = 0; i < 3; i++) await turn();
     aborter.abort();
     const answers = await call;
-    const begun = answers.indexOf(NOT_BEGUN);
+    const begun = answers.indexOf(NOT_STARTED);
     assert.ok(begun >= 1 && begun <= 4, `${begun} pages had begun`);
-    assert.ok(answers.slice(begun).every((answer) => answer === NOT_BEGUN));
-    assert.equal(await behind, NOT_BEGUN);
-    assert.ok(!(await other).includes(NOT_BEGUN));
+    assert.ok(answers.slice(begun).every((answer) => answer === NOT_STARTED));
+    assert.equal(await behind, NOT_STARTED);
+    assert.ok(!(await other).includes(NOT_STARTED));
     const got = await calls.getMany(slots(0, 61), emptyPages(61));
     for (let n = 0; n < 61; n++)
-      assert.equal(got[n], n < begun || (n >= 50 && n < 60) ? Get.found : Get.absent, `page ${n}`);
-    assert.deepEqual(await calls.flushMany(slots(0, 2), { signal }), [NOT_BEGUN, NOT_BEGUN]);
-    assert.equal(await calls.get(slot(0), emptyPages(1)[0]!), Get.found);
+      assert.equal(
+        got[n],
+        n < begun || (n >= 50 && n < 60) ? GetResult.found : GetResult.absent,
+        `page ${n}`,
+      );
+    assert.deepEqual(await calls.flushMany(slots(0, 2), { signal }), [NOT_STARTED, NOT_STARTED]);
+    assert.equal(await calls.get(slot(0), emptyPages(1)[0]!), GetResult.found);
   });
 
   test(`${name}: the queue holds queueMax pages, the others wait at the door`, guard, async () => {
@@ -173,7 +188,7 @@ export function testPageCalls(name: string, open: Open): void {
       order.push(i);
     });
     let hasRoom = false;
-    const room = calls.room().then(() => {
+    const room = calls.ready().then(() => {
       hasRoom = true;
       assert.ok(calls.queuedPages < 8);
     });
@@ -190,9 +205,9 @@ export function testPageCalls(name: string, open: Open): void {
       order,
       Array.from({ length: 20 }, (_, i) => i),
     );
-    await calls.room();
+    await calls.ready();
     const got = await calls.getMany(slots(0, 200), emptyPages(200));
-    assert.ok(got.every((answer) => answer === Get.found));
+    assert.ok(got.every((answer) => answer === GetResult.found));
   });
 
   test(`${name}: a producer that awaits room stays within queueMax and a call`, guard, async () => {
@@ -201,7 +216,7 @@ export function testPageCalls(name: string, open: Open): void {
     let unanswered = 0;
     let most = 0;
     for (let n = 0; n < 200; n++) {
-      await calls.room();
+      await calls.ready();
       assert.ok(calls.queuedPages < 4);
       unanswered++;
       most = Math.max(most, unanswered);
@@ -209,7 +224,7 @@ export function testPageCalls(name: string, open: Open): void {
       answers.push(answer);
       answer.then(() => unanswered--);
     }
-    assert.ok(!(await Promise.all(answers)).includes(Put.refused));
+    assert.ok(!(await Promise.all(answers)).includes(PutResult.refused));
     assert.ok(most <= 8, `${most}: a queue and as many under way`);
   });
 
@@ -225,10 +240,10 @@ export function testPageCalls(name: string, open: Open): void {
     await assert.rejects(calls.put(slot(0), somePage(0)), ended);
     await closed;
     assert.ok(answered, 'answered before the adapter is closed');
-    assert.ok((await call).every((a) => a === Put.stored || a === Put.sameFilled));
+    assert.ok((await call).every((a) => a === PutResult.stored || a === PutResult.sameFilled));
     await calls[Symbol.asyncDispose]();
     await assert.rejects(calls.getMany([], []), ended);
-    await assert.rejects(calls.room(), ended);
+    await assert.rejects(calls.ready(), ended);
   });
 
   test(`${name}: what cannot be used is an error before anything is begun`, guard, async () => {
@@ -242,7 +257,7 @@ export function testPageCalls(name: string, open: Open): void {
     await assert.rejects(calls.putMany([slot(0), slot(1)], [a, b.subarray(1)]), wrong);
     await assert.rejects(calls.get(slot(0), new Uint8Array(4097)), wrong);
     await assert.rejects(calls.flush(10 as Slot), wrong);
-    assert.deepEqual(await calls.flushMany(slots(0, 10)), new Array(10).fill(Flush.absent));
+    assert.deepEqual(await calls.flushMany(slots(0, 10)), new Array(10).fill(AsyncFlush.absent));
     assert.deepEqual(await calls.putMany([], []), []);
     const none = { slots: 10, limitBytes: 0 };
     assert.throws(() => open({ ...none, batchPages: 0 }), wrong);

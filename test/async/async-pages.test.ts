@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { AsyncPages } from '../../src/async/async-pages.ts';
-import { NOT_BEGUN, Op, type PageStore } from '../../src/async/async-results.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { NOT_STARTED, PageOp, type PageStore } from '../../src/async/async-results.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import type { SwapError } from '../../src/base/errors.ts';
 import { slot } from '../../src/base/units.ts';
-import { Put } from '../../src/store/results.ts';
+import { PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import {
   checkHistory,
@@ -47,8 +47,14 @@ test('AsyncPages: C22 holds for a store that refuses, overwrites and frees', asy
     maintain: () => false,
   };
   await using calls = new AsyncPages(plain, terms);
-  const seen = await checkHistory(calls, terms, [Op.put, Op.put, Op.put, Op.get, Op.flush]);
-  assert.ok(seen.get(Op.put * 10 + Put.refused)! > 20, 'the store was full at times');
+  const seen = await checkHistory(calls, terms, [
+    PageOp.put,
+    PageOp.put,
+    PageOp.put,
+    PageOp.get,
+    PageOp.flush,
+  ]);
+  assert.ok(seen.get(PageOp.put * 10 + PutResult.refused)! > 20, 'the store was full at times');
   store.verify();
 });
 
@@ -87,7 +93,7 @@ test('AsyncPages: an abort within a batch lets the batch end', async () => {
   const { signal } = aborter;
   const answers = await calls.putMany(slots(0, 20), somePages(0, 20), { signal });
   assert.deepEqual(
-    answers.map((answer) => answer === NOT_BEGUN),
+    answers.map((answer) => answer === NOT_STARTED),
     Array.from({ length: 20 }, (_, n) => n >= 8),
   );
   assert.equal(store.storedPages, 8);
@@ -96,7 +102,7 @@ test('AsyncPages: an abort within a batch lets the batch end', async () => {
 
 test('AsyncPages: a store that breaks ends the adapter, with its reason as the cause', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
-  const bug = new Bug('made to fail');
+  const bug = new InvariantError('made to fail');
   const calls = new AsyncPages(
     watched(store, (at) => {
       if (at === 5) throw bug;
@@ -105,7 +111,7 @@ test('AsyncPages: a store that breaks ends the adapter, with its reason as the c
   );
   const first = calls.putMany(slots(0, 4), somePages(0, 4));
   const second = calls.putMany(slots(4, 40), somePages(4, 40));
-  const room = calls.room();
+  const room = calls.ready();
   const ended = (error: SwapError): boolean => error.code === 'ERR_IO_ENDED' && error.cause === bug;
   await Promise.all([assert.rejects(second, ended), assert.rejects(room, ended)]);
   assert.equal((await first).length, 4);

@@ -5,10 +5,10 @@ import { test } from 'node:test';
 import type { Worker } from 'node:worker_threads';
 import { Budget } from '../../src/arena/budget.ts';
 import { WorkerPages } from '../../src/async/worker-pages.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import type { SwapError } from '../../src/base/errors.ts';
 import { slot } from '../../src/base/units.ts';
-import { Put } from '../../src/store/results.ts';
+import { PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { slots, somePage, somePages, type Terms, testPageCalls } from './async-calls.ts';
 
@@ -42,14 +42,14 @@ test('WorkerPages: closing ends the worker in order', async () => {
   const call = calls.putMany(slots(0, 200), somePages(0, 200));
   await calls[Symbol.asyncDispose]();
   assert.deepEqual(await exit, [0]);
-  assert.ok(!(await call).includes(Put.refused));
+  assert.ok(!(await call).includes(PutResult.refused));
 });
 
 test('WorkerPages: a worker that is gone rejects what it owes and what is asked after', async () => {
   const { calls, worker } = await openWithWorker();
   await calls.putMany(slots(0, 10), somePages(0, 10));
   const under = calls.putMany(slots(0, 500), somePages(0, 500));
-  const room = calls.room();
+  const room = calls.ready();
   const gone = { code: 'ERR_IO_ENDED', message: /the worker that held them is gone/ };
   const rejected = Promise.all([assert.rejects(under, gone), assert.rejects(room, gone)]);
   await worker.terminate();
@@ -66,10 +66,10 @@ test('WorkerPages: a fault in the worker reaches the caller as the cause', async
     assert.equal(error.code, 'ERR_IO_ENDED');
     assert.match(error.message, /failed/);
     const cause = error.cause as Error;
-    return cause.message === new Bug('a cell is in its ring').message;
+    return cause.message === new InvariantError('a cell is in its ring').message;
   });
   await calls[Symbol.asyncDispose]();
-  await assert.rejects(calls.room(), { code: 'ERR_IO_ENDED' });
+  await assert.rejects(calls.ready(), { code: 'ERR_IO_ENDED' });
 });
 
 test('WorkerPages: options that no store takes are an error at once', () => {

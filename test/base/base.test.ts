@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug, assert as claim } from '../../src/base/assert.ts';
+import { assert as claim, InvariantError } from '../../src/base/assert.ts';
 import { SwapError } from '../../src/base/errors.ts';
 import {
   bytes,
@@ -22,11 +22,14 @@ test('pages and bytes convert into each other, bytes rounded up', () => {
   }
 });
 
-test('a claim that does not hold is a Bug with the claim as its text', () => {
+test('a claim that does not hold is an InvariantError that names it', () => {
   claim(true, 'holds');
   assert.throws(
     () => claim(false, 'the claim'),
-    (e) => e instanceof Bug && e.message === 'the claim' && e.name === 'Bug',
+    (e) =>
+      e instanceof InvariantError &&
+      e.message === 'invariant violated: the claim' &&
+      e.code === 'ERR_INVARIANT',
   );
 });
 

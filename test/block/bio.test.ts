@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import {
   BIO_BYTES,
   Bio,
@@ -35,7 +35,7 @@ test('a bio comes out of the pool as new, whatever it was used for', () => {
   const fresh = new BioPool(1).alloc()!;
   assert.equal(again, bio);
   for (const key of Object.keys(fresh) as (keyof Bio)[]) assert.equal(again[key], fresh[key], key);
-  assert.throws(() => again.owner.bioEnd(again), Bug, 'a bio in flight has an owner');
+  assert.throws(() => again.owner.bioEnd(again), InvariantError, 'a bio in flight has an owner');
 });
 
 test('a bio is freed once, also while others are out', () => {
@@ -44,7 +44,7 @@ test('a bio is freed once, also while others are out', () => {
   pool.alloc();
   pool.alloc();
   pool.free(bio);
-  assert.throws(() => pool.free(bio), Bug);
+  assert.throws(() => pool.free(bio), InvariantError);
   assert.equal(pool.freeCount, 1);
   assert.equal(pool.alloc(), bio);
   assert.equal(pool.alloc(), null, 'no bio has two owners');
@@ -52,8 +52,8 @@ test('a bio is freed once, also while others are out', () => {
 
 test('a full pool takes nothing more', () => {
   const pool = new BioPool(2);
-  assert.throws(() => pool.free(new Bio()), Bug);
-  for (const capacity of [0, -1, 1.5]) assert.throws(() => new BioPool(capacity), Bug);
+  assert.throws(() => pool.free(new Bio()), InvariantError);
+  for (const capacity of [0, -1, 1.5]) assert.throws(() => new BioPool(capacity), InvariantError);
 });
 
 test('the reserve is for reclaim: alloc() leaves it, allocFromReserve() takes it', () => {
@@ -74,7 +74,7 @@ test('the reserve is for reclaim: alloc() leaves it, allocFromReserve() takes it
   for (const bio of out) pool.free(bio!);
   assert.notEqual(pool.allocFromReserve(), null);
   assert.equal(pool.counters.get('reserveAllocs'), 2, 'a bio that alloc() had as well');
-  for (const reserve of [-1, 1.5, 4]) assert.throws(() => new BioPool(4, reserve), Bug);
+  for (const reserve of [-1, 1.5, 4]) assert.throws(() => new BioPool(4, reserve), InvariantError);
 });
 
 test('a bio costs what the counter says', (t) => {
@@ -124,11 +124,11 @@ test('a bio waits in one queue, once', () => {
   const other = new BioQueue();
   const [a, b] = [new Bio(), new Bio()];
   queue.push(a);
-  assert.throws(() => queue.push(a), Bug, 'alone in the queue');
+  assert.throws(() => queue.push(a), InvariantError, 'alone in the queue');
   queue.push(b);
-  assert.throws(() => queue.push(a), Bug, 'at the head');
-  assert.throws(() => queue.push(b), Bug, 'at the tail');
-  assert.throws(() => other.push(a), Bug, 'in another queue');
+  assert.throws(() => queue.push(a), InvariantError, 'at the head');
+  assert.throws(() => queue.push(b), InvariantError, 'at the tail');
+  assert.throws(() => other.push(a), InvariantError, 'in another queue');
   assert.equal(queue.length, 2);
   assert.equal(queue.shift(), a);
   queue.push(a);

@@ -1,7 +1,7 @@
 /** The request queue: what is merged, in which order it goes, what waits, and that each bio gets its own answer. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
@@ -296,7 +296,7 @@ test('a plug ends early when a bio must wait, when no request is free, and with 
   sender.settle();
   queue.unplug();
   queue.unplug();
-  assert.throws(() => queue.unplug(), Bug);
+  assert.throws(() => queue.unplug(), InvariantError);
   const { bios, requests, merges, waits } = queue.counters.snapshot();
   assert.deepEqual([bios, requests, merges], [7, 7, 0]);
   assert.equal(waits, 3);
@@ -351,5 +351,6 @@ test('options that cannot work are refused', () => {
     { mergeBytes: 5000 },
     { mergeBytes: disk.limits.maxTransferBytes + PAGE },
   ];
-  for (const part of wrong) assert.throws(() => queuedDisk(disk, { ...usual, ...part }), Bug);
+  for (const part of wrong)
+    assert.throws(() => queuedDisk(disk, { ...usual, ...part }), InvariantError);
 });

@@ -1,7 +1,7 @@
 /** cleancache's front end: the contract tests C1, C2, C4 to C7, C9, C12 and C15 where they concern it, and a model. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import {
   Cleancache,
   FILESYSTEMS_MAX,
@@ -76,7 +76,7 @@ test('C9 shared: users of one uuid see one pool, a hit stays, the last user ends
   for (let i = 0; i < 2; i++) assert.equal(cache.get(two, file, 0, into, 0), true);
   cache.invalidateFs(one);
   assert.equal(cache.get(two, file, 0, into, 0), true);
-  assert.throws(() => cache.get(one, file, 0, into, 0), Bug);
+  assert.throws(() => cache.get(one, file, 0, into, 0), InvariantError);
   cache.invalidateFs(two);
   assert.equal(backend.pools.size, 2);
   const again = cache.initSharedFs(uuid(1), 4096);
@@ -147,7 +147,7 @@ test('C12 filesystems mounted before the backend get their pools when it registe
     cache.put(fs, file, 0, A, 0);
     assert.equal(cache.get(fs, file, 0, into, 0), true);
   }
-  assert.throws(() => cache.register(new StrictCache()), Bug);
+  assert.throws(() => cache.register(new StrictCache()), InvariantError);
 });
 
 test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend may have pools for fewer', () => {
@@ -200,16 +200,16 @@ test('file keys are six words, indexes 32 bits, handles those that were given', 
   cache.put(fs, file, 2 ** 32 - 1, A, 0);
   assert.equal(cache.get(fs, file, 2 ** 32 - 1, into, 0), true);
   for (const bad of [0, 999, 1001, 1032, 2000, 2032, 5000, Number.NaN])
-    assert.throws(() => cache.get(bad, file, 0, into, 0), Bug, `handle ${bad}`);
+    assert.throws(() => cache.get(bad, file, 0, into, 0), InvariantError, `handle ${bad}`);
   for (const bad of [-1, 0.5, Number.NaN]) {
-    assert.throws(() => cache.put(fs, file, bad, A, 0), Bug);
-    assert.throws(() => cache.invalidatePage(fs, file, bad), Bug);
-    assert.throws(() => fileKey(bad), Bug);
+    assert.throws(() => cache.put(fs, file, bad, A, 0), InvariantError);
+    assert.throws(() => cache.invalidatePage(fs, file, bad), InvariantError);
+    assert.throws(() => fileKey(bad), InvariantError);
   }
-  assert.throws(() => cache.put(fs, new Uint32Array(5), 0, A, 0), Bug);
-  assert.throws(() => cache.put(fs, file, 0, A, 1), Bug);
-  assert.throws(() => cache.get(fs, file, 0, into, -1), Bug);
-  assert.throws(() => cache.initSharedFs(new Uint8Array(15), 4096), Bug);
+  assert.throws(() => cache.put(fs, new Uint32Array(5), 0, A, 0), InvariantError);
+  assert.throws(() => cache.put(fs, file, 0, A, 1), InvariantError);
+  assert.throws(() => cache.get(fs, file, 0, into, -1), InvariantError);
+  assert.throws(() => cache.initSharedFs(new Uint8Array(15), 4096), InvariantError);
 });
 
 interface Mount {

@@ -12,8 +12,8 @@ async function slowParts(): Promise<HostParts> {
   const parts = standInParts();
   return {
     ...parts,
-    createDoor(options) {
-      const door = parts.createDoor(options);
+    createNbd(options) {
+      const door = parts.createNbd(options);
       const close = door.close.bind(door);
       door.close = async () => {
         await sleep(closeMs);

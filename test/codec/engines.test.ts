@@ -30,7 +30,7 @@ function compress(codec: PageCodec, page: Uint8Array, limit: number): Uint8Array
 function expand(codec: PageCodec, block: Uint8Array): Uint8Array | null {
   arena.fence();
   arena.bytes.set(block, arena.block);
-  const result = codec.expand(arena.block, block.length, arena.page);
+  const result = codec.decompress(arena.block, block.length, arena.page);
   assert.ok(result === PAGE || result === -1);
   return result === PAGE ? arena.getPage() : null;
 }
@@ -114,14 +114,22 @@ test('a native codec keeps its memory alive and stays inside it', { skip }, () =
   const codec = make();
   for (let n = 0; n < 3; n++) gc?.();
   assert.ok(codec.compress(arena.page, arena.block, PAGE) > 0);
-  assert.equal(codec.expand(arena.block, 0, arena.page), -1);
+  assert.equal(codec.decompress(arena.block, 0, arena.page), -1);
   const bytes = arena.bytes.length;
   for (const at of [-1, bytes - PAGE + 1, bytes]) {
-    assert.throws(() => codec.compress(at, arena.block, PAGE), { name: 'Bug' }, `page ${at}`);
-    assert.throws(() => codec.expand(arena.block, 100, at), { name: 'Bug' }, `page ${at}`);
+    assert.throws(
+      () => codec.compress(at, arena.block, PAGE),
+      { name: 'InvariantError' },
+      `page ${at}`,
+    );
+    assert.throws(
+      () => codec.decompress(arena.block, 100, at),
+      { name: 'InvariantError' },
+      `page ${at}`,
+    );
   }
-  assert.throws(() => codec.compress(arena.page, bytes - PAGE, PAGE), { name: 'Bug' });
-  assert.throws(() => codec.expand(bytes - 99, 100, arena.page), { name: 'Bug' });
+  assert.throws(() => codec.compress(arena.page, bytes - PAGE, PAGE), { name: 'InvariantError' });
+  assert.throws(() => codec.decompress(bytes - 99, 100, arena.page), { name: 'InvariantError' });
 });
 
 test('a match of offset 0 is refused', () => {
@@ -150,7 +158,7 @@ test('every engine works on addresses above 2 GiB, which come as negative number
     const length = codec.compress(page | 0, block | 0, PAGE);
     assert.ok(length > 0 && length <= PAGE);
     bytes.fill(0, back, back + PAGE);
-    assert.equal(codec.expand(block | 0, length, back | 0), PAGE, codec.name);
+    assert.equal(codec.decompress(block | 0, length, back | 0), PAGE, codec.name);
     assert.deepEqual(bytes.slice(back, back + PAGE), sample);
   }
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { admission } from '../../src/frontswap/admission.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import { StrictBackend } from './strict-backend.ts';
 
 const page = new Uint8Array(4096).fill(3);
@@ -23,7 +23,7 @@ test('after a refusal no page is taken until what is used is well below the ceil
   assert.ok(!front.store(0, 11, page, 0), '9 of 10: there is room, and it waits');
   assert.equal(inner.calls.length, calls, 'the backend is not asked');
   assert.equal(gate.refused, 1);
-  assert.equal(front.load(0, 5, new Uint8Array(4096), 0), Load.loaded, 'loads go on');
+  assert.equal(front.load(0, 5, new Uint8Array(4096), 0), LoadResult.loaded, 'loads go on');
   front.invalidatePage(0, 1);
   assert.ok(front.store(0, 11, page, 0), '8 of 10');
   assert.ok(!gate.isWaiting);
@@ -65,10 +65,10 @@ test('ages pass through where the backend knows them, and only there', () => {
   const asked: number[] = [];
   const knows = Object.assign(new StrictBackend('knows'), {
     coldest: () => 4,
-    growOlder: (_type: number, from: number) => asked.push(from),
+    age: (_type: number, from: number) => asked.push(from),
   });
   const gate = admission(knows, () => 0, 1);
   assert.equal(gate.coldest!(0, 0, 9, 1, false), 4);
-  gate.growOlder!(0, 7, 9);
+  gate.age!(0, 7, 9);
   assert.deepEqual(asked, [7]);
 });

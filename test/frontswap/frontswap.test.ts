@@ -1,9 +1,11 @@
 /** The front end's contract, under the numbers it has in the project's contract: C1, C2, C5 to C8, C10 to C13, C15, C21. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
-import { AREAS_MAX, Frontswap } from '../../src/frontswap/frontswap.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { InvariantError } from '../../src/base/assert.ts';
+import { SWAP_AREAS_MAX } from '../../src/base/units.ts';
+import { Frontswap } from '../../src/frontswap/frontswap.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import { noisePage } from '../model/pages.ts';
 import { StrictBackend } from './strict-backend.ts';
 
@@ -22,7 +24,7 @@ function setUp(count = 1): { front: Frontswap; backends: StrictBackend[]; first:
 
 function expectLoad(front: Frontswap, offset: number, want: Uint8Array): void {
   into.fill(0xee);
-  assert.equal(front.load(3, offset, into, 0), Load.loaded);
+  assert.equal(front.load(3, offset, into, 0), LoadResult.loaded);
   assert.deepEqual(into, want);
 }
 
@@ -49,7 +51,7 @@ test('C1 pages are taken from and brought to any place of a larger array', () =>
   large.set(A, 100);
   assert.equal(front.store(3, 0, large, 100), true);
   const target = new Uint8Array(2 * 4096);
-  assert.equal(front.load(3, 0, target, 4096), Load.loaded);
+  assert.equal(front.load(3, 0, target, 4096), LoadResult.loaded);
   assert.deepEqual(target.subarray(4096), A);
   assert.ok(target.subarray(0, 4096).every((b) => b === 0));
 });
@@ -63,7 +65,7 @@ test('C2 a refused store over a page leaves no page', () => {
     for (const backend of backends) backend.accepts = () => false;
     assert.equal(front.store(3, 9, B, 0), false);
     assert.equal(front.has(3, 9), false);
-    assert.equal(front.load(3, 9, into, 0), Load.absent);
+    assert.equal(front.load(3, 9, into, 0), LoadResult.absent);
     assert.equal(holder.pages.size, 0);
     front.verify();
   }
@@ -75,11 +77,11 @@ test('C2 a backend that throws leaves no old page either', () => {
   const { front, first } = setUp();
   front.store(3, 9, A, 0);
   first.accepts = () => {
-    throw new Bug('made up');
+    throw new InvariantError('made up');
   };
-  assert.throws(() => front.store(3, 9, B, 0), Bug);
+  assert.throws(() => front.store(3, 9, B, 0), InvariantError);
   assert.equal(front.has(3, 9), false);
-  assert.equal(front.load(3, 9, into, 0), Load.absent);
+  assert.equal(front.load(3, 9, into, 0), LoadResult.absent);
   assert.equal(first.pages.size, 0);
   front.verify();
 });
@@ -104,11 +106,11 @@ test('C5 a freed slot and a freed area hold nothing', () => {
   const { front, first } = setUp();
   for (const offset of [0, 31, 32, 63, 64, 99]) front.store(3, offset, A, 0);
   front.invalidatePage(3, 31);
-  assert.equal(front.load(3, 31, into, 0), Load.absent);
+  assert.equal(front.load(3, 31, into, 0), LoadResult.absent);
   assert.equal(first.pages.size, 5);
   expectLoad(front, 32, A);
   front.invalidateArea(3);
-  assert.equal(front.load(3, 0, into, 0), Load.absent);
+  assert.equal(front.load(3, 0, into, 0), LoadResult.absent);
   assert.equal(first.pages.size, 0);
   assert.equal(front.currPages(), 0);
   assert.equal(front.counters.get('invalidates'), 1);
@@ -132,7 +134,7 @@ test('C7 with a clear bit no backend is called', () => {
   front.store(3, 32, A, 0);
   first.calls.length = 0;
   for (const offset of [0, 31, 33, 64]) {
-    assert.equal(front.load(3, offset, into, 0), Load.absent);
+    assert.equal(front.load(3, offset, into, 0), LoadResult.absent);
     front.invalidatePage(3, offset);
   }
   assert.deepEqual(first.calls, []);
@@ -146,7 +148,7 @@ test('C7 without a backend there is no bit, no count and no check', () => {
   front.init(0, 10);
   assert.equal(front.store(0, 1, A, 0), false);
   assert.equal(front.has(0, 1), false);
-  assert.equal(front.load(0, 1, into, 0), Load.absent);
+  assert.equal(front.load(0, 1, into, 0), LoadResult.absent);
   front.invalidatePage(0, 1);
   assert.ok(front.counters.values.every((value) => value === 0));
   front.register(new StrictBackend('late'));
@@ -165,7 +167,7 @@ test('C8 an exclusive load removes the page and says that the caller owns it', (
   assert.equal(front.lastLoadExclusive, true);
   assert.equal(front.has(3, 5), false);
   assert.equal(backends[1]!.pages.size, 0, 'no copy stays behind');
-  assert.equal(front.load(3, 5, into, 0), Load.absent);
+  assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.equal(front.lastLoadExclusive, false, 'a miss hands nothing over');
   assert.equal(front.counters.get('exclusiveLoads'), 1);
   front.verify();
@@ -175,11 +177,11 @@ test('C21 a reader that will not own the page leaves it where it is', () => {
   const { front } = setUp();
   front.exclusiveGets = true;
   front.store(3, 5, A, 0);
-  assert.equal(front.peek(3, 5, into, 0), Load.loaded);
+  assert.equal(front.peek(3, 5, into, 0), LoadResult.loaded);
   assert.equal(front.lastLoadExclusive, false);
   assert.equal(front.has(3, 5), true);
   expectLoad(front, 5, A);
-  assert.equal(front.peek(3, 5, into, 0), Load.absent);
+  assert.equal(front.peek(3, 5, into, 0), LoadResult.absent);
   assert.equal(front.lastLoadExclusive, false, 'what an earlier load handed over is said once');
 });
 
@@ -192,7 +194,7 @@ test('C10 written through, the store holds the page and the caller writes it as 
   assert.equal(front.counters.get('failedStores'), 0);
   expectLoad(front, 5, A);
   first.pages.clear(); // the backend may: the device has it
-  assert.equal(front.load(3, 5, into, 0), Load.absent);
+  assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.equal(front.has(3, 5), false, 'after one miss all miss');
   assert.equal(front.counters.get('loadsToDevice'), 1);
   front.verify();
@@ -204,7 +206,7 @@ test('C10 damage to a written-through page falls to the device too', () => {
   front.store(3, 5, A, 0);
   front.writethrough = false; // what was written through stays so
   first.damaged.add(StrictBackend.key(3, 5));
-  assert.equal(front.load(3, 5, into, 0), Load.absent);
+  assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.equal(first.pages.size, 0);
   assert.deepEqual(front.counters.violated(), []);
   front.verify();
@@ -223,15 +225,15 @@ test('C3 an accepted page that a backend lost or damaged is an error, never the 
   first.damaged.add(StrictBackend.key(3, 6));
   first.pages.delete(StrictBackend.key(4, 0));
   for (let again = 0; again < 2; again++) {
-    assert.equal(front.load(3, 5, into, 0), Load.corrupt);
-    assert.equal(front.load(3, 6, into, 0), Load.corrupt);
-    assert.equal(front.load(4, 0, into, 0), Load.corrupt);
+    assert.equal(front.load(3, 5, into, 0), LoadResult.corrupt);
+    assert.equal(front.load(3, 6, into, 0), LoadResult.corrupt);
+    assert.equal(front.load(4, 0, into, 0), LoadResult.corrupt);
   }
   assert.deepEqual(front.counters.violated(), ['loadsLost', 'loadsDamaged']);
   assert.equal(front.counters.get('loadsLost'), 4);
   assert.equal(front.counters.get('loadsDamaged'), 2);
   front.invalidatePage(3, 5); // the slot's end ends the error
-  assert.equal(front.load(3, 5, into, 0), Load.absent);
+  assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   front.verify();
 });
 
@@ -313,7 +315,7 @@ test('C12 areas do not change while a backend is told of them; a failed registra
   for (const change of [() => front.init(4, 10), () => front.invalidateArea(3)]) {
     const meddler = new StrictBackend('meddler');
     meddler.init = change;
-    assert.throws(() => front.register(meddler), Bug);
+    assert.throws(() => front.register(meddler), InvariantError);
     front.store(3, 5, A, 0);
     assert.equal(meddler.calls.length, 0);
     front.init(4, 10);
@@ -321,7 +323,7 @@ test('C12 areas do not change while a backend is told of them; a failed registra
   }
   const twice = new StrictBackend('twice');
   front.register(twice);
-  assert.throws(() => front.register(twice), Bug);
+  assert.throws(() => front.register(twice), InvariantError);
 });
 
 test('C13 after invalidateArea stores are refused until init', () => {
@@ -331,7 +333,7 @@ test('C13 after invalidateArea stores are refused until init', () => {
   assert.equal(front.store(3, 5, A, 0), false);
   assert.equal(front.counters.get('failedStores'), 1);
   assert.equal(front.counters.get('failedAreaOff'), 1);
-  assert.equal(front.load(3, 5, into, 0), Load.absent);
+  assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.deepEqual(first.calls.slice(-1), ['invalidateArea 3']);
   front.init(3, 6);
   assert.equal(front.has(3, 5), false);
@@ -343,24 +345,25 @@ test('C13 after invalidateArea stores are refused until init', () => {
 test('slots and areas out of range are bugs of the caller', () => {
   const { front } = setUp();
   for (const offset of [-1, 100, 1.5, Number.NaN, 2 ** 32 + 5]) {
-    assert.throws(() => front.store(3, offset, A, 0), Bug);
-    assert.throws(() => front.load(3, offset, into, 0), Bug);
-    assert.throws(() => front.invalidatePage(3, offset), Bug);
+    assert.throws(() => front.store(3, offset, A, 0), InvariantError);
+    assert.throws(() => front.load(3, offset, into, 0), InvariantError);
+    assert.throws(() => front.invalidatePage(3, offset), InvariantError);
   }
-  assert.equal(AREAS_MAX, 32, 'as in Linux');
-  for (const type of [-1, AREAS_MAX, 0.5, Number.NaN]) {
-    assert.throws(() => front.init(type, 10), Bug);
-    assert.throws(() => front.store(type, 0, A, 0), Bug);
-    assert.throws(() => front.invalidateArea(type), Bug);
-    assert.throws(() => front.currPagesOf(type), Bug);
+  assert.equal(SWAP_AREAS_MAX, 32, 'as in Linux');
+  for (const type of [-1, SWAP_AREAS_MAX, 0.5, Number.NaN]) {
+    assert.throws(() => front.init(type, 10), InvariantError);
+    assert.throws(() => front.store(type, 0, A, 0), InvariantError);
+    assert.throws(() => front.invalidateArea(type), InvariantError);
+    assert.throws(() => front.currPagesOf(type), InvariantError);
   }
-  for (const slots of [0, -1, 2 ** 31, 1.5]) assert.throws(() => front.init(0, slots), Bug);
-  assert.throws(() => front.init(3, 100), Bug, 'an area is switched on once');
+  for (const slots of [0, -1, 2 ** 31, 1.5])
+    assert.throws(() => front.init(0, slots), InvariantError);
+  assert.throws(() => front.init(3, 100), InvariantError, 'an area is switched on once');
   for (const at of [-1, 1]) {
-    assert.throws(() => front.store(3, 0, A, at), Bug);
-    assert.throws(() => front.load(3, 0, into, at), Bug);
+    assert.throws(() => front.store(3, 0, A, at), InvariantError);
+    assert.throws(() => front.load(3, 0, into, at), InvariantError);
   }
-  assert.throws(() => front.shrink(-1), Bug);
+  assert.throws(() => front.shrink(-1), InvariantError);
   front.verify();
 });
 
@@ -374,10 +377,10 @@ test('C18 a page that was written back is given up on every backend, and its bit
   front.store(0, 5, bytes, 0);
   front.wroteBack(0, 5);
   assert.equal(first.pages.size + second.pages.size, 0);
-  assert.equal(front.load(0, 5, bytes, 0), Load.absent, 'it is on the device');
+  assert.equal(front.load(0, 5, bytes, 0), LoadResult.absent, 'it is on the device');
   assert.equal(front.counters.get('writtenBack'), 1);
   front.verify();
-  assert.throws(() => front.wroteBack(0, 5), { name: 'Bug' });
+  assert.throws(() => front.wroteBack(0, 5), { name: 'InvariantError' });
 });
 
 test('the coldest page is the first of those that any backend tells of; where none can tell, every page is old', () => {
@@ -396,14 +399,14 @@ test('the coldest page is the first of those that any backend tells of; where no
     const knows = Object.assign(new StrictBackend(`knows ${answer}`), {
       coldest: (_type: number, from: number, to: number) =>
         answer >= from && answer < to ? answer : -1,
-      growOlder: (...args: number[]) => grown.push(args),
+      age: (...args: number[]) => grown.push(args),
     });
     front.register(knows);
   }
   assert.equal(front.coldest(0, 0, 100, 1, false), 50);
   assert.equal(front.coldest(0, 51, 100, 1, false), 60);
   assert.equal(front.coldest(0, 61, 100, 1, false), -1, 'who cannot tell keeps its pages');
-  front.growOlder(0, 3, 9);
+  front.age(0, 3, 9);
   assert.deepEqual(grown, [
     [0, 3, 9],
     [0, 3, 9],

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { Frontswap, type FrontswapCounter } from '../../src/frontswap/frontswap.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import { randomTest } from '../model/replay.ts';
 import { StrictBackend } from './strict-backend.ts';
 
@@ -104,12 +104,12 @@ class Twin {
     const damaged = held?.backend.damaged.has(key);
     const answer = this.front.load(type, offset, this.#page, 0);
     if (held === undefined) {
-      assert.equal(answer, Load.absent);
+      assert.equal(answer, LoadResult.absent);
       if (this.backends.length > 0) this.#add('loadsElsewhere');
       return;
     }
     this.#add('loads');
-    if (answer === Load.loaded) {
+    if (answer === LoadResult.loaded) {
       assert.ok(!spoilt);
       assert.equal(new DataView(this.#page.buffer).getUint32(0), held.tag);
       assert.equal(this.#page[4095], held.tag & 0xff);
@@ -122,7 +122,7 @@ class Twin {
       return;
     }
     assert.ok(spoilt, 'only what was spoilt does not come');
-    assert.equal(answer, held.through ? Load.absent : Load.corrupt);
+    assert.equal(answer, held.through ? LoadResult.absent : LoadResult.corrupt);
     if (held.through) {
       this.held.delete(key);
       this.#add('loadsToDevice');

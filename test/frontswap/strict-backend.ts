@@ -3,7 +3,7 @@
  * every call is for an area that is on. What it refuses, drops or damages is told to it from outside.
  */
 import assert from 'node:assert/strict';
-import { type FrontswapBackend, Load } from '../../src/frontswap/ops.ts';
+import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
 
 export class StrictBackend implements FrontswapBackend {
   readonly name: string;
@@ -38,13 +38,13 @@ export class StrictBackend implements FrontswapBackend {
     return true;
   }
 
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const key = this.#called('load', type, offset);
     const held = this.pages.get(key);
-    if (held === undefined) return Load.absent;
-    if (this.damaged.has(key)) return Load.corrupt;
+    if (held === undefined) return LoadResult.absent;
+    if (this.damaged.has(key)) return LoadResult.corrupt;
     page.set(held, at);
-    return Load.loaded;
+    return LoadResult.loaded;
   }
 
   invalidatePage(type: number, offset: number): void {

@@ -135,14 +135,14 @@ test('a port that is taken is named with the option that changes it, and nothing
 
 test('what the system says to a door about its path is put into words', async (t) => {
   const { folder, parts, options } = rig(t, sample);
-  const createDoor: StandInParts['createDoor'] = (given) => {
-    const door = parts.createDoor(given);
+  const createDoor: StandInParts['createNbd'] = (given) => {
+    const door = parts.createNbd(given);
     door.listenUnix = async () => {
       throw Object.assign(new Error('made up'), { code: 'EADDRINUSE' });
     };
     return door;
   };
-  await assert.rejects(Host.start({ ...options, parts: { ...parts, createDoor } }), {
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createDoor } }), {
     code: 'ERR_IO_IN_USE',
     message: `--unix: ${folder}/s was taken by another server just now; choose another path with --unix, or - for a private one`,
   });

@@ -110,6 +110,6 @@ test('what one disk has taken of the total is refused to the other, until it is 
   assert.equal(fill(b), 0);
   assert.ok(b.stats().failedWrites > 0);
   a.reset();
-  while (a.settle());
+  while (a.compactIdle());
   assert.ok(fill(b) > 500);
 });

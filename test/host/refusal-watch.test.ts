@@ -1,7 +1,7 @@
 /** When a disk that refuses writes is news. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { QUIET_LOOKS, RefusalWatch } from '../../src/host/refusal-watch.ts';
+import { QUIET_CHECKS, RefusalWatch } from '../../src/host/refusal-watch.ts';
 
 test('the first refusal is news, those that follow are not', () => {
   const watch = new RefusalWatch();
@@ -13,8 +13,8 @@ test('the first refusal is news, those that follow are not', () => {
 
 test('a refusal is news again after a quiet while, and not a look earlier', () => {
   for (const [quiet, isNews] of [
-    [QUIET_LOOKS - 1, false],
-    [QUIET_LOOKS, true],
+    [QUIET_CHECKS - 1, false],
+    [QUIET_CHECKS, true],
   ] as const) {
     const watch = new RefusalWatch();
     assert.ok(watch.look(1));

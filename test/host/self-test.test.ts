@@ -19,8 +19,8 @@ test('a codec that brings back a wrong byte fails the self-test', () => {
     const all = new Uint8Array(memory.buffer);
     return {
       ...codec,
-      expand: (from, length, page) => {
-        const result = codec.expand(from, length, page);
+      decompress: (from, length, page) => {
+        const result = codec.decompress(from, length, page);
         all[page + 4095]! ^= 1;
         return result;
       },

@@ -5,10 +5,10 @@ import { type Bio, BioOp, BioQueue } from '../../src/block/bio.ts';
 import { Extent } from '../../src/block/ops.ts';
 import type {
   DiskStats,
-  DoorStats,
   HostParts,
-  NbdDoor,
-  NbdDoorOptions,
+  NbdFrontEnd,
+  NbdFrontEndOptions,
+  NbdFrontEndStats,
   SwapDisk,
   SwapDiskOptions,
 } from '../../src/host/parts.ts';
@@ -74,7 +74,7 @@ export class StandInDisk implements SwapDisk {
     this.resets++;
     return true;
   }
-  settle(): boolean {
+  compactIdle(): boolean {
     this.settled++;
     return false;
   }
@@ -99,15 +99,15 @@ export class StandInDisk implements SwapDisk {
   }
 }
 
-class StandInDoor implements NbdDoor {
-  readonly options: NbdDoorOptions;
+class StandInDoor implements NbdFrontEnd {
+  readonly options: NbdFrontEndOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   closed = 0;
   mode = 0;
   #accepted = 0;
 
-  constructor(options: NbdDoorOptions) {
+  constructor(options: NbdFrontEndOptions) {
     this.options = options;
   }
   async #listen(listen: (server: Server, done: () => void) => void): Promise<Server> {
@@ -139,7 +139,7 @@ class StandInDoor implements NbdDoor {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(closing);
   }
-  get stats(): DoorStats {
+  get stats(): NbdFrontEndStats {
     const connectionCount = this.#sockets.size;
     const accepted = this.#accepted;
     return { connectionCount, accepted, refused: 2, dropped: 3, bytesIn: 4, bytesOut: 5 };
@@ -159,8 +159,8 @@ class StandInDoor implements NbdDoor {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: (NbdDoor & {
-    readonly options: NbdDoorOptions;
+  readonly doors: (NbdFrontEnd & {
+    readonly options: NbdFrontEndOptions;
     readonly closed: number;
     readonly mode: number;
   })[];
@@ -183,7 +183,7 @@ export function standInParts(): StandInParts {
       disks.push(disk);
       return disk;
     },
-    createDoor(options) {
+    createNbd(options) {
       const door = new StandInDoor(options);
       doors.push(door);
       return door;

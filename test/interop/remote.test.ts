@@ -8,7 +8,7 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import { RemoteBackend } from '../../src/frontswap/backends/remote-backend.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { StreamAddress } from '../../src/os/linux/stream-socket.ts';
 import { type RemoteOptions, RemotePages } from '../../src/remote/remote-pages.ts';
 import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
@@ -47,7 +47,7 @@ class Rig {
   }
 
   loads(offset: number, seed: number): void {
-    assert.equal(this.front.load(0, offset, into, 0), Load.loaded, `slot ${offset}`);
+    assert.equal(this.front.load(0, offset, into, 0), LoadResult.loaded, `slot ${offset}`);
     assert.deepEqual(into, page('text', seed), `slot ${offset}`);
   }
 
@@ -77,7 +77,7 @@ for (const family of ['unix', 'tcp'] as const)
     assert.ok(Number(await redis.ask('pttl', `frontswap:vm1:${r.boot}:lease`)) > 500_000);
     for (let i = 0; i < 1000; i++) r.front.invalidatePage(0, i);
     for (let i = 1000; i < 3000; i++) {
-      assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+      assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
       assert.deepEqual(into, page(kindOf(i), seed + i));
     }
     r.tendAll();
@@ -102,14 +102,14 @@ peerTest(
     assert.equal(r.backend.remotify(100), 0);
     assert.ok(r.backend.counters.get('pers_pages_remote_failed') > 0);
     for (let i = 200; i < 600; i++) r.loads(i, i);
-    for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.corrupt);
+    for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.corrupt);
     assert.equal(r.backend.counters.get('remoteLost'), 5);
     for (let i = 600; i < 700; i++) assert.ok(r.front.store(0, i, page('text', i), 0));
     r.backend.verify();
 
     await redis.start(); // empty
     r.clock.aheadMs += 1000;
-    assert.equal(r.front.load(0, 7, into, 0), Load.corrupt);
+    assert.equal(r.front.load(0, 7, into, 0), LoadResult.corrupt);
     assert.equal(r.backend.counters.get('remote_pers_pages_unsucc_get'), 1);
     assert.equal(r.backend.remotify(500), 500);
     for (let i = 200; i < 700; i++) r.loads(i, i);
@@ -130,7 +130,7 @@ peerTest(
     assert.equal(r.backend.remotify(50), 50);
     redis.signal('SIGSTOP');
     const start = performance.now();
-    assert.equal(r.front.load(0, 3, into, 0), Load.corrupt);
+    assert.equal(r.front.load(0, 3, into, 0), LoadResult.corrupt);
     const took = performance.now() - start;
     assert.ok(took > 80 && took < 2000, `${took} ms`);
     assert.equal(r.backend.counters.get('remoteLate'), 1);
@@ -159,7 +159,7 @@ peerTest(
     assert.ok(r.backend.counters.get('pers_pages_remote_nomem') > 0);
     r.backend.verify();
     for (let i = 0; i < 2000; i++) {
-      assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+      assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
       assert.deepEqual(into, cut(i));
     }
     r.tendAll();

@@ -82,7 +82,7 @@ for (const way of ['impossible call'])
       assert.deepEqual([code, signal], [70, null], stderr);
       assert.match(
         stderr,
-        /^frontswap: the fault thread has failed, ending the process: Bug: [^\n]+\n$/,
+        /^frontswap: the fault thread has failed, ending the process: InvariantError: [^\n]+\n$/,
       );
     },
   );

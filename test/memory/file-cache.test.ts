@@ -48,7 +48,7 @@ function file(bytes: Uint8Array): string {
 /** Times look settled to this clock, however new. */
 const later = (): number => Date.now() + 3_600_000;
 const make = (limitBytes = 4 * 2 ** 20, clock: () => number = later): FileCache =>
-  new FileCache({ limitBytes, clock, returns: new FakeReturns().factory });
+  new FileCache({ limitBytes, clock, release: new FakeReturns().factory });
 
 const slice = (bytes: Uint8Array, offset: number, length: number): Buffer =>
   Buffer.from(
@@ -259,9 +259,9 @@ test('damage in memory is a miss: the file is there', () => {
   const cache = new FileCache({
     limitBytes: 2 ** 20,
     clock: later,
-    returns: ({ buffer }) => {
+    release: ({ buffer }) => {
       memory = new Uint8Array(buffer);
-      return { giveBack: () => false };
+      return { release: () => false };
     },
   });
   cache.read(path, 0, 4096);

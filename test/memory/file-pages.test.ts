@@ -1,7 +1,7 @@
 /** The table of cached file pages against a map, and what the clock's hand passes over. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { FilePages } from '../../src/memory/file-pages.ts';
 import { randomTest } from '../model/replay.ts';
 
@@ -27,7 +27,7 @@ randomTest('the table of file pages equals a map, at every step', 4000, (prng, s
     } else if (row !== 0 && prng.oneIn(2)) {
       pages.remove(row);
       model.delete(name);
-      assert.throws(() => pages.remove(row), Bug);
+      assert.throws(() => pages.remove(row), InvariantError);
     } else if (prng.oneIn(20)) {
       for (let of = pages.firstOf(file); of !== 0; of = pages.firstOf(file)) pages.remove(of);
       for (const key of model.keys()) if (key.startsWith(`${file}:`)) model.delete(key);
@@ -60,5 +60,6 @@ test('the hand takes rows in their order, but passes once over what was found', 
 });
 
 test('tables have 1 to 2^30 rows', () => {
-  for (const rows of [0, -1, 1.5, 2 ** 30 + 1]) assert.throws(() => new FilePages(rows), Bug);
+  for (const rows of [0, -1, 1.5, 2 ** 30 + 1])
+    assert.throws(() => new FilePages(rows), InvariantError);
 });

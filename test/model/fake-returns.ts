@@ -3,7 +3,7 @@
  * It can be told to refuse, and tells a listener what it took.
  */
 import assert from 'node:assert/strict';
-import type { PageReturn, PageReturnFactory } from '../../src/arena/ops.ts';
+import type { PageRelease, PageReleaseFactory } from '../../src/arena/ops.ts';
 
 export class FakeReturns {
   /** Answers left before it refuses; Infinity = never. */
@@ -18,11 +18,11 @@ export class FakeReturns {
     return this.answersLeft !== Number.POSITIVE_INFINITY;
   }
 
-  readonly factory: PageReturnFactory = (memory) => this.over(new Uint8Array(memory.buffer));
+  readonly factory: PageReleaseFactory = (memory) => this.over(new Uint8Array(memory.buffer));
 
-  over(all: Uint8Array): PageReturn {
+  over(all: Uint8Array): PageRelease {
     return {
-      giveBack: (at, length) => {
+      release: (at, length) => {
         assert.ok(at % 4096 === 0 && length % 4096 === 0 && length > 0, 'whole pages');
         assert.ok(at > 0 && at + length <= all.length, 'inside the memory');
         this.calls++;

@@ -9,8 +9,8 @@ import type { CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { type Kernels, loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { CounterAt, Get, Put, Recompress } from '../../src/store/results.ts';
-import { PACKED_LIMIT_BYTES } from '../../src/store/shard.ts';
+import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
+import { COMPRESSED_BYTES_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from './fake-returns.ts';
 import { repeatsWord } from './pages.ts';
@@ -46,7 +46,7 @@ export class Predictor {
   /** The packed bytes, none when they are longer than 3/4 of a page. */
   pack(bytes: Uint8Array): Uint8Array {
     this.#page.set(bytes);
-    const length = this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, PACKED_LIMIT_BYTES);
+    const length = this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, COMPRESSED_BYTES_MAX);
     return this.#packed.slice(0, length);
   }
 
@@ -82,17 +82,17 @@ export class StoreTwin {
     this.slots = slots;
     this.budget = new Budget(limitBytes);
     const returns = this.returns.factory;
-    this.store = new Store({ slots, budget: this.budget, codec: lz4, returns, dense });
+    this.store = new Store({ slots, budget: this.budget, codec: lz4, release: returns, dense });
   }
 
-  put(n: number, source: Uint8Array, at = 0): Put {
+  put(n: number, source: Uint8Array, at = 0): PutResult {
     const page = predictor.modelPage(source.slice(at, at + 4096));
     const room = this.#room();
     const answer = this.store.put(slotOf(n), source, at);
     return this.#keep(n, page, answer, room);
   }
 
-  putWord(n: number, low: number, high: number): Put {
+  putWord(n: number, low: number, high: number): PutResult {
     const bytes = new Uint8Array(4096);
     const view = new DataView(bytes.buffer);
     for (let i = 0; i < 4096; i += 8) {
@@ -113,7 +113,7 @@ export class StoreTwin {
     const target = this.#target.fill(0xa5);
     const expected = this.pages.get(n);
     const answer = this.store.get(slotOf(n), target, 4096);
-    assert.equal(answer, expected === undefined ? Get.absent : Get.found, `slot ${n}`);
+    assert.equal(answer, expected === undefined ? GetResult.absent : GetResult.found, `slot ${n}`);
     const untouched = expected === undefined ? 0 : 4096;
     for (let i = 0; i < target.length; i++)
       if (i < 4096 || i >= 4096 + untouched) assert.equal(target[i], 0xa5, `byte ${i - 4096}`);
@@ -133,14 +133,15 @@ export class StoreTwin {
   }
 
   /** What the store answers follows from what it had, but for room; that it did what it answered is seen by check(). */
-  recompress(n: number): Recompress {
+  recompress(n: number): RecompressResult {
     const page = this.pages.get(n);
     const before = this.store.counter(CounterAt.storedBytes);
     const used = this.store.usedBytes;
     const answer = this.store.recompress(slotOf(n));
     const saved = before - this.store.counter(CounterAt.storedBytes);
     this.#recompressed(page, answer, saved);
-    if (answer === Recompress.smaller) assert.ok(this.store.usedBytes <= used + ROOM_FOR_ANY_PUT);
+    if (answer === RecompressResult.smaller)
+      assert.ok(this.store.usedBytes <= used + ROOM_FOR_ANY_PUT);
     return answer;
   }
 
@@ -163,8 +164,8 @@ export class StoreTwin {
     assert.ok(due.length - left <= tried);
   }
 
-  growOlder(from: number, to: number): void {
-    this.store.growOlder(slotOf(from), to);
+  age(from: number, to: number): void {
+    this.store.age(slotOf(from), to);
     for (const [n, page] of this.pages)
       if (n >= from && n < to) page.age = Math.min(3, page.age + 1);
   }
@@ -180,12 +181,12 @@ export class StoreTwin {
     assert.equal(this.store.coldest(slotOf(from), to, age, poor), want, at);
   }
 
-  #recompressed(page: ModelPage | undefined, answer: Recompress, saved: number): void {
-    if (page === undefined) assert.equal(answer, Recompress.absent);
+  #recompressed(page: ModelPage | undefined, answer: RecompressResult, saved: number): void {
+    if (page === undefined) assert.equal(answer, RecompressResult.absent);
     else if (page.format === FORMAT.same || page.format === FORMAT.zstd || page.isTried)
-      assert.equal(answer, Recompress.kept);
-    if (answer === Recompress.kept && page!.format !== FORMAT.zstd) page!.isTried = true;
-    if (answer !== Recompress.smaller) {
+      assert.equal(answer, RecompressResult.kept);
+    if (answer === RecompressResult.kept && page!.format !== FORMAT.zstd) page!.isTried = true;
+    if (answer !== RecompressResult.smaller) {
       assert.equal(saved, 0, 'a page that is left costs what it did');
       return;
     }
@@ -199,8 +200,8 @@ export class StoreTwin {
     this.store.maintain(moves);
   }
 
-  giveBackAll(): void {
-    this.store.giveBackAll();
+  releaseAll(): void {
+    this.store.releaseAll();
     if (!this.returns.isLimited)
       assert.equal(this.store.usedBytes, this.budget.usedBytes, 'nothing free is resident');
   }
@@ -227,7 +228,7 @@ export class StoreTwin {
     assert.equal(store.counter(CounterAt.recompressed), this.recompressed, 'recompressed');
     const stored = store.counter(CounterAt.storedBytes);
     // Of pages that recompressIdle() took only the store knows how long they are: shorter than raw.
-    assert.ok(stored >= bytes && stored <= bytes + unknown * PACKED_LIMIT_BYTES, 'storedBytes');
+    assert.ok(stored >= bytes && stored <= bytes + unknown * COMPRESSED_BYTES_MAX, 'storedBytes');
     assert.equal(store.counter(CounterAt.refusedByLimit), this.refused, 'refusedByLimit');
     assert.equal(store.counter(CounterAt.refusedBySpace), 0, 'refusedBySpace');
     assert.equal(store.counter(CounterAt.corruptions), 0, 'corruptions');
@@ -260,13 +261,13 @@ export class StoreTwin {
     return this.returns.isLimited ? 0 : limitBytes - this.store.usedBytes;
   }
 
-  #keep(n: number, page: ModelPage, answer: Put, room: number): Put {
-    if (answer === Put.refused) {
+  #keep(n: number, page: ModelPage, answer: PutResult, room: number): PutResult {
+    if (answer === PutResult.refused) {
       this.refused++;
       assert.ok(room <= ROOM_FOR_ANY_PUT, `refused with ${room} bytes of room`);
       return answer;
     }
-    assert.equal(answer, page.format === FORMAT.same ? Put.sameFilled : Put.stored);
+    assert.equal(answer, page.format === FORMAT.same ? PutResult.sameFilled : PutResult.stored);
     this.pages.set(n, page);
     return answer;
   }

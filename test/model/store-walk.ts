@@ -23,7 +23,7 @@ export function walk(twin: StoreTwin, prng: Prng, steps: number, checkEvery: num
     else if (what < 96) twin.drop(slot);
     else if (what < 97) twin.dropRange(slot, Math.min(slots, slot + prng.below(300)));
     else if (what < 99) twin.maintain(1 + prng.below(100));
-    else twin.giveBackAll();
+    else twin.releaseAll();
     if (i % checkEvery === 0) twin.check();
   }
   twin.checkPages();
@@ -36,6 +36,6 @@ function reviseOne(twin: StoreTwin, prng: Prng, slot: number): void {
   const what = prng.below(10);
   if (what < 5) twin.recompress(slot);
   else if (what < 6) twin.recompressIdle(prng.below(20), prng.below(4));
-  else if (what < 8) twin.growOlder(slot, to);
+  else if (what < 8) twin.age(slot, to);
   else twin.coldest(slot, to, prng.below(4), prng.oneIn(2));
 }

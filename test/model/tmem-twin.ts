@@ -119,7 +119,7 @@ export class TmemTwin {
     const { tmem, model, store } = this;
     tmem.verify();
     const { pages } = model;
-    const host = tmem.holdings.counters;
+    const host = tmem.index.counters;
     const ephemeral = pages.filter((p) => !p.pool.persistent).length;
     const gauges: Record<string, number> = {
       ephemeralPages: ephemeral,

@@ -10,12 +10,12 @@ import {
   ownFile,
   removeIfThere,
   removeOwn,
-  type SocketPlace,
+  type SocketPath,
   unixListenError,
 } from '../../src/os/unix-socket.ts';
 import { testFolder } from '../host/folder.ts';
 
-const placeOf = (path: string): SocketPlace => ({ path, from: '--unix', advice: 'go elsewhere' });
+const placeOf = (path: string): SocketPath => ({ path, from: '--unix', advice: 'go elsewhere' });
 const claim = (path: string): Promise<void> => claimSocketPath(placeOf(path));
 const isRoot = process.getuid?.() === 0;
 

@@ -6,7 +6,7 @@ import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { type PagedMemory, Stop } from '../../src/pager/ops.ts';
+import { type PagedMemory, StopReason } from '../../src/pager/ops.ts';
 import { FRAME_COUNT, Pager, Touch } from '../../src/pager/pager.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
@@ -21,7 +21,7 @@ const BATCH = 4000;
 /** All pages have the same bytes. */
 const flatMemory = (frames: Uint8Array): PagedMemory => ({
   pages: PAGES,
-  stop: Stop.none,
+  stop: StopReason.none,
   install: (_page, _frame, count) => count,
   installZeros: (_page, count) => count,
   makeWritable: () => undefined,

@@ -22,10 +22,10 @@ function regionStep(walk: Walk, prng: Prng, hasTrouble: boolean): void {
   const what = prng.below(20);
   if (what < 4) assert.equal(walk.pager.evict(region, from, to), before - region.resident);
   else if (what < 7) walk.discard(guest, from, to);
-  else if (what < 10) walk.pager.bringAhead(region, from, to);
+  else if (what < 10) walk.pager.prefetch(region, from, to);
   else if (what < 12) walk.pin(guest, from, Math.min(to, from + 6));
   else if (what < 15) walk.unpin(guest);
-  else if (what === 15) walk.pager.giveUpCopies(prng.below(8));
+  else if (what === 15) walk.pager.dropCopies(prng.below(8));
   else if (what === 16 && !walk.isPinned(guest, from)) memory.giveUp(from);
   else if (what === 17 && hasTrouble && prng.oneIn(8) && !walk.isPinned(guest, from)) {
     walk.count('unmap');

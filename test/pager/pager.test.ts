@@ -225,9 +225,9 @@ test('only a touched page is lost: what was to come ahead, or to be pinned, wait
   touch(r, 11); // a stream: 12 fails ahead
   assert.equal(r.pager.counters.get('pagesLost'), 0);
   r.front.damaged = () => true;
-  assert.equal(r.pager.bringAhead(r.region, 15, 20), 0);
+  assert.equal(r.pager.prefetch(r.region, 15, 20), 0);
   assert.equal(r.pager.pin(r.region, 16, 17), Range.lost);
-  assert.equal(r.pager.bringAllHome(r.region), Range.lost);
+  assert.equal(r.pager.swapInAll(r.region), Range.lost);
   r.front.damaged = () => false;
   for (let page = 10; page < 29; page++) touch(r, page);
   assert.equal(r.pager.counters.get('pagesLost'), 0);
@@ -297,7 +297,7 @@ test('a range is brought as far as three quarters of the set', () => {
   const r = rig(200, 64);
   for (let page = 0; page < 100; page++) touch(r, page, page + 1);
   r.pager.evict(r.region, 0, 200);
-  assert.equal(r.pager.bringAhead(r.region, 0, 100), 48);
+  assert.equal(r.pager.prefetch(r.region, 0, 100), 48);
   assert.equal(r.region.resident, 48);
 });
 

@@ -24,7 +24,7 @@ function walk(
       here.add(at);
     }
     brought += prefetch.count;
-    prefetch.brought(page, prefetch.count);
+    prefetch.record(page, prefetch.count);
   }
   return { faults: windows.length, brought, windows };
 }
@@ -96,7 +96,7 @@ test('a page touched again and again is no stream', () => {
   for (let i = 0; i < 40; i++) {
     prefetch.predict(7);
     assert.equal(prefetch.count, 0);
-    prefetch.brought(7, 0);
+    prefetch.record(7, 0);
   }
 });
 

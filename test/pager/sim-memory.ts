@@ -10,7 +10,7 @@
  */
 import assert from 'node:assert/strict';
 import { BATCH_PAGES } from '../../src/pager/evict.ts';
-import { type PagedMemory, Stop } from '../../src/pager/ops.ts';
+import { type PagedMemory, StopReason } from '../../src/pager/ops.ts';
 import { Touch } from '../../src/pager/pager.ts';
 
 /** An access under way. */
@@ -93,7 +93,7 @@ export class SimWorld {
 
 export class SimMemory implements PagedMemory {
   readonly pages: number;
-  stop: Stop = Stop.none;
+  stop: StopReason = StopReason.none;
   readonly world: SimWorld;
   /** Tag by page that is resident. */
   readonly tags: Int32Array;
@@ -189,7 +189,7 @@ export class SimMemory implements PagedMemory {
       this.tags[page + i] = this.#tagOf(frame + i);
       this.isProtected[page + i] = writable ? 0 : 1;
     });
-    if (this.stop === Stop.gone) this.world[frame < BATCH_PAGES ? 'goneBack' : 'goneIn']++;
+    if (this.stop === StopReason.gone) this.world[frame < BATCH_PAGES ? 'goneBack' : 'goneIn']++;
     this.world.after();
     return done;
   }
@@ -223,20 +223,20 @@ export class SimMemory implements PagedMemory {
     this.world.between();
     this.#check(page, count);
     assert.ok(frame >= 0 && frame + count <= BATCH_PAGES, 'pages leave through the first frames');
-    this.stop = Stop.none;
+    this.stop = StopReason.none;
     let done = 0;
-    for (; done < count && this.stop === Stop.none; done++) {
+    for (; done < count && this.stop === StopReason.none; done++) {
       const at = page + done;
-      if (this.present[at] === 0) this.stop = Stop.gone;
-      else if (this.world.trouble.isBusy()) this.stop = Stop.busy;
+      if (this.present[at] === 0) this.stop = StopReason.gone;
+      else if (this.world.trouble.isBusy()) this.stop = StopReason.busy;
       else {
         assert.equal(this.isProtected[at], 1, 'what is taken cannot be written');
         this.#fill(frame + done, this.tags[at]!);
         this.present[at] = 0;
       }
     }
-    if (this.stop !== Stop.none) done--;
-    if (this.stop === Stop.busy) this.world.busyStops++;
+    if (this.stop !== StopReason.none) done--;
+    if (this.stop === StopReason.busy) this.world.busyStops++;
     this.world.taken += done;
     this.world.after();
     return done;
@@ -281,14 +281,14 @@ export class SimMemory implements PagedMemory {
 
   #installRun(page: number, count: number, put: (i: number) => void): number {
     this.#check(page, count);
-    this.stop = Stop.none;
+    this.stop = StopReason.none;
     let done = 0;
     for (; done < count; done++) {
       const at = page + done;
-      if (this.unmapped[at] === 1) this.stop = Stop.gone;
-      else if (this.present[at] === 1) this.stop = Stop.resident;
-      else if (this.world.trouble.isShort()) this.stop = Stop.busy;
-      if (this.stop !== Stop.none) break;
+      if (this.unmapped[at] === 1) this.stop = StopReason.gone;
+      else if (this.present[at] === 1) this.stop = StopReason.resident;
+      else if (this.world.trouble.isShort()) this.stop = StopReason.busy;
+      if (this.stop !== StopReason.none) break;
       put(done);
       this.present[at] = 1;
       this.behind[at] = 0;

@@ -9,12 +9,12 @@ import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { type FrontswapBackend, Load } from '../../src/frontswap/ops.ts';
+import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
 import { FRAME_COUNT, Pager, Range } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
-import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { headerPage, SimDisk } from '../sim/sim-disk.ts';
 import { type Message, makeThread, SimMemory, SimWorld } from './sim-memory.ts';
@@ -167,7 +167,7 @@ export class Walk {
     const { memory, region } = guest;
     const { books } = this;
     if (goesHome) {
-      const answer = this.pager.bringAllHome(region);
+      const answer = this.pager.swapInAll(region);
       if (!this.faults && region.lost === 0) assert.equal(answer, Range.done);
       if (answer === Range.done) this.#checkHome(guest);
       this.count(answer === Range.done ? 'home' : 'not home');
@@ -245,9 +245,9 @@ export class Walk {
     const { swap } = this.pager;
     this.#isGoingOff = true;
     const off = swapOff(swap, this.#area, 1 + this.prng.below(64));
-    if (off === Off.again) return void swap.tick();
+    if (off === SwapOffResult.again) return void swap.tick();
     this.#isGoingOff = false;
-    if (off !== Off.done) {
+    if (off !== SwapOffResult.done) {
       assert.ok(this.faults || this.seen('unmap') > 0, 'a swapoff fails only when something has');
       this.count('swapoff failed');
       return;
@@ -356,7 +356,7 @@ export class Walk {
       'pages in slots only = left - came',
     );
     assert.equal(c.discarded, books.discarded);
-    assert.ok(c.pagesIn >= c.faultsIn + c.pagesAhead, 'what came ahead came');
+    assert.ok(c.pagesIn >= c.faultsIn + c.pagesPrefetched, 'what came ahead came');
   }
 
   #choose(at: number): boolean {
@@ -382,10 +382,10 @@ export class Walk {
 
   #onRefusal(): boolean {
     if (this.prng.oneIn(3)) {
-      this.pager.evictor.isPoor = true; // the page is one that does not compress: it is set aside
+      this.pager.evictor.isIncompressible = true; // the page is one that does not compress: it is set aside
       return false;
     }
-    if (this.prng.oneIn(2)) return this.pager.giveUpCopies(1 + this.prng.below(4)) > 0;
+    if (this.prng.oneIn(2)) return this.pager.dropCopies(1 + this.prng.below(4)) > 0;
     return this.#retries-- > 0;
   }
 
@@ -402,7 +402,7 @@ export class Walk {
       init: (type, slots) => next.init(type, slots),
       store: (type, offset, page, at) => next.store(type, offset, page, at),
       load: (type, offset, page, at) =>
-        this.faults && this.prng.oneIn(60) ? Load.corrupt : next.load(type, offset, page, at),
+        this.faults && this.prng.oneIn(60) ? LoadResult.corrupt : next.load(type, offset, page, at),
       invalidatePage: (type, offset) => next.invalidatePage(type, offset),
       invalidateArea: (type) => next.invalidateArea(type),
     };

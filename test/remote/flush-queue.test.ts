@@ -1,7 +1,7 @@
 /** What is to be given up on the other machine: how much of it is remembered. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { FlushQueue } from '../../src/remote/flush-queue.ts';
 
 test('as many pages wait as the ring has entries, and not one more', () => {
@@ -9,7 +9,7 @@ test('as many pages wait as the ring has entries, and not one more', () => {
   for (let i = 0; i < 8; i++) assert.equal(queue.addPage(1, i, 1), true, `page ${i}`);
   assert.equal(queue.addPage(1, 8, 1), false);
   assert.equal(queue.pages, 8);
-  for (const room of [0, 7, 12]) assert.throws(() => new FlushQueue(room), Bug);
+  for (const room of [0, 7, 12]) assert.throws(() => new FlushQueue(room), InvariantError);
 });
 
 test('64 ended areas wait; the next one makes the oldest go, and says how much of it is left behind', () => {

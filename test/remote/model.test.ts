@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { RemoteCounter } from '../../src/remote/counters.ts';
 import { randomTest } from '../model/replay.ts';
 import type { Fault } from './fake-peer.ts';
@@ -103,14 +103,14 @@ class Twin {
     into.fill(0xee);
     const answer = this.r.front.load(0, slot, into, 0);
     if (held === undefined) {
-      assert.equal(answer, Load.absent);
+      assert.equal(answer, LoadResult.absent);
       return;
     }
-    if (answer === Load.loaded) {
+    if (answer === LoadResult.loaded) {
       assert.ok(!held.isLost, 'what is lost does not come back');
       assert.deepEqual(into, page(held.kind, held.seed));
     } else {
-      assert.equal(answer, Load.corrupt);
+      assert.equal(answer, LoadResult.corrupt);
       assert.ok(
         into.every((byte) => byte === 0xee),
         'nothing is handed out',
@@ -118,7 +118,7 @@ class Twin {
       assert.ok(held.isRemote && (held.isLost || fault !== 'none'), 'there is a reason');
       this.#add('remoteLost');
     }
-    if (!held.isRemote || answer !== Load.loaded) return;
+    if (!held.isRemote || answer !== LoadResult.loaded) return;
     this.#add('remote_pers_pages_succ_get');
     if (this.r.backend.counters.get('repatriationsRefused') > refused) {
       this.#add('repatriationsRefused');
@@ -184,7 +184,7 @@ class Twin {
     peer.clock.ms += 1000;
     for (const [slot, held] of this.#held) {
       if (held.isLost) continue;
-      assert.equal(front.load(0, slot, into, 0), Load.loaded, `slot ${slot}`);
+      assert.equal(front.load(0, slot, into, 0), LoadResult.loaded, `slot ${slot}`);
       assert.deepEqual(into, page(held.kind, held.seed));
     }
     front.invalidateArea(0);

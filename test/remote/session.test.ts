@@ -1,7 +1,7 @@
 /** What the client of another machine does besides pages: fitness, password, lease, clean-up of older boots. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import { FakePeer } from './fake-peer.ts';
 import { BOOT, page, type Rig, rig } from './rig.ts';
 
@@ -132,7 +132,7 @@ test('pages of older boots without a lease are cleared away, those of the living
   while (r.backend.tend());
   assert.equal(r.remote.sweptKeys, 10);
   for (const key of kept) assert.ok(peer.redis.hashes.has(key), key);
-  for (let i = 0; i < 3; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+  for (let i = 0; i < 3; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
   // The boot that was living dies; one lease later its pages go as well.
   peer.clock.ms += 9000;
   while (r.backend.tend());
@@ -154,7 +154,7 @@ test('a user who may not look or clear away keeps pages all the same', () => {
     while (r.backend.tend());
     assert.equal(r.peer.connects, 1, forbids);
     assert.ok(peer.redis.hashes.has(`frontswap:vm1:${OLDER}:1.0`));
-    assert.equal(r.front.load(0, 0, into, 0), Load.loaded);
+    assert.equal(r.front.load(0, 0, into, 0), LoadResult.loaded);
   }
 });
 
@@ -162,7 +162,7 @@ test('replies a byte at a time are replies', () => {
   const r = rig();
   r.peer.fault = 'drip';
   storeAndSend(r, 5);
-  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
   assert.equal(r.peer.connects, 1);
 });
 
@@ -170,10 +170,10 @@ test('a reply that nobody asked for ends the connection, and is never taken for 
   const r = rig();
   storeAndSend(r, 5);
   r.peer.unasked = '$-1\r\n';
-  assert.equal(r.front.load(0, 0, into, 0), Load.corrupt, 'the machine said: no such page');
-  assert.equal(r.front.load(0, 1, into, 0), Load.corrupt, 'its answer to the load before');
+  assert.equal(r.front.load(0, 0, into, 0), LoadResult.corrupt, 'the machine said: no such page');
+  assert.equal(r.front.load(0, 1, into, 0), LoadResult.corrupt, 'its answer to the load before');
   assert.equal(r.remote.isUp, false);
-  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), Load.loaded);
+  for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
 });
 
 test('an exchange has one deadline, however often a part of its replies comes just before it', () => {

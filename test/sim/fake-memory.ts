@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import { NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import type { MemoryManager } from '../../src/swap/ops.ts';
-import { In, Out, type Swap } from '../../src/swap/swap.ts';
-import { Duplicate } from '../../src/swap/swap-map.ts';
+import { type Swap, SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
+import { DuplicateResult } from '../../src/swap/swap-map.ts';
 
 export interface VirtualPage {
   frame: number;
@@ -62,43 +62,43 @@ export class FakeMemory implements MemoryManager {
     this.writes.push(ok);
   }
 
-  bringHome(entry: SwapEntry, frame: number): void {
+  unuse(entry: SwapEntry, frame: number): void {
     if (!this.takesHome) return;
     for (const [vpn, page] of this.pages.entries())
       if (page !== null && page.entry === entry) this.#map(vpn, page, frame);
   }
 
   /** Ready, or why not. A page that was never there starts with zeros. */
-  touch(vpn: number): In {
+  touch(vpn: number): SwapInResult {
     const page = this.pages[vpn] ?? null;
     if (page === null) {
       const frame = this.allocFrame(false);
-      if (frame === -1) return In.noFrame;
+      if (frame === -1) return SwapInResult.noFrame;
       this.pages[vpn] = { frame, entry: NO_ENTRY, stamp: 0 };
       this.mapped[frame]!.add(vpn);
       this.#fill(frame, 0);
-      return In.ready;
+      return SwapInResult.ready;
     }
     if (page.frame === -1) {
       const answer = this.swap.swapIn(page.entry);
-      if (answer !== In.ready) return answer;
+      if (answer !== SwapInResult.ready) return answer;
       this.#map(vpn, page, this.swap.frame);
     }
     this.check(vpn);
-    return In.ready;
+    return SwapInResult.ready;
   }
 
   /** Touches and changes the page. */
-  write(vpn: number, stamp: number): In {
+  write(vpn: number, stamp: number): SwapInResult {
     const answer = this.touch(vpn);
-    if (answer !== In.ready) return answer;
+    if (answer !== SwapInResult.ready) return answer;
     const page = this.pages[vpn]!;
     const { swap } = this;
     const cached = swap.cache.entryAt(page.frame) !== NO_ENTRY;
     const isShared = this.mapped[page.frame]!.size > 1;
     if (isShared || (cached && this.references(swap.cache.entryAt(page.frame)) > 0)) {
       const frame = this.allocFrame(false);
-      if (frame === -1) return In.noFrame;
+      if (frame === -1) return SwapInResult.noFrame;
       this.mapped[page.frame]!.delete(vpn);
       page.frame = frame;
       this.mapped[frame]!.add(vpn);
@@ -106,7 +106,7 @@ export class FakeMemory implements MemoryManager {
       swap.markDirty(page.frame);
     page.stamp = stamp;
     this.#fill(page.frame, stamp);
-    return In.ready;
+    return SwapInResult.ready;
   }
 
   /** Unmaps a frame and sends its page away. False: no slot. */
@@ -132,7 +132,7 @@ export class FakeMemory implements MemoryManager {
     const { swap } = this;
     if (this.mapped[frame]!.size > 0 || swap.cache.entryAt(frame) === NO_ENTRY) return false;
     if (swap.isBusy(frame)) return false;
-    if (swap.isDirty(frame) && swap.swapOut(frame) !== Out.done) return false;
+    if (swap.isDirty(frame) && swap.swapOut(frame) !== SwapOutResult.done) return false;
     swap.dropFromCache(frame);
     this.freeFrame(frame);
     return true;
@@ -174,9 +174,9 @@ export class FakeMemory implements MemoryManager {
   }
 
   #duplicate(entry: SwapEntry): void {
-    if (this.swap.duplicate(entry) !== Duplicate.needsContinuation) return;
+    if (this.swap.duplicate(entry) !== DuplicateResult.needsContinuation) return;
     this.swap.addContinuation(entry);
-    assert.equal(this.swap.duplicate(entry), Duplicate.done);
+    assert.equal(this.swap.duplicate(entry), DuplicateResult.done);
   }
 
   #map(vpn: number, page: VirtualPage, frame: number): void {

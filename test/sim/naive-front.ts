@@ -1,6 +1,6 @@
 /** Frontswap as it would be if nobody cared for speed: a Map of copies, refusals and damage on demand. */
 import assert from 'node:assert/strict';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { FrontEnd } from '../../src/swap/ops.ts';
 
 export class NaiveFront implements FrontEnd {
@@ -35,22 +35,22 @@ export class NaiveFront implements FrontEnd {
     return !this.writethrough;
   }
 
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const answer = this.peek(type, offset, page, at);
-    this.lastLoadExclusive = answer === Load.loaded && this.exclusiveGets;
+    this.lastLoadExclusive = answer === LoadResult.loaded && this.exclusiveGets;
     if (this.lastLoadExclusive) this.pages.delete(`${type}:${offset}`);
     return answer;
   }
 
-  peek(type: number, offset: number, page: Uint8Array, at: number): Load {
+  peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const copy = this.pages.get(`${type}:${offset}`);
     this.lastLoadExclusive = false;
-    if (copy === undefined) return Load.absent;
-    if (this.damaged()) return Load.corrupt;
+    if (copy === undefined) return LoadResult.absent;
+    if (this.damaged()) return LoadResult.corrupt;
     page.set(copy, at);
     this.ages.set(`${type}:${offset}`, 0);
     this.hits++;
-    return Load.loaded;
+    return LoadResult.loaded;
   }
 
   invalidatePage(type: number, offset: number): void {
@@ -85,7 +85,7 @@ export class NaiveFront implements FrontEnd {
     return -1;
   }
 
-  growOlder(type: number, from: number, to: number): void {
+  age(type: number, from: number, to: number): void {
     for (let offset = from; offset < to; offset++) {
       const age = this.ages.get(`${type}:${offset}`);
       if (age !== undefined && this.has(type, offset))

@@ -131,7 +131,7 @@ export class RealDisks {
       sizeBytes: slots * 4096,
       limitBytes: 0,
       codec: { name: 'lz4', factory: lz4 },
-      returns: new FakeReturns().factory,
+      release: new FakeReturns().factory,
     });
   }
 

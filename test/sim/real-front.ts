@@ -11,7 +11,7 @@ import { admission } from '../../src/frontswap/admission.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { TmemFrontswap } from '../../src/frontswap/backends/tmem-frontswap.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { type FrontswapBackend, Load } from '../../src/frontswap/ops.ts';
+import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
 import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { CounterAt } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
@@ -28,7 +28,7 @@ function damaging(next: FrontswapBackend, trouble: Trouble, prng: Prng): Frontsw
     init: (type, slots) => next.init(type, slots),
     store: (type, offset, page, at) => next.store(type, offset, page, at),
     load: (type, offset, page, at) =>
-      trouble.faults && prng.oneIn(10) ? Load.corrupt : next.load(type, offset, page, at),
+      trouble.faults && prng.oneIn(10) ? LoadResult.corrupt : next.load(type, offset, page, at),
     invalidatePage: (type, offset) => next.invalidatePage(type, offset),
     invalidateArea: (type) => next.invalidateArea(type),
   };
@@ -55,7 +55,7 @@ export class RealFront {
     this.stores = storeBackend(new Budget(limitBytes), lz4, returns, loadNativeZstd().factory);
     const budget = new Budget(300_000);
     const slots = kind === 'tmem' ? 20 + prng.below(100) : 16;
-    this.#tmemPages = new Store({ slots, budget, codec: lz4, returns });
+    this.#tmemPages = new Store({ slots, budget, codec: lz4, release: returns });
     this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: slots + 4 });
     const overTmem = new TmemFrontswap(this.tmem, this.tmem.addClient());
     const usedBytes = (): number => this.stores.usedBytes();
@@ -79,7 +79,7 @@ export class RealFront {
     const what = prng.below(400);
     if (what < 20) stores.maintain(1 + prng.below(100));
     else if (what < 30) tmem.maintain();
-    else if (what === 30) while (stores.settle());
+    else if (what === 30) while (stores.compactIdle());
     else if (what < 40) stores.recompressIdle(1 + prng.below(8), prng.below(3));
     else if (what === 41) front.exclusiveGets = !front.exclusiveGets;
     else if (what === 42) front.writethrough = !front.writethrough && prng.oneIn(3);
@@ -104,7 +104,7 @@ export class RealFront {
     const c = swap.counters.snapshot();
     const f = front.counters.snapshot();
     assert.equal(
-      stores.counter(CounterAt.storedPages) + tmem.holdings.counters.get('pages'),
+      stores.counter(CounterAt.storedPages) + tmem.index.counters.get('pages'),
       front.currPages(),
       'exactly one backend has each page whose bit is set, and none has another',
     );

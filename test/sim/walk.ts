@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import type { AreaOptions } from '../../src/swap/areas.ts';
 import type { FrontEnd, SwapDisk } from '../../src/swap/ops.ts';
-import { In } from '../../src/swap/swap.ts';
-import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { SwapInResult } from '../../src/swap/swap.ts';
+import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import type { WritebackOptions } from '../../src/swap/writeback.ts';
 import { headerPage } from './sim-disk.ts';
 import { checkCounters, checkWorld, makeWorldOf, type World } from './world.ts';
@@ -70,8 +70,12 @@ function stepOff(sim: Sim, isPatient: boolean): void {
   const { disk } = swap.areas[sim.leaving]!;
   makeRoom(sim);
   const answer = swapOff(swap, sim.leaving, 1 + prng.below(prng.oneIn(20) ? 200 : 4));
-  if (answer === Off.again || (answer === Off.noFrame && isPatient && !prng.oneIn(64))) return;
-  if (answer === Off.done) {
+  if (
+    answer === SwapOffResult.again ||
+    (answer === SwapOffResult.noFrame && isPatient && !prng.oneIn(64))
+  )
+    return;
+  if (answer === SwapOffResult.done) {
     parts.diskGone(disk);
     addDisk(sim, disk.synchronous);
   }
@@ -93,8 +97,8 @@ function step(sim: Sim): void {
   else if (kind < 65) {
     const answer = mm.touch(vpn);
     if (!trouble.faults && !trouble.vanished)
-      assert.ok(answer !== In.ioError && answer !== In.corrupt);
-    assert.notEqual(answer, In.absent);
+      assert.ok(answer !== SwapInResult.ioError && answer !== SwapInResult.corrupt);
+    assert.notEqual(answer, SwapInResult.absent);
   } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
   else if (kind < 83) mm.exit(vpn);
   else if (kind < 87) writeBack(sim);
@@ -126,7 +130,7 @@ function writeBack(sim: Sim): void {
   assert.ok(back.budget >= 0);
   if (!area?.writeback) assert.equal(back.write(type, 1), 0, 'an area that may not');
   if (prng.oneIn(8)) back.budget = prng.oneIn(4) ? prng.below(9) : Number.POSITIVE_INFINITY;
-  if (prng.oneIn(8)) back.poorOnly = prng.oneIn(4);
+  if (prng.oneIn(8)) back.incompressibleOnly = prng.oneIn(4);
   if (area !== null && prng.oneIn(8)) area.writeback = !prng.oneIn(4);
 }
 
@@ -170,13 +174,13 @@ function finish(sim: Sim): void {
   }
   for (let vpn = 0; vpn < PAGES; vpn++) {
     if (mm.pages[vpn] === null) continue;
-    let answer: In = In.pending;
-    for (let tries = 0; answer !== In.ready && tries < 300; tries++) {
+    let answer: SwapInResult = SwapInResult.pending;
+    for (let tries = 0; answer !== SwapInResult.ready && tries < 300; tries++) {
       makeRoom(sim);
       answer = mm.touch(vpn);
       pass(sim);
     }
-    assert.equal(answer, In.ready, `page ${vpn} can be had`);
+    assert.equal(answer, SwapInResult.ready, `page ${vpn} can be had`);
   }
   for (let vpn = 0; vpn < PAGES; vpn++) mm.exit(vpn);
   for (let tries = 0; tries < 200; tries++) pass(sim);

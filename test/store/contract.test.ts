@@ -5,11 +5,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { PageFormat } from '../../src/codec/codec.ts';
-import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
 import { StoreTwin } from '../model/store-model.ts';
@@ -81,14 +81,14 @@ test('pages are packed to 3072 bytes at the most, and are good to 2048', () => {
     const bytes = new Uint8Array(4096);
     new Prng(7).fill(bytes.subarray(0, noise));
     store.put(slotOf(noise), bytes, 0);
-    lengths.add(store.packedBytes(slotOf(noise)));
+    lengths.add(store.compressedBytes(slotOf(noise)));
   }
   assert.ok(lengths.has(3071) && lengths.has(3072) && lengths.has(0));
   assert.ok(!lengths.has(3073));
   const good = store.counter(CounterAt.goodPages);
   const packed = new Uint8Array(4096);
-  store.putPacked(slotOf(0), PageFormat.lz4, packed, 0, 2048);
-  store.putPacked(slotOf(1), PageFormat.lz4, packed, 0, 2049);
+  store.putCompressed(slotOf(0), PageFormat.lz4, packed, 0, 2048);
+  store.putCompressed(slotOf(1), PageFormat.lz4, packed, 0, 2049);
   assert.equal(store.counter(CounterAt.goodPages), good + 1);
 });
 
@@ -103,7 +103,7 @@ test('C5 what is dropped is gone, one by one, by range and by everything', () =>
   twin.dropRange(0, 3000);
   twin.checkPages();
   twin.check();
-  twin.giveBackAll();
+  twin.releaseAll();
   twin.check();
 });
 
@@ -132,7 +132,8 @@ test('C15 put and refused together are the puts tried, stored and dropped what i
     if (twin.pages.has(n)) {
       twin.drop(n);
       dropped++;
-    } else if (twin.put(n, page(pageKinds[i % pageKinds.length]!, i)) !== Put.refused) accepted++;
+    } else if (twin.put(n, page(pageKinds[i % pageKinds.length]!, i)) !== PutResult.refused)
+      accepted++;
   }
   twin.check();
   assert.equal(twin.store.storedPages, accepted - dropped);
@@ -169,10 +170,10 @@ test('C16 the ceiling holds to the byte: exactly enough is granted, one byte les
   for (const [kind, bytes] of kinds) {
     const exact = OPEN_BYTES + GROUP_BYTES + bytes;
     const twin = new StoreTwin(10, exact);
-    assert.notEqual(twin.put(3, page(kind, 1)), Put.refused, kind);
+    assert.notEqual(twin.put(3, page(kind, 1)), PutResult.refused, kind);
     assert.equal(twin.budget.usedBytes, exact);
     const short = new StoreTwin(10, exact - 1);
-    assert.equal(short.put(3, page(kind, 1)), Put.refused, kind);
+    assert.equal(short.put(3, page(kind, 1)), PutResult.refused, kind);
     short.get(3);
     short.check();
   }
@@ -187,7 +188,7 @@ test('C16 a refusal says why: the limit, also where a page would fit and what is
     OPEN_BYTES + GROUP_BYTES + 4200,
   ]) {
     const twin = new StoreTwin(10, limit);
-    assert.equal(twin.put(0, page('cut', 12)), Put.refused, `limit ${limit}`);
+    assert.equal(twin.put(0, page('cut', 12)), PutResult.refused, `limit ${limit}`);
     twin.check();
     assert.equal(twin.budget.peakBytes, twin.budget.usedBytes, 'asking why takes nothing');
   }
@@ -212,15 +213,23 @@ test('freed rows and pages are room again at once', () => {
   const twin = new StoreTwin(200 * 1024, OPEN_BYTES + 20 * GROUP_BYTES);
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 20; i++)
-      assert.equal(twin.putWord((round * 20 + i) * 1024, 0, 0), Put.sameFilled, `round ${round}`);
-    assert.equal(twin.putWord(199 * 1024, 0, 0), Put.refused);
+      assert.equal(
+        twin.putWord((round * 20 + i) * 1024, 0, 0),
+        PutResult.sameFilled,
+        `round ${round}`,
+      );
+    assert.equal(twin.putWord(199 * 1024, 0, 0), PutResult.refused);
     for (let i = 0; i < 20; i++) twin.drop((round * 20 + i) * 1024);
   }
   twin.check();
   for (let i = 0; i < 20; i++) twin.putWord(i * 1024, 0, 0);
   for (let i = 0; i < 5; i++) twin.drop(i * 1024);
   for (let i = 0; i < 14; i++)
-    assert.equal(twin.put(19 * 1024 + 1 + i, page('random', i)), Put.stored, 'rows become pages');
+    assert.equal(
+      twin.put(19 * 1024 + 1 + i, page('random', i)),
+      PutResult.stored,
+      'rows become pages',
+    );
   twin.check();
   twin.checkPages();
 });
@@ -229,18 +238,18 @@ test('a put that finds no room moves sparse objects together first', () => {
   const limit = OPEN_BYTES + GROUP_BYTES + 60 * 4096;
   const twin = new StoreTwin(1000, limit);
   let count = 0;
-  while (twin.put(count, page('records', count)) === Put.stored) count++;
+  while (twin.put(count, page('records', count)) === PutResult.stored) count++;
   for (let n = 0; n < count; n++) if (n % 4 !== 0) twin.drop(n);
   const used = twin.store.usedBytes;
   let raw = 0;
-  while (twin.put(500 + raw, page('random', raw)) === Put.stored) raw++;
+  while (twin.put(500 + raw, page('random', raw)) === PutResult.stored) raw++;
   assert.ok(twin.store.counter(CounterAt.moves) > 0, 'objects were moved');
   assert.ok(raw * 4096 > 1.5 * (limit - used), `${raw} raw pages beside ${used} bytes`);
   twin.check();
   twin.checkPages();
 });
 
-test('maintain keeps a reserve of free pages, giveBackAll none', () => {
+test('maintain keeps a reserve of free pages, releaseAll none', () => {
   const twin = new StoreTwin(4000, 0);
   for (let n = 0; n < 4000; n++) twin.put(n, page('random', n));
   for (let n = 10; n < 4000; n++) twin.drop(n);
@@ -248,7 +257,7 @@ test('maintain keeps a reserve of free pages, giveBackAll none', () => {
   while (twin.store.maintain(64)) assert.ok(++calls < 1000, 'maintain ends');
   const free = (twin.budget.usedBytes - twin.store.usedBytes) / 4096;
   assert.ok(free <= 256 && free > 256 - 32, `${free} pages are kept`);
-  twin.giveBackAll();
+  twin.releaseAll();
   twin.check();
   assert.ok(twin.budget.usedBytes < OPEN_BYTES + GROUP_BYTES + 10 * 4096 + 4000 * 33);
 });
@@ -264,8 +273,16 @@ test('a source or target that is too short is a bug of the caller, and stores no
     [8192, -1],
   ] as const) {
     const bytes = new Uint8Array(length);
-    assert.throws(() => twin.store.put(slotOf(2), bytes, at), Bug, `put ${length} at ${at}`);
-    assert.throws(() => twin.store.get(slotOf(1), bytes, at), Bug, `get ${length} at ${at}`);
+    assert.throws(
+      () => twin.store.put(slotOf(2), bytes, at),
+      InvariantError,
+      `put ${length} at ${at}`,
+    );
+    assert.throws(
+      () => twin.store.get(slotOf(1), bytes, at),
+      InvariantError,
+      `get ${length} at ${at}`,
+    );
   }
   twin.check();
 });
@@ -274,27 +291,31 @@ test('a slot outside the store is a bug of the caller', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   const bytes = new Uint8Array(4096);
   for (const n of [-1, 10, 2 ** 19, 2 ** 31, Number.NaN]) {
-    assert.throws(() => store.put(slotOf(n), bytes, 0), Bug, `put ${n}`);
-    assert.throws(() => store.putWord(slotOf(n), 0, 0), Bug, `putWord ${n}`);
-    assert.throws(() => store.get(slotOf(n), bytes, 0), Bug, `get ${n}`);
-    assert.throws(() => store.drop(slotOf(n)), Bug, `drop ${n}`);
+    assert.throws(() => store.put(slotOf(n), bytes, 0), InvariantError, `put ${n}`);
+    assert.throws(() => store.putWord(slotOf(n), 0, 0), InvariantError, `putWord ${n}`);
+    assert.throws(() => store.get(slotOf(n), bytes, 0), InvariantError, `get ${n}`);
+    assert.throws(() => store.drop(slotOf(n)), InvariantError, `drop ${n}`);
   }
-  assert.throws(() => store.dropRange(slotOf(-1), 2), Bug);
-  assert.throws(() => store.dropRange(slotOf(0), 11), Bug);
+  assert.throws(() => store.dropRange(slotOf(-1), 2), InvariantError);
+  assert.throws(() => store.dropRange(slotOf(0), 11), InvariantError);
   for (const slots of [0, -1, 1.5, 2 ** 31 + 1])
-    assert.throws(() => new Store({ slots, budget: new Budget(0) }), Bug, `${slots} slots`);
+    assert.throws(
+      () => new Store({ slots, budget: new Budget(0) }),
+      InvariantError,
+      `${slots} slots`,
+    );
 });
 
 test('without a way to give memory back the default store still reuses it', () => {
   const budget = new Budget(400_000);
   const store = new Store({ slots: 100, budget });
-  const put = (n: number): Put => store.put(slotOf(n), page('random', n), 0);
+  const put = (n: number): PutResult => store.put(slotOf(n), page('random', n), 0);
   let count = 0;
-  while (put(count) !== Put.refused) count++;
+  while (put(count) !== PutResult.refused) count++;
   for (let n = 0; n < count; n++) store.drop(slotOf(n));
-  for (let n = 0; n < count; n++) assert.equal(put(n), Put.stored);
-  store.giveBackAll();
+  for (let n = 0; n < count; n++) assert.equal(put(n), PutResult.stored);
+  store.releaseAll();
   store.verify();
   const target = new Uint8Array(4096);
-  assert.equal(store.get(slotOf(count), target, 0), Get.absent);
+  assert.equal(store.get(slotOf(count), target, 0), GetResult.absent);
 });

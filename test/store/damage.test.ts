@@ -6,7 +6,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, type PageKind } from '../model/pages.ts';
 import { Predictor } from '../model/store-model.ts';
@@ -60,7 +60,7 @@ function flip(image: Image, slot: number, page: Uint8Array, bitAt: number): Dama
   bytes[bitAt >>> 3]! ^= 1 << (bitAt & 7);
   const answer = store.get(slotOf(slot), target, 0);
   bytes[bitAt >>> 3]! ^= 1 << (bitAt & 7);
-  const isSeen = answer === Get.corrupt;
+  const isSeen = answer === GetResult.corrupt;
   if (isSeen) {
     assert.ok(
       target.every((b) => b === 0x5a),
@@ -68,8 +68,8 @@ function flip(image: Image, slot: number, page: Uint8Array, bitAt: number): Dama
     );
     assert.equal(store.counter(CounterAt.corruptions), before + 1);
   }
-  const isRight = answer === Get.found && Buffer.compare(target, page) === 0;
-  assert.equal(store.get(slotOf(slot), target, 0), Get.found);
+  const isRight = answer === GetResult.found && Buffer.compare(target, page) === 0;
+  assert.equal(store.get(slotOf(slot), target, 0), GetResult.found);
   assert.deepEqual(target, page);
   return isSeen ? 'seen' : isRight ? 'harmless' : 'wrong data';
 }
@@ -105,7 +105,7 @@ test('no flipped bit of a row brings wrong data: location, checksum, format and 
   const at = SLOT_TABLE + 7 * ROW_BYTES;
   for (const kind of ['text', 'cut', 'random', 'records', 'almost'] as const) {
     const page = made(kind, 6);
-    assert.equal(image.store.put(slotOf(7), page, 0), Put.stored);
+    assert.equal(image.store.put(slotOf(7), page, 0), PutResult.stored);
     for (let bit = 0; bit < 96; bit++)
       assert.notEqual(
         flip(image, 7, page, at * 8 + bit),
@@ -138,7 +138,7 @@ test('stored bytes under another slot are not that slot’s page', () => {
     image.store.put(slotOf(2), made(kind, 10), 0);
     const saved = rows.slice(0, 9);
     rows.copyWithin(6, 3, 6); // slot 2's row becomes a copy of slot 1's
-    assert.equal(image.store.get(slotOf(2), target, 0), Get.corrupt, kind);
+    assert.equal(image.store.get(slotOf(2), target, 0), GetResult.corrupt, kind);
     rows.set(saved);
     image.store.verify();
   }
@@ -152,12 +152,12 @@ test('damaged packed bytes are not taken out', () => {
   const out = new Uint8Array(4096).fill(0x5a);
   for (const byte of [0, length >>> 1, length - 1]) {
     image.bytes[at + byte]! ^= 4;
-    assert.equal(image.store.readPacked(slotOf(7), out, 0), -1);
+    assert.equal(image.store.readCompressed(slotOf(7), out, 0), -1);
     assert.ok(out.every((b) => b === 0x5a));
     image.bytes[at + byte]! ^= 4;
   }
   assert.equal(image.store.counter(CounterAt.corruptions), 3);
-  assert.equal(image.store.readPacked(slotOf(7), out, 0), length);
+  assert.equal(image.store.readCompressed(slotOf(7), out, 0), length);
 });
 
 test('other slots do not notice, and a damaged slot can be put over or dropped', () => {
@@ -169,13 +169,13 @@ test('other slots do not notice, and a damaged slot can be put over or dropped',
   const target = new Uint8Array(4096);
   for (let n = 0; n < 300; n++) {
     const answer = image.store.get(slotOf(n), target, 0);
-    assert.equal(answer, victims.includes(n) ? Get.corrupt : Get.found, `slot ${n}`);
-    if (answer === Get.found) assert.deepEqual(target, page(n));
+    assert.equal(answer, victims.includes(n) ? GetResult.corrupt : GetResult.found, `slot ${n}`);
+    if (answer === GetResult.found) assert.deepEqual(target, page(n));
   }
   assert.equal(image.store.counter(CounterAt.corruptions), victims.length);
   image.store.verify();
   image.store.put(slotOf(20), page(1000), 0);
-  assert.equal(image.store.get(slotOf(20), target, 0), Get.found);
+  assert.equal(image.store.get(slotOf(20), target, 0), GetResult.found);
   assert.deepEqual(target, page(1000));
   assert.ok(image.store.drop(slotOf(41)));
   image.store.verify();
@@ -186,19 +186,19 @@ test('a well-made block of another page is not taken for a page', () => {
   // A codec that packs right and unpacks to the wrong length: the answer is corrupt, not a short page.
   const codec: CodecFactory = (memory, kernels) => ({
     ...lz4(memory, kernels),
-    expand: () => 4095,
+    decompress: () => 4095,
   });
   const store = new Store({ slots: 4, budget: new Budget(0), codec });
   store.put(slotOf(0), made('text', 1), 0);
   assert.equal(store.formatOf(slotOf(0)), PageFormat.lz4);
   const target = new Uint8Array(4096).fill(1);
-  assert.equal(store.get(slotOf(0), target, 0), Get.corrupt);
+  assert.equal(store.get(slotOf(0), target, 0), GetResult.corrupt);
   assert.ok(target.every((b) => b === 1));
 });
 
 test('a put that the limit refuses writes nothing into a shard that was never used', () => {
   const image = openImage(100, 4096);
-  assert.equal(image.store.put(slotOf(0), made('random', 1), 0), Put.refused);
+  assert.equal(image.store.put(slotOf(0), made('random', 1), 0), PutResult.refused);
   assert.ok(
     image.bytes.subarray(65536).every((b) => b === 0),
     'no page became resident',

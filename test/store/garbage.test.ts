@@ -53,7 +53,7 @@ test('put, get and drop of whole pages make no garbage', { skip }, () => {
   const store = new Store({
     slots: 4096,
     budget: new Budget(3_000_000),
-    returns: new FakeReturns().factory,
+    release: new FakeReturns().factory,
   });
   const target = new Uint8Array(4096);
   const prng = new Prng(1);

@@ -73,7 +73,7 @@ const commands = [
       ([most, age]) =>
         new Step(`recompressIdle(${most}, ${age})`, (twin) => twin.recompressIdle(most, age)),
     ),
-  fc.constant(new Step('growOlder()', (twin) => twin.growOlder(0, SLOTS))),
+  fc.constant(new Step('age()', (twin) => twin.age(0, SLOTS))),
   fc
     .tuple(slots, fc.nat({ max: 3 }), fc.boolean())
     .map(
@@ -85,7 +85,7 @@ const commands = [
   fc
     .constantFrom(1, 3, 200)
     .map((moves) => new Step(`maintain(${moves})`, (twin) => twin.maintain(moves))),
-  fc.constant(new Step('giveBackAll()', (twin) => twin.giveBackAll())),
+  fc.constant(new Step('releaseAll()', (twin) => twin.releaseAll())),
 ];
 
 function property(limitBytes: fc.Arbitrary<number>): void {

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { slot } from '../../src/base/units.ts';
 import { PageFormat } from '../../src/codec/codec.ts';
-import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 
@@ -21,19 +21,19 @@ test('packed bytes put under another slot of another store are the page; other p
     makePage(kind, new Prng(i), page);
     from.put(slot(i), page, 0);
     const format = from.formatOf(slot(i));
-    const length = from.packedBytes(slot(i));
+    const length = from.compressedBytes(slot(i));
     packed.fill(0xee);
-    assert.equal(from.readPacked(slot(i), packed, 700), length);
+    assert.equal(from.readCompressed(slot(i), packed, 700), length);
     assert.equal(length > 0, format === PageFormat.lz4, kind);
     assert.ok(packed.subarray(0, 700).every((byte) => byte === 0xee));
     assert.ok(packed.subarray(700 + length).every((byte) => byte === 0xee));
     if (length === 0) continue;
-    assert.equal(to.putPacked(slot(99 - i), format, packed, 700, length), Put.stored);
-    assert.equal(to.get(slot(99 - i), into, 0), Get.found);
+    assert.equal(to.putCompressed(slot(99 - i), format, packed, 700, length), PutResult.stored);
+    assert.equal(to.get(slot(99 - i), into, 0), GetResult.found);
     assert.deepEqual(into, page);
-    assert.equal(to.packedBytes(slot(99 - i)), length);
+    assert.equal(to.compressedBytes(slot(99 - i)), length);
   }
-  assert.equal(from.readPacked(slot(50), packed, 0), 0, 'an empty slot');
+  assert.equal(from.readCompressed(slot(50), packed, 0), 0, 'an empty slot');
   assert.equal(from.storedPages, pageKinds.length);
   from.verify();
   to.verify();
@@ -46,13 +46,13 @@ test('packed bytes replace a page, or are refused at the limit and change nothin
   store.put(slot(0), page, 0);
   makePage('text', new Prng(2), page);
   store.put(slot(1), page, 0);
-  const length = store.readPacked(slot(1), packed, 0);
+  const length = store.readCompressed(slot(1), packed, 0);
   let n = 2;
-  while (store.putPacked(slot(n), PageFormat.lz4, packed, 0, length) === Put.stored) n++;
+  while (store.putCompressed(slot(n), PageFormat.lz4, packed, 0, length) === PutResult.stored) n++;
   assert.ok(n > 10 && store.counter(CounterAt.refusedByLimit) > 0);
-  assert.equal(store.get(slot(n), into, 0), Get.absent);
-  assert.equal(store.putPacked(slot(0), PageFormat.lz4, packed, 0, length), Put.stored);
-  assert.equal(store.get(slot(0), into, 0), Get.found);
+  assert.equal(store.get(slot(n), into, 0), GetResult.absent);
+  assert.equal(store.putCompressed(slot(0), PageFormat.lz4, packed, 0, length), PutResult.stored);
+  assert.equal(store.get(slot(0), into, 0), GetResult.found);
   assert.deepEqual(into, page);
   assert.equal(store.storedPages, n);
   store.verify();
@@ -61,16 +61,16 @@ test('packed bytes replace a page, or are refused at the limit and change nothin
 test('what are no packed bytes is a bug of the caller', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   for (const put of [
-    () => store.putPacked(slot(0), PageFormat.raw, packed, 0, 100),
-    () => store.putPacked(slot(0), PageFormat.lz4, packed, 0, 0),
-    () => store.putPacked(slot(0), PageFormat.lz4, packed, 0, 4096),
-    () => store.putPacked(slot(0), PageFormat.lz4, packed, 4990, 20),
-    () => store.putPacked(slot(10), PageFormat.lz4, packed, 0, 20),
+    () => store.putCompressed(slot(0), PageFormat.raw, packed, 0, 100),
+    () => store.putCompressed(slot(0), PageFormat.lz4, packed, 0, 0),
+    () => store.putCompressed(slot(0), PageFormat.lz4, packed, 0, 4096),
+    () => store.putCompressed(slot(0), PageFormat.lz4, packed, 4990, 20),
+    () => store.putCompressed(slot(10), PageFormat.lz4, packed, 0, 20),
   ])
-    assert.throws(put, Bug);
+    assert.throws(put, InvariantError);
   assert.equal(store.storedPages, 0);
   const page = new Uint8Array(4096);
   makePage('text', new Prng(2), page);
   store.put(slot(0), page, 0);
-  assert.throws(() => store.readPacked(slot(0), packed, 4990), Bug);
+  assert.throws(() => store.readCompressed(slot(0), packed, 4990), InvariantError);
 });

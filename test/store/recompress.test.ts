@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { sizeClasses } from '../../src/arena/size-classes.ts';
-import { Bug } from '../../src/base/assert.ts';
+import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { loadNativeZstd } from '../../src/os/native-codec.ts';
-import { CounterAt, Get, Put, Recompress } from '../../src/store/results.ts';
+import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
 import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
@@ -34,7 +34,7 @@ const tiny: CodecFactory = (memory) => {
       bytes.copyWithin(out, from, from + 48);
       return 48;
     },
-    expand: (from, _length, to) => {
+    decompress: (from, _length, to) => {
       for (let i = 0; i < 4096; i += 48)
         bytes.copyWithin(to + i, from, from + Math.min(48, 4096 - i));
       return 4096;
@@ -59,12 +59,14 @@ test('C17 recompression leaves every get unchanged, and takes less room', { skip
   }
   twin.check();
   twin.checkPages();
-  assert.ok(answers.get(Recompress.smaller)! > 200 && answers.get(Recompress.kept)! > 200);
+  assert.ok(
+    answers.get(RecompressResult.smaller)! > 200 && answers.get(RecompressResult.kept)! > 200,
+  );
   assert.ok(twin.store.counter(CounterAt.storedBytes) < payload * 0.9);
   while (twin.store.maintain(500));
   assert.ok(twin.store.usedBytes < before);
   for (let n = 0; n < 1000; n++) twin.drop(n);
-  twin.giveBackAll();
+  twin.releaseAll();
   twin.check();
 });
 
@@ -74,7 +76,7 @@ test('C17 a raw page that the dense codec packs is not raw any more, nor charged
   const bytes = pattern(3);
   store.put(slotOf(4), bytes, 0);
   assert.equal(store.counter(CounterAt.rawPages), 1);
-  assert.equal(store.recompress(slotOf(4)), Recompress.smaller);
+  assert.equal(store.recompress(slotOf(4)), RecompressResult.smaller);
   store.verify();
   assert.equal(store.formatOf(slotOf(4)), PageFormat.zstd);
   assert.deepEqual(
@@ -82,7 +84,7 @@ test('C17 a raw page that the dense codec packs is not raw any more, nor charged
     [0, 1, 48],
   );
   const into = new Uint8Array(4096);
-  assert.equal(store.get(slotOf(4), into, 0), Get.found);
+  assert.equal(store.get(slotOf(4), into, 0), GetResult.found);
   assert.deepEqual(into, bytes);
 });
 
@@ -98,7 +100,7 @@ test('a page is tried once for its bytes: what does not get smaller is left, unt
   const store = new Store({ slots: 10, budget: new Budget(0), dense: never });
   store.put(slotOf(1), page('text', 1), 0);
   for (let i = 0; i < 3; i++) {
-    assert.equal(store.recompress(slotOf(1)), Recompress.kept);
+    assert.equal(store.recompress(slotOf(1)), RecompressResult.kept);
     assert.equal(store.recompressIdle(5, 0), 0);
     store.get(slotOf(1), new Uint8Array(4096), 0);
   }
@@ -123,49 +125,54 @@ test('a form of the same size class is not worth a move, one of the next smaller
   store.put(slotOf(1), pattern(1), 0);
   const { ofEighths } = sizeClasses();
   const classOf = (bytes: number): number => ofEighths[(bytes + 4 + 7) >>> 3]!;
-  const packed = store.packedBytes(slotOf(1));
+  const packed = store.compressedBytes(slotOf(1));
   length = packed;
   while (classOf(length - 1) === classOf(packed)) length--;
-  assert.equal(store.recompress(slotOf(1)), Recompress.kept, `${length} bytes for ${packed}`);
+  assert.equal(store.recompress(slotOf(1)), RecompressResult.kept, `${length} bytes for ${packed}`);
   store.put(slotOf(1), pattern(1), 0);
   length--;
   assert.ok(length >= 48);
-  assert.equal(store.recompress(slotOf(1)), Recompress.smaller, `${length} bytes for ${packed}`);
+  assert.equal(
+    store.recompress(slotOf(1)),
+    RecompressResult.smaller,
+    `${length} bytes for ${packed}`,
+  );
   store.verify();
 });
 
 test('without a dense codec, and for what is not there or same-filled, nothing happens', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   store.put(slotOf(1), page('text', 1), 0);
-  assert.equal(store.recompress(slotOf(1)), Recompress.kept);
+  assert.equal(store.recompress(slotOf(1)), RecompressResult.kept);
   assert.equal(store.recompressIdle(9, 0), 0);
   const other = new Store({ slots: 10, budget: new Budget(0), dense: tiny });
   other.putWord(slotOf(2), 1, 2);
-  assert.equal(other.recompress(slotOf(2)), Recompress.kept);
-  assert.equal(other.recompress(slotOf(3)), Recompress.absent);
-  assert.throws(() => other.recompress(slotOf(10)), Bug);
+  assert.equal(other.recompress(slotOf(2)), RecompressResult.kept);
+  assert.equal(other.recompress(slotOf(3)), RecompressResult.absent);
+  assert.throws(() => other.recompress(slotOf(10)), InvariantError);
 });
 
 test('C16 C17 with no room for the new form beside the old one the page stays, and the ceiling holds', () => {
   const twin = new StoreTwin(4000, 700_000, null);
   let count = 0;
-  while (twin.put(count, page('random', count)) !== Put.refused) count++;
+  while (twin.put(count, page('random', count)) !== PutResult.refused) count++;
   const { limitBytes } = twin.budget;
   const store = new Store({ slots: 4000, budget: new Budget(limitBytes), dense: tiny });
   const pages: Uint8Array[] = [];
   for (let n = 0; n < 4000; n++) {
     pages.push(n % 5 === 0 ? pattern(n) : page('random', n));
-    if (store.put(slotOf(n), pages[n]!, 0) === Put.refused) break;
+    if (store.put(slotOf(n), pages[n]!, 0) === PutResult.refused) break;
   }
   let answers = 0;
   for (let n = 0; n < pages.length; n += 5)
-    if (store.recompress(slotOf(n)) !== Recompress.noRoom) answers++;
+    if (store.recompress(slotOf(n)) !== RecompressResult.noRoom) answers++;
   store.verify();
   assert.ok(answers < pages.length / 5, 'some had no room');
   assert.ok(store.counter(CounterAt.recompressNoRoom) > 0);
   const into = new Uint8Array(4096);
   for (let n = 0; n < pages.length; n += 5)
-    if (store.get(slotOf(n), into, 0) === Get.found) assert.deepEqual(into, pages[n], `slot ${n}`);
+    if (store.get(slotOf(n), into, 0) === GetResult.found)
+      assert.deepEqual(into, pages[n], `slot ${n}`);
 });
 
 test('C17 a page may be moved to make room for its own new form', { skip }, () => {
@@ -174,13 +181,13 @@ test('C17 a page may be moved to make room for its own new form', { skip }, () =
     const twin = new StoreTwin(2000, 500_000, dense);
     let count = 0;
     const kinds = ['text', 'records'] as const;
-    while (twin.put(count, page(kinds[count % 2]!, count)) !== Put.refused) count++;
+    while (twin.put(count, page(kinds[count % 2]!, count)) !== PutResult.refused) count++;
     // Holes in every zspage, and none of them free: room comes from moving.
     for (let n = 0; n < count; n++) if (n % 8 > 2) twin.drop(n);
     const { store } = twin;
     const n = Math.floor(first / 3) * 8 + (first % 3);
     const answer = twin.recompress(n);
-    if (answer === Recompress.smaller && store.counter(CounterAt.moves) > 0) moved++;
+    if (answer === RecompressResult.smaller && store.counter(CounterAt.moves) > 0) moved++;
     twin.check();
     twin.checkPages();
   }
@@ -198,16 +205,16 @@ test('a damaged page is not recompressed: it stays damaged, and is told', () => 
   store.put(slotOf(0), random, 0);
   const at = Buffer.from(bytes.buffer).indexOf(random, 96 * 1024);
   bytes[at + 7]! ^= 4;
-  assert.equal(store.recompress(slotOf(0)), Recompress.corrupt);
+  assert.equal(store.recompress(slotOf(0)), RecompressResult.corrupt);
   assert.equal(store.recompressIdle(3, 0), 0, 'and the walk goes on');
   bytes[at + 7]! ^= 4;
   const into = new Uint8Array(4096);
-  assert.equal(store.get(slotOf(0), into, 0), Get.found);
+  assert.equal(store.get(slotOf(0), into, 0), GetResult.found);
   store.put(slotOf(1), pattern(2), 0);
-  assert.equal(store.recompress(slotOf(1)), Recompress.smaller);
+  assert.equal(store.recompress(slotOf(1)), RecompressResult.smaller);
   const packed = Buffer.from(bytes.buffer).lastIndexOf(pattern(2).subarray(0, 48));
   bytes[packed + 3]! ^= 1;
-  assert.equal(store.get(slotOf(1), into, 0), Get.corrupt);
+  assert.equal(store.get(slotOf(1), into, 0), GetResult.corrupt);
 });
 
 test('age: a put and a get make a page new, a step makes it older, to 3', () => {
@@ -225,15 +232,15 @@ test('age: a put and a get make a page new, a step makes it older, to 3', () => 
   };
   assert.deepEqual(old(0), [0, 7, 1023, 1024, 4999], 'same-filled pages are passed over');
   assert.deepEqual(old(1), []);
-  for (let step = 0; step < 5; step++) store.growOlder(slotOf(0), 1024);
+  for (let step = 0; step < 5; step++) store.age(slotOf(0), 1024);
   assert.deepEqual(old(3), [0, 7, 1023]);
   store.get(slotOf(7), into, 0);
   store.put(slotOf(0), page('text', 5), 0);
   assert.deepEqual(old(1), [1023]);
-  store.growOlder(slotOf(0), 5000);
+  store.age(slotOf(0), 5000);
   assert.deepEqual(old(1), [0, 7, 1023, 1024, 4999]);
   assert.deepEqual(old(2), [1023]);
-  assert.equal(store.get(slotOf(8), into, 0), Get.found);
+  assert.equal(store.get(slotOf(8), into, 0), GetResult.found);
   assert.equal(store.recompressIdle(1, 2), 1);
   assert.equal(store.formatOf(slotOf(1023)), PageFormat.zstd);
   assert.deepEqual(old(2), [1023], 'recompression is no use of the page');
@@ -241,8 +248,8 @@ test('age: a put and a get make a page new, a step makes it older, to 3', () => 
   assert.equal(store.recompressIdle(3, 1), 1);
   assert.equal(store.recompressIdle(3, 1), 0);
   store.verify();
-  assert.throws(() => store.coldest(slotOf(0), 5001, 0, false), Bug);
-  assert.throws(() => store.coldest(slotOf(0), 1, 4, false), Bug);
+  assert.throws(() => store.coldest(slotOf(0), 5001, 0, false), InvariantError);
+  assert.throws(() => store.coldest(slotOf(0), 1, 4, false), InvariantError);
 });
 
 test('age and search go over the edges of shards, and pass those that were never made', () => {
@@ -251,7 +258,7 @@ test('age and search go over the edges of shards, and pass those that were never
   const store = new Store({ slots, budget: new Budget(0) });
   for (const n of [edge - 1, edge, slots - 1])
     store.put(slotOf(n), page(n === edge ? 'random' : 'text', 1), 0);
-  store.growOlder(slotOf(0), slots - 1);
+  store.age(slotOf(0), slots - 1);
   const from = (n: number, age: number, poor: boolean): number =>
     store.coldest(slotOf(n), slots, age, poor);
   assert.equal(from(0, 1, false), edge - 1);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
-import { CounterAt, Get, Put } from '../../src/store/results.ts';
+import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
@@ -15,12 +15,12 @@ const SLOTS = EDGE + 4096;
 function twoShards(limitBytes = 0): { store: Store; budget: Budget } {
   const budget = new Budget(limitBytes);
   const returns = new FakeReturns();
-  return { store: new Store({ slots: SLOTS, budget, returns: returns.factory }), budget };
+  return { store: new Store({ slots: SLOTS, budget, release: returns.factory }), budget };
 }
 
 function holds(store: Store, n: number, bytes: Uint8Array): void {
   const target = new Uint8Array(4096);
-  assert.equal(store.get(slotOf(n), target, 0), Get.found, `slot ${n}`);
+  assert.equal(store.get(slotOf(n), target, 0), GetResult.found, `slot ${n}`);
   assert.deepEqual(target, bytes, `slot ${n}`);
 }
 
@@ -28,7 +28,7 @@ test('slots beside the edge of a shard are four different slots', () => {
   assert.equal(SHARD_SLOTS_MAX, EDGE);
   const { store } = twoShards();
   const slots = [0, EDGE - 1, EDGE, SLOTS - 1];
-  for (const n of slots) assert.equal(store.put(slotOf(n), noisePage(n), 0), Put.stored);
+  for (const n of slots) assert.equal(store.put(slotOf(n), noisePage(n), 0), PutResult.stored);
   for (const n of slots) holds(store, n, noisePage(n));
   assert.equal(store.storedPages, 4);
   assert.ok(store.drop(slotOf(EDGE)));
@@ -68,12 +68,12 @@ test('the next slot that may hold a page is found across the edge, and the end w
 test('what one shard gives up is room for the other at once', () => {
   const { store, budget } = twoShards(1_500_000);
   let first = 0;
-  while (store.put(slotOf(first), noisePage(first), 0) === Put.stored) first++;
+  while (store.put(slotOf(first), noisePage(first), 0) === PutResult.stored) first++;
   assert.ok(first > 100);
   store.dropRange(slotOf(0), first);
   const refused = store.counter(CounterAt.refusedByLimit);
   let second = 0;
-  while (store.put(slotOf(EDGE + second), noisePage(second), 0) === Put.stored) second++;
+  while (store.put(slotOf(EDGE + second), noisePage(second), 0) === PutResult.stored) second++;
   // The second shard's own tables are as large as the first one's, which stay.
   assert.ok(second >= first - 30, `${second} pages after ${first}`);
   assert.equal(

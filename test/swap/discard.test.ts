@@ -5,8 +5,8 @@ import { BioOp } from '../../src/block/bio.ts';
 import { nullDisk } from '../../src/block/disks/null-disk.ts';
 import type { DiscardMode } from '../../src/swap/areas.ts';
 import type { SwapDisk } from '../../src/swap/ops.ts';
-import { In } from '../../src/swap/swap.ts';
-import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { SwapInResult } from '../../src/swap/swap.ts';
+import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { headerPage, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld, type World } from '../sim/world.ts';
 
@@ -24,7 +24,7 @@ function rig(discard: DiscardMode, slots = 1024): Rig {
 
 function fill({ mm }: World, from: number, to: number): void {
   for (let vpn = from; vpn < to; vpn++) {
-    assert.equal(mm.write(vpn, vpn + 1), In.ready);
+    assert.equal(mm.write(vpn, vpn + 1), SwapInResult.ready);
     assert.ok(mm.evict(mm.pages[vpn]!.frame));
   }
 }
@@ -43,7 +43,7 @@ test('off: nothing is sent', () => {
 
 test('once: all but the header at swapon, and no slot before it has ended', () => {
   const r = rig('once');
-  assert.equal(r.mm.write(0, 1), In.ready);
+  assert.equal(r.mm.write(0, 1), SwapInResult.ready);
   assert.equal(r.mm.evict(r.mm.pages[0]!.frame), false);
   assert.throws(() => swapOff(r.swap, 0, 10), { code: 'ERR_ARG_AREA' });
   r.swap.tick();
@@ -69,7 +69,7 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
     };
     swapOn(swap, disk, headerPage(slots), { discard: 'once' });
     front.accepts = () => true;
-    assert.equal(mm.write(0, 1), In.ready);
+    assert.equal(mm.write(0, 1), SwapInResult.ready);
     const { frame } = mm.pages[0]!;
     const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
     for (let i = 1; i <= want.length; i++) {
@@ -78,7 +78,7 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
       swap.tick();
       assert.deepEqual(seen, want.slice(0, i));
     }
-    assert.equal(swapOff(swap, 0, slots), Off.done);
+    assert.equal(swapOff(swap, 0, slots), SwapOffResult.done);
     swapOn(swap, nullDisk(10 * 4096), headerPage(10));
     assert.ok(mm.evict(frame));
     assert.deepEqual(seen, want);
@@ -93,7 +93,7 @@ test('pages: a cluster that is all free is held, discarded and let go', () => {
   assert.equal(allocator.held, 512);
   assert.deepEqual(discards(r), [], 'freeing sends nothing');
   fill(r, 0, 256); // cluster 3, as 1 and 2 are held
-  assert.equal(r.mm.write(300, 1), In.ready);
+  assert.equal(r.mm.write(300, 1), SwapInResult.ready);
   r.swap.tick();
   assert.deepEqual(discards(r), ['256+256'], 'the reserve has one bio');
   assert.equal(r.swap.counters.get('discardWaits'), 1);
@@ -165,8 +165,8 @@ test('a disk that refuses discards loses no slot, and swapoff waits for those un
   fill(r, 0, 256);
   for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);
   r.disk.fails = (bio) => bio.op === BioOp.discard;
-  assert.equal(swapOff(r.swap, 0, 2000), Off.again);
+  assert.equal(swapOff(r.swap, 0, 2000), SwapOffResult.again);
   r.swap.tick();
   assert.equal(r.swap.counters.get('discardErrors'), 1);
-  assert.equal(swapOff(r.swap, 0, 2000), Off.done);
+  assert.equal(swapOff(r.swap, 0, 2000), SwapOffResult.done);
 });

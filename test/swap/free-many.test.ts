@@ -27,7 +27,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
     leftCache: unused,
     readDone: unused,
     writeDone: unused,
-    bringHome: unused,
+    unuse: unused,
   };
   const prng = new Prng(4);
   for (let frame = 0; frame < FRAMES; frame++) {

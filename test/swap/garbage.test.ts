@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytes } from '../../src/base/units.ts';
 import { type Bio, BioQueue, BioStatus } from '../../src/block/bio.ts';
-import { Load } from '../../src/frontswap/ops.ts';
+import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { AreaOptions } from '../../src/swap/areas.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
 import type { FrontEnd, MemoryManager, SwapDisk } from '../../src/swap/ops.ts';
-import { In, Out, Swap } from '../../src/swap/swap.ts';
+import { Swap, SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
 import { Writeback } from '../../src/swap/writeback.ts';
 import { headerPage } from '../sim/sim-disk.ts';
@@ -31,8 +31,8 @@ function flatFront(enabled: boolean): FrontEnd {
       held[offset] = 1;
       return true;
     },
-    load: (_type, offset) => (held[offset] === 1 ? Load.loaded : Load.absent),
-    peek: (_type, offset) => (held[offset] === 1 ? Load.loaded : Load.absent),
+    load: (_type, offset) => (held[offset] === 1 ? LoadResult.loaded : LoadResult.absent),
+    peek: (_type, offset) => (held[offset] === 1 ? LoadResult.loaded : LoadResult.absent),
     invalidatePage: (_type, offset) => {
       held[offset] = 0;
     },
@@ -45,7 +45,7 @@ function flatFront(enabled: boolean): FrontEnd {
       const found = held.indexOf(1, from);
       return found === -1 || found >= to ? -1 : found;
     },
-    growOlder: () => undefined,
+    age: () => undefined,
   };
 }
 
@@ -65,7 +65,7 @@ class FlatMemory implements MemoryManager {
   }
   readDone(): void {}
   writeDone(): void {}
-  bringHome(): void {}
+  unuse(): void {}
 }
 
 /** Takes everything, keeps nothing, at once. */
@@ -98,10 +98,10 @@ function cycle(swap: Swap, mm: FlatMemory): void {
   const entry = swap.addToSwap(frame);
   assert.ok(entry !== NO_ENTRY);
   swap.duplicate(entry);
-  if (swap.swapOut(frame) === Out.pending) swap.tick();
+  if (swap.swapOut(frame) === SwapOutResult.pending) swap.tick();
   swap.dropFromCache(frame);
   mm.freeFrame(frame);
-  if (swap.swapIn(entry) === In.pending) swap.tick();
+  if (swap.swapIn(entry) === SwapInResult.pending) swap.tick();
   const came = swap.frame;
   const past = swap.cache.entryAt(came) === NO_ENTRY;
   swap.freeAndCache(entry);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { AreaOptions } from '../../src/swap/areas.ts';
 import type { SwapEntry } from '../../src/swap/entry.ts';
-import { In } from '../../src/swap/swap.ts';
+import { SwapInResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
 import { headerPage, SimDisk } from '../sim/sim-disk.ts';
 import { makeWorld, type World } from '../sim/world.ts';
@@ -30,7 +30,7 @@ export function fill(
   stampOf = (vpn: number): number => vpn + 1,
 ): void {
   for (let vpn = 0; vpn < count; vpn++) {
-    assert.equal(mm.write(vpn, stampOf(vpn)), In.ready);
+    assert.equal(mm.write(vpn, stampOf(vpn)), SwapInResult.ready);
     const { frame } = mm.pages[vpn]!;
     if (mm.evict(frame)) continue;
     for (let i = 0; i < 8; i++) swap.tick();

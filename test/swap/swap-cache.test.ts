@@ -20,7 +20,7 @@ randomTest('the swap cache is a Map each way', 20_000, (prng, steps) => {
     } else if (!model.has(entry)) {
       cache.add(entry, frame, FrameFlag.ahead);
       model.set(entry, frame);
-    } else assert.throws(() => cache.add(entry, frame, 0), { name: 'Bug' });
+    } else assert.throws(() => cache.add(entry, frame, 0), { name: 'InvariantError' });
     assert.equal(cache.count, model.size);
     for (const other of entries) assert.equal(cache.find(other), model.get(other) ?? -1);
   }

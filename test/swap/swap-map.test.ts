@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { entryOf, offsetOf, typeOf } from '../../src/swap/entry.ts';
-import { Duplicate, MapByte, SwapMap } from '../../src/swap/swap-map.ts';
+import { DuplicateResult, MapByte, SwapMap } from '../../src/swap/swap-map.ts';
 import { randomTest } from '../model/replay.ts';
 
 test('an entry gives back its type and offset, at the ends of both', () => {
@@ -12,8 +12,8 @@ test('an entry gives back its type and offset, at the ends of both', () => {
       assert.deepEqual([typeOf(entry), offsetOf(entry)], [type, offset]);
       assert.ok(entry > 0 && entry < 2 ** 31);
     }
-  assert.throws(() => entryOf(32, 1), { name: 'Bug' });
-  assert.throws(() => entryOf(0, 0), { name: 'Bug' });
+  assert.throws(() => entryOf(32, 1), { name: 'InvariantError' });
+  assert.throws(() => entryOf(0, 0), { name: 'InvariantError' });
 });
 
 test('a count goes on through two continuation pages and comes back to the byte it started with', () => {
@@ -22,12 +22,12 @@ test('a count goes on through two continuation pages and comes back to the byte 
   const top = 63 * 128 + 200;
   for (let want = 1; want <= top; want++) {
     let answer = map.duplicate(5);
-    if (answer === Duplicate.needsContinuation) {
+    if (answer === DuplicateResult.needsContinuation) {
       assert.equal(map.count(5), want - 1, 'a refused duplicate changes nothing');
       map.addContinuation(5);
       answer = map.duplicate(5);
     }
-    assert.equal(answer, Duplicate.done);
+    assert.equal(answer, DuplicateResult.done);
     assert.equal(map.count(5), want);
   }
   for (let want = top - 1; want >= 0; want--) {
@@ -35,7 +35,7 @@ test('a count goes on through two continuation pages and comes back to the byte 
     assert.equal(map.count(5), want);
   }
   assert.equal(map.bytes[5], MapByte.hasCache);
-  assert.throws(() => map.drop(5), { name: 'Bug' });
+  assert.throws(() => map.drop(5), { name: 'InvariantError' });
   assert.equal(map.clearCache(5), true);
 });
 
@@ -43,11 +43,11 @@ test('a slot that nobody refers to, and a bad one, is not duplicated nor cached'
   const map = new SwapMap(16);
   map.markBad(3);
   for (const slot of [0, 3, 4]) {
-    assert.equal(map.duplicate(slot), Duplicate.absent);
+    assert.equal(map.duplicate(slot), DuplicateResult.absent);
     assert.equal(map.setCache(slot), false);
-    assert.throws(() => map.drop(slot), { name: 'Bug' });
+    assert.throws(() => map.drop(slot), { name: 'InvariantError' });
   }
-  assert.throws(() => map.take(3), { name: 'Bug' });
+  assert.throws(() => map.take(3), { name: 'InvariantError' });
 });
 
 interface Row {
@@ -78,9 +78,9 @@ randomTest('the swap map is a Map of counts', 20_000, (prng, steps) => {
       model.set(slot, { count: 0, cache: true });
     } else if (kind < 2) {
       for (let i = 0; i < many; i++) {
-        if (map.duplicate(slot) === Duplicate.needsContinuation) {
+        if (map.duplicate(slot) === DuplicateResult.needsContinuation) {
           map.addContinuation(slot);
-          assert.equal(map.duplicate(slot), Duplicate.done);
+          assert.equal(map.duplicate(slot), DuplicateResult.done);
         }
         row.count++;
       }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
 import { offsetOf, typeOf } from '../../src/swap/entry.ts';
-import { In, Out } from '../../src/swap/swap.ts';
+import { SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
 import { headerPage, isRead, isWrite, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld } from '../sim/world.ts';
@@ -16,11 +16,11 @@ test('C1 a page that is swapped out again comes back as it was last', () => {
       r.front.accepts = () => accepts;
       fill(r, 10);
       for (const stamp of [70, 0, 71]) {
-        for (let i = 0; r.mm.write(4, stamp) !== In.ready && i < 9; i++) r.swap.tick();
+        for (let i = 0; r.mm.write(4, stamp) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
         const { frame } = r.mm.pages[4]!;
         if (!r.mm.evict(frame)) r.swap.tick();
         r.mm.reclaim(frame);
-        for (let i = 0; r.mm.touch(4) !== In.ready && i < 9; i++) r.swap.tick();
+        for (let i = 0; r.mm.touch(4) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
         r.mm.check(4);
       }
       checkWorld(r);
@@ -30,7 +30,7 @@ test('C1 a page that is swapped out again comes back as it was last', () => {
 /** Page 0 in the cache with its slot, written anew and sent to the same slot. */
 function rewrite(r: Rig, stamp: number): void {
   r.mm.keepsSlot = () => true;
-  for (let i = 0; r.mm.write(0, stamp) !== In.ready && i < 9; i++) r.swap.tick();
+  for (let i = 0; r.mm.write(0, stamp) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
   if (!r.mm.evict(frame)) r.swap.tick();
@@ -45,7 +45,7 @@ test('C2 a page that frontswap refuses the second time is on the disk, never the
   rewrite(r, 99);
   assert.equal(r.front.pages.size, 0);
   assert.equal(r.disk.count(BioOp.write), 1);
-  for (let i = 0; r.mm.touch(0) !== In.ready && i < 9; i++) r.swap.tick();
+  for (let i = 0; r.mm.touch(0) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
   r.mm.check(0);
 });
 
@@ -77,7 +77,7 @@ test('a page that goes to frontswap takes no bio, a page of zeros takes neither'
   assert.equal(r.disk.seen.length, 0);
   assert.equal(r.front.pages.size, 10);
   assert.equal(r.swap.counters.get('zeroOut'), 10);
-  for (let vpn = 0; vpn < 20; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+  for (let vpn = 0; vpn < 20; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
   assert.equal(r.disk.seen.length, 0);
 });
 
@@ -118,22 +118,22 @@ test('C21 a read past the swap cache leaves the copy where it is', () => {
   const r = rig(true);
   fill(r, 2);
   const entry = entryAt(r, 0);
-  assert.equal(r.swap.swapIn(entry), In.ready);
+  assert.equal(r.swap.swapIn(entry), SwapInResult.ready);
   assert.equal(r.swap.counters.get('bypassed'), 1);
   // The reader gives the page up again, as one of two that race does: the copy is still there.
   r.mm.freeFrame(r.swap.frame);
-  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
 });
 
 test('C21 a read past the swap cache leaves the copy where it is, also with exclusive gets', () => {
   const r = rig(true);
   r.front.exclusiveGets = true;
   fill(r, 1);
-  assert.equal(r.swap.swapIn(entryAt(r, 0)), In.ready);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.ready);
   assert.equal(r.swap.counters.get('bypassed'), 1);
   assert.equal(r.front.pages.size, 1, 'the reader owns nothing yet');
   r.mm.freeFrame(r.swap.frame);
-  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
   assert.equal(r.front.pages.size, 0, 'gone with its slot');
 });
 
@@ -142,13 +142,13 @@ test('C21 C8 with exclusive gets a shared page goes through the cache, and is di
   r.front.exclusiveGets = true;
   fill(r, 1);
   r.mm.fork(0, 1);
-  assert.equal(r.swap.swapIn(entryAt(r, 0)), In.ready);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.ready);
   const { frame } = r.swap;
   assert.equal(r.swap.counters.get('bypassed'), 0);
   assert.equal(r.front.pages.size, 0);
   assert.ok(r.swap.isDirty(frame));
-  assert.throws(() => r.swap.dropFromCache(frame), { name: 'Bug' });
-  assert.equal(r.mm.touch(0), In.ready, 'a second reader finds the page in the cache');
+  assert.throws(() => r.swap.dropFromCache(frame), { name: 'InvariantError' });
+  assert.equal(r.mm.touch(0), SwapInResult.ready, 'a second reader finds the page in the cache');
   assert.equal(r.swap.counters.get('cacheHits'), 1);
 });
 
@@ -159,7 +159,7 @@ test('C10 writethrough: the disk has what frontswap has', () => {
   assert.equal(r.disk.count(BioOp.write), 3);
   assert.equal(r.front.pages.size, 3);
   r.front.pages.clear();
-  for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+  for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
 });
 
 test('a failed read is told, and touches no other page', () => {
@@ -170,17 +170,17 @@ test('a failed read is told, and touches no other page', () => {
     r.disk.fails = isRead;
     r.disk.delay = () => 1;
     let answer = r.mm.touch(3);
-    if (answer === In.pending) {
+    if (answer === SwapInResult.pending) {
       while (r.disk.waiting > 0) r.swap.tick();
       assert.deepEqual(r.mm.reads, [false]);
-      answer = In.ioError;
+      answer = SwapInResult.ioError;
     }
-    assert.equal(answer, In.ioError);
+    assert.equal(answer, SwapInResult.ioError);
     checkWorld(r);
     assert.ok(r.swap.counters.violated().includes('readErrors'));
     r.disk.fails = () => false;
     for (let vpn = 0; vpn < 8; vpn++) {
-      for (let i = 0; r.mm.touch(vpn) !== In.ready && i < 9; i++) r.swap.tick();
+      for (let i = 0; r.mm.touch(vpn) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
       r.mm.check(vpn);
     }
   }
@@ -191,13 +191,16 @@ test('a failed write leaves the page in memory, dirty, to be written later', () 
     const r = rig(synchronous);
     r.front.accepts = () => false;
     r.disk.fails = isWrite;
-    assert.equal(r.mm.write(0, 5), In.ready);
+    assert.equal(r.mm.write(0, 5), SwapInResult.ready);
     const { frame } = r.mm.pages[0]!;
     assert.equal(r.mm.evict(frame), false);
     r.swap.tick();
     if (!synchronous) assert.deepEqual(r.mm.writes, [false]);
     assert.ok(r.swap.isDirty(frame));
-    assert.equal(r.swap.swapOut(frame), synchronous ? Out.ioError : Out.pending);
+    assert.equal(
+      r.swap.swapOut(frame),
+      synchronous ? SwapOutResult.ioError : SwapOutResult.pending,
+    );
     r.swap.tick();
     r.disk.fails = () => false;
     if (!r.mm.reclaim(frame)) r.swap.tick();
@@ -211,19 +214,19 @@ test('a damaged page in a backend is an answer, not data', () => {
   const r = rig(true);
   fill(r, 2);
   r.front.damaged = () => true;
-  assert.equal(r.mm.touch(0), In.corrupt);
+  assert.equal(r.mm.touch(0), SwapInResult.corrupt);
   assert.deepEqual(r.swap.counters.violated(), ['corruptLoads']);
   r.front.damaged = () => false;
-  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
   checkWorld(r);
 });
 
 test('a page that nobody refers to is not written: its slot is given up', () => {
   const r = rig(true);
-  assert.equal(r.mm.write(0, 5), In.ready);
+  assert.equal(r.mm.write(0, 5), SwapInResult.ready);
   const { frame } = r.mm.pages[0]!;
   assert.notEqual(r.swap.addToSwap(frame), 0);
-  assert.equal(r.swap.swapOut(frame), Out.freed);
+  assert.equal(r.swap.swapOut(frame), SwapOutResult.freed);
   assert.equal(r.swap.counters.get('freedOut'), 1);
   assert.equal(r.front.pages.size, 0);
   checkWorld(r);
@@ -234,15 +237,15 @@ test('with no bio left a page stays where it is, and is written later', () => {
   const disk = new SimDisk(600, false);
   swapOn(world.swap, disk, headerPage(600));
   world.front.accepts = () => false;
-  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), In.ready);
+  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), SwapInResult.ready);
   const frames = [0, 1].map((vpn) => world.mm.pages[vpn]!.frame);
   assert.equal(world.mm.evict(frames[0]!), false);
   assert.equal(world.mm.evict(frames[1]!), false);
   assert.equal(world.swap.counters.get('busyOut'), 1);
   world.swap.tick();
   assert.ok(world.mm.reclaim(frames[0]!));
-  assert.equal(world.swap.swapOut(frames[1]!), Out.pending);
-  assert.equal(world.swap.swapIn(world.mm.pages[0]!.entry), In.busy);
+  assert.equal(world.swap.swapOut(frames[1]!), SwapOutResult.pending);
+  assert.equal(world.swap.swapIn(world.mm.pages[0]!.entry), SwapInResult.busy);
   world.swap.tick();
   checkWorld(world);
 });
@@ -256,9 +259,9 @@ test('a device that vanishes costs no page but those that only it had, and they 
   const answers = Array.from({ length: 10 }, (_, vpn) => r.mm.touch(vpn));
   assert.deepEqual(
     answers,
-    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? In.ready : In.ioError)),
+    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? SwapInResult.ready : SwapInResult.ioError)),
   );
-  assert.equal(r.mm.write(11, 5), In.ready);
+  assert.equal(r.mm.write(11, 5), SwapInResult.ready);
   assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap takes new pages still');
   checkWorld(r);
 });
@@ -268,19 +271,19 @@ test('an entry that nobody has is absent', () => {
   fill(r, 1);
   const entry = entryAt(r, 0);
   r.mm.exit(0);
-  assert.equal(r.swap.swapIn(entry), In.absent);
+  assert.equal(r.swap.swapIn(entry), SwapInResult.absent);
 });
 
 test('a clean page keeps its slot until more than half are taken', () => {
   const r = rig(false, {}, 21, 32); // 20 slots
   fill(r, 10);
-  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
   assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'half full: the slot stays');
   assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
   assert.equal(r.swap.counters.get('frontswapOut'), 10, 'and the clean page is not written again');
-  assert.equal(r.mm.write(10, 7), In.ready);
+  assert.equal(r.mm.write(10, 7), SwapInResult.ready);
   r.mm.evict(r.mm.pages[10]!.frame);
-  assert.equal(r.mm.touch(1), In.ready);
+  assert.equal(r.mm.touch(1), SwapInResult.ready);
   assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'above half: the slot is given up');
   checkWorld(r);
 });
@@ -288,13 +291,13 @@ test('a clean page keeps its slot until more than half are taken', () => {
 test('a slot that is wanted is taken back from a page in memory', () => {
   const r = rig(false, {}, 11, 32); // 10 slots
   fill(r, 5);
-  for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), In.ready);
+  for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
   for (let vpn = 5; vpn < 15; vpn++) {
-    assert.equal(r.mm.write(vpn, vpn + 1), In.ready);
+    assert.equal(r.mm.write(vpn, vpn + 1), SwapInResult.ready);
     assert.ok(r.mm.evict(r.mm.pages[vpn]!.frame));
   }
   assert.equal(r.swap.counters.get('cacheOnlyReclaimed'), 5);
-  assert.equal(r.mm.write(20, 1), In.ready);
+  assert.equal(r.mm.write(20, 1), SwapInResult.ready);
   assert.equal(r.mm.evict(r.mm.pages[20]!.frame), false);
   assert.equal(r.swap.counters.get('noSlot'), 1);
   checkWorld(r);
@@ -307,7 +310,7 @@ test('neighbours are read ahead on a slow disk, in aligned blocks, and found in 
   const reads = (): number => r.disk.count(BioOp.read);
   // Slots are 256 up, in order.
   const come = (vpn: number): void => {
-    for (let i = 0; r.mm.touch(vpn) !== In.ready && i < 9; i++) r.swap.tick();
+    for (let i = 0; r.mm.touch(vpn) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
   };
   come(0);
   assert.equal(reads(), 1);
@@ -330,17 +333,17 @@ test('read-ahead leaves alone what is in the cache, free, zeros, or with frontsw
   let at = 0;
   r.front.accepts = () => inFrontswap.has(at);
   for (at = 0; at < 8; at++) {
-    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), In.ready);
+    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), SwapInResult.ready);
     if (r.mm.evict(r.mm.pages[at]!.frame)) continue;
     r.swap.tick();
     assert.ok(r.mm.reclaim(r.swap.lookup(entryAt(r, at))));
   }
   r.mm.fork(1, 20);
-  assert.equal(r.mm.touch(1), In.ready);
+  assert.equal(r.mm.touch(1), SwapInResult.ready);
   r.mm.exit(4);
   const { readAhead } = r.swap.areas[0]!;
   for (let i = 0; i < 6; i++) readAhead.hit();
-  assert.equal(r.mm.touch(0), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
   assert.equal(r.swap.counters.get('readAheadBios'), 3, '5, 6 and 7');
   checkWorld(r);
 });
@@ -350,9 +353,9 @@ test('C14 a slot whose last user goes during a read or a write is given up when 
   r.front.accepts = () => false;
   fill(r, 1);
   r.disk.delay = () => 2;
-  assert.equal(r.mm.touch(0), In.pending);
+  assert.equal(r.mm.touch(0), SwapInResult.pending);
   r.mm.exit(0);
-  assert.equal(r.mm.write(1, 5), In.ready);
+  assert.equal(r.mm.write(1, 5), SwapInResult.ready);
   r.mm.evict(r.mm.pages[1]!.frame);
   r.mm.exit(1);
   const { allocator } = r.swap.areas[0]!;
@@ -368,8 +371,8 @@ test('two who refer to one slot find one frame', () => {
   const r = rig(true);
   fill(r, 1);
   r.mm.fork(0, 1);
-  assert.equal(r.mm.touch(0), In.ready);
-  assert.equal(r.mm.touch(1), In.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(1), SwapInResult.ready);
   assert.equal(r.mm.pages[0]!.frame, r.mm.pages[1]!.frame);
   assert.equal(r.swap.counters.get('bypassed'), 0);
   assert.equal(r.swap.counters.get('cacheHits'), 1);

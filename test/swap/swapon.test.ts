@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { typeOf } from '../../src/swap/entry.ts';
-import { In } from '../../src/swap/swap.ts';
-import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { SwapInResult } from '../../src/swap/swap.ts';
+import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { headerPage, isRead, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld } from '../sim/world.ts';
 import { entryAt, fill, rig } from './rig.ts';
@@ -51,12 +51,12 @@ test('C20 swapoff brings every page home, then the area is empty and gone', () =
     r.front.accepts = () => at++ % 2 === 0;
     fill(r, 16, (vpn) => (vpn % 5 === 0 ? 0 : vpn));
     r.mm.fork(3, 20);
-    let off: Off = Off.again;
-    for (let i = 0; off === Off.again && i < 500; i++) {
+    let off: SwapOffResult = SwapOffResult.again;
+    for (let i = 0; off === SwapOffResult.again && i < 500; i++) {
       off = swapOff(r.swap, 0, 50);
       r.swap.tick();
     }
-    assert.equal(off, Off.done);
+    assert.equal(off, SwapOffResult.done);
     assert.equal(r.front.pages.size, 0);
     assert.equal(r.front.areas[0], undefined, 'invalidateArea was called');
     assert.equal(r.swap.areas[0], null);
@@ -74,14 +74,14 @@ test('C20 a swapoff that fails midway loses nothing, and the area is on again', 
     if (why === 'disk') r.disk.fails = (bio) => isRead(bio) && ++reads > 5;
     if (why === 'damage') r.front.damaged = () => ++reads > 5;
     const answer = swapOff(r.swap, 0, 600);
-    assert.equal(answer, why === 'frames' ? Off.noFrame : Off.ioError);
+    assert.equal(answer, why === 'frames' ? SwapOffResult.noFrame : SwapOffResult.ioError);
     assert.ok(r.swap.areas[0]!.writeOk);
     checkWorld(r);
     r.disk.fails = () => false;
     r.front.damaged = () => false;
     for (let vpn = 0; vpn < 16; vpn++) {
       if (r.mm.free.length === 0) assert.ok(r.mm.evict(r.mm.mapped.findIndex((m) => m.size > 0)));
-      assert.equal(r.mm.touch(vpn), In.ready);
+      assert.equal(r.mm.touch(vpn), SwapInResult.ready);
     }
     checkWorld(r);
   }
@@ -91,11 +91,11 @@ test('C20 a page that the memory manager will not take stops the swapoff, and st
   const r = rig(true);
   fill(r, 4);
   r.mm.takesHome = false;
-  assert.equal(swapOff(r.swap, 0, 600), Off.refused);
+  assert.equal(swapOff(r.swap, 0, 600), SwapOffResult.refused);
   assert.ok(r.swap.areas[0]!.writeOk);
   checkWorld(r);
   r.mm.takesHome = true;
-  assert.equal(swapOff(r.swap, 0, 600), Off.done);
+  assert.equal(swapOff(r.swap, 0, 600), SwapOffResult.done);
   checkWorld(r);
 });
 
@@ -104,8 +104,8 @@ test('no slot of an area that is being switched off is handed out', () => {
   r.front.accepts = () => false;
   fill(r, 4);
   r.disk.delay = () => 2;
-  assert.equal(swapOff(r.swap, 0, 600), Off.again);
-  assert.equal(r.mm.write(10, 1), In.ready);
+  assert.equal(swapOff(r.swap, 0, 600), SwapOffResult.again);
+  assert.equal(r.mm.write(10, 1), SwapInResult.ready);
   assert.equal(r.mm.evict(r.mm.pages[10]!.frame), false);
   assert.equal(r.swap.counters.get('noSlot'), 1);
 });
@@ -115,7 +115,7 @@ test('C11 shrink brings as many pages home as it is asked to, unchanged', () => 
   fill(r, 12);
   assert.equal(r.front.onShrink?.(0, 5), 5);
   assert.equal(r.front.pages.size, 7);
-  assert.equal(r.swap.counters.get('broughtHome'), 5);
+  assert.equal(r.swap.counters.get('pagesUnused'), 5);
   checkWorld(r);
   assert.equal(r.front.onShrink?.(0, 100), 7);
   assert.equal(r.front.onShrink?.(9, 1), 0, 'no such area');
@@ -139,7 +139,7 @@ test('what cannot be switched on or off is refused', () => {
   assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(12)), {
     code: 'ERR_IO_SWAP_HEADER',
   });
-  assert.equal(swapOff(r.swap, 5, 100), Off.done);
+  assert.equal(swapOff(r.swap, 5, 100), SwapOffResult.done);
   assert.throws(() => swapOff(r.swap, 5, 100), code);
   assert.equal(swapOn(r.swap, new SimDisk(11, true), headerPage(11)), 5, 'the type is free again');
 });

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetOf } from '../../src/swap/entry.ts';
-import { In, Out } from '../../src/swap/swap.ts';
-import { Off, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
+import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { Writeback, type WritebackOptions } from '../../src/swap/writeback.ts';
 import { headerPage, isWrite, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld, type World } from '../sim/world.ts';
@@ -12,15 +12,15 @@ import { entryAt, fill, type Rig, rig } from './rig.ts';
 const PAGES = 7;
 /** Ages that make every page cold. */
 const turn = ({ front }: World): void => {
-  for (let age = 0; age < 3; age++) front.growOlder(0, 1, 600);
+  for (let age = 0; age < 3; age++) front.age(0, 1, 600);
 };
 
 /** Touches a page until it is there; on a slow disk that takes ticks. */
 function have(r: Rig, vpn: number): void {
   for (let i = 0; i < 9; i++) {
     const answer = r.mm.touch(vpn);
-    if (answer === In.ready) return;
-    assert.equal(answer, In.pending);
+    if (answer === SwapInResult.ready) return;
+    assert.equal(answer, SwapInResult.pending);
     r.swap.tick();
   }
   assert.fail(`page ${vpn} does not come`);
@@ -50,7 +50,7 @@ function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void }
 let stamp = 100;
 /** What can happen to the page, its slot and its frame meanwhile. */
 const happenings: Readonly<Record<string, (r: Rig) => void>> = {
-  load: ({ mm }) => assert.notEqual(mm.touch(0), In.ioError),
+  load: ({ mm }) => assert.notEqual(mm.touch(0), SwapInResult.ioError),
   overwrite: ({ mm }) => mm.write(0, ++stamp),
   overwriteInPlace({ mm }) {
     mm.keepsSlot = () => true;
@@ -154,7 +154,7 @@ test('C18 a page changed in memory while it was written back is dirty, and swapp
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
   assert.ok(!r.mm.evict(frame), 'not while its bio is under way');
-  assert.equal(r.swap.swapOut(frame), Out.busy);
+  assert.equal(r.swap.swapOut(frame), SwapOutResult.busy);
   release(true);
   assert.ok(r.swap.isDirty(frame));
   assert.ok(r.front.has(0, offsetOf(slot)), 'what the disk has is not believed');
@@ -184,15 +184,15 @@ test('the oldest pages go first, and a page that was used since the hand passed 
   const r = rig(true);
   fill(r, 8);
   const slots = r.mm.pages.slice(0, 8).map((page) => offsetOf(page!.entry));
-  r.front.growOlder(0, slots[4]!, slots[4]! + 2); // 4 and 5 are of age 2
-  r.front.growOlder(0, slots[4]!, slots[4]! + 2);
-  r.front.growOlder(0, slots[2]!, slots[2]! + 1); // 2 of age 1
+  r.front.age(0, slots[4]!, slots[4]! + 2); // 4 and 5 are of age 2
+  r.front.age(0, slots[4]!, slots[4]! + 2);
+  r.front.age(0, slots[2]!, slots[2]! + 1); // 2 of age 1
   assert.equal(r.back.write(0, 3), 3);
   const written = (): number[] =>
     r.disk.seen.filter((bio) => bio.op === 1).map((bio) => slots.indexOf(bio.slot));
   assert.deepEqual(written(), [4, 5, 2]);
   // The hand has passed 0 and 1, and comes round to them again; 1 is used before it does, and so is the last.
-  r.front.growOlder(0, slots[6]!, slots[7]! + 1);
+  r.front.age(0, slots[6]!, slots[7]! + 1);
   r.front.peek(0, slots[1]!, new Uint8Array(4096), 0);
   assert.equal(r.back.write(0, 4), 4);
   assert.equal(r.back.write(0, 4), 1);
@@ -206,8 +206,8 @@ test('when the hand comes round it looks for the oldest pages first, again', () 
   const area = r.swap.areas[0]!;
   area.coldAge = 1;
   area.coldAt = area.map.slots - 1;
-  for (let age = 0; age < 2; age++) r.front.growOlder(0, slots[1]!, slots[1]! + 1);
-  for (let age = 0; age < 3; age++) r.front.growOlder(0, slots[3]!, slots[3]! + 1);
+  for (let age = 0; age < 2; age++) r.front.age(0, slots[1]!, slots[1]! + 1);
+  for (let age = 0; age < 3; age++) r.front.age(0, slots[3]!, slots[3]! + 1);
   assert.equal(r.back.write(0, 2), 2);
   assert.deepEqual(
     r.disk.seen.map(({ slot }) => slots.indexOf(slot)),
@@ -231,7 +231,7 @@ test('a call looks at 16384 slots, and the next one goes on', () => {
 test('with poorOnly only pages that compression made no smaller go', () => {
   const r = rig(true);
   fill(r, 12);
-  r.back.poorOnly = true;
+  r.back.incompressibleOnly = true;
   const sent = r.back.write(0, 12);
   assert.equal(sent, 4);
   for (const { slot } of r.disk.seen) assert.equal(slot % 3, 0);
@@ -315,10 +315,10 @@ test('without a frame or a bio the page waits, and is the next', () => {
 
 test('a swapoff waits for a page that is being written back, and brings it home', () => {
   const { r, release } = sentOff(false);
-  assert.equal(swapOff(r.swap, 0, 40), Off.again);
+  assert.equal(swapOff(r.swap, 0, 40), SwapOffResult.again);
   assert.equal(r.back.write(0, 1), 0, 'nothing more is sent to an area that goes');
   release(true);
-  for (let i = 0; swapOff(r.swap, 0, 40) !== Off.done; i++) {
+  for (let i = 0; swapOff(r.swap, 0, 40) !== SwapOffResult.done; i++) {
     assert.ok(i < 20);
     r.swap.tick();
   }

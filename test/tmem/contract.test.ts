@@ -4,7 +4,12 @@ import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { Store } from '../../src/store/store.ts';
-import { Flush, Get, NewPool, Put } from '../../src/tmem/results.ts';
+import {
+  NewPoolError,
+  TmemFlushResult,
+  TmemGetResult,
+  TmemPutResult,
+} from '../../src/tmem/results.ts';
 import { Tmem, type TmemOptions } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { makePage } from '../model/pages.ts';
@@ -37,7 +42,7 @@ function expectPage(
   index: number,
   page: Uint8Array,
 ): void {
-  assert.equal(tmem.get(client, pool, oid, index, into, 0), Get.found);
+  assert.equal(tmem.get(client, pool, oid, index, into, 0), TmemGetResult.found);
   assert.equal(Buffer.compare(into, page), 0, `page ${index}`);
 }
 
@@ -45,7 +50,8 @@ test('C1 a get returns what was put last', () => {
   const tmem = open();
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
-  for (const n of [1, 2]) assert.equal(tmem.put(client, pool, oid, 7, noise(n), 0), Put.stored);
+  for (const n of [1, 2])
+    assert.equal(tmem.put(client, pool, oid, 7, noise(n), 0), TmemPutResult.stored);
   expectPage(tmem, client, pool, 7, noise(2));
   expectPage(tmem, client, pool, 7, noise(2));
   assert.equal(tmem.poolOf(client, pool)!.counters.get('dupReplaced'), 1);
@@ -53,10 +59,10 @@ test('C1 a get returns what was put last', () => {
 });
 
 test('C2 a put over a page that is refused, for any reason, leaves no page', () => {
-  const reasons: [Put, (tmem: Tmem, client: number, other: number) => void][] = [
-    [Put.frozen, (tmem, client) => tmem.freeze(client)],
+  const reasons: [TmemPutResult, (tmem: Tmem, client: number, other: number) => void][] = [
+    [TmemPutResult.frozen, (tmem, client) => tmem.freeze(client)],
     // Another page takes the room, or the row, that the old page gives up: the cap was lowered meanwhile.
-    [Put.capped, (tmem, client) => tmem.setCap(client, 1)],
+    [TmemPutResult.capped, (tmem, client) => tmem.setCap(client, 1)],
   ];
   for (const [reason, prepare] of reasons) {
     const tmem = small(10);
@@ -65,7 +71,7 @@ test('C2 a put over a page that is refused, for any reason, leaves no page', () 
     for (const index of [1, 2]) tmem.put(client, pool, oid, index, pageOf(index), 0);
     prepare(tmem, client, 0);
     assert.equal(tmem.put(client, pool, oid, 1, pageOf(9), 0), reason);
-    assert.equal(tmem.get(client, pool, oid, 1, into, 0), Get.absent);
+    assert.equal(tmem.get(client, pool, oid, 1, into, 0), TmemGetResult.absent);
     expectPage(tmem, client, pool, 2, pageOf(2));
     assert.equal(tmem.poolOf(client, pool)!.counters.get('dupFlushed'), 1);
   }
@@ -73,10 +79,10 @@ test('C2 a put over a page that is refused, for any reason, leaves no page', () 
   const tmem = small(10, {}, 64);
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
-  assert.equal(tmem.put(client, pool, oid, 0, pageOf(0), 0), Put.stored);
-  assert.equal(tmem.put(client, pool, oid, 0, pageOf(5), 0), Put.noRoom);
-  assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.poolEmpty);
-  assert.equal(tmem.holdings.counters.get('refusedNoRoom'), 1);
+  assert.equal(tmem.put(client, pool, oid, 0, pageOf(0), 0), TmemPutResult.stored);
+  assert.equal(tmem.put(client, pool, oid, 0, pageOf(5), 0), TmemPutResult.noRoom);
+  assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.poolEmpty);
+  assert.equal(tmem.index.counters.get('refusedNoRoom'), 1);
 });
 
 test('C3 persistent pages stay whatever the pressure, on a store with a byte ceiling', () => {
@@ -84,16 +90,17 @@ test('C3 persistent pages stay whatever the pressure, on a store with a byte cei
   const [a, b] = [tmem.addClient(), tmem.addClient()];
   const kept = tmem.newPool(a, { persistent: true });
   const cache = tmem.newPool(b);
-  for (let i = 0; i < 100; i++) assert.equal(tmem.put(a, kept, oid, i, noise(i), 0), Put.stored);
+  for (let i = 0; i < 100; i++)
+    assert.equal(tmem.put(a, kept, oid, i, noise(i), 0), TmemPutResult.stored);
   for (let i = 0; i < 1000; i++) tmem.put(b, cache, oid, i, noise(1000 + i), 0);
-  assert.ok(tmem.holdings.counters.get('evictions') > 300, 'there was pressure');
+  assert.ok(tmem.index.counters.get('evictions') > 300, 'there was pressure');
   tmem.relinquish(1e9);
   assert.equal(tmem.freeableBytes, 0);
   for (let i = 0; i < 100; i++) expectPage(tmem, a, kept, i, noise(i));
   // Ephemeral pages give way to persistent ones, to the last; then puts are refused.
   for (let i = 0; i < 200; i++) tmem.put(b, cache, oid, i, noise(2000 + i), 0);
   let i = 100;
-  while (tmem.put(a, kept, oid, i, noise(i), 0) === Put.stored) i++;
+  while (tmem.put(a, kept, oid, i, noise(i), 0) === TmemPutResult.stored) i++;
   assert.equal(tmem.poolOf(b, cache)!.counters.get('pages'), 0);
   assert.ok(i > 250, `${i} pages`);
   for (let k = 0; k < i; k++) expectPage(tmem, a, kept, k, noise(k));
@@ -105,7 +112,8 @@ test('C4 after one miss every get misses until the next put', () => {
   const client = tmem.addClient();
   const cache = tmem.newPool(client);
   for (let i = 0; i < 3; i++) tmem.put(client, cache, oid, i, pageOf(i), 0);
-  for (let k = 0; k < 3; k++) assert.equal(tmem.get(client, cache, oid, 0, into, 0), Get.absent);
+  for (let k = 0; k < 3; k++)
+    assert.equal(tmem.get(client, cache, oid, 0, into, 0), TmemGetResult.absent);
   tmem.put(client, cache, oid, 0, pageOf(9), 0);
   expectPage(tmem, client, cache, 0, pageOf(9));
 });
@@ -116,21 +124,21 @@ test('C5 C6 flushes work on a frozen client, and of what is absent they are no e
   const pool = tmem.newPool(client, { persistent: true });
   for (let i = 0; i < 5; i++) tmem.put(client, pool, oid, i, noise(i), 0);
   tmem.freeze(client);
-  assert.equal(tmem.flushPage(client, pool, oid, 0), Flush.doneFrozen);
-  assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.absent);
+  assert.equal(tmem.flushPage(client, pool, oid, 0), TmemFlushResult.doneFrozen);
+  assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.absent);
   expectPage(tmem, client, pool, 1, noise(1));
-  assert.equal(tmem.flushObject(client, pool, oid), Flush.doneFrozen);
-  assert.equal(tmem.get(client, pool, oid, 1, into, 0), Get.poolEmpty);
+  assert.equal(tmem.flushObject(client, pool, oid), TmemFlushResult.doneFrozen);
+  assert.equal(tmem.get(client, pool, oid, 1, into, 0), TmemGetResult.poolEmpty);
   tmem.thaw(client);
-  const before = tmem.holdings.counters.get('pages');
-  assert.equal(tmem.flushPage(client, pool, oid, 0), Flush.done);
-  assert.equal(tmem.flushObject(client, pool, oid), Flush.done);
-  assert.equal(tmem.holdings.counters.get('pages'), before);
+  const before = tmem.index.counters.get('pages');
+  assert.equal(tmem.flushPage(client, pool, oid, 0), TmemFlushResult.done);
+  assert.equal(tmem.flushObject(client, pool, oid), TmemFlushResult.done);
+  assert.equal(tmem.index.counters.get('pages'), before);
   const { counters } = tmem.poolOf(client, pool)!;
   assert.deepEqual([counters.get('flushes'), counters.get('goodFlushes')], [2, 1]);
-  assert.equal(tmem.flushPage(client, 9, oid, 0), Flush.noPool);
-  assert.equal(tmem.destroyPool(client, pool), Flush.done);
-  assert.equal(tmem.put(client, pool, oid, 0, noise(0), 0), Put.noPool);
+  assert.equal(tmem.flushPage(client, 9, oid, 0), TmemFlushResult.noPool);
+  assert.equal(tmem.destroyPool(client, pool), TmemFlushResult.done);
+  assert.equal(tmem.put(client, pool, oid, 0, noise(0), 0), TmemPutResult.noPool);
 });
 
 test('C8 an exclusive get of a persistent pool takes the page, a plain one keeps it', () => {
@@ -142,7 +150,7 @@ test('C8 an exclusive get of a persistent pool takes the page, a plain one keeps
   for (const pool of [keeps!, takes!]) tmem.put(client, pool, oid, 0, noise(1), 0);
   for (const pool of [keeps!, takes!]) expectPage(tmem, client, pool, 0, noise(1));
   expectPage(tmem, client, keeps!, 0, noise(1));
-  assert.equal(tmem.get(client, takes!, oid, 0, into, 0), Get.poolEmpty);
+  assert.equal(tmem.get(client, takes!, oid, 0, into, 0), TmemGetResult.poolEmpty);
 });
 
 test('C9 a private ephemeral get removes; a shared one keeps the page and makes it the newest', () => {
@@ -152,20 +160,20 @@ test('C9 a private ephemeral get removes; a shared one keeps the page and makes 
   const mine = tmem.newPool(a);
   tmem.put(a, mine, oid, 0, pageOf(0), 0);
   expectPage(tmem, a, mine, 0, pageOf(0));
-  assert.equal(tmem.get(a, mine, oid, 0, into, 0), Get.poolEmpty);
+  assert.equal(tmem.get(a, mine, oid, 0, into, 0), TmemGetResult.poolEmpty);
 
   const [ours, theirs] = [tmem.newPool(a, { shared: UUID }), tmem.newPool(b, { shared: UUID })];
   for (let i = 0; i < 3; i++) tmem.put(a, ours, oid, i, pageOf(i), 0);
   expectPage(tmem, b, theirs, 0, pageOf(0)); // now page 1 is the oldest
   tmem.put(b, theirs, oid, 3, pageOf(3), 0);
-  assert.equal(tmem.get(a, ours, oid, 1, into, 0), Get.absent);
+  assert.equal(tmem.get(a, ours, oid, 1, into, 0), TmemGetResult.absent);
   for (const i of [0, 2, 3]) expectPage(tmem, a, ours, i, pageOf(i));
   assert.equal(tmem.clientOf(a)!.counters.get('ephemeralPages'), 3, 'the first sharer pays');
   tmem.destroyClient(a);
   assert.equal(tmem.clientOf(b)!.counters.get('ephemeralPages'), 3, 'then the next one');
   for (const i of [0, 2, 3]) expectPage(tmem, b, theirs, i, pageOf(i));
   tmem.destroyPool(b, theirs);
-  assert.equal(tmem.holdings.counters.get('pages'), 0);
+  assert.equal(tmem.index.counters.get('pages'), 0);
   tmem.verify();
 });
 
@@ -189,11 +197,11 @@ test('C19 the pages of a shared pool keep their ages and their cost when another
     tmem.put(a, kept, oid, i, pageOf(20 + i), 0);
     const pool = i % 2 === 1 ? own : theirs;
     assert.equal(
-      tmem.holdings.find(tmem.poolOf(b, pool)!, oid, 0, i),
+      tmem.index.find(tmem.poolOf(b, pool)!, oid, 0, i),
       0,
       `page ${i} goes in its turn`,
     );
-    assert.equal(tmem.holdings.counters.get('ephemeralPages'), 7 - i);
+    assert.equal(tmem.index.counters.get('ephemeralPages'), 7 - i);
   }
 });
 
@@ -208,7 +216,7 @@ test('C19 the client above its share loses its oldest page, and the one below it
   const evicted = [light, heavy].map((id) => tmem.clientOf(id)!.counters.get('evictedPages'));
   assert.deepEqual(evicted, [15, 0]);
   for (let i = 0; i < 15; i++)
-    assert.equal(tmem.get(light, pools[0]!, oid, i, into, 0), Get.absent);
+    assert.equal(tmem.get(light, pools[0]!, oid, i, into, 0), TmemGetResult.absent);
   expectPage(tmem, light, pools[0]!, 15, pageOf(15));
 });
 
@@ -220,9 +228,9 @@ test('C19 clients that are equally far above their shares lose the globally olde
   for (let i = 0; i < 4; i++) tmem.put(clients[0]!, pools[0]!, oid, i, pageOf(i), 0);
   const kept = tmem.newPool(clients[0]!, { persistent: true });
   tmem.put(clients[0]!, kept, oid, 0, pageOf(50), 0); // 4 : 6 by 2 : 3, a tie: page 0 of the second is oldest
-  assert.equal(tmem.get(clients[1]!, pools[1]!, oid, 0, into, 0), Get.absent);
+  assert.equal(tmem.get(clients[1]!, pools[1]!, oid, 0, into, 0), TmemGetResult.absent);
   tmem.put(clients[0]!, kept, oid, 1, pageOf(51), 0); // 4 : 5, the first is above
-  assert.equal(tmem.get(clients[0]!, pools[0]!, oid, 0, into, 0), Get.absent);
+  assert.equal(tmem.get(clients[0]!, pools[0]!, oid, 0, into, 0), TmemGetResult.absent);
 });
 
 test('the cap holds at every put, and a lower cap evicts at once', () => {
@@ -233,8 +241,8 @@ test('the cap holds at every put, and a lower cap evicts at once', () => {
   for (let i = 0; i < 8; i++) tmem.put(client, cache, oid, i, pageOf(i), 0);
   assert.equal(tmem.clientOf(client)!.chargedPages, 5);
   for (let i = 0; i < 5; i++)
-    assert.equal(tmem.put(client, kept, oid, i, pageOf(i), 0), Put.stored);
-  assert.equal(tmem.put(client, kept, oid, 5, pageOf(5), 0), Put.capped);
+    assert.equal(tmem.put(client, kept, oid, i, pageOf(i), 0), TmemPutResult.stored);
+  assert.equal(tmem.put(client, kept, oid, 5, pageOf(5), 0), TmemPutResult.capped);
   assert.equal(tmem.clientOf(client)!.chargedPages, 5);
   tmem.flushPage(client, kept, oid, 0);
   tmem.put(client, cache, oid, 0, pageOf(7), 0);
@@ -251,7 +259,7 @@ test('a cap of as many pages as there are evicts none, one less the oldest', () 
   assert.equal(tmem.clientOf(client)!.chargedPages, 4);
   tmem.setCap(client, 3);
   assert.equal(tmem.clientOf(client)!.chargedPages, 3);
-  assert.equal(tmem.get(client, cache, oid, 0, into, 0), Get.absent);
+  assert.equal(tmem.get(client, cache, oid, 0, into, 0), TmemGetResult.absent);
 });
 
 test('equal pages share bytes inside a client, not across, unless that is asked for', () => {
@@ -266,14 +274,14 @@ test('equal pages share bytes inside a client, not across, unless that is asked 
       const pools = [tmem.newPool(client, { persistent: true }), tmem.newPool(client)];
       for (const pool of pools) tmem.put(client, pool, oid, 0, noise(1), 0);
     }
-    assert.equal(tmem.holdings.contents.used, contents, dedup);
+    assert.equal(tmem.index.contents.used, contents, dedup);
     // A content that a persistent page holds is not freeable.
     assert.equal(tmem.freeableBytes, dedup === 'off' ? 2 * 4096 : 0, dedup);
     for (let client = 0; client < 2; client++) {
       tmem.flushPage(client, 0, oid, 0);
       expectPage(tmem, client, 1, 0, noise(1));
     }
-    assert.equal(tmem.holdings.contents.used, 0);
+    assert.equal(tmem.index.contents.used, 0);
     tmem.verify();
   }
 });
@@ -284,14 +292,15 @@ test('a page whose content is shared is passed over once, and eight of them per 
   const cache = tmem.newPool(client);
   // Page i and 10 + i hold the same: ten contents of 64 bytes fill the store.
   for (let i = 0; i < 20; i++) tmem.put(client, cache, oid, i, pageOf(7 * (i % 10) + 3), 0);
-  const { counters } = tmem.holdings;
+  const { counters } = tmem.index;
   assert.equal(counters.get('evictions'), 0);
   // The first eviction passes over 0 to 7 and takes 8; it frees nothing. The second passes over 9 to 16, takes 17,
   // and frees nothing. The third takes 18: its twin, 8, is gone, so it is the only holder.
-  assert.equal(tmem.put(client, cache, oid, 20, pageOf(7 * 20 + 3), 0), Put.stored);
+  assert.equal(tmem.put(client, cache, oid, 20, pageOf(7 * 20 + 3), 0), TmemPutResult.stored);
   assert.equal(counters.get('secondChances'), 16);
   assert.equal(counters.get('evictions'), 3);
-  for (const i of [8, 17, 18]) assert.equal(tmem.get(client, cache, oid, i, into, 0), Get.absent);
+  for (const i of [8, 17, 18])
+    assert.equal(tmem.get(client, cache, oid, i, into, 0), TmemGetResult.absent);
 });
 
 test('pages whose hashes agree are compared, byte by byte', () => {
@@ -303,15 +312,15 @@ test('pages whose hashes agree are compared, byte by byte', () => {
     load(source: Uint8Array, at: number): void {
       this.page.set(source.subarray(at, at + 4096));
     },
-    isSame(): boolean {
+    isEqual(): boolean {
       return Buffer.compare(this.page, this.candidate) === 0;
     },
   };
-  const tmem = small(50, { lens });
+  const tmem = small(50, { comparer: lens });
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
   for (let i = 0; i < 20; i++) tmem.put(client, pool, oid, i, pageOf(i % 10), 0);
-  assert.equal(tmem.holdings.contents.used, 10);
+  assert.equal(tmem.index.contents.used, 10);
   for (let i = 0; i < 20; i++) expectPage(tmem, client, pool, i, pageOf(i % 10));
   for (let i = 0; i < 20; i += 2) tmem.flushPage(client, pool, oid, i);
   for (let i = 1; i < 20; i += 2) expectPage(tmem, client, pool, i, pageOf(i % 10));
@@ -326,17 +335,17 @@ test('frozen clients: strict by default, the old page replaced where Xen is foll
     tmem.put(client, pool, oid, 0, noise(1), 0);
     tmem.freeze(client);
     const answer = tmem.put(client, pool, oid, 0, noise(2), 0);
-    assert.equal(answer, frozenPuts === 'drop' ? Put.frozen : Put.stored);
-    assert.equal(tmem.put(client, pool, oid, 1, noise(3), 0), Put.frozen, 'a new page');
+    assert.equal(answer, frozenPuts === 'drop' ? TmemPutResult.frozen : TmemPutResult.stored);
+    assert.equal(tmem.put(client, pool, oid, 1, noise(3), 0), TmemPutResult.frozen, 'a new page');
     if (frozenPuts === 'replace') expectPage(tmem, client, pool, 0, noise(2));
-    else assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.poolEmpty);
+    else assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.poolEmpty);
   }
 });
 
 test('pools: 16 a client, shared ones by authorisation and never persistent', () => {
   const tmem = open();
   const [a, b] = [tmem.addClient(), tmem.addClient()];
-  assert.equal(tmem.newPool(a, { shared: UUID, persistent: true }), NewPool.sharedPersistent);
+  assert.equal(tmem.newPool(a, { shared: UUID, persistent: true }), NewPoolError.sharedPersistent);
   assert.equal(
     tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared,
     false,
@@ -350,15 +359,15 @@ test('pools: 16 a client, shared ones by authorisation and never persistent', ()
   tmem.authorise(a, 'f'.repeat(32));
   assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: 'f'.repeat(32) }))!.isShared, false);
   for (let i = 4; i < 16; i++) assert.equal(tmem.newPool(a), i);
-  assert.equal(tmem.newPool(a), NewPool.tooMany);
-  assert.equal(tmem.newPool(77), NewPool.noClient);
+  assert.equal(tmem.newPool(a), NewPoolError.tooMany);
+  assert.equal(tmem.newPool(77), NewPoolError.noClient);
   for (let i = 1; i < 16; i++) {
     const uuid = i.toString(16).padStart(32, '0');
     tmem.authorise(b, uuid);
     assert.equal(tmem.newPool(b, { shared: uuid }), i - 1);
   }
   tmem.authorise(b, 'a'.repeat(32));
-  assert.equal(tmem.newPool(b, { shared: 'a'.repeat(32) }), NewPool.tooManyShared);
+  assert.equal(tmem.newPool(b, { shared: 'a'.repeat(32) }), NewPoolError.tooManyShared);
   const everyone = open(0, { sharing: 'everyone' });
   const guest = everyone.addClient();
   assert.equal(everyone.poolOf(guest, everyone.newPool(guest, { shared: UUID }))!.isShared, true);
@@ -378,14 +387,15 @@ test('damaged bytes are an answer of their own: a persistent page keeps giving i
   };
   for (const slot of [0, 1]) store.pages.set(slot, new Uint8Array(1));
   into.fill(9);
-  for (const pool of pools) assert.equal(tmem.get(client, pool, oid, 0, into, 0), Get.corrupt);
+  for (const pool of pools)
+    assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.corrupt);
   assert.ok(
     into.every((byte) => byte === 9),
     'no data comes with it',
   );
-  assert.equal(tmem.get(client, pools[0]!, oid, 0, into, 0), Get.corrupt);
-  assert.equal(tmem.get(client, pools[1]!, oid, 0, into, 0), Get.poolEmpty);
-  assert.deepEqual(tmem.holdings.counters.violated(), ['corruptGets']);
+  assert.equal(tmem.get(client, pools[0]!, oid, 0, into, 0), TmemGetResult.corrupt);
+  assert.equal(tmem.get(client, pools[1]!, oid, 0, into, 0), TmemGetResult.poolEmpty);
+  assert.deepEqual(tmem.index.counters.violated(), ['corruptGets']);
   tmem.verify();
 });
 
@@ -396,7 +406,7 @@ test('relinquish frees what is asked or all there is, and maintain tells the sto
   const cache = tmem.newPool(client);
   for (let i = 0; i < 20; i++) tmem.put(client, cache, oid, i, pageOf(7 * i + 3), 0); // 64 bytes each
   assert.equal(tmem.relinquish(100), 128);
-  assert.equal(tmem.get(client, cache, oid, 1, into, 0), Get.absent);
+  assert.equal(tmem.get(client, cache, oid, 1, into, 0), TmemGetResult.absent);
   expectPage(tmem, client, cache, 2, pageOf(17));
   assert.equal(tmem.freeableBytes, 17 * 64);
   assert.equal(tmem.relinquish(1e6), 17 * 64);
@@ -422,6 +432,6 @@ test('options and names that make no sense are errors of the caller', () => {
   assert.equal(tmem.addClient(), -1);
   assert.throws(() => tmem.setCap(3, 1), { code: 'ERR_ARG_UNKNOWN' });
   tmem.newPool(0);
-  assert.throws(() => tmem.put(0, 0, oid, 0, into, 1), { name: 'Bug' });
-  assert.throws(() => tmem.get(0, 0, oid, 0, new Uint8Array(4095), 0), { name: 'Bug' });
+  assert.throws(() => tmem.put(0, 0, oid, 0, into, 1), { name: 'InvariantError' });
+  assert.throws(() => tmem.get(0, 0, oid, 0, new Uint8Array(4095), 0), { name: 'InvariantError' });
 });

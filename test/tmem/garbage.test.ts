@@ -73,6 +73,6 @@ test('put, get, flush and eviction make no garbage', { skip }, () => {
   for (let round = 0; round < 3 || (round < 60 && least >= BATCHES * BATCH); round++)
     least = Math.min(least, allocatedBytes(batch));
   assert.ok(least < BATCHES * BATCH, `${least} bytes for ${BATCHES * BATCH} operations`);
-  assert.ok(tmem.holdings.counters.get('evictions') > 0);
+  assert.ok(tmem.index.counters.get('evictions') > 0);
   tmem.verify();
 });

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { Restore, RestoreState } from '../../src/tmem/restore.ts';
-import { Get, Put } from '../../src/tmem/results.ts';
+import { TmemGetResult, TmemPutResult } from '../../src/tmem/results.ts';
 import { Save } from '../../src/tmem/save.ts';
 import { PAGE_RECORD_BYTES, pageChecksum } from '../../src/tmem/stream.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
@@ -23,7 +23,7 @@ const into = new Uint8Array(4096);
 /** Each key's page by number, for one pool; without taking anything. */
 function contentOf(tmem: Tmem, client: number, pool: number): string[] {
   const found: string[] = [];
-  const { holdings } = tmem;
+  const { index: holdings } = tmem;
   const held = tmem.poolOf(client, pool);
   if (held === null) return found;
   for (let o = 0; o < oids; o++)
@@ -45,7 +45,7 @@ function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
     pageOf(prng.below(999)),
     0,
   );
-  assert.equal(answer, Put.stored);
+  assert.equal(answer, TmemPutResult.stored);
 }
 
 /** What a client does while it is copied. */
@@ -140,7 +140,7 @@ test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joi
     );
     assert.equal(kinds[2]!.isShared, authorised.length > 0);
     for (let i = 0; i < 3; i++) {
-      assert.equal(to.get(restore.client, 0, oidOf(i), i, into, 0), Get.found);
+      assert.equal(to.get(restore.client, 0, oidOf(i), i, into, 0), TmemGetResult.found);
       assert.equal(Buffer.compare(into, pageOf(i)), 0);
     }
   }
@@ -165,7 +165,7 @@ test('C24 finish freezes the client, and a second save of it needs the first to 
   const save = new Save(from, client);
   assert.throws(() => new Save(from, client), { code: 'ERR_ARG_CONFLICT' });
   save.finish(() => {});
-  assert.equal(from.put(client, 0, oidOf(0), 0, pageOf(1), 0), Put.frozen);
+  assert.equal(from.put(client, 0, oidOf(0), 0, pageOf(1), 0), TmemPutResult.frozen);
   assert.throws(() => save.step(() => {}, 1), { code: 'ERR_ARG_CONFLICT' });
   new Save(from, client)[Symbol.dispose]();
   assert.throws(() => new Save(from, 5), { code: 'ERR_ARG_UNKNOWN' });
@@ -187,7 +187,7 @@ test('C24 a page that cannot be read is counted, not sent as something else', ()
   );
   assert.equal(save.damagedPages, 1);
   assert.equal(restore.end(), RestoreState.done);
-  assert.equal(to.holdings.pages.used, 0);
+  assert.equal(to.index.pages.used, 0);
 });
 
 test('a host without room refuses the client and keeps nothing of it', () => {
@@ -195,7 +195,7 @@ test('a host without room refuses the client and keeps nothing of it', () => {
   const restore = new Restore(to);
   assert.equal(restore.push(saved()), RestoreState.refused);
   assert.equal(restore.end(), RestoreState.refused);
-  assert.equal(to.holdings.pages.used, 0);
+  assert.equal(to.index.pages.used, 0);
   to.addClient();
   assert.equal(new Restore(to).push(saved()), RestoreState.refused, 'no client is free');
   to.verify();
@@ -209,7 +209,7 @@ test('a stream that is cut short anywhere is refused and leaves nothing', () => 
     restore.push(stream.subarray(0, length));
     assert.throws(() => restore.end(), { code: 'ERR_PEER_PROTOCOL' });
     assert.equal(to.clientOf(0), null);
-    assert.equal(to.holdings.pages.used, 0);
+    assert.equal(to.index.pages.used, 0);
   }
 });
 
@@ -247,7 +247,7 @@ randomTest('any bytes are refused or restored, and the host stays sound', 400, (
     } catch (error) {
       assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
     }
-    if (restore.state !== RestoreState.done) assert.equal(to.holdings.pages.used, 0);
+    if (restore.state !== RestoreState.done) assert.equal(to.index.pages.used, 0);
     to.verify();
   }
 });
@@ -282,7 +282,7 @@ test('a stream that breaks a rule is refused for that reason, its checksums bein
     const to = host();
     const { message } = throwsProtocol(() => new Restore(to).push(stream));
     assert.match(message, reason);
-    assert.equal(to.holdings.pages.used, 0);
+    assert.equal(to.index.pages.used, 0);
   }
 });
 

@@ -15,7 +15,7 @@
  */
 import { SwapError } from '../../base/errors.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
-import { Get, Put } from '../../tmem/results.ts';
+import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
 import type { PoolOptions, Tmem } from '../../tmem/tmem.ts';
 import type { CleancacheBackend } from '../ops.ts';
 
@@ -46,11 +46,11 @@ export class TmemCleancache implements CleancacheBackend {
   }
 
   put(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean {
-    return this.#tmem.put(this.#client, pool, key, index, page, at) === Put.stored;
+    return this.#tmem.put(this.#client, pool, key, index, page, at) === TmemPutResult.stored;
   }
 
   get(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean {
-    return this.#tmem.get(this.#client, pool, key, index, page, at) === Get.found;
+    return this.#tmem.get(this.#client, pool, key, index, page, at) === TmemGetResult.found;
   }
 
   invalidatePage(pool: number, key: Uint32Array, index: number): void {

@@ -11,7 +11,7 @@ import { initKeys } from './copy';
 import { initLz4 } from './lz4';
 
 export { checksum, copy, copyChecksum, equal } from './copy';
-export { lz4Compress, lz4Expand } from './lz4';
+export { lz4Compress, lz4Decompress } from './lz4';
 export { fill, hash, hashHigh, sameFilled } from './page';
 
 export function init(): void {

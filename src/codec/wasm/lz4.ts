@@ -196,7 +196,7 @@ function finish(op: usize, anchor: usize, out: usize, outEnd: usize): i32 {
 }
 
 /** Unpacks a block into a page; 4096, or -1 when it is malformed or does not hold exactly a page. */
-export function lz4Expand(from: usize, length: i32, page: usize): i32 {
+export function lz4Decompress(from: usize, length: i32, page: usize): i32 {
   if (length < 1 || length > BLOCK_MAX) return -1;
   let ip = from;
   let op = page;

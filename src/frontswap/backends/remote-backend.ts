@@ -22,27 +22,29 @@
  * Left out: pages that are same-filled (they cost 12 bytes here) or do not pack (a machine pays 5 KiB for 4): they stay.
  * Several machines, replicas, and a local copy until a second machine has acknowledged.
  */
+
 import type { Budget } from '../../arena/budget.ts';
 import { assert } from '../../base/assert.ts';
 import { Counters } from '../../base/counters.ts';
 import { SwapError } from '../../base/errors.ts';
+import { SWAP_AREAS_MAX } from '../../base/units.ts';
 import { PageFormat } from '../../codec/codec.ts';
-import { AreaPages, Place } from '../../remote/area-pages.ts';
+import { AreaPages, PageLocation } from '../../remote/area-pages.ts';
 import { type RemoteCounter, remoteCounters } from '../../remote/counters.ts';
 import { type Flushed, FlushQueue } from '../../remote/flush-queue.ts';
 import {
-  Answer,
   CHUNK_SHIFT,
   CHUNK_SLOTS,
-  Fetch,
+  FetchResult,
   type RemotePages,
+  RemoteResult,
 } from '../../remote/remote-pages.ts';
-import { type FrontswapBackend, Load } from '../ops.ts';
+import { type FrontswapBackend, LoadResult } from '../ops.ts';
 import type { StoreBackend } from './store-backend.ts';
 
 /** The tier before this one: a frontswap backend whose compressed pages can be read and stored as they are. */
 export type LocalPages = FrontswapBackend &
-  Pick<StoreBackend, 'formatOf' | 'packedBytes' | 'readPacked' | 'storePacked'>;
+  Pick<StoreBackend, 'formatOf' | 'compressedBytes' | 'readCompressed' | 'storeCompressed'>;
 
 export interface RemoteBackendOptions {
   /** Ceiling that the tables are under; that of the local pages, usually. */
@@ -51,7 +53,6 @@ export interface RemoteBackendOptions {
   readonly flushesMax?: number;
 }
 
-const AREAS = 32;
 /** Pages sent before their answers are read. */
 const BATCH_PAGES = 32;
 
@@ -62,7 +63,7 @@ export class RemoteBackend implements FrontswapBackend {
   readonly #remote: RemotePages;
   readonly #budget: Budget;
   readonly #queue: FlushQueue;
-  readonly #areas: (AreaPages | null)[] = new Array<AreaPages | null>(AREAS).fill(null);
+  readonly #areas: (AreaPages | null)[] = new Array<AreaPages | null>(SWAP_AREAS_MAX).fill(null);
   /** Answers of a flush, until they are counted. */
   readonly #flushed: Flushed = { pages: 0, pagesFailed: 0, chunks: 0, chunksFailed: 0 };
   /** The batch under way. */
@@ -107,7 +108,7 @@ export class RemoteBackend implements FrontswapBackend {
   }
 
   init(type: number, slots: number): void {
-    assert(type >= 0 && type < AREAS, 'a swap area has a number from 0 to 31');
+    assert(type >= 0 && type < SWAP_AREAS_MAX, 'a swap area has a number from 0 to 31');
     assert(this.#areas[type] === null, 'an area is switched on once');
     const chunks = Math.ceil(slots / CHUNK_SLOTS);
     if (!this.#budget.reserve(AreaPages.tableBytes(slots, chunks))) {
@@ -127,13 +128,13 @@ export class RemoteBackend implements FrontswapBackend {
     return true;
   }
 
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const area = this.#areas[type];
-    if (!area) return Load.absent;
+    if (!area) return LoadResult.absent;
     switch (area.placeOf(offset)) {
-      case Place.none:
-        return Load.absent;
-      case Place.remote:
+      case PageLocation.none:
+        return LoadResult.absent;
+      case PageLocation.remote:
         return this.#fetch(area, type, offset, page, at);
       default:
         return this.#local.load(type, offset, page, at);
@@ -188,17 +189,17 @@ export class RemoteBackend implements FrontswapBackend {
     return this.#remote.isUp && (isMore || !this.#queue.isEmpty);
   }
 
-  /** Checks every invariant; throws Bug. Cost: all slots. */
+  /** Checks every invariant; throws InvariantError. Cost: all slots. */
   verify(): void {
     const { counters } = this;
-    for (let type = 0; type < AREAS; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const area = this.#areas[type];
       if (!area) continue;
       area.verify();
       for (let offset = 0; offset < area.slots; offset++) {
         const place = area.placeOf(offset);
         const isHere = this.#local.formatOf(type, offset) !== PageFormat.none;
-        const isLocal = place === Place.local || place === Place.stays;
+        const isLocal = place === PageLocation.local || place === PageLocation.stays;
         assert(isHere === isLocal, 'a page lies here exactly when its place says so');
       }
     }
@@ -214,7 +215,7 @@ export class RemoteBackend implements FrontswapBackend {
   /** A page is here: in the list when it may move on. */
   #enter(area: AreaPages, type: number, offset: number): void {
     if (this.#local.formatOf(type, offset) !== this.#remote.format) {
-      area.set(offset, Place.stays);
+      area.set(offset, PageLocation.stays);
       return;
     }
     this.#stamp = (this.#stamp + 1) | 0;
@@ -224,9 +225,9 @@ export class RemoteBackend implements FrontswapBackend {
   /** Gives up the slot's page, wherever it is. */
   #give(area: AreaPages, type: number, offset: number): void {
     const place = area.placeOf(offset);
-    if (place === Place.none) return;
-    area.set(offset, Place.none);
-    if (place !== Place.remote) {
+    if (place === PageLocation.none) return;
+    area.set(offset, PageLocation.none);
+    if (place !== PageLocation.remote) {
       this.#local.invalidatePage(type, offset);
       return;
     }
@@ -240,26 +241,28 @@ export class RemoteBackend implements FrontswapBackend {
     this.counters.add('remote_page_flushes_failed', 1);
   }
 
-  #fetch(area: AreaPages, type: number, offset: number, page: Uint8Array, at: number): Load {
+  #fetch(area: AreaPages, type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const remote = this.#remote;
     const { counters } = this;
     const answer = remote.fetch(area.epoch, offset, area.generationOf(offset), page, at);
-    if (answer !== Fetch.found) {
+    if (answer !== FetchResult.found) {
       counters.add('remoteLost', 1);
-      counters.add(answer === Fetch.late ? 'remoteLate' : 'remote_pers_pages_unsucc_get', 1);
-      if (answer === Fetch.damaged) counters.add('remoteDamaged', 1);
-      return Load.corrupt;
+      counters.add(answer === FetchResult.late ? 'remoteLate' : 'remote_pers_pages_unsucc_get', 1);
+      if (answer === FetchResult.damaged) counters.add('remoteDamaged', 1);
+      return LoadResult.corrupt;
     }
     counters.add('remote_pers_pages_succ_get', 1);
     const { fetchedFormat, memory, fetchedAt, fetchedBytes } = remote;
-    if (!this.#local.storePacked(type, offset, fetchedFormat, memory, fetchedAt, fetchedBytes)) {
+    if (
+      !this.#local.storeCompressed(type, offset, fetchedFormat, memory, fetchedAt, fetchedBytes)
+    ) {
       counters.add('repatriationsRefused', 1);
-      return Load.loaded;
+      return LoadResult.loaded;
     }
     counters.add('pagesRepatriated', 1);
     this.#enter(area, type, offset);
     this.#forget(area, offset);
-    return Load.loaded;
+    return LoadResult.loaded;
   }
 
   /** Stages up to `most` pages, oldest first, each out of its list; how many. */
@@ -285,23 +288,23 @@ export class RemoteBackend implements FrontswapBackend {
   #stagePage(area: AreaPages, type: number, offset: number): boolean {
     const local = this.#local;
     const remote = this.#remote;
-    const length = local.packedBytes(type, offset);
+    const length = local.compressedBytes(type, offset);
     if (local.formatOf(type, offset) !== remote.format || length === 0) {
-      area.set(offset, Place.stays);
+      area.set(offset, PageLocation.stays);
       return false;
     }
     const generation = area.nextGeneration(offset);
     const at = remote.stagePut(area.epoch, offset, generation, length);
     if (at < 0) return false;
-    if (local.readPacked(type, offset, remote.memory, at) !== length) {
+    if (local.readCompressed(type, offset, remote.memory, at) !== length) {
       remote.unstage();
       this.counters.add('localDamaged', 1);
-      area.set(offset, Place.stays);
+      area.set(offset, PageLocation.stays);
       return false;
     }
     remote.sealPut(remote.format, length);
     area.touched[offset >>> CHUNK_SHIFT] = 1;
-    area.set(offset, Place.stays);
+    area.set(offset, PageLocation.stays);
     return true;
   }
 
@@ -311,19 +314,19 @@ export class RemoteBackend implements FrontswapBackend {
     let acknowledged = 0;
     for (let i = 0; i < staged; i++) {
       const answer = this.#remote.answer();
-      this.#isSettled[i] = answer === Answer.done ? 1 : 0;
+      this.#isSettled[i] = answer === RemoteResult.done ? 1 : 0;
       const area = this.#areas[this.#sentType[i]!]!;
-      if (answer === Answer.done) {
+      if (answer === RemoteResult.done) {
         acknowledged++;
         this.#local.invalidatePage(this.#sentType[i]!, this.#sentOffset[i]!);
-        area.set(this.#sentOffset[i]!, Place.remote);
+        area.set(this.#sentOffset[i]!, PageLocation.remote);
         continue;
       }
       counters.add('pers_pages_remote_failed', 1);
-      if (answer === Answer.noMemory) counters.add('pers_pages_remote_nomem', 1);
+      if (answer === RemoteResult.noMemory) counters.add('pers_pages_remote_nomem', 1);
       // Nobody knows whether it is there: what may be has to go.
-      if (answer === Answer.down) this.#forget(area, this.#sentOffset[i]!);
-      if (answer !== Answer.refused) continue;
+      if (answer === RemoteResult.down) this.#forget(area, this.#sentOffset[i]!);
+      if (answer !== RemoteResult.refused) continue;
       // It may be this page's key that the machine objects to: the others are tried first.
       this.#isSettled[i] = 1;
       this.#enter(area, this.#sentType[i]!, this.#sentOffset[i]!);
@@ -338,7 +341,7 @@ export class RemoteBackend implements FrontswapBackend {
   #oldestArea(): number {
     let found = -1;
     let stamp = 0;
-    for (let type = 0; type < AREAS; type++) {
+    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const area = this.#areas[type];
       if (!area || area.oldest < 0) continue;
       const own = area.stampOf(area.oldest);

@@ -15,19 +15,19 @@
  * Left out: dropping what a refused store was to replace. The front end has emptied the slot by then.
  */
 import { Budget } from '../../arena/budget.ts';
-import type { PageReturnFactory } from '../../arena/ops.ts';
+import type { PageReleaseFactory } from '../../arena/ops.ts';
 import { assert } from '../../base/assert.ts';
 import { PAGE_BYTES, slot as slotOf } from '../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
-import { Get, Put } from '../../store/results.ts';
+import { GetResult, PutResult } from '../../store/results.ts';
 import { Store } from '../../store/store.ts';
-import { type FrontswapBackend, Load } from '../ops.ts';
+import { type FrontswapBackend, LoadResult } from '../ops.ts';
 
 export interface StoreBackend extends FrontswapBackend {
   /** store() refuses a page that would cost more bytes. Default: none. */
   payloadMax: number;
   /** The last page was refused because of that; otherwise there was no room. */
-  readonly isPoor: boolean;
+  readonly isIncompressible: boolean;
   /**
    * Housekeeping after a batch of `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do.
    * A hand goes as many slots further, and their pages are a step older: when as many pages have changed as there are
@@ -38,7 +38,7 @@ export interface StoreBackend extends FrontswapBackend {
    * Housekeeping for when nobody is waiting, see Store.settle: and with a dense codec, pages of age 2 are recompressed; true
    * while there is more to do.
    */
-  settle(): boolean;
+  compactIdle(): boolean;
   /** Recompresses up to `most` pages of this age at least, see Store.recompressIdle; how many were tried. */
   recompressIdle(most: number, age: number): number;
   /** Sum over the areas that are on of a counter of their stores, see CounterAt. */
@@ -47,12 +47,12 @@ export interface StoreBackend extends FrontswapBackend {
   usedBytes(): number;
   /** How the page is stored; `none` when it is not. For those who move pages on as they lie here. */
   formatOf(type: number, offset: number): PageFormat;
-  /** See Store.packedBytes. */
-  packedBytes(type: number, offset: number): number;
-  /** See Store.readPacked. */
-  readPacked(type: number, offset: number, target: Uint8Array, at: number): number;
+  /** See Store.compressedBytes. */
+  compressedBytes(type: number, offset: number): number;
+  /** See Store.readCompressed. */
+  readCompressed(type: number, offset: number, target: Uint8Array, at: number): number;
   /** Keeps packed bytes of `format` at source[at .. at + length), or refuses, as store() does. The slot holds nothing. */
-  storePacked(
+  storeCompressed(
     type: number,
     offset: number,
     format: PageFormat,
@@ -60,7 +60,7 @@ export interface StoreBackend extends FrontswapBackend {
     at: number,
     length: number,
   ): boolean;
-  /** Checks every invariant of every area; throws Bug. */
+  /** Checks every invariant of every area; throws InvariantError. */
   verify(): void;
 }
 
@@ -69,28 +69,32 @@ interface Area {
   readonly store: Store;
   readonly share: Budget;
   /** Where the hand that makes pages older goes on. */
-  hand: number;
+  clockHand: number;
 }
 
 /** Age from which a page is idle, and how many of them one settle() recompresses: some milliseconds. */
 const IDLE_AGE = 2;
 const SETTLE_PAGES = 256;
 
-const loadOf = (got: Get): Load =>
-  got === Get.found ? Load.loaded : got === Get.absent ? Load.absent : Load.corrupt;
+const loadOf = (got: GetResult): LoadResult =>
+  got === GetResult.found
+    ? LoadResult.loaded
+    : got === GetResult.absent
+      ? LoadResult.absent
+      : LoadResult.corrupt;
 
 /** The hand goes on over up to `slots` slots, whose pages are a step older. */
 function turn(area: Area, slots: number): void {
-  const { store, hand } = area;
+  const { store, clockHand: hand } = area;
   const to = Math.min(hand + slots, store.slots);
-  store.growOlder(slotOf(hand), to);
-  area.hand = to === store.slots ? 0 : to;
+  store.age(slotOf(hand), to);
+  area.clockHand = to === store.slots ? 0 : to;
 }
 
 /** Gives everything that an area has to whoever wants it; the area is not used afterwards. */
 function end({ store, share }: Area): void {
   store.dropRange(slotOf(0), store.slots);
-  store.giveBackAll();
+  store.releaseAll();
   share.release(share.usedBytes);
 }
 
@@ -102,18 +106,18 @@ function end({ store, share }: Area): void {
 export function storeBackend(
   budget: Budget,
   codec: CodecFactory,
-  returns: PageReturnFactory,
+  returns: PageReleaseFactory,
   dense: CodecFactory | null = null,
 ): StoreBackend {
   const makeStore = (slots: number, share: Budget): Store =>
-    new Store({ slots, budget: share, codec, returns, dense });
+    new Store({ slots, budget: share, codec, release: returns, dense });
   return new PageStores(budget, makeStore);
 }
 
 class PageStores implements StoreBackend {
   readonly name = 'store';
   payloadMax: number = PAGE_BYTES;
-  isPoor = false;
+  isIncompressible = false;
   readonly #budget: Budget;
   readonly #makeStore: (slots: number, share: Budget) => Store;
   /** By number of area. */
@@ -129,7 +133,7 @@ class PageStores implements StoreBackend {
     assert(!this.#areas.has(type), 'an area is switched on once');
     const share = new Budget(0, this.#budget);
     const store = this.#makeStore(slots, share);
-    this.#areas.set(type, { store, share, hand: 0 });
+    this.#areas.set(type, { store, share, clockHand: 0 });
     this.#stores[type] = store;
   }
 
@@ -145,13 +149,13 @@ class PageStores implements StoreBackend {
     const store = this.#stores[type];
     if (!store) return false;
     let put = store.put(slotOf(offset), page, at, this.payloadMax);
-    if (put === Put.refused && this.#giveBackFor(store))
+    if (put === PutResult.refused && this.#releaseFor(store))
       put = store.put(slotOf(offset), page, at, this.payloadMax);
-    this.isPoor = put === Put.poor;
-    return put === Put.stored || put === Put.sameFilled;
+    this.isIncompressible = put === PutResult.incompressible;
+    return put === PutResult.stored || put === PutResult.sameFilled;
   }
 
-  storePacked(
+  storeCompressed(
     type: number,
     offset: number,
     format: PageFormat,
@@ -162,14 +166,14 @@ class PageStores implements StoreBackend {
     const store = this.#stores[type];
     if (!store) return false;
     const slot = slotOf(offset);
-    if (store.putPacked(slot, format, source, at, length) !== Put.refused) return true;
-    if (!this.#giveBackFor(store)) return false;
-    return store.putPacked(slot, format, source, at, length) !== Put.refused;
+    if (store.putCompressed(slot, format, source, at, length) !== PutResult.refused) return true;
+    if (!this.#releaseFor(store)) return false;
+    return store.putCompressed(slot, format, source, at, length) !== PutResult.refused;
   }
 
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const store = this.#stores[type];
-    return store ? loadOf(store.get(slotOf(offset), page, at)) : Load.absent;
+    return store ? loadOf(store.get(slotOf(offset), page, at)) : LoadResult.absent;
   }
 
   invalidatePage(type: number, offset: number): void {
@@ -184,20 +188,20 @@ class PageStores implements StoreBackend {
     return this.#stores[type]?.coldest(slotOf(from), to, age, poor) ?? -1;
   }
 
-  growOlder(type: number, from: number, to: number): void {
-    this.#stores[type]?.growOlder(slotOf(from), to);
+  age(type: number, from: number, to: number): void {
+    this.#stores[type]?.age(slotOf(from), to);
   }
 
   formatOf(type: number, offset: number): PageFormat {
     return this.#stores[type]?.formatOf(slotOf(offset)) ?? PageFormat.none;
   }
 
-  packedBytes(type: number, offset: number): number {
-    return this.#stores[type]?.packedBytes(slotOf(offset)) ?? 0;
+  compressedBytes(type: number, offset: number): number {
+    return this.#stores[type]?.compressedBytes(slotOf(offset)) ?? 0;
   }
 
-  readPacked(type: number, offset: number, target: Uint8Array, at: number): number {
-    return this.#stores[type]?.readPacked(slotOf(offset), target, at) ?? 0;
+  readCompressed(type: number, offset: number, target: Uint8Array, at: number): number {
+    return this.#stores[type]?.readCompressed(slotOf(offset), target, at) ?? 0;
   }
 
   maintain(changed: number): boolean {
@@ -209,9 +213,9 @@ class PageStores implements StoreBackend {
     return isMore;
   }
 
-  settle(): boolean {
+  compactIdle(): boolean {
     for (const { store } of this.#areas.values())
-      if (store.settle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
+      if (store.compactIdle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
     return false;
   }
 
@@ -242,9 +246,9 @@ class PageStores implements StoreBackend {
   }
 
   /** Free memory that other areas hold becomes room; false where there are none. */
-  #giveBackFor(asking: Store): boolean {
+  #releaseFor(asking: Store): boolean {
     if (this.#areas.size === 1) return false;
-    for (const store of this.#stores) if (store !== asking) store?.giveBackAll();
+    for (const store of this.#stores) if (store !== asking) store?.releaseAll();
     return true;
   }
 }

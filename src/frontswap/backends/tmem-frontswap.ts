@@ -4,13 +4,13 @@
  * Each swap area is an object, its number the first word of the id, and a slot is an index: so giving up an area is one
  * FLUSH_OBJECT, whose cost is the pages that are there. (Xen's shim spread an area over 16 objects, for their locks' sake.)
  */
+
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
-import { Get, Put } from '../../tmem/results.ts';
+import { SWAP_AREAS_MAX } from '../../base/units.ts';
+import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
 import type { Tmem } from '../../tmem/tmem.ts';
-import { type FrontswapBackend, Load } from '../ops.ts';
-
-const AREAS_MAX = 32;
+import { type FrontswapBackend, LoadResult } from '../ops.ts';
 
 export class TmemFrontswap implements FrontswapBackend {
   readonly name = 'tmem';
@@ -19,7 +19,7 @@ export class TmemFrontswap implements FrontswapBackend {
   readonly #pool: number;
   readonly #oid = new Uint32Array(6);
   /** Slots of each area, 0 = the area is off. */
-  readonly #slots = new Float64Array(AREAS_MAX);
+  readonly #slots = new Float64Array(SWAP_AREAS_MAX);
 
   /** Takes one of the client's 16 pools. */
   constructor(tmem: Tmem, client: number) {
@@ -39,14 +39,14 @@ export class TmemFrontswap implements FrontswapBackend {
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
     if (offset >= this.#slots[type]!) return false;
     const oid = this.#object(type);
-    return this.#tmem.put(this.#client, this.#pool, oid, offset, page, at) === Put.stored;
+    return this.#tmem.put(this.#client, this.#pool, oid, offset, page, at) === TmemPutResult.stored;
   }
 
-  load(type: number, offset: number, page: Uint8Array, at: number): Load {
+  load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const oid = this.#object(type);
     const answer = this.#tmem.get(this.#client, this.#pool, oid, offset, page, at);
-    if (answer === Get.found) return Load.loaded;
-    return answer === Get.corrupt ? Load.corrupt : Load.absent;
+    if (answer === TmemGetResult.found) return LoadResult.loaded;
+    return answer === TmemGetResult.corrupt ? LoadResult.corrupt : LoadResult.absent;
   }
 
   invalidatePage(type: number, offset: number): void {
@@ -59,7 +59,7 @@ export class TmemFrontswap implements FrontswapBackend {
   }
 
   #object(type: number): Uint32Array {
-    assert(type >= 0 && type < AREAS_MAX, 'a swap area has a number from 0 to 31');
+    assert(type >= 0 && type < SWAP_AREAS_MAX, 'a swap area has a number from 0 to 31');
     this.#oid[0] = type;
     return this.#oid;
   }

@@ -23,7 +23,7 @@ import {
   transmissionFlagsOf,
 } from './exports.ts';
 import type { Output } from './output.ts';
-import { End, type Input, Stop } from './state.ts';
+import { type Input, SessionEnd, SessionStop } from './state.ts';
 import * as wire from './wire.ts';
 import {
   Info,
@@ -51,8 +51,8 @@ const nameOf = (data: Input, at: number, length: number): string | null =>
   length > STRING_BYTES_MAX ? null : stringAt(data.bytes, at, length);
 
 export class Handshake {
-  stop: Stop = Stop.input;
-  end: End = End.none;
+  stop: SessionStop = SessionStop.input;
+  end: SessionEnd = SessionEnd.none;
   /** The export to serve, once there is one. */
   chosen: NbdExport | null = null;
   structured = false;
@@ -95,27 +95,27 @@ export class Handshake {
   receive(input: Input, at: number, end: number, out: Output): number {
     let next = at;
     for (;;) {
-      if (this.end !== End.none) return this.#stopped(Stop.ended, next);
-      if (this.chosen !== null) return this.#stopped(Stop.output, next);
-      if (out.room < REPLIES_BYTES_MAX) return this.#stopped(Stop.output, next);
+      if (this.end !== SessionEnd.none) return this.#stopped(SessionStop.ended, next);
+      if (this.chosen !== null) return this.#stopped(SessionStop.output, next);
+      if (out.room < REPLIES_BYTES_MAX) return this.#stopped(SessionStop.output, next);
       if (this.#listing !== null) {
         this.#continueList(out);
       } else if (this.#skipBytes > 0) {
-        if (next === end) return this.#stopped(Stop.input, next);
+        if (next === end) return this.#stopped(SessionStop.input, next);
         next = this.#skip(next, end, out);
       } else {
         const bytes = this.#unitBytes(input.view, next, end);
-        if (bytes > end - next) return this.#stopped(Stop.input, next);
+        if (bytes > end - next) return this.#stopped(SessionStop.input, next);
         this.#takeUnit(input, next, out);
         next += bytes;
         // One option with data a turn: whoever has not chosen an export does not hold up those who have.
-        if (bytes > OptionHead.bytes && this.end === End.none)
-          return this.#stopped(Stop.output, next);
+        if (bytes > OptionHead.bytes && this.end === SessionEnd.none)
+          return this.#stopped(SessionStop.output, next);
       }
     }
   }
 
-  #stopped(stop: Stop, next: number): number {
+  #stopped(stop: SessionStop, next: number): number {
     this.stop = stop;
     return next;
   }
@@ -139,9 +139,9 @@ export class Handshake {
     const option = view.getUint32(at + OptionHead.option);
     const length = view.getUint32(at + OptionHead.length);
     if (magicHigh !== wire.Magic.optionHigh || magicLow !== wire.Magic.optionLow)
-      this.end = End.optionMagic;
-    else if (++this.#optionCount > OPTION_COUNT_MAX) this.end = End.optionCount;
-    else if (length > OPTION_BYTES_MAX) this.end = End.optionLength;
+      this.end = SessionEnd.optionMagic;
+    else if (++this.#optionCount > OPTION_COUNT_MAX) this.end = SessionEnd.optionCount;
+    else if (length > OPTION_BYTES_MAX) this.end = SessionEnd.optionLength;
     else if (length > OPTION_DATA_BYTES_MAX) {
       this.#skipBytes = length;
       this.#skipOption = option;
@@ -153,7 +153,7 @@ export class Handshake {
 
   #takeFlags(flags: number): void {
     const { fixedNewstyle, noZeroes } = wire.HandshakeFlag;
-    if ((flags & ~(fixedNewstyle | noZeroes)) !== 0) this.end = End.clientFlags;
+    if ((flags & ~(fixedNewstyle | noZeroes)) !== 0) this.end = SessionEnd.clientFlags;
     this.#noZeroes = (flags & noZeroes) !== 0;
     this.#flagsSeen = true;
   }
@@ -163,7 +163,7 @@ export class Handshake {
     this.#skipBytes -= count;
     if (this.#skipBytes === 0) {
       const option = this.#skipOption;
-      if (option === Option.exportName) this.end = End.exportUnknown;
+      if (option === Option.exportName) this.end = SessionEnd.exportUnknown;
       else if (option === Option.abort) this.#reply(out, option, this.#abort());
       else this.#reply(out, option, KNOWN.has(option) ? Reply.errTooBig : Reply.errUnsup);
     }
@@ -198,16 +198,16 @@ export class Handshake {
   }
 
   #abort(): number {
-    this.end = End.abort;
+    this.end = SessionEnd.abort;
     return Reply.ack;
   }
 
   #exportName(data: Input, at: number, length: number, out: Output): number {
     const name = nameOf(data, at, length);
     const found = name === null ? undefined : findExport(this.#exports, name);
-    if (this.isShuttingDown) this.end = End.shutdown;
-    else if (found === undefined) this.end = End.exportUnknown;
-    else if (this.#admit(found) !== null) this.end = End.exportInUse;
+    if (this.isShuttingDown) this.end = SessionEnd.shutdown;
+    else if (found === undefined) this.end = SessionEnd.exportUnknown;
+    else if (this.#admit(found) !== null) this.end = SessionEnd.exportInUse;
     else {
       const { view } = out;
       wire.putU64(view, out.length + wire.ExportAnswer.size, found.disk.sizeBytes);
@@ -262,13 +262,13 @@ export class Handshake {
       if (type <= Info.blockSize) wanted |= 1 << type;
     }
     for (let type = Info.export as number; type <= Info.blockSize; type++)
-      if ((wanted & (1 << type)) !== 0) this.#tell(option, type, found, out);
+      if ((wanted & (1 << type)) !== 0) this.#describe(option, type, found, out);
     if (option === Option.go) this.chosen = found;
     return Reply.ack;
   }
 
   /** One NBD_REP_INFO. */
-  #tell(option: number, type: number, found: NbdExport, out: Output): void {
+  #describe(option: number, type: number, found: NbdExport, out: Output): void {
     const { view } = out;
     const at = this.#beginReply(out, option, Reply.info);
     view.setUint16(at, type);
@@ -316,12 +316,12 @@ export class Handshake {
     if (next !== end) return Reply.errInvalid;
     const found = name === null ? undefined : findExport(this.#exports, name);
     if (found === undefined) return Reply.errUnknown;
-    if (matches) this.#tellContext(option, isSet, out);
+    if (matches) this.#describeContext(option, isSet, out);
     if (matches && isSet) this.allocationFor = found;
     return Reply.ack;
   }
 
-  #tellContext(option: number, isSet: boolean, out: Output): void {
+  #describeContext(option: number, isSet: boolean, out: Output): void {
     const start = this.#beginReply(out, option, Reply.metaContext);
     out.view.setUint32(start, isSet ? wire.ALLOCATION_ID : 0);
     this.#endReply(out, start, 4 + putString(out.bytes, start + 4, wire.ALLOCATION_CONTEXT));

@@ -145,7 +145,7 @@ export class Output implements BioOwner {
   }
 
   /** Whether another step (one row, one bio) of the batch's disk fits the batch. */
-  hasPlaceFor({ synchronous }: Disk): boolean {
+  hasSpaceFor({ synchronous }: Disk): boolean {
     if (this.pending === 0) this.#pool = synchronous ? this.#pools.quick : this.#pools.slow;
     if (!synchronous && this.pending >= SLOW_BIOS_MAX) return false;
     return this.#rowCount < ROWS_MAX && this.#pool.freeCount > 0;

@@ -18,7 +18,7 @@ import { assert } from '../../base/assert.ts';
 import type { Admit, NbdExport, NbdExports } from './exports.ts';
 import { Handshake, OPTION_DATA_BYTES_MAX } from './handshake.ts';
 import type { Output } from './output.ts';
-import { End, type Input, Stop } from './state.ts';
+import { type Input, SessionEnd, SessionStop } from './state.ts';
 import { Transmission } from './transmission.ts';
 import { OptionHead } from './wire.ts';
 
@@ -29,10 +29,10 @@ export const OUTPUT_BYTES_MIN = 0x1_1000;
 
 export class Session {
   /** Why the last receive() came back. */
-  stop: Stop = Stop.input;
+  stop: SessionStop = SessionStop.input;
   #handshake: Handshake | null;
   #transmission: Transmission | null = null;
-  #end: End = End.none;
+  #end: SessionEnd = SessionEnd.none;
   readonly #counters: Float64Array;
 
   /**
@@ -49,7 +49,7 @@ export class Session {
     return this.#transmission?.export ?? null;
   }
 
-  get end(): End {
+  get end(): SessionEnd {
     return this.#end;
   }
 
@@ -72,7 +72,7 @@ export class Session {
 
   /** Takes units from [at, end) of the input; returns where it stopped. See `stop` for what to do then. */
   receive(input: Input, at: number, end: number, out: Output): number {
-    assert(this.#end === End.none, 'a session that is over receives nothing');
+    assert(this.#end === SessionEnd.none, 'a session that is over receives nothing');
     const next = this.#handshake === null ? at : this.#negotiate(input, at, end, out);
     const transmission = this.#transmission;
     if (transmission === null) return next;

@@ -10,7 +10,7 @@ export interface Input {
 }
 
 /** Why receive() came back. */
-export const Stop = {
+export const SessionStop = {
   /** What is left of the input is the start of a unit: come back with more behind it. */
   input: 0,
   /** There is more to do: send the output (it may be empty), then call again, with the same rest of input. */
@@ -23,10 +23,10 @@ export const Stop = {
    */
   disk: 3,
 } as const;
-export type Stop = (typeof Stop)[keyof typeof Stop];
+export type SessionStop = (typeof SessionStop)[keyof typeof SessionStop];
 
 /** Why a session is over. disconnect, abort and shutdown are in order, the rest is somebody's fault. */
-export const End = {
+export const SessionEnd = {
   none: 0,
   disconnect: 1,
   abort: 2,
@@ -41,7 +41,7 @@ export const End = {
   readFailed: 11,
   exportInUse: 12,
 } as const;
-export type End = (typeof End)[keyof typeof End];
+export type SessionEnd = (typeof SessionEnd)[keyof typeof SessionEnd];
 
 /** One line of log for each end, as a reason. */
 export const END_TEXT: readonly string[] = [
@@ -61,7 +61,7 @@ export const END_TEXT: readonly string[] = [
 ];
 
 /** Whether an end deserves a line of log. */
-export const isFault = (end: End): boolean => end > End.shutdown;
+export const isFault = (end: SessionEnd): boolean => end > SessionEnd.shutdown;
 
 /** Counters of a server, one Float64Array for all its sessions. Values only grow. */
 export const Counter = {

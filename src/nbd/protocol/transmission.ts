@@ -29,7 +29,7 @@ import { RunFinder, STATUS_ROOM_MIN, StatusWriter } from './extents.ts';
 import type { Output, RowOwner } from './output.ts';
 import { RowKind } from './output.ts';
 import * as replies from './replies.ts';
-import { Counter, End, type Input, Stop } from './state.ts';
+import { Counter, type Input, SessionEnd, SessionStop } from './state.ts';
 import * as wire from './wire.ts';
 import { Command, CommandFlag, Request, WireError } from './wire.ts';
 
@@ -53,8 +53,8 @@ const NO_ROW = -1;
 
 export class Transmission implements RowOwner {
   readonly export: NbdExport;
-  stop: Stop = Stop.input;
-  end: End = End.none;
+  stop: SessionStop = SessionStop.input;
+  end: SessionEnd = SessionEnd.none;
   readonly #disk: Disk;
   readonly #structured: boolean;
   readonly #allocation: boolean;
@@ -105,12 +105,12 @@ export class Transmission implements RowOwner {
       this.#resume(out);
       return at;
     }
-    this.stop = Stop.input;
+    this.stop = SessionStop.input;
     for (;;) {
-      if (!out.hasPlaceFor(this.#disk) && !this.#makePlace(out)) return next;
-      if (this.end !== End.none) break;
+      if (!out.hasSpaceFor(this.#disk) && !this.#makePlace(out)) return next;
+      if (this.end !== SessionEnd.none) break;
       if (out.room < this.#roomMin || this.#budget < 0) {
-        this.stop = Stop.output;
+        this.stop = SessionStop.output;
         break;
       }
       if (this.#phase === Phase.idle) {
@@ -126,27 +126,27 @@ export class Transmission implements RowOwner {
         next += taken;
       } else if (this.#phase === Phase.reading) {
         if (!this.#readSome(out)) {
-          this.stop = Stop.output;
+          this.stop = SessionStop.output;
           break;
         }
       } else this.#rangeSome(out);
     }
-    if (!this.#settle(out)) this.stop = Stop.disk;
-    else if (this.end !== End.none) this.stop = Stop.ended;
+    if (!this.#settle(out)) this.stop = SessionStop.disk;
+    else if (this.end !== SessionEnd.none) this.stop = SessionStop.ended;
     return next;
   }
 
   /** Looks again at a batch that was not settled. Its replies go before anything else is begun. */
   #resume(out: Output): void {
-    if (!this.#settle(out)) this.stop = Stop.disk;
-    else this.stop = this.end === End.none ? Stop.output : Stop.ended;
+    if (!this.#settle(out)) this.stop = SessionStop.disk;
+    else this.stop = this.end === SessionEnd.none ? SessionStop.output : SessionStop.ended;
   }
 
   /** Makes place for another step; false when that takes time, and `stop` says what for. */
   #makePlace(out: Output): boolean {
-    if (!this.#settle(out)) this.stop = Stop.disk;
-    else if (out.hasPlaceFor(this.#disk) || this.end !== End.none) return true;
-    else this.stop = out.length > 0 ? Stop.output : Stop.disk; // others have all bios
+    if (!this.#settle(out)) this.stop = SessionStop.disk;
+    else if (out.hasSpaceFor(this.#disk) || this.end !== SessionEnd.none) return true;
+    else this.stop = out.length > 0 ? SessionStop.output : SessionStop.disk; // others have all bios
     return false;
   }
 
@@ -164,7 +164,7 @@ export class Transmission implements RowOwner {
 
   #takeRequest(view: DataView, at: number, out: Output): void {
     if (view.getUint32(at) !== wire.Magic.request) {
-      this.end = End.requestMagic;
+      this.end = SessionEnd.requestMagic;
       return;
     }
     this.#flags = view.getUint16(at + Request.flags);
@@ -177,11 +177,11 @@ export class Transmission implements RowOwner {
     this.#row = NO_ROW;
     this.#headIsOut = false;
     if (this.#type === Command.disc) {
-      this.end = End.disconnect;
+      this.end = SessionEnd.disconnect;
       return;
     }
     if (this.#type === Command.write && this.#left > wire.PAYLOAD_BYTES_MAX) {
-      this.end = End.writeLength;
+      this.end = SessionEnd.writeLength;
       return;
     }
     this.#count();
@@ -447,7 +447,7 @@ export class Transmission implements RowOwner {
       replies.turnIntoErrorChunk(out, at, out.payloadOf(row), error);
     } else if (kind === RowKind.simpleReadRest) {
       out.length = at; // nothing may follow the data that is missing
-      this.end = End.readFailed;
+      this.end = SessionEnd.readFailed;
     } else {
       replies.setSimpleError(out, at, error);
       if (kind !== RowKind.simpleRead) return;

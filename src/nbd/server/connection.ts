@@ -18,7 +18,7 @@ import type { Socket } from 'node:net';
 import type { NbdExport, NbdExports } from '../protocol/exports.ts';
 import type { Output } from '../protocol/output.ts';
 import { Session } from '../protocol/session.ts';
-import { END_TEXT, End, isFault, Stop } from '../protocol/state.ts';
+import { END_TEXT, isFault, SessionEnd, SessionStop } from '../protocol/state.ts';
 import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './buffers.ts';
 import type { ClientIdentity } from './client-identity.ts';
 
@@ -133,7 +133,7 @@ export class NbdConnection {
   /** Its turn has come again. */
   serve(): void {
     this.#isQueued = false;
-    if (this.isClosing) this.#giveUpHeld();
+    if (this.isClosing) this.#releaseHeld();
     else if (!this.#isDiskBusy()) this.#serveCarry();
   }
 
@@ -178,16 +178,16 @@ export class NbdConnection {
     for (let round = 1; ; round++) {
       const out = this.#held ?? buffers.out;
       at = this.session.receive(buffers.input, at, end, out);
-      if (this.session.stop === Stop.disk) this.#hold(out);
+      if (this.session.stop === SessionStop.disk) this.#hold(out);
       else if (out.length > 0) this.#send(out);
       else this.#returnHeld();
       if (!this.isNegotiated && this.session.export !== null) this.#tellNegotiated();
-      if (this.session.stop === Stop.disk) break;
-      if (this.session.stop === Stop.ended) {
+      if (this.session.stop === SessionStop.disk) break;
+      if (this.session.stop === SessionStop.ended) {
         this.#finish(this.session.end);
         return;
       }
-      if (this.session.stop === Stop.input || this.#unsent !== null || this.isClosing) break;
+      if (this.session.stop === SessionStop.input || this.#unsent !== null || this.isClosing) break;
       if (round === ROUNDS_MAX) {
         this.#queueAgain();
         break;
@@ -215,7 +215,7 @@ export class NbdConnection {
   }
 
   /** Nobody waits for the batch, but the disk may not be done with it. */
-  #giveUpHeld(): void {
+  #releaseHeld(): void {
     if (this.#held !== null && !this.#isDiskBusy()) this.#returnHeld();
   }
 
@@ -299,11 +299,11 @@ export class NbdConnection {
 
   #endIfIdle(): void {
     if (this.isClosing || this.#unsent !== null || this.#isQueued || this.#held !== null) return;
-    if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(End.shutdown);
+    if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(SessionEnd.shutdown);
   }
 
   /** Lets what is written go out, then hangs up. */
-  #finish(end: End): void {
+  #finish(end: SessionEnd): void {
     this.#beginEnd();
     if (isFault(end)) {
       this.#isFaultTold = true;
@@ -318,7 +318,7 @@ export class NbdConnection {
     // With a batch held, what came behind it is not looked at yet: nobody is at fault.
     if (this.#held === null && (this.session.isInsideRequest || this.#carryBytes > 0))
       this.drop('went away inside a request');
-    else this.#finish(End.disconnect);
+    else this.#finish(SessionEnd.disconnect);
   }
 
   #socketFailed(error: Error): void {
@@ -329,7 +329,7 @@ export class NbdConnection {
       this.#held === null &&
       this.#carryBytes === 0 &&
       !this.session.isInsideRequest;
-    if (owesNothing && isHangUp(error)) this.#finish(End.disconnect);
+    if (owesNothing && isHangUp(error)) this.#finish(SessionEnd.disconnect);
     else this.drop(`socket failed: ${error.message}`);
   }
 
@@ -337,7 +337,7 @@ export class NbdConnection {
     this.#beginEnd();
     this.#dropCarry();
     this.#returnUnsent();
-    this.#giveUpHeld();
+    this.#releaseHeld();
     this.#socket = null;
   }
 }

@@ -175,7 +175,7 @@ export class NbdServer implements ConnectionOwner {
       for (const connection of this.#connections) connection.shutDown();
     }
     if (this.#connections.size > 0) {
-      const giveUp = setTimeout(() => this.#giveUp(), this.#options.closeMs ?? 2000);
+      const giveUp = setTimeout(() => this.#dropStalled(), this.#options.closeMs ?? 2000);
       await new Promise<void>((resolve) => {
         const before = this.#whenEmpty;
         this.#whenEmpty = (): void => {
@@ -355,7 +355,7 @@ export class NbdServer implements ConnectionOwner {
     }
   }
 
-  #giveUp(): void {
+  #dropStalled(): void {
     for (const connection of this.#connections) connection.drop('did not finish before shutdown');
   }
 

@@ -23,7 +23,7 @@ import { type Linux, Struct } from './system-call.ts';
 import { UffdRequest } from './uffd-constants.ts';
 
 /** How an ioctl that resolves faults went. */
-export const Resolve = {
+export const ResolveResult = {
   /** All of it. */
   done: 0,
   /** EAGAIN: `bytesDone` of it, then something was in the way, or the address space is changing. Ask for the rest. */
@@ -37,7 +37,7 @@ export const Resolve = {
   /** EFAULT of `continue`: the file has no page there. */
   absent: 5,
 } as const;
-export type Resolve = (typeof Resolve)[keyof typeof Resolve];
+export type ResolveResult = (typeof ResolveResult)[keyof typeof ResolveResult];
 
 /** struct uffd_msg. */
 const MESSAGE_BYTES = 32;
@@ -97,7 +97,7 @@ export class Userfaultfd {
   }
 
   /** Fills missing pages from memory of ours. UFFDIO_COPY. @param mode of CopyMode */
-  copy(target: number, source: number, bytes: number, mode: number): Resolve {
+  copy(target: number, source: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, source);
     this.#argument.set64(16, bytes);
     this.#argument.set64(24, mode);
@@ -105,7 +105,7 @@ export class Userfaultfd {
   }
 
   /** Fills missing pages with zeros, for private memory by the shared zero page. UFFDIO_ZEROPAGE. */
-  zeroPage(target: number, bytes: number, mode: number): Resolve {
+  zeroPage(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
     return this.#resolve('UFFDIO_ZEROPAGE', UffdRequest.zeroPage, 24);
@@ -115,7 +115,7 @@ export class Userfaultfd {
    * Moves pages of private anonymous memory, which are missing at the source then. UFFDIO_MOVE (6.8).
    * @param mode of MoveMode
    */
-  move(target: number, source: number, bytes: number, mode: number): Resolve {
+  move(target: number, source: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, source);
     this.#argument.set64(16, bytes);
     this.#argument.set64(24, mode);
@@ -123,27 +123,27 @@ export class Userfaultfd {
   }
 
   /** Maps pages that the file behind the range has already. UFFDIO_CONTINUE. @param mode of CopyMode */
-  continue(target: number, bytes: number, mode: number): Resolve {
+  continue(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
     return this.#resolve('UFFDIO_CONTINUE', UffdRequest.continue, 24);
   }
 
   /** Whoever touches one of these missing pages from now on gets SIGBUS. UFFDIO_POISON (6.6). */
-  poison(target: number, bytes: number, mode: number): Resolve {
+  poison(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
     return this.#resolve('UFFDIO_POISON', UffdRequest.poison, 24);
   }
 
   /** Protects a range against writing, or lifts it and wakes who waits. UFFDIO_WRITEPROTECT. @param mode of ProtectMode */
-  writeProtect(target: number, bytes: number, mode: number): Resolve {
+  writeProtect(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
     this.#bytesDone = 0;
     if (this.#ioctl(this.fd, UffdRequest.writeProtect, this.#argument.address) === 0) {
       this.#bytesDone = bytes;
-      return Resolve.done;
+      return ResolveResult.done;
     }
     return this.#answer('UFFDIO_WRITEPROTECT');
   }
@@ -227,23 +227,23 @@ export class Userfaultfd {
   }
 
   /** @param resultAt where the kernel writes the bytes that it has done, or minus an errno */
-  #resolve(call: string, request: number, resultAt: number): Resolve {
+  #resolve(call: string, request: number, resultAt: number): ResolveResult {
     const argument = this.#argument;
     argument.set64(resultAt, 0); // old kernels leave it while the address space changes
     const status = this.#ioctl(this.fd, request, argument.address);
     // errno first: it is only there until the next call.
-    const answer = status === 0 ? Resolve.done : this.#answer(call);
+    const answer = status === 0 ? ResolveResult.done : this.#answer(call);
     this.#bytesDone = Math.max(0, argument.getSigned64(resultAt));
     return answer;
   }
 
-  #answer(call: string): Resolve {
+  #answer(call: string): ResolveResult {
     const errno = this.#linux.errno();
-    if (errno === Errno.EAGAIN) return Resolve.again;
-    if (errno === Errno.EEXIST) return Resolve.exists;
-    if (errno === Errno.ENOENT || errno === Errno.ESRCH) return Resolve.gone;
-    if (errno === Errno.EBUSY) return Resolve.busy;
-    if (errno === Errno.EFAULT && call === 'UFFDIO_CONTINUE') return Resolve.absent;
+    if (errno === Errno.EAGAIN) return ResolveResult.again;
+    if (errno === Errno.EEXIST) return ResolveResult.exists;
+    if (errno === Errno.ENOENT || errno === Errno.ESRCH) return ResolveResult.gone;
+    if (errno === Errno.EBUSY) return ResolveResult.busy;
+    if (errno === Errno.EFAULT && call === 'UFFDIO_CONTINUE') return ResolveResult.absent;
     const argument = this.#argument;
     return this.#linux.fail(call, { address: argument.get64(0), second: argument.get64(8) });
   }

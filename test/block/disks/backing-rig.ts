@@ -46,13 +46,13 @@ export function openOver(
   backing: BackingOptions['disk'],
   more: Partial<Omit<RamzswapOptions, 'backing'>> & Partial<BackingOptions> = {},
 ): { disk: Ramzswap; sender: Sender } {
-  const { isShown = false, bioCount = 8, ...rest } = more;
+  const { showsOldData: isShown = false, bioCount = 8, ...rest } = more;
   const disk = new Ramzswap({
     sizeBytes: backing.sizeBytes,
     limitBytes: 0,
     codec: { name: 'lz4', factory: lz4 },
-    returns: new FakeReturns().factory,
-    backing: { disk: backing, isShown, bioCount },
+    release: new FakeReturns().factory,
+    backing: { disk: backing, showsOldData: isShown, bioCount },
     ...rest,
   });
   return { disk, sender: new Sender(disk) };

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
@@ -206,7 +206,7 @@ test('a read-only file is read only', () => {
   for (const sizeBytes of [0, 100, PAGE + 1])
     assert.throws(
       () => new FileDisk(file, { sizeBytes, readOnly: true, isDirect: false, biosPerTick: 1 }),
-      Bug,
+      InvariantError,
     );
 });
 

@@ -1,7 +1,7 @@
 /** The disk that is nothing keeps the contract of a disk. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { nullDisk } from '../../../src/block/disks/null-disk.ts';
 import { Extent } from '../../../src/block/ops.ts';
@@ -33,5 +33,5 @@ test('reads are zeros, whatever was written; outside the disk is invalid', () =>
   disk.extents(10, 20, (kind, length) => runs.push(kind, length) > 0);
   assert.deepEqual(runs, [Extent.hole, 20]);
   disk.slotFree?.(1);
-  assert.throws(() => nullDisk(0), Bug);
+  assert.throws(() => nullDisk(0), InvariantError);
 });

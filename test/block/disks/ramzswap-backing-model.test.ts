@@ -97,8 +97,8 @@ function makeTwin(prng: Prng, faults: boolean): Twin {
     sizeBytes: SIZE,
     limitBytes: prng.oneIn(2) ? 0 : LEAST_LIMIT + prng.below(60_000),
     codec: { name: 'lz4', factory: lz4 },
-    returns: new FakeReturns().factory,
-    backing: { disk: backing, isShown, bioCount: 2 + prng.below(7) },
+    release: new FakeReturns().factory,
+    backing: { disk: backing, showsOldData: isShown, bioCount: 2 + prng.below(7) },
   });
   const model = new DoubtfulBytes(isShown ? initial : new Uint8Array(SIZE));
   return { disk, sender: new Sender(disk, clock), model, pull };

@@ -1,7 +1,7 @@
 /** ramzswap and the disk behind it: what goes there, what comes back, who waits, and what a failure costs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
@@ -354,7 +354,7 @@ test('what the backing held is shown in slots never written, or never', () => {
     const backing = new PatientDisk(8 * PAGE, new Prng(1));
     const before = made('records', 9, 8);
     backing.bytes.set(before);
-    const { disk, sender } = openOver(backing, { isShown });
+    const { disk, sender } = openOver(backing, { showsOldData: isShown });
     const at = (page: number): Uint8Array => before.slice(page * PAGE, (page + 1) * PAGE);
     assert.deepEqual(read(sender, 0), isShown ? at(0) : ZEROS);
     assert.equal(disk.stats().backingBytes, isShown ? 8 * PAGE : 0);
@@ -376,7 +376,7 @@ test('what the backing held is shown in slots never written, or never', () => {
 test('slot 0 carries the page it was given, again after a reset, until it is written', () => {
   const header = made('records', 4);
   for (const isShown of [true, false]) {
-    const { disk, sender, backing } = open(8, { firstPage: header, isShown });
+    const { disk, sender, backing } = open(8, { firstPage: header, showsOldData: isShown });
     assert.deepEqual(read(sender, 0), header);
     assert.equal(backing.done, 0);
     write(sender, 0, made('random', 5));
@@ -385,7 +385,7 @@ test('slot 0 carries the page it was given, again after a reset, until it is wri
     assert.deepEqual(read(sender, 0), header);
     disk.verify();
   }
-  assert.throws(() => open(8, { firstPage: header.subarray(1) }), Bug);
+  assert.throws(() => open(8, { firstPage: header.subarray(1) }), InvariantError);
 });
 
 test('reset waits for bios under way, and gives up both copies', () => {
@@ -418,9 +418,9 @@ test('over a synchronous backing the disk is synchronous', () => {
 
 test('a backing is as large as its disk, can be written, and its tables fit the limit', () => {
   const memory = new MemoryDisk(8 * PAGE);
-  assert.throws(() => openOver(memory, { sizeBytes: 9 * PAGE }), Bug);
-  assert.throws(() => openOver(new MemoryDisk(8 * PAGE, { readOnly: true })), Bug);
-  assert.throws(() => openOver(memory, { limitBytes: 8 * PAGE }), Bug);
+  assert.throws(() => openOver(memory, { sizeBytes: 9 * PAGE }), InvariantError);
+  assert.throws(() => openOver(new MemoryDisk(8 * PAGE, { readOnly: true })), InvariantError);
+  assert.throws(() => openOver(memory, { limitBytes: 8 * PAGE }), InvariantError);
   const { disk } = openOver(memory, { limitBytes: 9 * PAGE });
   assert.ok(disk.stats().usedBytes > 8 * PAGE && disk.stats().usedBytes <= 9 * PAGE);
 });

@@ -27,7 +27,7 @@ class Twin {
       sizeBytes: SIZE,
       limitBytes,
       codec: { name: 'lz4', factory: lz4 },
-      returns: this.returns.factory,
+      release: this.returns.factory,
     });
     this.requests = new Requests(this.disk);
   }
@@ -169,12 +169,12 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
     else if (what < 16) twin.zero(offset, length, prng.oneIn(2));
     else if (what < 18) twin.extents(offset, length, prng.oneIn(3) ? 1 + prng.below(4) : 10_000);
     else if (what === 18) {
-      twin.disk.settle();
+      twin.disk.compactIdle();
       twin.slotFree(prng.below(PAGES));
     } else if (prng.oneIn(10)) {
       twin.disk.reset();
       twin.model.discard(0, SIZE);
-    } else while (twin.disk.settle());
+    } else while (twin.disk.compactIdle());
     twin.check();
   }
   twin.read(0, SIZE);

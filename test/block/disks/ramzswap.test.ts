@@ -1,7 +1,7 @@
 /** ramzswap at its edges: what is outside, what is damaged, what is full, and who may do what while a bio ends. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioOp, type BioOwner, BioStatus } from '../../../src/block/bio.ts';
 import { Ramzswap, type RamzswapOptions } from '../../../src/block/disks/ramzswap/ramzswap.ts';
@@ -30,7 +30,7 @@ function open(
     sizeBytes: pages * PAGE,
     limitBytes: 0,
     codec: { name: 'lz4', factory: lz4 },
-    returns: new FakeReturns().factory,
+    release: new FakeReturns().factory,
     ...more,
   });
   return { disk, requests: new Requests(disk) };
@@ -318,7 +318,7 @@ test('reset gives every page up and the disk goes on', () => {
   disk.reset();
   assert.equal(disk.stats().storedPages, 0);
   assert.ok(requests.read(0, 2000 * PAGE).data.every((b) => b === 0));
-  while (disk.settle());
+  while (disk.compactIdle());
   assert.ok(disk.stats().usedBytes < 98304 + 2000 * 33);
   requests.write(5, Uint8Array.of(1));
   assert.equal(disk.stats().storedPages, 1);
@@ -330,7 +330,7 @@ test('reset gives every page up and the disk goes on', () => {
 
 test('a disk is whole pages, at least one', () => {
   for (const sizeBytes of [0, -4096, 100, 4097])
-    assert.throws(() => open(sizeBytes / PAGE), Bug, `${sizeBytes} bytes`);
+    assert.throws(() => open(sizeBytes / PAGE), InvariantError, `${sizeBytes} bytes`);
 });
 
 test('a broken invariant stops this disk, not the process', () => {
@@ -343,7 +343,7 @@ test('a broken invariant stops this disk, not the process', () => {
         return {
           ...codec,
           compress: (page, out, limit) => {
-            if (isBroken) throw new Bug('made up');
+            if (isBroken) throw new InvariantError('made up');
             return codec.compress(page, out, limit);
           },
         };
@@ -355,7 +355,7 @@ test('a broken invariant stops this disk, not the process', () => {
   assert.equal(requests.write(PAGE, made('text', 2)), BioStatus.ioError);
   isBroken = false;
   assert.equal(requests.read(0, PAGE).status, BioStatus.ioError);
-  assert.equal(disk.fault?.message, 'made up');
-  assert.equal(disk.settle(), false);
+  assert.equal(disk.fault?.message, 'invariant violated: made up');
+  assert.equal(disk.compactIdle(), false);
   assert.ok(disk.stats().failedReads > 0);
 });

@@ -1,7 +1,7 @@
 /** Each filter alone: what it adds, and that it takes nothing away. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
@@ -114,7 +114,7 @@ test('a trace keeps the last records, oldest first, and says how many it lost', 
   );
   assert.equal(disk.ended, 5);
   assert.equal(disk.lost, 2);
-  assert.throws(() => traceDisk(disk, clock, 0), Bug);
+  assert.throws(() => traceDisk(disk, clock, 0), InvariantError);
 });
 
 test('a delayed disk does one thing after the other, when the clock says so', () => {
@@ -186,7 +186,7 @@ test('bytes are limited too; a bio larger than the burst passes and is paid for 
   for (const rate of [0, -1])
     assert.throws(
       () => limitDisk(disk, clock, { bios: { rate, burst: 1 }, bytes: { rate: 1, burst: 1 } }),
-      Bug,
+      InvariantError,
     );
 });
 
@@ -342,14 +342,14 @@ test('a bio has a frame for each layer, and says when it is left too often or no
   bio.owner = owner;
   const layer = { bioEnd: () => {} };
   for (let i = 0; i < 16; i++) bio.enter(layer, i);
-  assert.throws(() => bio.enter(layer, 16), Bug);
-  assert.throws(() => bio.reset(), Bug);
+  assert.throws(() => bio.enter(layer, 16), InvariantError);
+  assert.throws(() => bio.reset(), InvariantError);
   for (let i = 15; i >= 0; i--) {
     assert.equal(bio.owner, layer);
     assert.equal(bio.mark, i);
     assert.equal(bio.leave(), i);
   }
   assert.equal(bio.owner, owner);
-  assert.throws(() => bio.leave(), Bug);
-  assert.throws(() => bio.mark, Bug);
+  assert.throws(() => bio.leave(), InvariantError);
+  assert.throws(() => bio.mark, InvariantError);
 });

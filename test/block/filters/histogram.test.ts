@@ -1,7 +1,7 @@
 /** The histogram against a sorted list. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Histogram } from '../../../src/block/filters/histogram.ts';
 import { randomTest } from '../../model/replay.ts';
 
@@ -13,8 +13,8 @@ test('small values and the ends of the range are exact', () => {
     assert.equal(histogram.max, value);
   }
   assert.equal(new Histogram().quantile(1), 0);
-  assert.throws(() => new Histogram().add(-1), Bug);
-  assert.throws(() => new Histogram().quantile(1.1), Bug);
+  assert.throws(() => new Histogram().add(-1), InvariantError);
+  assert.throws(() => new Histogram().quantile(1.1), InvariantError);
 });
 
 test('values on both sides of 2^32 are in buckets of their own', () => {

@@ -154,7 +154,7 @@ test('damage is a miss, and the page is gone', () => {
     'a miss leaves the target alone',
   );
   assert.equal(store.storedPages, 0);
-  assert.equal(tmem.holdings.counters.get('corruptGets'), 1);
+  assert.equal(tmem.index.counters.get('corruptGets'), 1);
 });
 
 /** A filesystem of a guest: `scope` names the pool that it is in. */
@@ -233,11 +233,11 @@ for (const slots of [12, 200])
       );
       assert.equal(
         all((n) => n.puts - n.refusedPuts),
-        tmem.holdings.counters.get('goodEphemeralPuts'),
+        tmem.index.counters.get('goodEphemeralPuts'),
       );
       tmem.verify();
     }
-    if (slots === 12 && steps >= 3000) assert.ok(tmem.holdings.counters.get('evictions') > 0);
+    if (slots === 12 && steps >= 3000) assert.ok(tmem.index.counters.get('evictions') > 0);
     for (const { guest, fs } of mounts) guests[guest]!.cache.invalidateFs(fs);
     assert.equal(store.storedPages, 0, 'what has no filesystem holds nothing');
     store.verify();

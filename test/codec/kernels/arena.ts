@@ -54,7 +54,7 @@ export class Arena {
     const tail = this.page + PAGE + KERNEL_SLACK_BYTES;
     this.bytes.fill(FENCE, this.page - FENCE_BYTES, this.block);
     this.bytes.set(block, this.block);
-    const result = this.kernels.lz4Expand(this.block, block.length, this.page);
+    const result = this.kernels.lz4Decompress(this.block, block.length, this.page);
     this.#intact(this.page - FENCE_BYTES, this.page, 'before the page');
     this.#intact(
       tail,

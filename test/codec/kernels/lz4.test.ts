@@ -158,7 +158,7 @@ test('a block at the very end of the memory is read no further than its slack', 
     const at = bytes.length - KERNEL_SLACK_BYTES - block.length;
     bytes.fill(behind, at);
     bytes.set(block, at);
-    assert.equal(kernels.lz4Expand(at, block.length, page), -1, name);
+    assert.equal(kernels.lz4Decompress(at, block.length, page), -1, name);
   }
   arena.fence();
 });
@@ -187,7 +187,7 @@ test('length bytes that add up to more than 2^32 are not a short length', () => 
   assert.equal(rest[0], 1); // 15 + 1 literals
   rest[0] = 2;
   bytes.set(rest, from + 1 + wraps);
-  assert.equal(kernels.lz4Expand(from, 1 + wraps + rest.length, 65536), -1);
+  assert.equal(kernels.lz4Decompress(from, 1 + wraps + rest.length, 65536), -1);
 });
 
 test('no block of up to 3 bytes holds a page', () => {
@@ -197,7 +197,7 @@ test('no block of up to 3 bytes holds a page', () => {
       bytes[block] = n & 255;
       bytes[block + 1] = (n >> 8) & 255;
       bytes[block + 2] = n >> 16;
-      if (kernels.lz4Expand(block, length, page) !== -1) assert.fail(`${length} bytes, ${n}`);
+      if (kernels.lz4Decompress(block, length, page) !== -1) assert.fail(`${length} bytes, ${n}`);
     }
   arena.fence();
 });
@@ -205,7 +205,7 @@ test('no block of up to 3 bytes holds a page', () => {
 test('lengths no block can have are refused unread', () => {
   const { kernels, block, page } = arena;
   for (const length of [0, -1, -(2 ** 31), 4115, 65536, 2 ** 31 - 1])
-    assert.equal(kernels.lz4Expand(block, length, page), -1, `length ${length}`);
+    assert.equal(kernels.lz4Decompress(block, length, page), -1, `length ${length}`);
 });
 
 test('the longest block, a page of literals, is read', () => {
@@ -237,7 +237,7 @@ test('what lies behind a block never shows in a page', () => {
       const seen = [0, 0x5a, 0xff].map((behind) => {
         bytes.fill(behind, block, block + arena.blockRoom);
         bytes.set(mutated, block);
-        return kernels.lz4Expand(block, length, page) === PAGE ? arena.getPage() : null;
+        return kernels.lz4Decompress(block, length, page) === PAGE ? arena.getPage() : null;
       });
       assert.deepEqual(seen[1], seen[0], kind);
       assert.deepEqual(seen[2], seen[0], kind);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Frontswap } from '../../../src/frontswap/frontswap.ts';
-import { Load } from '../../../src/frontswap/ops.ts';
+import { LoadResult } from '../../../src/frontswap/ops.ts';
 import type { RemoteCounter } from '../../../src/remote/counters.ts';
 import type { Fault } from '../../remote/fake-peer.ts';
 import { page, type Rig, rig } from '../../remote/rig.ts';
@@ -20,7 +20,7 @@ function fill(r: Rig, n: number): void {
 
 function loadsAs(r: Rig, offset: number, seed: number): void {
   into.fill(0xee);
-  assert.equal(r.front.load(0, offset, into, 0), Load.loaded, `slot ${offset}`);
+  assert.equal(r.front.load(0, offset, into, 0), LoadResult.loaded, `slot ${offset}`);
   assert.deepEqual(into, page('text', seed), `slot ${offset}`);
 }
 
@@ -31,7 +31,7 @@ test('the oldest pages move on, and come home when they are loaded', () => {
   assert.equal(r.peer.redis.pages, 40);
   assert.equal(r.backend.remotePages, 40);
   for (let i = 0; i < 100; i++)
-    assert.equal(r.local.packedBytes(0, i) > 0, i >= 40, 'the oldest went');
+    assert.equal(r.local.compressedBytes(0, i) > 0, i >= 40, 'the oldest went');
   r.backend.verify();
   for (let i = 0; i < 100; i++) loadsAs(r, i, i);
   assert.equal(count(r, 'pagesRepatriated'), 40);
@@ -52,8 +52,12 @@ test('of several areas the oldest pages go first, wherever they are', () => {
   for (const [i, type] of order.entries()) {
     assert.equal(r.backend.remotify(1), 1);
     for (const [j, other] of order.entries())
-      assert.equal(r.local.packedBytes(other, j) > 0, j > i, `${j} of area ${other}, step ${i}`);
-    assert.equal(r.local.packedBytes(type, i), 0);
+      assert.equal(
+        r.local.compressedBytes(other, j) > 0,
+        j > i,
+        `${j} of area ${other}, step ${i}`,
+      );
+    assert.equal(r.local.compressedBytes(type, i), 0);
   }
   r.backend.verify();
 });
@@ -88,13 +92,14 @@ for (const [fault, keepBytes] of [
     assert.equal(r.backend.remotify(32), went);
     assert.equal(count(r, 'pers_pages_remoted'), 1 + went);
     assert.equal(count(r, 'pers_pages_remote_failed'), 32 - went);
-    for (let i = 0; i < 50; i++) assert.equal(r.local.packedBytes(0, i) > 0, i > went, `slot ${i}`);
+    for (let i = 0; i < 50; i++)
+      assert.equal(r.local.compressedBytes(0, i) > 0, i > went, `slot ${i}`);
     r.backend.verify();
     r.peer.fault = 'none';
     r.peer.release();
     assert.equal(r.backend.remotify(2), 2);
-    assert.equal(r.local.packedBytes(0, went + 1), 0, 'it is still the oldest');
-    assert.equal(r.local.packedBytes(0, went + 2), 0);
+    assert.equal(r.local.compressedBytes(0, went + 1), 0, 'it is still the oldest');
+    assert.equal(r.local.compressedBytes(0, went + 2), 0);
     for (let i = 0; i < 50; i++) loadsAs(r, i, i);
     while (r.backend.tend());
     assert.equal(r.peer.redis.pages, 0, 'what may have arrived was deleted');
@@ -124,11 +129,11 @@ test('C23 what the machine lost is told at every load, with nothing written', ()
   r.peer.redis.lose();
   for (let i = 0; i < 20; i++) {
     into.fill(0xee);
-    assert.equal(r.front.load(0, i, into, 0), i < 10 ? Load.corrupt : Load.loaded);
-    if (i < 10) assert.equal(r.backend.load(0, i, into, 0), Load.corrupt, 'not absent');
+    assert.equal(r.front.load(0, i, into, 0), i < 10 ? LoadResult.corrupt : LoadResult.loaded);
+    if (i < 10) assert.equal(r.backend.load(0, i, into, 0), LoadResult.corrupt, 'not absent');
     if (i < 10) assert.ok(into.every((byte) => byte === 0xee));
   }
-  assert.equal(r.front.load(0, 0, into, 0), Load.corrupt, 'again');
+  assert.equal(r.front.load(0, 0, into, 0), LoadResult.corrupt, 'again');
   assert.equal(count(r, 'remoteLost'), 21);
   assert.equal(count(r, 'remote_pers_pages_unsucc_get'), 21);
   assert.deepEqual(r.backend.counters.violated(), ['remoteLost']);
@@ -160,7 +165,7 @@ test('C23 a page that was changed there, or is another one, is damage', () => {
     const values = [...hash!.values()];
     hash!.set([...hash!.keys()][0]!, change(values[0]!, values));
     into.fill(0xee);
-    assert.equal(r.front.load(0, 0, into, 0), Load.corrupt, `change ${i}`);
+    assert.equal(r.front.load(0, 0, into, 0), LoadResult.corrupt, `change ${i}`);
     assert.ok(into.every((byte) => byte === 0xee));
     assert.equal(count(r, 'remoteDamaged'), 1);
     loadsAs(r, 1, 1);
@@ -175,7 +180,7 @@ test('C23 a page that is late is an error, and there when it is asked for again'
     r.peer.fault = fault;
     r.peer.keepBytes = 3;
     const before = r.peer.clock.ms;
-    assert.equal(r.front.load(0, 1, into, 0), Load.corrupt, fault);
+    assert.equal(r.front.load(0, 1, into, 0), LoadResult.corrupt, fault);
     assert.ok(r.peer.clock.ms - before <= 100, 'within the deadline and one wait');
     r.peer.fault = 'none';
     r.peer.clock.ms += 60_000;
@@ -247,7 +252,7 @@ test('C5 an area that ended is given up there, a chunk at a time', () => {
   assert.equal(r.peer.redis.hashes.size, 0);
   assert.equal(count(r, 'remote_objects_flushed'), 3);
   assert.equal(count(r, 'remotePagesFreed'), 2500);
-  assert.equal(r.backend.load(0, 1, into, 0), Load.absent);
+  assert.equal(r.backend.load(0, 1, into, 0), LoadResult.absent);
   assert.equal(r.backend.store(0, 1, page('text', 1), 0), false);
   r.backend.verify();
 });
@@ -273,7 +278,7 @@ test('a dead machine stops remotify and nothing else; it is tried again after ev
   assert.ok(r.peer.connects - before < 12, `${r.peer.connects - before} tries in 5 s`);
   assert.ok(tries.at(-1)! - tries.at(-2)! >= 99, 'the longest pause');
   assert.ok(count(r, 'remotifyStopped') >= 500);
-  assert.equal(r.front.load(0, 0, into, 0), Load.corrupt);
+  assert.equal(r.front.load(0, 0, into, 0), LoadResult.corrupt);
   loadsAs(r, 6, 6);
   r.peer.isDown = false;
   r.peer.fault = 'none';
@@ -339,19 +344,19 @@ test('a page that is refused by itself does not stand in the way of the others',
   assert.equal(count(r, 'pers_pages_remote_failed'), 1);
   r.peer.redis.putError = '';
   assert.equal(r.backend.remotify(2), 2);
-  assert.ok(r.local.packedBytes(0, 0) > 0);
+  assert.ok(r.local.compressedBytes(0, 0) > 0);
   r.backend.verify();
 });
 
 test('a page that is damaged here does not go there', () => {
   const r = rig();
   fill(r, 3);
-  const readPacked = r.local.readPacked.bind(r.local);
-  r.local.readPacked = (type, offset, target, at) =>
-    offset === 1 ? -1 : readPacked(type, offset, target, at);
+  const readCompressed = r.local.readCompressed.bind(r.local);
+  r.local.readCompressed = (type, offset, target, at) =>
+    offset === 1 ? -1 : readCompressed(type, offset, target, at);
   assert.equal(r.backend.remotify(3), 2);
   assert.equal(count(r, 'localDamaged'), 1);
-  assert.ok(r.local.packedBytes(0, 1) > 0);
+  assert.ok(r.local.compressedBytes(0, 1) > 0);
   r.backend.verify();
 });
 
@@ -364,7 +369,7 @@ test('the remote tier is a backend of a chain: what it refuses goes to the one b
   front.init(1, 400);
   for (let i = 0; i < 300; i++) assert.ok(front.store(1, i, page('random', i), 0));
   for (let i = 0; i < 300; i++) {
-    assert.equal(front.load(1, i, into, 0), Load.loaded);
+    assert.equal(front.load(1, i, into, 0), LoadResult.loaded);
     assert.deepEqual(into, page('random', i));
   }
   front.verify();

@@ -6,12 +6,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../../src/arena/budget.ts';
 import { keepPages } from '../../../src/arena/ops.ts';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../../src/frontswap/frontswap.ts';
-import { Load } from '../../../src/frontswap/ops.ts';
+import { LoadResult } from '../../../src/frontswap/ops.ts';
 import { loadNativeZstd } from '../../../src/os/native-codec.ts';
 import { CounterAt } from '../../../src/store/results.ts';
 import { FakeReturns } from '../../model/fake-returns.ts';
@@ -42,7 +42,7 @@ test('C1 C16 every kind of page comes back over every other, at the cost of the 
       assert.equal(front.store(0, 5, page(first, seed++), 0), true);
       const last = page(second, seed++);
       assert.equal(front.store(0, 5, last, 0), true);
-      assert.equal(front.load(0, 5, into, 0), Load.loaded);
+      assert.equal(front.load(0, 5, into, 0), LoadResult.loaded);
       assert.deepEqual(into, last);
       assert.equal(backend.counter(CounterAt.storedPages), 1);
     }
@@ -65,8 +65,8 @@ test('C2 a store refused at the limit leaves no old page', () => {
     if (front.store(0, n, page('random', n), 0)) continue;
     refused++;
     assert.equal(front.has(0, n), false);
-    assert.equal(front.load(0, n, into, 0), Load.absent);
-    assert.equal(backend.load(0, n, into, 0), Load.absent, 'not only the bit is clear');
+    assert.equal(front.load(0, n, into, 0), LoadResult.absent);
+    assert.equal(backend.load(0, n, into, 0), LoadResult.absent, 'not only the bit is clear');
   }
   assert.ok(refused > 0, 'the limit was reached');
   assert.ok(backend.counter(CounterAt.refusedByLimit) >= refused);
@@ -82,10 +82,10 @@ test('C5 C14 a freed slot is empty at once, and used again never shows its old p
     front.invalidatePage(0, 1);
     assert.equal(backend.counter(CounterAt.storedPages), 0);
     assert.equal(backend.counter(CounterAt.storedBytes), 0);
-    assert.equal(backend.load(0, 1, into, 0), Load.absent);
+    assert.equal(backend.load(0, 1, into, 0), LoadResult.absent);
     const next = page('records', 2);
     front.store(0, 1, next, 0);
-    assert.equal(front.load(0, 1, into, 0), Load.loaded);
+    assert.equal(front.load(0, 1, into, 0), LoadResult.loaded);
     assert.deepEqual(into, next);
     front.invalidatePage(0, 1);
   }
@@ -104,10 +104,10 @@ test('C13 an area that ended refuses, and has given everything back', () => {
   assert.equal(budget.usedBytes, before);
   assert.equal(backend.counter(CounterAt.storedPages), 1);
   assert.equal(backend.store(0, 0, page('text', 1), 0), false);
-  assert.equal(backend.load(0, 0, into, 0), Load.absent);
+  assert.equal(backend.load(0, 0, into, 0), LoadResult.absent);
   backend.invalidatePage(0, 0);
   front.init(0, 20); // another size
-  assert.equal(backend.load(0, 0, into, 0), Load.absent);
+  assert.equal(backend.load(0, 0, into, 0), LoadResult.absent);
   assert.equal(front.store(0, 19, page('text', 1), 0), true);
   front.invalidateArea(0);
   front.invalidateArea(1);
@@ -125,14 +125,14 @@ test('C13 also where the system takes no memory back the budget is whole again',
   assert.throws(() => {
     backend.init(0, 10);
     backend.init(0, 10);
-  }, Bug);
+  }, InvariantError);
 });
 
 test('a page whose bytes were damaged is an error, not absent', () => {
   let memory = new Uint8Array(0);
   const backend = storeBackend(new Budget(0), lz4, ({ buffer }) => {
     memory = new Uint8Array(buffer);
-    return { giveBack: () => false };
+    return { release: () => false };
   });
   const front = new Frontswap();
   front.register(backend);
@@ -141,7 +141,7 @@ test('a page whose bytes were damaged is an error, not absent', () => {
   front.store(0, 4, bytes, 0);
   const image = Buffer.from(memory.buffer);
   for (let at = image.indexOf(bytes); at >= 0; at = image.indexOf(bytes)) image[at + 99]! ^= 1;
-  assert.equal(front.load(0, 4, into, 0), Load.corrupt);
+  assert.equal(front.load(0, 4, into, 0), LoadResult.corrupt);
   assert.deepEqual(front.counters.violated(), ['loadsDamaged']);
   assert.equal(backend.counter(CounterAt.corruptions), 1);
 });
@@ -174,7 +174,7 @@ test('maintain and settle give memory back, as the stores do', () => {
   assert.equal(backend.maintain(6000), true);
   assert.ok(budget.usedBytes < 3_000_000, `${budget.usedBytes} bytes: the reserves remain`);
   assert.equal(backend.maintain(1), false, 'one call served both areas');
-  while (backend.settle());
+  while (backend.compactIdle());
   assert.ok(budget.usedBytes < 300_000, `${budget.usedBytes} bytes`);
   backend.verify();
 });
@@ -238,7 +238,7 @@ randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prn
       held.delete(key);
     } else if (what < 985) {
       const want = held.get(key);
-      assert.equal(front.load(type, offset, into, 0), want ? Load.loaded : Load.absent);
+      assert.equal(front.load(type, offset, into, 0), want ? LoadResult.loaded : LoadResult.absent);
       if (want) assert.deepEqual(into, want);
     } else if (what < 995) backend.maintain(64);
     else if (on.delete(type)) {
@@ -260,7 +260,7 @@ randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prn
   }
   for (const [key, want] of held) {
     const [type, offset] = key.split(':').map(Number);
-    assert.equal(front.load(type!, offset!, into, 0), Load.loaded);
+    assert.equal(front.load(type!, offset!, into, 0), LoadResult.loaded);
     assert.deepEqual(into, want);
   }
   for (const type of on) front.invalidateArea(type);
@@ -283,15 +283,15 @@ test('maintain makes pages older as others change, and settle recompresses what 
   front.load(0, 0, into, 0);
   assert.equal(front.coldest(0, 0, 400, 1, false), 2, 'a load makes a page new');
   assert.equal(front.coldest(0, 0, 400, 1, true), -1, 'text packs');
-  while (backend.settle());
+  while (backend.compactIdle());
   assert.equal(backend.counter(CounterAt.recompressed), 0, 'nothing is idle yet');
   for (let i = 0; i < 4; i++) backend.maintain(100);
-  while (backend.settle());
+  while (backend.compactIdle());
   const { recompressed, recompressKept } = CounterAt;
   const tried = backend.counter(recompressed) + backend.counter(recompressKept);
   assert.equal(tried, zstd === null ? 0 : 199, 'all but the page that was loaded');
   for (let n = 0; n < 200; n++) {
-    assert.equal(front.load(n % 2 === 0 ? 0 : 3, n, into, 0), Load.loaded);
+    assert.equal(front.load(n % 2 === 0 ? 0 : 3, n, into, 0), LoadResult.loaded);
     assert.deepEqual(into, page('text', n));
   }
   backend.verify();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TmemFrontswap } from '../../../src/frontswap/backends/tmem-frontswap.ts';
-import { Load } from '../../../src/frontswap/ops.ts';
+import { LoadResult } from '../../../src/frontswap/ops.ts';
 import { Tmem } from '../../../src/tmem/tmem.ts';
 import { FakeStore, pageOf } from '../../tmem/fake-store.ts';
 
@@ -18,18 +18,22 @@ test('C13 an area that was given up takes nothing until it is switched on again,
       assert.equal(backend.store(type, slot, pageOf(10 * type + slot), 0), true);
   assert.equal(backend.store(3, 10, pageOf(1), 0), false, 'past the end');
   backend.invalidateArea(3);
-  assert.equal(backend.load(3, 5, into, 0), Load.absent);
-  assert.equal(backend.load(4, 5, into, 0), Load.loaded);
+  assert.equal(backend.load(3, 5, into, 0), LoadResult.absent);
+  assert.equal(backend.load(4, 5, into, 0), LoadResult.loaded);
   assert.equal(Buffer.compare(into, pageOf(45)), 0);
   assert.equal(backend.store(3, 0, pageOf(1), 0), false, 'off');
   backend.init(3, 10);
-  assert.equal(backend.load(3, 0, into, 0), Load.absent);
+  assert.equal(backend.load(3, 0, into, 0), LoadResult.absent);
   assert.equal(backend.store(3, 0, pageOf(2), 0), true);
   backend.init(3, 10);
-  assert.equal(backend.load(3, 0, into, 0), Load.absent, 'switched on again: it holds nothing');
+  assert.equal(
+    backend.load(3, 0, into, 0),
+    LoadResult.absent,
+    'switched on again: it holds nothing',
+  );
   backend.init(31, 10);
   assert.equal(backend.store(31, 0, pageOf(2), 0), true);
-  assert.throws(() => backend.load(32, 0, into, 0), { name: 'Bug' });
+  assert.throws(() => backend.load(32, 0, into, 0), { name: 'InvariantError' });
 });
 
 test('a load keeps the page, a refused store is false, an invalidated slot is absent, damage is said', () => {
@@ -38,14 +42,14 @@ test('a load keeps the page, a refused store is false, an invalidated slot is ab
   const backend = new TmemFrontswap(tmem, tmem.addClient());
   backend.init(0, 10);
   assert.equal(backend.store(0, 1, pageOf(0), 0), true);
-  for (let k = 0; k < 2; k++) assert.equal(backend.load(0, 1, into, 0), Load.loaded);
+  for (let k = 0; k < 2; k++) assert.equal(backend.load(0, 1, into, 0), LoadResult.loaded);
   assert.equal(backend.store(0, 2, pageOf(5), 0), false, 'no room');
   const page = store.pages.get(0)!;
   store.pages.set(0, new Uint8Array(1));
-  assert.equal(backend.load(0, 1, into, 0), Load.corrupt);
+  assert.equal(backend.load(0, 1, into, 0), LoadResult.corrupt);
   store.pages.set(0, page);
   backend.invalidatePage(0, 1);
-  assert.equal(backend.load(0, 1, into, 0), Load.absent);
+  assert.equal(backend.load(0, 1, into, 0), LoadResult.absent);
 });
 
 test('a client without a free pool is refused', () => {

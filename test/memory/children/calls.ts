@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { attachRegion, openSwap, type RegionHandle } from '../../../src/index.ts';
-import { ControlBlock, Op } from '../../../src/memory/control-block.ts';
+import { CallOp, ControlBlock } from '../../../src/memory/control-block.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 
 const MiB = 2 ** 20;
@@ -101,7 +101,7 @@ function ask({ handle, gate }: Job): number {
 
 function leave({ handle }: Job): void {
   const control = new ControlBlock(loadLinux().linux!, handle.control);
-  control.call(Op.prefetch, handle.id, 0, 1, 0, 0, () => process.exit());
+  control.call(CallOp.prefetch, handle.id, 0, 1, 0, 0, () => process.exit());
 }
 
 if (isMainThread) await ways[process.argv[2] ?? '']?.();

@@ -7,7 +7,7 @@
 import { openSync, truncateSync, writeSync } from 'node:fs';
 import { openSwap } from '../../../src/index.ts';
 import { Caller } from '../../../src/memory/caller.ts';
-import { ControlBlock, type Op } from '../../../src/memory/control-block.ts';
+import { type CallOp, ControlBlock } from '../../../src/memory/control-block.ts';
 import type { SwapRegion } from '../../../src/memory/region.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from '../noise.ts';
@@ -93,7 +93,7 @@ const ways: Readonly<Record<string, () => void>> = {
   },
   'impossible call': () => {
     const { swap, region } = filled(PAGES, 64 * MiB, false);
-    caller(swap.control!).call(99 as Op, region.handle.id, 0, 1);
+    caller(swap.control!).call(99 as CallOp, region.handle.id, 0, 1);
   },
   full: () => {
     const pages = 4 * PAGES;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
-import { Counter, End } from '../../../src/nbd/protocol/state.ts';
+import { Counter, SessionEnd } from '../../../src/nbd/protocol/state.ts';
 import { Chunk, Command, CommandFlag, WireError } from '../../../src/nbd/protocol/wire.ts';
 import { join, messages, request } from './client.ts';
 import { FaultDisk } from './fault-disk.ts';
@@ -111,11 +111,11 @@ test('a long simple read that fails before its head is sent is an error, later i
     said.map((m) => m.error),
     [0, WireError.io, 0],
   );
-  assert.equal(early.session.end, End.none);
+  assert.equal(early.session.end, SessionEnd.none);
 
   const late = transmitting(badDisk(700_000), { outputBytes: 200_000 });
   const bytes = late.feed(join(ping, long, ping));
-  assert.equal(late.session.end, End.readFailed);
+  assert.equal(late.session.end, SessionEnd.readFailed);
   const sent = bytes.length - 16 - 16;
   assert.ok(sent > 100_000 && sent <= 700_000, 'what was read, and no byte of what was not');
   const data = bytes.subarray(32);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import type { NbdExport } from '../../../src/nbd/protocol/exports.ts';
-import { End, isFault, Stop } from '../../../src/nbd/protocol/state.ts';
+import { isFault, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
 import {
   Command,
   Info,
@@ -57,8 +57,8 @@ test('unknown client flags end the session', () => {
     const harness = new Harness(exports);
     harness.open();
     harness.feed(clientFlags(flags));
-    assert.equal(harness.session.end, End.clientFlags);
-    assert.equal(harness.session.stop, Stop.ended);
+    assert.equal(harness.session.end, SessionEnd.clientFlags);
+    assert.equal(harness.session.stop, SessionStop.ended);
   }
 });
 
@@ -81,7 +81,7 @@ test('EXPORT_NAME answers size and flags, and 124 zeros unless they were decline
 test('EXPORT_NAME of an unknown export can only hang up', () => {
   const harness = haggling();
   assert.equal(harness.feed(optionOf(Option.exportName, utf8('nobody'))).length, 0);
-  assert.equal(harness.session.end, End.exportUnknown);
+  assert.equal(harness.session.end, SessionEnd.exportUnknown);
 });
 
 test('the empty name selects the first export, unless one is called so', () => {
@@ -100,7 +100,7 @@ test('ABORT is acknowledged and ends the session, data or not', () => {
   for (const data of [new Uint8Array(0), utf8('reason'), new Uint8Array(20_000)]) {
     const harness = haggling();
     assert.deepEqual(ask(harness, Option.abort, data), [OptionReply.ack]);
-    assert.equal(harness.session.end, End.abort);
+    assert.equal(harness.session.end, SessionEnd.abort);
   }
 });
 
@@ -183,7 +183,7 @@ test('GO and INFO of an unknown export are refused and the haggling goes on', ()
     assert.deepEqual(ask(harness, option, infoData('nobody')), [OptionReply.errUnknown]);
   const notUtf8 = Uint8Array.of(0, 0, 0, 1, 0xff, 0, 0);
   assert.deepEqual(ask(harness, Option.go, notUtf8), [OptionReply.errUnknown]);
-  assert.equal(harness.session.end, End.none);
+  assert.equal(harness.session.end, SessionEnd.none);
 });
 
 test('GO whose lengths do not add up is invalid', () => {
@@ -205,7 +205,7 @@ test('GO whose lengths do not add up is invalid', () => {
     infoData('n'.repeat(4097)),
   ];
   for (const data of bad) assert.deepEqual(ask(harness, Option.go, data), [OptionReply.errInvalid]);
-  assert.equal(harness.session.end, End.none);
+  assert.equal(harness.session.end, SessionEnd.none);
 });
 
 test('STRUCTURED_REPLY is acknowledged, also twice; data with it is invalid', () => {
@@ -302,7 +302,7 @@ test('unknown options and TLS are unsupported, with any data, and the haggling g
       assert.deepEqual(ask(harness, option, data), [OptionReply.errUnsup]);
   assert.deepEqual(ask(harness, Option.startTls), [OptionReply.errUnsup]);
   assert.deepEqual(ask(harness, Option.startTls, utf8('x')), [OptionReply.errInvalid]);
-  assert.equal(harness.session.end, End.none);
+  assert.equal(harness.session.end, SessionEnd.none);
 });
 
 test('a known option with too much data is told so without being held', () => {
@@ -332,7 +332,7 @@ test('names and queries have up to 4096 bytes, and what is looked at of an optio
   assert.equal(old.feed(optionOf(Option.exportName, utf8(long))).length, 10);
   const refused = named();
   refused.feed(optionOf(Option.exportName, utf8(`${long}n`)));
-  assert.equal(refused.session.end, End.exportUnknown);
+  assert.equal(refused.session.end, SessionEnd.exportUnknown);
 
   const contexts = (name: string, ...queries: string[]): number[] =>
     ask(named(), Option.listMetaContext, metaData(name, queries));
@@ -349,23 +349,28 @@ test('names and queries have up to 4096 bytes, and what is looked at of an optio
 test('an option past 65536 bytes, one without magic, and too many options end the session', () => {
   const long = haggling();
   long.feed(join(optionOf(99).subarray(0, 12), Uint8Array.of(0, 1, 0, 1)));
-  assert.equal(long.session.end, End.optionLength);
+  assert.equal(long.session.end, SessionEnd.optionLength);
 
   const noMagic = haggling();
   const bytes = optionOf(Option.list);
   bytes[7] = 0;
   noMagic.feed(bytes);
-  assert.equal(noMagic.session.end, End.optionMagic);
+  assert.equal(noMagic.session.end, SessionEnd.optionMagic);
 
   const many = haggling();
   for (let i = 0; i < 128; i++) assert.deepEqual(ask(many, 99), [OptionReply.errUnsup]);
   assert.equal(many.feed(optionOf(99)).length, 0);
-  assert.equal(many.session.end, End.optionCount);
+  assert.equal(many.session.end, SessionEnd.optionCount);
 });
 
 test('whoever disconnects, aborts or meets a shutdown did nothing wrong', () => {
-  const faultless = Object.values(End).filter((end) => !isFault(end));
-  assert.deepEqual(faultless, [End.none, End.disconnect, End.abort, End.shutdown]);
+  const faultless = Object.values(SessionEnd).filter((end) => !isFault(end));
+  assert.deepEqual(faultless, [
+    SessionEnd.none,
+    SessionEnd.disconnect,
+    SessionEnd.abort,
+    SessionEnd.shutdown,
+  ]);
 });
 
 test('options after shutdown are told so; ABORT still works', () => {
@@ -377,7 +382,7 @@ test('options after shutdown are told so; ABORT still works', () => {
   const old = haggling();
   old.session.shutDown();
   old.feed(optionOf(Option.exportName, utf8('first')));
-  assert.equal(old.session.end, End.shutdown);
+  assert.equal(old.session.end, SessionEnd.shutdown);
 });
 
 test('a handshake cut anywhere reads the same', () => {

@@ -6,7 +6,7 @@ import type { Disk } from '../../../src/block/ops.ts';
 import type { NbdExport } from '../../../src/nbd/protocol/exports.ts';
 import { Output } from '../../../src/nbd/protocol/output.ts';
 import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN, Session } from '../../../src/nbd/protocol/session.ts';
-import { COUNTER_COUNT, End, Stop } from '../../../src/nbd/protocol/state.ts';
+import { COUNTER_COUNT, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
 import { Option } from '../../../src/nbd/protocol/wire.ts';
 import { clientFlags, infoData, join, joinAll, metaData, option } from './client.ts';
 
@@ -41,7 +41,7 @@ export class Harness {
 
   /** Gives `bytes` in one piece; returns all that is said to them. Bytes behind the end are dropped, as a socket would. */
   feed(bytes: Uint8Array): Uint8Array {
-    if (this.session.end !== End.none) return new Uint8Array(0);
+    if (this.session.end !== SessionEnd.none) return new Uint8Array(0);
     let all = join(this.#carry, bytes);
     let input = { bytes: all, view: new DataView(all.buffer) };
     const said: Uint8Array[] = [];
@@ -52,7 +52,7 @@ export class Harness {
       const next = this.session.receive(input, at, all.length, this.#out);
       assert.ok(next >= at && next <= all.length, 'a session takes bytes that are there');
       at = next;
-      if (this.session.stop === Stop.disk) {
+      if (this.session.stop === SessionStop.disk) {
         // The input is others' until the next call, and the output nobody's.
         this.diskWaits++;
         const rest = all.slice(at);
@@ -63,10 +63,10 @@ export class Harness {
         continue;
       }
       said.push(this.#taken());
-      if (this.session.stop !== Stop.output) break;
+      if (this.session.stop !== SessionStop.output) break;
     }
     this.#carry = all.slice(at);
-    if (this.session.stop === Stop.input)
+    if (this.session.stop === SessionStop.input)
       assert.ok(this.#carry.length <= CARRY_BYTES_MAX, 'what a session leaves is small');
     return joinAll(said);
   }

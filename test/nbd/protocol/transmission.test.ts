@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { BioFlag, BioOp } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
-import { Counter, End, Stop } from '../../../src/nbd/protocol/state.ts';
+import { Counter, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
 import { Chunk, Command, CommandFlag, WireError } from '../../../src/nbd/protocol/wire.ts';
 import { join, type Message, messages, type RequestFields, request } from './client.ts';
 import { FaultDisk } from './fault-disk.ts';
@@ -416,7 +416,10 @@ test('DISC ends the session in order, whatever its other fields say, and nothing
     ),
   );
   assert.equal(messages(said).length, 1);
-  assert.deepEqual([harness.session.end, harness.session.stop], [End.disconnect, Stop.ended]);
+  assert.deepEqual(
+    [harness.session.end, harness.session.stop],
+    [SessionEnd.disconnect, SessionStop.ended],
+  );
   assert.equal(disk.seen.length, 1);
 });
 
@@ -424,12 +427,12 @@ test('a request without magic and a write past the limit end the session at once
   for (const magic of [0, 0x1256_0953, 0x6744_6698]) {
     const harness = transmitting(new MemoryDisk(MIB));
     assert.equal(harness.feed(request({ type: Command.read, length: 1, magic })).length, 0);
-    assert.equal(harness.session.end, End.requestMagic);
+    assert.equal(harness.session.end, SessionEnd.requestMagic);
   }
   const disk = new FaultDisk(new MemoryDisk(64 * MIB));
   const harness = transmitting(disk);
   harness.feed(request({ type: Command.write, length: 32 * MIB + 1 }));
-  assert.equal(harness.session.end, End.writeLength);
+  assert.equal(harness.session.end, SessionEnd.writeLength);
   assert.equal(disk.seen.length, 0);
 });
 

@@ -33,7 +33,7 @@ async function slowRig(
     sizeBytes: 4 * MIB,
     limitBytes: 0,
     codec: { name: 'lz4', factory: lz4 },
-    backing: { disk: backing, isShown: false, bioCount: 16 },
+    backing: { disk: backing, showsOldData: false, bioCount: 16 },
   });
   const exports = new Map([
     ['disk', { name: 'disk', description: '', disk: new MemoryDisk(MIB) }],

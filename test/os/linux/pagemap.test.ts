@@ -9,7 +9,7 @@ import {
   UffdFeature,
   UffdMode,
 } from '../../../src/os/linux/uffd-constants.ts';
-import { Resolve } from '../../../src/os/linux/userfaultfd.ts';
+import { ResolveResult } from '../../../src/os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../../../src/os/linux/userfaultfd-open.ts';
 import { errnoOf, noLinux, noUffd, theLinux } from './machine.ts';
 
@@ -52,7 +52,7 @@ describe('page map', { skip: noLinux }, () => {
       const out = new Uint8Array(12).fill(99);
       assert.equal(map.read(at, 8, out, 2), 3);
       assert.deepEqual([...out], [99, 99, 0, 1, 1, 0, 0, 0, 1, 0, 99, 99]);
-      assert.throws(() => map.read(at, 8, out, 5), { name: 'Bug' });
+      assert.throws(() => map.read(at, 8, out, 5), { name: 'InvariantError' });
     });
   });
 
@@ -114,7 +114,7 @@ describe('page map', { skip: noLinux }, () => {
         [12, 14, there],
       ]);
       assert.equal(map.scannedTo, at + 16 * page);
-      assert.throws(() => map.runStart(3), { name: 'Bug' });
+      assert.throws(() => map.runStart(3), { name: 'InvariantError' });
     });
   });
 
@@ -167,7 +167,7 @@ describe('page map', { skip: noLinux }, () => {
       const { uffd } = openUserfaultfd(linux, { required: asynchronous });
       assert.ok(uffd !== null);
       uffd.register(at, 8 * page, UffdMode.writeProtect);
-      assert.equal(uffd.writeProtect(at, 8 * page, ProtectMode.protect), Resolve.done);
+      assert.equal(uffd.writeProtect(at, 8 * page, ProtectMode.protect), ResolveResult.done);
       const written = { all: PageCategory.written };
       assert.equal(map.scan(at, 8 * page, written), 0);
       memory[2 * page] = 5;

@@ -48,7 +48,7 @@ describe('affinity', { skip: noLinux }, () => {
     assert.equal(affinity.pin([0], 2 ** 22 + 1), false);
     assert.deepEqual(affinity.allowed(2 ** 22 + 1), []);
     assert.equal(processorOf(2 ** 22 + 1), -1);
-    assert.throws(() => affinity.pin([1024]), { name: 'Bug' });
+    assert.throws(() => affinity.pin([1024]), { name: 'InvariantError' });
   });
 
   test('the processor is found behind a name full of brackets and blanks', () => {

@@ -55,7 +55,7 @@ describe('process', { skip: noLinux }, () => {
     assert.equal(isInCapabilities(status('fffffffffff7ffff'), Capability.sysPtrace), false);
     assert.equal(isInCapabilities(status('0000000100000000'), 32), true);
     assert.equal(isInCapabilities('no such line', Capability.sysPtrace), false);
-    assert.throws(() => isInCapabilities('', 64), { name: 'Bug' });
+    assert.throws(() => isInCapabilities('', 64), { name: 'InvariantError' });
     assert.equal(typeof hasCapability(Capability.sysPtrace), 'boolean');
   });
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { Bug } from '../../../src/base/assert.ts';
+import { InvariantError } from '../../../src/base/assert.ts';
 import { type StreamAddress, streamSockets } from '../../../src/os/linux/stream-socket.ts';
 import { TemporaryFolder } from '../../interop/processes.ts';
 
@@ -125,11 +125,11 @@ test('what cannot be reached is an error with its errno', { skip }, () => {
 
 test('ranges outside the memory, and a closed socket, are bugs of the caller', { skip }, () => {
   const socket = open!({ path }, new Uint8Array(100), 1000);
-  assert.throws(() => socket.receive(91, 10, 1000), Bug);
-  assert.throws(() => socket.send(-1, 10, 1000), Bug);
-  assert.throws(() => socket.send(0, 0, 1000), Bug);
-  assert.throws(() => socket.send(0, 1, 0), Bug);
+  assert.throws(() => socket.receive(91, 10, 1000), InvariantError);
+  assert.throws(() => socket.send(-1, 10, 1000), InvariantError);
+  assert.throws(() => socket.send(0, 0, 1000), InvariantError);
+  assert.throws(() => socket.send(0, 1, 0), InvariantError);
   socket[Symbol.dispose]();
   socket[Symbol.dispose]();
-  assert.throws(() => socket.receive(0, 10, 1000), Bug);
+  assert.throws(() => socket.receive(0, 10, 1000), InvariantError);
 });

@@ -9,7 +9,7 @@ import {
   UffdFeature,
   UffdMode,
 } from '../../../src/os/linux/uffd-constants.ts';
-import { Resolve } from '../../../src/os/linux/userfaultfd.ts';
+import { ResolveResult } from '../../../src/os/linux/userfaultfd.ts';
 import { awaitMessages } from './faults.ts';
 import { noLinux, noUffd } from './machine.ts';
 import { Command } from './toucher.ts';
@@ -59,11 +59,11 @@ describe('events', { skip: noLinux }, () => {
       toucher.ask(Command.drop, 0);
       const poller = new Poller(r.linux, [r.uffd.fd]);
       assert.equal(poller.wait(5000), 1);
-      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), Resolve.again);
+      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), ResolveResult.again);
       assert.equal(r.uffd.bytesDone, 0);
       r.uffd.readMessages();
       assert.equal(toucher.result(), 1);
-      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), Resolve.done);
+      assert.equal(r.uffd.copy(r.pageAt(4), r.source, r.page, CopyMode.wake), ResolveResult.done);
     });
   });
 
@@ -75,10 +75,10 @@ describe('events', { skip: noLinux }, () => {
       const toucher = await r.toucher();
       toucher.ask(Command.fork, 0);
       assert.equal(toucher.result(), 1);
-      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.busy);
+      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), ResolveResult.busy);
       assert.equal(r.uffd.bytesDone, 0);
       r.from[0] = 2; // the child is gone: written, the page is ours alone again
-      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), Resolve.done);
+      assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), ResolveResult.done);
     });
   });
 

@@ -39,7 +39,7 @@ export interface BackingOptions {
    * True: a slot that was never written reads what the backing holds there, a swap header in slot 0 for one. False:
    * as zeros; what was there before is never seen.
    */
-  readonly isShown: boolean;
+  readonly showsOldData: boolean;
   /** Bios that can be under way to it, 2 up; a quarter of them only for writes. Default 32. */
   readonly bioCount?: number;
 }
@@ -55,7 +55,7 @@ export const backingTableBytes = (sizeBytes: number, bioCount: number = BIO_COUN
 const nobody: Bio = new Bio();
 
 /** A bio that has begun and is not done: how far it is, and which part of it is at the backing. */
-export class Errand implements BioOwner {
+export class BackingRequest implements BioOwner {
   bio: Bio = nobody;
   /** The next byte of the disk to look at. */
   at = 0;
@@ -68,10 +68,10 @@ export class Errand implements BioOwner {
   inner: Bio | null = null;
   /** A page put together from old bytes and new ones; the backing's until the inner bio ends. */
   readonly page: Uint8Array = new Uint8Array(PAGE_BYTES);
-  readonly #onLanded: (errand: Errand, status: BioStatus) => void;
+  readonly #onCompleted: (errand: BackingRequest, status: BioStatus) => void;
 
-  constructor(onLanded: (errand: Errand, status: BioStatus) => void) {
-    this.#onLanded = onLanded;
+  constructor(onLanded: (errand: BackingRequest, status: BioStatus) => void) {
+    this.#onCompleted = onLanded;
   }
 
   begin(bio: Bio): void {
@@ -81,7 +81,7 @@ export class Errand implements BioOwner {
   }
 
   bioEnd(bio: Bio): void {
-    this.#onLanded(this, bio.status);
+    this.#onCompleted(this, bio.status);
   }
 }
 
@@ -109,8 +109,8 @@ export class Backing implements Disposable {
   readonly #busy: SlotBits;
   readonly #soiled: SlotBits;
   readonly #pool: BioPool;
-  readonly #spare: Errand[] = [];
-  readonly #underWay: Errand[] = [];
+  readonly #spare: BackingRequest[] = [];
+  readonly #underWay: BackingRequest[] = [];
   readonly #waiting = new BioQueue();
   #canDiscard = true;
   /** Something ended since those that wait were last looked at. */
@@ -118,10 +118,10 @@ export class Backing implements Disposable {
 
   /** @param onLanded told when the part of an errand that was at the backing is done */
   constructor(
-    { disk, isShown, bioCount = BIO_COUNT }: BackingOptions,
+    { disk, showsOldData: isShown, bioCount = BIO_COUNT }: BackingOptions,
     sizeBytes: number,
     budget: Budget,
-    onLanded: (errand: Errand, status: BioStatus) => void,
+    onLanded: (errand: BackingRequest, status: BioStatus) => void,
   ) {
     assert(disk.sizeBytes >= sizeBytes, 'a backing is as large as its disk');
     assert(!disk.readOnly, 'a backing can be written');
@@ -133,7 +133,7 @@ export class Backing implements Disposable {
     this.#busy = new SlotBits(slots);
     this.#soiled = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
-    for (let i = 0; i < bioCount; i++) this.#spare.push(new Errand(onLanded));
+    for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onLanded));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
     assert(budget.reserve(this.tableBytes), 'a limit has room for the tables of a backing');
     if (!isShown) return;
@@ -197,7 +197,7 @@ export class Backing implements Disposable {
   }
 
   /** The errand is under way; there is another one to begin with. */
-  depart(errand: Errand): Errand {
+  depart(errand: BackingRequest): BackingRequest {
     this.#busy.setRange(firstSlot(errand.bio), endSlot(errand.bio));
     this.#underWay.push(errand);
     const spare = this.#spare.pop();
@@ -206,7 +206,7 @@ export class Backing implements Disposable {
   }
 
   /** The errand is done. */
-  arrive(errand: Errand): Bio {
+  arrive(errand: BackingRequest): Bio {
     const { bio, inner } = errand;
     assert(inner !== null, 'an errand under way holds a bio');
     this.#pool.free(inner);
@@ -226,7 +226,14 @@ export class Backing implements Disposable {
   }
 
   /** Sends a part of the errand; false, and nothing is sent, when no bio is free. */
-  send(errand: Errand, op: BioOp, from: number, to: number, data?: Uint8Array, at = 0): boolean {
+  send(
+    errand: BackingRequest,
+    op: BioOp,
+    from: number,
+    to: number,
+    data?: Uint8Array,
+    at = 0,
+  ): boolean {
     const frees = op === BioOp.write || op === BioOp.writeZeroes;
     const bio = errand.inner ?? (frees ? this.#pool.allocFromReserve() : this.#pool.alloc());
     if (bio === null) return false;
@@ -272,7 +279,7 @@ export class Backing implements Disposable {
    * since their last one. What else is given up is forgotten here and overwritten there some day. Returns 1 when
    * sent, 0 when no bio is free, -1 when there is nothing (more) to send.
    */
-  sendDiscard(errand: Errand, end: number): number {
+  sendDiscard(errand: BackingRequest, end: number): number {
     if (!this.#canDiscard) return -1;
     const last = Math.floor((end === this.#sizeBytes ? end + UNIT_BYTES - 1 : end) / UNIT_BYTES);
     const first = this.#soiled.next(Math.ceil(errand.at / UNIT_BYTES), last);
@@ -285,7 +292,7 @@ export class Backing implements Disposable {
   }
 
   /** A discard is advice: nothing is read from there whatever became of it. */
-  discarded({ from, to }: Errand, status: BioStatus): void {
+  discarded({ from, to }: BackingRequest, status: BioStatus): void {
     if (status === BioStatus.ok) {
       this.#soiled.clearRange(Math.floor(from / UNIT_BYTES), Math.ceil(to / UNIT_BYTES));
       this.discardedBytes += to - from;

@@ -9,13 +9,13 @@
  *
  * Without a backing a walk always ends. Cost: nothing is allocated but one view for a part of a page.
  */
-import { Bug } from '../../../base/assert.ts';
+import { InvariantError } from '../../../base/assert.ts';
 import { PAGE_BYTES, type Slot, slot as slotOf } from '../../../base/units.ts';
 import { PageFormat } from '../../../codec/codec.ts';
-import { Get, Put } from '../../../store/results.ts';
+import { GetResult, PutResult } from '../../../store/results.ts';
 import type { Store } from '../../../store/store.ts';
 import { BioFlag, BioOp, BioStatus } from '../../bio.ts';
-import type { Backing, Errand } from './backing.ts';
+import type { Backing, BackingRequest } from './backing.ts';
 
 /** With a backing, pages that pack to more than this go there: half a page, as ramzswap had it. */
 const FORWARD_ABOVE_BYTES = PAGE_BYTES / 2;
@@ -28,7 +28,7 @@ export const Pending = { underWay: -1, starved: -2 } as const;
 export type Outcome = BioStatus | (typeof Pending)[keyof typeof Pending];
 
 /** Steps of a writeZeroes. Whole pages first: what they give up is room for the parts. */
-const ZeroStep = { whole: 0, head: 1, tail: 2, done: 3 } as const;
+const ZeroStep = { full: 0, head: 1, tail: 2, done: 3 } as const;
 
 const ceilPage = (offset: number): number => Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES;
 const floorPage = (offset: number): number => offset - (offset % PAGE_BYTES);
@@ -36,7 +36,7 @@ export const slotAt = (offset: number): Slot => slotOf(Math.floor(offset / PAGE_
 
 export class PageWalk {
   /** What broke an invariant, if anything did: all walks end with ioError since. */
-  fault: Bug | null = null;
+  fault: InvariantError | null = null;
   /** Pages put or given up; the owner sets it back. */
   changedPages = 0;
   notifyFree = 0;
@@ -54,13 +54,13 @@ export class PageWalk {
   }
 
   stopAt(error: unknown): void {
-    if (!(error instanceof Bug)) throw error;
+    if (!(error instanceof InvariantError)) throw error;
     this.fault = error;
     this.failedReads++;
   }
 
   /** Goes on with an errand until it is done, or a part of it is at the backing. */
-  go(errand: Errand): Outcome {
+  go(errand: BackingRequest): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
       switch (errand.bio.op) {
@@ -89,13 +89,13 @@ export class PageWalk {
   }
 
   /** The part of the errand that was at the backing is done: takes it in and goes on. */
-  landed(errand: Errand, status: BioStatus): Outcome {
+  completed(errand: BackingRequest, status: BioStatus): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     const outcome = this.#takeIn(errand, status);
     return outcome === BioStatus.ok ? this.go(errand) : outcome;
   }
 
-  #takeIn(errand: Errand, status: BioStatus): Outcome {
+  #takeIn(errand: BackingRequest, status: BioStatus): Outcome {
     const backing = this.#backing!;
     const { op, from, to } = errand;
     if (op === BioOp.discard) backing.discarded(errand, status);
@@ -113,7 +113,7 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  #read(errand: Errand): Outcome {
+  #read(errand: BackingRequest): Outcome {
     const { bio } = errand;
     const { data } = bio;
     const end = bio.offset + bio.length;
@@ -130,8 +130,8 @@ export class PageWalk {
       }
       if (length === PAGE_BYTES) {
         const got = this.#store.get(slot, data, to);
-        if (got === Get.absent) data.fill(0, to, to + PAGE_BYTES);
-        else if (got === Get.corrupt) return this.#failedRead();
+        if (got === GetResult.absent) data.fill(0, to, to + PAGE_BYTES);
+        else if (got === GetResult.corrupt) return this.#failedRead();
       } else {
         if (!this.#loadPage(slot, errand.page)) return this.#failedRead();
         data.set(errand.page.subarray(inPage, inPage + length), to);
@@ -141,7 +141,7 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  #write(errand: Errand): Outcome {
+  #write(errand: BackingRequest): Outcome {
     const { bio } = errand;
     const end = bio.offset + bio.length;
     while (errand.at < end) {
@@ -159,7 +159,7 @@ export class PageWalk {
   }
 
   /** The page at `offset` was not taken, [offset, errand.at): it goes to the backing, with those behind it that are not either. */
-  #forward(errand: Errand, offset: number): Outcome {
+  #forward(errand: BackingRequest, offset: number): Outcome {
     const { bio } = errand;
     const from = bio.at + offset - bio.offset;
     if (this.#backing === null) return this.#failedWrite();
@@ -174,7 +174,7 @@ export class PageWalk {
     return this.#send(errand, BioOp.write, offset, to, bio.data, from);
   }
 
-  #writePart(errand: Errand, offset: number, length: number, from: number): Outcome {
+  #writePart(errand: BackingRequest, offset: number, length: number, from: number): Outcome {
     const { data } = errand.bio;
     const slot = slotAt(offset);
     if (this.#isBelow(slot))
@@ -185,40 +185,40 @@ export class PageWalk {
   }
 
   /** Stores the page that was put together in the errand. */
-  #putTogether(errand: Errand, slot: Slot): Outcome {
+  #putTogether(errand: BackingRequest, slot: Slot): Outcome {
     if (this.#put(slot, errand.page, 0)) return BioStatus.ok;
     if (this.#backing === null) return this.#failedWrite();
     const offset = slot * PAGE_BYTES;
     return this.#send(errand, BioOp.write, offset, offset + PAGE_BYTES, errand.page, 0);
   }
 
-  #discard(errand: Errand): Outcome {
+  #discard(errand: BackingRequest): Outcome {
     const { offset, length } = errand.bio;
     const end = floorPage(offset + length);
     if (errand.at === offset) {
       errand.at = ceilPage(offset);
-      this.#dropWhole(errand.at, end);
+      this.#dropFull(errand.at, end);
     }
     return this.#passDiscard(errand, end);
   }
 
   /** Tells the backing of what is dropped in [errand.at, end), where it is worth it. */
-  #passDiscard(errand: Errand, end: number): Outcome {
+  #passDiscard(errand: BackingRequest, end: number): Outcome {
     const sent = this.#backing?.sendDiscard(errand, end) ?? -1;
     if (sent < 0) return BioStatus.ok;
     return sent > 0 ? Pending.underWay : Pending.starved;
   }
 
-  #writeZeroes(errand: Errand): Outcome {
+  #writeZeroes(errand: BackingRequest): Outcome {
     const { offset, length, flags } = errand.bio;
     const end = offset + length;
     const first = Math.min(end, ceilPage(offset));
     const last = Math.max(first, floorPage(end));
     const noUnmap = (flags & BioFlag.noUnmap) !== 0;
-    if (errand.step === ZeroStep.whole) {
-      if (errand.at === offset && !noUnmap) this.#dropWhole(first, last);
+    if (errand.step === ZeroStep.full) {
+      if (errand.at === offset && !noUnmap) this.#dropFull(first, last);
       errand.at = Math.max(errand.at, first);
-      const outcome = noUnmap ? this.#zeroWhole(errand, last) : this.#passDiscard(errand, last);
+      const outcome = noUnmap ? this.#zeroFull(errand, last) : this.#passDiscard(errand, last);
       if (outcome !== BioStatus.ok) return outcome;
       errand.step = ZeroStep.head;
     }
@@ -233,11 +233,11 @@ export class PageWalk {
   }
 
   /** Keeps the pages [errand.at, end) as pages of zeros. */
-  #zeroWhole(errand: Errand, end: number): Outcome {
+  #zeroFull(errand: BackingRequest, end: number): Outcome {
     for (; errand.at < end; errand.at += PAGE_BYTES) {
       const slot = slotAt(errand.at);
       this.changedPages++;
-      if (this.#store.putWord(slot, 0, 0) !== Put.refused) {
+      if (this.#store.putWord(slot, 0, 0) !== PutResult.refused) {
         this.#backing?.below.clearRange(slot, slot + 1);
       } else if (this.#backing === null) return this.#failedWrite();
       else {
@@ -250,7 +250,7 @@ export class PageWalk {
   }
 
   /** Zeroes [from, to), less than a page and inside one. Nothing to do where nothing is stored. */
-  #zeroPart(errand: Errand, from: number, to: number): Outcome {
+  #zeroPart(errand: BackingRequest, from: number, to: number): Outcome {
     const slot = slotAt(from);
     if (this.#isBelow(slot)) return this.#send(errand, BioOp.writeZeroes, from, to);
     if (this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
@@ -259,29 +259,36 @@ export class PageWalk {
     return this.#putTogether(errand, slot);
   }
 
-  #send(errand: Errand, op: BioOp, from: number, to: number, data?: Uint8Array, at = 0): Outcome {
+  #send(
+    errand: BackingRequest,
+    op: BioOp,
+    from: number,
+    to: number,
+    data?: Uint8Array,
+    at = 0,
+  ): Outcome {
     const isSent = this.#backing!.send(errand, op, from, to, data, at);
     return isSent ? Pending.underWay : Pending.starved;
   }
 
   /** Stores a page in RAM; false when it is not taken and the slot is as it was. */
   #put(slot: Slot, source: Uint8Array, at: number): boolean {
-    if (this.#store.put(slot, source, at, this.#payloadMax) >= Put.refused) return false;
+    if (this.#store.put(slot, source, at, this.#payloadMax) >= PutResult.refused) return false;
     this.#backing?.below.clearRange(slot, slot + 1);
     this.changedPages++;
     return true;
   }
 
   /** Gives up the whole pages inside [from, to). */
-  #dropWhole(from: number, to: number): void {
+  #dropFull(from: number, to: number): void {
     if (from < to) this.drop(from / PAGE_BYTES, to / PAGE_BYTES);
   }
 
   /** Brings a page of RAM to `page`, zeros where nothing is stored; false when it is damaged. */
   #loadPage(slot: Slot, page: Uint8Array): boolean {
     const got = this.#store.get(slot, page, 0);
-    if (got === Get.absent) page.fill(0);
-    return got !== Get.corrupt;
+    if (got === GetResult.absent) page.fill(0);
+    return got !== GetResult.corrupt;
   }
 
   #isBelow(slot: Slot): boolean {

@@ -29,15 +29,15 @@
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
 import { Budget } from '../../../arena/budget.ts';
-import type { PageReturnFactory } from '../../../arena/ops.ts';
-import { assert, type Bug } from '../../../base/assert.ts';
+import type { PageReleaseFactory } from '../../../arena/ops.ts';
+import { assert, type InvariantError } from '../../../base/assert.ts';
 import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../../codec/codec.ts';
-import { CounterAt, Put } from '../../../store/results.ts';
+import { CounterAt, PutResult } from '../../../store/results.ts';
 import { Store } from '../../../store/store.ts';
 import { type Bio, BioOp, BioQueue, BioStatus } from '../../bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../ops.ts';
-import { Backing, type BackingOptions, Errand } from './backing.ts';
+import { Backing, type BackingOptions, BackingRequest } from './backing.ts';
 import { PageWalk, Pending, slotAt } from './page-walk.ts';
 import type { RamzswapStats } from './stats.ts';
 
@@ -51,7 +51,7 @@ export interface RamzswapOptions {
   /** A ceiling that this disk shares with others: what it refuses is refused as by the disk's own. Default: none. */
   readonly total?: Budget;
   readonly codec: { readonly name: string; readonly factory: CodecFactory };
-  readonly returns?: PageReturnFactory;
+  readonly release?: PageReleaseFactory;
   /** Where poor pages go, and those for which there is no RAM. */
   readonly backing?: BackingOptions;
   /** 4096 bytes that slot 0 holds at the start and after a reset: a swap header (swap/header.ts writes one). */
@@ -76,7 +76,7 @@ export class Ramzswap implements Disk, Disposable {
   readonly #firstPage: Uint8Array | null;
   readonly #done = new BioQueue();
   /** The errand that the next bio begins with. */
-  #spare: Errand;
+  #spare: BackingRequest;
   #hasMoreToDo = false;
   #reads = 0;
   #writes = 0;
@@ -85,21 +85,30 @@ export class Ramzswap implements Disk, Disposable {
   #invalidIo = 0;
 
   constructor(options: RamzswapOptions) {
-    const { sizeBytes, limitBytes, total, codec, returns, backing, firstPage = null } = options;
+    const {
+      sizeBytes,
+      limitBytes,
+      total,
+      codec,
+      release: returns,
+      backing,
+      firstPage = null,
+    } = options;
     assert(sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0, 'a disk is whole pages');
     this.sizeBytes = bytes(sizeBytes);
     this.#algorithm = codec.name;
     this.#budget = new Budget(limitBytes, total ?? null);
-    const onLanded = (errand: Errand, status: BioStatus): void => this.#landed(errand, status);
+    const onLanded = (errand: BackingRequest, status: BioStatus): void =>
+      this.#completed(errand, status);
     this.#backing =
       backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onLanded);
-    this.#spare = new Errand(onLanded);
+    this.#spare = new BackingRequest(onLanded);
     this.synchronous = this.#backing?.synchronous ?? true;
     this.#store = new Store({
       slots: sizeBytes / PAGE_BYTES,
       budget: this.#budget,
       codec: codec.factory,
-      ...(returns === undefined ? {} : { returns }),
+      ...(returns === undefined ? {} : { release: returns }),
     });
     this.#walk = new PageWalk(this.#store, this.#backing);
     this.#firstPage = firstPage;
@@ -107,7 +116,7 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /** What broke an invariant of this disk, if anything did: it answers ioError ever since, others go on. */
-  get fault(): Bug | null {
+  get fault(): InvariantError | null {
     return this.#walk.fault;
   }
 
@@ -126,7 +135,7 @@ export class Ramzswap implements Disk, Disposable {
     const ended = this.#done.endAll();
     // As much housekeeping as was changed, and a little with every tick while there is more to do.
     if (this.#walk.changedPages >= MAINTAIN_PAGES || this.#hasMoreToDo) {
-      this.#hasMoreToDo = this.#tidy(Math.max(this.#walk.changedPages, MAINTAIN_PAGES));
+      this.#hasMoreToDo = this.#maintain(Math.max(this.#walk.changedPages, MAINTAIN_PAGES));
       this.#walk.changedPages = 0;
     }
     return ended;
@@ -152,8 +161,8 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /** Housekeeping for when no request is under way, see Store.settle; true while there is more to do. */
-  settle(): boolean {
-    return this.#tidy(0);
+  compactIdle(): boolean {
+    return this.#maintain(0);
   }
 
   slotFree(slot: number): void {
@@ -174,7 +183,7 @@ export class Ramzswap implements Disk, Disposable {
   /** Gives up every page, returns the memory and disposes of the backing. The disk is not used afterwards. */
   [Symbol.dispose](): void {
     this.#store.dropRange(slotOf(0), this.#store.slots);
-    this.#store.giveBackAll();
+    this.#store.releaseAll();
     this.#backing?.[Symbol.dispose]();
   }
 
@@ -212,7 +221,7 @@ export class Ramzswap implements Disk, Disposable {
     };
   }
 
-  /** Checks every invariant of the store and of the tables beside it; throws Bug. */
+  /** Checks every invariant of the store and of the tables beside it; throws InvariantError. */
   verify(): void {
     this.#store.verify();
     const below = this.#backing?.below;
@@ -232,15 +241,15 @@ export class Ramzswap implements Disk, Disposable {
     if (this.#firstPage === null) return;
     assert(this.#firstPage.length === PAGE_BYTES, 'the first page is a page');
     const put = this.#store.put(slotOf(0), this.#firstPage, 0);
-    assert(put !== Put.refused, 'a limit has room for the first page');
+    assert(put !== PutResult.refused, 'a limit has room for the first page');
     this.#backing?.below.clearRange(0, 1);
   }
 
   /** Housekeeping for `changed` pages, or for a disk at rest when that is 0; true while there is more to do. */
-  #tidy(changed: number): boolean {
+  #maintain(changed: number): boolean {
     if (this.#walk.fault !== null) return false;
     try {
-      return changed === 0 ? this.#store.settle() : this.#store.maintain(changed);
+      return changed === 0 ? this.#store.compactIdle() : this.#store.maintain(changed);
     } catch (error) {
       this.#walk.stopAt(error);
       return false;
@@ -290,8 +299,8 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /** The part of an errand that was at the backing is done. */
-  #landed(errand: Errand, status: BioStatus): void {
-    const outcome = this.#walk.landed(errand, status);
+  #completed(errand: BackingRequest, status: BioStatus): void {
+    const outcome = this.#walk.completed(errand, status);
     if (outcome === Pending.underWay) return;
     assert(outcome >= BioStatus.ok, 'an errand under way has a bio');
     const bio = this.#backing!.arrive(errand);

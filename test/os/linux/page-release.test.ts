@@ -5,11 +5,11 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { keepPages } from '../../../src/arena/ops.ts';
 import { createMemory } from '../../../src/codec/linear-memory.ts';
-import { systemPageReturn } from '../../../src/os/linux/page-return.ts';
+import { systemPageRelease } from '../../../src/os/linux/page-release.ts';
 
-const isSupported = process.platform === 'linux' && systemPageReturn('linux') !== keepPages;
+const isSupported = process.platform === 'linux' && systemPageRelease('linux') !== keepPages;
 test('on Linux memory can be given back', { skip: process.platform !== 'linux' }, () => {
-  assert.notEqual(systemPageReturn('linux'), keepPages);
+  assert.notEqual(systemPageRelease('linux'), keepPages);
 });
 
 const skip = isSupported ? false : 'this system takes no memory back';
@@ -25,7 +25,7 @@ interface Figures {
 }
 
 test('200 MiB of pages leave the process when they are dropped', { skip }, () => {
-  const child = fileURLToPath(new URL('./page-return-child.js', import.meta.url));
+  const child = fileURLToPath(new URL('./page-release-child.js', import.meta.url));
   const pages = (200 * 2 ** 20) / 4096;
   const figures = JSON.parse(
     execFileSync(process.execPath, [child, String(pages)], { encoding: 'utf8' }),
@@ -37,13 +37,13 @@ test('200 MiB of pages leave the process when they are dropped', { skip }, () =>
   const text = JSON.stringify(figures);
   assert.ok(grown > 0.95 * pages * 4096, `filling makes it resident: ${text}`);
   assert.ok(maintained - start < 0.2 * grown, `maintain() gives most of it back: ${text}`);
-  assert.ok(emptied - start < 0.1 * grown, `giveBackAll() gives all of it back: ${text}`);
+  assert.ok(emptied - start < 0.1 * grown, `releaseAll() gives all of it back: ${text}`);
 });
 
 test('pages given back read as zeros, their neighbours are untouched', { skip }, () => {
   const memory = createMemory(8 * 65536);
   const all = new Uint8Array(memory.buffer).fill(7);
-  const { giveBack } = systemPageReturn('linux')(memory);
+  const { release: giveBack } = systemPageRelease('linux')(memory);
   assert.equal(giveBack(5 * 4096, 3 * 4096), true);
   all.forEach((byte, at) => {
     assert.equal(byte, at >= 5 * 4096 && at < 8 * 4096 ? 0 : 7, `byte ${at}`);
@@ -54,12 +54,12 @@ test('pages given back read as zeros, their neighbours are untouched', { skip },
 
 test('the system refuses what is not whole pages, and that is an answer', { skip }, () => {
   const memory = createMemory(65536);
-  const { giveBack } = systemPageReturn('linux')(memory);
+  const { release: giveBack } = systemPageRelease('linux')(memory);
   assert.equal(giveBack(100, 4096), false);
 });
 
 test('where there is no way to give memory back the pages stay', () => {
   for (const platform of ['darwin', 'win32'] as const)
-    assert.equal(systemPageReturn(platform), keepPages);
-  assert.equal(keepPages(createMemory(65536)).giveBack(4096, 4096), false);
+    assert.equal(systemPageRelease(platform), keepPages);
+  assert.equal(keepPages(createMemory(65536)).release(4096, 4096), false);
 });

@@ -1,5 +1,5 @@
 /**
- * A PageLens by the house's kernels: two pages in a small memory of their own, hashed and compared in place.
+ * A PageComparer by the house's kernels: two pages in a small memory of their own, hashed and compared in place.
  *
  * Cost: a copy, a hash and (for a candidate) a compare of 4 KiB; no garbage for a source that is one whole page,
  * one view of about 100 bytes for a part of a larger array.
@@ -7,13 +7,13 @@
 import { PAGE_BYTES } from '../base/units.ts';
 import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';
 import { createMemory } from '../codec/linear-memory.ts';
-import type { PageLens } from './ops.ts';
+import type { PageComparer } from './ops.ts';
 
 const PAGE_AT = KERNEL_SCRATCH_BYTES;
 const CANDIDATE_AT: number = PAGE_AT + PAGE_BYTES;
 const MEMORY_BYTES: number = 2 * KERNEL_SCRATCH_BYTES;
 
-export class KernelLens implements PageLens {
+export class KernelComparer implements PageComparer {
   readonly page: Uint8Array;
   readonly candidate: Uint8Array;
   hashLow = 0;
@@ -34,7 +34,7 @@ export class KernelLens implements PageLens {
     this.hashHigh = this.#kernels.hashHigh();
   }
 
-  isSame(): boolean {
+  isEqual(): boolean {
     return this.#kernels.equal(PAGE_AT, CANDIDATE_AT, PAGE_BYTES) === 1;
   }
 }

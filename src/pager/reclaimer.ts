@@ -20,7 +20,7 @@ const CLEAN_PAUSE = 31;
 const ASIDE_MASK = 127;
 const ASIDE_PAGES = 32;
 
-export class Room {
+export class Reclaimer {
   readonly #evictor: Evictor;
   readonly #counters: PagerCounters;
   #fullTries = 0;
@@ -34,20 +34,20 @@ export class Room {
   }
 
   /** Room for a page that must come, whatever the limit, and `wanted` ahead of it: how many of those fit. */
-  ahead(region: Region, wanted: number): number {
-    const room = this.for(region, 1 + wanted);
+  reclaimForWindow(region: Region, wanted: number): number {
+    const room = this.reclaim(region, 1 + wanted);
     if (room === 0) this.#counters.add('overBudget', 1);
     return Math.max(0, room - 1);
   }
 
   /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
-  for({ set }: Region, count: number): number {
-    while (set.pages + count > set.ceiling) if (this.#reclaim(set, set.batch) === 0) break;
+  reclaim({ set }: Region, count: number): number {
+    while (set.pages + count > set.ceiling) if (this.#reclaimBatch(set, set.batch) === 0) break;
     return Math.max(0, Math.min(count, set.ceiling - set.pages));
   }
 
   /** A batch leaves each set that is above its mark; true while there is more to do. */
-  tidy(regions: readonly Region[]): boolean {
+  background(regions: readonly Region[]): boolean {
     let isMore = false;
     if ((++this.#steps & ASIDE_MASK) === 0)
       for (let i = 0; i < regions.length; i++) regions[i]!.takeBack(ASIDE_PAGES);
@@ -58,14 +58,14 @@ export class Room {
         set.isReclaiming = false;
         continue;
       }
-      set.isReclaiming = this.#reclaim(set, Math.min(set.batch, set.pages - set.low)) > 0;
+      set.isReclaiming = this.#reclaimBatch(set, Math.min(set.batch, set.pages - set.low)) > 0;
       if (set.isReclaiming && set.pages > set.low) isMore = true;
     }
     return isMore;
   }
 
   /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
-  #reclaim(set: ResidentSet, pages: number): number {
+  #reclaimBatch(set: ResidentSet, pages: number): number {
     const isFull = this.#evictor.isFull;
     const wanted = isFull ? Math.min(pages, FULL_BATCH) : pages;
     const out = this.#maySucceed() ? this.#evictor.reclaim(set, wanted) : 0;

@@ -13,8 +13,8 @@ import { FillWatch } from './fill-watch.ts';
 import type { DiskStats, Log, SwapDisk } from './parts.ts';
 import { RefusalWatch } from './refusal-watch.ts';
 
-const settleEveryMs = 100;
-const settleAgainMs = 5;
+const compactEveryMs = 100;
+const compactAgainMs = 5;
 /** Less left than this under a budget is nothing left: memory is taken in runs of pages. */
 const SCARCE_BYTES = 1024 * 1024;
 
@@ -46,7 +46,7 @@ export const servedDisk = (config: DiskConfig, disk: SwapDisk): ServedDisk => ({
 
 export const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
 
-export interface DiskCareOptions {
+export interface DiskMaintenanceOptions {
   readonly disks: readonly ServedDisk[];
   /** The ceiling of all disks together. */
   readonly total: Budget;
@@ -59,13 +59,13 @@ export interface DiskCareOptions {
   readonly reset: (name: string) => Promise<unknown>;
 }
 
-export class DiskCare {
-  readonly #options: DiskCareOptions;
+export class DiskMaintenance {
+  readonly #options: DiskMaintenanceOptions;
   readonly #totalFill = new FillWatch();
   /** No disk had a request between the last two looks. */
   #isIdle = false;
 
-  constructor(options: DiskCareOptions) {
+  constructor(options: DiskMaintenanceOptions) {
     this.#options = options;
   }
 
@@ -74,14 +74,14 @@ export class DiskCare {
     let timer: NodeJS.Timeout;
     let atRest = false;
     const look = (): void => {
-      const more = this.#settle();
-      this.#sayFaults();
+      const more = this.#compactIdle();
+      this.#logFaults();
       this.#lookAtDisks();
       if (this.#isIdle && !more && !atRest) this.#options.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
-      if (!more) this.#tellRefusals();
-      timer = setTimeout(look, more ? settleAgainMs : settleEveryMs);
+      if (!more) this.#logRefusals();
+      timer = setTimeout(look, more ? compactAgainMs : compactEveryMs);
       timer.unref();
     };
     look();
@@ -92,7 +92,7 @@ export class DiskCare {
     const { disks, total, log } = this.#options;
     for (const served of disks) {
       const stats = served.disk.stats();
-      this.#sayFill(served, stats);
+      this.#logFill(served, stats);
       this.#dropUnused(served, stats);
     }
     if (!this.#totalFill.look(total.usedBytes, total.limitBytes)) return;
@@ -104,7 +104,7 @@ export class DiskCare {
   }
 
   /** Warns early that a disk fills up: at the limit its guest can only retry, or kill programs. */
-  #sayFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
+  #logFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
     const isTotal = limitBytes === this.#options.total.limitBytes; // told for all disks
     if (!fill.look(usedBytes, limitBytes) || isTotal) return;
     const what =
@@ -132,7 +132,7 @@ export class DiskCare {
     this.#options.reset(name).catch((error: Error) => this.#options.log(error.message));
   }
 
-  #tellRefusals(): void {
+  #logRefusals(): void {
     for (const served of this.#options.disks) {
       const { config, disk, refusals } = served;
       const stats = disk.stats();
@@ -155,7 +155,7 @@ export class DiskCare {
   }
 
   /** Lets idle disks tidy up; true when one has more to do. */
-  #settle(): boolean {
+  #compactIdle(): boolean {
     let more = false;
     this.#isIdle = true;
     for (const served of this.#options.disks) {
@@ -166,14 +166,14 @@ export class DiskCare {
         this.#isIdle = false;
         continue;
       }
-      if (served.disk.settle()) more = true;
+      if (served.disk.compactIdle()) more = true;
       this.#options.counters.add('settlePasses', 1);
     }
     return more;
   }
 
   /** Says once of a disk that broke an invariant that it has stopped; the others go on. */
-  #sayFaults(): void {
+  #logFaults(): void {
     for (const served of this.#options.disks) {
       const { fault } = served.disk;
       if (fault === null || served.isStopped) continue;

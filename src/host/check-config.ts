@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import { systemError, tcpListenError } from '../os/system-error.ts';
-import { checkSocketPath, controlPlace, unixPlace } from '../os/unix-socket.ts';
+import { checkSocketPath, controlSocketPath, unixSocketPath } from '../os/unix-socket.ts';
 import { BackingFiles } from './backing-file.ts';
 import { codecNamed } from './compose.ts';
 import type { HostConfig } from './config.ts';
@@ -23,19 +23,19 @@ export interface CheckOptions {
 }
 
 /** @throws SwapError the first thing that a start would fail with */
-export async function checkPlaces({ config, runtimeFolder, uid }: CheckOptions): Promise<void> {
+export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions): Promise<void> {
   codecNamed(config.codec);
   checkBackings(config, uid);
   const { unix, tcp, control, pidFile } = config;
   const isFolderNeeded = unix === '-' || control === 'default' || control === 'private';
   if (isFolderNeeded) checkRuntimeFolder(runtimeFolder, uid);
-  if (unix !== null && unix !== '-') await checkSocketPath(unixPlace(unix));
+  if (unix !== null && unix !== '-') await checkSocketPath(unixSocketPath(unix));
   if (tcp !== null) await checkTcp(tcp.host, tcp.port);
   if (control === 'default') {
     if (lstatSync(runtimeFolder, { throwIfNoEntry: false }) !== undefined)
-      await checkSocketPath(controlPlace(controlPathIn(runtimeFolder), true));
+      await checkSocketPath(controlSocketPath(controlPathIn(runtimeFolder), true));
   } else if (control !== null && control !== 'private')
-    await checkSocketPath(controlPlace(control.path, false));
+    await checkSocketPath(controlSocketPath(control.path, false));
   if (pidFile !== null) checkPidFile(pidFile);
 }
 

@@ -2,7 +2,7 @@
  * Which 4 GiB blocks of the address space hold a part of a region. A look is O(1); it may be true of an address that is close
  * to a region.
  */
-export class Places {
+export class AddressBlocks {
   readonly #spans = new Map<number, readonly [number, number]>();
   readonly #counts = new Map<number, number>();
 

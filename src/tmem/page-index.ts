@@ -1,5 +1,5 @@
 /**
- * Holdings: every page that tmem has, found by key, charged to a client, evicted when room is short.
+ * PageIndex: every page that tmem has, found by key, charged to a client, evicted when room is short.
  *
  *   (pool, object id) ─▶ object row ─┐
  *                (object row, index) ─▶ page row ─▶ content row ─▶ slot of the page store
@@ -20,9 +20,9 @@ import type { Client, Pool } from './client.ts';
 import { ContentTable, NO_SCOPE } from './content-table.ts';
 import { clientAt, HOST_COUNTERS, type HostCounter, hostAt, poolAt } from './counters.ts';
 import { ObjectTable } from './object-table.ts';
-import type { PageLens, PageStore } from './ops.ts';
+import type { PageComparer, PageStore } from './ops.ts';
 import { PageTable } from './page-table.ts';
-import { POOLS_PER_CLIENT, Put } from './results.ts';
+import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 
 /** Pages that one eviction passes over at the most. */
 const CHANCES = 8;
@@ -30,19 +30,19 @@ const CHANCES = 8;
 /** Whose pages may share a content: nobody's, those of one payer or shared pool, everybody's. */
 export type Dedup = 'off' | 'client' | 'global';
 
-export interface HoldingsOptions {
+export interface PageIndexOptions {
   readonly store: PageStore;
   readonly pages: number;
   readonly objects: number;
   readonly clients: number;
   readonly dedup: Dedup;
-  readonly lens: PageLens | null;
+  readonly comparer: PageComparer | null;
   /** Pages that one put may evict at the most. */
   readonly evictionsPerPut: number;
   readonly seed: number;
 }
 
-export class Holdings {
+export class PageIndex {
   readonly counters: Counters<HostCounter> = new Counters(HOST_COUNTERS);
   /** By id; null = free. */
   readonly clients: (Client | null)[];
@@ -56,8 +56,17 @@ export class Holdings {
   readonly #dedup: Dedup;
   readonly #evictionsPerPut: number;
 
-  constructor(options: HoldingsOptions) {
-    const { store, pages, objects, clients, dedup, lens, evictionsPerPut, seed } = options;
+  constructor(options: PageIndexOptions) {
+    const {
+      store,
+      pages,
+      objects,
+      clients,
+      dedup,
+      comparer: lens,
+      evictionsPerPut,
+      seed,
+    } = options;
     this.clients = new Array<Client | null>(clients).fill(null);
     this.pools = new Array<Pool | null>(clients * POOLS_PER_CLIENT).fill(null);
     this.pages = new PageTable(pages, seed);
@@ -81,14 +90,15 @@ export class Holdings {
     index: number,
     source: Uint8Array,
     at: number,
-  ): Put {
+  ): TmemPutResult {
     const { owner } = pool;
     if (owner.cap !== 0)
-      while (owner.chargedPages >= owner.cap) if (!this.#evictOldestOf(owner)) return Put.capped;
+      while (owner.chargedPages >= owner.cap)
+        if (!this.#evictOldestOf(owner)) return TmemPutResult.capped;
     let evictions = this.#evictionsPerPut;
     const { objects, pages, contents } = this;
     while (pages.isFull || (objects.isFull && objects.find(pool.number, oid, oidAt) === 0)) {
-      if (evictions-- === 0 || !this.#evict(false)) return Put.noRows;
+      if (evictions-- === 0 || !this.#evict(false)) return TmemPutResult.noRows;
     }
     const scope = this.#scopeOf(pool);
     let content = scope === NO_SCOPE ? 0 : contents.findEqual(scope, source, at);
@@ -97,13 +107,13 @@ export class Holdings {
       content = contents.store(scope, source, at);
       if (content === 0) this.counters.values[hostAt.lowMemory]! += 1;
       while (content === 0) {
-        if (evictions-- === 0 || !this.#evict(true)) return Put.noRoom;
+        if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noRoom;
         content = contents.store(scope, source, at);
       }
       this.changes++;
     }
     this.#commit(pool, oid, oidAt, index, content);
-    return Put.stored;
+    return TmemPutResult.stored;
   }
 
   /** Gives up the page, now. Why, the caller counts. */
@@ -267,7 +277,7 @@ export class Holdings {
     raise(values, hostAt.ephemeralPages, pages, hostAt.ephemeralPagesMax);
   }
 
-  /** Checks every invariant; throws Bug. Cost: all rows. */
+  /** Checks every invariant; throws InvariantError. Cost: all rows. */
   verify(): void {
     const { pages, objects, contents, counters } = this;
     pages.verify();

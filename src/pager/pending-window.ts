@@ -4,7 +4,7 @@
  */
 import type { Region } from './region.ts';
 
-export class Rest {
+export class PendingWindow {
   /** Null: nothing is left. */
   region: Region | null = null;
   /** Pages [page, end) are left. */

@@ -7,7 +7,7 @@ import type { Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
 import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, type Region } from './region.ts';
 
-export class Copies {
+export class CleanCopies {
   readonly #swap: Swap;
   readonly #counters: PagerCounters;
 
@@ -24,27 +24,27 @@ export class Copies {
   }
 
   /** The same, and it may be written. */
-  giveUp(region: Region, page: number): void {
+  drop(region: Region, page: number): void {
     this.free(region, page);
     region.memory.makeWritable(page, 1);
   }
 
   /** Those of up to `most` pages, the oldest first; how many there were. */
-  giveUpMost(regions: readonly Region[], most: number): number {
+  dropMost(regions: readonly Region[], most: number): number {
     let given = 0;
     for (const region of regions)
       for (const list of [INACTIVE, ACTIVE_LIST])
-        given += this.#giveUpListed(region, list, most - given);
-    this.#counters.add('copiesGivenUp', given);
+        given += this.#dropListed(region, list, most - given);
+    this.#counters.add('copiesDropped', given);
     return given;
   }
 
-  #giveUpListed(region: Region, list: ListAt, most: number): number {
+  #dropListed(region: Region, list: ListAt, most: number): number {
     let given = 0;
     let page = region.oldest(list);
     for (; page !== -1 && given < most; page = region.newer(page, list)) {
       if (region.state[page] !== PageState.clean) continue;
-      this.giveUp(region, page);
+      this.drop(region, page);
       given++;
     }
     return given;

@@ -36,8 +36,12 @@ export function countPage(
   if (format === PageFormat.zstd) counters[CounterAt.densePages]! += by;
 }
 
-/** Throws Bug unless the counters are what the rows say. Cost: all rows. Returns groups whose rows may be resident. */
-export function verifyHeld(rows: Int32Array, groups: Int32Array, counters: Float64Array): number {
+/** Throws InvariantError unless the counters are what the rows say. Cost: all rows. Returns groups whose rows may be resident. */
+export function verifyCounters(
+  rows: Int32Array,
+  groups: Int32Array,
+  counters: Float64Array,
+): number {
   const sum = new Float64Array(CounterAt.count);
   let resident = 0;
   for (let group = 0; group < groups.length; group++) {

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from '
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { checkPlaces } from '../../src/host/check-places.ts';
+import { checkConfig } from '../../src/host/check-config.ts';
 import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { testFolder } from './folder.ts';
 
@@ -14,7 +14,7 @@ const uid = process.getuid?.() ?? 0;
 async function check(folder: string, settings: object): Promise<void> {
   const text = JSON.stringify({ control: '@/c', unix: '@/s', ...settings });
   const config = resolveHostConfig(settingsOfJson('f', text.replaceAll('@', folder)));
-  await checkPlaces({ config, runtimeFolder: join(folder, 'run', 'frontswap'), uid });
+  await checkConfig({ config, runtimeFolder: join(folder, 'run', 'frontswap'), uid });
 }
 
 function backingFile(folder: string, name: string, size: number): string {

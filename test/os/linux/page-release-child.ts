@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { Budget } from '../../../src/arena/budget.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { slot } from '../../../src/base/units.ts';
-import { systemPageReturn } from '../../../src/os/linux/page-return.ts';
-import { Get, Put } from '../../../src/store/results.ts';
+import { systemPageRelease } from '../../../src/os/linux/page-release.ts';
+import { GetResult, PutResult } from '../../../src/store/results.ts';
 import { Store } from '../../../src/store/store.ts';
 
 const residentBytes = (): number =>
@@ -14,7 +14,7 @@ const pages = Number(process.argv[2]);
 const store = new Store({
   slots: pages,
   budget: new Budget(0),
-  returns: systemPageReturn(process.platform),
+  release: systemPageRelease(process.platform),
 });
 const prng = new Prng(1);
 const page = new Uint8Array(4096);
@@ -23,7 +23,7 @@ const start = residentBytes();
 let refused = 0;
 for (let n = 0; n < pages; n++) {
   page[n & 4095]! += 1 + (n >>> 12); // every page another, all incompressible
-  if (store.put(slot(n), page, 0) !== Put.stored) refused++;
+  if (store.put(slot(n), page, 0) !== PutResult.stored) refused++;
 }
 const filled = residentBytes();
 // Most pages leave one by one, as a guest frees them, while housekeeping runs.
@@ -34,9 +34,9 @@ for (let n = 0; n < pages; n++) {
 }
 while (store.maintain(64) && calls < 10_000) calls++;
 const maintained = residentBytes();
-const intact = store.get(slot(64), page, 0) === Get.found;
+const intact = store.get(slot(64), page, 0) === GetResult.found;
 store.dropRange(slot(0), pages);
-store.giveBackAll();
+store.releaseAll();
 store.verify();
 const emptied = residentBytes();
 console.log(JSON.stringify({ start, filled, maintained, emptied, refused, calls, intact }));
