@@ -45,9 +45,8 @@ import {
 
 /** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
-/** Pages whose packed form is longer than this are stored raw: 3/4 of a page, as in zram. */
+/** A page that compresses to more than this is stored raw: 3/4 of a page, as in zram. */
 export const COMPRESSED_BYTES_MAX = 3072;
-
 const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
 
 /** Objects that a put without room compacts before it is refused, and chunks of free pages that it releases: 50 us. */
