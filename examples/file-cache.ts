@@ -1,12 +1,12 @@
 /**
- * A file read at random again and again, through the cache and plainly, and what the cache costs.
+ * Reads a file at random offsets, through the cache and directly, and prints what the cache costs.
  *
- *   node build/examples/file-cache.js        in a program of your own: import from 'frontswap'
+ *   node build/examples/file-cache.js
  */
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FileCache } from '../src/index.ts';
+import { FileCache } from 'frontswap/file-cache';
 
 const folder = mkdtempSync(join(tmpdir(), 'file-cache-'));
 const path = join(folder, 'users.json');
@@ -43,7 +43,7 @@ try {
   const plain = microseconds(plainRead);
   const { pages, usedBytes, limitBytes, hits, misses, evictions } = cache.stats();
   console.log(`file: ${size} bytes; cache: ${pages} pages in ${usedBytes} of ${limitBytes} bytes`);
-  console.log(`pages: ${hits} hits, ${misses} misses, ${evictions} given up for room`);
+  console.log(`pages: ${hits} hits, ${misses} misses, ${evictions} evicted`);
   console.log(`1000 bytes, cached: ${cached.toFixed(1)} us, plain: ${plain.toFixed(1)} us`);
   console.log('(plain reads are served by the page cache: the file was written just now)');
 } finally {

@@ -11,8 +11,10 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -72,15 +74,27 @@ await build({
   outfile: join(sourceOut, 'memory/fault-thread.cjs'),
 });
 if (kind === 'publish') await bundle();
+else linkPackage(join(root, 'build/examples/node_modules/frontswap'));
 mkdirSync(join(root, sourceOut, 'codec'), { recursive: true });
 copyFileSync(wasm, join(root, sourceOut, 'codec', 'kernels.wasm'));
 chmodSync(join(root, sourceOut, 'cli', 'main.js'), 0o755);
+
+/** The compiled sources as the package `frontswap` that the examples import. */
+function linkPackage(folder) {
+  mkdirSync(folder, { recursive: true });
+  symlinkSync(join(root, 'build/src'), join(folder, 'dist'));
+  const { name, type, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, type, exports }));
+  // A package scope of their own: otherwise `frontswap` would be the package around them, whose code is in dist/.
+  writeFileSync(join(root, 'build/examples/package.json'), JSON.stringify({ type }));
+}
 
 /** Replaces the compiled files by bundles of what can be imported, run or started as a thread; declarations stay. */
 async function bundle() {
   const entries = [
     ...['index', 'memory/register', 'memory/open-swap', 'memory/explicit-swap'],
-    ...['cli/main', 'host/async-worker', 'host/async-worker-pages'],
+    ...['cli/main', 'async/worker', 'async/worker-pages'],
+    ...readdirSync(join(root, 'src/exports')).map((name) => `exports/${name.replace(/\.ts$/, '')}`),
   ];
   const { outputFiles } = await build({
     ...common,

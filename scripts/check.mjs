@@ -29,6 +29,7 @@ try {
   const tarball = join(folder, readdirSync(folder)[0]);
   step('publint', bin('publint'), ['run', tarball, '--strict']);
   step('types resolve', bin('attw'), [tarball, '--profile', 'esm-only', '--quiet']);
+  step('examples from the tarball', process.execPath, ['scripts/test-tarball.mjs', tarball]);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

@@ -3,7 +3,7 @@
  * Families: ERR_ARG_* (the caller), ERR_PEER_* (who is connected to us), ERR_IO_* (a device or the system);
  * a `InvariantError` (assert.ts) is ours. docs/reference/errors.md lists every code: meaning, who acts, exit status.
  */
-export type Code =
+export type ErrorCode =
   | 'ERR_ARG_VALUE' // an option or argument has an unusable value
   | 'ERR_ARG_UNKNOWN' // an option, command, column or name that does not exist
   | 'ERR_ARG_CONFLICT' // two options that exclude each other, or a name used twice
@@ -24,10 +24,15 @@ export type Code =
 /** What happened, to what, and what to do, with facts for a program to read. */
 export class SwapError extends Error {
   override readonly name: string = 'SwapError';
-  readonly code: Code;
+  readonly code: ErrorCode;
   readonly facts: Readonly<Record<string, number | string>>;
 
-  constructor(code: Code, message: string, facts: SwapError['facts'] = {}, options?: ErrorOptions) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    facts: SwapError['facts'] = {},
+    options?: ErrorOptions,
+  ) {
     super(message, options);
     this.code = code;
     this.facts = facts;

@@ -1,6 +1,6 @@
 /** Asks a running host over its control socket. One question, one connection, a bounded answer. */
 import { type IncomingMessage, request } from 'node:http';
-import { type Code, SwapError } from '../base/errors.ts';
+import { type ErrorCode, SwapError } from '../base/errors.ts';
 import { errnoOf } from '../os/system-error.ts';
 import { checkListDocument, type ListDocument } from './list-document.ts';
 
@@ -26,7 +26,7 @@ function unreachable(path: string, cause: Error): SwapError {
 }
 
 /** Codes that an answer may bring; others are no answer of a host. */
-const refusalCodes: readonly Code[] = ['ERR_ARG_UNKNOWN', 'ERR_IO_IN_USE'];
+const refusalCodes: readonly ErrorCode[] = ['ERR_ARG_UNKNOWN', 'ERR_IO_IN_USE'];
 
 const broken = (path: string, why: string): SwapError =>
   new SwapError('ERR_PEER_PROTOCOL', `${path} does not answer like a frontswap host: ${why}`, {

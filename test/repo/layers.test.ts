@@ -50,7 +50,7 @@ function layerOf(file: string): string {
 function upwardImports(file: string, text: string): string[] {
   const found: string[] = [];
   const layer = layerOf(file);
-  if (layer === 'index.ts') return found; // the public entry re-exports from any rank
+  if (layer === 'index.ts' || layer === 'exports') return found; // entry points re-export any rank
   const rank = rankOf[layer];
   if (rank === undefined) return [`${relative(root, file)}: folder '${layer}' has no rank`];
   for (const match of text.matchAll(importPattern)) {

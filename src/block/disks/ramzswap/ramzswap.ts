@@ -33,6 +33,7 @@ import type { PageReleaseFactory } from '../../../arena/ops.ts';
 import { assert, type InvariantError } from '../../../base/assert.ts';
 import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../../codec/codec.ts';
+import { lz4 } from '../../../codec/lz4.ts';
 import { CounterAt, PutResult } from '../../../store/results.ts';
 import { Store } from '../../../store/store.ts';
 import { type Bio, BioOp, BioQueue, BioStatus } from '../../bio.ts';
@@ -50,7 +51,8 @@ export interface RamzswapOptions {
   readonly limitBytes: number;
   /** A ceiling that this disk shares with others: what it refuses is refused as by the disk's own. Default: none. */
   readonly total?: Budget;
-  readonly codec: { readonly name: string; readonly factory: CodecFactory };
+  /** Default: `lz4`, the codec in WebAssembly. */
+  readonly codec?: { readonly name: string; readonly factory: CodecFactory };
   readonly release?: PageReleaseFactory;
   /** Where poor pages go, and those for which there is no RAM. */
   readonly backing?: BackingOptions;
@@ -89,7 +91,7 @@ export class Ramzswap implements Disk, Disposable {
       sizeBytes,
       limitBytes,
       total,
-      codec,
+      codec = { name: 'lz4', factory: lz4 },
       release: returns,
       backing,
       firstPage = null,

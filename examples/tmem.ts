@@ -1,21 +1,21 @@
 /**
- * A host with room for 1000 pages and two clients, weights 1 and 3: both cache more than fits, one also swaps.
- * Prints who has what, as the host's memory is shared, frozen, given back and handed over.
+ * A host with memory for 1000 pages and two clients of weights 1 and 3. Both cache more than fits, one also swaps. Prints
+ * which client has how many pages while the memory is shared, frozen, relinquished and handed over to another host.
  *
- *   node build/examples/two-clients.js
+ *   node build/examples/tmem.js
  */
 import {
   Budget,
-  PAGE_BYTES,
   Restore,
   Save,
   Store,
   Tmem,
-  TmemGet,
-  TmemPut,
+  TmemGetResult,
+  TmemPutResult,
   tmemStore,
-} from '../src/index.ts';
+} from 'frontswap/tmem';
 
+const PAGE_BYTES = 4096;
 const host = new Tmem({ store: tmemStore(new Store({ slots: 1000, budget: new Budget(0) })) });
 const names = ['small', 'large'];
 const small = host.addClient({ weight: 1 });
@@ -43,21 +43,21 @@ function show(when: string): void {
 }
 
 for (let n = 0; n < 2000; n++) host.put(small, caches[0]!, oid, n, pageOf(small, n), 0);
-show('small is alone, and has all the room there is');
+show('small is the only client with pages and may use all the memory');
 
 for (let n = 0; n < 2000; n++) host.put(large, caches[1]!, oid, n, pageOf(large, n), 0);
-show('large fills its cache: 1 to 3 by weight');
+show('large fills its cache: the memory is divided 1 to 3, by weight');
 
 for (let n = 0; n < 400; n++)
-  if (host.put(large, swap, oid, n, pageOf(large, n + 5000), 0) !== TmemPut.stored)
-    throw new Error('a swapped page was refused while there was something to evict');
-show('large swaps 400 pages: caches give way, page by page, by weight');
+  if (host.put(large, swap, oid, n, pageOf(large, n + 5000), 0) !== TmemPutResult.stored)
+    throw new Error('a swapped page was refused although ephemeral pages could be evicted');
+show('large swaps out 400 pages: both caches shrink, by weight');
 
 host.freeze(small);
-console.log(`small is frozen; the host asks for 4000 bytes back and gets ${host.relinquish(4000)}`);
+console.log(`small is frozen; the host asks for 4000 bytes and gets ${host.relinquish(4000)}`);
 show('then');
 
-// A live handover: large works on while its pages are copied to another host.
+// A live handover: large keeps working while its pages are copied to another host.
 const other = new Tmem({ store: tmemStore(new Store({ slots: 1000, budget: new Budget(0) })) });
 const save = new Save(host, large);
 const restore = new Restore(other);
@@ -72,8 +72,8 @@ const moved = save.finish(sink);
 host.destroyClient(large);
 const into = new Uint8Array(PAGE_BYTES);
 const found = other.get(restore.client, swap, oid, 0, into, 0);
-if (found !== TmemGet.found || Buffer.compare(into, pageOf(large, 9000)) !== 0)
+if (found !== TmemGetResult.found || Buffer.compare(into, pageOf(large, 9000)) !== 0)
   throw new Error('page 0 is not what was put during the copy');
-if (other.get(restore.client, swap, oid, 399, into, 0) !== TmemGet.absent)
+if (other.get(restore.client, swap, oid, 399, into, 0) !== TmemGetResult.absent)
   throw new Error('page 399 was flushed during the copy and is still there');
-console.log(`handed over: ${moved} pages, what was put and flushed meanwhile included`);
+console.log(`handed over ${moved} pages, including the changes made during the copy`);

@@ -1,0 +1,134 @@
+// frontswap: what it exports. Written by scripts/api-docs.mjs; a change here is a change of the interface.
+
+interface AdoptOptions {
+    readonly residentBytes?: number;
+}
+interface ArrayOptions {
+    readonly type: ElementType;
+    readonly length: number;
+    readonly residentBytes: number;
+}
+interface ByteRange {
+    readonly offset?: number;
+    readonly length?: number;
+}
+interface DeviceOptions {
+    readonly kind: 'file';
+    readonly path: string;
+    readonly sizeBytes: number;
+    readonly priority?: number;
+    readonly discard?: DiscardMode;
+    readonly keep?: boolean;
+}
+type ElementArray = InstanceType<ElementTypes[ElementType]>;
+type ElementType = keyof ElementTypes;
+type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
+class InvariantError extends Error {
+    readonly name: string;
+    readonly code = "ERR_INVARIANT";
+    constructor(claim: string);
+}
+interface MapOptions {
+    readonly bytes: number;
+    readonly residentBytes?: number;
+    readonly shared?: boolean;
+}
+interface MemorySwap extends Disposable {
+    readonly transparent: boolean;
+    readonly reason: string;
+    map(options: MapOptions): SwapRegion;
+    adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
+    array(options: ArrayOptions): PagedArray;
+    readonly regions: readonly SwapRegion[];
+    needsPin(view: ArrayBufferView): boolean;
+    readonly control: SharedArrayBuffer | null;
+    stats(): SwapStats;
+    [Symbol.dispose](): void;
+}
+interface OpenSwapOptions {
+    readonly frontswap?: {
+        readonly limitBytes?: number;
+    };
+    readonly devices?: readonly DeviceOptions[];
+    readonly residentBytes?: number;
+    readonly sameCore?: boolean;
+    readonly transparent?: boolean;
+}
+const PAGE_BYTES: ByteCount;
+interface PagedArray extends Disposable {
+    readonly type: ElementType;
+    readonly length: number;
+    get(index: number): number;
+    set(index: number, value: number): void;
+    pin(index: number): PinnedPage;
+    read(index: number, target: ElementArray): number;
+    write(index: number, source: ElementArray): void;
+    evict(range?: ByteRange): number;
+    discard(range?: ByteRange): void;
+    stats(): RegionStats;
+}
+interface PinnedPage extends Disposable {
+    readonly array: ElementArray;
+    readonly first: number;
+}
+interface RegionHandle {
+    readonly control: SharedArrayBuffer;
+    readonly id: number;
+    readonly address: number;
+    readonly bytes: number;
+    readonly memory: SharedArrayBuffer | null;
+}
+interface RegionStats {
+    readonly bytes: number;
+    readonly residentBytes: number;
+    readonly storedBytes: number;
+    readonly pinnedBytes: number;
+    readonly faults: number;
+    readonly writeFaults: number;
+    readonly pageIns: number;
+    readonly pagesPrefetched: number;
+    readonly pageOuts: number;
+    readonly pagesDropped: number;
+    readonly lostPages: number;
+}
+class SwapError extends Error {
+    readonly name: string;
+    readonly code: ErrorCode;
+    readonly facts: Readonly<Record<string, number | string>>;
+    constructor(code: ErrorCode, message: string, facts?: SwapError['facts'], options?: ErrorOptions);
+}
+class SwapRegion implements Disposable {
+    get buffer(): ArrayBuffer | SharedArrayBuffer;
+    constructor(caller: Caller, handle: RegionHandle, buffer: () => ArrayBuffer | SharedArrayBuffer, end: () => void);
+    get bytes(): number;
+    get handle(): RegionHandle;
+    stats(): RegionStats;
+    evict(range?: ByteRange): number;
+    prefetch(range?: ByteRange): number;
+    pin(range?: ByteRange): Disposable;
+    discard(range?: ByteRange): void;
+    [Symbol.dispose](): void;
+}
+interface SwapStats {
+    readonly usedBytes: number;
+    readonly limitBytes: number;
+    readonly storedPages: number;
+    readonly compressedBytes: number;
+    readonly samePages: number;
+    readonly devicePages: number;
+    readonly ratio: number;
+    readonly overBudget: number;
+    readonly refused: number;
+    readonly residentBytes: number;
+    readonly faults: number;
+    readonly pageIns: number;
+    readonly pageOuts: number;
+    readonly pagesDropped: number;
+}
+interface WasmMemory {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+}
+function attachRegion(handle: RegionHandle): SwapRegion;
+function joinSwap(shared: SharedArrayBuffer): MemorySwap;
+function openSwap(options?: OpenSwapOptions): MemorySwap;
+function regionOf(memory: WasmMemory): SwapRegion | null;

@@ -1,0 +1,4 @@
+// frontswap/register: what it exports. Written by scripts/api-docs.mjs; a change here is a change of the interface.
+
+let swap: MemorySwap | null;
+function whenPaging(listener: (swap: MemorySwap) => void): void;

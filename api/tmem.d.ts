@@ -1,0 +1,191 @@
+// frontswap/tmem: what it exports. Written by scripts/api-docs.mjs; a change here is a change of the interface.
+
+class Budget {
+    readonly limitBytes: number;
+    constructor(limitBytes: number, parent?: Budget | null);
+    get usedBytes(): number;
+    get peakBytes(): number;
+    reserve(bytes: number): boolean;
+    release(bytes: number): void;
+}
+interface ClientOptions {
+    readonly weight?: number;
+    readonly cap?: number;
+}
+const KEY_WORDS = 7;
+class KernelComparer implements PageComparer {
+    readonly page: Uint8Array;
+    readonly candidate: Uint8Array;
+    hashLow: number;
+    hashHigh: number;
+    constructor();
+    load(source: Uint8Array, at: number): void;
+    isEqual(): boolean;
+}
+const NewPoolError: {
+    readonly noClient: -1;
+    readonly tooMany: -2;
+    readonly sharedPersistent: -3;
+    readonly tooManyShared: -4;
+};
+interface PageComparer {
+    readonly page: Uint8Array;
+    readonly candidate: Uint8Array;
+    load(source: Uint8Array, at: number): void;
+    readonly hashLow: number;
+    readonly hashHigh: number;
+    isEqual(): boolean;
+}
+interface PageStore {
+    readonly slots: number;
+    readonly storedBytes: number;
+    readonly usedBytes: number;
+    put(slot: Slot, source: Uint8Array, at: number): number;
+    get(slot: Slot, target: Uint8Array, at: number): number;
+    drop(slot: Slot): boolean;
+    maintain(changed: number): boolean;
+}
+interface PoolOptions {
+    readonly persistent?: boolean;
+    readonly shared?: string;
+    readonly exclusiveGets?: boolean;
+}
+class Restore implements Disposable {
+    state: RestoreState;
+    client: number;
+    constructor(tmem: Tmem, authorised?: readonly string[]);
+    [Symbol.dispose](): void;
+    push(chunk: Uint8Array): RestoreState;
+    end(): RestoreState;
+}
+const RestoreState: {
+    readonly receiving: 0;
+    readonly done: 1;
+    readonly refused: 2;
+};
+type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
+class Save implements Disposable {
+    sentPages: number;
+    damagedPages: number;
+    constructor(tmem: Tmem, client: number);
+    [Symbol.dispose](): void;
+    step(sink: Sink, pagesMax: number): number;
+    finish(sink: Sink): number;
+}
+type Sink = (chunk: Uint8Array) => void;
+class Store {
+    readonly slots: number;
+    constructor(options: StoreOptions);
+    put(slot: Slot, source: Uint8Array, at: number, payloadMax?: number): PutResult;
+    putWord(slot: Slot, low: number, high: number): PutResult;
+    get(slot: Slot, target: Uint8Array, at: number): GetResult;
+    drop(slot: Slot): boolean;
+    warm(slots: Int32Array, count: number): number;
+    dropRange(from: Slot, to: number): number;
+    skipEmpty(from: Slot, to: number): number;
+    recompress(slot: Slot): RecompressResult;
+    recompressIdle(most: number, age: number): number;
+    age(from: Slot, to: number): void;
+    coldest(from: Slot, to: number, age: number, poor: boolean): number;
+    putCompressed(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): PutResult;
+    compressedBytes(slot: Slot): number;
+    readCompressed(slot: Slot, target: Uint8Array, at: number): number;
+    formatOf(slot: Slot): PageFormat;
+    isZero(slot: Slot): boolean;
+    counter(at: number): number;
+    get storedPages(): number;
+    get usedBytes(): number;
+    maintain(changed: number): boolean;
+    compactIdle(): boolean;
+    releaseAll(): void;
+    verify(): void;
+}
+interface StoreOptions {
+    readonly slots: number;
+    readonly budget: Budget;
+    readonly codec?: CodecFactory;
+    readonly dense?: CodecFactory | null;
+    readonly release?: PageReleaseFactory;
+}
+class Tmem {
+    readonly index: PageIndex;
+    constructor(options: TmemOptions);
+    addClient(options?: ClientOptions): number;
+    destroyClient(id: number): boolean;
+    setWeight(client: number, weight: number): void;
+    setCap(client: number, cap: number): void;
+    freeze(client: number): void;
+    thaw(client: number): void;
+    authorise(client: number, uuid: string): void;
+    deauthorise(client: number, uuid: string): void;
+    newPool(client: number, options?: PoolOptions, at?: number): number;
+    destroyPool(client: number, pool: number): TmemFlushResult;
+    put(client: number, pool: number, oid: Uint32Array, index: number, source: Uint8Array, at: number): TmemPutResult;
+    get(client: number, pool: number, oid: Uint32Array, index: number, target: Uint8Array, at: number): TmemGetResult;
+    flushPage(client: number, pool: number, oid: Uint32Array, index: number): TmemFlushResult;
+    flushObject(client: number, pool: number, oid: Uint32Array): TmemFlushResult;
+    putMany(client: number, pool: number, keys: Uint32Array, count: number, source: Uint8Array, at: number, results: Uint8Array): number;
+    getMany(client: number, pool: number, keys: Uint32Array, count: number, target: Uint8Array, at: number, results: Uint8Array): number;
+    get freeableBytes(): number;
+    relinquish(bytes: number): number;
+    maintain(): boolean;
+    clientOf(id: number): Client | null;
+    poolOf(client: number, pool: number): Pool | null;
+    verify(): void;
+}
+class TmemCleancache implements CleancacheBackend {
+    readonly name = "tmem";
+    constructor(tmem: Tmem, client: number);
+    initFs(pageBytes: number): number;
+    initSharedFs(uuid: Uint8Array, pageBytes: number): number;
+    put(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean;
+    get(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean;
+    invalidatePage(pool: number, key: Uint32Array, index: number): void;
+    invalidateInode(pool: number, key: Uint32Array): void;
+    invalidateFs(pool: number): void;
+}
+const TmemFlushResult: {
+    readonly done: 0;
+    readonly doneFrozen: 1;
+    readonly noPool: 2;
+};
+type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
+class TmemFrontswap implements FrontswapBackend {
+    readonly name = "tmem";
+    constructor(tmem: Tmem, client: number);
+    init(type: number, slots: number): void;
+    store(type: number, offset: number, page: Uint8Array, at: number): boolean;
+    load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
+    invalidatePage(type: number, offset: number): void;
+    invalidateArea(type: number): void;
+}
+const TmemGetResult: {
+    readonly found: 0;
+    readonly absent: 1;
+    readonly poolEmpty: 2;
+    readonly corrupt: 3;
+    readonly noPool: 4;
+};
+type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
+interface TmemOptions {
+    readonly store: PageStore;
+    readonly pages?: number;
+    readonly objects?: number;
+    readonly clients?: number;
+    readonly dedup?: Dedup;
+    readonly comparer?: PageComparer;
+    readonly sharing?: 'authorised' | 'everyone';
+    readonly frozenPuts?: 'drop' | 'replace';
+    readonly evictionsPerPut?: number;
+    readonly seed?: number;
+}
+const TmemPutResult: {
+    readonly stored: 0;
+    readonly frozen: 1;
+    readonly capped: 2;
+    readonly noRoom: 3;
+    readonly noRows: 4;
+    readonly noPool: 5;
+};
+type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
+const tmemStore: (store: Store) => PageStore;
