@@ -43,7 +43,7 @@ class RemotePages implements Disposable {
     fetchedBytes: number;
     fetchedFormat: PageFormat;
     constructor(options: RemoteOptions);
-    get format(): PageFormat;
+    keeps(format: PageFormat): boolean;
     get isUp(): boolean;
     get end(): LinkEnd;
     get hasLease(): boolean;

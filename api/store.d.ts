@@ -26,7 +26,9 @@ const CounterAt: {
     readonly zeroPages: 13;
     readonly goodPages: 14;
     readonly refusedIncompressible: 15;
-    readonly count: 16;
+    readonly filteredPages: 16;
+    readonly filterMissed: 17;
+    readonly count: 18;
 };
 const GetResult: {
     readonly found: 0;
@@ -51,6 +53,7 @@ const PageFormat: {
     readonly raw: 2;
     readonly lz4: 3;
     readonly zstd: 4;
+    readonly filtered: 5;
 };
 type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
 interface PageRelease {

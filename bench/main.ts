@@ -13,6 +13,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   codec: async () => (await import('./codec.ts')).codec,
   kernels: async () => (await import('./kernels.ts')).kernels,
   store: async () => (await import('./store.ts')).storeAgainstZram,
+  numeric: async () => (await import('./numeric.ts')).numeric,
   recompress: async () => (await import('./recompress.ts')).recompress,
   churn: async () => (await import('./store.ts')).churn,
   nbd: async () => (await import('./nbd.ts')).nbd,

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 type Fuzzer = (options: { seed: number; seconds: number }) => unknown;
 
 const fuzzers: Readonly<Record<string, () => Promise<Fuzzer>>> = {
+  filtered: async () => (await import('./filtered.ts')).run,
   lz4: async () => (await import('./lz4.ts')).run,
   nbd: async () => (await import('./nbd.ts')).run,
   resp: async () => (await import('./resp.ts')).run,

@@ -6,8 +6,11 @@
 import type { Kernels } from './kernels.ts';
 import type { LinearMemory } from './linear-memory.ts';
 
-/** What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. */
-export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4 } as const;
+/**
+ * What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. `filtered`: a filter's number and an LZ4 block, see
+ * filtered.ts.
+ */
+export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4, filtered: 5 } as const;
 export type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
 
 export interface PageCodec {

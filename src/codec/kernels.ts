@@ -16,6 +16,8 @@ import { compileModule, instantiate, type LinearMemory } from './linear-memory.t
 
 /** Bytes at the bottom of a memory that belong to the kernels; pages lie above them. */
 export const KERNEL_SCRATCH_BYTES = 65536;
+/** Where in that scratch a filtered page lies between filter and codec; the kernels' tables are elsewhere. */
+export const PLANES = 24576;
 /** Bytes behind a source or target that a kernel may touch. */
 export const KERNEL_SLACK_BYTES = 64;
 
@@ -37,6 +39,16 @@ export interface Kernels {
    * content is then undefined. Reads and writes stay within both ranges and their slack, whatever the bytes.
    */
   readonly lz4Decompress: (from: number, length: number, page: number) => number;
+  /**
+   * Of the filters for pages of numbers (wasm/planes.ts) the one that promises most for the page at `page`: 1 .. 4, or 0 when none
+   * promises to pack it to `most` bytes or less. A guess from samples: what it takes is seen by packing.
+   *   1 bit planes of 4-byte elements   2 of 8-byte elements   3, 4 the same of each element less the one before it
+   */
+  readonly pickFilter: (page: number, most: number) => number;
+  /** Writes the page at `page`, filtered by `filter` (1 .. 4), to the 4096 bytes at `out`. No overlap. */
+  readonly toPlanes: (filter: number, page: number, out: number) => void;
+  /** Undoes it: 4096, or -1 for a filter that there is not. All 4096 bytes are the planes of some page. */
+  readonly fromPlanes: (filter: number, from: number, page: number) => number;
   /**
    * 32-bit checksum of [from, from + length), any alignment; nothing outside is read. Up to 4096 bytes every
    * single flipped bit changes it, other damage goes unseen once in 2^32. A signed 32-bit number, a

@@ -172,7 +172,7 @@ export class FileCache implements Disposable {
   #damaged = 0;
 
   constructor(options: FileCacheOptions) {
-    checkOptions(options, 'new FileCache(options)', ['limitBytes', 'returns', 'clock']);
+    checkOptions(options, 'new FileCache(options)', ['limitBytes', 'release', 'clock']);
     const {
       limitBytes,
       release: returns = systemPageRelease(process.platform),

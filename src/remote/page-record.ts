@@ -13,7 +13,7 @@
 
 import type { PageFormat } from '../codec/codec.ts';
 import type { Kernels } from '../codec/kernels.ts';
-import { COMPRESSED_BYTES_MAX } from '../store/shard.ts';
+import { COMPRESSED_BYTES_MAX } from '../store/compressor.ts';
 
 export const Record = {
   version: 0,

@@ -24,6 +24,7 @@ import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
+import { type FilteredCodec, filtered } from '../codec/filtered.ts';
 import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';
 import { createMemory } from '../codec/linear-memory.ts';
 import { lz4 } from '../codec/lz4.ts';
@@ -108,6 +109,7 @@ export class RemotePages implements Disposable {
   readonly #view: DataView;
   readonly #kernels: Kernels;
   readonly #codec: PageCodec;
+  readonly #filtered: FilteredCodec | null;
   readonly #link: Link;
   readonly #session: Session;
   readonly #prefix: Uint8Array;
@@ -130,6 +132,7 @@ export class RemotePages implements Disposable {
     this.#page = this.memory.subarray(PAGE_AT, PAGE_AT + PAGE_BYTES);
     this.#kernels = loadKernels(memory);
     this.#codec = codec(memory, this.#kernels);
+    this.#filtered = filtered(this.#codec, memory, this.#kernels);
     this.#link = new Link({
       open: options.open,
       clock,
@@ -147,9 +150,9 @@ export class RemotePages implements Disposable {
     this.#name = { owner, epoch: 0, offset: 0, generation: 0 };
   }
 
-  /** Format of the packed pages that can be kept there. */
-  get format(): PageFormat {
-    return this.#codec.format;
+  /** Packed pages of this format can be kept there: what a fetch could unpack. */
+  keeps(format: PageFormat): boolean {
+    return format === this.#codec.format || format === this.#filtered?.format;
   }
 
   get isUp(): boolean {
@@ -305,12 +308,13 @@ export class RemotePages implements Disposable {
   /** Checks the record and unpacks it to #page. */
   #open(at: number, bytes: number): boolean {
     if (!isRecordOf(this.#view, this.#kernels, at, bytes, this.#name)) return false;
-    const format = this.#view.getUint8(at + Record.format);
-    if (format !== this.#codec.format) return false;
+    const format = this.#view.getUint8(at + Record.format) as PageFormat;
+    if (!this.keeps(format)) return false;
     this.fetchedAt = at + Record.header;
     this.fetchedBytes = bytes - Record.header;
-    this.fetchedFormat = this.#codec.format;
-    return this.#codec.decompress(this.fetchedAt, this.fetchedBytes, PAGE_AT) === PAGE_BYTES;
+    this.fetchedFormat = format;
+    const codec = format === this.#codec.format ? this.#codec : this.#filtered!;
+    return codec.decompress(this.fetchedAt, this.fetchedBytes, PAGE_AT) === PAGE_BYTES;
   }
 
   #answer(): RemoteResult {

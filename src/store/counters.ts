@@ -34,6 +34,7 @@ export function countPage(
   }
   if (length <= GOOD_BYTES) counters[CounterAt.goodPages]! += by;
   if (format === PageFormat.zstd) counters[CounterAt.densePages]! += by;
+  if (format === PageFormat.filtered) counters[CounterAt.filteredPages]! += by;
 }
 
 /** Throws InvariantError unless the counters are what the rows say. Cost: all rows. Returns groups whose rows may be resident. */
@@ -65,6 +66,7 @@ export function verifyCounters(
   assert(isCounted(CounterAt.rawPages), 'raw pages are counted');
   assert(isCounted(CounterAt.goodPages), 'pages of at most half a page are counted');
   assert(isCounted(CounterAt.densePages), 'dense pages are counted');
+  assert(isCounted(CounterAt.filteredPages), 'filtered pages are counted');
   assert(isCounted(CounterAt.storedBytes), 'stored bytes are counted');
   return resident;
 }

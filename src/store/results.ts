@@ -65,5 +65,9 @@ export const CounterAt = {
   goodPages: 14,
   /** Puts answered with `poor`. */
   refusedIncompressible: 15,
-  count: 16,
+  /** Of the stored pages: numbers, packed behind a filter. */
+  filteredPages: 16,
+  /** Puts that packed a page behind a filter in vain: it was not smaller by an eighth. */
+  filterMissed: 17,
+  count: 18,
 } as const;

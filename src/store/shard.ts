@@ -2,8 +2,9 @@
  * A shard: one linear memory that holds up to 2^19 pages and every table about them. It is the unit of growth, of
  * parallelism (one owner thread) and of survival: all state is in the memory's image, at offsets fixed by the slot count.
  *
- * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs its row only; a page that LZ4 does not
- * bring below 3/4 of a page is stored raw; any other is an object of the arena. recompress() moves a page to a denser format.
+ * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs its row only; a page that does not compress
+ * to 3/4 of a page (compressor.ts) is stored raw; any other is an object of the arena. recompress() moves a page to a denser
+ * format.
  *
  * Invariants
  * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
@@ -20,11 +21,22 @@ import type { PageRelease, PageReleaseFactory } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
+import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { type Kernels, loadKernels } from '../codec/kernels.ts';
 import { createMemory } from '../codec/linear-memory.ts';
+import { COMPRESSED_BYTES_MAX, Compressor } from './compressor.ts';
 import { countPage, verifyCounters } from './counters.ts';
-import * as image from './image.ts';
+import {
+  COMPRESSED,
+  COUNTERS_AT,
+  imageOf,
+  MAGIC,
+  OPEN_BYTES,
+  PAGE_IN,
+  PAGE_OUT,
+  SLOT_TABLE,
+  VERSION,
+} from './image.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from './results.ts';
 import {
   AGE_MASK,
@@ -45,8 +57,7 @@ import {
 
 /** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
-/** A page that compresses to more than this is stored raw: 3/4 of a page, as in zram. */
-export const COMPRESSED_BYTES_MAX = 3072;
+
 const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
 
 /** Objects that a put without room compacts before it is refused, and chunks of free pages that it releases: 50 us. */
@@ -61,8 +72,7 @@ export class Shard {
   readonly counters: Float64Array;
   readonly #budget: Budget;
   readonly #kernels: Kernels;
-  readonly #codec: PageCodec;
-  readonly #dense: PageCodec | null;
+  readonly #compressor: Compressor;
   readonly #arena: Arena;
   readonly #release: PageRelease;
   readonly #pressure: Pressure;
@@ -81,28 +91,27 @@ export class Shard {
     slots: number,
     codec: CodecFactory,
     budget: Budget,
-    returns: PageReleaseFactory,
+    release: PageReleaseFactory,
     pressure: Pressure,
     dense: CodecFactory | null,
   ) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
     this.slots = slots;
-    const { groups, groupTable, arena, bytes } = image.imageOf(slots);
+    const { groups, groupTable, arena, bytes } = imageOf(slots);
     const memory = createMemory(bytes);
     const buffer = memory.buffer;
     this.#budget = new Budget(0, budget);
     this.#kernels = loadKernels(memory);
-    this.#codec = codec(memory, this.#kernels);
-    this.#dense = dense?.(memory, this.#kernels) ?? null;
-    this.#release = returns(memory);
+    this.#release = release(memory);
     this.#pressure = pressure;
-    this.#rows = new Int32Array(buffer, image.SLOT_TABLE, groups * GROUP_SLOTS * ROW);
+    this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
     this.#groups = new Int32Array(buffer, groupTable, groups);
-    this.#words = new Int32Array(buffer, 0, image.SLOT_TABLE / 4);
+    this.#words = new Int32Array(buffer, 0, SLOT_TABLE / 4);
     this.#bytes = new Uint8Array(buffer);
-    this.#pageIn = new Uint8Array(buffer, image.PAGE_IN, PAGE_BYTES);
-    this.#pageOut = new Uint8Array(buffer, image.PAGE_OUT, PAGE_BYTES);
-    this.counters = new Float64Array(buffer, image.COUNTERS_AT, CounterAt.count);
+    this.#pageIn = new Uint8Array(buffer, PAGE_IN, PAGE_BYTES);
+    this.#pageOut = new Uint8Array(buffer, PAGE_OUT, PAGE_BYTES);
+    this.counters = new Float64Array(buffer, COUNTERS_AT, CounterAt.count);
+    this.#compressor = new Compressor(memory, this.#kernels, codec, dense, this.counters);
     this.#arena = new Arena(
       buffer,
       arena,
@@ -122,19 +131,15 @@ export class Shard {
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
-    if (this.#kernels.sameFilled(image.PAGE_IN) === 1) {
-      return this.putWord(
-        slot,
-        this.#words[image.PAGE_IN >>> 2]!,
-        this.#words[(image.PAGE_IN >>> 2) + 1]!,
-      );
+    if (this.#kernels.sameFilled(PAGE_IN) === 1) {
+      return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
-    const most = Math.min(payloadMax, COMPRESSED_BYTES_MAX);
-    const length = this.#codec.compress(image.PAGE_IN, image.COMPRESSED, most);
-    if (length > 0) return this.#keep(slot, image.COMPRESSED, length, this.#codec.format);
+    const compressor = this.#compressor;
+    const length = compressor.compress(Math.min(payloadMax, COMPRESSED_BYTES_MAX));
+    if (length > 0) return this.#keep(slot, compressor.at, length, compressor.format);
     if (payloadMax < PAGE_BYTES)
       return this.#refused(CounterAt.refusedIncompressible, PutResult.incompressible);
-    return this.#keep(slot, image.PAGE_IN, PAGE_BYTES, PageFormat.raw);
+    return this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw);
   }
 
   /**
@@ -152,8 +157,8 @@ export class Shard {
     assert(length > 0 && length <= COMPRESSED_BYTES_MAX, 'packed bytes are within their limit');
     assert(at >= 0 && at + length <= source.length, 'a source holds its packed bytes');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
-    this.#bytes.set(source.subarray(at, at + length), image.COMPRESSED);
-    return this.#keep(slot, image.COMPRESSED, length, format);
+    this.#bytes.set(source.subarray(at, at + length), COMPRESSED);
+    return this.#keep(slot, COMPRESSED, length, format);
   }
 
   /** Bytes of the page of `slot` when it is stored packed; 0 for same-filled and raw pages, and where there is none. */
@@ -202,7 +207,7 @@ export class Shard {
       const first = this.#rows[row]!;
       const second = this.#rows[row + 1]!;
       if (wordCheck(first, second, slot) !== (state & LENGTH_MASK)) return this.#corrupt();
-      this.#kernels.fill(image.PAGE_OUT, first, second);
+      this.#kernels.fill(PAGE_OUT, first, second);
     } else if (!this.#decompress(slot, state)) return this.#corrupt();
     if ((state & AGE_MASK) !== 0) this.#rows[row + 2] = state & ~AGE_MASK;
     target.set(this.#pageOut, at);
@@ -217,7 +222,7 @@ export class Shard {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (state === 0) return RecompressResult.absent;
-    const dense = this.#dense;
+    const { dense } = this.#compressor;
     const format = formatIn(state);
     if (dense === null || format === PageFormat.same || format === dense.format)
       return RecompressResult.kept;
@@ -226,7 +231,7 @@ export class Shard {
       this.#corrupt();
       return RecompressResult.corrupt;
     }
-    const length = dense.compress(image.PAGE_OUT, image.COMPRESSED, COMPRESSED_BYTES_MAX);
+    const length = dense.compress(PAGE_OUT, COMPRESSED, COMPRESSED_BYTES_MAX);
     const counters = this.counters;
     if (length === 0 || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
       this.#rows[row + 2] = state | TRIED;
@@ -239,12 +244,7 @@ export class Shard {
       return RecompressResult.noRoom;
     }
     const seed = checksumSeed(slot, dense.format);
-    const sum = this.#kernels.copyChecksum(
-      this.#arena.address(location),
-      image.COMPRESSED,
-      length,
-      seed,
-    );
+    const sum = this.#kernels.copyChecksum(this.#arena.address(location), COMPRESSED, length, seed);
     this.#arena.free(this.#rows[row]!);
     countPage(counters, state, false, -1);
     this.#rows[row] = location;
@@ -343,14 +343,14 @@ export class Shard {
       'pages freed by compaction are counted',
     );
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
-    const openBytes = this.#isOpen ? image.OPEN_BYTES : 0;
+    const openBytes = this.#isOpen ? OPEN_BYTES : 0;
     assert(
       this.#budget.usedBytes === arenaBytes + residentGroups * GROUP_ROW_BYTES + openBytes,
       'the budget holds what may be resident, no more and no less',
     );
   }
 
-  /** The page of a slot that is packed or raw, checked, to image.PAGE_OUT; false: damaged. */
+  /** The page of a slot that is packed or raw, checked, to PAGE_OUT; false: damaged. */
   #decompress(slot: number, state: number): boolean {
     const row = slot * ROW;
     const format = formatIn(state);
@@ -359,12 +359,10 @@ export class Shard {
     const seed = checksumSeed(slot, format);
     if (this.#kernels.checksum(from, length, seed) !== this.#rows[row + 1]!) return false;
     if (format === PageFormat.raw) {
-      this.#kernels.copy(image.PAGE_OUT, from, PAGE_BYTES);
+      this.#kernels.copy(PAGE_OUT, from, PAGE_BYTES);
       return true;
     }
-    const codec = format === this.#codec.format ? this.#codec : this.#dense;
-    if (codec === null || codec.format !== format) return false;
-    return codec.decompress(from, length, image.PAGE_OUT) === PAGE_BYTES;
+    return this.#compressor.decompress(format, from, length);
   }
 
   /** Stores the bytes at `from` in the image under `slot`. */
@@ -458,7 +456,7 @@ export class Shard {
     if (this.#emptyGroups === 0) return 0;
     for (let group = 0; group < this.#groups.length; group++) {
       if (this.#groups[group] !== GROUP_RESIDENT) continue;
-      const at = image.SLOT_TABLE + group * GROUP_ROW_BYTES;
+      const at = SLOT_TABLE + group * GROUP_ROW_BYTES;
       if (!this.#release.release(at, GROUP_ROW_BYTES)) break;
       this.#groups[group] = 0;
       this.#emptyGroups--;
@@ -470,9 +468,9 @@ export class Shard {
 
   /** Charges the shard's own bytes with its first page. */
   #open(): boolean {
-    if (!this.#reserve(image.OPEN_BYTES)) return false;
-    this.#words[0] = image.MAGIC;
-    this.#words[1] = image.VERSION;
+    if (!this.#reserve(OPEN_BYTES)) return false;
+    this.#words[0] = MAGIC;
+    this.#words[1] = VERSION;
     this.#words[2] = this.slots;
     this.#isOpen = true;
     return true;

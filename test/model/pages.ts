@@ -1,5 +1,6 @@
 /** Made pages of every kind that memory holds, from a generator: same seed, same page. */
 import { Prng } from '../../src/base/prng.ts';
+import { makeNumericPage } from './numeric-pages.ts';
 
 export const pageKinds = [
   'zero', // all zero
@@ -12,6 +13,12 @@ export const pageKinds = [
   'cut', // noise, then one byte repeated: any packed length from 30 to 4096
   'poor', // as `cut`, but packed to about the limit of 3/4 page
   'random', // noise
+  'int12', // numbers, see numeric-pages.ts
+  'sorted',
+  'f64whole',
+  'f64prices',
+  'id64',
+  'sample16',
 ] as const;
 export type PageKind = (typeof pageKinds)[number];
 
@@ -68,6 +75,12 @@ const makers: Readonly<Record<PageKind, (prng: Prng, out: Uint8Array) => void>> 
   cut: (prng, out) => noiseThenByte(prng, out, prng.below(4097)),
   poor: (prng, out) => noiseThenByte(prng, out, 3000 + prng.below(100)),
   random: (prng, out) => prng.fill(out),
+  int12: (prng, out) => makeNumericPage('int12', prng, out),
+  sorted: (prng, out) => makeNumericPage('sorted', prng, out),
+  f64whole: (prng, out) => makeNumericPage('f64whole', prng, out),
+  f64prices: (prng, out) => makeNumericPage('f64prices', prng, out),
+  id64: (prng, out) => makeNumericPage('id64', prng, out),
+  sample16: (prng, out) => makeNumericPage('sample16', prng, out),
 };
 
 /** Fills `out`, 4096 bytes. */

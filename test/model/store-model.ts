@@ -9,13 +9,16 @@ import type { CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { type Kernels, loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
+import { COMPRESSED_BYTES_MAX } from '../../src/store/compressor.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
-import { COMPRESSED_BYTES_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
+import { pickFilter, toPlanes } from '../codec/reference-planes.ts';
 import { FakeReturns } from './fake-returns.ts';
 import { repeatsWord } from './pages.ts';
 
-const FORMAT = { same: 1, raw: 2, lz4: 3, zstd: 4 } as const;
+const FORMAT = { same: 1, raw: 2, lz4: 3, zstd: 4, filtered: 5 } as const;
+/** LZ4's block is kept as it is up to this. */
+const GOOD_BYTES = 1792;
 const PAGE_AT = 65536;
 const PACKED_AT = 2 * 65536;
 
@@ -43,19 +46,37 @@ export class Predictor {
     this.#packed = new Uint8Array(memory.buffer, PACKED_AT, 4096);
   }
 
-  /** The packed bytes, none when they are longer than 3/4 of a page. */
+  /** The stored bytes of a page that is packed, none when they are longer than 3/4 of a page. */
   pack(bytes: Uint8Array): Uint8Array {
-    this.#page.set(bytes);
-    const length = this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, COMPRESSED_BYTES_MAX);
-    return this.#packed.slice(0, length);
+    const plain = this.#lz4(bytes, COMPRESSED_BYTES_MAX);
+    return this.#filtered(bytes, plain.length) ?? plain;
   }
 
   modelPage(bytes: Uint8Array): ModelPage {
     const page = { bytes, format: FORMAT.same, storedBytes: 0, age: 0, isTried: false };
     if (repeatsWord(bytes)) return page;
-    const { length } = this.pack(bytes);
+    const { length } = this.#lz4(bytes, COMPRESSED_BYTES_MAX);
+    const filtered = this.#filtered(bytes, length);
+    if (filtered !== null)
+      return { ...page, format: FORMAT.filtered, storedBytes: filtered.length };
     if (length === 0) return { ...page, format: FORMAT.raw, storedBytes: 4096 };
     return { ...page, format: FORMAT.lz4, storedBytes: length };
+  }
+
+  #lz4(bytes: Uint8Array, limit: number): Uint8Array {
+    this.#page.set(bytes);
+    return this.#packed.slice(0, this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, limit));
+  }
+
+  /** Filter and block where it promises 5/8 and takes 7/8 at the most of LZ4's `plain` bytes (0: refused), which are not good. */
+  #filtered(bytes: Uint8Array, plain: number): Uint8Array | null {
+    if (plain !== 0 && plain <= GOOD_BYTES) return null;
+    const most = plain === 0 ? COMPRESSED_BYTES_MAX : Math.floor((plain * 5) / 8);
+    const limit = plain === 0 ? COMPRESSED_BYTES_MAX : Math.floor((plain * 7) / 8);
+    const filter = pickFilter(bytes, most);
+    if (filter === 0) return null;
+    const block = this.#lz4(toPlanes(filter, bytes), limit - 1);
+    return block.length === 0 ? null : Uint8Array.from([filter, ...block]);
   }
 }
 
@@ -211,12 +232,14 @@ export class StoreTwin {
     let same = 0;
     let raw = 0;
     let dense = 0;
+    let filtered = 0;
     let bytes = 0;
     let unknown = 0;
     for (const page of this.pages.values()) {
       if (page.format === FORMAT.same) same++;
       if (page.format === FORMAT.raw) raw++;
       if (page.format === FORMAT.zstd) dense++;
+      if (page.format === FORMAT.filtered) filtered++;
       if (page.storedBytes < 0) unknown++;
       else bytes += page.storedBytes;
     }
@@ -225,6 +248,7 @@ export class StoreTwin {
     assert.equal(store.counter(CounterAt.samePages), same, 'samePages');
     assert.equal(store.counter(CounterAt.rawPages), raw, 'rawPages');
     assert.equal(store.counter(CounterAt.densePages), dense, 'densePages');
+    assert.equal(store.counter(CounterAt.filteredPages), filtered, 'filteredPages');
     assert.equal(store.counter(CounterAt.recompressed), this.recompressed, 'recompressed');
     const stored = store.counter(CounterAt.storedBytes);
     // Of pages that recompressIdle() took only the store knows how long they are: shorter than raw.

@@ -76,7 +76,7 @@ function flip(image: Image, slot: number, page: Uint8Array, bitAt: number): Dama
 
 test('every single flipped bit of packed bytes is seen', () => {
   const image = openImage(100);
-  for (const kind of ['almost', 'text', 'records', 'cut'] as const) {
+  for (const kind of ['almost', 'text', 'records', 'cut', 'int12', 'id64'] as const) {
     const page = made(kind, 4);
     image.store.put(slotOf(7), page, 0);
     const { at, length } = storedAt(image, page);
@@ -103,7 +103,7 @@ test('flipped bits of a raw page are seen, first and last byte included', () => 
 test('no flipped bit of a row brings wrong data: location, checksum, format and length', () => {
   const image = openImage(100);
   const at = SLOT_TABLE + 7 * ROW_BYTES;
-  for (const kind of ['text', 'cut', 'random', 'records', 'almost'] as const) {
+  for (const kind of ['text', 'cut', 'random', 'records', 'almost', 'sorted'] as const) {
     const page = made(kind, 6);
     assert.equal(image.store.put(slotOf(7), page, 0), PutResult.stored);
     for (let bit = 0; bit < 96; bit++)
@@ -133,7 +133,7 @@ test('stored bytes under another slot are not that slot’s page', () => {
   const image = openImage(100);
   const rows = new Int32Array(image.bytes.buffer, SLOT_TABLE, 300);
   const target = new Uint8Array(4096);
-  for (const kind of ['text', 'random', 'word64'] as const) {
+  for (const kind of ['text', 'random', 'word64', 'int12'] as const) {
     image.store.put(slotOf(1), made(kind, 9), 0);
     image.store.put(slotOf(2), made(kind, 10), 0);
     const saved = rows.slice(0, 9);

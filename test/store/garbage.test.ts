@@ -40,7 +40,7 @@ function leastAllocated(rounds: number, batches: number, batch: (i: number) => v
   return least;
 }
 
-const kinds: PageKind[] = ['zero', 'word64', 'text', 'records', 'random', 'cut', 'almost', 'zero'];
+const kinds: PageKind[] = ['zero', 'int12', 'text', 'id64', 'random', 'cut', 'almost', 'zero'];
 const pages = kinds.map((kind, i) => {
   const page = new Uint8Array(4096);
   makePage(kind, new Prng(i), page);

@@ -214,7 +214,7 @@ export class RemoteBackend implements FrontswapBackend {
 
   /** A page is here: in the list when it may move on. */
   #enter(area: AreaPages, type: number, offset: number): void {
-    if (this.#local.formatOf(type, offset) !== this.#remote.format) {
+    if (!this.#remote.keeps(this.#local.formatOf(type, offset))) {
       area.set(offset, PageLocation.stays);
       return;
     }
@@ -289,7 +289,8 @@ export class RemoteBackend implements FrontswapBackend {
     const local = this.#local;
     const remote = this.#remote;
     const length = local.compressedBytes(type, offset);
-    if (local.formatOf(type, offset) !== remote.format || length === 0) {
+    const format = local.formatOf(type, offset);
+    if (!remote.keeps(format) || length === 0) {
       area.set(offset, PageLocation.stays);
       return false;
     }
@@ -302,7 +303,7 @@ export class RemoteBackend implements FrontswapBackend {
       area.set(offset, PageLocation.stays);
       return false;
     }
-    remote.sealPut(remote.format, length);
+    remote.sealPut(format, length);
     area.touched[offset >>> CHUNK_SHIFT] = 1;
     area.set(offset, PageLocation.stays);
     return true;

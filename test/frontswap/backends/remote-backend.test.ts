@@ -4,9 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PageFormat } from '../../../src/codec/codec.ts';
 import { Frontswap } from '../../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../../src/frontswap/ops.ts';
 import type { RemoteCounter } from '../../../src/remote/counters.ts';
+import { CounterAt } from '../../../src/store/results.ts';
 import type { Fault } from '../../remote/fake-peer.ts';
 import { page, type Rig, rig } from '../../remote/rig.ts';
 
@@ -59,6 +61,25 @@ test('of several areas the oldest pages go first, wherever they are', () => {
       );
     assert.equal(r.local.compressedBytes(type, i), 0);
   }
+  r.backend.verify();
+});
+
+test('filtered pages of numbers move on and come home as they lie', () => {
+  const r = rig();
+  const kinds = ['int12', 'text', 'sorted', 'id64'] as const;
+  const kindOf = (i: number): (typeof kinds)[number] => kinds[i % kinds.length]!;
+  for (let i = 0; i < 40; i++) assert.ok(r.front.store(0, i, page(kindOf(i), i), 0));
+  const formats = Array.from({ length: 40 }, (_, i) => r.local.formatOf(0, i));
+  assert.equal(formats.filter((format) => format === PageFormat.filtered).length, 30);
+  assert.equal(r.backend.remotify(100), 40);
+  assert.equal(r.local.counter(CounterAt.storedPages), 0);
+  r.backend.verify();
+  for (let i = 0; i < 40; i++) {
+    assert.equal(r.front.load(0, i, into.fill(0xee), 0), LoadResult.loaded, `slot ${i}`);
+    assert.deepEqual(into, page(kindOf(i), i), `slot ${i}`);
+    assert.equal(r.local.formatOf(0, i), formats[i]);
+  }
+  assert.equal(r.local.counter(CounterAt.filteredPages), 30);
   r.backend.verify();
 });
 

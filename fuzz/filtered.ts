@@ -1,0 +1,100 @@
+/**
+ * Fuzzes filtered blocks: blocks of both engines, with their filter, their LZ4 block or both changed. Each must be read exactly
+ * as the plain decoder and the plain filters read it, must write nothing outside the page and its slack, and what is behind
+ * it in memory must not matter. liblz4 may read matches of offset 0, so where it differs only the bounds are checked.
+ */
+import assert from 'node:assert/strict';
+import { Prng } from '../src/base/prng.ts';
+import { type FilteredCodec, filtered } from '../src/codec/filtered.ts';
+import { KERNEL_SLACK_BYTES } from '../src/codec/kernels.ts';
+import { lz4 } from '../src/codec/lz4.ts';
+import { loadNativeLz4 } from '../src/os/native-codec.ts';
+import { Arena } from '../test/codec/kernels/arena.ts';
+import { kinds, makePage, PAGE } from '../test/codec/kernels/made-pages.ts';
+import { decode } from '../test/codec/reference-lz4.ts';
+import { filterCount, fromPlanes } from '../test/codec/reference-planes.ts';
+import { makeNumericPage, numericKinds } from '../test/model/numeric-pages.ts';
+import type { FuzzCount, FuzzOptions } from './lz4.ts';
+
+/** Runs for `seconds` of processor time; throws at the first case that breaks a rule, naming seed and case. */
+export function run({ seed, seconds }: FuzzOptions): FuzzCount {
+  const lab = new Lab();
+  const prng = new Prng(seed);
+  const start = process.cpuUsage();
+  let accepted = 0;
+  for (let cases = 0; ; cases++) {
+    if (cases % 64 === 0) {
+      const { user, system } = process.cpuUsage(start);
+      if (user + system > seconds * 1e6) return { cases, accepted };
+    }
+    const block = lab.makeBlock(prng);
+    try {
+      if (lab.check(block, prng)) accepted++;
+    } catch (error) {
+      const hex = Buffer.from(block).toString('hex');
+      throw new Error(`fuzz filtered: SEED=${seed}, case ${cases}, block ${hex}`, { cause: error });
+    }
+  }
+}
+
+class Lab {
+  readonly #arena: Arena = new Arena();
+  /** The kernels' engine first, liblz4's where it is. */
+  readonly #codecs: readonly FilteredCodec[];
+
+  constructor() {
+    const { memory, kernels } = this.#arena;
+    const native = loadNativeLz4().factory;
+    this.#codecs = (native === null ? [lz4] : [lz4, native]).map(
+      (factory) => filtered(factory(memory, kernels), memory, kernels)!,
+    );
+  }
+
+  makeBlock(prng: Prng): Uint8Array {
+    const arena = this.#arena;
+    const page = new Uint8Array(PAGE);
+    if (prng.oneIn(3)) page.set(makePage(kinds[prng.below(kinds.length)]!, prng));
+    else makeNumericPage(numericKinds[prng.below(numericKinds.length)]!, prng, page);
+    arena.fence();
+    arena.setPage(page);
+    const codec = this.#codecs[prng.below(this.#codecs.length)]!;
+    const length = codec.compress(1 + prng.below(filterCount), arena.page, arena.block, PAGE);
+    const block = arena.bytes.slice(arena.block, arena.block + length);
+    if (prng.oneIn(4) && length > 0) block[0] = prng.below(prng.oneIn(2) ? 8 : 256);
+    for (let n = prng.below(3); n > 0 && length > 1; n--)
+      block[1 + prng.below(prng.oneIn(2) ? Math.min(length - 1, 24) : length - 1)] =
+        prng.below(256);
+    return prng.oneIn(8) ? block.slice(0, prng.below(length + 1)) : block;
+  }
+
+  /** True when the block holds a page. */
+  check(block: Uint8Array, prng: Prng): boolean {
+    const planes = block.length < 2 ? null : decode(block.subarray(1), PAGE);
+    const want = planes === null ? null : fromPlanes(block[0]!, planes);
+    for (const [i, codec] of this.#codecs.entries()) {
+      const page = this.#expand(codec, block, 0xa7);
+      if (want !== null || i === 0)
+        assert.deepEqual(page, want, 'the plain decoder says otherwise');
+      if (i === 0) assert.deepEqual(this.#expand(codec, block, prng.below(256)), want, 'behind');
+    }
+    return want !== null;
+  }
+
+  #expand(codec: FilteredCodec, block: Uint8Array, behind: number): Uint8Array | null {
+    const arena = this.#arena;
+    const { bytes } = arena;
+    arena.fence();
+    bytes.fill(behind, arena.block, arena.block + arena.blockRoom);
+    bytes.set(block, arena.block);
+    const result = codec.decompress(arena.block, block.length, arena.page);
+    const isFenced = (from: number, to: number): void => {
+      for (let at = from; at < to; at++)
+        if (bytes[at] !== 0xa7) assert.fail(`wrote at ${at - arena.page} of the page`);
+    };
+    isFenced(0, 4096);
+    isFenced(65536, arena.page);
+    isFenced(arena.page + PAGE + KERNEL_SLACK_BYTES, arena.block);
+    assert.ok(result === PAGE || result === -1, `result ${result}`);
+    return result === PAGE ? arena.getPage() : null;
+  }
+}
