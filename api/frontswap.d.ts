@@ -22,7 +22,7 @@ interface DeviceOptions {
 }
 type ElementArray = InstanceType<ElementTypes[ElementType]>;
 type ElementType = keyof ElementTypes;
-type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
+type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_NO_PROGRAM' | 'ERR_IO_NOT_EXECUTABLE' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
 class InvariantError extends Error {
     readonly name: string;
     readonly code = "ERR_INVARIANT";

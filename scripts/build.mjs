@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -73,11 +73,33 @@ await build({
   banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
   outfile: join(sourceOut, 'memory/fault-thread.cjs'),
 });
-if (kind === 'publish') await bundle();
-else linkPackage(join(root, 'build/examples/node_modules/frontswap'));
+if (kind === 'publish') {
+  await writeManPages();
+  await bundle();
+} else linkPackage(join(root, 'build/examples/node_modules/frontswap'));
 mkdirSync(join(root, sourceOut, 'codec'), { recursive: true });
 copyFileSync(wasm, join(root, sourceOut, 'codec', 'kernels.wasm'));
 chmodSync(join(root, sourceOut, 'cli', 'main.js'), 0o755);
+// By its name, for the PATH of commands that a host runs.
+mkdirSync(join(root, sourceOut, 'bin'));
+writeFileSync(
+  join(root, sourceOut, 'bin', 'frontswap'),
+  "#!/usr/bin/env node\nimport '../cli/main.js';\n",
+  { mode: 0o755 },
+);
+
+/** Pages of the manual, by the table of commands as it was compiled. */
+async function writeManPages() {
+  const load = (name) => import(pathToFileURL(join(root, out, 'cli', name)));
+  const [{ manPages }, { commandTable }] = await Promise.all([
+    load('man-pages.js'),
+    load('commands.js'),
+  ]);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  mkdirSync(join(root, out, 'man'));
+  for (const [name, text] of await manPages(commandTable, version))
+    writeFileSync(join(root, out, 'man', name), text);
+}
 
 /** The compiled sources as the package `frontswap` that the examples import. */
 function linkPackage(folder) {

@@ -18,6 +18,10 @@ fio:fio
 nbd-client:nbd-client
 busybox-static:busybox
 redis-server:redis-server
+zsh:zsh
+fish:fish
+groff-base:groff
+man-db:man
 liblz4-dev:/usr/include/lz4.h
 libc6-dev:/usr/include/stdio.h
 '

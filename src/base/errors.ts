@@ -17,6 +17,8 @@ export type ErrorCode =
   | 'ERR_IO_UNSUPPORTED' // this system cannot do what is asked; facts.reason, and `frontswap doctor` says more
   | 'ERR_IO_NO_ROOM' // pages cannot be kept in memory, or brought home: the budget or the memory is used up
   | 'ERR_IO_LOST' // a stored page could not be brought back
+  | 'ERR_IO_NO_PROGRAM' // a program that is to run is not found
+  | 'ERR_IO_NOT_EXECUTABLE' // a program that is to run cannot be executed; facts.errno
   | 'ERR_IO_SYSTEM' // a system call failed; facts.errno
   | 'ERR_PEER_PROTOCOL' // the other side broke the protocol
   | 'ERR_PEER_UNFIT'; // the other side is not one to keep pages; facts.reason

@@ -34,6 +34,27 @@ function readValue(
   return value;
 }
 
+/**
+ * The words that are frontswap's, and those of the program that it runs: from `--` on, or else from the first word that is
+ * neither an option nor an option's value.
+ */
+export function splitProgram(
+  command: Command,
+  words: readonly string[],
+): readonly [own: readonly string[], program: readonly string[]] {
+  if (command.positionals !== 'program') return [words, []];
+  const needsValue = (word: string): boolean =>
+    command.options.some(({ name, value }) => value !== undefined && word === `--${name}`);
+  let at = 0;
+  while (at < words.length) {
+    const word = words[at] ?? '';
+    if (word === '--') return [words.slice(0, at), words.slice(at + 1)];
+    if (!word.startsWith('-')) break;
+    at += needsValue(word) ? 2 : 1;
+  }
+  return [words.slice(0, at), words.slice(at)];
+}
+
 /** A flag may be there twice: it says the same. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
 export function sortArguments(command: Command, argv: readonly string[]): Arguments {
   const specs = [...command.options, ...commonOptions];

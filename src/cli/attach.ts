@@ -1,9 +1,10 @@
 /** `frontswap attach`: prints exactly what to paste to give a guest one of the disks. Changes nothing. */
+import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import type { DiskReport } from '../host/list-document.ts';
 import { formatUri, isLoopback, type NbdTarget, parseUri } from '../host/uri.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
-import { controlOption, diskNamed, reportedDisks } from './disks.ts';
+import { controlOption, disksNamed, findHosts, hostWithDisk, onlyDisk } from './disks.ts';
 import { formatNames, formatSnippet } from './snippets.ts';
 import type { World } from './world.ts';
 
@@ -32,13 +33,6 @@ function chooseTarget({ name, uris }: DiskReport, format: string): NbdTarget {
   );
 }
 
-function onlyDisk(disks: readonly DiskReport[]): DiskReport {
-  const [only, second] = disks;
-  if (only !== undefined && second === undefined) return only;
-  const names = disks.map(({ name }) => name).join(', ');
-  throw new SwapError('ERR_ARG_VALUE', `NAME: say which disk: ${names}`, { key: 'NAME' });
-}
-
 function targetOfUri(uri: string, name: string | undefined): NbdTarget {
   const target = parseUri('--uri', uri);
   if (name === undefined || name === target.exportName) return target;
@@ -54,13 +48,16 @@ async function findTarget(args: Arguments, world: World, format: string): Promis
   const name = args.positionals[0];
   const uri = text(args, 'uri');
   if (uri !== null) return targetOfUri(uri, name);
-  const disks = await reportedDisks(args, world);
-  const disk = name === undefined ? onlyDisk(disks) : diskNamed(name, disks);
+  const hosts = await findHosts('attach', args, world);
+  if (name === undefined) return chooseTarget(onlyDisk(hosts), format);
+  const [disk] = disksNamed(name, [hostWithDisk(name, hosts)]);
+  assert(disk !== undefined, 'the host has the disk');
   return chooseTarget(disk, format);
 }
 
 export const attachCommand: Command = {
   name: 'attach',
+  group: 'disk',
   summary: 'print what to paste to give a guest a disk',
   usage: 'attach --format qemu|libvirt|nbd-client [OPTIONS] [NAME]',
   examples: [
@@ -76,9 +73,10 @@ export const attachCommand: Command = {
     { name: 'uri', value: 'URI', help: 'the disk as an NBD URI; no host is asked' },
     controlOption,
   ],
+  positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'NAME is needed when the host has several disks. Nothing is changed: what is printed is for you to paste, and what to type in the guest stands below it as comments.',
+    'NAME is needed when there are several disks. Nothing is changed: what is printed is for you to paste, and what to type in the guest stands below it as comments.',
     'nbd-client runs in a guest or on another machine: it needs a host with --ipaddr ADDRESS, or --uri here; a host on 0.0.0.0 does not know the address to print.',
     'Exit status: 0 printed, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],

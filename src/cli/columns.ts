@@ -150,14 +150,22 @@ export const columns: readonly Column[] = [
     count((d) => d.invalidIo),
   ),
   column('URI', 'where the disk is served', (d) => d.uris.join(','), { right: false }),
+  column(
+    'HOST',
+    'process id of the host; shown without -o when there are several hosts',
+    count((d) => d.hostPid),
+  ),
+  column('CONTROL', 'control socket of the host', (d) => d.hostControl, { right: false }),
 ];
 
 /**
  * The columns that `-o LIST` asks for; a list that starts with '+' adds to the default.
  * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE
  */
-export function chooseColumns(list: string | null): readonly Column[] {
-  const defaults = columns.filter(({ isDefault }) => isDefault);
+export function chooseColumns(list: string | null, showsHost = false): readonly Column[] {
+  const defaults = columns.filter(
+    ({ name, isDefault }) => isDefault || (showsHost && name === 'HOST'),
+  );
   if (list === null) return defaults;
   const adds = list.startsWith('+');
   const names = columns.map(({ name }) => name);

@@ -10,8 +10,15 @@ export interface Arguments {
   readonly positionals: readonly string[];
 }
 
+/** What a positional argument is, for completion; `program`: the first one and all that follows belong to a program. */
+type Positionals = 'disk' | 'command' | 'shell' | 'program' | 'none';
+
+/** The part of frontswap that a command belongs to: a heading of the overview. */
+export type Group = 'memory' | 'disk' | 'general';
+
 export interface Command {
   readonly name: string;
+  readonly group: Group;
   /** Half a sentence for the list of commands. */
   readonly summary: string;
   /** Without the program's name: `list [OPTIONS] [NAME...]`. */
@@ -19,8 +26,14 @@ export interface Command {
   readonly examples: readonly { readonly line: string; readonly what: string }[];
   /** Besides the common ones. */
   readonly options: readonly OptionSpec[];
+  readonly positionals: Positionals;
   /** Most positional arguments. */
   readonly positionalsMax: number;
+  /** Words with their meaning, besides the options: the columns of `list`. */
+  readonly table?: {
+    readonly title: string;
+    readonly rows: readonly (readonly [word: string, meaning: string])[];
+  };
   /** Paragraphs for the end of the help, without line breaks. */
   readonly notes: readonly string[];
   /** @returns exit status; throws SwapError for what goes wrong */
@@ -38,15 +51,22 @@ export interface CommandTable {
 /** Every command takes these. */
 export const commonOptions: readonly OptionSpec[] = [
   { name: 'json', help: 'print JSON, a stable format' },
-  { name: 'quiet', short: 'q', help: 'say nothing but errors' },
-  { name: 'verbose', short: 'v', help: 'say more: connections that come and go, causes of errors' },
+  { name: 'quiet', short: 'q', help: 'print only errors' },
+  { name: 'verbose', short: 'v', help: 'print more: connections, causes of errors' },
   { name: 'no-color', help: 'no colours, as NO_COLOR=1' },
   { name: 'help', short: 'h', help: 'print this and exit' },
-  { name: 'version', help: 'print the version and exit' },
+  { name: 'version', short: 'V', help: 'print the version and exit' },
 ];
 
 /** Exit statuses. After a signal that was not waited for: 128 + its number. */
-export const Exit = { ok: 0, failed: 1, usage: 2, notReachable: 3 } as const;
+export const Exit = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  notReachable: 3,
+  notExecutable: 126,
+  notFound: 127,
+} as const;
 
 export const flag = (args: Arguments, name: string): boolean => args.options.get(name) === true;
 

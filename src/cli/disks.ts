@@ -1,44 +1,131 @@
-/** What list, attach and reset share: which control socket to ask, and which of its disks are meant. */
+/** What list, attach, reset and stop share: which hosts to ask, and which of their disks is meant. */
 import { SwapError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
+import { controlPathIn, controlPathsIn } from '../host/control-names.ts';
 import type { DiskReport } from '../host/list-document.ts';
-import { checkPrivateFolder, controlPathIn, runtimeFolder } from '../host/runtime-folder.ts';
+import { checkPrivateFolder } from '../host/runtime-folder.ts';
 import { type Arguments, flag, type OptionSpec, text } from './command.ts';
 import type { World } from './world.ts';
 
 export const controlOption: OptionSpec = {
   name: 'control',
   value: 'PATH',
-  help: "the host's control socket (default $FRONTSWAP_CONTROL, else where a host of yours puts it)",
+  help: "a host's control socket (default $FRONTSWAP_CONTROL, else all hosts of yours are asked)",
 };
 
-/** Asks the host. @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL */
-export async function reportedDisks(args: Arguments, world: World): Promise<readonly DiskReport[]> {
-  return (await askDisks(controlPath(args, world))).disks;
+/** A host that answered. */
+export interface FoundHost {
+  readonly control: string;
+  readonly disks: readonly DiskReport[];
 }
 
-/** The control socket of the host that is meant. @throws SwapError ERR_IO_UNSAFE_PATH */
-export function controlPath(args: Arguments, world: World): string {
+interface Found {
+  readonly hosts: readonly FoundHost[];
+  /** Why the others that are there gave no list. */
+  readonly failures: readonly string[];
+}
+
+/** `process 12 (/run/frontswap/control.sock)`, as messages name a host. */
+const hostText = ({ control, disks: [disk] }: FoundHost): string =>
+  disk === undefined ? control : `process ${disk.hostPid} (${control})`;
+
+/** A line a host, with its disks. */
+const hostLines = (hosts: readonly FoundHost[]): string =>
+  hosts
+    .map((host) => `\n  ${hostText(host)}: ${host.disks.map(({ name }) => name).join(', ')}`)
+    .join('');
+
+async function ask(control: string, args: Arguments, world: World): Promise<FoundHost> {
+  if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${control}\n`);
+  return { control, disks: (await askDisks(control)).disks };
+}
+
+/** No process listens there: a killed host left the socket. */
+const isDead = ({ code, facts }: SwapError): boolean =>
+  code === 'ERR_IO_NOT_REACHABLE' && ['ECONNREFUSED', 'ENOENT'].includes(String(facts['errno']));
+
+async function find(args: Arguments, world: World): Promise<Found> {
   const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
-  const path = told === '' ? defaultControlPath(world) : told;
-  if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${path}\n`);
-  return path;
-}
-
-/** Where a host of this user's puts it. Somebody else's folder of that name is not believed. */
-function defaultControlPath(world: World): string {
-  const folder = runtimeFolder(world.env, world.uid);
+  if (told !== '') return { hosts: [await ask(told, args, world)], failures: [] };
+  const folder = world.runtimeFolder;
+  // A folder that another user made is refused.
   checkPrivateFolder(folder, world.uid);
-  return controlPathIn(folder);
+  const paths = controlPathsIn(folder);
+  const answers = await Promise.allSettled(paths.map((path) => ask(path, args, world)));
+  const hosts: FoundHost[] = [];
+  const failures: SwapError[] = [];
+  for (const answer of answers)
+    if (answer.status === 'fulfilled') hosts.push(answer.value);
+    else if (!(answer.reason instanceof SwapError)) throw answer.reason;
+    else if (!isDead(answer.reason)) failures.push(answer.reason);
+  if (hosts.length > 0) return { hosts, failures: failures.map(({ message }) => message) };
+  if (failures[0] !== undefined) throw failures[0];
+  return { hosts: [await ask(controlPathIn(folder), args, world)], failures: [] };
 }
 
-/** @throws SwapError ERR_ARG_UNKNOWN */
-export function diskNamed(name: string, disks: readonly DiskReport[]): DiskReport {
-  const found = disks.find((disk) => disk.name === name);
-  if (found !== undefined) return found;
-  const names = disks.map((disk) => disk.name);
+/**
+ * The host that --control or the environment names, or else all hosts of this user; at least one. A warning on stderr names
+ * each host that does not answer.
+ * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL
+ */
+export async function findHosts(
+  command: string,
+  args: Arguments,
+  world: World,
+): Promise<readonly FoundHost[]> {
+  const { hosts, failures } = await find(args, world);
+  for (const message of failures) world.stderr.write(`frontswap ${command}: warning: ${message}\n`);
+  return hosts;
+}
+
+/** The only host that there is, answering or not. @throws SwapError ERR_ARG_VALUE, and as findHosts() */
+export async function onlyHost(args: Arguments, world: World): Promise<FoundHost> {
+  const { hosts, failures } = await find(args, world);
+  const [host] = hosts;
+  if (host !== undefined && hosts.length + failures.length === 1) return host;
+  const others = failures.map((message) => `\n  ${message}`).join('');
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `there are several hosts; name a disk of the one that is meant, or say --control PATH:${hostLines(hosts)}${others}`,
+    { key: 'NAME' },
+  );
+}
+
+export const disksOf = (hosts: readonly FoundHost[]): readonly DiskReport[] =>
+  hosts.flatMap(({ disks }) => disks);
+
+/** The disks of this name: one a host at most. @throws SwapError ERR_ARG_UNKNOWN */
+export function disksNamed(name: string, hosts: readonly FoundHost[]): readonly DiskReport[] {
+  const disks = disksOf(hosts);
+  const found = disks.filter((disk) => disk.name === name);
+  if (found.length > 0) return found;
+  const names = [...new Set(disks.map((disk) => disk.name))];
   const near = nearest(name, names);
   const hint = near === null ? `; there is ${names.join(', ')}` : `; did you mean '${near}'?`;
-  throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'${hint}`, { value: name });
+  const who = hosts.length === 1 ? 'the host has' : `none of ${hosts.length} hosts has`;
+  const what = hosts.length === 1 ? `no disk '${name}'` : `a disk '${name}'`;
+  throw new SwapError('ERR_ARG_UNKNOWN', `${who} ${what}${hint}`, { value: name });
+}
+
+/** The host that has the disk of this name. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE: several have one */
+export function hostWithDisk(name: string, hosts: readonly FoundHost[]): FoundHost {
+  disksNamed(name, hosts);
+  const having = hosts.filter(({ disks }) => disks.some((disk) => disk.name === name));
+  const [host, second] = having;
+  if (host !== undefined && second === undefined) return host;
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `several hosts have a disk '${name}'; say which host with --control PATH:${hostLines(having)}`,
+    { key: 'NAME', value: name },
+  );
+}
+
+/** The only disk that there is. @throws SwapError ERR_ARG_VALUE */
+export function onlyDisk(hosts: readonly FoundHost[]): DiskReport {
+  const [only, second] = disksOf(hosts);
+  if (only !== undefined && second === undefined) return only;
+  const names = hosts[0]?.disks.map(({ name }) => name).join(', ') ?? '';
+  const which = hosts.length === 1 ? ` ${names}` : hostLines(hosts);
+  throw new SwapError('ERR_ARG_VALUE', `NAME: say which disk:${which}`, { key: 'NAME' });
 }

@@ -23,6 +23,7 @@ const lineOf = ({ name, verdict, found, fix }: Check, paint: (text: string) => s
 
 export const doctorCommand: Command = {
   name: 'doctor',
+  group: 'general',
   summary: 'say what this machine can do for memory bigger than RAM',
   usage: 'doctor [--json]',
   examples: [
@@ -30,6 +31,7 @@ export const doctorCommand: Command = {
     { line: 'frontswap doctor --json | jq -e \'.verdict != "missing"\'', what: 'for a script' },
   ],
   options: [],
+  positionals: 'none',
   positionalsMax: 0,
   notes: [
     'Checks: platform and page size, Node and the largest region, the foreign function interface, the kernel, userfaultfd and who may have it, system calls into evicted pages, features, limits.',

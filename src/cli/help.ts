@@ -6,6 +6,7 @@ import {
   commonOptions,
   Exit,
   flag,
+  type Group,
   type OptionSpec,
 } from './command.ts';
 import { type Style, styleFor, wantsColor } from './style.ts';
@@ -13,19 +14,22 @@ import type { World } from './world.ts';
 
 const width = 80;
 
-/** Breaks at blanks so that no line is longer than the width, every line indented. */
-function wrap(text: string, indent: string): string {
+/** Breaks at blanks so that no line is longer than the width; every line but the first is indented, that one by `first`. */
+function wrap(text: string, indent: string, first = indent): string {
   const lines: string[] = [];
   let line = '';
+  const push = (): void => {
+    lines.push((lines.length === 0 ? first : indent) + line);
+  };
   for (const word of text.split(' ')) {
     if (line !== '' && indent.length + line.length + 1 + word.length > width) {
-      lines.push(indent + line);
+      push();
       line = word;
     } else {
       line = line === '' ? word : `${line} ${word}`;
     }
   }
-  lines.push(indent + line);
+  push();
   return lines.join('\n');
 }
 
@@ -35,43 +39,93 @@ function optionText({ name, short, value, help }: OptionSpec): string {
   return `${head}\n${wrap(help, ' '.repeat(10))}\n`;
 }
 
+/** A line a row, longer meanings below each other. */
+function rowsText(rows: readonly (readonly [word: string, meaning: string])[]): string {
+  const wordWidth = Math.max(...rows.map(([word]) => word.length));
+  const indent = ' '.repeat(wordWidth + 4);
+  return rows
+    .map(([word, meaning]) => `${wrap(meaning, indent, `  ${word.padEnd(wordWidth)}  `)}\n`)
+    .join('');
+}
+
 const exampleText = (examples: Command['examples']): string =>
   examples.map(({ line, what }) => `  # ${what}\n  ${line}\n`).join('\n');
 
 function helpOf(command: Command, style: Style): string {
   const own = command.options.map(optionText).join('');
+  const { table } = command;
   return [
     `frontswap ${command.name}: ${command.summary}\n`,
     `${style.heading('Examples')}\n${exampleText(command.examples)}`,
     `${style.heading('Usage')}\n  frontswap ${command.usage}\n`,
     own === '' ? '' : `${style.heading('Options')}\n${own}`,
     `${style.heading('Common options')}\n${commonOptions.map(optionText).join('')}`,
+    table === undefined ? '' : `${style.heading(table.title)}\n${rowsText(table.rows)}`,
     ...command.notes.map((note) => `${wrap(note, '')}\n`),
   ]
     .filter((part) => part !== '')
     .join('\n');
 }
 
-/** The list of commands. */
+/** The parts of frontswap, in the order of help. */
+export const groups: readonly { readonly group: Group; readonly title: string }[] = [
+  { group: 'memory', title: 'Memory: run a program in less memory than it uses' },
+  { group: 'disk', title: 'Disk: serve swap disks in compressed RAM to virtual machines' },
+  { group: 'general', title: 'General' },
+];
+
+/** Entry points of the package; docs/reference/api has a page on each. */
+export const library: readonly (readonly [name: string, meaning: string])[] = [
+  ['frontswap', 'openSwap(): buffers, arrays and WebAssembly memories'],
+  ['…/store', 'compressed pages under a byte ceiling'],
+  ['…/async', 'batches of pages, in this thread or a worker'],
+  ['…/block', 'bios, a request queue, filters, the compressed RAM disk'],
+  ['…/swap', 'the swap core and the frontswap hook'],
+  ['…/tmem', 'transcendent memory: pools of pages'],
+  ['…/cleancache', 'the hook for clean file pages'],
+  ['…/remote', "pages in another machine's RAM"],
+  ['…/file-cache', 'a cache of files in compressed RAM'],
+];
+
+export const overviewExamples: Command['examples'] = [
+  {
+    line: 'frontswap run --resident 256M -- node app.js',
+    what: 'run a program with at most 256M of its WebAssembly memory resident',
+  },
+  {
+    line: 'frontswap host',
+    what: 'serve a 1G swap disk on a private Unix socket and on 127.0.0.1:10809',
+  },
+  { line: 'frontswap list', what: 'show what the disks hold, and what that costs' },
+  {
+    line: 'frontswap attach --format qemu',
+    what: 'print the arguments for QEMU and what to type in the guest',
+  },
+  { line: 'frontswap doctor', what: 'check what this machine can do, with fixes' },
+];
+
+/** All commands, by group, and what the library has. */
 export async function overview(table: CommandTable, color: boolean): Promise<string> {
   const style = styleFor(color);
   const commands = await Promise.all(table.names.map((name) => table.load(name)));
-  const rows = commands.map(({ name, summary }) => `  ${name.padEnd(9)} ${summary}\n`).join('');
+  const wordWidth = Math.max(
+    ...[...commands.map(({ name }) => name), ...library.map(([it]) => it)].map(
+      (word) => word.length,
+    ),
+  );
+  const rows = (of: readonly (readonly [string, string])[]): string =>
+    of.map(([word, meaning]) => `  ${word.padEnd(wordWidth)}  ${meaning}\n`).join('');
+  const sections = groups.map(({ group, title }) => {
+    const own = commands.filter((command) => command.group === group);
+    return `${style.heading(title)}\n${rows(own.map(({ name, summary }) => [name, summary]))}`;
+  });
+  sections.splice(-1, 0, `${style.heading('Library: import from')}\n${rows(library)}`);
   return [
-    'frontswap: swap to RAM, compressed, given back the moment a slot is freed\n',
-    `${style.heading('Examples')}
-  # a 1G swap disk for guests, on a private Unix socket and on 127.0.0.1:10809
-  frontswap host
-
-  # what it holds, and what that costs
-  frontswap list
-
-  # what to give to QEMU, and what to type in the guest
-  frontswap attach --format qemu
-`,
+    'frontswap: swap to compressed RAM, for programs and for virtual machines\n',
+    `${style.heading('Examples')}\n${exampleText(overviewExamples)}`,
     `${style.heading('Usage')}\n  frontswap COMMAND [OPTIONS]\n`,
-    `${style.heading('Commands')}\n${rows}`,
-    "'frontswap help COMMAND' tells more.\n",
+    ...sections,
+    "'frontswap help COMMAND' tells more; -V prints the version.\n",
   ].join('\n');
 }
 
@@ -85,10 +139,12 @@ export function printHelp(command: Command, args: Arguments, world: World): void
 
 export const helpCommand: Command = {
   name: 'help',
+  group: 'general',
   summary: 'print help on a command',
   usage: 'help [COMMAND]',
   examples: [{ line: 'frontswap help host', what: 'everything about the host command' }],
   options: [],
+  positionals: 'command',
   positionalsMax: 1,
   notes: [],
   async run(args, world, table) {

@@ -4,6 +4,7 @@
  * Who ends it, and with what status:
  *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0; the first is refused while clients have pages here
  *   one more signal after that       at once, 128 + n
+ *   the end of npx, which started it  clean stop, 0, once no client has pages here
  *   SIGHUP, SIGUSR2                  nothing: a line in the log
  *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
  */
@@ -20,12 +21,12 @@ import {
 import { Host } from '../host/host.ts';
 import { limitWarnings } from '../host/limits.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
-import { runtimeFolder } from '../host/runtime-folder.ts';
 import { formatUri, isLoopback } from '../host/uri.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { systemError } from '../os/system-error.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
+import { isUnderNpm, watchNpx } from './npm.ts';
 import { stopSignals } from './signals.ts';
 import { formatHoldings, formatStatus, type Holding, StatusLine } from './status-line.ts';
 import { formatTable } from './table.ts';
@@ -35,6 +36,8 @@ import type { World } from './world.ts';
 const statusEveryMs = 1000;
 /** How long a refused stop is remembered: the next one is meant. */
 const refusalMs = 60_000;
+/** npm forwards Ctrl-C to a program that has it from the terminal: one keystroke, two signals. */
+const echoMs = 500;
 
 function readConfigFile(path: string): Settings {
   try {
@@ -71,7 +74,10 @@ class StopRequest {
   #resolve: () => void = () => undefined;
   #isAsked = false;
   #refusedAtMs = -Infinity;
+  #interruptedAtMs = -Infinity;
+  readonly #hasEcho: boolean;
   readonly #onSignal = (signal: NodeJS.Signals): void => {
+    if (signal === 'SIGINT' && this.#isEcho()) return;
     if (this.#isAsked) process.exit(statusOfSignal(signal));
     try {
       this.check(false);
@@ -81,7 +87,9 @@ class StopRequest {
     }
   };
 
-  constructor() {
+  /** @param hasEcho npm started this process */
+  constructor(hasEcho: boolean) {
+    this.#hasEcho = hasEcho;
     this.asked = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -100,6 +108,12 @@ class StopRequest {
       `not stopped: clients would lose ${formatHoldings(held)}; have the guests swapoff first, or ask again within a minute, or use 'frontswap stop --force'`,
     );
   };
+
+  #isEcho(): boolean {
+    const lastMs = this.#interruptedAtMs;
+    this.#interruptedAtMs = performance.now();
+    return this.#hasEcho && this.#interruptedAtMs - lastMs < echoMs;
+  }
 
   readonly ask = (): void => {
     this.#isAsked = true;
@@ -197,9 +211,23 @@ function refuseHandedSockets(env: World['env']): void {
 const holdingsOf = (host: Host): readonly Holding[] =>
   host.report().disks.filter(({ dataBytes }) => dataBytes > 0);
 
+/** npx is gone: the host stops as soon as it takes no pages from clients with it. */
+function stopWithNpx(stop: StopRequest, log: (text: string) => void): () => void {
+  let isTold = false;
+  return () => {
+    const held = stop.inUse();
+    if (held.length === 0) return stop.ask();
+    if (!isTold)
+      log(
+        `npx has ended, but clients have ${formatHoldings(held)}: this host stops when they have gone, or by 'frontswap stop --force'`,
+      );
+    isTold = true;
+  };
+}
+
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
   refuseHandedSockets(world.env);
-  const stop = new StopRequest();
+  const stop = new StopRequest(isUnderNpm(world.env));
   const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');
   const log = (text: string): void => {
@@ -208,7 +236,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
-    runtimeFolder: runtimeFolder(world.env, world.uid),
+    runtimeFolder: world.runtimeFolder,
     uid: world.uid,
     version: packageVersion(),
     log,
@@ -227,6 +255,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
   if (!quiet) warnOfOpenDoors(config, line);
   for (const warning of limitWarnings(config, usableMemory())) log(`warning: ${warning}`);
   sayReady(host, args, config, world);
+  const endWatch = watchNpx(world.env, stopWithNpx(stop, log));
   const isLive =
     world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's
   const endStatus = isLive ? startStatus(host, line) : () => undefined;
@@ -237,6 +266,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     if (held.length > 0) log(`stopped; these pages are lost: ${formatHoldings(held)}`);
     return Exit.ok;
   } finally {
+    endWatch();
     endStatus();
     await host.stop();
   }
@@ -244,6 +274,7 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
 
 export const hostCommand: Command = {
   name: 'host',
+  group: 'disk',
   summary: 'serve RAM swap disks over NBD until stopped',
   usage: 'host [OPTIONS]',
   examples: [
@@ -274,12 +305,13 @@ export const hostCommand: Command = {
       help: 'check the options and the file, and whether files, sockets and addresses can be had now; start nothing',
     },
   ],
+  positionals: 'none',
   positionalsMax: 0,
   notes: [
     'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. Limits may also be a share of the memory of the machine, or of the control group that the host runs in: 50%.',
-    'Without --unix and --port: a private Unix socket, and 127.0.0.1 port 10809; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
-    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root; with --run a private one, in $FRONTSWAP_CONTROL of the command.',
-    '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment.',
+    'Without --unix, --port and --ipaddr: a private Unix socket, and 127.0.0.1 port 10809, or the next port that is free; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
+    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; beside it the process id in control.pid. With --run a private one, in $FRONTSWAP_CONTROL of the command.',
+    '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment, and frontswap in its $PATH.',
     'Signals: INT, TERM and QUIT stop cleanly. While clients have pages here the first one is refused, and one more within a minute is obeyed; a signal during the stop ends the host at once. USR1 prints statistics to stderr; HUP and USR2 do nothing, so that a closed terminal or a log rotation ends no disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
@@ -287,8 +319,8 @@ export const hostCommand: Command = {
     const config = resolveHostConfig(collectSettings(args));
     if (!flag(args, 'check-config')) return serve(config, args, world);
     const { checkConfig: checkPlaces } = await import('../host/check-config.ts'); // starts without it
-    const folder = runtimeFolder(world.env, world.uid);
-    await checkPlaces({ config, runtimeFolder: folder, uid: world.uid });
+    const { runtimeFolder, uid } = world;
+    await checkPlaces({ config, runtimeFolder, uid });
     if (!flag(args, 'quiet'))
       for (const warning of limitWarnings(config, usableMemory()))
         world.stderr.write(`frontswap host: warning: ${warning}\n`);

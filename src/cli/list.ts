@@ -3,12 +3,12 @@ import { SwapError } from '../base/errors.ts';
 import { listDocument } from '../host/list-document.ts';
 import { chooseColumns, columns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
-import { controlOption, diskNamed, reportedDisks } from './disks.ts';
+import { controlOption, disksNamed, disksOf, findHosts } from './disks.ts';
 import { formatTable } from './table.ts';
 
-function columnsFor(args: Arguments): typeof columns {
+function columnsFor(args: Arguments, hostCount: number): typeof columns {
   const output = text(args, 'output');
-  if (!flag(args, 'output-all')) return chooseColumns(output);
+  if (!flag(args, 'output-all')) return chooseColumns(output, hostCount > 1);
   if (output !== null)
     throw new SwapError('ERR_ARG_CONFLICT', '--output and --output-all exclude each other', {
       key: '--output-all',
@@ -18,7 +18,8 @@ function columnsFor(args: Arguments): typeof columns {
 
 export const listCommand: Command = {
   name: 'list',
-  summary: 'show the disks of a running host',
+  group: 'disk',
+  summary: 'show the disks of all running hosts',
   usage: 'list [OPTIONS] [NAME...]',
   examples: [
     { line: 'frontswap list', what: 'all disks' },
@@ -42,26 +43,34 @@ export const listCommand: Command = {
     { name: 'bytes', short: 'b', help: 'print sizes in bytes' },
     controlOption,
   ],
+  positionals: 'disk',
   positionalsMax: 256,
+  table: {
+    title: 'Columns (* shown without -o)',
+    rows: columns.map(({ name, help, isDefault }) => [isDefault ? `${name}*` : name, help]),
+  },
   notes: [
-    `Columns: ${columns.map(({ name, help }) => `${name} (${help})`).join(', ')}.`,
+    'With several hosts the column HOST is shown as well. A warning on stderr names each host that does not answer.',
     'Exit status: 0 shown, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {
-    const chosen = columnsFor(args);
+    columnsFor(args, 1); // report wrong columns before asking a host
     if (flag(args, 'json') && (text(args, 'output') !== null || flag(args, 'output-all')))
       throw new SwapError(
         'ERR_ARG_CONFLICT',
         '--json prints every field, so it takes no columns; choose fields with jq',
         { key: '--json' },
       );
-    const all = await reportedDisks(args, world);
+    const hosts = await findHosts('list', args, world);
     const disks =
-      args.positionals.length === 0 ? all : args.positionals.map((name) => diskNamed(name, all));
+      args.positionals.length === 0
+        ? disksOf(hosts)
+        : args.positionals.flatMap((name) => disksNamed(name, hosts));
     if (flag(args, 'json')) {
       world.stdout.write(`${JSON.stringify(listDocument(disks), null, 2)}\n`);
       return Exit.ok;
     }
+    const chosen = columnsFor(args, hosts.length);
     const inBytes = flag(args, 'bytes');
     const rows = disks.map((disk) => chosen.map(({ cell }) => cell(disk, inBytes)));
     const form = { raw: flag(args, 'raw'), headings: !flag(args, 'noheadings') };

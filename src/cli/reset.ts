@@ -3,10 +3,11 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import { askReset } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
-import { controlOption, controlPath } from './disks.ts';
+import { controlOption, findHosts, hostWithDisk } from './disks.ts';
 
 export const resetCommand: Command = {
   name: 'reset',
+  group: 'disk',
   summary: 'empty a disk, for the next guest',
   usage: 'reset [OPTIONS] NAME',
   examples: [
@@ -17,6 +18,7 @@ export const resetCommand: Command = {
     { name: 'force', help: 'also when clients have the disk open: their pages are lost' },
     controlOption,
   ],
+  positionals: 'disk',
   positionalsMax: 1,
   notes: [
     'Every page of the disk is dropped and its memory is free at once. The disk gets another name to attach: a guest that had it open cannot come back and read zeros where its pages were.',
@@ -26,7 +28,8 @@ export const resetCommand: Command = {
     const name = args.positionals[0];
     if (name === undefined)
       throw new SwapError('ERR_ARG_VALUE', 'NAME: say which disk', { key: 'NAME' });
-    const droppedBytes = await askReset(controlPath(args, world), name, flag(args, 'force'));
+    const { control } = hostWithDisk(name, await findHosts('reset', args, world));
+    const droppedBytes = await askReset(control, name, flag(args, 'force'));
     world.stdout.write(
       flag(args, 'json')
         ? `${JSON.stringify({ schemaVersion: 1, disk: name, droppedBytes })}\n`

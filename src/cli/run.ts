@@ -2,9 +2,9 @@
  * From an argument list to an exit status: finds the command, sorts its arguments, runs it, and says on
  * stderr what went wrong. Nothing below this file prints an error or ends the process.
  */
-import { SwapError } from '../base/errors.ts';
-import { checkPositionals, sortArguments } from './arguments.ts';
-import { Exit } from './command.ts';
+import { type ErrorCode, SwapError } from '../base/errors.ts';
+import { checkPositionals, sortArguments, splitProgram } from './arguments.ts';
+import { type Arguments, type Command, Exit } from './command.ts';
 import { commandTable } from './commands.ts';
 import { styleFor, wantsColor } from './style.ts';
 import type { World } from './world.ts';
@@ -12,8 +12,14 @@ import type { World } from './world.ts';
 function statusOf(error: unknown): number {
   if (!(error instanceof SwapError)) return Exit.failed;
   if (error.code.startsWith('ERR_ARG_')) return Exit.usage;
-  return error.code === 'ERR_IO_NOT_REACHABLE' ? Exit.notReachable : Exit.failed;
+  return statuses[error.code] ?? Exit.failed;
 }
+
+const statuses: { readonly [code in ErrorCode]?: number } = {
+  ERR_IO_NOT_REACHABLE: Exit.notReachable,
+  ERR_IO_NO_PROGRAM: Exit.notFound,
+  ERR_IO_NOT_EXECUTABLE: Exit.notExecutable,
+};
 
 /** The causes under an error, one a line. */
 function causesOf(error: Error): string {
@@ -37,9 +43,7 @@ function sayError(error: unknown, program: string, argv: readonly string[], worl
   if (statusOf(error) === Exit.usage) world.stderr.write(`See '${program} --help'.\n`);
 }
 
-async function dispatch(name: string, rest: readonly string[], world: World): Promise<number> {
-  const command = await commandTable.load(name);
-  const args = sortArguments(command, rest);
+async function dispatch(command: Command, args: Arguments, world: World): Promise<number> {
   if (args.options.has('help')) {
     const { printHelp } = await import('./help.ts');
     printHelp(command, args, world);
@@ -59,9 +63,11 @@ async function dispatch(name: string, rest: readonly string[], world: World): Pr
  */
 export async function runCli(argv: readonly string[], world: World): Promise<number> {
   const at = argv.findIndex((word) => !word.startsWith('-'));
-  const name = argv[at] ?? (argv.includes('--version') ? 'version' : 'help');
+  const isVersion = argv.includes('--version') || argv.includes('-V');
+  const name = argv[at] ?? (isVersion ? 'version' : 'help');
   // 'frontswap --help' is the list of commands, not help on help.
   const rest = argv.filter((word, i) => (at < 0 ? word !== '-h' && word !== '--help' : i !== at));
+  let own: readonly string[] = rest; // without the words of a program that is run
   const program = at < 0 ? 'frontswap' : `frontswap ${name}`;
   try {
     if (argv.length === 0) {
@@ -69,10 +75,18 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
       world.stderr.write(await overview(commandTable, false));
       return Exit.usage;
     }
-    return await dispatch(name, rest, world);
+    const command = await commandTable.load(name);
+    const [options, words] = splitProgram(command, rest);
+    own = options;
+    const { options: given, positionals } = sortArguments(command, options);
+    return await dispatch(
+      command,
+      { options: given, positionals: [...positionals, ...words] },
+      world,
+    );
   } catch (error) {
     const known = commandTable.names.includes(name) ? program : 'frontswap';
-    sayError(error, known, argv, world);
+    sayError(error, known, own, world);
     return statusOf(error);
   }
 }

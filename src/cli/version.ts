@@ -19,10 +19,12 @@ export function packageVersion(): string {
 
 export const versionCommand: Command = {
   name: 'version',
+  group: 'general',
   summary: 'print the version',
   usage: 'version [--json]',
   examples: [{ line: 'frontswap version --json', what: 'for a bug report' }],
   options: [],
+  positionals: 'none',
   positionalsMax: 0,
   notes: [],
   async run(args, world) {

@@ -1,7 +1,8 @@
 /** What a command may touch of the process around it, so that tests can stand in for it. */
 
 import type { HostParts } from '../host/parts.ts';
-import type { Environment } from '../host/runtime-folder.ts';
+import { type Environment, runtimeFolder } from '../host/runtime-folder.ts';
+import type { Variables } from './program.ts';
 
 export interface Output {
   /** False: a pipe or a file; nothing is coloured or rewritten there. */
@@ -15,35 +16,50 @@ export interface Output {
 export interface World {
   readonly env: Environment;
   readonly uid: number;
+  /** Folder of private sockets and of control sockets without --control. */
+  readonly runtimeFolder: string;
   /** Data. */
   readonly stdout: Output;
   /** Talk, progress, errors. */
   readonly stderr: Output;
+  /** Replaces this process by a program; what it returns is the exit status where that cannot be. @throws SwapError */
+  runProgram(words: readonly string[], variables: Variables): Promise<number>;
   /** The host's parts; loaded only by the command that needs them. */
   loadParts(): Promise<HostParts>;
 }
 
 /** Stops at the first broken pipe instead of dying from it: `list | head -1` is no error. */
-function outputOf(stream: NodeJS.WriteStream): Output {
+function outputOf(name: 'stdout' | 'stderr'): Output {
   let open = true;
-  stream.on('error', () => {
-    open = false;
-  });
+  let made: NodeJS.WriteStream | null = null;
+  // Made when first used: a stream changes its descriptor, and `run` leaves them to the program as they are.
+  const stream = (): NodeJS.WriteStream => {
+    made ??= process[name].on('error', () => {
+      open = false;
+    });
+    return made;
+  };
   return {
-    isTerminal: stream.isTTY === true,
+    get isTerminal() {
+      return stream().isTTY === true;
+    },
     get columns() {
-      return stream.columns || 80; // a terminal without a size says 0
+      return stream().columns || 80; // a terminal without a size says 0
     },
     write(text) {
-      if (open) stream.write(text);
+      if (open) stream().write(text);
     },
   };
 }
 
+const userId = (): number => process.getuid?.() ?? 0;
+
 export const realWorld = (): World => ({
   env: process.env,
-  uid: process.getuid?.() ?? 0,
-  stdout: outputOf(process.stdout),
-  stderr: outputOf(process.stderr),
+  uid: userId(),
+  runtimeFolder: runtimeFolder(process.env, userId()),
+  stdout: outputOf('stdout'),
+  stderr: outputOf('stderr'),
+  runProgram: async (...what) => (await import('./program.ts')).runProgram(...what),
   loadParts: async () => (await import('../host/compose.ts')).composeParts(),
 });

@@ -7,13 +7,15 @@ import { accessSync, constants, lstatSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
-import { systemError, tcpListenError } from '../os/system-error.ts';
+import { systemError } from '../os/system-error.ts';
 import { checkSocketPath, controlSocketPath, unixSocketPath } from '../os/unix-socket.ts';
 import { BackingFiles } from './backing-file.ts';
 import { codecNamed } from './compose.ts';
 import type { HostConfig } from './config.ts';
+import { checkControlNames } from './control-names.ts';
 import { checkPidFile } from './pid-file.ts';
-import { checkPrivateFolder, controlPathIn } from './runtime-folder.ts';
+import { checkPrivateFolder } from './runtime-folder.ts';
+import { firstPort } from './tcp-port.ts';
 
 export interface CheckOptions {
   readonly config: HostConfig;
@@ -30,10 +32,10 @@ export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions):
   const isFolderNeeded = unix === '-' || control === 'default' || control === 'private';
   if (isFolderNeeded) checkRuntimeFolder(runtimeFolder, uid);
   if (unix !== null && unix !== '-') await checkSocketPath(unixSocketPath(unix));
-  if (tcp !== null) await checkTcp(tcp.host, tcp.port);
+  if (tcp !== null) await firstPort(tcp, (port) => checkTcp(tcp.host, port));
   if (control === 'default') {
     if (lstatSync(runtimeFolder, { throwIfNoEntry: false }) !== undefined)
-      await checkSocketPath(controlSocketPath(controlPathIn(runtimeFolder), true));
+      await checkControlNames(runtimeFolder);
   } else if (control !== null && control !== 'private')
     await checkSocketPath(controlSocketPath(control.path, false));
   if (pidFile !== null) checkPidFile(pidFile);
@@ -72,8 +74,6 @@ async function checkTcp(host: string, port: number): Promise<void> {
       server.once('error', reject);
       server.listen(port, host, resolve);
     });
-  } catch (cause) {
-    throw tcpListenError(host, port, cause);
   } finally {
     await new Promise((resolve) => server.close(resolve));
   }

@@ -91,6 +91,13 @@ export interface DiskConfig {
   readonly backing?: string;
 }
 
+export interface TcpConfig {
+  readonly host: string;
+  readonly port: number;
+  /** The port is the default: if it is in use, take the next one that is free. */
+  readonly orNext: boolean;
+}
+
 export interface HostConfig {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
@@ -101,7 +108,7 @@ export interface HostConfig {
   readonly unix: string | null;
   /** Permission bits of the Unix socket. */
   readonly socketMode: number;
-  readonly tcp: { readonly host: string; readonly port: number } | null;
+  readonly tcp: TcpConfig | null;
   /** Path, `default` for the user's own place, `private` beside the private socket, null for none. */
   readonly control: { readonly path: string } | 'default' | 'private' | null;
   readonly pidFile: string | null;
@@ -419,7 +426,7 @@ export function resolveHostConfig(
     codec,
     unix,
     socketMode: readSocketMode(reader, unix),
-    tcp: tcpAsked || (nothingAsked && run === null) ? { host, port } : null,
+    tcp: tcpAsked || (nothingAsked && run === null) ? { host, port, orNext: nothingAsked } : null,
     control: readControl(reader),
     pidFile: reader.text('pidfile'),
     run,

@@ -80,7 +80,7 @@ async function ask(path: string, method: 'GET' | 'POST', url: string): Promise<u
  * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL
  */
 export async function askDisks(path: string): Promise<ListDocument> {
-  return checkListDocument(await ask(path, 'GET', '/v1/disks'));
+  return checkListDocument(await ask(path, 'GET', '/v1/disks'), path);
 }
 
 /**

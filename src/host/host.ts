@@ -16,7 +16,6 @@ import { Budget } from '../arena/budget.ts';
 import type { Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
-import { tcpListenError } from '../os/system-error.ts';
 import {
   claimSocketPath,
   controlSocketPath,
@@ -27,7 +26,8 @@ import {
   unixListenError,
   unixSocketPath,
 } from '../os/unix-socket.ts';
-import type { HostConfig } from './config.ts';
+import type { HostConfig, TcpConfig } from './config.ts';
+import { controlPathIn, takeControlName } from './control-names.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
 import { DiskExports } from './disk-exports.ts';
@@ -37,12 +37,12 @@ import { type DiskReport, type ListDocument, listDocument } from './list-documen
 import type { HostParts, Log, NbdFrontEnd } from './parts.ts';
 import { PidFile } from './pid-file.ts';
 import {
-  controlPathIn,
   makePrivateFolder,
   makeRandomFolder,
   OWNER_FILE,
   sweepDeadFolders,
 } from './runtime-folder.ts';
+import { firstPort } from './tcp-port.ts';
 import { formatUri, type NbdAddress } from './uri.ts';
 
 export interface HostOptions {
@@ -143,6 +143,8 @@ export class Host {
           readOnly: disk.readOnly,
           connections: this.#nbd?.connections(name) ?? 0,
           uris: this.#urisOf(this.#exports.nameNow(name)),
+          hostPid: process.pid,
+          hostControl: this.#controlPath ?? '',
           ...stats,
           invalidIo: stats.invalidIo + invalidRequests,
         };
@@ -293,7 +295,7 @@ export class Host {
     this.#nbd = door;
     this.#undo.push(() => door.close());
     if (config.unix !== null) await this.#listenUnix(door, config.unix);
-    if (config.tcp !== null) await this.#listenTcp(door, config.tcp.host, config.tcp.port);
+    if (config.tcp !== null) await this.#listenTcp(door, config.tcp);
   }
 
   async #listenUnix(door: NbdFrontEnd, wanted: string): Promise<void> {
@@ -305,13 +307,12 @@ export class Host {
     this.#addresses.push({ kind: 'unix', path });
   }
 
-  async #listenTcp(door: NbdFrontEnd, host: string, port: number): Promise<void> {
-    try {
-      const { port: bound } = await door.listenTcp(host, port);
-      this.#addresses.push({ kind: 'tcp', host: connectable(host), port: bound });
-    } catch (cause) {
-      throw tcpListenError(host, port, cause);
-    }
+  async #listenTcp(door: NbdFrontEnd, tcp: TcpConfig): Promise<void> {
+    const { host } = tcp;
+    const { port } = await firstPort(tcp, (at) => door.listenTcp(host, at));
+    if (tcp.orNext && port !== tcp.port)
+      this.#options.log(`port ${tcp.port} on ${host} is in use: serving on port ${port}`);
+    this.#addresses.push({ kind: 'tcp', host: connectable(host), port });
   }
 
   /** Where hosts of this user put their sockets; what killed ones left there goes. */
@@ -333,7 +334,7 @@ export class Host {
   }
 
   async #openControl(): Promise<void> {
-    const place = this.#chooseControlPath();
+    const place = await this.#chooseControlPath();
     if (place === null) return;
     const { path } = place;
     const handlers = {
@@ -351,13 +352,20 @@ export class Host {
     this.#undo.push(() => control.close());
   }
 
-  #chooseControlPath(): SocketPath | null {
+  async #chooseControlPath(): Promise<SocketPath | null> {
     const { config } = this.#options;
     if (config.control === null) return null;
     if (config.control === 'private')
       return controlSocketPath(join(this.#makePrivateFolder(), 'control.sock'), false);
     if (config.control !== 'default') return controlSocketPath(config.control.path, false);
-    return controlSocketPath(controlPathIn(this.#openRuntimeFolder()), true);
+    const folder = this.#openRuntimeFolder();
+    const { path, pidFile, number } = await takeControlName(folder);
+    this.#pidFiles.push(pidFile);
+    if (number > 1)
+      this.#options.log(
+        `the control socket ${controlPathIn(folder)} is in use: listening on ${path}`,
+      );
+    return controlSocketPath(path, true);
   }
 
   #writePidFile(): void {

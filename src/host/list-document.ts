@@ -15,6 +15,10 @@ export interface DiskReport extends DiskStats {
   readonly connections: number;
   /** Where the disk is served, one URI a listener. */
   readonly uris: readonly string[];
+  /** Process id of the host. */
+  readonly hostPid: number;
+  /** Control socket of the host; empty: it has none. */
+  readonly hostControl: string;
 }
 
 export interface ListDocument {
@@ -36,6 +40,8 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   algorithm: { kind: 'text', help: 'Page compressor.' },
   readOnly: { kind: 'truth', help: 'Whether writes are refused.' },
   uris: { kind: 'texts', help: 'Where the disk is served, one NBD URI a listener.' },
+  hostPid: { kind: 'count', help: 'Process id of the host that serves the disk.' },
+  hostControl: { kind: 'text', help: 'Control socket of that host.' },
   connections: { kind: 'count', help: 'Clients that have the disk open now.' },
   diskSizeBytes: { kind: 'count', help: 'Size of the disk as clients see it.' },
   storedPages: { kind: 'count', help: 'Pages of 4096 bytes that hold data now.' },
@@ -124,11 +130,12 @@ function holds(kind: Kind, value: unknown): boolean {
 
 /**
  * Takes what a host answered for a list document, once it is one.
+ * @param from who answered, for the message
  * @throws SwapError ERR_PEER_PROTOCOL
  */
-export function checkListDocument(value: unknown): ListDocument {
+export function checkListDocument(value: unknown, from = 'the host'): ListDocument {
   const reject = (why: string): SwapError =>
-    new SwapError('ERR_PEER_PROTOCOL', `the host's list of disks is unusable: ${why}`);
+    new SwapError('ERR_PEER_PROTOCOL', `the list of disks of ${from} is unusable: ${why}`);
   if (typeof value !== 'object' || value === null) throw reject('not an object');
   const { schemaVersion, disks } = value as Record<string, unknown>;
   if (schemaVersion !== SCHEMA_VERSION)

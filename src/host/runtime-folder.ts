@@ -23,9 +23,6 @@ export function runtimeFolder(env: Environment, uid: number): string {
   return join(tmpdir(), `frontswap-${uid}`);
 }
 
-/** The control socket where list, attach and host meet without being told. */
-export const controlPathIn = (folder: string): string => join(folder, 'control.sock');
-
 /**
  * Makes the folder with mode 0700 unless it is there, and checks it either way.
  * @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH
@@ -57,14 +54,16 @@ export function checkPrivateFolder(path: string, uid: number): void {
   if ((stat.mode & 0o022) !== 0) throw reject('can be written to by others');
 }
 
-const PREFIX = 'host-';
+/** Of the folders that hosts have for themselves. */
+export const PRIVATE_PREFIX = 'host-';
 /** In a host's own folder, with its process id, locked as long as it runs: how a later host knows that it is dead. */
 export const OWNER_FILE = 'pid';
 /** Nothing else is put there. */
 const contents: readonly string[] = [OWNER_FILE, 'nbd.sock', 'control.sock'];
 
 /** A new folder with a random name and mode 0700 inside a private one. */
-export const makeRandomFolder = (inside: string): string => mkdtempSync(join(inside, PREFIX));
+export const makeRandomFolder = (inside: string): string =>
+  mkdtempSync(join(inside, PRIVATE_PREFIX));
 
 /**
  * Removes what killed hosts left in a private folder: folders of this user with nothing but a host's files, whose owner is
@@ -74,7 +73,7 @@ export const makeRandomFolder = (inside: string): string => mkdtempSync(join(ins
 export function sweepDeadFolders(inside: string, uid: number): number {
   let count = 0;
   for (const name of readdirSync(inside)) {
-    if (!name.startsWith(PREFIX)) continue;
+    if (!name.startsWith(PRIVATE_PREFIX)) continue;
     try {
       if (removeIfDead(join(inside, name), uid)) count++;
     } catch {

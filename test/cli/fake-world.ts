@@ -11,12 +11,19 @@ export interface Result {
 export interface FakeWorldOptions {
   readonly env?: World['env'];
   readonly isTerminal?: boolean;
+  readonly runtimeFolder?: string;
+  readonly runProgram?: World['runProgram'];
 }
 
 /** Runs the command line and returns what a shell would see. */
 export async function cli(
   argv: readonly string[],
-  { env = {}, isTerminal = false }: FakeWorldOptions = {},
+  {
+    env = {},
+    isTerminal = false,
+    runtimeFolder = '/nowhere/run',
+    runProgram = () => Promise.reject(new Error('this test runs no program')),
+  }: FakeWorldOptions = {},
 ): Promise<Result> {
   const text = { stdout: '', stderr: '' };
   const output = (name: 'stdout' | 'stderr'): World['stdout'] => ({
@@ -29,8 +36,10 @@ export async function cli(
   const status = await runCli(argv, {
     env,
     uid: process.getuid?.() ?? 0,
+    runtimeFolder,
     stdout: output('stdout'),
     stderr: output('stderr'),
+    runProgram,
     loadParts: () => Promise.reject(new Error('this test starts no host')),
   });
   return { status, ...text };

@@ -24,4 +24,10 @@ async function slowParts(): Promise<HostParts> {
   };
 }
 
-process.exit(await runCli(process.argv.slice(2), { ...realWorld(), loadParts: slowParts }));
+const world = realWorld();
+/** Root's own is one for the whole machine. */
+const runtimeFolder = process.env['STAND_IN_FOLDER'] ?? world.runtimeFolder;
+
+process.exit(
+  await runCli(process.argv.slice(2), { ...world, runtimeFolder, loadParts: slowParts }),
+);

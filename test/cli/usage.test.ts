@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { columns } from '../../src/cli/columns.ts';
 import { commonOptions } from '../../src/cli/command.ts';
 import { commandTable } from '../../src/cli/commands.ts';
+import { library } from '../../src/cli/help.ts';
 import { wantsColor } from '../../src/cli/style.ts';
 import { testFolder } from '../host/folder.ts';
 import { cli } from './fake-world.ts';
@@ -14,7 +16,10 @@ const root = join(import.meta.dirname, '../../..');
 /** argv, what stderr must name. All exit 2 and print no data. */
 const wrong: readonly [readonly string[], RegExp][] = [
   [['hots'], /^frontswap: error: no command 'hots'; did you mean 'host'\?/],
-  [['zzz'], /no command 'zzz'; there is host, list, attach, reset, stop, doctor, help, version/],
+  [
+    ['zzz'],
+    /no command 'zzz'; there is run, host, list, attach, reset, stop, doctor, completion, help, version/,
+  ],
   [['toString'], /no command 'toString'/],
   [['help', 'lits'], /^frontswap help: error: no command 'lits'; did you mean 'list'/],
   [['--frob'], /^frontswap: error: no option --frob/],
@@ -61,7 +66,41 @@ test('without arguments: the overview on stderr, exit 2', async () => {
   const { status, stdout, stderr } = await cli([]);
   assert.equal(status, 2);
   assert.equal(stdout, '');
-  assert.match(stderr, /Examples/);
+  assert.equal(stderr, (await cli(['--help'])).stdout);
+});
+
+test('the overview names every interface, in groups, a line each', async () => {
+  const { stdout } = await cli(['--help']);
+  const sections = stdout.split(/\n(?=[A-Z][a-z]+: |General\n)/).slice(1);
+  assert.deepEqual(
+    sections.map((section) => section.split(/[:\n]/)[0]),
+    ['Memory', 'Disk', 'Library', 'General'],
+  );
+  const [memory, disk, library, general] = sections;
+  assert.match(memory ?? '', /\n {2}run /);
+  assert.match(disk ?? '', /\n {2}host [^\n]+\n {2}list [^\n]+\n {2}attach /);
+  assert.match(library ?? '', /\n {2}frontswap /);
+  assert.match(general ?? '', /\n {2}doctor /);
+  for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+});
+
+test('the entry points that the overview lists are those of the package', () => {
+  const { exports } = JSON.parse(
+    readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
+  ) as { readonly exports: Readonly<Record<string, unknown>> };
+  const others = ['./register', './package.json'];
+  assert.deepEqual(
+    library.map(([name]) => (name === 'frontswap' ? '.' : name.replace('…', '.'))).sort(),
+    Object.keys(exports)
+      .filter((name) => !others.includes(name))
+      .sort(),
+  );
+});
+
+test('help list has a line a column', async () => {
+  const { stdout } = await cli(['help', 'list']);
+  for (const { name, isDefault } of columns)
+    assert.match(stdout, new RegExp(`\\n {2}${name}${isDefault ? '\\*' : ''} +[A-Za-z]`), name);
 });
 
 test('-h, --help and help print the overview, examples first', async () => {
@@ -97,7 +136,7 @@ test('--help wins over what is wrong beside it', async () => {
 
 test('version, --version and COMMAND --version print the package version', async () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  for (const argv of [['version'], ['--version'], ['host', '--version']])
+  for (const argv of [['version'], ['--version'], ['host', '--version'], ['-V'], ['list', '-V']])
     assert.deepEqual(await cli(argv), { status: 0, stdout: `frontswap ${version}\n`, stderr: '' });
   const { stdout } = await cli(['version', '--json']);
   assert.deepEqual(JSON.parse(stdout), {

@@ -21,7 +21,7 @@ test('without settings: one 1G disk, a private socket and the NBD port on loopba
     codec: 'lz4',
     unix: '-',
     socketMode: 0o600,
-    tcp: { host: '127.0.0.1', port: 10809 },
+    tcp: { host: '127.0.0.1', port: 10809, orNext: true },
     control: 'default',
     pidFile: null,
     run: null,
@@ -55,7 +55,7 @@ test('every setting arrives', () => {
       codec: 'lz4-native',
       unix: '/s',
       socketMode: 0o660,
-      tcp: { host: '::1', port: 0 },
+      tcp: { host: '::1', port: 0, orNext: false },
       control: { path: '/c' },
       pidFile: '/p',
       run: 'true',
@@ -69,7 +69,7 @@ test('listeners: what is asked for, or a private socket alone for a command', ()
     const { unix, tcp, control } = ofFile(document);
     return [unix, tcp, control];
   };
-  const tcp = { host: '127.0.0.1', port: 10809 };
+  const tcp = { host: '127.0.0.1', port: 10809, orNext: false };
   assert.deepEqual(listeners({ unix: '/s' }), ['/s', null, 'default']);
   assert.deepEqual(listeners({ port: 10809 }), [null, tcp, 'default']);
   assert.deepEqual(listeners({ ipaddr: '127.0.0.1' }), [null, tcp, 'default']);

@@ -16,6 +16,8 @@ const report = (): DiskReport => ({
   name: 'swap0',
   readOnly: false,
   connections: 1,
+  hostPid: 1,
+  hostControl: '/c',
   uris: ['nbd://127.0.0.1:10809/swap0'],
   ...new StandInDisk({ sizeBytes: 1 << 20, limitBytes: 0, codec: 'lz4' }).stats(),
 });

@@ -13,10 +13,11 @@ interface Manifest {
   readonly bin: Readonly<Record<string, string>>;
 }
 
-/** Sources of what package.json exports and runs. */
+/** Sources of what package.json exports and runs, and of what the build runs. */
 function entries(): string[] {
   const { exports, bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
-  return [...Object.values(exports), ...Object.values(bin)]
+  // The build runs cli/man-pages.ts.
+  return [...Object.values(exports), ...Object.values(bin), './dist/cli/man-pages.js']
     .map((target) => (typeof target === 'string' ? target : target.default))
     .filter((target) => target.endsWith('.js'))
     .map((target) => join(source, target.replace(/^\.\/dist\//, '').replace(/\.js$/, '.ts')));

@@ -1,0 +1,25 @@
+/** What a placeholder of an option (`PATH`, `qemu|libvirt`) says about its value: one reading for all completion scripts. */
+import type { Command, OptionSpec } from './command.ts';
+
+export type ValueKind =
+  | { readonly kind: 'none' | 'any' | 'file' | 'columns' }
+  | { readonly kind: 'words'; readonly words: readonly string[] };
+
+export function valueKind({ value }: OptionSpec): ValueKind {
+  if (value === undefined) return { kind: 'none' };
+  if (value === 'COLUMNS') return { kind: 'columns' };
+  if (['PATH', 'FILE', 'PATH:SIZE'].includes(value)) return { kind: 'file' };
+  const isChoice = value.includes('|') && value === value.toLowerCase();
+  return isChoice ? { kind: 'words', words: value.split('|') } : { kind: 'any' };
+}
+
+/** `-U` and `--unix`. */
+export const spellings = ({ name, short }: OptionSpec): readonly string[] =>
+  short === undefined ? [`--${name}`] : [`-${short}`, `--${name}`];
+
+/** The words of the command's table: the columns of `list`. */
+export const tableWords = ({ table }: Command): readonly string[] =>
+  table === undefined ? [] : table.rows.map(([word]) => word.replace('*', ''));
+
+/** Half a line of an option's help. */
+export const brief = (help: string): string => help.split(/[;(]/)[0]?.trim() ?? '';

@@ -1,0 +1,94 @@
+/**
+ * The control sockets of hosts without --control, all in the user's runtime folder:
+ *
+ *   control.sock     control.pid       the first host
+ *   control-2.sock   control-2.pid     the second, and so on
+ *   host-XXXXXX/control.sock           a host with --run
+ *
+ * A host takes the first free name. The pid file takes it: it is locked for as long as the host runs, however that ends, so
+ * that hosts that start in the same moment never take one name, and the socket of a dead host is replaced.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import { checkSocketPath, controlSocketPath } from '../os/unix-socket.ts';
+import { checkPidFile, PidFile } from './pid-file.ts';
+import { PRIVATE_PREFIX } from './runtime-folder.ts';
+
+/** Further hosts need --control. */
+const NAMES_MAX = 99;
+
+const stem = (folder: string, n: number): string =>
+  join(folder, n === 1 ? 'control' : `control-${n}`);
+
+/** The control socket of the nth host, from 1. */
+export const controlPathIn = (folder: string, n = 1): string => `${stem(folder, n)}.sock`;
+
+/** Another process has the name, or something that is no socket: the next will do. */
+const isTaken = (error: unknown): boolean =>
+  error instanceof SwapError && error.code === 'ERR_IO_IN_USE';
+
+/** The first name of which `take` does not say that it is taken. */
+async function firstFree<T>(folder: string, take: (n: number) => Promise<T>): Promise<T> {
+  for (let n = 1; n <= NAMES_MAX; n++) {
+    try {
+      return await take(n);
+    } catch (error) {
+      if (!isTaken(error)) throw error;
+    }
+  }
+  throw new SwapError(
+    'ERR_IO_IN_USE',
+    `all names from ${controlPathIn(folder)} to ${controlPathIn(folder, NAMES_MAX)} are taken; ` +
+      'say another path with --control, or none with --no-control',
+    { folder },
+  );
+}
+
+export interface ControlName {
+  readonly path: string;
+  /** Holds the name until it is removed. */
+  readonly pidFile: PidFile;
+  /** From 1. */
+  readonly number: number;
+}
+
+/** Takes the first free name in a private folder. @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM */
+export const takeControlName = (folder: string): Promise<ControlName> =>
+  firstFree(folder, async (number) => {
+    const path = controlPathIn(folder, number);
+    const pidFile = PidFile.write(`${stem(folder, number)}.pid`);
+    try {
+      // A host started with --control and this very path has no pid file here.
+      await checkSocketPath(controlSocketPath(path, true));
+    } catch (error) {
+      pidFile.remove();
+      throw error;
+    }
+    return { path, pidFile, number };
+  });
+
+/** Whether takeControlName() could have a name now; nothing is changed. @throws SwapError as it does */
+export const checkControlNames = (folder: string): Promise<void> =>
+  firstFree(folder, async (number) => {
+    checkPidFile(`${stem(folder, number)}.pid`);
+    await checkSocketPath(controlSocketPath(controlPathIn(folder, number), true));
+  });
+
+/** Where hosts of this user may listen, in the order of names, those with --run last; nothing where there is no folder. */
+export function controlPathsIn(folder: string): readonly string[] {
+  const numberOf = (name: string): number =>
+    Number(/^control(?:-([1-9][0-9]?))?\.sock$/.exec(name)?.[1] ?? 1);
+  let names: readonly string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return [];
+  }
+  const named = names.filter((name) => /^control(-[1-9][0-9]?)?\.sock$/.test(name));
+  const own = names.filter((name) => name.startsWith(PRIVATE_PREFIX)).sort();
+  return [
+    ...[...named].sort((a, b) => numberOf(a) - numberOf(b)).map((name) => join(folder, name)),
+    ...own.map((name) => join(folder, name, 'control.sock')),
+  ];
+}

@@ -1,0 +1,42 @@
+/**
+ * Replaces this process by another program, as the shell's `exec` does: the process id, the terminal's process group,
+ * standard input, output and error stay, nothing is forwarded, and no memory of this runtime is left.
+ *
+ * Node changes three things at its start that a program must not inherit:
+ *   descriptors 0 to 15   are closed by exec (FD_CLOEXEC): cleared for 0, 1 and 2
+ *   SIGPIPE, SIGXFSZ      are ignored: set to their default again. Caught signals get their default by exec itself
+ *   stdio                 a stream object makes its descriptor non-blocking: the caller must not have used process.stdout yet
+ *
+ * Sources: execvp(3), execve(2) ("Effect on process attributes"), signal(7).
+ */
+import { constants } from 'node:os';
+import { loadLibC } from './libc.ts';
+
+/** fcntl.h */
+const F_SETFD = 2;
+/** signal.h */
+const SIG_DFL = 0;
+const SIG_IGN = 1;
+
+/** Runs `words[0]`, found in PATH as a shell finds it. Returns only when that fails: the errno. */
+export type Exec = (words: readonly string[]) => number;
+
+/** Null where there is no FFI, or no Linux. The program gets the environment that process.env shows. */
+export function systemExec(platform: NodeJS.Platform): Exec | null {
+  const libc = loadLibC(platform);
+  if (libc === null) return null;
+  const fcntl = libc.bind('int fcntl(int fd, int command, int flags)');
+  const signal = libc.bind('uintptr_t signal(int number, uintptr_t handler)');
+  const execvp = libc.bind('int execvp(uintptr_t file, uintptr_t words)');
+  return (words) => {
+    const texts = words.map((word) => Buffer.from(`${word}\0`));
+    const addresses = texts.map((text) => BigInt(libc.addressOf(text)));
+    const list = new BigUint64Array([...addresses, 0n]);
+    for (const fd of [0, 1, 2]) fcntl(fd, F_SETFD, 0);
+    for (const name of ['SIGPIPE', 'SIGXFSZ'] as const) signal(constants.signals[name], SIG_DFL);
+    execvp(Number(addresses[0]), libc.addressOf(list));
+    const errno = libc.errno();
+    signal(constants.signals.SIGPIPE, SIG_IGN); // this process goes on, to say what happened
+    return errno;
+  };
+}
