@@ -24,7 +24,8 @@ import {
   ofRounds,
   type Table,
 } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 
 /** One round, arrays indexed by class: CPU ns a page, bytes kept. */
 export interface Round {
@@ -64,13 +65,13 @@ export async function codec(options: BenchOptions): Promise<Table> {
 }
 
 /** So many that the smallest class gives the clock, good to 1 us, something to measure. */
-function passesFor(pages: Pages): number {
+function passesFor(pages: PageSet): number {
   const counts = pages.classes.map((_, c) => pages.classOfPage.filter((x) => x === c).length);
   return Math.max(4, Math.ceil(800 / Math.max(1, Math.min(...counts.filter((n) => n > 0)))));
 }
 
 /** The yardstick first, where it can be built. */
-function startEngines(pages: Pages, passes: number): Engine[] {
+function startEngines(pages: PageSet, passes: number): Engine[] {
   const native = loadNativeLz4();
   if (native.factory === null) console.error(native.reason);
   const factories = native.factory === null ? [lz4] : [lz4, native.factory];
@@ -84,7 +85,12 @@ function startEngines(pages: Pages, passes: number): Engine[] {
   return c === null ? engines : [c, ...engines];
 }
 
-function codecEngine(codec: PageCodec, memory: LinearMemory, pages: Pages, passes: number): Engine {
+function codecEngine(
+  codec: PageCodec,
+  memory: LinearMemory,
+  pages: PageSet,
+  passes: number,
+): Engine {
   const { classes, classOfPage } = pages;
   const from = KERNEL_SCRATCH_BYTES + PAGE_BYTES;
   const to = from + pages.bytes.length;
@@ -133,7 +139,7 @@ function cpuNsPerItem(passes: number, list: Int32Array, work: (list: Int32Array)
 }
 
 /** liblz4 from C, as a child that does a round for a line; null where it cannot be compiled. */
-function cEngine(pages: Pages, passes: number): Engine | null {
+function cEngine(pages: PageSet, passes: number): Engine | null {
   const source = join(root, 'bench/reference/lz4.c');
   if (!existsSync(source)) return null;
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-bench-'));
@@ -174,7 +180,7 @@ function cEngine(pages: Pages, passes: number): Engine | null {
  * in the row `mixed`.
  */
 export function codecTable(
-  pages: Omit<Pages, 'bytes'>,
+  pages: Omit<PageSet, 'bytes'>,
   engines: readonly string[],
   results: readonly (readonly Round[])[],
 ): Table {

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Prng } from '../src/base/prng.ts';
-import type { Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
 
 const PAGE_BYTES = 4096;
 const PAGES_A_CLASS = 150;
@@ -110,7 +110,7 @@ function textPages(wanted: number): Uint8Array[] {
   );
 }
 
-export async function heapPages(): Promise<Pages> {
+export async function heapPages(): Promise<PageSet> {
   const prng = new Prng(2010);
   const groups: { name: string; pages: Uint8Array[] }[] = [];
   for (const { name, command, args } of programs) {

@@ -10,7 +10,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { kernelSwaps, mappedFile } from './peers/kernel-swap.ts';
 import { ownRegion } from './peers/own-region.ts';
 import { undoLater } from './peers/undo.ts';
@@ -29,7 +30,7 @@ const SEED = 2010;
 const LEFT_OUT = ['same', 'random'];
 
 /** The pages of heaps alone, one after the other. */
-export function heapPagesOf(pages: Pages): Uint8Array {
+export function heapPagesOf(pages: PageSet): Uint8Array {
   const kept = Array.from(pages.classOfPage.keys()).filter(
     (i) => !LEFT_OUT.includes(pages.classes[pages.classOfPage[i]!]!),
   );

@@ -17,7 +17,8 @@ import {
   ofRounds,
   type Table,
 } from './measure.ts';
-import { loadPages, pageViews } from './pages.ts';
+import { pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 
 const COPIES = 8;
 const LEVELS = [1, 3, 6, 12];

@@ -9,7 +9,8 @@ import { systemPageRelease } from '../src/os/linux/page-release.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages, pageViews } from './pages.ts';
+import { type PageSet, pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { Zram, zramMissing } from './peers/zram.ts';
 
 /** The corpus lies this often in store and device, so that a class has some thousand pages. */
@@ -19,7 +20,7 @@ const newStore = (slots: number): Store =>
   new Store({ slots, budget: new Budget(0), release: systemPageRelease(process.platform) });
 
 /** ns a page for each class of one pass of `visit` over all slots. */
-function pass(pages: Pages, visit: (slotNumber: number, page: number) => void): number[] {
+function pass(pages: PageSet, visit: (slotNumber: number, page: number) => void): number[] {
   const count = pages.classOfPage.length;
   return pages.classes.map((_, c) => {
     let n = 0;
@@ -36,7 +37,7 @@ function pass(pages: Pages, visit: (slotNumber: number, page: number) => void): 
 }
 
 /** Mean over classes, each by its share of the pages. */
-function mixed(pages: Pages, byClass: readonly number[]): number {
+function mixed(pages: PageSet, byClass: readonly number[]): number {
   let sum = 0;
   for (const c of pages.classOfPage) sum += byClass[c] ?? 0;
   return sum / pages.classOfPage.length;

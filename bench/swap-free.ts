@@ -11,7 +11,7 @@ import { offsetOf, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { cpuNs, median, type Table } from './measure.ts';
-import type { Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
 import { direct, Frames, headerPage, heapPerOperation, shuffled } from './swap-rig.ts';
 
 /** Frames of pages that pack to 100 to 300 bytes, so that ten millions of them fit this machine. */
@@ -35,7 +35,7 @@ interface Sizes {
   readonly each: number;
 }
 
-export function freeAlone(pages: Pages, rounds: number): Table {
+export function freeAlone(pages: PageSet, rounds: number): Table {
   const small = smallPages();
   const corpus = pages.bytes.subarray(0, pages.classOfPage.length * PAGE_BYTES);
   const sizes: Sizes[] = [10_000, 100_000, 1_000_000, 10_000_000].map((count) => {

@@ -12,7 +12,7 @@ import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { cpuNs, median, ofRounds, type Table } from './measure.ts';
-import type { Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
 import { Frames, headerPage, ramzswap, seenThrough } from './swap-rig.ts';
 
 const CHURN_SLOTS = 32_768;
@@ -37,7 +37,7 @@ const policies: readonly Policy[] = [
 ];
 
 /** Payload bytes of each page of the corpus. */
-function payloads(pages: Pages): Int32Array {
+function payloads(pages: PageSet): Int32Array {
   const store = new Store({ slots: 1, budget: new Budget(0) });
   return Int32Array.from(pages.classOfPage, (_, page) => {
     store.put(slot(0), pages.bytes, page * PAGE_BYTES);
@@ -61,7 +61,7 @@ class Churn {
   readonly #prng = new Prng(11);
   #scansDue = 0;
 
-  constructor(policy: Policy, pages: Pages, payload: Int32Array, unit: number) {
+  constructor(policy: Policy, pages: PageSet, payload: Int32Array, unit: number) {
     this.#policy = policy;
     this.#payload = payload;
     this.#unit = unit;
@@ -134,7 +134,7 @@ class Churn {
 }
 
 /** What dead pages hold, under each way to tell a disk that they are dead. */
-export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
+export function staleBytes(pages: PageSet, unit: number, rounds: number): Table {
   const payload = payloads(pages);
   const cpu = policies.map((): number[] => []);
   const results = policies.map((): (string | number)[] => []);

@@ -15,7 +15,8 @@ import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap, SwapInResult } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { freeAlone } from './swap-free.ts';
 import {
   direct,
@@ -82,12 +83,12 @@ class Way {
   readonly count: number;
   readonly parts: Parts;
   readonly #frames: Frames;
-  readonly #pages: Pages;
+  readonly #pages: PageSet;
   readonly #order: Int32Array;
   readonly #entries: Int32Array;
   readonly #frameOf: Int32Array;
 
-  constructor(parts: Parts, pages: Pages, copies: number) {
+  constructor(parts: Parts, pages: PageSet, copies: number) {
     this.parts = parts;
     this.#pages = pages;
     this.count = pages.classOfPage.length * copies;
@@ -227,7 +228,7 @@ function allocated(way: Way): Phases {
 
 const sum = (p: Phases): number => p.out + p.in + p.free + p.after;
 
-function threeWays(pages: Pages, rounds: number): Table {
+function threeWays(pages: PageSet, rounds: number): Table {
   const copies = Math.ceil(LEAST_PAGES / pages.classOfPage.length);
   const all = ways.map(([name, parts]) => ({ name, way: new Way(parts(), pages, copies) }));
   const times = all.map((): Phases[] => []);

@@ -9,7 +9,8 @@ import type { Dedup } from '../src/tmem/page-index.ts';
 import { Tmem } from '../src/tmem/tmem.ts';
 import { tmemStore } from '../src/tmem/tmem-store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, pageViews } from './pages.ts';
+import { pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { heapPerOperation, shuffled } from './swap-rig.ts';
 
 /** The corpus is repeated to at least as many pages; each is made to differ from its copies. */

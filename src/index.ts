@@ -38,16 +38,13 @@ export { TmemFrontswap } from './frontswap/backends/tmem-frontswap.ts';
 export { Frontswap } from './frontswap/frontswap.ts';
 export { type FrontswapBackend, LoadResult as Load } from './frontswap/ops.ts';
 export { FileCache, type FileCacheOptions, type FileCacheStats } from './memory/file-cache.ts';
+export type { AdoptOptions, MapOptions, MemorySwap } from './memory/memory-swap.ts';
 export {
-  type AdoptOptions,
   attachRegion,
   joinSwap,
-  type MapOptions,
-  type MemorySwap,
   type OpenSwapOptions,
   openSwap,
   regionOf,
-  type SwapStats,
 } from './memory/open-swap.ts';
 export type {
   ArrayOptions,
@@ -56,7 +53,8 @@ export type {
   PagedArray,
   PinnedPage,
 } from './memory/paged-array.ts';
-export type { ByteRange, RegionHandle, RegionStats, SwapRegion } from './memory/region.ts';
+export type { ByteRange, RegionHandle, SwapRegion } from './memory/region.ts';
+export type { RegionStats, SwapStats } from './memory/stats.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';
 export { systemPageRelease } from './os/linux/page-release.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Pages } from '../pages.ts';
+import type { PageSet } from '../page-set.ts';
 import { insist, undoLater } from './undo.ts';
 
 const control = '/sys/class/zram-control';
@@ -59,7 +59,7 @@ export class Zram implements Disposable {
   readonly #lines: AsyncIterator<string>;
   #live = true;
 
-  constructor(pages: Pages, copies: number, algorithm = 'lz4') {
+  constructor(pages: PageSet, copies: number, algorithm = 'lz4') {
     this.#device = new ZramDevice(pages.bytes.length * copies, algorithm);
     this.#folder = mkdtempSync(join(tmpdir(), 'frontswap-zram-'));
     const path = (name: string): string => join(this.#folder, name);

@@ -59,7 +59,7 @@ export class Engine {
   readonly #drops: ManyAdvisor;
   readonly #present: PresentPages;
   readonly #tiers: Tiers;
-  readonly #shared: ResidentSet | null;
+  readonly #shared: ResidentSet<Region> | null;
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
   readonly #live: LiveRegions;
@@ -86,7 +86,7 @@ export class Engine {
       this.#reportLost(region, page, reason);
     this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
     this.pager = this.#tiers.pager;
-    this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
+    this.#shared = options.sharedPages === 0 ? null : new ResidentSet<Region>(options.sharedPages);
     this.#doorbell = openEventFd(linux); // the process's: whoever rings it must not hit another file
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
@@ -241,7 +241,7 @@ export class Engine {
   }
 
   #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
-    const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
+    const set = setPages === 0 ? this.#shared : new ResidentSet<Region>(setPages);
     assert(set !== null, 'a region has a budget of its own, or a shared one');
     const memory = new UffdMemory(
       address,

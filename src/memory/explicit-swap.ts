@@ -9,7 +9,7 @@ import { PageState, type Region } from '../pager/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
-import type { MemorySwap } from './open-swap.ts';
+import type { MemorySwap } from './memory-swap.ts';
 import {
   type ArrayOptions,
   arrayEnded,
@@ -21,8 +21,14 @@ import {
   type PagedArray,
   type PinnedPage,
 } from './paged-array.ts';
-import { type ByteRange, checkRange, type RegionStats } from './region.ts';
-import { regionStatsOf, swapStatsOf, writeRegionStats, writeSwapStats } from './stats.ts';
+import { type ByteRange, checkRange } from './region.ts';
+import {
+  type RegionStats,
+  regionStatsOf,
+  swapStatsOf,
+  writeRegionStats,
+  writeSwapStats,
+} from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 
 /** Pages come in windows of this many: the pager needs as many frames more than it may keep. */

@@ -73,7 +73,7 @@ export class Evictor {
   }
 
   /** Makes `pages` pages leave a set, a batch at the most. Returns how many did. */
-  reclaim(set: ResidentSet, pages: number): number {
+  reclaim(set: ResidentSet<Region>, pages: number): number {
     const wanted = Math.min(pages, VICTIMS_MAX);
     const region = this.isFrozen ? null : this.#oldestRegion(set);
     if (region === null) return 0;
@@ -83,7 +83,7 @@ export class Evictor {
   }
 
   /** The same, of pages whose slots have them still: for when nobody takes pages. The oldest of each list are looked at. */
-  reclaimClean(set: ResidentSet, pages: number): number {
+  reclaimClean(set: ResidentSet<Region>, pages: number): number {
     if (this.isFrozen) return 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
@@ -116,7 +116,7 @@ export class Evictor {
   }
 
   /** The region whose oldest page has been here longest. */
-  #oldestRegion(set: ResidentSet): Region | null {
+  #oldestRegion(set: ResidentSet<Region>): Region | null {
     let found: Region | null = null;
     let age = 0;
     for (let i = 0; i < set.regions.length; i++) {

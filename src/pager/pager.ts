@@ -78,7 +78,7 @@ export class Pager implements MemoryManager {
   }
 
   /** @param tables see tableBytes(); the region has no use for them after remove() */
-  add(memory: Region['memory'], set: ResidentSet, tables?: ArrayBuffer): Region {
+  add(memory: Region['memory'], set: ResidentSet<Region>, tables?: ArrayBuffer): Region {
     const region = new Region(memory, set, tables);
     set.regions.push(region);
     this.regions.push(region);

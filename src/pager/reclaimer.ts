@@ -65,7 +65,7 @@ export class Reclaimer {
   }
 
   /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
-  #reclaimBatch(set: ResidentSet, pages: number): number {
+  #reclaimBatch(set: ResidentSet<Region>, pages: number): number {
     const isFull = this.#evictor.isFull;
     const wanted = isFull ? Math.min(pages, FULL_BATCH) : pages;
     const out = this.#maySucceed() ? this.#evictor.reclaim(set, wanted) : 0;

@@ -79,7 +79,7 @@ export const tableBytes = (pages: number): number =>
 export class Region {
   readonly pages: number;
   readonly memory: PagedMemory;
-  readonly set: ResidentSet;
+  readonly set: ResidentSet<Region>;
   readonly prefetch: Prefetch;
   /** PageState by page. */
   readonly state: Uint8Array;
@@ -115,7 +115,7 @@ export class Region {
   readonly #previous: Int32Array;
 
   /** @param tables zeros, tableBytes() of them */
-  constructor(memory: PagedMemory, set: ResidentSet, tables?: ArrayBuffer) {
+  constructor(memory: PagedMemory, set: ResidentSet<Region>, tables?: ArrayBuffer) {
     const { pages } = memory;
     assert(Number.isInteger(pages) && pages > 0 && pages < 2 ** 30, 'a region has 1 to 2^30 pages');
     this.pages = pages;

@@ -5,7 +5,6 @@
  *   pages ───────────────▶                            nothing comes in above the limit before something has gone
  */
 import { assert } from '../base/assert.ts';
-import type { Region } from './region.ts';
 
 /** Free pages that the background pass makes: room for a few windows of prefetched pages, or a sixteenth. */
 const FREE_PAGES_MAX = 512;
@@ -14,11 +13,18 @@ const BATCH_MAX = 512;
 /** A set cannot be smaller: a fault, what is prefetched with it, and the pages of one batch. */
 export const SET_PAGES_MIN = 32;
 
-export class ResidentSet {
+/** What a set counts of each of its regions. */
+interface SetMember {
+  readonly resident: number;
+  readonly pinned: number;
+  readonly aside: number;
+}
+
+export class ResidentSet<Member extends SetMember> {
   readonly limit: number;
   /** Pages that leave at once. A batch shares what the system charges for each change of translations. */
   readonly batch: number;
-  readonly regions: Region[] = [];
+  readonly regions: Member[] = [];
   readonly #free: number;
   /** Pages of all its regions that nobody takes because they do not compress. */
   aside = 0;

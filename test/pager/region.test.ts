@@ -8,7 +8,7 @@ import { NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import { SimMemory, SimWorld } from './sim-memory.ts';
 
 const makeRegion = (pages: number): Region => {
-  const region = new Region(new SimMemory(new SimWorld(1), pages), new ResidentSet(64));
+  const region = new Region(new SimMemory(new SimWorld(1), pages), new ResidentSet<Region>(64));
   region.set.regions.push(region);
   return region;
 };
@@ -123,15 +123,15 @@ test('lists, counts and states agree with a plain model', () => {
 });
 
 test('a resident set keeps room: high and low marks below the limit, a limit for pins', () => {
-  assert.throws(() => new ResidentSet(SET_PAGES_MIN - 1), /a resident set has some pages/);
-  const least = new ResidentSet(SET_PAGES_MIN);
+  assert.throws(() => new ResidentSet<Region>(SET_PAGES_MIN - 1), /a resident set has some pages/);
+  const least = new ResidentSet<Region>(SET_PAGES_MIN);
   assert.deepEqual([least.high, least.low, least.pinLimit], [30, 28, 16]);
   assert.deepEqual([SET_PAGES_MIN, least.batch], [32, 8]);
   assert.deepEqual(
-    [143, 144, 8191, 8192, 1 << 20].map((limit) => new ResidentSet(limit).batch),
+    [143, 144, 8191, 8192, 1 << 20].map((limit) => new ResidentSet<Region>(limit).batch),
     [8, 9, 511, 512, 512],
   );
-  const large = new ResidentSet(1 << 20);
+  const large = new ResidentSet<Region>(1 << 20);
   assert.deepEqual([large.limit - large.high, large.limit - large.low], [256, 512]);
   assert.equal(large.pinLimit, (1 << 20) - (1 << 17));
 });

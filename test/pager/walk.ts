@@ -56,7 +56,7 @@ export class Walk {
   readonly front: Frontswap = new Frontswap();
   readonly stores: StoreBackend;
   readonly guests: Guest[] = [];
-  readonly sets: ResidentSet[];
+  readonly sets: ResidentSet<Region>[];
   readonly prng: Prng;
   readonly books: Books = { adopted: 0, endedResident: 0, endedStored: 0, discarded: 0 };
   readonly #habits: Habit[] = [];
