@@ -80,7 +80,7 @@ chmodSync(join(root, sourceOut, 'cli', 'main.js'), 0o755);
 async function bundle() {
   const entries = [
     ...['index', 'memory/register', 'memory/open-swap', 'memory/explicit-swap'],
-    ...['cli/main', 'host/async-worker', 'host/async-worker-pages'],
+    ...['cli/main', 'async/worker', 'async/worker-pages'],
   ];
   const { outputFiles } = await build({
     ...common,

@@ -59,7 +59,7 @@ export class WorkerPages implements PageCalls {
     this.#ring = new Ring(workerData);
     this.#freeCells = Array.from({ length: cells }, (_, cell) => cell);
     this.#answered = new Array<(() => void) | null>(cells).fill(null);
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    this.#worker = new Worker(new URL('../async/worker.js', import.meta.url), { workerData });
     this.#exited = new Promise((resolve) => this.#watch(resolve));
   }
 

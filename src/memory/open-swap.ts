@@ -288,7 +288,7 @@ function startThread(
     shared: control.shared,
     options: { ...tiers, sharedPages, processor },
   };
-  const worker = new Worker(new URL('./fault-thread.cjs', import.meta.url), {
+  const worker = new Worker(new URL('../memory/fault-thread.cjs', import.meta.url), {
     workerData: data,
     execArgv: [],
     name: 'frontswap faults',
