@@ -18,7 +18,8 @@ import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 import { UffdEvent, UffdFeature } from '../os/linux/uffd-constants.ts';
 import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
-import { type Pager, Range } from '../pager/pager.ts';
+import { RangeResult } from '../pager/ops.ts';
+import type { Pager } from '../pager/pager.ts';
 import { type Region, tableBytes } from '../pager/region.ts';
 import { ResidentSet } from '../pager/resident-set.ts';
 import { SwapInResult } from '../swap/swap.ts';
@@ -279,7 +280,7 @@ export class Engine {
   #dispose(live: Live, comesHome: boolean): CallResult {
     if (comesHome) {
       const answer = this.pager.swapInAll(live.region);
-      if (answer !== Range.done) return answerOf(answer);
+      if (answer !== RangeResult.done) return answerOf(answer);
     }
     const { memory } = live;
     this.#remove(live);
@@ -361,9 +362,9 @@ const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map || op === CallOp.adopt || error.code.startsWith('ERR_ARG_'));
 
-const answerOf = (range: Range): CallResult =>
-  range === Range.done
+const answerOf = (range: RangeResult): CallResult =>
+  range === RangeResult.done
     ? CallResult.ok
-    : range === Range.noRoom
+    : range === RangeResult.noSpace
       ? CallResult.noRoom
       : CallResult.lost;

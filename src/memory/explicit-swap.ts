@@ -4,7 +4,9 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { FRAME_COUNT, type Pager, Touch } from '../pager/pager.ts';
+import { FRAME_COUNT } from '../pager/loader.ts';
+import { Touch } from '../pager/ops.ts';
+import type { Pager } from '../pager/pager.ts';
 import { PageState, type Region } from '../pager/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
@@ -194,7 +196,7 @@ class FrameArray implements PagedArray {
     if (frame === 0 || (isWrite && this.#memory.writable[page] === 0)) this.#touch(page, isWrite);
     else if (page !== this.#lastPage) {
       this.#lastPage = page;
-      this.#region.markUsed(page);
+      this.#region.markReferenced(page);
     }
     const inPage = index % 2 ** this.#shift;
     return (this.#memory.frameOf[page]! - 1) * 2 ** this.#shift + inPage;

@@ -99,7 +99,7 @@ export function writeSwapStats(stats: Float64Array, tiers: Tiers): void {
   stats[SwapStat.samePages] = tiers.counter(CounterAt.samePages);
   stats[SwapStat.devicePages] = tiers.devicePages;
   stats[SwapStat.overBudget] = counters.get('overBudget');
-  stats[SwapStat.refused] = counters.get('pagesPutBack') - counters.get('pagesSetAside');
+  stats[SwapStat.refused] = counters.get('pagesPutBack') - counters.get('pagesIncompressible');
   stats[SwapStat.faults] = counters.get('faults');
   stats[SwapStat.pagesIn] = counters.get('pagesIn');
   stats[SwapStat.pagesOut] = counters.get('pagesOut');

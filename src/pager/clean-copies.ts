@@ -5,7 +5,7 @@
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
-import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, type Region } from './region.ts';
+import { ACTIVE_LIST, INACTIVE_LIST, type ListAt, PageState, type Region } from './region.ts';
 
 export class CleanCopies {
   readonly #swap: Swap;
@@ -33,7 +33,7 @@ export class CleanCopies {
   dropMost(regions: readonly Region[], most: number): number {
     let given = 0;
     for (const region of regions)
-      for (const list of [INACTIVE, ACTIVE_LIST])
+      for (const list of [INACTIVE_LIST, ACTIVE_LIST])
         given += this.#dropListed(region, list, most - given);
     this.#counters.add('copiesDropped', given);
     return given;

@@ -9,8 +9,8 @@ const row = (unit: string, help: string, mustStayZero = false): CounterSpec => (
 
 export type PagerCounterName =
   | 'faults'
-  | 'faultsIn'
-  | 'firstTouches'
+  | 'swapInFaults'
+  | 'zeroFillFaults'
   | 'writeFaults'
   | 'spuriousFaults'
   | 'lostFaults'
@@ -20,20 +20,20 @@ export type PagerCounterName =
   | 'pagesOut'
   | 'pagesDropped'
   | 'pagesPutBack'
-  | 'pagesSetAside'
+  | 'pagesIncompressible'
   | 'pagesGone'
   | 'copiesDropped'
   | 'secondChances'
-  | 'activated'
-  | 'discarded'
-  | 'pagesUnused'
+  | 'pagesActivated'
+  | 'pagesDiscarded'
+  | 'swapoffPages'
   | 'overBudget'
   | 'pagesLost';
 
 const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   faults: row('faults', 'touches that asked the pager: in + first + write + spurious + lost'),
-  faultsIn: row('faults', 'on a page in its slot: it comes'),
-  firstTouches: row('faults', 'on a page that was nowhere: it comes as zeros'),
+  swapInFaults: row('faults', 'on a page in its slot: it comes'),
+  zeroFillFaults: row('faults', 'on a page that was nowhere: it comes as zeros'),
   writeFaults: row('faults', 'first writes to clean pages: their stored copy is given up'),
   spuriousFaults: row('faults', 'on a page that had come meanwhile, or that is no memory now'),
   lostFaults: row('faults', 'on a page that is lost'),
@@ -43,16 +43,16 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   pagesOut: row('pages', 'out to a slot, packed or written'),
   pagesDropped: row('pages', 'out without work: their slot had them still'),
   pagesPutBack: row('pages', 'that nobody would take, and that stayed'),
-  pagesSetAside: row(
+  pagesIncompressible: row(
     'pages',
     'of those, that do not compress: they are not asked again for a while',
   ),
   pagesGone: row('pages', 'in memory by the books that their owner had given up by itself'),
   copiesDropped: row('pages', 'whose stored copy was given up while they were in memory, for room'),
   secondChances: row('pages', 'that stayed because they had been used'),
-  activated: row('pages', 'in again so soon after they left that they count as hot'),
-  discarded: row('pages', 'given up by their owner'),
-  pagesUnused: row('pages', 'in because their area is switched off, or their region ends'),
+  pagesActivated: row('pages', 'in again so soon after they left that they count as hot'),
+  pagesDiscarded: row('pages', 'given up by their owner'),
+  swapoffPages: row('pages', 'in because their area is switched off, or their region ends'),
   overBudget: row('pages', 'in although the resident set was full and nothing would go out'),
   pagesLost: row('pages', 'whose slot could not give them back', true),
 };

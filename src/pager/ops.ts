@@ -60,6 +60,6 @@ export interface PagedMemory {
 /** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
 
-/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
-export const RangeResult = { done: 0, noRoom: 1, lost: 2 } as const;
+/** How a call about a range ended. noSpace: the set is full, or the memory takes no page now; lost: a page cannot be read. */
+export const RangeResult = { done: 0, noSpace: 1, lost: 2 } as const;
 export type RangeResult = (typeof RangeResult)[keyof typeof RangeResult];

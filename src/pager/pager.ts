@@ -5,7 +5,7 @@
  *   touch ─▶ fault() ─▶ in its slot?  make room ▶ swap in, and what follows ▶ install ▶ the toucher goes on
  *                   └▶ nowhere?      zeros
  *                   └▶ first write?  the stored copy is given up ▶ writable
- *   background() ─▶ above the high mark: batches leave (evict.ts)
+ *   background() ─▶ above the high mark: batches leave (evictor.ts)
  *
  * One thread calls it. It never touches a page that may not be resident.
  *
@@ -25,17 +25,13 @@ import type { FrontEnd, MemoryManager } from '../swap/ops.ts';
 import { Swap, SwapInResult } from '../swap/swap.ts';
 import { CleanCopies } from './clean-copies.ts';
 import { type PagerCounters, pagerCounters } from './counters.ts';
-import { Evictor } from './evict.ts';
-import { FRAME_COUNT, Loader, WINDOW_PAGES } from './load.ts';
+import { Evictor } from './evictor.ts';
+import { FRAME_COUNT, Loader, WINDOW_PAGES } from './loader.ts';
 import { RangeResult, StopReason, Touch } from './ops.ts';
 import { PendingWindow } from './pending-window.ts';
 import { Reclaimer } from './reclaimer.ts';
 import { PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
-
-export { FRAME_COUNT } from './load.ts';
-
-export { RangeResult as Range, Touch } from './ops.ts';
 
 export interface PagerOptions {
   /** FRAME_COUNT pages; see MemoryManager.memory. */
@@ -87,7 +83,7 @@ export class Pager implements MemoryManager {
 
   /** A page of the region is in memory already, written by its owner: a memory that was adopted. */
   adopt(region: Region, page: number): void {
-    region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+    region.addResident(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
   }
 
   /** Somebody touched a page and waits; `touch`: bits of Touch. */
@@ -149,7 +145,7 @@ export class Pager implements MemoryManager {
     const { set } = region;
     let fresh = 0;
     for (let page = from; page < to; page++) if (!region.isPinned(page)) fresh++;
-    if (set.pinned + fresh > set.pinLimit) return RangeResult.noRoom;
+    if (set.pinned + fresh > set.pinLimit) return RangeResult.noSpace;
     for (let page = from; page < to; page++) {
       const answer = this.#pinPage(region, page);
       if (answer === RangeResult.done) continue;
@@ -187,9 +183,9 @@ export class Pager implements MemoryManager {
       if (region.state[page] !== PageState.stored) continue;
       const end = Math.min(region.pages, page + WINDOW_PAGES);
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
-      this.counters.add('pagesUnused', came);
+      this.counters.add('swapoffPages', came);
       if (came > 0 || region.state[page] === PageState.absent) continue;
-      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
+      return this.#loader.end === SwapInResult.ready ? RangeResult.noSpace : RangeResult.lost;
     }
     return RangeResult.done;
   }
@@ -205,7 +201,7 @@ export class Pager implements MemoryManager {
     this.#pending.forget(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
-    region.set.aside -= region.aside;
+    region.set.incompressible -= region.incompressible;
     region.set.regions.splice(region.set.regions.indexOf(region), 1);
     this.regions.splice(this.regions.indexOf(region), 1);
   }
@@ -259,7 +255,7 @@ export class Pager implements MemoryManager {
         this.#reclaimer.reclaimForWindow(region, 0);
         if (!this.#installUnused(region, page, frame)) return;
       }
-      this.counters.add('pagesUnused', 1);
+      this.counters.add('swapoffPages', 1);
       this.swap.free(entry);
       return;
     }
@@ -268,13 +264,13 @@ export class Pager implements MemoryManager {
   /** False: not now; the page stays in its slot, and leaves the swap cache. */
   #installUnused(region: Region, page: number, frame: number): boolean {
     if (region.memory.install(page, frame, 1, true) === 1) {
-      region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      region.addResident(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
       this.counters.add('pagesIn', 1);
       return true;
     }
     assert(region.memory.stop !== StopReason.resident, 'what is stored is not in memory');
     if (region.memory.stop === StopReason.gone) {
-      region.forget(page, PageState.absent);
+      region.resetTo(page, PageState.absent);
       return true;
     }
     this.#loader.empty(this.swap, frame);
@@ -291,7 +287,7 @@ export class Pager implements MemoryManager {
     else if (memory.installZeros(page, 1, touch !== Touch.read) === 0) memory.wake(page, 1);
     else {
       this.counters.add('pagesGone', 1);
-      this.counters.add('firstTouches', 1);
+      this.counters.add('zeroFillFaults', 1);
       if (region.state[page] === PageState.clean) this.#copies.free(region, page);
       return;
     }
@@ -316,10 +312,10 @@ export class Pager implements MemoryManager {
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
-    this.counters.add('faultsIn', 1);
+    this.counters.add('swapInFaults', 1);
     if (isHot) {
-      region.markUsed(page);
-      this.counters.add('activated', 1);
+      region.markReferenced(page);
+      this.counters.add('pagesActivated', 1);
     }
     const last = isRest || stride === 1 ? 1 : stride;
     this.#countAhead(region, came - 1 + this.#swapInMore(region, page, came, ahead, last, isWrite));
@@ -371,7 +367,7 @@ export class Pager implements MemoryManager {
   /** A touched page that is nowhere comes as zeros; where touches go in order, those that follow, too. */
   #make(region: Region, page: number, isWrite: boolean): void {
     const { prefetch } = region;
-    this.counters.add('firstTouches', 1);
+    this.counters.add('zeroFillFaults', 1);
     prefetch.predict(page);
     const most = Math.min(prefetch.count, region.set.limit >>> 2, WINDOW_PAGES - 1);
     let wanted = 0;
@@ -381,7 +377,7 @@ export class Pager implements MemoryManager {
     const end = page + 1 + ahead;
     const made = region.memory.installZeros(page, end - page, isWrite);
     for (let i = page; i < page + made; i++)
-      region.enter(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      region.addResident(i, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     if (made === 0) this.#wakeOrContinue(region, page);
     else this.counters.add('zerosPrefetched', made - 1);
     prefetch.record(page, ahead);
@@ -408,7 +404,7 @@ export class Pager implements MemoryManager {
     for (; end < most && region.state[end] === PageState.clean; end++)
       this.#copies.free(region, end);
     region.memory.makeWritable(page, end - page);
-    region.markUsed(page);
+    region.markReferenced(page);
     region.writeAt = end;
   }
 
@@ -441,7 +437,7 @@ export class Pager implements MemoryManager {
   #arrive(region: Region, page: number, isWritable: boolean): void {
     const entry = region.entry[page]! as SwapEntry;
     const state = isWritable ? PageState.dirty : PageState.clean;
-    region.enter(page, state, isWritable ? NO_ENTRY : entry, this.evictor.clock, false);
+    region.addResident(page, state, isWritable ? NO_ENTRY : entry, this.evictor.clock, false);
     if (isWritable) this.swap.freeAndCache(entry);
   }
 
@@ -450,7 +446,7 @@ export class Pager implements MemoryManager {
     assert(region.memory.stop !== StopReason.resident, 'what is stored is not in memory');
     if (region.memory.stop === StopReason.gone) {
       this.swap.freeAndCache(region.entry[page]! as SwapEntry);
-      region.forget(page, PageState.absent);
+      region.resetTo(page, PageState.absent);
     }
     region.memory.wake(page, 1);
   }
@@ -468,7 +464,7 @@ export class Pager implements MemoryManager {
     this.counters.add('pagesLost', 1);
     this.#onLost(region, page, reason);
     this.swap.freeAndCache(region.entry[page]! as SwapEntry);
-    region.forget(page, PageState.lost);
+    region.resetTo(page, PageState.lost);
     region.memory.poison(page);
   }
 
@@ -478,21 +474,22 @@ export class Pager implements MemoryManager {
     if (state === PageState.clean) this.#copies.drop(region, page);
     if (!region.isResident(page)) this.#reclaimer.reclaimForWindow(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
-      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
+      return this.#loader.end === SwapInResult.ready ? RangeResult.noSpace : RangeResult.lost;
     if (state === PageState.absent) {
-      if (region.memory.installZeros(page, 1, true) === 0) return RangeResult.noRoom;
-      region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
+      if (region.memory.installZeros(page, 1, true) === 0) return RangeResult.noSpace;
+      region.addResident(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);
     }
-    return region.pin(page) ? RangeResult.done : RangeResult.noRoom;
+    return region.pin(page) ? RangeResult.done : RangeResult.noSpace;
   }
 
   /** The page is nowhere from now on, but for its memory. */
   #forget(region: Region, page: number): void {
     const entry = region.entry[page]! as SwapEntry;
     if (region.state[page] === PageState.absent) return;
-    this.counters.add('discarded', 1);
-    if (region.isResident(page)) region.leave(page, PageState.absent, NO_ENTRY, this.evictor.clock);
-    else region.forget(page, PageState.absent);
+    this.counters.add('pagesDiscarded', 1);
+    if (region.isResident(page))
+      region.removeResident(page, PageState.absent, NO_ENTRY, this.evictor.clock);
+    else region.resetTo(page, PageState.absent);
     if (entry !== NO_ENTRY) this.swap.freeAndCache(entry);
   }
 }

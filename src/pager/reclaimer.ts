@@ -3,7 +3,7 @@
  * high mark down to its low one.
  */
 import type { PagerCounters } from './counters.ts';
-import type { Evictor } from './evict.ts';
+import type { Evictor } from './evictor.ts';
 import type { Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
@@ -50,7 +50,7 @@ export class Reclaimer {
   background(regions: readonly Region[]): boolean {
     let isMore = false;
     if ((++this.#steps & ASIDE_MASK) === 0)
-      for (let i = 0; i < regions.length; i++) regions[i]!.takeBack(ASIDE_PAGES);
+      for (let i = 0; i < regions.length; i++) regions[i]!.retryIncompressible(ASIDE_PAGES);
     for (let i = 0; i < regions.length; i++) {
       const { set } = regions[i]!;
       if (set.regions[0] !== regions[i]) continue; // each set once

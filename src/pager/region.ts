@@ -47,7 +47,7 @@ export type PageState = (typeof PageState)[keyof typeof PageState];
 /** Seen being used since it came. */
 const REFERENCED = 1;
 const ACTIVE = 2;
-const ASIDE = 4;
+const INCOMPRESSIBLE = 4;
 /** Most pins a page can have. */
 const PINS_MAX = 255;
 
@@ -63,11 +63,11 @@ export const RegionCount = {
 
 /** Where a region's list begins: a sentinel behind its last page. */
 export type ListAt = 0 | 1 | 2;
-export const INACTIVE: ListAt = 0;
+export const INACTIVE_LIST: ListAt = 0;
 export const ACTIVE_LIST: ListAt = 1;
 /** Pages that nobody took because they do not compress: they are not asked again for a while. */
-const ASIDE_LIST: ListAt = 2;
-const LISTS = [INACTIVE, ACTIVE_LIST, ASIDE_LIST] as const;
+const INCOMPRESSIBLE_LIST: ListAt = 2;
+const LISTS = [INACTIVE_LIST, ACTIVE_LIST, INCOMPRESSIBLE_LIST] as const;
 
 const WORD_TABLES = 4;
 const BYTE_TABLES = 3;
@@ -94,7 +94,7 @@ export class Region {
   /** Pages in each list. */
   inactive = 0;
   active = 0;
-  aside = 0;
+  incompressible = 0;
   pinned = 0;
   /** Pages that are stored. */
   stored = 0;
@@ -144,7 +144,13 @@ export class Region {
   }
 
   /** The page has come, at `clock`; `isHot`: it left only lately. */
-  enter(page: number, state: PageState, entry: SwapEntry, clock: number, isHot: boolean): void {
+  addResident(
+    page: number,
+    state: PageState,
+    entry: SwapEntry,
+    clock: number,
+    isHot: boolean,
+  ): void {
     const before = this.state[page]!;
     assert(before !== PageState.dirty && before !== PageState.clean, 'a page comes from elsewhere');
     if (before === PageState.stored) this.stored--;
@@ -155,11 +161,11 @@ export class Region {
     this.resident++;
     this.set.pages++;
     this.#flags[page] = 0;
-    if (this.#pins[page] === 0) this.#link(page, isHot ? ACTIVE_LIST : INACTIVE);
+    if (this.#pins[page] === 0) this.#link(page, isHot ? ACTIVE_LIST : INACTIVE_LIST);
   }
 
   /** The page has left for its slot, or for nowhere. */
-  leave(page: number, state: PageState, entry: SwapEntry, clock: number): void {
+  removeResident(page: number, state: PageState, entry: SwapEntry, clock: number): void {
     assert(this.isResident(page), 'a page that leaves was here');
     this.unlist(page);
     this.resident--;
@@ -172,7 +178,7 @@ export class Region {
   }
 
   /** A page that is not here is in another place than before: nowhere, or lost. */
-  forget(page: number, state: PageState): void {
+  resetTo(page: number, state: PageState): void {
     assert(!this.isResident(page), 'only what is not here can be forgotten');
     if (this.state[page] === PageState.stored) this.stored--;
     if (this.state[page] === PageState.lost) this.lost--;
@@ -191,7 +197,7 @@ export class Region {
     return this.#pins[page] === 0 && this.#next[page] !== 0 && this.#flags[page] === 0;
   }
 
-  markUsed(page: number): void {
+  markReferenced(page: number): void {
     this.#flags[page]! |= REFERENCED;
   }
 
@@ -208,23 +214,23 @@ export class Region {
   }
 
   /**
-   * A page at the tail of the inactive list goes out, unless it was used: then it goes to the head of the active one, and
-   * the answer is false.
+   * Moves a page that was referenced to the head of the active list and clears its mark; false: it was not referenced,
+   * and may be evicted.
    */
-  isVictim(page: number): boolean {
-    if ((this.#flags[page]! & REFERENCED) === 0) return true;
+  activateIfReferenced(page: number): boolean {
+    if ((this.#flags[page]! & REFERENCED) === 0) return false;
     this.#flags[page]! &= ~REFERENCED;
     this.unlist(page);
     this.#link(page, ACTIVE_LIST);
-    return false;
+    return true;
   }
 
   /** The oldest active page becomes the newest inactive one. */
-  demote(): void {
+  deactivateOldest(): void {
     const page = this.oldest(ACTIVE_LIST);
     assert(page !== -1, 'there is an active page');
     this.unlist(page);
-    this.#link(page, INACTIVE);
+    this.#link(page, INACTIVE_LIST);
   }
 
   /** Takes a page out of its list, if it is in one: it is being evicted. */
@@ -237,32 +243,32 @@ export class Region {
     this.#next[page] = 0;
     this.#previous[page] = 0;
     const flags = this.#flags[page]!;
-    if ((flags & ASIDE) !== 0) {
-      this.aside--;
-      this.set.aside--;
+    if ((flags & INCOMPRESSIBLE) !== 0) {
+      this.incompressible--;
+      this.set.incompressible--;
     } else if ((flags & ACTIVE) === 0) this.inactive--;
     else this.active--;
-    this.#flags[page] = flags & ~(ACTIVE | ASIDE);
+    this.#flags[page] = flags & ~(ACTIVE | INCOMPRESSIBLE);
   }
 
   /** A page that was to be evicted stays: it is the newest again. */
   relist(page: number): void {
     assert(this.isResident(page), 'only what is here is in a list');
-    if (this.#pins[page] === 0) this.#link(page, INACTIVE);
+    if (this.#pins[page] === 0) this.#link(page, INACTIVE_LIST);
   }
 
-  /** A page that was to be evicted stays, and is not asked again until takeBack(). */
-  setAside(page: number): void {
+  /** A page that was to be evicted stays, and is not asked again until retryIncompressible(). */
+  listIncompressible(page: number): void {
     assert(this.isResident(page), 'only what is here is in a list');
-    if (this.#pins[page] === 0) this.#link(page, ASIDE_LIST);
+    if (this.#pins[page] === 0) this.#link(page, INCOMPRESSIBLE_LIST);
   }
 
   /** Up to `most` pages, those set aside longest, are to be asked again: they are the newest now. */
-  takeBack(most: number): void {
-    for (let left = most; left > 0 && this.aside > 0; left--) {
-      const page = this.oldest(ASIDE_LIST);
+  retryIncompressible(most: number): void {
+    for (let left = most; left > 0 && this.incompressible > 0; left--) {
+      const page = this.oldest(INCOMPRESSIBLE_LIST);
       this.unlist(page);
-      this.#link(page, INACTIVE);
+      this.#link(page, INACTIVE_LIST);
     }
   }
 
@@ -285,7 +291,7 @@ export class Region {
     if (this.#pins[page] !== 0) return;
     this.pinned--;
     this.set.pinned--;
-    if (this.isResident(page)) this.#link(page, INACTIVE);
+    if (this.isResident(page)) this.#link(page, INACTIVE_LIST);
   }
 
   isPinned(page: number): boolean {
@@ -312,11 +318,11 @@ export class Region {
     assert(this.resident === resident, 'resident pages are counted');
     assert(this.stored === stored, 'stored pages are counted');
     assert(this.lost === lost, 'lost pages are counted');
-    assert(this.#count(INACTIVE) === this.inactive, 'inactive pages are counted');
+    assert(this.#count(INACTIVE_LIST) === this.inactive, 'inactive pages are counted');
     assert(this.#count(ACTIVE_LIST) === this.active, 'active pages are counted');
-    assert(this.#count(ASIDE_LIST) === this.aside, 'pages set aside are counted');
+    assert(this.#count(INCOMPRESSIBLE_LIST) === this.incompressible, 'pages set aside are counted');
     assert(
-      this.inactive + this.active + this.aside === listed,
+      this.inactive + this.active + this.incompressible === listed,
       'what is here and not pinned is listed',
     );
   }
@@ -327,7 +333,11 @@ export class Region {
       assert(this.isResident(page), 'what is listed is here');
       const flags = this.#flags[page]!;
       const listOf =
-        (flags & ASIDE) !== 0 ? ASIDE_LIST : (flags & ACTIVE) !== 0 ? ACTIVE_LIST : INACTIVE;
+        (flags & INCOMPRESSIBLE) !== 0
+          ? INCOMPRESSIBLE_LIST
+          : (flags & ACTIVE) !== 0
+            ? ACTIVE_LIST
+            : INACTIVE_LIST;
       assert(listOf === list, 'a page knows its list');
       count++;
     }
@@ -341,11 +351,11 @@ export class Region {
     this.#previous[page] = head;
     this.#next[head] = page;
     this.#previous[newest] = page;
-    if (list === INACTIVE) this.inactive++;
-    else if (list === ASIDE_LIST) {
-      this.aside++;
-      this.set.aside++;
-      this.#flags[page]! |= ASIDE;
+    if (list === INACTIVE_LIST) this.inactive++;
+    else if (list === INCOMPRESSIBLE_LIST) {
+      this.incompressible++;
+      this.set.incompressible++;
+      this.#flags[page]! |= INCOMPRESSIBLE;
     } else {
       this.active++;
       this.#flags[page]! |= ACTIVE;

@@ -17,7 +17,7 @@ export const SET_PAGES_MIN = 32;
 interface SetMember {
   readonly resident: number;
   readonly pinned: number;
-  readonly aside: number;
+  readonly incompressible: number;
 }
 
 export class ResidentSet<Member extends SetMember> {
@@ -27,7 +27,7 @@ export class ResidentSet<Member extends SetMember> {
   readonly regions: Member[] = [];
   readonly #free: number;
   /** Pages of all its regions that nobody takes because they do not compress. */
-  aside = 0;
+  incompressible = 0;
   /** Resident pages of all its regions. */
   pages = 0;
   pinned = 0;
@@ -44,7 +44,7 @@ export class ResidentSet<Member extends SetMember> {
 
   /** Nothing comes in above it: the limit, or more where pages that cannot leave would take most of that from the others. */
   get ceiling(): number {
-    return Math.max(this.limit, this.aside + Math.max(SET_PAGES_MIN, this.limit >>> 2));
+    return Math.max(this.limit, this.incompressible + Math.max(SET_PAGES_MIN, this.limit >>> 2));
   }
 
   get high(): number {
@@ -67,9 +67,12 @@ export class ResidentSet<Member extends SetMember> {
       pinned += region.pinned;
     }
     assert(this.pages === pages, 'a set counts the pages of its regions');
-    let aside = 0;
-    for (const region of this.regions) aside += region.aside;
-    assert(this.aside === aside, 'a set counts the pages that its regions set aside');
+    let incompressible = 0;
+    for (const region of this.regions) incompressible += region.incompressible;
+    assert(
+      this.incompressible === incompressible,
+      'a set counts the pages that its regions set aside',
+    );
     assert(this.pinned === pinned, 'a set counts the pins of its regions');
   }
 }

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
-import { FRAME_COUNT, Pager, Range, Touch } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { RangeResult, Touch } from '../../src/pager/ops.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
@@ -115,7 +117,7 @@ test('runs spread over more than 32 times their pages are protected run by run',
 test('a pinned page between the pages of a batch is never protected, not even for a moment', () => {
   const r = rig();
   adoptAll(r, [...everyOther(8), 5]);
-  assert.equal(r.pager.pin(r.region, 5, 6), Range.done);
+  assert.equal(r.pager.pin(r.region, 5, 6), RangeResult.done);
   assert.deepEqual(
     protectedBy(r, everyOther(8)),
     everyOther(8).map((page) => `${page} 1`),
@@ -166,7 +168,7 @@ test('where nobody takes pages, those leave that need no taking', () => {
 test('pages that were all used leave all the same', () => {
   const r = rig(400, 200);
   for (let i = 0; i < 150; i++) clean(r, (i * 7) % 400);
-  for (let page = 0; page < 400; page++) r.region.markUsed(page);
+  for (let page = 0; page < 400; page++) r.region.markReferenced(page);
   assert.equal(r.pager.evictor.reclaim(r.region.set, 32), 32);
   r.pager.verify();
 });
@@ -226,8 +228,8 @@ test('only a touched page is lost: what was to come ahead, or to be pinned, wait
   assert.equal(r.pager.counters.get('pagesLost'), 0);
   r.front.damaged = () => true;
   assert.equal(r.pager.prefetch(r.region, 15, 20), 0);
-  assert.equal(r.pager.pin(r.region, 16, 17), Range.lost);
-  assert.equal(r.pager.swapInAll(r.region), Range.lost);
+  assert.equal(r.pager.pin(r.region, 16, 17), RangeResult.lost);
+  assert.equal(r.pager.swapInAll(r.region), RangeResult.lost);
   r.front.damaged = () => false;
   for (let page = 10; page < 29; page++) touch(r, page);
   assert.equal(r.pager.counters.get('pagesLost'), 0);
@@ -252,22 +254,22 @@ test('a pinned page can be written without anybody being asked', () => {
   clean(r, 4);
   touch(r, 6, 7);
   r.pager.evict(r.region, 6, 7);
-  assert.equal(r.pager.pin(r.region, 4, 8), Range.done);
+  assert.equal(r.pager.pin(r.region, 4, 8), RangeResult.done);
   for (let page = 4; page < 8; page++)
     assert.deepEqual([r.memory.present[page], r.memory.isProtected[page]], [1, 0]);
   r.pager.evict(r.region, 0, 200);
   assert.equal(r.region.resident, 4);
-  assert.equal(r.pager.pin(r.region, 0, 200), Range.noRoom);
+  assert.equal(r.pager.pin(r.region, 0, 200), RangeResult.noSpace);
 });
 
 test('three quarters of a small set can be pinned, and not a page more', () => {
   const r = rig(200, 64);
   assert.equal(r.region.set.pinLimit, 48);
-  assert.equal(r.pager.pin(r.region, 0, 49), Range.noRoom);
+  assert.equal(r.pager.pin(r.region, 0, 49), RangeResult.noSpace);
   assert.equal(r.region.pinned, 0, 'all or nothing');
-  assert.equal(r.pager.pin(r.region, 0, 47), Range.done);
-  assert.equal(r.pager.pin(r.region, 47, 49), Range.noRoom);
-  assert.equal(r.pager.pin(r.region, 40, 48), Range.done, 'one that is not pinned yet');
+  assert.equal(r.pager.pin(r.region, 0, 47), RangeResult.done);
+  assert.equal(r.pager.pin(r.region, 47, 49), RangeResult.noSpace);
+  assert.equal(r.pager.pin(r.region, 40, 48), RangeResult.done, 'one that is not pinned yet');
   assert.equal(r.region.pinned, 48);
 });
 
@@ -278,7 +280,7 @@ test('a page that comes back before half a set has left is hot', () => {
     r.pager.evict(r.region, 7, 8);
     r.pager.evictor.clock = r.region.stamp[7]! + left;
     touch(r, 7);
-    assert.equal(r.pager.counters.get('activated'), left === 32 ? 1 : 0, `${left} pages left`);
+    assert.equal(r.pager.counters.get('pagesActivated'), left === 32 ? 1 : 0, `${left} pages left`);
   }
 });
 

@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
-import { ACTIVE_LIST, INACTIVE, type ListAt, PageState, Region } from '../../src/pager/region.ts';
+import {
+  ACTIVE_LIST,
+  INACTIVE_LIST,
+  type ListAt,
+  PageState,
+  Region,
+} from '../../src/pager/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../../src/pager/resident-set.ts';
 import { NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import { SimMemory, SimWorld } from './sim-memory.ts';
@@ -22,25 +28,25 @@ function listOf(region: Region, list: ListAt): number[] {
 }
 
 const enter = (region: Region, page: number, isHot = false): void =>
-  region.enter(page, PageState.dirty, NO_ENTRY, 1, isHot);
+  region.addResident(page, PageState.dirty, NO_ENTRY, 1, isHot);
 
 test('pages leave in the order in which they came', () => {
   const region = makeRegion(4);
   for (const page of [2, 0, 3]) enter(region, page);
-  assert.deepEqual(listOf(region, INACTIVE), [2, 0, 3]);
-  assert.ok(region.isVictim(2));
+  assert.deepEqual(listOf(region, INACTIVE_LIST), [2, 0, 3]);
+  assert.equal(region.activateIfReferenced(2), false);
   region.verify();
 });
 
 test('a used page gets a second chance, among the active ones, and only one', () => {
   const region = makeRegion(4);
   for (const page of [0, 1]) enter(region, page);
-  region.markUsed(0);
-  assert.equal(region.isVictim(0), false);
-  assert.deepEqual([listOf(region, INACTIVE), listOf(region, ACTIVE_LIST)], [[1], [0]]);
-  region.demote();
-  assert.deepEqual(listOf(region, INACTIVE), [1, 0]);
-  assert.ok(region.isVictim(0));
+  region.markReferenced(0);
+  assert.equal(region.activateIfReferenced(0), true);
+  assert.deepEqual([listOf(region, INACTIVE_LIST), listOf(region, ACTIVE_LIST)], [[1], [0]]);
+  region.deactivateOldest();
+  assert.deepEqual(listOf(region, INACTIVE_LIST), [1, 0]);
+  assert.equal(region.activateIfReferenced(0), false);
   region.verify();
 });
 
@@ -56,10 +62,10 @@ test('a pinned page is in no list, and the newest when the last pin goes', () =>
   for (const page of [0, 1]) enter(region, page);
   assert.ok(region.pin(0) && region.pin(0));
   region.unpin(0);
-  assert.deepEqual(listOf(region, INACTIVE), [1]);
+  assert.deepEqual(listOf(region, INACTIVE_LIST), [1]);
   region.verify();
   region.unpin(0);
-  assert.deepEqual(listOf(region, INACTIVE), [1, 0]);
+  assert.deepEqual(listOf(region, INACTIVE_LIST), [1, 0]);
   assert.equal(region.set.pinned, 0);
   assert.throws(() => region.unpin(0), /what is unpinned was pinned/);
 });
@@ -76,7 +82,7 @@ test('a region of one page: its list begins and ends with it', () => {
   enter(region, 0);
   region.unlist(0);
   region.unlist(0);
-  assert.deepEqual([region.inactive, region.oldest(INACTIVE)], [0, -1]);
+  assert.deepEqual([region.inactive, region.oldest(INACTIVE_LIST)], [0, -1]);
   region.relist(0);
   region.verify();
 });
@@ -99,16 +105,16 @@ test('lists, counts and states agree with a plain model', () => {
       used.delete(page);
       lists[isHot ? 1 : 0].push(page);
     } else if (what === 0) {
-      region.leave(page, PageState.stored, 5 as SwapEntry, i);
+      region.removeResident(page, PageState.stored, 5 as SwapEntry, i);
       drop(page);
     } else if (what === 1) {
-      region.markUsed(page);
+      region.markReferenced(page);
       used.add(page);
     } else if (what < 4 && oldest !== undefined) {
-      assert.equal(region.isVictim(oldest), !used.has(oldest));
+      assert.equal(region.activateIfReferenced(oldest), used.has(oldest));
       if (used.delete(oldest)) lists[1].push(lists[0].shift()!);
     } else if (what === 4 && lists[1].length > 0) {
-      region.demote();
+      region.deactivateOldest();
       lists[0].push(lists[1].shift()!);
     } else if (lists[0].includes(page)) {
       region.unlist(page);

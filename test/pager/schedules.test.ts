@@ -11,7 +11,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
-import { FRAME_COUNT, Pager } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import type { Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';

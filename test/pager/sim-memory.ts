@@ -9,9 +9,8 @@
  * A page's bytes are made from a tag; `truth` is the tag that the last write left.
  */
 import assert from 'node:assert/strict';
-import { BATCH_PAGES } from '../../src/pager/evict.ts';
-import { type PagedMemory, StopReason } from '../../src/pager/ops.ts';
-import { Touch } from '../../src/pager/pager.ts';
+import { BATCH_PAGES } from '../../src/pager/evictor.ts';
+import { type PagedMemory, StopReason, Touch } from '../../src/pager/ops.ts';
 
 /** An access under way. */
 export interface SimThread {

@@ -10,7 +10,9 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
-import { FRAME_COUNT, Pager, Range } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { RangeResult } from '../../src/pager/ops.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
@@ -168,9 +170,9 @@ export class Walk {
     const { books } = this;
     if (goesHome) {
       const answer = this.pager.swapInAll(region);
-      if (!this.faults && region.lost === 0) assert.equal(answer, Range.done);
-      if (answer === Range.done) this.#checkHome(guest);
-      this.count(answer === Range.done ? 'home' : 'not home');
+      if (!this.faults && region.lost === 0) assert.equal(answer, RangeResult.done);
+      if (answer === RangeResult.done) this.#checkHome(guest);
+      this.count(answer === RangeResult.done ? 'home' : 'not home');
     }
     books.endedResident += region.resident;
     books.endedStored += region.stored;
@@ -230,9 +232,9 @@ export class Walk {
     const { region } = guest;
     const { pinned } = region.set;
     const answer = pager.pin(region, from, to);
-    if (answer === Range.done) guest.pins.push({ from, to, isWhole: true });
+    if (answer === RangeResult.done) guest.pins.push({ from, to, isWhole: true });
     else assert.equal(region.set.pinned, pinned, 'all pages are pinned, or none');
-    this.count(answer === Range.done ? 'pin' : 'no pin');
+    this.count(answer === RangeResult.done ? 'pin' : 'no pin');
   }
 
   unpin(guest: Guest): void {
@@ -294,7 +296,7 @@ export class Walk {
 
   /** Pages that a set may have above its ceiling, counted since the start: one that is set aside moves the ceiling. */
   get told(): number {
-    return this.pager.counters.get('overBudget') + this.pager.counters.get('pagesSetAside');
+    return this.pager.counters.get('overBudget') + this.pager.counters.get('pagesIncompressible');
   }
 
   /**
@@ -329,7 +331,7 @@ export class Walk {
     assert.equal(s.slotsTaken - s.slotsFreed, slots, 'slots taken - freed = in use');
     assert.equal(
       c.faults,
-      c.firstTouches + c.writeFaults + c.spuriousFaults + c.faultsIn + c.lostFaults,
+      c.zeroFillFaults + c.writeFaults + c.spuriousFaults + c.swapInFaults + c.lostFaults,
       'every fault has one outcome',
     );
     const refused = c.pagesPutBack - world.busyStops;
@@ -355,8 +357,8 @@ export class Walk {
       c.pagesOut + c.pagesDropped - c.pagesIn - c.pagesLost - gone - books.endedStored,
       'pages in slots only = left - came',
     );
-    assert.equal(c.discarded, books.discarded);
-    assert.ok(c.pagesIn >= c.faultsIn + c.pagesPrefetched, 'what came ahead came');
+    assert.equal(c.pagesDiscarded, books.discarded);
+    assert.ok(c.pagesIn >= c.swapInFaults + c.pagesPrefetched, 'what came ahead came');
   }
 
   #choose(at: number): boolean {

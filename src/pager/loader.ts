@@ -13,7 +13,7 @@
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import { type Swap, SwapInResult } from '../swap/swap.ts';
-import { BATCH_PAGES } from './evict.ts';
+import { BATCH_PAGES } from './evictor.ts';
 import type { Region } from './region.ts';
 
 /** Frames for pages that come: one touched, 63 ahead. */

@@ -20,7 +20,7 @@ import type { PagerCounters } from './counters.ts';
 import { StopReason } from './ops.ts';
 import {
   ACTIVE_LIST,
-  INACTIVE,
+  INACTIVE_LIST,
   type ListAt,
   PageState,
   type Region,
@@ -88,7 +88,7 @@ export class Evictor {
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#begin();
-      this.#chooseClean(region, INACTIVE, Math.min(pages, VICTIMS_MAX));
+      this.#chooseClean(region, INACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       if (this.#count > 0) return this.#evict(region);
     }
@@ -122,7 +122,7 @@ export class Evictor {
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#balance(region);
-      const page = region.oldest(INACTIVE);
+      const page = region.oldest(INACTIVE_LIST);
       if (page === -1) continue;
       const pageAge = (this.clock - region.stamp[page]!) >>> 0; // stamps wrap
       if (found !== null && pageAge <= age) continue;
@@ -135,17 +135,17 @@ export class Evictor {
   /** At least a third of what is listed is inactive, so that hot pages, too, are tried again. */
   #balance(region: Region): void {
     for (let moves = VICTIMS_MAX; moves > 0 && region.active > region.inactive * 2; moves--)
-      region.demote();
+      region.deactivateOldest();
   }
 
   #choose(region: Region, wanted: number): void {
     this.#begin();
     for (let looks = wanted * LOOKS; this.#hasRoom(wanted); looks--) {
-      const page = region.oldest(INACTIVE);
+      const page = region.oldest(INACTIVE_LIST);
       if (page === -1) return;
-      if (looks > 0 && !region.isVictim(page)) {
+      if (looks > 0 && region.activateIfReferenced(page)) {
         this.#counters.add('secondChances', 1);
-        if (region.active > region.inactive * 2) region.demote();
+        if (region.active > region.inactive * 2) region.deactivateOldest();
         continue;
       }
       region.unlist(page);
@@ -293,7 +293,7 @@ export class Evictor {
     region.memory.drop(this.#victims[at]!, end - at);
     for (let i = at; i < end; i++) {
       const page = this.#victims[i]!;
-      region.leave(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
+      region.removeResident(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
       region.rewritten -= region.rewritten >>> 5;
     }
     this.#counters.add('pagesDropped', end - at);
@@ -310,7 +310,7 @@ export class Evictor {
       if (i === end) break;
       const page = this.#victims[i]!;
       if (region.memory.stop === StopReason.gone) {
-        region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+        region.removeResident(page, PageState.absent, NO_ENTRY, this.clock++);
         this.#counters.add('pagesGone', 1);
         gone++;
       } else {
@@ -327,14 +327,14 @@ export class Evictor {
   #swapOut(region: Region, frames: number): number {
     let out = 0;
     let back = 0;
-    let aside = 0;
+    let incompressible = 0;
     let isRefused = false;
     for (let frame = 0; frame < frames; frame++) {
       const page = this.#pageIn[frame]!;
       if (page === -1) continue;
       const entry = isRefused ? NO_ENTRY : this.#store(frame);
       if (entry !== NO_ENTRY) {
-        region.leave(page, PageState.stored, entry, this.clock++);
+        region.removeResident(page, PageState.stored, entry, this.clock++);
         out++;
         continue;
       }
@@ -344,15 +344,15 @@ export class Evictor {
       back++;
       if (isPoor) {
         region.unlist(page);
-        region.setAside(page);
-        aside++;
+        region.listIncompressible(page);
+        incompressible++;
       }
     }
     this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
     region.counts[RegionCount.pagesOut]! += out;
     this.#counters.add('pagesPutBack', back);
-    this.#counters.add('pagesSetAside', aside);
+    this.#counters.add('pagesIncompressible', incompressible);
     return out;
   }
 
@@ -370,7 +370,7 @@ export class Evictor {
       memory.stop === StopReason.gone,
       'a page that was taken can be put back while it has memory',
     );
-    region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+    region.removeResident(page, PageState.absent, NO_ENTRY, this.clock++);
     this.#counters.add('pagesGone', 1);
     return false;
   }
