@@ -1,4 +1,4 @@
-/** In which order pages leave, what keeps them, and how large a resident set is. */
+/** Eviction order, pins, and the limits of a resident set. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
@@ -27,10 +27,10 @@ function listOf(region: Region, list: ListAt): number[] {
   return pages;
 }
 
-const enter = (region: Region, page: number, isHot = false): void =>
-  region.addResident(page, PageState.dirty, NO_ENTRY, 1, isHot);
+const enter = (region: Region, page: number): void =>
+  region.addResident(page, PageState.dirty, NO_ENTRY, 1);
 
-test('pages leave in the order in which they came', () => {
+test('pages are evicted in the order in which they were brought in', () => {
   const region = makeRegion(4);
   for (const page of [2, 0, 3]) enter(region, page);
   assert.deepEqual(listOf(region, INACTIVE_LIST), [2, 0, 3]);
@@ -38,7 +38,7 @@ test('pages leave in the order in which they came', () => {
   region.verify();
 });
 
-test('a used page gets a second chance, among the active ones, and only one', () => {
+test('a referenced page gets one second chance, in the active list', () => {
   const region = makeRegion(4);
   for (const page of [0, 1]) enter(region, page);
   region.markReferenced(0);
@@ -50,14 +50,7 @@ test('a used page gets a second chance, among the active ones, and only one', ()
   region.verify();
 });
 
-test('a hot page comes to the active list', () => {
-  const region = makeRegion(4);
-  enter(region, 1, true);
-  assert.deepEqual([region.active, region.inactive, region.oldest(ACTIVE_LIST)], [1, 0, 1]);
-  region.verify();
-});
-
-test('a pinned page is in no list, and the newest when the last pin goes', () => {
+test('a pinned page is in no list; after its last unpin it is the newest', () => {
   const region = makeRegion(4);
   for (const page of [0, 1]) enter(region, page);
   assert.ok(region.pin(0) && region.pin(0));
@@ -67,17 +60,17 @@ test('a pinned page is in no list, and the newest when the last pin goes', () =>
   region.unpin(0);
   assert.deepEqual(listOf(region, INACTIVE_LIST), [1, 0]);
   assert.equal(region.set.pinned, 0);
-  assert.throws(() => region.unpin(0), /what is unpinned was pinned/);
+  assert.throws(() => region.unpin(0), /the page is pinned/);
 });
 
-test('a page has 255 pins at most', () => {
+test('a page has at most 255 pins', () => {
   const region = makeRegion(1);
   enter(region, 0);
   for (let i = 0; i < 255; i++) assert.ok(region.pin(0));
   assert.equal(region.pin(0), false);
 });
 
-test('a region of one page: its list begins and ends with it', () => {
+test('the list of a region of one page', () => {
   const region = makeRegion(1);
   enter(region, 0);
   region.unlist(0);
@@ -87,11 +80,11 @@ test('a region of one page: its list begins and ends with it', () => {
   region.verify();
 });
 
-test('lists, counts and states agree with a plain model', () => {
+test('lists, counts and states match a naive model', () => {
   const prng = new Prng(11);
   const region = makeRegion(12);
   const lists: [number[], number[]] = [[], []];
-  const used = new Set<number>();
+  const referenced = new Set<number>();
   const drop = (page: number): void => {
     for (const list of lists) if (list.includes(page)) list.splice(list.indexOf(page), 1);
   };
@@ -100,19 +93,18 @@ test('lists, counts and states agree with a plain model', () => {
     const what = prng.below(6);
     const oldest = lists[0][0];
     if (!region.isResident(page)) {
-      const isHot = prng.oneIn(3);
-      enter(region, page, isHot);
-      used.delete(page);
-      lists[isHot ? 1 : 0].push(page);
+      enter(region, page);
+      referenced.delete(page);
+      lists[0].push(page);
     } else if (what === 0) {
       region.removeResident(page, PageState.stored, 5 as SwapEntry, i);
       drop(page);
     } else if (what === 1) {
       region.markReferenced(page);
-      used.add(page);
+      referenced.add(page);
     } else if (what < 4 && oldest !== undefined) {
-      assert.equal(region.activateIfReferenced(oldest), used.has(oldest));
-      if (used.delete(oldest)) lists[1].push(lists[0].shift()!);
+      assert.equal(region.activateIfReferenced(oldest), referenced.has(oldest));
+      if (referenced.delete(oldest)) lists[1].push(lists[0].shift()!);
     } else if (what === 4 && lists[1].length > 0) {
       region.deactivateOldest();
       lists[0].push(lists[1].shift()!);
@@ -128,8 +120,8 @@ test('lists, counts and states agree with a plain model', () => {
   }
 });
 
-test('a resident set keeps room: high and low marks below the limit, a limit for pins', () => {
-  assert.throws(() => new ResidentSet<Region>(SET_PAGES_MIN - 1), /a resident set has some pages/);
+test('the marks and the pin limit of a resident set are below its limit', () => {
+  assert.throws(() => new ResidentSet<Region>(SET_PAGES_MIN - 1), /limit >= SET_PAGES_MIN/);
   const least = new ResidentSet<Region>(SET_PAGES_MIN);
   assert.deepEqual([least.high, least.low, least.pinLimit], [30, 28, 16]);
   assert.deepEqual([SET_PAGES_MIN, least.batch], [32, 8]);
