@@ -73,7 +73,7 @@ async function overSocket(
     if (remote.fetch(1, at(i), 1, into, 0) !== FetchResult.found) throw new Error('a page is lost');
   });
   backend.invalidateArea(0);
-  while (backend.tend());
+  while (backend.maintain());
   return { get, put, local: here };
 }
 

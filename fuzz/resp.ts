@@ -7,7 +7,7 @@ import { Prng } from '../src/base/prng.ts';
 import { LoadResult } from '../src/frontswap/ops.ts';
 import type { Stream } from '../src/remote/ops.ts';
 import { FakePeer } from '../test/remote/fake-peer.ts';
-import { checkEveryCut, madeReply } from '../test/remote/resp-model.ts';
+import { checkEveryCut, randomReply } from '../test/remote/resp-model.ts';
 import { page, rig } from '../test/remote/rig.ts';
 
 export interface FuzzOptions {
@@ -63,7 +63,7 @@ export function run({ seed, seconds }: FuzzOptions): number {
   const end = performance.now() + seconds * 1000;
   let count = 0;
   while (performance.now() < end) {
-    for (let i = 0; i < 500; i++, count++) checkEveryCut(madeReply(prng));
+    for (let i = 0; i < 500; i++, count++) checkEveryCut(randomReply(prng));
     life(prng);
   }
   return count;
