@@ -11,7 +11,7 @@ export {
   type PageReleaseFactory as PageReturnFactory,
 } from './arena/ops.ts';
 export { AsyncPages } from './async/async-pages.ts';
-export { AsyncFlush as Flush, NOT_STARTED } from './async/async-results.ts';
+export { FlushResult as Flush, NOT_STARTED } from './async/async-results.ts';
 export { WorkerPages } from './async/worker-pages.ts';
 export { InvariantError } from './base/assert.ts';
 export type { Clock } from './base/clock.ts';
