@@ -1,4 +1,4 @@
-/** The small kernels one by one: CPU ns a call on warm data, medians. */
+/** Each kernel by itself: processor ns per call on warm data, medians. */
 import { KERNEL_SCRATCH_BYTES, loadKernels } from '../src/codec/kernels.ts';
 import { createMemory } from '../src/codec/linear-memory.ts';
 import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
@@ -14,7 +14,7 @@ export async function kernels(options: BenchOptions): Promise<Table> {
   const out = page + 49152;
   const { bytes: pages } = await loadPages(options.corpus);
   bytes.set(pages.subarray(0, 4096), page);
-  bytes[page] = bytes[page + 4088]! ^ 1; // not same-filled, seen at the first look
+  bytes[page] = bytes[page + 4088]! ^ 1; // not same-filled: the first comparison shows it
   bytes.copyWithin(twin, page, page + 4096);
   const cases: Record<string, () => unknown> = {
     'sameFilled, no': () => k.sameFilled(page),
@@ -30,7 +30,7 @@ export async function kernels(options: BenchOptions): Promise<Table> {
     'equal, 4 KB alike': () => k.equal(page, twin, 4096),
   };
   const rows = Object.entries(cases).map(([name, work]) => [name, nsOf(work, options.rounds)]);
-  return { title: 'kernels: ns of processor time a call, warm', columns: ['kernel', 'ns'], rows };
+  return { title: 'kernels: ns of processor time per call, warm', columns: ['kernel', 'ns'], rows };
 }
 
 function nsOf(work: () => unknown, rounds: number): number {
@@ -39,7 +39,7 @@ function nsOf(work: () => unknown, rounds: number): number {
   for (let r = 0; r <= rounds; r++) {
     const start = cpuNs();
     for (let n = 0; n < calls; n++) work();
-    if (r > 0) samples.push((cpuNs() - start) / calls); // the first warms up
+    if (r > 0) samples.push((cpuNs() - start) / calls); // round 0 warms up
   }
   return median(samples);
 }

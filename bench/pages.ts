@@ -1,4 +1,4 @@
-/** The pages that benches work on: a corpus file with its classes, or pages made on the spot. */
+/** The pages of the benches: a corpus file with its classes, or pages taken from live heaps. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,8 +8,8 @@ import type { PageSet } from './page-set.ts';
 const PAGE_BYTES = 4096;
 
 /**
- * Loads a corpus: FILE of whole pages beside FILE's name with .json, `{classes, classOfPage}` (a digit a page).
- * Without one, pages are taken from the heaps of processes started for that, and made for the other classes.
+ * Loads a corpus: FILE has full pages, FILE with .json in place of .bin has `{classes, classOfPage}`, one digit per page.
+ * Without a corpus it starts processes and reads their heaps, and generates the other classes.
  */
 export async function loadPages(file?: string): Promise<PageSet> {
   const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
