@@ -19,7 +19,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const publicFile = (name: string): string => pathToFileURL(join(root, 'dist', name)).href;
 
 /** Sleeps without the event loop, then prints RSS, private memory and file pages, KiB. */
-const tell = `
+const report = `
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
   const status = require('node:fs').readFileSync('/proc/self/status', 'utf8');
   const of = (name) => Number(new RegExp(name + ':\\\\s+(\\\\d+)').exec(status)[1]);
@@ -65,7 +65,7 @@ export async function floor({ rounds }: BenchOptions): Promise<Table> {
   }));
   for (let round = 0; round < rounds; round++)
     for (const [at, contender] of contenders.entries()) {
-      const [rss, own] = JSON.parse(run(contender, tell).printed) as [number, number];
+      const [rss, own] = JSON.parse(run(contender, report).printed) as [number, number];
       seen[at]!.rss.push(rss / 1024);
       seen[at]!.own.push(own / 1024);
       seen[at]!.ms.push(run(contender, ';0').ms);

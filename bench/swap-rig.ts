@@ -124,7 +124,7 @@ export function heapPerOperation(work: (from: number, to: number) => void, count
   for (let from = 0; from < count; from += SLICE) {
     const to = Math.min(from + SLICE, count);
     const first = process.memoryUsage().heapUsed;
-    const second = process.memoryUsage().heapUsed; // what a look costs
+    const second = process.memoryUsage().heapUsed; // the cost of a sample
     work(from, to);
     const third = process.memoryUsage().heapUsed;
     // A fall is a collection of garbage.

@@ -38,7 +38,7 @@ export function undoLater(undo: () => void): Disposable {
   };
 }
 
-const nobody = new Int32Array(new SharedArrayBuffer(4));
+const word = new Int32Array(new SharedArrayBuffer(4));
 
 /** Calls `attempt` until it does not throw, for up to five seconds; then throws its error. */
 export function insist(attempt: () => void): void {
@@ -48,7 +48,7 @@ export function insist(attempt: () => void): void {
       return;
     } catch (error) {
       if (left === 0) throw error;
-      Atomics.wait(nobody, 0, 0, 100);
+      Atomics.wait(word, 0, 0, 100);
     }
   }
 }
