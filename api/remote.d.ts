@@ -16,7 +16,7 @@ class RemoteBackend implements FrontswapBackend {
     invalidatePage(type: number, offset: number): void;
     invalidateArea(type: number): void;
     remotify(most: number): number;
-    tend(): boolean;
+    maintain(): boolean;
     verify(): void;
 }
 interface RemoteBackendOptions {
@@ -50,14 +50,14 @@ class RemotePages implements Disposable {
     get sweptKeys(): number;
     start(): void;
     ready(): boolean;
-    tend(): boolean;
+    maintain(): boolean;
     stagePut(epoch: number, offset: number, generation: number, length: number): number;
     sealPut(format: PageFormat, length: number): void;
     unstage(): void;
     stageDelete(epoch: number, offset: number, generation: number): boolean;
     stageUnlink(epoch: number, chunk: number): boolean;
     send(): void;
-    answer(): RemoteResult;
+    readReply(): RemoteResult;
     fetch(epoch: number, offset: number, generation: number, target: Uint8Array, at: number): FetchResult;
     [Symbol.dispose](): void;
 }
@@ -77,7 +77,7 @@ interface StoreBackend extends FrontswapBackend {
 }
 interface Stream extends Disposable {
     send(at: number, length: number, timeoutMs: number): number;
-    receive(at: number, room: number, timeoutMs: number): number;
+    receive(at: number, length: number, timeoutMs: number): number;
 }
 type StreamAddress = {
     readonly path: string;

@@ -1,8 +1,8 @@
 /**
- * LZ4 engines side by side: the kernels, liblz4 through the foreign function interface, and liblz4 called
- * from C (bench/reference/lz4.c), which is the yardstick. Same pages, same order of work, CPU time; the
- * engines' rounds alternate, so a disturbance hits all of them; the ratios of times are medians of each round's ratio.
- * A page that packs to more than 3072 bytes counts as 4096, kept raw.
+ * LZ4 engines: the WebAssembly kernels, liblz4 through the foreign function interface, and liblz4 called from C
+ * (bench/reference/lz4.c), the reference. Same pages, same order, processor time; rounds alternate, so that a disturbance
+ * affects all engines; ratios of times are medians of each round's ratio. A page that compresses to more than 3072 bytes
+ * counts as 4096: it would be stored raw.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,12 +24,13 @@ import {
   ofRounds,
   type Table,
 } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 
-/** One round, arrays indexed by class: CPU ns a page, bytes kept. */
+/** One round, by class: processor ns per page, bytes stored. */
 export interface Round {
   readonly compress: number[];
-  readonly expand: number[];
+  readonly decompress: number[];
   readonly bytes: number[];
 }
 
@@ -45,7 +46,7 @@ export async function codec(options: BenchOptions): Promise<Table> {
   const pages = await loadPages(options.corpus);
   const engines = startEngines(pages, passesFor(pages));
   try {
-    // Warm-up: compiles, tiers up, touches every page.
+    // Warm-up: compiles, tiers up, accesses every page.
     for (const engine of engines) for (let n = 0; n < 3; n++) await engine.round();
     const results: Round[][] = engines.map(() => []);
     for (let r = 0; r < options.rounds; r++)
@@ -63,14 +64,14 @@ export async function codec(options: BenchOptions): Promise<Table> {
   }
 }
 
-/** So many that the smallest class gives the clock, good to 1 us, something to measure. */
-function passesFor(pages: Pages): number {
+/** Enough passes that the clock, exact to 1 us, can measure the smallest class. */
+function passesFor(pages: PageSet): number {
   const counts = pages.classes.map((_, c) => pages.classOfPage.filter((x) => x === c).length);
   return Math.max(4, Math.ceil(800 / Math.max(1, Math.min(...counts.filter((n) => n > 0)))));
 }
 
-/** The yardstick first, where it can be built. */
-function startEngines(pages: Pages, passes: number): Engine[] {
+/** The reference first, if it can be built. */
+function startEngines(pages: PageSet, passes: number): Engine[] {
   const native = loadNativeLz4();
   if (native.factory === null) console.error(native.reason);
   const factories = native.factory === null ? [lz4] : [lz4, native.factory];
@@ -84,7 +85,12 @@ function startEngines(pages: Pages, passes: number): Engine[] {
   return c === null ? engines : [c, ...engines];
 }
 
-function codecEngine(codec: PageCodec, memory: LinearMemory, pages: Pages, passes: number): Engine {
+function codecEngine(
+  codec: PageCodec,
+  memory: LinearMemory,
+  pages: PageSet,
+  passes: number,
+): Engine {
   const { classes, classOfPage } = pages;
   const from = KERNEL_SCRATCH_BYTES + PAGE_BYTES;
   const to = from + pages.bytes.length;
@@ -98,22 +104,22 @@ function codecEngine(codec: PageCodec, memory: LinearMemory, pages: Pages, passe
     for (const i of list)
       lengths[i] = codec.compress(from + i * PAGE_BYTES, to + i * (PAGE_BYTES + 64), LIMIT);
   };
-  const expand = (list: Int32Array): void => {
+  const decompress = (list: Int32Array): void => {
     for (const i of list)
       if (codec.decompress(to + i * (PAGE_BYTES + 64), lengths[i]!, back) < 0)
-        throw new Error(`${codec.name} cannot read its own block of page ${i}`);
+        throw new Error(`${codec.name} cannot decompress its own block of page ${i}`);
   };
   return {
     name: codec.name,
     round: () => {
-      const round: Round = { compress: [], expand: [], bytes: [] };
+      const round: Round = { compress: [], decompress: [], bytes: [] };
       for (const list of members) {
         round.compress.push(cpuNsPerItem(passes, list, compress));
-        round.expand.push(
+        round.decompress.push(
           cpuNsPerItem(
             passes,
             list.filter((i) => lengths[i] !== 0),
-            expand,
+            decompress,
           ),
         );
         round.bytes.push(list.reduce((sum, i) => sum + (lengths[i] || PAGE_BYTES), 0));
@@ -132,8 +138,8 @@ function cpuNsPerItem(passes: number, list: Int32Array, work: (list: Int32Array)
   return ((user + system) * 1000) / (passes * list.length);
 }
 
-/** liblz4 from C, as a child that does a round for a line; null where it cannot be compiled. */
-function cEngine(pages: Pages, passes: number): Engine | null {
+/** liblz4 from C, as a child process that runs a round per input line; null if it cannot be compiled. */
+function cEngine(pages: PageSet, passes: number): Engine | null {
   const source = join(root, 'bench/reference/lz4.c');
   if (!existsSync(source)) return null;
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-bench-'));
@@ -142,7 +148,9 @@ function cEngine(pages: Pages, passes: number): Engine | null {
   try {
     execFileSync('cc', ['-O3', '-o', program, source, '-llz4'], { stdio: 'pipe' });
   } catch (error) {
-    console.error(`no liblz4 from C: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(
+      `codec: liblz4 from C is not available: ${error instanceof Error ? error.message : String(error)}`,
+    );
     remove();
     return null;
   }
@@ -170,11 +178,11 @@ function cEngine(pages: Pages, passes: number): Engine | null {
 }
 
 /**
- * The rounds of each engine as a table; the first engine is the yardstick. A class's share of the pages weighs its figures
- * in the row `mixed`.
+ * Makes a table of the rounds of each engine; the first engine is the reference. The row `mixed` weights each class by its
+ * share of the pages.
  */
 export function codecTable(
-  pages: Omit<Pages, 'bytes'>,
+  pages: Omit<PageSet, 'bytes'>,
   engines: readonly string[],
   results: readonly (readonly Round[])[],
 ): Table {
@@ -195,19 +203,19 @@ export function codecTable(
         engine,
         Math.round(of('compress')),
         over('compress'),
-        Math.round(of('expand')),
-        over('expand'),
+        Math.round(of('decompress')),
+        over('decompress'),
         (of('bytes') / PAGE_BYTES).toFixed(3),
         over('bytes').toFixed(3),
       ];
     }),
   );
   return {
-    title: `codec: one page, ns of processor time, and as a ratio to ${engines[0]!}`,
-    columns: ['pages', 'engine', 'compress', 'median x', 'expand', 'median x ', 'kept', 'x'],
+    title: `codec: one page, ns of processor time, and ratio to ${engines[0]!}`,
+    columns: ['pages', 'engine', 'compress', 'median x', 'decompress', 'median x ', 'kept', 'x'],
     rows,
     notes: [
-      `Pages: ${pages.origin}; longer than ${LIMIT} bytes counts as kept raw. ${ofRounds(results[0]!.length, 'interleaved')}.`,
+      `Pages: ${pages.origin}; pages above ${LIMIT} bytes count as stored raw. ${ofRounds(results[0]!.length, 'interleaved')}.`,
       medianRatioNote(engines[0]!),
     ],
   };

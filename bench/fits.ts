@@ -1,6 +1,6 @@
 /**
- * What paging costs when there is nothing to page: a loop that is bound by memory over a region that fits its budget,
- * beside the same loop over an ordinary ArrayBuffer. Both are touched first; rounds take turns.
+ * What paging costs when everything fits: a memory-bound loop over a region within its budget, next to the same loop over an
+ * ordinary ArrayBuffer. Both are accessed before the measurement; rounds alternate.
  */
 import { openSwap } from '../src/index.ts';
 import { type BenchOptions, median, medianRatioNote, ofRounds, type Table } from './measure.ts';
@@ -16,7 +16,7 @@ interface Loop {
 
 const loops: readonly Loop[] = [
   {
-    name: 'sum in order',
+    name: 'sum, sequential',
     run: (numbers) => {
       let sum = 0;
       for (let i = 0; i < numbers.length; i++) sum += numbers[i]!;
@@ -24,14 +24,14 @@ const loops: readonly Loop[] = [
     },
   },
   {
-    name: 'add to all',
+    name: 'add, sequential',
     run: (numbers) => {
       for (let i = 0; i < numbers.length; i++) numbers[i]! += 1;
       return numbers[7]!;
     },
   },
   {
-    name: 'read at random',
+    name: 'read, random',
     run: (numbers) => {
       let state = 2010;
       let sum = 0;
@@ -74,12 +74,12 @@ export async function fits({ rounds }: BenchOptions): Promise<Table> {
   const more = region.stats().faults - faults;
   swap[Symbol.dispose]();
   return {
-    title: 'fits: a region that fits its budget, beside an ordinary ArrayBuffer',
+    title: 'fits: a region within its budget and an ordinary ArrayBuffer',
     columns: ['loop', 'ms', 'median x', 'least x', 'most x'],
     rows,
     notes: [
-      `${BYTES / 2 ** 20} MiB each, ${PASSES} passes a figure. ${ofRounds(rounds)}; the two take turns. Faults of the region during the loops: ${more}.`,
-      `«ms»: the region's. ${medianRatioNote('the ArrayBuffer')} «least x», «most x»: of one round.`,
+      `${BYTES / 2 ** 20} MiB each, ${PASSES} passes per figure. ${ofRounds(rounds)}; the two alternate. Faults of the region during the loops: ${more}.`,
+      `"ms": the region. ${medianRatioNote('the ArrayBuffer')} "least x", "most x": of one round.`,
     ],
   };
 }

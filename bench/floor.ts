@@ -1,14 +1,14 @@
 /**
- * What frontswap costs a program before it pages anything: memory and start-up time over the same program alone. Of the
- * package as it is published, which is built first.
+ * What frontswap costs a program before it pages anything: memory and start-up time over the same program alone. It
+ * measures the published package, which it builds first.
  *
- *   program                alone                         beside it
+ *   program                alone                         with frontswap
  *   nothing                node -e 0                     node --import frontswap/register -e 0
  *   one WebAssembly memory of 1 MiB                      the same
  *   nothing                node -e 0                     openSwap()
  *
- * Memory: RSS half a second after the program's end, when the runtime has settled; time: from spawn to exit of the same
- * program without that wait.
+ * Memory: RSS half a second after the program's last statement, when the runtime is idle. Time: from spawn to exit of the
+ * same program without that wait.
  */
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -18,8 +18,8 @@ import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const publicFile = (name: string): string => pathToFileURL(join(root, 'dist', name)).href;
 
-/** Waits without the event loop, then prints RSS, private memory and file pages, KiB. */
-const tell = `
+/** Sleeps without the event loop, then prints RSS, private memory and file pages, KiB. */
+const report = `
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
   const status = require('node:fs').readFileSync('/proc/self/status', 'utf8');
   const of = (name) => Number(new RegExp(name + ':\\\\s+(\\\\d+)').exec(status)[1]);
@@ -65,7 +65,7 @@ export async function floor({ rounds }: BenchOptions): Promise<Table> {
   }));
   for (let round = 0; round < rounds; round++)
     for (const [at, contender] of contenders.entries()) {
-      const [rss, own] = JSON.parse(run(contender, tell).printed) as [number, number];
+      const [rss, own] = JSON.parse(run(contender, report).printed) as [number, number];
       seen[at]!.rss.push(rss / 1024);
       seen[at]!.own.push(own / 1024);
       seen[at]!.ms.push(run(contender, ';0').ms);
@@ -81,11 +81,11 @@ export async function floor({ rounds }: BenchOptions): Promise<Table> {
     ];
   });
   return {
-    title: 'floor: what a program takes before it pages anything',
+    title: 'floor: memory and start-up time before paging',
     columns: ['program', 'RSS MiB', 'over alone', 'of it private', 'ms', 'over alone '],
     rows,
     notes: [
-      `${ofRounds(rounds)}; programs in turn. Private: RssAnon; the rest is code, shared with other processes of Node.`,
+      `${ofRounds(rounds)}; programs in turn. Private: RssAnon; the rest is code, shared with other Node.js processes.`,
     ],
   };
 }

@@ -1,8 +1,7 @@
 /**
- * A real kernel swapping on nbdkit and on ours, in one sitting: whole run, the guest's phases, the
- * server's processor time, resident memory at each boundary. Servers take turns within a round, so a
- * slow minute of the machine falls on all of them; figures are medians over the rounds. Everything is
- * pinned to one core, as a host with a busy guest has it.
+ * A Linux guest that swaps on nbdkit and on our host: time of the whole run and of its phases, processor time of the server,
+ * its resident memory at each phase boundary. Servers alternate within a round, so that a slow minute affects all of them;
+ * figures are medians over the rounds. Everything is pinned to one core, as on a host with a busy guest.
  */
 import { guestTools, prepareGuest } from '../test/guest/artefacts.ts';
 import { type GuestResult, type Point, runGuest } from '../test/guest/guest-run.ts';
@@ -11,7 +10,7 @@ import { have } from '../test/interop/processes.ts';
 import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 
 const CPU = 1;
-/** A server takes 60 to 130 s a round: more rounds than these are not worth the wait. */
+/** A server takes 60 to 130 s per round. */
 const ROUNDS_MAX = 3;
 const shape = { discard: 'pages', ramMib: 128, hogMib: 300, seed: 1 } as const;
 const timed = ['fill', 'seq', 'rewrite', 'rand', 'kept'];
@@ -36,8 +35,8 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
   const runs = servers.map((): GuestResult[] => []);
   for (let round = 0; round < rounds; round++)
     for (const [i, server] of servers.entries()) {
-      const sitting = { ...shape, cpu: CPU, asksFigures: false, timeoutMs: 300_000 };
-      runs[i]?.push(await runGuest(server, artefacts, sitting));
+      const settings = { ...shape, cpu: CPU, asksFigures: false, timeoutMs: 300_000 };
+      runs[i]?.push(await runGuest(server, artefacts, settings));
     }
 
   const at = (of: readonly GuestResult[], name: string, figure: (p: Point) => number): number =>
@@ -54,7 +53,7 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
         Math.max(...of.map((r) => r.points.find((p) => p.name === 'kept')!.errors)),
       ]),
       notes: [
-        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk. ${ofRounds(rounds)}; servers in turn. «server s»: the server's processor time up to the program's end.`,
+        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk. ${ofRounds(rounds)}; servers in turn. "server s": processor time of the server up to the end of the program.`,
       ],
     },
     {

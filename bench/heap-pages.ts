@@ -1,18 +1,18 @@
 /**
- * Pages from live heaps, for machines without a corpus: starts a few ordinary programs on made-up data, reads
- * resident pages of their private anonymous mappings out of /proc/PID/mem, and ends them. Text, random and
- * same-filled pages are made. What is not installed is left out, and the origin says what was there.
+ * Pages from live heaps, for machines without a corpus: starts a few common programs on generated data, reads resident
+ * pages of their private anonymous mappings from /proc/PID/mem, and ends them. Text, random and same-filled pages are
+ * generated. Programs that are not installed are left out; `origin` lists those that were used.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Prng } from '../src/base/prng.ts';
-import type { Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
 
 const PAGE_BYTES = 4096;
 const PAGES_A_CLASS = 150;
 
-/** Programs that fill a heap, say `ready` and wait. */
+/** Programs that fill a heap, print `ready` and wait. */
 const programs: readonly { name: string; command: string; args: readonly string[] }[] = [
   {
     name: 'node',
@@ -47,27 +47,27 @@ print('ready',flush=True);sys.stdin.read()`,
   },
 ];
 
-/** Starts a program and waits for its `ready`; null when it is not installed or does not get there. */
+/** Starts a program and waits for its `ready`; null if it is not installed or prints none. */
 async function started(command: string, args: readonly string[]): Promise<ChildProcess | null> {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'], env: {} });
   return await new Promise((resolve) => {
-    const give = (result: ChildProcess | null): void => {
+    const settle = (result: ChildProcess | null): void => {
       clearTimeout(timer);
       resolve(result);
     };
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
-      give(null);
+      settle(null);
     }, 30_000);
-    child.once('error', () => give(null));
-    child.once('exit', () => give(null));
+    child.once('error', () => settle(null));
+    child.once('exit', () => settle(null));
     child.stdout?.on('data', (chunk: Buffer) => {
-      if (chunk.includes('ready')) give(child);
+      if (chunk.includes('ready')) settle(child);
     });
   });
 }
 
-/** Resident, non-zero pages of private anonymous writable mappings, spread evenly. */
+/** Resident, not same-filled pages of private anonymous writable mappings, spread evenly. */
 function pagesOf(pid: number, wanted: number): Uint8Array[] {
   const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
   const memory = openSync(`/proc/${pid}/mem`, 'r');
@@ -110,7 +110,7 @@ function textPages(wanted: number): Uint8Array[] {
   );
 }
 
-export async function heapPages(): Promise<Pages> {
+export async function heapPages(): Promise<PageSet> {
   const prng = new Prng(2010);
   const groups: { name: string; pages: Uint8Array[] }[] = [];
   for (const { name, command, args } of programs) {

@@ -1,4 +1,4 @@
-/** The small kernels one by one: CPU ns a call on warm data, medians. */
+/** Each kernel by itself: processor ns per call on warm data, medians. */
 import { Prng } from '../src/base/prng.ts';
 import { KERNEL_SCRATCH_BYTES, loadKernels, PLANES } from '../src/codec/kernels.ts';
 import { createMemory } from '../src/codec/linear-memory.ts';
@@ -18,7 +18,7 @@ export async function kernels(options: BenchOptions): Promise<Table> {
   const out = page + 49152;
   const { bytes: pages } = await loadPages(options.corpus);
   bytes.set(pages.subarray(0, 4096), page);
-  bytes[page] = bytes[page + 4088]! ^ 1; // not same-filled, seen at the first look
+  bytes[page] = bytes[page + 4088]! ^ 1; // not same-filled: the first comparison shows it
   bytes.copyWithin(twin, page, page + 4096);
   new Prng(1).fill(bytes.subarray(noise, noise + 4096));
   makeNumericPage('int12', new Prng(1), bytes.subarray(numbers, numbers + 4096));
@@ -47,7 +47,7 @@ export async function kernels(options: BenchOptions): Promise<Table> {
     'fromPlanes, 8 bytes, delta': () => k.fromPlanes(4, PLANES, out),
   };
   const rows = Object.entries(cases).map(([name, work]) => [name, nsOf(work, options.rounds)]);
-  return { title: 'kernels: ns of processor time a call, warm', columns: ['kernel', 'ns'], rows };
+  return { title: 'kernels: ns of processor time per call, warm', columns: ['kernel', 'ns'], rows };
 }
 
 function nsOf(work: () => unknown, rounds: number): number {
@@ -56,7 +56,7 @@ function nsOf(work: () => unknown, rounds: number): number {
   for (let r = 0; r <= rounds; r++) {
     const start = cpuNs();
     for (let n = 0; n < calls; n++) work();
-    if (r > 0) samples.push((cpuNs() - start) / calls); // the first warms up
+    if (r > 0) samples.push((cpuNs() - start) / calls); // round 0 warms up
   }
   return median(samples);
 }

@@ -1,8 +1,8 @@
 /**
  * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--region MIB] [--budget MIB] [--json]
  *
- * Prints one table a bench, measured beside the peers found on this machine. Region and budget are those of memory;
- * packages downloads some 400 MB from npm the first time.
+ * Prints one table per bench, next to the peers that this machine has. --region and --budget are for `memory`; `packages`
+ * downloads about 400 MB from npm the first time.
  */
 import { parseArgs } from 'node:util';
 import { type BenchOptions, machine, printTable, type Table } from './measure.ts';
@@ -45,7 +45,7 @@ const names = positionals.length > 0 ? positionals : Object.keys(benches);
 const unknown = names.find((name) => benches[name] === undefined);
 if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
   const what = unknown === undefined ? `--rounds ${values.rounds}` : `'${unknown}'`;
-  console.error(`bench: ${what} is unusable; benches are ${Object.keys(benches).join(', ')}`);
+  console.error(`bench: invalid ${what}; available: ${Object.keys(benches).join(', ')}`);
   process.exit(2);
 }
 

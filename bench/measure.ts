@@ -1,14 +1,14 @@
 /**
- * How the benches measure: everything side by side in one run, A B A B, medians of rounds, processor time
- * rather than the clock on the wall, because the machine is shared. Ratios are what is quoted.
+ * How the benches measure: contenders alternate in one run (A B A B), figures are medians of rounds, and of processor time
+ * rather than wall time, because the machine is shared. Quote the ratios.
  *
- * A ratio is either the quotient of two figures of its table, or in a column named «median x»: the median of each round's
- * ratio. Rounds that other processes disturbed hardly move it, and it is not the quotient of the two medians.
+ * A ratio is the quotient of two figures of its table. In a column "median x" it is the median of each round's ratio, which
+ * a disturbed round hardly changes; it is not the quotient of the two medians.
  */
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 
-/** Processor time of this process so far, ns (all threads: compiling and collecting count). */
+/** Processor time of this process so far, ns; all threads count, with those of the compiler and the garbage collector. */
 export function cpuNs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) * 1000;
@@ -21,20 +21,20 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
 }
 
-/** The median over the rounds of a round's value over the base's value in the same round. */
+/** Median over the rounds of value / base value of the same round. */
 export function medianRatio(values: readonly number[], base: readonly number[]): number {
   return median(values.map((value, round) => value / (base[round] ?? Number.NaN)));
 }
 
-/** What a table's figures are: `Medians of 7 rounds`, or of 7 rounds of some kind. */
+/** `Medians of 7 rounds`, `Medians of 7 interleaved rounds`. */
 export function ofRounds(rounds: number, kind = ''): string {
   if (rounds === 1) return 'One round, no medians';
   return `Medians of ${rounds} ${kind === '' ? '' : `${kind} `}rounds`;
 }
 
-/** For tables with a column «median x». */
+/** The note of a table with a column "median x". */
 export const medianRatioNote = (base: string): string =>
-  `«median x»: the median of the ratios to ${base} in the same round; it is not the quotient of the two medians.`;
+  `"median x": median of the ratios to ${base} in the same round; not the quotient of the two medians.`;
 
 export interface Table {
   readonly title: string;
@@ -47,12 +47,12 @@ export interface BenchOptions {
   readonly corpus?: string;
   readonly rounds: number;
   readonly json: boolean;
-  /** Of the bench of paged memory: what is paged, and what may be resident of it. */
+  /** For `memory`: size of the region, and how much of it may be resident. */
   readonly regionMib: number;
   readonly budgetMib: number;
 }
 
-/** Prints a table in Markdown, which docs/benchmarks.md takes as it is. */
+/** Prints a table in Markdown, as docs/benchmarks.md contains it. */
 export function printTable(table: Table): void {
   const cell = (v: string | number): string => (typeof v === 'number' ? format(v) : v);
   const rows = [table.columns, ...table.rows.map((r) => r.map(cell))];
@@ -72,7 +72,7 @@ function format(v: number): string {
   return Math.abs(v) >= 100 ? v.toFixed(0) : v.toPrecision(3);
 }
 
-/** Machine, versions and commit: what a figure is worth nothing without. */
+/** Machine, versions and commit: the context of every figure. */
 export function machine(): Record<string, string | number> {
   const tool = (command: string, args: string[]): string => {
     try {

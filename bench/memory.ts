@@ -1,16 +1,17 @@
 /**
- * Paged memory: a region four times its resident budget, filled, read and written in order and at random, and pushed
- * out; beside the kernel's own swap on zram under a memory control group of that budget, and a mapped file under the
- * same. bench/touches.ts says what the patterns do. A round runs every contender once, each starting a round in turn.
+ * Paged memory: a region four times its resident budget, filled, read and written sequentially and at random, and evicted;
+ * next to the kernel's swap on zram in a memory control group of that budget, and to a mapped file in the same. The patterns
+ * are specified in bench/touches.ts. A round runs every contender once; the order rotates.
  *
- * A pager takes part as one more PagerContender in `contenders`: one whose run() starts a program of its own through
- * peers/pager-program.ts, which fills, touches and reports as bench/reference/pager.c does.
+ * To add a pager, add a PagerContender to `contenders` whose run() starts a program through peers/pager-program.ts that
+ * fills, touches and reports as bench/reference/pager.c does.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { kernelSwaps, mappedFile } from './peers/kernel-swap.ts';
 import { ownRegion } from './peers/own-region.ts';
 import { undoLater } from './peers/undo.ts';
@@ -25,11 +26,11 @@ import {
 const PAGE_BYTES = 4096;
 const MIB = 2 ** 20;
 const SEED = 2010;
-/** Not what heaps are made of: same-filled pages cost nobody anything, random ones cannot be packed. */
+/** Classes that are not typical of heaps: same-filled pages cost nothing, random ones do not compress. */
 const LEFT_OUT = ['same', 'random'];
 
-/** The pages of heaps alone, one after the other. */
-export function heapPagesOf(pages: Pages): Uint8Array {
+/** The pages of all other classes. */
+export function heapPagesOf(pages: PageSet): Uint8Array {
   const kept = Array.from(pages.classOfPage.keys()).filter(
     (i) => !LEFT_OUT.includes(pages.classes[pages.classOfPage[i]!]!),
   );
@@ -39,7 +40,7 @@ export function heapPagesOf(pages: Pages): Uint8Array {
   return bytes;
 }
 
-/** One contender's runs, a list of phases each. */
+/** The runs of one contender, each a list of phases. */
 export interface Runs {
   readonly name: string;
   readonly runs: readonly (readonly PhaseResult[])[];
@@ -47,7 +48,7 @@ export interface Runs {
 
 type Figure = (phase: PhaseResult) => number;
 
-/** The median over the runs of what `figure` takes from a pattern's phase. */
+/** Median of a figure of a pattern over the runs. */
 function over({ runs }: Runs, pattern: string, figure: Figure): number {
   return median(runs.map((phases) => figure(phases.find((p) => p.phase === pattern)!)));
 }
@@ -56,7 +57,7 @@ const usPerPage: Figure = ({ wallNs, pages }) => wallNs / pages / 1000;
 
 const cpuUsPerPage: Figure = ({ cpuNs, pages }) => cpuNs / pages / 1000;
 
-/** A row for each pattern and contender; ratios are to the best of `anchors` at that pattern. */
+/** One row per pattern and contender; ratios are to the best of `anchors` at that pattern. */
 export function rowsOf(
   all: readonly Runs[],
   anchors: readonly string[],
@@ -113,7 +114,7 @@ export async function memory(options: BenchOptions): Promise<Table> {
   const all = await measure(able, plan, rounds);
   const unable = contenders.filter(({ missing }) => missing !== null);
   return {
-    title: `memory: ${regionMib} MiB of pages in ${budgetMib} MiB, us a page`,
+    title: `memory: ${regionMib} MiB of pages in ${budgetMib} MiB, us per page`,
     columns: [
       ...['pattern', 'pager', 'us/page', 'of kernel', 'cpu us/page', 'of kernel '],
       ...['touch p50 us', 'p99 us'],
@@ -124,7 +125,7 @@ export async function memory(options: BenchOptions): Promise<Table> {
       patterns.filter((pattern) => pattern !== 'check'),
     ),
     notes: [
-      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. ${ofRounds(rounds)}; pagers in turn; «of kernel»: of the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. ${ofRounds(rounds)}; pagers in turn; "of kernel": relative to the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
       ...unable.map(({ name, missing }) => `${name}: not measured, ${missing}.`),
     ],
   };

@@ -1,7 +1,6 @@
 /**
- * NBD, our host beside nbdkit's memory plugin: fio's nbd engine over a Unix socket, server and client on one
- * core, pages 60 % compressible, servers in turn within each round. Then rss: what filling 1 GiB costs, and what
- * is left after it was all trimmed.
+ * NBD: our host and nbdkit's memory plugin, with fio's nbd engine over a Unix socket; server and client on one core, pages
+ * 60 % compressible, servers in turn within each round. Then rss: memory after filling 1 GiB, and after trimming all of it.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -104,7 +103,7 @@ export async function nbd(options: BenchOptions): Promise<Table> {
     columns,
     rows,
     notes: [
-      `fio's nbd engine, ${SIZE_MIB} MiB written first, 60 % compressible, ${SECONDS} s a job. ${ofRounds(options.rounds)}; servers in turn.`,
+      `fio's nbd engine, ${SIZE_MIB} MiB written first, 60 % compressible, ${SECONDS} s per job. ${ofRounds(options.rounds)}; servers in turn.`,
     ],
   };
 }

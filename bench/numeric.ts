@@ -23,7 +23,8 @@ import {
   ofRounds,
   type Table,
 } from './measure.ts';
-import { loadPages, type Pages, pageViews } from './pages.ts';
+import { type PageSet, pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 
 /** Pages of each kind of numbers. */
 const PAGES = 100;
@@ -64,7 +65,7 @@ function numericGroups(): Group[] {
   }));
 }
 
-function corpusGroups(corpus: Pages): Group[] {
+function corpusGroups(corpus: PageSet): Group[] {
   const views = pageViews(corpus);
   let first = 0;
   return corpus.classes.map((name, c) => {

@@ -1,9 +1,9 @@
 /**
- * Packages from npm that use WebAssembly, as anybody installs them: a small program each (bench/packages/*.mjs), plain and
- * under frontswap/register as it is published, each run in a process of its own. Plain and paged take turns.
+ * npm packages that use WebAssembly: one small program each (bench/packages/*.mjs), run plain and with the published
+ * frontswap/register, each run in a process of its own. Plain and paged runs alternate.
  *
- *   bench/packages/ ─ copy, npm ci ─▶ .cache/packages/ ─▶ node                             tell.mjs PROGRAM ─ stdout ─▶ {"hash"}
- *                                                      └▶ node --import frontswap/register tell.mjs PROGRAM ─ fd 3 ──▶ peak, swap
+ *   bench/packages/ ─ copy, npm ci ─▶ .cache/packages/ ─▶ node                             report.mjs PROGRAM ─ stdout ─▶ {"hash"}
+ *                                                      └▶ node --import frontswap/register report.mjs PROGRAM ─ fd 3 ──▶ peak, swap
  *
  * Versions and integrity: package.json and package-lock.json in bench/packages. npm runs no install scripts.
  */
@@ -18,10 +18,10 @@ import { type BenchOptions, median, type Table } from './measure.ts';
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const MIB = 2 ** 20;
 const BUDGET_BYTES = 64 * MIB;
-/** A round of all packages takes minutes. */
+/** One round of all packages takes minutes. */
 const ROUNDS_MAX = 3;
 const RUN_MS_MAX = 300_000;
-/** Paging pays where RSS is at most this part of plain's, at no more than so many times the time. */
+/** Paging pays if RSS is at most this share of the plain run's, at no more than TIME_MAX times its time. */
 const RSS_MAX = 0.9;
 const TIME_MAX = 4;
 
@@ -46,19 +46,19 @@ export const packages: readonly Package[] = [
   { name: 'tiktoken', program: 'tiktoken' },
 ];
 
-/** What a run that ended well says. */
+/** The result of a successful run. */
 export interface Outcome {
   readonly hash: string;
   readonly ms: number;
-  /** VmHWM: the most that was ever resident. */
+  /** VmHWM: the peak of RSS. */
   readonly peakBytes: number;
   /** Null: nothing was paged. */
   readonly swap: Pick<SwapStats, 'residentBytes' | 'storedPages' | 'ratio' | 'pageIns'> | null;
-  /** What frontswap/register warned of; '' if of nothing. */
+  /** The warning of frontswap/register; '': none. */
   readonly warning: string;
 }
 
-/** A run, or why there is none. */
+/** A run, or why it failed. */
 export type Run = Outcome | { readonly failed: string };
 
 export interface Runs {
@@ -67,7 +67,7 @@ export interface Runs {
   readonly paged: readonly Run[];
 }
 
-/** The row of a package, and why paging does not pay for it; null where it does. */
+/** The row of a package, and why paging does not pay for it; null if it does. */
 export function rowOf(runs: Runs): {
   readonly row: readonly (string | number)[];
   readonly whyNot: string | null;
@@ -90,7 +90,7 @@ export function rowOf(runs: Runs): {
   const back = swap === null ? 0 : (swap.pageIns * 4096) / (dataMib * MIB);
   const whyNot =
     swap === null
-      ? `not paged: ${warning === '' ? 'it shows no memory' : warning}`
+      ? `not paged: ${warning === '' ? 'it exports no memory' : warning}`
       : reasonOf({ dataMib, rss, time, back });
   const row = [
     ...[name, 'yes', dataMib, ratio, mib(plain), mib(paged), rss],
@@ -108,7 +108,7 @@ function failureOf({ plain, paged }: Runs): string | null {
   ] as const)
     for (const run of all) {
       if ('failed' in run) return `fails ${how}: ${run.failed}`;
-      if (run.hash !== first.hash) return `${how}, its result is another`;
+      if (run.hash !== first.hash) return `${how}: its result differs`;
     }
   return null;
 }
@@ -118,37 +118,39 @@ interface Figures {
   /** Paged to plain. */
   readonly rss: number;
   readonly time: number;
-  /** How often a page came back. */
+  /** Page-ins per page. */
   readonly back: number;
 }
 
 function reasonOf({ dataMib, rss, time, back }: Figures): string | null {
   if (dataMib * MIB < BUDGET_BYTES)
-    return `its WebAssembly memory takes ${dataMib.toFixed(0)} MiB: nothing leaves it`;
+    return `its WebAssembly memory takes ${dataMib.toFixed(0)} MiB: nothing is evicted`;
   const reasons = [];
-  if (rss > RSS_MAX) reasons.push(`${rss.toFixed(2)} of the memory: the floor eats the savings`);
+  if (rss > RSS_MAX) reasons.push(`${rss.toFixed(2)} of the memory: the floor exceeds the savings`);
   if (time > TIME_MAX)
-    reasons.push(`${time.toFixed(1)} times the time: a page came back ${back.toFixed(1)} times`);
+    reasons.push(
+      `${time.toFixed(1)} times the time: each page was swapped in ${back.toFixed(1)} times`,
+    );
   return reasons.length === 0 ? null : reasons.join('; ');
 }
 
 const folder = join(root, '.cache/packages');
 const registerUrl = pathToFileURL(join(root, 'dist/memory/register.js')).href;
 
-/** Brings the packages and the programs where they are run; npm only when the lock is another than last time's. */
+/** Copies the programs to where they run; runs npm only if the lock file has changed. */
 function install(): void {
   const own = join(root, 'bench/packages');
   const lockOf = (at: string): string => {
     const path = join(at, 'package-lock.json');
     return existsSync(path) ? readFileSync(path, 'utf8') : '';
   };
-  // npm writes the second file when it is done.
+  // npm writes node_modules/.package-lock.json when it is done.
   const isThere =
     lockOf(own) === lockOf(folder) && existsSync(join(folder, 'node_modules/.package-lock.json'));
   mkdirSync(folder, { recursive: true });
   for (const name of readdirSync(own)) copyFileSync(join(own, name), join(folder, name));
   if (isThere) return;
-  process.stderr.write('packages: npm ci, some 400 MB\n');
+  process.stderr.write('packages: npm ci, about 400 MB\n');
   execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
     cwd: folder,
     stdio: ['ignore', 'ignore', 'inherit'],
@@ -156,7 +158,7 @@ function install(): void {
 }
 
 function run(program: string, paged: boolean): Promise<Run> {
-  const imports = [...(paged ? [registerUrl] : []), './tell.mjs'].flatMap((f) => ['--import', f]);
+  const imports = [...(paged ? [registerUrl] : []), './report.mjs'].flatMap((f) => ['--import', f]);
   const env = { FRONTSWAP_RESIDENT: String(BUDGET_BYTES), BENCH_REGISTER: registerUrl };
   const start = performance.now();
   const child = spawn(process.execPath, [...imports, `${program}.mjs`], {
@@ -175,11 +177,11 @@ function run(program: string, paged: boolean): Promise<Run> {
     child.once('error', ({ message }) => resolve({ failed: message }));
     child.once('close', (code, signal) => {
       const ms = performance.now() - start;
-      const [printed, said, told] = texts as [string, string, string];
+      const [stdout, stderr, report] = texts as [string, string, string];
       try {
-        if (code !== 0) throw new Error(errorIn(said) ?? String(signal ?? `status ${code}`));
-        const warning = /FrontswapWarning: ([^:;\n]*)/.exec(said)?.[1] ?? '';
-        resolve({ ...JSON.parse(printed), ...JSON.parse(told), ms, warning });
+        if (code !== 0) throw new Error(errorIn(stderr) ?? String(signal ?? `status ${code}`));
+        const warning = /FrontswapWarning: ([^:;\n]*)/.exec(stderr)?.[1] ?? '';
+        resolve({ ...JSON.parse(stdout), ...JSON.parse(report), ms, warning });
       } catch (error) {
         resolve({ failed: (error as Error).message });
       }
@@ -187,9 +189,9 @@ function run(program: string, paged: boolean): Promise<Run> {
   });
 }
 
-/** The line of a trace that says what went wrong. */
-function errorIn(said: string): string | null {
-  return said.split('\n').find((line) => /^(?:\w*Error|frontswap)\b/.test(line)) ?? null;
+/** The line of a stack trace with the error message. */
+function errorIn(stderr: string): string | null {
+  return stderr.split('\n').find((line) => /^(?:\w*Error|frontswap)\b/.test(line)) ?? null;
 }
 
 async function measure(rounds: number): Promise<Runs[]> {
@@ -219,14 +221,14 @@ export async function packagesTable(options: BenchOptions): Promise<Table> {
   const rows = (await measure(rounds)).map(rowOf);
   const losers = rows.filter(({ whyNot }) => whyNot !== null);
   return {
-    title: 'packages: programs with packages from npm, plain and under frontswap/register',
+    title: 'packages: programs with npm packages, plain and with frontswap/register',
     columns: [
       ...['package', 'works', 'data MiB', 'ratio', 'RSS plain', 'RSS paged', 'x'],
       ...['s plain', 's paged', 'x ', 'pays'],
     ],
     rows: rows.map(({ row }) => row),
     notes: [
-      `FRONTSWAP_RESIDENT=${BUDGET_BYTES / MIB}M for all. Works: the result, by its hash, is that of the plain run. Data: what the paged memories had at the end, and how it packed. RSS: the process's peak (VmHWM), MiB; time: from start to end on the wall. Medians of ${rounds} rounds, plain and paged in turn. Pays: at most ${RSS_MAX} of the memory in at most ${TIME_MAX} times the time. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      `FRONTSWAP_RESIDENT=${BUDGET_BYTES / MIB}M for all. Works: the hash of the result is that of the plain run. Data: size of the paged memories at the end, and its compression ratio. RSS: the peak of the process (VmHWM), MiB; time: wall time of the process. Medians of ${rounds} rounds, plain and paged alternate. Pays: at most ${RSS_MAX} of the memory in at most ${TIME_MAX} times the time. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
       ...losers.map(({ row, whyNot }) => `Does not pay: ${row[0]}: ${whyNot}.`),
     ],
   };

@@ -1,33 +1,17 @@
-/** The pages that benches work on: a corpus file with its classes, or pages made on the spot. */
+/** The pages of the benches: a corpus file with its classes, or pages taken from live heaps. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { heapPages } from './heap-pages.ts';
+import type { PageSet } from './page-set.ts';
 
 const PAGE_BYTES = 4096;
 
-export interface Pages {
-  /** count x 4096 bytes. */
-  readonly bytes: Uint8Array;
-  readonly classes: readonly string[];
-  /** One entry a page: an index of `classes`. */
-  readonly classOfPage: Uint8Array;
-  /** Where they come from, for the table's note. */
-  readonly origin: string;
-}
-
-/** Each page as an array of its own, as a caller of the store would hold it. */
-export function pageViews(pages: Pages): Uint8Array[] {
-  return Array.from(pages.classOfPage, (_, i) =>
-    pages.bytes.slice(i * PAGE_BYTES, (i + 1) * PAGE_BYTES),
-  );
-}
-
 /**
- * Loads a corpus: FILE of whole pages beside FILE's name with .json, `{classes, classOfPage}` (a digit a page).
- * Without one, pages are taken from the heaps of processes started for that, and made for the other classes.
+ * Loads a corpus: FILE has full pages, FILE with .json in place of .bin has `{classes, classOfPage}`, one digit per page.
+ * Without a corpus it starts processes and reads their heaps, and generates the other classes.
  */
-export async function loadPages(file?: string): Promise<Pages> {
+export async function loadPages(file?: string): Promise<PageSet> {
   const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
   const path = file ?? join(root, '../shared/corpus/pages-train.bin');
   if (!existsSync(path)) {

@@ -1,6 +1,6 @@
 /**
- * The dense tier: what recompression saves, and what a get costs afterwards. The store's own codec is LZ4; each level of
- * zstd gets a store of its own, filled with the same pages, recompressed, and read in turns with the plain one.
+ * Recompression: how much memory it saves, and what a get costs afterwards. The store's codec is LZ4. Each zstd level has a
+ * store of its own, filled with the same pages, recompressed, and read in turn with the plain one.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { slot } from '../src/base/units.ts';
@@ -17,7 +17,8 @@ import {
   ofRounds,
   type Table,
 } from './measure.ts';
-import { loadPages, pageViews } from './pages.ts';
+import { pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 
 const COPIES = 8;
 const LEVELS = [1, 3, 6, 12];
@@ -25,7 +26,7 @@ const LEVELS = [1, 3, 6, 12];
 interface Tier {
   readonly name: string;
   readonly store: Store;
-  /** ns for each page that was tried; NaN for the plain store. */
+  /** ns per page tried; NaN for the plain store. */
   readonly recompressNs: number;
   readonly gets: number[];
 }
@@ -47,7 +48,7 @@ function getAll(store: Store, into: Uint8Array): number {
   return (cpuNs() - start) / store.slots;
 }
 
-/** ns a slot that age() passes, and that coldest() looks at in vain; nothing is old yet. */
+/** ns per slot of age(), and of a coldest() that finds nothing, because no page is old yet. */
 function walkNs(store: Store): [number, number] {
   const turns = 300;
   const from = slot(0);
@@ -86,13 +87,13 @@ export async function recompress(options: BenchOptions): Promise<Table> {
   for (const { store } of tiers) store.verify();
   return {
     title:
-      'recompress: payload and get after all pages were recompressed, ns of processor time a page',
+      'recompress: payload and get after recompressing all pages, ns of processor time per page',
     columns: ['store', 'dense', 'kept', 'memory x', 'recompress', 'get', 'median x'],
     rows,
     notes: [
-      `Pages: ${pages.origin}, ${COPIES} times. «dense»: of all pages; «kept»: payload of the pages' bytes; «memory x»: all that the store uses, beside lz4's.`,
+      `Pages: ${pages.origin}, ${COPIES} times. "dense": share of all pages; "kept": payload per uncompressed byte; "memory x": memory of the store, relative to lz4.`,
       `«get»: ${ofRounds(options.rounds, 'interleaved')}. ${medianRatioNote('lz4')}`,
-      `«recompress»: each page tried. Making pages older: ${older.toFixed(1)} ns a slot; looking for old ones: ${search.toFixed(1)}.`,
+      `"recompress": per page tried. Ageing: ${older.toFixed(1)} ns per slot; search for old pages: ${search.toFixed(1)} ns.`,
       ...(tiers.length === 1 ? [loadNativeZstd().reason] : []),
     ],
   };

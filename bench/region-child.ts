@@ -1,11 +1,11 @@
 /**
- * Our side of bench/memory.ts: a program that does what bench/reference/pager.c does, touch for touch, on a region of
- * this project's. Takes the same arguments and prints the same lines.
+ * This project's program for bench/memory.ts: it does what bench/reference/pager.c does, touch for touch, on a region of
+ * frontswap, with the same arguments and output.
  *
  *   node region-child.js copy|one CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
  *
- * The first argument is how: see peers/own-region.ts. Only the thread that touches is timed; the
- * processor time is that of all threads of the process, the fault thread and the runtime's own included.
+ * peers/own-region.ts explains the first argument. The times of touches are those of the main thread; processor time is that
+ * of all threads, the fault thread and the runtime's included.
  */
 import { readFileSync, readSync } from 'node:fs';
 import { openSwap, type SwapRegion } from '../src/index.ts';
@@ -50,7 +50,7 @@ const tag = (page: number): number => Math.imul(page + 1, 0x9e3779b1) ^ writes[p
 
 function check(page: number): void {
   if (words[page << 10] !== (tag(page) | 0))
-    throw new Error(`page ${page} is not what was written`);
+    throw new Error(`page ${page} does not contain what was written`);
 }
 
 function fill(page: number): void {
@@ -120,7 +120,7 @@ function each(
   report(name, count, after.wall - before.wall, after.cpu - before.cpu, hash, count);
 }
 
-/** See pager.c: a quarter of the budget is written, pushed out (timed), read back, and pushed out again. */
+/** As in pager.c: writes a quarter of the budget, evicts it (timed), reads it back, and evicts it again. */
 function evict(): void {
   const count = Math.floor(budgetPages / EVICT_PASSES);
   let hash = HASH_START;

@@ -1,6 +1,6 @@
 /**
- * A page from another machine's memory: Debian's redis-server on this one, over a Unix socket and loopback TCP, beside the
- * same page out of the store here. Times on the clock on the wall: a round trip is mostly waiting.
+ * Fetching a page from redis-server on this machine, over a Unix socket and over loopback TCP, next to a get of the same page
+ * from the local store. Wall time, because a round trip is mostly waiting.
  */
 import { randomBytes } from 'node:crypto';
 import { Budget } from '../src/arena/budget.ts';
@@ -26,7 +26,7 @@ interface Timed {
   readonly cpu: number;
 }
 
-/** Microseconds a call of `work`. */
+/** Microseconds per call of `work`. */
 function timed(calls: number, work: (i: number) => void): Timed {
   const samples = new Float64Array(calls);
   for (let i = 0; i < Math.min(calls, 300); i++) work(i);
@@ -68,17 +68,18 @@ async function overSocket(
   const start = performance.now();
   const moved = backend.remotify(PAGES);
   const put = ((performance.now() - start) * 1000) / moved;
-  // fetch() alone: load() would bring the page home, and the next one would find it there.
+  // fetch() and not load(): load() stores the page locally again, and the next load would not be remote.
   const get = timed(5_000, (i) => {
-    if (remote.fetch(1, at(i), 1, into, 0) !== FetchResult.found) throw new Error('a page is lost');
+    if (remote.fetch(1, at(i), 1, into, 0) !== FetchResult.found)
+      throw new Error('fetch() did not find a page');
   });
   backend.invalidateArea(0);
-  while (backend.tend());
+  while (backend.maintain());
   return { get, put, local: here };
 }
 
 export async function remote(options: BenchOptions): Promise<Table> {
-  const columns = ['get a page, one at a time', 'p50 us', 'p99 us', 'mean us', 'processor us'];
+  const columns = ['get of one page at a time', 'p50 us', 'p99 us', 'mean us', 'processor us'];
   const title = 'remote: a page from redis-server, us';
   if (!have('redis-server'))
     return { title, columns, rows: [], notes: ['redis-server is not installed.'] };
@@ -93,12 +94,12 @@ export async function remote(options: BenchOptions): Promise<Table> {
     title,
     columns,
     rows: [
-      row('out of the store here', unix.local),
+      row('local store', unix.local),
       row('redis-server, Unix socket', unix.get),
       row('redis-server, loopback TCP', tcp.get),
     ],
     notes: [
-      `Moving a page there in batches of 32, mean: ${unix.put.toFixed(1)} us by Unix socket, ${tcp.put.toFixed(1)} us by TCP.`,
+      `Moving a page in batches of 32, mean: ${unix.put.toFixed(1)} us by Unix socket, ${tcp.put.toFixed(1)} us by TCP.`,
     ],
   };
 }

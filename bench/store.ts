@@ -1,6 +1,6 @@
 /**
- * The store beside the kernel's zram: whole put and get of 4 KiB pages, processor time, same pages, rounds
- * interleaved; then what a flush costs, and how much memory the store takes for what it holds.
+ * The store and the kernel's zram: put and get of 4 KiB pages, processor time, same pages, interleaved rounds; then the cost
+ * of a flush, and the store's memory per payload.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { Prng } from '../src/base/prng.ts';
@@ -9,17 +9,18 @@ import { systemPageRelease } from '../src/os/linux/page-release.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages, pageViews } from './pages.ts';
+import { type PageSet, pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { Zram, zramMissing } from './peers/zram.ts';
 
-/** The corpus lies this often in store and device, so that a class has some thousand pages. */
+/** Copies of the corpus in store and device, so that each class has some thousand pages. */
 const COPIES = 8;
 
 const newStore = (slots: number): Store =>
   new Store({ slots, budget: new Budget(0), release: systemPageRelease(process.platform) });
 
-/** ns a page for each class of one pass of `visit` over all slots. */
-function pass(pages: Pages, visit: (slotNumber: number, page: number) => void): number[] {
+/** ns per page of each class, of one pass of `visit` over all slots. */
+function pass(pages: PageSet, visit: (slotNumber: number, page: number) => void): number[] {
   const count = pages.classOfPage.length;
   return pages.classes.map((_, c) => {
     let n = 0;
@@ -35,8 +36,8 @@ function pass(pages: Pages, visit: (slotNumber: number, page: number) => void): 
   });
 }
 
-/** Mean over classes, each by its share of the pages. */
-function mixed(pages: Pages, byClass: readonly number[]): number {
+/** Mean over the classes, weighted by their share of the pages. */
+function mixed(pages: PageSet, byClass: readonly number[]): number {
   let sum = 0;
   for (const c of pages.classOfPage) sum += byClass[c] ?? 0;
   return sum / pages.classOfPage.length;
@@ -56,7 +57,7 @@ export async function storeAgainstZram(options: BenchOptions): Promise<Table> {
       const write = zram === null ? [] : await zram.pass('w');
       const get = pass(pages, (s) => store.get(slot(s), into, 0));
       const read = zram === null ? [] : await zram.pass('r');
-      if (round > 0) rounds.push({ put, get, write, read }); // round 0 warms everybody up
+      if (round > 0) rounds.push({ put, get, write, read }); // round 0 warms up
     }
   } finally {
     zram?.[Symbol.dispose]();
@@ -68,7 +69,7 @@ export async function storeAgainstZram(options: BenchOptions): Promise<Table> {
     return [name, put, write, put / write, get, read, get / read];
   };
   return {
-    title: 'store: whole put and get against zram, ns of processor time a page',
+    title: 'store: put and get next to zram, ns of processor time per page',
     columns: ['pages', 'put', 'zram write', 'ratio', 'get', 'zram read', 'ratio '],
     rows: [...pages.classes.map(row), row('mixed', -1)],
     notes: [
@@ -105,7 +106,7 @@ function getSome(store: Store, order: Int32Array, count: number): number {
   return (cpuNs() - start) / count;
 }
 
-/** Puts every slot in `order`; ns each, housekeeping included. */
+/** Puts every slot in `order`; ns each, maintenance included. */
 function putAll(store: Store, order: Int32Array, views: readonly Uint8Array[]): number {
   const start = cpuNs();
   for (let i = 0; i < order.length; i++) {
@@ -115,7 +116,7 @@ function putAll(store: Store, order: Int32Array, views: readonly Uint8Array[]): 
   return (cpuNs() - start) / order.length;
 }
 
-/** put, get and flush as the store grows, in random and in slot order. */
+/** The cost of put, get and flush as the store grows, in random and in slot order. */
 export async function scale(options: BenchOptions): Promise<Table> {
   const pages = await loadPages(options.corpus);
   const views = pageViews(pages);
@@ -143,7 +144,7 @@ export async function scale(options: BenchOptions): Promise<Table> {
     store.releaseAll();
   }
   return {
-    title: 'store: cost as it grows, ns of processor time a page',
+    title: 'store: cost as it grows, ns of processor time per page',
     columns: [
       'pages',
       'put random',
@@ -151,11 +152,11 @@ export async function scale(options: BenchOptions): Promise<Table> {
       'get in order',
       'flush random',
       'flush in order',
-      'bytes a page over payload',
+      'bytes per page over payload',
     ],
     rows,
     notes: [
-      `Pages: ${pages.origin}. "Bytes a page over payload": all memory in use, less compressed payload, divided by the pages.`,
+      `Pages: ${pages.origin}. "Bytes per page over payload": memory in use minus compressed payload, divided by the pages.`,
     ],
   };
 }
@@ -211,7 +212,7 @@ export async function churn(options: BenchOptions): Promise<Table> {
     columns: ['slots', 'stored', 'payload MiB', 'used MiB', 'ratio', 'moves/op', 'ns/op'],
     rows,
     notes: [
-      'Two puts to one flush at random slots; used includes every table; verified afterwards.',
+      'Two puts per flush at random slots; used memory includes all tables; the store is verified afterwards.',
     ],
   };
 }

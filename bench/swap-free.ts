@@ -1,4 +1,4 @@
-/** What a free alone costs on the direct way as swap grows, in three orders, and how much of it is the store's. */
+/** The cost of freeing a slot through frontswap as swap grows, in three orders, and the store's part of it. */
 import { freemem } from 'node:os';
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
@@ -11,12 +11,12 @@ import { offsetOf, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { cpuNs, median, type Table } from './measure.ts';
-import type { Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
 import { direct, Frames, headerPage, heapPerOperation, shuffled } from './swap-rig.ts';
 
-/** Frames of pages that pack to 100 to 300 bytes, so that ten millions of them fit this machine. */
+/** Pages that compress to 100 to 300 bytes, so that ten million of them fit into memory. */
 const SMALL_FRAMES = 1024;
-/** Slots that a vectored free is given at once. */
+/** Slots per vectored free. */
 const TOGETHER = 512;
 
 function smallPages(): Uint8Array {
@@ -31,11 +31,11 @@ interface Sizes {
   readonly name: string;
   readonly count: number;
   readonly memory: Uint8Array;
-  /** Bytes of RAM that a page takes, about. */
+  /** Approximate bytes of RAM per page. */
   readonly each: number;
 }
 
-export function freeAlone(pages: Pages, rounds: number): Table {
+export function freeAlone(pages: PageSet, rounds: number): Table {
   const small = smallPages();
   const corpus = pages.bytes.subarray(0, pages.classOfPage.length * PAGE_BYTES);
   const sizes: Sizes[] = [10_000, 100_000, 1_000_000, 10_000_000].map((count) => {
@@ -44,21 +44,21 @@ export function freeAlone(pages: Pages, rounds: number): Table {
   sizes.splice(3, 0, { name: '1000000, corpus', count: 1e6, memory: corpus, each: 1700 });
   const rows = sizes.map(({ name, count, memory, each }) => {
     if (count * each > 0.8 * freemem()) return [name, 'not enough memory', '-', '-', '-', '-'];
-    // A round of few frees is too short to be timed well: more of them.
+    // A round of few frees is too short to time: run more rounds.
     const enough = Math.max(1, Math.min(rounds * Math.max(1, 1e5 / count), 1e7 / count));
     return [name, ...new FreeRig(count, memory).measure(Math.ceil(enough))];
   });
   return {
-    title: 'swap: the free of a slot alone, on the direct way, ns of processor time',
+    title: 'swap: freeing a slot through frontswap, ns of processor time',
     columns: ['pages', 'in order', 'random', 'random, together', 'store.drop random', 'heap'],
     rows,
     notes: [
-      `swap.free() of the last reference: map, bit, frontswap, store, slot; together: swap.freeMany() of ${TOGETHER}. Pages pack to 100 to 300 bytes, but for "corpus". store.drop: the same slots of a store by themselves. heap: bytes a free, the largest of the three. Goal: 150 ns, 0.`,
+      `swap.free() of the last reference: map, bit, frontswap, store, slot; together: swap.freeMany() of ${TOGETHER}. Pages compress to 100 to 300 bytes, except "corpus". store.drop: the same slots of a store by itself. heap: bytes per free, the largest of the three. Goal: 150 ns, 0.`,
     ],
   };
 }
 
-/** An area over the store, and beside it a store alone, filled and emptied again and again. */
+/** An area over the store, and a store by itself, filled and emptied repeatedly. */
 class FreeRig {
   readonly #count: number;
   readonly #frames: Frames;
@@ -66,7 +66,7 @@ class FreeRig {
   readonly #alone: Store;
   readonly #entries: Int32Array;
   readonly #order: Int32Array;
-  /** Entries in the order of their free. */
+  /** Entries in the order in which they are freed. */
   readonly #list: Int32Array;
   readonly #end: () => void;
 
@@ -94,7 +94,7 @@ class FreeRig {
     const random: number[] = [];
     const together: number[] = [];
     const dropped: number[] = [];
-    // The first round warms up; for the largest it would take minutes, and a small one did it before.
+    // Round 0 warms up. The largest size skips it: it would take minutes, and the small sizes have warmed up the code.
     for (let round = this.#count > 1e6 ? 1 : 0; round <= rounds; round++) {
       this.#fill(false);
       const a = this.#time((from, to) => this.#free(from, to));
@@ -130,7 +130,7 @@ class FreeRig {
       swap.dropFromCache(frame);
       entries[i] = entry;
     }
-    // The list beforehand: a look-up in random order would be one cold line more, and not of the free.
+    // Gather the list first: random look-ups would add a cold cache line that is not part of a free.
     if (isRandom)
       for (let i = 0; i < entries.length; i++) this.#list[i] = entries[this.#order[i]!]!;
     else this.#list.set(entries.slice().sort());
@@ -151,7 +151,7 @@ class FreeRig {
       this.#swap.freeMany(this.#list, i, Math.min(i + TOGETHER, to));
   }
 
-  /** The same pages in the store alone, under the slots of the last list, dropped in its order; ns each. */
+  /** ns per drop of the same slots, in the same order, in a store by itself. */
   #dropAll(): number {
     const store = this.#alone;
     const { memory } = this.#frames;

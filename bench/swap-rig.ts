@@ -1,4 +1,4 @@
-/** What the swap benches stand on: frames, disks with and without the slot-free callback, and a look at the heap. */
+/** Shared parts of the swap benches: frames, disks with and without the slot-free callback, heap measurement. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Budget } from '../src/arena/budget.ts';
@@ -18,12 +18,12 @@ import { writeHeader } from '../src/swap/header.ts';
 import type { MemoryManager, SwapDisk } from '../src/swap/ops.ts';
 import { median } from './measure.ts';
 
-/** Calls between two looks at the heap: few enough that a scavenge falls between most looks. */
+/** Calls per heap sample: so few that most samples contain no scavenge. */
 const SLICE = 1024;
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-/** Page frames in a ring: freed last, used last. Who refers to a page is the bench's to know. */
+/** Page frames, allocated in the order in which they were freed. The bench tracks which page uses which. */
 export class Frames implements MemoryManager {
   readonly memory: Uint8Array;
   readonly #ring: Int32Array;
@@ -35,7 +35,7 @@ export class Frames implements MemoryManager {
     this.#ring = new Int32Array(frames);
   }
 
-  /** All frames from `first` on are free, the others are not. */
+  /** Frees all frames from `first` on; the others are in use. */
   reset(first: number): void {
     this.#head = 0;
     this.#count = 0;
@@ -87,8 +87,8 @@ export const ramzswap = (slots: number): Ramzswap =>
     release: returns,
   });
 
-/** The same disk, one call further away, with its slot-free callback or without. */
-export function seenThrough(disk: Disk, callback: boolean): SwapDisk {
+/** The disk behind a pass-through filter, with its slot-free callback or without. */
+export function withCallback(disk: Disk, callback: boolean): SwapDisk {
   const { slotFree, ...rest } = passThrough(disk);
   return callback && slotFree !== undefined ? { ...rest, slotFree } : rest;
 }
@@ -98,33 +98,33 @@ export interface Parts {
   readonly backend?: FrontswapBackend;
   readonly store?: StoreBackend;
   readonly queue?: QueuedDisk;
-  /** Housekeeping for when nobody waits; true while there is more to do. */
-  readonly settle?: () => boolean;
+  /** Idle maintenance; true while there is more. */
+  readonly compact?: () => boolean;
   readonly options?: AreaOptions;
-  /** False: the disk forgets what it is given. */
+  /** False: the disk does not keep data. */
   readonly keeps: boolean;
 }
 
-/** Frontswap straight to the store; the disk behind it is nothing. */
+/** Frontswap over the store; the disk behind it is a null disk. */
 export function direct(slots: number): Parts & { readonly store: StoreBackend } {
   const store = storeBackend(new Budget(0), lz4, returns);
   return {
     disk: nullDisk(slots * PAGE_BYTES),
     backend: store,
     store,
-    settle: () => store.compactIdle(),
+    compact: () => store.compactIdle(),
     keeps: true,
   };
 }
 
-/** Bytes of JavaScript heap that a call of `work` allocates for each of `count` operations: the middle slice. */
+/** Bytes of JavaScript heap that `work` allocates per operation: the median sample. */
 export function heapPerOperation(work: (from: number, to: number) => void, count: number): number {
   collect();
   const slices: number[] = [];
   for (let from = 0; from < count; from += SLICE) {
     const to = Math.min(from + SLICE, count);
     const first = process.memoryUsage().heapUsed;
-    const second = process.memoryUsage().heapUsed; // what a look costs
+    const second = process.memoryUsage().heapUsed; // the cost of a sample
     work(from, to);
     const third = process.memoryUsage().heapUsed;
     // A fall is a collection of garbage.

@@ -1,4 +1,4 @@
-/** What pages that are dead still hold, under each way to tell a disk that they are. */
+/** The bytes that dead pages occupy, with each method of telling the disk that they are dead. */
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';
@@ -12,12 +12,12 @@ import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { cpuNs, median, ofRounds, type Table } from './measure.ts';
-import type { Pages } from './pages.ts';
-import { Frames, headerPage, ramzswap, seenThrough } from './swap-rig.ts';
+import type { PageSet } from './page-set.ts';
+import { Frames, headerPage, ramzswap, withCallback } from './swap-rig.ts';
 
 const CHURN_SLOTS = 32_768;
 const CHURN_PAGES = 300_000;
-/** Only the time differs between rounds: more of them would tell nothing new of the bytes. */
+/** Only times differ between rounds; the bytes do not. */
 const ROUNDS_MAX = 3;
 
 interface Policy {
@@ -36,8 +36,8 @@ const policies: readonly Policy[] = [
   { name: 'none: until overwritten', callback: false, discard: 'off' },
 ];
 
-/** Payload bytes of each page of the corpus. */
-function payloads(pages: Pages): Int32Array {
+/** Compressed bytes of each page of the corpus. */
+function payloads(pages: PageSet): Int32Array {
   const store = new Store({ slots: 1, budget: new Budget(0) });
   return Int32Array.from(pages.classOfPage, (_, page) => {
     store.put(slot(0), pages.bytes, page * PAGE_BYTES);
@@ -45,9 +45,9 @@ function payloads(pages: Pages): Int32Array {
   });
 }
 
-/** Objects of `unit` pages that are written out, and freed together, at random. */
+/** Objects of `unit` pages, swapped out and freed together in random order. */
 class Churn {
-  /** Payload bytes of pages that somebody refers to. */
+  /** Compressed bytes of pages in use. */
   liveBytes = 0;
   ns = 0;
   readonly disk: Ramzswap = ramzswap(CHURN_SLOTS);
@@ -55,13 +55,13 @@ class Churn {
   readonly #policy: Policy;
   readonly #payload: Int32Array;
   readonly #unit: number;
-  /** By object and page of it: entry or NO_ENTRY, and which page of the corpus. */
+  /** By page of each object: entry or NO_ENTRY, and page of the corpus. */
   readonly #entries: Int32Array;
   readonly #contents: Int32Array;
   readonly #prng = new Prng(11);
   #scansDue = 0;
 
-  constructor(policy: Policy, pages: Pages, payload: Int32Array, unit: number) {
+  constructor(policy: Policy, pages: PageSet, payload: Int32Array, unit: number) {
     this.#policy = policy;
     this.#payload = payload;
     this.#unit = unit;
@@ -70,9 +70,9 @@ class Churn {
     this.#contents = new Int32Array(objects * unit);
     const frames = new Frames(payload.length);
     frames.memory.set(pages.bytes.subarray(0, frames.memory.length));
-    // A cluster's dead slots are up to 128 runs, a bio each.
+    // The dead slots of a cluster form up to 128 runs, one bio each.
     this.swap = new Swap(new Frontswap(), frames, { discardBios: 128 });
-    swapOn(this.swap, seenThrough(this.disk, policy.callback), headerPage(CHURN_SLOTS), {
+    swapOn(this.swap, withCallback(this.disk, policy.callback), headerPage(CHURN_SLOTS), {
       discard: policy.discard,
     });
   }
@@ -81,7 +81,7 @@ class Churn {
     return this.disk.stats().compressedBytes - this.liveBytes;
   }
 
-  /** Frees and writes objects until `pages` more pages have been written. */
+  /** Frees and swaps out objects until `pages` more pages have been swapped out. */
   run(pages: number): void {
     const start = cpuNs();
     const unit = this.#unit;
@@ -110,7 +110,7 @@ class Churn {
     const { swap } = this;
     const frame = this.#prng.below(this.#payload.length);
     const entry = swap.addToSwap(frame);
-    assert(entry !== NO_ENTRY, 'the area is larger than what is swapped out');
+    assert(entry !== NO_ENTRY, 'the area has a free slot');
     swap.duplicate(entry);
     swap.swapOut(frame);
     swap.dropFromCache(frame);
@@ -119,7 +119,7 @@ class Churn {
     this.liveBytes += this.#payload[frame]!;
   }
 
-  /** A pass of the whole area, when it is time for one. */
+  /** Scans the whole area if the period is over. */
   #scan(written: number): void {
     const { periodPages } = this.#policy;
     if (periodPages === undefined) return;
@@ -133,8 +133,8 @@ class Churn {
   }
 }
 
-/** What dead pages hold, under each way to tell a disk that they are dead. */
-export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
+/** The bytes that dead pages occupy, per method. */
+export function staleBytes(pages: PageSet, unit: number, rounds: number): Table {
   const payload = payloads(pages);
   const cpu = policies.map((): number[] => []);
   const results = policies.map((): (string | number)[] => []);
@@ -160,21 +160,21 @@ export function staleBytes(pages: Pages, unit: number, rounds: number): Table {
       churn.disk[Symbol.dispose]();
     }
   }
-  const what = unit === 1 ? 'single pages' : `${unit} pages at a time`;
+  const what = unit === 1 ? 'single pages' : `${unit} pages together`;
   return {
-    title: `swap: payload held for slots that are free; ${what} freed and written at random`,
+    title: `swap: payload of free slots; ${what} freed and swapped out at random`,
     columns: [
-      'told by',
+      'method',
       'live MiB',
       'stale MiB',
       'most',
-      'slots scanned/page',
+      'slots scanned per page',
       'stale/live',
       'ns/page',
     ],
     rows: policies.map(({ name }, i) => [name, ...results[i]!, median(cpu[i]!)]),
     notes: [
-      `${CHURN_SLOTS} slots, about 56 % in use, ${CHURN_PAGES} pages written; the first third is not counted. Same seed for all; ns: all processor time over pages written. ${ofRounds(turns)}.`,
+      `${CHURN_SLOTS} slots, about 56 % in use, ${CHURN_PAGES} pages swapped out; the first third is not counted. Same seed for all; ns: processor time per page swapped out. ${ofRounds(turns)}.`,
     ],
   };
 }

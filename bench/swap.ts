@@ -1,8 +1,8 @@
 /**
- * The three ways of the 2010 debate, through one swap core and one compressed store: a direct call (frontswap), a bio
- * that is answered at once (ramzswap), a bio through a request queue. What a page costs out, in, and freed; what a
- * free alone costs as swap grows; and what dead pages hold under each way to tell a disk of them.
- * docs/design/three-ways.md says what is measured and why.
+ * The three designs of the 2010 debate over one swap core and one compressed store: a direct call (frontswap), a bio that is
+ * completed synchronously (ramzswap), and a bio through a request queue. Measures the cost of swapping a page out, in, and
+ * freeing it; the cost of a free as swap grows; and the bytes that dead pages occupy with each method of discard.
+ * docs/design/three-ways.md explains what is measured and why.
  */
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';
@@ -15,7 +15,8 @@ import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';
 import { Swap, SwapInResult } from '../src/swap/swap.ts';
 import { swapOn } from '../src/swap/swapon.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, type Pages } from './pages.ts';
+import type { PageSet } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { freeAlone } from './swap-free.ts';
 import {
   direct,
@@ -24,15 +25,15 @@ import {
   heapPerOperation,
   type Parts,
   ramzswap,
-  seenThrough,
   shuffled,
+  withCallback,
 } from './swap-rig.ts';
 import { staleBytes } from './swap-stale.ts';
 
 const SLOTS = 16_384;
-/** Pages that go out and come back: a corpus repeated to at least as many. */
-const LEAST_PAGES = 6_000;
-/** Pages that reclaim sends off together, and after which housekeeping gets its turn (kernel: SWAP_CLUSTER_MAX). */
+/** Fewest pages: the corpus is repeated up to it. */
+const PAGES_MIN = 6_000;
+/** Pages per reclaim batch, after which maintenance runs (kernel: SWAP_CLUSTER_MAX). */
 const TOGETHER = 32;
 const CYCLES = 3;
 
@@ -48,11 +49,11 @@ const refuser: FrontswapBackend = {
 function queued(mergePages: number): Parts {
   const options = { requests: 128, depth: 32, mergeBytes: mergePages * PAGE_BYTES };
   const disk = ramzswap(SLOTS);
-  const queue = queuedDisk(seenThrough(disk, false), options);
+  const queue = queuedDisk(withCallback(disk, false), options);
   return {
     disk: queue,
     queue,
-    settle: () => disk.compactIdle(),
+    compact: () => disk.compactIdle(),
     options: { discard: 'pages' },
     keeps: true,
   };
@@ -60,14 +61,14 @@ function queued(mergePages: number): Parts {
 
 function atOnce(callback: boolean): Parts {
   const disk = ramzswap(SLOTS);
-  return { disk: seenThrough(disk, callback), settle: () => disk.compactIdle(), keeps: true };
+  return { disk: withCallback(disk, callback), compact: () => disk.compactIdle(), keeps: true };
 }
 
-const ways: readonly (readonly [name: string, parts: () => Parts])[] = [
+const designs: readonly (readonly [name: string, parts: () => Parts])[] = [
   ['a  frontswap, store', () => direct(SLOTS)],
-  ['b  bio, at once', () => atOnce(false)],
+  ['b  bio, synchronous', () => atOnce(false)],
   ['c  queue, merged, discard', () => queued(32)],
-  ['c1 queue, a page a request, discard', () => queued(1)],
+  ['c1 queue, one page per request, discard', () => queued(1)],
   ['d  bio, slot-free callback', () => atOnce(true)],
   [
     'e  null disk, refusing backend',
@@ -76,18 +77,18 @@ const ways: readonly (readonly [name: string, parts: () => Parts])[] = [
   ['f  null disk, no backend', () => ({ disk: nullDisk(SLOTS * PAGE_BYTES), keeps: false })],
 ];
 
-/** One of the ways, and the pages that go it. */
-class Way {
+/** One design, and the pages that are swapped through it. */
+class Design {
   readonly swap: Swap;
   readonly count: number;
   readonly parts: Parts;
   readonly #frames: Frames;
-  readonly #pages: Pages;
+  readonly #pages: PageSet;
   readonly #order: Int32Array;
   readonly #entries: Int32Array;
   readonly #frameOf: Int32Array;
 
-  constructor(parts: Parts, pages: Pages, copies: number) {
+  constructor(parts: Parts, pages: PageSet, copies: number) {
     this.parts = parts;
     this.#pages = pages;
     this.count = pages.classOfPage.length * copies;
@@ -102,7 +103,7 @@ class Way {
     this.reset();
   }
 
-  /** Every page in the frame of its number. */
+  /** Puts every page into the frame with its number. */
   reset(): void {
     const { bytes, classOfPage } = this.#pages;
     const corpus = classOfPage.length * PAGE_BYTES;
@@ -112,7 +113,7 @@ class Way {
     this.#frames.reset(this.count);
   }
 
-  /** Throws when a page that came back is not the one that went. */
+  /** Throws if a page that was swapped in differs from the original. */
   check(): void {
     if (!this.parts.keeps) return;
     const memory = Buffer.from(this.#frames.memory.buffer);
@@ -126,11 +127,11 @@ class Way {
         at,
         at + PAGE_BYTES,
       );
-      assert(differs === 0, 'a page comes back as it went');
+      assert(differs === 0, 'a page is swapped in unchanged');
     }
   }
 
-  /** Pages [from, to) leave memory, in order. */
+  /** Swaps out pages [from, to), in order. */
   out(from: number, to: number): void {
     const { swap } = this;
     for (let start = from; start < to; start += TOGETHER) {
@@ -151,11 +152,11 @@ class Way {
         swap.dropFromCache(frame);
         this.#frames.freeFrame(frame);
       }
-      this.#housekeeping();
+      this.#maintain();
     }
   }
 
-  /** Pages come back, in random order. */
+  /** Swaps the pages in, in random order. */
   in(from: number, to: number): void {
     const { swap } = this;
     for (let i = from; i < to; i++) {
@@ -163,32 +164,32 @@ class Way {
       const answer = swap.swapIn(this.#entries[page] as SwapEntry);
       assert(
         answer === SwapInResult.ready || answer === SwapInResult.pending,
-        'a page that is asked for comes',
+        'every page can be read',
       );
       const { frame } = swap;
       while (swap.isBusy(frame)) swap.tick();
       this.#frameOf[page] = frame;
-      if (i % TOGETHER === 0) this.#housekeeping();
+      if (i % TOGETHER === 0) this.#maintain();
     }
   }
 
-  /** Their slots are freed, in the same random order. */
+  /** Frees their slots, in the same random order. */
   free(from: number, to: number): void {
     for (let i = from; i < to; i++) {
       this.swap.freeAndCache(this.#entries[this.#order[i]!] as SwapEntry);
     }
   }
 
-  /** What a free leaves for later: discards, moving together, memory back to the system. */
+  /** The work that a free defers: discards, compaction, release of memory. */
   after(): void {
     const { swap, parts } = this;
     const disk = swap.areas[0]!;
     do swap.tick();
     while (disk.discardCount > 0 || disk.allocator.held > 0);
-    while (parts.settle?.() === true);
+    while (parts.compact?.() === true);
   }
 
-  #housekeeping(): void {
+  #maintain(): void {
     this.swap.tick();
     this.parts.store?.maintain(TOGETHER);
   }
@@ -197,45 +198,48 @@ class Way {
 const PHASES = ['out', 'in', 'free'] as const;
 type Phases = Record<(typeof PHASES)[number] | 'after', number>;
 
-/** ns of processor time a page for each phase, over some cycles. */
-function timed(way: Way): Phases {
+/** ns of processor time per page and phase, over CYCLES cycles. */
+function timed(design: Design): Phases {
   const ns: Phases = { out: 0, in: 0, free: 0, after: 0 };
   for (let cycle = 0; cycle < CYCLES; cycle++) {
-    way.reset();
+    design.reset();
     for (const phase of PHASES) {
       const start = cpuNs();
-      way[phase](0, way.count);
-      ns[phase] += (cpuNs() - start) / (CYCLES * way.count);
+      design[phase](0, design.count);
+      ns[phase] += (cpuNs() - start) / (CYCLES * design.count);
     }
     const start = cpuNs();
-    way.after();
-    ns.after += (cpuNs() - start) / (CYCLES * way.count);
-    way.check();
+    design.after();
+    ns.after += (cpuNs() - start) / (CYCLES * design.count);
+    design.check();
   }
   return ns;
 }
 
-function allocated(way: Way): Phases {
+function allocated(design: Design): Phases {
   const bytes: Phases = { out: 0, in: 0, free: 0, after: 0 };
-  way.reset();
+  design.reset();
   for (const phase of PHASES)
-    bytes[phase] = heapPerOperation((from, to) => way[phase](from, to), way.count);
-  way.after();
-  way.check();
+    bytes[phase] = heapPerOperation((from, to) => design[phase](from, to), design.count);
+  design.after();
+  design.check();
   return bytes;
 }
 
 const sum = (p: Phases): number => p.out + p.in + p.free + p.after;
 
-function threeWays(pages: Pages, rounds: number): Table {
-  const copies = Math.ceil(LEAST_PAGES / pages.classOfPage.length);
-  const all = ways.map(([name, parts]) => ({ name, way: new Way(parts(), pages, copies) }));
+function threeDesigns(pages: PageSet, rounds: number): Table {
+  const copies = Math.ceil(PAGES_MIN / pages.classOfPage.length);
+  const all = designs.map(([name, parts]) => ({
+    name,
+    design: new Design(parts(), pages, copies),
+  }));
   const times = all.map((): Phases[] => []);
   const heaps = all.map((): Phases[] => []);
   for (let round = 0; round <= rounds; round++)
-    for (const [i, { way }] of all.entries()) {
-      const [ns, bytes] = [timed(way), allocated(way)];
-      if (round === 0) continue; // warms everybody up
+    for (const [i, { design }] of all.entries()) {
+      const [ns, bytes] = [timed(design), allocated(design)];
+      if (round === 0) continue; // round 0 warms up
       times[i]!.push(ns);
       heaps[i]!.push(bytes);
     }
@@ -245,8 +249,9 @@ function threeWays(pages: Pages, rounds: number): Table {
   const at = (letter: string): number => all.findIndex(({ name }) => name.startsWith(`${letter} `));
   const hook = total(at('e')) - total(at('f'));
   return {
-    title: 'swap: a page out, in and freed, ns of processor time and bytes of heap a page',
-    columns: ['way', ...PHASES, 'after', 'together', 'of a', 'heap out', 'heap in', 'heap free'],
+    title:
+      'swap: a page swapped out, in and freed, ns of processor time and bytes of heap per page',
+    columns: ['design', ...PHASES, 'after', 'together', 'of a', 'heap out', 'heap in', 'heap free'],
     rows: all.map(({ name }, i) => [
       name,
       ...PHASES.map((phase) => of(times, i, (p) => p[phase])),
@@ -256,25 +261,25 @@ function threeWays(pages: Pages, rounds: number): Table {
       ...PHASES.map((phase) => Math.round(of(heaps, i, (p) => p[phase]))),
     ]),
     notes: [
-      `Pages: ${pages.origin}, ${all[0]!.way.count} of them, out in order, ${TOGETHER} at a time; in and freed in random order. ${ofRounds(rounds, 'interleaved')}; ${CYCLES} cycles a round; every page compared. together: a figure of its own, not the sum of the four; after: what a free leaves for later (discards, moving together, memory back to the system).`,
-      `The hook, e less f, together: ${hook.toFixed(0)} ns a page, ${((100 * hook) / total(at('b'))).toFixed(1)} % of b.`,
-      ...all.flatMap(({ name, way }) => queueNote(name, way)),
+      `Pages: ${pages.origin}, ${all[0]!.design.count} of them, swapped out in order, ${TOGETHER} at a time; swapped in and freed in random order. ${ofRounds(rounds, 'interleaved')}; ${CYCLES} cycles per round; every page compared. together: measured by itself, not the sum of the four; after: the work that a free defers (discards, compaction, release of memory).`,
+      `The hook, e minus f, together: ${hook.toFixed(0)} ns per page, ${((100 * hook) / total(at('b'))).toFixed(1)} % of b.`,
+      ...all.flatMap(({ name, design }) => queueNote(name, design)),
     ],
   };
 }
 
-function queueNote(name: string, way: Way): string[] {
-  if (way.parts.queue === undefined) return [];
-  const { bios, requests, bouncedBytes } = way.parts.queue.counters.snapshot();
+function queueNote(name: string, design: Design): string[] {
+  if (design.parts.queue === undefined) return [];
+  const { bios, requests, bouncedBytes } = design.parts.queue.counters.snapshot();
   return [
-    `${name}: ${(bios / requests).toFixed(2)} bios a request, ${(bouncedBytes / bios).toFixed(0)} bytes copied for merging a bio.`,
+    `${name}: ${(bios / requests).toFixed(2)} bios per request, ${(bouncedBytes / bios).toFixed(0)} bytes copied per bio to merge it.`,
   ];
 }
 
 export async function swap(options: BenchOptions): Promise<readonly Table[]> {
   const pages = await loadPages(options.corpus);
   return [
-    threeWays(pages, options.rounds),
+    threeDesigns(pages, options.rounds),
     freeAlone(pages, options.rounds),
     staleBytes(pages, 1, options.rounds),
     staleBytes(pages, 512, options.rounds),

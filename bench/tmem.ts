@@ -9,24 +9,25 @@ import type { Dedup } from '../src/tmem/page-index.ts';
 import { Tmem } from '../src/tmem/tmem.ts';
 import { tmemStore } from '../src/tmem/tmem-store.ts';
 import { type BenchOptions, cpuNs, median, ofRounds, type Table } from './measure.ts';
-import { loadPages, pageViews } from './pages.ts';
+import { pageViews } from './page-set.ts';
+import { loadPages } from './pages.ts';
 import { heapPerOperation, shuffled } from './swap-rig.ts';
 
-/** The corpus is repeated to at least as many pages; each is made to differ from its copies. */
-const LEAST_PAGES = 6_000;
+/** Fewest pages: the corpus is repeated up to it, each copy made different. */
+const PAGES_MIN = 6_000;
 const CYCLES = 3;
 const PHASES = ['put', 'get', 'flush'] as const;
 type Phases = Record<(typeof PHASES)[number], number>;
 
-/** The same pages under the same numbers, by one way. */
-interface Way {
+/** One implementation of put, get and flush by page number. */
+interface Contender {
   readonly name: string;
   put(page: number, source: Uint8Array): boolean;
   get(page: number, target: Uint8Array): boolean;
   flush(page: number): void;
 }
 
-function bare(slots: number): Way {
+function bare(slots: number): Contender {
   const store = new Store({ slots, budget: new Budget(0) });
   return {
     name: 'store alone',
@@ -36,7 +37,7 @@ function bare(slots: number): Way {
   };
 }
 
-function tmemWay(name: string, slots: number, dedup: Dedup, persistent: boolean): Way {
+function tmemContender(name: string, slots: number, dedup: Dedup, persistent: boolean): Contender {
   const store = new Store({ slots, budget: new Budget(0) });
   const tmem = new Tmem({ store: tmemStore(store), dedup, seed: 9 });
   const client = tmem.addClient();
@@ -53,26 +54,28 @@ function tmemWay(name: string, slots: number, dedup: Dedup, persistent: boolean)
 export async function tmem(options: BenchOptions): Promise<Table> {
   const corpus = await loadPages(options.corpus);
   const views: Uint8Array[] = [];
-  while (views.length < LEAST_PAGES) views.push(...pageViews(corpus));
+  while (views.length < PAGES_MIN) views.push(...pageViews(corpus));
   for (const [i, view] of views.entries()) new DataView(view.buffer).setUint32(PAGE_BYTES - 4, i);
   const count = views.length;
   const order = shuffled(count, new Prng(3));
   const into = new Uint8Array(PAGE_BYTES);
   const all = [
     bare(count),
-    tmemWay('persistent, no dedup', count, 'off', true),
-    tmemWay('persistent, dedup', count, 'client', true),
-    tmemWay('ephemeral, dedup', count, 'client', false),
+    tmemContender('persistent, no dedup', count, 'off', true),
+    tmemContender('persistent, dedup', count, 'client', true),
+    tmemContender('ephemeral, dedup', count, 'client', false),
   ];
-  const work = (way: Way): Record<keyof Phases, (from: number, to: number) => void> => ({
+  const work = (
+    contender: Contender,
+  ): Record<keyof Phases, (from: number, to: number) => void> => ({
     put(from, to) {
-      for (let i = from; i < to; i++) assert(way.put(i, views[i]!), 'there is room for all');
+      for (let i = from; i < to; i++) assert(contender.put(i, views[i]!), 'every page is accepted');
     },
     get(from, to) {
-      for (let i = from; i < to; i++) assert(way.get(order[i]!, into), 'all are found');
+      for (let i = from; i < to; i++) assert(contender.get(order[i]!, into), 'every page is found');
     },
     flush(from, to) {
-      for (let i = from; i < to; i++) way.flush(order[i]!);
+      for (let i = from; i < to; i++) contender.flush(order[i]!);
     },
   });
   const works = all.map(work);
@@ -89,15 +92,15 @@ export async function tmem(options: BenchOptions): Promise<Table> {
         }
       const heap: Phases = { put: 0, get: 0, flush: 0 };
       for (const phase of PHASES) heap[phase] = heapPerOperation(phases[phase], count);
-      if (round === 0) continue; // warms everybody up
+      if (round === 0) continue; // round 0 warms up
       times[i]!.push(ns);
       heaps[i]!.push(heap);
     }
   const of = (from: readonly Phases[][], i: number, phase: keyof Phases): number =>
     median(from[i]!.map((p) => p[phase]));
   return {
-    title: 'tmem: a page put, got and flushed, ns of processor time and bytes of heap a page',
-    columns: ['way', ...PHASES, 'put over store', 'heap put', 'heap get', 'heap flush'],
+    title: 'tmem: put, get and flush of a page, ns of processor time and bytes of heap per page',
+    columns: ['contender', ...PHASES, 'put over store', 'heap put', 'heap get', 'heap flush'],
     rows: all.map(({ name }, i) => [
       name,
       ...PHASES.map((phase) => of(times, i, phase)),
@@ -105,7 +108,7 @@ export async function tmem(options: BenchOptions): Promise<Table> {
       ...PHASES.map((phase) => Math.round(of(heaps, i, phase))),
     ]),
     notes: [
-      `Pages: ${corpus.origin}, ${count} of them, all different; put in order, got and flushed in random order; a get of an ephemeral page takes it, so its flush finds nothing. ${ofRounds(options.rounds, 'interleaved')}; ${CYCLES} cycles a round.`,
+      `Pages: ${corpus.origin}, ${count} of them, all different; put in order, got and flushed in random order; a get removes an ephemeral page, so its flush finds nothing. ${ofRounds(options.rounds, 'interleaved')}; ${CYCLES} cycles per round.`,
     ],
   };
 }

@@ -45,5 +45,5 @@ for (let n = 0; n < PAGES; n++)
     throw new Error(`page ${n} did not come back as it was stored`);
 console.log('every page was read back unchanged');
 front.invalidateArea(0);
-while (backend.tend());
+while (backend.maintain());
 console.log('all pages are freed, here and there');

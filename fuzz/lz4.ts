@@ -1,9 +1,8 @@
 /**
- * Fuzzes the LZ4 page decoder: blocks of three encoders, mutated, and blocks made of random sequences.
- * Each must be read exactly as the plain decoder reads it (the same page, or refused by both), must give the
- * same result whatever lies behind it in memory, and must write nothing outside the page and its slack.
- * Where liblz4 is there it must agree too, but for matches of offset 0, which it reads and the format forbids.
- * Encoder: pages that the fuzzer comes by are packed and must come back.
+ * Fuzzes the LZ4 page decoder with mutated blocks of three encoders and with blocks of random sequences. The decoder must
+ * return what the naive decoder returns (the same page, or a refusal), whatever bytes follow the block in memory, and must
+ * write nothing outside the page and its slack. liblz4, if installed, must agree, except on matches of offset 0, which it
+ * accepts and the format forbids. Pages that decode are compressed and decompressed again, to test the encoder.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
@@ -15,17 +14,17 @@ import { decode, encode } from '../test/codec/reference-lz4.ts';
 
 export interface FuzzOptions {
   readonly seed: number;
-  /** How long to go on, CPU seconds. */
+  /** How long to run, CPU seconds. */
   readonly seconds: number;
 }
 
 export interface FuzzCount {
   readonly cases: number;
-  /** Blocks that were read as a page; the rest were refused. */
+  /** Blocks that decoded to a page; the others were refused. */
   readonly accepted: number;
 }
 
-/** Runs for `seconds`; throws at the first case that breaks a rule, naming seed and case. */
+/** Runs for `seconds`; throws at the first failing case, with its seed and number. */
 export function run({ seed, seconds }: FuzzOptions): FuzzCount {
   const lab = new Lab();
   const prng = new Prng(seed);
@@ -57,19 +56,20 @@ class Lab {
     this.native = loadNativeLz4().factory?.(memory, kernels);
   }
 
-  /** True when the block holds a page. */
+  /** Returns true if the block decodes to a page. */
   check(block: Uint8Array, prng: Prng): boolean {
     const { arena } = this;
     const page = arena.expand(block);
     const want = decode(block, PAGE);
-    assert.deepEqual(page, want, 'the plain decoder says otherwise');
-    // The same again with other bytes behind the block.
+    assert.deepEqual(page, want, 'the result equals that of the naive decoder');
+    // Once more with other bytes after the block.
     arena.bytes.fill(prng.below(256), arena.block, arena.block + arena.blockRoom);
-    assert.deepEqual(arena.expand(block), want, 'bytes behind the block matter');
+    assert.deepEqual(arena.expand(block), want, 'bytes after the block do not matter');
     if (this.native !== undefined && block.length > 0) this.#compareNative(block, want);
     if (page === null) return false;
-    const packed = arena.compress(page);
-    if (packed !== null) assert.deepEqual(arena.expand(packed), page, 'a page does not come back');
+    const compressed = arena.compress(page);
+    if (compressed !== null)
+      assert.deepEqual(arena.expand(compressed), page, 'a compressed page decompresses to itself');
     return true;
   }
 
@@ -78,14 +78,15 @@ class Lab {
     arena.bytes.set(block, arena.block);
     const result = this.native!.decompress(arena.block, block.length, arena.page);
     if (want !== null) {
-      assert.equal(result, PAGE, 'liblz4 refuses it');
-      assert.deepEqual(arena.getPage(), want, 'liblz4 reads another page');
-    } else if (result === PAGE) assert.ok(hasZeroOffset(block), 'liblz4 reads it');
+      assert.equal(result, PAGE, 'liblz4 accepts the block');
+      assert.deepEqual(arena.getPage(), want, 'liblz4 returns the same page');
+    } else if (result === PAGE)
+      assert.ok(hasZeroOffset(block), 'liblz4 accepts only blocks with offset 0 besides');
     arena.fence();
   }
 }
 
-/** True when a sequence of the block, read up to its end, has offset 0. */
+/** Returns true if any sequence of the block has offset 0. */
 function hasZeroOffset(block: Uint8Array): boolean {
   let at = 0;
   const length = (nibble: number): number => {
@@ -96,7 +97,7 @@ function hasZeroOffset(block: Uint8Array): boolean {
   };
   while (at < block.length) {
     const token = block[at++]!;
-    const literals = length(token >> 4); // moves `at`, so it comes first
+    const literals = length(token >> 4); // advances `at`: must come first
     at += literals;
     if (at + 2 > block.length) return false;
     if (block[at] === 0 && block[at + 1] === 0) return true;
@@ -109,13 +110,13 @@ function hasZeroOffset(block: Uint8Array): boolean {
 function makeBlock(lab: Lab, prng: Prng): Uint8Array {
   if (prng.oneIn(3)) return randomSequences(prng);
   const page = makePage(kinds[prng.below(kinds.length)]!, prng);
-  const block = packed(lab, page, prng);
+  const block = compressed(lab, page, prng);
   for (let n = prng.below(4); n > 0; n--) mutate(block, prng);
   if (prng.oneIn(6)) return block.slice(0, prng.below(block.length + 1));
   return block.slice(0, lab.arena.blockRoom);
 }
 
-function packed(lab: Lab, page: Uint8Array, prng: Prng): Uint8Array {
+function compressed(lab: Lab, page: Uint8Array, prng: Prng): Uint8Array {
   const { arena, native } = lab;
   if (prng.oneIn(3) && native !== undefined) {
     arena.setPage(page);
@@ -129,7 +130,7 @@ function packed(lab: Lab, page: Uint8Array, prng: Prng): Uint8Array {
 
 function mutate(block: Uint8Array, prng: Prng): void {
   if (block.length === 0) return;
-  // Mostly near an end: there the rules change.
+  // Mostly near the ends, where special rules apply.
   const reach = prng.oneIn(2) ? block.length : Math.min(block.length, 24);
   const at = prng.oneIn(2) ? prng.below(reach) : block.length - 1 - prng.below(reach);
   const kind = prng.below(4);
@@ -139,7 +140,7 @@ function mutate(block: Uint8Array, prng: Prng): void {
   else block.copyWithin(at, prng.below(block.length), block.length - prng.below(8));
 }
 
-/** Sequences that are legal but for one chance in many, aiming at exactly a page. */
+/** Mostly legal sequences that add up to exactly one page. */
 function randomSequences(prng: Prng): Uint8Array {
   const out: number[] = [];
   let done = 0;

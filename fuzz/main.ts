@@ -1,7 +1,7 @@
 /**
  * npm run fuzz [-- NAME...] [--seconds N] [--seed N]
  *
- * Runs each fuzzer for N seconds (default 30). A failure prints the seed that replays it and exits 1.
+ * Runs each fuzzer for N seconds (default 30). A failure prints the seed that repeats it and exits with status 1.
  */
 import { parseArgs } from 'node:util';
 
@@ -25,7 +25,7 @@ const names = positionals.length > 0 ? positionals : Object.keys(fuzzers);
 const unknown = names.find((name) => fuzzers[name] === undefined);
 if (unknown !== undefined || !(seconds > 0) || !Number.isInteger(seed)) {
   console.error(
-    `fuzz: unusable ${unknown ?? 'number'}; fuzzers are ${Object.keys(fuzzers).join(', ')}`,
+    `fuzz: invalid ${unknown ?? 'number'}; available: ${Object.keys(fuzzers).join(', ')}`,
   );
   process.exit(2);
 }
@@ -36,7 +36,7 @@ for (const name of names) {
     run({ seed, seconds });
   } catch (error) {
     console.error(error);
-    console.error(`fuzz: ${name} failed; replay: npm run fuzz -- ${name} --seed ${seed}`);
+    console.error(`fuzz: ${name} failed; repeat with: npm run fuzz -- ${name} --seed ${seed}`);
     process.exit(1);
   }
 }

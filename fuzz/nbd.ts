@@ -1,12 +1,11 @@
 /**
- * Fuzzes NBD sessions: conversations made of likely and unlikely requests, bent by mutations, cut anywhere.
+ * Fuzzes NBD sessions: sequences of likely and unlikely requests, mutated and cut anywhere.
  *
- * Beside each hostile session runs an interpreter that reads the same bytes whole, with nothing clever in it,
- * and a plain array for the disk. After each conversation
- * - nothing was thrown, no call came back without getting on (the harness counts);
- * - the transmission phase said exactly what the interpreter says, well formed, one reply a request, in order;
- * - the disk holds what the array holds, but for the last write when its payload was cut short;
- * - a polite session that shares output and bios with the hostile one reads and writes its own disk as before.
+ * A naive interpreter reads the same bytes at once, with an array as its disk. After each session
+ * - nothing was thrown, and every call made progress (the harness counts);
+ * - the replies of the transmission phase equal those of the interpreter: well formed, one per request, in order;
+ * - the disk equals the array, except for a last write whose payload was cut short;
+ * - a well-behaved session that shares output and bios with the hostile one still reads and writes its own disk.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
@@ -41,32 +40,32 @@ const SIZE = 300_000;
 const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface FuzzOptions {
-  /** 32 bits; the same seed does the same work in the same order. */
+  /** 32 bits; the same seed repeats the same run. */
   readonly seed: number;
   readonly seconds: number;
 }
 
-/** Runs until the time is over; returns the number of conversations. Throws at the first that goes wrong. */
+/** Runs for `seconds`; returns the number of sessions. Throws at the first failure. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const prng = new Prng(seed);
   const pools = { quick: new BioPool(16), slow: new BioPool(16) };
   const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pools);
-  const polite = new Polite(output);
+  const bystander = new Bystander(output);
   const end = performance.now() + seconds * 1000;
   let count = 0;
   while (performance.now() < end) {
-    if (prng.oneIn(4)) haggle(prng, output);
-    else converse(prng, output);
+    if (prng.oneIn(4)) negotiate(prng, output);
+    else transmit(prng, output);
     for (const pool of [pools.quick, pools.slow])
-      assert.equal(pool.freeCount, pool.capacity, 'every bio came back');
-    polite.check(prng);
+      assert.equal(pool.freeCount, pool.capacity, 'every bio is back in its pool');
+    bystander.check(prng);
     count++;
   }
   return count;
 }
 
-/** A client that minds its own disk. */
-class Polite {
+/** A well-behaved client with a disk of its own. */
+class Bystander {
   readonly #harness: Harness;
   readonly #model = Buffer.alloc(SIZE);
 
@@ -81,32 +80,32 @@ class Polite {
     this.#model.set(data, offset);
     const all = this.#harness.feed(request({ type: Command.read, length: SIZE }));
     const [read] = messages(all, () => SIZE);
-    assert.ok(read?.payload.equals(this.#model), 'the polite client is not harmed');
+    assert.ok(read?.payload.equals(this.#model), 'the well-behaved client reads what it wrote');
   }
 }
 
 const pick = <T>(prng: Prng, from: readonly T[]): T => from[prng.below(from.length)] as T;
 
 /** Flips, overwrites, repeats or drops a few bytes. */
-function bend(prng: Prng, bytes: Uint8Array): Uint8Array {
-  let bent: Uint8Array = Uint8Array.from(bytes);
-  for (let n = prng.below(4); n > 0 && bent.length > 0; n--) {
-    const at = prng.below(bent.length);
+function mutate(prng: Prng, bytes: Uint8Array): Uint8Array {
+  let mutated: Uint8Array = Uint8Array.from(bytes);
+  for (let n = prng.below(4); n > 0 && mutated.length > 0; n--) {
+    const at = prng.below(mutated.length);
     switch (prng.below(4)) {
       case 0:
-        bent[at]! ^= 1 << prng.below(8);
+        mutated[at]! ^= 1 << prng.below(8);
         break;
       case 1:
-        bent[at] = pick(prng, [0, 1, 0x7f, 0x80, 0xff]);
+        mutated[at] = pick(prng, [0, 1, 0x7f, 0x80, 0xff]);
         break;
       case 2:
-        bent = join(bent.subarray(0, at), bent.subarray(at + 1 + prng.below(30)));
+        mutated = join(mutated.subarray(0, at), mutated.subarray(at + 1 + prng.below(30)));
         break;
       default:
-        bent = join(bent.subarray(0, at), bent.subarray(Math.max(0, at - 30)));
+        mutated = join(mutated.subarray(0, at), mutated.subarray(Math.max(0, at - 30)));
     }
   }
-  return bent;
+  return mutated;
 }
 
 const cuts = (prng: Prng): number[] =>
@@ -124,18 +123,18 @@ function someOption(prng: Prng): Uint8Array {
     new Uint8Array(prng.below(70_000)),
   ]);
   const likely = [...Object.values(Option), prng.u32()];
-  return option(pick(prng, likely), prng.oneIn(3) ? bend(prng, data) : data);
+  return option(pick(prng, likely), prng.oneIn(3) ? mutate(prng, data) : data);
 }
 
-/** A negotiation. What is said must be option replies until an export is chosen. */
-function haggle(prng: Prng, output: Output): void {
+/** A negotiation: until an export is chosen, all output must be option replies. */
+function negotiate(prng: Prng, output: Output): void {
   const disk = new MemoryDisk(SIZE);
   const served = { name: 'disk', description: 'fuzzed', disk };
   const harness = new Harness(new Map([['disk', served]]), { output });
   harness.open();
   const options = Array.from({ length: 1 + prng.below(12) }, () => someOption(prng));
   const whole = join(clientFlags(prng.oneIn(20) ? prng.u32() : 3), ...options);
-  const bytes = prng.oneIn(2) ? bend(prng, whole) : whole;
+  const bytes = prng.oneIn(2) ? mutate(prng, whole) : whole;
   const sizes = cuts(prng);
   const said: Uint8Array[] = [];
   for (let at = 0, i = 0; at < bytes.length && harness.session.export === null; i++) {
@@ -143,7 +142,7 @@ function haggle(prng: Prng, output: Output): void {
     said.push(harness.feed(bytes.subarray(at, at + size)));
     at += size;
   }
-  // Once an export is chosen (EXPORT_NAME answers in another form) the rest is not for this decoder.
+  // After an export is chosen the output has another form (EXPORT_NAME), which this decoder does not read.
   if (harness.session.export === null) optionReplies(joinAll(said));
 }
 
@@ -171,17 +170,17 @@ const KINDS = [
   Command.blockStatus,
 ];
 
-function converse(prng: Prng, output: Output): void {
+function transmit(prng: Prng, output: Output): void {
   const structured = prng.oneIn(2);
   const disk = new MemoryDisk(SIZE);
   const harness = transmitting(disk, { structured, output });
   const requests = Array.from({ length: 1 + prng.below(10) }, (_, i) => someRequest(prng, i));
   const whole = join(...requests);
-  const bytes = prng.oneIn(2) ? bend(prng, whole) : whole;
+  const bytes = prng.oneIn(2) ? mutate(prng, whole) : whole;
   const said = harness.feedInPieces(bytes, cuts(prng));
   const want = interpret(bytes, structured);
 
-  // Simple replies come in order, one a request; two requests may have the same cookie, bent as they are.
+  // Simple replies come in order, one per request; mutated requests may share a cookie.
   const succeeded = want.replies.filter((r) => r.error === 0);
   let next = 0;
   const found = messages(said, () => (structured ? 0 : (succeeded[next++]?.read ?? 0)));
@@ -192,14 +191,14 @@ function converse(prng: Prng, output: Output): void {
   const held = messages(all, () => SIZE)[0]?.payload;
   assert.ok(held !== undefined);
   held.copy(want.disk, want.unsureFrom, want.unsureFrom, want.unsureTo);
-  assert.ok(held.equals(want.disk), 'the disk holds what the array holds');
+  assert.ok(held.equals(want.disk), 'the disk equals the array');
 }
 
 interface Reply {
   readonly cookie: bigint;
   readonly type: number;
   readonly error: number;
-  /** Bytes of a successful read, and where they are from. */
+  /** Length of a successful read, and its offset. */
   readonly read: number;
   readonly offset: number;
   readonly data: Buffer;
@@ -209,7 +208,7 @@ interface Interpreted {
   readonly replies: Reply[];
   readonly disk: Buffer;
   readonly end: SessionEnd;
-  /** Where the payload of a last write without its end may or may not have arrived. */
+  /** The range of a last write whose payload was cut: it may have been written in part. */
   readonly unsureFrom: number;
   readonly unsureTo: number;
 }
@@ -218,10 +217,10 @@ function compare(found: ReturnType<typeof messages>, want: Interpreted): void {
   let at = 0;
   for (const reply of want.replies) {
     const first = found[at];
-    assert.ok(first !== undefined, 'each request is answered');
+    assert.ok(first !== undefined, 'each request has a reply');
     assert.equal(first.cookie, reply.cookie);
     if (reply.type === Command.blockStatus && reply.error === 0) {
-      assert.ok(first.done && first.type === 5, 'a block status is one chunk');
+      assert.ok(first.done && first.type === 5, 'a block status reply is one chunk');
       at++;
       continue;
     }
@@ -232,13 +231,14 @@ function compare(found: ReturnType<typeof messages>, want: Interpreted): void {
       length: reply.read,
     }));
     assert.equal(answer?.error, reply.error);
-    if (reply.error === 0) assert.ok(answer?.data.equals(reply.data), 'what was read is right');
+    if (reply.error === 0)
+      assert.ok(answer?.data.equals(reply.data), 'the data of a read is right');
     at += count;
   }
-  assert.equal(at, found.length, 'nothing else is said');
+  assert.equal(at, found.length, 'there are no other replies');
 }
 
-/** The protocol without streaming: each request whole, one after the other. */
+/** Interprets the bytes without streaming: one complete request after the other. */
 function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
   const buffer = Buffer.from(bytes);
   const disk = Buffer.alloc(SIZE);
@@ -280,7 +280,7 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
   return result(SessionEnd.none);
 }
 
-/** The rules again, as a list of who is wrong, in the order in which a request is judged. */
+/** The error of a request by the rules of the protocol, in the order in which they apply; 0: none. */
 function errorOf(
   flags: number,
   type: number,

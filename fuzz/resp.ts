@@ -1,13 +1,13 @@
 /**
- * Fuzzes the reader of Redis' protocol: replies, bent and cut anywhere, beside a decoder out of regular expressions; and a
- * client against a machine that answers nonsense: it may lose a page and say so, never hand out another one.
+ * Fuzzes the RESP2 reader with replies that are corrupted and cut anywhere, against a decoder made of regular expressions; and
+ * the client against a machine with corrupted replies: it may report a page lost, but never return a wrong one.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
 import { LoadResult } from '../src/frontswap/ops.ts';
 import type { Stream } from '../src/remote/ops.ts';
 import { FakePeer } from '../test/remote/fake-peer.ts';
-import { checkEveryCut, madeReply } from '../test/remote/resp-model.ts';
+import { checkEveryCut, randomReply } from '../test/remote/resp-model.ts';
 import { page, rig } from '../test/remote/rig.ts';
 
 export interface FuzzOptions {
@@ -17,14 +17,14 @@ export interface FuzzOptions {
 
 const SLOTS = 40;
 
-/** A machine whose replies are bent once in a while. */
-function bentPeer(prng: Prng): FakePeer {
+/** A machine whose replies are sometimes corrupted. */
+function corruptingPeer(prng: Prng): FakePeer {
   const peer = new FakePeer();
   const { open } = peer;
-  const bend = (stream: Stream, memory: Uint8Array): Stream => ({
+  const corrupting = (stream: Stream, memory: Uint8Array): Stream => ({
     send: (at, length, ms) => stream.send(at, length, ms),
-    receive(at, room, ms) {
-      const got = stream.receive(at, 1 + prng.below(room), ms);
+    receive(at, length, ms) {
+      const got = stream.receive(at, 1 + prng.below(length), ms);
       for (let i = 0; got > 0 && prng.oneIn(20) && i < 3; i++)
         memory[at + prng.below(got)] = prng.u32() & 0xff;
       return got;
@@ -32,39 +32,39 @@ function bentPeer(prng: Prng): FakePeer {
     [Symbol.dispose]: () => stream[Symbol.dispose](),
   });
   Object.assign(peer, {
-    open: (memory: Uint8Array, ms: number) => bend(open(memory, ms), memory),
+    open: (memory: Uint8Array, ms: number) => corrupting(open(memory, ms), memory),
   });
   return peer;
 }
 
-/** One client's life; every page that is loaded is the page that was stored. */
-function life(prng: Prng): void {
-  const peer = bentPeer(prng);
+/** Runs one client; every page that is loaded must be the page that was stored. */
+function runClient(prng: Prng): void {
+  const peer = corruptingPeer(prng);
   const { front, backend } = rig({ peer, pauseMs: 1, pauseMsMax: 2 });
-  const held = new Map<number, number>();
+  const stored = new Map<number, number>();
   const into = new Uint8Array(4096);
   for (let i = 0; i < 300; i++) {
     const slot = prng.below(SLOTS);
     peer.clock.ms += 10;
     const what = prng.below(9);
     if (what < 3) {
-      held.set(slot, i);
+      stored.set(slot, i);
       assert.ok(front.store(0, slot, page('text', i), 0));
     } else if (what < 5) backend.remotify(1 + prng.below(SLOTS));
     else if (front.load(0, slot, into, 0) === LoadResult.loaded)
-      assert.deepEqual(into, page('text', held.get(slot)!));
+      assert.deepEqual(into, page('text', stored.get(slot)!));
     backend.verify();
   }
 }
 
-/** Returns the replies that were read. Throws at the first that went wrong. */
+/** Runs for `seconds`; returns the number of replies. Throws at the first failure. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const prng = new Prng(seed);
   const end = performance.now() + seconds * 1000;
   let count = 0;
   while (performance.now() < end) {
-    for (let i = 0; i < 500; i++, count++) checkEveryCut(madeReply(prng));
-    life(prng);
+    for (let i = 0; i < 500; i++, count++) checkEveryCut(randomReply(prng));
+    runClient(prng);
   }
   return count;
 }

@@ -1,19 +1,19 @@
 /**
- * Fuzzes the store against its model for a while: store after store, each with a seed of its own, a size, a limit
- * and a system that takes pages back always, never or for some time.
+ * Fuzzes the store against its model: one store after the other, each with its own seed, size and limit, and a system that
+ * releases pages always, never or for some time.
  */
 import { Prng } from '../src/base/prng.ts';
 import { StoreTwin } from '../test/model/store-model.ts';
 import { walk } from '../test/model/store-walk.ts';
 
 export interface FuzzOptions {
-  /** Of the first store; the next one's is one more. */
+  /** Seed of the first store; each further one adds 1. */
   readonly seed: number;
   readonly seconds: number;
 }
 
-/** One store's life, all of it out of `seed`. */
-function life(seed: number): void {
+/** Runs one store, determined by `seed`. */
+function runStore(seed: number): void {
   const prng = new Prng(seed);
   const slots = 1 + prng.below(prng.oneIn(4) ? 20 : 6000);
   const limit = prng.oneIn(3) ? 0 : 1 + prng.below(prng.oneIn(4) ? 200_000 : 6_000_000);
@@ -25,18 +25,18 @@ function life(seed: number): void {
   twin.check();
 }
 
-/** Returns the stores that lived. Throws at the first that did not, its seed in the message. */
+/** Runs for `seconds`; returns the number of stores. Throws at the first failure, with its seed. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const end = performance.now() + seconds * 1000;
-  let lives = 0;
+  let stores = 0;
   do {
-    const now = (seed + lives) | 0;
+    const now = (seed + stores) | 0;
     try {
-      life(now);
+      runStore(now);
     } catch (cause) {
       throw new Error(`store fuzzer: seed ${now} fails: ${String(cause)}`, { cause });
     }
-    lives++;
+    stores++;
   } while (performance.now() < end);
-  return lives;
+  return stores;
 }

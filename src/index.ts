@@ -13,16 +13,13 @@
 export { InvariantError } from './base/assert.ts';
 export { type ErrorCode, SwapError } from './base/errors.ts';
 export { PAGE_BYTES } from './base/units.ts';
+export type { AdoptOptions, MapOptions, MemorySwap } from './memory/memory-swap.ts';
 export {
-  type AdoptOptions,
   attachRegion,
   joinSwap,
-  type MapOptions,
-  type MemorySwap,
   type OpenSwapOptions,
   openSwap,
   regionOf,
-  type SwapStats,
 } from './memory/open-swap.ts';
 export type {
   ArrayOptions,
@@ -31,11 +28,7 @@ export type {
   PagedArray,
   PinnedPage,
 } from './memory/paged-array.ts';
-export {
-  type ByteRange,
-  type RegionHandle,
-  type RegionStats,
-  SwapRegion,
-} from './memory/region.ts';
+export { type ByteRange, type RegionHandle, SwapRegion } from './memory/region.ts';
+export type { RegionStats, SwapStats } from './memory/stats.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';
 export type { WasmMemory } from './memory/wasm-reserve.ts';

@@ -1,4 +1,4 @@
-/** loro-crdt: a long text with its history, typed by one side and commented by another, and merged. */
+/** loro-crdt: a long text with its history, written by one peer, edited by another, and merged. */
 import { LoroDoc } from 'loro-crdt';
 import { answer, below, finish, sentence } from './made.mjs';
 
@@ -7,7 +7,7 @@ mine.setPeerId('1');
 const text = mine.getText('text');
 let cursor = 0;
 for (let i = 0; i < 800_000; i++) {
-  // As people write: on from where they are; now and then a little further up.
+  // As people write: mostly at the cursor, sometimes further up.
   if (i % 500 === 0) cursor = Math.max(0, text.length - below(2000));
   const line = `${sentence(3)}\n`;
   text.insert(cursor, line);

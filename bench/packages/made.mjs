@@ -1,9 +1,9 @@
-/** What the programs beside this file share: data made from a seed, the same in every run, and the line each prints at its end. */
+/** Shared by the programs in this folder: data generated from a fixed seed, and the line that each prints at its end. */
 import { createHash } from 'node:crypto';
 
 let state = 2010;
 
-/** A whole number below `limit`. */
+/** A random whole number, 0 .. limit - 1. */
 export function below(limit) {
   state = (state + 0x6d2b79f5) | 0;
   let t = Math.imul(state ^ (state >>> 15), 1 | state);
@@ -16,7 +16,7 @@ const words =
     ' ',
   );
 
-/** A sentence of a small vocabulary, as names, notes and logs are. */
+/** A sentence from a small vocabulary, like names, notes and logs. */
 export function sentence(count) {
   let text = words[below(words.length)];
   for (let i = 1; i < count; i++) text += ` ${words[below(words.length)]}`;
@@ -25,12 +25,12 @@ export function sentence(count) {
 
 const hash = createHash('sha256');
 
-/** Adds to what the program answers. */
+/** Adds to the hash of the program's result. */
 export function answer(value) {
   hash.update(value instanceof Uint8Array ? value : JSON.stringify(value));
 }
 
-/** The program's one line; bench/packages.ts compares it with that of the other runs. */
+/** Prints the program's line; bench/packages.ts compares it with that of other runs. */
 export function finish() {
   console.log(JSON.stringify({ hash: hash.digest('hex') }));
 }

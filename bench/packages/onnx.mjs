@@ -1,11 +1,11 @@
-/** onnxruntime-web: a network of eight layers, made here, run over a few inputs. Its memory is shared, for its threads. */
+/** onnxruntime-web: a generated network of eight layers, run over a few inputs. Its memory is shared between threads. */
 import * as ort from 'onnxruntime-web';
 import { answer, below, finish } from './made.mjs';
 
 const WIDTH = 1536;
 const LAYERS = 8;
 
-/** Protocol Buffers, as far as a model needs them: a field of bytes, a field of a number. */
+/** The part of Protocol Buffers that a model needs: fields of bytes and of numbers. */
 const varint = (n) => {
   const bytes = [];
   for (let left = n; ; left = Math.floor(left / 128)) {

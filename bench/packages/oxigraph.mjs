@@ -1,4 +1,4 @@
-/** oxigraph: a graph of statements in memory, asked in SPARQL. */
+/** oxigraph: an in-memory graph, queried in SPARQL. */
 import oxigraph from 'oxigraph';
 import { answer, below, finish, sentence } from './made.mjs';
 

@@ -1,4 +1,4 @@
-/** pyodide: Python over a log that it keeps in its heap. */
+/** pyodide: Python that searches a log in its heap. */
 import { loadPyodide } from 'pyodide';
 import { answer, finish } from './made.mjs';
 

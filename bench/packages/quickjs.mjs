@@ -1,4 +1,4 @@
-/** quickjs-emscripten: a program in a sandbox that keeps a large log in its heap. */
+/** quickjs-emscripten: a sandboxed program with a large log in its heap. */
 import { getQuickJS } from 'quickjs-emscripten';
 import { answer, finish } from './made.mjs';
 

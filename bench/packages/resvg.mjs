@@ -1,4 +1,4 @@
-/** @resvg/resvg-wasm: a tall diagram made into pixels, and those into a PNG. */
+/** @resvg/resvg-wasm: renders a tall diagram to a PNG. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { initWasm, Resvg } from '@resvg/resvg-wasm';

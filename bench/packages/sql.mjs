@@ -1,4 +1,4 @@
-/** sql.js: orders in an in-memory SQLite database, loaded, indexed, asked and updated. */
+/** sql.js: orders in an in-memory SQLite database, loaded, indexed, queried and updated. */
 import initSqlJs from 'sql.js';
 import { answer, below, finish, sentence } from './made.mjs';
 

@@ -1,4 +1,4 @@
-/** tiktoken: text into the tokens of a language model, and back. */
+/** tiktoken: encodes text to the tokens of a language model and decodes it. */
 import { get_encoding } from 'tiktoken';
 import { answer, finish, sentence } from './made.mjs';
 

@@ -1,4 +1,4 @@
-/** web-tree-sitter: many JavaScript files parsed, and all their trees kept, as an editor's index does. */
+/** web-tree-sitter: parses many JavaScript files and keeps their trees, as the index of an editor does. */
 import { createRequire } from 'node:module';
 import { Language, Parser, Query } from 'web-tree-sitter';
 import { answer, below, finish } from './made.mjs';

@@ -1,4 +1,4 @@
-/** yoga-layout: the pages of a long report, each laid out as it is made, and all kept; the last ones for another width. */
+/** yoga-layout: lays out the pages of a long report and keeps them all; lays out the last ones for another width. */
 import Yoga from 'yoga-layout';
 import { answer, below, finish } from './made.mjs';
 

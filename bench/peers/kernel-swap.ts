@@ -1,8 +1,8 @@
 /**
- * The kernel's paging under a resident budget, driven by bench/reference/pager.c: anonymous memory that goes to a zram
- * device of our own, and a mapped file. The budget is a memory control group's limit, so all of this needs root;
- * without it the file is mapped without a limit and says so in its name. Each run has a device, a group and a process
- * of its own, and leaves nothing behind.
+ * The kernel's paging within a resident budget, driven by bench/reference/pager.c: anonymous memory swapped to a private zram
+ * device, and a mapped file. The budget is the limit of a memory control group, which needs root; without root the file is
+ * mapped without a limit, and the name of the row says so. Each run has a device, a group and a process of its own, and
+ * removes them.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
@@ -18,16 +18,16 @@ import { ZramDevice, zramMissing } from './zram.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 const clusterFile = '/proc/sys/vm/page-cluster';
-/** The highest there is: our pages go to our device, whatever other swap the machine has. */
+/** The highest priority: pages go to this device, whatever other swap the machine has. */
 const PRIORITY = 32767;
-/** Slots beyond one for each page of the region: for the header, and for pages that are in memory and in a slot. */
+/** Bytes of the device beyond the region: for the header, and for pages that are resident and in a slot. */
 const SPARE_BYTES = 64 * 2 ** 20;
 const TMPFS = 0x01021994;
 
-/** What counts against the group beside resident pages: page tables, 8 bytes a page, and kernel odds and ends. */
+/** Bytes charged to the group besides resident pages: page tables, 8 bytes per page, and small kernel objects. */
 const allowance = (plan: Plan): number => plan.regionBytes / 512 + 2 ** 20;
 
-/** Runs pager.c within the budget; the group ends after the process, which is stopped first. */
+/** Runs pager.c within the budget. The process is stopped before its group is removed. */
 async function runInGroup(
   where: string,
   patterns: readonly string[],
@@ -37,7 +37,7 @@ async function runInGroup(
   return await runPagerProgram([referencePager()], where, patterns, plan, (pid) => group.add(pid));
 }
 
-/** Where swap's tools are is not in every root's path. */
+/** The swap tools are not in every root's PATH. */
 const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
 
 function swapOn({ path }: ZramDevice): Disposable {
@@ -48,7 +48,7 @@ function swapOn({ path }: ZramDevice): Disposable {
 
 const pageCluster = (): number => Number(readFileSync(clusterFile, 'utf8'));
 
-/** Sets vm.page-cluster, until disposed of. */
+/** Sets vm.page-cluster until it is disposed. */
 function withPageCluster(value: number): Disposable {
   const was = pageCluster();
   if (was === value) return { [Symbol.dispose]: () => undefined };
@@ -72,7 +72,7 @@ async function runOnZram(
   return await runInGroup('anon', patterns, plan);
 }
 
-/** With vm.page-cluster as it is on this machine (2^n pages read ahead), and with 0, as zram is often used. */
+/** With the machine's vm.page-cluster (reads 2^n pages ahead), and with 0, the usual setting for zram. */
 export function kernelSwaps(): PagerContender[] {
   const missing = swapMissing();
   if (missing !== null) {
@@ -87,7 +87,7 @@ export function kernelSwaps(): PagerContender[] {
   }));
 }
 
-/** A new folder, not itself in memory. */
+/** Makes a folder that is not on tmpfs. */
 export function diskFolder(): string {
   const cache = join(root, '.cache');
   if (statfsSync(tmpdir()).type !== TMPFS) return mkdtempSync(join(tmpdir(), 'frontswap-region-'));

@@ -1,7 +1,7 @@
 /**
- * A memory control group for one program: a limit on what is resident, version 1 or 2, whichever has the memory
- * controller here. Where neither is mounted, one is mounted in a folder of our own. The group lies at the top of its
- * hierarchy, so that no limit of a group around us counts as well. Needs root.
+ * A memory control group that limits the resident memory of one program, version 1 or 2, whichever has the memory controller.
+ * If neither is mounted, it mounts one in a private folder. The group is at the top of its hierarchy, so that no limit of
+ * an enclosing group applies. Needs root.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ export interface Hierarchy {
   readonly folder: string;
 }
 
-/** Hierarchies that may hold the memory controller, by the text of /proc/self/mounts; version 1 first. */
+/** Hierarchies in the text of /proc/self/mounts that may have the memory controller; version 1 first. */
 export function hierarchies(mounts: string): Hierarchy[] {
   const found: Hierarchy[] = [];
   for (const line of mounts.split('\n')) {
@@ -32,7 +32,7 @@ export function hierarchies(mounts: string): Hierarchy[] {
 
 const words = (path: string): string[] => readFileSync(path, 'utf8').trim().split(/\s+/);
 
-/** A hierarchy of version 2 counts only if the memory controller is in it. */
+/** A hierarchy of version 2 may lack the memory controller. */
 function hasMemory({ version, folder }: Hierarchy): boolean {
   return version === 1 || words(join(folder, 'cgroup.controllers')).includes('memory');
 }
@@ -45,19 +45,19 @@ function mountPrivately(): Hierarchy {
     try {
       execFileSync('mount', [...type, 'none', folder], { stdio: 'ignore' });
     } catch {
-      continue; // the other version, then
+      continue; // try the other version
     }
     const mounted = undoLater(() => insist(() => execFileSync('umount', [folder])));
     if (hasMemory({ version, folder })) return { version, folder };
     mounted[Symbol.dispose]();
   }
-  throw new Error('no memory controller: neither version of cgroups has it');
+  throw new Error('no memory controller in cgroups of version 1 or 2');
 }
 
 let hierarchy: Hierarchy | undefined;
 
-/** Version 2 hands a controller down only where its parent says so. */
-function handDown(folder: string): void {
+/** In version 2 a parent must enable the controller for its children. */
+function enableForChildren(folder: string): void {
   const control = join(folder, 'cgroup.subtree_control');
   if (words(control).includes('memory')) return;
   writeFileSync(control, '+memory');
@@ -68,7 +68,7 @@ function memoryHierarchy(): Hierarchy {
   if (hierarchy !== undefined) return hierarchy;
   const mounted = hierarchies(readFileSync('/proc/self/mounts', 'utf8')).find(hasMemory);
   hierarchy = mounted ?? mountPrivately();
-  if (hierarchy.version === 2) handDown(hierarchy.folder);
+  if (hierarchy.version === 2) enableForChildren(hierarchy.folder);
   return hierarchy;
 }
 
@@ -77,7 +77,7 @@ export class MemoryCgroup implements Disposable {
   readonly #folder: string;
   readonly #made: Disposable;
 
-  /** The processes in the group must have ended when it is disposed of. */
+  /** Dispose it after the processes in the group have ended. */
   constructor(limitBytes: number) {
     const { version, folder } = memoryHierarchy();
     this.version = version;
@@ -90,10 +90,10 @@ export class MemoryCgroup implements Disposable {
       return;
     }
     this.#set('memory.limit_in_bytes', limitBytes);
-    this.#set('memory.swappiness', 100); // version 2 has none of its own; there is nothing but anonymous memory anyway
+    this.#set('memory.swappiness', 100); // version 2 has no such file; the program has only anonymous memory
   }
 
-  /** What the process has already stays charged to the group that it comes from. */
+  /** Memory that the process has already stays charged to its previous group. */
   add(pid: number): void {
     this.#set('cgroup.procs', pid);
   }

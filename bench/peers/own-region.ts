@@ -1,4 +1,4 @@
-/** This project's memory door as a contender of bench/memory.ts. */
+/** A region of frontswap as a contender of bench/memory.ts. */
 import { fileURLToPath } from 'node:url';
 import { gatherFacts } from '../../src/memory/diagnosis.ts';
 import type { PagerContender } from '../touches.ts';
@@ -11,7 +11,7 @@ const names = {
   one: 'frontswap, one core',
 } as const;
 
-/** @param how copy: as by default; one: on one core with the thread that faults */
+/** @param how copy: the default; one: the fault thread shares a core with the faulting thread */
 export function ownRegion(how: keyof typeof names): PagerContender {
   const { access, uffdReason } = gatherFacts();
   return {

@@ -1,6 +1,6 @@
 /**
- * Runs a program that pages, one that takes pager.c's arguments and talks as it does: it allocates what is its own,
- * prints {"ready":true}, waits for a line, and prints a line of JSON for each pattern.
+ * Runs a paging program with the arguments and the protocol of pager.c: it allocates its own memory, prints {"ready":true},
+ * waits for a line, and prints a line of JSON per pattern.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { type PhaseResult, type Plan, parsePhases } from '../touches.ts';
 import { insist, undoLater } from './undo.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-/** Nobody's patterns take this long; a program that is still there hangs. */
+/** A program that runs longer hangs. */
 const TIMEOUT_MS = 15 * 60_000;
 
 let program: string | undefined;
@@ -29,7 +29,7 @@ export function referencePager(): string {
   return compiled;
 }
 
-/** Throws while it runs; one that nobody has waited for yet is at its end, its memory gone. */
+/** Throws while the process runs. A zombie has ended: its memory is free. */
 function mustHaveEnded(pid: number): void {
   let stat: string;
   try {
@@ -37,10 +37,10 @@ function mustHaveEnded(pid: number): void {
   } catch {
     return;
   }
-  if (stat[stat.lastIndexOf(')') + 2] !== 'Z') throw new Error(`process ${pid} does not end`);
+  if (stat[stat.lastIndexOf(')') + 2] !== 'Z') throw new Error(`process ${pid} is still running`);
 }
 
-/** Kills the program and waits for its end, for which groups and swap devices wait in their turn. */
+/** Kills the program and waits for its end; until then its group and swap device cannot be removed. */
 function stop(child: ChildProcess): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const { pid } = child;
@@ -49,8 +49,8 @@ function stop(child: ChildProcess): void {
 }
 
 /**
- * `where` is the program's first argument: what it pages. `ready` is called between the program's own allocations and
- * its first touch of the region.
+ * @param where the program's first argument: what it pages
+ * @param ready called after the program's own allocations and before its first touch of the region
  */
 export async function runPagerProgram(
   command: readonly string[],
@@ -72,7 +72,7 @@ export async function runPagerProgram(
     child.once('close', (code, signal) => resolve(signal ?? `status ${code}`));
   });
   using _stopped = undoLater(() => stop(child));
-  child.stdin.on('error', () => undefined); // it ended early: its status says so below
+  child.stdin.on('error', () => undefined); // if it ended early, its status is checked below
   const lines: string[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
     if (lines.push(line) > 1) continue;

@@ -1,4 +1,4 @@
-/** NBD servers under test: ours and nbdkit's, started alike, with their processor time and memory read from /proc. */
+/** NBD servers under test: our host and nbdkit, started the same way; processor time and memory come from /proc. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-/** Ticks of /proc/PID/stat a second: USER_HZ, 100 on every Linux of today. */
+/** A tick of /proc/PID/stat, ns: USER_HZ is 100 on all current Linux ports. */
 const TICK_NS = 1e7;
 
 export interface ServerKind {
@@ -59,7 +59,7 @@ export class Server implements AsyncDisposable {
     this.uri = `nbd+unix:///${exportName}?socket=${socket}`;
   }
 
-  /** Starts a server, pinned to processor `cpu` when one is named, and waits for its socket. */
+  /** Starts a server, pinned to processor `cpu` if given, and waits for its socket. */
   static async start(kind: ServerKind, sizeMiB: number, cpu?: number): Promise<Server> {
     const folder = mkdtempSync(join(tmpdir(), 'frontswap-bench-'));
     const socket = join(folder, 'nbd.sock');
@@ -74,7 +74,7 @@ export class Server implements AsyncDisposable {
     return new Server(child, folder, socket, kind.exportName);
   }
 
-  /** Processor time so far, ns, to 10 ms. */
+  /** Processor time so far, ns; resolution 10 ms. */
   cpuNs(): number {
     const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

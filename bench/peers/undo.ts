@@ -1,7 +1,7 @@
 /**
- * What a bench changes on the machine, and changes back however it ends: by dispose(), or when the process exits
- * (an exception nobody caught, SIGINT, SIGTERM, SIGHUP). Undoing is synchronous for that reason. Against SIGKILL
- * nothing helps; docs/benchmarks.md says what to remove by hand then.
+ * Undoes what a bench changes on the machine: on dispose(), or when the process exits (uncaught exception, SIGINT, SIGTERM,
+ * SIGHUP). Undo functions are therefore synchronous. After SIGKILL nothing is undone; docs/benchmarks.md lists what to remove
+ * by hand.
  */
 
 const pending: (() => void)[] = [];
@@ -11,7 +11,7 @@ let isWatching = false;
 function watch(): void {
   isWatching = true;
   process.once('exit', () => {
-    // Last done, first undone; one that fails does not keep the others from running.
+    // In reverse order; a failure does not stop the others.
     for (let undo = pending.pop(); undo !== undefined; undo = pending.pop()) {
       try {
         undo();
@@ -24,7 +24,7 @@ function watch(): void {
     process.once(name, () => process.exit(128 + number));
 }
 
-/** Runs `undo` once: when the result is disposed of, or else when the process exits. */
+/** Runs `undo` once: when the result is disposed, or when the process exits. */
 export function undoLater(undo: () => void): Disposable {
   if (!isWatching) watch();
   pending.push(undo);
@@ -38,9 +38,9 @@ export function undoLater(undo: () => void): Disposable {
   };
 }
 
-const nobody = new Int32Array(new SharedArrayBuffer(4));
+const word = new Int32Array(new SharedArrayBuffer(4));
 
-/** Calls `attempt` until it does not throw, five seconds long; then its error is thrown. */
+/** Calls `attempt` until it does not throw, for up to five seconds; then throws its error. */
 export function insist(attempt: () => void): void {
   for (let left = 50; ; left--) {
     try {
@@ -48,7 +48,7 @@ export function insist(attempt: () => void): void {
       return;
     } catch (error) {
       if (left === 0) throw error;
-      Atomics.wait(nobody, 0, 0, 100);
+      Atomics.wait(word, 0, 0, 100);
     }
   }
 }

@@ -1,16 +1,16 @@
-/** Private zram devices of the kernel's, added for a bench and removed after it. Needs root. */
+/** Private zram devices, added for a bench and removed after it. Needs root. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Pages } from '../pages.ts';
+import type { PageSet } from '../page-set.ts';
 import { insist, undoLater } from './undo.ts';
 
 const control = '/sys/class/zram-control';
 
-/** Why zram cannot be measured here; null when it can. */
+/** Why zram cannot be measured here; null if it can. */
 export function zramMissing(): string | null {
   if (!existsSync(control)) return 'this kernel has no zram';
   if (process.getuid?.() !== 0) return 'adding a zram device needs root';
@@ -22,7 +22,7 @@ export function zramMissing(): string | null {
   return null;
 }
 
-/** Adds a device of its own and returns its number; undone by dispose(), or at the process's exit. */
+/** Adds a device and returns its number. It is removed by dispose(), or when the process exits. */
 export class ZramDevice implements Disposable {
   readonly path: string;
   readonly #added: Disposable;
@@ -32,7 +32,7 @@ export class ZramDevice implements Disposable {
     const sys = `/sys/block/zram${id}`;
     this.path = `/dev/zram${id}`;
     this.#added = undoLater(() =>
-      // Not before everybody has closed it: its driver, and whoever looks at each new disk.
+      // Fails while it is open: by the driver program, or by udev, which probes each new disk.
       insist(() => {
         writeFileSync(`${sys}/reset`, '1');
         writeFileSync(join(control, 'hot_remove'), id);
@@ -59,7 +59,7 @@ export class Zram implements Disposable {
   readonly #lines: AsyncIterator<string>;
   #live = true;
 
-  constructor(pages: Pages, copies: number, algorithm = 'lz4') {
+  constructor(pages: PageSet, copies: number, algorithm = 'lz4') {
     this.#device = new ZramDevice(pages.bytes.length * copies, algorithm);
     this.#folder = mkdtempSync(join(tmpdir(), 'frontswap-zram-'));
     const path = (name: string): string => join(this.#folder, name);
@@ -76,7 +76,7 @@ export class Zram implements Disposable {
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** One pass over all pages; ns a page by class. */
+  /** One pass over all pages; ns per page by class. */
   async pass(command: 'r' | 'w'): Promise<number[]> {
     this.#child.stdin!.write(`${command}\n`);
     const line = await this.#lines.next();

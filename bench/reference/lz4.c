@@ -1,14 +1,14 @@
 /*
- * liblz4 called from C: the yardstick of bench/codec.ts.
+ * liblz4 called from C: the reference of bench/codec.ts.
  *
  *   cc -O3 -o lz4 lz4.c -llz4
  *   lz4 PAGES CLASSES PASSES     one line on stdout for every line on stdin
  *
- * PAGES holds 4096-byte pages, CLASSES one byte a page (0 .. 63). A line on stdin is a round: every class is
- * packed PASSES times and unpacked PASSES times. The answer is one JSON object, arrays indexed by class:
- *   compress, expand   CPU ns a page (expand: a page that was kept packed; 0 when there is none)
- *   bytes              bytes kept: a page over LIMIT counts 4096, as it would be kept raw
- * CPU time of the process, so a neighbour on the machine disturbs less than by the clock.
+ * PAGES has 4096-byte pages, CLASSES one byte per page (0 .. 63). A line on stdin runs a round: every class is compressed
+ * PASSES times and decompressed PASSES times. The output is one JSON object, arrays by class:
+ *   compress, decompress   CPU ns per page (decompress: pages that are stored compressed; 0 if there are none)
+ *   bytes              bytes stored: a page above LIMIT counts 4096, because it would be stored raw
+ * It measures CPU time of the process, which other processes disturb less than wall time.
  */
 #include <lz4.h>
 #include <stdint.h>
@@ -56,7 +56,7 @@ static void print(const char *name, const double *v, size_t n)
 int main(int argc, char **argv)
 {
 	if (argc != 4) {
-		fprintf(stderr, "lz4: wants PAGES CLASSES PASSES\n");
+		fprintf(stderr, "usage: lz4 PAGES CLASSES PASSES\n");
 		return 2;
 	}
 	size_t bytes, pages;
@@ -73,9 +73,9 @@ int main(int argc, char **argv)
 	int *length = calloc(pages, sizeof *length);
 	char line[64];
 	while (fgets(line, sizeof line, stdin)) {
-		double compress[CLASSES] = {0}, expand[CLASSES] = {0}, kept[CLASSES] = {0};
+		double compress[CLASSES] = {0}, decompress[CLASSES] = {0}, kept[CLASSES] = {0};
 		for (size_t c = 0; c < used; c++) {
-			size_t all = 0, packed = 0;
+			size_t all = 0, compressed = 0;
 			uint64_t t = cpu_ns();
 			for (size_t pass = 0; pass < passes; pass++)
 				for (size_t i = 0; i < pages; i++) {
@@ -90,11 +90,11 @@ int main(int argc, char **argv)
 				for (size_t i = 0; i < pages; i++) {
 					if ((size_t)class[i] != c || !length[i])
 						continue;
-					packed++;
+					compressed++;
 					if (LZ4_decompress_safe(block + i * PAGE, back, length[i], PAGE) != PAGE)
 						abort();
 				}
-			expand[c] = packed ? (double)(cpu_ns() - t) / (double)packed : 0;
+			decompress[c] = compressed ? (double)(cpu_ns() - t) / (double)compressed : 0;
 			for (size_t i = 0; i < pages; i++)
 				if ((size_t)class[i] == c)
 					kept[c] += length[i] ? length[i] : PAGE;
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 		printf("{");
 		print("compress", compress, used);
 		printf(",");
-		print("expand", expand, used);
+		print("decompress", decompress, used);
 		printf(",");
 		print("bytes", kept, used);
 		printf("}\n");

@@ -1,12 +1,12 @@
-// A region larger than the memory it may use, paged by the kernel: anonymous memory that goes to swap, or a mapped
-// file. The patterns are those of bench/touches.ts, touch for touch; that file says what each does and why.
+// A region larger than the memory it may use, paged by the kernel: anonymous memory that is swapped, or a mapped file.
+// The patterns are those of bench/touches.ts, touch for touch; that file specifies them.
 //
 //   pager anon|FILE CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
 //
-// FILE is made, with its blocks allocated. BUDGET is what the caller will limit the program to: here it only says how many
-// pages "evict" may take to be resident. Prints {"ready":true} with everything of its own allocated and touched, and
-// waits for a line: the caller sets the limit in between, so that only the region and its page tables count against it.
-// Then a line of JSON for each pattern, ns.
+// FILE is created with its blocks allocated. BUDGET is the caller's limit on the program; here it only sets how many pages
+// "evict" works on. The program allocates and touches its own memory, prints {"ready":true} and waits for a line; the caller
+// sets the limit before that line, so that only the region and its page tables are charged to it. Then it prints a line
+// of JSON per pattern, times in ns.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,7 @@ static uint64_t clock_ns(clockid_t clock) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// splitmix32 by its counter: touch `i` of a sequence is had without those before it.
+// splitmix32 of a counter: touch `i` does not depend on those before it.
 static size_t random_page(uint32_t from, uint32_t i) {
   uint32_t z = from + (i + 1) * 0x9e3779b9u;
   z = (z ^ z >> 16) * 0x21f0aaadu;
@@ -59,7 +59,7 @@ static void start(struct phase *at) {
   at->wall = clock_ns(CLOCK_MONOTONIC);
 }
 
-// Adds what passed since `from` to `sum`.
+// Adds the usage since `from` to `sum`.
 static void stop(struct phase *sum, const struct phase *from) {
   struct phase now;
   now.wall = clock_ns(CLOCK_MONOTONIC);
@@ -90,7 +90,7 @@ static void report(const char *name, const struct phase *sum, size_t count, uint
 
 static void check(size_t page) {
   if (*word(page) == tag(page)) return;
-  fprintf(stderr, "pager: page %zu is not what was written\n", page);
+  fprintf(stderr, "pager: page %zu does not contain what was written\n", page);
   exit(1);
 }
 
@@ -108,7 +108,7 @@ static void dirty(size_t page) {
 static void each(const char *name, size_t count, int is_random, uint32_t from, void (*touch)(size_t)) {
   struct phase before, sum = {0};
   uint32_t hash = HASH_START;
-  // A file is otherwise read 32 pages around each that is touched, and every touch costs milliseconds.
+  // Without MADV_RANDOM the kernel reads 32 pages around each fault on a file, which takes milliseconds.
   if (in_file && madvise(region, pages * PAGE, is_random ? MADV_RANDOM : MADV_NORMAL)) fail("madvise");
   start(&before);
   uint64_t last = before.wall;
@@ -124,7 +124,7 @@ static void each(const char *name, size_t count, int is_random, uint32_t from, v
   report(name, &sum, count, hash, count);
 }
 
-// Resident pages among `count` from `first` on; for memory that swaps, pages in the swap cache count.
+// Resident pages among `count` from `first` on; for anonymous memory pages in the swap cache count.
 static size_t resident(size_t first, size_t count) {
   size_t n = 0;
   if (mincore(region + first * PAGE, count * PAGE, seen)) fail("mincore");
@@ -137,11 +137,11 @@ static void push_out(char *range, size_t bytes) {
   if (madvise(range, bytes, MADV_PAGEOUT)) fail("MADV_PAGEOUT");
 }
 
-// A quarter of the budget is written to, which makes it resident and dirty, and then pushed out in one call: the
-// cheapest way out that the kernel has, without a search for what is cold. A file's pages are written back first:
-// MADV_PAGEOUT leaves dirty ones where they are. They are read again to see that they are what was written, and pushed
-// out once more, so that the next pass needs no reclaim. The last pattern of a run: when nothing but pages read back
-// after this is resident, all of them count as active, and a group at its limit is killed for having nothing inactive.
+// Writes a quarter of the budget, which makes it resident and dirty, and pages it out in one call: the kernel's cheapest
+// eviction, without a scan for cold pages. Pages of a file are written back first, because MADV_PAGEOUT skips dirty ones.
+// Then reads them back to compare, and pages them out again, so that the next pass needs no reclaim. It must be the last
+// pattern of a run: if only pages that were read back are resident, all of them count as active, and a group at its limit
+// is OOM-killed because it has no inactive pages.
 static void evict(void) {
   size_t count = budget / PAGE / 4, out = 0;
   struct phase before, sum = {0};
@@ -194,7 +194,7 @@ static void map(const char *where) {
   }
   region = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
   if (region == MAP_FAILED) fail("mmap");
-  madvise(region, pages * PAGE, MADV_NOHUGEPAGE);  // a kernel without huge pages refuses, and needs no asking
+  madvise(region, pages * PAGE, MADV_NOHUGEPAGE);  // fails on kernels without huge pages, where it is not needed
 }
 
 static int run(const char *name) {
@@ -221,7 +221,7 @@ int main(int argc, char **argv) {
   touches = strtoull(argv[6], NULL, 10);
   load(argv[2]);
   if (corpus_pages == 0 || budget / PAGE > pages) {
-    fprintf(stderr, "pager: needs a page to copy, and a budget within the region\n");
+    fprintf(stderr, "pager: CORPUS needs at least one page, and BUDGET must fit the region\n");
     return 2;
   }
   size_t most = touches > pages ? touches : pages;

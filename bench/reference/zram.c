@@ -1,9 +1,9 @@
-// The kernel's zram, driven as fairly as we can: 4 KiB O_DIRECT requests, one at a time, processor time.
+// Measures the kernel's zram: 4 KiB O_DIRECT requests, one at a time, processor time.
 //
 //   zram DEVICE CORPUS CLASSES COPIES
 //
-// CLASSES: a file with one byte a page, '0'.. = the class of the page. The corpus lies COPIES times on the device.
-// Commands on standard input, a line each; the answer is one line of JSON, ns a page for each class:
+// CLASSES: a file with one byte per page, '0'.. = the class of the page. The device has COPIES copies of the corpus.
+// Commands are lines on standard input; each prints one line of JSON, ns per page by class:
 //   w   write every page      r   read every page      q   end
 #define _GNU_SOURCE
 #include <fcntl.h>

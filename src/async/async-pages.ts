@@ -1,95 +1,40 @@
 /**
- * Asynchronous, vectored page calls over the synchronous store: what Avi Kivity asks of frontswap in the mail, as an
- * adapter that the store knows nothing of.
+ * Asynchronous, vectored page calls over the synchronous store: the interface that Avi Kivity asks of frontswap in the mail
+ * of 2010, as an adapter that the store does not depend on.
  *
- *   putMany(slots, pages) ──▶ queue ──▶ a batch a turn of the event loop ──▶ store.put, page by page ──▶ an answer each
+ *   putMany(slots, pages) ──▶ queue ──▶ one batch per turn of the event loop ──▶ store.put, page by page ──▶ results
  *
- * Terms, of this adapter and of WorkerPages alike
- * - A call of k pages does what k single calls in its order would, and answers as they would, page by page.
- * - Pages begin in the order of the calls; so does every slot's history. Two calls need no await between them.
- * - The caller's pages are borrowed, not copied: leave them alone until the promise settles. A get
- *   that finds nothing leaves its page alone.
- * - An aborted call resolves: NOT_STARTED for each page that had not begun, the store's answer for the others.
- * - No is an answer. A promise rejects with ERR_ARG_VALUE when a slot or page cannot be used (nothing has begun then),
- *   and with ERR_IO_ENDED when the adapter was closed or has broken.
- * - Back-pressure: await the call, or room() before the next one. Calls beyond queueMax wait at the door, in order.
- * - `await using`, or [Symbol.asyncDispose](): takes no more calls, resolves when all are answered.
+ * The contract of AsyncPages and WorkerPages
+ * - A call of k pages has the same effects and results, page by page, as k single calls in the same order.
+ * - Pages are started in the order of the calls, so the operations on one slot run in that order, without awaits between.
+ * - The caller's pages are borrowed, not copied: do not change them until the promise settles. A get that finds nothing
+ *   leaves its page unchanged.
+ * - An aborted call resolves with NOT_STARTED for each page that had not been started, and with the store's result for the
+ *   others.
+ * - A refusal is a result. A promise rejects with ERR_ARG_VALUE or ERR_ARG_UNKNOWN when an argument is invalid (nothing has
+ *   been started then), and with ERR_IO_ENDED when the adapter is closed or has failed.
+ * - Back-pressure: await each call, or ready() before it. Pages beyond queueMax wait outside the queue, in order.
+ * - `await using`, or [Symbol.asyncDispose](): takes no more calls and resolves when all are answered.
  *
- * What it costs and delays, a flush above all: docs/design/async.md.
+ * Costs and delays, of a flush above all: docs/design/async.md.
  */
-import type { Slot } from '../base/units.ts';
-import { PageQueue, type QueueOptions, type Span } from './async-queue.ts';
-import {
-  type AsyncFlushResult,
-  type AsyncGetResult,
-  type AsyncPutResult,
-  type CallOptions,
-  type PageCalls,
-  PageOp,
-  type PageStore,
-  runPage,
-} from './async-results.ts';
+import { checkOptions } from '../base/options.ts';
+import { PageQueue, type QueueOptions, queueLimits, type Span } from './async-queue.ts';
+import { PageOp, type PageStore, runPage } from './async-results.ts';
+import { QueuedPages } from './queued-pages.ts';
 
 const NO_PAGE: Uint8Array = new Uint8Array(0);
 
-export class AsyncPages implements PageCalls {
-  readonly #queue: PageQueue;
-
+export class AsyncPages extends QueuedPages {
   /**
-   * The store stays the owner's: it may be used directly between batches, ahead of what is queued, and outlives this.
-   * @throws SwapError ERR_ARG_VALUE
+   * The caller keeps the store and may call it directly: such calls run before the pages in the queue.
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
    */
   constructor(store: PageStore, options: QueueOptions = {}) {
-    this.#queue = new PageQueue(
-      store.slots,
-      options,
-      () => 1,
-      (batch) => runBatch(store, batch),
-    );
-  }
-
-  get queuedPages(): number {
-    return this.#queue.queuedPages;
-  }
-
-  async putMany(
-    slots: readonly Slot[],
-    pages: readonly Uint8Array[],
-    options: CallOptions = {},
-  ): Promise<AsyncPutResult[]> {
-    return (await this.#queue.add(PageOp.put, slots, pages, options.signal)) as AsyncPutResult[];
-  }
-
-  async getMany(
-    slots: readonly Slot[],
-    into: readonly Uint8Array[],
-    options: CallOptions = {},
-  ): Promise<AsyncGetResult[]> {
-    return (await this.#queue.add(PageOp.get, slots, into, options.signal)) as AsyncGetResult[];
-  }
-
-  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<AsyncFlushResult[]> {
-    return (await this.#queue.add(PageOp.flush, slots, [], options.signal)) as AsyncFlushResult[];
-  }
-
-  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<AsyncPutResult> {
-    return (await this.putMany([slot], [page], options))[0]!;
-  }
-
-  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<AsyncGetResult> {
-    return (await this.getMany([slot], [into], options))[0]!;
-  }
-
-  async flush(slot: Slot, options: CallOptions = {}): Promise<AsyncFlushResult> {
-    return (await this.flushMany([slot], options))[0]!;
-  }
-
-  ready(): Promise<void> {
-    return this.#queue.ready();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#queue.end();
+    checkOptions(options, 'new AsyncPages(store, options)', ['batchPages', 'queueMax']);
+    const limits = queueLimits(options);
+    const run = (batch: readonly Span[]): void => runBatch(store, batch);
+    super(new PageQueue({ ...limits, slots: store.slots, batchesMax: 1, run }));
   }
 }
 

@@ -1,40 +1,59 @@
 /**
- * The queue of the asynchronous page calls: calls come in, batches of pages go out, answers come back page by page.
+ * The queue of the asynchronous page calls: takes calls, runs their pages in batches, and settles each call when all of its
+ * pages are done.
  *
- *   calls ──▶ door ──▶ queue, at most queueMax pages ──▶ batches of batchPages, at most `depth` under way ──▶ run
- *              │         │                                                                                   │
- *              └─ abort ─┴──▶ NOT_STARTED                    every page of the call answered ──▶ its promise ◀─┘
+ *   calls ──▶ waiting ──▶ queue, at most queueMax pages ──▶ batches of batchPages, at most batchesMax in flight ──▶ run
+ *                │           │                                                                                       │
+ *                └─ abort ───┴──▶ NOT_STARTED                     all pages of the call done: settle its promise ◀───┘
  *
- * One list holds all calls with pages to begin in the order they came; a call is at the door as far as its pages have not entered. Pages
- * begin strictly in that order, so the order of each slot is kept, and batches run in the order they were started.
+ * One list holds all calls with pages to start, in the order of the calls. A call waits with those of its pages that the
+ * queue has not admitted. Pages are started strictly in list order, so the order per slot is kept; batches run in the order
+ * in which they are started.
  *
- * Invariants: begun <= entered <= pages of a call; queuedPages is the sum of entered - begun and at most queueMax.
- * Cost: one object and one promise a call, one small object a batch and call; none a page but its answer.
- * Each batch starts in a turn of the event loop of its own, so what else the loop serves gets in between.
+ * Invariants: started <= admitted <= pages of a call; queuedPages = sum of admitted - started, at most queueMax.
+ * Cost: an object and a promise per call, a small object per batch and call, nothing per page but its result.
+ * Each batch starts in a turn of the event loop of its own, so that the loop can serve other work in between.
  */
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
 import { NOT_STARTED, PageOp } from './async-results.ts';
 
+const BATCH_PAGES_MAX = 4096;
+const QUEUE_PAGES_MAX = 2 ** 20;
+
 export interface QueueOptions {
-  /** Most pages that are done in one go, 1 .. 4096; default 32. The event loop waits that long. */
+  /** Pages per batch, 1 .. 4096; default 32. Other work of the event loop waits for one batch. */
   readonly batchPages?: number;
   /** Most pages in the queue, batchPages .. 2^20; default 1024. */
   readonly queueMax?: number;
 }
 
+/** QueueOptions with their defaults. */
+interface QueueLimits {
+  readonly batchPages: number;
+  readonly queueMax: number;
+}
+
+interface PageQueueOptions extends QueueLimits {
+  /** Slots of the store. */
+  readonly slots: number;
+  /** Most batches in flight. */
+  readonly batchesMax: number;
+  readonly run: RunBatch;
+}
+
 export interface Call {
   readonly op: PageOp;
   readonly slots: readonly Slot[];
-  /** A page for each slot; none for flushes. */
+  /** One page per slot; empty for a flush. */
   readonly pages: readonly Uint8Array[];
-  /** Index = place in `slots`. What the store answered. */
+  /** One result per slot. */
   readonly results: number[];
-  /** Pages that came in from the door; of these, that are or were under way; of these, that are. */
-  entered: number;
-  begun: number;
-  underWay: number;
+  /** Pages that the queue has admitted; of these, pages that were started; of these, pages still in flight. */
+  admitted: number;
+  started: number;
+  inFlight: number;
   next: Call | null;
   readonly settle: (error: Error | null) => void;
 }
@@ -46,68 +65,57 @@ export interface Span {
   readonly to: number;
 }
 
-/** Does a batch and writes the answers into the calls' results; a rejection ends the queue. */
-export type RunBatch = (batch: readonly Span[]) => Promise<void> | void;
+/** Runs a batch and writes the results into its calls. A rejection ends the queue. */
+type RunBatch = (batch: readonly Span[]) => Promise<void> | void;
 
 interface Waiter {
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The answer to whoever asks an adapter that is closed or broken. */
+/** The error of every call on an adapter that is closed or has failed. */
 export const endedError = (reason: string, cause?: unknown): SwapError =>
   new SwapError(
     'ERR_IO_ENDED',
-    `the pages cannot be reached any more: ${reason}; open a new adapter`,
+    `the pages are no longer accessible: ${reason}; open a new adapter`,
     { reason },
     cause === undefined ? {} : { cause },
   );
 
-/** A whole number of [from, to], or ERR_ARG_VALUE. */
-export function checkPages(name: string, value: number, from: number, to: number): number {
-  if (Number.isInteger(value) && value >= from && value <= to) return value;
-  throw new SwapError('ERR_ARG_VALUE', `${name} is ${value}; it must be from ${from} to ${to}`, {
+/** @throws SwapError ERR_ARG_VALUE unless `value` is a whole number, min .. max */
+export function checkWhole(name: string, value: number, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  const allowed = min === max ? `${min}` : `a whole number, ${min} .. ${max}`;
+  throw new SwapError('ERR_ARG_VALUE', `${name} is ${String(value)}: give ${allowed}`, {
     name,
-    value,
+    value: typeof value === 'number' ? value : String(value),
   });
 }
 
+/** @throws SwapError ERR_ARG_VALUE */
+export function queueLimits(options: QueueOptions): QueueLimits {
+  const batchPages = checkWhole('batchPages', options.batchPages ?? 32, 1, BATCH_PAGES_MAX);
+  const queueMax = options.queueMax ?? Math.max(1024, batchPages);
+  return { batchPages, queueMax: checkWhole('queueMax', queueMax, batchPages, QUEUE_PAGES_MAX) };
+}
+
 export class PageQueue {
-  readonly batchPages: number;
-  readonly queueMax: number;
-  readonly #slots: number;
-  readonly #depth: number;
-  readonly #run: RunBatch;
-  /** First call that has pages to begin, last one of all, first one with pages at the door. */
+  readonly #options: PageQueueOptions;
+  /** First call with pages to start; last call; first call with pages that wait. */
   #head: Call | null = null;
   #tail: Call | null = null;
-  #gate: Call | null = null;
-  readonly #live = new Set<Call>();
+  #firstWaiting: Call | null = null;
+  readonly #unsettled = new Set<Call>();
   readonly #waiters: Waiter[] = [];
   readonly #drained: (() => void)[] = [];
   #queuedPages = 0;
-  #batchesUnderWay = 0;
-  #woken = false;
+  #batchesInFlight = 0;
+  #isScheduled = false;
   #ended: SwapError | null = null;
-  #broken = false;
+  #hasFailed = false;
 
-  /**
-   * @param slots of the store
-   * @param depth batches that may be under way at once
-   * @throws SwapError ERR_ARG_VALUE
-   */
-  constructor(
-    slots: number,
-    options: QueueOptions,
-    depth: (q: PageQueue) => number,
-    run: RunBatch,
-  ) {
-    this.batchPages = checkPages('batchPages', options.batchPages ?? 32, 1, 4096);
-    const queueMax = options.queueMax ?? Math.max(1024, this.batchPages);
-    this.queueMax = checkPages('queueMax', queueMax, this.batchPages, 2 ** 20);
-    this.#slots = slots;
-    this.#depth = depth(this);
-    this.#run = run;
+  constructor(options: PageQueueOptions) {
+    this.#options = options;
   }
 
   get queuedPages(): number {
@@ -115,8 +123,8 @@ export class PageQueue {
   }
 
   /**
-   * Queues a call. The pages stay the caller's, but untouched until the promise settles.
-   * @returns an answer for each page; rejects with ERR_ARG_VALUE before anything is begun, or with ERR_IO_ENDED
+   * Queues a call. The queue borrows the pages until the promise settles.
+   * @returns one result per page; rejects with ERR_ARG_VALUE before any page is started, or with ERR_IO_ENDED
    */
   add(
     op: PageOp,
@@ -126,7 +134,7 @@ export class PageQueue {
   ): Promise<number[]> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== null) throw this.#ended;
-      this.#check(op, slots, pages);
+      this.#check(op, slots, pages, signal);
       const results: number[] = new Array<number>(slots.length).fill(NOT_STARTED);
       if (slots.length === 0 || signal?.aborted === true) {
         resolve(results);
@@ -138,9 +146,9 @@ export class PageQueue {
         slots: slots.slice(),
         pages: pages.slice(),
         results,
-        entered: 0,
-        begun: 0,
-        underWay: 0,
+        admitted: 0,
+        started: 0,
+        inFlight: 0,
         next: null,
         settle: (error) => {
           signal?.removeEventListener('abort', onAbort);
@@ -153,116 +161,131 @@ export class PageQueue {
     });
   }
 
-  /** Resolves when a call would enter without waiting; rejects when the queue has ended. */
+  /** Resolves when the queue has space and no call waits for it; rejects when the queue has ended. */
   ready(): Promise<void> {
     if (this.#ended !== null) return Promise.reject(this.#ended);
-    if (this.#hasRoom()) return Promise.resolve();
+    if (this.#hasSpace()) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
     });
   }
 
-  /** Takes no more calls and resolves when all that are there are answered. */
+  /** Takes no more calls; resolves when all calls are settled. */
   end(): Promise<void> {
     this.#ended ??= endedError('the adapter is closed');
-    if (this.#live.size === 0) return Promise.resolve();
+    if (this.#unsettled.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.#drained.push(resolve);
     });
   }
 
-  /** Ends the queue now: whatever is not answered rejects with `error`. */
+  /** Ends the queue at once: every unsettled call rejects with `error`. */
   fail(error: SwapError): void {
     this.#ended ??= error;
-    this.#broken = true;
+    this.#hasFailed = true;
     this.#head = null;
     this.#tail = null;
-    this.#gate = null;
+    this.#firstWaiting = null;
     this.#queuedPages = 0;
-    for (const call of this.#live) call.settle(error);
-    this.#live.clear();
+    for (const call of this.#unsettled) call.settle(error);
+    this.#unsettled.clear();
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
-    this.#tellDrained();
+    this.#notifyDrained();
   }
 
-  #check(op: PageOp, slots: readonly Slot[], pages: readonly Uint8Array[]): void {
-    for (const slot of slots) checkPages('slot', slot, 0, this.#slots - 1);
+  #check(
+    op: PageOp,
+    slots: readonly Slot[],
+    pages: readonly Uint8Array[],
+    signal: AbortSignal | undefined,
+  ): void {
+    for (const slot of slots) checkWhole('slot', slot, 0, this.#options.slots - 1);
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw new SwapError('ERR_ARG_VALUE', `signal is ${typeof signal}: give an AbortSignal`);
     if (op === PageOp.flush) return;
-    checkPages('number of pages', pages.length, slots.length, slots.length);
-    for (const page of pages) checkPages('page length', page.length, PAGE_BYTES, PAGE_BYTES);
+    checkWhole('number of pages', pages.length, slots.length, slots.length);
+    for (const page of pages)
+      checkWhole(
+        'bytes of a page',
+        page instanceof Uint8Array ? page.length : Number.NaN,
+        PAGE_BYTES,
+        PAGE_BYTES,
+      );
   }
 
-  #hasRoom(): boolean {
-    return this.#gate === null && this.#queuedPages < this.queueMax;
+  #hasSpace(): boolean {
+    return this.#firstWaiting === null && this.#queuedPages < this.#options.queueMax;
   }
 
   #append(call: Call): void {
-    this.#live.add(call);
+    this.#unsettled.add(call);
     if (this.#tail === null) this.#head = call;
     else this.#tail.next = call;
     this.#tail = call;
-    this.#gate ??= call;
+    this.#firstWaiting ??= call;
     this.#admit();
-    this.#wake();
+    this.#schedule();
   }
 
-  /** Lets pages in from the door while there is room, and then those who wait for room. */
+  /** Admits waiting pages while the queue has space; if space is left, resolves the calls of ready(). */
   #admit(): void {
-    while (this.#gate !== null && this.#queuedPages < this.queueMax) {
-      const call: Call = this.#gate;
-      const pages = Math.min(this.queueMax - this.#queuedPages, call.slots.length - call.entered);
-      call.entered += pages;
+    const { queueMax } = this.#options;
+    while (this.#firstWaiting !== null && this.#queuedPages < queueMax) {
+      const call: Call = this.#firstWaiting;
+      const pages = Math.min(queueMax - this.#queuedPages, call.slots.length - call.admitted);
+      call.admitted += pages;
       this.#queuedPages += pages;
-      if (call.entered === call.slots.length) this.#gate = call.next;
+      if (call.admitted === call.slots.length) this.#firstWaiting = call.next;
     }
-    assert(this.#queuedPages <= this.queueMax, 'the queue holds no more than it may');
-    if (this.#hasRoom()) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+    assert(this.#queuedPages <= queueMax, 'queuedPages <= queueMax');
+    if (this.#hasSpace()) for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
 
-  #wake(): void {
-    if (this.#woken || this.#queuedPages === 0 || this.#batchesUnderWay >= this.#depth) return;
-    this.#woken = true;
+  #schedule(): void {
+    const isBusy = this.#batchesInFlight >= this.#options.batchesMax;
+    if (this.#isScheduled || this.#queuedPages === 0 || isBusy) return;
+    this.#isScheduled = true;
     setImmediate(() => {
-      this.#woken = false;
+      this.#isScheduled = false;
       this.#startBatch();
-      this.#wake();
+      this.#schedule();
     });
   }
 
   #startBatch(): void {
     const batch = this.#takeBatch();
     if (batch.length === 0) return;
-    this.#batchesUnderWay++;
-    this.#finish(batch).catch((error: unknown) => {
+    this.#batchesInFlight++;
+    this.#runBatch(batch).catch((error: unknown) => {
       this.fail(endedError('a batch failed', error));
     });
   }
 
-  async #finish(batch: readonly Span[]): Promise<void> {
-    await this.#run(batch);
-    this.#batchesUnderWay--;
-    if (this.#broken) return;
+  async #runBatch(batch: readonly Span[]): Promise<void> {
+    await this.#options.run(batch);
+    this.#batchesInFlight--;
+    if (this.#hasFailed) return;
     for (const { call, from, to } of batch) {
-      call.underWay -= to - from;
+      call.inFlight -= to - from;
       this.#settleIfDone(call);
     }
-    this.#wake();
+    this.#schedule();
   }
 
   /** Takes up to batchPages pages from the front of the queue. */
   #takeBatch(): Span[] {
     const batch: Span[] = [];
-    let left = this.batchPages;
+    let left = this.#options.batchPages;
     while (left > 0 && this.#head !== null) {
       const call: Call = this.#head;
-      const from = call.begun;
-      const to = Math.min(call.entered, from + left);
+      const from = call.started;
+      const to = Math.min(call.admitted, from + left);
       if (to > from) batch.push({ call, from, to });
-      call.begun = to;
-      call.underWay += to - from;
+      call.started = to;
+      call.inFlight += to - from;
       left -= to - from;
       this.#queuedPages -= to - from;
-      if (to < call.slots.length) break; // the batch is full, or the rest is at the door
+      if (to < call.slots.length) break; // the batch is full, or the other pages wait
       this.#head = call.next;
       if (this.#head === null) this.#tail = null;
     }
@@ -270,29 +293,29 @@ export class PageQueue {
     return batch;
   }
 
-  /** Takes back what has not begun; the call stays in the list, as done, until its turn. */
+  /** Cancels the pages that have not been started. The call stays in the list until its turn, with nothing to start. */
   #abort(call: Call): void {
-    this.#queuedPages -= call.entered - call.begun;
-    call.entered = call.slots.length;
-    call.begun = call.slots.length;
-    if (this.#gate === call) this.#gate = call.next;
+    this.#queuedPages -= call.admitted - call.started;
+    call.admitted = call.slots.length;
+    call.started = call.slots.length;
+    if (this.#firstWaiting === call) this.#firstWaiting = call.next;
     this.#settleIfDone(call);
     this.#admit();
     if (this.#queuedPages === 0) {
-      this.#head = null; // nothing but done calls: hold their pages no longer
+      this.#head = null; // only cancelled calls are left: release their pages
       this.#tail = null;
     }
-    this.#wake();
+    this.#schedule();
   }
 
   #settleIfDone(call: Call): void {
-    if (call.begun < call.slots.length || call.underWay > 0) return;
-    if (this.#live.delete(call)) call.settle(null);
-    if (this.#live.size === 0) this.#tellDrained();
+    if (call.started < call.slots.length || call.inFlight > 0) return;
+    if (this.#unsettled.delete(call)) call.settle(null);
+    if (this.#unsettled.size === 0) this.#notifyDrained();
   }
 
-  /** In a turn of its own: whoever awaits the last answers has them by then. */
-  #tellDrained(): void {
+  /** In a later turn of the event loop, when the callers have received the last results. */
+  #notifyDrained(): void {
     for (const drained of this.#drained.splice(0)) setImmediate(drained);
   }
 }

@@ -1,36 +1,36 @@
 /**
- * What the asynchronous page calls answer, and what one page of a call does to a store. The answers are the store's own
- * (Put, Get), so that a call of k pages can be held against k single ones, and one more: not begun.
+ * The results of the asynchronous page calls, their interface, and the store operation of one page. The results are those of
+ * the store (PutResult, GetResult), so that a call of k pages can be compared with k single calls, plus NOT_STARTED.
  */
 import type { Slot } from '../base/units.ts';
 import type { GetResult, PutResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 
-/** The page's turn had not come when the call was aborted: nothing was done for it. */
+/** The call was aborted before this page was started: nothing was done for it. */
 export const NOT_STARTED = -1;
 
-export const AsyncFlush = {
-  /** The page was there and its bytes are free. */
+export const FlushResult = {
+  /** The page was stored and its bytes are free now. */
   flushed: 0,
-  /** Nothing was stored under the slot. */
+  /** Nothing was stored in the slot. */
   absent: 1,
 } as const;
-export type AsyncFlush = (typeof AsyncFlush)[keyof typeof AsyncFlush];
+export type FlushResult = (typeof FlushResult)[keyof typeof FlushResult];
 
 export type AsyncPutResult = PutResult | typeof NOT_STARTED;
 export type AsyncGetResult = GetResult | typeof NOT_STARTED;
-export type AsyncFlushResult = AsyncFlush | typeof NOT_STARTED;
+export type AsyncFlushResult = FlushResult | typeof NOT_STARTED;
 
-/** What a call does, and what each of its pages does. */
+/** The operation of a call, the same for all of its pages. */
 export const PageOp = { put: 0, get: 1, flush: 2 } as const;
 export type PageOp = (typeof PageOp)[keyof typeof PageOp];
 
 export interface CallOptions {
-  /** Its abort takes back the pages of this call that have not begun. */
+  /** Aborting it cancels the pages of this call that have not been started. */
   readonly signal?: AbortSignal;
 }
 
-/** The vectored calls, over whatever store. See AsyncPages for the terms. */
+/** The vectored calls over a store. AsyncPages states the contract. */
 export interface PageCalls extends AsyncDisposable {
   putMany(
     slots: readonly Slot[],
@@ -46,24 +46,24 @@ export interface PageCalls extends AsyncDisposable {
   put(slot: Slot, page: Uint8Array, options?: CallOptions): Promise<AsyncPutResult>;
   get(slot: Slot, into: Uint8Array, options?: CallOptions): Promise<AsyncGetResult>;
   flush(slot: Slot, options?: CallOptions): Promise<AsyncFlushResult>;
-  /** Resolves when a call would enter the queue without waiting for others. */
+  /** Resolves when the queue has space and no call waits for it. */
   ready(): Promise<void>;
-  /** Pages in the queue that have not begun, 0 .. queueMax. */
+  /** Pages in the queue that have not been started, 0 .. queueMax. */
   readonly queuedPages: number;
 }
 
-/** What the calls need of a store. */
+/** The part of a store that the calls use. */
 export type PageStore = Pick<Store, 'slots' | 'put' | 'get' | 'drop' | 'maintain'>;
 
-/** Does one page at array[at .. at + 4096), which a flush ignores; what the store answers. */
+/** Runs one operation on the page array[at .. at + 4096); a flush ignores the array. */
 export function runPage(
   store: PageStore,
   op: PageOp,
   slot: Slot,
   array: Uint8Array,
   at: number,
-): PutResult | GetResult | AsyncFlush {
+): PutResult | GetResult | FlushResult {
   if (op === PageOp.put) return store.put(slot, array, at);
   if (op === PageOp.get) return store.get(slot, array, at);
-  return store.drop(slot) ? AsyncFlush.flushed : AsyncFlush.absent;
+  return store.drop(slot) ? FlushResult.flushed : FlushResult.absent;
 }

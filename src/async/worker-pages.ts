@@ -1,151 +1,137 @@
 /**
- * The asynchronous page calls over a store that a worker owns: compression runs on another core, and the event loop of
- * this one only copies.
+ * The asynchronous page calls over a store in a worker: pages are compressed on another core, and this event loop only
+ * copies them.
  *
  *   putMany ──▶ queue ──▶ copy into a free cell of the ring ──▶ "cell 3" ──▶ worker: store.put, page by page
- *   answers ◀── copy found pages out, free the cell         ◀── "cell 3" ◀──┘
+ *   results ◀── copy pages out, free the cell               ◀── "cell 3" ◀──┘
  *
- * The terms are those of AsyncPages. "Begun" is: copied into the ring, which holds up to queueMax pages beside those
- * in the queue; an abort cannot take these back. A batch costs one message each way; a page one copy of 4 KiB each way it
- * travels, and no garbage but a view of it.
+ * The contract is that of AsyncPages. A page is started when it is copied into the ring, which holds up to queueMax pages
+ * besides those in the queue; an abort cannot cancel these. A batch costs one message each way; a page one copy of 4 KiB
+ * each way that it travels, and one view of it.
  *
- * When the worker dies (a broken invariant, no address space, terminated from outside) every page that it held is lost:
- * whatever was asked and is not answered rejects with ERR_IO_ENDED, and so does whatever is asked from then on. Nothing
- * restarts by itself, for an empty store would answer "absent" for pages that were accepted.
+ * If the worker ends early (a broken invariant, no address space, terminated from outside), every page that it stored is
+ * lost: every unanswered call and every later call rejects with ERR_IO_ENDED. Nothing restarts the worker: an empty store
+ * would answer `absent` for pages that were accepted.
  *
  * The worker keeps the process alive: close with `await using` or [Symbol.asyncDispose]().
  */
 import { Worker } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
-import { PAGE_BYTES, type Slot } from '../base/units.ts';
+import type { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import { GetResult } from '../store/results.ts';
-import { checkPages, endedError, PageQueue, type QueueOptions, type Span } from './async-queue.ts';
 import {
-  type AsyncFlushResult,
-  type AsyncGetResult,
-  type AsyncPutResult,
-  type CallOptions,
-  type PageCalls,
-  PageOp,
-} from './async-results.ts';
-import { END, Ring, type RingData, ringMemory, StoreUsage } from './async-ring.ts';
+  checkWhole,
+  endedError,
+  PageQueue,
+  type QueueOptions,
+  queueLimits,
+  type Span,
+} from './async-queue.ts';
+import { PageOp } from './async-results.ts';
+import { EXIT, Ring, type RingData, ringMemory, StoreUsage } from './async-ring.ts';
+import { QueuedPages } from './queued-pages.ts';
 
 export interface WorkerPagesOptions extends QueueOptions {
-  /** How many slots, 1 .. 2^31. */
+  /** Number of slots, 1 .. 2^31. */
   readonly slots: number;
-  /** Ceiling for all that the worker's store may make resident, bytes; 0 = none. The ring comes on top. */
+  /** Most bytes that the worker's store may make resident, metadata included; 0: no limit. The ring is not included. */
   readonly limitBytes: number;
 }
 
-export class WorkerPages implements PageCalls {
-  readonly #queue: PageQueue;
+export class WorkerPages extends QueuedPages {
+  readonly #worker: StoreWorker;
+
+  /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
+  constructor(options: WorkerPagesOptions) {
+    const known = ['slots', 'limitBytes', 'batchPages', 'queueMax'];
+    checkOptions(options, 'new WorkerPages(options)', known);
+    const slots = checkWhole('slots', options.slots, 1, 2 ** 31);
+    const limitBytes = checkWhole('limitBytes', options.limitBytes, 0, Number.MAX_SAFE_INTEGER);
+    const { batchPages, queueMax } = queueLimits(options);
+    const cells = Math.floor(queueMax / batchPages);
+    const memory = ringMemory(cells, batchPages);
+    const worker = new StoreWorker({ memory, cells, batchPages, slots, limitBytes });
+    const run = (batch: readonly Span[]): Promise<void> => worker.run(batch);
+    const queue = new PageQueue({ batchPages, queueMax, slots, batchesMax: cells, run });
+    worker.onEnd = (error) => queue.fail(error);
+    super(queue);
+    this.#worker = worker;
+  }
+
+  /** Pages that the worker stored after its last batch. */
+  get storedPages(): number {
+    return this.#worker.usage(StoreUsage.storedPages);
+  }
+
+  /** Bytes of RAM that the worker's store used after its last batch, metadata included; without the ring. */
+  get usedBytes(): number {
+    return this.#worker.usage(StoreUsage.usedBytes);
+  }
+
+  /** Resolves when all calls are answered and the worker, with every page that it stored, has ended. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#worker.end();
+  }
+}
+
+/** Runs batches in a worker that owns a store (worker.ts). */
+class StoreWorker {
+  /** The worker has ended, for whatever reason. */
+  onEnd: (error: SwapError) => void = () => {};
   readonly #ring: Ring;
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
   readonly #freeCells: number[];
-  /** Index = cell. Who waits for it. */
-  readonly #answered: ((() => void) | null)[];
+  /** By cell: resolves the batch in it; null: the cell is free. */
+  readonly #onDone: ((() => void) | null)[];
 
-  /** @throws SwapError ERR_ARG_VALUE */
-  constructor(options: WorkerPagesOptions) {
-    const slots = checkPages('slots', options.slots, 1, 2 ** 31);
-    const limitBytes = checkPages('limitBytes', options.limitBytes, 0, Number.MAX_SAFE_INTEGER);
-    const cellsOf = (q: PageQueue): number => Math.floor(q.queueMax / q.batchPages);
-    this.#queue = new PageQueue(slots, options, cellsOf, (batch) => this.#run(batch));
-    const cells = cellsOf(this.#queue);
-    const batchPages = this.#queue.batchPages;
-    const memory = ringMemory(cells, batchPages);
-    const workerData: RingData = { memory, cells, batchPages, slots, limitBytes };
+  constructor(workerData: RingData) {
+    const { cells } = workerData;
     this.#ring = new Ring(workerData);
     this.#freeCells = Array.from({ length: cells }, (_, cell) => cell);
-    this.#answered = new Array<(() => void) | null>(cells).fill(null);
+    this.#onDone = new Array<(() => void) | null>(cells).fill(null);
     this.#worker = new Worker(new URL('../async/worker.js', import.meta.url), { workerData });
     this.#exited = new Promise((resolve) => this.#watch(resolve));
   }
 
-  get queuedPages(): number {
-    return this.#queue.queuedPages;
+  usage(index: number): number {
+    return this.#ring.usage[index]!;
   }
 
-  /** Pages that the worker held after its last batch. */
-  get storedPages(): number {
-    return this.#ring.usage[StoreUsage.storedPages]!;
+  async run(batch: readonly Span[]): Promise<void> {
+    const cell = this.#freeCells.pop();
+    assert(cell !== undefined, 'there is a free cell for each batch in flight');
+    this.#fill(cell, batch);
+    await new Promise<void>((resolve) => {
+      this.#onDone[cell] = resolve;
+      this.#worker.postMessage(cell);
+    });
+    this.#collect(cell, batch);
   }
 
-  /** Bytes of RAM that the worker's store used after its last batch, all metadata included; without the ring. */
-  get usedBytes(): number {
-    return this.#ring.usage[StoreUsage.usedBytes]!;
-  }
-
-  async putMany(
-    slots: readonly Slot[],
-    pages: readonly Uint8Array[],
-    options: CallOptions = {},
-  ): Promise<AsyncPutResult[]> {
-    return (await this.#queue.add(PageOp.put, slots, pages, options.signal)) as AsyncPutResult[];
-  }
-
-  async getMany(
-    slots: readonly Slot[],
-    into: readonly Uint8Array[],
-    options: CallOptions = {},
-  ): Promise<AsyncGetResult[]> {
-    return (await this.#queue.add(PageOp.get, slots, into, options.signal)) as AsyncGetResult[];
-  }
-
-  async flushMany(slots: readonly Slot[], options: CallOptions = {}): Promise<AsyncFlushResult[]> {
-    return (await this.#queue.add(PageOp.flush, slots, [], options.signal)) as AsyncFlushResult[];
-  }
-
-  async put(slot: Slot, page: Uint8Array, options: CallOptions = {}): Promise<AsyncPutResult> {
-    return (await this.putMany([slot], [page], options))[0]!;
-  }
-
-  async get(slot: Slot, into: Uint8Array, options: CallOptions = {}): Promise<AsyncGetResult> {
-    return (await this.getMany([slot], [into], options))[0]!;
-  }
-
-  async flush(slot: Slot, options: CallOptions = {}): Promise<AsyncFlushResult> {
-    return (await this.flushMany([slot], options))[0]!;
-  }
-
-  ready(): Promise<void> {
-    return this.#queue.ready();
-  }
-
-  /** Resolves when all calls are answered and the worker, with every page it held, is gone. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#queue.end();
-    this.#worker.postMessage(END);
+  async end(): Promise<void> {
+    this.#worker.postMessage(EXIT);
     await this.#exited;
   }
 
   #watch(exited: () => void): void {
     this.#worker.on('message', (cell: number) => {
-      const answered = this.#answered[cell];
-      assert(typeof answered === 'function', 'a worker answers what it was asked');
-      this.#answered[cell] = null;
+      const done = this.#onDone[cell];
+      assert(typeof done === 'function', 'the worker answers a batch in flight');
+      this.#onDone[cell] = null;
       this.#freeCells.push(cell);
-      answered();
+      done();
     });
     this.#worker.on('error', (error) => {
-      this.#queue.fail(endedError('the worker that held them failed', error));
+      this.onEnd(endedError('the worker that stored them failed', error));
     });
     this.#worker.on('exit', (code) => {
-      this.#queue.fail(endedError(`the worker that held them is gone (exit ${code})`));
+      this.onEnd(endedError(`the worker that stored them has ended (exit ${code})`));
       exited();
     });
-  }
-
-  async #run(batch: readonly Span[]): Promise<void> {
-    const cell = this.#freeCells.pop();
-    assert(cell !== undefined, 'there is a cell for each batch under way');
-    this.#fill(cell, batch);
-    await new Promise<void>((resolve) => {
-      this.#answered[cell] = resolve;
-      this.#worker.postMessage(cell);
-    });
-    this.#collect(cell, batch);
   }
 
   #fill(cell: number, batch: readonly Span[]): void {
@@ -164,9 +150,9 @@ export class WorkerPages implements PageCalls {
     let page = 0;
     for (const { call, from, to } of batch)
       for (let i = from; i < to; i++, page++) {
-        const answer = ring.answer(cell, page);
-        call.results[i] = answer;
-        if (call.op !== PageOp.get || answer !== GetResult.found) continue;
+        const result = ring.result(cell, page);
+        call.results[i] = result;
+        if (call.op !== PageOp.get || result !== GetResult.found) continue;
         const at = ring.pageAt(cell, page);
         call.pages[i]!.set(ring.pages.subarray(at, at + PAGE_BYTES));
       }

@@ -1,7 +1,6 @@
 /**
- * The program of a worker that holds pages (see WorkerPages): it owns a store, does the batch of each cell whose number
- * it is sent, and sends the number back. Whatever it throws ends it, and its owner hears of it: a store with a broken
- * invariant answers nothing more.
+ * The worker of WorkerPages: owns a store, runs the batch in each cell whose number it receives, and sends the number back.
+ * An exception ends the worker and is reported to its owner: a store with a broken invariant must not answer again.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Budget } from '../arena/budget.ts';
@@ -10,13 +9,13 @@ import { slot } from '../base/units.ts';
 import { systemPageRelease } from '../os/linux/page-release.ts';
 import { Store } from '../store/store.ts';
 import { PageOp, runPage } from './async-results.ts';
-import { END, Ring, type RingData, StoreUsage } from './async-ring.ts';
+import { EXIT, Ring, type RingData, StoreUsage } from './async-ring.ts';
 
-/** Quiet time after which the worker gives all free memory back, milliseconds. */
-const SETTLE_AFTER_MS = 100;
+/** Idle time after which the worker compacts its store and releases free memory, ms. */
+const COMPACT_AFTER_MS = 100;
 
 const port = parentPort;
-assert(port !== null, 'this program runs in a worker');
+assert(port !== null, 'worker.ts runs in a worker');
 const data = workerData as RingData;
 const ring = new Ring(data);
 const store = new Store({
@@ -25,10 +24,10 @@ const store = new Store({
   release: systemPageRelease(process.platform),
 });
 
-const settling: NodeJS.Timeout = setTimeout(() => {
-  if (store.compactIdle()) settling.refresh();
+const idleTimer: NodeJS.Timeout = setTimeout(() => {
+  if (store.compactIdle()) idleTimer.refresh();
   ring.usage[StoreUsage.usedBytes] = store.usedBytes;
-}, SETTLE_AFTER_MS).unref();
+}, COMPACT_AFTER_MS).unref();
 
 function runCell(cell: number): void {
   const count = ring.count(cell);
@@ -36,7 +35,7 @@ function runCell(cell: number): void {
   for (let i = 0; i < count; i++) {
     const op = ring.op(cell, i) as PageOp;
     const at = ring.pageAt(cell, i);
-    ring.setAnswer(cell, i, runPage(store, op, slot(ring.slot(cell, i)), ring.pages, at));
+    ring.setResult(cell, i, runPage(store, op, slot(ring.slot(cell, i)), ring.pages, at));
     if (op !== PageOp.get) changed++;
   }
   if (changed > 0) store.maintain(changed);
@@ -45,11 +44,11 @@ function runCell(cell: number): void {
 }
 
 port.on('message', (cell: number) => {
-  if (cell === END) {
+  if (cell === EXIT) {
     port.close();
     return;
   }
   runCell(cell);
-  settling.refresh();
+  idleTimer.refresh();
   port.postMessage(cell);
 });

@@ -10,11 +10,11 @@
 export { AsyncPages } from '../async/async-pages.ts';
 export type { QueueOptions } from '../async/async-queue.ts';
 export {
-  AsyncFlush,
   type AsyncFlushResult,
   type AsyncGetResult,
   type AsyncPutResult,
   type CallOptions,
+  FlushResult,
   NOT_STARTED,
   type PageCalls,
 } from '../async/async-results.ts';

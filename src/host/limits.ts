@@ -12,7 +12,13 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
-import type { DiskConfig, HostConfig } from './config.ts';
+
+/** What limits depend on in a disk's configuration; config.ts describes the fields. */
+interface LimitedDisk {
+  readonly sizeBytes: number;
+  readonly limitBytes: number;
+  readonly backing?: string;
+}
 
 /** Below it a disk's own tables leave no room for pages. */
 const LIMIT_BYTES_MIN = 256 * 1024;
@@ -50,18 +56,21 @@ export function defaultTotal({ bytes }: UsableMemory): number {
 }
 
 /** What a disk needs before it can hold a page. */
-export const leastBytes = ({ sizeBytes, backing }: DiskConfig): number =>
+export const leastBytes = ({
+  sizeBytes,
+  backing,
+}: Pick<LimitedDisk, 'sizeBytes' | 'backing'>): number =>
   LIMIT_BYTES_MIN + (backing === undefined ? 0 : backingTableBytes(sizeBytes));
 
 /**
  * The disks with the ceilings that the total leaves them.
  * @throws SwapError ERR_ARG_VALUE when it leaves them none
  */
-export function underTotal(
-  disks: readonly DiskConfig[],
+export function underTotal<Disk extends LimitedDisk>(
+  disks: readonly Disk[],
   totalBytes: number,
   from: string,
-): DiskConfig[] {
+): Disk[] {
   if (totalBytes === 0) return [...disks];
   const least = disks.reduce((sum, disk) => sum + leastBytes(disk), 0);
   if (least > totalBytes)
@@ -82,7 +91,10 @@ const sourceText = ({ bytes, isGroupLimit }: UsableMemory): string =>
 
 /** What an operator should know before the memory runs out. */
 export function limitWarnings(
-  { disks, totalLimitBytes }: HostConfig,
+  {
+    disks,
+    totalLimitBytes,
+  }: { readonly disks: readonly LimitedDisk[]; readonly totalLimitBytes: number },
   memory: UsableMemory,
 ): string[] {
   const warnings: string[] = [];

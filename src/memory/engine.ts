@@ -18,7 +18,8 @@ import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 import { UffdEvent, UffdFeature } from '../os/linux/uffd-constants.ts';
 import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
-import { type Pager, Range } from '../pager/pager.ts';
+import { RangeResult } from '../pager/ops.ts';
+import type { Pager } from '../pager/pager.ts';
 import { type Region, tableBytes } from '../pager/region.ts';
 import { ResidentSet } from '../pager/resident-set.ts';
 import { SwapInResult } from '../swap/swap.ts';
@@ -59,7 +60,7 @@ export class Engine {
   readonly #drops: ManyAdvisor;
   readonly #present: PresentPages;
   readonly #tiers: Tiers;
-  readonly #shared: ResidentSet | null;
+  readonly #shared: ResidentSet<Region> | null;
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
   readonly #live: LiveRegions;
@@ -86,7 +87,7 @@ export class Engine {
       this.#reportLost(region, page, reason);
     this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
     this.pager = this.#tiers.pager;
-    this.#shared = options.sharedPages === 0 ? null : new ResidentSet(options.sharedPages);
+    this.#shared = options.sharedPages === 0 ? null : new ResidentSet<Region>(options.sharedPages);
     this.#doorbell = openEventFd(linux); // the process's: whoever rings it must not hit another file
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
@@ -241,7 +242,7 @@ export class Engine {
   }
 
   #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
-    const set = setPages === 0 ? this.#shared : new ResidentSet(setPages);
+    const set = setPages === 0 ? this.#shared : new ResidentSet<Region>(setPages);
     assert(set !== null, 'a region has a budget of its own, or a shared one');
     const memory = new UffdMemory(
       address,
@@ -279,7 +280,7 @@ export class Engine {
   #dispose(live: Live, comesHome: boolean): CallResult {
     if (comesHome) {
       const answer = this.pager.swapInAll(live.region);
-      if (answer !== Range.done) return answerOf(answer);
+      if (answer !== RangeResult.done) return answerOf(answer);
     }
     const { memory } = live;
     this.#remove(live);
@@ -361,9 +362,9 @@ const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map || op === CallOp.adopt || error.code.startsWith('ERR_ARG_'));
 
-const answerOf = (range: Range): CallResult =>
-  range === Range.done
+const answerOf = (range: RangeResult): CallResult =>
+  range === RangeResult.done
     ? CallResult.ok
-    : range === Range.noRoom
+    : range === RangeResult.noSpace
       ? CallResult.noRoom
       : CallResult.lost;

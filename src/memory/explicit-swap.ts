@@ -4,12 +4,14 @@
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { FRAME_COUNT, type Pager, Touch } from '../pager/pager.ts';
+import { FRAME_COUNT } from '../pager/loader.ts';
+import { Touch } from '../pager/ops.ts';
+import type { Pager } from '../pager/pager.ts';
 import { PageState, type Region } from '../pager/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
-import type { MemorySwap } from './open-swap.ts';
+import type { MemorySwap } from './memory-swap.ts';
 import {
   type ArrayOptions,
   arrayEnded,
@@ -21,8 +23,14 @@ import {
   type PagedArray,
   type PinnedPage,
 } from './paged-array.ts';
-import { type ByteRange, checkRange, type RegionStats } from './region.ts';
-import { regionStatsOf, swapStatsOf, writeRegionStats, writeSwapStats } from './stats.ts';
+import { type ByteRange, checkRange } from './region.ts';
+import {
+  type RegionStats,
+  regionStatsOf,
+  swapStatsOf,
+  writeRegionStats,
+  writeSwapStats,
+} from './stats.ts';
 import { type TierOptions, Tiers } from './tiers.ts';
 
 /** Pages come in windows of this many: the pager needs as many frames more than it may keep. */
@@ -188,7 +196,7 @@ class FrameArray implements PagedArray {
     if (frame === 0 || (isWrite && this.#memory.writable[page] === 0)) this.#touch(page, isWrite);
     else if (page !== this.#lastPage) {
       this.#lastPage = page;
-      this.#region.markUsed(page);
+      this.#region.markReferenced(page);
     }
     const inPage = index % 2 ** this.#shift;
     return (this.#memory.frameOf[page]! - 1) * 2 ** this.#shift + inPage;

@@ -24,9 +24,10 @@ import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
+import type { AdoptOptions, MapOptions, MemorySwap } from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
-import { swapStatsOf } from './stats.ts';
+import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import type { TierOptions } from './tiers.ts';
 import { warnOfTrouble } from './trouble.ts';
@@ -51,84 +52,8 @@ export interface OpenSwapOptions {
   readonly transparent?: boolean;
 }
 
-export interface MapOptions {
-  /** Size, bytes; up to 4 GiB on Node 20, more on 22 and later. Rounded up to whole pages. */
-  readonly bytes: number;
-  /** Most of it that is in memory at once, bytes; at least 128 KiB. Default: the swap's shared budget. */
-  readonly residentBytes?: number;
-  /** True: a SharedArrayBuffer, which can be posted to workers as it is. Default: only above 4 GiB. */
-  readonly shared?: boolean;
-}
-
-export interface AdoptOptions {
-  readonly residentBytes?: number;
-}
-
-export interface SwapStats {
-  /** RAM that compressed pages and all tables about them take. */
-  readonly usedBytes: number;
-  /** Its ceiling; 0 = none. */
-  readonly limitBytes: number;
-  /** Pages in compressed RAM. */
-  readonly storedPages: number;
-  /** What they pack to. */
-  readonly compressedBytes: number;
-  /** Of them, pages that repeat one word and take no room. */
-  readonly samePages: number;
-  /** Pages on devices. */
-  readonly devicePages: number;
-  /** Uncompressed bytes over what they take; 0 with nothing stored. */
-  readonly ratio: number;
-  /** Pages that came in although the budget was used up and nothing would go out: give more room. */
-  readonly overBudget: number;
-  /** Pages that should have left and that nobody had room for; not those that stay because they do not compress. */
-  readonly refused: number;
-  /** Of all regions together: in memory now. */
-  readonly residentBytes: number;
-  /** Of all regions that there are and were, as RegionStats has them. */
-  readonly faults: number;
-  readonly pageIns: number;
-  readonly pageOuts: number;
-  readonly pagesDropped: number;
-}
-
 const VIEW_MAX_BYTES = 2 ** 32;
 const START_MS = 30_000;
-
-export interface MemorySwap extends Disposable {
-  /** Memory can be paged without the program's help; false: array() only. */
-  readonly transparent: boolean;
-  /** Why not; empty when it can. */
-  readonly reason: string;
-  /**
-   * Memory of which a part is in RAM.
-   * @throws RangeError more than this Node can hold; SwapError ERR_ARG_VALUE, ERR_IO_SYSTEM, ERR_IO_UNSUPPORTED
-   */
-  map(options: MapOptions): SwapRegion;
-  /**
-   * Pages a WebAssembly memory: what is in it stays, what it grows to is paged as well; nothing about the program that
-   * uses it changes. What it takes is free some time after the program has dropped the memory and the region; a shared
-   * memory lives until the region is disposed of.
-   * @throws SwapError ERR_IO_UNSUPPORTED: no paging here, or this memory may move when it grows
-   */
-  adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
-  /** An array of numbers of which a part is in RAM; works everywhere. */
-  array(options: ArrayOptions): PagedArray;
-  /** Regions that this object made and that are neither disposed of nor collected; empty where paging is not transparent. */
-  readonly regions: readonly SwapRegion[];
-  /**
-   * Whether a system call that is given these bytes may fail with EFAULT: pin() them for its time, or pass a copy. False
-   * for memory that is not paged, and everywhere where the faults of system calls are served, too. `frontswap/register`
-   * sees to Node's own functions. It may be true of memory that lies close to a region, and knows only regions of this object: pin
-   * those of other threads always.
-   */
-  needsPin(view: ArrayBufferView): boolean;
-  /** For joinSwap() in another thread; null where paging is not transparent. */
-  readonly control: SharedArrayBuffer | null;
-  stats(): SwapStats;
-  /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
-  [Symbol.dispose](): void;
-}
 
 /** Regions of WebAssembly memories of this thread, by memory. */
 const adopted = new WeakMap<object, SwapRegion>();

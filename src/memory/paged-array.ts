@@ -11,8 +11,8 @@
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import type { MemorySwap } from './open-swap.ts';
-import type { ByteRange, RegionStats, SwapRegion } from './region.ts';
+import type { ByteRange, SwapRegion } from './region.ts';
+import type { RegionStats } from './stats.ts';
 
 export interface ElementTypes {
   readonly int8: typeof Int8Array;
@@ -106,8 +106,13 @@ function ended(): never {
   throw arrayEnded();
 }
 
+/** What regionArray() needs of a swap: map() of MemorySwap. */
+interface RegionSource {
+  map(options: { readonly bytes: number; readonly residentBytes: number }): SwapRegion;
+}
+
 /** Over a region: the processor does the work. */
-export function regionArray(swap: MemorySwap, options: ArrayOptions): PagedArray {
+export function regionArray(swap: RegionSource, options: ArrayOptions): PagedArray {
   const { bytes, shift } = checkArray(options);
   const { type, length, residentBytes } = options;
   const region: SwapRegion = swap.map({ bytes, residentBytes });

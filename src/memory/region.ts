@@ -13,7 +13,7 @@ import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
 import { CallOp } from './control-block.ts';
 import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
-import { regionStatsOf } from './stats.ts';
+import { type RegionStats, regionStatsOf } from './stats.ts';
 
 /** Bytes [offset, offset + length) of a region; the whole of it where nothing is said. */
 export interface ByteRange {
@@ -43,29 +43,6 @@ export function checkRange(
       { offset, length, bytes },
     );
   return { offset, end: offset + length };
-}
-
-export interface RegionStats {
-  /** Size of the region. */
-  readonly bytes: number;
-  /** In memory now; at most the budget. */
-  readonly residentBytes: number;
-  /** Only in compressed RAM or on a device now. */
-  readonly storedBytes: number;
-  readonly pinnedBytes: number;
-  /** Touches that had to wait for the fault thread. */
-  readonly faults: number;
-  /** First writes to pages whose stored copy was kept till then; part of `faults`. */
-  readonly writeFaults: number;
-  /** Pages brought in, those ahead of their touch included. */
-  readonly pageIns: number;
-  readonly pagesPrefetched: number;
-  /** Pages packed, or written to a device. */
-  readonly pageOuts: number;
-  /** Pages that left without work, because their stored copy was still good. */
-  readonly pagesDropped: number;
-  /** Pages that could not be brought back. Anything but 0 means that touching those ends the process. */
-  readonly lostPages: number;
 }
 
 /** What a worker thread needs to use a region; structured clone carries it. */

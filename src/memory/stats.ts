@@ -8,9 +8,58 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type Region, RegionCount } from '../pager/region.ts';
 import { CounterAt } from '../store/results.ts';
 import { RegionStat, SwapStat } from './control-block.ts';
-import type { SwapStats } from './open-swap.ts';
-import type { RegionStats } from './region.ts';
 import type { Tiers } from './tiers.ts';
+
+export interface RegionStats {
+  /** Size of the region. */
+  readonly bytes: number;
+  /** In memory now; at most the budget. */
+  readonly residentBytes: number;
+  /** Only in compressed RAM or on a device now. */
+  readonly storedBytes: number;
+  readonly pinnedBytes: number;
+  /** Touches that had to wait for the fault thread. */
+  readonly faults: number;
+  /** First writes to pages whose stored copy was kept till then; part of `faults`. */
+  readonly writeFaults: number;
+  /** Pages brought in, those ahead of their touch included. */
+  readonly pageIns: number;
+  readonly pagesPrefetched: number;
+  /** Pages packed, or written to a device. */
+  readonly pageOuts: number;
+  /** Pages that left without work, because their stored copy was still good. */
+  readonly pagesDropped: number;
+  /** Pages that could not be brought back. Anything but 0 means that touching those ends the process. */
+  readonly lostPages: number;
+}
+
+export interface SwapStats {
+  /** RAM that compressed pages and all tables about them take. */
+  readonly usedBytes: number;
+  /** Its ceiling; 0 = none. */
+  readonly limitBytes: number;
+  /** Pages in compressed RAM. */
+  readonly storedPages: number;
+  /** What they pack to. */
+  readonly compressedBytes: number;
+  /** Of them, pages that repeat one word and take no room. */
+  readonly samePages: number;
+  /** Pages on devices. */
+  readonly devicePages: number;
+  /** Uncompressed bytes over what they take; 0 with nothing stored. */
+  readonly ratio: number;
+  /** Pages that came in although the budget was used up and nothing would go out: give more room. */
+  readonly overBudget: number;
+  /** Pages that should have left and that nobody had room for; not those that stay because they do not compress. */
+  readonly refused: number;
+  /** Of all regions together: in memory now. */
+  readonly residentBytes: number;
+  /** Of all regions that there are and were, as RegionStats has them. */
+  readonly faults: number;
+  readonly pageIns: number;
+  readonly pageOuts: number;
+  readonly pagesDropped: number;
+}
 
 export function writeRegionStats(stats: Float64Array, region: Region): void {
   const { counts } = region;
@@ -50,7 +99,7 @@ export function writeSwapStats(stats: Float64Array, tiers: Tiers): void {
   stats[SwapStat.samePages] = tiers.counter(CounterAt.samePages);
   stats[SwapStat.devicePages] = tiers.devicePages;
   stats[SwapStat.overBudget] = counters.get('overBudget');
-  stats[SwapStat.refused] = counters.get('pagesPutBack') - counters.get('pagesSetAside');
+  stats[SwapStat.refused] = counters.get('pagesPutBack') - counters.get('pagesIncompressible');
   stats[SwapStat.faults] = counters.get('faults');
   stats[SwapStat.pagesIn] = counters.get('pagesIn');
   stats[SwapStat.pagesOut] = counters.get('pagesOut');

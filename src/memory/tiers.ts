@@ -20,6 +20,7 @@ import { lz4 } from '../codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../frontswap/backends/store-backend.ts';
 import { Frontswap } from '../frontswap/frontswap.ts';
 import { systemPageRelease } from '../os/linux/page-release.ts';
+import { RefusalResult } from '../pager/evictor.ts';
 import { Pager, type PagerOptions } from '../pager/pager.ts';
 import type { CounterAt } from '../store/results.ts';
 import type { SwapArea } from '../swap/areas.ts';
@@ -169,33 +170,30 @@ export class Tiers implements Disposable {
     });
   }
 
-  /** Nobody took a page. True: try again, there is another way now. */
-  #refused(): boolean {
+  /** A page was refused: finds another place for it, or space in RAM. */
+  #refused(): RefusalResult {
     if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isPassedOn) return this.#passOn();
     if (!this.#ram.writeOk) {
       // No file takes it. What was freed left room inside the store that its books call used: RAM is asked once more.
       this.#isRetrying = true;
       this.#ram.writeOk = true;
-      return true;
+      return RefusalResult.retry;
     }
-    if (this.pager.dropCopies(COPIES_A_TIME) > 0) return true;
-    if (this.#files.length === 0) return false;
+    if (this.pager.dropCopies(COPIES_A_TIME) > 0) return RefusalResult.retry;
+    if (this.#files.length === 0) return RefusalResult.full;
     const isNew = !this.#isRetrying;
     this.#isRetrying = false;
     this.#isFull = true;
     this.#ram.writeOk = false;
-    return isNew;
+    return isNew ? RefusalResult.retry : RefusalResult.full;
   }
 
-  /** A page does not compress. False: it stays in memory. */
-  #passOn(): boolean {
-    if (this.#isPassedOn || this.#files.length === 0) {
-      this.pager.evictor.isIncompressible = true;
-      return false;
-    }
+  /** A page does not compress: tries a file. */
+  #passOn(): RefusalResult {
+    if (this.#isPassedOn || this.#files.length === 0) return RefusalResult.incompressible;
     this.#isPassedOn = true;
     this.#ram.writeOk = false;
-    return true;
+    return RefusalResult.retry;
   }
 
   #hasRoom(): boolean {

@@ -22,8 +22,8 @@ import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
 import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
 import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-constants.ts';
 import { ResolveResult, type Userfaultfd } from '../os/linux/userfaultfd.ts';
-import { BATCH_PAGES } from '../pager/evict.ts';
-import { FRAME_COUNT, WINDOW_PAGES } from '../pager/load.ts';
+import { BATCH_PAGES } from '../pager/evictor.ts';
+import { FRAME_COUNT, WINDOW_PAGES } from '../pager/loader.ts';
 import { type PagedMemory, StopReason } from '../pager/ops.ts';
 
 /** The pager's frames, at an address. */

@@ -1,4 +1,4 @@
-/** Everything the pager counts. Exact after every call: the model test equates them. */
+/** The pager's counters. They are exact after every call; the model test checks the equations between them. */
 import { type CounterSpec, Counters } from '../base/counters.ts';
 
 const row = (unit: string, help: string, mustStayZero = false): CounterSpec => ({
@@ -9,8 +9,8 @@ const row = (unit: string, help: string, mustStayZero = false): CounterSpec => (
 
 export type PagerCounterName =
   | 'faults'
-  | 'faultsIn'
-  | 'firstTouches'
+  | 'swapInFaults'
+  | 'zeroFillFaults'
   | 'writeFaults'
   | 'spuriousFaults'
   | 'lostFaults'
@@ -20,41 +20,38 @@ export type PagerCounterName =
   | 'pagesOut'
   | 'pagesDropped'
   | 'pagesPutBack'
-  | 'pagesSetAside'
+  | 'pagesIncompressible'
   | 'pagesGone'
   | 'copiesDropped'
   | 'secondChances'
-  | 'activated'
-  | 'discarded'
-  | 'pagesUnused'
+  | 'pagesActivated'
+  | 'pagesDiscarded'
+  | 'swapoffPages'
   | 'overBudget'
   | 'pagesLost';
 
 const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
-  faults: row('faults', 'touches that asked the pager: in + first + write + spurious + lost'),
-  faultsIn: row('faults', 'on a page in its slot: it comes'),
-  firstTouches: row('faults', 'on a page that was nowhere: it comes as zeros'),
-  writeFaults: row('faults', 'first writes to clean pages: their stored copy is given up'),
-  spuriousFaults: row('faults', 'on a page that had come meanwhile, or that is no memory now'),
-  lostFaults: row('faults', 'on a page that is lost'),
-  pagesIn: row('pages', 'in from their slots, those ahead too'),
-  pagesPrefetched: row('pages', 'in before anybody touched them'),
-  zerosPrefetched: row('pages', 'made before anybody touched them'),
-  pagesOut: row('pages', 'out to a slot, packed or written'),
-  pagesDropped: row('pages', 'out without work: their slot had them still'),
-  pagesPutBack: row('pages', 'that nobody would take, and that stayed'),
-  pagesSetAside: row(
-    'pages',
-    'of those, that do not compress: they are not asked again for a while',
-  ),
-  pagesGone: row('pages', 'in memory by the books that their owner had given up by itself'),
-  copiesDropped: row('pages', 'whose stored copy was given up while they were in memory, for room'),
-  secondChances: row('pages', 'that stayed because they had been used'),
-  activated: row('pages', 'in again so soon after they left that they count as hot'),
-  discarded: row('pages', 'given up by their owner'),
-  pagesUnused: row('pages', 'in because their area is switched off, or their region ends'),
-  overBudget: row('pages', 'in although the resident set was full and nothing would go out'),
-  pagesLost: row('pages', 'whose slot could not give them back', true),
+  faults: row('faults', 'page faults served: swap-in + zero-fill + write + spurious + lost'),
+  swapInFaults: row('faults', 'on stored pages, resolved by a swap-in'),
+  zeroFillFaults: row('faults', 'on absent pages, resolved with zeros'),
+  writeFaults: row('faults', 'first writes to clean pages; each frees the stored copy'),
+  spuriousFaults: row('faults', 'on pages already resident, no longer mapped, or busy'),
+  lostFaults: row('faults', 'on lost pages'),
+  pagesIn: row('pages', 'swapped in, prefetched ones included'),
+  pagesPrefetched: row('pages', 'swapped in before they were accessed'),
+  zerosPrefetched: row('pages', 'zero-filled before they were accessed'),
+  pagesOut: row('pages', 'swapped out: compressed, or written to a device'),
+  pagesDropped: row('pages', 'evicted without I/O: the stored copy was still valid'),
+  pagesPutBack: row('pages', 'chosen for eviction, then kept: busy, or refused by every tier'),
+  pagesIncompressible: row('pages', 'of those, kept because they do not compress; retried later'),
+  pagesGone: row('pages', 'resident in the page table, but dropped by their owner'),
+  copiesDropped: row('pages', 'whose stored copy was freed for space while they were resident'),
+  secondChances: row('pages', 'kept once because they had been referenced'),
+  pagesActivated: row('pages', 'swapped in so soon after eviction that they count as hot'),
+  pagesDiscarded: row('pages', 'discarded by their owner'),
+  swapoffPages: row('pages', 'swapped in because their area or their region ends'),
+  overBudget: row('pages', 'brought in above the ceiling because nothing could be evicted'),
+  pagesLost: row('pages', 'whose slot could not be read back', true),
 };
 
 export type PagerCounters = Counters<PagerCounterName>;

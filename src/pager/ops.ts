@@ -1,65 +1,77 @@
 /**
- * What memory must be for the pager. pager/ owns this contract; memory/ implements it with userfaultfd, and in plain
- * arrays where there is none.
+ * What the pager needs from paged memory. memory/ implements this interface twice: with userfaultfd, and in plain arrays
+ * where there is none.
  *
- * Pages are numbered from 0; a page is resident (it can be read and, unless protected, written without anybody being
- * asked) or not (touching it asks the pager and waits for its answer). Frames are the pager's own pages, through which
- * everything passes that comes or goes.
+ * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An access
+ * to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is copied
+ * through a frame on its way in and on its way out.
  *
- * Other threads touch the memory while the pager works: each method is one step to them. None may call the pager.
+ * Other threads access the memory while the pager runs. Each method is one atomic step for them. No method calls the
+ * pager.
  */
 
-/** Why the last call stopped short of `count` pages. */
+/** Why the last call stopped before `count` pages. */
 export const StopReason = {
-  /** It did not. */
+  /** It did not stop early. */
   none: 0,
-  /** The page is resident already. */
+  /** The page is already resident. */
   resident: 1,
-  /** The page is not resident, or not memory any more: its owner has given it up behind the pager's back. */
+  /** The page is not resident, or no longer mapped: its owner dropped it without telling the pager. */
   gone: 2,
-  /** Not now: the system shares or moves the page. */
+  /** Try again later: the system is moving or sharing the page, or no frame is free. */
   busy: 3,
 } as const;
 export type StopReason = (typeof StopReason)[keyof typeof StopReason];
 
 export interface PagedMemory {
   readonly pages: number;
-  /** Of the last install(), installZeros() or take(). */
+  /** Why the last install(), installZeros() or take() stopped. */
   readonly stop: StopReason;
   /**
-   * Frames `frame` .. become the pages `page` .. `page + count - 1`, and who waits for those goes on. Not `writable`: the
-   * next write asks the pager. Returns how many were installed before the first that could not be. `busy` passes by itself:
-   * a page on its way back to memory is tried again at once.
+   * Copies frames `frame` .. to the pages `page` .. `page + count - 1` and wakes the threads that wait for them. Unless
+   * `writable`, the next write to each page faults. Returns how many pages were installed before the first that could not
+   * be.
    */
   install(page: number, frame: number, count: number, writable: boolean): number;
   /**
-   * The same with zeros, writable; not `areWritten` soon, they need not take memory until they are. Of a page that is
-   * resident it answers 0 and changes nothing: so the pager learns whether its owner has given a page up.
+   * Installs writable pages of zeros. If `areWritten` is false, they may share the zero page until they are written.
+   * Returns 0 and changes nothing if the first page is resident: the pager uses this to detect a page that its owner has
+   * dropped.
    */
   installZeros(page: number, count: number, areWritten: boolean): number;
-  /** Writes to those of the pages that are resident ask the pager from now on. */
+  /** From now on, writes to the resident pages of the range fault. */
   protect(page: number, count: number): void;
-  /** Writes to protected pages pass again, and those that wait go on. */
+  /** Removes the protection and wakes the writers that wait. */
   makeWritable(page: number, count: number): void;
   /**
-   * The bytes of protected pages are in frames `frame` ..; after flush() the pages are not resident. Returns how many.
+   * Copies protected pages to frames `frame` ..; after flush() the pages are not resident. Returns how many pages were
+   * taken before the first that could not be.
    */
   take(page: number, count: number, frame: number): number;
-  /** After flush() the pages are not resident and their bytes gone. Those that were are protected, or nobody wants them. */
+  /**
+   * Discards pages; after flush() they are not resident. A page that is resident must be protected, unless the caller no
+   * longer needs its bytes.
+   */
   drop(page: number, count: number): void;
-  /** What take() and drop() began is done when this returns: memory may do many of them in one step, and must by now. */
+  /** Completes every take() and drop() so far. An implementation may batch them into one system call. */
   flush(): void;
-  /** The frames that take() filled are done with. */
+  /** The pager no longer needs the frames that take() filled. */
   freeFrames(frame: number, count: number): void;
-  /** Who waits for the pages tries again. */
+  /** Wakes the threads that wait for the pages; each retries its access. */
   wake(page: number, count: number): void;
-  /** Whoever touches the page dies of it instead of reading what is not true. */
+  /** From now on, an access to the page gets SIGBUS. */
   poison(page: number): void;
 }
 
-/** What a touch did; the bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, _WP). */
+/** The kind of an access, as bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, UFFD_PAGEFAULT_FLAG_WP). */
 export const Touch = { read: 0, write: 1, protected: 2 } as const;
 
-/** How a call about a range ended. noRoom: the set is full, or the memory takes no page now; lost: a page cannot be read. */
-export const RangeResult = { done: 0, noRoom: 1, lost: 2 } as const;
+/** How a call on a range of pages ended. */
+export const RangeResult = {
+  done: 0,
+  /** The resident set is full, or the memory cannot take a page now. */
+  noSpace: 1,
+  /** A page cannot be read back. */
+  lost: 2,
+} as const;
 export type RangeResult = (typeof RangeResult)[keyof typeof RangeResult];

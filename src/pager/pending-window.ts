@@ -1,19 +1,19 @@
 /**
- * What is still to come of a window: a reader that goes through memory in order uses the first pages while the others are
- * unpacked. One window at a time: the last one that was begun.
+ * The rest of a prefetch window: a sequential reader uses its first pages while the background decompresses the others.
+ * There is one pending window, that of the last fault that started one.
  */
 import type { Region } from './region.ts';
 
 export class PendingWindow {
-  /** Null: nothing is left. */
+  /** Null: no pages are pending. */
   region: Region | null = null;
-  /** Pages [page, end) are left. */
+  /** Pages [page, end) are pending. */
   page = 0;
   end = 0;
-  /** They are about to be written. */
+  /** The fault was a write: install the pages writable. */
   isWrite = false;
 
-  /** Nothing is left when the range is empty. */
+  /** An empty range clears the window. */
   set(region: Region, page: number, end: number, isWrite: boolean): void {
     this.region = page < end ? region : null;
     this.page = page;
@@ -21,13 +21,13 @@ export class PendingWindow {
     this.isWrite = isWrite;
   }
 
-  /** The page is one of those: its reader has caught up. */
+  /** True when the page is pending: its reader has caught up. */
   has(region: Region, page: number): boolean {
     return this.region === region && page >= this.page && page < this.end;
   }
 
-  /** The region ends. */
-  forget(region: Region): void {
+  /** Clears the window if it is in the region, which ends. */
+  clearRegion(region: Region): void {
     if (this.region === region) this.region = null;
   }
 }

@@ -1,32 +1,40 @@
 /**
- * Which pages to bring with the one that was touched. Two rules, both from what was touched before:
+ * Decides which pages to bring in with the page that faulted. Two rules, both from the faults before it:
  *
- *   streams   a fault on exactly the page that follows what a stream brought last: the stream goes on, twice as far
- *   a vote    otherwise the last faults vote on a stride, first the last 4, then 8, then 16: a majority starts a stream
+ *   streams   the fault is on the page after those that a stream brought in last: the stream continues, with twice as many
+ *   a vote    otherwise the last 4 faults vote on a stride, then the last 8, then 16: a majority starts a stream
  *             (Boyer and Moore's vote; Maruf and Chowdhury, "Effectively Prefetching Remote Memory with Leap", 2020)
  *
- * Several streams are kept, so that loops over more than one array are seen. The pages that a stream brings are not
- * touched through the pager, so the next fault of a running stream is one window later: its cost is shared by the window.
+ * Several streams are kept, so that loops over more than one array are recognized. The pages that a stream brings in do
+ * not fault, so the next fault of a running stream is one window later, and the window shares its cost.
  *
- * Cost: a few integer operations a fault. Without a pattern nothing is brought.
+ * Cost: a few integer operations per fault. Without a pattern nothing is prefetched.
  */
 
 const STREAMS = 8;
 const HISTORY = 16;
-/** First and largest window, in pages beside the one that was touched. */
+/** First and largest window, in pages besides the one that faulted. */
 const WINDOW_MIN = 3;
 const WINDOW_MAX = 255;
-/** A stride beyond this is no pattern that pays. */
+/** Longest stride that pays, in pages. */
 const STRIDE_MAX = 64;
 
+/** What to prefetch. The record is reused: valid until the next predict(). */
+export interface Prediction {
+  /** Pages besides the one that faulted. */
+  count: number;
+  /** Distance between them, in pages; negative for a backward stream. */
+  stride: number;
+}
+
 export class Prefetch {
-  /** Of the last predict(): how many pages to bring beside the one touched, and how far apart. */
-  count = 0;
-  stride = 1;
   readonly #pages: number;
+  readonly #prediction: Prediction = { count: 0, stride: 1 };
+  /** Streams: the page whose fault continues each, its stride and its window. */
   readonly #expected: Int32Array = new Int32Array(STREAMS).fill(-1);
   readonly #strides: Int32Array = new Int32Array(STREAMS);
   readonly #windows: Int32Array = new Int32Array(STREAMS);
+  /** The last faults, a ring. */
   readonly #history: Int32Array = new Int32Array(HISTORY).fill(-1);
   #at = 0;
   #nextStream = 0;
@@ -37,27 +45,29 @@ export class Prefetch {
     this.#pages = pages;
   }
 
-  /** `page` was touched and was not there. Sets count and stride. */
-  predict(page: number): void {
-    this.count = 0;
-    this.stride = 1;
+  /** Call it once for each fault on a page that is not resident. */
+  predict(page: number): Prediction {
+    const prediction = this.#prediction;
+    prediction.count = 0;
+    prediction.stride = 1;
     this.#stream = this.#expected.indexOf(page);
     if (this.#stream === -1) this.#start(page);
     else this.#windows[this.#stream] = Math.min(this.#windows[this.#stream]! * 2 + 1, WINDOW_MAX);
     this.#history[this.#at] = page;
     this.#at = (this.#at + 1) % HISTORY;
-    if (this.#stream === -1) return;
-    this.stride = this.#strides[this.#stream]!;
-    const room =
-      this.stride > 0
-        ? Math.floor((this.#pages - 1 - page) / this.stride)
-        : Math.floor(page / -this.stride);
-    this.count = Math.min(this.#windows[this.#stream]!, room);
+    if (this.#stream === -1) return prediction;
+    const stride = this.#strides[this.#stream]!;
+    const fitting =
+      stride > 0 ? Math.floor((this.#pages - 1 - page) / stride) : Math.floor(page / -stride);
+    prediction.stride = stride;
+    prediction.count = Math.min(this.#windows[this.#stream]!, fitting);
+    return prediction;
   }
 
-  /** What predict() asked for was brought, but for the last pages: the stream goes on after `count` of them. */
+  /** `count` of the predicted pages are brought in, or will be: the stream continues at the page after them. */
   record(page: number, count: number): void {
-    if (this.#stream !== -1) this.#expected[this.#stream] = page + this.stride * (count + 1);
+    if (this.#stream === -1) return;
+    this.#expected[this.#stream] = page + this.#strides[this.#stream]! * (count + 1);
   }
 
   #start(page: number): void {
@@ -69,7 +79,7 @@ export class Prefetch {
     this.#windows[this.#stream] = WINDOW_MIN;
   }
 
-  /** The stride between faults that most of the last 4, 8 or 16 agree on; or 1, -1 beside a recent one; 0: none. */
+  /** The stride of most of the last 4, 8 or 16 faults; else 1 or -1 next to a recent fault; 0: no pattern. */
   #vote(page: number): number {
     for (let among = 4; among <= HISTORY; among *= 2) {
       const stride = this.#majority(page, among);
@@ -93,7 +103,7 @@ export class Prefetch {
     return agreeing * 2 > among ? candidate : 0;
   }
 
-  /** The step between the i-th last fault and the one before it; 0 where there was none. */
+  /** The step between the i-th last fault and the one before it; 0: there are not that many faults. */
   #strideAt(page: number, i: number): number {
     const to = i === 0 ? page : this.#history[(this.#at - i + HISTORY) % HISTORY]!;
     const from = this.#history[(this.#at - i - 1 + 2 * HISTORY) % HISTORY]!;

@@ -1,24 +1,24 @@
 /**
- * Room in a resident set: made before a page comes, by as many batches as that takes, and in the background from a set's
- * high mark down to its low one.
+ * Reclaim: frees space in a resident set, in the foreground before a page is brought in, and in the background from the
+ * high mark down to the low one. One call evicts as many batches as it needs.
  */
 import type { PagerCounters } from './counters.ts';
-import type { Evictor } from './evict.ts';
+import type { Evictor } from './evictor.ts';
 import type { Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /**
- * Where the last batch was refused, one try in so many is made, twice as many after each that fails: packing pages for
- * nothing is slow. A try is of a few pages.
+ * Back-off while every tier is full: one attempt per FULL_TRIES_MIN calls, then per twice as many after each failure, of
+ * FULL_BATCH pages, because a refused page costs its compression.
  */
 const FULL_TRIES_MIN = 32;
 const FULL_TRIES_MAX = 1024;
 const FULL_BATCH = 8;
-/** Looks for clean pages that are left out when there were none. */
+/** Calls without a scan for clean pages after a scan that found none. */
 const CLEAN_PAUSE = 31;
-/** Steps after which some pages that did not compress are asked again. */
-const ASIDE_MASK = 127;
-const ASIDE_PAGES = 32;
+/** Every RETRY_STEPS background steps, up to RETRY_PAGES incompressible pages of each region become evictable again. */
+const RETRY_STEPS = 128;
+const RETRY_PAGES = 32;
 
 export class Reclaimer {
   readonly #evictor: Evictor;
@@ -33,27 +33,31 @@ export class Reclaimer {
     this.#counters = counters;
   }
 
-  /** Room for a page that must come, whatever the limit, and `wanted` ahead of it: how many of those fit. */
-  reclaimForWindow(region: Region, wanted: number): number {
-    const room = this.reclaim(region, 1 + wanted);
-    if (room === 0) this.#counters.add('overBudget', 1);
-    return Math.max(0, room - 1);
+  /**
+   * Makes space for a faulting page, which is brought in whatever the ceiling, and for up to `ahead` pages to prefetch
+   * with it. Returns how many of these fit.
+   */
+  reclaimForWindow(region: Region, ahead: number): number {
+    const fitting = this.reclaim(region, 1 + ahead);
+    if (fitting === 0) this.#counters.add('overBudget', 1);
+    return Math.max(0, fitting - 1);
   }
 
-  /** Pages leave until `count` more fit into the region's set, or nothing goes out any more. How many fit. */
+  /** Evicts until `count` more pages fit into the region's set or nothing more can be evicted. Returns how many fit. */
   reclaim({ set }: Region, count: number): number {
     while (set.pages + count > set.ceiling) if (this.#reclaimBatch(set, set.batch) === 0) break;
     return Math.max(0, Math.min(count, set.ceiling - set.pages));
   }
 
-  /** A batch leaves each set that is above its mark; true while there is more to do. */
+  /** Evicts one batch from each set above its mark. Returns true while a set has more to evict. */
   background(regions: readonly Region[]): boolean {
     let isMore = false;
-    if ((++this.#steps & ASIDE_MASK) === 0)
-      for (let i = 0; i < regions.length; i++) regions[i]!.takeBack(ASIDE_PAGES);
+    this.#steps = (this.#steps + 1) % RETRY_STEPS;
+    if (this.#steps === 0)
+      for (let i = 0; i < regions.length; i++) regions[i]!.retryIncompressible(RETRY_PAGES);
     for (let i = 0; i < regions.length; i++) {
       const { set } = regions[i]!;
-      if (set.regions[0] !== regions[i]) continue; // each set once
+      if (set.regions[0] !== regions[i]) continue; // once per set
       if (set.pages <= (set.isReclaiming ? set.low : set.high)) {
         set.isReclaiming = false;
         continue;
@@ -64,12 +68,12 @@ export class Reclaimer {
     return isMore;
   }
 
-  /** Pages leave a set; how many. Where nobody takes any, those do that need no taking. */
-  #reclaimBatch(set: ResidentSet, pages: number): number {
-    const isFull = this.#evictor.isFull;
-    const wanted = isFull ? Math.min(pages, FULL_BATCH) : pages;
-    const out = this.#maySucceed() ? this.#evictor.reclaim(set, wanted) : 0;
-    if (out > 0) return out;
+  /** Evicts up to `pages` pages; clean ones only where every tier is full. Returns how many. */
+  #reclaimBatch(set: ResidentSet<Region>, pages: number): number {
+    const { isFull } = this.#evictor;
+    const target = isFull ? Math.min(pages, FULL_BATCH) : pages;
+    const evicted = this.#maySucceed() ? this.#evictor.reclaim(set, target) : 0;
+    if (evicted > 0) return evicted;
     if (this.#cleanPause > 0) {
       this.#cleanPause--;
       return 0;

@@ -1,27 +1,28 @@
 /**
- * A region's pages: where each is, and in which order those in memory leave it.
+ * A region's pages: where each page is, and in which order resident pages are evicted.
  *
- *   state │ absent │ dirty │ clean │ stored │ lost │      a byte a page
- *   entry │   0    │   0   │   e   │   e    │  -   │      the slot that has the page's bytes
- *   stamp │        │ when it came  │ when it left │       of the pager's clock, which ticks with each page that leaves
+ *   state │ absent │ dirty │ clean │ stored │ lost │      one byte per page
+ *   entry │   0    │   0   │   e   │   e    │  0   │      the slot that holds the page's bytes
+ *   stamp │   -    │ swapped in at │ out at │  -   │      the pager's clock, which counts evicted pages
  *
- *     absent ──touch──▶ dirty ◀──write── clean ──dropped, nothing written──▶ stored
- *       ▲                 │                ▲                                   │
- *       └──── discard ────┤                └───────────── read ────────────────┤
- *                         └────────── taken, swapped out ─────▶ stored ─write─▶ dirty
+ *     absent ──access──▶ dirty ◀──write── clean ───────── evicted ────────▶ stored
+ *       ▲                 │                 ▲                                 │
+ *       └──── discard ────┤                 └───────────── read ──────────────┤
+ *                         └────────── taken, swapped out ────▶ stored ─write─▶ dirty
  *
- *   inactive:  newest ⇄ … ⇄ oldest ─▶ out         active:  newest ⇄ … ⇄ oldest ─▶ inactive
+ *   inactive:  newest ⇄ … ⇄ oldest ─▶ evicted      active:  newest ⇄ … ⇄ oldest ─▶ inactive
  *
- * A page comes in at the head of the inactive list, as used already when it left so recently that a memory with
- * room for the active pages as well would have kept it (kernel: mm/workingset.c, refault distance). What the pager
- * has seen being used since (a write to a clean page) gets a second chance at the tail.
+ * A page enters at the head of the inactive list. A referenced page at the tail gets a second chance in the active list.
+ * User space has no accessed bit: a page counts as referenced if it is written while clean, or if it is swapped in again
+ * soon after it was evicted (kernel: mm/workingset.c, refault distance).
  *
  * Invariants
- * - A page is in a list exactly when it is dirty or clean and not pinned.
- * - entry is 0 exactly when the state is absent, dirty or lost.
- * - resident = pages that are dirty or clean.
+ * - A page is in a list exactly when it is resident (dirty or clean) and not pinned.
+ * - A page has a slot exactly when it is clean or stored.
+ * - `resident` = dirty pages + clean pages.
  *
- * Cost: 19 bytes a page, untouched ones taking no memory; every operation O(1), nothing allocated.
+ * Cost: 19 bytes per page, whose memory is allocated when the page is first used; every operation is O(1) and allocates
+ * nothing.
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
@@ -29,29 +30,29 @@ import type { PagedMemory } from './ops.ts';
 import { Prefetch } from './prefetch.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Where a page is. A zeroed table is a region that nobody has touched. */
+/** Where a page is. Zero is absent, so a zeroed table is a new region. */
 export const PageState = {
-  /** Nowhere: it reads as zeros. */
+  /** Nowhere; it reads as zeros. */
   absent: 0,
   /** In memory only. */
   dirty: 1,
-  /** In memory, write-protected, and equal to what its slot holds. */
+  /** In memory, write-protected, and equal to the copy in its slot. */
   clean: 2,
   /** In its slot only. */
   stored: 3,
-  /** Its slot could not give it back: whoever touches it is told so. */
+  /** Its slot could not be read: an access gets SIGBUS. */
   lost: 4,
 } as const;
 export type PageState = (typeof PageState)[keyof typeof PageState];
 
-/** Seen being used since it came. */
+/** Page flags. REFERENCED: used since it was swapped in. ACTIVE, INCOMPRESSIBLE: the list it is in. */
 const REFERENCED = 1;
 const ACTIVE = 2;
-const ASIDE = 4;
-/** Most pins a page can have. */
+const INCOMPRESSIBLE = 4;
+/** Most pins of one page: a pin count is one byte. */
 const PINS_MAX = 255;
 
-/** What a region counts, by index of `counts`. */
+/** Indexes into Region.counts. */
 export const RegionCount = {
   faults: 0,
   pagesIn: 1,
@@ -61,52 +62,52 @@ export const RegionCount = {
   writeFaults: 5,
 } as const;
 
-/** Where a region's list begins: a sentinel behind its last page. */
+/** A list of pages; its head is a sentinel row after the last page. */
 export type ListAt = 0 | 1 | 2;
-export const INACTIVE: ListAt = 0;
+export const INACTIVE_LIST: ListAt = 0;
 export const ACTIVE_LIST: ListAt = 1;
-/** Pages that nobody took because they do not compress: they are not asked again for a while. */
-const ASIDE_LIST: ListAt = 2;
-const LISTS = [INACTIVE, ACTIVE_LIST, ASIDE_LIST] as const;
+/** Pages that every tier refused because they do not compress; the background retries them. */
+const INCOMPRESSIBLE_LIST: ListAt = 2;
+const LISTS = [INACTIVE_LIST, ACTIVE_LIST, INCOMPRESSIBLE_LIST] as const;
 
 const WORD_TABLES = 4;
 const BYTE_TABLES = 3;
 
-/** What the tables of a region of so many pages take; memory only where a page has been used. */
+/** Bytes of the tables of a region. */
 export const tableBytes = (pages: number): number =>
   pages * (4 * WORD_TABLES + BYTE_TABLES) + 2 * 4 * LISTS.length;
 
 export class Region {
   readonly pages: number;
   readonly memory: PagedMemory;
-  readonly set: ResidentSet;
+  readonly set: ResidentSet<Region>;
   readonly prefetch: Prefetch;
   /** PageState by page. */
   readonly state: Uint8Array;
   /** SwapEntry by page. */
   readonly entry: Int32Array;
-  /** Clock by page: when it came, or left. */
+  /** Pager clock by page: when it was swapped in, or out. */
   readonly stamp: Int32Array;
-  /** Of this region alone; the pager's counters are the sum. */
-  readonly counts: Float64Array = new Float64Array(6);
-  /** Pages that are dirty or clean. */
+  /** By RegionCount; the pager's counters are the sums over all regions. */
+  readonly counts: Float64Array = new Float64Array(Object.keys(RegionCount).length);
+  /** Dirty and clean pages. */
   resident = 0;
   /** Pages in each list. */
   inactive = 0;
   active = 0;
-  aside = 0;
+  incompressible = 0;
   pinned = 0;
-  /** Pages that are stored. */
+  /** Pages in the state `stored`. */
   stored = 0;
   lost = 0;
   /**
-   * 0 .. 256: how often a clean page is written before it leaves again. Above half, keeping the stored copy does not pay:
-   * the fault of the write costs more than packing the page once more.
+   * 0 .. 256: a moving average of how many clean pages are written before they are evicted. From half on, keeping the
+   * stored copy does not pay: the write fault costs more than compressing the page again.
    */
   rewritten = 0;
-  /** Counts installs while `rewritten` is high, to try a clean one now and then. */
+  /** Counts page-ins while `rewritten` is high: one in 32 keeps its copies, to measure again. */
   tries = 0;
-  /** Where the next write to a clean page is expected, and how many pages it then makes writable at once. */
+  /** The page where a sequential writer faults next, and how many pages that fault makes writable. */
   writeAt = -1;
   writeWindow = 1;
   readonly #flags: Uint8Array;
@@ -114,10 +115,10 @@ export class Region {
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
 
-  /** @param tables zeros, tableBytes() of them */
-  constructor(memory: PagedMemory, set: ResidentSet, tables?: ArrayBuffer) {
+  /** @param tables tableBytes() zeros; allocated if missing */
+  constructor(memory: PagedMemory, set: ResidentSet<Region>, tables?: ArrayBuffer) {
     const { pages } = memory;
-    assert(Number.isInteger(pages) && pages > 0 && pages < 2 ** 30, 'a region has 1 to 2^30 pages');
+    assert(Number.isInteger(pages) && pages > 0 && pages < 2 ** 30, '1 <= pages < 2^30');
     this.pages = pages;
     this.memory = memory;
     this.set = set;
@@ -143,10 +144,10 @@ export class Region {
     }
   }
 
-  /** The page has come, at `clock`; `isHot`: it left only lately. */
-  enter(page: number, state: PageState, entry: SwapEntry, clock: number, isHot: boolean): void {
+  /** Records that the page was brought in, at `clock`. */
+  addResident(page: number, state: PageState, entry: SwapEntry, clock: number): void {
     const before = this.state[page]!;
-    assert(before !== PageState.dirty && before !== PageState.clean, 'a page comes from elsewhere');
+    assert(before !== PageState.dirty && before !== PageState.clean, 'the page is not resident');
     if (before === PageState.stored) this.stored--;
     if (before === PageState.lost) this.lost--;
     this.state[page] = state;
@@ -155,12 +156,12 @@ export class Region {
     this.resident++;
     this.set.pages++;
     this.#flags[page] = 0;
-    if (this.#pins[page] === 0) this.#link(page, isHot ? ACTIVE_LIST : INACTIVE);
+    if (this.#pins[page] === 0) this.#link(page, INACTIVE_LIST);
   }
 
-  /** The page has left for its slot, or for nowhere. */
-  leave(page: number, state: PageState, entry: SwapEntry, clock: number): void {
-    assert(this.isResident(page), 'a page that leaves was here');
+  /** Records that the page was evicted to its slot, or discarded, at `clock`. */
+  removeResident(page: number, state: PageState, entry: SwapEntry, clock: number): void {
+    assert(this.isResident(page), 'the page is resident');
     this.unlist(page);
     this.resident--;
     this.set.pages--;
@@ -171,9 +172,9 @@ export class Region {
     if (state === PageState.lost) this.lost++;
   }
 
-  /** A page that is not here is in another place than before: nowhere, or lost. */
-  forget(page: number, state: PageState): void {
-    assert(!this.isResident(page), 'only what is not here can be forgotten');
+  /** Sets a page that is not resident to `absent` or `lost`; its slot is the caller's to free. */
+  resetTo(page: number, state: typeof PageState.absent | typeof PageState.lost): void {
+    assert(!this.isResident(page), 'the page is not resident');
     if (this.state[page] === PageState.stored) this.stored--;
     if (this.state[page] === PageState.lost) this.lost--;
     if (state === PageState.lost) this.lost++;
@@ -186,89 +187,89 @@ export class Region {
     return state === PageState.dirty || state === PageState.clean;
   }
 
-  /** In the inactive list, and not seen being used since it came. */
+  /** In the inactive list and not referenced. */
   isIdle(page: number): boolean {
     return this.#pins[page] === 0 && this.#next[page] !== 0 && this.#flags[page] === 0;
   }
 
-  markUsed(page: number): void {
+  markReferenced(page: number): void {
     this.#flags[page]! |= REFERENCED;
   }
 
-  /** Oldest page of a list, or -1. */
+  /** Returns the oldest page of a list, or -1. */
   oldest(list: ListAt): number {
     const page = this.#previous[this.pages + list]!;
     return page === this.pages + list ? -1 : page;
   }
 
-  /** The next older-to-newer neighbour in its list, or -1. */
+  /** Returns the next newer page in its list, or -1. */
   newer(page: number, list: ListAt): number {
     const before = this.#previous[page]!;
     return before === this.pages + list ? -1 : before;
   }
 
   /**
-   * A page at the tail of the inactive list goes out, unless it was used: then it goes to the head of the active one, and
-   * the answer is false.
+   * Moves a page that was referenced to the head of the active list and clears its mark; false: it was not referenced,
+   * and may be evicted.
    */
-  isVictim(page: number): boolean {
-    if ((this.#flags[page]! & REFERENCED) === 0) return true;
+  activateIfReferenced(page: number): boolean {
+    if ((this.#flags[page]! & REFERENCED) === 0) return false;
     this.#flags[page]! &= ~REFERENCED;
     this.unlist(page);
     this.#link(page, ACTIVE_LIST);
-    return false;
+    return true;
   }
 
-  /** The oldest active page becomes the newest inactive one. */
-  demote(): void {
+  /** Moves the oldest active page to the head of the inactive list. */
+  deactivateOldest(): void {
     const page = this.oldest(ACTIVE_LIST);
-    assert(page !== -1, 'there is an active page');
+    assert(page !== -1, 'the active list is not empty');
     this.unlist(page);
-    this.#link(page, INACTIVE);
+    this.#link(page, INACTIVE_LIST);
   }
 
-  /** Takes a page out of its list, if it is in one: it is being evicted. */
+  /** Removes a page from its list, if it is in one. */
   unlist(page: number): void {
     const next = this.#next[page]!;
     const previous = this.#previous[page]!;
-    if (next === 0 && previous === 0) return; // in no list: page 0 is not on both sides of another
+    if (next === 0 && previous === 0) return; // in no list: page 0 cannot be both neighbours
     this.#next[previous] = next;
     this.#previous[next] = previous;
     this.#next[page] = 0;
     this.#previous[page] = 0;
     const flags = this.#flags[page]!;
-    if ((flags & ASIDE) !== 0) {
-      this.aside--;
-      this.set.aside--;
+    if ((flags & INCOMPRESSIBLE) !== 0) {
+      this.incompressible--;
+      this.set.incompressible--;
     } else if ((flags & ACTIVE) === 0) this.inactive--;
     else this.active--;
-    this.#flags[page] = flags & ~(ACTIVE | ASIDE);
+    this.#flags[page] = flags & ~(ACTIVE | INCOMPRESSIBLE);
   }
 
-  /** A page that was to be evicted stays: it is the newest again. */
+  /** Puts a page that was not evicted back, as the newest inactive page. */
   relist(page: number): void {
-    assert(this.isResident(page), 'only what is here is in a list');
-    if (this.#pins[page] === 0) this.#link(page, INACTIVE);
+    assert(this.isResident(page), 'the page is resident');
+    if (this.#pins[page] === 0) this.#link(page, INACTIVE_LIST);
   }
 
-  /** A page that was to be evicted stays, and is not asked again until takeBack(). */
-  setAside(page: number): void {
-    assert(this.isResident(page), 'only what is here is in a list');
-    if (this.#pins[page] === 0) this.#link(page, ASIDE_LIST);
+  /** Keeps an incompressible page from eviction until retryIncompressible(). */
+  listIncompressible(page: number): void {
+    assert(this.isResident(page), 'the page is resident');
+    if (this.#pins[page] === 0) this.#link(page, INCOMPRESSIBLE_LIST);
   }
 
-  /** Up to `most` pages, those set aside longest, are to be asked again: they are the newest now. */
-  takeBack(most: number): void {
-    for (let left = most; left > 0 && this.aside > 0; left--) {
-      const page = this.oldest(ASIDE_LIST);
+  /** Makes up to `pagesMax` incompressible pages evictable again, the oldest first. */
+  retryIncompressible(pagesMax: number): void {
+    for (let left = pagesMax; left > 0 && this.incompressible > 0; left--) {
+      const page = this.oldest(INCOMPRESSIBLE_LIST);
       this.unlist(page);
-      this.#link(page, INACTIVE);
+      this.#link(page, INACTIVE_LIST);
     }
   }
 
-  /** A resident page stays until unpin(). False: it has all the pins it can have. */
+  /** Keeps a resident page in memory until unpin(). False: it has PINS_MAX pins already. */
   pin(page: number): boolean {
-    assert(this.isResident(page), 'a pinned page is here');
+    assert(this.isResident(page), 'the page is resident');
     if (this.#pins[page] === PINS_MAX) return false;
     if (this.#pins[page] === 0) {
       this.unlist(page);
@@ -280,12 +281,12 @@ export class Region {
   }
 
   unpin(page: number): void {
-    assert(this.#pins[page]! > 0, 'what is unpinned was pinned');
+    assert(this.#pins[page]! > 0, 'the page is pinned');
     this.#pins[page]! -= 1;
     if (this.#pins[page] !== 0) return;
     this.pinned--;
     this.set.pinned--;
-    if (this.isResident(page)) this.#link(page, INACTIVE);
+    if (this.isResident(page)) this.#link(page, INACTIVE_LIST);
   }
 
   isPinned(page: number): boolean {
@@ -301,34 +302,41 @@ export class Region {
     for (let page = 0; page < this.pages; page++) {
       const state = this.state[page]!;
       const hasEntry = this.entry[page] !== NO_ENTRY;
-      const mayHave = state === PageState.clean || state === PageState.stored;
-      assert(hasEntry === mayHave, 'a page has a slot exactly when its bytes are there');
+      const isStored = state === PageState.clean || state === PageState.stored;
+      assert(hasEntry === isStored, 'a page has a slot exactly when it is clean or stored');
       if (state === PageState.stored) stored++;
       if (state === PageState.lost) lost++;
       if (!this.isResident(page)) continue;
       resident++;
       if (this.#pins[page] === 0) listed++;
     }
-    assert(this.resident === resident, 'resident pages are counted');
-    assert(this.stored === stored, 'stored pages are counted');
-    assert(this.lost === lost, 'lost pages are counted');
-    assert(this.#count(INACTIVE) === this.inactive, 'inactive pages are counted');
-    assert(this.#count(ACTIVE_LIST) === this.active, 'active pages are counted');
-    assert(this.#count(ASIDE_LIST) === this.aside, 'pages set aside are counted');
+    assert(this.resident === resident, 'resident = dirty + clean pages');
+    assert(this.stored === stored, 'stored = pages in that state');
+    assert(this.lost === lost, 'lost = pages in that state');
+    assert(this.#count(INACTIVE_LIST) === this.inactive, 'inactive = length of its list');
+    assert(this.#count(ACTIVE_LIST) === this.active, 'active = length of its list');
     assert(
-      this.inactive + this.active + this.aside === listed,
-      'what is here and not pinned is listed',
+      this.#count(INCOMPRESSIBLE_LIST) === this.incompressible,
+      'incompressible = length of its list',
+    );
+    assert(
+      this.inactive + this.active + this.incompressible === listed,
+      'each resident page that is not pinned is in a list',
     );
   }
 
   #count(list: ListAt): number {
     let count = 0;
     for (let page = this.oldest(list); page !== -1; page = this.newer(page, list)) {
-      assert(this.isResident(page), 'what is listed is here');
+      assert(this.isResident(page), 'a listed page is resident');
       const flags = this.#flags[page]!;
       const listOf =
-        (flags & ASIDE) !== 0 ? ASIDE_LIST : (flags & ACTIVE) !== 0 ? ACTIVE_LIST : INACTIVE;
-      assert(listOf === list, 'a page knows its list');
+        (flags & INCOMPRESSIBLE) !== 0
+          ? INCOMPRESSIBLE_LIST
+          : (flags & ACTIVE) !== 0
+            ? ACTIVE_LIST
+            : INACTIVE_LIST;
+      assert(listOf === list, 'the flags name the list');
       count++;
     }
     return count;
@@ -341,11 +349,11 @@ export class Region {
     this.#previous[page] = head;
     this.#next[head] = page;
     this.#previous[newest] = page;
-    if (list === INACTIVE) this.inactive++;
-    else if (list === ASIDE_LIST) {
-      this.aside++;
-      this.set.aside++;
-      this.#flags[page]! |= ASIDE;
+    if (list === INACTIVE_LIST) this.inactive++;
+    else if (list === INCOMPRESSIBLE_LIST) {
+      this.incompressible++;
+      this.set.incompressible++;
+      this.#flags[page]! |= INCOMPRESSIBLE;
     } else {
       this.active++;
       this.#flags[page]! |= ACTIVE;

@@ -1,44 +1,53 @@
 /**
- * How many pages may be in memory at once, for a region or for several together.
+ * The limit on resident pages, of one region or of several together.
  *
- *   0 ─────────────── low ──── high ── limit          above high the pager evicts in the background, down to low;
- *   pages ───────────────▶                            nothing comes in above the limit before something has gone
+ *   0 ─────────────── low ──── high ── ceiling        above high the pager evicts in the background, down to low;
+ *   pages ───────────────▶                            at the ceiling it evicts before it brings a page in
  */
 import { assert } from '../base/assert.ts';
-import type { Region } from './region.ts';
 
-/** Free pages that the background pass makes: room for a few windows of prefetched pages, or a sixteenth. */
+/** Most pages between the low mark and the ceiling; an eighth of the limit in smaller sets. */
 const FREE_PAGES_MAX = 512;
 const BATCH_MIN = 8;
 const BATCH_MAX = 512;
-/** A set cannot be smaller: a fault, what is prefetched with it, and the pages of one batch. */
+/** Smallest limit: one fault, the pages prefetched with it, and one batch. */
 export const SET_PAGES_MIN = 32;
 
-export class ResidentSet {
+/** What a set counts of each of its regions. */
+interface SetMember {
+  readonly resident: number;
+  readonly pinned: number;
+  readonly incompressible: number;
+}
+
+export class ResidentSet<Member extends SetMember> {
   readonly limit: number;
-  /** Pages that leave at once. A batch shares what the system charges for each change of translations. */
+  /** Pages evicted together. One flush of translations (TLB shootdown) serves the whole batch. */
   readonly batch: number;
-  readonly regions: Region[] = [];
+  readonly regions: Member[] = [];
   readonly #free: number;
-  /** Pages of all its regions that nobody takes because they do not compress. */
-  aside = 0;
-  /** Resident pages of all its regions. */
+  /** Resident pages of all regions that every tier refused because they do not compress. */
+  incompressible = 0;
+  /** Resident pages of all regions. */
   pages = 0;
   pinned = 0;
-  /** The background pass is on its way from the high mark to the low one. */
+  /** The background pass has passed the high mark and not yet reached the low one. */
   isReclaiming = false;
 
-  /** @param limit pages, SET_PAGES_MIN up */
+  /** @param limit pages, SET_PAGES_MIN or more */
   constructor(limit: number) {
-    assert(Number.isInteger(limit) && limit >= SET_PAGES_MIN, 'a resident set has some pages');
+    assert(Number.isInteger(limit) && limit >= SET_PAGES_MIN, 'limit >= SET_PAGES_MIN');
     this.limit = limit;
     this.#free = Math.min(FREE_PAGES_MAX, limit >>> 3);
     this.batch = Math.max(BATCH_MIN, Math.min(limit >>> 4, BATCH_MAX));
   }
 
-  /** Nothing comes in above it: the limit, or more where pages that cannot leave would take most of that from the others. */
+  /**
+   * Most resident pages. It is the limit, or more when incompressible pages fill most of it: a quarter of the limit is
+   * reserved for the others.
+   */
   get ceiling(): number {
-    return Math.max(this.limit, this.aside + Math.max(SET_PAGES_MIN, this.limit >>> 2));
+    return Math.max(this.limit, this.incompressible + Math.max(SET_PAGES_MIN, this.limit >>> 2));
   }
 
   get high(): number {
@@ -49,21 +58,23 @@ export class ResidentSet {
     return this.ceiling - this.#free;
   }
 
-  /** Most pages that may be pinned: the rest must be able to come and go. */
+  /** Most pinned pages: the rest must stay evictable. */
   get pinLimit(): number {
     return this.limit - Math.max(SET_PAGES_MIN >>> 1, this.limit >>> 3);
   }
+
+  /** Checks the counts; throws InvariantError. */
   verify(): void {
     let pages = 0;
     let pinned = 0;
+    let incompressible = 0;
     for (const region of this.regions) {
       pages += region.resident;
       pinned += region.pinned;
+      incompressible += region.incompressible;
     }
-    assert(this.pages === pages, 'a set counts the pages of its regions');
-    let aside = 0;
-    for (const region of this.regions) aside += region.aside;
-    assert(this.aside === aside, 'a set counts the pages that its regions set aside');
-    assert(this.pinned === pinned, 'a set counts the pins of its regions');
+    assert(this.pages === pages, 'set.pages = resident pages of its regions');
+    assert(this.incompressible === incompressible, 'set.incompressible = sum over its regions');
+    assert(this.pinned === pinned, 'set.pinned = pinned pages of its regions');
   }
 }

@@ -1,32 +1,32 @@
 /**
- * Where each page of one swap area is, and in which order those that may move on came.
+ * Where each page of one swap area is, and the order in which local pages were stored.
  *
- *   place        none, local (in the list), stays (local, not in it), remote      1 byte a slot
- *   generation   how often the slot's page was sent                               4 bytes
- *   next, prev   the list of pages that may move on, oldest first; slot + 1       8 bytes
- *   stamp        when it entered the list: areas share one clock of stamps        4 bytes
+ *   location     none, local (in the list), unmovable (local, not in the list), remote      1 byte per slot
+ *   generation   how often the slot's page was sent                                         4 bytes
+ *   next, prev   list of movable pages, oldest first, as slot + 1                           8 bytes
+ *   stamp        when the page entered the list, on a clock shared by all areas             4 bytes
  *
- * Generations go round at 2^32 sends of one slot; by then whatever was under way for it has arrived.
- * Cost: 17 bytes a slot, all operations O(1) without garbage.
+ * A generation wraps after 2^32 sends of one slot; no command from the previous round is in flight by then.
+ * Cost: 17 bytes per slot; every operation is O(1) and allocates nothing.
  */
 import { assert } from '../base/assert.ts';
 
-export const PageLocation = { none: 0, local: 1, stays: 2, remote: 3 } as const;
+export const PageLocation = { none: 0, local: 1, unmovable: 2, remote: 3 } as const;
 export type PageLocation = (typeof PageLocation)[keyof typeof PageLocation];
 
 const ROW_BYTES = 17;
 
 export class AreaPages {
-  /** Of the area's life, from 1: never used again by this boot. */
+  /** Number of this life of the area, from 1; a boot never reuses one. */
   readonly epoch: number;
   readonly slots: number;
-  /** Pages in the list. */
+  /** Length of the list. */
   listed = 0;
-  /** Pages on the other machine. */
+  /** Pages on the remote machine. */
   remotePages = 0;
-  /** Chunks that may have something on the other machine. */
+  /** By chunk: 1 if the remote machine may have pages of it. */
   readonly touched: Uint8Array;
-  readonly #place: Uint8Array;
+  readonly #location: Uint8Array;
   readonly #generation: Int32Array;
   readonly #next: Int32Array;
   readonly #prev: Int32Array;
@@ -39,7 +39,7 @@ export class AreaPages {
     this.epoch = epoch;
     this.slots = slots;
     this.touched = new Uint8Array(chunks);
-    this.#place = new Uint8Array(slots);
+    this.#location = new Uint8Array(slots);
     this.#generation = new Int32Array(slots);
     this.#next = new Int32Array(slots);
     this.#prev = new Int32Array(slots);
@@ -50,23 +50,23 @@ export class AreaPages {
     return slots * ROW_BYTES + chunks;
   }
 
-  placeOf(offset: number): PageLocation {
-    assert(offset >= 0 && offset < this.slots, 'a slot is inside its area');
-    return this.#place[offset]! as PageLocation;
+  locationOf(offset: number): PageLocation {
+    assert(offset >= 0 && offset < this.slots, '0 <= offset < slots');
+    return this.#location[offset]! as PageLocation;
   }
 
   generationOf(offset: number): number {
     return this.#generation[offset]!;
   }
 
-  /** The slot's page is about to be sent: the number that this sending goes by. */
+  /** Starts a new generation for a page that is about to be sent, and returns it. */
   nextGeneration(offset: number): number {
     const generation = (this.#generation[offset]! + 1) | 0;
     this.#generation[offset] = generation;
     return generation;
   }
 
-  /** Slot that has been in the list longest; -1: there is none. */
+  /** Slot of the oldest page in the list, or -1. */
   get oldest(): number {
     return this.#head - 1;
   }
@@ -75,22 +75,22 @@ export class AreaPages {
     return this.#stamp[offset]!;
   }
 
-  /** The page is there but for now: in none of the lists. */
+  /** Moves the page to a location outside the list. */
   set(
     offset: number,
-    place: typeof PageLocation.none | typeof PageLocation.stays | typeof PageLocation.remote,
+    location: typeof PageLocation.none | typeof PageLocation.unmovable | typeof PageLocation.remote,
   ): void {
-    const before = this.placeOf(offset);
+    const before = this.locationOf(offset);
     if (before === PageLocation.local) this.#unlink(offset);
     if (before === PageLocation.remote) this.remotePages--;
-    if (place === PageLocation.remote) this.remotePages++;
-    this.#place[offset] = place;
+    if (location === PageLocation.remote) this.remotePages++;
+    this.#location[offset] = location;
   }
 
-  /** The page is local and may move on, as the newest. */
+  /** Makes the page local and the newest in the list. */
   append(offset: number, stamp: number): void {
     this.set(offset, PageLocation.none);
-    this.#place[offset] = PageLocation.local;
+    this.#location[offset] = PageLocation.local;
     this.#stamp[offset] = stamp;
     this.#next[offset] = 0;
     this.#prev[offset] = this.#tail;
@@ -100,10 +100,10 @@ export class AreaPages {
     this.listed++;
   }
 
-  /** Back to the front of the list, with the stamp that it had. */
+  /** Puts the page back as the oldest in the list, with the stamp that it had. */
   putBack(offset: number): void {
     this.set(offset, PageLocation.none);
-    this.#place[offset] = PageLocation.local;
+    this.#location[offset] = PageLocation.local;
     this.#prev[offset] = 0;
     this.#next[offset] = this.#head;
     if (this.#head === 0) this.#tail = offset + 1;
@@ -117,25 +117,22 @@ export class AreaPages {
     let listed = 0;
     let before = 0;
     for (let at = this.#head; at !== 0; at = this.#next[at - 1]!) {
-      assert(
-        this.#place[at - 1] === PageLocation.local,
-        'only pages that may move on are in the list',
-      );
-      assert(this.#prev[at - 1] === before, 'the list goes back as it goes forth');
+      assert(this.#location[at - 1] === PageLocation.local, 'a listed page is local');
+      assert(this.#prev[at - 1] === before, 'prev is the inverse of next');
       before = at;
       listed++;
-      assert(listed <= this.listed, 'the list has an end');
+      assert(listed <= this.listed, 'the list has no loop');
     }
-    assert(before === this.#tail, 'the list ends at its tail');
-    assert(listed === this.listed, 'the list is counted');
+    assert(before === this.#tail, 'the last page is the tail');
+    assert(listed === this.listed, 'listed = length of the list');
     let local = 0;
     let remote = 0;
-    for (const place of this.#place) {
-      if (place === PageLocation.local) local++;
-      if (place === PageLocation.remote) remote++;
+    for (const location of this.#location) {
+      if (location === PageLocation.local) local++;
+      if (location === PageLocation.remote) remote++;
     }
-    assert(local === listed, 'all pages that may move on are in the list');
-    assert(remote === this.remotePages, 'remote pages are counted');
+    assert(local === listed, 'each local page is in the list');
+    assert(remote === this.remotePages, 'remotePages = pages in that location');
   }
 
   #unlink(offset: number): void {

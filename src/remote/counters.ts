@@ -1,4 +1,4 @@
-/** What the remote tier counts. RAMster's names where it has one (drivers/staging/zcache/ramster/debug.c of Linux 3.9). */
+/** Counters of the remote tier, with RAMster's names where it has them (Linux 3.9, drivers/staging/zcache/ramster/debug.c). */
 import type { CounterSpec } from '../base/counters.ts';
 
 export type RemoteCounter =
@@ -28,38 +28,43 @@ const pages = (help: string, mustStayZero = false): CounterSpec => ({
 });
 
 export const remoteCounters: Readonly<Record<RemoteCounter, CounterSpec>> = {
-  pers_pages_remoted: pages('moved to the other machine: acknowledged, the local copy gone'),
-  pers_pages_remote_failed: pages('not acknowledged: the local copy stayed'),
-  pers_pages_remote_nomem: pages('of these: the other machine was full'),
-  remote_pers_pages_succ_get: pages('that came back when they were loaded'),
-  remote_pers_pages_unsucc_get: pages('that the other machine did not have, or had damaged'),
-  remote_pages_flushed: pages('deleted on the other machine'),
-  remote_page_flushes_failed: pages('not deleted there: they lie until their area ends'),
+  pers_pages_remoted: pages('moved to the remote machine: acknowledged, local copy freed'),
+  pers_pages_remote_failed: pages('sent and not acknowledged: the local copy is kept'),
+  pers_pages_remote_nomem: pages('of these: the remote machine was full'),
+  remote_pers_pages_succ_get: pages('loaded from the remote machine'),
+  remote_pers_pages_unsucc_get: pages('not found on the remote machine, or found damaged'),
+  remote_pages_flushed: pages('deleted on the remote machine'),
+  remote_page_flushes_failed: pages(
+    'not deleted there; they stay until their area is switched off',
+  ),
   remote_objects_flushed: {
     unit: 'chunks',
     mustStayZero: false,
-    help: 'of 1024 slots given up with their area',
+    help: 'of 1024 slots, deleted when their area was switched off',
   },
   remote_object_flushes_failed: {
     unit: 'chunks',
     mustStayZero: false,
-    help: 'not given up there: they lie until another boot clears them away',
+    help: 'not deleted there; they stay until another boot of the client deletes them',
   },
-  remoteLost: pages('loads that got no page, or not the page, or too late: an error each', true),
-  remoteLate: pages('of these: no answer in time, the page may be there'),
-  remoteDamaged: pages('of these: checksum or generation were wrong', true),
-  pagesRepatriated: pages('that lie here again after a load'),
-  repatriationsRefused: pages('loaded, but without room here: they stayed there'),
-  remotePagesFreed: pages('freed or replaced while they were there'),
+  remoteLost: pages(
+    'loads that returned an error: no page, a damaged page, or no reply in time',
+    true,
+  ),
+  remoteLate: pages('of these: no reply in time; the page may still be there'),
+  remoteDamaged: pages('of these: checksum or generation did not match', true),
+  pagesRepatriated: pages('stored locally again after a load'),
+  repatriationsRefused: pages('loaded, but the local tier had no space: they stay remote'),
+  remotePagesFreed: pages('freed or replaced while they were remote'),
   remotifyStopped: {
     unit: 'calls',
     mustStayZero: false,
-    help: 'of remotify that moved nothing: the other machine is down, or has no lease for us',
+    help: 'of remotify() that moved nothing: the connection is down, or there is no lease',
   },
-  localDamaged: pages('found damaged here on the way out: they stayed', true),
+  localDamaged: pages('found damaged in the local tier and not sent', true),
   areasRefused: {
     unit: 'areas',
     mustStayZero: false,
-    help: 'whose tables found no room in the budget: their stores are refused',
+    help: 'whose tables do not fit the budget; they refuse every store',
   },
 };

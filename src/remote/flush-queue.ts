@@ -1,11 +1,11 @@
 /**
- * What is to be given up on the other machine: single pages in a ring of a fixed size, whole areas in a short list. A free
- * only writes a row here; the background's steps send.
+ * Pages to delete on the remote machine: single pages in a ring of fixed size, whole areas in a short list. Freeing a page
+ * only writes a row here; background steps send the commands.
  *
  * Invariants
- * - An entry leaves when its answer has come: an entry that was sent and not answered is sent again, which harms nothing,
- *   for it names a generation or an epoch that is never used again.
- * - A page that finds the ring full is not queued, and its caller counts it.
+ * - An entry is removed when its reply has been read. An entry without a reply is sent again, which is safe: it names a
+ *   generation or an epoch that is never reused.
+ * - If the ring is full, a page is not queued and its caller counts it.
  */
 import { assert } from '../base/assert.ts';
 import { BATCH_MAX, type RemotePages, RemoteResult } from './remote-pages.ts';
@@ -16,11 +16,11 @@ const ENDED_AREAS_MAX = 64;
 interface EndedArea {
   readonly epoch: number;
   readonly chunks: Int32Array;
-  /** Chunks answered for. */
+  /** Chunks whose reply has been read. */
   done: number;
 }
 
-export interface Flushed {
+export interface FlushCounts {
   pages: number;
   pagesFailed: number;
   chunks: number;
@@ -36,17 +36,17 @@ export class FlushQueue {
   #count = 0;
   readonly #areas: EndedArea[] = [];
 
-  /** @param room entries, a power of two */
-  constructor(room: number) {
-    assert(room > 0 && (room & (room - 1)) === 0, 'a ring has a power of two of entries');
-    this.#mask = room - 1;
-    this.#epoch = new Int32Array(room);
-    this.#offset = new Int32Array(room);
-    this.#generation = new Int32Array(room);
+  /** @param entries size of the ring, a power of two */
+  constructor(entries: number) {
+    assert(entries > 0 && (entries & (entries - 1)) === 0, 'entries is a power of two');
+    this.#mask = entries - 1;
+    this.#epoch = new Int32Array(entries);
+    this.#offset = new Int32Array(entries);
+    this.#generation = new Int32Array(entries);
   }
 
-  static tableBytes(room: number): number {
-    return room * ENTRY_BYTES;
+  static tableBytes(entries: number): number {
+    return entries * ENTRY_BYTES;
   }
 
   get pages(): number {
@@ -57,7 +57,7 @@ export class FlushQueue {
     return this.#count === 0 && this.#areas.length === 0;
   }
 
-  /** False: the ring is full. */
+  /** Queues a page; false: the ring is full. */
   addPage(epoch: number, offset: number, generation: number): boolean {
     if (this.#count > this.#mask) return false;
     const at = (this.#first + this.#count++) & this.#mask;
@@ -67,7 +67,10 @@ export class FlushQueue {
     return true;
   }
 
-  /** An area has ended; `touched` says by chunk what may be there. Returns chunks of an older one that had to make room. */
+  /**
+   * Queues the chunks of an area that was switched off. @param touched by chunk: 1 if pages may be there. Returns how many
+   * chunks of the oldest queued area were dropped for it.
+   */
   addArea(epoch: number, touched: Uint8Array): number {
     const chunks: number[] = [];
     for (let chunk = 0; chunk < touched.length; chunk++) if (touched[chunk]) chunks.push(chunk);
@@ -78,16 +81,16 @@ export class FlushQueue {
     return oldest.chunks.length - oldest.done;
   }
 
-  /** Sends one batch and reads its answers, adding to `flushed`. The connection is up. */
-  flush(remote: RemotePages, flushed: Flushed): void {
-    if (this.#count > 0) this.#flushPages(remote, flushed);
-    else if (this.#areas.length > 0) this.#flushChunks(remote, this.#areas[0]!, flushed);
+  /** Sends one batch and reads its replies; adds to `counts`. The connection must be up. */
+  flush(remote: RemotePages, counts: FlushCounts): void {
+    if (this.#count > 0) this.#flushPages(remote, counts);
+    else if (this.#areas.length > 0) this.#flushChunks(remote, this.#areas[0]!, counts);
   }
 
-  #flushPages(remote: RemotePages, flushed: Flushed): void {
-    const most = Math.min(this.#count, BATCH_MAX);
+  #flushPages(remote: RemotePages, counts: FlushCounts): void {
+    const batch = Math.min(this.#count, BATCH_MAX);
     let staged = 0;
-    while (staged < most) {
+    while (staged < batch) {
       const at = (this.#first + staged) & this.#mask;
       const isStaged = remote.stageDelete(
         this.#epoch[at]!,
@@ -99,16 +102,16 @@ export class FlushQueue {
     }
     remote.send();
     for (let i = 0; i < staged; i++) {
-      const answer = remote.answer();
-      if (answer === RemoteResult.down) continue;
-      if (answer === RemoteResult.done) flushed.pages++;
-      else flushed.pagesFailed++;
+      const reply = remote.readReply();
+      if (reply === RemoteResult.down) continue;
+      if (reply === RemoteResult.done) counts.pages++;
+      else counts.pagesFailed++;
       this.#first = (this.#first + 1) & this.#mask;
       this.#count--;
     }
   }
 
-  #flushChunks(remote: RemotePages, area: EndedArea, flushed: Flushed): void {
+  #flushChunks(remote: RemotePages, area: EndedArea, counts: FlushCounts): void {
     let staged = 0;
     while (staged < BATCH_MAX && area.done + staged < area.chunks.length) {
       if (!remote.stageUnlink(area.epoch, area.chunks[area.done + staged]!)) break;
@@ -116,10 +119,10 @@ export class FlushQueue {
     }
     remote.send();
     for (let i = 0; i < staged; i++) {
-      const answer = remote.answer();
-      if (answer === RemoteResult.down) continue;
-      if (answer === RemoteResult.done) flushed.chunks++;
-      else flushed.chunksFailed++;
+      const reply = remote.readReply();
+      if (reply === RemoteResult.down) continue;
+      if (reply === RemoteResult.done) counts.chunks++;
+      else counts.chunksFailed++;
       area.done++;
     }
     if (area.done === area.chunks.length) this.#areas.shift();

@@ -1,22 +1,21 @@
 /**
- * One connection to the other machine, a deadline for each exchange on it, and the circuit breaker that keeps a dead
- * machine from being asked again and again.
+ * One connection to the remote machine, with a deadline per exchange and a circuit breaker that limits reconnects.
  *
- *   ready()     up, or up again: connects when it is time to try
- *   writer      commands of one exchange, one behind the other
- *   send()      all of them go out; the deadline of the exchange begins
- *   token()     the replies, token by token
+ *   ready()     true if the connection is up; reconnects once the pause is over
+ *   writer      stages the commands of one exchange
+ *   send()      sends them; the deadline of the exchange starts
+ *   token()     reads the replies, one token at a time
  *
- *   up ── late, closed, malformed ──▶ down ── after a pause, and greeted ──▶ up
- *         pause: none after the first failure, then the base, doubled with each failure up to the most
+ *   up ── late, closed, malformed ──▶ down ── pause, connect, handshake ──▶ up
+ *         pause: none after the first failure, then pauseMs, doubled by each further failure up to pauseMsMax
  *
  * Invariants
- * - An exchange is over when its caller has read all replies, or the connection is closed: it is never used again after a
- *   failure, so no late reply is taken for another command's.
- * - Bytes that nobody asked for end the connection when they are seen.
- * - An exchange has one deadline, from send() to its last token: what has come is read before it is looked at, and no
- *   wait is longer than what is left of it.
- * - What has come never passes the window; a reply that needs more is malformed.
+ * - An exchange ends when its caller has read all replies, or when the connection is closed. A connection is not used after
+ *   a failure, so a late reply is never taken for the reply to another command.
+ * - Unrequested bytes close the connection when they are noticed.
+ * - An exchange has one deadline, from send() to its last token. Bytes that have arrived are parsed before the deadline is
+ *   checked, and no wait is longer than the time left.
+ * - Received bytes stay inside the receive window; a reply that needs more is malformed.
  */
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
@@ -24,21 +23,21 @@ import { SwapError } from '../base/errors.ts';
 import type { OpenStream, Stream } from './ops.ts';
 import { RespReader, RespWriter, Token } from './resp.ts';
 
-/** Why the connection ended last. */
+/** Why the last connection ended. */
 export const LinkEnd = {
   none: 0,
-  /** No connection, or it was closed by the other side. */
+  /** The peer closed it, or there was none. */
   closed: 1,
   /** The deadline passed. */
   late: 2,
-  /** The other side does not speak the protocol. */
+  /** The peer broke the protocol. */
   malformed: 3,
-  /** The other side was reached, and is not one to keep pages: see LinkOptions.greet. */
+  /** The peer is not fit to store pages: see LinkOptions.handshake. */
   unfit: 4,
 } as const;
 export type LinkEnd = (typeof LinkEnd)[keyof typeof LinkEnd];
 
-/** Windows of the memory that an exchange works in. */
+/** Byte ranges of the memory for commands and replies. */
 export interface LinkWindows {
   readonly sendAt: number;
   readonly sendBytes: number;
@@ -51,16 +50,16 @@ export interface LinkOptions {
   readonly clock: Clock;
   readonly memory: Uint8Array;
   readonly windows: LinkWindows;
-  /** For an exchange, ms. */
+  /** Per exchange, ms. */
   readonly deadlineMs: number;
-  /** First and longest pause between tries, ms. */
+  /** First and longest pause between attempts to connect, ms. */
   readonly pauseMs: number;
   readonly pauseMsMax: number;
-  /** The first exchanges on a connection; false when it must not be used, and has not failed by itself. */
-  readonly greet: () => boolean;
+  /** The first exchanges of a connection; false: do not use it. */
+  readonly handshake: () => boolean;
 }
 
-const NS_A_MS = 1_000_000;
+const NS_PER_MS = 1_000_000;
 
 export class Link implements Disposable {
   readonly writer: RespWriter;
@@ -69,12 +68,12 @@ export class Link implements Disposable {
   readonly #from: number;
   readonly #to: number;
   #stream: Stream | null = null;
-  #isGreeting = false;
+  #isInHandshake = false;
   #deadlineNs = 0;
-  /** Replies: read up to #parsed, come up to #filled. */
+  /** Received bytes end at #filled; those before #parsed have been read. */
   #parsed: number;
   #filled: number;
-  /** Failures since an exchange went well. */
+  /** Failures since the last successful exchange. */
   #failures = 0;
   #retryNs = 0;
   #end: LinkEnd = LinkEnd.none;
@@ -93,47 +92,47 @@ export class Link implements Disposable {
   }
 
   get isUp(): boolean {
-    return this.#stream !== null && !this.#isGreeting;
+    return this.#stream !== null && !this.#isInHandshake;
   }
 
-  /** There is a connection, perhaps one that is being greeted. */
+  /** True also during the handshake. */
   get isOpen(): boolean {
     return this.#stream !== null;
   }
 
-  /** How the last connection ended, or why there was none. */
+  /** Why the last connection ended, or could not be made. */
   get end(): LinkEnd {
     return this.#end;
   }
 
-  /** What the system said to the last failure; null when it was not the system. */
+  /** The system's error behind the last failure; null: there was none. */
   get cause(): SwapError | null {
     return this.#cause;
   }
 
-  /** Up, connecting if it is down and time to try. */
+  /** Returns true if the connection is up; connects if the pause is over. */
   ready(): boolean {
     if (this.#stream !== null) return true;
     if (this.#options.clock.nowNs() < this.#retryNs) return false;
     try {
       this.#stream = this.#options.open(this.#options.memory, this.#options.deadlineMs);
     } catch (error) {
-      this.#failBy(error);
+      this.#failWith(error);
       return false;
     }
-    this.#isGreeting = true;
-    const isFit = this.#options.greet();
-    this.#isGreeting = false;
+    this.#isInHandshake = true;
+    const isFit = this.#options.handshake();
+    this.#isInHandshake = false;
     if (!isFit) this.fail(LinkEnd.unfit);
     return this.#stream !== null;
   }
 
-  /** Sends what the writer holds and starts the exchange's deadline; false when the connection ended. */
+  /** Sends the staged commands and starts the deadline of the exchange. False: the connection ended. */
   send(): boolean {
     const { writer } = this;
     const end = writer.at;
-    assert(writer.writtenBytes > 0, 'an exchange has a command');
-    this.#deadlineNs = this.#options.clock.nowNs() + this.#options.deadlineMs * NS_A_MS;
+    assert(writer.writtenBytes > 0, 'a command is staged');
+    this.#deadlineNs = this.#options.clock.nowNs() + this.#options.deadlineMs * NS_PER_MS;
     writer.clear();
     if (this.#parsed !== this.#filled) return this.fail(LinkEnd.malformed);
     this.#parsed = this.#from;
@@ -151,7 +150,7 @@ export class Link implements Disposable {
     return this.#stream !== null;
   }
 
-  /** The next token of the replies, in `reader`; incomplete: the connection ended. Never malformed. */
+  /** Reads the next token of the replies into `reader`. `incomplete`: the connection ended. Never returns `malformed`. */
   token(): Token {
     if (this.#stream === null) return Token.incomplete;
     for (;;) {
@@ -175,12 +174,12 @@ export class Link implements Disposable {
     return Token.incomplete;
   }
 
-  /** The exchange went well: the machine answers. */
+  /** The exchange succeeded: resets the pause. */
   done(): void {
     this.#failures = 0;
   }
 
-  /** Ends the connection; the pause begins. Always false. */
+  /** Closes the connection and starts the pause. Returns false. */
   fail(end: LinkEnd): false {
     if (this.#stream === null) return false;
     this.#cause = null;
@@ -194,7 +193,7 @@ export class Link implements Disposable {
     this.#retryNs = Number.POSITIVE_INFINITY;
   }
 
-  #failBy(error: unknown): void {
+  #failWith(error: unknown): void {
     if (!(error instanceof SwapError)) throw error;
     this.#cause = error;
     this.#down(LinkEnd.closed);
@@ -209,24 +208,24 @@ export class Link implements Disposable {
     this.#filled = this.#from;
     const { pauseMs, pauseMsMax, clock } = this.#options;
     const doubled = Math.min(pauseMs * 2 ** Math.max(0, this.#failures - 1), pauseMsMax);
-    this.#retryNs = clock.nowNs() + (this.#failures === 0 ? 0 : doubled * NS_A_MS);
+    this.#retryNs = clock.nowNs() + (this.#failures === 0 ? 0 : doubled * NS_PER_MS);
     this.#failures++;
   }
 
-  /** Milliseconds to the deadline, rounded up; 0: it has passed. */
+  /** Milliseconds until the deadline, rounded up; 0: it has passed. */
   #leftMs(): number {
     const left = this.#deadlineNs - this.#options.clock.nowNs();
-    return left <= 0 ? 0 : Math.ceil(left / NS_A_MS);
+    return left <= 0 ? 0 : Math.ceil(left / NS_PER_MS);
   }
 
-  /** One wait of the stream; a failure that is the system's is a connection that ended: 0. */
+  /** One send or receive. Returns 0 if a system call failed, which ends the connection. */
   #io(at: number, length: number, waitMs: number, isSend: boolean): number {
     const stream = this.#stream;
     if (stream === null) return 0;
     try {
       return isSend ? stream.send(at, length, waitMs) : stream.receive(at, length, waitMs);
     } catch (error) {
-      this.#failBy(error);
+      this.#failWith(error);
       return 0;
     }
   }

@@ -1,16 +1,15 @@
 /**
- * A page as it lies on the other machine: a header and the packed bytes. It says which page it is, so that a page which was
- * damaged there or on the way, or mixed up with another, is not taken for it.
+ * The record of a page on the remote machine: a header and the compressed bytes. The header identifies the page, so that a
+ * page damaged there or in transit, or a record of another page, is rejected.
  *
- *   0 version  1 format  2 bytes u16  4 generation u32  8 checksum u32  12 packed bytes        little-endian
+ *   0 version  1 format  2 bytes u16  4 generation u32  8 checksum u32  12 compressed bytes        little-endian
  *
- * The checksum is over the packed bytes, seeded with all that must not be mixed up: client and boot, epoch of the area,
- * slot, generation, format and length. It has no key: it tells damage, not malice. Whoever runs the other machine, or sits
- * on the way to it, reads the pages and can make a record that fits bytes of their own.
+ * The checksum covers the compressed bytes and is seeded with the page's identity: client and boot, epoch of the area, slot,
+ * generation, format and length. It has no key: it detects damage, not forgery. The operator of the remote machine, or a
+ * man in the middle, can read the pages and make valid records.
  *
- * Cost: one checksum of the packed bytes, where they lie.
+ * Cost: one checksum over the compressed bytes, in place.
  */
-
 import type { PageFormat } from '../codec/codec.ts';
 import type { Kernels } from '../codec/kernels.ts';
 import { COMPRESSED_BYTES_MAX } from '../store/compressor.ts';
@@ -24,17 +23,17 @@ export const Record = {
   header: 12,
 } as const;
 const VERSION = 1;
-/** Longest record: what is longer when packed is stored raw, and stays where it is. */
+/** Longest record. A page that compresses to more is stored raw, and is not sent. */
 export const RECORD_BYTES_MAX: number = Record.header + COMPRESSED_BYTES_MAX;
 
-/** Which page a record is of. One is reused for all: nothing is allocated for a page. */
+/** The identity of a page. One object is reused, so that a page allocates nothing. */
 export interface PageName {
-  /** Of the client and its boot. */
+  /** Hash of the client and its boot. */
   owner: number;
-  /** Number of the area's life: an area that was off in between is another. */
+  /** Number of the area's life: switching an area off and on starts a new one. */
   epoch: number;
   offset: number;
-  /** How often the slot's page has been sent: a slot that is used again is another page. */
+  /** How often the slot's page has been sent: a slot that is reused has another generation. */
   generation: number;
 }
 
@@ -51,7 +50,7 @@ function mixed(n: number): number {
   return Math.imul(h ^ (h >>> 15), 0x846c_a68b);
 }
 
-/** Writes the header in front of `length` packed bytes, which lie at `at` + Record.header in the kernels' memory. */
+/** Writes the header in front of `length` compressed bytes at `at` + Record.header in the kernels' memory. */
 export function sealRecord(
   view: DataView,
   kernels: Kernels,
@@ -68,7 +67,7 @@ export function sealRecord(
   view.setInt32(at + Record.checksum, sum, true);
 }
 
-/** True when the `bytes` bytes at `at` are the record of that very page, undamaged. */
+/** Returns true if the `bytes` bytes at `at` are an undamaged record of the named page. */
 export function isRecordOf(
   view: DataView,
   kernels: Kernels,

@@ -1,27 +1,28 @@
 /**
- * Pages on another machine that speaks Redis' protocol: a hash for each 1024 slots of an area, a field a page. Commands
- * are staged one behind the other, sent at once and answered in their order; a fetch is an exchange of its own.
+ * Pages in the memory of a remote machine that speaks the Redis protocol: one hash per 1024 slots of an area, one field
+ * per page. Commands are staged, sent together and answered in order; a fetch is an exchange of its own.
  *
- *   stagePut ─▶ packed bytes are written where it says ─▶ sealPut      HSET chunk field record
+ *   stagePut ─▶ the caller writes the compressed bytes ─▶ sealPut      HSET chunk field record
  *   stageDelete, stageUnlink                                           HDEL chunk field; UNLINK chunk
- *   send ─▶ answer, answer, ...                                        :1  -OOM ...  or the connection ended
+ *   send ─▶ readReply, readReply, ...                                  :1  -OOM ...  or the connection ended
  *   fetch                                                              HGET chunk field
  *
  *   field: 2 bytes slot in its chunk, 4 bytes generation, little-endian
  *
  * Invariants
- * - The generation is part of the field: what is sent for a page that was, put or delete, never touches the page that
- *   is, however late it arrives; on one connection the order is that of sending.
- * - A page that is handed out has the name, the length and the checksum that were sent, and unpacked to 4096 bytes.
+ * - The generation is part of the field: a late put or delete of an earlier page of the slot never affects the current one.
+ *   On one connection commands run in the order in which they are sent.
+ * - fetch() returns a page only if its record has the right identity, length and checksum and decompresses to 4096 bytes.
  *
- * Memory: one of 384 KiB, for kernels, page, commands and replies. No garbage for a page.
- * Left out: Cluster (all keys are asked of one machine); a batch is acknowledged by memory, not by a replica's (WAIT).
+ * Memory: 384 KiB for kernels, page, commands and replies. A page allocates nothing.
+ * Left out: Redis Cluster; replicas (WAIT): a put is acknowledged by the memory of one machine.
  *
  * Sources: Redis command reference: HSET, HGET, HDEL, UNLINK; "Redis protocol specification" for pipelines.
  */
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
 import { type FilteredCodec, filtered } from '../codec/filtered.ts';
@@ -34,56 +35,66 @@ import { isRecordOf, type PageName, RECORD_BYTES_MAX, Record, sealRecord } from 
 import { digitsOf, Token } from './resp.ts';
 import { Session } from './session.ts';
 
-/** Pages of a hash on the other machine. */
+/** Slots per hash on the remote machine. */
 export const CHUNK_SHIFT = 10;
 export const CHUNK_SLOTS: number = 2 ** CHUNK_SHIFT;
 
+/** How a put or a delete ended. */
 export const RemoteResult = {
   done: 0,
-  /** The machine is full. */
+  /** The machine is full (OOM). */
   noMemory: 1,
-  /** It says no for another reason. */
+  /** Another error reply. */
   refused: 2,
-  /** The connection ended: done or not, nobody knows. */
+  /** The connection ended before the reply: the command may have run. */
   down: 3,
 } as const;
 export type RemoteResult = (typeof RemoteResult)[keyof typeof RemoteResult];
 
+/** How a fetch ended. */
 export const FetchResult = {
   found: 0,
-  /** The machine says that it has no such page. */
+  /** The machine has no such page. */
   absent: 1,
-  /** What it has is not that page as it was sent. */
+  /** The record does not match the page, or its checksum fails. */
   damaged: 2,
-  /** No answer in time, or none to use: the page may be there. */
+  /** No usable reply in time: the page may still be there. */
   late: 3,
 } as const;
 export type FetchResult = (typeof FetchResult)[keyof typeof FetchResult];
 
 export interface RemoteOptions {
-  /** The way there; os/ has one over sockets. */
+  /** Opens the connection; see streamSockets(). */
   readonly open: OpenStream;
   readonly clock: Clock;
-  /** Name of this client on the other machine: 1 to 64 letters, digits, `_` and `-`. One living daemon has it. */
+  /** Name of this client on the remote machine: 1 to 64 letters, digits, `_` and `-`. Use one per running process. */
   readonly client: string;
-  /** Number of this boot, 16 hexadecimal digits, new each time: random. */
+  /** Id of this boot: 16 random hexadecimal digits, new for each start. */
   readonly boot: string;
   readonly password?: string;
   readonly user?: string;
-  /** Of an exchange, ms; default 500. A page that comes later counts as lost. */
+  /** Deadline of an exchange, ms; default 500. A page that arrives later counts as lost. */
   readonly deadlineMs?: number;
-  /** How long pages outlive the last sign of life of their boot, ms; default 10 minutes. */
+  /** How long pages are kept after the last renewal of their boot's lease, ms; default 10 minutes. */
   readonly leaseMs?: number;
-  /** First and longest pause before a dead machine is tried again, ms; default 100 and 30,000. */
+  /** First and longest pause before a reconnect, ms; default 100 and 30,000. */
   readonly pauseMs?: number;
   readonly pauseMsMax?: number;
-  /** Of the packed pages; default LZ4. */
+  /** Format of the compressed pages; default LZ4. */
   readonly codec?: CodecFactory;
 }
 
+/** Keys of RemoteOptions. */
+const optionKeys: readonly (keyof RemoteOptions)[] = [
+  ...(['open', 'clock', 'client', 'boot', 'password', 'user', 'deadlineMs'] as const),
+  ...(['leaseMs', 'pauseMs', 'pauseMsMax', 'codec'] as const),
+];
+/** Longest time of an option: setTimeout and poll(2) take 31 bits. */
+const MS_MAX = 2 ** 31 - 1;
+
 const MEMORY_BYTES = 6 * 65536;
 const PAGE_AT = KERNEL_SCRATCH_BYTES;
-/** A page, and what kernels may write behind it. */
+/** One page for the page itself, one that the kernels may overrun into. */
 const SEND_AT = PAGE_AT + 2 * PAGE_BYTES;
 const SEND_BYTES = 160 * 1024;
 const RECEIVE_AT = SEND_AT + SEND_BYTES;
@@ -94,14 +105,16 @@ const windows: LinkWindows = {
   receiveAt: RECEIVE_AT,
   receiveBytes: RECEIVE_BYTES,
 };
-/** Of any command around key and record. */
+/** Longest command, without key prefix and record. */
 const COMMAND_BYTES_MAX = 96;
-/** Most commands before their answers are read: their replies, at the longest, fit the window. */
+/** Most commands per batch: their replies, at their longest, fit the receive window. */
 export const BATCH_MAX = 128;
 const FIELD_BYTES = 6;
+/** First word of the error reply of a full machine. */
+const OOM: Uint8Array = new TextEncoder().encode('OOM');
 
 export class RemotePages implements Disposable {
-  /** Packed bytes of the page that fetch() found: in `memory`, at `fetchedAt`. */
+  /** After a fetch() that found a page: its compressed bytes are memory[fetchedAt .. fetchedAt + fetchedBytes). */
   readonly memory: Uint8Array;
   fetchedAt = 0;
   fetchedBytes = 0;
@@ -122,9 +135,9 @@ export class RemotePages implements Disposable {
   #recordAt = 0;
   #unanswered = 0;
 
-  /** @throws ERR_ARG_VALUE */
+  /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
   constructor(options: RemoteOptions) {
-    checkOptions(options);
+    checkRemoteOptions(options);
     const { clock, codec = lz4, leaseMs = 600_000 } = options;
     const memory = createMemory(MEMORY_BYTES);
     this.memory = new Uint8Array(memory.buffer);
@@ -141,7 +154,7 @@ export class RemotePages implements Disposable {
       deadlineMs: options.deadlineMs ?? 500,
       pauseMs: options.pauseMs ?? 100,
       pauseMsMax: options.pauseMsMax ?? 30_000,
-      greet: () => this.#session.greet(),
+      handshake: () => this.#session.handshake(),
     });
     this.#session = new Session(this.#link, clock, { ...options, leaseMs });
     this.#prefix = new TextEncoder().encode(this.#session.prefix);
@@ -150,7 +163,7 @@ export class RemotePages implements Disposable {
     this.#name = { owner, epoch: 0, offset: 0, generation: 0 };
   }
 
-  /** Packed pages of this format can be kept there: what a fetch could unpack. */
+  /** Compressed pages of this format can be put: those that a fetch can decompress. */
   keeps(format: PageFormat): boolean {
     return format === this.#codec.format || format === this.#filtered?.format;
   }
@@ -159,52 +172,59 @@ export class RemotePages implements Disposable {
     return this.#link.isUp;
   }
 
+  /** Why the last connection ended. */
   get end(): LinkEnd {
     return this.#link.end;
   }
 
-  /** New pages may be put: the boot has its lease. */
+  /** True: pages may be put. Without a lease another boot could delete them. */
   get hasLease(): boolean {
     return this.#session.hasLease;
   }
 
-  /** Hashes of older boots of this client that were given up. */
+  /** Hashes of dead boots of this client deleted so far. */
   get sweptKeys(): number {
     return this.#session.sweptKeys;
   }
 
   /**
-   * Connects, and says why when that cannot be. Optional: ready() connects as well, and waits for better times.
-   * @throws ERR_PEER_UNFIT: the machine would drop pages, or does not let us in; ERR_IO_NOT_REACHABLE
+   * Connects, and throws if that fails. Optional: the other calls connect as well, and retry later.
+   * @throws SwapError ERR_PEER_UNFIT: the machine may evict pages, or rejects the login; ERR_IO_NOT_REACHABLE
    */
   start(): void {
     if (this.ready()) return;
     const { unfit } = this.#session;
     if (this.#link.end === LinkEnd.unfit) {
-      const text = `the other machine does not keep pages: ${unfit}`;
+      const text = `the remote machine cannot be used for pages: ${unfit}`;
       throw new SwapError('ERR_PEER_UNFIT', text, { reason: unfit });
     }
     const cause = this.#link.cause;
-    const text = `the other machine does not answer${cause === null ? '' : `: ${cause.message}`}`;
+    const text = `cannot connect to the remote machine${cause === null ? '' : `: ${cause.message}`}`;
     throw new SwapError('ERR_IO_NOT_REACHABLE', text, { end: this.#link.end }, { cause });
   }
 
-  /** Up, connecting if it is down and time to try. */
+  /** Returns true if the connection is up; connects if the pause is over. */
   ready(): boolean {
-    assert(this.#unanswered === 0 && this.#staged === 0, 'no exchange is under way');
+    assert(this.#unanswered === 0 && this.#staged === 0, 'no exchange is in flight');
     return this.#link.ready();
   }
 
-  /** Lease and clean-up of older boots, a bounded step; true while there is more of it to do. */
-  tend(): boolean {
-    assert(this.#unanswered === 0 && this.#staged === 0, 'no exchange is under way');
+  /** A bounded step of maintenance: renews the lease, deletes pages of dead boots. Returns true while there is more. */
+  maintain(): boolean {
+    assert(this.#unanswered === 0 && this.#staged === 0, 'no exchange is in flight');
     if (!this.#link.ready()) return false;
-    return this.#session.tend();
+    return this.#session.maintain();
   }
 
-  /** Where the packed bytes of the page go, sealPut() or unstage() next; -1: the batch is full. */
+  /**
+   * Stages a put. Returns where in `memory` the caller writes the compressed bytes before sealPut(), or -1 if the batch is
+   * full.
+   */
   stagePut(epoch: number, offset: number, generation: number, length: number): number {
-    assert(length > 0 && length <= RECORD_BYTES_MAX - Record.header, 'packed bytes fit a record');
+    assert(
+      length > 0 && length <= RECORD_BYTES_MAX - Record.header,
+      'the compressed bytes fit a record',
+    );
     if (!this.#stage(Record.header + length)) return -1;
     this.#nameOf(epoch, offset, generation);
     const { writer } = this.#link;
@@ -212,22 +232,22 @@ export class RemotePages implements Disposable {
     writer.text('HSET');
     this.#key(epoch, offset >>> CHUNK_SHIFT);
     this.#fieldOf(offset, generation);
-    this.#recordAt = writer.hole(Record.header + length);
+    this.#recordAt = writer.reserve(Record.header + length);
     return this.#recordAt + Record.header;
   }
 
-  /** The packed bytes are where stagePut() said. */
+  /** Completes the put whose bytes the caller has written. */
   sealPut(format: PageFormat, length: number): void {
     sealRecord(this.#view, this.#kernels, this.#recordAt, this.#name, format, length);
   }
 
-  /** Takes the command staged last back. */
+  /** Removes the command staged last. */
   unstage(): void {
-    this.#link.writer.back(this.#stagedAt);
+    this.#link.writer.rewind(this.#stagedAt);
     this.#staged--;
   }
 
-  /** False: the batch is full. */
+  /** Stages the deletion of a page. False: the batch is full. */
   stageDelete(epoch: number, offset: number, generation: number): boolean {
     if (!this.#stage(0)) return false;
     const { writer } = this.#link;
@@ -238,7 +258,7 @@ export class RemotePages implements Disposable {
     return true;
   }
 
-  /** Gives up a whole chunk. False: the batch is full. */
+  /** Stages the deletion of a chunk. False: the batch is full. */
   stageUnlink(epoch: number, chunk: number): boolean {
     if (!this.#stage(0)) return false;
     const { writer } = this.#link;
@@ -255,16 +275,16 @@ export class RemotePages implements Disposable {
     if (this.#unanswered > 0) this.#link.send();
   }
 
-  /** The answer to the next command of the batch. */
-  answer(): RemoteResult {
-    assert(this.#unanswered > 0, 'there is an answer to come');
+  /** Reads the reply to the next command of the batch. */
+  readReply(): RemoteResult {
+    assert(this.#unanswered > 0, 'a reply is outstanding');
     this.#unanswered--;
-    const answer = this.#answer();
-    if (this.#unanswered === 0 && answer !== RemoteResult.down) this.#link.done();
-    return answer;
+    const result = this.#readReply();
+    if (this.#unanswered === 0 && result !== RemoteResult.down) this.#link.done();
+    return result;
   }
 
-  /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
+  /** Fetches a page to target[at .. at + 4096); the target is unchanged unless the result is `found`. */
   fetch(
     epoch: number,
     offset: number,
@@ -272,15 +292,15 @@ export class RemotePages implements Disposable {
     target: Uint8Array,
     at: number,
   ): FetchResult {
-    let answer = this.#fetch(epoch, offset, generation);
-    // A connection that was closed while nobody looked: once more on a new one.
-    if (answer === FetchResult.late && this.#link.end === LinkEnd.closed)
-      answer = this.#fetch(epoch, offset, generation);
-    if (answer === FetchResult.found) target.set(this.#page, at);
-    return answer;
+    let result = this.#fetch(epoch, offset, generation);
+    // The peer may have closed an idle connection: retry once on a new one.
+    if (result === FetchResult.late && this.#link.end === LinkEnd.closed)
+      result = this.#fetch(epoch, offset, generation);
+    if (result === FetchResult.found) target.set(this.#page, at);
+    return result;
   }
 
-  /** Ends the connection; nothing is sent or fetched afterwards. */
+  /** Closes the connection; every later fetch is `late`. */
   [Symbol.dispose](): void {
     this.#link[Symbol.dispose]();
   }
@@ -302,11 +322,11 @@ export class RemotePages implements Disposable {
     this.#link.done();
     if (token === Token.nil) return FetchResult.absent;
     this.#nameOf(epoch, offset, generation);
-    return this.#open(reader.at, reader.length) ? FetchResult.found : FetchResult.damaged;
+    return this.#openRecord(reader.at, reader.length) ? FetchResult.found : FetchResult.damaged;
   }
 
-  /** Checks the record and unpacks it to #page. */
-  #open(at: number, bytes: number): boolean {
+  /** Checks the record and decompresses it to #page. */
+  #openRecord(at: number, bytes: number): boolean {
     if (!isRecordOf(this.#view, this.#kernels, at, bytes, this.#name)) return false;
     const format = this.#view.getUint8(at + Record.format) as PageFormat;
     if (!this.keeps(format)) return false;
@@ -317,7 +337,7 @@ export class RemotePages implements Disposable {
     return codec.decompress(this.fetchedAt, this.fetchedBytes, PAGE_AT) === PAGE_BYTES;
   }
 
-  #answer(): RemoteResult {
+  #readReply(): RemoteResult {
     const token = this.#link.token();
     if (token === Token.integer) return RemoteResult.done;
     if (token === Token.incomplete) return RemoteResult.down;
@@ -326,15 +346,15 @@ export class RemotePages implements Disposable {
       return RemoteResult.down;
     }
     const { bytes, at, length } = this.#link.reader;
-    const isFull = length >= 3 && bytes[at] === 79 && bytes[at + 1] === 79 && bytes[at + 2] === 77;
-    return isFull ? RemoteResult.noMemory : RemoteResult.refused; // "OOM"
+    const isFull = length >= OOM.length && OOM.every((byte, i) => bytes[at + i] === byte);
+    return isFull ? RemoteResult.noMemory : RemoteResult.refused;
   }
 
   #stage(recordBytes: number): boolean {
-    assert(this.#unanswered === 0, 'the answers of the last batch were read');
+    assert(this.#unanswered === 0, 'all replies of the last batch were read');
     const { writer } = this.#link;
     const need = COMMAND_BYTES_MAX + this.#prefix.length + recordBytes;
-    if (this.#staged === BATCH_MAX || writer.roomBytes < need) return false;
+    if (this.#staged === BATCH_MAX || writer.freeBytes < need) return false;
     this.#stagedAt = writer.at;
     this.#staged++;
     return true;
@@ -346,15 +366,15 @@ export class RemotePages implements Disposable {
     this.#name.generation = generation;
   }
 
-  /** The bulk string of a chunk's key. */
+  /** Writes the key of a chunk as a bulk string. */
   #key(epoch: number, chunk: number): void {
     const { writer } = this.#link;
-    writer.begin(this.#prefix.length + digitsOf(epoch) + 1 + digitsOf(chunk));
+    writer.beginBulk(this.#prefix.length + digitsOf(epoch) + 1 + digitsOf(chunk));
     writer.raw(this.#prefix);
     writer.digits(epoch);
     writer.ascii('.');
     writer.digits(chunk);
-    writer.end();
+    writer.endBulk();
   }
 
   #fieldOf(offset: number, generation: number): void {
@@ -364,13 +384,21 @@ export class RemotePages implements Disposable {
   }
 }
 
-function checkOptions(options: RemoteOptions): void {
+/** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
+function checkRemoteOptions(options: RemoteOptions): void {
+  checkOptions(options, 'new RemotePages(options)', optionKeys);
   const { client, boot, deadlineMs = 1, leaseMs = 1, pauseMs = 1, pauseMsMax = 1 } = options;
-  const wrong = (name: string, value: string | number, want: string): never => {
-    throw new SwapError('ERR_ARG_VALUE', `${name} ${value}: give ${want}`, { [name]: value });
+  const wrong = (name: string, value: unknown, allowed: string): never => {
+    throw new SwapError('ERR_ARG_VALUE', `${name} is '${value}': give ${allowed}`, {
+      [name]: String(value),
+    });
   };
-  if (!/^[\w-]{1,64}$/.test(client)) wrong('client', client, '1 to 64 letters, digits, _ and -');
-  if (!/^[0-9a-f]{16}$/.test(boot)) wrong('boot', boot, '16 hexadecimal digits');
+  if (!isText(client, /^[\w-]{1,64}$/)) wrong('client', client, '1 to 64 letters, digits, _ and -');
+  if (!isText(boot, /^[0-9a-f]{16}$/)) wrong('boot', boot, '16 hexadecimal digits in lower case');
   for (const [name, ms] of Object.entries({ deadlineMs, leaseMs, pauseMs, pauseMsMax }))
-    if (!Number.isInteger(ms) || ms < 1 || ms >= 2 ** 31) wrong(name, ms, 'whole milliseconds');
+    if (!Number.isInteger(ms) || ms < 1 || ms > MS_MAX)
+      wrong(name, ms, `whole milliseconds, 1 .. ${MS_MAX}`);
 }
+
+const isText = (value: unknown, pattern: RegExp): boolean =>
+  typeof value === 'string' && pattern.test(value);

@@ -1,17 +1,17 @@
 /**
- * RESP2, the protocol of Redis and its kin, over a caller's buffer: bytes in, bytes out, no socket and no garbage.
+ * RESP2, the protocol of Redis and Valkey, over a caller's buffer: no sockets, no allocation.
  *
- *   RespWriter   a command is an array of bulk strings:   *2\r\n $4\r\n HGET\r\n $3\r\n key\r\n
- *   RespReader   a token at a time: +simple, -error, :integer, $bulk, *array; $-1 and *-1 are nil
+ *   RespWriter   writes commands, arrays of bulk strings:   *2\r\n $4\r\n HGET\r\n $3\r\n key\r\n
+ *   RespReader   reads one token at a time: +simple, -error, :integer, $bulk, *array; $-1 and *-1 are nil
  *
- * An array is a token of its own, with a count; its elements follow as tokens. So nothing here recurses, and nothing
- * is as deep as the other side pleases.
+ * An array is a token with a count; its elements follow as tokens. The reader does not recurse, so a peer cannot choose its
+ * depth.
  *
  * Invariants
- * - The reader looks at [from, to) and at nothing else. A token is complete, or incomplete with every byte there so far
- *   possible, or malformed: more bytes do not change that.
- * - What it says lies within [from, to): a bulk is complete only when all of it, with its \r\n, is there.
- * - Bounds on what is announced hold before it has come: a bulk that cannot fit, a line without end.
+ * - The reader reads only bytes [from, to). A token is complete; or incomplete, and a valid prefix so far; or malformed,
+ *   which more bytes cannot change.
+ * - A token lies within [from, to): a bulk is complete only with all of its bytes and its \r\n.
+ * - Limits are checked on the announced length, before the bytes arrive: a bulk that cannot fit, a line without an end.
  *
  * Left out: RESP3, inline commands, and integers beyond 2^53.
  *
@@ -23,19 +23,19 @@ import { assert } from '../base/assert.ts';
 export const Token = {
   /** More bytes are needed. */
   incomplete: 0,
-  /** Not RESP2, or past a bound. */
+  /** Not RESP2, or above a limit. */
   malformed: 1,
   /** A line: [at, at + length). */
   simple: 2,
-  /** A line: [at, at + length), its first word a code. */
+  /** A line: [at, at + length); its first word is a code. */
   error: 3,
-  /** `value`. */
+  /** An integer: `value`. */
   integer: 4,
   /** Bytes: [at, at + length). */
   bulk: 5,
-  /** A bulk or an array that there is not. */
+  /** A null bulk string or null array. */
   nil: 6,
-  /** `value` tokens follow. */
+  /** An array of `value` elements, which follow as tokens. */
   array: 7,
 } as const;
 export type Token = (typeof Token)[keyof typeof Token];
@@ -47,6 +47,8 @@ const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
 /** Most elements of an array. */
 export const ARRAY_MAX = 65536;
 
+const PLUS = 43;
+const COLON = 58;
 const CR = 13;
 const LF = 10;
 const MINUS = 45;
@@ -54,14 +56,14 @@ const ZERO = 48;
 const DOLLAR = 36;
 const STAR = 42;
 
-/** Decimal digits of a whole number from 0 on. */
+/** Number of decimal digits of a whole number >= 0. */
 export function digitsOf(n: number): number {
   let digits = 1;
   for (let rest = n; rest >= 10; rest = Math.floor(rest / 10)) digits++;
   return digits;
 }
 
-/** Writes commands one behind the other into a window of a buffer. */
+/** Appends commands to a window of a buffer. */
 export class RespWriter {
   readonly bytes: Uint8Array;
   readonly #from: number;
@@ -70,14 +72,14 @@ export class RespWriter {
 
   /** Writes to bytes[from .. end). */
   constructor(bytes: Uint8Array, from: number, end: number) {
-    assert(from >= 0 && from <= end && end <= bytes.length, 'a window is inside its buffer');
+    assert(from >= 0 && from <= end && end <= bytes.length, 'the window is inside its buffer');
     this.bytes = bytes;
     this.#from = from;
     this.#end = end;
     this.#at = from;
   }
 
-  /** Where the next byte goes; back() takes what was written since. */
+  /** Position of the next byte. */
   get at(): number {
     return this.#at;
   }
@@ -86,34 +88,34 @@ export class RespWriter {
     return this.#at - this.#from;
   }
 
-  get roomBytes(): number {
+  get freeBytes(): number {
     return this.#end - this.#at;
   }
 
-  /** Forgets everything. */
+  /** Removes everything. */
   clear(): void {
     this.#at = this.#from;
   }
 
-  /** Forgets what was written at `at` and later. */
-  back(at: number): void {
-    assert(at >= this.#from && at <= this.#at, 'only what was written is taken back');
+  /** Removes everything from position `at` on. */
+  rewind(at: number): void {
+    assert(at >= this.#from && at <= this.#at, 'at is a position that has been written');
     this.#at = at;
   }
 
-  /** Begins a command of `words` bulk strings, its name among them. */
+  /** Starts a command of `words` bulk strings, its name included. */
   command(words: number): void {
     this.#header(STAR, words);
   }
 
-  /** A bulk string of ASCII text. */
+  /** Appends a bulk string of ASCII text. */
   text(text: string): void {
     this.#header(DOLLAR, text.length);
     this.ascii(text);
     this.#line();
   }
 
-  /** A bulk string that is a number. */
+  /** Appends a number as a bulk string. */
   number(n: number): void {
     const digits = digitsOf(n);
     this.#header(DOLLAR, digits);
@@ -121,30 +123,30 @@ export class RespWriter {
     this.#line();
   }
 
-  /** A bulk string of all of `source`. */
+  /** Appends `source` as a bulk string. */
   data(source: Uint8Array): void {
-    this.begin(source.length);
+    this.beginBulk(source.length);
     this.raw(source);
-    this.end();
+    this.endBulk();
   }
 
-  /** A bulk string of `length` bytes for the caller to fill; where they go. */
-  hole(length: number): number {
-    this.begin(length);
+  /** Appends a bulk string of `length` bytes that the caller fills; returns their position. */
+  reserve(length: number): number {
+    this.beginBulk(length);
     const at = this.#at;
-    assert(length <= this.#end - at, 'a command fits its buffer');
+    assert(length <= this.#end - at, 'the command fits its buffer');
     this.#at += length;
-    this.end();
+    this.endBulk();
     return at;
   }
 
-  /** Begins a bulk string of `length` bytes, made of the pieces that follow and ended by end(). */
-  begin(length: number): void {
+  /** Starts a bulk string of `length` bytes. raw(), ascii() and digits() append its parts, endBulk() ends it. */
+  beginBulk(length: number): void {
     this.#header(DOLLAR, length);
   }
 
   raw(source: Uint8Array): void {
-    assert(source.length <= this.#end - this.#at, 'a command fits its buffer');
+    assert(source.length <= this.#end - this.#at, 'the command fits its buffer');
     this.bytes.set(source, this.#at);
     this.#at += source.length;
   }
@@ -152,15 +154,15 @@ export class RespWriter {
   ascii(text: string): void {
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
-      assert(code < 128, 'a word of the protocol is ASCII');
+      assert(code < 128, 'text is ASCII');
       this.#byte(code);
     }
   }
 
   digits(n: number): void {
-    assert(Number.isSafeInteger(n) && n >= 0, 'a number of the protocol is whole');
+    assert(Number.isSafeInteger(n) && n >= 0, 'n is a safe integer >= 0');
     const digits = digitsOf(n);
-    assert(digits <= this.#end - this.#at, 'a command fits its buffer');
+    assert(digits <= this.#end - this.#at, 'the command fits its buffer');
     let rest = n;
     for (let i = digits - 1; i >= 0; i--) {
       this.bytes[this.#at + i] = ZERO + (rest % 10);
@@ -169,7 +171,7 @@ export class RespWriter {
     this.#at += digits;
   }
 
-  end(): void {
+  endBulk(): void {
     this.#line();
   }
 
@@ -185,39 +187,39 @@ export class RespWriter {
   }
 
   #byte(byte: number): void {
-    assert(this.#at < this.#end, 'a command fits its buffer');
+    assert(this.#at < this.#end, 'the command fits its buffer');
     this.bytes[this.#at++] = byte;
   }
 }
 
-/** Reads tokens; what the last one says is in the fields. */
+/** Reads tokens. The fields describe the last one; they are reused, so that a token allocates nothing. */
 export class RespReader {
   readonly bytes: Uint8Array;
-  readonly #bulkMax: number;
-  /** First byte and bytes of a line or a bulk. */
+  readonly #bulkBytesMax: number;
+  /** First byte and length of a line or a bulk. */
   at = 0;
   length = 0;
-  /** Of an integer; elements of an array. */
+  /** An integer, or the number of elements of an array. */
   value = 0;
-  /** First byte behind the token. */
+  /** First byte after the token. */
   next = 0;
 
-  /** @param bulkMax bytes that the caller can take of a bulk */
-  constructor(bytes: Uint8Array, bulkMax: number) {
+  /** @param bulkBytesMax longest bulk that the caller can receive */
+  constructor(bytes: Uint8Array, bulkBytesMax: number) {
     this.bytes = bytes;
-    this.#bulkMax = bulkMax;
+    this.#bulkBytesMax = bulkBytesMax;
   }
 
-  /** Reads the token at `from`; only the bytes [from, to) are there. */
+  /** Reads the token at `from`; bytes [from, to) have been received. */
   read(from: number, to: number): Token {
-    assert(from >= 0 && from <= to && to <= this.bytes.length, 'what has come is in its buffer');
+    assert(from >= 0 && from <= to && to <= this.bytes.length, 'the range is inside the buffer');
     if (from === to) return Token.incomplete;
     switch (this.bytes[from]) {
-      case 43: // +
+      case PLUS:
         return this.#text(from, to, Token.simple);
       case MINUS:
         return this.#text(from, to, Token.error);
-      case 58: // :
+      case COLON:
         return this.#number(from + 1, to, Token.integer, INTEGER_MAX, INTEGER_MAX);
       case DOLLAR:
         return this.#bulk(from, to);
@@ -229,12 +231,12 @@ export class RespReader {
   }
 
   #text(from: number, to: number, token: typeof Token.simple | typeof Token.error): Token {
-    const answer = this.#lineFrom(from + 1, to, LINE_BYTES_MAX);
-    return answer === Token.simple ? token : answer;
+    const line = this.#lineFrom(from + 1, to, LINE_BYTES_MAX);
+    return line === Token.simple ? token : line;
   }
 
   #bulk(from: number, to: number): Token {
-    const head = this.#number(from + 1, to, Token.bulk, 1, this.#bulkMax);
+    const head = this.#number(from + 1, to, Token.bulk, 1, this.#bulkBytesMax);
     if (head !== Token.bulk) return head;
     if (this.value === -1) return Token.nil;
     this.at = this.next;
@@ -252,7 +254,7 @@ export class RespReader {
     return head === Token.array && this.value === -1 ? Token.nil : head;
   }
 
-  /** A line that is a number of -below .. above, to `value`. No sign but a minus, no zeros in front. */
+  /** Reads a line with a number of -below .. above into `value`: no plus sign, no leading zeros. */
   #number(from: number, to: number, token: Token, below: number, above: number): Token {
     const isNegative = from < to && this.bytes[from] === MINUS;
     const first = from + (isNegative ? 1 : 0);
@@ -276,7 +278,7 @@ export class RespReader {
     return token;
   }
 
-  /** A line of text: `at`, `length`. */
+  /** Reads a line of text into `at` and `length`. */
   #lineFrom(from: number, to: number, max: number): Token {
     const last = Math.min(to, from + max + 1);
     let at = from;

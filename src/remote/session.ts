@@ -1,18 +1,18 @@
 /**
- * What a client of the other machine does besides pages: it says who it is, looks whether the machine is one to keep
- * pages, holds a lease on its boot, and clears away what boots of the same client left that hold none any more.
+ * A client's session on the remote machine, apart from pages: it authenticates, checks that the machine is fit to store
+ * pages, holds a lease for its boot, and deletes the pages of dead boots of the same client, those without a lease.
  *
- *   frontswap:{client}:{boot}:lease            there while the boot lives: a key with a time to live
+ *   frontswap:{client}:{boot}:lease            a key with a time to live: the boot is alive
  *   frontswap:{client}:{boot}:{epoch}.{chunk}  a hash of up to 1024 pages
  *
  * Invariants
- * - A machine whose maxmemory-policy is not noeviction is refused: it would drop pages that it has acknowledged.
- * - Only keys of exactly these forms, of this client, of another boot, without a lease, are ever given up.
- * - A step asks for no more once STEP_MS have passed, and each of its exchanges is bounded in bytes and by the deadline.
- * - A scan pauses for a lease after SCANS_MAX steps, so that one which never ends costs little.
+ * - A machine whose maxmemory-policy is not noeviction is refused: it may evict pages that it has acknowledged.
+ * - Only keys of exactly these forms are deleted, of this client and of another boot without a lease.
+ * - A sweep step sends no further command after STEP_MS, and each exchange is bounded in bytes and by its deadline.
+ * - After SCANS_MAX steps a scan pauses for the time of a lease, so that a scan that never ends costs little.
  *
- * Cost: a step of the clean-up makes strings; it is no page's path.
- * Left out: `volatile-*` policies, which would spare pages but not leases.
+ * Cost: a sweep step allocates strings; it is not on the path of a page.
+ * Left out: `volatile-*` policies, which never evict pages, but may evict leases.
  *
  * Sources: Redis command reference: AUTH, INFO, SET, PEXPIRE, SCAN, EXISTS, UNLINK; "Key eviction".
  */
@@ -22,29 +22,31 @@ import { type Link, LinkEnd } from './link.ts';
 import { Token } from './resp.ts';
 
 export interface SessionOptions {
-  /** Name of this client on the other machine: 1 to 64 letters, digits, `_` and `-`. One living daemon has it. */
+  /** Checked by RemotePages: 1 to 64 letters, digits, `_` and `-`. */
   readonly client: string;
-  /** Number of this boot, 16 hexadecimal digits, new each time: random. */
+  /** Checked by RemotePages: 16 hexadecimal digits. */
   readonly boot: string;
-  /** How long the boot's pages outlive its last sign of life, ms. */
+  /** Time to live of the lease, ms; a third of it is the interval of renewal. */
   readonly leaseMs: number;
-  /** For AUTH; none: the machine asks for none. */
+  /** For AUTH; absent: no AUTH is sent. */
   readonly password?: string;
   readonly user?: string;
 }
 
-const NS_A_MS = 1_000_000;
+const NS_PER_MS = 1_000_000;
+/** Keys per SCAN requested, per SCAN accepted, and per UNLINK. */
 const SCAN_COUNT = 256;
 const KEYS_MAX = 4096;
 const UNLINK_KEYS = 64;
-/** What a step does not get done in this time is left for the next scan. */
+/** A sweep step leaves what it cannot do in this time to the next scan. */
 const STEP_MS = 500;
+/** Steps of a scan before it pauses. */
 const SCANS_MAX = 4096;
-/** Of what the machine says, in a message. */
-const SAID_BYTES_MAX = 80;
+/** Longest part of an error reply in a message. */
+const REPLY_BYTES_MAX = 80;
 
 export class Session {
-  /** Before every key of this boot. */
+  /** Prefix of every key of this boot. */
   readonly prefix: string;
   readonly #link: Link;
   readonly #clock: Clock;
@@ -53,12 +55,12 @@ export class Session {
   readonly #pattern: RegExp;
   #hasLease = false;
   #renewNs = 0;
-  /** Cursor of the scan under way; '' when there is none. */
+  /** Cursor of the scan in progress; '' if there is none. */
   #cursor = '';
   #sweepNs = 0;
   /** Steps of the scan since its last pause. */
   #scans = 0;
-  /** Keys were left that a later scan may have to give up. */
+  /** Keys were left that a later scan may have to delete. */
   #isAnyLeft = false;
   #sweptKeys = 0;
   #unfit = '';
@@ -73,23 +75,23 @@ export class Session {
     this.#pattern = new RegExp(`^frontswap:${client}:([0-9a-f]{16}):\\d{1,10}\\.\\d{1,10}$`);
   }
 
-  /** The boot's lease is there: its pages are not cleared away by another boot. */
+  /** True: the lease is held, and other boots do not delete this boot's pages. */
   get hasLease(): boolean {
     return this.#hasLease;
   }
 
-  /** Keys of older boots given up so far. */
+  /** Keys of dead boots deleted so far. */
   get sweptKeys(): number {
     return this.#sweptKeys;
   }
 
-  /** Why the machine is not one to keep pages; '' when it is, or was not reached. */
+  /** Why the machine is unfit to store pages; '' if it is fit, or was not reached. */
   get unfit(): string {
     return this.#unfit;
   }
 
-  /** The first exchanges on a new connection; false when it is not to be used. */
-  greet(): boolean {
+  /** The first exchanges of a new connection; false: do not use it. */
+  handshake(): boolean {
     this.#unfit = '';
     this.#hasLease = false;
     if (!this.#authenticate() || !this.#checkPolicy() || !this.#takeLease()) return false;
@@ -99,8 +101,8 @@ export class Session {
     return true;
   }
 
-  /** Lease and clean-up, a step of what is due; true while there is more. The link is up. */
-  tend(): boolean {
+  /** A step of lease renewal and sweep. Returns true while there is more. The link must be up. */
+  maintain(): boolean {
     const now = this.#clock.nowNs();
     const isDue = !this.#hasLease || now >= this.#renewNs;
     if (isDue && !this.#renewLease()) return false;
@@ -116,7 +118,7 @@ export class Session {
     writer.text('AUTH');
     if (user !== undefined) writer.data(new TextEncoder().encode(user));
     writer.data(new TextEncoder().encode(password));
-    return this.#reply() === Token.simple || this.#isUnfit('it does not take the password');
+    return this.#reply() === Token.simple || this.#isUnfit('it rejects the password');
   }
 
   #checkPolicy(): boolean {
@@ -125,13 +127,13 @@ export class Session {
     writer.text('INFO');
     writer.text('memory');
     const token = this.#reply();
-    if (token !== Token.bulk) return this.#isUnfit(`it does not answer INFO: ${this.#line(token)}`);
+    if (token !== Token.bulk) return this.#isUnfit(`INFO failed: ${this.#errorText(token)}`);
     const text = textAt(reader.bytes, reader.at, reader.length);
     const policy = /^maxmemory_policy:([a-z-]+)\r?$/m.exec(text)?.[1] ?? 'unknown';
     return policy === 'noeviction' || this.#isUnfit(`its maxmemory-policy is ${policy}`);
   }
 
-  /** Sets the lease. A machine that is full refuses it and is used all the same: for the pages that are there. */
+  /** Takes the lease. A full machine refuses it and can still be read from. */
   #takeLease(): boolean {
     const { writer } = this.#link;
     writer.command(5);
@@ -143,11 +145,11 @@ export class Session {
     const token = this.#reply();
     if (token === Token.incomplete) return false;
     this.#hasLease = token === Token.simple;
-    this.#leaseFor();
+    this.#scheduleRenewal();
     return true;
   }
 
-  /** PEXPIRE is allowed on a full machine, SET is not. */
+  /** A full machine allows PEXPIRE, but not SET. */
   #renewLease(): boolean {
     if (!this.#hasLease) return this.#takeLease();
     const { writer, reader } = this.#link;
@@ -158,50 +160,50 @@ export class Session {
     const token = this.#reply();
     if (token === Token.incomplete) return false;
     if (token === Token.integer && reader.value === 1) {
-      this.#leaseFor();
+      this.#scheduleRenewal();
       return true;
     }
     this.#hasLease = false;
     return this.#takeLease();
   }
 
-  #leaseFor(): void {
-    this.#renewNs = this.#clock.nowNs() + (this.#options.leaseMs * NS_A_MS) / 3;
+  #scheduleRenewal(): void {
+    this.#renewNs = this.#clock.nowNs() + (this.#options.leaseMs * NS_PER_MS) / 3;
   }
 
-  /** One step of the scan; false when it is over for now. */
+  /** One step of the scan. False: it has ended or pauses. */
   #sweep(): boolean {
-    const untilNs = this.#clock.nowNs() + STEP_MS * NS_A_MS;
+    const untilNs = this.#clock.nowNs() + STEP_MS * NS_PER_MS;
     const keys = this.#scan();
     if (keys === null) return false;
     const dead = new Map<string, boolean>();
-    const doomed: string[] = [];
+    const deletable: string[] = [];
     for (const key of keys) {
       const boot = this.#pattern.exec(key)?.[1];
       if (boot === undefined || boot === this.#options.boot) continue;
       let isDead = dead.get(boot);
       if (isDead === undefined && this.#clock.nowNs() >= untilNs) this.#isAnyLeft = true;
       else if (isDead === undefined) {
-        const answer = this.#isDead(boot);
-        if (answer === null) return false;
-        isDead = answer;
+        const reply = this.#isDead(boot);
+        if (reply === null) return false;
+        isDead = reply;
         dead.set(boot, isDead);
         if (!isDead) this.#isAnyLeft = true;
       }
-      if (isDead === true) doomed.push(key);
+      if (isDead === true) deletable.push(key);
     }
-    for (let at = 0; at < doomed.length; at += UNLINK_KEYS) {
+    for (let at = 0; at < deletable.length; at += UNLINK_KEYS) {
       if (at > 0 && this.#clock.nowNs() >= untilNs) {
         this.#isAnyLeft = true;
         break;
       }
-      if (!this.#unlink(doomed.slice(at, at + UNLINK_KEYS))) return false;
+      if (!this.#unlink(deletable.slice(at, at + UNLINK_KEYS))) return false;
     }
-    return this.#isScanOn();
+    return this.#continuesScan();
   }
 
-  /** After a step of the scan: true while the next one is due at once. */
-  #isScanOn(): boolean {
+  /** Called after a step of the scan. Returns true if the next one is due at once. */
+  #continuesScan(): boolean {
     this.#scans++;
     const isOver = this.#cursor === '0';
     if (!isOver && this.#scans < SCANS_MAX) return true;
@@ -209,15 +211,15 @@ export class Session {
     let pauseMs = this.#options.leaseMs;
     if (isOver) {
       this.#cursor = '';
-      // A boot that died just now has its lease for a while yet: then once more.
+      // A boot that has just died still holds its lease: scan again after it.
       if (!this.#isAnyLeft) pauseMs = Number.POSITIVE_INFINITY;
       this.#isAnyLeft = false;
     }
-    this.#sweepNs = this.#clock.nowNs() + pauseMs * NS_A_MS;
+    this.#sweepNs = this.#clock.nowNs() + pauseMs * NS_PER_MS;
     return false;
   }
 
-  /** The next keys of this client; null when there was no answer to use. */
+  /** Returns the next keys of this client; null: no usable reply. */
   #scan(): readonly string[] | null {
     const { writer, reader } = this.#link;
     writer.command(6);
@@ -243,6 +245,7 @@ export class Session {
     return keys;
   }
 
+  /** Returns whether the boot has no lease; null: no usable reply. */
   #isDead(boot: string): boolean | null {
     const { writer, reader } = this.#link;
     writer.command(2);
@@ -270,7 +273,7 @@ export class Session {
     return this.#link.send() ? this.#link.token() : Token.incomplete;
   }
 
-  /** The machine does not let this user look or clear away: nothing is, on this connection. */
+  /** The user may not scan or delete: no sweep on this connection. */
   #endSweep(): null {
     this.#cursor = '';
     this.#sweepNs = Number.POSITIVE_INFINITY;
@@ -287,20 +290,20 @@ export class Session {
     return false;
   }
 
-  #line(token: Token): string {
+  #errorText(token: Token): string {
     const { reader } = this.#link;
-    if (token !== Token.error) return 'no text';
-    return printable(textAt(reader.bytes, reader.at, Math.min(reader.length, SAID_BYTES_MAX)));
+    if (token !== Token.error) return 'no error text';
+    return printable(textAt(reader.bytes, reader.at, Math.min(reader.length, REPLY_BYTES_MAX)));
   }
 }
 
-/** For a person or a regular expression: a byte a character. */
+/** One character per byte, for messages and regular expressions. */
 function textAt(bytes: Uint8Array, at: number, length: number): string {
-  assert(at + length <= bytes.length, 'a reply lies in its buffer');
+  assert(at + length <= bytes.length, 'the reply is inside its buffer');
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('latin1');
 }
 
-/** Bytes that a terminal might obey, spelt out. */
+/** Escapes everything but printable ASCII: a reply could hold terminal control sequences. */
 function printable(text: string): string {
   return text.replace(
     /[^ -~]/g,

@@ -1,11 +1,12 @@
-/** What AsyncPages and WorkerPages must both do: the terms of the asynchronous page calls, as tests. */
+/** Tests of the contract that AsyncPages and WorkerPages share. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Budget } from '../../src/arena/budget.ts';
 import type { QueueOptions } from '../../src/async/async-queue.ts';
 import {
-  AsyncFlush,
+  type CallOptions,
+  FlushResult,
   NOT_STARTED,
   type PageCalls,
   PageOp,
@@ -17,20 +18,20 @@ import { GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 
-export interface Terms extends QueueOptions {
+export interface Setup extends QueueOptions {
   readonly slots: number;
   readonly limitBytes: number;
 }
-export type Open = (terms: Terms) => PageCalls;
+export type Open = (setup: Setup) => PageCalls;
 
-/** A queue that loses a page hangs; this makes it a failure. */
+/** A queue that loses a page hangs; the timeout makes it a failure. */
 const guard = { timeout: 60_000 };
 
 export const slots = (from: number, to: number): Slot[] =>
   Array.from({ length: to - from }, (_, i) => slot(from + i));
 const emptyPages = (count: number): Uint8Array[] =>
   Array.from({ length: count }, () => new Uint8Array(4096).fill(0xee));
-/** A page of any kind, told by its seed. */
+/** A page whose kind and bytes depend on the seed. */
 export function somePage(seed: number): Uint8Array {
   const page = new Uint8Array(4096);
   makePage(pageKinds[seed % pageKinds.length]!, new Prng(seed), page);
@@ -41,7 +42,7 @@ export const somePages = (from: number, to: number): Uint8Array[] =>
 
 const seed = Number(process.env['SEED'] ?? 22);
 
-/** One call of a random history: its slots, its pages, and the single calls' answers and pages. */
+/** One call of a random history, with the results and pages of the same single calls. */
 interface Step {
   readonly op: PageOp;
   readonly slots: Slot[];
@@ -50,7 +51,7 @@ interface Step {
   readonly expectedPages: Uint8Array[];
 }
 
-/** A random call, and the same as single calls on the twin. */
+/** Makes a random call and runs it as single calls on the twin. */
 function nextStep(prng: Prng, twin: Store, ops: readonly PageOp[]): Step {
   const op = ops[prng.below(ops.length)]!;
   const count = prng.below(40);
@@ -74,13 +75,13 @@ const callOf = (calls: PageCalls, { op, slots: chosen, pages }: Step): Promise<n
       ? calls.getMany(chosen, pages)
       : calls.flushMany(chosen);
 
-/** Runs a random history without awaiting between calls; every answer and page as from single calls. */
+/** Runs a random history without awaits between calls; compares every result and page with those of single calls. */
 export async function checkHistory(
   calls: PageCalls,
-  terms: Terms,
+  setup: Setup,
   ops: readonly PageOp[],
 ): Promise<Map<number, number>> {
-  const twin = new Store({ slots: terms.slots, budget: new Budget(terms.limitBytes) });
+  const twin = new Store({ slots: setup.slots, budget: new Budget(setup.limitBytes) });
   const prng = new Prng(seed);
   const seen = new Map<number, number>();
   for (let round = 0; round < 10; round++) {
@@ -98,12 +99,12 @@ export async function checkHistory(
   return seen;
 }
 
-/** Declares the tests of the terms. */
+/** Declares the tests of the contract. */
 export function testPageCalls(name: string, open: Open): void {
-  test(`${name}: C22 calls of k pages answer as k single calls do`, guard, async () => {
-    const terms = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
-    await using calls = open(terms);
-    const seen = await checkHistory(calls, terms, [
+  test(`${name}: C22 a call of k pages has the results of k single calls`, guard, async () => {
+    const setup = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
+    await using calls = open(setup);
+    const seen = await checkHistory(calls, setup, [
       PageOp.put,
       PageOp.put,
       PageOp.get,
@@ -112,12 +113,12 @@ export function testPageCalls(name: string, open: Open): void {
     for (const [op, answers] of [
       [PageOp.put, [PutResult.stored, PutResult.sameFilled]],
       [PageOp.get, [GetResult.found, GetResult.absent]],
-      [PageOp.flush, [AsyncFlush.flushed, AsyncFlush.absent]],
+      [PageOp.flush, [FlushResult.flushed, FlushResult.absent]],
     ] as const)
       for (const answer of answers) assert.ok(seen.get(op * 10 + answer)! > 100);
   });
 
-  test(`${name}: a page that finds no room is refused alone`, guard, async () => {
+  test(`${name}: a page without space is refused, and no other`, guard, async () => {
     await using calls = open({ slots: 1000, limitBytes: 600_000, batchPages: 16 });
     const answers = await calls.putMany(slots(0, 1000), somePages(0, 1000));
     assert.ok(answers.includes(PutResult.refused) && answers.includes(PutResult.stored));
@@ -129,7 +130,7 @@ export function testPageCalls(name: string, open: Open): void {
     }
   });
 
-  test(`${name}: the calls of a slot are done in their order without an await`, guard, async () => {
+  test(`${name}: operations on one slot run in call order without awaits`, guard, async () => {
     await using calls = open({ slots: 4, limitBytes: 0, batchPages: 1, queueMax: 2 });
     const [first, second, last] = emptyPages(3) as [Uint8Array, Uint8Array, Uint8Array];
     const answers = await Promise.all([
@@ -146,59 +147,63 @@ export function testPageCalls(name: string, open: Open): void {
       GetResult.found,
       PutResult.stored,
       GetResult.found,
-      AsyncFlush.flushed,
+      FlushResult.flushed,
       GetResult.absent,
-      AsyncFlush.absent,
+      FlushResult.absent,
     ]);
     assert.deepEqual([first, second], [somePage(5), somePage(6)]);
-    assert.deepEqual(last, emptyPages(1)[0], 'what is absent leaves the page alone');
+    assert.deepEqual(last, emptyPages(1)[0], 'a get that finds nothing leaves the page unchanged');
   });
 
-  test(`${name}: an abort takes back what has not begun, and nothing else`, guard, async () => {
-    await using calls = open({ slots: 100, limitBytes: 0, batchPages: 1, queueMax: 8 });
-    const aborter = new AbortController();
-    const { signal } = aborter;
-    const call = calls.putMany(slots(0, 50), somePages(0, 50), { signal });
-    const other = calls.putMany(slots(50, 60), somePages(50, 60));
-    const behind = calls.put(slot(60), somePage(60), { signal });
-    for (let i = 0; i < 3; i++) await turn();
-    aborter.abort();
-    const answers = await call;
-    const begun = answers.indexOf(NOT_STARTED);
-    assert.ok(begun >= 1 && begun <= 4, `${begun} pages had begun`);
-    assert.ok(answers.slice(begun).every((answer) => answer === NOT_STARTED));
-    assert.equal(await behind, NOT_STARTED);
-    assert.ok(!(await other).includes(NOT_STARTED));
-    const got = await calls.getMany(slots(0, 61), emptyPages(61));
-    for (let n = 0; n < 61; n++)
-      assert.equal(
-        got[n],
-        n < begun || (n >= 50 && n < 60) ? GetResult.found : GetResult.absent,
-        `page ${n}`,
-      );
-    assert.deepEqual(await calls.flushMany(slots(0, 2), { signal }), [NOT_STARTED, NOT_STARTED]);
-    assert.equal(await calls.get(slot(0), emptyPages(1)[0]!), GetResult.found);
-  });
+  test(
+    `${name}: an abort cancels the pages that have not been started, and no others`,
+    guard,
+    async () => {
+      await using calls = open({ slots: 100, limitBytes: 0, batchPages: 1, queueMax: 8 });
+      const aborter = new AbortController();
+      const { signal } = aborter;
+      const call = calls.putMany(slots(0, 50), somePages(0, 50), { signal });
+      const other = calls.putMany(slots(50, 60), somePages(50, 60));
+      const behind = calls.put(slot(60), somePage(60), { signal });
+      for (let i = 0; i < 3; i++) await turn();
+      aborter.abort();
+      const answers = await call;
+      const started = answers.indexOf(NOT_STARTED);
+      assert.ok(started >= 1 && started <= 4, `${started} pages were started`);
+      assert.ok(answers.slice(started).every((answer) => answer === NOT_STARTED));
+      assert.equal(await behind, NOT_STARTED);
+      assert.ok(!(await other).includes(NOT_STARTED));
+      const got = await calls.getMany(slots(0, 61), emptyPages(61));
+      for (let n = 0; n < 61; n++)
+        assert.equal(
+          got[n],
+          n < started || (n >= 50 && n < 60) ? GetResult.found : GetResult.absent,
+          `page ${n}`,
+        );
+      assert.deepEqual(await calls.flushMany(slots(0, 2), { signal }), [NOT_STARTED, NOT_STARTED]);
+      assert.equal(await calls.get(slot(0), emptyPages(1)[0]!), GetResult.found);
+    },
+  );
 
-  test(`${name}: the queue holds queueMax pages, the others wait at the door`, guard, async () => {
+  test(`${name}: the queue holds queueMax pages, the others wait in order`, guard, async () => {
     await using calls = open({ slots: 200, limitBytes: 0, batchPages: 4, queueMax: 8 });
     const order: number[] = [];
     const all = Array.from({ length: 20 }, async (_, i) => {
       await calls.putMany(slots(i * 10, i * 10 + 10), somePages(i * 10, i * 10 + 10));
       order.push(i);
     });
-    let hasRoom = false;
-    const room = calls.ready().then(() => {
-      hasRoom = true;
+    let isReady = false;
+    const ready = calls.ready().then(() => {
+      isReady = true;
       assert.ok(calls.queuedPages < 8);
     });
     let most = 0;
     while (order.length < 20) {
       most = Math.max(most, calls.queuedPages);
-      if (order.length < 15) assert.equal(hasRoom, false);
+      if (order.length < 15) assert.equal(isReady, false);
       await turn();
     }
-    await Promise.all([...all, room]);
+    await Promise.all([...all, ready]);
     assert.equal(most, 8);
     assert.equal(calls.queuedPages, 0);
     assert.deepEqual(
@@ -210,7 +215,7 @@ export function testPageCalls(name: string, open: Open): void {
     assert.ok(got.every((answer) => answer === GetResult.found));
   });
 
-  test(`${name}: a producer that awaits room stays within queueMax and a call`, guard, async () => {
+  test(`${name}: a producer that awaits ready() stays within queueMax`, guard, async () => {
     await using calls = open({ slots: 200, limitBytes: 0, batchPages: 2, queueMax: 4 });
     const answers: Promise<number>[] = [];
     let unanswered = 0;
@@ -225,10 +230,10 @@ export function testPageCalls(name: string, open: Open): void {
       answer.then(() => unanswered--);
     }
     assert.ok(!(await Promise.all(answers)).includes(PutResult.refused));
-    assert.ok(most <= 8, `${most}: a queue and as many under way`);
+    assert.ok(most <= 8, `${most} pages: the queue, and as many in flight`);
   });
 
-  test(`${name}: closing answers what is there and takes nothing more`, guard, async () => {
+  test(`${name}: closing answers the calls in progress and takes no more`, guard, async () => {
     const calls = open({ slots: 100, limitBytes: 0, batchPages: 4, queueMax: 8 });
     const call = calls.putMany(slots(0, 100), somePages(0, 100));
     let answered = false;
@@ -239,14 +244,14 @@ export function testPageCalls(name: string, open: Open): void {
     const ended = { code: 'ERR_IO_ENDED', facts: { reason: 'the adapter is closed' } };
     await assert.rejects(calls.put(slot(0), somePage(0)), ended);
     await closed;
-    assert.ok(answered, 'answered before the adapter is closed');
+    assert.ok(answered, 'all calls are answered before the adapter is closed');
     assert.ok((await call).every((a) => a === PutResult.stored || a === PutResult.sameFilled));
     await calls[Symbol.asyncDispose]();
     await assert.rejects(calls.getMany([], []), ended);
     await assert.rejects(calls.ready(), ended);
   });
 
-  test(`${name}: what cannot be used is an error before anything is begun`, guard, async () => {
+  test(`${name}: an invalid argument is an error before any page is started`, guard, async () => {
     await using calls = open({ slots: 10, limitBytes: 0 });
     const wrong = { code: 'ERR_ARG_VALUE' };
     const [a, b] = somePages(0, 2) as [Uint8Array, Uint8Array];
@@ -257,10 +262,24 @@ export function testPageCalls(name: string, open: Open): void {
     await assert.rejects(calls.putMany([slot(0), slot(1)], [a, b.subarray(1)]), wrong);
     await assert.rejects(calls.get(slot(0), new Uint8Array(4097)), wrong);
     await assert.rejects(calls.flush(10 as Slot), wrong);
-    assert.deepEqual(await calls.flushMany(slots(0, 10)), new Array(10).fill(AsyncFlush.absent));
+    await assert.rejects(calls.put(slot(0), 'page' as unknown as Uint8Array), wrong);
+    const noSignal = { signal: {} as AbortSignal };
+    await assert.rejects(calls.flush(slot(0), noSignal), wrong);
+    const misspelt = { singal: new AbortController().signal } as CallOptions;
+    await assert.rejects(calls.flush(slot(0), misspelt), {
+      code: 'ERR_ARG_UNKNOWN',
+      message: /no option 'singal'; did you mean 'signal'\?/,
+    });
+    const outside = { code: 'ERR_ARG_VALUE', message: /slot is 10: give a whole number, 0 \.\. 9/ };
+    await assert.rejects(calls.flush(10 as Slot), outside);
+    assert.deepEqual(await calls.flushMany(slots(0, 10)), new Array(10).fill(FlushResult.absent));
     assert.deepEqual(await calls.putMany([], []), []);
     const none = { slots: 10, limitBytes: 0 };
     assert.throws(() => open({ ...none, batchPages: 0 }), wrong);
     assert.throws(() => open({ ...none, batchPages: 4, queueMax: 3 }), wrong);
+    assert.throws(() => open({ ...none, batchSize: 4 } as Setup), {
+      code: 'ERR_ARG_UNKNOWN',
+      message: /no option 'batchSize'; (did you mean|there are) .*batchPages/,
+    });
   });
 }

@@ -1,4 +1,4 @@
-/** AsyncPages: the terms of the calls, and what only a store at hand shows. */
+/** AsyncPages: the contract of the calls, and what a test can observe with the store in this thread. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -11,17 +11,17 @@ import { PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
 import {
   checkHistory,
+  type Setup,
   slots,
   somePage,
   somePages,
-  type Terms,
   testPageCalls,
 } from './async-calls.ts';
 
-const storeOf = (terms: Terms): Store =>
-  new Store({ slots: terms.slots, budget: new Budget(terms.limitBytes) });
+const storeOf = ({ slots, limitBytes }: Setup): Store =>
+  new Store({ slots, budget: new Budget(limitBytes) });
 
-/** A store that says before each put which slot it is. */
+/** A store that reports the slot of each put before it runs. */
 const watched = (store: Store, onPut: (slot: number) => void): PageStore => ({
   slots: store.slots,
   put: (at, source, from) => {
@@ -33,12 +33,14 @@ const watched = (store: Store, onPut: (slot: number) => void): PageStore => ({
   maintain: (changed) => store.maintain(changed),
 });
 
-testPageCalls('AsyncPages', (terms) => new AsyncPages(storeOf(terms), terms));
+testPageCalls('AsyncPages', ({ slots, limitBytes, ...options }) => {
+  return new AsyncPages(storeOf({ slots, limitBytes }), options);
+});
 
 test('AsyncPages: C22 holds for a store that refuses, overwrites and frees', async () => {
-  const terms = { slots: 300, limitBytes: 500_000, batchPages: 5, queueMax: 50 };
-  const store = storeOf(terms);
-  // Single calls are compared without housekeeping between them.
+  const setup = { slots: 300, limitBytes: 500_000 };
+  const store = storeOf(setup);
+  // The twin runs single calls without maintenance between them.
   const plain: PageStore = {
     slots: store.slots,
     put: (at, source, from) => store.put(at, source, from),
@@ -46,19 +48,19 @@ test('AsyncPages: C22 holds for a store that refuses, overwrites and frees', asy
     drop: (at) => store.drop(at),
     maintain: () => false,
   };
-  await using calls = new AsyncPages(plain, terms);
-  const seen = await checkHistory(calls, terms, [
+  await using calls = new AsyncPages(plain, { batchPages: 5, queueMax: 50 });
+  const seen = await checkHistory(calls, setup, [
     PageOp.put,
     PageOp.put,
     PageOp.put,
     PageOp.get,
     PageOp.flush,
   ]);
-  assert.ok(seen.get(PageOp.put * 10 + PutResult.refused)! > 20, 'the store was full at times');
+  assert.ok(seen.get(PageOp.put * 10 + PutResult.refused)! > 20, 'the store was sometimes full');
   store.verify();
 });
 
-test('AsyncPages: nothing is done in the turn of the call, and a batch is one turn', async () => {
+test('AsyncPages: no page runs in the turn of the call, and a batch takes one turn', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
   let turns = 0;
   const turnOf: number[] = [];
@@ -77,11 +79,11 @@ test('AsyncPages: nothing is done in the turn of the call, and a batch is one tu
   await call;
   done = true;
   const turnsUsed = new Set(turnOf);
-  assert.equal(turnsUsed.size, 3, 'others got their turn between batches');
+  assert.equal(turnsUsed.size, 3, 'other work runs between batches');
   for (const at of turnsUsed) assert.equal(turnOf.filter((t) => t === at).length, 10);
 });
 
-test('AsyncPages: an abort within a batch lets the batch end', async () => {
+test('AsyncPages: an abort within a batch lets the batch finish', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
   const aborter = new AbortController();
   const calls = new AsyncPages(
@@ -100,7 +102,7 @@ test('AsyncPages: an abort within a batch lets the batch end', async () => {
   assert.equal(calls.queuedPages, 0);
 });
 
-test('AsyncPages: a store that breaks ends the adapter, with its reason as the cause', async () => {
+test('AsyncPages: an exception of the store ends the adapter and is the cause', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
   const bug = new InvariantError('made to fail');
   const calls = new AsyncPages(
@@ -111,16 +113,16 @@ test('AsyncPages: a store that breaks ends the adapter, with its reason as the c
   );
   const first = calls.putMany(slots(0, 4), somePages(0, 4));
   const second = calls.putMany(slots(4, 40), somePages(4, 40));
-  const room = calls.ready();
+  const ready = calls.ready();
   const ended = (error: SwapError): boolean => error.code === 'ERR_IO_ENDED' && error.cause === bug;
-  await Promise.all([assert.rejects(second, ended), assert.rejects(room, ended)]);
+  await Promise.all([assert.rejects(second, ended), assert.rejects(ready, ended)]);
   assert.equal((await first).length, 4);
   await assert.rejects(calls.put(slot(0), somePage(0)), ended);
   await calls[Symbol.asyncDispose]();
   assert.equal(calls.queuedPages, 0);
 });
 
-test('AsyncPages: the store is kept in order after each batch, by what the batch changed', async () => {
+test('AsyncPages: store maintenance runs after each batch, with the number of changed pages', async () => {
   const store = storeOf({ slots: 100, limitBytes: 0 });
   const maintained: number[] = [];
   const calls = new AsyncPages(

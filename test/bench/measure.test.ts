@@ -19,7 +19,7 @@ test('one round has no medians', () => {
 });
 
 test('the table of codecs says which of its ratios are medians, and from how many rounds', () => {
-  const round = (compress: number) => ({ compress: [compress], expand: [100], bytes: [4096] });
+  const round = (compress: number) => ({ compress: [compress], decompress: [100], bytes: [4096] });
   const pages = { classes: ['text'], classOfPage: Uint8Array.of(0, 0), origin: 'two pages' };
   const base = [100, 200, 800].map(round);
   const other = [100, 300, 400].map(round);

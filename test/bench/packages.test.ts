@@ -54,22 +54,25 @@ test('a row has the medians of plain and paged, and paging pays where both are l
   });
 });
 
-test('where paging does not pay, the reason is in the figures', () => {
+test('where paging does not pay, the row gives the reason with its figures', () => {
   const why = (paged: Outcome): string | null =>
     rowOf({ name: 'p', plain: [outcome(200, 2)], paged: [paged] }).whyNot;
-  assert.match(why(outcome(100, 9, data(100)))!, /^4\.5 times the time: a page came back 2\.0/);
+  assert.match(
+    why(outcome(100, 9, data(100)))!,
+    /^4\.5 times the time: each page was swapped in 2\.0/,
+  );
   assert.match(why(outcome(190, 2, data(100)))!, /^0\.95 of the memory/);
   assert.match(why(outcome(190, 9, data(100)))!, /^0\.95 of the memory.*; 4\.5 times/);
-  assert.match(why(outcome(100, 2, data(40)))!, /takes 40 MiB: nothing leaves it/);
+  assert.match(why(outcome(100, 2, data(40)))!, /takes 40 MiB: nothing is evicted/);
   assert.equal(why({ ...outcome(200, 2), warning: 'shared' }), 'not paged: shared');
 });
 
-test('a package that fails, or answers otherwise, is a row that says no', () => {
+test('a package that fails, or whose result differs, gets a row with no', () => {
   const good = outcome(200, 2, data(100));
   const cases = [
     [{ plain: [{ failed: 'Error: gone' }], paged: [good] }, 'fails plain: Error: gone'],
     [{ plain: [good, good], paged: [good, { failed: 'SIGBUS' }] }, 'fails paged: SIGBUS'],
-    [{ plain: [good], paged: [{ ...good, hash: 'b' }] }, 'paged, its result is another'],
+    [{ plain: [good], paged: [{ ...good, hash: 'b' }] }, 'paged: its result differs'],
   ] as const;
   for (const [runs, whyNot] of cases) {
     const found = rowOf({ name: 'p', ...runs });

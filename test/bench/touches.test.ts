@@ -46,7 +46,7 @@ test('a run is refused that left a pattern out, touched other pages, or measured
   const wanted = ['fill-seq', 'evict'];
   const good = wanted.map((phase) => line(phase));
   assert.equal(parsePhases(good, wanted, plan).length, 2);
-  assert.throws(() => parsePhases(good.slice(1), wanted, plan), /asked for fill-seq, evict/);
+  assert.throws(() => parsePhases(good.slice(1), wanted, plan), /requested fill-seq, evict/);
   const astray = [good[0]!, line('evict', { hash: 1 })];
   assert.throws(() => parsePhases(astray, wanted, plan), /evict touched other pages/);
   const idle = [good[0]!, line('evict', { pages: 0 })];

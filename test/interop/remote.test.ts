@@ -52,7 +52,7 @@ class Rig {
   }
 
   tendAll(): void {
-    while (this.backend.tend());
+    while (this.backend.maintain());
   }
 
   [Symbol.dispose](): void {

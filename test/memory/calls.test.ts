@@ -42,7 +42,7 @@ test('neither the fault thread nor who calls it waits or wakes through V8', () =
   const files = ['fault-thread', 'caller', 'region', 'control-block'].flatMap((name) => [
     ...reachable(join(root, `src/memory/${name}.ts`)),
   ]);
-  assert.ok(files.some((file) => file.endsWith('pager/evict.ts')));
+  assert.ok(files.some((file) => file.endsWith('pager/evictor.ts')));
   const users = files.filter((file) => /Atomics\.(wait|waitAsync|notify)\(/.test(codeOf(file)));
   assert.deepEqual(users, []);
 });

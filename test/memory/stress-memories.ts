@@ -3,7 +3,7 @@
  * what was written, what is dropped is collected and forgotten.
  */
 import type { Prng } from '../../src/base/prng.ts';
-import type { MemorySwap } from '../../src/memory/open-swap.ts';
+import type { MemorySwap } from '../../src/memory/memory-swap.ts';
 import { type Memory, wasm } from './wasm-api.ts';
 
 const KEPT_MAX = 4;

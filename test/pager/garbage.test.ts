@@ -1,4 +1,4 @@
-/** Faults, evictions and writes leave no garbage, over the real frontswap and a page store. */
+/** Faults, evictions and writes allocate nothing, over the real frontswap and a page store. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -6,8 +6,9 @@ import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
-import { type PagedMemory, StopReason } from '../../src/pager/ops.ts';
-import { FRAME_COUNT, Pager, Touch } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { type PagedMemory, StopReason, Touch } from '../../src/pager/ops.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
@@ -18,7 +19,7 @@ const skip = collect === undefined ? 'needs --expose-gc' : false;
 const PAGES = 512;
 const BATCH = 4000;
 
-/** All pages have the same bytes. */
+/** A memory without bytes: take() makes the same page each time. */
 const flatMemory = (frames: Uint8Array): PagedMemory => ({
   pages: PAGES,
   stop: StopReason.none,
@@ -38,7 +39,7 @@ const flatMemory = (frames: Uint8Array): PagedMemory => ({
   poison: () => undefined,
 });
 
-test('a page comes, is written, and leaves without garbage', { skip }, () => {
+test('page-in, write fault and eviction allocate nothing', { skip }, () => {
   const frames = new Uint8Array(FRAME_COUNT * 4096);
   const front = new Frontswap();
   front.register(storeBackend(new Budget(0), lz4, new FakeReturns().factory));
@@ -61,6 +62,6 @@ test('a page comes, is written, and leaves without garbage', { skip }, () => {
     batch();
     least = Math.min(least, process.memoryUsage().heapUsed - before);
   }
-  assert.ok(least < 2 * BATCH, `${least} bytes for ${BATCH} touches`);
+  assert.ok(least < 2 * BATCH, `${least} bytes for ${BATCH} accesses`);
   assert.ok(pager.counters.get('pagesOut') > BATCH && pager.counters.get('pagesIn') > BATCH);
 });

@@ -1,6 +1,6 @@
 /**
- * The pager at random: threads that read and write, regions that come and go, pins, discards, swapoffs, memory given up behind
- * its back, everything that can fail failing, and a check of every book after every step.
+ * A random walk over the pager: threads that read and write, regions added and removed, pins, discards, swapoffs, memory
+ * dropped by its owner, and every failure that can be injected. All invariants and counters are checked after each step.
  *
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit pager/pager-model
  */
@@ -14,7 +14,7 @@ function rangeOf(prng: Prng, pages: number, most: number): [number, number] {
   return [from, Math.min(pages, from + 1 + prng.below(most))];
 }
 
-function regionStep(walk: Walk, prng: Prng, hasTrouble: boolean): void {
+function regionStep(walk: Walk, prng: Prng, hasFailures: boolean): void {
   const guest = walk.guests[prng.below(walk.guests.length)]!;
   const { memory, region } = guest;
   const [from, to] = rangeOf(prng, memory.pages, 40);
@@ -26,29 +26,29 @@ function regionStep(walk: Walk, prng: Prng, hasTrouble: boolean): void {
   else if (what < 12) walk.pin(guest, from, Math.min(to, from + 6));
   else if (what < 15) walk.unpin(guest);
   else if (what === 15) walk.pager.dropCopies(prng.below(8));
-  else if (what === 16 && !walk.isPinned(guest, from)) memory.giveUp(from);
-  else if (what === 17 && hasTrouble && prng.oneIn(8) && !walk.isPinned(guest, from)) {
+  else if (what === 16 && !walk.isPinned(guest, from)) memory.dropByOwner(from);
+  else if (what === 17 && hasFailures && prng.oneIn(8) && !walk.isPinned(guest, from)) {
     walk.count('unmap');
     memory.unmap(from);
   }
 }
 
-function step(walk: Walk, prng: Prng, { hasTrouble }: WalkOptions): void {
+function step(walk: Walk, prng: Prng, { hasFailures }: WalkOptions): void {
   const what = prng.below(100);
   if (what < 40) for (let n = prng.below(8); n > 0; n--) walk.runThread(prng.below(5));
   else if (what < 70) walk.serve(prng.below(3));
   else if (what < 75) walk.pager.background();
   else if (what < 77) walk.swapOffStep();
   else if (walk.isGoingOff && what < 85) walk.swapOffStep();
-  else if (what === 85 && hasTrouble) walk.faults = !walk.faults && prng.oneIn(2);
+  else if (what === 85 && hasFailures) walk.faults = !walk.faults && prng.oneIn(2);
   else if (what === 86 && prng.oneIn(8) && walk.guests.length > 1)
     walk.removeRegion(walk.guests[prng.below(walk.guests.length)]!, prng.oneIn(2));
   else if (what === 87 && walk.guests.length < 4) walk.addRegion();
   else if (what === 88) walk.stores.maintain(10);
-  else if (walk.guests.length > 0) regionStep(walk, prng, hasTrouble);
+  else if (walk.guests.length > 0) regionStep(walk, prng, hasFailures);
 }
 
-/** Nobody waits for ever, and nothing stays when the last region has ended. */
+/** Every access ends, and nothing is stored after the last region has been removed. */
 function end(walk: Walk): void {
   walk.faults = false;
   walk.world.between = () => {};
@@ -63,7 +63,7 @@ function end(walk: Walk): void {
     walk.check();
   }
   for (const set of walk.sets) assert.equal(set.pages + set.pinned, 0);
-  assert.equal(walk.front.currPages(), 0, 'no page outlives its region');
+  assert.equal(walk.front.currPages(), 0, 'no page stays stored after its region is removed');
   walk.stores.verify();
 }
 
@@ -73,11 +73,11 @@ function walkOver(options: WalkOptions): (prng: Prng, steps: number) => void {
     walk.addRegion();
     for (let i = 0; i < steps; i++) {
       const before = walk.sets.map((set) => Math.max(set.pages, set.ceiling));
-      const { told } = walk;
-      const adopted = walk.books.adopted;
+      const { counted } = walk;
+      const adopted = walk.totals.adopted;
       step(walk, prng, options);
       walk.check();
-      walk.checkLimits(before, told, adopted);
+      walk.checkLimits(before, counted, adopted);
       if (i % 512 === 0) walk.stores.verify();
     }
     end(walk);
@@ -85,20 +85,20 @@ function walkOver(options: WalkOptions): (prng: Prng, steps: number) => void {
     if (steps < 5000) return;
     for (const [name, value] of Object.entries(c))
       if (name !== 'pagesLost' && name !== 'lostFaults')
-        assert.ok(value > 0, `the walk comes to ${name}`);
-    if (options.hasTrouble)
-      assert.ok(c.pagesLost + walk.seen('swapoff failed') > 0); // either may be missing in a short walk
+        assert.ok(value > 0, `the walk covers ${name}`);
+    if (options.hasFailures)
+      assert.ok(c.pagesLost + walk.seen('swapoff failed') > 0); // a short walk may miss either
     else assert.equal(c.pagesLost, 0);
-    assert.ok(walk.seen('swapoff') > 0 && walk.seen('pin') > 0 && walk.seen('home') > 0);
+    assert.ok(walk.seen('swapoff') > 0 && walk.seen('pin') > 0 && walk.seen('swapped in') > 0);
   };
 }
 
 for (const synchronous of [true, false])
-  for (const hasTrouble of [false, true]) {
-    const name = `${synchronous ? 'a disk at once' : 'a slow disk'}, ${hasTrouble ? 'trouble' : 'no trouble'}`;
+  for (const hasFailures of [false, true]) {
+    const name = `${synchronous ? 'synchronous disk' : 'slow disk'}, ${hasFailures ? 'failures' : 'no failures'}`;
     randomTest(
-      `every read sees the last write: ${name}`,
+      `every read returns the last write: ${name}`,
       8000,
-      walkOver({ synchronous, hasTrouble }),
+      walkOver({ synchronous, hasFailures }),
     );
   }

@@ -1,8 +1,10 @@
-/** What the pager promises, one by one: over a frontswap that refuses and damages on demand, and slots without a device. */
+/** The pager's contract, one rule per test, over a frontswap that refuses and damages on demand and slots without a device. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
-import { FRAME_COUNT, Pager, Range, Touch } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { RangeResult, Touch } from '../../src/pager/ops.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
@@ -15,7 +17,7 @@ interface Rig {
   readonly memory: SimMemory;
   readonly pager: Pager;
   readonly region: Region;
-  /** Calls of the memory: name, page, count. */
+  /** take() and drop() calls of the memory: name, page, count. */
   readonly calls: string[];
 }
 
@@ -51,7 +53,7 @@ function touch({ memory, pager, region }: Rig, page: number, tag = 0): void {
   else memory.write(page, tag);
 }
 
-/** Pages that are there already, in this order: no touch asks, and nothing comes ahead. */
+/** Adopts resident pages in this order, so that no fault and no prefetch is involved. */
 function adoptAll({ memory, pager, region }: Rig, pages: readonly number[]): void {
   for (const page of pages) {
     memory.present[page] = 1;
@@ -67,7 +69,7 @@ const clean = (r: Rig, page: number): void => {
   assert.equal(r.region.state[page], PageState.clean);
 };
 
-test('neighbours leave together, whatever order they came in', () => {
+test('neighbouring pages are evicted together, whatever order they came in', () => {
   const r = rig();
   adoptAll(r, [7, 4, 6, 5, 20, 21]);
   r.calls.length = 0;
@@ -77,7 +79,7 @@ test('neighbours leave together, whatever order they came in', () => {
   r.pager.verify();
 });
 
-/** What the pager protects when `pages` leave together. */
+/** The protect() calls of a batch that evicts `pages`. */
 function protectedBy(r: Rig, pages: readonly number[]): string[] {
   const calls: string[] = [];
   const protect = r.memory.protect.bind(r.memory);
@@ -91,7 +93,7 @@ function protectedBy(r: Rig, pages: readonly number[]): string[] {
 
 const everyOther = (count: number): number[] => Array.from({ length: count }, (_, i) => 2 * i);
 
-test('eight runs of a chunk are protected in one step, seven run by run', () => {
+test('eight runs of a chunk are protected in one call, seven run by run', () => {
   for (const count of [7, 8]) {
     const r = rig();
     adoptAll(r, everyOther(count));
@@ -112,10 +114,10 @@ test('runs spread over more than 32 times their pages are protected run by run',
   }
 });
 
-test('a pinned page between the pages of a batch is never protected, not even for a moment', () => {
+test('a pinned page between the pages of a batch is never protected, not even briefly', () => {
   const r = rig();
   adoptAll(r, [...everyOther(8), 5]);
-  assert.equal(r.pager.pin(r.region, 5, 6), Range.done);
+  assert.equal(r.pager.pin(r.region, 5, 6), RangeResult.done);
   assert.deepEqual(
     protectedBy(r, everyOther(8)),
     everyOther(8).map((page) => `${page} 1`),
@@ -123,11 +125,11 @@ test('a pinned page between the pages of a batch is never protected, not even fo
   r.pager.unpin(r.region, 5, 6);
   const later = everyOther(8).map((page) => 20 + page);
   adoptAll(r, later);
-  assert.deepEqual(protectedBy(r, [5, ...later]), ['5 30'], 'without pins: in one step');
+  assert.deepEqual(protectedBy(r, [5, ...later]), ['5 30'], 'without pins: in one call');
   r.pager.verify();
 });
 
-test('a clean page leaves without being packed', () => {
+test('a clean page is evicted without being compressed', () => {
   const r = rig();
   clean(r, 9);
   const out = r.pager.swap.counters.get('pagesOut');
@@ -138,14 +140,14 @@ test('a clean page leaves without being packed', () => {
   touch(r, 9);
 });
 
-test('what is refused stays, and is the newest; then only every 32nd call packs for nothing', () => {
+test('a refused page stays and becomes the newest; then only one call in 32 tries to compress', () => {
   const r = rig(200, 32);
   for (let i = 0; i < 32; i++) touch(r, i * 3, i + 1);
   let stores = 0;
   r.front.accepts = () => ++stores < 0;
   const first = r.region.oldest(0);
   for (let i = 0; i < 64; i++) touch(r, 100 + ((i * 37) % 64), 5);
-  assert.ok(stores > 0 && stores <= 4, `${stores} pages packed for nothing`);
+  assert.ok(stores > 0 && stores <= 4, `${stores} pages compressed in vain`);
   assert.equal(r.region.resident, 96);
   assert.notEqual(r.region.oldest(0), first);
   assert.equal(r.pager.counters.get('overBudget'), 64);
@@ -153,7 +155,7 @@ test('what is refused stays, and is the newest; then only every 32nd call packs 
   r.pager.verify();
 });
 
-test('where nobody takes pages, those leave that need no taking', () => {
+test('when every tier is full, clean pages are evicted', () => {
   const r = rig(200, 32);
   for (let i = 0; i < 16; i++) clean(r, i * 5);
   for (let i = 0; i < 16; i++) touch(r, i * 5 + 1, 9);
@@ -163,22 +165,22 @@ test('where nobody takes pages, those leave that need no taking', () => {
   assert.ok(r.region.resident <= 32);
 });
 
-test('pages that were all used leave all the same', () => {
+test('pages are evicted even if all were referenced', () => {
   const r = rig(400, 200);
   for (let i = 0; i < 150; i++) clean(r, (i * 7) % 400);
-  for (let page = 0; page < 400; page++) r.region.markUsed(page);
+  for (let page = 0; page < 400; page++) r.region.markReferenced(page);
   assert.equal(r.pager.evictor.reclaim(r.region.set, 32), 32);
   r.pager.verify();
 });
 
-test('a batch has 128 dirty pages, as many as there are frames, and 512 in all', () => {
+test('a batch has at most 128 dirty pages, one per frame, and 512 pages in all', () => {
   const r = rig(700, 700);
   const pages = Array.from({ length: 700 }, (_, page) => page);
   adoptAll(r, pages.slice(0, 140));
   assert.equal(r.pager.evictor.reclaim(r.region.set, 700), 128);
   assert.equal(r.pager.evict(r.region, 0, 700), 12);
   adoptAll(r, pages.slice(140, 270));
-  assert.equal(r.pager.evictor.evictRange(r.region, 140, 270), 268, 'where to go on');
+  assert.equal(r.pager.evictor.evictRange(r.region, 140, 270), 268, 'where to continue');
   r.pager.verify();
   const cleanOnes = rig(520, 2000);
   for (let page = 0; page < 520; page++) clean(cleanOnes, page);
@@ -186,7 +188,7 @@ test('a batch has 128 dirty pages, as many as there are frames, and 512 in all',
   cleanOnes.pager.verify();
 });
 
-test('clean pages are looked for in every region of a set', () => {
+test('every region of a set is scanned for clean pages', () => {
   const r = rig();
   const other = new SimMemory(r.memory.world, 10);
   const second = { ...r, memory: other, region: r.pager.add(other, r.region.set) };
@@ -196,7 +198,7 @@ test('clean pages are looked for in every region of a set', () => {
   assert.deepEqual([r.region.resident, second.region.resident], [1, 0]);
 });
 
-test('a set that slept while 2^31 pages left other sets still evicts', () => {
+test('a set that was idle while other sets evicted 2^31 pages still evicts', () => {
   const r = rig();
   adoptAll(r, [1, 3, 5]);
   r.pager.evictor.clock = 2 ** 31 + 7;
@@ -204,7 +206,7 @@ test('a set that slept while 2^31 pages left other sets still evicts', () => {
   touch(r, 1);
 });
 
-test('the region whose oldest page came first gives pages', () => {
+test('the region with the least recently used page is evicted from', () => {
   const r = rig();
   const other = new SimMemory(r.memory.world, 10);
   const young = r.pager.add(other, r.region.set);
@@ -215,74 +217,78 @@ test('the region whose oldest page came first gives pages', () => {
   assert.deepEqual([r.region.resident, young.resident], [0, 1]);
 });
 
-test('only a touched page is lost: what was to come ahead, or to be pinned, waits for a better day', () => {
+test('only a page that faults is lost: one that fails in a prefetch or a pin stays stored', () => {
   const r = rig();
   for (let page = 10; page < 30; page++) touch(r, page, page);
   r.pager.evict(r.region, 0, 200);
   touch(r, 10);
   let loads = 0;
   r.front.damaged = () => ++loads === 2;
-  touch(r, 11); // a stream: 12 fails ahead
+  touch(r, 11); // a stream: the prefetch of page 12 fails
   assert.equal(r.pager.counters.get('pagesLost'), 0);
   r.front.damaged = () => true;
   assert.equal(r.pager.prefetch(r.region, 15, 20), 0);
-  assert.equal(r.pager.pin(r.region, 16, 17), Range.lost);
-  assert.equal(r.pager.swapInAll(r.region), Range.lost);
+  assert.equal(r.pager.pin(r.region, 16, 17), RangeResult.lost);
+  assert.equal(r.pager.swapInAll(r.region), RangeResult.lost);
   r.front.damaged = () => false;
   for (let page = 10; page < 29; page++) touch(r, page);
   assert.equal(r.pager.counters.get('pagesLost'), 0);
 });
 
-test('a window that ends early on a bad page, and cannot be installed, loses nobody', () => {
+test('a window that ends early at a bad page, and cannot be installed, loses no page', () => {
   const r = rig();
   for (let page = 10; page < 30; page++) touch(r, page, page);
   r.pager.evict(r.region, 0, 200);
   touch(r, 10);
   let loads = 0;
   r.front.damaged = () => ++loads === 2;
-  r.memory.world.trouble = { isBusy: () => false, isShort: () => true };
+  r.memory.world.failures = { isTakeBusy: () => false, isInstallBusy: () => true };
   r.pager.fault(r.region, 11, Touch.read);
   assert.equal(r.pager.counters.get('pagesLost'), 0);
-  r.memory.world.trouble = { isBusy: () => false, isShort: () => false };
+  r.memory.world.failures = { isTakeBusy: () => false, isInstallBusy: () => false };
   touch(r, 11);
 });
 
-test('a pinned page can be written without anybody being asked', () => {
+test('a pinned page can be written without a fault', () => {
   const r = rig();
   clean(r, 4);
   touch(r, 6, 7);
   r.pager.evict(r.region, 6, 7);
-  assert.equal(r.pager.pin(r.region, 4, 8), Range.done);
+  assert.equal(r.pager.pin(r.region, 4, 8), RangeResult.done);
   for (let page = 4; page < 8; page++)
     assert.deepEqual([r.memory.present[page], r.memory.isProtected[page]], [1, 0]);
   r.pager.evict(r.region, 0, 200);
   assert.equal(r.region.resident, 4);
-  assert.equal(r.pager.pin(r.region, 0, 200), Range.noRoom);
+  assert.equal(r.pager.pin(r.region, 0, 200), RangeResult.noSpace);
 });
 
-test('three quarters of a small set can be pinned, and not a page more', () => {
+test('three quarters of a small set can be pinned, and no more', () => {
   const r = rig(200, 64);
   assert.equal(r.region.set.pinLimit, 48);
-  assert.equal(r.pager.pin(r.region, 0, 49), Range.noRoom);
+  assert.equal(r.pager.pin(r.region, 0, 49), RangeResult.noSpace);
   assert.equal(r.region.pinned, 0, 'all or nothing');
-  assert.equal(r.pager.pin(r.region, 0, 47), Range.done);
-  assert.equal(r.pager.pin(r.region, 47, 49), Range.noRoom);
-  assert.equal(r.pager.pin(r.region, 40, 48), Range.done, 'one that is not pinned yet');
+  assert.equal(r.pager.pin(r.region, 0, 47), RangeResult.done);
+  assert.equal(r.pager.pin(r.region, 47, 49), RangeResult.noSpace);
+  assert.equal(r.pager.pin(r.region, 40, 48), RangeResult.done, 'one page is not pinned yet');
   assert.equal(r.region.pinned, 48);
 });
 
-test('a page that comes back before half a set has left is hot', () => {
+test('a page that faults before half a set was evicted after it counts as referenced', () => {
   for (const left of [32, 33]) {
     const r = rig(200, 64);
     touch(r, 7, 8);
     r.pager.evict(r.region, 7, 8);
     r.pager.evictor.clock = r.region.stamp[7]! + left;
     touch(r, 7);
-    assert.equal(r.pager.counters.get('activated'), left === 32 ? 1 : 0, `${left} pages left`);
+    assert.equal(
+      r.pager.counters.get('pagesActivated'),
+      left === 32 ? 1 : 0,
+      `${left} pages evicted`,
+    );
   }
 });
 
-test('a region that writes half of its clean pages keeps no copies', () => {
+test('a region in which half of the clean pages are written keeps no copies', () => {
   for (const rewritten of [127, 128]) {
     const r = rig();
     touch(r, 3, 8);
@@ -293,7 +299,7 @@ test('a region that writes half of its clean pages keeps no copies', () => {
   }
 });
 
-test('a range is brought as far as three quarters of the set', () => {
+test('prefetch() fills at most three quarters of the set', () => {
   const r = rig(200, 64);
   for (let page = 0; page < 100; page++) touch(r, page, page + 1);
   r.pager.evict(r.region, 0, 200);
@@ -301,7 +307,7 @@ test('a range is brought as far as three quarters of the set', () => {
   assert.equal(r.region.resident, 48);
 });
 
-test('C14 a slot is free in the call in which its page is written, discarded, or its region ends', () => {
+test('C14 a slot is freed in the call in which its page is written or discarded, or its region ends', () => {
   const r = rig();
   const inUse = (): number =>
     r.pager.swap.counters.get('slotsTaken') - r.pager.swap.counters.get('slotsFreed');
@@ -316,11 +322,11 @@ test('C14 a slot is free in the call in which its page is written, discarded, or
   assert.deepEqual([inUse(), r.front.pages.size], [0, 0]);
 });
 
-test('a page given up behind its back comes as zeros', () => {
+test('a page that its owner dropped is zero-filled', () => {
   const r = rig();
   touch(r, 3, 8);
   clean(r, 5);
-  for (const page of [3, 5]) r.memory.giveUp(page);
+  for (const page of [3, 5]) r.memory.dropByOwner(page);
   for (const page of [3, 5]) {
     r.pager.fault(r.region, page, Touch.read);
     assert.deepEqual([r.memory.present[page], r.memory.tags[page]], [1, 0]);
@@ -328,13 +334,13 @@ test('a page given up behind its back comes as zeros', () => {
   assert.equal(r.front.pages.size, 0);
 });
 
-test('the background goes from above the high mark down to the low one', () => {
+test('background reclaim starts above the high mark and stops at the low mark', () => {
   const r = rig(200, 64);
   for (let i = 0; i < 61; i++) touch(r, i * 3, i + 1);
   assert.equal(r.region.set.high, 60);
   const atMark = rig(200, 64);
   for (let i = 0; i < 60; i++) touch(atMark, i * 3, i + 1);
-  assert.equal(atMark.pager.background(), false, 'at the mark nothing leaves');
+  assert.equal(atMark.pager.background(), false, 'at the mark nothing is evicted');
   assert.equal(atMark.region.resident, 60);
   while (r.pager.background());
   assert.equal(r.region.resident, r.region.set.low);
@@ -342,15 +348,15 @@ test('the background goes from above the high mark down to the low one', () => {
   assert.equal(r.region.resident, 56);
 });
 
-test('who cannot be served now tries again', () => {
+test('a thread whose fault cannot be resolved now is woken and retries', () => {
   const r = rig();
   const { world } = r.memory;
   touch(r, 3, 8);
-  r.memory.giveUp(3);
+  r.memory.dropByOwner(3);
   const thread = { memory: r.memory, page: 3, isWrite: false, tag: 0, isWaiting: false };
   world.threads.push(thread);
   world.step(thread);
-  world.trouble = { isBusy: () => false, isShort: () => true };
+  world.failures = { isTakeBusy: () => false, isInstallBusy: () => true };
   r.pager.fault(r.region, 3, Touch.read);
   assert.equal(thread.isWaiting, false);
 });

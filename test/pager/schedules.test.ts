@@ -1,17 +1,18 @@
 /**
- * Every order of a tiny world: two pages, two threads with two accesses each, an eviction, a discard, and the faults that
- * come of it. No write is lost, no read is wrong, and nobody waits for ever.
+ * Every schedule of a small system: two pages, two threads with two accesses each, one eviction, one discard, and the
+ * faults that follow. No write is lost, no read is wrong, and every access ends.
  *
- *   a run = a sequence of choices: who goes next, or, inside a call of the pager, whether a thread goes before its next step
+ *   a run = a sequence of choices: what runs next; within a call of the pager, whether a thread runs before its next step
  *
- * Runs are enumerated depth first: the last choice that has an alternative left takes it, and the world starts again. A run
- * that comes to a state that an earlier one was in ends there: what follows has been seen. (What prefetching remembers
- * is not part of a state: it changes when pages come and never what they hold.)
+ * Runs are enumerated depth first: the last choice with an alternative left takes it, and the system starts again. A run
+ * that reaches a state of an earlier run ends there, because its continuations have been run. The prefetch history is not
+ * part of a state: it decides when pages come in, never what they contain.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { refusingDisk } from '../../src/block/disks/refusing-disk.ts';
-import { FRAME_COUNT, Pager } from '../../src/pager/pager.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import type { Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
@@ -22,7 +23,7 @@ import { makeThread, SimMemory, SimWorld } from './sim-memory.ts';
 const header = headerPage(16);
 const frames = new Uint8Array(FRAME_COUNT * 4096);
 
-/** Choices that are enumerated. */
+/** Enumerates the choices of all runs. */
 class Choices {
   readonly #taken: number[] = [];
   readonly #of: number[] = [];
@@ -34,16 +35,16 @@ class Choices {
       this.#taken.push(0);
       this.#of.push(n);
     }
-    assert.equal(this.#of[this.#at], n, 'the same choices come to the same place');
+    assert.equal(this.#of[this.#at], n, 'the same choices lead to the same state');
     return this.#taken[this.#at++]!;
   }
 
-  /** The run has come to a place that no run before has been to: it takes the first alternative from there on. */
+  /** True when the run has left the path of the runs before: from here on it takes first alternatives. */
   get isNew(): boolean {
     return this.#at === this.#taken.length;
   }
 
-  /** To the next run; false: that was the last. */
+  /** Moves to the next run; false: there is none. */
   next(): boolean {
     this.#at = 0;
     while (this.#taken.length > 0) {
@@ -71,10 +72,10 @@ const write = (page: number): Access => ({ page, isWrite: true });
 interface Domain {
   readonly name: string;
   readonly programs: readonly [readonly Access[], readonly Access[]];
-  /** Of the stores of the run, this one is refused: 1 is the first, 0 none. */
+  /** Which store of the run is refused, from 1; 0: none. */
   readonly refused: number;
-  /** How the pages are at the start. */
-  readonly start: 'clean and dirty' | 'stored' | 'nowhere';
+  /** State of the two pages at the start. */
+  readonly start: 'clean and dirty' | 'stored' | 'absent';
 }
 
 class Run {
@@ -102,7 +103,7 @@ class Run {
     this.#left = programs.map((program) => [...program]);
     for (const _ of programs) this.#world.threads.push(makeThread());
     front.accepts = () => ++this.#stores !== refused;
-    // Before the first step of a call is no other moment than before the call.
+    // The moment before the first step of a call is the same as before the call.
     this.#world.between = () => {
       if (this.#isInside) while (this.#stepThread());
       this.#isInside = true;
@@ -165,7 +166,7 @@ class Run {
     this.#pager.fault(this.#region, message.page, message.touch);
   }
 
-  /** Nothing is left to do: every access has ended, and what is in memory or comes back is what was written. */
+  /** Every access has ended, and each page reads as it was written last. */
   #end(): void {
     for (const [i, thread] of this.#world.threads.entries())
       assert.ok(thread.memory === null && this.#left[i]!.length === 0, 'every access ends');
@@ -178,7 +179,7 @@ class Run {
   }
 
   #prepare(start: Domain['start']): void {
-    if (start === 'nowhere') return;
+    if (start === 'absent') return;
     for (const page of [0, 1]) {
       this.#pager.fault(this.#region, page, 1);
       this.#memory.write(page, page + 1);
@@ -196,7 +197,7 @@ class Run {
     });
   }
 
-  /** One of the threads goes on, or none does: false. */
+  /** Runs one step of a thread. False: the choice was to run none, or none can run. */
   #stepThread(): boolean {
     const threads = this.#runnable();
     if (threads.length === 0) return false;
@@ -221,7 +222,7 @@ class Run {
 
 const domains: readonly Domain[] = [
   {
-    name: 'writes that cross an eviction',
+    name: 'writes during an eviction',
     programs: [
       [write(0), write(1)],
       [write(0), read(1)],
@@ -239,7 +240,7 @@ const domains: readonly Domain[] = [
     start: 'clean and dirty',
   },
   {
-    name: 'pages in their slots',
+    name: 'stored pages',
     programs: [
       [write(0), read(1)],
       [read(0), write(1)],
@@ -248,18 +249,18 @@ const domains: readonly Domain[] = [
     start: 'stored',
   },
   {
-    name: 'pages that are nowhere',
+    name: 'absent pages',
     programs: [
       [write(0), read(0)],
       [write(1), read(0)],
     ],
     refused: 0,
-    start: 'nowhere',
+    start: 'absent',
   },
 ];
 
 for (const domain of domains) {
-  test(`no order loses a write or a thread: ${domain.name}`, (t) => {
+  test(`no schedule loses a write or a wakeup: ${domain.name}`, (t) => {
     const choices = new Choices();
     const seen = new Set<string>();
     let runs = 0;

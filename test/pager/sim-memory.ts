@@ -1,24 +1,23 @@
 /**
- * A paged memory with threads that touch it while the pager works, as userfaultfd has it.
+ * A simulated PagedMemory, with threads that access it while the pager runs, as with userfaultfd.
  *
- *   thread ─touch─▶ resident, not protected? ─▶ done: a read is compared, a write recorded
- *              └──▶ a message is queued, the thread waits; who wakes it has it touch again
+ *   access ─▶ resident, not protected? ─▶ done: a read is compared, a write is recorded
+ *         └──▶ a message is queued and the thread waits; when it is woken it retries
  *
- * Every method of PagedMemory is one atomic step with a `between` before and after it, in which the test lets threads run:
- * so a page is written between its choice and take(), a message is queued for a page on its way out, and so on.
- * A page's bytes are made from a tag; `truth` is the tag that the last write left.
+ * Every method of PagedMemory is one atomic step. Before and after it the test lets threads run (`between`, `after`): a page
+ * is written between its choice and take(), a message is queued for a page that is being evicted, and so on. A page's bytes
+ * are made from a tag; `truth` is the tag of the last write.
  */
 import assert from 'node:assert/strict';
-import { BATCH_PAGES } from '../../src/pager/evict.ts';
-import { type PagedMemory, StopReason } from '../../src/pager/ops.ts';
-import { Touch } from '../../src/pager/pager.ts';
+import { BATCH_PAGES } from '../../src/pager/evictor.ts';
+import { type PagedMemory, StopReason, Touch } from '../../src/pager/ops.ts';
 
-/** An access under way. */
+/** A thread and its access in flight. */
 export interface SimThread {
   memory: SimMemory | null;
   page: number;
   isWrite: boolean;
-  /** What it writes. */
+  /** The tag that a write leaves. */
   tag: number;
   isWaiting: boolean;
 }
@@ -38,34 +37,34 @@ export interface Message {
   readonly thread: SimThread;
 }
 
-/** What goes wrong; asked each time. */
-export interface SimTrouble {
-  /** take() stops here: busy. */
-  isBusy(): boolean;
-  /** install() and installZeros() stop here: busy. */
-  isShort(): boolean;
+/** Injected failures; each is asked for every page. */
+export interface SimFailures {
+  /** take() stops here with `busy`. */
+  isTakeBusy(): boolean;
+  /** install() and installZeros() stop here with `busy`. */
+  isInstallBusy(): boolean;
 }
 
-const noTrouble: SimTrouble = { isBusy: () => false, isShort: () => false };
+const noFailures: SimFailures = { isTakeBusy: () => false, isInstallBusy: () => false };
 
-/** What all memories of a world share: threads, messages, frames, and the moments between two steps. */
+/** What the memories of one simulation share: threads, messages, frames, and the hooks between steps. */
 export class SimWorld {
   readonly threads: SimThread[] = [];
-  /** Messages nobody has read. Whoever is woken before takes its own with it. */
+  /** Messages not yet read. Waking a thread removes its message. */
   readonly unread: Message[] = [];
-  /** Messages read and not yet served: they may be stale when they are. */
+  /** Messages read and not yet served; they may be stale by then. */
   readonly batch: Message[] = [];
   readonly frames: Uint8Array;
   readonly words: Uint32Array;
-  trouble: SimTrouble = noTrouble;
-  /** Before each atomic step, and after it. */
+  failures: SimFailures = noFailures;
+  /** Called before and after each atomic step. */
   between: () => void = () => {};
   after: () => void = () => {};
-  /** Pages that take() moved to frames. */
+  /** Pages that take() copied to frames. */
   taken = 0;
   busyStops = 0;
   installed = 0;
-  /** Installs that found no memory: of pages that were on their way out, and of those that came. */
+  /** Installs that found no memory: of pages put back, and of pages swapped in. */
   goneBack = 0;
   goneIn = 0;
 
@@ -74,19 +73,19 @@ export class SimWorld {
     this.words = new Uint32Array(this.frames.buffer);
   }
 
-  /** One try of a thread's access. */
+  /** Tries the thread's access once. */
   step(thread: SimThread): void {
     if (thread.memory === null || thread.isWaiting) return;
     thread.memory.touch(thread);
   }
 
-  /** Every thread that waits has a message under way, or it would wait for ever. */
+  /** Every waiting thread has a message in flight: otherwise it would wait for ever. */
   checkWaiters(): void {
     for (const thread of this.threads) {
       if (!thread.isWaiting) continue;
-      const isHeard =
+      const hasMessage =
         this.unread.some((m) => m.thread === thread) || this.batch.some((m) => m.thread === thread);
-      assert.ok(isHeard, `a thread waits for page ${thread.page} and nobody knows`);
+      assert.ok(hasMessage, `a thread waits for page ${thread.page} without a message`);
     }
   }
 }
@@ -95,24 +94,24 @@ export class SimMemory implements PagedMemory {
   readonly pages: number;
   stop: StopReason = StopReason.none;
   readonly world: SimWorld;
-  /** Tag by page that is resident. */
+  /** Tag of each resident page. */
   readonly tags: Int32Array;
   readonly truth: Int32Array;
   readonly present: Uint8Array;
   readonly isProtected: Uint8Array;
   readonly poisoned: Uint8Array;
-  /** Not memory any more. */
+  /** Unmapped by the owner. */
   readonly unmapped: Uint8Array;
-  /** The pager has said that the page is lost. */
+  /** Reported lost by the pager. */
   readonly lost: Uint8Array;
-  /** Given up behind the pager's back: zeros, or what a slot has still. */
+  /** Dropped by the owner without telling the pager: reads as zeros, or as the copy in its slot. */
   readonly loose: Uint8Array;
-  /** The same, and the pager has not seen it yet. */
+  /** The same, and not yet noticed by the pager. */
   readonly behind: Uint8Array;
-  /** A discard() of these pages is under way. */
+  /** discard() of these pages is running. */
   discardFrom = 0;
   discardTo = 0;
-  /** Threads that died of an access: `lost` or `unmapped` pages only. */
+  /** Accesses that got SIGBUS or SIGSEGV: on poisoned or unmapped pages. */
   deaths = 0;
   reads = 0;
   writes = 0;
@@ -137,9 +136,9 @@ export class SimMemory implements PagedMemory {
       this.deaths++;
       thread.memory = null;
     } else if (this.present[page] === 0) {
-      this.#ask(thread, isWrite ? Touch.write : Touch.read);
+      this.#queueFault(thread, isWrite ? Touch.write : Touch.read);
     } else if (isWrite && this.isProtected[page] === 1) {
-      this.#ask(thread, Touch.write | Touch.protected);
+      this.#queueFault(thread, Touch.write | Touch.protected);
     } else {
       if (isWrite) this.write(page, thread.tag);
       else this.read(page);
@@ -151,7 +150,7 @@ export class SimMemory implements PagedMemory {
     this.reads++;
     const tag = this.tags[page]!;
     if (this.loose[page] === 1) assert.ok(tag === 0 || tag === this.truth[page]);
-    else assert.equal(tag, this.truth[page], `page ${page} reads as what was written last`);
+    else assert.equal(tag, this.truth[page], `page ${page} reads as it was written last`);
     this.loose[page] = 0;
     this.truth[page] = tag;
   }
@@ -163,8 +162,8 @@ export class SimMemory implements PagedMemory {
     this.truth[page] = tag;
   }
 
-  /** The owner gives a page up behind the pager's back, as madvise() does. */
-  giveUp(page: number): void {
+  /** The owner drops a page without telling the pager, as madvise() does. */
+  dropByOwner(page: number): void {
     if (this.present[page] === 0) return;
     this.present[page] = 0;
     this.behind[page] = 1;
@@ -172,7 +171,7 @@ export class SimMemory implements PagedMemory {
     else this.truth[page] = 0;
   }
 
-  /** The owner unmaps a page: who waits for it dies. */
+  /** The owner unmaps a page: threads that wait for it die. */
   unmap(page: number): void {
     this.present[page] = 0;
     this.behind[page] = 1;
@@ -184,7 +183,10 @@ export class SimMemory implements PagedMemory {
 
   install(page: number, frame: number, count: number, writable: boolean): number {
     this.world.between();
-    assert.ok(frame + count <= BATCH_PAGES || frame >= BATCH_PAGES, 'one way or the other');
+    assert.ok(
+      frame + count <= BATCH_PAGES || frame >= BATCH_PAGES,
+      'the frames are all for eviction, or all for page-in',
+    );
     const done = this.#installRun(page, count, (i) => {
       this.tags[page + i] = this.#tagOf(frame + i);
       this.isProtected[page + i] = writable ? 0 : 1;
@@ -222,15 +224,15 @@ export class SimMemory implements PagedMemory {
   take(page: number, count: number, frame: number): number {
     this.world.between();
     this.#check(page, count);
-    assert.ok(frame >= 0 && frame + count <= BATCH_PAGES, 'pages leave through the first frames');
+    assert.ok(frame >= 0 && frame + count <= BATCH_PAGES, 'evicted pages go to the first frames');
     this.stop = StopReason.none;
     let done = 0;
     for (; done < count && this.stop === StopReason.none; done++) {
       const at = page + done;
       if (this.present[at] === 0) this.stop = StopReason.gone;
-      else if (this.world.trouble.isBusy()) this.stop = StopReason.busy;
+      else if (this.world.failures.isTakeBusy()) this.stop = StopReason.busy;
       else {
-        assert.equal(this.isProtected[at], 1, 'what is taken cannot be written');
+        assert.equal(this.isProtected[at], 1, 'a taken page is protected');
         this.#fill(frame + done, this.tags[at]!);
         this.present[at] = 0;
       }
@@ -246,10 +248,15 @@ export class SimMemory implements PagedMemory {
     this.world.between();
     this.#check(page, count);
     for (let i = page; i < page + count; i++) {
-      const isWanted = i < this.discardFrom || i >= this.discardTo;
-      if (!isWanted) this.truth[i] = 0;
-      else if (this.present[i] === 1) assert.equal(this.isProtected[i], 1, 'a write may be lost');
-      if (!isWanted) this.poisoned[i] = 0;
+      const isDiscarded = i >= this.discardFrom && i < this.discardTo;
+      if (isDiscarded) this.truth[i] = 0;
+      else if (this.present[i] === 1)
+        assert.equal(
+          this.isProtected[i],
+          1,
+          'a dropped page is protected, or a write could be lost',
+        );
+      if (isDiscarded) this.poisoned[i] = 0;
       this.present[i] = 0;
     }
     this.world.after();
@@ -258,10 +265,7 @@ export class SimMemory implements PagedMemory {
   flush(): void {}
 
   freeFrames(frame: number, count: number): void {
-    assert.ok(
-      frame >= 0 && frame + count <= BATCH_PAGES,
-      'only frames of pages that leave are given back',
-    );
+    assert.ok(frame >= 0 && frame + count <= BATCH_PAGES, 'only eviction frames are freed');
     this.world.words.fill(0xeeeeeeee, frame * 1024, (frame + count) * 1024);
   }
 
@@ -273,7 +277,7 @@ export class SimMemory implements PagedMemory {
   }
 
   poison(page: number): void {
-    assert.equal(this.lost[page], 1, 'only a page that was told lost is poisoned');
+    assert.equal(this.lost[page], 1, 'only a page that was reported lost is poisoned');
     this.present[page] = 0;
     this.poisoned[page] = 1;
     this.#wakeRange(page, 1);
@@ -287,7 +291,7 @@ export class SimMemory implements PagedMemory {
       const at = page + done;
       if (this.unmapped[at] === 1) this.stop = StopReason.gone;
       else if (this.present[at] === 1) this.stop = StopReason.resident;
-      else if (this.world.trouble.isShort()) this.stop = StopReason.busy;
+      else if (this.world.failures.isInstallBusy()) this.stop = StopReason.busy;
       if (this.stop !== StopReason.none) break;
       put(done);
       this.present[at] = 1;
@@ -298,7 +302,7 @@ export class SimMemory implements PagedMemory {
     return done;
   }
 
-  #ask(thread: SimThread, touch: number): void {
+  #queueFault(thread: SimThread, touch: number): void {
     thread.isWaiting = true;
     this.world.unread.push({ memory: this, page: thread.page, touch, thread });
   }
@@ -316,7 +320,10 @@ export class SimMemory implements PagedMemory {
   }
 
   #check(page: number, count: number): void {
-    assert.ok(count > 0 && page >= 0 && page + count <= this.pages, 'a range inside the memory');
+    assert.ok(
+      count > 0 && page >= 0 && page + count <= this.pages,
+      'the range is inside the memory',
+    );
   }
 
   #fill(frame: number, tag: number): void {
@@ -328,12 +335,12 @@ export class SimMemory implements PagedMemory {
     const tag = words[frame * 1024]!;
     for (let i = 1; i < 1024; i++)
       if (words[frame * 1024 + i] !== wordOf(tag, i))
-        assert.fail(`frame ${frame}, word ${i} is not of tag ${tag}`);
+        assert.fail(`frame ${frame}, word ${i} does not match tag ${tag}`);
     return tag;
   }
 }
 
-/** One word repeated, half noise, or noise, by tag; the first word is the tag. 0: zeros. */
+/** Words of a page: by tag one word repeated, half noise, or all noise; the first word is the tag. Tag 0: zeros. */
 function wordOf(tag: number, at: number): number {
   if (tag === 0 || at === 0 || tag % 3 === 1) return tag;
   if (tag % 3 === 2 && at < 512) return tag;

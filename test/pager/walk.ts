@@ -1,6 +1,6 @@
 /**
- * A pager over the real swap core, frontswap and page stores, with an area that no device is behind and one on a disk that
- * fails at times, and threads that touch its regions; and everything that must hold between them after any step.
+ * A pager over the real swap core, frontswap and page stores, one area without a device, one area on a disk that sometimes
+ * fails, and threads that access its regions. check() tests what must hold between them after each step.
  */
 import assert from 'node:assert/strict';
 import { Budget } from '../../src/arena/budget.ts';
@@ -10,7 +10,10 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
-import { FRAME_COUNT, Pager, Range } from '../../src/pager/pager.ts';
+import { RefusalResult } from '../../src/pager/evictor.ts';
+import { FRAME_COUNT } from '../../src/pager/loader.ts';
+import { RangeResult } from '../../src/pager/ops.ts';
+import { Pager } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
@@ -24,7 +27,7 @@ const SLOTS = 400;
 export interface WalkOptions {
   readonly synchronous: boolean;
   /** The system and the disks may fail. */
-  readonly hasTrouble: boolean;
+  readonly hasFailures: boolean;
 }
 
 interface Guest {
@@ -34,16 +37,16 @@ interface Guest {
   readonly pins: { from: number; to: number; isWhole: boolean }[];
 }
 
-/** How a thread goes about. */
-interface Habit {
+/** The access pattern of a thread. */
+interface Pattern {
   guest: Guest | null;
   next: number;
   stride: number;
   left: number;
 }
 
-/** What the counters cannot know: pages that the calls of this test took out of the books, or put in. */
-interface Books {
+/** Pages that this test adds or removes, which the pager's counters do not cover. */
+interface Totals {
   adopted: number;
   endedResident: number;
   endedStored: number;
@@ -56,14 +59,14 @@ export class Walk {
   readonly front: Frontswap = new Frontswap();
   readonly stores: StoreBackend;
   readonly guests: Guest[] = [];
-  readonly sets: ResidentSet[];
+  readonly sets: ResidentSet<Region>[];
   readonly prng: Prng;
-  readonly books: Books = { adopted: 0, endedResident: 0, endedStored: 0, discarded: 0 };
-  readonly #habits: Habit[] = [];
+  readonly totals: Totals = { adopted: 0, endedResident: 0, endedStored: 0, discarded: 0 };
+  readonly #patterns: Pattern[] = [];
   readonly #options: WalkOptions;
   faults = false;
   #disk: SimDisk;
-  /** Number of the area on a disk; -1: it is off. */
+  /** Number of the area on a disk; -1: it is switched off. */
   #area: number;
   #isGoingOff = false;
   #retries = 0;
@@ -83,7 +86,7 @@ export class Walk {
       frames: this.world.frames,
       front: this.front,
       onLost: (region, page) => {
-        assert.ok(this.faults, 'a page is lost only when something has failed');
+        assert.ok(this.faults, 'a page is lost only after a failure');
         this.guests.find((guest) => guest.region === region)!.memory.lost[page] = 1;
       },
     });
@@ -94,11 +97,11 @@ export class Walk {
     this.sets = [new ResidentSet(32 + prng.below(40)), new ResidentSet(40 + prng.below(60))];
     for (let i = 0; i < 5; i++) {
       this.world.threads.push(makeThread());
-      this.#habits.push({ guest: null, next: 0, stride: 1, left: 0 });
+      this.#patterns.push({ guest: null, next: 0, stride: 1, left: 0 });
     }
-    this.world.trouble = {
-      isBusy: () => this.faults && prng.oneIn(20),
-      isShort: () => this.faults && prng.oneIn(40),
+    this.world.failures = {
+      isTakeBusy: () => this.faults && prng.oneIn(20),
+      isInstallBusy: () => this.faults && prng.oneIn(40),
     };
     this.world.between = () => {
       for (let n = prng.below(4); n > 0; n--) this.runThread(prng.below(5));
@@ -120,7 +123,7 @@ export class Walk {
     this.world.step(thread);
   }
 
-  /** Reads some messages and serves them, in any order; the last `left` stay for later. */
+  /** Reads all messages and serves them in any order, up to the last `left`. */
   serve(left = 0): void {
     const { unread, batch } = this.world;
     batch.push(...unread.splice(0));
@@ -137,7 +140,7 @@ export class Walk {
     const guest = this.guests.find((other) => other.memory === memory);
     if (guest === undefined) return;
     this.pager.fault(guest.region, page, touch);
-    // Whoever waits still has asked again.
+    // A thread that still waits has queued a message again.
     this.world.checkWaiters();
   }
 
@@ -147,33 +150,33 @@ export class Walk {
     const region = this.pager.add(memory, this.sets[prng.below(2)]!);
     const guest: Guest = { memory, region, pins: [] };
     const adopts = prng.oneIn(2);
-    const there: number[] = [];
+    const adopted: number[] = [];
     for (let page = 0; adopts && page < memory.pages; page++) {
       if (!prng.oneIn(8)) continue;
       memory.present[page] = 1;
       memory.write(page, this.#tag++);
-      there.push(page);
+      adopted.push(page);
     }
     this.guests.push(guest);
-    for (const page of there) {
+    for (const page of adopted) {
       world.between();
       if (prng.oneIn(8)) this.serve();
-      if (!region.isResident(page)) this.books.adopted++;
+      if (!region.isResident(page)) this.totals.adopted++;
       this.pager.adopt(region, page);
     }
   }
 
-  removeRegion(guest: Guest, goesHome: boolean): void {
+  removeRegion(guest: Guest, swapsInAll: boolean): void {
     const { memory, region } = guest;
-    const { books } = this;
-    if (goesHome) {
+    const { totals } = this;
+    if (swapsInAll) {
       const answer = this.pager.swapInAll(region);
-      if (!this.faults && region.lost === 0) assert.equal(answer, Range.done);
-      if (answer === Range.done) this.#checkHome(guest);
-      this.count(answer === Range.done ? 'home' : 'not home');
+      if (!this.faults && region.lost === 0) assert.equal(answer, RangeResult.done);
+      if (answer === RangeResult.done) this.#checkSwappedIn(guest);
+      this.count(answer === RangeResult.done ? 'swapped in' : 'not swapped in');
     }
-    books.endedResident += region.resident;
-    books.endedStored += region.stored;
+    totals.endedResident += region.resident;
+    totals.endedStored += region.stored;
     this.pager.remove(region);
     this.guests.splice(this.guests.indexOf(guest), 1);
     for (const thread of this.world.threads) {
@@ -183,45 +186,48 @@ export class Walk {
     }
     for (const list of [this.world.unread, this.world.batch])
       for (let i = list.length - 1; i >= 0; i--) if (list[i]!.memory === memory) list.splice(i, 1);
-    for (const habit of this.#habits) if (habit.guest === guest) habit.guest = null;
+    for (const pattern of this.#patterns) if (pattern.guest === guest) pattern.guest = null;
   }
 
-  #checkHome({ memory, region }: Guest): void {
+  #checkSwappedIn({ memory, region }: Guest): void {
     assert.equal(region.stored, 0);
     for (let page = 0; page < memory.pages; page++) {
       if (memory.unmapped[page] === 1) continue;
       if (memory.present[page] === 0) {
-        assert.ok(memory.truth[page] === 0 || memory.loose[page] === 1, 'what is home is there');
+        assert.ok(
+          memory.truth[page] === 0 || memory.loose[page] === 1,
+          'every page that was written is resident',
+        );
       } else {
-        assert.equal(memory.isProtected[page], 0, 'what is home can be written');
+        assert.equal(memory.isProtected[page], 0, 'every resident page is writable');
         memory.read(page);
       }
     }
   }
 
   discard({ memory, region, pins }: Guest, from: number, to: number): void {
-    const { books } = this;
+    const { totals } = this;
     for (const pin of pins) if (pin.from < to && from < pin.to) pin.isWhole = false;
     let resident = 0;
     let stored = 0;
     for (let page = from; page < to; page++) {
       if (region.isResident(page)) resident++;
       if (region.state[page] === PageState.stored) stored++;
-      if (region.state[page] !== PageState.absent) books.discarded++;
+      if (region.state[page] !== PageState.absent) totals.discarded++;
     }
-    books.endedResident += resident;
-    books.endedStored += stored;
+    totals.endedResident += resident;
+    totals.endedStored += stored;
     memory.discardFrom = from;
     memory.discardTo = to;
     this.pager.discard(region, from, to);
     memory.discardFrom = 0;
     memory.discardTo = 0;
     for (let page = from; page < to; page++) {
-      assert.equal(memory.present[page], 0, 'a discarded page is not there');
+      assert.equal(memory.present[page], 0, 'a discarded page is not resident');
       memory.truth[page] = 0;
       memory.loose[page] = 0;
       memory.lost[page] = 0;
-      assert.equal(memory.poisoned[page], 0, 'a discarded page can be used again');
+      assert.equal(memory.poisoned[page], 0, 'a discarded page is not poisoned');
     }
   }
 
@@ -230,9 +236,9 @@ export class Walk {
     const { region } = guest;
     const { pinned } = region.set;
     const answer = pager.pin(region, from, to);
-    if (answer === Range.done) guest.pins.push({ from, to, isWhole: true });
+    if (answer === RangeResult.done) guest.pins.push({ from, to, isWhole: true });
     else assert.equal(region.set.pinned, pinned, 'all pages are pinned, or none');
-    this.count(answer === Range.done ? 'pin' : 'no pin');
+    this.count(answer === RangeResult.done ? 'pin' : 'no pin');
   }
 
   unpin(guest: Guest): void {
@@ -240,7 +246,7 @@ export class Walk {
     if (pin !== undefined) this.pager.unpin(guest.region, pin.from, pin.to);
   }
 
-  /** A step of a swapoff; when it has ended the area comes again. */
+  /** One step of a swapoff; after the last one the area is switched on again. */
   swapOffStep(): void {
     const { swap } = this.pager;
     this.#isGoingOff = true;
@@ -248,7 +254,10 @@ export class Walk {
     if (off === SwapOffResult.again) return void swap.tick();
     this.#isGoingOff = false;
     if (off !== SwapOffResult.done) {
-      assert.ok(this.faults || this.seen('unmap') > 0, 'a swapoff fails only when something has');
+      assert.ok(
+        this.faults || this.seen('unmap') > 0,
+        'a swapoff fails only after another failure',
+      );
       this.count('swapoff failed');
       return;
     }
@@ -265,7 +274,7 @@ export class Walk {
     return pins.some(({ from, to }) => page >= from && page < to);
   }
 
-  /** After every step. */
+  /** Checks everything that must hold after a step. */
   check(): void {
     const { pager, world, guests } = this;
     this.#retries = 3;
@@ -287,49 +296,56 @@ export class Walk {
       for (const { from, to, isWhole } of pins)
         for (let page = from; isWhole && page < to; page++)
           if (memory.behind[page] === 0)
-            assert.ok(memory.present[page] === 1 && memory.isProtected[page] === 0, 'a pin holds');
+            assert.ok(
+              memory.present[page] === 1 && memory.isProtected[page] === 0,
+              'a pinned page is resident and writable',
+            );
     }
     this.#checkCounters(slots, resident, stored);
   }
 
-  /** Pages that a set may have above its ceiling, counted since the start: one that is set aside moves the ceiling. */
-  get told(): number {
-    return this.pager.counters.get('overBudget') + this.pager.counters.get('pagesSetAside');
+  /** Pages by which sets may exceed their ceilings so far. An incompressible page counts: it moves the ceiling. */
+  get counted(): number {
+    return this.pager.counters.get('overBudget') + this.pager.counters.get('pagesIncompressible');
   }
 
   /**
-   * A set grows above its ceiling only by pages that were counted.
-   * @param before pages of each set before the step, or its ceiling then, whichever is more
+   * A set exceeds its ceiling only by pages that were counted.
+   * @param before the larger of pages and ceiling of each set before the step
    */
-  checkLimits(before: readonly number[], told: number, adopted: number): void {
-    const counted = this.told - told;
-    let grown = adopted - this.books.adopted;
+  checkLimits(before: readonly number[], countedBefore: number, adopted: number): void {
+    const counted = this.counted - countedBefore;
+    let grown = adopted - this.totals.adopted;
     for (const [i, set] of this.sets.entries())
       grown += Math.max(0, set.pages - Math.max(set.ceiling, before[i]!));
-    assert.ok(grown <= counted, `${grown} pages too many, ${counted} told`);
+    assert.ok(grown <= counted, `${grown} pages above the ceilings, ${counted} counted`);
   }
 
   #checkPresent(memory: SimMemory, region: Region, page: number): void {
-    assert.ok(region.isResident(page), 'what is in memory is in the books');
+    assert.ok(region.isResident(page), 'a present page is resident by its state');
     const isClean = region.state[page] === PageState.clean;
-    assert.equal(memory.isProtected[page] === 1, isClean, 'clean pages are protected');
+    assert.equal(
+      memory.isProtected[page] === 1,
+      isClean,
+      'a page is protected exactly when it is clean',
+    );
   }
 
   /** The equations of docs/design/memory-tests.md. */
   #checkCounters(slots: number, resident: number, stored: number): void {
-    const { pager, world, books, guests } = this;
+    const { pager, world, totals, guests } = this;
     const c = pager.counters.snapshot();
     const s = pager.swap.counters.snapshot();
     let inUse = 0;
     for (const area of pager.swap.areas) inUse += area?.allocator.inUse ?? 0;
-    // A page that was given up while a swapoff reads it has its slot until the bio ends.
+    // A page discarded while a swapoff reads it keeps its slot until the bio ends.
     const cached = pager.swap.cache.entryAt(FRAME_COUNT - 1);
     if (cached !== NO_ENTRY && !guests.some(({ region }) => region.entry.includes(cached))) slots++;
     assert.equal(inUse, slots, 'slots in use = stored + clean pages');
     assert.equal(s.slotsTaken - s.slotsFreed, slots, 'slots taken - freed = in use');
     assert.equal(
       c.faults,
-      c.firstTouches + c.writeFaults + c.spuriousFaults + c.faultsIn + c.lostFaults,
+      c.zeroFillFaults + c.writeFaults + c.spuriousFaults + c.swapInFaults + c.lostFaults,
       'every fault has one outcome',
     );
     const refused = c.pagesPutBack - world.busyStops;
@@ -337,56 +353,58 @@ export class Walk {
     assert.equal(
       world.taken,
       c.pagesOut + refused + world.goneBack,
-      'what was taken went somewhere',
+      'taken = stored + put back + gone',
     );
     assert.equal(
       resident,
       world.installed -
         refused +
-        books.adopted -
+        totals.adopted -
         c.pagesOut -
         c.pagesDropped -
         c.pagesGone -
-        books.endedResident,
-      'pages in memory = came - left',
+        totals.endedResident,
+      'resident = brought in - evicted',
     );
     assert.equal(
       stored,
-      c.pagesOut + c.pagesDropped - c.pagesIn - c.pagesLost - gone - books.endedStored,
-      'pages in slots only = left - came',
+      c.pagesOut + c.pagesDropped - c.pagesIn - c.pagesLost - gone - totals.endedStored,
+      'stored = evicted - swapped in',
     );
-    assert.equal(c.discarded, books.discarded);
-    assert.ok(c.pagesIn >= c.faultsIn + c.pagesPrefetched, 'what came ahead came');
+    assert.equal(c.pagesDiscarded, totals.discarded);
+    assert.ok(
+      c.pagesIn >= c.swapInFaults + c.pagesPrefetched,
+      'pagesIn >= swapInFaults + pagesPrefetched',
+    );
   }
 
   #choose(at: number): boolean {
     const { prng } = this;
-    const habit = this.#habits[at]!;
-    if (habit.left === 0 || habit.guest === null) {
+    const pattern = this.#patterns[at]!;
+    if (pattern.left === 0 || pattern.guest === null) {
       if (this.guests.length === 0) return false;
-      habit.guest = this.guests[prng.below(this.guests.length)]!;
-      habit.next = prng.below(habit.guest.memory.pages);
-      habit.stride = [1, 1, 1, -1, 2, 0][prng.below(6)]!;
-      habit.left = 1 + prng.below(80);
+      pattern.guest = this.guests[prng.below(this.guests.length)]!;
+      pattern.next = prng.below(pattern.guest.memory.pages);
+      pattern.stride = [1, 1, 1, -1, 2, 0][prng.below(6)]!;
+      pattern.left = 1 + prng.below(80);
     }
     const thread = this.world.threads[at]!;
-    const { pages } = habit.guest.memory;
-    thread.memory = habit.guest.memory;
-    thread.page = habit.stride === 0 ? prng.below(pages) : habit.next;
+    const { pages } = pattern.guest.memory;
+    thread.memory = pattern.guest.memory;
+    thread.page = pattern.stride === 0 ? prng.below(pages) : pattern.next;
     thread.isWrite = prng.oneIn(3);
     thread.tag = this.#tag++;
-    habit.next = (habit.next + habit.stride + pages) % pages;
-    habit.left--;
+    pattern.next = (pattern.next + pattern.stride + pages) % pages;
+    pattern.left--;
     return true;
   }
 
-  #onRefusal(): boolean {
-    if (this.prng.oneIn(3)) {
-      this.pager.evictor.isIncompressible = true; // the page is one that does not compress: it is set aside
-      return false;
-    }
-    if (this.prng.oneIn(2)) return this.pager.dropCopies(1 + this.prng.below(4)) > 0;
-    return this.#retries-- > 0;
+  #onRefusal(): RefusalResult {
+    if (this.prng.oneIn(3)) return RefusalResult.incompressible;
+    const isFreed = this.prng.oneIn(2)
+      ? this.pager.dropCopies(1 + this.prng.below(4)) > 0
+      : this.#retries-- > 0;
+    return isFreed ? RefusalResult.retry : RefusalResult.full;
   }
 
   #makeDisk(): SimDisk {

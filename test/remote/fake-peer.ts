@@ -1,8 +1,7 @@
 /**
- * A machine that speaks Redis' protocol, in memory, as naive as can be, and the way there, which fails as it is told to.
- * Time is its own: waiting costs none, unless a reply is to be late.
+ * A naive in-memory Redis, and a connection to it with fault injection. Its clock is virtual: a wait takes no time, unless
+ * a fault makes a reply late.
  */
-
 import type { Clock } from '../../src/base/clock.ts';
 import { SwapError } from '../../src/base/errors.ts';
 import type { OpenStream, Stream } from '../../src/remote/ops.ts';
@@ -22,23 +21,23 @@ const bulk = (value: Buffer | string | undefined): Buffer => {
 const line = (text: string): Buffer => Buffer.from(`${text}\r\n`);
 const integer = (n: number): Buffer => line(`:${n}`);
 
-/** What the machine holds, and its answers. */
+/** The data and the replies of the machine. */
 export class FakeRedis {
   readonly hashes: Map<string, Map<string, Buffer>> = new Map();
-  /** Until when, ms. */
+  /** Expiry by key, ms. */
   readonly strings: Map<string, number> = new Map();
   policy = 'noeviction';
   password = '';
   isFull = false;
-  /** Instead of an answer to HSET. */
+  /** Reply to every HSET; '': a normal reply. */
   putError = '';
-  /** Answers of EXISTS and the like are errors. */
+  /** Command that is answered with an error; '': none. */
   forbids = '';
   forbidsText = 'NOPERM this user has no permissions';
   readonly #clock: FakeClock;
-  /** Scans find all keys in every step, and never come to an end. */
+  /** Every SCAN step returns all keys, and the scan never ends. */
   scansForever = false;
-  /** Keys that the scan under way goes through. */
+  /** Keys of the scan in progress. */
   #scanned: string[] = [];
 
   constructor(clock: FakeClock) {
@@ -49,7 +48,7 @@ export class FakeRedis {
     return [...this.hashes.values()].reduce((sum, hash) => sum + hash.size, 0);
   }
 
-  /** As after a restart without a disk. */
+  /** Loses all data, as a restart without persistence does. */
   lose(): void {
     this.hashes.clear();
     this.strings.clear();
@@ -68,11 +67,11 @@ export class FakeRedis {
         this.strings.set(key, this.#clock.ms + Number(rest[2]));
         return line('+OK');
       case 'PEXPIRE':
-        if (!this.#lives(key)) return integer(0);
+        if (!this.#isAlive(key)) return integer(0);
         this.strings.set(key, this.#clock.ms + Number(rest[0]));
         return integer(1);
       case 'EXISTS':
-        return integer(this.#lives(key) ? 1 : 0);
+        return integer(this.#isAlive(key) ? 1 : 0);
       case 'SCAN':
         return this.#scan(Number(key), rest[1] ?? '');
       case 'UNLINK':
@@ -88,7 +87,7 @@ export class FakeRedis {
     }
   }
 
-  #lives(key: string): boolean {
+  #isAlive(key: string): boolean {
     return (this.strings.get(key) ?? 0) > this.#clock.ms;
   }
 
@@ -109,7 +108,7 @@ export class FakeRedis {
     return integer(isThere ? 1 : 0);
   }
 
-  /** Three keys a step. */
+  /** Returns three keys per step. */
   #scan(cursor: number, pattern: string): Buffer {
     if (cursor === 0) this.#scanned = [...this.hashes.keys(), ...this.strings.keys()];
     const keys = this.#scanned;
@@ -124,17 +123,17 @@ export class FakeRedis {
 
 export type Fault =
   | 'none'
-  /** The first send finds the other side gone; nothing arrives. */
+  /** The first send finds the connection closed; nothing arrives. */
   | 'gone'
-  /** What is sent arrives, `keepBytes` of the replies come back, then the connection ends. */
+  /** Commands arrive, `keepBytes` of the replies come back, then the connection closes. */
   | 'cut'
-  /** As cut, and what comes behind `keepBytes` would be late. */
+  /** As `cut`, but the rest of the replies is late. */
   | 'late'
-  /** What is sent lies somewhere on the way, see release(); the replies are late. */
+  /** Commands stay in flight until release(); the replies are late. */
   | 'stuck'
-  /** Replies come `dripBytes` at a time, each part after `dripMs`. */
+  /** Replies arrive `dripBytes` at a time, each part after `dripMs`. */
   | 'drip'
-  /** Replies that are no protocol. */
+  /** Replies are not RESP. */
   | 'garbage'
   /** A system call fails. */
   | 'broken';
@@ -148,15 +147,15 @@ export class FakePeer {
   keepBytes = 0;
   dripBytes = 1;
   dripMs = 0;
-  /** Bytes on their way from a connection that the client has given up. */
-  readonly held: Buffer[][] = [];
+  /** Commands in flight on a connection that the client has closed. */
+  readonly inFlight: Buffer[][] = [];
   connects = 0;
-  /** The fault ends with the connection. */
+  /** A new connection clears the fault. */
   healsOnConnect = false;
-  /** By name: commands that were handed to the connection, and those whose reply came back whole. */
+  /** By name: commands sent, and commands whose complete reply was received. */
   readonly sent: Map<string, number> = new Map();
   readonly answered: Map<string, number> = new Map();
-  /** In front of the next reply. */
+  /** Bytes in front of the next reply. */
   unasked = '';
 
   readonly open: OpenStream = (memory) => {
@@ -167,9 +166,9 @@ export class FakePeer {
     return new FakeStream(this, memory);
   };
 
-  /** What lay on the way arrives: late, and from a connection that is gone. */
+  /** The commands in flight arrive: late, from a closed connection. */
   release(): void {
-    for (const words of this.held.splice(0)) this.redis.run(words);
+    for (const words of this.inFlight.splice(0)) this.redis.run(words);
   }
 }
 
@@ -177,7 +176,7 @@ const count = (map: Map<string, number>, name: string): void => {
   map.set(name, (map.get(name) ?? 0) + 1);
 };
 
-/** The commands in `bytes`, which are whole. */
+/** Parses complete commands. */
 function commandsOf(bytes: Buffer): Buffer[][] {
   const commands: Buffer[][] = [];
   let at = 0;
@@ -202,7 +201,7 @@ function commandsOf(bytes: Buffer): Buffer[][] {
 class FakeStream implements Stream {
   readonly #peer: FakePeer;
   readonly #memory: Uint8Array;
-  /** Replies that have not been fetched, with the names of their commands. */
+  /** Replies not yet received, with the names of their commands. */
   #replies: { name: string; bytes: Buffer }[] = [];
 
   constructor(peer: FakePeer, memory: Uint8Array) {
@@ -217,7 +216,7 @@ class FakeStream implements Stream {
     if (peer.fault === 'gone') return 0;
     if (peer.fault === 'broken') throw new SwapError('ERR_IO_SYSTEM', 'send: EIO', {});
     if (peer.fault === 'stuck') {
-      peer.held.push(...commands);
+      peer.inFlight.push(...commands);
       return length;
     }
     for (const words of commands) {
@@ -228,7 +227,7 @@ class FakeStream implements Stream {
     return length;
   }
 
-  receive(at: number, room: number, timeoutMs: number): number {
+  receive(at: number, length: number, timeoutMs: number): number {
     const peer = this.#peer;
     const { fault } = peer;
     if (fault === 'stuck') return this.#late(timeoutMs);
@@ -236,14 +235,14 @@ class FakeStream implements Stream {
       this.#memory.set(Buffer.from('?\r\n'), at);
       return 3;
     }
-    let most = room;
+    let most = length;
     if (fault === 'drip') {
       if (peer.dripMs >= timeoutMs) return this.#late(timeoutMs);
       peer.clock.ms += peer.dripMs;
-      most = Math.min(room, peer.dripBytes);
+      most = Math.min(length, peer.dripBytes);
     }
     if (fault === 'cut' || fault === 'late') {
-      most = Math.min(room, peer.keepBytes);
+      most = Math.min(length, peer.keepBytes);
       if (most === 0) return fault === 'cut' ? 0 : this.#late(timeoutMs);
     }
     const got = this.#take(at, most);

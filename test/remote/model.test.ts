@@ -1,7 +1,7 @@
 /**
- * The remote tier against a map, at random: stores, loads, frees, areas on and off, steps of the background, and a machine
- * that is full, slow, gone or empty again. After each step every page is where the map says, and every counter is what
- * was seen to go over the connection.
+ * The remote tier against a naive map, in a random walk: stores, loads, frees, areas switched off and on, background steps,
+ * and a machine that is full, slow, down or restarted empty. After each step every page is where the map says, and every
+ * counter matches the commands seen on the connection.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
@@ -14,21 +14,21 @@ import { page, type Rig, type RigOptions, rig } from './rig.ts';
 const SLOTS = 60;
 const into = new Uint8Array(4096);
 
-interface Held {
+interface StoredPage {
   readonly seed: number;
   readonly kind: 'text' | 'records' | 'zero' | 'random';
   isRemote: boolean;
-  /** The machine forgot it. */
+  /** The machine has lost it. */
   isLost: boolean;
-  /** Its place in the order in which pages may move on. */
+  /** Position in the order in which pages are moved. */
   turn: number;
 }
 
 class Twin {
   readonly r: Rig;
   readonly #prng: Prng;
-  readonly #held: Map<number, Held> = new Map();
-  readonly #want: Map<RemoteCounter, number> = new Map();
+  readonly #stored: Map<number, StoredPage> = new Map();
+  readonly #expected: Map<RemoteCounter, number> = new Map();
   #turn = 0;
   #seed = 0;
 
@@ -42,19 +42,19 @@ class Twin {
     const slot = prng.below(SLOTS);
     const what = prng.below(100);
     this.r.peer.clock.ms += prng.below(3);
-    const fault = prng.oneIn(4) ? this.#breakIt() : 'none';
+    const fault = prng.oneIn(4) ? this.#injectFault() : 'none';
     if (what < 35) this.#store(slot);
     else if (what < 60) this.#load(slot, fault);
     else if (what < 75) this.#free(slot);
     else if (what < 92) this.#remotify(fault);
-    else if (what < 96) this.r.backend.tend();
+    else if (what < 96) this.r.backend.maintain();
     else if (what < 97) this.#lose();
     else if (what < 98) this.#restartArea();
-    this.#mend();
+    this.#clearFault();
     this.#check();
   }
 
-  #breakIt(): Fault {
+  #injectFault(): Fault {
     const { peer } = this.r;
     const faults: Fault[] = ['gone', 'cut', 'late', 'stuck', 'drip', 'garbage', 'broken', 'none'];
     peer.fault = faults[this.#prng.below(faults.length)]!;
@@ -64,8 +64,8 @@ class Twin {
     return peer.isDown ? 'gone' : peer.fault;
   }
 
-  /** All is well again, and time enough has passed for it to be seen. What was on its way arrives, or not yet. */
-  #mend(): void {
+  /** Clears the fault and lets the pause pass. Commands in flight may arrive now. */
+  #clearFault(): void {
     const { peer } = this.r;
     if (peer.fault !== 'none' || peer.isDown) peer.clock.ms += 100;
     peer.fault = 'none';
@@ -75,12 +75,12 @@ class Twin {
   }
 
   #add(name: RemoteCounter, n = 1): void {
-    this.#want.set(name, (this.#want.get(name) ?? 0) + n);
+    this.#expected.set(name, (this.#expected.get(name) ?? 0) + n);
   }
 
   #drop(slot: number): void {
-    if (this.#held.get(slot)?.isRemote) this.#add('remotePagesFreed');
-    this.#held.delete(slot);
+    if (this.#stored.get(slot)?.isRemote) this.#add('remotePagesFreed');
+    this.#stored.delete(slot);
   }
 
   #store(slot: number): void {
@@ -89,7 +89,7 @@ class Twin {
     const isStored = this.r.front.store(0, slot, page(kind, seed), 0);
     this.#drop(slot);
     if (isStored)
-      this.#held.set(slot, { seed, kind, isRemote: false, isLost: false, turn: ++this.#turn });
+      this.#stored.set(slot, { seed, kind, isRemote: false, isLost: false, turn: ++this.#turn });
   }
 
   #free(slot: number): void {
@@ -98,71 +98,78 @@ class Twin {
   }
 
   #load(slot: number, fault: Fault): void {
-    const held = this.#held.get(slot);
+    const stored = this.#stored.get(slot);
     const refused = this.r.backend.counters.get('repatriationsRefused');
     into.fill(0xee);
     const answer = this.r.front.load(0, slot, into, 0);
-    if (held === undefined) {
+    if (stored === undefined) {
       assert.equal(answer, LoadResult.absent);
       return;
     }
     if (answer === LoadResult.loaded) {
-      assert.ok(!held.isLost, 'what is lost does not come back');
-      assert.deepEqual(into, page(held.kind, held.seed));
+      assert.ok(!stored.isLost, 'a lost page is not loaded');
+      assert.deepEqual(into, page(stored.kind, stored.seed));
     } else {
       assert.equal(answer, LoadResult.corrupt);
       assert.ok(
         into.every((byte) => byte === 0xee),
-        'nothing is handed out',
+        'the target is unchanged',
       );
-      assert.ok(held.isRemote && (held.isLost || fault !== 'none'), 'there is a reason');
+      assert.ok(
+        stored.isRemote && (stored.isLost || fault !== 'none'),
+        'a load fails only for a reason',
+      );
       this.#add('remoteLost');
     }
-    if (!held.isRemote || answer !== LoadResult.loaded) return;
+    if (!stored.isRemote || answer !== LoadResult.loaded) return;
     this.#add('remote_pers_pages_succ_get');
     if (this.r.backend.counters.get('repatriationsRefused') > refused) {
       this.#add('repatriationsRefused');
       return;
     }
     this.#add('pagesRepatriated');
-    held.isRemote = false;
-    held.turn = ++this.#turn;
+    stored.isRemote = false;
+    stored.turn = ++this.#turn;
   }
 
   #remotify(fault: Fault): void {
-    const movable = [...this.#held.values()]
+    const movable = [...this.#stored.values()]
       .filter(({ kind, isRemote }) => !isRemote && kind !== 'zero' && kind !== 'random')
       .sort((a, b) => a.turn - b.turn);
     const most = 1 + this.#prng.below(SLOTS);
     const { isFull } = this.r.peer.redis;
     const moved = this.r.backend.remotify(most);
     if ((fault === 'none' || fault === 'drip') && !isFull)
-      assert.equal(moved, Math.min(most, movable.length), 'nothing was in the way');
-    for (const held of movable.slice(0, moved)) held.isRemote = true;
+      assert.equal(moved, Math.min(most, movable.length), 'without a fault all movable pages move');
+    for (const stored of movable.slice(0, moved)) stored.isRemote = true;
   }
 
   #lose(): void {
     this.r.peer.redis.lose();
-    this.r.peer.held.length = 0;
-    for (const held of this.#held.values()) if (held.isRemote) held.isLost = true;
+    this.r.peer.inFlight.length = 0;
+    for (const stored of this.#stored.values()) if (stored.isRemote) stored.isLost = true;
   }
 
   #restartArea(): void {
     this.r.front.invalidateArea(0);
-    for (const slot of [...this.#held.keys()]) this.#drop(slot);
+    for (const slot of [...this.#stored.keys()]) this.#drop(slot);
     this.r.front.init(0, 3000);
   }
 
   #check(): void {
     const { backend, peer, local } = this.r;
     backend.verify();
-    for (const [slot, { isRemote }] of this.#held)
-      assert.equal(local.formatOf(0, slot) === 0, isRemote, `slot ${slot} is where it should be`);
-    assert.equal(this.r.front.currPages(), this.#held.size);
+    for (const [slot, { isRemote }] of this.#stored)
+      assert.equal(local.formatOf(0, slot) === 0, isRemote, `location of slot ${slot}`);
+    assert.equal(this.r.front.currPages(), this.#stored.size);
     const count = (name: RemoteCounter): number => backend.counters.get(name);
     const sent = peer.sent.get('HSET') ?? 0;
     const moved = count('pers_pages_remoted');
-    assert.equal(moved + count('pers_pages_remote_failed'), sent, 'each put is one or the other');
+    assert.equal(
+      moved + count('pers_pages_remote_failed'),
+      sent,
+      'each put sent is acknowledged or failed',
+    );
     for (const name of [
       'remoteLost',
       'remote_pers_pages_succ_get',
@@ -170,25 +177,25 @@ class Twin {
       'repatriationsRefused',
       'remotePagesFreed',
     ] as const)
-      assert.equal(count(name), this.#want.get(name) ?? 0, name);
-    const isThere = [...this.#held.values()].filter(({ isRemote }) => isRemote).length;
-    assert.equal(backend.remotePages, isThere);
+      assert.equal(count(name), this.#expected.get(name) ?? 0, name);
+    const remote = [...this.#stored.values()].filter(({ isRemote }) => isRemote).length;
+    assert.equal(backend.remotePages, remote);
     assert.equal(count('remoteDamaged'), 0);
     assert.equal(count('remote_page_flushes_failed'), 0);
   }
 
-  /** In the end all that is not lost comes home, and nothing is left there. */
+  /** At the end every page that is not lost can be loaded, and the machine is left empty. */
   end(): void {
     const { peer, front, backend } = this.r;
     peer.release();
     peer.clock.ms += 1000;
-    for (const [slot, held] of this.#held) {
-      if (held.isLost) continue;
+    for (const [slot, stored] of this.#stored) {
+      if (stored.isLost) continue;
       assert.equal(front.load(0, slot, into, 0), LoadResult.loaded, `slot ${slot}`);
-      assert.deepEqual(into, page(held.kind, held.seed));
+      assert.deepEqual(into, page(stored.kind, stored.seed));
     }
     front.invalidateArea(0);
-    while (backend.tend());
+    while (backend.maintain());
     front.verify();
     backend.verify();
   }
@@ -197,7 +204,7 @@ class Twin {
 const times = { deadlineMs: 10, pauseMs: 5, pauseMsMax: 20 };
 
 randomTest(
-  'C3 C5 C15 C23 the remote tier equals the model, whatever fails',
+  'C3 C5 C15 C23 the remote tier matches the model under every fault',
   6000,
   (prng, steps) => {
     const twin = new Twin(prng, times);
@@ -206,7 +213,7 @@ randomTest(
   },
 );
 
-randomTest('C3 C15 C23 the same with little room here', 1500, (prng, steps) => {
+randomTest('C3 C15 C23 the same with a small local tier', 1500, (prng, steps) => {
   const twin = new Twin(prng, { ...times, limitBytes: 780_000 });
   for (let i = 0; i < steps; i++) twin.step();
   twin.end();

@@ -1,4 +1,4 @@
-/** A decoder of RESP2 tokens out of regular expressions, and replies to read: good ones, and bent ones. */
+/** A RESP2 decoder made of regular expressions, and random replies: valid ones and corrupted ones. */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { ARRAY_MAX, LINE_BYTES_MAX, RespReader, Token } from '../../src/remote/resp.ts';
@@ -14,15 +14,15 @@ interface Read {
 
 const no = (token: Token): Read => ({ token, text: '', next: 0 });
 
-/** True when more bytes could make `text` begin with a token: tried, not reasoned. */
-function canGoOn(text: string): boolean {
+/** Returns true if `text` is a prefix of a token, by trying completions. */
+function isPrefix(text: string): boolean {
   const ends = ['\r\n', '\n', '1\r\n', '0\r\n', 'x\r\n'];
   const bulk = /^\$(\d+)\r\n/.exec(text);
   if (bulk) {
     const missing = bulk[0].length + Number(bulk[1]) - text.length;
     if (missing >= 0 && missing <= BULK_MAX) ends.push(`${'z'.repeat(missing)}\r\n`);
   }
-  // "$12": the length may be whole or not; "$": it may be nil.
+  // "$12": the length may be complete or not.
   const length = /^\$(\d{1,3})\r?$/.exec(text);
   if (length && Number(length[1]) <= BULK_MAX) {
     const rest = text.endsWith('\r') ? '\n' : '\r\n';
@@ -57,10 +57,10 @@ function wholeToken(text: string): Read | null {
 }
 
 export function naiveToken(text: string): Read {
-  return wholeToken(text) ?? no(text === '' || canGoOn(text) ? Token.incomplete : Token.malformed);
+  return wholeToken(text) ?? no(text === '' || isPrefix(text) ? Token.incomplete : Token.malformed);
 }
 
-/** Reads every beginning of `text`, amid other bytes, beside the naive decoder. */
+/** Compares the reader with the naive decoder on every prefix of `text`, surrounded by other bytes. */
 export function checkEveryCut(text: string): void {
   const around = Buffer.concat([
     Buffer.from('*1\r\n'),
@@ -86,8 +86,8 @@ export function checkEveryCut(text: string): void {
 
 const pick = <T>(prng: Prng, from: readonly T[]): T => from[prng.below(from.length)]!;
 
-/** A reply, in one case of three bent: bytes changed, doubled or left out. */
-export function madeReply(prng: Prng): string {
+/** A random reply; one in three is corrupted: a byte changed, doubled or left out. */
+export function randomReply(prng: Prng): string {
   const size = prng.below(prng.oneIn(10) ? BULK_MAX + 20 : 12);
   const content = Array.from({ length: size }, () =>
     pick(prng, ['a', '\r', '\n', '1', '-', '\0', '\xff']),
@@ -103,6 +103,6 @@ export function madeReply(prng: Prng): string {
   ])();
   if (!prng.oneIn(3)) return reply;
   const at = prng.below(reply.length);
-  const bent = pick(prng, ['', '\r', '\n', '0', '9', '-', '+', '$', `${reply[at]}${reply[at]}`]);
-  return reply.slice(0, at) + bent + reply.slice(at + 1);
+  const patch = pick(prng, ['', '\r', '\n', '0', '9', '-', '+', '$', `${reply[at]}${reply[at]}`]);
+  return reply.slice(0, at) + patch + reply.slice(at + 1);
 }

@@ -1,4 +1,4 @@
-/** RESP2 against a decoder that is a regular expression: every cut of every reply, and bytes that are no reply. */
+/** RESP2 against a decoder made of regular expressions: every prefix of every reply, and bytes that are not a reply. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../src/base/assert.ts';
@@ -11,34 +11,34 @@ import {
   Token,
 } from '../../src/remote/resp.ts';
 import { randomTest } from '../model/replay.ts';
-import { BULK_MAX, checkEveryCut, madeReply, naiveToken } from './resp-model.ts';
+import { BULK_MAX, checkEveryCut, naiveToken, randomReply } from './resp-model.ts';
 
-test('commands are arrays of bulk strings', () => {
+test('a command is an array of bulk strings', () => {
   const bytes = new Uint8Array(200);
   const writer = new RespWriter(bytes, 10, 200);
   writer.command(4);
   writer.text('HSET');
   writer.data(Uint8Array.of(0, 13, 10));
   writer.number(1024);
-  const at = writer.hole(2);
+  const at = writer.reserve(2);
   bytes.set([120, 121], at);
   const text = '*4\r\n$4\r\nHSET\r\n$3\r\n\0\r\n\r\n$4\r\n1024\r\n$2\r\nxy\r\n';
   assert.equal(Buffer.from(bytes.subarray(10, writer.at)).toString('latin1'), text);
   assert.equal(writer.writtenBytes, text.length);
-  assert.equal(writer.roomBytes, 190 - text.length);
+  assert.equal(writer.freeBytes, 190 - text.length);
   const before = writer.at;
   writer.command(1);
-  writer.back(before);
+  writer.rewind(before);
   assert.equal(writer.writtenBytes, text.length);
   assert.ok(bytes.subarray(0, 10).every((byte) => byte === 0));
 });
 
-test('the writer never leaves its window', () => {
+test('the writer stays inside its window', () => {
   const bytes = new Uint8Array(64);
   for (const write of [
     (w: RespWriter) => w.text('x'.repeat(40)),
     (w: RespWriter) => w.data(new Uint8Array(40)),
-    (w: RespWriter) => w.hole(40),
+    (w: RespWriter) => w.reserve(40),
     (w: RespWriter) => {
       for (let i = 0; i < 9; i++) w.number(2 ** 40);
     },
@@ -50,7 +50,7 @@ test('the writer never leaves its window', () => {
   assert.throws(() => new RespWriter(bytes, 0, 32).digits(-1), InvariantError);
 });
 
-test('a number has as many digits as it is written with', () => {
+test('digitsOf() matches String(n).length', () => {
   for (let n = 1; n < 2 ** 53; n *= 7)
     for (const m of [n - 1, n, n + 1]) assert.equal(digitsOf(m), String(m).length, String(m));
 });
@@ -95,7 +95,7 @@ const bad: readonly string[] = [
   '*-2\r\n',
 ];
 
-test('every reply is read whole, and asked for more at every cut', () => {
+test('every reply is read completely; every prefix of it is incomplete', () => {
   for (const text of good) {
     const { token } = naiveToken(text);
     assert.ok(token !== Token.malformed && token !== Token.incomplete, JSON.stringify(text));
@@ -103,7 +103,7 @@ test('every reply is read whole, and asked for more at every cut', () => {
   }
 });
 
-test('what is no reply is malformed, and stays so', () => {
+test('bytes that are not a reply are malformed, and stay so', () => {
   for (const text of bad) {
     checkEveryCut(text);
     const bytes = Buffer.from(text, 'latin1');
@@ -113,9 +113,9 @@ test('what is no reply is malformed, and stays so', () => {
 });
 
 randomTest(
-  'made and bent replies are read as the naive decoder reads them',
+  'valid and corrupted random replies are read as the naive decoder reads them',
   3000,
   (prng, steps) => {
-    for (let i = 0; i < steps; i++) checkEveryCut(madeReply(prng));
+    for (let i = 0; i < steps; i++) checkEveryCut(randomReply(prng));
   },
 );

@@ -1,4 +1,4 @@
-/** A remote backend with a page store in front and a fake machine behind it, under the real front end. */
+/** The real front end over a remote backend, a local page store and a fake machine. */
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { lz4 } from '../../src/codec/lz4.ts';

@@ -1,9 +1,9 @@
-/** What the client of another machine does besides pages: fitness, password, lease, clean-up of older boots. */
+/** The client's session: fitness check, password, lease, deletion of dead boots' pages. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LoadResult } from '../../src/frontswap/ops.ts';
 import { FakePeer } from './fake-peer.ts';
-import { BOOT, page, type Rig, rig } from './rig.ts';
+import { BOOT, page, type Rig, type RigOptions, rig } from './rig.ts';
 
 const into = new Uint8Array(4096);
 const leaseKey = `frontswap:vm1:${BOOT}:lease`;
@@ -33,7 +33,7 @@ test('C23 a machine that evicts is refused, at the start and at every new connec
   }
 });
 
-test('start says why there is no connection, or no use in it', () => {
+test('start() says why it cannot connect, or why the machine is unfit', () => {
   const down = rig();
   down.peer.isDown = true;
   assert.throws(() => down.remote.start(), { code: 'ERR_IO_NOT_REACHABLE', message: /ECONNREF/ });
@@ -48,7 +48,7 @@ test('start says why there is no connection, or no use in it', () => {
   assert.ok(fit.remote.isUp && fit.remote.hasLease);
 });
 
-test('what the machine says reaches an error message without anything that a terminal obeys', () => {
+test('terminal control sequences in a reply are escaped in the error message', () => {
   const r = rig();
   r.peer.redis.forbids = 'INFO';
   r.peer.redis.forbidsText = `\x1b[2J\x07no\xff ${'x'.repeat(150)}`;
@@ -62,7 +62,7 @@ test('what the machine says reaches an error message without anything that a ter
   );
 });
 
-test('a password is given, with or without a user', () => {
+test('AUTH is sent with or without a user', () => {
   const r = rig({ password: 'sësame' });
   r.peer.redis.password = Buffer.from('sësame').toString('latin1');
   r.remote.start();
@@ -74,27 +74,34 @@ test('a password is given, with or without a user', () => {
   assert.throws(() => wrong.remote.start(), { code: 'ERR_PEER_UNFIT', message: /password/ });
 });
 
-test('unusable options are named', () => {
+test('invalid options are rejected with their name', () => {
   for (const bad of [{ client: '' }, { client: 'a:b' }, { client: '*' }, { boot: 'xyz' }])
     assert.throws(() => rig(bad), { code: 'ERR_ARG_VALUE' });
   for (const ms of [0, -1, 1.5, 2 ** 31, Number.NaN]) {
     assert.throws(() => rig({ deadlineMs: ms }), { code: 'ERR_ARG_VALUE' });
     assert.throws(() => rig({ leaseMs: ms }), { code: 'ERR_ARG_VALUE' });
   }
+  const message = /deadlineMs is '0': give whole milliseconds, 1 \.\. 2147483647/;
+  assert.throws(() => rig({ deadlineMs: 0 }), { message, facts: { deadlineMs: '0' } });
+  const misspelt = { deadlineMS: 5 } as RigOptions;
+  assert.throws(() => rig(misspelt), {
+    code: 'ERR_ARG_UNKNOWN',
+    message: /no option 'deadlineMS'; did you mean 'deadlineMs'\?/,
+  });
 });
 
-test('the lease lives as long as somebody tends it, also on a full machine', () => {
+test('maintain() keeps the lease alive, also on a full machine', () => {
   const r = rig({ leaseMs: 9000 });
   storeAndSend(r, 1);
   r.peer.redis.isFull = true;
   for (let i = 0; i < 20; i++) {
     r.peer.clock.ms += 3000;
-    r.backend.tend();
+    r.backend.maintain();
     assert.ok(r.peer.redis.strings.get(leaseKey)! > r.peer.clock.ms + 5000);
   }
 });
 
-test('C23 without a lease no page goes there: another boot could clear it away', () => {
+test('C23 without a lease no page is moved: another boot could delete it', () => {
   const r = rig({ leaseMs: 9000 });
   r.peer.redis.isFull = true;
   r.front.store(0, 0, page('text', 0), 0);
@@ -105,13 +112,13 @@ test('C23 without a lease no page goes there: another boot could clear it away',
   r.peer.redis.isFull = false;
   r.peer.clock.ms += 3000;
   assert.equal(r.backend.remotify(1), 1);
-  r.peer.redis.strings.clear(); // lost with a restart: taken anew
+  r.peer.redis.strings.clear(); // lost in a restart
   r.peer.clock.ms += 3000;
-  r.backend.tend();
+  r.backend.maintain();
   assert.ok(r.peer.redis.strings.has(leaseKey));
 });
 
-test('pages of older boots without a lease are cleared away, those of the living and of others stay', () => {
+test('pages of dead boots are deleted; those of living boots and of other clients stay', () => {
   const peer = new FakePeer();
   const leave = (key: string): void => {
     peer.redis.hashes.set(key, new Map([['f', Buffer.from('v')]]));
@@ -129,36 +136,36 @@ test('pages of older boots without a lease are cleared away, those of the living
   kept.forEach(leave);
   const r = rig({ peer, leaseMs: 9000 });
   storeAndSend(r, 3);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.remote.sweptKeys, 10);
   for (const key of kept) assert.ok(peer.redis.hashes.has(key), key);
   for (let i = 0; i < 3; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
-  // The boot that was living dies; one lease later its pages go as well.
+  // The living boot dies; one lease later its pages are deleted as well.
   peer.clock.ms += 9000;
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.remote.sweptKeys, 11);
   assert.ok(!peer.redis.hashes.has(`${living}:1.0`));
   const scans = peer.sent.get('SCAN');
   peer.clock.ms += 90_000;
-  while (r.backend.tend());
-  assert.equal(peer.sent.get('SCAN'), scans, 'and then there is nothing to look for');
+  while (r.backend.maintain());
+  assert.equal(peer.sent.get('SCAN'), scans, 'then nothing is left to scan for');
 });
 
-test('a user who may not look or clear away keeps pages all the same', () => {
+test('a user who may not scan or delete can still store pages', () => {
   for (const forbids of ['SCAN', 'EXISTS', 'UNLINK']) {
     const peer = new FakePeer();
     peer.redis.hashes.set(`frontswap:vm1:${OLDER}:1.0`, new Map());
     peer.redis.forbids = forbids;
     const r = rig({ peer });
     storeAndSend(r, 2);
-    while (r.backend.tend());
+    while (r.backend.maintain());
     assert.equal(r.peer.connects, 1, forbids);
     assert.ok(peer.redis.hashes.has(`frontswap:vm1:${OLDER}:1.0`));
     assert.equal(r.front.load(0, 0, into, 0), LoadResult.loaded);
   }
 });
 
-test('replies a byte at a time are replies', () => {
+test('replies that arrive byte by byte are read', () => {
   const r = rig();
   r.peer.fault = 'drip';
   storeAndSend(r, 5);
@@ -166,20 +173,28 @@ test('replies a byte at a time are replies', () => {
   assert.equal(r.peer.connects, 1);
 });
 
-test('a reply that nobody asked for ends the connection, and is never taken for a page', () => {
+test('an unrequested reply closes the connection and is never taken for a page', () => {
   const r = rig();
   storeAndSend(r, 5);
   r.peer.unasked = '$-1\r\n';
-  assert.equal(r.front.load(0, 0, into, 0), LoadResult.corrupt, 'the machine said: no such page');
-  assert.equal(r.front.load(0, 1, into, 0), LoadResult.corrupt, 'its answer to the load before');
+  assert.equal(
+    r.front.load(0, 0, into, 0),
+    LoadResult.corrupt,
+    'the unrequested nil is taken for the reply',
+  );
+  assert.equal(
+    r.front.load(0, 1, into, 0),
+    LoadResult.corrupt,
+    'the previous reply is left over: the connection closes',
+  );
   assert.equal(r.remote.isUp, false);
   for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
 });
 
-test('an exchange has one deadline, however often a part of its replies comes just before it', () => {
+test('an exchange has one deadline, however its replies trickle in', () => {
   const r = rig({ deadlineMs: 500 });
   for (let i = 0; i < 32; i++) r.front.store(0, i, page('text', i), 0);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   r.peer.fault = 'drip';
   r.peer.dripBytes = ':1\r\n'.length;
   r.peer.dripMs = 100;
@@ -190,7 +205,7 @@ test('an exchange has one deadline, however often a part of its replies comes ju
   assert.equal(r.remote.isUp, false, 'it was late');
 });
 
-test('a step of the clean-up ends soon, whatever a machine finds and however slowly it answers', () => {
+test('a sweep step is bounded, however many keys it finds and however slow the machine is', () => {
   const r = rig({ deadlineMs: 500 });
   for (let i = 0; i < 1000; i++) {
     const boot = i.toString(16).padStart(16, '0');
@@ -202,20 +217,20 @@ test('a step of the clean-up ends soon, whatever a machine finds and however slo
   r.peer.dripBytes = 128 * 1024;
   r.peer.dripMs = 100;
   const before = r.peer.clock.ms;
-  r.backend.tend();
+  r.backend.maintain();
   const tookMs = r.peer.clock.ms - before;
   assert.ok(tookMs <= 2000, `${tookMs} ms`);
-  assert.ok(r.remote.sweptKeys > 0, 'and it gets on all the same');
+  assert.ok(r.remote.sweptKeys > 0, 'and it makes progress');
 });
 
-test('a scan that never ends is left alone for a lease, then goes on', () => {
+test('a scan that never ends pauses for the time of a lease, then continues', () => {
   const r = rig({ leaseMs: 9000 });
   r.peer.redis.scansForever = true;
   r.remote.start();
   const scans = (): number => r.peer.sent.get('SCAN') ?? 0;
   const turnOfScans = (): number => {
     const before = scans();
-    for (let steps = 0; r.backend.tend(); steps++) assert.ok(steps < 10_000, 'tend() ends');
+    for (let steps = 0; r.backend.maintain(); steps++) assert.ok(steps < 10_000, 'maintain() ends');
     return scans() - before;
   };
   assert.ok(turnOfScans() > 1000);

@@ -31,7 +31,7 @@ import { SWAP_AREAS_MAX } from '../../base/units.ts';
 import { PageFormat } from '../../codec/codec.ts';
 import { AreaPages, PageLocation } from '../../remote/area-pages.ts';
 import { type RemoteCounter, remoteCounters } from '../../remote/counters.ts';
-import { type Flushed, FlushQueue } from '../../remote/flush-queue.ts';
+import { type FlushCounts, FlushQueue } from '../../remote/flush-queue.ts';
 import {
   CHUNK_SHIFT,
   CHUNK_SLOTS,
@@ -65,7 +65,7 @@ export class RemoteBackend implements FrontswapBackend {
   readonly #queue: FlushQueue;
   readonly #areas: (AreaPages | null)[] = new Array<AreaPages | null>(SWAP_AREAS_MAX).fill(null);
   /** Answers of a flush, until they are counted. */
-  readonly #flushed: Flushed = { pages: 0, pagesFailed: 0, chunks: 0, chunksFailed: 0 };
+  readonly #flushed: FlushCounts = { pages: 0, pagesFailed: 0, chunks: 0, chunksFailed: 0 };
   /** The batch under way. */
   readonly #sentType = new Int32Array(BATCH_PAGES);
   readonly #sentOffset = new Int32Array(BATCH_PAGES);
@@ -131,7 +131,7 @@ export class RemoteBackend implements FrontswapBackend {
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const area = this.#areas[type];
     if (!area) return LoadResult.absent;
-    switch (area.placeOf(offset)) {
+    switch (area.locationOf(offset)) {
       case PageLocation.none:
         return LoadResult.absent;
       case PageLocation.remote:
@@ -162,7 +162,7 @@ export class RemoteBackend implements FrontswapBackend {
    * when the machine is down or full. Blocks for a deadline a batch of 32 at the most, and when it has to connect.
    */
   remotify(most: number): number {
-    this.tend();
+    this.maintain();
     if (!this.#remote.isUp || !this.#remote.hasLease) {
       this.counters.add('remotifyStopped', 1);
       return 0;
@@ -181,9 +181,9 @@ export class RemoteBackend implements FrontswapBackend {
   }
 
   /** A step of the rest: connection, lease, clean-up of older boots, and what waits to be deleted. True: there is more. */
-  tend(): boolean {
+  maintain(): boolean {
     if (!this.#remote.ready()) return false;
-    const isMore = this.#remote.tend();
+    const isMore = this.#remote.maintain();
     if (!this.#remote.isUp) return false;
     if (!this.#queue.isEmpty) this.#flush();
     return this.#remote.isUp && (isMore || !this.#queue.isEmpty);
@@ -197,9 +197,9 @@ export class RemoteBackend implements FrontswapBackend {
       if (!area) continue;
       area.verify();
       for (let offset = 0; offset < area.slots; offset++) {
-        const place = area.placeOf(offset);
+        const place = area.locationOf(offset);
         const isHere = this.#local.formatOf(type, offset) !== PageFormat.none;
-        const isLocal = place === PageLocation.local || place === PageLocation.stays;
+        const isLocal = place === PageLocation.local || place === PageLocation.unmovable;
         assert(isHere === isLocal, 'a page lies here exactly when its place says so');
       }
     }
@@ -215,7 +215,7 @@ export class RemoteBackend implements FrontswapBackend {
   /** A page is here: in the list when it may move on. */
   #enter(area: AreaPages, type: number, offset: number): void {
     if (!this.#remote.keeps(this.#local.formatOf(type, offset))) {
-      area.set(offset, PageLocation.stays);
+      area.set(offset, PageLocation.unmovable);
       return;
     }
     this.#stamp = (this.#stamp + 1) | 0;
@@ -224,7 +224,7 @@ export class RemoteBackend implements FrontswapBackend {
 
   /** Gives up the slot's page, wherever it is. */
   #give(area: AreaPages, type: number, offset: number): void {
-    const place = area.placeOf(offset);
+    const place = area.locationOf(offset);
     if (place === PageLocation.none) return;
     area.set(offset, PageLocation.none);
     if (place !== PageLocation.remote) {
@@ -291,7 +291,7 @@ export class RemoteBackend implements FrontswapBackend {
     const length = local.compressedBytes(type, offset);
     const format = local.formatOf(type, offset);
     if (!remote.keeps(format) || length === 0) {
-      area.set(offset, PageLocation.stays);
+      area.set(offset, PageLocation.unmovable);
       return false;
     }
     const generation = area.nextGeneration(offset);
@@ -300,12 +300,12 @@ export class RemoteBackend implements FrontswapBackend {
     if (local.readCompressed(type, offset, remote.memory, at) !== length) {
       remote.unstage();
       this.counters.add('localDamaged', 1);
-      area.set(offset, PageLocation.stays);
+      area.set(offset, PageLocation.unmovable);
       return false;
     }
     remote.sealPut(format, length);
     area.touched[offset >>> CHUNK_SHIFT] = 1;
-    area.set(offset, PageLocation.stays);
+    area.set(offset, PageLocation.unmovable);
     return true;
   }
 
@@ -314,7 +314,7 @@ export class RemoteBackend implements FrontswapBackend {
     const { counters } = this;
     let acknowledged = 0;
     for (let i = 0; i < staged; i++) {
-      const answer = this.#remote.answer();
+      const answer = this.#remote.readReply();
       this.#isSettled[i] = answer === RemoteResult.done ? 1 : 0;
       const area = this.#areas[this.#sentType[i]!]!;
       if (answer === RemoteResult.done) {

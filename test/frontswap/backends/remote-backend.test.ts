@@ -39,7 +39,7 @@ test('the oldest pages move on, and come home when they are loaded', () => {
   assert.equal(count(r, 'pagesRepatriated'), 40);
   assert.equal(r.backend.remotePages, 0);
   assert.equal(r.peer.redis.pages, 40, 'deletes wait for the background');
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.peer.redis.pages, 0);
   assert.equal(count(r, 'remote_pages_flushed'), 40);
   r.backend.verify();
@@ -122,7 +122,7 @@ for (const [fault, keepBytes] of [
     assert.equal(r.local.compressedBytes(0, went + 1), 0, 'it is still the oldest');
     assert.equal(r.local.compressedBytes(0, went + 2), 0);
     for (let i = 0; i < 50; i++) loadsAs(r, i, i);
-    while (r.backend.tend());
+    while (r.backend.maintain());
     assert.equal(r.peer.redis.pages, 0, 'what may have arrived was deleted');
     assert.deepEqual(r.backend.counters.violated(), []);
   });
@@ -136,7 +136,7 @@ test('C23 a full machine refuses, and keeps being asked', () => {
   assert.equal(count(r, 'pers_pages_remote_failed'), 20);
   assert.equal(count(r, 'pers_pages_remote_nomem'), 20);
   for (let i = 0; i < 50; i++) loadsAs(r, i, i);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.peer.redis.pages, 0, 'deletes are taken');
   r.peer.redis.isFull = false;
   assert.equal(r.backend.remotify(50), 50);
@@ -234,7 +234,7 @@ test('a slot that is used again is not hit by what was sent for its last page', 
     }
     r.peer.fault = 'stuck';
     assert.equal(r.backend.remotify(1), 0);
-    assert.ok(r.peer.held.length > 0);
+    assert.ok(r.peer.inFlight.length > 0);
     r.peer.fault = 'none';
     r.peer.clock.ms += 60_000;
     r.front.store(0, 0, page('text', 77), 0);
@@ -251,7 +251,7 @@ test('an area that is on again is not hit by what was sent for its last life', (
   r.backend.remotify(3);
   r.front.invalidateArea(0);
   r.peer.fault = 'stuck';
-  assert.equal(r.backend.tend(), false);
+  assert.equal(r.backend.maintain(), false);
   r.peer.fault = 'none';
   r.peer.clock.ms += 60_000;
   r.front.init(0, 3000);
@@ -269,7 +269,7 @@ test('C5 an area that ended is given up there, a chunk at a time', () => {
   assert.equal(r.peer.redis.hashes.size, 3);
   r.front.invalidateArea(0);
   assert.equal(r.backend.remotePages, 0);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.peer.redis.hashes.size, 0);
   assert.equal(count(r, 'remote_objects_flushed'), 3);
   assert.equal(count(r, 'remotePagesFreed'), 2500);
@@ -337,10 +337,10 @@ test('frees wait in a bounded queue; what does not fit lies there until the area
   for (let i = 0; i < 100; i++) r.front.invalidatePage(0, i);
   assert.equal(r.backend.waitingFlushes, 64);
   assert.equal(count(r, 'remote_page_flushes_failed'), 36);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.peer.redis.pages, 36);
   r.front.invalidateArea(0);
-  while (r.backend.tend());
+  while (r.backend.maintain());
   assert.equal(r.peer.redis.pages, 0);
 });
 

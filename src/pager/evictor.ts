@@ -1,17 +1,17 @@
 /**
- * Pages leave memory, in batches: as many as there are frames for.
+ * Evicts pages from memory in batches, limited by the number of free frames.
  *
- *   oldest inactive ─▶ used since? ─▶ active
- *                  └▶ clean ─▶ dropped: the slot has it
- *                  └▶ dirty ─▶ taken into frames, run by run ─▶ swap out ─▶ stored
- *                                                          └ refused ─▶ put back, as the newest; or set aside: it does
- *                                                                         not compress
+ *   oldest inactive ─▶ referenced ─▶ active
+ *                  └▶ clean ─▶ dropped: its stored copy is valid
+ *                  └▶ dirty ─▶ taken into frames, run by run ─▶ swapped out ─▶ stored
+ *                                                          └ refused ─▶ put back, as the newest page; an incompressible
+ *                                                                       page goes to a list of its own
  *
  * Invariants
- * - A page that was taken is in its slot or back in memory when the batch ends: no page is in between outside a call.
+ * - When a batch ends, each page that was taken is in its slot or back in memory: no page is only in a frame between calls.
  * - Nothing is allocated.
  *
- * Cost: two or three system calls for each run of neighbours, and the packing.
+ * Cost: two or three system calls per run of neighbouring pages, and the compression.
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
@@ -20,7 +20,7 @@ import type { PagerCounters } from './counters.ts';
 import { StopReason } from './ops.ts';
 import {
   ACTIVE_LIST,
-  INACTIVE,
+  INACTIVE_LIST,
   type ListAt,
   PageState,
   type Region,
@@ -28,80 +28,90 @@ import {
 } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
-/** Frames 0 .. BATCH_PAGES - 1 are for pages that leave: as many dirty ones a batch has at the most. */
+/** Most dirty pages of a batch; frames 0 .. BATCH_PAGES - 1 hold them. */
 export const BATCH_PAGES = 128;
-/** Clean ones need no frame. */
+/** Most pages of a batch. Clean ones need no frame. */
 const VICTIMS_MAX = 512;
-/** Pages that are looked at together, and leave together when they are alike: 2 MiB, a page of a page table. */
+/** Dirty pages of one chunk are evicted together: 2 MiB, the range of one page of the page table. */
 const CHUNK_SHIFT = 9;
 const CHUNK_PAGES = 2 ** CHUNK_SHIFT;
-/** A chunk's pages are protected in one step when they are so many runs, and at least one page in so many of the span. */
+/** A chunk is protected in one call if its victims form this many runs and are at least one page in SPAN_PAGES of the span. */
 const SPAN_RUNS = 8;
 const SPAN_PAGES = 32;
-/** Looks at a list for each page that is wanted of it; then pages leave though they were used. */
-const LOOKS = 4;
-/** Putting a page back may be busy a few times: others change the address space. For ever would be a bug. */
+/** Scan limit per requested page; once it is reached, referenced pages are evicted too. */
+const SCANS_PER_PAGE = 4;
+/** UFFDIO_COPY may return EAGAIN while the address space changes; retry at most this often. */
 const PUT_BACK_TRIES = 1000;
 
+/** What onRefusal() decides about a page that was refused. */
+export const RefusalResult = {
+  /** Space was freed, or another area takes pages now: store the page again. */
+  retry: 0,
+  /** Every tier is full: the batch ends here. */
+  full: 1,
+  /** The page does not compress: keep it in memory, and continue with the others. */
+  incompressible: 2,
+} as const;
+export type RefusalResult = (typeof RefusalResult)[keyof typeof RefusalResult];
+
 export class Evictor {
-  /** Ticks with each page that leaves. */
+  /** Advances by one for each page that is evicted. */
   clock = 1;
-  /** The last batch put pages back: nothing takes them. */
+  /** The last batch put pages back because every tier refused them. */
   isFull = false;
-  /** The last refusal was of a page that does not compress: others may be taken. Set by `onRefusal`. */
-  isIncompressible = false;
-  /** No page leaves: memory may vanish under the one who copies it. */
+  /** True: evict nothing, because memory may be unmapped while it is copied. */
   isFrozen = false;
-  /** A batch is about to leave; `isAsked`: because the program wants these pages to leave. */
+  /** Called before a batch; `isAsked`: the program asked to evict these pages. */
   onBatch: (isAsked: boolean) => void = () => {};
-  /** A page that was refused once has been taken, or has not. */
+  /** Called when a page's area refused it, or there was no slot. */
+  onRefusal: () => RefusalResult = () => RefusalResult.full;
+  /** Called after the last attempt to store a page that was refused. */
   onRetried: () => void = () => {};
   readonly #swap: Swap;
   readonly #counters: PagerCounters;
-  /** Pages of the batch, ascending, and how many of them are dirty. */
+  /** Pages of the batch, ascending; how many; how many of them are dirty. */
   readonly #victims: Int32Array = new Int32Array(VICTIMS_MAX);
   #count = 0;
   #dirty = 0;
-  /** The page in each frame, -1: none. */
-  readonly #pageIn: Int32Array = new Int32Array(BATCH_PAGES);
-  /** How the bio of a page that is being written ended. */
-  #written = true;
+  /** The page in each frame; -1: none. */
+  readonly #pageInFrame: Int32Array = new Int32Array(BATCH_PAGES);
+  /** False: the bio of the page that is being written has failed. */
+  #isWritten = true;
 
   constructor(swap: Swap, counters: PagerCounters) {
     this.#swap = swap;
     this.#counters = counters;
   }
 
-  /** Makes `pages` pages leave a set, a batch at the most. Returns how many did. */
-  reclaim(set: ResidentSet, pages: number): number {
-    const wanted = Math.min(pages, VICTIMS_MAX);
+  /** Evicts up to `pages` pages of a set, in one batch, from the region with the oldest page. Returns how many. */
+  reclaim(set: ResidentSet<Region>, pages: number): number {
     const region = this.isFrozen ? null : this.#oldestRegion(set);
     if (region === null) return 0;
     this.onBatch(false);
-    this.#choose(region, wanted);
+    this.#choose(region, Math.min(pages, VICTIMS_MAX));
     return this.#evict(region);
   }
 
-  /** The same, of pages whose slots have them still: for when nobody takes pages. The oldest of each list are looked at. */
-  reclaimClean(set: ResidentSet, pages: number): number {
+  /** Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list. Returns how many. */
+  reclaimClean(set: ResidentSet<Region>, pages: number): number {
     if (this.isFrozen) return 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#begin();
-      this.#chooseClean(region, INACTIVE, Math.min(pages, VICTIMS_MAX));
+      this.#chooseClean(region, INACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       if (this.#count > 0) return this.#evict(region);
     }
     return 0;
   }
 
-  /** Makes pages [from, to) of a region leave, from the first on: a batch at the most. Returns where to go on. */
+  /** Evicts pages of [from, to), in one batch from the first on. Returns where to continue. */
   evictRange(region: Region, from: number, to: number): number {
     if (this.isFrozen) return to;
     this.#begin();
     this.onBatch(true);
     let page = from;
-    for (; page < to && this.#hasRoom(VICTIMS_MAX); page++) {
+    for (; page < to && this.#hasSpace(VICTIMS_MAX); page++) {
       if (!region.isResident(page) || region.isPinned(page)) continue;
       region.unlist(page);
       this.#insert(region, page);
@@ -112,68 +122,68 @@ export class Evictor {
 
   /** writeDone() of the memory manager. */
   writeDone(ok: boolean): void {
-    this.#written = ok;
+    this.#isWritten = ok;
   }
 
-  /** The region whose oldest page has been here longest. */
-  #oldestRegion(set: ResidentSet): Region | null {
+  /** Returns the region that holds the least recently used page, or null. */
+  #oldestRegion(set: ResidentSet<Region>): Region | null {
     let found: Region | null = null;
-    let age = 0;
+    let oldestAge = 0;
     for (let i = 0; i < set.regions.length; i++) {
       const region = set.regions[i]!;
       this.#balance(region);
-      const page = region.oldest(INACTIVE);
+      const page = region.oldest(INACTIVE_LIST);
       if (page === -1) continue;
-      const pageAge = (this.clock - region.stamp[page]!) >>> 0; // stamps wrap
-      if (found !== null && pageAge <= age) continue;
+      const age = (this.clock - region.stamp[page]!) >>> 0; // stamps wrap
+      if (found !== null && age <= oldestAge) continue;
       found = region;
-      age = pageAge;
+      oldestAge = age;
     }
     return found;
   }
 
-  /** At least a third of what is listed is inactive, so that hot pages, too, are tried again. */
+  /** Keeps at least a third of the listed pages inactive, so that active pages age too. */
   #balance(region: Region): void {
     for (let moves = VICTIMS_MAX; moves > 0 && region.active > region.inactive * 2; moves--)
-      region.demote();
+      region.deactivateOldest();
   }
 
-  #choose(region: Region, wanted: number): void {
+  #choose(region: Region, pagesMax: number): void {
     this.#begin();
-    for (let looks = wanted * LOOKS; this.#hasRoom(wanted); looks--) {
-      const page = region.oldest(INACTIVE);
+    for (let scans = pagesMax * SCANS_PER_PAGE; this.#hasSpace(pagesMax); scans--) {
+      const page = region.oldest(INACTIVE_LIST);
       if (page === -1) return;
-      if (looks > 0 && !region.isVictim(page)) {
+      if (scans > 0 && region.activateIfReferenced(page)) {
         this.#counters.add('secondChances', 1);
-        if (region.active > region.inactive * 2) region.demote();
+        if (region.active > region.inactive * 2) region.deactivateOldest();
         continue;
       }
       region.unlist(page);
       this.#insert(region, page);
-      if (region.state[page] === PageState.dirty) this.#chooseAround(region, page, wanted);
+      if (region.state[page] === PageState.dirty) this.#chooseNeighbours(region, page, pagesMax);
     }
   }
 
   /**
-   * With a dirty page others of its chunk leave that are inactive, dirty, not used, and not much younger: protecting
-   * them takes one step for all, and each step costs more than a page's packing where others must be told of it.
+   * Adds the dirty pages of the same chunk that are inactive, not referenced and not much younger. One call protects them
+   * all; where other processors need a TLB shootdown, that call costs more than compressing a page.
    */
-  #chooseAround(region: Region, page: number, wanted: number): void {
+  #chooseNeighbours(region: Region, page: number, pagesMax: number): void {
     const from = page & ~(CHUNK_PAGES - 1);
     const to = Math.min(from + CHUNK_PAGES, region.pages);
-    const young = ((this.clock - region.stamp[page]!) >>> 0) >>> 2;
-    for (let other = from; other < to && this.#hasRoom(wanted); other++) {
+    const ageMin = ((this.clock - region.stamp[page]!) >>> 0) >>> 2;
+    for (let other = from; other < to && this.#hasSpace(pagesMax); other++) {
       if (region.state[other] !== PageState.dirty || !region.isIdle(other)) continue;
-      if ((this.clock - region.stamp[other]!) >>> 0 < young) continue;
+      if ((this.clock - region.stamp[other]!) >>> 0 < ageMin) continue;
       region.unlist(other);
       this.#insert(region, other);
     }
   }
 
-  #chooseClean(region: Region, list: ListAt, wanted: number): void {
+  #chooseClean(region: Region, list: ListAt, pagesMax: number): void {
     let page = region.oldest(list);
-    for (let looks = VICTIMS_MAX * LOOKS; looks > 0 && page !== -1; looks--) {
-      if (this.#count === wanted) return;
+    for (let scans = VICTIMS_MAX * SCANS_PER_PAGE; scans > 0 && page !== -1; scans--) {
+      if (this.#count === pagesMax) return;
       const newer = region.newer(page, list);
       if (region.state[page] === PageState.clean) {
         region.unlist(page);
@@ -188,12 +198,12 @@ export class Evictor {
     this.#dirty = 0;
   }
 
-  /** The batch may have one page more: `most` in all, and no more dirty ones than there are frames. */
-  #hasRoom(most: number): boolean {
-    return this.#count < most && this.#dirty < BATCH_PAGES;
+  /** True when the batch can take one more page: `pagesMax` in all, one frame for each dirty one. */
+  #hasSpace(pagesMax: number): boolean {
+    return this.#count < pagesMax && this.#dirty < BATCH_PAGES;
   }
 
-  /** Keeps the batch in the order of pages: neighbours leave together. Nearly sorted as a rule. */
+  /** Keeps the batch sorted by page, so that neighbours form runs. Usually the page goes to the end. */
   #insert(region: Region, page: number): void {
     if (region.state[page] === PageState.dirty) this.#dirty++;
     let at = this.#count++;
@@ -202,30 +212,30 @@ export class Evictor {
     this.#victims[at] = page;
   }
 
-  /** The batch leaves: runs of clean pages are dropped, runs of dirty ones taken and swapped out. */
+  /** Drops the runs of clean pages; takes and swaps out the runs of dirty ones. Returns how many pages were evicted. */
   #evict(region: Region): number {
     if (this.#count === 0) return 0;
-    let gone = 0;
+    let evicted = 0;
     let frames = 0;
     this.#protect(region);
     for (let at = 0; at < this.#count; ) {
       const end = this.#runEnd(region, at);
       if (region.state[this.#victims[at]!] === PageState.clean) {
-        gone += this.#dropRun(region, at, end);
+        evicted += this.#dropRun(region, at, end);
       } else {
-        gone += this.#takeRun(region, at, end, frames);
+        evicted += this.#takeRun(region, at, end, frames);
         frames += end - at;
       }
       at = end;
     }
     region.memory.flush();
-    if (frames === 0) return gone;
-    gone += this.#swapOut(region, frames);
+    if (frames === 0) return evicted;
+    evicted += this.#swapOut(region, frames);
     region.memory.freeFrames(0, frames);
-    return gone;
+    return evicted;
   }
 
-  /** Writes to the dirty pages of the batch wait from now on: chunk by chunk in one step, or run by run. */
+  /** Protects the dirty pages of the batch, each chunk in one call or run by run: from now on writers wait. */
   #protect(region: Region): void {
     for (let at = 0; at < this.#count; ) {
       const chunk = this.#victims[at]! >>> CHUNK_SHIFT;
@@ -249,10 +259,10 @@ export class Evictor {
     }
     const first = this.#victims[at]!;
     const span = this.#victims[end - 1]! + 1 - first;
-    // Pinned pages are never protected: a system call that writes to one must not fail.
+    // Never protect a pinned page: a system call that writes to it would fail with EFAULT.
     if (region.pinned === 0 && runs >= SPAN_RUNS && span <= dirty * SPAN_PAGES) {
       region.memory.protect(first, span);
-      this.#liftOthers(region, at, end);
+      this.#unprotectGaps(region, at, end);
       return;
     }
     for (let i = at; i < end; ) {
@@ -263,8 +273,8 @@ export class Evictor {
     }
   }
 
-  /** Dirty pages between those of the batch were protected with them, and stay: they may be written again. */
-  #liftOthers(region: Region, at: number, end: number): void {
+  /** Makes the dirty pages between those of the batch writable again: they were protected with them, and stay. */
+  #unprotectGaps(region: Region, at: number, end: number): void {
     for (let i = at; i + 1 < end; i++) {
       const gapEnd = this.#victims[i + 1]!;
       for (let page = this.#victims[i]! + 1; page < gapEnd; ) {
@@ -276,7 +286,7 @@ export class Evictor {
     }
   }
 
-  /** Where the run of neighbours in the same state that begins at `at` ends. */
+  /** Returns the end of the run of neighbouring pages in the same state that starts at `at`. */
   #runEnd(region: Region, at: number): number {
     const state = region.state[this.#victims[at]!]!;
     let end = at + 1;
@@ -293,7 +303,7 @@ export class Evictor {
     region.memory.drop(this.#victims[at]!, end - at);
     for (let i = at; i < end; i++) {
       const page = this.#victims[i]!;
-      region.leave(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
+      region.removeResident(page, PageState.stored, region.entry[page]! as SwapEntry, this.clock++);
       region.rewritten -= region.rewritten >>> 5;
     }
     this.#counters.add('pagesDropped', end - at);
@@ -301,16 +311,20 @@ export class Evictor {
     return end - at;
   }
 
-  /** The run goes to frames from `frame` on. What cannot be taken stays, or is gone already. */
+  /**
+   * Takes the run into frames `frame` .. . A busy page stays. Returns how many pages were gone already: their owner
+   * dropped them.
+   */
   #takeRun(region: Region, at: number, end: number, frame: number): number {
     let gone = 0;
     for (let i = at; i < end; ) {
       const taken = region.memory.take(this.#victims[i]!, end - i, frame + i - at);
-      for (const last = i + taken; i < last; i++) this.#pageIn[frame + i - at] = this.#victims[i]!;
+      for (const last = i + taken; i < last; i++)
+        this.#pageInFrame[frame + i - at] = this.#victims[i]!;
       if (i === end) break;
       const page = this.#victims[i]!;
       if (region.memory.stop === StopReason.gone) {
-        region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+        region.removeResident(page, PageState.absent, NO_ENTRY, this.clock++);
         this.#counters.add('pagesGone', 1);
         gone++;
       } else {
@@ -318,45 +332,42 @@ export class Evictor {
         region.relist(page);
         this.#counters.add('pagesPutBack', 1);
       }
-      this.#pageIn[frame + i - at] = -1;
+      this.#pageInFrame[frame + i - at] = -1;
       i++;
     }
     return gone;
   }
 
+  /** Swaps out the pages in frames 0 .. frames - 1; after a refusal puts the rest back. Returns how many were stored. */
   #swapOut(region: Region, frames: number): number {
     let out = 0;
     let back = 0;
-    let aside = 0;
-    let isRefused = false;
+    let incompressible = 0;
+    this.isFull = false;
     for (let frame = 0; frame < frames; frame++) {
-      const page = this.#pageIn[frame]!;
+      const page = this.#pageInFrame[frame]!;
       if (page === -1) continue;
-      const entry = isRefused ? NO_ENTRY : this.#store(frame);
+      const entry = this.isFull ? NO_ENTRY : this.#store(frame);
       if (entry !== NO_ENTRY) {
-        region.leave(page, PageState.stored, entry, this.clock++);
+        region.removeResident(page, PageState.stored, entry, this.clock++);
         out++;
         continue;
       }
-      const isPoor = !isRefused && this.isIncompressible;
-      if (!isPoor) isRefused = true;
       if (!this.#putBack(region, page, frame)) continue;
       back++;
-      if (isPoor) {
-        region.unlist(page);
-        region.setAside(page);
-        aside++;
-      }
+      if (this.isFull) continue;
+      region.unlist(page);
+      region.listIncompressible(page);
+      incompressible++;
     }
-    this.isFull = isRefused;
     this.#counters.add('pagesOut', out);
     region.counts[RegionCount.pagesOut]! += out;
     this.#counters.add('pagesPutBack', back);
-    this.#counters.add('pagesSetAside', aside);
+    this.#counters.add('pagesIncompressible', incompressible);
     return out;
   }
 
-  /** A page that was taken is in memory again, as the newest; false: its memory is gone meanwhile, and so is the page. */
+  /** Installs a page that was taken again, as the newest. False: its memory was unmapped meanwhile, and the page is gone. */
   #putBack(region: Region, page: number, frame: number): boolean {
     const { memory } = region;
     for (let tries = PUT_BACK_TRIES; tries > 0; tries--) {
@@ -366,22 +377,23 @@ export class Evictor {
       }
       if (memory.stop !== StopReason.busy) break;
     }
-    assert(
-      memory.stop === StopReason.gone,
-      'a page that was taken can be put back while it has memory',
-    );
-    region.leave(page, PageState.absent, NO_ENTRY, this.clock++);
+    assert(memory.stop === StopReason.gone, 'a taken page can be put back while it is mapped');
+    region.removeResident(page, PageState.absent, NO_ENTRY, this.clock++);
     this.#counters.add('pagesGone', 1);
     return false;
   }
 
-  /** The frame's page to a slot of its own; NO_ENTRY when nobody takes it. */
+  /** Stores the frame's page in a slot. NO_ENTRY: it was refused, and isFull says whether every tier is full. */
   #store(frame: number): SwapEntry {
-    this.isIncompressible = false;
     let entry = this.#tryStore(frame);
     if (entry !== NO_ENTRY) return entry;
-    while (entry === NO_ENTRY && this.onRefusal()) entry = this.#tryStore(frame);
+    let result: RefusalResult = RefusalResult.retry;
+    while (entry === NO_ENTRY && result === RefusalResult.retry) {
+      result = this.onRefusal();
+      if (result === RefusalResult.retry) entry = this.#tryStore(frame);
+    }
     this.onRetried();
+    this.isFull = result === RefusalResult.full;
     return entry;
   }
 
@@ -390,13 +402,13 @@ export class Evictor {
     const entry = swap.addToSwap(frame);
     if (entry === NO_ENTRY) return NO_ENTRY;
     swap.duplicate(entry);
-    this.#written = true;
+    this.#isWritten = true;
     let out = swap.swapOut(frame);
     while (out === SwapOutResult.pending) {
       swap.tick();
       out = swap.isBusy(frame)
         ? SwapOutResult.pending
-        : this.#written
+        : this.#isWritten
           ? SwapOutResult.done
           : SwapOutResult.ioError;
     }
@@ -407,7 +419,4 @@ export class Evictor {
     swap.freeAndCache(entry);
     return NO_ENTRY;
   }
-
-  /** The page's area refused it, or there is no slot. True: there is another way now; try again. */
-  onRefusal: () => boolean = () => false;
 }

@@ -1,6 +1,6 @@
 /**
- * `--import` this before a program, after frontswap/register if that is imported: at the end of the process a line of JSON
- * on descriptor 3, which says the most memory that it took and what was paged. The program is not concerned.
+ * Import it before a program (`--import`), and after frontswap/register if that is used. At the end of the process it writes
+ * a line of JSON to descriptor 3: peak memory and swap statistics. The program is not changed.
  */
 import { readFileSync, writeSync } from 'node:fs';
 
