@@ -162,7 +162,7 @@ class Way {
       const page = this.#order[i]!;
       const answer = swap.swapIn(this.#entries[page] as SwapEntry);
       assert(
-        answer === SwapInResult.ready || answer === SwapInResult.pending,
+        answer === SwapInResult.done || answer === SwapInResult.pending,
         'a page that is asked for comes',
       );
       const { frame } = swap;
@@ -184,7 +184,7 @@ class Way {
     const { swap, parts } = this;
     const disk = swap.areas[0]!;
     do swap.tick();
-    while (disk.discardCount > 0 || disk.allocator.held > 0);
+    while (disk.discardCount > 0 || disk.allocator.reserved > 0);
     while (parts.settle?.() === true);
   }
 

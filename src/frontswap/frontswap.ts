@@ -228,7 +228,7 @@ export class Frontswap {
   }
 
   /** The page that load() would bring is on the device now: it is given up here, and the bit says so. */
-  wroteBack(type: number, offset: number): void {
+  completeWriteback(type: number, offset: number): void {
     const had = this.has(type, offset) && this.#clear(type, offset);
     assert(had, 'a page that was written back was held');
     this.#count[this.#at.writtenBack]! += 1;

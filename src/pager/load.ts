@@ -26,7 +26,7 @@ export class Loader {
   /** First frame of the last load(). */
   frame: number = BATCH_PAGES;
   /** Why the last load() brought nothing; `ready`: it brought something. */
-  end: SwapInResult = SwapInResult.ready;
+  end: SwapInResult = SwapInResult.done;
   /** No swapoff is on its way with a page. */
   isSwapoffFrameFree = true;
   /** Next frame of the window that is being read; -1 outside. */
@@ -49,7 +49,7 @@ export class Loader {
   load(swap: Swap, region: Region, first: number, count: number): number {
     this.#next = BATCH_PAGES;
     this.frame = BATCH_PAGES;
-    this.end = SwapInResult.ready;
+    this.end = SwapInResult.done;
     let loaded = 0;
     while (loaded < count) {
       const answer = this.#swapIn(swap, region.entry[first + loaded]! as SwapEntry);
@@ -57,7 +57,7 @@ export class Loader {
         answer !== SwapInResult.busy && answer !== SwapInResult.noFrame,
         'there are frames and bios for a window',
       );
-      if (answer !== SwapInResult.ready) {
+      if (answer !== SwapInResult.done) {
         if (loaded === 0) this.end = answer;
         break;
       }
@@ -84,6 +84,6 @@ export class Loader {
     if (answer !== SwapInResult.pending) return answer;
     const { frame } = swap;
     while (swap.isBusy(frame)) swap.tick();
-    return swap.cache.entryAt(frame) === entry ? SwapInResult.ready : SwapInResult.ioError;
+    return swap.cache.entryAt(frame) === entry ? SwapInResult.done : SwapInResult.ioError;
   }
 }

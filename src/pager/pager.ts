@@ -189,7 +189,7 @@ export class Pager implements MemoryManager {
       const came = this.#install(region, page, this.#runEnd(region, page, end) - page, true);
       this.counters.add('pagesUnused', came);
       if (came > 0 || region.state[page] === PageState.absent) continue;
-      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
+      return this.#loader.end === SwapInResult.done ? RangeResult.noRoom : RangeResult.lost;
     }
     return RangeResult.done;
   }
@@ -236,7 +236,7 @@ export class Pager implements MemoryManager {
   freeFrame(frame: number): void {
     this.#loader.freeFrame(frame);
   }
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     this.freeFrame(frame);
   }
 
@@ -312,7 +312,7 @@ export class Pager implements MemoryManager {
     const end = stride === 1 || isRest ? page + 1 + ahead : page + 1;
     const came = this.#install(region, page, this.#runEnd(region, page, end) - page, isWrite);
     if (came === 0) {
-      if (this.#loader.end !== SwapInResult.ready) this.#lose(region, page, this.#loader.end);
+      if (this.#loader.end !== SwapInResult.done) this.#lose(region, page, this.#loader.end);
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
@@ -478,7 +478,7 @@ export class Pager implements MemoryManager {
     if (state === PageState.clean) this.#copies.drop(region, page);
     if (!region.isResident(page)) this.#reclaimer.reclaimForWindow(region, 0);
     if (state === PageState.stored && this.#install(region, page, 1, true) === 0)
-      return this.#loader.end === SwapInResult.ready ? RangeResult.noRoom : RangeResult.lost;
+      return this.#loader.end === SwapInResult.done ? RangeResult.noRoom : RangeResult.lost;
     if (state === PageState.absent) {
       if (region.memory.installZeros(page, 1, true) === 0) return RangeResult.noRoom;
       region.enter(page, PageState.dirty, NO_ENTRY, this.evictor.clock, false);

@@ -53,15 +53,15 @@ export class SwapArea {
   /** Writeback may write here. May be changed at any time; what is under way ends as it would. */
   writeback: boolean;
   /** Where writeback goes on, and the age that it looks for. */
-  coldAt = 1;
-  coldAge = 3;
+  writebackAt = 1;
+  writebackAge = 3;
   /** Bios of a discard at swapon that have not ended, and the slot to go on from. */
-  startingBios = 0;
-  startingAt = 1;
+  onceBios = 0;
+  onceAt = 1;
   /** Where a swapoff goes on. */
   swapOffAt = 1;
   /** Where the periodic scan goes on: a cluster. */
-  scanAt = 0;
+  scanCluster = 0;
 
   constructor(
     type: number,

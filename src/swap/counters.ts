@@ -35,12 +35,12 @@ export type SwapCounterName =
   | 'discardWaits'
   | 'discardScanned'
   | 'pagesUnused'
-  | 'backBios'
-  | 'backPages'
-  | 'backStale'
-  | 'backErrors'
-  | 'backDamaged'
-  | 'backWaits';
+  | 'writebackBios'
+  | 'writebackPages'
+  | 'writebackStale'
+  | 'writebackErrors'
+  | 'writebackDamaged'
+  | 'writebackWaits';
 
 const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
   slotsTaken: row('slots', 'handed out'),
@@ -73,15 +73,19 @@ const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
   discardWaits: row('attempts', 'to discard when the reserve of bios was out'),
   discardScanned: row('slots', 'looked at by the periodic scan for dead pages'),
   pagesUnused: row('pages', 'back in memory for a swapoff or a shrink'),
-  backBios: row(
+  writebackBios: row(
     'bios',
     'writeback: pages of frontswap sent to a disk; pages + stale + errors + under way',
   ),
-  backPages: row('pages', 'writeback: given up by frontswap, for the disk has them'),
-  backStale: row('bios', 'writeback: ended when the page was freed or changed; not believed'),
-  backErrors: row('bios', 'writeback: ended with an error; the page stayed in frontswap', true),
-  backDamaged: row('pages', 'writeback: found damaged in frontswap, and left there', true),
-  backWaits: row('attempts', 'writeback: no bio or no frame was left'),
+  writebackPages: row('pages', 'writeback: given up by frontswap, for the disk has them'),
+  writebackStale: row('bios', 'writeback: ended when the page was freed or changed; not believed'),
+  writebackErrors: row(
+    'bios',
+    'writeback: ended with an error; the page stayed in frontswap',
+    true,
+  ),
+  writebackDamaged: row('pages', 'writeback: found damaged in frontswap, and left there', true),
+  writebackWaits: row('attempts', 'writeback: no bio or no frame was left'),
 };
 
 export type SwapCounters = Counters<SwapCounterName>;

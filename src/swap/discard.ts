@@ -40,7 +40,7 @@ export class Discarder implements BioOwner {
   clusterFree(area: SwapArea, cluster: number): void {
     const start = cluster * CLUSTER_SLOTS;
     if (!area.written.hasAny(start, CLUSTER_SLOTS)) return;
-    area.allocator.hold(start, CLUSTER_SLOTS);
+    area.allocator.reserve(start, CLUSTER_SLOTS);
     const { discardQueue } = area;
     const tail = (area.discardHead + area.discardCount) % discardQueue.length;
     discardQueue[tail] = cluster;
@@ -50,11 +50,11 @@ export class Discarder implements BioOwner {
   /** Sends what waits, as far as the reserve goes. */
   pump(area: SwapArea): void {
     const last = area.header.lastPage;
-    while (area.discard === 'once' && !area.writeOk && area.startingAt <= last) {
-      const length = Math.min(START_SLOTS, last + 1 - area.startingAt);
-      if (!this.#submit(area, area.startingAt, length)) return;
-      area.startingAt += length;
-      area.startingBios++;
+    while (area.discard === 'once' && !area.writeOk && area.onceAt <= last) {
+      const length = Math.min(START_SLOTS, last + 1 - area.onceAt);
+      if (!this.#submit(area, area.onceAt, length)) return;
+      area.onceAt += length;
+      area.onceBios++;
     }
     while (area.discardCount > 0) {
       const cluster = area.discardQueue[area.discardHead]!;
@@ -70,21 +70,21 @@ export class Discarder implements BioOwner {
     const { map } = area;
     let sent = 0;
     for (let i = 0; i < clusters; i++) {
-      const start = area.scanAt * CLUSTER_SLOTS;
+      const start = area.scanCluster * CLUSTER_SLOTS;
       const end = Math.min(start + CLUSTER_SLOTS, map.slots);
       values[index.discardScanned]! += end - start;
       for (let slot = start; slot < end; slot++) {
         const from = slot;
         while (slot < end && map.isFree(slot) && area.written.has(slot)) slot++;
         if (slot === from) continue;
-        area.allocator.hold(from, slot - from);
+        area.allocator.reserve(from, slot - from);
         if (!this.#submit(area, from, slot - from)) {
-          area.allocator.unhold(from, slot - from);
+          area.allocator.unreserve(from, slot - from);
           return sent;
         }
         sent += slot - from;
       }
-      area.scanAt = end === map.slots ? 0 : area.scanAt + 1;
+      area.scanCluster = end === map.slots ? 0 : area.scanCluster + 1;
     }
     return sent;
   }
@@ -97,12 +97,12 @@ export class Discarder implements BioOwner {
     if (bio.status === BioStatus.ok) area.written.clearRange(start, length);
     else this.#counters.add('discardErrors', 1);
     this.#pool.free(bio);
-    if (area.startingBios === 0) {
-      area.allocator.unhold(start, length);
+    if (area.onceBios === 0) {
+      area.allocator.unreserve(start, length);
       return;
     }
-    area.startingBios--;
-    if (area.startingBios === 0 && area.startingAt > area.header.lastPage) area.writeOk = true;
+    area.onceBios--;
+    if (area.onceBios === 0 && area.onceAt > area.header.lastPage) area.writeOk = true;
   }
 
   #submit(area: SwapArea, slot: number, length: number): boolean {

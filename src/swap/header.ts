@@ -33,8 +33,8 @@ const SIGNATURE = 'SWAPSPACE2';
 const SIGNATURE_AT: number = PAGE_BYTES - SIGNATURE.length;
 const LABEL_BYTES = 16;
 /** What mkswap asks for, header included. */
-const MIN_AREA_PAGES = 10;
-export const MAX_BAD_PAGES: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
+const AREA_PAGES_MIN = 10;
+export const BAD_PAGES_MAX: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
 
 const refuse = (reason: string, what: string, facts: SwapError['facts'] = {}): SwapError =>
   new SwapError('ERR_IO_SWAP_HEADER', `swap header: ${what}`, { reason, ...facts });
@@ -55,7 +55,7 @@ export function readHeader(page: Uint8Array, diskPages: number): SwapHeader {
   if (version !== 1)
     throw refuse('version', `version ${version} is not 1; run mkswap again`, { version });
   const lastPage = u32(At.lastPage);
-  if (lastPage < MIN_AREA_PAGES - 1)
+  if (lastPage < AREA_PAGES_MIN - 1)
     throw refuse('empty', `last page ${lastPage}: an area has at least 10 pages`, { lastPage });
   if (lastPage >= diskPages)
     throw refuse(
@@ -77,14 +77,14 @@ export function writeHeader(header: SwapHeader, page: Uint8Array): void {
   const { lastPage, badPages, uuid } = header;
   const label = new TextEncoder().encode(header.label);
   const hex = uuid.replaceAll('-', '');
-  if (!(lastPage >= MIN_AREA_PAGES - 1 && lastPage < SWAP_SLOTS_MAX))
+  if (!(lastPage >= AREA_PAGES_MIN - 1 && lastPage < SWAP_SLOTS_MAX))
     throw new SwapError('ERR_ARG_AREA', `a swap area has 10 to 2^26 pages, not ${lastPage + 1}`);
   if (!/^[0-9a-f]{32}$/i.test(hex))
     throw new SwapError('ERR_ARG_VALUE', `uuid '${uuid}' is not 32 hexadecimal digits`);
   if (label.length > LABEL_BYTES)
     throw new SwapError('ERR_ARG_VALUE', `label '${header.label}' is longer than 16 bytes`);
-  if (badPages.length > MAX_BAD_PAGES)
-    throw new SwapError('ERR_ARG_VALUE', `${badPages.length} bad pages: at most ${MAX_BAD_PAGES}`);
+  if (badPages.length > BAD_PAGES_MAX)
+    throw new SwapError('ERR_ARG_VALUE', `${badPages.length} bad pages: at most ${BAD_PAGES_MAX}`);
   for (const bad of badPages)
     if (!Number.isInteger(bad) || bad < 1 || bad > lastPage)
       throw new SwapError('ERR_ARG_VALUE', `bad page ${bad} is not one of 1 .. ${lastPage}`);
@@ -117,8 +117,8 @@ function signatureAt(page: Uint8Array, pageBytes: number): string {
 
 function readBadPages(u32: (at: number) => number, lastPage: number): number[] {
   const count = u32(At.badCount);
-  if (count > MAX_BAD_PAGES)
-    throw refuse('badCount', `${count} bad pages do not fit the header (${MAX_BAD_PAGES})`, {
+  if (count > BAD_PAGES_MAX)
+    throw refuse('badCount', `${count} bad pages do not fit the header (${BAD_PAGES_MAX})`, {
       count,
     });
   const bad = new Set<number>();

@@ -34,7 +34,7 @@ export interface FrontEnd {
   invalidateArea(type: number): void;
   has(type: number, offset: number): boolean;
   /** Writeback: the device has the page of the slot now, it is given up here. */
-  wroteBack(type: number, offset: number): void;
+  completeWriteback(type: number, offset: number): void;
   /** Writeback: the first slot of [from, to) held here with a page of age `age` (0 .. 3) or more, or -1; see frontswap. */
   coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
   /** Writeback: the pages of [from, to) are a step older. */
@@ -53,7 +53,7 @@ export interface MemoryManager {
   /** A frame from allocFrame() in which nothing came to be. */
   freeFrame(frame: number): void;
   /** The frame has left the swap cache because its slot is gone: if it is mapped it is dirty, otherwise nobody wants it. */
-  leftCache(frame: number): void;
+  removedFromCache(frame: number): void;
   /** A swapIn() that ended `pending` has ended. Not ok: the frame is not in the cache any more and has been freed. */
   readDone(entry: SwapEntry, frame: number, ok: boolean): void;
   /** A swapOut() that ended `pending` has ended. Not ok: the frame is dirty, and holds the only copy. */

@@ -45,7 +45,7 @@ export class SlotAllocator {
   #lowest: number;
   #highest = 0;
   #inUse = 0;
-  #held = 0;
+  #reserved = 0;
   #scanned = 0;
   /** Rotating: where to go on, and slots left before the next jump. */
   #cursor = 1;
@@ -88,8 +88,8 @@ export class SlotAllocator {
     return this.#inUse;
   }
   /** Slots out of circulation while they are discarded. */
-  get held(): number {
-    return this.#held;
+  get reserved(): number {
+    return this.#reserved;
   }
   get freeClusters(): number {
     return this.#freeClusters;
@@ -101,7 +101,7 @@ export class SlotAllocator {
 
   /** A slot that is the swap cache's now, or -1: none is free. */
   alloc(): number {
-    if (this.#inUse + this.#held === this.capacity) return NONE;
+    if (this.#inUse + this.#reserved === this.capacity) return NONE;
     const slot = this.#isSolid ? this.#solid() : this.#rotating();
     assert(slot !== NONE, 'a slot that the books call free is found');
     this.#map.take(slot);
@@ -114,7 +114,7 @@ export class SlotAllocator {
   }
 
   /** The slot's byte has become 0: it is free. Returns its cluster when that is all free now, else -1. */
-  release(slot: number): number {
+  free(slot: number): number {
     assert(this.#map.isFree(slot), 'a slot that is released has no user');
     assert(this.#inUse > 0, 'no more slots come back than went out');
     this.#inUse--;
@@ -125,23 +125,23 @@ export class SlotAllocator {
   }
 
   /** Takes `length` free slots of one cluster out of circulation. */
-  hold(start: number, length: number): void {
+  reserve(start: number, length: number): void {
     for (let slot = start; slot < start + length; slot++) {
       assert(this.#map.isFree(slot), 'a slot in use is not held');
       this.#map.bytes[slot] = MapByte.bad;
     }
     this.#count(start >>> CLUSTER_SHIFT, length);
-    this.#held += length;
+    this.#reserved += length;
   }
 
   /** The other way. */
-  unhold(start: number, length: number): void {
+  unreserve(start: number, length: number): void {
     for (let slot = start; slot < start + length; slot++) {
       assert(this.#map.isBad(slot), 'a slot that was held still is');
       this.#map.bytes[slot] = MapByte.free;
       this.#widen(slot);
     }
-    this.#held -= length;
+    this.#reserved -= length;
     this.#count(start >>> CLUSTER_SHIFT, -length);
   }
 
@@ -159,7 +159,7 @@ export class SlotAllocator {
       free++;
       assert(slot >= this.#lowest && slot <= this.#highest, 'free slots lie between the bounds');
     }
-    assert(free === this.capacity - this.#inUse - this.#held, 'the books know what is free');
+    assert(free === this.capacity - this.#inUse - this.#reserved, 'the books know what is free');
     let listed = this.#isSolid ? 0 : this.#freeClusters;
     for (let c = this.#head; c !== NONE; c = this.#next[c]!) {
       assert(this.#used[c]! === 0, 'a listed cluster is empty');

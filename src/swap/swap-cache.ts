@@ -28,7 +28,7 @@ export const FrameFlag = {
   /** Somebody waits for the bio: tell the memory manager. */
   awaited: 16,
   /** With `writing`: the bio is writeback's, not swapOut()'s. */
-  back: 32,
+  writeback: 32,
   /** With `back`: somebody has found the frame, and may have mapped it. */
   found: 64,
 } as const;

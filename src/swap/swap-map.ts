@@ -35,7 +35,7 @@ export const DuplicateResult = {
   /** Call addContinuation() for the slot, then again. The count is as it was. */
   needsContinuation: 1,
   /** Nobody refers to the slot: there is nothing to duplicate. */
-  absent: 2,
+  badEntry: 2,
 } as const;
 export type DuplicateResult = (typeof DuplicateResult)[keyof typeof DuplicateResult];
 
@@ -120,7 +120,7 @@ export class SwapMap {
   /** One more reference. */
   duplicate(slot: number): DuplicateResult {
     const byte = this.bytes[slot]!;
-    if (byte === MapByte.free || byte === MapByte.bad) return DuplicateResult.absent;
+    if (byte === MapByte.free || byte === MapByte.bad) return DuplicateResult.badEntry;
     if ((byte & MapByte.countMask) < MapByte.countMax) {
       this.bytes[slot] = byte + 1;
       return DuplicateResult.done;

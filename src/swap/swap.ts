@@ -36,7 +36,7 @@ export const SwapOutResult = {
   done: 0,
   /** A bio is under way; writeDone() tells. */
   pending: 1,
-  /** Nobody refers to the slot: it is given up, and leftCache() told. */
+  /** Nobody refers to the slot: it is given up, and removedFromCache() told. */
   freed: 2,
   /** No bio was left, or writeback has one under way for the frame: later. The page is in memory as before. */
   busy: 3,
@@ -48,7 +48,7 @@ export type SwapOutResult = (typeof SwapOutResult)[keyof typeof SwapOutResult];
 /** How a swapIn() ended. */
 export const SwapInResult = {
   /** The page is in `frame`. */
-  ready: 0,
+  done: 0,
   /** A bio is under way into `frame`; readDone() tells. */
   pending: 1,
   /** The memory manager had no frame. */
@@ -60,7 +60,7 @@ export const SwapInResult = {
   /** A backend has the page, damaged. */
   corrupt: 5,
   /** Nobody refers to such a slot. */
-  absent: 6,
+  badEntry: 6,
 } as const;
 export type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 
@@ -173,7 +173,7 @@ export class Swap implements BioOwner {
     assert(entry !== NO_ENTRY, 'a page that is swapped out has a slot');
     const flags = this.cache.flags[frame]!;
     assert((flags & FrameFlag.reading) === 0, 'a page that is being read is not written');
-    if ((flags & FrameFlag.back) !== 0) return SwapOutResult.busy;
+    if ((flags & FrameFlag.writeback) !== 0) return SwapOutResult.busy;
     if ((flags & FrameFlag.writing) !== 0) return SwapOutResult.pending;
     const area = this.#area(entry);
     const slot = offsetOf(entry);
@@ -218,7 +218,7 @@ export class Swap implements BioOwner {
     this.#values[this.#at.pagesIn]! += 1;
     if (area === null || slot >= area.map.slots || !area.map.isReferenced(slot)) {
       this.#values[this.#at.refusedIn]! += 1;
-      return SwapInResult.absent;
+      return SwapInResult.badEntry;
     }
     const past = area.disk.synchronous && area.map.bytes[slot]! === 1;
     return past ? this.#readPast(area, slot) : this.readCached(area, slot);
@@ -236,7 +236,7 @@ export class Swap implements BioOwner {
     if (io === PageIoResult.done) {
       const only = this.front.enabled && !area.zero.has(slot) && this.front.lastLoadExclusive;
       this.#enter(area, slot, frame, only ? FrameFlag.dirty : 0);
-      return SwapInResult.ready;
+      return SwapInResult.done;
     }
     this.#enter(area, slot, frame, FrameFlag.reading);
     io = this.#io.read(area, slot, frame, this);
@@ -252,7 +252,7 @@ export class Swap implements BioOwner {
     this.#own = -1;
     if (this.cache.entryAt(frame) !== entry) return SwapInResult.ioError;
     this.frame = frame;
-    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return SwapInResult.ready;
+    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return SwapInResult.done;
     this.cache.flags[frame]! |= FrameFlag.awaited;
     return SwapInResult.pending;
   }
@@ -282,7 +282,7 @@ export class Swap implements BioOwner {
     else if (!area.map.isReferenced(slot)) this.#tryFreeEntry(entry);
   }
 
-  /** Gives the slot of a cached page up if only the cache holds it; leftCache() is told. */
+  /** Gives the slot of a cached page up if only the cache holds it; removedFromCache() is told. */
   tryFree(frame: number): boolean {
     const entry = this.cache.entryAt(frame);
     if (entry === NO_ENTRY || (this.cache.flags[frame]! & BUSY) !== 0) return false;
@@ -369,7 +369,7 @@ export class Swap implements BioOwner {
     }
     this.cache.flags[frame]! |= FrameFlag.found;
     this.frame = frame;
-    if ((flags & FrameFlag.reading) === 0) return SwapInResult.ready;
+    if ((flags & FrameFlag.reading) === 0) return SwapInResult.done;
     this.cache.flags[frame]! |= FrameFlag.awaited;
     return SwapInResult.pending;
   }
@@ -399,7 +399,7 @@ export class Swap implements BioOwner {
     }
     this.#values[this.#at.bypassed]! += 1;
     this.frame = frame;
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
   /** Reads the neighbours that are on the disk, as far as frames and bios go. Nobody waits for them. */
@@ -455,7 +455,7 @@ export class Swap implements BioOwner {
     const isFree = area.map.clearCache(slot);
     assert(isFree, 'nobody refers to a slot that is given up');
     this.#slotFree(area, slot);
-    this.mm.leftCache(frame);
+    this.mm.removedFromCache(frame);
   }
 
   /** Reads what freeing the entries will read, as far as they are of the first one's area. Changes nothing. */
@@ -481,7 +481,7 @@ export class Swap implements BioOwner {
     if (this.front.enabled) this.front.invalidatePage(area.type, slot);
     area.disk.slotFree?.(slot);
     this.#values[this.#at.slotsFreed]! += 1;
-    const cluster = area.allocator.release(slot);
+    const cluster = area.allocator.free(slot);
     if (cluster !== -1 && area.discard === 'pages') this.discarder.clusterFree(area, cluster);
   }
 

@@ -73,7 +73,7 @@ export function swapOn(
 export function swapOff(swap: Swap, type: number, slots: number): SwapOffResult {
   const area = swap.areas[type] ?? null;
   if (area === null) throw new SwapError('ERR_ARG_AREA', `swapoff: no area ${type} is on`);
-  if (area.discard === 'once' && (area.startingAt <= area.header.lastPage || area.startingBios > 0))
+  if (area.discard === 'once' && (area.onceAt <= area.header.lastPage || area.onceBios > 0))
     throw new SwapError('ERR_ARG_AREA', `swapoff: area ${type} is still being discarded at swapon`);
   area.writeOk = false;
   for (let left = slots; left > 0 && area.swapOffAt < area.map.slots; left--) {
@@ -88,7 +88,7 @@ export function swapOff(swap: Swap, type: number, slots: number): SwapOffResult 
     }
     area.swapOffAt++;
   }
-  if (area.swapOffAt < area.map.slots || area.allocator.held > 0) return SwapOffResult.again;
+  if (area.swapOffAt < area.map.slots || area.allocator.reserved > 0) return SwapOffResult.again;
   swap.front.invalidateArea(type);
   swap.order.remove(area);
   swap.areas[type] = null;

@@ -4,7 +4,7 @@
  *
  *   front.coldest ─▶ slot ─▶ into the swap cache, a frame of the memory manager's ─▶ front.peek ─▶ bio ─▶ the disk
  *                                                                                                   │
- *   bio ends  ok, page as it was            front.wroteBack: the bit says "on the disk"      ◀──────┘
+ *   bio ends  ok, page as it was            front.completeWriteback: the bit says "on the disk"      ◀──────┘
  *             ok, but freed or dirty        nothing is believed; a freed slot is given up now
  *             an error                      the page is still in frontswap
  *             nobody found the frame?       it goes back
@@ -23,7 +23,7 @@
  * - A page leaves frontswap only after its bio has ended well with the page unchanged and referred to.
  * - A page of zeros is a bit and never in frontswap, so it is never written.
  * - Each bio comes out of the budget; with an empty budget nothing is sent.
- * - backBios = backPages + backStale + backErrors + inFlight.
+ * - writebackBios = writebackPages + writebackStale + writebackErrors + inFlight.
  *
  * Cost: what coldest() looks at, at most LOOKS_MAX slots a call; a load and a bio a page. Nothing is allocated: bios are a
  * reserve of their own, frames are lent by the memory manager, who refuses them as for read-ahead.
@@ -48,7 +48,7 @@ export interface WritebackOptions {
   readonly startPercent?: number;
   readonly acceptPercent?: number;
   /** True: tick() starts below its mark as well. A store that was refused, say: admission(...).isWaiting. */
-  readonly isWanted?: () => boolean;
+  readonly isRequested?: () => boolean;
   /** Most bios, so pages and frames, under way; default 16. */
   readonly bios?: number;
 }
@@ -73,7 +73,7 @@ export class Writeback implements BioOwner {
   readonly #swap: Swap;
   readonly #pool: BioPool;
   readonly #usedBytes: () => number;
-  readonly #isWanted: () => boolean;
+  readonly #isRequested: () => boolean;
   readonly #startBytes: number;
   readonly #acceptBytes: number;
   #isShrinking = false;
@@ -89,7 +89,7 @@ export class Writeback implements BioOwner {
     this.#swap = swap;
     this.#pool = new BioPool(bios);
     this.#usedBytes = usedBytes;
-    this.#isWanted = options.isWanted ?? never;
+    this.#isRequested = options.isRequested ?? never;
     this.#startBytes = (limitBytes * startPercent) / 100;
     this.#acceptBytes = (limitBytes * acceptPercent) / 100;
   }
@@ -111,7 +111,7 @@ export class Writeback implements BioOwner {
   tick(): number {
     const used = this.#usedBytes();
     if (used <= this.#acceptBytes) this.#isShrinking = false;
-    else if (used > this.#startBytes || this.#isWanted()) this.#isShrinking = true;
+    else if (used > this.#startBytes || this.#isRequested()) this.#isShrinking = true;
     if (!this.#isShrinking) return 0;
     let sent = 0;
     for (let left = SWAP_AREAS_MAX; left > 0 && this.#pool.freeCount > 0; left--) {
@@ -129,18 +129,18 @@ export class Writeback implements BioOwner {
     let sent = 0;
     let turns = 0;
     for (let looks = LOOKS_MAX; looks > 0 && sent < pages && this.budget > 0; ) {
-      const from = area.coldAt;
+      const from = area.writebackAt;
       const to = Math.min(from + looks, area.map.slots);
       const slot = this.#next(area, to);
       looks -= (slot === -1 ? to : slot + 1) - from;
       if (slot === -1) {
-        if (area.coldAt === 1 && ++turns > TURNS_MAX) break;
+        if (area.writebackAt === 1 && ++turns > TURNS_MAX) break;
         continue;
       }
       const begun = this.#begin(area, slot);
       if (begun === Begun.waits) {
-        area.coldAt = slot;
-        this.#swap.counters.add('backWaits', 1);
+        area.writebackAt = slot;
+        this.#swap.counters.add('writebackWaits', 1);
         break;
       }
       if (begun !== Begun.sent) continue;
@@ -154,13 +154,13 @@ export class Writeback implements BioOwner {
   /** The hand goes on, to `to` at most: the slot that it stops at, or -1. */
   #next(area: SwapArea, to: number): number {
     const { front } = this.#swap;
-    const from = area.coldAt;
-    const slot = front.coldest(area.type, from, to, area.coldAge, this.incompressibleOnly);
-    area.coldAt = slot === -1 ? to : slot + 1;
-    if (area.coldAge === 1) front.age(area.type, from, area.coldAt);
-    if (area.coldAt === area.map.slots) {
-      area.coldAt = 1;
-      area.coldAge = area.coldAge === 1 ? AGE_MAX : area.coldAge - 1;
+    const from = area.writebackAt;
+    const slot = front.coldest(area.type, from, to, area.writebackAge, this.incompressibleOnly);
+    area.writebackAt = slot === -1 ? to : slot + 1;
+    if (area.writebackAge === 1) front.age(area.type, from, area.writebackAt);
+    if (area.writebackAt === area.map.slots) {
+      area.writebackAt = 1;
+      area.writebackAge = area.writebackAge === 1 ? AGE_MAX : area.writebackAge - 1;
     }
     return slot;
   }
@@ -174,14 +174,14 @@ export class Writeback implements BioOwner {
     const load = front.peek(area.type, slot, mm.memory, frame * PAGE_BYTES);
     if (load !== LoadResult.loaded) {
       mm.freeFrame(frame);
-      if (load === LoadResult.corrupt) counters.add('backDamaged', 1);
+      if (load === LoadResult.corrupt) counters.add('writebackDamaged', 1);
       return Begun.skipped;
     }
     const bio = this.#pool.alloc();
     assert(bio !== null, 'a pool has as many bios as it says');
     const isFree = area.map.setCache(slot);
     assert(isFree, 'a slot that is written back is in use and not cached');
-    cache.add(entryOf(area.type, slot), frame, FrameFlag.writing | FrameFlag.back);
+    cache.add(entryOf(area.type, slot), frame, FrameFlag.writing | FrameFlag.writeback);
     bio.op = BioOp.write;
     bio.offset = slot * PAGE_BYTES;
     bio.length = PAGE_BYTES;
@@ -192,7 +192,7 @@ export class Writeback implements BioOwner {
     area.written.set(slot);
     area.disk.submit(bio);
     this.budget--;
-    counters.values[counters.index.backBios]! += 1;
+    counters.values[counters.index.writebackBios]! += 1;
     return Begun.sent;
   }
 
@@ -204,17 +204,17 @@ export class Writeback implements BioOwner {
     this.#pool.free(bio);
     const entry = cache.entryAt(frame);
     const flags = cache.flags[frame]!;
-    cache.flags[frame] = flags & ~(FrameFlag.writing | FrameFlag.back | FrameFlag.found);
+    cache.flags[frame] = flags & ~(FrameFlag.writing | FrameFlag.writeback | FrameFlag.found);
     const type = typeOf(entry);
     const slot = offsetOf(entry);
     const { map } = swap.areas[type]!;
     const isSame = (flags & FrameFlag.dirty) === 0 && map.isReferenced(slot);
     const { values, index } = counters;
-    if (!isOk) values[index.backErrors]! += 1;
-    else if (!isSame) values[index.backStale]! += 1;
+    if (!isOk) values[index.writebackErrors]! += 1;
+    else if (!isSame) values[index.writebackStale]! += 1;
     else {
-      front.wroteBack(type, slot);
-      values[index.backPages]! += 1;
+      front.completeWriteback(type, slot);
+      values[index.writebackPages]! += 1;
     }
     if (swap.tryFree(frame) || (flags & FrameFlag.found) !== 0) return;
     swap.dropFromCache(frame);

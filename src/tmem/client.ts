@@ -24,7 +24,7 @@ export class Client implements AgeList {
   cap: number;
   frozen = false;
   /** A save has it in hand. */
-  isSaved = false;
+  isBeingSaved = false;
   /** Ephemeral pages it pays for, by age. */
   oldest = 0;
   newest = 0;

@@ -41,7 +41,7 @@ export class ContentTable {
   readonly #words: Int32Array;
   readonly #index: HashIndex;
   #free = 0;
-  #virgin = 1;
+  #end = 1;
 
   /** Without a lens nothing is ever shared. */
   constructor(store: PageStore, lens: PageComparer | null) {
@@ -81,14 +81,14 @@ export class ContentTable {
   store(scope: number, source: Uint8Array, at: number): number {
     if (this.isFull) return 0;
     const words = this.#words;
-    const row = this.#free === 0 ? this.#virgin : this.#free;
+    const row = this.#free === 0 ? this.#end : this.#free;
     const before = this.#store.storedBytes;
     const isShared = scope !== NO_SCOPE;
     const page = isShared ? this.#comparer!.page : source;
     if (this.#store.put(storeSlot(row), page, isShared ? 0 : at) === STORE_REFUSED) return 0;
     const payload = this.#store.storedBytes - before;
     const w = row * ROW;
-    if (this.#free === 0) this.#virgin++;
+    if (this.#free === 0) this.#end++;
     else this.#free = words[w + PERSISTENT]!;
     words[w + REFS] = 0;
     words[w + PERSISTENT] = 0;
@@ -106,7 +106,7 @@ export class ContentTable {
   }
 
   /** One more page holds it. */
-  hold(row: number, isPersistent: boolean): void {
+  addReference(row: number, isPersistent: boolean): void {
     const w = row * ROW;
     this.#words[w + REFS]!++;
     if (!isPersistent) return;
@@ -114,7 +114,7 @@ export class ContentTable {
   }
 
   /** One page less holds it; the last one gives its bytes up. */
-  release(row: number, isPersistent: boolean): void {
+  dropReference(row: number, isPersistent: boolean): void {
     const words = this.#words;
     const w = row * ROW;
     if (isPersistent && --words[w + PERSISTENT]! === 0) this.freeableBytes += words[w + BYTES]!;
@@ -147,7 +147,7 @@ export class ContentTable {
     let indexed = 0;
     let payload = 0;
     let freeable = 0;
-    for (let row = 1; row < this.#virgin; row++) {
+    for (let row = 1; row < this.#end; row++) {
       const w = row * ROW;
       assert(this.#words[w + REFS] === refs[row], 'a content counts its pages');
       if (refs[row] === 0) continue;

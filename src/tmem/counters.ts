@@ -13,12 +13,12 @@ const calls = (help: string): CounterSpec => ({ unit: 'calls', mustStayZero: fal
 const bytes = (help: string): CounterSpec => ({ unit: 'bytes', mustStayZero: false, help });
 const objects = (help: string): CounterSpec => ({ unit: 'objects', mustStayZero: false, help });
 
-type Refusal = 'refusedFrozen' | 'refusedCapped' | 'refusedNoRoom' | 'refusedNoRows';
+type Refusal = 'refusedFrozen' | 'refusedCapped' | 'refusedNoSpace' | 'refusedNoRows';
 
 const refusals: Readonly<Record<Refusal, CounterSpec>> = {
   refusedFrozen: calls('puts refused because the client is frozen'),
   refusedCapped: calls('puts refused because the payer is at its cap'),
-  refusedNoRoom: calls('puts refused because the page store has no room'),
+  refusedNoSpace: calls('puts refused because the page store has no room'),
   refusedNoRows: calls('puts refused because all page or object rows are taken'),
 };
 

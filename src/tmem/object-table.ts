@@ -30,7 +30,7 @@ export class ObjectTable {
   readonly #index: HashIndex;
   readonly #seed: number;
   #free = 0;
-  #virgin = 1;
+  #end = 1;
 
   constructor(capacity: number, seed: number) {
     this.capacity = capacity;
@@ -59,7 +59,7 @@ export class ObjectTable {
     assert(!this.isFull, 'there is a free object row');
     const words = this.#words;
     let row = this.#free;
-    if (row === 0) row = this.#virgin++;
+    if (row === 0) row = this.#end++;
     else this.#free = words[row * ROW + NEXT]!;
     const w = row * ROW;
     words[w + POOL] = pool + 1;
@@ -130,7 +130,7 @@ export class ObjectTable {
   verify(): void {
     assert(this.#index.count() === this.used, 'every object is in the index once');
     const oid = new Uint32Array(OID_WORDS);
-    for (let row = 1; row < this.#virgin; row++) {
+    for (let row = 1; row < this.#end; row++) {
       const pool = this.poolOf(row);
       if (pool < 0) continue;
       this.copyId(row, oid, 0);

@@ -107,7 +107,7 @@ export class PageIndex {
       content = contents.store(scope, source, at);
       if (content === 0) this.counters.values[hostAt.lowMemory]! += 1;
       while (content === 0) {
-        if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noRoom;
+        if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noSpace;
         content = contents.store(scope, source, at);
       }
       this.changes++;
@@ -131,7 +131,7 @@ export class PageIndex {
       pool.counters.values[poolAt.objects]! -= 1;
       this.counters.values[hostAt.objects]! -= 1;
     }
-    contents.release(content, pool.persistent);
+    contents.dropReference(content, pool.persistent);
     this.counters.values[hostAt.contents] = contents.used;
     this.changes++;
   }
@@ -256,7 +256,7 @@ export class PageIndex {
     const row = pages.add(object, index, content, objects.firstPageOf(object));
     objects.setFirstPage(object, row);
     objects.addPages(object, 1);
-    contents.hold(content, pool.persistent);
+    contents.addReference(content, pool.persistent);
     if (!pool.persistent) pages.append(row, pool.owner);
     this.#charge(pool, 1, contents.bytesOf(content));
     values[hostAt.contents] = contents.used;

@@ -40,7 +40,7 @@ export class PageTable {
   readonly #index: HashIndex;
   readonly #seed: number;
   #free = 0;
-  #virgin = 1;
+  #end = 1;
   #stamp = 0;
 
   constructor(capacity: number, seed: number) {
@@ -57,7 +57,7 @@ export class PageTable {
 
   /** Rows 1 .. end - 1 have been used at some time. */
   get end(): number {
-    return this.#virgin;
+    return this.#end;
   }
 
   /** The page's row, 0 when there is none. */
@@ -78,7 +78,7 @@ export class PageTable {
     assert(!this.isFull, 'there is a free page row');
     const words = this.#words;
     let row = this.#free;
-    if (row === 0) row = this.#virgin++;
+    if (row === 0) row = this.#end++;
     else this.#free = words[row * ROW + NEXT]!;
     const w = row * ROW;
     words[w + OBJECT] = object;
@@ -193,7 +193,7 @@ export class PageTable {
   /** Throws InvariantError when the index and the rows disagree. */
   verify(): void {
     assert(this.#index.count() === this.used, 'every page is in the index once');
-    for (let row = 1; row < this.#virgin; row++) {
+    for (let row = 1; row < this.#end; row++) {
       const object = this.objectOf(row);
       if (object === 0) continue;
       assert(this.find(object, this.indexOf(row)) === row, 'a page is found by its key');

@@ -145,8 +145,8 @@ export class Restore implements Disposable {
       this.#refuse();
       return;
     }
-    const { index: holdings } = this.#tmem;
-    holdings.pages.setMark(holdings.find(pool!, this.#oid, 0, index), ++this.#received);
+    const { index: table } = this.#tmem;
+    table.pages.setMark(table.find(pool!, this.#oid, 0, index), ++this.#received);
   }
 
   #takeDropPool(): void {
@@ -166,21 +166,21 @@ export class Restore implements Disposable {
 
   #takeEnd(): void {
     if (this.#validPages < this.#received) this.#reject('valid pages are missing', this.#received);
-    const { index: holdings } = this.#tmem;
-    const { pages } = holdings;
-    const client = holdings.clients[this.client]!;
+    const { index: table } = this.#tmem;
+    const { pages } = table;
+    const client = table.clients[this.client]!;
     let valid = 0;
     for (let row = 1; row < pages.end; row++) {
       const object = pages.objectOf(row);
       if (object === 0) continue;
-      const pool = holdings.pools[holdings.objects.poolOf(object)]!;
+      const pool = table.pools[table.objects.poolOf(object)]!;
       if (pool.owner !== client || !pool.persistent) continue;
       const number = pages.markOf(row) - 1;
       if ((this.#valid![number >>> 3]! & (1 << (number & 7))) !== 0) {
         valid++;
         continue;
       }
-      holdings.drop(row);
+      table.drop(row);
       pool.counters.add('flushedPages', 1);
     }
     if (valid !== this.#word(4)) this.#reject('the number of valid pages is wrong', valid);

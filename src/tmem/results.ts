@@ -12,7 +12,7 @@ export const TmemPutResult = {
   /** The client that pays for the pool is at its cap and has nothing ephemeral to give up. */
   capped: 2,
   /** The page store has no room, and evicting did not make any. */
-  noRoom: 3,
+  noSpace: 3,
   /** All page or object rows are taken by pages that may not be evicted. */
   noRows: 4,
   /** No such pool, or no such client. Nothing was looked at. */

@@ -45,11 +45,11 @@ export class Save implements Disposable {
     const saved = tmem.clientOf(client);
     if (saved === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `there is no tmem client ${client}`, { client });
-    if (saved.isSaved) {
+    if (saved.isBeingSaved) {
       const text = `tmem client ${client} is being saved already; end that first`;
       throw new SwapError('ERR_ARG_CONFLICT', text, { client });
     }
-    saved.isSaved = true;
+    saved.isBeingSaved = true;
     this.#tmem = tmem;
     this.#client = saved;
     const { pages } = tmem.index;
@@ -60,7 +60,7 @@ export class Save implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
-    this.#client.isSaved = false;
+    this.#client.isBeingSaved = false;
   }
 
   /** Sends up to `pagesMax` pages; how many. */

@@ -190,8 +190,8 @@ export class Tmem {
   destroyPool(client: number, pool: number): TmemFlushResult {
     const leaving = this.poolOf(client, pool);
     if (leaving === null) return TmemFlushResult.noPool;
-    const { index: holdings } = this;
-    const from = holdings.clients[client]!;
+    const { index: table } = this;
+    const from = table.clients[client]!;
     from.pools[pool] = null;
     const answer = from.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
     const { sharers } = leaving;
@@ -200,13 +200,13 @@ export class Tmem {
       sharers.splice(part, 1);
       const [next] = sharers;
       if (next !== undefined) {
-        if (next.client !== leaving.owner) holdings.reassign(leaving, next.client);
+        if (next.client !== leaving.owner) table.reassign(leaving, next.client);
         return answer;
       }
     }
-    while (leaving.firstObject !== 0) holdings.dropObject(leaving.firstObject);
-    holdings.pools[leaving.number] = null;
-    holdings.counters.add('poolsFlushed', 1);
+    while (leaving.firstObject !== 0) table.dropObject(leaving.firstObject);
+    table.pools[leaving.number] = null;
+    table.counters.add('poolsFlushed', 1);
     return answer;
   }
 
@@ -357,16 +357,16 @@ export class Tmem {
     assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a page that is put lies in its array');
     const pool = this.#begin(clientId, poolId);
     if (pool === null) return TmemPutResult.noPool;
-    const { index: holdings } = this;
-    const client = holdings.clients[clientId]!;
+    const { index: table } = this;
+    const client = table.clients[clientId]!;
     const { values } = pool.counters;
     values[poolAt.puts]! += 1;
     // Replace or drop: the old page goes first, so that no way out of here can leave it.
-    const old = holdings.find(pool, oid, oidAt, index);
-    if (old !== 0) holdings.drop(old);
+    const old = table.find(pool, oid, oidAt, index);
+    if (old !== 0) table.drop(old);
     const mayStore = !client.frozen || (this.#replaceFrozen && old !== 0);
     const answer = mayStore
-      ? holdings.insert(pool, oid, oidAt, index, source, at)
+      ? table.insert(pool, oid, oidAt, index, source, at)
       : TmemPutResult.frozen;
     if (answer !== TmemPutResult.stored) {
       if (old !== 0) values[poolAt.dupFlushed]! += 1;
@@ -377,7 +377,7 @@ export class Tmem {
     values[poolAt.goodPuts]! += 1;
     client.counters.values[clientAt.goodPuts]! += 1;
     if (pool.persistent) client.counters.values[clientAt.goodPersistentPuts]! += 1;
-    else holdings.counters.values[hostAt.goodEphemeralPuts]! += 1;
+    else table.counters.values[hostAt.goodEphemeralPuts]! += 1;
     return answer;
   }
 
@@ -393,26 +393,26 @@ export class Tmem {
     assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a page that is got fits its array');
     const pool = this.#begin(clientId, poolId);
     if (pool === null) return TmemGetResult.noPool;
-    const { index: holdings } = this;
+    const { index: table } = this;
     const { values } = pool.counters;
     values[poolAt.gets]! += 1;
     if (pool.firstObject === 0) return TmemGetResult.poolEmpty;
-    const row = holdings.find(pool, oid, oidAt, index);
+    const row = table.find(pool, oid, oidAt, index);
     if (row === 0) return TmemGetResult.absent;
-    if (!holdings.contents.read(holdings.pages.contentOf(row), target, at)) {
-      holdings.counters.add('corruptGets', 1);
+    if (!table.contents.read(table.pages.contentOf(row), target, at)) {
+      table.counters.add('corruptGets', 1);
       if (!pool.persistent) {
-        holdings.drop(row);
+        table.drop(row);
         values[poolAt.corruptPages]! += 1;
       }
       return TmemGetResult.corrupt;
     }
     values[poolAt.goodGets]! += 1;
     const gets = pool.persistent ? clientAt.goodPersistentGets : clientAt.goodEphemeralGets;
-    holdings.clients[clientId]!.counters.values[gets]! += 1;
-    if (pool.isShared) holdings.promote(row, pool);
+    table.clients[clientId]!.counters.values[gets]! += 1;
+    if (pool.isShared) table.promote(row, pool);
     else if (pool.exclusiveGets) {
-      holdings.drop(row);
+      table.drop(row);
       values[poolAt.takenByGets]! += 1;
     }
     return TmemGetResult.found;
@@ -434,12 +434,12 @@ export class Tmem {
         ? 'refusedFrozen'
         : answer === TmemPutResult.capped
           ? 'refusedCapped'
-          : answer === TmemPutResult.noRoom
-            ? 'refusedNoRoom'
+          : answer === TmemPutResult.noSpace
+            ? 'refusedNoSpace'
             : 'refusedNoRows';
     counters.add(reason, 1);
     client.counters.add(reason, 1);
-    if (answer === TmemPutResult.noRoom || answer === TmemPutResult.noRows)
+    if (answer === TmemPutResult.noSpace || answer === TmemPutResult.noRows)
       pool.counters.add('noMemory', 1);
   }
 

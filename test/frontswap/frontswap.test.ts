@@ -375,12 +375,12 @@ test('C18 a page that was written back is given up on every backend, and its bit
   front.init(0, 100);
   const bytes = new Uint8Array(4096).fill(9);
   front.store(0, 5, bytes, 0);
-  front.wroteBack(0, 5);
+  front.completeWriteback(0, 5);
   assert.equal(first.pages.size + second.pages.size, 0);
   assert.equal(front.load(0, 5, bytes, 0), LoadResult.absent, 'it is on the device');
   assert.equal(front.counters.get('writtenBack'), 1);
   front.verify();
-  assert.throws(() => front.wroteBack(0, 5), { name: 'InvariantError' });
+  assert.throws(() => front.completeWriteback(0, 5), { name: 'InvariantError' });
 });
 
 test('the coldest page is the first of those that any backend tells of; where none can tell, every page is old', () => {

@@ -50,7 +50,7 @@ export class FakeMemory implements MemoryManager {
     this.free.push(frame);
   }
 
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     if (this.mapped[frame]!.size === 0) this.freeFrame(frame);
   }
 
@@ -77,21 +77,21 @@ export class FakeMemory implements MemoryManager {
       this.pages[vpn] = { frame, entry: NO_ENTRY, stamp: 0 };
       this.mapped[frame]!.add(vpn);
       this.#fill(frame, 0);
-      return SwapInResult.ready;
+      return SwapInResult.done;
     }
     if (page.frame === -1) {
       const answer = this.swap.swapIn(page.entry);
-      if (answer !== SwapInResult.ready) return answer;
+      if (answer !== SwapInResult.done) return answer;
       this.#map(vpn, page, this.swap.frame);
     }
     this.check(vpn);
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
   /** Touches and changes the page. */
   write(vpn: number, stamp: number): SwapInResult {
     const answer = this.touch(vpn);
-    if (answer !== SwapInResult.ready) return answer;
+    if (answer !== SwapInResult.done) return answer;
     const page = this.pages[vpn]!;
     const { swap } = this;
     const cached = swap.cache.entryAt(page.frame) !== NO_ENTRY;
@@ -106,7 +106,7 @@ export class FakeMemory implements MemoryManager {
       swap.markDirty(page.frame);
     page.stamp = stamp;
     this.#fill(page.frame, stamp);
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
   /** Unmaps a frame and sends its page away. False: no slot. */

@@ -21,7 +21,7 @@ export class NaiveFront implements FrontEnd {
   readonly pages: Map<string, Uint8Array> = new Map();
   readonly ages: Map<string, number> = new Map();
   /** Pages given up because the disk has them, since the start. */
-  wroteBackPages = 0;
+  writtenBackPages = 0;
 
   init(type: number, slots: number): void {
     this.areas[type] = slots;
@@ -68,9 +68,9 @@ export class NaiveFront implements FrontEnd {
     return this.pages.has(`${type}:${offset}`);
   }
 
-  wroteBack(type: number, offset: number): void {
+  completeWriteback(type: number, offset: number): void {
     assert.ok(this.pages.delete(`${type}:${offset}`), 'what was written back was held');
-    this.wroteBackPages++;
+    this.writtenBackPages++;
   }
 
   /** Slots that 3 divides are the poor ones. */

@@ -68,7 +68,7 @@ export class RealFront {
       limitBytes,
       startPercent: 90,
       acceptPercent: 80,
-      isWanted: () => gate.isWaiting,
+      isRequested: () => gate.isWaiting,
     };
   }
 
@@ -116,12 +116,12 @@ export class RealFront {
     if (!this.#wasThrough) assert.equal(f.succStores, c.frontswapOut, 'taken is taken');
     assert.equal(
       f.loadHits,
-      c.frontswapIn + c.backBios,
+      c.frontswapIn + c.writebackBios,
       'what frontswap gave came in, or went out',
     );
-    assert.equal(f.writtenBack, c.backPages, 'what the disk has is given up, once');
+    assert.equal(f.writtenBack, c.writebackPages, 'what the disk has is given up, once');
     assert.equal(f.loadsLost, 0, 'nothing that was accepted is lost');
-    assert.equal(f.loadsDamaged, c.corruptLoads + c.backDamaged, 'damage is told');
+    assert.equal(f.loadsDamaged, c.corruptLoads + c.writebackDamaged, 'damage is told');
     assert.equal(f.failedAreaOff, 0, 'no store for an area that is off');
     assert.equal(f.areaInvalidates, 0, 'a swapoff leaves nothing to frontswap');
   }

@@ -33,10 +33,10 @@ function standIns(prng: Prng): Parts {
     shrink: () => front.onShrink?.(prng.below(2), prng.below(6)),
     tend: () => undefined,
     check: ({ swap }) => {
-      assert.equal(front.wroteBackPages, swap.counters.get('backPages'));
+      assert.equal(front.writtenBackPages, swap.counters.get('writebackPages'));
       assert.equal(
         front.hits,
-        swap.counters.get('frontswapIn') + swap.counters.get('backBios'),
+        swap.counters.get('frontswapIn') + swap.counters.get('writebackBios'),
         'a page comes out of frontswap to be read or to be written back',
       );
     },

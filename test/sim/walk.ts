@@ -98,7 +98,7 @@ function step(sim: Sim): void {
     const answer = mm.touch(vpn);
     if (!trouble.faults && !trouble.vanished)
       assert.ok(answer !== SwapInResult.ioError && answer !== SwapInResult.corrupt);
-    assert.notEqual(answer, SwapInResult.absent);
+    assert.notEqual(answer, SwapInResult.badEntry);
   } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
   else if (kind < 83) mm.exit(vpn);
   else if (kind < 87) writeBack(sim);
@@ -121,10 +121,10 @@ function writeBack(sim: Sim): void {
   const type = prng.below(2);
   const area = swap.areas[type] ?? null;
   makeRoom(sim);
-  const { backBios } = swap.counters.snapshot();
+  const { writebackBios } = swap.counters.snapshot();
   const before = back.budget;
   const sent = prng.oneIn(4) ? back.tick() : back.write(type, 1 + prng.below(6));
-  assert.equal(swap.counters.get('backBios') - backBios, sent, 'each page is a bio');
+  assert.equal(swap.counters.get('writebackBios') - writebackBios, sent, 'each page is a bio');
   if (before !== Number.POSITIVE_INFINITY)
     assert.equal(before - back.budget, sent, 'and one of the budget');
   assert.ok(back.budget >= 0);
@@ -175,12 +175,12 @@ function finish(sim: Sim): void {
   for (let vpn = 0; vpn < PAGES; vpn++) {
     if (mm.pages[vpn] === null) continue;
     let answer: SwapInResult = SwapInResult.pending;
-    for (let tries = 0; answer !== SwapInResult.ready && tries < 300; tries++) {
+    for (let tries = 0; answer !== SwapInResult.done && tries < 300; tries++) {
       makeRoom(sim);
       answer = mm.touch(vpn);
       pass(sim);
     }
-    assert.equal(answer, SwapInResult.ready, `page ${vpn} can be had`);
+    assert.equal(answer, SwapInResult.done, `page ${vpn} can be had`);
   }
   for (let vpn = 0; vpn < PAGES; vpn++) mm.exit(vpn);
   for (let tries = 0; tries < 200; tries++) pass(sim);

@@ -49,8 +49,8 @@ export function checkCounters({ swap, mm, back }: World<FrontEnd>): void {
     'pages in are where they came from',
   );
   assert.equal(
-    c.backBios,
-    c.backPages + c.backStale + c.backErrors + back.inFlight,
+    c.writebackBios,
+    c.writebackPages + c.writebackStale + c.writebackErrors + back.inFlight,
     'bios of writeback are under way, or ended in one of three ways',
   );
   assert.ok(c.readAheadHits <= c.readAheadBios);

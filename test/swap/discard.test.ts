@@ -24,7 +24,7 @@ function rig(discard: DiscardMode, slots = 1024): Rig {
 
 function fill({ mm }: World, from: number, to: number): void {
   for (let vpn = from; vpn < to; vpn++) {
-    assert.equal(mm.write(vpn, vpn + 1), SwapInResult.ready);
+    assert.equal(mm.write(vpn, vpn + 1), SwapInResult.done);
     assert.ok(mm.evict(mm.pages[vpn]!.frame));
   }
 }
@@ -43,7 +43,7 @@ test('off: nothing is sent', () => {
 
 test('once: all but the header at swapon, and no slot before it has ended', () => {
   const r = rig('once');
-  assert.equal(r.mm.write(0, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(0, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[0]!.frame), false);
   assert.throws(() => swapOff(r.swap, 0, 10), { code: 'ERR_ARG_AREA' });
   r.swap.tick();
@@ -69,7 +69,7 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
     };
     swapOn(swap, disk, headerPage(slots), { discard: 'once' });
     front.accepts = () => true;
-    assert.equal(mm.write(0, 1), SwapInResult.ready);
+    assert.equal(mm.write(0, 1), SwapInResult.done);
     const { frame } = mm.pages[0]!;
     const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
     for (let i = 1; i <= want.length; i++) {
@@ -90,16 +90,16 @@ test('pages: a cluster that is all free is held, discarded and let go', () => {
   fill(r, 0, 512); // clusters 1 and 2
   for (let vpn = 0; vpn < 512; vpn++) r.mm.exit(vpn);
   const { allocator } = r.swap.areas[0]!;
-  assert.equal(allocator.held, 512);
+  assert.equal(allocator.reserved, 512);
   assert.deepEqual(discards(r), [], 'freeing sends nothing');
   fill(r, 0, 256); // cluster 3, as 1 and 2 are held
-  assert.equal(r.mm.write(300, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(300, 1), SwapInResult.done);
   r.swap.tick();
   assert.deepEqual(discards(r), ['256+256'], 'the reserve has one bio');
   assert.equal(r.swap.counters.get('discardWaits'), 1);
   r.swap.tick();
   assert.deepEqual(discards(r), ['256+256', '512+256']);
-  assert.equal(allocator.held, 0);
+  assert.equal(allocator.reserved, 0);
   checkWorld(r);
 });
 
@@ -110,7 +110,7 @@ test('pages: a cluster that never reached the disk is not discarded', () => {
   for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);
   r.swap.tick();
   assert.deepEqual(discards(r), []);
-  assert.equal(r.swap.areas[0]!.allocator.held, 0);
+  assert.equal(r.swap.areas[0]!.allocator.reserved, 0);
 });
 
 test('scan: runs of dead slots are sent, once', () => {
@@ -118,7 +118,7 @@ test('scan: runs of dead slots are sent, once', () => {
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5, 9]) r.mm.exit(vpn);
   assert.equal(r.swap.scanDiscard(4), 3, 'the reserve has one bio: the scan stops there');
-  assert.equal(r.swap.areas[0]!.allocator.held, 3);
+  assert.equal(r.swap.areas[0]!.allocator.reserved, 3);
   r.swap.tick();
   assert.equal(r.swap.scanDiscard(4), 1);
   r.swap.tick();

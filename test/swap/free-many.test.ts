@@ -24,7 +24,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
     memory: new Uint8Array(FRAMES * 4096),
     allocFrame: () => -1,
     freeFrame: unused,
-    leftCache: unused,
+    removedFromCache: unused,
     readDone: unused,
     writeDone: unused,
     unuse: unused,

@@ -38,7 +38,7 @@ function flatFront(enabled: boolean): FrontEnd {
     },
     invalidateArea: () => undefined,
     has: (_type, offset) => held[offset] === 1,
-    wroteBack: (_type, offset) => {
+    completeWriteback: (_type, offset) => {
       held[offset] = 0;
     },
     coldest: (_type, from, to) => {
@@ -60,7 +60,7 @@ class FlatMemory implements MemoryManager {
   freeFrame(frame: number): void {
     this.#free[this.#count++] = frame;
   }
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     this.freeFrame(frame);
   }
   readDone(): void {}
@@ -134,7 +134,7 @@ for (const synchronous of [true, false])
       least = Math.min(least, process.memoryUsage().heapUsed - before);
     }
     assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
-    assert.equal(swap.counters.get('backPages'), swap.counters.get('backBios'));
+    assert.equal(swap.counters.get('writebackPages'), swap.counters.get('writebackBios'));
   });
 
 for (const enabled of [true, false])

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MAX_BAD_PAGES, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
+import { BAD_PAGES_MAX, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
 import { randomTest } from '../model/replay.ts';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
@@ -39,9 +39,9 @@ test('a header comes back as it was written, and the boot bytes are left alone',
   writeHeader(usual, page);
   assert.deepEqual(readHeader(page, 16), usual);
   assert.ok(page.subarray(0, 1024).every((byte) => byte === 0xaa));
-  const many = Array.from({ length: MAX_BAD_PAGES }, (_, i) => i + 1);
+  const many = Array.from({ length: BAD_PAGES_MAX }, (_, i) => i + 1);
   const full = { ...usual, lastPage: 2 ** 26 - 1, badPages: many, label: 'sixteen bytes ..' };
-  assert.equal(MAX_BAD_PAGES, 637);
+  assert.equal(BAD_PAGES_MAX, 637);
   assert.deepEqual(readHeader(pageOf(full), 2 ** 26), full);
 });
 

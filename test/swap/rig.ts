@@ -30,7 +30,7 @@ export function fill(
   stampOf = (vpn: number): number => vpn + 1,
 ): void {
   for (let vpn = 0; vpn < count; vpn++) {
-    assert.equal(mm.write(vpn, stampOf(vpn)), SwapInResult.ready);
+    assert.equal(mm.write(vpn, stampOf(vpn)), SwapInResult.done);
     const { frame } = mm.pages[vpn]!;
     if (mm.evict(frame)) continue;
     for (let i = 0; i < 8; i++) swap.tick();

@@ -16,7 +16,7 @@ function made(slots: number, kind: AllocatorKind, bad: readonly number[] = []) {
 
 function giveUp(map: SwapMap, allocator: SlotAllocator, slot: number): number {
   assert.equal(map.clearCache(slot), true);
-  return allocator.release(slot);
+  return allocator.free(slot);
 }
 
 for (const kind of kinds) {
@@ -42,14 +42,14 @@ for (const kind of kinds) {
 
   test(`${kind}: held slots are not handed out until they are let go`, () => {
     const { allocator } = made(3 * CLUSTER_SLOTS, kind);
-    allocator.hold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+    allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     let last = 0;
     for (let i = 0; i < 2 * CLUSTER_SLOTS - 1; i++) {
       last = allocator.alloc();
       assert.ok(last < CLUSTER_SLOTS || last >= 2 * CLUSTER_SLOTS);
     }
     assert.equal(allocator.alloc(), -1);
-    allocator.unhold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+    allocator.unreserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     assert.equal(allocator.alloc() >>> 8, 1);
     allocator.verify();
   });
@@ -57,8 +57,8 @@ for (const kind of kinds) {
   test(`${kind}: a hold leaves nothing behind, however many there were`, () => {
     const { map, allocator } = made(3 * CLUSTER_SLOTS, kind, [3]);
     for (let i = 0; i < 10; i++) {
-      allocator.hold(CLUSTER_SLOTS, CLUSTER_SLOTS);
-      allocator.unhold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+      allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
+      allocator.unreserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     }
     assert.deepEqual(map.badSlots, [0, 3]);
   });
@@ -73,7 +73,7 @@ for (const kind of kinds) {
       let heldAt = 0;
       const take = (): void => {
         const slot = allocator.alloc();
-        if (slot === -1) assert.equal(used.length + allocator.held, allocator.capacity);
+        if (slot === -1) assert.equal(used.length + allocator.reserved, allocator.capacity);
         else {
           assert.ok(!used.includes(slot) && !bad.includes(slot));
           used.push(slot);
@@ -117,12 +117,12 @@ for (const kind of kinds) {
 /** Holds a run of free slots, or lets go of the one held. Returns where it is, 0 = nowhere. */
 function toggleHold(prng: Prng, map: SwapMap, allocator: SlotAllocator, heldAt: number): number {
   if (heldAt !== 0) {
-    allocator.unhold(heldAt, 4);
+    allocator.unreserve(heldAt, 4);
     return 0;
   }
   const start = 4 + 4 * prng.below(250);
   if (![0, 1, 2, 3].every((i) => map.isFree(start + i))) return 0;
-  allocator.hold(start, 4);
+  allocator.reserve(start, 4);
   return start;
 }
 

@@ -43,7 +43,7 @@ test('a slot that nobody refers to, and a bad one, is not duplicated nor cached'
   const map = new SwapMap(16);
   map.markBad(3);
   for (const slot of [0, 3, 4]) {
-    assert.equal(map.duplicate(slot), DuplicateResult.absent);
+    assert.equal(map.duplicate(slot), DuplicateResult.badEntry);
     assert.equal(map.setCache(slot), false);
     assert.throws(() => map.drop(slot), { name: 'InvariantError' });
   }

@@ -16,11 +16,11 @@ test('C1 a page that is swapped out again comes back as it was last', () => {
       r.front.accepts = () => accepts;
       fill(r, 10);
       for (const stamp of [70, 0, 71]) {
-        for (let i = 0; r.mm.write(4, stamp) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+        for (let i = 0; r.mm.write(4, stamp) !== SwapInResult.done && i < 9; i++) r.swap.tick();
         const { frame } = r.mm.pages[4]!;
         if (!r.mm.evict(frame)) r.swap.tick();
         r.mm.reclaim(frame);
-        for (let i = 0; r.mm.touch(4) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+        for (let i = 0; r.mm.touch(4) !== SwapInResult.done && i < 9; i++) r.swap.tick();
         r.mm.check(4);
       }
       checkWorld(r);
@@ -30,7 +30,7 @@ test('C1 a page that is swapped out again comes back as it was last', () => {
 /** Page 0 in the cache with its slot, written anew and sent to the same slot. */
 function rewrite(r: Rig, stamp: number): void {
   r.mm.keepsSlot = () => true;
-  for (let i = 0; r.mm.write(0, stamp) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+  for (let i = 0; r.mm.write(0, stamp) !== SwapInResult.done && i < 9; i++) r.swap.tick();
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
   if (!r.mm.evict(frame)) r.swap.tick();
@@ -45,7 +45,7 @@ test('C2 a page that frontswap refuses the second time is on the disk, never the
   rewrite(r, 99);
   assert.equal(r.front.pages.size, 0);
   assert.equal(r.disk.count(BioOp.write), 1);
-  for (let i = 0; r.mm.touch(0) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+  for (let i = 0; r.mm.touch(0) !== SwapInResult.done && i < 9; i++) r.swap.tick();
   r.mm.check(0);
 });
 
@@ -77,7 +77,7 @@ test('a page that goes to frontswap takes no bio, a page of zeros takes neither'
   assert.equal(r.disk.seen.length, 0);
   assert.equal(r.front.pages.size, 10);
   assert.equal(r.swap.counters.get('zeroOut'), 10);
-  for (let vpn = 0; vpn < 20; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
+  for (let vpn = 0; vpn < 20; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);
   assert.equal(r.disk.seen.length, 0);
 });
 
@@ -118,22 +118,22 @@ test('C21 a read past the swap cache leaves the copy where it is', () => {
   const r = rig(true);
   fill(r, 2);
   const entry = entryAt(r, 0);
-  assert.equal(r.swap.swapIn(entry), SwapInResult.ready);
+  assert.equal(r.swap.swapIn(entry), SwapInResult.done);
   assert.equal(r.swap.counters.get('bypassed'), 1);
   // The reader gives the page up again, as one of two that race does: the copy is still there.
   r.mm.freeFrame(r.swap.frame);
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
 });
 
 test('C21 a read past the swap cache leaves the copy where it is, also with exclusive gets', () => {
   const r = rig(true);
   r.front.exclusiveGets = true;
   fill(r, 1);
-  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.ready);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.done);
   assert.equal(r.swap.counters.get('bypassed'), 1);
   assert.equal(r.front.pages.size, 1, 'the reader owns nothing yet');
   r.mm.freeFrame(r.swap.frame);
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
   assert.equal(r.front.pages.size, 0, 'gone with its slot');
 });
 
@@ -142,13 +142,13 @@ test('C21 C8 with exclusive gets a shared page goes through the cache, and is di
   r.front.exclusiveGets = true;
   fill(r, 1);
   r.mm.fork(0, 1);
-  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.ready);
+  assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.done);
   const { frame } = r.swap;
   assert.equal(r.swap.counters.get('bypassed'), 0);
   assert.equal(r.front.pages.size, 0);
   assert.ok(r.swap.isDirty(frame));
   assert.throws(() => r.swap.dropFromCache(frame), { name: 'InvariantError' });
-  assert.equal(r.mm.touch(0), SwapInResult.ready, 'a second reader finds the page in the cache');
+  assert.equal(r.mm.touch(0), SwapInResult.done, 'a second reader finds the page in the cache');
   assert.equal(r.swap.counters.get('cacheHits'), 1);
 });
 
@@ -159,7 +159,7 @@ test('C10 writethrough: the disk has what frontswap has', () => {
   assert.equal(r.disk.count(BioOp.write), 3);
   assert.equal(r.front.pages.size, 3);
   r.front.pages.clear();
-  for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
+  for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);
 });
 
 test('a failed read is told, and touches no other page', () => {
@@ -180,7 +180,7 @@ test('a failed read is told, and touches no other page', () => {
     assert.ok(r.swap.counters.violated().includes('readErrors'));
     r.disk.fails = () => false;
     for (let vpn = 0; vpn < 8; vpn++) {
-      for (let i = 0; r.mm.touch(vpn) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+      for (let i = 0; r.mm.touch(vpn) !== SwapInResult.done && i < 9; i++) r.swap.tick();
       r.mm.check(vpn);
     }
   }
@@ -191,7 +191,7 @@ test('a failed write leaves the page in memory, dirty, to be written later', () 
     const r = rig(synchronous);
     r.front.accepts = () => false;
     r.disk.fails = isWrite;
-    assert.equal(r.mm.write(0, 5), SwapInResult.ready);
+    assert.equal(r.mm.write(0, 5), SwapInResult.done);
     const { frame } = r.mm.pages[0]!;
     assert.equal(r.mm.evict(frame), false);
     r.swap.tick();
@@ -217,13 +217,13 @@ test('a damaged page in a backend is an answer, not data', () => {
   assert.equal(r.mm.touch(0), SwapInResult.corrupt);
   assert.deepEqual(r.swap.counters.violated(), ['corruptLoads']);
   r.front.damaged = () => false;
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
   checkWorld(r);
 });
 
 test('a page that nobody refers to is not written: its slot is given up', () => {
   const r = rig(true);
-  assert.equal(r.mm.write(0, 5), SwapInResult.ready);
+  assert.equal(r.mm.write(0, 5), SwapInResult.done);
   const { frame } = r.mm.pages[0]!;
   assert.notEqual(r.swap.addToSwap(frame), 0);
   assert.equal(r.swap.swapOut(frame), SwapOutResult.freed);
@@ -237,7 +237,7 @@ test('with no bio left a page stays where it is, and is written later', () => {
   const disk = new SimDisk(600, false);
   swapOn(world.swap, disk, headerPage(600));
   world.front.accepts = () => false;
-  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), SwapInResult.ready);
+  for (const vpn of [0, 1]) assert.equal(world.mm.write(vpn, vpn + 1), SwapInResult.done);
   const frames = [0, 1].map((vpn) => world.mm.pages[vpn]!.frame);
   assert.equal(world.mm.evict(frames[0]!), false);
   assert.equal(world.mm.evict(frames[1]!), false);
@@ -259,9 +259,9 @@ test('a device that vanishes costs no page but those that only it had, and they 
   const answers = Array.from({ length: 10 }, (_, vpn) => r.mm.touch(vpn));
   assert.deepEqual(
     answers,
-    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? SwapInResult.ready : SwapInResult.ioError)),
+    Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? SwapInResult.done : SwapInResult.ioError)),
   );
-  assert.equal(r.mm.write(11, 5), SwapInResult.ready);
+  assert.equal(r.mm.write(11, 5), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap takes new pages still');
   checkWorld(r);
 });
@@ -271,19 +271,19 @@ test('an entry that nobody has is absent', () => {
   fill(r, 1);
   const entry = entryAt(r, 0);
   r.mm.exit(0);
-  assert.equal(r.swap.swapIn(entry), SwapInResult.absent);
+  assert.equal(r.swap.swapIn(entry), SwapInResult.badEntry);
 });
 
 test('a clean page keeps its slot until more than half are taken', () => {
   const r = rig(false, {}, 21, 32); // 20 slots
   fill(r, 10);
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
   assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'half full: the slot stays');
   assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
   assert.equal(r.swap.counters.get('frontswapOut'), 10, 'and the clean page is not written again');
-  assert.equal(r.mm.write(10, 7), SwapInResult.ready);
+  assert.equal(r.mm.write(10, 7), SwapInResult.done);
   r.mm.evict(r.mm.pages[10]!.frame);
-  assert.equal(r.mm.touch(1), SwapInResult.ready);
+  assert.equal(r.mm.touch(1), SwapInResult.done);
   assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'above half: the slot is given up');
   checkWorld(r);
 });
@@ -291,13 +291,13 @@ test('a clean page keeps its slot until more than half are taken', () => {
 test('a slot that is wanted is taken back from a page in memory', () => {
   const r = rig(false, {}, 11, 32); // 10 slots
   fill(r, 5);
-  for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.ready);
+  for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);
   for (let vpn = 5; vpn < 15; vpn++) {
-    assert.equal(r.mm.write(vpn, vpn + 1), SwapInResult.ready);
+    assert.equal(r.mm.write(vpn, vpn + 1), SwapInResult.done);
     assert.ok(r.mm.evict(r.mm.pages[vpn]!.frame));
   }
   assert.equal(r.swap.counters.get('cacheOnlyReclaimed'), 5);
-  assert.equal(r.mm.write(20, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(20, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[20]!.frame), false);
   assert.equal(r.swap.counters.get('noSlot'), 1);
   checkWorld(r);
@@ -310,7 +310,7 @@ test('neighbours are read ahead on a slow disk, in aligned blocks, and found in 
   const reads = (): number => r.disk.count(BioOp.read);
   // Slots are 256 up, in order.
   const come = (vpn: number): void => {
-    for (let i = 0; r.mm.touch(vpn) !== SwapInResult.ready && i < 9; i++) r.swap.tick();
+    for (let i = 0; r.mm.touch(vpn) !== SwapInResult.done && i < 9; i++) r.swap.tick();
   };
   come(0);
   assert.equal(reads(), 1);
@@ -333,17 +333,17 @@ test('read-ahead leaves alone what is in the cache, free, zeros, or with frontsw
   let at = 0;
   r.front.accepts = () => inFrontswap.has(at);
   for (at = 0; at < 8; at++) {
-    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), SwapInResult.ready);
+    assert.equal(r.mm.write(at, at === 2 ? 0 : at + 1), SwapInResult.done);
     if (r.mm.evict(r.mm.pages[at]!.frame)) continue;
     r.swap.tick();
     assert.ok(r.mm.reclaim(r.swap.lookup(entryAt(r, at))));
   }
   r.mm.fork(1, 20);
-  assert.equal(r.mm.touch(1), SwapInResult.ready);
+  assert.equal(r.mm.touch(1), SwapInResult.done);
   r.mm.exit(4);
   const { readAhead } = r.swap.areas[0]!;
   for (let i = 0; i < 6; i++) readAhead.hit();
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
   assert.equal(r.swap.counters.get('readAheadBios'), 3, '5, 6 and 7');
   checkWorld(r);
 });
@@ -355,7 +355,7 @@ test('C14 a slot whose last user goes during a read or a write is given up when 
   r.disk.delay = () => 2;
   assert.equal(r.mm.touch(0), SwapInResult.pending);
   r.mm.exit(0);
-  assert.equal(r.mm.write(1, 5), SwapInResult.ready);
+  assert.equal(r.mm.write(1, 5), SwapInResult.done);
   r.mm.evict(r.mm.pages[1]!.frame);
   r.mm.exit(1);
   const { allocator } = r.swap.areas[0]!;
@@ -371,8 +371,8 @@ test('two who refer to one slot find one frame', () => {
   const r = rig(true);
   fill(r, 1);
   r.mm.fork(0, 1);
-  assert.equal(r.mm.touch(0), SwapInResult.ready);
-  assert.equal(r.mm.touch(1), SwapInResult.ready);
+  assert.equal(r.mm.touch(0), SwapInResult.done);
+  assert.equal(r.mm.touch(1), SwapInResult.done);
   assert.equal(r.mm.pages[0]!.frame, r.mm.pages[1]!.frame);
   assert.equal(r.swap.counters.get('bypassed'), 0);
   assert.equal(r.swap.counters.get('cacheHits'), 1);

@@ -81,7 +81,7 @@ test('C20 a swapoff that fails midway loses nothing, and the area is on again', 
     r.front.damaged = () => false;
     for (let vpn = 0; vpn < 16; vpn++) {
       if (r.mm.free.length === 0) assert.ok(r.mm.evict(r.mm.mapped.findIndex((m) => m.size > 0)));
-      assert.equal(r.mm.touch(vpn), SwapInResult.ready);
+      assert.equal(r.mm.touch(vpn), SwapInResult.done);
     }
     checkWorld(r);
   }
@@ -105,7 +105,7 @@ test('no slot of an area that is being switched off is handed out', () => {
   fill(r, 4);
   r.disk.delay = () => 2;
   assert.equal(swapOff(r.swap, 0, 600), SwapOffResult.again);
-  assert.equal(r.mm.write(10, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(10, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[10]!.frame), false);
   assert.equal(r.swap.counters.get('noSlot'), 1);
 });

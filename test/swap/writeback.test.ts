@@ -19,7 +19,7 @@ const turn = ({ front }: World): void => {
 function have(r: Rig, vpn: number): void {
   for (let i = 0; i < 9; i++) {
     const answer = r.mm.touch(vpn);
-    if (answer === SwapInResult.ready) return;
+    if (answer === SwapInResult.done) return;
     assert.equal(answer, SwapInResult.pending);
     r.swap.tick();
   }
@@ -126,9 +126,9 @@ test('C18 whatever happens while a page is written back, and in whatever order, 
           const story = [...before, end, ...after].join(', ');
           throw new Error(`${story}, exclusive ${exclusive}: ${String(cause)}`, { cause });
         }
-        stale += r.swap.counters.get('backStale');
-        failed += r.swap.counters.get('backErrors');
-        gone += r.swap.counters.get('backPages');
+        stale += r.swap.counters.get('writebackStale');
+        failed += r.swap.counters.get('writebackErrors');
+        gone += r.swap.counters.get('writebackPages');
       }
   assert.ok(stale > 500 && failed > 500 && gone > 500, `${stale}, ${failed}, ${gone}`);
 });
@@ -145,7 +145,7 @@ test('C18 a slot that is freed during its writeback is not handed out, nor told 
   assert.ok(map.isFree(slot) && !r.front.has(0, slot));
   assert.deepEqual(r.disk.freed, [slot]);
   assert.equal(allocator.inUse, inUse - 1);
-  assert.equal(r.swap.counters.get('backStale'), 1);
+  assert.equal(r.swap.counters.get('writebackStale'), 1);
 });
 
 test('C18 a page changed in memory while it was written back is dirty, and swapped out anew', () => {
@@ -172,7 +172,7 @@ test('a page that is written back leaves frontswap and comes from the disk', () 
     assert.equal(r.back.write(0, 3), 3);
     if (!synchronous) r.swap.tick();
     assert.equal(r.front.pages.size, 17);
-    assert.equal(r.swap.counters.get('backPages'), 3);
+    assert.equal(r.swap.counters.get('writebackPages'), 3);
     assert.equal(r.mm.free.length, free, 'frames go back');
     for (let vpn = 0; vpn < 20; vpn++) have(r, vpn);
     assert.equal(r.swap.counters.get('frontswapIn'), 17);
@@ -204,8 +204,8 @@ test('when the hand comes round it looks for the oldest pages first, again', () 
   fill(r, 4);
   const slots = r.mm.pages.slice(0, 4).map((page) => offsetOf(page!.entry));
   const area = r.swap.areas[0]!;
-  area.coldAge = 1;
-  area.coldAt = area.map.slots - 1;
+  area.writebackAge = 1;
+  area.writebackAt = area.map.slots - 1;
   for (let age = 0; age < 2; age++) r.front.age(0, slots[1]!, slots[1]! + 1);
   for (let age = 0; age < 3; age++) r.front.age(0, slots[3]!, slots[3]! + 1);
   assert.equal(r.back.write(0, 2), 2);
@@ -222,9 +222,9 @@ test('a call looks at 16384 slots, and the next one goes on', () => {
   const [first, second] = r.mm.pages.slice(0, 2).map((page) => offsetOf(page!.entry));
   assert.deepEqual([first, second], [256, 257]);
   const area = r.swap.areas[0]!;
-  area.coldAt = 300;
+  area.writebackAt = 300;
   assert.equal(r.back.write(0, 1), 0);
-  assert.equal(area.coldAt, 300 + 16_384);
+  assert.equal(area.writebackAt, 300 + 16_384);
   assert.equal(r.back.write(0, 1), 1);
 });
 
@@ -246,7 +246,7 @@ test('a budget is counted in pages, errors included, and ends writeback', () => 
   assert.equal(r.back.write(0, 3), 3);
   assert.equal(r.back.budget, 2);
   assert.equal(r.front.pages.size, 12, 'a page whose bio failed is still in frontswap');
-  assert.equal(r.swap.counters.get('backErrors'), 3);
+  assert.equal(r.swap.counters.get('writebackErrors'), 3);
   r.disk.fails = () => false;
   assert.equal(r.back.write(0, 12), 2);
   assert.equal(r.back.budget, 0);
@@ -289,7 +289,7 @@ test('a damaged page stays where it is, and is told', () => {
   turn(r);
   r.front.damaged = () => true;
   assert.equal(r.back.write(0, 1), 0);
-  assert.ok(r.swap.counters.get('backDamaged') > 0);
+  assert.ok(r.swap.counters.get('writebackDamaged') > 0);
   assert.equal(r.front.pages.size, 3);
   assert.equal(r.mm.free.length, 32);
 });
@@ -300,7 +300,7 @@ test('without a frame or a bio the page waits, and is the next', () => {
   turn(r);
   const lent = r.mm.free.splice(0, r.mm.free.length);
   assert.equal(r.back.write(0, 3), 0);
-  assert.equal(r.swap.counters.get('backWaits'), 1);
+  assert.equal(r.swap.counters.get('writebackWaits'), 1);
   r.mm.free.push(...lent);
   assert.equal(r.back.write(0, 6), 4, 'as many as there are bios');
   assert.equal(r.back.inFlight, 4);
@@ -360,14 +360,14 @@ test('the shrinker rests at the lower mark itself', () => {
 });
 
 test('a refused store starts the shrinker below its upper mark', () => {
-  let isWanted = false;
+  let isRequested = false;
   const { back } = shrinking(96, {
     startPercent: 99,
     bios: 8,
-    isWanted: () => isWanted,
+    isRequested: () => isRequested,
   });
   assert.equal(back.tick(), 0);
-  isWanted = true;
+  isRequested = true;
   assert.equal(back.tick(), 8);
   assert.equal(back.tick(), 0);
 });

@@ -80,9 +80,9 @@ test('C2 a put over a page that is refused, for any reason, leaves no page', () 
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
   assert.equal(tmem.put(client, pool, oid, 0, pageOf(0), 0), TmemPutResult.stored);
-  assert.equal(tmem.put(client, pool, oid, 0, pageOf(5), 0), TmemPutResult.noRoom);
+  assert.equal(tmem.put(client, pool, oid, 0, pageOf(5), 0), TmemPutResult.noSpace);
   assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.poolEmpty);
-  assert.equal(tmem.index.counters.get('refusedNoRoom'), 1);
+  assert.equal(tmem.index.counters.get('refusedNoSpace'), 1);
 });
 
 test('C3 persistent pages stay whatever the pressure, on a store with a byte ceiling', () => {
