@@ -32,7 +32,7 @@ function setUp(): { cache: Cleancache; backend: StrictCache; fs: number } {
   return { cache, backend, fs: cache.initFs(4096) };
 }
 
-test('C1 put-put-get: a get returns the page put last', () => {
+test('C1 put-put-get: a get returns the page that was put last', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   cache.put(fs, file, 3, B, 0);
@@ -40,7 +40,7 @@ test('C1 put-put-get: a get returns the page put last', () => {
   assert.deepEqual(into, B);
 });
 
-test('C2 put-put-get: a refused second put leaves no first page, whatever the backend keeps', () => {
+test('C2 put-put-get: after a refused second put the first page is not found, even if the backend kept it', () => {
   const { cache, backend, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   backend.accepts = false;
@@ -51,7 +51,7 @@ test('C2 put-put-get: a refused second put leaves no first page, whatever the ba
   assert.equal(cache.counters.get('invalidates'), 0, 'its own invalidate is not the caller\u2019s');
 });
 
-test('C4 C9 private: a hit takes the page, and after one miss all miss until a put', () => {
+test('C4 C9 private: a hit removes the page; after a miss every get misses until a put', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   assert.equal(cache.get(fs, file, 3, into, 0), true);
@@ -65,7 +65,7 @@ test('C4 C9 private: a hit takes the page, and after one miss all miss until a p
   assert.equal(cache.counters.get('failedGets'), 2);
 });
 
-test('C9 shared: users of one uuid see one pool, a hit stays, the last user ends it', () => {
+test('C9 shared: users of one uuid share a pool, a hit keeps the page, the last unmount destroys the pool', () => {
   const { cache, backend } = setUp();
   const one = cache.initSharedFs(uuid(1), 4096);
   const two = cache.initSharedFs(uuid(1), 4096);
@@ -99,7 +99,7 @@ test('C5 invalidated pages, files and filesystems are not found again', () => {
   assert.equal(cache.counters.get('invalidates'), 3);
 });
 
-test('C6 what is not held can be invalidated', () => {
+test('C6 invalidating a page that is not cached is no error', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 0, A, 0);
   cache.invalidatePage(fs, file, 9);
@@ -108,7 +108,7 @@ test('C6 what is not held can be invalidated', () => {
   assert.equal(cache.counters.get('invalidates'), 2);
 });
 
-test('C7 without a backend nothing is kept and everything counted; without a row all is a no-op', () => {
+test('C7 without a backend calls are only counted; without a row they are no-ops', () => {
   const cache = new Cleancache();
   assert.equal(cache.enabled, false);
   const fs = cache.initFs(4096);
@@ -133,7 +133,7 @@ test('C7 without a backend nothing is kept and everything counted; without a row
   );
 });
 
-test('C12 filesystems mounted before the backend get their pools when it registers, others none', () => {
+test('C12 register creates pools for the filesystems mounted before, and for no other', () => {
   const cache = new Cleancache();
   const gone = cache.initFs(4096);
   const early = cache.initFs(4096);
@@ -150,7 +150,7 @@ test('C12 filesystems mounted before the backend get their pools when it registe
   assert.throws(() => cache.register(new StrictCache()), InvariantError);
 });
 
-test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend may have pools for fewer', () => {
+test('32 filesystems with 4096-byte blocks can be mounted at a time; a backend may have fewer pools', () => {
   const { cache, backend } = setUp();
   assert.equal(cache.initFs(1024), NO_FILESYSTEM);
   assert.equal(FILESYSTEMS_MAX, 32);
@@ -169,7 +169,7 @@ test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend m
   cache.invalidateFs(poor);
 });
 
-test('pool 0 is a pool', () => {
+test('pool number 0 is valid', () => {
   const cache = new Cleancache();
   const backend = new StrictCache();
   backend.next = 0;
@@ -180,7 +180,7 @@ test('pool 0 is a pool', () => {
   assert.equal(cache.get(fs, file, 3, into, 0), true);
 });
 
-test('file keys are six words, indexes 32 bits, handles those that were given', () => {
+test('file keys have six words, indexes 32 bits, and handles are those of mounted filesystems', () => {
   const { cache, backend, fs } = setUp();
   const big = fileKey(2 ** 40 + 3);
   assert.deepEqual([...big], [3, 256, 0, 0, 0, 0]);
@@ -218,7 +218,7 @@ interface Mount {
 }
 
 randomTest(
-  'C4 C15 the front end equals the model, counters exact after each step',
+  'C4 C15 the front end matches the model, with exact counters after each step',
   5000,
   (prng, steps) => {
     const cache = new Cleancache();

@@ -137,7 +137,7 @@ export class RealFront {
 
   /** The walk is over: no backend holds anything. */
   atEnd(): void {
-    assert.equal(this.front.currPages(), 0, 'no page outlives its slot');
+    assert.equal(this.front.currPages(), 0, 'no page remains after its slot is freed');
     assert.equal(this.stores.counter(CounterAt.storedBytes), 0, 'no byte outlives its page');
     assert.equal(this.#tmemPages.counter(CounterAt.storedPages), 0);
   }

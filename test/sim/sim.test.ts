@@ -41,7 +41,7 @@ function standIns(prng: Prng): Parts {
       );
     },
     verify: () => undefined,
-    atEnd: () => assert.equal(front.pages.size, 0, 'no page outlives its slot'),
+    atEnd: () => assert.equal(front.pages.size, 0, 'no page remains after its slot is freed'),
   };
 }
 

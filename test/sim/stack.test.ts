@@ -45,7 +45,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
   for (const synchronous of [true, false])
     for (const discard of discards[kind])
       randomTest(
-        `the whole stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost, all books agree`,
+        `the full stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost and all counters agree`,
         1000,
         (prng, steps) => {
           const parts = realParts(prng, 'stores before tmem', kind, synchronous);
@@ -56,7 +56,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
 for (const backends of ['stores', 'tmem'] as const)
   for (const synchronous of [true, false])
     randomTest(
-      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost, all books agree`,
+      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost and all counters agree`,
       1000,
       (prng, steps) => {
         const parts = realParts(prng, backends, 'memory', synchronous);

@@ -189,9 +189,9 @@ function finish(sim: Sim): void {
   parts.verify(sim);
   parts.atEnd();
   const c = swap.counters.snapshot();
-  assert.equal(c.slotsTaken, c.slotsFreed, 'every slot came back');
+  assert.equal(c.slotsTaken, c.slotsFreed, 'every slot is free');
   assert.equal(sim.back.inFlight, 0, 'every bio of writeback came back');
-  assert.equal(mm.free.length, FRAMES, 'every frame came back');
+  assert.equal(mm.free.length, FRAMES, 'every frame is free');
 }
 
 export function walk(

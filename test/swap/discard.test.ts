@@ -41,7 +41,7 @@ test('off: nothing is sent', () => {
   assert.deepEqual(discards(r), []);
 });
 
-test('once: all but the header at swapon, and no slot before it has ended', () => {
+test('once: swapon discards all but the header, and allocates no slot before that has completed', () => {
   const r = rig('once');
   assert.equal(r.mm.write(0, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[0]!.frame), false);
@@ -54,7 +54,7 @@ test('once: all but the header at swapon, and no slot before it has ended', () =
   assert.equal(discards(r).length, 1);
 });
 
-test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot', () => {
+test('once: an area above 1 GiB is discarded in bios of 1 GiB, up to its last slot', () => {
   const GIB_SLOTS = 262_144;
   for (const slots of [GIB_SLOTS + 1, GIB_SLOTS + 2]) {
     const { swap, mm, front } = makeWorld(16, 20, { discardBios: 1 });
@@ -85,7 +85,7 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
   }
 });
 
-test('pages: a cluster that is all free is held, discarded and let go', () => {
+test('pages: a free cluster is reserved, discarded and released', () => {
   const r = rig('pages');
   fill(r, 0, 512); // clusters 1 and 2
   for (let vpn = 0; vpn < 512; vpn++) r.mm.exit(vpn);
@@ -103,7 +103,7 @@ test('pages: a cluster that is all free is held, discarded and let go', () => {
   checkWorld(r);
 });
 
-test('pages: a cluster that never reached the disk is not discarded', () => {
+test('pages: a cluster that was never written is not discarded', () => {
   const r = rig('pages');
   r.front.accepts = () => true;
   fill(r, 0, 256);
@@ -113,7 +113,7 @@ test('pages: a cluster that never reached the disk is not discarded', () => {
   assert.equal(r.swap.areas[0]!.allocator.reserved, 0);
 });
 
-test('scan: runs of dead slots are sent, once', () => {
+test('scan: each run of freed slots is discarded once', () => {
   const r = rig('scan');
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5, 9]) r.mm.exit(vpn);
@@ -128,7 +128,7 @@ test('scan: runs of dead slots are sent, once', () => {
   checkWorld(r);
 });
 
-test('scan: a run of dead slots ends at its cluster', () => {
+test('scan: a run of freed slots ends at the end of its cluster', () => {
   const r = rig('scan');
   fill(r, 0, 300); // slots 256 .. 555
   for (const vpn of [254, 255, 256, 257]) r.mm.exit(vpn);
@@ -140,7 +140,7 @@ test('scan: a run of dead slots ends at its cluster', () => {
   checkWorld(r);
 });
 
-test('a slot is clean when its discard went well, and only then', () => {
+test('a slot counts as discarded only if its discard succeeded', () => {
   const r = rig('scan');
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5]) r.mm.exit(vpn);
@@ -160,7 +160,7 @@ test('a slot is clean when its discard went well, and only then', () => {
   checkWorld(r);
 });
 
-test('a disk that refuses discards loses no slot, and swapoff waits for those under way', () => {
+test('failed discards lose no slot, and swapoff waits for discards in flight', () => {
   const r = rig('pages');
   fill(r, 0, 256);
   for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);

@@ -53,7 +53,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
   return { swap, front, store, entries };
 }
 
-test('C14 C15 many frees at once are as many single ones: what is held and counted is the same after each', () => {
+test('C14 C15 freeMany has the effect and the counts of as many calls of free', () => {
   const one = setUp();
   const many = setUp();
   assert.deepEqual(many.entries, one.entries);

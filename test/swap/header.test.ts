@@ -34,7 +34,7 @@ const changed = (at: number, value: number, littleEndian = true): Uint8Array => 
   return page;
 };
 
-test('a header comes back as it was written, and the boot bytes are left alone', () => {
+test('a header is read as it was written, and the boot bytes are unchanged', () => {
   const page = new Uint8Array(4096).fill(0xaa);
   writeHeader(usual, page);
   assert.deepEqual(readHeader(page, 16), usual);
@@ -45,13 +45,13 @@ test('a header comes back as it was written, and the boot bytes are left alone',
   assert.deepEqual(readHeader(pageOf(full), 2 ** 26), full);
 });
 
-test('a header of the other byte order is read, as the kernel reads it', () => {
+test('a header of the other byte order is accepted, as by the kernel', () => {
   const page = pageOf(usual);
   for (const at of [1024, 1028, 1032, 1536, 1540]) page.subarray(at, at + 4).reverse();
   assert.deepEqual(readHeader(page, 16), usual);
 });
 
-test('what is no usable header is refused, and the reason has a name', () => {
+test('an unusable header is refused with a named reason', () => {
   assert.equal(reasonOf(pageOf(usual).subarray(0, 4095)), 'short');
   assert.equal(reasonOf(new Uint8Array(4096)), 'foreign');
   const old = pageOf(usual);
@@ -73,17 +73,17 @@ test('what is no usable header is refused, and the reason has a name', () => {
   assert.equal(reasonOf(pageOf(usual)), 'accepted');
 });
 
-test('a label has up to 16 bytes, whatever lies behind it', () => {
+test('a label has up to 16 bytes, whatever follows it', () => {
   const page = pageOf({ ...usual, label: 'sixteen bytes ..' });
   page.fill(0x78, 1068, 1100);
   assert.equal(readHeader(page, 16).label, 'sixteen bytes ..');
 });
 
-test('a bad page that is listed twice is one bad page', () => {
+test('a bad page listed twice counts once', () => {
   assert.deepEqual(readHeader(changed(1540, 3), 16).badPages, [3]);
 });
 
-test('what cannot be written is refused', () => {
+test('writeHeader refuses values out of range', () => {
   for (const [part, code] of [
     [{ lastPage: 8 }, 'ERR_ARG_AREA'],
     [{ lastPage: 2 ** 26 }, 'ERR_ARG_AREA'],

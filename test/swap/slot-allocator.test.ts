@@ -20,7 +20,7 @@ function giveUp(map: SwapMap, allocator: SlotAllocator, slot: number): number {
 }
 
 for (const kind of kinds) {
-  test(`${kind}: every good slot is handed out once, then none`, () => {
+  test(`${kind}: every good slot is allocated once, then none`, () => {
     for (const slots of [10, 256, 257, 700, 1024]) {
       const bad = [3, 4, 9, 255, 256, 600].filter((slot) => slot < slots);
       const { map, allocator } = made(slots, kind, bad);
@@ -40,7 +40,7 @@ for (const kind of kinds) {
     }
   });
 
-  test(`${kind}: held slots are not handed out until they are let go`, () => {
+  test(`${kind}: reserved slots are not allocated until they are unreserved`, () => {
     const { allocator } = made(3 * CLUSTER_SLOTS, kind);
     allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     let last = 0;
@@ -54,7 +54,7 @@ for (const kind of kinds) {
     allocator.verify();
   });
 
-  test(`${kind}: a hold leaves nothing behind, however many there were`, () => {
+  test(`${kind}: reserve and unreserve leave no trace, however often`, () => {
     const { map, allocator } = made(3 * CLUSTER_SLOTS, kind, [3]);
     for (let i = 0; i < 10; i++) {
       allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
@@ -99,14 +99,14 @@ for (const kind of kinds) {
 }
 
 for (const kind of kinds) {
-  test(`${kind}: an area of bad slots alone has none to hand out`, () => {
+  test(`${kind}: an area with only bad slots has none to allocate`, () => {
     const { allocator } = made(4, kind, [1, 2, 3]);
     assert.equal(allocator.capacity, 0);
     assert.equal(allocator.alloc(), -1);
     allocator.verify();
   });
 
-  test(`${kind}: the last slot comes before those that were freed below`, () => {
+  test(`${kind}: the last slot is allocated before lower freed ones`, () => {
     const { map, allocator } = made(10, kind);
     for (let slot = 1; slot <= 8; slot++) assert.equal(allocator.alloc(), slot);
     giveUp(map, allocator, 2);
@@ -126,7 +126,7 @@ function toggleHold(prng: Prng, map: SwapMap, allocator: SlotAllocator, heldAt: 
   return start;
 }
 
-test('rotating: slots go on in order, and after 256 of them jump to an empty cluster', () => {
+test('rotating: slots are allocated in order, and after 256 of them from a free cluster', () => {
   const { map, allocator } = made(4 * CLUSTER_SLOTS, 'rotating');
   const first = Array.from({ length: 300 }, () => allocator.alloc());
   // No cluster is empty below 1: slot 0 is the header. The jump is to cluster 1.
@@ -138,7 +138,7 @@ test('rotating: slots go on in order, and after 256 of them jump to an empty clu
   assert.equal(allocator.alloc(), 512 + 44, 'freed slots behind the cursor wait for their turn');
 });
 
-test('solid: the free cluster that has waited longest is taken, with no search', () => {
+test('solid: the cluster free longest is taken, without a search', () => {
   const { map, allocator } = made(4 * CLUSTER_SLOTS, 'solid');
   for (let i = 0; i < 3 * CLUSTER_SLOTS; i++) allocator.alloc();
   for (let slot = 512; slot < 768; slot++) giveUp(map, allocator, slot);

@@ -5,7 +5,7 @@ import { entryOf, offsetOf, typeOf } from '../../src/swap/entry.ts';
 import { DuplicateResult, MapByte, SwapMap } from '../../src/swap/swap-map.ts';
 import { randomTest } from '../model/replay.ts';
 
-test('an entry gives back its type and offset, at the ends of both', () => {
+test('an entry returns its type and offset, at both ends of their ranges', () => {
   for (const type of [0, 1, 31])
     for (const offset of [1, 255, 2 ** 26 - 1]) {
       const entry = entryOf(type, offset);
@@ -16,7 +16,7 @@ test('an entry gives back its type and offset, at the ends of both', () => {
   assert.throws(() => entryOf(0, 0), { name: 'InvariantError' });
 });
 
-test('a count goes on through two continuation pages and comes back to the byte it started with', () => {
+test('a count carries through two continuation pages and back to the first byte', () => {
   const map = new SwapMap(16);
   map.take(5);
   const top = 63 * 128 + 200;
@@ -39,7 +39,7 @@ test('a count goes on through two continuation pages and comes back to the byte 
   assert.equal(map.clearCache(5), true);
 });
 
-test('a slot that nobody refers to, and a bad one, is not duplicated nor cached', () => {
+test('free and bad slots are neither duplicated nor cached', () => {
   const map = new SwapMap(16);
   map.markBad(3);
   for (const slot of [0, 3, 4]) {
@@ -55,7 +55,7 @@ interface Row {
   cache: boolean;
 }
 
-randomTest('the swap map is a Map of counts', 20_000, (prng, steps) => {
+randomTest('the swap map matches a Map of counts', 20_000, (prng, steps) => {
   const slots = 40;
   const map = new SwapMap(slots);
   const model = new Map<number, Row>();

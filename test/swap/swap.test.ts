@@ -9,7 +9,7 @@ import { headerPage, isRead, isWrite, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld } from '../sim/world.ts';
 import { entryAt, fill, type Rig, rig } from './rig.ts';
 
-test('C1 a page that is swapped out again comes back as it was last', () => {
+test('C1 a page is swapped in as it was last swapped out', () => {
   for (const synchronous of [true, false])
     for (const accepts of [true, false]) {
       const r = rig(synchronous);
@@ -38,7 +38,7 @@ function rewrite(r: Rig, stamp: number): void {
   assert.equal(entryAt(r, 0), slot, 'the slot is the same');
 }
 
-test('C2 a page that frontswap refuses the second time is on the disk, never the old one', () => {
+test('C2 a page that frontswap refuses the second time is read from the disk, not the old one', () => {
   const r = rig(false);
   fill(r, 1);
   r.front.accepts = () => false;
@@ -49,7 +49,7 @@ test('C2 a page that frontswap refuses the second time is on the disk, never the
   r.mm.check(0);
 });
 
-test('C1 C2 a slot goes from zeros to frontswap to the disk and back, one owner at a time', () => {
+test("C1 C2 a slot's page is in one place: zero bit, frontswap or disk, in every order", () => {
   const r = rig(false);
   fill(r, 1);
   const { zero } = r.swap.areas[0]!;
@@ -71,7 +71,7 @@ test('C1 C2 a slot goes from zeros to frontswap to the disk and back, one owner 
   }
 });
 
-test('a page that goes to frontswap takes no bio, a page of zeros takes neither', () => {
+test('a page stored in frontswap needs no bio, a page of zeros neither frontswap nor a bio', () => {
   const r = rig(true);
   fill(r, 20, (vpn) => (vpn % 2 === 0 ? 0 : vpn));
   assert.equal(r.disk.seen.length, 0);
@@ -81,7 +81,7 @@ test('a page that goes to frontswap takes no bio, a page of zeros takes neither'
   assert.equal(r.disk.seen.length, 0);
 });
 
-test('C14 a slot is given up everywhere before it can be handed out again', () => {
+test('C14 every copy of a freed slot is dropped before the slot can be allocated again', () => {
   const r = rig(true);
   fill(r, 3);
   const entry = entryAt(r, 1);
@@ -104,7 +104,7 @@ test('C14 a slot is given up everywhere before it can be handed out again', () =
   checkWorld(r);
 });
 
-test('C14 freeing sends no bio', () => {
+test('C14 freeing submits no bio', () => {
   const r = rig(false, { discard: 'pages' });
   r.front.accepts = () => false;
   fill(r, 20);
@@ -114,7 +114,7 @@ test('C14 freeing sends no bio', () => {
   assert.equal(r.disk.freed.length, 20);
 });
 
-test('C21 a read past the swap cache leaves the copy where it is', () => {
+test("C21 a swap-in that bypasses the swap cache keeps frontswap's copy", () => {
   const r = rig(true);
   fill(r, 2);
   const entry = entryAt(r, 0);
@@ -125,7 +125,7 @@ test('C21 a read past the swap cache leaves the copy where it is', () => {
   assert.equal(r.mm.touch(0), SwapInResult.done);
 });
 
-test('C21 a read past the swap cache leaves the copy where it is, also with exclusive gets', () => {
+test("C21 a swap-in that bypasses the swap cache keeps frontswap's copy, even with exclusive gets", () => {
   const r = rig(true);
   r.front.exclusiveGets = true;
   fill(r, 1);
@@ -137,7 +137,7 @@ test('C21 a read past the swap cache leaves the copy where it is, also with excl
   assert.equal(r.front.pages.size, 0, 'gone with its slot');
 });
 
-test('C21 C8 with exclusive gets a shared page goes through the cache, and is dirty there', () => {
+test('C21 C8 with exclusive gets a shared page is dirty in the swap cache', () => {
   const r = rig(true);
   r.front.exclusiveGets = true;
   fill(r, 1);
@@ -152,7 +152,7 @@ test('C21 C8 with exclusive gets a shared page goes through the cache, and is di
   assert.equal(r.swap.counters.get('cacheHits'), 1);
 });
 
-test('C10 writethrough: the disk has what frontswap has', () => {
+test('C10 writethrough: the disk has every page of frontswap', () => {
   const r = rig(true);
   r.front.writethrough = true;
   fill(r, 3);
@@ -162,7 +162,7 @@ test('C10 writethrough: the disk has what frontswap has', () => {
   for (let vpn = 0; vpn < 3; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);
 });
 
-test('a failed read is told, and touches no other page', () => {
+test('a failed read is reported and affects no other page', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
     r.front.accepts = () => false;
@@ -186,7 +186,7 @@ test('a failed read is told, and touches no other page', () => {
   }
 });
 
-test('a failed write leaves the page in memory, dirty, to be written later', () => {
+test('a failed write leaves the page in memory, dirty', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
     r.front.accepts = () => false;
@@ -210,7 +210,7 @@ test('a failed write leaves the page in memory, dirty, to be written later', () 
   }
 });
 
-test('a damaged page in a backend is an answer, not data', () => {
+test('a page that frontswap finds damaged is reported, not returned', () => {
   const r = rig(true);
   fill(r, 2);
   r.front.damaged = () => true;
@@ -221,7 +221,7 @@ test('a damaged page in a backend is an answer, not data', () => {
   checkWorld(r);
 });
 
-test('a page that nobody refers to is not written: its slot is given up', () => {
+test('a page without references is not written: its slot is freed', () => {
   const r = rig(true);
   assert.equal(r.mm.write(0, 5), SwapInResult.done);
   const { frame } = r.mm.pages[0]!;
@@ -232,7 +232,7 @@ test('a page that nobody refers to is not written: its slot is given up', () => 
   checkWorld(r);
 });
 
-test('with no bio left a page stays where it is, and is written later', () => {
+test('without a free bio a page stays in memory and is written later', () => {
   const world = makeWorld(16, 20, { bios: 1 });
   const disk = new SimDisk(600, false);
   swapOn(world.swap, disk, headerPage(600));
@@ -250,7 +250,7 @@ test('with no bio left a page stays where it is, and is written later', () => {
   checkWorld(world);
 });
 
-test('a device that vanishes costs no page but those that only it had, and they are told', () => {
+test('a disk that disappears loses only the pages on it, and each loss is reported', () => {
   const r = rig(true);
   let at = 0;
   r.front.accepts = () => at++ % 2 === 0;
@@ -266,7 +266,7 @@ test('a device that vanishes costs no page but those that only it had, and they 
   checkWorld(r);
 });
 
-test('an entry that nobody has is absent', () => {
+test('an entry without references is a bad entry', () => {
   const r = rig(true);
   fill(r, 1);
   const entry = entryAt(r, 0);
@@ -274,7 +274,7 @@ test('an entry that nobody has is absent', () => {
   assert.equal(r.swap.swapIn(entry), SwapInResult.badEntry);
 });
 
-test('a clean page keeps its slot until more than half are taken', () => {
+test('a clean page keeps its slot until more than half of all slots are in use', () => {
   const r = rig(false, {}, 21, 32); // 20 slots
   fill(r, 10);
   assert.equal(r.mm.touch(0), SwapInResult.done);
@@ -288,7 +288,7 @@ test('a clean page keeps its slot until more than half are taken', () => {
   checkWorld(r);
 });
 
-test('a slot that is wanted is taken back from a page in memory', () => {
+test('without a free slot one is taken back from a clean page in memory', () => {
   const r = rig(false, {}, 11, 32); // 10 slots
   fill(r, 5);
   for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);
@@ -303,7 +303,7 @@ test('a slot that is wanted is taken back from a page in memory', () => {
   checkWorld(r);
 });
 
-test('neighbours are read ahead on a slow disk, in aligned blocks, and found in the cache', () => {
+test('read-ahead on an asynchronous disk reads aligned windows into the swap cache', () => {
   const r = rig(false);
   r.front.accepts = () => false;
   fill(r, 20);
@@ -327,7 +327,7 @@ test('neighbours are read ahead on a slow disk, in aligned blocks, and found in 
   checkWorld(r);
 });
 
-test('read-ahead leaves alone what is in the cache, free, zeros, or with frontswap', () => {
+test('read-ahead skips slots that are cached, free, zero or in frontswap', () => {
   const r = rig(false);
   const inFrontswap = new Set([3]);
   let at = 0;
@@ -348,7 +348,7 @@ test('read-ahead leaves alone what is in the cache, free, zeros, or with frontsw
   checkWorld(r);
 });
 
-test('C14 a slot whose last user goes during a read or a write is given up when that has ended', () => {
+test('C14 a slot whose last reference is dropped during a bio is freed when the bio completes', () => {
   const r = rig(false);
   r.front.accepts = () => false;
   fill(r, 1);
@@ -367,7 +367,7 @@ test('C14 a slot whose last user goes during a read or a write is given up when 
   checkWorld(r);
 });
 
-test('two who refer to one slot find one frame', () => {
+test('two references to one slot find one frame', () => {
   const r = rig(true);
   fill(r, 1);
   r.mm.fork(0, 1);

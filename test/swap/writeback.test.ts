@@ -103,12 +103,12 @@ function conclude(r: Rig): void {
   for (let vpn = 0; vpn < r.mm.pages.length; vpn++) r.mm.exit(vpn);
   for (let i = 0; i < 4; i++) r.swap.tick();
   checkWorld(r);
-  assert.equal(r.front.pages.size, 0, 'no page outlives its slot');
+  assert.equal(r.front.pages.size, 0, 'no page remains after its slot is freed');
   assert.equal(r.swap.counters.get('slotsTaken'), r.swap.counters.get('slotsFreed'));
-  assert.equal(r.mm.free.length, 10, 'every frame came back');
+  assert.equal(r.mm.free.length, 10, 'every frame is free');
 }
 
-test('C18 whatever happens while a page is written back, and in whatever order, no old data is believed', () => {
+test('C18 no order of events during a writeback makes a stale write valid', () => {
   let stale = 0;
   let failed = 0;
   let gone = 0;
@@ -133,7 +133,7 @@ test('C18 whatever happens while a page is written back, and in whatever order, 
   assert.ok(stale > 500 && failed > 500 && gone > 500, `${stale}, ${failed}, ${gone}`);
 });
 
-test('C18 a slot that is freed during its writeback is not handed out, nor told dead, before the bio has ended', () => {
+test('C18 a slot freed during its writeback stays allocated until the bio has completed', () => {
   const { r, release } = sentOff(false);
   const slot = offsetOf(entryAt(r, 0));
   r.mm.exit(0);
@@ -148,7 +148,7 @@ test('C18 a slot that is freed during its writeback is not handed out, nor told 
   assert.equal(r.swap.counters.get('writebackStale'), 1);
 });
 
-test('C18 a page changed in memory while it was written back is dirty, and swapped out anew', () => {
+test('C18 a page modified during its writeback is dirty and is swapped out again', () => {
   const { r, release } = sentOff(false);
   happenings['overwriteInPlace']!(r);
   const { frame } = r.mm.pages[0]!;
@@ -163,7 +163,7 @@ test('C18 a page changed in memory while it was written back is dirty, and swapp
   checkWorld(r);
 });
 
-test('a page that is written back leaves frontswap and comes from the disk', () => {
+test('a page that was written back is dropped from frontswap and read from the disk', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
     fill(r, 20);
@@ -180,7 +180,7 @@ test('a page that is written back leaves frontswap and comes from the disk', () 
   }
 });
 
-test('the oldest pages go first, and a page that was used since the hand passed has a second chance', () => {
+test('the oldest pages are written first; a page used since the clock hand passed gets a second chance', () => {
   const r = rig(true);
   fill(r, 8);
   const slots = r.mm.pages.slice(0, 8).map((page) => offsetOf(page!.entry));
@@ -199,7 +199,7 @@ test('the oldest pages go first, and a page that was used since the hand passed 
   assert.deepEqual(written().slice(3), [6, 7, 0, 3, 1]);
 });
 
-test('when the hand comes round it looks for the oldest pages first, again', () => {
+test('each round of the clock hand starts with the oldest pages', () => {
   const r = rig(true);
   fill(r, 4);
   const slots = r.mm.pages.slice(0, 4).map((page) => offsetOf(page!.entry));
@@ -215,7 +215,7 @@ test('when the hand comes round it looks for the oldest pages first, again', () 
   );
 });
 
-test('a call looks at 16384 slots, and the next one goes on', () => {
+test('a call checks 16384 slots, and the next call continues there', () => {
   const r = rig(true, {}, 20_000);
   fill(r, 2);
   turn(r);
@@ -228,7 +228,7 @@ test('a call looks at 16384 slots, and the next one goes on', () => {
   assert.equal(r.back.write(0, 1), 1);
 });
 
-test('with poorOnly only pages that compression made no smaller go', () => {
+test('with incompressibleOnly only incompressible pages are written', () => {
   const r = rig(true);
   fill(r, 12);
   r.back.incompressibleOnly = true;
@@ -237,7 +237,7 @@ test('with poorOnly only pages that compression made no smaller go', () => {
   for (const { slot } of r.disk.seen) assert.equal(slot % 3, 0);
 });
 
-test('a budget is counted in pages, errors included, and ends writeback', () => {
+test('each bio costs one page of the budget, failed ones too; at 0 writeback stops', () => {
   const r = rig(true);
   fill(r, 12);
   turn(r);
@@ -257,7 +257,7 @@ test('a budget is counted in pages, errors included, and ends writeback', () => 
   for (let vpn = 0; vpn < 12; vpn++) have(r, vpn);
 });
 
-test('an area that may not be written back is left alone, and so is one that is going or gone', () => {
+test('nothing is written to an area with writeback off, in swapoff, or off', () => {
   const r = rig(true, { writeback: false });
   fill(r, 6);
   turn(r);
@@ -271,7 +271,7 @@ test('an area that may not be written back is left alone, and so is one that is 
   assert.equal(r.back.write(5, 1), 0);
 });
 
-test('pages in memory and pages of zeros are not written', () => {
+test('pages in the swap cache and pages of zeros are not written', () => {
   const r = rig(true);
   fill(r, 6, (vpn) => (vpn < 2 ? 0 : vpn + 1));
   r.mm.fork(5, 6); // two users: read through the cache
@@ -283,7 +283,7 @@ test('pages in memory and pages of zeros are not written', () => {
   checkWorld(r);
 });
 
-test('a damaged page stays where it is, and is told', () => {
+test('a damaged page stays in frontswap and is counted', () => {
   const r = rig(true);
   fill(r, 3);
   turn(r);
@@ -294,7 +294,7 @@ test('a damaged page stays where it is, and is told', () => {
   assert.equal(r.mm.free.length, 32);
 });
 
-test('without a frame or a bio the page waits, and is the next', () => {
+test('without a free frame or bio the page waits and is the next one written', () => {
   const r = rig(false, {}, 600, 8);
   fill(r, 6);
   turn(r);
@@ -313,7 +313,7 @@ test('without a frame or a bio the page waits, and is the next', () => {
   );
 });
 
-test('a swapoff waits for a page that is being written back, and brings it home', () => {
+test('a swapoff waits for a writeback in flight, then reads the page back', () => {
   const { r, release } = sentOff(false);
   assert.equal(swapOff(r.swap, 0, 40), SwapOffResult.again);
   assert.equal(r.back.write(0, 1), 0, 'nothing more is sent to an area that goes');
@@ -340,7 +340,7 @@ function shrinking(
   };
 }
 
-test('the shrinker starts above its upper mark, goes on to the lower one, and rests', () => {
+test('the shrinker starts above the start mark and stops at the accept mark', () => {
   const { world, back } = shrinking(96, { bios: 4 });
   assert.equal(back.tick(), 4, '96 of 100');
   assert.ok(back.isShrinking);
@@ -352,14 +352,14 @@ test('the shrinker starts above its upper mark, goes on to the lower one, and re
   assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks nothing starts');
 });
 
-test('the shrinker rests at the lower mark itself', () => {
+test('the shrinker does not run at the accept mark itself', () => {
   const { world, back } = shrinking(98, { bios: 4 });
   assert.deepEqual([back.tick(), back.tick(), back.tick()], [4, 4, 0]);
   assert.equal(world.front.pages.size, 90);
   assert.ok(!back.isShrinking);
 });
 
-test('a refused store starts the shrinker below its upper mark', () => {
+test('a refused store starts the shrinker below the start mark', () => {
   let isRequested = false;
   const { back } = shrinking(96, {
     startPercent: 99,

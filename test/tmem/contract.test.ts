@@ -46,7 +46,7 @@ function expectPage(
   assert.equal(Buffer.compare(into, page), 0, `page ${index}`);
 }
 
-test('C1 a get returns what was put last', () => {
+test('C1 a get returns the page that was put last', () => {
   const tmem = open();
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
@@ -58,7 +58,7 @@ test('C1 a get returns what was put last', () => {
   tmem.verify();
 });
 
-test('C2 a put over a page that is refused, for any reason, leaves no page', () => {
+test('C2 a refused put leaves no old page, whatever the reason', () => {
   const reasons: [TmemPutResult, (tmem: Tmem, client: number, other: number) => void][] = [
     [TmemPutResult.frozen, (tmem, client) => tmem.freeze(client)],
     // Another page takes the room, or the row, that the old page gives up: the cap was lowered meanwhile.
@@ -303,7 +303,7 @@ test('a page whose content is shared is passed over once, and eight of them per 
     assert.equal(tmem.get(client, cache, oid, i, into, 0), TmemGetResult.absent);
 });
 
-test('pages whose hashes agree are compared, byte by byte', () => {
+test('pages with equal hashes are compared byte by byte', () => {
   const lens = {
     page: new Uint8Array(4096),
     candidate: new Uint8Array(4096),
@@ -327,7 +327,7 @@ test('pages whose hashes agree are compared, byte by byte', () => {
   tmem.verify();
 });
 
-test('frozen clients: strict by default, the old page replaced where Xen is followed', () => {
+test("frozen clients: puts drop the old page by default, and replace it with frozenPuts 'replace'", () => {
   for (const frozenPuts of ['drop', 'replace'] as const) {
     const tmem = open(0, { frozenPuts });
     const client = tmem.addClient();
@@ -342,7 +342,7 @@ test('frozen clients: strict by default, the old page replaced where Xen is foll
   }
 });
 
-test('pools: 16 a client, shared ones by authorisation and never persistent', () => {
+test('pools: 16 per client; shared ones need authorisation and are never persistent', () => {
   const tmem = open();
   const [a, b] = [tmem.addClient(), tmem.addClient()];
   assert.equal(tmem.newPool(a, { shared: UUID, persistent: true }), NewPoolError.sharedPersistent);
@@ -374,7 +374,7 @@ test('pools: 16 a client, shared ones by authorisation and never persistent', ()
   assert.throws(() => tmem.newPool(b, { shared: 'x' }), { code: 'ERR_ARG_VALUE' });
 });
 
-test('damaged bytes are an answer of their own: a persistent page keeps giving it, an ephemeral one is dropped', () => {
+test('damage is reported as corrupt: a persistent page stays, an ephemeral one is dropped', () => {
   const store = new FakeStore(10, 1e6);
   const tmem = new Tmem({ store, dedup: 'off' });
   const client = tmem.addClient();
@@ -399,7 +399,7 @@ test('damaged bytes are an answer of their own: a persistent page keeps giving i
   tmem.verify();
 });
 
-test('relinquish frees what is asked or all there is, and maintain tells the store how much has changed', () => {
+test('relinquish frees the requested bytes or all; maintain passes the number of changes to the store', () => {
   const store = new FakeStore(50, 1e6);
   const tmem = new Tmem({ store });
   const client = tmem.addClient();
@@ -414,7 +414,7 @@ test('relinquish frees what is asked or all there is, and maintain tells the sto
   assert.equal(store.maintained, 40);
 });
 
-test('options and names that make no sense are errors of the caller', () => {
+test('wrong options and names are refused with a code', () => {
   assert.throws(() => small(10, { pages: 0 }), { code: 'ERR_ARG_VALUE' });
   const ends = [
     ['clients', 1, 1024],

@@ -27,7 +27,7 @@ function allocatedBytes(batch: () => void): number {
   return sum;
 }
 
-test('put, get, flush and eviction make no garbage', { skip }, () => {
+test('put, get, flush and eviction allocate nothing', { skip }, () => {
   const store = new Store({ slots: 2048, budget: new Budget(1_500_000) });
   const tmem = new Tmem({ store: tmemStore(store), seed: 1 });
   const prng = new Prng(1);

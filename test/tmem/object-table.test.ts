@@ -32,7 +32,7 @@ function colliding(pool: number, first: number): Uint32Array {
   return oid;
 }
 
-test('objects whose hashes are equal are told apart by pool and id', () => {
+test('objects with equal hashes are distinguished by pool and id', () => {
   const table = new ObjectTable(10, SEED);
   const keys = [1, 2, 3].flatMap((pool) =>
     [1, 2].map((first) => ({ pool, oid: colliding(pool, first) })),

@@ -65,7 +65,7 @@ function live(tmem: Tmem, client: number, prng: Prng): void {
 }
 
 randomTest(
-  'C24 a live handover: what arrives is what the client had at its end',
+  "C24 a live handover transfers exactly the client's pages at the end",
   60,
   (prng, rounds) => {
     for (let round = 0; round < rounds; round++) {
@@ -128,7 +128,7 @@ function saved(): Uint8Array {
   return new Uint8Array(Buffer.concat(chunks)); // whose slice() copies
 }
 
-test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joined where that is allowed', () => {
+test('C24 a plain save keeps pool numbers and kinds; shared pools are joined if authorised', () => {
   for (const authorised of [[], [UUID]]) {
     const to = host();
     const restore = new Restore(to, authorised);
@@ -171,7 +171,7 @@ test('C24 finish freezes the client, and a second save of it needs the first to 
   assert.throws(() => new Save(from, 5), { code: 'ERR_ARG_UNKNOWN' });
 });
 
-test('C24 a page that cannot be read is counted, not sent as something else', () => {
+test('C24 a page that cannot be read is counted and not sent', () => {
   const store = new FakeStore(10, 1e6);
   const from = new Tmem({ store });
   const client = from.addClient();
@@ -190,7 +190,7 @@ test('C24 a page that cannot be read is counted, not sent as something else', ()
   assert.equal(to.index.pages.used, 0);
 });
 
-test('a host without room refuses the client and keeps nothing of it', () => {
+test('a host without space refuses the client and keeps none of its pages', () => {
   const to = new Tmem({ store: new FakeStore(2, 1e6), clients: 1 });
   const restore = new Restore(to);
   assert.equal(restore.push(saved()), RestoreState.refused);
@@ -201,7 +201,7 @@ test('a host without room refuses the client and keeps nothing of it', () => {
   to.verify();
 });
 
-test('a stream that is cut short anywhere is refused and leaves nothing', () => {
+test('a stream truncated anywhere is refused and leaves nothing', () => {
   const stream = saved();
   for (let length = 0; length < stream.length; length += length < 120 ? 1 : 53) {
     const to = host();
@@ -218,7 +218,7 @@ test('bytes after the end are refused', () => {
   assert.throws(() => restore.push(Buffer.concat([saved(), new Uint8Array(1)])), SwapError);
 });
 
-test('no changed byte of a page or its key arrives', () => {
+test('a changed byte in a page record is detected', () => {
   const stream = saved();
   const first = 16 + 28; // after the header and the first pool: the first page record
   const prng = new Prng(1);
@@ -230,32 +230,36 @@ test('no changed byte of a page or its key arrives', () => {
   }
 });
 
-randomTest('any bytes are refused or restored, and the host stays sound', 400, (prng, rounds) => {
-  const stream = saved();
-  for (let round = 0; round < rounds; round++) {
-    const hostile = stream.slice();
-    for (let k = 1 + prng.below(3); k > 0; k--) {
-      const word = prng.oneIn(2) ? prng.below(40) * 4 : prng.below(stream.length);
-      const value = prng.oneIn(2) ? prng.below(7) : prng.u32() & 0xff;
-      hostile[Math.min(word, stream.length - 1)] = value;
+randomTest(
+  "random bytes are refused or restored, and the host's invariants hold",
+  400,
+  (prng, rounds) => {
+    const stream = saved();
+    for (let round = 0; round < rounds; round++) {
+      const hostile = stream.slice();
+      for (let k = 1 + prng.below(3); k > 0; k--) {
+        const word = prng.oneIn(2) ? prng.below(40) * 4 : prng.below(stream.length);
+        const value = prng.oneIn(2) ? prng.below(7) : prng.u32() & 0xff;
+        hostile[Math.min(word, stream.length - 1)] = value;
+      }
+      const to = host(20, 2000);
+      const restore = new Restore(to);
+      try {
+        restore.push(hostile);
+        restore.end();
+      } catch (error) {
+        assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
+      }
+      if (restore.state !== RestoreState.done) assert.equal(to.index.pages.used, 0);
+      to.verify();
     }
-    const to = host(20, 2000);
-    const restore = new Restore(to);
-    try {
-      restore.push(hostile);
-      restore.end();
-    } catch (error) {
-      assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
-    }
-    if (restore.state !== RestoreState.done) assert.equal(to.index.pages.used, 0);
-    to.verify();
-  }
-});
+  },
+);
 
 /** Offsets in saved(): the header, pool 0, three pages, pools 1 and 2, one `valid` record, the end. */
 const At = { pool: 16, page: 44, pool1: 12452, valid: 12508, end: 13028 } as const;
 
-test('a stream that breaks a rule is refused for that reason, its checksums being right', () => {
+test('a stream with valid checksums that breaks a rule is refused with that reason', () => {
   const broken: [RegExp, number, number][] = [
     [/begin as one/, 0, 1],
     [/version/, 4, 2],

@@ -41,7 +41,7 @@ function guestOf(tmem: Tmem, isAuthorised = true): { cache: Cleancache; client: 
   return { cache, client };
 }
 
-test('C2 put-put-get: a second put that tmem refuses leaves no first page', () => {
+test('C2 put-put-get: after a second put that tmem refuses the first page is not found', () => {
   const { tmem } = hostOf(8);
   const { cache, client } = guestOf(tmem);
   const fs = cache.initFs(4096);
@@ -52,7 +52,7 @@ test('C2 put-put-get: a second put that tmem refuses leaves no first page', () =
   assert.equal(cache.counters.get('refusedPuts'), 1);
 });
 
-test('C4 C9 private: a get takes the page; after one miss, also for an eviction, all miss until a put', () => {
+test('C4 C9 private: a get removes the page; after a miss, also by eviction, every get misses until a put', () => {
   const { tmem } = hostOf(4);
   const { cache } = guestOf(tmem);
   const fs = cache.initFs(4096);
@@ -73,7 +73,7 @@ test('C4 C9 private: a get takes the page; after one miss, also for an eviction,
   tmem.verify();
 });
 
-test('C5 what was invalidated by page, file or filesystem is not found again, and holds nothing', () => {
+test('C5 pages invalidated by page, file or filesystem are not found and use no memory', () => {
   const { tmem, store } = hostOf(32);
   const { cache, client } = guestOf(tmem);
   const fs = cache.initFs(4096);
@@ -97,7 +97,7 @@ test('C5 what was invalidated by page, file or filesystem is not found again, an
   assert.equal(store.storedPages, 0);
 });
 
-test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest, the last one ends it', () => {
+test('C9 shared: guests of one uuid share a pool, a hit makes the page the newest, the last unmount destroys the pool', () => {
   const { tmem } = hostOf(4);
   const { cache: one } = guestOf(tmem);
   const { cache: two } = guestOf(tmem);
@@ -121,7 +121,7 @@ test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest,
   tmem.verify();
 });
 
-test('a filesystem gets no pool when tmem has none that fits: no authorisation, 16 pools, another page size', () => {
+test('a filesystem gets no pool without authorisation, beyond 16 pools, or with another page size', () => {
   const { tmem } = hostOf(4);
   const { cache, client } = guestOf(tmem, false);
   const shared = cache.initSharedFs(UUID, 4096);
@@ -141,7 +141,7 @@ test('a filesystem gets no pool when tmem has none that fits: no authorisation, 
   assert.throws(() => new TmemCleancache(tmem, 9), { code: 'ERR_ARG_UNKNOWN' });
 });
 
-test('damage is a miss, and the page is gone', () => {
+test('a damaged page is a miss and is dropped', () => {
   const store = new Store({ slots: 4, budget: new Budget(0) });
   const tmem = new Tmem({ store: { ...tmemStore(store), get: () => 2 } });
   const { cache } = guestOf(tmem);

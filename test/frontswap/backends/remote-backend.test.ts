@@ -24,7 +24,7 @@ function loadsAs(r: Rig, offset: number, seed: number): void {
   assert.deepEqual(into, page('text', seed), `slot ${offset}`);
 }
 
-test('the oldest pages move on, and come home when they are loaded', () => {
+test('the oldest pages move to the peer, and back when they are loaded', () => {
   const r = rig();
   fill(r, 100);
   assert.equal(r.backend.remotify(40), 40);
@@ -44,7 +44,7 @@ test('the oldest pages move on, and come home when they are loaded', () => {
   assert.deepEqual(r.backend.counters.violated(), []);
 });
 
-test('of several areas the oldest pages go first, wherever they are', () => {
+test('the oldest pages of all areas are moved first', () => {
   const r = rig();
   r.front.init(5, 100);
   const order = [5, 0, 0, 5, 0, 5, 5, 0];
@@ -62,7 +62,7 @@ test('of several areas the oldest pages go first, wherever they are', () => {
   r.backend.verify();
 });
 
-test('same-filled and unpackable pages stay, and stand in nobody s way', () => {
+test('same-filled and incompressible pages stay local and do not block others', () => {
   const r = rig();
   for (let i = 0; i < 30; i++)
     r.front.store(0, i, page((['zero', 'random', 'text'] as const)[i % 3]!, i), 0);
@@ -106,7 +106,7 @@ for (const [fault, keepBytes] of [
     assert.deepEqual(r.backend.counters.violated(), []);
   });
 
-test('C23 a full machine refuses, and keeps being asked', () => {
+test('C23 a full peer refuses puts, and puts are retried', () => {
   const r = rig();
   fill(r, 50);
   assert.equal(r.backend.remotify(10), 10);
@@ -122,7 +122,7 @@ test('C23 a full machine refuses, and keeps being asked', () => {
   r.backend.verify();
 });
 
-test('C23 what the machine lost is told at every load, with nothing written', () => {
+test('C23 every load of a page that the peer lost is corrupt, and writes nothing', () => {
   const r = rig();
   fill(r, 20);
   assert.equal(r.backend.remotify(10), 10);
@@ -142,7 +142,7 @@ test('C23 what the machine lost is told at every load, with nothing written', ()
   r.backend.verify();
 });
 
-test('C23 a page that was changed there, or is another one, is damage', () => {
+test('C23 a page modified on the peer, or another page, is corrupt', () => {
   const changes: ((value: Buffer, others: Buffer[]) => Buffer)[] = [
     (value) => value.subarray(0, value.length - 1),
     (value) => Buffer.concat([value, Buffer.from([0])]),
@@ -172,7 +172,7 @@ test('C23 a page that was changed there, or is another one, is damage', () => {
   }
 });
 
-test('C23 a page that is late is an error, and there when it is asked for again', () => {
+test('C23 a page that misses its deadline is corrupt, and is found by the next load', () => {
   const r = rig({ deadlineMs: 50 });
   fill(r, 4);
   r.backend.remotify(4);
@@ -190,7 +190,7 @@ test('C23 a page that is late is an error, and there when it is asked for again'
   for (let i = 0; i < 4; i++) loadsAs(r, i, i);
 });
 
-test('a connection that was closed meanwhile costs a load nothing but a new one', () => {
+test('a load reconnects after the connection was closed', () => {
   for (const fault of ['gone', 'cut', 'broken'] as const) {
     const r = rig();
     fill(r, 2);
@@ -203,7 +203,7 @@ test('a connection that was closed meanwhile costs a load nothing but a new one'
   }
 });
 
-test('a slot that is used again is not hit by what was sent for its last page', () => {
+test("a late request for a slot's previous page does not affect the slot's new page", () => {
   for (const when of ['delete', 'put'] as const) {
     const r = rig({ deadlineMs: 10 });
     fill(r, 1);
@@ -224,7 +224,7 @@ test('a slot that is used again is not hit by what was sent for its last page', 
   }
 });
 
-test('an area that is on again is not hit by what was sent for its last life', () => {
+test("a late request for an area's previous use does not affect the area", () => {
   const r = rig({ deadlineMs: 10 });
   fill(r, 3);
   r.backend.remotify(3);
@@ -241,7 +241,7 @@ test('an area that is on again is not hit by what was sent for its last life', (
   for (let i = 0; i < 3; i++) loadsAs(r, i, i);
 });
 
-test('C5 an area that ended is given up there, a chunk at a time', () => {
+test("C5 invalidateArea deletes the area's pages on the peer, one chunk at a time", () => {
   const r = rig();
   fill(r, 2500);
   assert.equal(r.backend.remotify(2500), 2500);
@@ -257,7 +257,7 @@ test('C5 an area that ended is given up there, a chunk at a time', () => {
   r.backend.verify();
 });
 
-test('a dead machine stops remotify and nothing else; it is tried again after ever longer pauses', () => {
+test('an unreachable peer stops only remotify; reconnects back off', () => {
   const r = rig({ pauseMs: 100, pauseMsMax: 1000 });
   fill(r, 10);
   r.backend.remotify(5);
@@ -288,7 +288,7 @@ test('a dead machine stops remotify and nothing else; it is tried again after ev
   r.backend.verify();
 });
 
-test('a new connection is tried at once, then after the first pause, twice that, and so on up to the longest', () => {
+test('reconnect is tried at once, then with delays that double up to the longest', () => {
   const r = rig({ pauseMs: 100, pauseMsMax: 500 });
   fill(r, 1);
   r.remote.start();
@@ -309,7 +309,7 @@ test('a new connection is tried at once, then after the first pause, twice that,
   }
 });
 
-test('frees wait in a bounded queue; what does not fit lies there until the area ends', () => {
+test('frees wait in a bounded queue; pages beyond it stay on the peer until the area is off', () => {
   const r = rig({ flushesMax: 64 });
   fill(r, 100);
   r.backend.remotify(100);
@@ -323,7 +323,7 @@ test('frees wait in a bounded queue; what does not fit lies there until the area
   assert.equal(r.peer.redis.pages, 0);
 });
 
-test('without room here a page is loaded and stays there', () => {
+test('without local space a loaded page stays on the peer', () => {
   const r = rig({ limitBytes: 900_000 });
   let n = 0;
   while (r.front.store(0, n, page('text', n), 0)) n++;
@@ -336,7 +336,7 @@ test('without room here a page is loaded and stays there', () => {
   r.backend.verify();
 });
 
-test('a page that is refused by itself does not stand in the way of the others', () => {
+test('a page that the peer refuses does not block the others', () => {
   const r = rig();
   fill(r, 3);
   r.peer.redis.putError = '-WRONGTYPE Operation against a key';
@@ -348,7 +348,7 @@ test('a page that is refused by itself does not stand in the way of the others',
   r.backend.verify();
 });
 
-test('a page that is damaged here does not go there', () => {
+test('a locally damaged page is not sent', () => {
   const r = rig();
   fill(r, 3);
   const readCompressed = r.local.readCompressed.bind(r.local);
@@ -360,7 +360,7 @@ test('a page that is damaged here does not go there', () => {
   r.backend.verify();
 });
 
-test('the remote tier is a backend of a chain: what it refuses goes to the one behind it', () => {
+test('a page that the remote backend refuses goes to the next backend', () => {
   const r = rig({ limitBytes: 700_000 });
   const older = rig();
   const front = new Frontswap();
@@ -377,7 +377,7 @@ test('the remote tier is a backend of a chain: what it refuses goes to the one b
   older.backend.verify();
 });
 
-test('the tables are charged, and an area without room for them is refused', () => {
+test('the tables are charged to the budget, and an area that does not fit is refused', () => {
   const r = rig({ limitBytes: 900_000 });
   const before = r.budget.usedBytes;
   r.front.init(1, 100_000);

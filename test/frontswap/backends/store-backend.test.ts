@@ -33,7 +33,7 @@ function setUp(limitBytes: number): { budget: Budget; backend: StoreBackend; fro
   return { budget, backend, front };
 }
 
-test('C1 C16 every kind of page comes back over every other, at the cost of the last', () => {
+test('C1 C16 every kind of page replaces every other, and is charged as the last one', () => {
   const { backend, front } = setUp(0);
   front.init(0, 10);
   let seed = 0;
@@ -54,7 +54,7 @@ test('C1 C16 every kind of page comes back over every other, at the cost of the 
   backend.verify();
 });
 
-test('C2 a store refused at the limit leaves no old page', () => {
+test('C2 a store refused at the limit leaves no old page in the backend', () => {
   const { backend, front } = setUp(700_000);
   front.init(0, 1000);
   const held: number[] = [];
@@ -74,7 +74,7 @@ test('C2 a store refused at the limit leaves no old page', () => {
   backend.verify();
 });
 
-test('C5 C14 a freed slot is empty at once, and used again never shows its old page', () => {
+test('C5 C14 a freed slot is empty at once, and never returns its old page', () => {
   const { backend, front } = setUp(0);
   front.init(0, 10);
   for (const kind of pageKinds) {
@@ -92,7 +92,7 @@ test('C5 C14 a freed slot is empty at once, and used again never shows its old p
   backend.verify();
 });
 
-test('C13 an area that ended refuses, and has given everything back', () => {
+test('C13 an area that is off refuses stores and has released its memory and budget', () => {
   const { budget, backend, front } = setUp(0);
   front.init(0, 5000);
   front.init(1, 5000);
@@ -115,7 +115,7 @@ test('C13 an area that ended refuses, and has given everything back', () => {
   assert.equal(backend.usedBytes(), 0);
 });
 
-test('C13 also where the system takes no memory back the budget is whole again', () => {
+test('C13 the budget is released even if the system takes no memory back', () => {
   const budget = new Budget(0);
   const backend = storeBackend(budget, lz4, keepPages);
   backend.init(0, 1000);
@@ -146,7 +146,7 @@ test('a page whose bytes were damaged is an error, not absent', () => {
   assert.equal(backend.counter(CounterAt.corruptions), 1);
 });
 
-test('what one area freed is room for another at once', () => {
+test('space freed by one area is available to another at once', () => {
   const { budget, front } = setUp(3_000_000);
   front.init(0, 1000);
   front.init(1, 1000);
@@ -163,7 +163,7 @@ test('what one area freed is room for another at once', () => {
   assert.ok(second > first * 0.9, `${second} after ${first}`);
 });
 
-test('maintain and settle give memory back, as the stores do', () => {
+test('maintain and compactIdle release memory', () => {
   const { budget, backend, front } = setUp(0);
   front.init(0, 3000);
   front.init(1, 3000);
@@ -182,7 +182,7 @@ test('maintain and settle give memory back, as the stores do', () => {
 const collect = (globalThis as { gc?: () => void }).gc;
 const skip = collect === undefined ? 'needs --expose-gc' : false;
 
-test('store, load and free through the front end make no garbage', { skip }, () => {
+test('store, load and free through the front end allocate nothing', { skip }, () => {
   const { front, backend } = setUp(0);
   front.init(0, 2048);
   const pages = pageKinds.map((kind, i) => page(kind, i));
@@ -217,7 +217,7 @@ test('store, load and free through the front end make no garbage', { skip }, () 
   backend.verify();
 });
 
-randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prng, steps) => {
+randomTest('C3 C15 accepted pages are found until they are invalidated', 6000, (prng, steps) => {
   const { budget, backend, front } = setUp(2_000_000);
   const held = new Map<string, Uint8Array>();
   const on = new Set<number>();
@@ -268,7 +268,7 @@ randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prn
   assert.deepEqual(front.counters.violated(), []);
 });
 
-test('maintain makes pages older as others change, and settle recompresses what is idle', () => {
+test('maintain ages pages as others change, and compactIdle recompresses idle ones', () => {
   const zstd = loadNativeZstd().factory;
   const backend = storeBackend(new Budget(0), lz4, keepPages, zstd);
   const front = new Frontswap();
@@ -276,13 +276,14 @@ test('maintain makes pages older as others change, and settle recompresses what 
   front.init(0, 400);
   front.init(3, 400);
   for (let n = 0; n < 200; n++) front.store(n % 2 === 0 ? 0 : 3, n, page('text', n), 0);
-  assert.equal(front.coldest(0, 0, 400, 1, false), -1);
+  const pages = front.coldPages(0)!;
+  assert.equal(pages.coldest(0, 400, 1, false), -1);
   for (let i = 0; i < 4; i++) backend.maintain(100);
-  assert.equal(front.coldest(0, 0, 400, 1, false), 0, 'the hand has gone round once');
-  assert.equal(front.coldest(3, 0, 400, 2, false), -1);
+  assert.equal(pages.coldest(0, 400, 1, false), 0, 'the clock hand has done one round');
+  assert.equal(front.coldPages(3)!.coldest(0, 400, 2, false), -1);
   front.load(0, 0, into, 0);
-  assert.equal(front.coldest(0, 0, 400, 1, false), 2, 'a load makes a page new');
-  assert.equal(front.coldest(0, 0, 400, 1, true), -1, 'text packs');
+  assert.equal(pages.coldest(0, 400, 1, false), 2, 'a load resets the age');
+  assert.equal(pages.coldest(0, 400, 1, true), -1, 'text is compressible');
   while (backend.compactIdle());
   assert.equal(backend.counter(CounterAt.recompressed), 0, 'nothing is idle yet');
   for (let i = 0; i < 4; i++) backend.maintain(100);
