@@ -1,5 +1,6 @@
 /** Range checks of arguments at public entries. Each message names the argument, its value and the allowed range. */
 import { SwapError } from './errors.ts';
+import { PAGE_BYTES } from './units.ts';
 
 /** @throws SwapError ERR_ARG_VALUE */
 export function checkInteger(name: string, value: number, min: number, max: number): void {
@@ -17,3 +18,12 @@ export function checkChoice(name: string, value: unknown, choices: readonly unkn
 
 const describe = (value: unknown): string =>
   typeof value === 'string' ? `'${value}'` : String(value);
+
+/**
+ * Checks that `array` has a page at [at, at + 4096).
+ * @throws SwapError ERR_ARG_VALUE
+ */
+export function checkPage(array: Uint8Array, at: number): void {
+  if (!(at >= 0 && at + PAGE_BYTES <= array.length))
+    checkInteger('offset of the page', at, 0, array.length - PAGE_BYTES);
+}

@@ -23,11 +23,11 @@
  *
  * Sources: Linux mm/frontswap.c (2.6.35 patch set, 5.10), Documentation/vm/frontswap.txt.
  */
-import { checkInteger } from '../base/arguments.ts';
+import { checkInteger, checkPage } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
 import { type CounterSpec, Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
-import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
+import { SWAP_AREAS_MAX } from '../base/units.ts';
 import { AreaColdPages } from './cold-pages.ts';
 import { type ColdPages, type FrontswapBackend, LoadResult } from './ops.ts';
 
@@ -374,8 +374,3 @@ export class Frontswap {
 }
 
 const conflict = (why: string): SwapError => new SwapError('ERR_ARG_CONFLICT', `frontswap: ${why}`);
-
-function checkPage(page: Uint8Array, at: number): void {
-  if (!(at >= 0 && at + PAGE_BYTES <= page.length))
-    checkInteger('at', at, 0, page.length - PAGE_BYTES);
-}

@@ -1,10 +1,10 @@
-/** Objects whose hashes are equal, made so on purpose: only the whole key tells them apart. */
+/** Objects with equal hashes: only the full key distinguishes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { mix } from '../../src/tmem/hash-index.ts';
 import { ObjectTable } from '../../src/tmem/object-table.ts';
 
-/** What mix() makes of a word before it meets the hash, undone: both factors are odd, so they have inverses. */
+/** Inverts what mix() does to a word before the xor with the hash: both factors are odd, so they have inverses. */
 function wordFor(state: number): number {
   const inverse = (odd: number): number => {
     let x = odd;
@@ -38,8 +38,8 @@ test('objects with equal hashes are distinguished by pool and id', () => {
     [1, 2].map((first) => ({ pool, oid: colliding(pool, first) })),
   );
   const rows = keys.map(({ pool, oid }) => {
-    assert.equal(table.find(pool, oid, 0), 0, 'not there yet');
-    return table.add(pool, oid, 0, 0);
+    assert.equal(table.find(pool, oid, 0), 0, 'not added yet');
+    return table.add(pool, oid, 0, table.hash(pool, oid, 0), 0);
   });
   for (const [i, { pool, oid }] of keys.entries()) assert.equal(table.find(pool, oid, 0), rows[i]);
   // The same id in another pool, and another id in the same pool.

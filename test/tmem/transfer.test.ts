@@ -20,20 +20,21 @@ const oids = 12;
 const indexes = 6;
 const into = new Uint8Array(4096);
 
-/** Each key's page by number, for one pool; without taking anything. */
+/** The pages of one pool as text, read without a get. */
 function contentOf(tmem: Tmem, client: number, pool: number): string[] {
-  const found: string[] = [];
-  const { index: holdings } = tmem;
-  const held = tmem.poolOf(client, pool);
-  if (held === null) return found;
+  const pages: string[] = [];
+  const { index: table } = tmem;
+  const found = tmem.poolOf(client, pool);
+  if (found === null) return pages;
   for (let o = 0; o < oids; o++)
     for (let i = 0; i < indexes; i++) {
-      const row = holdings.find(held, oidOf(o), 0, indexOf(i) | 0);
+      const hash = table.objects.hash(found.number, oidOf(o), 0);
+      const row = table.find(found, oidOf(o), 0, hash, indexOf(i) | 0);
       if (row === 0) continue;
-      assert.ok(holdings.contents.read(holdings.pages.contentOf(row), into, 0));
-      found.push(`${o} ${i} ${Buffer.from(into).readUInt32LE(0)}`);
+      assert.ok(table.contents.read(table.pages.contentOf(row), into, 0));
+      pages.push(`${o} ${i} ${Buffer.from(into).readUInt32LE(0)}`);
     }
-  return found;
+  return pages;
 }
 
 function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
@@ -261,7 +262,7 @@ const At = { pool: 16, page: 44, pool1: 12452, valid: 12508, end: 13028 } as con
 
 test('a stream with valid checksums that breaks a rule is refused with that reason', () => {
   const broken: [RegExp, number, number][] = [
-    [/begin as one/, 0, 1],
+    [/magic is wrong/, 0, 1],
     [/version/, 4, 2],
     [/weight/, 8, 2 ** 20 + 1],
     [/cap/, 12, 2 ** 31],
@@ -270,8 +271,8 @@ test('a stream with valid checksums that breaks a rule is refused with that reas
     [/unknown flags/, At.pool + 8, 8],
     [/shared and persistent/, At.pool + 8, 3],
     [/shared and persistent/, At.pool + 8, 7],
-    [/in no persistent pool/, At.pool + 8, 0],
-    [/in no persistent pool/, At.page + 4, 5],
+    [/not persistent/, At.pool + 8, 0],
+    [/not persistent/, At.page + 4, 5],
     [/out of order/, At.valid + 4, 4096],
     [/number of valid pages/, At.valid + 8, 3],
     [/number of valid pages/, At.end + 4, 4],
@@ -290,7 +291,7 @@ test('a stream with valid checksums that breaks a rule is refused with that reas
   }
 });
 
-test('valid pages are listed once, before the end and after all pages', () => {
+test('valid records cover every page once, after all pages and before the end', () => {
   const stream = saved();
   const part = (from: number, to: number): Uint8Array => stream.subarray(from, to);
   const valid = part(At.valid, At.end);
@@ -298,7 +299,7 @@ test('valid pages are listed once, before the end and after all pages', () => {
   const orders: [RegExp, Uint8Array[]][] = [
     [/out of order/, [part(0, At.valid), valid, valid, end]],
     [/are missing/, [part(0, At.valid), end]],
-    [/follows the list/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
+    [/follows a valid record/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
     [/more pages are valid/, [part(0, At.page), valid, end]],
   ];
   for (const [reason, parts] of orders) {
