@@ -1,6 +1,6 @@
 /**
- * The simulator with stand-ins: a disk that answers when it likes and sometimes fails, a frontswap that refuses, and
- * damage. Every page that comes back is compared; every counter is checked after every step.
+ * The simulator with fakes: a disk with random delays and failures, a frontswap that refuses and damages pages. Every page
+ * swapped in is compared; every counter is checked after every step.
  *
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim
  */
@@ -29,7 +29,7 @@ function standIns(prng: Prng): Parts {
       return disk;
     },
     diskGone: (disk) =>
-      assert.equal((disk as SimDisk).waiting, 0, 'an area that is off has no bio under way'),
+      assert.equal((disk as SimDisk).waiting, 0, 'an area that is off has no bio in flight'),
     shrink: () => front.onShrink?.(prng.below(2), prng.below(6)),
     tend: () => undefined,
     check: ({ swap }) => {
@@ -37,7 +37,7 @@ function standIns(prng: Prng): Parts {
       assert.equal(
         front.hits,
         swap.counters.get('frontswapIn') + swap.counters.get('writebackBios'),
-        'a page comes out of frontswap to be read or to be written back',
+        'a page is loaded from frontswap for a swap-in or a writeback',
       );
     },
     verify: () => undefined,

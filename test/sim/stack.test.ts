@@ -1,7 +1,7 @@
 /**
  * The simulator with the real parts: frontswap over page stores and tmem, request queues, delays and faults over ramzswap
- * and memory disks. Every page that comes back is compared, the books of swap core, frontswap and backends agree
- * after every step, and a freed slot holds no byte anywhere.
+ * and memory disks. Every page swapped in is compared, the counters of swap core, frontswap and backends agree after every
+ * step, and a freed slot has no byte anywhere.
  *
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim/stack
  */

@@ -1,4 +1,4 @@
-/** Discards: what is sent in which mode, and that no slot is handed out while it is about to be wiped. */
+/** Discards: what each mode sends, and that no slot is allocated while its discard is queued or in flight. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
@@ -73,7 +73,7 @@ test('once: an area above 1 GiB is discarded in bios of 1 GiB, up to its last sl
     const { frame } = mm.pages[0]!;
     const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
     for (let i = 1; i <= want.length; i++) {
-      assert.equal(mm.evict(frame), false, 'no slot is handed out yet');
+      assert.equal(mm.evict(frame), false, 'no slot is allocated yet');
       assert.throws(() => swapOff(swap, 0, 10), { code: 'ERR_ARG_AREA' });
       swap.tick();
       assert.deepEqual(seen, want.slice(0, i));
@@ -91,11 +91,11 @@ test('pages: a free cluster is reserved, discarded and released', () => {
   for (let vpn = 0; vpn < 512; vpn++) r.mm.exit(vpn);
   const { allocator } = r.swap.areas[0]!;
   assert.equal(allocator.reserved, 512);
-  assert.deepEqual(discards(r), [], 'freeing sends nothing');
-  fill(r, 0, 256); // cluster 3, as 1 and 2 are held
+  assert.deepEqual(discards(r), [], 'free() submits nothing');
+  fill(r, 0, 256); // cluster 3: 1 and 2 are reserved
   assert.equal(r.mm.write(300, 1), SwapInResult.done);
   r.swap.tick();
-  assert.deepEqual(discards(r), ['256+256'], 'the reserve has one bio');
+  assert.deepEqual(discards(r), ['256+256'], 'the pool has one bio');
   assert.equal(r.swap.counters.get('discardWaits'), 1);
   r.swap.tick();
   assert.deepEqual(discards(r), ['256+256', '512+256']);
@@ -117,7 +117,7 @@ test('scan: each run of freed slots is discarded once', () => {
   const r = rig('scan');
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5, 9]) r.mm.exit(vpn);
-  assert.equal(r.swap.scanDiscard(4), 3, 'the reserve has one bio: the scan stops there');
+  assert.equal(r.swap.scanDiscard(4), 3, 'the pool has one bio: the scan stops there');
   assert.equal(r.swap.areas[0]!.allocator.reserved, 3);
   r.swap.tick();
   assert.equal(r.swap.scanDiscard(4), 1);
@@ -152,7 +152,7 @@ test('a slot counts as discarded only if its discard succeeded', () => {
   assert.equal(r.swap.counters.get('discardErrors'), 1);
   assert.deepEqual(written(), [258, 259, 260, 261, 262]);
   r.disk.fails = () => false;
-  assert.equal(r.swap.scanDiscard(4), 3, 'the disk still holds them: sent again');
+  assert.equal(r.swap.scanDiscard(4), 3, 'the slots are not discarded yet: sent again');
   r.swap.tick();
   assert.deepEqual(written(), [258, 262]);
   assert.equal(r.swap.scanDiscard(4), 0);

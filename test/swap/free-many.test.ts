@@ -1,4 +1,4 @@
-/** freeMany() is that many frees: over the real frontswap and page stores, two areas mixed, more slots than it reads ahead. */
+/** freeMany() equals as many free() calls: real frontswap and page stores, two areas, more slots than it reads ahead. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';

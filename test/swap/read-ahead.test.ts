@@ -1,4 +1,4 @@
-/** The window of read-ahead, step by step, as the kernel's formula gives it. */
+/** The read-ahead window, step by step, against the kernel's formula. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ReadAhead } from '../../src/swap/read-ahead.ts';

@@ -1,4 +1,4 @@
-/** Both allocators: nothing used or bad is ever handed out, everything else can be, and the books stay right. */
+/** Both allocators: no used or bad slot is allocated, every other slot can be, and the counts are exact. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
@@ -70,7 +70,7 @@ for (const kind of kinds) {
       const bad = [5, 6, 300];
       const { map, allocator } = made(1111, kind, bad);
       const used: number[] = [];
-      let heldAt = 0;
+      let reservedAt = 0;
       const take = (): void => {
         const slot = allocator.alloc();
         if (slot === -1) assert.equal(used.length + allocator.reserved, allocator.capacity);
@@ -80,7 +80,7 @@ for (const kind of kinds) {
         }
       };
       for (let step = 0; step < steps; step++) {
-        if (prng.oneIn(40)) heldAt = toggleHold(prng, map, allocator, heldAt);
+        if (prng.oneIn(40)) reservedAt = toggleHold(prng, map, allocator, reservedAt);
         else if (prng.below(1000) < 500 + 400 * Math.sin(step / 300)) take();
         else if (used.length > 0) {
           const at = prng.below(used.length);
@@ -114,10 +114,15 @@ for (const kind of kinds) {
   });
 }
 
-/** Holds a run of free slots, or lets go of the one held. Returns where it is, 0 = nowhere. */
-function toggleHold(prng: Prng, map: SwapMap, allocator: SlotAllocator, heldAt: number): number {
-  if (heldAt !== 0) {
-    allocator.unreserve(heldAt, 4);
+/** Reserves a run of free slots, or unreserves the reserved one. Returns its start, 0 = none. */
+function toggleHold(
+  prng: Prng,
+  map: SwapMap,
+  allocator: SlotAllocator,
+  reservedAt: number,
+): number {
+  if (reservedAt !== 0) {
+    allocator.unreserve(reservedAt, 4);
     return 0;
   }
   const start = 4 + 4 * prng.below(250);
@@ -135,7 +140,7 @@ test('rotating: slots are allocated in order, and after 256 of them from a free 
     Array.from({ length: 256 }, (_, i) => 256 + i),
   );
   for (let slot = 256; slot < 512; slot += 2) giveUp(map, allocator, slot);
-  assert.equal(allocator.alloc(), 512 + 44, 'freed slots behind the cursor wait for their turn');
+  assert.equal(allocator.alloc(), 512 + 44, 'freed slots behind the cursor are not reused yet');
 });
 
 test('solid: the cluster free longest is taken, without a search', () => {

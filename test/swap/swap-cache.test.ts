@@ -1,4 +1,4 @@
-/** The swap cache against two Maps, with entries that collide. */
+/** The swap cache against a Map, with colliding entries. */
 import assert from 'node:assert/strict';
 import { entryOf, NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import { FrameFlag, SwapCache } from '../../src/swap/swap-cache.ts';

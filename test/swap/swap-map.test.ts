@@ -31,7 +31,7 @@ test('a count carries through two continuation pages and back to the first byte'
     assert.equal(map.count(5), want);
   }
   for (let want = top - 1; want >= 0; want--) {
-    assert.equal(map.drop(5), false, 'the cache still holds the slot');
+    assert.equal(map.drop(5), false, 'the slot is still cached');
     assert.equal(map.count(5), want);
   }
   assert.equal(map.bytes[5], MapByte.hasCache);

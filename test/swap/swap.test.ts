@@ -1,4 +1,4 @@
-/** What the swap core promises, one promise a test; the ids are those of the contract (docs/design/swap.md). */
+/** The contract of the swap core, one promise per test. Ids are those of docs/design/contract-tests.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
@@ -27,7 +27,7 @@ test('C1 a page is swapped in as it was last swapped out', () => {
     }
 });
 
-/** Page 0 in the cache with its slot, written anew and sent to the same slot. */
+/** Modifies page 0, which keeps its slot, and swaps it out to the same slot. */
 function rewrite(r: Rig, stamp: number): void {
   r.mm.keepsSlot = () => true;
   for (let i = 0; r.mm.write(0, stamp) !== SwapInResult.done && i < 9; i++) r.swap.tick();
@@ -95,7 +95,7 @@ test('C14 every copy of a freed slot is dropped before the slot can be allocated
   assert.deepEqual(
     order,
     [`frontswap ${slot} ${taken}`],
-    'told while the slot still counts as taken',
+    'frontswap is called while the slot is still in use',
   );
   assert.deepEqual(r.disk.freed, [slot]);
   assert.equal(r.front.has(0, slot), false);
@@ -120,7 +120,7 @@ test("C21 a swap-in that bypasses the swap cache keeps frontswap's copy", () => 
   const entry = entryAt(r, 0);
   assert.equal(r.swap.swapIn(entry), SwapInResult.done);
   assert.equal(r.swap.counters.get('bypassed'), 1);
-  // The reader gives the page up again, as one of two that race does: the copy is still there.
+  // The reader drops the page, as the loser of a race does: frontswap still has its copy.
   r.mm.freeFrame(r.swap.frame);
   assert.equal(r.mm.touch(0), SwapInResult.done);
 });
@@ -131,10 +131,10 @@ test("C21 a swap-in that bypasses the swap cache keeps frontswap's copy, even wi
   fill(r, 1);
   assert.equal(r.swap.swapIn(entryAt(r, 0)), SwapInResult.done);
   assert.equal(r.swap.counters.get('bypassed'), 1);
-  assert.equal(r.front.pages.size, 1, 'the reader owns nothing yet');
+  assert.equal(r.front.pages.size, 1, 'the reader does not own the page yet');
   r.mm.freeFrame(r.swap.frame);
   assert.equal(r.mm.touch(0), SwapInResult.done);
-  assert.equal(r.front.pages.size, 0, 'gone with its slot');
+  assert.equal(r.front.pages.size, 0, 'dropped with its slot');
 });
 
 test('C21 C8 with exclusive gets a shared page is dirty in the swap cache', () => {
@@ -262,7 +262,7 @@ test('a disk that disappears loses only the pages on it, and each loss is report
     Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? SwapInResult.done : SwapInResult.ioError)),
   );
   assert.equal(r.mm.write(11, 5), SwapInResult.done);
-  assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap takes new pages still');
+  assert.equal(r.mm.evict(r.mm.pages[11]!.frame), true, 'frontswap still accepts new pages');
   checkWorld(r);
 });
 
@@ -278,13 +278,13 @@ test('a clean page keeps its slot until more than half of all slots are in use',
   const r = rig(false, {}, 21, 32); // 20 slots
   fill(r, 10);
   assert.equal(r.mm.touch(0), SwapInResult.done);
-  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'half full: the slot stays');
+  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'half full: the slot is kept');
   assert.ok(r.mm.evict(r.mm.pages[0]!.frame));
   assert.equal(r.swap.counters.get('frontswapOut'), 10, 'and the clean page is not written again');
   assert.equal(r.mm.write(10, 7), SwapInResult.done);
   r.mm.evict(r.mm.pages[10]!.frame);
   assert.equal(r.mm.touch(1), SwapInResult.done);
-  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'above half: the slot is given up');
+  assert.equal(r.swap.areas[0]!.allocator.inUse, 10, 'above half: the slot is freed');
   checkWorld(r);
 });
 
@@ -315,15 +315,15 @@ test('read-ahead on an asynchronous disk reads aligned windows into the swap cac
   come(0);
   assert.equal(reads(), 1);
   come(1);
-  assert.equal(reads(), 2, 'next door: a block of two, of which one is there');
+  assert.equal(reads(), 2, 'adjacent: a window of two, one of them cached');
   come(2);
-  assert.equal(reads(), 4, 'again: 2 and 3');
+  assert.equal(reads(), 4, 'adjacent again: 2 and 3');
   const before = r.swap.counters.get('readBios');
   come(3);
   assert.equal(r.swap.counters.get('readBios'), before);
   assert.equal(r.swap.counters.get('readAheadHits'), 1);
   come(4);
-  assert.equal(reads(), 8, 'a hit: a block of four');
+  assert.equal(reads(), 8, 'a hit: a window of four');
   checkWorld(r);
 });
 
@@ -359,7 +359,7 @@ test('C14 a slot whose last reference is dropped during a bio is freed when the 
   r.mm.evict(r.mm.pages[1]!.frame);
   r.mm.exit(1);
   const { allocator } = r.swap.areas[0]!;
-  assert.equal(allocator.inUse, 2, 'the bios hold them');
+  assert.equal(allocator.inUse, 2, 'the slots are kept until the bios complete');
   assert.deepEqual(r.disk.freed, []);
   for (let i = 0; i < 4; i++) r.swap.tick();
   assert.equal(allocator.inUse, 0);

@@ -1,4 +1,4 @@
-/** Areas on and off: priorities, swapoff in steps and when it fails, shrink, refusals; the ids are those of the contract (docs/design/swap.md). */
+/** swapon and swapoff: priorities, steps, failures, shrink, wrong arguments. Ids are those of docs/design/contract-tests.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AreaOptions } from '../../src/swap/areas.ts';

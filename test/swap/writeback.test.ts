@@ -1,4 +1,4 @@
-/** Writeback: C18, every order of what can happen while a page is on its way to the disk; then what it promises, one a test. */
+/** Writeback. C18 enumerates every order of events while a page is being written; the other tests check one promise each. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetOf } from '../../src/swap/entry.ts';
@@ -15,7 +15,7 @@ const turn = ({ front }: World): void => {
   for (let age = 0; age < 3; age++) front.age(0, 1, 600);
 };
 
-/** Touches a page until it is there; on a slow disk that takes ticks. */
+/** Touches a page until it is resident; an asynchronous disk needs ticks. */
 function have(r: Rig, vpn: number): void {
   for (let i = 0; i < 9; i++) {
     const answer = r.mm.touch(vpn);
@@ -26,7 +26,7 @@ function have(r: Rig, vpn: number): void {
   assert.fail(`page ${vpn} does not come`);
 }
 
-/** Page 0 is on its way to the disk, which does not answer. */
+/** A writeback of page 0 is in flight and does not complete. */
 function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void } {
   const r = rig(false, { pageCluster: 0 }, 10, 10);
   let isHeld = true;
@@ -48,7 +48,7 @@ function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void }
 }
 
 let stamp = 100;
-/** What can happen to the page, its slot and its frame meanwhile. */
+/** The events that can happen to the page, its slot and its frame meanwhile. */
 const happenings: Readonly<Record<string, (r: Rig) => void>> = {
   load: ({ mm }) => assert.notEqual(mm.touch(0), SwapInResult.ioError),
   overwrite: ({ mm }) => mm.write(0, ++stamp),
@@ -75,7 +75,7 @@ const happenings: Readonly<Record<string, (r: Rig) => void>> = {
   again: (r) => turn(r) ?? r.back.write(0, 1),
 };
 
-/** Every order of `length` happenings, the same one twice included. */
+/** Every sequence of `length` events, with repetition. */
 function* orders(length: number): Generator<string[]> {
   if (length === 0) yield [];
   else
@@ -83,7 +83,7 @@ function* orders(length: number): Generator<string[]> {
       for (const name of Object.keys(happenings)) yield [...before, name];
 }
 
-/** A story is an order of happenings, with the end of the bio at one place in it. */
+/** A story is a sequence of events with the completion of the bio inserted at one position. */
 function* stories(): Generator<{ before: string[]; after: string[] }> {
   for (const length of [1, 2, 3])
     for (const names of orders(length))
@@ -95,7 +95,7 @@ function tell(r: Rig, names: readonly string[]): void {
   for (const name of names) happenings[name]!(r);
 }
 
-/** All pages come, as they were written last; then they end, and nothing is left. */
+/** Every page reads as last written; after exit nothing is left. */
 function conclude(r: Rig): void {
   for (let i = 0; i < 4; i++) r.swap.tick();
   checkWorld(r);
@@ -153,11 +153,11 @@ test('C18 a page modified during its writeback is dirty and is swapped out again
   happenings['overwriteInPlace']!(r);
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
-  assert.ok(!r.mm.evict(frame), 'not while its bio is under way');
+  assert.ok(!r.mm.evict(frame), 'not while the bio is in flight');
   assert.equal(r.swap.swapOut(frame), SwapOutResult.busy);
   release(true);
   assert.ok(r.swap.isDirty(frame));
-  assert.ok(r.front.has(0, offsetOf(slot)), 'what the disk has is not believed');
+  assert.ok(r.front.has(0, offsetOf(slot)), 'the stale write is ignored');
   assert.ok(r.mm.reclaim(frame));
   have(r, 0);
   checkWorld(r);
@@ -173,7 +173,7 @@ test('a page that was written back is dropped from frontswap and read from the d
     if (!synchronous) r.swap.tick();
     assert.equal(r.front.pages.size, 17);
     assert.equal(r.swap.counters.get('writebackPages'), 3);
-    assert.equal(r.mm.free.length, free, 'frames go back');
+    assert.equal(r.mm.free.length, free, 'the frames are free');
     for (let vpn = 0; vpn < 20; vpn++) have(r, vpn);
     assert.equal(r.swap.counters.get('frontswapIn'), 17);
     checkWorld(r);
@@ -245,7 +245,7 @@ test('each bio costs one page of the budget, failed ones too; at 0 writeback sto
   r.disk.fails = () => true;
   assert.equal(r.back.write(0, 3), 3);
   assert.equal(r.back.budget, 2);
-  assert.equal(r.front.pages.size, 12, 'a page whose bio failed is still in frontswap');
+  assert.equal(r.front.pages.size, 12, 'pages whose write failed are still in frontswap');
   assert.equal(r.swap.counters.get('writebackErrors'), 3);
   r.disk.fails = () => false;
   assert.equal(r.back.write(0, 12), 2);
@@ -302,7 +302,7 @@ test('without a free frame or bio the page waits and is the next one written', (
   assert.equal(r.back.write(0, 3), 0);
   assert.equal(r.swap.counters.get('writebackWaits'), 1);
   r.mm.free.push(...lent);
-  assert.equal(r.back.write(0, 6), 4, 'as many as there are bios');
+  assert.equal(r.back.write(0, 6), 4, 'one page per bio');
   assert.equal(r.back.inFlight, 4);
   r.swap.tick();
   assert.equal(r.back.inFlight, 0);
@@ -316,7 +316,7 @@ test('without a free frame or bio the page waits and is the next one written', (
 test('a swapoff waits for a writeback in flight, then reads the page back', () => {
   const { r, release } = sentOff(false);
   assert.equal(swapOff(r.swap, 0, 40), SwapOffResult.again);
-  assert.equal(r.back.write(0, 1), 0, 'nothing more is sent to an area that goes');
+  assert.equal(r.back.write(0, 1), 0, 'nothing is written to an area in swapoff');
   release(true);
   for (let i = 0; swapOff(r.swap, 0, 40) !== SwapOffResult.done; i++) {
     assert.ok(i < 20);
@@ -344,12 +344,12 @@ test('the shrinker starts above the start mark and stops at the accept mark', ()
   const { world, back } = shrinking(96, { bios: 4 });
   assert.equal(back.tick(), 4, '96 of 100');
   assert.ok(back.isShrinking);
-  assert.equal(world.front.pages.size, 92, 'below the upper mark');
+  assert.equal(world.front.pages.size, 92, 'below the start mark');
   assert.equal(back.tick(), 4);
   assert.equal(world.front.pages.size, 88);
-  assert.equal(back.tick(), 0, 'below the lower one');
+  assert.equal(back.tick(), 0, 'below the accept mark');
   assert.ok(!back.isShrinking);
-  assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks nothing starts');
+  assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks it does not start');
 });
 
 test('the shrinker does not run at the accept mark itself', () => {

@@ -1,4 +1,4 @@
-/** What tmem promises, rule by rule; the rules' ids are those of docs/design/tmem.md. On the real page store unless said. */
+/** The contract of tmem. Ids are those of docs/design/contract-tests.md. On the real page store unless stated. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -306,7 +306,7 @@ test('a page whose content is shared is passed over once, and eight of them per 
 });
 
 test('pages with equal hashes are compared byte by byte', () => {
-  const lens = {
+  const comparer = {
     page: new Uint8Array(4096),
     candidate: new Uint8Array(4096),
     hashLow: 1,
@@ -318,7 +318,7 @@ test('pages with equal hashes are compared byte by byte', () => {
       return Buffer.compare(this.page, this.candidate) === 0;
     },
   };
-  const tmem = small(50, { comparer: lens });
+  const tmem = small(50, { comparer });
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
   for (let i = 0; i < 20; i++) tmem.put(client, pool, oid, i, pageOf(i % 10), 0);
@@ -351,12 +351,12 @@ test('pools: 16 per client; shared ones need authorisation and are never persist
   assert.equal(
     tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared,
     false,
-    'silently private',
+    'the pool is private',
   );
   tmem.authorise(a, UUID.toUpperCase());
   assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared, true);
   tmem.deauthorise(a, UUID);
-  assert.equal(tmem.poolOf(a, 1)!.isShared, true, 'a part it has stays');
+  assert.equal(tmem.poolOf(a, 1)!.isShared, true, 'a joined pool stays joined');
   assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: UUID }))!.isShared, false);
   tmem.authorise(a, 'f'.repeat(32));
   assert.equal(tmem.poolOf(a, tmem.newPool(a, { shared: 'f'.repeat(32) }))!.isShared, false);
@@ -393,7 +393,7 @@ test('damage is reported as corrupt: a persistent page stays, an ephemeral one i
     assert.equal(tmem.get(client, pool, oid, 0, into, 0), TmemGetResult.corrupt);
   assert.ok(
     into.every((byte) => byte === 9),
-    'no data comes with it',
+    'the target is unchanged',
   );
   assert.equal(tmem.get(client, pools[0]!, oid, 0, into, 0), TmemGetResult.corrupt);
   assert.equal(tmem.get(client, pools[1]!, oid, 0, into, 0), TmemGetResult.poolEmpty);

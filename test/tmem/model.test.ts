@@ -1,4 +1,4 @@
-/** Tmem against the naive model: random commands over few clients, pools, objects and pages, so that all of it collides. */
+/** Tmem against the naive model: random commands on few clients, pools, objects and pages, so that keys collide. */
 import type { Prng } from '../../src/base/prng.ts';
 import { randomTest } from '../model/replay.ts';
 import type { ModelLimits } from '../model/tmem-model.ts';
@@ -6,7 +6,7 @@ import { TmemTwin } from '../model/tmem-twin.ts';
 
 const uuids = ['0123456789abcdef0123456789abcdef', '1'.repeat(32)] as const;
 
-/** A client's or pool's own affairs: rare. */
+/** Rare commands on clients and pools. */
 function manage(twin: TmemTwin, prng: Prng, client: number): void {
   const { tmem, model } = twin;
   const what = prng.below(12);

@@ -1,4 +1,4 @@
-/** Save and restore: what arrives equals what was there, whatever the client did meanwhile and however hostile the bytes. */
+/** Save and restore: the restored pages equal the saved ones, and invalid streams are refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
@@ -49,7 +49,7 @@ function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
   assert.equal(answer, TmemPutResult.stored);
 }
 
-/** What a client does while it is copied. */
+/** The client's operations while it is copied. */
 function live(tmem: Tmem, client: number, prng: Prng): void {
   const pool = prng.below(5);
   const oid = oidOf(prng.below(oids));
@@ -300,7 +300,7 @@ test('valid records cover every page once, after all pages and before the end', 
     [/out of order/, [part(0, At.valid), valid, valid, end]],
     [/are missing/, [part(0, At.valid), end]],
     [/follows a valid record/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
-    [/more pages are valid/, [part(0, At.page), valid, end]],
+    [/beyond the pages received/, [part(0, At.page), valid, end]],
   ];
   for (const [reason, parts] of orders) {
     const restore = new Restore(host());
@@ -316,5 +316,5 @@ function throwsProtocol(body: () => void): Error {
     assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
     return error as Error;
   }
-  throw new Error('it was taken');
+  throw new Error('the stream was accepted');
 }

@@ -1,6 +1,6 @@
 /**
- * The remote tier against a machine in memory, contract test C23 first: whatever fails on the way there, the page is
- * still here; whatever fails on the way back is told.
+ * The remote backend against an in-memory peer. C23: if a put to the peer fails, the page stays local; if a load from it
+ * fails, that is reported.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -31,7 +31,7 @@ test('the oldest pages move to the peer, and back when they are loaded', () => {
   assert.equal(r.peer.redis.pages, 40);
   assert.equal(r.backend.remotePages, 40);
   for (let i = 0; i < 100; i++)
-    assert.equal(r.local.compressedBytes(0, i) > 0, i >= 40, 'the oldest went');
+    assert.equal(r.local.compressedBytes(0, i) > 0, i >= 40, 'the oldest pages were moved');
   r.backend.verify();
   for (let i = 0; i < 100; i++) loadsAs(r, i, i);
   assert.equal(count(r, 'pagesRepatriated'), 40);
@@ -98,11 +98,11 @@ for (const [fault, keepBytes] of [
     r.peer.fault = 'none';
     r.peer.release();
     assert.equal(r.backend.remotify(2), 2);
-    assert.equal(r.local.compressedBytes(0, went + 1), 0, 'it is still the oldest');
+    assert.equal(r.local.compressedBytes(0, went + 1), 0, 'the page is still the oldest');
     assert.equal(r.local.compressedBytes(0, went + 2), 0);
     for (let i = 0; i < 50; i++) loadsAs(r, i, i);
     while (r.backend.tend());
-    assert.equal(r.peer.redis.pages, 0, 'what may have arrived was deleted');
+    assert.equal(r.peer.redis.pages, 0, 'pages that may have been stored were deleted');
     assert.deepEqual(r.backend.counters.violated(), []);
   });
 
@@ -116,7 +116,7 @@ test('C23 a full peer refuses puts, and puts are retried', () => {
   assert.equal(count(r, 'pers_pages_remote_nomem'), 20);
   for (let i = 0; i < 50; i++) loadsAs(r, i, i);
   while (r.backend.tend());
-  assert.equal(r.peer.redis.pages, 0, 'deletes are taken');
+  assert.equal(r.peer.redis.pages, 0, 'deletes are accepted');
   r.peer.redis.isFull = false;
   assert.equal(r.backend.remotify(50), 50);
   r.backend.verify();
@@ -386,4 +386,9 @@ test('the tables are charged to the budget, and an area that does not fit is ref
   r.front.invalidateArea(1);
   assert.equal(r.budget.usedBytes, before);
   assert.throws(() => rig({ limitBytes: 1000 }), { code: 'ERR_ARG_VALUE' });
+});
+
+test('wrong options are refused with a code', () => {
+  for (const flushesMax of [0, 100, 2 ** 25, 1.5])
+    assert.throws(() => rig({ flushesMax }), { code: 'ERR_ARG_VALUE' }, String(flushesMax));
 });

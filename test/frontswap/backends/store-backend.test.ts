@@ -1,6 +1,6 @@
 /**
- * Page stores behind frontswap's front end, contract tests by number: C1, C2, C3, C5, C13, C14, C15, C16, and that a free
- * makes no garbage. A random walk over several areas checks pages and counters after each step.
+ * Page stores behind the front end: contract tests C1, C2, C3, C5, C13 to C16, and that no call allocates. A random walk
+ * over several areas checks pages and counters after each step.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -59,14 +59,14 @@ test('C2 a store refused at the limit leaves no old page in the backend', () => 
   front.init(0, 1000);
   const held: number[] = [];
   for (let n = 0; n < 500; n++) if (front.store(0, n, page('text', n), 0)) held.push(n);
-  // Pages that pack well become pages that do not: some find no room.
+  // Replace compressible pages by incompressible ones: some find no space.
   let refused = 0;
   for (const n of held) {
     if (front.store(0, n, page('random', n), 0)) continue;
     refused++;
     assert.equal(front.has(0, n), false);
     assert.equal(front.load(0, n, into, 0), LoadResult.absent);
-    assert.equal(backend.load(0, n, into, 0), LoadResult.absent, 'not only the bit is clear');
+    assert.equal(backend.load(0, n, into, 0), LoadResult.absent, 'the backend has no page either');
   }
   assert.ok(refused > 0, 'the limit was reached');
   assert.ok(backend.counter(CounterAt.refusedByLimit) >= refused);
@@ -158,7 +158,7 @@ test('space freed by one area is available to another at once', () => {
   const first = fill(0);
   assert.ok(first > 500 && first < 1000, `${first} pages fill the limit`);
   for (let n = 0; n < first; n++) front.invalidatePage(0, n);
-  assert.ok(budget.usedBytes > 2_000_000, 'free, and still resident');
+  assert.ok(budget.usedBytes > 2_000_000, 'free but still resident');
   const second = fill(1);
   assert.ok(second > first * 0.9, `${second} after ${first}`);
 });
@@ -173,7 +173,7 @@ test('maintain and compactIdle release memory', () => {
   assert.ok(budget.usedBytes > 20_000_000);
   assert.equal(backend.maintain(6000), true);
   assert.ok(budget.usedBytes < 3_000_000, `${budget.usedBytes} bytes: the reserves remain`);
-  assert.equal(backend.maintain(1), false, 'one call served both areas');
+  assert.equal(backend.maintain(1), false, 'one call does both areas');
   while (backend.compactIdle());
   assert.ok(budget.usedBytes < 300_000, `${budget.usedBytes} bytes`);
   backend.verify();
@@ -200,7 +200,7 @@ test('store, load and free through the front end allocate nothing', { skip }, ()
   };
   let filling = 0;
   let freeing = 0;
-  // The first rounds pay for compiling; the least of the others counts.
+  // The first rounds include compilation; the minimum of the others counts.
   for (let round = 0; round < 5; round++) {
     collect?.();
     let filled = 0;
@@ -285,12 +285,12 @@ test('maintain ages pages as others change, and compactIdle recompresses idle on
   assert.equal(pages.coldest(0, 400, 1, false), 2, 'a load resets the age');
   assert.equal(pages.coldest(0, 400, 1, true), -1, 'text is compressible');
   while (backend.compactIdle());
-  assert.equal(backend.counter(CounterAt.recompressed), 0, 'nothing is idle yet');
+  assert.equal(backend.counter(CounterAt.recompressed), 0, 'no page is idle yet');
   for (let i = 0; i < 4; i++) backend.maintain(100);
   while (backend.compactIdle());
   const { recompressed, recompressKept } = CounterAt;
   const tried = backend.counter(recompressed) + backend.counter(recompressKept);
-  assert.equal(tried, zstd === null ? 0 : 199, 'all but the page that was loaded');
+  assert.equal(tried, zstd === null ? 0 : 199, 'all pages except the loaded one');
   for (let n = 0; n < 200; n++) {
     assert.equal(front.load(n % 2 === 0 ? 0 : 3, n, into, 0), LoadResult.loaded);
     assert.deepEqual(into, page('text', n));
