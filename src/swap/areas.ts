@@ -133,6 +133,19 @@ export class AreaOrder {
     this.#areas.splice(at, 1);
   }
 
+  /** True if more than half of all slots are in use: clean pages in memory do not keep theirs (kernel: vm_swap_full). */
+  get isHalfFull(): boolean {
+    let inUse = 0;
+    let capacity = 0;
+    for (let at = 0; at < this.#areas.length; at++) {
+      const { allocator, writeOk } = this.#areas[at]!;
+      if (!writeOk) continue;
+      inUse += allocator.inUse;
+      capacity += allocator.capacity;
+    }
+    return inUse * 2 > capacity;
+  }
+
   /** Allocates a slot of the first area that has one free; NO_ENTRY if none has. */
   alloc(): SwapEntry {
     for (let at = 0; at < this.#areas.length; at++) {

@@ -164,19 +164,6 @@ export class Swap implements BioOwner {
     return frame;
   }
 
-  /** True if more than half of all slots are in use: clean pages in memory do not keep theirs (kernel: vm_swap_full). */
-  get isHalfFull(): boolean {
-    let inUse = 0;
-    let capacity = 0;
-    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
-      const area = this.areas[type]!;
-      if (area === null || !area.writeOk) continue;
-      inUse += area.allocator.inUse;
-      capacity += area.allocator.capacity;
-    }
-    return inUse * 2 > capacity;
-  }
-
   /** Writes the frame to its slot. */
   swapOut(frame: number): SwapOutResult {
     const entry = this.cache.entryAt(frame);
@@ -274,7 +261,7 @@ export class Swap implements BioOwner {
     const area = this.#area(entry);
     const slot = offsetOf(entry);
     if (area.map.drop(slot)) this.#slotFree(area, slot);
-    else if (!area.map.isReferenced(slot) && this.isHalfFull) this.#tryFreeEntry(entry);
+    else if (!area.map.isReferenced(slot) && this.order.isHalfFull) this.#tryFreeEntry(entry);
   }
 
   /** free() of entries[from .. to), as when a process exits. Reads the tables ahead, so that cache misses overlap. */
