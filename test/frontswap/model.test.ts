@@ -164,10 +164,10 @@ class Twin {
       for (const key of mine.slice(0, pages)) this.#free(type, Number(key.split(':')[1]));
       return pages;
     };
-    const brought = this.front.shrink(target);
+    const readBack = this.front.shrink(target);
     assert.equal(this.held.size, Math.min(before, target));
-    assert.equal(brought, before - this.held.size);
-    this.#add('shrunkPages', brought);
+    assert.equal(readBack, before - this.held.size);
+    this.#add('shrunkPages', readBack);
   }
 
   #check(): void {

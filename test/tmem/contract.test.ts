@@ -67,7 +67,7 @@ test('C1 a get returns the page that was put last', () => {
 test('C2 a refused put leaves no old page, whatever the reason', () => {
   const reasons: [TmemPutResult, (tmem: Tmem, client: number, other: number) => void][] = [
     [TmemPutResult.frozen, (tmem, client) => tmem.freeze(client)],
-    // Another page takes the room, or the row, that the old page gives up: the cap was lowered meanwhile.
+    // Another page takes the space or the row that the old page frees: the cap was lowered.
     [TmemPutResult.capped, (tmem, client) => tmem.setCap(client, 1)],
   ];
   for (const [reason, prepare] of reasons) {

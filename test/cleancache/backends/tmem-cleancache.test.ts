@@ -116,8 +116,8 @@ test('C9 shared: guests of one uuid share a pool, a hit makes the page the newes
   one.invalidateFs(again);
   assert.equal(two.get(theirs, file, 3, into, 0), true);
   two.invalidateFs(theirs);
-  const anew = one.initSharedFs(UUID, 4096);
-  assert.equal(one.get(anew, file, 3, into, 0), false);
+  const remounted = one.initSharedFs(UUID, 4096);
+  assert.equal(one.get(remounted, file, 3, into, 0), false);
   tmem.verify();
 });
 
