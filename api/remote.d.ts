@@ -15,7 +15,7 @@ class RemoteBackend implements FrontswapBackend {
     load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
     invalidatePage(type: number, offset: number): void;
     invalidateArea(type: number): void;
-    remotify(most: number): number;
+    remotify(pagesMax: number): number;
     maintain(): boolean;
     verify(): void;
 }
@@ -66,7 +66,7 @@ interface StoreBackend extends FrontswapBackend {
     readonly isIncompressible: boolean;
     maintain(changed: number): boolean;
     compactIdle(): boolean;
-    recompressIdle(most: number, age: number): number;
+    recompressIdle(pagesMax: number, age: number): number;
     counter(at: number): number;
     usedBytes(): number;
     formatOf(type: number, offset: number): PageFormat;
@@ -85,5 +85,5 @@ type StreamAddress = {
     readonly host: string;
     readonly port: number;
 };
-function storeBackend(budget: Budget, codec: CodecFactory, returns: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
 function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null;

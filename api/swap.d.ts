@@ -52,7 +52,7 @@ class Budget {
     reserve(bytes: number): boolean;
     release(bytes: number): void;
 }
-type DiscardMode = 'off' | 'once' | 'pages' | 'scan';
+type DiscardMode = (typeof DISCARD_MODES)[number];
 interface Disk {
     readonly sizeBytes: ByteCount;
     readonly limits: DiskLimits;
@@ -66,7 +66,6 @@ interface Disk {
 interface FrontEnd {
     readonly enabled: boolean;
     readonly exclusiveGets: boolean;
-    readonly lastLoadExclusive: boolean;
     onShrink: ((type: number, pages: number) => number) | null;
     init(type: number, slots: number): void;
     store(type: number, offset: number, page: Uint8Array, at: number): boolean;
@@ -76,9 +75,8 @@ interface FrontEnd {
     warm?(type: number, offsets: Int32Array, count: number): number;
     invalidateArea(type: number): void;
     has(type: number, offset: number): boolean;
-    wroteBack(type: number, offset: number): void;
-    coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
-    age(type: number, from: number, to: number): void;
+    completeWriteback(type: number, offset: number): void;
+    coldPages(type: number): ColdPages | null;
 }
 class Frontswap {
     readonly counters: Counters<FrontswapCounter>;
@@ -87,7 +85,6 @@ class Frontswap {
     get enabled(): boolean;
     get writethrough(): boolean;
     set writethrough(on: boolean);
-    get lastLoadExclusive(): boolean;
     register(backend: FrontswapBackend): void;
     init(type: number, slots: number): void;
     store(type: number, offset: number, page: Uint8Array, at: number): boolean;
@@ -95,9 +92,8 @@ class Frontswap {
     peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
     invalidatePage(type: number, offset: number): void;
     warm(type: number, offsets: Int32Array, count: number): number;
-    wroteBack(type: number, offset: number): void;
-    coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
-    age(type: number, from: number, to: number): void;
+    completeWriteback(type: number, offset: number): void;
+    coldPages(type: number): ColdPages | null;
     invalidateArea(type: number): void;
     has(type: number, offset: number): boolean;
     currPages(): number;
@@ -113,20 +109,20 @@ interface FrontswapBackend {
     invalidatePage(type: number, offset: number): void;
     warm?(type: number, offsets: Int32Array, count: number): number;
     invalidateArea(type: number): void;
-    coldest?(type: number, from: number, to: number, age: number, poor: boolean): number;
-    age?(type: number, from: number, to: number): void;
+    coldPages?(type: number): ColdPages | null;
 }
 const LoadResult: {
     readonly loaded: 0;
     readonly absent: 1;
     readonly corrupt: 2;
+    readonly loadedExclusive: 3;
 };
 type LoadResult = (typeof LoadResult)[keyof typeof LoadResult];
 interface MemoryManager {
     readonly memory: Uint8Array;
-    allocFrame(ahead: boolean): number;
+    allocFrame(isReadAhead: boolean): number;
     freeFrame(frame: number): void;
-    leftCache(frame: number): void;
+    removedFromCache(frame: number): void;
     readDone(entry: SwapEntry, frame: number, ok: boolean): void;
     writeDone(entry: SwapEntry, frame: number, ok: boolean): void;
     unuse(entry: SwapEntry, frame: number): void;
@@ -137,7 +133,7 @@ interface StoreBackend extends FrontswapBackend {
     readonly isIncompressible: boolean;
     maintain(changed: number): boolean;
     compactIdle(): boolean;
-    recompressIdle(most: number, age: number): number;
+    recompressIdle(pagesMax: number, age: number): number;
     counter(at: number): number;
     usedBytes(): number;
     formatOf(type: number, offset: number): PageFormat;
@@ -164,16 +160,15 @@ class Swap implements BioOwner {
     isDirty(frame: number): boolean;
     isBusy(frame: number): boolean;
     lookup(entry: SwapEntry): number;
-    get isHalfFull(): boolean;
     swapOut(frame: number): SwapOutResult;
     dropFromCache(frame: number): void;
     swapIn(entry: SwapEntry): SwapInResult;
-    readCached(area: SwapArea, slot: number): SwapInResult;
+    readCached(area: SwapArea, entry: SwapEntry): SwapInResult;
     free(entry: SwapEntry): void;
     freeMany(entries: Int32Array, from: number, to: number): void;
     freeAndCache(entry: SwapEntry): void;
     tryFree(frame: number): boolean;
-    reclaimCacheOnly(most: number): number;
+    reclaimCacheOnly(slotsMax: number): number;
     tick(): number;
     scanDiscard(clusters: number): number;
     bioEnd(bio: Bio): void;
@@ -191,13 +186,13 @@ interface SwapHeader {
     readonly label: string;
 }
 const SwapInResult: {
-    readonly ready: 0;
+    readonly done: 0;
     readonly pending: 1;
     readonly noFrame: 2;
     readonly busy: 3;
     readonly ioError: 4;
     readonly corrupt: 5;
-    readonly absent: 6;
+    readonly badEntry: 6;
 };
 type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 const SwapOffResult: {
@@ -235,7 +230,7 @@ interface WritebackOptions {
     readonly limitBytes: number;
     readonly startPercent?: number;
     readonly acceptPercent?: number;
-    readonly isWanted?: () => boolean;
+    readonly isRequested?: () => boolean;
     readonly bios?: number;
 }
 function admission(next: FrontswapBackend, usedBytes: () => number, limitBytes: number, acceptPercent?: number): Admission;
@@ -243,7 +238,7 @@ function entryOf(type: number, offset: number): SwapEntry;
 function offerShrink(swap: Swap): void;
 const offsetOf: (entry: SwapEntry) => number;
 function readHeader(page: Uint8Array, diskPages: number): SwapHeader;
-function storeBackend(budget: Budget, codec: CodecFactory, returns: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
 function swapOff(swap: Swap, type: number, slots: number): SwapOffResult;
 function swapOn(swap: Swap, disk: SwapDisk, page: Uint8Array, options?: AreaOptions): number;
 const typeOf: (entry: SwapEntry) => number;

@@ -40,8 +40,8 @@ interface PageStore {
     readonly slots: number;
     readonly storedBytes: number;
     readonly usedBytes: number;
-    put(slot: Slot, source: Uint8Array, at: number): number;
-    get(slot: Slot, target: Uint8Array, at: number): number;
+    put(slot: Slot, source: Uint8Array, at: number): PutResult;
+    get(slot: Slot, target: Uint8Array, at: number): GetResult;
     drop(slot: Slot): boolean;
     maintain(changed: number): boolean;
 }
@@ -153,7 +153,7 @@ type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
 class TmemFrontswap implements FrontswapBackend {
     readonly name = "tmem";
     constructor(tmem: Tmem, client: number);
-    init(type: number, slots: number): void;
+    init(type: number, _slots: number): void;
     store(type: number, offset: number, page: Uint8Array, at: number): boolean;
     load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
     invalidatePage(type: number, offset: number): void;
@@ -183,7 +183,7 @@ const TmemPutResult: {
     readonly stored: 0;
     readonly frozen: 1;
     readonly capped: 2;
-    readonly noRoom: 3;
+    readonly noSpace: 3;
     readonly noRows: 4;
     readonly noPool: 5;
 };

@@ -55,7 +55,7 @@ export class Frames implements MemoryManager {
     this.#count++;
   }
 
-  leftCache(): void {}
+  removedFromCache(): void {}
   readDone(): void {}
   writeDone(): void {}
   unuse(): void {}

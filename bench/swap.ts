@@ -163,7 +163,7 @@ class Design {
       const page = this.#order[i]!;
       const answer = swap.swapIn(this.#entries[page] as SwapEntry);
       assert(
-        answer === SwapInResult.ready || answer === SwapInResult.pending,
+        answer === SwapInResult.done || answer === SwapInResult.pending,
         'every page can be read',
       );
       const { frame } = swap;
@@ -185,7 +185,7 @@ class Design {
     const { swap, parts } = this;
     const disk = swap.areas[0]!;
     do swap.tick();
-    while (disk.discardCount > 0 || disk.allocator.held > 0);
+    while (disk.discardCount > 0 || disk.allocator.reserved > 0);
     while (parts.compact?.() === true);
   }
 

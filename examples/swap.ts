@@ -36,7 +36,7 @@ class Frames implements MemoryManager {
   freeFrame(frame: number): void {
     this.#free.push(frame);
   }
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     this.#free.push(frame);
   }
   readDone(): void {}
@@ -77,7 +77,7 @@ console.log(
 );
 
 for (const [n, entry] of entries.entries()) {
-  if (swap.swapIn(entry) !== SwapInResult.ready) throw new Error(`page ${n} was not read`);
+  if (swap.swapIn(entry) !== SwapInResult.done) throw new Error(`page ${n} was not read`);
   const at = swap.frame * PAGE_BYTES;
   const page = frames.memory.subarray(at, at + PAGE_BYTES);
   if (Buffer.compare(page, pages[n]!) !== 0)

@@ -1,41 +1,42 @@
 /**
- * cleancache: the hook between filesystems and whoever keeps clean file pages beyond the page cache. A filesystem opts in
- * when it is mounted and gets a handle; pages that reclaim takes from the page cache are put, and before a page is read
- * from disk it is asked for here.
+ * cleancache: the hook between filesystems and a backend that caches clean file pages beyond the page cache. A filesystem
+ * gets a handle when it is mounted. A clean page that reclaim evicts from the page cache is put; before a page is read from
+ * disk, get is tried.
  *
  *   mount ──initFs──▶ handle 1000 + row, or 2000 + row when shared ──▶ table: row ▶ pool of the backend
  *   reclaim ──put──▶         read ──get──▶         write, truncate, unlink, umount ──invalidate──▶
  *
- * Handles stand for pools, so that a filesystem can be mounted before there is a backend: then nothing is kept, and its pool
- * is made when a backend registers. Handles below 0 are of filesystems that got no row, and are no-ops.
+ * A handle is not a pool number, so a filesystem can be mounted before a backend registers: no page is cached until then, and
+ * register() creates its pool. Calls with a handle below 0, of a filesystem without a row, do nothing.
  *
  * Invariants
- * - put-put-get: whatever a second put answers, the first page is gone: refused by the backend, it is invalidated here.
- * - An invalidate reaches the backend even for a page that it should not have.
- * - One backend, for good. Its pools exist exactly for the rows in use, but for those it had no pool for.
+ * - put-put-get: after a second put the first page is not found. If the backend refuses it, the page is invalidated.
+ * - Every invalidate reaches the backend, also for pages that it should not have.
+ * - There is one backend, and it stays. Each row in use has a pool unless the backend had none.
  *
- * Cost: one table read on top of the backend's work; a test of one reference without it. No garbage.
- * Left out: locks. The caller orders calls about the same page, as it does with the page lock.
+ * Cost: one table read plus the backend; one comparison without a backend. put, get and invalidate allocate nothing.
+ * Left out: locks. The caller serialises calls for the same page, as the kernel does with the page lock.
  *
  * Sources: Linux mm/cleancache.c (3.0, 3.10), Documentation/vm/cleancache.txt.
  */
-import { assert } from '../base/assert.ts';
+import { checkInteger, checkPage } from '../base/arguments.ts';
 import { type CounterSpec, Counters } from '../base/counters.ts';
+import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CleancacheBackend, FILE_KEY_WORDS, UUID_BYTES } from './ops.ts';
 
-/** Filesystems, private and shared, that can be initialised at a time. */
+/** Filesystems that can be mounted at a time, private and shared together. */
 export const FILESYSTEMS_MAX = 32;
-/** A private filesystem's handle is this and its row, a shared one's the other. */
+/** A handle is one of these plus its row. */
 export const PRIVATE_HANDLES = 1000;
 export const SHARED_HANDLES = 2000;
 
-/** Tells a filesystem that it got no row: every call with it does nothing. */
+/** The handle of a filesystem without a row: every call with it does nothing. */
 export const NO_FILESYSTEM = -1;
 
 const INDEX_MAX = 0xffff_ffff;
 
-/** In the pool table: the row is in use, its pool is still to be made or could not be. */
+/** In the pool table: the row has no pool yet, or the backend had none. */
 const NO_POOL = -1;
 
 export type CleancacheCounter =
@@ -50,20 +51,23 @@ const pagesOf = (help: string): CounterSpec => ({ unit: 'pages', mustStayZero: f
 
 const specs: Readonly<Record<CleancacheCounter, CounterSpec>> = {
   succGets: pagesOf('gets that hit'),
-  failedGets: pagesOf('gets that missed, also for want of a backend'),
-  puts: pagesOf('pages offered, kept or not'),
-  refusedPuts: pagesOf('of these: known not to be kept'),
+  failedGets: pagesOf('gets that missed, including those without a backend'),
+  puts: pagesOf('pages put, cached or not'),
+  refusedPuts: pagesOf('of these: not cached'),
   invalidates: { unit: 'calls', mustStayZero: false, help: 'of page, inode or filesystem' },
   refusedFilesystems: {
     unit: 'filesystems',
     mustStayZero: false,
-    help: 'not initialised: all rows in use, or no pool to be had',
+    help: 'mounted without a row or without a pool',
   },
 };
 
-/** Writes the file key of an inode number (0 .. 2^53 - 1) to key[0 .. 5]. */
+/**
+ * Writes the file key of an inode number (0 .. 2^53 - 1) to key[0 .. 5].
+ * @throws SwapError ERR_ARG_VALUE
+ */
 export function inodeKey(inode: number, key: Uint32Array): void {
-  assert(Number.isSafeInteger(inode) && inode >= 0, 'an inode number is a whole number');
+  checkInteger('inode', inode, 0, Number.MAX_SAFE_INTEGER);
   key[0] = inode; // modulo 2^32
   key[1] = Math.floor(inode / 2 ** 32);
   for (let i = 2; i < FILE_KEY_WORDS; i++) key[i] = 0;
@@ -85,28 +89,37 @@ export class Cleancache {
     return this.#backend !== null;
   }
 
-  /** The one backend, for good. Pools are made for all filesystems there are, in the order of their rows. */
+  /**
+   * Registers the backend, which stays, and creates a pool for every mounted filesystem.
+   * @throws SwapError ERR_ARG_CONFLICT: there is a backend
+   */
   register(backend: CleancacheBackend): void {
-    assert(this.#backend === null, 'cleancache has one backend');
+    if (this.#backend !== null) {
+      const text = `cleancache has a backend already: ${this.#backend.name}`;
+      throw new SwapError('ERR_ARG_CONFLICT', text);
+    }
     this.#backend = backend;
     for (let row = 0; row < FILESYSTEMS_MAX; row++)
       if (this.#handles[row] !== 0) this.#makePool(backend, row);
   }
 
-  /** A mount: the handle of its filesystem, or NO_FILESYSTEM when no row is left or its blocks are not of 4096 bytes. */
+  /** Mounts a filesystem; returns its handle, or NO_FILESYSTEM if no row is free or its block size is not 4096 bytes. */
   initFs(blockBytes: number): number {
     return this.#init(blockBytes, PRIVATE_HANDLES, null);
   }
 
-  /** A mount of a filesystem that other clients have too: they share the pool of this uuid (16 bytes). */
+  /** Mounts a cluster filesystem: all clients that mount it share the pool with this 16-byte uuid. */
   initSharedFs(uuid: Uint8Array, blockBytes: number): number {
-    assert(uuid.length === UUID_BYTES, 'a uuid has 16 bytes');
+    checkInteger('uuid.length', uuid.length, UUID_BYTES, UUID_BYTES);
     return this.#init(blockBytes, SHARED_HANDLES, uuid.slice());
   }
 
-  /** Offers a clean page that leaves the page cache. What was put under this name before is gone, whatever happens. */
+  /**
+   * Offers a clean page that is evicted from the page cache. The page put before with this key and index is dropped.
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: `fs` is not mounted; as do all calls below
+   */
   put(fs: number, key: Uint32Array, index: number, page: Uint8Array, at: number): void {
-    assert(at >= 0 && at + PAGE_BYTES <= page.length, 'a source holds its page');
+    checkPage(page, at);
     const pool = this.#poolOf(fs, key);
     this.#count[this.#at.puts]! += 1;
     if (isIndex(index) && pool !== NO_POOL) {
@@ -118,7 +131,7 @@ export class Cleancache {
 
   /** True: the page is at page[at .. at + 4096). False: read it from the disk. */
   get(fs: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean {
-    assert(at >= 0 && at + PAGE_BYTES <= page.length, 'a target has room for its page');
+    checkPage(page, at);
     const pool = this.#poolOf(fs, key);
     const hit =
       isIndex(index) && pool !== NO_POOL && this.#backend!.get(pool, key, index, page, at);
@@ -126,7 +139,7 @@ export class Cleancache {
     return hit;
   }
 
-  /** The page has changed, or is about to: later gets miss. */
+  /** The page was or will be modified: later gets miss. */
   invalidatePage(fs: number, key: Uint32Array, index: number): void {
     const pool = this.#poolOf(fs, key);
     if (!isIndex(index) || pool === NO_POOL) return;
@@ -134,7 +147,7 @@ export class Cleancache {
     this.#backend!.invalidatePage(pool, key, index);
   }
 
-  /** The file is truncated or gone: later gets of any of its pages miss. */
+  /** The file was truncated or deleted: later gets of its pages miss. */
   invalidateInode(fs: number, key: Uint32Array): void {
     const pool = this.#poolOf(fs, key);
     if (pool === NO_POOL) return;
@@ -142,7 +155,7 @@ export class Cleancache {
     this.#backend!.invalidateInode(pool, key);
   }
 
-  /** The filesystem is unmounted; its handle is not used afterwards. */
+  /** The filesystem was unmounted: drops its pool. The handle is not valid afterwards. */
   invalidateFs(fs: number): void {
     const row = this.#rowOf(fs);
     if (row < 0) return;
@@ -175,23 +188,28 @@ export class Cleancache {
     this.#pools[row] = pool < 0 ? NO_POOL : pool;
   }
 
-  /** The row of a handle; -1 of NO_FILESYSTEM. */
+  /** The row of a handle; -1 for NO_FILESYSTEM. */
   #rowOf(fs: number): number {
     if (fs < 0) return -1;
     const row = fs - (fs >= SHARED_HANDLES ? SHARED_HANDLES : PRIVATE_HANDLES);
-    assert(this.#handles[row] === fs, 'a handle is of a filesystem that is mounted');
-    return row;
+    if (this.#handles[row] === fs) return row;
+    throw new SwapError(
+      'ERR_ARG_UNKNOWN',
+      `cleancache: no filesystem with handle ${fs} is mounted`,
+    );
   }
 
   #poolOf(fs: number, key: Uint32Array): number {
-    assert(key.length >= FILE_KEY_WORDS, 'a file key has six words');
+    if (key.length < FILE_KEY_WORDS)
+      checkInteger('key.length', key.length, FILE_KEY_WORDS, INDEX_MAX);
     const row = this.#rowOf(fs);
     return row < 0 ? NO_POOL : this.#pools[row]!;
   }
 }
 
-/** False for pages beyond 2^32 - 1 (16 TiB into a file): they are not kept, no backend has names for them. */
+/** False above 2^32 - 1 (16 TiB into a file): backends have 32-bit indexes, so such pages are not cached. */
 function isIndex(index: number): boolean {
-  assert(Number.isSafeInteger(index) && index >= 0, 'an index is a whole number');
-  return index <= INDEX_MAX;
+  if (index >>> 0 === index) return true;
+  checkInteger('index', index, 0, Number.MAX_SAFE_INTEGER);
+  return false;
 }

@@ -1,12 +1,12 @@
 /**
- * What a cleancache backend must be. The front end (cleancache.ts) owns this contract; tmem's ephemeral pools implement
+ * What a cleancache backend must be. The front end (cleancache.ts) owns this interface; tmem's ephemeral pools implement
  * it (kernel: struct cleancache_ops).
  *
- * Everything held is a clean copy of what is in a file: it may be dropped at any time without a word. What must never
- * happen is that it is found after it was invalidated, replaced or missed.
+ * Every cached page is a clean copy of file data, so a backend may drop it at any time. It must not be found again after
+ * it was invalidated, replaced or missed.
  *
- * A page is named by pool, file key and index. A file key is six 32-bit words, at key[0 .. 5]: an inode number in the
- * first two, or a file handle as exported; see inodeKey(). A page is 4096 bytes at page[at .. at + 4096).
+ * The key of a page is pool, file key and index. A file key is six 32-bit words at key[0 .. 5]: an inode number in the
+ * first two (see inodeKey()), or an exported file handle. A page is 4096 bytes at page[at .. at + 4096).
  */
 
 /** Words of a file key. */
@@ -17,24 +17,24 @@ export const UUID_BYTES = 16;
 
 export interface CleancacheBackend {
   readonly name: string;
-  /** Makes a private pool for a filesystem of such pages; its number, or -1 when there is none for it. */
+  /** Creates a private pool for a filesystem with this page size; returns its number, or -1 if there is none. */
   initFs(pageBytes: number): number;
   /**
-   * Joins the pool that all users of the filesystem with this uuid share, making it for the first; its number, or -1.
-   * Each call adds one user, each invalidateFs() takes one away.
+   * Joins the pool that all users of the filesystem with this uuid share, creating it for the first; returns its number,
+   * or -1. Each call adds a user, each invalidateFs() removes one.
    */
   initSharedFs(uuid: Uint8Array, pageBytes: number): number;
-  /** Takes a copy of the page, in place of any that it has, or refuses, answering false. */
+  /** Copies the page, replacing the one cached before; false: refused. */
   put(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean;
   /**
-   * Fills the page, or answers false and leaves it alone. From a private pool the page goes with the answer, in a shared
-   * one it stays and counts as used just now. After a miss all gets miss until the next put.
+   * Fills the page; false: a miss, the page is unchanged. A hit removes the page from a private pool, and makes it the most
+   * recently used in a shared one. After a miss every get misses until the next put.
    */
   get(pool: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean;
-  /** Gives up the page; of one that is not held it is no error. */
+  /** Drops the page. A page that is not cached is no error. */
   invalidatePage(pool: number, key: Uint32Array, index: number): void;
-  /** Gives up all pages of the file. */
+  /** Drops all pages of the file. */
   invalidateInode(pool: number, key: Uint32Array): void;
-  /** Ends this user's use of the pool. Its pages go with the last user; private pools have one. */
+  /** Removes a user of the pool; the last one destroys it. A private pool has one user. */
   invalidateFs(pool: number): void;
 }

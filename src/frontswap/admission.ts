@@ -1,26 +1,27 @@
 /**
- * Admission with hysteresis: once a backend has refused a page it is offered none until what it uses is well below its
- * ceiling (kernel: zswap's accept_threshold_percent). Without it a full backend takes each page that a free makes room for:
- * the newest pages go to the device while old ones stay, one at a time, at every store a search for room.
+ * Admission with hysteresis: after a backend has refused a page, it is offered no page until it uses well below its limit
+ * (kernel: zswap accept_threshold_percent). Without this a full backend stores one page for each page that is freed: new
+ * pages go to the device one by one while old pages stay, and each store searches for space.
  *
- *   taking ──the backend refuses, or the ceiling is reached──▶ waiting ──used <= accept % of the ceiling──▶ taking
+ *   accepting ──the backend refuses above accept %──▶ waiting ──used <= accept % of the limit──▶ accepting
  *
- * A page over an older one is treated as any other: the front end has given the old one up by then.
- * Cost: a test; while waiting, a call of usedBytes() a store.
+ * Cost: one comparison; while waiting, a call of usedBytes() per store.
  */
-import { assert } from '../base/assert.ts';
+import { checkInteger } from '../base/arguments.ts';
 import type { FrontswapBackend } from './ops.ts';
 
 export interface Admission extends FrontswapBackend {
-  /** Nothing is taken until enough has gone. */
+  /** True while every store is refused. */
   readonly isWaiting: boolean;
   /** Pages refused without asking the backend. */
   readonly refused: number;
 }
 
 /**
- * @param usedBytes what the backend uses now
- * @param acceptPercent of `limitBytes`, 0 .. 100: below this pages are taken again
+ * @param usedBytes memory that the backend uses now
+ * @param limitBytes the backend's limit
+ * @param acceptPercent of `limitBytes`, 0 .. 100: at or below this, pages are accepted again
+ * @throws SwapError ERR_ARG_VALUE
  */
 export function admission(
   next: FrontswapBackend,
@@ -28,7 +29,7 @@ export function admission(
   limitBytes: number,
   acceptPercent = 90,
 ): Admission {
-  assert(acceptPercent >= 0 && acceptPercent <= 100, 'a threshold is a percentage');
+  checkInteger('acceptPercent', acceptPercent, 0, 100);
   const acceptBytes = (limitBytes * acceptPercent) / 100;
   let isWaiting = false;
   let refused = 0;
@@ -53,7 +54,6 @@ export function admission(
     load: (type, offset, page, at) => next.load(type, offset, page, at),
     invalidatePage: (type, offset) => next.invalidatePage(type, offset),
     invalidateArea: (type) => next.invalidateArea(type),
-    ...(next.coldest === undefined ? {} : { coldest: next.coldest.bind(next) }),
-    ...(next.age === undefined ? {} : { age: next.age.bind(next) }),
+    coldPages: (type) => next.coldPages?.(type) ?? null,
   };
 }

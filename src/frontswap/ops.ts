@@ -1,43 +1,55 @@
 /**
- * What a frontswap backend must be. The front end (frontswap.ts) owns this contract; tmem pools, the page store
- * and remote pools implement it; the swap core never learns who serves it (kernel: struct frontswap_ops, 3.5 on).
+ * What a frontswap backend must be. The front end (frontswap.ts) owns this interface; the page store, tmem pools and
+ * remote pages implement it, and the swap core does not know which one it uses (kernel: struct frontswap_ops, 3.5 on).
  *
- * Everything is synchronous: a page is in the backend, or refused, when the call returns. A backend may move what
- * it holds later, on its own, as long as load() finds it.
+ * Everything is synchronous: when a call returns, the page is stored or refused. A backend may move pages later as long
+ * as load() finds them.
  *
- * `type` is the number of a swap area, 0 .. 31; `offset` a slot of it, 0 .. slots - 1. A page is 4096 bytes at
- * page[at .. at + 4096).
+ * `type` is the number of a swap area, 0 .. 31; `offset` one of its slots, 0 .. slots - 1. The front end has checked
+ * both, and that the area is on. A page is 4096 bytes at page[at .. at + 4096).
  */
 
-/** How load() ended. "Not here" is an answer; damage is one too, and never comes with data. */
-export const LoadResult = { loaded: 0, absent: 1, corrupt: 2 } as const;
+/** Result of a load. Only the loaded results fill the page. */
+export const LoadResult = {
+  /** The page is filled; the backend keeps its copy. */
+  loaded: 0,
+  /** The slot's page is not here. From the front end: read the device. */
+  absent: 1,
+  /** The page was accepted and is damaged or lost: an I/O error. The device's block is stale. */
+  corrupt: 2,
+  /** The page is filled and no copy is kept: the caller owns the only one. Only the front end returns this. */
+  loadedExclusive: 3,
+} as const;
 export type LoadResult = (typeof LoadResult)[keyof typeof LoadResult];
+
+/** The ages of one area's pages, for writeback. A page's age is 0 .. 3: age() passes since it was stored or loaded. */
+export interface ColdPages {
+  /**
+   * First slot of [from, to) whose page has at least this age and is worth writing to the device; -1: none.
+   * @param incompressibleOnly only pages that compression made no smaller
+   */
+  coldest(from: number, to: number, age: number, incompressibleOnly: boolean): number;
+  /** Ages the pages of [from, to) by one. */
+  age(from: number, to: number): void;
+}
 
 export interface FrontswapBackend {
   readonly name: string;
-  /** An area of `slots` slots has been switched on, or was on when the backend was registered. It holds nothing. */
+  /** An area of `slots` slots was switched on, or was on when the backend was registered. It holds no page. */
   init(type: number, slots: number): void;
-  /**
-   * Takes a copy of the page, or refuses, answering false; any time, for any reason. The slot holds nothing when
-   * this is called: the front end has invalidated it.
-   */
+  /** Copies the page, or refuses it and returns false, for any reason. The slot is empty: the front end invalidated it. */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;
-  /** Fills the page and keeps its copy. What was accepted is found until it is invalidated. */
+  /** Fills the page and keeps the copy. An accepted page is found until it is invalidated. */
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
-  /** Gives up the slot's page, now; of a slot that holds nothing it is no error. */
+  /** Drops the slot's page before it returns. An empty slot is no error. */
   invalidatePage(type: number, offset: number): void;
   /**
-   * offsets[0 .. count) are about to be invalidated, one by one: a backend may read its tables for all of them first, so that cache
-   * misses overlap. It changes nothing. The answer is some number that the reads went into.
+   * offsets[0 .. count) will be invalidated next, one by one. A backend may read its tables for all of them now, so that
+   * cache misses overlap; nothing changes. The result is a checksum of what was read, so that no read is optimised away.
    */
   warm?(type: number, offsets: Int32Array, count: number): number;
-  /** Gives up all pages of the area; stores to it are refused until the next init(). */
+  /** Drops all pages of the area and refuses stores to it until the next init(). */
   invalidateArea(type: number): void;
-  /**
-   * Which pages are cold, from a backend that knows: the first slot of [from, to) whose page is at least `age` steps old
-   * (0 .. 3) and worth writing to the device, or -1. Changes nothing. `poor`: only pages that compression made no smaller.
-   */
-  coldest?(type: number, from: number, to: number, age: number, poor: boolean): number;
-  /** The pages of [from, to) are a step older; a store or a load makes a page new (age 0). */
-  age?(type: number, from: number, to: number): void;
+  /** The ages of an area's pages; null: the area is off. Backends without ages leave this out. */
+  coldPages?(type: number): ColdPages | null;
 }

@@ -45,7 +45,7 @@ export class Loader {
   readonly #swap: Swap;
   readonly #evictor: Evictor;
   readonly #counters: PagerCounters;
-  readonly #pageIn: PageIn = { result: SwapInResult.ready, frame: 0, loaded: 0, installed: 0 };
+  readonly #pageIn: PageIn = { result: SwapInResult.done, frame: 0, loaded: 0, installed: 0 };
   #isSwapoffFrameFree = true;
   /** Next frame of the window that is being read; -1 outside a read. */
   #next = -1;
@@ -107,14 +107,14 @@ export class Loader {
    */
   #load(region: Region, first: number, count: number): PageIn {
     const into = this.#pageIn;
-    into.result = SwapInResult.ready;
+    into.result = SwapInResult.done;
     into.frame = BATCH_PAGES;
     into.loaded = 0;
     into.installed = 0;
     this.#next = BATCH_PAGES;
     while (into.loaded < count) {
       const result = this.#swapIn(region.entry[first + into.loaded]! as SwapEntry);
-      if (result !== SwapInResult.ready) {
+      if (result !== SwapInResult.done) {
         if (into.loaded === 0) into.result = result;
         break;
       }
@@ -167,6 +167,6 @@ export class Loader {
     if (result !== SwapInResult.pending) return result;
     const { frame } = swap;
     while (swap.isBusy(frame)) swap.tick();
-    return swap.cache.entryAt(frame) === entry ? SwapInResult.ready : SwapInResult.ioError;
+    return swap.cache.entryAt(frame) === entry ? SwapInResult.done : SwapInResult.ioError;
   }
 }

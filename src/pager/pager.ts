@@ -239,7 +239,7 @@ export class Pager implements MemoryManager {
     this.#loader.freeFrame(frame);
   }
 
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     this.freeFrame(frame);
   }
 
@@ -316,7 +316,7 @@ export class Pager implements MemoryManager {
     const run = this.#runEnd(region, page, end) - page;
     const { installed, result } = this.#loader.pageIn(region, page, run, isWrite);
     if (installed === 0) {
-      if (result !== SwapInResult.ready) this.#markLost(region, page, result);
+      if (result !== SwapInResult.done) this.#markLost(region, page, result);
       this.counters.add(region.state[page] === PageState.lost ? 'lostFaults' : 'spuriousFaults', 1);
       return;
     }
@@ -460,4 +460,4 @@ export class Pager implements MemoryManager {
 
 /** Why a page-in installed nothing. */
 const failureOf = ({ result }: PageIn): RangeResult =>
-  result === SwapInResult.ready ? RangeResult.noSpace : RangeResult.lost;
+  result === SwapInResult.done ? RangeResult.noSpace : RangeResult.lost;

@@ -1,34 +1,59 @@
 /**
- * Swap areas and the order in which they are filled: by priority, highest first; areas of equal priority take
- * turns, a slot each (kernel: swap_info_struct, swap_active_head).
+ * Swap areas, and the order in which their slots are allocated: highest priority first; areas of equal priority
+ * take turns, one slot each (kernel: swap_info_struct, swap_active_head).
  *
- *   order:  │ 10: A │ 10: B │ -1: C │ -2: D │     A gives a slot: B, A, C, D
+ *   order:  │ 10: A │ 10: B │ -1: C │ -2: D │     after a slot of A:  B, A, C, D
  *
- * An area without a given priority gets the next negative one: later areas are filled after earlier ones.
+ * An area without a priority option gets the next negative priority, so areas fill in the order of swapon.
  */
+
+import { checkChoice, checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
+import { checkOptions } from '../base/options.ts';
 import { BitMap } from './bit-map.ts';
 import { entryOf, NO_ENTRY, type SwapEntry } from './entry.ts';
 import type { SwapHeader } from './header.ts';
 import type { SwapDisk } from './ops.ts';
 import { ReadAhead } from './read-ahead.ts';
-import { type AllocatorKind, CLUSTER_SLOTS, SlotAllocator } from './slot-allocator.ts';
+import {
+  ALLOCATOR_KINDS,
+  type AllocatorKind,
+  CLUSTER_SLOTS,
+  SlotAllocator,
+} from './slot-allocator.ts';
 import { SwapMap } from './swap-map.ts';
 
-/** off: never; once: all of it at swapon; pages: each cluster that is all free; scan: dead pages found by scanDiscard(). */
-export type DiscardMode = 'off' | 'once' | 'pages' | 'scan';
+/** off: never; once: the whole area at swapon; pages: each cluster that becomes free; scan: by scanDiscard(). */
+export type DiscardMode = (typeof DISCARD_MODES)[number];
+const DISCARD_MODES = ['off', 'once', 'pages', 'scan'] as const;
 
 export interface AreaOptions {
-  /** 0 .. 32767, higher first; absent: the next negative one. */
+  /** 0 .. 32767, higher first; default: the next negative priority. */
   readonly priority?: number;
-  /** 'rotating' (default) or 'solid'. */
+  /** Default 'rotating'. */
   readonly allocator?: AllocatorKind;
-  /** Default off, as the kernel's. */
+  /** Default 'off', as in the kernel. */
   readonly discard?: DiscardMode;
-  /** Read-ahead of at most 2^n slots; default 3. */
+  /** Read-ahead of at most 2^n slots, n = 0 .. 8; default 3 (kernel: /proc/sys/vm/page-cluster). */
   readonly pageCluster?: number;
-  /** Cold pages that frontswap has may be written to the disk; default true. */
+  /** Writeback may write cold pages of frontswap to this area's disk; default true. */
   readonly writeback?: boolean;
+}
+
+const PRIORITY_MAX = 32767;
+const PAGE_CLUSTER_MAX = 8;
+const AREA_OPTIONS = ['priority', 'allocator', 'discard', 'pageCluster', 'writeback'] as const;
+
+/** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
+export function checkAreaOptions(options: AreaOptions): void {
+  checkOptions(options, 'swapOn(options)', AREA_OPTIONS);
+  const { priority = 0, pageCluster = 0, allocator = 'rotating', discard = 'off' } = options;
+  const { writeback = true } = options;
+  checkInteger('swapOn(options).priority', priority, 0, PRIORITY_MAX);
+  checkInteger('swapOn(options).pageCluster', pageCluster, 0, PAGE_CLUSTER_MAX);
+  checkChoice('swapOn(options).allocator', allocator, ALLOCATOR_KINDS);
+  checkChoice('swapOn(options).discard', discard, DISCARD_MODES);
+  checkChoice('swapOn(options).writeback', writeback, [true, false]);
 }
 
 export class SwapArea {
@@ -40,28 +65,28 @@ export class SwapArea {
   readonly allocator: SlotAllocator;
   readonly readAhead: ReadAhead;
   readonly discard: DiscardMode;
-  /** Slots whose page is all zeros and is nowhere else. */
+  /** Slots whose page is all zeros and is stored only as this bit. */
   readonly zero: BitMap;
-  /** Slots whose place on the disk holds bytes that were not discarded. */
+  /** Slots that have been written to the disk and not discarded since. */
   readonly written: BitMap;
-  /** Clusters held for a discard, as a ring: at most all of them wait. */
+  /** Clusters reserved for a discard that has not been sent: a ring with one place for each cluster of the area. */
   readonly discardQueue: Int32Array;
   discardHead = 0;
   discardCount = 0;
-  /** Slots may be taken (kernel: SWP_WRITEOK). */
+  /** Slots may be allocated (kernel: SWP_WRITEOK). */
   writeOk = false;
-  /** Writeback may write here. May be changed at any time; what is under way ends as it would. */
+  /** Writeback may start bios to this disk. May change at any time; bios in flight complete as usual. */
   writeback: boolean;
-  /** Where writeback goes on, and the age that it looks for. */
-  coldAt = 1;
-  coldAge = 3;
-  /** Bios of a discard at swapon that have not ended, and the slot to go on from. */
-  startingBios = 0;
-  startingAt = 1;
-  /** Where a swapoff goes on. */
+  /** Writeback's clock hand: the next slot to check, and the least age it accepts. */
+  writebackAt = 1;
+  writebackAge = 3;
+  /** Discard mode 'once': bios in flight, and the first slot not yet sent. */
+  onceBios = 0;
+  onceAt = 1;
+  /** The next slot that swapOff() checks. */
   swapOffAt = 1;
-  /** Where the periodic scan goes on: a cluster. */
-  scanAt = 0;
+  /** The next cluster that scanDiscard() checks. */
+  scanCluster = 0;
 
   constructor(
     type: number,
@@ -87,12 +112,12 @@ export class SwapArea {
   }
 }
 
-/** The areas that slots are taken from, in order. */
+/** The areas that are on, in the order in which slots are allocated from them. */
 export class AreaOrder {
   readonly #areas: SwapArea[] = [];
   #leastPriority = 0;
 
-  /** The priority of an area that was not given one. */
+  /** The priority of an area without a priority option. */
   nextPriority(): number {
     return --this.#leastPriority;
   }
@@ -104,11 +129,24 @@ export class AreaOrder {
 
   remove(area: SwapArea): void {
     const at = this.#areas.indexOf(area);
-    assert(at !== -1, 'an area that goes was there');
+    assert(at !== -1, 'the area is on');
     this.#areas.splice(at, 1);
   }
 
-  /** A slot of the first area that has one, or NO_ENTRY. */
+  /** True if more than half of all slots are in use: clean pages in memory do not keep theirs (kernel: vm_swap_full). */
+  get isHalfFull(): boolean {
+    let inUse = 0;
+    let capacity = 0;
+    for (let at = 0; at < this.#areas.length; at++) {
+      const { allocator, writeOk } = this.#areas[at]!;
+      if (!writeOk) continue;
+      inUse += allocator.inUse;
+      capacity += allocator.capacity;
+    }
+    return inUse * 2 > capacity;
+  }
+
+  /** Allocates a slot of the first area that has one free; NO_ENTRY if none has. */
   alloc(): SwapEntry {
     for (let at = 0; at < this.#areas.length; at++) {
       const area = this.#areas[at]!;
@@ -121,7 +159,7 @@ export class AreaOrder {
     return NO_ENTRY;
   }
 
-  /** The area goes behind all others of its priority. */
+  /** Moves the area behind all others of its priority. */
   #rotate(at: number): void {
     const area = this.#areas[at]!;
     let to = at;

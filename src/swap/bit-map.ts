@@ -1,4 +1,4 @@
-/** A bit a slot. Cost: one byte read or written; 128 KiB for 4 GiB of swap. */
+/** One bit per slot. Cost: one byte read or written; 32 KiB of memory per GiB of swap. */
 import { assert } from '../base/assert.ts';
 
 export class BitMap {
@@ -24,9 +24,9 @@ export class BitMap {
     for (let bit = start; bit < start + length; bit++) this.clear(bit);
   }
 
-  /** Both multiples of 8: whole bytes are looked at. */
+  /** Reads whole bytes: `start` and `length` are multiples of 8. */
   hasAny(start: number, length: number): boolean {
-    assert(start % 8 === 0 && length % 8 === 0, 'runs of bits are whole bytes');
+    assert(start % 8 === 0 && length % 8 === 0, 'start and length are multiples of 8');
     const end = (start + length) >>> 3;
     for (let at = start >>> 3; at < end; at++) if (this.#bytes[at]! !== 0) return true;
     return false;

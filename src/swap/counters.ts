@@ -1,4 +1,4 @@
-/** Everything the swap core counts. Exact: tests equate them after every step (docs/design/swap.md has the equations). */
+/** The counters of the swap core. Exact after every call; docs/design/swap.md has the equations that tests check. */
 import { type CounterSpec, Counters } from '../base/counters.ts';
 
 const row = (unit: string, help: string, mustStayZero = false): CounterSpec => ({
@@ -35,53 +35,50 @@ export type SwapCounterName =
   | 'discardWaits'
   | 'discardScanned'
   | 'pagesUnused'
-  | 'backBios'
-  | 'backPages'
-  | 'backStale'
-  | 'backErrors'
-  | 'backDamaged'
-  | 'backWaits';
+  | 'writebackBios'
+  | 'writebackPages'
+  | 'writebackStale'
+  | 'writebackErrors'
+  | 'writebackDamaged'
+  | 'writebackWaits';
 
 const specs: Readonly<Record<SwapCounterName, CounterSpec>> = {
-  slotsTaken: row('slots', 'handed out'),
-  slotsFreed: row('slots', 'given back; taken - freed = in use'),
-  noSlot: row('requests', 'for a slot when none was free'),
-  cacheOnlyReclaimed: row(
-    'slots',
-    'held by nothing but the swap cache, taken back for lack of slots',
+  slotsTaken: row('slots', 'allocated'),
+  slotsFreed: row('slots', 'freed; taken - freed = in use'),
+  noSlot: row('requests', 'for a slot, refused because none was free'),
+  cacheOnlyReclaimed: row('slots', 'freed from clean pages in memory because no other was free'),
+  pagesOut: row('pages', 'to swap out: zero + frontswap + bios + freed + busy'),
+  zeroOut: row('pages', 'all zeros, stored as a bit'),
+  frontswapOut: row('pages', 'stored in frontswap, no bio'),
+  writeBios: row('bios', 'page writes submitted to a disk'),
+  freedOut: row('pages', 'to swap out whose slot had no reference left'),
+  busyOut: row('pages', 'not written because no bio was free'),
+  writeErrors: row('bios', 'writes that failed; the page stayed in memory', true),
+  pagesIn: row(
+    'pages',
+    'to swap in: cache hits + zero + frontswap + read bios + refused + corrupt',
   ),
-  pagesOut: row('pages', 'asked out: zero + frontswap + bios + freed + busy'),
-  zeroOut: row('pages', 'out as a bit: all bytes were 0'),
-  frontswapOut: row('pages', 'out to a frontswap backend, no bio'),
-  writeBios: row('bios', 'pages sent to a disk'),
-  freedOut: row('pages', 'asked out when nobody referred to them any more'),
-  busyOut: row('pages', 'not written because no bio was left'),
-  writeErrors: row('bios', 'ended with an error; the page stayed in memory', true),
-  pagesIn: row('pages', 'asked in: cache hits + zero + frontswap + read bios + every refusal'),
   cacheHits: row('pages', 'found in the swap cache'),
-  zeroIn: row('pages', 'in from a bit'),
-  frontswapIn: row('pages', 'in from a frontswap backend, no bio'),
-  readBios: row('bios', 'pages asked of a disk because somebody waits'),
-  bypassed: row('pages', 'in from a synchronous disk or a backend past the swap cache'),
-  refusedIn: row('pages', 'not brought in: no frame, no bio, or nobody refers to the slot'),
-  readErrors: row('bios', 'reads ended with an error, read-ahead included', true),
-  corruptLoads: row('pages', 'a frontswap backend found damaged', true),
-  readAheadBios: row('bios', 'pages asked of a disk before anybody waits'),
-  readAheadHits: row('pages', 'read ahead and then asked for'),
-  discardBios: row('bios', 'discards sent'),
-  discardErrors: row('bios', 'discards refused by the disk; harmless', false),
-  discardWaits: row('attempts', 'to discard when the reserve of bios was out'),
-  discardScanned: row('slots', 'looked at by the periodic scan for dead pages'),
-  pagesUnused: row('pages', 'back in memory for a swapoff or a shrink'),
-  backBios: row(
-    'bios',
-    'writeback: pages of frontswap sent to a disk; pages + stale + errors + under way',
-  ),
-  backPages: row('pages', 'writeback: given up by frontswap, for the disk has them'),
-  backStale: row('bios', 'writeback: ended when the page was freed or changed; not believed'),
-  backErrors: row('bios', 'writeback: ended with an error; the page stayed in frontswap', true),
-  backDamaged: row('pages', 'writeback: found damaged in frontswap, and left there', true),
-  backWaits: row('attempts', 'writeback: no bio or no frame was left'),
+  zeroIn: row('pages', 'filled with zeros from their bit'),
+  frontswapIn: row('pages', 'loaded from frontswap, no bio'),
+  readBios: row('bios', 'page reads submitted for a page fault'),
+  bypassed: row('pages', 'swapped in without entering the swap cache'),
+  refusedIn: row('pages', 'not swapped in: no frame, no bio, or a bad entry'),
+  readErrors: row('bios', 'reads that failed, read-ahead included', true),
+  corruptLoads: row('pages', 'that frontswap reported corrupt', true),
+  readAheadBios: row('bios', 'page reads submitted as read-ahead'),
+  readAheadHits: row('pages', 'read ahead and then used'),
+  discardBios: row('bios', 'discards submitted'),
+  discardErrors: row('bios', 'discards that failed; no page is affected', false),
+  discardWaits: row('attempts', 'to discard while no bio was free'),
+  discardScanned: row('slots', 'checked by the periodic scan for discardable slots'),
+  pagesUnused: row('pages', 'read back by swapoff or shrink'),
+  writebackBios: row('bios', 'writeback: writes submitted; pages + stale + errors + in flight'),
+  writebackPages: row('pages', 'writeback: on the disk, dropped from frontswap'),
+  writebackStale: row('bios', 'writeback: page freed or modified during the write; write ignored'),
+  writebackErrors: row('bios', 'writeback: writes that failed; the page stayed in frontswap', true),
+  writebackDamaged: row('pages', 'writeback: corrupt in frontswap, left there', true),
+  writebackWaits: row('attempts', 'writeback: to write while no bio or frame was free'),
 };
 
 export type SwapCounters = Counters<SwapCounterName>;

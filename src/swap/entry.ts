@@ -1,34 +1,29 @@
 /**
- * A swap entry: where a page is while it is not in memory. One number, so that it fits where a page's frame
- * would stand (kernel: swp_entry_t).
+ * A swap entry: the area and slot of a page that is swapped out, in one number (kernel: swp_entry_t).
  *
  *    30    26 25                          0
  *   ┌────────┬─────────────────────────────┐
  *   │ type   │ offset: slot of the area    │      0 = no entry: slot 0 of an area is its header
  *   └────────┴─────────────────────────────┘
  *
- * Below 2^31, so V8 keeps it a small integer. An area has at most 2^26 slots (256 GiB), there are at most 32.
+ * Below 2^31, so V8 keeps it a small integer. At most 32 areas of at most 2^26 slots (256 GiB) each.
  */
-
 import { assert } from '../base/assert.ts';
 import { SWAP_AREAS_MAX } from '../base/units.ts';
 
 declare const entryUnit: unique symbol;
-/** Type and offset of a slot; 0 = none. */
+/** Area type and slot offset; 0 = none. */
 export type SwapEntry = number & { readonly [entryUnit]: 'SwapEntry' };
 
 const OFFSET_BITS = 26;
-/** Most slots an area can have, its header included. */
+/** Most slots of an area, including slot 0, the header. */
 export const SWAP_SLOTS_MAX: number = 2 ** OFFSET_BITS;
 export const NO_ENTRY: SwapEntry = 0 as SwapEntry;
 
 /** @param type 0 .. 31  @param offset 1 .. 2^26 - 1 */
 export function entryOf(type: number, offset: number): SwapEntry {
-  assert(type >= 0 && type < SWAP_AREAS_MAX, 'the type of an entry is that of an area');
-  assert(
-    offset > 0 && offset < SWAP_SLOTS_MAX,
-    'the offset of an entry is a slot and not the header',
-  );
+  assert(type >= 0 && type < SWAP_AREAS_MAX, '0 <= type < 32');
+  assert(offset > 0 && offset < SWAP_SLOTS_MAX, '0 < offset < 2^26');
   return ((type << OFFSET_BITS) | offset) as SwapEntry;
 }
 

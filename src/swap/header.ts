@@ -6,10 +6,10 @@
  *   │boot bytes│version = 1│last_page   │nr_badpages  │uuid 16│label 16│ 0 .. │badpages[] │SWAPSPACE2  │
  *   └──────────┴───────────┴────────────┴─────────────┴───────┴────────┴──────┴───────────┴────────────┘
  *
- * Numbers are u32 in the byte order of the machine that wrote it; the version says which, and the kernel takes
- * both. So do we. The slots of the area are pages 1 .. last_page; at most 637 bad ones fit the page.
+ * Numbers are u32 in the byte order of the machine that ran mkswap; the version field reveals the order. The kernel
+ * and readHeader() accept both. The slots of the area are pages 1 .. last_page; the page has space for 637 bad pages.
  *
- * What is read is not trusted: every field is checked before it is used, and an error names the field.
+ * The header is not trusted: every field is checked before it is used, and an error names the field.
  *
  * Sources: Linux include/linux/swap.h (union swap_header), mm/swapfile.c read_swap_header(); mkswap(8).
  */
@@ -18,11 +18,11 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { SWAP_SLOTS_MAX } from './entry.ts';
 
 export interface SwapHeader {
-  /** Highest slot, 9 .. 2^26 - 1. The area has lastPage + 1 pages, the header included. */
+  /** Highest slot, 9 .. 2^26 - 1. The area has lastPage + 1 pages, including the header. */
   readonly lastPage: number;
-  /** Ascending, each once. */
+  /** Ascending, without duplicates. */
   readonly badPages: readonly number[];
-  /** As `01234567-89ab-cdef-0123-456789abcdef`. */
+  /** Format: `01234567-89ab-cdef-0123-456789abcdef`. */
   readonly uuid: string;
   /** 0 .. 16 bytes of UTF-8. */
   readonly label: string;
@@ -32,39 +32,43 @@ const At = { version: 1024, lastPage: 1028, badCount: 1032, uuid: 1036, label: 1
 const SIGNATURE = 'SWAPSPACE2';
 const SIGNATURE_AT: number = PAGE_BYTES - SIGNATURE.length;
 const LABEL_BYTES = 16;
-/** What mkswap asks for, header included. */
-const MIN_AREA_PAGES = 10;
-export const MAX_BAD_PAGES: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
+/** The least that mkswap accepts, including the header. */
+const AREA_PAGES_MIN = 10;
+export const BAD_PAGES_MAX: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
 
 const refuse = (reason: string, what: string, facts: SwapError['facts'] = {}): SwapError =>
   new SwapError('ERR_IO_SWAP_HEADER', `swap header: ${what}`, { reason, ...facts });
 
 /**
- * @param page at least 4096 bytes: the first page of the disk; more, and a signature of larger pages is recognised
- * @param diskPages whole pages of the disk
+ * @param page the first page of the disk; with more than 4096 bytes an area made for larger pages is recognised
+ * @param diskPages size of the disk in pages, rounded down
  * @throws SwapError ERR_IO_SWAP_HEADER; facts.reason: short, pageSize, old, foreign, version, empty, tooLarge, beyondDisk, badCount, badPage
  */
 export function readHeader(page: Uint8Array, diskPages: number): SwapHeader {
   if (page.length < PAGE_BYTES)
-    throw refuse('short', `${page.length} bytes are not a page of 4096; the disk is cut off`);
+    throw refuse('short', `only ${page.length} of 4096 bytes could be read; the disk is truncated`);
   checkSignature(page);
   const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
   const littleEndian = view.getUint32(At.version, true) === 1;
   const u32 = (at: number): number => view.getUint32(at, littleEndian);
   const version = u32(At.version);
   if (version !== 1)
-    throw refuse('version', `version ${version} is not 1; run mkswap again`, { version });
+    throw refuse('version', `unsupported version ${version}, expected 1; run mkswap again`, {
+      version,
+    });
   const lastPage = u32(At.lastPage);
-  if (lastPage < MIN_AREA_PAGES - 1)
-    throw refuse('empty', `last page ${lastPage}: an area has at least 10 pages`, { lastPage });
+  if (lastPage < AREA_PAGES_MIN - 1)
+    throw refuse('empty', `last page ${lastPage} is too low: an area has at least 10 pages`, {
+      lastPage,
+    });
   if (lastPage >= diskPages)
     throw refuse(
       'beyondDisk',
-      `last page ${lastPage} lies beyond the disk of ${diskPages} pages; it has shrunk or is not whole`,
+      `last page ${lastPage} is beyond the end of the disk (${diskPages} pages); the disk has shrunk or is truncated`,
       { lastPage, diskPages },
     );
   if (lastPage >= SWAP_SLOTS_MAX)
-    throw refuse('tooLarge', `last page ${lastPage}: an area ends at ${SWAP_SLOTS_MAX - 1}`, {
+    throw refuse('tooLarge', `last page ${lastPage} is above the maximum, ${SWAP_SLOTS_MAX - 1}`, {
       lastPage,
     });
   const badPages = readBadPages(u32, lastPage);
@@ -72,22 +76,31 @@ export function readHeader(page: Uint8Array, diskPages: number): SwapHeader {
   return { lastPage, badPages, uuid, label: labelText(page) };
 }
 
-/** Lays a header down in page[0 .. 4096). The boot bytes stay as they are, as mkswap leaves a boot loader alone. */
+/** Writes a header to page[0 .. 4096). Leaves bytes 0 .. 1023 unchanged, as mkswap does, for a boot loader. */
 export function writeHeader(header: SwapHeader, page: Uint8Array): void {
   const { lastPage, badPages, uuid } = header;
   const label = new TextEncoder().encode(header.label);
   const hex = uuid.replaceAll('-', '');
-  if (!(lastPage >= MIN_AREA_PAGES - 1 && lastPage < SWAP_SLOTS_MAX))
-    throw new SwapError('ERR_ARG_AREA', `a swap area has 10 to 2^26 pages, not ${lastPage + 1}`);
+  if (!(lastPage >= AREA_PAGES_MIN - 1 && lastPage < SWAP_SLOTS_MAX))
+    throw new SwapError(
+      'ERR_ARG_AREA',
+      `a swap area of ${lastPage + 1} pages is out of range; use 10 to ${SWAP_SLOTS_MAX} pages`,
+    );
   if (!/^[0-9a-f]{32}$/i.test(hex))
-    throw new SwapError('ERR_ARG_VALUE', `uuid '${uuid}' is not 32 hexadecimal digits`);
+    throw new SwapError('ERR_ARG_VALUE', `uuid '${uuid}' is not valid; use 32 hexadecimal digits`);
   if (label.length > LABEL_BYTES)
-    throw new SwapError('ERR_ARG_VALUE', `label '${header.label}' is longer than 16 bytes`);
-  if (badPages.length > MAX_BAD_PAGES)
-    throw new SwapError('ERR_ARG_VALUE', `${badPages.length} bad pages: at most ${MAX_BAD_PAGES}`);
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `label '${header.label}' is too long; use at most 16 bytes`,
+    );
+  if (badPages.length > BAD_PAGES_MAX)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `${badPages.length} bad pages are too many; the header has space for ${BAD_PAGES_MAX}`,
+    );
   for (const bad of badPages)
     if (!Number.isInteger(bad) || bad < 1 || bad > lastPage)
-      throw new SwapError('ERR_ARG_VALUE', `bad page ${bad} is not one of 1 .. ${lastPage}`);
+      throw new SwapError('ERR_ARG_VALUE', `bad page ${bad} is out of range; use 1 .. ${lastPage}`);
   const view = new DataView(page.buffer, page.byteOffset, PAGE_BYTES);
   page.fill(0, At.version, PAGE_BYTES);
   view.setUint32(At.version, 1, true);
@@ -102,13 +115,16 @@ export function writeHeader(header: SwapHeader, page: Uint8Array): void {
 function checkSignature(page: Uint8Array): void {
   if (signatureAt(page, PAGE_BYTES) === SIGNATURE) return;
   if (signatureAt(page, PAGE_BYTES) === 'SWAP-SPACE')
-    throw refuse('old', 'the area is of the first version, as before Linux 2.2; run mkswap again');
+    throw refuse('old', 'the area has the format of Linux before 2.2; run mkswap again');
   for (let size = 2 * PAGE_BYTES; size <= Math.min(page.length, 65536); size *= 2)
     if (signatureAt(page, size) === SIGNATURE)
-      throw refuse('pageSize', `the area was made for pages of ${size} bytes, not 4096`, {
+      throw refuse('pageSize', `the area was made for pages of ${size} bytes, expected 4096`, {
         pageBytes: size,
       });
-  throw refuse('foreign', 'no SWAPSPACE2 at the end of the first page; is it the right disk?');
+  throw refuse(
+    'foreign',
+    'no SWAPSPACE2 signature at the end of the first page; check that this is the right disk',
+  );
 }
 
 function signatureAt(page: Uint8Array, pageBytes: number): string {
@@ -117,15 +133,19 @@ function signatureAt(page: Uint8Array, pageBytes: number): string {
 
 function readBadPages(u32: (at: number) => number, lastPage: number): number[] {
   const count = u32(At.badCount);
-  if (count > MAX_BAD_PAGES)
-    throw refuse('badCount', `${count} bad pages do not fit the header (${MAX_BAD_PAGES})`, {
-      count,
-    });
+  if (count > BAD_PAGES_MAX)
+    throw refuse(
+      'badCount',
+      `${count} bad pages are more than the header has space for (${BAD_PAGES_MAX})`,
+      {
+        count,
+      },
+    );
   const bad = new Set<number>();
   for (let i = 0; i < count; i++) {
     const page = u32(At.bad + 4 * i);
     if (page < 1 || page > lastPage)
-      throw refuse('badPage', `bad page ${page} is not one of 1 .. ${lastPage}`, { page });
+      throw refuse('badPage', `bad page ${page} is out of range 1 .. ${lastPage}`, { page });
     bad.add(page);
   }
   return [...bad].sort((a, b) => a - b);

@@ -1,63 +1,60 @@
 /**
- * What the swap core calls. It owns these contracts: the front end that is asked before the disk, the memory manager
- * that owns page frames and knows who refers to a slot, and what a disk may offer beyond block/ops.ts.
+ * The interfaces that the swap core calls and owns: the frontswap front end, which it asks before the disk; the memory
+ * manager, which owns page frames and page tables; and the extension of block/ops.ts for swap disks.
  */
 import type { Disk } from '../block/ops.ts';
-import type { LoadResult } from '../frontswap/ops.ts';
+import type { ColdPages, LoadResult } from '../frontswap/ops.ts';
 import type { SwapEntry } from './entry.ts';
 
-/** A disk that wants to hear at once when a slot is dead (kernel: swap_slot_free_notify). */
+/** A disk that can be notified when a slot is freed (kernel: swap_slot_free_notify). */
 export interface SwapDisk extends Disk {
-  /** The page at slot x 4096 is given up, before this returns. Must not fail, wait, or call back. */
+  /** Drops the page at slot x 4096 before it returns. Must not fail, wait, or call back. */
   slotFree?(slot: number): void;
 }
 
-/** The frontswap front end, as the swap core sees it; frontswap/frontswap.ts has this shape. */
+/** What the swap core needs of frontswap; frontswap/frontswap.ts has this shape. */
 export interface FrontEnd {
-  /** False: no backend; then nothing else is called but init() and invalidateArea(). */
+  /** False: there is no backend, and the swap core calls only init() and invalidateArea(). */
   readonly enabled: boolean;
-  /** True: a successful load() gives the backend's copy up, unless `lastLoadExclusive` says otherwise. */
+  /** True: load() drops the backend's copy of a page that it returns. */
   readonly exclusiveGets: boolean;
-  /** The last load() that ended well gave the backend's copy up: the caller has the only one. */
-  readonly lastLoadExclusive: boolean;
-  /** Partial swapoff: bring up to `pages` pages of the area back to memory, answer how many came. */
+  /** Partial swapoff: reads up to `pages` pages of the area back into memory; returns how many. */
   onShrink: ((type: number, pages: number) => number) | null;
   init(type: number, slots: number): void;
-  /** True: kept, nothing need be written. */
+  /** True: the page is stored, no bio is needed. */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;
+  /** After loadedExclusive the caller owns the only copy. */
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
-  /** As load(), and the backend's copy stays: for a reader past the swap cache, who owns nothing yet. */
+  /** Like load(), but never exclusive: for a reader that bypasses the swap cache. */
   peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
   invalidatePage(type: number, offset: number): void;
-  /** offsets[0 .. count) are about to be freed: tables may be read ahead, nothing changes. Some number. */
+  /** Reads what invalidatePage() of offsets[0 .. count) will read, so that cache misses overlap; see frontswap/ops.ts. */
   warm?(type: number, offsets: Int32Array, count: number): number;
   invalidateArea(type: number): void;
   has(type: number, offset: number): boolean;
-  /** Writeback: the device has the page of the slot now, it is given up here. */
-  wroteBack(type: number, offset: number): void;
-  /** Writeback: the first slot of [from, to) held here with a page of age `age` (0 .. 3) or more, or -1; see frontswap. */
-  coldest(type: number, from: number, to: number, age: number, poor: boolean): number;
-  /** Writeback: the pages of [from, to) are a step older. */
-  age(type: number, from: number, to: number): void;
+  /** Writeback: the disk has the slot's page now; frontswap drops its copy. */
+  completeWriteback(type: number, offset: number): void;
+  /** Writeback: the ages of the area's pages in frontswap; null when it has none. */
+  coldPages(type: number): ColdPages | null;
 }
 
 /**
- * Who owns page frames. Frame f is memory[f x 4096 .. (f + 1) x 4096). No method may call the swap core,
- * but bringHome(), which must call free() or, when it does not take the page, may call dropFromCache().
+ * The owner of page frames. Frame f is memory[f x 4096 .. (f + 1) x 4096). No method may call the swap core, except
+ * unuse(), which calls free() for each reference that it replaces, or dropFromCache() if it does not use the frame.
  */
 export interface MemoryManager {
-  /** All frames; at a multiple of 4 bytes in its buffer, of fixed size. */
+  /** All frames; aligned to 4 bytes in its buffer, of fixed size. */
   readonly memory: Uint8Array;
-  /** A frame for a page that comes in, or -1. `ahead`: nobody waits for it; refuse sooner. */
-  allocFrame(ahead: boolean): number;
-  /** A frame from allocFrame() in which nothing came to be. */
+  /** Allocates a frame for a page to swap in; -1: none. With `isReadAhead` no page fault waits for it: refuse sooner. */
+  allocFrame(isReadAhead: boolean): number;
+  /** Frees a frame that allocFrame() returned and that holds no page. */
   freeFrame(frame: number): void;
-  /** The frame has left the swap cache because its slot is gone: if it is mapped it is dirty, otherwise nobody wants it. */
-  leftCache(frame: number): void;
-  /** A swapIn() that ended `pending` has ended. Not ok: the frame is not in the cache any more and has been freed. */
+  /** The frame's slot was freed, so it is not in the swap cache any more. A mapped frame is dirty; free any other frame. */
+  removedFromCache(frame: number): void;
+  /** A swapIn() that returned `pending` has completed. Not ok: the frame has been freed. */
   readDone(entry: SwapEntry, frame: number, ok: boolean): void;
-  /** A swapOut() that ended `pending` has ended. Not ok: the frame is dirty, and holds the only copy. */
+  /** A swapOut() that returned `pending` has completed. Not ok: the frame is dirty and holds the only copy. */
   writeDone(entry: SwapEntry, frame: number, ok: boolean): void;
-  /** Everyone who refers to the entry gets the frame instead; free(entry) for each of them. Who cannot keeps its reference. */
+  /** Maps the frame wherever the entry is used, and calls free(entry) for each (kernel: try_to_unuse). May leave some. */
   unuse(entry: SwapEntry, frame: number): void;
 }

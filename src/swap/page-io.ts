@@ -1,35 +1,38 @@
 /**
- * A page's way between a frame and its slot: the first that takes it, or has it.
+ * Moves a page between a frame and its slot. The first place that takes the page, or has it, is used:
  *
- *   out:  all zeros? ─▶ a bit      else frontswap takes it? ─▶ there      else a bio ─▶ the disk
- *   in:   the bit?   ─▶ fill       else frontswap has it?   ─▶ load       else a bio ◀─ the disk
+ *   write:  all zeros? ─▶ set the zero bit      else frontswap stores it?  else a write bio ─▶ the disk
+ *   fetch:  zero bit?  ─▶ fill with zeros       else frontswap loads it?   else onDisk: read() submits a read bio
  *
  * Invariants
- * - A slot's page is in one of the three places. Where it goes, the other two give up what they had first: a refused or
- *   failed write leaves no older page to be found. (With writethrough a backend keeps a copy equal to the disk's.)
- * - A bio comes from the pool or the page is not written: nothing is allocated.
+ * - A slot's page is in one of the three places. A write drops the copies in the other two before it tries the new place,
+ *   so a refused or failed write leaves no older page. (With writethrough a backend keeps a copy equal to the disk's.)
+ * - Bios come from a fixed pool; with none free a write does nothing.
  *
- * Cost: a scan for zeros that ends at the first word that is not; then the backend's, or the disk's.
+ * Cost: a scan up to the first word that is not zero, then the cost of the backend or the disk. No allocation.
  */
 import { assert } from '../base/assert.ts';
-import { PAGE_BYTES } from '../base/units.ts';
+import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import { BioOp, type BioOwner, BioPool } from '../block/bio.ts';
 import { LoadResult } from '../frontswap/ops.ts';
 import type { SwapArea } from './areas.ts';
 import type { SwapCounters } from './counters.ts';
 import type { FrontEnd } from './ops.ts';
 
+/** Result of a transfer. docs/design/swap.md maps LoadResult to this table, and this table to SwapInResult. */
 export const PageIoResult = {
-  /** The page is where it should be. */
+  /** The page has been transferred. */
   done: 0,
-  /** A bio has been submitted; its end says. */
-  submitted: 1,
-  /** No bio was left: nothing has been done. */
-  noBio: 2,
-  /** The page is not in memory nor under a bit: ask the disk. */
-  onDisk: 3,
-  /** A backend had the page, damaged. */
-  corrupt: 4,
+  /** fetch(): the page has been transferred, and frontswap has dropped its copy. */
+  doneExclusive: 1,
+  /** A bio has been submitted to the disk. */
+  pending: 2,
+  /** No bio was free: nothing has been done. */
+  busy: 3,
+  /** fetch(): neither the zero bit nor frontswap has the page: read it from the disk. */
+  onDisk: 4,
+  /** fetch(): frontswap's copy is corrupt or lost. */
+  corrupt: 5,
 } as const;
 export type PageIoResult = (typeof PageIoResult)[keyof typeof PageIoResult];
 
@@ -40,30 +43,29 @@ export class PageIo {
   readonly #front: FrontEnd;
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
-  /** A view a frame: a store that is handed (all frames, offset) makes a view of its own, a page. */
+  /** One view per frame, made once: with (all frames, offset) a backend would make a view per page. */
   readonly #frames: readonly Uint8Array[];
   readonly #counters: SwapCounters;
 
-  /** @param bios most page bios in flight, read-ahead included */
+  /** @param bios most page bios in flight, including read-ahead */
   constructor(front: FrontEnd, memory: Uint8Array, bios: number, counters: SwapCounters) {
-    assert(memory.byteOffset % 4 === 0, 'frames start at a word');
+    assert(memory.byteOffset % 4 === 0, 'the frames are aligned to 4 bytes');
     this.pool = new BioPool(bios);
     this.#front = front;
     this.#memory = memory;
     this.#words = new Uint32Array(memory.buffer, memory.byteOffset, memory.length >>> 2);
     this.#counters = counters;
-    this.#frames = Array.from({ length: memory.length >>> 12 }, (_, frame) =>
+    this.#frames = Array.from({ length: memory.length >>> PAGE_SHIFT }, (_, frame) =>
       memory.subarray(frame * PAGE_BYTES, (frame + 1) * PAGE_BYTES),
     );
   }
 
-  /** Frame to slot. The end of a bio goes to `owner`, tag = frame. */
+  /** Writes a frame to its slot: done, pending or busy. A bio completes to `owner`, with tag = frame. */
   write(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     const { type, zero } = area;
     const { values, index } = this.#counters;
     if (this.#isZero(frame)) {
-      if (this.#front.enabled && this.#front.has(type, slot))
-        this.#front.invalidatePage(type, slot);
+      if (this.#front.enabled) this.#front.invalidatePage(type, slot);
       zero.set(slot);
       values[index.zeroOut]! += 1;
       return PageIoResult.done;
@@ -74,13 +76,16 @@ export class PageIo {
       return PageIoResult.done;
     }
     const answer = this.#submit(BioOp.write, area, slot, frame, owner);
-    values[answer === PageIoResult.submitted ? index.writeBios : index.busyOut]! += 1;
-    if (answer === PageIoResult.submitted) area.written.set(slot);
+    values[answer === PageIoResult.pending ? index.writeBios : index.busyOut]! += 1;
+    if (answer === PageIoResult.pending) area.written.set(slot);
     return answer;
   }
 
-  /** Slot to frame, where that takes no bio: done, corrupt, or onDisk. `past` the cache: the backend keeps its copy. */
-  fetch(area: SwapArea, slot: number, frame: number, past: boolean): PageIoResult {
+  /**
+   * Fills a frame from its slot if that needs no bio: done, doneExclusive, corrupt or onDisk.
+   * @param keepsCopy frontswap keeps its copy even with exclusive gets
+   */
+  fetch(area: SwapArea, slot: number, frame: number, keepsCopy: boolean): PageIoResult {
     const { values, index } = this.#counters;
     if (area.zero.has(slot)) {
       this.#frames[frame]!.fill(0);
@@ -88,22 +93,23 @@ export class PageIo {
       return PageIoResult.done;
     }
     if (!this.#front.enabled) return PageIoResult.onDisk;
-    const load = past
+    const load = keepsCopy
       ? this.#front.peek(area.type, slot, this.#frames[frame]!, 0)
       : this.#front.load(area.type, slot, this.#frames[frame]!, 0);
     if (load === LoadResult.absent) return PageIoResult.onDisk;
-    values[load === LoadResult.loaded ? index.frontswapIn : index.corruptLoads]! += 1;
-    return load === LoadResult.loaded ? PageIoResult.done : PageIoResult.corrupt;
+    values[load === LoadResult.corrupt ? index.corruptLoads : index.frontswapIn]! += 1;
+    if (load === LoadResult.corrupt) return PageIoResult.corrupt;
+    return load === LoadResult.loaded ? PageIoResult.done : PageIoResult.doneExclusive;
   }
 
-  /** Slot to frame, from the disk. */
+  /** Reads a frame from the disk: pending or busy. */
   read(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     return this.#submit(BioOp.read, area, slot, frame, owner);
   }
 
   #submit(op: BioOp, area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     const bio = this.pool.alloc();
-    if (bio === null) return PageIoResult.noBio;
+    if (bio === null) return PageIoResult.busy;
     bio.op = op;
     bio.offset = slot * PAGE_BYTES;
     bio.length = PAGE_BYTES;
@@ -112,7 +118,7 @@ export class PageIo {
     bio.owner = owner;
     bio.tag = frame;
     area.disk.submit(bio);
-    return PageIoResult.submitted;
+    return PageIoResult.pending;
   }
 
   #isZero(frame: number): boolean {

@@ -1,10 +1,11 @@
 /**
- * How many slots around a fault to read: the adaptive window of the kernel. The block is aligned, a power of two, at
- * most 2^pageCluster slots (3 by default: 8 slots, 32 KiB).
+ * The kernel's adaptive read-ahead window: the number of slots to read around a fault. The window is aligned, a power of
+ * two, and at most 2^pageCluster slots (3 by default: 8 slots, 32 KiB).
  *
- *   last hits  0            1            2           3..6     each at most the maximum, and at least half the last window
- *   window     1, or 2 if   4            4           8
- *              next door
+ *   hits since last fault   0               1    2    3 .. 6     at most the maximum, at least half the last window
+ *   window                  1, or 2 when    4    4    8
+ *                           the slots are
+ *                           adjacent
  *
  * Source: Linux mm/swap_state.c, swapin_nr_pages() and __swapin_nr_pages(), 5.10.
  */
@@ -14,25 +15,25 @@ export class ReadAhead {
   #previousOffset = 0;
   #lastWindow = 0;
 
-  /** @param pageCluster 0 .. 8; 0 = never ahead */
+  /** @param pageCluster 0 .. 8; 0 = no read-ahead */
   constructor(pageCluster: number) {
     this.#maxSlots = 2 ** pageCluster;
   }
 
-  /** A page that was read ahead has been asked for. */
+  /** Counts the first use of a page that was read ahead. */
   hit(): void {
     this.#hits++;
   }
 
-  /** Slots to read around `offset`, itself included: a power of two. */
+  /** Returns the number of slots to read around `offset`, including it: a power of two. */
   window(offset: number): number {
     if (this.#maxSlots <= 1) return 1;
     const hits = this.#hits;
     this.#hits = 0;
     let slots = hits + 2;
     if (hits === 0) {
-      const apart = offset - this.#previousOffset;
-      if (apart !== 1 && apart !== -1) slots = 1;
+      const distance = offset - this.#previousOffset;
+      if (distance !== 1 && distance !== -1) slots = 1;
       this.#previousOffset = offset;
     } else {
       let rounded = 4;

@@ -1,23 +1,25 @@
 /**
- * Which free slot is next. Slots come in clusters of 256; two ways to walk them, as the kernel has:
+ * Allocates slots of an area. Slots are grouped in clusters of 256; the kernel's two allocators exist:
  *
- *   rotating (2.6.35)  go on behind the last slot; after 256 slots jump to the first empty cluster, and where
- *                      there is none to the next free slot in [lowest, highest]: neighbours in time are neighbours on disk
- *   solid              a list of free clusters, oldest first; take one, fill it, take the next: no search while any is free
+ *   rotating (2.6.35)  continue after the last slot; after 256 slots jump to the first free cluster, or without one to
+ *                      the next free slot in [lowest, highest]. Pages swapped out together are adjacent on disk.
+ *   solid (SSDs)       a list of free clusters, the one free longest first; fill the first, then take the next.
+ *                      No search while a cluster is free.
  *
  *   used:  │ 256 │ 12 │ 0 │ 0 │ 256 │ 7 .. │        slots of each cluster that are not free
- *   list:            └─▶ 3 ─▶ 2                    clusters with used = 0, a link each way; solid only
+ *   list:            └─▶ 3 ─▶ 2                    clusters with used = 0, doubly linked; solid only
  *
- * A hold takes free slots out of circulation while a discard of them is under way (the kernel marks them bad, too).
+ * Free slots are reserved while their discard is in flight; their map byte is `bad`, as in the kernel.
  *
  * Invariants
- * - used[c] = slots of c whose byte is not 0, and those that the last cluster lacks; clusters with used[c] = 0 are counted and, of a solid
- *   allocator, listed.
- * - Every free slot lies in [lowest, highest].
- * - capacity = inUse + held + free slots.
+ * - used[c] = slots of c whose map byte is not 0, plus the slots that the last cluster lacks. freeClusters counts the
+ *   clusters with used[c] = 0; a solid allocator lists them.
+ * - Every free slot is in [lowest, highest].
+ * - capacity = inUse + reserved + free slots.
  *
- * Cost: alloc() O(1) while a cluster has room or is free, otherwise a byte scan over the map (native indexOf), counted in
- * `scanned`; release() O(1). Left out: the kernel's per-CPU clusters (one thread owns an area).
+ * Cost: alloc() is O(1) while the current cluster has a free slot or a cluster is free; otherwise it scans the map bytes
+ * (native indexOf) and counts them in `scanned`. free() is O(1). Left out: the kernel's per-CPU clusters (one thread owns
+ * an area).
  *
  * Sources: Linux mm/swapfile.c, scan_swap_map() of 2.6.35; scan_swap_map_try_ssd_cluster() of 5.10.
  */
@@ -28,15 +30,16 @@ export const CLUSTER_SLOTS = 256;
 const CLUSTER_SHIFT = 8;
 const NONE = -1;
 
-export type AllocatorKind = 'rotating' | 'solid';
+export const ALLOCATOR_KINDS = ['rotating', 'solid'] as const;
+export type AllocatorKind = (typeof ALLOCATOR_KINDS)[number];
 
 export class SlotAllocator {
-  /** Slots that can ever be handed out: neither header nor bad. */
+  /** Slots that can be allocated: all except the header and bad slots. */
   readonly capacity: number;
   readonly #map: SwapMap;
   readonly #isSolid: boolean;
   readonly #used: Uint16Array;
-  /** The list; of a rotating allocator, which only counts empty clusters, without rows. */
+  /** The list of free clusters; empty arrays in a rotating allocator. */
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   #head = NONE;
@@ -45,9 +48,9 @@ export class SlotAllocator {
   #lowest: number;
   #highest = 0;
   #inUse = 0;
-  #held = 0;
+  #reserved = 0;
   #scanned = 0;
-  /** Rotating: where to go on, and slots left before the next jump. */
+  /** Rotating: the slot to search from, and the slots left before the next jump. */
   #cursor = 1;
   #left = 0;
   /** Solid: the cluster being filled. */
@@ -75,7 +78,7 @@ export class SlotAllocator {
         if (this.#used[cluster]! === 0) this.#append(cluster);
   }
 
-  /** Clusters that are not empty at the start. Looks only where it knows of something: a large area's table stays unread. */
+  /** Counts the clusters that start with a used slot. Reads only those with bad slots and the last: no table is touched. */
   #startedClusters(): number {
     const last = this.#used.length - 1;
     const started = new Set(this.#map.badSlots.map((slot) => slot >>> CLUSTER_SHIFT));
@@ -83,29 +86,29 @@ export class SlotAllocator {
     return started.size;
   }
 
-  /** Slots handed out and not released, 0 .. capacity. */
+  /** Slots allocated and not freed, 0 .. capacity. */
   get inUse(): number {
     return this.#inUse;
   }
-  /** Slots out of circulation while they are discarded. */
-  get held(): number {
-    return this.#held;
+  /** Free slots that cannot be allocated because their discard is queued or in flight. */
+  get reserved(): number {
+    return this.#reserved;
   }
   get freeClusters(): number {
     return this.#freeClusters;
   }
-  /** Map bytes looked at by searches, since the start. */
+  /** Map bytes read by searches since the start. */
   get scanned(): number {
     return this.#scanned;
   }
 
-  /** A slot that is the swap cache's now, or -1: none is free. */
+  /** Allocates a slot and marks it cached; -1: none is free. */
   alloc(): number {
-    if (this.#inUse + this.#held === this.capacity) return NONE;
+    if (this.#inUse + this.#reserved === this.capacity) return NONE;
     const slot = this.#isSolid ? this.#solid() : this.#rotating();
-    assert(slot !== NONE, 'a slot that the books call free is found');
+    assert(slot !== NONE, 'inUse + reserved < capacity only if a slot is free');
     this.#map.take(slot);
-    this.#count(slot >>> CLUSTER_SHIFT, 1);
+    this.#addUsed(slot >>> CLUSTER_SHIFT, 1);
     if (slot === this.#lowest) this.#lowest++;
     if (slot === this.#highest) this.#highest--;
     this.#cursor = slot + 1;
@@ -113,39 +116,39 @@ export class SlotAllocator {
     return slot;
   }
 
-  /** The slot's byte has become 0: it is free. Returns its cluster when that is all free now, else -1. */
-  release(slot: number): number {
-    assert(this.#map.isFree(slot), 'a slot that is released has no user');
-    assert(this.#inUse > 0, 'no more slots come back than went out');
+  /** Frees a slot whose map byte has become 0. Returns its cluster if that is now free, else -1. */
+  free(slot: number): number {
+    assert(this.#map.isFree(slot), 'a freed slot has map byte 0');
+    assert(this.#inUse > 0, 'no more slots are freed than were allocated');
     this.#inUse--;
     this.#widen(slot);
     const cluster = slot >>> CLUSTER_SHIFT;
-    this.#count(cluster, -1);
+    this.#addUsed(cluster, -1);
     return this.#used[cluster]! === 0 ? cluster : NONE;
   }
 
-  /** Takes `length` free slots of one cluster out of circulation. */
-  hold(start: number, length: number): void {
+  /** Reserves `length` free slots of one cluster: they are not allocated until unreserve(). */
+  reserve(start: number, length: number): void {
     for (let slot = start; slot < start + length; slot++) {
-      assert(this.#map.isFree(slot), 'a slot in use is not held');
+      assert(this.#map.isFree(slot), 'a reserved slot was free');
       this.#map.bytes[slot] = MapByte.bad;
     }
-    this.#count(start >>> CLUSTER_SHIFT, length);
-    this.#held += length;
+    this.#addUsed(start >>> CLUSTER_SHIFT, length);
+    this.#reserved += length;
   }
 
-  /** The other way. */
-  unhold(start: number, length: number): void {
+  /** Makes reserved slots free again. */
+  unreserve(start: number, length: number): void {
     for (let slot = start; slot < start + length; slot++) {
-      assert(this.#map.isBad(slot), 'a slot that was held still is');
+      assert(this.#map.isBad(slot), 'the slot is reserved');
       this.#map.bytes[slot] = MapByte.free;
       this.#widen(slot);
     }
-    this.#held -= length;
-    this.#count(start >>> CLUSTER_SHIFT, -length);
+    this.#reserved -= length;
+    this.#addUsed(start >>> CLUSTER_SHIFT, -length);
   }
 
-  /** Every invariant, slot by slot; for tests. */
+  /** Checks every invariant; throws InvariantError. For tests. Cost: all slots. */
   verify(): void {
     const { slots } = this.#map;
     const used = new Uint16Array(this.#used.length);
@@ -157,20 +160,23 @@ export class SlotAllocator {
         continue;
       }
       free++;
-      assert(slot >= this.#lowest && slot <= this.#highest, 'free slots lie between the bounds');
+      assert(slot >= this.#lowest && slot <= this.#highest, 'lowest <= free slot <= highest');
     }
-    assert(free === this.capacity - this.#inUse - this.#held, 'the books know what is free');
+    assert(
+      free === this.capacity - this.#inUse - this.#reserved,
+      'capacity = inUse + reserved + free slots',
+    );
     let listed = this.#isSolid ? 0 : this.#freeClusters;
     for (let c = this.#head; c !== NONE; c = this.#next[c]!) {
-      assert(this.#used[c]! === 0, 'a listed cluster is empty');
+      assert(this.#used[c]! === 0, 'a listed cluster is free');
       listed++;
     }
-    assert(listed === this.#freeClusters, 'the list is as long as it says');
+    assert(listed === this.#freeClusters, 'freeClusters = length of the list');
     for (let c = 0; c < used.length; c++) {
-      assert(used[c]! === this.#used[c]!, 'a cluster knows how many of its slots are used');
+      assert(used[c]! === this.#used[c]!, 'used[c] = slots of the cluster that are not free');
       if (used[c]! === 0) listed--;
     }
-    assert(listed === 0, 'every empty cluster is listed');
+    assert(listed === 0, 'every free cluster is listed');
   }
 
   #rotating(): number {
@@ -200,7 +206,7 @@ export class SlotAllocator {
     return this.#search(this.#cursor > this.#highest ? this.#lowest : this.#cursor);
   }
 
-  /** The first free slot from `from` on, then from `lowest` on. */
+  /** Finds the first free slot in [from, end), then in [lowest, from). */
   #search(from: number): number {
     const { bytes } = this.#map;
     const up = bytes.indexOf(MapByte.free, from);
@@ -216,10 +222,10 @@ export class SlotAllocator {
     if (slot > this.#highest) this.#highest = slot;
   }
 
-  #count(cluster: number, change: number): void {
+  #addUsed(cluster: number, change: number): void {
     const before = this.#used[cluster]!;
     const after = before + change;
-    assert(after >= 0 && after <= CLUSTER_SLOTS, 'a cluster has 256 slots');
+    assert(after >= 0 && after <= CLUSTER_SLOTS, '0 <= used[c] <= 256');
     this.#used[cluster] = after;
     if (before === 0) this.#unlink(cluster);
     else if (after === 0) this.#append(cluster);

@@ -1,40 +1,40 @@
 /**
- * The swap cache: which frame holds the page of a slot. A page is in it from the moment it gets a slot until its
- * frame is reclaimed, and from the moment it is read until its slot is given up; so two faults on one entry find one frame.
+ * The swap cache: maps an entry to the frame that holds its page. A page enters when it gets a slot or is read from one,
+ * and leaves when its frame is reclaimed or its slot freed, so two faults on one entry find one frame.
  *
  *   entry ─hash─▶ #frames: │ - │ 7 │ - │ 3 │ 9 │ - │   frame + 1, 0 = empty; linear probing, no tombstones
  *   frame ─────▶ #entries: │ e │ 0 │ e │               0 = the frame is not in the cache
  *                 flags:   │ f │ 0 │ f │
  *
  * Invariants
- * - find(entry) = frame exactly when entryAt(frame) = entry.
- * - The table is at least twice as large as the number of frames: a probe ends.
- * - A frame that is `reading` or `writing` stays in the cache until its bio has ended; so does its slot.
+ * - find(entry) = frame if and only if entryAt(frame) = entry.
+ * - The table has at least twice as many cells as there are frames, so every probe ends.
+ * - A `reading` or `writing` frame, and its slot, stay in the cache until the bio has completed.
  *
- * Cost: O(1), about one probe and a half; removal moves the entries behind it up. Nothing is allocated after the constructor.
+ * Cost: O(1), about 1.5 probes; remove() moves later entries of the chain up. No allocation after the constructor.
  */
 import { assert } from '../base/assert.ts';
 import type { SwapEntry } from './entry.ts';
 
 export const FrameFlag = {
-  /** The memory differs from the slot's copy, or the slot has none. */
+  /** The frame differs from the slot's copy, or the slot has none. */
   dirty: 1,
-  /** A bio fills the frame: its bytes mean nothing yet. */
+  /** A read bio is in flight: the frame's bytes are not valid yet. */
   reading: 2,
-  /** A bio is taking the frame to the disk. */
+  /** A write bio is in flight. */
   writing: 4,
-  /** Read before anybody asked. */
+  /** Read ahead and not used yet. */
   ahead: 8,
-  /** Somebody waits for the bio: tell the memory manager. */
+  /** A swapIn() returned `pending`: call readDone() when the bio completes. */
   awaited: 16,
-  /** With `writing`: the bio is writeback's, not swapOut()'s. */
-  back: 32,
-  /** With `back`: somebody has found the frame, and may have mapped it. */
+  /** With `writing`: writeback submitted the bio, not swapOut(). */
+  writeback: 32,
+  /** With `writeback`: a lookup has found the frame, which may be mapped now. */
   found: 64,
 } as const;
 
 export class SwapCache {
-  /** FrameFlag bits a frame; 0 outside the cache. */
+  /** FrameFlag bits by frame; 0 = not in the cache. */
   readonly flags: Uint8Array;
   readonly #frames: Int32Array;
   readonly #entries: Int32Array;
@@ -54,16 +54,17 @@ export class SwapCache {
   get frameCount(): number {
     return this.#entries.length;
   }
-  /** Frames in the cache now. */
+  /** Frames in the cache. */
   get count(): number {
     return this.#count;
   }
 
+  /** The frame's entry; NO_ENTRY if it is not in the cache. */
   entryAt(frame: number): SwapEntry {
     return this.#entries[frame]! as SwapEntry;
   }
 
-  /** The frame, or -1. */
+  /** The entry's frame, or -1. */
   find(entry: SwapEntry): number {
     for (let at = this.#home(entry); ; at = (at + 1) & this.#mask) {
       const frame = this.#frames[at]! - 1;
@@ -72,10 +73,11 @@ export class SwapCache {
   }
 
   add(entry: SwapEntry, frame: number, flags: number): void {
-    assert(this.#entries[frame] === 0, 'a frame is in the swap cache once');
+    assert(this.#entries[frame] === 0, 'the frame is not in the swap cache yet');
     let at = this.#home(entry);
     while (this.#frames[at] !== 0) {
-      assert(this.#entries[this.#frames[at]! - 1] !== entry, 'an entry is in the swap cache once');
+      const other = this.#entries[this.#frames[at]! - 1];
+      assert(other !== entry, 'the entry is not in the swap cache yet');
       at = (at + 1) & this.#mask;
     }
     this.#frames[at] = frame + 1;
@@ -86,12 +88,12 @@ export class SwapCache {
 
   remove(frame: number): void {
     const entry = this.#entries[frame]! as SwapEntry;
-    assert(entry !== 0, 'a frame that leaves the swap cache was in it');
+    assert(entry !== 0, 'the frame is in the swap cache');
     let hole = this.#home(entry);
     while (this.#frames[hole] !== frame + 1) hole = (hole + 1) & this.#mask;
     for (let at = (hole + 1) & this.#mask; this.#frames[at] !== 0; at = (at + 1) & this.#mask) {
       const home = this.#home(this.#entries[this.#frames[at]! - 1]! as SwapEntry);
-      // Move up what would not be found past the hole: its home is not in (hole, at].
+      // An entry whose home is not in (hole, at] would not be found beyond the hole: move it up.
       if (((at - home) & this.#mask) < ((at - hole) & this.#mask)) continue;
       this.#frames[hole] = this.#frames[at]!;
       hole = at;

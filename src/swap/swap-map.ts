@@ -1,20 +1,20 @@
 /**
- * The swap map: who refers to a slot, in a byte a slot (kernel: swap_info_struct.swap_map).
+ * The swap map: the references to each slot, one byte per slot (kernel: swap_info_struct.swap_map).
  *
  *     7          6          5 .. 0
  *   ┌──────────┬──────────┬────────────────────────────┐   byte 0    = free
- *   │continued │ hasCache │ count 0 .. 0x3e, 0x3f = bad│   byte 0x3f = bad: never handed out
+ *   │continued │ hasCache │ count 0 .. 0x3e, 0x3f = bad│   byte 0x3f = bad or reserved: not allocated
  *   └──────────┴──────────┴────────────────────────────┘
  *
- * A count above 62 goes on in continuation pages, a byte a slot, made when a duplicate needs them: the count is
- * low + 63 x (digit0 + 128 x (digit1 + ...)), as one adds with carry.
+ * A count above 62 continues in continuation pages, one byte per slot, that addContinuation() allocates. The count is
+ * low + 63 x (digit0 + 128 x (digit1 + ...)): a number with carry.
  *
  * Invariants
- * - `continued` is set exactly when one of the slot's continuation digits is not 0.
- * - A slot is free exactly when its byte is 0: no reference, not in the swap cache, not bad.
+ * - `continued` is set if and only if a continuation digit of the slot is not 0.
+ * - A slot is free if and only if its byte is 0: no reference, not in the swap cache, not bad.
  *
- * Cost: one byte read and written; a carry past 62 touches one byte of a continuation page. Nothing is allocated
- * but by addContinuation(), which the caller runs where it may allocate (kernel: add_swap_count_continuation).
+ * Cost: one byte read and written; a carry past 62 also touches one byte of a continuation page. Only addContinuation()
+ * allocates; the caller calls it where it may allocate (kernel: add_swap_count_continuation).
  *
  * Sources: Linux include/linux/swap.h and mm/swapfile.c, 2.6.35 and 5.10 (names and byte values).
  */
@@ -29,13 +29,13 @@ export const MapByte = {
   continued: 0x80,
 } as const;
 
-/** How a duplicate() ended. */
+/** Result of duplicate(). */
 export const DuplicateResult = {
   done: 0,
-  /** Call addContinuation() for the slot, then again. The count is as it was. */
+  /** The count is unchanged. Call addContinuation() for the slot, then duplicate() again. */
   needsContinuation: 1,
-  /** Nobody refers to the slot: there is nothing to duplicate. */
-  absent: 2,
+  /** The slot is not in use. */
+  badEntry: 2,
 } as const;
 export type DuplicateResult = (typeof DuplicateResult)[keyof typeof DuplicateResult];
 
@@ -46,18 +46,15 @@ const DIGIT_BASE = 128;
 
 export class SwapMap {
   readonly slots: number;
-  /** A MapByte combination a slot. Others read it; only this class and the allocator's holds write it. */
+  /** MapByte bits by slot. Written by this class, and by the allocator to reserve slots. */
   readonly bytes: Uint8Array;
-  /** [level][slot >> 12]: continuation pages, digits 0 .. 127. They stay until the area goes (as the kernel's do). */
+  /** [level][slot >> 12]: continuation pages, digits 0 .. 127. Kept until swapoff, as in the kernel. */
   readonly #levels: (Uint8Array | undefined)[][] = [];
 
-  /**
-   * Those bad for good; not the allocator's holds. A large map need not be read to know them, and takes no memory before it
-   * is used.
-   */
+  /** The header and the bad pages; not reserved slots. A list, so that no reader has to touch the whole map. */
   readonly badSlots: number[] = [];
 
-  /** @param slots header included, 2 .. 2^26. Slot 0 is bad from the start. */
+  /** @param slots 2 .. 2^26, including slot 0, the header, which is bad */
   constructor(slots: number) {
     this.slots = slots;
     this.bytes = new Uint8Array(slots);
@@ -77,15 +74,15 @@ export class SwapMap {
     return (this.bytes[slot]! & MapByte.hasCache) !== 0;
   }
 
-  /** True: somebody other than the swap cache refers to the slot. */
+  /** True if the slot has a reference besides the swap cache. */
   isReferenced(slot: number): boolean {
     const byte = this.bytes[slot]! & ~MapByte.hasCache;
     return byte !== 0 && byte !== MapByte.bad;
   }
 
-  /** References, the swap cache not counted. */
+  /** The number of references, not counting the swap cache. */
   count(slot: number): number {
-    assert(!this.isBad(slot), 'a bad slot has no count');
+    assert(!this.isBad(slot), 'the slot is not bad');
     const byte = this.bytes[slot]!;
     let count = byte & MapByte.countMask;
     if ((byte & MapByte.continued) === 0) return count;
@@ -97,30 +94,31 @@ export class SwapMap {
     return count;
   }
 
-  /** A new slot starts with the swap cache as its only user. */
+  /** Marks a free slot as allocated: cached, without references. */
   take(slot: number): void {
-    assert(this.bytes[slot]! === MapByte.free, 'only a free slot is handed out');
+    assert(this.bytes[slot]! === MapByte.free, 'an allocated slot was free');
     this.bytes[slot] = MapByte.hasCache;
   }
 
-  /** The swap cache takes hold of a slot in use; false: it has it already, or nobody refers to the slot. */
+  /** Marks a referenced slot as cached; false: it is cached already, or not referenced. */
   setCache(slot: number): boolean {
     if (this.hasCache(slot) || !this.isReferenced(slot)) return false;
     this.bytes[slot]! |= MapByte.hasCache;
     return true;
   }
 
-  /** The swap cache lets go; true: the slot has no user left (its byte is 0 now). */
+  /** Clears the cached mark; true: the slot's byte is now 0. */
   clearCache(slot: number): boolean {
-    assert(this.hasCache(slot), 'the swap cache holds the slot that it lets go');
+    assert(this.hasCache(slot), 'the slot is cached');
     this.bytes[slot]! &= ~MapByte.hasCache;
     return this.bytes[slot]! === MapByte.free;
   }
 
-  /** One more reference. */
+  /** Adds a reference. */
   duplicate(slot: number): DuplicateResult {
+    if (slot >= this.slots) return DuplicateResult.badEntry;
     const byte = this.bytes[slot]!;
-    if (byte === MapByte.free || byte === MapByte.bad) return DuplicateResult.absent;
+    if (byte === MapByte.free || byte === MapByte.bad) return DuplicateResult.badEntry;
     if ((byte & MapByte.countMask) < MapByte.countMax) {
       this.bytes[slot] = byte + 1;
       return DuplicateResult.done;
@@ -134,16 +132,16 @@ export class SwapMap {
     return DuplicateResult.done;
   }
 
-  /** One reference less; true: the slot has no user left (its byte is 0 now). */
+  /** Drops a reference; true: the slot's byte is now 0. */
   drop(slot: number): boolean {
     const byte = this.bytes[slot]!;
-    assert(this.isReferenced(slot), 'a reference that is dropped was held');
+    assert(this.isReferenced(slot), 'the slot has a reference');
     if ((byte & MapByte.countMask) > 0) this.bytes[slot] = byte - 1;
     else this.#borrow(slot);
     return this.bytes[slot]! === MapByte.free;
   }
 
-  /** Makes room for the next duplicate() of the slot. Allocates a page, or finds that one is there. */
+  /** Makes sure that the next duplicate() of the slot succeeds: allocates a continuation page if there is none. */
   addContinuation(slot: number): void {
     let level = 0;
     while (this.#page(level, slot) !== undefined && this.#digit(level, slot) === DIGIT_BASE - 1)
@@ -153,16 +151,16 @@ export class SwapMap {
     this.#levels[level]![slot >>> BLOCK_SHIFT] = new Uint8Array(1 << BLOCK_SHIFT);
   }
 
-  /** For good: only before the map is used. */
+  /** Marks a bad page of the header, before any slot is allocated. */
   markBad(slot: number): void {
-    assert(this.bytes[slot]! === MapByte.free, 'a slot in use is not declared bad');
+    assert(this.bytes[slot]! === MapByte.free, 'the slot is free');
     this.bytes[slot] = MapByte.bad;
     this.badSlots.push(slot);
   }
 
   #borrow(slot: number): void {
     const byte = this.bytes[slot]!;
-    assert((byte & MapByte.continued) !== 0, 'a count goes on where it says so');
+    assert((byte & MapByte.continued) !== 0, 'a count of 0 with references is continued');
     let level = 0;
     while (this.#digit(level, slot) === 0) {
       this.#page(level, slot)![slot & BLOCK_MASK] = DIGIT_BASE - 1;

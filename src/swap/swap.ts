@@ -1,25 +1,26 @@
 /**
- * The swap core: slots for pages, pages to slots and back, and slots given up the moment nobody refers to them.
+ * The swap core: allocates slots, swaps pages out and in, and frees a slot as soon as its last reference is dropped.
  *
- *   mm ─▶ addToSwap ▶ duplicate… ▶ swapOut ▶ dropFromCache       a page leaves memory
- *   mm ─▶ swapIn ▶ (map it) ▶ free                               a page comes back
- *                              └▶ the slot stays with its clean page in the swap cache, until slots are scarce
+ *   swap out:  addToSwap ▶ duplicate, once per reference ▶ swapOut ▶ dropFromCache
+ *   swap in:   swapIn ▶ map the frame ▶ free
+ *                                       └▶ a clean page in the swap cache keeps its slot until slots are scarce
  *
- *   areas ── order, priorities          SwapMap   who refers to a slot         SlotAllocator  which is next
- *   SwapCache  entry ⇄ frame            PageIo    bit, frontswap, or bio       Discarder      telling the disk
+ *   AreaOrder  areas by priority        SwapMap   references of each slot       SlotAllocator  the next free slot
+ *   SwapCache  entry ⇄ frame            PageIo    zero bit, frontswap or bio    Discarder      discards by bio
  *
  * Invariants
- * - free(): when the last user of a slot goes, the bit, the backend's copy and the device's are given up before the slot
- *   can be handed out again; O(1), no bio, nothing allocated.
- * - A page that was swapped out is found unchanged, or the reader is told why not; no other page is touched.
- * - A read past the swap cache never takes the only copy: with exclusive gets, too, it leaves the backend's until free().
- * - Calls do not nest: the memory manager's callbacks return before they call again (bringHome() may call free()).
+ * - free() of the last reference drops the zero bit, frontswap's copy and the disk's copy before the slot can be
+ *   allocated again. O(1), no bio, no allocation.
+ * - A page is swapped in as it was last swapped out, or the result says why not. No other page is touched.
+ * - A swap-in that bypasses the swap cache leaves frontswap's copy until free(), even with exclusive gets.
+ * - Callbacks do not call the swap core, except unuse(), which may call free() and dropFromCache().
  *
  * Sources: Linux mm/swapfile.c, mm/swap_state.c, mm/page_io.c, 2.6.35 and 5.10. Left out: huge pages, memory cgroups.
  */
-
+import { checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
-import { SWAP_AREAS_MAX } from '../base/units.ts';
+import { checkOptions } from '../base/options.ts';
+import { PAGE_SHIFT, SWAP_AREAS_MAX } from '../base/units.ts';
 import { type Bio, BioOp, type BioOwner, BioStatus } from '../block/bio.ts';
 import { AreaOrder, type SwapArea } from './areas.ts';
 import { type SwapCounters, swapCounters } from './counters.ts';
@@ -30,60 +31,62 @@ import { PageIo, PageIoResult } from './page-io.ts';
 import { FrameFlag, SwapCache } from './swap-cache.ts';
 import type { DuplicateResult } from './swap-map.ts';
 
-/** How a swapOut() ended. */
+/** Result of swapOut(). */
 export const SwapOutResult = {
-  /** The slot has the page: the frame may be dropped. */
+  /** The slot has the page: the frame may be reclaimed. */
   done: 0,
-  /** A bio is under way; writeDone() tells. */
+  /** A bio is in flight; writeDone() will be called. */
   pending: 1,
-  /** Nobody refers to the slot: it is given up, and leftCache() told. */
+  /** The slot had no reference left: it was freed, and removedFromCache() called. */
   freed: 2,
-  /** No bio was left, or writeback has one under way for the frame: later. The page is in memory as before. */
+  /** No bio is free, or writeback is writing the frame. Nothing changed: try again after a tick(). */
   busy: 3,
-  /** The disk refused. The page is in memory as before, and its slot has none. */
+  /** The disk failed the write. The frame stays dirty and its slot holds no page. */
   ioError: 4,
 } as const;
 export type SwapOutResult = (typeof SwapOutResult)[keyof typeof SwapOutResult];
 
-/** How a swapIn() ended. */
+/** Result of swapIn(). Only done and pending set `frame`. */
 export const SwapInResult = {
   /** The page is in `frame`. */
-  ready: 0,
-  /** A bio is under way into `frame`; readDone() tells. */
+  done: 0,
+  /** A bio is reading the page into `frame`; readDone() will be called. */
   pending: 1,
-  /** The memory manager had no frame. */
+  /** The memory manager has no free frame. */
   noFrame: 2,
-  /** No bio was left: later. */
+  /** No bio is free: try again after a tick(). */
   busy: 3,
-  /** The disk could not read the page. The slot stays as it is. */
+  /** The disk failed the read. The slot is unchanged. */
   ioError: 4,
-  /** A backend has the page, damaged. */
+  /** Frontswap's copy is corrupt or lost. The slot is unchanged. */
   corrupt: 5,
-  /** Nobody refers to such a slot. */
-  absent: 6,
+  /** No such area, or the slot has no reference (kernel: "Bad swap file entry", "Unused swap offset entry"). */
+  badEntry: 6,
 } as const;
 export type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 
 export interface SwapOptions {
-  /** Most page bios in flight; default 64. */
+  /** Most page bios in flight, 1 .. 65536; default 64. */
   readonly bios?: number;
-  /** Reserve of bios for discards; default 4. */
+  /** Most discards in flight, 1 .. 65536; default 4. */
   readonly discardBios?: number;
 }
 
+const BIOS_MAX = 65536;
+
 const BUSY: number = FrameFlag.reading | FrameFlag.writing;
-/** Frames looked at for one slot that is wanted and not there. */
+/** Slots that addToSwap() takes back from clean pages at once when none is free. */
 const RECLAIM_SLOTS = 32;
-/** Slots that freeMany() reads ahead: more than a processor has misses in flight, fewer than its first cache has lines. */
+/** Slots whose tables freeMany() reads ahead: more than a CPU's misses in flight, fewer than its L1 cache has lines. */
 const WARM_SLOTS = 64;
 
 export class Swap implements BioOwner {
   readonly counters: SwapCounters = swapCounters();
-  /** Where the last swapIn() put the page, or will. */
+  /** The frame of the last swapIn() that returned done or pending. */
   frame = -1;
-  /** Means nothing: where freeMany()'s reads go, for a read whose value nobody keeps may be left out. */
+  /** A checksum of what freeMany() read ahead; public, so that the reads are not optimised away. */
   warmed = 0;
-  /** By type. Written by swapon.ts only. */
+  /** By type; null = off. Only swapon.ts writes it. */
   readonly areas: (SwapArea | null)[] = new Array<SwapArea | null>(SWAP_AREAS_MAX).fill(null);
   readonly order: AreaOrder = new AreaOrder();
   readonly front: FrontEnd;
@@ -93,25 +96,30 @@ export class Swap implements BioOwner {
   readonly #io: PageIo;
   #values: Float64Array;
   #at: SwapCounters['index'];
-  /** The read past the cache that is under way, inside one call: how its bio ended, -1 before. */
-  #direct = -1;
-  #directStatus = -1;
-  /** The frame whose bio this call itself waits for. */
-  #own = -1;
+  /** Inside #readBypassed(): its frame, and the status of its bio, -1 = in flight. */
+  #bypassFrame = -1;
+  #bypassStatus = -1;
+  /** Inside a call: the frame whose bio the call itself waits for, so that it gets no writeDone(). */
+  #awaitedFrame = -1;
   #reclaimAt = 0;
   readonly #warmSlots = new Int32Array(WARM_SLOTS);
 
+  /** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
   constructor(front: FrontEnd, mm: MemoryManager, options: SwapOptions = {}) {
+    checkOptions(options, 'Swap(options)', ['bios', 'discardBios']);
+    const { bios = 64, discardBios = 4 } = options;
+    checkInteger('Swap(options).bios', bios, 1, BIOS_MAX);
+    checkInteger('Swap(options).discardBios', discardBios, 1, BIOS_MAX);
     this.front = front;
     this.mm = mm;
-    this.cache = new SwapCache(mm.memory.length >>> 12);
+    this.cache = new SwapCache(mm.memory.length >>> PAGE_SHIFT);
     this.#values = this.counters.values;
     this.#at = this.counters.index;
-    this.#io = new PageIo(front, mm.memory, options.bios ?? 64, this.counters);
-    this.discarder = new Discarder(options.discardBios ?? 4, this.counters, this.areas);
+    this.#io = new PageIo(front, mm.memory, bios, this.counters);
+    this.discarder = new Discarder(discardBios, this.counters, this.areas);
   }
 
-  /** A slot for the frame's page, which is dirty in the swap cache from now on; NO_ENTRY when none is free. */
+  /** Allocates a slot for the frame and adds it, dirty, to the swap cache; NO_ENTRY: no slot is free. */
   addToSwap(frame: number): SwapEntry {
     let entry = this.order.alloc();
     if (entry === NO_ENTRY && this.reclaimCacheOnly(RECLAIM_SLOTS) > 0) entry = this.order.alloc();
@@ -124,18 +132,19 @@ export class Swap implements BioOwner {
     return entry;
   }
 
-  /** One more reference to the entry. */
+  /** Adds a reference to the entry. */
   duplicate(entry: SwapEntry): DuplicateResult {
     return this.#area(entry).map.duplicate(offsetOf(entry));
   }
 
+  /** Makes the next duplicate() of the entry succeed. May allocate. */
   addContinuation(entry: SwapEntry): void {
     this.#area(entry).map.addContinuation(offsetOf(entry));
   }
 
-  /** The memory has changed: the slot's copy is no longer the page. */
+  /** The frame was modified: it differs from the slot's copy. */
   markDirty(frame: number): void {
-    assert(this.cache.entryAt(frame) !== NO_ENTRY, 'only a page in the swap cache has a copy');
+    assert(this.cache.entryAt(frame) !== NO_ENTRY, 'the frame is in the swap cache');
     this.cache.flags[frame]! |= FrameFlag.dirty;
   }
 
@@ -143,74 +152,65 @@ export class Swap implements BioOwner {
     return (this.cache.flags[frame]! & FrameFlag.dirty) !== 0;
   }
 
+  /** True while a bio reads or writes the frame. */
   isBusy(frame: number): boolean {
     return (this.cache.flags[frame]! & BUSY) !== 0;
   }
 
-  /** The entry's frame in the swap cache, or -1. */
+  /** Finds the entry's frame in the swap cache; -1: it is not there. */
   lookup(entry: SwapEntry): number {
     const frame = this.cache.find(entry);
     if (frame !== -1) this.cache.flags[frame]! |= FrameFlag.found;
     return frame;
   }
 
-  /** More than half of all slots are taken: slots are not kept for clean pages in memory (kernel: vm_swap_full). */
-  get isHalfFull(): boolean {
-    let inUse = 0;
-    let capacity = 0;
-    for (let type = 0; type < SWAP_AREAS_MAX; type++) {
-      const area = this.areas[type]!;
-      if (area === null || !area.writeOk) continue;
-      inUse += area.allocator.inUse;
-      capacity += area.allocator.capacity;
-    }
-    return inUse * 2 > capacity;
-  }
-
-  /** Writes the frame's page to its slot. */
+  /** Writes the frame to its slot. */
   swapOut(frame: number): SwapOutResult {
     const entry = this.cache.entryAt(frame);
-    assert(entry !== NO_ENTRY, 'a page that is swapped out has a slot');
+    assert(entry !== NO_ENTRY, 'the frame is in the swap cache');
     const flags = this.cache.flags[frame]!;
-    assert((flags & FrameFlag.reading) === 0, 'a page that is being read is not written');
-    if ((flags & FrameFlag.back) !== 0) return SwapOutResult.busy;
+    assert((flags & FrameFlag.reading) === 0, 'no read of the frame is in flight');
+    if ((flags & FrameFlag.writeback) !== 0) return SwapOutResult.busy;
     if ((flags & FrameFlag.writing) !== 0) return SwapOutResult.pending;
     const area = this.#area(entry);
     const slot = offsetOf(entry);
     this.#values[this.#at.pagesOut]! += 1;
     if (!area.map.isReferenced(slot)) {
       this.#values[this.#at.freedOut]! += 1;
-      this.#leave(area, slot, frame);
+      this.#freeCached(area, slot, frame);
       return SwapOutResult.freed;
     }
     this.cache.flags[frame] = flags & ~FrameFlag.dirty;
     const io = this.#io.write(area, slot, frame, this);
     if (io === PageIoResult.done) return SwapOutResult.done;
-    if (io === PageIoResult.noBio) {
+    if (io === PageIoResult.busy) {
       this.cache.flags[frame]! |= FrameFlag.dirty;
       return SwapOutResult.busy;
     }
     this.cache.flags[frame]! |= FrameFlag.writing;
     if (area.disk.synchronous) {
-      this.#own = frame;
+      this.#awaitedFrame = frame;
       area.disk.tick();
-      this.#own = -1;
+      this.#awaitedFrame = -1;
     }
     const after = this.cache.flags[frame]!;
     if ((after & FrameFlag.writing) !== 0) return SwapOutResult.pending;
     return (after & FrameFlag.dirty) === 0 ? SwapOutResult.done : SwapOutResult.ioError;
   }
 
-  /** The frame is reclaimed: its page is in the slot. */
+  /** Removes a clean frame from the cache, because the memory manager reclaims it. */
   dropFromCache(frame: number): void {
     const entry = this.cache.entryAt(frame);
-    assert((this.cache.flags[frame]! & (BUSY | FrameFlag.dirty)) === 0, 'the slot has the page');
+    assert(
+      (this.cache.flags[frame]! & (BUSY | FrameFlag.dirty)) === 0,
+      'the frame is clean and idle',
+    );
     const area = this.#area(entry);
     this.cache.remove(frame);
     if (area.map.clearCache(offsetOf(entry))) this.#slotFree(area, offsetOf(entry));
   }
 
-  /** Brings the entry's page in; see In. The caller's reference stays until free(). */
+  /** Reads the entry's page into a frame. The caller keeps its reference until it calls free(). */
   swapIn(entry: SwapEntry): SwapInResult {
     const area = this.areas[typeOf(entry)] ?? null;
     const slot = offsetOf(entry);
@@ -218,54 +218,53 @@ export class Swap implements BioOwner {
     this.#values[this.#at.pagesIn]! += 1;
     if (area === null || slot >= area.map.slots || !area.map.isReferenced(slot)) {
       this.#values[this.#at.refusedIn]! += 1;
-      return SwapInResult.absent;
+      return SwapInResult.badEntry;
     }
-    const past = area.disk.synchronous && area.map.bytes[slot]! === 1;
-    return past ? this.#readPast(area, slot) : this.readCached(area, slot);
+    const isBypassed = area.disk.synchronous && area.map.bytes[slot]! === 1;
+    return isBypassed ? this.#readBypassed(area, slot) : this.readCached(area, entry);
   }
 
-  /** swapIn() through the swap cache, whatever the disk is. */
-  readCached(area: SwapArea, slot: number): SwapInResult {
-    const entry = entryOf(area.type, slot);
+  /** swapIn() through the swap cache, for any disk. */
+  readCached(area: SwapArea, entry: SwapEntry): SwapInResult {
+    const slot = offsetOf(entry);
     const cached = this.cache.find(entry);
     if (cached !== -1) return this.#hit(area, cached);
     const frame = this.mm.allocFrame(false);
     if (frame === -1) return this.#refuse(SwapInResult.noFrame);
     let io = this.#io.fetch(area, slot, frame, false);
     if (io === PageIoResult.corrupt) return this.#releaseFrame(frame, SwapInResult.corrupt);
-    if (io === PageIoResult.done) {
-      const only = this.front.enabled && !area.zero.has(slot) && this.front.lastLoadExclusive;
-      this.#enter(area, slot, frame, only ? FrameFlag.dirty : 0);
-      return SwapInResult.ready;
+    if (io !== PageIoResult.onDisk) {
+      this.#enter(area, entry, frame, io === PageIoResult.doneExclusive ? FrameFlag.dirty : 0);
+      return SwapInResult.done;
     }
-    this.#enter(area, slot, frame, FrameFlag.reading);
+    this.#enter(area, entry, frame, FrameFlag.reading);
     io = this.#io.read(area, slot, frame, this);
-    if (io === PageIoResult.noBio) {
+    if (io === PageIoResult.busy) {
       this.#unenter(area, slot, frame);
       this.mm.freeFrame(frame);
       return this.#refuse(SwapInResult.busy);
     }
     this.#values[this.#at.readBios]! += 1;
-    this.#own = frame;
+    this.#awaitedFrame = frame;
     this.#readAround(area, slot);
     area.disk.tick();
-    this.#own = -1;
+    this.#awaitedFrame = -1;
     if (this.cache.entryAt(frame) !== entry) return SwapInResult.ioError;
     this.frame = frame;
-    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return SwapInResult.ready;
+    if ((this.cache.flags[frame]! & FrameFlag.reading) === 0) return SwapInResult.done;
     this.cache.flags[frame]! |= FrameFlag.awaited;
     return SwapInResult.pending;
   }
 
-  /** One reference to the entry less. A clean page keeps its slot for a while, unless slots are scarce. */
+  /** Drops a reference to the entry. A clean page in the swap cache keeps its slot, unless slots are scarce. */
   free(entry: SwapEntry): void {
     const area = this.#area(entry);
     const slot = offsetOf(entry);
     if (area.map.drop(slot)) this.#slotFree(area, slot);
-    else if (!area.map.isReferenced(slot) && this.isHalfFull) this.#tryFreeEntry(entry);
+    else if (!area.map.isReferenced(slot) && this.order.isHalfFull) this.#tryFreeEntry(entry);
   }
 
-  /** free() of each of entries[from .. to), as when a process ends: tables are read ahead, so that cache misses overlap. */
+  /** free() of entries[from .. to), as when a process exits. Reads the tables ahead, so that cache misses overlap. */
   freeMany(entries: Int32Array, from: number, to: number): void {
     for (let at = from; at < to; at += WARM_SLOTS) {
       const end = Math.min(at + WARM_SLOTS, to);
@@ -274,7 +273,7 @@ export class Swap implements BioOwner {
     }
   }
 
-  /** The same, of a page that nobody will ask for (a process has ended): the swap cache lets go, too. */
+  /** free(), and frees the slot even if its page is clean in the swap cache (kernel: free_swap_and_cache). */
   freeAndCache(entry: SwapEntry): void {
     const area = this.#area(entry);
     const slot = offsetOf(entry);
@@ -282,20 +281,20 @@ export class Swap implements BioOwner {
     else if (!area.map.isReferenced(slot)) this.#tryFreeEntry(entry);
   }
 
-  /** Gives the slot of a cached page up if only the cache holds it; leftCache() is told. */
+  /** Frees the slot of a cached frame if it has no reference and no bio, and calls removedFromCache(). */
   tryFree(frame: number): boolean {
     const entry = this.cache.entryAt(frame);
     if (entry === NO_ENTRY || (this.cache.flags[frame]! & BUSY) !== 0) return false;
     const area = this.#area(entry);
     if (area.map.isReferenced(offsetOf(entry))) return false;
-    this.#leave(area, offsetOf(entry), frame);
+    this.#freeCached(area, offsetOf(entry), frame);
     return true;
   }
 
-  /** Takes back up to `most` slots that only the swap cache holds; returns how many. Looks at each frame once at most. */
-  reclaimCacheOnly(most: number): number {
+  /** Frees up to `slotsMax` slots without references from clean pages in memory; returns how many. Checks each frame once. */
+  reclaimCacheOnly(slotsMax: number): number {
     let freed = 0;
-    for (let i = this.cache.frameCount; i > 0 && freed < most; i--) {
+    for (let i = this.cache.frameCount; i > 0 && freed < slotsMax; i--) {
       const frame = this.#reclaimAt;
       this.#reclaimAt = frame + 1 === this.cache.frameCount ? 0 : frame + 1;
       if (this.tryFree(frame)) freed++;
@@ -304,19 +303,19 @@ export class Swap implements BioOwner {
     return freed;
   }
 
-  /** Ends what is done on every disk, and sends discards that wait. Returns how many bios ended. */
+  /** Completes the finished bios of every disk and submits queued discards. Returns the number of bios completed. */
   tick(): number {
-    let ended = 0;
+    let completed = 0;
     for (let type = 0; type < SWAP_AREAS_MAX; type++) {
       const area = this.areas[type]!;
       if (area === null) continue;
       this.discarder.pump(area);
-      ended += area.disk.tick();
+      completed += area.disk.tick();
     }
-    return ended;
+    return completed;
   }
 
-  /** A pass of the periodic discard over `clusters` clusters of each area with mode `scan`; returns dead slots sent off. */
+  /** Scans `clusters` clusters of each area in discard mode `scan`; returns the number of slots sent to be discarded. */
   scanDiscard(clusters: number): number {
     let sent = 0;
     for (const area of this.areas)
@@ -328,7 +327,7 @@ export class Swap implements BioOwner {
     const { op, status, tag: frame } = bio;
     this.#io.pool.free(bio);
     const entry = this.cache.entryAt(frame);
-    if (frame === this.#direct) this.#directStatus = status;
+    if (frame === this.#bypassFrame) this.#bypassStatus = status;
     else if (op === BioOp.write) this.#writeEnd(entry, frame, status === BioStatus.ok);
     else this.#readEnd(entry, frame, status === BioStatus.ok);
   }
@@ -339,7 +338,7 @@ export class Swap implements BioOwner {
       this.cache.flags[frame]! |= FrameFlag.dirty;
       this.#values[this.#at.writeErrors]! += 1;
     }
-    if (frame === this.#own) return;
+    if (frame === this.#awaitedFrame) return;
     this.mm.writeDone(entry, frame, ok);
     this.tryFree(frame);
   }
@@ -369,40 +368,40 @@ export class Swap implements BioOwner {
     }
     this.cache.flags[frame]! |= FrameFlag.found;
     this.frame = frame;
-    if ((flags & FrameFlag.reading) === 0) return SwapInResult.ready;
+    if ((flags & FrameFlag.reading) === 0) return SwapInResult.done;
     this.cache.flags[frame]! |= FrameFlag.awaited;
     return SwapInResult.pending;
   }
 
-  /** One user, a disk that answers at once: no cache, no read-ahead (kernel: SWP_SYNCHRONOUS_IO). */
-  #readPast(area: SwapArea, slot: number): SwapInResult {
+  /** One reference and a synchronous disk: no swap cache, no read-ahead (kernel: SWP_SYNCHRONOUS_IO). */
+  #readBypassed(area: SwapArea, slot: number): SwapInResult {
     const frame = this.mm.allocFrame(false);
     if (frame === -1) return this.#refuse(SwapInResult.noFrame);
     let io = this.#io.fetch(area, slot, frame, true);
     if (io === PageIoResult.corrupt) return this.#releaseFrame(frame, SwapInResult.corrupt);
     if (io === PageIoResult.onDisk) {
-      this.#direct = frame;
-      this.#directStatus = -1;
+      this.#bypassFrame = frame;
+      this.#bypassStatus = -1;
       io = this.#io.read(area, slot, frame, this);
-      if (io === PageIoResult.submitted) area.disk.tick();
-      this.#direct = -1;
-      if (io === PageIoResult.noBio) {
+      if (io === PageIoResult.pending) area.disk.tick();
+      this.#bypassFrame = -1;
+      if (io === PageIoResult.busy) {
         this.mm.freeFrame(frame);
         return this.#refuse(SwapInResult.busy);
       }
-      assert(this.#directStatus !== -1, 'a synchronous disk ends a bio at the next tick');
+      assert(this.#bypassStatus !== -1, 'a synchronous disk completes a bio at the next tick');
       this.#values[this.#at.readBios]! += 1;
-      if (this.#directStatus !== BioStatus.ok) {
+      if (this.#bypassStatus !== BioStatus.ok) {
         this.#values[this.#at.readErrors]! += 1;
         return this.#releaseFrame(frame, SwapInResult.ioError);
       }
     }
     this.#values[this.#at.bypassed]! += 1;
     this.frame = frame;
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
-  /** Reads the neighbours that are on the disk, as far as frames and bios go. Nobody waits for them. */
+  /** Read-ahead: reads the slots around a fault that are on the disk, while frames and bios are free. */
   #readAround(area: SwapArea, slot: number): void {
     if (area.disk.synchronous) return;
     const window = area.readAhead.window(slot);
@@ -415,15 +414,15 @@ export class Swap implements BioOwner {
       if (this.#io.pool.freeCount === 0) return;
       const frame = this.mm.allocFrame(true);
       if (frame === -1) return;
-      this.#enter(area, other, frame, FrameFlag.reading | FrameFlag.ahead);
+      this.#enter(area, entryOf(area.type, other), frame, FrameFlag.reading | FrameFlag.ahead);
       this.#io.read(area, other, frame, this);
       this.#values[this.#at.readAheadBios]! += 1;
     }
   }
 
-  #enter(area: SwapArea, slot: number, frame: number, flags: number): void {
-    assert(area.map.setCache(slot), 'a slot that is read is in use and not cached');
-    this.cache.add(entryOf(area.type, slot), frame, flags);
+  #enter(area: SwapArea, entry: SwapEntry, frame: number, flags: number): void {
+    assert(area.map.setCache(offsetOf(entry)), 'the slot is referenced and not cached');
+    this.cache.add(entry, frame, flags);
     this.frame = frame;
   }
 
@@ -446,19 +445,19 @@ export class Swap implements BioOwner {
 
   #tryFreeEntry(entry: SwapEntry): void {
     const frame = this.cache.find(entry);
-    assert(frame !== -1, 'a slot with a cache bit has a frame');
+    assert(frame !== -1, 'a cached slot has a frame');
     this.tryFree(frame);
   }
 
-  #leave(area: SwapArea, slot: number, frame: number): void {
+  #freeCached(area: SwapArea, slot: number, frame: number): void {
     this.cache.remove(frame);
     const isFree = area.map.clearCache(slot);
-    assert(isFree, 'nobody refers to a slot that is given up');
+    assert(isFree, 'the slot has no reference');
     this.#slotFree(area, slot);
-    this.mm.leftCache(frame);
+    this.mm.removedFromCache(frame);
   }
 
-  /** Reads what freeing the entries will read, as far as they are of the first one's area. Changes nothing. */
+  /** Reads what free() of the entries will read, for those in the area of the first. Changes nothing. */
   #warm(entries: Int32Array, from: number, to: number): void {
     const type = typeOf(entries[from]! as SwapEntry);
     const { bytes } = this.#area(entries[from]! as SwapEntry).map;
@@ -475,19 +474,19 @@ export class Swap implements BioOwner {
     this.warmed = sum;
   }
 
-  /** The byte is 0. Everything that holds the page lets go of it; only then may the slot be handed out. */
+  /** The slot's map byte is 0: drops every copy of its page, and only then makes the slot allocatable. */
   #slotFree(area: SwapArea, slot: number): void {
     area.zero.clear(slot);
     if (this.front.enabled) this.front.invalidatePage(area.type, slot);
     area.disk.slotFree?.(slot);
     this.#values[this.#at.slotsFreed]! += 1;
-    const cluster = area.allocator.release(slot);
+    const cluster = area.allocator.free(slot);
     if (cluster !== -1 && area.discard === 'pages') this.discarder.clusterFree(area, cluster);
   }
 
   #area(entry: SwapEntry): SwapArea {
     const area = this.areas[typeOf(entry)] ?? null;
-    assert(area !== null, 'an entry that is in use has an area');
+    assert(area !== null, 'the area of the entry is on');
     return area;
   }
 }

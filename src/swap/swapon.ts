@@ -1,40 +1,41 @@
 /**
- * Switching areas on and off, and the partial swapoff that frontswap.shrink() asks for.
+ * swapon, swapoff, and the partial swapoff that frontswap.shrink() requests.
  *
- *   swapOn   header ▶ maps ▶ frontswap.init ▶ (discard once) ▶ slots may be taken
- *   swapOff  no new slots ▶ each slot's page home: cache or read ▶ bringHome() ▶ slot free ▶ invalidateArea ▶ gone
+ *   swapOn   read the header ▶ make the maps ▶ frontswap.init ▶ (discard once) ▶ slots may be allocated
+ *   swapOff  allocate no more slots ▶ for each slot: swap cache or read ▶ mm.unuse() ▶ free ▶ frontswap.invalidateArea
  *
- * swapOff() works in steps, because a disk may answer later: `again` until `done`. A step that fails switches the area
- * back on: what has come home is home, everything else is where it was, and swapOff() may be called again.
+ * swapOff() works in steps, because a disk may complete later: call it again while it returns `again`. A step that fails
+ * switches the area back on. Pages read so far stay in memory, all others stay in their slots; swapOff() may be retried.
  *
- * Cost: swapOn, 1.3 bytes of tables a slot; swapOff, one look at each slot and a read for each page that is not in memory.
+ * Cost: swapOn, 1.3 bytes of tables per slot; swapOff, one map byte per slot and a read per page not in memory.
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
-import { type AreaOptions, SwapArea } from './areas.ts';
+import { type AreaOptions, checkAreaOptions, SwapArea } from './areas.ts';
 import { entryOf } from './entry.ts';
 import { readHeader } from './header.ts';
 import type { SwapDisk } from './ops.ts';
 import { type Swap, SwapInResult } from './swap.ts';
 
-/** How a step of swapOff() ended. */
+/** Result of a step of swapOff(). After noFrame, ioError and refused the area is on again. */
 export const SwapOffResult = {
   done: 0,
-  /** A bio is under way, or the step's slots are used up: tick() and call again. */
+  /** A bio is in flight, or the step has checked its `slots`: call tick(), then swapOff() again. */
   again: 1,
-  /** No frame for a page; the area is on again. */
+  /** The memory manager has no free frame for a page. */
   noFrame: 2,
-  /** A page could not be read; the area is on again. */
+  /** A page could not be read. */
   ioError: 3,
-  /** The memory manager would not take a page; the area is on again. */
+  /** The memory manager left a reference to the slot. */
   refused: 4,
 } as const;
 export type SwapOffResult = (typeof SwapOffResult)[keyof typeof SwapOffResult];
 
 /**
  * Switches an area on; returns its type.
- * @param page the disk's first page, or more (up to 64 KiB) to have areas of larger pages recognised
- * @throws SwapError ERR_IO_SWAP_HEADER; ERR_ARG_AREA: on already, the 33rd, read-only, no good slot; ERR_ARG_VALUE
+ * @param page the first page of the disk; with up to 64 KiB an area made for larger pages is recognised
+ * @throws SwapError ERR_IO_SWAP_HEADER; ERR_ARG_AREA: disk on already, 32 areas on, disk read-only, all pages bad;
+ *   ERR_ARG_VALUE, ERR_ARG_UNKNOWN: options
  */
 export function swapOn(
   swap: Swap,
@@ -42,23 +43,18 @@ export function swapOn(
   page: Uint8Array,
   options: AreaOptions = {},
 ): number {
+  checkAreaOptions(options);
   const header = readHeader(page, Math.floor(disk.sizeBytes / PAGE_BYTES));
-  const { priority } = options;
+  const refuse = (why: string): SwapError =>
+    new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: ${why}`, { uuid: header.uuid });
   if (swap.areas.some((area) => area !== null && area.disk === disk))
-    throw new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: this disk is on already`);
-  if (disk.readOnly)
-    throw new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: the disk is read-only`);
-  if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority < 32768))
-    throw new SwapError('ERR_ARG_VALUE', `swapon: priority ${priority} is not one of 0 .. 32767`);
+    throw refuse('this disk is on already');
+  if (disk.readOnly) throw refuse('the disk is read-only');
   const type = swap.areas.indexOf(null);
-  if (type === -1)
-    throw new SwapError(
-      'ERR_ARG_AREA',
-      `swapon ${header.uuid}: ${SWAP_AREAS_MAX} areas are on already`,
-    );
-  if (header.badPages.length === header.lastPage)
-    throw new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: every page of the area is bad`);
-  const area = new SwapArea(type, priority ?? swap.order.nextPriority(), disk, header, options);
+  if (type === -1) throw refuse(`${SWAP_AREAS_MAX} areas are on already, the maximum`);
+  if (header.badPages.length === header.lastPage) throw refuse('every page of the area is bad');
+  const priority = options.priority ?? swap.order.nextPriority();
+  const area = new SwapArea(type, priority, disk, header, options);
   swap.areas[type] = area;
   swap.order.add(area);
   swap.front.init(type, area.map.slots);
@@ -67,14 +63,17 @@ export function swapOn(
 }
 
 /**
- * A step of switching an area off: looks at up to `slots` slots.
- * @throws SwapError ERR_ARG_AREA: no such area is on, or its discard at swapon has not ended
+ * One step of switching an area off: checks up to `slots` slots.
+ * @throws SwapError ERR_ARG_AREA: the area is off, or its discard at swapon has not completed
  */
 export function swapOff(swap: Swap, type: number, slots: number): SwapOffResult {
   const area = swap.areas[type] ?? null;
-  if (area === null) throw new SwapError('ERR_ARG_AREA', `swapoff: no area ${type} is on`);
-  if (area.discard === 'once' && (area.startingAt <= area.header.lastPage || area.startingBios > 0))
-    throw new SwapError('ERR_ARG_AREA', `swapoff: area ${type} is still being discarded at swapon`);
+  if (area === null) throw new SwapError('ERR_ARG_AREA', `swapoff: area ${type} is not on`);
+  if (area.discard === 'once' && (area.onceAt <= area.header.lastPage || area.onceBios > 0))
+    throw new SwapError(
+      'ERR_ARG_AREA',
+      `swapoff: area ${type} is busy with its discard at swapon; call tick() and retry`,
+    );
   area.writeOk = false;
   for (let left = slots; left > 0 && area.swapOffAt < area.map.slots; left--) {
     const off = area.map.isBad(area.swapOffAt)
@@ -88,40 +87,40 @@ export function swapOff(swap: Swap, type: number, slots: number): SwapOffResult 
     }
     area.swapOffAt++;
   }
-  if (area.swapOffAt < area.map.slots || area.allocator.held > 0) return SwapOffResult.again;
+  if (area.swapOffAt < area.map.slots || area.allocator.reserved > 0) return SwapOffResult.again;
   swap.front.invalidateArea(type);
   swap.order.remove(area);
   swap.areas[type] = null;
   return SwapOffResult.done;
 }
 
-/** Brings up to `pages` pages that frontswap holds of an area back to memory; returns how many came. */
+/** Reads up to `pages` pages of an area from frontswap back into memory; returns how many. */
 function shrinkArea(swap: Swap, type: number, pages: number): number {
   const area = swap.areas[type] ?? null;
   if (area === null) return 0;
-  let came = 0;
-  for (let slot = 1; slot < area.map.slots && came < pages; slot++) {
+  let read = 0;
+  for (let slot = 1; slot < area.map.slots && read < pages; slot++) {
     if (area.map.isBad(slot) || !swap.front.has(type, slot)) continue;
     const off = unuseEntry(swap, area, slot);
-    if (off === SwapOffResult.noFrame) return came;
-    if (off === SwapOffResult.done) came++;
+    if (off === SwapOffResult.noFrame) return read;
+    if (off === SwapOffResult.done) read++;
   }
-  return came;
+  return read;
 }
 
-/** Lets frontswap.shrink() call for partial swapoffs. */
+/** Makes this swap core do the partial swapoffs of frontswap.shrink(). */
 export function offerShrink(swap: Swap): void {
   swap.front.onShrink = (type, pages) => shrinkArea(swap, type, pages);
 }
 
-/** One slot's page to memory, and the slot free. `done` also of a slot that is free. */
+/** Reads a slot's page into memory and frees the slot; done if the slot is free already. */
 function unuseEntry(swap: Swap, area: SwapArea, slot: number): SwapOffResult {
   if (area.map.isFree(slot)) return SwapOffResult.done;
   const entry = entryOf(area.type, slot);
   let frame = swap.lookup(entry);
   if (frame === -1) {
     swap.counters.add('pagesIn', 1);
-    const answer = swap.readCached(area, slot);
+    const answer = swap.readCached(area, entry);
     if (answer === SwapInResult.noFrame) return SwapOffResult.noFrame;
     if (answer === SwapInResult.ioError || answer === SwapInResult.corrupt)
       return SwapOffResult.ioError;

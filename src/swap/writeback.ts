@@ -1,187 +1,194 @@
 /**
- * Writeback: cold pages that frontswap holds go to their own slots on the area's disk, and frontswap gives them up. The slot
- * stays what it was for who refers to it.
+ * Writeback: writes cold pages of frontswap to their own slots on the area's disk, and drops them from frontswap. The entry
+ * stays valid for every reference.
  *
- *   front.coldest ─▶ slot ─▶ into the swap cache, a frame of the memory manager's ─▶ front.peek ─▶ bio ─▶ the disk
- *                                                                                                   │
- *   bio ends  ok, page as it was            front.wroteBack: the bit says "on the disk"      ◀──────┘
- *             ok, but freed or dirty        nothing is believed; a freed slot is given up now
- *             an error                      the page is still in frontswap
- *             nobody found the frame?       it goes back
+ *   cold slot ─▶ allocFrame ─▶ front.peek ─▶ add to the swap cache ─▶ write bio
+ *   bio completes  ok, page unchanged              front.completeWriteback(): frontswap drops its copy
+ *                  ok, page freed or dirty         the write is ignored; a slot without references is freed now
+ *                  error                           frontswap keeps its copy
+ *                  and no lookup found the frame   the frame is freed
  *
- * The page is in the swap cache while its bio is under way (kernel: zswap_writeback_entry), so no race has a rule of its own:
- * a reader finds the frame, a writer makes it dirty, the last free() leaves the slot to the bio's end, swapoff waits. What
- * the disk has is believed only when the bit is cleared, and that is done in one place, at the bio's end.
+ * The page is in the swap cache while its bio is in flight (kernel: zswap_writeback_entry), so no race needs a special
+ * case: a reader finds the frame, a writer makes it dirty, the last free() leaves the slot to the bio's completion, and
+ * swapoff waits. Frontswap's bit is cleared in one place, when the bio completes.
  *
- * Which page: a hand goes over the area, for pages of age 3 first, then 2, then 1; on the last round it makes what it passes a
- * step older. So the oldest go first, and a page that was used since the hand passed (age 0) has a second chance.
+ * Selection: a clock hand passes over the area, first for pages of age 3, then 2, then 1; in that last round it also ages
+ * the pages that it passes. Pages used since the hand passed (age 0) get a second chance.
  *
- * When: write() at once; tick() when the backends' memory is above a mark, until it is below another (kernel: zswap's
- * accept_threshold_percent). frontswap/admission.ts refuses stores between the two.
+ * Trigger: write() at once; tick() when the backends' memory is above the start mark, until it is below the accept mark
+ * (kernel: zswap accept_threshold_percent). Between the marks frontswap/admission.ts refuses stores.
  *
  * Invariants
- * - A page leaves frontswap only after its bio has ended well with the page unchanged and referred to.
- * - A page of zeros is a bit and never in frontswap, so it is never written.
- * - Each bio comes out of the budget; with an empty budget nothing is sent.
- * - backBios = backPages + backStale + backErrors + inFlight.
+ * - A page is dropped from frontswap only after a successful write of the unchanged page to a referenced slot.
+ * - Each bio costs one page of `budget`; with none left nothing is written.
+ * - writebackBios = writebackPages + writebackStale + writebackErrors + inFlight.
  *
- * Cost: what coldest() looks at, at most LOOKS_MAX slots a call; a load and a bio a page. Nothing is allocated: bios are a
- * reserve of their own, frames are lent by the memory manager, who refuses them as for read-ahead.
+ * Cost: coldest() over at most SCAN_SLOTS_MAX slots per call; a load and a bio per page. No allocation: bios come from a pool
+ * of their own, frames from the memory manager, which may refuse them as it does for read-ahead.
  *
  * Source: Linux mm/zswap.c (writeback, shrink worker, second chance), drivers/block/zram (writeback_limit, huge pages).
  */
+import { checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES, SWAP_AREAS_MAX } from '../base/units.ts';
 import { type Bio, BioOp, type BioOwner, BioPool, BioStatus } from '../block/bio.ts';
-import { LoadResult } from '../frontswap/ops.ts';
+import { type ColdPages, LoadResult } from '../frontswap/ops.ts';
 import type { SwapArea } from './areas.ts';
 import { entryOf, offsetOf, typeOf } from './entry.ts';
 import type { Swap } from './swap.ts';
 import { FrameFlag } from './swap-cache.ts';
 
 export interface WritebackOptions {
-  /** Bytes that the backends use now; what tick() watches. */
+  /** Memory that the backends use now, in bytes. */
   readonly usedBytes: () => number;
-  /** Their ceiling. */
+  /** Their limit, in bytes. */
   readonly limitBytes: number;
-  /** tick() starts above this share of the ceiling, default 95, and stops below this, default 90. */
+  /** tick() starts above this percentage of the limit; acceptPercent .. 100, default 95. */
   readonly startPercent?: number;
+  /** tick() stops at this percentage of the limit; 0 .. 100, default 90. */
   readonly acceptPercent?: number;
-  /** True: tick() starts below its mark as well. A store that was refused, say: admission(...).isWaiting. */
-  readonly isWanted?: () => boolean;
-  /** Most bios, so pages and frames, under way; default 16. */
+  /** True makes tick() start below startPercent too, for example `admission(...).isWaiting`. */
+  readonly isRequested?: () => boolean;
+  /** Most bios, and so frames, in flight; 1 .. 65536, default 16. */
   readonly bios?: number;
 }
 
+const OPTIONS = ['usedBytes', 'limitBytes', 'startPercent', 'acceptPercent', 'isRequested', 'bios'];
+const BIOS_MAX = 65536;
 const AGE_MAX = 3;
-/** Slots that one call looks at, at most: some tens of microseconds. */
-const LOOKS_MAX = 16384;
-/** Times that a call comes to the area's end in vain before it stops: three ages, and once more when all are older. */
-const TURNS_MAX = 7;
+/** Slots checked per write(): some tens of microseconds. */
+const SCAN_SLOTS_MAX = 16384;
+/** Ends of the area that write() passes without a page before it stops: the three ages twice, as the first time may only
+ * age the pages, and the round that it began midway. */
+const WRAPS_MAX = 7;
 
 const never = (): boolean => false;
 
-/** How a page's writeback began. */
-const Begun = { sent: 0, skipped: 1, waits: 2 } as const;
-type Begun = (typeof Begun)[keyof typeof Begun];
+/** Result of #start(). */
+const StartResult = { submitted: 0, skipped: 1, busy: 2 } as const;
+type StartResult = (typeof StartResult)[keyof typeof StartResult];
 
 export class Writeback implements BioOwner {
-  /** Pages that may still be written (zram: writeback_limit); each bio takes one. Infinity: no limit. */
+  /** Pages that may still be written; each bio costs one. Infinity = no limit (zram: writeback_limit). */
   budget: number = Number.POSITIVE_INFINITY;
-  /** Only pages that compression made no smaller (zram: huge). */
+  /** Write only incompressible pages (zram: huge). */
   incompressibleOnly = false;
   readonly #swap: Swap;
   readonly #pool: BioPool;
   readonly #usedBytes: () => number;
-  readonly #isWanted: () => boolean;
+  readonly #isRequested: () => boolean;
   readonly #startBytes: number;
   readonly #acceptBytes: number;
   #isShrinking = false;
-  /** The area whose turn it is. */
-  #turn = 0;
+  /** Type of the area that tick() writes next. */
+  #nextType = 0;
 
+  /** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
   constructor(swap: Swap, options: WritebackOptions) {
+    checkOptions(options, 'Writeback(options)', OPTIONS);
     const { usedBytes, limitBytes, startPercent = 95, acceptPercent = 90, bios = 16 } = options;
-    assert(
-      acceptPercent >= 0 && acceptPercent <= startPercent && startPercent <= 100,
-      'marks are percentages, the lower one first',
-    );
+    checkInteger('Writeback(options).limitBytes', limitBytes, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger('Writeback(options).acceptPercent', acceptPercent, 0, 100);
+    checkInteger('Writeback(options).startPercent', startPercent, acceptPercent, 100);
+    checkInteger('Writeback(options).bios', bios, 1, BIOS_MAX);
     this.#swap = swap;
     this.#pool = new BioPool(bios);
     this.#usedBytes = usedBytes;
-    this.#isWanted = options.isWanted ?? never;
+    this.#isRequested = options.isRequested ?? never;
     this.#startBytes = (limitBytes * startPercent) / 100;
     this.#acceptBytes = (limitBytes * acceptPercent) / 100;
   }
 
-  /** Pages whose bio has not ended. */
+  /** Bios in flight. */
   get inFlight(): number {
     return this.#pool.capacity - this.#pool.freeCount;
   }
 
-  /** True from the upper mark down to the lower one. */
+  /** True from the start mark down to the accept mark. */
   get isShrinking(): boolean {
     return this.#isShrinking;
   }
 
   /**
-   * The shrinker's step, for the owner's loop: above the upper mark, and from then on until the lower one is reached, sends
-   * as many pages as bios are free, areas in turn. How many were sent. Bios end in Swap.tick().
+   * One step of the shrinker, for the owner's loop: while it is shrinking, submits a page per free bio, areas in turn.
+   * Returns the number submitted. Bios complete in Swap.tick().
    */
   tick(): number {
     const used = this.#usedBytes();
     if (used <= this.#acceptBytes) this.#isShrinking = false;
-    else if (used > this.#startBytes || this.#isWanted()) this.#isShrinking = true;
+    else if (used > this.#startBytes || this.#isRequested()) this.#isShrinking = true;
     if (!this.#isShrinking) return 0;
-    let sent = 0;
+    let submitted = 0;
     for (let left = SWAP_AREAS_MAX; left > 0 && this.#pool.freeCount > 0; left--) {
-      if (this.#swap.areas[this.#turn]! !== null)
-        sent += this.write(this.#turn, this.#pool.freeCount);
-      this.#turn = (this.#turn + 1) % SWAP_AREAS_MAX;
+      if (this.#swap.areas[this.#nextType]! !== null)
+        submitted += this.write(this.#nextType, this.#pool.freeCount);
+      this.#nextType = (this.#nextType + 1) % SWAP_AREAS_MAX;
     }
-    return sent;
+    return submitted;
   }
 
-  /** Sends up to `pages` cold pages of an area to its disk, the oldest first; how many were sent. */
+  /** Submits up to `pages` cold pages of an area to its disk, oldest first; returns how many. */
   write(type: number, pages: number): number {
     const area = this.#swap.areas[type] ?? null;
     if (area === null || !area.writeback || !area.writeOk || !this.#swap.front.enabled) return 0;
-    let sent = 0;
-    let turns = 0;
-    for (let looks = LOOKS_MAX; looks > 0 && sent < pages && this.budget > 0; ) {
-      const from = area.coldAt;
-      const to = Math.min(from + looks, area.map.slots);
-      const slot = this.#next(area, to);
-      looks -= (slot === -1 ? to : slot + 1) - from;
+    const cold = this.#swap.front.coldPages(type);
+    if (cold === null) return 0;
+    let submitted = 0;
+    let wraps = 0;
+    for (let left = SCAN_SLOTS_MAX; left > 0 && submitted < pages && this.budget > 0; ) {
+      const from = area.writebackAt;
+      const to = Math.min(from + left, area.map.slots);
+      const slot = this.#advance(area, cold, to);
+      left -= (slot === -1 ? to : slot + 1) - from;
       if (slot === -1) {
-        if (area.coldAt === 1 && ++turns > TURNS_MAX) break;
+        if (area.writebackAt === 1 && ++wraps > WRAPS_MAX) break;
         continue;
       }
-      const begun = this.#begin(area, slot);
-      if (begun === Begun.waits) {
-        area.coldAt = slot;
-        this.#swap.counters.add('backWaits', 1);
+      const result = this.#start(area, slot);
+      if (result === StartResult.busy) {
+        area.writebackAt = slot;
+        this.#swap.counters.add('writebackWaits', 1);
         break;
       }
-      if (begun !== Begun.sent) continue;
-      sent++;
-      turns = 0;
+      if (result !== StartResult.submitted) continue;
+      submitted++;
+      wraps = 0;
     }
-    if (sent > 0 && area.disk.synchronous) area.disk.tick();
-    return sent;
+    if (submitted > 0 && area.disk.synchronous) area.disk.tick();
+    return submitted;
   }
 
-  /** The hand goes on, to `to` at most: the slot that it stops at, or -1. */
-  #next(area: SwapArea, to: number): number {
-    const { front } = this.#swap;
-    const from = area.coldAt;
-    const slot = front.coldest(area.type, from, to, area.coldAge, this.incompressibleOnly);
-    area.coldAt = slot === -1 ? to : slot + 1;
-    if (area.coldAge === 1) front.age(area.type, from, area.coldAt);
-    if (area.coldAt === area.map.slots) {
-      area.coldAt = 1;
-      area.coldAge = area.coldAge === 1 ? AGE_MAX : area.coldAge - 1;
+  /** Moves the clock hand past the next cold slot, at most to `to`; returns that slot, or -1. */
+  #advance(area: SwapArea, cold: ColdPages, to: number): number {
+    const from = area.writebackAt;
+    const slot = cold.coldest(from, to, area.writebackAge, this.incompressibleOnly);
+    area.writebackAt = slot === -1 ? to : slot + 1;
+    if (area.writebackAge === 1) cold.age(from, area.writebackAt);
+    if (area.writebackAt === area.map.slots) {
+      area.writebackAt = 1;
+      area.writebackAge = area.writebackAge === 1 ? AGE_MAX : area.writebackAge - 1;
     }
     return slot;
   }
 
-  #begin(area: SwapArea, slot: number): Begun {
+  #start(area: SwapArea, slot: number): StartResult {
     const { cache, front, mm, counters } = this.#swap;
-    if (!area.map.isReferenced(slot) || area.map.hasCache(slot)) return Begun.skipped;
-    if (this.#pool.freeCount === 0) return Begun.waits;
+    if (!area.map.isReferenced(slot) || area.map.hasCache(slot)) return StartResult.skipped;
+    if (this.#pool.freeCount === 0) return StartResult.busy;
     const frame = mm.allocFrame(true);
-    if (frame === -1) return Begun.waits;
+    if (frame === -1) return StartResult.busy;
     const load = front.peek(area.type, slot, mm.memory, frame * PAGE_BYTES);
     if (load !== LoadResult.loaded) {
       mm.freeFrame(frame);
-      if (load === LoadResult.corrupt) counters.add('backDamaged', 1);
-      return Begun.skipped;
+      if (load === LoadResult.corrupt) counters.add('writebackDamaged', 1);
+      return StartResult.skipped;
     }
     const bio = this.#pool.alloc();
-    assert(bio !== null, 'a pool has as many bios as it says');
-    const isFree = area.map.setCache(slot);
-    assert(isFree, 'a slot that is written back is in use and not cached');
-    cache.add(entryOf(area.type, slot), frame, FrameFlag.writing | FrameFlag.back);
+    assert(bio !== null, 'freeCount > 0 bios can be allocated');
+    const isSet = area.map.setCache(slot);
+    assert(isSet, 'the slot is referenced and not cached');
+    cache.add(entryOf(area.type, slot), frame, FrameFlag.writing | FrameFlag.writeback);
     bio.op = BioOp.write;
     bio.offset = slot * PAGE_BYTES;
     bio.length = PAGE_BYTES;
@@ -192,8 +199,8 @@ export class Writeback implements BioOwner {
     area.written.set(slot);
     area.disk.submit(bio);
     this.budget--;
-    counters.values[counters.index.backBios]! += 1;
-    return Begun.sent;
+    counters.values[counters.index.writebackBios]! += 1;
+    return StartResult.submitted;
   }
 
   bioEnd(bio: Bio): void {
@@ -204,17 +211,17 @@ export class Writeback implements BioOwner {
     this.#pool.free(bio);
     const entry = cache.entryAt(frame);
     const flags = cache.flags[frame]!;
-    cache.flags[frame] = flags & ~(FrameFlag.writing | FrameFlag.back | FrameFlag.found);
+    cache.flags[frame] = flags & ~(FrameFlag.writing | FrameFlag.writeback | FrameFlag.found);
     const type = typeOf(entry);
     const slot = offsetOf(entry);
     const { map } = swap.areas[type]!;
-    const isSame = (flags & FrameFlag.dirty) === 0 && map.isReferenced(slot);
+    const isUnchanged = (flags & FrameFlag.dirty) === 0 && map.isReferenced(slot);
     const { values, index } = counters;
-    if (!isOk) values[index.backErrors]! += 1;
-    else if (!isSame) values[index.backStale]! += 1;
+    if (!isOk) values[index.writebackErrors]! += 1;
+    else if (!isUnchanged) values[index.writebackStale]! += 1;
     else {
-      front.wroteBack(type, slot);
-      values[index.backPages]! += 1;
+      front.completeWriteback(type, slot);
+      values[index.writebackPages]! += 1;
     }
     if (swap.tryFree(frame) || (flags & FrameFlag.found) !== 0) return;
     swap.dropFromCache(frame);

@@ -1,4 +1,4 @@
-/** Clients and pools: who owns what, by what rules. Cold data as objects; what is hot is in the tables. */
+/** Clients and pools as objects; per-page data is in the tables. */
 import { Counters } from '../base/counters.ts';
 import {
   CLIENT_COUNTERS,
@@ -10,7 +10,7 @@ import {
 import type { AgeList } from './page-table.ts';
 import { POOLS_PER_CLIENT } from './results.ts';
 
-/** One client's hold on a shared pool: its number there. */
+/** A client that shares a pool, and the pool's number for that client. */
 export interface Sharer {
   readonly client: Client;
   readonly local: number;
@@ -18,17 +18,17 @@ export interface Sharer {
 
 export class Client implements AgeList {
   readonly id: number;
-  /** Share of ephemeral memory, relative to the other clients'; 0: only what nobody else wants. */
+  /** Its share of ephemeral memory relative to other clients; 0: its pages are evicted first. */
   weight: number;
-  /** Most pages it may pay for, 0 = no cap. */
+  /** Most pages charged to it, 0 = no cap. */
   cap: number;
   frozen = false;
-  /** A save has it in hand. */
-  isSaved = false;
-  /** Ephemeral pages it pays for, by age. */
+  /** A Save of this client exists. */
+  isBeingSaved = false;
+  /** The list of ephemeral pages charged to it. */
   oldest = 0;
   newest = 0;
-  /** By the client's own pool numbers. */
+  /** By the client's pool number. */
   readonly pools: (Pool | null)[] = new Array<Pool | null>(POOLS_PER_CLIENT).fill(null);
   /** Shared pools it may join: 32 hex digits each. */
   readonly authorised: Set<string> = new Set();
@@ -40,7 +40,7 @@ export class Client implements AgeList {
     this.cap = cap;
   }
 
-  /** Pages it pays for. */
+  /** Pages charged to it. */
   get chargedPages(): number {
     const { values } = this.counters;
     return values[clientAt.ephemeralPages]! + values[clientAt.persistentPages]!;
@@ -49,21 +49,21 @@ export class Client implements AgeList {
 
 export interface PoolKind {
   readonly persistent: boolean;
-  /** A get takes the page out; always so for private ephemeral pools, never for shared ones. */
+  /** A get removes the page; true for private ephemeral pools, not used for shared ones. */
   readonly exclusiveGets: boolean;
   /** 32 hex digits, '' = private. */
   readonly uuid: string;
 }
 
 export class Pool {
-  /** Number in the host's table, never seen by clients. */
+  /** Index in the host's table; clients do not see it. */
   readonly number: number;
-  /** Counts pools ever made: tells a pool from a later one under the same numbers. */
+  /** Sequence number: distinguishes a pool from a later one with the same number. */
   readonly serial: number;
   readonly persistent: boolean;
   readonly exclusiveGets: boolean;
   readonly uuid: string;
-  /** Who pays for its pages: its client; of a shared pool the sharer that came first. */
+  /** The client charged for its pages; for a shared pool the earliest of its sharers. */
   owner: Client;
   /** Empty for a private pool. */
   readonly sharers: Sharer[] = [];

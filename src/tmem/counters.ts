@@ -1,6 +1,6 @@
 /**
- * What tmem counts: for the host, a client and a pool, with the meaning of Xen's `tmem-list` (its two letters in brackets)
- * where Xen has the counter. Exact after every call.
+ * The counters of the host, each client and each pool. Where Xen has the counter, its `tmem-list` abbreviation is in
+ * brackets and the meaning is the same. Exact after every call.
  *
  * Two equations hold at any time:
  *   pool:   pages = goodPuts - dupReplaced - dupFlushed - takenByGets - flushedPages - evictedPages - corruptPages
@@ -13,13 +13,13 @@ const calls = (help: string): CounterSpec => ({ unit: 'calls', mustStayZero: fal
 const bytes = (help: string): CounterSpec => ({ unit: 'bytes', mustStayZero: false, help });
 const objects = (help: string): CounterSpec => ({ unit: 'objects', mustStayZero: false, help });
 
-type Refusal = 'refusedFrozen' | 'refusedCapped' | 'refusedNoRoom' | 'refusedNoRows';
+type Refusal = 'refusedFrozen' | 'refusedCapped' | 'refusedNoSpace' | 'refusedNoRows';
 
 const refusals: Readonly<Record<Refusal, CounterSpec>> = {
   refusedFrozen: calls('puts refused because the client is frozen'),
-  refusedCapped: calls('puts refused because the payer is at its cap'),
-  refusedNoRoom: calls('puts refused because the page store has no room'),
-  refusedNoRows: calls('puts refused because all page or object rows are taken'),
+  refusedCapped: calls('puts refused because the paying client is at its cap'),
+  refusedNoSpace: calls('puts refused because the page store has no space'),
+  refusedNoRows: calls('puts refused because all page or object rows are in use'),
 };
 
 export type HostCounter =
@@ -45,24 +45,24 @@ export type HostCounter =
   | 'corruptGets';
 
 export const HOST_COUNTERS: Readonly<Record<HostCounter, CounterSpec>> = {
-  operations: calls('puts, gets and flushes asked for [Tt]'),
-  errors: calls('of them, on a pool or client that does not exist [Te]'),
-  lowMemory: calls('puts that found no room at first [Lm]'),
+  operations: calls('puts, gets and flushes [Tt]'),
+  errors: calls('of these: on a pool or client that does not exist [Te]'),
+  lowMemory: calls('puts for which the store had no space at first [Lm]'),
   evictions: pages('ephemeral pages evicted [Et]'),
-  secondChances: pages('evictions put off once because the content is shared'),
-  relinquishAsked: bytes('asked back by the host [Ra]'),
-  relinquishDone: bytes('given back for it [Rt]'),
-  poolsFlushed: { unit: 'pools', mustStayZero: false, help: 'pools that ended [Fp]' },
-  ephemeralPages: pages('ephemeral, now [Ec]'),
-  ephemeralPagesMax: pages('ephemeral, at most so far [Em]'),
-  pages: pages('held now [Pc]'),
-  pagesMax: pages('held at most so far [Pm]'),
-  objects: objects('that have pages, now [Oc]'),
-  objectsMax: objects('that have pages, at most so far [Om]'),
+  secondChances: pages('skipped once by eviction because the content is shared'),
+  relinquishAsked: bytes('requested by relinquish() [Ra]'),
+  relinquishDone: bytes('freed by relinquish() [Rt]'),
+  poolsFlushed: { unit: 'pools', mustStayZero: false, help: 'pools destroyed [Fp]' },
+  ephemeralPages: pages('ephemeral pages, now [Ec]'),
+  ephemeralPagesMax: pages('ephemeral pages, maximum [Em]'),
+  pages: pages('pages, now [Pc]'),
+  pagesMax: pages('pages, maximum [Pm]'),
+  objects: objects('objects, now [Oc]'),
+  objectsMax: objects('objects, maximum [Om]'),
   contents: pages('different contents, now [Sc]'),
-  contentsMax: pages('different contents, at most so far [Sm]'),
-  goodEphemeralPuts: calls('puts to ephemeral pools that were stored [Ep]'),
-  dedupedPuts: calls('puts whose content was there already [Gd]'),
+  contentsMax: pages('different contents, maximum [Sm]'),
+  goodEphemeralPuts: calls('puts stored in ephemeral pools [Ep]'),
+  dedupedPuts: calls('puts that share a stored content [Gd]'),
   corruptGets: { unit: 'calls', mustStayZero: true, help: 'gets that found damaged bytes' },
   ...refusals,
 };
@@ -80,15 +80,15 @@ export type ClientCounter =
   | 'evictedPages';
 
 export const CLIENT_COUNTERS: Readonly<Record<ClientCounter, CounterSpec>> = {
-  ephemeralPages: pages('ephemeral pages it pays for, now [Ec]'),
-  ephemeralPagesMax: pages('ephemeral pages it paid for, at most so far [Em]'),
+  ephemeralPages: pages('ephemeral pages charged to it, now [Ec]'),
+  ephemeralPagesMax: pages('ephemeral pages charged to it, maximum [Em]'),
   persistentPages: pages('persistent pages, now'),
-  bytes: bytes('payload of the pages it pays for, each in full, shared or not [cb]'),
+  bytes: bytes('payload of the pages charged to it, in full even if shared [cb]'),
   goodPuts: calls('puts stored'),
   goodEphemeralGets: calls('gets found in ephemeral pools [Ge]'),
   goodPersistentPuts: calls('puts stored in persistent pools [Pp]'),
   goodPersistentGets: calls('gets found in persistent pools [Gp]'),
-  evictedPages: pages('ephemeral pages it paid for that were evicted'),
+  evictedPages: pages('ephemeral pages charged to it that were evicted'),
   ...refusals,
 };
 
@@ -114,28 +114,28 @@ export type PoolCounter =
   | 'evictedPages';
 
 export const POOL_COUNTERS: Readonly<Record<PoolCounter, CounterSpec>> = {
-  pages: pages('held now [Pc]'),
-  pagesMax: pages('held at most so far [Pm]'),
-  objects: objects('that have pages, now [Oc]'),
-  objectsMax: objects('that have pages, at most so far [Om]'),
-  puts: calls('puts tried [pt]'),
+  pages: pages('pages, now [Pc]'),
+  pagesMax: pages('pages, maximum [Pm]'),
+  objects: objects('objects, now [Oc]'),
+  objectsMax: objects('objects, maximum [Om]'),
+  puts: calls('puts [pt]'),
   goodPuts: calls('puts stored [ps]'),
-  dupReplaced: pages('replaced by a put over them [pr]'),
-  dupFlushed: pages('dropped because a put over them was refused [pd]'),
-  noMemory: calls('puts refused for want of room or rows [px]'),
-  gets: calls('gets tried [gt]'),
+  dupReplaced: pages('replaced by a put under their key [pr]'),
+  dupFlushed: pages('dropped because a put under their key was refused [pd]'),
+  noMemory: calls('puts refused because no space or no row was free [px]'),
+  gets: calls('gets [gt]'),
   goodGets: calls('gets found [gs]'),
-  takenByGets: pages('that left with the get that found them'),
+  takenByGets: pages('removed by the get that found them'),
   corruptPages: { unit: 'pages', mustStayZero: true, help: 'ephemeral pages dropped as damaged' },
-  flushes: calls('page flushes tried [ft]'),
+  flushes: calls('page flushes [ft]'),
   goodFlushes: calls('page flushes that found their page [fs]'),
-  objectFlushes: calls('object flushes tried [ot]'),
+  objectFlushes: calls('object flushes [ot]'),
   goodObjectFlushes: calls('object flushes that found their object [os]'),
-  flushedPages: pages('dropped by flushes of pages and objects'),
+  flushedPages: pages('dropped by page and object flushes'),
   evictedPages: pages('ephemeral pages evicted'),
 };
 
-/** Positions in `values`, the same in every client and pool: hot paths add by these, a name costs a look-up each time. */
+/** Positions in `values`, the same in every client and pool. Hot paths use them: a name costs a lookup per call. */
 export const hostAt: Readonly<Record<HostCounter, number>> = positionsOf(HOST_COUNTERS);
 export const clientAt: Readonly<Record<ClientCounter, number>> = positionsOf(CLIENT_COUNTERS);
 export const poolAt: Readonly<Record<PoolCounter, number>> = positionsOf(POOL_COUNTERS);

@@ -1,17 +1,17 @@
 /**
- * A hash index over rows of some table: hash in, row numbers out; open addressing with linear probing.
+ * A hash index over the rows of a table: maps a hash to row numbers. Open addressing with linear probing.
  *
  *   cell c:  row (0 = empty), hash       cell = hash & mask, then c + 1, ...
  *
- * The caller walks the candidates and compares keys itself, so one class serves every table:
+ * The caller iterates over the candidates and compares keys, so one class serves every table:
  *
  *   for (let c = index.start(hash); (row = index.rowAt(c)) !== 0; c = index.next(c))
  *     if (index.hashAt(c) === hash && sameKey(row)) ...
  *
- * Invariants: at least half of the cells are empty; between a row's home cell and its own there is no empty cell
- * (removal shifts later rows back, there are no tombstones). So a walk ends, and misses are as cheap as hits.
- * Cost: 8 bytes a cell, 16 to 32 a row; a few cells a walk when hashes are good: callers seed theirs, so that
- * clients cannot choose keys that collide.
+ * Invariants: at least half of the cells are empty; no cell between a row's home cell and its own is empty (removal
+ * shifts later rows back, there are no tombstones). So every probe ends, and a miss costs no more than a hit.
+ * Cost: 8 bytes per cell, 16 to 32 per row; a few cells per probe. Callers seed their hashes, so that clients cannot
+ * choose colliding keys.
  * Source: Knuth, The Art of Computer Programming 3, 6.4, algorithm R.
  */
 import { assert } from '../base/assert.ts';
@@ -56,11 +56,11 @@ export class HashIndex {
   remove(hash: number, row: number): void {
     let hole = hash & this.#mask;
     while (this.#rows[hole]! !== row) {
-      assert(this.#rows[hole]! !== 0, 'a row that is removed is in its index');
+      assert(this.#rows[hole]! !== 0, 'the row is in the index');
       hole = (hole + 1) & this.#mask;
     }
     for (let c = (hole + 1) & this.#mask; this.#rows[c]! !== 0; c = (c + 1) & this.#mask) {
-      // The row at c may fill the hole when its home is not between the two.
+      // The row at c can move to the hole if its home is not in (hole, c].
       const fromHome = (c - this.#hashes[c]!) & this.#mask;
       if (fromHome < ((c - hole) & this.#mask)) continue;
       this.#rows[hole] = this.#rows[c]!;
@@ -70,7 +70,7 @@ export class HashIndex {
     this.#rows[hole] = 0;
   }
 
-  /** Rows in the index; every cell is looked at. For verify(). */
+  /** Counts the rows by reading every cell. For verify(). */
   count(): number {
     let rows = 0;
     for (let c = 0; c <= this.#mask; c++) if (this.#rows[c]! !== 0) rows++;
@@ -87,7 +87,7 @@ export function mix(hash: number, word: number): number {
   return (Math.imul(h, 5) + 0xe654_6b64) | 0;
 }
 
-/** Ends a hash: every bit of it reaches every bit of the result. Signed. */
+/** Finalises a hash: every input bit affects every output bit (murmur3). Signed. */
 export function finish(hash: number): number {
   let h = hash ^ (hash >>> 16);
   h = Math.imul(h, 0x85eb_ca6b);

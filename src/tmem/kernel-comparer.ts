@@ -1,8 +1,8 @@
 /**
- * A PageComparer by the house's kernels: two pages in a small memory of their own, hashed and compared in place.
+ * A PageComparer on the WebAssembly kernels: hashes and compares two pages in a small linear memory.
  *
- * Cost: a copy, a hash and (for a candidate) a compare of 4 KiB; no garbage for a source that is one whole page,
- * one view of about 100 bytes for a part of a larger array.
+ * Cost: a copy and a hash of 4 KiB per page, a compare per candidate. Allocates nothing if the source is one page, and one
+ * view of about 100 bytes if it is a larger array.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';

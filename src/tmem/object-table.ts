@@ -1,14 +1,14 @@
 /**
  * Objects: rows of a flat table, found by (pool, 192-bit object id). An object exists while it has pages.
  *
- *   word 0      pool's number + 1; 0 = the row is free, and word 8 links the free rows
+ *   word 0      pool's number + 1; 0 = the row is free, and word 8 is the next free row
  *   words 1..6  object id
- *   word 7      hash of both
+ *   word 7      hash of pool and id
  *   word 8, 9   next and previous object of the pool
- *   word 10     newest page of the object; the page rows chain on from there
+ *   word 10     newest page of the object: head of a chain of page rows
  *   word 11     pages of the object
  *
- * Rows are numbered from 1; 0 means none. Capacity is fixed at the start.
+ * Rows are numbered from 1; 0 = none. The capacity is fixed.
  */
 import { assert } from '../base/assert.ts';
 import { finish, HashIndex, mix } from './hash-index.ts';
@@ -30,7 +30,7 @@ export class ObjectTable {
   readonly #index: HashIndex;
   readonly #seed: number;
   #free = 0;
-  #virgin = 1;
+  #end = 1;
 
   constructor(capacity: number, seed: number) {
     this.capacity = capacity;
@@ -43,9 +43,20 @@ export class ObjectTable {
     return this.used === this.capacity;
   }
 
-  /** The object's row, 0 when there is none. The id is oid[at .. at + 6). */
-  find(pool: number, oid: Uint32Array, at: number): number {
-    const hash = this.#hash(pool, oid, at);
+  /** The hash of an object's key, which find() and add() of one call share. The id is oid[at .. at + 6). */
+  hash(pool: number, oid: Uint32Array, at: number): number {
+    let hash = mix(this.#seed, pool);
+    for (let i = 0; i < OID_WORDS; i++) hash = mix(hash, oid[at + i]! | 0);
+    return finish(hash);
+  }
+
+  /** The object's row, or 0. */
+  find(
+    pool: number,
+    oid: Uint32Array,
+    at: number,
+    hash: number = this.hash(pool, oid, at),
+  ): number {
     const index = this.#index;
     for (let cell = index.start(hash); ; cell = index.next(cell)) {
       const row = index.rowAt(cell);
@@ -54,17 +65,16 @@ export class ObjectTable {
     }
   }
 
-  /** A new row for an object that has none, first in its pool's chain. `head` is the chain's first row so far. */
-  add(pool: number, oid: Uint32Array, at: number, head: number): number {
-    assert(!this.isFull, 'there is a free object row');
+  /** Adds an object at the front of its pool's chain, whose first row is `head`; returns its row. */
+  add(pool: number, oid: Uint32Array, at: number, hash: number, head: number): number {
+    assert(!this.isFull, 'an object row is free');
     const words = this.#words;
     let row = this.#free;
-    if (row === 0) row = this.#virgin++;
+    if (row === 0) row = this.#end++;
     else this.#free = words[row * ROW + NEXT]!;
     const w = row * ROW;
     words[w + POOL] = pool + 1;
     for (let i = 0; i < OID_WORDS; i++) words[w + OID + i] = oid[at + i]!;
-    const hash = this.#hash(pool, oid, at);
     words[w + HASH] = hash;
     words[w + NEXT] = head;
     words[w + PREV] = 0;
@@ -76,11 +86,11 @@ export class ObjectTable {
     return row;
   }
 
-  /** Frees the row of an object without pages; the pool's first row afterwards, given that it was `head`. */
+  /** Removes an object without pages from its pool's chain, whose first row is `head`; returns the new first row. */
   remove(row: number, head: number): number {
     const words = this.#words;
     const w = row * ROW;
-    assert(words[w + PAGES] === 0, 'an object that is removed has no pages');
+    assert(words[w + PAGES] === 0, 'the object has no pages');
     const next = words[w + NEXT]!;
     const prev = words[w + PREV]!;
     if (next !== 0) words[next * ROW + PREV] = prev;
@@ -113,7 +123,7 @@ export class ObjectTable {
     return this.#words[row * ROW + PAGES]!;
   }
 
-  /** Pages of the object after one more (1) or one less (-1). */
+  /** Adds `change` to the object's page count; returns the new count. */
   addPages(row: number, change: number): number {
     const pages = this.#words[row * ROW + PAGES]! + change;
     this.#words[row * ROW + PAGES] = pages;
@@ -126,26 +136,20 @@ export class ObjectTable {
     for (let i = 0; i < OID_WORDS; i++) oid[at + i] = this.#words[w + i]!;
   }
 
-  /** Throws InvariantError when the index and the rows disagree. */
+  /** Checks rows and index; throws InvariantError. */
   verify(): void {
     assert(this.#index.count() === this.used, 'every object is in the index once');
     const oid = new Uint32Array(OID_WORDS);
-    for (let row = 1; row < this.#virgin; row++) {
+    for (let row = 1; row < this.#end; row++) {
       const pool = this.poolOf(row);
       if (pool < 0) continue;
       this.copyId(row, oid, 0);
-      assert(this.find(pool, oid, 0) === row, 'an object is found by its id');
+      assert(this.find(pool, oid, 0) === row, 'find(id) = row');
       assert(this.pagesOf(row) > 0, 'an object has pages');
-      assert(this.firstPageOf(row) !== 0, 'an object leads to its pages');
+      assert(this.firstPageOf(row) !== 0, 'an object has a first page');
       const next = this.nextOf(row);
-      assert(next === 0 || this.#words[next * ROW + PREV] === row, 'objects are chained both ways');
+      assert(next === 0 || this.#words[next * ROW + PREV] === row, 'next.previous = row');
     }
-  }
-
-  #hash(pool: number, oid: Uint32Array, at: number): number {
-    let hash = mix(this.#seed, pool);
-    for (let i = 0; i < OID_WORDS; i++) hash = mix(hash, oid[at + i]! | 0);
-    return finish(hash);
   }
 
   #isKey(row: number, pool: number, oid: Uint32Array, at: number): boolean {

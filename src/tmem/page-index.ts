@@ -1,18 +1,18 @@
 /**
- * PageIndex: every page that tmem has, found by key, charged to a client, evicted when room is short.
+ * PageIndex: all pages of tmem. Finds them by key, charges them to a client, and evicts them when space is short.
  *
  *   (pool, object id) ─▶ object row ─┐
  *                (object row, index) ─▶ page row ─▶ content row ─▶ slot of the page store
- *                                          └ ephemeral: in the age list of who pays
+ *                                          └ ephemeral: in the age list of the client that pays
  *
- * Who is evicted: the oldest page of the client with the most ephemeral pages per unit of weight, which is the one
- * furthest above its share of all that is ephemeral, whoever else is there; among clients that tie, the globally oldest page.
- * Persistent pages are in no list, so nothing here can evict them.
+ * Eviction takes the oldest page of the client with the most ephemeral pages per unit of weight: the client furthest above
+ * its share of all ephemeral pages. If clients tie, it takes the globally oldest page. Persistent pages are in no age
+ * list, so they cannot be evicted.
  *
- * A page whose content others share frees no bytes. When bytes are what is wanted it is passed over once and becomes
- * its client's newest page (second chance), at most CHANCES times per eviction.
+ * Evicting a page with a shared content frees no bytes. An eviction that needs bytes skips such a page once and makes it
+ * its client's newest (second chance), at most CHANCES_MAX pages per eviction.
  *
- * Cost: insert, find and drop O(1); an eviction looks at every client once. No garbage in any of them.
+ * Cost: insert, find and drop are O(1); an eviction checks every client once. None of them allocates.
  */
 import { assert } from '../base/assert.ts';
 import { Counters } from '../base/counters.ts';
@@ -24,10 +24,10 @@ import type { PageComparer, PageStore } from './ops.ts';
 import { PageTable } from './page-table.ts';
 import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 
-/** Pages that one eviction passes over at the most. */
-const CHANCES = 8;
+/** Pages that one eviction may skip. */
+const CHANCES_MAX = 8;
 
-/** Whose pages may share a content: nobody's, those of one payer or shared pool, everybody's. */
+/** Which equal pages share a content: none; those of one paying client or one shared pool; all. */
 export type Dedup = 'off' | 'client' | 'global';
 
 export interface PageIndexOptions {
@@ -37,7 +37,7 @@ export interface PageIndexOptions {
   readonly clients: number;
   readonly dedup: Dedup;
   readonly comparer: PageComparer | null;
-  /** Pages that one put may evict at the most. */
+  /** Most pages that one put evicts. */
   readonly evictionsPerPut: number;
   readonly seed: number;
 }
@@ -57,36 +57,31 @@ export class PageIndex {
   readonly #evictionsPerPut: number;
 
   constructor(options: PageIndexOptions) {
-    const {
-      store,
-      pages,
-      objects,
-      clients,
-      dedup,
-      comparer: lens,
-      evictionsPerPut,
-      seed,
-    } = options;
+    const { store, pages, objects, clients, dedup, comparer, evictionsPerPut, seed } = options;
     this.clients = new Array<Client | null>(clients).fill(null);
     this.pools = new Array<Pool | null>(clients * POOLS_PER_CLIENT).fill(null);
     this.pages = new PageTable(pages, seed);
     this.objects = new ObjectTable(objects, seed);
-    this.contents = new ContentTable(store, dedup === 'off' ? null : lens);
+    this.contents = new ContentTable(store, dedup === 'off' ? null : comparer);
     this.#dedup = dedup;
     this.#evictionsPerPut = evictionsPerPut;
   }
 
-  /** The page's row, 0 when there is none. */
-  find(pool: Pool, oid: Uint32Array, oidAt: number, index: number): number {
-    const object = this.objects.find(pool.number, oid, oidAt);
+  /**
+   * The page's row, or 0.
+   * @param hash objects.hash() of the pool and the id
+   */
+  find(pool: Pool, oid: Uint32Array, oidAt: number, hash: number, index: number): number {
+    const object = this.objects.find(pool.number, oid, oidAt, hash);
     return object === 0 ? 0 : this.pages.find(object, index);
   }
 
-  /** Keeps a page under a key that holds none, evicting as needed; on any other answer than `stored` nothing was kept. */
+  /** Stores a page under a key that has none, evicting as needed. Any result but `stored` leaves the key empty. */
   insert(
     pool: Pool,
     oid: Uint32Array,
     oidAt: number,
+    hash: number,
     index: number,
     source: Uint8Array,
     at: number,
@@ -97,7 +92,7 @@ export class PageIndex {
         if (!this.#evictOldestOf(owner)) return TmemPutResult.capped;
     let evictions = this.#evictionsPerPut;
     const { objects, pages, contents } = this;
-    while (pages.isFull || (objects.isFull && objects.find(pool.number, oid, oidAt) === 0)) {
+    while (pages.isFull || (objects.isFull && objects.find(pool.number, oid, oidAt, hash) === 0)) {
       if (evictions-- === 0 || !this.#evict(false)) return TmemPutResult.noRows;
     }
     const scope = this.#scopeOf(pool);
@@ -107,16 +102,16 @@ export class PageIndex {
       content = contents.store(scope, source, at);
       if (content === 0) this.counters.values[hostAt.lowMemory]! += 1;
       while (content === 0) {
-        if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noRoom;
+        if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noSpace;
         content = contents.store(scope, source, at);
       }
       this.changes++;
     }
-    this.#commit(pool, oid, oidAt, index, content);
+    this.#commit(pool, this.#objectFor(pool, oid, oidAt, hash), index, content);
     return TmemPutResult.stored;
   }
 
-  /** Gives up the page, now. Why, the caller counts. */
+  /** Drops the page and frees its content if no other page shares it. The caller counts the reason. */
   drop(row: number): void {
     const { pages, objects, contents } = this;
     const object = pages.objectOf(row);
@@ -131,26 +126,26 @@ export class PageIndex {
       pool.counters.values[poolAt.objects]! -= 1;
       this.counters.values[hostAt.objects]! -= 1;
     }
-    contents.release(content, pool.persistent);
+    contents.dropReference(content, pool.persistent);
     this.counters.values[hostAt.contents] = contents.used;
     this.changes++;
   }
 
-  /** Gives up all pages of the object; how many there were. */
+  /** Drops all pages of the object; returns how many. */
   dropObject(object: number): number {
     const count = this.objects.pagesOf(object);
     for (let i = 0; i < count; i++) this.drop(this.objects.firstPageOf(object));
     return count;
   }
 
-  /** Makes a page of a shared pool its payer's newest. */
+  /** Makes a page of a shared pool the newest of its paying client. */
   promote(row: number, pool: Pool): void {
     this.pages.unlink(row, pool.owner);
     this.pages.append(row, pool.owner);
     this.pages.setMark(row, 0);
   }
 
-  /** Another client pays for the pool's pages from now on; their ages stay. Cost: both clients' lists, once. */
+  /** Charges the pool's pages to another client; their ages stay. Cost: one pass over both clients' lists. */
   reassign(pool: Pool, to: Client): void {
     const from = pool.owner;
     const { pages, objects, contents } = this;
@@ -176,7 +171,7 @@ export class PageIndex {
     peak(to.counters.values, clientAt.ephemeralPages, clientAt.ephemeralPagesMax);
   }
 
-  /** Evicts ephemeral pages until `bytes` of payload are free or none are left; what was freed. */
+  /** Evicts ephemeral pages until `bytes` of payload are freed or none are left; returns the bytes freed. */
   relinquish(bytes: number): number {
     const before = this.contents.payloadBytes;
     const until = before - bytes;
@@ -184,12 +179,12 @@ export class PageIndex {
     return before - this.contents.payloadBytes;
   }
 
-  /** Evicts the client's oldest pages until it pays for `cap` pages or has nothing ephemeral. */
+  /** Evicts the client's oldest pages until it is charged `cap` pages or has no ephemeral page. */
   evictDownTo(client: Client, cap: number): void {
     while (client.chargedPages > cap && this.#evictOldestOf(client));
   }
 
-  /** Client whose page goes next, null when nothing is ephemeral. Weights and counts are below 2^31 and 2^21: exact. */
+  /** The client to evict from, null: no page is ephemeral. Counts < 2^31 and weights <= 2^20: products are exact. */
   #overShare(): Client | null {
     let most: Client | null = null;
     for (let id = 0; id < this.clients.length; id++) {
@@ -200,7 +195,7 @@ export class PageIndex {
     return most;
   }
 
-  /** True when `a` is further above its share than `b`, or as far and with an older page. */
+  /** True if `a` is further above its share than `b`, or ties and has an older page. */
   #isFurther(a: Client, b: Client): boolean {
     const left = a.counters.values[clientAt.ephemeralPages]! * b.weight;
     const right = b.counters.values[clientAt.ephemeralPages]! * a.weight;
@@ -215,7 +210,7 @@ export class PageIndex {
       if (client === null) return false;
       const row = client.oldest;
       const isShared = this.contents.refsOf(pages.contentOf(row)) > 1;
-      if (!needsBytes || passed === CHANCES || !isShared || pages.markOf(row) !== 0)
+      if (!needsBytes || passed === CHANCES_MAX || !isShared || pages.markOf(row) !== 0)
         return this.#evictOldestOf(client);
       pages.setMark(row, 1);
       pages.unlink(row, client);
@@ -238,25 +233,27 @@ export class PageIndex {
   #scopeOf(pool: Pool): number {
     if (this.#dedup === 'off') return NO_SCOPE;
     if (this.#dedup === 'global') return 0;
-    // The payer of a shared pool may change, so such a pool is a scope of its own.
+    // The paying client of a shared pool may change, so the pool is its own scope.
     return pool.isShared ? this.clients.length + pool.number : pool.owner.id;
   }
 
-  /** Everything is there: a free row of each kind that is needed, and the content. */
-  #commit(pool: Pool, oid: Uint32Array, oidAt: number, index: number, content: number): void {
+  /** The object's row, made if there is none. Only after the last eviction, which may remove an empty object. */
+  #objectFor(pool: Pool, oid: Uint32Array, oidAt: number, hash: number): number {
+    const found = this.objects.find(pool.number, oid, oidAt, hash);
+    if (found !== 0) return found;
+    pool.firstObject = this.objects.add(pool.number, oid, oidAt, hash, pool.firstObject);
+    raise(pool.counters.values, poolAt.objects, 1, poolAt.objectsMax);
+    raise(this.counters.values, hostAt.objects, 1, hostAt.objectsMax);
+    return pool.firstObject;
+  }
+
+  #commit(pool: Pool, object: number, index: number, content: number): void {
     const { pages, objects, contents } = this;
     const { values } = this.counters;
-    let object = objects.find(pool.number, oid, oidAt);
-    if (object === 0) {
-      object = objects.add(pool.number, oid, oidAt, pool.firstObject);
-      pool.firstObject = object;
-      raise(pool.counters.values, poolAt.objects, 1, poolAt.objectsMax);
-      raise(values, hostAt.objects, 1, hostAt.objectsMax);
-    }
     const row = pages.add(object, index, content, objects.firstPageOf(object));
     objects.setFirstPage(object, row);
     objects.addPages(object, 1);
-    contents.hold(content, pool.persistent);
+    contents.addReference(content, pool.persistent);
     if (!pool.persistent) pages.append(row, pool.owner);
     this.#charge(pool, 1, contents.bytesOf(content));
     values[hostAt.contents] = contents.used;
@@ -290,39 +287,48 @@ export class PageIndex {
       const object = pages.objectOf(row);
       if (object === 0) continue;
       const pool = this.pools[objects.poolOf(object)] ?? null;
-      assert(pool !== null, 'a page is in a pool');
+      assert(pool !== null, 'the pool of a page exists');
       refs[pages.contentOf(row)]!++;
       if (pool.persistent) persistent[pages.contentOf(row)]!++;
       poolPages[pool.number]!++;
       objectPages[object]!++;
-      assert(objectPages[object]! <= objects.pagesOf(object), 'an object counts its pages');
+      assert(objectPages[object]! <= objects.pagesOf(object), 'pages of an object <= its count');
     }
     contents.verify(refs, persistent);
     let sum = 0;
     for (const pool of this.pools) {
       if (pool === null) continue;
-      assert(pool.counters.get('pages') === poolPages[pool.number], 'a pool counts its pages');
+      assert(
+        pool.counters.get('pages') === poolPages[pool.number],
+        'pages counter of a pool = its pages',
+      );
       sum += pool.counters.get('pages');
     }
-    assert(sum === pages.used && counters.get('pages') === sum, 'all pages are counted');
+    assert(
+      sum === pages.used && counters.get('pages') === sum,
+      'pages = sum over the pools = rows in use',
+    );
     let ephemeral = 0;
     for (const client of this.clients) {
       if (client === null) continue;
       const listed = pages.verifyList(client);
-      assert(listed === client.counters.get('ephemeralPages'), 'a list holds what is charged');
+      assert(
+        listed === client.counters.get('ephemeralPages'),
+        'length of an age list = ephemeralPages of the client',
+      );
       ephemeral += listed;
     }
-    assert(ephemeral === counters.get('ephemeralPages'), 'all ephemeral pages are counted');
+    assert(ephemeral === counters.get('ephemeralPages'), 'ephemeralPages = sum over the clients');
   }
 }
 
-/** Changes a gauge, and raises its high-water mark to it. */
+/** Adds to a gauge and updates its high-water mark. */
 function raise(values: Float64Array, gauge: number, by: number, max: number): void {
   values[gauge]! += by;
   peak(values, gauge, max);
 }
 
-/** Raises the high-water mark to the gauge. */
+/** Updates the high-water mark of a gauge. */
 function peak(values: Float64Array, gauge: number, max: number): void {
   if (values[gauge]! > values[max]!) values[max] = values[gauge]!;
 }

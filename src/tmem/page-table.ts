@@ -1,17 +1,17 @@
 /**
  * Page descriptors: rows of a flat table, found by (object's row, 32-bit index).
  *
- *   word 0    object's row; 0 = the row is free, and word 3 links the free rows
+ *   word 0    object's row; 0 = the row is free, and word 3 is the next free row
  *   word 1    index in the object
- *   word 2    content's row: where the bytes are
+ *   word 2    content's row
  *   word 3,4  next and previous page of the object
- *   word 5,6  newer and older page of the client's ephemeral list; 0 = the list ends. Unused for persistent pages
- *   word 7    mark. Ephemeral: 1 = the page had its second chance. Persistent: number + 1 under which a save sent it
+ *   word 5,6  newer and older page of the client's ephemeral list; 0 = none. Unused for persistent pages
+ *   word 7    mark. Ephemeral: 1 = the page had its second chance. Persistent: 1 + its number in a save's stream
  *
- * and one double a row, the stamp: when the page was put or last promoted, as a count of such events. A client's list
- * is in order of stamps; the globally oldest page is the head with the smallest one.
+ * and one double per row, the stamp: a sequence number of the put or the last promotion. A client's list is in order of
+ * stamps; the globally oldest page is the list head with the smallest stamp.
  *
- * Rows are numbered from 1; 0 means none. 40 bytes a page, 16 to 32 more in the index. Capacity is fixed at the start.
+ * Rows are numbered from 1; 0 = none. 40 bytes per page and 16 to 32 in the index. The capacity is fixed.
  */
 import { assert } from '../base/assert.ts';
 import { finish, HashIndex, mix } from './hash-index.ts';
@@ -40,7 +40,7 @@ export class PageTable {
   readonly #index: HashIndex;
   readonly #seed: number;
   #free = 0;
-  #virgin = 1;
+  #end = 1;
   #stamp = 0;
 
   constructor(capacity: number, seed: number) {
@@ -55,12 +55,12 @@ export class PageTable {
     return this.used === this.capacity;
   }
 
-  /** Rows 1 .. end - 1 have been used at some time. */
+  /** Only rows 1 .. end - 1 have ever been used. */
   get end(): number {
-    return this.#virgin;
+    return this.#end;
   }
 
-  /** The page's row, 0 when there is none. */
+  /** The page's row, or 0. */
   find(object: number, index: number): number {
     const words = this.#words;
     const cells = this.#index;
@@ -73,12 +73,12 @@ export class PageTable {
     }
   }
 
-  /** A new row, first in its object's chain. `head` is the chain's first row so far. */
+  /** Adds a page at the front of its object's chain, whose first row is `head`; returns its row. */
   add(object: number, index: number, content: number, head: number): number {
-    assert(!this.isFull, 'there is a free page row');
+    assert(!this.isFull, 'a page row is free');
     const words = this.#words;
     let row = this.#free;
-    if (row === 0) row = this.#virgin++;
+    if (row === 0) row = this.#end++;
     else this.#free = words[row * ROW + NEXT]!;
     const w = row * ROW;
     words[w + OBJECT] = object;
@@ -93,7 +93,7 @@ export class PageTable {
     return row;
   }
 
-  /** Frees the row; the object's first row afterwards, given that it was `head`. */
+  /** Removes a page from its object's chain, whose first row is `head`; returns the new first row. */
   remove(row: number, head: number): number {
     const words = this.#words;
     const w = row * ROW;
@@ -109,7 +109,7 @@ export class PageTable {
     return head === row ? next : head;
   }
 
-  /** Object's row, 0 for a free row. */
+  /** The object's row; 0: the page row is free. */
   objectOf(row: number): number {
     return this.#words[row * ROW + OBJECT]!;
   }
@@ -142,13 +142,13 @@ export class PageTable {
     return this.#stamps[row]!;
   }
 
-  /** Makes the page the newest of the list, with a new stamp. It is in no list. */
+  /** Appends a page that is in no list, as the newest, with a new stamp. */
   append(row: number, list: AgeList): void {
     this.#stamps[row] = ++this.#stamp;
     this.#linkAfter(row, list.newest, list);
   }
 
-  /** Takes the page out of its list. */
+  /** Removes the page from its list. */
   unlink(row: number, list: AgeList): void {
     const words = this.#words;
     const newer = words[row * ROW + NEWER]!;
@@ -160,8 +160,8 @@ export class PageTable {
   }
 
   /**
-   * Puts the page, which keeps its stamp, where that belongs in `list`; `after` is a page of the list that is older
-   * (0: from its oldest on). Moving pages in order of age, each after the last one, walks the list once.
+   * Inserts the page into `list` by its stamp. The search starts at `after`, an older page of the list (0: at the oldest),
+   * so inserting many pages in order of age, each after the last, walks the list once.
    */
   insertByStamp(row: number, after: number, list: AgeList): void {
     const stamp = this.#stamps[row]!;
@@ -174,32 +174,32 @@ export class PageTable {
     this.#linkAfter(row, older, list);
   }
 
-  /** Throws InvariantError when the list is not in order, both ways. Its length. */
+  /** Checks the list's order and links, throws InvariantError; returns its length. */
   verifyList(list: AgeList): number {
     let length = 0;
     let before = 0;
     for (let row = list.oldest; row !== 0; row = this.newerOf(row)) {
-      assert(this.objectOf(row) !== 0, 'a page in a list is used');
-      assert(this.#words[row * ROW + OLDER] === before, 'a list leads back the way it came');
-      assert(before === 0 || this.#stamps[before]! < this.#stamps[row]!, 'a list is in age order');
+      assert(this.objectOf(row) !== 0, 'a listed page row is in use');
+      assert(this.#words[row * ROW + OLDER] === before, 'newer.older = row');
+      assert(before === 0 || this.#stamps[before]! < this.#stamps[row]!, 'stamps ascend');
       before = row;
       length++;
-      assert(length <= this.used, 'a list ends');
+      assert(length <= this.used, 'a list has no cycle');
     }
-    assert(list.newest === before, 'a list ends with its newest page');
+    assert(list.newest === before, 'the last page of a list is its newest');
     return length;
   }
 
-  /** Throws InvariantError when the index and the rows disagree. */
+  /** Checks rows and index; throws InvariantError. */
   verify(): void {
     assert(this.#index.count() === this.used, 'every page is in the index once');
-    for (let row = 1; row < this.#virgin; row++) {
+    for (let row = 1; row < this.#end; row++) {
       const object = this.objectOf(row);
       if (object === 0) continue;
-      assert(this.find(object, this.indexOf(row)) === row, 'a page is found by its key');
+      assert(this.find(object, this.indexOf(row)) === row, 'find(key) = row');
       const next = this.nextOf(row);
-      assert(next === 0 || this.#words[next * ROW + PREV] === row, 'pages are chained both ways');
-      assert(next === 0 || this.objectOf(next) === object, 'a chain stays in its object');
+      assert(next === 0 || this.#words[next * ROW + PREV] === row, 'next.previous = row');
+      assert(next === 0 || this.objectOf(next) === object, 'chained pages have the same object');
     }
   }
 

@@ -1,8 +1,9 @@
 /**
- * Restore: a saved client becomes one of this host, under the numbers its pools had. Chunks come in any sizes;
- * every length, number and flag is checked before it is used, for a stream may be anybody's.
+ * Restore: creates a client from the stream of a Save, with the same pool numbers. Chunks may have any size. The stream is
+ * not trusted: every length, number, flag and checksum is checked before use.
  *
- * The client is there, and pays, from the header on; nobody should use its id before the end. A stream that breaks the format, or that this host has no room for, takes the client with it.
+ * The client exists, and its pages are charged, from the header on; do not use its id before the stream is done. If the
+ * stream is invalid, or this host has no space for it, the client is destroyed.
  */
 import { SwapError } from '../base/errors.ts';
 import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
@@ -12,40 +13,43 @@ import { CAP_MAX, type Tmem, WEIGHT_MAX } from './tmem.ts';
 export const RestoreState = {
   receiving: 0,
   done: 1,
-  /** This host has no room for the client, one of its pools or one of its pages. */
+  /** This host has no space for the client, one of its pools or one of its pages. */
   refused: 2,
 } as const;
 export type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
 
 export class Restore implements Disposable {
   state: RestoreState = RestoreState.receiving;
-  /** The client's id here, -1 before the header and after a failure. Use it when `state` is done. */
+  /** The client's id on this host, -1 before the header and after a failure. Valid for use when `state` is done. */
   client = -1;
   readonly #tmem: Tmem;
   readonly #authorised: readonly string[];
   readonly #record = new Uint8Array(stream.PAGE_RECORD_BYTES);
   readonly #view = new DataView(this.#record.buffer);
   readonly #oid = new Uint32Array(6);
-  /** Bytes of the record, and how many of them are here. */
+  /** Bytes that the current record needs, and bytes received of it. */
   #needs = stream.HEADER_BYTES;
   #has = 0;
   #received = 0;
-  /** A bit for each page received, once the first `valid` record is here. */
+  /** A bit per page received; null before the first `valid` record. */
   #valid: Uint8Array | null = null;
   #validPages = 0;
 
-  /** @param authorised uuids of shared pools that the client may join here */
+  /** @param authorised uuids of shared pools that the client may join on this host */
   constructor(tmem: Tmem, authorised: readonly string[] = []) {
     this.#tmem = tmem;
     this.#authorised = authorised;
   }
 
-  /** Gives up a client that is not complete. */
+  /** Destroys the client unless the restore is done. */
   [Symbol.dispose](): void {
-    if (this.state !== RestoreState.done) this.#giveUp();
+    if (this.state !== RestoreState.done) this.#destroyClient();
   }
 
-  /** Takes the next bytes. Throws SwapError ERR_PEER_PROTOCOL for what is no such stream. */
+  /**
+   * Processes the next bytes.
+   * @throws SwapError ERR_PEER_PROTOCOL: the stream is invalid
+   */
   push(chunk: Uint8Array): RestoreState {
     for (let at = 0; at < chunk.length && this.state !== RestoreState.refused; ) {
       if (this.state === RestoreState.done) this.#reject('bytes follow the end', chunk.length - at);
@@ -58,13 +62,14 @@ export class Restore implements Disposable {
     return this.state;
   }
 
-  /** The stream has ended: throws when it was cut short. */
+  /** Call at the end of the stream; throws if it was truncated. */
   end(): RestoreState {
-    if (this.state === RestoreState.receiving) this.#reject('it was cut short', this.#received);
+    if (this.state === RestoreState.receiving)
+      this.#reject('the stream is truncated', this.#received);
     return this.state;
   }
 
-  /** What is needed has come: a header, the type of a record, or a whole record. */
+  /** Processes the header, the type of a record, or a complete record. */
   #next(): void {
     if (this.client < 0) {
       this.#takeHeader();
@@ -92,8 +97,9 @@ export class Restore implements Disposable {
   }
 
   #takeHeader(): void {
-    if (this.#word(0) !== stream.MAGIC) this.#reject('it does not begin as one', this.#word(0));
-    if (this.#word(4) !== stream.VERSION) this.#reject('its version is not known', this.#word(4));
+    if (this.#word(0) !== stream.MAGIC) this.#reject('the magic is wrong', this.#word(0));
+    if (this.#word(4) !== stream.VERSION)
+      this.#reject('the version is not supported', this.#word(4));
     const weight = this.#word(8);
     const cap = this.#word(12);
     if (weight > WEIGHT_MAX) this.#reject('the weight is out of range', weight);
@@ -127,8 +133,9 @@ export class Restore implements Disposable {
     const view = this.#view;
     const local = this.#local();
     const pool = this.#tmem.poolOf(this.client, local);
-    if (pool === null || !pool.persistent) this.#reject('a page is in no persistent pool', local);
-    if (this.#valid !== null) this.#reject('a page follows the list of valid ones', local);
+    if (pool === null || !pool.persistent)
+      this.#reject('the pool of a page is not persistent', local);
+    if (this.#valid !== null) this.#reject('a page follows a valid record', local);
     if (view.getInt32(PageAt.checksum, true) !== stream.pageChecksum(view))
       this.#reject('a page is damaged', this.#received);
     for (let i = 0; i < 6; i++) this.#oid[i] = this.#word(PageAt.oid + 4 * i);
@@ -145,8 +152,9 @@ export class Restore implements Disposable {
       this.#refuse();
       return;
     }
-    const { index: holdings } = this.#tmem;
-    holdings.pages.setMark(holdings.find(pool!, this.#oid, 0, index), ++this.#received);
+    const { index: table } = this.#tmem;
+    const hash = table.objects.hash(pool!.number, this.#oid, 0);
+    table.pages.setMark(table.find(pool!, this.#oid, 0, hash, index), ++this.#received);
   }
 
   #takeDropPool(): void {
@@ -157,30 +165,31 @@ export class Restore implements Disposable {
     const records = Math.ceil(this.#received / stream.VALID_PAGES);
     this.#valid ??= new Uint8Array((records * stream.VALID_PAGES) / 8);
     const first = this.#word(4);
-    if (first !== this.#validPages) this.#reject('valid pages are out of order', first);
-    if (first >= this.#received) this.#reject('more pages are valid than came', first);
+    if (first !== this.#validPages) this.#reject('valid records are out of order', first);
+    if (first >= this.#received) this.#reject('a valid record is beyond the pages received', first);
     const bits = this.#record.subarray(stream.VALID_AT, stream.VALID_AT + stream.VALID_PAGES / 8);
     this.#valid.set(bits, first / 8);
     this.#validPages += stream.VALID_PAGES;
   }
 
   #takeEnd(): void {
-    if (this.#validPages < this.#received) this.#reject('valid pages are missing', this.#received);
-    const { index: holdings } = this.#tmem;
-    const { pages } = holdings;
-    const client = holdings.clients[this.client]!;
+    if (this.#validPages < this.#received)
+      this.#reject('valid records are missing', this.#received);
+    const { index: table } = this.#tmem;
+    const { pages } = table;
+    const client = table.clients[this.client]!;
     let valid = 0;
     for (let row = 1; row < pages.end; row++) {
       const object = pages.objectOf(row);
       if (object === 0) continue;
-      const pool = holdings.pools[holdings.objects.poolOf(object)]!;
+      const pool = table.pools[table.objects.poolOf(object)]!;
       if (pool.owner !== client || !pool.persistent) continue;
       const number = pages.markOf(row) - 1;
       if ((this.#valid![number >>> 3]! & (1 << (number & 7))) !== 0) {
         valid++;
         continue;
       }
-      holdings.drop(row);
+      table.drop(row);
       pool.counters.add('flushedPages', 1);
     }
     if (valid !== this.#word(4)) this.#reject('the number of valid pages is wrong', valid);
@@ -201,18 +210,18 @@ export class Restore implements Disposable {
 
   #refuse(): void {
     this.state = RestoreState.refused;
-    this.#giveUp();
+    this.#destroyClient();
   }
 
-  #giveUp(): void {
+  #destroyClient(): void {
     if (this.client >= 0) this.#tmem.destroyClient(this.client);
     this.client = -1;
   }
 
   #reject(what: string, fact: number): never {
     this.state = RestoreState.refused;
-    this.#giveUp();
-    const text = `no saved tmem client can be read: ${what} (${fact}); save it again`;
+    this.#destroyClient();
+    const text = `cannot restore a tmem client: ${what} (${fact}); save it again`;
     throw new SwapError('ERR_PEER_PROTOCOL', text, { fact });
   }
 }

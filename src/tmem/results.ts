@@ -1,21 +1,21 @@
 /**
- * What tmem answers. "No" is an answer and has a reason; none of these is thrown. Adapters turn them into what
- * their wire wants (Xen: 1 / -ENOSPC / -EFROZEN; frontswap: true or false).
+ * Result codes of tmem. A refusal is a result with a reason, not an exception. Backends map them to their own interface
+ * (Xen: 1 / -ENOSPC / -EFROZEN; frontswap: true or false).
  *
- * After any answer of put() but `stored`, nothing is stored under the key: an older page is gone as well.
+ * After any result of put() except `stored` the key is empty: the previous page is dropped too.
  */
 
 export const TmemPutResult = {
   stored: 0,
   /** The client is frozen. */
   frozen: 1,
-  /** The client that pays for the pool is at its cap and has nothing ephemeral to give up. */
+  /** The paying client is at its cap and has no ephemeral page to evict. */
   capped: 2,
-  /** The page store has no room, and evicting did not make any. */
-  noRoom: 3,
-  /** All page or object rows are taken by pages that may not be evicted. */
+  /** The page store has no space, and evicting freed too little. */
+  noSpace: 3,
+  /** All page or object rows are in use, and evicting freed none. */
   noRows: 4,
-  /** No such pool, or no such client. Nothing was looked at. */
+  /** The pool or the client does not exist. */
   noPool: 5,
 } as const;
 export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
@@ -23,31 +23,31 @@ export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
 export const TmemGetResult = {
   found: 0,
   absent: 1,
-  /** Absent, and so is every other page of the pool: the caller may stop asking. */
+  /** Absent, and the pool has no page at all. */
   poolEmpty: 2,
-  /** Stored bytes are damaged. Never comes with data; a damaged ephemeral page is dropped, so later gets miss. */
+  /** The stored bytes are damaged; the target is unchanged. A damaged ephemeral page is dropped, so later gets miss. */
   corrupt: 3,
   noPool: 4,
 } as const;
 export type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
 
-/** A flush of what is not there is a success: afterwards it is not there. */
+/** Flushing an absent page is a success. */
 export const TmemFlushResult = {
   done: 0,
-  /** Done as well; the client is frozen. */
+  /** Done; the client is frozen. */
   doneFrozen: 1,
   noPool: 2,
 } as const;
 export type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
 
-/** newPool() answers a pool's number, 0 .. 15, or one of these. */
+/** newPool() returns a pool's number, 0 .. 15, or one of these. */
 export const NewPoolError = {
   noClient: -1,
   /** The client has 16 pools. */
   tooMany: -2,
-  /** Pages that one client may not lose cannot be another's to flush: shared pools are ephemeral. */
+  /** Shared pools are ephemeral: one client must not be able to flush another's persistent pages. */
   sharedPersistent: -3,
-  /** There are 16 shared pools on this host. */
+  /** The host has 16 shared pools. */
   tooManyShared: -4,
 } as const;
 

@@ -1,17 +1,17 @@
 /**
- * Save: a client's pools and persistent pages as a stream of bytes, while the client goes on working.
+ * Save: writes a client's pools and persistent pages to a byte stream while the client keeps running.
  *
- *   step(sink, pages)  sends pages that were not sent yet, also those put since; 0: nothing is left at this moment
- *   finish(sink)       freezes the client, sends what is left and which of all sent pages are still valid
+ *   step(sink, pages)  sends pages that were not sent yet, including new ones; 0: none is left now
+ *   finish(sink)       freezes the client, sends the remaining pages, and marks which sent pages are still valid
  *
- * Every page row remembers under which number it was sent (PageTable's mark). A page that is flushed, or put anew,
- * loses its row, and with it the number: so nothing has to be written down while the client works, and what was
- * invalidated during the copy is exactly the numbers that no row has at the end.
+ * Each page row stores the number under which it was sent (PageTable's mark). A page that is flushed or replaced loses its
+ * row and so its number. Nothing needs to be logged while the client runs: the pages invalidated during the copy are the
+ * numbers that no row has at the end.
  *
- * Calling finish() at once is a plain save. Calling step() until it brings little, then finish(), is a live handover;
- * the client stands still for finish() alone, whose cost is the pages left and a look at every row.
+ * finish() alone is a plain save. step() until it returns little, then finish(), is a live handover: the client is frozen
+ * only during finish(), which sends the remaining pages and scans every row.
  *
- * Cost in memory: one record, and at the end a bit for each page sent.
+ * Memory: one record, and in finish() one bit per page sent.
  */
 import { SwapError } from '../base/errors.ts';
 import type { Client, Pool } from './client.ts';
@@ -19,56 +19,57 @@ import { POOLS_PER_CLIENT } from './results.ts';
 import * as stream from './stream.ts';
 import type { Tmem } from './tmem.ts';
 
-/** Takes the next bytes of the stream: they are good for the time of the call. */
+/** Receives the next bytes of the stream; they are valid only during the call. */
 export type Sink = (chunk: Uint8Array) => void;
 
-/** Mark of a page whose stored bytes are damaged: it was looked at and cannot be sent. */
+/** Mark of a page that was read, found damaged and not sent. */
 const DAMAGED = -1;
 
 export class Save implements Disposable {
-  /** Pages sent so far, those that are no longer valid among them. */
+  /** Pages sent so far, including those no longer valid. */
   sentPages = 0;
-  /** Pages that could not be read, and are not in the stream: must stay 0. */
+  /** Damaged pages, which were not sent: must stay 0. */
   damagedPages = 0;
   readonly #tmem: Tmem;
   readonly #client: Client;
   readonly #record = new Uint8Array(stream.PAGE_RECORD_BYTES);
   readonly #view = new DataView(this.#record.buffer);
   readonly #words = new Uint32Array(6);
-  /** By pool: the serial of the pool that the stream knows under that number, 0 = none. */
+  /** By pool number: the serial of the pool that the stream announced, 0 = none. */
   readonly #announced = new Float64Array(POOLS_PER_CLIENT);
   #row = 1;
   #hasHeader = false;
   #live = true;
 
+  /** @throws SwapError ERR_ARG_UNKNOWN: no such client; ERR_ARG_CONFLICT: it is being saved */
   constructor(tmem: Tmem, client: number) {
     const saved = tmem.clientOf(client);
     if (saved === null)
-      throw new SwapError('ERR_ARG_UNKNOWN', `there is no tmem client ${client}`, { client });
-    if (saved.isSaved) {
-      const text = `tmem client ${client} is being saved already; end that first`;
+      throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
+    if (saved.isBeingSaved) {
+      const text = `tmem client ${client} is being saved already; dispose of that Save first`;
       throw new SwapError('ERR_ARG_CONFLICT', text, { client });
     }
-    saved.isSaved = true;
+    saved.isBeingSaved = true;
     this.#tmem = tmem;
     this.#client = saved;
     const { pages } = tmem.index;
     for (let row = 1; row < pages.end; row++) if (this.#poolOf(row) !== null) pages.setMark(row, 0);
   }
 
-  /** Ends the saving, finished or not. The client stays as it is. */
+  /** Ends the save, finished or not. The client is unchanged. */
   [Symbol.dispose](): void {
     if (!this.#live) return;
     this.#live = false;
-    this.#client.isSaved = false;
+    this.#client.isBeingSaved = false;
   }
 
-  /** Sends up to `pagesMax` pages; how many. */
+  /** Sends up to `pagesMax` pages; returns how many. */
   step(sink: Sink, pagesMax: number): number {
     this.#begin(sink);
     const { pages } = this.#tmem.index;
     let sent = 0;
-    for (let looked = 1; looked < pages.end && sent < pagesMax; looked++) {
+    for (let left = pages.end - 1; left > 0 && sent < pagesMax; left--) {
       if (this.#row >= pages.end) this.#row = 1;
       const row = this.#row++;
       const pool = this.#poolOf(row);
@@ -77,7 +78,7 @@ export class Save implements Disposable {
     return sent;
   }
 
-  /** Freezes the client and ends the stream; how many pages are valid in it. Then the client may be destroyed. */
+  /** Freezes the client and ends the stream; returns the number of valid pages in it. The client may then be destroyed. */
   finish(sink: Sink): number {
     const wasFrozen = this.#client.frozen;
     this.#client.frozen = true;
@@ -99,8 +100,7 @@ export class Save implements Disposable {
   }
 
   #begin(sink: Sink): void {
-    if (!this.#live)
-      throw new SwapError('ERR_ARG_CONFLICT', 'this saving has ended; begin another');
+    if (!this.#live) throw new SwapError('ERR_ARG_CONFLICT', 'this save has ended; create another');
     if (this.#hasHeader) return;
     this.#hasHeader = true;
     const { weight, cap } = this.#client;
@@ -109,7 +109,7 @@ export class Save implements Disposable {
     sink(this.#record.subarray(0, stream.HEADER_BYTES));
   }
 
-  /** The pool of a row that has to be sent: one of the client's persistent ones. */
+  /** The row's pool if it is a persistent pool of the client, else null. */
   #poolOf(row: number): Pool | null {
     const { pages, objects, pools } = this.#tmem.index;
     const object = pages.objectOf(row);
@@ -154,7 +154,7 @@ export class Save implements Disposable {
     this.#send(sink, stream.RecordType.pool);
   }
 
-  /** One bit for each page sent; how many are set. */
+  /** Sends one bit per page sent; returns the number of bits set. */
   #sendValid(sink: Sink): number {
     const { pages } = this.#tmem.index;
     const records = Math.ceil(this.sentPages / stream.VALID_PAGES);

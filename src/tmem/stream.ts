@@ -1,15 +1,15 @@
 /**
- * A saved client as bytes: a header, then records whose length their type fixes. 32-bit little-endian words.
+ * The format of a saved client: a header, then records with a fixed length per type. 32-bit little-endian words.
  *
  *   header    magic "TMEM", version, weight, cap                                            16 bytes
- *   pool      1, pool, flags, uuid (4 words)              a pool begins; an older one of that number ends
- *   page      2, pool, object id (6), index, checksum, 4096 bytes        pages are numbered as they come: 0, 1, 2, ...
- *   dropPool  3, pool                                     a pool has ended since
- *   valid     4, first, 512 bytes                         bit i: page number first + i is still what the key holds
- *   end       5, pages that are valid, client's flags
+ *   pool      1, pool, flags, uuid (4 words)              creates a pool, destroying an older one with the number
+ *   page      2, pool, object id (6), index, checksum, 4096 bytes        pages are numbered in order: 0, 1, 2, ...
+ *   dropPool  3, pool                                     the pool was destroyed after its record
+ *   valid     4, first, 512 bytes                         bit i: page number first + i is still stored under its key
+ *   end       5, number of valid pages, client's flags
  *
- * Only persistent pages travel; ephemeral pools arrive empty. A key sent twice holds what came last. `valid` records
- * cover all page numbers, in order, once, just before the end: what is not marked was flushed or put anew since.
+ * Only persistent pages are sent; ephemeral pools are restored empty. The last page sent under a key counts. `valid`
+ * records cover all page numbers in order, just before `end`: pages without a bit were flushed or replaced.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 
@@ -19,10 +19,10 @@ export const HEADER_BYTES = 16;
 
 export const RecordType = { pool: 1, page: 2, dropPool: 3, valid: 4, end: 5 } as const;
 
-/** Pages that one `valid` record speaks of. */
+/** Pages per `valid` record. */
 export const VALID_PAGES = 4096;
 const VALID_BYTES = VALID_PAGES / 8;
-/** Where the bits begin. */
+/** Offset of the bits in a `valid` record. */
 export const VALID_AT = 8;
 /** Offsets in a page record. */
 export const PageAt = { pool: 4, oid: 8, index: 32, checksum: 36, page: 40 } as const;
@@ -41,7 +41,7 @@ export function recordBytes(type: number): number {
 export const PoolFlag = { persistent: 1, shared: 2, exclusiveGets: 4 } as const;
 export const POOL_FLAGS_ALL = 7;
 
-/** Checksum of a page record: its key and its page. Every flipped bit changes it. */
+/** Checksum of a page record's key and page. It detects every single-bit error. */
 export function pageChecksum(record: DataView): number {
   let sum = 0x811c_9dc5 | 0;
   for (let at: number = PageAt.pool; at < PAGE_RECORD_BYTES; at += 4) {

@@ -1,5 +1,4 @@
-/** The page store as tmem asks for one: the same calls, with the gauge that says what a page's payload costs. */
-
+/** Adapts a Store to tmem's PageStore: the same calls, and storedBytes as a property. */
 import { CounterAt } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import type { PageStore } from './ops.ts';

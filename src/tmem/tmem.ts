@@ -1,23 +1,25 @@
 /**
- * Transcendent memory: a place for pages that its clients cannot address. They put copies, get them back if
- * they are still there, and flush them; the host gives what it can spare and takes it back when it must.
+ * Transcendent memory (tmem): clients put, get and flush pages by key, in host memory that they cannot address. The host
+ * decides how much memory to lend and may evict ephemeral pages at any time.
  *
  *   client ─▶ pool (16 at most) ─▶ object (192-bit id) ─▶ page (32-bit index)
  *
- *   persistent pool    what was accepted is found until it is flushed: swap (frontswap)
- *   ephemeral pool     what was accepted may be gone at any time: clean file pages (cleancache)
- *   shared pool        ephemeral, of several clients that name the same 128-bit uuid and are authorised
+ *   persistent pool    an accepted page is found until it is flushed: swap pages (frontswap)
+ *   ephemeral pool     an accepted page may be evicted at any time: clean file pages (cleancache)
+ *   shared pool        ephemeral, used by several authorised clients that name the same 128-bit uuid
  *
  * Rules
- * - A put over a page replaces it or drops it, whatever the reason: the old page goes first, at one place (#put).
- * - After a miss every get misses until the next put; after a flush too, also of a frozen client.
- * - Limits are hard. Persistent pages are never evicted; when nothing ephemeral is left, puts are refused.
+ * - A put replaces or drops the page under its key: #put() drops the old page before anything else.
+ * - After a miss or a flush every get misses until the next put, even if the client is frozen.
+ * - Limits are hard. Persistent pages are not evicted; when no ephemeral page is left, puts are refused.
  *
- * An object id is oid[0 .. 6), six 32-bit words; a page is 4096 bytes at source[at ..]. Everything is synchronous, and
- * put, get and flush make no garbage. Tables have their full size (address space) from the start.
+ * An object id is oid[0 .. 6), six 32-bit words; a page is 4096 bytes at source[at ..]. Everything is synchronous; put,
+ * get and flush allocate nothing. Tables reserve address space for their capacity at the start.
  */
+import { checkChoice, checkInteger, checkPage } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
+import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Client, Pool } from './client.ts';
 import { clientAt, hostAt, poolAt } from './counters.ts';
@@ -33,95 +35,111 @@ import {
   TmemPutResult,
 } from './results.ts';
 
-/** Words of a key in the vectored calls: six of the object id, then the index. */
+/** Words of a key in putMany() and getMany(): six of the object id, then the index. */
 export const KEY_WORDS = 7;
 const INDEX_WORD = 6;
 
 export const WEIGHT_MAX: number = 2 ** 20;
 export const CAP_MAX: number = 2 ** 31 - 1;
-/** Xen's way to say "no uuid". */
+const CLIENTS_MAX = 1024;
+/** The uuid with which a guest of Xen asks for a private pool. */
 const ALL_ONES = 'f'.repeat(32);
 
 export interface TmemOptions {
   readonly store: PageStore;
-  /** Most pages at a time; default: as many as the store has slots. More than that pays when pages are equal. */
+  /** Most pages at a time, 1 .. 2^31 - 1; default: the slots of the store. More are possible if pages are equal. */
   readonly pages?: number;
-  /** Most objects at a time; default: as many as pages. */
+  /** Most objects at a time, 1 .. 2^31 - 1; default: `pages`. */
   readonly objects?: number;
   /** Most clients at a time, 1 .. 1024; default 16. */
   readonly clients?: number;
-  /** Whose equal pages share bytes; default 'client': what one client stores is no other's business. */
+  /** Which equal pages share bytes; default 'client', which hides from a client what others store. */
   readonly dedup?: Dedup;
-  /** How pages are hashed and compared; default: by the house's kernels. */
+  /** Hashes and compares pages; default: the WebAssembly kernels. */
   readonly comparer?: PageComparer;
-  /** Who may join a shared pool: authorised clients (default) or all. */
+  /** Which clients may join a shared pool; default 'authorised'. */
   readonly sharing?: 'authorised' | 'everyone';
-  /** What a put over a page of a frozen client does: 'drop' (default) refuses and drops, 'replace' is Xen's way. */
+  /** What a frozen client's put does to the page under its key: 'drop' it (default), or 'replace' it as Xen does. */
   readonly frozenPuts?: 'drop' | 'replace';
-  /** Ephemeral pages that one put may evict at the most; default 256. */
+  /** Most ephemeral pages that one put evicts, 0 .. 2^31 - 1; default 256. */
   readonly evictionsPerPut?: number;
-  /** Of the key hashes: any 32-bit number that clients cannot know. Default 0. */
+  /** Seed of the key hashes: a 32-bit number that clients cannot know. Default 0. */
   readonly seed?: number;
 }
 
 export interface ClientOptions {
-  /** 0 .. 2^20, default 1. */
+  /** Share of ephemeral memory relative to other clients, 0 .. 2^20; default 1. */
   readonly weight?: number;
-  /** Most pages, default 0: no cap. */
+  /** Most pages charged to the client, 0 .. 2^31 - 1; default 0: no cap. */
   readonly cap?: number;
 }
 
 export interface PoolOptions {
   readonly persistent?: boolean;
-  /** 128-bit uuid in hex, dashes or not: share the pool of that name. Without authorisation the pool is private. */
+  /** Joins the shared pool with this 128-bit uuid (hex, with or without dashes). Without authorisation: a private pool. */
   readonly shared?: string;
-  /** Persistent pools: a get takes the page out, and the caller owns the only copy. */
+  /** Persistent pools: a get removes the page, so the caller owns the only copy. */
   readonly exclusiveGets?: boolean;
 }
 
+const TMEM_OPTIONS = [
+  'store',
+  'pages',
+  'objects',
+  'clients',
+  'dedup',
+  'comparer',
+  'sharing',
+  'frozenPuts',
+  'evictionsPerPut',
+  'seed',
+];
+
 export class Tmem {
-  /** Tables and books, for this folder's own use and for tests. */
+  /** The tables; for this folder and tests. */
   readonly index: PageIndex;
   readonly #store: PageStore;
   readonly #everyoneShares: boolean;
   readonly #replaceFrozen: boolean;
   #poolsMade = 0;
 
+  /** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
   constructor(options: TmemOptions) {
+    checkOptions(options, 'Tmem(options)', TMEM_OPTIONS);
     const { store, pages = store.slots, objects = pages, clients = 16, seed = 0 } = options;
-    const { dedup = 'client', evictionsPerPut = 256 } = options;
-    check('pages', pages, 1, CAP_MAX);
-    check('objects', objects, 1, CAP_MAX);
-    check('clients', clients, 1, 1024);
-    check('evictionsPerPut', evictionsPerPut, 0, CAP_MAX);
-    const lens = dedup === 'off' ? null : (options.comparer ?? new KernelComparer());
-    this.index = new PageIndex({
-      store,
-      pages,
-      objects,
-      clients,
-      dedup,
-      comparer: lens,
-      evictionsPerPut,
-      seed,
-    });
+    const { dedup = 'client', evictionsPerPut = 256, sharing = 'authorised' } = options;
+    const { frozenPuts = 'drop' } = options;
+    checkInteger('pages', pages, 1, CAP_MAX);
+    checkInteger('objects', objects, 1, CAP_MAX);
+    checkInteger('clients', clients, 1, CLIENTS_MAX);
+    checkInteger('evictionsPerPut', evictionsPerPut, 0, CAP_MAX);
+    checkChoice('dedup', dedup, ['off', 'client', 'global']);
+    checkChoice('sharing', sharing, ['authorised', 'everyone']);
+    checkChoice('frozenPuts', frozenPuts, ['drop', 'replace']);
+    const comparer = dedup === 'off' ? null : (options.comparer ?? new KernelComparer());
+    const tables = { store, pages, objects, clients, dedup, comparer, evictionsPerPut, seed };
+    this.index = new PageIndex(tables);
     this.#store = store;
-    this.#everyoneShares = options.sharing === 'everyone';
-    this.#replaceFrozen = options.frozenPuts === 'replace';
+    this.#everyoneShares = sharing === 'everyone';
+    this.#replaceFrozen = frozenPuts === 'replace';
   }
 
-  /** A new client's id, 0 .. clients - 1; -1 when there are as many as there may be. */
+  /**
+   * Adds a client; returns its id, 0 .. clients - 1, or -1 if no id is free.
+   * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE
+   */
   addClient(options: ClientOptions = {}): number {
+    checkOptions(options, 'addClient(options)', ['weight', 'cap']);
     const { weight = 1, cap = 0 } = options;
-    check('weight', weight, 0, WEIGHT_MAX);
-    check('cap', cap, 0, CAP_MAX);
+    checkInteger('weight', weight, 0, WEIGHT_MAX);
+    checkInteger('cap', cap, 0, CAP_MAX);
     const { clients } = this.index;
     const id = clients.indexOf(null);
     if (id >= 0) clients[id] = new Client(id, weight, cap);
     return id;
   }
 
-  /** Ends the client: its pools, its pages, and its part in shared pools. False when there is none. */
+  /** Destroys the client's private pools and leaves its shared ones; false: there is no such client. */
   destroyClient(id: number): boolean {
     if (this.clientOf(id) === null) return false;
     for (let pool = 0; pool < POOLS_PER_CLIENT; pool++) this.destroyPool(id, pool);
@@ -130,19 +148,19 @@ export class Tmem {
   }
 
   setWeight(client: number, weight: number): void {
-    check('weight', weight, 0, WEIGHT_MAX);
+    checkInteger('weight', weight, 0, WEIGHT_MAX);
     this.#clientNamed(client).weight = weight;
   }
 
-  /** A cap below what is charged evicts ephemeral pages at once; persistent ones stay, and puts are refused. */
+  /** Sets the cap and evicts ephemeral pages above it at once. Persistent pages stay; puts are refused above the cap. */
   setCap(client: number, cap: number): void {
-    check('cap', cap, 0, CAP_MAX);
+    checkInteger('cap', cap, 0, CAP_MAX);
     const changed = this.#clientNamed(client);
     changed.cap = cap;
     if (cap !== 0) this.index.evictDownTo(changed, cap);
   }
 
-  /** No new pages for the client until thaw(); gets and flushes go on. */
+  /** Refuses puts of the client until thaw(); gets and flushes still work. */
   freeze(client: number): void {
     this.#clientNamed(client).frozen = true;
   }
@@ -151,18 +169,23 @@ export class Tmem {
     this.#clientNamed(client).frozen = false;
   }
 
-  /** Lets the client join the shared pool `uuid` from now on. */
+  /** Allows the client to join the shared pool `uuid`. */
   authorise(client: number, uuid: string): void {
     this.#clientNamed(client).authorised.add(uuidOf(uuid));
   }
 
-  /** Takes that back; a part it already has in the pool stays. */
+  /** Revokes authorise(); a client that has joined the pool keeps using it. */
   deauthorise(client: number, uuid: string): void {
     this.#clientNamed(client).authorised.delete(uuidOf(uuid));
   }
 
-  /** NEW_POOL: the pool's number, 0 .. 15, or one of NewPool's. `at`: that number or none. */
+  /**
+   * NEW_POOL: returns the pool's number, 0 .. 15, or a NewPoolError.
+   * @param at the preferred number; another one if it is in use
+   * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE
+   */
   newPool(client: number, options: PoolOptions = {}, at = -1): number {
+    checkOptions(options, 'newPool(options)', ['persistent', 'shared', 'exclusiveGets']);
     const owner = this.clientOf(client);
     if (owner === null) return NewPoolError.noClient;
     const { persistent = false, exclusiveGets = false, shared } = options;
@@ -176,7 +199,7 @@ export class Tmem {
       const isOneMore = pools.reduce((n, p) => n + (p?.isShared ? 1 : 0), 0) >= SHARED_POOLS_MAX;
       if (uuid !== '' && isOneMore) return NewPoolError.tooManyShared;
       const number = pools.indexOf(null);
-      assert(number >= 0, 'there is a pool number for every pool of every client');
+      assert(number >= 0, 'the table has a row for every pool of every client');
       const kind = { persistent, exclusiveGets: exclusiveGets || !persistent, uuid };
       pool = new Pool(number, ++this.#poolsMade, owner, kind);
       pools[number] = pool;
@@ -186,12 +209,12 @@ export class Tmem {
     return local;
   }
 
-  /** DESTROY_POOL: a private pool ends with all its pages, a shared one when its last sharer leaves. */
+  /** DESTROY_POOL: drops a private pool and its pages; leaves a shared pool, which the last sharer destroys. */
   destroyPool(client: number, pool: number): TmemFlushResult {
     const leaving = this.poolOf(client, pool);
     if (leaving === null) return TmemFlushResult.noPool;
-    const { index: holdings } = this;
-    const from = holdings.clients[client]!;
+    const { index: table } = this;
+    const from = table.clients[client]!;
     from.pools[pool] = null;
     const answer = from.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
     const { sharers } = leaving;
@@ -200,17 +223,17 @@ export class Tmem {
       sharers.splice(part, 1);
       const [next] = sharers;
       if (next !== undefined) {
-        if (next.client !== leaving.owner) holdings.reassign(leaving, next.client);
+        if (next.client !== leaving.owner) table.reassign(leaving, next.client);
         return answer;
       }
     }
-    while (leaving.firstObject !== 0) holdings.dropObject(leaving.firstObject);
-    holdings.pools[leaving.number] = null;
-    holdings.counters.add('poolsFlushed', 1);
+    while (leaving.firstObject !== 0) table.dropObject(leaving.firstObject);
+    table.pools[leaving.number] = null;
+    table.counters.add('poolsFlushed', 1);
     return answer;
   }
 
-  /** PUT_PAGE: keeps a copy of source[at .. at + 4096). */
+  /** PUT_PAGE: stores a copy of source[at .. at + 4096). */
   put(
     client: number,
     pool: number,
@@ -222,7 +245,7 @@ export class Tmem {
     return this.#put(client, pool, oid, 0, index | 0, source, at);
   }
 
-  /** GET_PAGE: fills target[at .. at + 4096) if the page is there. */
+  /** GET_PAGE: fills target[at .. at + 4096) if the page is found. */
   get(
     client: number,
     pool: number,
@@ -234,13 +257,14 @@ export class Tmem {
     return this.#get(client, pool, oid, 0, index | 0, target, at);
   }
 
-  /** FLUSH_PAGE: afterwards the page is not there. */
+  /** FLUSH_PAGE: drops the page. */
   flushPage(client: number, pool: number, oid: Uint32Array, index: number): TmemFlushResult {
     const found = this.#begin(client, pool);
     if (found === null) return TmemFlushResult.noPool;
     const { values } = found.counters;
     values[poolAt.flushes]! += 1;
-    const row = this.index.find(found, oid, 0, index | 0);
+    const hash = this.index.objects.hash(found.number, oid, 0);
+    const row = this.index.find(found, oid, 0, hash, index | 0);
     if (row !== 0) {
       this.index.drop(row);
       values[poolAt.goodFlushes]! += 1;
@@ -249,7 +273,7 @@ export class Tmem {
     return this.index.clients[client]!.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
   }
 
-  /** FLUSH_OBJECT: afterwards no page of the object is there. Cost: its pages. */
+  /** FLUSH_OBJECT: drops all pages of the object. Cost: proportional to its pages. */
   flushObject(client: number, pool: number, oid: Uint32Array): TmemFlushResult {
     const found = this.#begin(client, pool);
     if (found === null) return TmemFlushResult.noPool;
@@ -264,8 +288,8 @@ export class Tmem {
   }
 
   /**
-   * `count` puts in one call: page i lies at source[at + 4096 i], its key at keys[7 i .. 7 i + 7), and its answer goes
-   * to results[i], exactly as put() of it would answer. How many were stored.
+   * `count` puts in one call: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7), and its result, the same as
+   * that of put(), goes to results[i]. Returns the number stored.
    */
   putMany(
     client: number,
@@ -276,7 +300,7 @@ export class Tmem {
     at: number,
     results: Uint8Array,
   ): number {
-    assert(results.length >= count, 'there is a result for each page');
+    checkInteger('count', count, 0, results.length);
     let stored = 0;
     for (let i = 0; i < count; i++) {
       const key = i * KEY_WORDS;
@@ -288,7 +312,7 @@ export class Tmem {
     return stored;
   }
 
-  /** `count` gets in one call, as putMany(). How many were found. */
+  /** `count` gets in one call, like putMany(). Returns the number found. */
   getMany(
     client: number,
     pool: number,
@@ -298,7 +322,7 @@ export class Tmem {
     at: number,
     results: Uint8Array,
   ): number {
-    assert(results.length >= count, 'there is a result for each page');
+    checkInteger('count', count, 0, results.length);
     let found = 0;
     for (let i = 0; i < count; i++) {
       const key = i * KEY_WORDS;
@@ -310,12 +334,12 @@ export class Tmem {
     return found;
   }
 
-  /** Payload that evicting everything ephemeral would give back, bytes. */
+  /** Bytes of payload that evicting every ephemeral page would free. */
   get freeableBytes(): number {
     return this.index.contents.freeableBytes;
   }
 
-  /** Evicts until `bytes` of payload are free or nothing ephemeral is left; the bytes freed. */
+  /** Evicts until `bytes` of payload are freed or no ephemeral page is left; returns the bytes freed. */
   relinquish(bytes: number): number {
     const freed = this.index.relinquish(bytes);
     this.index.counters.add('relinquishAsked', bytes);
@@ -323,24 +347,24 @@ export class Tmem {
     return freed;
   }
 
-  /** The store's housekeeping, for what has changed since the last call; false when there was nothing to do. */
+  /** Store maintenance for the puts and drops since the last call; false: there was nothing to do. */
   maintain(): boolean {
     const changed = Math.max(1, this.index.changes);
     this.index.changes = 0;
     return this.#store.maintain(changed);
   }
 
-  /** The client of that id: its weight, cap and counters, to read. Null when there is none. */
+  /** The client with this id, or null. Read-only for callers. */
   clientOf(id: number): Client | null {
     return this.index.clients[id] ?? null;
   }
 
-  /** The client's pool of that number: its kind and counters, to read. Null when there is none. */
+  /** The client's pool with this number, or null. Read-only for callers. */
   poolOf(client: number, pool: number): Pool | null {
     return this.index.clients[client]?.pools[pool] ?? null;
   }
 
-  /** Checks every invariant; throws InvariantError. For tests and `check`. */
+  /** Checks every invariant; throws InvariantError. For tests. */
   verify(): void {
     this.index.verify();
   }
@@ -354,19 +378,20 @@ export class Tmem {
     source: Uint8Array,
     at: number,
   ): TmemPutResult {
-    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a page that is put lies in its array');
+    checkPage(source, at);
     const pool = this.#begin(clientId, poolId);
     if (pool === null) return TmemPutResult.noPool;
-    const { index: holdings } = this;
-    const client = holdings.clients[clientId]!;
+    const { index: table } = this;
+    const client = table.clients[clientId]!;
     const { values } = pool.counters;
     values[poolAt.puts]! += 1;
-    // Replace or drop: the old page goes first, so that no way out of here can leave it.
-    const old = holdings.find(pool, oid, oidAt, index);
-    if (old !== 0) holdings.drop(old);
+    // Replace or drop: drop the old page first, so that no path below can leave it.
+    const hash = table.objects.hash(pool.number, oid, oidAt);
+    const old = table.find(pool, oid, oidAt, hash, index);
+    if (old !== 0) table.drop(old);
     const mayStore = !client.frozen || (this.#replaceFrozen && old !== 0);
     const answer = mayStore
-      ? holdings.insert(pool, oid, oidAt, index, source, at)
+      ? table.insert(pool, oid, oidAt, hash, index, source, at)
       : TmemPutResult.frozen;
     if (answer !== TmemPutResult.stored) {
       if (old !== 0) values[poolAt.dupFlushed]! += 1;
@@ -377,7 +402,7 @@ export class Tmem {
     values[poolAt.goodPuts]! += 1;
     client.counters.values[clientAt.goodPuts]! += 1;
     if (pool.persistent) client.counters.values[clientAt.goodPersistentPuts]! += 1;
-    else holdings.counters.values[hostAt.goodEphemeralPuts]! += 1;
+    else table.counters.values[hostAt.goodEphemeralPuts]! += 1;
     return answer;
   }
 
@@ -390,35 +415,36 @@ export class Tmem {
     target: Uint8Array,
     at: number,
   ): TmemGetResult {
-    assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a page that is got fits its array');
+    checkPage(target, at);
     const pool = this.#begin(clientId, poolId);
     if (pool === null) return TmemGetResult.noPool;
-    const { index: holdings } = this;
+    const { index: table } = this;
     const { values } = pool.counters;
     values[poolAt.gets]! += 1;
     if (pool.firstObject === 0) return TmemGetResult.poolEmpty;
-    const row = holdings.find(pool, oid, oidAt, index);
+    const hash = table.objects.hash(pool.number, oid, oidAt);
+    const row = table.find(pool, oid, oidAt, hash, index);
     if (row === 0) return TmemGetResult.absent;
-    if (!holdings.contents.read(holdings.pages.contentOf(row), target, at)) {
-      holdings.counters.add('corruptGets', 1);
+    if (!table.contents.read(table.pages.contentOf(row), target, at)) {
+      table.counters.add('corruptGets', 1);
       if (!pool.persistent) {
-        holdings.drop(row);
+        table.drop(row);
         values[poolAt.corruptPages]! += 1;
       }
       return TmemGetResult.corrupt;
     }
     values[poolAt.goodGets]! += 1;
     const gets = pool.persistent ? clientAt.goodPersistentGets : clientAt.goodEphemeralGets;
-    holdings.clients[clientId]!.counters.values[gets]! += 1;
-    if (pool.isShared) holdings.promote(row, pool);
+    table.clients[clientId]!.counters.values[gets]! += 1;
+    if (pool.isShared) table.promote(row, pool);
     else if (pool.exclusiveGets) {
-      holdings.drop(row);
+      table.drop(row);
       values[poolAt.takenByGets]! += 1;
     }
     return TmemGetResult.found;
   }
 
-  /** Counts the operation; its pool, null when there is none. */
+  /** Counts the operation; returns its pool, or null. */
   #begin(client: number, pool: number): Pool | null {
     const { values } = this.index.counters;
     values[hostAt.operations]! += 1;
@@ -434,12 +460,12 @@ export class Tmem {
         ? 'refusedFrozen'
         : answer === TmemPutResult.capped
           ? 'refusedCapped'
-          : answer === TmemPutResult.noRoom
-            ? 'refusedNoRoom'
+          : answer === TmemPutResult.noSpace
+            ? 'refusedNoSpace'
             : 'refusedNoRows';
     counters.add(reason, 1);
     client.counters.add(reason, 1);
-    if (answer === TmemPutResult.noRoom || answer === TmemPutResult.noRows)
+    if (answer === TmemPutResult.noSpace || answer === TmemPutResult.noRows)
       pool.counters.add('noMemory', 1);
   }
 
@@ -451,19 +477,15 @@ export class Tmem {
   #clientNamed(id: number): Client {
     const client = this.clientOf(id);
     if (client !== null) return client;
-    throw new SwapError('ERR_ARG_UNKNOWN', `there is no tmem client ${id}`, { client: id });
+    throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${id} does not exist`, { client: id });
   }
-}
-
-function check(name: string, value: number, min: number, max: number): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  const text = `${name} is ${value}; use a whole number from ${min} to ${max}`;
-  throw new SwapError('ERR_ARG_VALUE', text, { [name]: value });
 }
 
 /** 32 hex digits in lower case. */
 function uuidOf(text: string): string {
   const uuid = text.replaceAll('-', '').toLowerCase();
   if (/^[0-9a-f]{32}$/.test(uuid)) return uuid;
-  throw new SwapError('ERR_ARG_VALUE', `'${text}' is no uuid; use 32 hex digits`, { uuid: text });
+  throw new SwapError('ERR_ARG_VALUE', `uuid '${text}' is not valid; use 32 hex digits`, {
+    uuid: text,
+  });
 }

@@ -1,7 +1,6 @@
-/** cleancache's front end: the contract tests C1, C2, C4 to C7, C9, C12 and C15 where they concern it, and a model. */
+/** The front end of cleancache: contract tests C1, C2, C4 to C7, C9, C12 and C15, and a model. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { InvariantError } from '../../src/base/assert.ts';
 import {
   Cleancache,
   FILESYSTEMS_MAX,
@@ -32,7 +31,10 @@ function setUp(): { cache: Cleancache; backend: StrictCache; fs: number } {
   return { cache, backend, fs: cache.initFs(4096) };
 }
 
-test('C1 put-put-get: a get returns the page put last', () => {
+const wrong = { code: 'ERR_ARG_VALUE' };
+const unmounted = { code: 'ERR_ARG_UNKNOWN' };
+
+test('C1 put-put-get: a get returns the page that was put last', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   cache.put(fs, file, 3, B, 0);
@@ -40,7 +42,7 @@ test('C1 put-put-get: a get returns the page put last', () => {
   assert.deepEqual(into, B);
 });
 
-test('C2 put-put-get: a refused second put leaves no first page, whatever the backend keeps', () => {
+test('C2 put-put-get: after a refused second put the first page is not found, even if the backend kept it', () => {
   const { cache, backend, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   backend.accepts = false;
@@ -48,10 +50,14 @@ test('C2 put-put-get: a refused second put leaves no first page, whatever the ba
   assert.equal(cache.get(fs, file, 3, into, 0), false);
   assert.equal(cache.counters.get('puts'), 2);
   assert.equal(cache.counters.get('refusedPuts'), 1);
-  assert.equal(cache.counters.get('invalidates'), 0, 'its own invalidate is not the caller\u2019s');
+  assert.equal(
+    cache.counters.get('invalidates'),
+    0,
+    'only the caller\u2019s invalidates are counted',
+  );
 });
 
-test('C4 C9 private: a hit takes the page, and after one miss all miss until a put', () => {
+test('C4 C9 private: a hit removes the page; after a miss every get misses until a put', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 3, A, 0);
   assert.equal(cache.get(fs, file, 3, into, 0), true);
@@ -65,7 +71,7 @@ test('C4 C9 private: a hit takes the page, and after one miss all miss until a p
   assert.equal(cache.counters.get('failedGets'), 2);
 });
 
-test('C9 shared: users of one uuid see one pool, a hit stays, the last user ends it', () => {
+test('C9 shared: users of one uuid share a pool, a hit keeps the page, the last unmount destroys the pool', () => {
   const { cache, backend } = setUp();
   const one = cache.initSharedFs(uuid(1), 4096);
   const two = cache.initSharedFs(uuid(1), 4096);
@@ -76,7 +82,7 @@ test('C9 shared: users of one uuid see one pool, a hit stays, the last user ends
   for (let i = 0; i < 2; i++) assert.equal(cache.get(two, file, 0, into, 0), true);
   cache.invalidateFs(one);
   assert.equal(cache.get(two, file, 0, into, 0), true);
-  assert.throws(() => cache.get(one, file, 0, into, 0), InvariantError);
+  assert.throws(() => cache.get(one, file, 0, into, 0), unmounted);
   cache.invalidateFs(two);
   assert.equal(backend.pools.size, 2);
   const again = cache.initSharedFs(uuid(1), 4096);
@@ -94,12 +100,12 @@ test('C5 invalidated pages, files and filesystems are not found again', () => {
   assert.equal(cache.get(fs, other, 0, into, 0), true);
   cache.invalidateFs(fs);
   const again = cache.initFs(4096);
-  assert.equal(again, fs, 'the row is used again');
+  assert.equal(again, fs, 'the row is reused');
   assert.equal(cache.get(again, other, 1, into, 0), false);
   assert.equal(cache.counters.get('invalidates'), 3);
 });
 
-test('C6 what is not held can be invalidated', () => {
+test('C6 invalidating a page that is not cached is no error', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 0, A, 0);
   cache.invalidatePage(fs, file, 9);
@@ -108,7 +114,7 @@ test('C6 what is not held can be invalidated', () => {
   assert.equal(cache.counters.get('invalidates'), 2);
 });
 
-test('C7 without a backend nothing is kept and everything counted; without a row all is a no-op', () => {
+test('C7 without a backend calls are only counted; without a row they are no-ops', () => {
   const cache = new Cleancache();
   assert.equal(cache.enabled, false);
   const fs = cache.initFs(4096);
@@ -133,7 +139,7 @@ test('C7 without a backend nothing is kept and everything counted; without a row
   );
 });
 
-test('C12 filesystems mounted before the backend get their pools when it registers, others none', () => {
+test('C12 register creates pools for the filesystems mounted before, and for no other', () => {
   const cache = new Cleancache();
   const gone = cache.initFs(4096);
   const early = cache.initFs(4096);
@@ -147,10 +153,10 @@ test('C12 filesystems mounted before the backend get their pools when it registe
     cache.put(fs, file, 0, A, 0);
     assert.equal(cache.get(fs, file, 0, into, 0), true);
   }
-  assert.throws(() => cache.register(new StrictCache()), InvariantError);
+  assert.throws(() => cache.register(new StrictCache()), { code: 'ERR_ARG_CONFLICT' });
 });
 
-test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend may have pools for fewer', () => {
+test('32 filesystems with 4096-byte blocks can be mounted at a time; a backend may have fewer pools', () => {
   const { cache, backend } = setUp();
   assert.equal(cache.initFs(1024), NO_FILESYSTEM);
   assert.equal(FILESYSTEMS_MAX, 32);
@@ -169,7 +175,7 @@ test('32 filesystems are initialised at a time, of 4096-byte blocks; a backend m
   cache.invalidateFs(poor);
 });
 
-test('pool 0 is a pool', () => {
+test('pool number 0 is valid', () => {
   const cache = new Cleancache();
   const backend = new StrictCache();
   backend.next = 0;
@@ -180,7 +186,7 @@ test('pool 0 is a pool', () => {
   assert.equal(cache.get(fs, file, 3, into, 0), true);
 });
 
-test('file keys are six words, indexes 32 bits, handles those that were given', () => {
+test('file keys have six words, indexes 32 bits, and handles are those of mounted filesystems', () => {
   const { cache, backend, fs } = setUp();
   const big = fileKey(2 ** 40 + 3);
   assert.deepEqual([...big], [3, 256, 0, 0, 0, 0]);
@@ -195,21 +201,21 @@ test('file keys are six words, indexes 32 bits, handles those that were given', 
   cache.put(fs, file, 2 ** 32, A, 0);
   assert.equal(cache.get(fs, file, 2 ** 32, into, 0), false);
   cache.invalidatePage(fs, file, 2 ** 32);
-  assert.deepEqual(backend.calls, [], 'no backend has names for such pages');
+  assert.deepEqual(backend.calls, [], 'backends have 32-bit indexes');
   assert.equal(cache.counters.get('refusedPuts'), 1);
   cache.put(fs, file, 2 ** 32 - 1, A, 0);
   assert.equal(cache.get(fs, file, 2 ** 32 - 1, into, 0), true);
   for (const bad of [0, 999, 1001, 1032, 2000, 2032, 5000, Number.NaN])
-    assert.throws(() => cache.get(bad, file, 0, into, 0), InvariantError, `handle ${bad}`);
+    assert.throws(() => cache.get(bad, file, 0, into, 0), unmounted, `handle ${bad}`);
   for (const bad of [-1, 0.5, Number.NaN]) {
-    assert.throws(() => cache.put(fs, file, bad, A, 0), InvariantError);
-    assert.throws(() => cache.invalidatePage(fs, file, bad), InvariantError);
-    assert.throws(() => fileKey(bad), InvariantError);
+    assert.throws(() => cache.put(fs, file, bad, A, 0), wrong);
+    assert.throws(() => cache.invalidatePage(fs, file, bad), wrong);
+    assert.throws(() => fileKey(bad), wrong);
   }
-  assert.throws(() => cache.put(fs, new Uint32Array(5), 0, A, 0), InvariantError);
-  assert.throws(() => cache.put(fs, file, 0, A, 1), InvariantError);
-  assert.throws(() => cache.get(fs, file, 0, into, -1), InvariantError);
-  assert.throws(() => cache.initSharedFs(new Uint8Array(15), 4096), InvariantError);
+  assert.throws(() => cache.put(fs, new Uint32Array(5), 0, A, 0), wrong);
+  assert.throws(() => cache.put(fs, file, 0, A, 1), wrong);
+  assert.throws(() => cache.get(fs, file, 0, into, -1), wrong);
+  assert.throws(() => cache.initSharedFs(new Uint8Array(15), 4096), wrong);
 });
 
 interface Mount {
@@ -218,7 +224,7 @@ interface Mount {
 }
 
 randomTest(
-  'C4 C15 the front end equals the model, counters exact after each step',
+  'C4 C15 the front end matches the model, with exact counters after each step',
   5000,
   (prng, steps) => {
     const cache = new Cleancache();
@@ -259,9 +265,13 @@ randomTest(
         const hit = cache.get(mount.fs, key, index, into, 0);
         if (hit) {
           want.succGets++;
-          assert.equal(new DataView(into.buffer).getUint32(0), truth.get(name), 'no other page');
+          assert.equal(
+            new DataView(into.buffer).getUint32(0),
+            truth.get(name),
+            'the page is the one put last',
+          );
         } else want.failedGets++;
-        assert.equal(hit, truth.has(name), 'this backend drops nothing on its own');
+        assert.equal(hit, truth.has(name), 'the backend evicts nothing');
         if (mount.shared === null) truth.delete(name);
       } else if (what < 88) {
         cache.invalidatePage(mount.fs, key, index);

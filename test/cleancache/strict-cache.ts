@@ -1,6 +1,6 @@
 /**
- * A cleancache backend as naive as can be: pools are maps. It insists that pools it is asked about exist, counts users
- * of shared ones, and can be told to refuse puts (keeping the old page, as bad backends do) or to have no pools left.
+ * A naive cleancache backend with a Map per pool. It asserts that every pool it is called with exists, counts the users of
+ * shared pools, and can refuse puts (keeping the old page, as faulty backends do) or run out of pools.
  */
 import assert from 'node:assert/strict';
 import type { CleancacheBackend } from '../../src/cleancache/ops.ts';

@@ -1,4 +1,4 @@
-/** Admission: after a refusal nothing is taken until enough has gone; everything else passes through. */
+/** Admission: after a refusal every store is refused until usage falls to the threshold; other calls pass through. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { admission } from '../../src/frontswap/admission.ts';
@@ -8,7 +8,7 @@ import { StrictBackend } from './strict-backend.ts';
 
 const page = new Uint8Array(4096).fill(3);
 
-test('after a refusal no page is taken until what is used is well below the ceiling', () => {
+test('after a refusal no page is accepted until usage is at the threshold', () => {
   const inner = new StrictBackend('inner');
   inner.accepts = () => inner.pages.size < 10;
   const gate = admission(inner, () => inner.pages.size, 10, 80);
@@ -20,21 +20,21 @@ test('after a refusal no page is taken until what is used is well below the ceil
   assert.ok(gate.isWaiting);
   front.invalidatePage(0, 0);
   const calls = inner.calls.length;
-  assert.ok(!front.store(0, 11, page, 0), '9 of 10: there is room, and it waits');
+  assert.ok(!front.store(0, 11, page, 0), '9 of 10: space is free, but above the threshold');
   assert.equal(inner.calls.length, calls, 'the backend is not asked');
   assert.equal(gate.refused, 1);
   assert.equal(front.load(0, 5, new Uint8Array(4096), 0), LoadResult.loaded, 'loads go on');
   front.invalidatePage(0, 1);
   assert.ok(front.store(0, 11, page, 0), '8 of 10');
   assert.ok(!gate.isWaiting);
-  assert.ok(front.store(0, 12, page, 0), 'up to the ceiling');
+  assert.ok(front.store(0, 12, page, 0), 'up to the limit');
   assert.ok(!front.store(0, 13, page, 0));
   front.invalidateArea(0);
   front.verify();
   assert.equal(inner.pages.size, 0);
 });
 
-test('a refusal at the threshold itself closes nothing, a page above it does', () => {
+test('a refusal at the threshold does not start waiting, one page above it does', () => {
   for (const used of [8, 9]) {
     const inner = new StrictBackend('inner');
     inner.accepts = () => false;
@@ -47,7 +47,7 @@ test('a refusal at the threshold itself closes nothing, a page above it does', (
   }
 });
 
-test('a refusal far below the ceiling, for another reason, closes nothing', () => {
+test('a refusal below the threshold, for another reason, does not start waiting', () => {
   const inner = new StrictBackend('inner');
   inner.accepts = (_type, offset) => offset !== 1;
   const gate = admission(inner, () => 0, 10);
@@ -59,16 +59,16 @@ test('a refusal far below the ceiling, for another reason, closes nothing', () =
   assert.ok(front.store(0, 2, page, 0));
 });
 
-test('ages pass through where the backend knows them, and only there', () => {
+test('coldPages is that of the backend', () => {
   const inner = new StrictBackend('inner');
-  assert.equal(admission(inner, () => 0, 1).coldest, undefined);
-  const asked: number[] = [];
-  const knows = Object.assign(new StrictBackend('knows'), {
-    coldest: () => 4,
-    age: (_type: number, from: number) => asked.push(from),
-  });
-  const gate = admission(knows, () => 0, 1);
-  assert.equal(gate.coldest!(0, 0, 9, 1, false), 4);
-  gate.age!(0, 7, 9);
-  assert.deepEqual(asked, [7]);
+  assert.equal(admission(inner, () => 0, 1).coldPages!(0), null);
+  const pages = { coldest: () => 4, age: () => undefined };
+  const withAges = Object.assign(new StrictBackend('with ages'), { coldPages: () => pages });
+  assert.equal(admission(withAges, () => 0, 1).coldPages!(0), pages);
+});
+
+test('a threshold that is not a percentage is refused', () => {
+  const inner = new StrictBackend('inner');
+  for (const percent of [-1, 101, Number.NaN])
+    assert.throws(() => admission(inner, () => 0, 1, percent), { code: 'ERR_ARG_VALUE' });
 });

@@ -1,6 +1,6 @@
 /**
- * A backend as naive as can be, a map of slots to pages, that insists on the contract: a store finds its slot empty,
- * every call is for an area that is on. What it refuses, drops or damages is told to it from outside.
+ * A naive backend, a Map of slots to pages, that asserts the front end's side of the contract: a store finds its slot
+ * empty, and every call names a slot of an area that is on. Tests choose what it refuses, drops and damages.
  */
 import assert from 'node:assert/strict';
 import { type FrontswapBackend, LoadResult } from '../../src/frontswap/ops.ts';
@@ -11,9 +11,9 @@ export class StrictBackend implements FrontswapBackend {
   readonly areas: Map<number, number> = new Map();
   readonly pages: Map<string, Uint8Array> = new Map();
   readonly damaged: Set<string> = new Set();
-  /** One line a call. */
+  /** One line per call. */
   readonly calls: string[] = [];
-  /** Answers a store: false refuses; it may throw. */
+  /** Result of a store: false refuses; it may throw. */
   accepts: (type: number, offset: number) => boolean = () => true;
 
   constructor(name: string) {

@@ -128,7 +128,7 @@ export class TmemModel {
     if (answer !== 0) {
       if (old !== undefined) bump(pool.count, 'dupFlushed');
       if (answer >= 3) bump(pool.count, 'noMemory');
-      const name = ['', 'refusedFrozen', 'refusedCapped', 'refusedNoRoom', 'refusedNoRows'][
+      const name = ['', 'refusedFrozen', 'refusedCapped', 'refusedNoSpace', 'refusedNoRows'][
         answer
       ]!;
       bump(client.count, name);
@@ -257,12 +257,12 @@ export class TmemModel {
     const key = this.#contentKey(pool, n);
     const hasContent = key !== undefined && this.contents().has(key);
     if (hasContent) bump(this.count, 'dedupedPuts');
-    const noRoom = (): boolean =>
+    const noSpace = (): boolean =>
       this.contents().size >= limits.slots ||
       this.payloadBytes() + payloadOf(n) > limits.limitBytes;
-    if (!hasContent && noRoom()) {
+    if (!hasContent && noSpace()) {
       bump(this.count, 'lowMemory');
-      while (noRoom()) if (tries-- === 0 || !this.#evict(true)) return 3;
+      while (noSpace()) if (tries-- === 0 || !this.#evict(true)) return 3;
     }
     this.pages.push({ pool, oid, index, n, hadChance: false });
     return 0;

@@ -1,6 +1,6 @@
 /**
- * A memory manager with virtual pages, each of which knows what its bytes must be. It frames, evicts, shares, writes
- * and ends pages as a kernel would, and compares every page that comes back.
+ * A memory manager with virtual pages whose expected bytes are known. It maps, evicts, shares, writes and frees pages as a
+ * kernel does, and compares every page that is swapped in.
  */
 import assert from 'node:assert/strict';
 import { NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
@@ -11,7 +11,7 @@ import { DuplicateResult } from '../../src/swap/swap-map.ts';
 export interface VirtualPage {
   frame: number;
   entry: SwapEntry;
-  /** What the page's bytes are; 0 = zeros. */
+  /** Determines the page's bytes; 0 = zeros. */
   stamp: number;
 }
 
@@ -22,7 +22,7 @@ export class FakeMemory implements MemoryManager {
   /** Virtual pages of each frame. */
   readonly mapped: Set<number>[] = [];
   swap!: Swap;
-  /** Asked when a page is changed that nobody shares: keep its slot, to be written over? */
+  /** Called when an unshared page is modified; true: it keeps its slot and is written over. */
   keepsSlot: () => boolean = () => false;
   takesHome = true;
   readonly reads: boolean[] = [];
@@ -45,12 +45,15 @@ export class FakeMemory implements MemoryManager {
   }
 
   freeFrame(frame: number): void {
-    assert.ok(!this.free.includes(frame) && this.mapped[frame]!.size === 0, 'frame freed twice');
+    assert.ok(
+      !this.free.includes(frame) && this.mapped[frame]!.size === 0,
+      'the frame is allocated and unmapped',
+    );
     this.memory.fill(0xee, frame * 4096, (frame + 1) * 4096);
     this.free.push(frame);
   }
 
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     if (this.mapped[frame]!.size === 0) this.freeFrame(frame);
   }
 
@@ -68,7 +71,7 @@ export class FakeMemory implements MemoryManager {
       if (page !== null && page.entry === entry) this.#map(vpn, page, frame);
   }
 
-  /** Ready, or why not. A page that was never there starts with zeros. */
+  /** Makes the page resident; returns why not. A new page is all zeros. */
   touch(vpn: number): SwapInResult {
     const page = this.pages[vpn] ?? null;
     if (page === null) {
@@ -77,21 +80,21 @@ export class FakeMemory implements MemoryManager {
       this.pages[vpn] = { frame, entry: NO_ENTRY, stamp: 0 };
       this.mapped[frame]!.add(vpn);
       this.#fill(frame, 0);
-      return SwapInResult.ready;
+      return SwapInResult.done;
     }
     if (page.frame === -1) {
       const answer = this.swap.swapIn(page.entry);
-      if (answer !== SwapInResult.ready) return answer;
+      if (answer !== SwapInResult.done) return answer;
       this.#map(vpn, page, this.swap.frame);
     }
     this.check(vpn);
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
-  /** Touches and changes the page. */
+  /** Touches and modifies the page. */
   write(vpn: number, stamp: number): SwapInResult {
     const answer = this.touch(vpn);
-    if (answer !== SwapInResult.ready) return answer;
+    if (answer !== SwapInResult.done) return answer;
     const page = this.pages[vpn]!;
     const { swap } = this;
     const cached = swap.cache.entryAt(page.frame) !== NO_ENTRY;
@@ -106,10 +109,10 @@ export class FakeMemory implements MemoryManager {
       swap.markDirty(page.frame);
     page.stamp = stamp;
     this.#fill(page.frame, stamp);
-    return SwapInResult.ready;
+    return SwapInResult.done;
   }
 
-  /** Unmaps a frame and sends its page away. False: no slot. */
+  /** Unmaps a frame and swaps its page out. False: not yet, or no slot. */
   evict(frame: number): boolean {
     const { swap } = this;
     const mapped = this.mapped[frame]!;
@@ -127,7 +130,7 @@ export class FakeMemory implements MemoryManager {
     return this.reclaim(frame);
   }
 
-  /** Frees a frame that nobody maps, if its page is, or comes to be, in its slot. */
+  /** Frees an unmapped frame if its page is, or can be written, in its slot. */
   reclaim(frame: number): boolean {
     const { swap } = this;
     if (this.mapped[frame]!.size > 0 || swap.cache.entryAt(frame) === NO_ENTRY) return false;
@@ -160,12 +163,12 @@ export class FakeMemory implements MemoryManager {
     else this.swap.tryFree(page.frame);
   }
 
-  /** How many virtual pages wait behind the entry. */
+  /** Virtual pages that refer to the entry. */
   references(entry: SwapEntry): number {
     return this.pages.filter((page) => page !== null && page.entry === entry).length;
   }
 
-  /** The page in memory has the bytes that were written to it. */
+  /** Asserts that the resident page has the bytes written last. */
   check(vpn: number): void {
     const { frame, stamp } = this.pages[vpn]!;
     for (let word = frame * 1024; word < (frame + 1) * 1024; word++)

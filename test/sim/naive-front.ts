@@ -1,27 +1,27 @@
-/** Frontswap as it would be if nobody cared for speed: a Map of copies, refusals and damage on demand. */
+/** A naive frontswap: a Map of copies, with refusals and damage on demand. */
 import assert from 'node:assert/strict';
-import { LoadResult } from '../../src/frontswap/ops.ts';
+import { type ColdPages, LoadResult } from '../../src/frontswap/ops.ts';
 import type { FrontEnd } from '../../src/swap/ops.ts';
 
 export class NaiveFront implements FrontEnd {
   enabled = true;
   exclusiveGets = false;
   writethrough = false;
-  lastLoadExclusive = false;
+
   onShrink: ((type: number, pages: number) => number) | null = null;
-  /** Asked before a page is taken. */
+  /** False: the store is refused. */
   accepts: () => boolean = () => true;
-  /** Asked before a page is given; true: it is damaged. */
+  /** True: the loaded page is damaged. */
   damaged: () => boolean = () => false;
-  /** Told of each slot that is given up. */
+  /** Called for each invalidated slot. */
   onInvalidate: (type: number, offset: number) => void = () => undefined;
-  /** Loads that found the page, since the start. */
+  /** Loads that hit. */
   hits = 0;
   readonly areas: number[] = [];
   readonly pages: Map<string, Uint8Array> = new Map();
   readonly ages: Map<string, number> = new Map();
-  /** Pages given up because the disk has them, since the start. */
-  wroteBackPages = 0;
+  /** Pages dropped by completeWriteback(). */
+  writtenBackPages = 0;
 
   init(type: number, slots: number): void {
     this.areas[type] = slots;
@@ -37,14 +37,14 @@ export class NaiveFront implements FrontEnd {
 
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const answer = this.peek(type, offset, page, at);
-    this.lastLoadExclusive = answer === LoadResult.loaded && this.exclusiveGets;
-    if (this.lastLoadExclusive) this.pages.delete(`${type}:${offset}`);
-    return answer;
+    if (answer !== LoadResult.loaded || !this.exclusiveGets) return answer;
+    this.pages.delete(`${type}:${offset}`);
+    return LoadResult.loadedExclusive;
   }
 
   peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const copy = this.pages.get(`${type}:${offset}`);
-    this.lastLoadExclusive = false;
+
     if (copy === undefined) return LoadResult.absent;
     if (this.damaged()) return LoadResult.corrupt;
     page.set(copy, at);
@@ -68,21 +68,26 @@ export class NaiveFront implements FrontEnd {
     return this.pages.has(`${type}:${offset}`);
   }
 
-  wroteBack(type: number, offset: number): void {
-    assert.ok(this.pages.delete(`${type}:${offset}`), 'what was written back was held');
-    this.wroteBackPages++;
+  completeWriteback(type: number, offset: number): void {
+    assert.ok(this.pages.delete(`${type}:${offset}`), 'the page that was written back is stored');
+    this.writtenBackPages++;
   }
 
-  /** Slots that 3 divides are the poor ones. */
-  coldest(type: number, from: number, to: number, age: number, poor: boolean): number {
-    for (let offset = from; offset < to; offset++)
-      if (
-        this.has(type, offset) &&
-        this.ages.get(`${type}:${offset}`)! >= age &&
-        (!poor || offset % 3 === 0)
-      )
-        return offset;
-    return -1;
+  /** Slots that are multiples of 3 are incompressible. */
+  coldPages(type: number): ColdPages {
+    return {
+      coldest: (from, to, age, incompressibleOnly) => {
+        for (let offset = from; offset < to; offset++)
+          if (
+            this.has(type, offset) &&
+            this.ages.get(`${type}:${offset}`)! >= age &&
+            (!incompressibleOnly || offset % 3 === 0)
+          )
+            return offset;
+        return -1;
+      },
+      age: (from, to) => this.age(type, from, to),
+    };
   }
 
   age(type: number, from: number, to: number): void {

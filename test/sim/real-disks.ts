@@ -22,7 +22,7 @@ import type { AnyWorld, Trouble } from './walk.ts';
 
 export type DiskKind = 'ramzswap' | 'memory';
 
-/** Chance that is only there while there is trouble. */
+/** Random only while faults are active. */
 class TroublePrng extends Prng {
   readonly #trouble: Trouble;
 
@@ -42,7 +42,7 @@ interface Stack {
   readonly delays: DelayDisk[];
   readonly queues: QueuedDisk[];
   readonly plugged: Set<QueuedDisk>;
-  /** Slots freed while the cable was out: what they held stays until they are used again. */
+  /** Slots freed while the disk was disconnected: their bytes remain until the slots are reused. */
   readonly missed: Set<number>;
 }
 
@@ -82,7 +82,7 @@ export class RealDisks {
     return top;
   }
 
-  /** Time goes on; cables are in or out; plugs too. */
+  /** Advances time; disconnects and reconnects disks; plugs and unplugs queues. */
   tend(): void {
     const prng = this.#prng;
     this.clock.ns += prng.below(3000);
@@ -99,8 +99,8 @@ export class RealDisks {
   gone(disk: Disk): void {
     const stack = this.#stacks.get(disk)!;
     const { base, delays, queues } = stack;
-    for (const delay of delays) assert.equal(delay.heldCount, 0, 'nothing is under way');
-    for (const queue of queues) assert.equal(queue.inFlight, 0, 'nothing is under way');
+    for (const delay of delays) assert.equal(delay.heldCount, 0, 'no bio is in flight');
+    for (const queue of queues) assert.equal(queue.inFlight, 0, 'no bio is in flight');
     this.#checkHoles(stack, null);
     if (base instanceof Ramzswap) base[Symbol.dispose]();
     this.#stacks.delete(disk);
@@ -111,18 +111,18 @@ export class RealDisks {
       if (area !== null) this.#checkHoles(this.#stacks.get(area.disk)!, area);
   }
 
-  /** The moment a slot is free its bytes are: ramzswap holds pages of slots in use only. */
+  /** A freed slot's bytes are freed at once: ramzswap stores only pages of slots in use. */
   #checkHoles({ base, delays, queues, missed }: Stack, area: SwapArea | null): void {
     if (!(base instanceof Ramzswap)) return;
     base.verify();
     assert.equal(base.fault, null);
-    for (const layer of delays) assert.equal(layer.slotFreeMisses, 0, 'no notice is missed');
+    for (const layer of delays) assert.equal(layer.slotFreeMisses, 0, 'no slotFree call is missed');
     for (const { counters } of queues) assert.equal(counters.get('slotFreeMisses'), 0);
     const { missFree, failedReads } = base.stats();
     assert.equal(missFree + failedReads, 0);
     for (let slot = 1; slot < base.sizeBytes / 4096; slot++)
       if ((area === null || area.map.isFree(slot)) && !missed.has(slot))
-        assert.ok(!holds(base, slot), 'a free slot holds no byte of the disk');
+        assert.ok(!holds(base, slot), 'a free slot has no bytes on the disk');
   }
 
   #base(slots: number): Ramzswap | MemoryDisk {
@@ -138,7 +138,7 @@ export class RealDisks {
   #slow(next: Disk, stack: { delays: DelayDisk[]; queues: QueuedDisk[] }): Disk {
     const prng = this.#prng;
     const queued = (under: Disk): Disk => {
-      // Few at a time, so that neighbours meet in the batch and merge.
+      // Small batches, so that adjacent bios merge.
       const requests = 1 + prng.below(8);
       const depth = Math.min(requests, 1 + prng.below(2));
       const options = { requests, depth, mergeBytes: 8 * 4096 };

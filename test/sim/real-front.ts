@@ -1,5 +1,5 @@
 /**
- * The real frontswap with real backends, all with less room than the walk wants: page stores, tmem, or tmem behind stores.
+ * The real frontswap with real backends, each with less space than the walk needs: page stores, tmem, or tmem behind stores.
  *
  *   swap core ─▶ Frontswap ─▶ [ admission ─▶ damage on demand ─▶ storeBackend ] ─no─▶ TmemFrontswap ─no─▶ the disk
  */
@@ -21,7 +21,7 @@ import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import type { AnyWorld, Trouble } from './walk.ts';
 
-/** The backend, but now and then it finds a page damaged: a checksum that does not fit. */
+/** The backend, with random corrupt loads while faults are active. */
 function damaging(next: FrontswapBackend, trouble: Trouble, prng: Prng): FrontswapBackend {
   return {
     name: next.name,
@@ -68,11 +68,11 @@ export class RealFront {
       limitBytes,
       startPercent: 90,
       acceptPercent: 80,
-      isWanted: () => gate.isWaiting,
+      isRequested: () => gate.isWaiting,
     };
   }
 
-  /** Housekeeping when it pleases, and a change of mind about who keeps a copy. */
+  /** Random maintenance, and random changes of exclusiveGets and writethrough. */
   tend(): void {
     const { front, stores, tmem } = this;
     const prng = this.#prng;
@@ -86,7 +86,7 @@ export class RealFront {
     if (front.writethrough) this.#wasThrough = true;
   }
 
-  /** C11: what was asked to come home is home, unless memory is short or a page is damaged. */
+  /** C11: shrink reaches its target, unless memory is short or a page is damaged. */
   shrink({ mm }: AnyWorld, areSynchronous: boolean): void {
     const { front } = this;
     const before = front.currPages();
@@ -98,7 +98,7 @@ export class RealFront {
       assert.equal(front.currPages(), target, 'shrink reaches its target');
   }
 
-  /** Three books of the same pages, after every step. */
+  /** The counters of swap core, frontswap and backends agree, after every step. */
   check({ swap }: AnyWorld): void {
     const { front, stores, tmem } = this;
     const c = swap.counters.snapshot();
@@ -106,24 +106,28 @@ export class RealFront {
     assert.equal(
       stores.counter(CounterAt.storedPages) + tmem.index.counters.get('pages'),
       front.currPages(),
-      'exactly one backend has each page whose bit is set, and none has another',
+      'pages in the backends = bits set',
     );
     assert.equal(
       f.succStores + f.failedStores,
       c.frontswapOut + c.writeBios + c.busyOut,
-      'every page but zeros was offered first',
+      'every page that is not zero is offered to frontswap',
     );
-    if (!this.#wasThrough) assert.equal(f.succStores, c.frontswapOut, 'taken is taken');
+    if (!this.#wasThrough) assert.equal(f.succStores, c.frontswapOut, 'succStores = frontswapOut');
     assert.equal(
       f.loadHits,
-      c.frontswapIn + c.backBios,
-      'what frontswap gave came in, or went out',
+      c.frontswapIn + c.writebackBios,
+      'loadHits = frontswapIn + writebackBios',
     );
-    assert.equal(f.writtenBack, c.backPages, 'what the disk has is given up, once');
-    assert.equal(f.loadsLost, 0, 'nothing that was accepted is lost');
-    assert.equal(f.loadsDamaged, c.corruptLoads + c.backDamaged, 'damage is told');
-    assert.equal(f.failedAreaOff, 0, 'no store for an area that is off');
-    assert.equal(f.areaInvalidates, 0, 'a swapoff leaves nothing to frontswap');
+    assert.equal(f.writtenBack, c.writebackPages, 'writtenBack = writebackPages');
+    assert.equal(f.loadsLost, 0, 'no accepted page is lost');
+    assert.equal(
+      f.loadsDamaged,
+      c.corruptLoads + c.writebackDamaged,
+      'every damaged load is counted by the swap core',
+    );
+    assert.equal(f.failedAreaOff, 0, 'no store to an area that is off');
+    assert.equal(f.areaInvalidates, 0, 'swapoff frees every page before invalidateArea');
   }
 
   verify(): void {
@@ -135,10 +139,14 @@ export class RealFront {
     assert.equal(this.stores.counter(CounterAt.corruptions), 0);
   }
 
-  /** The walk is over: no backend holds anything. */
+  /** After the walk: no backend has a page. */
   atEnd(): void {
-    assert.equal(this.front.currPages(), 0, 'no page outlives its slot');
-    assert.equal(this.stores.counter(CounterAt.storedBytes), 0, 'no byte outlives its page');
+    assert.equal(this.front.currPages(), 0, 'no page remains after its slot is freed');
+    assert.equal(
+      this.stores.counter(CounterAt.storedBytes),
+      0,
+      'no byte remains after its page is freed',
+    );
     assert.equal(this.#tmemPages.counter(CounterAt.storedPages), 0);
   }
 }

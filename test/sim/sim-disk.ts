@@ -1,4 +1,4 @@
-/** A disk in memory whose answers take virtual time and may fail, and which remembers what slots it was told are dead. */
+/** An in-memory disk whose bios take virtual time and may fail; it records the slots freed by slotFree(). */
 import type { ByteCount } from '../../src/base/units.ts';
 import { type Bio, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
@@ -20,11 +20,11 @@ export class SimDisk implements SwapDisk {
   readonly limits: DiskLimits;
   readonly readOnly = false;
   readonly synchronous: boolean;
-  /** Asked for each bio; true: it ends with an error and nothing is done. */
+  /** Called for each bio; true: it fails without effect. */
   fails: (bio: Bio) => boolean = () => false;
   /** Ticks that a bio takes, 0 = the next one. */
   delay: () => number = () => 0;
-  /** Asked for each bio that is due; true: not yet. */
+  /** Called for each bio that is due; true: not yet. */
   holds: (bio: Bio) => boolean = () => false;
   readonly seen: { op: number; slot: number; slots: number }[] = [];
   readonly freed: number[] = [];
@@ -53,7 +53,7 @@ export class SimDisk implements SwapDisk {
     }
     this.#waiting = later;
     for (const { bio } of due) {
-      // The disk takes the data when it acts, which is as late as it may.
+      // The disk reads the data when the bio is due, as late as possible.
       if (!this.fails(bio)) this.#next.submit(bio);
       else {
         bio.status = BioStatus.ioError;

@@ -1,6 +1,6 @@
 /**
- * The simulator with stand-ins: a disk that answers when it likes and sometimes fails, a frontswap that refuses, and
- * damage. Every page that comes back is compared; every counter is checked after every step.
+ * The simulator with fakes: a disk with random delays and failures, a frontswap that refuses and damages pages. Every page
+ * swapped in is compared; every counter is checked after every step.
  *
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim
  */
@@ -29,19 +29,19 @@ function standIns(prng: Prng): Parts {
       return disk;
     },
     diskGone: (disk) =>
-      assert.equal((disk as SimDisk).waiting, 0, 'an area that is off has no bio under way'),
+      assert.equal((disk as SimDisk).waiting, 0, 'an area that is off has no bio in flight'),
     shrink: () => front.onShrink?.(prng.below(2), prng.below(6)),
     tend: () => undefined,
     check: ({ swap }) => {
-      assert.equal(front.wroteBackPages, swap.counters.get('backPages'));
+      assert.equal(front.writtenBackPages, swap.counters.get('writebackPages'));
       assert.equal(
         front.hits,
-        swap.counters.get('frontswapIn') + swap.counters.get('backBios'),
-        'a page comes out of frontswap to be read or to be written back',
+        swap.counters.get('frontswapIn') + swap.counters.get('writebackBios'),
+        'a page is loaded from frontswap for a swap-in or a writeback',
       );
     },
     verify: () => undefined,
-    atEnd: () => assert.equal(front.pages.size, 0, 'no page outlives its slot'),
+    atEnd: () => assert.equal(front.pages.size, 0, 'no page remains after its slot is freed'),
   };
 }
 

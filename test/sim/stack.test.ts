@@ -1,7 +1,7 @@
 /**
  * The simulator with the real parts: frontswap over page stores and tmem, request queues, delays and faults over ramzswap
- * and memory disks. Every page that comes back is compared, the books of swap core, frontswap and backends agree
- * after every step, and a freed slot holds no byte anywhere.
+ * and memory disks. Every page swapped in is compared, the counters of swap core, frontswap and backends agree after every
+ * step, and a freed slot has no byte anywhere.
  *
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim/stack
  */
@@ -45,7 +45,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
   for (const synchronous of [true, false])
     for (const discard of discards[kind])
       randomTest(
-        `the whole stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost, all books agree`,
+        `the full stack over ${synchronous ? 'a synchronous' : 'a slow'} ${kind} disk, discard ${discard}: no page is lost and all counters agree`,
         1000,
         (prng, steps) => {
           const parts = realParts(prng, 'stores before tmem', kind, synchronous);
@@ -56,7 +56,7 @@ for (const kind of ['ramzswap', 'memory'] as const)
 for (const backends of ['stores', 'tmem'] as const)
   for (const synchronous of [true, false])
     randomTest(
-      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost, all books agree`,
+      `swap core and frontswap over ${backends} alone, ${synchronous ? 'a synchronous' : 'a slow'} disk: no page is lost and all counters agree`,
       1000,
       (prng, steps) => {
         const parts = realParts(prng, backends, 'memory', synchronous);

@@ -1,6 +1,6 @@
 /**
- * The walk of the simulator: virtual pages touched, written, forked, evicted and ended at random over two areas, with
- * shrinks and swapoffs in between. What stands around the swap core is the caller's: stand-ins, or the real parts.
+ * The random walk of the simulator: touches, writes, forks, evicts and exits virtual pages over two areas, with shrinks and
+ * swapoffs in between. The caller supplies the parts around the swap core: fakes or the real ones.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
@@ -15,7 +15,7 @@ import { checkCounters, checkWorld, makeWorldOf, type World } from './world.ts';
 const FRAMES = 24;
 const PAGES = 500;
 
-/** What may go wrong, now. Disks and backends look here. */
+/** The faults that are active now; disks and backends read this. */
 export interface Trouble {
   /** Single bios and loads fail. */
   faults: boolean;
@@ -26,23 +26,23 @@ export interface Trouble {
 /** As seen from parts: whatever the front end. */
 export type AnyWorld = World<FrontEnd>;
 
-/** What is around the swap core. */
+/** The parts around the swap core. */
 export interface Parts {
   readonly front: FrontEnd;
   readonly trouble: Trouble;
   /** What the shrinker watches. */
   readonly pressure: WritebackOptions;
   makeDisk(slots: number, synchronous: boolean): SwapDisk;
-  /** The area is off: nothing of it may be under way, nor held. */
+  /** The area is off: asserts that no bio is in flight and no page stored. */
   diskGone(disk: SwapDisk): void;
   shrink(world: AnyWorld): void;
-  /** Time passes; housekeeping. Before every step. */
+  /** Advances time and does maintenance, before every step. */
   tend(): void;
-  /** What is exact after every step. */
+  /** Cheap checks, after every step. */
   check(world: AnyWorld): void;
-  /** The same, at any cost; every 64 steps. */
+  /** Full checks, every 64 steps. */
   verify(world: AnyWorld): void;
-  /** No page is left. */
+  /** Checks after the last page is freed. */
   atEnd(): void;
 }
 
@@ -98,7 +98,7 @@ function step(sim: Sim): void {
     const answer = mm.touch(vpn);
     if (!trouble.faults && !trouble.vanished)
       assert.ok(answer !== SwapInResult.ioError && answer !== SwapInResult.corrupt);
-    assert.notEqual(answer, SwapInResult.absent);
+    assert.notEqual(answer, SwapInResult.badEntry);
   } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
   else if (kind < 83) mm.exit(vpn);
   else if (kind < 87) writeBack(sim);
@@ -115,32 +115,32 @@ function step(sim: Sim): void {
   else if (trouble.vanished || prng.oneIn(20)) trouble.vanished = !trouble.vanished;
 }
 
-/** Cold pages go to a disk, or the shrinker takes a step; now and then somebody changes what writeback may do. */
+/** Writes cold pages back, or does a step of the shrinker; sometimes changes the limits of writeback. */
 function writeBack(sim: Sim): void {
   const { swap, back, prng } = sim;
   const type = prng.below(2);
   const area = swap.areas[type] ?? null;
   makeRoom(sim);
-  const { backBios } = swap.counters.snapshot();
+  const { writebackBios } = swap.counters.snapshot();
   const before = back.budget;
   const sent = prng.oneIn(4) ? back.tick() : back.write(type, 1 + prng.below(6));
-  assert.equal(swap.counters.get('backBios') - backBios, sent, 'each page is a bio');
+  assert.equal(swap.counters.get('writebackBios') - writebackBios, sent, 'one bio per page');
   if (before !== Number.POSITIVE_INFINITY)
-    assert.equal(before - back.budget, sent, 'and one of the budget');
+    assert.equal(before - back.budget, sent, 'one page of the budget per bio');
   assert.ok(back.budget >= 0);
-  if (!area?.writeback) assert.equal(back.write(type, 1), 0, 'an area that may not');
+  if (!area?.writeback) assert.equal(back.write(type, 1), 0, 'writeback of the area is off');
   if (prng.oneIn(8)) back.budget = prng.oneIn(4) ? prng.below(9) : Number.POSITIVE_INFINITY;
   if (prng.oneIn(8)) back.incompressibleOnly = prng.oneIn(4);
   if (area !== null && prng.oneIn(8)) area.writeback = !prng.oneIn(4);
 }
 
-/** A large process ends: without that swap stays too full for a swapoff. */
+/** A large process exits; otherwise swap stays too full for a swapoff. */
 function endMany({ mm, prng }: Sim): void {
   const kept = prng.below(PAGES);
   for (let vpn = 0; vpn < PAGES; vpn++) if (vpn < kept || vpn > kept + 100) mm.exit(vpn);
 }
 
-/** Neighbours go in order and come in order: what read-ahead is for. */
+/** Swaps adjacent pages out and in, in order: the case for read-ahead. */
 function sweep(sim: Sim, first: number): void {
   const { mm, swap, parts } = sim;
   const last = Math.min(first + 16, PAGES);
@@ -161,13 +161,13 @@ function pass(sim: Sim): void {
   sim.swap.tick();
 }
 
-/** Everything heals, and every page is asked for a last time. */
+/** Clears all faults and reads every page once more. */
 function finish(sim: Sim): void {
   const { mm, swap, parts } = sim;
   parts.trouble.faults = false;
   parts.trouble.vanished = false;
   for (let tries = 0; sim.leaving !== -1; tries++) {
-    assert.ok(tries < 2000, 'a swapoff that was begun ends');
+    assert.ok(tries < 2000, 'a swapoff in progress completes');
     makeRoom(sim);
     stepOff(sim, false);
     pass(sim);
@@ -175,12 +175,12 @@ function finish(sim: Sim): void {
   for (let vpn = 0; vpn < PAGES; vpn++) {
     if (mm.pages[vpn] === null) continue;
     let answer: SwapInResult = SwapInResult.pending;
-    for (let tries = 0; answer !== SwapInResult.ready && tries < 300; tries++) {
+    for (let tries = 0; answer !== SwapInResult.done && tries < 300; tries++) {
       makeRoom(sim);
       answer = mm.touch(vpn);
       pass(sim);
     }
-    assert.equal(answer, SwapInResult.ready, `page ${vpn} can be had`);
+    assert.equal(answer, SwapInResult.done, `page ${vpn} can be had`);
   }
   for (let vpn = 0; vpn < PAGES; vpn++) mm.exit(vpn);
   for (let tries = 0; tries < 200; tries++) pass(sim);
@@ -189,9 +189,9 @@ function finish(sim: Sim): void {
   parts.verify(sim);
   parts.atEnd();
   const c = swap.counters.snapshot();
-  assert.equal(c.slotsTaken, c.slotsFreed, 'every slot came back');
-  assert.equal(sim.back.inFlight, 0, 'every bio of writeback came back');
-  assert.equal(mm.free.length, FRAMES, 'every frame came back');
+  assert.equal(c.slotsTaken, c.slotsFreed, 'every slot is free');
+  assert.equal(sim.back.inFlight, 0, 'no writeback bio is in flight');
+  assert.equal(mm.free.length, FRAMES, 'every frame is free');
 }
 
 export function walk(

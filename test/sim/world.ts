@@ -1,4 +1,4 @@
-/** A swap core with its surroundings, and everything that must hold between them at any moment. */
+/** A swap core with memory manager, front end and disks, and the invariants between them. */
 import assert from 'node:assert/strict';
 import { entryOf, NO_ENTRY } from '../../src/swap/entry.ts';
 import type { FrontEnd } from '../../src/swap/ops.ts';
@@ -41,24 +41,24 @@ export function checkCounters({ swap, mm, back }: World<FrontEnd>): void {
   assert.equal(
     c.pagesOut,
     c.zeroOut + c.frontswapOut + c.writeBios + c.freedOut + c.busyOut,
-    'pages out are where they went',
+    'pagesOut = sum of the outcomes',
   );
   assert.equal(
     c.pagesIn,
     c.cacheHits + c.zeroIn + c.frontswapIn + c.readBios + c.refusedIn + c.corruptLoads,
-    'pages in are where they came from',
+    'pagesIn = sum of the outcomes',
   );
   assert.equal(
-    c.backBios,
-    c.backPages + c.backStale + c.backErrors + back.inFlight,
-    'bios of writeback are under way, or ended in one of three ways',
+    c.writebackBios,
+    c.writebackPages + c.writebackStale + c.writebackErrors + back.inFlight,
+    'writebackBios = pages + stale + errors + in flight',
   );
   assert.ok(c.readAheadHits <= c.readAheadBios);
   assert.ok(c.readErrors <= c.readBios + c.readAheadBios && c.writeErrors <= c.writeBios);
   assert.equal(mm.free.length, new Set(mm.free).size);
 }
 
-/** Who refers to what, from both sides; O(slots + pages). */
+/** References, from the slots and from the pages; O(slots + pages). */
 export function checkWorld(world: World<FrontEnd>): void {
   const { swap, mm, front } = world;
   checkCounters(world);
@@ -86,17 +86,21 @@ export function checkWorld(world: World<FrontEnd>): void {
     for (let slot = 1; slot < area.map.slots; slot++) {
       const held = front.has(area.type, slot);
       if (area.map.isFree(slot) || area.map.isBad(slot)) {
-        assert.ok(!held && !area.zero.has(slot), 'a free slot holds nothing');
+        assert.ok(!held && !area.zero.has(slot), 'a free slot has no page');
         continue;
       }
       const entry = entryOf(area.type, slot);
-      assert.equal(area.map.count(slot), references.get(entry) ?? 0, 'a slot knows its references');
-      assert.ok(!(held && area.zero.has(slot)), 'a page has one owner');
+      assert.equal(
+        area.map.count(slot),
+        references.get(entry) ?? 0,
+        'count(slot) = references of pages',
+      );
+      assert.ok(!(held && area.zero.has(slot)), 'a page is in one place');
       assert.equal(area.map.hasCache(slot), swap.lookup(entry) !== -1);
       if (area.map.hasCache(slot)) cachedSlots++;
       references.delete(entry);
     }
   }
-  assert.equal(references.size, 0, 'every entry has a slot');
+  assert.equal(references.size, 0, 'every entry has a slot in use');
   assert.equal(cachedSlots, swap.cache.count);
 }

@@ -1,4 +1,4 @@
-/** Discards: what is sent in which mode, and that no slot is handed out while it is about to be wiped. */
+/** Discards: what each mode sends, and that no slot is allocated while its discard is queued or in flight. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioOp } from '../../src/block/bio.ts';
@@ -24,7 +24,7 @@ function rig(discard: DiscardMode, slots = 1024): Rig {
 
 function fill({ mm }: World, from: number, to: number): void {
   for (let vpn = from; vpn < to; vpn++) {
-    assert.equal(mm.write(vpn, vpn + 1), SwapInResult.ready);
+    assert.equal(mm.write(vpn, vpn + 1), SwapInResult.done);
     assert.ok(mm.evict(mm.pages[vpn]!.frame));
   }
 }
@@ -41,9 +41,9 @@ test('off: nothing is sent', () => {
   assert.deepEqual(discards(r), []);
 });
 
-test('once: all but the header at swapon, and no slot before it has ended', () => {
+test('once: swapon discards all but the header, and allocates no slot before that has completed', () => {
   const r = rig('once');
-  assert.equal(r.mm.write(0, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(0, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[0]!.frame), false);
   assert.throws(() => swapOff(r.swap, 0, 10), { code: 'ERR_ARG_AREA' });
   r.swap.tick();
@@ -54,7 +54,7 @@ test('once: all but the header at swapon, and no slot before it has ended', () =
   assert.equal(discards(r).length, 1);
 });
 
-test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot', () => {
+test('once: an area above 1 GiB is discarded in bios of 1 GiB, up to its last slot', () => {
   const GIB_SLOTS = 262_144;
   for (const slots of [GIB_SLOTS + 1, GIB_SLOTS + 2]) {
     const { swap, mm, front } = makeWorld(16, 20, { discardBios: 1 });
@@ -69,11 +69,11 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
     };
     swapOn(swap, disk, headerPage(slots), { discard: 'once' });
     front.accepts = () => true;
-    assert.equal(mm.write(0, 1), SwapInResult.ready);
+    assert.equal(mm.write(0, 1), SwapInResult.done);
     const { frame } = mm.pages[0]!;
     const want = [`1+${GIB_SLOTS}`, ...(slots > GIB_SLOTS + 1 ? [`${GIB_SLOTS + 1}+1`] : [])];
     for (let i = 1; i <= want.length; i++) {
-      assert.equal(mm.evict(frame), false, 'no slot is handed out yet');
+      assert.equal(mm.evict(frame), false, 'no slot is allocated yet');
       assert.throws(() => swapOff(swap, 0, 10), { code: 'ERR_ARG_AREA' });
       swap.tick();
       assert.deepEqual(seen, want.slice(0, i));
@@ -85,40 +85,40 @@ test('once: an area above 1 GiB is discarded 1 GiB at a time, to its last slot',
   }
 });
 
-test('pages: a cluster that is all free is held, discarded and let go', () => {
+test('pages: a free cluster is reserved, discarded and released', () => {
   const r = rig('pages');
   fill(r, 0, 512); // clusters 1 and 2
   for (let vpn = 0; vpn < 512; vpn++) r.mm.exit(vpn);
   const { allocator } = r.swap.areas[0]!;
-  assert.equal(allocator.held, 512);
-  assert.deepEqual(discards(r), [], 'freeing sends nothing');
-  fill(r, 0, 256); // cluster 3, as 1 and 2 are held
-  assert.equal(r.mm.write(300, 1), SwapInResult.ready);
+  assert.equal(allocator.reserved, 512);
+  assert.deepEqual(discards(r), [], 'free() submits nothing');
+  fill(r, 0, 256); // cluster 3: 1 and 2 are reserved
+  assert.equal(r.mm.write(300, 1), SwapInResult.done);
   r.swap.tick();
-  assert.deepEqual(discards(r), ['256+256'], 'the reserve has one bio');
+  assert.deepEqual(discards(r), ['256+256'], 'the pool has one bio');
   assert.equal(r.swap.counters.get('discardWaits'), 1);
   r.swap.tick();
   assert.deepEqual(discards(r), ['256+256', '512+256']);
-  assert.equal(allocator.held, 0);
+  assert.equal(allocator.reserved, 0);
   checkWorld(r);
 });
 
-test('pages: a cluster that never reached the disk is not discarded', () => {
+test('pages: a cluster that was never written is not discarded', () => {
   const r = rig('pages');
   r.front.accepts = () => true;
   fill(r, 0, 256);
   for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);
   r.swap.tick();
   assert.deepEqual(discards(r), []);
-  assert.equal(r.swap.areas[0]!.allocator.held, 0);
+  assert.equal(r.swap.areas[0]!.allocator.reserved, 0);
 });
 
-test('scan: runs of dead slots are sent, once', () => {
+test('scan: each run of freed slots is discarded once', () => {
   const r = rig('scan');
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5, 9]) r.mm.exit(vpn);
-  assert.equal(r.swap.scanDiscard(4), 3, 'the reserve has one bio: the scan stops there');
-  assert.equal(r.swap.areas[0]!.allocator.held, 3);
+  assert.equal(r.swap.scanDiscard(4), 3, 'the pool has one bio: the scan stops there');
+  assert.equal(r.swap.areas[0]!.allocator.reserved, 3);
   r.swap.tick();
   assert.equal(r.swap.scanDiscard(4), 1);
   r.swap.tick();
@@ -128,7 +128,7 @@ test('scan: runs of dead slots are sent, once', () => {
   checkWorld(r);
 });
 
-test('scan: a run of dead slots ends at its cluster', () => {
+test('scan: a run of freed slots ends at the end of its cluster', () => {
   const r = rig('scan');
   fill(r, 0, 300); // slots 256 .. 555
   for (const vpn of [254, 255, 256, 257]) r.mm.exit(vpn);
@@ -140,7 +140,7 @@ test('scan: a run of dead slots ends at its cluster', () => {
   checkWorld(r);
 });
 
-test('a slot is clean when its discard went well, and only then', () => {
+test('a slot counts as discarded only if its discard succeeded', () => {
   const r = rig('scan');
   fill(r, 0, 20); // slots 256 .. 275
   for (const vpn of [3, 4, 5]) r.mm.exit(vpn);
@@ -152,7 +152,7 @@ test('a slot is clean when its discard went well, and only then', () => {
   assert.equal(r.swap.counters.get('discardErrors'), 1);
   assert.deepEqual(written(), [258, 259, 260, 261, 262]);
   r.disk.fails = () => false;
-  assert.equal(r.swap.scanDiscard(4), 3, 'the disk still holds them: sent again');
+  assert.equal(r.swap.scanDiscard(4), 3, 'the slots are not discarded yet: sent again');
   r.swap.tick();
   assert.deepEqual(written(), [258, 262]);
   assert.equal(r.swap.scanDiscard(4), 0);
@@ -160,7 +160,7 @@ test('a slot is clean when its discard went well, and only then', () => {
   checkWorld(r);
 });
 
-test('a disk that refuses discards loses no slot, and swapoff waits for those under way', () => {
+test('failed discards lose no slot, and swapoff waits for discards in flight', () => {
   const r = rig('pages');
   fill(r, 0, 256);
   for (let vpn = 0; vpn < 256; vpn++) r.mm.exit(vpn);

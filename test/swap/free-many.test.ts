@@ -1,4 +1,4 @@
-/** freeMany() is that many frees: over the real frontswap and page stores, two areas mixed, more slots than it reads ahead. */
+/** freeMany() equals as many free() calls: real frontswap and page stores, two areas, more slots than it reads ahead. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -24,7 +24,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
     memory: new Uint8Array(FRAMES * 4096),
     allocFrame: () => -1,
     freeFrame: unused,
-    leftCache: unused,
+    removedFromCache: unused,
     readDone: unused,
     writeDone: unused,
     unuse: unused,
@@ -53,7 +53,7 @@ function setUp(): { swap: Swap; front: Frontswap; store: StoreBackend; entries: 
   return { swap, front, store, entries };
 }
 
-test('C14 C15 many frees at once are as many single ones: what is held and counted is the same after each', () => {
+test('C14 C15 freeMany has the effect and the counts of as many calls of free', () => {
   const one = setUp();
   const many = setUp();
   assert.deepEqual(many.entries, one.entries);

@@ -1,9 +1,9 @@
-/** A page's way out and in, and the end of its slot, leave no garbage: with frontswap, with a disk, past the cache and through it. */
+/** Swap-out, swap-in, free and writeback allocate nothing: with frontswap, with a disk, through the cache and bypassing it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytes } from '../../src/base/units.ts';
 import { type Bio, BioQueue, BioStatus } from '../../src/block/bio.ts';
-import { LoadResult } from '../../src/frontswap/ops.ts';
+import { type ColdPages, LoadResult } from '../../src/frontswap/ops.ts';
 import type { AreaOptions } from '../../src/swap/areas.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
 import type { FrontEnd, MemoryManager, SwapDisk } from '../../src/swap/ops.ts';
@@ -18,13 +18,19 @@ const FRAMES = 64;
 const SLOTS = 4096;
 const BATCH = 20_000;
 
-/** Remembers that a slot has a page, and nothing of it. */
+/** Remembers which slots have a page, not its bytes. */
 function flatFront(enabled: boolean): FrontEnd {
   const held = new Uint8Array(SLOTS);
+  const cold: ColdPages = {
+    coldest: (from, to) => {
+      const found = held.indexOf(1, from);
+      return found === -1 || found >= to ? -1 : found;
+    },
+    age: () => undefined,
+  };
   return {
     enabled,
     exclusiveGets: false,
-    lastLoadExclusive: false,
     onShrink: null,
     init: () => undefined,
     store: (_type, offset) => {
@@ -38,14 +44,10 @@ function flatFront(enabled: boolean): FrontEnd {
     },
     invalidateArea: () => undefined,
     has: (_type, offset) => held[offset] === 1,
-    wroteBack: (_type, offset) => {
+    completeWriteback: (_type, offset) => {
       held[offset] = 0;
     },
-    coldest: (_type, from, to) => {
-      const found = held.indexOf(1, from);
-      return found === -1 || found >= to ? -1 : found;
-    },
-    age: () => undefined,
+    coldPages: () => cold,
   };
 }
 
@@ -60,7 +62,7 @@ class FlatMemory implements MemoryManager {
   freeFrame(frame: number): void {
     this.#free[this.#count++] = frame;
   }
-  leftCache(frame: number): void {
+  removedFromCache(frame: number): void {
     this.freeFrame(frame);
   }
   readDone(): void {}
@@ -68,7 +70,7 @@ class FlatMemory implements MemoryManager {
   unuse(): void {}
 }
 
-/** Takes everything, keeps nothing, at once. */
+/** Accepts every bio and stores nothing. */
 function nullDisk(synchronous: boolean): SwapDisk {
   const done = new BioQueue();
   return {
@@ -103,9 +105,9 @@ function cycle(swap: Swap, mm: FlatMemory): void {
   mm.freeFrame(frame);
   if (swap.swapIn(entry) === SwapInResult.pending) swap.tick();
   const came = swap.frame;
-  const past = swap.cache.entryAt(came) === NO_ENTRY;
+  const isBypassed = swap.cache.entryAt(came) === NO_ENTRY;
   swap.freeAndCache(entry);
-  if (past) mm.freeFrame(came);
+  if (isBypassed) mm.freeFrame(came);
 }
 
 function cycleBack(swap: Swap, back: Writeback, mm: FlatMemory): void {
@@ -121,7 +123,9 @@ function cycleBack(swap: Swap, back: Writeback, mm: FlatMemory): void {
 }
 
 for (const synchronous of [true, false])
-  test(`writeback makes no garbage: ${synchronous ? 'at once' : 'later'}`, { skip }, () => {
+  test(`writeback allocates nothing: ${synchronous ? 'synchronous' : 'asynchronous'} disk`, {
+    skip,
+  }, () => {
     const mm = new FlatMemory();
     const swap = new Swap(flatFront(true), mm);
     const back = new Writeback(swap, { usedBytes: () => 0, limitBytes: 0 });
@@ -134,20 +138,21 @@ for (const synchronous of [true, false])
       least = Math.min(least, process.memoryUsage().heapUsed - before);
     }
     assert.ok(least < 4 * BATCH, `${least} bytes for ${BATCH} pages`);
-    assert.equal(swap.counters.get('backPages'), swap.counters.get('backBios'));
+    assert.equal(swap.counters.get('writebackPages'), swap.counters.get('writebackBios'));
   });
 
 for (const enabled of [true, false])
   for (const synchronous of [true, false])
     for (const allocator of ['rotating', 'solid'] as const) {
-      const name = `${enabled ? 'frontswap' : 'bios'}, ${synchronous ? 'at once' : 'later'}, ${allocator}`;
-      test(`out, in and free make no garbage: ${name}`, { skip }, () => {
+      const disk = synchronous ? 'synchronous disk' : 'asynchronous disk';
+      const name = `${enabled ? 'frontswap' : 'bios'}, ${disk}, ${allocator}`;
+      test(`swap-out, swap-in and free allocate nothing: ${name}`, { skip }, () => {
         const mm = new FlatMemory();
         const swap = new Swap(flatFront(enabled), mm);
         const options: AreaOptions = { allocator, discard: 'pages' };
         swapOn(swap, nullDisk(synchronous), headerPage(SLOTS), options);
         let least = Number.POSITIVE_INFINITY;
-        // The first rounds pay for compiling.
+        // The first rounds include compilation.
         for (let round = 0; round < 12 && least >= 4 * BATCH; round++) {
           collect?.();
           const before = process.memoryUsage().heapUsed;

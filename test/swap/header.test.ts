@@ -1,11 +1,11 @@
-/** The swap header: ours read by the kernel's tools, theirs read by us, and what is no header refused by name. */
+/** The swap header: util-linux reads ours, we read mkswap's, and anything else is refused with a named reason. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { MAX_BAD_PAGES, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
+import { BAD_PAGES_MAX, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
 import { randomTest } from '../model/replay.ts';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
@@ -34,24 +34,24 @@ const changed = (at: number, value: number, littleEndian = true): Uint8Array => 
   return page;
 };
 
-test('a header comes back as it was written, and the boot bytes are left alone', () => {
+test('a header is read as it was written, and the boot bytes are unchanged', () => {
   const page = new Uint8Array(4096).fill(0xaa);
   writeHeader(usual, page);
   assert.deepEqual(readHeader(page, 16), usual);
   assert.ok(page.subarray(0, 1024).every((byte) => byte === 0xaa));
-  const many = Array.from({ length: MAX_BAD_PAGES }, (_, i) => i + 1);
+  const many = Array.from({ length: BAD_PAGES_MAX }, (_, i) => i + 1);
   const full = { ...usual, lastPage: 2 ** 26 - 1, badPages: many, label: 'sixteen bytes ..' };
-  assert.equal(MAX_BAD_PAGES, 637);
+  assert.equal(BAD_PAGES_MAX, 637);
   assert.deepEqual(readHeader(pageOf(full), 2 ** 26), full);
 });
 
-test('a header of the other byte order is read, as the kernel reads it', () => {
+test('a header of the other byte order is accepted, as by the kernel', () => {
   const page = pageOf(usual);
   for (const at of [1024, 1028, 1032, 1536, 1540]) page.subarray(at, at + 4).reverse();
   assert.deepEqual(readHeader(page, 16), usual);
 });
 
-test('what is no usable header is refused, and the reason has a name', () => {
+test('an unusable header is refused with a named reason', () => {
   assert.equal(reasonOf(pageOf(usual).subarray(0, 4095)), 'short');
   assert.equal(reasonOf(new Uint8Array(4096)), 'foreign');
   const old = pageOf(usual);
@@ -73,17 +73,17 @@ test('what is no usable header is refused, and the reason has a name', () => {
   assert.equal(reasonOf(pageOf(usual)), 'accepted');
 });
 
-test('a label has up to 16 bytes, whatever lies behind it', () => {
+test('a label has up to 16 bytes, whatever follows it', () => {
   const page = pageOf({ ...usual, label: 'sixteen bytes ..' });
   page.fill(0x78, 1068, 1100);
   assert.equal(readHeader(page, 16).label, 'sixteen bytes ..');
 });
 
-test('a bad page that is listed twice is one bad page', () => {
+test('a bad page listed twice counts once', () => {
   assert.deepEqual(readHeader(changed(1540, 3), 16).badPages, [3]);
 });
 
-test('what cannot be written is refused', () => {
+test('writeHeader refuses values out of range', () => {
   for (const [part, code] of [
     [{ lastPage: 8 }, 'ERR_ARG_AREA'],
     [{ lastPage: 2 ** 26 }, 'ERR_ARG_AREA'],
@@ -96,24 +96,20 @@ test('what cannot be written is refused', () => {
     assert.throws(() => pageOf({ ...usual, ...part }), { code });
 });
 
-randomTest(
-  'whatever is in the first page: a header in bounds, or a reason',
-  3000,
-  (prng, steps) => {
-    for (let step = 0; step < steps; step++) {
-      const page = pageOf(usual);
-      for (let i = prng.below(6); i >= 0; i--) {
-        const at = prng.oneIn(3) ? prng.below(4096) : 1024 + prng.below(528);
-        page[at] = prng.oneIn(2) ? prng.below(256) : prng.below(3);
-      }
-      const reason = reasonOf(page);
-      if (reason !== 'accepted') continue;
-      const { lastPage, badPages } = readHeader(page, 16);
-      assert.ok(lastPage >= 9 && lastPage < 16);
-      assert.ok(badPages.every((bad) => bad >= 1 && bad <= lastPage));
+randomTest('random first pages: a header in range, or a reason', 3000, (prng, steps) => {
+  for (let step = 0; step < steps; step++) {
+    const page = pageOf(usual);
+    for (let i = prng.below(6); i >= 0; i--) {
+      const at = prng.oneIn(3) ? prng.below(4096) : 1024 + prng.below(528);
+      page[at] = prng.oneIn(2) ? prng.below(256) : prng.below(3);
     }
-  },
-);
+    const reason = reasonOf(page);
+    if (reason !== 'accepted') continue;
+    const { lastPage, badPages } = readHeader(page, 16);
+    assert.ok(lastPage >= 9 && lastPage < 16);
+    assert.ok(badPages.every((bad) => bad >= 1 && bad <= lastPage));
+  }
+});
 
 const toolPath = (name: string): string | undefined =>
   ['/usr/sbin', '/sbin', '/usr/bin', '/bin'].map((d) => join(d, name)).find((p) => existsSync(p));

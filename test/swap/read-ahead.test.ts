@@ -1,9 +1,9 @@
-/** The window of read-ahead, step by step, as the kernel's formula gives it. */
+/** The read-ahead window, step by step, against the kernel's formula. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ReadAhead } from '../../src/swap/read-ahead.ts';
 
-test('faults far apart read one slot, neighbours two', () => {
+test('distant faults read one slot, adjacent ones two', () => {
   const window = new ReadAhead(3);
   assert.deepEqual(
     [100, 500, 501, 500, 502].map((offset) => window.window(offset)),
@@ -26,7 +26,7 @@ test('hits widen the window to a power of two, up to the maximum', () => {
   }
 });
 
-test('the window shrinks by half at most each time', () => {
+test('the window shrinks by at most half each time', () => {
   const window = new ReadAhead(3);
   for (let i = 0; i < 6; i++) window.hit();
   assert.deepEqual(

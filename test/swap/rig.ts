@@ -1,4 +1,4 @@
-/** A swap core with one area, and pages sent away. */
+/** A swap core with one area and helpers that swap pages out. */
 import assert from 'node:assert/strict';
 import type { AreaOptions } from '../../src/swap/areas.ts';
 import type { SwapEntry } from '../../src/swap/entry.ts';
@@ -23,14 +23,14 @@ export function rig(
   return { ...world, disk };
 }
 
-/** Pages 0 .. count - 1 written with stamps and sent away; on a slow disk, until they have gone. */
+/** Writes pages 0 .. count - 1 with stamps and swaps them out; on an asynchronous disk, waits for the bios. */
 export function fill(
   { mm, swap }: World,
   count: number,
   stampOf = (vpn: number): number => vpn + 1,
 ): void {
   for (let vpn = 0; vpn < count; vpn++) {
-    assert.equal(mm.write(vpn, stampOf(vpn)), SwapInResult.ready);
+    assert.equal(mm.write(vpn, stampOf(vpn)), SwapInResult.done);
     const { frame } = mm.pages[vpn]!;
     if (mm.evict(frame)) continue;
     for (let i = 0; i < 8; i++) swap.tick();

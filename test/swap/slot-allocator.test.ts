@@ -1,4 +1,4 @@
-/** Both allocators: nothing used or bad is ever handed out, everything else can be, and the books stay right. */
+/** Both allocators: no used or bad slot is allocated, every other slot can be, and the counts are exact. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
@@ -16,11 +16,11 @@ function made(slots: number, kind: AllocatorKind, bad: readonly number[] = []) {
 
 function giveUp(map: SwapMap, allocator: SlotAllocator, slot: number): number {
   assert.equal(map.clearCache(slot), true);
-  return allocator.release(slot);
+  return allocator.free(slot);
 }
 
 for (const kind of kinds) {
-  test(`${kind}: every good slot is handed out once, then none`, () => {
+  test(`${kind}: every good slot is allocated once, then none`, () => {
     for (const slots of [10, 256, 257, 700, 1024]) {
       const bad = [3, 4, 9, 255, 256, 600].filter((slot) => slot < slots);
       const { map, allocator } = made(slots, kind, bad);
@@ -40,25 +40,25 @@ for (const kind of kinds) {
     }
   });
 
-  test(`${kind}: held slots are not handed out until they are let go`, () => {
+  test(`${kind}: reserved slots are not allocated until they are unreserved`, () => {
     const { allocator } = made(3 * CLUSTER_SLOTS, kind);
-    allocator.hold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+    allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     let last = 0;
     for (let i = 0; i < 2 * CLUSTER_SLOTS - 1; i++) {
       last = allocator.alloc();
       assert.ok(last < CLUSTER_SLOTS || last >= 2 * CLUSTER_SLOTS);
     }
     assert.equal(allocator.alloc(), -1);
-    allocator.unhold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+    allocator.unreserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     assert.equal(allocator.alloc() >>> 8, 1);
     allocator.verify();
   });
 
-  test(`${kind}: a hold leaves nothing behind, however many there were`, () => {
+  test(`${kind}: reserve and unreserve leave no trace, however often`, () => {
     const { map, allocator } = made(3 * CLUSTER_SLOTS, kind, [3]);
     for (let i = 0; i < 10; i++) {
-      allocator.hold(CLUSTER_SLOTS, CLUSTER_SLOTS);
-      allocator.unhold(CLUSTER_SLOTS, CLUSTER_SLOTS);
+      allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
+      allocator.unreserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
     }
     assert.deepEqual(map.badSlots, [0, 3]);
   });
@@ -70,17 +70,17 @@ for (const kind of kinds) {
       const bad = [5, 6, 300];
       const { map, allocator } = made(1111, kind, bad);
       const used: number[] = [];
-      let heldAt = 0;
+      let reservedAt = 0;
       const take = (): void => {
         const slot = allocator.alloc();
-        if (slot === -1) assert.equal(used.length + allocator.held, allocator.capacity);
+        if (slot === -1) assert.equal(used.length + allocator.reserved, allocator.capacity);
         else {
           assert.ok(!used.includes(slot) && !bad.includes(slot));
           used.push(slot);
         }
       };
       for (let step = 0; step < steps; step++) {
-        if (prng.oneIn(40)) heldAt = toggleHold(prng, map, allocator, heldAt);
+        if (prng.oneIn(40)) reservedAt = toggleHold(prng, map, allocator, reservedAt);
         else if (prng.below(1000) < 500 + 400 * Math.sin(step / 300)) take();
         else if (used.length > 0) {
           const at = prng.below(used.length);
@@ -99,14 +99,14 @@ for (const kind of kinds) {
 }
 
 for (const kind of kinds) {
-  test(`${kind}: an area of bad slots alone has none to hand out`, () => {
+  test(`${kind}: an area with only bad slots has none to allocate`, () => {
     const { allocator } = made(4, kind, [1, 2, 3]);
     assert.equal(allocator.capacity, 0);
     assert.equal(allocator.alloc(), -1);
     allocator.verify();
   });
 
-  test(`${kind}: the last slot comes before those that were freed below`, () => {
+  test(`${kind}: the last slot is allocated before lower freed ones`, () => {
     const { map, allocator } = made(10, kind);
     for (let slot = 1; slot <= 8; slot++) assert.equal(allocator.alloc(), slot);
     giveUp(map, allocator, 2);
@@ -114,19 +114,24 @@ for (const kind of kinds) {
   });
 }
 
-/** Holds a run of free slots, or lets go of the one held. Returns where it is, 0 = nowhere. */
-function toggleHold(prng: Prng, map: SwapMap, allocator: SlotAllocator, heldAt: number): number {
-  if (heldAt !== 0) {
-    allocator.unhold(heldAt, 4);
+/** Reserves a run of free slots, or unreserves the reserved one. Returns its start, 0 = none. */
+function toggleHold(
+  prng: Prng,
+  map: SwapMap,
+  allocator: SlotAllocator,
+  reservedAt: number,
+): number {
+  if (reservedAt !== 0) {
+    allocator.unreserve(reservedAt, 4);
     return 0;
   }
   const start = 4 + 4 * prng.below(250);
   if (![0, 1, 2, 3].every((i) => map.isFree(start + i))) return 0;
-  allocator.hold(start, 4);
+  allocator.reserve(start, 4);
   return start;
 }
 
-test('rotating: slots go on in order, and after 256 of them jump to an empty cluster', () => {
+test('rotating: slots are allocated in order, and after 256 of them from a free cluster', () => {
   const { map, allocator } = made(4 * CLUSTER_SLOTS, 'rotating');
   const first = Array.from({ length: 300 }, () => allocator.alloc());
   // No cluster is empty below 1: slot 0 is the header. The jump is to cluster 1.
@@ -135,10 +140,10 @@ test('rotating: slots go on in order, and after 256 of them jump to an empty clu
     Array.from({ length: 256 }, (_, i) => 256 + i),
   );
   for (let slot = 256; slot < 512; slot += 2) giveUp(map, allocator, slot);
-  assert.equal(allocator.alloc(), 512 + 44, 'freed slots behind the cursor wait for their turn');
+  assert.equal(allocator.alloc(), 512 + 44, 'freed slots behind the cursor are not reused yet');
 });
 
-test('solid: the free cluster that has waited longest is taken, with no search', () => {
+test('solid: the cluster free longest is taken, without a search', () => {
   const { map, allocator } = made(4 * CLUSTER_SLOTS, 'solid');
   for (let i = 0; i < 3 * CLUSTER_SLOTS; i++) allocator.alloc();
   for (let slot = 512; slot < 768; slot++) giveUp(map, allocator, slot);

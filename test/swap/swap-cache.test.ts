@@ -1,10 +1,10 @@
-/** The swap cache against two Maps, with entries that collide. */
+/** The swap cache against a Map, with colliding entries. */
 import assert from 'node:assert/strict';
 import { entryOf, NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import { FrameFlag, SwapCache } from '../../src/swap/swap-cache.ts';
 import { randomTest } from '../model/replay.ts';
 
-randomTest('the swap cache is a Map each way', 20_000, (prng, steps) => {
+randomTest('the swap cache matches a Map in both directions', 20_000, (prng, steps) => {
   const frames = 20;
   const cache = new SwapCache(frames);
   const model = new Map<SwapEntry, number>();

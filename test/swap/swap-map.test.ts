@@ -5,7 +5,7 @@ import { entryOf, offsetOf, typeOf } from '../../src/swap/entry.ts';
 import { DuplicateResult, MapByte, SwapMap } from '../../src/swap/swap-map.ts';
 import { randomTest } from '../model/replay.ts';
 
-test('an entry gives back its type and offset, at the ends of both', () => {
+test('an entry returns its type and offset, at both ends of their ranges', () => {
   for (const type of [0, 1, 31])
     for (const offset of [1, 255, 2 ** 26 - 1]) {
       const entry = entryOf(type, offset);
@@ -16,7 +16,7 @@ test('an entry gives back its type and offset, at the ends of both', () => {
   assert.throws(() => entryOf(0, 0), { name: 'InvariantError' });
 });
 
-test('a count goes on through two continuation pages and comes back to the byte it started with', () => {
+test('a count carries through two continuation pages and back to the first byte', () => {
   const map = new SwapMap(16);
   map.take(5);
   const top = 63 * 128 + 200;
@@ -31,7 +31,7 @@ test('a count goes on through two continuation pages and comes back to the byte 
     assert.equal(map.count(5), want);
   }
   for (let want = top - 1; want >= 0; want--) {
-    assert.equal(map.drop(5), false, 'the cache still holds the slot');
+    assert.equal(map.drop(5), false, 'the slot is still cached');
     assert.equal(map.count(5), want);
   }
   assert.equal(map.bytes[5], MapByte.hasCache);
@@ -39,11 +39,11 @@ test('a count goes on through two continuation pages and comes back to the byte 
   assert.equal(map.clearCache(5), true);
 });
 
-test('a slot that nobody refers to, and a bad one, is not duplicated nor cached', () => {
+test('free and bad slots are neither duplicated nor cached', () => {
   const map = new SwapMap(16);
   map.markBad(3);
   for (const slot of [0, 3, 4]) {
-    assert.equal(map.duplicate(slot), DuplicateResult.absent);
+    assert.equal(map.duplicate(slot), DuplicateResult.badEntry);
     assert.equal(map.setCache(slot), false);
     assert.throws(() => map.drop(slot), { name: 'InvariantError' });
   }
@@ -55,7 +55,7 @@ interface Row {
   cache: boolean;
 }
 
-randomTest('the swap map is a Map of counts', 20_000, (prng, steps) => {
+randomTest('the swap map matches a Map of counts', 20_000, (prng, steps) => {
   const slots = 40;
   const map = new SwapMap(slots);
   const model = new Map<number, Row>();

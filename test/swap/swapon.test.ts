@@ -1,14 +1,16 @@
-/** Areas on and off: priorities, swapoff in steps and when it fails, shrink, refusals; the ids are those of the contract (docs/design/swap.md). */
+/** swapon and swapoff: priorities, steps, failures, shrink, wrong arguments. Ids are those of docs/design/contract-tests.md. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AreaOptions } from '../../src/swap/areas.ts';
 import { typeOf } from '../../src/swap/entry.ts';
-import { SwapInResult } from '../../src/swap/swap.ts';
+import { Swap, SwapInResult } from '../../src/swap/swap.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
+import { Writeback } from '../../src/swap/writeback.ts';
 import { headerPage, isRead, SimDisk } from '../sim/sim-disk.ts';
 import { checkWorld, makeWorld } from '../sim/world.ts';
 import { entryAt, fill, rig } from './rig.ts';
 
-test('areas are filled by priority, equals in turn, unset ones last and in order', () => {
+test('areas fill by priority, equal ones in turn, those without a priority last and in order', () => {
   const world = makeWorld(32, 60);
   const priorities = [undefined, 10, undefined, 10, 20];
   for (const priority of priorities)
@@ -32,7 +34,7 @@ test('areas are filled by priority, equals in turn, unset ones last and in order
   assert.deepEqual(types.slice(30), [...new Array(10).fill(0), ...new Array(10).fill(2)]);
 });
 
-test('priorities are 0 to 32767, and 0 is above the unset ones', () => {
+test('priority 0 is above areas without a priority', () => {
   const { swap } = makeWorld(8, 8);
   for (const options of [{}, { priority: 0 }, { priority: 32767 }])
     swapOn(swap, new SimDisk(11, true), headerPage(11), options);
@@ -44,7 +46,7 @@ test('priorities are 0 to 32767, and 0 is above the unset ones', () => {
   assert.equal(typeOf(swap.order.alloc()), 1);
 });
 
-test('C20 swapoff brings every page home, then the area is empty and gone', () => {
+test('C20 swapoff reads every page back, then the area is off', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
     let at = 0;
@@ -65,7 +67,7 @@ test('C20 swapoff brings every page home, then the area is empty and gone', () =
   }
 });
 
-test('C20 a swapoff that fails midway loses nothing, and the area is on again', () => {
+test('C20 a swapoff that fails midway loses no page, and the area is on again', () => {
   for (const why of ['disk', 'frames', 'damage'] as const) {
     const r = rig(true, {}, 600, why === 'frames' ? 8 : 32);
     r.front.accepts = () => why === 'damage';
@@ -81,13 +83,13 @@ test('C20 a swapoff that fails midway loses nothing, and the area is on again', 
     r.front.damaged = () => false;
     for (let vpn = 0; vpn < 16; vpn++) {
       if (r.mm.free.length === 0) assert.ok(r.mm.evict(r.mm.mapped.findIndex((m) => m.size > 0)));
-      assert.equal(r.mm.touch(vpn), SwapInResult.ready);
+      assert.equal(r.mm.touch(vpn), SwapInResult.done);
     }
     checkWorld(r);
   }
 });
 
-test('C20 a page that the memory manager will not take stops the swapoff, and stays', () => {
+test('C20 a reference that the memory manager leaves stops the swapoff; the page stays', () => {
   const r = rig(true);
   fill(r, 4);
   r.mm.takesHome = false;
@@ -99,18 +101,18 @@ test('C20 a page that the memory manager will not take stops the swapoff, and st
   checkWorld(r);
 });
 
-test('no slot of an area that is being switched off is handed out', () => {
+test('no slot is allocated from an area in swapoff', () => {
   const r = rig(false);
   r.front.accepts = () => false;
   fill(r, 4);
   r.disk.delay = () => 2;
   assert.equal(swapOff(r.swap, 0, 600), SwapOffResult.again);
-  assert.equal(r.mm.write(10, 1), SwapInResult.ready);
+  assert.equal(r.mm.write(10, 1), SwapInResult.done);
   assert.equal(r.mm.evict(r.mm.pages[10]!.frame), false);
   assert.equal(r.swap.counters.get('noSlot'), 1);
 });
 
-test('C11 shrink brings as many pages home as it is asked to, unchanged', () => {
+test('C11 shrink reads back the requested number of pages, unchanged', () => {
   const r = rig(true);
   fill(r, 12);
   assert.equal(r.front.onShrink?.(0, 5), 5);
@@ -121,7 +123,7 @@ test('C11 shrink brings as many pages home as it is asked to, unchanged', () => 
   assert.equal(r.front.onShrink?.(9, 1), 0, 'no such area');
 });
 
-test('what cannot be switched on or off is refused', () => {
+test('swapon and swapoff refuse wrong arguments', () => {
   const r = rig(true);
   const code = { code: 'ERR_ARG_AREA' };
   assert.throws(() => swapOn(r.swap, r.disk, headerPage(600)), code);
@@ -130,7 +132,7 @@ test('what cannot be switched on or off is refused', () => {
   for (const priority of [-1, 0.5, 32768])
     assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11), { priority }), {
       code: 'ERR_ARG_VALUE',
-      message: new RegExp(`priority ${priority} is not one of 0 .. 32767`),
+      message: `swapOn(options).priority is ${priority}; use an integer from 0 to 32767`,
     });
   const readOnly = Object.assign(Object.create(r.disk), { readOnly: true });
   assert.throws(() => swapOn(r.swap, readOnly, headerPage(600)), code);
@@ -142,4 +144,33 @@ test('what cannot be switched on or off is refused', () => {
   assert.equal(swapOff(r.swap, 5, 100), SwapOffResult.done);
   assert.throws(() => swapOff(r.swap, 5, 100), code);
   assert.equal(swapOn(r.swap, new SimDisk(11, true), headerPage(11)), 5, 'the type is free again');
+});
+
+test('options of swapOn, Swap and Writeback are checked', () => {
+  const r = rig(true);
+  const wrong = [
+    { pageCluster: 9 },
+    { pageCluster: -1 },
+    { allocator: 'random' },
+    { discard: 'always' },
+    { writeback: 1 },
+  ];
+  for (const options of wrong)
+    assert.throws(
+      () => swapOn(r.swap, new SimDisk(11, true), headerPage(11), options as AreaOptions),
+      { code: 'ERR_ARG_VALUE' },
+      JSON.stringify(options),
+    );
+  const misspelt = { prioritty: 1 } as AreaOptions;
+  assert.throws(() => swapOn(r.swap, new SimDisk(11, true), headerPage(11), misspelt), {
+    code: 'ERR_ARG_UNKNOWN',
+    message: /'prioritty'.*priority/,
+  });
+  for (const options of [{ bios: 0 }, { discardBios: 0 }])
+    assert.throws(() => new Swap(r.front, r.mm, options), { code: 'ERR_ARG_VALUE' });
+  const limits = { usedBytes: () => 0, limitBytes: 100 };
+  for (const options of [{ bios: 0 }, { acceptPercent: 96 }, { startPercent: 101 }])
+    assert.throws(() => new Writeback(r.swap, { ...limits, ...options }), {
+      code: 'ERR_ARG_VALUE',
+    });
 });

@@ -1,4 +1,4 @@
-/** Writeback: C18, every order of what can happen while a page is on its way to the disk; then what it promises, one a test. */
+/** Writeback. C18 enumerates every order of events while a page is being written; the other tests check one promise each. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetOf } from '../../src/swap/entry.ts';
@@ -15,18 +15,18 @@ const turn = ({ front }: World): void => {
   for (let age = 0; age < 3; age++) front.age(0, 1, 600);
 };
 
-/** Touches a page until it is there; on a slow disk that takes ticks. */
+/** Touches a page until it is resident; an asynchronous disk needs ticks. */
 function have(r: Rig, vpn: number): void {
   for (let i = 0; i < 9; i++) {
     const answer = r.mm.touch(vpn);
-    if (answer === SwapInResult.ready) return;
+    if (answer === SwapInResult.done) return;
     assert.equal(answer, SwapInResult.pending);
     r.swap.tick();
   }
   assert.fail(`page ${vpn} does not come`);
 }
 
-/** Page 0 is on its way to the disk, which does not answer. */
+/** A writeback of page 0 is in flight and does not complete. */
 function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void } {
   const r = rig(false, { pageCluster: 0 }, 10, 10);
   let isHeld = true;
@@ -48,7 +48,7 @@ function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void }
 }
 
 let stamp = 100;
-/** What can happen to the page, its slot and its frame meanwhile. */
+/** The events that can happen to the page, its slot and its frame meanwhile. */
 const happenings: Readonly<Record<string, (r: Rig) => void>> = {
   load: ({ mm }) => assert.notEqual(mm.touch(0), SwapInResult.ioError),
   overwrite: ({ mm }) => mm.write(0, ++stamp),
@@ -75,7 +75,7 @@ const happenings: Readonly<Record<string, (r: Rig) => void>> = {
   again: (r) => turn(r) ?? r.back.write(0, 1),
 };
 
-/** Every order of `length` happenings, the same one twice included. */
+/** Every sequence of `length` events, with repetition. */
 function* orders(length: number): Generator<string[]> {
   if (length === 0) yield [];
   else
@@ -83,7 +83,7 @@ function* orders(length: number): Generator<string[]> {
       for (const name of Object.keys(happenings)) yield [...before, name];
 }
 
-/** A story is an order of happenings, with the end of the bio at one place in it. */
+/** A story is a sequence of events with the completion of the bio inserted at one position. */
 function* stories(): Generator<{ before: string[]; after: string[] }> {
   for (const length of [1, 2, 3])
     for (const names of orders(length))
@@ -95,7 +95,7 @@ function tell(r: Rig, names: readonly string[]): void {
   for (const name of names) happenings[name]!(r);
 }
 
-/** All pages come, as they were written last; then they end, and nothing is left. */
+/** Every page reads as last written; after exit nothing is left. */
 function conclude(r: Rig): void {
   for (let i = 0; i < 4; i++) r.swap.tick();
   checkWorld(r);
@@ -103,12 +103,12 @@ function conclude(r: Rig): void {
   for (let vpn = 0; vpn < r.mm.pages.length; vpn++) r.mm.exit(vpn);
   for (let i = 0; i < 4; i++) r.swap.tick();
   checkWorld(r);
-  assert.equal(r.front.pages.size, 0, 'no page outlives its slot');
+  assert.equal(r.front.pages.size, 0, 'no page remains after its slot is freed');
   assert.equal(r.swap.counters.get('slotsTaken'), r.swap.counters.get('slotsFreed'));
-  assert.equal(r.mm.free.length, 10, 'every frame came back');
+  assert.equal(r.mm.free.length, 10, 'every frame is free');
 }
 
-test('C18 whatever happens while a page is written back, and in whatever order, no old data is believed', () => {
+test('C18 no order of events during a writeback makes a stale write valid', () => {
   let stale = 0;
   let failed = 0;
   let gone = 0;
@@ -126,14 +126,14 @@ test('C18 whatever happens while a page is written back, and in whatever order, 
           const story = [...before, end, ...after].join(', ');
           throw new Error(`${story}, exclusive ${exclusive}: ${String(cause)}`, { cause });
         }
-        stale += r.swap.counters.get('backStale');
-        failed += r.swap.counters.get('backErrors');
-        gone += r.swap.counters.get('backPages');
+        stale += r.swap.counters.get('writebackStale');
+        failed += r.swap.counters.get('writebackErrors');
+        gone += r.swap.counters.get('writebackPages');
       }
   assert.ok(stale > 500 && failed > 500 && gone > 500, `${stale}, ${failed}, ${gone}`);
 });
 
-test('C18 a slot that is freed during its writeback is not handed out, nor told dead, before the bio has ended', () => {
+test('C18 a slot freed during its writeback stays allocated until the bio has completed', () => {
   const { r, release } = sentOff(false);
   const slot = offsetOf(entryAt(r, 0));
   r.mm.exit(0);
@@ -145,25 +145,25 @@ test('C18 a slot that is freed during its writeback is not handed out, nor told 
   assert.ok(map.isFree(slot) && !r.front.has(0, slot));
   assert.deepEqual(r.disk.freed, [slot]);
   assert.equal(allocator.inUse, inUse - 1);
-  assert.equal(r.swap.counters.get('backStale'), 1);
+  assert.equal(r.swap.counters.get('writebackStale'), 1);
 });
 
-test('C18 a page changed in memory while it was written back is dirty, and swapped out anew', () => {
+test('C18 a page modified during its writeback is dirty and is swapped out again', () => {
   const { r, release } = sentOff(false);
   happenings['overwriteInPlace']!(r);
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
-  assert.ok(!r.mm.evict(frame), 'not while its bio is under way');
+  assert.ok(!r.mm.evict(frame), 'not while the bio is in flight');
   assert.equal(r.swap.swapOut(frame), SwapOutResult.busy);
   release(true);
   assert.ok(r.swap.isDirty(frame));
-  assert.ok(r.front.has(0, offsetOf(slot)), 'what the disk has is not believed');
+  assert.ok(r.front.has(0, offsetOf(slot)), 'the stale write is ignored');
   assert.ok(r.mm.reclaim(frame));
   have(r, 0);
   checkWorld(r);
 });
 
-test('a page that is written back leaves frontswap and comes from the disk', () => {
+test('a page that was written back is dropped from frontswap and read from the disk', () => {
   for (const synchronous of [true, false]) {
     const r = rig(synchronous);
     fill(r, 20);
@@ -172,15 +172,15 @@ test('a page that is written back leaves frontswap and comes from the disk', () 
     assert.equal(r.back.write(0, 3), 3);
     if (!synchronous) r.swap.tick();
     assert.equal(r.front.pages.size, 17);
-    assert.equal(r.swap.counters.get('backPages'), 3);
-    assert.equal(r.mm.free.length, free, 'frames go back');
+    assert.equal(r.swap.counters.get('writebackPages'), 3);
+    assert.equal(r.mm.free.length, free, 'the frames are free');
     for (let vpn = 0; vpn < 20; vpn++) have(r, vpn);
     assert.equal(r.swap.counters.get('frontswapIn'), 17);
     checkWorld(r);
   }
 });
 
-test('the oldest pages go first, and a page that was used since the hand passed has a second chance', () => {
+test('the oldest pages are written first; a page used since the clock hand passed gets a second chance', () => {
   const r = rig(true);
   fill(r, 8);
   const slots = r.mm.pages.slice(0, 8).map((page) => offsetOf(page!.entry));
@@ -199,13 +199,13 @@ test('the oldest pages go first, and a page that was used since the hand passed 
   assert.deepEqual(written().slice(3), [6, 7, 0, 3, 1]);
 });
 
-test('when the hand comes round it looks for the oldest pages first, again', () => {
+test('each round of the clock hand starts with the oldest pages', () => {
   const r = rig(true);
   fill(r, 4);
   const slots = r.mm.pages.slice(0, 4).map((page) => offsetOf(page!.entry));
   const area = r.swap.areas[0]!;
-  area.coldAge = 1;
-  area.coldAt = area.map.slots - 1;
+  area.writebackAge = 1;
+  area.writebackAt = area.map.slots - 1;
   for (let age = 0; age < 2; age++) r.front.age(0, slots[1]!, slots[1]! + 1);
   for (let age = 0; age < 3; age++) r.front.age(0, slots[3]!, slots[3]! + 1);
   assert.equal(r.back.write(0, 2), 2);
@@ -215,20 +215,20 @@ test('when the hand comes round it looks for the oldest pages first, again', () 
   );
 });
 
-test('a call looks at 16384 slots, and the next one goes on', () => {
+test('a call checks 16384 slots, and the next call continues there', () => {
   const r = rig(true, {}, 20_000);
   fill(r, 2);
   turn(r);
   const [first, second] = r.mm.pages.slice(0, 2).map((page) => offsetOf(page!.entry));
   assert.deepEqual([first, second], [256, 257]);
   const area = r.swap.areas[0]!;
-  area.coldAt = 300;
+  area.writebackAt = 300;
   assert.equal(r.back.write(0, 1), 0);
-  assert.equal(area.coldAt, 300 + 16_384);
+  assert.equal(area.writebackAt, 300 + 16_384);
   assert.equal(r.back.write(0, 1), 1);
 });
 
-test('with poorOnly only pages that compression made no smaller go', () => {
+test('with incompressibleOnly only incompressible pages are written', () => {
   const r = rig(true);
   fill(r, 12);
   r.back.incompressibleOnly = true;
@@ -237,7 +237,7 @@ test('with poorOnly only pages that compression made no smaller go', () => {
   for (const { slot } of r.disk.seen) assert.equal(slot % 3, 0);
 });
 
-test('a budget is counted in pages, errors included, and ends writeback', () => {
+test('each bio costs one page of the budget, failed ones too; at 0 writeback stops', () => {
   const r = rig(true);
   fill(r, 12);
   turn(r);
@@ -245,8 +245,8 @@ test('a budget is counted in pages, errors included, and ends writeback', () => 
   r.disk.fails = () => true;
   assert.equal(r.back.write(0, 3), 3);
   assert.equal(r.back.budget, 2);
-  assert.equal(r.front.pages.size, 12, 'a page whose bio failed is still in frontswap');
-  assert.equal(r.swap.counters.get('backErrors'), 3);
+  assert.equal(r.front.pages.size, 12, 'pages whose write failed are still in frontswap');
+  assert.equal(r.swap.counters.get('writebackErrors'), 3);
   r.disk.fails = () => false;
   assert.equal(r.back.write(0, 12), 2);
   assert.equal(r.back.budget, 0);
@@ -257,7 +257,7 @@ test('a budget is counted in pages, errors included, and ends writeback', () => 
   for (let vpn = 0; vpn < 12; vpn++) have(r, vpn);
 });
 
-test('an area that may not be written back is left alone, and so is one that is going or gone', () => {
+test('nothing is written to an area with writeback off, in swapoff, or off', () => {
   const r = rig(true, { writeback: false });
   fill(r, 6);
   turn(r);
@@ -271,7 +271,7 @@ test('an area that may not be written back is left alone, and so is one that is 
   assert.equal(r.back.write(5, 1), 0);
 });
 
-test('pages in memory and pages of zeros are not written', () => {
+test('pages in the swap cache and pages of zeros are not written', () => {
   const r = rig(true);
   fill(r, 6, (vpn) => (vpn < 2 ? 0 : vpn + 1));
   r.mm.fork(5, 6); // two users: read through the cache
@@ -283,26 +283,26 @@ test('pages in memory and pages of zeros are not written', () => {
   checkWorld(r);
 });
 
-test('a damaged page stays where it is, and is told', () => {
+test('a damaged page stays in frontswap and is counted', () => {
   const r = rig(true);
   fill(r, 3);
   turn(r);
   r.front.damaged = () => true;
   assert.equal(r.back.write(0, 1), 0);
-  assert.ok(r.swap.counters.get('backDamaged') > 0);
+  assert.ok(r.swap.counters.get('writebackDamaged') > 0);
   assert.equal(r.front.pages.size, 3);
   assert.equal(r.mm.free.length, 32);
 });
 
-test('without a frame or a bio the page waits, and is the next', () => {
+test('without a free frame or bio the page waits and is the next one written', () => {
   const r = rig(false, {}, 600, 8);
   fill(r, 6);
   turn(r);
   const lent = r.mm.free.splice(0, r.mm.free.length);
   assert.equal(r.back.write(0, 3), 0);
-  assert.equal(r.swap.counters.get('backWaits'), 1);
+  assert.equal(r.swap.counters.get('writebackWaits'), 1);
   r.mm.free.push(...lent);
-  assert.equal(r.back.write(0, 6), 4, 'as many as there are bios');
+  assert.equal(r.back.write(0, 6), 4, 'one page per bio');
   assert.equal(r.back.inFlight, 4);
   r.swap.tick();
   assert.equal(r.back.inFlight, 0);
@@ -313,10 +313,10 @@ test('without a frame or a bio the page waits, and is the next', () => {
   );
 });
 
-test('a swapoff waits for a page that is being written back, and brings it home', () => {
+test('a swapoff waits for a writeback in flight, then reads the page back', () => {
   const { r, release } = sentOff(false);
   assert.equal(swapOff(r.swap, 0, 40), SwapOffResult.again);
-  assert.equal(r.back.write(0, 1), 0, 'nothing more is sent to an area that goes');
+  assert.equal(r.back.write(0, 1), 0, 'nothing is written to an area in swapoff');
   release(true);
   for (let i = 0; swapOff(r.swap, 0, 40) !== SwapOffResult.done; i++) {
     assert.ok(i < 20);
@@ -340,34 +340,34 @@ function shrinking(
   };
 }
 
-test('the shrinker starts above its upper mark, goes on to the lower one, and rests', () => {
+test('the shrinker starts above the start mark and stops at the accept mark', () => {
   const { world, back } = shrinking(96, { bios: 4 });
   assert.equal(back.tick(), 4, '96 of 100');
   assert.ok(back.isShrinking);
-  assert.equal(world.front.pages.size, 92, 'below the upper mark');
+  assert.equal(world.front.pages.size, 92, 'below the start mark');
   assert.equal(back.tick(), 4);
   assert.equal(world.front.pages.size, 88);
-  assert.equal(back.tick(), 0, 'below the lower one');
+  assert.equal(back.tick(), 0, 'below the accept mark');
   assert.ok(!back.isShrinking);
-  assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks nothing starts');
+  assert.equal(shrinking(95, {}).back.tick(), 0, 'between the marks it does not start');
 });
 
-test('the shrinker rests at the lower mark itself', () => {
+test('the shrinker does not run at the accept mark itself', () => {
   const { world, back } = shrinking(98, { bios: 4 });
   assert.deepEqual([back.tick(), back.tick(), back.tick()], [4, 4, 0]);
   assert.equal(world.front.pages.size, 90);
   assert.ok(!back.isShrinking);
 });
 
-test('a refused store starts the shrinker below its upper mark', () => {
-  let isWanted = false;
+test('a refused store starts the shrinker below the start mark', () => {
+  let isRequested = false;
   const { back } = shrinking(96, {
     startPercent: 99,
     bios: 8,
-    isWanted: () => isWanted,
+    isRequested: () => isRequested,
   });
   assert.equal(back.tick(), 0);
-  isWanted = true;
+  isRequested = true;
   assert.equal(back.tick(), 8);
   assert.equal(back.tick(), 0);
 });

@@ -1,5 +1,6 @@
-/** A page store that is a map: a page costs 16 times 1 .. 7 bytes by its first word, and there is a limit of bytes. */
+/** A page store in a Map, with a byte limit. A page costs 16 to 112 bytes, by its first word. */
 import type { Slot } from '../../src/base/units.ts';
+import { GetResult, PutResult } from '../../src/store/results.ts';
 import type { PageStore } from '../../src/tmem/ops.ts';
 
 export const payloadOf = (n: number): number => 16 * (1 + (n % 7));
@@ -30,22 +31,22 @@ export class FakeStore implements PageStore {
     return this.storedBytes;
   }
 
-  put(slot: Slot, source: Uint8Array, at: number): number {
-    if (this.pages.has(slot)) throw new Error('only empty slots are put');
+  put(slot: Slot, source: Uint8Array, at: number): PutResult {
+    if (this.pages.has(slot)) throw new Error('the slot is not empty');
     const page = source.slice(at, at + 4096);
     const payload = payloadOf(numberOf(page));
-    if (this.storedBytes + payload > this.limitBytes) return 2;
+    if (this.storedBytes + payload > this.limitBytes) return PutResult.refused;
     this.pages.set(slot, page);
     this.storedBytes += payload;
-    return 0;
+    return PutResult.stored;
   }
 
-  get(slot: Slot, target: Uint8Array, at: number): number {
+  get(slot: Slot, target: Uint8Array, at: number): GetResult {
     const page = this.pages.get(slot);
-    if (page === undefined) return 1;
-    if (page.length !== 4096) return 2; // damaged by a test
+    if (page === undefined) return GetResult.absent;
+    if (page.length !== 4096) return GetResult.corrupt; // a test replaced the page
     target.set(page, at);
-    return 0;
+    return GetResult.found;
   }
 
   drop(slot: Slot): boolean {

@@ -1,4 +1,4 @@
-/** Puts, gets and flushes leave no garbage: what the heap grows by stays below a byte an operation. */
+/** put, get and flush allocate nothing: the heap grows by less than a byte per operation. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -27,7 +27,7 @@ function allocatedBytes(batch: () => void): number {
   return sum;
 }
 
-test('put, get, flush and eviction make no garbage', { skip }, () => {
+test('put, get, flush and eviction allocate nothing', { skip }, () => {
   const store = new Store({ slots: 2048, budget: new Budget(1_500_000) });
   const tmem = new Tmem({ store: tmemStore(store), seed: 1 });
   const prng = new Prng(1);
@@ -69,7 +69,7 @@ test('put, get, flush and eviction make no garbage', { skip }, () => {
     tmem.maintain();
   };
   let least = Number.POSITIVE_INFINITY;
-  // The first rounds pay for compiling, on a busy machine many do.
+  // The first rounds include compilation; on a busy machine many do.
   for (let round = 0; round < 3 || (round < 60 && least >= BATCHES * BATCH); round++)
     least = Math.min(least, allocatedBytes(batch));
   assert.ok(least < BATCHES * BATCH, `${least} bytes for ${BATCHES * BATCH} operations`);

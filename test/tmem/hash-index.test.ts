@@ -9,7 +9,7 @@ function find(index: HashIndex, hash: number, row: number): boolean {
   return false;
 }
 
-randomTest('every row is found until it is removed, whatever the hashes', 20_000, (prng, steps) => {
+randomTest('every row is found until it is removed, for any hashes', 20_000, (prng, steps) => {
   const rows = 14; // 32 cells
   const hashes = [0, 1, 2, 29, 30, 31, -1, -2, 32 + 30, 0x7fff_ffff];
   const index = new HashIndex(rows);

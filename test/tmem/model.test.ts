@@ -1,4 +1,4 @@
-/** Tmem against the naive model: random commands over few clients, pools, objects and pages, so that all of it collides. */
+/** Tmem against the naive model: random commands on few clients, pools, objects and pages, so that keys collide. */
 import type { Prng } from '../../src/base/prng.ts';
 import { randomTest } from '../model/replay.ts';
 import type { ModelLimits } from '../model/tmem-model.ts';
@@ -6,7 +6,7 @@ import { TmemTwin } from '../model/tmem-twin.ts';
 
 const uuids = ['0123456789abcdef0123456789abcdef', '1'.repeat(32)] as const;
 
-/** A client's or pool's own affairs: rare. */
+/** Rare commands on clients and pools. */
 function manage(twin: TmemTwin, prng: Prng, client: number): void {
   const { tmem, model } = twin;
   const what = prng.below(12);
@@ -75,17 +75,17 @@ const base: ModelLimits = {
 };
 
 const kinds: Record<string, Partial<ModelLimits>> = {
-  'short of slots, dedup by client': { pages: 80 },
-  'short of bytes, dedup for all': { pages: 80, slots: 80, limitBytes: 1500, dedup: 'global' },
-  'short of bytes, no dedup': { slots: 80, pages: 80, limitBytes: 2000, dedup: 'off' },
-  'short of page rows, frozen puts replace': { slots: 80, pages: 30, replaceFrozen: true },
-  'short of object rows': { slots: 80, pages: 80, objects: 12 },
-  'three evictions a put': { slots: 80, pages: 80, limitBytes: 1000, evictionsPerPut: 3 },
+  'few slots, dedup by client': { pages: 80 },
+  'few bytes, global dedup': { pages: 80, slots: 80, limitBytes: 1500, dedup: 'global' },
+  'few bytes, no dedup': { slots: 80, pages: 80, limitBytes: 2000, dedup: 'off' },
+  'few page rows, frozen puts replace': { slots: 80, pages: 30, replaceFrozen: true },
+  'few object rows': { slots: 80, pages: 80, objects: 12 },
+  'three evictions per put': { slots: 80, pages: 80, limitBytes: 1000, evictionsPerPut: 3 },
 };
 
 for (const [name, limits] of Object.entries(kinds))
   randomTest(
-    `C1 C2 C3 C4 C5 C6 C9 C15 C19 C22 tmem equals the model: ${name}`,
+    `C1 C2 C3 C4 C5 C6 C9 C15 C19 C22 tmem matches the model: ${name}`,
     3000,
     (prng, steps) => {
       const twin = new TmemTwin({ ...base, ...limits });

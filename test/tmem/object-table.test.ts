@@ -1,10 +1,10 @@
-/** Objects whose hashes are equal, made so on purpose: only the whole key tells them apart. */
+/** Objects with equal hashes: only the full key distinguishes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { mix } from '../../src/tmem/hash-index.ts';
 import { ObjectTable } from '../../src/tmem/object-table.ts';
 
-/** What mix() makes of a word before it meets the hash, undone: both factors are odd, so they have inverses. */
+/** Inverts what mix() does to a word before the xor with the hash: both factors are odd, so they have inverses. */
 function wordFor(state: number): number {
   const inverse = (odd: number): number => {
     let x = odd;
@@ -32,14 +32,14 @@ function colliding(pool: number, first: number): Uint32Array {
   return oid;
 }
 
-test('objects whose hashes are equal are told apart by pool and id', () => {
+test('objects with equal hashes are distinguished by pool and id', () => {
   const table = new ObjectTable(10, SEED);
   const keys = [1, 2, 3].flatMap((pool) =>
     [1, 2].map((first) => ({ pool, oid: colliding(pool, first) })),
   );
   const rows = keys.map(({ pool, oid }) => {
-    assert.equal(table.find(pool, oid, 0), 0, 'not there yet');
-    return table.add(pool, oid, 0, 0);
+    assert.equal(table.find(pool, oid, 0), 0, 'not added yet');
+    return table.add(pool, oid, 0, table.hash(pool, oid, 0), 0);
   });
   for (const [i, { pool, oid }] of keys.entries()) assert.equal(table.find(pool, oid, 0), rows[i]);
   // The same id in another pool, and another id in the same pool.

@@ -1,4 +1,4 @@
-/** Save and restore: what arrives equals what was there, whatever the client did meanwhile and however hostile the bytes. */
+/** Save and restore: the restored pages equal the saved ones, and invalid streams are refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
@@ -20,20 +20,21 @@ const oids = 12;
 const indexes = 6;
 const into = new Uint8Array(4096);
 
-/** Each key's page by number, for one pool; without taking anything. */
+/** The pages of one pool as text, read without a get. */
 function contentOf(tmem: Tmem, client: number, pool: number): string[] {
-  const found: string[] = [];
-  const { index: holdings } = tmem;
-  const held = tmem.poolOf(client, pool);
-  if (held === null) return found;
+  const pages: string[] = [];
+  const { index: table } = tmem;
+  const found = tmem.poolOf(client, pool);
+  if (found === null) return pages;
   for (let o = 0; o < oids; o++)
     for (let i = 0; i < indexes; i++) {
-      const row = holdings.find(held, oidOf(o), 0, indexOf(i) | 0);
+      const hash = table.objects.hash(found.number, oidOf(o), 0);
+      const row = table.find(found, oidOf(o), 0, hash, indexOf(i) | 0);
       if (row === 0) continue;
-      assert.ok(holdings.contents.read(holdings.pages.contentOf(row), into, 0));
-      found.push(`${o} ${i} ${Buffer.from(into).readUInt32LE(0)}`);
+      assert.ok(table.contents.read(table.pages.contentOf(row), into, 0));
+      pages.push(`${o} ${i} ${Buffer.from(into).readUInt32LE(0)}`);
     }
-  return found;
+  return pages;
 }
 
 function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
@@ -48,7 +49,7 @@ function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
   assert.equal(answer, TmemPutResult.stored);
 }
 
-/** What a client does while it is copied. */
+/** The client's operations while it is copied. */
 function live(tmem: Tmem, client: number, prng: Prng): void {
   const pool = prng.below(5);
   const oid = oidOf(prng.below(oids));
@@ -65,7 +66,7 @@ function live(tmem: Tmem, client: number, prng: Prng): void {
 }
 
 randomTest(
-  'C24 a live handover: what arrives is what the client had at its end',
+  "C24 a live handover transfers exactly the client's pages at the end",
   60,
   (prng, rounds) => {
     for (let round = 0; round < rounds; round++) {
@@ -128,7 +129,7 @@ function saved(): Uint8Array {
   return new Uint8Array(Buffer.concat(chunks)); // whose slice() copies
 }
 
-test('C24 a plain save: pools keep their numbers and kinds, a shared pool is joined where that is allowed', () => {
+test('C24 a plain save keeps pool numbers and kinds; shared pools are joined if authorised', () => {
   for (const authorised of [[], [UUID]]) {
     const to = host();
     const restore = new Restore(to, authorised);
@@ -171,7 +172,7 @@ test('C24 finish freezes the client, and a second save of it needs the first to 
   assert.throws(() => new Save(from, 5), { code: 'ERR_ARG_UNKNOWN' });
 });
 
-test('C24 a page that cannot be read is counted, not sent as something else', () => {
+test('C24 a page that cannot be read is counted and not sent', () => {
   const store = new FakeStore(10, 1e6);
   const from = new Tmem({ store });
   const client = from.addClient();
@@ -190,7 +191,7 @@ test('C24 a page that cannot be read is counted, not sent as something else', ()
   assert.equal(to.index.pages.used, 0);
 });
 
-test('a host without room refuses the client and keeps nothing of it', () => {
+test('a host without space refuses the client and keeps none of its pages', () => {
   const to = new Tmem({ store: new FakeStore(2, 1e6), clients: 1 });
   const restore = new Restore(to);
   assert.equal(restore.push(saved()), RestoreState.refused);
@@ -201,7 +202,7 @@ test('a host without room refuses the client and keeps nothing of it', () => {
   to.verify();
 });
 
-test('a stream that is cut short anywhere is refused and leaves nothing', () => {
+test('a stream truncated anywhere is refused and leaves nothing', () => {
   const stream = saved();
   for (let length = 0; length < stream.length; length += length < 120 ? 1 : 53) {
     const to = host();
@@ -218,7 +219,7 @@ test('bytes after the end are refused', () => {
   assert.throws(() => restore.push(Buffer.concat([saved(), new Uint8Array(1)])), SwapError);
 });
 
-test('no changed byte of a page or its key arrives', () => {
+test('a changed byte in a page record is detected', () => {
   const stream = saved();
   const first = 16 + 28; // after the header and the first pool: the first page record
   const prng = new Prng(1);
@@ -230,34 +231,38 @@ test('no changed byte of a page or its key arrives', () => {
   }
 });
 
-randomTest('any bytes are refused or restored, and the host stays sound', 400, (prng, rounds) => {
-  const stream = saved();
-  for (let round = 0; round < rounds; round++) {
-    const hostile = stream.slice();
-    for (let k = 1 + prng.below(3); k > 0; k--) {
-      const word = prng.oneIn(2) ? prng.below(40) * 4 : prng.below(stream.length);
-      const value = prng.oneIn(2) ? prng.below(7) : prng.u32() & 0xff;
-      hostile[Math.min(word, stream.length - 1)] = value;
+randomTest(
+  "random bytes are refused or restored, and the host's invariants hold",
+  400,
+  (prng, rounds) => {
+    const stream = saved();
+    for (let round = 0; round < rounds; round++) {
+      const hostile = stream.slice();
+      for (let k = 1 + prng.below(3); k > 0; k--) {
+        const word = prng.oneIn(2) ? prng.below(40) * 4 : prng.below(stream.length);
+        const value = prng.oneIn(2) ? prng.below(7) : prng.u32() & 0xff;
+        hostile[Math.min(word, stream.length - 1)] = value;
+      }
+      const to = host(20, 2000);
+      const restore = new Restore(to);
+      try {
+        restore.push(hostile);
+        restore.end();
+      } catch (error) {
+        assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
+      }
+      if (restore.state !== RestoreState.done) assert.equal(to.index.pages.used, 0);
+      to.verify();
     }
-    const to = host(20, 2000);
-    const restore = new Restore(to);
-    try {
-      restore.push(hostile);
-      restore.end();
-    } catch (error) {
-      assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
-    }
-    if (restore.state !== RestoreState.done) assert.equal(to.index.pages.used, 0);
-    to.verify();
-  }
-});
+  },
+);
 
 /** Offsets in saved(): the header, pool 0, three pages, pools 1 and 2, one `valid` record, the end. */
 const At = { pool: 16, page: 44, pool1: 12452, valid: 12508, end: 13028 } as const;
 
-test('a stream that breaks a rule is refused for that reason, its checksums being right', () => {
+test('a stream with valid checksums that breaks a rule is refused with that reason', () => {
   const broken: [RegExp, number, number][] = [
-    [/begin as one/, 0, 1],
+    [/magic is wrong/, 0, 1],
     [/version/, 4, 2],
     [/weight/, 8, 2 ** 20 + 1],
     [/cap/, 12, 2 ** 31],
@@ -266,8 +271,8 @@ test('a stream that breaks a rule is refused for that reason, its checksums bein
     [/unknown flags/, At.pool + 8, 8],
     [/shared and persistent/, At.pool + 8, 3],
     [/shared and persistent/, At.pool + 8, 7],
-    [/in no persistent pool/, At.pool + 8, 0],
-    [/in no persistent pool/, At.page + 4, 5],
+    [/not persistent/, At.pool + 8, 0],
+    [/not persistent/, At.page + 4, 5],
     [/out of order/, At.valid + 4, 4096],
     [/number of valid pages/, At.valid + 8, 3],
     [/number of valid pages/, At.end + 4, 4],
@@ -286,7 +291,7 @@ test('a stream that breaks a rule is refused for that reason, its checksums bein
   }
 });
 
-test('valid pages are listed once, before the end and after all pages', () => {
+test('valid records cover every page once, after all pages and before the end', () => {
   const stream = saved();
   const part = (from: number, to: number): Uint8Array => stream.subarray(from, to);
   const valid = part(At.valid, At.end);
@@ -294,8 +299,8 @@ test('valid pages are listed once, before the end and after all pages', () => {
   const orders: [RegExp, Uint8Array[]][] = [
     [/out of order/, [part(0, At.valid), valid, valid, end]],
     [/are missing/, [part(0, At.valid), end]],
-    [/follows the list/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
-    [/more pages are valid/, [part(0, At.page), valid, end]],
+    [/follows a valid record/, [part(0, At.end), part(At.page, At.page + PAGE_RECORD_BYTES), end]],
+    [/beyond the pages received/, [part(0, At.page), valid, end]],
   ];
   for (const [reason, parts] of orders) {
     const restore = new Restore(host());
@@ -311,5 +316,5 @@ function throwsProtocol(body: () => void): Error {
     assert.equal((error as SwapError).code, 'ERR_PEER_PROTOCOL', String(error));
     return error as Error;
   }
-  throw new Error('it was taken');
+  throw new Error('the stream was accepted');
 }

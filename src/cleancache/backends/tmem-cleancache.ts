@@ -1,17 +1,17 @@
 /**
- * Cleancache on tmem: a client's ephemeral pools behind the hook of the filesystems.
+ * A cleancache backend on the ephemeral pools of a tmem client.
  *
  *   filesystem ─▶ pool, private or shared by its uuid      file key ─▶ object id      index ─▶ index
  *
- * A file is an object, so giving one up is one FLUSH_OBJECT, whose cost is the pages that are there.
+ * A file is an object, so invalidateInode() is one FLUSH_OBJECT, at the cost of the pages stored.
  *
  * Invariants
- * - What a private pool gives it has no more; what a shared one gives stays and is its payer's newest.
- * - A page that tmem finds damaged is a miss, and gone: the file is on its disk.
- * - A shared filesystem has the pool that its uuid names, or none. Where tmem makes a private pool instead, because the client
- *   is not authorised or the uuid is all ones, it is given back: other users' invalidates would not reach it.
+ * - A hit removes the page from a private pool; in a shared pool the page stays and becomes its paying client's newest.
+ * - A page that tmem finds damaged is dropped and reported as a miss: the file on disk has the data.
+ * - A shared filesystem uses the pool of its uuid, or none. If tmem creates a private pool instead, because the client is
+ *   not authorised or the uuid is all ones, the pool is destroyed: invalidates by other users would not reach it.
  *
- * Cost: tmem's own work. No garbage but in the calls that begin and end a filesystem.
+ * Cost: that of tmem. Only initFs(), initSharedFs() and invalidateFs() allocate.
  */
 import { SwapError } from '../../base/errors.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
@@ -26,10 +26,13 @@ export class TmemCleancache implements CleancacheBackend {
   readonly #tmem: Tmem;
   readonly #client: number;
 
-  /** Takes pools of the client as filesystems come: 16 at a time, those that it has for other things included. */
+  /**
+   * Each mounted filesystem uses one of the client's 16 pools.
+   * @throws SwapError ERR_ARG_UNKNOWN
+   */
   constructor(tmem: Tmem, client: number) {
     if (tmem.clientOf(client) === null)
-      throw new SwapError('ERR_ARG_UNKNOWN', `there is no tmem client ${client}`, { client });
+      throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
     this.#tmem = tmem;
     this.#client = client;
   }
@@ -71,6 +74,6 @@ export class TmemCleancache implements CleancacheBackend {
   }
 }
 
-/** 32 hex digits of 16 bytes. */
+/** Formats 16 bytes as 32 hex digits. */
 const hexOf = (uuid: Uint8Array): string =>
   Array.from(uuid, (byte) => byte.toString(16).padStart(2, '0')).join('');

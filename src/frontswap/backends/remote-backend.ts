@@ -1,32 +1,32 @@
 /**
- * A frontswap backend in two tiers: pages are stored here, packed, and the oldest move on to another machine in the
- * background, whence a load brings them home. What RAMster did, over a machine that speaks Redis' protocol.
+ * A frontswap backend with two tiers: pages are stored compressed in the local tier, and the oldest move to a remote peer
+ * in the background; a load moves them back. This is what RAMster did, with a peer that speaks the Redis protocol.
  *
- *   store ──▶ local ── remotify(): the oldest, in batches ──▶ other machine
- *               ▲ the copy here goes when the put is acknowledged │
- *               └──────── load(): home first, then deleted there ─┘
+ *   store ──▶ local ── remotify(): the oldest, in batches ──────▶ peer
+ *               ▲      dropped when the peer acknowledges the put  │
+ *               └───── load(): stored locally, then deleted there ─┘
  *
  * Invariants
- * - A page is in exactly one place that counts. One that is being sent is still here; one that came home is here, and what
- *   is left of it there has a generation that nothing asks for any more.
- * - A put that finds no memory there, or is not acknowledged, leaves the page where it was: here, and the oldest. One that
- *   is refused for another reason leaves it here, as the newest: it does not stand in the others' way.
- * - A page that does not come back, comes back as something else, or too late, is Load.corrupt and counted: never zeros,
- *   never another page. It can be asked for again.
- * - store(), invalidatePage() and the load of a page that is here touch no connection: with the other machine dead,
- *   they work as if there were none.
- * - The budget holds the tables, 17 bytes a slot, and the connection's buffers.
+ * - A page is in exactly one tier. A page being sent is still local; after a load it is local again, and the peer's copy
+ *   has a generation that is not requested any more.
+ * - If the peer has no memory, or does not acknowledge, the page stays local and the oldest. If the peer refuses it for
+ *   another reason, it stays local as the newest, so that it does not block others.
+ * - A page that the peer lost, damaged or returns after the deadline is LoadResult.corrupt and counted: never zeros, never
+ *   another page. The load may be retried.
+ * - store(), invalidatePage() and loads of local pages use no connection, so they work while the peer is unreachable.
+ * - The tables (17 bytes per slot) and the connection's buffers are charged to the budget.
  *
- * Cost: remotify moves a page as it lies, packed; a load from there is one round trip, a checksum and an unpack. No garbage
- * but a view a page moved.
- * Left out: pages that are same-filled (they cost 12 bytes here) or do not pack (a machine pays 5 KiB for 4): they stay.
- * Several machines, replicas, and a local copy until a second machine has acknowledged.
+ * Cost: remotify sends compressed bytes as stored; a remote load is one round trip, a checksum and a decompression. It
+ * allocates one view per page moved.
+ * Left out: same-filled pages (12 bytes locally) and incompressible pages (5 KiB at the peer for 4) stay local; several
+ * peers, replicas, and keeping the local copy until a second peer acknowledges.
  */
-
 import type { Budget } from '../../arena/budget.ts';
+import { checkChoice, checkInteger } from '../../base/arguments.ts';
 import { assert } from '../../base/assert.ts';
 import { Counters } from '../../base/counters.ts';
 import { SwapError } from '../../base/errors.ts';
+import { checkOptions } from '../../base/options.ts';
 import { SWAP_AREAS_MAX } from '../../base/units.ts';
 import { PageFormat } from '../../codec/codec.ts';
 import { AreaPages, PageLocation } from '../../remote/area-pages.ts';
@@ -42,19 +42,20 @@ import {
 import { type FrontswapBackend, LoadResult } from '../ops.ts';
 import type { StoreBackend } from './store-backend.ts';
 
-/** The tier before this one: a frontswap backend whose compressed pages can be read and stored as they are. */
+/** The local tier: a frontswap backend that can read and store compressed pages. */
 export type LocalPages = FrontswapBackend &
   Pick<StoreBackend, 'formatOf' | 'compressedBytes' | 'readCompressed' | 'storeCompressed'>;
 
 export interface RemoteBackendOptions {
-  /** Ceiling that the tables are under; that of the local pages, usually. */
+  /** The budget that tables and buffers are charged to; usually that of the local pages. */
   readonly budget: Budget;
-  /** Pages that may wait to be deleted on the other machine, a power of two; default 16,384. */
+  /** Deletes that may wait to be sent to the peer, a power of two up to 2^24; default 16,384. */
   readonly flushesMax?: number;
 }
 
-/** Pages sent before their answers are read. */
+/** Pages sent before their results are read. */
 const BATCH_PAGES = 32;
+const FLUSHES_MAX = 2 ** 24;
 
 export class RemoteBackend implements FrontswapBackend {
   readonly name = 'remote';
@@ -64,52 +65,54 @@ export class RemoteBackend implements FrontswapBackend {
   readonly #budget: Budget;
   readonly #queue: FlushQueue;
   readonly #areas: (AreaPages | null)[] = new Array<AreaPages | null>(SWAP_AREAS_MAX).fill(null);
-  /** Answers of a flush, until they are counted. */
+  /** Results of a flush, until they are counted. */
   readonly #flushed: FlushCounts = { pages: 0, pagesFailed: 0, chunks: 0, chunksFailed: 0 };
-  /** The batch under way. */
+  /** The batch in flight. */
   readonly #sentType = new Int32Array(BATCH_PAGES);
   readonly #sentOffset = new Int32Array(BATCH_PAGES);
-  /** 1: nothing is to be put back. */
+  /** 1: the page does not go back to the list of movable pages. */
   readonly #isSettled = new Uint8Array(BATCH_PAGES);
   #epoch = 0;
-  /** Of the page that entered a list last; goes round. */
+  /** Stamp of the last page that entered a list; wraps at 2^32. */
   #stamp = 0;
 
-  /** @throws ERR_ARG_VALUE when the budget has no room for the queue and the connection's buffers */
+  /** @throws SwapError ERR_ARG_UNKNOWN; ERR_ARG_VALUE: also if the budget has no space for queue and buffers */
   constructor(local: LocalPages, remote: RemotePages, options: RemoteBackendOptions) {
+    checkOptions(options, 'RemoteBackend(options)', ['budget', 'flushesMax']);
     const { budget, flushesMax = 16384 } = options;
+    checkInteger('flushesMax', flushesMax, 1, FLUSHES_MAX);
+    checkChoice('flushesMax', flushesMax, [2 ** Math.ceil(Math.log2(flushesMax))]);
     this.#local = local;
     this.#remote = remote;
     this.#budget = budget;
     this.#queue = new FlushQueue(flushesMax);
     const bytes = FlushQueue.tableBytes(flushesMax) + remote.memory.length;
     if (budget.reserve(bytes)) return;
-    const text = `the budget has no room for the remote tier: it takes ${bytes} bytes`;
+    const text = `the budget has no space for the remote tier, which needs ${bytes} bytes; raise its limit`;
     throw new SwapError('ERR_ARG_VALUE', text, { bytes, limitBytes: budget.limitBytes });
   }
 
-  /** Pages on the other machine now. */
+  /** Pages on the peer. */
   get remotePages(): number {
     let sum = 0;
     for (const area of this.#areas) if (area !== null) sum += area.remotePages;
     return sum;
   }
 
-  /** Pages here that may move on. */
+  /** Local pages that may be moved to the peer. */
   get movablePages(): number {
     let sum = 0;
     for (const area of this.#areas) if (area !== null) sum += area.listed;
     return sum;
   }
 
-  /** Pages that wait to be deleted on the other machine. */
+  /** Deletes that wait to be sent to the peer. */
   get waitingFlushes(): number {
     return this.#queue.pages;
   }
 
   init(type: number, slots: number): void {
-    assert(type >= 0 && type < SWAP_AREAS_MAX, 'a swap area has a number from 0 to 31');
-    assert(this.#areas[type] === null, 'an area is switched on once');
+    assert(this.#areas[type] === null, 'the area is off');
     const chunks = Math.ceil(slots / CHUNK_SLOTS);
     if (!this.#budget.reserve(AreaPages.tableBytes(slots, chunks))) {
       this.counters.add('areasRefused', 1);
@@ -122,7 +125,7 @@ export class RemoteBackend implements FrontswapBackend {
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
     const area = this.#areas[type];
     if (!area) return false;
-    this.#give(area, type, offset);
+    this.#drop(area, type, offset);
     if (!this.#local.store(type, offset, page, at)) return false;
     this.#enter(area, type, offset);
     return true;
@@ -143,7 +146,7 @@ export class RemoteBackend implements FrontswapBackend {
 
   invalidatePage(type: number, offset: number): void {
     const area = this.#areas[type];
-    if (area) this.#give(area, type, offset);
+    if (area) this.#drop(area, type, offset);
   }
 
   invalidateArea(type: number): void {
@@ -158,17 +161,17 @@ export class RemoteBackend implements FrontswapBackend {
   }
 
   /**
-   * A step of the background: moves up to `most` of the oldest pages to the other machine; how many went. It ends early
-   * when the machine is down or full. Blocks for a deadline a batch of 32 at the most, and when it has to connect.
+   * A background step: moves up to `pagesMax` of the oldest pages to the peer; returns how many. Ends early if the peer is
+   * down or full. Blocks at most one deadline per batch of 32, and to connect.
    */
-  remotify(most: number): number {
+  remotify(pagesMax: number): number {
     this.maintain();
     if (!this.#remote.isUp || !this.#remote.hasLease) {
       this.counters.add('remotifyStopped', 1);
       return 0;
     }
     let moved = 0;
-    for (let left = most; left > 0; ) {
+    for (let left = pagesMax; left > 0; ) {
       const staged = this.#stage(Math.min(left, BATCH_PAGES));
       if (staged === 0) break;
       this.#remote.send();
@@ -180,7 +183,7 @@ export class RemoteBackend implements FrontswapBackend {
     return moved;
   }
 
-  /** A step of the rest: connection, lease, clean-up of older boots, and what waits to be deleted. True: there is more. */
+  /** Other background work: connection, lease, clean-up after earlier boots, queued deletes. True: there is more. */
   maintain(): boolean {
     if (!this.#remote.ready()) return false;
     const isMore = this.#remote.maintain();
@@ -200,19 +203,22 @@ export class RemoteBackend implements FrontswapBackend {
         const place = area.locationOf(offset);
         const isHere = this.#local.formatOf(type, offset) !== PageFormat.none;
         const isLocal = place === PageLocation.local || place === PageLocation.unmovable;
-        assert(isHere === isLocal, 'a page lies here exactly when its place says so');
+        assert(
+          isHere === isLocal,
+          'the local tier has the page if and only if its location is local',
+        );
       }
     }
     const left = counters.get('pagesRepatriated') + counters.get('remotePagesFreed');
     assert(
       this.remotePages === counters.get('pers_pages_remoted') - left,
-      'pages there are those that went, less those that came home or were freed',
+      'remote pages = moved - moved back - freed',
     );
     const failed = counters.get('remote_pers_pages_unsucc_get') + counters.get('remoteLate');
-    assert(counters.get('remoteLost') === failed, 'a lost page has a reason');
+    assert(counters.get('remoteLost') === failed, 'remoteLost = missing or damaged + late');
   }
 
-  /** A page is here: in the list when it may move on. */
+  /** Records a local page; lists it if it may be moved to the peer. */
   #enter(area: AreaPages, type: number, offset: number): void {
     if (!this.#remote.keeps(this.#local.formatOf(type, offset))) {
       area.set(offset, PageLocation.unmovable);
@@ -222,8 +228,8 @@ export class RemoteBackend implements FrontswapBackend {
     area.append(offset, this.#stamp);
   }
 
-  /** Gives up the slot's page, wherever it is. */
-  #give(area: AreaPages, type: number, offset: number): void {
+  /** Drops the slot's page from its tier. */
+  #drop(area: AreaPages, type: number, offset: number): void {
     const place = area.locationOf(offset);
     if (place === PageLocation.none) return;
     area.set(offset, PageLocation.none);
@@ -235,7 +241,7 @@ export class RemoteBackend implements FrontswapBackend {
     this.#forget(area, offset);
   }
 
-  /** What the other machine has of the slot is to be deleted. */
+  /** Queues the deletion of the slot's page on the peer. */
   #forget(area: AreaPages, offset: number): void {
     if (this.#queue.addPage(area.epoch, offset, area.generationOf(offset))) return;
     this.counters.add('remote_page_flushes_failed', 1);
@@ -265,11 +271,11 @@ export class RemoteBackend implements FrontswapBackend {
     return LoadResult.loaded;
   }
 
-  /** Stages up to `most` pages, oldest first, each out of its list; how many. */
-  #stage(most: number): number {
+  /** Stages up to `pagesMax` pages, oldest first, and removes them from their lists; returns how many. */
+  #stage(pagesMax: number): number {
     let staged = 0;
-    // Pages that turn out not to be movable cost a look each: as many as pages that are.
-    for (let looks = 2 * most; staged < most && looks > 0; looks--) {
+    // Pages that prove not movable are unlisted; check at most as many of them as pages to stage.
+    for (let left = 2 * pagesMax; staged < pagesMax && left > 0; left--) {
       const type = this.#oldestArea();
       if (type < 0) break;
       const area = this.#areas[type]!;
@@ -309,7 +315,7 @@ export class RemoteBackend implements FrontswapBackend {
     return true;
   }
 
-  /** Reads the batch's answers: acknowledged pages leave, the others go back to where they were. How many left. */
+  /** Reads the batch's results: drops acknowledged pages locally, relists the others; returns how many were acknowledged. */
   #acknowledge(staged: number): number {
     const { counters } = this;
     let acknowledged = 0;
@@ -325,10 +331,10 @@ export class RemoteBackend implements FrontswapBackend {
       }
       counters.add('pers_pages_remote_failed', 1);
       if (answer === RemoteResult.noMemory) counters.add('pers_pages_remote_nomem', 1);
-      // Nobody knows whether it is there: what may be has to go.
+      // The peer may or may not have stored it: delete it.
       if (answer === RemoteResult.down) this.#forget(area, this.#sentOffset[i]!);
       if (answer !== RemoteResult.refused) continue;
-      // It may be this page's key that the machine objects to: the others are tried first.
+      // The peer may object to this key only: relist the page as the newest, so that others are tried first.
       this.#isSettled[i] = 1;
       this.#enter(area, this.#sentType[i]!, this.#sentOffset[i]!);
     }
@@ -338,7 +344,7 @@ export class RemoteBackend implements FrontswapBackend {
     return acknowledged;
   }
 
-  /** The area whose oldest page is the oldest of all; -1: no page may move on. */
+  /** The area with the oldest movable page; -1: there is none. */
   #oldestArea(): number {
     let found = -1;
     let stamp = 0;

@@ -1,57 +1,55 @@
 /**
- * A frontswap backend over page stores: each area that is switched on gets a store of its own, with as many slots, and
- * slot n of the area is slot n of the store. All are under one budget, so the areas share its room.
+ * A frontswap backend over page stores: each area has a store with as many slots, and slot n of the area is slot n of the
+ * store. All stores are under one budget, so the areas share its space.
  *
  *   area 0 ──▶ store ──▶ its share ──┐
  *   area 3 ──▶ store ──▶ its share ──┴──▶ budget
  *
  * Invariants
- * - A freed slot's bytes are reusable when invalidatePage() returns, and free memory of one area is room for another: a
- *   store that finds none gets it before it refuses.
- * - An area's end frees all its pages, gives the memory back and its whole share of the budget with it. (Where the system
- *   takes no memory back it is the garbage collector's from then on.)
+ * - A freed slot's bytes are reusable when invalidatePage() returns. A store without space first has the free memory of
+ *   the other areas released, and refuses only if that is not enough.
+ * - invalidateArea() frees all pages, releases the memory to the system, and releases the area's whole share of the budget.
+ *   (Where the system cannot take memory back, the garbage collector frees it.)
  *
- * Cost: one array read on top of the store's work; a free is O(1). No garbage but in init() and invalidateArea().
- * Left out: dropping what a refused store was to replace. The front end has emptied the slot by then.
+ * Cost: one array read plus the store; invalidatePage() is O(1). Only init() and invalidateArea() allocate.
  */
 import { Budget } from '../../arena/budget.ts';
 import type { PageReleaseFactory } from '../../arena/ops.ts';
 import { assert } from '../../base/assert.ts';
-import { PAGE_BYTES, slot as slotOf } from '../../base/units.ts';
+import { PAGE_BYTES, SWAP_AREAS_MAX, slot as slotOf } from '../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
 import { GetResult, PutResult } from '../../store/results.ts';
 import { Store } from '../../store/store.ts';
-import { type FrontswapBackend, LoadResult } from '../ops.ts';
+import { type ColdPages, type FrontswapBackend, LoadResult } from '../ops.ts';
 
 export interface StoreBackend extends FrontswapBackend {
-  /** store() refuses a page that would cost more bytes. Default: none. */
+  /** store() refuses a page that compresses to more bytes than this. Default 4096: it refuses none. */
   payloadMax: number;
-  /** The last page was refused because of that; otherwise there was no room. */
+  /** The last store() refused its page because of payloadMax; if it refused and this is false, space was short. */
   readonly isIncompressible: boolean;
   /**
-   * Housekeeping after a batch of `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do.
-   * A hand goes as many slots further, and their pages are a step older: when as many pages have changed as there are
-   * slots, every page that was not used meanwhile is.
+   * Maintenance after `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do. A clock hand
+   * advances by as many slots and ages their pages: one round per area's worth of changes.
    */
   maintain(changed: number): boolean;
   /**
-   * Housekeeping for when nobody is waiting, see Store.settle: and with a dense codec, pages of age 2 are recompressed; true
-   * while there is more to do.
+   * Maintenance while idle, see Store.compactIdle; with a dense codec it also recompresses pages of age 2. True: there is
+   * more to do.
    */
   compactIdle(): boolean;
-  /** Recompresses up to `most` pages of this age at least, see Store.recompressIdle; how many were tried. */
-  recompressIdle(most: number, age: number): number;
-  /** Sum over the areas that are on of a counter of their stores, see CounterAt. */
+  /** Recompresses up to `pagesMax` pages of at least this age, see Store.recompressIdle; returns how many it tried. */
+  recompressIdle(pagesMax: number, age: number): number;
+  /** A counter of the stores, summed over the areas that are on; see CounterAt. */
   counter(at: number): number;
-  /** Bytes of RAM in use by all areas, all metadata included. */
+  /** Bytes of RAM in use by all areas, including metadata. */
   usedBytes(): number;
-  /** How the page is stored; `none` when it is not. For those who move pages on as they lie here. */
+  /** The format in which the page is stored; `none`: it is not stored. */
   formatOf(type: number, offset: number): PageFormat;
   /** See Store.compressedBytes. */
   compressedBytes(type: number, offset: number): number;
   /** See Store.readCompressed. */
   readCompressed(type: number, offset: number, target: Uint8Array, at: number): number;
-  /** Keeps packed bytes of `format` at source[at .. at + length), or refuses, as store() does. The slot holds nothing. */
+  /** store() for a page already compressed in `format`, at source[at .. at + length). */
   storeCompressed(
     type: number,
     offset: number,
@@ -68,49 +66,49 @@ export interface StoreBackend extends FrontswapBackend {
 interface Area {
   readonly store: Store;
   readonly share: Budget;
-  /** Where the hand that makes pages older goes on. */
+  /** The next slot that maintain() ages. */
   clockHand: number;
 }
 
-/** Age from which a page is idle, and how many of them one settle() recompresses: some milliseconds. */
+/** Pages of this age are idle; compactIdle() recompresses so many per call, which takes some milliseconds. */
 const IDLE_AGE = 2;
-const SETTLE_PAGES = 256;
+const RECOMPRESS_PAGES_MAX = 256;
 
-const loadOf = (got: GetResult): LoadResult =>
+const loadResultOf = (got: GetResult): LoadResult =>
   got === GetResult.found
     ? LoadResult.loaded
     : got === GetResult.absent
       ? LoadResult.absent
       : LoadResult.corrupt;
 
-/** The hand goes on over up to `slots` slots, whose pages are a step older. */
-function turn(area: Area, slots: number): void {
+/** Ages the next `slots` slots of the area. */
+function advanceClockHand(area: Area, slots: number): void {
   const { store, clockHand: hand } = area;
   const to = Math.min(hand + slots, store.slots);
   store.age(slotOf(hand), to);
   area.clockHand = to === store.slots ? 0 : to;
 }
 
-/** Gives everything that an area has to whoever wants it; the area is not used afterwards. */
-function end({ store, share }: Area): void {
+/** Frees the area's pages and releases its memory and its share of the budget. */
+function destroyArea({ store, share }: Area): void {
   store.dropRange(slotOf(0), store.slots);
   store.releaseAll();
   share.release(share.usedBytes);
 }
 
 /**
- * @param budget ceiling for all areas together
- * @param returns how freed memory goes back to the system
- * @param dense what idle pages are recompressed with; null: they are not
+ * @param budget limit of all areas together
+ * @param release how freed memory is released to the system
+ * @param dense codec that idle pages are recompressed with; null: none
  */
 export function storeBackend(
   budget: Budget,
   codec: CodecFactory,
-  returns: PageReleaseFactory,
+  release: PageReleaseFactory,
   dense: CodecFactory | null = null,
 ): StoreBackend {
   const makeStore = (slots: number, share: Budget): Store =>
-    new Store({ slots, budget: share, codec, release: returns, dense });
+    new Store({ slots, budget: share, codec, release, dense });
   return new PageStores(budget, makeStore);
 }
 
@@ -122,7 +120,7 @@ class PageStores implements StoreBackend {
   readonly #makeStore: (slots: number, share: Budget) => Store;
   /** By number of area. */
   readonly #areas = new Map<number, Area>();
-  readonly #stores: (Store | null)[] = new Array<Store | null>(32).fill(null);
+  readonly #stores: (Store | null)[] = new Array<Store | null>(SWAP_AREAS_MAX).fill(null);
 
   constructor(budget: Budget, makeStore: (slots: number, share: Budget) => Store) {
     this.#budget = budget;
@@ -130,7 +128,7 @@ class PageStores implements StoreBackend {
   }
 
   init(type: number, slots: number): void {
-    assert(!this.#areas.has(type), 'an area is switched on once');
+    assert(!this.#areas.has(type), 'the area is off');
     const share = new Budget(0, this.#budget);
     const store = this.#makeStore(slots, share);
     this.#areas.set(type, { store, share, clockHand: 0 });
@@ -142,7 +140,7 @@ class PageStores implements StoreBackend {
     if (area === undefined) return;
     this.#stores[type] = null;
     this.#areas.delete(type);
-    end(area);
+    destroyArea(area);
   }
 
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
@@ -173,7 +171,7 @@ class PageStores implements StoreBackend {
 
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     const store = this.#stores[type];
-    return store ? loadOf(store.get(slotOf(offset), page, at)) : LoadResult.absent;
+    return store ? loadResultOf(store.get(slotOf(offset), page, at)) : LoadResult.absent;
   }
 
   invalidatePage(type: number, offset: number): void {
@@ -184,12 +182,8 @@ class PageStores implements StoreBackend {
     return this.#stores[type]?.warm(offsets, count) ?? 0;
   }
 
-  coldest(type: number, from: number, to: number, age: number, poor: boolean): number {
-    return this.#stores[type]?.coldest(slotOf(from), to, age, poor) ?? -1;
-  }
-
-  age(type: number, from: number, to: number): void {
-    this.#stores[type]?.age(slotOf(from), to);
+  coldPages(type: number): ColdPages | null {
+    return this.#stores[type] ?? null;
   }
 
   formatOf(type: number, offset: number): PageFormat {
@@ -207,7 +201,7 @@ class PageStores implements StoreBackend {
   maintain(changed: number): boolean {
     let isMore = false;
     for (const area of this.#areas.values()) {
-      turn(area, changed);
+      advanceClockHand(area, changed);
       if (area.store.maintain(changed)) isMore = true;
     }
     return isMore;
@@ -215,13 +209,15 @@ class PageStores implements StoreBackend {
 
   compactIdle(): boolean {
     for (const { store } of this.#areas.values())
-      if (store.compactIdle() || store.recompressIdle(SETTLE_PAGES, IDLE_AGE) > 0) return true;
+      if (store.compactIdle() || store.recompressIdle(RECOMPRESS_PAGES_MAX, IDLE_AGE) > 0)
+        return true;
     return false;
   }
 
-  recompressIdle(most: number, age: number): number {
+  recompressIdle(pagesMax: number, age: number): number {
     let tried = 0;
-    for (const { store } of this.#areas.values()) tried += store.recompressIdle(most - tried, age);
+    for (const { store } of this.#areas.values())
+      tried += store.recompressIdle(pagesMax - tried, age);
     return tried;
   }
 
@@ -241,11 +237,11 @@ class PageStores implements StoreBackend {
     for (const { store } of this.#areas.values()) store.verify();
     assert(
       this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
-      'the limit holds for all areas together',
+      'used bytes of all areas <= limit',
     );
   }
 
-  /** Free memory that other areas hold becomes room; false where there are none. */
+  /** Releases the free memory of the other areas; false: there is no other area. */
   #releaseFor(asking: Store): boolean {
     if (this.#areas.size === 1) return false;
     for (const store of this.#stores) if (store !== asking) store?.releaseAll();

@@ -1,11 +1,10 @@
 /**
- * Frontswap on tmem: a client's persistent pool behind the hook of the swap core.
+ * A frontswap backend on a persistent tmem pool.
  *
- * Each swap area is an object, its number the first word of the id, and a slot is an index: so giving up an area is one
- * FLUSH_OBJECT, whose cost is the pages that are there. (Xen's shim spread an area over 16 objects, for their locks' sake.)
+ * A swap area is an object whose id has the area's number as its first word; a slot is a page index. So invalidateArea() is
+ * one FLUSH_OBJECT, at the cost of the pages stored. (Xen's shim used 16 objects per area to spread their locks.)
  */
 
-import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
 import { SWAP_AREAS_MAX } from '../../base/units.ts';
 import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
@@ -18,26 +17,29 @@ export class TmemFrontswap implements FrontswapBackend {
   readonly #client: number;
   readonly #pool: number;
   readonly #oid = new Uint32Array(6);
-  /** Slots of each area, 0 = the area is off. */
-  readonly #slots = new Float64Array(SWAP_AREAS_MAX);
+  /** 1 = the area is on. */
+  readonly #isOn = new Uint8Array(SWAP_AREAS_MAX);
 
-  /** Takes one of the client's 16 pools. */
+  /**
+   * Creates one of the client's 16 pools.
+   * @throws SwapError ERR_ARG_VALUE
+   */
   constructor(tmem: Tmem, client: number) {
     this.#tmem = tmem;
     this.#client = client;
     this.#pool = tmem.newPool(client, { persistent: true });
     if (this.#pool >= 0) return;
-    const text = `tmem client ${client} has no pool left for frontswap, or does not exist`;
+    const text = `tmem client ${client} does not exist or has all of its 16 pools in use`;
     throw new SwapError('ERR_ARG_VALUE', text, { client, answer: this.#pool });
   }
 
-  init(type: number, slots: number): void {
+  init(type: number, _slots: number): void {
     this.invalidateArea(type);
-    this.#slots[type] = slots;
+    this.#isOn[type] = 1;
   }
 
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
-    if (offset >= this.#slots[type]!) return false;
+    if (this.#isOn[type] === 0) return false;
     const oid = this.#object(type);
     return this.#tmem.put(this.#client, this.#pool, oid, offset, page, at) === TmemPutResult.stored;
   }
@@ -55,11 +57,10 @@ export class TmemFrontswap implements FrontswapBackend {
 
   invalidateArea(type: number): void {
     this.#tmem.flushObject(this.#client, this.#pool, this.#object(type));
-    this.#slots[type] = 0;
+    this.#isOn[type] = 0;
   }
 
   #object(type: number): Uint32Array {
-    assert(type >= 0 && type < SWAP_AREAS_MAX, 'a swap area has a number from 0 to 31');
     this.#oid[0] = type;
     return this.#oid;
   }

@@ -32,7 +32,7 @@ function hostOf(slots: number): { tmem: Tmem; store: Store } {
   return { tmem: new Tmem({ store: tmemStore(store), seed: 3 }), store };
 }
 
-/** A guest: a client of its own, authorised for UUID or not. */
+/** A guest: a tmem client, authorised for UUID or not. */
 function guestOf(tmem: Tmem, isAuthorised = true): { cache: Cleancache; client: number } {
   const client = tmem.addClient();
   if (isAuthorised) tmem.authorise(client, UUID_HEX);
@@ -41,7 +41,7 @@ function guestOf(tmem: Tmem, isAuthorised = true): { cache: Cleancache; client: 
   return { cache, client };
 }
 
-test('C2 put-put-get: a second put that tmem refuses leaves no first page', () => {
+test('C2 put-put-get: after a second put that tmem refuses the first page is not found', () => {
   const { tmem } = hostOf(8);
   const { cache, client } = guestOf(tmem);
   const fs = cache.initFs(4096);
@@ -52,14 +52,14 @@ test('C2 put-put-get: a second put that tmem refuses leaves no first page', () =
   assert.equal(cache.counters.get('refusedPuts'), 1);
 });
 
-test('C4 C9 private: a get takes the page; after one miss, also for an eviction, all miss until a put', () => {
+test('C4 C9 private: a get removes the page; after a miss, also by eviction, every get misses until a put', () => {
   const { tmem } = hostOf(4);
   const { cache } = guestOf(tmem);
   const fs = cache.initFs(4096);
   cache.put(fs, file, 0xffff_ffff, A, 0);
   assert.equal(cache.get(fs, file, 0xffff_ffff, into, 0), true);
   assert.deepEqual(into, A);
-  assert.equal(cache.get(fs, file, 0xffff_ffff, into, 0), false, 'it left with the first get');
+  assert.equal(cache.get(fs, file, 0xffff_ffff, into, 0), false, 'the first get removed the page');
   for (let index = 0; index < 5; index++) cache.put(fs, file, index, noisePage(10 + index), 0);
   for (let k = 0; k < 3; k++)
     assert.equal(cache.get(fs, file, 0, into, 0), false, 'the oldest was evicted for the fifth');
@@ -73,7 +73,7 @@ test('C4 C9 private: a get takes the page; after one miss, also for an eviction,
   tmem.verify();
 });
 
-test('C5 what was invalidated by page, file or filesystem is not found again, and holds nothing', () => {
+test('C5 pages invalidated by page, file or filesystem are not found and use no memory', () => {
   const { tmem, store } = hostOf(32);
   const { cache, client } = guestOf(tmem);
   const fs = cache.initFs(4096);
@@ -90,14 +90,14 @@ test('C5 what was invalidated by page, file or filesystem is not found again, an
   assert.equal(cache.get(fs, other, 0, into, 0), true);
   cache.invalidateFs(fs);
   const again = cache.initFs(4096);
-  assert.equal(again, fs, 'the row is used again');
+  assert.equal(again, fs, 'the row is reused');
   for (const i of [1, 2]) assert.equal(cache.get(again, other, i, into, 0), false);
   for (const i of [0, 1, 2]) assert.equal(cache.get(kept, other, i, into, 0), true);
   cache.invalidateFs(kept);
   assert.equal(store.storedPages, 0);
 });
 
-test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest, the last one ends it', () => {
+test('C9 shared: guests of one uuid share a pool, a hit makes the page the newest, the last unmount destroys the pool', () => {
   const { tmem } = hostOf(4);
   const { cache: one } = guestOf(tmem);
   const { cache: two } = guestOf(tmem);
@@ -107,7 +107,7 @@ test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest,
   for (let index = 0; index < 4; index++) one.put(mine, file, index, noisePage(index), 0);
   for (let k = 0; k < 2; k++) assert.equal(two.get(theirs, file, 0, into, 0), true);
   assert.deepEqual(into, noisePage(0));
-  two.put(theirs, file, 4, B, 0); // room for it: the oldest goes, and that is not page 0 any more
+  two.put(theirs, file, 4, B, 0); // evicts the oldest page, which is not page 0 any more
   assert.equal(one.get(mine, file, 1, into, 0), false);
   assert.equal(one.get(again, file, 0, into, 0), true);
   two.invalidatePage(theirs, file, 2);
@@ -116,22 +116,22 @@ test('C9 shared: guests of one uuid see one pool, a hit stays and is the newest,
   one.invalidateFs(again);
   assert.equal(two.get(theirs, file, 3, into, 0), true);
   two.invalidateFs(theirs);
-  const anew = one.initSharedFs(UUID, 4096);
-  assert.equal(one.get(anew, file, 3, into, 0), false);
+  const remounted = one.initSharedFs(UUID, 4096);
+  assert.equal(one.get(remounted, file, 3, into, 0), false);
   tmem.verify();
 });
 
-test('a filesystem gets no pool when tmem has none that fits: no authorisation, 16 pools, another page size', () => {
+test('a filesystem gets no pool without authorisation, beyond 16 pools, or with another page size', () => {
   const { tmem } = hostOf(4);
   const { cache, client } = guestOf(tmem, false);
   const shared = cache.initSharedFs(UUID, 4096);
   assert.notEqual(shared, NO_FILESYSTEM);
   cache.put(shared, file, 0, A, 0);
-  assert.equal(cache.get(shared, file, 0, into, 0), false, 'no private pool in its place');
+  assert.equal(cache.get(shared, file, 0, into, 0), false, 'no private pool instead');
   assert.equal(tmem.poolOf(client, 0), null);
   assert.equal(cache.counters.get('refusedFilesystems'), 1);
   cache.initSharedFs(new Uint8Array(16).fill(255), 4096);
-  assert.equal(cache.counters.get('refusedFilesystems'), 2, 'all ones is no uuid');
+  assert.equal(cache.counters.get('refusedFilesystems'), 2, 'a uuid of all ones is not shared');
   for (let n = 0; n < 17; n++) cache.initFs(4096);
   assert.equal(cache.counters.get('refusedFilesystems'), 3);
   assert.equal(new TmemCleancache(tmem, client).initFs(4096), -1);
@@ -141,7 +141,7 @@ test('a filesystem gets no pool when tmem has none that fits: no authorisation, 
   assert.throws(() => new TmemCleancache(tmem, 9), { code: 'ERR_ARG_UNKNOWN' });
 });
 
-test('damage is a miss, and the page is gone', () => {
+test('a damaged page is a miss and is dropped', () => {
   const store = new Store({ slots: 4, budget: new Budget(0) });
   const tmem = new Tmem({ store: { ...tmemStore(store), get: () => 2 } });
   const { cache } = guestOf(tmem);
@@ -151,7 +151,7 @@ test('damage is a miss, and the page is gone', () => {
   assert.equal(cache.get(fs, file, 0, into, 0), false);
   assert.ok(
     into.every((byte) => byte === 7),
-    'a miss leaves the target alone',
+    'a miss leaves the target unchanged',
   );
   assert.equal(store.storedPages, 0);
   assert.equal(tmem.index.counters.get('corruptGets'), 1);
@@ -165,7 +165,7 @@ interface Mount {
   readonly isShared: boolean;
 }
 
-/** Slots of the store; 12 are so few that pages are evicted all the time. */
+/** Slots of the store; with 12, pages are evicted all the time. */
 for (const slots of [12, 200])
   randomTest(`C4 C5 C9 C15 two guests and the model, ${slots} slots`, 3000, (prng, steps) => {
     const { tmem, store } = hostOf(slots);
@@ -206,8 +206,9 @@ for (const slots of [12, 200])
         tried.gets++;
         const hit = cache.get(mount.fs, key, index, into, 0);
         if (hit) assert.equal(new DataView(into.buffer).getUint32(0), truth.get(name), name);
-        else if (slots === 200) assert.equal(truth.has(name), false, 'nothing is lost with room');
-        // After a miss as after a get that takes: nothing may be found until the next put.
+        else if (slots === 200)
+          assert.equal(truth.has(name), false, 'no page is evicted while space is free');
+        // After a miss, as after a get that removes the page, every get misses until the next put.
         if (!hit || !mount.isShared) truth.delete(name);
       } else if (what < 90) {
         cache.invalidatePage(mount.fs, key, index);
@@ -239,6 +240,6 @@ for (const slots of [12, 200])
     }
     if (slots === 12 && steps >= 3000) assert.ok(tmem.index.counters.get('evictions') > 0);
     for (const { guest, fs } of mounts) guests[guest]!.cache.invalidateFs(fs);
-    assert.equal(store.storedPages, 0, 'what has no filesystem holds nothing');
+    assert.equal(store.storedPages, 0, 'no page remains after its filesystem is unmounted');
     store.verify();
   });

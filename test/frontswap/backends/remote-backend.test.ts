@@ -1,6 +1,6 @@
 /**
- * The remote tier against a machine in memory, contract test C23 first: whatever fails on the way there, the page is
- * still here; whatever fails on the way back is told.
+ * The remote backend against an in-memory peer. C23: if a put to the peer fails, the page stays local; if a load from it
+ * fails, that is reported.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -26,14 +26,14 @@ function loadsAs(r: Rig, offset: number, seed: number): void {
   assert.deepEqual(into, page('text', seed), `slot ${offset}`);
 }
 
-test('the oldest pages move on, and come home when they are loaded', () => {
+test('the oldest pages move to the peer, and back when they are loaded', () => {
   const r = rig();
   fill(r, 100);
   assert.equal(r.backend.remotify(40), 40);
   assert.equal(r.peer.redis.pages, 40);
   assert.equal(r.backend.remotePages, 40);
   for (let i = 0; i < 100; i++)
-    assert.equal(r.local.compressedBytes(0, i) > 0, i >= 40, 'the oldest went');
+    assert.equal(r.local.compressedBytes(0, i) > 0, i >= 40, 'the oldest pages were moved');
   r.backend.verify();
   for (let i = 0; i < 100; i++) loadsAs(r, i, i);
   assert.equal(count(r, 'pagesRepatriated'), 40);
@@ -46,7 +46,7 @@ test('the oldest pages move on, and come home when they are loaded', () => {
   assert.deepEqual(r.backend.counters.violated(), []);
 });
 
-test('of several areas the oldest pages go first, wherever they are', () => {
+test('the oldest pages of all areas are moved first', () => {
   const r = rig();
   r.front.init(5, 100);
   const order = [5, 0, 0, 5, 0, 5, 5, 0];
@@ -83,7 +83,7 @@ test('filtered pages of numbers move on and come home as they lie', () => {
   r.backend.verify();
 });
 
-test('same-filled and unpackable pages stay, and stand in nobody s way', () => {
+test('same-filled and incompressible pages stay local and do not block others', () => {
   const r = rig();
   for (let i = 0; i < 30; i++)
     r.front.store(0, i, page((['zero', 'random', 'text'] as const)[i % 3]!, i), 0);
@@ -119,15 +119,15 @@ for (const [fault, keepBytes] of [
     r.peer.fault = 'none';
     r.peer.release();
     assert.equal(r.backend.remotify(2), 2);
-    assert.equal(r.local.compressedBytes(0, went + 1), 0, 'it is still the oldest');
+    assert.equal(r.local.compressedBytes(0, went + 1), 0, 'the page is still the oldest');
     assert.equal(r.local.compressedBytes(0, went + 2), 0);
     for (let i = 0; i < 50; i++) loadsAs(r, i, i);
     while (r.backend.maintain());
-    assert.equal(r.peer.redis.pages, 0, 'what may have arrived was deleted');
+    assert.equal(r.peer.redis.pages, 0, 'pages that may have been stored were deleted');
     assert.deepEqual(r.backend.counters.violated(), []);
   });
 
-test('C23 a full machine refuses, and keeps being asked', () => {
+test('C23 a full peer refuses puts, and puts are retried', () => {
   const r = rig();
   fill(r, 50);
   assert.equal(r.backend.remotify(10), 10);
@@ -137,13 +137,13 @@ test('C23 a full machine refuses, and keeps being asked', () => {
   assert.equal(count(r, 'pers_pages_remote_nomem'), 20);
   for (let i = 0; i < 50; i++) loadsAs(r, i, i);
   while (r.backend.maintain());
-  assert.equal(r.peer.redis.pages, 0, 'deletes are taken');
+  assert.equal(r.peer.redis.pages, 0, 'deletes are accepted');
   r.peer.redis.isFull = false;
   assert.equal(r.backend.remotify(50), 50);
   r.backend.verify();
 });
 
-test('C23 what the machine lost is told at every load, with nothing written', () => {
+test('C23 every load of a page that the peer lost is corrupt, and writes nothing', () => {
   const r = rig();
   fill(r, 20);
   assert.equal(r.backend.remotify(10), 10);
@@ -163,7 +163,7 @@ test('C23 what the machine lost is told at every load, with nothing written', ()
   r.backend.verify();
 });
 
-test('C23 a page that was changed there, or is another one, is damage', () => {
+test('C23 a page modified on the peer, or another page, is corrupt', () => {
   const changes: ((value: Buffer, others: Buffer[]) => Buffer)[] = [
     (value) => value.subarray(0, value.length - 1),
     (value) => Buffer.concat([value, Buffer.from([0])]),
@@ -193,7 +193,7 @@ test('C23 a page that was changed there, or is another one, is damage', () => {
   }
 });
 
-test('C23 a page that is late is an error, and there when it is asked for again', () => {
+test('C23 a page that misses its deadline is corrupt, and is found by the next load', () => {
   const r = rig({ deadlineMs: 50 });
   fill(r, 4);
   r.backend.remotify(4);
@@ -211,7 +211,7 @@ test('C23 a page that is late is an error, and there when it is asked for again'
   for (let i = 0; i < 4; i++) loadsAs(r, i, i);
 });
 
-test('a connection that was closed meanwhile costs a load nothing but a new one', () => {
+test('a load reconnects after the connection was closed', () => {
   for (const fault of ['gone', 'cut', 'broken'] as const) {
     const r = rig();
     fill(r, 2);
@@ -224,7 +224,7 @@ test('a connection that was closed meanwhile costs a load nothing but a new one'
   }
 });
 
-test('a slot that is used again is not hit by what was sent for its last page', () => {
+test("a late request for a slot's previous page does not affect the slot's new page", () => {
   for (const when of ['delete', 'put'] as const) {
     const r = rig({ deadlineMs: 10 });
     fill(r, 1);
@@ -245,7 +245,7 @@ test('a slot that is used again is not hit by what was sent for its last page', 
   }
 });
 
-test('an area that is on again is not hit by what was sent for its last life', () => {
+test("a late request for an area's previous use does not affect the area", () => {
   const r = rig({ deadlineMs: 10 });
   fill(r, 3);
   r.backend.remotify(3);
@@ -262,7 +262,7 @@ test('an area that is on again is not hit by what was sent for its last life', (
   for (let i = 0; i < 3; i++) loadsAs(r, i, i);
 });
 
-test('C5 an area that ended is given up there, a chunk at a time', () => {
+test("C5 invalidateArea deletes the area's pages on the peer, one chunk at a time", () => {
   const r = rig();
   fill(r, 2500);
   assert.equal(r.backend.remotify(2500), 2500);
@@ -278,7 +278,7 @@ test('C5 an area that ended is given up there, a chunk at a time', () => {
   r.backend.verify();
 });
 
-test('a dead machine stops remotify and nothing else; it is tried again after ever longer pauses', () => {
+test('an unreachable peer stops only remotify; reconnects back off', () => {
   const r = rig({ pauseMs: 100, pauseMsMax: 1000 });
   fill(r, 10);
   r.backend.remotify(5);
@@ -309,7 +309,7 @@ test('a dead machine stops remotify and nothing else; it is tried again after ev
   r.backend.verify();
 });
 
-test('a new connection is tried at once, then after the first pause, twice that, and so on up to the longest', () => {
+test('reconnect is tried at once, then with delays that double up to the longest', () => {
   const r = rig({ pauseMs: 100, pauseMsMax: 500 });
   fill(r, 1);
   r.remote.start();
@@ -330,7 +330,7 @@ test('a new connection is tried at once, then after the first pause, twice that,
   }
 });
 
-test('frees wait in a bounded queue; what does not fit lies there until the area ends', () => {
+test('frees wait in a bounded queue; pages beyond it stay on the peer until the area is off', () => {
   const r = rig({ flushesMax: 64 });
   fill(r, 100);
   r.backend.remotify(100);
@@ -344,7 +344,7 @@ test('frees wait in a bounded queue; what does not fit lies there until the area
   assert.equal(r.peer.redis.pages, 0);
 });
 
-test('without room here a page is loaded and stays there', () => {
+test('without local space a loaded page stays on the peer', () => {
   const r = rig({ limitBytes: 900_000 });
   let n = 0;
   while (r.front.store(0, n, page('text', n), 0)) n++;
@@ -357,7 +357,7 @@ test('without room here a page is loaded and stays there', () => {
   r.backend.verify();
 });
 
-test('a page that is refused by itself does not stand in the way of the others', () => {
+test('a page that the peer refuses does not block the others', () => {
   const r = rig();
   fill(r, 3);
   r.peer.redis.putError = '-WRONGTYPE Operation against a key';
@@ -369,7 +369,7 @@ test('a page that is refused by itself does not stand in the way of the others',
   r.backend.verify();
 });
 
-test('a page that is damaged here does not go there', () => {
+test('a locally damaged page is not sent', () => {
   const r = rig();
   fill(r, 3);
   const readCompressed = r.local.readCompressed.bind(r.local);
@@ -381,7 +381,7 @@ test('a page that is damaged here does not go there', () => {
   r.backend.verify();
 });
 
-test('the remote tier is a backend of a chain: what it refuses goes to the one behind it', () => {
+test('a page that the remote backend refuses goes to the next backend', () => {
   const r = rig({ limitBytes: 700_000 });
   const older = rig();
   const front = new Frontswap();
@@ -398,7 +398,7 @@ test('the remote tier is a backend of a chain: what it refuses goes to the one b
   older.backend.verify();
 });
 
-test('the tables are charged, and an area without room for them is refused', () => {
+test('the tables are charged to the budget, and an area that does not fit is refused', () => {
   const r = rig({ limitBytes: 900_000 });
   const before = r.budget.usedBytes;
   r.front.init(1, 100_000);
@@ -407,4 +407,9 @@ test('the tables are charged, and an area without room for them is refused', () 
   r.front.invalidateArea(1);
   assert.equal(r.budget.usedBytes, before);
   assert.throws(() => rig({ limitBytes: 1000 }), { code: 'ERR_ARG_VALUE' });
+});
+
+test('wrong options are refused with a code', () => {
+  for (const flushesMax of [0, 100, 2 ** 25, 1.5])
+    assert.throws(() => rig({ flushesMax }), { code: 'ERR_ARG_VALUE' }, String(flushesMax));
 });

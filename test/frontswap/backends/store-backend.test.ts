@@ -1,6 +1,6 @@
 /**
- * Page stores behind frontswap's front end, contract tests by number: C1, C2, C3, C5, C13, C14, C15, C16, and that a free
- * makes no garbage. A random walk over several areas checks pages and counters after each step.
+ * Page stores behind the front end: contract tests C1, C2, C3, C5, C13 to C16, and that no call allocates. A random walk
+ * over several areas checks pages and counters after each step.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -33,7 +33,7 @@ function setUp(limitBytes: number): { budget: Budget; backend: StoreBackend; fro
   return { budget, backend, front };
 }
 
-test('C1 C16 every kind of page comes back over every other, at the cost of the last', () => {
+test('C1 C16 every kind of page replaces every other, and is charged as the last one', () => {
   const { backend, front } = setUp(0);
   front.init(0, 10);
   let seed = 0;
@@ -54,19 +54,19 @@ test('C1 C16 every kind of page comes back over every other, at the cost of the 
   backend.verify();
 });
 
-test('C2 a store refused at the limit leaves no old page', () => {
+test('C2 a store refused at the limit leaves no old page in the backend', () => {
   const { backend, front } = setUp(700_000);
   front.init(0, 1000);
   const held: number[] = [];
   for (let n = 0; n < 500; n++) if (front.store(0, n, page('text', n), 0)) held.push(n);
-  // Pages that pack well become pages that do not: some find no room.
+  // Replace compressible pages by incompressible ones: some find no space.
   let refused = 0;
   for (const n of held) {
     if (front.store(0, n, page('random', n), 0)) continue;
     refused++;
     assert.equal(front.has(0, n), false);
     assert.equal(front.load(0, n, into, 0), LoadResult.absent);
-    assert.equal(backend.load(0, n, into, 0), LoadResult.absent, 'not only the bit is clear');
+    assert.equal(backend.load(0, n, into, 0), LoadResult.absent, 'the backend has no page either');
   }
   assert.ok(refused > 0, 'the limit was reached');
   assert.ok(backend.counter(CounterAt.refusedByLimit) >= refused);
@@ -74,7 +74,7 @@ test('C2 a store refused at the limit leaves no old page', () => {
   backend.verify();
 });
 
-test('C5 C14 a freed slot is empty at once, and used again never shows its old page', () => {
+test('C5 C14 a freed slot is empty at once, and never returns its old page', () => {
   const { backend, front } = setUp(0);
   front.init(0, 10);
   for (const kind of pageKinds) {
@@ -92,7 +92,7 @@ test('C5 C14 a freed slot is empty at once, and used again never shows its old p
   backend.verify();
 });
 
-test('C13 an area that ended refuses, and has given everything back', () => {
+test('C13 an area that is off refuses stores and has released its memory and budget', () => {
   const { budget, backend, front } = setUp(0);
   front.init(0, 5000);
   front.init(1, 5000);
@@ -115,7 +115,7 @@ test('C13 an area that ended refuses, and has given everything back', () => {
   assert.equal(backend.usedBytes(), 0);
 });
 
-test('C13 also where the system takes no memory back the budget is whole again', () => {
+test('C13 the budget is released even if the system takes no memory back', () => {
   const budget = new Budget(0);
   const backend = storeBackend(budget, lz4, keepPages);
   backend.init(0, 1000);
@@ -146,7 +146,7 @@ test('a page whose bytes were damaged is an error, not absent', () => {
   assert.equal(backend.counter(CounterAt.corruptions), 1);
 });
 
-test('what one area freed is room for another at once', () => {
+test('space freed by one area is available to another at once', () => {
   const { budget, front } = setUp(3_000_000);
   front.init(0, 1000);
   front.init(1, 1000);
@@ -158,12 +158,12 @@ test('what one area freed is room for another at once', () => {
   const first = fill(0);
   assert.ok(first > 500 && first < 1000, `${first} pages fill the limit`);
   for (let n = 0; n < first; n++) front.invalidatePage(0, n);
-  assert.ok(budget.usedBytes > 2_000_000, 'free, and still resident');
+  assert.ok(budget.usedBytes > 2_000_000, 'free but still resident');
   const second = fill(1);
   assert.ok(second > first * 0.9, `${second} after ${first}`);
 });
 
-test('maintain and settle give memory back, as the stores do', () => {
+test('maintain and compactIdle release memory', () => {
   const { budget, backend, front } = setUp(0);
   front.init(0, 3000);
   front.init(1, 3000);
@@ -173,7 +173,7 @@ test('maintain and settle give memory back, as the stores do', () => {
   assert.ok(budget.usedBytes > 20_000_000);
   assert.equal(backend.maintain(6000), true);
   assert.ok(budget.usedBytes < 3_000_000, `${budget.usedBytes} bytes: the reserves remain`);
-  assert.equal(backend.maintain(1), false, 'one call served both areas');
+  assert.equal(backend.maintain(1), false, 'one call does both areas');
   while (backend.compactIdle());
   assert.ok(budget.usedBytes < 300_000, `${budget.usedBytes} bytes`);
   backend.verify();
@@ -182,7 +182,7 @@ test('maintain and settle give memory back, as the stores do', () => {
 const collect = (globalThis as { gc?: () => void }).gc;
 const skip = collect === undefined ? 'needs --expose-gc' : false;
 
-test('store, load and free through the front end make no garbage', { skip }, () => {
+test('store, load and free through the front end allocate nothing', { skip }, () => {
   const { front, backend } = setUp(0);
   front.init(0, 2048);
   const pages = pageKinds.map((kind, i) => page(kind, i));
@@ -200,7 +200,7 @@ test('store, load and free through the front end make no garbage', { skip }, () 
   };
   let filling = 0;
   let freeing = 0;
-  // The first rounds pay for compiling; the least of the others counts.
+  // The first rounds include compilation; the minimum of the others counts.
   for (let round = 0; round < 5; round++) {
     collect?.();
     let filled = 0;
@@ -217,7 +217,7 @@ test('store, load and free through the front end make no garbage', { skip }, () 
   backend.verify();
 });
 
-randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prng, steps) => {
+randomTest('C3 C15 accepted pages are found until they are invalidated', 6000, (prng, steps) => {
   const { budget, backend, front } = setUp(2_000_000);
   const held = new Map<string, Uint8Array>();
   const on = new Set<number>();
@@ -268,7 +268,7 @@ randomTest('C3 C15 accepted pages are found until they are given up', 6000, (prn
   assert.deepEqual(front.counters.violated(), []);
 });
 
-test('maintain makes pages older as others change, and settle recompresses what is idle', () => {
+test('maintain ages pages as others change, and compactIdle recompresses idle ones', () => {
   const zstd = loadNativeZstd().factory;
   const backend = storeBackend(new Budget(0), lz4, keepPages, zstd);
   const front = new Frontswap();
@@ -276,20 +276,21 @@ test('maintain makes pages older as others change, and settle recompresses what 
   front.init(0, 400);
   front.init(3, 400);
   for (let n = 0; n < 200; n++) front.store(n % 2 === 0 ? 0 : 3, n, page('text', n), 0);
-  assert.equal(front.coldest(0, 0, 400, 1, false), -1);
+  const pages = front.coldPages(0)!;
+  assert.equal(pages.coldest(0, 400, 1, false), -1);
   for (let i = 0; i < 4; i++) backend.maintain(100);
-  assert.equal(front.coldest(0, 0, 400, 1, false), 0, 'the hand has gone round once');
-  assert.equal(front.coldest(3, 0, 400, 2, false), -1);
+  assert.equal(pages.coldest(0, 400, 1, false), 0, 'the clock hand has done one round');
+  assert.equal(front.coldPages(3)!.coldest(0, 400, 2, false), -1);
   front.load(0, 0, into, 0);
-  assert.equal(front.coldest(0, 0, 400, 1, false), 2, 'a load makes a page new');
-  assert.equal(front.coldest(0, 0, 400, 1, true), -1, 'text packs');
+  assert.equal(pages.coldest(0, 400, 1, false), 2, 'a load resets the age');
+  assert.equal(pages.coldest(0, 400, 1, true), -1, 'text is compressible');
   while (backend.compactIdle());
-  assert.equal(backend.counter(CounterAt.recompressed), 0, 'nothing is idle yet');
+  assert.equal(backend.counter(CounterAt.recompressed), 0, 'no page is idle yet');
   for (let i = 0; i < 4; i++) backend.maintain(100);
   while (backend.compactIdle());
   const { recompressed, recompressKept } = CounterAt;
   const tried = backend.counter(recompressed) + backend.counter(recompressKept);
-  assert.equal(tried, zstd === null ? 0 : 199, 'all but the page that was loaded');
+  assert.equal(tried, zstd === null ? 0 : 199, 'all pages except the loaded one');
   for (let n = 0; n < 200; n++) {
     assert.equal(front.load(n % 2 === 0 ? 0 : 3, n, into, 0), LoadResult.loaded);
     assert.deepEqual(into, page('text', n));
