@@ -103,17 +103,17 @@ export class Shard {
     this.#pageIn = new Uint8Array(buffer, image.PAGE_IN, PAGE_BYTES);
     this.#pageOut = new Uint8Array(buffer, image.PAGE_OUT, PAGE_BYTES);
     this.counters = new Float64Array(buffer, image.COUNTERS_AT, CounterAt.count);
-    this.#arena = new Arena(
+    this.#arena = new Arena({
       buffer,
-      arena,
-      this.#kernels,
-      this.#budget,
-      this.#release,
-      (owner, location) => {
+      layout: arena,
+      kernels: this.#kernels,
+      budget: this.#budget,
+      pageRelease: this.#release,
+      onMoved: (owner, location) => {
         this.#rows[owner * ROW] = location;
         this.counters[CounterAt.moves]! += 1;
       },
-    );
+    });
   }
 
   /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */

@@ -1,4 +1,4 @@
-/** Options objects: what is none, and keys that nobody knows. */
+/** Options objects: values that are not objects, and unknown keys. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
@@ -6,12 +6,12 @@ import { checkOptions } from '../../src/base/options.ts';
 
 const known = ['offset', 'length'];
 
-test('known keys pass, and an object without any', () => {
+test('known keys pass, and so does an empty object', () => {
   for (const options of [{}, { offset: 1 }, { length: undefined, offset: 0 }, Object.create(null)])
     checkOptions(options, 'discard(range)', known);
 });
 
-test('what is no object is said as it is', () => {
+test('a value that is not an object is described in the error', () => {
   const texts: readonly (readonly [unknown, string])[] = [
     [0, 'the number 0'],
     ['8', 'the string 8'],
@@ -25,11 +25,11 @@ test('what is no object is said as it is', () => {
       (error: unknown) =>
         error instanceof SwapError &&
         error.code === 'ERR_ARG_VALUE' &&
-        error.message === `discard(range) is ${text}: give an object with offset, length`,
+        error.message === `discard(range) is ${text}; pass an object with offset, length`,
     );
 });
 
-test('an unknown key is named, with the nearest known one', () => {
+test('an unknown key is reported with the nearest known one', () => {
   assert.throws(
     () => checkOptions({ ofset: 0 }, 'discard(range)', known),
     (error: unknown) =>

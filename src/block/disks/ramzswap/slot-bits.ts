@@ -3,15 +3,10 @@
  * some thousand steps; nothing is allocated after the start.
  */
 import { assert } from '../../../base/assert.ts';
+import { popcount } from '../../../base/bits.ts';
 
 /** Bits `from` .. `to` - 1 of one word; 0 <= from < to <= 32. */
 const maskOf = (from: number, to: number): number => (-1 << from) & (-1 >>> (32 - to));
-
-function bitsIn(word: number): number {
-  let n = word - ((word >>> 1) & 0x5555_5555);
-  n = (n & 0x3333_3333) + ((n >>> 2) & 0x3333_3333);
-  return Math.imul((n + (n >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
-}
 
 /** Bytes that bits for so many slots take. */
 export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
@@ -81,7 +76,7 @@ export class SlotBits {
       const at = slot >>> 5;
       const mask = maskOf(first, end);
       const word = this.#words[at]!;
-      changed += bitsIn(mask & (isSet ? ~word : word));
+      changed += popcount(mask & (isSet ? ~word : word));
       this.#words[at] = isSet ? word | mask : word & ~mask;
       slot += end - first;
     }
