@@ -1,5 +1,5 @@
 /**
- * What the request queue (queue.ts) is made of: a request, the sorted batch of those that may still grow, and
+ * What the request queue (queued-disk.ts) is made of: a request, the sorted batch of those that may still grow, and
  * those that are at the disk. A request is a run of bios of one kind that lie side by side on the disk:
  *
  *   request [offset, offset + length)   first ─▶ bio ─▶ bio ─▶ last      linked by bio.next, in order of offset

@@ -9,7 +9,7 @@ import { Prng } from '../../../src/base/prng.ts';
 import { BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
 import { openFile } from '../../../src/block/disks/file-io.ts';
-import { queuedDisk } from '../../../src/block/queue.ts';
+import { queuedDisk } from '../../../src/block/queued-disk.ts';
 import { systemPunchHole } from '../../../src/os/linux/fallocate.ts';
 import { DiskModel, randomData, randomRange } from '../../model/disk-model.ts';
 import { randomTest } from '../../model/replay.ts';

@@ -1,7 +1,7 @@
 /** Plays the socket for a session: gives it bytes in pieces, collects what it says, keeps what it leaves. */
 import assert from 'node:assert/strict';
 import { BioPool } from '../../../src/block/bio.ts';
-import { delayDisk } from '../../../src/block/filters/delay.ts';
+import { delayDisk } from '../../../src/block/filters/delay-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import type { NbdExport } from '../../../src/nbd/protocol/exports.ts';
 import { Output } from '../../../src/nbd/protocol/output.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
-import { readOnlyDisk } from '../../../src/block/filters/readonly.ts';
+import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
 import { StandInDisk } from '../../host/stand-in.ts';
 
 test('changes end with readOnly in tick, never in submit; the rest passes through', () => {

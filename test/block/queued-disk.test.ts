@@ -7,10 +7,10 @@ import { BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import { nullDisk } from '../../src/block/disks/null-disk.ts';
 import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
-import { delayDisk } from '../../src/block/filters/delay.ts';
-import { faultDisk } from '../../src/block/filters/fault.ts';
-import { traceDisk } from '../../src/block/filters/trace.ts';
-import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queue.ts';
+import { delayDisk } from '../../src/block/filters/delay-disk.ts';
+import { faultDisk } from '../../src/block/filters/fault-disk.ts';
+import { traceDisk } from '../../src/block/filters/trace-disk.ts';
+import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { FakeClock, Sender, stamp } from './harness.ts';
 
