@@ -4,6 +4,7 @@
  * Budgets nest: the budget of a shard is a child of the store's. When one of them refuses, none changes.
  */
 import { assert } from '../base/assert.ts';
+import { checkInteger } from '../base/options.ts';
 
 export class Budget {
   /** Bytes; 0 = no limit. */
@@ -12,12 +13,12 @@ export class Budget {
   #usedBytes = 0;
   #peakBytes = 0;
 
-  /** @param limitBytes limit in bytes, 0 = none */
+  /**
+   * @param limitBytes limit in bytes, 0 = none
+   * @throws SwapError ERR_ARG_VALUE
+   */
   constructor(limitBytes: number, parent: Budget | null = null) {
-    assert(
-      Number.isSafeInteger(limitBytes) && limitBytes >= 0,
-      'limitBytes is a whole number, at least 0',
-    );
+    checkInteger('new Budget()', 'limitBytes', limitBytes, { min: 0 });
     this.limitBytes = limitBytes;
     this.#parent = parent;
   }

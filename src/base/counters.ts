@@ -13,6 +13,19 @@ export interface CounterSpec {
   readonly help: string;
 }
 
+/** A counter that may have any value. */
+export const counted = (unit: string, help: string): CounterSpec => ({
+  unit,
+  mustStayZero: false,
+  help,
+});
+/** A counter of faults. */
+export const mustStayZero = (unit: string, help: string): CounterSpec => ({
+  unit,
+  mustStayZero: true,
+  help,
+});
+
 /** Index of each counter in `values`, the same in all instances of these specs. */
 export const positionsOf = <Name extends string>(
   specs: Readonly<Record<Name, CounterSpec>>,

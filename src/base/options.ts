@@ -26,6 +26,34 @@ export function checkOptions(options: unknown, what: string, known: readonly str
       );
 }
 
+/** Allowed values of a whole number: min .. max, and a multiple of `multipleOf`. */
+export interface IntegerRange {
+  readonly min: number;
+  readonly max?: number;
+  readonly multipleOf?: number;
+}
+
+/**
+ * @param what the name of the function or object in messages: `new Budget()`
+ * @param name the name of the argument or option
+ * @throws SwapError ERR_ARG_VALUE: not a whole number, out of range, or not a multiple
+ */
+export function checkInteger(
+  what: string,
+  name: string,
+  value: unknown,
+  { min, max = Number.MAX_SAFE_INTEGER, multipleOf = 1 }: IntegerRange,
+): void {
+  const isNumber = typeof value === 'number';
+  if (isNumber && value >= min && value <= max && value % multipleOf === 0) return;
+  const kind = multipleOf === 1 ? 'whole number' : `multiple of ${multipleOf}`;
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `${what}: ${name} is ${describe(value)}; pass a ${kind} from ${min} to ${max}`,
+    { what, [name]: String(value) },
+  );
+}
+
 function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';

@@ -50,9 +50,12 @@ test('releasing more than is reserved is an InvariantError', () => {
   assert.equal(budget.usedBytes, 10);
 });
 
-test('a limit that is not a whole number of bytes is an InvariantError', () => {
+test('a limit that is not a whole number of bytes is ERR_ARG_VALUE', () => {
   for (const limit of [-1, 0.5, Number.NaN, 2 ** 53])
-    assert.throws(() => new Budget(limit), InvariantError);
+    assert.throws(() => new Budget(limit), {
+      code: 'ERR_ARG_VALUE',
+      message: /limitBytes is the number/,
+    });
 });
 
 randomTest('a tree of budgets holds the sum of its leaves', 5000, (prng, steps) => {

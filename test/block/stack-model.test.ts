@@ -1,6 +1,6 @@
 /**
- * Random stacks of filters and queues over a ramzswap disk against a plain array of bytes: any operation at any
- * alignment, many in flight, overlapping, at the disk's own pace. However they are stacked, the bytes are the same.
+ * Checks random stacks of filters and queues over a ramzswap disk against a byte array: operations of any alignment,
+ * overlapping and in flight. Every stack must yield the same bytes.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
@@ -43,7 +43,7 @@ class Stack {
     this.sender = new Sender(this.stats, this.clock);
   }
 
-  /** Holds a queue back or lets it go. */
+  /** Plugs or unplugs a queue at random. */
   turnPlugs(prng: Prng, plugged: Set<QueuedDisk>): void {
     for (const queue of this.queues) {
       if (!prng.oneIn(8)) continue;
@@ -58,7 +58,7 @@ class Stack {
     if (this.sender.inFlight > 0) return;
     for (const { counters } of this.queues) {
       const { bios, requests, merges, invalid } = counters.snapshot();
-      assert.equal(bios, requests + merges + invalid, 'each bio went, alone or with others');
+      assert.equal(bios, requests + merges + invalid, 'each bio was sent, alone or merged');
     }
   }
 
@@ -110,7 +110,7 @@ class Stack {
   }
 }
 
-/** Any operation on the range. */
+/** A random operation on the range. */
 function randomBio(prng: Prng, { offset, length }: { offset: number; length: number }): BioFields {
   const what = prng.below(10);
   const flags = prng.oneIn(4) ? BioFlag.fua : 0;
@@ -122,7 +122,7 @@ function randomBio(prng: Prng, { offset, length }: { offset: number; length: num
   return { op: BioOp.flush };
 }
 
-/** Runs of pages next to each other, for something to merge. */
+/** Runs of adjacent pages that can be merged. */
 const adjoining = (prng: Prng): { offset: number; length: number } => ({
   offset: (prng.below(PAGES / 4) * 4 + prng.below(4)) * 4096,
   length: 4096,
@@ -155,7 +155,7 @@ randomTest(
           if (fields.op === BioOp.read)
             expected.set(bio, model.bytes.slice(offset, offset + length));
           else apply(model, fields);
-          // A disk that is synchronous has read the data.
+          // A synchronous disk has read the data.
           if (stack.stats.synchronous && fields.op === BioOp.write) fields.data?.fill(0xee);
           for (let page = offset >> 12; page << 12 < offset + length; page++) touched.add(page);
           stack.turnPlugs(prng, plugged);
@@ -179,7 +179,7 @@ randomTest(
       }
       const all = new Uint8Array(SIZE);
       stack.sender.run({ op: BioOp.read, offset: 0, data: all });
-      assert.ok(same(all, model.bytes), `all of it, through ${stack.names.join(' ')}`);
+      assert.ok(same(all, model.bytes), `the whole disk, through ${stack.names.join(' ')}`);
     }
   },
 );
@@ -222,14 +222,14 @@ randomTest(
         stack.check();
         const all = new Uint8Array(SIZE);
         below.run({ op: BioOp.read, offset: 0, data: all });
-        assert.ok(same(all, model.bytes), `what is there, through ${stack.names.join(' ')}`);
+        assert.ok(same(all, model.bytes), `the content, through ${stack.names.join(' ')}`);
       }
     }
-    assert.ok(failures > 0, 'something failed');
+    assert.ok(failures > 0, 'some bios failed');
   },
 );
 
-/** After a failed change: each sector holds what it held or what it was to hold; the model takes it over. */
+/** After a failed change each sector has its old or its new bytes; the model adopts what it finds. */
 function adopt(model: DiskModel, below: Sender, fields: BioFields): void {
   const { offset = 0 } = fields;
   const length = fields.data?.length ?? fields.length ?? 0;

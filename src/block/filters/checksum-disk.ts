@@ -1,48 +1,44 @@
 /**
- * Remembers a checksum of every block that is written whole, and fails the read that brings anything else: a sector gone
- * bad, a file cut short or written by somebody else, a page that went to, or came from, the wrong place. What it fails
- * ends with ioError; damaged bytes are never data.
+ * Keeps a checksum of every block written in full and fails reads that return other bytes: bad sectors, files truncated
+ * or overwritten by others, misdirected reads and writes. A failed read ends with ioError; damaged bytes are never
+ * returned as data.
  *
- *   write        sums[block] = sum(bytes)                not whole, or failed: forgotten, nobody knows what is there
- *   read         sums of what came = sums remembered when it was submitted?  no: ioError
- *   writeZeroes  the sum of zeros, block by block         discard, slotFree: forgotten
+ *   write        sums[block] = sum(bytes)                 partial or failed write: the sum is dropped
+ *   read         compares the sums of the bytes read with those known at submission; ioError on mismatch
+ *   writeZeroes  sums[block] = sum(zeros)                 discard, slotFree: the sum is dropped
  *
- *   sums:    │ 0 = not known │ a 32-bit sum, never 0 │     by block of 4 KiB
- *   writers: │ number of the last bio that wrote it  │     whose failure, and no older one's, forgets the block
+ *   sums:    │ 0 = unknown │ a 32-bit sum, never 0 │      one per 4 KiB block
+ *   writers: │ number of the last bio that wrote it │     only the failure of that bio drops the sum
  *
- * Sums change at submission. Bios whose ranges overlap take effect in the order of submission, so what a read must find
- * is known when it is submitted, whatever is in flight; the expectation travels in the bio's frame. A read behind a write
- * that then fails finds what it should not, and fails with it.
+ * Sums change at submission. Bios with overlapping ranges take effect in the order of submission, so the expected sum of
+ * a read is known when it is submitted, whatever is in flight; it is kept in the frame of the bio. A read that follows a
+ * write which then fails does not match and fails too.
  *
- * The sum: four lanes of xor, odd multiplication and rotation over the words, folded. Each step is one to one, so any
- * damage within one aligned word is seen for certain; what is worse passes once in 2^32. It is no defence against
- * somebody who wants to forge a page.
+ * The sum: four lanes of xor, multiplication by an odd number and rotation, folded into one word. Each step is
+ * bijective, so damage within one aligned word is always detected, and other damage missed once in 2^32. It is no
+ * defence against deliberate forgery.
  *
- * Cost: 8 bytes a block, untouched ones taking no memory; about a microsecond a page, on its way down and up. Nothing is
- * allocated but a view when `data` is of another buffer than the bio's before.
- * Left out: reads of parts of blocks cannot be checked, and count as not known. Sums are gone with the process.
+ * Cost: 8 bytes per block, resident once used; about 1 us per page for each write and each read. It allocates only a
+ * view when the buffer of `data` differs from that of the previous bio.
+ * Left out: partial reads of a block cannot be checked and count as unknown. Sums end with the process.
  */
 import { assert } from '../../base/assert.ts';
-import { type CounterSpec, Counters } from '../../base/counters.ts';
+import { type CounterSpec, Counters, counted, mustStayZero } from '../../base/counters.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
-import { type Bio, BioOp, BioQueue, BioStatus, type Range } from '../bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, isInside, type Range } from '../bio.ts';
 import type { Disk } from '../ops.ts';
-import { passThrough } from './pass-through.ts';
+import { passThrough, slotFreeWith } from './pass-through.ts';
 
 export interface ChecksumOptions {
-  /** A read of blocks whose sums are not all known: it ends with ioError, or passes unchecked. */
+  /** Whether a read of blocks with unknown sums ends with ioError or passes unchecked. */
   readonly unknown: 'fail' | 'pass';
 }
 
 type ChecksumCounter = 'checked' | 'mismatches' | 'unknown';
 const SPECS: Readonly<Record<ChecksumCounter, CounterSpec>> = {
-  checked: { unit: 'bios', mustStayZero: false, help: 'reads that brought what was written' },
-  mismatches: { unit: 'bios', mustStayZero: true, help: 'reads that brought something else' },
-  unknown: {
-    unit: 'bios',
-    mustStayZero: false,
-    help: 'reads of blocks not written whole, or of parts of blocks',
-  },
+  checked: counted('bios', 'reads that matched'),
+  mismatches: mustStayZero('bios', 'reads that did not match'),
+  unknown: counted('bios', 'reads of blocks without a sum, and partial reads of blocks'),
 };
 
 export interface ChecksumDisk extends Disk {
@@ -56,9 +52,9 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
   const failed = new BioQueue();
   const reader = {
     bioEnd(bio: Bio): void {
-      const want = bio.leave();
+      const expected = bio.leave();
       if (bio.status === BioStatus.ok) {
-        const isSame = sums.found(bio) === want;
+        const isSame = sums.actual(bio) === expected;
         values[isSame ? index.checked : index.mismatches]! += 1;
         if (!isSame) bio.status = BioStatus.ioError;
       }
@@ -68,15 +64,15 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
   const writer = {
     bioEnd(bio: Bio): void {
       const number = bio.leave();
-      if (bio.status !== BioStatus.ok) sums.disown(bio, number);
+      if (bio.status !== BioStatus.ok) sums.dropWritten(bio, number);
       bio.owner.bioEnd(bio);
     },
   };
   const read = (bio: Bio): void => {
-    const want = sums.expected(bio);
-    if (want !== 0) bio.enter(reader, want);
+    const expected = sums.expected(bio);
+    if (expected !== 0) bio.enter(reader, expected);
     else values[index.unknown]! += 1;
-    if (want !== 0 || unknown === 'pass') {
+    if (expected !== 0 || unknown === 'pass') {
       next.submit(bio);
       return;
     }
@@ -88,86 +84,79 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
     counters,
     submit(bio) {
       const { op } = bio;
-      if (op === BioOp.flush || !isInside(bio, next.sizeBytes)) next.submit(bio);
+      if (op === BioOp.flush || !isInside(bio, next)) next.submit(bio);
       else if (op === BioOp.read) read(bio);
       else {
-        if (op === BioOp.discard) sums.forget(bio);
+        if (op === BioOp.discard) sums.drop(bio);
         else bio.enter(writer, sums.record(bio));
         next.submit(bio);
       }
     },
     tick: () => failed.endAll() + next.tick(),
-    ...(next.slotFree === undefined
-      ? {}
-      : {
-          slotFree(slot) {
-            next.slotFree?.(slot);
-            sums.forgetBlock(slot);
-          },
-        }),
+    ...slotFreeWith(next, (slot) => {
+      next.slotFree?.(slot);
+      sums.dropBlock(slot);
+    }),
   };
 }
 
-const isInside = ({ offset, length }: Range, sizeBytes: number): boolean =>
-  offset >= 0 && length > 0 && offset + length <= sizeBytes;
-
 const firstBlock = ({ offset }: Range): number => Math.floor(offset / PAGE_BYTES);
-/** Behind the last that the range touches. */
+/** One past the last block that the range touches. */
 const endBlock = ({ offset, length }: Range): number => Math.ceil((offset + length) / PAGE_BYTES);
 
-/** The two tables, and the sums of the data of bios. */
+/** The two tables, and the sums over the data of bios. */
 class BlockSums {
-  /** By block: the sum of its bytes, 0 = not known. */
+  /** By block: the sum of its bytes, 0 = unknown. */
   readonly #sums: Int32Array;
-  /** By block: number of the bio that wrote it last. */
+  /** By block: number of the last bio that wrote it. */
   readonly #writers: Int32Array;
-  /** Counts bios that write; wraps. */
+  /** Number of the last bio that wrote; wraps. */
   #number = 0;
-  /** The words of the buffer that bios carry, as a rule always the same one. */
+  /** A view of the buffer of the last bio; most bios share one buffer. */
   #buffer: ArrayBufferLike = new ArrayBuffer(0);
   #words: Int32Array = new Int32Array(this.#buffer);
-  /** A block that does not begin at a word; zeros between two uses. */
+  /** Aligned copy of an unaligned block; all zeros between uses. */
   readonly #block: Uint8Array = new Uint8Array(PAGE_BYTES);
   readonly #blockWords: Int32Array = new Int32Array(this.#block.buffer);
 
   constructor(sizeBytes: number) {
     const blocks = Math.ceil(sizeBytes / PAGE_BYTES);
-    assert(blocks < 2 ** 31, 'a block has a number below 2^31');
+    assert(blocks < 2 ** 31, 'blocks < 2^31');
     this.#sums = new Int32Array(blocks);
     this.#writers = new Int32Array(blocks);
   }
 
-  /** A bio that writes data or zeros has been submitted. Its number, for disown(). */
+  /** Records a submitted bio that writes data or zeros. Returns its number for dropWritten(). */
   record(bio: Bio): number {
     this.#number = (this.#number + 1) | 0;
     const end = endBlock(bio);
     for (let block = firstBlock(bio); block < end; block++) {
       const at = block * PAGE_BYTES - bio.offset;
-      const isWhole = at >= 0 && at + PAGE_BYTES <= bio.length;
+      const isFull = at >= 0 && at + PAGE_BYTES <= bio.length;
       this.#writers[block] = this.#number;
-      this.#sums[block] = isWhole ? this.#sumOf(bio, at) : 0;
+      this.#sums[block] = isFull ? this.#sumOf(bio, at) : 0;
     }
     return this.#number;
   }
 
-  /** The bio has failed: what it was the last to write is not known. */
-  disown(bio: Bio, number: number): void {
+  /** Drops the sums of the blocks whose last writer is this failed bio. */
+  dropWritten(bio: Bio, number: number): void {
     const end = endBlock(bio);
     for (let block = firstBlock(bio); block < end; block++)
       if (this.#writers[block] === number) this.#sums[block] = 0;
   }
 
-  forget(bio: Bio): void {
+  drop(bio: Bio): void {
     const end = endBlock(bio);
-    for (let block = firstBlock(bio); block < end; block++) this.forgetBlock(block);
+    for (let block = firstBlock(bio); block < end; block++) this.dropBlock(block);
   }
 
-  forgetBlock(block: number): void {
-    // What was never written is not touched: the table takes memory as it is used.
+  dropBlock(block: number): void {
+    // Without the check, a discard of unused blocks would make their part of the table resident.
     if (this.#sums[block] !== 0) this.#sums[block] = 0;
   }
 
-  /** What the blocks of a read must fold to; 0: not all are whole and known. */
+  /** The expected sum of all blocks of a read; 0 when one is partial or unknown. */
   expected(bio: Bio): number {
     if (bio.offset % PAGE_BYTES !== 0 || bio.length % PAGE_BYTES !== 0) return 0;
     const end = endBlock(bio);
@@ -180,8 +169,8 @@ class BlockSums {
     return all === 0 ? 1 : all;
   }
 
-  /** What the blocks of a read that has been done fold to. */
-  found(bio: Bio): number {
+  /** The sum of all blocks of a completed read. */
+  actual(bio: Bio): number {
     const end = endBlock(bio);
     let all = 0;
     for (let block = firstBlock(bio); block < end; block++)
@@ -189,13 +178,13 @@ class BlockSums {
     return all === 0 ? 1 : all;
   }
 
-  /** Of the block `at` bytes into what the bio moves. */
+  /** The sum of the block that starts `at` bytes into the data of the bio. */
   #sumOf(bio: Bio, at: number): number {
     if (bio.op === BioOp.writeZeroes) return sumOf(this.#blockWords, 0);
     const { data } = bio;
-    const place = bio.at + at;
-    if ((data.byteOffset + place) % 4 !== 0) {
-      for (let i = 0; i < PAGE_BYTES; i++) this.#block[i] = data[place + i]!;
+    const from = bio.at + at;
+    if ((data.byteOffset + from) % 4 !== 0) {
+      for (let i = 0; i < PAGE_BYTES; i++) this.#block[i] = data[from + i]!;
       const sum = sumOf(this.#blockWords, 0);
       this.#block.fill(0);
       return sum;
@@ -204,17 +193,17 @@ class BlockSums {
       this.#buffer = data.buffer;
       this.#words = new Int32Array(data.buffer, 0, Math.floor(data.buffer.byteLength / 4));
     }
-    return sumOf(this.#words, (data.byteOffset + place) / 4);
+    return sumOf(this.#words, (data.byteOffset + from) / 4);
   }
 }
 
-/** One to one in each of its arguments. */
+/** Bijective in each argument. */
 function mix(state: number, word: number): number {
   const product = Math.imul(state ^ word, 0x9e3779b1);
   return (product << 15) | (product >>> 17);
 }
 
-/** Of the 4 KiB from word `from` on; never 0. */
+/** The sum of 4 KiB from word `from` on; never 0. */
 function sumOf(words: Int32Array, from: number): number {
   const end = from + PAGE_BYTES / 4;
   let a = 0x243f6a88;

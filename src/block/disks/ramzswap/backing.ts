@@ -44,10 +44,13 @@ export interface BackingOptions {
   readonly bioCount?: number;
 }
 
-const BIO_COUNT = 32;
+export const BACKING_BIO_COUNT = 32;
 
 /** What the tables of a backing take of a disk's limit, bytes. */
-export const backingTableBytes = (sizeBytes: number, bioCount: number = BIO_COUNT): number =>
+export const backingTableBytes = (
+  sizeBytes: number,
+  bioCount: number = BACKING_BIO_COUNT,
+): number =>
   bitBytes(sizeBytes / PAGE_BYTES) * 2 +
   bitBytes(Math.ceil(sizeBytes / UNIT_BYTES)) +
   bioCount * PAGE_BYTES;
@@ -118,7 +121,7 @@ export class Backing implements Disposable {
 
   /** @param onLanded told when the part of an errand that was at the backing is done */
   constructor(
-    { disk, showsOldData: isShown, bioCount = BIO_COUNT }: BackingOptions,
+    { disk, showsOldData: isShown, bioCount = BACKING_BIO_COUNT }: BackingOptions,
     sizeBytes: number,
     budget: Budget,
     onLanded: (errand: BackingRequest, status: BioStatus) => void,
