@@ -49,7 +49,7 @@ export interface FuzzOptions {
 /** Runs until the time is over; returns the number of conversations. Throws at the first that goes wrong. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const prng = new Prng(seed);
-  const pools = { quick: new BioPool(16), slow: new BioPool(16) };
+  const pools = { synchronous: new BioPool(16), asynchronous: new BioPool(16) };
   const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pools);
   const polite = new Polite(output);
   const end = performance.now() + seconds * 1000;
@@ -57,7 +57,7 @@ export function run({ seed, seconds }: FuzzOptions): number {
   while (performance.now() < end) {
     if (prng.oneIn(4)) haggle(prng, output);
     else converse(prng, output);
-    for (const pool of [pools.quick, pools.slow])
+    for (const pool of [pools.synchronous, pools.asynchronous])
       assert.equal(pool.freeCount, pool.capacity, 'every bio came back');
     polite.check(prng);
     count++;

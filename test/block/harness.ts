@@ -54,7 +54,7 @@ export class Sender implements BioOwner {
   }
 
   /** Ticks and advances the clock until every bio has ended. */
-  settle(stepNs = 1000): void {
+  drain(stepNs = 1000): void {
     for (let ticks = 0; this.#inFlight.size > 0; ticks++) {
       assert.ok(ticks < 100_000, `${this.#inFlight.size} bios never end`);
       this.#clock.ns += stepNs;
@@ -69,7 +69,7 @@ export class Sender implements BioOwner {
 
   run(fields: BioFields): Bio {
     const bio = this.submit(fields);
-    this.settle();
+    this.drain();
     return bio;
   }
 

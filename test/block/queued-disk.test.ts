@@ -77,7 +77,7 @@ test('while plugged, adjacent bios merge into one request: at the front, at the 
   for (const page of [5, 6, 4, 9, 11, 10]) write(sender, page);
   assert.deepEqual(seen(), []);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), ['write 4+3', 'write 9+3']);
   const { bios, requests, merges, bouncedBytes } = queue.counters.snapshot();
   assert.deepEqual([bios, requests, merges, bouncedBytes], [6, 2, 4, 6 * PAGE]);
@@ -87,21 +87,21 @@ test('while plugged, adjacent bios merge into one request: at the front, at the 
 test('a merged read fills each bio, without a copy if the bios are contiguous in memory', () => {
   const { queue, sender } = bench();
   for (const page of [1, 2, 3]) write(sender, page);
-  sender.settle();
+  sender.drain();
   const bounced = queue.counters.get('bouncedBytes');
   const [far, together] = [new Uint8Array(PAGE + 9), new Uint8Array(2 * PAGE + 5)];
   queue.plug();
   sender.submit({ op: BioOp.read, offset: PAGE, length: PAGE, data: together, at: 5 });
   sender.submit({ op: BioOp.read, offset: 2 * PAGE, length: PAGE, data: together, at: PAGE + 5 });
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.equal(queue.counters.get('bouncedBytes'), bounced);
   assert.deepEqual([together[4], together[5], together[PAGE + 5]], [0, 1, 2]);
   queue.plug();
   sender.submit({ op: BioOp.read, offset: 2 * PAGE, length: PAGE, data: together, at: 0 });
   sender.submit({ op: BioOp.read, offset: 3 * PAGE, length: PAGE, data: far, at: 9 });
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.equal(queue.counters.get('bouncedBytes'), bounced + 2 * PAGE);
   assert.deepEqual([together[0], far[8], far[9], far[PAGE + 8]], [2, 0, 3, 3]);
 });
@@ -119,7 +119,7 @@ test('bios of different operations or flags, and beyond mergeBytes, are not merg
   sender.submit({ op: BioOp.writeZeroes, offset: 7 * PAGE, length: PAGE, flags: BioFlag.noUnmap });
   for (const page of [10, 11, 12, 13, 14]) write(sender, page);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), [
     'write 0+1',
     'read 1+1',
@@ -156,7 +156,7 @@ test('requests without data grow to 2 GiB', () => {
     sender.submit({ op: BioOp.writeZeroes, offset: 0, length: GIB });
     sender.submit({ op: BioOp.writeZeroes, offset: GIB, length: GIB + more * 2 });
     queue.unplug();
-    sender.settle();
+    sender.drain();
     assert.deepEqual(seen, want);
   }
 });
@@ -181,7 +181,7 @@ test('a failed single bio is not resent', () => {
   write(sender, 1);
   write(sender, 5);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     sender.ended.map(({ status }) => status),
     [BioStatus.ioError, BioStatus.ioError],
@@ -198,12 +198,12 @@ test('two discards of parts of a page do not discard the page', () => {
   const queue = queuedDisk(next, usual);
   const sender = new Sender(queue);
   write(sender, 1, 7);
-  sender.settle();
+  sender.drain();
   queue.plug();
   sender.submit({ op: BioOp.discard, offset: PAGE, length: PAGE / 2 });
   sender.submit({ op: BioOp.discard, offset: PAGE * 1.5, length: PAGE / 2 });
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.equal(pageValue(sender, 1), 7, 'partial pages are unchanged');
 });
 
@@ -214,7 +214,7 @@ test('the elevator sweeps upwards and wraps, so no bio starves', () => {
   queue.unplug(); // sends 4
   write(sender, 2);
   write(sender, 16);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     seen(),
     [4, 12, 16, 20, 30, 2].map((page) => `write ${page}+1`),
@@ -229,7 +229,7 @@ test('a flush waits for earlier bios and blocks later ones', () => {
   write(sender, 1);
   sender.submit({ op: BioOp.flush });
   write(sender, 0);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), [
     'write 9+1',
     'write 5+1',
@@ -241,7 +241,7 @@ test('a flush waits for earlier bios and blocks later ones', () => {
   assert.equal(queue.counters.get('barriers'), 2);
   sender.submit({ op: BioOp.flush });
   write(sender, 7); // the flush is in flight
-  sender.settle();
+  sender.drain();
   const all = spans();
   for (const [i, flush] of all.entries()) {
     if (flush.op !== BioOp.flush) continue;
@@ -269,7 +269,7 @@ test('C18 a write that overlaps one in flight takes effect after it, also when t
   queue.unplug();
   write(sender, 1, 77); // newer data while the merged write is in flight and will fail
   write(sender, 2, 78);
-  sender.settle();
+  sender.drain();
   const [one, two] = [pageValue(sender, 1), pageValue(sender, 2)];
   assert.deepEqual([one, two], [77, 78]);
   const statuses = sender.ended.slice(0, 5).map(({ offset, status }) => [offset / PAGE, status]);
@@ -290,12 +290,12 @@ test('a plugged batch is sent when a bio must wait, when no request is free, and
   queue.plug();
   write(sender, 1, 1);
   write(sender, 1, 2);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), ['write 1+1', 'write 1+1']);
   assert.equal(pageValue(sender, 1), 2);
   for (const page of [10, 20, 30, 40]) write(sender, page);
   assert.equal(sender.inFlight, 4);
-  sender.settle();
+  sender.drain();
   queue.unplug();
   queue.unplug();
   assert.throws(() => queue.unplug(), InvariantError);
@@ -332,12 +332,12 @@ test('C14 a slot with a bio waiting, in the batch or in flight is a counted miss
   for (const page of [1, 5, 9, 13]) queue.slotFree?.(page);
   assert.equal(queue.counters.get('slotFreeMisses'), 4);
   assert.equal(next.stats().notifyFree, 0);
-  sender.settle();
+  sender.drain();
   for (const page of [1, 5, 9, 13]) queue.slotFree?.(page);
   assert.equal(queue.counters.get('slotFreeMisses'), 4);
   assert.equal(next.stats().storedPages, 0);
   write(sender, 5, 99);
-  sender.settle();
+  sender.drain();
   assert.equal(pageValue(sender, 5), 99);
   assert.equal(queuedDisk(new MemoryDisk(SIZE), usual).slotFree, undefined);
 });

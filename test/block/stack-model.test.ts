@@ -168,7 +168,7 @@ randomTest(
           model.discard(dead * 4096, 4096);
         }
         if (prng.oneIn(2)) stack.check();
-        stack.sender.settle(10_000);
+        stack.sender.drain(10_000);
         for (const bio of stack.sender.ended.splice(0)) {
           assert.equal(bio.status, BioStatus.ok);
           const want = expected.get(bio);
@@ -206,7 +206,7 @@ randomTest(
           stack.turnPlugs(prng, plugged);
           for (const fault of stack.faults) if (prng.oneIn(100)) fault.isGone = !fault.isGone;
         }
-        stack.sender.settle(10_000);
+        stack.sender.drain(10_000);
         for (const fault of stack.faults) fault.isGone = false;
         for (const [bio, fields] of sent) {
           if (bio.status === BioStatus.ok) {

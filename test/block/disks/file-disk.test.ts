@@ -186,7 +186,7 @@ test('a closed disk fails further bios; the file is closed once', () => {
   const waiting = sender.submit({ op: BioOp.flush });
   disk[Symbol.dispose]();
   disk[Symbol.dispose]();
-  sender.settle();
+  sender.drain();
   assert.equal(waiting.status, BioStatus.ioError);
   assert.equal(file.closes, 1);
 });

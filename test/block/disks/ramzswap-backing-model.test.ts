@@ -137,7 +137,7 @@ function burst(prng: Prng, { disk, sender, model, pull }: Twin, faults: boolean)
   if (sender.inFlight > 0)
     assert.equal(disk.reset(), false, 'reset is refused while bios are in flight');
   disk.verify();
-  sender.settle(2000);
+  sender.drain(2000);
   pull(false);
   for (const step of steps) step();
   disk.verify();

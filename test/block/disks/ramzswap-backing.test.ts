@@ -85,7 +85,7 @@ test('C18 reads of one page run concurrently at the backing, and a write waits f
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 2, 'the other read is still in flight');
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   for (const [i, at] of [0, 0, 1000].entries())
     assert.deepEqual(before[i]!.data, made('random', 1).subarray(at, at + 100));
   for (const [i, at] of [0, 2000].entries())
@@ -165,7 +165,7 @@ test('zeros are written to the backing 1 MiB at a time', () => {
     backing.end(0);
   }
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(bio.status, BioStatus.ok);
   assert.ok(bios >= 4, `${bios} bios`);
   for (let page = 0; page < 1000; page++) assert.deepEqual(read(sender, page), ZEROS);
@@ -203,7 +203,7 @@ test('C18 a write to RAM waits for a write of the same page in flight to the bac
   assert.deepEqual(sender.ended, [beside], 'a write of another page does not wait');
   assert.equal(backing.held.length, 1);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(next.status, BioStatus.ok);
   assert.deepEqual(part.data, now.slice(100, 110));
   assert.deepEqual(read(sender, 0), now);
@@ -223,7 +223,7 @@ test('C18 the order holds when another tick ends the bio of the backing', () => 
   sender.submit({ op: BioOp.write, offset: 0, data: last });
   disk.tick();
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.deepEqual(read(sender, 0), last);
 });
 
@@ -241,7 +241,7 @@ test('C14 slotFree frees the copy at the backing without a bio, and counts a mis
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 1);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(bio.status, BioStatus.ok);
   assert.deepEqual(read(sender, 1), made('random', 3), 'the page is kept');
   assert.deepEqual(read(sender, 0), ZEROS);
@@ -337,7 +337,7 @@ test('with a closed or full backing file, bios end with ioError or noSpace and p
   assert.deepEqual(read(sender, 1), made('random', 1));
   const waiting = sender.submit({ op: BioOp.write, offset: 0, data: made('random', 3) });
   file[Symbol.dispose]();
-  sender.settle();
+  sender.drain();
   assert.equal(waiting.status, BioStatus.ioError);
   assert.equal(write(sender, 3, made('random', 2)).status, BioStatus.ioError);
   assert.deepEqual(read(sender, 0), good(1));
@@ -403,7 +403,7 @@ test('reset is refused while bios are in flight, then frees the pages in RAM and
   disk.tick();
   assert.equal(disk.reset(), false);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(disk.reset(), true);
   assert.deepEqual([disk.stats().storedPages, disk.stats().backingBytes], [0, 0]);
   assert.deepEqual([read(sender, 0), read(sender, 1)], [ZEROS, ZEROS]);

@@ -22,7 +22,7 @@ test('many reads at the backing leave a bio for writes, and pages in RAM do not 
   disk.tick();
   assert.deepEqual(sender.ended, [inRam]);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   reads.forEach((bio, page) => {
     assert.deepEqual(bio.data, made('random', page));
   });
@@ -40,7 +40,7 @@ test('a discard waits for a free bio and is then passed on', () => {
   assert.equal(backing.held.length, 1, 'the other bio is reserved for writes');
   assert.ok(!sender.ended.includes(discard));
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(discard.status, BioStatus.ok);
   assert.equal(disk.stats().backingDiscardedBytes, 256 * PAGE);
 });
@@ -57,6 +57,6 @@ test('a second read of a page does not wait for a write of another page', () => 
   const second = submitRead();
   assert.equal(backing.held.length, 4);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   for (const { data } of [first, second]) assert.deepEqual(data, made('random', 5));
 });

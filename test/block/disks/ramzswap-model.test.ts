@@ -108,7 +108,7 @@ class Twin {
       const part = data.subarray(at - offset, next - offset);
       const now = this.requests.read(at, next - at).data;
       this.reads++;
-      if (!isRefused && Buffer.compare(now, part) === 0) this.#settle(at, part);
+      if (!isRefused && Buffer.compare(now, part) === 0) this.#adopt(at, part);
       else {
         isRefused = true;
         const old = this.model.bytes.subarray(at, next);
@@ -120,7 +120,7 @@ class Twin {
   }
 
   /** If new and old bytes are equal, only the disk knows whether the page was stored. */
-  #settle(at: number, part: Uint8Array): void {
+  #adopt(at: number, part: Uint8Array): void {
     const old = this.model.bytes.subarray(at, at + part.length);
     const page = Math.floor(at / 4096);
     if (Buffer.compare(old, part) !== 0) this.model.write(at, part);

@@ -192,15 +192,15 @@ test('a failed write drops the sum, unless a later write succeeded', () => {
   const write = (seed: number) => sender.submit({ op: BioOp.write, data: noise(PAGE, seed) });
   const read = () => sender.submit({ op: BioOp.read, data: new Uint8Array(PAGE) });
   write(1);
-  sender.settle();
+  sender.drain();
   faults.isGone = true;
   const bios = [write(2), read(), write(3), read()];
   clock.ns += 20;
   disk.tick(); // ends the first write and the read behind it, which fail at the disk
   faults.isGone = false;
-  sender.settle();
+  sender.drain();
   bios.push(read());
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     bios.map((bio) => bio.status),
     [ioError, ioError, ok, ok, ok],
@@ -208,7 +208,7 @@ test('a failed write drops the sum, unless a later write succeeded', () => {
   assert.equal(disk.counters.get('unknown'), 0);
   faults.isGone = true;
   write(4);
-  sender.settle();
+  sender.drain();
   faults.isGone = false;
   assert.equal(sender.run({ op: BioOp.read, data: new Uint8Array(PAGE) }).status, ioError);
   assert.equal(disk.counters.get('unknown'), 1, 'unknown is not a mismatch');
@@ -227,7 +227,7 @@ test('reads in flight are checked against earlier writes, not later ones', () =>
     sender.submit({ op: BioOp.read, offset: PAGE, data: new Uint8Array(PAGE) }),
   ]);
   sender.submit({ op: BioOp.discard, length: PAGE });
-  sender.settle();
+  sender.drain();
   for (const bio of bios) assert.equal(bio.status, ok);
   assert.deepEqual(bios[4]!.data, bios[3]!.data);
 });

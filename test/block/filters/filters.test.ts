@@ -41,13 +41,13 @@ test('stats count bios, bytes, results and latency by operation', () => {
   const sender = new Sender(disk, clock);
   sender.submit({ op: BioOp.write, data: stamp(PAGE, 1) });
   assert.equal(disk.inFlight, 1);
-  sender.settle(1);
+  sender.drain(1);
   sender.submit({ op: BioOp.read, offset: 8, data: new Uint8Array(7) });
   sender.submit({ op: BioOp.discard, length: 2 * PAGE });
   sender.submit({ op: BioOp.writeZeroes, length: 3 });
   sender.submit({ op: BioOp.flush });
   sender.submit({ op: BioOp.read, offset: SIZE, data: new Uint8Array(1) });
-  sender.settle(1);
+  sender.drain(1);
   assert.equal(disk.inFlight, 0);
   assert.deepEqual(disk.counters.snapshot(), {
     reads: 2,
@@ -96,7 +96,7 @@ test('a trace keeps the last records, oldest first, and counts the lost ones', (
   for (let i = 0; i < 5; i++) {
     clock.ns = i * 10;
     sender.submit({ op: BioOp.write, offset: i * PAGE, data: stamp(i + 1, 1), flags: i & 1 });
-    sender.settle(4);
+    sender.drain(4);
   }
   const records: TraceRecord[] = [];
   disk.replay((record) => records.push(record));
@@ -161,7 +161,7 @@ test('a limited disk passes a burst and then keeps the rate, in order', () => {
   clock.ns += 1e9; // after any pause the burst is the maximum
   for (let i = 0; i < 4; i++) sender.submit({ op: BioOp.flush });
   assert.equal(disk.tick(), 2);
-  sender.settle(1e6);
+  sender.drain(1e6);
 });
 
 test('bytes are limited too; a bio larger than the burst passes and leaves a debt', () => {
@@ -273,7 +273,7 @@ test('a gone disk also fails bios in flight, and keeps its data', () => {
   assert.equal(sender.run({ op: BioOp.write, data: stamp(PAGE, 5) }).status, BioStatus.ok);
   const inFlight = sender.submit({ op: BioOp.write, offset: PAGE, data: stamp(PAGE, 6) });
   disk.isGone = true;
-  sender.settle();
+  sender.drain();
   assert.equal(inFlight.status, BioStatus.ioError);
   assert.equal(sender.run({ op: BioOp.flush }).status, BioStatus.ioError);
   assert.equal(sender.run({ op: BioOp.write, data: stamp(PAGE, 7) }).status, BioStatus.ioError);
@@ -310,7 +310,7 @@ test('C14 slotFree reaches the disk at once through every filter that holds no b
   disk.slotFree?.(3);
   disk.slotFree?.(5);
   assert.equal(delayed.slotFreeMisses, 1, 'adjacent slots are not held');
-  sender.settle();
+  sender.drain();
   const look = new Uint8Array(PAGE);
   sender.run({ op: BioOp.read, offset: 4 * PAGE, data: look });
   assert.ok(
