@@ -112,10 +112,7 @@ interface FaultDisk extends Disk {
 interface FaultOptions {
     readonly failOneIn: Readonly<Record<keyof typeof BioOp, number>>;
     readonly tearOneIn: number;
-    readonly badRanges: readonly {
-        readonly offset: number;
-        readonly length: number;
-    }[];
+    readonly badRanges: readonly Range[];
 }
 class FileDisk implements Disk, Disposable {
     readonly sizeBytes: ByteCount;

@@ -8,7 +8,7 @@ import { nullDisk } from '../src/block/disks/null-disk.ts';
 import { Ramzswap } from '../src/block/disks/ramzswap/ramzswap.ts';
 import { passThrough } from '../src/block/filters/pass-through.ts';
 import type { Disk } from '../src/block/ops.ts';
-import type { QueuedDisk } from '../src/block/queue.ts';
+import type { QueuedDisk } from '../src/block/queued-disk.ts';
 import { lz4 } from '../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../src/frontswap/backends/store-backend.ts';
 import type { FrontswapBackend } from '../src/frontswap/ops.ts';

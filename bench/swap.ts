@@ -8,7 +8,7 @@ import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';
 import { PAGE_BYTES } from '../src/base/units.ts';
 import { nullDisk } from '../src/block/disks/null-disk.ts';
-import { queuedDisk } from '../src/block/queue.ts';
+import { queuedDisk } from '../src/block/queued-disk.ts';
 import { Frontswap } from '../src/frontswap/frontswap.ts';
 import { type FrontswapBackend, LoadResult } from '../src/frontswap/ops.ts';
 import { NO_ENTRY, type SwapEntry } from '../src/swap/entry.ts';

@@ -48,7 +48,7 @@ export interface FuzzOptions {
 /** Runs for `seconds`; returns the number of sessions. Throws at the first failure. */
 export function run({ seed, seconds }: FuzzOptions): number {
   const prng = new Prng(seed);
-  const pools = { quick: new BioPool(16), slow: new BioPool(16) };
+  const pools = { synchronous: new BioPool(16), asynchronous: new BioPool(16) };
   const output = new Output(new Uint8Array(2 * OUTPUT_BYTES_MIN), pools);
   const bystander = new Bystander(output);
   const end = performance.now() + seconds * 1000;
@@ -56,7 +56,7 @@ export function run({ seed, seconds }: FuzzOptions): number {
   while (performance.now() < end) {
     if (prng.oneIn(4)) negotiate(prng, output);
     else transmit(prng, output);
-    for (const pool of [pools.quick, pools.slow])
+    for (const pool of [pools.synchronous, pools.asynchronous])
       assert.equal(pool.freeCount, pool.capacity, 'every bio is back in its pool');
     bystander.check(prng);
     count++;

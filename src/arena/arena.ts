@@ -1,50 +1,50 @@
 /**
- * The arena: memory for packed pages, in zsmalloc's line. Objects of about 120 size classes live in zspages
- * (runs of 1..12 neighbouring pages, page-runs.ts); emptied zspages go back at once, sparse ones are
- * emptied by compaction.
+ * The arena: an allocator for compressed pages, modelled on zsmalloc. Objects of about 120 size classes live in zspages
+ * (runs of 1..12 contiguous pages, page-runs.ts). An empty zspage is freed at once; compaction empties sparse ones.
  *
- * A zspage's descriptor, eight words, half a cache line:
+ * The descriptor of a zspage has eight words, half a cache line:
  *
- *   word 0  next, word 1  prev   the list of zspages of this class that are about as full; 0 = none
- *   word 2  page                 number of its first page
- *   word 3  class << 8 | used    used: objects handed out, 0..128
- *   words 4..7                   bit i: object i is handed out
+ *   word 0  next, word 1  prev   list of zspages of the same class and fullness group; 0 = none
+ *   word 2  page                 number of the first page
+ *   word 3  class << 8 | used    used: allocated objects, 0..128
+ *   words 4..7                   bit i: object i is allocated
  *
- * A packed object begins with one word, its owner, which compaction needs and nobody else; freeing an object
- * touches its zspage's descriptor and not the object: that line is most likely cold. (With the free list in the
- * objects, as zsmalloc has it, a free took 1.5 to 2 times as long.) The lowest free object goes first, so the end
- * of a zspage that never filled is never touched. The whole-page class has one object of 4096 bytes and no
- * owner word: such objects never move.
+ * An object of a compressed page begins with its owner word, which only compaction reads. Freeing an object touches
+ * the descriptor but not the object, whose cache line is most likely cold. (With the free list inside the objects, as
+ * in zsmalloc, a free took 1.5 to 2 times as long.) alloc() takes the lowest free object, so the end of a zspage that
+ * never filled is never touched. The full-page class has one object of 4096 bytes and no owner word: these objects
+ * never move.
  *
- * A location names an object for its owner: descriptor << 7 | index. Descriptor 0 is nobody's, so 0 is "no object".
+ * A location identifies an object: descriptor << 7 | index. Descriptor 0 is unused, so location 0 means "no object".
  *
- * Lists: for each class four, by quarters of fullness; full zspages are in none. alloc() takes from the fullest
- * that has room, so the sparse ones drain; compact() empties the sparsest into the fullest.
+ * Each class has four lists, by quarters of fullness; full zspages are in no list. alloc() takes from the fullest
+ * zspage with a free object, so sparse ones drain; compact() moves objects from the sparsest into the fullest.
  *
  * Invariants
- * - used is the number of set bits; a class's usedObjects is the sum over its zspages.
- * - A zspage with used = 0 does not exist: its descriptor is in the list of free ones.
- * - Nothing is destroyed before what replaces it is reserved (Budget).
+ * - used equals the number of set bits; the usedObjects of a class is the sum over its zspages.
+ * - No zspage has used = 0: its descriptor is in the free list.
+ * - A replacement is reserved in the budget before the original is destroyed.
  *
- * Cost: alloc and free O(1), one descriptor each, nothing allocated in JavaScript. Metadata: 32 bytes a zspage, 4 bytes
- * an object. All state is in the memory's image, at offsets that the geometry fixes.
+ * Cost: alloc and free O(1), one descriptor each; no JavaScript allocation. Metadata: 32 bytes per zspage, 4 bytes per
+ * object. All state is in the memory image, at offsets that the layout fixes.
  *
- * Sources: Linux mm/zsmalloc.c (classes, fullness groups, an object that knows its owner, compaction).
+ * Sources: Linux mm/zsmalloc.c (classes, fullness groups, owner word, compaction).
  */
 import { assert } from '../base/assert.ts';
+import { popcount } from '../base/bits.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Kernels } from '../codec/kernels.ts';
 import type { Budget } from './budget.ts';
 import type { ObjectMoved, PageRelease } from './ops.ts';
-import { CHUNK_PAGES, PageRuns, pageRunsTableBytes, popcount } from './page-runs.ts';
+import { CHUNK_PAGES, PageRuns, pageRunsTableBytes } from './page-runs.ts';
 import { OBJECT_BYTES_MAX, type SizeClasses, sizeClasses } from './size-classes.ts';
 
-/** Bytes of the word before a packed object's payload. */
+/** Bytes of the owner word before the payload. */
 const OBJECT_HEADER_BYTES = 4;
-/** Longest payload that is packed; longer ones take a whole page. */
+/** Longest payload in a compressed class, bytes; longer ones take a full page. */
 const COMPRESSED_BYTES_MAX: number = OBJECT_BYTES_MAX - OBJECT_HEADER_BYTES;
 
-/** A descriptor's words. */
+/** Words of a descriptor. */
 const ROW_SHIFT = 3;
 const ROW_BYTES = 32;
 const NEXT = 0;
@@ -60,25 +60,25 @@ const GROUPS = 4;
 
 const classTable: SizeClasses = sizeClasses();
 
-/** For each class, what a used object adds to the fullness, in 65536ths of a quarter: exact up to 511 objects. */
+/** Fullness per used object, for each class, in 65536ths of a quarter: exact up to 511 objects. */
 const quarterTable: Int32Array = Int32Array.from(classTable.objects, (n) =>
   Math.ceil((GROUPS * 65536) / n),
 );
 
-/** Words in the image for a class: four list heads, zspages, used objects. */
+/** Words per class in the image: four list heads, zspages, used objects. */
 const CLASS_WORDS = GROUPS + 2;
 const ZSPAGES = GROUPS;
 const USED_OBJECTS = GROUPS + 1;
-/** Behind the classes: head of the list of free descriptors, and how many descriptors were ever used. */
+/** After the classes: head of the list of free descriptors, number of descriptors ever used. */
 const FREE_HEAD = classTable.count * CLASS_WORDS;
 const DESCRIPTORS = FREE_HEAD + 1;
-/** Zspages of all classes. */
+/** Number of zspages of all classes. */
 const ZSPAGES_ALL = FREE_HEAD + 2;
 const CLASS_TABLE_WORDS = FREE_HEAD + 3;
-/** An empty arena with fewer descriptors than this keeps them: 32 KiB. */
+/** An empty arena keeps its descriptors when they are fewer than this: 32 KiB. */
 const DESCRIPTORS_KEPT = 1024;
 
-/** Where an arena's tables and pages lie in its memory. Bytes; the table offsets are multiples of 4096. */
+/** Where the tables and pages of an arena are in its memory. Bytes; the table offsets are multiples of 4096. */
 export interface ArenaLayout {
   readonly classTable: number;
   readonly runTable: number;
@@ -91,10 +91,10 @@ export interface ArenaLayout {
 
 const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 
-/** Lays out an arena of `pages` pages (a multiple of 32, below 2^20) from byte `at` (a multiple of 4096) on. */
+/** Layout of an arena of `pages` pages (a multiple of 32, below 2^20) that begins at byte `at` (a multiple of 4096). */
 export function arenaLayout(at: number, pages: number): ArenaLayout {
-  assert(at > 0 && at % PAGE_BYTES === 0, 'an arena begins at a page that is not 0');
-  assert(pages > 0 && pages % CHUNK_PAGES === 0, 'an arena is whole chunks');
+  assert(at > 0 && at % PAGE_BYTES === 0, 'at is a multiple of 4096, above 0');
+  assert(pages > 0 && pages % CHUNK_PAGES === 0, 'pages is a multiple of 32, above 0');
   const runTable = roundUp(at + CLASS_TABLE_WORDS * 4, PAGE_BYTES);
   const zspageTable = roundUp(runTable + pageRunsTableBytes(pages), PAGE_BYTES);
   const first = roundUp(zspageTable + (pages + 1) * ROW_BYTES, CHUNK_PAGES * PAGE_BYTES);
@@ -108,72 +108,72 @@ export function arenaLayout(at: number, pages: number): ArenaLayout {
   };
 }
 
+export interface ArenaOptions {
+  /** The memory; the tables of `layout` must be zero in a new one. */
+  readonly buffer: ArrayBuffer;
+  readonly layout: ArenaLayout;
+  readonly kernels: Kernels;
+  readonly budget: Budget;
+  readonly pageRelease: PageRelease;
+  /** Called for each object that compact() moves. */
+  readonly onMoved: ObjectMoved;
+}
+
 export class Arena {
   readonly #classes = classTable;
   readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
   readonly #budget: Budget;
-  readonly #pageReturn: PageRelease;
-  readonly #moved: ObjectMoved;
-  /** All of the memory by words: objects' owners. */
+  readonly #pageRelease: PageRelease;
+  readonly #onMoved: ObjectMoved;
+  /** The whole memory by words, for owner words. */
   readonly #words: Int32Array;
   readonly #class: Int32Array;
   readonly #zspage: Int32Array;
   #compactCursor = 0;
-  /** Pages that compact() has freed since the start. */
+  /** Pages freed by compact() since the start. */
   compactedPages = 0;
 
-  /**
-   * @param buffer the memory; the tables of `layout` must be zero in a new one
-   * @param moved told for each object that compact() moves
-   */
-  constructor(
-    buffer: ArrayBuffer,
-    layout: ArenaLayout,
-    kernels: Kernels,
-    budget: Budget,
-    pageReturn: PageRelease,
-    moved: ObjectMoved,
-  ) {
-    const { runTable, firstPage, pages } = layout;
+  constructor({ buffer, layout, kernels, budget, pageRelease, onMoved }: ArenaOptions) {
+    const { runTable: tables, firstPage, pages } = layout;
     this.#kernels = kernels;
     this.#budget = budget;
-    this.#pageReturn = pageReturn;
-    this.#moved = moved;
+    this.#pageRelease = pageRelease;
+    this.#onMoved = onMoved;
     this.#words = new Int32Array(buffer);
     this.#class = new Int32Array(buffer, layout.classTable, CLASS_TABLE_WORDS);
     this.#zspage = new Int32Array(buffer, layout.zspageTable, (pages + 1) << ROW_SHIFT);
-    this.#runs = new PageRuns(buffer, runTable, firstPage, pages, budget, pageReturn);
+    this.#runs = new PageRuns({ buffer, tables, firstPage, pages, budget, pageRelease });
   }
 
-  /** Pages that are free but may still be resident: what giveBack() can return. */
+  /** Free pages that may still be resident: releaseFree() can release them. */
   get dirtyFreePages(): number {
     return this.#runs.dirtyFreePages;
   }
 
-  /** Hands out room for `length` bytes (1..4096); its location, or 0 when budget or address space is short. */
+  /** Allocates `length` bytes (1..4096). Returns the location, or 0 when budget or address space is short. */
   alloc(length: number, owner: number): number {
     const cls = this.classOf(length);
-    const zspage = this.#fullestWithRoom(cls) || this.#newZspage(cls);
+    const zspage = this.#fullestPartial(cls) || this.#newZspage(cls);
     if (zspage === 0) return 0;
     return this.#take(zspage, cls, owner);
   }
 
-  /** True when address space has room for `length` bytes: if alloc() refuses, it is for the budget. */
+  /** True when address space is free for `length` bytes: then alloc() can fail only because of the budget. */
   hasSpace(length: number): boolean {
     const cls = this.classOf(length);
-    return this.#fullestWithRoom(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
+    return this.#fullestPartial(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
   }
 
-  /** Gives up an object. Its bytes are reusable when this returns. */
+  /** Frees an object. Its bytes are reusable when this returns. */
   free(location: number): void {
     const zspage = location >>> INDEX_SHIFT;
     const index = location & INDEX_MASK;
     const row = zspage << ROW_SHIFT;
     const word = row + BITS + (index >>> 5);
     const bit = 1 << (index & 31);
-    assert((this.#zspage[word]! & bit) !== 0, 'an object is freed once');
+    assert((this.#zspage[word]! & bit) !== 0, 'the freed object is allocated');
     this.#zspage[word]! &= ~bit;
     const state = this.#zspage[row + STATE]!;
     const cls = state >>> 8;
@@ -186,12 +186,12 @@ export class Arena {
     } else this.#regroup(zspage, cls, from, this.#groupOf(cls, state - 1));
   }
 
-  /** Brings what free() looks at into the processor's caches; some number, so that the read is not left out. */
+  /** Prefetches the descriptor that free() reads into the CPU cache. Returns it so that the read is not optimised away. */
   warm(location: number): number {
     return this.#zspage[((location >>> INDEX_SHIFT) << ROW_SHIFT) + STATE]!;
   }
 
-  /** Class of an object of `length` payload bytes: equal classes mean that one can replace the other in place. */
+  /** Class of an object of `length` payload bytes. Objects of equal class can replace each other in place. */
   classOf(length: number): number {
     if (length > COMPRESSED_BYTES_MAX) return this.#classes.fullPage;
     return this.#classes.ofEighths[(length + OBJECT_HEADER_BYTES + 7) >>> 3]!;
@@ -202,7 +202,7 @@ export class Arena {
     return this.#zspage[((location >>> INDEX_SHIFT) << ROW_SHIFT) + STATE]! >>> 8;
   }
 
-  /** Byte address of the object's payload, as the 32 bits that a kernel takes: negative above 2 GiB. */
+  /** Byte address of the payload as the signed 32 bits that the WebAssembly kernels take: negative above 2 GiB. */
   address(location: number): number {
     const zspage = location >>> INDEX_SHIFT;
     const cls = this.classAt(location);
@@ -213,8 +213,8 @@ export class Arena {
   }
 
   /**
-   * Moves up to `movesMax` objects out of sparse zspages into fuller ones, class after class, where that
-   * empties a zspage. Returns the objects moved; fewer than asked means there is nothing more to gain.
+   * Moves up to `movesMax` objects from sparse zspages into fuller ones, class by class, where that empties a zspage.
+   * Returns the number of objects moved; fewer than `movesMax` means that no zspage is left to empty.
    */
   compact(movesMax: number): number {
     let moved = 0;
@@ -226,31 +226,32 @@ export class Arena {
     return moved;
   }
 
-  /** See PageRuns.giveBack. With nothing to keep and no zspage left, the descriptors go back too. */
+  /** See PageRuns.releaseFree. When keepPages is 0 and no zspage is left, the descriptors are released too. */
   releaseFree(keepPages: number, chunksMax: number): number {
-    const given = this.#runs.releaseFree(keepPages, chunksMax);
-    return given === 0 && keepPages === 0 ? this.#releaseDescriptors() : given;
+    const released = this.#runs.releaseFree(keepPages, chunksMax);
+    return released === 0 && keepPages === 0 ? this.#releaseDescriptors() : released;
   }
 
-  /** Returns the descriptor table of an arena without zspages; the pages of it that were given back. */
+  /** Releases the descriptor table of an arena without zspages. Returns the number of pages released. */
   #releaseDescriptors(): number {
     const descriptors = this.#class[DESCRIPTORS]!;
     if (descriptors < DESCRIPTORS_KEPT || this.#class[ZSPAGES_ALL] !== 0) return 0;
     const length = roundUp((descriptors + 1) * ROW_BYTES, PAGE_BYTES);
-    if (!this.#pageReturn.release(this.#zspage.byteOffset, length)) return 0;
+    if (!this.#pageRelease.release(this.#zspage.byteOffset, length)) return 0;
     this.#class[DESCRIPTORS] = 0;
     this.#class[FREE_HEAD] = 0;
     this.#budget.release(descriptors * ROW_BYTES);
     return length / PAGE_BYTES;
   }
 
-  /** Word index of the object's owner word. */
+  /** Word index of the owner word. */
   #ownerWord(zspage: number, cls: number, index: number): number {
     const page = this.#zspage[(zspage << ROW_SHIFT) + PAGE]!;
     return (page << (PAGE_SHIFT - 2)) + index * (this.#classes.objectBytes[cls]! >>> 2);
   }
 
-  #fullestWithRoom(cls: number): number {
+  /** The fullest zspage with a free object, to a quarter; 0 = none. */
+  #fullestPartial(cls: number): number {
     const heads = cls * CLASS_WORDS;
     return (
       this.#class[heads + 3]! ||
@@ -260,7 +261,7 @@ export class Arena {
     );
   }
 
-  /** A new, empty zspage in its class's sparsest list; 0 when budget or address space is short. */
+  /** Creates an empty zspage in the sparsest list of its class; 0 when budget or address space is short. */
   #newZspage(cls: number): number {
     const zspage = this.#class[FREE_HEAD] || this.#newDescriptor();
     if (zspage === 0) return 0;
@@ -276,10 +277,10 @@ export class Arena {
     return zspage;
   }
 
-  /** A descriptor that was never used, put into the free list; 0 when the budget has no room for it. */
+  /** Puts a never used descriptor into the free list; 0 when the table or the budget is exhausted. */
   #newDescriptor(): number {
     const descriptor = this.#class[DESCRIPTORS]! + 1;
-    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.hold(ROW_BYTES)) return 0;
+    if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.reserve(ROW_BYTES)) return 0;
     this.#class[DESCRIPTORS] = descriptor;
     this.#class[FREE_HEAD] = descriptor;
     return descriptor;
@@ -296,7 +297,7 @@ export class Arena {
     this.#class[FREE_HEAD] = zspage;
   }
 
-  /** Hands out the lowest free object of a zspage that has one. */
+  /** Allocates the lowest free object of a zspage that has one. */
   #take(zspage: number, cls: number, owner: number): number {
     const row = zspage << ROW_SHIFT;
     let word = row + BITS;
@@ -319,7 +320,7 @@ export class Arena {
     if (to < GROUPS) this.#link(zspage, cls, to);
   }
 
-  /** Quarter of fullness, 0..3; 4 = full. */
+  /** Fullness group: quarter 0..3; 4 = full. */
   #groupOf(cls: number, state: number): number {
     return ((state & 0xff) * this.#quarter[cls]!) >>> 16;
   }
@@ -349,29 +350,29 @@ export class Arena {
     let moved = 0;
     while (moved < movesMax) {
       const free = this.#class[heads + ZSPAGES]! * objects - this.#class[heads + USED_OBJECTS]!;
-      if (free < objects) break; // not a zspage's worth of holes: nothing to gain
+      if (free < objects) break; // too few free objects to empty a zspage
       const group = this.#sparsestGroup(heads);
       moved += this.#drain(this.#class[heads + group]!, cls, group, movesMax - moved);
     }
     return moved;
   }
 
-  /** The emptiest list that has a zspage; only asked when one has. */
+  /** The sparsest list that is not empty; the caller has checked that there is one. */
   #sparsestGroup(heads: number): number {
     let group = 0;
     while (this.#class[heads + group] === 0) group++;
-    assert(group < GROUPS, 'a class with holes has a zspage with holes');
+    assert(group < GROUPS, 'a class with free objects has a partial zspage');
     return group;
   }
 
   /**
    * Moves objects of `source` into fuller zspages of its class until it is empty or `movesMax` is reached.
-   * The others have room for all of them: the class has a zspage's worth of holes.
+   * The others have enough free objects: the class has at least as many as a zspage holds.
    */
   #drain(source: number, cls: number, group: number, movesMax: number): number {
     const row = source << ROW_SHIFT;
     const payload = this.#classes.objectBytes[cls]! - OBJECT_HEADER_BYTES;
-    this.#unlink(source, cls, group); // out of the lists, so that it is not its own target
+    this.#unlink(source, cls, group); // or it could be its own target
     let moved = 0;
     for (let word = 0; word < BIT_WORDS && moved < movesMax; word++) {
       let bits = this.#zspage[row + BITS + word]!;
@@ -379,9 +380,9 @@ export class Arena {
         const index = (word << 5) + 31 - Math.clz32(bits & -bits);
         const from = this.#ownerWord(source, cls, index);
         const owner = this.#words[from]!;
-        const location = this.#take(this.#fullestWithRoom(cls), cls, owner);
+        const location = this.#take(this.#fullestPartial(cls), cls, owner);
         this.#kernels.copy(this.address(location), (from << 2) + OBJECT_HEADER_BYTES, payload);
-        this.#moved(owner, location);
+        this.#onMoved(owner, location);
         moved++;
       }
       this.#zspage[row + BITS + word] = bits;
@@ -397,41 +398,47 @@ export class Arena {
   }
 
   /**
-   * Checks every invariant; throws InvariantError. Cost: all descriptors and objects' owner words.
-   * @param locationOf the location an owner's table holds, which must be where the object says it is
-   * @returns bytes that the budget holds for the arena
+   * Checks every invariant; throws InvariantError. Cost: all descriptors and owner words.
+   * @param locationOf the location that the owner's table holds
+   * @returns bytes reserved in the budget for the arena
    */
   verify(locationOf: (owner: number) => number): number {
     const listed = this.#verifyLists();
     const zspages = new Uint32Array(this.#classes.count);
     const used = new Uint32Array(this.#classes.count);
     const descriptors = this.#class[DESCRIPTORS]!;
-    let freeOnes = 0;
+    let unlistedFree = 0;
     for (let zspage = 1; zspage <= descriptors; zspage++) {
       const row = zspage << ROW_SHIFT;
       if (this.#zspage[row + PAGE] === 0) {
-        freeOnes++;
+        unlistedFree++;
         continue;
       }
       const state = this.#zspage[row + STATE]!;
       const cls = state >>> 8;
       const group = this.#groupOf(cls, state);
       const list = group === GROUPS ? undefined : cls * GROUPS + group;
-      assert(listed.get(zspage) === list, 'a zspage is in the list of its fullness');
+      assert(listed.get(zspage) === list, 'list === class and fullness group');
       zspages[cls]! += 1;
       used[cls]! += this.#verifyZspage(zspage, cls, locationOf);
     }
-    for (let free = this.#class[FREE_HEAD]!; free !== 0; freeOnes--)
+    for (let free = this.#class[FREE_HEAD]!; free !== 0; unlistedFree--)
       free = this.#zspage[(free << ROW_SHIFT) + NEXT]!;
-    assert(freeOnes === 0, 'free descriptors are in the free list');
+    assert(unlistedFree === 0, 'every free descriptor is in the free list');
     for (let cls = 0; cls < this.#classes.count; cls++) {
-      assert(this.#class[cls * CLASS_WORDS + ZSPAGES] === zspages[cls], 'zspages are counted');
-      assert(this.#class[cls * CLASS_WORDS + USED_OBJECTS] === used[cls], 'objects are counted');
+      assert(
+        this.#class[cls * CLASS_WORDS + ZSPAGES] === zspages[cls],
+        'zspage count of the class matches',
+      );
+      assert(
+        this.#class[cls * CLASS_WORDS + USED_OBJECTS] === used[cls],
+        'used objects of the class match',
+      );
     }
     return this.#runs.verify() + descriptors * ROW_BYTES;
   }
 
-  /** Walks the lists both ways; for each zspage in one, which. */
+  /** Walks every list. Returns the list of each zspage that is in one. */
   #verifyLists(): Map<number, number> {
     const listed = new Map<number, number>();
     for (let cls = 0; cls < this.#classes.count; cls++) {
@@ -439,8 +446,8 @@ export class Arena {
         let prev = 0;
         for (let zspage = this.#class[cls * CLASS_WORDS + group]!; zspage !== 0; ) {
           const row = zspage << ROW_SHIFT;
-          assert(this.#zspage[row + PREV] === prev, 'zspage lists are linked both ways');
-          assert(!listed.has(zspage), 'a zspage is in one list');
+          assert(this.#zspage[row + PREV] === prev, 'prev matches the previous zspage');
+          assert(!listed.has(zspage), 'the zspage is in one list only');
           listed.set(zspage, cls * GROUPS + group);
           prev = zspage;
           zspage = this.#zspage[row + NEXT]!;
@@ -454,14 +461,17 @@ export class Arena {
     const row = zspage << ROW_SHIFT;
     let used = 0;
     for (let word = 0; word < BIT_WORDS; word++) used += popcount(this.#zspage[row + BITS + word]!);
-    assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used objects are counted');
+    assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used === set bits, above 0');
     if (cls === this.#classes.fullPage) return used;
     for (let index = 0; index < 32 * BIT_WORDS; index++) {
       const bit = (this.#zspage[row + BITS + (index >>> 5)]! >>> (index & 31)) & 1;
       if (bit === 0) continue;
-      assert(index < this.#classes.objects[cls]!, 'an object is inside its zspage');
+      assert(index < this.#classes.objects[cls]!, 'index < objects per zspage');
       const owner = this.#words[this.#ownerWord(zspage, cls, index)]!;
-      assert(locationOf(owner) === ((zspage << INDEX_SHIFT) | index), 'an object knows its owner');
+      assert(
+        locationOf(owner) === ((zspage << INDEX_SHIFT) | index),
+        'locationOf(owner) === location',
+      );
     }
     return used;
   }

@@ -1,20 +1,24 @@
 /**
- * A byte ceiling. Every byte that can become resident is reserved here before it is touched, payload and
- * metadata alike, so `usedBytes <= limitBytes` holds at every moment, not on average.
- * Budgets nest: a shard's inside its store's. A reservation that any of them refuses changes none.
+ * A memory limit in bytes. Every byte that can become resident, payload and metadata, is reserved here before it is
+ * touched, so `usedBytes <= limitBytes` holds at every moment.
+ * Budgets nest: the budget of a shard is a child of the store's. When one of them refuses, none changes.
  */
 import { assert } from '../base/assert.ts';
+import { checkInteger } from '../base/options.ts';
 
 export class Budget {
-  /** Bytes; 0 = no ceiling. */
+  /** Bytes; 0 = no limit. */
   readonly limitBytes: number;
   readonly #parent: Budget | null;
   #usedBytes = 0;
   #peakBytes = 0;
 
-  /** @param limitBytes ceiling in bytes, 0 = none */
+  /**
+   * @param limitBytes limit in bytes, 0 = none
+   * @throws SwapError ERR_ARG_VALUE
+   */
   constructor(limitBytes: number, parent: Budget | null = null) {
-    assert(Number.isSafeInteger(limitBytes) && limitBytes >= 0, 'a limit is a count of bytes');
+    checkInteger('new Budget()', 'limitBytes', limitBytes, { min: 0 });
     this.limitBytes = limitBytes;
     this.#parent = parent;
   }
@@ -23,12 +27,12 @@ export class Budget {
     return this.#usedBytes;
   }
 
-  /** Most that was ever in use, bytes. */
+  /** Highest usedBytes since the start. */
   get peakBytes(): number {
     return this.#peakBytes;
   }
 
-  /** Takes `bytes` or, answering false, nothing. */
+  /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
   reserve(bytes: number): boolean {
     const used = this.#usedBytes + bytes;
     if (this.limitBytes !== 0 && used > this.limitBytes) return false;
@@ -39,7 +43,7 @@ export class Budget {
   }
 
   release(bytes: number): void {
-    assert(bytes <= this.#usedBytes, 'no more is released than was reserved');
+    assert(bytes <= this.#usedBytes, 'released bytes <= usedBytes');
     this.#usedBytes -= bytes;
     if (this.#parent !== null) this.#parent.release(bytes);
   }

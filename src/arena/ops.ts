@@ -1,15 +1,15 @@
 /**
- * What the arena needs from whoever is above and around it. Implemented by os/ (giving memory back to the
- * system) and store/ (following an object that compaction moved).
+ * Interfaces that the arena calls. os/ implements the release of memory to the system; store/ follows the objects
+ * that compaction moves.
  */
 import type { LinearMemory } from '../codec/linear-memory.ts';
 
-/** Gives pages of one memory back to the system; they read as zeros afterwards (madvise(2), MADV_DONTNEED). */
+/** Releases pages of one memory to the system; they read as zeros afterwards (madvise(2), MADV_DONTNEED). */
 export interface PageRelease {
   /**
    * @param at first byte, a multiple of 4096
    * @param length bytes, a multiple of 4096
-   * @returns false when the system cannot: the pages keep their content and their RAM
+   * @returns false when the system cannot release them: the pages keep their content and stay resident
    */
   release(at: number, length: number): boolean;
 }
@@ -17,8 +17,8 @@ export interface PageRelease {
 /** Makes a PageRelease for one memory. */
 export type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
 
-/** For systems that cannot take memory back. Freed pages are still reused, they just stay resident. */
+/** For systems without page release: freed pages are reused, but stay resident. */
 export const keepPages: PageReleaseFactory = () => ({ release: () => false });
 
-/** Told when compaction moved an object: its owner's table must point to the new place from now on. */
+/** Called for each object that compaction moves: from now on the owner's table must hold the new location. */
 export type ObjectMoved = (owner: number, location: number) => void;

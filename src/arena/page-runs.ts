@@ -1,34 +1,34 @@
 /**
- * Page runs: hands out runs of 1..12 neighbouring pages of a memory, takes them back, and gives what is
- * free back to the system.
+ * Page runs: allocates runs of 1..12 contiguous pages of a memory and releases free pages to the system.
  *
- * The pages are grouped in chunks of 32, one row a chunk:
+ * The pages are grouped in chunks of 32, with one row per chunk:
  *
- *   word 0  used    bit i: page i of the chunk is handed out
- *   word 1  dirty   bit i: page i may be resident (was handed out since it was last given back)
+ *   word 0  used    bit i: page i of the chunk is allocated
+ *   word 1  dirty   bit i: page i may be resident (allocated since it was last released)
  *   word 2  next    neighbours in the list of chunks whose longest free run has the same length,
  *   word 3  prev    as chunk number + 1; 0 = none
  *
- * 33 lists, by longest free run (0..32), and a bit for each list that is not empty: the best-fitting chunk
- * is found by one count of zeros. Whole-free chunks are the last resort, so use stays dense and address
- * space fragments little; what does fragment is address space, not memory: a free page costs nothing once
- * it was given back.
+ * There are 33 lists, by longest free run (0..32), and a bit for each list that is not empty: one count of trailing
+ * zeros finds the best-fitting chunk. Empty chunks are used last, which keeps fragmentation low. Only address space
+ * fragments, not memory: a free page costs nothing once it is released.
  *
  * Invariants
- * - used is a subset of dirty; the budget holds 4096 bytes for every dirty page, and the rows of every chunk in use.
+ * - used is a subset of dirty; the budget has 4096 bytes reserved for every dirty page, and the row of every touched
+ *   chunk.
  * - A chunk is in exactly the list of its longest free run.
- * - dirtyFreePages = the set bits of dirty & ~used over all chunks; each such chunk has its bit in #unclean.
+ * - dirtyFreePages = the set bits of dirty & ~used over all chunks; each such chunk has its bit in #releasable.
  *
- * Cost: alloc and free O(1) (a few dozen instructions), giveBack one system call a run of free pages.
+ * Cost: alloc and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
  */
 import { assert } from '../base/assert.ts';
+import { popcount } from '../base/bits.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Budget } from './budget.ts';
 import type { PageRelease } from './ops.ts';
 
 export const CHUNK_PAGES = 32;
 const CHUNK_SHIFT = 5;
-/** Words of a chunk's row. */
+/** Words per chunk row. */
 const ROW = 4;
 const ROW_BYTES = ROW * 4;
 const USED = 0;
@@ -41,24 +41,17 @@ const LISTS = CHUNK_PAGES + 1;
 
 /** Words of the list table: the heads, then these three. */
 const OCCUPIED = LISTS; // bit i: list i is not empty, i < 32
-const VIRGIN = LISTS + 1; // chunks from here on were never used and are in no list: their rows stay untouched
+const TOUCHED = LISTS + 1; // chunks ever used; the ones behind are in no list and their rows are untouched
 const DIRTY_FREE = LISTS + 2; // pages that are free and may be resident
 const LIST_WORDS = LISTS + 3;
 
-/** Bytes of tables that `pages` pages need in the image. */
+/** Bytes of the tables for `pages` pages in the memory image. */
 export const pageRunsTableBytes = (pages: number): number =>
   ((pages >>> CHUNK_SHIFT) * ROW + LIST_WORDS + Math.ceil(pages / CHUNK_PAGES / 32)) * 4;
 
-/** Number of set bits. */
-export function popcount(word: number): number {
-  let w = word - ((word >>> 1) & 0x5555_5555);
-  w = (w & 0x3333_3333) + ((w >>> 2) & 0x3333_3333);
-  return Math.imul((w + (w >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
-}
-
 /**
- * Length of the longest run of set bits, 0..32, in about 20 instructions: wN has a bit where N set bits begin,
- * so a run of `length` bits can be lengthened by N where wN continues it.
+ * Length of the longest run of set bits, 0..32, in about 20 instructions: wN has a bit set where N set bits begin,
+ * so wN extends a run of `length` bits by N.
  */
 export function longestRun(word: number): number {
   if (word === 0) return 0;
@@ -92,7 +85,7 @@ export function longestRun(word: number): number {
   return length;
 }
 
-/** Lowest bit position at which `length` set bits begin, or -1. */
+/** Position of the lowest run of `length` set bits, or -1. */
 export function findRun(word: number, length: number): number {
   let w = word;
   let have = 1;
@@ -106,33 +99,33 @@ export function findRun(word: number, length: number): number {
 
 const maskOf = (length: number): number => (length === 32 ? -1 : (1 << length) - 1);
 
+export interface PageRunsOptions {
+  readonly buffer: ArrayBuffer;
+  /** Byte address of the tables: pageRunsTableBytes(pages) zeroed bytes, a multiple of 4. */
+  readonly tables: number;
+  /** Number of the first page to allocate (address / 4096), at least 1. */
+  readonly firstPage: number;
+  /** Number of pages, a multiple of 32. */
+  readonly pages: number;
+  readonly budget: Budget;
+  readonly pageRelease: PageRelease;
+}
+
 export class PageRuns {
   readonly #firstPage: number;
   readonly #chunks: number;
   readonly #rows: Int32Array;
-  /** Head of each list as chunk number + 1, then OCCUPIED, VIRGIN, DIRTY_FREE. */
+  /** Head of each list as chunk number + 1, then OCCUPIED, TOUCHED, DIRTY_FREE. */
   readonly #lists: Int32Array;
-  /** A bit a chunk: it has pages that are free and may be resident. */
-  readonly #unclean: Int32Array;
+  /** One bit per chunk: set when the chunk has free pages that may be resident. */
+  readonly #releasable: Int32Array;
   readonly #budget: Budget;
-  readonly #return: PageRelease;
+  readonly #pageRelease: PageRelease;
   #cursor = 0;
 
-  /**
-   * @param buffer the memory
-   * @param tables byte address of pageRunsTableBytes(pages) zeroed bytes, a multiple of 4
-   * @param firstPage number of the first page handed out (address / 4096), at least 1
-   * @param pages how many, a multiple of 32
-   */
-  constructor(
-    buffer: ArrayBuffer,
-    tables: number,
-    firstPage: number,
-    pages: number,
-    budget: Budget,
-    pageReturn: PageRelease,
-  ) {
-    assert(firstPage > 0 && pages % CHUNK_PAGES === 0, 'runs begin at a page that is not 0');
+  constructor({ buffer, tables, firstPage, pages, budget, pageRelease }: PageRunsOptions) {
+    assert(firstPage > 0, 'firstPage > 0');
+    assert(pages % CHUNK_PAGES === 0, 'pages is a multiple of 32');
     this.#firstPage = firstPage;
     this.#chunks = pages >>> CHUNK_SHIFT;
     let at = tables;
@@ -140,9 +133,9 @@ export class PageRuns {
     at += this.#rows.byteLength;
     this.#lists = new Int32Array(buffer, at, LIST_WORDS);
     at += this.#lists.byteLength;
-    this.#unclean = new Int32Array(buffer, at, Math.ceil(this.#chunks / 32));
+    this.#releasable = new Int32Array(buffer, at, Math.ceil(this.#chunks / 32));
     this.#budget = budget;
-    this.#return = pageReturn;
+    this.#pageRelease = pageRelease;
   }
 
   /** Pages that are free but may still be resident. */
@@ -150,14 +143,14 @@ export class PageRuns {
     return this.#lists[DIRTY_FREE]!;
   }
 
-  /** Hands out `length` (1..12) neighbouring pages: the first one's number, or 0 when budget or address space is short. */
+  /** Allocates `length` (1..12) contiguous pages. Returns the first page number, or 0 when budget or address space is short. */
   alloc(length: number): number {
     let chunk = this.#bestChunk(length);
     if (chunk < 0) return 0;
     let at = findRun(~this.#rows[chunk * ROW + USED]!, length);
-    assert(at >= 0, 'a chunk has the run its list says');
-    if (!this.#reserve(chunk * ROW, maskOf(length) << at)) {
-      chunk = this.#heldChunk(length);
+    assert(at >= 0, 'the chunk has a free run of the requested length');
+    if (!this.#reserveRun(chunk * ROW, maskOf(length) << at)) {
+      chunk = this.#reservedChunk(length);
       if (chunk < 0) return 0;
       at = findRun(this.#dirtyFree(chunk), length);
     }
@@ -169,59 +162,60 @@ export class PageRuns {
     this.#rows[row + USED] = used | run;
     this.#rows[row + DIRTY] = dirty | run;
     this.#lists[DIRTY_FREE]! -= length - fresh;
-    if (((dirty | run) & ~(used | run)) === 0) this.#unclean[chunk >>> 5]! &= ~(1 << (chunk & 31));
+    if (((dirty | run) & ~(used | run)) === 0)
+      this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
     this.#relist(chunk, longestRun(~used), longestRun(~(used | run)));
     return this.#firstPage + (chunk << CHUNK_SHIFT) + at;
   }
 
-  /** True when address space has a run of `length` free pages, whatever the budget says. */
+  /** True when address space has a run of `length` free pages, regardless of the budget. */
   hasRun(length: number): boolean {
     return (
       (this.#lists[OCCUPIED]! & -(1 << length)) !== 0 ||
       this.#lists[CHUNK_PAGES] !== 0 ||
-      this.#lists[VIRGIN]! < this.#chunks
+      this.#lists[TOUCHED]! < this.#chunks
     );
   }
 
-  /** Takes back the run of `length` pages that begins at `page`. */
+  /** Frees the run of `length` pages that begins at `page`. */
   free(page: number, length: number): void {
     const index = page - this.#firstPage;
     const chunk = index >>> CHUNK_SHIFT;
     const run = maskOf(length) << (index & (CHUNK_PAGES - 1));
     const row = chunk * ROW;
     const used = this.#rows[row + USED]!;
-    assert((used & run) === run, 'a run is freed once, whole');
+    assert((used & run) === run, 'every page of the freed run is allocated');
     this.#rows[row + USED] = used & ~run;
     this.#lists[DIRTY_FREE]! += length;
-    this.#unclean[chunk >>> 5]! |= 1 << (chunk & 31);
+    this.#releasable[chunk >>> 5]! |= 1 << (chunk & 31);
     this.#relist(chunk, longestRun(~used), longestRun(~(used & ~run)));
   }
 
   /**
-   * Gives free pages back to the system until at most `keepPages` of them may be resident; whole chunks'
-   * worth of pages in one call each. Stops after `chunksMax` chunks. Returns the pages given back.
+   * Releases free pages to the system until at most `keepPages` of them may be resident. Releases all free pages of
+   * a chunk, of at most `chunksMax` chunks. Returns the number of pages released.
    */
   releaseFree(keepPages: number, chunksMax: number): number {
-    let given = 0;
+    let released = 0;
     let left = chunksMax;
-    const words = this.#unclean.length;
+    const words = this.#releasable.length;
     const start = this.#cursor;
     for (let i = 0; i < words && this.dirtyFreePages > keepPages && left > 0; i++) {
       const at = (start + i) % words;
-      for (let w = this.#unclean[at]!; w !== 0 && left > 0; w &= w - 1) {
+      for (let w = this.#releasable[at]!; w !== 0 && left > 0; w &= w - 1) {
         if (this.dirtyFreePages <= keepPages) break;
-        const cleaned = this.#clean((at << 5) + 31 - Math.clz32(w & -w));
-        if (cleaned < 0) return given;
-        given += cleaned;
+        const pages = this.#releaseChunk((at << 5) + 31 - Math.clz32(w & -w));
+        if (pages < 0) return released;
+        released += pages;
         left--;
       }
-      if (this.#unclean[at] === 0) this.#cursor = (at + 1) % words;
+      if (this.#releasable[at] === 0) this.#cursor = (at + 1) % words;
     }
-    return given;
+    return released;
   }
 
-  /** Gives back the free pages of one chunk; how many, or -1 when the system takes none. */
-  #clean(chunk: number): number {
+  /** Releases the free pages of one chunk. Returns their number, or -1 when the system refuses. */
+  #releaseChunk(chunk: number): number {
     const row = chunk * ROW;
     const first = this.#firstPage + (chunk << CHUNK_SHIFT);
     let free = this.#dirtyFree(chunk);
@@ -230,32 +224,32 @@ export class PageRuns {
       const at = 31 - Math.clz32(free & -free);
       const rest = ~(free >>> at);
       const length = rest === 0 ? 32 : 31 - Math.clz32(rest & -rest);
-      if (!this.#return.release((first + at) * PAGE_BYTES, length << PAGE_SHIFT)) return -1;
+      if (!this.#pageRelease.release((first + at) * PAGE_BYTES, length << PAGE_SHIFT)) return -1;
       free &= ~(maskOf(length) << at);
     }
     this.#rows[row + DIRTY] = this.#rows[row + USED]!;
-    this.#unclean[chunk >>> 5]! &= ~(1 << (chunk & 31));
+    this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
     this.#lists[DIRTY_FREE]! -= pages;
     this.#budget.release(pages * PAGE_BYTES);
     return pages;
   }
 
-  /** Reserves `bytes`, giving free pages back first when the budget is short. */
-  hold(bytes: number): boolean {
-    return this.#budget.reserve(bytes) || (this.#makeRoom() && this.#budget.reserve(bytes));
+  /** Reserves `bytes`; when the budget is short, releases free pages first. */
+  reserve(bytes: number): boolean {
+    return this.#budget.reserve(bytes) || (this.#releaseSome() && this.#budget.reserve(bytes));
   }
 
-  /** Reserves what of `run` is not held yet; when the budget is short, gives free pages back first. */
-  #reserve(row: number, run: number): boolean {
+  /** Reserves the pages of `run` that are not dirty; when the budget is short, releases free pages first. */
+  #reserveRun(row: number, run: number): boolean {
     const fresh = popcount(run & ~this.#rows[row + DIRTY]!);
     if (fresh === 0 || this.#budget.reserve(fresh * PAGE_BYTES)) return true;
-    if (!this.#makeRoom()) return false;
-    // Counted anew: some of the pages given back may have been this run's own.
+    if (!this.#releaseSome()) return false;
+    // Count again: the released pages may include some of this run.
     return this.#budget.reserve(popcount(run & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
   }
 
-  /** Gives a chunk's worth of free pages back: more than any reservation here asks for. False when there are none. */
-  #makeRoom(): boolean {
+  /** Releases up to 32 free pages, more than any reservation needs. Returns false when there are none. */
+  #releaseSome(): boolean {
     return this.releaseFree(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
@@ -265,21 +259,22 @@ export class PageRuns {
     if (fitting !== 0) return this.#lists[31 - Math.clz32(fitting & -fitting)]! - 1;
     const empty = this.#lists[CHUNK_PAGES]!;
     if (empty !== 0) return empty - 1;
-    const virgin = this.#lists[VIRGIN]!;
-    if (virgin === this.#chunks || !this.hold(ROW_BYTES)) return -1;
-    this.#lists[VIRGIN] = virgin + 1;
-    this.#link(virgin, CHUNK_PAGES);
-    return virgin;
+    const touched = this.#lists[TOUCHED]!;
+    if (touched === this.#chunks || !this.reserve(ROW_BYTES)) return -1;
+    this.#lists[TOUCHED] = touched + 1;
+    this.#link(touched, CHUNK_PAGES);
+    return touched;
   }
 
   /**
-   * A chunk with a run of `length` free pages that the budget holds already; -1 when there is none. For a budget
-   * that is short where the system takes nothing back. Cost: one row for each chunk with free resident pages.
+   * A chunk with a run of `length` free pages for which the budget is already reserved; -1 when there is none.
+   * Needed when the budget is exhausted and the system cannot release pages. Cost: one row for each chunk with free
+   * resident pages.
    */
-  #heldChunk(length: number): number {
+  #reservedChunk(length: number): number {
     if (this.dirtyFreePages < length) return -1;
-    for (let at = 0; at < this.#unclean.length; at++) {
-      for (let w = this.#unclean[at]!; w !== 0; w &= w - 1) {
+    for (let at = 0; at < this.#releasable.length; at++) {
+      for (let w = this.#releasable[at]!; w !== 0; w &= w - 1) {
         const chunk = (at << 5) + 31 - Math.clz32(w & -w);
         if (findRun(this.#dirtyFree(chunk), length) >= 0) return chunk;
       }
@@ -287,7 +282,7 @@ export class PageRuns {
     return -1;
   }
 
-  /** Bits of the chunk's pages that are free and may be resident. */
+  /** Bits of the pages in the chunk that are free and may be resident. */
   #dirtyFree(chunk: number): number {
     return this.#rows[chunk * ROW + DIRTY]! & ~this.#rows[chunk * ROW + USED]!;
   }
@@ -316,33 +311,33 @@ export class PageRuns {
     if (this.#lists[list] === 0 && list < CHUNK_PAGES) this.#lists[OCCUPIED]! &= ~(1 << list);
   }
 
-  /** Checks every invariant; throws InvariantError. Cost: all rows. Returns the bytes that the budget holds for it. */
+  /** Checks every invariant; throws InvariantError. Cost: all rows. Returns the bytes reserved in the budget. */
   verify(): number {
     let dirtyPages = 0;
     let dirtyFree = 0;
-    for (let chunk = 0; chunk < this.#lists[VIRGIN]!; chunk++) {
+    for (let chunk = 0; chunk < this.#lists[TOUCHED]!; chunk++) {
       const used = this.#rows[chunk * ROW + USED]!;
       const dirty = this.#rows[chunk * ROW + DIRTY]!;
-      assert((used & ~dirty) === 0, 'a used page counts as resident');
+      assert((used & ~dirty) === 0, 'every used page is dirty');
       dirtyPages += popcount(dirty);
       dirtyFree += popcount(dirty & ~used);
-      const unclean = (this.#unclean[chunk >>> 5]! >>> (chunk & 31)) & 1;
-      assert((unclean === 1) === ((dirty & ~used) !== 0), 'unclean chunks are marked');
+      const isReleasable = (this.#releasable[chunk >>> 5]! >>> (chunk & 31)) & 1;
+      assert((isReleasable === 1) === ((dirty & ~used) !== 0), 'releasable bit set === dirty free');
     }
-    assert(dirtyFree === this.dirtyFreePages, 'free resident pages are counted');
+    assert(dirtyFree === this.dirtyFreePages, 'dirtyFreePages matches the rows');
     let listed = 0;
     for (let list = 0; list < LISTS; list++) {
       let prev = 0;
       for (let c = this.#lists[list]!; c !== 0; c = this.#rows[(c - 1) * ROW + NEXT]!) {
-        assert(this.#rows[(c - 1) * ROW + PREV] === prev, 'chunk lists are linked both ways');
+        assert(this.#rows[(c - 1) * ROW + PREV] === prev, 'prev matches the previous chunk');
         const used = this.#rows[(c - 1) * ROW + USED]!;
-        assert(longestRun(~used) === list, 'a chunk is in the list of its longest free run');
+        assert(longestRun(~used) === list, 'list === longest free run');
         prev = c;
         listed++;
-        assert(listed <= this.#lists[VIRGIN]!, 'chunk lists end');
+        assert(listed <= this.#lists[TOUCHED]!, 'listed chunks <= touched chunks');
       }
     }
-    assert(listed === this.#lists[VIRGIN], 'every used chunk is in a list');
-    return dirtyPages * PAGE_BYTES + this.#lists[VIRGIN]! * ROW_BYTES;
+    assert(listed === this.#lists[TOUCHED], 'every touched chunk is in a list');
+    return dirtyPages * PAGE_BYTES + this.#lists[TOUCHED]! * ROW_BYTES;
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Claims that hold unless this software is wrong. Always on: a broken invariant stops the operation before it can return
- * somebody else's page. Claims are literals, so a check that holds allocates nothing.
+ * Assertions. They are always enabled: a broken invariant stops the operation before it can return the wrong page.
+ * A claim states what must hold, as a string literal: a check that passes allocates nothing.
  */
 
-/** An invariant of ours does not hold: never caused by a caller, a peer or a device. Please report it. */
+/** An internal invariant is broken: a bug in frontswap, never the fault of a caller, a peer or a device. Please report it. */
 export class InvariantError extends Error {
   override readonly name: string = 'InvariantError';
   readonly code = 'ERR_INVARIANT';

@@ -1,7 +1,7 @@
 /**
- * Time, as an argument: the host passes its monotonic clock, a test or a simulator one that it turns itself.
+ * Time is an argument: the host passes its monotonic clock, tests and simulators pass one that they advance themselves.
  */
 export interface Clock {
-  /** Nanoseconds since some fixed moment; never runs backwards. Up to 2^53: 104 days. */
+  /** Nanoseconds since a fixed moment, below 2^53 (104 days); monotonic. */
   nowNs(): number;
 }

@@ -1,19 +1,32 @@
 /**
- * Counters: declared once with a unit and the value they should have, kept side by side in one
- * Float64Array (exact to 2^53), read by statistics, control socket and tests alike.
+ * Counters. Each is declared once with its unit and expected value. The values share one Float64Array (exact to
+ * 2^53), which statistics, control socket and tests read.
  *
- * Cost: add() is one array write, nothing is allocated; snapshot() is for people, not for hot paths.
+ * Cost: add() is one array write and allocates nothing; snapshot() allocates: keep it off hot paths.
  */
 
 export interface CounterSpec {
-  /** What one step of the counter is: `requests`, `pages`, `bytes`. */
+  /** What is counted: `requests`, `pages`, `bytes`. */
   readonly unit: string;
-  /** True: any other value than 0 means that something is wrong. */
+  /** True: any value other than 0 indicates a fault. */
   readonly mustStayZero: boolean;
   readonly help: string;
 }
 
-/** Position of each counter in `values`, for all instances of these specs. */
+/** A counter that may have any value. */
+export const counted = (unit: string, help: string): CounterSpec => ({
+  unit,
+  mustStayZero: false,
+  help,
+});
+/** A counter of faults. */
+export const mustStayZero = (unit: string, help: string): CounterSpec => ({
+  unit,
+  mustStayZero: true,
+  help,
+});
+
+/** Index of each counter in `values`, the same in all instances of these specs. */
 export const positionsOf = <Name extends string>(
   specs: Readonly<Record<Name, CounterSpec>>,
 ): Readonly<Record<Name, number>> =>
@@ -22,7 +35,7 @@ export const positionsOf = <Name extends string>(
 export class Counters<Name extends string> {
   readonly names: readonly Name[];
   readonly specs: Readonly<Record<Name, CounterSpec>>;
-  /** Position of each counter in `values`. Look it up once, outside the hot path. */
+  /** Index of each counter in `values`. Look it up once, outside the hot path. */
   readonly index: Readonly<Record<Name, number>>;
   readonly values: Float64Array;
 
@@ -48,7 +61,7 @@ export class Counters<Name extends string> {
     >;
   }
 
-  /** A line a counter, for people: value, unit, name, meaning. */
+  /** One line for each counter, for people: value, unit, name, meaning. */
   describe(): string {
     const lines = this.names.map((name) => {
       const { unit, mustStayZero, help } = this.specs[name];
@@ -57,7 +70,7 @@ export class Counters<Name extends string> {
     return lines.join('');
   }
 
-  /** Names of the counters that must stay 0 and did not. */
+  /** Names of the counters that must stay 0 and are not 0. */
   violated(): Name[] {
     return this.names.filter((name) => this.specs[name].mustStayZero && this.get(name) !== 0);
   }

@@ -1,9 +1,9 @@
 /**
- * "Did you mean": the known word nearest to a mistyped one, by edit distance with swapped neighbours
- * (optimal string alignment). Cost: product of the two lengths; words are short.
+ * "Did you mean": finds the known word nearest to a mistyped one, by edit distance with transpositions
+ * (optimal string alignment). Cost: the product of both lengths.
  */
 
-/** Edits (insert, delete, replace, swap neighbours) from one word to the other. */
+/** Number of edits (insert, delete, replace, transpose neighbours) that turn one word into the other. */
 export function editDistance(from: string, to: string): number {
   const width = to.length + 1;
   const rows = new Uint16Array((from.length + 1) * width);
@@ -23,7 +23,7 @@ export function editDistance(from: string, to: string): number {
   return rows[rows.length - 1]!;
 }
 
-/** The nearest of `known`, or null when none is near: at most a third of the letters may differ. */
+/** The nearest of `known`, or null when none is near: at most a third of the letters, but at least one, may differ. */
 export function nearest(word: string, known: Iterable<string>): string | null {
   if (word.length > 64) return null;
   let best: string | null = null;
@@ -38,7 +38,7 @@ export function nearest(word: string, known: Iterable<string>): string | null {
   return best;
 }
 
-/** "; did you mean 'list'?", or nothing when no known word is near. */
+/** "; did you mean 'list'?", or the empty string when no known word is near. */
 export function suggestion(word: string, known: Iterable<string>, prefix = ''): string {
   const found = nearest(word, known);
   return found === null ? '' : `; did you mean '${prefix}${found}'?`;

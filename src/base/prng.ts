@@ -1,7 +1,7 @@
 /**
  * Seeded pseudo-random numbers (xoshiro128**, Blackman and Vigna, "Scrambled linear pseudorandom
- * number generators", 2018; seeded by splitmix32). Same seed, same sequence, on every machine.
- * Cost: about 2 ns a number, nothing allocated.
+ * number generators", 2018; seeded by splitmix32). A seed yields the same sequence on every machine.
+ * Cost: about 2 ns per number; no allocation.
  */
 export class Prng {
   #a: number;
@@ -23,7 +23,7 @@ export class Prng {
     this.#a = next();
     this.#b = next();
     this.#c = next();
-    this.#d = next() | 1; // the all-zero state would stay there
+    this.#d = next() | 1; // an all-zero state would yield zeros only
   }
 
   /** 0 .. 2^32 - 1 */
@@ -45,7 +45,7 @@ export class Prng {
     return Math.floor((this.u32() / 0x1_0000_0000) * n);
   }
 
-  /** True once in `n` on average. */
+  /** True with probability 1/n. */
   oneIn(n: number): boolean {
     return this.below(n) === 0;
   }

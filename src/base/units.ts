@@ -1,20 +1,20 @@
 /**
- * Units as types: a page number, a slot and a byte count never mix by accident.
- * Erased at run time; conversions are named functions.
+ * Units as types: the compiler keeps slots, byte counts and page counts apart.
+ * They are erased at run time; conversions are named functions.
  */
 declare const unit: unique symbol;
 
-/** A number that carries its unit in its type. */
+/** A number whose type carries its unit. */
 type Unit<Name extends string> = number & { readonly [unit]: Name };
 
-/** Index of a page in one disk, swap area or store; 0 .. 2^31 - 1, so V8 keeps it a small integer. */
+/** Index of a page in a disk, swap area or store; 0 .. 2^31 - 1, so that V8 keeps it as a small integer. */
 export type Slot = Unit<'Slot'>;
 /** A number of bytes, 0 .. 2^53 - 1. */
 export type ByteCount = Unit<'ByteCount'>;
 /** A number of pages, 0 .. 2^41 - 1. */
 export type PageCount = Unit<'PageCount'>;
 
-/** The page: 4096 bytes everywhere in this house, as on every kernel that swaps to us by default. */
+/** Page size, bytes: the same in every part, and the default page size of x86-64 and arm64 kernels. */
 export const PAGE_BYTES = 4096 as ByteCount;
 export const PAGE_SHIFT = 12;
 
@@ -23,8 +23,8 @@ export const slot = (n: number): Slot => n as Slot;
 export const pages = (n: number): PageCount => n as PageCount;
 
 export const pagesToBytes = (n: PageCount): ByteCount => (n * PAGE_BYTES) as ByteCount;
-/** Rounds up: the pages that hold `n` bytes. */
+/** Number of pages that hold `n` bytes, rounded up. */
 export const bytesToPages = (n: ByteCount): PageCount => Math.ceil(n / PAGE_BYTES) as PageCount;
 
-/** Swap areas that can be on at once, numbered from 0 (kernel: MAX_SWAPFILES, include/linux/swap.h). */
+/** Maximum number of active swap areas, numbered from 0 (kernel: MAX_SWAPFILES, include/linux/swap.h). */
 export const SWAP_AREAS_MAX = 32;

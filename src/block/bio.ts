@@ -1,30 +1,30 @@
 /**
- * A bio: one block request on its way to a disk and back. The names are the kernel's
- * (include/linux/blk_types.h, include/linux/bio.h); the shape is ours:
+ * A bio: one block request and its completion. Names follow the kernel (include/linux/blk_types.h,
+ * include/linux/bio.h):
  *
- *   door ──alloc──▶ bio ──submit──▶ filter… ──▶ disk ──complete──▶ tick() ──end──▶ door ──free──▶ pool
+ *   owner ──alloc──▶ bio ──submit──▶ filter… ──▶ disk ──▶ tick() ──bioEnd──▶ owner ──free──▶ pool
  *
- * Bios come from a mempool of fixed size, made at start: the request path allocates nothing, and a door
- * that finds the pool empty stops reading from its peer until a bio comes back. That is the back-pressure.
+ * The owner is the NBD server or the swap core. Bios come from a mempool of fixed size, created at the start: the request
+ * path allocates nothing. When the pool is empty, the NBD server stops reading from its client until a bio is freed.
  *
  * Invariants
- * - A bio is owned by exactly one place: the pool, the door, or the disk between submit() and end().
- * - `data[at .. at + length)` belongs to the disk from submit() until end(); a disk that declares
+ * - A bio has exactly one holder: the pool, its owner, or, between submit() and bioEnd(), the disk.
+ * - `data[at .. at + length)` belongs to the disk from submit() until bioEnd(); a disk that declares
  *   `synchronous` has read or filled it when submit() returns (kernel: BDEV_SYNCHRONOUS).
- * - `status` means something only in end().
+ * - `status` is valid only in bioEnd().
  *
- * A filter that wants to see a bio again on its way back enters it and leaves it, as drivers do with the stack
- * locations of a Windows IRP: each layer has a frame in the bio itself, so no layer can run out of them.
+ * A filter that needs the completion of a bio calls enter() and leave(), as drivers do with the stack locations of a
+ * Windows IRP: the bio itself has a frame for each layer, so no layer can run out of frames.
  */
 import { assert } from '../base/assert.ts';
-import { Counters } from '../base/counters.ts';
+import { Counters, counted } from '../base/counters.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 
-/** What is asked. flush, discard and writeZeroes carry no data. */
+/** The operation. flush, discard and writeZeroes carry no data. */
 export const BioOp = { read: 0, write: 1, discard: 2, writeZeroes: 3, flush: 4 } as const;
 export type BioOp = (typeof BioOp)[keyof typeof BioOp];
 
-/** How it ended. A full disk is an answer (noSpace), not an exception. */
+/** The result of a bio (kernel: blk_status_t). A full disk is a result (noSpace), not an exception. */
 export const BioStatus = {
   ok: 0,
   ioError: 1,
@@ -35,31 +35,34 @@ export const BioStatus = {
 } as const;
 export type BioStatus = (typeof BioStatus)[keyof typeof BioStatus];
 
-/** Request flags, a bit each. */
+/** Request flags, one bit each. */
 export const BioFlag = {
-  /** Forced unit access: the data is stable when the bio ends. RAM is as stable as it gets: no extra work there. */
+  /** Forced unit access: the data is on stable storage when the bio ends. Disks in RAM ignore it. */
   fua: 1,
-  /** writeZeroes must leave the range readable as zeros without giving it back (no hole). */
+  /** writeZeroes keeps the range allocated (no hole). */
   noUnmap: 2,
 } as const;
 
-/** Who is told. One object serves many bios: closures a request would be garbage a request. */
+/** Receives completions. One object serves many bios: a closure per request would be garbage. */
 export interface BioOwner {
-  /** The bio is the owner's again, `status` set. May submit or free, must not throw. */
+  /** Returns the bio to the owner, with `status` set. May submit or free bios; must not throw. */
   bioEnd(bio: Bio): void;
 }
 
-/** Layers that may stand over one disk and see their bios come back. */
+/** Maximum number of layers that can enter a bio. */
 const FRAMES_MAX = 16;
 
-const nothing = new Uint8Array(0);
+const noData = new Uint8Array(0);
 const noOwners: BioOwner[] = [];
 const noMarks = new Float64Array(0);
-/** Owner of every bio in a pool: how free() sees that one is there already. */
+/** Owner of every bio in a pool: free() detects a double free by it. */
 const pooled: BioOwner = { bioEnd: () => assert(false, 'a bio in the pool is not in flight') };
-const nobody: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
+const noOwner: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
 
-/** Bytes of a disk. Queues compare ranges as objects: an offset above 2^31 that crosses a call as a number is boxed, 16 bytes each. */
+/**
+ * A byte range of a disk. Queues pass ranges as objects: V8 boxes a number above 2^31 that crosses a call, 16 bytes
+ * each.
+ */
 export interface Range {
   readonly offset: number;
   readonly length: number;
@@ -68,7 +71,13 @@ export interface Range {
 export const overlaps = (a: Range, b: Range): boolean =>
   a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 
-/** A page's range, to be moved from page to page. */
+/** True when a bio of this range fits the disk; a flush has no range. */
+export const isInside = (
+  { offset, length }: Range,
+  disk: { readonly sizeBytes: number },
+): boolean => offset >= 0 && length > 0 && offset + length <= disk.sizeBytes;
+
+/** The range of one page; reused for other pages by at(). */
 export class PageRange implements Range {
   offset = 0;
   readonly length: number = PAGE_BYTES;
@@ -86,25 +95,25 @@ export class Bio implements Range {
   offset = 0;
   /** Bytes, 1 .. 2^32 - 1 (0 for flush). */
   length = 0;
-  /** Holds the written bytes, or takes the read ones, from `at` on. */
-  data: Uint8Array = nothing;
+  /** The bytes to write, or the buffer to read into, from `at` on. */
+  data: Uint8Array = noData;
   at = 0;
-  owner: BioOwner = nobody;
-  /** The owner's own number: which request this belongs to. */
+  owner: BioOwner = noOwner;
+  /** Set by the owner to identify the request. */
   tag = 0;
   status: BioStatus = BioStatus.ok;
-  /** Link in whichever queue holds the bio: pool, completion queue. */
+  /** Link in the pool or queue that holds the bio. */
   next: Bio | null = null;
-  /** Frames of the layers that the bio is in, outermost first; made when first entered, then kept. */
+  /** Frames of the layers that entered the bio, outermost first; allocated by the first enter(), then kept. */
   #owners = noOwners;
   #marks = noMarks;
   #depth = 0;
 
-  /** `owner` is told first from now on, and finds `mark` (a time, a length: its own number) in leave(). */
+  /** Makes `owner` the owner until leave(), which returns `mark`: a time, a length or another number. */
   enter(owner: BioOwner, mark: number): void {
-    assert(this.#depth < FRAMES_MAX, 'no more layers see a bio again than it has frames');
+    assert(this.#depth < FRAMES_MAX, 'depth < FRAMES_MAX');
     if (this.#owners === noOwners) {
-      this.#owners = new Array<BioOwner>(FRAMES_MAX).fill(nobody);
+      this.#owners = new Array<BioOwner>(FRAMES_MAX).fill(noOwner);
       this.#marks = new Float64Array(FRAMES_MAX);
     }
     this.#owners[this.#depth] = this.owner;
@@ -113,30 +122,30 @@ export class Bio implements Range {
     this.owner = owner;
   }
 
-  /** Undoes the last enter(): the owner before is the owner again. Returns the mark. */
+  /** Undoes the last enter(): restores the previous owner. Returns the mark. */
   leave(): number {
-    assert(this.#depth > 0, 'a bio is left as often as it was entered');
+    assert(this.#depth > 0, 'leave() follows an enter()');
     this.#depth--;
     this.owner = this.#owners[this.#depth]!;
-    this.#owners[this.#depth] = nobody;
+    this.#owners[this.#depth] = noOwner;
     return this.#marks[this.#depth]!;
   }
 
   /** The mark of the last enter(). */
   get mark(): number {
-    assert(this.#depth > 0, 'a bio has a mark while somebody has entered it');
+    assert(this.#depth > 0, 'the bio is entered');
     return this.#marks[this.#depth - 1]!;
   }
 
   reset(): void {
-    assert(this.#depth === 0, 'a bio is free when every layer has left it');
+    assert(this.#depth === 0, 'every layer has left the bio');
     this.op = BioOp.read;
     this.flags = 0;
     this.offset = 0;
     this.length = 0;
-    this.data = nothing;
+    this.data = noData;
     this.at = 0;
-    this.owner = nobody;
+    this.owner = noOwner;
     this.tag = 0;
     this.status = BioStatus.ok;
     this.next = null;
@@ -144,35 +153,35 @@ export class Bio implements Range {
 }
 
 /**
- * What one bio costs, bytes: its object on the heap of Node 20, frames not included. The kernel's struct bio was
- * 104 bytes on a 64-bit machine in 2010, and one bio_vec more 16.
+ * Size of a bio on the heap of Node 20, bytes, without frames. On 64-bit machines of 2010 the kernel's struct bio had
+ * 104 bytes, and each bio_vec 16.
  */
 export const BIO_BYTES = 128;
 
 export type BioPoolCounter = 'allocs' | 'allocBytes' | 'reserveAllocs' | 'refusals';
 
 /**
- * Fixed stock of bios (kernel: mempool_t under a bio_set). alloc() answers null when all are out, or all but the
- * reserve: those are for who frees memory by doing I/O, and gets them from allocFromReserve(). Without them a
- * machine short of memory could wait for a bio that only its own swap-out can bring back.
+ * A pool of a fixed number of bios (kernel: mempool_t of a bio_set). alloc() returns null when only the reserve is left.
+ * Reclaim frees memory by I/O and may take the reserve by allocFromReserve(). Without a reserve, reclaim could wait for
+ * a bio that only its own swap-out can free.
  */
 export class BioPool {
   readonly capacity: number;
   /** Bios that alloc() leaves in the pool, 0 .. capacity - 1. */
   readonly reserve: number;
   readonly counters: Counters<BioPoolCounter> = new Counters<BioPoolCounter>({
-    allocs: { unit: 'bios', mustStayZero: false, help: 'bios handed out' },
-    allocBytes: { unit: 'bytes', mustStayZero: false, help: 'memory that those bios are' },
-    reserveAllocs: { unit: 'bios', mustStayZero: false, help: 'bios that only the reserve had' },
-    refusals: { unit: 'requests', mustStayZero: false, help: 'times that no bio was to be had' },
+    allocs: counted('bios', 'bios allocated'),
+    allocBytes: counted('bytes', 'size of the bios allocated'),
+    reserveAllocs: counted('bios', 'bios taken from the reserve'),
+    refusals: counted('requests', 'allocations that failed'),
   });
   #free: Bio | null = null;
   #freeCount = 0;
 
   constructor(capacity: number, reserve = 0) {
-    assert(Number.isInteger(capacity) && capacity > 0, 'a bio pool holds at least one bio');
-    assert(Number.isInteger(reserve) && reserve >= 0, 'a reserve is a number of bios');
-    assert(reserve < capacity, 'a bio pool is more than its reserve');
+    assert(Number.isInteger(capacity) && capacity > 0, 'capacity is a whole number, above 0');
+    assert(Number.isInteger(reserve) && reserve >= 0, 'reserve is a whole number, at least 0');
+    assert(reserve < capacity, 'reserve < capacity');
     this.capacity = capacity;
     this.reserve = reserve;
     for (let i = 0; i < capacity; i++) this.#push(new Bio());
@@ -183,12 +192,12 @@ export class BioPool {
     return this.#freeCount;
   }
 
-  /** A bio, or null when none but the reserve is left. */
+  /** A bio, or null when only the reserve is left. */
   alloc(): Bio | null {
     return this.#take(this.reserve);
   }
 
-  /** As alloc(), down to the last bio: for reclaim only. */
+  /** Like alloc(), but may take the last bio: for reclaim only. */
   allocFromReserve(): Bio | null {
     const isReserve = this.#freeCount <= this.reserve;
     const bio = this.#take(0);
@@ -197,22 +206,22 @@ export class BioPool {
   }
 
   free(bio: Bio): void {
-    assert(bio.owner !== pooled, 'a bio is freed once');
-    assert(this.#freeCount < this.capacity, 'a bio goes back to its own pool');
+    assert(bio.owner !== pooled, 'the freed bio is allocated');
+    assert(this.#freeCount < this.capacity, 'freeCount < capacity');
     bio.reset();
     this.#push(bio);
   }
 
-  #take(leave: number): Bio | null {
+  #take(reserve: number): Bio | null {
     const { values, index } = this.counters;
     const bio = this.#free;
-    if (bio === null || this.#freeCount <= leave) {
+    if (bio === null || this.#freeCount <= reserve) {
       values[index.refusals]!++;
       return null;
     }
     this.#free = bio.next;
     bio.next = null;
-    bio.owner = nobody;
+    bio.owner = noOwner;
     this.#freeCount--;
     values[index.allocs]!++;
     values[index.allocBytes]! += BIO_BYTES;
@@ -227,7 +236,7 @@ export class BioPool {
   }
 }
 
-/** Bios that are done and wait for tick(), oldest first. Intrusive: queueing allocates nothing. */
+/** A FIFO of bios, linked by bio.next: queueing allocates nothing. */
 export class BioQueue {
   #head: Bio | null = null;
   #tail: Bio | null = null;
@@ -238,7 +247,7 @@ export class BioQueue {
   }
 
   push(bio: Bio): void {
-    assert(bio.next === null && bio !== this.#tail, 'a bio waits in one queue, once');
+    assert(bio.next === null && bio !== this.#tail, 'the bio is in no queue');
     if (this.#tail === null) this.#head = bio;
     else this.#tail.next = bio;
     this.#tail = bio;
@@ -255,23 +264,23 @@ export class BioQueue {
     return bio;
   }
 
-  /** The oldest bio, which stays. */
+  /** The oldest bio; it stays in the queue. */
   get first(): Bio | null {
     return this.#head;
   }
 
-  /** True when a bio in the queue touches the range. Cost: a walk of the queue. */
+  /** True when a bio in the queue overlaps the range. Cost: a walk of the queue. */
   touches(range: Range): boolean {
     for (let bio = this.#head; bio !== null; bio = bio.next) if (overlaps(bio, range)) return true;
     return false;
   }
 
-  /** Tells the owners of all that wait now, oldest first; returns how many. What they submit waits its turn. */
+  /** Ends all bios that are queued now, oldest first. Returns their number. Bios that the owners add wait for the next call. */
   endAll(): number {
     const due = this.#length;
     for (let ended = 0; ended < due; ended++) {
       const bio = this.shift();
-      if (bio === null) return ended; // an owner ticked from bioEnd()
+      if (bio === null) return ended; // an owner called tick() in bioEnd()
       bio.owner.bioEnd(bio);
     }
     return due;

@@ -1,25 +1,25 @@
 /**
- * What a disk must be. The block layer owns this contract; block/disks/ implements it, block/filters/ wraps it,
- * serve/ and swap/ call it and never learn which disk answers (kernel: struct block_device_operations).
+ * The interface of a disk (kernel: struct block_device_operations). block/disks/ implements it, block/filters/ wraps
+ * it; nbd/ and swap/ call it.
  */
 import type { ByteCount } from '../base/units.ts';
 import type { Bio } from './bio.ts';
 
-/** What requests fit a disk, as a kernel's queue limits say it (Documentation/ABI/stable/sysfs-block). */
+/** Request limits, as the kernel's queue limits (Documentation/ABI/stable/sysfs-block). */
 export interface DiskLimits {
-  /** Smallest unit that the disk handles without reading around it, bytes. */
+  /** Smallest unit that the disk writes without read-modify-write, bytes. */
   readonly physicalBlockBytes: number;
-  /** Discards are exact in this unit, bytes; parts of a unit are left as they are. */
+  /** Unit of discards, bytes; a discard leaves partial units unchanged. */
   readonly discardGranularityBytes: number;
   /** Longest bio with data, bytes; a multiple of the page, at least 64 KiB. */
   readonly maxTransferBytes: number;
 }
 
-/** How much of a disk, from some offset on, is alike; see Disk.extents. hole and zero both read as zeros. */
+/** The kind of an extent; see Disk.extents. hole and zero both read as zeros. */
 export const Extent = { data: 0, hole: 1, zero: 2 } as const;
 export type Extent = (typeof Extent)[keyof typeof Extent];
 
-/** Takes runs of alike blocks, in order, without gaps. Answers false to stop. */
+/** Receives extents in order, without gaps. Returns false to stop. */
 export type ExtentSink = (kind: Extent, length: number) => boolean;
 
 export interface Disk {
@@ -27,33 +27,33 @@ export interface Disk {
   readonly limits: DiskLimits;
   readonly readOnly: boolean;
   /**
-   * True: submit() has read or filled the bio's data when it returns, and one tick() ends all bios that were
-   * submitted before it. A disk that holds bios back says false.
+   * True: submit() has read or filled the data of the bio when it returns, and one tick() ends all bios submitted
+   * before it. False for a disk that queues bios.
    */
   readonly synchronous: boolean;
 
   /**
-   * Takes the bio. Never throws for what a peer, a full store or a device can cause: that is bio.status.
-   * The bio always ends, exactly once, in a later tick(), never inside submit().
-   * Ranges outside the disk end with `invalid`; nothing is touched.
-   * Bios whose ranges overlap take effect in the order in which they were submitted.
+   * Starts the bio. Errors of a peer, a full store or a device are reported in bio.status; submit() does not throw them.
+   * The bio ends exactly once, in a later tick(), never inside submit().
+   * A bio outside the disk ends with `invalid` and has no effect.
+   * Bios with overlapping ranges take effect in the order of submission.
    */
   submit(bio: Bio): void;
 
-  /** Ends every bio that is done, in the order of completion; returns how many. */
+  /** Ends every completed bio, in the order of completion. Returns their number. */
   tick(): number;
 
   /**
-   * Describes [offset, offset + length) as runs of data, zeros that cost nothing, and holes; at least one run.
-   * Cost: one table row a page, stops when the sink says so.
+   * Reports [offset, offset + length) as extents, at least one: data, zeros without storage, or holes. Stops when the
+   * sink returns false. Cost: one table row per page.
    */
   extents(offset: number, length: number, sink: ExtentSink): void;
 
   /**
-   * The page at `slot` x 4096 is dead, now: the swap core calls this when a slot's last user is gone (kernel:
-   * swap_slot_free_notify of block_device_operations). No bio, no completion, no wait; afterwards the bytes are free
-   * and the slot reads as zeros. A disk that cannot do it at once (a bio for the slot is still under way) leaves
-   * the page, as zram does, and counts the miss. A disk that never can has no such method.
+   * Frees the page at `slot` x 4096 before it returns, without a bio: the swap core calls it when the use count of a
+   * slot reaches 0 (kernel: swap_slot_free_notify of block_device_operations). Afterwards the slot reads as zeros. While
+   * a bio for the slot is in flight, the disk keeps the page, as zram does, and counts the miss. Disks that cannot free
+   * slots do not have the method.
    */
   slotFree?(slot: number): void;
 }

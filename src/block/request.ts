@@ -1,20 +1,20 @@
 /**
- * What the request queue (queue.ts) is made of: a request, the sorted batch of those that may still grow, and
- * those that are at the disk. A request is a run of bios of one kind that lie side by side on the disk:
+ * The parts of the request queue (queued-disk.ts): the request, the sorted batch of requests that can still grow, and the
+ * requests in flight. A request is a run of bios with the same operation that are adjacent on the disk:
  *
  *   request [offset, offset + length)   first ─▶ bio ─▶ bio ─▶ last      linked by bio.next, in order of offset
- *   bio     the one that the disk sees: data of its only bio, of all if they adjoin in memory, or staging
+ *   bio     submitted to the disk: its data is that of the bios if they are contiguous in memory, else the staging
  */
 import { assert } from '../base/assert.ts';
 import { Bio, BioOp, type BioOwner, overlaps, type Range } from './bio.ts';
 import type { DiskLimits } from './ops.ts';
 
-/** Longest merged request without data, bytes. */
-const DATALESS_MERGE_BYTES = 2 ** 31;
+/** Maximum length of a merged request without data, bytes. */
+const DATALESS_BYTES_MAX = 2 ** 31;
 
 const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.write;
 
-/** True when `behind` begins where `before` ends. */
+/** True when `behind` starts where `before` ends. */
 const adjoins = (before: Range, behind: Range): boolean =>
   before.offset + before.length === behind.offset;
 
@@ -25,11 +25,11 @@ export class Request implements BioOwner, Range {
   offset = 0;
   length = 0;
   first: Bio | null = null;
-  /** Bios in the list. */
+  /** Number of bios in the list. */
   count = 0;
-  /** After a failure: the bio that is being sent again, alone. */
+  /** After a failure: the bio that is resent alone. */
   resent: Bio | null = null;
-  /** Place among those in flight: which staging it may use. */
+  /** Index among the requests in flight: selects its staging. */
   slot = 0;
   /** Link in the list of free requests. */
   nextFree: Request | null = null;
@@ -45,7 +45,7 @@ export class Request implements BioOwner, Range {
   }
 
   start(bio: Bio): void {
-    assert(this.first === null, 'a free request has no bios');
+    assert(this.first === null, 'the request is free');
     this.op = bio.op;
     this.flags = bio.flags;
     this.offset = bio.offset;
@@ -55,7 +55,7 @@ export class Request implements BioOwner, Range {
     this.count = 1;
   }
 
-  /** Takes a bio that begins where this ends. */
+  /** Adds a bio that starts where the request ends. */
   append(bio: Bio): void {
     this.#last!.next = bio;
     this.#last = bio;
@@ -63,7 +63,7 @@ export class Request implements BioOwner, Range {
     this.count++;
   }
 
-  /** Takes a bio that ends where this begins. */
+  /** Adds a bio that ends where the request starts. */
   prepend(bio: Bio): void {
     bio.next = this.first;
     this.first = bio;
@@ -72,7 +72,7 @@ export class Request implements BioOwner, Range {
     this.count++;
   }
 
-  /** Takes all bios of a request that begins where this ends; that one is free then. */
+  /** Moves all bios of `other`, which starts where this request ends, to this request. */
   absorb(other: Request): void {
     this.#last!.next = other.first;
     this.#last = other.#last;
@@ -81,10 +81,10 @@ export class Request implements BioOwner, Range {
     other.clear();
   }
 
-  /** Lets go of the bios; returns the first, the rest hangs on it. */
+  /** Removes the bios. Returns the first of the list. */
   clear(): Bio {
     const { first } = this;
-    assert(first !== null, 'a request in use has bios');
+    assert(first !== null, 'the request has bios');
     this.first = null;
     this.#last = null;
     this.resent = null;
@@ -92,7 +92,7 @@ export class Request implements BioOwner, Range {
     return first;
   }
 
-  /** True when the bytes of its bios lie one after the other in one array. */
+  /** True when the bytes of the bios are contiguous in one array. */
   isContiguous(): boolean {
     for (let bio = this.first; bio !== null && bio.next !== null; bio = bio.next)
       if (bio.next.data !== bio.data || bio.next.at !== bio.at + bio.length) return false;
@@ -116,14 +116,14 @@ export class Request implements BioOwner, Range {
   }
 }
 
-/** Requests not yet sent, by offset, disjoint; and those that are free. */
+/** The requests not yet sent, disjoint and sorted by offset, and the free requests. */
 export class Batch {
   readonly #mergeBytes: number;
   readonly #discardGranularityBytes: number;
   readonly #sorted: (Request | null)[];
   #length = 0;
   #free: Request | null = null;
-  /** Ends where the last request that was sent does: the elevator goes up from here, then starts again below. */
+  /** End of the last request sent: the elevator continues upwards from here, then wraps to the lowest offset. */
   readonly #position = { offset: 0, length: 0 };
 
   constructor(
@@ -150,7 +150,7 @@ export class Batch {
     this.#free = request;
   }
 
-  take(): Request {
+  alloc(): Request {
     const request = this.#free;
     assert(request !== null, 'a request is free');
     this.#free = request.nextFree;
@@ -164,7 +164,7 @@ export class Batch {
     return at < this.#length && overlaps(this.#sorted[at]!, range);
   }
 
-  /** Adds a bio that touches nothing here: to a neighbour if that may grow, else as a request of its own. */
+  /** Adds a bio that overlaps no request: merges it with a neighbour if possible, else starts a new request. */
   add(bio: Bio): void {
     const at = this.#search(bio);
     const before = at > 0 ? this.#sorted[at - 1]! : null;
@@ -181,7 +181,7 @@ export class Batch {
     } else this.#insertAt(at, bio);
   }
 
-  /** The next request to send, in one sweep upwards after the other; null when there is none. */
+  /** Removes the next request to send, in upward sweeps; null when there is none. */
   shift(): Request | null {
     if (this.#length === 0) return null;
     const at = this.#search(this.#position);
@@ -194,13 +194,13 @@ export class Batch {
     if (request.op !== other.op || request.flags !== other.flags) return false;
     const length = request.length + other.length;
     if (carriesData(request.op)) return length <= this.#mergeBytes;
-    // Two parts of a unit are left as they are; together they would be a whole one, and given up.
+    // Merging two partial units would discard a unit that neither bio covers.
     const seam = Math.max(request.offset, other.offset);
-    return seam % this.#discardGranularityBytes === 0 && length <= DATALESS_MERGE_BYTES;
+    return seam % this.#discardGranularityBytes === 0 && length <= DATALESS_BYTES_MAX;
   }
 
   #insertAt(at: number, bio: Bio): void {
-    const request = this.take();
+    const request = this.alloc();
     request.start(bio);
     for (let i = this.#length; i > at; i--) this.#sorted[i] = this.#sorted[i - 1]!;
     this.#sorted[at] = request;
@@ -215,7 +215,7 @@ export class Batch {
     return request;
   }
 
-  /** Index of the first request that begins where the range does, or behind that. */
+  /** Index of the first request whose offset is not below that of the range. */
   #search(range: Range): number {
     let low = 0;
     let high = this.#length;
@@ -228,7 +228,7 @@ export class Batch {
   }
 }
 
-/** Requests at the disk, each with room to bring its bytes together. */
+/** The requests in flight, each with a staging for merged bytes. */
 export class InFlight {
   readonly #requests: (Request | null)[];
   readonly #staging: Uint8Array;
@@ -245,7 +245,7 @@ export class InFlight {
     return this.#count;
   }
 
-  get hasRoom(): boolean {
+  get hasFree(): boolean {
     return this.#count < this.#requests.length;
   }
 
@@ -257,7 +257,7 @@ export class InFlight {
     return false;
   }
 
-  /** Makes the request's bio ready for the disk; returns the bytes that had to be copied together. */
+  /** Prepares the bio of the request for the disk. Returns the number of bytes copied to the staging. */
   add(request: Request): number {
     const { bio, first } = request;
     request.slot = this.#requests.indexOf(null);
@@ -277,7 +277,7 @@ export class InFlight {
     return request.length;
   }
 
-  /** The request is done: bytes that were read together go to their bios. */
+  /** Removes a completed request; copies bytes read into the staging to its bios. */
   remove(request: Request): void {
     const { bio } = request;
     if (bio.data === this.#staging && bio.op === BioOp.read && request.resent === null)

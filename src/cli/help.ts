@@ -77,14 +77,14 @@ export const groups: readonly { readonly group: Group; readonly title: string }[
 /** Entry points of the package; docs/reference/api has a page on each. */
 export const library: readonly (readonly [name: string, meaning: string])[] = [
   ['frontswap', 'openSwap(): buffers, arrays and WebAssembly memories'],
-  ['…/store', 'compressed pages under a byte ceiling'],
-  ['…/async', 'batches of pages, in this thread or a worker'],
-  ['…/block', 'bios, a request queue, filters, the compressed RAM disk'],
-  ['…/swap', 'the swap core and the frontswap hook'],
-  ['…/tmem', 'transcendent memory: pools of pages'],
-  ['…/cleancache', 'the hook for clean file pages'],
-  ['…/remote', "pages in another machine's RAM"],
-  ['…/file-cache', 'a cache of files in compressed RAM'],
+  ['frontswap/store', 'compressed pages under a byte ceiling'],
+  ['frontswap/async', 'batches of pages, in this thread or a worker'],
+  ['frontswap/block', 'bios, a request queue, filters, the compressed RAM disk'],
+  ['frontswap/swap', 'the swap core and the frontswap hook'],
+  ['frontswap/tmem', 'transcendent memory: pools of pages'],
+  ['frontswap/cleancache', 'the hook for clean file pages'],
+  ['frontswap/remote', "pages in another machine's RAM"],
+  ['frontswap/file-cache', 'a cache of files in compressed RAM'],
 ];
 
 export const overviewExamples: Command['examples'] = [

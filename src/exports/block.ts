@@ -30,14 +30,14 @@ export {
   type ChecksumDisk,
   type ChecksumOptions,
   checksumDisk,
-} from '../block/filters/checksum.ts';
-export { type DelayDisk, type DelayOptions, delayDisk } from '../block/filters/delay.ts';
-export { type FaultDisk, type FaultOptions, faultDisk } from '../block/filters/fault.ts';
+} from '../block/filters/checksum-disk.ts';
+export { type DelayDisk, type DelayOptions, delayDisk } from '../block/filters/delay-disk.ts';
+export { type FaultDisk, type FaultOptions, faultDisk } from '../block/filters/fault-disk.ts';
 export { Histogram } from '../block/filters/histogram.ts';
-export { type LimitDisk, type LimitOptions, limitDisk } from '../block/filters/limit.ts';
-export { readOnlyDisk } from '../block/filters/readonly.ts';
-export { type StatsDisk, statsDisk } from '../block/filters/stats.ts';
-export { type TraceDisk, type TraceRecord, traceDisk } from '../block/filters/trace.ts';
+export { type LimitDisk, type LimitOptions, limitDisk } from '../block/filters/limit-disk.ts';
+export { readOnlyDisk } from '../block/filters/read-only-disk.ts';
+export { type StatsDisk, statsDisk } from '../block/filters/stats-disk.ts';
+export { type TraceDisk, type TraceRecord, traceDisk } from '../block/filters/trace-disk.ts';
 export { type Disk, type DiskLimits, Extent, type ExtentSink } from '../block/ops.ts';
-export { type QueuedDisk, type QueueOptions, queuedDisk } from '../block/queue.ts';
+export { type QueuedDisk, type QueueOptions, queuedDisk } from '../block/queued-disk.ts';
 export { systemPageRelease } from '../os/linux/page-release.ts';

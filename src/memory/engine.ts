@@ -9,7 +9,7 @@
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { ManyAdvisor } from '../os/linux/advise-many.ts';
+import { AdviceBatch } from '../os/linux/advice-batch.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
@@ -57,7 +57,7 @@ export class Engine {
   readonly #mapping: Mapping;
   readonly #process: Process;
   readonly #frames: UffdFrames;
-  readonly #drops: ManyAdvisor;
+  readonly #drops: AdviceBatch;
   readonly #present: PresentPages;
   readonly #tiers: Tiers;
   readonly #shared: ResidentSet<Region> | null;
@@ -81,7 +81,7 @@ export class Engine {
     this.#mapping = new Mapping(linux);
     this.#process = new Process(linux);
     this.#frames = new UffdFrames(this.#mapping);
-    this.#drops = new ManyAdvisor(linux, this.#mapping);
+    this.#drops = new AdviceBatch(linux, this.#mapping);
     this.#present = new PresentPages(linux, this.#mapping);
     const onLost = (region: Region, page: number, reason: SwapInResult): void =>
       this.#reportLost(region, page, reason);
@@ -328,7 +328,7 @@ export class Engine {
     const then = isPoisoned
       ? 'whoever touches it gets SIGBUS'
       : 'this kernel cannot poison it: ending the process';
-    this.#process.note(
+    this.#process.writeStderr(
       `frontswap: region ${positionOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
     );
   }

@@ -25,7 +25,7 @@ export interface FaultThreadData {
 
 /** sysexits.h: EX_SOFTWARE. */
 const EXIT_BROKEN = 70;
-/** Most characters about an error: Process.note() cuts what is longer, its end of line too. */
+/** Most characters about an error: Process.writeStderr() cuts what is longer, its end of line too. */
 const WHY_LENGTH = 800;
 
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
@@ -43,7 +43,7 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
 function openDescriptor(linux: Linux, control: ControlBlock): Userfaultfd {
   const { uffd, access, reason } = openUserfaultfd(linux, {
     required: REQUIRED_FEATURES,
-    wanted: WANTED_FEATURES,
+    optional: WANTED_FEATURES,
   });
   if (uffd === null) throw new Error(reason);
   control.isUserModeOnly = access === 'user-mode';
@@ -65,7 +65,7 @@ function run(engine: Engine, control: ControlBlock): void {
     engine.close();
   } catch (error) {
     const process = new Process(linux!);
-    process.note(
+    process.writeStderr(
       `frontswap: the fault thread has failed, ending the process: ${inOneLine(error)}\n`,
     );
     process.exitNow(EXIT_BROKEN);

@@ -16,7 +16,7 @@ import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
-import { type Linux, type LinuxAnswer, loadLinux } from '../os/linux/system-call.ts';
+import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { AddressBlocks } from './address-blocks.ts';
@@ -270,7 +270,7 @@ function loadExplicit(): typeof import('./explicit-swap.ts') {
   return createRequire(import.meta.url)('../memory/explicit-swap.js');
 }
 
-const unwanted: LinuxAnswer = { linux: null, reason: 'transparent is false' };
+const unwanted: LoadedLinux = { linux: null, reason: 'transparent is false' };
 
 /** A running swap, or why there can be none here. */
 function startThread(

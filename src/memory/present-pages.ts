@@ -9,7 +9,7 @@
  * Cost: by the pages that there are, or by the bytes in use; 10 us for a megabyte.
  */
 import type { Mapping } from '../os/linux/mapping.ts';
-import { PageCategory, PageMap, PageState } from '../os/linux/pagemap.ts';
+import { PageCategory, PageMap, PageState, SCAN_UNSUPPORTED } from '../os/linux/pagemap.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 
 /** Pages that are asked for at once. */
@@ -52,7 +52,7 @@ export class PresentPages {
     const end = address + bytes;
     for (let at = address; at < end; at = map.scannedTo) {
       const runs = map.scan(at, end - at, { any: PageCategory.present | PageCategory.swapped });
-      if (runs < 0) return false;
+      if (runs === SCAN_UNSUPPORTED) return false;
       for (let i = 0; i < runs; i++)
         for (let page = map.runStart(i); page < map.runEnd(i); page += pageBytes)
           found((page - address) / pageBytes);

@@ -4,7 +4,7 @@
  * A file that is there and is not empty is used only if it is a swap area already: nobody's data is overwritten. What
  * lies in such an area is not read back; its slots are taken as free.
  *
- * Each page carries a checksum that this process remembers (block/filters/checksum.ts): what the file brings instead of what
+ * Each page carries a checksum that this process remembers (block/filters/checksum-disk.ts): what the file brings instead of what
  * was written to it, zeros past its end included, is an I/O error and never data.
  */
 import { randomUUID } from 'node:crypto';
@@ -13,7 +13,7 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { FileDisk } from '../block/disks/file-disk.ts';
 import { openPrivateFile, type PrivateFile } from '../block/disks/file-io.ts';
-import { type ChecksumDisk, checksumDisk } from '../block/filters/checksum.ts';
+import { type ChecksumDisk, checksumDisk } from '../block/filters/checksum-disk.ts';
 import { systemPunchHole } from '../os/linux/fallocate.ts';
 import { holderOf, systemFileLock } from '../os/linux/file-lock.ts';
 import type { DiscardMode } from '../swap/areas.ts';

@@ -6,7 +6,7 @@
  *   zeros     UFFDIO_COPY of zeros to pages that are written, UFFDIO_ZEROPAGE (the shared zero page) to those read
  *   protect   UFFDIO_WRITEPROTECT
  *   take      copy ▶ drop, of protected pages: a writer in between waits, and faults anew
- *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advise-many.ts)
+ *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advice-batch.ts)
  *
  * Invariants
  * - This thread never touches a page that may be missing: it would wait for itself. What it copies out is protected, and so
@@ -18,7 +18,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { MAX_RANGES, type ManyAdvisor } from '../os/linux/advise-many.ts';
+import { type AdviceBatch, RANGES_MAX } from '../os/linux/advice-batch.ts';
 import { Advice, type Mapping, Protection } from '../os/linux/mapping.ts';
 import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-constants.ts';
 import { ResolveResult, type Userfaultfd } from '../os/linux/userfaultfd.ts';
@@ -60,7 +60,7 @@ export class UffdMemory implements PagedMemory {
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
   readonly #frames: UffdFrames;
-  readonly #drops: ManyAdvisor;
+  readonly #drops: AdviceBatch;
   readonly #canPoison: boolean;
   readonly #onPoison: () => never;
 
@@ -74,7 +74,7 @@ export class UffdMemory implements PagedMemory {
     uffd: Userfaultfd,
     mapping: Mapping,
     frames: UffdFrames,
-    drops: ManyAdvisor,
+    drops: AdviceBatch,
     onPoison: () => never,
   ) {
     this.address = address;
@@ -148,7 +148,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   drop(page: number, count: number): void {
-    if (this.#drops.count === MAX_RANGES) this.flush();
+    if (this.#drops.count === RANGES_MAX) this.flush();
     this.#drops.add(this.address + page * PAGE_BYTES, count * PAGE_BYTES);
   }
 

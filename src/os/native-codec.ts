@@ -1,19 +1,19 @@
 /**
- * Codecs of the system's libraries, through the foreign function interface. Optional: where a library or koffi is missing
- * the answer is null and a reason.
+ * Codecs of system libraries, through the foreign function interface. They are optional: if a library or koffi is missing,
+ * the result is null and a reason.
  *
- *   lz4-native   liblz4: the same block format as the kernels' engine, so a store may change engines at any time
- *   zstd         libzstd: a frame a page, about a third shorter than LZ4's block and four to five times as slow; for pages
- *                that nobody asks for (Store.recompress)
+ *   lz4-native   liblz4: the same block format as the WebAssembly kernels, so a store may change between them at any time
+ *   zstd         libzstd: one frame per page, about a third smaller than an LZ4 block and four to five times slower; for
+ *                idle pages (Store.recompress)
  *
- * Addresses go out as `uintptr_t` Numbers: the memory's base plus an offset, the cheapest way through koffi
- * (about 60 ns a call). The base is taken once, since a linear memory never moves.
+ * Addresses are passed as `uintptr_t` Numbers, memory base plus offset: the cheapest call through koffi (about 60 ns).
+ * The base is read once, since a linear memory never moves.
  *
- * zstd works in two contexts, 0.2 MB together at level 3, made when the library is loaded and shared by all memories of
- * the thread: a call allocates nothing. They live as long as the process.
+ * zstd uses two contexts, together 0.2 MB at level 3, created when the library is loaded and shared by all memories of
+ * the thread, so a call allocates nothing. They exist until the process ends.
  *
- * Differences of liblz4 from the kernels' engine, both harmless: blocks differ in bytes, and liblz4 reads a match of
- * offset 0, which the format calls corrupt and the kernels refuse.
+ * liblz4 differs from the WebAssembly kernels in two harmless ways: its blocks have other bytes, and it accepts a match
+ * with offset 0, which the format calls corrupt and the kernels refuse.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -21,61 +21,62 @@ import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts
 import { type Koffi, loadKoffi } from './koffi.ts';
 
 export interface NativeCodec {
-  /** Null when this machine cannot run it. */
+  /** Null if this machine cannot run it. */
   readonly factory: CodecFactory | null;
-  /** Why there is none; empty when there is one. */
+  /** Why factory is null; empty otherwise. */
   readonly reason: string;
 }
 
 /**
- * Both libraries ask for a few bytes more than they then write; with these they refuse exactly what is longer than
- * the limit. They lie in the slack behind the target.
+ * Both libraries require a few bytes more than they write. With this headroom, in the slack behind the target, they refuse
+ * exactly the blocks that exceed the limit.
  */
 const HEADROOM_BYTES = 16;
 
-/** `lz4-native`. @param library file name or path, for the system's loader */
+/** `lz4-native`. @param library file name or path for the dynamic loader */
 export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
   return load('lz4-native', library, (lib) => ({
     format: PageFormat.lz4,
     compress: lib.func('int LZ4_compress_default(uintptr_t, uintptr_t, int, int)'),
-    expand: lib.func('int LZ4_decompress_safe(uintptr_t, uintptr_t, int, int)'),
+    decompress: lib.func('int LZ4_decompress_safe(uintptr_t, uintptr_t, int, int)'),
   }));
 }
 
 /**
  * `zstd`.
- * @param level 1 .. 19, libzstd's; 3 is where more time stops to save much on pages (docs/adr/0008)
- * @param library file name or path, for the system's loader
+ * @param level of libzstd, 1 .. 19; above 3 pages get hardly smaller (docs/adr/0008)
+ * @param library file name or path for the dynamic loader
  */
 export function loadNativeZstd(level = 3, library: string = 'libzstd.so.1'): NativeCodec {
-  assert(Number.isInteger(level) && level >= 1 && level <= 19, 'a level of zstd is 1 to 19');
+  assert(Number.isInteger(level) && level >= 1 && level <= 19, 'level: 1 .. 19');
   return load('zstd', library, (lib) => {
-    const packer = lib.func('uintptr_t ZSTD_createCCtx()')();
-    const reader = lib.func('uintptr_t ZSTD_createDCtx()')();
-    if (packer === 0 || reader === 0) throw new Error('it has no memory for its contexts');
-    // size_t, but errors are small negative numbers in it.
+    const compressor = lib.func('uintptr_t ZSTD_createCCtx()')();
+    const decompressor = lib.func('uintptr_t ZSTD_createDCtx()')();
+    if (compressor === 0 || decompressor === 0) throw new Error('out of memory for its contexts');
+    // The result is a size_t in which errors are small negative numbers.
     const compress = lib.func(
       'int64_t ZSTD_compressCCtx(uintptr_t, uintptr_t, size_t, uintptr_t, size_t, int)',
     );
-    const expand = lib.func(
+    const decompress = lib.func(
       'int64_t ZSTD_decompressDCtx(uintptr_t, uintptr_t, size_t, uintptr_t, size_t)',
     );
     return {
       format: PageFormat.zstd,
-      compress: (source, target, length, room) =>
-        compress(packer, target, room, source, length, level),
-      expand: (source, target, length, room) => expand(reader, target, room, source, length),
+      compress: (source, target, length, limit) =>
+        compress(compressor, target, limit, source, length, level),
+      decompress: (source, target, length, limit) =>
+        decompress(decompressor, target, limit, source, length),
     };
   });
 }
 
-/** Source and target are addresses. Bytes made; 0 or below: none. */
-type Call = (source: number, target: number, length: number, room: number) => number;
+/** Source and target are addresses. Returns the bytes written; 0 or less: failed. */
+type Call = (source: number, target: number, length: number, limit: number) => number;
 
 interface Calls {
   readonly format: PageFormat;
   readonly compress: Call;
-  readonly expand: Call;
+  readonly decompress: Call;
 }
 
 function load(
@@ -84,14 +85,15 @@ function load(
   callsOf: (lib: ReturnType<Koffi['load']>) => Calls,
 ): NativeCodec {
   const koffi = loadKoffi();
-  if (koffi === null) return { factory: null, reason: `${name}: koffi does not load here` };
+  if (koffi === null)
+    return { factory: null, reason: `${name}: koffi does not load on this machine` };
   try {
     const calls = callsOf(koffi.load(library));
     return {
       factory: (memory) => {
         const bytes = new Uint8Array(memory.buffer);
         const base = Number(koffi.address(bytes));
-        assert(Number.isSafeInteger(base), 'an address fits a Number');
+        assert(Number.isSafeInteger(base), 'base < 2^53');
         return nativeCodec(name, bytes, base, calls);
       },
       reason: '',
@@ -103,31 +105,31 @@ function load(
 }
 
 /**
- * `bytes` is the whole memory: its length bounds every call, as nothing else does here, and holding it keeps
- * the memory from being collected while there is a codec that knows its address.
+ * `bytes` is the whole memory: its length is the bound of every call, and the reference keeps the memory from being
+ * collected while the codec uses its address.
  */
 function nativeCodec(name: string, bytes: Uint8Array, base: number, calls: Calls): PageCodec {
-  const { format, compress, expand } = calls;
+  const { format, compress, decompress } = calls;
   return {
     name,
     format,
-    // Addresses are the 32 bits that a kernel takes: above 2 GiB they come as negative numbers.
+    // Positions are signed 32 bits, as for the WebAssembly kernels: negative above 2 GiB.
     compress: (page, out, limit) => {
       const source = page >>> 0;
       const target = out >>> 0;
-      assert(source + PAGE_BYTES <= bytes.length, 'the page lies in the memory');
-      assert(target + limit + HEADROOM_BYTES <= bytes.length, 'so does the target');
+      assert(source + PAGE_BYTES <= bytes.length, 'the page is inside the memory');
+      assert(target + limit + HEADROOM_BYTES <= bytes.length, 'the target is inside the memory');
       const length = compress(base + source, base + target, PAGE_BYTES, limit + HEADROOM_BYTES);
       return length > limit || length < 0 ? 0 : length;
     },
     decompress: (from, length, page) => {
       const source = from >>> 0;
       const target = page >>> 0;
-      assert(source + length <= bytes.length, 'the block lies in the memory');
-      assert(target + PAGE_BYTES <= bytes.length, 'so does the page');
+      assert(source + length <= bytes.length, 'the block is inside the memory');
+      assert(target + PAGE_BYTES <= bytes.length, 'the page is inside the memory');
       if (length < 1) return -1;
-      const made = expand(base + source, base + target, length, PAGE_BYTES);
-      return made === PAGE_BYTES ? PAGE_BYTES : -1;
+      const written = decompress(base + source, base + target, length, PAGE_BYTES);
+      return written === PAGE_BYTES ? PAGE_BYTES : -1;
     },
   };
 }

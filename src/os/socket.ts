@@ -1,14 +1,11 @@
 /**
- * Two ways to get bytes out of an accepted socket.
- *
- * Shared buffer: Node reads straight into one buffer of ours (the `onread` option, which Node documents for
- * sockets that connect). For an accepted one the handle is moved into a new Socket. Nothing is
- * allocated for an event, and the bytes land where the session wants them.
- * Chunks: plain 'data' events, a fresh buffer each and one copy. Works for every stream; used where the first way does not.
+ * Reads an accepted socket into a shared buffer: Node reads directly into it (the `onread` option, which Node documents
+ * for connecting sockets). The handle of the accepted socket is moved into a new Socket for that. An event allocates
+ * nothing. Without such a handle the caller uses 'data' events, with a new buffer and a copy each.
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 
-/** What the handle of an accepted socket must be able to do for its bytes to go into a buffer of ours. */
+/** The method that the handle of an accepted socket needs. */
 interface BufferHandle {
   useUserBuffer(buffer: Uint8Array): void;
 }
@@ -19,8 +16,8 @@ interface OnReadOptions extends SocketConstructorOpts {
 }
 
 /**
- * Moves an accepted, paused socket's handle into a socket that reads into `buffer` and calls `received` with the
- * count. Null when this Node offers no such handle; the accepted socket is untouched then.
+ * Moves the handle of an accepted, paused socket into a socket that reads into `buffer` and calls `received` with the
+ * count. Returns null, and leaves the accepted socket unchanged, if this Node has no such handle.
  */
 export function withSharedBuffer(
   accepted: Socket,
@@ -37,17 +34,17 @@ export function withSharedBuffer(
       buffer,
       callback: (count) => {
         received(count);
-        return true; // pause() stops reading, not this answer
+        return true; // only pause() stops reading
       },
     },
   };
   const socket = new Socket(options);
-  // The server counts the accepted one until it closes.
+  // The net.Server counts the accepted socket until it closes.
   socket.once('close', () => accepted.destroy());
   return socket;
 }
 
-/** File descriptor of a connected socket; -1 where this Node does not tell it. */
+/** File descriptor of a connected socket; -1 if this Node does not expose it. */
 export function descriptorOf(socket: Socket): number {
   const { _handle } = socket as unknown as { _handle: { readonly fd?: number } | null };
   return _handle?.fd ?? -1;

@@ -1,9 +1,8 @@
 /**
- * Paths of Unix sockets: whether one may be taken, how it is made private, how it goes away. A live server keeps
- * its path, what a dead one left behind is replaced, and what is no socket is nobody's to remove.
+ * Paths of Unix sockets: checks whether a path can be used, makes the socket private, removes it. The socket of a live
+ * server is left alone, a stale socket is replaced, and other files are never removed.
  *
- * Between the look at a path and listening there another process can take it: two hosts that start in the same
- * millisecond are told apart by EADDRINUSE, not by the look.
+ * Another process can take the path between the check and the listen: then listen fails with EADDRINUSE.
  */
 import { accessSync, chmodSync, constants, lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -15,15 +14,15 @@ import { processText } from './linux/process-name.ts';
 import { descriptorOf } from './socket.ts';
 import { errnoOf, systemError } from './system-error.ts';
 
-/** sun_path: 108 bytes with the closing zero on Linux, 104 on macOS and the BSDs. */
+/** sun_path: 108 bytes with the terminating zero on Linux, 104 on macOS and the BSDs. */
 const pathBytesMax = process.platform === 'linux' ? 107 : 103;
 
-/** A path, and how to speak of it. */
+/** A path, and its description in messages. */
 export interface SocketPath {
   readonly path: string;
-  /** What chose it, `--unix`: every message begins with it. */
+  /** The option that set it, `--unix`: every message starts with it. */
   readonly from: string;
-  /** What to do when it is not to be had. */
+  /** What to do if it cannot be used. */
   readonly advice: string;
 }
 
@@ -32,7 +31,7 @@ function checkLength({ path, from }: SocketPath): void {
   if (length > pathBytesMax || path.includes('\0'))
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `${from}: '${path}' is no path for a socket: ${length} bytes, at most ${pathBytesMax}, no zeros`,
+      `${from}: '${path}' is not a valid socket path: ${length} bytes; use at most ${pathBytesMax} bytes without NUL`,
       { key: from, value: path },
     );
 }
@@ -41,18 +40,18 @@ function checkLength({ path, from }: SocketPath): void {
 export const unixSocketPath = (path: string): SocketPath => ({
   path,
   from: '--unix',
-  advice: 'choose another path with --unix, or - for a private one',
+  advice: 'choose another path with --unix, or - for a private socket',
 });
 
 export const controlSocketPath = (path: string, isDefault: boolean): SocketPath => ({
   path,
   from: isDefault ? 'the default control socket' : '--control',
-  advice: 'choose another path with --control PATH, or none with --no-control',
+  advice: 'choose another path with --control PATH, or disable it with --no-control',
 });
 
-/** Who accepts connections at `path`, for messages; null: nobody. */
+/** Describes the server that accepts connections at `path`; null if there is none. */
 function serverAt(path: string): Promise<string | null> {
-  const unnamed = 'a live server';
+  const unnamed = 'a running server';
   return new Promise((resolve) => {
     const probe = connect(path);
     probe.once('connect', () => {
@@ -60,7 +59,7 @@ function serverAt(path: string): Promise<string | null> {
       probe.destroy();
       resolve((pid > 0 ? processText(pid) : null) ?? unnamed);
     });
-    // Busy (EAGAIN) and forbidden (EACCES) are answers of a live server, too.
+    // Busy (EAGAIN) and forbidden (EACCES) also mean a live server.
     probe.once('error', (error) =>
       resolve(['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error)) ? null : unnamed),
     );
@@ -75,37 +74,37 @@ const inUse = ({ path, from, advice }: SocketPath, why: string, cause?: unknown)
     { cause },
   );
 
-/** What it means that a socket cannot be made at a path, and what to do. */
+/** The error for a failed listen on a path, with advice. */
 export function unixListenError(place: SocketPath, cause: unknown): SwapError {
   const { path, from, advice } = place;
   const errno = errnoOf(cause);
-  if (errno === 'EADDRINUSE') return inUse(place, 'was taken by another server just now;', cause);
+  if (errno === 'EADDRINUSE') return inUse(place, 'is now in use by another server;', cause);
   const folder = dirname(path);
   const whatToDo =
     errno === 'ENOENT'
-      ? `make the folder first: mkdir -m 0700 '${folder}'`
+      ? `create the folder first: mkdir -m 0700 '${folder}'`
       : errno === 'EACCES'
-        ? `this user may not write to ${folder}: ${advice}`
+        ? `this user cannot write to ${folder}: ${advice}`
         : advice;
   return systemError(`listen on ${path}`, cause, `${whatToDo} (${from})`);
 }
 
 /**
- * Whether the path can be listened on, once what a dead server left there is gone. Nothing is changed.
- * @returns true when something of a dead server is there
+ * Checks whether the path can be used. Changes nothing.
+ * @returns true if there is a stale socket
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
 export async function checkSocketPath(place: SocketPath): Promise<boolean> {
   checkLength(place);
   const { path } = place;
   try {
-    // bind() tells a folder that is missing from one that is forbidden; Node does not pass that on.
+    // Distinguishes a missing folder from a forbidden one; Node's listen() does not.
     accessSync(dirname(path), constants.W_OK | constants.X_OK);
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found === undefined) return false;
-    if (!found.isSocket()) throw inUse(place, 'exists and is no socket;');
+    if (!found.isSocket()) throw inUse(place, 'exists and is not a socket;');
     const server = await serverAt(path);
-    if (server !== null) throw inUse(place, `is served by ${server}: stop it, or`);
+    if (server !== null) throw inUse(place, `is in use by ${server}: stop it, or`);
     return true;
   } catch (error) {
     throw error instanceof SwapError ? error : unixListenError(place, error);
@@ -113,7 +112,7 @@ export async function checkSocketPath(place: SocketPath): Promise<boolean> {
 }
 
 /**
- * Makes the path free to listen on: what a dead server left behind is removed.
+ * Checks the path and removes a stale socket.
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
 export async function claimSocketPath(place: SocketPath): Promise<void> {
@@ -121,8 +120,8 @@ export async function claimSocketPath(place: SocketPath): Promise<void> {
 }
 
 /**
- * Binds with a umask that keeps others out until the mode is set. A worker has no umask of its own to set.
- * Throws what the system throws.
+ * Binds with a umask that excludes other users until the mode is set. A worker thread cannot set the umask.
+ * Throws the system error.
  */
 export function withPrivateUmask(path: string, mode: number, bind: () => void): void {
   const before = isMainThread ? process.umask(0o177) : null;
@@ -134,11 +133,11 @@ export function withPrivateUmask(path: string, mode: number, bind: () => void): 
   try {
     chmodSync(path, mode);
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error; // not bound: told by the server's error
+    if (errnoOf(error) !== 'ENOENT') throw error; // ENOENT: bind failed, and the server reports its error
   }
 }
 
-/** Removes a file or socket, unless it is gone already. */
+/** Removes a file or socket if it exists. */
 export function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
@@ -147,22 +146,22 @@ export function removeIfThere(path: string): void {
   }
 }
 
-/** A file or socket that this process made: the path, and which file that was. */
+/** A file or socket created by this process: its path and identity. */
 export interface OwnFile {
   readonly path: string;
   readonly identity: string;
 }
 
-/** Device, inode and time of the last change: an inode's number alone may be given to another file at once. */
+/** Device, inode and ctime: the file system may reuse the inode number for another file. */
 function identityOf(path: string): string | null {
   const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return stat === undefined ? null : `${stat.dev}:${stat.ino}:${stat.ctimeNs}`;
 }
 
-/** What is at `path` now, which this process has just made. */
+/** The file at `path`, which this process has just created. */
 export const ownFile = (path: string): OwnFile => ({ path, identity: identityOf(path) ?? '' });
 
-/** Removes the file unless it is gone, or somebody else's is there by now: the successor's of a host that stops late. */
+/** Removes the file, unless it is gone or was replaced: a new host may start before the old one has stopped. */
 export function removeOwn({ path, identity }: OwnFile): void {
   if (identityOf(path) === identity) removeIfThere(path);
 }

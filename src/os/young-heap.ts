@@ -1,11 +1,11 @@
 /**
- * Keeps V8's young generation at its first size, 1 MiB. It grows sixteenfold when much of it survives, as during a
- * burst of connections, and does not shrink for long; a daemon that counts mebibytes has no use for that. What a
- * request leaves behind is dead at once, so small collections cost it nothing.
+ * Keeps V8's young generation at its initial size, 1 MiB. By default it grows up to sixteenfold when many objects survive,
+ * as in a burst of connections, and shrinks late. The daemon does not need that: the garbage of a request dies at once,
+ * so small collections are cheap.
  */
 import { setFlagsFromString } from 'node:v8';
 
-/** Applies from now on, to a process that has not grown yet. */
+/** Call it at the start of the process, before the young generation has grown. */
 export function boundYoungHeap(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
 }

@@ -112,17 +112,17 @@ export class Shard {
     this.#pageOut = new Uint8Array(buffer, PAGE_OUT, PAGE_BYTES);
     this.counters = new Float64Array(buffer, COUNTERS_AT, CounterAt.count);
     this.#compressor = new Compressor(memory, this.#kernels, codec, dense, this.counters);
-    this.#arena = new Arena(
+    this.#arena = new Arena({
       buffer,
-      arena,
-      this.#kernels,
-      this.#budget,
-      this.#release,
-      (owner, location) => {
+      layout: arena,
+      kernels: this.#kernels,
+      budget: this.#budget,
+      pageRelease: this.#release,
+      onMoved: (owner, location) => {
         this.#rows[owner * ROW] = location;
         this.counters[CounterAt.moves]! += 1;
       },
-    );
+    });
   }
 
   /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */

@@ -1,4 +1,4 @@
-/** The arena against a map of owners: payloads survive whatever happens around them, and the budget is exact. */
+/** Checks the arena against a map of owners: payloads survive all other operations, and the budget is exact. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Arena, arenaLayout } from '../../src/arena/arena.ts';
@@ -19,7 +19,7 @@ interface Held {
   readonly payload: Uint8Array;
 }
 
-/** An arena and the map that it must agree with. */
+/** An arena and its model, a map. */
 class Twin {
   readonly budget: Budget;
   readonly returns: FakeReturns = new FakeReturns();
@@ -37,17 +37,17 @@ class Twin {
     this.budget = new Budget(limitBytes);
     this.firstByte = layout.firstPage * 4096;
     this.endByte = layout.end;
-    this.arena = new Arena(
-      memory.buffer,
+    this.arena = new Arena({
+      buffer: memory.buffer,
       layout,
-      loadKernels(memory),
-      this.budget,
-      this.returns.factory(memory),
-      (owner, location) => {
+      kernels: loadKernels(memory),
+      budget: this.budget,
+      pageRelease: this.returns.factory(memory),
+      onMoved: (owner, location) => {
         this.moves++;
         this.held.get(owner)!.location = location;
       },
-    );
+    });
   }
 
   alloc(length: number, owner: number, prng: Prng): boolean {
@@ -56,7 +56,10 @@ class Twin {
     const payload = new Uint8Array(length);
     prng.fill(payload);
     const at = this.arena.address(location) >>> 0;
-    assert.ok(at >= this.firstByte && at + length <= this.endByte, 'an object is inside the arena');
+    assert.ok(
+      at >= this.firstByte && at + length <= this.endByte,
+      'the object is inside the arena',
+    );
     assert.equal(this.arena.classAt(location), this.arena.classOf(length));
     this.all.set(payload, at);
     this.held.set(owner, { location, payload });
@@ -90,7 +93,7 @@ class Twin {
   }
 }
 
-/** Longest payload of each class that any payload has. */
+/** Longest payload of each class. */
 const longestOfClass: readonly (readonly [cls: number, length: number])[] = [
   ...new Map(
     Array.from(
@@ -130,12 +133,12 @@ function drive(twin: Twin, prng: Prng, steps: number, verifyEvery: number): void
   twin.verify();
 }
 
-/** What is left when nothing is stored: descriptors and chunk rows, no page. */
+/** An empty arena keeps descriptors and chunk rows, but no page. */
 function checkEmpty(twin: Twin): void {
   twin.arena.releaseFree(0, Number.MAX_SAFE_INTEGER);
   assert.equal(twin.arena.dirtyFreePages, 0);
   assert.ok(twin.budget.usedBytes < ((twin.endByte - twin.firstByte) / 4096) * 48);
-  assert.equal(twin.budget.usedBytes % 16, 0, 'only rows are held');
+  assert.equal(twin.budget.usedBytes % 16, 0, 'only rows are reserved');
   assert.ok(twin.all.subarray(twin.firstByte, twin.endByte).every((byte) => byte === 0));
   twin.verify();
 }
@@ -149,7 +152,7 @@ randomTest('the arena equals the model, checked at each step', 3000, (prng, step
 randomTest('the arena equals the model over many steps', 60_000, (prng, steps) => {
   const twin = new Twin(4096, 0);
   drive(twin, prng, steps, 1000);
-  assert.ok(twin.moves > 0, 'compaction had something to do');
+  assert.ok(twin.moves > 0, 'compaction moved objects');
   checkEmpty(twin);
 });
 
@@ -176,7 +179,7 @@ randomTest('addresses across 2 GiB and up to 4 GiB are right', 16_000, (prng, st
   }
 });
 
-/** Fills an arena with one size to its limit, frees at random, and expects each freed byte back at once. */
+/** Fills an arena to its limit with objects of one size: each freed object must be reusable at once. */
 function checkReuse(twin: Twin, length: number, prng: Prng): void {
   let count = 0;
   while (twin.alloc(length, count, prng)) count++;
@@ -184,21 +187,21 @@ function checkReuse(twin: Twin, length: number, prng: Prng): void {
   for (let i = 0; i < 20; i++) {
     const owner = prng.below(count);
     twin.free(owner);
-    assert.ok(twin.alloc(length, owner, prng), `a freed object of ${length} bytes is room again`);
+    assert.ok(twin.alloc(length, owner, prng), `a freed object of ${length} bytes is reusable`);
   }
   twin.checkAll();
   for (const owner of twin.held.keys()) twin.free(owner);
   twin.verify();
 }
 
-test('every class: a full arena has room again as soon as one object is freed', () => {
+test('a full arena accepts an object of any class as soon as one is freed', () => {
   const prng = new Prng(5);
   const twin = new Twin(1024, 60 * 4096 + 1000);
   for (const [, length] of longestOfClass) checkReuse(twin, length, prng);
   checkEmpty(twin);
 });
 
-test('the same where the system takes nothing back', () => {
+test('a full arena reuses a freed object where the system releases no pages', () => {
   const prng = new Prng(6);
   for (const [, length] of longestOfClass) {
     const twin = new Twin(1024, 60 * 4096 + 1000);
@@ -207,7 +210,7 @@ test('the same where the system takes nothing back', () => {
   }
 });
 
-test('a limit of exactly the first object is enough, one byte less is not', () => {
+test('the first object fits a limit of exactly its size, but not one byte less', () => {
   const prng = new Prng(1);
   for (const [cls, length] of longestOfClass) {
     const exact = classes.zspagePages[cls]! * 4096 + ROW_BYTES + 16;
@@ -220,7 +223,7 @@ test('a limit of exactly the first object is enough, one byte less is not', () =
   }
 });
 
-test('compaction empties sparse zspages, loses nothing and then finds nothing to do', () => {
+test('compaction empties sparse zspages, loses no object, and ends', () => {
   const prng = new Prng(9);
   const twin = new Twin(1024, 0);
   for (let owner = 0; owner < 3000; owner++) twin.alloc(1 + prng.below(900), owner, prng);
@@ -235,14 +238,14 @@ test('compaction empties sparse zspages, loses nothing and then finds nothing to
   assert.equal(twin.arena.compact(1000), 0);
 });
 
-test('compaction begins with exactly one zspage of holes in a class, and not with a hole less', () => {
+test('compaction starts when a class has one zspage of free objects, not one fewer', () => {
   const prng = new Prng(3);
   for (const [cls, length] of longestOfClass) {
     if (cls === classes.fullPage) continue;
     const objects = classes.objects[cls]!;
     const twin = new Twin(64, 0);
     for (let owner = 0; owner < 2 * objects; owner++) assert.ok(twin.alloc(length, owner, prng));
-    // The holes are spread over both zspages: none is empty before compaction.
+    // The holes are spread over both zspages, so none is empty before compaction.
     const holes = Array.from({ length: objects }, (_, i) => (i % 2) * objects + (i >>> 1));
     const last = holes.pop()!;
     for (const owner of holes) twin.free(owner);
@@ -257,7 +260,7 @@ test('compaction begins with exactly one zspage of holes in a class, and not wit
   }
 });
 
-test('descriptors go back with the last zspage when there were at least 1024 of them', () => {
+test('freeing the last zspage releases the descriptors if there are at least 1024', () => {
   for (const count of [1023, 1024]) {
     const twin = new Twin(2048, 0);
     const locations = Array.from({ length: count }, (_, owner) => twin.arena.alloc(4096, owner));
@@ -272,7 +275,7 @@ test('descriptors go back with the last zspage when there were at least 1024 of 
   }
 });
 
-test('an alloc that finds no page free costs nothing', () => {
+test('an alloc that finds no free page reserves nothing', () => {
   const twin = new Twin(32, 0);
   for (let owner = 0; owner < 32; owner++) assert.notEqual(twin.arena.alloc(4096, owner), 0);
   const { usedBytes } = twin.budget;
@@ -281,18 +284,18 @@ test('an alloc that finds no page free costs nothing', () => {
   assert.equal(twin.budget.usedBytes, usedBytes);
 });
 
-test('an object is freed once', () => {
+test('freeing an object twice is an InvariantError', () => {
   const twin = new Twin(64, 0);
   const location = twin.arena.alloc(100, 1);
   const other = twin.arena.alloc(100, 2);
   twin.arena.free(location);
   assert.throws(() => twin.arena.free(location), InvariantError);
   twin.arena.free(other);
-  assert.throws(() => twin.arena.free(other), InvariantError, 'its zspage is gone');
+  assert.throws(() => twin.arena.free(other), InvariantError, 'its zspage is freed');
   assert.throws(() => twin.arena.free(0), InvariantError, 'no object');
 });
 
-test('a layout keeps tables apart, pages in whole chunks, and room for every descriptor', () => {
+test('a layout separates the tables, has complete chunks and holds every descriptor', () => {
   for (const pages of [32, 64, 4096, 659_456]) {
     const layout = arenaLayout(4096, pages);
     assert.ok(layout.runTable > layout.classTable && layout.zspageTable > layout.runTable);

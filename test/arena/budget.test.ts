@@ -4,7 +4,7 @@ import { Budget } from '../../src/arena/budget.ts';
 import { InvariantError } from '../../src/base/assert.ts';
 import { randomTest } from '../model/replay.ts';
 
-test('a reservation up to the limit is granted, one byte more is not', () => {
+test('a reservation up to the limit succeeds, one byte more fails', () => {
   const budget = new Budget(100);
   assert.equal(budget.reserve(101), false);
   assert.equal(budget.reserve(100), true);
@@ -14,13 +14,13 @@ test('a reservation up to the limit is granted, one byte more is not', () => {
   assert.equal(budget.reserve(1), true);
 });
 
-test('no limit is no ceiling, also above 4 GiB', () => {
+test('limit 0 is unlimited, also above 4 GiB', () => {
   const budget = new Budget(0);
   for (let i = 0; i < 5; i++) assert.equal(budget.reserve(2 ** 32), true);
   assert.equal(budget.usedBytes, 5 * 2 ** 32);
 });
 
-test('a reservation that the parent refuses changes neither', () => {
+test('a reservation that the parent refuses changes neither budget', () => {
   const parent = new Budget(100);
   const a = new Budget(0, parent);
   const b = new Budget(80, parent);
@@ -34,7 +34,7 @@ test('a reservation that the parent refuses changes neither', () => {
   assert.equal(parent.usedBytes, 50);
 });
 
-test('the peak is the most that was ever held, refusals aside', () => {
+test('the peak is the highest usedBytes, refusals aside', () => {
   const budget = new Budget(100);
   budget.reserve(70);
   budget.release(60);
@@ -43,16 +43,19 @@ test('the peak is the most that was ever held, refusals aside', () => {
   assert.equal(budget.peakBytes, 70);
 });
 
-test('more cannot be released than is held', () => {
+test('releasing more than is reserved is an InvariantError', () => {
   const budget = new Budget(0);
   budget.reserve(10);
   assert.throws(() => budget.release(11), InvariantError);
   assert.equal(budget.usedBytes, 10);
 });
 
-test('a limit is a whole number of bytes', () => {
+test('a limit that is not a whole number of bytes is ERR_ARG_VALUE', () => {
   for (const limit of [-1, 0.5, Number.NaN, 2 ** 53])
-    assert.throws(() => new Budget(limit), InvariantError);
+    assert.throws(() => new Budget(limit), {
+      code: 'ERR_ARG_VALUE',
+      message: /limitBytes is the number/,
+    });
 });
 
 randomTest('a tree of budgets holds the sum of its leaves', 5000, (prng, steps) => {

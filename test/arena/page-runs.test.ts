@@ -1,6 +1,6 @@
 /**
- * Page runs against a naive set of pages. Every step checks: runs do not overlap, the count of free resident
- * pages, and that the budget holds exactly what may be resident.
+ * Checks page runs against a naive set of pages. Every step checks that runs do not overlap, that the count of free
+ * resident pages is exact, and that the budget equals the pages that may be resident.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,9 +11,9 @@ import {
   longestRun,
   PageRuns,
   pageRunsTableBytes,
-  popcount,
 } from '../../src/arena/page-runs.ts';
 import { InvariantError } from '../../src/base/assert.ts';
+import { popcount } from '../../src/base/bits.ts';
 import type { Prng } from '../../src/base/prng.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { randomTest } from '../model/replay.ts';
@@ -54,7 +54,7 @@ function checkWord(word: number): void {
       assert.equal(findRun(word, length), naiveFindRun(word, length), `findRun ${word} ${length}`);
 }
 
-test('bit searches equal naive ones for every 16-bit word, low, high and inverted', () => {
+test('bit searches match naive ones for every 16-bit word, low, high and inverted', () => {
   for (let half = 0; half < 65536; half++) {
     checkWord(half);
     checkWord(half << 16);
@@ -62,7 +62,7 @@ test('bit searches equal naive ones for every 16-bit word, low, high and inverte
   }
 });
 
-test('bit searches equal naive ones for every run of every length at every place', () => {
+test('bit searches match naive ones for every run of every length at every position', () => {
   for (let length = 1; length <= 32; length++)
     for (let at = 0; at + length <= 32; at++) {
       const run = (length === 32 ? -1 : (1 << length) - 1) << at;
@@ -85,7 +85,7 @@ interface Run {
   readonly length: number;
 }
 
-/** PageRuns and its naive twin. */
+/** PageRuns and its naive model. */
 class Twin {
   readonly budget: Budget;
   readonly returns: FakeReturns = new FakeReturns();
@@ -99,17 +99,22 @@ class Twin {
     const tables = Math.ceil(pageRunsTableBytes(pages) / 4096) * 4096;
     const buffer = new ArrayBuffer((this.#firstPage + pages) * 4096 + tables);
     this.budget = new Budget(limitBytes);
-    const at = buffer.byteLength - tables;
-    const system = this.returns.over(new Uint8Array(buffer));
-    this.runs = new PageRuns(buffer, at, this.#firstPage, pages, this.budget, system);
+    this.runs = new PageRuns({
+      buffer,
+      tables: buffer.byteLength - tables,
+      firstPage: this.#firstPage,
+      pages,
+      budget: this.budget,
+      pageRelease: this.returns.over(new Uint8Array(buffer)),
+    });
     this.#used = new Uint8Array(pages);
     this.#dirty = new Uint8Array(pages);
     this.returns.onTake = (first, length) => {
       for (let page = first / 4096; page < (first + length) / 4096; page++) {
         const index = page - this.#firstPage;
-        assert.equal(this.#used[index], 0, 'only free pages go back');
+        assert.equal(this.#used[index], 0, 'only free pages are released');
         if (this.returns.refusals === 0)
-          assert.equal(this.#dirty[index], 1, 'only pages that were handed out go back');
+          assert.equal(this.#dirty[index], 1, 'only dirty pages are released');
         this.#dirty[index] = 0;
       }
     };
@@ -119,12 +124,12 @@ class Twin {
     const before = this.#canPlace(length);
     const page = this.runs.alloc(length);
     if (page === 0) {
-      if (before) assert.fail(`refused ${length} pages though there was room`);
+      if (before) assert.fail(`refused ${length} pages although they fit`);
       return false;
     }
     for (let i = 0; i < length; i++) {
       const index = page + i - this.#firstPage;
-      assert.equal(this.#used[index], 0, 'a run is free before it is handed out, and inside');
+      assert.equal(this.#used[index], 0, 'an allocated run was free');
       this.#used[index] = 1;
       this.#dirty[index] = 1;
     }
@@ -153,14 +158,14 @@ class Twin {
     let dirtyFree = 0;
     for (let i = 0; i < this.#used.length; i++)
       if (this.#dirty[i] === 1 && this.#used[i] === 0) dirtyFree++;
-    // Pages of a chunk that the system took only in part still count as resident: too many, never too few.
+    // When the system releases part of a chunk, all its free pages still count as resident: an overestimate.
     if (this.returns.refusals > 0) assert.ok(this.runs.dirtyFreePages >= dirtyFree);
     else assert.equal(this.runs.dirtyFreePages, dirtyFree, 'free resident pages');
-    assert.equal(this.runs.verify(), this.budget.usedBytes, 'the budget holds what is resident');
+    assert.equal(this.runs.verify(), this.budget.usedBytes, 'the budget equals the resident bytes');
     if (this.budget.limitBytes !== 0) assert.ok(this.budget.peakBytes <= this.budget.limitBytes);
   }
 
-  /** True when nothing excuses a refusal: address space has a run, the limit has room once free pages went back. */
+  /** True when alloc() must succeed: address space has a run, and the limit allows it once free pages are released. */
   #canPlace(length: number): boolean {
     let hasRun = false;
     for (let chunk = 0; chunk < this.#used.length && !hasRun; chunk += CHUNK_PAGES) {
@@ -185,11 +190,11 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
       const before = twin.runs.dirtyFreePages;
       const keep = prng.below(40);
       const chunks = 1 + prng.below(8);
-      const given = twin.runs.releaseFree(keep, chunks);
-      assert.equal(twin.runs.dirtyFreePages, before - given);
-      assert.ok(given <= chunks * CHUNK_PAGES);
-      if (!twin.returns.isLimited && given < before - keep)
-        assert.ok(given >= chunks, 'it stops early only because of chunksMax');
+      const released = twin.runs.releaseFree(keep, chunks);
+      assert.equal(twin.runs.dirtyFreePages, before - released);
+      assert.ok(released <= chunks * CHUNK_PAGES);
+      if (!twin.returns.isLimited && released < before - keep)
+        assert.ok(released >= chunks, 'only chunksMax stops it early');
     } else if (what < (phase === 0 ? 11 : 5) || twin.held.length === 0)
       twin.alloc(1 + prng.below(12));
     else twin.free(prng);
@@ -197,9 +202,9 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
   }
 }
 
-test('where the system takes nothing back, the one run that is held already is found', () => {
+test('alloc finds the only reserved run where the system releases no pages', () => {
   for (const length of [3, 4]) {
-    // Chunk 0 is full, chunk 1 has three pages left that were never handed out, and the budget has none.
+    // Chunk 0 is full, chunk 1 has three pages that were never used, and the budget is exhausted.
     const twin = new Twin(64, 61 * 4096 + 2 * ROW_BYTES);
     twin.returns.answersLeft = 0;
     for (const run of [3, 12, 12, 5, 12, 12]) assert.ok(twin.alloc(run));
@@ -211,11 +216,11 @@ test('where the system takes nothing back, the one run that is held already is f
   }
 });
 
-randomTest('page runs equal the model without a limit', 4000, (prng, steps) => {
+randomTest('page runs match the model without a limit', 4000, (prng, steps) => {
   drive(new Twin(32 * 40, 0), prng, steps);
 });
 
-randomTest('page runs equal the model under a tight limit', 4000, (prng, steps) => {
+randomTest('page runs match the model under a tight limit', 4000, (prng, steps) => {
   for (const limitPages of [13, 60, 200])
     drive(
       new Twin(32 * 40, limitPages * 4096 + prng.below(prng.oneIn(2) ? 40 : 4096)),
@@ -224,20 +229,24 @@ randomTest('page runs equal the model under a tight limit', 4000, (prng, steps) 
     );
 });
 
-randomTest('page runs equal the model when address space is short', 4000, (prng, steps) => {
+randomTest('page runs match the model when address space is short', 4000, (prng, steps) => {
   drive(new Twin(32 * 3, 0), prng, steps);
   drive(new Twin(32, 30 * 4096), prng, steps / 4);
 });
 
-randomTest('page runs equal the model when the system stops taking pages', 4000, (prng, steps) => {
-  const twin = new Twin(32 * 40, 200 * 4096);
-  for (let i = 0; i < 8; i++) {
-    twin.returns.answersLeft = i % 4 === 3 ? Number.POSITIVE_INFINITY : prng.below(12);
-    drive(twin, prng, steps / 8);
-  }
-});
+randomTest(
+  'page runs match the model when the system stops releasing pages',
+  4000,
+  (prng, steps) => {
+    const twin = new Twin(32 * 40, 200 * 4096);
+    for (let i = 0; i < 8; i++) {
+      twin.returns.answersLeft = i % 4 === 3 ? Number.POSITIVE_INFINITY : prng.below(12);
+      drive(twin, prng, steps / 8);
+    }
+  },
+);
 
-test('a limit of exactly the pages and their row is enough, one byte less is not', () => {
+test('a run fits a limit of exactly its pages and their row, but not one byte less', () => {
   for (let length = 1; length <= 12; length++) {
     const exact = length * 4096 + ROW_BYTES;
     assert.equal(new Twin(64, exact).alloc(length), true, `${length} pages`);
@@ -247,7 +256,7 @@ test('a limit of exactly the pages and their row is enough, one byte less is not
   }
 });
 
-test('a freed run is reusable at once at a full limit, also as other lengths', () => {
+test('a freed run is reusable at once when the limit is reached, also in other lengths', () => {
   const twin = new Twin(32 * 40, 24 * 4096 + 2 * ROW_BYTES);
   assert.ok(twin.alloc(12) && twin.alloc(12));
   assert.equal(twin.alloc(1), false);
@@ -257,8 +266,8 @@ test('a freed run is reusable at once at a full limit, also as other lengths', (
   assert.equal(twin.runs.alloc(1), 0);
 });
 
-test('free pages make room for the row of a new chunk', () => {
-  // 32 single pages fill a chunk and the limit; every other one is freed: no run of two is left in it.
+test('free pages are released to reserve the row of a new chunk', () => {
+  // 32 single pages fill a chunk and the limit; every other one is freed, so no run of two is free.
   const twin = new Twin(64, 32 * 4096 + ROW_BYTES);
   for (let i = 0; i < 32; i++) assert.ok(twin.alloc(1));
   for (const run of twin.held) if (run.page % 2 === 0) twin.freeRun(run);
@@ -267,12 +276,13 @@ test('free pages make room for the row of a new chunk', () => {
   assert.equal(twin.runs.verify(), twin.budget.usedBytes);
 });
 
-test('all pages of four free chunks go back in four calls', () => {
+test('four free chunks are released in four calls', () => {
   const pages = 32 * 4;
   const returns = new FakeReturns();
   const budget = new Budget(0);
   const buffer = new ArrayBuffer((pages + 2) * 4096);
-  const runs = new PageRuns(buffer, 0, 2, pages, budget, returns.over(new Uint8Array(buffer)));
+  const pageRelease = returns.over(new Uint8Array(buffer));
+  const runs = new PageRuns({ buffer, tables: 0, firstPage: 2, pages, budget, pageRelease });
   const held = Array.from({ length: 16 }, () => runs.alloc(8));
   for (const page of held) runs.free(page, 8);
   assert.equal(runs.releaseFree(0, 100), pages);
@@ -280,7 +290,7 @@ test('all pages of four free chunks go back in four calls', () => {
   assert.equal(budget.usedBytes, 4 * ROW_BYTES);
 });
 
-test('a run is freed once, and whole', () => {
+test('freeing pages that are not all allocated is an InvariantError', () => {
   const twin = new Twin(64, 0);
   const page = twin.runs.alloc(4);
   assert.throws(() => twin.runs.free(page, 5), InvariantError);

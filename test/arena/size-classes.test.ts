@@ -1,4 +1,4 @@
-/** The size-class table is a small domain: every class and every length is looked at. */
+/** The size-class table is small: the tests check every class and every length. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -10,22 +10,22 @@ import {
 
 const table = sizeClasses();
 const costOf = (cls: number): number => (table.zspagePages[cls]! * 4096) / table.objects[cls]!;
-const packed = Array.from({ length: table.fullPage }, (_, cls) => cls);
+const compressedClasses = Array.from({ length: table.fullPage }, (_, cls) => cls);
 
-test('every object size has the smallest class that holds it', () => {
+test('every object size maps to the smallest class that holds it', () => {
   assert.equal(OBJECT_BYTES_MAX, 3076 + 4);
   for (let size = 1; size <= OBJECT_BYTES_MAX; size++) {
     const cls = table.ofEighths[(size + 7) >>> 3]!;
-    assert.ok(cls < table.fullPage, `${size} is packed`);
+    assert.ok(cls < table.fullPage, `${size} has a class below fullPage`);
     assert.ok(table.objectBytes[cls]! >= size, `${size} fits class ${cls}`);
     if (cls > 0) assert.ok(table.objectBytes[cls - 1]! < size, `${size} fits no smaller class`);
   }
 });
 
-test('a class is cut out of 1 to 12 pages into at most 128 objects, 8-byte aligned', () => {
+test('a zspage has 1 to 12 pages and at most 128 objects, 8-byte aligned', () => {
   assert.deepEqual([ZSPAGE_PAGES_MAX, OBJECTS_MAX], [12, 128]);
   assert.equal(Math.max(...table.zspagePages), 12, 'a class uses the longest run');
-  for (const cls of packed) {
+  for (const cls of compressedClasses) {
     const pages = table.zspagePages[cls]!;
     const objects = table.objects[cls]!;
     const size = table.objectBytes[cls]!;
@@ -33,39 +33,42 @@ test('a class is cut out of 1 to 12 pages into at most 128 objects, 8-byte align
     assert.ok(objects >= 1 && objects <= OBJECTS_MAX, `class ${cls}`);
     assert.equal(size % 8, 0, `class ${cls}`);
     assert.ok(size * objects <= pages * 4096, `class ${cls} fits its zspage`);
-    assert.ok((size + 8) * objects > pages * 4096, `class ${cls} leaves no 8 bytes an object`);
+    assert.ok(
+      (size + 8) * objects > pages * 4096,
+      `class ${cls} leaves less than 8 bytes per object`,
+    );
   }
 });
 
-test('sizes and costs rise together, and a larger class costs at least 16 bytes more', () => {
-  for (const cls of packed.slice(1)) {
+test('cost rises with size, by at least 16 bytes per class', () => {
+  for (const cls of compressedClasses.slice(1)) {
     assert.ok(table.objectBytes[cls]! > table.objectBytes[cls - 1]!, `class ${cls}`);
     assert.ok(costOf(cls) - costOf(cls - 1) >= 16, `class ${cls}`);
   }
 });
 
-test('every class is the smallest for some size', () => {
-  assert.deepEqual([...new Set(table.ofEighths)], packed);
+test('every class is used by some size', () => {
+  assert.deepEqual([...new Set(table.ofEighths)], compressedClasses);
 });
 
-test('a packed object always costs less than a whole page', () => {
-  for (const cls of packed) assert.ok(costOf(cls) < 4096, `class ${cls}`);
+test('an object of a compressed class costs less than a full page', () => {
+  for (const cls of compressedClasses) assert.ok(costOf(cls) < 4096, `class ${cls}`);
 });
 
-test('the last class is the whole page: one page, one object', () => {
+test('the last class is the full page: one page, one object', () => {
   assert.equal(table.fullPage, table.count - 1);
   assert.equal(table.objectBytes[table.fullPage], 4096);
   assert.equal(table.zspagePages[table.fullPage], 1);
   assert.equal(table.objects[table.fullPage], 1);
 });
 
-test('the table has the size that the arena is described with: about 120 classes', () => {
+test('there are about 120 classes', () => {
   assert.ok(table.count >= 100 && table.count <= 140, `${table.count} classes`);
   for (const list of [table.objectBytes, table.zspagePages, table.objects])
     assert.equal(list.length, table.count);
 });
 
-test('rounding and tails cost 1.4 percent on the mean over all sizes above 300 bytes, 2.5 at most', () => {
+test('rounding and tails waste less than 2.5 percent on average for sizes above 300 bytes', () => {
   let waste = 0;
   let count = 0;
   for (let size = 300; size <= OBJECT_BYTES_MAX; size++, count++)

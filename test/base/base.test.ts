@@ -11,7 +11,7 @@ import {
   pagesToBytes,
 } from '../../src/base/units.ts';
 
-test('pages and bytes convert into each other, bytes rounded up', () => {
+test('pages convert to bytes, and bytes to pages rounded up', () => {
   assert.equal(PAGE_BYTES, 1 << PAGE_SHIFT);
   for (const n of [0, 1, 2, 4095, 2 ** 20, 2 ** 41 - 1]) {
     const size = pagesToBytes(pages(n));
@@ -22,7 +22,7 @@ test('pages and bytes convert into each other, bytes rounded up', () => {
   }
 });
 
-test('a claim that does not hold is an InvariantError that names it', () => {
+test('a failed assertion throws an InvariantError with the claim', () => {
   claim(true, 'holds');
   assert.throws(
     () => claim(false, 'the claim'),
@@ -33,7 +33,7 @@ test('a claim that does not hold is an InvariantError that names it', () => {
   );
 });
 
-test('a SwapError carries code, facts and cause', () => {
+test('a SwapError has a code, facts and a cause', () => {
   const cause = new Error('below');
   const error = new SwapError('ERR_IO_SYSTEM', 'read failed', { errno: 5 }, { cause });
   assert.equal(error.name, 'SwapError');

@@ -8,7 +8,7 @@ const make = (): Counters<'puts' | 'losses'> =>
     losses: { unit: 'pages', mustStayZero: true, help: 'pages that were lost' },
   });
 
-test('counters start at 0 and add up, each for itself', () => {
+test('counters start at 0 and count independently', () => {
   const counters = make();
   counters.add('puts', 2);
   counters.add('puts', 3);
@@ -16,7 +16,7 @@ test('counters start at 0 and add up, each for itself', () => {
   assert.equal(counters.get('puts'), 5);
 });
 
-test('a hot path may write by index', () => {
+test('counters can be written by index', () => {
   const counters = make();
   const at = counters.index.losses;
   counters.values[at]! += 1;
@@ -32,7 +32,7 @@ test('only a counter that must stay 0 can be violated', () => {
   assert.deepEqual(counters.violated(), ['losses']);
 });
 
-test('people read value, unit, name and what it should be', () => {
+test('describe() prints value, unit, name and meaning', () => {
   const counters = make();
   counters.add('puts', 7);
   assert.equal(

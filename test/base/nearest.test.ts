@@ -6,7 +6,7 @@ const distances: readonly [string, string, number][] = [
   ['', '', 0],
   ['', 'abc', 3],
   ['list', 'list', 0],
-  ['lits', 'list', 1], // neighbours swapped
+  ['lits', 'list', 1], // transposition
   ['lst', 'list', 1],
   ['kitten', 'sitting', 3],
 ];
@@ -16,12 +16,12 @@ for (const [from, to, want] of distances)
     assert.equal(editDistance(to, from), want);
   });
 
-test('the nearest word is found, whatever its case', () => {
+test('the nearest word is found regardless of case', () => {
   assert.equal(nearest('Lits', ['host', 'list', 'attach']), 'list');
   assert.equal(nearest('atach', ['host', 'list', 'attach']), 'attach');
 });
 
-test('a word that is far from all has no suggestion', () => {
+test('a word that is far from all known ones has no suggestion', () => {
   assert.equal(nearest('frobnicate', ['host', 'list']), null);
   assert.equal(nearest('x'.repeat(65), ['x'.repeat(64)]), null);
   assert.equal(suggestion('zzz', ['host']), '');

@@ -1,17 +1,17 @@
-/** Options objects: what is none, and keys that nobody knows. */
+/** Checks of arguments: options objects, unknown keys, whole numbers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
-import { checkOptions } from '../../src/base/options.ts';
+import { checkInteger, checkOptions } from '../../src/base/options.ts';
 
 const known = ['offset', 'length'];
 
-test('known keys pass, and an object without any', () => {
+test('known keys pass, and so does an empty object', () => {
   for (const options of [{}, { offset: 1 }, { length: undefined, offset: 0 }, Object.create(null)])
     checkOptions(options, 'discard(range)', known);
 });
 
-test('what is no object is said as it is', () => {
+test('a value that is not an object is described in the error', () => {
   const texts: readonly (readonly [unknown, string])[] = [
     [0, 'the number 0'],
     ['8', 'the string 8'],
@@ -25,11 +25,25 @@ test('what is no object is said as it is', () => {
       (error: unknown) =>
         error instanceof SwapError &&
         error.code === 'ERR_ARG_VALUE' &&
-        error.message === `discard(range) is ${text}: give an object with offset, length`,
+        error.message === `discard(range) is ${text}; pass an object with offset, length`,
     );
 });
 
-test('an unknown key is named, with the nearest known one', () => {
+test('a whole number must be in range and a multiple', () => {
+  const range = { min: 8, max: 64, multipleOf: 8 };
+  for (const value of [8, 16, 64]) checkInteger('open()', 'bytes', value, range);
+  for (const value of [0, 7, 9, 72, 8.5, Number.NaN, 2 ** 53, '8', null, undefined])
+    assert.throws(() => checkInteger('open()', 'bytes', value, range), { code: 'ERR_ARG_VALUE' });
+  assert.throws(() => checkInteger('open()', 'bytes', 7, range), {
+    message: 'open(): bytes is the number 7; pass a multiple of 8 from 8 to 64',
+  });
+  checkInteger('open()', 'count', Number.MAX_SAFE_INTEGER, { min: 0 });
+  assert.throws(() => checkInteger('open()', 'count', -1, { min: 0 }), {
+    message: 'open(): count is the number -1; pass a whole number from 0 to 9007199254740991',
+  });
+});
+
+test('an unknown key is reported with the nearest known one', () => {
   assert.throws(
     () => checkOptions({ ofset: 0 }, 'discard(range)', known),
     (error: unknown) =>

@@ -52,14 +52,14 @@ test('below(n) stays below n and reaches both ends', () => {
   }
 });
 
-test('oneIn(n) holds about once in n', () => {
+test('oneIn(n) is true about once in n calls', () => {
   const prng = new Prng(11);
   let hits = 0;
   for (let i = 0; i < 80_000; i++) if (prng.oneIn(8)) hits++;
   assert.ok(hits > 9_000 && hits < 11_000, `${hits} of 10000`);
 });
 
-test('fill() reaches every byte of the target and no other', () => {
+test('fill() writes every byte of the target and no other', () => {
   const around = new Uint8Array(1024);
   const prng = new Prng(3);
   const touched = new Uint8Array(1024);

@@ -1,4 +1,4 @@
-/** Sizes: util-linux meaning on the way in, zramctl's form on the way out. */
+/** Sizes are parsed as util-linux does and printed as zramctl does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -45,27 +45,27 @@ const refused = [
   ['9.9P', 'is 2^53 bytes or more'],
   ['1.5', 'is a fraction of a byte'],
   ['1.5B', 'is a fraction of a byte'],
-  ['1E', 'is no size'],
-  ['1 K', 'is no size'],
-  ['1,5G', 'has a comma where a point belongs'],
-  [',5G', 'has a comma where a point belongs'],
-  ['1Kib2', 'is no size'],
-  ['K', 'is no size'],
-  ['.', 'is no size'],
-  ['.K', 'is no size'],
-  ['Ki', 'is no size'],
-  ['1i', 'is no size'],
-  ['1.K', 'is no size'],
-  ['0x10', 'is no size'],
-  ['1e3', 'is no size'],
-  ['NaN', 'is no size'],
-  ['1K1', 'is no size'],
-  ['+1', 'is no size'],
-  ['9'.repeat(33), 'is no size'],
-  ['１K', 'is no size'],
+  ['1E', 'is not a valid size'],
+  ['1 K', 'is not a valid size'],
+  ['1,5G', 'has a decimal comma instead of a point'],
+  [',5G', 'has a decimal comma instead of a point'],
+  ['1Kib2', 'is not a valid size'],
+  ['K', 'is not a valid size'],
+  ['.', 'is not a valid size'],
+  ['.K', 'is not a valid size'],
+  ['Ki', 'is not a valid size'],
+  ['1i', 'is not a valid size'],
+  ['1.K', 'is not a valid size'],
+  ['0x10', 'is not a valid size'],
+  ['1e3', 'is not a valid size'],
+  ['NaN', 'is not a valid size'],
+  ['1K1', 'is not a valid size'],
+  ['+1', 'is not a valid size'],
+  ['9'.repeat(33), 'is not a valid size'],
+  ['１K', 'is not a valid size'],
 ] as const;
 for (const [text, why] of refused)
-  test(`${JSON.stringify(text)} ${why}, and the option is named`, () =>
+  test(`${JSON.stringify(text)} ${why}, and the error names the option`, () =>
     assert.throws(
       () => parseSize('--limit', text),
       (error: Error & { code?: string; facts?: { key?: string } }) =>
@@ -90,14 +90,14 @@ const printed: readonly [number, string][] = [
 for (const [size, want] of printed)
   test(`${size} bytes are printed as ${want}`, () => assert.equal(formatSize(size), want));
 
-test('plain bytes come back exactly', () => {
+test('plain byte counts are parsed exactly', () => {
   fc.assert(
     fc.property(fc.maxSafeNat(), (n) => parseSize('x', String(n)) === n),
     { seed },
   );
 });
 
-test('a printed size reads back within half of its last digit', () => {
+test('a printed size is parsed back within half of its last digit', () => {
   // Above 7.9P the rounded text may be 2^53 or more.
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 50 }), fc.nat(), (shift, n) => {
@@ -112,7 +112,7 @@ test('a printed size reads back within half of its last digit', () => {
   );
 });
 
-test('hostile text is a size or ERR_ARG_VALUE, nothing else', () => {
+test('arbitrary text yields a size or ERR_ARG_VALUE', () => {
   const piece = fc.constantFrom('1', '9', '0', '.', '-', 'K', 'i', 'B', 'P', ' ', 'e', '\0', '∞');
   fc.assert(
     fc.property(fc.string({ unit: piece, maxLength: 40 }), (text) => {

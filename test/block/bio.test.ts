@@ -12,7 +12,7 @@ import {
 } from '../../src/block/bio.ts';
 import { randomTest } from '../model/replay.ts';
 
-test('a pool hands out each bio once and then answers null', () => {
+test('a pool allocates each bio once and then returns null', () => {
   const pool = new BioPool(3);
   const out = new Set([pool.alloc(), pool.alloc(), pool.alloc()]);
   assert.equal(out.size, 3);
@@ -24,7 +24,7 @@ test('a pool hands out each bio once and then answers null', () => {
   assert.notEqual(pool.alloc(), null);
 });
 
-test('a bio comes out of the pool as new, whatever it was used for', () => {
+test('an allocated bio is reset, whatever it was used for', () => {
   const pool = new BioPool(1);
   const bio = pool.alloc()!;
   const data = new Uint8Array(8);
@@ -38,7 +38,7 @@ test('a bio comes out of the pool as new, whatever it was used for', () => {
   assert.throws(() => again.owner.bioEnd(again), InvariantError, 'a bio in flight has an owner');
 });
 
-test('a bio is freed once, also while others are out', () => {
+test('freeing a bio twice is detected, also while others are allocated', () => {
   const pool = new BioPool(3);
   const bio = pool.alloc()!;
   pool.alloc();
@@ -50,13 +50,13 @@ test('a bio is freed once, also while others are out', () => {
   assert.equal(pool.alloc(), null, 'no bio has two owners');
 });
 
-test('a full pool takes nothing more', () => {
+test('a full pool rejects further bios', () => {
   const pool = new BioPool(2);
   assert.throws(() => pool.free(new Bio()), InvariantError);
   for (const capacity of [0, -1, 1.5]) assert.throws(() => new BioPool(capacity), InvariantError);
 });
 
-test('the reserve is for reclaim: alloc() leaves it, allocFromReserve() takes it', () => {
+test('alloc() leaves the reserve, allocFromReserve() takes it', () => {
   const pool = new BioPool(4, 2);
   const out = [pool.alloc(), pool.alloc()];
   assert.ok(!out.includes(null));
@@ -73,11 +73,11 @@ test('the reserve is for reclaim: alloc() leaves it, allocFromReserve() takes it
   });
   for (const bio of out) pool.free(bio!);
   assert.notEqual(pool.allocFromReserve(), null);
-  assert.equal(pool.counters.get('reserveAllocs'), 2, 'a bio that alloc() had as well');
+  assert.equal(pool.counters.get('reserveAllocs'), 2, 'a bio above the reserve does not count');
   for (const reserve of [-1, 1.5, 4]) assert.throws(() => new BioPool(4, reserve), InvariantError);
 });
 
-test('a bio costs what the counter says', (t) => {
+test('BIO_BYTES is the size of a bio', (t) => {
   if (globalThis.gc === undefined) return t.skip('needs --expose-gc');
   const made = new Array<Bio | null>(50_000).fill(null);
   globalThis.gc();
@@ -88,7 +88,7 @@ test('a bio costs what the counter says', (t) => {
   assert.ok(Math.abs(each - BIO_BYTES) < BIO_BYTES / 4, `${each} bytes`);
 });
 
-test('a queue knows which ranges wait in it', () => {
+test('touches() finds queued bios that overlap a range', () => {
   const queue = new BioQueue();
   const bio = new Bio();
   Object.assign(bio, { offset: 100, length: 50 });
@@ -100,7 +100,7 @@ test('a queue knows which ranges wait in it', () => {
   assert.ok(!touches(0, 100) && !touches(150, 10));
 });
 
-test('endAll tells those that wait now; what an owner submits waits its turn', () => {
+test('endAll() ends the bios queued now; those that owners add wait for the next call', () => {
   const queue = new BioQueue();
   const told: number[] = [];
   for (const tag of [1, 2, 3]) {
@@ -119,7 +119,7 @@ test('endAll tells those that wait now; what an owner submits waits its turn', (
   assert.equal(queue.length, 3);
 });
 
-test('a bio waits in one queue, once', () => {
+test('adding a queued bio to a queue is detected', () => {
   const queue = new BioQueue();
   const other = new BioQueue();
   const [a, b] = [new Bio(), new Bio()];
@@ -135,7 +135,7 @@ test('a bio waits in one queue, once', () => {
   assert.deepEqual([queue.shift(), queue.shift(), queue.shift()], [b, a, null]);
 });
 
-randomTest('a queue is first in, first out', 5000, (prng, steps) => {
+randomTest('a queue is FIFO', 5000, (prng, steps) => {
   const queue = new BioQueue();
   const model: Bio[] = [];
   for (let i = 0; i < steps; i++) {

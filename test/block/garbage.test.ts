@@ -1,21 +1,21 @@
 /**
- * Bios pass the queue and every filter without garbage: what the heap grew by, over many of them, stays below a byte
- * each, at offsets that V8 keeps as small integers and at those above 2^31, which it boxes when they cross a call.
+ * Bios pass the queue and every filter without garbage: the heap grows by less than a byte per bio, at offsets that V8
+ * keeps as small integers and at offsets above 2^31, which it boxes when they cross a call.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
 import { type Bio, BioOp, type BioOwner, BioPool } from '../../src/block/bio.ts';
 import { nullDisk } from '../../src/block/disks/null-disk.ts';
-import { checksumDisk } from '../../src/block/filters/checksum.ts';
-import { delayDisk } from '../../src/block/filters/delay.ts';
-import { faultDisk } from '../../src/block/filters/fault.ts';
-import { limitDisk } from '../../src/block/filters/limit.ts';
-import { readOnlyDisk } from '../../src/block/filters/readonly.ts';
-import { statsDisk } from '../../src/block/filters/stats.ts';
-import { traceDisk } from '../../src/block/filters/trace.ts';
+import { checksumDisk } from '../../src/block/filters/checksum-disk.ts';
+import { delayDisk } from '../../src/block/filters/delay-disk.ts';
+import { faultDisk } from '../../src/block/filters/fault-disk.ts';
+import { limitDisk } from '../../src/block/filters/limit-disk.ts';
+import { readOnlyDisk } from '../../src/block/filters/read-only-disk.ts';
+import { statsDisk } from '../../src/block/filters/stats-disk.ts';
+import { traceDisk } from '../../src/block/filters/trace-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
-import { queuedDisk } from '../../src/block/queue.ts';
+import { queuedDisk } from '../../src/block/queued-disk.ts';
 import { FakeClock } from './harness.ts';
 
 const collect = (globalThis as { gc?: () => void }).gc;
@@ -41,7 +41,7 @@ const layers: Readonly<Record<string, Disk>> = {
   queue: queuedDisk(next, { requests: 16, depth: 4, mergeBytes: 16384 }),
 };
 
-/** Sends a batch of bios, some at a time, and waits for all of them. */
+/** Submits a batch of bios, some at a time, and waits for all of them. */
 function sendAll(
   disk: Disk,
   pool: BioPool,
@@ -60,7 +60,7 @@ function sendAll(
     disk.submit(bio);
     if (i % IN_FLIGHT !== IN_FLIGHT - 1) continue;
     while (pool.freeCount < pool.capacity) {
-      clock.ns += 100; // stays a small integer: the clock's own garbage is not meant
+      clock.ns += 100; // a small integer, so that the clock makes no garbage
       disk.tick();
     }
   }
@@ -71,11 +71,11 @@ function leavesNoGarbage(t: TestContext, disk: Disk, first: number): void {
   const owner = { bioEnd: (bio: Bio): void => pool.free(bio) };
   const data = new Uint8Array(4 * 4096);
   let least = Number.POSITIVE_INFINITY;
-  // Code that is not compiled yet boxes what it reads from a Float64Array, and counters are one: on a busy machine that
-  // takes some rounds to end. What stays is garbage.
+  // Code that is not optimised yet boxes numbers read from a Float64Array, such as the counters. On a busy machine
+  // optimisation takes some rounds, so the lowest figure counts.
   for (let round = 0; round < 60 && least >= MOST_BYTES; round++) {
     collect?.();
-    // The first allocation after a collection opens a page of the heap, and up to 256 KiB of it count as used at once.
+    // The first allocation after a collection opens a heap page, of which up to 256 KiB count as used at once.
     sendAll(disk, pool, owner, data, first);
     let grown = 0;
     let before = process.memoryUsage().heapUsed;
@@ -87,16 +87,16 @@ function leavesNoGarbage(t: TestContext, disk: Disk, first: number): void {
     }
     least = Math.min(least, grown / (10 * BATCH));
   }
-  t.diagnostic(`${least.toFixed(2)} bytes a bio`);
-  assert.ok(least < MOST_BYTES, `${least} bytes a bio`);
+  t.diagnostic(`${least.toFixed(2)} bytes per bio`);
+  assert.ok(least < MOST_BYTES, `${least} bytes per bio`);
 }
 
-// All low ones first: once a bio's offset was large, V8 keeps it as a double.
+// Low offsets first: after a large offset, V8 represents the field as a double.
 for (const [where, first] of [
   ['low', 0],
   ['high', HIGH],
 ] as const)
   for (const [name, disk] of Object.entries(layers))
-    test(`bios leave no garbage: ${name}, ${where} offsets`, { skip }, (t) =>
+    test(`bios create no garbage: ${name}, ${where} offsets`, { skip }, (t) =>
       leavesNoGarbage(t, disk, first),
     );

@@ -1,4 +1,4 @@
-/** What tests of the block layer share: a clock they turn themselves, and an owner that waits for many bios. */
+/** Shared by the block tests: a clock that tests advance, and an owner of many bios. */
 import assert from 'node:assert/strict';
 import type { Clock } from '../../src/base/clock.ts';
 import { Bio, type BioOp, type BioOwner, BioStatus } from '../../src/block/bio.ts';
@@ -21,7 +21,7 @@ export interface BioFields {
   readonly flags?: number;
 }
 
-/** Submits bios to a disk, sees each end exactly once and never inside submit(). */
+/** Submits bios to a disk; checks that each ends exactly once and not inside submit(). */
 export class Sender implements BioOwner {
   readonly ended: Bio[] = [];
   readonly #disk: Disk;
@@ -45,7 +45,7 @@ export class Sender implements BioOwner {
   submit(fields: BioFields): Bio {
     const bio = new Bio();
     Object.assign(bio, { length: fields.data?.length ?? 0, ...fields, owner: this });
-    bio.status = BioStatus.notSupported; // means something only in bioEnd()
+    bio.status = BioStatus.notSupported; // status is valid only in bioEnd()
     this.#inFlight.add(bio);
     this.#isSubmitting = true;
     this.#disk.submit(bio);
@@ -53,19 +53,23 @@ export class Sender implements BioOwner {
     return bio;
   }
 
-  /** Ticks, turning the clock, until everything has ended. */
-  settle(stepNs = 1000): void {
+  /** Ticks and advances the clock until every bio has ended. */
+  drain(stepNs = 1000): void {
     for (let ticks = 0; this.#inFlight.size > 0; ticks++) {
       assert.ok(ticks < 100_000, `${this.#inFlight.size} bios never end`);
       this.#clock.ns += stepNs;
       const before = this.ended.length;
-      assert.equal(this.#disk.tick(), this.ended.length - before, 'tick() says how many ended');
+      assert.equal(
+        this.#disk.tick(),
+        this.ended.length - before,
+        'tick() returns the number of ended bios',
+      );
     }
   }
 
   run(fields: BioFields): Bio {
     const bio = this.submit(fields);
-    this.settle();
+    this.drain();
     return bio;
   }
 
@@ -74,6 +78,6 @@ export class Sender implements BioOwner {
   }
 }
 
-/** A page whose every byte tells where it was meant to go and in which round. */
+/** A page whose bytes encode its position and the round. */
 export const stamp = (length: number, value: number): Uint8Array =>
   new Uint8Array(length).fill(value & 0xff);

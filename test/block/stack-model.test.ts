@@ -1,19 +1,19 @@
 /**
- * Random stacks of filters and queues over a ramzswap disk against a plain array of bytes: any operation at any
- * alignment, many in flight, overlapping, at the disk's own pace. However they are stacked, the bytes are the same.
+ * Checks random stacks of filters and queues over a ramzswap disk against a byte array: operations of any alignment,
+ * overlapping and in flight. Every stack must yield the same bytes.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
-import { checksumDisk } from '../../src/block/filters/checksum.ts';
-import { delayDisk } from '../../src/block/filters/delay.ts';
-import { type FaultDisk, faultDisk } from '../../src/block/filters/fault.ts';
-import { limitDisk } from '../../src/block/filters/limit.ts';
-import { type StatsDisk, statsDisk } from '../../src/block/filters/stats.ts';
-import { traceDisk } from '../../src/block/filters/trace.ts';
+import { checksumDisk } from '../../src/block/filters/checksum-disk.ts';
+import { delayDisk } from '../../src/block/filters/delay-disk.ts';
+import { type FaultDisk, faultDisk } from '../../src/block/filters/fault-disk.ts';
+import { limitDisk } from '../../src/block/filters/limit-disk.ts';
+import { type StatsDisk, statsDisk } from '../../src/block/filters/stats-disk.ts';
+import { traceDisk } from '../../src/block/filters/trace-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
-import { type QueuedDisk, queuedDisk } from '../../src/block/queue.ts';
+import { type QueuedDisk, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { DiskModel, randomData, randomRange } from '../model/disk-model.ts';
 import { randomTest } from '../model/replay.ts';
@@ -43,7 +43,7 @@ class Stack {
     this.sender = new Sender(this.stats, this.clock);
   }
 
-  /** Holds a queue back or lets it go. */
+  /** Plugs or unplugs a queue at random. */
   turnPlugs(prng: Prng, plugged: Set<QueuedDisk>): void {
     for (const queue of this.queues) {
       if (!prng.oneIn(8)) continue;
@@ -58,7 +58,7 @@ class Stack {
     if (this.sender.inFlight > 0) return;
     for (const { counters } of this.queues) {
       const { bios, requests, merges, invalid } = counters.snapshot();
-      assert.equal(bios, requests + merges + invalid, 'each bio went, alone or with others');
+      assert.equal(bios, requests + merges + invalid, 'each bio was sent, alone or merged');
     }
   }
 
@@ -110,7 +110,7 @@ class Stack {
   }
 }
 
-/** Any operation on the range. */
+/** A random operation on the range. */
 function randomBio(prng: Prng, { offset, length }: { offset: number; length: number }): BioFields {
   const what = prng.below(10);
   const flags = prng.oneIn(4) ? BioFlag.fua : 0;
@@ -122,7 +122,7 @@ function randomBio(prng: Prng, { offset, length }: { offset: number; length: num
   return { op: BioOp.flush };
 }
 
-/** Runs of pages next to each other, for something to merge. */
+/** Runs of adjacent pages that can be merged. */
 const adjoining = (prng: Prng): { offset: number; length: number } => ({
   offset: (prng.below(PAGES / 4) * 4 + prng.below(4)) * 4096,
   length: 4096,
@@ -155,7 +155,7 @@ randomTest(
           if (fields.op === BioOp.read)
             expected.set(bio, model.bytes.slice(offset, offset + length));
           else apply(model, fields);
-          // A disk that is synchronous has read the data.
+          // A synchronous disk has read the data.
           if (stack.stats.synchronous && fields.op === BioOp.write) fields.data?.fill(0xee);
           for (let page = offset >> 12; page << 12 < offset + length; page++) touched.add(page);
           stack.turnPlugs(prng, plugged);
@@ -168,7 +168,7 @@ randomTest(
           model.discard(dead * 4096, 4096);
         }
         if (prng.oneIn(2)) stack.check();
-        stack.sender.settle(10_000);
+        stack.sender.drain(10_000);
         for (const bio of stack.sender.ended.splice(0)) {
           assert.equal(bio.status, BioStatus.ok);
           const want = expected.get(bio);
@@ -179,7 +179,7 @@ randomTest(
       }
       const all = new Uint8Array(SIZE);
       stack.sender.run({ op: BioOp.read, offset: 0, data: all });
-      assert.ok(same(all, model.bytes), `all of it, through ${stack.names.join(' ')}`);
+      assert.ok(same(all, model.bytes), `the whole disk, through ${stack.names.join(' ')}`);
     }
   },
 );
@@ -206,7 +206,7 @@ randomTest(
           stack.turnPlugs(prng, plugged);
           for (const fault of stack.faults) if (prng.oneIn(100)) fault.isGone = !fault.isGone;
         }
-        stack.sender.settle(10_000);
+        stack.sender.drain(10_000);
         for (const fault of stack.faults) fault.isGone = false;
         for (const [bio, fields] of sent) {
           if (bio.status === BioStatus.ok) {
@@ -222,14 +222,14 @@ randomTest(
         stack.check();
         const all = new Uint8Array(SIZE);
         below.run({ op: BioOp.read, offset: 0, data: all });
-        assert.ok(same(all, model.bytes), `what is there, through ${stack.names.join(' ')}`);
+        assert.ok(same(all, model.bytes), `the content, through ${stack.names.join(' ')}`);
       }
     }
-    assert.ok(failures > 0, 'something failed');
+    assert.ok(failures > 0, 'some bios failed');
   },
 );
 
-/** After a failed change: each sector holds what it held or what it was to hold; the model takes it over. */
+/** After a failed change each sector has its old or its new bytes; the model adopts what it finds. */
 function adopt(model: DiskModel, below: Sender, fields: BioFields): void {
   const { offset = 0 } = fields;
   const length = fields.data?.length ?? fields.length ?? 0;

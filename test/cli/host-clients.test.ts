@@ -73,6 +73,8 @@ test('a limit of open files below --max-clients is told, and the client beyond i
   }
   const extra = connect(join(folder, 's'));
   extra.on('error', () => undefined);
-  await until('a refusal', () => said().includes(`nbd: refusing clients: ${max} are connected`));
+  await until('a refusal', () =>
+    said().includes(`nbd: refusing clients: limit of ${max} connections reached`),
+  );
   await askDisks(join(folder, 'c')); // there is a descriptor for whoever looks after it
 });

@@ -167,7 +167,7 @@ test('after kill -9 the next host takes the same paths', { timeout }, async (t) 
   await until(first, () => first.text.stdout !== '');
   const rival = start(t, shipped, sample(folder));
   assert.equal(await rival.ended, 1);
-  assert.match(rival.text.stderr, /--unix: .*\/s is served by process \d+ \(.+\): stop it/);
+  assert.match(rival.text.stderr, /--unix: .*\/s is in use by process \d+ \(.+\): stop it/);
   first.child.kill('SIGKILL');
   await first.ended;
   assert.deepEqual(readdirSync(folder).sort(), ['c', 's']);

@@ -29,7 +29,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['host', '--port', '--no-control'], /--port: needs a value: PORT; if it is '--no-control'/],
   [['host', '--no-control=yes'], /--no-control: takes no value, but was given 'yes'/],
   [['host', '--port', '99999'], /--port: '99999' is no whole number/],
-  [['host', '--limit', '12x'], /--limit: '12x' is no size/],
+  [['host', '--limit', '12x'], /--limit: '12x' is not a valid size/],
   [['host', '--limit=-5'], /--limit: '-5' is negative/],
   [['host', '--disk', 'a'], /--disk: 'a' is not of the form/],
   [['host', '--disk', 'a=1G', '--disk', 'a=1G'], /--disk: 'a' is there twice/],
@@ -90,7 +90,7 @@ test('the entry points that the overview lists are those of the package', () => 
   ) as { readonly exports: Readonly<Record<string, unknown>> };
   const others = ['./register', './package.json'];
   assert.deepEqual(
-    library.map(([name]) => (name === 'frontswap' ? '.' : name.replace('…', '.'))).sort(),
+    library.map(([name]) => (name === 'frontswap' ? '.' : name.replace('frontswap', '.'))).sort(),
     Object.keys(exports)
       .filter((name) => !others.includes(name))
       .sort(),

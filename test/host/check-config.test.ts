@@ -60,7 +60,7 @@ const wrong: readonly [string, object, RegExp][] = [
   ],
   ['a backing that others can open', { disk: 'a=1M,backing=@/open' }, /can be opened by others/],
   ['a socket in no folder', { unix: '@/no/s' }, /^cannot listen on .*mkdir/],
-  ['a socket where a file is', { unix: '@/flash' }, /exists and is no socket/],
+  ['a socket where a file is', { unix: '@/flash' }, /exists and is not a socket/],
   ['a control socket in no folder', { control: '@/no/c' }, /^cannot listen on .*\(--control\)/],
   [
     'a name that is no host',
@@ -94,7 +94,7 @@ test('a runtime folder that is somebody else s or a file is told', async (t) => 
 test('what another process serves is told', async (t) => {
   const folder = testFolder(t);
   await listening(t, join(folder, 's'));
-  await assert.rejects(check(folder, {}), /^SwapError: --unix: .* is served by process \d+/);
+  await assert.rejects(check(folder, {}), /^SwapError: --unix: .* is in use by process \d+/);
   const port = await listening(t, 0);
   await assert.rejects(
     check(folder, { unix: '@/t', ipaddr: '::', port }),

@@ -126,7 +126,7 @@ test('a port that is taken is named with the option that changes it, and nothing
   const { folder, parts, options } = rig(t, { ...sample, port });
   await assert.rejects(Host.start(options), {
     code: 'ERR_IO_IN_USE',
-    message: new RegExp(`port ${port} on 127.0.0.1 is in use; choose another with --port`),
+    message: new RegExp(`port ${port} on 127.0.0.1 is in use; choose another one with --port`),
   });
   assert.deepEqual(readdirSync(folder), []);
   assert.equal(parts.doors[0]?.closed, 1);
@@ -144,7 +144,7 @@ test('what the system says to a door about its path is put into words', async (t
   };
   await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createDoor } }), {
     code: 'ERR_IO_IN_USE',
-    message: `--unix: ${folder}/s was taken by another server just now; choose another path with --unix, or - for a private one`,
+    message: `--unix: ${folder}/s is now in use by another server; choose another path with --unix, or - for a private socket`,
   });
 });
 
@@ -179,7 +179,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   const second = rig(t, { unix: '@/s', control: host.controlPath });
   await assert.rejects(Host.start(second.options), {
     code: 'ERR_IO_IN_USE',
-    message: new RegExp(`^--control: .*control is served by process ${process.pid} `),
+    message: new RegExp(`^--control: .*control is in use by process ${process.pid} `),
   });
   assert.deepEqual(readdirSync(second.folder), []);
   await askDisks(host.controlPath ?? '');

@@ -1,6 +1,6 @@
 /**
- * Peers that misbehave, over real sockets: whatever one does, the host runs on, another client is
- * served meanwhile, and no byte changes that was not written.
+ * Misbehaving clients over real sockets: the host keeps running and serves other clients, and only written bytes
+ * change.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ const page = 4096;
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const limits = { timeout: 60_000 };
 
-/** A good client with known data on the disk, asked again after each misdeed. */
+/** A well-behaved client with known data on the disk, checked after each violation. */
 class Witness implements Disposable {
   readonly #client: RawClient;
   readonly #data: Buffer = Buffer.alloc(64 * page);
@@ -32,11 +32,14 @@ class Witness implements Disposable {
   }
 
   async check(host: OwnHost): Promise<void> {
-    assert(host.isRunning, `the host runs on\n${host.log}`);
+    assert(host.isRunning, `the host is running\n${host.log}`);
     const back = await this.#client.pread(mib, this.#data.length);
-    assert(back.equals(this.#data), 'the data of a good client stays');
+    assert(back.equals(this.#data), 'the data of the well-behaved client is unchanged');
     using newcomer = await RawClient.open(host.socketPath, 'swap0');
-    assert((await newcomer.pread(mib, page)).equals(this.#data.subarray(0, page)), 'as for others');
+    assert(
+      (await newcomer.pread(mib, page)).equals(this.#data.subarray(0, page)),
+      'a new client reads the same data',
+    );
   }
 
   [Symbol.dispose](): void {
@@ -44,7 +47,7 @@ class Witness implements Disposable {
   }
 }
 
-/** Waits until `holds`, 10 s at most. */
+/** Waits until `holds` returns true, at most 10 s. */
 async function until(holds: () => boolean, claim: string): Promise<void> {
   for (let waited = 0; !holds(); waited += 20) {
     assert(waited < 10_000, claim);
@@ -52,7 +55,7 @@ async function until(holds: () => boolean, claim: string): Promise<void> {
   }
 }
 
-test('garbage in place of a handshake ends only its own connection', limits, async () => {
+test('a garbage handshake ends only its own connection', limits, async () => {
   await using host = await OwnHost.start();
   using witness = await Witness.on(host);
   const prng = new Prng(seed);
@@ -68,7 +71,7 @@ test('garbage in place of a handshake ends only its own connection', limits, asy
   await witness.check(host);
 });
 
-test('garbage in place of a request ends only its own connection', limits, async () => {
+test('a garbage request ends only its own connection', limits, async () => {
   await using host = await OwnHost.start();
   using witness = await Witness.on(host);
   const prng = new Prng(seed);
@@ -76,7 +79,7 @@ test('garbage in place of a request ends only its own connection', limits, async
     using peer = await RawClient.open(host.socketPath, 'swap0');
     const bytes = new Uint8Array(28 + prng.below(4096));
     prng.fill(bytes);
-    bytes[0] = 0; // never the request magic: nothing in it can be a write
+    bytes[0] = 0; // not the request magic, so that no write is sent by chance
     peer.socket.write(bytes);
     await peer.ended();
   }
@@ -94,41 +97,45 @@ test('a write length of 4 GiB - 1 is refused before its data', limits, async () 
     await sleep(1);
   }
   await witness.check(host);
-  assert(residentBytes(host.pid) - before < 48 * mib, 'nothing is kept of what it sent');
-});
-
-test('a connection that breaks in mid-write leaves whole pages, old or new', limits, async () => {
-  await using host = await OwnHost.start();
-  using witness = await Witness.on(host);
-  using reader = await RawClient.open(host.socketPath, 'swap0');
-  const old = Buffer.alloc(mib, 0x11);
-  const offset = 8 * mib;
-  for (const sent of [0, 1, 100, page - 1, page, page + 1, 300_001, mib - 1]) {
-    assert.equal(await reader.write(offset, old), 0);
-    const peer = await RawClient.open(host.socketPath, 'swap0');
-    peer.socket.write(requestBytes(command.write, offset, mib));
-    await new Promise<void>((done) => peer.socket.write(Buffer.alloc(sent, 0x22), () => done()));
-    peer.socket.destroy();
-    await sleep(30);
-    const now = await reader.pread(offset - page, mib + 2 * page);
-    assert(
-      now.subarray(0, page).every((b) => b === 0) && now.subarray(-page).every((b) => b === 0),
-    );
-    for (let at = 0; at < mib; at += page) {
-      const got = now.subarray(page + at, 2 * page + at);
-      const isNew = got[0] === 0x22;
-      assert(
-        got.every((b) => b === (isNew ? 0x22 : 0x11)),
-        `page at ${at} is whole, ${sent} sent`,
-      );
-      assert(!isNew || at + page <= sent, 'a page is new only when all of it was sent');
-    }
-  }
-  await witness.check(host);
+  assert(residentBytes(host.pid) - before < 48 * mib, 'its data is not buffered');
 });
 
 test(
-  'a peer that never reads its replies holds little memory and stops nobody',
+  'a connection that breaks during a write leaves complete pages, old or new',
+  limits,
+  async () => {
+    await using host = await OwnHost.start();
+    using witness = await Witness.on(host);
+    using reader = await RawClient.open(host.socketPath, 'swap0');
+    const old = Buffer.alloc(mib, 0x11);
+    const offset = 8 * mib;
+    for (const sent of [0, 1, 100, page - 1, page, page + 1, 300_001, mib - 1]) {
+      assert.equal(await reader.write(offset, old), 0);
+      const peer = await RawClient.open(host.socketPath, 'swap0');
+      peer.socket.write(requestBytes(command.write, offset, mib));
+      await new Promise<void>((done) => peer.socket.write(Buffer.alloc(sent, 0x22), () => done()));
+      peer.socket.destroy();
+      await sleep(30);
+      const now = await reader.pread(offset - page, mib + 2 * page);
+      assert(
+        now.subarray(0, page).every((b) => b === 0) && now.subarray(-page).every((b) => b === 0),
+      );
+      for (let at = 0; at < mib; at += page) {
+        const got = now.subarray(page + at, 2 * page + at);
+        const isNew = got[0] === 0x22;
+        assert(
+          got.every((b) => b === (isNew ? 0x22 : 0x11)),
+          `page at ${at} is complete, ${sent} bytes sent`,
+        );
+        assert(!isNew || at + page <= sent, 'a page is new only if all its bytes were sent');
+      }
+    }
+    await witness.check(host);
+  },
+);
+
+test(
+  'a client that never reads its replies uses little memory and does not block others',
   limits,
   async () => {
     await using host = await OwnHost.start();
@@ -147,13 +154,13 @@ test(
       await sleep(20);
     }
     const grown = residentBytes(host.pid) - before;
-    assert(grown < 64 * mib, `8 GiB were asked for and not taken: grown by ${grown} bytes`);
+    assert(grown < 64 * mib, `8 GiB requested and not read: grown by ${grown} bytes`);
     for (const peer of peers) peer[Symbol.dispose]();
     await witness.check(host);
   },
 );
 
-test('a handshake and a request that come byte by byte are served', limits, async () => {
+test('a handshake and a request sent byte by byte are served', limits, async () => {
   await using host = await OwnHost.start();
   using witness = await Witness.on(host);
   using peer = await RawClient.connect(host.socketPath);
@@ -167,13 +174,13 @@ test('a handshake and a request that come byte by byte are served', limits, asyn
     await new Promise<void>((done) => peer.socket.write(Buffer.from([byte]), () => done()));
     await sleep(1);
   }
-  await until(() => peer.socket.bytesRead > 18 + 20 + 16 + 20, 'it is answered');
+  await until(() => peer.socket.bytesRead > 18 + 20 + 16 + 20, 'the request is answered');
   await witness.check(host);
   using reader = await RawClient.open(host.socketPath, 'swap0');
   assert.equal((await reader.pread(0, 4)).toString('latin1'), 'abc\0');
 });
 
-test('half a request and then silence holds nobody up', limits, async () => {
+test('half a request followed by silence does not block others', limits, async () => {
   await using host = await OwnHost.start();
   using witness = await Witness.on(host);
   const halves: RawClient[] = [];
@@ -186,11 +193,11 @@ test('half a request and then silence holds nobody up', limits, async () => {
   await witness.check(host);
   const last = halves.at(-1);
   last?.socket.write(requestBytes(command.read, 0, page).subarray(27));
-  assert.equal((await last?.read(16 + page))?.length, 16 + page, 'and it may still go on');
+  assert.equal((await last?.read(16 + page))?.length, 16 + page, 'the silent client can continue');
   for (const peer of halves) peer[Symbol.dispose]();
 });
 
-test('1,000 idle connections cost little, and one that works is served', limits, async () => {
+test('1,000 idle connections use little memory, and an active one is served', limits, async () => {
   await using host = await OwnHost.start({ arguments: ['--max-clients', '1024'] });
   using witness = await Witness.on(host);
   await witness.check(host);

@@ -1,4 +1,4 @@
-/** nbdinfo, nbdcopy, nbd-client, qemu-nbd and nbdkit as clients of our host. */
+/** nbdinfo, nbdcopy, nbd-client, qemu-nbd and nbdkit as clients of the host. */
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -8,7 +8,7 @@ import { must, peerTest, run, TemporaryFolder } from './processes.ts';
 
 const mib = 2 ** 20;
 
-/** A file as disks have them: noise, text, zeros, and an end that is no whole page. */
+/** A file with the content of a typical disk: noise, text, zeros, and a partial last page. */
 function makeFile(path: string, size: number): Buffer {
   const bytes = Buffer.alloc(size);
   new Prng(7).fill(bytes.subarray(0, size >> 2));
@@ -54,7 +54,7 @@ interface Info {
 
 for (const connections of [1, 4])
   peerTest(
-    `nbdcopy brings a file in and out unchanged over ${connections} connection(s)`,
+    `nbdcopy copies a file in and out unchanged over ${connections} connection(s)`,
     ['nbdcopy', 'nbdinfo'],
     async () => {
       await using host = await OwnHost.start({ disks: ['swap0=48M'] });
@@ -64,17 +64,17 @@ for (const connections of [1, 4])
       await must('nbdcopy', [several, host.uri(), host.folder.file('out')]);
       const back = readFileSync(host.folder.file('out'));
       assert.equal(back.length, 48 * mib);
-      assert(back.subarray(0, bytes.length).equals(bytes), 'the file came back');
+      assert(back.subarray(0, bytes.length).equals(bytes), 'the copied file is unchanged');
       assert(
         back.subarray(bytes.length).every((b) => b === 0),
         'and after it nothing',
       );
       const { dataBytes } = await host.figures();
-      assert(dataBytes <= 20 * mib, 'zeros are not held');
+      assert(dataBytes <= 20 * mib, 'zeros are not stored');
     },
   );
 
-peerTest('nbdinfo maps what was written and nothing else', ['nbdinfo', 'qemu-io'], async () => {
+peerTest('nbdinfo maps exactly the written range as data', ['nbdinfo', 'qemu-io'], async () => {
   await using host = await OwnHost.start({ disks: ['swap0=16M'] });
   const commands = ['write -P 0x31 1M 8k', 'write -P 0x32 5M 1M', 'discard 5M 512k'];
   await must('qemu-io', ['-f', 'raw', '-d', 'unmap', ...dashC(commands), host.uri()]);
@@ -109,7 +109,7 @@ peerTest('nbd-client and qemu-nbd list the exports', ['nbd-client', 'qemu-nbd'],
 });
 
 peerTest(
-  "nbdkit's nbd plugin serves us on, and checkwrite agrees",
+  'nbdkit with the nbd plugin re-exports the disk, and checkwrite finds no difference',
   ['nbdkit', 'nbdcopy'],
   async () => {
     await using host = await OwnHost.start({ disks: ['swap0=32M'] });
@@ -117,7 +117,7 @@ peerTest(
     makeFile(path, 32 * mib);
     const proxy = ['-U', '-', 'nbd', `uri=${host.uri()}`];
     await must('nbdkit', [...proxy, '--run', `nbdcopy ${path} "$uri"`]);
-    // checkwrite fails any write that differs from what is there
+    // checkwrite fails any write that differs from the content
     await must('nbdkit', [...proxy, '--filter=checkwrite', '--run', `nbdcopy ${path} "$uri"`]);
     writeFileSync(path, Buffer.alloc(32 * mib, 1));
     const wrong = [...proxy, '--filter=checkwrite', '--run', `nbdcopy ${path} "$uri"`];
@@ -126,7 +126,7 @@ peerTest(
 );
 
 peerTest(
-  'nbdcopy fills a disk whose noise is on flash, and brings it back',
+  'nbdcopy fills a disk with a backing on flash, and reads it back',
   ['nbdcopy'],
   async () => {
     using folder = new TemporaryFolder();

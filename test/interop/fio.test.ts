@@ -1,4 +1,4 @@
-/** fio's nbd engine against our host: what it wrote it reads again, by checksum. */
+/** fio's nbd engine with the host: it verifies what it wrote by checksum. */
 import assert from 'node:assert/strict';
 import { OwnHost } from './own-host.ts';
 import { must, peerTest } from './processes.ts';
@@ -13,7 +13,7 @@ const jobs: Readonly<Record<string, readonly string[]>> = {
     ...['--rw=randwrite', '--bsrange=512-64k', '--bs_unaligned=0', '--blockalign=512'],
     ...['--iodepth=8', ...verify],
   ],
-  // one at a time: fio would let a trim and the write after it pass each other
+  // Depth 1: fio could otherwise reorder a trim and the write after it.
   'a trim before each write': ['--rw=randtrimwrite', '--bs=4k', '--iodepth=1', ...verify],
   'swap-sized writes of 256 KiB of text': [
     ...['--rw=write', '--bs=256k', '--iodepth=4', '--buffer_compress_percentage=60', ...verify],
@@ -37,11 +37,11 @@ for (const [name, job] of Object.entries(jobs))
     const text = await must('fio', args, { cwd: host.folder.path });
     const [report] = (JSON.parse(text.slice(text.indexOf('{'))) as FioReport).jobs;
     assert.equal(report?.error, 0, `SEED=${seed}\n${text}`);
-    assert(report.write.total_ios > 0 && report.read.total_ios > 0, 'it wrote and it verified');
-    if (name.startsWith('a trim')) assert(report.trim.total_ios > 0, 'it trimmed');
+    assert(report.write.total_ios > 0 && report.read.total_ios > 0, 'fio wrote and verified');
+    if (name.startsWith('a trim')) assert(report.trim.total_ios > 0, 'fio trimmed');
   });
 
-peerTest('fio trims at random among reads and the host gives the pages back', ['fio'], async () => {
+peerTest('fio trims at random and the host frees the pages', ['fio'], async () => {
   await using host = await OwnHost.start({ disks: ['swap0=32M'] });
   const common = ['--ioengine=nbd', `--uri=${host.uri()}`, '--size=32M', '--thread', '--bs=64k'];
   await must('fio', ['--name=fill', ...common, '--rw=write', '--iodepth=4', '--refill_buffers']);

@@ -1,4 +1,4 @@
-/** libnbd's client, driven from Python, against our host: libnbd_checks.py has the checks. */
+/** The libnbd client in Python with the host; the checks are in libnbd_checks.py. */
 import { join } from 'node:path';
 import { OwnHost } from './own-host.ts';
 import { must, peerTest, root } from './processes.ts';
@@ -9,18 +9,18 @@ const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 2 ** 31));
 
 const checks: Readonly<Record<string, string>> = {
   flags: 'offers every command and its block sizes',
-  simple_replies: 'serves a client that wants simple replies',
-  structured_replies: 'sends holes as holes, and one piece when told not to fragment',
+  simple_replies: 'serves a client without structured replies',
+  structured_replies: 'sends holes as holes, and one chunk with DF',
   block_status: 'maps data and holes page by page',
-  trim: 'gives up trimmed pages, and no byte beside them',
+  trim: 'frees trimmed pages and no adjacent bytes',
   zero: 'writes zeroes at any offset, with FUA, NO_HOLE and FAST_ZERO',
   cache_and_flush: 'answers CACHE and FLUSH',
-  several_connections: 'shows every connection what another wrote and flushed',
+  several_connections: 'shows every connection the writes that another one flushed',
   in_flight: 'serves 64 commands in flight on one connection',
-  errors: 'answers wrong requests with an error and goes on',
-  write_too_long: 'refuses a write past the maximum without touching the disk',
+  errors: 'answers invalid requests with an error and continues',
+  write_too_long: 'refuses a write above the maximum without changing the disk',
   names: 'lists, describes and refuses exports by name',
-  model: 'agrees with a plain array of bytes over random requests',
+  model: 'matches a byte array under random requests',
 };
 
 for (const [check, behaviour] of Object.entries(checks))

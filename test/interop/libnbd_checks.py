@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What libnbd's own client sees of a server: one named check a run.
+"""Checks of a server with the libnbd client: one named check per run.
 
     libnbd_checks.py CHECK URI SEED
 
@@ -81,7 +81,7 @@ def structured_replies(uri, rng):
         at += len(part)
     assert at == start + length
     chunks.clear()
-    # up to 64 KiB a server has to comply; above it may answer EOVERFLOW (proto.md, NBD_CMD_FLAG_DF)
+    # up to 64 KiB a server must comply; above it may fail with EOVERFLOW (proto.md, NBD_CMD_FLAG_DF)
     got = bytes(h.pread_structured(64 * 1024, 2 * MIB - 32 * 1024, on_chunk, nbd.CMD_FLAG_DF))
     assert got == bytes(32 * 1024) + data[:32 * 1024]
     assert len(chunks) == 1, "DF: in one piece"
@@ -101,7 +101,7 @@ def extents(h, length, offset, request_flags=0):
 
 
 def whole_map(h, length, offset):
-    """The extents of a range, asked for until it is covered, neighbours of one kind joined."""
+    """The extents of a range, requested until it is covered; adjacent ones of one kind are joined."""
     joined = []
     while length > 0:
         entries = extents(h, length, offset)
@@ -201,7 +201,7 @@ def finish(h, cookies):
 
 
 def in_flight(uri, rng):
-    """64 commands at once on one connection, answered in any order."""
+    """64 commands in flight on one connection, answered in any order."""
     h = connect(uri)
     pages = [rng.randbytes(PAGE) for _ in range(64)]
     cookies = [
@@ -233,7 +233,7 @@ def errors(uri, _rng):
 
 
 def write_too_long(uri, rng):
-    """A write past the maximum fails, by an error or by the end of the connection; the disk stays."""
+    """A write above the maximum fails with an error or a disconnect; the disk does not change."""
     h = connect(uri, strict=False)
     data = rng.randbytes(PAGE)
     h.pwrite(data, 0)
@@ -265,7 +265,7 @@ def names(uri, _rng):
 
 
 def model(uri, rng):
-    """Random requests on three connections beside a plain array of bytes."""
+    """Random requests on three connections, compared with a byte array."""
     size = 4 * MIB
     want = bytearray(size)
     handles = [connect(uri, structured=s, meta=s) for s in (True, True, False)]
@@ -284,7 +284,7 @@ def model(uri, rng):
         elif kind < 0.55:
             h.zero(length, offset, rng.choice((0, nbd.CMD_FLAG_NO_HOLE)))
             want[offset:offset + length] = bytes(length)
-        elif kind < 0.65:  # whole pages only: what else a trim does is the server's choice
+        elif kind < 0.65:  # full pages only: the server decides what a trim of partial pages does
             offset, length = offset // PAGE * PAGE, (length + PAGE - 1) // PAGE * PAGE
             length = min(length, size - offset)
             h.trim(length, offset)

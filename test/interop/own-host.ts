@@ -1,6 +1,6 @@
 /**
- * Our own host process, started as a user starts it: `frontswap host -U PATH --disk ... --control PATH`,
- * with the figures its control socket gives (the list document of `frontswap list --json`).
+ * A host process, started as a user starts it: `frontswap host -U PATH --disk ... --control PATH`, with the statistics of
+ * its control socket (the document of `frontswap list --json`).
  */
 import assert from 'node:assert/strict';
 import { type Agent, get, Agent as HttpAgent } from 'node:http';
@@ -9,21 +9,21 @@ import { type Child, must, nbdUri, root, startServer, TemporaryFolder } from './
 
 const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
 
-/** One row of the list document; only what tests look at. */
+/** One row of the list document; only the fields that tests use. */
 export interface DiskFigures {
   readonly name: string;
   readonly diskSizeBytes: number;
   readonly storedPages: number;
   readonly dataBytes: number;
   readonly compressedBytes: number;
-  /** What the disk holds in memory, all metadata included. */
+  /** Memory used by the disk, metadata included. */
   readonly usedBytes: number;
   readonly limitBytes: number;
   readonly backingBytes: number;
 }
 
 export interface HostOptions {
-  /** `--disk` values; the first one is the one `figures()` is about. */
+  /** `--disk` values; the first one is the default of `figures()`. */
   readonly disks?: readonly string[];
   /** Further arguments of `frontswap host`. */
   readonly arguments?: readonly string[];
@@ -85,7 +85,7 @@ export class OwnHost implements AsyncDisposable {
     return this.#child.isRunning();
   }
 
-  /** What the host said on stderr, its log. */
+  /** The log of the host, from stderr. */
   get log(): string {
     return this.#child.stderr();
   }
@@ -94,7 +94,7 @@ export class OwnHost implements AsyncDisposable {
     return nbdUri(name, this.socketPath);
   }
 
-  /** The figures of one disk, by the control socket; about 1 ms of the host's time. */
+  /** The statistics of one disk, from the control socket. Cost: about 1 ms of the host's time. */
   async figures(name: string = this.#name): Promise<DiskFigures> {
     const document = JSON.parse(await this.#control('/v1/disks')) as { disks: DiskFigures[] };
     const found = document.disks.find((disk) => disk.name === name);
@@ -102,7 +102,7 @@ export class OwnHost implements AsyncDisposable {
     return found;
   }
 
-  /** What `frontswap attach --format qemu` prints for a disk, as words. */
+  /** The output of `frontswap attach --format qemu` for a disk, as arguments. */
   async qemuArguments(name: string = this.#name): Promise<string[]> {
     const attach = [mainPath, 'attach', name, '--format', 'qemu', '--control', this.#controlPath];
     const text = (await must(process.execPath, attach)).replace(/^#.*$/gm, '');
@@ -132,10 +132,10 @@ export class OwnHost implements AsyncDisposable {
     });
   }
 
-  /** Stops the host; resolves with its exit status, -1 when the signal ended it. */
+  /** Stops the host; resolves with its exit status, or -1 if the signal killed it. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
     this.#agent.destroy();
-    // While a client has pages the first request is refused, and the second one is obeyed.
+    // While a client has pages, the host refuses the first signal and obeys the second.
     const again = setInterval(() => {
       if (!this.log.includes('not stopped')) return;
       clearInterval(again);

@@ -1,8 +1,7 @@
 /**
- * Other programs as children of a test: started, waited for, bounded in time, and always ended.
- * Only children started here are ever signalled; those still alive when the test process ends are
- * killed with it. A tool that is missing makes its test skip by name, except in CI (CI=true), where
- * it fails: there the peers are part of what is promised.
+ * Runs other programs as children of a test, with time limits.
+ * Only children started here are signalled; those alive when the test process ends are killed. A test with a missing tool
+ * is skipped with a reason, except in CI (CI=true), where it fails.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -14,7 +13,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-/** The repository's root, seen from build/test/interop/. */
+/** The root of the repository, relative to build/test/interop/. */
 export const root: string = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 const live = new Set<ChildProcess>();
@@ -28,11 +27,11 @@ function own(child: ChildProcess): ChildProcess {
   return child;
 }
 
-/** Debian keeps nbd-client in sbin, which a user's PATH may lack. */
+/** Debian installs nbd-client in sbin, which may be missing in PATH. */
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
 export const environment: NodeJS.ProcessEnv = { ...process.env, PATH: searchPath, LC_ALL: 'C' };
 
-/** True when `tool` is a program on the path, or, with a slash in it, an existing file. */
+/** True if `tool` is a program in the path or, with a slash, an existing file. */
 export function have(tool: string): boolean {
   const places = tool.includes('/') ? [''] : searchPath.split(':');
   return places.some((place) => {
@@ -48,7 +47,7 @@ export function have(tool: string): boolean {
   });
 }
 
-/** A test that needs `tools`; skips by name where one is missing, fails there when CI=true. */
+/** A test that needs `tools`: skipped with a reason if one is missing, failed if CI=true. */
 export function peerTest(
   name: string,
   tools: readonly string[],
@@ -65,7 +64,7 @@ export function peerTest(
 }
 
 export interface Finished {
-  /** Exit status; -1 when a signal ended it. */
+  /** Exit status; -1 if killed by a signal. */
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -76,7 +75,7 @@ export interface RunOptions {
   readonly cwd?: string;
 }
 
-/** Runs a program to its end. Past `timeoutMs` (default 30 s) it is killed and the promise rejects. */
+/** Runs a program to its end. After `timeoutMs` (default 30 s) it is killed and the promise rejects. */
 export function run(
   command: string,
   args: readonly string[],
@@ -113,7 +112,7 @@ export function run(
   });
 }
 
-/** Like `run`, and an exit status other than 0 rejects with what the program said. */
+/** Like `run`, but rejects with the output if the exit status is not 0. */
 export async function must(
   command: string,
   args: readonly string[],
@@ -126,15 +125,15 @@ export async function must(
 
 export interface Child {
   readonly pid: number;
-  /** What it wrote to stderr so far, its last 64 KiB. */
+  /** The last 64 KiB of its stderr. */
   stderr(): string;
   /** True until the process has ended. */
   isRunning(): boolean;
-  /** The signal (SIGTERM), after 5 s SIGKILL; resolves with the exit status (-1: killed by a signal). */
+  /** Sends the signal (SIGTERM), after 5 s SIGKILL; resolves with the exit status (-1: killed by a signal). */
   stop(options?: { readonly signal?: NodeJS.Signals }): Promise<number>;
 }
 
-/** Starts a server and waits until its Unix socket accepts. `cpu` pins it to one core (taskset). */
+/** Starts a server and waits until its Unix socket accepts connections. `cpu` pins it to one core (taskset). */
 export async function startServer(
   command: string,
   args: readonly string[],
@@ -175,7 +174,7 @@ export async function startServer(
   return { pid: child.pid ?? -1, stderr: () => stderr, isRunning, stop };
 }
 
-/** How NBD's uri.md writes an export on a Unix socket. */
+/** The URI of an export on a Unix socket (NBD uri.md). */
 export const nbdUri = (exportName: string, socketPath: string): string =>
   `nbd+unix:///${exportName}?socket=${socketPath}`;
 

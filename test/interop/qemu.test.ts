@@ -1,4 +1,4 @@
-/** qemu-io and qemu-img, QEMU's own NBD client without a guest, against our host. */
+/** qemu-io and qemu-img, QEMU's NBD client without a guest, with the host. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { Prng } from '../../src/base/prng.ts';
@@ -8,7 +8,7 @@ import { must, peerTest, run } from './processes.ts';
 const mib = 2 ** 20;
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
-/** Runs qemu-io commands in one connection; a pattern that does not verify fails. */
+/** Runs qemu-io commands in one connection; fails if a pattern does not verify. */
 async function io(host: OwnHost, commands: readonly string[]): Promise<void> {
   const args = ['-f', 'raw', '-d', 'unmap', ...commands.flatMap((c) => ['-c', c]), host.uri()];
   const { status, stdout, stderr } = await run('qemu-io', args);
@@ -36,13 +36,13 @@ peerTest('qemu-io writes, zeroes and discards, aligned or not', ['qemu-io'], asy
   ]);
 });
 
-peerTest('a wrong pattern is seen: the check above can fail', ['qemu-io'], async () => {
+peerTest('a wrong pattern is detected', ['qemu-io'], async () => {
   await using host = await OwnHost.start();
   await io(host, ['write -P 0xaa 0 64k']);
   await assert.rejects(io(host, ['read -P 0xab 0 64k']), /Pattern verification failed/);
 });
 
-peerTest('qemu-io agrees with a plain array over random requests', ['qemu-io'], async () => {
+peerTest('qemu-io matches a byte array under random requests', ['qemu-io'], async () => {
   await using host = await OwnHost.start();
   const prng = new Prng(seed);
   const blockBytes = 512; // a pattern per block, so that every read has one expected byte
@@ -83,11 +83,11 @@ peerTest('qemu-img converts an image in and out and compares equal', ['qemu-img'
   await must('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', host.uri(), qcow]);
   await io(host, ['write -P 1 30M 4k']);
   const changed = await run('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', raw, host.uri()]);
-  assert.equal(changed.status, 1, 'one changed page is a difference');
+  assert.equal(changed.status, 1, 'one changed page is detected');
 });
 
 peerTest(
-  'qemu-img maps a trim as a hole and the host holds less',
+  'qemu-img maps a trim as a hole and the host frees its pages',
   ['qemu-img', 'qemu-io'],
   async () => {
     await using host = await OwnHost.start({ disks: ['swap0=16M'] });
@@ -109,7 +109,7 @@ peerTest(
   },
 );
 
-peerTest('a second QEMU is refused and told who has the disk', ['qemu-io'], async () => {
+peerTest('a second QEMU is refused with the name of the first', ['qemu-io'], async () => {
   await using host = await OwnHost.start();
   // The first one sleeps with the disk open; qemu-io ends at the end of its commands.
   const first = run('qemu-io', [
@@ -133,7 +133,7 @@ peerTest('a second QEMU is refused and told who has the disk', ['qemu-io'], asyn
 });
 
 peerTest(
-  'QEMU that asks for an old generation of a disk is told that the disk is empty',
+  'a QEMU that requests an old generation of a disk learns that the disk was reset',
   ['qemu-io'],
   async () => {
     await using host = await OwnHost.start();

@@ -1,6 +1,6 @@
 /**
- * The smallest NBD client there is, for tests that must misbehave: bytes go out as told, replies come
- * in by length. Fixed newstyle, simple replies (nbd proto.md). Real clients are tested with real tools.
+ * A minimal NBD client for tests that violate the protocol: it sends given bytes and reads replies by length. Fixed
+ * newstyle, simple replies (nbd proto.md). Other tests use real clients.
  */
 import { connect, type Socket } from 'node:net';
 
@@ -12,7 +12,7 @@ const magic = {
 export const command = { read: 0, write: 1, disconnect: 2, flush: 3 } as const;
 const optionGo = 7;
 const replyAck = 1;
-const patienceMs = 15_000;
+const timeoutMs = 15_000;
 
 export class RawClient implements Disposable {
   readonly socket: Socket;
@@ -28,10 +28,10 @@ export class RawClient implements Disposable {
       this.#wake();
     });
     socket.on('close', () => this.#wake());
-    socket.on('error', () => {}); // a server may end this connection: 'close' says so
+    socket.on('error', () => {}); // the server may end the connection: 'close' follows
   }
 
-  /** Connected, and nothing said yet. */
+  /** Connects without sending anything. */
   static connect(socketPath: string): Promise<RawClient> {
     return new Promise((done, fail) => {
       const socket = connect(socketPath);
@@ -40,7 +40,7 @@ export class RawClient implements Disposable {
     });
   }
 
-  /** Past the handshake: requests may be sent. */
+  /** Connects and completes the handshake. */
   static async open(socketPath: string, exportName: string): Promise<RawClient> {
     const client = await RawClient.connect(socketPath);
     await client.read(18);
@@ -58,7 +58,7 @@ export class RawClient implements Disposable {
     return !this.socket.destroyed && !this.socket.readableEnded;
   }
 
-  /** The next `length` bytes; rejects when the server ends the connection first, or says nothing. */
+  /** The next `length` bytes; rejects if the server disconnects first or sends nothing. */
   async read(length: number): Promise<Buffer> {
     while (this.#bytes < length) {
       if (!this.isOpen) throw new Error('the server ended the connection');
@@ -70,18 +70,18 @@ export class RawClient implements Disposable {
     return all.subarray(0, length);
   }
 
-  /** Resolves when the server has ended the connection. */
+  /** Resolves when the server has disconnected. */
   async ended(): Promise<void> {
     while (!this.socket.destroyed) await this.#news();
   }
 
-  /** Bytes, or the end; neither in `patienceMs` ends the connection from here, and rejects. */
+  /** Waits for bytes or the end; after `timeoutMs` without either it disconnects and rejects. */
   #news(): Promise<void> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.socket.destroy();
-        fail(new Error(`no word from the server in ${patienceMs} ms`));
-      }, patienceMs);
+        fail(new Error(`no data from the server in ${timeoutMs} ms`));
+      }, timeoutMs);
       this.#wake = () => {
         clearTimeout(timer);
         done();
@@ -89,7 +89,7 @@ export class RawClient implements Disposable {
     });
   }
 
-  /** A write answered by its simple reply; the reply's error number. */
+  /** Sends a write and waits for its simple reply. Returns the error of the reply. */
   async write(offset: number, data: Buffer): Promise<number> {
     this.socket.write(Buffer.concat([requestBytes(command.write, offset, data.length), data]));
     return (await this.read(16)).readUInt32BE(4);
@@ -119,7 +119,7 @@ export function goOption(exportName: string): Buffer {
   return option;
 }
 
-/** A request's 28 bytes. */
+/** The 28 bytes of a request. */
 export function requestBytes(type: number, offset: number, length: number): Buffer {
   const request = Buffer.alloc(28);
   request.writeUInt32BE(magic.request, 0);

@@ -1,4 +1,4 @@
-/** Debian's redis-server as a child of a test: a private Unix socket, a port of loopback, nothing on disk. */
+/** redis-server as a child of a test: a private Unix socket, a loopback port, no persistence. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { type Child, must, startServer, TemporaryFolder } from './processes.ts';
 
 export const redisTools: readonly string[] = ['redis-server', 'redis-cli'];
 
-/** The real time; a test may add to it. */
+/** Real time plus an offset set by tests. */
 export class WallClock implements Clock {
   aheadMs = 0;
   nowNs(): number {
@@ -26,7 +26,7 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** How a client gets to `address`. */
+/** A connection to `address`. */
 export function way(address: StreamAddress): OpenStream {
   const open = streamSockets(process.platform);
   if (open === null) throw new Error('no blocking sockets here');
@@ -58,7 +58,7 @@ export class Redis implements AsyncDisposable {
     return { host: '127.0.0.1', port: this.#port };
   }
 
-  /** Again, empty, after kill(). */
+  /** Starts it, also again and empty after kill(). */
   async start(): Promise<void> {
     const path = this.#folder.file('redis.sock');
     const args = [
@@ -74,13 +74,13 @@ export class Redis implements AsyncDisposable {
     process.kill(this.#child!.pid, name);
   }
 
-  /** kill -9, and waits until it is gone. */
+  /** Sends SIGKILL and waits for the end of the process. */
   async kill(): Promise<void> {
     process.kill(this.#child!.pid, 'SIGKILL');
     while (this.#child!.isRunning()) await sleep(5);
   }
 
-  /** What redis-cli prints. */
+  /** Runs redis-cli. Returns its output. */
   async ask(...words: readonly string[]): Promise<string> {
     const path = this.#folder.file('redis.sock');
     return (await must('redis-cli', ['-s', path, ...words])).trim();

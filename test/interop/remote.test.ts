@@ -1,4 +1,4 @@
-/** The remote tier over blocking sockets against Debian's redis-server: pages there and back, and a machine that fails. */
+/** The remote tier over blocking sockets with a real redis-server: store, load, and failures of the server. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { Budget } from '../../src/arena/budget.ts';
@@ -61,37 +61,41 @@ class Rig {
 }
 
 for (const family of ['unix', 'tcp'] as const)
-  peerTest(`pages go to redis-server and come home (${family})`, redisTools, async () => {
-    await using redis = await Redis.start();
-    using r = new Rig(redis[family]);
-    r.remote.start();
-    const seed = testSeed();
-    const kindOf = (i: number): PageKind => pageKinds[i % pageKinds.length]!;
-    for (let i = 0; i < 3000; i++) assert.ok(r.front.store(0, i, page(kindOf(i), seed + i), 0));
-    const movable = r.backend.movablePages;
-    assert.equal(r.backend.remotify(4000), movable, `SEED=${seed}`);
-    assert.ok(movable > 1000);
-    assert.equal(await redis.ask('dbsize'), '4', 'three chunks and the lease');
-    const [chunk] = (await redis.ask('keys', 'frontswap:vm1:*.0')).split('\n');
-    assert.equal(chunk, `frontswap:vm1:${r.boot}:1.0`);
-    assert.ok(Number(await redis.ask('pttl', `frontswap:vm1:${r.boot}:lease`)) > 500_000);
-    for (let i = 0; i < 1000; i++) r.front.invalidatePage(0, i);
-    for (let i = 1000; i < 3000; i++) {
-      assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
-      assert.deepEqual(into, page(kindOf(i), seed + i));
-    }
-    r.tendAll();
-    assert.equal(await redis.ask('dbsize'), '1', 'the lease');
-    assert.equal(r.backend.remotify(700), 700);
-    r.front.invalidateArea(0);
-    r.tendAll();
-    assert.equal(await redis.ask('dbsize'), '1');
-    r.backend.verify();
-    assert.deepEqual(r.backend.counters.violated(), []);
-  });
+  peerTest(
+    `pages are stored in redis-server and loaded again (${family})`,
+    redisTools,
+    async () => {
+      await using redis = await Redis.start();
+      using r = new Rig(redis[family]);
+      r.remote.start();
+      const seed = testSeed();
+      const kindOf = (i: number): PageKind => pageKinds[i % pageKinds.length]!;
+      for (let i = 0; i < 3000; i++) assert.ok(r.front.store(0, i, page(kindOf(i), seed + i), 0));
+      const movable = r.backend.movablePages;
+      assert.equal(r.backend.remotify(4000), movable, `SEED=${seed}`);
+      assert.ok(movable > 1000);
+      assert.equal(await redis.ask('dbsize'), '4', 'three chunks and the lease');
+      const [chunk] = (await redis.ask('keys', 'frontswap:vm1:*.0')).split('\n');
+      assert.equal(chunk, `frontswap:vm1:${r.boot}:1.0`);
+      assert.ok(Number(await redis.ask('pttl', `frontswap:vm1:${r.boot}:lease`)) > 500_000);
+      for (let i = 0; i < 1000; i++) r.front.invalidatePage(0, i);
+      for (let i = 1000; i < 3000; i++) {
+        assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
+        assert.deepEqual(into, page(kindOf(i), seed + i));
+      }
+      r.tendAll();
+      assert.equal(await redis.ask('dbsize'), '1', 'the lease');
+      assert.equal(r.backend.remotify(700), 700);
+      r.front.invalidateArea(0);
+      r.tendAll();
+      assert.equal(await redis.ask('dbsize'), '1');
+      r.backend.verify();
+      assert.deepEqual(r.backend.counters.violated(), []);
+    },
+  );
 
 peerTest(
-  'C23 redis-server is killed: what is here stays, what was there is told',
+  'C23 redis-server is killed: local pages stay, remote pages are reported lost',
   redisTools,
   async () => {
     await using redis = await Redis.start();
@@ -113,7 +117,7 @@ peerTest(
     assert.equal(r.backend.counters.get('remote_pers_pages_unsucc_get'), 1);
     assert.equal(r.backend.remotify(500), 500);
     for (let i = 200; i < 700; i++) r.loads(i, i);
-    assert.ok(r.front.store(0, 7, page('text', 1007), 0), 'a lost slot is used again');
+    assert.ok(r.front.store(0, 7, page('text', 1007), 0), 'a lost slot can be reused');
     assert.equal(r.backend.remotify(1000), 501);
     r.loads(7, 1007);
     r.backend.verify();
@@ -121,7 +125,7 @@ peerTest(
 );
 
 peerTest(
-  'C23 redis-server hangs: a load ends at its deadline, and finds the page later',
+  'C23 redis-server hangs: a load times out, and finds the page later',
   redisTools,
   async () => {
     await using redis = await Redis.start();
@@ -140,13 +144,13 @@ peerTest(
     r.clock.aheadMs += 1000;
     for (let i = 0; i < 100; i++) r.loads(i, i);
     r.tendAll();
-    assert.equal(await redis.ask('dbsize'), '1', 'what was sent and not acknowledged is deleted');
+    assert.equal(await redis.ask('dbsize'), '1', 'unacknowledged records are deleted');
     r.backend.verify();
   },
 );
 
 peerTest(
-  'C23 redis-server is full: puts are refused, pages stay, frees make room',
+  'C23 redis-server is full: puts are refused, pages stay, frees release space',
   redisTools,
   async () => {
     await using redis = await Redis.start('--maxmemory', '3mb');
@@ -163,35 +167,42 @@ peerTest(
       assert.deepEqual(into, cut(i));
     }
     r.tendAll();
-    assert.ok(r.backend.remotify(10) === 10, 'there is room again');
+    assert.ok(r.backend.remotify(10) === 10, 'there is space again');
     r.backend.verify();
     assert.deepEqual(r.backend.counters.violated(), []);
   },
 );
 
-peerTest('C23 redis-server that evicts, or wants a password, is refused', redisTools, async () => {
-  await using redis = await Redis.start(
-    '--maxmemory-policy',
-    'allkeys-lru',
-    '--requirepass',
-    'abc',
-  );
-  using none = new Rig(redis.tcp);
-  assert.throws(() => none.remote.start(), { code: 'ERR_PEER_UNFIT', message: /NOAUTH/ });
-  using wrong = new Rig(redis.tcp, { password: 'abd' });
-  assert.throws(() => wrong.remote.start(), { code: 'ERR_PEER_UNFIT', message: /password/ });
-  using evicting = new Rig(redis.tcp, { password: 'abc' });
-  assert.throws(() => evicting.remote.start(), { code: 'ERR_PEER_UNFIT', message: /allkeys-lru/ });
-  await redis.ask('-a', 'abc', 'config', 'set', 'maxmemory-policy', 'noeviction');
-  using named = new Rig(redis.unix, { password: 'abc', user: 'default' });
-  named.remote.start();
-  await redis.kill();
-  using gone = new Rig(redis.tcp);
-  assert.throws(() => gone.remote.start(), { code: 'ERR_IO_NOT_REACHABLE', message: /REFUSED/ });
-});
+peerTest(
+  'C23 redis-server with an eviction policy or a password is refused',
+  redisTools,
+  async () => {
+    await using redis = await Redis.start(
+      '--maxmemory-policy',
+      'allkeys-lru',
+      '--requirepass',
+      'abc',
+    );
+    using none = new Rig(redis.tcp);
+    assert.throws(() => none.remote.start(), { code: 'ERR_PEER_UNFIT', message: /NOAUTH/ });
+    using wrong = new Rig(redis.tcp, { password: 'abd' });
+    assert.throws(() => wrong.remote.start(), { code: 'ERR_PEER_UNFIT', message: /password/ });
+    using evicting = new Rig(redis.tcp, { password: 'abc' });
+    assert.throws(() => evicting.remote.start(), {
+      code: 'ERR_PEER_UNFIT',
+      message: /allkeys-lru/,
+    });
+    await redis.ask('-a', 'abc', 'config', 'set', 'maxmemory-policy', 'noeviction');
+    using named = new Rig(redis.unix, { password: 'abc', user: 'default' });
+    named.remote.start();
+    await redis.kill();
+    using gone = new Rig(redis.tcp);
+    assert.throws(() => gone.remote.start(), { code: 'ERR_IO_NOT_REACHABLE', message: /REFUSED/ });
+  },
+);
 
 peerTest(
-  'a boot that died is cleared away by the next one, when its lease is over',
+  'the next boot deletes the records of a dead one after its lease has expired',
   redisTools,
   async () => {
     await using redis = await Redis.start();

@@ -6,7 +6,7 @@ import { openUserfaultfd } from '../../src/os/linux/userfaultfd-open.ts';
 function look(): { readonly reason: string | false; readonly features: number } {
   const { linux, reason } = loadLinux();
   if (linux === null) return { reason, features: 0 };
-  const { uffd, reason: refused } = openUserfaultfd(linux, { wanted: UffdFeature.poison });
+  const { uffd, reason: refused } = openUserfaultfd(linux, { optional: UffdFeature.poison });
   if (uffd === null) return { reason: refused, features: 0 };
   uffd.close();
   return { reason: false, features: uffd.features };

@@ -1,4 +1,4 @@
-/** Which socket paths may be taken. */
+/** Which socket paths can be used. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
@@ -19,11 +19,11 @@ const placeOf = (path: string): SocketPath => ({ path, from: '--unix', advice: '
 const claim = (path: string): Promise<void> => claimSocketPath(placeOf(path));
 const isRoot = process.getuid?.() === 0;
 
-test('a free path may be taken', async (t) => {
+test('a free path can be used', async (t) => {
   await claim(join(testFolder(t), 's'));
 });
 
-test('the path of a live server is refused and stays', async (t) => {
+test('the socket of a live server is refused and kept', async (t) => {
   const path = join(testFolder(t), 's');
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(path, resolve));
@@ -31,13 +31,13 @@ test('the path of a live server is refused and stays', async (t) => {
   await assert.rejects(claim(path), {
     code: 'ERR_IO_IN_USE',
     message: new RegExp(
-      `^--unix: .*/s is served by process ${process.pid} \\(.+\\): stop it, or go elsewhere$`,
+      `^--unix: .*/s is in use by process ${process.pid} \\(.+\\): stop it, or go elsewhere$`,
     ),
   });
   assert.ok(existsSync(path));
 });
 
-test('a socket that a killed server left behind is removed', async (t) => {
+test('the stale socket of a killed server is removed', async (t) => {
   const path = join(testFolder(t), 's');
   const code = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
   spawnSync(process.execPath, ['-e', code]);
@@ -46,47 +46,48 @@ test('a socket that a killed server left behind is removed', async (t) => {
   assert.ok(!existsSync(path));
 });
 
-test('a file that is no socket is refused and stays', async (t) => {
+test('a file that is not a socket is refused and kept', async (t) => {
   const path = join(testFolder(t), 's');
   writeFileSync(path, 'precious');
   await assert.rejects(claim(path), {
     code: 'ERR_IO_IN_USE',
-    message: /^--unix: .*exists and is no socket; go elsewhere$/,
+    message: /^--unix: .*exists and is not a socket; go elsewhere$/,
   });
   assert.ok(existsSync(path));
 });
 
-test('a path that does not fit sockaddr_un is refused before anything is tried', async () => {
+test('a path that does not fit sockaddr_un is refused first', async () => {
   const max = process.platform === 'linux' ? 107 : 103;
   await claim(`/tmp/${'a'.repeat(max - 5)}`);
   const bytesNotLetters = `${'a'.repeat(max - 1)}é`;
   for (const path of ['a'.repeat(max + 1), bytesNotLetters, 'a\0b'])
     await assert.rejects(claim(path), {
       code: 'ERR_ARG_VALUE',
-      message: /^--unix: .* is no path for a socket/,
+      message: /^--unix: .* is not a valid socket path/,
     });
 });
 
-test('removing what is gone is no error', (t) => removeIfThere(join(testFolder(t), 'nothing')));
+test('removing a missing file is not an error', (t) =>
+  removeIfThere(join(testFolder(t), 'nothing')));
 
-test('a folder that is not there is told with the command that makes it', async (t) => {
+test('the error for a missing folder contains the command to create it', async (t) => {
   const folder = join(testFolder(t), 'no such');
   await assert.rejects(claim(join(folder, 's')), {
     code: 'ERR_IO_SYSTEM',
-    message: `cannot listen on ${folder}/s: no such file or directory (ENOENT); make the folder first: mkdir -m 0700 '${folder}' (--unix)`,
+    message: `cannot listen on ${folder}/s: no such file or directory (ENOENT); create the folder first: mkdir -m 0700 '${folder}' (--unix)`,
   });
 });
 
-test('a folder that may not be written to is told', { skip: isRoot && 'root may' }, async (t) => {
+test('a folder without write permission is reported', { skip: isRoot && 'root may' }, async (t) => {
   const folder = testFolder(t);
   chmodSync(folder, 0o500);
   await assert.rejects(claim(join(folder, 's')), {
     code: 'ERR_IO_SYSTEM',
-    message: /permission denied \(EACCES\); this user may not write to .*: go elsewhere/,
+    message: /permission denied \(EACCES\); this user cannot write to .*: go elsewhere/,
   });
 });
 
-test('what the system says about listening is told with what to do', () => {
+test('errors of listen are reported with advice', () => {
   const told = (code: string, errno: number): string => {
     const cause = Object.assign(new Error(`listen ${code}: x /d/s`), { code, errno });
     const { code: ours, message } = unixListenError(placeOf('/d/s'), cause);
@@ -94,11 +95,11 @@ test('what the system says about listening is told with what to do', () => {
   };
   assert.equal(
     told('EADDRINUSE', -98),
-    'ERR_IO_IN_USE --unix: /d/s was taken by another server just now; go elsewhere',
+    'ERR_IO_IN_USE --unix: /d/s is now in use by another server; go elsewhere',
   );
   assert.equal(
     told('EACCES', -13),
-    'ERR_IO_SYSTEM cannot listen on /d/s: permission denied (EACCES); this user may not write to /d: go elsewhere (--unix)',
+    'ERR_IO_SYSTEM cannot listen on /d/s: permission denied (EACCES); this user cannot write to /d: go elsewhere (--unix)',
   );
   assert.equal(
     told('EROFS', -30),
@@ -106,7 +107,7 @@ test('what the system says about listening is told with what to do', () => {
   );
 });
 
-test('only the file that was made is removed, not one that has come in its place', (t) => {
+test('removeOwn() removes only the created file, not a replacement', (t) => {
   const path = join(testFolder(t), 'pid');
   writeFileSync(path, '1');
   const mine = ownFile(path);

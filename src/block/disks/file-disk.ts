@@ -1,45 +1,42 @@
 /**
- * A file or a block device as a disk: the flash below the RAM, where what is refused goes.
+ * A disk on a file or block device: holds the pages that do not fit in RAM.
  *
  *   submit ─▶ queue ─▶ tick(): up to `biosPerTick` bios, until `bytesPerTick` have moved ─▶ end
  *
- * Nothing is done inside submit(): the work is bounded by the tick, so a disk that is slow is slow between
- * other work and not in the middle of it. A bio is done whole: a tick can move bytesPerTick and all of one bio more, so who
- * shares a thread with the disk keeps bios small. Bios are done in the order in which they came.
+ * All I/O happens in tick(), in the order of submission, so the caller chooses when it waits for the device. tick() does
+ * not split bios and can move up to bytesPerTick plus one bio: callers that share the thread keep bios small.
  *
- *   read, write   past the page cache where the file system lets us (O_DIRECT), through `staging` in whole blocks:
- *                 a page cache over swapped pages would keep in memory what was to leave it. Parts of a block are
- *                 read, changed and written back
- *   discard       a hole for the whole pages inside the range; notSupported where the file system has none
- *   writeZeroes   a hole for the whole pages (unless noUnmap), zeros for the rest
+ *   read, write   by O_DIRECT where the file system supports it, through `staging` in full blocks: the page cache
+ *                 would keep swapped-out pages in memory. Partial blocks are read, modified and written
+ *   discard       punches a hole for the full pages inside the range; notSupported where the file system cannot
+ *   writeZeroes   punches a hole for the full pages (unless noUnmap), writes zeros to the rest
  *   flush, fua    fdatasync
  *
- * A read that finds the end of the file is an ioError: somebody cut the file, and what was there is lost, not zeros.
- * A full file system ends a write with noSpace, every other error with ioError; both are counted, nothing is
- * thrown. Part of a failed write may be done. slotFree would be a system call under the swap core's feet: not
- * offered, discard is the way.
+ * A read at the end of the file ends with ioError: the file was truncated and its data is lost, not zeros. A write ends
+ * with noSpace when the file system is full; every other error is ioError. Both are counted; nothing is thrown. A failed
+ * write may have been written in part. There is no slotFree, because it would cost a system call per slot: use discard.
  *
- * Cost: a system call for each bio of up to STAGING_BYTES and a copy where O_DIRECT is in use.
+ * Cost: one system call per bio of up to STAGING_BYTES, and one copy with O_DIRECT.
  */
 import { assert } from '../../base/assert.ts';
-import { type CounterSpec, Counters } from '../../base/counters.ts';
+import { type CounterSpec, Counters, counted, mustStayZero } from '../../base/counters.ts';
 import { type ByteCount, bytes, PAGE_BYTES } from '../../base/units.ts';
 import { createMemory } from '../../codec/linear-memory.ts';
-import { type Bio, BioFlag, BioOp, BioQueue, BioStatus } from '../bio.ts';
+import { type Bio, BioFlag, BioOp, BioQueue, BioStatus, isInside } from '../bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../ops.ts';
 import type { FileIo } from './file-io.ts';
 
-/** Most that one system call moves. */
+/** Maximum bytes per system call. */
 const STAGING_BYTES = 1024 * 1024;
 
 export interface FileDiskOptions {
-  /** Bytes, a multiple of 4096; the file has as many. */
+  /** Bytes, a multiple of 4096, at most the size of the file. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly isDirect: boolean;
-  /** Bios done in one tick, 1 up. */
+  /** Maximum number of bios per tick, at least 1. */
   readonly biosPerTick: number;
-  /** A tick begins no bio once it has read and written this many, 1 up. Default 1 MiB. */
+  /** tick() starts no further bio once it has moved this many bytes, at least 1. Default 1 MiB. */
   readonly bytesPerTick?: number;
 }
 
@@ -53,17 +50,15 @@ type FileCounter =
   | 'ioErrors'
   | 'invalid';
 
-const counted = (unit: string, help: string): CounterSpec => ({ unit, mustStayZero: false, help });
-const fault = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: true, help });
 const SPECS: Readonly<Record<FileCounter, CounterSpec>> = {
-  readBytes: counted('bytes', 'read from the file, for parts of blocks too'),
-  writtenBytes: counted('bytes', 'written to the file, zeros too'),
-  holeBytes: counted('bytes', 'given back to the file system'),
-  syncs: counted('calls', 'flushes and forced writes'),
-  noSpace: counted('bios', 'writes for which the file system had no room'),
-  shortReads: fault('bios that found the end of a file that was cut short'),
-  ioErrors: fault('bios that the system failed, those too'),
-  invalid: fault('bios outside the disk'),
+  readBytes: counted('bytes', 'bytes read from the file, also to complete partial blocks'),
+  writtenBytes: counted('bytes', 'bytes written to the file, zeros included'),
+  holeBytes: counted('bytes', 'bytes of punched holes'),
+  syncs: counted('calls', 'calls of fdatasync'),
+  noSpace: counted('bios', 'writes failed because the file system was full'),
+  shortReads: mustStayZero('bios', 'bios that reached the end of a truncated file'),
+  ioErrors: mustStayZero('bios', 'bios that ended with ioError, short reads included'),
+  invalid: mustStayZero('bios', 'bios outside the disk'),
 };
 
 const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.write;
@@ -82,19 +77,22 @@ export class FileDisk implements Disk, Disposable {
   readonly #isDirect: boolean;
   readonly #biosPerTick: number;
   readonly #bytesPerTick: number;
-  /** Read and written in this tick. */
+  /** Bytes read and written in this tick. */
   #movedBytes = 0;
   readonly #queue = new BioQueue();
-  /** A WebAssembly memory is aligned to pages, as O_DIRECT wants it; a Node buffer is not. */
+  /** A WebAssembly memory is page-aligned, as O_DIRECT requires; a Node buffer is not. */
   readonly #staging: Uint8Array;
   #isOpen = true;
 
   constructor(io: FileIo, options: FileDiskOptions) {
     const { sizeBytes, readOnly, isDirect, biosPerTick, bytesPerTick = STAGING_BYTES } = options;
-    assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'a disk has at least one page');
-    assert(sizeBytes % PAGE_BYTES === 0, 'a file disk is whole pages');
-    assert(Number.isInteger(biosPerTick) && biosPerTick > 0, 'a tick does something');
-    assert(bytesPerTick > 0, 'a tick moves something');
+    assert(
+      Number.isSafeInteger(sizeBytes) && sizeBytes > 0,
+      'sizeBytes is a whole number, above 0',
+    );
+    assert(sizeBytes % PAGE_BYTES === 0, 'sizeBytes is a multiple of 4096');
+    assert(Number.isInteger(biosPerTick) && biosPerTick > 0, 'biosPerTick > 0');
+    assert(bytesPerTick > 0, 'bytesPerTick > 0');
     this.sizeBytes = bytes(sizeBytes);
     this.readOnly = readOnly;
     this.#io = io;
@@ -104,7 +102,7 @@ export class FileDisk implements Disk, Disposable {
     this.#staging = new Uint8Array(createMemory(STAGING_BYTES).buffer);
   }
 
-  /** Bios that wait for a tick. */
+  /** Number of bios that wait for a tick. */
   get queued(): number {
     return this.#queue.length;
   }
@@ -119,7 +117,7 @@ export class FileDisk implements Disk, Disposable {
     let ended = 0;
     while (ended < due && this.#movedBytes < this.#bytesPerTick) {
       const bio = this.#queue.shift();
-      if (bio === null) break; // an owner ticked from bioEnd()
+      if (bio === null) break; // an owner called tick() in bioEnd()
       bio.status = this.#perform(bio);
       ended++;
       bio.owner.bioEnd(bio);
@@ -127,12 +125,12 @@ export class FileDisk implements Disk, Disposable {
     return ended;
   }
 
-  /** Which blocks are holes only the file system knows: everything is called data. */
+  /** Reports everything as data: only the file system knows its holes. */
   extents(_offset: number, length: number, sink: ExtentSink): void {
     sink(Extent.data, length);
   }
 
-  /** Closes the file. Bios that come later, or still wait, end with ioError. */
+  /** Closes the file. Bios that are queued, or submitted later, end with ioError. */
   [Symbol.dispose](): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -140,8 +138,8 @@ export class FileDisk implements Disk, Disposable {
   }
 
   #perform(bio: Bio): BioStatus {
-    const { op, offset, length } = bio;
-    if (op !== BioOp.flush && (offset < 0 || length < 1 || offset + length > this.sizeBytes))
+    const { op } = bio;
+    if (op !== BioOp.flush && !isInside(bio, this))
       return this.#counted('invalid', BioStatus.invalid);
     if (!this.#isOpen) return this.#counted('ioErrors', BioStatus.ioError);
     if (this.readOnly && op !== BioOp.read && op !== BioOp.flush) return BioStatus.readOnly;
@@ -151,7 +149,7 @@ export class FileDisk implements Disk, Disposable {
       return status;
     } catch (cause) {
       const { code, errno } = cause as NodeJS.ErrnoException;
-      if (errno === undefined) throw cause; // not the system's: a bug
+      if (errno === undefined) throw cause; // not a system error: a bug
       const isFull = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
       return isFull
         ? this.#counted('noSpace', BioStatus.noSpace)
@@ -193,14 +191,14 @@ export class FileDisk implements Disk, Disposable {
     }
   }
 
-  /** Bytes of [from, end) that one transfer takes; with O_DIRECT the blocks around them fit the staging. */
+  /** Bytes of [from, end) that one transfer moves: with O_DIRECT their blocks must fit the staging. */
   #partAt(from: number, end: number): number {
     return Math.min(end - from, STAGING_BYTES - (from % PAGE_BYTES));
   }
 
   /**
-   * Brings the blocks around [offset, offset + length) to the staging: all, or only those that are not covered
-   * whole. Returns where in the staging `offset` is.
+   * Reads the blocks of [offset, offset + length) into the staging: all of them, or only those that the range covers in
+   * part. Returns the position of `offset` in the staging.
    */
   #stage(offset: number, length: number, all: boolean): number {
     const inBlock = offset % PAGE_BYTES;
@@ -208,16 +206,15 @@ export class FileDisk implements Disk, Disposable {
     const last = Math.floor((offset + length - 1) / PAGE_BYTES) * PAGE_BYTES;
     if (all) this.#readAll(this.#staging, 0, last + PAGE_BYTES - first, first);
     else {
-      const isLastWhole = (offset + length) % PAGE_BYTES === 0;
-      if (inBlock !== 0 || (first === last && !isLastWhole))
+      const isLastFull = (offset + length) % PAGE_BYTES === 0;
+      if (inBlock !== 0 || (first === last && !isLastFull))
         this.#readAll(this.#staging, 0, PAGE_BYTES, first);
-      if (last > first && !isLastWhole)
-        this.#readAll(this.#staging, last - first, PAGE_BYTES, last);
+      if (last > first && !isLastFull) this.#readAll(this.#staging, last - first, PAGE_BYTES, last);
     }
     return inBlock;
   }
 
-  /** Writes the blocks around [offset, offset + length) from the staging. */
+  /** Writes the blocks of [offset, offset + length) from the staging. */
   #unstage(offset: number, length: number): void {
     const first = offset - (offset % PAGE_BYTES);
     const end = Math.ceil((offset + length) / PAGE_BYTES) * PAGE_BYTES;
@@ -262,13 +259,16 @@ export class FileDisk implements Disk, Disposable {
     }
   }
 
-  /** Reads to the last byte. */
+  /** Reads all bytes; throws at the end of the file. */
   #readAll(data: Uint8Array, at: number, length: number, position: number): void {
     for (let done = 0; done < length; ) {
       const got = this.#io.read(data, at + done, length - done, position + done);
       if (got === 0) {
         this.counters.add('shortReads', 1);
-        throw Object.assign(new Error('the file ends before the disk'), { code: 'EIO', errno: -5 });
+        throw Object.assign(new Error('the file is shorter than the disk'), {
+          code: 'EIO',
+          errno: -5,
+        });
       }
       done += got;
       this.#movedBytes += got;
@@ -279,7 +279,7 @@ export class FileDisk implements Disk, Disposable {
   #writeAll(data: Uint8Array, at: number, length: number, position: number): void {
     for (let done = 0; done < length; ) {
       const put = this.#io.write(data, at + done, length - done, position + done);
-      assert(put > 0, 'a write that does not fail writes something');
+      assert(put > 0, 'write() returns at least 1');
       done += put;
       this.#movedBytes += put;
       this.counters.add('writtenBytes', put);

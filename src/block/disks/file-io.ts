@@ -1,6 +1,6 @@
 /**
- * The system calls that a file disk makes, one by one, so that tests can let each of them fail. All are
- * synchronous; they throw the system's error with its `code` (ENOSPC, EIO).
+ * The system calls of a file disk behind an interface, so that tests can make each of them fail. All are synchronous
+ * and throw the system error with its `code` (ENOSPC, EIO).
  */
 import {
   closeSync,
@@ -15,36 +15,36 @@ import {
 import { SwapError } from '../../base/errors.ts';
 
 export interface FileIo {
-  /** Bytes that were read at `position`, 1 .. length; 0 at the end of the file. */
+  /** Reads at `position`. Returns the bytes read, 1 .. length; 0 at the end of the file. */
   read(data: Uint8Array, at: number, length: number, position: number): number;
-  /** Bytes that were written, 1 .. length. */
+  /** Writes at `position`. Returns the bytes written, 1 .. length. */
   write(data: Uint8Array, at: number, length: number, position: number): number;
-  /** What was written is stable afterwards. */
+  /** Flushes written data to stable storage. */
   sync(): void;
-  /** Gives a range back to the file system, which then reads as zeros; false when it cannot. */
+  /** Punches a hole, which then reads as zeros; false when the file system cannot. */
   punchHole(position: number, length: number): boolean;
   close(): void;
 }
 
-/** Makes holes in open files: os/ has the system call. False when the system or the file system cannot. */
+/** Punches holes in open files, see os/linux/fallocate.ts. False when the system or the file system cannot. */
 type PunchHole = (fd: number, position: number, length: number) => boolean;
 
 export interface OpenedFile {
   readonly io: FileIo;
-  /** Of the file when it was opened; 0 for a block device. */
+  /** Size of the file when it was opened; 0 for a block device. */
   readonly sizeBytes: number;
-  /** Transfers go past the page cache: memory, offset and length must be in whole blocks. */
+  /** Opened with O_DIRECT: memory, offset and length must be aligned to blocks. */
   readonly isDirect: boolean;
 }
 
 export interface OpenOptions {
   readonly readOnly: boolean;
-  /** Ask for O_DIRECT; file systems that do not have it (tmpfs) are opened without. */
+  /** Request O_DIRECT; without effect on file systems that lack it (tmpfs). */
   readonly direct: boolean;
   readonly punchHole: PunchHole | null;
-  /** For block devices: O_EXCL, the kernel refuses one that is in use. Default false. */
+  /** O_EXCL: the kernel refuses a block device that is in use. Default false. */
   readonly isExclusive?: boolean;
-  /** Sees what was opened before anything else is done with it; what it throws closes it again. */
+  /** Called with the opened file before it is used; when it throws, the file is closed. */
   readonly check?: (stat: Stats, fd: number) => void;
 }
 
@@ -69,7 +69,7 @@ function openFd(
   return { fd: openSync(path, flags), isDirect: false };
 }
 
-/** Opens a file or block device; throws the system's error, or what `check` throws. */
+/** Opens a file or block device. Throws the system error, or the error of `check`. */
 export function openFile(path: string, options: OpenOptions): OpenedFile {
   const { fd, isDirect } = openFd(path, options);
   const stat = fstatSync(fd);
@@ -83,40 +83,38 @@ export function openFile(path: string, options: OpenOptions): OpenedFile {
 }
 
 export interface PrivateFile extends OpenedFile {
-  /** It was made here. */
+  /** The file was created by this call. */
   readonly isNew: boolean;
-  /** For what is read or written before O_DIRECT's rules hold; it has the lock, and closes after `io`. */
+  /** A descriptor without O_DIRECT, for unaligned access. It has the lock and is closed after `io`. */
   readonly fd: number;
 }
 
 export interface PrivateOptions {
   readonly punchHole: PunchHole | null;
-  /** Locks the open file against every other opener, as flock(2); false: somebody else has. */
+  /** Locks the open file, as flock(2); false when another process has the lock. */
   readonly lock: (fd: number) => boolean;
-  /** Names who has the lock, for a message; empty where that is not known. */
+  /** Names the process that has the lock, for messages; empty when unknown. */
   readonly holderOf: (stat: Stats) => string;
-  /** Whose the file must be: the effective user. */
+  /** Required owner of the file: the effective user. */
   readonly userId: number;
 }
 
 /**
- * A file for what nobody else may see or change: made with mode 0600, or ours already. It is opened once, not through a
- * link, and locked; what is checked is what was opened.
- * @throws SwapError ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE; the system's error
+ * Opens a file that no other user may read or write, or creates it with mode 0600. It does not follow a symbolic link,
+ * locks the file, and checks the open descriptor rather than the path.
+ * @throws SwapError ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE; the system error
  */
 export function openPrivateFile(path: string, options: PrivateOptions): PrivateFile {
-  const { fd, isNew } = makeOrOpen(path);
+  const { fd, isNew } = createOrOpen(path);
   try {
     checkPrivate(path, fd, options.userId);
     if (!options.lock(fd))
       throw new SwapError(
         'ERR_IO_IN_USE',
-        `${path}: ${options.holderOf(fstatSync(fd)) || 'another swap'} uses this file; name another`,
-        {
-          path,
-        },
+        `${path}: in use by ${options.holderOf(fstatSync(fd)) || 'another process'}; choose another file`,
+        { path },
       );
-    // The same file again, whatever lies at the path by now; its lock is fd's.
+    // Reopens the checked file, even if the path has changed since; fd keeps the lock.
     const { fd: data, isDirect } = openFd(`/proc/self/fd/${fd}`, { readOnly: false, direct: true });
     const io = ioOf(data, options.punchHole);
     const close = (): void => {
@@ -130,7 +128,7 @@ export function openPrivateFile(path: string, options: PrivateOptions): PrivateF
   }
 }
 
-function makeOrOpen(path: string): { fd: number; isNew: boolean } {
+function createOrOpen(path: string): { fd: number; isNew: boolean } {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
     return { fd: openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600), isNew: true };
@@ -141,20 +139,24 @@ function makeOrOpen(path: string): { fd: number; isNew: boolean } {
     return { fd: openSync(path, O_RDWR | O_NOFOLLOW), isNew: false };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ELOOP') throw error;
-    throw new SwapError('ERR_IO_UNSAFE_PATH', `${path}: a link; name the file itself`, { path });
+    throw new SwapError(
+      'ERR_IO_UNSAFE_PATH',
+      `${path}: is a symbolic link; give the path of the file itself`,
+      { path },
+    );
   }
 }
 
 function checkPrivate(path: string, fd: number, userId: number): void {
   const stat = fstatSync(fd);
   const why = !stat.isFile()
-    ? 'it is no regular file'
+    ? 'it is not a regular file'
     : stat.uid !== userId
-      ? 'it belongs to somebody else'
+      ? 'it belongs to another user'
       : (stat.mode & 0o077) !== 0
-        ? 'others may read or write it (chmod 600)'
+        ? 'other users can read or write it (chmod 600)'
         : stat.nlink !== 1
-          ? 'it has a second name'
+          ? 'it has more than one hard link'
           : '';
   if (why !== '')
     throw new SwapError('ERR_IO_UNSAFE_PATH', `${path}: not private: ${why}`, { path });

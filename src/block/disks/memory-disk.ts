@@ -1,20 +1,19 @@
 /**
- * A disk in plain memory: uncompressed, synchronous, never short of anything but RAM. The reference that
- * tests compare other disks with and benches measure a protocol over.
+ * A disk in memory: uncompressed and synchronous. Tests compare other disks with it, and benches measure a protocol
+ * over it.
  *
  *   chunk table:  [ null | chunk | null | … ]           one entry per CHUNK_BYTES of the disk
- *   chunk:        data, CHUNK_BYTES; kinds, one byte a page: an Extent
+ *   chunk:        data, CHUNK_BYTES; kinds, one byte per page: an Extent
  *
  * Invariants
- * - A missing chunk is a hole from end to end; a page that is not `data` holds zeros.
- * - No chunk is kept whose pages are all holes: discarding the last one gives the chunk back.
+ * - A missing chunk is a hole; a page whose kind is not `data` holds zeros.
+ * - A chunk is freed when all its pages are holes.
  *
- * Cost: a copy a request and 64 KiB at the first write to a chunk. Copying makes one short-lived view a
- * chunk touched (this disk is for reference, the stores that must not do that are elsewhere).
+ * Cost: one copy per request, 64 KiB at the first write to a chunk, and one short-lived view per chunk and request.
  */
 import { assert } from '../../base/assert.ts';
 import { type ByteCount, bytes, PAGE_BYTES } from '../../base/units.ts';
-import { type Bio, BioFlag, BioOp, BioQueue, BioStatus } from '../bio.ts';
+import { type Bio, BioFlag, BioOp, BioQueue, BioStatus, isInside } from '../bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../ops.ts';
 
 const CHUNK_BYTES = 65536;
@@ -22,10 +21,10 @@ const CHUNK_PAGES = CHUNK_BYTES / PAGE_BYTES;
 
 interface Chunk {
   readonly data: Uint8Array;
-  /** An Extent a page. */
+  /** The Extent of each page. */
   readonly kinds: Uint8Array;
-  /** Pages whose kind is not `hole`, 1 .. CHUNK_PAGES between requests. */
-  heldPages: number;
+  /** Number of pages whose kind is not `hole`, 1 .. CHUNK_PAGES between requests. */
+  usedPages: number;
 }
 
 const LIMITS: DiskLimits = {
@@ -42,9 +41,12 @@ export class MemoryDisk implements Disk {
   readonly #chunks: (Chunk | null)[];
   readonly #done = new BioQueue();
 
-  /** @param sizeBytes any size from 1 byte up; the last page may be short */
+  /** @param sizeBytes at least 1; the last page may be partial */
   constructor(sizeBytes: number, options: { readonly readOnly?: boolean } = {}) {
-    assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'a disk has at least one byte');
+    assert(
+      Number.isSafeInteger(sizeBytes) && sizeBytes > 0,
+      'sizeBytes is a whole number, above 0',
+    );
     this.sizeBytes = bytes(sizeBytes);
     this.readOnly = options.readOnly ?? false;
     this.#chunks = new Array<Chunk | null>(Math.ceil(sizeBytes / CHUNK_BYTES)).fill(null);
@@ -60,10 +62,7 @@ export class MemoryDisk implements Disk {
   }
 
   extents(offset: number, length: number, sink: ExtentSink): void {
-    assert(
-      offset >= 0 && length > 0 && offset + length <= this.sizeBytes,
-      'extents are on the disk',
-    );
+    assert(isInside({ offset, length }, this), 'the range is inside the disk');
     const end = offset + length;
     let runStart = offset;
     let runKind = this.#kindAt(offset);
@@ -79,8 +78,7 @@ export class MemoryDisk implements Disk {
 
   #serve(bio: Bio): BioStatus {
     if (bio.op === BioOp.flush) return BioStatus.ok;
-    if (bio.offset < 0 || bio.length < 1 || bio.offset + bio.length > this.sizeBytes)
-      return BioStatus.invalid;
+    if (!isInside(bio, this)) return BioStatus.invalid;
     if (bio.op === BioOp.read) {
       this.#read(bio);
       return BioStatus.ok;
@@ -123,7 +121,7 @@ export class MemoryDisk implements Disk {
     }
   }
 
-  /** Zeros the range. Whole pages become `kind`; a page touched in part keeps its kind and the rest of its bytes. */
+  /** Zeroes the range. Full pages become `kind`; a partial page keeps its kind and its other bytes. */
   #clear(bio: Bio, kind: Extent): void {
     const end = bio.offset + bio.length;
     for (let at = bio.offset; at < end; ) {
@@ -135,11 +133,11 @@ export class MemoryDisk implements Disk {
       if (present === null && kind === Extent.hole) continue;
       const chunk = present ?? this.#chunkFor(index);
       chunk.data.fill(0, from, to);
-      // The disk's last page may be short: reaching its end is reaching the page's end.
-      const whole = at === this.sizeBytes ? (to + PAGE_BYTES - 1) >>> 12 : to >>> 12;
-      for (let page = (from + PAGE_BYTES - 1) >>> 12; page < whole; page++)
+      // The last page of the disk may be partial: then it counts as full up to the end of the disk.
+      const endPage = at === this.sizeBytes ? (to + PAGE_BYTES - 1) >>> 12 : to >>> 12;
+      for (let page = (from + PAGE_BYTES - 1) >>> 12; page < endPage; page++)
         setKind(chunk, page, kind);
-      if (chunk.heldPages === 0) this.#chunks[index] = null;
+      if (chunk.usedPages === 0) this.#chunks[index] = null;
     }
   }
 
@@ -149,7 +147,7 @@ export class MemoryDisk implements Disk {
     const chunk: Chunk = {
       data: new Uint8Array(CHUNK_BYTES),
       kinds: new Uint8Array(CHUNK_PAGES).fill(Extent.hole),
-      heldPages: 0,
+      usedPages: 0,
     };
     this.#chunks[index] = chunk;
     return chunk;
@@ -165,7 +163,7 @@ export class MemoryDisk implements Disk {
 function setKind(chunk: Chunk, page: number, kind: Extent): void {
   const before = chunk.kinds[page]!;
   chunk.kinds[page] = kind;
-  chunk.heldPages += Number(kind !== Extent.hole) - Number(before !== Extent.hole);
+  chunk.usedPages += Number(kind !== Extent.hole) - Number(before !== Extent.hole);
 }
 
 const nextPage = (offset: number): number => (Math.floor(offset / PAGE_BYTES) + 1) * PAGE_BYTES;

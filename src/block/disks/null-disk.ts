@@ -1,25 +1,25 @@
 /**
- * A disk that is nothing: reads zeros, drops what is written. It costs no memory and no time, so what a bench
- * measures over it is the road and not the destination (kernel: drivers/block/null_blk).
+ * A disk without storage: reads return zeros, writes are discarded. Benches use it to measure the layers above it
+ * (kernel: drivers/block/null_blk).
  */
 import { assert } from '../../base/assert.ts';
 import { bytes, PAGE_BYTES } from '../../base/units.ts';
-import { type Bio, BioOp, BioQueue, BioStatus } from '../bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, isInside } from '../bio.ts';
 import { type Disk, Extent } from '../ops.ts';
 
-/** @param sizeBytes 1 up */
+/** @param sizeBytes at least 1 */
 export function nullDisk(sizeBytes: number): Disk {
-  assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'a disk has at least one byte');
+  assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'sizeBytes is a whole number, above 0');
   const done = new BioQueue();
+  const size = { sizeBytes: bytes(sizeBytes) };
   const perform = (bio: Bio): BioStatus => {
     if (bio.op === BioOp.flush) return BioStatus.ok;
-    if (bio.offset < 0 || bio.length < 1 || bio.offset + bio.length > sizeBytes)
-      return BioStatus.invalid;
+    if (!isInside(bio, size)) return BioStatus.invalid;
     if (bio.op === BioOp.read) bio.data.fill(0, bio.at, bio.at + bio.length);
     return BioStatus.ok;
   };
   return {
-    sizeBytes: bytes(sizeBytes),
+    ...size,
     limits: {
       physicalBlockBytes: PAGE_BYTES,
       discardGranularityBytes: PAGE_BYTES,

@@ -1,13 +1,12 @@
 /**
- * A disk that takes nothing: slots without a device. An area on it numbers the pages that backends hold in memory, and
- * what they refuse is refused.
+ * A disk that stores nothing: writes end with noSpace, reads with ioError. A swap area on it has slots for the pages that
+ * frontswap backends keep in memory; when the backends refuse a page, its write fails.
  */
-
 import { BioOp, BioQueue, BioStatus } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 import { nullDisk } from './null-disk.ts';
 
-/** @param sizeBytes 1 up; no memory is taken */
+/** @param sizeBytes at least 1; uses no memory */
 export function refusingDisk(sizeBytes: number): Disk {
   const next = nullDisk(sizeBytes);
   const refused = new BioQueue();

@@ -1,11 +1,11 @@
 /**
- * Log-linear histogram: eight steps to each power of two, so a value is known to one part in eight from 8 up
- * and exactly below.
+ * Log-linear histogram: eight buckets per power of two. Values below 8 are exact, larger ones have a relative error of
+ * at most 1/8.
  *
  *   0 1 … 7 | 8 9 … 15 | 16 18 … 30 | 32 36 … 60 | …      408 buckets to 2^53
  *
- * Cost: add() is a clz and an increment, nothing is allocated. 3.2 KiB each.
- * Source: the idea is HdrHistogram's (Gil Tene); fio's and bcc's latency tables are built the same way.
+ * Cost: add() is a clz and an increment and allocates nothing; 3.2 KiB per histogram.
+ * Source: HdrHistogram (Gil Tene); the latency tables of fio and bcc work the same way.
  */
 import { assert } from '../../base/assert.ts';
 
@@ -50,7 +50,7 @@ export class Histogram {
 
   /** @param value a whole number, 0 .. 2^53 - 1 */
   add(value: number): void {
-    assert(value >= 0 && value <= Number.MAX_SAFE_INTEGER, 'a histogram takes 0 .. 2^53 - 1');
+    assert(value >= 0 && value <= Number.MAX_SAFE_INTEGER, 'value: 0 .. 2^53 - 1');
     this.#counts[bucketOf(Math.floor(value))]!++;
     this.#count++;
     this.#sum += value;
@@ -58,11 +58,11 @@ export class Histogram {
   }
 
   /**
-   * The value that a share `q` of all values does not exceed, rounded up to its bucket's largest; 0 when empty.
+   * The smallest bucket limit that at least the share `q` of all values does not exceed; 0 when empty.
    * @param q 0 .. 1
    */
   quantile(q: number): number {
-    assert(q >= 0 && q <= 1, 'a quantile is a share');
+    assert(q >= 0 && q <= 1, 'q: 0 .. 1');
     let left = Math.max(1, Math.ceil(q * this.#count));
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
       left -= this.#counts[bucket]!;

@@ -1,8 +1,8 @@
-/** What every filter has in common: the disk behind it, unless the filter says otherwise. */
+/** Shared by the filters: a disk that passes everything on, and slotFree of filters that act on it. */
 import { type BioQueue, PageRange } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 
-/** A disk that is `next` in everything. Spread it and replace what the filter is about. */
+/** A disk that passes every call on to `next`. A filter spreads it and replaces the calls that it handles. */
 export function passThrough(next: Disk): Disk {
   return {
     sizeBytes: next.sizeBytes,
@@ -12,25 +12,28 @@ export function passThrough(next: Disk): Disk {
     submit: (bio) => next.submit(bio),
     tick: () => next.tick(),
     extents: (offset, length, sink) => next.extents(offset, length, sink),
-    ...(next.slotFree === undefined ? {} : { slotFree: (slot) => next.slotFree?.(slot) }),
+    ...slotFreeWith(next, (slot) => next.slotFree?.(slot)),
   };
 }
 
+/** `slotFree` for a filter over `next`; none if `next` has none. */
+export const slotFreeWith = (
+  next: Disk,
+  slotFree: (slot: number) => void,
+): Pick<Disk, 'slotFree'> => (next.slotFree === undefined ? {} : { slotFree });
+
 /**
- * slotFree for a filter that holds bios back. A slot with a bio on its way is not freed: the bio would bring the
- * data back behind its owner's back, or read zeros in its place. `onMiss` counts those.
+ * `slotFree` for a filter that holds bios. It does not free a slot with a held bio: a write would store the page again
+ * later, and a read would return zeros. `onMiss` counts these cases.
  */
 export function slotFreeUnlessHeld(
   next: Disk,
   held: BioQueue,
   onMiss: () => void,
 ): Pick<Disk, 'slotFree'> {
-  if (next.slotFree === undefined) return {};
   const page = new PageRange();
-  return {
-    slotFree(slot) {
-      if (held.touches(page.at(slot))) onMiss();
-      else next.slotFree?.(slot);
-    },
-  };
+  return slotFreeWith(next, (slot) => {
+    if (held.touches(page.at(slot))) onMiss();
+    else next.slotFree?.(slot);
+  });
 }

@@ -1,6 +1,6 @@
 /**
- * What a server offers: disks by name. The table is live: a name is looked up when a client asks for it,
- * so exports may come and go while the server runs. A Map fits.
+ * The exports of a server: disks by name. A name is looked up when a client requests it, so exports may be added and
+ * removed while the server runs. A Map implements NbdExports.
  */
 import { assert } from '../../base/assert.ts';
 import type { Disk } from '../../block/ops.ts';
@@ -14,26 +14,26 @@ import {
 export interface NbdExport {
   /** Canonical name, at most STRING_BYTES_MAX bytes of UTF-8; may be empty. */
   readonly name: string;
-  /** For people; may be empty. Cut at STRING_BYTES_MAX bytes. */
+  /** Human-readable; may be empty. Truncated to STRING_BYTES_MAX bytes. */
   readonly description: string;
   readonly disk: Disk;
-  /** Several clients may have it open at a time. */
+  /** Several clients may open it at the same time. Default false. */
   readonly isShared?: boolean;
-  /** Told of each request that is refused before it reaches the disk: outside it, or not understood. */
+  /** Called for each invalid request that does not reach the disk: out of range or malformed. */
   readonly onInvalid?: () => void;
 }
 
-/** Says why a client may not open an export now, for that client to read; null: it may. */
-export type Admit = (wanted: NbdExport) => string | null;
+/** The reason why a client may not open the export now, sent to that client; null: it may. */
+export type Admit = (requested: NbdExport) => string | null;
 
 export interface NbdExports {
   get(name: string): NbdExport | undefined;
   values(): Iterable<NbdExport>;
-  /** What to tell a client that asked for a name that is not there. */
+  /** The message for a client that requests an unknown name. */
   whyUnknown?(name: string): string;
 }
 
-/** The export of that name; the empty name means the first one unless an export is called so. */
+/** The export of that name. The empty name selects the first export, unless an export has the empty name. */
 export function findExport(exports: NbdExports, name: string): NbdExport | undefined {
   const found = exports.get(name);
   if (found !== undefined || name !== '') return found;
@@ -41,7 +41,7 @@ export function findExport(exports: NbdExports, name: string): NbdExport | undef
   return undefined;
 }
 
-/** "Size constraints" as told to clients. */
+/** "Size constraints" sent to clients. */
 export interface BlockSizes {
   readonly minimum: number;
   readonly preferred: number;
@@ -50,11 +50,11 @@ export interface BlockSizes {
 
 export function blockSizesOf(disk: Disk): BlockSizes {
   const preferred = Math.max(512, disk.limits.physicalBlockBytes);
-  assert((preferred & (preferred - 1)) === 0, 'a block size is a power of two');
+  assert((preferred & (preferred - 1)) === 0, 'preferred is a power of two');
   return { minimum: BLOCK_BYTES_MIN, preferred, maximum: PAYLOAD_BYTES_MAX };
 }
 
-/** Transmission flags: what may be sent to this disk. All its connections share one state: multi-conn. */
+/** Transmission flags of a disk. CAN_MULTI_CONN: all connections see one disk, without a cache in between. */
 export function transmissionFlagsOf(disk: Disk, structured: boolean): number {
   const always = Flag.hasFlags | Flag.sendFlush | Flag.sendFua | Flag.canMultiConn | Flag.sendCache;
   const write = disk.readOnly
@@ -66,12 +66,12 @@ export function transmissionFlagsOf(disk: Disk, structured: boolean): number {
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
-/** Writes `text` at `at`, cut to STRING_BYTES_MAX bytes at a character; returns its bytes. */
+/** Writes `text` at `at`, truncated to STRING_BYTES_MAX bytes at a character boundary. Returns the bytes written. */
 export function putString(bytes: Uint8Array, at: number, text: string): number {
   return encoder.encodeInto(text, bytes.subarray(at, at + STRING_BYTES_MAX)).written;
 }
 
-/** The string in [at, at + length), or null when it is not UTF-8. */
+/** The string in [at, at + length), or null when it is not valid UTF-8. */
 export function stringAt(bytes: Uint8Array, at: number, length: number): string | null {
   try {
     return decoder.decode(bytes.subarray(at, at + length));

@@ -1,46 +1,52 @@
 /**
- * What a disk says about a range (Disk.extents), as the wire wants it: runs for chunks of a read, descriptors
- * for BLOCK_STATUS. Each object keeps one sink for its life, so asking allocates nothing.
+ * Converts Disk.extents to the wire: runs for the chunks of a read, descriptors for BLOCK_STATUS. Each object has one
+ * permanent sink, so a query allocates nothing.
  */
 import { type Disk, Extent, type ExtentSink } from '../../block/ops.ts';
 import type { Output } from './output.ts';
-import { putChunkHead } from './replies.ts';
+import { type Cookie, putChunkHead } from './replies.ts';
 import * as wire from './wire.ts';
 import { ALLOCATION_ID, AllocationState, BlockDescriptor, Chunk } from './wire.ts';
 
 /**
- * Zeros inside a read get a chunk of their own from this length on, bytes. A chunk costs a client two more
- * receive calls, about what it takes to send this many zeros over a local socket.
+ * Minimum length of a hole chunk between data, bytes. A chunk costs a client two more receive calls, about as much as
+ * receiving this many zeros over a local socket.
  */
 const HOLE_BYTES_MIN = 16384;
-/** Looked at in one go, bytes: 256 table rows. */
+/** Range queried for one chunk, bytes: 256 table rows. */
 const WINDOW_BYTES_MAX = 1024 * 1024;
 
-/** Splits a read into runs of data and runs of zeros worth telling apart. */
+/** Splits a read into runs of data and runs of zeros that are long enough for a hole chunk. */
 export class RunFinder {
-  /** Whether the run last found is zeros. */
+  /** Whether the last run found is zeros. */
   isHole = false;
   #dataBytes = 0;
-  /** Zeros behind the data, or zeros alone. */
+  /** Zeros after the data, or zeros only. */
   #zeroBytes = 0;
 
   readonly #sink: ExtentSink = (kind, length) => {
-    const isWorthIt = this.#zeroBytes >= HOLE_BYTES_MIN;
+    const isHoleLong = this.#zeroBytes >= HOLE_BYTES_MIN;
     if (kind !== Extent.data) {
       this.#zeroBytes += length;
       return this.#dataBytes === 0 || this.#zeroBytes < HOLE_BYTES_MIN;
     }
-    if (isWorthIt) return false;
+    if (isHoleLong) return false;
     this.#dataBytes += this.#zeroBytes + length;
     this.#zeroBytes = 0;
     return true;
   };
 
-  /** Length of the run at `offset`, 1 .. length; isHole tells its kind. */
-  find(disk: Disk, offset: number, length: number): number {
+  readonly #disk: Disk;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  /** Length of the run at `offset`, 1 .. length; sets isHole. */
+  find(offset: number, length: number): number {
     this.#dataBytes = 0;
     this.#zeroBytes = 0;
-    disk.extents(offset, Math.min(length, WINDOW_BYTES_MAX), this.#sink);
+    this.#disk.extents(offset, Math.min(length, WINDOW_BYTES_MAX), this.#sink);
     this.isHole = this.#dataBytes === 0;
     if (this.isHole) return this.#zeroBytes;
     return this.#zeroBytes >= HOLE_BYTES_MIN ? this.#dataBytes : this.#dataBytes + this.#zeroBytes;
@@ -48,9 +54,9 @@ export class RunFinder {
 }
 
 const HEAD_BYTES = wire.ChunkHead.bytes + wire.BlockStatus.bytes;
-/** Room that a BLOCK_STATUS reply waits for: some 1,000 descriptors, so that clients need not ask often. */
-export const STATUS_ROOM_MIN = 8192;
-/** Descriptors of one reply; the protocol asks for fewer than 2^20. */
+/** Free output that a BLOCK_STATUS reply requires, bytes: about 1,000 descriptors, so that clients need few requests. */
+export const STATUS_BYTES_MIN = 8192;
+/** Maximum descriptors per reply; the protocol requires fewer than 2^20. */
 const DESCRIPTORS_MAX = 8192;
 
 const STATES = new Uint8Array(3);
@@ -58,13 +64,13 @@ STATES[Extent.data] = AllocationState.data;
 STATES[Extent.hole] = AllocationState.hole | AllocationState.zero;
 STATES[Extent.zero] = AllocationState.zero;
 
-/** Writes the reply to a BLOCK_STATUS. */
+/** Writes replies to BLOCK_STATUS. */
 export class StatusWriter {
   #out: Output | null = null;
   #count = 0;
   #countMax = 0;
 
-  /** A descriptor a run; runs of one kind that come apart are joined. */
+  /** One descriptor per run; consecutive runs of one kind are joined. */
   readonly #sink: ExtentSink = (kind, length) => {
     const out = this.#out;
     if (out === null) return false;
@@ -84,25 +90,23 @@ export class StatusWriter {
     return true;
   };
 
-  /** Describes [offset, offset + length), or the front of it that fits; length is below 2^32. */
-  put(
-    out: Output,
-    cookieHigh: number,
-    cookieLow: number,
-    disk: Disk,
-    offset: number,
-    length: number,
-    onlyOne: boolean,
-  ): void {
+  readonly #disk: Disk;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  /** Describes [offset, offset + length), or the part of it that fits; length is below 2^32. */
+  put(out: Output, cookie: Cookie, offset: number, length: number, onlyOne: boolean): void {
     const start = out.length;
-    const roomFor = Math.floor((out.room - HEAD_BYTES) / BlockDescriptor.bytes);
-    const at = putChunkHead(out, cookieHigh, cookieLow, Chunk.blockStatus, true, 0);
+    const fitting = Math.floor((out.freeBytes - HEAD_BYTES) / BlockDescriptor.bytes);
+    const at = putChunkHead(out, cookie, Chunk.blockStatus, true, 0);
     out.view.setUint32(at + wire.BlockStatus.context, ALLOCATION_ID);
     out.length = at + wire.BlockStatus.bytes;
     this.#out = out;
     this.#count = 0;
-    this.#countMax = onlyOne ? 1 : Math.min(roomFor, DESCRIPTORS_MAX);
-    disk.extents(offset, length, this.#sink);
+    this.#countMax = onlyOne ? 1 : Math.min(fitting, DESCRIPTORS_MAX);
+    this.#disk.extents(offset, length, this.#sink);
     this.#out = null;
     out.view.setUint32(start + wire.ChunkHead.length, out.length - at);
   }

@@ -1,14 +1,14 @@
 /**
- * The handshake: fixed newstyle, from the greeting to the choice of an export.
+ * The handshake phase: fixed newstyle negotiation, from the greeting to the choice of an export.
  *
  *   greeting sent ─▶ client flags ─▶ option ⇄ replies … ─▶ EXPORT_NAME or GO ─▶ chosen
- *                                       └ LIST: replies go out as room allows
+ *                                       └ LIST: replies as output space allows
  *
  * Invariants
- * - An option is looked at only when all its data is there, and its data is OPTION_DATA_BYTES_MAX at most.
- *   A longer one is skipped as it comes in and answered, past OPTION_BYTES_MAX the session ends.
- * - Lengths and counts inside an option are checked against what is left of it before they are used.
- * Left out: TLS, extended headers (both are answered "unsupported", as the protocol wants it).
+ * - An option is processed only when all its data has arrived; its data is limited to OPTION_DATA_BYTES_MAX.
+ *   The data of a longer option is skipped and an error is sent; above OPTION_BYTES_MAX the session ends.
+ * - Lengths and counts inside an option are checked against its remaining bytes before use.
+ * Left out: TLS and extended headers; both get NBD_REP_ERR_UNSUP, as the protocol requires.
  *
  * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types".
  */
@@ -34,16 +34,16 @@ import {
   STRING_BYTES_MAX,
 } from './wire.ts';
 
-/** Data of an option that is looked at, bytes: a name and a context query of full length, and then some. */
+/** Maximum data of an option that is processed, bytes: a name and a context query of maximum length. */
 export const OPTION_DATA_BYTES_MAX: number = 2 * STRING_BYTES_MAX - OptionHead.bytes;
-/** Data of an option that is still answered, bytes. */
+/** Maximum data of an option that gets a reply, bytes. */
 const OPTION_BYTES_MAX = 65536;
-/** Options a client may send before it chooses. */
+/** Maximum number of options before the choice of an export. */
 const OPTION_COUNT_MAX = 128;
-/** Room for the replies to one option: name, description, three fixed ones, with their heads. */
+/** Maximum size of the replies to one option, bytes: name, description and three fixed ones, with headers. */
 const REPLIES_BYTES_MAX = 2 * STRING_BYTES_MAX + 512;
 
-/** No reply now: the answer has another form or comes later. */
+/** No further reply: it was written, or follows later. */
 const NO_REPLY = 0;
 const KNOWN: ReadonlySet<number> = new Set(Object.values(Option));
 
@@ -53,7 +53,7 @@ const nameOf = (data: Input, at: number, length: number): string | null =>
 export class Handshake {
   stop: SessionStop = SessionStop.input;
   end: SessionEnd = SessionEnd.none;
-  /** The export to serve, once there is one. */
+  /** The export chosen by the client, or null. */
   chosen: NbdExport | null = null;
   structured = false;
   /** The export for which base:allocation is selected. */
@@ -64,13 +64,13 @@ export class Handshake {
   #flagsSeen = false;
   #noZeroes = false;
   #optionCount = 0;
-  /** Data bytes of a too long option still to be passed over, and that option. */
+  /** Remaining data bytes of an oversized option, and its type. */
   #skipBytes = 0;
   #skipOption = 0;
-  /** What LIST has still to say; null outside of it. */
+  /** The exports that LIST has still to send; null when no LIST is in progress. */
   #listing: Iterator<NbdExport> | null = null;
 
-  /** @param admit asked for each export that a client wants to open; not for those it only asks about */
+  /** @param admit called for each export that a client opens, not for NBD_OPT_INFO */
   constructor(exports: NbdExports, admit: Admit) {
     this.#exports = exports;
     this.#admit = admit;
@@ -97,7 +97,7 @@ export class Handshake {
     for (;;) {
       if (this.end !== SessionEnd.none) return this.#stopped(SessionStop.ended, next);
       if (this.chosen !== null) return this.#stopped(SessionStop.output, next);
-      if (out.room < REPLIES_BYTES_MAX) return this.#stopped(SessionStop.output, next);
+      if (out.freeBytes < REPLIES_BYTES_MAX) return this.#stopped(SessionStop.output, next);
       if (this.#listing !== null) {
         this.#continueList(out);
       } else if (this.#skipBytes > 0) {
@@ -108,7 +108,7 @@ export class Handshake {
         if (bytes > end - next) return this.#stopped(SessionStop.input, next);
         this.#takeUnit(input, next, out);
         next += bytes;
-        // One option with data a turn: whoever has not chosen an export does not hold up those who have.
+        // One option with data per turn: negotiations must not delay clients in the transmission phase.
         if (bytes > OptionHead.bytes && this.end === SessionEnd.none)
           return this.#stopped(SessionStop.output, next);
       }
@@ -120,7 +120,7 @@ export class Handshake {
     return next;
   }
 
-  /** Bytes of the unit at `at`, as far as can be told; more than there are when it is not whole. */
+  /** Size of the unit at `at`; exceeds the input when the unit is incomplete. */
   #unitBytes(view: DataView, at: number, end: number): number {
     if (!this.#flagsSeen) return wire.ClientFlags.bytes;
     if (end - at < OptionHead.bytes) return OptionHead.bytes;
@@ -170,7 +170,7 @@ export class Handshake {
     return at + count;
   }
 
-  /** Does what an option asks; returns the type of its last reply, which is still to be written. */
+  /** Processes an option. Returns the type of the final reply that the caller writes. */
   #answer(option: number, data: Input, at: number, length: number, out: Output): number {
     if (option === Option.abort) return this.#abort();
     if (option === Option.exportName) return this.#exportName(data, at, length, out);
@@ -179,7 +179,7 @@ export class Handshake {
       case Option.list:
         if (length !== 0) return Reply.errInvalid;
         this.#listing = this.#exports.values()[Symbol.iterator]();
-        return NO_REPLY; // until the list is out
+        return NO_REPLY; // after the list
       case Option.info:
       case Option.go:
         return this.#infoOrGo(option, data, at, length, out);
@@ -223,7 +223,7 @@ export class Handshake {
     return NO_REPLY;
   }
 
-  /** One export; when there is none left, the end of the list. */
+  /** Sends the next export of LIST, or the final reply. */
   #continueList(out: Output): void {
     const step = this.#listing?.next();
     if (step === undefined || step.done === true) {
@@ -256,13 +256,13 @@ export class Handshake {
     const refusal = option === Option.go ? this.#admit(found) : null;
     if (refusal !== null) return this.#refuse(out, option, Reply.errPolicy, refusal);
 
-    let wanted = 1 << Info.export; // always told, asked for or not
+    let requested = 1 << Info.export; // always sent
     for (let i = 0; i < count; i++) {
       const type = data.view.getUint16(countAt + 2 + 2 * i);
-      if (type <= Info.blockSize) wanted |= 1 << type;
+      if (type <= Info.blockSize) requested |= 1 << type;
     }
     for (let type = Info.export as number; type <= Info.blockSize; type++)
-      if ((wanted & (1 << type)) !== 0) this.#describe(option, type, found, out);
+      if ((requested & (1 << type)) !== 0) this.#describe(option, type, found, out);
     if (option === Option.go) this.chosen = found;
     return Reply.ack;
   }
@@ -291,7 +291,7 @@ export class Handshake {
 
   #metaContext(option: number, data: Input, at: number, length: number, out: Output): number {
     const isSet = option === Option.setMetaContext;
-    if (isSet) this.allocationFor = null; // replaced, also by a request that fails
+    if (isSet) this.allocationFor = null; // a failed request deselects too
     if (!this.structured || length < 8) return Reply.errInvalid;
     const { view } = data;
     const end = at + length;
@@ -303,11 +303,11 @@ export class Handshake {
     next += 4;
     let matches = count === 0 && !isSet;
     for (let i = 0; i < count; i++) {
-      if (end - next < 4) return Reply.errInvalid; // bounds the loop: each query takes 4 bytes at least
+      if (end - next < 4) return Reply.errInvalid; // bounds the loop: each query has at least 4 bytes
       const queryBytes = view.getUint32(next);
       next += 4;
       if (queryBytes > end - next || queryBytes > STRING_BYTES_MAX) return Reply.errInvalid;
-      // Compared as bytes: text that is no UTF-8 would cost an exception each.
+      // Compared as bytes: decoding invalid UTF-8 costs an exception.
       matches ||=
         isText(data.bytes, next, queryBytes, wire.ALLOCATION_CONTEXT) ||
         (!isSet && isText(data.bytes, next, queryBytes, 'base:'));
@@ -327,11 +327,11 @@ export class Handshake {
     this.#endReply(out, start, 4 + putString(out.bytes, start + 4, wire.ALLOCATION_CONTEXT));
   }
 
-  /** An error with a text, which clients print. */
+  /** An error with a message, which clients print. */
   #refuse(out: Output, option: number, type: number, why: string): typeof NO_REPLY {
     const start = this.#beginReply(out, option, type);
     this.#endReply(out, start, putString(out.bytes, start, why));
-    return NO_REPLY; // it is written
+    return NO_REPLY; // written here
   }
 
   /** A reply without data. */
@@ -339,7 +339,7 @@ export class Handshake {
     this.#endReply(out, this.#beginReply(out, option, type), 0);
   }
 
-  /** Writes a head; returns where its data goes. */
+  /** Writes a header. Returns the position of its data. */
   #beginReply(out: Output, option: number, type: number): number {
     const { view } = out;
     const at = out.length;
@@ -356,7 +356,7 @@ export class Handshake {
   }
 }
 
-/** Whether bytes[at .. at + length) is `text`, which is ASCII. */
+/** Whether bytes[at .. at + length) equals `text`, which must be ASCII. */
 function isText(bytes: Uint8Array, at: number, length: number, text: string): boolean {
   if (length !== text.length) return false;
   for (let i = 0; i < length; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false;

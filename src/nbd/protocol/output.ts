@@ -1,63 +1,61 @@
 /**
- * Where replies are put together: one buffer, filled by one session at a time, sent by the caller in one go.
- * Data of a READ is read straight into it, so a reply is laid down before it is known whether its bios end
- * well. What may have to be taken back is noted in a row beside it:
+ * The output: one buffer of replies, filled by one session at a time and sent by the caller with one write. READ data goes
+ * from the disk directly into it, so a reply is written before its bios have ended. A row per reply records what to
+ * correct if a bio fails:
  *
  *   bytes    [ head │ data … ][ head ][ head │ data … ]  length ─▶   ◀─ staged [ payload ][ payload ]
- *   rows       0: at, payload   1: at   2: at, payload          a bio's tag is the index of its row
+ *   rows       0: at, payload   1: at   2: at, payload          the tag of a bio is the index of its row
  *
- * Batch: rows and bios in flight between two settlings. settle() ticks the disk once, and only if a bio failed does
- * it walk the rows, newest first, so that cutting a payload out moves nothing that is still to be looked at. A
- * synchronous disk is settled by that one tick. With another the batch may have to be settled several times, and payload of
- * writes stands at the end of the bytes until then: the input belongs to others when receive() returns. Such a batch
- * takes bios of a pool of its own, and SLOW_BIOS_MAX at the most: whoever waits for a disk that does not answer has
- * none that others need.
+ * A batch is the rows and bios between two calls of finishBatch() that succeed. finishBatch() ticks the disk once. Only if
+ * a bio failed, it walks the rows, newest first, so that removing a payload does not move the rows still to be walked. A
+ * synchronous disk needs one call. An asynchronous disk may need several; until then the payload of writes is staged at
+ * the end of the bytes, because the input is reused when receive() returns. Batches of asynchronous disks have their own
+ * bio pool and at most ASYNC_BIOS_MAX bios each, so a disk that does not respond cannot exhaust the bios of others.
  *
  * Invariants
- * - A batch is of one disk, and its bios of one pool.
- * - `pending` is 0 whenever the bytes may be sent; no bio refers to the buffer then.
- * - Rows are only those of the session that fills the buffer now.
- * Cost: no allocation after construction. A failed read costs one move of what lies behind it.
+ * - A batch has one disk, and its bios come from one pool.
+ * - `pending` is 0 when the bytes are sent; then no bio refers to the buffer.
+ * - All rows belong to the session that fills the buffer.
+ * Cost: no allocation after construction. A failed read moves the bytes behind it once.
  */
 import { assert } from '../../base/assert.ts';
 import { type Bio, type BioOwner, type BioPool, BioStatus } from '../../block/bio.ts';
 import type { Disk } from '../../block/ops.ts';
 import { WireError } from './wire.ts';
 
-/** Requests that one batch can hold. More is no faster: the work is in the requests by then. */
+/** Maximum number of requests per batch; larger batches are not faster. */
 const ROWS_MAX = 512;
 
-/** Bios that one batch of an asynchronous disk can hold. */
-const SLOW_BIOS_MAX = 32;
+/** Maximum number of bios per batch of an asynchronous disk. */
+const ASYNC_BIOS_MAX = 32;
 
-/** Where outputs get their bios. */
+/** The bio pools of the outputs. */
 export interface BioPools {
-  /** For synchronous disks: all of these are back at the end of a settling. */
-  readonly quick: BioPool;
-  /** For the others. */
-  readonly slow: BioPool;
+  /** For synchronous disks: all bios are free again when a batch is finished. */
+  readonly synchronous: BioPool;
+  readonly asynchronous: BioPool;
 }
 
-/** What a row's bios belong to, and so what is done when one fails. */
+/** The kind of reply that a row belongs to, and the correction when a bio fails. */
 export const RowKind = {
-  /** A simple reply without payload at `at`: its error field is set. */
+  /** A simple reply without payload at `at`: set its error field. */
   status: 0,
-  /** A simple reply at `at` with its payload, or the first part of it: error set, payload cut. */
+  /** A simple reply at `at` with its payload, or the first part of it: set the error, remove the payload. */
   simpleRead: 1,
-  /** More payload of a simple reply that was sent in part: only hanging up is left. */
+  /** Further payload of a simple reply that was sent in part: disconnect. */
   simpleReadRest: 2,
-  /** A data chunk at `at`: becomes an error chunk. */
+  /** A data chunk at `at`: replace it by an error chunk. */
   dataChunk: 3,
-  /** A part of a request whose reply comes in a later batch: the session remembers the error. */
+  /** A part of a request whose reply is in a later batch: the session keeps the error. */
   part: 4,
-  /** As status, for a request that may be told "not supported". */
+  /** As status, for a request that may fail with ENOTSUP. */
   fastZero: 5,
 } as const;
 export type RowKind = (typeof RowKind)[keyof typeof RowKind];
 
-/** Who put the rows there: told of each failed one, newest first. */
+/** The session that added the rows; called for each failed row, newest first. */
 export interface RowOwner {
-  /** `row` has an error; may cut bytes out at or behind its place, not before it. */
+  /** `row` has an error. May remove bytes at or after its position, not before it. */
   rowFailed(out: Output, row: number): void;
 }
 
@@ -65,14 +63,14 @@ export class Output implements BioOwner {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly capacity: number;
-  /** Bytes to send, 0 .. capacity. */
+  /** Number of bytes to send, 0 .. capacity. */
   length = 0;
-  /** Bios submitted and not ended. */
+  /** Number of bios submitted and not ended. */
   pending = 0;
   readonly #pools: BioPools;
-  /** Of this batch. */
+  /** The pool of this batch. */
   #pool: BioPool;
-  /** Bytes at the end that bios write from. */
+  /** Number of staged bytes at the end of the buffer. */
   #staged = 0;
   #rowCount = 0;
   #failedCount = 0;
@@ -86,43 +84,43 @@ export class Output implements BioOwner {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.capacity = bytes.byteLength;
     this.#pools = pools;
-    this.#pool = pools.quick;
+    this.#pool = pools.synchronous;
   }
 
-  get room(): number {
+  get freeBytes(): number {
     return this.capacity - this.length - this.#staged;
   }
 
-  /** The bytes were sent, or given up. */
+  /** Drops the bytes: they were sent, or the session is over. */
   clear(): void {
-    assert(this.pending === 0, 'no bio refers to an output that is cleared');
+    assert(this.pending === 0, 'no bio is pending');
     this.length = 0;
   }
 
-  /** A batch that is not settled yet. */
+  /** True while a batch is not finished. */
   get isOpen(): boolean {
     return this.#rowCount > 0;
   }
 
-  /** Copies source[from .. from + count) to the end of the bytes, for this batch; returns where. Ask for room first. */
+  /** Copies source[from .. from + count) to the staging for this batch. Returns its position. Needs `count` free bytes. */
   stage(source: Uint8Array, from: number, count: number): number {
-    assert(count <= this.room, 'there is room for what is staged');
+    assert(count <= this.freeBytes, 'count <= freeBytes');
     this.#staged += count;
     const at = this.capacity - this.#staged;
     this.bytes.set(source.subarray(from, from + count), at);
     return at;
   }
 
-  /** The batch and its replies are given up: their session is over. Not while bios are under way. */
-  abandon(): void {
+  /** Drops the batch and its replies: the session is over. No bio may be pending. */
+  discard(): void {
     this.#endBatch();
     this.clear();
   }
 
-  /** Notes a row; its index is the tag of the bios behind it. */
+  /** Adds a row. Returns its index, the tag of its bios. */
   addRow(kind: RowKind, at: number, payload: number): number {
     const row = this.#rowCount;
-    assert(row < ROWS_MAX, 'a batch has a row left');
+    assert(row < ROWS_MAX, 'row < ROWS_MAX');
     this.#rowCount = row + 1;
     this.#kind[row] = kind;
     this.#error[row] = WireError.ok;
@@ -131,30 +129,31 @@ export class Output implements BioOwner {
     return row;
   }
 
-  /** The reply of the request behind `row` lies in this batch after all. */
-  turnRow(row: number, kind: RowKind, at: number): void {
-    assert(row < this.#rowCount, 'the row is of this batch');
+  /** Sets the reply of `row`, which is in this batch. */
+  setReply(row: number, kind: RowKind, at: number): void {
+    assert(row < this.#rowCount, 'the row belongs to this batch');
     this.#kind[row] = kind;
     this.#at[row] = at;
   }
 
-  /** `count` more bytes of payload belong to `row`. */
+  /** Adds `count` bytes to the payload of `row`. */
   growRow(row: number, count: number): void {
-    assert(row < this.#rowCount, 'the row is of this batch');
+    assert(row < this.#rowCount, 'the row belongs to this batch');
     this.#payload[row]! += count;
   }
 
-  /** Whether another step (one row, one bio) of the batch's disk fits the batch. */
+  /** Whether another step (one row, one bio) on this disk fits the batch. */
   hasSpaceFor({ synchronous }: Disk): boolean {
-    if (this.pending === 0) this.#pool = synchronous ? this.#pools.quick : this.#pools.slow;
-    if (!synchronous && this.pending >= SLOW_BIOS_MAX) return false;
+    if (this.pending === 0)
+      this.#pool = synchronous ? this.#pools.synchronous : this.#pools.asynchronous;
+    if (!synchronous && this.pending >= ASYNC_BIOS_MAX) return false;
     return this.#rowCount < ROWS_MAX && this.#pool.freeCount > 0;
   }
 
-  /** A bio for `row`, ours to fill and submit. Ask hasPlaceFor() first. */
+  /** Allocates a bio for `row`. Call only after hasSpaceFor() returned true. */
   allocBio(row: number): Bio {
     const bio = this.#pool.alloc();
-    assert(bio !== null, 'the pool has a bio for this step');
+    assert(bio !== null, 'hasSpaceFor() returned true');
     bio.owner = this;
     bio.tag = row;
     this.pending++;
@@ -185,14 +184,14 @@ export class Output implements BioOwner {
   }
 
   /**
-   * Ends the batch: one tick, then the failed rows go to their owner and the rows are gone. False, and the batch goes on,
-   * when an asynchronous disk has not ended all of its bios.
+   * Ticks the disk once; when all bios have ended, reports the failed rows to their owner and removes the rows. Returns
+   * false, and keeps the batch, while an asynchronous disk has bios in flight.
    */
-  settle(disk: Disk, owner: RowOwner): boolean {
+  finishBatch(disk: Disk, owner: RowOwner): boolean {
     if (this.#rowCount === 0) return true;
     disk.tick();
     if (this.pending > 0) {
-      assert(!disk.synchronous, 'a synchronous disk ends its bios in the next tick');
+      assert(!disk.synchronous, 'a synchronous disk ends all bios in one tick');
       return false;
     }
     if (this.#failedCount > 0) {
@@ -204,15 +203,15 @@ export class Output implements BioOwner {
   }
 
   #endBatch(): void {
-    assert(this.pending === 0, 'a batch ends when its bios have');
+    assert(this.pending === 0, 'no bio is pending');
     this.#failedCount = 0;
     this.#rowCount = 0;
     this.#staged = 0;
   }
 
-  /** Takes [at, at + count) out; what lies behind moves up. */
+  /** Removes [at, at + count) and moves the bytes behind it up. */
   cut(at: number, count: number): void {
-    assert(count >= 0 && at + count <= this.length, 'what is cut out is there');
+    assert(count >= 0 && at + count <= this.length, 'at + count <= length');
     this.bytes.copyWithin(at, at + count, this.length);
     this.length -= count;
   }
@@ -226,5 +225,5 @@ WIRE_ERRORS[BioStatus.invalid] = WireError.inval;
 WIRE_ERRORS[BioStatus.notSupported] = WireError.notSup;
 WIRE_ERRORS[BioStatus.readOnly] = WireError.perm;
 
-/** A disk's answer as one of the errors that may cross the wire. */
+/** The wire error for the result of a bio. */
 const wireErrorOf = (status: BioStatus): number => WIRE_ERRORS[status]!;

@@ -1,37 +1,41 @@
 /**
- * Replies laid down at the end of an output. The caller has made sure of the room; nothing is allocated.
- * A cookie is the client's 8 bytes as two words.
+ * Writes replies at the end of an output. The caller has checked the free space; nothing is allocated.
  */
 import type { Output } from './output.ts';
 import * as wire from './wire.ts';
 import { Chunk, ChunkFlag, ChunkHead, SimpleReply } from './wire.ts';
 
+/** The 8 opaque bytes that identify a request to its client, as two signed words. */
+export interface Cookie {
+  high: number;
+  low: number;
+}
+
 /** The longest reply without data: an error chunk with an offset. */
 export const FIXED_BYTES_MAX: number = ChunkHead.bytes + wire.ErrorOffsetChunk.bytes;
-/** What precedes the data of a data chunk; a simple reply has less. */
+/** Header bytes before the data of a data chunk; a simple reply has fewer. */
 export const DATA_HEAD_BYTES: number = ChunkHead.bytes + wire.OffsetData.bytes;
 
-/** A simple reply; the data of a read is the caller's to add. */
-export function putSimple(out: Output, cookieHigh: number, cookieLow: number, error: number): void {
+/** Writes a simple reply; the caller adds the data of a read. */
+export function putSimple(out: Output, cookie: Cookie, error: number): void {
   const { view } = out;
   const at = out.length;
   view.setUint32(at, wire.Magic.simpleReply);
   view.setUint32(at + SimpleReply.error, error);
-  view.setInt32(at + SimpleReply.cookie, cookieHigh);
-  view.setInt32(at + SimpleReply.cookie + 4, cookieLow);
+  view.setInt32(at + SimpleReply.cookie, cookie.high);
+  view.setInt32(at + SimpleReply.cookie + 4, cookie.low);
   out.length = at + SimpleReply.bytes;
 }
 
-/** A simple reply that is there already says `error` after all. */
+/** Changes the error of a simple reply at `at`. */
 export function setSimpleError(out: Output, at: number, error: number): void {
   out.view.setUint32(at + SimpleReply.error, error);
 }
 
-/** Head of a chunk with `payload` bytes to come; returns where they go. */
+/** Writes the header of a chunk with `payload` bytes. Returns the position of the payload. */
 export function putChunkHead(
   out: Output,
-  cookieHigh: number,
-  cookieLow: number,
+  cookie: Cookie,
   type: number,
   done: boolean,
   payload: number,
@@ -41,63 +45,55 @@ export function putChunkHead(
   view.setUint32(at, wire.Magic.structuredReply);
   view.setUint16(at + ChunkHead.flags, done ? ChunkFlag.done : 0);
   view.setUint16(at + ChunkHead.type, type);
-  view.setInt32(at + ChunkHead.cookie, cookieHigh);
-  view.setInt32(at + ChunkHead.cookie + 4, cookieLow);
+  view.setInt32(at + ChunkHead.cookie, cookie.high);
+  view.setInt32(at + ChunkHead.cookie + 4, cookie.low);
   view.setUint32(at + ChunkHead.length, payload);
   out.length = at + ChunkHead.bytes;
   return out.length;
 }
 
-/** An error that ends a reply before it began. */
-export function putErrorChunk(
-  out: Output,
-  cookieHigh: number,
-  cookieLow: number,
-  error: number,
-): void {
+/** Writes an error chunk that is the whole reply. */
+export function putErrorChunk(out: Output, cookie: Cookie, error: number): void {
   const { bytes } = wire.ErrorChunk;
-  const at = putChunkHead(out, cookieHigh, cookieLow, Chunk.error, true, bytes);
+  const at = putChunkHead(out, cookie, Chunk.error, true, bytes);
   out.view.setUint32(at + wire.ErrorChunk.error, error);
   out.view.setUint16(at + wire.ErrorChunk.messageLength, 0);
   out.length = at + bytes;
 }
 
-/** Everything of a data chunk but its data, which are the next `length` bytes. */
+/** Writes the headers of a data chunk; the caller adds `length` bytes of data. */
 export function putDataHead(
   out: Output,
-  cookieHigh: number,
-  cookieLow: number,
+  cookie: Cookie,
   done: boolean,
   offset: number,
   length: number,
 ): void {
   const payload = wire.OffsetData.bytes + length;
-  const at = putChunkHead(out, cookieHigh, cookieLow, Chunk.offsetData, done, payload);
+  const at = putChunkHead(out, cookie, Chunk.offsetData, done, payload);
   wire.putU64(out.view, at + wire.OffsetData.offset, offset);
   out.length = at + wire.OffsetData.bytes;
 }
 
 export function putHoleChunk(
   out: Output,
-  cookieHigh: number,
-  cookieLow: number,
+  cookie: Cookie,
   done: boolean,
   offset: number,
   length: number,
 ): void {
   const { bytes } = wire.OffsetHole;
-  const at = putChunkHead(out, cookieHigh, cookieLow, Chunk.offsetHole, done, bytes);
+  const at = putChunkHead(out, cookie, Chunk.offsetHole, done, bytes);
   wire.putU64(out.view, at + wire.OffsetHole.offset, offset);
   out.view.setUint32(at + wire.OffsetHole.length, length);
   out.length = at + bytes;
 }
 
 /**
- * The data chunk of `length` data bytes at `at` has no data after all: an error for its place on the disk stands there
- * instead, and what follows moves up. It is the last chunk if the other was. A chunk too short to hold the
- * offset becomes an error without one.
+ * Replaces the data chunk of `length` data bytes at `at` by an error chunk with the same disk offset and the same DONE
+ * flag, and moves the bytes behind it up. A chunk too short for the offset becomes an error chunk without one.
  */
-export function turnIntoErrorChunk(out: Output, at: number, length: number, error: number): void {
+export function replaceByErrorChunk(out: Output, at: number, length: number, error: number): void {
   const { view } = out;
   const dataBytes = wire.OffsetData.bytes + length;
   const payloadAt = at + ChunkHead.bytes;

@@ -1,17 +1,17 @@
 /**
- * One NBD connection as a machine: bytes in, bytes out, no socket, no clock, no promise.
+ * The state machine of one NBD connection: bytes in, bytes out, without sockets, clocks or promises.
  *
  *   open() ─▶ Handshake ──GO or EXPORT_NAME──▶ Transmission ─▶ ended
  *
- * The caller gives input as a range of one buffer and an Output; receive() takes as many whole units as
- * there are, answers into the output, and says why it stopped (state.ts). What it did not take the
- * caller shows again, at the start of a longer range: at most CARRY_BYTES_MAX bytes of it.
+ * The caller passes a range of input bytes and an Output. receive() processes all complete units, writes the replies to
+ * the output, and sets `stop` to the reason why it returned (state.ts). The caller passes the unprocessed rest, at most
+ * CARRY_BYTES_MAX bytes when the reason is `input`, again at the start of a longer range.
  *
  * Invariants
- * - The session keeps no reference to input or output between calls and no copy of their bytes but a cookie; only bios
- *   under way (Stop.disk) refer to the output.
+ * - Between calls the session keeps no reference to input or output and no copy of their bytes except a cookie; only bios
+ *   in flight (SessionStop.disk) refer to the output.
  * - Every call takes bounded time: BUDGET_BYTES of disk range, one output, one input range.
- * - Whatever the bytes are, only this session ends.
+ * - Invalid input ends only its own session.
  * Cost: nothing is allocated after the handshake.
  */
 import { assert } from '../../base/assert.ts';
@@ -22,13 +22,13 @@ import { type Input, SessionEnd, SessionStop } from './state.ts';
 import { Transmission } from './transmission.ts';
 import { OptionHead } from './wire.ts';
 
-/** The largest rest of input a session leaves when it asks for more: an option it wants to see whole. */
+/** Maximum unprocessed input when a session needs more: an incomplete option. */
 export const CARRY_BYTES_MAX: number = OptionHead.bytes + OPTION_DATA_BYTES_MAX;
-/** Room that an Output must have when it is empty: the longest answer to an option fits. */
+/** Minimum capacity of an Output: the longest reply to an option fits. */
 export const OUTPUT_BYTES_MIN = 0x1_1000;
 
 export class Session {
-  /** Why the last receive() came back. */
+  /** Why the last receive() returned. */
   stop: SessionStop = SessionStop.input;
   #handshake: Handshake | null;
   #transmission: Transmission | null = null;
@@ -37,14 +37,14 @@ export class Session {
 
   /**
    * @param counters COUNTER_COUNT numbers, shared by all sessions of a server
-   * @param admit whether the client may open an export; default: each
+   * @param admit decides whether the client may open an export; default: always
    */
   constructor(exports: NbdExports, counters: Float64Array, admit: Admit = () => null) {
     this.#handshake = new Handshake(exports, admit);
     this.#counters = counters;
   }
 
-  /** The export in use; null until the negotiation is over. */
+  /** The open export; null during negotiation. */
   get export(): NbdExport | null {
     return this.#transmission?.export ?? null;
   }
@@ -53,26 +53,26 @@ export class Session {
     return this.#end;
   }
 
-  /** Whether the peer owes the rest of a request, or we the rest of a reply. */
+  /** True while a request or its reply is incomplete. */
   get isInsideRequest(): boolean {
     return this.#transmission?.isInsideRequest ?? false;
   }
 
-  /** Says hello into `out`. Once, first of all. */
+  /** Writes the greeting to `out`. Must be the first call. */
   open(out: Output): void {
-    assert(this.#handshake !== null, 'a session opens once, first of all');
+    assert(this.#handshake !== null, 'open() is the first call');
     this.#handshake.open(out);
   }
 
-  /** From now on requests and options are answered that the server shuts down. What is under way is finished. */
+  /** From now on new requests and options fail with a shutdown error. Requests in progress are completed. */
   shutDown(): void {
     this.#handshake?.shutDown();
     this.#transmission?.shutDown();
   }
 
-  /** Takes units from [at, end) of the input; returns where it stopped. See `stop` for what to do then. */
+  /** Processes units from [at, end) of the input. Returns the end of the processed input; `stop` is the reason. */
   receive(input: Input, at: number, end: number, out: Output): number {
-    assert(this.#end === SessionEnd.none, 'a session that is over receives nothing');
+    assert(this.#end === SessionEnd.none, 'the session is open');
     const next = this.#handshake === null ? at : this.#negotiate(input, at, end, out);
     const transmission = this.#transmission;
     if (transmission === null) return next;
@@ -84,7 +84,7 @@ export class Session {
 
   #negotiate(input: Input, at: number, end: number, out: Output): number {
     const handshake = this.#handshake;
-    assert(handshake !== null, 'the negotiation is not over');
+    assert(handshake !== null, 'the session is in negotiation');
     const next = handshake.receive(input, at, end, out);
     this.stop = handshake.stop;
     this.#end = handshake.end;

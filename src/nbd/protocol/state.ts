@@ -1,31 +1,31 @@
 /**
- * What a session says between two calls: why it stopped, whether and why it is over, and what it counted.
+ * The state of a session between calls: why receive() returned, why the session ended, and its counters.
  */
 
-/** A range of received bytes lies in one of these. */
+/** A buffer of received bytes. */
 export interface Input {
   readonly bytes: Uint8Array;
-  /** Of the same bytes. */
+  /** View of the same bytes. */
   readonly view: DataView;
 }
 
-/** Why receive() came back. */
+/** Why receive() returned. */
 export const SessionStop = {
-  /** What is left of the input is the start of a unit: come back with more behind it. */
+  /** The rest of the input is an incomplete unit: call again when more bytes have arrived. */
   input: 0,
-  /** There is more to do: send the output (it may be empty), then call again, with the same rest of input. */
+  /** More work is left: send the output (it may be empty), then call again with the same rest of input. */
   output: 1,
-  /** The session is over: send the output, then hang up. */
+  /** The session is over: send the output, then disconnect. */
   ended: 2,
   /**
-   * Bios of this batch are still under way, of an asynchronous disk: call again soon, with the same output, which belongs
-   * to them until then, and the same rest of input. Nothing in it may be sent yet.
+   * Bios of this batch are in flight on an asynchronous disk: call again soon, with the same output and the same rest of
+   * input. Until then the bios use the output, and it must not be sent.
    */
   disk: 3,
 } as const;
 export type SessionStop = (typeof SessionStop)[keyof typeof SessionStop];
 
-/** Why a session is over. disconnect, abort and shutdown are in order, the rest is somebody's fault. */
+/** Why a session ended. disconnect, abort and shutdown are normal; the others are errors. */
 export const SessionEnd = {
   none: 0,
   disconnect: 1,
@@ -43,27 +43,27 @@ export const SessionEnd = {
 } as const;
 export type SessionEnd = (typeof SessionEnd)[keyof typeof SessionEnd];
 
-/** One line of log for each end, as a reason. */
+/** The reason in the log, indexed by SessionEnd. */
 export const END_TEXT: readonly string[] = [
-  'still open',
-  'disconnected',
-  'aborted the negotiation',
-  'server shuts down',
-  'sent unknown client flags',
-  'sent an option without its magic number',
-  'sent an option of more than 65536 bytes',
-  'sent more than 128 options',
-  'asked for an unknown export in a way that allows no reply',
-  'sent a request without its magic number',
-  'announced a write of more than 32 MiB',
-  'was sent the head of a reply whose data could then not be read',
-  'asked for an export that another client has open, in a way that allows no reply',
+  'session open',
+  'client disconnected',
+  'client aborted the negotiation',
+  'server is shutting down',
+  'unknown client flags',
+  'bad option magic',
+  'option data exceeds 65536 bytes',
+  'more than 128 options',
+  'NBD_OPT_EXPORT_NAME: unknown export',
+  'bad request magic',
+  'write request exceeds 32 MiB',
+  'read failed after the reply header was sent',
+  'NBD_OPT_EXPORT_NAME: export in use by another client',
 ];
 
-/** Whether an end deserves a line of log. */
-export const isFault = (end: SessionEnd): boolean => end > SessionEnd.shutdown;
+/** Whether an end is logged as an error. */
+export const isError = (end: SessionEnd): boolean => end > SessionEnd.shutdown;
 
-/** Counters of a server, one Float64Array for all its sessions. Values only grow. */
+/** Counters of a server: one Float64Array for all its sessions. They only increase. */
 export const Counter = {
   reads: 0,
   writes: 1,
@@ -72,13 +72,13 @@ export const Counter = {
   caches: 4,
   writeZeroes: 5,
   blockStatuses: 6,
-  /** Payload bytes of reads asked for. */
+  /** Bytes of read requests. */
   readBytes: 7,
-  /** Payload bytes of writes taken. */
+  /** Bytes of write requests. */
   writeBytes: 8,
-  /** Requests answered with an error of the client's making. */
+  /** Requests refused because of the client. */
   refusals: 9,
-  /** Requests that a disk failed. Must stay 0 on a healthy disk. */
+  /** Requests failed by a disk. Must stay 0 on a healthy disk. */
   failures: 10,
 } as const;
 export const COUNTER_COUNT = 11;

@@ -1,22 +1,21 @@
 /**
- * The transmission phase: requests in, replies out. Nothing is held whole: the payload of a write goes to the
- * disk in whole pages as it arrives, straight from the input; a read is answered piece by piece into
- * whatever room the output has.
+ * The transmission phase: requests in, replies out. No request is buffered: the payload of a write goes to the disk in
+ * full pages as it arrives, directly from the input; a read is answered in pieces that fit the free output.
  *
- *            ┌── READ ──▶ reading ──┐  pieces of reply as room allows
+ *            ┌── READ ──▶ reading ──┐  pieces of the reply, as space allows
  *   idle ────┼── WRITE ─▶ writing ──┼──▶ idle      payload, page by page
  *     ▲      ├── TRIM, WRITE_ZEROES ▶ ranging      bounded pieces of the range
- *     │      └── refused WRITE ▶ skipping          payload passed over, then the error
+ *     │      └── refused WRITE ▶ skipping          skips the payload, then replies with the error
  *     └── FLUSH, CACHE, BLOCK_STATUS, errors: answered at once
  *
  * Invariants
- * - A step takes at most one row and one bio of the batch; before each the batch has place for them.
- * - Replies are in the order of requests; a reply lies in the output before its bios have ended, and is put
- *   right by rowFailed() if they end badly. Nothing is sent before they have: with an asynchronous disk the session
- *   waits for its batch (Stop.disk), and takes no request meanwhile.
- * - Disk ranges are checked before a bio is made; sums stay below 2^53 + 2^32, where numbers are exact enough to
- *   compare (both sides are integers and the disk ends below 2^53).
- * Cost: per request some 20 field writes, one bio, and one call of the disk; nothing is allocated.
+ * - A step adds at most one row and one bio to the batch; the batch has space for them before the step starts.
+ * - Replies are in the order of requests. A reply is written before its bios have ended; rowFailed() corrects it if one
+ *   fails. It is sent only after they have ended: with an asynchronous disk the session waits for its batch
+ *   (SessionStop.disk) and starts no request meanwhile.
+ * - Disk ranges are checked before a bio is allocated. Sums stay below 2^53 + 2^32; the comparison with the disk size is
+ *   still correct, since both sides are integers and the disk ends below 2^53.
+ * Cost: per request about 20 field writes, one bio and one call of the disk; no allocation.
  *
  * Sources: 1. nbd doc/proto.md, "Transmission phase", "Request types", "Structured reply types", "Error values".
  */
@@ -25,7 +24,7 @@ import { PAGE_BYTES } from '../../base/units.ts';
 import { BioFlag, BioOp } from '../../block/bio.ts';
 import type { Disk } from '../../block/ops.ts';
 import type { NbdExport } from './exports.ts';
-import { RunFinder, STATUS_ROOM_MIN, StatusWriter } from './extents.ts';
+import { RunFinder, STATUS_BYTES_MIN, StatusWriter } from './extents.ts';
 import type { Output, RowOwner } from './output.ts';
 import { RowKind } from './output.ts';
 import * as replies from './replies.ts';
@@ -33,19 +32,19 @@ import { Counter, type Input, SessionEnd, SessionStop } from './state.ts';
 import * as wire from './wire.ts';
 import { Command, CommandFlag, Request, WireError } from './wire.ts';
 
-/** Disk range that one receive() looks at or gives back before it lets others run, bytes. */
+/** Disk range processed by one receive() before other connections get their turn, bytes. */
 const BUDGET_BYTES = 64 * 1024 * 1024;
-/** A reply is not split into pieces smaller than this to fill an output, bytes. */
+/** Minimum piece of a reply when it is split to fill an output, bytes. */
 const PIECE_BYTES_MIN = 32768;
-/** An asynchronous disk is given no smaller piece of a write for want of room, bytes. */
+/** Minimum piece of a write that is staged for an asynchronous disk, bytes. */
 const STAGE_BYTES_MIN = 2 * PAGE_BYTES;
-/** Range described by one BLOCK_STATUS, bytes: 65,536 table rows. A client asks on from there. */
+/** Maximum range described by one BLOCK_STATUS reply, bytes: 65,536 table rows. The client requests the rest. */
 const STATUS_BYTES_MAX = 256 * 1024 * 1024;
 
 const Phase = { idle: 0, reading: 1, writing: 2, skipping: 3, ranging: 4 } as const;
 type Phase = (typeof Phase)[keyof typeof Phase];
 
-/** Flags that may come with each command, indexed by command ("Command flags"). */
+/** Allowed flags, indexed by command ("Command flags"). */
 const FLAGS_ALLOWED = new Uint8Array(8).fill(CommandFlag.fua);
 FLAGS_ALLOWED[Command.writeZeroes]! |= CommandFlag.noHole | CommandFlag.fastZero;
 FLAGS_ALLOWED[Command.blockStatus]! |= CommandFlag.reqOne;
@@ -59,35 +58,36 @@ export class Transmission implements RowOwner {
   readonly #structured: boolean;
   readonly #allocation: boolean;
   readonly #counters: Float64Array;
-  readonly #runs = new RunFinder();
-  readonly #status = new StatusWriter();
+  readonly #runs: RunFinder;
+  readonly #status: StatusWriter;
   #isShuttingDown = false;
   #budget = 0;
   #phase: Phase = Phase.idle;
 
-  // The request under way. Cookie: 8 opaque bytes as two words, which stay small integers.
+  // The current request.
   #type = 0;
   #flags = 0;
-  #cookieHigh = 0;
-  #cookieLow = 0;
-  /** The next byte of the disk that the request touches, and how many are left. */
+  readonly #cookie: replies.Cookie = { high: 0, low: 0 };
+  /** The next byte of the disk, and the number of bytes left. */
   #offset = 0;
   #left = 0;
-  /** First error of the pieces so far. */
+  /** The first error of its pieces. */
   #error: number = WireError.ok;
   /** Its row in this batch, or NO_ROW. */
   #row = NO_ROW;
-  /** Whether the head of a simple read reply is out. */
-  #headIsOut = false;
+  /** Whether the header of its simple read reply is written. */
+  #isHeadWritten = false;
 
   constructor(served: NbdExport, structured: boolean, allocation: boolean, counters: Float64Array) {
     const { maxTransferBytes } = served.disk.limits;
-    assert(maxTransferBytes >= wire.UNFRAGMENTED_BYTES_MAX, 'a bio carries an unfragmented read');
+    assert(maxTransferBytes >= wire.UNFRAGMENTED_BYTES_MAX, 'maxTransferBytes >= 64 KiB');
     this.export = served;
     this.#disk = served.disk;
     this.#structured = structured;
     this.#allocation = structured && allocation;
     this.#counters = counters;
+    this.#runs = new RunFinder(served.disk);
+    this.#status = new StatusWriter(served.disk);
   }
 
   get isInsideRequest(): boolean {
@@ -107,9 +107,9 @@ export class Transmission implements RowOwner {
     }
     this.stop = SessionStop.input;
     for (;;) {
-      if (!out.hasSpaceFor(this.#disk) && !this.#makePlace(out)) return next;
+      if (!out.hasSpaceFor(this.#disk) && !this.#makeSpace(out)) return next;
       if (this.end !== SessionEnd.none) break;
-      if (out.room < this.#roomMin || this.#budget < 0) {
+      if (out.freeBytes < this.#freeBytesMin || this.#budget < 0) {
         this.stop = SessionStop.output;
         break;
       }
@@ -131,35 +131,35 @@ export class Transmission implements RowOwner {
         }
       } else this.#rangeSome(out);
     }
-    if (!this.#settle(out)) this.stop = SessionStop.disk;
+    if (!this.#finishBatch(out)) this.stop = SessionStop.disk;
     else if (this.end !== SessionEnd.none) this.stop = SessionStop.ended;
     return next;
   }
 
-  /** Looks again at a batch that was not settled. Its replies go before anything else is begun. */
+  /** Continues with an unfinished batch. Its replies are sent before a new request starts. */
   #resume(out: Output): void {
-    if (!this.#settle(out)) this.stop = SessionStop.disk;
+    if (!this.#finishBatch(out)) this.stop = SessionStop.disk;
     else this.stop = this.end === SessionEnd.none ? SessionStop.output : SessionStop.ended;
   }
 
-  /** Makes place for another step; false when that takes time, and `stop` says what for. */
-  #makePlace(out: Output): boolean {
-    if (!this.#settle(out)) this.stop = SessionStop.disk;
+  /** Makes space for another step. Returns false, with `stop` set, when receive() must return first. */
+  #makeSpace(out: Output): boolean {
+    if (!this.#finishBatch(out)) this.stop = SessionStop.disk;
     else if (out.hasSpaceFor(this.#disk) || this.end !== SessionEnd.none) return true;
-    else this.stop = out.length > 0 ? SessionStop.output : SessionStop.disk; // others have all bios
+    else this.stop = out.length > 0 ? SessionStop.output : SessionStop.disk; // other connections use all bios
     return false;
   }
 
-  /** What a step may need of the output. */
-  get #roomMin(): number {
-    const stages = this.#phase === Phase.writing && !this.#disk.synchronous;
-    return stages ? replies.FIXED_BYTES_MAX + STAGE_BYTES_MIN : replies.FIXED_BYTES_MAX;
+  /** Free output that a step may need, bytes. */
+  get #freeBytesMin(): number {
+    const isStaged = this.#phase === Phase.writing && !this.#disk.synchronous;
+    return isStaged ? replies.FIXED_BYTES_MAX + STAGE_BYTES_MIN : replies.FIXED_BYTES_MAX;
   }
 
-  #settle(out: Output): boolean {
-    const isSettled = out.settle(this.#disk, this);
-    if (isSettled) this.#row = NO_ROW;
-    return isSettled;
+  #finishBatch(out: Output): boolean {
+    const isFinished = out.finishBatch(this.#disk, this);
+    if (isFinished) this.#row = NO_ROW;
+    return isFinished;
   }
 
   #takeRequest(view: DataView, at: number, out: Output): void {
@@ -169,13 +169,13 @@ export class Transmission implements RowOwner {
     }
     this.#flags = view.getUint16(at + Request.flags);
     this.#type = view.getUint16(at + Request.type);
-    this.#cookieHigh = view.getInt32(at + Request.cookie);
-    this.#cookieLow = view.getInt32(at + Request.cookie + 4);
+    this.#cookie.high = view.getInt32(at + Request.cookie);
+    this.#cookie.low = view.getInt32(at + Request.cookie + 4);
     this.#offset = wire.u64At(view, at + Request.offset);
     this.#left = view.getUint32(at + Request.length);
     this.#error = WireError.ok;
     this.#row = NO_ROW;
-    this.#headIsOut = false;
+    this.#isHeadWritten = false;
     if (this.#type === Command.disc) {
       this.end = SessionEnd.disconnect;
       return;
@@ -185,7 +185,7 @@ export class Transmission implements RowOwner {
       return;
     }
     this.#count();
-    const error = this.#refusal();
+    const error = this.#validate();
     if (error === WireError.ok) this.#begin(out);
     else if (this.#type === Command.write && this.#left > 0) {
       this.#error = error;
@@ -193,7 +193,7 @@ export class Transmission implements RowOwner {
     } else this.#refuse(error, out);
   }
 
-  /** Each request once, whatever becomes of it. */
+  /** Counts the request once, whatever its result. */
   #count(): void {
     const counters = this.#counters;
     switch (this.#type) {
@@ -218,12 +218,12 @@ export class Transmission implements RowOwner {
       case Command.blockStatus:
         counters[Counter.blockStatuses]!++;
         break;
-      default: // unknown ones are refusals
+      default: // unknown commands count as refusals
     }
   }
 
-  /** What is wrong with the request, before anything is touched; ok when nothing is. */
-  #refusal(): number {
+  /** Validates the request before it has any effect. Returns the error, or ok. */
+  #validate(): number {
     const type = this.#type;
     const length = this.#left;
     if (this.#isShuttingDown) return WireError.shutdown;
@@ -240,14 +240,14 @@ export class Transmission implements RowOwner {
       return type === Command.write || type === Command.writeZeroes
         ? WireError.noSpace
         : WireError.inval;
-    if (type === Command.read) return this.#readRefusal(length);
-    // Provisioning the range is work like writing it, and so not fast.
+    if (type === Command.read) return this.#validateRead(length);
+    // Allocating the range is as slow as writing it.
     const slow = CommandFlag.noHole | CommandFlag.fastZero;
     if (type === Command.writeZeroes && (this.#flags & slow) === slow) return WireError.notSup;
     return WireError.ok;
   }
 
-  #readRefusal(length: number): number {
+  #validateRead(length: number): number {
     if (length > wire.PAYLOAD_BYTES_MAX)
       return this.#structured ? WireError.overflow : WireError.inval;
     return (this.#flags & CommandFlag.df) !== 0 && length > wire.UNFRAGMENTED_BYTES_MAX
@@ -273,11 +273,11 @@ export class Transmission implements RowOwner {
         this.#submit(BioOp.flush, 0, out);
         this.#answer(out);
         break;
-      case Command.cache: // a hint, and all is in memory
+      case Command.cache: // a hint; no effect
         this.#answer(out);
         break;
       default:
-        this.#phase = Phase.reading; // BLOCK_STATUS waits for room as a read does
+        this.#phase = Phase.reading; // BLOCK_STATUS waits for free output like a read
     }
   }
 
@@ -288,25 +288,25 @@ export class Transmission implements RowOwner {
     if (isInvalid) this.export.onInvalid?.();
     const chunked =
       this.#structured && (this.#type === Command.read || this.#type === Command.blockStatus);
-    if (chunked) replies.putErrorChunk(out, this.#cookieHigh, this.#cookieLow, error);
-    else replies.putSimple(out, this.#cookieHigh, this.#cookieLow, error);
+    if (chunked) replies.putErrorChunk(out, this.#cookie, error);
+    else replies.putSimple(out, this.#cookie, error);
     this.#phase = Phase.idle;
   }
 
-  /** Ends a request whose reply has no payload. Its bios of this batch may still fail: the row says where. */
+  /** Replies to a request without reply payload. Its bios in this batch may still fail: the row locates the reply. */
   #answer(out: Output): void {
     const fast = (this.#flags & CommandFlag.fastZero) !== 0 && this.#type === Command.writeZeroes;
     const error = this.#error === WireError.notSup && !fast ? WireError.inval : this.#error;
     if (this.#row !== NO_ROW) {
-      out.turnRow(this.#row, fast ? RowKind.fastZero : RowKind.status, out.length);
-      if (error !== WireError.ok) out.turnRow(this.#row, RowKind.part, 0); // the first error stands
+      out.setReply(this.#row, fast ? RowKind.fastZero : RowKind.status, out.length);
+      if (error !== WireError.ok) out.setReply(this.#row, RowKind.part, 0); // keeps the first error
     }
-    replies.putSimple(out, this.#cookieHigh, this.#cookieLow, error);
+    replies.putSimple(out, this.#cookie, error);
     this.#row = NO_ROW;
     this.#phase = Phase.idle;
   }
 
-  /** A bio for the next `length` bytes of the request, under the request's row. */
+  /** Submits a bio for the next `length` bytes of the request, with the row of the request. */
   #submit(op: BioOp, length: number, out: Output, data?: Uint8Array, at = 0): void {
     if (this.#row === NO_ROW) this.#row = out.addRow(RowKind.part, 0, 0);
     const bio = out.allocBio(this.#row);
@@ -322,12 +322,12 @@ export class Transmission implements RowOwner {
     this.#disk.submit(bio);
   }
 
-  /** Takes payload in whole pages of the disk, or all that is left. Returns the bytes taken. */
+  /** Writes payload in full pages of the disk, or all that is left. Returns the bytes consumed. */
   #writeSome(input: Input, at: number, end: number, out: Output): number {
     const isStaged = !this.#disk.synchronous;
     const { maxTransferBytes } = this.#disk.limits;
     let length = Math.min(this.#left, end - at, maxTransferBytes);
-    if (isStaged) length = Math.min(length, out.room - replies.FIXED_BYTES_MAX);
+    if (isStaged) length = Math.min(length, out.freeBytes - replies.FIXED_BYTES_MAX);
     if (length < this.#left) length -= (this.#offset + length) % PAGE_BYTES;
     if (length <= 0) return 0;
     if (isStaged)
@@ -344,7 +344,7 @@ export class Transmission implements RowOwner {
     return length;
   }
 
-  /** One bounded piece of a trim or write-zeroes; pieces end at multiples of the bound. */
+  /** Submits one piece of a trim or write-zeroes; pieces end at multiples of BUDGET_BYTES. */
   #rangeSome(out: Output): void {
     const length = Math.min(this.#left, BUDGET_BYTES - (this.#offset % BUDGET_BYTES));
     this.#budget -= length;
@@ -352,24 +352,24 @@ export class Transmission implements RowOwner {
     if (this.#left === 0) this.#answer(out);
   }
 
-  /** Some of a reply with payload; false when the output must go first. */
+  /** Writes part of a reply with payload; false when the output must be sent first. */
   #readSome(out: Output): boolean {
     if (this.#type === Command.blockStatus) return this.#blockStatus(out);
-    const unsplit = (this.#flags & CommandFlag.df) !== 0 ? this.#left : PIECE_BYTES_MIN;
-    const least = replies.DATA_HEAD_BYTES + Math.min(this.#left, unsplit);
-    if (out.room < least) return false;
+    const pieceMin = (this.#flags & CommandFlag.df) !== 0 ? this.#left : PIECE_BYTES_MIN;
+    const least = replies.DATA_HEAD_BYTES + Math.min(this.#left, pieceMin);
+    if (out.freeBytes < least) return false;
     if (this.#structured) this.#readChunk(out);
     else this.#readSimple(out);
     return true;
   }
 
   #readSimple(out: Output): void {
-    if (!this.#headIsOut) {
+    if (!this.#isHeadWritten) {
       this.#row = out.addRow(RowKind.simpleRead, out.length, 0);
-      replies.putSimple(out, this.#cookieHigh, this.#cookieLow, WireError.ok);
-      this.#headIsOut = true;
+      replies.putSimple(out, this.#cookie, WireError.ok);
+      this.#isHeadWritten = true;
     } else if (this.#row === NO_ROW) this.#row = out.addRow(RowKind.simpleReadRest, out.length, 0);
-    const length = this.#pieceFor(this.#left, out.room);
+    const length = this.#pieceFor(this.#left, out.freeBytes);
     const at = out.length;
     out.growRow(this.#row, length);
     out.length += length;
@@ -378,35 +378,35 @@ export class Transmission implements RowOwner {
   }
 
   #readChunk(out: Output): void {
-    // What is on its way to an asynchronous disk is not in its extents yet: then all is read.
+    // The extents of an asynchronous disk do not include bios in flight: then read everything.
     const areRunsKnown = this.#disk.synchronous || out.pending === 0;
     let length = this.#left;
     if (areRunsKnown && (this.#flags & CommandFlag.df) === 0) {
-      length = this.#runs.find(this.#disk, this.#offset, this.#left);
+      length = this.#runs.find(this.#offset, this.#left);
       if (this.#runs.isHole) {
         this.#left -= length;
         const done = this.#left === 0;
-        replies.putHoleChunk(out, this.#cookieHigh, this.#cookieLow, done, this.#offset, length);
+        replies.putHoleChunk(out, this.#cookie, done, this.#offset, length);
         this.#offset += length;
         this.#budget -= length;
         if (done) this.#phase = Phase.idle;
         return;
       }
     }
-    length = this.#pieceFor(length, out.room - replies.DATA_HEAD_BYTES);
+    length = this.#pieceFor(length, out.freeBytes - replies.DATA_HEAD_BYTES);
     const done = length === this.#left;
     this.#row = out.addRow(RowKind.dataChunk, out.length, length);
-    replies.putDataHead(out, this.#cookieHigh, this.#cookieLow, done, this.#offset, length);
+    replies.putDataHead(out, this.#cookie, done, this.#offset, length);
     const at = out.length;
     out.length += length;
     this.#submitRead(out, at, length);
     if (done) this.#phase = Phase.idle;
   }
 
-  /** How much of `wanted` bytes one bio brings into `room`: all, or up to the end of a page. */
-  #pieceFor(wanted: number, room: number): number {
-    const length = Math.min(wanted, room, this.#disk.limits.maxTransferBytes);
-    return length === wanted ? length : length - ((this.#offset + length) % PAGE_BYTES);
+  /** Length of the next read bio, at most `freeBytes`: all of `requestedBytes`, or up to the end of a page. */
+  #pieceFor(requestedBytes: number, freeBytes: number): number {
+    const length = Math.min(requestedBytes, freeBytes, this.#disk.limits.maxTransferBytes);
+    return length === requestedBytes ? length : length - ((this.#offset + length) % PAGE_BYTES);
   }
 
   #submitRead(out: Output, at: number, length: number): void {
@@ -415,18 +415,10 @@ export class Transmission implements RowOwner {
   }
 
   #blockStatus(out: Output): boolean {
-    if (out.room < STATUS_ROOM_MIN) return false;
+    if (out.freeBytes < STATUS_BYTES_MIN) return false;
     const length = Math.min(this.#left, STATUS_BYTES_MAX);
     const onlyOne = (this.#flags & CommandFlag.reqOne) !== 0;
-    this.#status.put(
-      out,
-      this.#cookieHigh,
-      this.#cookieLow,
-      this.#disk,
-      this.#offset,
-      length,
-      onlyOne,
-    );
+    this.#status.put(out, this.#cookie, this.#offset, length, onlyOne);
     this.#budget -= length;
     this.#phase = Phase.idle;
     return true;
@@ -444,15 +436,15 @@ export class Transmission implements RowOwner {
     if (kind === RowKind.part) {
       if (row === this.#row && this.#error === WireError.ok) this.#error = error;
     } else if (kind === RowKind.dataChunk) {
-      replies.turnIntoErrorChunk(out, at, out.payloadOf(row), error);
+      replies.replaceByErrorChunk(out, at, out.payloadOf(row), error);
     } else if (kind === RowKind.simpleReadRest) {
-      out.length = at; // nothing may follow the data that is missing
+      out.length = at; // nothing may follow a truncated payload
       this.end = SessionEnd.readFailed;
     } else {
       replies.setSimpleError(out, at, error);
       if (kind !== RowKind.simpleRead) return;
       out.cut(at + wire.SimpleReply.bytes, out.payloadOf(row));
-      if (row === this.#row) this.#phase = Phase.idle; // the reply is complete, as an error
+      if (row === this.#row) this.#phase = Phase.idle; // the error reply is complete
     }
   }
 }

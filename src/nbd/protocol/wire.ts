@@ -1,18 +1,17 @@
 /**
- * The NBD wire as tables: magic numbers, values and message layouts, nothing that runs but a few
- * accessors. Names are those of the protocol document with its prefix taken off (NBD_OPT_GO is
- * Option.go). Every number is big-endian.
+ * The NBD wire format as tables: magic numbers, values and message layouts, and accessors for 64-bit numbers. Names are
+ * those of the protocol document without prefix (NBD_OPT_GO is Option.go). Every number is big-endian.
  *
  * Sources
- * 1. NetworkBlockDevice/nbd, doc/proto.md ("the NBD protocol"); section names stand beside each table.
+ * 1. NetworkBlockDevice/nbd, doc/proto.md ("the NBD protocol"); each table names its section.
  */
 
-/** Magic numbers. The 64-bit ones are given as their two words. */
+/** Magic numbers; 64-bit ones as two words. */
 export const Magic = {
-  /** "NBDMAGIC": the first 8 bytes a server says. */
+  /** "NBDMAGIC": the first 8 bytes from the server. */
   initHigh: 0x4e42_444d,
   initLow: 0x4147_4943,
-  /** "IHAVEOPT": the server's next 8 bytes, and the start of each option. */
+  /** "IHAVEOPT": the next 8 bytes from the server, and the start of each option. */
   optionHigh: 0x4948_4156,
   optionLow: 0x454f_5054,
   optionReplyHigh: 0x0003_e889,
@@ -22,7 +21,7 @@ export const Magic = {
   structuredReply: 0x668e_33ef,
 } as const;
 
-/** "Handshake flags" and "Client flags": the same bits both ways. */
+/** "Handshake flags" and "Client flags": the same bits in both directions. */
 export const HandshakeFlag = { fixedNewstyle: 1, noZeroes: 2 } as const;
 
 /** "Transmission flags". */
@@ -95,7 +94,7 @@ export const Chunk = {
   errorOffset: 0x8002,
 } as const;
 
-/** "Error values": the closed set that crosses the wire. */
+/** "Error values": all errors that the protocol allows. */
 export const WireError = {
   ok: 0,
   perm: 1,
@@ -108,21 +107,21 @@ export const WireError = {
 } as const;
 export type WireError = (typeof WireError)[keyof typeof WireError];
 
-/** "base:allocation": the one metadata context there is, and its flags. */
+/** "base:allocation": the only metadata context, and its flags. */
 export const ALLOCATION_CONTEXT = 'base:allocation';
-/** The id that this server gives it. */
+/** The context id that this server assigns. */
 export const ALLOCATION_ID = 1;
 export const AllocationState = { data: 0, hole: 1, zero: 2 } as const;
 
-/** What a server says first ("Newstyle negotiation"). */
+/** The first message of the server ("Newstyle negotiation"). */
 export const Greeting = { magic: 0, option: 8, flags: 16, bytes: 18 } as const;
-/** What a client says first. */
+/** The first message of the client. */
 export const ClientFlags = { flags: 0, bytes: 4 } as const;
-/** Head of an option; `length` bytes of data follow. */
+/** Header of an option; `length` bytes of data follow. */
 export const OptionHead = { magic: 0, option: 8, length: 12, bytes: 16 } as const;
-/** Head of a reply to an option; `length` bytes of data follow. */
+/** Header of an option reply; `length` bytes of data follow. */
 export const OptionReplyHead = { magic: 0, option: 8, type: 12, length: 16, bytes: 20 } as const;
-/** Answer to NBD_OPT_EXPORT_NAME; 124 zeros follow unless the client asked for none. */
+/** Reply to NBD_OPT_EXPORT_NAME; 124 zeros follow unless NO_ZEROES was negotiated. */
 export const ExportAnswer = { size: 0, flags: 8, bytes: 10, zeroes: 124 } as const;
 /** Payload of NBD_INFO_EXPORT. */
 export const InfoExport = { type: 0, size: 2, flags: 10, bytes: 12 } as const;
@@ -151,19 +150,19 @@ export const ErrorOffsetChunk = { error: 0, messageLength: 4, offset: 6, bytes: 
 export const BlockStatus = { context: 0, bytes: 4 } as const;
 export const BlockDescriptor = { length: 0, flags: 4, bytes: 8 } as const;
 
-/** Limits that the document sets or lets a server set. */
-/** "Size constraints": the longest payload of one READ or WRITE, bytes. */
+// Limits that the document sets or lets a server set.
+/** "Size constraints": maximum payload of one READ or WRITE, bytes. */
 export const PAYLOAD_BYTES_MAX = 0x200_0000;
-/** Any offset, and so any read or write, is welcome. */
+/** Minimum block size: any offset and length is allowed. */
 export const BLOCK_BYTES_MIN = 1;
-/** The longest READ that a server must answer in one chunk when asked not to fragment, bytes. */
+/** Longest READ with DF that a server must answer in one chunk, bytes. */
 export const UNFRAGMENTED_BYTES_MAX = 65536;
-/** "Conventions": the longest string, bytes. */
+/** "Conventions": maximum length of a string, bytes. */
 export const STRING_BYTES_MAX = 4096;
 
 const HIGH = 0x1_0000_0000;
 
-/** Reads an unsigned 64-bit number at `at`; -1 when it is 2^53 or more and so past every disk. */
+/** Reads an unsigned 64-bit number at `at`; -1 when it is 2^53 or more, which is beyond every disk. */
 export function u64At(view: DataView, at: number): number {
   const high = view.getUint32(at);
   return high >= 0x20_0000 ? -1 : high * HIGH + view.getUint32(at + 4);

@@ -1,36 +1,36 @@
 /**
- * The buffers of an NBD server: shared by all its connections, because a connection needs them only while one
- * of its events is being served.
+ * The buffers of an NBD server, shared by all its connections: a connection needs them only while one of its events is
+ * processed.
  *
- *   input    [ lead: a connection's carry, right-aligned │ what the socket just gave ]
- *   output   the replies of one batch; goes with the connection if its socket does not take all of it at once
- *   carries  what a session has not taken yet: the start of a request (small), or what waits for its turn (large)
+ *   input    [ lead: carry of a connection, right-aligned │ bytes just received ]
+ *   output   the replies of one batch; the connection keeps it if the socket does not accept all of it at once
+ *   carries  unprocessed input: the start of a request (small), or input that waits for its turn (large)
  *
  * Invariants
- * - `input` holds one connection's bytes, for the time of one event.
- * - An output is in `out`, in the spare list, or with exactly one connection: stalled, or with bios under way.
- * Memory: one input, one output, and what connections hold: a carry each at the most, and an output each of those that are
- * stalled or wait for a disk. How many those are is the server's to bound.
+ * - `input` holds the bytes of one connection during one event.
+ * - An output is in `out`, in the spare list, or with one connection: stalled, or with bios in flight.
+ * Memory: one input, one output, at most one carry per connection, and one output per connection that is stalled or waits
+ * for a disk; the server limits their number.
  */
 import { type BioPools, Output } from '../protocol/output.ts';
 import { CARRY_BYTES_MAX } from '../protocol/session.ts';
 import type { Input } from '../protocol/state.ts';
 
-/** Bytes taken from a socket at a time. */
+/** Maximum bytes per read of a socket. */
 export const RECEIVE_BYTES = 131072;
-/** Bytes of replies sent at a time. */
+/** Maximum bytes of replies per write. */
 const OUTPUT_BYTES = 262144;
-/** Where received bytes start in the input. */
+/** Position of received bytes in the input. */
 export const LEAD_BYTES: number = CARRY_BYTES_MAX;
 const INPUT_BYTES = LEAD_BYTES + RECEIVE_BYTES;
-/** Outputs kept for reuse. */
+/** Maximum number of outputs kept for reuse. */
 const SPARE_OUTPUTS_MAX = 8;
-/** Carries kept for reuse, of each size. */
+/** Maximum number of carries kept for reuse, of each size. */
 const SPARE_CARRIES_MAX = 16;
 
 export class NbdBuffers {
   readonly input: Input;
-  /** The part of the input that a socket fills. */
+  /** The part of the input that sockets read into. */
   readonly received: Uint8Array;
   /** The output in use. */
   out: Output;
@@ -47,18 +47,18 @@ export class NbdBuffers {
     this.out = this.#makeOutput();
   }
 
-  /** The output in use goes with a connection. */
+  /** Replaces the current output, which a connection keeps. */
   replaceOutput(): void {
     this.out = this.#spareOutputs.pop() ?? this.#makeOutput();
   }
 
-  /** A connection's output is free again. */
+  /** Takes back the output of a connection. */
   returnOutput(out: Output): void {
     out.clear();
     if (this.#spareOutputs.length < SPARE_OUTPUTS_MAX) this.#spareOutputs.push(out);
   }
 
-  /** A buffer of `length` bytes or more, at most INPUT_BYTES. */
+  /** A buffer of at least `length` bytes, at most INPUT_BYTES. */
   takeCarry(length: number): Uint8Array {
     return length <= CARRY_BYTES_MAX
       ? (this.#spareSmall.pop() ?? Buffer.allocUnsafeSlow(CARRY_BYTES_MAX))

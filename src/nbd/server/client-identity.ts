@@ -1,7 +1,7 @@
 /**
- * Who a client is, as far as a socket tells: the process that opened a Unix socket, the address that a TCP connection
- * comes from. All connections of one QEMU have one identity, and so has its reconnect; two guests on one machine have two by
- * Unix sockets and one by TCP.
+ * The identity of a client: the process of a Unix socket, or the address of a TCP connection. All connections of one QEMU
+ * process have the same identity, also after a reconnect. Two guests on one machine have different identities over Unix
+ * sockets, but the same over TCP.
  */
 import { processText } from '../../os/linux/process-name.ts';
 
@@ -12,7 +12,7 @@ export interface ClientIdentity {
   text(): string;
 }
 
-/** @param count tells connections apart whose process is unknown (0): none of them is taken for another */
+/** @param count distinguishes connections of unknown processes (pid 0): each has its own identity */
 export function processIdentity(pid: number, count: number): ClientIdentity {
   return pid > 0
     ? { key: `process ${pid}`, text: () => processText(pid) ?? `process ${pid}` }

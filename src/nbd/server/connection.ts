@@ -2,61 +2,61 @@
  * One NBD client: a session on a socket.
  *
  *   socket ─ read ─▶ input ─▶ session ─▶ output ─ write ─▶ socket
- *                      ▲         │            └ not all taken: stalled, reading stops until it is
- *                      └─ carry ─┘ what the session left
+ *                      ▲         │            └ not all accepted: stalled, no reads until it drains
+ *                      └─ carry ─┘ unprocessed input
  *
- * Waiting is one of: for bytes (reading), for the socket to drain (stalled), for its turn (queued after
- * ROUNDS_MAX outputs in one event, so that a busy client does not keep others out), for an asynchronous disk (queued
- * too, holding its output: the disk is ticked at every turn), for the end (closing).
+ * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued after ROUNDS_MAX
+ * outputs in one event, so that a busy client does not starve others), for an asynchronous disk (queued with its output;
+ * every turn ticks the disk), or for its end (closing).
  *
  * Invariants
- * - While stalled or queued or closing, nothing is read.
- * - An output that bios under way refer to is given back when they have ended, also when the client has gone.
- * - A carry is held only between events and only when it has bytes.
+ * - A stalled, queued or closing connection does not read.
+ * - An output with bios in flight is returned after they have ended, also when the client has disconnected.
+ * - A connection has a carry only between events and only if it has bytes.
  */
 import type { Socket } from 'node:net';
 import type { NbdExport, NbdExports } from '../protocol/exports.ts';
 import type { Output } from '../protocol/output.ts';
 import { Session } from '../protocol/session.ts';
-import { END_TEXT, isFault, SessionEnd, SessionStop } from '../protocol/state.ts';
+import { END_TEXT, isError, SessionEnd, SessionStop } from '../protocol/state.ts';
 import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './buffers.ts';
 import type { ClientIdentity } from './client-identity.ts';
 
-/** Outputs that one event may fill. */
+/** Maximum number of outputs per event. */
 const ROUNDS_MAX = 4;
-const NOTHING = new Uint8Array(0);
+const NO_BYTES = new Uint8Array(0);
 
-/** Whether an error of a socket says that the peer has gone. */
-const isHangUp = ({ code }: NodeJS.ErrnoException): boolean =>
+/** Whether a socket error means that the peer disconnected. */
+const isDisconnect = ({ code }: NodeJS.ErrnoException): boolean =>
   code === 'ECONNRESET' || code === 'EPIPE';
 
-/** What a connection needs of its server. */
+/** The server, as its connections see it. */
 export interface ConnectionOwner {
   readonly buffers: NbdBuffers;
   readonly exports: NbdExports;
-  /** Of all sessions together. */
+  /** Counters of all sessions. */
   readonly counters: Float64Array;
-  /** Why the connection may not open that export now; null: it may. */
-  refusalOf(connection: NbdConnection, wanted: NbdExport): string | null;
-  /** Wants serve() to be called soon, after other events. */
+  /** The reason why the connection may not open the export now; null: it may. */
+  refusalOf(connection: NbdConnection, requested: NbdExport): string | null;
+  /** Requests a call of serve() after other events. */
   queue(connection: NbdConnection): void;
-  /** Holds the output in use until its disk is done with it: there must be another. */
+  /** The connection keeps the current output until its disk has finished: the server must replace it. */
   held(): void;
-  /** As that, because the client does not read. */
+  /** The connection keeps an output that the socket has not accepted. */
   stalled(connection: NbdConnection): void;
-  /** Has given it back. */
+  /** The connection has returned that output. */
   drained(connection: NbdConnection): void;
-  /** `inBytes` came, `outBytes` went. */
+  /** `inBytes` were received, `outBytes` sent. */
   moved(inBytes: number, outBytes: number): void;
-  /** Chose its export. */
+  /** The connection has opened its export. */
   negotiated(connection: NbdConnection): void;
-  /** Is over for this reason, which deserves a line of log. */
+  /** The connection ended with an error; logs the reason. */
   dropped(connection: NbdConnection, reason: string): void;
 }
 
-/** Whose connection it is. */
+/** The client of a connection. */
 export interface ConnectionClient {
-  /** For the log, another one for each connection. */
+  /** Name of the connection in the log. */
   readonly peer: string;
   readonly identity: ClientIdentity;
 }
@@ -65,7 +65,7 @@ export class NbdConnection {
   readonly session: Session;
   readonly peer: string;
   readonly identity: ClientIdentity;
-  /** When it came, and when its end began, ms of the server's clock. */
+  /** Start of the connection, and of its closing, ms of the server's clock. */
   readonly sinceMs: number;
   closingSinceMs: number = Number.POSITIVE_INFINITY;
   isNegotiated = false;
@@ -74,18 +74,18 @@ export class NbdConnection {
   #socket: Socket | null = null;
   #carry: Uint8Array | null = null;
   #carryBytes = 0;
-  /** The output that the socket has not taken yet. */
+  /** The output that the socket has not accepted yet. */
   #unsent: Output | null = null;
-  /** The output of a batch that is not settled. */
+  /** The output of an unfinished batch. */
   #held: Output | null = null;
   #isQueued = false;
   #isShuttingDown = false;
-  #isFaultTold = false;
+  #isErrorLogged = false;
 
   constructor(owner: ConnectionOwner, client: ConnectionClient, nowMs: () => number) {
     this.#owner = owner;
-    this.session = new Session(owner.exports, owner.counters, (wanted) =>
-      owner.refusalOf(this, wanted),
+    this.session = new Session(owner.exports, owner.counters, (requested) =>
+      owner.refusalOf(this, requested),
     );
     this.peer = client.peer;
     this.identity = client.identity;
@@ -97,7 +97,7 @@ export class NbdConnection {
     return this.closingSinceMs !== Number.POSITIVE_INFINITY;
   }
 
-  /** Says hello on `socket`, which is ours from now on and does not read yet. */
+  /** Sends the greeting on `socket`, which must be paused, and takes ownership of it. */
   open(socket: Socket): void {
     this.#socket = socket;
     socket.on('error', (error) => this.#socketFailed(error));
@@ -108,7 +108,7 @@ export class NbdConnection {
     this.#send(out);
   }
 
-  /** `count` bytes were received into the input behind the lead. */
+  /** Processes `count` bytes received into the input after the lead. */
   received(count: number): void {
     if (this.isClosing) return;
     const { input } = this.#owner.buffers;
@@ -121,33 +121,33 @@ export class NbdConnection {
     this.#serve(start, LEAD_BYTES + count);
   }
 
-  /** For sockets that hand over chunks of their own, of any length. */
+  /** For sockets that deliver their own chunks. */
   receivedChunk(chunk: Uint8Array): void {
     const { received } = this.#owner.buffers;
     if (chunk.length <= RECEIVE_BYTES) {
       received.set(chunk);
       this.received(chunk.length);
-    } else this.drop('was given more bytes at once than it can take');
+    } else this.drop('received chunk exceeds the input buffer');
   }
 
-  /** Its turn has come again. */
+  /** Called when it is the connection's turn. */
   serve(): void {
     this.#isQueued = false;
     if (this.isClosing) this.#releaseHeld();
     else if (!this.#isDiskBusy()) this.#serveCarry();
   }
 
-  /** The server shuts down: finish what is under way, then end. */
+  /** Finishes requests in progress, then ends. */
   shutDown(): void {
     this.#isShuttingDown = true;
     this.session.shutDown();
     this.#endIfIdle();
   }
 
-  /** Hangs up at once and says why. */
+  /** Disconnects at once and logs the reason. */
   drop(reason: string): void {
-    if (!this.#isFaultTold) this.#owner.dropped(this, reason);
-    this.#isFaultTold = true;
+    if (!this.#isErrorLogged) this.#owner.dropped(this, reason);
+    this.#isErrorLogged = true;
     this.#beginEnd();
     this.#socket?.destroy();
   }
@@ -156,7 +156,7 @@ export class NbdConnection {
     if (!this.isClosing) this.closingSinceMs = this.#nowMs();
   }
 
-  get #wantsBytes(): boolean {
+  get #mayRead(): boolean {
     return this.#unsent === null && !this.#isQueued && !this.isClosing;
   }
 
@@ -168,10 +168,10 @@ export class NbdConnection {
       this.#dropCarry();
     }
     this.#serve(0, count);
-    if (this.#wantsBytes) this.#socket?.resume();
+    if (this.#mayRead) this.#socket?.resume();
   }
 
-  /** Serves [at, end) of the input as far as session, socket and fairness let it; keeps the rest. */
+  /** Processes [start, end) of the input until session, socket or ROUNDS_MAX stop it; keeps the rest. */
   #serve(start: number, end: number): void {
     const { buffers } = this.#owner;
     let at = start;
@@ -181,7 +181,7 @@ export class NbdConnection {
       if (this.session.stop === SessionStop.disk) this.#hold(out);
       else if (out.length > 0) this.#send(out);
       else this.#returnHeld();
-      if (!this.isNegotiated && this.session.export !== null) this.#tellNegotiated();
+      if (!this.isNegotiated && this.session.export !== null) this.#reportNegotiated();
       if (this.session.stop === SessionStop.disk) break;
       if (this.session.stop === SessionStop.ended) {
         this.#finish(this.session.end);
@@ -195,10 +195,10 @@ export class NbdConnection {
     }
     this.#keep(at, end);
     if (this.#isShuttingDown) this.#endIfIdle();
-    if (!this.#wantsBytes) this.#socket?.pause();
+    if (!this.#mayRead) this.#socket?.pause();
   }
 
-  /** Bios refer to the output, or there was none left: it goes on at the next turn. */
+  /** Bios use the output, or no bio was free: continues at the next turn. */
   #hold(out: Output): void {
     if (this.#held === null && out.isOpen) {
       this.#held = out;
@@ -209,17 +209,17 @@ export class NbdConnection {
 
   #returnHeld(): void {
     if (this.#held === null) return;
-    this.#held.abandon();
+    this.#held.discard();
     this.#owner.buffers.returnOutput(this.#held);
     this.#held = null;
   }
 
-  /** Nobody waits for the batch, but the disk may not be done with it. */
+  /** The client has disconnected: returns the output once its bios have ended. */
   #releaseHeld(): void {
     if (this.#held !== null && !this.#isDiskBusy()) this.#returnHeld();
   }
 
-  /** Ticks the disk for the batch that is held; true, and we are queued again, while it is not done. */
+  /** Ticks the disk for the held batch. Returns true, and queues the connection again, while bios are in flight. */
   #isDiskBusy(): boolean {
     if (this.#held === null) return false;
     this.session.export?.disk.tick();
@@ -234,7 +234,7 @@ export class NbdConnection {
     this.#owner.queue(this);
   }
 
-  #tellNegotiated(): void {
+  #reportNegotiated(): void {
     this.isNegotiated = true;
     this.#owner.negotiated(this);
   }
@@ -255,12 +255,12 @@ export class NbdConnection {
     this.#carryBytes = 0;
   }
 
-  /** Writes the output. What the socket does not take at once stays with us, and nothing is read until it has gone. */
+  /** Writes the output. If the socket does not accept all of it, keeps it and stops reading until it has drained. */
   #send(out: Output): void {
     const socket = this.#socket;
     if (socket === null || socket.destroyed) {
       this.#sent(out);
-      this.#beginEnd(); // the client has gone: its other requests are not done
+      this.#beginEnd(); // the client has disconnected: drops its other requests
       return;
     }
     this.#owner.moved(0, out.length);
@@ -273,8 +273,8 @@ export class NbdConnection {
     if (this.#held === null) this.#owner.held();
     this.#held = null;
     this.#owner.stalled(this);
-    // Nothing announces that a short write has gone; an empty one behind it does.
-    socket.write(NOTHING, this.#drained);
+    // Node does not report the end of a partial write; the callback of an empty write behind it does.
+    socket.write(NO_BYTES, this.#drained);
   }
 
   #sent(out: Output): void {
@@ -282,7 +282,7 @@ export class NbdConnection {
     else this.#returnHeld();
   }
 
-  /** Not a reason to go on where the write has failed: on a broken socket each write ends at once, before any other event. */
+  /** Does not continue after a failed write: on a broken socket each write fails at once, before any other event. */
   readonly #drained = (error?: Error | null): void => {
     if (this.#unsent === null || this.#socket === null) return;
     this.#returnUnsent();
@@ -302,11 +302,11 @@ export class NbdConnection {
     if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(SessionEnd.shutdown);
   }
 
-  /** Lets what is written go out, then hangs up. */
+  /** Disconnects after the written bytes are sent. */
   #finish(end: SessionEnd): void {
     this.#beginEnd();
-    if (isFault(end)) {
-      this.#isFaultTold = true;
+    if (isError(end)) {
+      this.#isErrorLogged = true;
       this.#owner.dropped(this, END_TEXT[end] ?? 'unknown');
     }
     this.#socket?.pause();
@@ -315,22 +315,22 @@ export class NbdConnection {
 
   #peerEnded(): void {
     if (this.isClosing) return;
-    // With a batch held, what came behind it is not looked at yet: nobody is at fault.
+    // Input behind a held batch is not processed yet, so it may end with NBD_CMD_DISC.
     if (this.#held === null && (this.session.isInsideRequest || this.#carryBytes > 0))
-      this.drop('went away inside a request');
+      this.drop('disconnected in the middle of a request');
     else this.#finish(SessionEnd.disconnect);
   }
 
   #socketFailed(error: Error): void {
     if (this.isClosing) return;
-    // A client that has said all it wants may hang up without waiting: that is a goodbye.
-    const owesNothing =
+    // A client may close the socket without NBD_CMD_DISC when no request is pending.
+    const isIdle =
       this.#unsent === null &&
       this.#held === null &&
       this.#carryBytes === 0 &&
       !this.session.isInsideRequest;
-    if (owesNothing && isHangUp(error)) this.#finish(SessionEnd.disconnect);
-    else this.drop(`socket failed: ${error.message}`);
+    if (isIdle && isDisconnect(error)) this.#finish(SessionEnd.disconnect);
+    else this.drop(`socket error: ${error.message}`);
   }
 
   #release(): void {

@@ -1,16 +1,16 @@
 /**
- * An NBD server on Unix and TCP sockets, all in one thread and one event loop.
+ * An NBD server on Unix and TCP sockets, in one thread.
  *
- * Every connection shares one input and one output buffer (buffers.ts); what a connection costs while idle is
- * its socket and a session without buffers. Bounds: clientCountMax connections, stalledCountMax outputs held by
- * peers that do not read (the one that waits longest gives way), negotiationMs to choose an export. A connection of
- * an asynchronous disk has one batch under way, holds its output meanwhile and is not read. Those outputs are counted apart
- * from the stalled ones: with a bio each at the least there are SLOW_BIO_COUNT (64 MiB) of them, and those that have been
- * answered since the last turn.
+ * All connections share one input and one output buffer (buffers.ts); an idle connection costs its socket and a session
+ * without buffers. Limits: clientCountMax connections, stalledCountMax outputs of clients that do not read (the longest
+ * stalled one is dropped), negotiationMs to choose an export. A connection to an asynchronous disk has one batch in
+ * flight; meanwhile it keeps its output and does not read. These outputs are not counted as stalled: each has at least
+ * one bio, so there are at most ASYNC_BIO_COUNT (64 MiB), plus those completed since the last turn.
  *
- * An export is open to one client identity at a time (client-identity.ts), in any number of connections, unless it is shared.
+ * One client identity at a time (client-identity.ts) may open an export, with any number of connections, unless the
+ * export is shared.
  *
- * Cost at depth 1: one read and one write of the socket, and Node's own bookkeeping around them.
+ * Cost at queue depth 1: one read and one write of the socket, plus Node's overhead.
  */
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { BioPool } from '../../block/bio.ts';
@@ -23,49 +23,49 @@ import { addressIdentity, processIdentity } from './client-identity.ts';
 import { type ConnectionClient, type ConnectionOwner, NbdConnection } from './connection.ts';
 
 /**
- * Bios for all connections to synchronous disks, which come back within one event, and for all to the others: a session
- * needs one at a time and takes as many as it can put into a batch.
+ * Number of bios for all connections to synchronous disks, which end within one event, and to asynchronous disks. A
+ * session needs at least one, and uses as many as fit a batch.
  */
-const QUICK_BIO_COUNT = 512;
-const SLOW_BIO_COUNT = 256;
+const SYNC_BIO_COUNT = 512;
+const ASYNC_BIO_COUNT = 256;
 const SWEEP_MS = 1000;
 const LINES_PER_SWEEP = 100;
-/** Connections that every export keeps for itself, however many clients another one has. */
-const KEPT_PER_EXPORT = 16;
-/** A TCP peer that has been silent this long is asked whether it is there. */
+/** Connections reserved for each export. */
+const RESERVED_PER_EXPORT = 16;
+/** TCP keepalive is sent after this idle time. */
 const KEEP_ALIVE_MS = 60_000;
 
 export interface NbdServerOptions {
-  /** What is offered; looked up when a client asks. */
+  /** The exports; looked up when a client requests one. */
   readonly exports: NbdExports;
-  /** One line, without its end, for each connection that is dropped or refused. */
+  /** Receives a line, without newline, for each connection that is dropped or refused. */
   readonly log: (line: string) => void;
-  /** One line for each connection that comes, opens an export, or is over. Default: none. */
+  /** Receives a line for each connection that is accepted, opens an export, or is closed. Default: none. */
   readonly trace?: ((line: string) => void) | null;
-  /** Connections at a time; more are refused. Default 1024. */
+  /** Maximum number of connections; more are refused. Default 1024. */
   readonly clientCountMax?: number;
-  /** Peers that may leave replies unread at a time. Default 128: 32 MiB. */
+  /** Maximum number of clients with unread replies. Default 128: 32 MiB. */
   readonly stalledCountMax?: number;
-  /** A connection that has not chosen an export after this long is dropped, ms. Default 10,000. */
+  /** A connection that has not opened an export after this time is dropped, ms. Default 10,000. */
   readonly negotiationMs?: number;
-  /** How long close() waits for requests under way, ms. Default 2,000. */
+  /** How long close() waits for requests in progress, ms. Default 2,000. */
   readonly closeMs?: number;
-  /** The process at the other end of a connected Unix socket, by its descriptor; 0: unknown. Default: this process. */
+  /** The pid of the peer of a connected Unix socket, by file descriptor; 0: unknown. Default: this process. */
   readonly peerPid?: (fd: number) => number;
-  /** A clock in ms that never goes back. */
+  /** Monotonic clock, ms. */
   readonly nowMs?: () => number;
-  /** False: plain data events instead of the shared buffer, as for sockets that do not offer it. */
+  /** False: use 'data' events instead of the shared buffer, as for sockets that do not support it. */
   readonly sharedBuffer?: boolean;
 }
 
-/** Figures since start. */
+/** Statistics since the start. */
 export interface NbdStats {
   readonly connectionCount: number;
   readonly connectionsByExport: ReadonlyMap<string, number>;
   readonly accepted: number;
-  /** Turned away for being one too many. */
+  /** Connections refused because of clientCountMax. */
   readonly refused: number;
-  /** Ended by our decision or by the peer's fault; each has a line in the log. */
+  /** Connections ended by the server or after an error of the client; each is logged. */
   readonly dropped: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -85,7 +85,7 @@ export class NbdServer implements ConnectionOwner {
   readonly #servers = new Set<Server>();
   readonly #connections = new Set<NbdConnection>();
   readonly #byExport = new Map<string, number>();
-  /** In the order in which they stalled. */
+  /** In the order of stalling. */
   readonly #stalled = new Set<NbdConnection>();
   #queue: NbdConnection[] = [];
   #sweeper: NodeJS.Timeout | null = null;
@@ -97,9 +97,9 @@ export class NbdServer implements ConnectionOwner {
   #bytesIn = 0;
   #bytesOut = 0;
   #whenEmpty: (() => void) | null = null;
-  /** Lines about dropped clients that may still be written before the next sweep; those that were not. */
+  /** Number of lines about clients that may still be logged before the next sweep, and of suppressed ones. */
   #linesLeft = LINES_PER_SWEEP;
-  #linesKept = 0;
+  #linesSuppressed = 0;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
@@ -108,13 +108,15 @@ export class NbdServer implements ConnectionOwner {
     this.#nowMs = options.nowMs ?? ((): number => performance.now());
     this.#clientCountMax = options.clientCountMax ?? 1024;
     this.#stalledCountMax = options.stalledCountMax ?? 128;
-    const quick = new BioPool(QUICK_BIO_COUNT);
-    this.buffers = new NbdBuffers({ quick, slow: new BioPool(SLOW_BIO_COUNT) });
+    this.buffers = new NbdBuffers({
+      synchronous: new BioPool(SYNC_BIO_COUNT),
+      asynchronous: new BioPool(ASYNC_BIO_COUNT),
+    });
   }
 
   /**
-   * Listens on a Unix socket at `path`, where nothing may be, and which only its owner can use unless `mode` says
-   * otherwise. Throws what the system throws: whoever chose the path knows what to say about it.
+   * Listens on a new Unix socket at `path`; by default only its owner can use it. Throws the system error: the caller
+   * adds advice.
    */
   async listenUnix(path: string, mode: number = 0o600): Promise<void> {
     const server = this.#makeServer((socket) => ({
@@ -125,8 +127,8 @@ export class NbdServer implements ConnectionOwner {
   }
 
   /**
-   * Listens on TCP. Port 0 takes a free one. Throws what the system throws.
-   * @returns the address that was bound
+   * Listens on TCP. Port 0 selects a free port. Throws the system error.
+   * @returns the bound address
    */
   async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
     const server = this.#makeServer(({ remoteAddress, remotePort }) => ({
@@ -138,7 +140,7 @@ export class NbdServer implements ConnectionOwner {
     return { host: address.address, port: address.port };
   }
 
-  /** Clients that have this export open now. */
+  /** Number of connections that have this export open. */
   connections(exportName: string): number {
     return this.#byExport.get(exportName) ?? 0;
   }
@@ -156,18 +158,18 @@ export class NbdServer implements ConnectionOwner {
     };
   }
 
-  /** Hangs up on the clients of an export; returns how many. */
+  /** Disconnects the clients of an export. Returns the number of connections. */
   disconnect(exportName: string): number {
     let count = 0;
     for (const connection of this.#connections) {
       if (connection.session.export?.name !== exportName) continue;
-      connection.drop('its export was taken from it');
+      connection.drop('export removed');
       count++;
     }
     return count;
   }
 
-  /** Stops accepting, lets what is under way finish, then ends all connections. Safe to call twice. */
+  /** Stops accepting, waits for requests in progress, then ends all connections. Safe to call twice. */
   async close(): Promise<void> {
     if (!this.#isClosing) {
       this.#isClosing = true;
@@ -175,7 +177,7 @@ export class NbdServer implements ConnectionOwner {
       for (const connection of this.#connections) connection.shutDown();
     }
     if (this.#connections.size > 0) {
-      const giveUp = setTimeout(() => this.#dropStalled(), this.#options.closeMs ?? 2000);
+      const timeout = setTimeout(() => this.#dropStalled(), this.#options.closeMs ?? 2000);
       await new Promise<void>((resolve) => {
         const before = this.#whenEmpty;
         this.#whenEmpty = (): void => {
@@ -183,7 +185,7 @@ export class NbdServer implements ConnectionOwner {
           resolve();
         };
       });
-      clearTimeout(giveUp);
+      clearTimeout(timeout);
     }
     this.#stopSweeping();
   }
@@ -202,7 +204,7 @@ export class NbdServer implements ConnectionOwner {
     if (this.#stalled.size <= this.#stalledCountMax) return;
     for (const longest of this.#stalled) {
       this.#stalled.delete(longest); // its socket closes a little later
-      longest.drop('does not read its replies');
+      longest.drop('client does not read its replies');
       return;
     }
   }
@@ -221,23 +223,25 @@ export class NbdServer implements ConnectionOwner {
     this.#byExport.set(name, (this.#byExport.get(name) ?? 0) + 1);
     this.#options.trace?.(`nbd: ${connection.peer}: opened '${name}'`);
     if (this.connections(name) > this.#clientsOfExportMax())
-      connection.drop('its export has too many connections; the others keep some free');
+      connection.drop(
+        'too many connections to this export; the rest are reserved for other exports',
+      );
   }
 
   #clientsOfExportMax(): number {
     const exports = [...this.#options.exports.values()].length;
-    const kept = Math.min(KEPT_PER_EXPORT, Math.floor(this.#clientCountMax / exports));
-    return this.#clientCountMax - (exports - 1) * kept;
+    const reserved = Math.min(RESERVED_PER_EXPORT, Math.floor(this.#clientCountMax / exports));
+    return this.#clientCountMax - (exports - 1) * reserved;
   }
 
-  refusalOf(connection: NbdConnection, wanted: NbdExport): string | null {
-    if (wanted.isShared === true) return null;
+  refusalOf(connection: NbdConnection, requested: NbdExport): string | null {
+    if (requested.isShared === true) return null;
     for (const other of this.#connections) {
-      if (other.session.export?.disk !== wanted.disk || other.isClosing) continue;
+      if (other.session.export?.disk !== requested.disk || other.isClosing) continue;
       if (other.identity.key === connection.identity.key) return null;
-      const why = `'${wanted.name}' is in use by ${other.identity.text()}`;
+      const why = `'${requested.name}' is in use by ${other.identity.text()}`;
       this.#log(`nbd: ${connection.peer}: refused: ${why}`);
-      return `${why}; serve the disk with shared=on to let several clients in`;
+      return `${why}; serve the disk with shared=on to allow several clients`;
     }
     return null;
   }
@@ -247,10 +251,10 @@ export class NbdServer implements ConnectionOwner {
     this.#log(`nbd: ${connection.peer}: dropped: ${reason}`);
   }
 
-  /** A peer can make a line as often as it can connect: beyond some a second they are counted, not written. */
+  /** Clients can cause a line per connection: beyond LINES_PER_SWEEP lines are counted, not logged. */
   #log(line: string): void {
     if (this.#linesLeft > 0) this.#options.log(line);
-    else this.#linesKept++;
+    else this.#linesSuppressed++;
     this.#linesLeft = Math.max(0, this.#linesLeft - 1);
   }
 
@@ -283,7 +287,7 @@ export class NbdServer implements ConnectionOwner {
 
   #accept(socket: Socket, clientOf: (socket: Socket) => ConnectionClient): void {
     this.#accepted++;
-    if (this.#connections.size >= this.#clientCountMax) this.#makeRoom();
+    if (this.#connections.size >= this.#clientCountMax) this.#dropOldestNegotiation();
     if (this.#isClosing || this.#connections.size >= this.#clientCountMax) {
       this.#refuse(socket);
       return;
@@ -291,22 +295,22 @@ export class NbdServer implements ConnectionOwner {
     const connection = new NbdConnection(this, clientOf(socket), this.#nowMs);
     this.#connections.add(connection);
     this.#options.trace?.(`nbd: ${connection.peer}: connected`);
-    const ours =
+    const shared =
       this.#options.sharedBuffer === false
         ? null
         : withSharedBuffer(socket, this.buffers.received, (n) => connection.received(n));
-    const used = ours ?? socket;
+    const used = shared ?? socket;
     used.once('close', () => this.#closed(connection));
-    if (ours === null) socket.on('data', (chunk: Uint8Array) => connection.receivedChunk(chunk));
+    if (shared === null) socket.on('data', (chunk: Uint8Array) => connection.receivedChunk(chunk));
     connection.open(used);
     used.resume();
   }
 
-  /** Drops the oldest connection that has not chosen an export; its place is free when it has closed. */
-  #makeRoom(): void {
+  /** Drops the oldest connection that has not opened an export. */
+  #dropOldestNegotiation(): void {
     for (const connection of this.#connections) {
       if (connection.isNegotiated || connection.isClosing) continue;
-      connection.drop('gave way to another client before it chose an export');
+      connection.drop('connection limit reached before the client opened an export');
       this.#closed(connection);
       return;
     }
@@ -315,9 +319,11 @@ export class NbdServer implements ConnectionOwner {
   #refuse(socket: Socket): void {
     this.#refused++;
     if (!this.#isFull && !this.#isClosing)
-      this.#options.log(`nbd: refusing clients: ${this.#clientCountMax} are connected`);
+      this.#options.log(
+        `nbd: refusing clients: limit of ${this.#clientCountMax} connections reached`,
+      );
     this.#isFull = true;
-    socket.on('error', () => {}); // it is being hung up on
+    socket.on('error', () => {}); // the socket is destroyed
     socket.destroy();
   }
 
@@ -334,29 +340,32 @@ export class NbdServer implements ConnectionOwner {
     if (this.#connections.size === 0) this.#whenEmpty?.();
   }
 
-  /** One turn for each that waits; who queues again in it gets the next one. */
+  /** One turn for each queued connection; those that queue again wait for the next one. */
   readonly #serveQueue = (): void => {
     const turn = this.#queue;
     this.#queue = [];
     for (const connection of turn) connection.serve();
   };
 
-  /** Drops who takes too long. Runs by itself once a second while the server listens. */
+  /** Drops connections that exceed their time limits. Runs once a second while the server listens. */
   sweep(): void {
-    if (this.#linesKept > 0) this.#options.log(`nbd: ${this.#linesKept} more clients were dropped`);
-    this.#linesKept = 0;
+    if (this.#linesSuppressed > 0)
+      this.#options.log(`nbd: ${this.#linesSuppressed} more messages about clients suppressed`);
+    this.#linesSuppressed = 0;
     this.#linesLeft = LINES_PER_SWEEP;
     const now = this.#nowMs();
-    const patienceMs = this.#options.negotiationMs ?? 10_000;
+    const timeoutMs = this.#options.negotiationMs ?? 10_000;
     for (const connection of this.#connections) {
-      if (now - connection.closingSinceMs > patienceMs) connection.drop('does not hang up');
-      else if (!connection.isNegotiated && now - connection.sinceMs > patienceMs)
-        connection.drop('did not choose an export in time');
+      if (now - connection.closingSinceMs > timeoutMs)
+        connection.drop('client does not close the connection');
+      else if (!connection.isNegotiated && now - connection.sinceMs > timeoutMs)
+        connection.drop('negotiation timed out');
     }
   }
 
   #dropStalled(): void {
-    for (const connection of this.#connections) connection.drop('did not finish before shutdown');
+    for (const connection of this.#connections)
+      connection.drop('requests not finished before shutdown');
   }
 
   #stopSweeping(): void {

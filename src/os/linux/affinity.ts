@@ -1,6 +1,6 @@
 /**
- * Which processors a thread may run on, and on which it runs. A thread that serves faults on the core of the thread that
- * faults answers several times quicker in a virtual machine: nobody has to be woken on another core.
+ * CPU affinity of threads. In a virtual machine, faults are served several times faster when the serving thread runs on the
+ * core of the faulting thread: no wake-up on another core is needed.
  *
  * Cost: `current` a vDSO call; `processorOf` reads a /proc file, tens of microseconds.
  * Sources: sched_setaffinity(2), sched_getcpu(3), proc_pid_stat(5).
@@ -11,7 +11,7 @@ import type { NativeCall } from '../koffi.ts';
 import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** Bits of a cpu_set_t of glibc; kernels for more processors are not served. */
+/** Bits of glibc's cpu_set_t; kernels with more processors are not supported. */
 const SET_BITS = 1024;
 const SET_BYTES = SET_BITS / 8;
 
@@ -34,15 +34,15 @@ export class Affinity {
   }
 
   /**
-   * The thread runs only on these from now on.
+   * Restricts a thread to the processors.
    * @param threadId 0 for the calling thread
-   * @returns false when none of them can be had (EINVAL), or there is no such thread (ESRCH)
+   * @returns false if none of them is available (EINVAL) or the thread does not exist (ESRCH)
    */
   pin(processors: readonly number[], threadId: number = 0): boolean {
     const { bytes, address } = this.#mask;
     bytes.fill(0);
     for (const n of processors) {
-      assert(n >= 0 && n < SET_BITS, 'a processor is a bit of the set');
+      assert(n >= 0 && n < SET_BITS, 'processor < 1024');
       bytes[n >>> 3]! |= 1 << (n & 7);
     }
     if (this.#set(threadId, SET_BYTES, address) === 0) return true;
@@ -51,7 +51,7 @@ export class Affinity {
     return this.#linux.fail('sched_setaffinity', { threadId });
   }
 
-  /** The processors that the thread may run on, in order; none when there is no such thread (ESRCH). */
+  /** The processors that the thread may run on, ascending; empty if the thread does not exist (ESRCH). */
   allowed(threadId: number = 0): number[] {
     const { bytes, address } = this.#mask;
     bytes.fill(0);
@@ -64,7 +64,7 @@ export class Affinity {
     return found;
   }
 
-  /** The processor that this thread runs on at this moment. */
+  /** The processor that this thread is running on. */
   current(): number {
     const processor = this.#current();
     if (processor < 0) this.#linux.fail('sched_getcpu');
@@ -72,7 +72,7 @@ export class Affinity {
   }
 }
 
-/** The processor that a thread of this process ran on last; -1 when there is no such thread. */
+/** The processor that a thread of this process ran on last; -1 if the thread does not exist. */
 export function processorOf(threadId: number): number {
   let stat: string;
   try {
@@ -83,7 +83,7 @@ export function processorOf(threadId: number): number {
   return processorIn(stat);
 }
 
-/** The same of the text of a stat file. The name is in brackets and may hold any of them. */
+/** The processor in the text of a stat file. The name is in parentheses and may contain parentheses. */
 export function processorIn(stat: string): number {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return Number(fields[PROCESSOR_AFTER_NAME] ?? -1);

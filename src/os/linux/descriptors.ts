@@ -1,11 +1,11 @@
 /**
- * How many more files and sockets this process may open: its limit (RLIMIT_NOFILE, whose soft value Node raises to the hard
- * one) less what is open. Nobody is told of a connection for which there is no descriptor: libuv closes it.
+ * The number of descriptors that this process can still open: its limit (RLIMIT_NOFILE, whose soft value Node raises to the
+ * hard one) minus the open ones. When none is left, libuv closes new connections without reporting them.
  * Source: proc_pid_limits(5), libuv src/unix/core.c (uv__emfile_trick).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Infinity where there is no /proc, or no limit. */
+/** Infinity without /proc or without a limit. */
 export function freeDescriptors(): number {
   try {
     const text = readFileSync('/proc/self/limits', 'utf8');

@@ -1,7 +1,7 @@
-/** Error numbers by name and names by number: errno(3), asm-generic/errno.h; the same on x86-64 and arm64. */
+/** Error numbers and names: errno(3), asm-generic/errno.h; the same on x86-64 and arm64. */
 import { constants } from 'node:os';
 
-/** Those that something here decides by. */
+/** The error numbers that os/linux/ handles. */
 export const Errno = {
   EPERM: 1,
   ENOENT: 2,
@@ -20,11 +20,11 @@ export const Errno = {
 } as const;
 
 const names = new Map<number, string>([[133, 'EHWPOISON']]);
-// EWOULDBLOCK and EOPNOTSUPP come after the usual names of the same numbers.
+// EWOULDBLOCK and EOPNOTSUPP follow the usual names of the same numbers.
 for (const [name, value] of Object.entries(constants.errno))
   if (!names.has(value)) names.set(value, name);
 
-/** `EEXIST` of 17; `errno 999` of a number without a name. */
+/** `EEXIST` for 17; `errno 999` for an unknown number. */
 export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }

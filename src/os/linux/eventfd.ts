@@ -1,9 +1,8 @@
 /**
- * A counter that poll(2) can wait for: the way to wake a thread that waits for descriptors. Descriptors belong to the
- * process: one thread makes it, others adopt it by number (`new EventFd(linux, fd)`), one of them closes it.
+ * An eventfd: a counter that wakes a thread in poll(2). Descriptors belong to the process: one thread opens it, others adopt
+ * it by number (`new EventFd(linux, fd)`), one of them closes it.
  *
- * Answers: `signal` false when the counter is full (EAGAIN; the waiter is awake anyway), `take` 0 when nobody signalled.
- * Cost: one system call, nothing allocated.
+ * Cost: one system call, no allocation.
  * Sources: eventfd(2).
  */
 import type { NativeCall } from '../koffi.ts';
@@ -13,7 +12,7 @@ import { type Linux, Struct } from './system-call.ts';
 /** O_CLOEXEC and O_NONBLOCK, the same numbers on x86-64 and arm64. */
 const EFD_FLAGS = 0o2000000 | 0o4000;
 
-/** A new one, its counter 0. Never blocks, closed on exec. */
+/** Opens an eventfd with counter 0, non-blocking and close-on-exec. */
 export function openEventFd(linux: Linux): EventFd {
   const fd = linux.bind('int eventfd(unsigned int count, int flags)')(0, EFD_FLAGS);
   if (fd === -1) linux.fail('eventfd');
@@ -35,7 +34,7 @@ export class EventFd {
     this.#count = new Struct(linux, 8);
   }
 
-  /** Adds one to the counter and wakes who waits. False: the counter is full. */
+  /** Adds 1 to the counter and wakes waiting threads. False if the counter is full (EAGAIN): they are awake already. */
   signal(): boolean {
     this.#count.set64(0, 1);
     if (this.#write(this.fd, this.#count.address, 8) === 8) return true;
@@ -43,7 +42,7 @@ export class EventFd {
     return this.#linux.fail('write', { fd: this.fd });
   }
 
-  /** Takes the counter, which is 0 then. @returns the signals since the last take */
+  /** Resets the counter to 0. @returns its value, the number of signals since the last take */
   take(): number {
     if (this.#read(this.fd, this.#count.address, 8) === 8) return this.#count.get64(0);
     if (this.#linux.errno() === Errno.EAGAIN) return 0;

@@ -1,14 +1,14 @@
 /**
- * Holes in files: fallocate(2) with FALLOC_FL_PUNCH_HOLE. The blocks go back to the file system (to the flash, on
- * a block device), the range reads as zeros and the file keeps its size. Node has no call for it.
+ * Punches holes in files: fallocate(2) with FALLOC_FL_PUNCH_HOLE. The blocks are freed (on a block device, discarded), the
+ * range reads as zeros and the file keeps its size. Node has no such call.
  */
 import { loadLibC } from './libc.ts';
 
-/** linux/falloc.h: punch a hole, and keep the size (the one is not allowed without the other). */
+/** linux/falloc.h: punch a hole and keep the size; the former requires the latter. */
 const PUNCH_HOLE = 0x02;
 const KEEP_SIZE = 0x01;
 
-/** A hole puncher for open files, or null where there is none (not Linux, no FFI). False: the file system cannot. */
+/** Punches a hole in an open file; false if the file system cannot. Null if not supported (not Linux, no FFI). */
 export function systemPunchHole(
   platform: NodeJS.Platform,
 ): ((fd: number, position: number, length: number) => boolean) | null {

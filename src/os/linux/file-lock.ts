@@ -1,6 +1,7 @@
 /**
- * A lock on an open file: flock(2), exclusive, without waiting. It ends when the last descriptor of this opening is closed,
- * however the process ends; another opening of the same file, in this process too, does not get it.
+ * Locks an open file: flock(2), exclusive, non-blocking. The lock belongs to the open file description: it ends when its
+ * last descriptor is closed, also when the process is killed, and a second open of the file cannot get it, not even in this
+ * process.
  */
 import { readFileSync, type Stats } from 'node:fs';
 import { loadLibC } from './libc.ts';
@@ -10,7 +11,7 @@ import { processText } from './process-name.ts';
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** Locks an open file; false: somebody else has it. Where there is no FFI every file is taken for free. */
+/** Locks an open file; false if it is locked already. Without FFI there is no lock: always true. */
 export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boolean {
   const libc = loadLibC(platform);
   if (libc === null) return () => true;
@@ -19,7 +20,8 @@ export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boole
 }
 
 /**
- * Who has a lock on the file, as `process 123 (name)`; empty where /proc does not say. For messages: it may be over by then.
+ * The process that has a lock on the file, as `process 123 (name)`; empty if /proc does not show it. For messages only: the
+ * lock may have ended.
  * Source: proc_locks(5).
  */
 export function holderOf({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string {
@@ -37,7 +39,7 @@ export function holderOf({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string {
   return '';
 }
 
-/** makedev(3): 12 bits of the major number above 8 of the minor, whose other 12 follow. */
+/** makedev(3): 12 bits of the minor number, 12 of the major number, 8 of the minor number, from high to low. */
 export const majorOf = (dev: number): number => Math.floor(dev / 2 ** 8) % 2 ** 12;
 export const minorOf = (dev: number): number =>
   (dev % 2 ** 8) + (Math.floor(dev / 2 ** 20) % 2 ** 12) * 2 ** 8;

@@ -1,21 +1,21 @@
 /**
- * A word of shared memory that threads wait for and wake each other by, without V8: Atomics.wait() and notify() take a lock of
- * the whole process, and a thread may hold that while it waits for a page (docs/design/memory.md).
+ * Futexes on words of shared memory, without V8: Atomics.wait() and notify() take a process-wide lock, which a thread may
+ * hold while it waits for a page (docs/design/memory.md).
  *
- * A thread in wait() cannot be ended by worker.terminate() before the time is over: wait in slices.
- * Cost: one system call, nothing allocated. Sources: futex(2), asm-generic/unistd.h, linux/futex.h.
+ * worker.terminate() cannot end a thread in wait() before its timeout: wait in slices.
+ * Cost: one system call, no allocation. Sources: futex(2), asm-generic/unistd.h, linux/futex.h.
  */
 import { assert } from '../../base/assert.ts';
 import type { NativeCall } from '../koffi.ts';
 import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** FUTEX_WAIT and FUTEX_WAKE, both for this process alone. */
+/** FUTEX_WAIT and FUTEX_WAKE, both with FUTEX_PRIVATE_FLAG. */
 const WAIT = 0 | 128;
 const WAKE = 1 | 128;
 const ALL = 2 ** 31 - 1;
 
-/** The words of one shared memory. One object a thread. */
+/** The words of one shared memory. Create one object per thread. */
 export class Futex {
   readonly #linux: Linux;
   readonly #call: NativeCall;
@@ -35,28 +35,28 @@ export class Futex {
   }
 
   /**
-   * Sleeps while the word is `value`, for so many milliseconds at the most. It may return early: look again.
-   * @returns false: the time is over
+   * Sleeps while the word is `value`, at most `milliseconds`. May return early: check the word again.
+   * @returns false on timeout
    */
   wait(word: number, value: number, milliseconds: number): boolean {
     this.#time.set64(0, Math.floor(milliseconds / 1000));
     this.#time.set64(8, Math.floor((milliseconds % 1000) * 1e6));
     const { futex } = this.#linux.numbers;
-    const answer = this.#call(futex, this.#at(word), WAIT, value, this.#time.address);
-    if (answer === 0) return true;
+    const result = this.#call(futex, this.#at(word), WAIT, value, this.#time.address);
+    if (result === 0) return true;
     const errno = this.#linux.errno();
     if (errno === Errno.ETIMEDOUT) return false;
     if (errno === Errno.EAGAIN || errno === Errno.EINTR) return true;
     return this.#linux.fail('futex', { word });
   }
 
-  /** Wakes all who wait for the word. */
+  /** Wakes all threads that wait for the word. */
   wake(word: number): void {
     this.#call(this.#linux.numbers.futex, this.#at(word), WAKE, ALL, 0);
   }
 
   #at(word: number): number {
-    assert(word >= 0 && word < this.#words, 'the word is one of the memory');
+    assert(word >= 0 && word < this.#words, 'word < words');
     return this.#address + word * 4;
   }
 }

@@ -1,10 +1,10 @@
 /**
- * Keeps what malloc has freed from staying resident (glibc: mallopt(3), malloc_trim(3)). A runtime's compilers and
- * collectors run in threads of their own; each has an arena, and after a burst of work a mebibyte or so of it is free
- * at the top, where malloc_trim does not look. A fixed threshold makes free() itself give such a top back; glibc's
- * own grows with the largest block ever freed.
+ * Releases freed malloc memory to the system (glibc: mallopt(3), malloc_trim(3)). The compiler and collector threads of the
+ * runtime each have a malloc arena. After a burst of work about 1 MiB is free at the top of each, which malloc_trim does
+ * not release. With a fixed trim threshold, free() releases it; glibc's default threshold grows with the largest block
+ * ever freed.
  *
- * Cost: malloc_trim takes a millisecond or so; it is for when nobody is waiting.
+ * Cost: malloc_trim takes about 1 ms; call it while idle.
  */
 import { loadLibC } from './libc.ts';
 
@@ -14,8 +14,8 @@ const M_MMAP_THRESHOLD = -3;
 const THRESHOLD_BYTES = 128 * 1024;
 
 /**
- * Fixes malloc's thresholds for the life of the process.
- * @returns malloc_trim; does nothing where the C library has none (musl, not Linux, no FFI)
+ * Sets fixed malloc thresholds for the process.
+ * @returns malloc_trim; without effect if the C library lacks it (musl, not Linux, no FFI)
  */
 export function systemHeapTrim(platform: NodeJS.Platform): () => void {
   const libc = loadLibC(platform);

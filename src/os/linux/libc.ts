@@ -1,18 +1,18 @@
 /**
- * The C library of this process: its functions as calls on numbers, errno, and the addresses of our memory. Bound here
- * and nowhere else.
+ * The C library of this process: binds its functions, errno, and the addresses of buffers. C functions are bound only
+ * here.
  *
  *   bind('int close(int fd)')   a function by its prototype; up to six arguments, all numbers
- *   errno()                     of the last bound function that returned -1
- *   addressOf(bytes)            where a buffer lies
+ *   errno()                     errno of the last bound function that returned -1
+ *   addressOf(bytes)            the address of a buffer
  *
- * errno is copied as soon as a call returns -1. The runtime makes system calls of its own on this thread, whenever it
- * collects garbage or wakes a compiler thread, and those overwrite errno before the next JavaScript function runs.
+ * errno is copied as soon as a call returns -1. The runtime makes system calls on this thread when it collects garbage or
+ * wakes a compiler thread, and they overwrite errno before the next JavaScript function runs.
  *
- * Addresses are `uintptr_t` Numbers: user addresses are below 2^47. Results that may be an address or -1 come as
- * `int64_t`. A bound function allocates nothing but, now and then, the heap number of an argument above 2^31.
+ * Addresses are `uintptr_t` Numbers: user addresses are below 2^47. Results that are an address or -1 are declared
+ * `int64_t`. A bound function allocates only, at times, the heap number of an argument above 2^31.
  *
- * Cost: 60 to 300 ns a call beside the kernel's own time.
+ * Cost: 60 to 300 ns per call, plus the time in the kernel.
  * Sources: errno(3); __errno_location of glibc and of musl.
  */
 import { assert } from '../../base/assert.ts';
@@ -22,7 +22,7 @@ const ARGUMENTS_MAX = 6;
 
 let cached: LibC | null | undefined;
 
-/** The C library of this process as this thread calls it; null where there is no FFI, or no Linux. */
+/** The C library for calls from this thread; null without FFI or outside Linux. */
 export function loadLibC(platform: NodeJS.Platform = process.platform): LibC | null {
   if (platform !== 'linux') return null;
   if (cached === undefined) {
@@ -35,7 +35,7 @@ export function loadLibC(platform: NodeJS.Platform = process.platform): LibC | n
 export class LibC {
   readonly #koffi: Koffi;
   readonly #library: ReturnType<Koffi['load']>;
-  /** errno as the C library keeps it for this thread: overwritten by every call that fails, the runtime's as well. */
+  /** The errno of this thread in the C library: every failing call overwrites it, also those of the runtime. */
   readonly #liveErrno: Int32Array;
   #errno = 0;
 
@@ -46,12 +46,12 @@ export class LibC {
     this.#liveErrno = new Int32Array(koffi.view(address, Int32Array.BYTES_PER_ELEMENT));
   }
 
-  /** A function by its C prototype; arguments and result are numbers. Throws where the library has no such function. */
+  /** Binds a function by its C prototype; arguments and result are numbers. Throws if the library lacks the function. */
   bind(prototype: string): NativeCall {
     const call = this.#library.func(prototype);
     const arity = prototype.endsWith('()') ? 0 : prototype.split(',').length;
-    assert(arity <= ARGUMENTS_MAX, 'a function takes at most six arguments');
-    // errno is read in the same expression as the call; a function in between would be time enough to lose it.
+    assert(arity <= ARGUMENTS_MAX, 'arguments <= 6');
+    // Reads errno in the same expression as the call: another function call in between could overwrite it.
     const live = this.#liveErrno;
     const fixed: NativeCall[] = [
       () => this.#returned(call(), live[0]!),
@@ -65,20 +65,20 @@ export class LibC {
     return fixed[arity]!;
   }
 
-  /** errno(3) of the last bound function that returned -1; other results leave it alone. */
+  /** errno(3) of the last bound function that returned -1; other results do not change it. */
   errno(): number {
     return this.#errno;
   }
 
-  /** Valid while the caller holds the memory. Neither resizable nor WebAssembly memories move. */
+  /** Valid while the caller references the memory. Resizable and WebAssembly memories do not move. */
   addressOf(memory: ArrayBufferLike | ArrayBufferView): number {
     const view = ArrayBuffer.isView(memory) ? memory : new Uint8Array(memory);
     const address = Number(this.#koffi.address(view));
-    assert(Number.isSafeInteger(address), 'an address fits a Number');
+    assert(Number.isSafeInteger(address), 'address < 2^53');
     return address;
   }
 
-  /** An ArrayBuffer over memory that the caller owns. Arguments that are wrong end the process: check them first. */
+  /** An ArrayBuffer over memory of the caller. Wrong arguments abort the process: check them first. */
   view(address: number, bytes: number): ArrayBuffer {
     return this.#koffi.view(address, bytes);
   }

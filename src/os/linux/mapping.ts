@@ -1,16 +1,16 @@
 /**
- * Address space: reserve, map, give back, protect, look at.
+ * Address space: reserve, map, advise, protect, query.
  *
- *   reserve(64 GiB) ──▶ address ──viewOf──▶ ArrayBuffer over it (owns nothing: unmap it and a touch is SIGSEGV)
+ *   reserve(64 GiB) ──▶ address ──viewOf──▶ ArrayBuffer (does not own the memory: access after unmap is SIGSEGV)
  *                          └─ mapAnonymous / mapFile at a fixed address replace any part of it
  *
- * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs address space until it is
- * touched. Addresses and lengths are whole pages; the kernel says EINVAL to others, and that is thrown.
- * Unmapping memory that a view still shows is the caller's fault to avoid: map fresh memory over it instead
- * (mapAnonymous at its address), then stale views read zeros.
+ * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs only address space until it is
+ * touched. Addresses and lengths must be multiples of the page size; others are EINVAL, which is thrown.
+ * The caller must not unmap memory that has a view: map new memory over it (mapAnonymous at its address), so that stale
+ * views read zeros.
  *
- * Answers: `advise` false for EINVAL (this kernel does not know the advice, or not for such memory) and EAGAIN;
- * `viewOf` a RangeError for more than this Node can hold. All else throws ERR_IO_SYSTEM.
+ * `advise` returns false for EINVAL (this kernel does not support the advice for this memory) and EAGAIN; `viewOf` throws
+ * RangeError above Node's limit. All other errors are ERR_IO_SYSTEM.
  * Cost: one system call each; madvise of one page about 2 us.
  * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memcpy(3), memfd_create(2), ftruncate(2).
  */
@@ -18,7 +18,7 @@ import { constants } from 'node:buffer';
 import { assert } from '../../base/assert.ts';
 import type { NativeCall } from '../koffi.ts';
 import { Errno } from './errno.ts';
-import { type Linux, systemError } from './system-call.ts';
+import { callError, type Linux } from './system-call.ts';
 
 /** mmap(2): PROT_*. */
 export const Protection = { none: 0, read: 1, write: 2, readWrite: 3 } as const;
@@ -48,22 +48,22 @@ export const Remap = { mayMove: 1, fixed: 2, dontUnmap: 4 } as const;
 /** memfd_create(2): MFD_*. */
 const MFD_CLOEXEC = 1;
 
-/** User addresses end below 2^47 on x86-64 and 2^48 on arm64; more than that no view can have. */
+/** End of user addresses: 2^47 on x86-64, 2^48 on arm64. */
 const ADDRESS_END = 2 ** 48;
 
 export interface FileMapping {
   readonly fd: number;
-  /** Where in the file; whole pages. */
+  /** Offset in the file, a multiple of the page size. */
   readonly position?: number;
-  /** True: writes reach the file and everybody who maps it. False: a private copy on write. */
+  /** True: writes reach the file and all its mappings. False: copy-on-write. Default true. */
   readonly shared?: boolean;
   readonly protection?: number;
-  /** Replace what is mapped there. Without it the kernel chooses the place. */
+  /** Replaces the mapping at this address. Default: the kernel chooses the address. */
   readonly address?: number;
 }
 
 export class Mapping {
-  /** Most bytes that a view may have on this Node: 2^32 on Node 20, 2^53 - 1 on 22.3 and later. */
+  /** Maximum size of a view, bytes: 2^32 on Node 20, 2^53 - 1 on 22.3 and later. */
   readonly viewLimitBytes: number = constants.MAX_LENGTH;
   readonly #linux: Linux;
   readonly #mmap: NativeCall;
@@ -91,19 +91,19 @@ export class Mapping {
     this.#memcpy = linux.bind('uintptr_t memcpy(uintptr_t to, uintptr_t from, size_t length)');
   }
 
-  /** Address space for `bytes`, at an address of the kernel's choice: private, zero, without a reserve of swap. */
+  /** Reserves address space: private, zeroed, MAP_NORESERVE. @returns its address */
   reserve(bytes: number, protection: number = Protection.readWrite): number {
     const flags = MapFlag.private | MapFlag.anonymous | MapFlag.noReserve;
     return this.#map(0, bytes, protection, flags, -1, 0);
   }
 
-  /** Fresh zero memory over whatever is mapped at `address` (MAP_FIXED). Userfault registrations of it end. */
+  /** Replaces the mapping at `address` by zeroed memory (MAP_FIXED). Ends its userfaultfd registrations. */
   mapAnonymous(address: number, bytes: number, protection: number = Protection.readWrite): void {
     const flags = MapFlag.private | MapFlag.anonymous | MapFlag.noReserve | MapFlag.fixed;
     this.#map(address, bytes, protection, flags, -1, 0);
   }
 
-  /** A file, or a memfd, in memory. @returns where */
+  /** Maps a file or memfd. @returns its address */
   mapFile(bytes: number, file: FileMapping): number {
     const flags =
       (file.shared === false ? MapFlag.private : MapFlag.shared) |
@@ -133,8 +133,8 @@ export class Mapping {
   }
 
   /**
-   * Grows, shrinks or moves a mapping. @param flags of `Remap`; `target` counts with Remap.fixed
-   * @returns where it is now
+   * Grows, shrinks or moves a mapping. @param flags of `Remap`; `target` is used with Remap.fixed
+   * @returns its new address
    */
   remap(
     address: number,
@@ -151,8 +151,8 @@ export class Mapping {
   }
 
   /**
-   * Advice about memory; dontNeed and the populates are orders. False: this kernel cannot (EINVAL), or not now
-   * (EAGAIN); nothing was done, or only part of it.
+   * madvise(2). Returns false if this kernel does not support the advice (EINVAL) or cannot follow it now (EAGAIN); it may
+   * have been applied in part.
    */
   advise(address: number, bytes: number, advice: Advice): boolean {
     assertRange(address, bytes);
@@ -163,7 +163,7 @@ export class Mapping {
     return this.#linux.fail('madvise', { address, bytes, advice });
   }
 
-  /** Copies bytes between addresses: without a view, of which each counts as external memory of its whole size. */
+  /** Copies bytes between addresses without views: V8 counts the full size of each view as external memory. */
   copy(to: number, from: number, bytes: number): void {
     assertRange(to, bytes);
     assertRange(from, bytes);
@@ -178,14 +178,13 @@ export class Mapping {
   }
 
   /**
-   * Which pages are in memory: a byte a page into `out`, its lowest bit set for those. Swapped pages are not; pages that
-   * were never touched are not.
-   * @returns how many are
+   * Writes a byte per page to `out`, with bit 0 set if the page is resident. Swapped and never touched pages are not.
+   * @returns the number of resident pages
    */
   resident(address: number, bytes: number, out: Uint8Array): number {
     assertRange(address, bytes);
     const pages = Math.ceil(bytes / this.#linux.pageBytes);
-    assert(out.length >= pages, 'there is a byte for every page');
+    assert(out.length >= pages, 'out has a byte per page');
     if (this.#mincore(address, bytes, this.#linux.addressOf(out)) !== 0)
       this.#linux.fail('mincore', { address, bytes });
     let count = 0;
@@ -193,7 +192,7 @@ export class Mapping {
     return count;
   }
 
-  /** A file in memory alone, `bytes` long, all holes. The name is for /proc. @returns its descriptor */
+  /** Creates a memfd of `bytes` bytes. The name appears in /proc. @returns its descriptor */
   createMemoryFile(name: string, bytes: number): number {
     const text = new TextEncoder().encode(`${name}\0`);
     const { systemCall, numbers } = this.#linux;
@@ -202,33 +201,32 @@ export class Mapping {
     if (this.#ftruncate(fd, bytes) !== 0) {
       const errno = this.#linux.errno();
       this.#linux.close(fd);
-      throw systemError('ftruncate', errno, { bytes });
+      throw callError('ftruncate', errno, { bytes });
     }
     return fd;
   }
 
   /**
-   * An ArrayBuffer over memory at an address. It owns nothing, cannot be transferred, and two of one address are two
-   * objects over the same bytes; each thread makes its own. A RangeError where this Node cannot hold so many bytes: asked
-   * all the same, it would end the process.
+   * An ArrayBuffer over memory at an address. It does not own the memory and cannot be transferred; each thread creates its
+   * own. Throws RangeError above Node's limit, where koffi would abort the process.
    */
   viewOf(address: number, bytes: number): ArrayBuffer {
     assertRange(address, bytes);
-    assert(address > 0 && address + bytes <= ADDRESS_END, 'a view lies in the address space');
+    assert(address > 0 && address + bytes <= ADDRESS_END, 'address > 0 and end <= 2^48');
     if (bytes > this.viewLimitBytes)
       throw new RangeError(
-        `a view of ${bytes} bytes is more than the ${this.viewLimitBytes} that Node ${process.version} can hold`,
+        `a view of ${bytes} bytes exceeds the limit of ${this.viewLimitBytes} bytes of Node ${process.version}`,
       );
     return this.#linux.view(address, bytes);
   }
 
-  /** Where the bytes lie, for as long as somebody holds the memory. */
+  /** The address of a buffer, valid while the buffer is referenced. */
   addressOf(memory: ArrayBufferLike | ArrayBufferView): number {
     return this.#linux.addressOf(memory);
   }
 }
 
 function assertRange(address: number, bytes: number): void {
-  assert(Number.isSafeInteger(address) && address >= 0, 'an address is a whole number');
-  assert(Number.isSafeInteger(bytes) && bytes >= 0, 'a length is a whole number');
+  assert(Number.isSafeInteger(address) && address >= 0, 'address is a whole number, at least 0');
+  assert(Number.isSafeInteger(bytes) && bytes >= 0, 'bytes is a whole number, at least 0');
 }

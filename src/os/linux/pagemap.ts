@@ -1,12 +1,12 @@
 /**
- * What the kernel has of each page of a range: present, swapped, written since it was protected.
+ * The state of pages in the kernel: present, swapped, written since they were write-protected.
  *
- *   read()   8 bytes a page of /proc/self/pagemap, into a byte a page; every kernel, no privilege
- *   scan()   PAGEMAP_SCAN (6.7): runs of pages that match, and may protect them again in the same step; with
- *            UffdFeature.writeProtectAsync the way to know what was written without a fault
+ *   read()   converts /proc/self/pagemap, 8 bytes per page, to a byte per page; on every kernel, without privilege
+ *   scan()   PAGEMAP_SCAN (6.7): runs of matching pages, optionally write-protected again in the same step; with
+ *            UffdFeature.writeProtectAsync it finds written pages without faults
  *
- * Invariants: buffers are made once; a call allocates nothing but heap numbers.
- * Cost: `read` 512 pages a system call; `scan` one call a batch of runs, page tables walked in the kernel.
+ * Invariants: buffers are allocated once; a call allocates only heap numbers.
+ * Cost: `read` one system call per 512 pages; `scan` one call per batch of runs, plus the page table walk.
  * Sources: Documentation/admin-guide/mm/pagemap.rst, linux/fs.h (PAGEMAP_SCAN), proc_pid_pagemap(5).
  */
 import { closeSync, openSync, readSync } from 'node:fs';
@@ -15,20 +15,20 @@ import { SwapError } from '../../base/errors.ts';
 import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** Bits of a byte of `read`. */
+/** Bits of the bytes that `read` writes. */
 export const PageState = {
   absent: 0,
   present: 0x1,
   swapped: 0x2,
-  /** Of a file, or shared anonymous memory. */
+  /** File-backed or shared anonymous memory. */
   file: 0x4,
-  /** Protected by a userfaultfd (5.14). */
+  /** Write-protected by a userfaultfd (5.14). */
   writeProtected: 0x8,
 } as const;
 
-/** linux/fs.h: PAGE_IS_*; what a run of `scan` is. */
+/** linux/fs.h: PAGE_IS_*, the categories of the pages of a run. */
 export const PageCategory = {
-  /** In a range that is registered for asynchronous write protection. */
+  /** In a range registered for asynchronous write protection. */
   protectable: 0x01,
   written: 0x02,
   file: 0x04,
@@ -42,28 +42,28 @@ export const PageCategory = {
 /** linux/fs.h: PM_SCAN_*. */
 export const ScanFlag = {
   report: 0,
-  /** Protect what is reported, in the same step. */
+  /** Write-protects the reported pages in the same step. */
   protectMatching: 0x1,
-  /** An error (EPERM) when a page of the range is not registered for it. */
+  /** Fails with EPERM if a page of the range is not registered for asynchronous write protection. */
   requireAsync: 0x2,
 } as const;
 
-export interface ScanWishes {
+export interface ScanOptions {
   /** A mask of ScanFlag. */
   readonly flags?: number;
-  /** A page must have all of these. Masks of PageCategory. */
+  /** A page must have all of these categories. Masks of PageCategory. */
   readonly all?: number;
-  /** And one of these. */
+  /** And at least one of these. */
   readonly any?: number;
   /** And none of these. */
   readonly none?: number;
-  /** What is told of a run; pages that differ in it are different runs. */
+  /** The categories to report; pages that differ in them are different runs. */
   readonly report?: number;
-  /** Pages after which it stops; 0 for no limit. */
-  readonly maxPages?: number;
+  /** Maximum number of pages; 0 for no limit. */
+  readonly pagesMax?: number;
 }
 
-/** Entries that one read takes. */
+/** Entries per read. */
 const READ_PAGES = 512;
 const ENTRY_BYTES = 8;
 /** struct page_region: start, end, categories. */
@@ -72,11 +72,13 @@ const RUN_BYTES = 24;
 const SCAN_BYTES = 96;
 /** _IOWR('f', 16, struct pm_scan_arg). */
 const PAGEMAP_SCAN = 0xc0606610;
+/** Result of `scan` on a kernel without PAGEMAP_SCAN. */
+export const SCAN_UNSUPPORTED = -1;
 
-/** The page map of this process. One object a thread. */
+/** The page map of this process. Create one object per thread. */
 export class PageMap {
-  /** Runs that one scan finds at most. */
-  readonly maxRuns: number;
+  /** Maximum number of runs per scan. */
+  readonly runsMax: number;
   readonly #linux: Linux;
   readonly #fd: number;
   readonly #entries = new Uint32Array(READ_PAGES * 2);
@@ -85,29 +87,28 @@ export class PageMap {
   #runCount = 0;
   #scannedTo = 0;
 
-  constructor(linux: Linux, maxRuns: number = 256) {
-    assert(maxRuns > 0, 'there is room for a run');
+  constructor(linux: Linux, runsMax: number = 256) {
+    assert(runsMax > 0, 'runsMax > 0');
     this.#linux = linux;
-    this.maxRuns = maxRuns;
+    this.runsMax = runsMax;
     this.#argument = new Struct(linux, SCAN_BYTES);
-    this.#runs = new Struct(linux, maxRuns * RUN_BYTES);
+    this.#runs = new Struct(linux, runsMax * RUN_BYTES);
     this.#fd = openPageMap();
   }
 
   /**
-   * The state of `pages` pages from `address` on, a byte each, into `out` from `at`: a mask of PageState. What is not
-   * mapped is absent.
-   * @returns how many are present
+   * Writes the state of `pages` pages from `address` on to `out` from `at` on, a byte each: a mask of PageState. Unmapped
+   * pages are absent.
+   * @returns the number of present pages
    */
   read(address: number, pages: number, out: Uint8Array, at: number = 0): number {
-    assert(at >= 0 && at + pages <= out.length, 'there is a byte for every page');
+    assert(at >= 0 && at + pages <= out.length, 'out has a byte per page');
     const first = Math.floor(address / this.#linux.pageBytes);
     let present = 0;
     for (let done = 0; done < pages; ) {
-      const wanted = Math.min(pages - done, READ_PAGES);
+      const count = Math.min(pages - done, READ_PAGES);
       const position = (first + done) * ENTRY_BYTES;
-      const got =
-        readSync(this.#fd, this.#entries, 0, wanted * ENTRY_BYTES, position) / ENTRY_BYTES;
+      const got = readSync(this.#fd, this.#entries, 0, count * ENTRY_BYTES, position) / ENTRY_BYTES;
       if (got < 1) return present + this.#clear(out, at + done, at + pages);
       for (let i = 0; i < got; i++) {
         const state = stateOf(this.#entries[2 * i + 1]!);
@@ -119,18 +120,18 @@ export class PageMap {
     return present;
   }
 
-  /** Behind the end of the address space there are no entries. */
+  /** For pages past the end of the address space, which have no entries. */
   #clear(out: Uint8Array, from: number, to: number): number {
     out.fill(PageState.absent, from, to);
     return 0;
   }
 
   /**
-   * Runs of pages that match, at most `maxRuns`; they are there until the next call.
-   * @returns how many; -1 on a kernel without PAGEMAP_SCAN. `scannedTo` says where to go on
+   * Finds up to `runsMax` runs of matching pages, which are valid until the next call; continue at `scannedTo`.
+   * @returns the number of runs; SCAN_UNSUPPORTED on a kernel without PAGEMAP_SCAN
    */
-  scan(address: number, bytes: number, wishes: ScanWishes): number {
-    const { flags = 0, all = 0, any = 0, none = 0, report = all | any, maxPages = 0 } = wishes;
+  scan(address: number, bytes: number, options: ScanOptions): number {
+    const { flags = 0, all = 0, any = 0, none = 0, report = all | any, pagesMax = 0 } = options;
     const argument = this.#argument;
     argument.set64(0, SCAN_BYTES);
     argument.set64(8, flags);
@@ -138,8 +139,8 @@ export class PageMap {
     argument.set64(24, address + bytes);
     argument.set64(32, 0);
     argument.set64(40, this.#runs.address);
-    argument.set64(48, this.maxRuns);
-    argument.set64(56, maxPages);
+    argument.set64(48, this.runsMax);
+    argument.set64(56, pagesMax);
     argument.set64(64, none);
     argument.set64(72, all | none); // an inverted category matches when it is absent
     argument.set64(80, any);
@@ -147,14 +148,14 @@ export class PageMap {
     const found = this.#linux.ioctl(this.#fd, PAGEMAP_SCAN, argument.address);
     this.#runCount = Math.max(0, found);
     if (found < 0) {
-      if (this.#linux.errno() === Errno.ENOTTY) return -1;
+      if (this.#linux.errno() === Errno.ENOTTY) return SCAN_UNSUPPORTED;
       this.#linux.fail('PAGEMAP_SCAN', { address, bytes });
     }
     this.#scannedTo = argument.get64(32);
     return found;
   }
 
-  /** Where the last scan stopped: at the end of its range, or where its room or its limit of pages was used up. */
+  /** Where the last scan stopped: the end of its range, or where runsMax or pagesMax was reached. */
   get scannedTo(): number {
     return this.#scannedTo;
   }
@@ -163,18 +164,18 @@ export class PageMap {
     return this.#runs.get64(this.#at(i));
   }
 
-  /** The first byte behind the run. */
+  /** The first byte after the run. */
   runEnd(i: number): number {
     return this.#runs.get64(this.#at(i) + 8);
   }
 
-  /** A mask of PageCategory, of those that were to be reported. */
+  /** The reported categories, a mask of PageCategory. */
   runCategories(i: number): number {
     return this.#runs.get32(this.#at(i) + 16);
   }
 
   #at(i: number): number {
-    assert(i >= 0 && i < this.#runCount, 'the run was found');
+    assert(i >= 0 && i < this.#runCount, 'i < runs of the last scan');
     return i * RUN_BYTES;
   }
 
@@ -198,7 +199,7 @@ function openPageMap(): number {
     return openSync('/proc/self/pagemap', 'r');
   } catch (cause) {
     const errno = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    const message = `/proc/self/pagemap cannot be opened: ${errno}`;
+    const message = `cannot open /proc/self/pagemap: ${errno}`;
     throw new SwapError('ERR_IO_SYSTEM', message, { call: 'open', errno }, { cause });
   }
 }

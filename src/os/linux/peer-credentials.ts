@@ -1,5 +1,5 @@
 /**
- * Which process opened the other end of a Unix socket: SO_PEERCRED of getsockopt(2).
+ * The process at the other end of a Unix socket: SO_PEERCRED of getsockopt(2).
  *
  * Source: unix(7), "Socket options"; struct ucred of sys/socket.h: pid, uid and gid, 32 bits each.
  */
@@ -10,8 +10,7 @@ const SO_PEERCRED = 17;
 const UCRED_BYTES = 12;
 
 /**
- * Process id of the peer of a connected Unix socket; 0 where it is not known: another process id namespace, no FFI,
- * no Linux.
+ * Process id of the peer of a connected Unix socket; 0 if unknown: another pid namespace, no FFI, or not Linux.
  */
 export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number {
   const libc = loadLibC(platform);

@@ -1,8 +1,8 @@
 /**
- * Waits for descriptors, with a time limit: poll(2) over a table made once. A thread that serves faults waits so, for the
- * userfaultfd and for an eventfd that ends it: a thread stuck in read(2) would hold up process.exit() for ever.
+ * Waits for descriptors with a timeout: poll(2) on a table allocated once. The fault thread waits for its userfaultfd and
+ * for an eventfd that stops it: a thread blocked in read(2) would block process.exit().
  *
- * Cost: one system call, nothing allocated.
+ * Cost: one system call, no allocation.
  * Sources: poll(2); asm-generic/poll.h.
  */
 import { assert } from '../../base/assert.ts';
@@ -10,10 +10,10 @@ import type { NativeCall } from '../koffi.ts';
 import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** What `Poller.wait` answers when it is not the number of descriptors that are ready. */
-export const Poll = { timedOut: 0, interrupted: -1 } as const;
+/** Results of `Poller.wait` other than a number of ready descriptors. */
+export const PollResult = { timedOut: 0, interrupted: -1 } as const;
 
-/** poll(2): POLL*. Error and hang-up are reported always. */
+/** poll(2): POLL*. Error, hang-up and invalid are always reported. */
 export const Ready = {
   readable: 0x01,
   writable: 0x04,
@@ -31,7 +31,7 @@ export class Poller {
   readonly #table: Struct;
   readonly #count: number;
 
-  /** @param events of `Ready`, the same for all */
+  /** @param events of `Ready`, the same for all descriptors */
   constructor(linux: Linux, fds: readonly number[], events: number = Ready.readable) {
     this.#linux = linux;
     this.#poll = linux.bind('int poll(uintptr_t table, unsigned long count, int milliseconds)');
@@ -44,19 +44,19 @@ export class Poller {
   }
 
   /**
-   * @param milliseconds 0 looks and returns, -1 waits for ever
-   * @returns how many are ready; Poll.timedOut, Poll.interrupted (a signal: ask again)
+   * @param milliseconds 0 returns at once, -1 waits without limit
+   * @returns the number of ready descriptors, PollResult.timedOut, or PollResult.interrupted (a signal: call again)
    */
   wait(milliseconds: number): number {
     const ready = this.#poll(this.#table.address, this.#count, milliseconds);
     if (ready >= 0) return ready;
-    if (this.#linux.errno() === Errno.EINTR) return Poll.interrupted;
+    if (this.#linux.errno() === Errno.EINTR) return PollResult.interrupted;
     return this.#linux.fail('poll');
   }
 
-  /** What the last wait found for descriptor `i` of the list: a mask of `Ready`, 0 for nothing. */
+  /** The state of descriptor `i` of the list after the last wait: a mask of `Ready`, 0 if not ready. */
   readiness(i: number): number {
-    assert(i >= 0 && i < this.#count, 'the descriptor is in the list');
+    assert(i >= 0 && i < this.#count, 'i < descriptors');
     return this.#table.get32(i * ENTRY_BYTES + 4) >>> 16;
   }
 }

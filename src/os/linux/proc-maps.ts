@@ -1,31 +1,31 @@
 /**
- * Lines of /proc/self/maps: what is mapped where. A WebAssembly memory shows as its pages, readable and writable, and
- * behind them its reserve, without any right; both belong to it, and a touch of the reserve is V8's trap.
+ * Parses /proc/self/maps. A WebAssembly memory appears as its pages, readable and writable, followed by its reserve without
+ * access rights, where V8 traps out-of-bounds accesses.
  *
  *   7f0000000000-7f0000010000 rw-p 00000000 00:00 0      the memory
  *   7f0000010000-7f0200000000 ---p 00000000 00:00 0      its reserve
  *
- * The kernel joins neighbours that are alike, so that a line may hold more than one mapping of ours.
- * Cost: the whole file is read, a millisecond or so in a process of a few hundred mappings. Not for hot paths.
+ * The kernel merges adjacent mappings with equal properties, so a line may contain several of them.
+ * Cost: reads the whole file, about 1 ms with a few hundred mappings. Not for hot paths.
  * Sources: proc_pid_maps(5).
  */
 import { readFileSync } from 'node:fs';
 
 export interface MappedRange {
   readonly start: number;
-  /** The first byte behind it. */
+  /** The first byte after it. */
   readonly end: number;
-  /** As the kernel writes it: `rw-p`, with `s` for shared. */
+  /** In the format of the kernel: `rw-p`, with `s` for shared. */
   readonly permissions: string;
-  /** Where in the file it starts. */
+  /** Offset in the file. */
   readonly position: number;
   /** 0 for anonymous memory. */
   readonly inode: number;
-  /** A file, `[heap]` and the like; empty for anonymous memory. */
+  /** A file, or a name such as `[heap]`; empty for anonymous memory. */
   readonly path: string;
 }
 
-/** All lines that share a byte with `address` .. `address + bytes`, in order of address. */
+/** All ranges that overlap [address, address + bytes), ascending. */
 export function mappedRanges(
   address: number,
   bytes: number,
@@ -39,7 +39,7 @@ export function mappedRanges(
   return found;
 }
 
-/** Null for what is no line of a maps file. */
+/** Null for an invalid line. */
 export function parseMapsLine(line: string): MappedRange | null {
   const [, start, end, permissions, position, inode, path] =
     /^([0-9a-f]+)-([0-9a-f]+) ([rwxps-]{4}) ([0-9a-f]+) [0-9a-f]+:[0-9a-f]+ (\d+) *(.*)$/.exec(
@@ -57,8 +57,8 @@ export function parseMapsLine(line: string): MappedRange | null {
 }
 
 /**
- * The mapped bytes without a gap from `address` on that are anonymous and private: what a memory at that address could
- * hold at most, its reserve included. The kernel may have joined it with what lies behind.
+ * The size of the contiguous private anonymous mappings from `address` on: an upper bound of the size of a memory at that
+ * address, reserve included. The kernel may have merged it with adjacent mappings.
  */
 export function privateBytesFrom(
   address: number,
@@ -76,7 +76,7 @@ export function privateBytesFrom(
   return end - address;
 }
 
-/** Where the line of the mapping that begins at the address is; 0, where none does: it is in one that begins before. */
+/** Position of the line of the mapping that starts at the address; 0 if none does. */
 function lineOf(text: string, address: number): number {
   return text.indexOf(`\n${address.toString(16).padStart(8, '0')}-`) + 1;
 }

@@ -1,17 +1,17 @@
 /**
- * A blocking stream socket, TCP or Unix, for those who must have an answer before they return: a page that lies on
- * another machine is wanted by a synchronous call. Node's own sockets speak only through the event loop.
+ * A blocking stream socket, TCP or Unix, for synchronous callers: loading a page from another machine must complete before
+ * the call returns, and Node's sockets work only through the event loop.
  *
  *   open(address, memory)   socket(2), setsockopt(2), connect(2)
- *   send(at, length)        memory[at ..] goes out, as much as is taken before the time is over
- *   receive(at, room)       what has come goes to memory[at ..], at least a byte before the time is over
+ *   send(at, length)        sends from memory[at ..], as much as the kernel accepts within the timeout
+ *   receive(at, length)     receives into memory[at ..], at least one byte within the timeout
  *
- * The memory is given once: its address is taken once, and no call allocates. It must not be resizable, and be more than
- * 64 bytes long (the runtime moves smaller arrays).
+ * The memory is passed once and its address read once, so no call allocates. It must not be resizable, and must be longer
+ * than 64 bytes (the runtime moves smaller arrays).
  *
- * Cost: 15 to 25 us a round trip on loopback, of which the foreign calls are about half a microsecond.
- * Left out: names (an address is numbers; who resolves names may wait for it), TLS, and systems other than 64-bit Linux
- * with the kernel's generic numbers.
+ * Cost: 15 to 25 us per round trip on loopback, of which about 0.5 us for the foreign calls.
+ * Left out: host names (resolve them before), TLS, and systems other than 64-bit Linux with the generic constants of the
+ * kernel.
  *
  * Sources: Linux man-pages socket(2), connect(2), send(2), recv(2), setsockopt(2), close(2); socket(7) for SO_RCVTIMEO and
  * SO_SNDTIMEO, which bound connect(2) as well; tcp(7), ip(7), ipv6(7), unix(7) for the addresses. Numbers:
@@ -23,14 +23,14 @@ import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
 import { type LibC, loadLibC } from './libc.ts';
 
-/** Where the other side listens: a Unix socket's path, or an IPv4 or IPv6 address in numbers and a port. */
+/** The address of the peer: the path of a Unix socket, or a numeric IPv4 or IPv6 address and a port. */
 export type StreamAddress =
   | { readonly path: string }
   | { readonly host: string; readonly port: number };
 
-/** What send() and receive() answer when no byte went: 0 is the end of the connection, -1 that the time is over. */
+/** Results of send() and receive() when no byte was moved: the connection is closed, or the timeout expired. */
 const CLOSED = 0;
-const LATE = -1;
+const TIMED_OUT = -1;
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -41,7 +41,7 @@ const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
-/** No SIGPIPE when the other side is gone. */
+/** No SIGPIPE if the peer has closed the connection. */
 const MSG_NOSIGNAL = 0x4000;
 const EINTR = 4;
 const EAGAIN = 11;
@@ -49,7 +49,7 @@ const EPIPE = 32;
 const ECONNRESET = 104;
 const ETIMEDOUT = 110;
 const EINPROGRESS = 115;
-/** sun_path of unix(7), one byte of it the terminating zero. */
+/** sun_path of unix(7), including the terminating zero. */
 const UNIX_PATH_BYTES = 108;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 const PLATFORMS = ['x64', 'arm64', 'riscv64', 'loong64'];
@@ -74,13 +74,13 @@ export type OpenStreamSocket = (
   timeoutMs: number,
 ) => StreamSocket;
 
-/** Opens stream sockets, or null where there are none (not 64-bit Linux, no FFI). */
+/** Opens stream sockets; null if not supported (not 64-bit Linux, no FFI). */
 export function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null {
   const libc = PLATFORMS.includes(process.arch) ? loadLibC(platform) : null;
   if (libc === null) return null;
   const calls = callsOf(libc);
   return (address, memory, timeoutMs) => {
-    assert(memory.length > 64, 'the runtime does not move the memory');
+    assert(memory.length > 64, 'memory.length > 64');
     return new StreamSocket(calls, address, memory, libc.addressOf(memory), timeoutMs);
   };
 }
@@ -91,7 +91,7 @@ function callsOf(libc: LibC): Calls {
     socket: libc.bind('int socket(int domain, int type, int protocol)'),
     connect: libc.bind('int connect(int fd, uintptr_t address, uint32_t length)'),
     send: libc.bind('int64_t send(int fd, uintptr_t bytes, size_t length, int flags)'),
-    recv: libc.bind('int64_t recv(int fd, uintptr_t bytes, size_t room, int flags)'),
+    recv: libc.bind('int64_t recv(int fd, uintptr_t bytes, size_t length, int flags)'),
     setsockopt: libc.bind(
       'int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)',
     ),
@@ -104,7 +104,7 @@ function callsOf(libc: LibC): Calls {
 
 class StreamSocket implements Disposable {
   readonly #calls: Calls;
-  /** Held so that it is not collected while the kernel may be given its address. */
+  /** Keeps the memory from being collected while its address is used. */
   readonly #memory: Uint8Array;
   readonly #memoryAt: number;
   /** -1 once closed. */
@@ -112,7 +112,7 @@ class StreamSocket implements Disposable {
   #sendTimeoutMs = 0;
   #receiveTimeoutMs = 0;
 
-  /** @throws SwapError: ERR_ARG_VALUE for an address, ERR_IO_SYSTEM when there is no connection within `timeoutMs` */
+  /** @throws SwapError ERR_ARG_VALUE: invalid address; ERR_IO_SYSTEM: no connection within `timeoutMs` */
   constructor(
     calls: Calls,
     address: StreamAddress,
@@ -133,7 +133,7 @@ class StreamSocket implements Disposable {
     this.#setOption('setsockopt TCP_NODELAY', IPPROTO_TCP, TCP_NODELAY, 4);
   }
 
-  /** Bytes of memory[at .. at + length) that went out, 1 .. length; 0: the other side is gone; -1: it takes no more in time. */
+  /** Sends from memory[at .. at + length). Returns the bytes sent, 1 .. length; 0: connection closed; -1: timed out. */
   send(at: number, length: number, timeoutMs: number): number {
     this.#checkRange(at, length);
     if (timeoutMs !== this.#sendTimeoutMs) {
@@ -148,22 +148,22 @@ class StreamSocket implements Disposable {
     }
   }
 
-  /** Bytes that came, 1 .. room, at memory[at ..]; 0: the other side has closed; -1: nothing came in time. */
-  receive(at: number, room: number, timeoutMs: number): number {
-    this.#checkRange(at, room);
+  /** Receives into memory[at ..]. Returns the bytes received, 1 .. length; 0: connection closed; -1: timed out. */
+  receive(at: number, length: number, timeoutMs: number): number {
+    this.#checkRange(at, length);
     if (timeoutMs !== this.#receiveTimeoutMs) {
       this.#setTimeout('setsockopt SO_RCVTIMEO', SO_RCVTIMEO, timeoutMs);
       this.#receiveTimeoutMs = timeoutMs;
     }
     for (;;) {
-      const got = this.#calls.recv(this.#fd, this.#memoryAt + at, room, 0);
+      const got = this.#calls.recv(this.#fd, this.#memoryAt + at, length, 0);
       if (got >= 0) return got;
       const errno = this.#calls.errno();
       if (errno !== EINTR) return this.#endOf('recv', errno);
     }
   }
 
-  /** close(2). Nothing is sent or received afterwards; closing twice is allowed. */
+  /** close(2). The socket must not be used afterwards; closing twice is allowed. */
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;
     this.#calls.close(this.#fd);
@@ -171,26 +171,26 @@ class StreamSocket implements Disposable {
   }
 
   #connect(address: StreamAddress, length: number, timeoutMs: number): void {
-    // The scratch holds the address: the timeout, which needs it too, is set first and the address written again.
+    // Setting the timeout overwrites the address in the scratch: write it again.
     this.#setTimeout('setsockopt SO_SNDTIMEO', SO_SNDTIMEO, timeoutMs);
     this.#sendTimeoutMs = timeoutMs;
     writeAddress(this.#calls.scratch, address);
     if (this.#calls.connect(this.#fd, this.#calls.scratchAt, length) === 0) return;
     const errno = this.#calls.errno();
-    // A connect that is not done in time says EINPROGRESS (TCP) or EAGAIN (Unix).
+    // A connect that times out fails with EINPROGRESS (TCP) or EAGAIN (Unix).
     this.#fail('connect', errno === EINPROGRESS || errno === EAGAIN ? ETIMEDOUT : errno);
   }
 
   #checkRange(at: number, length: number): void {
     assert(this.#fd >= 0, 'the socket is open');
-    assert(length > 0, 'there is something to send, or room');
-    assert(at >= 0 && at + length <= this.#memory.length, 'what is sent or comes is in its memory');
+    assert(length > 0, 'length > 0');
+    assert(at >= 0 && at + length <= this.#memory.length, 'at + length <= memory.length');
   }
 
   #setTimeout(call: string, name: number, timeoutMs: number): void {
-    assert(Number.isInteger(timeoutMs) && timeoutMs > 0, 'a timeout is whole milliseconds');
-    assert(timeoutMs <= TIMEOUT_MS_MAX, 'a timeout fits the kernel');
-    // struct timeval of two 64-bit numbers; their upper halves are zero.
+    assert(Number.isInteger(timeoutMs) && timeoutMs > 0, 'timeoutMs is a whole number, above 0');
+    assert(timeoutMs <= TIMEOUT_MS_MAX, 'timeoutMs < 2^31');
+    // struct timeval: two 64-bit numbers whose upper halves are zero.
     const { scratch } = this.#calls;
     scratch.setUint32(0, Math.floor(timeoutMs / 1000), true);
     scratch.setUint32(4, 0, true);
@@ -205,8 +205,8 @@ class StreamSocket implements Disposable {
     if (setsockopt(this.#fd, level, name, scratchAt, length) !== 0) this.#fail(call, errno());
   }
 
-  #endOf(call: string, errno: number): typeof CLOSED | typeof LATE {
-    if (errno === EAGAIN) return LATE;
+  #endOf(call: string, errno: number): typeof CLOSED | typeof TIMED_OUT {
+    if (errno === EAGAIN) return TIMED_OUT;
     if (errno === EPIPE || errno === ECONNRESET || errno === ETIMEDOUT) return CLOSED;
     return this.#fail(call, errno);
   }
@@ -218,7 +218,7 @@ class StreamSocket implements Disposable {
   }
 }
 
-/** Writes a struct sockaddr; its length. */
+/** Writes a struct sockaddr. Returns its length. */
 function writeAddress(out: DataView, address: StreamAddress): number {
   const bytes = new Uint8Array(out.buffer);
   bytes.fill(0);
@@ -227,7 +227,7 @@ function writeAddress(out: DataView, address: StreamAddress): number {
     if (path.length === 0 || path.length >= UNIX_PATH_BYTES || path.includes(0))
       throw new SwapError(
         'ERR_ARG_VALUE',
-        `${address.path}: the path of a Unix socket has 1 to 107 bytes`,
+        `${address.path}: invalid path of a Unix socket; use 1 to 107 bytes without NUL`,
         { path: address.path },
       );
     out.setUint16(0, AF_UNIX, true);
@@ -248,11 +248,11 @@ function writeAddress(out: DataView, address: StreamAddress): number {
     writeIPv6(out, 8, host);
     return 28;
   }
-  const text = `${host}:${port}: give an IPv4 or IPv6 address in numbers and a port of 1 to 65535`;
+  const text = `${host}:${port}: invalid address; give a numeric IPv4 or IPv6 address and a port from 1 to 65535`;
   throw new SwapError('ERR_ARG_VALUE', text, { host, port });
 }
 
-/** The eight groups of an address that isIPv6() took, around its `::`. */
+/** Writes the eight groups of a valid address, around its `::`. */
 function writeIPv6(out: DataView, at: number, host: string): void {
   const [head = '', tail] = host.split('::');
   const groups = (text: string): number[] =>

@@ -1,15 +1,15 @@
 /**
- * System calls by number, ioctl, and structs in memory that the kernel reads and writes: what the files of os/linux/
- * are built on, over the C library of libc.ts.
+ * System calls by number, ioctl, and structs in memory that the kernel reads and writes: the basis of the files of
+ * os/linux/, on top of libc.ts.
  *
- * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and on
- * arm64 Linux integer arguments go in the same registers either way.
+ * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and arm64
+ * Linux, integer arguments use the same registers either way.
  *
- * Arguments that are structs lie in memory of a `Struct`, made once, its address taken once: `new ArrayBuffer` does not
- * move, and the object that knows the address holds the buffer.
+ * Struct arguments are in a `Struct`, allocated once with its address read once: an ArrayBuffer does not move, and the
+ * object that knows the address references the buffer.
  *
- * Rules: an errno that the manual page lists as a state of the world is an answer of the method; any other is a
- * SwapError ERR_IO_SYSTEM whose facts name call and errno. One object a thread: loadLinux() in each worker.
+ * Rules: an errno that describes an expected state is a result of the method; any other is a SwapError ERR_IO_SYSTEM whose
+ * facts name call and errno. Create one object per thread: call loadLinux() in each worker.
  *
  * Left out: architectures other than x86-64 and arm64 (both little-endian, which Struct relies on).
  * Sources: syscall(2), errno(3), sysconf(3); Linux arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h.
@@ -20,7 +20,7 @@ import type { NativeCall } from '../koffi.ts';
 import { Errno, errnoName } from './errno.ts';
 import { type LibC, loadLibC } from './libc.ts';
 
-/** Numbers of system calls that older C libraries have no function for. */
+/** Numbers of system calls for which older C libraries have no function. */
 export interface SystemCallNumbers {
   readonly userfaultfd: number;
   readonly memfdCreate: number;
@@ -37,18 +37,18 @@ const numbersOf: Readonly<Record<string, SystemCallNumbers>> = {
 /** sysconf(3): _SC_PAGESIZE of glibc and of musl. */
 const SC_PAGESIZE = 30;
 
-export interface LinuxAnswer {
-  /** Null when this machine has none; `reason` says why. */
+export interface LoadedLinux {
+  /** Null if not supported; `reason` says why. */
   readonly linux: Linux | null;
-  /** Empty when there is one. */
+  /** Why linux is null; empty otherwise. */
   readonly reason: string;
 }
 
-/** The C library of this process, or null and a reason where there is none that we know how to call. */
+/** The system calls of this process, or null and the reason if they are not supported. */
 export function loadLinux(
   platform: NodeJS.Platform = process.platform,
   architecture: string = process.arch,
-): LinuxAnswer {
+): LoadedLinux {
   if (platform !== 'linux')
     return { linux: null, reason: `the platform is ${platform}, not linux` };
   const numbers = numbersOf[architecture];
@@ -56,7 +56,7 @@ export function loadLinux(
     return { linux: null, reason: `no system call numbers for the architecture ${architecture}` };
   try {
     const libc = loadLibC(platform);
-    if (libc === null) return { linux: null, reason: 'koffi does not load here' };
+    if (libc === null) return { linux: null, reason: 'koffi does not load on this machine' };
     return { linux: new Linux(libc, numbers), reason: '' };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
@@ -64,12 +64,12 @@ export function loadLinux(
   }
 }
 
-/** The C library of this process. */
+/** System calls of this process, for one thread. */
 export class Linux {
   readonly numbers: SystemCallNumbers;
-  /** Bytes of a page of this kernel: 4096 on x86-64; 4096, 16384 or 65536 on arm64. */
+  /** Page size of this kernel, bytes: 4096 on x86-64; 4096, 16384 or 65536 on arm64. */
   readonly pageBytes: number;
-  /** syscall(2): the number of the call, and three arguments. -1 and errno when it fails. */
+  /** syscall(2): number and three arguments. Returns -1 and sets errno on failure. */
   readonly systemCall: NativeCall;
   /** ioctl(2): descriptor, request, address of the argument. */
   readonly ioctl: NativeCall;
@@ -85,10 +85,10 @@ export class Linux {
     this.ioctl = this.bind('int ioctl(int fd, unsigned long request, uintptr_t argument)');
     this.#close = this.bind('int close(int fd)');
     this.pageBytes = this.bind('int64_t sysconf(int name)')(SC_PAGESIZE);
-    assert(this.pageBytes >= 4096, 'the system has pages');
+    assert(this.pageBytes >= 4096, 'pageBytes >= 4096');
   }
 
-  /** A function of the C library by its prototype. Throws where the library has none. */
+  /** See LibC.bind. */
   bind(prototype: string): NativeCall {
     return this.#libc.bind(prototype);
   }
@@ -98,9 +98,9 @@ export class Linux {
     return this.#libc.errno();
   }
 
-  /** Throws the last call that returned -1 as an error. */
+  /** Throws an error for the last call that returned -1. */
   fail(call: string, facts: SwapError['facts'] = {}): never {
-    throw systemError(call, this.errno(), facts);
+    throw callError(call, this.errno(), facts);
   }
 
   /** See LibC.addressOf. */
@@ -108,24 +108,20 @@ export class Linux {
     return this.#libc.addressOf(memory);
   }
 
-  /** For mapping.ts, which checks both arguments first: a wrong one ends the process. */
+  /** For mapping.ts, which checks both arguments first: wrong ones abort the process. */
   view(address: number, bytes: number): ArrayBuffer {
     return this.#libc.view(address, bytes);
   }
 
-  /** close(2). The descriptor is gone also when the answer is an error, so that EINTR is none. */
+  /** close(2). */
   close(fd: number): void {
-    // EINTR: on Linux the descriptor is closed by then; closing it again might close another thread's.
+    // On Linux the descriptor is closed also after EINTR; closing it again could close one of another thread.
     if (this.#close(fd) !== 0 && this.errno() !== Errno.EINTR) this.fail('close', { fd });
   }
 }
 
-/** A call that failed with `errno`, as an error. */
-export function systemError(
-  call: string,
-  errno: number,
-  facts: SwapError['facts'] = {},
-): SwapError {
+/** The error for a call that failed with `errno`. */
+export function callError(call: string, errno: number, facts: SwapError['facts'] = {}): SwapError {
   const name = errnoName(errno);
   const said = Object.entries(facts).map(([key, value]) => ` ${key} ${value}`);
   return new SwapError('ERR_IO_SYSTEM', `${call} failed: ${name}${said.join(',')}`, {
@@ -138,8 +134,8 @@ export function systemError(
 const TWO_32 = 0x1_0000_0000;
 
 /**
- * Memory that the kernel reads and writes: words of 32 bits, and of 64 as two of them (a BigInt would be allocated).
- * Offsets are in bytes, as in the kernel's headers, and multiples of four.
+ * Memory that the kernel reads and writes. 64-bit fields are accessed as two 32-bit words, since a BigInt would be
+ * allocated. Offsets are in bytes, as in the kernel headers, and multiples of 4.
  */
 export class Struct {
   readonly bytes: Uint8Array;
@@ -161,19 +157,19 @@ export class Struct {
     this.#words[at >>> 2] = value;
   }
 
-  /** An unsigned number of 64 bits; exact below 2^53, which addresses and lengths of ours are. */
+  /** An unsigned 64-bit field; exact below 2^53, as all addresses and lengths are. */
   get64(at: number): number {
     return this.#words[at >>> 2]! + this.#words[(at >>> 2) + 1]! * TWO_32;
   }
 
-  /** A signed one. */
+  /** A signed 64-bit field. */
   getSigned64(at: number): number {
     return this.#words[at >>> 2]! + (this.#words[(at >>> 2) + 1]! | 0) * TWO_32;
   }
 
   /** @param value 0 .. 2^53 - 1 */
   set64(at: number, value: number): void {
-    this.#words[at >>> 2] = value; // modulo 2^32, as every store to a Uint32Array
+    this.#words[at >>> 2] = value; // modulo 2^32, as any store to a Uint32Array
     this.#words[(at >>> 2) + 1] = value / TWO_32;
   }
 }

@@ -1,10 +1,9 @@
 /**
- * Numbers and layouts of linux/userfaultfd.h that userfaultfd.ts and its users share. Structs are described there by
- * offsets.
+ * Constants of linux/userfaultfd.h for userfaultfd.ts and its users. userfaultfd.ts accesses the structs by offset.
  * Sources: linux/userfaultfd.h of 6.8 (POISON since 6.6, WP_ASYNC 6.7, MOVE 6.8), ioctl_userfaultfd(2).
  */
 
-/** Features that a userfaultfd is opened with. */
+/** Features of a userfaultfd. */
 export const UffdFeature = {
   faultFlagWriteProtect: 0x1,
   eventFork: 0x2,
@@ -13,19 +12,19 @@ export const UffdFeature = {
   missingHugetlbfs: 0x10,
   missingShmem: 0x20,
   eventUnmap: 0x40,
-  /** The faulting thread gets SIGBUS instead of waiting for a message. */
+  /** The faulting thread gets SIGBUS; no message is sent. */
   sigbus: 0x80,
-  /** Fault messages say which thread waits. */
+  /** Fault messages contain the id of the faulting thread. */
   threadId: 0x100,
   minorHugetlbfs: 0x200,
   minorShmem: 0x400,
-  /** Fault messages say which byte, not only which page. */
+  /** Fault messages contain the exact address, not only that of the page. */
   exactAddress: 0x800,
   writeProtectHugetlbfsShmem: 0x1000,
-  /** Write protection also of anonymous pages that are not there yet. */
+  /** Write protection also applies to anonymous pages that are not populated. */
   writeProtectUnpopulated: 0x2000,
   poison: 0x4000,
-  /** The kernel lifts write protection itself; PAGEMAP_SCAN then tells what was written. */
+  /** The kernel removes write protection itself; PAGEMAP_SCAN finds the written pages. */
   writeProtectAsync: 0x8000,
   move: 0x10000,
 } as const;
@@ -42,10 +41,10 @@ export function featureNames(mask: number): string[] {
   return names;
 }
 
-/** What faults of a range are reported; a mask. */
+/** Kinds of faults to report for a range; a mask. */
 export const UffdMode = { missing: 0x1, writeProtect: 0x2, minor: 0x4 } as const;
 
-/** What a message is about. */
+/** Type of a message. */
 export const UffdEvent = {
   fault: 0x12,
   fork: 0x13,
@@ -54,20 +53,20 @@ export const UffdEvent = {
   unmap: 0x16,
 } as const;
 
-/** Flags of a fault; none of the last two: the page is missing. */
+/** Flags of a fault; without writeProtect and minor: the page is missing. */
 export const FaultFlag = { write: 0x1, writeProtect: 0x2, minor: 0x4 } as const;
 
-/** Modes of `copy`, and `dontWake` of every ioctl that resolves a fault. `move` has `allowSourceHoles`. */
+/** Modes of `copy`; `dontWake` applies to every ioctl that resolves a fault. */
 export const CopyMode = { wake: 0, dontWake: 0x1, writeProtect: 0x2 } as const;
 export const MoveMode = { wake: 0, dontWake: 0x1, allowSourceHoles: 0x2 } as const;
 export const ProtectMode = { lift: 0, protect: 0x1, liftDontWake: 0x2 } as const;
 
 /**
- * ioctl(2) requests, as asm-generic/ioctl.h puts them together: two bits of direction (2: the kernel writes, 1: it reads),
- * fourteen of the struct's size, the type 0xaa, the command.
+ * ioctl(2) requests in the encoding of asm-generic/ioctl.h: 2 bits direction (2: the kernel writes, 1: it reads), 14 bits
+ * size of the struct, type 0xaa, command.
  */
 export const UffdRequest = {
-  /** Of /dev/userfaultfd: a new descriptor. */
+  /** On /dev/userfaultfd: creates a descriptor. */
   create: 0x0000aa00,
   api: 0xc018aa3f,
   register: 0xc020aa00,
@@ -81,5 +80,5 @@ export const UffdRequest = {
   poison: 0xc020aa08,
 } as const;
 
-/** UFFDIO_API asks for this version; there is no other. */
+/** The only version of UFFDIO_API. */
 export const UFFD_API_VERSION = 0xaa;

@@ -1,6 +1,6 @@
 /**
- * How much memory this process may use: the machine's, or the limit of a memory control group that it is in when that is
- * less. A group's limit holds for all groups below it, so every group from the process's own up to the mount is looked at.
+ * The memory that this process can use: that of the machine, or the lowest limit of its memory cgroups. The limit of a
+ * cgroup applies to all cgroups below it, so every cgroup from that of the process up to the mount point is read.
  *
  *   /proc/self/cgroup      4:memory:/a/b          version 1      0::/a/b    version 2
  *   /proc/self/mountinfo   ... ROOT MOUNTPOINT ... - cgroup|cgroup2 SOURCE OPTIONS
@@ -14,11 +14,11 @@ import { join, relative } from 'node:path';
 
 export interface UsableMemory {
   readonly bytes: number;
-  /** A control group's limit, not the machine's memory. */
+  /** True if a cgroup limit is lower than the memory of the machine. */
   readonly isGroupLimit: boolean;
 }
 
-/** The text of a file; null where it cannot be read. */
+/** Reads a file; null if it cannot be read. */
 export type ReadText = (path: string) => string | null;
 
 const readText: ReadText = (path) => {
@@ -29,31 +29,31 @@ const readText: ReadText = (path) => {
   }
 };
 
-/** Source of the limit by type of file system. */
+/** The file with the limit, by type of file system. */
 const limitFiles = { cgroup: 'memory.limit_in_bytes', cgroup2: 'memory.max' } as const;
 
-/** Path of the process's group in each version, null where it is in none that limits memory. */
+/** Path of the memory cgroup of the process in each version, or null. */
 function groupsOf(text: string): Record<keyof typeof limitFiles, string | null> {
   const lines = text.split('\n').map((line) => /^\d+:([^:]*):(.*)$/.exec(line));
-  const pathOf = (isIt: (controllers: string) => boolean): string | null =>
-    lines.find((line) => line !== null && isIt(line[1] ?? ''))?.[2] ?? null;
+  const pathOf = (matches: (controllers: string) => boolean): string | null =>
+    lines.find((line) => line !== null && matches(line[1] ?? ''))?.[2] ?? null;
   return {
     cgroup: pathOf((controllers) => controllers.split(',').includes('memory')),
     cgroup2: pathOf((controllers) => controllers === ''),
   };
 }
 
-/** Folders from the process's own group up to the one that is mounted. */
+/** Folders from the cgroup of the process up to the mount point. */
 function foldersOf(mount: string, root: string, group: string): string[] {
   const below = relative(root, group);
-  // A group outside what is mounted: a container that sees its own group as the root.
+  // The cgroup is outside the mount: a container that sees its own cgroup as the root.
   const parts = below === '' || below.startsWith('..') ? [] : below.split('/');
   return [...parts.keys(), parts.length].map((n) => join(mount, ...parts.slice(0, n))).reverse();
 }
 
 /**
  * @param machineBytes memory of the machine
- * @param read stands in for the file system in tests
+ * @param read replaces the file system in tests
  */
 export function usableMemory(
   machineBytes: number = totalmem(),

@@ -1,13 +1,14 @@
 /**
- * Opens a userfaultfd: by which of the three ways, and with which features.
+ * Opens a userfaultfd by one of three methods, with the requested features.
  *
- *   userfaultfd(2)         CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd = 1    all faults, also the kernel's
- *   /dev/userfaultfd       whoever may open the file (6.1)                        the same
- *   UFFD_USER_MODE_ONLY    anybody (5.11)                                         faults in user mode; a system call
- *                                                                                 that meets a missing page: EFAULT
+ *   method                 requires                                              reports
+ *   userfaultfd(2)         CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd = 1    all faults, also those of the kernel
+ *   /dev/userfaultfd       permission to open the file (6.1)                     the same
+ *   UFFD_USER_MODE_ONLY    nothing (5.11)                                        faults in user mode; a system call that
+ *                                                                                accesses a missing page fails with EFAULT
  *
- * Features are settled once for a descriptor, and asking for one that the kernel lacks refuses them all. So a second
- * descriptor asks for none first and learns the list.
+ * The features of a descriptor are set once, and a request with an unsupported feature is refused as a whole. So a second
+ * descriptor first requests none and reads the list of supported features.
  *
  * Sources: userfaultfd(2), ioctl_userfaultfd(2), Documentation/admin-guide/mm/userfaultfd.rst.
  */
@@ -17,7 +18,7 @@ import { type Linux, Struct } from './system-call.ts';
 import { featureNames, UFFD_API_VERSION, UffdRequest } from './uffd-constants.ts';
 import { Userfaultfd } from './userfaultfd.ts';
 
-/** How the descriptor was got; `userMode` is the one whose faults in system calls are not reported. */
+/** The method; `user-mode` does not report faults in system calls. */
 export type UffdAccess = 'system-call' | 'device' | 'user-mode';
 
 /** UFFD_USER_MODE_ONLY of userfaultfd(2). */
@@ -26,48 +27,48 @@ const USER_MODE_ONLY = 1;
 const FLAGS = 0o2000000 | 0o4000;
 const API_BYTES = 24;
 
-export interface UffdWishes {
-  /** Without these there is no descriptor. A mask of UffdFeature. */
+export interface UffdOptions {
+  /** Features without which opening fails. A mask of UffdFeature. */
   readonly required?: number;
-  /** Taken where the kernel has them. */
-  readonly wanted?: number;
-  /** Only these ways are tried, in the usual order; for tests, and for who must see the kernel's faults too. */
+  /** Features to enable if the kernel supports them. */
+  readonly optional?: number;
+  /** Methods to try, in the order above. Default: all. */
   readonly access?: readonly UffdAccess[];
 }
 
-export interface UffdAnswer {
-  /** Null when there is none; `reason` says why. Its `features` are those that are on. */
+export interface OpenedUffd {
+  /** Null if opening failed; `reason` says why. */
   readonly uffd: Userfaultfd | null;
   readonly access: UffdAccess | null;
-  /** All features of this kernel, of which some are on. */
+  /** All features that this kernel supports. */
   readonly offered: number;
-  /** Empty when there is one. */
+  /** Why uffd is null; empty otherwise. */
   readonly reason: string;
 }
 
-const allWays: readonly UffdAccess[] = ['system-call', 'device', 'user-mode'];
+const allMethods: readonly UffdAccess[] = ['system-call', 'device', 'user-mode'];
 
-/** A userfaultfd with as many of the features as can be had, or the reason why there is none. */
-export function openUserfaultfd(linux: Linux, wishes: UffdWishes = {}): UffdAnswer {
-  const { required = 0, wanted = 0, access = allWays } = wishes;
+/** Opens a userfaultfd, or returns the reason why it failed. */
+export function openUserfaultfd(linux: Linux, options: UffdOptions = {}): OpenedUffd {
+  const { required = 0, optional = 0, access = allMethods } = options;
   const refusals: string[] = [];
-  for (const way of allWays.filter((w) => access.includes(w))) {
-    const fd = openBy(linux, way);
+  for (const method of allMethods.filter((m) => access.includes(m))) {
+    const fd = openBy(linux, method);
     if (fd < 0) {
-      refusals.push(`${way}: ${errnoName(-fd)}`);
+      refusals.push(`${method}: ${errnoName(-fd)}`);
       continue;
     }
     let isKept = false;
     try {
-      const offered = offeredBy(linux, way);
+      const offered = offeredBy(linux, method);
       const missing = required & ~offered;
       if (missing !== 0)
         return none(`the kernel lacks ${featureNames(missing).join(', ')}`, offered);
-      const features = (required | wanted) & offered;
+      const features = (required | optional) & offered;
       const errno = shakeHands(linux, fd, features).errno;
-      if (errno !== 0) return none(`the features are refused: ${errnoName(errno)}`, offered); // EPERM: eventFork
+      if (errno !== 0) return none(`the kernel refuses the features: ${errnoName(errno)}`, offered); // EPERM: eventFork
       isKept = true;
-      return { uffd: new Userfaultfd(linux, fd, features), access: way, offered, reason: '' };
+      return { uffd: new Userfaultfd(linux, fd, features), access: method, offered, reason: '' };
     } finally {
       if (!isKept) linux.close(fd);
     }
@@ -75,13 +76,13 @@ export function openUserfaultfd(linux: Linux, wishes: UffdWishes = {}): UffdAnsw
   return none(`no userfaultfd: ${refusals.join('; ')}`, 0);
 }
 
-function none(reason: string, offered: number): UffdAnswer {
+function none(reason: string, offered: number): OpenedUffd {
   return { uffd: null, access: null, offered, reason };
 }
 
-/** The features of this kernel, by a descriptor of its own that asks for none. */
-function offeredBy(linux: Linux, way: UffdAccess): number {
-  const probe = openBy(linux, way);
+/** The features that this kernel supports, read from a separate descriptor. */
+function offeredBy(linux: Linux, method: UffdAccess): number {
+  const probe = openBy(linux, method);
   if (probe < 0) return 0;
   try {
     const { errno, offered } = shakeHands(linux, probe, 0);
@@ -91,10 +92,10 @@ function offeredBy(linux: Linux, way: UffdAccess): number {
   }
 }
 
-/** @returns a descriptor, or minus the errno that says why this way is closed */
-function openBy(linux: Linux, way: UffdAccess): number {
-  if (way === 'device') return openByDevice(linux);
-  const flags = way === 'user-mode' ? FLAGS | USER_MODE_ONLY : FLAGS;
+/** @returns a descriptor, or the negative errno */
+function openBy(linux: Linux, method: UffdAccess): number {
+  if (method === 'device') return openByDevice(linux);
+  const flags = method === 'user-mode' ? FLAGS | USER_MODE_ONLY : FLAGS;
   const fd = linux.systemCall(linux.numbers.userfaultfd, flags, 0, 0);
   return fd === -1 ? -linux.errno() : fd;
 }
@@ -113,7 +114,7 @@ function openByDevice(linux: Linux): number {
   return errno === 0 ? fd : -errno;
 }
 
-/** UFFDIO_API. After a refusal the descriptor may be asked again. */
+/** UFFDIO_API. May be repeated after a refusal. */
 function shakeHands(
   linux: Linux,
   fd: number,

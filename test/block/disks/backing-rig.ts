@@ -1,4 +1,4 @@
-/** A ramzswap disk over one that ends nothing until it is told to, and pages that go to it or stay. */
+/** A ramzswap disk over a backing that ends bios only on request, and pages that are stored in RAM or at the backing. */
 import assert from 'node:assert/strict';
 import { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
@@ -21,15 +21,15 @@ export function made(kind: PageKind, seed: number, pages = 1): Uint8Array {
   return bytes;
 }
 
-/** Packs to about a quarter of a page. */
+/** Compresses to about a quarter of a page. */
 export function good(seed: number): Uint8Array {
   const page = new Uint8Array(PAGE).fill(7);
   new Prng(seed).fill(page.subarray(0, 1000));
   return page;
 }
 
-/** Noise, then one byte: packs to a little more than `noiseBytes`. */
-export function packsTo(noiseBytes: number): Uint8Array {
+/** Random bytes, then one repeated byte: compresses to a little more than `noiseBytes`. */
+export function noiseOf(noiseBytes: number): Uint8Array {
   const page = new Uint8Array(PAGE).fill(7);
   new Prng(noiseBytes).fill(page.subarray(0, noiseBytes));
   return page;
@@ -38,7 +38,7 @@ export function packsTo(noiseBytes: number): Uint8Array {
 interface Rig {
   readonly disk: Ramzswap;
   readonly sender: Sender;
-  /** Ends nothing by itself: see finish(). */
+  /** Ends no bio while isHolding is set. */
   readonly backing: ShuffledDisk;
 }
 

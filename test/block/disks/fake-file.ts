@@ -1,4 +1,4 @@
-/** A file in memory that moves as few bytes a call as it likes, fails when told to, and checks what O_DIRECT asks for. */
+/** A file in memory with short reads and writes and injected errors, which checks the alignment rules of O_DIRECT. */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
 import type { FileIo } from '../../../src/block/disks/file-io.ts';
@@ -7,9 +7,9 @@ export class FakeFile implements FileIo {
   readonly bytes: Uint8Array;
   readonly #prng: Prng;
   readonly #isDirect: boolean;
-  /** Where the file ends: a test may cut it short, and it grows with writes. */
+  /** Size of the file: tests may truncate it; writes extend it. */
   sizeBytes: number;
-  /** The code that the next calls of these names fail with. */
+  /** The error code of the next calls, by name. */
   readonly failing: Map<'read' | 'write' | 'sync', string> = new Map();
   canPunch = true;
   syncs = 0;

@@ -1,4 +1,4 @@
-/** The file disk against an array of bytes, over a file that fails on demand, and over real files. */
+/** The file disk over a fake file, compared with a byte array and with injected errors, and over real files. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { Prng } from '../../../src/base/prng.ts';
 import { BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
 import { openFile } from '../../../src/block/disks/file-io.ts';
-import { queuedDisk } from '../../../src/block/queue.ts';
+import { queuedDisk } from '../../../src/block/queued-disk.ts';
 import { systemPunchHole } from '../../../src/os/linux/fallocate.ts';
 import { DiskModel, randomData, randomRange } from '../../model/disk-model.ts';
 import { randomTest } from '../../model/replay.ts';
@@ -33,7 +33,7 @@ function open(isDirect: boolean, prng: Prng = new Prng(1), sizeBytes: number = S
 }
 
 for (const isDirect of [false, true])
-  randomTest(`a file disk equals an array of bytes, direct ${isDirect}`, 400, (prng, steps) => {
+  randomTest(`a file disk matches a byte array, direct ${isDirect}`, 400, (prng, steps) => {
     const { disk, file, sender } = open(isDirect, prng);
     const model = new DiskModel(SIZE);
     const queue = queuedDisk(disk, { requests: 4, depth: 2, mergeBytes: 8 * PAGE });
@@ -72,16 +72,17 @@ for (const isDirect of [false, true])
         const holes = disk.counters.get('holeBytes');
         const { status } = through.run({ op: BioOp.writeZeroes, offset, length, flags });
         assert.equal(status, BioStatus.ok);
-        if (flags !== 0) assert.equal(disk.counters.get('holeBytes'), holes, 'noUnmap: no hole');
+        if (flags !== 0)
+          assert.equal(disk.counters.get('holeBytes'), holes, 'noUnmap punches no hole');
         model.writeZeroes(offset, length, flags !== 0);
       }
-      assert.equal(Buffer.compare(file.bytes, model.bytes), 0, 'the file itself');
+      assert.equal(Buffer.compare(file.bytes, model.bytes), 0, 'the content of the file');
     }
     assert.deepEqual(disk.counters.violated(), []);
   });
 
 for (const isDirect of [false, true])
-  test(`a transfer longer than the staging is whole, direct ${isDirect}`, () => {
+  test(`a transfer longer than the staging is complete, direct ${isDirect}`, () => {
     const { disk, file, sender } = open(isDirect, new Prng(2), 4 << 20);
     const data = new Uint8Array((3 << 20) + 5000);
     new Prng(3).fill(data);
@@ -97,7 +98,7 @@ for (const isDirect of [false, true])
   });
 
 for (const isDirect of [false, true])
-  test(`what is behind the end of a file that was cut short is an error, never zeros, direct ${isDirect}`, () => {
+  test(`a read past the end of a truncated file is an error, not zeros, direct ${isDirect}`, () => {
     const { disk, file, sender } = open(isDirect);
     const status = (op: BioOp, offset: number, length: number): BioStatus =>
       sender.run({ op, offset, data: stamp(length, 3) }).status;
@@ -107,13 +108,13 @@ for (const isDirect of [false, true])
     assert.equal(status(BioOp.read, 2 * PAGE, PAGE + 1), BioStatus.ioError);
     assert.equal(status(BioOp.read, 7 * PAGE, PAGE), BioStatus.ioError);
     assert.deepEqual([disk.counters.get('shortReads'), disk.counters.get('ioErrors')], [2, 2]);
-    // A whole page that is written there is there again; a part of one has no other bytes to go with.
+    // A full page written there can be read again; a partial write fails, because the rest of its page is lost.
     assert.equal(status(BioOp.write, 3 * PAGE, PAGE), BioStatus.ok);
     assert.equal(status(BioOp.read, 3 * PAGE, PAGE), BioStatus.ok);
     if (isDirect) assert.equal(status(BioOp.write, 5 * PAGE + 7, 9), BioStatus.ioError);
   });
 
-test('nothing happens in submit(); a tick does so many bios and no more, in order', () => {
+test('submit() does no I/O; a tick performs at most biosPerTick bios, in order', () => {
   const { disk, file, sender } = open(false);
   const sent = [0, 1, 2, 3, 4, 5].map((page) =>
     sender.submit({ op: BioOp.write, offset: page * PAGE, data: stamp(PAGE, page) }),
@@ -126,7 +127,7 @@ test('nothing happens in submit(); a tick does so many bios and no more, in orde
   assert.deepEqual(sender.ended, sent);
 });
 
-test('a tick begins no bio once it has moved its bytes: zeros count, holes do not', () => {
+test('a tick starts no bio after bytesPerTick; written zeros count, holes do not', () => {
   const file = new FakeFile(SIZE, new Prng(1), false);
   const disk = new FileDisk(file, {
     sizeBytes: SIZE,
@@ -152,7 +153,7 @@ test('a tick begins no bio once it has moved its bytes: zeros count, holes do no
   assert.deepEqual(ticks(), [8, 2]);
 });
 
-test('errors of the system are answers, each with its counter', () => {
+test('each system error has a status and a counter', () => {
   const { disk, file, sender } = open(false);
   const status = (op: BioOp, flags = 0): BioStatus =>
     sender.run({ op, data: stamp(PAGE, 1), flags }).status;
@@ -164,7 +165,7 @@ test('errors of the system are answers, each with its counter', () => {
   assert.equal(status(BioOp.write), BioStatus.ioError);
   file.failing.delete('write');
   file.failing.set('sync', 'EIO');
-  assert.equal(status(BioOp.flush), BioStatus.ioError, 'a flush that failed says so');
+  assert.equal(status(BioOp.flush), BioStatus.ioError, 'a failed flush ends with ioError');
   assert.equal(status(BioOp.write, BioFlag.fua), BioStatus.ioError);
   assert.equal(status(BioOp.write), BioStatus.ok);
   file.failing.clear();
@@ -180,17 +181,17 @@ test('errors of the system are answers, each with its counter', () => {
   assert.deepEqual([noSpace, ioErrors, invalid, syncs], [3, 3, 1, 2]);
 });
 
-test('a closed disk fails what still comes; it is closed once', () => {
+test('a closed disk fails further bios; the file is closed once', () => {
   const { disk, file, sender } = open(false);
   const waiting = sender.submit({ op: BioOp.flush });
   disk[Symbol.dispose]();
   disk[Symbol.dispose]();
-  sender.settle();
+  sender.drain();
   assert.equal(waiting.status, BioStatus.ioError);
   assert.equal(file.closes, 1);
 });
 
-test('a read-only file is read only', () => {
+test('a read-only file refuses changes', () => {
   const file = new FakeFile(SIZE, new Prng(1), false);
   const disk = new FileDisk(file, {
     sizeBytes: SIZE,
@@ -213,7 +214,7 @@ test('a read-only file is read only', () => {
 const punchHole = systemPunchHole(process.platform);
 
 for (const direct of [false, true])
-  test(`a real file, direct ${direct}: what is written is there, what is discarded is given back`, (t) => {
+  test(`a real file, direct ${direct}: written data can be read, discarded blocks are freed`, (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'file-disk-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const path = join(folder, 'disk');
@@ -237,16 +238,16 @@ for (const direct of [false, true])
     const { status } = sender.run({ op: BioOp.discard, offset: 0, length: 1 << 20 });
     if (status === BioStatus.notSupported) return t.diagnostic('no holes in this file system');
     assert.equal(status, BioStatus.ok);
-    assert.ok(statSync(path).blocks <= before - (1 << 20) / 512 + 16, 'the blocks are back');
+    assert.ok(statSync(path).blocks <= before - (1 << 20) / 512 + 16, 'the blocks are freed');
     assert.ok(
       readFileSync(path)
         .subarray(0, 1 << 20)
         .every((b) => b === 0),
     );
-    assert.equal(statSync(path).size, 4 << 20, 'it keeps its size');
+    assert.equal(statSync(path).size, 4 << 20, 'the file keeps its size');
   });
 
-test('a file that is not there is an error when it is opened', () => {
+test('opening a missing file throws ENOENT', () => {
   const options = { readOnly: true, direct: true, punchHole: null };
   assert.throws(() => openFile('/does/not/exist', options), { code: 'ENOENT' });
   assert.equal(systemPunchHole('darwin'), null);

@@ -14,7 +14,7 @@ import { type Disk, Extent } from '../../../src/block/ops.ts';
 
 const pool = new BioPool(4);
 
-/** Runs one bio to its end; returns its status. */
+/** Submits one bio and ticks until it ends; returns its status. */
 function run(disk: Disk, op: BioOp, offset: number, data: Uint8Array | number, flags = 0): number {
   const bio = pool.alloc();
   assert.ok(bio !== null);
@@ -43,9 +43,9 @@ function runsOf(disk: Disk, offset: number, length: number): [Extent, number][] 
   return found;
 }
 
-const SIZE = 300_001; // several chunks, and a short last page
+const SIZE = 300_001; // several chunks and a partial last page
 
-test('a memory disk holds what a plain array holds, whatever is asked of it', () => {
+test('a memory disk matches a byte array under all operations', () => {
   const range = fc.record({
     offset: fc.integer({ min: 0, max: SIZE - 1 }),
     length: fc.oneof(fc.integer({ min: 1, max: 9000 }), fc.integer({ min: 1, max: SIZE })),
@@ -83,16 +83,16 @@ test('a memory disk holds what a plain array holds, whatever is asked of it', ()
       let at = 0;
       for (const [kind, count] of runsOf(disk, 0, SIZE)) {
         const isZero = model.subarray(at, at + count).every((byte) => byte === 0);
-        assert.ok(kind === Extent.data || isZero, 'what is called zero or a hole is zero');
+        assert.ok(kind === Extent.data || isZero, 'zero and hole extents read as zeros');
         at += count;
       }
-      assert.equal(at, SIZE, 'extents cover what was asked for');
+      assert.equal(at, SIZE, 'extents cover the requested range');
     }),
     { numRuns: 60 },
   );
 });
 
-test('discarded pages are holes, zeroed ones that may not be given up are zeros', () => {
+test('discarded pages are holes; pages zeroed with noUnmap are zero extents', () => {
   const disk = new MemoryDisk(16 * 4096);
   run(disk, BioOp.write, 0, new Uint8Array(16 * 4096).fill(7));
   run(disk, BioOp.discard, 4096, 4096);
@@ -109,7 +109,7 @@ test('discarded pages are holes, zeroed ones that may not be given up are zeros'
   ]);
 });
 
-test('a page discarded in part keeps its other bytes and stays data', () => {
+test('a partly discarded page keeps its other bytes and stays data', () => {
   const disk = new MemoryDisk(8192);
   run(disk, BioOp.write, 0, new Uint8Array(8192).fill(9));
   run(disk, BioOp.discard, 100, 4000);
@@ -119,7 +119,7 @@ test('a page discarded in part keeps its other bytes and stays data', () => {
   assert.deepEqual(runsOf(disk, 0, 8192), [[Extent.data, 8192]]);
 });
 
-test('extents start in the middle of a page and stop when the sink has enough', () => {
+test('extents can start inside a page and stop when the sink returns false', () => {
   const disk = new MemoryDisk(64 * 4096);
   run(disk, BioOp.write, 4096, new Uint8Array(4096).fill(1));
   assert.deepEqual(runsOf(disk, 4000, 5000), [
@@ -135,7 +135,7 @@ test('extents start in the middle of a page and stop when the sink has enough', 
   assert.equal(calls, 1);
 });
 
-test('ranges that leave the disk are refused and touch nothing', () => {
+test('ranges outside the disk are invalid and have no effect', () => {
   const disk = new MemoryDisk(8192);
   const data = new Uint8Array(4096).fill(3);
   assert.equal(run(disk, BioOp.write, 4097, data), BioStatus.invalid);
@@ -144,7 +144,7 @@ test('ranges that leave the disk are refused and touch nothing', () => {
   assert.deepEqual(runsOf(disk, 0, 8192), [[Extent.hole, 8192]]);
 });
 
-test('a read-only disk refuses what would change it', () => {
+test('a read-only disk refuses changes', () => {
   const disk = new MemoryDisk(8192, { readOnly: true });
   const data = new Uint8Array(4096);
   for (const op of [BioOp.write, BioOp.discard, BioOp.writeZeroes])
@@ -153,7 +153,7 @@ test('a read-only disk refuses what would change it', () => {
   assert.equal(run(disk, BioOp.flush, 0, 0), BioStatus.ok);
 });
 
-test('a bio submitted from an end is served by the next tick', () => {
+test('a bio submitted from bioEnd ends in the next tick', () => {
   const disk = new MemoryDisk(8192);
   let ends = 0;
   const owner: BioOwner = {

@@ -1,4 +1,4 @@
-/** The disk that is nothing keeps the contract of a disk. */
+/** The null disk follows the contract of a disk. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
@@ -7,7 +7,7 @@ import { nullDisk } from '../../../src/block/disks/null-disk.ts';
 import { Extent } from '../../../src/block/ops.ts';
 import { Sender, stamp } from '../harness.ts';
 
-test('reads are zeros, whatever was written; outside the disk is invalid', () => {
+test('reads return zeros after writes; ranges outside the disk are invalid', () => {
   const disk = nullDisk(8192);
   const sender = new Sender(disk);
   for (const op of [BioOp.write, BioOp.discard, BioOp.writeZeroes])

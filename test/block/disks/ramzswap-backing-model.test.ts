@@ -1,6 +1,6 @@
 /**
- * ramzswap with a backing disk against a plain array of bytes: any operation at any alignment, overlapping, many in
- * flight, over backings of every pace that end bios in any order and fail some of them.
+ * Checks ramzswap with a backing disk against a byte array: operations of any alignment, overlapping and in flight,
+ * over fast and slow backings that end bios in any order and fail some of them.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
@@ -8,10 +8,10 @@ import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
-import { delayDisk } from '../../../src/block/filters/delay.ts';
-import { faultDisk } from '../../../src/block/filters/fault.ts';
+import { delayDisk } from '../../../src/block/filters/delay-disk.ts';
+import { faultDisk } from '../../../src/block/filters/fault-disk.ts';
 import { type Disk, Extent } from '../../../src/block/ops.ts';
-import { queuedDisk } from '../../../src/block/queue.ts';
+import { queuedDisk } from '../../../src/block/queued-disk.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { randomData, randomRange } from '../../model/disk-model.ts';
 import { DoubtfulBytes } from '../../model/doubtful-bytes.ts';
@@ -24,7 +24,7 @@ import { FakeFile } from './fake-file.ts';
 
 const PAGES = 48;
 const SIZE = PAGES * 4096;
-/** Tables of a backing of few bios, the shard's own bytes and a group of rows. */
+/** The tables of a backing with few bios, the fixed bytes of a shard and a group of rows. */
 const LEAST_LIMIT = 10 * 4096 + 98304 + 12288;
 
 interface Twin {
@@ -39,7 +39,7 @@ interface Made {
   readonly pull: (isGone: boolean) => void;
 }
 
-/** A backing of some kind, holding `initial`. */
+/** A random kind of backing with the content `initial`. */
 function makeBacking(prng: Prng, clock: FakeClock, initial: Uint8Array, faults: boolean): Made {
   const failOneIn = faults ? 3 + prng.below(20) : 0;
   const kind = prng.below(5);
@@ -115,7 +115,7 @@ function randomBio(prng: Prng): BioFields {
   return { op: BioOp.flush };
 }
 
-/** Sends a burst, lets it end as it likes, and compares in the order of submission. */
+/** Submits a burst of bios, waits for them, and compares in the order of submission. */
 function burst(prng: Prng, { disk, sender, model, pull }: Twin, faults: boolean): void {
   const steps: (() => void)[] = [];
   for (let left = 1 + prng.below(14); left > 0; left--) {
@@ -128,15 +128,16 @@ function burst(prng: Prng, { disk, sender, model, pull }: Twin, faults: boolean)
     const fields = randomBio(prng);
     const bio = sender.submit(fields);
     const asked = fields.data?.slice() ?? new Uint8Array(0);
-    // A disk that is synchronous has read the data.
+    // A synchronous disk has read the data.
     if (disk.synchronous && fields.op === BioOp.write) fields.data?.fill(0xee);
     steps.push(() => take(model, bio, fields.op === BioOp.write ? asked : bio.data, faults));
     if (prng.oneIn(4)) disk.tick();
     if (faults && prng.oneIn(30)) pull(prng.oneIn(2));
   }
-  if (sender.inFlight > 0) assert.equal(disk.reset(), false, 'not while bios are in flight');
+  if (sender.inFlight > 0)
+    assert.equal(disk.reset(), false, 'reset is refused while bios are in flight');
   disk.verify();
-  sender.settle(2000);
+  sender.drain(2000);
   pull(false);
   for (const step of steps) step();
   disk.verify();
@@ -147,7 +148,7 @@ function take(model: DoubtfulBytes, bio: Bio, data: Uint8Array, faults: boolean)
   model.apply(bio, data);
 }
 
-/** Every page by itself, those of bad ranges as often as it takes; and holes read as zeros. */
+/** Compares every page, with retries in bad ranges, and checks that holes read as zeros. */
 function readAll({ disk, sender, model }: Twin): void {
   const holes = new Uint8Array(SIZE).fill(1);
   let at = 0;
@@ -192,7 +193,7 @@ function drive(prng: Prng, rounds: number, faults: boolean): void {
   }
   assert.ok(forwarded > 100, `${forwarded} pages went to a backing`);
   assert.equal(failures > 0, faults, `${failures} failures`);
-  assert.ok(missed > 0, 'a slot was freed while it was busy');
+  assert.ok(missed > 0, 'slotFree missed a busy slot');
 }
 
 randomTest(

@@ -1,7 +1,6 @@
-/** ramzswap and the disk behind it: what goes there, what comes back, who waits, and what a failure costs. */
+/** ramzswap with a backing disk: which pages it stores there, which bios wait, and what a failure does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { InvariantError } from '../../../src/base/assert.ts';
 import { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
@@ -15,23 +14,23 @@ import {
   atBacking,
   good,
   made,
+  noiseOf,
   open,
   openOver,
   PAGE,
   PatientDisk,
-  packsTo,
   read,
   write,
   ZEROS,
 } from './backing-rig.ts';
 import { FakeFile } from './fake-file.ts';
 
-test('a page that packs to more than half goes to the backing, to its own offset, and comes back from there', () => {
+test('a page that compresses to more than half is written to the same offset of the backing and read from there', () => {
   const { disk, sender, backing } = open(8);
-  const [good, between, noise] = [packsTo(1900), packsTo(2200), made('random', 1)];
+  const [good, between, noise] = [noiseOf(1900), noiseOf(2200), made('random', 1)];
   for (const [page, data] of [good, between, noise].entries())
     assert.equal(write(sender, page, data).status, BioStatus.ok);
-  assert.deepEqual(atBacking(backing, 0), ZEROS, 'a good page stays in RAM');
+  assert.deepEqual(atBacking(backing, 0), ZEROS, 'a compressible page stays in RAM');
   assert.deepEqual(atBacking(backing, 1), between);
   assert.deepEqual(atBacking(backing, 2), noise);
   const stats = disk.stats();
@@ -44,7 +43,7 @@ test('a page that packs to more than half goes to the backing, to its own offset
   assert.equal(disk.stats().backingReads, 2);
 });
 
-test('poor pages side by side go in one bio, and a good one between them stays in RAM', () => {
+test('adjacent incompressible pages share one bio, and a compressible one between them stays in RAM', () => {
   const { disk, sender, backing } = open(8);
   const data = new Uint8Array(6 * PAGE);
   for (const page of [0, 1, 2, 3, 4, 5])
@@ -59,7 +58,7 @@ test('poor pages side by side go in one bio, and a good one between them stays i
   assert.equal(backing.done, 4);
 });
 
-test('C18 reads of one page are at the backing together; a write waits for those before it, and those behind for it', () => {
+test('C18 reads of one page run concurrently at the backing, and a write waits for earlier and blocks later bios', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 1, made('random', 1));
   backing.isHolding = true;
@@ -67,48 +66,48 @@ test('C18 reads of one page are at the backing together; a write waits for those
     sender.submit({ op: BioOp.read, offset: PAGE + at, data: new Uint8Array(100) });
   const before = [readOf(0), readOf(0), readOf(1000)];
   disk.tick();
-  assert.equal(backing.held.length, 3, 'at once');
+  assert.equal(backing.held.length, 3, 'all reads are in flight');
   const between = made('random', 2);
   sender.submit({ op: BioOp.write, offset: PAGE, data: between.slice() });
   const behind = [readOf(0), readOf(2000)];
   for (let left = 3; left > 0; left--) {
-    assert.equal(backing.held.length, left, 'the write waits for all of them');
+    assert.equal(backing.held.length, left, 'the write waits for all reads');
     backing.end(0);
     disk.tick();
   }
-  assert.equal(backing.held.length, 1, 'the write alone');
+  assert.equal(backing.held.length, 1, 'only the write is in flight');
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 1, 'the slot is busy');
   backing.end(0);
   disk.tick();
-  assert.equal(backing.held.length, 2, 'both behind it');
+  assert.equal(backing.held.length, 2, 'both reads behind it are in flight');
   backing.end(0);
   disk.slotFree(1);
-  assert.equal(disk.stats().missFree, 2, 'the other read is still there');
+  assert.equal(disk.stats().missFree, 2, 'the other read is still in flight');
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   for (const [i, at] of [0, 0, 1000].entries())
     assert.deepEqual(before[i]!.data, made('random', 1).subarray(at, at + 100));
   for (const [i, at] of [0, 2000].entries())
     assert.deepEqual(behind[i]!.data, between.subarray(at, at + 100));
 });
 
-test('without a backing a page is packed up to three quarters and raw above', () => {
+test('without a backing a page above three quarters is stored uncompressed', () => {
   const disk = new Ramzswap({
     sizeBytes: 8 * PAGE,
     limitBytes: 0,
     codec: { name: 'lz4', factory: lz4 },
   });
   const sender = new Sender(disk);
-  write(sender, 0, packsTo(1900));
-  write(sender, 1, packsTo(2200));
-  write(sender, 2, packsTo(3200));
+  write(sender, 0, noiseOf(1900));
+  write(sender, 1, noiseOf(2200));
+  write(sender, 2, noiseOf(3200));
   write(sender, 3, ZEROS);
   const { storedPages, goodPages, incompressiblePages, zeroPages } = disk.stats();
   assert.deepEqual([storedPages, goodPages, incompressiblePages, zeroPages], [4, 1, 1, 1]);
 });
 
-test('what the limit refuses goes to the backing, and a page that fits again comes back to RAM', () => {
+test('what exceeds the limit goes to the backing, and to RAM again when it fits', () => {
   const { disk, sender, backing } = open(200, {
     limitBytes: 98304 + 12288 + 12 * PAGE + 10 * PAGE,
   });
@@ -117,7 +116,7 @@ test('what the limit refuses goes to the backing, and a page that fits again com
     assert.equal(write(sender, n, page).status, BioStatus.ok, `page ${n}`);
   });
   const { storedPages, backingBytes, failedWrites, peakUsedBytes, limitBytes } = disk.stats();
-  assert.ok(storedPages > 0 && backingBytes > 0, 'some here, some there');
+  assert.ok(storedPages > 0 && backingBytes > 0, 'some pages in RAM, some at the backing');
   assert.equal(storedPages * PAGE + backingBytes, 200 * PAGE);
   assert.equal(failedWrites, 0);
   assert.ok(peakUsedBytes <= limitBytes);
@@ -128,11 +127,11 @@ test('what the limit refuses goes to the backing, and a page that fits again com
   sender.run({ op: BioOp.discard, offset: 0, length: 100 * PAGE });
   const below = disk.stats().backingBytes;
   write(sender, 199, pages[199]!);
-  assert.equal(disk.stats().backingBytes, below - PAGE, 'the copy there is given up');
+  assert.equal(disk.stats().backingBytes, below - PAGE, 'the copy at the backing is freed');
   disk.verify();
 });
 
-test('zeros for which RAM has no row are zeros at the backing', () => {
+test('zeros that RAM refuses are written to the backing', () => {
   const { disk, sender, backing } = open(4, { limitBytes: 8 * PAGE + 4096, bioCount: 8 });
   assert.equal(write(sender, 1, good(1)).status, BioStatus.ok);
   assert.deepEqual(atBacking(backing, 1), good(1));
@@ -143,13 +142,13 @@ test('zeros for which RAM has no row are zeros at the backing', () => {
     flags: BioFlag.noUnmap,
   });
   assert.equal(bio.status, BioStatus.ok);
-  assert.equal(backing.lastFlags, BioFlag.noUnmap, 'no hole was asked for');
+  assert.equal(backing.lastFlags, BioFlag.noUnmap, 'noUnmap is passed on');
   assert.deepEqual(read(sender, 1), ZEROS);
   assert.equal(disk.stats().storedPages, 0);
   assert.equal(disk.stats().backingBytes, 2 * PAGE);
 });
 
-test('zeros go to the backing a MiB at a time', () => {
+test('zeros are written to the backing 1 MiB at a time', () => {
   const { disk, sender, backing } = open(1024, { limitBytes: 8 * PAGE + 4096 + 1024, bioCount: 8 });
   assert.equal(write(sender, 1, good(1)).status, BioStatus.ok);
   backing.bytes.fill(0x77);
@@ -166,14 +165,14 @@ test('zeros go to the backing a MiB at a time', () => {
     backing.end(0);
   }
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(bio.status, BioStatus.ok);
   assert.ok(bios >= 4, `${bios} bios`);
   for (let page = 0; page < 1000; page++) assert.deepEqual(read(sender, page), ZEROS);
   assert.equal(disk.stats().backingBytes, 1000 * PAGE);
 });
 
-test('C2 an overwrite gives up whichever copy there is', () => {
+test('C2 an overwrite frees the old copy in RAM or at the backing', () => {
   const { disk, sender } = open(8);
   const [text, noise] = [good(1), made('random', 2)];
   for (const [data, stored, below] of [
@@ -192,7 +191,7 @@ test('C2 an overwrite gives up whichever copy there is', () => {
   }
 });
 
-test('C18 a write to RAM waits for one to the same page that is under way to the backing, and wins', () => {
+test('C18 a write to RAM waits for a write of the same page in flight to the backing, and its data prevails', () => {
   const { disk, sender, backing } = open(8);
   backing.isHolding = true;
   const [old, now] = [made('random', 1), good(2)];
@@ -201,34 +200,34 @@ test('C18 a write to RAM waits for one to the same page that is under way to the
   const beside = sender.submit({ op: BioOp.write, offset: PAGE, data: now.slice() });
   const part = sender.submit({ op: BioOp.read, offset: 100, data: new Uint8Array(10) });
   disk.tick();
-  assert.deepEqual(sender.ended, [beside], 'another page does not wait');
+  assert.deepEqual(sender.ended, [beside], 'a write of another page does not wait');
   assert.equal(backing.held.length, 1);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(next.status, BioStatus.ok);
   assert.deepEqual(part.data, now.slice(100, 110));
   assert.deepEqual(read(sender, 0), now);
   assert.equal(disk.stats().backingBytes, 0);
 });
 
-test('C18 the order holds when somebody else ends the bio of the backing', () => {
+test('C18 the order holds when another tick ends the bio of the backing', () => {
   const { disk, sender, backing } = open(8);
   backing.isHolding = true;
   sender.submit({ op: BioOp.write, offset: 0, data: made('random', 1) });
   sender.submit({ op: BioOp.write, offset: 0, data: made('random', 2) });
-  backing.end(0); // not by our tick: the second write still waits
+  backing.end(0); // outside the tick of this disk: the second write still waits
   const misses = disk.stats().missFree;
   disk.slotFree(0);
-  assert.equal(disk.stats().missFree, misses + 1, 'a write waits for the slot');
+  assert.equal(disk.stats().missFree, misses + 1, 'the slot is busy: a write waits for it');
   const last = good(3);
   sender.submit({ op: BioOp.write, offset: 0, data: last });
   disk.tick();
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.deepEqual(read(sender, 0), last);
 });
 
-test('C14 slotFree gives up the copy at the backing without a bio, and misses a slot that is under way', () => {
+test('C14 slotFree frees the copy at the backing without a bio, and counts a miss while a bio is in flight', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 0, made('random', 1));
   write(sender, 1, made('random', 2));
@@ -242,28 +241,28 @@ test('C14 slotFree gives up the copy at the backing without a bio, and misses a 
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 1);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(bio.status, BioStatus.ok);
-  assert.deepEqual(read(sender, 1), made('random', 3), 'the page is left');
+  assert.deepEqual(read(sender, 1), made('random', 3), 'the page is kept');
   assert.deepEqual(read(sender, 0), ZEROS);
   assert.equal(backing.done, done + 2, 'a write and a read of page 1, nothing for page 0');
 });
 
-test('a discard is passed on for units of 1 MiB that were written, once', () => {
+test('a discard is passed on once, for written units of 1 MiB', () => {
   const { disk, sender, backing } = open(600);
   const discard = (page: number, pages: number): void => {
     sender.run({ op: BioOp.discard, offset: page * PAGE, length: pages * PAGE });
   };
   discard(0, 600);
-  assert.equal(backing.done, 0, 'nothing was ever written there');
+  assert.equal(backing.done, 0, 'nothing was written to the backing');
   for (const page of [3, 300, 599]) write(sender, page, made('random', page));
   const { done } = backing;
   discard(3, 253);
   discard(250, 60);
-  assert.equal(backing.done, done, 'parts of units are not worth a bio');
+  assert.equal(backing.done, done, 'partial units are not discarded');
   assert.equal(disk.stats().backingBytes, PAGE);
   discard(0, 600);
-  assert.equal(backing.done, done + 1, 'three units side by side are one discard');
+  assert.equal(backing.done, done + 1, 'three adjacent units are one discard');
   assert.equal(disk.stats().backingDiscardedBytes, 600 * PAGE);
   discard(0, 600);
   assert.equal(backing.done, done + 1);
@@ -272,7 +271,7 @@ test('a discard is passed on for units of 1 MiB that were written, once', () => 
   assert.equal(disk.stats().notifyFree, 3);
 });
 
-test('a discard that the backing fails or does not know is still a discard', () => {
+test('a discard that the backing fails or does not support still frees the pages', () => {
   const { disk, sender, backing } = open(256);
   write(sender, 0, made('random', 1));
   backing.isGone = true;
@@ -291,7 +290,7 @@ test('a discard that the backing fails or does not know is still a discard', () 
   assert.equal(rig.disk.stats().backingFailures, 0);
 });
 
-test('a write that the backing fails says so, leaves the old copy in RAM and nothing beside it changed', () => {
+test('a write that the backing fails ends with its error and keeps the old copy in RAM', () => {
   const { disk, sender, backing } = open(8);
   const text = good(1);
   for (const page of [0, 1, 2]) write(sender, page, text);
@@ -302,7 +301,7 @@ test('a write that the backing fails says so, leaves the old copy in RAM and not
   assert.equal(disk.stats().backingFailures, 2);
   assert.equal(disk.stats().backingBytes, 0);
   for (const page of [0, 1, 2]) assert.deepEqual(read(sender, page), text);
-  assert.deepEqual(read(sender, 3), ZEROS, 'a slot that had nothing has nothing');
+  assert.deepEqual(read(sender, 3), ZEROS, 'an empty slot stays empty');
   assert.equal(write(sender, 4, text).status, BioStatus.ok, 'RAM goes on');
   backing.isGone = false;
   assert.equal(write(sender, 1, made('random', 2)).status, BioStatus.ok);
@@ -310,7 +309,7 @@ test('a write that the backing fails says so, leaves the old copy in RAM and not
   disk.verify();
 });
 
-test('a read that the backing fails is ioError, and counted', () => {
+test('a read that the backing fails ends with ioError and is counted', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 1, made('random', 2));
   backing.isGone = true;
@@ -318,10 +317,10 @@ test('a read that the backing fails is ioError, and counted', () => {
   assert.equal(bio.status, BioStatus.ioError);
   assert.equal(disk.stats().failedReads, 1);
   backing.isGone = false;
-  assert.deepEqual(read(sender, 1), made('random', 2), 'nothing was lost');
+  assert.deepEqual(read(sender, 1), made('random', 2), 'the page is intact');
 });
 
-test('a file that is closed or full under the disk: ioError, noSpace, and RAM goes on', () => {
+test('with a closed or full backing file, bios end with ioError or noSpace and pages in RAM still work', () => {
   const io = new FakeFile(64 * PAGE, new Prng(1), false);
   const file = new FileDisk(io, {
     sizeBytes: 64 * PAGE,
@@ -338,18 +337,22 @@ test('a file that is closed or full under the disk: ioError, noSpace, and RAM go
   assert.deepEqual(read(sender, 1), made('random', 1));
   const waiting = sender.submit({ op: BioOp.write, offset: 0, data: made('random', 3) });
   file[Symbol.dispose]();
-  sender.settle();
+  sender.drain();
   assert.equal(waiting.status, BioStatus.ioError);
   assert.equal(write(sender, 3, made('random', 2)).status, BioStatus.ioError);
   assert.deepEqual(read(sender, 0), good(1));
-  assert.equal(write(sender, 1, good(4)).status, BioStatus.ok, 'heals what is gone');
+  assert.equal(
+    write(sender, 1, good(4)).status,
+    BioStatus.ok,
+    'a new write replaces the lost page',
+  );
   assert.deepEqual(read(sender, 1), good(4));
   disk.verify();
   disk[Symbol.dispose]();
-  assert.equal(io.closes, 1, 'the file goes with its disk, once');
+  assert.equal(io.closes, 1, 'dispose closes the file once');
 });
 
-test('what the backing held is shown in slots never written, or never', () => {
+test('showsOldData decides whether unwritten slots read from the backing', () => {
   for (const isShown of [true, false]) {
     const backing = new PatientDisk(8 * PAGE, new Prng(1));
     const before = made('records', 9, 8);
@@ -364,16 +367,16 @@ test('what the backing held is shown in slots never written, or never', () => {
       Uint8Array.of(isShown ? at(0)[4]! : 0, 1, 2, isShown ? at(0)[7]! : 0),
     );
     disk.slotFree(1);
-    assert.deepEqual(read(sender, 1), ZEROS, 'a slot that was freed shows nothing');
+    assert.deepEqual(read(sender, 1), ZEROS, 'a freed slot reads as zeros');
     const kinds: [Extent, number][] = [];
     disk.extents(PAGE, 2 * PAGE, (kind, length) => kinds.push([kind, length]) > 0);
     assert.deepEqual(kinds[0], [Extent.hole, isShown ? PAGE : 2 * PAGE]);
     assert.equal(disk.reset(), true);
-    assert.deepEqual(read(sender, 2), ZEROS, 'nor does a disk that was reset');
+    assert.deepEqual(read(sender, 2), ZEROS, 'a reset disk reads as zeros');
   }
 });
 
-test('slot 0 carries the page it was given, again after a reset, until it is written', () => {
+test('slot 0 holds firstPage, also after a reset, until it is written', () => {
   const header = made('records', 4);
   for (const isShown of [true, false]) {
     const { disk, sender, backing } = open(8, { firstPage: header, showsOldData: isShown });
@@ -385,10 +388,13 @@ test('slot 0 carries the page it was given, again after a reset, until it is wri
     assert.deepEqual(read(sender, 0), header);
     disk.verify();
   }
-  assert.throws(() => open(8, { firstPage: header.subarray(1) }), InvariantError);
+  assert.throws(() => open(8, { firstPage: header.subarray(1) }), {
+    code: 'ERR_ARG_VALUE',
+    message: /firstPage.length is the number 4095/,
+  });
 });
 
-test('reset waits for bios under way, and gives up both copies', () => {
+test('reset is refused while bios are in flight, then frees the pages in RAM and at the backing', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 0, good(1));
   backing.isHolding = true;
@@ -397,13 +403,13 @@ test('reset waits for bios under way, and gives up both copies', () => {
   disk.tick();
   assert.equal(disk.reset(), false);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(disk.reset(), true);
   assert.deepEqual([disk.stats().storedPages, disk.stats().backingBytes], [0, 0]);
   assert.deepEqual([read(sender, 0), read(sender, 1)], [ZEROS, ZEROS]);
 });
 
-test('over a synchronous backing the disk is synchronous', () => {
+test('the disk is synchronous if its backing is', () => {
   const { disk, sender } = openOver(new MemoryDisk(16 * PAGE));
   assert.equal(disk.synchronous, true);
   const data = made('random', 1, 3);
@@ -416,16 +422,19 @@ test('over a synchronous backing the disk is synchronous', () => {
   assert.equal(open(4).disk.synchronous, false);
 });
 
-test('a backing is as large as its disk, can be written, and its tables fit the limit', () => {
+test('a backing that is too small, read-only or whose tables exceed the limit is refused', () => {
   const memory = new MemoryDisk(8 * PAGE);
-  assert.throws(() => openOver(memory, { sizeBytes: 9 * PAGE }), InvariantError);
-  assert.throws(() => openOver(new MemoryDisk(8 * PAGE, { readOnly: true })), InvariantError);
-  assert.throws(() => openOver(memory, { limitBytes: 8 * PAGE }), InvariantError);
+  const refuses = (fails: () => unknown, message: RegExp): void =>
+    assert.throws(fails, { code: 'ERR_ARG_VALUE', message });
+  refuses(() => openOver(memory, { sizeBytes: 9 * PAGE }), /backing.disk.sizeBytes/);
+  refuses(() => openOver(new MemoryDisk(8 * PAGE, { readOnly: true })), /is read-only/);
+  refuses(() => openOver(memory, { limitBytes: 8 * PAGE }), /limitBytes/);
+  refuses(() => openOver(memory, { bioCount: 1 }), /bioCount is the number 1/);
   const { disk } = openOver(memory, { limitBytes: 9 * PAGE });
   assert.ok(disk.stats().usedBytes > 8 * PAGE && disk.stats().usedBytes <= 9 * PAGE);
 });
 
-test("the counters under ramzswap's own names", () => {
+test('rzsStats returns the counters by their ramzswap names', () => {
   const { disk, sender } = open(16, { limitBytes: 1_000_000 });
   write(sender, 0, ZEROS);
   for (const page of [1, 2, 3]) write(sender, page, good(page));

@@ -1,10 +1,10 @@
-/** A ramzswap disk whose backing is busy: who waits for a bio, for whom, and who does not. */
+/** A ramzswap disk whose backing has few free bios: which bios wait for one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { good, made, open, PAGE, read, write } from './backing-rig.ts';
 
-test('reads that crowd the backing leave a bio for writes, and pages in RAM do not wait for either', () => {
+test('many reads at the backing leave a bio for writes, and pages in RAM do not wait', () => {
   const { disk, sender, backing } = open(64, { bioCount: 4 });
   for (let page = 0; page < 10; page++) write(sender, page, made('random', page));
   write(sender, 20, good(20));
@@ -14,7 +14,7 @@ test('reads that crowd the backing leave a bio for writes, and pages in RAM do n
   const reads = Array.from({ length: 10 }, (_, page) => submitRead(page));
   assert.equal(backing.held.length, 3);
   sender.submit({ op: BioOp.write, offset: 30 * PAGE, data: made('random', 30) });
-  assert.equal(backing.held.length, 4, 'the last one is for a write');
+  assert.equal(backing.held.length, 4, 'the last bio is reserved for writes');
   sender.submit({ op: BioOp.write, offset: 31 * PAGE, data: made('random', 31) });
   assert.equal(backing.held.length, 4);
   sender.ended.length = 0;
@@ -22,30 +22,30 @@ test('reads that crowd the backing leave a bio for writes, and pages in RAM do n
   disk.tick();
   assert.deepEqual(sender.ended, [inRam]);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   reads.forEach((bio, page) => {
     assert.deepEqual(bio.data, made('random', page));
   });
   assert.deepEqual(read(sender, 31), made('random', 31));
-  assert.equal(disk.stats().reads, 12, 'a bio that had to wait counts once');
+  assert.equal(disk.stats().reads, 12, 'a bio that waited counts once');
 });
 
-test('a discard for which no bio is free waits, and is passed on then', () => {
+test('a discard waits for a free bio and is then passed on', () => {
   const { disk, sender, backing } = open(512, { bioCount: 2 });
   for (const page of [10, 300]) write(sender, page, made('random', page));
   backing.isHolding = true;
   sender.submit({ op: BioOp.read, offset: 10 * PAGE, data: new Uint8Array(PAGE) });
   const discard = sender.submit({ op: BioOp.discard, offset: 256 * PAGE, length: 256 * PAGE });
   disk.tick();
-  assert.equal(backing.held.length, 1, 'the other one is for writes');
+  assert.equal(backing.held.length, 1, 'the other bio is reserved for writes');
   assert.ok(!sender.ended.includes(discard));
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   assert.equal(discard.status, BioStatus.ok);
   assert.equal(disk.stats().backingDiscardedBytes, 256 * PAGE);
 });
 
-test('a second read of a page does not wait for a write beside it', () => {
+test('a second read of a page does not wait for a write of another page', () => {
   const { sender, backing } = open(64);
   for (const page of [4, 5, 6]) write(sender, page, made('random', page));
   backing.isHolding = true;
@@ -57,6 +57,6 @@ test('a second read of a page does not wait for a write beside it', () => {
   const second = submitRead();
   assert.equal(backing.held.length, 4);
   backing.isHolding = false;
-  sender.settle();
+  sender.drain();
   for (const { data } of [first, second]) assert.deepEqual(data, made('random', 5));
 });

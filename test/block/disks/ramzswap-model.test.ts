@@ -1,4 +1,4 @@
-/** ramzswap against a plain array of bytes: any operation at any alignment, several in flight, with and without limit. */
+/** Checks ramzswap against a byte array: operations of any alignment, several in flight, with and without a limit. */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
@@ -46,7 +46,7 @@ class Twin {
     if (status === BioStatus.ok) this.model.write(offset, data);
     else {
       assert.equal(status, BioStatus.noSpace);
-      assert.notEqual(this.disk.stats().limitBytes, 0, 'only a limit refuses');
+      assert.notEqual(this.disk.stats().limitBytes, 0, 'only a disk with a limit refuses writes');
       this.failedWrites++;
       this.#takeOver(offset, data);
     }
@@ -99,7 +99,7 @@ class Twin {
     this.disk.verify();
   }
 
-  /** After a refused write: the pages before the refused one hold the new bytes, that one and the rest the old. */
+  /** After a refused write: the pages before the refused one have the new bytes, the others the old ones. */
   #takeOver(offset: number, data: Uint8Array): void {
     const end = offset + data.length;
     let isRefused = false;
@@ -108,19 +108,19 @@ class Twin {
       const part = data.subarray(at - offset, next - offset);
       const now = this.requests.read(at, next - at).data;
       this.reads++;
-      if (!isRefused && Buffer.compare(now, part) === 0) this.#settle(at, part);
+      if (!isRefused && Buffer.compare(now, part) === 0) this.#adopt(at, part);
       else {
         isRefused = true;
         const old = this.model.bytes.subarray(at, next);
-        assert.equal(Buffer.compare(now, old), 0, 'a refused page holds what it held');
+        assert.equal(Buffer.compare(now, old), 0, 'a refused page keeps its bytes');
       }
       at = next;
     }
     assert.ok(isRefused || this.#wasEqual(offset, data), 'a page was refused');
   }
 
-  /** New bytes that equal the old ones are in either way; whether they are stored, the disk knows. */
-  #settle(at: number, part: Uint8Array): void {
+  /** If new and old bytes are equal, only the disk knows whether the page was stored. */
+  #adopt(at: number, part: Uint8Array): void {
     const old = this.model.bytes.subarray(at, at + part.length);
     const page = Math.floor(at / 4096);
     if (Buffer.compare(old, part) !== 0) this.model.write(at, part);
@@ -138,8 +138,8 @@ class Twin {
       const old = this.model.page(page);
       const zeroed = old.slice().fill(0, from, to);
       const isNew = Buffer.compare(now, zeroed) === 0;
-      assert.ok(isNew || Buffer.compare(now, old) === 0, 'a page is zeroed or as it was');
-      assert.ok(noUnmap || isNew || to - from < 4096, 'giving a page up needs no room');
+      assert.ok(isNew || Buffer.compare(now, old) === 0, 'a page is zeroed or unchanged');
+      assert.ok(noUnmap || isNew || to - from < 4096, 'freeing a page needs no space');
       old.set(now);
       this.model.isStored[page] = this.#isHole(page) ? 0 : 1;
     }
@@ -180,17 +180,17 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
   twin.read(0, SIZE);
 }
 
-randomTest('the disk equals an array of bytes', 1500, (prng, steps) => {
+randomTest('the disk matches a byte array', 1500, (prng, steps) => {
   drive(new Twin(0), prng, steps);
 });
 
-randomTest('a disk under a limit keeps what it has and works on', 1500, (prng, steps) => {
+randomTest('a disk with a limit keeps its pages when it refuses writes', 1500, (prng, steps) => {
   const twin = new Twin(98304 + 12288 + 60_000 + prng.below(60_000));
   drive(twin, prng, steps);
   assert.ok(twin.failedWrites > 0, 'the limit was reached');
 });
 
-randomTest('a disk whose limit admits nothing reads as zeros', 200, (prng, steps) => {
+randomTest('a disk whose limit admits no page reads as zeros', 200, (prng, steps) => {
   drive(new Twin(4096), prng, steps);
 });
 
@@ -210,7 +210,7 @@ randomTest(
           const data = randomData(prng, length);
           sent.push(requests.submit(BioOp.write, offset, length, data));
           model.write(offset, data);
-          data.fill(0xee); // the disk is synchronous: it has read the data
+          data.fill(0xee); // the disk is synchronous and has read the data
           expected.push(null);
         } else {
           sent.push(requests.submit(BioOp.read, offset, length, new Uint8Array(length)));

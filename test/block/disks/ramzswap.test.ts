@@ -1,4 +1,4 @@
-/** ramzswap at its edges: what is outside, what is damaged, what is full, and who may do what while a bio ends. */
+/** ramzswap edge cases: invalid ranges, damaged pages, a full disk, and calls from bioEnd(). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
@@ -36,7 +36,7 @@ function open(
   return { disk, requests: new Requests(disk) };
 }
 
-test('a request outside the disk is invalid and touches nothing', () => {
+test('a request outside the disk is invalid and has no effect', () => {
   const { disk, requests } = open(4);
   const data = made('text', 1, 4);
   requests.write(0, data);
@@ -72,14 +72,18 @@ test('the last byte of the disk can be read, written, zeroed and discarded', () 
   assert.equal(requests.write(end - 1, Uint8Array.of(7)), BioStatus.ok);
   assert.deepEqual(requests.read(end - 2, 2).data, Uint8Array.of(0, 7));
   assert.equal(requests.discard(end - 1, 1), BioStatus.ok);
-  assert.deepEqual(requests.read(end - 1, 1).data, Uint8Array.of(7), 'part of a page is kept');
+  assert.deepEqual(
+    requests.read(end - 1, 1).data,
+    Uint8Array.of(7),
+    'the rest of the page is kept',
+  );
   assert.equal(requests.zero(end - 1, 1, false), BioStatus.ok);
   assert.deepEqual(requests.read(end - 1, 1).data, Uint8Array.of(0));
   assert.equal(requests.discard(3 * PAGE, PAGE), BioStatus.ok);
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('flush, and empty requests, end well and do nothing', () => {
+test('flush and empty requests succeed without effect', () => {
   const { disk, requests } = open(2);
   assert.equal(requests.run(BioOp.flush, 0, 0), BioStatus.ok);
   for (const op of [BioOp.read, BioOp.write, BioOp.discard, BioOp.writeZeroes])
@@ -88,7 +92,7 @@ test('flush, and empty requests, end well and do nothing', () => {
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('a full disk answers noSpace, keeps what it has and works again after a discard', () => {
+test('a full disk returns noSpace, keeps its pages and accepts writes again after a discard', () => {
   const { disk, requests } = open(200, { limitBytes: 400_000 });
   const pages: Uint8Array[] = [];
   for (let n = 0; ; n++) {
@@ -105,17 +109,21 @@ test('a full disk answers noSpace, keeps what it has and works again after a dis
   pages.forEach((page, n) => {
     assert.deepEqual(requests.read(n * PAGE, PAGE).data, page, `page ${n}`);
   });
-  assert.equal(requests.write(3 * PAGE, made('random', 900)), BioStatus.ok, 'in place');
+  assert.equal(requests.write(3 * PAGE, made('random', 900)), BioStatus.ok, 'overwrite in place');
   assert.equal(requests.write(100 * PAGE, made('text', 901)), BioStatus.noSpace);
   assert.deepEqual(requests.read(100 * PAGE, PAGE).data, new Uint8Array(PAGE));
   requests.discard(10 * PAGE, PAGE);
   assert.equal(requests.write(150 * PAGE, made('random', 902)), BioStatus.ok, 'after a discard');
-  assert.equal(requests.write(151 * PAGE, made('random', 903)), BioStatus.noSpace, 'of one page');
+  assert.equal(
+    requests.write(151 * PAGE, made('random', 903)),
+    BioStatus.noSpace,
+    'only one page is free',
+  );
   assert.ok(disk.stats().peakUsedBytes <= 400_000);
   disk.verify();
 });
 
-test('of a long write that is refused, the pages before the refused one are written', () => {
+test('a long write stores the pages before the refused one', () => {
   const { requests } = open(200, { limitBytes: 98304 + 12288 + 10 * 4200 });
   const data = made('random', 1, 20);
   assert.equal(requests.write(0, data), BioStatus.noSpace);
@@ -133,10 +141,10 @@ test('of a long write that is refused, the pages before the refused one are writ
   assert.ok(now.subarray(written * PAGE).every((b) => b === 0));
 });
 
-test('a full disk takes a page that packs better over one that it has', () => {
+test('a full disk accepts an overwrite that compresses better', () => {
   const { disk, requests } = open(200, { limitBytes: 98304 + 12288 + 10 * 4200 });
   for (let n = 0; n < 200; n++) requests.write(n * PAGE, made('random', n));
-  assert.equal(requests.write(0, made('random', 500)), BioStatus.ok, 'in its place');
+  assert.equal(requests.write(0, made('random', 500)), BioStatus.ok, 'overwrite in place');
   assert.equal(requests.write(199 * PAGE, made('text', 1)), BioStatus.noSpace);
   const text = made('text', 2);
   assert.equal(requests.write(0, text), BioStatus.ok);
@@ -144,7 +152,7 @@ test('a full disk takes a page that packs better over one that it has', () => {
   disk.verify();
 });
 
-test('a disk of 4 TiB costs nothing until it is used, and is described at once', () => {
+test('an unused disk of 4 TiB uses no memory, and extents() is fast', () => {
   const pageCount = 2 ** 30;
   const { disk, requests } = open(pageCount);
   const last = (pageCount - 1) * PAGE;
@@ -162,7 +170,7 @@ test('a disk of 4 TiB costs nothing until it is used, and is described at once',
   disk.verify();
 });
 
-test('a damaged page is an I/O error, also for a write to part of it; a whole write heals it', () => {
+test('a damaged page fails reads and partial writes with ioError until a full write replaces it', () => {
   let image = new Uint8Array(0);
   const factory: CodecFactory = (memory, kernels) => {
     image = new Uint8Array(memory.buffer);
@@ -190,7 +198,7 @@ test('a damaged page is an I/O error, also for a write to part of it; a whole wr
   disk.verify();
 });
 
-test('writeZeroes with noUnmap keeps pages, as same-filled ones; without it gives them up', () => {
+test('writeZeroes stores same-filled pages with noUnmap and frees pages without it', () => {
   const { disk, requests } = open(8);
   requests.write(0, made('text', 1, 4));
   assert.equal(requests.zero(100, 3 * PAGE, true), BioStatus.ok);
@@ -201,7 +209,7 @@ test('writeZeroes with noUnmap keeps pages, as same-filled ones; without it give
   assert.equal(disk.stats().notifyFree, 2);
 });
 
-test('an owner that submits from bioEnd waits for the next tick', () => {
+test('a bio submitted from bioEnd ends in the next tick', () => {
   const { disk } = open(4);
   const order: number[] = [];
   const owner: BioOwner = {
@@ -224,7 +232,7 @@ test('an owner that submits from bioEnd waits for the next tick', () => {
   assert.deepEqual(order, [0, 1, 2, 3, 4, 5, 6, 7]);
 });
 
-test('an owner may submit the very bio that ended, and tick from bioEnd', () => {
+test('an owner may resubmit the ended bio and call tick from bioEnd', () => {
   const { disk } = open(4);
   const order: number[] = [];
   const bios = [0, 1, 2].map((tag) => {
@@ -248,7 +256,7 @@ test('an owner may submit the very bio that ended, and tick from bioEnd', () => 
   assert.deepEqual(order, [0, 1, 2, 10]);
 });
 
-test('extents cut runs where the range is cut and stop when the sink says so', () => {
+test('extents cover the requested range and stop when the sink returns false', () => {
   const { disk, requests } = open(8);
   requests.write(2 * PAGE, made('text', 1, 2));
   requests.zero(5 * PAGE, PAGE, true);
@@ -273,14 +281,14 @@ test('extents cut runs where the range is cut and stop when the sink says so', (
   assert.deepEqual(runs(0, 8 * PAGE, 2), runs(0, 8 * PAGE).slice(0, 2));
 });
 
-test('C14 a freed slot is empty before slotFree() returns, and its next user never sees the old page', () => {
+test('C14 a freed slot is empty before slotFree() returns, and its next user never reads the old page', () => {
   const { disk, requests } = open(8);
   requests.write(0, made('random', 1, 8));
   const before = disk.stats();
   disk.slotFree(3);
   const after = disk.stats();
   assert.equal(after.storedPages, 7);
-  assert.equal(after.compressedBytes, before.compressedBytes - PAGE, 'the bytes are free now');
+  assert.equal(after.compressedBytes, before.compressedBytes - PAGE, 'the bytes are free at once');
   assert.equal(after.notifyFree, 1);
   assert.equal(after.writes, before.writes, 'no bio');
   assert.ok(requests.read(3 * PAGE, PAGE).data.every((b) => b === 0));
@@ -294,7 +302,7 @@ test('C14 a freed slot is empty before slotFree() returns, and its next user nev
   );
   disk.slotFree(2);
   disk.slotFree(2);
-  assert.equal(disk.stats().notifyFree, 2, 'an empty slot gives nothing up');
+  assert.equal(disk.stats().notifyFree, 2, 'an empty slot frees nothing');
   disk.slotFree(8);
   disk.slotFree(-1);
   assert.equal(disk.stats().missFree, 2);
@@ -312,7 +320,7 @@ test('reset is refused while a bio is in flight', () => {
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('reset gives every page up and the disk goes on', () => {
+test('reset frees every page and the disk stays usable', () => {
   const { disk, requests } = open(2000);
   requests.write(0, made('random', 1, 2000));
   disk.reset();
@@ -328,9 +336,25 @@ test('reset gives every page up and the disk goes on', () => {
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('a disk is whole pages, at least one', () => {
-  for (const sizeBytes of [0, -4096, 100, 4097])
-    assert.throws(() => open(sizeBytes / PAGE), InvariantError, `${sizeBytes} bytes`);
+test('a wrong option is an error that names it, its value and the allowed range', () => {
+  for (const sizeBytes of [0, -4096, 100, 4097, 2 ** 43 + 4096])
+    assert.throws(
+      () => open(sizeBytes / PAGE),
+      {
+        code: 'ERR_ARG_VALUE',
+        message:
+          `new Ramzswap(): sizeBytes is the number ${sizeBytes}; ` +
+          'pass a multiple of 4096 from 4096 to 8796093022208',
+      },
+      `${sizeBytes} bytes`,
+    );
+  for (const limitBytes of [-1, 0.5])
+    assert.throws(() => open(1, { limitBytes }), { code: 'ERR_ARG_VALUE', message: /limitBytes/ });
+  const mistyped: object = { limitByte: 4096 };
+  assert.throws(() => open(1, mistyped), {
+    code: 'ERR_ARG_UNKNOWN',
+    message: "new Ramzswap() has no option 'limitByte'; did you mean 'limitBytes'?",
+  });
 });
 
 test('a broken invariant stops this disk, not the process', () => {

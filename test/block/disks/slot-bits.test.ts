@@ -1,4 +1,4 @@
-/** Bits by slot against an array of truths. */
+/** Checks SlotBits against an array of booleans. */
 import assert from 'node:assert/strict';
 import { SlotBits } from '../../../src/block/disks/ramzswap/slot-bits.ts';
 import { randomTest } from '../../model/replay.ts';

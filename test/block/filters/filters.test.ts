@@ -1,4 +1,4 @@
-/** Each filter alone: what it adds, and that it takes nothing away. */
+/** Each filter alone: its own effect, and that it changes nothing else. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
@@ -6,13 +6,13 @@ import { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
-import { checksumDisk } from '../../../src/block/filters/checksum.ts';
-import { delayDisk } from '../../../src/block/filters/delay.ts';
-import { type FaultOptions, faultDisk } from '../../../src/block/filters/fault.ts';
-import { limitDisk } from '../../../src/block/filters/limit.ts';
-import { readOnlyDisk } from '../../../src/block/filters/readonly.ts';
-import { statsDisk } from '../../../src/block/filters/stats.ts';
-import { type TraceRecord, traceDisk } from '../../../src/block/filters/trace.ts';
+import { checksumDisk } from '../../../src/block/filters/checksum-disk.ts';
+import { delayDisk } from '../../../src/block/filters/delay-disk.ts';
+import { type FaultOptions, faultDisk } from '../../../src/block/filters/fault-disk.ts';
+import { limitDisk } from '../../../src/block/filters/limit-disk.ts';
+import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
+import { statsDisk } from '../../../src/block/filters/stats-disk.ts';
+import { type TraceRecord, traceDisk } from '../../../src/block/filters/trace-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { FakeClock, Sender, stamp } from '../harness.ts';
@@ -29,7 +29,7 @@ const never: FaultOptions['failOneIn'] = {
 const ramzswap = (): Ramzswap =>
   new Ramzswap({ sizeBytes: SIZE, limitBytes: 0, codec: { name: 'lz4', factory: lz4 } });
 
-test('stats count bios, bytes and outcomes by operation, and how long each took', () => {
+test('stats count bios, bytes, results and latency by operation', () => {
   const clock = new FakeClock();
   const slow = delayDisk(new MemoryDisk(SIZE), clock, {
     readNs: 100,
@@ -41,13 +41,13 @@ test('stats count bios, bytes and outcomes by operation, and how long each took'
   const sender = new Sender(disk, clock);
   sender.submit({ op: BioOp.write, data: stamp(PAGE, 1) });
   assert.equal(disk.inFlight, 1);
-  sender.settle(1);
+  sender.drain(1);
   sender.submit({ op: BioOp.read, offset: 8, data: new Uint8Array(7) });
   sender.submit({ op: BioOp.discard, length: 2 * PAGE });
   sender.submit({ op: BioOp.writeZeroes, length: 3 });
   sender.submit({ op: BioOp.flush });
   sender.submit({ op: BioOp.read, offset: SIZE, data: new Uint8Array(1) });
-  sender.settle(1);
+  sender.drain(1);
   assert.equal(disk.inFlight, 0);
   assert.deepEqual(disk.counters.snapshot(), {
     reads: 2,
@@ -69,7 +69,7 @@ test('stats count bios, bytes and outcomes by operation, and how long each took'
   assert.equal(disk.latency(BioOp.read).count, 2);
 });
 
-test('stats tell a full disk, a refusal and a fault apart', () => {
+test('stats count noSpace, refused bios and faults separately', () => {
   const sender = (next: Disk): ReturnType<typeof statsDisk> => {
     const disk = statsDisk(next, new FakeClock());
     new Sender(disk).run({ op: BioOp.write, data: new Uint8Array(PAGE).map((_, i) => i * i) });
@@ -86,17 +86,17 @@ test('stats tell a full disk, a refusal and a fault apart', () => {
   gone.isGone = true;
   const failing = sender(gone);
   assert.deepEqual(failing.counters.violated(), ['ioErrors']);
-  assert.equal(failing.counters.get('writtenBytes'), 0, 'only success moves bytes');
+  assert.equal(failing.counters.get('writtenBytes'), 0, 'failed bios count no bytes');
 });
 
-test('a trace keeps the last records, oldest first, and says how many it lost', () => {
+test('a trace keeps the last records, oldest first, and counts the lost ones', () => {
   const clock = new FakeClock();
   const disk = traceDisk(new MemoryDisk(SIZE), clock, 3);
   const sender = new Sender(disk, clock);
   for (let i = 0; i < 5; i++) {
     clock.ns = i * 10;
     sender.submit({ op: BioOp.write, offset: i * PAGE, data: stamp(i + 1, 1), flags: i & 1 });
-    sender.settle(4);
+    sender.drain(4);
   }
   const records: TraceRecord[] = [];
   disk.replay((record) => records.push(record));
@@ -117,7 +117,7 @@ test('a trace keeps the last records, oldest first, and says how many it lost', 
   assert.throws(() => traceDisk(disk, clock, 0), InvariantError);
 });
 
-test('a delayed disk does one thing after the other, when the clock says so', () => {
+test('a delayed disk serves one bio at a time, by the clock', () => {
   const clock = new FakeClock();
   const costs = { readNs: 100, writeNs: 200, flushNs: 1000, byteNs: 1 };
   const disk = delayDisk(new MemoryDisk(SIZE), clock, costs);
@@ -140,7 +140,7 @@ test('a delayed disk does one thing after the other, when the clock says so', ()
   assert.ok(!disk.synchronous);
 });
 
-test('a limited disk lets a burst through and then holds to the rate, in order', () => {
+test('a limited disk passes a burst and then keeps the rate, in order', () => {
   const clock = new FakeClock();
   const disk = limitDisk(new MemoryDisk(SIZE), clock, {
     bios: { rate: 1000, burst: 2 },
@@ -158,13 +158,13 @@ test('a limited disk lets a burst through and then holds to the rate, in order',
   assert.equal(disk.tick(), 1);
   assert.deepEqual(sender.ended, sent);
   assert.equal(disk.delayedCount, 2);
-  clock.ns += 1e9; // a rest is worth one burst, however long
+  clock.ns += 1e9; // after any pause the burst is the maximum
   for (let i = 0; i < 4; i++) sender.submit({ op: BioOp.flush });
   assert.equal(disk.tick(), 2);
-  sender.settle(1e6);
+  sender.drain(1e6);
 });
 
-test('bytes are limited too; a bio larger than the burst passes and is paid for later', () => {
+test('bytes are limited too; a bio larger than the burst passes and leaves a debt', () => {
   const clock = new FakeClock();
   const disk = limitDisk(new MemoryDisk(SIZE), clock, {
     bios: { rate: 1e9, burst: 1e9 },
@@ -174,11 +174,11 @@ test('bytes are limited too; a bio larger than the burst passes and is paid for 
   sender.submit({ op: BioOp.write, data: stamp(4 * PAGE, 1) });
   sender.submit({ op: BioOp.discard, length: SIZE });
   sender.submit({ op: BioOp.write, data: stamp(PAGE, 2) });
-  assert.equal(disk.tick(), 1, 'the large one; the discard waits for the debt');
+  assert.equal(disk.tick(), 1, 'the large bio passes; the discard waits for the debt');
   clock.ns = 2_999_999;
   assert.equal(disk.tick(), 0);
   clock.ns = 3_000_001;
-  assert.equal(disk.tick(), 1, 'a discard moves no bytes');
+  assert.equal(disk.tick(), 1, 'a discard costs no bytes');
   clock.ns = 3_999_000;
   assert.equal(disk.tick(), 0);
   clock.ns = 4_000_001;
@@ -190,7 +190,7 @@ test('bytes are limited too; a bio larger than the burst passes and is paid for 
     );
 });
 
-test('chance fails what it is told to, the same way for the same seed', () => {
+test('random faults have the given rate and repeat with the same seed', () => {
   const outcomes = (seed: number): string => {
     const disk = faultDisk(new MemoryDisk(SIZE), new Prng(seed), {
       failOneIn: { ...never, read: 3 },
@@ -203,7 +203,7 @@ test('chance fails what it is told to, the same way for the same seed', () => {
       text += sender.run({ op: BioOp.read, data: new Uint8Array(1) }).status;
       assert.equal(sender.run({ op: BioOp.write, data: stamp(1, 1) }).status, BioStatus.ok);
     }
-    assert.equal(disk.counters.get('byChance'), [...text].filter((c) => c === '1').length);
+    assert.equal(disk.counters.get('random'), [...text].filter((c) => c === '1').length);
     return text;
   };
   assert.equal(outcomes(7), outcomes(7));
@@ -211,7 +211,7 @@ test('chance fails what it is told to, the same way for the same seed', () => {
   assert.match(outcomes(7), /^[01]*1[01]*0[01]*$/);
 });
 
-test('a failed write touches nothing, unless it is torn: then whole sectors from its start', () => {
+test('a failed write has no effect unless it is torn: then it writes its first sectors', () => {
   const next = new MemoryDisk(SIZE);
   const failing = { failOneIn: { ...never, write: 1 }, badRanges: [] };
   const data = stamp(PAGE, 9);
@@ -224,7 +224,7 @@ test('a failed write touches nothing, unless it is torn: then whole sectors from
   const torn = faultDisk(next, new Prng(1), { ...failing, tearOneIn: 1 });
   const bio = new Sender(torn).run({ op: BioOp.write, data });
   assert.equal(bio.status, BioStatus.ioError);
-  assert.equal(bio.length, PAGE, 'the owner finds its bio as it was');
+  assert.equal(bio.length, PAGE, 'the owner gets its bio unchanged');
   direct.run({ op: BioOp.read, data: look });
   const done = look.lastIndexOf(9) + 1;
   assert.ok(done >= 512 && done < PAGE && done % 512 === 0, `${done} bytes were done`);
@@ -232,7 +232,7 @@ test('a failed write touches nothing, unless it is torn: then whole sectors from
   assert.equal(torn.counters.get('torn'), 1);
 });
 
-test('a write is torn between sectors: one of a single sector never is', () => {
+test('a write of a single sector is never torn', () => {
   const next = new MemoryDisk(SIZE);
   const failing = { failOneIn: { ...never, write: 1 }, tearOneIn: 1, badRanges: [] };
   const disk = faultDisk(next, new Prng(1), failing);
@@ -247,7 +247,7 @@ test('a write is torn between sectors: one of a single sector never is', () => {
   assert.equal(torn(511, 2), 1);
 });
 
-test('a bad range fails what touches it and nothing beside it', () => {
+test('a bad range fails bios that overlap it and no others', () => {
   const disk = faultDisk(new MemoryDisk(SIZE), new Prng(1), {
     failOneIn: never,
     tearOneIn: 0,
@@ -262,18 +262,18 @@ test('a bad range fails what touches it and nothing beside it', () => {
     [at(0, PAGE + 1), at(2 * PAGE - 1, 1), at(0, SIZE)],
     [ioError, ioError, ioError],
   );
-  assert.equal(disk.counters.get('bad'), 3);
+  assert.equal(disk.counters.get('badRange'), 3);
   assert.equal(sender.run({ op: BioOp.flush }).status, ok);
 });
 
-test('a disk that goes fails what is under way too, and comes back with what it had', () => {
+test('a gone disk also fails bios in flight, and keeps its data', () => {
   const next = ramzswap();
   const disk = faultDisk(next, new Prng(1), { failOneIn: never, tearOneIn: 0, badRanges: [] });
   const sender = new Sender(disk);
   assert.equal(sender.run({ op: BioOp.write, data: stamp(PAGE, 5) }).status, BioStatus.ok);
   const inFlight = sender.submit({ op: BioOp.write, offset: PAGE, data: stamp(PAGE, 6) });
   disk.isGone = true;
-  sender.settle();
+  sender.drain();
   assert.equal(inFlight.status, BioStatus.ioError);
   assert.equal(sender.run({ op: BioOp.flush }).status, BioStatus.ioError);
   assert.equal(sender.run({ op: BioOp.write, data: stamp(PAGE, 7) }).status, BioStatus.ioError);
@@ -306,11 +306,11 @@ test('C14 slotFree reaches the disk at once through every filter that holds no b
 
   sender.submit({ op: BioOp.write, offset: 4 * PAGE, data: stamp(PAGE, 2) });
   disk.slotFree?.(4);
-  assert.equal(delayed.slotFreeMisses, 1, 'the miss is counted');
+  assert.equal(delayed.slotFreeMisses, 1, 'the held slot is a miss');
   disk.slotFree?.(3);
   disk.slotFree?.(5);
-  assert.equal(delayed.slotFreeMisses, 1, 'the slots beside it are not held');
-  sender.settle();
+  assert.equal(delayed.slotFreeMisses, 1, 'adjacent slots are not held');
+  sender.drain();
   const look = new Uint8Array(PAGE);
   sender.run({ op: BioOp.read, offset: 4 * PAGE, data: look });
   assert.ok(
@@ -319,7 +319,7 @@ test('C14 slotFree reaches the disk at once through every filter that holds no b
   );
 });
 
-test('a filter over a disk that cannot free slots does not pretend to', () => {
+test('a filter over a disk without slotFree has none', () => {
   const clock = new FakeClock();
   const next = readOnlyDisk(ramzswap());
   const rates = { rate: 1, burst: 1 };
@@ -336,7 +336,7 @@ test('a filter over a disk that cannot free slots does not pretend to', () => {
   for (const disk of over) assert.equal(disk.slotFree, undefined);
 });
 
-test('a bio has a frame for each layer, and says when it is left too often or not at all', () => {
+test('a bio has a frame per layer, and unbalanced enter() and leave() calls are detected', () => {
   const bio = new Bio();
   const owner = { bioEnd: () => {} };
   bio.owner = owner;

@@ -1,4 +1,4 @@
-/** The histogram against a sorted list. */
+/** Checks the histogram against a sorted list. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
@@ -17,7 +17,7 @@ test('small values and the ends of the range are exact', () => {
   assert.throws(() => new Histogram().quantile(1.1), InvariantError);
 });
 
-test('values on both sides of 2^32 are in buckets of their own', () => {
+test('values on both sides of 2^32 are in different buckets', () => {
   for (const value of [2 ** 32 - 2 ** 28, 2 ** 32, 2 ** 33]) {
     const histogram = new Histogram();
     histogram.add(value);
@@ -27,7 +27,7 @@ test('values on both sides of 2^32 are in buckets of their own', () => {
   }
 });
 
-randomTest('a quantile is right to one part in eight, never too small', 300, (prng, steps) => {
+randomTest('a quantile is at most one eighth too large, never too small', 300, (prng, steps) => {
   for (let round = 0; round < 5; round++) {
     const histogram = new Histogram();
     const values: number[] = [];

@@ -1,10 +1,10 @@
-/** The client's side of the wire, small: encodes what a client says, decodes what it is told. */
+/** A minimal client: encodes requests and options, decodes replies. */
 import assert from 'node:assert/strict';
 import * as wire from '../../../src/nbd/protocol/wire.ts';
 
 export const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** Joins numbers of the given widths and raw bytes, big-endian. */
+/** Concatenates numbers of the given widths and raw bytes, big-endian. */
 class Writer {
   readonly #parts: Uint8Array[] = [];
 
@@ -67,7 +67,7 @@ export interface RequestFields {
   readonly cookie?: number | bigint;
   readonly offset?: number | bigint;
   readonly length?: number;
-  /** Payload of a write; sets length when that is not given. */
+  /** Payload of a write; sets the length if that is not given. */
   readonly data?: Uint8Array;
   readonly magic?: number;
 }
@@ -89,7 +89,7 @@ export interface OptionReply {
   readonly data: Buffer;
 }
 
-/** Splits what a server says while options are haggled over; fails on anything malformed. */
+/** Splits option replies; fails on malformed ones. */
 export function optionReplies(bytes: Uint8Array): OptionReply[] {
   const buffer = Buffer.from(bytes);
   const found: OptionReply[] = [];
@@ -97,7 +97,7 @@ export function optionReplies(bytes: Uint8Array): OptionReply[] {
     assert.equal(buffer.readUInt32BE(at), wire.Magic.optionReplyHigh);
     assert.equal(buffer.readUInt32BE(at + 4), wire.Magic.optionReplyLow);
     const length = buffer.readUInt32BE(at + 16);
-    assert.ok(at + 20 + length <= buffer.length, 'a reply is whole');
+    assert.ok(at + 20 + length <= buffer.length, 'a reply is complete');
     found.push({
       option: buffer.readUInt32BE(at + 8),
       type: buffer.readUInt32BE(at + 12),
@@ -108,7 +108,7 @@ export function optionReplies(bytes: Uint8Array): OptionReply[] {
   return found;
 }
 
-/** One message of the transmission phase. */
+/** One reply message of the transmission phase. */
 export interface Message {
   readonly kind: 'simple' | 'chunk';
   readonly cookie: bigint;
@@ -122,8 +122,7 @@ export interface Message {
 }
 
 /**
- * Splits replies. `readLength` tells how many bytes a successful simple reply to that cookie carries.
- * Fails on anything malformed.
+ * Splits replies; fails on malformed ones. `readLength` is the payload length of a successful simple reply to that cookie.
  */
 export function messages(
   bytes: Uint8Array,
@@ -138,14 +137,14 @@ export function messages(
       const error = buffer.readUInt32BE(at + 4);
       const length = error === 0 ? readLength(cookie) : 0;
       const payload = buffer.subarray(at + 16, at + 16 + length);
-      assert.equal(payload.length, length, 'a simple reply is whole');
+      assert.equal(payload.length, length, 'a simple reply is complete');
       found.push({ kind: 'simple', cookie, error, type: -1, done: true, payload });
       at += 16 + length;
     } else {
-      assert.equal(magic, wire.Magic.structuredReply, 'a reply has a magic number');
+      assert.equal(magic, wire.Magic.structuredReply, 'a reply starts with a magic number');
       const length = buffer.readUInt32BE(at + 16);
       const payload = buffer.subarray(at + 20, at + 20 + length);
-      assert.equal(payload.length, length, 'a chunk is whole');
+      assert.equal(payload.length, length, 'a chunk is complete');
       const type = buffer.readUInt16BE(at + 6);
       const error = type >= 0x8000 ? payload.readUInt32BE(0) : 0;
       const done = (buffer.readUInt16BE(at + 4) & 1) !== 0;
@@ -156,14 +155,14 @@ export function messages(
   return found;
 }
 
-/** What a request came to: data put together from its chunks, or its first error. */
+/** The result of a request: the data of its chunks, or its first error. */
 export interface Answer {
   readonly cookie: bigint;
   readonly error: number;
   readonly data: Buffer;
 }
 
-/** Puts the chunks of each reply together, checking the rules for chunks of a read at `offset` as it goes. */
+/** Joins the chunks of each reply and checks the rules for chunks of a read at `offset`. */
 export function answers(
   found: readonly Message[],
   readAt: (cookie: bigint) => { offset: number; length: number },
@@ -188,14 +187,17 @@ export function answers(
         const from = Number(chunk.payload.readBigUInt64BE(0)) - offset;
         const isHole = chunk.type === wire.Chunk.offsetHole;
         const count = isHole ? chunk.payload.readUInt32BE(8) : chunk.payload.length - 8;
-        assert.ok(from >= 0 && count > 0 && from + count <= length, 'a chunk lies in the request');
+        assert.ok(
+          from >= 0 && count > 0 && from + count <= length,
+          'a chunk is inside the requested range',
+        );
         if (isHole) data.fill(0, from, from + count);
         else chunk.payload.copy(data, from, 8);
         covered += count;
       } else if (chunk.type >= 0x8000) error ||= chunk.error;
       if (chunk.done) break;
     }
-    if (error === 0) assert.equal(covered, length, 'a successful read is covered by its chunks');
+    if (error === 0) assert.equal(covered, length, 'the chunks cover a successful read');
     results.push({ cookie: first.cookie, error, data: error === 0 ? data : Buffer.alloc(0) });
   }
   return results;

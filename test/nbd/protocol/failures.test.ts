@@ -1,4 +1,4 @@
-/** A disk that fails in the middle of things: what was laid down before is put right, and nothing else moves. */
+/** Bios that fail after their reply was written: the reply is corrected, and others stay intact. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
@@ -33,7 +33,7 @@ const pageReads = (count: number): Uint8Array =>
     ),
   );
 
-test('a failed read among others becomes an error without data, and the others stay whole', () => {
+test('a failed read is answered with an error without data, and other replies stay intact', () => {
   const harness = transmitting(badDisk(3 * PAGE));
   const bytes = harness.feed(pageReads(8));
   const said = messages(bytes, (cookie) => (cookie === 3n ? 0 : PAGE));
@@ -49,7 +49,7 @@ test('a failed read among others becomes an error without data, and the others s
   assert.equal(harness.counters[Counter.failures], 1);
 });
 
-test('a failed structured read becomes an error chunk that names the place', () => {
+test('a failed structured read is answered with an error chunk with its offset', () => {
   const harness = transmitting(badDisk(3 * PAGE), { structured: true });
   const said = messages(harness.feed(pageReads(8)));
   assert.deepEqual(
@@ -66,7 +66,7 @@ test('a failed structured read becomes an error chunk that names the place', () 
   }
 });
 
-test('a failed chunk too short for an offset becomes a plain error chunk', () => {
+test('a failed chunk too short for an offset becomes an error chunk without one', () => {
   for (const length of [1, 5, 6, 7]) {
     const harness = transmitting(badDisk(100), { structured: true });
     const reads = [100, 200].map((offset) => request({ type: Command.read, offset, length }));
@@ -81,7 +81,7 @@ test('a failed chunk too short for an offset becomes a plain error chunk', () =>
   }
 });
 
-test('only the failed chunk of a long structured read is missing', () => {
+test('a long structured read loses only the failed chunk', () => {
   const harness = transmitting(badDisk(500_000), { structured: true });
   const said = messages(harness.feed(request({ type: Command.read, length: MIB })));
   const failed = said.filter((m) => m.error !== 0);
@@ -100,7 +100,7 @@ test('only the failed chunk of a long structured read is missing', () => {
   assert.ok(covered >= MIB - 262_144 && covered < MIB);
 });
 
-test('a long simple read that fails before its head is sent is an error, later it is a hang-up', () => {
+test('a long simple read that fails is an error before its header is sent, and a disconnect later', () => {
   const early = transmitting(badDisk(PAGE, BioOp.read, { maxTransferBytes: 65_536 }), {
     outputBytes: 200_000,
   });
@@ -117,12 +117,12 @@ test('a long simple read that fails before its head is sent is an error, later i
   const bytes = late.feed(join(ping, long, ping));
   assert.equal(late.session.end, SessionEnd.readFailed);
   const sent = bytes.length - 16 - 16;
-  assert.ok(sent > 100_000 && sent <= 700_000, 'what was read, and no byte of what was not');
+  assert.ok(sent > 100_000 && sent <= 700_000, 'only bytes that were read are sent');
   const data = bytes.subarray(32);
   assert.ok(data.every((byte, i) => byte === ((i >> 12) + 1) % 256));
 });
 
-test('a write that fails in any of its pieces fails once, and the next request is in step', () => {
+test('a write that fails in any piece gets one error, and the next request is parsed correctly', () => {
   for (const badAt of [0, 100_000, MIB - 1])
     for (const structured of [false, true]) {
       const disk = badDisk(badAt, BioOp.write);
@@ -142,7 +142,7 @@ test('a write that fails in any of its pieces fails once, and the next request i
     }
 });
 
-test('each status of a disk has its error on the wire; "not supported" only where it is allowed', () => {
+test('each bio status maps to a wire error, ENOTSUP only where it is allowed', () => {
   const disk = new FaultDisk(new MemoryDisk(MIB));
   const { writeZeroes, trim, write } = Command;
   const errorOf = (harness: Harness, type: number, flags = 0): number | undefined => {
@@ -165,7 +165,7 @@ test('each status of a disk has its error on the wire; "not supported" only wher
   assert.equal(errorOf(harness, writeZeroes, CommandFlag.fastZero), WireError.notSup);
 });
 
-test('the first error of a trim in pieces is the one that is told', () => {
+test('a trim in pieces returns the first error', () => {
   const GIB = 1024 * MIB;
   const disk = new FaultDisk(new MemoryDisk(GIB));
   const harness = transmitting(disk);

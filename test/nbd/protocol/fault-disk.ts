@@ -1,4 +1,4 @@
-/** A disk that fails the bios it is told to, and keeps a log of all. The rest goes to the disk behind it. */
+/** A disk that logs all bios and fails selected ones; it passes the others on. */
 import type { ByteCount } from '../../../src/base/units.ts';
 import { type Bio, BioQueue, type BioStatus } from '../../../src/block/bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from '../../../src/block/ops.ts';
@@ -17,7 +17,7 @@ export class FaultDisk implements Disk {
   readonly synchronous = true;
   readonly seen: SeenBio[] = [];
   tickCount = 0;
-  /** The status to fail a bio with, or undefined to let it pass. */
+  /** The status of a bio to fail, or undefined to pass it on. */
   fault: (bio: Bio) => BioStatus | undefined = () => undefined;
   readonly #next: Disk;
   readonly #failed = new BioQueue();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import type { NbdExport } from '../../../src/nbd/protocol/exports.ts';
-import { isFault, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
+import { isError, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
 import {
   Command,
   Info,
@@ -33,7 +33,7 @@ const exports = new Map([
   entry('read only', new MemoryDisk(MIB, { readOnly: true })),
 ]);
 
-/** A session that has said its client flags. */
+/** A session after the client flags. */
 function haggling(flags = 3): Harness {
   const harness = new Harness(exports);
   harness.open();
@@ -45,7 +45,7 @@ const typesOf = (bytes: Uint8Array): number[] => optionReplies(bytes).map((r) =>
 const ask = (harness: Harness, option: number, data?: Uint8Array): number[] =>
   typesOf(harness.feed(optionOf(option, data)));
 
-test('the greeting names both magic numbers and offers fixed newstyle without zeroes', () => {
+test('the greeting has both magic numbers and the flags fixed newstyle and no zeroes', () => {
   const said = Buffer.from(new Harness(exports).open());
   assert.equal(said.toString('latin1', 0, 16), 'NBDMAGICIHAVEOPT');
   assert.equal(said.readUInt16BE(16), 3);
@@ -62,7 +62,7 @@ test('unknown client flags end the session', () => {
   }
 });
 
-test('EXPORT_NAME answers size and flags, and 124 zeros unless they were declined', () => {
+test('EXPORT_NAME replies with size and flags, and 124 zeros without NO_ZEROES', () => {
   for (const [flags, tail] of [
     [1, 124],
     [3, 0],
@@ -78,13 +78,13 @@ test('EXPORT_NAME answers size and flags, and 124 zeros unless they were decline
   }
 });
 
-test('EXPORT_NAME of an unknown export can only hang up', () => {
+test('EXPORT_NAME of an unknown export ends the session', () => {
   const harness = haggling();
   assert.equal(harness.feed(optionOf(Option.exportName, utf8('nobody'))).length, 0);
   assert.equal(harness.session.end, SessionEnd.exportUnknown);
 });
 
-test('the empty name selects the first export, unless one is called so', () => {
+test('the empty name selects the first export, unless an export has the empty name', () => {
   const harness = haggling();
   assert.deepEqual(ask(harness, Option.go, infoData('')), [OptionReply.info, OptionReply.ack]);
   assert.equal(harness.session.export?.name, 'first');
@@ -96,7 +96,7 @@ test('the empty name selects the first export, unless one is called so', () => {
   assert.equal(named.session.export?.name, '');
 });
 
-test('ABORT is acknowledged and ends the session, data or not', () => {
+test('ABORT is acknowledged and ends the session, with or without data', () => {
   for (const data of [new Uint8Array(0), utf8('reason'), new Uint8Array(20_000)]) {
     const harness = haggling();
     assert.deepEqual(ask(harness, Option.abort, data), [OptionReply.ack]);
@@ -104,7 +104,7 @@ test('ABORT is acknowledged and ends the session, data or not', () => {
   }
 });
 
-test('LIST names each export with its description; data with it is invalid', () => {
+test('LIST returns each export with its description; LIST with data is invalid', () => {
   const harness = haggling();
   const replies = optionReplies(harness.feed(optionOf(Option.list)));
   assert.deepEqual(
@@ -120,7 +120,7 @@ test('LIST names each export with its description; data with it is invalid', () 
   assert.deepEqual(ask(harness, Option.list, utf8('x')), [OptionReply.errInvalid]);
 });
 
-test('a list of many exports with long names goes out piece by piece', () => {
+test('a list of many exports with long names is sent in pieces', () => {
   const many = new Map<string, NbdExport>();
   for (let i = 0; i < 300; i++) many.set(...entry(`${i}-${'n'.repeat(4000)}`));
   const harness = new Harness(many);
@@ -137,7 +137,7 @@ test('a list of many exports with long names goes out piece by piece', () => {
   );
 });
 
-test('INFO tells what is asked for and leaves the choice open; GO takes it', () => {
+test('INFO returns the requested information without opening the export; GO opens it', () => {
   const harness = haggling();
   const wanted = [Info.name, Info.description, Info.blockSize, 77];
   const infos = optionReplies(harness.feed(optionOf(Option.info, infoData('first', wanted))));
@@ -163,7 +163,7 @@ test('INFO tells what is asked for and leaves the choice open; GO takes it', () 
   assert.equal(harness.session.export?.name, 'first');
 });
 
-test('transmission flags: DF only with structured replies, no writing on a read-only export', () => {
+test('transmission flags: DF only with structured replies, no write flags for a read-only export', () => {
   const flagsOf = (harness: Harness, name: string): number | undefined =>
     optionReplies(harness.feed(optionOf(Option.info, infoData(name))))[0]?.data.readUInt16BE(10);
   const harness = haggling();
@@ -177,7 +177,7 @@ test('transmission flags: DF only with structured replies, no writing on a read-
   assert.equal(readOnly, 0x1 | 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x400);
 });
 
-test('GO and INFO of an unknown export are refused and the haggling goes on', () => {
+test('GO and INFO of an unknown export are refused and the negotiation continues', () => {
   const harness = haggling();
   for (const option of [Option.info, Option.go])
     assert.deepEqual(ask(harness, option, infoData('nobody')), [OptionReply.errUnknown]);
@@ -186,7 +186,7 @@ test('GO and INFO of an unknown export are refused and the haggling goes on', ()
   assert.equal(harness.session.end, SessionEnd.none);
 });
 
-test('GO whose lengths do not add up is invalid', () => {
+test('GO with inconsistent lengths is invalid', () => {
   const harness = haggling();
   const good = infoData('first', [Info.blockSize]);
   const longName = Uint8Array.from(good);
@@ -208,21 +208,21 @@ test('GO whose lengths do not add up is invalid', () => {
   assert.equal(harness.session.end, SessionEnd.none);
 });
 
-test('STRUCTURED_REPLY is acknowledged, also twice; data with it is invalid', () => {
+test('STRUCTURED_REPLY is acknowledged, also twice; with data it is invalid', () => {
   const harness = haggling();
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   assert.deepEqual(ask(harness, Option.structuredReply, utf8('x')), [OptionReply.errInvalid]);
 });
 
-test('meta contexts need structured replies first', () => {
+test('meta contexts require structured replies', () => {
   const harness = haggling();
   const data = metaData('first', ['base:allocation']);
   for (const option of [Option.listMetaContext, Option.setMetaContext])
     assert.deepEqual(ask(harness, option, data), [OptionReply.errInvalid]);
 });
 
-test('LIST_META_CONTEXT knows wildcards and ignores what it does not know', () => {
+test('LIST_META_CONTEXT supports wildcards and ignores unknown contexts', () => {
   const harness = haggling();
   harness.feed(optionOf(Option.structuredReply));
   const listed = (queries: string[]): boolean => {
@@ -241,7 +241,7 @@ test('LIST_META_CONTEXT knows wildcards and ignores what it does not know', () =
   assert.equal(listed(['x-other:thing', 'base:else', '']), false);
 });
 
-test('SET_META_CONTEXT selects by exact name only, and each call replaces the last', () => {
+test('SET_META_CONTEXT selects exact names only, and each call replaces the last', () => {
   const statusWorks = (...calls: Uint8Array[]): boolean => {
     const harness = haggling();
     harness.feed(optionOf(Option.structuredReply));
@@ -262,7 +262,7 @@ test('SET_META_CONTEXT selects by exact name only, and each call replaces the la
   assert.equal(statusWorks(good, metaData('first', [])), false);
   assert.equal(statusWorks(good, metaData('first', ['x-a:b'])), false);
   assert.equal(statusWorks(good, metaData('nobody', ['base:allocation'])), false);
-  assert.equal(statusWorks(good, Uint8Array.of(1)), false, 'a failed call replaces, too');
+  assert.equal(statusWorks(good, Uint8Array.of(1)), false, 'a failed call deselects too');
   assert.equal(
     statusWorks(metaData('read only', ['base:allocation'])),
     false,
@@ -270,7 +270,7 @@ test('SET_META_CONTEXT selects by exact name only, and each call replaces the la
   );
 });
 
-test('meta context requests whose lengths do not add up are invalid', () => {
+test('meta context options with inconsistent lengths are invalid', () => {
   const harness = haggling();
   harness.feed(optionOf(Option.structuredReply));
   const good = metaData('first', ['base:allocation']);
@@ -295,7 +295,7 @@ test('meta context requests whose lengths do not add up are invalid', () => {
   assert.deepEqual(ask(harness, Option.setMetaContext, unknown), [OptionReply.errUnknown]);
 });
 
-test('unknown options and TLS are unsupported, with any data, and the haggling goes on', () => {
+test('unknown options and TLS are unsupported, with any data, and the negotiation continues', () => {
   const harness = haggling();
   for (const option of [0, 4, 11, 12, 0xffff_ffff])
     for (const data of [new Uint8Array(0), new Uint8Array(30), new Uint8Array(65_536)])
@@ -305,7 +305,7 @@ test('unknown options and TLS are unsupported, with any data, and the haggling g
   assert.equal(harness.session.end, SessionEnd.none);
 });
 
-test('a known option with too much data is told so without being held', () => {
+test('a known option with too much data gets ERR_TOO_BIG, and its data is not buffered', () => {
   const harness = haggling();
   const data = new Uint8Array(65_536);
   assert.deepEqual(ask(harness, Option.go, data), [OptionReply.errTooBig]);
@@ -316,7 +316,7 @@ test('a known option with too much data is told so without being held', () => {
   ]);
 });
 
-test('names and queries have up to 4096 bytes, and what is looked at of an option up to 8176', () => {
+test('names and queries have up to 4096 bytes, options up to 8176', () => {
   const long = 'n'.repeat(4096);
   const named = (): Harness => {
     const harness = new Harness(new Map([entry(long), entry(`${long}n`)]));
@@ -339,14 +339,14 @@ test('names and queries have up to 4096 bytes, and what is looked at of an optio
   assert.deepEqual(contexts(''), [metaContext, ack], 'eight bytes: no name and no queries');
   assert.deepEqual(contexts(long, 'base:'), [metaContext, ack]);
   assert.deepEqual(contexts(`${long}n`, 'base:'), [errInvalid]);
-  assert.deepEqual(contexts('', long), [ack], 'there is no such context');
+  assert.deepEqual(contexts('', long), [ack], 'the context is unknown');
   assert.deepEqual(contexts('', `${long}n`), [errInvalid]);
 
   assert.deepEqual(ask(named(), Option.list, new Uint8Array(8176)), [errInvalid]);
   assert.deepEqual(ask(named(), Option.list, new Uint8Array(8177)), [errTooBig]);
 });
 
-test('an option past 65536 bytes, one without magic, and too many options end the session', () => {
+test('an option above 65536 bytes, bad option magic and too many options end the session', () => {
   const long = haggling();
   long.feed(join(optionOf(99).subarray(0, 12), Uint8Array.of(0, 1, 0, 1)));
   assert.equal(long.session.end, SessionEnd.optionLength);
@@ -363,8 +363,8 @@ test('an option past 65536 bytes, one without magic, and too many options end th
   assert.equal(many.session.end, SessionEnd.optionCount);
 });
 
-test('whoever disconnects, aborts or meets a shutdown did nothing wrong', () => {
-  const faultless = Object.values(SessionEnd).filter((end) => !isFault(end));
+test('disconnect, abort and shutdown are not errors', () => {
+  const faultless = Object.values(SessionEnd).filter((end) => !isError(end));
   assert.deepEqual(faultless, [
     SessionEnd.none,
     SessionEnd.disconnect,
@@ -373,7 +373,7 @@ test('whoever disconnects, aborts or meets a shutdown did nothing wrong', () => 
   ]);
 });
 
-test('options after shutdown are told so; ABORT still works', () => {
+test('options after shutdown get ERR_SHUTDOWN; ABORT still works', () => {
   const harness = haggling();
   harness.session.shutDown();
   for (const option of [Option.list, Option.go, Option.structuredReply, 99])
@@ -385,7 +385,7 @@ test('options after shutdown are told so; ABORT still works', () => {
   assert.equal(old.session.end, SessionEnd.shutdown);
 });
 
-test('a handshake cut anywhere reads the same', () => {
+test('a handshake split at any position has the same result', () => {
   const bytes = join(
     clientFlags(),
     optionOf(Option.structuredReply),
@@ -405,7 +405,7 @@ test('a handshake cut anywhere reads the same', () => {
   }
 });
 
-test('one option with data is taken a turn, also when its queries are no text', () => {
+test('one option with data is processed per call, also with invalid UTF-8', () => {
   const harness = haggling();
   ask(harness, Option.structuredReply);
   const queries = 1000;
@@ -420,5 +420,5 @@ test('one option with data is taken a turn, also when its queries are no text', 
     replies.map((r) => r.type),
     [OptionReply.ack, OptionReply.ack, OptionReply.ack],
   );
-  assert.ok(harness.callCount - before >= 3, 'others have their turn in between');
+  assert.ok(harness.callCount - before >= 3, 'other connections get turns in between');
 });

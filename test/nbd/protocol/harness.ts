@@ -1,7 +1,7 @@
-/** Plays the socket for a session: gives it bytes in pieces, collects what it says, keeps what it leaves. */
+/** Drives a session without a socket: passes input in pieces, collects the output, keeps the carry. */
 import assert from 'node:assert/strict';
 import { BioPool } from '../../../src/block/bio.ts';
-import { delayDisk } from '../../../src/block/filters/delay.ts';
+import { delayDisk } from '../../../src/block/filters/delay-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import type { NbdExport } from '../../../src/nbd/protocol/exports.ts';
 import { Output } from '../../../src/nbd/protocol/output.ts';
@@ -13,16 +13,16 @@ import { clientFlags, infoData, join, joinAll, metaData, option } from './client
 export interface HarnessOptions {
   readonly outputBytes?: number;
   readonly bioCount?: number;
-  /** One that other sessions use as well, in turn; instead of the two above. */
+  /** An output shared with other sessions, instead of the two options above. */
   readonly output?: Output;
 }
 
 export class Harness {
   readonly session: Session;
   readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
-  /** Calls of receive() so far. */
+  /** Number of calls of receive(). */
   callCount = 0;
-  /** Of those, how many came back because the disk was not done. */
+  /** Number of those that returned SessionStop.disk. */
   diskWaits = 0;
   readonly #out: Output;
   #carry: Uint8Array = new Uint8Array(0);
@@ -31,7 +31,7 @@ export class Harness {
     this.session = new Session(exports, this.counters);
     const bytes = new Uint8Array(options.outputBytes ?? OUTPUT_BYTES_MIN);
     const pool = new BioPool(options.bioCount ?? 64);
-    this.#out = options.output ?? new Output(bytes, { quick: pool, slow: pool });
+    this.#out = options.output ?? new Output(bytes, { synchronous: pool, asynchronous: pool });
   }
 
   open(): Uint8Array {
@@ -39,7 +39,7 @@ export class Harness {
     return this.#taken();
   }
 
-  /** Gives `bytes` in one piece; returns all that is said to them. Bytes behind the end are dropped, as a socket would. */
+  /** Passes `bytes` in one piece. Returns the output. Bytes after the end of the session are dropped, as by a socket. */
   feed(bytes: Uint8Array): Uint8Array {
     if (this.session.end !== SessionEnd.none) return new Uint8Array(0);
     let all = join(this.#carry, bytes);
@@ -48,12 +48,12 @@ export class Harness {
     let at = 0;
     const callsMax = this.callCount + 100_000;
     for (;;) {
-      assert.ok(this.callCount++ < callsMax, 'a session gets on with its input');
+      assert.ok(this.callCount++ < callsMax, 'a session makes progress');
       const next = this.session.receive(input, at, all.length, this.#out);
-      assert.ok(next >= at && next <= all.length, 'a session takes bytes that are there');
+      assert.ok(next >= at && next <= all.length, 'a session consumes existing bytes');
       at = next;
       if (this.session.stop === SessionStop.disk) {
-        // The input is others' until the next call, and the output nobody's.
+        // Between calls the input is reused, and the output must not be touched.
         this.diskWaits++;
         const rest = all.slice(at);
         all.fill(0xee);
@@ -67,11 +67,11 @@ export class Harness {
     }
     this.#carry = all.slice(at);
     if (this.session.stop === SessionStop.input)
-      assert.ok(this.#carry.length <= CARRY_BYTES_MAX, 'what a session leaves is small');
+      assert.ok(this.#carry.length <= CARRY_BYTES_MAX, 'the carry fits CARRY_BYTES_MAX');
     return joinAll(said);
   }
 
-  /** Gives `bytes` in pieces of these sizes, over and over. */
+  /** Passes `bytes` in pieces of these sizes, repeatedly. */
   feedInPieces(bytes: Uint8Array, sizes: readonly number[]): Uint8Array {
     const said: Uint8Array[] = [];
     for (let at = 0, i = 0; at < bytes.length; i++) {
@@ -92,7 +92,7 @@ export class Harness {
 const exportsOf = (disk: Disk): Map<string, NbdExport> =>
   new Map([['disk', { name: 'disk', description: 'a disk', disk }]]);
 
-/** A session past its handshake. */
+/** A session in the transmission phase. */
 export function transmitting(
   disk: Disk,
   options: HarnessOptions & { readonly structured?: boolean } = {},
@@ -105,11 +105,11 @@ export function transmitting(
     harness.feed(option(Option.setMetaContext, metaData('disk', ['base:allocation'])));
   }
   harness.feed(option(Option.go, infoData('disk')));
-  assert.ok(harness.session.export !== null, 'the handshake went through');
+  assert.ok(harness.session.export !== null, 'the handshake succeeded');
   return harness;
 }
 
-/** An asynchronous disk that takes `ticks` looks at a bio, one after the other. */
+/** An asynchronous disk that needs `ticks` ticks per bio, one bio at a time. */
 export function slowed(next: Disk, ticks = 3): Disk {
   let now = 0;
   const clock = { nowNs: (): number => now++ };

@@ -1,6 +1,6 @@
 /**
- * Whole conversations against a naive model: any requests, cut anywhere, with few or many bios, small or large
- * outputs, and pages that fail, say and store what an array would.
+ * Checks complete sessions against a byte array: random requests, input split anywhere, few or many bios, small or large
+ * outputs, failing pages.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -54,7 +54,7 @@ const fieldsOf = ({ type, offset, length, fill }: Step, cookie: number): Request
   return { type, cookie, offset, data: new Uint8Array(length).fill(fill) };
 };
 
-/** What an array of bytes would answer; changes it accordingly. */
+/** The expected result; applies the request to the model. */
 function modelAnswer(model: Buffer, { type, offset, length, fill }: Step): [number, Buffer] {
   const none = Buffer.alloc(0);
   if (type === Command.flush) return [0, none];
@@ -83,7 +83,7 @@ const conversation = fc.record({
   outputBytes: fc.integer({ min: OUTPUT_BYTES_MIN, max: 4 * OUTPUT_BYTES_MIN }),
 });
 
-test('a conversation cut anywhere says and stores what an array would', () => {
+test('a session with input split anywhere replies and stores like a byte array', () => {
   fc.assert(
     fc.property(conversation, ({ steps, sizes, isSlow, ...options }) => {
       const memory = new MemoryDisk(SIZE);
@@ -111,13 +111,13 @@ test('a conversation cut anywhere says and stores what an array would', () => {
         messages(all, () => SIZE),
         () => ({ offset: 0, length: SIZE }),
       );
-      assert.ok(disk?.data.equals(model), 'the disk holds what the array holds');
+      assert.ok(disk?.data.equals(model), 'the disk equals the array');
     }),
     { numRuns: 150, seed },
   );
 });
 
-test('pages that fail cost the requests that touch them, and those only', () => {
+test('failing pages fail exactly the requests that touch them', () => {
   fc.assert(
     fc.property(
       conversation,
@@ -130,7 +130,7 @@ test('pages that fail cost the requests that touch them, and those only', () => 
           (bio.op === BioOp.read || bio.op === BioOp.write) && isBad(bio.offset, bio.length)
             ? BioStatus.ioError
             : undefined;
-        // Filled from end to end, so that no read is answered from holes.
+        // Filled completely, so that no read is answered by a hole.
         const harness = transmitting(isSlow ? slowed(disk) : disk, { structured: true, bioCount });
         const { fault } = disk;
         disk.fault = () => undefined;

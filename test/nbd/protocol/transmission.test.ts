@@ -12,7 +12,7 @@ import { type Harness, slowed, transmitting } from './harness.ts';
 const MIB = 1024 * 1024;
 const PAGE = 4096;
 
-/** Sends one request; returns the messages that answer it. */
+/** Sends one request. Returns its reply messages. */
 function ask(harness: Harness, fields: RequestFields): Message[] {
   const length = fields.type === Command.read ? (fields.length ?? 0) : 0;
   return messages(harness.feed(request(fields)), () => length);
@@ -25,7 +25,7 @@ const filled = (length: number, byte: number): Uint8Array => new Uint8Array(leng
 for (const structured of [false, true]) {
   const how = structured ? 'structured' : 'simple';
 
-  test(`${how}: what is written is read back, at any alignment`, () => {
+  test(`${how}: written data is read back at any alignment`, () => {
     const harness = transmitting(new MemoryDisk(MIB), { structured });
     for (const [offset, length] of [
       [0, PAGE],
@@ -51,7 +51,7 @@ for (const structured of [false, true]) {
     }
   });
 
-  test(`${how}: requests the protocol forbids are answered with its errors`, () => {
+  test(`${how}: invalid requests get the errors of the protocol`, () => {
     const disk = new FaultDisk(new MemoryDisk(MIB));
     const harness = transmitting(disk, { structured });
     const { read, write, trim, cache, writeZeroes, blockStatus, flush } = Command;
@@ -91,12 +91,12 @@ for (const structured of [false, true]) {
         error,
         JSON.stringify({ ...fields, offset: `${fields.offset}`, data: 0 }),
       );
-    assert.equal(disk.seen.length, 0, 'nothing of it reached the disk');
+    assert.equal(disk.seen.length, 0, 'no bio reached the disk');
     assert.equal(harness.counters[Counter.refusals], cases.length);
-    assert.equal(errorOf(harness, { type: read, length: 1 }), 0, 'the session goes on');
+    assert.equal(errorOf(harness, { type: read, length: 1 }), 0, 'the session continues');
   });
 
-  test(`${how}: FUA is welcome on every command`, () => {
+  test(`${how}: every command accepts FUA`, () => {
     const disk = new FaultDisk(new MemoryDisk(MIB));
     const harness = transmitting(disk, { structured });
     const flags = CommandFlag.fua;
@@ -109,19 +109,19 @@ for (const structured of [false, true]) {
     assert.ok(writes.length === 4 && writes.every((bio) => bio.flags === BioFlag.fua));
   });
 
-  test(`${how}: a read-only export refuses writing and nothing else`, () => {
+  test(`${how}: a read-only export refuses only changes`, () => {
     const disk = new FaultDisk(new MemoryDisk(MIB, { readOnly: true }));
     const harness = transmitting(disk, { structured });
     const { perm } = WireError;
     assert.equal(errorOf(harness, { type: Command.write, data: filled(9000, 1) }), perm);
     assert.equal(errorOf(harness, { type: Command.trim, length: 1 }), perm);
     assert.equal(errorOf(harness, { type: Command.writeZeroes, length: 1 }), perm);
-    assert.equal(disk.seen.length, 0, 'the disk was not even asked');
+    assert.equal(disk.seen.length, 0, 'no bio reached the disk');
     assert.equal(errorOf(harness, { type: Command.read, length: 1 }), 0);
     assert.equal(errorOf(harness, { type: Command.flush }), 0);
   });
 
-  test(`${how}: requests after shutdown are refused, what is under way is finished`, () => {
+  test(`${how}: requests after shutdown are refused, requests in progress are completed`, () => {
     const harness = transmitting(new MemoryDisk(MIB), { structured });
     const write = request({ type: Command.write, data: filled(2 * PAGE, 5) });
     harness.feed(write.subarray(0, 28 + PAGE));
@@ -143,7 +143,7 @@ for (const structured of [false, true]) {
     assert.equal(harness.session.isInsideRequest, false);
   });
 
-  test(`${how}: a long read comes in bounded pieces, a long write goes in whole pages`, () => {
+  test(`${how}: a long read is answered in bounded pieces, a long write is split at pages`, () => {
     const disk = new FaultDisk(new MemoryDisk(33 * MIB));
     const harness = transmitting(disk, { structured });
     const data = new Uint8Array(32 * MIB);
@@ -169,7 +169,7 @@ for (const structured of [false, true]) {
   });
 }
 
-test('trim and write-zeroes reach the disk with their flags, in bounded aligned pieces', () => {
+test('trim and write-zeroes pass their flags on, in bounded aligned pieces', () => {
   const GIB = 1024 * MIB;
   const disk = new FaultDisk(new MemoryDisk(4 * GIB));
   const harness = transmitting(disk);
@@ -198,7 +198,7 @@ test('trim and write-zeroes reach the disk with their flags, in bounded aligned 
   );
 });
 
-test('offsets past 2 and 4 GiB are what they say', () => {
+test('offsets above 2 and 4 GiB are exact', () => {
   const GIB = 1024 * MIB;
   for (const structured of [false, true]) {
     const disk = new FaultDisk(new MemoryDisk(9 * GIB));
@@ -212,7 +212,7 @@ test('offsets past 2 and 4 GiB are what they say', () => {
   }
 });
 
-test('a batch of requests costs one tick of the disk', () => {
+test('a batch of requests needs one tick of the disk', () => {
   const disk = new FaultDisk(new MemoryDisk(MIB));
   const harness = transmitting(disk);
   const one = request({ type: Command.write, data: filled(100, 1) });
@@ -220,7 +220,7 @@ test('a batch of requests costs one tick of the disk', () => {
   assert.deepEqual([disk.seen.length, disk.tickCount], [50, 1]);
 });
 
-test('a batch holds 512 requests, of an asynchronous disk 32', () => {
+test('a batch has at most 512 requests, on an asynchronous disk 32', () => {
   const one = request({ type: Command.write, data: filled(1, 1) });
   const ticksFor = (count: number): number => {
     const disk = new FaultDisk(new MemoryDisk(MIB));
@@ -251,7 +251,7 @@ test('a batch holds 512 requests, of an asynchronous disk 32', () => {
   assert.deepEqual([most, flying], [32, 0]);
 });
 
-test('one call takes bounded time: requests that cover much of the disk are spread over calls', () => {
+test('one call takes bounded time: large requests are spread over calls', () => {
   const harness = transmitting(new MemoryDisk(64 * MIB), { structured: true });
   for (const type of [Command.writeZeroes, Command.trim, Command.blockStatus]) {
     const before = harness.callCount;
@@ -262,7 +262,7 @@ test('one call takes bounded time: requests that cover much of the disk are spre
   }
 });
 
-test('requests are answered when bios are few and the output is small', () => {
+test('requests are answered with few bios and a small output', () => {
   const harness = transmitting(new MemoryDisk(MIB), { bioCount: 1, structured: true });
   const reads = Array.from({ length: 100 }, (_, i) =>
     request({ type: Command.read, cookie: i, length: 60_000, offset: i }),
@@ -274,7 +274,7 @@ test('requests are answered when bios are few and the output is small', () => {
   );
 });
 
-test('structured reads tell long zeros as holes, short ones as data', () => {
+test('structured reads send long zeros as holes, short ones as data', () => {
   const harness = transmitting(new MemoryDisk(MIB), { structured: true });
   const write = (page: number, count: number): void => {
     ask(harness, { type: Command.write, offset: page * PAGE, data: filled(count * PAGE, 1) });
@@ -308,7 +308,7 @@ test('structured reads tell long zeros as holes, short ones as data', () => {
   assert.deepEqual(chunksOf(2, 16, CommandFlag.df), [[offsetData, 16]]);
 });
 
-test('zeros are a hole from 16384 bytes on', () => {
+test('zeros of 16384 bytes or more are a hole', () => {
   const harness = transmitting(new MemoryDisk(MIB), { structured: true });
   ask(harness, { type: Command.write, data: filled(PAGE, 1) });
   ask(harness, { type: Command.write, offset: 5 * PAGE, data: filled(PAGE, 1) });
@@ -320,10 +320,10 @@ test('zeros are a hole from 16384 bytes on', () => {
   assert.deepEqual(typesOf(6 * PAGE), [offsetData, offsetHole, offsetData]);
 });
 
-test('a read that may not be fragmented is one chunk up to 65536 bytes and refused beyond', () => {
+test('a read with DF is one chunk up to 65536 bytes and refused above', () => {
   const harness = transmitting(new MemoryDisk(MIB), { structured: true });
   const flags = CommandFlag.df;
-  // The output is part full when the second comes: it has to wait, not to split.
+  // The output is partly full at the second request, which must wait, not split.
   const reads = [30_000, 65_536, 65_536].map((length) =>
     request({ type: Command.read, flags, length, cookie: length, offset: 3 }),
   );
@@ -337,13 +337,13 @@ test('a read that may not be fragmented is one chunk up to 65536 bytes and refus
   assert.equal(errorOf(simple, { type: Command.read, flags, length: 1 }), WireError.inval);
 });
 
-test('a structured read past the payload limit overflows', () => {
+test('a structured read above the payload limit gets EOVERFLOW', () => {
   const harness = transmitting(new MemoryDisk(64 * MIB), { structured: true });
   const length = 32 * MIB + 1;
   assert.equal(errorOf(harness, { type: Command.read, length }), WireError.overflow);
 });
 
-test('BLOCK_STATUS joins alike runs, says hole and zero, and stops at one when asked', () => {
+test('BLOCK_STATUS joins equal runs, reports hole and zero, and stops after one with REQ_ONE', () => {
   const disk = new MemoryDisk(MIB);
   const harness = transmitting(disk, { structured: true });
   ask(harness, { type: Command.write, offset: PAGE, data: filled(3 * PAGE, 1) });
@@ -370,7 +370,7 @@ test('BLOCK_STATUS joins alike runs, says hole and zero, and stops at one when a
   assert.deepEqual(statusOf(0, MIB, CommandFlag.reqOne), [[PAGE, 3]]);
 });
 
-test('BLOCK_STATUS of a checkered disk is cut to the room and goes on from there', () => {
+test('BLOCK_STATUS of a fragmented disk is truncated to the free output and can be continued', () => {
   const disk = new MemoryDisk(64 * MIB);
   const harness = transmitting(disk, { structured: true });
   const pages = 64 * 256;
@@ -393,7 +393,7 @@ test('BLOCK_STATUS of a checkered disk is cut to the room and goes on from there
     }
   }
   assert.deepEqual([at, count], [64 * MIB, pages]);
-  assert.deepEqual(counts, [8192, 8192], 'and to 8192 descriptors');
+  assert.deepEqual(counts, [8192, 8192], 'at most 8192 descriptors');
 });
 
 test('BLOCK_STATUS describes 256 MiB at a time', () => {
@@ -405,7 +405,7 @@ test('BLOCK_STATUS describes 256 MiB at a time', () => {
   assert.equal(described(256 * MIB - 1), 256 * MIB - 1);
 });
 
-test('DISC ends the session in order, whatever its other fields say, and nothing behind it is served', () => {
+test('DISC ends the session normally, whatever its other fields, and later requests are ignored', () => {
   const disk = new FaultDisk(new MemoryDisk(MIB));
   const harness = transmitting(disk);
   const said = harness.feed(
@@ -423,7 +423,7 @@ test('DISC ends the session in order, whatever its other fields say, and nothing
   assert.equal(disk.seen.length, 1);
 });
 
-test('a request without magic and a write past the limit end the session at once', () => {
+test('bad request magic and a write above the limit end the session at once', () => {
   for (const magic of [0, 0x1256_0953, 0x6744_6698]) {
     const harness = transmitting(new MemoryDisk(MIB));
     assert.equal(harness.feed(request({ type: Command.read, length: 1, magic })).length, 0);

@@ -1,4 +1,4 @@
-/** Disks that end bios later, behind a real server: who waits, who does not, and who has gone meanwhile. */
+/** A real server with an asynchronous disk: which clients wait, and clients that disconnect meanwhile. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { type Client, type Rig, rig } from './server-rig.ts';
 
 const MIB = 1024 * 1024;
 
-/** A disk whose bios wait until they are let go; then they end in any order. */
+/** A disk that holds its bios until they are released; they end in any order. */
 class HeldDisk extends ShuffledDisk {
   isHolding = true;
   override tick(): number {
@@ -23,7 +23,7 @@ class HeldDisk extends ShuffledDisk {
   }
 }
 
-/** A server of `slow`, asynchronous, and `disk`, which is not. */
+/** A server with the asynchronous disk `slow` and the synchronous disk `disk`. */
 async function slowRig(
   body: (rig: Rig & { slow: Ramzswap; backing: HeldDisk }) => Promise<void>,
   stalledCountMax = 128,
@@ -52,7 +52,7 @@ const writeOf = (page: number, seed: number): Uint8Array =>
 const readOf = (page: number): Uint8Array =>
   request({ type: Command.read, cookie: page, offset: page * 4096, length: 4096 });
 
-test('an asynchronous disk: many clients, many requests each, replies when the bios have ended', async () => {
+test('an asynchronous disk serves many clients with many requests, and replies after the bios have ended', async () => {
   await slowRig(async ({ client, backing, slow }) => {
     backing.isHolding = false;
     const clients = await Promise.all([0, 1, 2].map(() => client().go('slow')));
@@ -71,25 +71,25 @@ test('an asynchronous disk: many clients, many requests each, replies when the b
       }),
     );
     assert.equal(slow.stats().backingBytes, 300 * 4096);
-    assert.ok(backing.heldMost > 4, `${backing.heldMost} at once`);
+    assert.ok(backing.heldMost > 4, `${backing.heldMost} bios in flight`);
   });
 });
 
-test('who waits for an asynchronous disk keeps nobody else waiting', async () => {
+test('a client that waits for an asynchronous disk does not delay others', async () => {
   await slowRig(async ({ client, backing }) => {
     const waiting = await client().go('slow');
     waiting.say(writeOf(1, 1));
     const other = await client().go('disk');
     for (let i = 0; i < 3; i++) assert.equal(await other.flush(), 0);
     const same = await client().go('slow');
-    assert.equal(await same.flush(), 0, 'nor on the same disk');
+    assert.equal(await same.flush(), 0, 'a client of the same disk is not delayed');
     while (backing.held.length === 0) await other.flush();
     backing.isHolding = false;
     assert.equal((await waiting.hear(16)).readUInt32BE(4), 0);
   });
 });
 
-test('who waits for an asynchronous disk with hundreds of requests keeps nobody else waiting', async () => {
+test('a client with hundreds of requests to an asynchronous disk does not delay others', async () => {
   await slowRig(async ({ client, backing, server }) => {
     backing.isHolding = false;
     const greedy = await client().go('slow');
@@ -115,7 +115,7 @@ test('who waits for an asynchronous disk with hundreds of requests keeps nobody 
   });
 });
 
-test('outputs that wait for an asynchronous disk do not count as those of peers that do not read', async () => {
+test('outputs that wait for an asynchronous disk do not count as stalled', async () => {
   await slowRig(async ({ client, backing, server, log }) => {
     const waiting: Client[] = [];
     for (let i = 0; i < 3; i++) {
@@ -139,7 +139,7 @@ test('outputs that wait for an asynchronous disk do not count as those of peers 
 });
 
 for (const isDropped of [false, true])
-  test(`a client that ${isDropped ? 'is dropped' : 'goes'} while its bios are under way leaves the disk whole`, async () => {
+  test(`a client that ${isDropped ? 'is dropped' : 'disconnects'} while its bios are in flight does not harm the disk`, async () => {
     await slowRig(async ({ client, backing, server }) => {
       const gone = await client().go('slow');
       gone.say(writeOf(1, 1), readOf(1), writeOf(2, 2));
@@ -150,7 +150,7 @@ for (const isDropped of [false, true])
       await gone.hangUp();
       const next = await client().go('slow');
       next.say(readOf(1), readOf(2));
-      assert.equal(backing.held.length, 2, 'the bios stay under way');
+      assert.equal(backing.held.length, 2, 'the bios stay in flight');
       backing.isHolding = false;
       for (const page of [1, 2])
         assert.ok((await next.hear(16 + 4096)).subarray(16).equals(noise(page)));
@@ -158,7 +158,7 @@ for (const isDropped of [false, true])
     });
   });
 
-test('what an asynchronous disk fails is told to who asked, and to nobody else', async () => {
+test('only the client of a failed bio gets the error of an asynchronous disk', async () => {
   await slowRig(async ({ client, backing, server }) => {
     backing.isHolding = false;
     const one = await client().go('slow');
@@ -177,7 +177,7 @@ test('what an asynchronous disk fails is told to who asked, and to nobody else',
   });
 });
 
-test('a write of 4 MiB to an asynchronous disk goes through an output in pieces', async () => {
+test('a write of 4 MiB to an asynchronous disk is staged in pieces', async () => {
   await slowRig(async ({ client, backing }) => {
     backing.isHolding = false;
     const one = await client().go('slow');

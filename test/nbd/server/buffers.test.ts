@@ -4,9 +4,9 @@ import { BioPool } from '../../../src/block/bio.ts';
 import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../../src/nbd/protocol/session.ts';
 import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../../src/nbd/server/buffers.ts';
 
-const pools = { quick: new BioPool(1), slow: new BioPool(1) };
+const pools = { synchronous: new BioPool(1), asynchronous: new BioPool(1) };
 
-test('the lead has room for all that a session leaves, and an output for all it says at once', () => {
+test('the lead fits the largest carry, and an output the largest replies', () => {
   const { input, received, out } = new NbdBuffers(pools);
   assert.ok(LEAD_BYTES >= CARRY_BYTES_MAX);
   assert.ok(out.capacity >= OUTPUT_BYTES_MIN);
@@ -15,7 +15,7 @@ test('the lead has room for all that a session leaves, and an output for all it 
   assert.equal(input.view.getUint8(LEAD_BYTES), 0x5a);
 });
 
-test('an output that a connection gave back is used again, with nothing of before in it', () => {
+test('a returned output is reused, and empty', () => {
   const buffers = new NbdBuffers(pools);
   const first = buffers.out;
   buffers.replaceOutput();
@@ -28,7 +28,7 @@ test('an output that a connection gave back is used again, with nothing of befor
   assert.equal(first.length, 0);
 });
 
-test('after a crowd of stalled peers only a few outputs stay', () => {
+test('after many stalled connections only a few outputs are kept', () => {
   const buffers = new NbdBuffers(pools);
   const held = Array.from({ length: 50 }, () => {
     const { out } = buffers;
@@ -45,7 +45,7 @@ test('after a crowd of stalled peers only a few outputs stay', () => {
   assert.ok(reused > 0 && reused <= 8, `${reused} kept`);
 });
 
-test('a carry is as large as it must be, and used again', () => {
+test('a carry has the required size and is reused', () => {
   const buffers = new NbdBuffers(pools);
   const small = buffers.takeCarry(CARRY_BYTES_MAX);
   const large = buffers.takeCarry(CARRY_BYTES_MAX + 1);

@@ -1,4 +1,4 @@
-/** One client identity at a time on an export, in any number of connections. */
+/** One client identity at a time per export, with any number of connections. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
@@ -7,11 +7,11 @@ import { until } from '../../host/until.ts';
 import { clientFlags, infoData, option } from '../protocol/client.ts';
 import { Client, rig } from './server-rig.ts';
 
-/** A client that waits for an answer in vain fails. Far above what any machine needs. */
+/** Limit for a client that waits for a reply; far above the time that any machine needs. */
 const timeout = 60_000;
 const errPolicy = 0x8000_0002;
 
-/** Pids of the clients in the order in which they come. */
+/** Pids of the clients in the order of their connections. */
 const pidsOf = (...pids: number[]): ((fd: number) => number) => {
   return (fd) => {
     assert.ok(fd > 2, 'a connected socket has a descriptor');
@@ -24,7 +24,7 @@ const shared = (isShared: boolean) => {
   return new Map([['disk', { name: 'disk', description: '', disk, isShared }]]);
 };
 
-/** What a client is told that asks for the export: the refusal, or null when it is let in. */
+/** The refusal that a client gets for the export, or null when it may open it. */
 async function ask(client: Client, how: number = Option.go): Promise<string | null> {
   await client.hear(18);
   client.say(clientFlags(), option(how, infoData('disk')));
@@ -33,7 +33,7 @@ async function ask(client: Client, how: number = Option.go): Promise<string | nu
   return head.readUInt32BE(12) === errPolicy ? data.toString() : null;
 }
 
-test('a second process is refused and told who has the disk, more connections of the first are not', {
+test('a second process is refused with the name of the first, which may open more connections', {
   timeout,
 }, async () => {
   await rig({ peerPid: pidsOf(process.pid, 1, process.pid) }, async ({ client, log, server }) => {
@@ -50,7 +50,7 @@ test('a second process is refused and told who has the disk, more connections of
   });
 });
 
-test('who is refused goes on with its options, and is let in when the disk is free', {
+test('a refused client can continue the negotiation and opens the disk when it is free', {
   timeout,
 }, async () => {
   await rig({ peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
@@ -65,7 +65,7 @@ test('who is refused goes on with its options, and is let in when the disk is fr
   });
 });
 
-test('INFO asks and does not hold: it is answered while another has the disk', {
+test('INFO does not open the disk and is answered while another client has it open', {
   timeout,
 }, async () => {
   await rig({ peerPid: pidsOf(1, 2, 3) }, async ({ client, server }) => {
@@ -76,7 +76,7 @@ test('INFO asks and does not hold: it is answered while another has the disk', {
   });
 });
 
-test('EXPORT_NAME has no reply for it: the connection ends', { timeout }, async () => {
+test('EXPORT_NAME of a disk in use ends the connection', { timeout }, async () => {
   await rig({ peerPid: pidsOf(1, 2) }, async ({ client, log, server }) => {
     await client().go();
     const second = client();
@@ -84,18 +84,18 @@ test('EXPORT_NAME has no reply for it: the connection ends', { timeout }, async 
     second.say(clientFlags(), option(Option.exportName, Buffer.from('disk')));
     await second.hangUp();
     await until('one client', () => server.connections('disk') === 1);
-    assert.match(log.join(), /an export that another client has open/);
+    assert.match(log.join(), /export in use by another client/);
   });
 });
 
-test('a process that is not known is nobody else', { timeout }, async () => {
+test('each connection of an unknown process has its own identity', { timeout }, async () => {
   await rig({ peerPid: pidsOf(0, 0) }, async ({ client }) => {
     await client().go();
     assert.match((await ask(client())) ?? '', /in use by unix client 1;/);
   });
 });
 
-test('a shared disk lets everybody in', { timeout }, async () => {
+test('a shared disk allows several clients', { timeout }, async () => {
   await rig({ exports: shared(true), peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
     await client().go();
     await client().go();
@@ -107,7 +107,7 @@ test('a shared disk lets everybody in', { timeout }, async () => {
   });
 });
 
-test('a TCP client is its address', { timeout }, async () => {
+test('TCP clients are identified by their address', { timeout }, async () => {
   await rig({ peerPid: pidsOf(1) }, async ({ client, server }) => {
     const { port } = await server.listenTcp('127.0.0.1', 0);
     const remote = [

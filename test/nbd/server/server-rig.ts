@@ -1,4 +1,4 @@
-/** A real server on a Unix socket and clients that say and hear bytes. */
+/** A real server on a Unix socket and clients that send and receive bytes. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type NetConnectOpts, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 let paths = 0;
 export const newPath = (): string => joinPath(folder, `${paths++}.sock`);
 
-/** A client that reads when it is told to. */
+/** A client that reads only on request. */
 export class Client {
   readonly socket: Socket;
   #chunks: Buffer[] = [];
@@ -42,7 +42,7 @@ export class Client {
     this.socket.write(join(...parts));
   }
 
-  /** The next `count` bytes; fewer only when the server hung up. */
+  /** The next `count` bytes; fewer only after the server disconnected. */
   async hear(count: number): Promise<Buffer> {
     while (this.#bytes < count && !this.ended)
       await new Promise<void>((resolve) => {
@@ -62,7 +62,7 @@ export class Client {
       });
   }
 
-  /** Through the handshake, simple replies. */
+  /** Completes the handshake, with simple replies. */
   async go(name = 'disk'): Promise<this> {
     await this.hear(18);
     this.say(clientFlags(), option(Option.go, infoData(name)));

@@ -18,11 +18,11 @@ const until = async (holds: () => boolean): Promise<void> => {
 };
 
 for (const sharedBuffer of [true, false])
-  test(`clients write and read what they wrote, shared buffer ${sharedBuffer}`, async () => {
+  test(`clients read back what they wrote, shared buffer ${sharedBuffer}`, async () => {
     await rig({ sharedBuffer }, async ({ server, client, log }) => {
       const clients = await Promise.all([client(), client(), client()].map((c) => c.go()));
       assert.deepEqual([...server.stats.connectionsByExport], [['disk', 3]]);
-      // Three at once, so that one's rest of input cannot be taken for another's.
+      // Three at once, to detect that the carries of connections are mixed up.
       await Promise.all(
         clients.map(async (c, i) => {
           const offset = i * 8 * MIB + 77;
@@ -46,7 +46,7 @@ for (const sharedBuffer of [true, false])
     });
   });
 
-test('this Node reads accepted sockets straight into a buffer of ours', async () => {
+test('this Node reads accepted sockets directly into the shared buffer', async () => {
   const server = createServer({ pauseOnConnect: true });
   const path = newPath();
   server.listen(path);
@@ -55,7 +55,7 @@ test('this Node reads accepted sockets straight into a buffer of ours', async ()
   const buffer = new Uint8Array(64);
   const counted = new Promise<number>((resolve) => {
     const socket = withSharedBuffer(accepted, buffer, resolve);
-    assert.ok(socket !== null, 'the handle takes a buffer');
+    assert.ok(socket !== null, 'the handle accepts a buffer');
     socket.resume();
     server.once('close', () => socket.destroy());
   });
@@ -76,7 +76,7 @@ test('TCP clients are served like those on a Unix socket', async () => {
   });
 });
 
-test('a peer that reads late gets every byte, and others are served meanwhile', async () => {
+test('a client that reads late gets every byte, and others are served meanwhile', async () => {
   await rig({}, async ({ client, log }) => {
     const late = await client().go();
     late.socket.pause();
@@ -96,7 +96,7 @@ test('a peer that reads late gets every byte, and others are served meanwhile', 
   });
 });
 
-test('when too many peers leave replies unread, the one that waits longest is dropped', async () => {
+test('when too many clients do not read, the longest stalled one is dropped', async () => {
   await rig({ stalledCountMax: 2 }, async ({ server, client, log }) => {
     const flood = Array.from({ length: 8 }, () => request({ type: Command.read, length: 4 * MIB }));
     const deaf: Client[] = [];
@@ -109,49 +109,49 @@ test('when too many peers leave replies unread, the one that waits longest is dr
     }
     await until(() => server.stats.connectionCount === 2);
     assert.equal(log.length, 1);
-    assert.match(log[0] ?? '', /client 1: dropped: does not read its replies/);
+    assert.match(log[0] ?? '', /client 1: dropped: client does not read its replies/);
     assert.equal(await (await client().go()).flush(), 0);
     deaf[2]?.socket.resume();
     const wanted = 8 * (16 + 4 * MIB);
-    assert.equal((await deaf[2]?.hear(wanted))?.length, wanted, 'the others get all of theirs');
+    assert.equal((await deaf[2]?.hear(wanted))?.length, wanted, 'the others get all their replies');
   });
 });
 
-test('work for a client that has gone is not done', { timeout: 60_000 }, async () => {
+test('requests of a disconnected client are dropped', { timeout: 60_000 }, async () => {
   await rig({}, async ({ server, client }) => {
     const [leaving, other] = await Promise.all([client().go(), client().go()]);
     leaving.socket.pause();
     const read = request({ type: Command.read, offset: 0, length: 16 * MIB });
     leaving.say(Buffer.concat(new Array<Uint8Array>(3000).fill(read)));
     await until(() => server.stats.counters[Counter.reads]! > 0);
-    assert.equal(await other.flush(), 0); // by now it is known that the other does not read
+    assert.equal(await other.flush(), 0); // by now the server knows that the first client does not read
     leaving.socket.destroy();
     assert.equal(await other.flush(), 0);
     await until(() => server.stats.connectionCount === 1);
     const { counters } = server.stats;
-    // What was under way, and what one turn may begin; not the 48 GB that were asked for.
-    assert(counters[Counter.reads]! < 10, `${counters[Counter.reads]} reads were begun`);
+    // Only requests in progress and those of one turn; not the 48 GB requested.
+    assert(counters[Counter.reads]! < 10, `${counters[Counter.reads]} reads were started`);
   });
 });
 
-test('one busy client does not keep another waiting until it is done', async () => {
+test('a busy client does not block another one', async () => {
   await rig({}, async ({ server, client }) => {
     const busy = await client().go();
     const other = await client().go();
-    // Cheap to ask, costly to do: 4,000 walks of the disk in 28 bytes each, which arrive together.
+    // Cheap to send, expensive to process: 4,000 walks of the disk, 28 bytes each, which arrive together.
     const zero = request({ type: Command.writeZeroes, length: 60 * MIB });
     busy.say(...Array.from({ length: 4000 }, () => zero));
     const done = (): number => server.stats.counters[Counter.writeZeroes] ?? 0;
     await until(() => done() > 0);
     assert.ok(done() < 100, `${done()} in one event`);
     assert.equal(await other.flush(), 0);
-    assert.ok(done() < 2000, `${done()} before the other was served`);
+    assert.ok(done() < 2000, `${done()} before the other client was served`);
     await busy.hear(4000 * 16);
     assert.equal(done(), 4000);
   });
 });
 
-test('clients past the limit are refused with one line, and let in again when there is room', async () => {
+test('clients above the limit are refused with one line, and accepted again later', async () => {
   await rig({ clientCountMax: 2 }, async ({ server, client, log }) => {
     const first = await client().go();
     const second = await client().go();
@@ -161,17 +161,17 @@ test('clients past the limit are refused with one line, and let in again when th
       assert.equal((await extra.hear(18)).length, 0);
     }
     assert.equal(server.stats.refused, 3);
-    assert.deepEqual(log, ['nbd: refusing clients: 2 are connected']);
+    assert.deepEqual(log, ['nbd: refusing clients: limit of 2 connections reached']);
     assert.equal(await second.flush(), 0);
     first.socket.destroy();
     await until(() => server.stats.connectionCount === 1);
     assert.equal(await (await client().go()).flush(), 0);
     await client().hangUp();
-    assert.equal(log.length, 2, 'being full again is told again');
+    assert.equal(log.length, 2, 'reaching the limit again is logged again');
   });
 });
 
-test('who does not choose an export in time is dropped, who did may idle', async () => {
+test('a client that does not open an export in time is dropped; one that did may idle', async () => {
   let now = 0;
   await rig({ nowMs: () => now }, async ({ server, client, log }) => {
     const chosen = await client().go();
@@ -183,12 +183,12 @@ test('who does not choose an export in time is dropped, who did may idle', async
     now = 10_001;
     server.sweep();
     await mute.hangUp();
-    assert.deepEqual(log, ['nbd: unix client 2: dropped: did not choose an export in time']);
+    assert.deepEqual(log, ['nbd: unix client 2: dropped: negotiation timed out']);
     assert.equal(await chosen.flush(), 0);
   });
 });
 
-test('the trace tells who comes, what is opened, and who is gone', async () => {
+test('the trace logs connections, opened exports and disconnects', async () => {
   const traced: string[] = [];
   await rig({ trace: (line) => traced.push(line) }, async ({ server, client, log }) => {
     const one = await client().go();
@@ -209,7 +209,7 @@ test('the trace tells who comes, what is opened, and who is gone', async () => {
   });
 });
 
-test('each dropped connection has one line that says who and why', async () => {
+test('each dropped connection is logged in one line with client and reason', async () => {
   await rig({}, async ({ server, client, log }) => {
     const wrong = await client().go();
     wrong.say(request({ type: Command.read, length: 1, magic: 1 }));
@@ -223,14 +223,14 @@ test('each dropped connection has one line that says who and why', async () => {
     await quiet.hangUp();
     await until(() => server.stats.connectionCount === 0);
     assert.deepEqual(log, [
-      'nbd: unix client 1: dropped: sent a request without its magic number',
-      'nbd: unix client 2: dropped: went away inside a request',
+      'nbd: unix client 1: dropped: bad request magic',
+      'nbd: unix client 2: dropped: disconnected in the middle of a request',
     ]);
     assert.equal(server.stats.dropped, 2);
   });
 });
 
-test('close lets a request under way finish, refuses later ones, and hangs up', async () => {
+test('close() waits for a request in progress, refuses later ones, and disconnects', async () => {
   await rig({}, async ({ server, path, client, log }) => {
     const idle = await client().go();
     const busy = await client().go();
@@ -242,26 +242,26 @@ test('close lets a request under way finish, refuses later ones, and hangs up', 
     busy.say(write.subarray(50_000), request({ type: Command.flush }));
     const replies = await busy.hear(32);
     assert.equal(replies.readUInt32BE(4), 0);
-    // The second came in the same breath or too late: refused or not answered.
+    // The second one arrived at the same time or too late: refused or not answered.
     if (replies.length === 32) assert.equal(replies.readUInt32BE(20), WireError.shutdown);
     await closed;
-    assert.deepEqual(log, [], 'nobody had to be dropped');
-    assert.equal(existsSync(path), false, 'the socket file is gone');
+    assert.deepEqual(log, [], 'no client was dropped');
+    assert.equal(existsSync(path), false, 'the socket file is removed');
     await server.close();
   });
 });
 
-test('close does not wait for ever', async () => {
+test('close() has a time limit', async () => {
   await rig({ closeMs: 20 }, async ({ server, client, log }) => {
     const stuck = await client().go();
     stuck.say(request({ type: Command.write, length: 100_000 }));
     await until(() => server.stats.counters[Counter.writes] === 1);
     await server.close();
-    assert.deepEqual(log, ['nbd: unix client 1: dropped: did not finish before shutdown']);
+    assert.deepEqual(log, ['nbd: unix client 1: dropped: requests not finished before shutdown']);
   });
 });
 
-test('clients of an export that is taken away are hung up on', async () => {
+test('clients of a removed export are disconnected', async () => {
   await rig({}, async ({ server, client, log }) => {
     const one = await client().go();
     assert.equal(server.disconnect('other'), 0);
@@ -271,7 +271,7 @@ test('clients of an export that is taken away are hung up on', async () => {
   });
 });
 
-test("a socket file is private unless a mode is given; a path that is taken is the system's error", async () => {
+test('a socket file is private unless a mode is given; a path in use throws the system error', async () => {
   await rig({}, async ({ server, path, client }) => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
     await assert.rejects(server.listenUnix(path), { code: 'EADDRINUSE' });
@@ -283,7 +283,7 @@ test("a socket file is private unless a mode is given; a path that is taken is t
   });
 });
 
-test('nobody else can connect between bind and chmod', () => {
+test('other users cannot connect between bind and chmod', () => {
   const path = newPath();
   const server = createServer();
   let bound = 0;
@@ -295,14 +295,16 @@ test('nobody else can connect between bind and chmod', () => {
   server.close();
 });
 
-test('a TCP port in use is told', async () => {
+test('a TCP port in use throws the system error', async () => {
   await rig({}, async ({ server }) => {
     const { port } = await server.listenTcp('127.0.0.1', 0);
     await assert.rejects(server.listenTcp('127.0.0.1', port), { code: 'EADDRINUSE' });
   });
 });
 
-test('one export does not take the connections of another', { timeout: 20_000 }, async () => {
+test('one export cannot use the connections reserved for another', {
+  timeout: 20_000,
+}, async () => {
   const exports = new Map(
     ['a', 'b'].map((name) => [name, { name, description: '', disk: new MemoryDisk(MIB) }]),
   );
@@ -311,13 +313,13 @@ test('one export does not take the connections of another', { timeout: 20_000 },
     await client().go('a');
     const third = await client().go('a');
     await third.hangUp();
-    assert.match(log[0] ?? '', /client 3: dropped: its export has too many connections/);
+    assert.match(log[0] ?? '', /client 3: dropped: too many connections to this export/);
     assert.equal(await (await client().go('b')).flush(), 0);
     assert.equal(await first.flush(), 0);
   });
 });
 
-test('who has not chosen an export gives way when all places are taken', async () => {
+test('at the connection limit the oldest client without an export is dropped', async () => {
   await rig({ clientCountMax: 2 }, async ({ client, log }) => {
     const chosen = await client().go();
     const idle = client();
@@ -325,14 +327,14 @@ test('who has not chosen an export gives way when all places are taken', async (
     const late = await client().go();
     await idle.hangUp();
     assert.deepEqual(log, [
-      'nbd: unix client 2: dropped: gave way to another client before it chose an export',
+      'nbd: unix client 2: dropped: connection limit reached before the client opened an export',
     ]);
     assert.equal(await late.flush(), 0);
     assert.equal(await chosen.flush(), 0);
   });
 });
 
-test('a peer that is dropped over and over does not fill the log', async () => {
+test('repeated drops do not fill the log', async () => {
   await rig({}, async ({ server, client, log }) => {
     for (let i = 0; i < 130; i++) {
       const wrong = client();
@@ -343,11 +345,11 @@ test('a peer that is dropped over and over does not fill the log', async () => {
     assert.equal(server.stats.dropped, 130);
     assert.ok(log.length >= 100 && log.length < 130, `${log.length} lines`);
     server.sweep();
-    assert.match(log.at(-1) ?? '', /more clients were dropped/);
+    assert.match(log.at(-1) ?? '', /more messages about clients suppressed/);
   });
 });
 
-test('a client that resets its connection and owes nothing has said goodbye; inside a request it is dropped', async () => {
+test('a connection reset is a normal end between requests and an error inside one', async () => {
   await rig({}, async ({ server, log }) => {
     const { port } = await server.listenTcp('127.0.0.1', 0);
     const idle = await new Client({ port, host: '127.0.0.1' }).go();
@@ -363,7 +365,7 @@ test('a client that resets its connection and owes nothing has said goodbye; ins
     await until(() => server.stats.bytesIn >= bytesIn + 50);
     inside.socket.resetAndDestroy();
     await until(() => server.stats.connectionCount === 0);
-    assert.match(log.join(), /dropped: socket failed: read ECONNRESET/);
+    assert.match(log.join(), /dropped: socket error: read ECONNRESET/);
     assert.equal(server.stats.dropped, 1);
   });
 });

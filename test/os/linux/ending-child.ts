@@ -1,4 +1,4 @@
-/** Run by process.test.ts in a process of its own: ways to end, and what a user without privilege can do. */
+/** Run by ending.test.ts in a child process: ways to end a process, and calls without privilege. */
 import { openSync, readSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { Mapping } from '../../../src/os/linux/mapping.ts';
@@ -12,7 +12,7 @@ const linux = theLinux();
 const own = new Process(linux);
 const mapping = new Mapping(linux);
 
-/** Touches a page from a worker and serves it; then lets the kernel write to a missing page. */
+/** Serves a fault of a worker, then lets the kernel write to a missing page. */
 async function serveUserMode(): Promise<void> {
   const { uffd, access, reason } = openUserfaultfd(linux);
   if (uffd === null) throw new Error(reason);
@@ -27,7 +27,7 @@ async function serveUserMode(): Promise<void> {
   uffd.copy(at, source, linux.pageBytes, CopyMode.wake);
   const value = toucher.result();
   await toucher.stop();
-  let kernel: unknown = 21; // where the kernel's faults come as well, nobody would serve this one
+  let kernel: unknown = 21; // if kernel faults are reported too, this one would never be served
   if (access === 'user-mode') {
     const memory = new Uint8Array(mapping.viewOf(at + linux.pageBytes, linux.pageBytes));
     try {
@@ -46,15 +46,15 @@ function touchPoison(): void {
   const at = mapping.reserve(linux.pageBytes);
   uffd.register(at, linux.pageBytes, UffdMode.missing);
   if (uffd.poison(at, linux.pageBytes, CopyMode.wake) === 0) process.stdout.write('poisoned\n');
-  own.note(String(new Uint8Array(mapping.viewOf(at, linux.pageBytes))[0]));
+  own.writeStderr(String(new Uint8Array(mapping.viewOf(at, linux.pageBytes))[0]));
 }
 
 switch (process.argv[2]) {
   case 'exit': {
-    process.on('exit', () => own.note('not reached'));
+    process.on('exit', () => own.writeStderr('not reached'));
     const worker = new Worker('for (;;);', { eval: true });
     await new Promise((resolve) => worker.once('online', resolve));
-    own.note('a note\n');
+    own.writeStderr('a note\n');
     own.exitNow(3);
     break;
   }
@@ -62,7 +62,7 @@ switch (process.argv[2]) {
     own.abort();
     break;
   case 'long-note':
-    own.note('x'.repeat(5000));
+    own.writeStderr('x'.repeat(5000));
     break;
   case 'duplicate':
     own.duplicate(2, 1);

@@ -1,4 +1,4 @@
-/** How a process of ours ends, and what one without privilege can do: seen from outside. */
+/** How a child process ends, and what it can do without privilege. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ interface End {
   readonly stderr: string;
 }
 
-/** A core, where one is written, goes to the folder for what may be thrown away. */
+/** A core dump, if any, is written to the temporary folder. */
 async function run(task: string, wrapper: readonly string[] = []): Promise<End> {
   const [command = '', ...rest] = [...wrapper, process.execPath, child, task];
   const started = spawn(command, rest, {
@@ -45,28 +45,28 @@ function noNobody(): string | false {
 }
 
 describe('a process', { skip: noLinux, concurrency: 3 }, () => {
-  test('_exit ends at once with its status, past handlers and a busy worker', async () => {
+  test('_exit ends the process at once with its status, despite exit handlers and a busy worker', async () => {
     const { status, stderr, stdout } = await run('exit');
     assert.equal(status, 3);
     assert.equal(stderr, 'a note\n');
     assert.equal(stdout, '');
   });
 
-  test('abort ends by SIGABRT', async () => {
+  test('abort ends the process by SIGABRT', async () => {
     assert.equal((await run('abort')).signal, 'SIGABRT');
   });
 
-  test('a note is cut after 1024 bytes', async () => {
+  test('writeStderr() truncates text to 1024 bytes', async () => {
     assert.equal((await run('long-note')).stderr.length, 1024);
   });
 
-  test('duplicate puts a descriptor in the place of another', async () => {
+  test('duplicate replaces a descriptor by another', async () => {
     const { stdout, stderr } = await run('duplicate');
     assert.equal(stdout, '');
     assert.equal(stderr, 'to stderr');
   });
 
-  test('who touches a poisoned page dies of SIGBUS', {
+  test('access to a poisoned page raises SIGBUS', {
     skip: noUffd(UffdFeature.poison),
   }, async () => {
     const { signal, stdout } = await run('poison');
@@ -74,13 +74,17 @@ describe('a process', { skip: noLinux, concurrency: 3 }, () => {
     assert.equal(signal, 'SIGBUS');
   });
 
-  test('without privilege there is a userfaultfd for user mode, and it serves', {
+  test('without privilege a userfaultfd for user mode serves faults', {
     skip: noNobody(),
   }, async () => {
     const { stdout } = await run('user-mode', asNobody);
     const { access, value, kernel } = JSON.parse(stdout) as Record<string, unknown>;
     assert.equal(access, unprivilegedUserfaultfd() === 1 ? 'system-call' : 'user-mode');
     assert.equal(value, 21);
-    assert.equal(kernel, unprivilegedUserfaultfd() === 1 ? 21 : 'EFAULT', 'a system call on it');
+    assert.equal(
+      kernel,
+      unprivilegedUserfaultfd() === 1 ? 21 : 'EFAULT',
+      'a system call on a missing page',
+    );
   });
 });

@@ -1,4 +1,4 @@
-/** A thread to fault and a loop to serve it, both with an end: what the tests of userfaultfd are made of. */
+/** A faulting thread and a serving loop, both with time limits, for the userfaultfd tests. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { Poller } from '../../../src/os/linux/poll.ts';
@@ -6,7 +6,7 @@ import type { Linux } from '../../../src/os/linux/system-call.ts';
 import type { Userfaultfd } from '../../../src/os/linux/userfaultfd.ts';
 import { Cell, Command, State, type TouchTask } from './toucher.ts';
 
-/** What a test waits for a fault, or for its end, at most. */
+/** Time limit for a fault and for its end. */
 const PATIENCE_MS = 5000;
 
 export class Toucher {
@@ -53,7 +53,7 @@ export class Toucher {
     return Atomics.load(this.#cells, Cell.state) === State.answered;
   }
 
-  /** What the touch found; blocks the main thread, which the worker does not need. */
+  /** The result of the touch; blocks the main thread, which the worker does not need. */
   result(): number {
     const end = Date.now() + PATIENCE_MS;
     while (!this.hasAnswered && Date.now() < end)
@@ -62,7 +62,7 @@ export class Toucher {
     return this.#cells[Cell.result]!;
   }
 
-  /** The thread must not be in a fault any more: its range unregistered, or everything resolved. */
+  /** All faults of the thread must be resolved, or its range unregistered. */
   async stop(): Promise<void> {
     Atomics.store(this.#cells, Cell.state, State.end);
     Atomics.notify(this.#cells, Cell.state);
@@ -70,7 +70,7 @@ export class Toucher {
   }
 }
 
-/** The messages of the next fault, or an error when none comes. */
+/** Waits for the messages of the next fault; throws if none arrives. */
 export function awaitMessages(linux: Linux, uffd: Userfaultfd): number {
   const poller = new Poller(linux, [uffd.fd]);
   const end = Date.now() + PATIENCE_MS;

@@ -1,4 +1,4 @@
-/** errno belongs to the call that failed, whatever the runtime has done on this thread since. */
+/** errno is that of the failed call, whatever system calls the runtime makes on this thread. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
@@ -16,7 +16,7 @@ test('errno is that of the failed call, not of a call of the runtime after it', 
   assert.equal(libc!.errno(), Errno.EBADF);
 });
 
-test('a call that succeeds leaves errno alone', { skip }, () => {
+test('a successful call does not change errno', { skip }, () => {
   const close = libc!.bind('int close(int fd)');
   const getpid = libc!.bind('int getpid()');
   assert.equal(close(-1), -1);

@@ -1,4 +1,4 @@
-/** Address space is what mmap(2) and its kin say, at both sides of each limit. */
+/** Mapping, on both sides of each limit. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:buffer';
 import { closeSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { Advice, Mapping, Protection, Remap } from '../../../src/os/linux/mappin
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 import { errnoOf, noLinux, theLinux } from './machine.ts';
 
-test('where there are no Linux calls the answer is a reason', () => {
+test('without Linux calls there is a reason', () => {
   assert.deepEqual(loadLinux('darwin', 'arm64'), {
     linux: null,
     reason: 'the platform is darwin, not linux',
@@ -23,7 +23,7 @@ describe('mapping', { skip: noLinux }, () => {
   const mapping = new Mapping(linux);
   const page = linux.pageBytes;
 
-  test('reserved memory reads zero, holds what is written, and is gone when unmapped', () => {
+  test('reserved memory reads zeros, keeps written data, and is unmapped', () => {
     const at = mapping.reserve(16 * page);
     const bytes = new Uint8Array(mapping.viewOf(at, 16 * page));
     assert.equal(bytes.length, 16 * page);
@@ -37,7 +37,7 @@ describe('mapping', { skip: noLinux }, () => {
     );
   });
 
-  test('a terabyte can be reserved: address space costs nothing', () => {
+  test('reserving 1 TiB uses no memory', () => {
     const at = mapping.reserve(2 ** 40);
     const last = new Uint8Array(mapping.viewOf(at + 2 ** 40 - page, page));
     last[page - 1] = 3;
@@ -45,7 +45,7 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(at, 2 ** 40);
   });
 
-  test('more than the address space is ENOMEM, nothing at all is EINVAL', () => {
+  test('reserving more than the address space is ENOMEM, 0 bytes is EINVAL', () => {
     assert.equal(
       errnoOf(() => mapping.reserve(2 ** 47)),
       'ENOMEM',
@@ -56,7 +56,7 @@ describe('mapping', { skip: noLinux }, () => {
     );
   });
 
-  test('the error names the call and holds the facts', () => {
+  test('the error has the call and its arguments as facts', () => {
     assert.throws(() => mapping.unmap(1, page), {
       code: 'ERR_IO_SYSTEM',
       message: `munmap failed: EINVAL address 1, bytes ${page}`,
@@ -64,7 +64,7 @@ describe('mapping', { skip: noLinux }, () => {
     });
   });
 
-  test('fresh memory over a part reads zero, its neighbours stay', () => {
+  test('new memory over a part reads zeros and leaves adjacent pages unchanged', () => {
     const at = mapping.reserve(3 * page);
     const bytes = new Uint8Array(mapping.viewOf(at, 3 * page)).fill(9);
     mapping.mapAnonymous(at + page, page);
@@ -74,7 +74,7 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(at, 3 * page);
   });
 
-  test('fresh memory reaches under a JavaScript array that is page aligned', () => {
+  test('new memory can be mapped under a page-aligned JavaScript array', () => {
     const memory = createMemory(2 * 65536);
     const bytes = new Uint8Array(memory.buffer).fill(5);
     const at = mapping.addressOf(memory.buffer);
@@ -84,7 +84,7 @@ describe('mapping', { skip: noLinux }, () => {
     assert.equal(bytes[page], 0);
   });
 
-  test('advice: dontNeed drops, populate brings in, and resident() sees it', () => {
+  test('dontNeed drops pages, populate makes them resident, and resident() counts them', () => {
     const at = mapping.reserve(8 * page);
     const bytes = new Uint8Array(mapping.viewOf(at, 8 * page));
     const found = new Uint8Array(8);
@@ -100,14 +100,14 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(at, 8 * page);
   });
 
-  test('advice that needs no answer is taken: dontFork, cold, noHugePage', () => {
+  test('dontFork, cold and noHugePage are accepted', () => {
     const at = mapping.reserve(4 * page);
     for (const advice of [Advice.dontFork, Advice.cold, Advice.pageOut, Advice.noHugePage])
       assert.equal(mapping.advise(at, 4 * page, advice), true, `advice ${advice}`);
     mapping.unmap(at, 4 * page);
   });
 
-  test('advice unknown to the kernel is an answer, an unaligned address an error', () => {
+  test('unsupported advice returns false, an unaligned address is an error', () => {
     const at = mapping.reserve(2 * page);
     assert.equal(mapping.advise(at, page, 9999 as Advice), false);
     assert.equal(
@@ -117,7 +117,7 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(at, 2 * page);
   });
 
-  test('protection is what /proc/self/maps shows, and none can be had for unmapped memory', () => {
+  test('protect() changes /proc/self/maps, and fails for unmapped memory', () => {
     const at = mapping.reserve(2 * page);
     mapping.protect(at, page, Protection.none);
     const line = readFileSync('/proc/self/maps', 'utf8')
@@ -131,7 +131,7 @@ describe('mapping', { skip: noLinux }, () => {
     );
   });
 
-  test('remap moves the pages with what is in them', () => {
+  test('remap moves pages with their content', () => {
     const from = mapping.reserve(2 * page);
     new Uint8Array(mapping.viewOf(from, page)).fill(4);
     const to = mapping.reserve(8 * page);
@@ -147,7 +147,7 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(to, 8 * page);
   });
 
-  test('a memory file mapped twice is one memory; a private mapping keeps its writes', () => {
+  test('two shared mappings of a memfd share writes; a private mapping keeps its own', () => {
     const fd = mapping.createMemoryFile('mapping-test', 4 * page);
     const a = mapping.mapFile(2 * page, { fd, position: page });
     const b = mapping.mapFile(4 * page, { fd });
@@ -172,7 +172,7 @@ describe('mapping', { skip: noLinux }, () => {
     );
   });
 
-  test('a file goes over reserved memory where it is asked to', () => {
+  test('a file can be mapped over reserved memory at a fixed address', () => {
     const at = mapping.reserve(4 * page);
     const fd = mapping.createMemoryFile('mapping-test', page);
     assert.equal(mapping.mapFile(page, { fd, address: at + page }), at + page);
@@ -184,14 +184,14 @@ describe('mapping', { skip: noLinux }, () => {
     closeSync(fd);
   });
 
-  test('a memory file cannot be of a negative size', () => {
+  test('a memfd of negative size is an error', () => {
     assert.equal(
       errnoOf(() => mapping.createMemoryFile('mapping-test', -page)),
       'EINVAL',
     );
   });
 
-  test('the largest view is one of the limit; a byte more is a RangeError, not the end', () => {
+  test('a view of exactly the limit works; a byte more is a RangeError, not an abort', () => {
     assert.equal(mapping.viewLimitBytes, constants.MAX_LENGTH);
     const at = mapping.reserve(2 ** 33);
     const largest = Math.min(mapping.viewLimitBytes, 2 ** 33);
@@ -201,14 +201,14 @@ describe('mapping', { skip: noLinux }, () => {
     mapping.unmap(at, 2 ** 33);
   });
 
-  test('addresses that are none are bugs, before the system sees them', () => {
+  test('invalid addresses are an InvariantError before the system call', () => {
     for (const wrong of [-1, 0.5, Number.NaN, 2 ** 53])
       assert.throws(() => mapping.unmap(wrong, page), { name: 'InvariantError' }, `${wrong}`);
     assert.throws(() => mapping.viewOf(0, page), { name: 'InvariantError' });
     assert.throws(() => mapping.viewOf(2 ** 48, page), { name: 'InvariantError' });
   });
 
-  test('an address is the same for an array, a view into it, and shared memory', () => {
+  test('addressOf() works for an array, a view into it, and shared memory', () => {
     const shared = new SharedArrayBuffer(64);
     const at = mapping.addressOf(shared);
     assert.equal(mapping.addressOf(new Uint8Array(shared, 24)), at + 24);

@@ -1,4 +1,4 @@
-/** Run by page-return.test.ts in a process of its own: fills a store, empties it, prints resident bytes as JSON. */
+/** Run by page-release.test.ts in a child process: fills a store, empties it, prints resident bytes as JSON. */
 import { readFileSync } from 'node:fs';
 import { Budget } from '../../../src/arena/budget.ts';
 import { Prng } from '../../../src/base/prng.ts';
@@ -22,11 +22,11 @@ prng.fill(page);
 const start = residentBytes();
 let refused = 0;
 for (let n = 0; n < pages; n++) {
-  page[n & 4095]! += 1 + (n >>> 12); // every page another, all incompressible
+  page[n & 4095]! += 1 + (n >>> 12); // all pages differ and are incompressible
   if (store.put(slot(n), page, 0) !== PutResult.stored) refused++;
 }
 const filled = residentBytes();
-// Most pages leave one by one, as a guest frees them, while housekeeping runs.
+// Most pages are freed one by one, as by a guest, with maintenance in between.
 let calls = 0;
 for (let n = 0; n < pages; n++) {
   if (n % 64 !== 0) store.drop(slot(n));

@@ -1,4 +1,4 @@
-/** Memory that the store gave back is back: seen by the resident size of a process that fills and empties one. */
+/** Released memory: checks the resident size of a process that fills and empties a store. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { createMemory } from '../../../src/codec/linear-memory.ts';
 import { systemPageRelease } from '../../../src/os/linux/page-release.ts';
 
 const isSupported = process.platform === 'linux' && systemPageRelease('linux') !== keepPages;
-test('on Linux memory can be given back', { skip: process.platform !== 'linux' }, () => {
+test('Linux supports page release', { skip: process.platform !== 'linux' }, () => {
   assert.notEqual(systemPageRelease('linux'), keepPages);
 });
 
@@ -24,7 +24,7 @@ interface Figures {
   readonly intact: boolean;
 }
 
-test('200 MiB of pages leave the process when they are dropped', { skip }, () => {
+test('dropping 200 MiB of pages reduces the resident size', { skip }, () => {
   const child = fileURLToPath(new URL('./page-release-child.js', import.meta.url));
   const pages = (200 * 2 ** 20) / 4096;
   const figures = JSON.parse(
@@ -35,12 +35,12 @@ test('200 MiB of pages leave the process when they are dropped', { skip }, () =>
   assert.ok(intact);
   const grown = filled - start;
   const text = JSON.stringify(figures);
-  assert.ok(grown > 0.95 * pages * 4096, `filling makes it resident: ${text}`);
-  assert.ok(maintained - start < 0.2 * grown, `maintain() gives most of it back: ${text}`);
-  assert.ok(emptied - start < 0.1 * grown, `releaseAll() gives all of it back: ${text}`);
+  assert.ok(grown > 0.95 * pages * 4096, `filling makes the pages resident: ${text}`);
+  assert.ok(maintained - start < 0.2 * grown, `maintain() releases most of it: ${text}`);
+  assert.ok(emptied - start < 0.1 * grown, `releaseAll() releases all of it: ${text}`);
 });
 
-test('pages given back read as zeros, their neighbours are untouched', { skip }, () => {
+test('released pages read as zeros, adjacent ones are unchanged', { skip }, () => {
   const memory = createMemory(8 * 65536);
   const all = new Uint8Array(memory.buffer).fill(7);
   const { release: giveBack } = systemPageRelease('linux')(memory);
@@ -49,16 +49,16 @@ test('pages given back read as zeros, their neighbours are untouched', { skip },
     assert.equal(byte, at >= 5 * 4096 && at < 8 * 4096 ? 0 : 7, `byte ${at}`);
   });
   all[5 * 4096] = 1;
-  assert.equal(all[5 * 4096], 1, 'and can be written again');
+  assert.equal(all[5 * 4096], 1, 'a released page can be written again');
 });
 
-test('the system refuses what is not whole pages, and that is an answer', { skip }, () => {
+test('release() returns false for partial pages', { skip }, () => {
   const memory = createMemory(65536);
   const { release: giveBack } = systemPageRelease('linux')(memory);
   assert.equal(giveBack(100, 4096), false);
 });
 
-test('where there is no way to give memory back the pages stay', () => {
+test('without page release the pages stay resident', () => {
   for (const platform of ['darwin', 'win32'] as const)
     assert.equal(systemPageRelease(platform), keepPages);
   assert.equal(keepPages(createMemory(65536)).release(4096, 4096), false);

@@ -1,4 +1,4 @@
-/** What the kernel has of a range, page by page and in runs. */
+/** The page states of a range, page by page and in runs. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Advice, Mapping } from '../../../src/os/linux/mapping.ts';
@@ -13,7 +13,7 @@ import { ResolveResult } from '../../../src/os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../../../src/os/linux/userfaultfd-open.ts';
 import { errnoOf, noLinux, noUffd, theLinux } from './machine.ts';
 
-/** False, or why there is no PAGEMAP_SCAN (6.7). */
+/** False, or why this kernel has no PAGEMAP_SCAN (6.7). */
 function noScan(): string | false {
   if (noLinux !== false) return noLinux;
   const map = new PageMap(theLinux());
@@ -27,18 +27,18 @@ describe('page map', { skip: noLinux }, () => {
   const mapping = new Mapping(linux);
   const page = linux.pageBytes;
 
-  /** A range whose pages of `touched` are there. */
+  /** A range in which the pages of `touched` are present. */
   function withRange(
     pages: number,
     touched: readonly number[],
     body: (at: number, map: PageMap, memory: Uint8Array) => void,
-    maxRuns?: number,
+    runsMax?: number,
   ): void {
     const at = mapping.reserve(pages * page);
     mapping.advise(at, pages * page, Advice.noHugePage);
     const memory = new Uint8Array(mapping.viewOf(at, pages * page));
     for (const n of touched) memory[n * page] = 1;
-    const map = new PageMap(linux, maxRuns);
+    const map = new PageMap(linux, runsMax);
     try {
       body(at, map, memory);
     } finally {
@@ -47,7 +47,7 @@ describe('page map', { skip: noLinux }, () => {
     }
   }
 
-  test('read says which pages are there, into the part of the buffer that it was given', () => {
+  test('read returns the state of pages at the given position of the buffer', () => {
     withRange(8, [1, 2, 6], (at, map) => {
       const out = new Uint8Array(12).fill(99);
       assert.equal(map.read(at, 8, out, 2), 3);
@@ -56,7 +56,7 @@ describe('page map', { skip: noLinux }, () => {
     });
   });
 
-  test('read of more pages than one read of the file takes', () => {
+  test('read of more pages than one read of the file returns', () => {
     const touched = [0, 511, 512, 1023, 1024, 1300];
     withRange(1301, touched, (at, map) => {
       const out = new Uint8Array(1301);
@@ -66,7 +66,7 @@ describe('page map', { skip: noLinux }, () => {
     });
   });
 
-  test('read of what is dropped, and of what is not mapped: absent', () => {
+  test('dropped and unmapped pages are absent', () => {
     withRange(4, [0, 1, 2, 3], (at, map) => {
       const out = new Uint8Array(4);
       mapping.advise(at + page, page, Advice.dontNeed);
@@ -78,7 +78,7 @@ describe('page map', { skip: noLinux }, () => {
     });
   });
 
-  test('read behind the end of the address space: absent', () => {
+  test('pages past the end of the address space are absent', () => {
     const map = new PageMap(linux);
     const out = new Uint8Array(4).fill(9);
     assert.equal(map.read(2 ** 52, 4, out), 0);
@@ -86,7 +86,7 @@ describe('page map', { skip: noLinux }, () => {
     map.close();
   });
 
-  test('read tells files from memory of our own', () => {
+  test('read distinguishes file pages from anonymous ones', () => {
     const fd = mapping.createMemoryFile('pagemap-test', page);
     const at = mapping.mapFile(page, { fd });
     new Uint8Array(mapping.viewOf(at, page))[0] = 1;
@@ -99,7 +99,7 @@ describe('page map', { skip: noLinux }, () => {
     linux.close(fd);
   });
 
-  test('scan finds runs of pages, and says where it stopped', { skip: noScan() }, () => {
+  test('scan finds runs of pages and sets scannedTo', { skip: noScan() }, () => {
     withRange(16, [1, 2, 3, 7, 12, 13], (at, map) => {
       assert.equal(map.scan(at, 16 * page, { all: PageCategory.present }), 3);
       const runs = [0, 1, 2].map((i) => [
@@ -118,7 +118,7 @@ describe('page map', { skip: noLinux }, () => {
     });
   });
 
-  test('scan stops when its room is used up, and goes on from there', { skip: noScan() }, () => {
+  test('scan stops at runsMax and can be continued', { skip: noScan() }, () => {
     withRange(
       16,
       [1, 3, 5, 7],
@@ -137,7 +137,7 @@ describe('page map', { skip: noLinux }, () => {
     );
   });
 
-  test('scan: none excludes, any includes, maxPages limits', { skip: noScan() }, () => {
+  test('scan: none excludes, any includes, pagesMax limits', { skip: noScan() }, () => {
     withRange(8, [0, 1, 2, 3], (at, map) => {
       const { present, swapped } = PageCategory;
       assert.equal(map.scan(at, 8 * page, { all: present, none: swapped, report: present }), 1);
@@ -146,12 +146,12 @@ describe('page map', { skip: noLinux }, () => {
       assert.equal(map.runStart(0), at + 4 * page);
       assert.equal(map.scan(at, 8 * page, { any: present | swapped }), 1);
       assert.equal(map.scan(at, 8 * page, { all: swapped }), 0);
-      assert.equal(map.scan(at, 8 * page, { all: present, maxPages: 2 }), 1);
+      assert.equal(map.scan(at, 8 * page, { all: present, pagesMax: 2 }), 1);
       assert.equal(map.runEnd(0), at + 2 * page);
     });
   });
 
-  test('scan of what is not whole pages is an error: EINVAL', { skip: noScan() }, () => {
+  test('scan of partial pages is an error: EINVAL', { skip: noScan() }, () => {
     withRange(2, [], (at, map) => {
       assert.equal(
         errnoOf(() => map.scan(at + 1, page, { all: PageCategory.present })),
@@ -162,7 +162,7 @@ describe('page map', { skip: noLinux }, () => {
 
   const asynchronous = UffdFeature.writeProtectAsync | UffdFeature.writeProtectUnpopulated;
   const skip = noScan() || noUffd(asynchronous);
-  test('scan with asynchronous write protection: what was written since, once', { skip }, () => {
+  test('scan with asynchronous write protection finds written pages once', { skip }, () => {
     withRange(8, [0, 1, 2, 3], (at, map, memory) => {
       const { uffd } = openUserfaultfd(linux, { required: asynchronous });
       assert.ok(uffd !== null);
@@ -175,12 +175,12 @@ describe('page map', { skip: noLinux }, () => {
       const flags = ScanFlag.protectMatching | ScanFlag.requireAsync;
       assert.equal(map.scan(at, 8 * page, { ...written, flags }), 2);
       assert.deepEqual([map.runStart(0), map.runStart(1)], [at + 2 * page, at + 6 * page]);
-      assert.equal(map.scan(at, 8 * page, written), 0, 'protected again');
+      assert.equal(map.scan(at, 8 * page, written), 0, 'the pages are protected again');
       uffd.close();
     });
   });
 
-  test('scan that requires registered pages: EPERM where they are not', { skip: noScan() }, () => {
+  test('scan with requireAsync fails with EPERM for unregistered pages', { skip: noScan() }, () => {
     withRange(2, [0], (at, map) => {
       const wishes = { all: PageCategory.written, flags: ScanFlag.requireAsync };
       assert.equal(
@@ -190,7 +190,7 @@ describe('page map', { skip: noLinux }, () => {
     });
   });
 
-  test('read sees write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }, () => {
+  test('read shows write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }, () => {
     withRange(2, [], (at, map) => {
       const { uffd } = openUserfaultfd(linux, { required: UffdFeature.faultFlagWriteProtect });
       assert.ok(uffd !== null);

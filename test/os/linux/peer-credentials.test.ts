@@ -16,7 +16,7 @@ test('the peer of a Unix socket is the process that connected', async () => {
     const [accepted] = (await once(server, 'connection')) as [Socket];
     const peerPid = systemPeerPid('linux');
     assert.equal(peerPid(descriptorOf(accepted)), process.pid);
-    assert.equal(peerPid(-1), 0, 'no socket: unknown');
+    assert.equal(peerPid(-1), 0, 'an invalid descriptor has no known peer');
     accepted.destroy();
     assert.equal(descriptorOf(accepted), -1);
   } finally {
@@ -26,4 +26,4 @@ test('the peer of a Unix socket is the process that connected', async () => {
   }
 });
 
-test('elsewhere it is unknown', () => assert.equal(systemPeerPid('darwin')(3), 0));
+test('on other systems the peer is unknown', () => assert.equal(systemPeerPid('darwin')(3), 0));

@@ -1,4 +1,4 @@
-/** On which processor a thread runs, and what is mapped where. */
+/** Processors of threads, and mapped ranges. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -14,7 +14,7 @@ describe('affinity', { skip: noLinux }, () => {
   const linux = theLinux();
   const affinity = new Affinity(linux);
 
-  test('a thread that is pinned runs there, and can be let go again', () => {
+  test('a pinned thread runs on its processor and can be unpinned', () => {
     const before = affinity.allowed();
     assert.ok(before.length >= 1 && before.length >= availableParallelism());
     const last = before.at(-1)!;
@@ -26,7 +26,7 @@ describe('affinity', { skip: noLinux }, () => {
     assert.deepEqual(affinity.allowed(), before);
   });
 
-  test('another thread can be pinned by its number', async () => {
+  test('another thread can be pinned by its id', async () => {
     const worker = new Worker('setInterval(() => {}, 1000)', { eval: true });
     await new Promise((resolve) => worker.once('online', resolve));
     const before = affinity.allowed();
@@ -42,7 +42,7 @@ describe('affinity', { skip: noLinux }, () => {
     await worker.terminate();
   });
 
-  test('processors that are not there, no processor, and no such thread are answers', () => {
+  test('unavailable processors, no processors and a missing thread return false', () => {
     assert.equal(affinity.pin([1023]), false);
     assert.equal(affinity.pin([]), false);
     assert.equal(affinity.pin([0], 2 ** 22 + 1), false);
@@ -51,14 +51,14 @@ describe('affinity', { skip: noLinux }, () => {
     assert.throws(() => affinity.pin([1024]), { name: 'InvariantError' });
   });
 
-  test('the processor is found behind a name full of brackets and blanks', () => {
+  test('the processor is parsed after a name with parentheses and spaces', () => {
     const rest = Array.from({ length: 50 }, (_, i) => String(i + 3)).join(' ');
     assert.equal(processorIn(`12 (a) R (b c) ${rest}`), 39);
   });
 });
 
 describe('proc maps', { skip: noLinux }, () => {
-  test('a line is taken apart; what is none is null', () => {
+  test('a line is parsed; an invalid line is null', () => {
     assert.deepEqual(parseMapsLine('7f00a000-7f00b000 r-xp 00002000 fe:01 77   /a b/c.so'), {
       start: 0x7f00a000,
       end: 0x7f00b000,
@@ -72,7 +72,7 @@ describe('proc maps', { skip: noLinux }, () => {
     assert.equal(parseMapsLine('Rss: 4 kB'), null);
   });
 
-  test('ranges that share a byte with what is asked for, and no others', () => {
+  test('mappedRanges() returns exactly the ranges that overlap', () => {
     const text = ['1000-2000', '2000-3000', '5000-6000'].map((r) => `${r} rw-p 0 00:00 0 `);
     const maps = text.join('\n');
     const starts = (at: number, bytes: number): number[] =>
@@ -89,7 +89,7 @@ describe('proc maps', { skip: noLinux }, () => {
     assert.equal(privateBytesFrom(0x1800, file), 0x800);
   });
 
-  test('the reserve of a WebAssembly memory lies behind it', () => {
+  test('the reserve of a WebAssembly memory follows it', () => {
     const memory = createMemory(4 * 65536);
     const mapping = new Mapping(theLinux());
     const at = mapping.addressOf(memory.buffer);
@@ -99,7 +99,7 @@ describe('proc maps', { skip: noLinux }, () => {
     assert.ok(privateBytesFrom(at) >= 4 * 65536);
   });
 
-  test('a mapping of ours is found with the protection it has', () => {
+  test('a mapping is found with its protection', () => {
     const linux = theLinux();
     const mapping = new Mapping(linux);
     const at = mapping.reserve(4 * linux.pageBytes);

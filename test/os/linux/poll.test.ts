@@ -1,26 +1,26 @@
-/** Waiting for descriptors, and waking who waits: poll(2) and eventfd(2). */
+/** Waiting for descriptors and waking the waiter: poll(2) and eventfd(2). */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { EventFd, openEventFd } from '../../../src/os/linux/eventfd.ts';
-import { Poll, Poller, Ready } from '../../../src/os/linux/poll.ts';
+import { Poller, PollResult, Ready } from '../../../src/os/linux/poll.ts';
 import { errnoOf, noLinux, theLinux } from './machine.ts';
 
 describe('poll and eventfd', { skip: noLinux }, () => {
   const linux = theLinux();
 
-  test('nothing ready: timed out, at once or after the time', () => {
+  test('without a ready descriptor wait() times out, at once or later', () => {
     const event = openEventFd(linux);
     const poller = new Poller(linux, [event.fd]);
-    assert.equal(poller.wait(0), Poll.timedOut);
+    assert.equal(poller.wait(0), PollResult.timedOut);
     const start = performance.now();
-    assert.equal(poller.wait(30), Poll.timedOut);
+    assert.equal(poller.wait(30), PollResult.timedOut);
     assert.ok(performance.now() - start >= 29);
     assert.equal(poller.readiness(0), 0);
     event.close();
   });
 
-  test('says which of two is ready', () => {
+  test('readiness() shows which of two descriptors is ready', () => {
     const events = [openEventFd(linux), openEventFd(linux)] as const;
     const poller = new Poller(linux, [events[0].fd, events[1].fd]);
     events[1].signal();
@@ -36,7 +36,7 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     for (const event of events) event.close();
   });
 
-  test('signals add up, a take takes them all', () => {
+  test('signals add up, and take() resets the counter', () => {
     const event = openEventFd(linux);
     assert.equal(event.take(), 0);
     for (let i = 0; i < 3; i++) assert.equal(event.signal(), true);
@@ -45,7 +45,7 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     event.close();
   });
 
-  test('a full counter is an answer, and the waiter awake all the same', () => {
+  test('signal() of a full counter returns false, and the waiter is awake', () => {
     const event = openEventFd(linux);
     const write = linux.bind('int64_t write(int fd, uintptr_t buffer, size_t count)');
     const most = new BigUint64Array([0xffff_ffff_ffff_fffen]);
@@ -56,7 +56,7 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     event.close();
   });
 
-  test('a descriptor that is adopted is the same counter', () => {
+  test('an adopted descriptor has the same counter', () => {
     const event = openEventFd(linux);
     new EventFd(linux, event.fd).signal();
     assert.equal(event.take(), 1);
@@ -71,7 +71,7 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     );
   });
 
-  test('a closed descriptor in the table is told, not waited for', () => {
+  test('a closed descriptor in the table is reported as invalid', () => {
     const event = openEventFd(linux);
     const poller = new Poller(linux, [event.fd]);
     event.close();
@@ -80,7 +80,7 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     assert.throws(() => poller.readiness(1), { name: 'InvariantError' });
   });
 
-  test('writable is another thing to wait for', () => {
+  test('a poller can wait for writable', () => {
     const event = openEventFd(linux);
     const poller = new Poller(linux, [event.fd], Ready.readable | Ready.writable);
     assert.equal(poller.wait(0), 1);
@@ -88,8 +88,8 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     event.close();
   });
 
-  test('a signal that is handled interrupts, and that is an answer', async () => {
-    // The handler runs on this thread, in the middle of poll: libuv's, which only notes the signal.
+  test('a handled signal interrupts wait()', async () => {
+    // libuv's handler, which only records the signal, runs on this thread during poll().
     process.on('SIGUSR2', () => {});
     const shared = new Int32Array(new SharedArrayBuffer(4));
     const worker = new Worker(
@@ -108,12 +108,12 @@ describe('poll and eventfd', { skip: noLinux }, () => {
     Atomics.notify(shared, 0);
     await new Promise((resolve) => worker.once('online', resolve));
     const end = performance.now() + 4000;
-    let answer: number = Poll.timedOut;
-    while (answer !== Poll.interrupted && performance.now() < end) answer = poller.wait(500);
+    let answer: number = PollResult.timedOut;
+    while (answer !== PollResult.interrupted && performance.now() < end) answer = poller.wait(500);
     Atomics.store(shared, 0, 2);
     Atomics.notify(shared, 0);
     await new Promise((resolve) => worker.once('exit', resolve));
     event.close();
-    assert.equal(answer, Poll.interrupted);
+    assert.equal(answer, PollResult.interrupted);
   });
 });

@@ -1,4 +1,4 @@
-/** Who we are, what we may and what we hold, by the kernel's own files and by calls. */
+/** Process information from /proc and system calls. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
@@ -18,12 +18,12 @@ describe('process', { skip: noLinux }, () => {
   const linux = theLinux();
   const own = new Process(linux);
 
-  test('the main thread has the number of the process', () => {
+  test('the id of the main thread is the process id', () => {
     assert.equal(own.threadId(), process.pid);
     assert.match(readFileSync(`/proc/self/task/${own.threadId()}/comm`, 'utf8'), /./);
   });
 
-  test('limits are those of /proc/self/limits, none is Infinity', () => {
+  test('limits match /proc/self/limits, unlimited is Infinity', () => {
     const text = readFileSync('/proc/self/limits', 'utf8');
     const numberOf = (word: string | undefined): number =>
       word === 'unlimited' ? Number.POSITIVE_INFINITY : Number(word);
@@ -42,14 +42,14 @@ describe('process', { skip: noLinux }, () => {
     );
   });
 
-  test('a descriptor that is none cannot be duplicated', () => {
+  test('duplicating an invalid descriptor is an error', () => {
     assert.equal(
       errnoOf(() => own.duplicate(9999, 1)),
       'EBADF',
     );
   });
 
-  test('capabilities are bits of CapEff', () => {
+  test('capabilities match the bits of CapEff', () => {
     const status = (digits: string): string => `Name:\tx\nCapEff:\t${digits}\nCapBnd:\t0\n`;
     assert.equal(isInCapabilities(status('0000000000080000'), Capability.sysPtrace), true);
     assert.equal(isInCapabilities(status('fffffffffff7ffff'), Capability.sysPtrace), false);
@@ -59,13 +59,13 @@ describe('process', { skip: noLinux }, () => {
     assert.equal(typeof hasCapability(Capability.sysPtrace), 'boolean');
   });
 
-  test('the release of the kernel has numbers', () => {
+  test('the kernel release is parsed', () => {
     assert.deepEqual(kernelRelease('6.18.44-fc'), { major: 6, minor: 18, text: '6.18.44-fc' });
     assert.deepEqual(kernelRelease('odd'), { major: 0, minor: 0, text: 'odd' });
     assert.ok(kernelRelease().major >= 3);
   });
 
-  test('resident bytes grow with what is touched, by both ways of asking', () => {
+  test('both measures of resident bytes grow with touched memory', () => {
     const before = { quick: residentBytes(), exact: exactMemory() };
     const bytes = 32 * 2 ** 20;
     const touched = new Uint8Array(bytes).fill(1);

@@ -1,4 +1,4 @@
-/** The blocking socket against a listener in another thread: a blocked caller cannot serve itself. */
+/** The blocking socket with a listener in another thread, because a blocked caller cannot serve itself. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -9,7 +9,7 @@ import { TemporaryFolder } from '../../interop/processes.ts';
 const open = streamSockets(process.platform);
 const skip = open === null ? 'no blocking sockets here' : false;
 
-/** Says "hi", echoes what comes in reverse, closes at "x", and says nothing for 2 s at "s". */
+/** Sends "hi", echoes input reversed, closes on "x", and is silent for 2 s on "s". */
 const server = `
   const { createServer } = require('node:net');
   const { parentPort, workerData } = require('node:worker_threads');
@@ -51,7 +51,7 @@ after(async () => {
 });
 
 for (const family of ['Unix', 'IPv4', 'IPv6'])
-  test(`${family}: bytes go and come, at any place of the memory`, { skip }, (t) => {
+  test(`${family}: bytes are sent and received at any position of the memory`, { skip }, (t) => {
     const address = addresses[family];
     if (address === undefined) return t.skip('no such addresses here');
     const memory = new Uint8Array(1000).fill(7);
@@ -64,7 +64,7 @@ for (const family of ['Unix', 'IPv4', 'IPv6'])
     assert.deepEqual([...memory.subarray(0, 4)], [3, 2, 1, 7]);
   });
 
-test('a wait ends when its time is over, and the next one has its own', { skip }, () => {
+test('a wait times out, and the next one has its own timeout', { skip }, () => {
   const memory = new Uint8Array(100);
   using socket = open!({ path }, memory, 1000);
   assert.equal(socket.receive(0, 10, 1000), 2);
@@ -76,7 +76,7 @@ test('a wait ends when its time is over, and the next one has its own', { skip }
   }
 });
 
-test('a side that takes nothing makes send late, after what fits was taken', { skip }, () => {
+test('send() times out when the peer does not read and the buffers are full', { skip }, () => {
   const memory = new Uint8Array(2 ** 20).fill(115);
   using socket = open!({ path }, memory, 1000);
   let sent = 0;
@@ -90,7 +90,7 @@ test('a side that takes nothing makes send late, after what fits was taken', { s
   assert.equal(socket.send(0, 10, 30), -1);
 });
 
-test('a side that closes is an end, not an error', { skip }, () => {
+test('a closed connection is a result, not an error', { skip }, () => {
   const memory = new Uint8Array(100).fill(120);
   using socket = open!({ path }, memory, 1000);
   assert.equal(socket.receive(50, 10, 1000), 2);
@@ -101,7 +101,7 @@ test('a side that closes is an end, not an error', { skip }, () => {
   assert.equal(last, 0);
 });
 
-test('what cannot be reached is an error with its errno', { skip }, () => {
+test('a failed connect is an error with its errno', { skip }, () => {
   const memory = new Uint8Array(100);
   const at = (address: StreamAddress) => (): unknown => open!(address, memory, 500);
   const errno = (name: string): object => ({
@@ -123,7 +123,7 @@ test('what cannot be reached is an error with its errno', { skip }, () => {
     assert.throws(at(address), { code: 'ERR_ARG_VALUE' }, JSON.stringify(address));
 });
 
-test('ranges outside the memory, and a closed socket, are bugs of the caller', { skip }, () => {
+test('ranges outside the memory and a closed socket are an InvariantError', { skip }, () => {
   const socket = open!({ path }, new Uint8Array(100), 1000);
   assert.throws(() => socket.receive(91, 10, 1000), InvariantError);
   assert.throws(() => socket.send(-1, 10, 1000), InvariantError);

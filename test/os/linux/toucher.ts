@@ -1,24 +1,24 @@
 /**
- * A worker that touches memory when told to, for tests of faults: it waits in the kernel while the main thread serves it.
- * Commands come through a shared array of Int32 (`Cell`), since a thread in a fault answers no message.
+ * A worker that touches memory on command, for fault tests: it waits in the kernel while the main thread serves it.
+ * Commands are passed in a shared Int32Array (`Cell`), since a thread in a fault cannot receive messages.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Advice, Mapping, Remap } from '../../../src/os/linux/mapping.ts';
 import { Process } from '../../../src/os/linux/process.ts';
 import { theLinux } from './machine.ts';
 
-/** Where a command and its result lie in the shared array. */
+/** Positions of a command and its result in the shared array. */
 export const Cell = { state: 0, command: 1, at: 2, value: 3, result: 4, thread: 5 } as const;
 export const State = { idle: 0, asked: 1, answered: 2, end: 3 } as const;
-/** `move` takes the page at `at` to `value`; `fork` makes a process that ends at once. */
+/** `move` moves the page at `at` to `value`; `fork` creates a process that ends at once. */
 export const Command = { read: 0, write: 1, drop: 2, unmap: 3, move: 4, fork: 5 } as const;
 
-/** How long the worker waits for a command before it gives up by itself. */
+/** The worker ends when no command arrives within this time. */
 const PATIENCE_MS = 20_000;
 
 /**
- * The system call, not fork(3): that one holds malloc's locks while it waits for the event to be read, and who is to read it
- * may need them.
+ * The system call, not fork(3): fork(3) holds the locks of malloc while it waits for the event to be read, and the reader may
+ * need them.
  */
 const CLONE = process.arch === 'arm64' ? 220 : 56;
 const SIGCHLD = 17;
@@ -29,7 +29,7 @@ export interface TouchTask {
   readonly bytes: number;
 }
 
-/** Executes commands until it is told to end, or nobody tells it anything. */
+/** Executes commands until the end command or a timeout. */
 class Executor {
   readonly #linux = theLinux();
   readonly #mapping = new Mapping(this.#linux);
@@ -53,7 +53,7 @@ class Executor {
       if (state === State.end) return;
       if (state === State.asked) {
         cells[Cell.result] = this.#execute(cells[Cell.command]!, cells[Cell.at]!);
-        // Not over an end that came meanwhile.
+        // Must not overwrite an end command that arrived meanwhile.
         Atomics.compareExchange(cells, Cell.state, State.asked, State.answered);
       } else if (Atomics.wait(cells, Cell.state, state, PATIENCE_MS) === 'timed-out') return;
     }
@@ -80,7 +80,7 @@ class Executor {
         const child = this.#linux.systemCall(CLONE, SIGCHLD, 0, 0);
         if (child === 0) this.#own.exitNow(0);
         if (child < 0) return 0;
-        // Should a lock that another thread held keep the child from ending, this does not.
+        // Ends the child even if a lock held by another thread would block exit().
         process.kill(child, 'SIGKILL');
         return this.#waitpid(child, 0, 0) === child ? 1 : 0;
       }

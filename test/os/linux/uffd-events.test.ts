@@ -1,4 +1,4 @@
-/** What the kernel tells of a range besides faults, and what calls answer meanwhile. */
+/** Events of a range other than faults, and the results of calls meanwhile. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Poller } from '../../../src/os/linux/poll.ts';
@@ -18,7 +18,7 @@ import { withRange } from './uffd-range.ts';
 describe('events', { skip: noLinux }, () => {
   const { eventRemove, eventUnmap, eventRemap, move } = UffdFeature;
 
-  /** The thread changes the address space and waits until the event was read. */
+  /** The thread changes the address space and waits until the event is read. */
   async function changed(feature: number, command: number, value: number): Promise<number[]> {
     const result: number[] = [];
     await withRange(feature, UffdMode.missing, async (r) => {
@@ -34,27 +34,27 @@ describe('events', { skip: noLinux }, () => {
     return result;
   }
 
-  test('memory that is given back is told with its range', {
+  test('dropped memory is reported with its range', {
     skip: noUffd(eventRemove),
   }, async () => {
     const [event, start, end] = await changed(eventRemove, Command.drop, 0);
     assert.deepEqual([event, start, end], [UffdEvent.remove, 2, 3]);
   });
 
-  test('memory that is unmapped is told with its range', { skip: noUffd(eventUnmap) }, async () => {
+  test('unmapped memory is reported with its range', { skip: noUffd(eventUnmap) }, async () => {
     const [event, start, end] = await changed(eventUnmap, Command.unmap, 0);
     assert.deepEqual([event, start, end], [UffdEvent.unmap, 2, 3]);
   });
 
-  test('memory that moves is told with both places', { skip: noUffd(eventRemap) }, async () => {
+  test('moved memory is reported with both addresses', { skip: noUffd(eventRemap) }, async () => {
     assert.deepEqual(await changed(eventRemap, Command.move, 9), [UffdEvent.remap, 2, 9, 1]);
   });
 
-  test('while the address space changes the answer is again, with nothing done', {
+  test('while the address space changes, copy returns again with bytesDone 0', {
     skip: noUffd(eventRemove),
   }, async () => {
     await withRange(eventRemove, UffdMode.missing, async (r) => {
-      r.uffd.copy(r.at, r.source, r.page, CopyMode.wake); // its bytes done are not the next one's
+      r.uffd.copy(r.at, r.source, r.page, CopyMode.wake); // its bytesDone must not be taken for that of the next call
       const toucher = await r.toucher();
       toucher.ask(Command.drop, 0);
       const poller = new Poller(r.linux, [r.uffd.fd]);
@@ -67,7 +67,7 @@ describe('events', { skip: noLinux }, () => {
     });
   });
 
-  test('a page that was shared with a forked process is too busy to move, until it is written', {
+  test('moving a page shared with a forked process returns busy until the page is written', {
     skip: noUffd(move),
   }, async () => {
     await withRange(move, UffdMode.missing, async (r) => {
@@ -77,12 +77,12 @@ describe('events', { skip: noLinux }, () => {
       assert.equal(toucher.result(), 1);
       assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), ResolveResult.busy);
       assert.equal(r.uffd.bytesDone, 0);
-      r.from[0] = 2; // the child is gone: written, the page is ours alone again
+      r.from[0] = 2; // the child has ended: after a write the page is no longer shared
       assert.equal(r.uffd.move(r.at, r.source, r.page, MoveMode.wake), ResolveResult.done);
     });
   });
 
-  test('a fork is told with a descriptor of the child', {
+  test('a fork is reported with a descriptor for the child', {
     skip: noUffd(UffdFeature.eventFork),
   }, async () => {
     await withRange(UffdFeature.eventFork, UffdMode.missing, async (r) => {

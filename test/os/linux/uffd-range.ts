@@ -1,4 +1,4 @@
-/** A range whose faults are a test's to serve. */
+/** A range whose faults the test serves. */
 import { Advice, Mapping } from '../../../src/os/linux/mapping.ts';
 import type { Linux } from '../../../src/os/linux/system-call.ts';
 import type { Userfaultfd } from '../../../src/os/linux/userfaultfd.ts';
@@ -8,7 +8,7 @@ import { theLinux } from './machine.ts';
 
 export const PAGES = 16;
 
-/** A registered range, a page to copy from, and the thread that touches; all given back after the test. */
+/** A registered range, a source page, and the faulting thread; all released after the test. */
 export class UffdRange {
   readonly linux: Linux = theLinux();
   readonly mapping: Mapping = new Mapping(this.linux);
@@ -27,7 +27,7 @@ export class UffdRange {
     this.at = at ?? this.mapping.reserve(this.bytes);
     this.source = this.mapping.reserve(this.bytes);
     this.from = new Uint8Array(this.mapping.viewOf(this.source, this.bytes));
-    // A huge page would resolve its neighbours as well.
+    // A huge page would also resolve adjacent pages.
     this.mapping.advise(this.at, this.bytes, Advice.noHugePage);
     this.uffd.register(this.at, this.bytes, modes);
   }
@@ -46,7 +46,7 @@ export class UffdRange {
   }
 
   async close(): Promise<void> {
-    this.uffd.close(); // whoever still waits runs on
+    this.uffd.close(); // waiting threads continue
     await this.#toucher?.stop();
     this.mapping.unmap(this.at, this.bytes);
     this.mapping.unmap(this.source, this.bytes);

@@ -1,4 +1,4 @@
-/** Limits of memory control groups, from files as the kernel writes them. */
+/** Limits of memory cgroups, from files in the format of the kernel. */
 import assert from 'node:assert/strict';
 import { totalmem } from 'node:os';
 import { test } from 'node:test';
@@ -89,7 +89,7 @@ for (const [what, files, limit] of cases)
     );
   });
 
-test('usable memory of this process is some, and no more than the machine has', () => {
+test('usable memory of this process is above 0 and at most that of the machine', () => {
   const { bytes } = usableMemory();
   assert.ok(bytes > 16 * M && bytes <= totalmem(), String(bytes));
 });

@@ -1,4 +1,4 @@
-/** Faults of one thread served by another, and every answer of the userfaultfd ioctls. */
+/** Faults of one thread served by another, and every result of the userfaultfd ioctls. */
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { after, describe, test } from 'node:test';
@@ -22,19 +22,19 @@ import { PAGES, UffdRange, withRange } from './uffd-range.ts';
 describe('opening a userfaultfd', { skip: noLinux }, () => {
   const linux = theLinux();
 
-  test('says by which way, and which features are on', { skip: noUffd(0) }, () => {
-    const answer = openUserfaultfd(linux, { wanted: UffdFeature.threadId });
+  test('returns the method and the enabled features', { skip: noUffd(0) }, () => {
+    const answer = openUserfaultfd(linux, { optional: UffdFeature.threadId });
     assert.equal(answer.reason, '');
     assert.ok(answer.uffd !== null && answer.access !== null);
     assert.equal(answer.uffd.features, answer.offered & UffdFeature.threadId);
     answer.uffd.close();
   });
 
-  test('a required feature that no kernel has is a reason, a wanted one is left out', {
+  test('an unsupported required feature is a reason, an optional one is left out', {
     skip: noUffd(0),
   }, () => {
     const unknown = 0x4000_0000;
-    const { uffd, offered } = openUserfaultfd(linux, { wanted: unknown });
+    const { uffd, offered } = openUserfaultfd(linux, { optional: unknown });
     assert.equal(uffd?.features, 0);
     assert.equal(offered & unknown, 0);
     uffd?.close();
@@ -44,13 +44,13 @@ describe('opening a userfaultfd', { skip: noLinux }, () => {
   });
 
   for (const access of ['system-call', 'device', 'user-mode'] as const)
-    test(`by ${access} alone`, { skip: noUffd(0, [access]) }, () => {
+    test(`opens by ${access} alone`, { skip: noUffd(0, [access]) }, () => {
       const answer = openUserfaultfd(linux, { access: [access] });
       assert.equal(answer.access, access);
       answer.uffd?.close();
     });
 
-  test('no way at all is a reason', () => {
+  test('no method at all is a reason', () => {
     const { uffd, reason } = openUserfaultfd(linux, { access: [] });
     assert.equal(uffd, null);
     assert.match(reason, /^no userfaultfd/);
@@ -63,7 +63,7 @@ describe('opening a userfaultfd', { skip: noLinux }, () => {
 });
 
 describe('a missing page', { skip: noUffd(0) }, () => {
-  test('is asked for once; the thread goes on with what copy put there', async () => {
+  test('a fault is reported once, and the thread reads the copied page', async () => {
     const features = noUffd(UffdFeature.threadId) === false ? UffdFeature.threadId : 0;
     await withRange(features, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
@@ -83,7 +83,7 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('written to, says so; zeroPage resolves it', async () => {
+  test('a write fault has the write flag, and zeroPage resolves it', async () => {
     await withRange(0, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       toucher.write(r.page, 9);
@@ -95,7 +95,7 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('is asked for again after dontNeed', async () => {
+  test('a page faults again after dontNeed', async () => {
     await withRange(0, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       for (const round of [1, 2, 3]) {
@@ -109,7 +109,7 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('copied without a wake lets the thread wait until wake', async () => {
+  test('after copy with dontWake the thread waits until wake', async () => {
     await withRange(0, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       r.from.fill(8);
@@ -123,7 +123,9 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('exact addresses name the byte', { skip: noUffd(UffdFeature.exactAddress) }, async () => {
+  test('exactAddress reports the address of the byte', {
+    skip: noUffd(UffdFeature.exactAddress),
+  }, async () => {
     await withRange(UffdFeature.exactAddress, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       toucher.read(2 * r.page + 123);
@@ -134,7 +136,7 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('unregistering lets who waits go on with zeros', async () => {
+  test('after unregister a waiting thread reads zeros', async () => {
     await withRange(0, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       toucher.read(0);
@@ -144,7 +146,7 @@ describe('a missing page', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('of a memory that JavaScript made itself is paged like any other', async () => {
+  test('a memory allocated by JavaScript can be paged', async () => {
     const memory = new SharedArrayBuffer(64 * 4096);
     const linux = theLinux();
     const mapping = new Mapping(linux);
@@ -169,8 +171,8 @@ describe('a missing page', { skip: noUffd(0) }, () => {
   });
 });
 
-describe('answers', { skip: noUffd(0) }, () => {
-  test('copy over a page that is there: exists, nothing done, the page unchanged', async () => {
+describe('results', { skip: noUffd(0) }, () => {
+  test('copy to a present page returns exists and leaves it unchanged', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       r.from.fill(1);
       assert.equal(r.uffd.copy(r.at, r.source, r.page, CopyMode.wake), ResolveResult.done);
@@ -182,7 +184,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('a batch that meets such a page: again, and how far it came', async () => {
+  test('a batch that reaches a present page returns again and bytesDone', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       r.uffd.zeroPage(r.pageAt(3), r.page, CopyMode.wake);
       assert.equal(r.uffd.copy(r.at, r.source, r.bytes, CopyMode.wake), ResolveResult.again);
@@ -194,7 +196,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('what is not registered, or not mapped: gone', async () => {
+  test('an unregistered or unmapped range returns gone', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       const other = r.mapping.reserve(2 * r.page);
       assert.equal(r.uffd.copy(other, r.source, r.page, CopyMode.wake), ResolveResult.gone);
@@ -204,7 +206,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('a source that cannot be read is an error: EFAULT', async () => {
+  test('an unreadable source is an error: EFAULT', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       const other = r.mapping.reserve(r.page, Protection.none);
       assert.equal(
@@ -215,7 +217,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('what is not whole pages, or nothing, is an error: EINVAL', async () => {
+  test('a partial page or an empty range is an error: EINVAL', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       const { uffd, at, source, page } = r;
       assert.equal(
@@ -253,7 +255,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('a range that another descriptor has is an error: EBUSY', async () => {
+  test('a range registered by another descriptor is an error: EBUSY', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       const { uffd } = openUserfaultfd(r.linux);
       assert.equal(
@@ -264,7 +266,7 @@ describe('answers', { skip: noUffd(0) }, () => {
     });
   });
 
-  test('a descriptor that is closed is an error: EBADF', () => {
+  test('a closed descriptor is an error: EBADF', () => {
     const { uffd } = openUserfaultfd(theLinux());
     uffd?.close();
     assert.equal(
@@ -277,14 +279,14 @@ describe('answers', { skip: noUffd(0) }, () => {
     );
   });
 
-  test('no message waits: 0, and none can be looked at', async () => {
+  test('without messages readMessages() returns 0, and no message can be read', async () => {
     await withRange(0, UffdMode.missing, (r) => {
       assert.equal(r.uffd.readMessages(), 0);
       assert.throws(() => r.uffd.event(0), { name: 'InvariantError' });
     });
   });
 
-  test('register tells the ioctls of the range', () => {
+  test('register returns the ioctls of the range', () => {
     const r = new UffdRange(0, UffdMode.missing);
     const ioctls = r.uffd.register(r.at, r.bytes, UffdMode.missing);
     for (const command of [2, 3, 4]) assert.ok((ioctls >>> command) & 1, `command ${command}`);
@@ -293,7 +295,7 @@ describe('answers', { skip: noUffd(0) }, () => {
 });
 
 describe('move', { skip: noUffd(UffdFeature.move) }, () => {
-  test('takes the pages of the source along', async () => {
+  test('move takes the pages from the source', async () => {
     await withRange(UffdFeature.move, UffdMode.missing, (r) => {
       r.from.fill(33);
       assert.equal(r.uffd.move(r.at, r.source, 2 * r.page, MoveMode.wake), ResolveResult.done);
@@ -312,7 +314,7 @@ describe('move', { skip: noUffd(UffdFeature.move) }, () => {
     });
   });
 
-  test('serves a fault', async () => {
+  test('move serves a fault', async () => {
     await withRange(UffdFeature.move, UffdMode.missing, async (r) => {
       const toucher = await r.toucher();
       r.from.fill(12);
@@ -323,7 +325,7 @@ describe('move', { skip: noUffd(UffdFeature.move) }, () => {
     });
   });
 
-  test('of pages that are files is an error: EINVAL', async () => {
+  test('move of file pages is an error: EINVAL', async () => {
     await withRange(UffdFeature.move, UffdMode.missing, (r) => {
       const fd = r.mapping.createMemoryFile('move-test', r.page);
       const file = r.mapping.mapFile(r.page, { fd });
@@ -342,7 +344,7 @@ describe('write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }
   const features = UffdFeature.faultFlagWriteProtect;
   const modes = UffdMode.missing | UffdMode.writeProtect;
 
-  test('a write to a protected page is a fault that says so; lifting it lets it through', async () => {
+  test('a write to a protected page faults with the writeProtect flag, and continues when protection is removed', async () => {
     await withRange(features, modes, async (r) => {
       const toucher = await r.toucher();
       r.from.fill(6);
@@ -358,7 +360,7 @@ describe('write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }
     });
   });
 
-  test('of pages that are there, and again after it was lifted', async () => {
+  test('present pages can be protected, and again after protection was removed', async () => {
     await withRange(features, modes, async (r) => {
       const toucher = await r.toucher();
       r.uffd.zeroPage(r.at, r.bytes, CopyMode.wake);
@@ -374,7 +376,7 @@ describe('write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }
     });
   });
 
-  test('of what is not registered: gone', async () => {
+  test('protecting an unregistered range returns gone', async () => {
     await withRange(features, modes, (r) => {
       assert.equal(r.uffd.writeProtect(r.source, r.page, ProtectMode.protect), ResolveResult.gone);
       assert.equal(r.uffd.bytesDone, 0);
@@ -383,7 +385,7 @@ describe('write protection', { skip: noUffd(UffdFeature.faultFlagWriteProtect) }
 });
 
 describe('minor faults', { skip: noUffd(UffdFeature.minorShmem) }, () => {
-  test('continue maps what the file has, and knows what it lacks', async () => {
+  test('continue maps existing file pages and returns absent for missing ones', async () => {
     const linux = theLinux();
     const mapping = new Mapping(linux);
     const bytes = PAGES * linux.pageBytes;

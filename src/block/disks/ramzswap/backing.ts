@@ -1,24 +1,24 @@
 /**
- * The disk behind a ramzswap disk: which slots are there, what is under way to it, and who has to wait for that.
+ * The backing of a ramzswap disk: which pages it stores, the requests in flight to it, and the bios that wait for them.
  *
- *   bio ─▶ touches a busy page? ──no──▶ errand ─▶ RAM, done
- *               │yes                      └─ a part of it is the backing's ─▶ bio of the pool ─▶ backing
+ *   bio ─▶ touches a busy page? ──no──▶ request ─▶ RAM, done
+ *               │yes                      └─ a part of it is at the backing ─▶ bio of the pool ─▶ backing
  *               ▼                                        ▲                                        │
- *            waiting ──────────── tick(), in order ──────┘ no bio free: waits as well             ▼
- *                                                             landed: maps are set, the errand goes on
+ *            waiting ──────────── tick(), in order ──────┘ no free bio: waits too                 ▼
+ *                                                          completed: sets the bitmaps, continues the request
  *
- *   below   a bit a slot: its page is the backing's. Never set for a slot that the store holds
- *   busy    a bit a slot: a bio under way or waiting touches it
- *   soiled  a bit a unit of 1 MiB: written since it was last discarded
+ *   below   a bit per slot: its page is at the backing; never set for a slot that the store holds
+ *   busy    a bit per slot: a bio in flight or waiting touches it
+ *   dirty   a bit per unit of 1 MiB: written since its last discard
  *
  * Invariants
- * - Bios under way touch no page in common, and none that a bio waiting before them touches, unless both only read it. So
- *   bios whose pages overlap take effect in the order of submission, and a write that is late can land on nothing newer.
- * - An errand holds one bio of the pool from the first use to its end; the reserve is for writes, which free memory.
- * - Tables are charged to the disk's budget whole, at the start: there is nothing to refuse when a page has to go.
+ * - Bios in flight share no page with each other, nor with a bio that has waited longer, unless both only read it. So bios
+ *   with overlapping pages take effect in the order of submission, and a late write cannot overwrite newer data.
+ * - A request has one bio of the pool from its first use to its end; the reserve is for writes, which free memory.
+ * - The tables are reserved from the budget of the disk at the start: moving a page to the backing needs no memory.
  *
- * Cost: 64 KiB of tables per GiB of disk and a page for each bio; a bio to the backing is a few bit operations and
- * no copy, but for a page that is put together from old bytes and new ones.
+ * Cost: 64 KiB of tables per GiB of disk and one page per bio; a bio to the backing costs a few bit operations, and a copy
+ * only for a page assembled from old and new bytes.
  */
 import type { Budget } from '../../../arena/budget.ts';
 import { assert } from '../../../base/assert.ts';
@@ -27,46 +27,49 @@ import { Bio, BioFlag, BioOp, type BioOwner, BioPool, BioQueue, BioStatus } from
 import type { Disk } from '../../ops.ts';
 import { bitBytes, SlotBits } from './slot-bits.ts';
 
-/** Given back together: what the kernel's swap core discards, a cluster of 256 slots. */
+/** Unit of discards to the backing: a cluster of 256 slots, as the kernel's swap core discards. */
 const UNIT_BYTES = 1024 * 1024;
-/** Longest bio without data, bytes. */
+/** Maximum length of a bio without data, bytes. */
 const DATALESS_BYTES = 2 ** 31;
 
 export interface BackingOptions {
-  /** At least as large as the disk before it, not read-only; nobody else uses it. Disposed with the disk, if it can be. */
+  /** At least as large as the ramzswap disk, writable, used by nothing else. Disposed with the disk if disposable. */
   readonly disk: Disk & Partial<Disposable>;
   /**
-   * True: a slot that was never written reads what the backing holds there, a swap header in slot 0 for one. False:
-   * as zeros; what was there before is never seen.
+   * Whether a slot that was never written reads from the backing (for example a swap header in slot 0). False: it reads as
+   * zeros, and the previous content is never visible.
    */
   readonly showsOldData: boolean;
-  /** Bios that can be under way to it, 2 up; a quarter of them only for writes. Default 32. */
+  /** Maximum number of bios in flight, 2 .. 1024; a quarter is reserved for writes. Default 32. */
   readonly bioCount?: number;
 }
 
-const BIO_COUNT = 32;
+export const BACKING_BIO_COUNT = 32;
 
-/** What the tables of a backing take of a disk's limit, bytes. */
-export const backingTableBytes = (sizeBytes: number, bioCount: number = BIO_COUNT): number =>
+/** Size of the tables of a backing, reserved from the limit of the disk, bytes. */
+export const backingTableBytes = (
+  sizeBytes: number,
+  bioCount: number = BACKING_BIO_COUNT,
+): number =>
   bitBytes(sizeBytes / PAGE_BYTES) * 2 +
   bitBytes(Math.ceil(sizeBytes / UNIT_BYTES)) +
   bioCount * PAGE_BYTES;
 
 const nobody: Bio = new Bio();
 
-/** A bio that has begun and is not done: how far it is, and which part of it is at the backing. */
+/** The state of a bio that has started: its progress, and the part in flight to the backing. */
 export class BackingRequest implements BioOwner {
   bio: Bio = nobody;
-  /** The next byte of the disk to look at. */
+  /** The next byte of the disk to process. */
   at = 0;
-  /** For whom goes in steps: the next one. */
+  /** The next step of an operation with several steps. */
   step = 0;
-  /** At the backing: op on [from, to). */
+  /** In flight: op on [from, to). */
   op: BioOp = BioOp.read;
   from = 0;
   to = 0;
   inner: Bio | null = null;
-  /** A page put together from old bytes and new ones; the backing's until the inner bio ends. */
+  /** A page assembled from old and new bytes; belongs to the backing until the inner bio ends. */
   readonly page: Uint8Array = new Uint8Array(PAGE_BYTES);
   readonly #onCompleted: (errand: BackingRequest, status: BioStatus) => void;
 
@@ -88,17 +91,17 @@ export class BackingRequest implements BioOwner {
 const firstSlot = (bio: Bio): number => Math.floor(bio.offset / PAGE_BYTES);
 const endSlot = (bio: Bio): number => Math.ceil((bio.offset + bio.length) / PAGE_BYTES);
 
-/** True when the two touch a page in common, and one of them does more than read it. */
+/** True if the bios share a page and at least one changes it. */
 const conflicts = (a: Bio, b: Bio): boolean =>
   (a.op !== BioOp.read || b.op !== BioOp.read) &&
   firstSlot(a) < endSlot(b) &&
   firstSlot(b) < endSlot(a);
 
 export class Backing implements Disposable {
-  /** Slots whose page is the backing's. */
+  /** The slots whose page is at the backing. */
   readonly below: SlotBits;
   readonly synchronous: boolean;
-  /** Charged to the budget, bytes. */
+  /** Size of the tables, reserved in the budget, bytes. */
   readonly tableBytes: number;
   reads = 0;
   writes = 0;
@@ -107,41 +110,41 @@ export class Backing implements Disposable {
   readonly #disk: Disk & Partial<Disposable>;
   readonly #sizeBytes: number;
   readonly #busy: SlotBits;
-  readonly #soiled: SlotBits;
+  readonly #dirty: SlotBits;
   readonly #pool: BioPool;
   readonly #spare: BackingRequest[] = [];
   readonly #underWay: BackingRequest[] = [];
   readonly #waiting = new BioQueue();
   #canDiscard = true;
-  /** Something ended since those that wait were last looked at. */
+  /** True if a request has completed since the last recall(). */
   #isAnyFree = false;
 
-  /** @param onLanded told when the part of an errand that was at the backing is done */
+  /** @param onLanded called when a part of a request has completed at the backing */
   constructor(
-    { disk, showsOldData: isShown, bioCount = BIO_COUNT }: BackingOptions,
+    { disk, showsOldData: isShown, bioCount = BACKING_BIO_COUNT }: BackingOptions,
     sizeBytes: number,
     budget: Budget,
     onLanded: (errand: BackingRequest, status: BioStatus) => void,
   ) {
-    assert(disk.sizeBytes >= sizeBytes, 'a backing is as large as its disk');
-    assert(!disk.readOnly, 'a backing can be written');
+    assert(disk.sizeBytes >= sizeBytes, 'disk.sizeBytes >= sizeBytes');
+    assert(!disk.readOnly, 'the backing is writable');
     this.#disk = disk;
     this.#sizeBytes = sizeBytes;
     this.synchronous = disk.synchronous;
     const slots = sizeBytes / PAGE_BYTES;
     this.below = new SlotBits(slots);
     this.#busy = new SlotBits(slots);
-    this.#soiled = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
+    this.#dirty = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
     for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onLanded));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
-    assert(budget.reserve(this.tableBytes), 'a limit has room for the tables of a backing');
+    assert(budget.reserve(this.tableBytes), 'the tables fit the limit');
     if (!isShown) return;
     this.below.setRange(0, slots);
-    this.#soiled.setRange(0, this.#soiled.slots);
+    this.#dirty.setRange(0, this.#dirty.slots);
   }
 
-  /** Bios that have not ended: under way or waiting. */
+  /** Number of bios in flight or waiting. */
   get inFlight(): number {
     return this.#underWay.length + this.#waiting.length;
   }
@@ -150,12 +153,12 @@ export class Backing implements Disposable {
     return this.#underWay.length;
   }
 
-  /** Times that a bio had to wait because no bio of the pool was to be had. */
+  /** How often a request waited because no bio of the pool was free. */
   get starved(): number {
     return this.#pool.counters.get('refusals');
   }
 
-  /** True when a bio under way or waiting touches a page of this one, and not both read: it must wait its turn. */
+  /** True if a bio in flight or waiting touches a page of this one, and not both only read it: then it must wait. */
   isBusyFor(bio: Bio): boolean {
     if (this.inFlight === 0 || !this.#busy.hasAny(firstSlot(bio), endSlot(bio))) return false;
     if (bio.op !== BioOp.read) return true;
@@ -169,15 +172,15 @@ export class Backing implements Disposable {
     return this.#busy.has(slot);
   }
 
-  /** The bio waits; see recall(). */
+  /** Queues the bio until recall(). */
   hold(bio: Bio): void {
     this.#busy.setRange(firstSlot(bio), endSlot(bio));
     this.#waiting.push(bio);
   }
 
   /**
-   * How many of those that wait are to be tried again, oldest first, each by shift() and then begun or held again. 0
-   * while nothing has ended since the last time. Their pages are marked anew by who still has to wait.
+   * Returns the number of waiting bios to retry, oldest first: call shift() for each, and start it or hold() it again. 0 if
+   * no request has completed since the last call. Clears their busy bits; hold() sets them again.
    */
   recall(): number {
     if (!this.#isAnyFree) return 0;
@@ -192,23 +195,23 @@ export class Backing implements Disposable {
 
   shift(): Bio {
     const bio = this.#waiting.shift();
-    assert(bio !== null, 'a bio that was recalled waits');
+    assert(bio !== null, 'a recalled bio is waiting');
     return bio;
   }
 
-  /** The errand is under way; there is another one to begin with. */
+  /** Records that the request is in flight. Returns a free one for the next bio. */
   depart(errand: BackingRequest): BackingRequest {
     this.#busy.setRange(firstSlot(errand.bio), endSlot(errand.bio));
     this.#underWay.push(errand);
     const spare = this.#spare.pop();
-    assert(spare !== undefined, 'there are more errands than bios');
+    assert(spare !== undefined, 'there are more requests than bios');
     return spare;
   }
 
-  /** The errand is done. */
+  /** Records that the request has ended. Returns its bio. */
   arrive(errand: BackingRequest): Bio {
     const { bio, inner } = errand;
-    assert(inner !== null, 'an errand under way holds a bio');
+    assert(inner !== null, 'a request in flight has a bio of the pool');
     this.#pool.free(inner);
     errand.inner = null;
     errand.bio = nobody;
@@ -225,7 +228,7 @@ export class Backing implements Disposable {
     return bio;
   }
 
-  /** Sends a part of the errand; false, and nothing is sent, when no bio is free. */
+  /** Sends a part of the request. Returns false, and sends nothing, if no bio is free. */
   send(
     errand: BackingRequest,
     op: BioOp,
@@ -255,46 +258,45 @@ export class Backing implements Disposable {
     return true;
   }
 
-  /** End of what one bio with data may carry from `from` on, at most `end`; in whole pages if cut. */
+  /** End of the longest bio with data that starts at `from`, at most `end`; a multiple of the page if shorter. */
   reach(from: number, end: number): number {
     return Math.min(end, from - (from % PAGE_BYTES) + this.#disk.limits.maxTransferBytes);
   }
 
-  /** End of the pages from the one at `offset` on, at most `end`, that are the backing's. */
+  /** End of the run of pages at the backing that starts at `offset`, at most `end`. */
   runEnd(offset: number, end: number): number {
     const slots = Math.ceil(this.reach(offset, end) / PAGE_BYTES);
     const found = this.below.nextClear(Math.floor(offset / PAGE_BYTES), slots);
     return Math.min(end, found * PAGE_BYTES);
   }
 
-  /** The pages of the slots are the backing's now. */
+  /** Records that the pages of the slots are now at the backing. */
   took(from: number, to: number): void {
     this.below.setRange(from, to);
     const shift = UNIT_BYTES / PAGE_BYTES;
-    this.#soiled.setRange(Math.floor(from / shift), Math.ceil(to / shift));
+    this.#dirty.setRange(Math.floor(from / shift), Math.ceil(to / shift));
   }
 
   /**
-   * Sends the next discard that is worth a bio in the pages [errand.at, end): units that are in it whole and were written
-   * since their last one. What else is given up is forgotten here and overwritten there some day. Returns 1 when
-   * sent, 0 when no bio is free, -1 when there is nothing (more) to send.
+   * Sends the next discard in the pages [errand.at, end): full units that were written since their last discard. Other freed
+   * pages are not discarded; later writes reuse them. Returns 1 if sent, 0 if no bio is free, -1 if nothing is left to send.
    */
   sendDiscard(errand: BackingRequest, end: number): number {
     if (!this.#canDiscard) return -1;
     const last = Math.floor((end === this.#sizeBytes ? end + UNIT_BYTES - 1 : end) / UNIT_BYTES);
-    const first = this.#soiled.next(Math.ceil(errand.at / UNIT_BYTES), last);
+    const first = this.#dirty.next(Math.ceil(errand.at / UNIT_BYTES), last);
     if (first >= last) return -1;
-    const run = this.#soiled.nextClear(first, Math.min(last, first + DATALESS_BYTES / UNIT_BYTES));
+    const run = this.#dirty.nextClear(first, Math.min(last, first + DATALESS_BYTES / UNIT_BYTES));
     const to = Math.min(run * UNIT_BYTES, this.#sizeBytes);
     if (!this.send(errand, BioOp.discard, first * UNIT_BYTES, to)) return 0;
     errand.at = to;
     return 1;
   }
 
-  /** A discard is advice: nothing is read from there whatever became of it. */
+  /** The result of a discard. The pages are not read again, whatever the result. */
   discarded({ from, to }: BackingRequest, status: BioStatus): void {
     if (status === BioStatus.ok) {
-      this.#soiled.clearRange(Math.floor(from / UNIT_BYTES), Math.ceil(to / UNIT_BYTES));
+      this.#dirty.clearRange(Math.floor(from / UNIT_BYTES), Math.ceil(to / UNIT_BYTES));
       this.discardedBytes += to - from;
     } else if (status === BioStatus.notSupported) this.#canDiscard = false;
     else this.failures++;

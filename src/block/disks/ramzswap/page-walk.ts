@@ -1,13 +1,13 @@
 /**
- * How a bio becomes pages: each is in RAM, at the backing or nowhere, and a bio goes from the first to the last until it
- * is done or a part of it is at the backing. Then its errand is under way, and goes on from there when that has landed.
+ * Splits a bio into pages: each is in RAM, at the backing or nowhere. The walk processes them in order until the bio is done
+ * or a part of it is in flight to the backing; it continues when that part has completed.
  *
  * Invariants
- * - A page's new copy is safe before its old one is given up, and it has one copy at most.
- * - A bio that finds no bio for the backing can begin again from its start: a page put, filled or dropped twice is the
- *   same, as long as nobody else touches it in between (backing.ts sees to that).
+ * - The new copy of a page is stored before the old one is freed, and a page has at most one copy.
+ * - A bio that finds no free bio for the backing restarts from its beginning: storing, filling or dropping a page twice has
+ *   the same result, since no other bio touches it in between (see backing.ts).
  *
- * Without a backing a walk always ends. Cost: nothing is allocated but one view for a part of a page.
+ * Without a backing a walk always ends. Cost: allocates only one view for a partial page.
  */
 import { InvariantError } from '../../../base/assert.ts';
 import { PAGE_BYTES, type Slot, slot as slotOf } from '../../../base/units.ts';
@@ -17,17 +17,17 @@ import type { Store } from '../../../store/store.ts';
 import { BioFlag, BioOp, BioStatus } from '../../bio.ts';
 import type { Backing, BackingRequest } from './backing.ts';
 
-/** With a backing, pages that pack to more than this go there: half a page, as ramzswap had it. */
+/** With a backing, pages that compress to more than this are stored there: half a page, as in ramzswap. */
 const FORWARD_ABOVE_BYTES = PAGE_BYTES / 2;
 
-/** Zeros go to the backing in runs of this at the most: it writes each of them, while others wait. */
+/** Maximum run of zeros per bio to the backing, which writes them while other bios wait. */
 const ZERO_RUN_BYTES = 1024 * 1024;
 
-/** What a step of an errand answers when a part of it is at the backing, or has to wait for a bio. */
+/** Result of a step when a part is in flight to the backing, or must wait for a free bio. */
 export const Pending = { underWay: -1, starved: -2 } as const;
 export type Outcome = BioStatus | (typeof Pending)[keyof typeof Pending];
 
-/** Steps of a writeZeroes. Whole pages first: what they give up is room for the parts. */
+/** Steps of a writeZeroes. Full pages first: they free space for the partial pages. */
 const ZeroStep = { full: 0, head: 1, tail: 2, done: 3 } as const;
 
 const ceilPage = (offset: number): number => Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES;
@@ -35,9 +35,9 @@ const floorPage = (offset: number): number => offset - (offset % PAGE_BYTES);
 export const slotAt = (offset: number): Slot => slotOf(Math.floor(offset / PAGE_BYTES));
 
 export class PageWalk {
-  /** What broke an invariant, if anything did: all walks end with ioError since. */
+  /** The broken invariant, or null. Afterwards all walks end with ioError. */
   fault: InvariantError | null = null;
-  /** Pages put or given up; the owner sets it back. */
+  /** Number of pages stored or freed; the owner resets it. */
   changedPages = 0;
   notifyFree = 0;
   failedReads = 0;
@@ -59,7 +59,7 @@ export class PageWalk {
     this.failedReads++;
   }
 
-  /** Goes on with an errand until it is done, or a part of it is at the backing. */
+  /** Continues a request until it is done or a part is in flight to the backing. */
   go(errand: BackingRequest): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
@@ -81,14 +81,14 @@ export class PageWalk {
     }
   }
 
-  /** Gives up the pages of the slots [from, to), wherever they are. */
+  /** Frees the pages of the slots [from, to), in RAM and at the backing. */
   drop(from: number, to: number): void {
     const dropped = this.#store.dropRange(slotOf(from), to);
     this.changedPages += dropped;
     this.notifyFree += dropped + (this.#backing?.below.clearRange(from, to) ?? 0);
   }
 
-  /** The part of the errand that was at the backing is done: takes it in and goes on. */
+  /** Processes the result of the part that was at the backing, and continues. */
   completed(errand: BackingRequest, status: BioStatus): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     const outcome = this.#takeIn(errand, status);
@@ -158,7 +158,7 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  /** The page at `offset` was not taken, [offset, errand.at): it goes to the backing, with those behind it that are not either. */
+  /** Sends the refused page [offset, errand.at) to the backing, together with adjacent refused pages behind it. */
   #forward(errand: BackingRequest, offset: number): Outcome {
     const { bio } = errand;
     const from = bio.at + offset - bio.offset;
@@ -168,7 +168,7 @@ export class PageWalk {
     while (errand.at < most) {
       const next = errand.at;
       errand.at += PAGE_BYTES;
-      if (this.#put(slotAt(next), bio.data, from + next - offset)) break; // the run ends before it
+      if (this.#put(slotAt(next), bio.data, from + next - offset)) break; // stored in RAM: the run ends before it
       to = errand.at;
     }
     return this.#send(errand, BioOp.write, offset, to, bio.data, from);
@@ -184,7 +184,7 @@ export class PageWalk {
     return this.#putTogether(errand, slot);
   }
 
-  /** Stores the page that was put together in the errand. */
+  /** Stores the page assembled in the request. */
   #putTogether(errand: BackingRequest, slot: Slot): Outcome {
     if (this.#put(slot, errand.page, 0)) return BioStatus.ok;
     if (this.#backing === null) return this.#failedWrite();
@@ -202,7 +202,7 @@ export class PageWalk {
     return this.#passDiscard(errand, end);
   }
 
-  /** Tells the backing of what is dropped in [errand.at, end), where it is worth it. */
+  /** Discards the full units in [errand.at, end) at the backing. */
   #passDiscard(errand: BackingRequest, end: number): Outcome {
     const sent = this.#backing?.sendDiscard(errand, end) ?? -1;
     if (sent < 0) return BioStatus.ok;
@@ -232,7 +232,7 @@ export class PageWalk {
     return last < end ? this.#zeroPart(errand, last, end) : BioStatus.ok;
   }
 
-  /** Keeps the pages [errand.at, end) as pages of zeros. */
+  /** Stores the pages [errand.at, end) as zero pages. */
   #zeroFull(errand: BackingRequest, end: number): Outcome {
     for (; errand.at < end; errand.at += PAGE_BYTES) {
       const slot = slotAt(errand.at);
@@ -249,7 +249,7 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  /** Zeroes [from, to), less than a page and inside one. Nothing to do where nothing is stored. */
+  /** Zeroes [from, to), part of one page. No effect if the slot is empty. */
   #zeroPart(errand: BackingRequest, from: number, to: number): Outcome {
     const slot = slotAt(from);
     if (this.#isBelow(slot)) return this.#send(errand, BioOp.writeZeroes, from, to);
@@ -271,7 +271,7 @@ export class PageWalk {
     return isSent ? Pending.underWay : Pending.starved;
   }
 
-  /** Stores a page in RAM; false when it is not taken and the slot is as it was. */
+  /** Stores a page in RAM. Returns false, and leaves the slot unchanged, if the store refuses it. */
   #put(slot: Slot, source: Uint8Array, at: number): boolean {
     if (this.#store.put(slot, source, at, this.#payloadMax) >= PutResult.refused) return false;
     this.#backing?.below.clearRange(slot, slot + 1);
@@ -279,12 +279,12 @@ export class PageWalk {
     return true;
   }
 
-  /** Gives up the whole pages inside [from, to). */
+  /** Frees the full pages inside [from, to). */
   #dropFull(from: number, to: number): void {
     if (from < to) this.drop(from / PAGE_BYTES, to / PAGE_BYTES);
   }
 
-  /** Brings a page of RAM to `page`, zeros where nothing is stored; false when it is damaged. */
+  /** Reads a page in RAM into `page`, zeros if the slot is empty. Returns false if it is damaged. */
   #loadPage(slot: Slot, page: Uint8Array): boolean {
     const got = this.#store.get(slot, page, 0);
     if (got === GetResult.absent) page.fill(0);

@@ -1,36 +1,37 @@
 /**
- * ramzswap: a block device whose blocks live compressed in RAM, after the driver of 2009 that the debate is
- * about and zram, which it became. Pages of the disk are slots of a store, one to one.
+ * ramzswap: a block device that keeps its pages compressed in RAM, modelled on the ramzswap driver of 2009 and its
+ * successor zram. Each page of the disk is a slot of a store.
  *
- *   write      a whole page replaces the slot's; part of a page is read, changed and put back
- *   read       a slot that was never written, or was given up, reads as zeros
- *   discard    whole pages inside the range are given up at once; parts of a page stay as they are
- *   writeZeroes  the same, and parts of a page are zeroed; with noUnmap pages stay, as same-filled ones
- *   flush, fua nothing to do: what was accepted is where it will stay, and without this process's tables neither
- *              RAM nor the backing is worth anything
- *   slotFree   the page is given up at once, without a bio: the driver's swap_slot_free_notify. Only a bio to the
- *              backing can be busy with the slot; then the page stays and the miss is counted
+ *   write        a full page replaces that of the slot; a partial page is read, modified and stored
+ *   read         a slot that was never written, or was freed, reads as zeros
+ *   discard      frees the full pages inside the range at once; partial pages stay unchanged
+ *   writeZeroes  the same, but zeroes partial pages; with noUnmap it stores same-filled pages
+ *   flush, fua   no effect: without the tables of this process neither RAM nor the backing can be read
+ *   slotFree     frees the page at once, without a bio, as the driver's swap_slot_free_notify. While a bio to the
+ *                backing is in flight for the slot, the page stays and the miss is counted
  *
- * A full store ends the write with noSpace and the slot keeps what it had (zram does so; ramzswap gave the old
- * page up first). Of a write longer than a page the pages before the refused one are written. A page whose bytes
- * fail their checksum ends the read with ioError; nothing of that page is returned.
+ * When the store is full, a write ends with noSpace and the slot keeps its page, as in zram (ramzswap freed the old page
+ * first). Of a longer write, the pages before the refused one are written. When a page fails its checksum, the read ends
+ * with ioError; no byte of that page is returned.
  *
- * Without a backing everything happens inside submit(); the bio ends at the next tick(), as for every disk. Housekeeping
- * of the store follows the ticks, as much as was changed; settle() is for when there is nothing else to do.
+ * Without a backing, submit() does all the work; the bio ends in the next tick(), as on every disk. tick() also runs
+ * store maintenance in proportion to the pages changed; compactIdle() runs it while the disk is idle.
  *
- * With a backing disk a page lives in RAM, or at the same offset of the backing, or nowhere and reads as zeros:
+ * With a backing disk, each page is in RAM, or at the same offset of the backing, or nowhere and reads as zeros:
  *
- *   packs to half a page or less ─▶ RAM         more, or RAM refuses for any reason ─▶ backing
+ *   compresses to half a page or less ─▶ RAM         larger, or refused by the store ─▶ backing
  *
- * The old copy is given up when the new one is safe: at once by a put, when its write has ended well by the backing. A
- * write that the backing fails leaves the page as the backing left it, or in RAM as it was. Parts of pages that are
- * there are read and written there. Who touches a page that is under way waits (backing.ts).
+ * The old copy is freed once the new one is stored: in RAM at once, at the backing when its write has ended. After a
+ * failed write to the backing, the page is as the backing left it, or still in RAM. Partial pages at the backing are read
+ * and written there. A bio that overlaps one in flight to the backing waits (backing.ts).
  *
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
 import { Budget } from '../../../arena/budget.ts';
 import type { PageReleaseFactory } from '../../../arena/ops.ts';
 import { assert, type InvariantError } from '../../../base/assert.ts';
+import { SwapError } from '../../../base/errors.ts';
+import { checkInteger, checkOptions } from '../../../base/options.ts';
 import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../../codec/codec.ts';
 import { lz4 } from '../../../codec/lz4.ts';
@@ -38,32 +39,68 @@ import { CounterAt, PutResult } from '../../../store/results.ts';
 import { Store } from '../../../store/store.ts';
 import { type Bio, BioOp, BioQueue, BioStatus } from '../../bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../ops.ts';
-import { Backing, type BackingOptions, BackingRequest } from './backing.ts';
+import {
+  BACKING_BIO_COUNT,
+  Backing,
+  type BackingOptions,
+  BackingRequest,
+  backingTableBytes,
+} from './backing.ts';
 import { PageWalk, Pending, slotAt } from './page-walk.ts';
 import type { RamzswapStats } from './stats.ts';
 
-/** Housekeeping follows a tick once this many pages have changed. */
+/** tick() runs store maintenance once this many pages have changed. */
 const MAINTAIN_PAGES = 64;
+/** 2^31 slots. */
+const SIZE_BYTES_MAX = 2 ** 31 * PAGE_BYTES;
+const OPTIONS = ['sizeBytes', 'limitBytes', 'total', 'codec', 'release', 'backing', 'firstPage'];
+
 export interface RamzswapOptions {
   /** Bytes, a multiple of 4096, 4096 .. 2^43. */
   readonly sizeBytes: number;
-  /** Ceiling of RAM with all metadata, bytes; 0 = none. */
+  /** Limit of RAM, metadata included, bytes; 0 = none. */
   readonly limitBytes: number;
-  /** A ceiling that this disk shares with others: what it refuses is refused as by the disk's own. Default: none. */
+  /** A budget shared with other disks; its limit applies in addition. Default: none. */
   readonly total?: Budget;
   /** Default: `lz4`, the codec in WebAssembly. */
   readonly codec?: { readonly name: string; readonly factory: CodecFactory };
+  /** Releases free pages to the system. Default: they stay resident. */
   readonly release?: PageReleaseFactory;
-  /** Where poor pages go, and those for which there is no RAM. */
+  /** Disk for incompressible pages and those that do not fit in RAM. Default: none. */
   readonly backing?: BackingOptions;
-  /** 4096 bytes that slot 0 holds at the start and after a reset: a swap header (swap/header.ts writes one). */
+  /** The 4096 bytes in slot 0 at the start and after a reset: a swap header (swap/header.ts writes one). */
   readonly firstPage?: Uint8Array;
+}
+
+function checkArguments(options: RamzswapOptions): void {
+  const what = 'new Ramzswap()';
+  checkOptions(options, what, OPTIONS);
+  const { sizeBytes, limitBytes, backing, firstPage } = options;
+  checkInteger(what, 'sizeBytes', sizeBytes, {
+    min: PAGE_BYTES,
+    max: SIZE_BYTES_MAX,
+    multipleOf: PAGE_BYTES,
+  });
+  checkInteger(what, 'limitBytes', limitBytes, { min: 0 });
+  if (firstPage !== undefined)
+    checkInteger(what, 'firstPage.length', firstPage.length, { min: PAGE_BYTES, max: PAGE_BYTES });
+  if (backing === undefined) return;
+  const { disk, bioCount = BACKING_BIO_COUNT } = backing;
+  checkInteger(what, 'backing.bioCount', bioCount, { min: 2, max: 1024 });
+  checkInteger(what, 'backing.disk.sizeBytes', disk.sizeBytes, { min: sizeBytes });
+  if (limitBytes !== 0)
+    checkInteger(what, 'limitBytes', limitBytes, { min: backingTableBytes(sizeBytes, bioCount) });
+  if (disk.readOnly)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `${what}: backing.disk is read-only; pass a writable disk`,
+    );
 }
 
 export class Ramzswap implements Disk, Disposable {
   readonly sizeBytes: ByteCount;
   readonly readOnly = false;
-  /** As the backing's, if there is one. */
+  /** As that of the backing, if there is one. */
   readonly synchronous: boolean;
   readonly limits: DiskLimits = {
     physicalBlockBytes: PAGE_BYTES,
@@ -77,16 +114,18 @@ export class Ramzswap implements Disk, Disposable {
   readonly #backing: Backing | null;
   readonly #firstPage: Uint8Array | null;
   readonly #done = new BioQueue();
-  /** The errand that the next bio begins with. */
+  /** State for the next bio. */
   #spare: BackingRequest;
-  #hasMoreToDo = false;
+  #isMaintenanceDue = false;
   #reads = 0;
   #writes = 0;
   #discards = 0;
   #missFree = 0;
   #invalidIo = 0;
 
+  /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
   constructor(options: RamzswapOptions) {
+    checkArguments(options);
     const {
       sizeBytes,
       limitBytes,
@@ -96,15 +135,15 @@ export class Ramzswap implements Disk, Disposable {
       backing,
       firstPage = null,
     } = options;
-    assert(sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0, 'a disk is whole pages');
+
     this.sizeBytes = bytes(sizeBytes);
     this.#algorithm = codec.name;
     this.#budget = new Budget(limitBytes, total ?? null);
-    const onLanded = (errand: BackingRequest, status: BioStatus): void =>
-      this.#completed(errand, status);
+    const onCompleted = (request: BackingRequest, status: BioStatus): void =>
+      this.#completed(request, status);
     this.#backing =
-      backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onLanded);
-    this.#spare = new BackingRequest(onLanded);
+      backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onCompleted);
+    this.#spare = new BackingRequest(onCompleted);
     this.synchronous = this.#backing?.synchronous ?? true;
     this.#store = new Store({
       slots: sizeBytes / PAGE_BYTES,
@@ -117,14 +156,14 @@ export class Ramzswap implements Disk, Disposable {
     this.#putFirstPage();
   }
 
-  /** What broke an invariant of this disk, if anything did: it answers ioError ever since, others go on. */
+  /** The broken invariant, or null. From then on every bio ends with ioError; other disks are not affected. */
   get fault(): InvariantError | null {
     return this.#walk.fault;
   }
 
   submit(bio: Bio): void {
     const backing = this.#backing;
-    if (!this.#isUnderstood(bio)) {
+    if (!this.#isValid(bio)) {
       bio.status = BioStatus.invalid;
       this.#done.push(bio);
     } else this.#admit(bio);
@@ -135,9 +174,9 @@ export class Ramzswap implements Disk, Disposable {
   tick(): number {
     this.#tickBacking();
     const ended = this.#done.endAll();
-    // As much housekeeping as was changed, and a little with every tick while there is more to do.
-    if (this.#walk.changedPages >= MAINTAIN_PAGES || this.#hasMoreToDo) {
-      this.#hasMoreToDo = this.#maintain(Math.max(this.#walk.changedPages, MAINTAIN_PAGES));
+    // In proportion to the changed pages; while more is due, a little with every tick.
+    if (this.#walk.changedPages >= MAINTAIN_PAGES || this.#isMaintenanceDue) {
+      this.#isMaintenanceDue = this.#maintain(Math.max(this.#walk.changedPages, MAINTAIN_PAGES));
       this.#walk.changedPages = 0;
     }
     return ended;
@@ -162,18 +201,18 @@ export class Ramzswap implements Disk, Disposable {
     if (end > runStart) sink(kind, end - runStart);
   }
 
-  /** Housekeeping for when no request is under way, see Store.settle; true while there is more to do. */
+  /** One step of store maintenance for an idle disk, see Store.compactIdle. True while more is due. */
   compactIdle(): boolean {
     return this.#maintain(0);
   }
 
   slotFree(slot: number): void {
-    const isOurs = slot >= 0 && slot < this.#store.slots;
-    if (isOurs && this.#backing?.isBusy(slot) !== true) this.#walk.drop(slot, slot + 1);
+    const exists = slot >= 0 && slot < this.#store.slots;
+    if (exists && this.#backing?.isBusy(slot) !== true) this.#walk.drop(slot, slot + 1);
     else this.#missFree++;
   }
 
-  /** Gives up every page, those of the backing too; false, and nothing is done, while bios are in flight. */
+  /** Frees every page, also at the backing. Returns false, and does nothing, while bios are in flight. */
   reset(): boolean {
     if (this.#done.length > 0 || (this.#backing?.inFlight ?? 0) > 0) return false;
     this.#store.dropRange(slotOf(0), this.#store.slots);
@@ -182,7 +221,7 @@ export class Ramzswap implements Disk, Disposable {
     return true;
   }
 
-  /** Gives up every page, returns the memory and disposes of the backing. The disk is not used afterwards. */
+  /** Frees every page, releases the memory and disposes of the backing. The disk must not be used afterwards. */
   [Symbol.dispose](): void {
     this.#store.dropRange(slotOf(0), this.#store.slots);
     this.#store.releaseAll();
@@ -223,7 +262,7 @@ export class Ramzswap implements Disk, Disposable {
     };
   }
 
-  /** Checks every invariant of the store and of the tables beside it; throws InvariantError. */
+  /** Checks every invariant of the store and of the backing's tables; throws InvariantError. */
   verify(): void {
     this.#store.verify();
     const below = this.#backing?.below;
@@ -235,19 +274,19 @@ export class Ramzswap implements Disk, Disposable {
     )
       assert(
         this.#store.formatOf(slotOf(at)) === PageFormat.none,
-        'a page is in RAM or at the backing, not both',
+        'a page at the backing is not in RAM',
       );
   }
 
   #putFirstPage(): void {
     if (this.#firstPage === null) return;
-    assert(this.#firstPage.length === PAGE_BYTES, 'the first page is a page');
+
     const put = this.#store.put(slotOf(0), this.#firstPage, 0);
-    assert(put !== PutResult.refused, 'a limit has room for the first page');
+    assert(put !== PutResult.refused, 'the first page fits the limit');
     this.#backing?.below.clearRange(0, 1);
   }
 
-  /** Housekeeping for `changed` pages, or for a disk at rest when that is 0; true while there is more to do. */
+  /** Store maintenance for `changed` pages, or for an idle disk when 0. True while more is due. */
   #maintain(changed: number): boolean {
     if (this.#walk.fault !== null) return false;
     try {
@@ -258,8 +297,8 @@ export class Ramzswap implements Disk, Disposable {
     }
   }
 
-  /** Counts the bio; false when it is outside the disk or unknown. */
-  #isUnderstood({ op, offset, length }: Bio): boolean {
+  /** Counts the bio; false when its range is outside the disk or its operation unknown. */
+  #isValid({ op, offset, length }: Bio): boolean {
     if (
       offset < 0 ||
       length < 0 ||
@@ -283,34 +322,34 @@ export class Ramzswap implements Disk, Disposable {
     for (let left = backing.recall(); left > 0; left--) this.#admit(backing.shift());
   }
 
-  /** Begins the bio, unless it has to wait its turn. */
+  /** Starts the bio, unless it must wait for one in flight to the backing. */
   #admit(bio: Bio): void {
     const backing = this.#backing;
     if (backing?.isBusyFor(bio) === true) {
       backing.hold(bio);
       return;
     }
-    const errand = this.#spare;
-    errand.begin(bio);
-    const outcome = this.#walk.go(errand);
+    const request = this.#spare;
+    request.begin(bio);
+    const outcome = this.#walk.go(request);
     if (outcome >= BioStatus.ok) {
       bio.status = outcome as BioStatus;
       this.#done.push(bio);
-    } else if (outcome === Pending.underWay) this.#spare = backing!.depart(errand);
-    else backing!.hold(bio); // begun again from its start: nobody else touches its pages meanwhile
+    } else if (outcome === Pending.underWay) this.#spare = backing!.depart(request);
+    else backing!.hold(bio); // restarts from its beginning; until then no other bio may touch its pages
   }
 
-  /** The part of an errand that was at the backing is done. */
-  #completed(errand: BackingRequest, status: BioStatus): void {
-    const outcome = this.#walk.completed(errand, status);
+  /** A part of the request has completed at the backing. */
+  #completed(request: BackingRequest, status: BioStatus): void {
+    const outcome = this.#walk.completed(request, status);
     if (outcome === Pending.underWay) return;
-    assert(outcome >= BioStatus.ok, 'an errand under way has a bio');
-    const bio = this.#backing!.arrive(errand);
+    assert(outcome >= BioStatus.ok, 'a request in flight has its bio for the backing');
+    const bio = this.#backing!.arrive(request);
     bio.status = outcome as BioStatus;
     this.#done.push(bio);
   }
 
-  /** From a page's start on: the next offset before `end` where something may be stored, or `end`. */
+  /** The next page start in [offset, end) that may be stored, or `end`; `offset` is a page start. */
   #skipEmpty(offset: number, end: number): number {
     if (offset >= end) return end;
     const slots = Math.ceil(end / PAGE_BYTES);

@@ -1,19 +1,14 @@
 /**
- * A bit a slot, and how many are set. Ranges cost a word for each 32 slots, so that a discard of a whole disk is
- * some thousand steps; nothing is allocated after the start.
+ * A bitmap with one bit per slot, and the number of set bits. A range operation costs one step per 32 slots; nothing is
+ * allocated after the start.
  */
 import { assert } from '../../../base/assert.ts';
+import { popcount } from '../../../base/bits.ts';
 
 /** Bits `from` .. `to` - 1 of one word; 0 <= from < to <= 32. */
 const maskOf = (from: number, to: number): number => (-1 << from) & (-1 >>> (32 - to));
 
-function bitsIn(word: number): number {
-  let n = word - ((word >>> 1) & 0x5555_5555);
-  n = (n & 0x3333_3333) + ((n >>> 2) & 0x3333_3333);
-  return Math.imul((n + (n >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
-}
-
-/** Bytes that bits for so many slots take. */
+/** Size of a bitmap for `slots` slots, bytes. */
 export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
 
 export class SlotBits {
@@ -22,12 +17,12 @@ export class SlotBits {
   #count = 0;
 
   constructor(slots: number) {
-    assert(slots > 0 && slots <= 2 ** 31, 'bits are for 1 to 2^31 slots');
+    assert(slots > 0 && slots <= 2 ** 31, 'slots: 1 .. 2^31');
     this.slots = slots;
     this.#words = new Int32Array(bitBytes(slots) / 4);
   }
 
-  /** Bits that are set. */
+  /** Number of set bits. */
   get count(): number {
     return this.#count;
   }
@@ -40,7 +35,7 @@ export class SlotBits {
     this.#count += this.#change(from, to, true);
   }
 
-  /** Returns how many were set. */
+  /** Returns the number of bits that were set. */
   clearRange(from: number, to: number): number {
     const cleared = this.#change(from, to, false);
     this.#count -= cleared;
@@ -61,7 +56,7 @@ export class SlotBits {
     return to;
   }
 
-  /** The first bit of [from, to) that is not set, or `to`. */
+  /** The first clear bit of [from, to), or `to`. */
   nextClear(from: number, to: number): number {
     for (let slot = from; slot < to; ) {
       const rest = ~this.#words[slot >>> 5]! >>> (slot & 31);
@@ -71,9 +66,9 @@ export class SlotBits {
     return to;
   }
 
-  /** Returns how many bits were not so before. */
+  /** Returns the number of bits changed. */
   #change(from: number, to: number, isSet: boolean): number {
-    assert(from >= 0 && to <= this.slots, 'a range of bits is inside');
+    assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
     let changed = 0;
     for (let slot = from; slot < to; ) {
       const first = slot & 31;
@@ -81,7 +76,7 @@ export class SlotBits {
       const at = slot >>> 5;
       const mask = maskOf(first, end);
       const word = this.#words[at]!;
-      changed += bitsIn(mask & (isSet ? ~word : word));
+      changed += popcount(mask & (isSet ? ~word : word));
       this.#words[at] = isSet ? word | mask : word & ~mask;
       slot += end - first;
     }

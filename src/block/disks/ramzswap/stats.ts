@@ -1,55 +1,55 @@
-/** What a ramzswap disk says of itself, under zram's names and, for tools of its time, under ramzswap's. */
+/** Statistics of a ramzswap disk, by the names of zram and of ramzswap. */
 import { PAGE_BYTES } from '../../../base/units.ts';
 
-/** What a disk holds and has done. Names and meaning as zram's mm_stat, io_stat and bd_stat where both have it. */
+/** Names and meaning as in zram's mm_stat, io_stat and bd_stat where those have the value. */
 export interface RamzswapStats {
   readonly algorithm: string;
   readonly diskSizeBytes: number;
   readonly limitBytes: number;
-  /** Pages held in RAM now, same-filled ones included. */
+  /** Pages stored in RAM, same-filled ones included. */
   readonly storedPages: number;
   /** storedPages x 4096. */
   readonly dataBytes: number;
-  /** Payload of the stored pages: packed lengths, 4096 for an incompressible page. */
+  /** Payload of the stored pages: compressed lengths, 4096 for an uncompressed page. */
   readonly compressedBytes: number;
-  /** RAM in use for them, all metadata included. */
+  /** RAM used for them, metadata included. */
   readonly usedBytes: number;
-  /** Most that usedBytes and free memory not yet given back ever came to. */
+  /** Maximum of usedBytes plus free memory not yet released. */
   readonly peakUsedBytes: number;
   readonly sameFilledPages: number;
-  /** Of the same-filled pages, those of zeros. */
+  /** Same-filled pages of zeros. */
   readonly zeroPages: number;
-  /** Pages packed to at most half a page. */
+  /** Pages compressed to at most half a page. */
   readonly goodPages: number;
   readonly incompressiblePages: number;
-  /** Pages that compaction freed, since the start. */
+  /** Pages freed by compaction since the start. */
   readonly compactedPages: number;
   /** Requests since the start. */
   readonly reads: number;
   readonly writes: number;
   readonly discards: number;
-  /** Pages given up by slotFree, discard and writeZeroes since the start. */
+  /** Pages freed by slotFree, discard and writeZeroes since the start. */
   readonly notifyFree: number;
-  /** Slots said to be free that the disk does not have, or for which a bio was under way. */
+  /** Calls of slotFree for a slot outside the disk or with a bio in flight. */
   readonly missFree: number;
-  /** Requests outside the disk or not understood. */
+  /** Requests outside the disk or with an unknown operation. */
   readonly invalidIo: number;
-  /** Requests ended by a checksum that did not fit or by a read that the backing failed: must stay 0. */
+  /** Requests failed by a checksum mismatch or by a read error of the backing: must stay 0. */
   readonly failedReads: number;
-  /** Writes refused because the limit was reached, or failed by the backing. */
+  /** Writes refused at the limit, or failed by the backing. */
   readonly failedWrites: number;
-  /** Bytes of the pages whose place is the backing now; 0 without one, as all below. */
+  /** Bytes of the pages at the backing; 0 without a backing, as all values below. */
   readonly backingBytes: number;
-  /** Pages read from and written to the backing since the start, in part or whole. */
+  /** Pages read from and written to the backing since the start, partial ones included. */
   readonly backingReads: number;
   readonly backingWrites: number;
-  /** Bytes of the backing said to be of no more use. */
+  /** Bytes discarded at the backing. */
   readonly backingDiscardedBytes: number;
-  /** Bios that the backing failed: must stay 0. */
+  /** Bios failed by the backing: must stay 0. */
   readonly backingFailures: number;
 }
 
-/** The counters that ramzswap printed, by its names; sizes in bytes, GoodCompress and NoCompress in percent. */
+/** The counters of ramzswap, by its names; sizes in bytes, GoodCompress and NoCompress in percent. */
 export interface RzsStats {
   readonly DiskSize: number;
   readonly MemLimit: number;
@@ -60,13 +60,13 @@ export interface RzsStats {
   readonly InvalidIO: number;
   readonly NotifyFree: number;
   readonly ZeroPages: number;
-  /** Share of PagesStored packed to half a page or less, 0 .. 100. */
+  /** Share of PagesStored compressed to half a page or less, 0 .. 100. */
   readonly GoodCompress: number;
-  /** Share of PagesStored kept raw, 0 .. 100. */
+  /** Share of PagesStored stored uncompressed, 0 .. 100. */
   readonly NoCompress: number;
-  /** Pages with payload in RAM: zero pages are not among them. */
+  /** Pages with payload in RAM, without zero pages. */
   readonly PagesStored: number;
-  /** Pages of RAM that MemUsedTotal is. */
+  /** MemUsedTotal in pages. */
   readonly PagesUsed: number;
   readonly OrigDataSize: number;
   readonly ComprDataSize: number;

@@ -1,4 +1,4 @@
-/** The request queue: what is merged, in which order it goes, what waits, and that each bio gets its own answer. */
+/** The request queue: merging, order, waiting, and that each bio ends with its own status. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../src/base/assert.ts';
@@ -7,10 +7,10 @@ import { BioFlag, BioOp, BioStatus } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import { nullDisk } from '../../src/block/disks/null-disk.ts';
 import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
-import { delayDisk } from '../../src/block/filters/delay.ts';
-import { faultDisk } from '../../src/block/filters/fault.ts';
-import { traceDisk } from '../../src/block/filters/trace.ts';
-import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queue.ts';
+import { delayDisk } from '../../src/block/filters/delay-disk.ts';
+import { faultDisk } from '../../src/block/filters/fault-disk.ts';
+import { traceDisk } from '../../src/block/filters/trace-disk.ts';
+import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { FakeClock, Sender, stamp } from './harness.ts';
 
@@ -21,15 +21,15 @@ const usual: QueueOptions = { requests: 16, depth: 4, mergeBytes: 4 * PAGE };
 interface Bench {
   readonly queue: QueuedDisk;
   readonly sender: Sender;
-  /** What reached the disk behind, as `op page+pages`, and since when it was asked. */
+  /** Requests that reached the disk since the last check, as `op page+pages`. */
   seen(): string[];
-  /** When each of them was asked and when it ended, ns. */
+  /** Submission and end of each request, ns. */
   spans(): { op: BioOp; from: number; to: number }[];
 }
 
 const opNames = Object.fromEntries(Object.entries(BioOp).map(([name, op]) => [op, name]));
 
-/** A queue over a disk that takes a microsecond for each request. */
+/** A queue over a disk that takes 1 us per request. */
 function bench(options: QueueOptions = usual): Bench {
   const clock = new FakeClock();
   const costs = { readNs: 1000, writeNs: 1000, flushNs: 1000, byteNs: 0 };
@@ -59,7 +59,7 @@ const write = (sender: Sender, page: number, value = page, flags = 0): void => {
   sender.submit({ op: BioOp.write, offset: page * PAGE, data: stamp(PAGE, value), flags });
 };
 
-/** Reads a page's value, which all its bytes must be. */
+/** Reads a page and returns the value of its bytes, which must all be equal. */
 function pageValue(sender: Sender, page: number): number {
   const data = new Uint8Array(PAGE);
   const bio = sender.run({ op: BioOp.read, offset: page * PAGE, data });
@@ -71,42 +71,42 @@ function pageValue(sender: Sender, page: number): number {
   return data[0]!;
 }
 
-test('behind a plug bios that adjoin become one request: in front, behind and in between', () => {
+test('while plugged, adjacent bios merge into one request: at the front, at the back and in between', () => {
   const { queue, sender, seen } = bench();
   queue.plug();
   for (const page of [5, 6, 4, 9, 11, 10]) write(sender, page);
   assert.deepEqual(seen(), []);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), ['write 4+3', 'write 9+3']);
   const { bios, requests, merges, bouncedBytes } = queue.counters.snapshot();
   assert.deepEqual([bios, requests, merges, bouncedBytes], [6, 2, 4, 6 * PAGE]);
   for (const page of [4, 5, 6, 9, 10, 11]) assert.equal(pageValue(sender, page), page);
 });
 
-test('a merged read fills each bio; bios that adjoin in memory too are not copied', () => {
+test('a merged read fills each bio, without a copy if the bios are contiguous in memory', () => {
   const { queue, sender } = bench();
   for (const page of [1, 2, 3]) write(sender, page);
-  sender.settle();
+  sender.drain();
   const bounced = queue.counters.get('bouncedBytes');
   const [far, together] = [new Uint8Array(PAGE + 9), new Uint8Array(2 * PAGE + 5)];
   queue.plug();
   sender.submit({ op: BioOp.read, offset: PAGE, length: PAGE, data: together, at: 5 });
   sender.submit({ op: BioOp.read, offset: 2 * PAGE, length: PAGE, data: together, at: PAGE + 5 });
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.equal(queue.counters.get('bouncedBytes'), bounced);
   assert.deepEqual([together[4], together[5], together[PAGE + 5]], [0, 1, 2]);
   queue.plug();
   sender.submit({ op: BioOp.read, offset: 2 * PAGE, length: PAGE, data: together, at: 0 });
   sender.submit({ op: BioOp.read, offset: 3 * PAGE, length: PAGE, data: far, at: 9 });
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.equal(queue.counters.get('bouncedBytes'), bounced + 2 * PAGE);
   assert.deepEqual([together[0], far[8], far[9], far[PAGE + 8]], [2, 0, 3, 3]);
 });
 
-test('what does not belong together is not merged', () => {
+test('bios of different operations or flags, and beyond mergeBytes, are not merged', () => {
   const { queue, sender, seen } = bench();
   queue.plug();
   write(sender, 0);
@@ -119,7 +119,7 @@ test('what does not belong together is not merged', () => {
   sender.submit({ op: BioOp.writeZeroes, offset: 7 * PAGE, length: PAGE, flags: BioFlag.noUnmap });
   for (const page of [10, 11, 12, 13, 14]) write(sender, page);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), [
     'write 0+1',
     'read 1+1',
@@ -156,12 +156,12 @@ test('requests without data grow to 2 GiB', () => {
     sender.submit({ op: BioOp.writeZeroes, offset: 0, length: GIB });
     sender.submit({ op: BioOp.writeZeroes, offset: GIB, length: GIB + more * 2 });
     queue.unplug();
-    sender.settle();
+    sender.drain();
     assert.deepEqual(seen, want);
   }
 });
 
-test('a bio that fails alone is not sent again', () => {
+test('a failed single bio is not resent', () => {
   const memory = new MemoryDisk(SIZE);
   let sent = 0;
   const queue = queuedDisk(
@@ -181,7 +181,7 @@ test('a bio that fails alone is not sent again', () => {
   write(sender, 1);
   write(sender, 5);
   queue.unplug();
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     sender.ended.map(({ status }) => status),
     [BioStatus.ioError, BioStatus.ioError],
@@ -189,7 +189,7 @@ test('a bio that fails alone is not sent again', () => {
   assert.deepEqual([sent, queue.counters.get('splits')], [2, 0]);
 });
 
-test('two parts of a page are not discarded as a whole', () => {
+test('two discards of parts of a page do not discard the page', () => {
   const next = new Ramzswap({
     sizeBytes: SIZE,
     limitBytes: 0,
@@ -198,30 +198,30 @@ test('two parts of a page are not discarded as a whole', () => {
   const queue = queuedDisk(next, usual);
   const sender = new Sender(queue);
   write(sender, 1, 7);
-  sender.settle();
+  sender.drain();
   queue.plug();
   sender.submit({ op: BioOp.discard, offset: PAGE, length: PAGE / 2 });
   sender.submit({ op: BioOp.discard, offset: PAGE * 1.5, length: PAGE / 2 });
   queue.unplug();
-  sender.settle();
-  assert.equal(pageValue(sender, 1), 7, 'parts of a page are left as they are');
+  sender.drain();
+  assert.equal(pageValue(sender, 1), 7, 'partial pages are unchanged');
 });
 
-test('the elevator goes up, then starts again below; nothing waits for ever', () => {
+test('the elevator sweeps upwards and wraps, so no bio starves', () => {
   const { queue, sender, seen } = bench({ requests: 16, depth: 1, mergeBytes: PAGE });
   queue.plug();
   for (const page of [20, 4, 30, 12]) write(sender, page);
-  queue.unplug(); // 4 goes
+  queue.unplug(); // sends 4
   write(sender, 2);
   write(sender, 16);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     seen(),
     [4, 12, 16, 20, 30, 2].map((page) => `write ${page}+1`),
   );
 });
 
-test('a flush waits for what came before it and holds up what comes after', () => {
+test('a flush waits for earlier bios and blocks later ones', () => {
   const { queue, sender, seen, spans } = bench();
   write(sender, 9);
   write(sender, 5);
@@ -229,7 +229,7 @@ test('a flush waits for what came before it and holds up what comes after', () =
   write(sender, 1);
   sender.submit({ op: BioOp.flush });
   write(sender, 0);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), [
     'write 9+1',
     'write 5+1',
@@ -240,17 +240,19 @@ test('a flush waits for what came before it and holds up what comes after', () =
   ]);
   assert.equal(queue.counters.get('barriers'), 2);
   sender.submit({ op: BioOp.flush });
-  write(sender, 7); // the flush is under way already
-  sender.settle();
+  write(sender, 7); // the flush is in flight
+  sender.drain();
   const all = spans();
   for (const [i, flush] of all.entries()) {
     if (flush.op !== BioOp.flush) continue;
-    for (const before of all.slice(0, i)) assert.ok(before.to <= flush.from, 'it starts last');
-    for (const behind of all.slice(i + 1)) assert.ok(behind.from >= flush.to, 'it is alone');
+    for (const before of all.slice(0, i))
+      assert.ok(before.to <= flush.from, 'the flush starts after earlier bios have ended');
+    for (const behind of all.slice(i + 1))
+      assert.ok(behind.from >= flush.to, 'later bios start after the flush has ended');
   }
 });
 
-test('C18 a write that overlaps one under way lands behind it, also when that is sent again', () => {
+test('C18 a write that overlaps one in flight takes effect after it, also when that one is resent', () => {
   const clock = new FakeClock();
   const memory = new MemoryDisk(SIZE);
   const bad = { read: 0, write: 0, discard: 0, writeZeroes: 0, flush: 0 };
@@ -265,9 +267,9 @@ test('C18 a write that overlaps one under way lands behind it, also when that is
   queue.plug();
   for (const page of [1, 2, 3]) write(sender, page, 10 + page);
   queue.unplug();
-  write(sender, 1, 77); // newer, while the merged one is under way and will fail
+  write(sender, 1, 77); // newer data while the merged write is in flight and will fail
   write(sender, 2, 78);
-  sender.settle();
+  sender.drain();
   const [one, two] = [pageValue(sender, 1), pageValue(sender, 2)];
   assert.deepEqual([one, two], [77, 78]);
   const statuses = sender.ended.slice(0, 5).map(({ offset, status }) => [offset / PAGE, status]);
@@ -282,18 +284,18 @@ test('C18 a write that overlaps one under way lands behind it, also when that is
   assert.equal(queue.counters.get('splits'), 1);
 });
 
-test('a plug ends early when a bio must wait, when no request is free, and with a tick', () => {
+test('a plugged batch is sent when a bio must wait, when no request is free, and by tick()', () => {
   const { queue, sender, seen } = bench({ requests: 2, depth: 2, mergeBytes: PAGE });
   queue.plug();
   queue.plug();
   write(sender, 1, 1);
   write(sender, 1, 2);
-  sender.settle();
+  sender.drain();
   assert.deepEqual(seen(), ['write 1+1', 'write 1+1']);
   assert.equal(pageValue(sender, 1), 2);
   for (const page of [10, 20, 30, 40]) write(sender, page);
   assert.equal(sender.inFlight, 4);
-  sender.settle();
+  sender.drain();
   queue.unplug();
   queue.unplug();
   assert.throws(() => queue.unplug(), InvariantError);
@@ -302,7 +304,7 @@ test('a plug ends early when a bio must wait, when no request is free, and with 
   assert.equal(waits, 3);
 });
 
-test('bios outside the disk end as invalid and reach nothing', () => {
+test('bios outside the disk end with invalid and are not sent', () => {
   const { queue, sender, seen } = bench();
   const outside: [number, number][] = [
     [-PAGE, PAGE],
@@ -318,7 +320,7 @@ test('bios outside the disk end as invalid and reach nothing', () => {
   assert.deepEqual(queue.counters.violated(), ['invalid']);
 });
 
-test('C14 a slot with a bio waiting, in the batch or in flight is not freed, and that is counted', () => {
+test('C14 a slot with a bio waiting, in the batch or in flight is a counted miss of slotFree', () => {
   const next = new Ramzswap({
     sizeBytes: SIZE,
     limitBytes: 0,
@@ -330,17 +332,17 @@ test('C14 a slot with a bio waiting, in the batch or in flight is not freed, and
   for (const page of [1, 5, 9, 13]) queue.slotFree?.(page);
   assert.equal(queue.counters.get('slotFreeMisses'), 4);
   assert.equal(next.stats().notifyFree, 0);
-  sender.settle();
+  sender.drain();
   for (const page of [1, 5, 9, 13]) queue.slotFree?.(page);
   assert.equal(queue.counters.get('slotFreeMisses'), 4);
   assert.equal(next.stats().storedPages, 0);
   write(sender, 5, 99);
-  sender.settle();
+  sender.drain();
   assert.equal(pageValue(sender, 5), 99);
   assert.equal(queuedDisk(new MemoryDisk(SIZE), usual).slotFree, undefined);
 });
 
-test('options that cannot work are refused', () => {
+test('invalid options are rejected', () => {
   const disk = new MemoryDisk(SIZE);
   const wrong: Partial<QueueOptions>[] = [
     { requests: 0 },

@@ -1,9 +1,9 @@
 /**
- * Keeps the last bios that ended, for whoever asks what happened: a ring of fixed records, the oldest goes first.
+ * Records the most recently completed bios in a ring of fixed size, for debugging.
  *
  *   record, 7 numbers:  submitted ns | ended ns | op | flags | offset | length | status
  *
- * Cost: 56 bytes a record, seven writes and two clock readings a bio; nothing is allocated.
+ * Cost: 56 bytes per record; seven array writes and two clock readings per bio; no allocation.
  */
 import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -24,17 +24,17 @@ export interface TraceRecord {
 }
 
 export interface TraceDisk extends Disk {
-  /** Bios that ended since the start. */
+  /** Number of bios that ended since the start. */
   readonly ended: number;
-  /** Records that newer ones have replaced: ended - what replay() gives. */
+  /** Number of records overwritten by newer ones. */
   readonly lost: number;
-  /** Gives the records, oldest first. */
+  /** Passes the records to `take`, oldest first. */
   replay(take: (record: TraceRecord) => void): void;
 }
 
-/** @param capacity records kept, 1 up */
+/** @param capacity number of records, at least 1 */
 export function traceDisk(next: Disk, clock: Clock, capacity: number): TraceDisk {
-  assert(Number.isInteger(capacity) && capacity > 0, 'a trace keeps at least one record');
+  assert(Number.isInteger(capacity) && capacity > 0, 'capacity is a whole number, above 0');
   const ring = new Float64Array(capacity * FIELDS);
   let ended = 0;
   const owner = {

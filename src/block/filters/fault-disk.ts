@@ -1,44 +1,42 @@
 /**
- * Makes a disk fail, on purpose and the same way each time: by chance from a seeded generator, in bad ranges,
- * in the middle of a write, or altogether. A bio ends with `ioError` only if this filter or the disk behind
- * failed it; a bio that ends `ok` was done. That is what recovery is tested against.
+ * Injects faults to test recovery: at random by a seeded generator, in bad ranges, in the middle of a write, or on every
+ * bio. Runs are reproducible. A bio ends with `ioError` only if this filter or the disk behind failed it; a bio that ends
+ * with `ok` has taken effect.
  *
- *   chance      one in n of an operation fails before anything is touched
- *   bad ranges  what touches one fails, always: a sector gone bad
- *   torn        one in n of the failing writes leaves its first whole sectors behind, as a power cut does
- *   isGone      everything fails, also what is under way: the cable
+ *   failOneIn   one bio in n fails without any effect
+ *   badRanges   every bio that overlaps a bad range fails, as with bad sectors
+ *   tearOneIn   one in n of the failed writes writes its first sectors, as a power failure does
+ *   isGone      every bio fails, also those in flight, as with an unplugged cable
  */
-
-import { type CounterSpec, Counters } from '../../base/counters.ts';
+import { type CounterSpec, Counters, counted } from '../../base/counters.ts';
 import type { Prng } from '../../base/prng.ts';
-import { type Bio, BioOp, BioQueue, BioStatus } from '../bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, overlaps, type Range } from '../bio.ts';
 import type { Disk } from '../ops.ts';
-import { passThrough } from './pass-through.ts';
+import { passThrough, slotFreeWith } from './pass-through.ts';
 
-/** What a device writes whole or not at all, bytes. */
+/** Unit that a device writes atomically, bytes. */
 const SECTOR_BYTES = 512;
 
 export interface FaultOptions {
-  /** By operation: one bio in this many fails, 0 = none does. */
+  /** By operation: one bio in this many fails, 0 = none. */
   readonly failOneIn: Readonly<Record<keyof typeof BioOp, number>>;
-  /** Of the writes that fail, one in this many is torn, 0 = none is. */
+  /** One in this many of the failed writes is torn, 0 = none. */
   readonly tearOneIn: number;
-  readonly badRanges: readonly { readonly offset: number; readonly length: number }[];
+  readonly badRanges: readonly Range[];
 }
 
-const counted = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: false, help });
-type FaultCounter = 'byChance' | 'torn' | 'bad' | 'gone' | 'slotFreeMisses';
+type FaultCounter = 'random' | 'torn' | 'badRange' | 'gone' | 'slotFreeMisses';
 
 const SPECS: Readonly<Record<FaultCounter, CounterSpec>> = {
-  byChance: counted('bios failed by chance, torn writes among them'),
-  torn: counted('writes of which a part was done'),
-  bad: counted('bios failed for touching a bad range'),
-  gone: counted('bios failed because the disk is gone'),
-  slotFreeMisses: { unit: 'slots', mustStayZero: false, help: 'slots a gone disk could not free' },
+  random: counted('bios', 'bios failed at random, torn writes included'),
+  torn: counted('bios', 'writes of which only the first sectors were written'),
+  badRange: counted('bios', 'bios failed because they overlap a bad range'),
+  gone: counted('bios', 'bios failed because the disk was gone'),
+  slotFreeMisses: counted('slots', 'slots not freed because the disk was gone'),
 };
 
 export interface FaultDisk extends Disk {
-  /** Set it to pull the cable; a disk that comes back has kept what it had. */
+  /** Set to make every bio fail; the disk keeps its data. */
   isGone: boolean;
   readonly counters: Counters<FaultCounter>;
 }
@@ -59,15 +57,13 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
   };
   const happens = (oneIn: number): boolean => oneIn > 0 && prng.oneIn(oneIn);
   const isBad = (bio: Bio): boolean => {
-    const end = bio.offset + bio.length;
     for (let i = 0; i < badRanges.length; i++) {
-      const bad = badRanges[i]!;
-      if (bad.offset < end && bio.offset < bad.offset + bad.length) return true;
+      if (overlaps(badRanges[i]!, bio)) return true;
     }
     return false;
   };
 
-  const whole = {
+  const passed = {
     bioEnd(bio: Bio): void {
       bio.leave();
       if (disk.isGone) {
@@ -90,7 +86,7 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     if (bio.op !== BioOp.write || seams < 1 || !happens(tearOneIn)) return false;
     bio.enter(torn, bio.length);
     bio.length = first + prng.below(seams) * SECTOR_BYTES - bio.offset;
-    counters.add('byChance', 1);
+    counters.add('random', 1);
     counters.add('torn', 1);
     next.submit(bio);
     return true;
@@ -102,23 +98,19 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     counters,
     submit(bio) {
       if (disk.isGone) fail(bio, 'gone');
-      else if (isBad(bio)) fail(bio, 'bad');
+      else if (isBad(bio)) fail(bio, 'badRange');
       else if (happens(chances[bio.op]!)) {
-        if (!tear(bio)) fail(bio, 'byChance');
+        if (!tear(bio)) fail(bio, 'random');
       } else {
-        bio.enter(whole, 0);
+        bio.enter(passed, 0);
         next.submit(bio);
       }
     },
     tick: () => failed.endAll() + next.tick(),
-    ...(next.slotFree === undefined
-      ? {}
-      : {
-          slotFree(slot) {
-            if (disk.isGone) counters.add('slotFreeMisses', 1);
-            else next.slotFree?.(slot);
-          },
-        }),
+    ...slotFreeWith(next, (slot) => {
+      if (disk.isGone) counters.add('slotFreeMisses', 1);
+      else next.slotFree?.(slot);
+    }),
   };
   return disk;
 }

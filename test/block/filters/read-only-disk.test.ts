@@ -1,11 +1,11 @@
-/** Refusing changes without breaking the disk contract. */
+/** The read-only filter refuses changes within the contract of a disk. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
-import { readOnlyDisk } from '../../../src/block/filters/readonly.ts';
+import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
 import { StandInDisk } from '../../host/stand-in.ts';
 
-test('changes end with readOnly in tick, never in submit; the rest passes through', () => {
+test('changes end with readOnly in tick(), not in submit(); other bios are passed on', () => {
   const next = new StandInDisk({ sizeBytes: 1 << 20, limitBytes: 0, codec: 'lz4' });
   const disk = readOnlyDisk(next);
   const ended: string[] = [];
@@ -31,7 +31,7 @@ test('changes end with readOnly in tick, never in submit; the rest passes throug
   assert.equal(disk.sizeBytes, next.sizeBytes);
 });
 
-test('an owner that submits again while it is told does not hang the tick', () => {
+test('an owner that resubmits from bioEnd does not hang the tick', () => {
   const disk = readOnlyDisk(new StandInDisk({ sizeBytes: 1 << 20, limitBytes: 0, codec: 'lz4' }));
   let told = 0;
   const bio = new Bio();

@@ -1,19 +1,15 @@
 /**
- * Counts what passes: bios and bytes by operation, how they ended, and how long they took (by the caller's
- * clock, submit to end). Order, data and status are the disk's behind.
+ * Counts bios and bytes by operation, results, and latency from submit to end by the caller's clock. It changes nothing
+ * else.
  *
- * Cost: two clock readings and some additions a bio; nothing is allocated.
+ * Cost: two clock readings and some additions per bio; no allocation.
  */
-
 import type { Clock } from '../../base/clock.ts';
-import { type CounterSpec, Counters } from '../../base/counters.ts';
+import { type CounterSpec, Counters, counted, mustStayZero } from '../../base/counters.ts';
 import { type Bio, BioOp, BioStatus } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 import { Histogram } from './histogram.ts';
-import { passThrough } from './pass-through.ts';
-
-const counted = (unit: string, help: string): CounterSpec => ({ unit, mustStayZero: false, help });
-const fault = (help: string): CounterSpec => ({ unit: 'bios', mustStayZero: true, help });
+import { passThrough, slotFreeWith } from './pass-through.ts';
 
 type StatsCounter =
   | 'reads'
@@ -37,15 +33,15 @@ const SPECS: Readonly<Record<StatsCounter, CounterSpec>> = {
   discards: counted('bios', 'discards that ended'),
   writeZeroes: counted('bios', 'write-zeroes that ended'),
   flushes: counted('bios', 'flushes that ended'),
-  readBytes: counted('bytes', 'read with success'),
-  writtenBytes: counted('bytes', 'written with success'),
-  discardedBytes: counted('bytes', 'asked to be discarded, with success'),
-  zeroedBytes: counted('bytes', 'zeroed with success'),
-  slotFrees: counted('slots', 'slots that were said to be free'),
-  noSpace: counted('bios', 'writes that a full disk refused'),
-  refused: counted('bios', 'bios that the disk does not do: read-only, not supported'),
-  ioErrors: fault('bios that a device failed'),
-  invalid: fault('bios outside the disk'),
+  readBytes: counted('bytes', 'bytes of successful reads'),
+  writtenBytes: counted('bytes', 'bytes of successful writes'),
+  discardedBytes: counted('bytes', 'bytes of successful discards'),
+  zeroedBytes: counted('bytes', 'bytes of successful write-zeroes'),
+  slotFrees: counted('slots', 'slots freed by slotFree'),
+  noSpace: counted('bios', 'bios that ended with noSpace'),
+  refused: counted('bios', 'bios that ended with readOnly or notSupported'),
+  ioErrors: mustStayZero('bios', 'bios that ended with ioError'),
+  invalid: mustStayZero('bios', 'bios outside the disk'),
 };
 
 export interface StatsDisk extends Disk {
@@ -107,13 +103,9 @@ export function statsDisk(next: Disk, clock: Clock): StatsDisk {
       bio.enter(owner, clock.nowNs());
       next.submit(bio);
     },
-    ...(next.slotFree === undefined
-      ? {}
-      : {
-          slotFree(slot) {
-            counters.add('slotFrees', 1);
-            next.slotFree?.(slot);
-          },
-        }),
+    ...slotFreeWith(next, (slot) => {
+      counters.add('slotFrees', 1);
+      next.slotFree?.(slot);
+    }),
   };
 }

@@ -1,14 +1,14 @@
-/** What is read is what was written, or an error: whatever happens to the bytes behind the filter. */
+/** A read returns the bytes written or an error, even if the bytes behind the filter change. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../../src/base/prng.ts';
 import { BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
-import { type ChecksumDisk, checksumDisk } from '../../../src/block/filters/checksum.ts';
-import { delayDisk } from '../../../src/block/filters/delay.ts';
-import { faultDisk } from '../../../src/block/filters/fault.ts';
-import { readOnlyDisk } from '../../../src/block/filters/readonly.ts';
+import { type ChecksumDisk, checksumDisk } from '../../../src/block/filters/checksum-disk.ts';
+import { delayDisk } from '../../../src/block/filters/delay-disk.ts';
+import { faultDisk } from '../../../src/block/filters/fault-disk.ts';
+import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { FakeClock, Sender, stamp } from '../harness.ts';
@@ -22,7 +22,7 @@ const noise = (length: number, seed: number): Uint8Array => {
   return Uint8Array.from({ length }, () => prng.below(256));
 };
 
-/** A disk over another, with a way behind its back. */
+/** A checksum disk over a disk that the test can change directly. */
 function stack(unknown: 'fail' | 'pass' = 'fail'): {
   disk: ChecksumDisk;
   sender: Sender;
@@ -42,7 +42,7 @@ function stack(unknown: 'fail' | 'pass' = 'fail'): {
   };
 }
 
-test('a read of what was written passes, of one page or several, whoever wrote them', () => {
+test('a read of written pages passes, for any number of pages and writes', () => {
   const { disk, sender, read } = stack();
   const data = noise(3 * PAGE, 1);
   sender.run({ op: BioOp.write, offset: 2 * PAGE, data });
@@ -54,7 +54,7 @@ test('a read of what was written passes, of one page or several, whoever wrote t
   assert.deepEqual(disk.counters.snapshot(), { checked: 5, mismatches: 0, unknown: 0 });
 });
 
-test('any bit that turns fails the read of its block, and of no other', () => {
+test('any flipped bit fails the read of its block and of no other', () => {
   const { disk, sender, behind, read } = stack();
   const data = noise(3 * PAGE, 3);
   sender.run({ op: BioOp.write, data });
@@ -75,7 +75,7 @@ test('any bit that turns fails the read of its block, and of no other', () => {
   assert.equal(disk.counters.get('mismatches'), 600);
 });
 
-test('the same bit turned in two words of a block is seen, whichever bit and words', () => {
+test('the same bit flipped in two words of a block is detected', () => {
   const { sender, behind, read } = stack();
   const data = noise(PAGE, 5);
   const words = new Uint32Array(data.buffer);
@@ -96,7 +96,7 @@ test('the same bit turned in two words of a block is seen, whichever bit and wor
   assert.equal(read(0), ok);
 });
 
-test('zeros, an older page, a neighbour, and two pages that changed places are not data', () => {
+test('zeros, an older page, a neighbouring page and two swapped pages are detected', () => {
   const { sender, behind, read } = stack();
   const write = (to: Sender, page: number, data: Uint8Array): void => {
     to.run({ op: BioOp.write, offset: page * PAGE, data });
@@ -112,10 +112,10 @@ test('zeros, an older page, a neighbour, and two pages that changed places are n
   assert.deepEqual([read(1), read(2), read(1, 2)], [ioError, ioError, ioError]);
   write(sender, 4, one);
   write(sender, 5, one);
-  assert.equal(read(4, 2), ok, 'equal pages in two places');
+  assert.equal(read(4, 2), ok, 'equal pages in two blocks');
 });
 
-test('what was not written whole is not known: it fails, or passes unchecked, as told', () => {
+test('a block that was not written in full is unknown: its read fails or passes unchecked', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],
@@ -125,16 +125,20 @@ test('what was not written whole is not known: it fails, or passes unchecked, as
     assert.equal(read(0), expected, 'never written');
     assert.equal(read(1, 3), expected, 'one of three never written');
     sender.run({ op: BioOp.write, offset: PAGE + 7, data: stamp(3, 1) });
-    assert.deepEqual([read(1), read(2)], [expected, ok], 'a part written over');
+    assert.deepEqual([read(1), read(2)], [expected, ok], 'a partial overwrite');
     sender.run({ op: BioOp.write, offset: 2 * PAGE - 1, data: noise(PAGE + 2, 10) });
-    assert.deepEqual([read(1), read(2), read(3)], [expected, ok, expected], 'whole in the middle');
+    assert.deepEqual(
+      [read(1), read(2), read(3)],
+      [expected, ok, expected],
+      'the full block in the middle',
+    );
     const part = { op: BioOp.read, offset: 2 * PAGE, data: new Uint8Array(PAGE - 1) };
-    assert.equal(sender.run(part).status, expected, 'a part of it cannot be checked');
+    assert.equal(sender.run(part).status, expected, 'a partial read cannot be checked');
     assert.equal(disk.counters.get('mismatches'), 0);
   }
 });
 
-test('discard forgets, write-zeroes are zeros that are checked, a flush and a range outside pass', () => {
+test('discard drops the sum, write-zeroes sets that of zeros, flushes and invalid ranges are passed on', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],
@@ -145,7 +149,7 @@ test('discard forgets, write-zeroes are zeros that are checked, a flush and a ra
     sender.run({ op: BioOp.discard, offset: PAGE, length: PAGE });
     assert.deepEqual([read(0), read(1), read(2)], [ok, expected, ok]);
     assert.equal(disk.counters.get('unknown'), 1);
-    // What such a bio carries beside its range is nobody's.
+    // A bio without data may have any data buffer.
     sender.run({ op: BioOp.writeZeroes, offset: 3 * PAGE, length: 2 * PAGE, data });
     assert.deepEqual([read(2), read(3, 2), read(5)], [ok, ok, ok]);
     behind.run({ op: BioOp.write, offset: 4 * PAGE + 9, data: stamp(1, 1) });
@@ -155,7 +159,7 @@ test('discard forgets, write-zeroes are zeros that are checked, a flush and a ra
   }
 });
 
-test('data at odd places sums as data at even ones', () => {
+test('unaligned data has the same sum as aligned data', () => {
   const { sender } = stack();
   const data = noise(PAGE, 12);
   for (const [writtenAt, readAt] of [
@@ -175,7 +179,7 @@ test('data at odd places sums as data at even ones', () => {
   }
 });
 
-test('a failed write leaves nothing that is known, unless a younger one was done', () => {
+test('a failed write drops the sum, unless a later write succeeded', () => {
   const faults = faultDisk(new MemoryDisk(SIZE), new Prng(1), {
     failOneIn: { read: 0, write: 0, discard: 0, writeZeroes: 0, flush: 0 },
     tearOneIn: 0,
@@ -188,15 +192,15 @@ test('a failed write leaves nothing that is known, unless a younger one was done
   const write = (seed: number) => sender.submit({ op: BioOp.write, data: noise(PAGE, seed) });
   const read = () => sender.submit({ op: BioOp.read, data: new Uint8Array(PAGE) });
   write(1);
-  sender.settle();
+  sender.drain();
   faults.isGone = true;
   const bios = [write(2), read(), write(3), read()];
   clock.ns += 20;
-  disk.tick(); // the first write and the read behind it have failed at the disk; the others are to come
+  disk.tick(); // ends the first write and the read behind it, which fail at the disk
   faults.isGone = false;
-  sender.settle();
+  sender.drain();
   bios.push(read());
-  sender.settle();
+  sender.drain();
   assert.deepEqual(
     bios.map((bio) => bio.status),
     [ioError, ioError, ok, ok, ok],
@@ -204,14 +208,14 @@ test('a failed write leaves nothing that is known, unless a younger one was done
   assert.equal(disk.counters.get('unknown'), 0);
   faults.isGone = true;
   write(4);
-  sender.settle();
+  sender.drain();
   faults.isGone = false;
   assert.equal(sender.run({ op: BioOp.read, data: new Uint8Array(PAGE) }).status, ioError);
-  assert.equal(disk.counters.get('unknown'), 1, 'nobody knows, which is not the same as damage');
+  assert.equal(disk.counters.get('unknown'), 1, 'unknown is not a mismatch');
   assert.equal(disk.counters.get('mismatches'), 0);
 });
 
-test('reads in flight are checked against what was written before them, not after', () => {
+test('reads in flight are checked against earlier writes, not later ones', () => {
   const clock = new FakeClock();
   const costs = { readNs: 10, writeNs: 10, flushNs: 0, byteNs: 0 };
   const slow = delayDisk(new MemoryDisk(SIZE), clock, costs);
@@ -223,12 +227,12 @@ test('reads in flight are checked against what was written before them, not afte
     sender.submit({ op: BioOp.read, offset: PAGE, data: new Uint8Array(PAGE) }),
   ]);
   sender.submit({ op: BioOp.discard, length: PAGE });
-  sender.settle();
+  sender.drain();
   for (const bio of bios) assert.equal(bio.status, ok);
   assert.deepEqual(bios[4]!.data, bios[3]!.data);
 });
 
-test('a slot that is free is not known, and free behind the filter before the call returns', () => {
+test('slotFree drops the sum and frees the slot behind the filter before it returns', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],
@@ -246,7 +250,7 @@ test('a slot that is free is not known, and free behind the filter before the ca
   }
 });
 
-test('what a full or a read-only disk refuses to take leaves what is there to be read, unchecked', () => {
+test('after a write refused by a full or read-only disk, the block is unknown', () => {
   const codec = { name: 'lz4', factory: lz4 };
   const full = new Ramzswap({ sizeBytes: SIZE, limitBytes: 1, codec });
   for (const [next, status] of [

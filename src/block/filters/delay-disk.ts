@@ -1,32 +1,31 @@
 /**
- * Makes a disk slow, in the caller's time: a model of a device that does one thing after the other. A bio reaches
- * the disk behind when the device would have done it, in the order of submission.
+ * Delays bios as a device that serves one at a time would. Each bio is passed on when that device would have completed
+ * it, in the order of submission.
  *
- *   submit ─▶ held until max(now, device free) + cost(bio) ─▶ disk behind
+ *   submit ─▶ held until max(now, device idle) + cost(bio) ─▶ disk behind
  *
- * Nothing sleeps: tick() passes on what is due by the clock, dueNs says when the next one is. So a test or a
- * simulator runs an hour of a slow disk in no time, and every run is the same.
+ * Nothing sleeps: tick() passes on the bios that are due by the clock, and dueNs is the time of the next one. So a
+ * simulation of a slow disk runs fast, and every run is the same.
  */
-
 import type { Clock } from '../../base/clock.ts';
 import { type Bio, BioOp, BioQueue } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
 
 export interface DelayOptions {
-  /** Nanoseconds a bio of each kind takes, before its bytes. */
+  /** Nanoseconds per bio, without its bytes. */
   readonly readNs: number;
-  /** Also for discard and write-zeroes. */
+  /** The same for writes, discards and write-zeroes. */
   readonly writeNs: number;
   readonly flushNs: number;
-  /** Nanoseconds a byte of reads and writes. */
+  /** Nanoseconds per byte of reads and writes. */
   readonly byteNs: number;
 }
 
 export interface DelayDisk extends Disk {
-  /** Bios held back now. */
+  /** Number of held bios. */
   readonly heldCount: number;
-  /** When the next one is due by the clock, or null when none is held. */
+  /** Time at which the next held bio is due, or null when none is held. */
   readonly dueNs: number | null;
   /** Slots not freed because a bio for them was held. */
   readonly slotFreeMisses: number;
@@ -34,7 +33,7 @@ export interface DelayDisk extends Disk {
 
 export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): DelayDisk {
   const held = new BioQueue();
-  let freeNs = 0;
+  let idleNs = 0;
   let misses = 0;
   const costNs = (bio: Bio): number => {
     if (bio.op === BioOp.flush) return options.flushNs;
@@ -58,8 +57,8 @@ export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): Dela
       return misses;
     },
     submit(bio) {
-      freeNs = Math.max(clock.nowNs(), freeNs) + costNs(bio);
-      bio.enter(bio.owner, freeNs);
+      idleNs = Math.max(clock.nowNs(), idleNs) + costNs(bio);
+      bio.enter(bio.owner, idleNs);
       held.push(bio);
     },
     tick() {

@@ -1,38 +1,38 @@
 /**
- * The request queue: bios in, fewer and larger requests out, in the order that suits the disk. The kernel's block
- * layer of 2010 in small (block/blk-core.c, elevator.c, blk-barrier.c): what the bio side of the debate pays for.
+ * The request queue: sorts bios by offset and merges them into fewer, larger requests. Modelled on the kernel's block
+ * layer of 2010 (block/blk-core.c, elevator.c, blk-barrier.c).
  *
- *   bio ─▶ batch, by offset ───────────────▶ in flight, `depth` at most ─▶ disk
+ *   bio ─▶ batch, sorted by offset ────────▶ in flight, at most `depth` ─▶ disk
  *            merges: back, front, both             │ staging: `mergeBytes` each
- *   bio ─▶ waiting, first in first out ─▶ batch    └─ merged request failed: its bios again, one by one
- *           (a flush, an overlap, no request free)
+ *   bio ─▶ waiting, FIFO ─▶ batch                  └─ a merged request failed: resend its bios one by one
+ *           (a flush, an overlap, no free request)
  *
- * plug() holds the batch back so that it can grow, unplug() lets it go; so does a tick, because who ticks waits.
+ * plug() holds the batch so that it can grow; unplug() and tick() send it.
  *
  * Invariants
- * - Ranges in the batch and in flight are disjoint: a bio that overlaps one waits until that has ended, and
- *   everything behind it waits too. So sorting and merging change no result, and no bio sent again after a failure
- *   can land on newer data.
- * - A flush is a barrier: it starts when everything before it has ended, nothing behind it starts before its end.
- * - Each bio ends with its own outcome, never with a neighbour's.
- * - At most `requests` are in the batch and in flight; the rest waits in its own bios. Nothing is allocated.
+ * - Ranges in the batch and in flight are disjoint: a bio that overlaps one of them waits until that one ends, and all
+ *   later bios wait too. So sorting and merging change no result, and a bio resent after a failure cannot overwrite
+ *   newer data.
+ * - A flush is a barrier: it starts after all earlier bios have ended, and later bios start after it has ended.
+ * - Each bio ends with its own status, not with the status of a neighbour.
+ * - At most `requests` requests are in the batch and in flight; further bios wait. The queue allocates nothing.
  *
- * Cost: a search in the batch a bio; a merge of bios that do not lie side by side in memory copies their bytes once
- * (bouncedBytes) and makes a short-lived view for each. Without plug and with a disk that keeps up each bio is a request: the same work and one more hop.
+ * Cost: one binary search per bio. A merge of bios that are not contiguous in memory copies their bytes once
+ * (bouncedBytes) and creates a short-lived view for each. Without plug() and with a fast disk, each bio is one request.
  */
 import { assert } from '../base/assert.ts';
-import { type CounterSpec, Counters } from '../base/counters.ts';
+import { type CounterSpec, Counters, counted, mustStayZero } from '../base/counters.ts';
 import { type ByteCount, PAGE_BYTES } from '../base/units.ts';
-import { type Bio, BioOp, BioQueue, BioStatus, PageRange } from './bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, isInside, PageRange } from './bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from './ops.ts';
 import { Batch, InFlight, type Request } from './request.ts';
 
 export interface QueueOptions {
-  /** Requests there are, 1 .. 1024. */
+  /** Number of requests, 1 .. 1024 (kernel: nr_requests). */
   readonly requests: number;
-  /** Requests at the disk at once, 1 .. requests. */
+  /** Maximum number of requests in flight, 1 .. requests. */
   readonly depth: number;
-  /** Largest merged read or write, bytes; a multiple of the page, no more than the disk's maxTransferBytes. */
+  /** Largest merged read or write, bytes: a multiple of 4096, at most maxTransferBytes of the disk. */
   readonly mergeBytes: number;
 }
 
@@ -47,27 +47,26 @@ type QueueCounter =
   | 'invalid'
   | 'slotFreeMisses';
 
-const counted = (unit: string, help: string): CounterSpec => ({ unit, mustStayZero: false, help });
 const SPECS: Readonly<Record<QueueCounter, CounterSpec>> = {
-  bios: counted('bios', 'bios taken'),
-  requests: counted('requests', 'requests sent to the disk, bios sent again not included'),
+  bios: counted('bios', 'bios submitted'),
+  requests: counted('requests', 'requests sent to the disk, without resent bios'),
   merges: counted(
     'bios',
-    'bios that went with another; bios = requests + merges + invalid at rest',
+    'bios merged into a request; when idle, bios = requests + merges + invalid',
   ),
-  bouncedBytes: counted('bytes', 'copied because merged bios were apart in memory'),
+  bouncedBytes: counted('bytes', 'bytes copied because merged bios were not contiguous in memory'),
   barriers: counted('bios', 'flushes'),
-  waits: counted('bios', 'bios that waited behind an overlap, a barrier or for a request'),
-  splits: counted('requests', 'merged requests that failed and were sent again bio by bio'),
-  invalid: { unit: 'bios', mustStayZero: true, help: 'bios outside the disk' },
-  slotFreeMisses: counted('slots', 'slots not freed because a bio for them was under way'),
+  waits: counted('bios', 'bios that waited for an overlap, a barrier or a free request'),
+  splits: counted('requests', 'failed merged requests whose bios were resent one by one'),
+  invalid: mustStayZero('bios', 'bios outside the disk'),
+  slotFreeMisses: counted('slots', 'slots not freed because a bio for them was in flight'),
 };
 
 export interface QueuedDisk extends Disk {
   readonly counters: Counters<QueueCounter>;
-  /** Bios taken and not yet ended. */
+  /** Bios submitted and not yet ended. */
   readonly inFlight: number;
-  /** Holds requests back until unplug(), called as often. */
+  /** Holds requests until the matching unplug(); calls nest. */
   plug(): void;
   unplug(): void;
 }
@@ -84,27 +83,27 @@ class RequestQueue implements QueuedDisk {
   readonly #page = new PageRange();
   readonly #next: Disk;
   readonly #batch: Batch;
-  readonly #flying: InFlight;
+  readonly #sent: InFlight;
   readonly #waiting = new BioQueue();
   readonly #invalid = new BioQueue();
   #plugs = 0;
   #isFlushing = false;
   #inFlight = 0;
-  /** Bios ended, since the start. */
+  /** Bios ended since the start. */
   #ended = 0;
 
   constructor(next: Disk, options: QueueOptions) {
     const { requests, depth, mergeBytes } = options;
     assert(Number.isInteger(requests) && requests > 0 && requests <= 1024, 'requests: 1 .. 1024');
     assert(Number.isInteger(depth) && depth > 0 && depth <= requests, 'depth: 1 .. requests');
-    assert(mergeBytes > 0 && mergeBytes % PAGE_BYTES === 0, 'a merge is whole pages');
-    assert(mergeBytes <= next.limits.maxTransferBytes, 'the disk takes a merged request');
+    assert(mergeBytes > 0 && mergeBytes % PAGE_BYTES === 0, 'mergeBytes is a multiple of 4096');
+    assert(mergeBytes <= next.limits.maxTransferBytes, 'mergeBytes <= maxTransferBytes');
     this.sizeBytes = next.sizeBytes;
     this.limits = next.limits;
     this.readOnly = next.readOnly;
     this.#next = next;
     this.#batch = new Batch(options, next.limits, (request) => this.#requestEnded(request));
-    this.#flying = new InFlight(depth, mergeBytes);
+    this.#sent = new InFlight(depth, mergeBytes);
     if (next.slotFree !== undefined) this.slotFree = (slot) => this.#slotFree(slot);
   }
 
@@ -115,7 +114,7 @@ class RequestQueue implements QueuedDisk {
   submit(bio: Bio): void {
     this.#inFlight++;
     this.#values[this.#at.bios]! += 1;
-    if (bio.op !== BioOp.flush && !this.#isInside(bio)) {
+    if (bio.op !== BioOp.flush && !isInside(bio, this)) {
       this.#values[this.#at.invalid]! += 1;
       bio.status = BioStatus.invalid;
       this.#invalid.push(bio);
@@ -146,7 +145,7 @@ class RequestQueue implements QueuedDisk {
   }
 
   unplug(): void {
-    assert(this.#plugs > 0, 'a queue is unplugged as often as it was plugged');
+    assert(this.#plugs > 0, 'unplug() follows a plug()');
     this.#plugs--;
     if (this.#plugs === 0) this.#pump();
   }
@@ -155,25 +154,21 @@ class RequestQueue implements QueuedDisk {
     this.#next.extents(offset, length, sink);
   }
 
-  #isInside({ offset, length }: Bio): boolean {
-    return offset >= 0 && length > 0 && offset + length <= this.sizeBytes;
-  }
-
-  /** True when the bio may be sent in any order with all that is in the batch and in flight. */
+  /** True when the bio can go to the batch: it overlaps nothing there or in flight, and a request is free. */
   #mayAdmit(bio: Bio): boolean {
     return (
       bio.op !== BioOp.flush &&
       !this.#isFlushing &&
       this.#batch.hasFree &&
       !this.#batch.touches(bio) &&
-      !this.#flying.touches(bio)
+      !this.#sent.touches(bio)
     );
   }
 
-  /** Sends what the disk has room for, and fills the batch again from what waits. */
+  /** Sends up to `depth` requests and refills the batch from the waiting bios. */
   #pump(): void {
     for (;;) {
-      while (this.#flying.hasRoom) {
+      while (this.#sent.hasFree) {
         const request = this.#batch.shift();
         if (request === null) break;
         this.#send(request);
@@ -182,14 +177,14 @@ class RequestQueue implements QueuedDisk {
       const bio = this.#waiting.first;
       if (bio === null) return;
       if (bio.op === BioOp.flush) {
-        if (this.#flying.count === 0) this.#sendFlush();
+        if (this.#sent.count === 0) this.#sendFlush();
         return;
       }
       if (!this.#refill()) return;
     }
   }
 
-  /** Moves what may go from the waiting bios to the batch; false when nothing may. */
+  /** Moves waiting bios to the batch until one must wait. Returns false when none was moved. */
   #refill(): boolean {
     let isMoved = false;
     for (let bio = this.#waiting.first; bio !== null; bio = this.#waiting.first) {
@@ -203,8 +198,8 @@ class RequestQueue implements QueuedDisk {
 
   #sendFlush(): void {
     const bio = this.#waiting.shift();
-    assert(bio !== null, 'a flush waits');
-    const request = this.#batch.take();
+    assert(bio !== null, 'the first waiting bio is the flush');
+    const request = this.#batch.alloc();
     request.start(bio);
     this.#isFlushing = true;
     this.#values[this.#at.barriers]! += 1;
@@ -214,21 +209,21 @@ class RequestQueue implements QueuedDisk {
   #send(request: Request): void {
     this.#values[this.#at.requests]! += 1;
     this.#values[this.#at.merges]! += request.count - 1;
-    this.#values[this.#at.bouncedBytes]! += this.#flying.add(request);
+    this.#values[this.#at.bouncedBytes]! += this.#sent.add(request);
     this.#next.submit(request.bio);
   }
 
-  /** The disk is done with a request, or with a bio of it that was sent again. */
+  /** A request, or one of its resent bios, has completed. */
   #requestEnded(request: Request): void {
     const { status } = request.bio;
     const { resent } = request;
     if (resent !== null) {
       resent.status = status;
       if (resent.next === null) this.#finish(request);
-      else this.#sendAgain(request, resent.next);
+      else this.#resend(request, resent.next);
     } else if (status !== BioStatus.ok && request.count > 1) {
       this.#values[this.#at.splits]! += 1;
-      this.#sendAgain(request, request.first!);
+      this.#resend(request, request.first!);
     } else {
       for (let bio = request.first; bio !== null; bio = bio.next) bio.status = status;
       this.#finish(request);
@@ -236,10 +231,10 @@ class RequestQueue implements QueuedDisk {
   }
 
   #finish(request: Request): void {
-    this.#flying.remove(request);
+    this.#sent.remove(request);
     if (request.op === BioOp.flush) this.#isFlushing = false;
     let bio: Bio | null = request.clear();
-    this.#batch.free(request); // before the owners are told: they may submit
+    this.#batch.free(request); // before the bios end: their owners may submit
     while (bio !== null) {
       const next: Bio | null = bio.next;
       bio.next = null;
@@ -248,8 +243,8 @@ class RequestQueue implements QueuedDisk {
     }
   }
 
-  /** One bio of a merged request that failed, alone: what it ends with is its own. */
-  #sendAgain(request: Request, bio: Bio): void {
+  /** Sends one bio of a failed merged request alone, so that it ends with its own status. */
+  #resend(request: Request, bio: Bio): void {
     request.resent = bio;
     request.bio.offset = bio.offset;
     request.bio.length = bio.length;
@@ -266,7 +261,7 @@ class RequestQueue implements QueuedDisk {
 
   #slotFree(slot: number): void {
     const page = this.#page.at(slot);
-    if (this.#waiting.touches(page) || this.#batch.touches(page) || this.#flying.touches(page))
+    if (this.#waiting.touches(page) || this.#batch.touches(page) || this.#sent.touches(page))
       this.#values[this.#at.slotFreeMisses]! += 1;
     else this.#next.slotFree?.(slot);
   }

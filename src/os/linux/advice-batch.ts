@@ -1,11 +1,10 @@
 /**
- * The same advice for many ranges in one system call: process_madvise(2) on this process. What it saves is not the calls
- * but the flushes of translations, which other processors must be told of: one for all ranges where the kernel gathers
- * them (6.16), and a virtual machine may pay a hundred microseconds for each.
+ * Applies one advice to many ranges in one system call: process_madvise(2) on this process. It saves TLB shootdowns rather
+ * than system calls: since 6.16 the kernel flushes once for all ranges, and in a virtual machine a flush can cost 100 us.
  *
- * Where the kernel cannot (MADV_DONTNEED on oneself: before 6.13), a madvise(2) for each range.
+ * Without support (MADV_DONTNEED on the own process: before 6.13) it calls madvise(2) for each range.
  *
- * Cost: one call for up to MAX_RANGES; about 1 us a page at 512 scattered pages where 4 to 10 us are paid one by one.
+ * Cost: one call for up to RANGES_MAX ranges; about 1 us per page for 512 scattered pages, instead of 4 to 10 us.
  * Sources: process_madvise(2), pidfd_open(2); mm/madvise.c.
  */
 import { assert } from '../../base/assert.ts';
@@ -13,15 +12,15 @@ import type { NativeCall } from '../koffi.ts';
 import type { Advice, Mapping } from './mapping.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** Ranges of one call; the kernel's own bound is 1024 (UIO_MAXIOV). */
-export const MAX_RANGES = 512;
+/** Maximum ranges per call; the limit of the kernel is 1024 (UIO_MAXIOV). */
+export const RANGES_MAX = 512;
 /** The same number on x86-64 and arm64. */
 const PIDFD_OPEN = 434;
 const PROCESS_MADVISE = 440;
 /** struct iovec. */
 const RANGE_BYTES = 16;
 
-export class ManyAdvisor {
+export class AdviceBatch {
   readonly #linux: Linux;
   readonly #mapping: Mapping;
   readonly #call: NativeCall;
@@ -29,7 +28,7 @@ export class ManyAdvisor {
   readonly #ranges: Struct;
   #count = 0;
   #bytes = 0;
-  #isAble: boolean;
+  #isSupported: boolean;
 
   constructor(linux: Linux, mapping: Mapping) {
     this.#linux = linux;
@@ -38,16 +37,16 @@ export class ManyAdvisor {
       'int64_t syscall(int64_t number, int64_t pidfd, uintptr_t ranges, size_t count, int64_t advice, int64_t flags)',
     );
     this.#pidfd = linux.systemCall(PIDFD_OPEN, process.pid, 0, 0);
-    this.#isAble = this.#pidfd !== -1;
-    this.#ranges = new Struct(linux, MAX_RANGES * RANGE_BYTES);
+    this.#isSupported = this.#pidfd !== -1;
+    this.#ranges = new Struct(linux, RANGES_MAX * RANGE_BYTES);
   }
 
-  /** Ranges that wait for apply(). */
+  /** Number of ranges added since the last apply(). */
   get count(): number {
     return this.#count;
   }
 
-  /** One more range, which may continue the last; when MAX_RANGES wait, apply() first. */
+  /** Adds a range, merged with the previous one if adjacent. Call apply() when `count` is RANGES_MAX. */
   add(address: number, bytes: number): void {
     const last = (this.#count - 1) * RANGE_BYTES;
     this.#bytes += bytes;
@@ -55,25 +54,25 @@ export class ManyAdvisor {
       this.#ranges.set64(last + 8, this.#ranges.get64(last + 8) + bytes);
       return;
     }
-    assert(this.#count < MAX_RANGES, 'there is room for the range');
+    assert(this.#count < RANGES_MAX, 'count < RANGES_MAX');
     this.#ranges.set64(this.#count * RANGE_BYTES, address);
     this.#ranges.set64(this.#count * RANGE_BYTES + 8, bytes);
     this.#count++;
   }
 
   /**
-   * The advice for all ranges that were added, which are forgotten then. It is an order: that it cannot be followed (the
-   * memory is locked, mlock(2)) is an error, ERR_IO_SYSTEM.
+   * Applies the advice to all added ranges and removes them. Throws ERR_IO_SYSTEM if the kernel refuses, for example
+   * because the memory is locked (mlock(2)).
    */
   apply(advice: Advice): void {
-    if (this.#count > 1 && this.#isAble) {
+    if (this.#count > 1 && this.#isSupported) {
       const { address } = this.#ranges;
       const done = this.#call(PROCESS_MADVISE, this.#pidfd, address, this.#count, advice, 0);
       if (done === this.#bytes) {
-        this.#forget();
+        this.#clear();
         return;
       }
-      if (done === -1) this.#isAble = false; // what is done is done: giving up twice is giving up
+      if (done === -1) this.#isSupported = false; // ranges already processed may be advised again
     }
     for (let i = 0; i < this.#count; i++) {
       const address = this.#ranges.get64(i * RANGE_BYTES);
@@ -81,14 +80,14 @@ export class ManyAdvisor {
       if (!this.#mapping.advise(address, bytes, advice))
         this.#linux.fail('madvise', { address, bytes, advice });
     }
-    this.#forget();
+    this.#clear();
   }
 
   close(): void {
     if (this.#pidfd !== -1) this.#linux.close(this.#pidfd);
   }
 
-  #forget(): void {
+  #clear(): void {
     this.#count = 0;
     this.#bytes = 0;
   }

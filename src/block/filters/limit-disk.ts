@@ -1,11 +1,11 @@
 /**
- * Holds a disk to a rate: so many bios and so many bytes a second, by two token buckets and the caller's clock.
- * What exceeds the rate waits, in order; nothing is refused.
+ * Limits a disk to a rate of bios and bytes per second, by two token buckets and the caller's clock. Bios above the rate
+ * wait in order; none is refused.
  *
- *   bucket: level grows by `rate` a second up to `burst`; a bio passes when both buckets have what it takes.
- *   A bio larger than a bucket passes when the bucket is full and leaves a debt, so none waits for ever.
+ *   bucket: the level grows by `rate` per second up to `burst`; a bio passes when both buckets have enough tokens.
+ *   A bio larger than the burst passes when the bucket is full and makes the level negative, so it cannot starve.
  *
- * Reads and writes take their bytes; discards, write-zeroes and flushes take a bio only.
+ * Reads and writes cost one bio and their bytes; discards, write-zeroes and flushes cost one bio.
  */
 import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -16,9 +16,9 @@ import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
 const SECOND_NS = 1e9;
 
 interface Rate {
-  /** A second, above 0. */
+  /** Per second, above 0. */
   readonly rate: number;
-  /** At once after a rest, above 0. */
+  /** Maximum level, above 0. */
   readonly burst: number;
 }
 
@@ -28,9 +28,9 @@ export interface LimitOptions {
 }
 
 export interface LimitDisk extends Disk {
-  /** Bios that wait now. */
+  /** Number of held bios. */
   readonly heldCount: number;
-  /** Bios that had to wait, since the start. */
+  /** Number of bios that had to wait since the start. */
   readonly delayedCount: number;
   /** Slots not freed because a bio for them was held. */
   readonly slotFreeMisses: number;
@@ -41,7 +41,7 @@ class TokenBucket {
   #level: number;
 
   constructor(rate: Rate) {
-    assert(rate.rate > 0 && rate.burst > 0, 'a bucket fills, and holds something');
+    assert(rate.rate > 0 && rate.burst > 0, 'rate > 0 and burst > 0');
     this.#rate = rate;
     this.#level = rate.burst;
   }

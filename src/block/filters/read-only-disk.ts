@@ -1,7 +1,6 @@
 /**
- * A disk that refuses to change: writes, discards and write-zeroes end with `readOnly`, everything else
- * goes to the disk behind. Refused bios wait in a queue of their own, because a bio never ends in submit().
- * To free a slot would be a change: slotFree is not offered.
+ * Makes a disk read-only: writes, discards and write-zeroes end with `readOnly`, other bios are passed on. Refused bios
+ * wait in a queue for tick(), because a bio never ends in submit(). There is no slotFree: it would change the disk.
  */
 import { type Bio, BioOp, BioQueue, BioStatus } from '../bio.ts';
 import type { Disk } from '../ops.ts';
