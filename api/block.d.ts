@@ -252,6 +252,8 @@ interface RamzswapStats {
     readonly backingWrites: number;
     readonly backingDiscardedBytes: number;
     readonly backingFailures: number;
+    readonly backingNoSpace: number;
+    readonly backingMismatches: number;
 }
 interface RzsStats {
     readonly DiskSize: number;

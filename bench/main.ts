@@ -15,6 +15,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   store: async () => (await import('./store.ts')).storeAgainstZram,
   numeric: async () => (await import('./numeric.ts')).numeric,
   recompress: async () => (await import('./recompress.ts')).recompress,
+  backing: async () => (await import('./backing.ts')).backing,
   churn: async () => (await import('./store.ts')).churn,
   nbd: async () => (await import('./nbd.ts')).nbd,
   rss: async () => (await import('./nbd.ts')).rss,

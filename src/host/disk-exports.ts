@@ -11,6 +11,9 @@
 import { randomBytes } from 'node:crypto';
 import type { HostExport } from './parts.ts';
 
+/** NAME of NAME@GENERATION; '', which no disk is called, of a name without a generation. */
+const diskIn = (name: string): string => name.slice(0, Math.max(0, name.lastIndexOf('@')));
+
 export class DiskExports extends Map<string, HostExport> {
   readonly #generations = new Map<string, string>();
 
@@ -31,8 +34,7 @@ export class DiskExports extends Map<string, HostExport> {
 
   /** Told to a client that asks for a name that is not here, an old generation's above all. */
   whyUnknown(name: string): string {
-    const at = name.lastIndexOf('@');
-    const disk = at > 0 ? name.slice(0, at) : '';
+    const disk = diskIn(name);
     return super.has(disk)
       ? `'${name}' is gone: disk '${disk}' has been emptied since, by a start of the host or a reset; ` +
           'make a new swap area on it under the name that frontswap attach prints'
@@ -42,8 +44,7 @@ export class DiskExports extends Map<string, HostExport> {
   override get(name: string): HostExport | undefined {
     const found = super.get(name);
     if (found !== undefined) return found;
-    const at = name.lastIndexOf('@');
-    const disk = name.slice(0, Math.max(0, at));
+    const disk = diskIn(name);
     return name === this.nameNow(disk) ? super.get(disk) : undefined;
   }
 }

@@ -1,6 +1,7 @@
 /**
  * What a host does for its disks between requests: has idle ones tidy up, gives freed memory back, empties disks that nobody
- * used for long, and says in the log what an operator should know: a disk near its limit, one that refuses, one that stopped.
+ * used for long, and says in the log what an operator should know: a disk near its limit, one that refuses,
+ * one whose backing is full, fails or is damaged, one that stopped.
  *
  * Ten looks a second, and more while there is something to tidy up.
  */
@@ -9,9 +10,9 @@ import type { Counters } from '../base/counters.ts';
 import { formatSize } from '../base/size.ts';
 import type { DiskConfig } from './config.ts';
 import type { HostCounter } from './counters.ts';
+import { DiskTrouble } from './disk-trouble.ts';
 import { FillWatch } from './fill-watch.ts';
 import type { DiskStats, Log, SwapDisk } from './parts.ts';
-import { RefusalWatch } from './refusal-watch.ts';
 
 const compactEveryMs = 100;
 const compactAgainMs = 5;
@@ -27,7 +28,7 @@ export interface ServedDisk {
   isStopped: boolean;
   /** Requests that the door refused before they reached the disk. */
   invalidRequests: number;
-  readonly refusals: RefusalWatch;
+  readonly trouble: DiskTrouble;
   readonly fill: FillWatch;
   /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
   unused: { readonly sinceMs: number; readonly requests: number } | null;
@@ -39,7 +40,7 @@ export const servedDisk = (config: DiskConfig, disk: SwapDisk): ServedDisk => ({
   requestsSeen: 0,
   isStopped: false,
   invalidRequests: 0,
-  refusals: new RefusalWatch(),
+  trouble: new DiskTrouble(config.backing),
   fill: new FillWatch(),
   unused: null,
 });
@@ -80,7 +81,7 @@ export class DiskMaintenance {
       if (this.#isIdle && !more && !atRest) this.#options.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
-      if (!more) this.#logRefusals();
+      if (!more) this.#tellTrouble();
       timer = setTimeout(look, more ? compactAgainMs : compactEveryMs);
       timer.unref();
     };
@@ -132,19 +133,16 @@ export class DiskMaintenance {
     this.#options.reset(name).catch((error: Error) => this.#options.log(error.message));
   }
 
-  #logRefusals(): void {
+  #tellTrouble(): void {
     for (const served of this.#options.disks) {
-      const { config, disk, refusals } = served;
+      const { config, disk, trouble } = served;
       const stats = disk.stats();
-      if (!refusals.look(stats.failedWrites)) continue;
-      this.#options.log(
-        `disk ${config.name}: refuses writes: ${this.#whyRefused(served, stats)}; ` +
-          'the guest keeps those pages in its own memory',
-      );
+      for (const news of trouble.look(stats, () => this.#whyFull(served, stats)))
+        this.#options.log(`disk ${config.name}: ${news}`);
     }
   }
 
-  #whyRefused({ config }: ServedDisk, { usedBytes }: DiskStats): string {
+  #whyFull({ config }: ServedDisk, { usedBytes }: DiskStats): string {
     const { total } = this.#options;
     const ownLeft = config.limitBytes === 0 ? Infinity : config.limitBytes - usedBytes;
     const totalLeft = total.limitBytes === 0 ? Infinity : total.limitBytes - total.usedBytes;

@@ -42,10 +42,12 @@ export function healthDocument(facts: HealthFacts): object {
   const { version, uptimeSeconds, uris, counters, disks, nbd: door } = facts;
   const damaged = disks.filter(({ failedReads }) => failedReads !== 0);
   const flawed = disks.filter(({ backingFailures }) => backingFailures !== 0);
+  const altered = disks.filter(({ backingMismatches }) => backingMismatches !== 0);
   const violated = [
     ...counters.violated(),
     ...damaged.map(({ name }) => `disk ${name}: failedReads`),
     ...flawed.map(({ name }) => `disk ${name}: backingFailures`),
+    ...altered.map(({ name }) => `disk ${name}: backingMismatches`),
   ];
   return {
     schemaVersion: 1,

@@ -83,6 +83,14 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   backingWrites: { kind: 'count', help: 'Pages written to the backing so far.' },
   backingDiscardedBytes: { kind: 'count', help: 'Bytes discarded on the backing so far.' },
   backingFailures: { kind: 'count', help: 'Requests that the backing failed so far; must stay 0.' },
+  backingNoSpace: {
+    kind: 'count',
+    help: 'Of backingFailures: writes for which the backing had no space so far.',
+  },
+  backingMismatches: {
+    kind: 'count',
+    help: 'Pages so far that the backing returned otherwise than they were written; must stay 0.',
+  },
 };
 
 const jsonType: Readonly<Record<Kind, object>> = {

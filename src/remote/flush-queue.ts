@@ -8,7 +8,7 @@
  * - If the ring is full, a page is not queued and its caller counts it.
  */
 import { assert } from '../base/assert.ts';
-import { BATCH_MAX, type RemotePages, RemoteResult } from './remote-pages.ts';
+import { type RemotePages, RemoteResult } from './remote-pages.ts';
 
 const ENTRY_BYTES = 12;
 const ENDED_AREAS_MAX = 64;
@@ -81,16 +81,15 @@ export class FlushQueue {
     return oldest.chunks.length - oldest.done;
   }
 
-  /** Sends one batch and reads its replies; adds to `counts`. The connection must be up. */
+  /** Sends one batch, as much as `remote` stages, and reads its replies; adds to `counts`. The connection must be up. */
   flush(remote: RemotePages, counts: FlushCounts): void {
     if (this.#count > 0) this.#flushPages(remote, counts);
     else if (this.#areas.length > 0) this.#flushChunks(remote, this.#areas[0]!, counts);
   }
 
   #flushPages(remote: RemotePages, counts: FlushCounts): void {
-    const batch = Math.min(this.#count, BATCH_MAX);
     let staged = 0;
-    while (staged < batch) {
+    while (staged < this.#count) {
       const at = (this.#first + staged) & this.#mask;
       const isStaged = remote.stageDelete(
         this.#epoch[at]!,
@@ -113,7 +112,7 @@ export class FlushQueue {
 
   #flushChunks(remote: RemotePages, area: EndedArea, counts: FlushCounts): void {
     let staged = 0;
-    while (staged < BATCH_MAX && area.done + staged < area.chunks.length) {
+    while (area.done + staged < area.chunks.length) {
       if (!remote.stageUnlink(area.epoch, area.chunks[area.done + staged]!)) break;
       staged++;
     }

@@ -1,48 +1,17 @@
 /** What the shipped host counts and says about its clients. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
-import { testFolder } from '../host/folder.ts';
 import { until } from '../host/until.ts';
 import { command, RawClient, requestBytes } from '../interop/raw-client.ts';
-
-const shipped = join(import.meta.dirname, '../../src/cli/main.js');
-const timeout = 120_000;
-
-/** A host that is ready, with its disk `vm1` of 64 MiB on `s`, its control socket on `c`, and what it says on stderr. */
-async function host(t: TestContext, before = ''): Promise<{ folder: string; said: () => string }> {
-  const folder = testFolder(t);
-  const argv = [
-    'host',
-    '-U',
-    join(folder, 's'),
-    '--control',
-    join(folder, 'c'),
-    '--disk',
-    'vm1=64M',
-  ];
-  const words = [process.execPath, shipped, ...argv].map((word) => `'${word}'`);
-  const child = spawn('sh', ['-c', `${before} exec ${words.join(' ')}`], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '' },
-  });
-  t.after(() => child.kill('SIGKILL'));
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (more: string) => {
-    said += more;
-  });
-  await once(child.stdout, 'data');
-  return { folder, said: () => said };
-}
+import { readyHost, timeout } from './host-run.ts';
 
 test('requests that the door refuses count as invalid, those that it serves do not', {
   timeout,
 }, async (t) => {
-  const { folder } = await host(t);
+  const { folder } = await readyHost(t);
   using client = await RawClient.open(join(folder, 's'), 'vm1');
   const end = 64 << 20;
   for (const [type, offset, length] of [
@@ -63,7 +32,7 @@ test('requests that the door refuses count as invalid, those that it serves do n
 test('a limit of open files below --max-clients is told, and the client beyond it is refused in the log', {
   timeout,
 }, async (t) => {
-  const { folder, said } = await host(t, 'ulimit -n 64;');
+  const { folder, said } = await readyHost(t, 'ulimit -n 64;');
   await until('the line about the limit', () => said().includes('limit of open files'));
   const max = Number(/at most (\d+) clients, not 1024: the limit of open files/.exec(said())?.[1]);
   assert.ok(max > 0 && max < 64, said());

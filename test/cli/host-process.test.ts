@@ -347,6 +347,32 @@ test('a stop from outside ends the command of --run first', { timeout }, async (
   assert.deepEqual(readdirSync(folder), []);
 });
 
+test('the command of --run outlives a host that is killed', { timeout }, async (t) => {
+  const command = 'trap "echo alive; exit" USR1; echo $$; for i in $(seq 600); do sleep 0.1; done';
+  const run = start(t, shipped, [...sample(testFolder(t)), '--run', command]);
+  await until(run, () => run.text.stdout.endsWith('\n'));
+  const pid = Number(run.text.stdout);
+  run.child.kill('SIGKILL');
+  await once(run.child, 'exit');
+  process.kill(pid, 'SIGUSR1');
+  assert.equal(await run.ended, 'SIGKILL');
+  assert.equal(run.text.stdout, `${pid}\nalive\n`);
+});
+
+const hasSetpriv = spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true']).status === 0;
+
+test('by setpriv --pdeathsig the command of --run ends with a host that is killed', {
+  timeout,
+  skip: hasSetpriv ? false : 'needs setpriv of util-linux',
+}, async (t) => {
+  const command = `exec setpriv --pdeathsig TERM sh -c 'trap "echo asked; exit" TERM; echo up; for i in $(seq 600); do sleep 0.1; done'`;
+  const run = start(t, shipped, [...sample(testFolder(t)), '--run', command]);
+  await until(run, () => run.text.stdout === 'up\n');
+  run.child.kill('SIGKILL');
+  assert.equal(await run.ended, 'SIGKILL', 'nothing holds its output any more');
+  assert.equal(run.text.stdout, 'up\nasked\n');
+});
+
 test('a configuration file is read, a flag wins', { timeout }, async (t) => {
   const folder = testFolder(t);
   const file = join(folder, 'host.json');

@@ -1,9 +1,11 @@
 /** `frontswap host` as a process of its own: the shipped program, or the same with stand-in parts. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { testFolder } from '../host/folder.ts';
 import { until as waitUntil } from '../host/until.ts';
 
 export const standIn: string = join(import.meta.dirname, 'stand-in-main.js');
@@ -62,6 +64,39 @@ export function post(path: string, route: string): Promise<number> {
     question.once('error', reject);
     question.end();
   });
+}
+
+interface ReadyHost {
+  readonly folder: string;
+  /** What it has said on stderr. */
+  readonly said: () => string;
+}
+
+/**
+ * A host that is ready, with one disk on `s`, its control socket on `c`.
+ * @param before what the shell that starts it does first
+ * @param disk `@` in it is the host's folder
+ */
+export async function readyHost(
+  t: TestContext,
+  before = '',
+  disk = 'vm1=64M',
+  folder: string = testFolder(t),
+): Promise<ReadyHost> {
+  const [socket, control] = [join(folder, 's'), join(folder, 'c')];
+  const argv = ['host', '-U', socket, '--control', control, '--disk', disk.replace('@', folder)];
+  const words = [process.execPath, shipped, ...argv].map((word) => `'${word}'`);
+  const child = spawn('sh', ['-c', `${before} exec ${words.join(' ')}`], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '' },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (more: string) => {
+    said += more;
+  });
+  await once(child.stdout, 'data');
+  return { folder, said: () => said };
 }
 
 /** A watchdog, no measure: the process is killed and the test fails. */

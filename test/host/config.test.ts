@@ -282,11 +282,11 @@ test('a disk may have a backing; its tables need room in the limit', () => {
     keepSeconds: null,
     backing: '/flash/a',
   });
-  assert.equal(of('a=16G,backing=x,limit=1410K')[0]?.limitBytes, 1410 * 1024);
+  assert.equal(of('a=16G,backing=x,limit=17802K')[0]?.limitBytes, 17_802 * 1024);
   const refused = (disk: string[], why: RegExp): void => {
     assert.throws(() => of(...disk), why, disk.join(' '));
   };
-  refused(['a=16G,backing=x,limit=1409K'], /limit: '1.4M' is too small .*: at least 1410K/);
+  refused(['a=16G,backing=x,limit=17801K'], /limit: '17.4M' is too small .*: at least 17802K/);
   refused(['a=1G,backing='], /backing: '' is empty/);
   refused(['a=1G,backing=x,backing=y'], /has 'backing' twice/);
   refused(['a=1G,backing=x', 'b=1G,backing=x'], /two disks have the backing 'x'/);

@@ -39,5 +39,17 @@ test('a name that is not there is explained: an old generation, or no such disk'
     /^'a@00000000' is gone: disk 'a' has been emptied since, .*; make/,
   );
   assert.match(exports.whyUnknown('b@00000000'), /^there is no disk 'b@00000000'; /);
-  assert.match(exports.whyUnknown('@'), /^there is no disk '@'; /);
+  for (const name of ['@', '@00000000', 'ab', 'a ', '', 'b@a@00000000'])
+    assert.match(exports.whyUnknown(name), new RegExp(`^there is no disk '${name}'; `));
+});
+
+test('a disk whose own name has the separator of the generation is found and explained by the last one', () => {
+  const exports = new DiskExports();
+  const disk = new MemoryDisk(1 << 20);
+  exports.set('a@b', { name: 'a@b', description: '', disk, isShared: false });
+  assert.match(exports.nameNow('a@b'), /^a@b@[0-9a-f]{8}$/);
+  assert.equal(exports.get(exports.nameNow('a@b'))?.disk, disk);
+  assert.equal(exports.get('a'), undefined);
+  assert.match(exports.whyUnknown('a@b@00000000'), /^'a@b@00000000' is gone: disk 'a@b' has/);
+  assert.match(exports.whyUnknown('a@00000000'), /^there is no disk 'a@00000000'; /);
 });

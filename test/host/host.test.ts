@@ -279,6 +279,11 @@ test('a disk that met a damaged page shows in health by its name', async (t) => 
     JSON.stringify(host.health()),
     /"status":"degraded","violated":\["disk b: failedReads"\]/,
   );
+  b.stats_ = { ...b.stats_, backingFailures: 1, backingMismatches: 1 };
+  assert.match(
+    JSON.stringify(host.health()),
+    /"violated":\["disk b: failedReads","disk b: backingFailures","disk b: backingMismatches"\]/,
+  );
 });
 
 test('health and statistics tell what went through the door', async (t) => {
@@ -317,6 +322,19 @@ test('a disk that begins to refuse writes is told once, with its limit', async (
     'disk a: refuses writes: its limit of 1M is reached; the guest keeps those pages in its own memory',
     'disk b: refuses writes: no more memory is to be had; the guest keeps those pages in its own memory',
   ]);
+});
+
+test('a disk whose backing is full or returns other pages is told by the path of that', async (t) => {
+  const { parts, logged, options } = rig(t, { ...sample, disk: ['a=1M,limit=1M,backing=/b'] });
+  await start(t, options);
+  const [a] = parts.disks;
+  assert.ok(a !== undefined);
+  a.stats_ = { ...a.stats_, backingFailures: 1, backingNoSpace: 1 };
+  await until('a log line', () => logged.length > 0);
+  a.stats_ = { ...a.stats_, failedReads: 1, backingMismatches: 1 };
+  await until('another line', () => logged.length > 1);
+  assert.match(logged[0] ?? '', /^disk a: its backing \/b has no space left; pages/);
+  assert.match(logged[1] ?? '', /^disk a: 1 page\(s\) that its backing \/b returned are not those/);
 });
 
 test('a disk that comes near its limit is told once, with what happens there', async (t) => {

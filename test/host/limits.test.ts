@@ -51,12 +51,24 @@ test('a limit may be a share of the memory', () => {
 test('a total without room for the tables of the disks is refused', () => {
   assert.throws(() => of({ disk: 'a=8T,backing=x' }, group), {
     code: 'ERR_ARG_VALUE',
-    message: /^--total-limit: '80M' is too small for the tables of 1 disk\(s\): at least 525696K/,
+    message: /^--total-limit: '80M' is too small for the tables of 1 disk\(s\): at least 8914312K/,
   });
   assert.throws(() => of({ disk: ['a=1T,backing=x', 'b=1T,backing=y'] }, group), {
     code: 'ERR_ARG_VALUE',
-    message: /^--total-limit: '80M' is too small for the tables of 2 disk\(s\): at least 132096K/,
+    message: /^--total-limit: '80M' is too small for the tables of 2 disk\(s\): at least 2229264K/,
   });
+});
+
+test('a total that is just enough for the tables is taken, a KiB less is not', () => {
+  const disks = ['a=1G', 'b=1G'];
+  assert.equal(limitsOf({ disk: disks, 'total-limit': '512K' })[0], 512 * 1024);
+  assert.throws(() => of({ disk: disks, 'total-limit': '511K' }), /at least 512K/);
+});
+
+test('a disk as large as the total needs no ceiling of its own, one page more does', () => {
+  assert.deepEqual(limitsOf({ disk: 'a=2G', 'total-limit': '2G' }), [2 * G, 0]);
+  const more = (2 * G + 4096) / 1024;
+  assert.deepEqual(limitsOf({ disk: `a=${more}K`, 'total-limit': '2G' }), [2 * G, 2 * G]);
 });
 
 const warned: readonly [string, object, typeof machine, RegExp[]][] = [
@@ -75,6 +87,9 @@ const warned: readonly [string, object, typeof machine, RegExp[]][] = [
     [/total limit of 200M is more than the 160M of this control group/],
   ],
   ['no total, and disks that fit', { 'total-limit': 0, disk: ['a=8T,limit=4G'] }, machine, []],
+  ['no total, and disks of all the memory', { 'total-limit': 0, disk: 'a=24G' }, machine, []],
+  ['a total of all the memory', { 'total-limit': '160M' }, group, []],
+  ['limits that are the total', { disk: ['a=6G', 'b=6G'], 'total-limit': '12G' }, machine, []],
   [
     'no total, and disks that do not fit',
     { 'total-limit': 0, disk: ['a=8T', 'b=8T'] },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { checkPidFile, PidFile } from '../../src/host/pid-file.ts';
+import { checkPidFile, ifOwnerIsDead, PidFile } from '../../src/host/pid-file.ts';
 import { testFolder } from './folder.ts';
 
 const mine = `${process.pid}\n`;
@@ -28,7 +28,7 @@ test('a second host is refused and told who has it; afterwards it is free', (t) 
 
 test('the file of a dead host is taken over, whatever its id is', (t) => {
   const path = join(testFolder(t), 'pid');
-  for (const before of ['', '1\n', '2147483646\n', mine]) {
+  for (const before of ['', '1\n', '2147483646\n', mine, `${' '.repeat(31)}1`]) {
     writeFileSync(path, before);
     checkPidFile(path);
     assert.equal(readFileSync(path, 'utf8'), before);
@@ -44,6 +44,27 @@ test('a file with something else in it stays as it is, however it begins', (t) =
     writeFileSync(path, text);
     assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something else/ });
     assert.equal(readFileSync(path, 'utf8'), text);
+  }
+});
+
+test('an owner is dead when its file names a process that does not run, and nothing else', (t) => {
+  const path = join(testFolder(t), 'pid');
+  for (const [text, isDead] of [
+    ['2147483647', true],
+    ['2147483648', false],
+    ['0', false],
+    ['-1', false],
+    ['', false],
+    ['x', false],
+    [String(process.ppid), false],
+  ] as const) {
+    writeFileSync(path, text);
+    let acts = 0;
+    const act = (): void => {
+      acts++;
+    };
+    assert.equal(ifOwnerIsDead(path, act), isDead, `'${text}'`);
+    assert.equal(acts, isDead ? 1 : 0, `'${text}'`);
   }
 });
 

@@ -58,6 +58,8 @@ export class StandInDisk implements SwapDisk {
       backingWrites: 0,
       backingDiscardedBytes: 0,
       backingFailures: 0,
+      backingNoSpace: 0,
+      backingMismatches: 0,
       algorithm: codec,
     };
   }

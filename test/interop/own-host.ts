@@ -20,6 +20,8 @@ export interface DiskFigures {
   readonly usedBytes: number;
   readonly limitBytes: number;
   readonly backingBytes: number;
+  /** Where it is served, under the name of its generation. */
+  readonly uris: readonly string[];
 }
 
 export interface HostOptions {
@@ -28,6 +30,7 @@ export interface HostOptions {
   /** Further arguments of `frontswap host`. */
   readonly arguments?: readonly string[];
   readonly socketPath?: string;
+  readonly controlPath?: string;
   readonly cpu?: number;
 }
 
@@ -46,7 +49,7 @@ export class OwnHost implements AsyncDisposable {
     const folder = new TemporaryFolder();
     const disks = options.disks ?? ['swap0=256M'];
     const socketPath = options.socketPath ?? folder.file('nbd.sock');
-    const control = folder.file('control.sock');
+    const control = options.controlPath ?? folder.file('control.sock');
     const child = await startServer(
       process.execPath,
       [
@@ -54,7 +57,7 @@ export class OwnHost implements AsyncDisposable {
         ...disks.flatMap((disk) => ['--disk', disk]),
         ...(options.arguments ?? []),
       ],
-      socketPath,
+      control, // it is the last one to listen
       options.cpu,
     ).catch((error: unknown) => {
       folder[Symbol.dispose]();
@@ -100,6 +103,12 @@ export class OwnHost implements AsyncDisposable {
     const found = document.disks.find((disk) => disk.name === name);
     assert(found !== undefined, `no disk '${name}' in the list document`);
     return found;
+  }
+
+  /** NAME@GENERATION of a disk, as `frontswap list` and `attach` print it. */
+  async exportNow(name: string = this.#name): Promise<string> {
+    const [uri = ''] = (await this.figures(name)).uris;
+    return decodeURIComponent(new URL(uri).pathname.slice(1));
   }
 
   /** The output of `frontswap attach --format qemu` for a disk, as arguments. */

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -154,6 +155,20 @@ test('a file that changed just now is read past the cache, and leaves it', () =>
   assert.equal(cache.stats().plainReads, 4);
   assert.deepEqual([cache.stats().pages, cache.stats().files], [0, 0]);
   cache.verify();
+});
+
+test('a file is kept once its last change is 100 ms ago, and not before', () => {
+  const path = file(content(4096, 1));
+  const changedMs = Number(statSync(path, { bigint: true }).ctimeNs / 1_000_000n);
+  for (const [age, pages] of [
+    [99, 0],
+    [100, 1],
+  ] as const) {
+    const cache = make(2 ** 20, () => changedMs + age);
+    cache.read(path, 0, 4096);
+    assert.equal(cache.stats().pages, pages, `${age} ms`);
+    assert.equal(cache.stats().plainReads, 1 - pages);
+  }
 });
 
 test('a file that shrinks while it is read gives what it has, and is not kept', () => {

@@ -54,6 +54,18 @@ for (const transparent of [true, false]) {
     assert.throws(() => array.discard({ offset: 0, length: 4097 }), bad);
   });
 
+  test(`an array has one element at least, ${name}`, options, () => {
+    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+    const of = (length: number): ReturnType<typeof swap.array> =>
+      swap.array({ type: 'uint8', length, residentBytes: MiB / 4 });
+    for (const length of [0, -1, 1.5, Number.NaN, 2 ** 53])
+      assert.throws(() => of(length), refusal('ERR_ARG_VALUE'), String(length));
+    using one = of(1);
+    one.set(0, 7);
+    assert.equal(one.get(0), 7);
+    assert.throws(() => one.get(1), refusal('ERR_ARG_VALUE'));
+  });
+
   test(`what is no range, and an option that nobody knows, drops nothing, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'uint8', length: 4096, residentBytes: MiB / 4 });

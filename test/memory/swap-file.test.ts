@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
+import { openSwap } from '../../src/index.ts';
 import { openSwapFile } from '../../src/memory/swap-file.ts';
 
 const MiB = 2 ** 20;
@@ -45,6 +46,22 @@ test('with keep it stays, for its owner alone, and is a swap area that can be us
   assert.equal(statSync(path).size, MiB);
   open(path, true)[Symbol.dispose]();
   assert.ok(existsSync(path), 'it was there before: it is not taken away');
+});
+
+test('a device has whole pages, ten at least, and a priority from 0 to 32766', () => {
+  const tryWith = (sizeBytes: number, priority?: number): void => {
+    const path = join(folder, 'swap');
+    const device = { kind: 'file' as const, path, sizeBytes };
+    const devices = [priority === undefined ? device : { ...device, priority }];
+    openSwap({ transparent: false, frontswap: { limitBytes: MiB }, devices })[Symbol.dispose]();
+  };
+  const PAGE = 4096;
+  for (const size of [9 * PAGE, 10 * PAGE - 1, 10 * PAGE + 1, 0, -PAGE, 10.5, Number.NaN])
+    assert.throws(() => tryWith(size), refusal('ERR_ARG_VALUE'), `${size} bytes`);
+  tryWith(10 * PAGE);
+  for (const priority of [-1, 32767, 0.5, Number.NaN])
+    assert.throws(() => tryWith(MiB, priority), refusal('ERR_ARG_VALUE'), `priority ${priority}`);
+  for (const priority of [0, 32766]) tryWith(MiB, priority);
 });
 
 test('a file has one swap at a time, in this process too', () => {

@@ -233,8 +233,26 @@ test('a scan that never ends pauses for the time of a lease, then continues', ()
     for (let steps = 0; r.backend.maintain(); steps++) assert.ok(steps < 10_000, 'maintain() ends');
     return scans() - before;
   };
-  assert.ok(turnOfScans() > 1000);
+  assert.equal(turnOfScans(), 4096);
   assert.equal(turnOfScans(), 0);
-  r.peer.clock.ms += 9000;
-  assert.ok(turnOfScans() > 1000);
+  r.peer.clock.ms += 8999;
+  assert.equal(turnOfScans(), 0);
+  r.peer.clock.ms += 1;
+  assert.equal(turnOfScans(), 4096);
+});
+
+test('a step of a scan may bring 4096 keys, and no more', () => {
+  for (const [keys, isTaken] of [
+    [4096, true],
+    [4097, false],
+  ] as const) {
+    const peer = new FakePeer();
+    for (let i = 1; i < keys; i++) peer.redis.hashes.set(`frontswap:vm1:${i}`, new Map());
+    peer.redis.scansForever = true;
+    const r = rig({ peer }); // its lease is a key as well
+    r.remote.start();
+    r.backend.maintain();
+    assert.equal(peer.sent.get('SCAN'), 1);
+    assert.equal(r.remote.isUp, isTaken, `${keys} keys`);
+  }
 });

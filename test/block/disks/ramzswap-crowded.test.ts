@@ -30,6 +30,26 @@ test('many reads at the backing leave a bio for writes, and pages in RAM do not 
   assert.equal(disk.stats().reads, 12, 'a bio that waited counts once');
 });
 
+test('a write of part of a page reads it with a bio of the reserve', () => {
+  const { sender, backing } = open(64, { bioCount: 4 });
+  for (let page = 0; page < 10; page++) write(sender, page, made('random', page));
+  backing.isHolding = true;
+  for (let page = 0; page < 8; page++)
+    sender.submit({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
+  assert.equal(backing.held.length, 3);
+  const part = sender.submit({ op: BioOp.write, offset: 9 * PAGE, data: Uint8Array.of(1, 2) });
+  assert.equal(backing.held.length, 4);
+  assert.equal(backing.held[3]?.op, BioOp.read, 'the old page first');
+  backing.end(3);
+  assert.equal(backing.held[3]?.op, BioOp.write, 'then the new one, by the same bio');
+  backing.isHolding = false;
+  sender.drain();
+  assert.equal(part.status, BioStatus.ok);
+  const now = made('random', 9);
+  now.set([1, 2]);
+  assert.deepEqual(read(sender, 9), now);
+});
+
 test('a discard waits for a free bio and is then passed on', () => {
   const { disk, sender, backing } = open(512, { bioCount: 2 });
   for (const page of [10, 300]) write(sender, page, made('random', page));

@@ -7,29 +7,34 @@
  *            waiting ──────────── tick(), in order ──────┘ no free bio: waits too                 ▼
  *                                                          completed: sets the bitmaps, continues the request
  *
- *   below   a bit per slot: its page is at the backing; never set for a slot that the store holds
- *   busy    a bit per slot: a bio in flight or waiting touches it
- *   dirty   a bit per unit of 1 MiB: written since its last discard
+ *   below   a bit a slot: its page is the backing's. Never set for a slot that the store holds
+ *   busy    a bit a slot: a bio under way or waiting touches it
+ *   dirty   a bit a unit of 1 MiB: written since it was last discarded
+ *   sums    a checksum a slot: what its page at the backing must be (page-sums.ts)
  *
  * Invariants
- * - Bios in flight share no page with each other, nor with a bio that has waited longer, unless both only read it. So bios
- *   with overlapping pages take effect in the order of submission, and a late write cannot overwrite newer data.
- * - A request has one bio of the pool from its first use to its end; the reserve is for writes, which free memory.
- * - The tables are reserved from the budget of the disk at the start: moving a page to the backing needs no memory.
+ * - Bios under way touch no page in common, and none that a bio waiting before them touches, unless both only read it. So
+ *   bios whose pages overlap take effect in the order of submission, and a write that is late can land on nothing newer.
+ * - An errand holds one bio of the pool from the first use to its end; the reserve is for writes, which free memory.
+ * - Tables are charged to the disk's budget whole, at the start: there is nothing to refuse when a page has to go.
+ * - The backing reads and writes whole pages. What it returns is what was last written there, or counted as a mismatch.
  *
- * Cost: 64 KiB of tables per GiB of disk and one page per bio; a bio to the backing costs a few bit operations, and a copy
- * only for a page assembled from old and new bytes.
+ * Cost: 64 KiB of maps and 1 MiB of checksums per GiB of disk (these are allocated when first used), and a page for each
+ * bio. A bio to the backing is a few bit operations and a checksum a page.
  */
 import type { Budget } from '../../../arena/budget.ts';
 import { assert } from '../../../base/assert.ts';
 import { PAGE_BYTES } from '../../../base/units.ts';
 import { Bio, BioFlag, BioOp, type BioOwner, BioPool, BioQueue, BioStatus } from '../../bio.ts';
 import type { Disk } from '../../ops.ts';
+import { PageSums, sumBytes, sumPages } from './page-sums.ts';
 import { bitBytes, SlotBits } from './slot-bits.ts';
 
 /** Unit of discards to the backing: a cluster of 256 slots, as the kernel's swap core discards. */
 const UNIT_BYTES = 1024 * 1024;
-/** Maximum length of a bio without data, bytes. */
+/** Most pages of a bio with data: a batch of the NBD server has as many. */
+const RUN_PAGES = 64;
+/** Longest bio without data, bytes. */
 const DATALESS_BYTES = 2 ** 31;
 
 export interface BackingOptions {
@@ -53,7 +58,8 @@ export const backingTableBytes = (
 ): number =>
   bitBytes(sizeBytes / PAGE_BYTES) * 2 +
   bitBytes(Math.ceil(sizeBytes / UNIT_BYTES)) +
-  bioCount * PAGE_BYTES;
+  sumBytes(sizeBytes / PAGE_BYTES) +
+  bioCount * (PAGE_BYTES + sumBytes(RUN_PAGES));
 
 const nobody: Bio = new Bio();
 
@@ -71,6 +77,8 @@ export class BackingRequest implements BioOwner {
   inner: Bio | null = null;
   /** A page assembled from old and new bytes; belongs to the backing until the inner bio ends. */
   readonly page: Uint8Array = new Uint8Array(PAGE_BYTES);
+  /** The checksums of the pages that are written at the backing, or were read there. */
+  readonly sums: Int32Array = new Int32Array(RUN_PAGES);
   readonly #onCompleted: (errand: BackingRequest, status: BioStatus) => void;
 
   constructor(onLanded: (errand: BackingRequest, status: BioStatus) => void) {
@@ -107,10 +115,15 @@ export class Backing implements Disposable {
   writes = 0;
   discardedBytes = 0;
   failures = 0;
+  /** Of the failures: writes for which the backing had no room. */
+  noSpace = 0;
+  /** Pages read that are not what was written. */
+  mismatches = 0;
   readonly #disk: Disk & Partial<Disposable>;
   readonly #sizeBytes: number;
   readonly #busy: SlotBits;
   readonly #dirty: SlotBits;
+  readonly #sums: PageSums;
   readonly #pool: BioPool;
   readonly #spare: BackingRequest[] = [];
   readonly #underWay: BackingRequest[] = [];
@@ -135,11 +148,12 @@ export class Backing implements Disposable {
     this.below = new SlotBits(slots);
     this.#busy = new SlotBits(slots);
     this.#dirty = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
+    this.#sums = new PageSums(slots);
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
     for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onLanded));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
-    assert(budget.reserve(this.tableBytes), 'the tables fit the limit');
-    if (!isShown) return;
+    assert(budget.reserve(this.tableBytes), 'a limit has room for the tables of a backing');
+    if (!isShown) return; // else the sums of what is shown are not known until it is written
     this.below.setRange(0, slots);
     this.#dirty.setRange(0, this.#dirty.slots);
   }
@@ -228,7 +242,7 @@ export class Backing implements Disposable {
     return bio;
   }
 
-  /** Sends a part of the request. Returns false, and sends nothing, if no bio is free. */
+  /** Sends a part of the errand, whole pages; false, and nothing is sent, when no bio is free. */
   send(
     errand: BackingRequest,
     op: BioOp,
@@ -237,7 +251,9 @@ export class Backing implements Disposable {
     data?: Uint8Array,
     at = 0,
   ): boolean {
-    const frees = op === BioOp.write || op === BioOp.writeZeroes;
+    assert(from % PAGE_BYTES === 0 && to % PAGE_BYTES === 0, 'a backing is asked for whole pages');
+    // The page that a write changes in part has to be read first: that frees memory as well.
+    const frees = op !== BioOp.discard && errand.bio.op !== BioOp.read;
     const bio = errand.inner ?? (frees ? this.#pool.allocFromReserve() : this.#pool.alloc());
     if (bio === null) return false;
     errand.inner = bio;
@@ -251,30 +267,49 @@ export class Backing implements Disposable {
     if (data !== undefined) bio.data = data;
     bio.at = at;
     bio.owner = errand;
-    const pages = Math.ceil(to / PAGE_BYTES) - Math.floor(from / PAGE_BYTES);
+    const pages = (to - from) / PAGE_BYTES;
     if (op === BioOp.read) this.reads += pages;
-    else if (frees) this.writes += pages;
+    else if (op !== BioOp.discard) this.writes += pages;
+    if (op === BioOp.write) sumPages(bio.data, at, pages, errand.sums);
     this.#disk.submit(bio);
     return true;
   }
 
-  /** End of the longest bio with data that starts at `from`, at most `end`; a multiple of the page if shorter. */
+  /** End of what one bio with data may carry from the page at `from` on, at most `end`, whole pages all. */
   reach(from: number, end: number): number {
-    return Math.min(end, from - (from % PAGE_BYTES) + this.#disk.limits.maxTransferBytes);
+    return Math.min(
+      end,
+      from + Math.min(RUN_PAGES * PAGE_BYTES, this.#disk.limits.maxTransferBytes),
+    );
   }
 
-  /** End of the run of pages at the backing that starts at `offset`, at most `end`. */
-  runEnd(offset: number, end: number): number {
-    const slots = Math.ceil(this.reach(offset, end) / PAGE_BYTES);
-    const found = this.below.nextClear(Math.floor(offset / PAGE_BYTES), slots);
-    return Math.min(end, found * PAGE_BYTES);
+  /** End of the pages from the one at `from` on, at most `end`, that are the backing's and fit one bio. */
+  runEnd(from: number, end: number): number {
+    const last = this.reach(from, end) / PAGE_BYTES;
+    return this.below.nextClear(from / PAGE_BYTES, last) * PAGE_BYTES;
   }
 
-  /** Records that the pages of the slots are now at the backing. */
-  took(from: number, to: number): void {
+  /** There is memory to keep the checksums of the slots [from, to). */
+  canTake(from: number, to: number): boolean {
+    return this.#sums.prepare(from, to);
+  }
+
+  /** The pages of the slots [from, to), which canTake() was asked for, are the backing's now: the errand wrote them. */
+  took({ op, sums }: BackingRequest, from: number, to: number): void {
     this.below.setRange(from, to);
     const shift = UNIT_BYTES / PAGE_BYTES;
     this.#dirty.setRange(Math.floor(from / shift), Math.ceil(to / shift));
+    if (op === BioOp.write) this.#sums.set(from, to, sums);
+    else this.#sums.setZeros(from, to);
+  }
+
+  /** Whether the pages that the errand has read are those that were written; counts those that are not. */
+  isIntact({ from, to, inner, sums }: BackingRequest): boolean {
+    assert(inner !== null, 'an errand under way holds a bio');
+    const { data, at } = inner;
+    const count = this.#sums.mismatches(from / PAGE_BYTES, to / PAGE_BYTES, data, at, sums);
+    this.mismatches += count;
+    return count === 0;
   }
 
   /**

@@ -3,9 +3,10 @@
  * or a part of it is in flight to the backing; it continues when that part has completed.
  *
  * Invariants
- * - The new copy of a page is stored before the old one is freed, and a page has at most one copy.
- * - A bio that finds no free bio for the backing restarts from its beginning: storing, filling or dropping a page twice has
- *   the same result, since no other bio touches it in between (see backing.ts).
+ * - A page's new copy is safe before its old one is given up, and it has one copy at most.
+ * - A page that came from the backing is used when its checksum says that it is the one that was written there.
+ * - A bio that finds no bio for the backing can begin again from its start: a page put, filled or dropped twice is the
+ *   same, as long as nobody else touches it in between (backing.ts sees to that).
  *
  * Without a backing a walk always ends. Cost: allocates only one view for a partial page.
  */
@@ -91,25 +92,49 @@ export class PageWalk {
   /** Processes the result of the part that was at the backing, and continues. */
   completed(errand: BackingRequest, status: BioStatus): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
-    const outcome = this.#takeIn(errand, status);
-    return outcome === BioStatus.ok ? this.go(errand) : outcome;
+    try {
+      const outcome = this.#takeIn(errand, status);
+      return outcome === BioStatus.ok ? this.go(errand) : outcome;
+    } catch (error) {
+      this.stopAt(error);
+      return BioStatus.ioError;
+    }
   }
 
   #takeIn(errand: BackingRequest, status: BioStatus): Outcome {
     const backing = this.#backing!;
     const { op, from, to } = errand;
     if (op === BioOp.discard) backing.discarded(errand, status);
-    else if (status !== BioStatus.ok) {
-      backing.failures++;
-      if (op === BioOp.read) this.failedReads++;
-      else this.failedWrites++;
-      return status === BioStatus.noSpace ? status : BioStatus.ioError;
-    } else if (op !== BioOp.read) {
+    else if (status !== BioStatus.ok) return this.#failed(errand, status);
+    else if (op !== BioOp.read) {
       const first = slotAt(from);
-      const end = Math.ceil(to / PAGE_BYTES);
+      const end = to / PAGE_BYTES;
       this.changedPages += this.#store.dropRange(first, end);
-      backing.took(first, end);
+      backing.took(errand, first, end);
+    } else if (!backing.isIntact(errand)) return this.#failedRead();
+    else if (errand.inner!.data === errand.page) return this.#haveOld(errand, slotAt(from));
+    return BioStatus.ok;
+  }
+
+  /** The backing failed a read or a write. */
+  #failed(errand: BackingRequest, status: BioStatus): Outcome {
+    const backing = this.#backing!;
+    backing.failures++;
+    if (status === BioStatus.noSpace) {
+      backing.noSpace++;
+      return errand.op === BioOp.write ? this.#keepInRam(errand) : this.#failedWrite();
     }
+    if (errand.op === BioOp.read) this.failedReads++;
+    else this.failedWrites++;
+    return BioStatus.ioError;
+  }
+
+  /** The backing is full: the pages that it was to take are put, at any length. */
+  #keepInRam({ from, to, inner }: BackingRequest): Outcome {
+    const { data, at } = inner!;
+    for (let offset = from; offset < to; offset += PAGE_BYTES)
+      if (!this.#put(slotAt(offset), data, at + offset - from, PAGE_BYTES))
+        return this.#failedWrite();
     return BioStatus.ok;
   }
 
@@ -119,24 +144,21 @@ export class PageWalk {
     const end = bio.offset + bio.length;
     while (errand.at < end) {
       const offset = errand.at;
-      const inPage = offset % PAGE_BYTES;
-      const length = Math.min(PAGE_BYTES - inPage, end - offset);
-      const to = bio.at + offset - bio.offset;
       const slot = slotAt(offset);
+      if (offset % PAGE_BYTES !== 0 || end - offset < PAGE_BYTES) {
+        const outcome = this.#loadOld(errand, slot);
+        if (outcome !== BioStatus.ok) return outcome;
+        continue;
+      }
+      const to = bio.at + offset - bio.offset;
       if (this.#isBelow(slot)) {
-        const until = this.#backing!.runEnd(offset, end);
-        errand.at = until;
-        return this.#send(errand, BioOp.read, offset, until, data, to);
+        errand.at = this.#backing!.runEnd(offset, floorPage(end));
+        return this.#send(errand, BioOp.read, offset, errand.at, data, to);
       }
-      if (length === PAGE_BYTES) {
-        const got = this.#store.get(slot, data, to);
-        if (got === GetResult.absent) data.fill(0, to, to + PAGE_BYTES);
-        else if (got === GetResult.corrupt) return this.#failedRead();
-      } else {
-        if (!this.#loadPage(slot, errand.page)) return this.#failedRead();
-        data.set(errand.page.subarray(inPage, inPage + length), to);
-      }
-      errand.at += length;
+      const got = this.#store.get(slot, data, to);
+      if (got === GetResult.absent) data.fill(0, to, to + PAGE_BYTES);
+      else if (got === GetResult.corrupt) return this.#failedRead();
+      errand.at += PAGE_BYTES;
     }
     return BioStatus.ok;
   }
@@ -146,14 +168,14 @@ export class PageWalk {
     const end = bio.offset + bio.length;
     while (errand.at < end) {
       const offset = errand.at;
-      const from = bio.at + offset - bio.offset;
-      const inPage = offset % PAGE_BYTES;
-      const length = Math.min(PAGE_BYTES - inPage, end - offset);
-      errand.at += length;
-      if (length < PAGE_BYTES) {
-        const outcome = this.#writePart(errand, offset, length, from);
+      if (offset % PAGE_BYTES !== 0 || end - offset < PAGE_BYTES) {
+        const outcome = this.#loadOld(errand, slotAt(offset));
         if (outcome !== BioStatus.ok) return outcome;
-      } else if (!this.#put(slotAt(offset), bio.data, from)) return this.#forward(errand, offset);
+        continue;
+      }
+      errand.at += PAGE_BYTES;
+      const from = bio.at + offset - bio.offset;
+      if (!this.#put(slotAt(offset), bio.data, from)) return this.#forward(errand, offset);
     }
     return BioStatus.ok;
   }
@@ -163,7 +185,7 @@ export class PageWalk {
     const { bio } = errand;
     const from = bio.at + offset - bio.offset;
     if (this.#backing === null) return this.#failedWrite();
-    const most = floorPage(this.#backing.reach(offset, bio.offset + bio.length));
+    const most = this.#backing.reach(offset, floorPage(bio.offset + bio.length));
     let to = errand.at;
     while (errand.at < most) {
       const next = errand.at;
@@ -174,22 +196,33 @@ export class PageWalk {
     return this.#send(errand, BioOp.write, offset, to, bio.data, from);
   }
 
-  #writePart(errand: BackingRequest, offset: number, length: number, from: number): Outcome {
-    const { data } = errand.bio;
-    const slot = slotAt(offset);
-    if (this.#isBelow(slot))
-      return this.#send(errand, BioOp.write, offset, offset + length, data, from);
+  /** Brings the page that the errand reads or changes in part to errand.page, from RAM or the backing. */
+  #loadOld(errand: BackingRequest, slot: Slot): Outcome {
+    if (this.#isBelow(slot)) {
+      const from = slot * PAGE_BYTES;
+      return this.#send(errand, BioOp.read, from, from + PAGE_BYTES, errand.page);
+    }
     if (!this.#loadPage(slot, errand.page)) return this.#failedRead();
-    errand.page.set(data.subarray(from, from + length), offset % PAGE_BYTES);
-    return this.#putTogether(errand, slot);
+    return this.#haveOld(errand, slot);
   }
 
-  /** Stores the page assembled in the request. */
-  #putTogether(errand: BackingRequest, slot: Slot): Outcome {
-    if (this.#put(slot, errand.page, 0)) return BioStatus.ok;
+  /** errand.page holds the page of `slot`: copies the bio's part of it out or changes it, and goes on behind it. */
+  #haveOld(errand: BackingRequest, slot: Slot): Outcome {
+    const { bio, page } = errand;
+    const start = slot * PAGE_BYTES;
+    const from = Math.max(start, bio.offset);
+    const to = Math.min(start + PAGE_BYTES, bio.offset + bio.length);
+    const at = bio.at + from - bio.offset;
+    errand.at = to;
+    if (bio.op === BioOp.read) {
+      bio.data.set(page.subarray(from - start, to - start), at);
+      return BioStatus.ok;
+    }
+    if (bio.op === BioOp.writeZeroes) page.fill(0, from - start, to - start);
+    else page.set(bio.data.subarray(at, at + to - from), from - start);
+    if (this.#put(slot, page, 0)) return BioStatus.ok;
     if (this.#backing === null) return this.#failedWrite();
-    const offset = slot * PAGE_BYTES;
-    return this.#send(errand, BioOp.write, offset, offset + PAGE_BYTES, errand.page, 0);
+    return this.#send(errand, BioOp.write, start, start + PAGE_BYTES, page);
   }
 
   #discard(errand: BackingRequest): Outcome {
@@ -224,12 +257,12 @@ export class PageWalk {
     }
     if (errand.step === ZeroStep.head) {
       errand.step = ZeroStep.tail;
-      const outcome = offset < first ? this.#zeroPart(errand, offset, first) : BioStatus.ok;
+      const outcome = offset < first ? this.#zeroPart(errand, offset) : BioStatus.ok;
       if (outcome !== BioStatus.ok) return outcome;
     }
     if (errand.step === ZeroStep.done) return BioStatus.ok;
     errand.step = ZeroStep.done;
-    return last < end ? this.#zeroPart(errand, last, end) : BioStatus.ok;
+    return last < end ? this.#zeroPart(errand, last) : BioStatus.ok;
   }
 
   /** Stores the pages [errand.at, end) as zero pages. */
@@ -249,14 +282,11 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  /** Zeroes [from, to), part of one page. No effect if the slot is empty. */
-  #zeroPart(errand: BackingRequest, from: number, to: number): Outcome {
-    const slot = slotAt(from);
-    if (this.#isBelow(slot)) return this.#send(errand, BioOp.writeZeroes, from, to);
-    if (this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
-    if (!this.#loadPage(slot, errand.page)) return this.#failedRead();
-    errand.page.fill(0, from % PAGE_BYTES, (from % PAGE_BYTES) + (to - from));
-    return this.#putTogether(errand, slot);
+  /** Zeroes the bio's part of the page at `offset`, less than all of it. Nothing to do where nothing is stored. */
+  #zeroPart(errand: BackingRequest, offset: number): Outcome {
+    const slot = slotAt(offset);
+    if (!this.#isBelow(slot) && this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
+    return this.#loadOld(errand, slot);
   }
 
   #send(
@@ -267,13 +297,15 @@ export class PageWalk {
     data?: Uint8Array,
     at = 0,
   ): Outcome {
-    const isSent = this.#backing!.send(errand, op, from, to, data, at);
-    return isSent ? Pending.underWay : Pending.starved;
+    const backing = this.#backing!;
+    const isWrite = op === BioOp.write || op === BioOp.writeZeroes;
+    if (isWrite && !backing.canTake(from / PAGE_BYTES, to / PAGE_BYTES)) return this.#failedWrite();
+    return backing.send(errand, op, from, to, data, at) ? Pending.underWay : Pending.starved;
   }
 
-  /** Stores a page in RAM. Returns false, and leaves the slot unchanged, if the store refuses it. */
-  #put(slot: Slot, source: Uint8Array, at: number): boolean {
-    if (this.#store.put(slot, source, at, this.#payloadMax) >= PutResult.refused) return false;
+  /** Stores a page in RAM; false when it is not taken and the slot is as it was. */
+  #put(slot: Slot, source: Uint8Array, at: number, payloadMax = this.#payloadMax): boolean {
+    if (this.#store.put(slot, source, at, payloadMax) >= PutResult.refused) return false;
     this.#backing?.below.clearRange(slot, slot + 1);
     this.changedPages++;
     return true;

@@ -19,11 +19,12 @@
  *
  * With a backing disk, each page is in RAM, or at the same offset of the backing, or nowhere and reads as zeros:
  *
- *   compresses to half a page or less ─▶ RAM         larger, or refused by the store ─▶ backing
+ *   packs to half a page or less ─▶ RAM         more, or RAM refuses for any reason ─▶ backing, if that is full: RAM
  *
- * The old copy is freed once the new one is stored: in RAM at once, at the backing when its write has ended. After a
- * failed write to the backing, the page is as the backing left it, or still in RAM. Partial pages at the backing are read
- * and written there. A bio that overlaps one in flight to the backing waits (backing.ts).
+ * The old copy is given up when the new one is safe: at once by a put, when its write has ended well by the backing. A
+ * write that the backing fails leaves the page as the backing left it, or in RAM as it was. A page that comes from there is
+ * the one that was written there, by its checksum, or the read ends with ioError. A part of a page that is there is
+ * changed by reading the whole one. Who touches a page that is under way waits (backing.ts).
  *
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
@@ -259,6 +260,8 @@ export class Ramzswap implements Disk, Disposable {
       backingWrites: backing?.writes ?? 0,
       backingDiscardedBytes: backing?.discardedBytes ?? 0,
       backingFailures: backing?.failures ?? 0,
+      backingNoSpace: backing?.noSpace ?? 0,
+      backingMismatches: backing?.mismatches ?? 0,
     };
   }
 

@@ -34,7 +34,7 @@ export interface RamzswapStats {
   readonly missFree: number;
   /** Requests outside the disk or with an unknown operation. */
   readonly invalidIo: number;
-  /** Requests failed by a checksum mismatch or by a read error of the backing: must stay 0. */
+  /** Requests failed by a checksum mismatch, in RAM or at the backing, or by a read error of the backing: must stay 0. */
   readonly failedReads: number;
   /** Writes refused at the limit, or failed by the backing. */
   readonly failedWrites: number;
@@ -47,6 +47,10 @@ export interface RamzswapStats {
   readonly backingDiscardedBytes: number;
   /** Bios failed by the backing: must stay 0. */
   readonly backingFailures: number;
+  /** Of these, writes for which the backing had no room: their pages stayed in RAM if the limit allowed it. */
+  readonly backingNoSpace: number;
+  /** Pages that came from the backing and were not those that were written there: must stay 0. */
+  readonly backingMismatches: number;
 }
 
 /** The counters of ramzswap, by its names; sizes in bytes, GoodCompress and NoCompress in percent. */

@@ -1,0 +1,100 @@
+/** What the log says of a disk whose backing is full, fails or is damaged, and of one that refuses writes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DiskTrouble } from '../../src/host/disk-trouble.ts';
+import type { DiskStats } from '../../src/host/parts.ts';
+import { QUIET_CHECKS } from '../../src/host/refusal-watch.ts';
+import { StandInDisk } from './stand-in.ts';
+
+const still: DiskStats = new StandInDisk({ sizeBytes: 2 ** 20, limitBytes: 0, codec: 'lz4' })
+  .stats_;
+const whyFull = (): string => 'its limit of 1M is reached';
+
+/** The news of each step; figures are added to those of the step before. */
+function newsOf(path: string | undefined, ...steps: readonly Partial<DiskStats>[]): string[][] {
+  const trouble = new DiskTrouble(path);
+  let stats = still;
+  return steps.map((step) => {
+    stats = { ...stats, ...step };
+    return trouble.look(stats, whyFull);
+  });
+}
+
+const refusesByLimit =
+  'refuses writes: its limit of 1M is reached; the guest keeps those pages in its own memory';
+const bothFull =
+  'refuses writes: its backing /b has no space left and its limit of 1M is reached; the guest keeps those pages in its own memory';
+const full =
+  'its backing /b has no space left; pages that were to go there stay in memory as long as the limit allows: ' +
+  'free space there, or raise the limit';
+const failing = 'its backing /b fails requests: clients get I/O errors';
+
+test('a disk without a backing blames its limit', () => {
+  assert.deepEqual(newsOf(undefined, {}, { failedWrites: 1 }, { failedWrites: 2 }), [
+    [],
+    [refusesByLimit],
+    [],
+  ]);
+});
+
+test('a backing that is full is named while pages stay in memory, and with the limit once that is reached', () => {
+  assert.deepEqual(
+    newsOf(
+      '/b',
+      { backingFailures: 1, backingNoSpace: 1 },
+      { backingFailures: 5, backingNoSpace: 5 },
+      { backingFailures: 6, backingNoSpace: 6, failedWrites: 1 },
+      { backingFailures: 7, backingNoSpace: 7, failedWrites: 2 },
+    ),
+    [[full], [], [bothFull], []],
+  );
+});
+
+test('both full at once is one line', () => {
+  assert.deepEqual(newsOf('/b', { backingFailures: 2, backingNoSpace: 2, failedWrites: 1 }), [
+    [bothFull],
+  ]);
+});
+
+test('a write that the backing failed does not blame a limit', () => {
+  assert.deepEqual(
+    newsOf('/b', { backingFailures: 1, failedWrites: 1 }, { backingFailures: 2, failedWrites: 2 }),
+    [[failing], []],
+  );
+});
+
+test('a disk that refuses for memory alone, with failures of its backing long ago, blames the memory', () => {
+  assert.deepEqual(newsOf('/b', { backingFailures: 1 }, { failedWrites: 1 }), [
+    [failing],
+    [refusesByLimit],
+  ]);
+});
+
+test('pages that are not those that were written are counted in the line', () => {
+  const [first = [], second] = newsOf(
+    '/b',
+    { failedReads: 1, backingMismatches: 3 },
+    { failedReads: 2, backingMismatches: 4 },
+  );
+  assert.equal(first.length, 1);
+  assert.match(
+    first[0] ?? '',
+    /^3 page\(s\) that its backing \/b returned are not those that were written there/,
+  );
+  assert.deepEqual(second, []);
+});
+
+test('each kind of trouble is news again after its own quiet while', () => {
+  const quiet = Array.from({ length: QUIET_CHECKS }, () => ({}));
+  const news = newsOf(
+    '/b',
+    { backingMismatches: 1 },
+    ...quiet,
+    { backingMismatches: 2, backingFailures: 1 },
+    { backingFailures: 2 },
+  );
+  assert.deepEqual(
+    news.slice(-2).map((lines) => lines.length),
+    [2, 0],
+  );
+});
