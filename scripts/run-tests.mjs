@@ -1,15 +1,19 @@
 // Runs compiled tests with node:test.
 //
-//   node scripts/run-tests.mjs unit [PATTERN]    everything but test/interop and test/guest
-//   node scripts/run-tests.mjs peers [PATTERN]   test/interop: real NBD clients and servers
-//   node scripts/run-tests.mjs guest [PATTERN]   test/guest: a real kernel in QEMU
+//   node scripts/run-tests.mjs unit [WHICH...]    everything but test/interop and test/guest
+//   node scripts/run-tests.mjs peers [WHICH...]   test/interop: real NBD clients and servers
+//   node scripts/run-tests.mjs guest [WHICH...]   test/guest: a real kernel in QEMU
+//
+// WHICH is a folder or file (test/store, test/store/model.test.ts, test/store/model), or any part of a path below test/
+// (store/mod). Several add up; without one, all tests run.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const [kind = 'unit', pattern = ''] = process.argv.slice(2);
+const [kind = 'unit', ...which] = process.argv.slice(2);
 const testRoot = join(root, 'build', 'test');
 const slow = new Set(['interop', 'guest']);
 const folderOf = { peers: 'interop', guest: 'guest' };
@@ -17,20 +21,33 @@ if (kind !== 'unit' && folderOf[kind] === undefined) {
   console.error(`run-tests: '${kind}' is none of unit, peers, guest`);
   process.exit(2);
 }
+/** Whether a compiled test, as a path below build/test, is one of those asked for. */
+const isWanted = (file) => {
+  if (which.length === 0) return true;
+  return which.some((text) => {
+    const path = /^(?:\.\/)?(?:build\/)?test(?:\/(.*?))?\/?$/.exec(text);
+    if (path === null) return file.includes(text.replace(/\.ts$/, '.js'));
+    const below = (path[1] ?? '').replace(/(\.test)?\.[tj]s$/, '');
+    return below === '' || file === `${below}.test.js` || file.startsWith(`${below}/`);
+  });
+};
 const files = readdirSync(testRoot, { recursive: true })
   .map(String)
-  .filter((f) => f.endsWith('.test.js') && f.includes(pattern))
+  .filter((f) => f.endsWith('.test.js') && isWanted(f))
   .filter((f) =>
     kind === 'unit' ? !slow.has(f.split(sep)[0]) : f.split(sep)[0] === folderOf[kind],
   )
   .map((f) => join(testRoot, f))
   .sort();
 if (files.length === 0) {
-  console.error(`run-tests: no ${kind} test matches '${pattern}'`);
+  console.error(`run-tests: no ${kind} test matches ${which.join(' ')}`);
   process.exit(1);
 }
-// Peers and guests are timed against each other's absence: one file at a time.
-const concurrency = kind === 'unit' ? [] : ['--test-concurrency=1'];
+// Peers and guests are timed against each other's absence: one file at a time. Node's own default is one process fewer
+// than there are processors: one at a time on two.
+const concurrency = kind === 'unit' ? availableParallelism() : 1;
+// A watchdog for a test without one: Node 20 and 22 apply it to a file, Node 24 to each test.
+const timeoutMs = kind === 'unit' ? 600_000 : 3_600_000;
 const reporter = process.stdout.isTTY ? 'spec' : (process.env.TEST_REPORTER ?? 'spec');
 const { status } = spawnSync(
   process.execPath,
@@ -39,7 +56,8 @@ const { status } = spawnSync(
     '--expose-gc',
     '--test',
     `--test-reporter=${reporter}`,
-    ...concurrency,
+    `--test-concurrency=${concurrency}`,
+    `--test-timeout=${timeoutMs}`,
     ...files,
   ],
   { stdio: 'inherit', cwd: root },

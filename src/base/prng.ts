@@ -26,10 +26,10 @@ export class Prng {
     this.#d = next() | 1; // an all-zero state would yield zeros only
   }
 
-  /** 0 .. 2^32 - 1 */
-  u32(): number {
+  /** The next 32 bits, signed: V8 boxes an unsigned number above 2^31 where it returns from a call. */
+  #i32(): number {
     const x = Math.imul(this.#b, 5);
-    const result = Math.imul((x << 7) | (x >>> 25), 9) >>> 0;
+    const result = Math.imul((x << 7) | (x >>> 25), 9);
     const t = this.#b << 9;
     this.#c ^= this.#a;
     this.#d ^= this.#b;
@@ -40,9 +40,14 @@ export class Prng {
     return result;
   }
 
+  /** 0 .. 2^32 - 1 */
+  u32(): number {
+    return this.#i32() >>> 0;
+  }
+
   /** 0 .. n - 1; n is 1 .. 2^32. */
   below(n: number): number {
-    return Math.floor((this.u32() / 0x1_0000_0000) * n);
+    return Math.floor(((this.#i32() >>> 0) / 0x1_0000_0000) * n);
   }
 
   /** True with probability 1/n. */
@@ -51,6 +56,6 @@ export class Prng {
   }
 
   fill(target: Uint8Array): void {
-    for (let i = 0; i < target.length; i++) target[i] = this.u32() & 0xff;
+    for (let i = 0; i < target.length; i++) target[i] = this.#i32() & 0xff;
   }
 }

@@ -23,7 +23,7 @@
 import { assert } from '../base/assert.ts';
 import { type CounterSpec, Counters, counted, mustStayZero } from '../base/counters.ts';
 import { type ByteCount, PAGE_BYTES } from '../base/units.ts';
-import { type Bio, BioOp, BioQueue, BioStatus, isInside, PageRange } from './bio.ts';
+import { type Bio, BioOp, BioQueue, BioStatus, PageRange } from './bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from './ops.ts';
 import { Batch, InFlight, type Request } from './request.ts';
 
@@ -114,7 +114,7 @@ class RequestQueue implements QueuedDisk {
   submit(bio: Bio): void {
     this.#inFlight++;
     this.#values[this.#at.bios]! += 1;
-    if (bio.op !== BioOp.flush && !isInside(bio, this)) {
+    if (bio.op !== BioOp.flush && !this.#isInside(bio)) {
       this.#values[this.#at.invalid]! += 1;
       bio.status = BioStatus.invalid;
       this.#invalid.push(bio);
@@ -152,6 +152,11 @@ class RequestQueue implements QueuedDisk {
 
   extents(offset: number, length: number, sink: ExtentSink): void {
     this.#next.extents(offset, length, sink);
+  }
+
+  /** isInside() of bio.ts for one shape of disk: read from several shapes, a size above 2^31 is a new heap number. */
+  #isInside({ offset, length }: Bio): boolean {
+    return offset >= 0 && length > 0 && offset + length <= this.sizeBytes;
   }
 
   /** True when the bio can go to the batch: it overlaps nothing there or in flight, and a request is free. */

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Prng } from '../../src/base/prng.ts';
 import { residentBytes } from '../guest/process-sample.ts';
+import { until } from '../host/until.ts';
 import { OwnHost } from './own-host.ts';
 import { command, goOption, RawClient, requestBytes } from './raw-client.ts';
 
@@ -44,14 +45,6 @@ class Witness implements Disposable {
 
   [Symbol.dispose](): void {
     this.#client[Symbol.dispose]();
-  }
-}
-
-/** Waits until `holds` returns true, at most 10 s. */
-async function until(holds: () => boolean, claim: string): Promise<void> {
-  for (let waited = 0; !holds(); waited += 20) {
-    assert(waited < 10_000, claim);
-    await sleep(20);
   }
 }
 
@@ -174,7 +167,7 @@ test('a handshake and a request sent byte by byte are served', limits, async () 
     await new Promise<void>((done) => peer.socket.write(Buffer.from([byte]), () => done()));
     await sleep(1);
   }
-  await until(() => peer.socket.bytesRead > 18 + 20 + 16 + 20, 'the request is answered');
+  await until('a reply', () => peer.socket.bytesRead > 18 + 20 + 16 + 20);
   await witness.check(host);
   using reader = await RawClient.open(host.socketPath, 'swap0');
   assert.equal((await reader.pread(0, 4)).toString('latin1'), 'abc\0');

@@ -136,7 +136,7 @@ peerTest(
     const start = performance.now();
     assert.equal(r.front.load(0, 3, into, 0), LoadResult.corrupt);
     const took = performance.now() - start;
-    assert.ok(took > 80 && took < 2000, `${took} ms`);
+    assert.ok(took > 80, `${took} ms`);
     assert.equal(r.backend.counters.get('remoteLate'), 1);
     assert.equal(r.backend.remotify(50), 0);
     for (let i = 50; i < 100; i++) r.loads(i, i);

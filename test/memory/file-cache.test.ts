@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
 import { FileCache, isSameVersion } from '../../src/memory/file-cache.ts';
+import { until } from '../host/until.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
 import { makePage, pageKinds } from '../model/pages.ts';
 import { randomTest } from '../model/replay.ts';
@@ -120,11 +121,22 @@ test('another content, size or inode is another file', () => {
   cache.verify();
 });
 
+/** Files change times in ticks of the kernel: waits until a change gets another time than one right now. */
+async function nextTickOfFileTimes(): Promise<void> {
+  const path = join(folder, 'ticks');
+  const now = (): bigint => {
+    writeFileSync(path, '.');
+    return statSync(path, { bigint: true }).ctimeNs;
+  };
+  const before = now();
+  await until('the next tick of file times', () => now() > before);
+}
+
 test('a change that puts the old mtime back is seen by its ctime', async () => {
   const path = file(content(4096, 1));
   const cache = make();
   cache.read(path, 0, 4096);
-  await new Promise((resolve) => setTimeout(resolve, 50)); // past the tick of file times
+  await nextTickOfFileTimes();
   const bytes = content(4096, 2);
   writeFileSync(path, bytes);
   utimesSync(path, time, time);

@@ -1,6 +1,6 @@
 /**
- * Page stores behind the front end: contract tests C1, C2, C3, C5, C13 to C16, and that no call allocates. A random walk
- * over several areas checks pages and counters after each step.
+ * Page stores behind the front end: contract tests C1, C2, C3, C5, C13 to C16. A random walk over several areas checks pages and
+ * counters after each step.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -176,44 +176,6 @@ test('maintain and compactIdle release memory', () => {
   assert.equal(backend.maintain(1), false, 'one call does both areas');
   while (backend.compactIdle());
   assert.ok(budget.usedBytes < 300_000, `${budget.usedBytes} bytes`);
-  backend.verify();
-});
-
-const collect = (globalThis as { gc?: () => void }).gc;
-const skip = collect === undefined ? 'needs --expose-gc' : false;
-
-test('store, load and free through the front end allocate nothing', { skip }, () => {
-  const { front, backend } = setUp(0);
-  front.init(0, 2048);
-  const pages = pageKinds.map((kind, i) => page(kind, i));
-  const fill = (): void => {
-    for (let offset = 0; offset < 2048; offset++) front.store(0, offset, pages[offset % 10]!, 0);
-    for (let i = 0; i < 2048; i++) front.load(0, (i * 769) & 2047, into, 0);
-  };
-  const free = (): void => {
-    for (let offset = 0; offset < 2048; offset++) front.invalidatePage(0, offset);
-  };
-  const grownBy = (what: () => void): number => {
-    const before = process.memoryUsage().heapUsed;
-    what();
-    return Math.max(0, process.memoryUsage().heapUsed - before);
-  };
-  let filling = 0;
-  let freeing = 0;
-  // The first rounds include compilation; the minimum of the others counts.
-  for (let round = 0; round < 5; round++) {
-    collect?.();
-    let filled = 0;
-    let freed = 0;
-    for (let i = 0; i < 40; i++) {
-      filled += grownBy(fill);
-      freed += grownBy(free);
-    }
-    filling = round === 0 ? filled : Math.min(filling, filled);
-    freeing = round === 0 ? freed : Math.min(freeing, freed);
-  }
-  assert.ok(filling < 40 * 4096, `${filling} bytes for ${40 * 4096} stores and loads`);
-  assert.ok(freeing < 40 * 2048, `${freeing} bytes for ${40 * 2048} frees`);
   backend.verify();
 });
 

@@ -1,15 +1,17 @@
 /**
  * A WebAssembly memory of which nothing can leave: run, plain and under register, by crowded.test.ts.
  *
- *   node crowded.js MEBIBYTES noise|text
+ *   node crowded.js MEBIBYTES noise|text WARNINGS
  *
  * Prints what the process has in RAM at the end, and whether each page holds what was written.
  */
 import { readFileSync } from 'node:fs';
+import { until } from '../../host/until.ts';
 
 const PAGE_WORDS = 1024;
 const mebibytes = Number(process.argv[2]);
 const isNoise = process.argv[3] === 'noise';
+const expectedWarnings = Number(process.argv[4]);
 
 interface WasmApi {
   readonly Memory: new (limits: { initial: number }) => { readonly buffer: ArrayBuffer };
@@ -44,7 +46,8 @@ for (let at = 0; at < words.length; at++) {
   if (word !== 0x20202020) state = word;
   if (words[at] !== word) wrong++;
 }
-await new Promise((resolve) => setTimeout(resolve, 1000));
+await until('the warnings', () => warnings >= expectedWarnings);
+await new Promise((resolve) => setTimeout(resolve, 500)); // for warnings that are too many
 const status = readFileSync('/proc/self/status', 'utf8');
 const residentKib = Number(/VmRSS:\s+(\d+)/.exec(status)![1]);
 const report = {

@@ -1,11 +1,11 @@
 /**
- * Sixty memories of 16 MiB, one after the other: made, filled, checked, dropped. `turns`: each in a turn of its own of the
+ * Thirty-two memories of 16 MiB, one after the other: made, filled, checked, dropped. `turns`: each in a turn of its own of the
  * event loop. Waits for a byte on stdin first; prints the most that was resident, KiB.
  */
 import { readFileSync, readSync } from 'node:fs';
 import { wasm } from '../wasm-api.ts';
 
-const MEMORIES = 60;
+const MEMORIES = 32;
 const PAGES_OF_WASM = 256;
 
 /** Two words of three are alike in neighbouring pages, one is noise. */

@@ -5,6 +5,7 @@
  */
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { attachRegion, openSwap, type RegionHandle } from '../../../src/index.ts';
+import { until } from '../../host/until.ts';
 
 const MiB = 2 ** 20;
 const way = process.argv[2] ?? 'end';
@@ -35,10 +36,11 @@ function touchAll(handle: RegionHandle): never {
   }
 }
 
-async function worker(region: { handle: RegionHandle }): Promise<Worker> {
+/** A thread that waits for pages all the time; it has begun to. */
+async function worker(region: ReturnType<typeof filled>['region']): Promise<Worker> {
   const toucher = new Worker(new URL(import.meta.url), { workerData: region.handle, argv: [way] });
-  await new Promise((resolve) => toucher.once('online', resolve));
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  const { faults } = region.stats();
+  await until('faults of the worker', () => region.stats().faults > faults + 100);
   return toucher;
 }
 

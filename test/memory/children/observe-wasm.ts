@@ -3,6 +3,7 @@
  * and without register: the two must be equal.
  */
 import vm from 'node:vm';
+import { until } from '../../host/until.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: the checker knows no WebAssembly without the DOM's types
 const wasm = (globalThis as any).WebAssembly;
@@ -125,7 +126,8 @@ async function lookAtPromises(): Promise<void> {
   process.on('unhandledRejection', (reason) => unhandled.push(String(reason)));
   void instantiate(new Uint8Array(8));
   instantiate(new Uint8Array(8)).catch(() => {});
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await until('the unhandled rejection', () => unhandled.length > 0);
+  await settled(instantiate(new Uint8Array(8))); // a second one would have come by its end
   seen['rejections that nobody handles'] = unhandled.length;
 }
 

@@ -15,7 +15,10 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 let paths = 0;
 export const newPath = (): string => joinPath(folder, `${paths++}.sock`);
 
-/** A client that reads only on request. */
+/** A watchdog: how long a client waits for the server before its test fails. */
+const watchdogMs = 60_000;
+
+/** A client that reads when the test asks it to. */
 export class Client {
   readonly socket: Socket;
   #chunks: Buffer[] = [];
@@ -44,10 +47,7 @@ export class Client {
 
   /** The next `count` bytes; fewer only after the server disconnected. */
   async hear(count: number): Promise<Buffer> {
-    while (this.#bytes < count && !this.ended)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+    while (this.#bytes < count && !this.ended) await this.#next();
     const have = Buffer.concat(this.#chunks);
     const got = have.subarray(0, count);
     this.#chunks = [have.subarray(got.length)];
@@ -56,10 +56,7 @@ export class Client {
   }
 
   async hangUp(): Promise<void> {
-    while (!this.ended)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+    while (!this.ended) await this.#next();
   }
 
   /** Completes the handshake, with simple replies. */
@@ -74,6 +71,17 @@ export class Client {
     this.say(request({ type: Command.flush }));
     const reply = await this.hear(16);
     return reply.length === 16 ? reply.readUInt32BE(4) : -1;
+  }
+
+  /** Waits for more bytes or the end of the connection. */
+  async #next(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const watchdog = setTimeout(() => reject(new Error('the server is silent')), watchdogMs);
+      this.#wake = () => {
+        clearTimeout(watchdog);
+        resolve();
+      };
+    });
   }
 }
 

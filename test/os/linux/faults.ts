@@ -6,8 +6,8 @@ import type { Linux } from '../../../src/os/linux/system-call.ts';
 import type { Userfaultfd } from '../../../src/os/linux/userfaultfd.ts';
 import { Cell, Command, State, type TouchTask } from './toucher.ts';
 
-/** Time limit for a fault and for its end. */
-const PATIENCE_MS = 5000;
+/** A watchdog: how long a test waits for a fault, or for its end. */
+const PATIENCE_MS = 60_000;
 
 export class Toucher {
   readonly #cells = new Int32Array(new SharedArrayBuffer(64));
