@@ -43,6 +43,9 @@ interface MemorySwap extends Disposable {
     needsPin(view: ArrayBufferView): boolean;
     readonly control: SharedArrayBuffer | null;
     stats(): SwapStats;
+    on(event: 'problem', listener: ProblemListener): this;
+    once(event: 'problem', listener: ProblemListener): this;
+    off(event: 'problem', listener: ProblemListener): this;
     [Symbol.dispose](): void;
 }
 interface OpenSwapOptions {
@@ -71,6 +74,8 @@ interface PinnedPage extends Disposable {
     readonly array: ElementArray;
     readonly first: number;
 }
+type ProblemCode = 'OVER_BUDGET' | 'STORE_FULL' | 'PAGE_LOST' | 'NOT_PAGED';
+type ProblemListener = (problem: SwapProblem) => void;
 interface RegionHandle {
     readonly control: SharedArrayBuffer;
     readonly id: number;
@@ -96,6 +101,11 @@ class SwapError extends Error {
     readonly code: ErrorCode;
     readonly facts: Readonly<Record<string, number | string>>;
     constructor(code: ErrorCode, message: string, facts?: SwapError['facts'], options?: ErrorOptions);
+}
+interface SwapProblem {
+    readonly code: ProblemCode;
+    readonly message: string;
+    readonly facts: Readonly<Record<string, number | string>>;
 }
 class SwapRegion implements Disposable {
     get buffer(): ArrayBuffer | SharedArrayBuffer;

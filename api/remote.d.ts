@@ -85,5 +85,5 @@ type StreamAddress = {
     readonly host: string;
     readonly port: number;
 };
-function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean): StoreBackend;
 function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null;

@@ -109,6 +109,7 @@ interface StoreOptions {
     readonly codec?: CodecFactory;
     readonly dense?: CodecFactory | null;
     readonly release?: PageReleaseFactory;
+    readonly startsEmpty?: boolean;
 }
 const keepPages: PageReleaseFactory;
 function loadNativeLz4(library?: string): NativeCodec;

@@ -238,7 +238,7 @@ function entryOf(type: number, offset: number): SwapEntry;
 function offerShrink(swap: Swap): void;
 const offsetOf: (entry: SwapEntry) => number;
 function readHeader(page: Uint8Array, diskPages: number): SwapHeader;
-function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean): StoreBackend;
 function swapOff(swap: Swap, type: number, slots: number): SwapOffResult;
 function swapOn(swap: Swap, disk: SwapDisk, page: Uint8Array, options?: AreaOptions): number;
 const typeOf: (entry: SwapEntry) => number;

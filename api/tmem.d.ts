@@ -106,6 +106,7 @@ interface StoreOptions {
     readonly codec?: CodecFactory;
     readonly dense?: CodecFactory | null;
     readonly release?: PageReleaseFactory;
+    readonly startsEmpty?: boolean;
 }
 class Tmem {
     readonly index: PageIndex;

@@ -36,7 +36,7 @@ interface Contender {
 }
 
 const withRegister = ['--import', publicFile('memory/register.js')];
-const open = `const { openSwap } = require('${join(root, 'dist/memory/open-swap.js')}'); openSwap({ residentBytes: 2 ** 24 });`;
+const open = `const { openSwap } = require('${join(root, 'dist/memory/open-swap.cjs')}'); openSwap({ residentBytes: 2 ** 24 });`;
 const contenders: readonly Contender[] = [
   { name: 'node, nothing', args: [], code: '', base: 0 },
   { name: 'node, a memory of 1 MiB', args: [], code: memory, base: 1 },

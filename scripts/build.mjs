@@ -1,6 +1,6 @@
 // Builds the package: AssemblyScript kernels first, then TypeScript, then bundles (docs/adr/0011).
 //
-//   node scripts/build.mjs publish   src            -> dist/   (what is packed): a file an entry point, and shared chunks
+//   node scripts/build.mjs publish   src            -> dist/   (what is packed): files an entry point, and shared chunks
 //   node scripts/build.mjs test      src, test, ... -> build/  (what tests, benches and fuzzers run): a file a source file
 //
 // In both the fault thread is one CommonJS file.
@@ -17,7 +17,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 
@@ -73,6 +73,14 @@ await build({
   banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
   outfile: join(sourceOut, 'memory/fault-thread.cjs'),
 });
+/** Modules that are bundled in a file of their own, by the end of their path, and that file. */
+const shared = {
+  errors: { 'base/errors.js': 'base/errors.cjs', 'base/assert.js': 'base/errors.cjs' },
+  openSwap: {
+    'memory/open-swap.js': 'memory/open-swap.cjs',
+    'memory/region.js': 'memory/open-swap.cjs',
+  },
+};
 if (kind === 'publish') {
   await writeManPages();
   await bundle();
@@ -111,31 +119,88 @@ function linkPackage(folder) {
   writeFileSync(join(root, 'build/examples/package.json'), JSON.stringify({ type }));
 }
 
-/** Replaces the compiled files by bundles of what can be imported, run or started as a thread; declarations stay. */
+/**
+ * Replaces the compiled files by bundles of what can be imported, run or started as a thread; declarations stay. What a
+ * program under register loads on its main thread is one file each, CommonJS where it is not imported: a module of
+ * ECMAScript costs about 1 ms and 100 KB, whatever its size.
+ *
+ *   base/errors.cjs       classes that must exist once, whoever imports them
+ *   memory/open-swap.cjs  the memory interface: loaded by register, and by index
+ *   memory/register.js    by itself: nothing of it must be the same as elsewhere
+ *   the other entries     share chunks
+ */
 async function bundle() {
+  const file = (name) => join(out, `${name}.js`);
   const entries = [
-    ...['index', 'memory/register', 'memory/open-swap', 'memory/explicit-swap'],
-    ...['cli/main', 'async/worker', 'async/worker-pages'],
+    ...['index', 'memory/explicit-swap', 'cli/main', 'async/worker', 'async/worker-pages'],
     ...readdirSync(join(root, 'src/exports')).map((name) => `exports/${name.replace(/\.ts$/, '')}`),
   ];
+  const outputFiles = [
+    ...(await commonJs('base/errors', ['base/errors', 'base/assert'], {})),
+    ...(await commonJs('memory/open-swap', ['memory/open-swap', 'memory/region'], shared.errors)),
+    ...(await outputsOf({ entryPoints: [file('memory/register')], format: 'esm', outbase: out })),
+    ...(await outputsOf({
+      entryPoints: entries.map(file),
+      format: 'esm',
+      splitting: true,
+      outbase: out,
+      chunkNames: 'chunks/[hash]',
+      plugins: [outside({ ...shared.errors, ...shared.openSwap })],
+    })),
+  ];
+  for (const name of readdirSync(join(root, out), { recursive: true }))
+    if (name.endsWith('.js')) rmSync(join(root, out, name));
+  for (const { path, text } of outputFiles) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, placed(path, text));
+  }
+}
+
+async function outputsOf(options) {
   const { outputFiles } = await build({
     ...common,
     ...packed,
-    entryPoints: entries.map((name) => join(out, `${name}.js`)),
-    format: 'esm',
-    splitting: true,
-    outbase: out,
     outdir: out,
-    chunkNames: 'chunks/[hash]',
     write: false,
+    ...options,
   });
-  for (const file of readdirSync(join(root, out), { recursive: true }))
-    if (file.endsWith('.js')) rmSync(join(root, out, file));
-  mkdirSync(join(root, out, 'chunks'));
-  for (const { path, text } of outputFiles) {
-    // URLs of files beside the code are written `../folder/file`: that holds one folder down, wherever the code goes.
-    if (dirname(path) === join(root, out) && text.includes('import.meta'))
-      throw new Error(`build: ${path} has code that looks for files from its own place`);
-    writeFileSync(path, text);
-  }
+  return outputFiles;
+}
+
+/** One CommonJS file with all that some modules export. */
+function commonJs(name, modules, others) {
+  return outputsOf({
+    stdin: {
+      contents: modules.map((module) => `export * from './${module}.js';`).join('\n'),
+      resolveDir: join(root, out),
+    },
+    format: 'cjs',
+    define: { 'import.meta.url': 'fileUrl' },
+    banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
+    outdir: undefined,
+    outfile: join(out, `${name}.cjs`),
+    plugins: [outside(others)],
+  });
+}
+
+/** Leaves modules to their own files; importers are one folder down, as URLs of files beside the code are written. */
+function outside(modules) {
+  return {
+    name: 'outside',
+    setup({ onResolve }) {
+      onResolve({ filter: /\.js$/ }, ({ path, resolveDir }) => {
+        const found = modules[relative(join(root, out), resolve(resolveDir, path))];
+        return found === undefined ? undefined : { path: `../${found}`, external: true };
+      });
+    },
+  };
+}
+
+/** Paths of files beside the code hold one folder down, wherever the code goes, and name what is CommonJS here. */
+function placed(path, text) {
+  const isTop = dirname(path) === join(root, out);
+  if (isTop && text.includes('import.meta'))
+    throw new Error(`build: ${path} has code that looks for files from its own place`);
+  const named = text.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
+  return isTop ? named.replaceAll(/(["'])\.\.\/(base|memory)\//g, '$1./$2/') : named;
 }

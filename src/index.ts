@@ -28,6 +28,7 @@ export type {
   PagedArray,
   PinnedPage,
 } from './memory/paged-array.ts';
+export type { ProblemCode, ProblemListener, SwapProblem } from './memory/problem.ts';
 export { type ByteRange, type RegionHandle, SwapRegion } from './memory/region.ts';
 export type { RegionStats, SwapStats } from './memory/stats.ts';
 export type { DeviceOptions } from './memory/swap-file.ts';

@@ -10,7 +10,7 @@ import type { Counters } from '../base/counters.ts';
 import { formatSize } from '../base/size.ts';
 import type { DiskConfig } from './config.ts';
 import type { HostCounter } from './counters.ts';
-import { DiskTrouble } from './disk-trouble.ts';
+import { DiskProblem } from './disk-problem.ts';
 import { FillWatch } from './fill-watch.ts';
 import type { DiskStats, Log, SwapDisk } from './parts.ts';
 
@@ -28,7 +28,7 @@ export interface ServedDisk {
   isStopped: boolean;
   /** Requests that the door refused before they reached the disk. */
   invalidRequests: number;
-  readonly trouble: DiskTrouble;
+  readonly problem: DiskProblem;
   readonly fill: FillWatch;
   /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
   unused: { readonly sinceMs: number; readonly requests: number } | null;
@@ -40,7 +40,7 @@ export const servedDisk = (config: DiskConfig, disk: SwapDisk): ServedDisk => ({
   requestsSeen: 0,
   isStopped: false,
   invalidRequests: 0,
-  trouble: new DiskTrouble(config.backing),
+  problem: new DiskProblem(config.backing),
   fill: new FillWatch(),
   unused: null,
 });
@@ -81,7 +81,7 @@ export class DiskMaintenance {
       if (this.#isIdle && !more && !atRest) this.#options.trim();
       atRest = this.#isIdle && !more;
       // Not between the quick looks of tidying: a quiet while is counted in even ones.
-      if (!more) this.#tellTrouble();
+      if (!more) this.#tellProblem();
       timer = setTimeout(look, more ? compactAgainMs : compactEveryMs);
       timer.unref();
     };
@@ -133,11 +133,11 @@ export class DiskMaintenance {
     this.#options.reset(name).catch((error: Error) => this.#options.log(error.message));
   }
 
-  #tellTrouble(): void {
+  #tellProblem(): void {
     for (const served of this.#options.disks) {
-      const { config, disk, trouble } = served;
+      const { config, disk, problem } = served;
       const stats = disk.stats();
-      for (const news of trouble.look(stats, () => this.#whyFull(served, stats)))
+      for (const news of problem.look(stats, () => this.#whyFull(served, stats)))
         this.#options.log(`disk ${config.name}: ${news}`);
     }
   }

@@ -46,8 +46,9 @@ const At = {
   claims: 4,
   freed: 5,
   waiting: 6,
-  trouble: 7,
+  problem: 7,
   userModeOnly: 8,
+  joining: 9,
 } as const;
 /** Of a slot: words, then doubles, then text. */
 const Slot = { op: 1, region: 2, answer: 3 } as const; // 0: its state
@@ -57,6 +58,9 @@ const STATE_BITS = 2;
 const stateOf = (word: number): number => word & (2 ** STATE_BITS - 1);
 const ownerOf = (word: number): number => word >>> STATE_BITS;
 const stateWord = (state: number, owner: number): number => state | (owner << STATE_BITS);
+/** Looks whether threads that join are done, and how long an end of the process waits for them. */
+const JOIN_LOOK_MS = 5;
+const JOIN_MS = 1000;
 /** Milliseconds between two looks whether the fault thread is still there. */
 const LOOK_MS = 200;
 const SLOT_NUMBERS_AT = 16;
@@ -195,18 +199,46 @@ export class ControlBlock {
     return Atomics.load(this.#words, At.exiting) === 1;
   }
 
-  /** The process is about to end: the fault thread looks more often whether it is to stop. */
+  /** The process is about to end: the fault thread looks more often whether it is to stop, and nobody joins any more. */
   setExiting(): void {
     Atomics.store(this.#words, At.exiting, 1);
   }
 
-  /** What the program should be told of: a mask of Trouble (tiers-trouble.ts). */
-  get trouble(): number {
-    return Atomics.load(this.#words, At.trouble);
+  /**
+   * What a thread does to join the swap. The foreign function interface aborts the process when a thread is stopped while it
+   * is loaded or a function is bound: the end of the process waits for those that have begun, and others may not begin.
+   * @throws SwapError ERR_IO_ENDED: the process ends
+   */
+  join<Result>(body: () => Result): Result {
+    Atomics.add(this.#words, At.joining, 1);
+    try {
+      if (this.isExiting)
+        throw new SwapError('ERR_IO_ENDED', 'the process is ending: no thread can join the swap', {
+          reason: 'exiting',
+        });
+      return body();
+    } finally {
+      Atomics.sub(this.#words, At.joining, 1);
+    }
   }
 
-  set trouble(mask: number) {
-    Atomics.store(this.#words, At.trouble, mask);
+  /** After setExiting(): waits until no thread joins; false: one still does, or was terminated while it did. */
+  waitForJoins(): boolean {
+    for (let left = JOIN_MS; left > 0; left -= JOIN_LOOK_MS) {
+      const joining = Atomics.load(this.#words, At.joining);
+      if (joining === 0) return true;
+      this.#futex?.wait(At.joining, joining, JOIN_LOOK_MS);
+    }
+    return false;
+  }
+
+  /** What the program should be told of: a mask of Problem (tiers-problem.ts). */
+  get problem(): number {
+    return Atomics.load(this.#words, At.problem);
+  }
+
+  set problem(mask: number) {
+    Atomics.store(this.#words, At.problem, mask);
   }
 
   /** The faults of system calls are not served: one that meets a page which is away fails with EFAULT. */

@@ -27,7 +27,8 @@ import { CallOp, CallResult, type ControlBlock, EngineState, positionOf } from '
 import { type Live, LiveRegions } from './live-regions.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
-import { type TierOptions, Tiers } from './tiers.ts';
+import { lostBy, type TierOptions, Tiers } from './tiers.ts';
+import type { LostPage, ProblemNews } from './tiers-problem.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
 export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
@@ -67,10 +68,11 @@ export class Engine {
   #quiet = 0;
   #steps = 0;
   #isMore = false;
-  /** Trouble that the program has been told of. */
-  #told = 0;
-  /** There is more in the control block's `trouble`. */
-  onTrouble: () => void = () => {};
+  /** What was wrong when the program was told last. */
+  #problem = 0;
+  #lost: LostPage[] = [];
+  /** Something is wrong that the program has not been told of. */
+  onProblem: (news: ProblemNews) => void = () => {};
   #isEnded = false;
 
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
@@ -106,7 +108,7 @@ export class Engine {
       if (this.#poller.readiness(0) !== 0) this.#serveFaults();
       if (this.#poller.readiness(1) !== 0) this.#serveCalls();
     }
-    this.#isMore = this.pager.background();
+    this.#isMore = this.pager.background(isQuiet);
     this.#quiet = isQuiet ? this.#quiet + 1 : 0;
     if (this.#quiet === SETTLE_AFTER && this.#tiers.compactIdle()) this.#quiet = SETTLE_AFTER - 1;
     if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
@@ -320,6 +322,7 @@ export class Engine {
 
   #reportLost(region: Region, page: number, reason: SwapInResult): void {
     const live = this.#live.all.find((other) => other.region === region);
+    this.#lost.push({ region: live?.id ?? 0, page, reason: lostBy(reason) });
     const why =
       reason === SwapInResult.corrupt
         ? 'its stored bytes fail their checksum'
@@ -335,14 +338,20 @@ export class Engine {
 
   #publish(): void {
     writeSwapStats(this.#control.swapStats, this.#tiers);
-    const { trouble } = this.#tiers;
-    if ((trouble & ~this.#told) !== 0) {
-      this.#told |= trouble;
-      this.#control.trouble = this.#told;
-      this.onTrouble();
-    }
+    this.#tellProblem();
     const live = this.#live.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
+  }
+
+  #tellProblem(): void {
+    const now = this.#tiers.look();
+    const fresh = now & ~this.#problem;
+    this.#problem = now;
+    if (fresh === 0 && this.#lost.length === 0) return;
+    const lost = this.#lost;
+    this.#lost = [];
+    this.#control.problem |= fresh;
+    this.onProblem({ fresh, now, lost });
   }
 
   /** When everybody knows that it has ended. */

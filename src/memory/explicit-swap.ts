@@ -9,6 +9,7 @@ import { Touch } from '../pager/ops.ts';
 import type { Pager } from '../pager/pager.ts';
 import { PageState, type Region } from '../pager/region.ts';
 import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
+import type { SwapInResult } from '../swap/swap.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
 import type { MemorySwap } from './memory-swap.ts';
@@ -23,22 +24,30 @@ import {
   type PagedArray,
   type PinnedPage,
 } from './paged-array.ts';
+import { notPaged, Problems, type SwapProblem } from './problem.ts';
 import { type ByteRange, checkRange } from './region.ts';
 import {
   type RegionStats,
   regionStatsOf,
+  type SwapStats,
   swapStatsOf,
   writeRegionStats,
   writeSwapStats,
 } from './stats.ts';
-import { type TierOptions, Tiers } from './tiers.ts';
+import { lostBy, type TierOptions, Tiers } from './tiers.ts';
+import type { ProblemNews } from './tiers-problem.ts';
 
 /** Pages come in windows of this many: the pager needs as many frames more than it may keep. */
 const SPARE_FRAMES = 64;
 
-export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
+/** @param isTold the program is told that it gets less than it asked for */
+export function explicitSwap(options: TierOptions, reason: string, isTold: boolean): MemorySwap {
   const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
-  const tiers = new Tiers(options, { frames }, false);
+  const news = new News(() => statsOf(tiers));
+  const onLost = (region: Region, page: number, why: SwapInResult): void =>
+    news.lose(region, page, why);
+  const tiers = new Tiers(options, { frames, onLost }, false);
+  if (isTold) news.tell(notPaged(`memory cannot be paged here: ${reason}; array() works`, reason));
   const unsupported = (call: string): SwapError =>
     new SwapError(
       'ERR_IO_UNSUPPORTED',
@@ -57,15 +66,66 @@ export function explicitSwap(options: TierOptions, reason: string): MemorySwap {
     adopt: () => {
       throw unsupported('adopt');
     },
-    array: (arrayOptions) =>
-      new FrameArray(tiers.pager, frames, arrayOptions, () => tiers.maintain(1)),
-    stats: () => {
-      const stats = new Float64Array(SWAP_STATS);
-      writeSwapStats(stats, tiers);
-      return swapStatsOf(stats);
+    array: (arrayOptions) => new FrameArray(tiers, frames, arrayOptions, news),
+    stats: () => statsOf(tiers),
+    on(event, listener) {
+      news.problems.on(event, listener);
+      return this;
+    },
+    once(event, listener) {
+      news.problems.once(event, listener);
+      return this;
+    },
+    off(event, listener) {
+      news.problems.off(event, listener);
+      return this;
     },
     [Symbol.dispose]: () => tiers[Symbol.dispose](),
   };
+}
+
+function statsOf(tiers: Tiers): SwapStats {
+  const stats = new Float64Array(SWAP_STATS);
+  writeSwapStats(stats, tiers);
+  return swapStatsOf(stats);
+}
+
+/** What is wrong, gathered while a call is served and told after it. */
+class News {
+  readonly problems: Problems = new Problems();
+  readonly #statsNow: () => SwapStats;
+  readonly #numbers = new WeakMap<Region, number>();
+  #arrays = 0;
+  #problem = 0;
+
+  constructor(statsNow: () => SwapStats) {
+    this.#statsNow = statsNow;
+  }
+
+  /** The region of an array: they are numbered from 1, in the order of their making. */
+  count(region: Region): void {
+    this.#numbers.set(region, ++this.#arrays);
+  }
+
+  lose(region: Region, page: number, reason: SwapInResult): void {
+    const lost = { region: this.#numbers.get(region)!, page, reason: lostBy(reason) };
+    this.#later({ fresh: 0, now: this.#problem, lost: [lost] });
+  }
+
+  look(tiers: Tiers): void {
+    const now = tiers.look();
+    const fresh = now & ~this.#problem;
+    this.#problem = now;
+    if (fresh !== 0) this.#later({ fresh, now, lost: [] });
+  }
+
+  tell(problem: SwapProblem): void {
+    process.nextTick(() => this.problems.tell(problem));
+  }
+
+  #later(news: ProblemNews): void {
+    process.nextTick(() => this.problems.tellNews(news, this.#statsNow()));
+  }
 }
 
 class FrameArray implements PagedArray {
@@ -76,12 +136,13 @@ class FrameArray implements PagedArray {
   readonly #region: Region;
   readonly #elements: ElementArray;
   readonly #shift: number;
-  readonly #maintain: () => void;
+  readonly #tiers: Tiers;
+  readonly #news: News;
   #isLive = true;
   /** The page of the last access; a page is marked used once for a run of accesses. */
   #lastPage = -1;
 
-  constructor(pager: Pager, frames: Uint8Array, options: ArrayOptions, maintain: () => void) {
+  constructor(tiers: Tiers, frames: Uint8Array, options: ArrayOptions, news: News) {
     const { bytes, shift } = checkArray(options);
     const limit = Math.floor(options.residentBytes / PAGE_BYTES);
     if (!(limit >= SET_PAGES_MIN))
@@ -91,11 +152,13 @@ class FrameArray implements PagedArray {
       );
     this.type = options.type;
     this.length = options.length;
-    this.#pager = pager;
+    this.#tiers = tiers;
+    this.#news = news;
+    this.#pager = tiers.pager;
     this.#shift = shift;
-    this.#maintain = maintain;
     this.#memory = new FrameMemory(bytes / PAGE_BYTES, limit + SPARE_FRAMES, frames);
-    this.#region = pager.add(this.#memory, new ResidentSet(limit));
+    this.#region = this.#pager.add(this.#memory, new ResidentSet(limit));
+    news.count(this.#region);
     this.#elements = new elementTypes[options.type](this.#memory.buffer);
   }
 
@@ -150,7 +213,7 @@ class FrameArray implements PagedArray {
     const from = Math.floor(offset / PAGE_BYTES);
     const to = Math.ceil(end / PAGE_BYTES);
     const left = this.#pager.evict(this.#region, from, to);
-    this.#maintain();
+    this.#tiers.maintain(1);
     return left * PAGE_BYTES;
   }
 
@@ -206,10 +269,11 @@ class FrameArray implements PagedArray {
     if (!this.#isLive) throw arrayEnded();
     // Before the page comes: afterwards it would be the only one that nobody has used yet, and the first to leave again.
     this.#pager.background();
-    this.#maintain();
+    this.#tiers.maintain(1);
     const isHere = this.#memory.frameOf[page] !== 0;
     const touch = isHere ? Touch.write | Touch.protected : isWrite ? Touch.write : Touch.read;
     this.#pager.fault(this.#region, page, touch);
+    this.#news.look(this.#tiers);
     if (this.#region.isResident(page)) return;
     if (this.#region.state[page] === PageState.lost)
       throw new SwapError('ERR_IO_LOST', `page ${page} could not be brought back`, { page });

@@ -57,7 +57,7 @@ function inOneLine(error: unknown): string {
 }
 
 function run(engine: Engine, control: ControlBlock): void {
-  engine.onTrouble = () => parentPort?.postMessage('trouble');
+  engine.onProblem = (news) => parentPort?.postMessage(news);
   try {
     engine.announce();
     while (!engine.isEnded) engine.step();

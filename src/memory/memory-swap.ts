@@ -1,5 +1,6 @@
 /** What openSwap() returns, with and without transparent paging: one interface, so that neither implementation imports the other. */
 import type { ArrayOptions, PagedArray } from './paged-array.ts';
+import type { ProblemListener } from './problem.ts';
 import type { SwapRegion } from './region.ts';
 import type { SwapStats } from './stats.ts';
 import type { WasmMemory } from './wasm-reserve.ts';
@@ -48,6 +49,15 @@ export interface MemorySwap extends Disposable {
   /** For joinSwap() in another thread; null where paging is not transparent. */
   readonly control: SharedArrayBuffer | null;
   stats(): SwapStats;
+  /**
+   * Calls the listener from the event loop when a problem starts: a budget is exceeded, compressed RAM is full, a page is
+   * lost, or memory is not paged. docs/reference/errors.md has the codes and their facts. `once` and `off` as in an
+   * EventEmitter.
+   * @throws SwapError ERR_IO_UNSUPPORTED: on a swap of joinSwap(); events go to the thread that opened it
+   */
+  on(event: 'problem', listener: ProblemListener): this;
+  once(event: 'problem', listener: ProblemListener): this;
+  off(event: 'problem', listener: ProblemListener): this;
   /** Ends the regions, the fault thread and the tiers. Adopted memories come home; buffers of regions read as zeros. */
   [Symbol.dispose](): void;
 }

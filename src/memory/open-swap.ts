@@ -18,7 +18,6 @@ import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
-import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { AddressBlocks } from './address-blocks.ts';
 import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
@@ -26,11 +25,12 @@ import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './contr
 import type { FaultThreadData } from './fault-thread.ts';
 import type { AdoptOptions, MapOptions, MemorySwap } from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
+import { followProblem, type ProblemListener, Problems } from './problem.ts';
 import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
+import { checkDevice, residentPages, wholePages } from './swap-options.ts';
 import type { TierOptions } from './tiers.ts';
-import { warnOfTrouble } from './trouble.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 export interface OpenSwapOptions {
@@ -84,10 +84,13 @@ class TransparentSwap implements MemorySwap {
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
   readonly #places = new AddressBlocks();
   readonly #onExit: () => void;
+  readonly #problems: Problems | null;
   #isEnded = false;
 
-  /** @param isOwner it ends with this object; otherwise with another thread's */
-  constructor(linux: Linux, caller: Caller, isOwner: boolean) {
+  /** @param problems of this thread's engine, which ends with this object; null: it is another thread's */
+  constructor(linux: Linux, caller: Caller, problems: Problems | null) {
+    const isOwner = problems !== null;
+    this.#problems = problems;
     this.#linux = linux;
     this.#mapping = new Mapping(linux);
     this.#caller = caller;
@@ -95,6 +98,7 @@ class TransparentSwap implements MemorySwap {
     this.#onExit = () => {
       caller.control.setExiting();
       caller.ring();
+      caller.control.waitForJoins();
     };
     this.#adopted = new CollectedMemories({
       bytesOf: (id) => {
@@ -124,7 +128,7 @@ class TransparentSwap implements MemorySwap {
 
   map(options: MapOptions): SwapRegion {
     checkOptions(options, 'map(options)', ['bytes', 'residentBytes', 'shared']);
-    const bytes = pagesOf(options.bytes);
+    const bytes = wholePages(options.bytes);
     const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
     if (isShared) this.#checkOwner('a shared region');
     if (bytes > this.#mapping.viewLimitBytes)
@@ -150,7 +154,7 @@ class TransparentSwap implements MemorySwap {
     this.#checkOwner('an adopted memory');
     const buffer = wasmBuffer(memory);
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
-    const bytes = wasmReserve(address, buffer.byteLength);
+    const bytes = wasmReserve(memory, address);
     const pages = this.#budget(options.residentBytes);
     const { a: id } = this.#caller.call(CallOp.adopt, 0, bytes, pages, address, buffer.byteLength);
     const handle = {
@@ -186,6 +190,26 @@ class TransparentSwap implements MemorySwap {
     return swapStatsOf(this.#caller.control.swapStats);
   }
 
+  on(event: 'problem', listener: ProblemListener): this {
+    this.#listeners.on(event, listener);
+    return this;
+  }
+
+  once(event: 'problem', listener: ProblemListener): this {
+    this.#listeners.once(event, listener);
+    return this;
+  }
+
+  off(event: 'problem', listener: ProblemListener): this {
+    this.#listeners.off(event, listener);
+    return this;
+  }
+
+  get #listeners(): Problems {
+    this.#checkOwner('the event problem');
+    return this.#problems!;
+  }
+
   [Symbol.dispose](): void {
     // The fault thread says that it has ended a moment after it has answered: a second call is not left to that.
     if (!this.#isOwner || this.#isEnded) return;
@@ -213,7 +237,7 @@ class TransparentSwap implements MemorySwap {
     if (!this.#isOwner)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
-        `${what} belongs to the thread that opened the swap: make it there`,
+        `${what} belongs to the thread that opened the swap: ask for it there`,
         { reason: 'thread' },
       );
   }
@@ -254,12 +278,13 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   const { linux, reason } = options.transparent === false ? unwanted : loadLinux();
   const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
   if (typeof started !== 'string') return started;
-  if (options.transparent !== false)
+  const isWanted = options.transparent !== false;
+  if (isWanted)
     process.emitWarning(
       `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
       { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
     );
-  return loadExplicit().explicitSwap(tiers, started);
+  return loadExplicit().explicitSwap(tiers, started, isWanted);
 }
 
 /**
@@ -293,14 +318,15 @@ function startThread(
     execArgv: [],
     name: 'frontswap faults',
   });
-  warnOfTrouble(worker, control);
+  const problems = new Problems();
+  followProblem(worker, control, problems, () => swapStatsOf(control.swapStats));
   worker.unref();
   if (!control.waitForStart(START_MS)) {
     void worker.terminate();
     return 'the fault thread does not start';
   }
   if (control.state !== EngineState.failed)
-    return new TransparentSwap(linux, new Caller(linux, control), true);
+    return new TransparentSwap(linux, new Caller(linux, control), problems);
   const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(control.reason) ?? [];
   if (code === undefined || text === undefined) return control.reason;
   throw new SwapError(code as SwapError['code'], text); // about the options, not about the system
@@ -314,18 +340,27 @@ function shareProcessor(linux: Linux): number {
   return processor;
 }
 
-/** The swap that another thread of this process has opened, by its control block: regions of it can be made here, too. */
+/**
+ * The swap that another thread of this process has opened, by its control block: regions of it can be made here, too.
+ * @throws SwapError ERR_IO_ENDED: the process is ending
+ */
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
-  const { linux, reason } = loadLinux();
-  if (linux === null) throw unsupported(reason);
-  return new TransparentSwap(linux, new Caller(linux, new ControlBlock(linux, shared)), false);
+  return new ControlBlock(null, shared).join(() => {
+    const { linux, reason } = loadLinux();
+    if (linux === null) throw unsupported(reason);
+    return new TransparentSwap(linux, new Caller(linux, new ControlBlock(linux, shared)), null);
+  });
 }
 
 /**
  * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it.
- * @throws SwapError ERR_ARG_VALUE: it has ended
+ * @throws SwapError ERR_ARG_VALUE: it has ended; ERR_IO_ENDED: the process is ending
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
+  return new ControlBlock(null, handle.control).join(() => attach(handle));
+}
+
+function attach(handle: RegionHandle): SwapRegion {
   const { linux, reason } = loadLinux();
   if (linux === null) throw unsupported(reason);
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
@@ -345,45 +380,6 @@ function unsupported(reason: string): SwapError {
     `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change, PagedArray works without`,
     { reason },
   );
-}
-
-function residentPages(bytes: number): number {
-  const pages = Math.floor(bytes / PAGE_BYTES);
-  if (!Number.isSafeInteger(pages) || pages < SET_PAGES_MIN)
-    throw new SwapError(
-      'ERR_ARG_VALUE',
-      `residentBytes ${bytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed to page at all`,
-      { residentBytes: bytes },
-    );
-  return pages;
-}
-
-function pagesOf(bytes: number): number {
-  if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new SwapError('ERR_ARG_VALUE', `bytes ${bytes}: not a size`, { bytes });
-  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
-}
-
-function checkDevice(device: DeviceOptions): DeviceOptions {
-  checkOptions(device, 'openSwap({ devices: [device] })', [
-    'kind',
-    'path',
-    'sizeBytes',
-    'priority',
-    'discard',
-    'keep',
-  ]);
-  const { kind, path, sizeBytes, priority } = device;
-  if (kind !== 'file') throw new SwapError('ERR_ARG_VALUE', `device kind '${kind}' is not 'file'`);
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 10 * PAGE_BYTES || sizeBytes % PAGE_BYTES)
-    throw new SwapError(
-      'ERR_ARG_VALUE',
-      `${path}: sizeBytes ${sizeBytes} is not whole pages of 4096, ten at least`,
-      { path, sizeBytes },
-    );
-  if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority < 32767))
-    throw new SwapError('ERR_ARG_VALUE', `${path}: priority ${priority} is not 0 .. 32766`);
-  return device;
 }
 
 /** ES2024's growable SharedArrayBuffer, which Node has since 20; the es2023 library does not know it. */

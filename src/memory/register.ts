@@ -20,12 +20,14 @@
 import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
+import type { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import type { MemorySwap } from './memory-swap.ts';
 import type { OpenSwapOptions } from './open-swap.ts';
+import { notPaged, type ProblemSource, Problems, type SwapProblem } from './problem.ts';
 import type { SwapRegion } from './region.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import { guardSystemCalls } from './system-calls.ts';
+import { guardFiles, guardStreams } from './system-calls.ts';
 import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
@@ -99,25 +101,52 @@ function pageMemories(swapNow: () => MemorySwap | null): () => number {
     told.add(kind);
   };
   watchMemories((memory) => {
-    const buffer = wasmBuffer(memory);
-    if (!pagesShared && buffer instanceof SharedArrayBuffer) return tell(warningOf(SHARED));
-    if (buffer.byteLength > 2 ** 32) return tell(warningOf(LARGE));
+    if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
+      tellLater(notPaged(SHARED, 'shared'));
+      return tell(warningOf(SHARED));
+    }
     try {
       const now = swapNow();
-      if (now === null) return;
+      if (now === null) return tellLater(notPaged(NOTHING, 'unsupported'));
       now.adopt(memory);
       count++;
+      guardLate(memory);
     } catch (error) {
+      tellLater(notPaged((error as Error).message, reasonOf(error)));
       tell(error as Error);
     }
   }, new WasiCalls(regionOfNow));
   return () => count;
 }
 
+const isAway = (view: ArrayBufferView): boolean => swap?.needsPin(view) === true;
+
+let isGuarded = false;
+
+/** Where the faults of system calls are served nothing is wrapped. An empty memory does not tell. */
+function guardLate(memory: WasmMemory): void {
+  const bytes = new Uint8Array(wasmBuffer(memory));
+  if (isGuarded || (bytes.length > 0 && !isAway(bytes.subarray(0, 1)))) return;
+  isGuarded = true;
+  guardStreams(isAway);
+}
+
 /** Why not: "Can a program deadlock?" in docs/design/memory.md. */
 const SHARED =
   'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them';
-const LARGE = 'WebAssembly memories above 4 GiB are not paged';
+
+const NOTHING = 'no memory of this process is paged: a warning at its start says why';
+
+/** A fact of the error, or its code. */
+function reasonOf(error: unknown): string {
+  const { facts, code } = error as Partial<SwapError>;
+  return String(facts?.['reason'] ?? code ?? 'error');
+}
+
+/** After the program has its memory. */
+function tellLater(problem: SwapProblem): void {
+  process.nextTick(() => all.tell(problem));
+}
 
 const warningOf = (message: string): Error =>
   Object.assign(new Error(message), { name: 'FrontswapWarning' });
@@ -134,6 +163,13 @@ function tellAtEnd(countNow: () => number): void {
   });
 }
 
+const all = new Problems();
+/**
+ * The event `problem` of the process's engine (MemorySwap.on), and NOT_PAGED of each memory that is left alone, also where
+ * there is no engine.
+ */
+export const problems: ProblemSource = all;
+
 /** The engine of the process, for who wants to look at it; null before its first memory, and when nothing is paged. */
 export let swap: MemorySwap | null = null;
 
@@ -147,12 +183,13 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 
 const options = optionsOfProcess();
 if (options !== null) {
-  guardSystemCalls((view) => swap?.needsPin(view) === true);
+  guardFiles(isAway);
   let isTried = false;
   const countNow = pageMemories(() => {
     if (isTried) return swap;
     isTried = true;
     swap = open(options);
+    swap?.on('problem', (problem) => all.tell(problem));
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
   });

@@ -7,7 +7,6 @@
  * Each page carries a checksum that this process remembers (block/filters/checksum-disk.ts): what the file brings instead of what
  * was written to it, zeros past its end included, is an I/O error and never data.
  */
-import { randomUUID } from 'node:crypto';
 import { ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -83,7 +82,10 @@ function prepare(
     return header;
   }
   const lastPage = sizeBytes / PAGE_BYTES - 1;
-  writeHeader({ lastPage, badPages: [], uuid: randomUUID(), label: 'frontswap' }, header);
+  writeHeader(
+    { lastPage, badPages: [], uuid: globalThis.crypto.randomUUID(), label: 'frontswap' },
+    header,
+  );
   system('write', path, () => {
     ftruncateSync(fd, sizeBytes);
     writeSync(fd, header, 0, PAGE_BYTES, 0);

@@ -15,11 +15,9 @@
  * Left out: native addons that make system calls of their own, and the `onread` buffer of net.connect().
  * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, dgram, child_process, wasi.
  */
-import childProcess from 'node:child_process';
-import dgram from 'node:dgram';
 import fs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
-import { Duplex, Writable } from 'node:stream';
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+import type { Writable } from 'node:stream';
 import { type Callable, replace, wrapFunction } from './platform-wrapper.ts';
 
 /** Most bytes that are copied at once: less than the smallest budget lets a program pin. */
@@ -31,26 +29,9 @@ export type IsAway = (view: ArrayBufferView) => boolean;
 type Args = readonly unknown[];
 type Result = { readonly [name: string]: unknown };
 
-/** Wraps Node's functions, once for a process. */
-export function guardSystemCalls(isAway: IsAway): void {
-  const here = (value: unknown): unknown => copyOf(value, isAway);
-  const allHere = (value: unknown): unknown =>
-    Array.isArray(value) ? value.map(here) : here(value);
-  guardFiles(isAway, here, allHere);
-  for (const { prototype } of [Writable, Duplex])
-    for (const name of ['write', 'end']) guardStream(prototype, name, here);
-  guardArgument(dgram.Socket.prototype, 'send', 0, allHere);
-  for (const name of ['spawnSync', 'execFileSync', 'execSync'])
-    for (const at of [1, 2])
-      guardArgument(childProcess, name, at, (value) => withInputHere(value, here));
-  syncBuiltinESMExports();
-}
-
-function guardFiles(
-  isAway: IsAway,
-  here: (value: unknown) => unknown,
-  allHere: (value: unknown) => unknown,
-): void {
+/** Wraps the functions of fs, once for a process: before the program takes them out of their module. */
+export function guardFiles(isAway: IsAway): void {
+  const { here, allHere } = copiers(isAway);
   for (const name of ['writeFile', 'writeFileSync', 'appendFile', 'appendFileSync'])
     guardArgument(fs, name, 1, here);
   for (const name of ['writev', 'writevSync']) guardArgument(fs, name, 1, allHere);
@@ -63,6 +44,32 @@ function guardFiles(
   guard(fs, 'readvSync', (native, self, args) => readvSync(native, self, args, isAway));
   guard(fs, 'readv', (native, self, args) => readv(native, self, args, isAway));
   guardHandles(isAway, here, allHere);
+  syncBuiltinESMExports();
+}
+
+/**
+ * Wraps those of streams, sockets and children, once for a process. Nearly all are methods, which nobody takes out of their
+ * class: they are wrapped when memory is paged, and until then none of their modules is loaded for it (2 MB, 3 ms).
+ */
+export function guardStreams(isAway: IsAway): void {
+  const { here, allHere } = copiers(isAway);
+  const require = createRequire(import.meta.url);
+  const { Writable, Duplex } = require('node:stream') as typeof import('node:stream');
+  const { Socket } = require('node:dgram') as typeof import('node:dgram');
+  const childProcess = require('node:child_process') as object;
+  for (const { prototype } of [Writable, Duplex])
+    for (const name of ['write', 'end']) guardStream(prototype, name, here);
+  guardArgument(Socket.prototype, 'send', 0, allHere);
+  for (const name of ['spawnSync', 'execFileSync', 'execSync'])
+    for (const at of [1, 2])
+      guardArgument(childProcess, name, at, (value) => withInputHere(value, here));
+  syncBuiltinESMExports();
+}
+
+/** What puts copies in the place of a value, and of each in an array. */
+function copiers(isAway: IsAway): Record<'here' | 'allHere', (value: unknown) => unknown> {
+  const here = (value: unknown): unknown => copyOf(value, isAway);
+  return { here, allHere: (value) => (Array.isArray(value) ? value.map(here) : here(value)) };
 }
 
 /** Only an open file handle gives access to its class. */

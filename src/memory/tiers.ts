@@ -11,7 +11,6 @@
  * A page that does not compress costs as much in RAM as in memory, and a copy each way. evict() takes it all the same.
  * Files are not behind frontswap: what RAM refused is not packed a second time.
  */
-import { randomUUID } from 'node:crypto';
 import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -25,15 +24,18 @@ import { Pager, type PagerOptions } from '../pager/pager.ts';
 import type { CounterAt } from '../store/results.ts';
 import type { SwapArea } from '../swap/areas.ts';
 import { writeHeader } from '../swap/header.ts';
+import { SwapInResult } from '../swap/swap.ts';
 import { swapOn } from '../swap/swapon.ts';
 import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
-import { Trouble } from './tiers-trouble.ts';
+import { type LostPage, Problem } from './tiers-problem.ts';
 
 /** Type of the area whose pages are in RAM; it is switched on first. */
 const RAM_AREA = 0;
 /** Slots of it: 64 GiB of pages. Its tables take memory as they are used. */
 const RAM_SLOTS = 2 ** 24;
 const RAM_PRIORITY = 32767;
+/** Of an area that nobody else sees. */
+const RAM_UUID = '00000000-0000-0000-0000-000000000000';
 /** RAM takes pages again when this share of its limit is free. */
 const ROOM_SHARE = 1 / 16;
 /** Stored copies that are given up at once when RAM is full. */
@@ -62,6 +64,9 @@ export class Tiers implements Disposable {
   /** Pages that do not compress may stay in memory; false: there are no more frames for them, and RAM takes them. */
   readonly #keepsIncompressible: boolean;
   #changed = 0;
+  /** What was wrong at the last look, and the counter then. */
+  #problem = 0;
+  #overBudget = 0;
 
   constructor(
     options: TierOptions,
@@ -70,7 +75,13 @@ export class Tiers implements Disposable {
   ) {
     this.#keepsIncompressible = keepsPoor;
     this.#budget = new Budget(options.limitBytes);
-    this.backend = storeBackend(this.#budget, lz4, systemPageRelease(process.platform));
+    this.backend = storeBackend(
+      this.#budget,
+      lz4,
+      systemPageRelease(process.platform),
+      null,
+      true, // a program that stays within its budget does not wait for it
+    );
     const front = new RamFrontswap();
     front.register(this.backend);
     this.pager = new Pager({ ...pager, front });
@@ -93,14 +104,31 @@ export class Tiers implements Disposable {
     }
   }
 
-  /** What the program should be told of, once: a mask of Trouble. */
-  get trouble(): number {
+  /**
+   * What is wrong now: a mask of Problem. What was wrong before is so until there is some room to spare, so that the program
+   * is not told again and again.
+   */
+  look(): number {
     const { counters, evictor, regions } = this.pager;
-    let trouble = 0;
-    if (evictor.isFull && counters.get('overBudget') > 0) trouble |= Trouble.full;
-    for (let i = 0; i < regions.length; i++)
-      if (regions[i]!.set.ceiling > regions[i]!.set.limit) trouble |= Trouble.poor;
-    return trouble;
+    const before = this.#problem;
+    const overBudget = counters.get('overBudget');
+    let now = 0;
+    if (evictor.isFull && overBudget > 0) now |= Problem.full;
+    if ((before & Problem.full) !== 0 && !this.#hasRoom()) now |= Problem.full;
+    let isOver = overBudget > this.#overBudget || (before & Problem.over) !== 0;
+    let isAbove = false;
+    for (let i = 0; i < regions.length; i++) {
+      const { set } = regions[i]!;
+      const isPoor = set.ceiling > set.limit;
+      const wasPoor = (before & Problem.poor) !== 0 && set.incompressible > set.limit >>> 1;
+      if (isPoor || wasPoor) now |= Problem.poor;
+      isOver ||= isPoor;
+      isAbove ||= set.pages > set.limit;
+    }
+    if (isOver && isAbove) now |= Problem.over;
+    this.#overBudget = overBudget;
+    this.#problem = now;
+    return now;
   }
 
   get limitBytes(): number {
@@ -148,7 +176,7 @@ export class Tiers implements Disposable {
 
   #switchOnRam(): SwapArea {
     const page = new Uint8Array(PAGE_BYTES);
-    writeHeader({ lastPage: RAM_SLOTS - 1, badPages: [], uuid: randomUUID(), label: 'ram' }, page);
+    writeHeader({ lastPage: RAM_SLOTS - 1, badPages: [], uuid: RAM_UUID, label: 'ram' }, page);
     const disk = refusingDisk(RAM_SLOTS * PAGE_BYTES);
     const type = swapOn(this.pager.swap, disk, page, {
       priority: RAM_PRIORITY,
@@ -179,7 +207,9 @@ export class Tiers implements Disposable {
       this.#ram.writeOk = true;
       return RefusalResult.retry;
     }
-    if (this.pager.dropCopies(COPIES_A_TIME) > 0) return RefusalResult.retry;
+    const dropped = this.pager.dropCopies(COPIES_A_TIME);
+    if (this.#files.length === 0) this.pager.evictor.exchange += dropped;
+    if (dropped > 0) return RefusalResult.retry;
     if (this.#files.length === 0) return RefusalResult.full;
     const isNew = !this.#isRetrying;
     this.#isRetrying = false;
@@ -201,6 +231,9 @@ export class Tiers implements Disposable {
     return limitBytes === 0 || usedBytes <= limitBytes * (1 - ROOM_SHARE);
   }
 }
+
+export const lostBy = (reason: SwapInResult): LostPage['reason'] =>
+  reason === SwapInResult.corrupt ? 'checksum' : 'device';
 
 /** Frontswap for the area in RAM. It is not told of the others, and what it has not been told of it refuses. */
 class RamFrontswap extends Frontswap {

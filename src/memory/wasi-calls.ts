@@ -3,11 +3,13 @@
  * Its functions are wrapped before an instance is linked to them. A call that answers EFAULT has done nothing; it is made
  * again with its first 64 KiB pinned, and a module that gets a short count goes on from there, as it does for any file.
  *
+ * Copies that a program makes of the functions (`{ ...wasi.wasiImport }`) are wrapped where they are, unless they are frozen.
+ *
  * Invariant: the vector of a module's call is as the module has written it when the call returns.
  * Sources: wasi_snapshot_preview1 (fd_write, iovec); lib/wasi.js and src/node_wasi.cc of Node.
  */
 import { types } from 'node:util';
-import { wrapFunction } from './platform-wrapper.ts';
+import { isReplaceable, isWrapper, wrapFunction } from './platform-wrapper.ts';
 import type { SwapRegion } from './region.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 
@@ -54,9 +56,9 @@ export class WasiCalls {
     name: string,
     again: (native: Native, args: unknown[], memory: WasmMemory) => unknown,
   ): void {
-    const native = calls[name];
-    if (typeof native !== 'function') return;
-    calls[name] = wrapFunction(native as Native, (to, self, args) => {
+    const native = nativeOf(calls, name);
+    if (native === null) return;
+    calls[name] = wrapFunction(native, (to, self, args) => {
       const answer = Reflect.apply(to, self, args);
       const memory = answer === EFAULT ? this.#memories.get(calls) : undefined;
       if (memory === undefined) return answer;
@@ -112,7 +114,18 @@ function firstWithBytes(buffer: ArrayBufferLike, vector: number, count: number):
 const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
   region.pin({ offset, length });
 
-/** WASI's import objects among the imports of an instance; Proxies and a program's own objects are skipped. */
+/** The function that Node has bound to its own object, there or in a copy; null: it is the program's, or wrapped already. */
+function nativeOf(calls: object, name: string): Native | null {
+  if (!isReplaceable(calls, name)) return null;
+  const value = Object.getOwnPropertyDescriptor(calls, name)!.value as unknown;
+  if (typeof value !== 'function' || types.isProxy(value) || isWrapper(value)) return null;
+  return value.name === `bound ${name}` ? (value as Native) : null;
+}
+
+/**
+ * WASI's import objects among the imports of an instance, and copies of them; Proxies and objects with functions of the
+ * program's are skipped.
+ */
 function wasiOf(imports: unknown): Record<string, unknown>[] {
   if (typeof imports !== 'object' || imports === null || types.isProxy(imports)) return [];
   const found: Record<string, unknown>[] = [];
@@ -120,7 +133,9 @@ function wasiOf(imports: unknown): Record<string, unknown>[] {
     const value = Object.getOwnPropertyDescriptor(imports, name)?.value as unknown;
     if (typeof value !== 'object' || value === null || types.isProxy(value)) continue;
     const prototype = Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null;
-    if (prototype?.constructor?.name === 'WASI') found.push(value as Record<string, unknown>);
+    const isCopy = prototype === null || prototype === Object.prototype;
+    if (isCopy || prototype?.constructor?.name === 'WASI')
+      found.push(value as Record<string, unknown>);
   }
   return found;
 }

@@ -57,8 +57,10 @@ export type RefusalResult = (typeof RefusalResult)[keyof typeof RefusalResult];
 export class Evictor {
   /** Advances by one for each page that is evicted. */
   clock = 1;
-  /** The last batch put pages back because every tier refused them. */
+  /** The last batch put pages back, or exchanged pages for clean copies: attempts become rarer (reclaimer.ts). */
   isFull = false;
+  /** Pages that may still be evicted in exchange for dropped clean copies: no space was gained. Set by `onRefusal`. */
+  exchange = 0;
   /** True: evict nothing, because memory may be unmapped while it is copied. */
   isFrozen = false;
   /** Called before a batch; `isAsked`: the program asked to evict these pages. */
@@ -92,7 +94,10 @@ export class Evictor {
     return this.#evict(region);
   }
 
-  /** Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list. Returns how many. */
+  /**
+   * Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list, and where those are dirty all
+   * pages in turn. Returns how many.
+   */
   reclaimClean(set: ResidentSet<Region>, pages: number): number {
     if (this.isFrozen) return 0;
     for (let i = 0; i < set.regions.length; i++) {
@@ -100,6 +105,7 @@ export class Evictor {
       this.#begin();
       this.#chooseClean(region, INACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
       this.#chooseClean(region, ACTIVE_LIST, Math.min(pages, VICTIMS_MAX));
+      if (this.#count === 0) this.#chooseAnyClean(region, Math.min(pages, VICTIMS_MAX));
       if (this.#count > 0) return this.#evict(region);
     }
     return 0;
@@ -118,6 +124,12 @@ export class Evictor {
     }
     this.#evict(region);
     return page;
+  }
+
+  /** Slots were freed: the tiers may accept pages again. */
+  spaceFreed(): void {
+    this.isFull = false;
+    this.exchange = 0;
   }
 
   /** writeDone() of the memory manager. */
@@ -190,6 +202,24 @@ export class Evictor {
         this.#insert(region, page);
       }
       page = newer;
+    }
+  }
+
+  /** Chooses clean pages after those of the last time, except the newest: the thread that accessed it may still need it. */
+  #chooseAnyClean(region: Region, wanted: number): void {
+    const newest = region.newest(INACTIVE_LIST);
+    const start = region.cleanScanAt;
+    let page = region.state.indexOf(PageState.clean, start);
+    for (let isWrapped = false; this.#count < wanted; ) {
+      if (page === -1 && isWrapped) return;
+      if (page === -1) isWrapped = true;
+      else if (isWrapped && page >= start) return;
+      else if (page !== newest && !region.isPinned(page)) {
+        region.unlist(page);
+        this.#insert(region, page);
+      }
+      region.cleanScanAt = page + 1;
+      page = region.state.indexOf(PageState.clean, page + 1);
     }
   }
 
@@ -360,6 +390,8 @@ export class Evictor {
       region.listIncompressible(page);
       incompressible++;
     }
+    if (this.exchange > 0) this.isFull = true;
+    this.exchange = Math.max(0, this.exchange - out);
     this.#counters.add('pagesOut', out);
     region.counts[RegionCount.pagesOut]! += out;
     this.#counters.add('pagesPutBack', back);

@@ -106,11 +106,12 @@ export class Pager implements MemoryManager {
 
   /**
    * One step of background work: a part of the pending window, and a batch from each set above its high mark. Returns true
-   * while there is more; the caller serves faults between steps.
+   * while there is more; the caller serves faults between steps. `isQuiet`: no fault or call has
+   * come for a while.
    */
-  background(): boolean {
+  background(isQuiet: boolean = false): boolean {
     const isMore = this.#continueWindow();
-    return this.#reclaimer.background(this.regions) || isMore;
+    return this.#reclaimer.background(this.regions, isQuiet) || isMore;
   }
 
   /** Evicts pages [from, to) except those that are pinned or refused. Returns how many were evicted. */
@@ -175,7 +176,7 @@ export class Pager implements MemoryManager {
     }
     if (to > run) region.memory.drop(run, to - run);
     region.memory.flush();
-    this.evictor.isFull = false; // slots or compressed bytes may be free now
+    this.evictor.spaceFreed();
   }
 
   /** Swaps in all pages of a region, whatever the set's ceiling: the region is about to become ordinary memory again. */
@@ -202,10 +203,11 @@ export class Pager implements MemoryManager {
   remove(region: Region): void {
     for (let page = 0; page < region.pages; page++) {
       const entry = region.entry[page]!;
-      if (entry !== NO_ENTRY) this.swap.freeAndCache(entry as SwapEntry);
+      if (entry === NO_ENTRY) continue; // tables are memory only where they are written
+      this.swap.freeAndCache(entry as SwapEntry);
       region.entry[page] = NO_ENTRY;
     }
-    this.evictor.isFull = false;
+    this.evictor.spaceFreed();
     this.#pending.clearRegion(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;

@@ -16,9 +16,15 @@ const FULL_TRIES_MAX = 1024;
 const FULL_BATCH = 8;
 /** Calls without a scan for clean pages after a scan that found none. */
 const CLEAN_PAUSE = 31;
-/** Every RETRY_STEPS background steps, up to RETRY_PAGES incompressible pages of each region become evictable again. */
-const RETRY_STEPS = 128;
+/**
+ * RETRY_PAGES incompressible pages of a region are retried after RETRY_STEPS_MIN background steps, and twice as late each
+ * time that none of them compresses. Otherwise compressing them in vain would cost a quarter of a page per fault. An idle
+ * step counts as QUIET_STEPS, so that a program that has replaced such data and sleeps gets its memory back.
+ */
 const RETRY_PAGES = 32;
+const RETRY_STEPS_MIN = 128;
+const RETRY_STEPS_MAX = 65_536;
+const QUIET_STEPS = 1024;
 
 export class Reclaimer {
   readonly #evictor: Evictor;
@@ -49,14 +55,13 @@ export class Reclaimer {
     return Math.max(0, Math.min(count, set.ceiling - set.pages));
   }
 
-  /** Evicts one batch from each set above its mark. Returns true while a set has more to evict. */
-  background(regions: readonly Region[]): boolean {
+  /** Evicts one batch from each set above its mark. Returns true while a set has more to evict. @param isQuiet an idle step */
+  background(regions: readonly Region[], isQuiet: boolean): boolean {
     let isMore = false;
-    this.#steps = (this.#steps + 1) % RETRY_STEPS;
-    if (this.#steps === 0)
-      for (let i = 0; i < regions.length; i++) regions[i]!.retryIncompressible(RETRY_PAGES);
+    this.#steps += isQuiet ? QUIET_STEPS : 1;
     for (let i = 0; i < regions.length; i++) {
       const { set } = regions[i]!;
+      if (regions[i]!.incompressible > 0) this.#retry(regions[i]!);
       if (set.regions[0] !== regions[i]) continue; // once per set
       if (set.pages <= (set.isReclaiming ? set.low : set.high)) {
         set.isReclaiming = false;
@@ -66,6 +71,19 @@ export class Reclaimer {
       if (set.isReclaiming && set.pages > set.low) isMore = true;
     }
     return isMore;
+  }
+
+  /** Makes some incompressible pages evictable again when their time has come. */
+  #retry(region: Region): void {
+    const isFirst = region.retryWait === 0;
+    if (!isFirst && this.#steps < region.retryAt) return;
+    region.retryWait =
+      isFirst || region.compressedOnRetry > 0
+        ? RETRY_STEPS_MIN
+        : Math.min(region.retryWait * 2, RETRY_STEPS_MAX);
+    region.retryAt = this.#steps + region.retryWait;
+    region.compressedOnRetry = 0;
+    if (!isFirst) region.retryIncompressible(RETRY_PAGES);
   }
 
   /** Evicts up to `pages` pages; clean ones only where every tier is full. Returns how many. */

@@ -49,6 +49,8 @@ export type PageState = (typeof PageState)[keyof typeof PageState];
 const REFERENCED = 1;
 const ACTIVE = 2;
 const INCOMPRESSIBLE = 4;
+/** Made evictable again after it was found incompressible, and not compressed since. */
+const RETRIED = 8;
 /** Most pins of one page: a pin count is one byte. */
 const PINS_MAX = 255;
 
@@ -110,6 +112,13 @@ export class Region {
   /** The page where a sequential writer faults next, and how many pages that fault makes writable. */
   writeAt = -1;
   writeWindow = 1;
+  /** Of the pages that takeBack() chose, those that have left since: they compress now. */
+  compressedOnRetry = 0;
+  /** Where the search for clean pages goes on that the lists do not show (evict.ts). */
+  cleanScanAt = 0;
+  /** When pages that were set aside are tried again: the step, and the steps from one try to the next (room.ts). */
+  retryAt = 0;
+  retryWait = 0;
   readonly #flags: Uint8Array;
   readonly #pins: Uint8Array;
   readonly #next: Int32Array;
@@ -162,6 +171,7 @@ export class Region {
   /** Records that the page was evicted to its slot, or discarded, at `clock`. */
   removeResident(page: number, state: PageState, entry: SwapEntry, clock: number): void {
     assert(this.isResident(page), 'the page is resident');
+    if ((this.#flags[page]! & RETRIED) !== 0) this.compressedOnRetry++;
     this.unlist(page);
     this.resident--;
     this.set.pages--;
@@ -189,7 +199,9 @@ export class Region {
 
   /** In the inactive list and not referenced. */
   isIdle(page: number): boolean {
-    return this.#pins[page] === 0 && this.#next[page] !== 0 && this.#flags[page] === 0;
+    return (
+      this.#pins[page] === 0 && this.#next[page] !== 0 && (this.#flags[page]! & ~RETRIED) === 0
+    );
   }
 
   markReferenced(page: number): void {
@@ -199,6 +211,12 @@ export class Region {
   /** Returns the oldest page of a list, or -1. */
   oldest(list: ListAt): number {
     const page = this.#previous[this.pages + list]!;
+    return page === this.pages + list ? -1 : page;
+  }
+
+  /** Returns the newest page of a list, or -1. */
+  newest(list: ListAt): number {
+    const page = this.#next[this.pages + list]!;
     return page === this.pages + list ? -1 : page;
   }
 
@@ -255,6 +273,7 @@ export class Region {
   /** Keeps an incompressible page from eviction until retryIncompressible(). */
   listIncompressible(page: number): void {
     assert(this.isResident(page), 'the page is resident');
+    this.#flags[page]! &= ~RETRIED;
     if (this.#pins[page] === 0) this.#link(page, INCOMPRESSIBLE_LIST);
   }
 
@@ -264,6 +283,7 @@ export class Region {
       const page = this.oldest(INCOMPRESSIBLE_LIST);
       this.unlist(page);
       this.#link(page, INACTIVE_LIST);
+      this.#flags[page]! |= RETRIED;
     }
   }
 

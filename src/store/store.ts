@@ -48,6 +48,11 @@ export interface StoreOptions {
   readonly dense?: CodecFactory | null;
   /** How freed memory goes back to the system; default: it stays. */
   readonly release?: PageReleaseFactory;
+  /**
+   * True: the first shard is made with the first put, too, which is refused where there is no address space. Making it costs
+   * a collection of garbage (docs/adr/0005). Default: with the store.
+   */
+  readonly startsEmpty?: boolean;
 }
 
 export class Store {
@@ -68,6 +73,7 @@ export class Store {
   /** @throws RangeError when the process has no address space for the first shard */
   constructor(options: StoreOptions) {
     const { slots, budget, codec = lz4, release: returns = keepPages, dense = null } = options;
+    const { startsEmpty = false } = options;
     assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
     this.#budget = budget;
@@ -76,7 +82,7 @@ export class Store {
     this.#makeShard = (first) =>
       new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure, dense);
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
-    this.#addShard(0);
+    if (!startsEmpty) this.#addShard(0);
   }
 
   /**

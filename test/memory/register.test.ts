@@ -136,17 +136,6 @@ for (const [name, count, code] of places)
     assert.deepEqual([ending.code, adopted(ending)], [0, count], ending.stderr);
   });
 
-test('a memory above 4 GiB is not paged, and one warning says so', {
-  ...options,
-  skip: skipUnlessPaging || (major < 24 && 'needs Node 24'),
-}, async () => {
-  const make = "new WebAssembly.Memory({ address: 'i64', initial: 65537n, maximum: 65537n })";
-  const ending = await under(['-e', `${make}; ${make}`]);
-  assert.equal(ending.code, 0, ending.stderr);
-  assert.equal(ending.stderr.match(/above 4 GiB are not paged/g)?.length, 1, ending.stderr);
-  assert.equal(adopted(ending), 0, ending.stderr);
-});
-
 test('1,100 memories are paged, without a warning', options, async () => {
   const make = 'new WebAssembly.Memory({ initial: 1 })';
   const code = `const all = []; for (let i = 0; i < 1100; i++) all.push(${make});

@@ -1,4 +1,11 @@
-/** Threads that wait in shared memory, under register: see "Can a program deadlock?" in docs/design/memory.md. */
+/**
+ * Threads that wait in shared memory, under register: see "Can a program deadlock?" in docs/design/memory.md.
+ *
+ *   waiters    three threads in Atomics.wait(), nothing else
+ *   pthreads   a package from npm that Emscripten made with pthreads (libvips)
+ *
+ * Each is run with its memory left alone, as register does, and paged by FRONTSWAP_SHARED=1: the latter can hang today.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -7,10 +14,19 @@ import { type Ending, endingOf } from './ending.ts';
 import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
-const waiters = fileURLToPath(new URL('./children/waiters.js', import.meta.url));
-const options = { skip: skipUnlessPaging, timeout: 120_000 };
+const childOf = (name: string): string =>
+  fileURLToPath(new URL(`./children/${name}.js`, import.meta.url));
+const waiters = childOf('waiters');
+const pthreads = [childOf('pthreads'), '3'];
+const options = { skip: skipUnlessPaging, timeout: 300_000 };
+/** A hang is not certain: as many runs in a row. */
+const RUNS = 4;
 /** A program that hangs is ended after so long; those that do not take a few seconds. */
 const HANG_MS = 60_000;
+const pagedOptions = (): typeof options => ({
+  ...options,
+  skip: skipUnlessPaging || faultsWaitForJavaScript,
+});
 
 /**
  * Set to false when a fault is served without JavaScript. Until then such a program hangs on nearly every run: the thread
@@ -28,11 +44,45 @@ const under = (args: readonly string[], environment: NodeJS.ProcessEnv = {}): Pr
 const warnings = ({ stderr }: Ending): readonly string[] =>
   stderr.split('\n').filter((line) => line.includes('FrontswapWarning'));
 
-test('three threads wait over a shared memory: they finish under register', options, async () => {
-  const ending = await under([waiters]);
-  assert.deepEqual([ending.code, ending.stdout], [0, 'intact\n'], ending.stderr);
-  assert.match(ending.stderr, /frontswap: 0 memories/);
-});
+/** Runs a program again and again: each time it ends, with the plain result, and pages so many memories. */
+async function finishes(
+  args: readonly string[],
+  result: string,
+  memories: number,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<void> {
+  for (let run = 0; run < RUNS; run++) {
+    const ending = await under(args, environment);
+    const ended = [ending.code, ending.signal, ending.stdout];
+    assert.deepEqual(ended, [0, null, result], `run ${run}: ${ending.stderr}`);
+    assert.match(ending.stderr, new RegExp(`frontswap: ${memories} memories`));
+    if (memories === 0) assert.equal(warnings(ending).length, 1, ending.stderr);
+  }
+}
+
+const plain = async (args: readonly string[]): Promise<string> => {
+  const { code, stdout, stderr } = await endingOf(
+    spawn(process.execPath, args),
+    undefined,
+    HANG_MS,
+  );
+  assert.equal(code, 0, stderr);
+  return stdout;
+};
+
+test('three threads wait over a shared memory: they finish under register', options, () =>
+  finishes([waiters], 'intact\n', 0),
+);
+
+test(
+  'a program with pthreads ends under register with the result that it has alone',
+  options,
+  async () => {
+    const result = await plain(pthreads);
+    assert.match(result, /^[0-9a-f]{64}\n$/);
+    await finishes(pthreads, result, 0);
+  },
+);
 
 const makeTwo = `const limits = { initial: 64, maximum: 64, shared: true };
   for (const memory of [new WebAssembly.Memory(limits), new WebAssembly.Memory(limits)]) {
@@ -62,11 +112,14 @@ test('a memory that is not shared is paged beside one that is', options, async (
   assert.match(ending.stderr, /frontswap: 1 memories/);
 });
 
-test('three threads wait over a shared memory that is paged: they finish', {
-  ...options,
-  skip: skipUnlessPaging || faultsWaitForJavaScript,
-}, async () => {
-  const ending = await under([waiters], { FRONTSWAP_SHARED: '1' });
-  assert.deepEqual([ending.code, ending.stdout], [0, 'intact\n'], ending.stderr);
-  assert.match(ending.stderr, /frontswap: 1 memories/);
-});
+test('three threads wait over a shared memory that is paged: they finish', pagedOptions(), () =>
+  finishes([waiters], 'intact\n', 1, { FRONTSWAP_SHARED: '1' }),
+);
+
+test(
+  'a program with pthreads ends with the same result when its memory is paged',
+  pagedOptions(),
+  async () => {
+    await finishes(pthreads, await plain(pthreads), 1, { FRONTSWAP_SHARED: '1' });
+  },
+);

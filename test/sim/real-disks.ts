@@ -18,21 +18,21 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import type { SwapArea } from '../../src/swap/areas.ts';
 import { FakeClock } from '../block/harness.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
-import type { AnyWorld, Trouble } from './walk.ts';
+import type { AnyWorld, Problem } from './walk.ts';
 
 export type DiskKind = 'ramzswap' | 'memory';
 
 /** Random only while faults are active. */
-class TroublePrng extends Prng {
-  readonly #trouble: Trouble;
+class ProblemPrng extends Prng {
+  readonly #problem: Problem;
 
-  constructor(seed: number, trouble: Trouble) {
+  constructor(seed: number, problem: Problem) {
     super(seed);
-    this.#trouble = trouble;
+    this.#problem = problem;
   }
 
   override oneIn(n: number): boolean {
-    return this.#trouble.faults && super.oneIn(n);
+    return this.#problem.faults && super.oneIn(n);
   }
 }
 
@@ -50,19 +50,19 @@ export class RealDisks {
   readonly clock: FakeClock = new FakeClock();
   readonly #kind: DiskKind;
   readonly #prng: Prng;
-  readonly #trouble: Trouble;
+  readonly #problem: Problem;
   readonly #stacks: Map<Disk, Stack> = new Map();
 
-  constructor(kind: DiskKind, prng: Prng, trouble: Trouble) {
+  constructor(kind: DiskKind, prng: Prng, problem: Problem) {
     this.#kind = kind;
     this.#prng = prng;
-    this.#trouble = trouble;
+    this.#problem = problem;
   }
 
   make(slots: number, synchronous: boolean): Disk {
     const prng = this.#prng;
     const base = this.#base(slots);
-    const fault = faultDisk(base, new TroublePrng(prng.u32(), this.#trouble), {
+    const fault = faultDisk(base, new ProblemPrng(prng.u32(), this.#problem), {
       failOneIn: { read: 20, write: 6, discard: 20, writeZeroes: 0, flush: 0 },
       tearOneIn: 2,
       badRanges: [],
@@ -87,7 +87,7 @@ export class RealDisks {
     const prng = this.#prng;
     this.clock.ns += prng.below(3000);
     for (const { fault, queues, plugged } of this.#stacks.values()) {
-      fault.isGone = this.#trouble.vanished;
+      fault.isGone = this.#problem.vanished;
       for (const queue of queues) {
         if (!prng.oneIn(16)) continue;
         if (plugged.delete(queue)) queue.unplug();

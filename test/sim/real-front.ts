@@ -19,16 +19,16 @@ import type { WritebackOptions } from '../../src/swap/writeback.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { FakeReturns } from '../model/fake-returns.ts';
-import type { AnyWorld, Trouble } from './walk.ts';
+import type { AnyWorld, Problem } from './walk.ts';
 
 /** The backend, with random corrupt loads while faults are active. */
-function damaging(next: FrontswapBackend, trouble: Trouble, prng: Prng): FrontswapBackend {
+function damaging(next: FrontswapBackend, problem: Problem, prng: Prng): FrontswapBackend {
   return {
     name: next.name,
     init: (type, slots) => next.init(type, slots),
     store: (type, offset, page, at) => next.store(type, offset, page, at),
     load: (type, offset, page, at) =>
-      trouble.faults && prng.oneIn(10) ? LoadResult.corrupt : next.load(type, offset, page, at),
+      problem.faults && prng.oneIn(10) ? LoadResult.corrupt : next.load(type, offset, page, at),
     invalidatePage: (type, offset) => next.invalidatePage(type, offset),
     invalidateArea: (type) => next.invalidateArea(type),
   };
@@ -44,13 +44,13 @@ export class RealFront {
   readonly pressure: WritebackOptions;
   readonly #tmemPages: Store;
   readonly #prng: Prng;
-  readonly #trouble: Trouble;
+  readonly #problem: Problem;
   #wasThrough = false;
 
-  constructor(prng: Prng, trouble: Trouble, kind: BackendKind) {
+  constructor(prng: Prng, problem: Problem, kind: BackendKind) {
     const returns = new FakeReturns().factory;
     this.#prng = prng;
-    this.#trouble = trouble;
+    this.#problem = problem;
     const limitBytes = 100_000 + prng.below(200_000);
     this.stores = storeBackend(new Budget(limitBytes), lz4, returns, loadNativeZstd().factory);
     const budget = new Budget(300_000);
@@ -59,8 +59,8 @@ export class RealFront {
     this.tmem = new Tmem({ store: tmemStore(this.#tmemPages), pages: slots + 4 });
     const overTmem = new TmemFrontswap(this.tmem, this.tmem.addClient());
     const usedBytes = (): number => this.stores.usedBytes();
-    const gate = admission(damaging(this.stores, trouble, prng), usedBytes, limitBytes, 80);
-    if (kind === 'tmem') this.front.register(damaging(overTmem, trouble, prng));
+    const gate = admission(damaging(this.stores, problem, prng), usedBytes, limitBytes, 80);
+    if (kind === 'tmem') this.front.register(damaging(overTmem, problem, prng));
     if (kind === 'stores before tmem') this.front.register(overTmem);
     if (kind !== 'tmem') this.front.register(gate);
     this.pressure = {
@@ -92,7 +92,7 @@ export class RealFront {
     const before = front.currPages();
     const target = Math.max(0, before - this.#prng.below(6));
     assert.equal(front.shrink(target), before - front.currPages(), 'shrink says what it did');
-    if (this.#trouble.faults) return;
+    if (this.#problem.faults) return;
     assert.ok(front.currPages() >= target, 'shrink stops at its target');
     if (areSynchronous && mm.free.length > 0)
       assert.equal(front.currPages(), target, 'shrink reaches its target');

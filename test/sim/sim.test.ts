@@ -13,19 +13,19 @@ import { type Parts, walk } from './walk.ts';
 
 function standIns(prng: Prng): Parts {
   const front = new NaiveFront();
-  const trouble = { faults: false, vanished: false };
+  const problem = { faults: false, vanished: false };
   front.accepts = () => prng.below(3) === 0;
-  front.damaged = () => trouble.faults && prng.oneIn(10);
+  front.damaged = () => problem.faults && prng.oneIn(10);
   front.exclusiveGets = prng.oneIn(3);
   front.writethrough = !front.exclusiveGets && prng.oneIn(4);
   return {
     front,
-    trouble,
+    problem,
     pressure: { usedBytes: () => front.pages.size, limitBytes: 60 },
     makeDisk(slots, synchronous) {
       const disk = new SimDisk(slots, synchronous);
       disk.delay = () => prng.below(4);
-      disk.fails = () => trouble.vanished || (trouble.faults && prng.oneIn(20));
+      disk.fails = () => problem.vanished || (problem.faults && prng.oneIn(20));
       return disk;
     },
     diskGone: (disk) =>

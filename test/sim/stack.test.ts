@@ -12,13 +12,13 @@ import { type BackendKind, RealFront } from './real-front.ts';
 import { type Parts, walk } from './walk.ts';
 
 function realParts(prng: Prng, backends: BackendKind, kind: DiskKind, synchronous: boolean): Parts {
-  const trouble = { faults: false, vanished: false };
-  const front = new RealFront(prng, trouble, backends);
-  const disks = new RealDisks(kind, prng, trouble);
+  const problem = { faults: false, vanished: false };
+  const front = new RealFront(prng, problem, backends);
+  const disks = new RealDisks(kind, prng, problem);
   let areAllSynchronous = true;
   return {
     front: front.front,
-    trouble,
+    problem,
     pressure: front.pressure,
     makeDisk(slots, isSynchronous) {
       if (!isSynchronous) areAllSynchronous = false;

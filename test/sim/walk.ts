@@ -16,7 +16,7 @@ const FRAMES = 24;
 const PAGES = 500;
 
 /** The faults that are active now; disks and backends read this. */
-export interface Trouble {
+export interface Problem {
   /** Single bios and loads fail. */
   faults: boolean;
   /** Every bio fails. */
@@ -29,7 +29,7 @@ export type AnyWorld = World<FrontEnd>;
 /** The parts around the swap core. */
 export interface Parts {
   readonly front: FrontEnd;
-  readonly trouble: Trouble;
+  readonly problem: Problem;
   /** What the shrinker watches. */
   readonly pressure: WritebackOptions;
   makeDisk(slots: number, synchronous: boolean): SwapDisk;
@@ -88,7 +88,7 @@ function makeRoom({ mm, prng }: Sim): void {
 
 function step(sim: Sim): void {
   const { mm, prng, swap, parts } = sim;
-  const { trouble } = parts;
+  const { problem } = parts;
   const vpn = prng.below(PAGES);
   const kind = prng.below(100);
   if (sim.leaving !== -1 && prng.oneIn(2)) stepOff(sim, true);
@@ -96,7 +96,7 @@ function step(sim: Sim): void {
   if (kind < 35) mm.write(vpn, prng.oneIn(4) ? 0 : 1 + prng.below(1_000_000));
   else if (kind < 65) {
     const answer = mm.touch(vpn);
-    if (!trouble.faults && !trouble.vanished)
+    if (!problem.faults && !problem.vanished)
       assert.ok(answer !== SwapInResult.ioError && answer !== SwapInResult.corrupt);
     assert.notEqual(answer, SwapInResult.badEntry);
   } else if (kind < 75) mm.fork(vpn, prng.below(PAGES));
@@ -111,8 +111,8 @@ function step(sim: Sim): void {
     if (prng.oneIn(6)) endMany(sim);
     else sweep(sim, vpn);
   } else if (prng.oneIn(2)) swap.reclaimCacheOnly(3);
-  else if (prng.oneIn(trouble.faults ? 2 : 5)) trouble.faults = !trouble.faults;
-  else if (trouble.vanished || prng.oneIn(20)) trouble.vanished = !trouble.vanished;
+  else if (prng.oneIn(problem.faults ? 2 : 5)) problem.faults = !problem.faults;
+  else if (problem.vanished || prng.oneIn(20)) problem.vanished = !problem.vanished;
 }
 
 /** Writes cold pages back, or does a step of the shrinker; sometimes changes the limits of writeback. */
@@ -164,8 +164,8 @@ function pass(sim: Sim): void {
 /** Clears all faults and reads every page once more. */
 function finish(sim: Sim): void {
   const { mm, swap, parts } = sim;
-  parts.trouble.faults = false;
-  parts.trouble.vanished = false;
+  parts.problem.faults = false;
+  parts.problem.vanished = false;
   for (let tries = 0; sim.leaving !== -1; tries++) {
     assert.ok(tries < 2000, 'a swapoff in progress completes');
     makeRoom(sim);

@@ -100,15 +100,17 @@ function destroyArea({ store, share }: Area): void {
  * @param budget limit of all areas together
  * @param release how freed memory is released to the system
  * @param dense codec that idle pages are recompressed with; null: none
+ * @param startsEmpty see StoreOptions
  */
 export function storeBackend(
   budget: Budget,
   codec: CodecFactory,
   release: PageReleaseFactory,
   dense: CodecFactory | null = null,
+  startsEmpty: boolean = false,
 ): StoreBackend {
   const makeStore = (slots: number, share: Budget): Store =>
-    new Store({ slots, budget: share, codec, release, dense });
+    new Store({ slots, budget: share, codec, release, dense, startsEmpty });
   return new PageStores(budget, makeStore);
 }
 

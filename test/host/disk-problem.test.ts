@@ -1,7 +1,7 @@
 /** What the log says of a disk whose backing is full, fails or is damaged, and of one that refuses writes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DiskTrouble } from '../../src/host/disk-trouble.ts';
+import { DiskProblem } from '../../src/host/disk-problem.ts';
 import type { DiskStats } from '../../src/host/parts.ts';
 import { QUIET_CHECKS } from '../../src/host/refusal-watch.ts';
 import { StandInDisk } from './stand-in.ts';
@@ -12,11 +12,11 @@ const whyFull = (): string => 'its limit of 1M is reached';
 
 /** The news of each step; figures are added to those of the step before. */
 function newsOf(path: string | undefined, ...steps: readonly Partial<DiskStats>[]): string[][] {
-  const trouble = new DiskTrouble(path);
+  const problem = new DiskProblem(path);
   let stats = still;
   return steps.map((step) => {
     stats = { ...stats, ...step };
-    return trouble.look(stats, whyFull);
+    return problem.look(stats, whyFull);
   });
 }
 
@@ -84,7 +84,7 @@ test('pages that are not those that were written are counted in the line', () =>
   assert.deepEqual(second, []);
 });
 
-test('each kind of trouble is news again after its own quiet while', () => {
+test('each kind of problem is news again after its own quiet while', () => {
   const quiet = Array.from({ length: QUIET_CHECKS }, () => ({}));
   const news = newsOf(
     '/b',

@@ -15,7 +15,7 @@ const ioErrorsOf = ({ backingFailures, backingNoSpace }: DiskStats): number =>
 
 const KEEPS = 'the guest keeps those pages in its own memory';
 
-export class DiskTrouble {
+export class DiskProblem {
   readonly #backing: string;
   readonly #refused = new RefusalWatch();
   readonly #full = new RefusalWatch();

@@ -1,0 +1,16 @@
+/** Ends as soon as one of its workers runs: those join its swap at that moment. Run by joining.test.ts. */
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { joinSwap, openSwap } from '../../../src/memory/open-swap.ts';
+
+if (isMainThread) {
+  const swap = openSwap({ residentBytes: 2 ** 20 });
+  for (let i = 0; i < 3; i++)
+    new Worker(new URL(import.meta.url), { workerData: swap.control }).once('message', () =>
+      process.exit(0),
+    );
+} else {
+  const { parentPort } = await import('node:worker_threads');
+  parentPort!.postMessage('joining');
+  const swap = joinSwap(workerData as SharedArrayBuffer);
+  for (;;) swap.map({ bytes: 65536 });
+}

@@ -1,0 +1,31 @@
+/**
+ * libvips in WebAssembly, made by Emscripten with pthreads: its pool of threads waits in a shared memory, and so does its main
+ * thread. Run plain and under register by waiters.test.ts.
+ *
+ *   node pthreads.js ROUNDS
+ *
+ * Prints a hash of the pixels of every image that it made.
+ */
+import { createHash } from 'node:crypto';
+import Vips from 'wasm-vips';
+
+const SIDE = 384;
+const BANDS = 3;
+const THREADS = 2;
+
+const vips = await Vips({ dynamicLibraries: [] });
+vips.concurrency(THREADS);
+const hash = createHash('sha256');
+for (let round = 0; round < Number(process.argv[2]); round++) {
+  const bytes = new Uint8Array(SIDE * SIDE * BANDS);
+  let state = round + 1;
+  for (let i = 0; i < bytes.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    bytes[i] = (i >>> 4) + (state >>> 29);
+  }
+  const image = vips.Image.newFromMemory(bytes, SIDE, SIDE, BANDS, vips.BandFormat.uchar);
+  hash.update(image.gaussblur(4).resize(0.7).sharpen().writeToMemory());
+  image.delete();
+}
+process.stdout.write(`${hash.digest('hex')}\n`);
+vips.shutdown();

@@ -1,0 +1,50 @@
+/** Threads that join a swap while the process ends: the end waits for those that have begun, and others are refused. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { SwapError } from '../../src/base/errors.ts';
+import { ControlBlock } from '../../src/memory/control-block.ts';
+import { loadLinux } from '../../src/os/linux/system-call.ts';
+import { endingOf } from './ending.ts';
+import { skipUnlessPaging } from './paging.ts';
+
+const options = { skip: skipUnlessPaging, timeout: 300_000 };
+const program = fileURLToPath(new URL('./children/joining.js', import.meta.url));
+/** Without the wait one run in some dozens aborts. */
+const RUNS = 12;
+
+test('a process ends while its workers join the swap', options, async () => {
+  for (let run = 0; run < RUNS; run++) {
+    const { code, signal, stderr } = await endingOf(spawn(process.execPath, [program]));
+    assert.deepEqual([code, signal], [0, null], `run ${run}: ${stderr}`);
+  }
+});
+
+test('nobody joins any more when the process has begun to end', options, () => {
+  const { linux } = loadLinux();
+  const control = new ControlBlock(linux);
+  assert.equal(
+    control.join(() => 'joined'),
+    'joined',
+  );
+  control.setExiting();
+  assert.throws(
+    () => control.join(() => assert.fail('it must not begin')),
+    (error: SwapError) =>
+      error instanceof SwapError &&
+      error.code === 'ERR_IO_ENDED' &&
+      error.facts['reason'] === 'exiting',
+  );
+  assert.equal(control.waitForJoins(), true);
+});
+
+test('the end waits for a thread that has begun to join, and not for ever', options, () => {
+  const { linux } = loadLinux();
+  const control = new ControlBlock(linux);
+  control.join(() => {
+    control.setExiting();
+    assert.equal(control.waitForJoins(), false, 'this thread is the one that is waited for');
+  });
+  assert.equal(control.waitForJoins(), true);
+});
