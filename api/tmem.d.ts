@@ -86,7 +86,7 @@ class Store {
     recompress(slot: Slot): RecompressResult;
     recompressIdle(most: number, age: number): number;
     age(from: Slot, to: number): void;
-    coldest(from: Slot, to: number, age: number, poor: boolean): number;
+    coldest(from: Slot, to: number, age: number, incompressibleOnly: boolean): number;
     putCompressed(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): PutResult;
     compressedBytes(slot: Slot): number;
     readCompressed(slot: Slot, target: Uint8Array, at: number): number;

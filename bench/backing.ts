@@ -1,6 +1,7 @@
 /**
- * A disk with a backing: what a page costs that goes there and comes back, beside the backing alone. The pages are random
- * bytes, so all of them go. Over a disk in plain memory one sees what ramzswap adds; over a file what that is beside the calls.
+ * A disk with a backing: what a page costs that goes there and comes back, beside the backing alone. The pages are
+ * random bytes, so all of them go. Over a disk in plain memory one sees what ramzswap adds; over a file what that is
+ * beside the calls.
  */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

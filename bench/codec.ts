@@ -1,8 +1,8 @@
 /**
  * LZ4 engines: the WebAssembly kernels, liblz4 through the foreign function interface, and liblz4 called from C
- * (bench/reference/lz4.c), the reference. Same pages, same order, processor time; rounds alternate, so that a disturbance
- * affects all engines; ratios of times are medians of each round's ratio. A page that compresses to more than 3072 bytes
- * counts as 4096: it would be stored raw.
+ * (bench/reference/lz4.c), the reference. Same pages, same order, processor time; rounds alternate, so that a
+ * disturbance affects all engines; ratios of times are medians of each round's ratio. A page that compresses to more
+ * than 3072 bytes counts as 4096: it would be stored raw.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -178,8 +178,8 @@ function cEngine(pages: PageSet, passes: number): Engine | null {
 }
 
 /**
- * Makes a table of the rounds of each engine; the first engine is the reference. The row `mixed` weights each class by its
- * share of the pages.
+ * Makes a table of the rounds of each engine; the first engine is the reference. The row `mixed` weights each class by
+ * its share of the pages.
  */
 export function codecTable(
   pages: Omit<PageSet, 'bytes'>,

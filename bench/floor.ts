@@ -7,8 +7,8 @@
  *   one WebAssembly memory of 1 MiB                      the same
  *   nothing                node -e 0                     openSwap()
  *
- * Memory: RSS half a second after the program's last statement, when the runtime is idle. Time: from spawn to exit of the
- * same program without that wait.
+ * Memory: RSS half a second after the program's last statement, when the runtime is idle. Time: from spawn to exit of
+ * the same program without that wait.
  */
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * A Linux guest that swaps on nbdkit and on our host: time of the whole run and of its phases, processor time of the server,
- * its resident memory at each phase boundary. Servers alternate within a round, so that a slow minute affects all of them;
- * figures are medians over the rounds. Everything is pinned to one core, as on a host with a busy guest.
+ * A Linux guest that swaps on nbdkit and on our host: time of the whole run and of its phases, processor time of the
+ * server, its resident memory at each phase boundary. Servers alternate within a round, so that a slow minute affects
+ * all of them; figures are medians over the rounds. Everything is pinned to one core, as on a host with a busy guest.
  */
 import { guestTools, prepareGuest } from '../test/guest/artefacts.ts';
 import { type GuestResult, type Point, runGuest } from '../test/guest/guest-run.ts';

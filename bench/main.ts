@@ -1,8 +1,8 @@
 /**
  * npm run bench [-- NAME...] [--corpus FILE] [--rounds N] [--region MIB] [--budget MIB] [--json]
  *
- * Prints one table per bench, next to the peers that this machine has. --region and --budget are for `memory`; `packages`
- * downloads about 400 MB from npm the first time.
+ * Prints one table per bench, next to the peers that this machine has. --region and --budget are for `memory`;
+ * `packages` downloads about 400 MB from npm the first time.
  */
 import { parseArgs } from 'node:util';
 import { type BenchOptions, machine, printTable, type Table } from './measure.ts';

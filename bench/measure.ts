@@ -1,14 +1,16 @@
 /**
- * How the benches measure: contenders alternate in one run (A B A B), figures are medians of rounds, and of processor time
- * rather than wall time, because the machine is shared. Quote the ratios.
+ * How the benches measure: contenders alternate in one run (A B A B), figures are medians of rounds, and of processor
+ * time rather than wall time, because the machine is shared. Quote the ratios.
  *
- * A ratio is the quotient of two figures of its table. In a column "median x" it is the median of each round's ratio, which
- * a disturbed round hardly changes; it is not the quotient of the two medians.
+ * A ratio is the quotient of two figures of its table. In a column "median x" it is the median of each round's ratio,
+ * which a disturbed round hardly changes; it is not the quotient of the two medians.
  */
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 
-/** Processor time of this process so far, ns; all threads count, with those of the compiler and the garbage collector. */
+/**
+ * Processor time of this process so far, ns; all threads count, with those of the compiler and the garbage collector.
+ */
 export function cpuNs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) * 1000;

@@ -1,7 +1,7 @@
 /**
- * Paged memory: a region four times its resident budget, filled, read and written sequentially and at random, and evicted;
- * next to the kernel's swap on zram in a memory control group of that budget, and to a mapped file in the same. The patterns
- * are specified in bench/touches.ts. A round runs every contender once; the order rotates.
+ * Paged memory: a region four times its resident budget, filled, read and written sequentially and at random, and
+ * evicted; next to the kernel's swap on zram in a memory control group of that budget, and to a mapped file in the
+ * same. The patterns are specified in bench/touches.ts. A round runs every contender once; the order rotates.
  *
  * To add a pager, add a PagerContender to `contenders` whose run() starts a program through peers/pager-program.ts that
  * fills, touches and reports as bench/reference/pager.c does.

@@ -1,6 +1,7 @@
 /**
- * NBD: our host and nbdkit's memory plugin, with fio's nbd engine over a Unix socket; server and client on one core, pages
- * 60 % compressible, servers in turn within each round. Then rss: memory after filling 1 GiB, and after trimming all of it.
+ * NBD: our host and nbdkit's memory plugin, with fio's nbd engine over a Unix socket; server and client on one core,
+ * pages 60 % compressible, servers in turn within each round. Then rss: memory after filling 1 GiB, and after trimming
+ * all of it.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

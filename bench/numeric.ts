@@ -1,6 +1,6 @@
 /**
- * Pages of numbers: a store with the filters before LZ4 beside one without, on pages of numbers and, for what the filters cost
- * elsewhere, on the pages that the other benches use; then each filter by itself.
+ * Pages of numbers: a store with the filters before LZ4 beside one without, on pages of numbers and, for what the
+ * filters cost elsewhere, on the pages that the other benches use; then each filter by itself.
  *
  * The store without filters has the same LZ4 engine under another format's name, for which there are none.
  */
@@ -192,7 +192,7 @@ function oneByOne(options: BenchOptions): Table {
     return [group.name, ...cells, picked.join(' ')];
   });
   return {
-    title: 'numeric: LZ4 behind each filter, kept of a page, and ns to pack/unpack',
+    title: 'numeric: LZ4 after each filter, bytes stored per page, ns to compress/decompress',
     columns: ['pages', 'none', '1 planes 4', '2 planes 8', '3 delta 4', '4 delta 8', 'picked'],
     rows,
     notes: [

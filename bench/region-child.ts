@@ -1,11 +1,11 @@
 /**
- * This project's program for bench/memory.ts: it does what bench/reference/pager.c does, touch for touch, on a region of
- * frontswap, with the same arguments and output.
+ * This project's program for bench/memory.ts: it does what bench/reference/pager.c does, touch for touch, on a region
+ * of frontswap, with the same arguments and output.
  *
  *   node region-child.js copy|one CORPUS TOTAL BUDGET SEED TOUCHES PATTERN...
  *
- * peers/own-region.ts explains the first argument. The times of touches are those of the main thread; processor time is that
- * of all threads, the fault thread and the runtime's included.
+ * peers/own-region.ts explains the first argument. The times of touches are those of the main thread; processor time is
+ * that of all threads, the fault thread and the runtime's included.
  */
 import { readFileSync, readSync } from 'node:fs';
 import { openSwap, type SwapRegion } from '../src/index.ts';

@@ -1,6 +1,6 @@
 /**
- * Fetching a page from redis-server on this machine, over a Unix socket and over loopback TCP, next to a get of the same page
- * from the local store. Wall time, because a round trip is mostly waiting.
+ * Fetching a page from redis-server on this machine, over a Unix socket and over loopback TCP, next to a get of the
+ * same page from the local store. Wall time, because a round trip is mostly waiting.
  */
 import { randomBytes } from 'node:crypto';
 import { Budget } from '../src/arena/budget.ts';

@@ -1,6 +1,6 @@
 /**
- * The store and the kernel's zram: put and get of 4 KiB pages, processor time, same pages, interleaved rounds; then the cost
- * of a flush, and the store's memory per payload.
+ * The store and the kernel's zram: put and get of 4 KiB pages, processor time, same pages, interleaved rounds; then the
+ * cost of a flush, and the store's memory per payload.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { Prng } from '../src/base/prng.ts';

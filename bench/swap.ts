@@ -1,8 +1,8 @@
 /**
- * The three designs of the 2010 debate over one swap core and one compressed store: a direct call (frontswap), a bio that is
- * completed synchronously (ramzswap), and a bio through a request queue. Measures the cost of swapping a page out, in, and
- * freeing it; the cost of a free as swap grows; and the bytes that dead pages occupy with each method of discard.
- * docs/design/three-ways.md explains what is measured and why.
+ * The three designs of the 2010 debate over one swap core and one compressed store: a direct call (frontswap), a bio
+ * that is completed synchronously (ramzswap), and a bio through a request queue. Measures the cost of swapping a page
+ * out, in, and freeing it; the cost of a free as swap grows; and the bytes that dead pages occupy with each method of
+ * discard. docs/design/three-ways.md explains what is measured and why.
  */
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';

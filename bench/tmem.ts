@@ -1,4 +1,7 @@
-/** tmem over the page store beside the store by itself: what keys, pools, charging and dedup add to a put, a get and a flush. */
+/**
+ * tmem over the page store beside the store by itself: what keys, pools, charging and dedup add to a put, a get and a
+ * flush.
+ */
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';

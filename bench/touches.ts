@@ -1,7 +1,7 @@
 /**
- * The workload of the memory bench: a region of pages, a smaller resident budget, and patterns of accesses (touches). This
- * file specifies it; bench/reference/pager.c (the kernel's paging) and region-child.ts (ours) both implement it, touch for
- * touch. Every contender reports a hash of the pages touched, which proves it.
+ * The workload of the memory bench: a region of pages, a smaller resident budget, and patterns of accesses (touches).
+ * This file specifies it; bench/reference/pager.c (the kernel's paging) and region-child.ts (ours) both implement it,
+ * touch for touch. Every contender reports a hash of the pages touched, which proves it.
  *
  *   word 0 of page p   tag: (p + 1) x 0x9e3779b1 xor writes[p]   32 bits, little-endian
  *   the rest           page p mod n of the n corpus pages
@@ -13,12 +13,12 @@
  *   rand-read    `touches` pages of the sequence of `seed`, read and compared
  *   rand-write   `touches` pages of the sequence of `seed + 1`, written
  *   check        as seq-read: every write is still there
- *   evict        four times: the next quarter budget of pages is written in order, evicted in one call, read and compared,
- *                and evicted again. Only the first eviction is timed; `pages` counts those that were resident before it
- *                and are not after it
+ *   evict        four times: the next quarter budget of pages is written in order, evicted in one call, read and
+ *                compared, and evicted again. Only the first eviction is timed; `pages` counts those that were
+ *                resident before it and are not after it
  *
- * Times are wall times: a pager may work on another core while the touch waits. The clock is read once per touch; a touch
- * takes the time since the previous reading. Processor time is that of all threads of the contender.
+ * Times are wall times: a pager may work on another core while the touch waits. The clock is read once per touch; a
+ * touch takes the time since the previous reading. Processor time is that of all threads of the contender.
  */
 
 export const patterns: readonly string[] = [

@@ -1,7 +1,8 @@
 /**
- * Fuzzes filtered blocks: blocks of both engines, with their filter, their LZ4 block or both changed. Each must be read exactly
- * as the plain decoder and the plain filters read it, must write nothing outside the page and its slack, and what is behind
- * it in memory must not matter. liblz4 may read matches of offset 0, so where it differs only the bounds are checked.
+ * Fuzzes filtered blocks: blocks of both engines, with their filter, their LZ4 block or both changed. Each must be read
+ * exactly as the plain decoder and the plain filters read it, must write nothing outside the page and its slack, and
+ * what is behind it in memory must not matter. liblz4 may read matches of offset 0, so where it differs only the bounds
+ * are checked.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';

@@ -1,8 +1,9 @@
 /**
- * Fuzzes the LZ4 page decoder with mutated blocks of three encoders and with blocks of random sequences. The decoder must
- * return what the naive decoder returns (the same page, or a refusal), whatever bytes follow the block in memory, and must
- * write nothing outside the page and its slack. liblz4, if installed, must agree, except on matches of offset 0, which it
- * accepts and the format forbids. Pages that decode are compressed and decompressed again, to test the encoder.
+ * Fuzzes the LZ4 page decoder with mutated blocks of three encoders and with blocks of random sequences. The decoder
+ * must return what the naive decoder returns (the same page, or a refusal), whatever bytes follow the block in memory,
+ * and must write nothing outside the page and its slack. liblz4, if installed, must agree, except on matches of offset
+ * 0, which it accepts and the format forbids. Pages that decode are compressed and decompressed again, to test the
+ * encoder.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';

@@ -115,7 +115,7 @@ const cuts = (prng: Prng): number[] =>
   );
 
 function someOption(prng: Prng): Uint8Array {
-  const name = pick(prng, ['disk', '', 'nobody', 'n'.repeat(4097)]);
+  const name = pick(prng, ['disk', '', 'absent', 'n'.repeat(4097)]);
   const data = pick(prng, [
     new Uint8Array(0),
     infoData(name, [0, 1, 2, 3]),

@@ -1,6 +1,6 @@
 /**
- * Fuzzes the store against its model: one store after the other, each with its own seed, size and limit, and a system that
- * releases pages always, never or for some time.
+ * Fuzzes the store against its model: one store after the other, each with its own seed, size and limit, and a system
+ * that releases pages always, never or for some time.
  */
 import { Prng } from '../src/base/prng.ts';
 import { StoreTwin } from '../test/model/store-model.ts';

@@ -205,4 +205,4 @@ for (const folder of ['docs/reference/api', 'api'])
 for (const name of undocumented) console.error(`api-docs: no doc comment: ${name}`);
 for (const file of stale)
   console.error(`api-docs: not up to date: ${file}; run node scripts/api-docs.mjs`);
-process.exit(stale.length === 0 ? 0 : 1);
+process.exit(undocumented.length + stale.length === 0 ? 0 : 1);

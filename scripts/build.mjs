@@ -1,7 +1,7 @@
 // Builds the package: AssemblyScript kernels first, then TypeScript, then bundles (docs/adr/0011).
 //
-//   node scripts/build.mjs publish   src            -> dist/   (what is packed): files an entry point, and shared chunks
-//   node scripts/build.mjs test      src, test, ... -> build/  (what tests, benches and fuzzers run): a file a source file
+//   node scripts/build.mjs publish   src            -> dist/   (published): one file per entry point, and shared chunks
+//   node scripts/build.mjs test      src, test, ... -> build/  (for tests, benches, fuzzers): one file per source file
 //
 // In both the fault thread is one CommonJS file.
 import { execFileSync } from 'node:child_process';
@@ -120,11 +120,11 @@ function linkPackage(folder) {
 }
 
 /**
- * Replaces the compiled files by bundles of what can be imported, run or started as a thread; declarations stay. What a
- * program under register loads on its main thread is one file each, CommonJS where it is not imported: a module of
- * ECMAScript costs about 1 ms and 100 KB, whatever its size.
+ * Replaces the compiled files with bundles of the entry points: what can be imported, run or started as a thread.
+ * Declarations stay. Each entry that a program under register loads on its main thread is one file, CommonJS where it
+ * is not imported: an ECMAScript module costs about 1 ms and 100 KB, whatever its size.
  *
- *   base/errors.cjs       classes that must exist once, whoever imports them
+ *   base/errors.cjs       classes that must exist once, for all importers
  *   memory/open-swap.cjs  the memory interface: loaded by register, and by index
  *   memory/register.js    by itself: nothing of it must be the same as elsewhere
  *   the other entries     share chunks

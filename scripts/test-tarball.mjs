@@ -1,5 +1,5 @@
-// node scripts/test-tarball.mjs TARBALL: installs the packed package into an empty project, where every example must type-check
-// under `node16` and `bundler` resolution, and run. The example of `frontswap/remote` needs redis-server.
+// node scripts/test-tarball.mjs TARBALL: installs the packed package into an empty project, where every example must
+// type-check under `node16` and `bundler` resolution, and run. The example of `frontswap/remote` needs redis-server.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

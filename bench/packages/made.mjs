@@ -1,4 +1,6 @@
-/** Shared by the programs in this folder: data generated from a fixed seed, and the line that each prints at its end. */
+/**
+ * Shared by the programs in this folder: data generated from a fixed seed, and the line that each prints at its end.
+ */
 import { createHash } from 'node:crypto';
 
 let state = 2010;

@@ -1,4 +1,6 @@
-/** onnxruntime-web: a generated network of eight layers, run over a few inputs. Its memory is shared between threads. */
+/**
+ * onnxruntime-web: a generated network of eight layers, run over a few inputs. Its memory is shared between threads.
+ */
 import * as ort from 'onnxruntime-web';
 import { answer, below, finish } from './made.mjs';
 

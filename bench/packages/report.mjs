@@ -1,6 +1,6 @@
 /**
- * Import it before a program (`--import`), and after frontswap/register if that is used. At the end of the process it writes
- * a line of JSON to descriptor 3: peak memory and swap statistics. The program is not changed.
+ * Import it before a program (`--import`), and after frontswap/register if that is used. At the end of the process it
+ * writes a line of JSON to descriptor 3: peak memory and swap statistics. The program is not changed.
  */
 import { readFileSync, writeSync } from 'node:fs';
 

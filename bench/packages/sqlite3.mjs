@@ -1,4 +1,6 @@
-/** node-sqlite3-wasm: the same orders as in sql.mjs, in a database of `:memory:`, which is in the heap of the module. */
+/**
+ * node-sqlite3-wasm: the same orders as in sql.mjs, in a database of `:memory:`, which is in the heap of the module.
+ */
 import sqlite from 'node-sqlite3-wasm';
 import { answer, below, finish, sentence } from './made.mjs';
 

@@ -1,7 +1,7 @@
 /**
- * A memory control group that limits the resident memory of one program, version 1 or 2, whichever has the memory controller.
- * If neither is mounted, it mounts one in a private folder. The group is at the top of its hierarchy, so that no limit of
- * an enclosing group applies. Needs root.
+ * A memory control group that limits the resident memory of one program, version 1 or 2, whichever has the memory
+ * controller. If neither is mounted, it mounts one in a private folder. The group is at the top of its hierarchy, so
+ * that no limit of an enclosing group applies. Needs root.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * Runs a paging program with the arguments and the protocol of pager.c: it allocates its own memory, prints {"ready":true},
- * waits for a line, and prints a line of JSON per pattern.
+ * Runs a paging program with the arguments and the protocol of pager.c: it allocates its own memory, prints
+ * {"ready":true}, waits for a line, and prints a line of JSON per pattern.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * Undoes what a bench changes on the machine: on dispose(), or when the process exits (uncaught exception, SIGINT, SIGTERM,
- * SIGHUP). Undo functions are therefore synchronous. After SIGKILL nothing is undone; docs/benchmarks.md lists what to remove
- * by hand.
+ * Undoes what a bench changes on the machine: on dispose(), or when the process exits (uncaught exception, SIGINT,
+ * SIGTERM, SIGHUP). Undo functions are therefore synchronous. After SIGKILL nothing is undone; docs/benchmarks.md lists
+ * what to remove by hand.
  */
 
 const pending: (() => void)[] = [];

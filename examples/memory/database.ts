@@ -21,7 +21,7 @@ const phrases = [
   'replacement for a parcel that came damaged, do not charge',
   'customer asked to change the address to the one in the account',
   'deliver together with the other order of this week',
-  'neighbour takes it when nobody is at home',
+  'leave it with the neighbour when the customer is out',
   'part of a larger order, the rest follows when it is in stock',
 ];
 const statuses = ['open', 'packed', 'sent', 'delivered', 'returned'];

@@ -38,7 +38,7 @@ const line = new StatusLine({
     stdout.write(text);
   },
   get columns() {
-    return stdout.columns || 80; // 0: nobody has said how wide it is
+    return stdout.columns || 80; // 0: the terminal has not reported its width
   },
 });
 

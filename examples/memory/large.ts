@@ -1,12 +1,12 @@
 /**
- * A region of a million pages and more, on a machine that has less: every page is written, and read again; beside the same
- * over an ordinary ArrayBuffer.
+ * A region of a million pages and more, on a machine that has less: every page is written, and read again; beside the
+ * same over an ordinary ArrayBuffer.
  *
  *   node build/examples/memory/large.js [--full]
  *
  * --full is 4 GiB, what one ArrayBuffer of Node 20 can have; Node 22 and later take --size 16384 and more, as a
- * SharedArrayBuffer. To see that it does so with less memory than that, give the process less: in a control group with a
- * limit of 1 GiB it runs the same. The run in RAM is killed there; the table then has the paged one alone.
+ * SharedArrayBuffer. To see that it does so with less memory than that, give the process less: in a control group with
+ * a limit of 1 GiB it runs the same. The run in RAM is killed there; the table then has the paged one alone.
  */
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';

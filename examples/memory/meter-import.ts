@@ -1,4 +1,4 @@
-/** `--import` this after frontswap/register: what register pages is told to whoever started the program. */
+/** `--import` this after frontswap/register: prints what register pages on the terminal that started the program. */
 import { whenPaging } from '../../src/memory/register.ts'; // of a program of your own: 'frontswap/register'
 import { meter } from './meter.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Tells another process what a swap does while its program works: a line of JSON ten times a second, and one at the end,
- * on the descriptor that METER_FD names. A thread of its own looks, because the program's may be busy for minutes.
+ * Tells another process what a swap does while its program works: a line of JSON ten times a second, and one at the
+ * end, on the descriptor that METER_FD names. A thread of its own looks, because the program's may be busy for minutes.
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
@@ -28,7 +28,8 @@ function tell(swap: MemorySwap, fd: number): void {
 /**
  * Nothing without METER_FD. The swap is not disposed of before the process ends, or the last line says nothing.
  *
- * Invariant: the process does not end while its thread loads koffi: a thread that is terminated there aborts the process.
+ * Invariant: the process does not end while its thread loads koffi: a thread that is terminated there aborts the
+ * process.
  */
 export function meter(swap: MemorySwap): void {
   const fd = Number(process.env['METER_FD']);

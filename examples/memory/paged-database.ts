@@ -1,4 +1,6 @@
-/** How database.ts, a program that knows nothing of frontswap, is run with its memory paged: two imports, one variable. */
+/**
+ * How database.ts, a program that knows nothing of frontswap, is run with its memory paged: two imports, one variable.
+ */
 import { fileURLToPath } from 'node:url';
 import type { Program } from './side-by-side.ts';
 

@@ -4,7 +4,7 @@
  *
  *   node build/examples/memory/sort.js [--full]
  *
- *   records ─▶ runs, each sorted in RAM ─▶ one array ─▶ merged in one pass; what has been read is given up on the way
+ *   records ─▶ runs, each sorted in RAM ─▶ one array ─▶ merged in one pass, which frees what it has read
  */
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
@@ -30,7 +30,7 @@ type Block = Uint32Array<ArrayBuffer>;
 interface Words {
   read(index: number, target: Block): unknown;
   write(index: number, source: Block): void;
-  /** Bytes that nobody reads again. */
+  /** Frees bytes that are not read again. */
   discard(range: { readonly offset: number; readonly length: number }): void;
 }
 

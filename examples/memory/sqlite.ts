@@ -6,7 +6,7 @@
  *
  * Checked: the database is at least four times the budget, SQLite's own integrity check finds nothing, every query
  * answers as it does in RAM, and the process never took more than what it takes with a database of one row, the budget
- * and the packed pages, within ten percent.
+ * and the compressed pages, within ten percent.
  */
 import { formatSize } from '../../src/base/size.ts';
 import { pagedDatabase } from './paged-database.ts';

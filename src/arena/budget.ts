@@ -6,6 +6,10 @@
 import { assert } from '../base/assert.ts';
 import { checkInteger } from '../base/options.ts';
 
+/**
+ * A memory limit in bytes that stores, tables and buffers reserve from; a child also reserves from
+ * its parent.
+ */
 export class Budget {
   /** Bytes; 0 = no limit. */
   readonly limitBytes: number;

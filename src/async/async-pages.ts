@@ -25,6 +25,10 @@ import { QueuedPages } from './queued-pages.ts';
 
 const NO_PAGE: Uint8Array = new Uint8Array(0);
 
+/**
+ * Vectored put, get and flush calls on a store in this thread; each returns a promise of one
+ * result per page.
+ */
 export class AsyncPages extends QueuedPages {
   /**
    * The caller keeps the store and may call it directly: such calls run before the pages in the queue.

@@ -22,6 +22,7 @@ import { NOT_STARTED, PageOp } from './async-results.ts';
 const BATCH_PAGES_MAX = 4096;
 const QUEUE_PAGES_MAX = 2 ** 20;
 
+/** Batch size and queue limit of AsyncPages and WorkerPages, in pages. */
 export interface QueueOptions {
   /** Pages per batch, 1 .. 4096; default 32. Other work of the event loop waits for one batch. */
   readonly batchPages?: number;

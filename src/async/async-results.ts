@@ -9,6 +9,7 @@ import type { Store } from '../store/store.ts';
 /** The call was aborted before this page was started: nothing was done for it. */
 export const NOT_STARTED = -1;
 
+/** Result of flushing one slot. */
 export const FlushResult = {
   /** The page was stored and its bytes are free now. */
   flushed: 0,
@@ -17,14 +18,18 @@ export const FlushResult = {
 } as const;
 export type FlushResult = (typeof FlushResult)[keyof typeof FlushResult];
 
+/** Result of one page of putMany(): PutResult, or NOT_STARTED after an abort. */
 export type AsyncPutResult = PutResult | typeof NOT_STARTED;
+/** Result of one page of getMany(): GetResult, or NOT_STARTED after an abort. */
 export type AsyncGetResult = GetResult | typeof NOT_STARTED;
+/** Result of one slot of flushMany(): FlushResult, or NOT_STARTED after an abort. */
 export type AsyncFlushResult = FlushResult | typeof NOT_STARTED;
 
 /** The operation of a call, the same for all of its pages. */
 export const PageOp = { put: 0, get: 1, flush: 2 } as const;
 export type PageOp = (typeof PageOp)[keyof typeof PageOp];
 
+/** Options of one vectored call. */
 export interface CallOptions {
   /** Aborting it cancels the pages of this call that have not been started. */
   readonly signal?: AbortSignal;

@@ -33,6 +33,7 @@ import { PageOp } from './async-results.ts';
 import { EXIT, Ring, type RingData, ringMemory, StoreUsage } from './async-ring.ts';
 import { QueuedPages } from './queued-pages.ts';
 
+/** Size and memory limit of the store in the worker, and the queue limits. */
 export interface WorkerPagesOptions extends QueueOptions {
   /** Number of slots, 1 .. 2^31. */
   readonly slots: number;
@@ -40,6 +41,9 @@ export interface WorkerPagesOptions extends QueueOptions {
   readonly limitBytes: number;
 }
 
+/**
+ * Vectored put, get and flush calls on a store in a worker thread, which the constructor starts.
+ */
 export class WorkerPages extends QueuedPages {
   readonly #worker: StoreWorker;
 

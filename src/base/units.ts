@@ -18,8 +18,11 @@ export type PageCount = Unit<'PageCount'>;
 export const PAGE_BYTES = 4096 as ByteCount;
 export const PAGE_SHIFT = 12;
 
+/** Marks a number as a byte count. Not checked. */
 export const bytes = (n: number): ByteCount => n as ByteCount;
+/** Marks a number as a slot, 0 .. 2^31 - 1. Not checked. */
 export const slot = (n: number): Slot => n as Slot;
+/** Marks a number as a page count. Not checked. */
 export const pages = (n: number): PageCount => n as PageCount;
 
 export const pagesToBytes = (n: PageCount): ByteCount => (n * PAGE_BYTES) as ByteCount;

@@ -4,8 +4,9 @@
  *
  *   owner ──alloc──▶ bio ──submit──▶ filter… ──▶ disk ──▶ tick() ──bioEnd──▶ owner ──free──▶ pool
  *
- * The owner is the NBD server or the swap core. Bios come from a mempool of fixed size, created at the start: the request
- * path allocates nothing. When the pool is empty, the NBD server stops reading from its client until a bio is freed.
+ * The owner is the NBD server or the swap core. Bios come from a mempool of fixed size, created at the start: the
+ * request path allocates nothing. When the pool is empty, the NBD server stops reading from its client until a bio is
+ * freed.
  *
  * Invariants
  * - A bio has exactly one holder: the pool, its owner, or, between submit() and bioEnd(), the disk.
@@ -68,6 +69,7 @@ export interface Range {
   readonly length: number;
 }
 
+/** True if the ranges have a byte in common. */
 export const overlaps = (a: Range, b: Range): boolean =>
   a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 
@@ -88,6 +90,7 @@ export class PageRange implements Range {
   }
 }
 
+/** A block request (kernel: struct bio): an operation, a byte range of a disk, and the data of a read or write. */
 export class Bio implements Range {
   op: BioOp = BioOp.read;
   flags = 0;
@@ -158,12 +161,13 @@ export class Bio implements Range {
  */
 export const BIO_BYTES = 128;
 
+/** Names of the counters of a BioPool. */
 export type BioPoolCounter = 'allocs' | 'allocBytes' | 'reserveAllocs' | 'refusals';
 
 /**
- * A pool of a fixed number of bios (kernel: mempool_t of a bio_set). alloc() returns null when only the reserve is left.
- * Reclaim frees memory by I/O and may take the reserve by allocFromReserve(). Without a reserve, reclaim could wait for
- * a bio that only its own swap-out can free.
+ * A pool of a fixed number of bios (kernel: mempool_t of a bio_set). alloc() returns null when only the reserve is
+ * left. Reclaim frees memory by I/O and may take the reserve by allocFromReserve(). Without a reserve, reclaim could
+ * wait for a bio that only its own swap-out can free.
  */
 export class BioPool {
   readonly capacity: number;
@@ -275,7 +279,10 @@ export class BioQueue {
     return false;
   }
 
-  /** Ends all bios that are queued now, oldest first. Returns their number. Bios that the owners add wait for the next call. */
+  /**
+   * Ends all bios that are queued now, oldest first. Returns their number. Bios that the owners add wait for the next
+   * call.
+   */
   endAll(): number {
     const due = this.#length;
     for (let ended = 0; ended < due; ended++) {

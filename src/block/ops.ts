@@ -22,6 +22,7 @@ export type Extent = (typeof Extent)[keyof typeof Extent];
 /** Receives extents in order, without gaps. Returns false to stop. */
 export type ExtentSink = (kind: Extent, length: number) => boolean;
 
+/** A disk: takes bios by submit() and ends them in tick(). Implemented by disks and by filters. */
 export interface Disk {
   readonly sizeBytes: ByteCount;
   readonly limits: DiskLimits;
@@ -33,8 +34,8 @@ export interface Disk {
   readonly synchronous: boolean;
 
   /**
-   * Starts the bio. Errors of a peer, a full store or a device are reported in bio.status; submit() does not throw them.
-   * The bio ends exactly once, in a later tick(), never inside submit().
+   * Starts the bio. Errors of a peer, a full store or a device are reported in bio.status; submit() does not throw
+   * them. The bio ends exactly once, in a later tick(), never inside submit().
    * A bio outside the disk ends with `invalid` and has no effect.
    * Bios with overlapping ranges take effect in the order of submission.
    */
@@ -51,9 +52,9 @@ export interface Disk {
 
   /**
    * Frees the page at `slot` x 4096 before it returns, without a bio: the swap core calls it when the use count of a
-   * slot reaches 0 (kernel: swap_slot_free_notify of block_device_operations). Afterwards the slot reads as zeros. While
-   * a bio for the slot is in flight, the disk keeps the page, as zram does, and counts the miss. Disks that cannot free
-   * slots do not have the method.
+   * slot reaches 0 (kernel: swap_slot_free_notify of block_device_operations). Afterwards the slot reads as zeros.
+   * While a bio for the slot is in flight, the disk keeps the page, as zram does, and counts the miss. Disks that
+   * cannot free slots do not have the method.
    */
   slotFree?(slot: number): void;
 }

@@ -27,6 +27,7 @@ import { type Bio, BioOp, BioQueue, BioStatus, PageRange } from './bio.ts';
 import type { Disk, DiskLimits, ExtentSink } from './ops.ts';
 import { Batch, InFlight, type Request } from './request.ts';
 
+/** Limits of a request queue. */
 export interface QueueOptions {
   /** Number of requests, 1 .. 1024 (kernel: nr_requests). */
   readonly requests: number;
@@ -62,6 +63,7 @@ const SPECS: Readonly<Record<QueueCounter, CounterSpec>> = {
   slotFreeMisses: counted('slots', 'slots not freed because a bio for them was in flight'),
 };
 
+/** A disk behind a request queue, with the counters of the queue. */
 export interface QueuedDisk extends Disk {
   readonly counters: Counters<QueueCounter>;
   /** Bios submitted and not yet ended. */
@@ -272,5 +274,6 @@ class RequestQueue implements QueuedDisk {
   }
 }
 
+/** Puts a request queue in front of `next`: it sorts and merges bios and bounds the number in flight. */
 export const queuedDisk = (next: Disk, options: QueueOptions): QueuedDisk =>
   new RequestQueue(next, options);

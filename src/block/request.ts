@@ -1,6 +1,6 @@
 /**
- * The parts of the request queue (queued-disk.ts): the request, the sorted batch of requests that can still grow, and the
- * requests in flight. A request is a run of bios with the same operation that are adjacent on the disk:
+ * The parts of the request queue (queued-disk.ts): the request, the sorted batch of requests that can still grow, and
+ * the requests in flight. A request is a run of bios with the same operation that are adjacent on the disk:
  *
  *   request [offset, offset + length)   first ─▶ bio ─▶ bio ─▶ last      linked by bio.next, in order of offset
  *   bio     submitted to the disk: its data is that of the bios if they are contiguous in memory, else the staging
@@ -18,6 +18,7 @@ const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.wr
 const adjoins = (before: Range, behind: Range): boolean =>
   before.offset + before.length === behind.offset;
 
+/** A run of adjacent bios with equal operation and flags, sent to the disk as one bio. */
 export class Request implements BioOwner, Range {
   readonly bio: Bio = new Bio();
   op: BioOp = BioOp.read;

@@ -73,6 +73,7 @@ export function inodeKey(inode: number, key: Uint32Array): void {
   for (let i = 2; i < FILE_KEY_WORDS; i++) key[i] = 0;
 }
 
+/** The cleancache front end: filesystems put and get clean file pages, a backend stores them. */
 export class Cleancache {
   readonly counters: Counters<CleancacheCounter> = new Counters<CleancacheCounter>(specs);
   readonly #at: Readonly<Record<CleancacheCounter, number>> = this.counters.index;

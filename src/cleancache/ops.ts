@@ -15,6 +15,10 @@ export const FILE_KEY_WORDS = 6;
 /** Bytes of a shared filesystem's uuid. */
 export const UUID_BYTES = 16;
 
+/**
+ * Stores clean file pages in pools, one per filesystem or shared filesystem; may drop a page at
+ * any time.
+ */
 export interface CleancacheBackend {
   readonly name: string;
   /** Creates a private pool for a filesystem with this page size; returns its number, or -1 if there is none. */

@@ -1,4 +1,4 @@
-/** Sorts a command's arguments with node:util parseArgs; what does not fit is named, with a suggestion. */
+/** Parses a command's arguments with node:util parseArgs; errors name the unusable argument and suggest another. */
 import { parseArgs } from 'node:util';
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
@@ -35,8 +35,8 @@ function readValue(
 }
 
 /**
- * The words that are frontswap's, and those of the program that it runs: from `--` on, or else from the first word that is
- * neither an option nor an option's value.
+ * The words that are frontswap's, and those of the program that it runs: from `--` on, or else from the first word that
+ * is neither an option nor an option's value.
  */
 export function splitProgram(
   command: Command,

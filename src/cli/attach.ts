@@ -69,7 +69,12 @@ export const attachCommand: Command = {
     },
   ],
   options: [
-    { name: 'format', short: 'f', value: formatNames.join('|'), help: 'who shall attach it' },
+    {
+      name: 'format',
+      short: 'f',
+      value: formatNames.join('|'),
+      help: 'which client will attach it',
+    },
     { name: 'uri', value: 'URI', help: 'the disk as an NBD URI; no host is asked' },
     controlOption,
   ],
@@ -86,7 +91,7 @@ export const attachCommand: Command = {
       throw new SwapError('ERR_ARG_VALUE', `--format: say one of ${formatNames.join(', ')}`, {
         key: '--format',
       });
-    // A wrong format is told before anybody is asked.
+    // A wrong format is reported before any host is asked.
     formatSnippet(format, { address: { kind: 'unix', path: '/' }, exportName: '' });
     const target = await findTarget(args, world, format);
     const snippet = formatSnippet(format, target);

@@ -86,7 +86,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'MEM-USED',
-    'most that TOTAL and freed memory not yet given back came to (zramctl has this name for it)',
+    'most that TOTAL and freed memory not yet released came to (zramctl has this name for it)',
     size((d) => d.peakUsedBytes),
   ),
   column(
@@ -111,7 +111,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'COMPACTED',
-    'pages given back by compaction so far',
+    'pages released by compaction so far',
     count((d) => d.compactedPages),
   ),
   column(
@@ -141,7 +141,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'NOTIFY-FREE',
-    'pages given up by discard and write-zeroes so far',
+    'pages dropped by discard and write-zeroes so far',
     count((d) => d.notifyFree),
   ),
   column(

@@ -1,4 +1,4 @@
-/** What a command is. One file a command; commands.ts lists them. */
+/** The interface of a command. Each command has its own file; commands.ts lists them. */
 import type { SettingSpec } from '../host/config.ts';
 import type { World } from './world.ts';
 
@@ -19,7 +19,7 @@ export type Group = 'memory' | 'disk' | 'general';
 export interface Command {
   readonly name: string;
   readonly group: Group;
-  /** Half a sentence for the list of commands. */
+  /** Short description for the list of commands. */
   readonly summary: string;
   /** Without the program's name: `list [OPTIONS] [NAME...]`. */
   readonly usage: string;

@@ -1,4 +1,4 @@
-/** The completion script for zsh: a function for fpath (#compdef), which may be evaluated as well. */
+/** The completion script for zsh: a function for fpath (#compdef), which can also be evaluated. */
 import { type Command, commonOptions, type OptionSpec } from './command.ts';
 import { brief, spellings, tableWords, valueKind } from './option-values.ts';
 

@@ -1,4 +1,4 @@
-/** `frontswap completion`: a script for a shell, made from the table that help is made from. */
+/** `frontswap completion`: prints a completion script for a shell, generated from the same table as help. */
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { type Command, Exit } from './command.ts';

@@ -1,4 +1,4 @@
-/** What list, attach, reset and stop share: which hosts to ask, and which of their disks is meant. */
+/** Shared by list, attach, reset and stop: selects the hosts to ask and the disk to act on. */
 import { SwapError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
@@ -22,7 +22,7 @@ export interface FoundHost {
 
 interface Found {
   readonly hosts: readonly FoundHost[];
-  /** Why the others that are there gave no list. */
+  /** Errors of the hosts that did not answer. */
   readonly failures: readonly string[];
 }
 
@@ -65,8 +65,8 @@ async function find(args: Arguments, world: World): Promise<Found> {
 }
 
 /**
- * The host that --control or the environment names, or else all hosts of this user; at least one. A warning on stderr names
- * each host that does not answer.
+ * The host that --control or the environment names, or else all hosts of this user; at least one. A warning on stderr
+ * names each host that does not answer.
  * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL
  */
 export async function findHosts(

@@ -1,4 +1,4 @@
-/** `frontswap doctor`: what this machine offers for paging memory, and the fix for what it lacks. */
+/** `frontswap doctor`: reports whether this machine can page memory, and how to fix what is missing. */
 import type { Check, Verdict } from '../memory/diagnosis.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { styleFor, wantsColor } from './style.ts';

@@ -14,7 +14,9 @@ import type { World } from './world.ts';
 
 const width = 80;
 
-/** Breaks at blanks so that no line is longer than the width; every line but the first is indented, that one by `first`. */
+/**
+ * Breaks at blanks so that no line is longer than the width; every line but the first is indented, that one by `first`.
+ */
 function wrap(text: string, indent: string, first = indent): string {
   const lines: string[] = [];
   let line = '';

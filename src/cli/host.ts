@@ -1,7 +1,7 @@
 /**
- * `frontswap host`: serves RAM swap disks until it is told to stop.
+ * `frontswap host`: serves RAM swap disks until it is stopped.
  *
- * Who ends it, and with what status:
+ * What ends it, and the exit status:
  *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0; the first is refused while clients have pages here
  *   one more signal after that       at once, 128 + n
  *   the end of npx, which started it  clean stop, 0, once no client has pages here
@@ -65,11 +65,11 @@ function collectSettings(args: Arguments): Settings {
  * minute is obeyed; once the stop has begun, a signal does not wait for it.
  */
 class StopRequest {
-  /** Resolves when somebody asked for a stop and may have it. */
+  /** Resolves when a stop was requested and is allowed. */
   readonly asked: Promise<void>;
-  /** What a stop would lose that clients still use. Set when there is a host. */
+  /** Disks in use that a stop would lose. Set once there is a host. */
   inUse: () => readonly Holding[] = () => [];
-  /** Told why a signal was refused. */
+  /** Called with the reason why a signal was refused. */
   onRefusal: (why: string) => void = () => undefined;
   #resolve: () => void = () => undefined;
   #isAsked = false;
@@ -164,12 +164,12 @@ function warnOfOpenDoors({ tcp, unix, socketMode }: HostConfig, line: StatusLine
     );
   if (tcp === null || isLoopback(tcp.host)) return;
   line.print(
-    `frontswap host: warning: whoever reaches ${tcp.host} port ${tcp.port} can read what guests ` +
-      'swapped out; there is no password and no encryption',
+    `frontswap host: warning: anyone who can reach ${tcp.host} port ${tcp.port} can read ` +
+      'what guests swapped out; there is no password and no encryption',
   );
 }
 
-/** Keeps the status line alive; returns how to end that. */
+/** Updates the status line; returns a function that stops it. */
 function startStatus(host: Host, line: StatusLine): () => void {
   let lastAt = performance.now();
   let lastRequests = host.totals().requests;
@@ -189,7 +189,7 @@ function startStatus(host: Host, line: StatusLine): () => void {
   };
 }
 
-/** SIGUSR1: the table of `list`, the host's own counters, the door's figures. */
+/** SIGUSR1: the table of `list`, the counters of the host and of the NBD server. */
 function formatStatistics(host: Host): string {
   const columns = chooseColumns(null);
   const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));

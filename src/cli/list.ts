@@ -1,4 +1,4 @@
-/** `frontswap list`: what the disks hold and what that costs, in zramctl's columns. */
+/** `frontswap list`: the disks' contents and memory use, in zramctl's columns. */
 import { SwapError } from '../base/errors.ts';
 import { listDocument } from '../host/list-document.ts';
 import { chooseColumns, columns } from './columns.ts';

@@ -2,8 +2,8 @@
 /** The program `frontswap`. */
 import { earlySignals } from './signals.ts';
 
-// Handlers before all else: loading takes a while, and until then SIGHUP would end a host, and SIGUSR1 would open Node's
-// debugger, for as long as the process lives. What is left is the start of Node itself.
+// Handlers before all else: loading takes a while, and until then SIGHUP would end a host, and SIGUSR1 would open
+// Node's debugger, for as long as the process lives. What is left is the start of Node itself.
 const ignore = (): void => {};
 if (process.argv.includes('host')) for (const signal of earlySignals) process.on(signal, ignore);
 const [{ runCli }, { realWorld }] = await Promise.all([import('./run.ts'), import('./world.ts')]);

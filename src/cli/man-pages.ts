@@ -1,6 +1,6 @@
 /**
- * Manual pages in section 1, made from the table that help is made from: frontswap.1, and one a command. The build writes
- * them to dist/man (scripts/build.mjs).
+ * Manual pages in section 1, generated from the same table as help: frontswap.1, and one per command. The build
+ * writes them to dist/man (scripts/build.mjs).
  *
  * Source: man(7) of groff, "man-pages(7)" for the order of sections.
  */

@@ -1,9 +1,10 @@
 /**
- * What npm does to the signals of a program that it starts:
+ * How npm forwards signals to a program that it starts:
  *
- *   npm start   ─▶ sh -c 'exec node …'      npm forwards SIGINT and SIGTERM to its child, which is the program then. Ctrl-C
- *                                           arrives twice: from the terminal, and forwarded
- *   npx         ─▶ sh -c 'frontswap …' ─▶ program   the child is a shell, which a forwarded SIGTERM ends; the program gets no signal
+ *   npm start   ─▶ sh -c 'exec node …'      npm forwards SIGINT and SIGTERM to its child, the program.
+ *                                           Ctrl-C arrives twice: from the terminal, and forwarded
+ *   npx         ─▶ sh -c 'frontswap …' ─▶ program   the child is a shell: a forwarded SIGTERM ends it,
+ *                                                     and the program gets no signal
  *
  * Sources: npm's @npmcli/run-script (signal-manager), proc_pid_stat(5), proc_pid_cmdline(5).
  */
@@ -15,7 +16,9 @@ export const isUnderNpm = (env: Environment): boolean => env['npm_lifecycle_even
 
 const lookEveryMs = 500;
 
-/** The process's name for ps, which npm sets: `npm exec frontswap host`; empty when it is gone, or there is no /proc. */
+/**
+ * The process's name for ps, which npm sets: `npm exec frontswap host`; empty when it is gone, or there is no /proc.
+ */
 function titleOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');

@@ -1,4 +1,7 @@
-/** What a placeholder of an option (`PATH`, `qemu|libvirt`) says about its value: one reading for all completion scripts. */
+/**
+ * Parses the placeholder of an option (`PATH`, `qemu|libvirt`) into its kind of value; shared by all completion
+ * scripts.
+ */
 import type { Command, OptionSpec } from './command.ts';
 
 export type ValueKind =

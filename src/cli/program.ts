@@ -1,4 +1,4 @@
-/** Runs a program in place of this one, with more in its environment; what `frontswap run` ends with. */
+/** Replaces this process with a program and an extended environment; the last step of `frontswap run`. */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * `frontswap run`: a program, and the Node programs that it starts, with their WebAssembly memories paged. It only sets the
- * environment that `frontswap/register` reads, checks what it is given, and becomes the program.
+ * `frontswap run`: a program, and the Node programs that it starts, with their WebAssembly memories paged. It only sets
+ * the environment that `frontswap/register` reads, checks what it is given, and becomes the program.
  */
 import { resolve } from 'node:path';
 import { SwapError } from '../base/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * From an argument list to an exit status: finds the command, sorts its arguments, runs it, and says on
- * stderr what went wrong. Nothing below this file prints an error or ends the process.
+ * Turns an argument list into an exit status: finds the command, parses its arguments, runs it, and prints errors
+ * on stderr. No code below this file prints an error or ends the process.
  */
 import { type ErrorCode, SwapError } from '../base/errors.ts';
 import { checkPositionals, sortArguments, splitProgram } from './arguments.ts';

@@ -1,6 +1,6 @@
 /**
- * What to paste to give a guest a disk: QEMU, libvirt, nbd-client. Data goes through three quotings, each at
- * its own place: QEMU's option lists (a comma is doubled), the shell, XML.
+ * Text to paste to attach a disk to a guest: QEMU, libvirt, nbd-client. There are three kinds of quoting, each
+ * applied in one place: QEMU's option lists (a comma is doubled), the shell, XML.
  *
  * Sources: QEMU docs/system/qemu-block-drivers and -blockdev; libvirt formatdomain; nbd-client(8).
  */
@@ -34,8 +34,8 @@ const nodeName = (exportName: string): string => `nbd-${plainName(exportName, 31
 const serialOf = (exportName: string): string => plainName(exportName, 20);
 
 /**
- * The name in letters, digits and - . _ only. Where characters are replaced or cut off, a hash of the whole name ends it:
- * two names that differ never look the same, and a guest never finds another's disk by it.
+ * The name in letters, digits and - . _ only. Where characters are replaced or cut off, a hash of the whole name ends
+ * it: two names that differ never look the same, and a guest never finds another's disk by it.
  */
 function plainName(exportName: string, length: number): string {
   const name = exportName === '' ? 'swap' : exportName;

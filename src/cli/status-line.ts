@@ -35,15 +35,16 @@ export class StatusLine {
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
+/** A disk that stores pages, or has clients. */
 export interface Holding {
   readonly name: string;
   readonly dataBytes: number;
   readonly connections: number;
 }
 
-/** Disks, with what each holds and for how many: `vm1 (1.2G of pages, 2 connections), vm2 (…)`. */
-export const formatHoldings = (holdings: readonly Holding[]): string =>
-  holdings
+/** Disks, with the size of their pages and their connections: `vm1 (1.2G of pages, 2 connections), vm2 (…)`. */
+export const formatHoldings = (disks: readonly Holding[]): string =>
+  disks
     .map(({ name, dataBytes, connections }) => {
       const clients = connections === 0 ? '' : `, ${plural(connections, 'connection')}`;
       return `${name} (${formatSize(dataBytes)} of pages${clients})`;

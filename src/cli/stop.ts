@@ -1,4 +1,4 @@
-/** `frontswap stop`: ends a running host cleanly, and waits for its end. */
+/** `frontswap stop`: stops a running host cleanly, and waits until it has ended. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SwapError } from '../base/errors.ts';

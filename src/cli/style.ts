@@ -1,4 +1,4 @@
-/** Colours, where they are wanted: a terminal that knows them, unless the user says otherwise. */
+/** Colours, on terminals that support them, unless the user disables them. */
 import type { Output, World } from './world.ts';
 
 export interface Style {

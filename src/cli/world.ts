@@ -1,15 +1,15 @@
-/** What a command may touch of the process around it, so that tests can stand in for it. */
+/** The parts of the process that a command may use; tests replace them. */
 
 import type { HostParts } from '../host/parts.ts';
 import { type Environment, runtimeFolder } from '../host/runtime-folder.ts';
 import type { Variables } from './program.ts';
 
 export interface Output {
-  /** False: a pipe or a file; nothing is coloured or rewritten there. */
+  /** False for a pipe or a file: no colours, no rewritten lines. */
   readonly isTerminal: boolean;
   /** Width in characters; 80 when unknown. */
   readonly columns: number;
-  /** Never fails: what a reader that is gone would have got is dropped. */
+  /** Never fails: output is dropped once the reader has closed. */
   write(text: string): void;
 }
 
@@ -20,9 +20,12 @@ export interface World {
   readonly runtimeFolder: string;
   /** Data. */
   readonly stdout: Output;
-  /** Talk, progress, errors. */
+  /** Messages, progress, errors. */
   readonly stderr: Output;
-  /** Replaces this process by a program; what it returns is the exit status where that cannot be. @throws SwapError */
+  /**
+   * Replaces this process with a program; where it cannot, runs a child and returns its exit status.
+   * @throws SwapError
+   */
   runProgram(words: readonly string[], variables: Variables): Promise<number>;
   /** The host's parts; loaded only by the command that needs them. */
   loadParts(): Promise<HostParts>;

@@ -1,27 +1,31 @@
 /**
- * Page codecs: a page in, a block out, and back. A codec works inside one memory (a shard's), on byte
- * addresses; it is marked per stored page by its format, so engines of one format are exchangeable:
- * each reads what the others wrote, though they need not write the same bytes.
+ * Page codecs: compress a page to a block and decompress it. A codec works on byte addresses inside one memory (a
+ * shard's). Each stored page records its format. Engines of one format are interchangeable: each decompresses the
+ * blocks of the others, but they need not produce the same bytes.
  */
 import type { Kernels } from './kernels.ts';
 import type { LinearMemory } from './linear-memory.ts';
 
 /**
- * What the stored bytes are. Kept in the slot row: 3 bits, never renumbered. `filtered`: a filter's number and an LZ4 block, see
- * filtered.ts.
+ * Format of the stored bytes: 3 bits of the slot row, never renumbered. `filtered` is a filter number and an LZ4
+ * block; see filtered.ts.
  */
 export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4, filtered: 5 } as const;
 export type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
 
+/**
+ * Compresses and decompresses 4096-byte pages inside one memory. Addresses and lengths are in
+ * bytes.
+ */
 export interface PageCodec {
-  /** Engine's name as users see it: `lz4`, `lz4-native`. */
+  /** The engine's name as users see it: `lz4`, `lz4-native`. */
   readonly name: string;
   readonly format: PageFormat;
-  /** Packs the page at `page` to `out`; its bytes, or 0 when longer than `limit`. Contract: kernels.lz4Compress. */
+  /** Compresses the page at `page` to `out`; returns the length, 0 if above `limit`. See Kernels.lz4Compress. */
   readonly compress: (page: number, out: number, limit: number) => number;
-  /** Unpacks [from, from + length) to the page at `page`; 4096, or -1 for a bad block. Contract: kernels.lz4Decompress. */
+  /** Decompresses [from, from + length) to `page`; returns 4096, or -1 if malformed. See Kernels.lz4Decompress. */
   readonly decompress: (from: number, length: number, page: number) => number;
 }
 
-/** Builds a codec over one memory and the kernels that run in it. os/ has factories of native engines. */
+/** Creates a codec for one memory and the kernels that run in it. os/ has factories of native engines. */
 export type CodecFactory = (memory: LinearMemory, kernels: Kernels) => PageCodec;

@@ -1,12 +1,12 @@
 /**
- * Pages of numbers, which LZ4 alone hardly packs: a filter lays the page out by bit planes, then LZ4 packs that.
+ * Pages of numbers, which LZ4 alone hardly compresses: a filter rearranges the page into bit planes for LZ4.
  *
  *   block   the filter's number (1 byte) | an LZ4 block of the filtered page
  *
- * The filters are kernels (codec/wasm/planes.ts), the LZ4 engine is the caller's: engines are as exchangeable as for plain
- * blocks. A block whose filter does not exist, or whose LZ4 block does not hold exactly a page, is -1.
+ * The filters are kernels (codec/wasm/planes.ts); the caller passes the LZ4 engine. Engines are interchangeable as for
+ * plain blocks. A block whose filter does not exist, or that does not decompress to exactly 4096 bytes, returns -1.
  *
- * Cost: docs/adr/0017-numeric-pages.md. No garbage.
+ * Cost: docs/adr/0017-numeric-pages.md. Allocates nothing.
  */
 
 import { type PageCodec, PageFormat } from './codec.ts';
@@ -15,20 +15,20 @@ import type { LinearMemory } from './linear-memory.ts';
 
 /** Bytes before the LZ4 block. */
 const HEADER_BYTES = 1;
-/** The least limit that an LZ4 engine takes, and the header. */
+/** The lowest limit that an LZ4 engine accepts, plus the header. */
 const LIMIT_MIN = 16 + HEADER_BYTES;
 
 export interface FilteredCodec {
   readonly format: PageFormat;
-  /** The filter to pack the page at `page` with; 0 when none is likely to bring it to `limit` bytes. */
+  /** The filter to compress the page at `page` with; 0 if none is likely to reach `limit` bytes. */
   readonly pick: (page: number, limit: number) => number;
-  /** Packs the page at `page` behind that filter to `out`; its bytes, or 0 when longer than `limit`. */
+  /** Compresses the page at `page` with that filter to `out`; returns the length, 0 if above `limit`. */
   readonly compress: (filter: number, page: number, out: number, limit: number) => number;
-  /** As PageCodec.expand. */
+  /** As PageCodec.decompress. */
   readonly decompress: (from: number, length: number, page: number) => number;
 }
 
-/** Null when `codec` has another format than LZ4. */
+/** Null if the format of `codec` is not LZ4. */
 export function filtered(
   codec: PageCodec,
   memory: LinearMemory,

@@ -1,6 +1,6 @@
 /**
- * The part of WebAssembly's JavaScript API that this house uses, typed here because the es2023 library has
- * none of it and the dom library would bring every browser global along.
+ * The part of WebAssembly's JavaScript API that the project uses. It is typed here because the es2023 library lacks it
+ * and the dom library would add every browser global.
  * (WebAssembly JavaScript Interface, W3C, "The WebAssembly Namespace".)
  */
 
@@ -22,8 +22,8 @@ const api = (globalThis as unknown as { WebAssembly: Api }).WebAssembly;
 const WASM_PAGE_BYTES = 65536;
 
 /**
- * A memory of `bytes` (a multiple of 64 KiB, at most 4 GiB) at its final size: it never grows, so views of it
- * stay good. Address space only; the system gives a page of RAM when it is first written.
+ * Creates a memory of `bytes` (a multiple of 64 KiB, at most 4 GiB) at its final size: it never grows, so views of it
+ * stay valid. It reserves only address space; the system allocates a page of RAM at the first write to it.
  */
 export function createMemory(bytes: number): LinearMemory {
   const wasmPages = bytes / WASM_PAGE_BYTES;
@@ -33,6 +33,6 @@ export function createMemory(bytes: number): LinearMemory {
 /** Compiles a module; about 2 ms for the kernels. */
 export const compileModule = (bytes: Uint8Array): object => new api.Module(bytes);
 
-/** Instantiates a module over `memory`; its exports, which the caller types. */
+/** Instantiates a module over `memory`; returns its exports, which the caller types. */
 export const instantiate = (module: object, memory: LinearMemory): unknown =>
   new api.Instance(module, { env: { memory } }).exports;

@@ -1,6 +1,7 @@
-/** LZ4 blocks by the house's own kernels: on every machine, no native code. os/native-codec.ts has liblz4. */
+/** LZ4 blocks by the WebAssembly kernels, which run on every machine. os/native-codec.ts has liblz4. */
 import { type CodecFactory, PageFormat } from './codec.ts';
 
+/** Builds the LZ4 codec on the WebAssembly kernels; the default codec of a Store. */
 export const lz4: CodecFactory = (_memory, kernels) => ({
   name: 'lz4',
   format: PageFormat.lz4,

@@ -10,6 +10,7 @@
 import { checkInteger } from '../base/arguments.ts';
 import type { FrontswapBackend } from './ops.ts';
 
+/** A frontswap backend with admission hysteresis; made by admission(). */
 export interface Admission extends FrontswapBackend {
   /** True while every store is refused. */
   readonly isWaiting: boolean;

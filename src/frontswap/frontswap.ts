@@ -69,6 +69,10 @@ const specs: Readonly<Record<FrontswapCounter, CounterSpec>> = {
   shrunkPages: pagesOf('read back into memory by shrink()'),
 };
 
+/**
+ * The frontswap front end: offers swapped-out pages to its backends, and tracks which slots they
+ * hold.
+ */
 export class Frontswap {
   readonly counters: Counters<FrontswapCounter> = new Counters<FrontswapCounter>(specs);
   readonly #at: Readonly<Record<FrontswapCounter, number>> = this.counters.index;

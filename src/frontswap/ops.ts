@@ -33,6 +33,7 @@ export interface ColdPages {
   age(from: number, to: number): void;
 }
 
+/** Stores the pages of swap areas, by area type and slot offset. */
 export interface FrontswapBackend {
   readonly name: string;
   /** An area of `slots` slots was switched on, or was on when the backend was registered. It holds no page. */

@@ -1,16 +1,17 @@
 /**
- * Opens what a disk's poor pages go to: a file or a block device, which holds guests' pages in the clear and is overwritten.
+ * Opens a disk's backing: a file or a block device. It holds guests' pages unencrypted, and its contents are
+ * overwritten.
  *
  *   path ─ stat: file or device? ─▶ open ─ fstat of what was opened: whose, who else, twice? ─▶ file disk
  *
  * Invariants
- * - Nothing is read from or written to a file that is not this user's alone, or a device that everybody can open.
- * - No two disks of one process have the same file or device, by whatever names.
- * - A block device is opened with O_EXCL: the kernel refuses one that is mounted, swapped to, or claimed by another such open.
- * - A file is locked (flock): no two hosts have the same one. The lock ends with the process, however that ends.
+ * - Nothing is read from or written to a file that other users can access, or a device that every user can open.
+ * - No two disks of one process use the same file or device, even under different paths.
+ * - A block device is opened with O_EXCL: the kernel refuses one that is mounted, a swap area, or open with O_EXCL.
+ * - A file is locked (flock): no two hosts use the same one. The lock ends with the process, however the process ends.
  * - The file, or the device, is as large as its disk.
  *
- * Left out: what the file holds is not looked at, and a process that asks for no lock is not kept from opening it.
+ * Not covered: the contents of the file are not inspected, and a process that takes no lock can still open it.
  */
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -20,10 +21,10 @@ import { systemPunchHole } from '../os/linux/fallocate.ts';
 import { holderOf, majorOf, minorOf, systemFileLock } from '../os/linux/file-lock.ts';
 import { errnoOf, systemError } from '../os/system-error.ts';
 
-/** Bios that one tick does: each is a system call that everybody waits for. */
+/** Bios that one tick executes: each is a system call that blocks all clients. */
 const BIOS_PER_TICK = 8;
 
-/** What `stat` is of, whatever it is called. */
+/** Identity of the file or device behind `stat`, independent of its path. */
 const identityOf = (stat: Stats): string =>
   stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev}:${stat.ino}`;
 
@@ -31,7 +32,7 @@ const identityOf = (stat: Stats): string =>
 export function flawOf(stat: Stats, uid: number): string {
   const { mode } = stat;
   if (stat.isBlockDevice()) {
-    // Whoever is in the group of a disk can read every file on it as well.
+    // Members of the device's group can read every file on it as well.
     if (stat.uid !== uid && stat.uid !== 0) return `belongs to user ${stat.uid}, not to ${uid}`;
     return (mode & 0o007) === 0 ? '' : 'can be opened by everybody';
   }
@@ -44,7 +45,7 @@ export function flawOf(stat: Stats, uid: number): string {
 export class BackingFiles {
   readonly #uid: number;
   readonly #flock = systemFileLock(process.platform);
-  /** Those that are open. */
+  /** Identities of the open files. */
   readonly #identities = new Set<string>();
 
   constructor(uid: number) {
@@ -97,7 +98,7 @@ export class BackingFiles {
     );
   }
 
-  /** Which file or device was opened; refuses what must not be a disk's, or is another's. */
+  /** Identity of the opened file or device; refuses unsafe ones and those that another disk uses. */
   #checked(path: string, stat: Stats): string {
     const flaw = flawOf(stat, this.#uid);
     if (flaw !== '') {

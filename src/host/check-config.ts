@@ -1,7 +1,8 @@
 /**
- * What --check-config does beyond reading: whether a start could have its codec, files, sockets and addresses now. It says what
- * a start would say, in the order of a start, and leaves nothing behind: backings are opened and closed, TCP addresses bound
- * and given up, folders and sockets only looked at. What another host has in use is in use here, too.
+ * What --check-config checks beyond the configuration: whether a start could get its codec, files, sockets and
+ * addresses now. It reports what a start would report, in the same order, and leaves nothing behind: backings are
+ * opened and closed, TCP addresses bound and released, folders and sockets only inspected. What another host has in use
+ * counts as in use.
  */
 import { accessSync, constants, lstatSync } from 'node:fs';
 import { createServer } from 'node:net';

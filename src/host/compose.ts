@@ -1,4 +1,4 @@
-/** The one place where the host's parts are joined to the real ones: which disk, which door, which codec. */
+/** The only module that binds the host's interfaces to the real disk, NBD server and codec. */
 import { SwapError } from '../base/errors.ts';
 import { Ramzswap } from '../block/disks/ramzswap/ramzswap.ts';
 import type { CodecFactory } from '../codec/codec.ts';

@@ -1,6 +1,6 @@
 /**
  * The host's configuration: one table of settings, filled from flags and from a JSON file with the same
- * keys, checked in one place. A flag wins over the file. What is wrong is named by where it was written.
+ * keys, checked in one place. A flag wins over the file. Errors name the flag or key that is wrong.
  */
 import { resolve } from 'node:path';
 import { SwapError } from '../base/errors.ts';
@@ -27,7 +27,7 @@ export const hostSettings: readonly SettingSpec[] = [
     name: 'disk',
     value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory and a file or block device for what packs poorly or does not fit, if any; only one client at a time may open it unless shared=on; keep drops its pages that long after the last client disconnects; repeatable (default swap0=1G)',
+    help: 'a disk to serve, with its own ceiling of memory and a file or block device for pages that do not compress or do not fit, if any; only one client at a time may open it unless shared=on; keep drops its pages that long after the last client disconnects; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
@@ -62,7 +62,7 @@ export const hostSettings: readonly SettingSpec[] = [
     name: 'exportname',
     short: 'e',
     value: 'NAME',
-    help: 'the disk that a client gets who asks for none (default the first one)',
+    help: 'the disk given to clients that do not name one (default the first one)',
   },
   { name: 'max-clients', value: 'N', help: 'most connections at a time (default 1024)' },
   { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
@@ -73,7 +73,7 @@ export const hostSettings: readonly SettingSpec[] = [
 
 export interface Setting {
   readonly value: string | boolean | readonly string[];
-  /** How to name it to the user: `--port`, or `host.json: port`. */
+  /** Its name in messages: `--port`, or `host.json: port`. */
   readonly from: string;
 }
 export type Settings = ReadonlyMap<string, Setting>;
@@ -85,7 +85,7 @@ export interface DiskConfig {
   readonly limitBytes: number;
   /** Several clients may have it open at a time. */
   readonly isShared: boolean;
-  /** How long pages stay after the last client has left, seconds; null: until a reset or the host's end. */
+  /** How long pages are kept after the last client disconnects, seconds; null: until a reset or the end of the host. */
   readonly keepSeconds: number | null;
   /** File or block device behind it; absent: none. */
   readonly backing?: string;
@@ -207,7 +207,7 @@ function parseDisk(from: string, text: string, defaults: LimitDefaults): DiskCon
   // `1,5G`: the comma ends the size, and what follows it is no option.
   const isDecimal = /^[0-9]*$/.test(size) && /^[0-9]/.test(extras[0] ?? '');
   const asked = parseSize(from, isDecimal ? `${size},${extras[0]}` : size);
-  // A disk is whole pages, rounded up as zram does with disksize.
+  // The size is rounded up to a page, as zram does with disksize.
   const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
   if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
   if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
@@ -358,8 +358,8 @@ function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
 }
 
 /**
- * A socket's path as others can use it, who work in other folders. `@name`, an abstract socket elsewhere, would be a file
- * of that name here.
+ * A socket's path as others can use it, who work in other folders. `@name`, an abstract socket elsewhere, would be a
+ * file of that name here.
  */
 function absolutePath(from: string, path: string | null): string | null {
   if (path?.startsWith('@') === true)

@@ -1,4 +1,4 @@
-/** Asks a running host over its control socket. One question, one connection, a bounded answer. */
+/** Sends a request to the control socket of a running host. One connection per request; the answer is bounded. */
 import { type IncomingMessage, request } from 'node:http';
 import { type ErrorCode, SwapError } from '../base/errors.ts';
 import { errnoOf } from '../os/system-error.ts';

@@ -5,8 +5,8 @@
  *   control-2.sock   control-2.pid     the second, and so on
  *   host-XXXXXX/control.sock           a host with --run
  *
- * A host takes the first free name. The pid file takes it: it is locked for as long as the host runs, however that ends, so
- * that hosts that start in the same moment never take one name, and the socket of a dead host is replaced.
+ * A host takes the first free name. It reserves the name by locking the pid file until it ends, however it
+ * ends. So hosts that start at the same moment never take the same name, and the socket of a dead host is replaced.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -75,7 +75,9 @@ export const checkControlNames = (folder: string): Promise<void> =>
     await checkSocketPath(controlSocketPath(controlPathIn(folder, number), true));
   });
 
-/** Where hosts of this user may listen, in the order of names, those with --run last; nothing where there is no folder. */
+/**
+ * Where hosts of this user may listen, in the order of names, those with --run last; nothing where there is no folder.
+ */
 export function controlPathsIn(folder: string): readonly string[] {
   const numberOf = (name: string): number =>
     Number(/^control(?:-([1-9][0-9]?))?\.sock$/.exec(name)?.[1] ?? 1);

@@ -2,12 +2,12 @@
  * The control socket: HTTP and JSON on a Unix socket that only its owner can open (mode 0600).
  *
  *   GET  /v1/disks    the list document (list-document.ts)
- *   GET  /v1/health   how the host is, its counters
- *   POST /v1/reset?disk=NAME[&force=1]   empties a disk; 404 there is none, 409 it has clients
+ *   GET  /v1/health   health of the host, its counters
+ *   POST /v1/reset?disk=NAME[&force=1]   empties a disk; 404 no such disk, 409 it has clients
  *   POST /v1/stop[?force=1]              202, then a clean stop; 409 clients have pages here
  *
  * Every answer is JSON, errors too: {"error":{"code":"…","message":"…"}}. A request is bounded in header,
- * body and time, so that a stuck client costs one of few connections for a few seconds.
+ * body and time, so a stuck client blocks one of few connections for a few seconds.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -104,7 +104,7 @@ export class ControlServer {
     this.#server.on('clientError', (error, socket) => this.#refuseBytes(error, socket as Socket));
   }
 
-  /** At a path that is free. Throws what the system throws. */
+  /** Listens at a free path. Throws the system's error. */
   static async listen(
     path: string,
     handlers: ControlHandlers,
@@ -144,7 +144,7 @@ export class ControlServer {
       this.#refuse(response, 413, 'ERR_ARG_VALUE', `the body has more than ${bodyBytesMax} bytes`);
       response.once('finish', () => request.destroy());
     });
-    request.on('error', () => undefined); // the client is gone; nobody is left to tell
+    request.on('error', () => undefined); // the client has disconnected
     request.on('end', () => {
       if (!response.headersSent) this.#answer(request, response);
     });
@@ -178,7 +178,7 @@ export class ControlServer {
     }
   }
 
-  /** Bytes that are no HTTP, or a header that is too long. */
+  /** Not HTTP, or a header that is too long. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
     this.#counters.add('controlRefusals', 1);
     if (!socket.writable) {

@@ -2,11 +2,11 @@
  * The disks of a host, by the names under which clients open them.
  *
  *   NAME              the disk, whatever it holds
- *   NAME@GENERATION   the disk as it is since it was last emptied: since the host started, or `frontswap reset`; afterwards there
- *                     is no such export
+ *   NAME@GENERATION   the disk's contents since it was last emptied (start of the host, `frontswap reset`); once it is
+ *                     emptied again, this export no longer exists
  *
- * A client that reconnects by the second name after that is refused, and its reads fail. By the first it would find an
- * empty disk, and read zeros where its pages were.
+ * A client that then reconnects by the second name is refused, and its reads fail. By the first name it would open an
+ * empty disk, and read zeros in place of its pages.
  */
 import { randomBytes } from 'node:crypto';
 import type { HostExport } from './parts.ts';
@@ -22,17 +22,17 @@ export class DiskExports extends Map<string, HostExport> {
     return super.set(name, disk);
   }
 
-  /** Draws the disk another generation, eight hexadecimal digits: it has been emptied. */
+  /** Gives an emptied disk a new random generation of eight hexadecimal digits. */
   renew(name: string): void {
     this.#generations.set(name, randomBytes(4).toString('hex'));
   }
 
-  /** NAME@GENERATION of now. */
+  /** The current NAME@GENERATION. */
   nameNow(name: string): string {
     return `${name}@${this.#generations.get(name) ?? ''}`;
   }
 
-  /** Told to a client that asks for a name that is not here, an old generation's above all. */
+  /** Error text for a client that asks for an unknown name, usually that of an old generation. */
   whyUnknown(name: string): string {
     const disk = diskIn(name);
     return super.has(disk)

@@ -1,9 +1,9 @@
 /**
- * What a host does for its disks between requests: has idle ones tidy up, gives freed memory back, empties disks that nobody
- * used for long, and says in the log what an operator should know: a disk near its limit, one that refuses,
+ * What a host does for its disks between requests: compacts idle ones, releases freed memory, empties disks that had no
+ * client for their `keep` time, and logs what an operator should know: a disk near its limit, one that refuses writes,
  * one whose backing is full, fails or is damaged, one that stopped.
  *
- * Ten looks a second, and more while there is something to tidy up.
+ * Runs ten times a second, and more often while there is something to compact.
  */
 import type { Budget } from '../arena/budget.ts';
 import type { Counters } from '../base/counters.ts';
@@ -16,17 +16,17 @@ import type { DiskStats, Log, SwapDisk } from './parts.ts';
 
 const compactEveryMs = 100;
 const compactAgainMs = 5;
-/** Less left than this under a budget is nothing left: memory is taken in runs of pages. */
+/** A budget with less than this left counts as exhausted: memory is reserved in runs of pages. */
 const SCARCE_BYTES = 1024 * 1024;
 
 export interface ServedDisk {
   readonly config: DiskConfig;
   readonly disk: SwapDisk;
-  /** reads + writes + discards at the last look; unchanged means idle. */
+  /** reads + writes + discards at the last check; unchanged means idle. */
   requestsSeen: number;
-  /** A fault of this disk was told. */
+  /** The fault of this disk was logged. */
   isStopped: boolean;
-  /** Requests that the door refused before they reached the disk. */
+  /** Requests that the NBD server refused before they reached the disk. */
   invalidRequests: number;
   readonly problem: DiskProblem;
   readonly fill: FillWatch;
@@ -53,7 +53,7 @@ export interface DiskMaintenanceOptions {
   readonly total: Budget;
   readonly counters: Counters<HostCounter>;
   readonly log: Log;
-  /** Gives back what the process has freed. */
+  /** Releases memory that the process has freed. */
   readonly trim: () => void;
   /** Clients that have the disk open. */
   readonly connections: (name: string) => number;
@@ -63,14 +63,14 @@ export interface DiskMaintenanceOptions {
 export class DiskMaintenance {
   readonly #options: DiskMaintenanceOptions;
   readonly #totalFill = new FillWatch();
-  /** No disk had a request between the last two looks. */
+  /** No disk had a request between the last two checks. */
   #isIdle = false;
 
   constructor(options: DiskMaintenanceOptions) {
     this.#options = options;
   }
 
-  /** Begins to look; returns how to end that. */
+  /** Starts the checks; returns a function that stops them. */
   start(): () => void {
     let timer: NodeJS.Timeout;
     let atRest = false;
@@ -106,7 +106,7 @@ export class DiskMaintenance {
 
   /** Warns early that a disk fills up: at the limit its guest can only retry, or kill programs. */
   #logFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
-    const isTotal = limitBytes === this.#options.total.limitBytes; // told for all disks
+    const isTotal = limitBytes === this.#options.total.limitBytes; // logged for all disks
     if (!fill.look(usedBytes, limitBytes) || isTotal) return;
     const what =
       config.backing === undefined
@@ -118,7 +118,7 @@ export class DiskMaintenance {
     );
   }
 
-  /** Empties a disk whose last client left long enough ago. */
+  /** Empties a disk whose last client disconnected at least `keep` seconds ago. */
   #dropUnused(served: ServedDisk, stats: DiskStats): void {
     const { name, keepSeconds } = served.config;
     if (keepSeconds === null) return;
@@ -148,11 +148,11 @@ export class DiskMaintenance {
     const totalLeft = total.limitBytes === 0 ? Infinity : total.limitBytes - total.usedBytes;
     if (totalLeft < SCARCE_BYTES && totalLeft <= ownLeft)
       return `the total limit of ${formatSize(total.limitBytes)} is reached`;
-    if (config.limitBytes === 0) return 'no more memory is to be had';
+    if (config.limitBytes === 0) return 'no memory is left';
     return `its limit of ${formatSize(config.limitBytes)} is reached`;
   }
 
-  /** Lets idle disks tidy up; true when one has more to do. */
+  /** Compacts idle disks; true when one has more to do. */
   #compactIdle(): boolean {
     let more = false;
     this.#isIdle = true;
@@ -170,7 +170,7 @@ export class DiskMaintenance {
     return more;
   }
 
-  /** Says once of a disk that broke an invariant that it has stopped; the others go on. */
+  /** Logs once that a disk broke an invariant and has stopped; the others go on. */
   #logFaults(): void {
     for (const served of this.#options.disks) {
       const { fault } = served.disk;

@@ -1,11 +1,11 @@
 /**
- * What an operator is told of a disk whose writes are refused or whose backing fails, full and damaged ones apart. Each kind
- * of news is told once, and again after a quiet while (refusal-watch.ts).
+ * Log lines about a disk whose writes are refused or whose backing fails; full and damaged backings are distinguished.
+ * Each kind of problem is logged once, and again only after a quiet period (refusal-watch.ts).
  *
  *   failedWrites         refused, because both the backing and the memory are full, or failed by the backing
  *   backingNoSpace       the backing is full; its pages stay in memory
  *   backingFailures      the other failures: I/O errors
- *   backingMismatches    pages that came back otherwise than they were written
+ *   backingMismatches    pages that the backing did not return as they were written
  */
 import type { DiskStats } from './parts.ts';
 import { RefusalWatch } from './refusal-watch.ts';

@@ -1,5 +1,6 @@
 /**
- * Says once that a disk comes near its limit, while there is still time to act, and again only after it had been well below.
+ * Warns once when a disk nears its limit, while there is still time to act, and again only after its usage was well
+ * below the limit.
  *
  *   usedBytes / limitBytes   0.89 0.90 0.95 0.85 0.91 … 0.79 0.90
  *   look() true                   ▲                          ▲

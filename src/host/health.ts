@@ -1,6 +1,6 @@
 /**
- * How a host is: what `GET /v1/health` answers, and the same figures as text for SIGUSR1.
- * `degraded`: a figure that must stay 0 did not; `violated` names it, `disk NAME: failedReads` for a disk's.
+ * Health of a host: the answer of `GET /v1/health`, and the same counters as text for SIGUSR1.
+ * `degraded`: a counter that must stay 0 is not 0; `violated` names it, for a disk as `disk NAME: failedReads`.
  */
 import type { Counters } from '../base/counters.ts';
 import type { HostCounter } from './counters.ts';
@@ -13,7 +13,7 @@ export interface HealthFacts {
   readonly uris: readonly string[];
   readonly counters: Counters<HostCounter>;
   readonly disks: readonly DiskReport[];
-  /** Null before the door is made. */
+  /** Null before the NBD server is created. */
   readonly nbd: NbdFrontEndStats | null;
 }
 

@@ -1,14 +1,14 @@
 /**
- * A running host: disks behind an NBD door, a control socket beside it.
+ * A running host: disks behind an NBD server, and a control socket.
  *
- *   start   disks → door → listeners → control socket → pid file → ready
- *   stop    the same, backwards; what a failed start has made so far goes the same way
+ *   start   disks → NBD server → listeners → control socket → pid file → ready
+ *   stop    the same in reverse; a failed start undoes its steps in the same way
  *
  * Invariants
  * - start() either leaves everything running or nothing behind.
  * - stop() is safe to call twice and removes every file that start() made.
  *
- * Left out: signals, terminals and exit codes (cli/), protocols (nbd/protocol), how a disk stores pages (block/disks).
+ * Not here: signals, terminals and exit codes (cli/), protocols (nbd/protocol), how a disk stores pages (block/disks).
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -50,15 +50,15 @@ export interface HostOptions {
   readonly parts: HostParts;
   /** Where private sockets and the default control socket go; made when needed. */
   readonly runtimeFolder: string;
-  /** Whose that folder must be. */
+  /** User id that must own that folder. */
   readonly uid: number;
   readonly version: string;
   readonly log: Log;
-  /** Told of every connection; null: nobody wants to know. */
+  /** Gets a line for each connection; null: no trace. */
   readonly trace: Log | null;
-  /** Somebody asks on the control socket for a stop. @throws SwapError ERR_IO_IN_USE: not now */
+  /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: not now */
   readonly checkStop: (force: boolean) => void;
-  /** Somebody has asked for a stop, and may have it. */
+  /** A stop was requested and is allowed. */
   readonly onStopRequest: () => void;
 }
 
@@ -84,7 +84,7 @@ export class Host {
   readonly #startedAt: number = Date.now();
   /** What stop() has to undo, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
-  /** Sockets; they go when nobody listens any more. */
+  /** Sockets; removed when no server listens on them any more. */
   readonly #files: OwnFile[] = [];
   /** The one of --pidfile, and the one in the private folder. */
   readonly #pidFiles: PidFile[] = [];
@@ -210,7 +210,7 @@ export class Host {
     return dataBytes;
   }
 
-  /** What `GET /v1/health` answers. */
+  /** The answer of `GET /v1/health`. */
   health(): object {
     return healthDocument({
       version: this.#options.version,
@@ -222,7 +222,7 @@ export class Host {
     });
   }
 
-  /** The host's own counters and the door's figures, a line each. */
+  /** The host's own counters and those of the NBD server, one per line. */
   describeCounters(): string {
     return (
       this.#counters.describe() + (this.#nbd === null ? '' : describeNbdFigures(this.#nbd.stats))
@@ -241,7 +241,7 @@ export class Host {
       try {
         await undo();
       } catch (error) {
-        failure ??= error; // the rest must go away all the same
+        failure ??= error; // the rest must be undone nevertheless
       }
     }
     this.removeFiles();
@@ -315,7 +315,7 @@ export class Host {
     this.#addresses.push({ kind: 'tcp', host: connectable(host), port });
   }
 
-  /** Where hosts of this user put their sockets; what killed ones left there goes. */
+  /** Folder of the sockets of this user's hosts; removes leftovers of killed hosts. */
   #openRuntimeFolder(): string {
     const { runtimeFolder, uid, trace } = this.#options;
     makePrivateFolder(runtimeFolder, uid);
@@ -324,7 +324,7 @@ export class Host {
     return runtimeFolder;
   }
 
-  /** The folder that only this host uses; made when first asked for. */
+  /** The private folder of this host; created on first use. */
   #makePrivateFolder(): string {
     if (this.#privateFolder === null) {
       this.#privateFolder = makeRandomFolder(this.#openRuntimeFolder());
@@ -398,7 +398,7 @@ async function listenAt<T>(place: SocketPath, listen: () => Promise<T>): Promise
   }
 }
 
-/** An address that clients can use: nobody connects to "all addresses". */
+/** An address that clients can connect to, in place of "all addresses". */
 const connectable = (host: string): string => {
   if (host === '0.0.0.0') return '127.0.0.1';
   return host === '::' ? '::1' : host;

@@ -1,4 +1,4 @@
-/** What JSON.parse does not tell: that a key is there twice, of which it silently takes the last. */
+/** Finds duplicate keys, of which JSON.parse silently takes the last. */
 
 /**
  * @param text valid JSON

@@ -5,8 +5,9 @@
  *   total                  --total-limit, else half of the memory that this process may use
  *   a disk's ceiling       its own limit; a disk without one that is larger than the total: the total
  *
- * The total is a budget above the disks' budgets: a page that does not fit under it is refused exactly as one that does not
- * fit under the disk's own limit. So no split of the total among the disks is needed, and limits may add up to more.
+ * The total is a budget above the disks' budgets: a page that does not fit under it is refused exactly as one that does
+ * not fit under the disk's own limit. So no split of the total among the disks is needed, and limits may add up to
+ * more.
  */
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
@@ -22,7 +23,10 @@ interface LimitedDisk {
 
 /** Below it a disk's own tables leave no room for pages. */
 const LIMIT_BYTES_MIN = 256 * 1024;
-/** Share of the usable memory that all disks may take unless told otherwise: the guests and the rest need the other half. */
+/**
+ * Share of the usable memory that all disks may take unless told otherwise: the guests and the rest need the other
+ * half.
+ */
 const TOTAL_SHARE = 0.5;
 
 const rejected = (from: string, text: string, why: string): SwapError =>

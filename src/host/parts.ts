@@ -1,21 +1,21 @@
 /**
- * What a host is put together from, as the host sees it. compose.ts joins the real parts; tests bring
- * their own. Nothing else in host/ knows a device or a protocol by name; of the device it is the figures alone.
+ * Interfaces of the parts of a host. compose.ts supplies the real parts; tests supply their own. Nothing else
+ * in host/ depends on a device or a protocol, except for the statistics of the device.
  */
 import type { Budget } from '../arena/budget.ts';
 import type { RamzswapStats } from '../block/disks/ramzswap/stats.ts';
 import type { Disk } from '../block/ops.ts';
 
-/** How a disk does at one moment: what the device itself says. */
+/** Statistics of a disk, as the device reports them. */
 export type DiskStats = RamzswapStats;
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
-  /** Drops every page; false, and nothing is done, while requests are under way. */
+  /** Drops every page; does nothing and returns false while requests are under way. */
   reset(): boolean;
-  /** Tidies up, some milliseconds a call, while nobody asks for anything; true while there is more to do. */
+  /** Compacts for some milliseconds while the disk is idle; true while there is more to do. */
   compactIdle(): boolean;
-  /** What broke an invariant of the disk, which answers errors ever since; null while all is well. */
+  /** The broken invariant, after which the disk answers every request with an error; null: none. */
   readonly fault: Error | null;
 }
 
@@ -27,7 +27,7 @@ export interface SwapDiskOptions {
   readonly total?: Budget;
   /** `lz4`, `lz4-native`. */
   readonly codec: string;
-  /** File or block device for what packs poorly or does not fit. */
+  /** File or block device for pages that do not compress or do not fit. */
   readonly backing?: string;
 }
 
@@ -37,11 +37,11 @@ export interface HostExport {
   readonly disk: Disk;
   /** Several clients may have it open at a time. */
   readonly isShared: boolean;
-  /** Told of each request that the door refuses before it reaches the disk. */
+  /** Called for each request that the NBD server refuses before it reaches the disk. */
   readonly onInvalid?: () => void;
 }
 
-/** The protocol door: sockets in front of the exports. */
+/** The NBD server: sockets in front of the exports. */
 export interface NbdFrontEnd {
   /** @param mode permission bits of the socket */
   listenUnix(path: string, mode: number): Promise<void>;
@@ -49,20 +49,20 @@ export interface NbdFrontEnd {
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Stops accepting, answers what is in flight, ends every connection. */
   close(): Promise<void>;
-  /** Hangs up on every client of an export; returns how many. */
+  /** Disconnects every client of an export; returns their number. */
   disconnect(exportName: string): number;
   /** Clients that have this export open now. */
   connections(exportName: string): number;
   readonly stats: NbdFrontEndStats;
 }
 
-/** What went through a door. All but connectionCount grow from the start and never fall. */
+/** Traffic of the NBD server. All counters but connectionCount only grow. */
 export interface NbdFrontEndStats {
   readonly connectionCount: number;
   readonly accepted: number;
-  /** Turned away for being one too many. */
+  /** Refused because maxClients was reached. */
   readonly refused: number;
-  /** Ended by our decision or by the peer's fault. */
+  /** Connections that this side closed, or that failed through the peer's fault. */
   readonly dropped: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -73,7 +73,7 @@ export interface NbdFrontEndOptions {
   readonly exports: ReadonlyMap<string, HostExport>;
   readonly maxClients: number;
   readonly log: Log;
-  /** Told of every connection that comes, opens an export, or is over; null: nobody wants to know. */
+  /** Gets a line for each connection opened and closed, and each export opened; null: no trace. */
   readonly trace: Log | null;
 }
 
@@ -83,6 +83,6 @@ export type Log = (line: string) => void;
 export interface HostParts {
   createDisk(options: SwapDiskOptions): SwapDisk;
   createNbd(options: NbdFrontEndOptions): NbdFrontEnd;
-  /** Gives back what the process itself has freed; called when all disks have come to rest. */
+  /** Releases memory that the process itself has freed; called when all disks are idle. */
   trim(): void;
 }

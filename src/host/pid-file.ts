@@ -1,6 +1,7 @@
 /**
- * A file with the process id of a running host. It is locked (flock) for as long as the host runs, so that a second host can
- * neither overwrite nor remove it; the lock ends with the process, however that ends, and the file of a dead one is taken over.
+ * A file with the process id of a running host. It is locked (flock) for as long as the host runs, so that a second
+ * host can neither overwrite nor remove it; the lock ends with the process, however it ends, and a new host takes over
+ * the file of a dead one.
  *
  *   open or make ─▶ lock ─▶ still what the path names? ─▶ nothing but a process id in it? ─▶ write
  *                     │no           └─no: opened while its host removed it; again
@@ -100,7 +101,7 @@ export class PidFile {
     }
   }
 
-  /** Removes the file, then gives the lock up. Safe to call twice. */
+  /** Removes the file, then unlocks it. Safe to call twice. */
   remove(): void {
     if (this.#fd === null) return;
     removeOwn(this.#own);
@@ -128,7 +129,8 @@ export function checkPidFile(path: string): void {
 }
 
 /**
- * Calls `act`, with the file locked, when the process that wrote it is dead. An empty file is one that is not locked yet.
+ * Calls `act`, with the file locked, when the process that wrote it is dead. An empty file is one that is not locked
+ * yet.
  * @returns whether it was dead; throws what the system throws
  */
 export function ifOwnerIsDead(path: string, act: () => void): boolean {
@@ -138,7 +140,7 @@ export function ifOwnerIsDead(path: string, act: () => void): boolean {
     const pid = Number(text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0)));
     if (!(pid > 0 && pid < 2 ** 31)) return false; // NaN, too
     if (!systemFileLock(process.platform)(fd)) return false;
-    // Where there are no locks the process id alone tells. Our own was somebody else's before, or there is no lock.
+    // Without locks only the process id decides. Our own id belonged to another process before, or there is no lock.
     if (pid !== process.pid && isAlive(pid)) return false;
     act();
     return true;

@@ -1,6 +1,6 @@
 /**
- * Says once that a disk has begun to refuse writes, and again only after it had stopped for a while: a guest at
- * the limit tries again and again, and a line of log for each would bury the first.
+ * Reports once that a disk has begun to refuse writes, and again only after a period without refusals: a guest at
+ * the limit keeps retrying, and a log line for each attempt would bury the first.
  *
  *   failedWrites   0 0 7 9 9 9 … 9 (QUIET_LOOKS times) 12
  *   look() true        ▲                                ▲

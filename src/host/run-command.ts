@@ -1,5 +1,5 @@
 /**
- * `--run`: a shell command beside the host, told by its environment where the disks are, as nbdkit does it:
+ * `--run`: a shell command that runs beside the host and finds the disks through its environment, as with nbdkit:
  * $uri $nbd $port $unixsocket $exportname, and $FRONTSWAP_CONTROL for list and attach. `frontswap` is in its PATH.
  */
 import { type ChildProcess, spawn } from 'node:child_process';

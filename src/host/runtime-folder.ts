@@ -1,11 +1,11 @@
 /**
- * Where sockets live when nobody says where: a folder that only this user can enter.
+ * Default folder of sockets: only this user can enter it.
  *
  *   root        /run/frontswap
  *   a user      $XDG_RUNTIME_DIR/frontswap
- *   without it  /tmp/frontswap-UID   (anybody can make that folder first, so its owner is checked)
+ *   without it  /tmp/frontswap-UID   (another user can create that folder first, so its owner is checked)
  *
- * Invariant: nothing is put into a folder that somebody else owns or may write to.
+ * Invariant: nothing is created in a folder that another user owns or may write to.
  */
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,8 +66,9 @@ export const makeRandomFolder = (inside: string): string =>
   mkdtempSync(join(inside, PRIVATE_PREFIX));
 
 /**
- * Removes what killed hosts left in a private folder: folders of this user with nothing but a host's files, whose owner is
- * dead. One that is just being made has no process id in it yet; that one stays, and everything else whose end is no fact.
+ * Removes what killed hosts left in a private folder: folders of this user with nothing but a host's files, whose owner
+ * is dead. One that is just being made has no process id in it yet; that one stays, and everything else whose end is no
+ * fact.
  * @returns how many are gone
  */
 export function sweepDeadFolders(inside: string, uid: number): number {
@@ -77,7 +78,7 @@ export function sweepDeadFolders(inside: string, uid: number): number {
     try {
       if (removeIfDead(join(inside, name), uid)) count++;
     } catch {
-      // Gone meanwhile, or not to be removed: it harms nobody.
+      // Already removed, or not removable: a leftover does no harm.
     }
   }
   return count;

@@ -1,9 +1,9 @@
 /**
- * A disk's known-answer test, run once before the host takes anybody's pages: every way a page can go (zero, same-
- * filled, packed, raw; whole and in part; given up again), compared byte for byte. It is also the warm-up: what
- * would be loaded, compiled or grown with the first thousand requests is so now, and not when memory is short.
+ * A disk's known-answer test, run once before the host accepts clients: it writes, reads and discards pages of every
+ * kind (zero, same-filled, compressed, raw; full and partial) and compares them byte for byte. It is also the warm-up:
+ * code is loaded and compiled, and tables grow, now and not when memory is short.
  *
- * Cost: about 100 ms and 8 MiB, given back.
+ * Cost: about 100 ms, and 8 MiB that are released.
  */
 import { assert } from '../base/assert.ts';
 import { Prng } from '../base/prng.ts';
@@ -11,7 +11,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type Bio, BioOp, type BioOwner, BioPool, BioStatus } from '../block/bio.ts';
 import type { Disk } from '../block/ops.ts';
 
-/** Bytes of the disk that a self-test wants. */
+/** Size in bytes of the disk that a self-test needs. */
 export const SELF_TEST_DISK_BYTES: number = 8 << 20;
 const TRANSFER_BYTES = 128 * 1024;
 const ROUNDS = 3;
@@ -81,7 +81,7 @@ export function selfTest(disk: Disk): void {
     requests.run(BioOp.read, 0, TRANSFER_BYTES, back);
     assert(
       back.every((b) => b === 0),
-      'the self-test of the disk read zeros where it gave up',
+      'the self-test of the disk read zeros where it discarded',
     );
   }
 }

@@ -22,7 +22,7 @@ export interface NbdTarget {
   readonly address: NbdAddress;
   /** May be empty: the server's default export. */
   readonly exportName: string;
-  /** The disk's name, where the export's has a generation; default: exportName. What a guest sees is made of it. */
+  /** Disk name, without the generation of the export; default: exportName. Names that a guest sees derive from it. */
   readonly diskName?: string;
 }
 

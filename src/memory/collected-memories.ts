@@ -1,13 +1,13 @@
 /**
- * Adopted memories, held until the program has dropped them. V8 unmaps a collected memory without notice, and the pager must
- * not copy from an address that may have a new owner. So every memory is held, except during a garbage collection that we
- * request while no page leaves memory:
+ * Adopted memories, held until the program has dropped them. V8 unmaps a collected memory without notice, and the pager
+ * must not copy from an address that may have a new owner. So every memory is held, except during a garbage collection
+ * that we request while no page leaves memory:
  *
  *   check():  freeze ─▶ let go of all ─▶ collect ─▶ hold those that are left ─▶ forget the others ─▶ thaw
  *
- * Invariant: outside of check() every adopted memory is held. A buffer and an instance hold their memory, so a memory is
- * collected exactly when nothing can reach its bytes. A shared memory may be used by other threads, and is held till its
- * region ends.
+ * Invariant: outside of check() every adopted memory is held. A buffer and an instance hold their memory, so a memory
+ * is collected exactly when nothing can reach its bytes. A shared memory may be used by other threads, and is held till
+ * its region ends.
  *
  * Cost: a full collection, when the bytes that are held have doubled since the last; amortised as a heap's own.
  * Sources: V8, src/objects/backing-store.cc, src/heap/array-buffer-sweeper.cc.
@@ -15,10 +15,10 @@
 import { setFlagsFromString } from 'node:v8';
 import vm from 'node:vm';
 
-/** Less than so many bytes and memories are not worth a collection. */
+/** Fewer bytes and memories than this are not worth a collection. */
 const BYTES_MIN = 32 * 2 ** 20;
 const MEMORIES_MIN = 256;
-/** Dropped memories keep address space, and a place among the regions: no more than so many at a time. */
+/** Dropped memories keep address space and a region number: at most this many at a time. */
 const DROPPED_MAX = 1024;
 
 interface HeldMemory {
@@ -45,7 +45,7 @@ export class CollectedMemories {
   #checkAtBytes = BYTES_MIN;
   #checkAtCount = MEMORIES_MIN;
 
-  /** @param collect collects garbage at once; null: no memory is ever let go; default: V8's own */
+  /** @param collect collects garbage at once; null: no memory is ever released; default: V8's own */
   constructor(pages: Pages, collect?: (() => void) | null) {
     this.#pages = pages;
     this.#collect = collect;
@@ -56,7 +56,7 @@ export class CollectedMemories {
     if (this.#held.size > this.#checkAtCount || this.#bytes() > this.#checkAtBytes) this.check();
   }
 
-  /** The region has ended: its memory is the program's alone. */
+  /** The region has ended: its memory is no longer referenced from here. */
   release(id: number): void {
     this.#held.delete(id);
   }
@@ -65,7 +65,7 @@ export class CollectedMemories {
     this.#held.clear();
   }
 
-  /** Lets go of memories that the program has dropped. */
+  /** Releases memories that the program has dropped. */
   check(): void {
     if (this.#collect === undefined) this.#collect = collector();
     const collect = this.#collect;
@@ -123,8 +123,8 @@ function collector(): (() => void) | null {
 }
 
 /**
- * ECMAScript keeps the target of a new or read WeakRef to the end of the job. A microtask checkpoint ends that, and one of
- * a queue of its own runs none of the program's microtasks.
+ * ECMAScript keeps the target of a new or read WeakRef to the end of the job. A microtask checkpoint ends that, and one
+ * of a queue of its own runs none of the program's microtasks.
  */
 function clearKeptObjects(): void {
   new vm.Script('0').runInContext(vm.createContext({}, { microtaskMode: 'afterEvaluate' }));

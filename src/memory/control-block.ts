@@ -1,19 +1,19 @@
 /**
- * What the threads of a program and the fault thread share: one SharedArrayBuffer, fixed offsets. No message queue and no
- * event loop is between them: a thread that waits for a page can neither post nor receive.
+ * What the threads of a program and the fault thread share: one SharedArrayBuffer, fixed offsets. No message queue and
+ * no event loop is between them: a thread that waits for a page can neither post nor receive.
  *
  *   0        words: state, exiting, thread id, doorbell (an eventfd)
  *   256      why it did not start, or ended: text
  *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
  *   36 KiB   statistics of the swap: doubles
  *   40 KiB   statistics of regions: 16 doubles each, by number
- *   2088 KiB threads that have a view of a region, by number: its address space is given back with the last
+ *   2088 KiB number of threads with a view of each region: the last one to drop its view unmaps the region
  *
- * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. Where all slots are taken a caller waits for
- * one. A slot's state names the thread that has it, in the same word: the slot of a thread that was terminated between
- * claim and free is taken by another that finds none.
+ * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. If all slots are taken, the caller waits
+ * for one. A slot's state word also names the thread that claimed it: if that thread was terminated before it freed the
+ * slot, a caller that finds no free slot reclaims it.
  *
- * Invariant: nobody waits or wakes by Atomics.wait() and notify(), whose lock a thread may hold that waits for a page.
+ * Invariant: no thread uses Atomics.wait() or notify() here: a thread that waits for a page may hold their lock.
  */
 import { SwapError } from '../base/errors.ts';
 import { Futex } from '../os/linux/futex.ts';
@@ -133,7 +133,7 @@ export class ControlBlock {
   readonly swapStats: Float64Array;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
-  /** Null: nobody is woken from here, nobody waits here; who waits looks now and then. */
+  /** Null: this side neither waits nor wakes; threads on the other side poll instead. */
   readonly #futex: Futex | null;
   readonly #process: Process | null;
   readonly #owner: number;
@@ -199,14 +199,15 @@ export class ControlBlock {
     return Atomics.load(this.#words, At.exiting) === 1;
   }
 
-  /** The process is about to end: the fault thread looks more often whether it is to stop, and nobody joins any more. */
+  /** The process is about to exit: the fault thread polls for its stop more often, and no more threads can join. */
   setExiting(): void {
     Atomics.store(this.#words, At.exiting, 1);
   }
 
   /**
-   * What a thread does to join the swap. The foreign function interface aborts the process when a thread is stopped while it
-   * is loaded or a function is bound: the end of the process waits for those that have begun, and others may not begin.
+   * What a thread does to join the swap. The foreign function interface aborts the process when a thread is stopped
+   * while it is loaded or a function is bound: the end of the process waits for those that have begun, and others may
+   * not begin.
    * @throws SwapError ERR_IO_ENDED: the process ends
    */
   join<Result>(body: () => Result): Result {
@@ -241,7 +242,7 @@ export class ControlBlock {
     Atomics.store(this.#words, At.problem, mask);
   }
 
-  /** The faults of system calls are not served: one that meets a page which is away fails with EFAULT. */
+  /** The faults of system calls are not served: a call on a page that is not resident fails with EFAULT. */
   get isUserModeOnly(): boolean {
     return this.#words[At.userModeOnly] === 1;
   }
@@ -388,7 +389,7 @@ export class ControlBlock {
     return found;
   }
 
-  /** A thread that was terminated while it waited is counted for ever: then some wake nobody. */
+  /** A thread that was terminated while it waited stays counted, so some wakes find no waiter. */
   #tellFree(): void {
     Atomics.add(this.#words, At.freed, 1);
     if (Atomics.load(this.#words, At.waiting) > 0) this.#futex?.wake(At.freed);

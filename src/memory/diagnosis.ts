@@ -1,6 +1,6 @@
 /**
- * What this machine offers for paging memory: facts, and what follows from each, with the fix. `frontswap doctor` prints
- * it; the facts are an argument, so that tests can ask what another machine would be told.
+ * What this machine offers for paging memory: facts, and what follows from each, with the fix. `frontswap doctor`
+ * prints it; the facts are an argument, so that tests can ask what another machine would be told.
  */
 import { constants } from 'node:buffer';
 import { accessSync, constants as fsConstants, readFileSync } from 'node:fs';

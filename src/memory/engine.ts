@@ -1,6 +1,6 @@
 /**
- * The engine of the memory door, as the fault thread runs it: tiers, pager, the userfaultfd, regions by number; and what
- * programs may ask (control-block.ts). One step at a time, nothing waits in here but step().
+ * The engine of the memory interface, as the fault thread runs it: tiers, pager, the userfaultfd, regions by number;
+ * and what programs may ask (control-block.ts). Only step() waits.
  *
  *   step():  poll(userfaultfd, doorbell) ─▶ faults ─▶ calls ─▶ one batch of the background pass ─▶ statistics
  *
@@ -35,20 +35,20 @@ export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
 export const WANTED_FEATURES: number = UffdFeature.poison;
 
 export interface EngineOptions extends TierOptions {
-  /** Pages that regions without a budget of their own may have in memory together; 0 = each has its own. */
+  /** Resident budget shared by the regions without their own, pages; 0: each region has its own. */
   readonly sharedPages: number;
   /** The processor that the fault thread runs on; null: any. */
   readonly processor: number | null;
 }
 
-/** How long a poll may last: a thread that is told to stop is seen to do so within it. */
+/** Longest poll: a thread that is asked to stop does so within this time. */
 const IDLE_MS = 250;
 const EXITING_MS = 2;
-/** Statistics are written once in so many steps, and when nothing happens. */
+/** Statistics are written once in this many steps, and when idle. */
 const PUBLISH_MASK = 31;
-/** Quiet polls before housekeeping that takes longer. */
+/** Idle polls before housekeeping that takes longer. */
 const SETTLE_AFTER = 2;
-/** Pages of a range that are worked on between two looks for faults. */
+/** Pages of a range that are processed between two checks for faults. */
 const SLICE_PAGES = 128;
 
 export class Engine {
@@ -68,10 +68,10 @@ export class Engine {
   #quiet = 0;
   #steps = 0;
   #isMore = false;
-  /** What was wrong when the program was told last. */
+  /** Problems in the last report to the program. */
   #problem = 0;
   #lost: LostPage[] = [];
-  /** Something is wrong that the program has not been told of. */
+  /** Called with problems that have not been reported yet. */
   onProblem: (news: ProblemNews) => void = () => {};
   #isEnded = false;
 
@@ -90,7 +90,8 @@ export class Engine {
     this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet<Region>(options.sharedPages);
-    this.#doorbell = openEventFd(linux); // the process's: whoever rings it must not hit another file
+    // A descriptor of the process, not of this worker: a caller that rings it must not hit another file.
+    this.#doorbell = openEventFd(linux);
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;
@@ -100,7 +101,7 @@ export class Engine {
     return this.#isEnded;
   }
 
-  /** Waits for something to do, and does it. */
+  /** Waits for work, and does it. */
   step(): void {
     const ready = this.#poller.wait(this.#patience());
     const isQuiet = ready <= 0 && !this.#isMore;
@@ -208,12 +209,14 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address. */
+  /**
+   * numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address.
+   */
   #map(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
     const id = this.#live.freeId();
     const address = this.#reserve(bytes, numbers[2]!);
-    // The system gave us the address: what was there is gone, though nobody has said so yet.
+    // The kernel gave us this address, so an older region at it was unmapped, even if that is not reported yet.
     let dead = this.#live.overlapping(address, bytes);
     for (; dead !== null; dead = this.#live.overlapping(address, bytes)) this.#forgetRegion(dead);
     this.#add(id, address, bytes, numbers[1]!, true);
@@ -223,7 +226,9 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** numbers: bytes; pages that may be resident, 0 = the shared budget; address; bytes in use. Answers id and address. */
+  /**
+   * numbers: bytes; pages that may be resident, 0 = the shared budget; address; bytes in use. Answers id and address.
+   */
   #adopt(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
     const address = numbers[2]!;
@@ -263,7 +268,7 @@ export class Engine {
     return region;
   }
 
-  /** A view of memory that the engine mapped is gone; with the last one the region ends, and its address space. */
+  /** A view of memory that the engine mapped was collected; the last one ends the region and unmaps it. */
   #detach(id: number, numbers: Float64Array): CallResult {
     if (this.#control.countViews(id, -1) > 0) return CallResult.ok;
     if (this.#live.has(id)) this.#dispose(this.#live.get(id), false);
@@ -271,14 +276,14 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** Fresh memory, at an address of the kernel's choice or over what the caller has there. */
+  /** Maps zeroed memory, at an address of the kernel's choice or over the caller's mapping. */
   #reserve(bytes: number, address: number): number {
     if (address === 0) return this.#mapping.reserve(bytes);
     this.#mapping.mapAnonymous(address, bytes);
     return address;
   }
 
-  /** @param comesHome an adopted memory goes on without us: all its pages come back first */
+  /** @param comesHome an adopted memory continues unpaged: all its pages are swapped in first */
   #dispose(live: Live, comesHome: boolean): CallResult {
     if (comesHome) {
       const answer = this.pager.swapInAll(live.region);
@@ -286,19 +291,19 @@ export class Engine {
     }
     const { memory } = live;
     this.#remove(live);
-    // Who waits faults again once the registration is gone. Views of our memory read zeros from now on.
+    // Waiting threads fault again once the registration is gone. Views of our memory read zeros from now on.
     memory.unregister();
     if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
     return CallResult.ok;
   }
 
-  /** The region's memory was unmapped by its owner: nothing may be done to its addresses, which may be another's now. */
+  /** The owner unmapped the region's memory: its addresses may have a new owner and must not be accessed. */
   #forgetRegion(live: Live): CallResult {
     this.#remove(live);
     return CallResult.ok;
   }
 
-  /** What the region has stored is free, and its tables. Its memory is left as it is. */
+  /** Frees the region's stored pages and tables. Does not access its memory. */
   #remove(live: Live): void {
     this.pager.remove(live.region);
     this.#live.remove(live);
@@ -329,7 +334,7 @@ export class Engine {
         : 'its device could not read it';
     const isPoisoned = (this.#uffd.features & UffdFeature.poison) !== 0;
     const then = isPoisoned
-      ? 'whoever touches it gets SIGBUS'
+      ? 'accessing it raises SIGBUS'
       : 'this kernel cannot poison it: ending the process';
     this.#process.writeStderr(
       `frontswap: region ${positionOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
@@ -354,7 +359,7 @@ export class Engine {
     this.onProblem({ fresh, now, lost });
   }
 
-  /** When everybody knows that it has ended. */
+  /** Call it once every caller knows that the engine has ended. */
   close(): void {
     this.#doorbell.close();
   }
@@ -366,7 +371,7 @@ export class Engine {
   }
 }
 
-/** What a call is answered with, instead of ending the process: nothing has been done yet. */
+/** The result of a call for errors that need not end the process, because nothing has been changed yet. */
 const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map || op === CallOp.adopt || error.code.startsWith('ERR_ARG_'));

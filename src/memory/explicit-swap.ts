@@ -37,10 +37,10 @@ import {
 import { lostBy, type TierOptions, Tiers } from './tiers.ts';
 import type { ProblemNews } from './tiers-problem.ts';
 
-/** Pages come in windows of this many: the pager needs as many frames more than it may keep. */
+/** Pages per swap-in window: the pager needs this many frames more than the budget. */
 const SPARE_FRAMES = 64;
 
-/** @param isTold the program is told that it gets less than it asked for */
+/** @param isTold the program is warned that it gets less than it asked for */
 export function explicitSwap(options: TierOptions, reason: string, isTold: boolean): MemorySwap {
   const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
   const news = new News(() => statsOf(tiers));
@@ -249,10 +249,10 @@ class FrameArray implements PagedArray {
     if (!this.#isLive) return;
     this.#isLive = false;
     this.#pager.remove(this.#region);
-    this.#memory.drop(0, this.#memory.pages); // whoever uses the array now comes by #touch()
+    this.#memory.drop(0, this.#memory.pages); // later accesses to the array go through #touch()
   }
 
-  /** Where the element is in the frames, its page brought in. */
+  /** Swaps in the element's page and returns where the element is in the frames. */
   #place(index: number, isWrite: boolean): number {
     const page = Math.floor(index / 2 ** this.#shift);
     const frame = this.#memory.frameOf[page]!;
@@ -267,7 +267,7 @@ class FrameArray implements PagedArray {
 
   #touch(page: number, isWrite: boolean): void {
     if (!this.#isLive) throw arrayEnded();
-    // Before the page comes: afterwards it would be the only one that nobody has used yet, and the first to leave again.
+    // Before the swap-in: afterwards this page would be the only unreferenced one, and would be evicted first.
     this.#pager.background();
     this.#tiers.maintain(1);
     const isHere = this.#memory.frameOf[page] !== 0;

@@ -1,12 +1,12 @@
 /**
  * The fault thread: a worker that owns the engine and serves the faults of every other thread of the process.
  *
- * It never returns to its event loop, never touches paged memory, never waits for the main thread (which may be the
- * one that waits for it): what the program should be told is posted. However it ends, faults do not wait for ever: its descriptor is one that Node closes with the
- * worker, and with it the registration ends.
+ * It never returns to its event loop, never accesses paged memory and never waits for the main thread, which may be
+ * waiting for it: problems are posted to the program. However it ends, no fault waits forever: Node closes its
+ * descriptor with the worker, which ends the registration.
  *
- *   an error in here       one line on stderr, and the process ends: going on would hang, or read zeros for data
- *   the process exits      polls get short, so that the worker is seen to stop; faults are served until then
+ *   an error in here       one line on stderr, and the process ends: otherwise it would hang, or read zeros for data
+ *   the process exits      polls get short, so that the worker stops quickly; faults are served until then
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';

@@ -1,24 +1,24 @@
 /**
- * A read cache for files in a given number of bytes: pages that were read lie compressed in the page store and are served
- * from there while the file is what it was. For files that are read again and again and compress well, in a container whose
- * page cache is small, or over a filesystem that is slow.
+ * A read cache for files with a byte limit: pages that were read are kept compressed in the page store and served from
+ * there until the file changes. For files that are read repeatedly and compress well, in a container with a small page
+ * cache or on a slow filesystem.
  *
  *   read(path, offset, length)
- *     open, fstat ──▶ (device, inode); another size, mtime or ctime than before? its pages are dropped
- *     page by page: in the store? unpack : read up to 32 missing pages at once, keep them
- *     anything read from the file? fstat again: changed meanwhile, nothing of it is kept
+ *     open, fstat ──▶ (device, inode); size, mtime or ctime changed? its pages are dropped
+ *     page by page: in the store? decompress : read up to 32 missing pages at once, store them
+ *     anything read from the file? fstat again: if it changed meanwhile, nothing is kept
  *
  * Invariants
- * - A page is served only for the file, by device and inode, whose size, mtime and ctime it was read under. A file that
- *   changed less than 100 ms ago is read past the cache: within a tick of the clock of file times, a second change would
- *   leave the times as they are.
- * - Pages and tables together stay below limitBytes; what does not fit makes the oldest pages go. (Not counted: an object
- *   of some 300 bytes for each file with pages.)
- * - Damage in memory (a checksum that fails) is a miss: the file is there.
+ * - A page is served only while its file, by device and inode, has the size, mtime and ctime that it had when the page
+ *   was read. A file changed less than 100 ms ago bypasses the cache: a second change in the same tick of the file
+ *   clock would not change its times.
+ * - Pages and tables together stay below limitBytes; the oldest pages are evicted to make room. (Not counted: an object
+ *   of some 300 bytes per file with pages.)
+ * - A page whose checksum fails counts as a miss and is read from the file.
  *
- * Cost: open, fstat and close a call; a page 1 to 2 us from the store. Synchronous, as fs.readSync.
- * Left out: files that others change through shared mappings (their times change when the kernel writes them back), and
- * filesystems whose times cannot be trusted (some network ones): call invalidate(), or do not use it there.
+ * Cost: open, fstat and close per call; 1 to 2 us per page from the store. Synchronous, as fs.readSync.
+ * Not supported: files changed through shared mappings (their times change only at writeback), and filesystems whose
+ * times cannot be trusted (some network ones). Call invalidate() there, or do not use the cache.
  */
 import {
   type BigIntStats,
@@ -41,27 +41,28 @@ import { GetResult, PutResult } from '../store/results.ts';
 import { Store } from '../store/store.ts';
 import { FilePages } from './file-pages.ts';
 
-/** Least and most that a cache can be given, bytes. */
+/** Range of limitBytes. */
 const LIMIT_MIN = 2 ** 20;
 const LIMIT_MAX = 2 ** 40;
-/** Rows for each page of the limit: files that pack better than this leave room unused. */
+/** Rows for each page of the limit: files that compress better than this leave room unused. */
 const ROWS_A_PAGE = 4;
 /** Missing pages that are read from the file at once. */
 const RUN_PAGES = 32;
-/** File times are ticks of up to 10 ms: what changed longer ago than this has other times when it changes again. */
+/** File times tick every 10 ms at most: a file last changed longer ago than this gets new times when it changes. */
 const SETTLED_MS = 100;
-/** Pages given up at a time when the store has no room, and how often for one page. */
+/** Pages evicted per round when the store has no room, and the most rounds for one page. */
 const EVICT_PAGES = 8;
 const EVICT_ROUNDS = 16;
 const MAINTAIN_PAGES = 64;
-/** Bytes that a plain read asks for at a time. */
+/** Size of one read that bypasses the cache, bytes. */
 const PLAIN_BYTES = 2 ** 20;
 const INDEX_END = 2 ** 32;
 
+/** Options of a `FileCache`. */
 export interface FileCacheOptions {
   /** Ceiling for everything the cache holds, bytes: 1 MiB .. 1 TiB. */
   readonly limitBytes: number;
-  /** How freed memory goes back to the system; default: as the platform can. */
+  /** How freed memory is released to the system; default: the best way the platform has. */
   readonly release?: PageReleaseFactory;
   /** Milliseconds since 1970 by the clock of file times; default Date.now. */
   readonly clock?: () => number;
@@ -74,22 +75,22 @@ export interface FileCacheStats {
   readonly usedBytes: number;
   readonly files: number;
   readonly pages: number;
-  /** Pages served from the cache, and pages read from files because they were not there. */
+  /** Pages served from the cache, and pages read from files because they were not cached. */
   readonly hits: number;
   readonly misses: number;
-  /** Pages given up for room. */
+  /** Pages evicted to make room. */
   readonly evictions: number;
   /** Pages dropped because their file had changed, or on demand. */
   readonly invalidated: number;
-  /** Pages that found no room. */
+  /** Pages not stored because there was no room. */
   readonly refused: number;
-  /** Reads past the cache: no regular file, empty, or changed just now. */
+  /** Reads that bypass the cache: not a regular file, empty, or just changed. */
   readonly plainReads: number;
   /** Pages whose checksum failed; must stay 0. */
   readonly damaged: number;
 }
 
-/** What changes when a file's content does. */
+/** Attributes that change when a file's content does. */
 export interface FileVersion {
   readonly size: bigint;
   readonly mtimeNs: bigint;
@@ -116,7 +117,7 @@ const versionOf = ({ size, mtimeNs, ctimeNs }: BigIntStats): FileVersion => ({
 export const isSameVersion = (a: FileVersion, b: FileVersion): boolean =>
   a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
 
-/** Reads until `length` bytes are there or the file ends; how many. */
+/** Reads until it has `length` bytes or the file ends; returns how many. */
 function readFully(fd: number, into: Uint8Array, length: number, position: number): number {
   let got = 0;
   while (got < length) {
@@ -127,7 +128,7 @@ function readFully(fd: number, into: Uint8Array, length: number, position: numbe
   return got;
 }
 
-/** As much of [offset, offset + length) as there is, whatever the file says of its size. */
+/** Reads [offset, offset + length) up to the end of file, and ignores the size that the file reports. */
 function readPlain(fd: number, offset: number, length: number): Buffer {
   const parts: Buffer[] = [];
   for (let done = 0; done < length; ) {
@@ -147,6 +148,7 @@ function checkRange(name: string, value: number): void {
   });
 }
 
+/** A read cache for files: keeps their pages compressed in RAM, and drops those of a file that has changed. */
 export class FileCache implements Disposable {
   readonly #budget: Budget;
   readonly #store: Store;
@@ -159,7 +161,7 @@ export class FileCache implements Disposable {
   /** Index = number of a file. */
   readonly #fileAt: (CachedFile | null)[] = [null];
   readonly #freeNumbers: number[] = [];
-  /** The file that is being read: it stays known without pages. */
+  /** The file being read: its entry is kept even without pages. */
   #reading: CachedFile | null = null;
   #isOpen = true;
   #changed = 0;
@@ -222,7 +224,7 @@ export class FileCache implements Disposable {
     }
   }
 
-  /** Drops the pages of the file that is at `path` now; how many. A path without a file has none. */
+  /** Drops the pages of the file now at `path`; returns how many. 0 if there is no such file. */
   invalidate(path: PathLike): number {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
     return stat === undefined ? 0 : this.#forget(stat);
@@ -244,7 +246,7 @@ export class FileCache implements Disposable {
     };
   }
 
-  /** Drops everything and gives the memory back. Reading afterwards is an error. */
+  /** Drops all pages and releases the memory. Reading afterwards is an error. */
   [Symbol.dispose](): void {
     for (const file of this.#files.values()) this.#drop(file);
     this.#store.releaseAll();
@@ -288,7 +290,7 @@ export class FileCache implements Disposable {
         this.#misses === missesBefore ||
         isSameVersion(file.version, fstatSync(fd, { bigint: true }));
     } finally {
-      // A file that changed or could not be read while we did: what is in the cache may be of two versions.
+      // The file changed or failed during the read: the cache may hold pages of two versions.
       if (!isKept) this.#invalidated += this.#drop(file);
       this.#reading = null;
       this.#leave(file);
@@ -327,7 +329,7 @@ export class FileCache implements Disposable {
     return out.length;
   }
 
-  /** Copies what `out` wants of a page from the store; false when it is not there. */
+  /** Copies the part of a page that `out` needs from the store; false if the page is not stored. */
   #serve(file: CachedFile, index: number, offset: number, out: Buffer): boolean {
     const row = this.#pages.find(file.number, index);
     if (row === 0) return false;
@@ -347,7 +349,7 @@ export class FileCache implements Disposable {
     return true;
   }
 
-  /** Keeps the page at #run[at ..], giving up others for it if need be. */
+  /** Stores the page at #run[at ..], evicting others if there is no room. */
   #keep(file: CachedFile, index: number, at: number): void {
     if (this.#pages.count === this.#pages.rows) this.#evict(1, 0);
     const row = this.#pages.add(file.number, index);
@@ -361,7 +363,7 @@ export class FileCache implements Disposable {
     this.#pages.remove(row);
   }
 
-  /** Gives up some pages, not that of the row `except`; false when there were none. */
+  /** Evicts up to `pages` pages, never that of the row `except`; false if there were none. */
   #evict(pages: number, except: number): boolean {
     for (let i = 0; i < pages; i++) {
       const row = this.#pages.victim(except);
@@ -380,7 +382,7 @@ export class FileCache implements Disposable {
     this.#changed++;
   }
 
-  /** The file's entry as of now: made if there is none, emptied if it was another version. */
+  /** The file's current entry: created if missing, emptied if the file has changed. */
   #fileOf(stat: BigIntStats): CachedFile {
     const key = keyOf(stat);
     let file = this.#files.get(key);
@@ -397,7 +399,7 @@ export class FileCache implements Disposable {
     return file;
   }
 
-  /** Drops the pages of the file that `stat` is of, counted as invalidated; how many. */
+  /** Drops the pages of the file of `stat` and counts them as invalidated; returns how many. */
   #forget(stat: BigIntStats): number {
     const file = this.#files.get(keyOf(stat));
     if (file === undefined) return 0;

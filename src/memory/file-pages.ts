@@ -129,7 +129,7 @@ export class FilePages {
     return this.#file[row]!;
   }
 
-  /** The row to give up next, other than `except`: the first not used since the hand came by. 0 when there is none. */
+  /** The row to evict next, other than `except`: the first not used since the clock hand passed it. 0: none. */
   victim(except: number): number {
     if (this.#count - (this.fileOf(except) === 0 ? 0 : 1) === 0) return 0;
     for (;;) {

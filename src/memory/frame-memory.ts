@@ -1,6 +1,6 @@
 /**
- * Memory as a pager wants it (pager/ops.ts) without help from the system: resident pages lie in frames of one buffer, and
- * whoever wants a page asks for its frame first.
+ * The memory interface of the pager (pager/ops.ts) without kernel support: resident pages lie in frames of one buffer,
+ * and a caller must ask for a page's frame before it accesses the page.
  *
  *   frameOf: page ─▶ frame + 1, 0 = not here      writable: a byte a page
  *
@@ -13,11 +13,11 @@ import { type PagedMemory, StopReason } from '../pager/ops.ts';
 export class FrameMemory implements PagedMemory {
   readonly pages: number;
   stop: StopReason = StopReason.none;
-  /** The frames of pages that are here. */
+  /** The frames of resident pages. */
   readonly buffer: ArrayBuffer;
   readonly frameOf: Int32Array;
   readonly writable: Uint8Array;
-  /** The last page that could not be brought back, or -1. */
+  /** The last page that could not be read back, or -1. */
   poisoned = -1;
   readonly #bytes: Uint8Array;
   readonly #through: Uint8Array;
@@ -25,7 +25,7 @@ export class FrameMemory implements PagedMemory {
   #freeCount: number;
 
   /**
-   * @param frames most pages that are here at once
+   * @param frames maximum number of resident pages
    * @param through the pager's frames
    */
   constructor(pages: number, frames: number, through: Uint8Array) {

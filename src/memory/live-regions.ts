@@ -1,8 +1,8 @@
 /**
- * The regions of an engine: by number, and by address. A number is a place in a table and a generation, so that a handle
- * of a region that has ended is told from the region that has its place now.
+ * The regions of an engine, by number and by address. A number holds a table index and a generation, so that a handle
+ * of a region that has ended is not taken for the region that now has its index.
  *
- *   number:  │ generation 17 bits │ place 14 bits │     place 0 is nobody's
+ *   number:  │ generation 17 bits │ place 14 bits │     place 0 is never used
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';

@@ -1,13 +1,12 @@
 /**
- * Memory bigger than RAM: openSwap() starts a fault thread, map() gives memory of which only a part is in RAM, adopt()
- * makes a WebAssembly memory such.
+ * Memory bigger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
+ * adopt() pages an existing WebAssembly memory.
  *
  *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
  *     const numbers = new Float64Array(region.buffer);
  *
- * Linux, by userfaultfd. Where that cannot be had map() and adopt() say so, and array() (paged-array.ts) does the same
- * work behind explicit calls.
+ * Linux only, by userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit calls.
  */
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
@@ -33,22 +32,23 @@ import { checkDevice, residentPages, wholePages } from './swap-options.ts';
 import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
+/** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
 export interface OpenSwapOptions {
   readonly frontswap?: {
-    /** Ceiling of compressed pages, all tables included; default: half of the memory that this process may use. */
+    /** Ceiling of compressed pages, tables included, bytes; default: half of the memory that this process may use. */
     readonly limitBytes?: number;
   };
-  /** Where pages go that compressed RAM refuses, by priority. Default: nowhere; they stay in memory. */
+  /** Swap files for pages that compressed RAM refuses, by priority. Default: none; such pages stay in memory. */
   readonly devices?: readonly DeviceOptions[];
-  /** A budget that regions share which have none of their own. */
+  /** Resident budget, bytes, shared by the regions that have none of their own. */
   readonly residentBytes?: number;
   /**
-   * True: this thread and the fault thread share one processor from now on, and nobody has to be woken on another: a lone
-   * fault costs a third in a virtual machine, but nothing is unpacked or packed beside the program any more. Threads and
-   * children that are started later inherit the processor. Default false.
+   * True: this thread and the fault thread share one processor from now on, so a fault wakes no other processor. In a
+   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel to the
+   * program. Threads and child processes started later inherit the processor. Default false.
    */
   readonly sameCore?: boolean;
-  /** False: array() only, on this thread, as where there is no userfaultfd. Default true. */
+  /** False: only array(), on this thread, as without userfaultfd. Default true. */
   readonly transparent?: boolean;
 }
 
@@ -59,8 +59,8 @@ const START_MS = 30_000;
 const adopted = new WeakMap<object, SwapRegion>();
 
 /**
- * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard parts
- * of it; null where it is not paged.
+ * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard
+ * parts of it; null where it is not paged.
  */
 export function regionOf(memory: WasmMemory): SwapRegion | null {
   return adopted.get(memory) ?? null;
@@ -211,7 +211,7 @@ class TransparentSwap implements MemorySwap {
   }
 
   [Symbol.dispose](): void {
-    // The fault thread says that it has ended a moment after it has answered: a second call is not left to that.
+    // The fault thread answers a moment before it is seen to have ended: do not send it a second call.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
     this.#caller.call(CallOp.end, 0);
@@ -232,7 +232,7 @@ class TransparentSwap implements MemorySwap {
     this.#places.remove(id);
   }
 
-  /** Memory that a thread holds goes with the thread; what is paged must last as long as the fault thread. */
+  /** A thread's memory is freed with the thread, but paged memory must last as long as the fault thread. */
   #checkOwner(what: string): void {
     if (!this.#isOwner)
       throw new SwapError(
@@ -255,9 +255,9 @@ class TransparentSwap implements MemorySwap {
 }
 
 /**
- * Starts the fault thread; it is there when this returns, also before the event loop has turned once. Where memory cannot
- * be paged transparently a warning says why, and array() is what works.
- * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for what the options say
+ * Starts the fault thread, which runs when this returns, even before the first turn of the event loop. If memory cannot
+ * be paged transparently, a warning says why, and only array() works.
+ * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for invalid options
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   checkOptions(options, 'openSwap(options)', [
@@ -288,8 +288,8 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
 }
 
 /**
- * The engine on the caller's thread, loaded where it is used: it is most of this project's code, which costs a program
- * whose faults are served by the fault thread 8 MB and 50 ms.
+ * The engine on the caller's thread, loaded only when used: it is most of this project's code and would cost a program
+ * with a fault thread 8 MB and 50 ms.
  */
 function loadExplicit(): typeof import('./explicit-swap.ts') {
   return createRequire(import.meta.url)('../memory/explicit-swap.js');
@@ -341,7 +341,7 @@ function shareProcessor(linux: Linux): number {
 }
 
 /**
- * The swap that another thread of this process has opened, by its control block: regions of it can be made here, too.
+ * The swap that another thread of this process opened, by its control block: this thread can also create regions in it.
  * @throws SwapError ERR_IO_ENDED: the process is ending
  */
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
@@ -353,7 +353,8 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
 }
 
 /**
- * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to who mapped it.
+ * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to the thread that mapped
+ * it.
  * @throws SwapError ERR_ARG_VALUE: it has ended; ERR_IO_ENDED: the process is ending
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
@@ -391,7 +392,7 @@ const Growable = SharedArrayBuffer as unknown as new (
   options: { readonly maxByteLength: number },
 ) => GrowableShared;
 
-/** Page-aligned, unlike one of fixed length; and no memory is asked for before it is touched. */
+/** Page-aligned, unlike one of fixed length; and memory is allocated only when accessed. */
 function growShared(bytes: number): SharedArrayBuffer {
   const memory = new Growable(0, { maxByteLength: bytes });
   memory.grow(bytes);

@@ -24,7 +24,9 @@ export interface ElementTypes {
   readonly float32: typeof Float32Array;
   readonly float64: typeof Float64Array;
 }
+/** Element types of a `PagedArray`: integers of 8 to 32 bits, `float32` and `float64`. */
 export type ElementType = keyof ElementTypes;
+/** The typed array that holds elements of any `ElementType`. */
 export type ElementArray = InstanceType<ElementTypes[ElementType]>;
 
 export const elementTypes: ElementTypes = {
@@ -38,11 +40,12 @@ export const elementTypes: ElementTypes = {
   float64: Float64Array,
 };
 
+/** Options of `MemorySwap.array()`: element type, length and resident budget. */
 export interface ArrayOptions {
   readonly type: ElementType;
   /** Elements, 1 up. */
   readonly length: number;
-  /** Most of it that is in memory at once, bytes; at least 128 KiB. */
+  /** Maximum resident size, bytes; at least 128 KiB. */
   readonly residentBytes: number;
 }
 
@@ -53,6 +56,7 @@ export interface PinnedPage extends Disposable {
   readonly first: number;
 }
 
+/** An array of numbers of which at most a budget is resident; accessed by index, it works on every system. */
 export interface PagedArray extends Disposable {
   readonly type: ElementType;
   readonly length: number;

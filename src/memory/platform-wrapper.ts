@@ -1,9 +1,9 @@
 /**
- * Functions of the platform with something added: a Proxy over the native one, put where the native one was. Name, length,
- * prototype, own properties, realm, errors, `new.target` and all arguments are the native function's, because they are
- * asked of it. Its text, which a Proxy does not pass on, is told by the realm's Function.prototype.toString, wrapped once.
+ * Wraps functions of the platform: a Proxy replaces the native function. Name, length, prototype, own properties,
+ * realm, errors, `new.target` and all arguments are the native function's, because the Proxy forwards them. The realm's
+ * Function.prototype.toString, wrapped once, returns the native source text, which a Proxy does not forward.
  *
- * What still differs: util.types.isProxy() is true, and a stack has frames of this file.
+ * Remaining differences: util.types.isProxy() is true, and a stack trace has frames of this file.
  */
 export type Callable = (...args: never[]) => unknown;
 

@@ -27,7 +27,9 @@ export class PresentPages {
     this.#map = openPageMap(linux);
   }
 
-  /** Calls `found` with the number of each page of [address, address + bytes) that is there; 0 is the one at `address`. */
+  /**
+   * Calls `found` with the number of each page of [address, address + bytes) that is there; 0 is the one at `address`.
+   */
   find(address: number, bytes: number, found: (page: number) => void): void {
     if (this.#map !== null && this.#scan(this.#map, address, bytes, found)) return;
     const { pageBytes } = this.#linux;

@@ -1,6 +1,6 @@
 /**
- * Tells the program what is wrong with its paging: as an event of the swap, each time that it begins; and once in a process
- * as a warning, or, when the process ends before its event loop has turned, as a line on stderr.
+ * Reports paging problems to the program: as an event of the swap each time a problem begins, and once per process as a
+ * warning, or as a line on stderr if the process ends before the next turn of its event loop.
  *
  *   fault thread ─ ProblemNews, posted ─▶ the owner's event loop ─▶ listeners of 'problem'
  *                                                               └▶ process.emitWarning()
@@ -18,15 +18,16 @@ import { type LostPage, Problem, type ProblemNews } from './tiers-problem.ts';
 /** Stable; docs/reference/errors.md has each, its facts and its remedy. */
 export type ProblemCode = 'OVER_BUDGET' | 'STORE_FULL' | 'PAGE_LOST' | 'NOT_PAGED';
 
-/** What a listener of `problem` is given. */
+/** The argument of a `problem` listener. */
 export interface SwapProblem {
   readonly code: ProblemCode;
   /** What happened, and what to do about it. May change from one release to the next. */
   readonly message: string;
-  /** The values that the message speaks of, by name. */
+  /** The values in the message, by name. */
   readonly facts: Readonly<Record<string, number | string>>;
 }
 
+/** Listener of the `problem` event; called with the code, the message and the facts of the problem. */
 export type ProblemListener = (problem: SwapProblem) => void;
 
 /** Where listeners of `problem` are added and removed, as in an EventEmitter. */
@@ -59,7 +60,7 @@ export class Problems implements ProblemSource {
     this.#emitter.emit('problem', problem);
   }
 
-  /** The events of what the engine has found. */
+  /** Emits the problems that the engine has found. */
   tellNews({ fresh, now, lost }: ProblemNews, stats: SwapStats): void {
     if ((fresh & Problem.full) !== 0) this.tell(storeFull(stats));
     if ((fresh & Problem.over) !== 0) this.tell(overBudget(now, stats));

@@ -1,9 +1,9 @@
 /**
- * A region as a program sees it: an ArrayBuffer whose cold pages are elsewhere. Everything about it that takes the pager
- * is a call to the fault thread, and synchronous; statistics are read from shared memory.
+ * A region as a program sees it: an ArrayBuffer whose cold pages are elsewhere. Everything about it that takes the
+ * pager is a call to the fault thread, and synchronous; statistics are read from shared memory.
  *
- * Ranges are in bytes and may be anything; pages are 4096 bytes. evict(), prefetch() and pin() take every page that the
- * range touches, discard() gives up the pages that lie wholly inside and writes zeros to the rest.
+ * Ranges are in bytes and need no alignment; pages are 4096 bytes. evict(), prefetch() and pin() take every page that
+ * overlaps the range; discard() frees the pages that lie entirely inside it and writes zeros to the rest.
  */
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -86,10 +86,11 @@ function detached({ caller, id, address, bytes }: Held): boolean {
   }
 }
 
+/** A range of paged memory, made by `map()` or `adopt()`; its methods evict, prefetch, pin and discard byte ranges. */
 export class SwapRegion implements Disposable {
   /**
-   * The memory. After the region is disposed of it reads as zeros and is ordinary memory; an adopted memory's is the
-   * memory's own, and another one after each grow().
+   * The memory. After dispose it reads as zeros and is ordinary memory. For an adopted memory this is the memory's own
+   * buffer, replaced by each grow().
    */
   get buffer(): ArrayBuffer | SharedArrayBuffer {
     return this.#buffer();
@@ -125,7 +126,7 @@ export class SwapRegion implements Disposable {
   /**
    * For a worker thread: post it, and attachRegion() it there. Adopted memories have none: those are shared, or not,
    * themselves.
-   * @throws SwapError ERR_IO_UNSUPPORTED: the swap was opened in a worker, and ends with it under everybody else's feet
+   * @throws SwapError ERR_IO_UNSUPPORTED: the swap was opened in a worker, and would end while others still use it
    */
   get handle(): RegionHandle {
     if (!isMainThread)
@@ -191,9 +192,9 @@ export class SwapRegion implements Disposable {
   }
 
   /**
-   * The region ends and everything it stored is given up. Its buffer reads as zeros then. An adopted memory's pages come
-   * home first, and it goes on as ordinary memory.
-   * @throws SwapError ERR_IO_LOST: a page of an adopted memory could not be brought back; the region goes on
+   * Ends the region and frees everything it stored; its buffer then reads as zeros. The pages of an adopted memory are
+   * swapped in first, and it continues as ordinary memory.
+   * @throws SwapError ERR_IO_LOST: a page of an adopted memory could not be read; the region stays
    */
   [Symbol.dispose](): void {
     if (!this.#isLive) return;
@@ -240,8 +241,9 @@ function follow(buffer: ArrayBuffer, held: Held): void {
 let isWatching = false;
 
 /**
- * ArrayBuffer.prototype.transfer() (Node 21) gives the same bytes to another buffer: the region lives as long as that one
- * then. postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a copy.
+ * ArrayBuffer.prototype.transfer() (Node 21) gives the same bytes to another buffer: the region lives as long as that
+ * one then. postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a
+ * copy.
  */
 function watchTransfers(): void {
   if (isWatching) return;

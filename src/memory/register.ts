@@ -1,10 +1,10 @@
 /**
- * Pages the WebAssembly memories of a program that nobody changes:
+ * Pages the WebAssembly memories of an unmodified program:
  *
  *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
  *
- * Every memory that the main thread makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as it
- * appears; all share one budget. Memories of worker threads are left alone: they end with their thread.
+ * Every memory that the main thread makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as
+ * it appears; all share one budget. Memories of worker threads are left alone: they end with their thread.
  *
  *   FRONTSWAP_RESIDENT   what all of them may have in RAM together; without it nothing is paged, and a warning says so
  *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
@@ -165,8 +165,8 @@ function tellAtEnd(countNow: () => number): void {
 
 const all = new Problems();
 /**
- * The event `problem` of the process's engine (MemorySwap.on), and NOT_PAGED of each memory that is left alone, also where
- * there is no engine.
+ * The event `problem` of the process's engine (MemorySwap.on), and NOT_PAGED of each memory that is left alone, also
+ * where there is no engine.
  */
 export const problems: ProblemSource = all;
 

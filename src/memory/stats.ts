@@ -1,6 +1,7 @@
 /**
- * Statistics on their way from the engine that counts to the program that asks: doubles, by index (control-block.ts), that
- * the fault thread writes to shared memory and any thread reads. Without a fault thread they are written when asked for.
+ * Statistics on their way from the engine that counts to the program that asks: doubles, by index (control-block.ts),
+ * that the fault thread writes to shared memory and any thread reads. Without a fault thread they are written when
+ * asked for.
  *
  * Cost: a write stores some 10 doubles a region, and allocates nothing.
  */
@@ -10,6 +11,7 @@ import { CounterAt } from '../store/results.ts';
 import { RegionStat, SwapStat } from './control-block.ts';
 import type { Tiers } from './tiers.ts';
 
+/** Statistics of one region. Sizes are bytes; counters start at 0 when the region does. */
 export interface RegionStats {
   /** Size of the region. */
   readonly bytes: number;
@@ -18,29 +20,30 @@ export interface RegionStats {
   /** Only in compressed RAM or on a device now. */
   readonly storedBytes: number;
   readonly pinnedBytes: number;
-  /** Touches that had to wait for the fault thread. */
+  /** Accesses that had to wait for the fault thread. */
   readonly faults: number;
-  /** First writes to pages whose stored copy was kept till then; part of `faults`. */
+  /** First writes to pages that still had a stored copy; part of `faults`. */
   readonly writeFaults: number;
-  /** Pages brought in, those ahead of their touch included. */
+  /** Pages swapped in, prefetched ones included. */
   readonly pageIns: number;
   readonly pagesPrefetched: number;
-  /** Pages packed, or written to a device. */
+  /** Pages compressed, or written to a device. */
   readonly pageOuts: number;
   /** Pages that left without work, because their stored copy was still good. */
   readonly pagesDropped: number;
-  /** Pages that could not be brought back. Anything but 0 means that touching those ends the process. */
+  /** Pages that could not be read back. Unless 0: accessing one of them ends the process. */
   readonly lostPages: number;
 }
 
+/** Statistics of a swap, all regions together. Sizes are bytes; counters start at 0 when it is opened. */
 export interface SwapStats {
-  /** RAM that compressed pages and all tables about them take. */
+  /** RAM used by compressed pages and their tables. */
   readonly usedBytes: number;
   /** Its ceiling; 0 = none. */
   readonly limitBytes: number;
   /** Pages in compressed RAM. */
   readonly storedPages: number;
-  /** What they pack to. */
+  /** Their compressed size. */
   readonly compressedBytes: number;
   /** Of them, pages that repeat one word and take no room. */
   readonly samePages: number;
@@ -48,11 +51,11 @@ export interface SwapStats {
   readonly devicePages: number;
   /** Uncompressed bytes over what they take; 0 with nothing stored. */
   readonly ratio: number;
-  /** Pages that came in although the budget was used up and nothing would go out: give more room. */
+  /** Pages swapped in over the budget because no page could be evicted: raise the limit, or add a device. */
   readonly overBudget: number;
-  /** Pages that should have left and that nobody had room for; not those that stay because they do not compress. */
+  /** Evictions refused because no tier had room; pages that stay because they do not compress are not counted. */
   readonly refused: number;
-  /** Of all regions together: in memory now. */
+  /** Resident now, bytes, all regions together. */
   readonly residentBytes: number;
   /** Of all regions that there are and were, as RegionStats has them. */
   readonly faults: number;

@@ -1,11 +1,11 @@
 /**
- * A file as a lower tier: opened, or made, with a swap header that the kernel's tools know (mkswap(8), swaplabel(8)).
+ * A file as a lower tier: opened or created, with a swap header that the kernel's tools know (mkswap(8), swaplabel(8)).
  *
- * A file that is there and is not empty is used only if it is a swap area already: nobody's data is overwritten. What
- * lies in such an area is not read back; its slots are taken as free.
+ * A file that is not empty is used only if it is already a swap area, so no other data is overwritten. Pages in such an
+ * area are not read back; all its slots count as free.
  *
- * Each page carries a checksum that this process remembers (block/filters/checksum-disk.ts): what the file brings instead of what
- * was written to it, zeros past its end included, is an I/O error and never data.
+ * This process keeps a checksum per page (block/filters/checksum-disk.ts): a page that differs from what was written,
+ * zeros past the end of file included, is an I/O error and never data.
  */
 import { ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -18,17 +18,18 @@ import { holderOf, systemFileLock } from '../os/linux/file-lock.ts';
 import type { DiscardMode } from '../swap/areas.ts';
 import { readHeader, writeHeader } from '../swap/header.ts';
 
+/** A swap file that takes the pages compressed RAM refuses; used by `openSwap({ devices })`. */
 export interface DeviceOptions {
   readonly kind: 'file';
-  /** A file: made when it is not there (mode 0600), used when it is ours alone, and empty or a swap area. */
+  /** Created (mode 0600) if missing; an existing file must be private to this user, and empty or a swap area. */
   readonly path: string;
-  /** Bytes, whole pages, at least ten of them. */
+  /** Bytes; a multiple of 4096, at least 40960. */
   readonly sizeBytes: number;
-  /** 0 .. 32766, higher first; compressed RAM comes before all. */
+  /** 0 .. 32766, higher is used first; compressed RAM is used before any file. */
   readonly priority?: number;
-  /** When freed slots are given back to the file system; default off. */
+  /** When freed slots are discarded, so that the file system can reuse their blocks; default off. */
   readonly discard?: DiscardMode;
-  /** True: a file that was made here keeps its name. Default: it loses it at once, and its blocks go with the process. */
+  /** True: a newly created file keeps its name. Default: it is unlinked at once and its blocks are freed at exit. */
   readonly keep?: boolean;
 }
 
@@ -54,7 +55,7 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
   );
   try {
     const header = prepare(file, path, sizeBytes);
-    // Without a name nobody else comes to it, and its blocks go with the process, however that ends.
+    // Without a name no other process can open it, and its blocks are freed however this process ends.
     if (file.isNew && options.keep !== true) system('unlink', path, () => unlinkSync(path));
     const { io, isDirect } = file;
     const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });
@@ -69,7 +70,7 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
   }
 }
 
-/** Makes sure that the file is a swap area of the size. Its header. */
+/** Makes sure that the file is a swap area of this size; returns its header. */
 function prepare(
   { fd, sizeBytes: fileBytes }: PrivateFile,
   path: string,

@@ -39,7 +39,7 @@ export function checkDevice(device: DeviceOptions): DeviceOptions {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 10 * PAGE_BYTES || sizeBytes % PAGE_BYTES)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `${path}: sizeBytes ${sizeBytes} is not whole pages of 4096, ten at least`,
+      `${path}: sizeBytes ${sizeBytes} is not a multiple of 4096, at least 40960`,
       { path, sizeBytes },
     );
   if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority < 32767))

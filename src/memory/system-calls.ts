@@ -1,15 +1,15 @@
 /**
- * System calls that are given paged memory. Without privilege a userfaultfd reports only faults in user mode: a system call
- * that touches a page which is not resident fails with EFAULT, or sends nothing. So Node's functions pass the kernel a copy,
- * or a buffer of their own.
+ * System calls that are given paged memory. Without privilege a userfaultfd reports only faults in user mode: a system
+ * call that touches a page which is not resident fails with EFAULT, or sends nothing. So Node's functions pass the
+ * kernel a copy, or a buffer of their own.
  *
  *   out   fs.write… · streams · dgram · spawnSync's input     a copy of the bytes; files in pieces of 64 KiB
  *   in    fs.read…                                            to a buffer of ours, in pieces, and copied from there
  *   WASI  fd_write, fd_read, random_get, …                    after an EFAULT: a piece is pinned, and the call made again
  *
  * Invariants
- * - Views that are not in or near paged memory reach the native function as they are, as do all views where faults in system
- *   calls are served.
+ * - Views that are not in or near paged memory reach the native function as they are, as do all views where faults in
+ *   system calls are served.
  * - Pieces follow each other only in regular files. A pipe, a socket or a terminal gives what it has, once.
  *
  * Left out: native addons that make system calls of their own, and the `onread` buffer of net.connect().
@@ -23,7 +23,7 @@ import { type Callable, replace, wrapFunction } from './platform-wrapper.ts';
 /** Most bytes that are copied at once: less than the smallest budget lets a program pin. */
 const PIECE_BYTES = 65_536;
 
-/** True: the bytes may be away, and a system call that is given them fails. */
+/** True: the bytes may be not resident, and a system call on them fails. */
 export type IsAway = (view: ArrayBufferView) => boolean;
 
 type Args = readonly unknown[];
@@ -48,8 +48,9 @@ export function guardFiles(isAway: IsAway): void {
 }
 
 /**
- * Wraps those of streams, sockets and children, once for a process. Nearly all are methods, which nobody takes out of their
- * class: they are wrapped when memory is paged, and until then none of their modules is loaded for it (2 MB, 3 ms).
+ * Wraps the functions of streams, sockets and child processes, once per process. Nearly all are methods that programs
+ * call on an instance, so it is early enough to wrap them when the first memory is paged; until then none of their
+ * modules is loaded (2 MB, 3 ms).
  */
 export function guardStreams(isAway: IsAway): void {
   const { here, allHere } = copiers(isAway);
@@ -251,7 +252,9 @@ class Pieces {
   }
 }
 
-/** Null: as runOf(). A second read from a pipe or a socket would wait for bytes that were not sent: only files have one. */
+/**
+ * Null: as runOf(). A second read from a pipe or a socket would wait for bytes that were not sent: only files have one.
+ */
 function piecesOf(fd: unknown, args: Args, at: number, way: Way, isAway: IsAway): Pieces | null {
   const run = runOf(args, at, isAway);
   if (run === null) return null;

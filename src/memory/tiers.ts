@@ -2,14 +2,14 @@
  * Where pages go: one area of slots for compressed RAM, and areas of files below it.
  *
  *   swap out ─▶ area 0: frontswap takes it ─▶ store, within the limit
- *                └ refuses: full ─▶ stored copies of pages that are in memory are given up ─▶ again
+ *                └ refuses: full ─▶ slots of resident pages are freed ─▶ again
  *                                └▶ no more slots of area 0 ─▶ a file's area, by priority, until there is room again
  *                                                               └ refuses: RAM once more, it may have room inside by now
  *                └ refuses: the page does not compress ─▶ a file's area ─▶ none, or full: it stays in memory, and is not
  *                                                                          asked for a while
  *
  * A page that does not compress costs as much in RAM as in memory, and a copy each way. evict() takes it all the same.
- * Files are not behind frontswap: what RAM refused is not packed a second time.
+ * Files are not behind frontswap: a page that RAM refused is not compressed a second time.
  */
 import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
@@ -34,13 +34,13 @@ const RAM_AREA = 0;
 /** Slots of it: 64 GiB of pages. Its tables take memory as they are used. */
 const RAM_SLOTS = 2 ** 24;
 const RAM_PRIORITY = 32767;
-/** Of an area that nobody else sees. */
+/** UUID of the RAM area, which only this process sees. */
 const RAM_UUID = '00000000-0000-0000-0000-000000000000';
 /** RAM takes pages again when this share of its limit is free. */
 const ROOM_SHARE = 1 / 16;
-/** Stored copies that are given up at once when RAM is full. */
+/** Slots of clean pages freed at a time when RAM is full. */
 const COPIES_A_TIME = 64;
-/** A page that packs to more does not compress. */
+/** A page that compresses to more than this is incompressible. */
 const INCOMPRESSIBLE_BYTES = (PAGE_BYTES / 8) * 7;
 
 export interface TierOptions {
@@ -57,11 +57,11 @@ export class Tiers implements Disposable {
   readonly #ram: SwapArea;
   /** RAM refused, and has no room yet. */
   #isFull = false;
-  /** RAM is asked although it has no room by its books, because no file took a page. */
+  /** RAM is tried although its counters show no room, because no file took a page. */
   #isRetrying = false;
-  /** A page that RAM did not want because it does not compress is on its way to a file. */
+  /** An incompressible page that RAM refused is being written to a file. */
   #isPassedOn = false;
-  /** Pages that do not compress may stay in memory; false: there are no more frames for them, and RAM takes them. */
+  /** True: incompressible pages may stay in memory. False: no frames are left for them, and RAM takes them. */
   readonly #keepsIncompressible: boolean;
   #changed = 0;
   /** What was wrong at the last look, and the counter then. */
@@ -105,8 +105,8 @@ export class Tiers implements Disposable {
   }
 
   /**
-   * What is wrong now: a mask of Problem. What was wrong before is so until there is some room to spare, so that the program
-   * is not told again and again.
+   * Current problems, a mask of Problem. A problem stays set until there is some spare room, so that the program is not
+   * notified repeatedly.
    */
   look(): number {
     const { counters, evictor, regions } = this.pager;
@@ -140,7 +140,7 @@ export class Tiers implements Disposable {
     return this.#budget.usedBytes;
   }
 
-  /** Pages that lie in files. */
+  /** Pages in files. */
   get devicePages(): number {
     let pages = 0;
     for (const area of this.pager.swap.areas)
@@ -152,7 +152,7 @@ export class Tiers implements Disposable {
     return this.backend.counter(at);
   }
 
-  /** Housekeeping after `changed` pages have come or gone; cheap when there is little to do. */
+  /** Housekeeping after `changed` pages were stored or freed; cheap when there is little to do. */
   maintain(changed: number): void {
     this.#changed += changed;
     if (this.#isFull && this.#hasRoom()) {
@@ -165,7 +165,7 @@ export class Tiers implements Disposable {
     this.#changed = 0;
   }
 
-  /** Housekeeping when nobody waits; true while there is more to do. */
+  /** Housekeeping while no fault waits; true while there is more to do. */
   compactIdle(): boolean {
     return this.backend.compactIdle();
   }
@@ -202,7 +202,7 @@ export class Tiers implements Disposable {
   #refused(): RefusalResult {
     if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isPassedOn) return this.#passOn();
     if (!this.#ram.writeOk) {
-      // No file takes it. What was freed left room inside the store that its books call used: RAM is asked once more.
+      // No file takes it. Freed pages left room inside the store that its counters show as used: try RAM once more.
       this.#isRetrying = true;
       this.#ram.writeOk = true;
       return RefusalResult.retry;
@@ -235,7 +235,7 @@ export class Tiers implements Disposable {
 export const lostBy = (reason: SwapInResult): LostPage['reason'] =>
   reason === SwapInResult.corrupt ? 'checksum' : 'device';
 
-/** Frontswap for the area in RAM. It is not told of the others, and what it has not been told of it refuses. */
+/** Frontswap for the RAM area only: the other areas are not initialised in it, so it refuses their pages. */
 class RamFrontswap extends Frontswap {
   override init(type: number, slots: number): void {
     if (type === RAM_AREA) super.init(type, slots);

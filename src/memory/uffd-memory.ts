@@ -1,16 +1,16 @@
 /**
- * Memory of this process as a pager wants it (pager/ops.ts): a range registered with a userfaultfd, and frames to bring its
- * pages through.
+ * Memory of this process as a pager wants it (pager/ops.ts): a range registered with a userfaultfd, and frames to bring
+ * its pages through.
  *
  *   install   UFFDIO_COPY, write-protected where asked
  *   zeros     UFFDIO_COPY of zeros to pages that are written, UFFDIO_ZEROPAGE (the shared zero page) to those read
  *   protect   UFFDIO_WRITEPROTECT
- *   take      copy ▶ drop, of protected pages: a writer in between waits, and faults anew
+ *   take      copy ▶ drop, of protected pages: a writer in between waits, and faults again
  *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advice-batch.ts)
  *
  * Invariants
- * - This thread never touches a page that may be missing: it would wait for itself. What it copies out is protected, and so
- *   is there.
+ * - This thread never touches a page that may be missing: it would wait for itself. What it copies out is protected,
+ *   and so is there.
  * - Nothing is allocated by a call.
  *
  * Cost: one system call a run of pages; about 1.7 us for one page that is installed, 1 us a page in runs.
@@ -30,7 +30,7 @@ import { type PagedMemory, StopReason } from '../pager/ops.ts';
 export class UffdFrames {
   readonly address: number;
   readonly bytes: Uint8Array;
-  /** Zeros to copy from: WINDOW_PAGES pages that nobody writes, and that take no memory. */
+  /** Zeros to copy from: WINDOW_PAGES pages that are never written and take no memory. */
   readonly zeros: number;
   readonly #mapping: Mapping;
 

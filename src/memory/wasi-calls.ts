@@ -1,9 +1,11 @@
 /**
- * WASI's system calls on paged memory (system-calls.ts says why): node:wasi reads and writes the memory of a module itself.
- * Its functions are wrapped before an instance is linked to them. A call that answers EFAULT has done nothing; it is made
- * again with its first 64 KiB pinned, and a module that gets a short count goes on from there, as it does for any file.
+ * WASI's system calls on paged memory (system-calls.ts says why): node:wasi reads and writes the memory of a module
+ * itself. Its functions are wrapped before an instance is linked to them. A call that answers EFAULT has done nothing;
+ * it is made again with its first 64 KiB pinned, and a module that gets a short count goes on from there, as it does
+ * for any file.
  *
- * Copies that a program makes of the functions (`{ ...wasi.wasiImport }`) are wrapped where they are, unless they are frozen.
+ * Copies that a program makes of the functions (`{ ...wasi.wasiImport }`) are wrapped where they are, unless they are
+ * frozen.
  *
  * Invariant: the vector of a module's call is as the module has written it when the call returns.
  * Sources: wasi_snapshot_preview1 (fd_write, iovec); lib/wasi.js and src/node_wasi.cc of Node.
@@ -114,7 +116,10 @@ function firstWithBytes(buffer: ArrayBufferLike, vector: number, count: number):
 const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
   region.pin({ offset, length });
 
-/** The function that Node has bound to its own object, there or in a copy; null: it is the program's, or wrapped already. */
+/**
+ * The function that Node has bound to its own object, there or in a copy; null: it is the program's, or wrapped
+ * already.
+ */
 function nativeOf(calls: object, name: string): Native | null {
   if (!isReplaceable(calls, name)) return null;
   const value = Object.getOwnPropertyDescriptor(calls, name)!.value as unknown;

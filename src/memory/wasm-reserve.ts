@@ -1,12 +1,12 @@
 /**
- * How far a WebAssembly memory can grow without moving. V8 reserves the address space that a memory could ever have (4 GiB,
- * 16 GiB where its addresses have 64 bits), and guard pages around it, so that it need not check addresses; growing makes
- * part of the reserve accessible.
+ * How far a WebAssembly memory can grow without moving. V8 reserves the address space that a memory could ever have (4
+ * GiB, 16 GiB where its addresses have 64 bits), and guard pages around it, so that it need not check addresses;
+ * growing makes part of the reserve accessible.
  *
  *   ┊ guard ┊ the memory: rw ┊ reserve: no rights … 4 or 16 GiB ┊ guard ┊
  *
- * The whole reserve is registered once, so that growth, by grow() or by the program's own memory.grow, needs no hook. Where
- * V8 reserves less (bounds checks instead of guards) a memory may move when it grows, and is not adopted.
+ * The whole reserve is registered once, so that growth, by grow() or by the program's own memory.grow, needs no hook.
+ * Where V8 reserves less (bounds checks instead of guards) a memory may move when it grows, and is not adopted.
  *
  * Sources: V8, src/objects/backing-store.cc (AllocateWasmMemory, guard regions), src/wasm/wasm-limits.h; WebAssembly
  * JavaScript Interface, AddressValueToU64.
@@ -14,6 +14,7 @@
 import { SwapError } from '../base/errors.ts';
 import { privateBytesFrom } from '../os/linux/proc-maps.ts';
 
+/** A `WebAssembly.Memory`, as far as frontswap uses it. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
 }
@@ -36,8 +37,8 @@ export function wasmBuffer(memory: object): ArrayBuffer | SharedArrayBuffer {
 }
 
 /**
- * Whether the memory's addresses have 64 bits (Memory64). A delta that is no number is refused by both kinds, and changes
- * neither: by ToBigInt() with a SyntaxError, by ToNumber() and its range with a TypeError.
+ * Whether the memory's addresses have 64 bits (Memory64). A delta that is no number is refused by both kinds, and
+ * changes neither: by ToBigInt() with a SyntaxError, by ToNumber() and its range with a TypeError.
  */
 function isMemory64(memory: WasmMemory): boolean {
   try {

@@ -1,13 +1,13 @@
 /**
- * Sees every WebAssembly memory that the program makes, exports or imports, in this realm and in the contexts of node:vm,
- * by wrappers of the platform's functions (platform-wrapper.ts).
+ * Sees every WebAssembly memory that the program makes, exports or imports, in this realm and in the contexts of
+ * node:vm, by wrappers of the platform's functions (platform-wrapper.ts).
  *
  *   new Memory ─▶ the memory     new Instance, instantiate() ─▶ memories among the imports and the exports
  *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped in the same way
  *
- * Invariant: the program gets what the native function returns or throws, whatever is done with a memory that was found.
- * Left out: memories that a module neither imports nor exports; those of Node's own modules; imports that are Proxies, whose traps would run twice;
- * contexts over an object that is a Proxy or has a WebAssembly of its own.
+ * Invariant: the program gets what the native function returns or throws, whatever is done with a memory that was
+ * found. Left out: memories that a module neither imports nor exports; those of Node's own modules; imports that are
+ * Proxies, whose traps would run twice; contexts over an object that is a Proxy or has a WebAssembly of its own.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';
@@ -35,7 +35,7 @@ interface Api {
 
 type Found = (memory: WasmMemory) => void;
 
-/** What is told of the making of instances. Must not throw. */
+/** Callbacks for the creation of instances. Must not throw. */
 export interface Links {
   /** Before an instance is made of the imports. */
   link(imports: unknown): void;
@@ -172,7 +172,9 @@ function findMemory(value: unknown, found: Found): void {
   if (attempt(() => wasmBuffer(value)) !== undefined) found(value as WasmMemory);
 }
 
-/** What the body returns; undefined where it throws: an object that is none of WebAssembly's, a binding without a value. */
+/**
+ * What the body returns; undefined where it throws: an object that is none of WebAssembly's, a binding without a value.
+ */
 function attempt<Result>(body: () => Result): Result | undefined {
   try {
     return body();
@@ -197,7 +199,7 @@ function watchContexts(found: Found, links: Links): void {
   syncBuiltinESMExports();
 }
 
-/** runInNewContext() makes its context by a function that nobody can replace: it is given one that is made already. */
+/** runInNewContext() creates its context by a function that cannot be replaced, so it gets a context created before. */
 function replaceRunner(
   holder: { readonly runInNewContext: unknown },
   objectAt: number,
@@ -213,7 +215,7 @@ function replaceRunner(
   replace(holder, 'runInNewContext', wrapper);
 }
 
-/** What runInNewContext() is told about the context, in createContext()'s names. */
+/** Maps the context options of runInNewContext() to the names that createContext() uses. */
 function contextOptions(options: unknown): vm.CreateContextOptions {
   if (typeof options !== 'object' || options === null) return {};
   const { contextName, contextOrigin, contextCodeGeneration, microtaskMode } =

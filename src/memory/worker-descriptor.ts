@@ -1,6 +1,6 @@
 /**
- * Descriptors that end with a worker, however it ends: Node closes what a worker has opened by fs.open, so the descriptor
- * takes such a number. Children of the process do not get it.
+ * Descriptors that end with a worker, however it ends: Node closes what a worker has opened by fs.open, so the
+ * descriptor takes such a number. Children of the process do not get it.
  */
 import { openSync } from 'node:fs';
 import { Process } from '../os/linux/process.ts';

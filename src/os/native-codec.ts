@@ -20,6 +20,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
 import { type Koffi, loadKoffi } from './koffi.ts';
 
+/** A codec of a system library, or the reason why it cannot be used. */
 export interface NativeCodec {
   /** Null if this machine cannot run it. */
   readonly factory: CodecFactory | null;

@@ -1,6 +1,6 @@
 /**
  * What the pager needs from paged memory. memory/ implements this interface twice: with userfaultfd, and in plain arrays
- * where there is none.
+ * for systems without it.
  *
  * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An access
  * to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is copied

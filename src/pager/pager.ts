@@ -289,7 +289,7 @@ export class Pager implements MemoryManager {
 
   /**
    * A fault on a page that is resident by its state. Either it was installed after the access, and the thread retries; or
-   * its owner has dropped it without telling the pager: then it is zero-filled, or the thread would fault for ever.
+   * its owner has dropped it without telling the pager: it is zero-filled, so that the thread does not fault forever.
    */
   #residentFault(region: Region, page: number, touch: number): void {
     const { memory } = region;

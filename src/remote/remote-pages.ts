@@ -63,6 +63,7 @@ export const FetchResult = {
 } as const;
 export type FetchResult = (typeof FetchResult)[keyof typeof FetchResult];
 
+/** Connection, identity, deadlines and page format of RemotePages. Times are in ms. */
 export interface RemoteOptions {
   /** Opens the connection; see streamSockets(). */
   readonly open: OpenStream;
@@ -113,6 +114,7 @@ const FIELD_BYTES = 6;
 /** First word of the error reply of a full machine. */
 const OOM: Uint8Array = new TextEncoder().encode('OOM');
 
+/** A connection to a Redis-protocol server that stores compressed pages. */
 export class RemotePages implements Disposable {
   /** After a fetch() that found a page: its compressed bytes are memory[fetchedAt .. fetchedAt + fetchedBytes). */
   readonly memory: Uint8Array;

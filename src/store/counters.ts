@@ -1,7 +1,7 @@
 /**
- * What a shard holds, in its counters: counted as pages come and go, and counted anew from the rows for verify().
+ * A shard's counters of stored pages: updated when a page is stored or dropped; verify() recounts them from the rows.
  *
- * Invariant: after every call the counters of what is held are what tally() finds.
+ * Invariant: after every call the counters of stored pages equal the result of tally().
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -9,10 +9,10 @@ import { PageFormat } from '../codec/codec.ts';
 import { CounterAt } from './results.ts';
 import { formatIn, GROUP_RESIDENT, GROUP_SHIFT, LENGTH_MASK, ROW } from './rows.ts';
 
-/** Packed pages of at most this many bytes are counted as good: half a page, as in ramzswap. */
+/** Pages that compress to at most this many bytes count as good: half a page, as in ramzswap. */
 const GOOD_BYTES = PAGE_BYTES / 2;
 
-/** Counts a page in (`by` 1) or out (-1): its row's third word, and whether it is all zero. */
+/** Adds (`by` 1) or subtracts (-1) a page, given its row's third word and whether it is all zero. */
 export function countPage(
   counters: Float64Array,
   state: number,

@@ -1,28 +1,28 @@
 /**
- * A slot's row, three words, and what walks along them: age, and the search for old pages. A zeroed row is an empty slot.
+ * A slot's row of three words, and the scans over rows for ageing and for old pages. The row of an empty slot is zero.
  *
  *   word 0  location of the object           | same-filled: low half of the repeated word
  *   word 1  checksum of the stored bytes     | same-filled: high half
  *   word 2  tried 18 | age 17..16 | format 15..13 | 12..0 stored bytes; same-filled: 13-bit check of the word
  *
- * Age says how often the walk of age() has passed a page since it was put or last got, 0 .. 3. A put writes the word
- * anyway and so costs nothing more; a get tests it, and writes it when the page was not of age 0.
+ * Age is the number of age() passes since the page was put or last got, 0 .. 3. A put writes the word anyway, so ageing
+ * costs it nothing; a get tests the word, and writes it if the age was not 0.
  *
  * Invariants
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.
- * - `tried` is set only where the dense codec made nothing smaller of the very bytes that are stored.
+ * - `tried` is set only if the dense codec did not make the page that is stored now any smaller.
  *
- * Cost: age() and findOld() read 4 of 12 bytes a slot in order, some ns each; groups of 1024 slots without a page
- * cost one look.
+ * Cost: age() and findOld() read 4 of the 12 bytes of each row in order, a few ns per slot, and one word per group of
+ * 1024 slots without a page.
  */
 import { PageFormat } from '../codec/codec.ts';
 
-/** Words of a row. */
+/** Words per row. */
 export const ROW = 3;
-/** Slots of a group, whose rows are charged and given back together: 12 KiB, three pages. */
+/** Slots per group; the rows of a group are charged and released together: 12 KiB, three pages. */
 export const GROUP_SLOTS = 1024;
 export const GROUP_SHIFT = 10;
-/** In a group's word: its rows may be resident. Below it: the slots in use, 0..1024. */
+/** Flag in a group's word: its rows may be resident. The low bits count the slots in use, 0 .. 1024. */
 export const GROUP_RESIDENT = 0x4000_0000;
 
 export const FORMAT_SHIFT = 13;
@@ -30,9 +30,9 @@ export const LENGTH_MASK = 0x1fff;
 const FORMAT_MASK = 7;
 const AGE_SHIFT = 16;
 export const AGE_MASK = 0x3_0000;
-/** Nothing gets older than this. */
+/** Highest age. */
 export const AGE_MAX = 3;
-/** The dense codec was tried on these bytes, and they stay as they are. */
+/** Flag: the dense codec was tried on this page and did not make it smaller. */
 export const TRIED = 0x4_0000;
 
 export const formatIn = (state: number): PageFormat =>
@@ -47,11 +47,11 @@ export function wordCheck(low: number, high: number, slot: number): number {
   return h >>> (32 - FORMAT_SHIFT); // the top bits: every bit of the word reaches them
 }
 
-/** Seeds a checksum with what must not be mixed up: the slot, and how the bytes are to be read. */
+/** Checksum seed of a slot and a format, so that bytes of another slot or format fail the check. */
 export const checksumSeed = (slot: number, format: number): number =>
   slot ^ Math.imul(format, 0x9e37_79b1);
 
-/** First slot of [from, to) whose group has pages, or `to`. */
+/** Returns the first slot of [from, to) whose group has pages, or `to`. */
 export function skipEmpty(groups: Int32Array, from: number, to: number): number {
   let slot = from;
   while (slot < to && (groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0)
@@ -59,7 +59,7 @@ export function skipEmpty(groups: Int32Array, from: number, to: number): number 
   return Math.min(slot, to);
 }
 
-/** The pages of [from, to) are a step older. */
+/** Ages the pages of [from, to) by one, up to AGE_MAX. */
 export function agePages(rows: Int32Array, groups: Int32Array, from: number, to: number): void {
   for (let slot = from; slot < to; slot++) {
     if ((slot & (GROUP_SLOTS - 1)) === 0) slot = skipEmpty(groups, slot, to);
@@ -71,7 +71,8 @@ export function agePages(rows: Int32Array, groups: Int32Array, from: number, to:
 }
 
 /**
- * First slot of [from, to) with a page of this age at least that is wanted, too (see below); or `to`. Same-filled pages are passed over: they cost their row and nothing else.
+ * Returns the first slot of [from, to) whose page has at least this age and passes `isWanted`, or `to`.
+ * Skips same-filled pages: they use no memory besides their row.
  */
 export function findOld(
   rows: Int32Array,
@@ -90,10 +91,10 @@ export function findOld(
   return to;
 }
 
-/** What findOld() may be asked for. */
+/** Filters for findOld(): all pages with a payload. */
 export const isCompressed = (): boolean => true;
 /** Pages that no codec made smaller. */
 export const isRaw = (state: number): boolean => formatIn(state) === PageFormat.raw;
-/** Pages that the dense codec has not seen. */
+/** Pages on which the dense codec has not been tried. */
 export const isUntried = (state: number): boolean =>
   (state & TRIED) === 0 && formatIn(state) !== PageFormat.zstd;

@@ -13,7 +13,7 @@
  *   the arena's pages. It is checked before anything is destroyed. Counters are exact.
  *
  * Cost: put = a copy in, a codec call, a copy to the object; get = a checksum, a codec call, a copy out; drop = two table
- * rows. No garbage, except one view where a put's page is part of a larger array.
+ * rows. Allocates nothing, except one view if a put's page is part of a larger array.
  */
 import { Arena } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
@@ -143,8 +143,8 @@ export class Shard {
   }
 
   /**
-   * Stores what readCompressed() gave of some page, source[at .. at + length), as put() of that page would: for pages that
-   * come back from elsewhere. The caller vouches for the bytes; the checksum is made anew, over what is stored.
+   * Stores compressed bytes source[at .. at + length) that readCompressed() returned for a page, as its put() would.
+   * The caller guarantees that they are intact: the checksum is computed again, over the bytes passed.
    */
   putCompressed(
     slot: number,
@@ -161,13 +161,13 @@ export class Shard {
     return this.#keep(slot, COMPRESSED, length, format);
   }
 
-  /** Bytes of the page of `slot` when it is stored packed; 0 for same-filled and raw pages, and where there is none. */
+  /** Compressed bytes of the page of `slot`; 0 if the page is same-filled or raw, or the slot is empty. */
   compressedBytes(slot: number): number {
     const state = this.#rows[slot * ROW + 2]!;
     return formatIn(state) > PageFormat.raw ? state & LENGTH_MASK : 0;
   }
 
-  /** Copies packed bytes to target[at ..], checked; how many: compressedBytes(), or -1 when they are damaged. */
+  /** Copies the compressed bytes to target[at ..], checked; returns compressedBytes(), or -1 if they are damaged. */
   readCompressed(slot: number, target: Uint8Array, at: number): number {
     const length = this.compressedBytes(slot);
     assert(at >= 0 && at + length <= target.length, 'a target has room for packed bytes');
@@ -184,7 +184,7 @@ export class Shard {
     return length;
   }
 
-  /** Stores a page that repeats the 8-byte word high:low, without looking at a page. */
+  /** Stores a page that repeats the 8-byte word high:low, without reading a page. */
   putWord(slot: number, low: number, high: number): PutResult {
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
@@ -197,7 +197,7 @@ export class Shard {
     return PutResult.sameFilled;
   }
 
-  /** Writes the page of `slot` to target[at .. at + 4096). The target is untouched unless `found`. */
+  /** Writes the page of `slot` to target[at .. at + 4096). The target is unchanged unless `found`. */
   get(slot: number, target: Uint8Array, at: number): GetResult {
     assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a target has room for its page');
     const row = slot * ROW;
@@ -215,8 +215,8 @@ export class Shard {
   }
 
   /**
-   * Brings the page of `slot` into the dense format if that makes it a size class smaller. The new form is written
-   * before the old one goes, so there is never a moment without the page. Costs a get and a dense compression.
+   * Recompresses the page of `slot` to the dense format if that makes it at least a size class smaller. The new form is
+   * written before the old one is freed, so the page exists at every moment. Costs a get and a dense compression.
    */
   recompress(slot: number): RecompressResult {
     const row = slot * ROW;
@@ -255,17 +255,17 @@ export class Shard {
     return RecompressResult.smaller;
   }
 
-  /** The pages of [from, to) are a step older, see rows.ts. */
+  /** Ages the pages of [from, to) by one; see rows.ts. */
   age(from: number, to: number): void {
     agePages(this.#rows, this.#groups, from, to);
   }
 
-  /** First slot of [from, to) with an old page, see rows.ts; or `to`. */
+  /** Returns the first slot of [from, to) with an old page (see rows.ts), or `to`. */
   findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
     return findOld(this.#rows, this.#groups, from, to, age, isWanted);
   }
 
-  /** Gives up the page of `slot`; its bytes are reusable when this returns. False when there was none. */
+  /** Drops the page of `slot`; its bytes are reusable when this returns. False if there was none. */
   drop(slot: number): boolean {
     if (this.#rows[slot * ROW + 2] === 0) return false;
     this.#empty(slot);
@@ -273,7 +273,7 @@ export class Shard {
     return true;
   }
 
-  /** First and second half of what brings drop()'s rows into the processor's caches; see Store.warm. */
+  /** warmRow() and warmObject(): the two steps of Store.warm(), which reads drop()'s data into the CPU caches. */
   warmRow(slot: number): number {
     return this.#rows[slot * ROW]! ^ this.#rows[slot * ROW + 2]!;
   }
@@ -283,7 +283,7 @@ export class Shard {
     return isObject ? this.#arena.warm(this.#rows[slot * ROW]!) : 0;
   }
 
-  /** Gives up the pages of the slots [from, to); how many there were. Groups without pages cost one look. */
+  /** Drops the pages of the slots [from, to); returns how many. A group without pages costs one read. */
   dropRange(from: number, to: number): number {
     let dropped = 0;
     for (let slot = from; slot < to; slot++) {
@@ -293,17 +293,17 @@ export class Shard {
     return dropped;
   }
 
-  /** First slot of [from, to) whose group has pages, or `to`. */
+  /** Returns the first slot of [from, to) whose group has pages, or `to`. */
   skipEmpty(from: number, to: number): number {
     return skipEmpty(this.#groups, from, to);
   }
 
-  /** How the page of `slot` is stored; `none` when it is not. */
+  /** Format of the page of `slot`; `none` if the slot is empty. */
   formatOf(slot: number): PageFormat {
     return formatIn(this.#rows[slot * ROW + 2]!);
   }
 
-  /** True when the page of `slot` is stored and all zero. */
+  /** True if the page of `slot` is stored and all zero. */
   isZero(slot: number): boolean {
     const row = slot * ROW;
     return (
@@ -313,13 +313,13 @@ export class Shard {
     );
   }
 
-  /** Bytes in use: arena pages handed out, rows of groups in use, the shard's own. */
+  /** Bytes in use: allocated arena pages, rows of groups in use, and the shard's own tables. */
   get usedBytes(): number {
     if (!this.#isOpen) return 0;
     return this.#budget.usedBytes - this.#arena.dirtyFreePages * PAGE_BYTES;
   }
 
-  /** Moves objects together; see Arena.compact. */
+  /** Compacts sparse zspages; see Arena.compact. */
   compact(movesMax: number): number {
     if (!this.#isOpen) return 0;
     const moved = this.#arena.compact(movesMax);
@@ -327,7 +327,7 @@ export class Shard {
     return moved;
   }
 
-  /** Gives free memory back to the system until at most `keepPages` pages of it may be resident. Returns pages. */
+  /** Releases free memory to the system until at most `keepPages` of its pages may be resident; returns the pages. */
   releaseFree(keepPages: number, chunksMax: number): number {
     if (!this.#isOpen) return 0;
     let given = this.#arena.releaseFree(keepPages, chunksMax);
@@ -350,7 +350,7 @@ export class Shard {
     );
   }
 
-  /** The page of a slot that is packed or raw, checked, to PAGE_OUT; false: damaged. */
+  /** Checks the compressed or raw page of a slot and decompresses it to PAGE_OUT; false: damaged. */
   #decompress(slot: number, state: number): boolean {
     const row = slot * ROW;
     const format = formatIn(state);
@@ -385,7 +385,7 @@ export class Shard {
     return PutResult.stored;
   }
 
-  /** Room for `length` bytes under `slot`, its old page given up; 0, and nothing changed, when there is none. */
+  /** Allocates `length` bytes for `slot` and frees its old page; 0, with nothing changed, if there is no space. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
@@ -404,7 +404,7 @@ export class Shard {
     return this.#reuseLarger(slot, state, length);
   }
 
-  /** With no room elsewhere: the object that the slot has, if it is larger than what is to be stored. */
+  /** Without space elsewhere: reuses the slot's own object if that is large enough. */
   #reuseLarger(slot: number, state: number, length: number): number {
     if (formatIn(state) <= PageFormat.same) return 0;
     const held = this.#rows[slot * ROW]!;
@@ -421,7 +421,7 @@ export class Shard {
     return location;
   }
 
-  /** Frees what a used slot holds and zeroes its row; the slot stays counted in its group. */
+  /** Frees a used slot's page and zeroes its row; the slot stays counted in its group. */
   #empty(slot: number): void {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
@@ -430,7 +430,7 @@ export class Shard {
     for (let word = row; word < row + ROW; word++) this.#rows[word] = 0;
   }
 
-  /** Counts a slot in; false when its rows would be new and the budget has no room for them. */
+  /** Counts a slot as used; false if the rows of its group are not resident and the budget refuses them. */
   #enterGroup(slot: number): boolean {
     const group = slot >>> GROUP_SHIFT;
     const word = this.#groups[group]!;
@@ -480,7 +480,7 @@ export class Shard {
     return this.#budget.reserve(length) || (this.#makeRoom() && this.#budget.reserve(length));
   }
 
-  /** Gives free memory back, this shard's and others', because a reservation did not fit. False when there is none. */
+  /** Releases free memory of this and other shards after a reservation was refused. False if there is none. */
   #makeRoom(): boolean {
     const own = this.#arena.releaseFree(0, PRESSURE_CHUNKS) + this.#releaseRows();
     return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;

@@ -1,18 +1,17 @@
 /**
- * The compressed page store: pages under slots 0 .. slots - 1, in as many shards as that takes. This is the one
- * engine behind all doors.
+ * The compressed page store: pages in slots 0 .. slots - 1, spread over shards. Every interface of the project uses it.
  *
- *   put(slot, page)   keep a copy, or refuse and change nothing
- *   get(slot, into)   bring it back, checked
- *   drop(slot)        give its bytes up, now
- *   recompress(slot)  the same page in less room, where there is a dense codec; for pages that nobody asks for
+ *   put(slot, page)   store a copy, or refuse and change nothing
+ *   get(slot, into)   read it back, checked
+ *   drop(slot)        free its bytes before the call returns
+ *   recompress(slot)  store an idle page in less memory, with the dense codec if there is one
  *
- * Slot s lives in shard s / 2^19 for good, so a slot is found by one shift and a store grows without moving
- * anything. The first shard is made at the start, each other one with the first put into its slots: 4 to 20 ms once in
- * 2 GiB, for a runtime collects garbage when it hears of so much address space.
+ * Slot s is always in shard s / 2^19, so one shift finds a slot and a store grows without moving anything. The first
+ * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms, because
+ * the runtime collects garbage when it reserves so much address space.
  *
- * Housekeeping (compaction, giving memory back) is the owner's to schedule: call maintain() after a batch and
- * when idle. Nothing breaks without it; the store only holds more than it must.
+ * The owner schedules housekeeping (compaction, releasing memory): call maintain() after a batch and compactIdle() when
+ * idle. Without it the store works, but uses more memory than necessary.
  */
 import type { Budget } from '../arena/budget.ts';
 import { keepPages, type PageReleaseFactory } from '../arena/ops.ts';
@@ -28,49 +27,51 @@ import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.
 const SHARD_SHIFT = 19;
 const SHARD_MASK = SHARD_SLOTS_MAX - 1;
 
-/** Free pages that may stay resident while the store is busy: at least 1 MiB, or 1/64 of what is used. */
+/** Free pages that may stay resident while the store is busy: 1 MiB or 1/64 of the used memory, whichever is more. */
 const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
 const MAINTAIN_MOVES_MAX = 512;
-/** Chunks of 128 KiB that one maintain() may give back however little has changed. */
+/** Chunks of 128 KiB that one maintain() may release, however little has changed. */
 const GIVE_BACK_CHUNKS = 64;
-/** What one settle() does at the most to a shard: about ten milliseconds. */
+/** Limits of one compactIdle() per shard: about 10 ms. */
 const SETTLE_MOVES = 8192;
 const SETTLE_CHUNKS = 512;
 
+/** Size, memory limit and codecs of a Store. */
 export interface StoreOptions {
-  /** How many slots, 1 .. 2^31. */
+  /** Number of slots, 1 .. 2^31. */
   readonly slots: number;
-  /** Ceiling for all that the store may make resident. */
+  /** Limit on the memory that the store may make resident, metadata included. */
   readonly budget: Budget;
   readonly codec?: CodecFactory;
-  /** What recompress() packs with: a format other than `codec`'s. Default: none, and pages stay as they were put. */
+  /** Codec of recompress(), with another format than `codec`. Default: none; pages are not recompressed. */
   readonly dense?: CodecFactory | null;
-  /** How freed memory goes back to the system; default: it stays. */
+  /** How freed memory is released to the system; default: it is not. */
   readonly release?: PageReleaseFactory;
   /**
-   * True: the first shard is made with the first put, too, which is refused where there is no address space. Making it costs
-   * a collection of garbage (docs/adr/0005). Default: with the store.
+   * True: the first shard too is created at the first put, which is refused if there is no address space. Creating it
+   * costs a garbage collection (docs/adr/0005). Default: it is created with the store.
    */
   readonly startsEmpty?: boolean;
 }
 
+/** A compressed page store: copies of 4096-byte pages, by slot, under a memory limit. */
 export class Store {
   readonly slots: number;
   readonly #budget: Budget;
-  /** By number, null where nothing was put yet; and those that there are, in the order they were made. */
+  /** By shard number; null: nothing was put into its slots yet. #shards has the existing ones in order of creation. */
   readonly #shardAt: (Shard | null)[];
   readonly #shards: Shard[] = [];
   readonly #hasDense: boolean;
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
-  /** The last try to make a shard failed. Trying takes a collection of garbage: once between two settle(). */
+  /** The last attempt to create a shard failed. It costs a garbage collection, so the next follows a compactIdle(). */
   #hasNoSpace = false;
   #maintained = 0;
-  /** Where recompressIdle() goes on. */
+  /** Slot at which recompressIdle() continues. */
   #idleAt = 0;
 
-  /** @throws RangeError when the process has no address space for the first shard */
+  /** @throws RangeError if the process has no address space for the first shard */
   constructor(options: StoreOptions) {
     const { slots, budget, codec = lz4, release: returns = keepPages, dense = null } = options;
     const { startsEmpty = false } = options;
@@ -86,10 +87,10 @@ export class Store {
   }
 
   /**
-   * Keeps a copy of the page at source[at .. at + 4096). A refused put leaves the slot as it was.
-   * A source that is exactly one page costs no garbage; part of a larger array costs one 96-byte view.
-   * @param payloadMax a page that would cost more bytes is answered with `poor` and the slot stays as it was; with
-   *   the default every page is taken, raw if need be
+   * Stores a copy of the page at source[at .. at + 4096). A refused put leaves the slot unchanged.
+   * Allocates nothing if the source is exactly one page, and one 96-byte view if it is a larger array.
+   * @param payloadMax a page that needs more bytes returns `incompressible` and leaves the slot unchanged; with the
+   *   default every page is accepted, stored raw if necessary
    */
   put(slot: Slot, source: Uint8Array, at: number, payloadMax: number = PAGE_BYTES): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
@@ -98,25 +99,25 @@ export class Store {
       : shard.put(slot & SHARD_MASK, source, at, payloadMax);
   }
 
-  /** Keeps a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
+  /** Stores a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
   putWord(slot: Slot, low: number, high: number): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
     return shard === null ? PutResult.refused : shard.putWord(slot & SHARD_MASK, low, high);
   }
 
-  /** Writes the page to target[at .. at + 4096), or answers why not and leaves the target alone. */
+  /** Writes the page to target[at .. at + 4096), or returns why not and leaves the target unchanged. */
   get(slot: Slot, target: Uint8Array, at: number): GetResult {
     return this.#shardOf(slot)?.get(slot & SHARD_MASK, target, at) ?? GetResult.absent;
   }
 
-  /** Gives up the page of `slot`: its bytes are reusable when this returns. False when there was none. */
+  /** Drops the page of `slot`: its bytes are reusable when this returns. False if there was none. */
   drop(slot: Slot): boolean {
     return this.#shardOf(slot)?.drop(slot & SHARD_MASK) ?? false;
   }
 
   /**
-   * Reads what drop() of slots[0 .. count) will read, and changes nothing. Each of these reads may be a cache miss; side by side
-   * they overlap, which those of one drop after the other do not. Some number, so that no read is left out.
+   * Reads the tables that drop() of slots[0 .. count) will read, and changes nothing. Each read may be a cache miss;
+   * here they overlap, in single drops they do not. Returns a checksum, so that no read is optimised away.
    */
   warm(slots: Int32Array, count: number): number {
     let sum = 0;
@@ -131,7 +132,7 @@ export class Store {
     return sum;
   }
 
-  /** Gives up the pages of the slots [from, to); how many there were. */
+  /** Drops the pages of the slots [from, to); returns how many. */
   dropRange(from: Slot, to: number): number {
     assert(from >= 0 && to <= this.slots, 'slots are inside their store');
     let dropped = 0;
@@ -204,15 +205,16 @@ export class Store {
   }
 
   /**
-   * First slot of [from, to) with a page of this age at least, or -1. Same-filled pages, which cost next to nothing, are
-   * passed over. `poor`: only pages that no codec made smaller.
+   * Returns the first slot of [from, to) whose page has at least this age, or -1. Skips same-filled pages, which use
+   * almost no memory.
+   * @param incompressibleOnly only pages that no codec made smaller
    */
-  coldest(from: Slot, to: number, age: number, poor: boolean): number {
-    const found = this.#findOld(from, to, age, poor ? isRaw : isCompressed);
+  coldest(from: Slot, to: number, age: number, incompressibleOnly: boolean): number {
+    const found = this.#findOld(from, to, age, incompressibleOnly ? isRaw : isCompressed);
     return found === to ? -1 : found;
   }
 
-  /** Keeps packed bytes that readCompressed() gave, as put() of their page would; see Shard.putCompressed. */
+  /** Stores compressed bytes from readCompressed(), as put() of their page would; see Shard.putCompressed. */
   putCompressed(
     slot: Slot,
     format: PageFormat,
@@ -225,27 +227,27 @@ export class Store {
     return shard.putCompressed(slot & SHARD_MASK, format, source, at, length);
   }
 
-  /** Bytes of the page when it is stored packed, else 0. */
+  /** Compressed bytes of the page; 0 if it is not stored compressed. */
   compressedBytes(slot: Slot): number {
     return this.#shardOf(slot)?.compressedBytes(slot & SHARD_MASK) ?? 0;
   }
 
-  /** Copies the packed bytes to target[at ..], checked; how many, 0 when there are none, -1 when damaged. */
+  /** Copies the compressed bytes to target[at ..], checked; returns their number, 0 if none, -1 if damaged. */
   readCompressed(slot: Slot, target: Uint8Array, at: number): number {
     return this.#shardOf(slot)?.readCompressed(slot & SHARD_MASK, target, at) ?? 0;
   }
 
-  /** How the page is stored; `none` when it is not. */
+  /** Format of the stored page; `none` if the slot is empty. */
   formatOf(slot: Slot): PageFormat {
     return this.#shardOf(slot)?.formatOf(slot & SHARD_MASK) ?? PageFormat.none;
   }
 
-  /** True when the page is stored and all zero. */
+  /** True if the page is stored and all zero. */
   isZero(slot: Slot): boolean {
     return this.#shardOf(slot)?.isZero(slot & SHARD_MASK) ?? false;
   }
 
-  /** Sum over the shards of one counter, see CounterAt. */
+  /** Sum of one counter over all shards; see CounterAt. */
   counter(at: number): number {
     let sum = at === CounterAt.refusedBySpace ? this.#shardsRefused : 0;
     for (const shard of this.#shards) sum += shard.counters[at]!;
@@ -264,9 +266,9 @@ export class Store {
   }
 
   /**
-   * Housekeeping after `changed` (at least 1) pages were put or dropped: moves as many objects together (up to 512)
-   * where holes have grown, and gives free memory beyond a small reserve back as fast as drops can free it, so that
-   * what is resident follows what is used. Works in the next shard that has any of it to do; false when none has.
+   * Housekeeping after `changed` (at least 1) pages were put or dropped: compacts by moving as many objects (at most
+   * 512), and releases free memory beyond a small reserve as fast as drops free it, so that resident memory
+   * follows used memory. Works on the next shard that has something to do; false if none has.
    */
   maintain(changed: number): boolean {
     const moves = Math.min(changed, MAINTAIN_MOVES_MAX);
@@ -282,8 +284,8 @@ export class Store {
   }
 
   /**
-   * Housekeeping when nobody is waiting: gives back all free memory, the reserve included, after moving together
-   * what can be. Some milliseconds a call; false when there was nothing to do.
+   * Housekeeping for idle time: compacts, then releases all free memory, including the reserve. Takes some milliseconds
+   * per call; false if there was nothing to do.
    */
   compactIdle(): boolean {
     this.#hasNoSpace = false;
@@ -292,12 +294,12 @@ export class Store {
     return false;
   }
 
-  /** Gives all free memory back to the system at once, whatever it takes. */
+  /** Releases all free memory to the system in one call, however long that takes. */
   releaseAll(): void {
     for (const shard of this.#shards) while (shard.releaseFree(0, Number.MAX_SAFE_INTEGER) > 0);
   }
 
-  /** Checks every invariant; throws InvariantError. For tests and `check`: the cost is that of all rows. */
+  /** Checks every invariant; throws InvariantError. For tests and `check`: reads all rows. */
   verify(): void {
     for (const shard of this.#shards) shard.verify();
     assert(
@@ -320,7 +322,7 @@ export class Store {
     return to;
   }
 
-  /** Free memory of the other shards is room for the one that is short: they are under one budget. */
+  /** Releases free memory of the other shards, which share one budget with the shard that is short of space. */
   #releaseFor(asking: Shard): number {
     let given = 0;
     for (const shard of this.#shards) {
@@ -335,7 +337,7 @@ export class Store {
     return this.#shardAt[slot >>> SHARD_SHIFT]!;
   }
 
-  /** Makes a shard with the first put into its slots; null when the process has no address space for it. */
+  /** Creates a shard at the first put into its slots; null if the process has no address space for it. */
   #openShard(number: number): Shard | null {
     if (!this.#hasNoSpace) {
       try {

@@ -27,6 +27,7 @@ import { SwapMap } from './swap-map.ts';
 export type DiscardMode = (typeof DISCARD_MODES)[number];
 const DISCARD_MODES = ['off', 'once', 'pages', 'scan'] as const;
 
+/** Options of swapon() for one swap area. */
 export interface AreaOptions {
   /** 0 .. 32767, higher first; default: the next negative priority. */
   readonly priority?: number;

@@ -18,6 +18,7 @@ export type SwapEntry = number & { readonly [entryUnit]: 'SwapEntry' };
 const OFFSET_BITS = 26;
 /** Most slots of an area, including slot 0, the header. */
 export const SWAP_SLOTS_MAX: number = 2 ** OFFSET_BITS;
+/** The entry of no page: 0. */
 export const NO_ENTRY: SwapEntry = 0 as SwapEntry;
 
 /** @param type 0 .. 31  @param offset 1 .. 2^26 - 1 */
@@ -27,5 +28,7 @@ export function entryOf(type: number, offset: number): SwapEntry {
   return ((type << OFFSET_BITS) | offset) as SwapEntry;
 }
 
+/** The area number of an entry, 0 .. 31. */
 export const typeOf = (entry: SwapEntry): number => entry >>> OFFSET_BITS;
+/** The slot of an entry in its area, 1 .. 2^26 - 1. */
 export const offsetOf = (entry: SwapEntry): number => entry & (SWAP_SLOTS_MAX - 1);

@@ -17,6 +17,7 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { SWAP_SLOTS_MAX } from './entry.ts';
 
+/** The contents of a swap area's header page. */
 export interface SwapHeader {
   /** Highest slot, 9 .. 2^26 - 1. The area has lastPage + 1 pages, including the header. */
   readonly lastPage: number;

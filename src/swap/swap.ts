@@ -65,6 +65,7 @@ export const SwapInResult = {
 } as const;
 export type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 
+/** Limits on the bios that the swap core has in flight. */
 export interface SwapOptions {
   /** Most page bios in flight, 1 .. 65536; default 64. */
   readonly bios?: number;
@@ -80,6 +81,7 @@ const RECLAIM_SLOTS = 32;
 /** Slots whose tables freeMany() reads ahead: more than a CPU's misses in flight, fewer than its L1 cache has lines. */
 const WARM_SLOTS = 64;
 
+/** The swap core: swap areas, their slots, the swap cache and page I/O. */
 export class Swap implements BioOwner {
   readonly counters: SwapCounters = swapCounters();
   /** The frame of the last swapIn() that returned done or pending. */

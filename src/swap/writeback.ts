@@ -39,6 +39,7 @@ import { entryOf, offsetOf, typeOf } from './entry.ts';
 import type { Swap } from './swap.ts';
 import { FrameFlag } from './swap-cache.ts';
 
+/** Memory thresholds that start and stop writeback, and its limit of bios. */
 export interface WritebackOptions {
   /** Memory that the backends use now, in bytes. */
   readonly usedBytes: () => number;
@@ -69,6 +70,7 @@ const never = (): boolean => false;
 const StartResult = { submitted: 0, skipped: 1, busy: 2 } as const;
 type StartResult = (typeof StartResult)[keyof typeof StartResult];
 
+/** Writes cold frontswap pages to the disks of their areas to free RAM. */
 export class Writeback implements BioOwner {
   /** Pages that may still be written; each bio costs one. Infinity = no limit (zram: writeback_limit). */
   budget: number = Number.POSITIVE_INFINITY;

@@ -13,6 +13,10 @@ const PAGE_AT = KERNEL_SCRATCH_BYTES;
 const CANDIDATE_AT: number = PAGE_AT + PAGE_BYTES;
 const MEMORY_BYTES: number = 2 * KERNEL_SCRATCH_BYTES;
 
+/**
+ * The default PageComparer of tmem: hashes and compares 4096-byte pages with the WebAssembly
+ * kernels.
+ */
 export class KernelComparer implements PageComparer {
   readonly page: Uint8Array;
   readonly candidate: Uint8Array;

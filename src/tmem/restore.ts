@@ -10,6 +10,7 @@ import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 import * as stream from './stream.ts';
 import { CAP_MAX, type Tmem, WEIGHT_MAX } from './tmem.ts';
 
+/** Progress of a Restore. */
 export const RestoreState = {
   receiving: 0,
   done: 1,
@@ -18,6 +19,7 @@ export const RestoreState = {
 } as const;
 export type RestoreState = (typeof RestoreState)[keyof typeof RestoreState];
 
+/** Receives a saved client in chunks and creates it on this host. */
 export class Restore implements Disposable {
   state: RestoreState = RestoreState.receiving;
   /** The client's id on this host, -1 before the header and after a failure. Valid for use when `state` is done. */

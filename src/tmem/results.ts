@@ -5,6 +5,7 @@
  * After any result of put() except `stored` the key is empty: the previous page is dropped too.
  */
 
+/** Result of a tmem put. */
 export const TmemPutResult = {
   stored: 0,
   /** The client is frozen. */
@@ -20,6 +21,7 @@ export const TmemPutResult = {
 } as const;
 export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
 
+/** Result of a tmem get. Only `found` writes the target. */
 export const TmemGetResult = {
   found: 0,
   absent: 1,

@@ -3,6 +3,7 @@ import { CounterAt } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 import type { PageStore } from './ops.ts';
 
+/** Returns a PageStore for TmemOptions that stores its pages in `store`. */
 export const tmemStore = (store: Store): PageStore => ({
   slots: store.slots,
   get storedBytes() {

@@ -45,6 +45,7 @@ const CLIENTS_MAX = 1024;
 /** The uuid with which a guest of Xen asks for a private pool. */
 const ALL_ONES = 'f'.repeat(32);
 
+/** Options of a tmem host: its store, table sizes and policies. */
 export interface TmemOptions {
   readonly store: PageStore;
   /** Most pages at a time, 1 .. 2^31 - 1; default: the slots of the store. More are possible if pages are equal. */
@@ -67,6 +68,7 @@ export interface TmemOptions {
   readonly seed?: number;
 }
 
+/** Memory share and limit of one tmem client. */
 export interface ClientOptions {
   /** Share of ephemeral memory relative to other clients, 0 .. 2^20; default 1. */
   readonly weight?: number;
@@ -74,6 +76,7 @@ export interface ClientOptions {
   readonly cap?: number;
 }
 
+/** Kind of a new pool; the default is private and ephemeral. */
 export interface PoolOptions {
   readonly persistent?: boolean;
   /** Joins the shared pool with this 128-bit uuid (hex, with or without dashes). Without authorisation: a private pool. */
@@ -95,6 +98,7 @@ const TMEM_OPTIONS = [
   'seed',
 ];
 
+/** A tmem host: clients, their pools, and the pages in them, stored in a PageStore. */
 export class Tmem {
   /** The tables; for this folder and tests. */
   readonly index: PageIndex;

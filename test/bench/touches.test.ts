@@ -53,7 +53,7 @@ test('a run is refused that left a pattern out, touched other pages, or measured
   assert.throws(() => parsePhases(idle, wanted, plan), /evict measured nothing/);
 });
 
-test('a plan has whole pages, and a budget below its region', () => {
+test('a plan has full pages, and a budget below its region', () => {
   checkPlan(plan);
   const bad = [
     { regionBytes: 4097 },

@@ -9,6 +9,6 @@ undoLater(() => console.log('last'));
 const early = undoLater(() => console.log('early'));
 early[Symbol.dispose]();
 early[Symbol.dispose]();
-if (process.argv[2] === 'throw') throw new Error('nobody catches this');
+if (process.argv[2] === 'throw') throw new Error('not caught');
 console.log('ready');
 setInterval(() => undefined, 1000);

@@ -35,7 +35,7 @@ for (const [signal, status] of [
     assert.equal(code, status);
   });
 
-test('an exception that nobody catches: all is undone', async () => {
+test('after an uncaught exception everything is undone', async () => {
   const [out, , code] = await outcome('throw');
   assert.equal(out, 'early\nlast\nfirst\n');
   assert.equal(code, 1);

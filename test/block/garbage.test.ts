@@ -1,6 +1,6 @@
 /**
- * Bios pass the queue and every filter without garbage: at offsets that V8 keeps as small integers, and where half of them
- * are above 2^31, which it boxes when they cross a call.
+ * Bios pass the queue and every filter without garbage, at offsets that V8 stores as small integers, and with half of
+ * the offsets above 2^31, which V8 boxes when they are passed to a function.
  */
 import { Prng } from '../../src/base/prng.ts';
 import { type Bio, BioOp, BioPool } from '../../src/block/bio.ts';
@@ -35,7 +35,7 @@ const layers: Readonly<Record<string, Disk>> = {
   queue: queuedDisk(next, { requests: 16, depth: 4, mergeBytes: 16384 }),
 };
 
-/** Sends a bio; waits for all of them when as many are in flight as may be. */
+/** Submits a bio; at the maximum number in flight, waits for all of them. */
 function sender(disk: Disk, starts: Float64Array): (i: number) => void {
   const pool = new BioPool(IN_FLIGHT);
   const owner = { bioEnd: (bio: Bio): void => pool.free(bio) };

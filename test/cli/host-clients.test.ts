@@ -45,5 +45,5 @@ test('a limit of open files below --max-clients is told, and the client beyond i
   await until('a refusal', () =>
     said().includes(`nbd: refusing clients: limit of ${max} connections reached`),
   );
-  await askDisks(join(folder, 'c')); // there is a descriptor for whoever looks after it
+  await askDisks(join(folder, 'c')); // a descriptor is left for the control socket
 });

@@ -450,7 +450,7 @@ test('-v tells of connections that come and go, on stderr; without it nothing is
 test('an address that others reach is served with a warning', { timeout }, async (t) => {
   const run = start(t, standIn, ['host', '-i', '0.0.0.0', '-p', '0', '--no-control']);
   await until(run, () => run.text.stdout !== '');
-  assert.match(run.text.stderr, /^frontswap host: warning: whoever reaches 0\.0\.0\.0 port/);
+  assert.match(run.text.stderr, /^frontswap host: warning: anyone who can reach 0\.0\.0\.0 port/);
   assert.match(run.text.stdout, /^nbd:\/\/127\.0\.0\.1:/);
 });
 

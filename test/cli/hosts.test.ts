@@ -1,4 +1,6 @@
-/** Several hosts of one user: each has a name of its own, and list, attach, reset and stop find the one that is meant. */
+/**
+ * Several hosts of one user: each has a name of its own, and list, attach, reset and stop find the one that is meant.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

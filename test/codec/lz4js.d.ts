@@ -1,5 +1,5 @@
 declare module 'lz4js' {
-  /** Packs [sIndex, sIndex + sLength); the block's bytes, 0 when it found nothing to pack. */
+  /** Compresses [sIndex, sIndex + sLength); returns the block's length, 0 if nothing was compressible. */
   export function compressBlock(
     src: Uint8Array,
     dst: Uint8Array,
@@ -7,7 +7,7 @@ declare module 'lz4js' {
     sLength: number,
     hashTable: Uint32Array,
   ): number;
-  /** Unpacks [sIndex, sIndex + sLength) to dIndex; the end of what it wrote. */
+  /** Decompresses [sIndex, sIndex + sLength) to dIndex; returns the end of what it wrote. */
   export function decompressBlock(
     src: Uint8Array,
     dst: Uint8Array,

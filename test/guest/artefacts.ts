@@ -1,7 +1,7 @@
 /**
  * What a guest boots: Debian's own kernel and a small initramfs, both kept under .cache/guest/.
  *
- *   linux-image-*-cloud-amd64 (apt-get download, unpacked, never installed)  -> vmlinuz, modules
+ *   linux-image-*-cloud-amd64 (apt-get download, extracted, not installed)  -> vmlinuz, modules
  *   busybox-static + hog.c (cc -O2 -static) + init + modules                 -> initramfs-HASH.cpio
  *
  * The initramfs is named by the hash of all that is in it, so a changed hog.c makes a new one and an
@@ -107,7 +107,7 @@ async function kernelFolder(): Promise<string> {
   const packageName = /Depends: (linux-image-\S+-cloud-amd64)/.exec(depends)?.[1];
   if (packageName === undefined)
     throw new Error(`apt knows no kernel behind ${metaPackage}: run apt-get update\n${depends}`);
-  const work = join(cacheFolder, 'unpacking');
+  const work = join(cacheFolder, 'extracting');
   rmSync(work, { recursive: true, force: true });
   mkdirSync(join(work, 'kernel'), { recursive: true });
   const download = ['download', '-q', '-o', 'APT::Sandbox::User=root', packageName];

@@ -14,7 +14,10 @@ import { exportName, ownServer } from './servers.ts';
 
 /** Resident memory may exceed what the host says it uses by this factor, over its idle state. */
 const residentFactorMax = 1.15;
-/** A runtime's heap moves by up to 0.9 MiB between two looks with nothing stored at all; while pages are stored no sample needed it. */
+/**
+ * A runtime's heap moves by up to 0.9 MiB between two looks with nothing stored at all; while pages are stored no
+ * sample needed it.
+ */
 const runtimeNoiseBytes = 2 * 2 ** 20;
 
 /** What compiled code and a runtime's own heap may add in the first requests, with nothing stored. */
@@ -63,7 +66,7 @@ function checkPages(result: GuestResult): void {
 
 function checkMemory(result: GuestResult): void {
   const { startBytes, idleBytes, samples } = result;
-  assert(idleBytes - startBytes < warmBytesMax, 'what is given up is given back, warm code apart');
+  assert(idleBytes - startBytes < warmBytesMax, 'freed pages are released, except for warm code');
   assert(samples.length > 50, 'memory was sampled throughout');
   const above = samples
     .map((s) => ({

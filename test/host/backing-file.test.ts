@@ -78,7 +78,7 @@ test('a file that another host has is refused by the name of that, and is free w
   second.open(path, SIZE)[Symbol.dispose]();
 });
 
-test('a block device may be root s and its group s, and nobody else s', () => {
+test('a block device may belong to root and its group, and to no other user', () => {
   const device = (uid: number, mode: number): Stats =>
     ({ uid, mode, isFile: () => false, isBlockDevice: () => true }) as Stats;
   for (const mode of [0o600, 0o660, 0o640]) {

@@ -79,7 +79,7 @@ test('listeners: what is asked for, or a private socket alone for a command', ()
   assert.deepEqual(listeners({ 'no-control': true, unix: '/s' }), ['/s', null, null]);
 });
 
-test('a disk is whole pages, rounded up; one disk needs no array', () => {
+test('the size of a disk is rounded up to a page; one disk needs no array', () => {
   assert.equal(ofFile({ disk: 'a=1MB' }).disks[0]?.sizeBytes, 1_003_520);
   assert.equal(ofFile({ disk: 'a=8T' }).disks[0]?.sizeBytes, 8 * 1024 * G);
 });

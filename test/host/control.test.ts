@@ -167,7 +167,7 @@ test('close does not wait for a client that says nothing', async (t) => {
   await gone;
 });
 
-test('a question nobody answers is ERR_IO_NOT_REACHABLE with what to do', async (t) => {
+test('a request that no host answers is ERR_IO_NOT_REACHABLE with what to do', async (t) => {
   const path = join(testFolder(t), 'nothing');
   await assert.rejects(askDisks(path), {
     code: 'ERR_IO_NOT_REACHABLE',

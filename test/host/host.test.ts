@@ -185,7 +185,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   await askDisks(host.controlPath ?? '');
 });
 
-test('a disk that cannot be made stops the start and gives back those before it', async (t) => {
+test('a disk that cannot be made stops the start and releases those before it', async (t) => {
   const { folder, parts, options } = rig(t, sample);
   const createDisk: StandInParts['createDisk'] = (given) => {
     if (parts.disks.length === 1) throw new SwapError('ERR_ARG_VALUE', 'no such codec');
@@ -320,7 +320,7 @@ test('a disk that begins to refuse writes is told once, with its limit', async (
   await until('another line', () => logged.length > 1);
   assert.deepEqual(logged, [
     'disk a: refuses writes: its limit of 1M is reached; the guest keeps those pages in its own memory',
-    'disk b: refuses writes: no more memory is to be had; the guest keeps those pages in its own memory',
+    'disk b: refuses writes: no memory is left; the guest keeps those pages in its own memory',
   ]);
 });
 

@@ -104,7 +104,7 @@ for (const [what, document, memory, wanted] of warned)
     for (const [at, line] of found.entries()) assert.match(line, wanted[at]!);
   });
 
-test('what one disk has taken of the total is refused to the other, until it is given back', () => {
+test('what one disk has taken of the total is refused to the other, until it is released', () => {
   const parts = composeParts();
   const total = new Budget(4 * M);
   const disk = (): ReturnType<typeof parts.createDisk> =>

@@ -3,7 +3,7 @@
  * empty then. By the name of the old generation (docs/adr/0013) they must be refused, and never read zeros.
  *
  * `nbd-client -persist` needs the kernel's nbd driver to get that far. What it sends when it reconnects is the same as when
- * it first connects, so that is done here: its negotiation by the program itself, which then fails for want of a device
+ * it first connects, so that is done here: its negotiation by the program itself, which then fails because there is no device
  * (`-nonetlink`, /dev/null), and its loop of a reconnect by bytes.
  */
 import assert from 'node:assert/strict';

@@ -1,6 +1,6 @@
 /**
- * Where nobody takes pages the pager stops asking for a while: how often a page is packed, counted, not timed. What is counted
- * are puts to the store: each packs a page.
+ * When no tier takes pages, the pager stops trying for a while. The tests count wasted compressions instead of
+ * measuring time: each put to the store compresses one page.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

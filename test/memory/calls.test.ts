@@ -64,11 +64,11 @@ test('a futex: a word that differs, the end of the time, a wake', {
   assert.throws(() => futex.wait(16, 0, 1), /word < words/);
 });
 
-test('a block whose engine never starts is given up after its time', options, () => {
+test('waiting for an engine that never starts ends after the timeout', options, () => {
   const control = new ControlBlock(loadLinux().linux!);
   assert.equal(control.waitForStart(1), false);
   control.state = EngineState.running;
   assert.equal(control.waitForStart(1), true);
-  control.thread = 2 ** 22; // nobody's
+  control.thread = 2 ** 22; // no thread has this id
   assert.deepEqual([control.isServed, control.state], [false, EngineState.ended]);
 });

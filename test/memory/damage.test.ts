@@ -1,6 +1,6 @@
 /**
- * Stored pages are damaged behind a program's back, its swap file is cut short or its disk full, its fault thread broken:
- * the access dies, or is told, and nothing else; no damaged byte is ever data.
+ * Stored pages are damaged behind a program's back, its swap file is cut short or its disk full, its fault thread
+ * broken: the access dies, or is told, and nothing else; no damaged byte is ever data.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -51,9 +51,7 @@ for (const [way, what, why] of damages)
       const { signal, stdout, stderr } = await run(way, fileFor(t));
       assert.equal(stdout, 'others fine\n', stderr);
       assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
-      const then = canPoison
-        ? 'whoever touches it gets SIGBUS'
-        : 'this kernel cannot poison it: .*';
+      const then = canPoison ? 'accessing it raises SIGBUS' : 'this kernel cannot poison it: .*';
       assert.match(
         stderr,
         new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: ${why}; ${then}\\n$`),
@@ -121,7 +119,7 @@ function pageOf(array: PagedArray, page: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** A lost page is told at each touch, until it is given up; then it is zeros, and can be used again. */
+/** Each access to a lost page fails until the page is discarded; then it reads as zeros and can be used again. */
 function isLostThenZeros(array: PagedArray, page: number): void {
   for (const touch of [() => array.get(page * PAGE), () => array.set(page * PAGE + 1, 1)])
     assert.throws(touch, (error: SwapError) => {

@@ -8,7 +8,9 @@ export interface Ending {
   readonly stderr: string;
 }
 
-/** Waits for the end, and makes one when the time is over: then it hung. `kill`: a signal once it has printed `ready`. */
+/**
+ * Waits for the end, and makes one when the time is over: then it hung. `kill`: a signal once it has printed `ready`.
+ */
 export async function endingOf(
   child: ChildProcessWithoutNullStreams,
   kill?: NodeJS.Signals,

@@ -327,10 +327,10 @@ test('more than the limit holds: old pages go, reads stay right, the ceiling hol
   assert.equal(refused, 0);
 });
 
-test('a page for which too little could be given up is not kept, and nothing else is harmed', () => {
+test('a page for which too little could be evicted is not kept, and nothing else is harmed', () => {
   const cache = make(2 ** 20);
   const zeros = file(new Uint8Array(600 * 4096));
-  cache.read(zeros, 0, 2 ** 30); // the oldest pages take no payload: giving them up makes no room
+  cache.read(zeros, 0, 2 ** 30); // the oldest pages have no payload: evicting them frees no room
   const bytes = new Uint8Array(400 * 4096);
   new Prng(6).fill(bytes);
   const random = file(bytes);

@@ -1,4 +1,4 @@
-/** Handles, and memory that is adopted: what is refused, so that nobody pages what is not theirs. */
+/** Handles and adopted memory: calls are refused that would page memory of another region or thread. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -34,14 +34,14 @@ test('a memory is adopted once', options, () => {
   assert.ok(words.every((word, i) => word === i));
 });
 
-test('an adopted memory grows, is paged where it has grown, and comes home', options, () => {
+test('an adopted memory grows, its new pages are paged, and dispose swaps it in', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
   const memory = new Memory({ initial: 1, maximum: 256 });
   new Uint8Array(memory.buffer)[7] = 7;
   const region = swap.adopt(memory, { residentBytes: MiB / 2 });
   memory.grow(127);
   const words = new Uint32Array(memory.buffer);
-  for (let i = 16; i < words.length; i++) words[i] = i >>> 4; // packs
+  for (let i = 16; i < words.length; i++) words[i] = i >>> 4; // compresses
   assert.ok(region.stats().pageOuts > 0);
   region[Symbol.dispose]();
   assert.equal(new Uint8Array(memory.buffer)[7], 7);
@@ -77,39 +77,35 @@ test(
   },
 );
 
-test(
-  'what is no range, and an option that nobody knows, is refused and drops nothing',
-  options,
-  () => {
-    using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
-    using region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
-    const bytes = new Uint8Array(region.buffer).fill(7);
-    for (const call of ['discard', 'evict', 'prefetch', 'pin'] as const) {
-      assert.throws(() => region[call](0 as never), refusal('ERR_ARG_VALUE'), call);
-      assert.throws(() => region[call]({ ofset: 0 } as object), refusal('ERR_ARG_UNKNOWN'), call);
-    }
-    assert.ok(bytes.every((byte) => byte === 7));
-    const [map, adopt, open] = [
-      { bytes: MiB, residentByte: 1 },
-      { resident: MiB },
-      { limitBytes: MiB } as object,
-    ];
-    assert.throws(() => swap.map(map), refusal('ERR_ARG_UNKNOWN'));
-    assert.throws(
-      () => swap.adopt(new Memory({ initial: 1 }), adopt as object),
-      refusal('ERR_ARG_UNKNOWN'),
-    );
-    assert.throws(() => openSwap(open), refusal('ERR_ARG_UNKNOWN'));
-    assert.throws(
-      () =>
-        openSwap({
-          frontswap: open as object,
-          devices: [{ kind: 'file', path: '/x', size: 1 } as never],
-        }),
-      refusal('ERR_ARG_UNKNOWN'),
-    );
-  },
-);
+test('an invalid range or unknown option is refused and drops nothing', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
+  using region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
+  const bytes = new Uint8Array(region.buffer).fill(7);
+  for (const call of ['discard', 'evict', 'prefetch', 'pin'] as const) {
+    assert.throws(() => region[call](0 as never), refusal('ERR_ARG_VALUE'), call);
+    assert.throws(() => region[call]({ ofset: 0 } as object), refusal('ERR_ARG_UNKNOWN'), call);
+  }
+  assert.ok(bytes.every((byte) => byte === 7));
+  const [map, adopt, open] = [
+    { bytes: MiB, residentByte: 1 },
+    { resident: MiB },
+    { limitBytes: MiB } as object,
+  ];
+  assert.throws(() => swap.map(map), refusal('ERR_ARG_UNKNOWN'));
+  assert.throws(
+    () => swap.adopt(new Memory({ initial: 1 }), adopt as object),
+    refusal('ERR_ARG_UNKNOWN'),
+  );
+  assert.throws(() => openSwap(open), refusal('ERR_ARG_UNKNOWN'));
+  assert.throws(
+    () =>
+      openSwap({
+        frontswap: open as object,
+        devices: [{ kind: 'file', path: '/x', size: 1 } as never],
+      }),
+    refusal('ERR_ARG_UNKNOWN'),
+  );
+});
 
 test('a region that has ended says so in one code', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });

@@ -21,7 +21,7 @@ test('a process ends while its workers join the swap', options, async () => {
   }
 });
 
-test('nobody joins any more when the process has begun to end', options, () => {
+test('no thread can join once the process has begun to exit', options, () => {
   const { linux } = loadLinux();
   const control = new ControlBlock(linux);
   assert.equal(

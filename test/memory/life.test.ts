@@ -7,14 +7,14 @@ import { type Ending, endingOf } from './ending.ts';
 import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./children/life.js', import.meta.url));
-const NOBODY = 65534;
+const NOBODY_ID = 65534;
 
 /** Runs the child; `kill`: a signal once it is ready. */
 async function run(
   way: string,
   { kill, isNobody = false }: { kill?: NodeJS.Signals; isNobody?: boolean } = {},
 ): Promise<Ending> {
-  const identity = isNobody ? { uid: NOBODY, gid: NOBODY } : {};
+  const identity = isNobody ? { uid: NOBODY_ID, gid: NOBODY_ID } : {};
   return endingOf(spawn(process.execPath, [program, way], { ...identity, cwd: '/' }), kill);
 }
 
@@ -66,7 +66,7 @@ test('with privilege a system call may be given evicted pages', {
 
 test('without privilege it fails with EFAULT, and works with pin()', {
   ...options,
-  skip: skipUnlessPaging || (isRoot ? false : 'needs root, to become nobody'),
+  skip: skipUnlessPaging || (isRoot ? false : 'needs root, to change the user'),
 }, async () => {
   const { code, stdout, stderr } = await run('system call', { isNobody: true });
   assert.deepEqual([code, stdout], [0, 'EFAULT\nintact\n'], stderr);

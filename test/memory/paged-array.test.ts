@@ -66,7 +66,7 @@ for (const transparent of [true, false]) {
     assert.throws(() => one.get(1), refusal('ERR_ARG_VALUE'));
   });
 
-  test(`what is no range, and an option that nobody knows, drops nothing, ${name}`, options, () => {
+  test(`an invalid range or unknown option drops nothing, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'uint8', length: 4096, residentBytes: MiB / 4 });
     array.set(7, 7);

@@ -1,4 +1,4 @@
-/** A program that nobody changes runs under `frontswap/register` as it runs alone. */
+/** An unmodified program runs under `frontswap/register` as it runs alone. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -115,7 +115,7 @@ const places: readonly (readonly [string, number, string])[] = [
     `new vm.Script('new WebAssembly.Memory({ initial: 1 })').runInNewContext({})`,
   ],
   [
-    'imported, of a context that nobody watches',
+    'imported, of a context that is not watched',
     1,
     `const memory = vm.runInNewContext('new WebAssembly.Memory({ initial: 1 })',
        new Proxy({}, {}));

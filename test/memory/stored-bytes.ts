@@ -1,7 +1,7 @@
 /**
- * Damage to what a program's compressed RAM holds, done by the program itself: the memory of a page store is found among the
- * process' mappings by the magic number of its image, whichever thread it belongs to. It is read and written through
- * /proc/self/mem: other threads unmap memory meanwhile, and a touch would be the end.
+ * Damage to what a program's compressed RAM holds, done by the program itself: the memory of a page store is found
+ * among the process' mappings by the magic number of its image, whichever thread it belongs to. It is read and written
+ * through /proc/self/mem: other threads unmap memory meanwhile, and a touch would be the end.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { Mapping } from '../../src/os/linux/mapping.ts';
@@ -27,8 +27,8 @@ function anonymous(): { start: number; bytes: number }[] {
 }
 
 /**
- * Turns a bit in every place of the stores' images, staging aside, where `bytes` lie: they must have been stored as they
- * are. Returns in how many.
+ * Turns a bit in every place of the stores' images, staging aside, where `bytes` lie: they must have been stored as
+ * they are. Returns in how many.
  */
 export function damageStored(bytes: Uint8Array): number {
   const { linux, reason } = loadLinux();

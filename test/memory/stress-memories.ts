@@ -1,6 +1,6 @@
 /**
- * Memories that a program makes, fills, checks and drops while its threads touch others (stress.ts): what is kept must hold
- * what was written, what is dropped is collected and forgotten.
+ * Memories that a program makes, fills, checks and drops while its threads touch others (stress.ts): what is kept must
+ * hold what was written, what is dropped is collected and forgotten.
  */
 import type { Prng } from '../../src/base/prng.ts';
 import type { MemorySwap } from '../../src/memory/memory-swap.ts';

@@ -1,6 +1,6 @@
 /**
- * Threads touch, evict, bring ahead, discard, pin and grow paged memory at random, and every page that is read must hold
- * what was written to it last.
+ * Threads touch, evict, bring ahead, discard, pin and grow paged memory at random, and every page that is read must
+ * hold what was written to it last.
  *
  *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--seed N] [--json]
  *

@@ -1,4 +1,4 @@
-/** A swap file is private, nobody else's, and gone with the process. */
+/** A swap file is private to this process and removed when it ends. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -48,7 +48,7 @@ test('with keep it stays, for its owner alone, and is a swap area that can be us
   assert.ok(existsSync(path), 'it was there before: it is not taken away');
 });
 
-test('a device has whole pages, ten at least, and a priority from 0 to 32766', () => {
+test('a device has at least ten full pages, and a priority from 0 to 32766', () => {
   const tryWith = (sizeBytes: number, priority?: number): void => {
     const path = join(folder, 'swap');
     const device = { kind: 'file' as const, path, sizeBytes };
@@ -91,7 +91,7 @@ test('a file of another user is not used', {
   assert.throws(() => open(path), refusal('ERR_IO_UNSAFE_PATH'));
 });
 
-test("nobody's data is overwritten", () => {
+test('a file that is not a swap area is not overwritten', () => {
   const path = join(folder, 'letter');
   writeFileSync(path, 'dear reader', { mode: 0o600 });
   assert.throws(() => open(path), refusal('ERR_IO_SWAP_HEADER'));

@@ -1,4 +1,7 @@
-/** Node's own calls into the kernel with paged memory: each works, with privilege and without. docs/reference/system-calls.md */
+/**
+ * Node's own calls into the kernel with paged memory: each works, with privilege and without.
+ * docs/reference/system-calls.md
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -8,17 +11,18 @@ import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./children/system-calls.js', import.meta.url));
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
-const NOBODY = 65534;
+const NOBODY_ID = 65534;
 const isRoot = process.getuid?.() === 0;
+const needsRoot = 'needs root, to change the user';
 
 const users: readonly (readonly [string, object])[] = [
   ['as the user of the tests', {}],
-  ['as nobody', { uid: NOBODY, gid: NOBODY }],
+  ['unprivileged', { uid: NOBODY_ID, gid: NOBODY_ID }],
 ];
 
 for (const [who, identity] of users)
   test(`system calls are given paged memory, ${who}`, {
-    skip: skipUnlessPaging || (who === 'as nobody' && !isRoot && 'needs root, to become nobody'),
+    skip: skipUnlessPaging || (who === 'unprivileged' && !isRoot && needsRoot),
     timeout: 120_000,
   }, async () => {
     const env = { ...process.env, FRONTSWAP_RESIDENT: '1M', HOME: '/' };

@@ -29,8 +29,8 @@ const pagedOptions = (): typeof options => ({
 });
 
 /**
- * Set to false when a fault is served without JavaScript. Until then such a program hangs on nearly every run: the thread
- * that waits holds V8's process-wide mutex while it faults.
+ * Set to false when a fault is served without JavaScript. Until then such a program hangs on nearly every run: the
+ * thread that waits holds V8's process-wide mutex while it faults.
  */
 const faultsWaitForJavaScript =
   'a fault waits for a JavaScript thread, and Atomics.wait() over a paged word faults with a lock of V8 held';

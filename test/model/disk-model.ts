@@ -23,7 +23,7 @@ export class DiskModel {
       this.isStored.fill(1, Math.floor(offset / PAGE), Math.ceil((offset + data.length) / PAGE));
   }
 
-  /** Returns the pages given up. */
+  /** Returns the number of pages dropped. */
   discard(offset: number, length: number): number {
     const first = Math.ceil(offset / PAGE);
     const end = Math.floor((offset + length) / PAGE);
@@ -36,7 +36,7 @@ export class DiskModel {
     return dropped;
   }
 
-  /** Returns the pages given up. */
+  /** Returns the number of pages dropped. */
   writeZeroes(offset: number, length: number, noUnmap: boolean): number {
     this.bytes.fill(0, offset, offset + length);
     if (!noUnmap) return this.discard(offset, length);
@@ -135,7 +135,7 @@ export class Requests implements BioOwner {
   }
 }
 
-/** A range of a disk: mostly short and unaligned, often whole pages, sometimes all of it. */
+/** A random range of a disk: mostly short and unaligned, often page-aligned, sometimes the whole disk. */
 export function randomRange(prng: Prng, sizeBytes: number): { offset: number; length: number } {
   const pages = sizeBytes / PAGE;
   const what = prng.below(10);

@@ -24,7 +24,7 @@ export class DoubtfulBytes {
     return this.#may.filter((may) => may.length > 1).length;
   }
 
-  /** Takes over a bio that has ended. `data` is what it was submitted with, or what it brought. */
+  /** Applies a completed bio. `data` is the data it wrote or read. */
   apply({ op, offset, length, flags, status }: Bio, data: Uint8Array): void {
     const isOk = status === BioStatus.ok;
     if (op === BioOp.write) this.#change(offset, data, isOk);
@@ -33,7 +33,7 @@ export class DoubtfulBytes {
       op === BioOp.discard ||
       (op === BioOp.writeZeroes && (flags & BioFlag.noUnmap) === 0)
     ) {
-      // Giving whole pages up asks nobody, and so does not fail.
+      // Dropping full pages needs no I/O, so it cannot fail.
       const first = Math.min(offset + length, Math.ceil(offset / PAGE) * PAGE);
       const end = Math.max(first, Math.floor((offset + length) / PAGE) * PAGE);
       this.#change(first, new Uint8Array(end - first), true);

@@ -23,7 +23,7 @@ export class FakeReturns {
   over(all: Uint8Array): PageRelease {
     return {
       release: (at, length) => {
-        assert.ok(at % 4096 === 0 && length % 4096 === 0 && length > 0, 'whole pages');
+        assert.ok(at % 4096 === 0 && length % 4096 === 0 && length > 0, 'page-aligned');
         assert.ok(at > 0 && at + length <= all.length, 'inside the memory');
         this.calls++;
         if (this.answersLeft <= 0) {

@@ -183,7 +183,7 @@ test('other slots do not notice, and a damaged slot can be put over or dropped',
 });
 
 test('a well-made block of another page is not taken for a page', () => {
-  // A codec that packs right and unpacks to the wrong length: the answer is corrupt, not a short page.
+  // A codec that decompresses to the wrong length: the result is corrupt, not a short page.
   const codec: CodecFactory = (memory, kernels) => ({
     ...lz4(memory, kernels),
     decompress: () => 4095,

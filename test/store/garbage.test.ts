@@ -22,7 +22,7 @@ const pages = kinds.map((kind, i) => {
 
 const MAINTAIN_EVERY = 5000;
 
-noGarbageTest('put, get and drop of whole pages make no garbage', () => {
+noGarbageTest('put, get and drop of full pages make no garbage', () => {
   const store = new Store({
     slots: 4096,
     budget: new Budget(3_000_000),
@@ -42,7 +42,7 @@ noGarbageTest('put, get and drop of whole pages make no garbage', () => {
   return { run, check: () => store.verify() };
 });
 
-noGarbageTest('a disk serves whole pages without garbage', () => {
+noGarbageTest('a disk serves full pages without garbage', () => {
   const disk = new Ramzswap({
     sizeBytes: 4096 * 1024,
     limitBytes: 0,

@@ -88,7 +88,7 @@ test('C17 a raw page that the dense codec packs is not raw any more, nor charged
   assert.deepEqual(into, bytes);
 });
 
-test('a page is tried once for its bytes: what does not get smaller is left, until it is put anew', () => {
+test('a page that does not get smaller is not tried again until it is put again', () => {
   let calls = 0;
   const never: CodecFactory = (memory, kernels) => ({
     ...tiny(memory, kernels),

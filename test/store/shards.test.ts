@@ -65,7 +65,7 @@ test('the next slot that may hold a page is found across the edge, and the end w
   assert.equal(next(0, SLOTS), EDGE - 1024);
 });
 
-test('what one shard gives up is room for the other at once', () => {
+test('what one shard frees is room for the other at once', () => {
   const { store, budget } = twoShards(1_500_000);
   let first = 0;
   while (store.put(slotOf(first), noisePage(first), 0) === PutResult.stored) first++;

@@ -3,8 +3,8 @@
  *
  *   submit ─▶ queue ─▶ tick(): up to `biosPerTick` bios, until `bytesPerTick` have moved ─▶ end
  *
- * All I/O happens in tick(), in the order of submission, so the caller chooses when it waits for the device. tick() does
- * not split bios and can move up to bytesPerTick plus one bio: callers that share the thread keep bios small.
+ * All I/O happens in tick(), in the order of submission, so the caller chooses when it waits for the device. tick()
+ * does not split bios and can move up to bytesPerTick plus one bio: callers that share the thread keep bios small.
  *
  *   read, write   by O_DIRECT where the file system supports it, through `staging` in full blocks: the page cache
  *                 would keep swapped-out pages in memory. Partial blocks are read, modified and written
@@ -13,8 +13,9 @@
  *   flush, fua    fdatasync
  *
  * A read at the end of the file ends with ioError: the file was truncated and its data is lost, not zeros. A write ends
- * with noSpace when the file system is full; every other error is ioError. Both are counted; nothing is thrown. A failed
- * write may have been written in part. There is no slotFree, because it would cost a system call per slot: use discard.
+ * with noSpace when the file system is full; every other error is ioError. Both are counted; nothing is thrown. A
+ * failed write may have been written in part. There is no slotFree, because it would cost a system call per slot: use
+ * discard.
  *
  * Cost: one system call per bio of up to STAGING_BYTES, and one copy with O_DIRECT.
  */
@@ -29,6 +30,7 @@ import type { FileIo } from './file-io.ts';
 /** Maximum bytes per system call. */
 const STAGING_BYTES = 1024 * 1024;
 
+/** Size and access of a file disk, and the limits of one tick. */
 export interface FileDiskOptions {
   /** Bytes, a multiple of 4096, at most the size of the file. */
   readonly sizeBytes: number;
@@ -63,6 +65,7 @@ const SPECS: Readonly<Record<FileCounter, CounterSpec>> = {
 
 const carriesData = (op: BioOp): boolean => op === BioOp.read || op === BioOp.write;
 
+/** A disk on an open file or block device. All I/O is synchronous and happens in tick(). */
 export class FileDisk implements Disk, Disposable {
   readonly sizeBytes: ByteCount;
   readonly readOnly: boolean;

@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { SwapError } from '../../base/errors.ts';
 
+/** The system calls of a file disk on one open file; offsets and lengths in bytes. */
 export interface FileIo {
   /** Reads at `position`. Returns the bytes read, 1 .. length; 0 at the end of the file. */
   read(data: Uint8Array, at: number, length: number, position: number): number;
@@ -29,6 +30,7 @@ export interface FileIo {
 /** Punches holes in open files, see os/linux/fallocate.ts. False when the system or the file system cannot. */
 type PunchHole = (fd: number, position: number, length: number) => boolean;
 
+/** An open file or block device. */
 export interface OpenedFile {
   readonly io: FileIo;
   /** Size of the file when it was opened; 0 for a block device. */
@@ -37,6 +39,7 @@ export interface OpenedFile {
   readonly isDirect: boolean;
 }
 
+/** How openFile() opens a file. */
 export interface OpenOptions {
   readonly readOnly: boolean;
   /** Request O_DIRECT; without effect on file systems that lack it (tmpfs). */
@@ -82,6 +85,7 @@ export function openFile(path: string, options: OpenOptions): OpenedFile {
   return { io: ioOf(fd, options.punchHole), sizeBytes: stat.size, isDirect };
 }
 
+/** A locked file that no other user can access, as openPrivateFile() returns it. */
 export interface PrivateFile extends OpenedFile {
   /** The file was created by this call. */
   readonly isNew: boolean;
@@ -89,6 +93,7 @@ export interface PrivateFile extends OpenedFile {
   readonly fd: number;
 }
 
+/** System calls and identity that openPrivateFile() needs. */
 export interface PrivateOptions {
   readonly punchHole: PunchHole | null;
   /** Locks the open file, as flock(2); false when another process has the lock. */

@@ -33,6 +33,7 @@ const LIMITS: DiskLimits = {
   maxTransferBytes: 64 * 1024 * 1024,
 };
 
+/** An uncompressed disk in memory, allocated in chunks of 64 KiB on first write. */
 export class MemoryDisk implements Disk {
   readonly sizeBytes: ByteCount;
   readonly limits: DiskLimits = LIMITS;

@@ -7,7 +7,10 @@ import { bytes, PAGE_BYTES } from '../../base/units.ts';
 import { type Bio, BioOp, BioQueue, BioStatus, isInside } from '../bio.ts';
 import { type Disk, Extent } from '../ops.ts';
 
-/** @param sizeBytes at least 1 */
+/**
+ * A disk that discards writes and reads as zeros.
+ * @param sizeBytes at least 1
+ */
 export function nullDisk(sizeBytes: number): Disk {
   assert(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, 'sizeBytes is a whole number, above 0');
   const done = new BioQueue();

@@ -10,9 +10,9 @@
  *   sums:    │ 0 = unknown │ a 32-bit sum, never 0 │      one per 4 KiB block
  *   writers: │ number of the last bio that wrote it │     only the failure of that bio drops the sum
  *
- * Sums change at submission. Bios with overlapping ranges take effect in the order of submission, so the expected sum of
- * a read is known when it is submitted, whatever is in flight; it is kept in the frame of the bio. A read that follows a
- * write which then fails does not match and fails too.
+ * Sums change at submission. Bios with overlapping ranges take effect in the order of submission, so the expected sum
+ * of a read is known when it is submitted, whatever is in flight; it is kept in the frame of the bio. A read that
+ * follows a write which then fails does not match and fails too.
  *
  * The sum: four lanes of xor, multiplication by an odd number and rotation, folded into one word. Each step is
  * bijective, so damage within one aligned word is always detected, and other damage missed once in 2^32. It is no
@@ -29,6 +29,7 @@ import { type Bio, BioOp, BioQueue, BioStatus, isInside, type Range } from '../b
 import type { Disk } from '../ops.ts';
 import { passThrough, slotFreeWith } from './pass-through.ts';
 
+/** Options of checksumDisk(). */
 export interface ChecksumOptions {
   /** Whether a read of blocks with unknown sums ends with ioError or passes unchecked. */
   readonly unknown: 'fail' | 'pass';
@@ -41,10 +42,12 @@ const SPECS: Readonly<Record<ChecksumCounter, CounterSpec>> = {
   unknown: counted('bios', 'reads of blocks without a sum, and partial reads of blocks'),
 };
 
+/** A checksum filter, with its counters. */
 export interface ChecksumDisk extends Disk {
   readonly counters: Counters<ChecksumCounter>;
 }
 
+/** Wraps `next` in a filter that fails reads whose bytes differ from those written through it. */
 export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): ChecksumDisk {
   const counters = new Counters<ChecksumCounter>(SPECS);
   const { values, index } = counters;

@@ -12,6 +12,7 @@ import { type Bio, BioOp, BioQueue } from '../bio.ts';
 import type { Disk } from '../ops.ts';
 import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
 
+/** Time that the simulated device takes per bio and per byte, nanoseconds. */
 export interface DelayOptions {
   /** Nanoseconds per bio, without its bytes. */
   readonly readNs: number;
@@ -22,6 +23,7 @@ export interface DelayOptions {
   readonly byteNs: number;
 }
 
+/** A delay filter, with the state of its queue. */
 export interface DelayDisk extends Disk {
   /** Number of held bios. */
   readonly heldCount: number;
@@ -31,6 +33,7 @@ export interface DelayDisk extends Disk {
   readonly slotFreeMisses: number;
 }
 
+/** Wraps `next` in a filter that delays bios as a device that serves one at a time would. */
 export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): DelayDisk {
   const held = new BioQueue();
   let idleNs = 0;

@@ -1,7 +1,7 @@
 /**
- * Injects faults to test recovery: at random by a seeded generator, in bad ranges, in the middle of a write, or on every
- * bio. Runs are reproducible. A bio ends with `ioError` only if this filter or the disk behind failed it; a bio that ends
- * with `ok` has taken effect.
+ * Injects faults to test recovery: at random by a seeded generator, in bad ranges, in the middle of a write, or on
+ * every bio. Runs are reproducible. A bio ends with `ioError` only if this filter or the disk behind failed it; a bio
+ * that ends with `ok` has taken effect.
  *
  *   failOneIn   one bio in n fails without any effect
  *   badRanges   every bio that overlaps a bad range fails, as with bad sectors
@@ -17,6 +17,7 @@ import { passThrough, slotFreeWith } from './pass-through.ts';
 /** Unit that a device writes atomically, bytes. */
 const SECTOR_BYTES = 512;
 
+/** Which faults are injected, and how often. */
 export interface FaultOptions {
   /** By operation: one bio in this many fails, 0 = none. */
   readonly failOneIn: Readonly<Record<keyof typeof BioOp, number>>;
@@ -35,12 +36,14 @@ const SPECS: Readonly<Record<FaultCounter, CounterSpec>> = {
   slotFreeMisses: counted('slots', 'slots not freed because the disk was gone'),
 };
 
+/** A fault filter, with its switch and counters. */
 export interface FaultDisk extends Disk {
   /** Set to make every bio fail; the disk keeps its data. */
   isGone: boolean;
   readonly counters: Counters<FaultCounter>;
 }
 
+/** Wraps `next` in a filter that fails bios as `options` says; `prng` makes runs reproducible. */
 export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultDisk {
   const { failOneIn, tearOneIn, badRanges } = options;
   const chances = Object.entries(BioOp).reduce<number[]>((byOp, [name, op]) => {

@@ -30,6 +30,7 @@ function lowestOf(bucket: number): number {
   return (STEPS + (bucket % STEPS)) * 2 ** shift;
 }
 
+/** A log-linear histogram of numbers from 0 to 2^53 - 1, with their count, sum and maximum. */
 export class Histogram {
   readonly #counts = new Float64Array(BUCKETS);
   #count = 0;

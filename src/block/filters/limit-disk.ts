@@ -1,6 +1,6 @@
 /**
- * Limits a disk to a rate of bios and bytes per second, by two token buckets and the caller's clock. Bios above the rate
- * wait in order; none is refused.
+ * Limits a disk to a rate of bios and bytes per second, by two token buckets and the caller's clock. Bios above the
+ * rate wait in order; none is refused.
  *
  *   bucket: the level grows by `rate` per second up to `burst`; a bio passes when both buckets have enough tokens.
  *   A bio larger than the burst passes when the bucket is full and makes the level negative, so it cannot starve.
@@ -22,11 +22,13 @@ interface Rate {
   readonly burst: number;
 }
 
+/** The rates of a limited disk: bios per second and bytes per second. */
 export interface LimitOptions {
   readonly bios: Rate;
   readonly bytes: Rate;
 }
 
+/** A rate limit filter, with the state of its queue. */
 export interface LimitDisk extends Disk {
   /** Number of held bios. */
   readonly heldCount: number;
@@ -60,6 +62,7 @@ class TokenBucket {
   }
 }
 
+/** Wraps `next` in a filter that holds bios above the given rates. */
 export function limitDisk(next: Disk, clock: Clock, options: LimitOptions): LimitDisk {
   const bios = new TokenBucket(options.bios);
   const bytes = new TokenBucket(options.bytes);

@@ -8,6 +8,7 @@ import type { Disk } from '../ops.ts';
 const changes = (bio: Bio): boolean =>
   bio.op === BioOp.write || bio.op === BioOp.discard || bio.op === BioOp.writeZeroes;
 
+/** Wraps `next` in a filter that ends writes, discards and write-zeroes with `readOnly`. */
 export function readOnlyDisk(next: Disk): Disk {
   const refused = new BioQueue();
   return {

@@ -44,6 +44,7 @@ const SPECS: Readonly<Record<StatsCounter, CounterSpec>> = {
   invalid: mustStayZero('bios', 'bios outside the disk'),
 };
 
+/** A statistics filter, with its counters and latencies. */
 export interface StatsDisk extends Disk {
   readonly counters: Counters<StatsCounter>;
   /** Bios submitted and not yet ended. */
@@ -75,6 +76,7 @@ const failureOf: Readonly<Record<BioStatus, StatsCounter | null>> = {
   [BioStatus.readOnly]: 'refused',
 };
 
+/** Wraps `next` in a filter that counts bios, bytes, results and latency. */
 export function statsDisk(next: Disk, clock: Clock): StatsDisk {
   const counters = new Counters<StatsCounter>(SPECS);
   const histograms = Object.values(BioOp).map(() => new Histogram());

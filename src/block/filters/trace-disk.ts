@@ -13,6 +13,7 @@ import { passThrough } from './pass-through.ts';
 
 const FIELDS = 7;
 
+/** A completed bio: submission and end by the clock in nanoseconds, its fields, and its status. */
 export interface TraceRecord {
   readonly submittedNs: number;
   readonly endedNs: number;
@@ -23,6 +24,7 @@ export interface TraceRecord {
   readonly status: BioStatus;
 }
 
+/** A trace filter, with the records of the most recently completed bios. */
 export interface TraceDisk extends Disk {
   /** Number of bios that ended since the start. */
   readonly ended: number;
@@ -32,7 +34,10 @@ export interface TraceDisk extends Disk {
   replay(take: (record: TraceRecord) => void): void;
 }
 
-/** @param capacity number of records, at least 1 */
+/**
+ * Wraps `next` in a filter that records completed bios in a ring.
+ * @param capacity number of records, at least 1
+ */
 export function traceDisk(next: Disk, clock: Clock, capacity: number): TraceDisk {
   assert(Number.isInteger(capacity) && capacity > 0, 'capacity is a whole number, above 0');
   const ring = new Float64Array(capacity * FIELDS);

@@ -21,6 +21,7 @@ import type { CleancacheBackend } from '../ops.ts';
 
 const NO_POOL = -1;
 
+/** A cleancache backend that stores file pages in ephemeral pools of one tmem client. */
 export class TmemCleancache implements CleancacheBackend {
   readonly name = 'tmem';
   readonly #tmem: Tmem;

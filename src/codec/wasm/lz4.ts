@@ -195,7 +195,7 @@ function finish(op: usize, anchor: usize, out: usize, outEnd: usize): i32 {
   return <i32>(op + literals - out);
 }
 
-/** Unpacks a block into a page; 4096, or -1 when it is malformed or does not hold exactly a page. */
+/** Decompresses a block to a page; 4096, or -1 if it is malformed or does not decompress to exactly 4096 bytes. */
 export function lz4Decompress(from: usize, length: i32, page: usize): i32 {
   if (length < 1 || length > BLOCK_MAX) return -1;
   let ip = from;

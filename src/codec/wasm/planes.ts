@@ -1,19 +1,19 @@
-// Bit planes: the filter before LZ4 for pages of numbers. An array of 4- or 8-byte numbers whose upper bits hardly
-// change has no repeated strings for LZ4, for the bits that do change lie between them. Laid out by bit, all
-// bits that never change are runs of one byte, and LZ4 packs those.
+// Bit planes: the filter before LZ4 for pages of numbers. An array of 4- or 8-byte numbers whose upper bits rarely
+// change has no repeated strings for LZ4, because changing bits lie between the constant ones. In bit-plane layout
+// the constant bits become runs of one byte, which LZ4 compresses.
 //
 //   page     1024 elements of 4 bytes, or 512 of 8
-//   delta    optional: each element less the one before it (the first less 0), mod 2^32 or 2^64
+//   delta    optional: each element minus its predecessor (the first minus 0), mod 2^32 or 2^64
 //   bytes    byte b of all elements side by side: 4 rows of 1024 bytes, or 8 of 512; at BYTES
 //   planes   bit k of byte b of all elements: plane b * 8 + k, 128 bytes, or 64
 //
-// Elements lie in a plane in the order that costs no instruction, the same for both directions:
+// The order of elements in a plane is the one that needs no extra instruction; both directions use it:
 //   row b    16 elements make 16 bytes: 4 bytes of each of 4 vectors, or 2 of each of 8, in order of the elements
 //   plane    128 bytes of a row make 16 bytes in each of its 8 planes: bit v of byte i is from byte 16 v + i
 //
-// Both steps are permutations of the page's bits, and the delta is undone by a sum: every 4096 bytes are the planes
-// of exactly one page. So a block from a hostile image can only hold another page; nothing here has to be checked
-// but the filter's number.
+// Both steps permute the page's bits, and a sum inverts the delta, so any 4096 bytes are the planes of exactly one
+// page. A hostile block can therefore only decode to another page: the filter number is the only input that has to
+// be checked.
 //
 // Cost and what was tried: docs/adr/0017-numeric-pages.md.
 // Source: bitshuffle (Masui et al., "A compression scheme for radio data in high performance computing", 2015).
@@ -26,10 +26,10 @@ const BYTES: usize = 0x4040; // the LZ4 encoder's window, which is idle meanwhil
 const FIRST: i32 = 1;
 const LAST: i32 = 4;
 
-// pickFilter() looks at so many places of so many bytes each.
+// Samples that pickFilter() takes, and bytes per sample.
 const SAMPLES: i32 = 8;
 const SAMPLE: usize = 64;
-// It gives up after so many when with every filter more than so many of their 128 bits vary.
+// The page counts as noise if, with every filter, more than NOISE_BITS of the 128 bits of the first two samples vary.
 const NOISE_SAMPLES: i32 = 2;
 const NOISE_BITS: i32 = 118;
 
@@ -46,11 +46,11 @@ function isDelta(filter: i32): bool {
 }
 
 /**
- * The filter whose planes are likely to pack best, or 0 when none promises `most` bytes or less. Reads one eighth of
- * the page, of noise a 32nd.
+ * Returns the filter whose planes are likely to compress best, or 0 if none is likely to reach `most` bytes or less.
+ * Reads 1/8 of the page, 1/32 if it is noise.
  *
- * A plane costs nothing where all its bits are equal, or equal to those of the plane above it (signs). So a page costs about
- * the bits of x xor (x >> 1) that are not the same in all elements of a sample.
+ * A plane costs nothing where its bits are all equal, or equal those of the plane above (sign bits). So the estimate is
+ * the number of bits of x xor (x >> 1) that differ between the elements of a sample.
  */
 export function pickFilter(page: usize, most: i32): i32 {
   // Of 64 bits each sample: an element of 8 bytes, or two of 4.

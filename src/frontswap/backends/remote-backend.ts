@@ -46,6 +46,7 @@ import type { StoreBackend } from './store-backend.ts';
 export type LocalPages = FrontswapBackend &
   Pick<StoreBackend, 'formatOf' | 'compressedBytes' | 'readCompressed' | 'storeCompressed'>;
 
+/** The budget and queue size of a RemoteBackend. */
 export interface RemoteBackendOptions {
   /** The budget that tables and buffers are charged to; usually that of the local pages. */
   readonly budget: Budget;
@@ -57,6 +58,10 @@ export interface RemoteBackendOptions {
 const BATCH_PAGES = 32;
 const FLUSHES_MAX = 2 ** 24;
 
+/**
+ * A frontswap backend with a local and a remote tier: remotify() moves the oldest local pages to
+ * the peer.
+ */
 export class RemoteBackend implements FrontswapBackend {
   readonly name = 'remote';
   readonly counters: Counters<RemoteCounter> = new Counters(remoteCounters);

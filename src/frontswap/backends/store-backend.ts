@@ -22,6 +22,10 @@ import { GetResult, PutResult } from '../../store/results.ts';
 import { Store } from '../../store/store.ts';
 import { type ColdPages, type FrontswapBackend, LoadResult } from '../ops.ts';
 
+/**
+ * A frontswap backend over compressed page stores, with the compressed page access that writeback
+ * and the remote tier use.
+ */
 export interface StoreBackend extends FrontswapBackend {
   /** store() refuses a page that compresses to more bytes than this. Default 4096: it refuses none. */
   payloadMax: number;

@@ -11,6 +11,7 @@ import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
 import type { Tmem } from '../../tmem/tmem.ts';
 import { type FrontswapBackend, LoadResult } from '../ops.ts';
 
+/** A frontswap backend that stores swapped-out pages in one persistent tmem pool. */
 export class TmemFrontswap implements FrontswapBackend {
   readonly name = 'tmem';
   readonly #tmem: Tmem;

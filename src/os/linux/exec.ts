@@ -21,7 +21,7 @@ const SIG_IGN = 1;
 /** Runs `words[0]`, found in PATH as a shell finds it. Returns only when that fails: the errno. */
 export type Exec = (words: readonly string[]) => number;
 
-/** Null where there is no FFI, or no Linux. The program gets the environment that process.env shows. */
+/** Null without FFI or Linux. The program gets the environment in process.env. */
 export function systemExec(platform: NodeJS.Platform): Exec | null {
   const libc = loadLibC(platform);
   if (libc === null) return null;

@@ -68,6 +68,10 @@ interface Calls {
   readonly scratchAt: number;
 }
 
+/**
+ * Connects a TCP or Unix socket that sends from and receives into `memory`; calls block for at
+ * most `timeoutMs`.
+ */
 export type OpenStreamSocket = (
   address: StreamAddress,
   memory: Uint8Array,

@@ -1,4 +1,4 @@
-/** A ramzswap disk over a backing that ends bios only on request, and pages that are stored in RAM or at the backing. */
+/** A ramzswap disk over a backing that ends bios only on request, and pages for RAM and for the backing. */
 import assert from 'node:assert/strict';
 import { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';

@@ -25,7 +25,7 @@ import { FakeFile } from './fake-file.ts';
 
 const PAGES = 48;
 const SIZE = PAGES * 4096;
-/** Tables of a backing of few bios, the shard's own bytes and a group of rows. */
+/** The tables of a backing with few bios, the empty shard, and a group of rows. */
 const LEAST_LIMIT = backingTableBytes(SIZE, 9) + 98304 + 12288;
 
 interface Twin {
@@ -39,7 +39,7 @@ interface Twin {
 interface Made {
   readonly disk: Disk;
   readonly pull: (isGone: boolean) => void;
-  /** What lies there, where it can be changed behind the disk. */
+  /** The content of the backing, if the test can change it directly. */
   readonly bytes?: Uint8Array;
 }
 
@@ -93,7 +93,7 @@ function makeBacking(prng: Prng, clock: FakeClock, initial: Uint8Array, faults: 
   return { disk, pull, bytes };
 }
 
-/** Flips a bit, or puts one page in the place of another. */
+/** Flips a bit, or overwrites a page with another one. */
 function damagePage(prng: Prng, bytes: Uint8Array): void {
   if (bytes.length === 0) return;
   if (prng.oneIn(2)) bytes[prng.below(SIZE)]! ^= 1 << prng.below(8);
@@ -107,7 +107,7 @@ function makeTwin(prng: Prng, faults: boolean): Twin {
   const clock = new FakeClock();
   const { disk: backing, pull, bytes } = makeBacking(prng, clock, initial, faults);
   const isDamaged = faults && prng.oneIn(2);
-  const isShown = !isDamaged && prng.oneIn(2); // what is shown and was not written has no checksum
+  const isShown = !isDamaged && prng.oneIn(2); // old data that was never written has no checksum
   const disk = new Ramzswap({
     sizeBytes: SIZE,
     limitBytes: prng.oneIn(2) ? 0 : LEAST_LIMIT + prng.below(60_000),
@@ -133,7 +133,7 @@ function randomBio(prng: Prng): BioFields {
   return { op: BioOp.flush };
 }
 
-/** Sends a burst, lets it end as it likes, and compares in the order of submission. */
+/** Submits a burst of bios, which end in any order, and compares results in the order of submission. */
 function burst(prng: Prng, { disk, sender, model, pull, damage }: Twin, faults: boolean): void {
   const steps: (() => void)[] = [];
   for (let left = 1 + prng.below(14); left > 0; left--) {

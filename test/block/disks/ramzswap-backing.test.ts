@@ -340,7 +340,7 @@ test('with a closed or full backing file RAM takes its pages, or bios end with i
   write(sender, 0, good(1));
   write(sender, 1, made('random', 1));
   io.failing.set('write', 'ENOSPC');
-  assert.equal(write(sender, 2, made('random', 2)).status, BioStatus.ok, 'RAM has room');
+  assert.equal(write(sender, 2, made('random', 2)).status, BioStatus.ok, 'RAM has space');
   io.failing.clear();
   assert.deepEqual(read(sender, 1), made('random', 1));
   const waiting = sender.submit({ op: BioOp.write, offset: 0, data: made('random', 3) });

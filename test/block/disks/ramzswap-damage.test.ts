@@ -1,4 +1,4 @@
-/** Pages that the backing returns otherwise than they were written are I/O errors, wherever a bio meets them. */
+/** A page that the backing returns with other bytes than were written is an I/O error for every bio that reads it. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
@@ -11,13 +11,13 @@ import { atBacking, good, made, open, openOver, PAGE, read, write, ZEROS } from 
 const readOf = (sender: Sender, offset: number, length: number): Bio =>
   sender.run({ op: BioOp.read, offset, data: new Uint8Array(length) });
 
-/** What must stay 0: requests failed by damage, bios failed by the backing, pages that were damaged. */
+/** Counters that must stay 0: requests that failed by damage, bios that failed at the backing, damaged pages. */
 const faults = (disk: Ramzswap): number[] => {
   const { failedReads, backingFailures, backingMismatches } = disk.stats();
   return [failedReads, backingFailures, backingMismatches];
 };
 
-test('one bit of a page at the backing that flipped is ioError, counted, until the page is written again', () => {
+test('a flipped bit of a page at the backing is a counted ioError until the page is written again', () => {
   const { disk, sender, backing } = open(8);
   for (const page of [0, 1, 2]) write(sender, page, made('random', page));
   for (const bit of [0, 4096, 8 * PAGE - 1]) {
@@ -29,14 +29,14 @@ test('one bit of a page at the backing that flipped is ioError, counted, until t
   for (const page of [0, 1, 2]) assert.deepEqual(read(sender, page), made('random', page));
   backing.bytes[PAGE]! ^= 1;
   write(sender, 1, made('random', 9));
-  assert.deepEqual(read(sender, 1), made('random', 9), 'what is written over damage is good');
+  assert.deepEqual(read(sender, 1), made('random', 9), 'a full write replaces a damaged page');
   backing.bytes[PAGE]! ^= 1;
   sender.run({ op: BioOp.discard, offset: PAGE, length: PAGE });
-  assert.deepEqual(read(sender, 1), ZEROS, 'what is given up is not read');
+  assert.deepEqual(read(sender, 1), ZEROS, 'a discarded page is not read');
   assert.deepEqual(faults(disk), [3, 0, 3]);
 });
 
-test('an earlier page of the slot, one of another slot, and zeros are not the page', () => {
+test('an older page of the slot, a page of another slot, and zeros are detected', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 1, made('random', 1));
   write(sender, 2, made('random', 2));
@@ -52,7 +52,7 @@ test('an earlier page of the slot, one of another slot, and zeros are not the pa
   assert.deepEqual(read(sender, 1), made('random', 3));
 });
 
-test('a read of many pages fails by each that is damaged, and a page of RAM among them does not help', () => {
+test('a read of many pages fails if one of them is damaged, also with a page in RAM between them', () => {
   const { disk, sender, backing } = open(16);
   const data = made('random', 1, 8);
   data.set(good(3), 3 * PAGE);
@@ -65,7 +65,7 @@ test('a read of many pages fails by each that is damaged, and a page of RAM amon
   assert.deepEqual(faults(disk), [2, 0, 3]);
 });
 
-test('damage beside the part of a page that is read, written or zeroed is seen, and nothing is written over it', () => {
+test('damage outside the part of a page that is read, written or zeroed is detected and not overwritten', () => {
   const { disk, sender, backing } = open(8);
   write(sender, 1, made('random', 1));
   backing.bytes[PAGE + 4000]! ^= 1;
@@ -86,7 +86,7 @@ test('damage beside the part of a page that is read, written or zeroed is seen, 
   assert.deepEqual(read(sender, 1), made('random', 1));
 });
 
-test('a part of a page at the backing: read, written and zeroed as the whole page', () => {
+test('parts of a page at the backing are read, written and zeroed by way of the full page', () => {
   const { disk, sender, backing } = open(8);
   const model = made('random', 1, 3);
   sender.run({ op: BioOp.write, offset: 0, data: model.slice() });
@@ -107,12 +107,12 @@ test('a part of a page at the backing: read, written and zeroed as the whole pag
   ] as const)
     assert.deepEqual(readOf(sender, offset, length).data, model.slice(offset, offset + length));
   assert.deepEqual(faults(disk), [0, 0, 0]);
-  assert.equal(disk.stats().storedPages, 2, 'pages that became good by it are in RAM');
+  assert.equal(disk.stats().storedPages, 2, 'pages that now compress are in RAM');
   assert.deepEqual(atBacking(backing, 0), model.slice(0, PAGE));
   disk.verify();
 });
 
-test('a write that the backing fails leaves the old page readable where it is whole, and an error where it is not', () => {
+test('after a failed write to the backing the old page is readable if intact, and an ioError if torn', () => {
   const { disk, sender, backing } = open(8);
   const old = made('random', 1);
   write(sender, 1, old);
@@ -127,7 +127,7 @@ test('a write that the backing fails leaves the old page readable where it is wh
   assert.deepEqual(faults(disk), [1, 1, 1]);
 });
 
-test('a page that is damaged while its read is under way fails it, and the read beside it does not', () => {
+test('a page that is damaged while its read is in flight fails that read and no other', () => {
   const { disk, sender, backing } = open(8);
   for (const page of [1, 3]) write(sender, page, made('random', page));
   backing.isHolding = true;
@@ -145,12 +145,12 @@ test('a page that is damaged while its read is under way fails it, and the read 
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('the sum of a page is taken when the backing is handed it', () => {
+test('the sum of a page is taken when the page is submitted to the backing', () => {
   const { disk, sender, backing } = open(8);
   backing.isHolding = true;
   const data = made('random', 1);
   const bio = sender.submit({ op: BioOp.write, offset: PAGE, data });
-  data[9]! ^= 1; // the page changes on its way
+  data[9]! ^= 1; // the page changes in flight
   backing.isHolding = false;
   sender.drain();
   assert.equal(bio.status, BioStatus.ok);
@@ -158,7 +158,7 @@ test('the sum of a page is taken when the backing is handed it', () => {
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('zeros that went to the backing are checked as well', () => {
+test('zeros written to the backing are checked as well', () => {
   const limitBytes = backingTableBytes(256 * PAGE, 8) + 4096;
   const { disk, sender, backing } = open(256, { limitBytes, bioCount: 8 });
   write(sender, 0, good(1));
@@ -173,12 +173,12 @@ test('zeros that went to the backing are checked as well', () => {
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('a page that is shown is not known until it is written, in part or whole', () => {
+test('old data of the backing is not checked until its page is written, in part or in full', () => {
   const { disk, sender, backing } = open(8, { showsOldData: true });
   backing.bytes.set(made('random', 7, 8));
   assert.deepEqual(read(sender, 1), atBacking(backing, 1));
   backing.bytes[PAGE]! ^= 1;
-  assert.deepEqual(read(sender, 1), atBacking(backing, 1), 'whatever it is');
+  assert.deepEqual(read(sender, 1), atBacking(backing, 1), 'any content passes');
   sender.run({ op: BioOp.write, offset: PAGE + 7, data: Uint8Array.of(1, 2, 3) });
   assert.deepEqual(read(sender, 1), atBacking(backing, 1));
   backing.bytes[PAGE]! ^= 1;
@@ -186,7 +186,7 @@ test('a page that is shown is not known until it is written, in part or whole', 
   assert.deepEqual(faults(disk), [1, 0, 1]);
 });
 
-test('pages of which one bio carries more than 64, across the chunks in which sums are kept', () => {
+test('bios of more than 64 pages, across the chunks of the sums, are read as written', () => {
   const pages = 16384 * 2 + 100;
   const { disk, sender } = openOver(new MemoryDisk(pages * PAGE));
   for (const first of [16384 - 100, 2 * 16384 - 1, pages - 65]) {
@@ -201,7 +201,7 @@ test('pages of which one bio carries more than 64, across the chunks in which su
   assert.deepEqual(faults(disk), [0, 0, 0]);
 });
 
-test('a run for the backing is 64 pages at the most', () => {
+test('a bio to the backing has at most 64 pages', () => {
   const { sender, backing } = open(200);
   Object.assign(backing.limits, { maxTransferBytes: 2 ** 25 });
   for (const [pages, runs] of [
@@ -217,7 +217,7 @@ test('a run for the backing is 64 pages at the most', () => {
   }
 });
 
-test('without memory for the sum of a page its write is refused, and RAM goes on', (t: TestContext) => {
+test('without memory for the sum of a page its write is refused, and writes to RAM succeed', (t: TestContext) => {
   const { disk, sender } = open(8);
   const { Int32Array: real } = globalThis;
   t.after(() => Object.assign(globalThis, { Int32Array: real }));
@@ -235,7 +235,7 @@ test('without memory for the sum of a page its write is refused, and RAM goes on
   assert.deepEqual(read(sender, 1), made('random', 1));
 });
 
-test('the tables of a backing are charged whole: bits, a sum a page, a page and 64 sums a bio', () => {
+test('the tables of a backing are reserved in full: bits, one sum per page, one page and 64 sums per bio', () => {
   const pages = 1024;
   assert.equal(backingTableBytes(pages * PAGE, 4), 2 * 128 + 4 + 4 * pages + 4 * (PAGE + 256));
 });

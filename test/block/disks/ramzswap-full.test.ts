@@ -1,4 +1,4 @@
-/** A backing that has no room: its pages stay in RAM as long as the limit allows, and both full is noSpace. */
+/** A full backing: its pages stay in RAM as long as the limit allows; when both are full, writes end with noSpace. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../../src/base/prng.ts';
@@ -18,7 +18,7 @@ interface Full {
   readonly io: FakeFile;
 }
 
-/** A disk over a file whose file system may be full; `roomBytes` are left under its limit for pages. */
+/** A disk over a file whose file system may be full; the limit leaves `roomBytes` for pages, 0 = no limit. */
 function full(roomBytes: number): Full {
   const io = new FakeFile(PAGES * PAGE, new Prng(1), false);
   const options = { sizeBytes: PAGES * PAGE, readOnly: false, isDirect: false, biosPerTick: 4 };
@@ -27,7 +27,7 @@ function full(roomBytes: number): Full {
   return { io, ...openOver(new FileDisk(io, options), { limitBytes }) };
 }
 
-test('a page for which the backing has no room stays in RAM, raw, and goes to the backing with its next write', () => {
+test('a page refused by a full backing stays in RAM uncompressed, and its next write goes to the backing', () => {
   const { disk, sender, io } = full(0);
   write(sender, 1, made('random', 1));
   io.failing.set('write', 'ENOSPC');
@@ -50,7 +50,7 @@ test('a page for which the backing has no room stays in RAM, raw, and goes to th
   disk.verify();
 });
 
-test('a run and a part of a page for which there is no room stay in RAM as well', () => {
+test('a run and a partial page refused by a full backing stay in RAM as well', () => {
   const { disk, sender, io } = full(0);
   const model = made('random', 1, 6);
   sender.run({ op: BioOp.write, offset: 0, data: model.slice() });
@@ -70,7 +70,7 @@ test('a run and a part of a page for which there is no room stay in RAM as well'
   disk.verify();
 });
 
-test('with the backing full pages are taken up to the limit; beyond it noSpace, and every page keeps what it had', () => {
+test('with a full backing RAM takes pages up to the limit; then writes end with noSpace and change no page', () => {
   const { disk, sender, io } = full(20 * PAGE);
   io.failing.set('write', 'ENOSPC');
   const taken: boolean[] = [];
@@ -80,7 +80,7 @@ test('with the backing full pages are taken up to the limit; beyond it noSpace, 
     taken.push(status === BioStatus.ok);
   }
   const kept = taken.filter((is) => is).length;
-  assert.ok(kept >= 10 && kept < 20, `${kept} pages in the room of 20`);
+  assert.ok(kept >= 10 && kept < 20, `${kept} pages in space for 20`);
   const { failedWrites, peakUsedBytes, limitBytes, backingNoSpace } = disk.stats();
   assert.equal(failedWrites, 40 - kept);
   assert.equal(backingNoSpace, 40, 'the backing is asked each time');
@@ -89,14 +89,22 @@ test('with the backing full pages are taken up to the limit; beyond it noSpace, 
     if (taken[page] === true) assert.deepEqual(read(sender, page), made('random', page));
     else assert.deepEqual(read(sender, page), new Uint8Array(PAGE));
   const last = taken.lastIndexOf(true);
-  assert.equal(write(sender, last, made('random', 99)).status, BioStatus.ok, 'in its own place');
+  assert.equal(
+    write(sender, last, made('random', 99)).status,
+    BioStatus.ok,
+    'an overwrite of a page in RAM',
+  );
   sender.run({ op: BioOp.discard, offset: 0, length: 4 * PAGE });
   for (const page of [50, 51, 52])
-    assert.equal(write(sender, page, made('random', page)).status, BioStatus.ok, 'room again');
+    assert.equal(
+      write(sender, page, made('random', page)).status,
+      BioStatus.ok,
+      'space is free again',
+    );
   disk.verify();
 });
 
-test('a refused page between others of one write: those before it are written, and it has its old content', () => {
+test('a write that is refused at one page has written the pages before it, and that page keeps its content', () => {
   const { disk, sender, io } = full(20 * PAGE);
   const old = made('random', 1);
   write(sender, 30, old);
@@ -114,7 +122,7 @@ test('a refused page between others of one write: those before it are written, a
   disk.verify();
 });
 
-test('an error of the backing that is not for lack of room is not hidden by RAM', () => {
+test('an error of the backing other than noSpace is not hidden by storing the page in RAM', () => {
   const { disk, sender, io } = full(0);
   io.failing.set('write', 'EIO');
   assert.equal(write(sender, 1, made('random', 1)).status, BioStatus.ioError);
@@ -122,7 +130,7 @@ test('an error of the backing that is not for lack of room is not hidden by RAM'
   assert.deepEqual([failedWrites, backingFailures, backingNoSpace, storedPages], [1, 1, 0, 0]);
 });
 
-test('zeros for which RAM has no row and the backing no room are refused', () => {
+test('zeros are refused when RAM has no row and the backing is full', () => {
   const io = new FakeFile(4 * PAGE, new Prng(1), false);
   const options = { sizeBytes: 4 * PAGE, readOnly: false, isDirect: false, biosPerTick: 4 };
   const limitBytes = backingTableBytes(4 * PAGE, 8) + 4096;

@@ -49,7 +49,7 @@ export class Arena {
     return length === 0 ? null : this.bytes.slice(this.block, this.block + length);
   }
 
-  /** Unpacks a block; the page, or null. Checks what was written outside. */
+  /** Decompresses a block; returns the page, or null. Checks that nothing was written outside. */
   expand(block: Uint8Array): Uint8Array | null {
     const tail = this.page + PAGE + KERNEL_SLACK_BYTES;
     this.bytes.fill(FENCE, this.page - FENCE_BYTES, this.block);

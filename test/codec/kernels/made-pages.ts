@@ -4,7 +4,7 @@ import { Prng } from '../../../src/base/prng.ts';
 export const PAGE = 4096;
 
 const words =
-  'the page of a slot is given up when swap frees it and not one moment later so memory that is short stays usable'.split(
+  'the page of a slot is set free when swap frees it and not one moment later so memory that is short stays usable'.split(
     ' ',
   );
 

@@ -64,7 +64,7 @@ test('the oldest pages of all areas are moved first', () => {
   r.backend.verify();
 });
 
-test('filtered pages of numbers move on and come home as they lie', () => {
+test('filtered pages move to the peer and back in their stored format', () => {
   const r = rig();
   const kinds = ['int12', 'text', 'sorted', 'id64'] as const;
   const kindOf = (i: number): (typeof kinds)[number] => kinds[i % kinds.length]!;

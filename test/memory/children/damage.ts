@@ -64,7 +64,7 @@ const ways: Readonly<Record<string, () => void>> = {
     touchDamaged(
       false,
       () => check(damageStored(noise(DAMAGED).subarray(0, 64)) === 1, 'the page is found once'),
-      // Neighbours first: windows that go over the damaged page end before it, and nobody dies of them.
+      // Neighbours first: a swap-in window ends before the damaged page, so reading ahead raises no SIGBUS.
       Array.from({ length: PAGES }, (_, i) => i).filter((i) => i !== DAMAGED),
     ),
   'given to a system call': () => {
@@ -81,7 +81,7 @@ const ways: Readonly<Record<string, () => void>> = {
     region.evict(); // statistics are as of the last call
     check(region.stats().lostPages === 1, 'one page is lost');
     region.discard({ offset: DAMAGED * PAGE, length: PAGE });
-    check(region.stats().lostPages === 0, 'it is given up');
+    check(region.stats().lostPages === 0, 'the lost page is discarded');
     check(
       page(region, DAMAGED).every((byte) => byte === 0),
       'it is zeros',
@@ -101,18 +101,18 @@ const ways: Readonly<Record<string, () => void>> = {
     region.evict();
     const { devicePages, overBudget, refused } = swap.stats();
     const { residentBytes, lostPages } = region.stats();
-    check(devicePages > 0 && devicePages < pages / 2, 'the file took some');
-    check(overBudget > 0, 'pages came over the budget');
+    check(devicePages > 0 && devicePages < pages / 2, 'the file took some pages');
+    check(overBudget > 0, 'the budget was exceeded');
     check(refused > 0, 'pages were refused');
-    check(residentBytes > pages * PAGE * 0.5, 'what nobody took stayed');
+    check(residentBytes > pages * PAGE * 0.5, 'pages that no tier took stayed');
     check(lostPages === 0, 'nothing is lost');
     for (let i = 0; i < pages; i++) check(isNoise(page(region, i), i), `page ${i} is fine`);
     region.discard({ offset: 0, length: (pages / 2) * PAGE });
     const out = region.evict();
-    check(out > 0, 'there is room again where pages were given up');
+    check(out > 0, 'discarding pages makes room again');
     for (let i = 0; i < pages; i++) {
       const isAsItWas = i < pages / 2 ? page(region, i)[0] === 0 : isNoise(page(region, i), i);
-      check(isAsItWas, `page ${i} is fine after some were given up`);
+      check(isAsItWas, `page ${i} is intact after others were discarded`);
     }
     process.stdout.write('nothing lost\n');
   },

@@ -1,6 +1,6 @@
 /**
- * Thirty-two memories of 16 MiB, one after the other: made, filled, checked, dropped. `turns`: each in a turn of its own of the
- * event loop. Waits for a byte on stdin first; prints the most that was resident, KiB.
+ * Thirty-two memories of 16 MiB, one after the other: made, filled, checked, dropped. `turns`: each in a turn of its
+ * own of the event loop. Waits for a byte on stdin first; prints the most that was resident, KiB.
  */
 import { readFileSync, readSync } from 'node:fs';
 import { wasm } from '../wasm-api.ts';

@@ -1,6 +1,6 @@
 /**
- * Prints all that a program can see of WebAssembly's functions, and of others that `frontswap/register` wraps, as JSON. Run with
- * and without register: the two must be equal.
+ * Prints all that a program can see of WebAssembly's functions, and of others that `frontswap/register` wraps, as JSON.
+ * Run with and without register: the two must be equal.
  */
 import vm from 'node:vm';
 import { until } from '../../host/until.ts';
@@ -127,8 +127,8 @@ async function lookAtPromises(): Promise<void> {
   void instantiate(new Uint8Array(8));
   instantiate(new Uint8Array(8)).catch(() => {});
   await until('the unhandled rejection', () => unhandled.length > 0);
-  await settled(instantiate(new Uint8Array(8))); // a second one would have come by its end
-  seen['rejections that nobody handles'] = unhandled.length;
+  await settled(instantiate(new Uint8Array(8))); // reports a second rejection, if any
+  seen['unhandled rejections'] = unhandled.length;
 }
 
 function lookAtContexts(): void {

@@ -1,6 +1,6 @@
 /**
- * libvips in WebAssembly, made by Emscripten with pthreads: its pool of threads waits in a shared memory, and so does its main
- * thread. Run plain and under register by waiters.test.ts.
+ * libvips in WebAssembly, made by Emscripten with pthreads: its pool of threads waits in a shared memory, and so does
+ * its main thread. Run plain and under register by waiters.test.ts.
  *
  *   node pthreads.js ROUNDS
  *

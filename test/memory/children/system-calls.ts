@@ -21,7 +21,7 @@ import { regionOf } from '../../../src/memory/open-swap.ts';
 import { moduleOfWasi, type WasiExports } from '../wasi-module.ts';
 import { wasm } from '../wasm-api.ts';
 
-const BYTES = 200_000; // several pieces, and no whole pages
+const BYTES = 200_000; // several pieces, and not a multiple of the page size
 const AT = 65_536 + 123;
 const folder = fs.mkdtempSync(join(tmpdir(), 'frontswap-calls-'));
 const memory = new wasm.Memory({ initial: 32 });
@@ -102,8 +102,8 @@ const { WASI } = (await import('node:wasi')) as unknown as {
 };
 
 /**
- * Functions of WASI on a module's memory, in which the bytes are at `AT` and a vector is at 0: of three, the first of them
- * empty, as a C library's often is.
+ * Functions of WASI on a module's memory, in which the bytes are at `AT` and a vector is at 0: of three, the first of
+ * them empty, as a C library's often is.
  */
 async function withWasi(
   call: (wasi: WasiExports, fd: number) => void,

@@ -1,5 +1,6 @@
 /**
- * Three threads in Atomics.wait() over a shared WebAssembly memory, nothing else: run under register by waiters.test.ts.
+ * Three threads in Atomics.wait() over a shared WebAssembly memory, nothing else: run under register by
+ * waiters.test.ts.
  *
  * A wait reads its word with a lock of the whole process held. Each word has another value than the one that is waited
  * for, so that every wait reads, and none sleeps.

@@ -122,7 +122,8 @@ export interface Message {
 }
 
 /**
- * Splits replies; fails on malformed ones. `readLength` is the payload length of a successful simple reply to that cookie.
+ * Splits replies; fails on malformed ones. `readLength` is the payload length of a successful simple reply to that
+ * cookie.
  */
 export function messages(
   bytes: Uint8Array,

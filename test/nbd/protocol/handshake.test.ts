@@ -80,7 +80,7 @@ test('EXPORT_NAME replies with size and flags, and 124 zeros without NO_ZEROES',
 
 test('EXPORT_NAME of an unknown export ends the session', () => {
   const harness = haggling();
-  assert.equal(harness.feed(optionOf(Option.exportName, utf8('nobody'))).length, 0);
+  assert.equal(harness.feed(optionOf(Option.exportName, utf8('absent'))).length, 0);
   assert.equal(harness.session.end, SessionEnd.exportUnknown);
 });
 
@@ -180,7 +180,7 @@ test('transmission flags: DF only with structured replies, no write flags for a 
 test('GO and INFO of an unknown export are refused and the negotiation continues', () => {
   const harness = haggling();
   for (const option of [Option.info, Option.go])
-    assert.deepEqual(ask(harness, option, infoData('nobody')), [OptionReply.errUnknown]);
+    assert.deepEqual(ask(harness, option, infoData('absent')), [OptionReply.errUnknown]);
   const notUtf8 = Uint8Array.of(0, 0, 0, 1, 0xff, 0, 0);
   assert.deepEqual(ask(harness, Option.go, notUtf8), [OptionReply.errUnknown]);
   assert.equal(harness.session.end, SessionEnd.none);
@@ -261,7 +261,7 @@ test('SET_META_CONTEXT selects exact names only, and each call replaces the last
   assert.equal(statusWorks(metaData('first', ['base:'])), false);
   assert.equal(statusWorks(good, metaData('first', [])), false);
   assert.equal(statusWorks(good, metaData('first', ['x-a:b'])), false);
-  assert.equal(statusWorks(good, metaData('nobody', ['base:allocation'])), false);
+  assert.equal(statusWorks(good, metaData('absent', ['base:allocation'])), false);
   assert.equal(statusWorks(good, Uint8Array.of(1)), false, 'a failed call deselects too');
   assert.equal(
     statusWorks(metaData('read only', ['base:allocation'])),
@@ -291,7 +291,7 @@ test('meta context options with inconsistent lengths are invalid', () => {
   ];
   for (const data of bad)
     assert.deepEqual(ask(harness, Option.setMetaContext, data), [OptionReply.errInvalid]);
-  const unknown = metaData('nobody', []);
+  const unknown = metaData('absent', []);
   assert.deepEqual(ask(harness, Option.setMetaContext, unknown), [OptionReply.errUnknown]);
 });
 

@@ -39,7 +39,9 @@ export class Harness {
     return this.#taken();
   }
 
-  /** Passes `bytes` in one piece. Returns the output. Bytes after the end of the session are dropped, as by a socket. */
+  /**
+   * Passes `bytes` in one piece. Returns the output. Bytes after the end of the session are dropped, as by a socket.
+   */
   feed(bytes: Uint8Array): Uint8Array {
     if (this.session.end !== SessionEnd.none) return new Uint8Array(0);
     let all = join(this.#carry, bytes);

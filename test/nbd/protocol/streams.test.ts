@@ -1,6 +1,6 @@
 /**
- * Checks complete sessions against a byte array: random requests, input split anywhere, few or many bios, small or large
- * outputs, failing pages.
+ * Checks complete sessions against a byte array: random requests, input split anywhere, few or many bios, small or
+ * large outputs, failing pages.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

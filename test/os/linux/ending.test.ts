@@ -38,10 +38,10 @@ async function run(task: string, wrapper: readonly string[] = []): Promise<End> 
 }
 
 function noNobody(): string | false {
-  if (process.getuid?.() !== 0) return 'only root can become nobody';
+  if (process.getuid?.() !== 0) return 'only root can switch to another user';
   const [command = '', ...rest] = [...asNobody, process.execPath, child, 'nothing'];
   const { status } = spawnSync(command, rest, { timeout: 20_000 });
-  return status !== 0 && 'setpriv is missing, or nobody cannot read this checkout';
+  return status !== 0 && 'setpriv is missing, or an unprivileged user cannot read this checkout';
 }
 
 describe('a process', { skip: noLinux, concurrency: 3 }, () => {

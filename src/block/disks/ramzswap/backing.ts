@@ -7,20 +7,21 @@
  *            waiting ──────────── tick(), in order ──────┘ no free bio: waits too                 ▼
  *                                                          completed: sets the bitmaps, continues the request
  *
- *   below   a bit a slot: its page is the backing's. Never set for a slot that the store holds
- *   busy    a bit a slot: a bio under way or waiting touches it
- *   dirty   a bit a unit of 1 MiB: written since it was last discarded
- *   sums    a checksum a slot: what its page at the backing must be (page-sums.ts)
+ *   below   a bit per slot: its page is at the backing; never set for a slot that the store holds
+ *   busy    a bit per slot: a bio in flight or waiting touches it
+ *   dirty   a bit per unit of 1 MiB: written since its last discard
+ *   sums    a checksum per slot: that of its page at the backing (page-sums.ts)
  *
  * Invariants
- * - Bios under way touch no page in common, and none that a bio waiting before them touches, unless both only read it. So
- *   bios whose pages overlap take effect in the order of submission, and a write that is late can land on nothing newer.
- * - An errand holds one bio of the pool from the first use to its end; the reserve is for writes, which free memory.
- * - Tables are charged to the disk's budget whole, at the start: there is nothing to refuse when a page has to go.
- * - The backing reads and writes whole pages. What it returns is what was last written there, or counted as a mismatch.
+ * - Bios in flight share no page with each other, nor with a bio that has waited longer, unless both only read it. So
+ *   bios with overlapping pages take effect in the order of submission, and a late write cannot overwrite newer data.
+ * - A request has one bio of the pool from its first use to its end; the reserve is for writes, which free memory.
+ * - The tables are reserved in full from the budget of the disk at the start, so that writing a page to the backing
+ *   cannot exceed the limit.
+ * - The backing is read and written in full pages. A page that differs from the last one written there is a mismatch.
  *
- * Cost: 64 KiB of maps and 1 MiB of checksums per GiB of disk (these are allocated when first used), and a page for each
- * bio. A bio to the backing is a few bit operations and a checksum a page.
+ * Cost: 64 KiB of bitmaps and 1 MiB of checksums per GiB of disk (checksums are allocated on first use), and one page
+ * per bio. A bio to the backing costs a few bit operations, and one checksum per page.
  */
 import type { Budget } from '../../../arena/budget.ts';
 import { assert } from '../../../base/assert.ts';
@@ -32,23 +33,25 @@ import { bitBytes, SlotBits } from './slot-bits.ts';
 
 /** Unit of discards to the backing: a cluster of 256 slots, as the kernel's swap core discards. */
 const UNIT_BYTES = 1024 * 1024;
-/** Most pages of a bio with data: a batch of the NBD server has as many. */
+/** Maximum pages of a bio with data: as many as a batch of the NBD server has. */
 const RUN_PAGES = 64;
 /** Longest bio without data, bytes. */
 const DATALESS_BYTES = 2 ** 31;
 
+/** The backing disk of a ramzswap disk, and how it is used. */
 export interface BackingOptions {
   /** At least as large as the ramzswap disk, writable, used by nothing else. Disposed with the disk if disposable. */
   readonly disk: Disk & Partial<Disposable>;
   /**
-   * Whether a slot that was never written reads from the backing (for example a swap header in slot 0). False: it reads as
-   * zeros, and the previous content is never visible.
+   * Whether a slot that was never written reads from the backing (for example a swap header in slot 0). False: it reads
+   * as zeros, and the previous content is never visible.
    */
   readonly showsOldData: boolean;
   /** Maximum number of bios in flight, 2 .. 1024; a quarter is reserved for writes. Default 32. */
   readonly bioCount?: number;
 }
 
+/** Default of BackingOptions.bioCount. */
 export const BACKING_BIO_COUNT = 32;
 
 /** Size of the tables of a backing, reserved from the limit of the disk, bytes. */
@@ -61,11 +64,11 @@ export const backingTableBytes = (
   sumBytes(sizeBytes / PAGE_BYTES) +
   bioCount * (PAGE_BYTES + sumBytes(RUN_PAGES));
 
-const nobody: Bio = new Bio();
+const noBio: Bio = new Bio();
 
 /** The state of a bio that has started: its progress, and the part in flight to the backing. */
 export class BackingRequest implements BioOwner {
-  bio: Bio = nobody;
+  bio: Bio = noBio;
   /** The next byte of the disk to process. */
   at = 0;
   /** The next step of an operation with several steps. */
@@ -77,12 +80,12 @@ export class BackingRequest implements BioOwner {
   inner: Bio | null = null;
   /** A page assembled from old and new bytes; belongs to the backing until the inner bio ends. */
   readonly page: Uint8Array = new Uint8Array(PAGE_BYTES);
-  /** The checksums of the pages that are written at the backing, or were read there. */
+  /** Checksums of the pages of the inner bio, written or read. */
   readonly sums: Int32Array = new Int32Array(RUN_PAGES);
-  readonly #onCompleted: (errand: BackingRequest, status: BioStatus) => void;
+  readonly #onCompleted: (request: BackingRequest, status: BioStatus) => void;
 
-  constructor(onLanded: (errand: BackingRequest, status: BioStatus) => void) {
-    this.#onCompleted = onLanded;
+  constructor(onCompleted: (request: BackingRequest, status: BioStatus) => void) {
+    this.#onCompleted = onCompleted;
   }
 
   begin(bio: Bio): void {
@@ -105,6 +108,7 @@ const conflicts = (a: Bio, b: Bio): boolean =>
   firstSlot(a) < endSlot(b) &&
   firstSlot(b) < endSlot(a);
 
+/** The backing: its bitmaps and checksums, the requests in flight to it, and the waiting bios. */
 export class Backing implements Disposable {
   /** The slots whose page is at the backing. */
   readonly below: SlotBits;
@@ -115,9 +119,9 @@ export class Backing implements Disposable {
   writes = 0;
   discardedBytes = 0;
   failures = 0;
-  /** Of the failures: writes for which the backing had no room. */
+  /** Of the failures: bios that ended with noSpace. */
   noSpace = 0;
-  /** Pages read that are not what was written. */
+  /** Pages read that differ from what was written. */
   mismatches = 0;
   readonly #disk: Disk & Partial<Disposable>;
   readonly #sizeBytes: number;
@@ -132,12 +136,12 @@ export class Backing implements Disposable {
   /** True if a request has completed since the last recall(). */
   #isAnyFree = false;
 
-  /** @param onLanded called when a part of a request has completed at the backing */
+  /** @param onCompleted called when a part of a request has completed at the backing */
   constructor(
     { disk, showsOldData: isShown, bioCount = BACKING_BIO_COUNT }: BackingOptions,
     sizeBytes: number,
     budget: Budget,
-    onLanded: (errand: BackingRequest, status: BioStatus) => void,
+    onCompleted: (request: BackingRequest, status: BioStatus) => void,
   ) {
     assert(disk.sizeBytes >= sizeBytes, 'disk.sizeBytes >= sizeBytes');
     assert(!disk.readOnly, 'the backing is writable');
@@ -150,10 +154,11 @@ export class Backing implements Disposable {
     this.#dirty = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
     this.#sums = new PageSums(slots);
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
-    for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onLanded));
+    for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onCompleted));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
-    assert(budget.reserve(this.tableBytes), 'a limit has room for the tables of a backing');
-    if (!isShown) return; // else the sums of what is shown are not known until it is written
+    assert(budget.reserve(this.tableBytes), 'the limit has room for the tables of the backing');
+    if (!isShown) return;
+    // All pages are at the backing; their sums are unknown until they are written.
     this.below.setRange(0, slots);
     this.#dirty.setRange(0, this.#dirty.slots);
   }
@@ -193,8 +198,8 @@ export class Backing implements Disposable {
   }
 
   /**
-   * Returns the number of waiting bios to retry, oldest first: call shift() for each, and start it or hold() it again. 0 if
-   * no request has completed since the last call. Clears their busy bits; hold() sets them again.
+   * Returns the number of waiting bios to retry, oldest first: call shift() for each, and start it or hold() it again.
+   * 0 if no request has completed since the last call. Clears their busy bits; hold() sets them again.
    */
   recall(): number {
     if (!this.#isAnyFree) return 0;
@@ -214,22 +219,22 @@ export class Backing implements Disposable {
   }
 
   /** Records that the request is in flight. Returns a free one for the next bio. */
-  depart(errand: BackingRequest): BackingRequest {
-    this.#busy.setRange(firstSlot(errand.bio), endSlot(errand.bio));
-    this.#underWay.push(errand);
+  depart(request: BackingRequest): BackingRequest {
+    this.#busy.setRange(firstSlot(request.bio), endSlot(request.bio));
+    this.#underWay.push(request);
     const spare = this.#spare.pop();
     assert(spare !== undefined, 'there are more requests than bios');
     return spare;
   }
 
   /** Records that the request has ended. Returns its bio. */
-  arrive(errand: BackingRequest): Bio {
-    const { bio, inner } = errand;
+  arrive(request: BackingRequest): Bio {
+    const { bio, inner } = request;
     assert(inner !== null, 'a request in flight has a bio of the pool');
     this.#pool.free(inner);
-    errand.inner = null;
-    errand.bio = nobody;
-    this.#underWay[this.#underWay.indexOf(errand)] = this.#underWay[this.#underWay.length - 1]!;
+    request.inner = null;
+    request.bio = noBio;
+    this.#underWay[this.#underWay.indexOf(request)] = this.#underWay[this.#underWay.length - 1]!;
     this.#underWay.pop();
     this.#busy.clearRange(firstSlot(bio), endSlot(bio));
     for (let held = this.#waiting.first; held !== null; held = held.next)
@@ -237,45 +242,48 @@ export class Backing implements Disposable {
     if (bio.op === BioOp.read)
       for (const other of this.#underWay)
         this.#busy.setRange(firstSlot(other.bio), endSlot(other.bio));
-    this.#spare.push(errand);
+    this.#spare.push(request);
     this.#isAnyFree = true;
     return bio;
   }
 
-  /** Sends a part of the errand, whole pages; false, and nothing is sent, when no bio is free. */
+  /** Sends a part of the request, in full pages. Returns false, and sends nothing, when no bio is free. */
   send(
-    errand: BackingRequest,
+    request: BackingRequest,
     op: BioOp,
     from: number,
     to: number,
     data?: Uint8Array,
     at = 0,
   ): boolean {
-    assert(from % PAGE_BYTES === 0 && to % PAGE_BYTES === 0, 'a backing is asked for whole pages');
-    // The page that a write changes in part has to be read first: that frees memory as well.
-    const frees = op !== BioOp.discard && errand.bio.op !== BioOp.read;
-    const bio = errand.inner ?? (frees ? this.#pool.allocFromReserve() : this.#pool.alloc());
+    assert(
+      from % PAGE_BYTES === 0 && to % PAGE_BYTES === 0,
+      'the backing is accessed in full pages',
+    );
+    // A partial write reads its page first; this read may use the reserve, because the write frees memory.
+    const frees = op !== BioOp.discard && request.bio.op !== BioOp.read;
+    const bio = request.inner ?? (frees ? this.#pool.allocFromReserve() : this.#pool.alloc());
     if (bio === null) return false;
-    errand.inner = bio;
-    errand.op = op;
-    errand.from = from;
-    errand.to = to;
+    request.inner = bio;
+    request.op = op;
+    request.from = from;
+    request.to = to;
     bio.op = op;
-    bio.flags = op === BioOp.writeZeroes ? errand.bio.flags & BioFlag.noUnmap : 0;
+    bio.flags = op === BioOp.writeZeroes ? request.bio.flags & BioFlag.noUnmap : 0;
     bio.offset = from;
     bio.length = to - from;
     if (data !== undefined) bio.data = data;
     bio.at = at;
-    bio.owner = errand;
+    bio.owner = request;
     const pages = (to - from) / PAGE_BYTES;
     if (op === BioOp.read) this.reads += pages;
     else if (op !== BioOp.discard) this.writes += pages;
-    if (op === BioOp.write) sumPages(bio.data, at, pages, errand.sums);
+    if (op === BioOp.write) sumPages(bio.data, at, pages, request.sums);
     this.#disk.submit(bio);
     return true;
   }
 
-  /** End of what one bio with data may carry from the page at `from` on, at most `end`, whole pages all. */
+  /** End of the longest bio with data that starts at `from`, at most `end`; full pages, all offsets in bytes. */
   reach(from: number, end: number): number {
     return Math.min(
       end,
@@ -283,18 +291,18 @@ export class Backing implements Disposable {
     );
   }
 
-  /** End of the pages from the one at `from` on, at most `end`, that are the backing's and fit one bio. */
+  /** End of the run of pages at the backing that starts at `from` and fits in one bio, at most `end`. */
   runEnd(from: number, end: number): number {
     const last = this.reach(from, end) / PAGE_BYTES;
     return this.below.nextClear(from / PAGE_BYTES, last) * PAGE_BYTES;
   }
 
-  /** There is memory to keep the checksums of the slots [from, to). */
+  /** Allocates the checksums of the slots [from, to); false when the system has no memory for them. */
   canTake(from: number, to: number): boolean {
     return this.#sums.prepare(from, to);
   }
 
-  /** The pages of the slots [from, to), which canTake() was asked for, are the backing's now: the errand wrote them. */
+  /** Records that the request has written the pages of the slots [from, to); canTake() has returned true for them. */
   took({ op, sums }: BackingRequest, from: number, to: number): void {
     this.below.setRange(from, to);
     const shift = UNIT_BYTES / PAGE_BYTES;
@@ -303,9 +311,9 @@ export class Backing implements Disposable {
     else this.#sums.setZeros(from, to);
   }
 
-  /** Whether the pages that the errand has read are those that were written; counts those that are not. */
+  /** True if the pages that the request has read match their checksums. Counts those that do not. */
   isIntact({ from, to, inner, sums }: BackingRequest): boolean {
-    assert(inner !== null, 'an errand under way holds a bio');
+    assert(inner !== null, 'a request in flight has a bio of the pool');
     const { data, at } = inner;
     const count = this.#sums.mismatches(from / PAGE_BYTES, to / PAGE_BYTES, data, at, sums);
     this.mismatches += count;
@@ -313,18 +321,19 @@ export class Backing implements Disposable {
   }
 
   /**
-   * Sends the next discard in the pages [errand.at, end): full units that were written since their last discard. Other freed
-   * pages are not discarded; later writes reuse them. Returns 1 if sent, 0 if no bio is free, -1 if nothing is left to send.
+   * Sends the next discard in the pages [request.at, end): full units that were written since their last discard. Other
+   * freed pages are not discarded; later writes reuse them. Returns 1 if sent, 0 if no bio is free, -1 if nothing is
+   * left to send.
    */
-  sendDiscard(errand: BackingRequest, end: number): number {
+  sendDiscard(request: BackingRequest, end: number): number {
     if (!this.#canDiscard) return -1;
     const last = Math.floor((end === this.#sizeBytes ? end + UNIT_BYTES - 1 : end) / UNIT_BYTES);
-    const first = this.#dirty.next(Math.ceil(errand.at / UNIT_BYTES), last);
+    const first = this.#dirty.next(Math.ceil(request.at / UNIT_BYTES), last);
     if (first >= last) return -1;
     const run = this.#dirty.nextClear(first, Math.min(last, first + DATALESS_BYTES / UNIT_BYTES));
     const to = Math.min(run * UNIT_BYTES, this.#sizeBytes);
-    if (!this.send(errand, BioOp.discard, first * UNIT_BYTES, to)) return 0;
-    errand.at = to;
+    if (!this.send(request, BioOp.discard, first * UNIT_BYTES, to)) return 0;
+    request.at = to;
     return 1;
   }
 

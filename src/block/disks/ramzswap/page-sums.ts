@@ -1,16 +1,17 @@
 /**
- * A checksum for each page that a disk has at its backing: 4 bytes a slot, in RAM, as the map of those pages is. The backing
- * cannot be trusted to return what was written: media decay, a write goes to the wrong place, somebody else writes to the file.
+ * A checksum for each page at the backing, 4 bytes per slot, in RAM. The backing may return other bytes than were
+ * written: media decay, writes are misdirected, another process writes to the file.
  *
- *   chunks:  │ 16384 slots │ none yet │ 16384 slots │ …      a chunk is made with the first page written in it
- *   sum:     0 = not known │ checksum of the 4096 bytes (kernels.ts), as the store has it of a raw page
+ *   chunks:  │ 16384 slots │ none yet │ 16384 slots │ …      a chunk is allocated with the first page written in it
+ *   sum:     0 = unknown │ checksum of the 4096 bytes (kernels.ts), as the store computes it for a raw page
  *
  * Invariants
- * - A slot's sum is that of the last write to the backing that ended well. A write that fails leaves it.
- * - 0 is never a sum: a page whose checksum is 0 has 1.
+ * - The sum of a slot is that of the last successful write to the backing; a failed write does not change it.
+ * - 0 is never a sum: a checksum of 0 is stored as 1.
  *
- * Cost: a copy to the kernels' memory and one checksum, about 0.3 us a page. One 96-byte view for up to 16 pages that lie in
- * a larger array, nothing else. All disks of a thread share that memory: 128 KiB of address space, at most 80 KiB resident.
+ * Cost: a copy to the kernels' memory and one checksum, about 0.3 us per page. It allocates only one view (96 bytes)
+ * per 16 pages of a larger array. All disks of a thread share that memory: 128 KiB of address space, at most 80 KiB
+ * resident.
  */
 import { assert } from '../../../base/assert.ts';
 import { PAGE_BYTES } from '../../../base/units.ts';
@@ -19,12 +20,12 @@ import { createMemory } from '../../../codec/linear-memory.ts';
 
 const CHUNK_SHIFT = 14;
 const CHUNK_SLOTS = 2 ** CHUNK_SHIFT;
-/** The same for all: a page in another's place differs in its bytes, and a table of sums cannot be in another order. */
+/** The same for every slot: a misplaced page already fails the sum of its slot, because its bytes differ. */
 const SEED = 0;
 /** Pages copied to the kernels' memory at a time. */
 const STAGE_PAGES = 16;
 
-/** RAM for the sums of so many slots, once all of them were written, bytes. */
+/** Size of the sums of `slots` slots once all chunks are allocated, bytes. */
 export const sumBytes = (slots: number): number => slots * 4;
 
 interface Stage {
@@ -34,7 +35,7 @@ interface Stage {
 
 let shared: Stage | undefined;
 
-/** Where pages are summed. Nothing stays in it between two calls. */
+/** The memory in which pages are summed; keeps no state between calls. */
 function stage(): Stage {
   if (shared === undefined) {
     const memory = createMemory(KERNEL_SCRATCH_BYTES + STAGE_PAGES * PAGE_BYTES);
@@ -44,10 +45,10 @@ function stage(): Stage {
   return shared;
 }
 
-/** Fills `into` with the sums of `count` pages at data[at ..]. */
+/** Writes the sums of `count` pages at data[at ..] to `into`. */
 export function sumPages(data: Uint8Array, at: number, count: number, into: Int32Array): void {
-  assert(at >= 0 && at + count * PAGE_BYTES <= data.length, 'data holds its pages');
-  assert(count <= into.length, 'there is room for the sums');
+  assert(at >= 0 && at + count * PAGE_BYTES <= data.length, 'the pages are inside data');
+  assert(count <= into.length, 'the sums fit in the array');
   const { bytes, kernels } = stage();
   for (let done = 0; done < count; done += STAGE_PAGES) {
     const pages = Math.min(STAGE_PAGES, count - done);
@@ -63,6 +64,7 @@ function stagedSum(kernels: Kernels, page: number): number {
   return sum === 0 ? 1 : sum;
 }
 
+/** The checksums of a disk's pages, by slot; all are unknown at the start. */
 export class PageSums {
   readonly #slots: number;
   readonly #chunks: (Int32Array | null)[];
@@ -73,14 +75,14 @@ export class PageSums {
     stage();
   }
 
-  /** 0: not known. */
+  /** The sum of a slot; 0 = unknown. */
   of(slot: number): number {
     return this.#chunks[slot >>> CHUNK_SHIFT]?.[slot & (CHUNK_SLOTS - 1)] ?? 0;
   }
 
-  /** There is memory for the sums of the slots [from, to); false when the system has none. */
+  /** Allocates the sums of the slots [from, to); false when the system has no memory for them. */
   prepare(from: number, to: number): boolean {
-    assert(from >= 0 && from < to && to <= this.#slots, 'slots are inside their disk');
+    assert(from >= 0 && from < to && to <= this.#slots, 'the slots are inside the disk');
     for (let chunk = from >>> CHUNK_SHIFT; chunk <= (to - 1) >>> CHUNK_SHIFT; chunk++) {
       if (this.#chunks[chunk] !== null) continue;
       const slots = Math.min(CHUNK_SLOTS, this.#slots - chunk * CHUNK_SLOTS);
@@ -94,13 +96,13 @@ export class PageSums {
     return true;
   }
 
-  /** For slots that were prepared: the sums of the pages that a write brought, at `sums`. */
+  /** Sets the sums of the prepared slots [from, to) to sums[0 ..]. */
   set(from: number, to: number, sums: Int32Array): void {
     for (let slot = from; slot < to; slot++)
       this.#chunks[slot >>> CHUNK_SHIFT]![slot & (CHUNK_SLOTS - 1)] = sums[slot - from]!;
   }
 
-  /** For slots that were prepared: their pages are zeros. */
+  /** Sets the sums of the prepared slots [from, to) to that of a page of zeros. */
   setZeros(from: number, to: number): void {
     const { bytes, kernels } = stage();
     bytes.fill(0, 0, PAGE_BYTES);
@@ -109,7 +111,7 @@ export class PageSums {
       this.#chunks[slot >>> CHUNK_SHIFT]![slot & (CHUNK_SLOTS - 1)] = sum;
   }
 
-  /** How many of the pages at data[at ..] are not what was last written to [from, to); `into` is overwritten. */
+  /** Number of pages at data[at ..] that do not match the known sums of [from, to). Writes their sums to `into`. */
   mismatches(from: number, to: number, data: Uint8Array, at: number, into: Int32Array): number {
     sumPages(data, at, to - from, into);
     let count = 0;

@@ -1,12 +1,12 @@
 /**
- * Splits a bio into pages: each is in RAM, at the backing or nowhere. The walk processes them in order until the bio is done
- * or a part of it is in flight to the backing; it continues when that part has completed.
+ * Splits a bio into pages: each is in RAM, at the backing or nowhere. The walk processes them in order until the bio is
+ * done or a part of it is in flight to the backing; it continues when that part has completed.
  *
  * Invariants
- * - A page's new copy is safe before its old one is given up, and it has one copy at most.
- * - A page that came from the backing is used when its checksum says that it is the one that was written there.
- * - A bio that finds no bio for the backing can begin again from its start: a page put, filled or dropped twice is the
- *   same, as long as nobody else touches it in between (backing.ts sees to that).
+ * - The new copy of a page is stored before the old one is freed, and a page has at most one copy.
+ * - A page read from the backing is used only if it matches its checksum, where one is known.
+ * - A bio that finds no free bio for the backing restarts from its beginning: storing, filling or dropping a page twice
+ *   has the same result, since no other bio touches it in between (see backing.ts).
  *
  * Without a backing a walk always ends. Cost: allocates only one view for a partial page.
  */
@@ -26,6 +26,7 @@ const ZERO_RUN_BYTES = 1024 * 1024;
 
 /** Result of a step when a part is in flight to the backing, or must wait for a free bio. */
 export const Pending = { underWay: -1, starved: -2 } as const;
+/** Result of a step: the status of a bio that is done, or a Pending. */
 export type Outcome = BioStatus | (typeof Pending)[keyof typeof Pending];
 
 /** Steps of a writeZeroes. Full pages first: they free space for the partial pages. */
@@ -33,8 +34,10 @@ const ZeroStep = { full: 0, head: 1, tail: 2, done: 3 } as const;
 
 const ceilPage = (offset: number): number => Math.ceil(offset / PAGE_BYTES) * PAGE_BYTES;
 const floorPage = (offset: number): number => offset - (offset % PAGE_BYTES);
+/** The slot of the page that contains a byte of the disk. */
 export const slotAt = (offset: number): Slot => slotOf(Math.floor(offset / PAGE_BYTES));
 
+/** Executes bios page by page, in RAM and at the backing, and counts what they change. */
 export class PageWalk {
   /** The broken invariant, or null. Afterwards all walks end with ioError. */
   fault: InvariantError | null = null;
@@ -61,18 +64,18 @@ export class PageWalk {
   }
 
   /** Continues a request until it is done or a part is in flight to the backing. */
-  go(errand: BackingRequest): Outcome {
+  go(request: BackingRequest): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
-      switch (errand.bio.op) {
+      switch (request.bio.op) {
         case BioOp.read:
-          return this.#read(errand);
+          return this.#read(request);
         case BioOp.write:
-          return this.#write(errand);
+          return this.#write(request);
         case BioOp.discard:
-          return this.#discard(errand);
+          return this.#discard(request);
         case BioOp.writeZeroes:
-          return this.#writeZeroes(errand);
+          return this.#writeZeroes(request);
         default:
           return BioStatus.ok;
       }
@@ -90,46 +93,46 @@ export class PageWalk {
   }
 
   /** Processes the result of the part that was at the backing, and continues. */
-  completed(errand: BackingRequest, status: BioStatus): Outcome {
+  completed(request: BackingRequest, status: BioStatus): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
-      const outcome = this.#takeIn(errand, status);
-      return outcome === BioStatus.ok ? this.go(errand) : outcome;
+      const outcome = this.#takeIn(request, status);
+      return outcome === BioStatus.ok ? this.go(request) : outcome;
     } catch (error) {
       this.stopAt(error);
       return BioStatus.ioError;
     }
   }
 
-  #takeIn(errand: BackingRequest, status: BioStatus): Outcome {
+  #takeIn(request: BackingRequest, status: BioStatus): Outcome {
     const backing = this.#backing!;
-    const { op, from, to } = errand;
-    if (op === BioOp.discard) backing.discarded(errand, status);
-    else if (status !== BioStatus.ok) return this.#failed(errand, status);
+    const { op, from, to } = request;
+    if (op === BioOp.discard) backing.discarded(request, status);
+    else if (status !== BioStatus.ok) return this.#failed(request, status);
     else if (op !== BioOp.read) {
       const first = slotAt(from);
       const end = to / PAGE_BYTES;
       this.changedPages += this.#store.dropRange(first, end);
-      backing.took(errand, first, end);
-    } else if (!backing.isIntact(errand)) return this.#failedRead();
-    else if (errand.inner!.data === errand.page) return this.#haveOld(errand, slotAt(from));
+      backing.took(request, first, end);
+    } else if (!backing.isIntact(request)) return this.#failedRead();
+    else if (request.inner!.data === request.page) return this.#haveOld(request, slotAt(from));
     return BioStatus.ok;
   }
 
   /** The backing failed a read or a write. */
-  #failed(errand: BackingRequest, status: BioStatus): Outcome {
+  #failed(request: BackingRequest, status: BioStatus): Outcome {
     const backing = this.#backing!;
     backing.failures++;
     if (status === BioStatus.noSpace) {
       backing.noSpace++;
-      return errand.op === BioOp.write ? this.#keepInRam(errand) : this.#failedWrite();
+      return request.op === BioOp.write ? this.#keepInRam(request) : this.#failedWrite();
     }
-    if (errand.op === BioOp.read) this.failedReads++;
+    if (request.op === BioOp.read) this.failedReads++;
     else this.failedWrites++;
     return BioStatus.ioError;
   }
 
-  /** The backing is full: the pages that it was to take are put, at any length. */
+  /** The backing is full: stores its pages in RAM, incompressible ones uncompressed. */
   #keepInRam({ from, to, inner }: BackingRequest): Outcome {
     const { data, at } = inner!;
     for (let offset = from; offset < to; offset += PAGE_BYTES)
@@ -138,82 +141,82 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  #read(errand: BackingRequest): Outcome {
-    const { bio } = errand;
+  #read(request: BackingRequest): Outcome {
+    const { bio } = request;
     const { data } = bio;
     const end = bio.offset + bio.length;
-    while (errand.at < end) {
-      const offset = errand.at;
+    while (request.at < end) {
+      const offset = request.at;
       const slot = slotAt(offset);
       if (offset % PAGE_BYTES !== 0 || end - offset < PAGE_BYTES) {
-        const outcome = this.#loadOld(errand, slot);
+        const outcome = this.#loadOld(request, slot);
         if (outcome !== BioStatus.ok) return outcome;
         continue;
       }
       const to = bio.at + offset - bio.offset;
       if (this.#isBelow(slot)) {
-        errand.at = this.#backing!.runEnd(offset, floorPage(end));
-        return this.#send(errand, BioOp.read, offset, errand.at, data, to);
+        request.at = this.#backing!.runEnd(offset, floorPage(end));
+        return this.#send(request, BioOp.read, offset, request.at, data, to);
       }
       const got = this.#store.get(slot, data, to);
       if (got === GetResult.absent) data.fill(0, to, to + PAGE_BYTES);
       else if (got === GetResult.corrupt) return this.#failedRead();
-      errand.at += PAGE_BYTES;
+      request.at += PAGE_BYTES;
     }
     return BioStatus.ok;
   }
 
-  #write(errand: BackingRequest): Outcome {
-    const { bio } = errand;
+  #write(request: BackingRequest): Outcome {
+    const { bio } = request;
     const end = bio.offset + bio.length;
-    while (errand.at < end) {
-      const offset = errand.at;
+    while (request.at < end) {
+      const offset = request.at;
       if (offset % PAGE_BYTES !== 0 || end - offset < PAGE_BYTES) {
-        const outcome = this.#loadOld(errand, slotAt(offset));
+        const outcome = this.#loadOld(request, slotAt(offset));
         if (outcome !== BioStatus.ok) return outcome;
         continue;
       }
-      errand.at += PAGE_BYTES;
+      request.at += PAGE_BYTES;
       const from = bio.at + offset - bio.offset;
-      if (!this.#put(slotAt(offset), bio.data, from)) return this.#forward(errand, offset);
+      if (!this.#put(slotAt(offset), bio.data, from)) return this.#forward(request, offset);
     }
     return BioStatus.ok;
   }
 
-  /** Sends the refused page [offset, errand.at) to the backing, together with adjacent refused pages behind it. */
-  #forward(errand: BackingRequest, offset: number): Outcome {
-    const { bio } = errand;
+  /** Sends the refused page [offset, request.at) to the backing, together with adjacent refused pages behind it. */
+  #forward(request: BackingRequest, offset: number): Outcome {
+    const { bio } = request;
     const from = bio.at + offset - bio.offset;
     if (this.#backing === null) return this.#failedWrite();
     const most = this.#backing.reach(offset, floorPage(bio.offset + bio.length));
-    let to = errand.at;
-    while (errand.at < most) {
-      const next = errand.at;
-      errand.at += PAGE_BYTES;
+    let to = request.at;
+    while (request.at < most) {
+      const next = request.at;
+      request.at += PAGE_BYTES;
       if (this.#put(slotAt(next), bio.data, from + next - offset)) break; // stored in RAM: the run ends before it
-      to = errand.at;
+      to = request.at;
     }
-    return this.#send(errand, BioOp.write, offset, to, bio.data, from);
+    return this.#send(request, BioOp.write, offset, to, bio.data, from);
   }
 
-  /** Brings the page that the errand reads or changes in part to errand.page, from RAM or the backing. */
-  #loadOld(errand: BackingRequest, slot: Slot): Outcome {
+  /** Reads the page of a partial read or write into request.page, from RAM or the backing. */
+  #loadOld(request: BackingRequest, slot: Slot): Outcome {
     if (this.#isBelow(slot)) {
       const from = slot * PAGE_BYTES;
-      return this.#send(errand, BioOp.read, from, from + PAGE_BYTES, errand.page);
+      return this.#send(request, BioOp.read, from, from + PAGE_BYTES, request.page);
     }
-    if (!this.#loadPage(slot, errand.page)) return this.#failedRead();
-    return this.#haveOld(errand, slot);
+    if (!this.#loadPage(slot, request.page)) return this.#failedRead();
+    return this.#haveOld(request, slot);
   }
 
-  /** errand.page holds the page of `slot`: copies the bio's part of it out or changes it, and goes on behind it. */
-  #haveOld(errand: BackingRequest, slot: Slot): Outcome {
-    const { bio, page } = errand;
+  /** request.page is the page of `slot`: copies the bio's part from it, or changes that part and stores the page. */
+  #haveOld(request: BackingRequest, slot: Slot): Outcome {
+    const { bio, page } = request;
     const start = slot * PAGE_BYTES;
     const from = Math.max(start, bio.offset);
     const to = Math.min(start + PAGE_BYTES, bio.offset + bio.length);
     const at = bio.at + from - bio.offset;
-    errand.at = to;
+    request.at = to;
     if (bio.op === BioOp.read) {
       bio.data.set(page.subarray(from - start, to - start), at);
       return BioStatus.ok;
@@ -222,75 +225,75 @@ export class PageWalk {
     else page.set(bio.data.subarray(at, at + to - from), from - start);
     if (this.#put(slot, page, 0)) return BioStatus.ok;
     if (this.#backing === null) return this.#failedWrite();
-    return this.#send(errand, BioOp.write, start, start + PAGE_BYTES, page);
+    return this.#send(request, BioOp.write, start, start + PAGE_BYTES, page);
   }
 
-  #discard(errand: BackingRequest): Outcome {
-    const { offset, length } = errand.bio;
+  #discard(request: BackingRequest): Outcome {
+    const { offset, length } = request.bio;
     const end = floorPage(offset + length);
-    if (errand.at === offset) {
-      errand.at = ceilPage(offset);
-      this.#dropFull(errand.at, end);
+    if (request.at === offset) {
+      request.at = ceilPage(offset);
+      this.#dropFull(request.at, end);
     }
-    return this.#passDiscard(errand, end);
+    return this.#passDiscard(request, end);
   }
 
-  /** Discards the full units in [errand.at, end) at the backing. */
-  #passDiscard(errand: BackingRequest, end: number): Outcome {
-    const sent = this.#backing?.sendDiscard(errand, end) ?? -1;
+  /** Discards the full units in [request.at, end) at the backing. */
+  #passDiscard(request: BackingRequest, end: number): Outcome {
+    const sent = this.#backing?.sendDiscard(request, end) ?? -1;
     if (sent < 0) return BioStatus.ok;
     return sent > 0 ? Pending.underWay : Pending.starved;
   }
 
-  #writeZeroes(errand: BackingRequest): Outcome {
-    const { offset, length, flags } = errand.bio;
+  #writeZeroes(request: BackingRequest): Outcome {
+    const { offset, length, flags } = request.bio;
     const end = offset + length;
     const first = Math.min(end, ceilPage(offset));
     const last = Math.max(first, floorPage(end));
     const noUnmap = (flags & BioFlag.noUnmap) !== 0;
-    if (errand.step === ZeroStep.full) {
-      if (errand.at === offset && !noUnmap) this.#dropFull(first, last);
-      errand.at = Math.max(errand.at, first);
-      const outcome = noUnmap ? this.#zeroFull(errand, last) : this.#passDiscard(errand, last);
+    if (request.step === ZeroStep.full) {
+      if (request.at === offset && !noUnmap) this.#dropFull(first, last);
+      request.at = Math.max(request.at, first);
+      const outcome = noUnmap ? this.#zeroFull(request, last) : this.#passDiscard(request, last);
       if (outcome !== BioStatus.ok) return outcome;
-      errand.step = ZeroStep.head;
+      request.step = ZeroStep.head;
     }
-    if (errand.step === ZeroStep.head) {
-      errand.step = ZeroStep.tail;
-      const outcome = offset < first ? this.#zeroPart(errand, offset) : BioStatus.ok;
+    if (request.step === ZeroStep.head) {
+      request.step = ZeroStep.tail;
+      const outcome = offset < first ? this.#zeroPart(request, offset) : BioStatus.ok;
       if (outcome !== BioStatus.ok) return outcome;
     }
-    if (errand.step === ZeroStep.done) return BioStatus.ok;
-    errand.step = ZeroStep.done;
-    return last < end ? this.#zeroPart(errand, last) : BioStatus.ok;
+    if (request.step === ZeroStep.done) return BioStatus.ok;
+    request.step = ZeroStep.done;
+    return last < end ? this.#zeroPart(request, last) : BioStatus.ok;
   }
 
-  /** Stores the pages [errand.at, end) as zero pages. */
-  #zeroFull(errand: BackingRequest, end: number): Outcome {
-    for (; errand.at < end; errand.at += PAGE_BYTES) {
-      const slot = slotAt(errand.at);
+  /** Stores the pages [request.at, end) as zero pages. */
+  #zeroFull(request: BackingRequest, end: number): Outcome {
+    for (; request.at < end; request.at += PAGE_BYTES) {
+      const slot = slotAt(request.at);
       this.changedPages++;
       if (this.#store.putWord(slot, 0, 0) !== PutResult.refused) {
         this.#backing?.below.clearRange(slot, slot + 1);
       } else if (this.#backing === null) return this.#failedWrite();
       else {
-        const from = errand.at;
-        errand.at = Math.min(end, from + ZERO_RUN_BYTES);
-        return this.#send(errand, BioOp.writeZeroes, from, errand.at);
+        const from = request.at;
+        request.at = Math.min(end, from + ZERO_RUN_BYTES);
+        return this.#send(request, BioOp.writeZeroes, from, request.at);
       }
     }
     return BioStatus.ok;
   }
 
-  /** Zeroes the bio's part of the page at `offset`, less than all of it. Nothing to do where nothing is stored. */
-  #zeroPart(errand: BackingRequest, offset: number): Outcome {
+  /** Zeroes the bio's part of the partial page at `offset`. Does nothing if the slot is empty. */
+  #zeroPart(request: BackingRequest, offset: number): Outcome {
     const slot = slotAt(offset);
     if (!this.#isBelow(slot) && this.#store.formatOf(slot) === PageFormat.none) return BioStatus.ok;
-    return this.#loadOld(errand, slot);
+    return this.#loadOld(request, slot);
   }
 
   #send(
-    errand: BackingRequest,
+    request: BackingRequest,
     op: BioOp,
     from: number,
     to: number,
@@ -300,10 +303,10 @@ export class PageWalk {
     const backing = this.#backing!;
     const isWrite = op === BioOp.write || op === BioOp.writeZeroes;
     if (isWrite && !backing.canTake(from / PAGE_BYTES, to / PAGE_BYTES)) return this.#failedWrite();
-    return backing.send(errand, op, from, to, data, at) ? Pending.underWay : Pending.starved;
+    return backing.send(request, op, from, to, data, at) ? Pending.underWay : Pending.starved;
   }
 
-  /** Stores a page in RAM; false when it is not taken and the slot is as it was. */
+  /** Stores a page in RAM. Returns false if the store refuses it; the slot is then unchanged. */
   #put(slot: Slot, source: Uint8Array, at: number, payloadMax = this.#payloadMax): boolean {
     if (this.#store.put(slot, source, at, payloadMax) >= PutResult.refused) return false;
     this.#backing?.below.clearRange(slot, slot + 1);

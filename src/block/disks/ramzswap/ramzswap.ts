@@ -10,21 +10,21 @@
  *   slotFree     frees the page at once, without a bio, as the driver's swap_slot_free_notify. While a bio to the
  *                backing is in flight for the slot, the page stays and the miss is counted
  *
- * When the store is full, a write ends with noSpace and the slot keeps its page, as in zram (ramzswap freed the old page
- * first). Of a longer write, the pages before the refused one are written. When a page fails its checksum, the read ends
- * with ioError; no byte of that page is returned.
+ * When the store is full, a write ends with noSpace and the slot keeps its page, as in zram (ramzswap freed the old
+ * page first). Of a longer write, the pages before the refused one are written. When a page fails its checksum, the
+ * read ends with ioError; no byte of that page is returned.
  *
  * Without a backing, submit() does all the work; the bio ends in the next tick(), as on every disk. tick() also runs
  * store maintenance in proportion to the pages changed; compactIdle() runs it while the disk is idle.
  *
  * With a backing disk, each page is in RAM, or at the same offset of the backing, or nowhere and reads as zeros:
  *
- *   packs to half a page or less ─▶ RAM         more, or RAM refuses for any reason ─▶ backing, if that is full: RAM
+ *   compresses to half a page or less ─▶ RAM         larger, or refused by the store ─▶ backing; if it is full ─▶ RAM
  *
- * The old copy is given up when the new one is safe: at once by a put, when its write has ended well by the backing. A
- * write that the backing fails leaves the page as the backing left it, or in RAM as it was. A page that comes from there is
- * the one that was written there, by its checksum, or the read ends with ioError. A part of a page that is there is
- * changed by reading the whole one. Who touches a page that is under way waits (backing.ts).
+ * The old copy is freed once the new one is stored: in RAM at once, at the backing when its write has succeeded. After
+ * a failed write to the backing, the page is as the backing left it, or still in RAM. A page read from the backing must
+ * match its checksum, if that is known; otherwise the read ends with ioError. A partial write to a page at the backing
+ * reads the full page first. A bio that overlaps one in flight to the backing waits (backing.ts).
  *
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
@@ -56,6 +56,7 @@ const MAINTAIN_PAGES = 64;
 const SIZE_BYTES_MAX = 2 ** 31 * PAGE_BYTES;
 const OPTIONS = ['sizeBytes', 'limitBytes', 'total', 'codec', 'release', 'backing', 'firstPage'];
 
+/** Size, RAM limit, codec and backing of a ramzswap disk. */
 export interface RamzswapOptions {
   /** Bytes, a multiple of 4096, 4096 .. 2^43. */
   readonly sizeBytes: number;
@@ -98,6 +99,7 @@ function checkArguments(options: RamzswapOptions): void {
     );
 }
 
+/** A disk that keeps its pages compressed in RAM, and optionally some of them on a backing disk. */
 export class Ramzswap implements Disk, Disposable {
   readonly sizeBytes: ByteCount;
   readonly readOnly = false;

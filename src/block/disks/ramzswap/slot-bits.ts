@@ -11,6 +11,7 @@ const maskOf = (from: number, to: number): number => (-1 << from) & (-1 >>> (32 
 /** Size of a bitmap for `slots` slots, bytes. */
 export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
 
+/** A bitmap of a fixed number of slots, 1 .. 2^31; all bits are clear at the start. */
 export class SlotBits {
   readonly slots: number;
   readonly #words: Int32Array;

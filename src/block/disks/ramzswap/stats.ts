@@ -1,7 +1,7 @@
 /** Statistics of a ramzswap disk, by the names of zram and of ramzswap. */
 import { PAGE_BYTES } from '../../../base/units.ts';
 
-/** Names and meaning as in zram's mm_stat, io_stat and bd_stat where those have the value. */
+/** Statistics of a ramzswap disk; names and meaning as in zram's mm_stat, io_stat and bd_stat where those exist. */
 export interface RamzswapStats {
   readonly algorithm: string;
   readonly diskSizeBytes: number;
@@ -34,9 +34,9 @@ export interface RamzswapStats {
   readonly missFree: number;
   /** Requests outside the disk or with an unknown operation. */
   readonly invalidIo: number;
-  /** Requests failed by a checksum mismatch, in RAM or at the backing, or by a read error of the backing: must stay 0. */
+  /** Requests that failed by a checksum mismatch or by a read error of the backing: must stay 0. */
   readonly failedReads: number;
-  /** Writes refused at the limit, or failed by the backing. */
+  /** Writes refused at the limit, or that failed at the backing. */
   readonly failedWrites: number;
   /** Bytes of the pages at the backing; 0 without a backing, as all values below. */
   readonly backingBytes: number;
@@ -45,11 +45,11 @@ export interface RamzswapStats {
   readonly backingWrites: number;
   /** Bytes discarded at the backing. */
   readonly backingDiscardedBytes: number;
-  /** Bios failed by the backing: must stay 0. */
+  /** Bios that failed at the backing: must stay 0. */
   readonly backingFailures: number;
-  /** Of these, writes for which the backing had no room: their pages stayed in RAM if the limit allowed it. */
+  /** Of these, bios that ended with noSpace; written pages were stored in RAM instead if the limit allowed it. */
   readonly backingNoSpace: number;
-  /** Pages that came from the backing and were not those that were written there: must stay 0. */
+  /** Pages read from the backing that did not match their checksum: must stay 0. */
   readonly backingMismatches: number;
 }
 
@@ -79,6 +79,7 @@ export interface RzsStats {
   readonly BDevNumWrites: number;
 }
 
+/** Converts statistics of a ramzswap disk to the counters of ramzswap. */
 export function rzsStats(stats: RamzswapStats): RzsStats {
   const stored = stats.storedPages - stats.zeroPages;
   const share = (pages: number): number => (stored === 0 ? 0 : Math.floor((pages * 100) / stored));
