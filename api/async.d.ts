@@ -24,6 +24,7 @@ interface PageCalls extends AsyncDisposable {
     flush(slot: Slot, options?: CallOptions): Promise<AsyncFlushResult>;
     ready(): Promise<void>;
     readonly queuedPages: number;
+    close(): Promise<void>;
 }
 interface QueueOptions {
     readonly batchPages?: number;

@@ -126,6 +126,7 @@ class FileDisk implements Disk, Disposable {
     tick(): number;
     extents(_offset: number, length: number, sink: ExtentSink): void;
     [Symbol.dispose](): void;
+    close(): void;
 }
 interface FileDiskOptions {
     readonly sizeBytes: number;
@@ -210,6 +211,7 @@ class Ramzswap implements Disk, Disposable {
     slotFree(slot: number): void;
     reset(): boolean;
     [Symbol.dispose](): void;
+    close(): void;
     stats(): RamzswapStats;
     verify(): void;
 }

@@ -6,6 +6,7 @@ class FileCache implements Disposable {
     invalidate(path: PathLike): number;
     stats(): FileCacheStats;
     [Symbol.dispose](): void;
+    close(): void;
     verify(): void;
 }
 interface FileCacheOptions {

@@ -47,6 +47,7 @@ interface MemorySwap extends Disposable {
     once(event: 'problem', listener: ProblemListener): this;
     off(event: 'problem', listener: ProblemListener): this;
     [Symbol.dispose](): void;
+    close(): void;
 }
 interface OpenSwapOptions {
     readonly frontswap?: {
@@ -69,6 +70,7 @@ interface PagedArray extends Disposable {
     evict(range?: ByteRange): number;
     discard(range?: ByteRange): void;
     stats(): RegionStats;
+    close(): void;
 }
 interface PinnedPage extends Disposable {
     readonly array: ElementArray;
@@ -118,6 +120,7 @@ class SwapRegion implements Disposable {
     pin(range?: ByteRange): Disposable;
     discard(range?: ByteRange): void;
     [Symbol.dispose](): void;
+    close(): void;
 }
 interface SwapStats {
     readonly usedBytes: number;

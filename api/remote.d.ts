@@ -60,6 +60,7 @@ class RemotePages implements Disposable {
     readReply(): RemoteResult;
     fetch(epoch: number, offset: number, generation: number, target: Uint8Array, at: number): FetchResult;
     [Symbol.dispose](): void;
+    close(): void;
 }
 interface StoreBackend extends FrontswapBackend {
     payloadMax: number;

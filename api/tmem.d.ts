@@ -55,6 +55,7 @@ class Restore implements Disposable {
     client: number;
     constructor(tmem: Tmem, authorised?: readonly string[]);
     [Symbol.dispose](): void;
+    close(): void;
     push(chunk: Uint8Array): RestoreState;
     end(): RestoreState;
 }
@@ -69,6 +70,7 @@ class Save implements Disposable {
     damagedPages: number;
     constructor(tmem: Tmem, client: number);
     [Symbol.dispose](): void;
+    close(): void;
     step(sink: Sink, pagesMax: number): number;
     finish(sink: Sink): number;
 }

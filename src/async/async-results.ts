@@ -55,6 +55,8 @@ export interface PageCalls extends AsyncDisposable {
   ready(): Promise<void>;
   /** Pages in the queue that have not been started, 0 .. queueMax. */
   readonly queuedPages: number;
+  /** The same as `[Symbol.asyncDispose]()`. */
+  close(): Promise<void>;
 }
 
 /** The part of a store that the calls use. */

@@ -66,6 +66,11 @@ export class QueuedPages implements PageCalls {
     return this.#queue.end();
   }
 
+  /** The same as `[Symbol.asyncDispose]()`. */
+  close(): Promise<void> {
+    return this[Symbol.asyncDispose]();
+  }
+
   #call(
     op: PageOp,
     slots: readonly Slot[],

@@ -14,7 +14,7 @@ export type ErrorCode =
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket
   | 'ERR_IO_LOCAL_ONLY' // the disk is not served on an address that its client can reach
   | 'ERR_IO_UNSAFE_PATH' // another user could modify the file or folder
-  | 'ERR_IO_ENDED' // an adapter to a store is closed, or the store is gone; facts.reason
+  | 'ERR_IO_ENDED' // a swap, region, array, cache or adapter is used after its end; facts.reason
   | 'ERR_IO_UNSUPPORTED' // the system lacks a required feature; facts.reason, details in `frontswap doctor`
   | 'ERR_IO_NO_ROOM' // the budget or the memory is exhausted: pages can be neither stored nor swapped in
   | 'ERR_IO_LOST' // a stored page could not be read back

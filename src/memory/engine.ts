@@ -157,7 +157,7 @@ export class Engine {
     const numbers = this.#control.numbers(slot);
     // A view may be collected a moment after the end.
     if (this.#isEnded && op !== CallOp.end && op !== CallOp.detach)
-      throw new SwapError('ERR_ARG_VALUE', 'the swap has been disposed of');
+      throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of');
     if (op === CallOp.end) return this.#end();
     if (op === CallOp.map) return this.#map(numbers);
     if (op === CallOp.adopt) return this.#adopt(numbers);
@@ -374,7 +374,10 @@ export class Engine {
 /** The result of a call for errors that need not end the process, because nothing has been changed yet. */
 const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
-  (op === CallOp.map || op === CallOp.adopt || error.code.startsWith('ERR_ARG_'));
+  (op === CallOp.map ||
+    op === CallOp.adopt ||
+    error.code === 'ERR_IO_ENDED' ||
+    error.code.startsWith('ERR_ARG_'));
 
 const answerOf = (range: RangeResult): CallResult =>
   range === RangeResult.done

@@ -80,6 +80,7 @@ export function explicitSwap(options: TierOptions, reason: string, isTold: boole
       news.problems.off(event, listener);
       return this;
     },
+    close: () => tiers[Symbol.dispose](),
     [Symbol.dispose]: () => tiers[Symbol.dispose](),
   };
 }
@@ -250,6 +251,11 @@ class FrameArray implements PagedArray {
     this.#isLive = false;
     this.#pager.remove(this.#region);
     this.#memory.drop(0, this.#memory.pages); // later accesses to the array go through #touch()
+  }
+
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
   }
 
   /** Swaps in the element's page and returns where the element is in the frames. */

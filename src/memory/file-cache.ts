@@ -253,6 +253,11 @@ export class FileCache implements Disposable {
     this.#isOpen = false;
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   /** Checks every invariant; throws InvariantError. Cost: all rows. */
   verify(): void {
     this.#pages.verify();
@@ -268,7 +273,9 @@ export class FileCache implements Disposable {
 
   #checkOpen(): void {
     if (this.#isOpen) return;
-    throw new SwapError('ERR_ARG_VALUE', 'this file cache was disposed of: make another one');
+    throw new SwapError('ERR_IO_ENDED', 'the file cache has been disposed of', {
+      reason: 'disposed',
+    });
   }
 
   #isSettled(stat: BigIntStats): boolean {

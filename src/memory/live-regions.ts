@@ -71,11 +71,11 @@ export class LiveRegions {
     if (this.#last === live) this.#last = null;
   }
 
-  /** @throws SwapError ERR_ARG_VALUE: it has ended */
+  /** @throws SwapError ERR_IO_ENDED: it has ended */
   get(id: number): Live {
     const live = this.#at[positionOf(id)] ?? null;
     if (live === null || live.id !== id)
-      throw new SwapError('ERR_ARG_VALUE', 'no such region: it has been disposed of');
+      throw new SwapError('ERR_IO_ENDED', 'the region has been disposed of');
     return live;
   }
 

@@ -73,4 +73,6 @@ export interface MemorySwap extends Disposable {
    * read as zeros.
    */
   [Symbol.dispose](): void;
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void;
 }

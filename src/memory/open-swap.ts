@@ -223,6 +223,11 @@ class TransparentSwap implements MemorySwap {
     process.off('exit', this.#onExit);
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   #dispose(id: number, comesHome: boolean): void {
     if (this.#caller.control.state === EngineState.running)
       this.#caller.call(CallOp.dispose, id, comesHome ? 1 : 0);
@@ -355,7 +360,7 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
 /**
  * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to the thread that mapped
  * it.
- * @throws SwapError ERR_ARG_VALUE: it has ended; ERR_IO_ENDED: the process is ending
+ * @throws SwapError ERR_IO_ENDED: the region or the process has ended
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
   return new ControlBlock(null, handle.control).join(() => attach(handle));

@@ -73,6 +73,8 @@ export interface PagedArray extends Disposable {
   evict(range?: ByteRange): number;
   discard(range?: ByteRange): void;
   stats(): RegionStats;
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void;
 }
 
 /** What every call on an array that was disposed of throws. */
@@ -126,6 +128,10 @@ export function regionArray(swap: RegionSource, options: ArrayOptions): PagedArr
   const checkLive = (): void => {
     if (elements.length === 0) throw arrayEnded();
   };
+  const dispose = (): void => {
+    elements = whole.subarray(0, 0);
+    region[Symbol.dispose]();
+  };
   return {
     type,
     length,
@@ -173,9 +179,7 @@ export function regionArray(swap: RegionSource, options: ArrayOptions): PagedArr
       region.discard(range);
     },
     stats: () => region.stats(),
-    [Symbol.dispose]: () => {
-      elements = whole.subarray(0, 0);
-      region[Symbol.dispose]();
-    },
+    close: dispose,
+    [Symbol.dispose]: dispose,
   };
 }

@@ -155,8 +155,8 @@ export class SwapRegion implements Disposable {
   }
 
   /**
-   * Brings the range in and keeps it there until what is returned is disposed of: for system calls (fs, net) where the
-   * process may not serve the kernel's own faults, and for what must never wait.
+   * Swaps the range in and keeps it resident until the result is disposed of: for system calls (fs, net) where the process
+   * may not serve the kernel's own faults, and for code that must never wait.
    * @throws SwapError ERR_IO_NO_ROOM: more than seven eighths of the budget would be pinned
    */
   pin(range: ByteRange = {}): Disposable {
@@ -200,6 +200,11 @@ export class SwapRegion implements Disposable {
     if (!this.#isLive) return;
     this.#end();
     this.#isLive = false;
+  }
+
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
   }
 
   #outer(range: ByteRange, what: string): { from: number; to: number } {

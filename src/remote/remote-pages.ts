@@ -307,6 +307,11 @@ export class RemotePages implements Disposable {
     this.#link[Symbol.dispose]();
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   #fetch(epoch: number, offset: number, generation: number): FetchResult {
     if (!this.ready()) return FetchResult.late;
     const { writer, reader } = this.#link;

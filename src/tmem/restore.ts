@@ -48,6 +48,11 @@ export class Restore implements Disposable {
     if (this.state !== RestoreState.done) this.#destroyClient();
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   /**
    * Processes the next bytes.
    * @throws SwapError ERR_PEER_PROTOCOL: the stream is invalid

@@ -65,6 +65,11 @@ export class Save implements Disposable {
     this.#client.isBeingSaved = false;
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   /** Sends up to `pagesMax` pages; returns how many. */
   step(sink: Sink, pagesMax: number): number {
     this.#begin(sink);

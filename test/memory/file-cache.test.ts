@@ -274,7 +274,7 @@ test('a cache that was disposed of holds nothing and says so', () => {
   cache[Symbol.dispose]();
   cache[Symbol.dispose]();
   assert.deepEqual([cache.stats().pages, cache.stats().files], [0, 0]);
-  assert.throws(() => cache.read(path, 0, 1), { code: 'ERR_ARG_VALUE' });
+  assert.throws(() => cache.read(path, 0, 1), { code: 'ERR_IO_ENDED' });
   cache.verify();
 });
 

@@ -123,8 +123,8 @@ test('a handle is of its region, not of the one that has its place now', options
   first[Symbol.dispose]();
   const second = swap.map({ bytes: MiB, residentBytes: MiB / 2, shared: true });
   new Uint8Array(second.buffer).fill(9);
-  assert.throws(() => stale.discard(), refusal('ERR_ARG_VALUE'));
-  assert.throws(() => attachRegion({ ...handle, memory: null }), refusal('ERR_ARG_VALUE'));
+  assert.throws(() => stale.discard(), refusal('ERR_IO_ENDED'));
+  assert.throws(() => attachRegion({ ...handle, memory: null }), refusal('ERR_IO_ENDED'));
   assert.ok(new Uint8Array(second.buffer).every((byte) => byte === 9));
 });
 

@@ -140,6 +140,11 @@ export class FileDisk implements Disk, Disposable {
     this.#io.close();
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   #perform(bio: Bio): BioStatus {
     const { op } = bio;
     if (op !== BioOp.flush && !isInside(bio, this))

@@ -231,6 +231,11 @@ export class Ramzswap implements Disk, Disposable {
     this.#backing?.[Symbol.dispose]();
   }
 
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+
   stats(): RamzswapStats {
     const store = this.#store;
     const backing = this.#backing;

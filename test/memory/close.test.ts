@@ -1,0 +1,45 @@
+/** close() ends what `[Symbol.dispose]()` ends, on everything that a user holds. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
+import { AsyncPages } from '../../src/async/async-pages.ts';
+import { slot } from '../../src/base/units.ts';
+import { FileCache } from '../../src/memory/file-cache.ts';
+import { openSwap } from '../../src/memory/open-swap.ts';
+import { Store } from '../../src/store/store.ts';
+
+const MiB = 2 ** 20;
+const ended = { code: 'ERR_IO_ENDED' };
+
+for (const transparent of [true, false])
+  test(`close() of a swap and an array, ${transparent ? 'by faults' : 'by index'}`, () => {
+    const swap = openSwap({ transparent });
+    const array = swap.array({ type: 'uint8', length: MiB, residentBytes: MiB / 2 });
+    array.set(7, 1);
+    array.close();
+    assert.throws(() => array.get(7), ended);
+    array.close();
+    swap.close();
+    swap.close();
+  });
+
+test('close() of a region', (t) => {
+  const swap = openSwap();
+  if (!swap.transparent) return t.skip(swap.reason);
+  const region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
+  region.close();
+  assert.throws(() => region.evict(), ended);
+  swap.close();
+});
+
+test('close() of a file cache', () => {
+  const cache = new FileCache({ limitBytes: 4 * MiB });
+  cache.close();
+  assert.throws(() => cache.read('/etc/hostname', 0, 1), ended);
+});
+
+test('close() of asynchronous pages', async () => {
+  const pages = new AsyncPages(new Store({ slots: 8, budget: new Budget(0) }));
+  await pages.close();
+  await assert.rejects(pages.flush(slot(1)), ended);
+});
