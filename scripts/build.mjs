@@ -112,7 +112,7 @@ async function writeManPages() {
 /** The compiled sources as the package `frontswap` that the examples import. */
 function linkPackage(folder) {
   mkdirSync(folder, { recursive: true });
-  symlinkSync(join(root, 'build/src'), join(folder, 'dist'));
+  symlinkSync(relative(folder, join(root, 'build/src')), join(folder, 'dist'));
   const { name, type, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, type, exports }));
   // A package scope of their own: otherwise `frontswap` would be the package around them, whose code is in dist/.

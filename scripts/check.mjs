@@ -14,8 +14,8 @@ function step(name, command, args) {
   try {
     execFileSync(command, args, { cwd: root, stdio: 'inherit' });
   } catch {
-    console.error(`check: ${name} failed`);
-    process.exit(1);
+    process.exitCode = 1;
+    throw new Error(`check: ${name} failed`);
   }
 }
 

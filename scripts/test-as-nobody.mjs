@@ -18,7 +18,7 @@ if (process.getuid?.() !== 0) {
 const folder = mkdtempSync(join(tmpdir(), 'frontswap-nobody-'));
 try {
   const isCopied = (path) => !/^\.(git|cache)$|^(dist|coverage)$/.test(path.slice(root.length + 1));
-  cpSync(root, folder, { recursive: true, filter: isCopied });
+  cpSync(root, folder, { recursive: true, verbatimSymlinks: true, filter: isCopied });
   // That user may have no access to this folder, and Node may be in it (scripts/newer-node.sh).
   const isOurs = process.execPath.startsWith(root + sep);
   const node = isOurs ? join(folder, 'node') : process.execPath;

@@ -49,12 +49,18 @@ async function withRedis(use) {
   const port = String(await freePort());
   const options = ['--port', port, '--save', '', '--bind', '127.0.0.1', '--dir', project];
   const server = spawn('redis-server', [...options, '--maxmemory', '64mb'], { stdio: 'pipe' });
-  for await (const line of server.stdout) if (/ready to accept/i.test(String(line))) break;
+  const ended = once(server, 'exit');
+  let isReady = false;
+  for await (const line of server.stdout) {
+    isReady = /ready to accept/i.test(String(line));
+    if (isReady) break;
+  }
   try {
+    if (!isReady) throw new Error('redis-server does not start');
     use(port);
   } finally {
     server.kill();
-    await once(server, 'exit');
+    await ended;
   }
 }
 
@@ -71,7 +77,10 @@ try {
     const start = (...args) => run(process.execPath, [join('node16', `${name}.js`), ...args]);
     if (name !== 'remote') start();
     else if (hasRedis) await withRedis((port) => start('127.0.0.1', port));
-    else console.log('tarball: remote not run: no redis-server');
+    else {
+      console.log('tarball: examples/remote.ts not run: no redis-server');
+      continue;
+    }
     console.log(`tarball: examples/${name}.ts runs`);
   }
 } finally {

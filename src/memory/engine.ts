@@ -258,7 +258,7 @@ export class Engine {
       this.#mapping,
       this.#frames,
       this.#drops,
-      () => this.#process.abort(), // #tellLost() has said why
+      () => this.#process.abort(), // #reportLost() has said why
     );
     const tables = this.#mapping.reserve(tableBytes(memory.pages));
     const view = this.#mapping.viewOf(tables, tableBytes(memory.pages));

@@ -130,5 +130,8 @@ export function followProblem(
     warn((text) => process.emitWarning(text, { type: 'FrontswapWarning', code: 'ERR_IO_NO_ROOM' }));
     problems.tellNews(news, statsNow());
   });
-  process.on('exit', () => warn((text) => writeSync(2, `frontswap: ${text}\n`)));
+  const warnAtExit = (): void => warn((text) => writeSync(2, `frontswap: ${text}\n`));
+  process.on('exit', warnAtExit);
+  // The swap was disposed of: the listener must not keep its control block.
+  worker.once('exit', () => process.off('exit', warnAtExit));
 }

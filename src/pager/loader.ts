@@ -26,7 +26,7 @@ export const FRAME_COUNT: number = SWAPOFF_FRAME + 1;
 
 /** The outcome of one page-in. The record is reused, so that a fault allocates nothing: valid until the next page-in. */
 export interface PageIn {
-  /** `ready`: `loaded` pages were read. Otherwise: why the first page could not be read. */
+  /** `done`: `loaded` pages were read. Otherwise: why the first page could not be read. */
   result: SwapInResult;
   /** Frame of the first page; the others follow it. */
   frame: number;
@@ -76,7 +76,7 @@ export class Loader {
 
   /**
    * Swaps in up to `count` neighbouring stored pages. They keep their copies and are protected, unless `isWrite`. With
-   * `installed` = 0 the result tells why: `ready` if the page could be read, but not installed.
+   * `installed` = 0 the result tells why: `done` if the page could be read, but not installed.
    */
   pageIn(region: Region, first: number, count: number, isWrite: boolean): PageIn {
     const pageIn = this.#load(region, first, count);

@@ -112,11 +112,11 @@ export class Region {
   /** The page where a sequential writer faults next, and how many pages that fault makes writable. */
   writeAt = -1;
   writeWindow = 1;
-  /** Of the pages that takeBack() chose, those that have left since: they compress now. */
+  /** Of the pages that retryIncompressible() chose, those that were evicted since: they compress now. */
   compressedOnRetry = 0;
-  /** Where the search for clean pages goes on that the lists do not show (evict.ts). */
+  /** Where the scan for clean pages continues (evictor.ts). */
   cleanScanAt = 0;
-  /** When pages that were set aside are tried again: the step, and the steps from one try to the next (room.ts). */
+  /** When incompressible pages are retried: the step, and the steps between two retries (reclaimer.ts). */
   retryAt = 0;
   retryWait = 0;
   readonly #flags: Uint8Array;

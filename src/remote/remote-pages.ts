@@ -270,7 +270,7 @@ export class RemotePages implements Disposable {
     return true;
   }
 
-  /** Sends what is staged; as many answers follow, each asked for by answer(). */
+  /** Sends what is staged; as many replies follow, each read by readReply(). */
   send(): void {
     this.#unanswered = this.#staged;
     this.#staged = 0;

@@ -21,15 +21,30 @@ interface Ran {
   readonly said: string;
 }
 
+/**
+ * Runs an example. Node can hang at the end of a process whose code V8 still compiles in the background
+ * (https://github.com/nodejs/node/issues/54918): a run that takes minutes is killed, and made once more.
+ */
 async function ran(name: string, ...args: string[]): Promise<Ran> {
   const command = [join(examples, `${name}.js`), ...args];
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, command);
-    return { code: 0, printed: stdout, said: stderr };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { code, printed: stdout, said: stderr };
+  for (let isLast = false; ; isLast = true) {
+    try {
+      const options = { timeout: 120_000 };
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, command, options);
+      return { code: 0, printed: stdout, said: stderr };
+    } catch (error) {
+      const { code, killed, stdout, stderr } = error as Failure;
+      if (killed && !isLast) continue;
+      return { code, printed: stdout, said: stderr };
+    }
   }
+}
+
+interface Failure {
+  readonly code: number;
+  readonly killed: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 interface Document {

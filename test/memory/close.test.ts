@@ -7,6 +7,7 @@ import { slot } from '../../src/base/units.ts';
 import { FileCache } from '../../src/memory/file-cache.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import { Store } from '../../src/store/store.ts';
+import { until } from '../host/until.ts';
 
 const MiB = 2 ** 20;
 const ended = { code: 'ERR_IO_ENDED' };
@@ -42,4 +43,13 @@ test('close() of asynchronous pages', async () => {
   const pages = new AsyncPages(new Store({ slots: 8, budget: new Budget(0) }));
   await pages.close();
   await assert.rejects(pages.flush(slot(1)), ended);
+});
+
+test('a closed swap leaves no listener on the process', { timeout: 60_000 }, async (t) => {
+  const before = process.listenerCount('exit');
+  const swap = openSwap();
+  if (!swap.transparent) return t.skip(swap.reason);
+  assert.ok(process.listenerCount('exit') > before);
+  swap.close();
+  await until('no listener', () => process.listenerCount('exit') <= before);
 });
