@@ -233,7 +233,9 @@ export class Shard {
     }
     const length = dense.compress(PAGE_OUT, COMPRESSED, COMPRESSED_BYTES_MAX);
     const counters = this.counters;
-    if (length === 0 || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
+    // An object may lie in a larger class than its own; a filtered block may be shorter than the dense one.
+    const isShorter = length !== 0 && length < (state & LENGTH_MASK);
+    if (!isShorter || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
       this.#rows[row + 2] = state | TRIED;
       counters[CounterAt.recompressKept]! += 1;
       return RecompressResult.kept;
