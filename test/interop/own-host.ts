@@ -11,6 +11,8 @@ const mainPath: string = join(root, 'build', 'src', 'cli', 'main.js');
 
 /** One row of the list document; only the fields that tests use. */
 export interface DiskFigures {
+  /** Clients that have the disk open. */
+  readonly connections: number;
   readonly name: string;
   readonly diskSizeBytes: number;
   readonly storedPages: number;

@@ -121,15 +121,8 @@ peerTest('a second QEMU is refused with the name of the first', ['qemu-io'], asy
     'sleep 4000',
     host.uri(),
   ]);
-  let hasEnded = false;
-  void first.then(() => {
-    hasEnded = true;
-  });
-  let refused = '';
-  while (refused === '' && !hasEnded) {
-    const { status, stderr } = await run('qemu-io', ['-f', 'raw', '-c', 'read 0 512', host.uri()]);
-    if (status !== 0) refused = stderr;
-  }
+  while ((await host.figures()).connections === 0); // else the second one could be first
+  const { stderr: refused } = await run('qemu-io', ['-f', 'raw', '-c', 'read 0 512', host.uri()]);
   assert.match(refused, /is in use by process [0-9]+ \(qemu-io\)/);
   assert.equal((await first).status, 0);
   await io(host, ['read -P 1 0 4k']);
