@@ -94,14 +94,6 @@ const constMembersOf = (node) =>
     ? [...node.type.members].filter((member) => member.name !== undefined)
     : [];
 
-const kindOf = (node) => {
-  if (ts.isClassDeclaration(node)) return 'class';
-  if (ts.isInterfaceDeclaration(node)) return 'interface';
-  if (ts.isTypeAliasDeclaration(node)) return 'type';
-  if (ts.isFunctionDeclaration(node)) return 'function';
-  return 'constant';
-};
-
 function exportsOf({ file }) {
   const symbol = checker.getSymbolAtLocation(program.getSourceFile(file));
   if (symbol === undefined) return [];
@@ -128,8 +120,7 @@ function section({ name, declarations }, specifier) {
   const shown = declarations.some(ts.isVariableDeclaration)
     ? declarations.filter(ts.isVariableDeclaration)
     : declarations;
-  const doc =
-    shown.map(docOf).find((text) => text !== '') ?? docOf(shown[0]?.parent?.parent ?? shown[0]);
+  const doc = shown.map(docOf).find((text) => text !== '') ?? '';
   if (doc === '') undocumented.push(`${specifier}: ${name}`);
   else lines.push(doc, '');
   lines.push('```ts', ...shown.map(signatureOf), '```', '');
@@ -140,7 +131,7 @@ function section({ name, declarations }, specifier) {
   for (const { label, text } of rows)
     lines.push(`- **${label}**: ${text.replace(/\n+- /g, '; ').replace(/\s*\n\s*/g, ' ')}`);
   if (rows.length > 0) lines.push('');
-  return { kind: shown.length > 0 ? kindOf(shown[0]) : 'constant', lines };
+  return lines;
 }
 
 /** Entry points without names are imported for what they do. */
@@ -154,7 +145,7 @@ function pageOf(entry) {
     introductionOf(entry),
     '',
   ];
-  for (const one of names) lines.push(...section(one, entry.specifier).lines);
+  for (const one of names) lines.push(...section(one, entry.specifier));
   return `${lines.join('\n').trimEnd()}\n`;
 }
 

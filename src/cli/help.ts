@@ -110,11 +110,8 @@ export const overviewExamples: Command['examples'] = [
 export async function overview(table: CommandTable, color: boolean): Promise<string> {
   const style = styleFor(color);
   const commands = await Promise.all(table.names.map((name) => table.load(name)));
-  const wordWidth = Math.max(
-    ...[...commands.map(({ name }) => name), ...library.map(([it]) => it)].map(
-      (word) => word.length,
-    ),
-  );
+  const words = [...commands.map(({ name }) => name), ...library.map(([name]) => name)];
+  const wordWidth = Math.max(...words.map((word) => word.length));
   const rows = (of: readonly (readonly [string, string])[]): string =>
     of.map(([word, meaning]) => `  ${word.padEnd(wordWidth)}  ${meaning}\n`).join('');
   const sections = groups.map(({ group, title }) => {

@@ -52,11 +52,12 @@ function sessionsOf(page: string): Session[] {
 function furnish(folder: string, page: string): void {
   for (const [, name, text] of textOf(page).matchAll(/```js (\S+)\n([\s\S]*?)```/g))
     writeFileSync(join(folder, name ?? ''), text ?? '');
-  const own = join(folder, 'node_modules', 'frontswap');
-  mkdirSync(own, { recursive: true });
-  symlinkSync(join(root, 'build/src'), join(own, 'dist'));
-  const { exports } = JSON.parse(textOf('package.json')) as { readonly exports: object };
-  writeFileSync(join(own, 'package.json'), JSON.stringify({ name: 'frontswap', exports }));
+  mkdirSync(join(folder, 'node_modules'));
+  // The package as the build links it for the examples.
+  symlinkSync(
+    join(root, 'build/examples/node_modules/frontswap'),
+    join(folder, 'node_modules/frontswap'),
+  );
   const other = 'node_modules/node-sqlite3-wasm';
   symlinkSync(join(root, other), join(folder, other));
 }
