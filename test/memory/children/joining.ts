@@ -1,5 +1,8 @@
-/** Ends as soon as one of its workers runs: those join its swap at that moment. Run by joining.test.ts. */
-import { isMainThread, Worker, workerData } from 'node:worker_threads';
+/**
+ * Ends as soon as one of its workers runs: those join its swap at that moment. Run by joining.test.ts.
+ * Without a top-level await: Node 22 aborts when a worker is terminated as it begins to evaluate such a module.
+ */
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { joinSwap, openSwap } from '../../../src/memory/open-swap.ts';
 
 if (isMainThread) {
@@ -9,7 +12,6 @@ if (isMainThread) {
       process.exit(0),
     );
 } else {
-  const { parentPort } = await import('node:worker_threads');
   parentPort!.postMessage('joining');
   const swap = joinSwap(workerData as SharedArrayBuffer);
   for (;;) swap.map({ bytes: 65536 });
