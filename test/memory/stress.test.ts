@@ -7,8 +7,9 @@ import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./stress.js', import.meta.url));
 
-test('threads that touch, evict, discard, pin and grow find what they wrote', {
+test('threads that touch, evict, discard, pin, grow and wait find what they wrote', {
   skip: skipUnlessPaging,
+  timeout: 200_000,
 }, () => {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
@@ -16,8 +17,9 @@ test('threads that touch, evict, discard, pin and grow find what they wrote', {
     { encoding: 'utf8', timeout: 180_000 },
   );
   assert.equal(status, 0, `${stdout}${stderr}`);
-  const { steps, dropped, wrong, stats } = JSON.parse(stdout);
+  const { steps, turns, dropped, wrong, stats } = JSON.parse(stdout);
   assert.equal(wrong, '');
   assert.ok(dropped > 0, 'memories were made and dropped');
+  assert.ok(turns > 0, 'waiters took turns');
   assert.ok(steps > 0 && stats.region.pageIns > 0, 'something has been paged');
 });

@@ -1,17 +1,17 @@
 /**
- * Threads touch, evict, bring ahead, discard, pin and grow paged memory at random, and every page that is read must
- * hold what was written to it last.
+ * Threads touch, evict, prefetch, discard, pin and grow paged memory at random, and every page that is read must
+ * hold what was last written to it.
  *
- *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--seed N] [--json]
+ *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--waiters 2] [--seed N] [--json]
  *
- * Meanwhile memories are made, adopted, checked and dropped, and threads are terminated in the middle of their calls.
+ * Meanwhile memories are created, adopted, checked and dropped; threads are terminated in the middle of their calls; and
+ * waiters pass a turn around by Atomics.wait and notify, each faulting on its turn.
  *
  * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
  * small that a swap file is needed. A page is 1024 words that follow from its number and its generation; generations,
- * and a lock for each page, lie in memory that is not paged.
+ * the turn, and a lock for each page lie in memory that is not paged.
  *
- * Ends with 0 when nothing was wrong; 1: a page held something else; hangs are seen by a watchdog that looks at each
- * thread's progress: 3.
+ * Exit status: 0, every page was right; 1, a page held something else; 3, one of the threads made no step for a minute.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,10 +29,11 @@ const REGION_PAGES = 4096;
 const WASM_PAGES_MAX = 2048;
 const WASM_PAGES_MIN = 256;
 const THREADS_MAX = 8;
+const WAITERS_MAX = 8;
 const STUCK_MS = 60_000;
 
-/** Not paged. Words: 0 stop, 1 pages of the wasm memory, 2 error page, 3 error word; 16.. steps of each thread. */
-const At = { stop: 0, wasmPages: 1, badPage: 2, badWord: 3, steps: 16 } as const;
+/** Not paged. Words: 0 stop, 1 pages of the wasm memory, 2 error page, 3 error word, 4 turn; 16.. steps of each thread. */
+const At = { stop: 0, wasmPages: 1, badPage: 2, badWord: 3, turn: 4, steps: 16 } as const;
 const TABLE_AT = 64;
 
 interface Job {
@@ -41,8 +42,11 @@ interface Job {
   readonly table: SharedArrayBuffer;
   readonly region: RegionHandle;
   readonly wasm: { readonly buffer: SharedArrayBuffer };
-  /** It touches nothing, and is terminated in the middle of a call. */
-  readonly isDoomed: boolean;
+  /** A doomed thread touches nothing, and is terminated in the middle of a call. */
+  readonly role: 'toucher' | 'waiter' | 'doomed';
+  /** Place in the round of waiters, and their number. */
+  readonly place: number;
+  readonly waiters: number;
 }
 
 interface Part {
@@ -52,7 +56,7 @@ interface Part {
   readonly region: SwapRegion | null;
 }
 
-/** A word of page `page` in its `generation`-th state; half of the words are alike, so that pages pack. */
+/** A word of page `page` in its `generation`-th state; half of the words are alike, so that pages compress. */
 const wordOf = (page: number, generation: number, at: number): number =>
   generation === 0
     ? 0
@@ -99,6 +103,24 @@ class Toucher {
     return steps;
   }
 
+  /** Steps only while the turn is its own, and sleeps in Atomics.wait until then. */
+  runInTurns(place: number, waiters: number): number {
+    let steps = 0;
+    while (Atomics.load(this.#control, At.stop) === 0) {
+      const turn = Atomics.load(this.#control, At.turn);
+      if (turn % waiters !== place) {
+        Atomics.wait(this.#control, At.turn, turn, 1000);
+        continue;
+      }
+      this.#step();
+      Atomics.store(this.#control, At.steps + this.#thread, ++steps & 0x7fffffff);
+      Atomics.store(this.#control, At.turn, (turn + 1) % (waiters << 20));
+      Atomics.notify(this.#control, At.turn);
+    }
+    this.#pin?.[Symbol.dispose]();
+    return steps;
+  }
+
   #step(): void {
     const part = this.#parts[this.#prng.oneIn(3) ? 1 : 0]!;
     const page = this.#prng.below(part.pages());
@@ -106,10 +128,10 @@ class Toucher {
     if (what < 450) this.#verify(part, page);
     else if (what < 900) this.#write(part, page);
     else if (what < 960) this.#scan(part, page);
-    else if (part.region !== null) this.#order(part.region, page, what);
+    else if (part.region !== null) this.#call(part.region, page, what);
   }
 
-  #order(region: SwapRegion, page: number, what: number): void {
+  #call(region: SwapRegion, page: number, what: number): void {
     const pages = Math.min(1 + this.#prng.below(64), REGION_PAGES - page);
     const range = { offset: page * PAGE, length: pages * PAGE };
     if (what < 970) region.evict(range);
@@ -124,7 +146,7 @@ class Toucher {
 
   #verify(part: Part, page: number): void {
     this.#lock(part.base + page);
-    this.#look(part, page);
+    this.#check(part, page);
     this.#unlock(part.base + page);
   }
 
@@ -136,7 +158,7 @@ class Toucher {
   #write(part: Part, page: number): void {
     const id = part.base + page;
     this.#lock(id);
-    if (this.#prng.oneIn(4)) this.#look(part, page);
+    if (this.#prng.oneIn(4)) this.#check(part, page);
     const generation = this.#prng.oneIn(16) ? 0 : this.#generations[id]! + 1;
     this.#generations[id] = generation;
     const words = part.words();
@@ -153,7 +175,7 @@ class Toucher {
     }
   }
 
-  #look(part: Part, page: number): void {
+  #check(part: Part, page: number): void {
     const id = part.base + page;
     const generation = this.#generations[id]!;
     const words = part.words();
@@ -181,7 +203,10 @@ interface Report {
   readonly seed: number;
   readonly seconds: number;
   readonly threads: number;
+  readonly waiters: number;
   readonly steps: number;
+  /** Turns that the waiters took. */
+  readonly turns: number;
   /** Memories that were made and dropped, threads that were terminated. */
   readonly dropped: number;
   readonly terminated: number;
@@ -194,17 +219,19 @@ async function main(): Promise<number> {
     options: {
       seconds: { type: 'string', default: '10' },
       threads: { type: 'string', default: '3' },
+      waiters: { type: 'string', default: '2' },
       seed: { type: 'string', default: process.env['SEED'] ?? String(Date.now() % 2 ** 31) },
       json: { type: 'boolean', default: false },
     },
   });
   const seconds = Number(values.seconds);
   const threads = Math.min(Number(values.threads), THREADS_MAX);
+  const waiters = Math.min(Number(values.waiters), WAITERS_MAX);
   const seed = Number(values.seed);
   process.stderr.write(`stress: seed ${seed}\n`);
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-stress-'));
   try {
-    const report = await stress(seconds, threads, seed, join(folder, 'swap'));
+    const report = await stress({ seconds, threads, waiters, seed, path: join(folder, 'swap') });
     if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
     else console.log(report);
     return report.wrong === '' ? 0 : 1;
@@ -213,12 +240,15 @@ async function main(): Promise<number> {
   }
 }
 
-async function stress(
-  seconds: number,
-  threads: number,
-  seed: number,
-  path: string,
-): Promise<Report> {
+interface Settings {
+  readonly seconds: number;
+  readonly threads: number;
+  readonly waiters: number;
+  readonly seed: number;
+  readonly path: string;
+}
+
+async function stress({ seconds, threads, waiters, seed, path }: Settings): Promise<Report> {
   const swap = openSwap({
     frontswap: { limitBytes: 2 * MiB },
     devices: [{ kind: 'file', path, sizeBytes: 256 * MiB }],
@@ -231,16 +261,14 @@ async function stress(
   const table = new SharedArrayBuffer((TABLE_AT + 2 * all) * 4);
   const control = new Int32Array(table, 0, TABLE_AT);
   Atomics.store(control, At.wasmPages, WASM_PAGES_MIN);
-  const running = Array.from({ length: threads }, (_, thread) => {
-    const job: Job = {
-      thread,
-      seed,
-      table,
-      region: region.handle,
-      wasm: memory.memory,
-      isDoomed: false,
-    };
-    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+  const start = (role: Job['role'], thread: number): Worker => {
+    const place = thread - threads;
+    const shared = { table, region: region.handle, wasm: memory.memory };
+    const job: Job = { role, thread, seed, place, waiters, ...shared };
+    return new Worker(new URL(import.meta.url), { workerData: job });
+  };
+  const running = Array.from({ length: threads + waiters }, (_, thread) => {
+    const worker = start(thread < threads ? 'toucher' : 'waiter', thread);
     return new Promise<number>((resolve, reject) => {
       worker.once('message', resolve);
       worker.once('error', reject);
@@ -255,33 +283,29 @@ async function stress(
     wrongMemory ||= dropped.step();
     if (wrongMemory !== '') Atomics.compareExchange(control, At.stop, 0, 1);
     if (!prng.oneIn(8)) return;
-    const job: Job = {
-      thread: 0,
-      seed,
-      table,
-      region: region.handle,
-      wasm: memory.memory,
-      isDoomed: true,
-    };
-    const worker = new Worker(new URL(import.meta.url), { workerData: job });
+    const worker = start('doomed', 0);
     await new Promise((resolve) => worker.once('message', resolve));
     await new Promise((resolve) => setTimeout(resolve, prng.below(20)));
     await worker.terminate();
     terminated++;
   };
-  await watch(control, threads, seconds, each);
+  await watch(control, threads + waiters, seconds, each);
   Atomics.compareExchange(control, At.stop, 0, 1);
-  const steps = (await Promise.all(running)).reduce((sum, n) => sum + n, 0);
+  Atomics.notify(control, At.turn);
+  const ended = await Promise.all(running);
+  const steps = ended.reduce((sum, n) => sum + n, 0);
+  const turns = ended.slice(threads).reduce((sum, n) => sum + n, 0);
   const wrong =
     control[At.stop] === 2
       ? `page ${control[At.badPage]}, word ${control[At.badWord]} is not what was written last`
       : wrongMemory;
   const stats = { region: region.stats(), wasm: adopted.stats(), swap: swap.stats() };
-  swap[Symbol.dispose]();
-  return { seed, seconds, threads, steps, dropped: dropped.count, terminated, wrong, stats };
+  swap.close();
+  const counts = { steps, turns, dropped: dropped.count, terminated };
+  return { seed, seconds, threads, waiters, ...counts, wrong, stats };
 }
 
-/** Until the time is over or a page was wrong; `each` ten times a second. */
+/** Until the time is over or a page was wrong; calls `each` ten times a second. Exits when one thread is stuck. */
 async function watch(
   control: Int32Array,
   threads: number,
@@ -290,16 +314,18 @@ async function watch(
 ): Promise<void> {
   const end = Date.now() + seconds * 1000;
   const last = new Int32Array(threads);
-  let since = Date.now();
+  const since = new Float64Array(threads).fill(Date.now());
   while (Date.now() < end && Atomics.load(control, At.stop) === 0) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     await each();
     const now = control.slice(At.steps, At.steps + threads);
-    if (now.some((steps, i) => steps !== last[i])) since = Date.now();
+    for (let thread = 0; thread < threads; thread++) {
+      if (now[thread] !== last[thread]) since[thread] = Date.now();
+      if (Date.now() - since[thread]! < STUCK_MS) continue;
+      process.stderr.write(`stress: thread ${thread} made no step for ${STUCK_MS} ms: ${now}\n`);
+      process.exit(3);
+    }
     last.set(now);
-    if (Date.now() - since < STUCK_MS) continue;
-    process.stderr.write(`stress: no thread has made a step for ${STUCK_MS} ms: ${now}\n`);
-    process.exit(3);
   }
 }
 
@@ -337,10 +363,10 @@ class SharedMemory {
 }
 
 /** Calls that change no page, until the thread is terminated. */
-function askForEver(job: Job): never {
+function callForEver(job: Job): never {
   const region = attachRegion(job.region);
   const prng = new Prng(job.seed);
-  parentPort?.postMessage('asks');
+  parentPort?.postMessage('calling');
   for (;;) {
     const range = { offset: prng.below(REGION_PAGES - 64) * PAGE, length: 64 * PAGE };
     if (prng.oneIn(2)) region.evict(range);
@@ -351,6 +377,8 @@ function askForEver(job: Job): never {
 if (isMainThread) process.exitCode = await main();
 else {
   const job = workerData as Job;
-  if (job.isDoomed) askForEver(job);
-  parentPort?.postMessage(new Toucher(job, attachRegion(job.region)).run());
+  if (job.role === 'doomed') callForEver(job);
+  const toucher = new Toucher(job, attachRegion(job.region));
+  const steps = job.role === 'waiter' ? toucher.runInTurns(job.place, job.waiters) : toucher.run();
+  parentPort?.postMessage(steps);
 }
