@@ -22,7 +22,7 @@ const CounterAt: {
     readonly densePages: 9;
     readonly recompressed: 10;
     readonly recompressKept: 11;
-    readonly recompressNoRoom: 12;
+    readonly recompressNoSpace: 12;
     readonly zeroPages: 13;
     readonly goodPages: 14;
     readonly refusedIncompressible: 15;
@@ -70,7 +70,7 @@ type PutResult = (typeof PutResult)[keyof typeof PutResult];
 const RecompressResult: {
     readonly smaller: 0;
     readonly kept: 1;
-    readonly noRoom: 2;
+    readonly noSpace: 2;
     readonly absent: 3;
     readonly corrupt: 4;
 };
@@ -87,7 +87,7 @@ class Store {
     dropRange(from: Slot, to: number): number;
     skipEmpty(from: Slot, to: number): number;
     recompress(slot: Slot): RecompressResult;
-    recompressIdle(most: number, age: number): number;
+    recompressIdle(pagesMax: number, age: number): number;
     age(from: Slot, to: number): void;
     coldest(from: Slot, to: number, age: number, incompressibleOnly: boolean): number;
     putCompressed(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): PutResult;

@@ -86,7 +86,7 @@ class Store {
     dropRange(from: Slot, to: number): number;
     skipEmpty(from: Slot, to: number): number;
     recompress(slot: Slot): RecompressResult;
-    recompressIdle(most: number, age: number): number;
+    recompressIdle(pagesMax: number, age: number): number;
     age(from: Slot, to: number): void;
     coldest(from: Slot, to: number, age: number, incompressibleOnly: boolean): number;
     putCompressed(slot: Slot, format: PageFormat, source: Uint8Array, at: number, length: number): PutResult;

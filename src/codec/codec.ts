@@ -1,7 +1,7 @@
 /**
  * Page codecs: compress a page to a block and decompress it. A codec works on byte addresses inside one memory (a
- * shard's). Each stored page records its format. Engines of one format are interchangeable: each decompresses the
- * blocks of the others, but they need not produce the same bytes.
+ * shard's). Each stored page records its format. Engines of one format are interchangeable: each decompresses
+ * the blocks of the others, but they need not produce the same bytes.
  */
 import type { Kernels } from './kernels.ts';
 import type { LinearMemory } from './linear-memory.ts';
@@ -14,8 +14,7 @@ export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4, filtered:
 export type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];
 
 /**
- * Compresses and decompresses 4096-byte pages inside one memory. Addresses and lengths are in
- * bytes.
+ * Compresses and decompresses 4096-byte pages inside one memory. Addresses and lengths are in bytes.
  */
 export interface PageCodec {
   /** The engine's name as users see it: `lz4`, `lz4-native`. */
@@ -27,5 +26,5 @@ export interface PageCodec {
   readonly decompress: (from: number, length: number, page: number) => number;
 }
 
-/** Creates a codec for one memory and the kernels that run in it. os/ has factories of native engines. */
+/** Creates a codec for one memory and the kernels that run in it. os/native-codec.ts has native engines. */
 export type CodecFactory = (memory: LinearMemory, kernels: Kernels) => PageCodec;

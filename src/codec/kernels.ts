@@ -42,10 +42,10 @@ export interface Kernels {
   readonly lz4Decompress: (from: number, length: number, page: number) => number;
   /**
    * Returns the filter for pages of numbers (wasm/planes.ts) that is likely to make the page compress best, 1 .. 4, or
-   * 0 if none is likely to reach `most` bytes or less. An estimate from samples.
+   * 0 if none is likely to reach at most `limit` bytes. An estimate from samples.
    *   1 bit planes of 4-byte elements   2 of 8-byte elements   3, 4 the same of each element minus its predecessor
    */
-  readonly pickFilter: (page: number, most: number) => number;
+  readonly pickFilter: (page: number, limit: number) => number;
   /** Filters the page at `page` with `filter` (1 .. 4) to the 4096 bytes at `out`. They must not overlap. */
   readonly toPlanes: (filter: number, page: number, out: number) => void;
   /** Inverse of toPlanes(): returns 4096, or -1 if the filter does not exist. Any 4096 bytes are valid input. */
@@ -68,7 +68,7 @@ export interface Kernels {
 
 let compiled: object | undefined;
 
-/** Instantiates the kernels over `memory`. Compiling happens once a process, each instance costs about 50 us. */
+/** Instantiates the kernels over `memory`. Compiles once per process; an instance costs about 50 us. */
 export function loadKernels(memory: LinearMemory): Kernels {
   compiled ??= compileModule(readFileSync(new URL('../codec/kernels.wasm', import.meta.url)));
   const kernels = instantiate(compiled, memory) as Kernels & { readonly init: () => void };

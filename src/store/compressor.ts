@@ -2,7 +2,7 @@
  * A shard's codecs: which one compresses a page, and which one decompresses it.
  *
  *   put         LZ4 ▶ at most LZ4_GOOD_BYTES? ─yes─▶ that block
- *                         └no─▶ can a filter reach 5/8 of it? ─no─▶ LZ4's block, or raw if LZ4 refused the page
+ *                         └no─▶ filter's estimate at most 5/8 of it? ─no─▶ LZ4's block, or raw if LZ4 refused the page
  *                                     └yes─▶ filter and LZ4: at most 7/8 of it? that block, else as above
  *   recompress  the dense codec
  *
@@ -20,8 +20,8 @@ import { CounterAt } from './results.ts';
 export const COMPRESSED_BYTES_MAX = 3072;
 /** Up to this size, 7/16 of a page, LZ4's block is good enough: no filter is tried. */
 const LZ4_GOOD_BYTES = 1792;
-/** A filter is tried if its estimate is at most 5/8 of LZ4's block, and its block is kept if it is at most 7/8. */
-const PROMISE_EIGHTHS = 5;
+/** A filter is tried if its estimate is at most 5/8 of LZ4's block; its block is kept if it is at most 7/8 of it. */
+const ESTIMATE_EIGHTHS = 5;
 const GAIN_EIGHTHS = 7;
 
 export class Compressor {
@@ -55,7 +55,7 @@ export class Compressor {
     const shorter =
       length === 0
         ? this.#filter(limit, limit)
-        : this.#filter((length * PROMISE_EIGHTHS) >>> 3, (length * GAIN_EIGHTHS) >>> 3);
+        : this.#filter((length * ESTIMATE_EIGHTHS) >>> 3, (length * GAIN_EIGHTHS) >>> 3);
     return shorter === 0 ? length : shorter;
   }
 
@@ -68,11 +68,11 @@ export class Compressor {
     return codec.decompress(from, length, PAGE_OUT) === PAGE_BYTES;
   }
 
-  /** @param promise highest estimate of the compressed size at which a filter is tried, bytes */
-  #filter(promise: number, limit: number): number {
+  /** @param estimateMax highest estimate of the compressed size at which a filter is tried, bytes */
+  #filter(estimateMax: number, limit: number): number {
     const codec = this.#filtered;
     if (codec === null) return 0;
-    const filter = codec.pick(PAGE_IN, promise);
+    const filter = codec.pick(PAGE_IN, estimateMax);
     if (filter === 0) return 0;
     const length = codec.compress(filter, PAGE_IN, PAGE_OUT, limit); // PAGE_OUT is idle during a put
     if (length === 0) {

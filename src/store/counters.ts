@@ -37,7 +37,7 @@ export function countPage(
   if (format === PageFormat.filtered) counters[CounterAt.filteredPages]! += by;
 }
 
-/** Throws InvariantError unless the counters are what the rows say. Cost: all rows. Returns groups whose rows may be resident. */
+/** Throws InvariantError unless the counters match the rows. Cost: all rows. Returns the number of groups whose rows may be resident. */
 export function verifyCounters(
   rows: Int32Array,
   groups: Int32Array,
@@ -55,8 +55,8 @@ export function verifyCounters(
       countPage(sum, state, rows[row] === 0 && rows[row + 1] === 0, 1);
     }
     const word = groups[group]!;
-    assert((word & ~GROUP_RESIDENT) === inGroup, 'a group counts its slots');
-    assert(inGroup === 0 || word >= GROUP_RESIDENT, 'rows in use are charged');
+    assert((word & ~GROUP_RESIDENT) === inGroup, 'the group counts its slots in use');
+    assert(inGroup === 0 || word >= GROUP_RESIDENT, 'the rows of a group in use are charged');
     if (word >= GROUP_RESIDENT) resident++;
   }
   const isCounted = (at: number): boolean => counters[at] === sum[at];

@@ -1,7 +1,7 @@
 /**
  * The layout of a shard's memory image, which depends only on the number of slots.
  *
- *   0        header: magic, version, slots; counters
+ *   0        header: magic, version, slots, counters
  *   4 KiB    kernels' scratch
  *   64 KiB   staging: page in, compressed bytes, page out; 4 KiB each and as much slack
  *   88 KiB   slot table: 12 bytes per slot
@@ -12,7 +12,7 @@ import { type ArenaLayout, arenaLayout } from '../arena/arena.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { GROUP_SLOTS, ROW } from './rows.ts';
 
-/** "FSWP", version of the image's layout. */
+/** The header's first two words: "FSWP", and the version of the image's layout. */
 export const MAGIC = 0x5057_5346;
 export const VERSION = 1;
 export const COUNTERS_AT = 256;
@@ -44,7 +44,7 @@ export function imageOf(slots: number): Image {
   const groups = Math.ceil(slots / GROUP_SLOTS);
   const groupTable = SLOT_TABLE + groups * GROUP_SLOTS * ROW * 4;
   const arena = arenaLayout(alignPage(groupTable + groups * 4), arenaPages(slots));
-  // One page more: the kernels may read and write a few bytes past the last object.
+  // One more page: the kernels may read and write a few bytes past the last object.
   const bytes = Math.ceil((arena.end + PAGE_BYTES) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
   return { groups, groupTable, arena, bytes };
 }

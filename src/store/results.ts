@@ -29,7 +29,7 @@ export const RecompressResult = {
   /** Unchanged: same-filled, already dense, tried before, or no smaller; or the store has no dense codec. */
   kept: 1,
   /** Unchanged: no space for the new form, which is written before the old one is freed. */
-  noRoom: 2,
+  noSpace: 2,
   /** Nothing is stored under the slot. */
   absent: 3,
   /** As GetResult.corrupt: the damaged bytes stay. */
@@ -38,7 +38,7 @@ export const RecompressResult = {
 export type RecompressResult = (typeof RecompressResult)[keyof typeof RecompressResult];
 
 /**
- * Indexes of a shard's counters. Those called ...Pages (except compactedPages) and storedBytes are current values, the
+ * Indexes of a shard's counters. Those named ...Pages (except compactedPages) and storedBytes are current values, the
  * others count events.
  */
 export const CounterAt = {
@@ -64,7 +64,7 @@ export const CounterAt = {
   /** Pages that it tried and left unchanged: the new form was not a size class smaller. */
   recompressKept: 11,
   /** Pages that it left unchanged because there was no space for the new form. */
-  recompressNoRoom: 12,
+  recompressNoSpace: 12,
   /** Same-filled pages that are all zero. */
   zeroPages: 13,
   /** Pages that compress to at most half a page. */
@@ -73,7 +73,7 @@ export const CounterAt = {
   refusedIncompressible: 15,
   /** Of the stored pages: compressed with a filter (pages of numbers). */
   filteredPages: 16,
-  /** Puts that tried a filter in vain: the page was not smaller by an eighth. */
+  /** Puts that tried a filter without gain: the page was not smaller by an eighth. */
   filterMissed: 17,
   count: 18,
 } as const;

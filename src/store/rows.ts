@@ -10,7 +10,7 @@
  *
  * Invariants
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.
- * - `tried` is set only if the dense codec did not make the page that is stored now any smaller.
+ * - `tried` is set only if the dense codec did not make the stored page smaller.
  *
  * Cost: age() and findOld() read 4 of the 12 bytes of each row in order, a few ns per slot, and one word per group of
  * 1024 slots without a page.
@@ -22,6 +22,7 @@ export const ROW = 3;
 /** Slots per group; the rows of a group are charged and released together: 12 KiB, three pages. */
 export const GROUP_SLOTS = 1024;
 export const GROUP_SHIFT = 10;
+export const GROUP_ROW_BYTES: number = GROUP_SLOTS * ROW * 4;
 /** Flag in a group's word: its rows may be resident. The low bits count the slots in use, 0 .. 1024. */
 export const GROUP_RESIDENT = 0x4000_0000;
 
@@ -71,7 +72,7 @@ export function agePages(rows: Int32Array, groups: Int32Array, from: number, to:
 }
 
 /**
- * Returns the first slot of [from, to) whose page has at least this age and passes `isWanted`, or `to`.
+ * Returns the first slot of [from, to) whose page has at least this age and satisfies `matches`, or `to`.
  * Skips same-filled pages: they use no memory besides their row.
  */
 export function findOld(
@@ -80,13 +81,13 @@ export function findOld(
   from: number,
   to: number,
   age: number,
-  isWanted: (state: number) => boolean,
+  matches: (state: number) => boolean,
 ): number {
   for (let slot = from; slot < to; slot++) {
     if ((slot & (GROUP_SLOTS - 1)) === 0) slot = skipEmpty(groups, slot, to);
     if (slot === to) return to;
     const state = rows[slot * ROW + 2]!;
-    if (formatIn(state) > PageFormat.same && ageIn(state) >= age && isWanted(state)) return slot;
+    if (formatIn(state) > PageFormat.same && ageIn(state) >= age && matches(state)) return slot;
   }
   return to;
 }

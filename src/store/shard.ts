@@ -2,18 +2,17 @@
  * A shard: one linear memory that holds up to 2^19 pages and every table about them. It is the unit of growth, of
  * parallelism (one owner thread) and of survival: all state is in the memory's image, at offsets fixed by the slot count.
  *
- * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs its row only; a page that does not compress
- * to 3/4 of a page (compressor.ts) is stored raw; any other is an object of the arena. recompress() moves a page to a denser
- * format.
+ * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs only its row. Any other page is an object in
+ * the arena: raw if it does not compress to 3/4 of a page (compressor.ts). recompress() moves a page to a denser format.
  *
  * Invariants
- * - A slot holds exactly what was put last, or nothing. A refused put leaves the slot as it was.
+ * - A slot holds exactly the page that was put last, or none. A refused put leaves the slot as it was.
  * - The checksum covers the stored bytes, their format and the slot's number, and is checked before decompressing.
- * - The budget counts every byte that may be resident: staging, 12 KiB of rows a group of 1024 slots with a page in it,
+ * - The budget counts every byte that may be resident: staging, 12 KiB of rows for each group of 1024 slots in use,
  *   the arena's pages. It is checked before anything is destroyed. Counters are exact.
  *
- * Cost: put = a copy in, a codec call, a copy to the object; get = a checksum, a codec call, a copy out; drop = two table
- * rows. Allocates nothing, except one view if a put's page is part of a larger array.
+ * Cost: put: copy in, compress, copy to the object; get: checksum, decompress, copy out; drop: two table rows. Allocates
+ * nothing, except one view if a put's page is part of a larger array.
  */
 import { Arena } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
@@ -46,6 +45,7 @@ import {
   findOld,
   formatIn,
   GROUP_RESIDENT,
+  GROUP_ROW_BYTES,
   GROUP_SHIFT,
   GROUP_SLOTS,
   LENGTH_MASK,
@@ -54,17 +54,26 @@ import {
   TRIED,
   wordCheck,
 } from './rows.ts';
+import { SlotGroups } from './slot-groups.ts';
 
 /** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
 
-const GROUP_ROW_BYTES = GROUP_SLOTS * ROW * 4;
-
-/** Objects that a put without room compacts before it is refused, and chunks of free pages that it releases: 50 us. */
+/** A put that finds no space moves this many objects and releases this many chunks before it is refused: 50 us. */
 const PRESSURE_MOVES = 256;
 export const PRESSURE_CHUNKS = 64;
-/** Makes the other shards under the same budget release free memory. Returns the pages released. */
-export type Pressure = (asking: Shard) => number;
+/** Makes the other shards of the same budget release free memory; returns the number of pages. */
+export type Pressure = (requester: Shard) => number;
+
+export interface ShardParts {
+  /** 1 .. SHARD_SLOTS_MAX. */
+  readonly slots: number;
+  readonly codec: CodecFactory;
+  readonly dense: CodecFactory | null;
+  readonly budget: Budget;
+  readonly release: PageReleaseFactory;
+  readonly pressure: Pressure;
+}
 
 export class Shard {
   readonly slots: number;
@@ -77,25 +86,15 @@ export class Shard {
   readonly #release: PageRelease;
   readonly #pressure: Pressure;
   readonly #rows: Int32Array;
-  readonly #groups: Int32Array;
+  readonly #groups: SlotGroups;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #pageIn: Uint8Array;
   readonly #pageOut: Uint8Array;
-  /** Groups without pages whose rows may be resident. */
-  #emptyGroups = 0;
   #isOpen = false;
 
-  /** @param slots 1..SHARD_SLOTS_MAX */
-  constructor(
-    slots: number,
-    codec: CodecFactory,
-    budget: Budget,
-    release: PageReleaseFactory,
-    pressure: Pressure,
-    dense: CodecFactory | null,
-  ) {
-    assert(slots > 0 && slots <= SHARD_SLOTS_MAX, 'a shard has 1 to 2^19 slots');
+  constructor({ slots, codec, dense, budget, release, pressure }: ShardParts) {
+    assert(slots > 0 && slots <= SHARD_SLOTS_MAX, '0 < slots <= SHARD_SLOTS_MAX');
     this.slots = slots;
     const { groups, groupTable, arena, bytes } = imageOf(slots);
     const memory = createMemory(bytes);
@@ -105,7 +104,7 @@ export class Shard {
     this.#release = release(memory);
     this.#pressure = pressure;
     this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
-    this.#groups = new Int32Array(buffer, groupTable, groups);
+    this.#groups = new SlotGroups(new Int32Array(buffer, groupTable, groups), this.#release);
     this.#words = new Int32Array(buffer, 0, SLOT_TABLE / 4);
     this.#bytes = new Uint8Array(buffer);
     this.#pageIn = new Uint8Array(buffer, PAGE_IN, PAGE_BYTES);
@@ -127,7 +126,7 @@ export class Shard {
 
   /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */
   put(slot: number, source: Uint8Array, at: number, payloadMax: number): PutResult {
-    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'a source holds its page');
+    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'the source holds a page at `at`');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
@@ -153,9 +152,9 @@ export class Shard {
     at: number,
     length: number,
   ): PutResult {
-    assert(format > PageFormat.raw, 'only packed bytes are put packed');
-    assert(length > 0 && length <= COMPRESSED_BYTES_MAX, 'packed bytes are within their limit');
-    assert(at >= 0 && at + length <= source.length, 'a source holds its packed bytes');
+    assert(format > PageFormat.raw, 'the format is a compressed one');
+    assert(length > 0 && length <= COMPRESSED_BYTES_MAX, '0 < length <= COMPRESSED_BYTES_MAX');
+    assert(at >= 0 && at + length <= source.length, 'the source holds `length` bytes at `at`');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     this.#bytes.set(source.subarray(at, at + length), COMPRESSED);
     return this.#keep(slot, COMPRESSED, length, format);
@@ -170,7 +169,10 @@ export class Shard {
   /** Copies the compressed bytes to target[at ..], checked; returns compressedBytes(), or -1 if they are damaged. */
   readCompressed(slot: number, target: Uint8Array, at: number): number {
     const length = this.compressedBytes(slot);
-    assert(at >= 0 && at + length <= target.length, 'a target has room for packed bytes');
+    assert(
+      at >= 0 && at + length <= target.length,
+      'the target has space for the compressed bytes',
+    );
     if (length === 0) return 0;
     const row = slot * ROW;
     const from = this.#arena.address(this.#rows[row]!);
@@ -199,7 +201,7 @@ export class Shard {
 
   /** Writes the page of `slot` to target[at .. at + 4096). The target is unchanged unless `found`. */
   get(slot: number, target: Uint8Array, at: number): GetResult {
-    assert(at >= 0 && at + PAGE_BYTES <= target.length, 'a target has room for its page');
+    assert(at >= 0 && at + PAGE_BYTES <= target.length, 'the target has space for a page');
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (state === 0) return GetResult.absent;
@@ -232,7 +234,7 @@ export class Shard {
       return RecompressResult.corrupt;
     }
     const length = dense.compress(PAGE_OUT, COMPRESSED, COMPRESSED_BYTES_MAX);
-    const counters = this.counters;
+    const { counters } = this;
     // An object may lie in a larger class than its own; a filtered block may be shorter than the dense one.
     const isShorter = length !== 0 && length < (state & LENGTH_MASK);
     if (!isShorter || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
@@ -242,8 +244,8 @@ export class Shard {
     }
     const location = this.#alloc(slot, length); // may move the old object: its row is read afterwards
     if (location === 0) {
-      counters[CounterAt.recompressNoRoom]! += 1;
-      return RecompressResult.noRoom;
+      counters[CounterAt.recompressNoSpace]! += 1;
+      return RecompressResult.noSpace;
     }
     const seed = checksumSeed(slot, dense.format);
     const sum = this.#kernels.copyChecksum(this.#arena.address(location), COMPRESSED, length, seed);
@@ -259,23 +261,23 @@ export class Shard {
 
   /** Ages the pages of [from, to) by one; see rows.ts. */
   age(from: number, to: number): void {
-    agePages(this.#rows, this.#groups, from, to);
+    agePages(this.#rows, this.#groups.words, from, to);
   }
 
   /** Returns the first slot of [from, to) with an old page (see rows.ts), or `to`. */
-  findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
-    return findOld(this.#rows, this.#groups, from, to, age, isWanted);
+  findOld(from: number, to: number, age: number, matches: (state: number) => boolean): number {
+    return findOld(this.#rows, this.#groups.words, from, to, age, matches);
   }
 
   /** Drops the page of `slot`; its bytes are reusable when this returns. False if there was none. */
   drop(slot: number): boolean {
     if (this.#rows[slot * ROW + 2] === 0) return false;
     this.#empty(slot);
-    this.#leaveGroup(slot);
+    this.#groups.leave(slot);
     return true;
   }
 
-  /** warmRow() and warmObject(): the two steps of Store.warm(), which reads drop()'s data into the CPU caches. */
+  /** warmRow() and warmObject() are the two steps of Store.warm(), which reads drop()'s data into the CPU caches. */
   warmRow(slot: number): number {
     return this.#rows[slot * ROW]! ^ this.#rows[slot * ROW + 2]!;
   }
@@ -288,8 +290,9 @@ export class Shard {
   /** Drops the pages of the slots [from, to); returns how many. A group without pages costs one read. */
   dropRange(from: number, to: number): number {
     let dropped = 0;
+    const groups = this.#groups.words;
     for (let slot = from; slot < to; slot++) {
-      if ((this.#groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0) slot |= GROUP_SLOTS - 1;
+      if ((groups[slot >>> GROUP_SHIFT]! & ~GROUP_RESIDENT) === 0) slot |= GROUP_SLOTS - 1;
       else if (this.drop(slot)) dropped++;
     }
     return dropped;
@@ -297,7 +300,7 @@ export class Shard {
 
   /** Returns the first slot of [from, to) whose group has pages, or `to`. */
   skipEmpty(from: number, to: number): number {
-    return skipEmpty(this.#groups, from, to);
+    return skipEmpty(this.#groups.words, from, to);
   }
 
   /** Format of the page of `slot`; `none` if the slot is empty. */
@@ -332,23 +335,23 @@ export class Shard {
   /** Releases free memory to the system until at most `keepPages` of its pages may be resident; returns the pages. */
   releaseFree(keepPages: number, chunksMax: number): number {
     if (!this.#isOpen) return 0;
-    let given = this.#arena.releaseFree(keepPages, chunksMax);
-    if (keepPages === 0) given += this.#releaseRows();
-    return given;
+    let released = this.#arena.releaseFree(keepPages, chunksMax);
+    if (keepPages === 0) released += this.#releaseRows();
+    return released;
   }
 
   /** Checks every invariant of tables and arena; throws InvariantError. Cost: all rows and objects' headers. */
   verify(): void {
-    const residentGroups = verifyCounters(this.#rows, this.#groups, this.counters);
+    const residentGroups = verifyCounters(this.#rows, this.#groups.words, this.counters);
     assert(
       this.counters[CounterAt.compactedPages] === this.#arena.compactedPages,
-      'pages freed by compaction are counted',
+      "the counter of compacted pages equals the arena's",
     );
     const arenaBytes = this.#arena.verify((owner) => this.#rows[owner * ROW]!);
     const openBytes = this.#isOpen ? OPEN_BYTES : 0;
     assert(
       this.#budget.usedBytes === arenaBytes + residentGroups * GROUP_ROW_BYTES + openBytes,
-      'the budget holds what may be resident, no more and no less',
+      'the budget counts exactly what may be resident',
     );
   }
 
@@ -392,34 +395,34 @@ export class Shard {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (formatIn(state) > PageFormat.same) {
-      const held = this.#rows[row]!;
-      if (this.#arena.classAt(held) === this.#arena.classOf(length)) {
+      const location = this.#rows[row]!;
+      if (this.#arena.classAt(location) === this.#arena.classOf(length)) {
         countPage(this.counters, state, false, -1);
-        return held; // the new bytes go where the old ones were
+        return location; // the new bytes overwrite the old ones
       }
     }
     if (state === 0 && !this.#enterGroup(slot)) return 0;
     const location = this.#alloc(slot, length);
     if (location !== 0 && state !== 0) this.#empty(slot);
     if (location !== 0) return location;
-    if (state === 0) this.#leaveGroup(slot);
+    if (state === 0) this.#groups.leave(slot);
     return this.#reuseLarger(slot, state, length);
   }
 
   /** Without space elsewhere: reuses the slot's own object if that is large enough. */
   #reuseLarger(slot: number, state: number, length: number): number {
     if (formatIn(state) <= PageFormat.same) return 0;
-    const held = this.#rows[slot * ROW]!;
-    if (this.#arena.classAt(held) < this.#arena.classOf(length)) return 0;
+    const location = this.#rows[slot * ROW]!;
+    if (this.#arena.classAt(location) < this.#arena.classOf(length)) return 0;
     countPage(this.counters, state, false, -1);
-    return held;
+    return location;
   }
 
   #alloc(slot: number, length: number): number {
     let location = this.#arena.alloc(length, slot);
     if (location === 0 && this.compact(PRESSURE_MOVES) > 0)
       location = this.#arena.alloc(length, slot);
-    if (location === 0 && this.#makeRoom()) location = this.#arena.alloc(length, slot);
+    if (location === 0 && this.#makeSpace()) location = this.#arena.alloc(length, slot);
     return location;
   }
 
@@ -434,38 +437,16 @@ export class Shard {
 
   /** Counts a slot as used; false if the rows of its group are not resident and the budget refuses them. */
   #enterGroup(slot: number): boolean {
-    const group = slot >>> GROUP_SHIFT;
-    const word = this.#groups[group]!;
-    if (word < GROUP_RESIDENT) {
-      if (!this.#reserve(GROUP_ROW_BYTES)) return false;
-      this.#groups[group] = GROUP_RESIDENT + 1;
-      return true;
-    }
-    if (word === GROUP_RESIDENT) this.#emptyGroups--;
-    this.#groups[group] = word + 1;
+    if (!this.#groups.isCharged(slot) && !this.#reserve(GROUP_ROW_BYTES)) return false;
+    this.#groups.enter(slot);
     return true;
   }
 
-  #leaveGroup(slot: number): void {
-    const group = slot >>> GROUP_SHIFT;
-    const word = this.#groups[group]! - 1;
-    this.#groups[group] = word;
-    if (word === GROUP_RESIDENT) this.#emptyGroups++;
-  }
-
+  /** Releases the rows of empty groups; returns the pages. */
   #releaseRows(): number {
-    let given = 0;
-    if (this.#emptyGroups === 0) return 0;
-    for (let group = 0; group < this.#groups.length; group++) {
-      if (this.#groups[group] !== GROUP_RESIDENT) continue;
-      const at = SLOT_TABLE + group * GROUP_ROW_BYTES;
-      if (!this.#release.release(at, GROUP_ROW_BYTES)) break;
-      this.#groups[group] = 0;
-      this.#emptyGroups--;
-      this.#budget.release(GROUP_ROW_BYTES);
-      given += GROUP_ROW_BYTES / PAGE_BYTES;
-    }
-    return given;
+    const bytes = this.#groups.release();
+    this.#budget.release(bytes);
+    return bytes / PAGE_BYTES;
   }
 
   /** Charges the shard's own bytes with its first page. */
@@ -479,18 +460,18 @@ export class Shard {
   }
 
   #reserve(length: number): boolean {
-    return this.#budget.reserve(length) || (this.#makeRoom() && this.#budget.reserve(length));
+    return this.#budget.reserve(length) || (this.#makeSpace() && this.#budget.reserve(length));
   }
 
   /** Releases free memory of this and other shards after a reservation was refused. False if there is none. */
-  #makeRoom(): boolean {
+  #makeSpace(): boolean {
     const own = this.#arena.releaseFree(0, PRESSURE_CHUNKS) + this.#releaseRows();
     return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;
   }
 
-  #refused(at: number, answer: PutResult = PutResult.refused): PutResult {
-    this.counters[at]! += 1;
-    return answer;
+  #refused(counter: number, result: PutResult = PutResult.refused): PutResult {
+    this.counters[counter]! += 1;
+    return result;
   }
 
   #corrupt(): GetResult {

@@ -10,7 +10,7 @@
  * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms, because
  * the runtime collects garbage when it reserves so much address space.
  *
- * The owner schedules housekeeping (compaction, releasing memory): call maintain() after a batch and compactIdle() when
+ * The owner schedules maintenance (compaction, releasing memory): call maintain() after a batch and compactIdle() when
  * idle. Without it the store works, but uses more memory than necessary.
  */
 import type { Budget } from '../arena/budget.ts';
@@ -32,10 +32,10 @@ const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
 const MAINTAIN_MOVES_MAX = 512;
 /** Chunks of 128 KiB that one maintain() may release, however little has changed. */
-const GIVE_BACK_CHUNKS = 64;
+const RELEASE_CHUNKS_MIN = 64;
 /** Limits of one compactIdle() per shard: about 10 ms. */
-const SETTLE_MOVES = 8192;
-const SETTLE_CHUNKS = 512;
+const IDLE_MOVES_MAX = 8192;
+const IDLE_CHUNKS_MAX = 512;
 
 /** Size, memory limit and codecs of a Store. */
 export interface StoreOptions {
@@ -65,23 +65,24 @@ export class Store {
   readonly #hasDense: boolean;
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
-  /** The last attempt to create a shard failed. It costs a garbage collection, so the next follows a compactIdle(). */
+  /** The last attempt to create a shard failed. An attempt costs a garbage collection, so the next one waits for a compactIdle(). */
   #hasNoSpace = false;
   #maintained = 0;
   /** Slot at which recompressIdle() continues. */
-  #idleAt = 0;
+  #recompressAt = 0;
 
   /** @throws RangeError if the process has no address space for the first shard */
   constructor(options: StoreOptions) {
-    const { slots, budget, codec = lz4, release: returns = keepPages, dense = null } = options;
+    const { slots, budget, codec = lz4, release = keepPages, dense = null } = options;
     const { startsEmpty = false } = options;
     assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
     this.#budget = budget;
     this.#hasDense = dense !== null;
-    const pressure: Pressure = (asking) => this.#releaseFor(asking);
+    const pressure: Pressure = (requester) => this.#releaseFor(requester);
+    const parts = { codec, dense, budget, release, pressure };
     this.#makeShard = (first) =>
-      new Shard(Math.min(slots - first, SHARD_SLOTS_MAX), codec, budget, returns, pressure, dense);
+      new Shard({ slots: Math.min(slots - first, SHARD_SLOTS_MAX), ...parts });
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
     if (!startsEmpty) this.#addShard(0);
   }
@@ -134,7 +135,7 @@ export class Store {
 
   /** Drops the pages of the slots [from, to); returns how many. */
   dropRange(from: Slot, to: number): number {
-    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
     let dropped = 0;
     for (let at: number = from; at < to; ) {
       const shard = at >>> SHARD_SHIFT;
@@ -146,7 +147,7 @@ export class Store {
     return dropped;
   }
 
-  /** First slot of [from, to) that may hold a page, or `to`: empty shards and groups of 1024 slots cost one look. */
+  /** First slot of [from, to) that may hold a page, or `to`: an empty shard or group of 1024 slots costs one read. */
   skipEmpty(from: Slot, to: number): number {
     for (let at: number = from; at < to; ) {
       const number = at >>> SHARD_SHIFT;
@@ -160,41 +161,42 @@ export class Store {
     return to;
   }
 
-  /** Brings one page into the dense format if that takes less room; every get is as before. */
+  /** Stores one page in the dense format if that takes less memory. A get returns the same page as before. */
   recompress(slot: Slot): RecompressResult {
     return this.#shardOf(slot)?.recompress(slot & SHARD_MASK) ?? RecompressResult.absent;
   }
 
   /**
-   * Recompresses up to `most` pages of this age at least (0 .. 3), going on where the last call ended. Each page is tried
-   * once for its bytes. How many were tried; 0: there are no more, or no room. About 30 us a page, and some ns a slot looked at.
+   * Recompresses up to `pagesMax` pages that have at least this age (0 .. 3), starting where the last call ended. A page
+   * is tried once until it is put again. Returns the number tried; 0 if no page is left or there is no space. Costs about
+   * 30 us per page tried and some ns per slot scanned.
    */
-  recompressIdle(most: number, age: number): number {
+  recompressIdle(pagesMax: number, age: number): number {
     if (!this.#hasDense) return 0;
     let tried = 0;
-    let looked = 0;
-    while (tried < most && looked < this.slots) {
-      const found = this.#findOld(this.#idleAt, this.slots, age, isUntried);
-      looked += found - this.#idleAt;
+    let scanned = 0;
+    while (tried < pagesMax && scanned < this.slots) {
+      const found = this.#findOld(this.#recompressAt, this.slots, age, isUntried);
+      scanned += found - this.#recompressAt;
       if (found === this.slots) {
-        this.#idleAt = 0;
+        this.#recompressAt = 0;
         continue;
       }
-      const answer = this.recompress(found as Slot);
-      if (answer === RecompressResult.noRoom) return tried;
-      this.#idleAt = found + 1;
-      looked++;
-      if (answer !== RecompressResult.corrupt) tried++;
+      const result = this.recompress(found as Slot);
+      if (result === RecompressResult.noSpace) return tried;
+      this.#recompressAt = found + 1;
+      scanned++;
+      if (result !== RecompressResult.corrupt) tried++;
     }
     return tried;
   }
 
   /**
-   * The pages of [from, to) are a step older. A page's age is the number of these passes since it was put or last got, at
-   * most 3: 0 = used since the last pass. Who calls it decides what a step is, a minute or a turn of a hand.
+   * Ages the pages of [from, to) by one. A page's age is the number of these passes since it was put or last got, at most
+   * 3; 0: used since the last pass. The caller decides what a pass is: a minute, or a revolution of the clock hand.
    */
   age(from: Slot, to: number): void {
-    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
+    assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
     for (let at: number = from; at < to; ) {
       const number = at >>> SHARD_SHIFT;
       const first = number << SHARD_SHIFT;
@@ -266,7 +268,7 @@ export class Store {
   }
 
   /**
-   * Housekeeping after `changed` (at least 1) pages were put or dropped: compacts by moving as many objects (at most
+   * Maintenance after `changed` (at least 1) pages were put or dropped: compacts by moving as many objects (at most
    * 512), and releases free memory beyond a small reserve as fast as drops free it, so that resident memory
    * follows used memory. Works on the next shard that has something to do; false if none has.
    */
@@ -277,20 +279,21 @@ export class Store {
       this.#maintained = (this.#maintained + 1) % this.#shards.length;
       const moved = shard.compact(moves);
       const keep = Math.max(KEEP_PAGES_MIN, Math.floor(shard.usedBytes / 2 ** KEEP_SHARE_SHIFT));
-      const given = shard.releaseFree(keep, Math.max(GIVE_BACK_CHUNKS, changed >>> 2));
-      if (moved > 0 || given > 0) return true;
+      const released = shard.releaseFree(keep, Math.max(RELEASE_CHUNKS_MIN, changed >>> 2));
+      if (moved > 0 || released > 0) return true;
     }
     return false;
   }
 
   /**
-   * Housekeeping for idle time: compacts, then releases all free memory, including the reserve. Takes some milliseconds
+   * Maintenance for idle time: compacts, then releases all free memory, including the reserve. Takes some milliseconds
    * per call; false if there was nothing to do.
    */
   compactIdle(): boolean {
     this.#hasNoSpace = false;
     for (const shard of this.#shards)
-      if (shard.compact(SETTLE_MOVES) > 0 || shard.releaseFree(0, SETTLE_CHUNKS) > 0) return true;
+      if (shard.compact(IDLE_MOVES_MAX) > 0 || shard.releaseFree(0, IDLE_CHUNKS_MAX) > 0)
+        return true;
     return false;
   }
 
@@ -304,13 +307,13 @@ export class Store {
     for (const shard of this.#shards) shard.verify();
     assert(
       this.#budget.limitBytes === 0 || this.#budget.usedBytes <= this.#budget.limitBytes,
-      'the limit holds',
+      'used bytes are within the limit',
     );
   }
 
   #findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
-    assert(from >= 0 && to <= this.slots, 'slots are inside their store');
-    assert(age >= 0 && age <= AGE_MAX, 'an age is 0 to 3');
+    assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
+    assert(age >= 0 && age <= AGE_MAX, '0 <= age <= AGE_MAX');
     for (let at = from; at < to; ) {
       const first = at & ~SHARD_MASK;
       const end = Math.min(to, first + SHARD_SLOTS_MAX);
@@ -323,17 +326,17 @@ export class Store {
   }
 
   /** Releases free memory of the other shards, which share one budget with the shard that is short of space. */
-  #releaseFor(asking: Shard): number {
-    let given = 0;
+  #releaseFor(requester: Shard): number {
+    let released = 0;
     for (const shard of this.#shards) {
-      if (given >= CHUNK_PAGES) break; // more than any put asks for
-      if (shard !== asking) given += shard.releaseFree(0, PRESSURE_CHUNKS);
+      if (released >= CHUNK_PAGES) break; // more than any put needs
+      if (shard !== requester) released += shard.releaseFree(0, PRESSURE_CHUNKS);
     }
-    return given;
+    return released;
   }
 
   #shardOf(slot: Slot): Shard | null {
-    assert(slot >= 0 && slot < this.slots, 'a slot is inside its store');
+    assert(slot >= 0 && slot < this.slots, '0 <= slot < slots');
     return this.#shardAt[slot >>> SHARD_SHIFT]!;
   }
 

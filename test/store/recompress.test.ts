@@ -152,7 +152,7 @@ test('without a dense codec, and for what is not there or same-filled, nothing h
   assert.throws(() => other.recompress(slotOf(10)), InvariantError);
 });
 
-test('C16 C17 with no room for the new form beside the old one the page stays, and the ceiling holds', () => {
+test('C16 C17 without space for the new form beside the old one the page stays, and the limit holds', () => {
   const twin = new StoreTwin(4000, 700_000, null);
   let count = 0;
   while (twin.put(count, page('random', count)) !== PutResult.refused) count++;
@@ -163,12 +163,12 @@ test('C16 C17 with no room for the new form beside the old one the page stays, a
     pages.push(n % 5 === 0 ? pattern(n) : page('random', n));
     if (store.put(slotOf(n), pages[n]!, 0) === PutResult.refused) break;
   }
-  let answers = 0;
+  let tried = 0;
   for (let n = 0; n < pages.length; n += 5)
-    if (store.recompress(slotOf(n)) !== RecompressResult.noRoom) answers++;
+    if (store.recompress(slotOf(n)) !== RecompressResult.noSpace) tried++;
   store.verify();
-  assert.ok(answers < pages.length / 5, 'some had no room');
-  assert.ok(store.counter(CounterAt.recompressNoRoom) > 0);
+  assert.ok(tried < pages.length / 5, 'for some there was no space');
+  assert.ok(store.counter(CounterAt.recompressNoSpace) > 0);
   const into = new Uint8Array(4096);
   for (let n = 0; n < pages.length; n += 5)
     if (store.get(slotOf(n), into, 0) === GetResult.found)

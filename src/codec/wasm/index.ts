@@ -7,7 +7,7 @@
 //   12288  LZ4 decoder's patterns      272 bytes    filled by init()
 //   12800  keys                        512 bytes    filled by init()
 //   16448  LZ4 encoder's window       4096 bytes    and 64 behind it; rows of bytes between page and planes
-//   24576  planes                     4096 bytes    and 64 behind it: codec/filtered.ts has them made and packed there
+//   24576  planes                     4096 bytes    and 64 bytes of slack: the filtered page (codec/filtered.ts)
 import { initKeys } from './copy';
 import { initLz4 } from './lz4';
 

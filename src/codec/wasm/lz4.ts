@@ -228,7 +228,7 @@ export function lz4Decompress(from: usize, length: i32, page: usize): i32 {
       op = end;
       ip = next;
     }
-    // No match starts in the last 12 bytes, so these were the last literals. Before them there is room for
+    // No match starts in the last 12 bytes, so these were the last literals. Before them there is space for
     // an offset, a token and five literals.
     if (op > pageEnd - 12) return ip == blockEnd && op == pageEnd ? <i32>PAGE : -1;
     if (ip > blockEnd - 8) return -1;
