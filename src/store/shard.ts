@@ -342,6 +342,7 @@ export class Shard {
 
   /** Checks every invariant of tables and arena; throws InvariantError. Cost: all rows and objects' headers. */
   verify(): void {
+    this.#groups.verify();
     const residentGroups = verifyCounters(this.#rows, this.#groups.words, this.counters);
     assert(
       this.counters[CounterAt.compactedPages] === this.#arena.compactedPages,

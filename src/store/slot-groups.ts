@@ -10,6 +10,7 @@
  * Cost: enter() and leave() write one word; release() reads a word per group, and only if a group is empty.
  */
 import type { PageRelease } from '../arena/ops.ts';
+import { assert } from '../base/assert.ts';
 import { SLOT_TABLE } from './image.ts';
 import { GROUP_RESIDENT, GROUP_ROW_BYTES, GROUP_SHIFT } from './rows.ts';
 
@@ -56,5 +57,11 @@ export class SlotGroups {
       released += GROUP_ROW_BYTES;
     }
     return released;
+  }
+
+  /** Throws InvariantError unless the empty groups are counted. */
+  verify(): void {
+    const empty = this.words.filter((word) => word === GROUP_RESIDENT).length;
+    assert(this.#emptyGroups === empty, 'the counter equals the number of empty groups');
   }
 }
