@@ -1,6 +1,6 @@
 /**
- * Tells another process what a swap does while its program works: a line of JSON ten times a second, and one at the
- * end, on the descriptor that METER_FD names. A thread of its own looks, because the program's may be busy for minutes.
+ * Reports a swap's statistics to another process: a line of JSON ten times a second, and one at the end, on the
+ * descriptor that METER_FD names. A thread of its own does it, because the program's thread may be busy for minutes.
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
@@ -13,10 +13,8 @@ export interface Sample extends SwapStats {
 }
 
 const EVERY_MS = 100;
-/** How long the end of the process waits for a thread that is still starting. */
-const START_MS = 10_000;
 
-function tell(swap: MemorySwap, fd: number): void {
+function report(swap: MemorySwap, fd: number): void {
   const sample: Sample = {
     ...swap.stats(),
     transparent: swap.transparent,
@@ -25,34 +23,23 @@ function tell(swap: MemorySwap, fd: number): void {
   writeSync(fd, `${JSON.stringify(sample)}\n`);
 }
 
-/**
- * Nothing without METER_FD. The swap is not disposed of before the process ends, or the last line says nothing.
- *
- * Invariant: the process does not end while its thread loads koffi: a thread that is terminated there aborts the
- * process.
- */
+/** Does nothing without METER_FD. Keep the swap open until the process ends: the last line is written then. */
 export function meter(swap: MemorySwap): void {
   const fd = Number(process.env['METER_FD']);
   if (!(fd > 2)) return;
-  process.once('exit', () => tell(swap, fd));
+  process.once('exit', () => report(swap, fd));
   if (swap.control === null) return;
-  const started = new Int32Array(new SharedArrayBuffer(4));
-  const data = { meterOf: swap.control, fd, started };
+  const data: Watched = { meterOf: swap.control, fd };
   new Worker(new URL(import.meta.url), { workerData: data, execArgv: [] }).unref();
-  process.once('exit', () => Atomics.wait(started, 0, 0, START_MS));
 }
 
 interface Watched {
-  readonly meterOf?: SharedArrayBuffer;
+  readonly meterOf: SharedArrayBuffer;
   readonly fd: number;
-  /** 1 when the thread is past loading native code. */
-  readonly started: Int32Array;
 }
 
-const watched = workerData as Watched | null;
+const watched = workerData as Partial<Watched> | null;
 if (!isMainThread && watched?.meterOf !== undefined) {
   const swap = joinSwap(watched.meterOf);
-  Atomics.store(watched.started, 0, 1);
-  Atomics.notify(watched.started, 0);
-  setInterval(() => tell(swap, watched.fd), EVERY_MS);
+  setInterval(() => report(swap, watched.fd!), EVERY_MS);
 }
