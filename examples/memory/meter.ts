@@ -41,5 +41,11 @@ interface Watched {
 const watched = workerData as Partial<Watched> | null;
 if (!isMainThread && watched?.meterOf !== undefined) {
   const swap = joinSwap(watched.meterOf);
-  setInterval(() => report(swap, watched.fd!), EVERY_MS);
+  setInterval(() => {
+    try {
+      report(swap, watched.fd!);
+    } catch {
+      process.kill(process.pid, 'SIGTERM'); // the reader is gone: so is the use of this process
+    }
+  }, EVERY_MS);
 }
