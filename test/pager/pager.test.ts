@@ -217,6 +217,16 @@ test('the region with the least recently used page is evicted from', () => {
   assert.deepEqual([r.region.resident, young.resident], [0, 1]);
 });
 
+test('a region that was idle for 2^31 evictions has the least recently used page', () => {
+  const r = rig();
+  const young = r.pager.add(new SimMemory(r.memory.world, 10), r.region.set);
+  adoptAll(r, [1, 3]);
+  r.pager.evictor.clock = 2 ** 31 + 7;
+  r.pager.fault(young, 2, Touch.write);
+  assert.equal(r.pager.evictor.reclaim(r.region.set, 32), 2);
+  assert.deepEqual([r.region.resident, young.resident], [0, 1]);
+});
+
 test('only a page that faults is lost: one that fails in a prefetch or a pin stays stored', () => {
   const r = rig();
   for (let page = 10; page < 30; page++) touch(r, page, page);
