@@ -101,7 +101,7 @@ export async function checkHistory(
 
 /** Declares the tests of the contract. */
 export function testPageCalls(name: string, open: Open): void {
-  test(`${name}: C22 a call of k pages has the results of k single calls`, guard, async () => {
+  test(`C22 ${name}: a call of k pages has the results of k single calls`, guard, async () => {
     const setup = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
     await using calls = open(setup);
     const seen = await checkHistory(calls, setup, [
