@@ -16,7 +16,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { type Slot, slot } from '../../src/base/units.ts';
 import { GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 
 export interface Setup extends QueueOptions {
   readonly slots: number;
