@@ -3,10 +3,10 @@
  * server, its resident memory at each phase boundary. Servers alternate within a round, so that a slow minute affects
  * all of them; figures are medians over the rounds. Everything is pinned to one core, as on a host with a busy guest.
  */
-import { guestTools, prepareGuest } from '../test/guest/artefacts.ts';
-import { type GuestResult, type Point, runGuest } from '../test/guest/guest-run.ts';
-import { nbdkitServer, ownServer } from '../test/guest/servers.ts';
-import { have } from '../test/interop/processes.ts';
+import { guestTools, prepareGuest } from '../test/support/fixtures/guest-artefacts.ts';
+import { type GuestResult, type Point, runGuest } from '../test/support/fixtures/guest-run.ts';
+import { nbdkitServer, ownServer } from '../test/support/fixtures/guest-servers.ts';
+import { have } from '../test/support/fixtures/processes.ts';
 import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 
 const CPU = 1;

@@ -2,7 +2,7 @@
 import { Prng } from '../src/base/prng.ts';
 import { KERNEL_SCRATCH_BYTES, loadKernels, PLANES } from '../src/codec/kernels.ts';
 import { createMemory } from '../src/codec/linear-memory.ts';
-import { makeNumericPage } from '../test/model/numeric-pages.ts';
+import { makeNumericPage } from '../test/support/fixtures/numeric-pages.ts';
 import { type BenchOptions, cpuNs, median, type Table } from './measure.ts';
 import { loadPages } from './pages.ts';
 

@@ -13,7 +13,7 @@ import { createMemory } from '../src/codec/linear-memory.ts';
 import { lz4 } from '../src/codec/lz4.ts';
 import { CounterAt } from '../src/store/results.ts';
 import { Store } from '../src/store/store.ts';
-import { makeNumericPage, numericKinds } from '../test/model/numeric-pages.ts';
+import { makeNumericPage, numericKinds } from '../test/support/fixtures/numeric-pages.ts';
 import {
   type BenchOptions,
   cpuNs,

@@ -11,8 +11,8 @@ import { RemoteBackend } from '../src/frontswap/backends/remote-backend.ts';
 import { storeBackend } from '../src/frontswap/backends/store-backend.ts';
 import type { StreamAddress } from '../src/os/linux/stream-socket.ts';
 import { FetchResult, RemotePages } from '../src/remote/remote-pages.ts';
-import { have } from '../test/interop/processes.ts';
-import { Redis, WallClock, way } from '../test/interop/redis.ts';
+import { have } from '../test/support/fixtures/processes.ts';
+import { Redis, WallClock, way } from '../test/support/fixtures/redis.ts';
 import { type BenchOptions, cpuNs, type Table } from './measure.ts';
 import { loadPages } from './pages.ts';
 

@@ -10,11 +10,11 @@ import { type FilteredCodec, filtered } from '../src/codec/filtered.ts';
 import { KERNEL_SLACK_BYTES } from '../src/codec/kernels.ts';
 import { lz4 } from '../src/codec/lz4.ts';
 import { loadNativeLz4 } from '../src/os/native-codec.ts';
-import { Arena } from '../test/codec/kernels/arena.ts';
-import { kinds, makePage, PAGE } from '../test/codec/kernels/made-pages.ts';
-import { decode } from '../test/codec/reference-lz4.ts';
-import { filterCount, fromPlanes } from '../test/codec/reference-planes.ts';
-import { makeNumericPage, numericKinds } from '../test/model/numeric-pages.ts';
+import { Arena } from '../test/support/fixtures/codec-arena.ts';
+import { kinds, makePage, PAGE } from '../test/support/fixtures/codec-pages.ts';
+import { makeNumericPage, numericKinds } from '../test/support/fixtures/numeric-pages.ts';
+import { decode } from '../test/support/models/reference-lz4.ts';
+import { filterCount, fromPlanes } from '../test/support/models/reference-planes.ts';
 import type { FuzzCount, FuzzOptions } from './lz4.ts';
 
 /** Runs for `seconds` of processor time; throws at the first case that breaks a rule, naming seed and case. */

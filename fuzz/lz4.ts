@@ -9,9 +9,9 @@ import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
 import type { PageCodec } from '../src/codec/codec.ts';
 import { loadNativeLz4 } from '../src/os/native-codec.ts';
-import { Arena } from '../test/codec/kernels/arena.ts';
-import { kinds, makePage, PAGE } from '../test/codec/kernels/made-pages.ts';
-import { decode, encode } from '../test/codec/reference-lz4.ts';
+import { Arena } from '../test/support/fixtures/codec-arena.ts';
+import { kinds, makePage, PAGE } from '../test/support/fixtures/codec-pages.ts';
+import { decode, encode } from '../test/support/models/reference-lz4.ts';
 
 export interface FuzzOptions {
   readonly seed: number;

@@ -33,8 +33,8 @@ import {
   option,
   optionReplies,
   request,
-} from '../test/nbd/protocol/client.ts';
-import { Harness, transmitting } from '../test/nbd/protocol/harness.ts';
+} from '../test/support/fixtures/nbd-client.ts';
+import { Harness, transmitting } from '../test/support/fixtures/nbd-harness.ts';
 
 const SIZE = 300_000;
 const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;

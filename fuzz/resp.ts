@@ -7,9 +7,10 @@ import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
 import { LoadResult } from '../src/frontswap/ops.ts';
 import type { Stream } from '../src/remote/ops.ts';
-import { FakePeer } from '../test/remote/fake-peer.ts';
-import { checkEveryCut, randomReply } from '../test/remote/resp-model.ts';
-import { page, rig } from '../test/remote/rig.ts';
+import { FakePeer } from '../test/support/fakes/fake-peer.ts';
+import { madePage as page } from '../test/support/fixtures/pages.ts';
+import { rig } from '../test/support/fixtures/remote-rig.ts';
+import { checkEveryCut, randomReply } from '../test/support/models/resp-model.ts';
 
 export interface FuzzOptions {
   readonly seed: number;

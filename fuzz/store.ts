@@ -3,8 +3,8 @@
  * that releases pages always, never or for some time.
  */
 import { Prng } from '../src/base/prng.ts';
-import { StoreTwin } from '../test/model/store-model.ts';
-import { walk } from '../test/model/store-walk.ts';
+import { StoreTwin } from '../test/support/models/store-model.ts';
+import { walk } from '../test/support/models/store-walk.ts';
 
 export interface FuzzOptions {
   /** Seed of the first store; each further one adds 1. */

@@ -8,8 +8,8 @@ import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { randomTest } from '../model/replay.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 const ROW_BYTES = 32;
 const classes = sizeClasses();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { InvariantError } from '../../src/base/assert.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 test('a reservation up to the limit succeeds, one byte more fails', () => {
   const budget = new Budget(100);

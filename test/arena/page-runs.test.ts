@@ -15,8 +15,8 @@ import {
 import { InvariantError } from '../../src/base/assert.ts';
 import { popcount } from '../../src/base/bits.ts';
 import type { Prng } from '../../src/base/prng.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { randomTest } from '../model/replay.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 const ROW_BYTES = 16;
 const isSet = (word: number, bit: number): boolean => ((word >>> bit) & 1) === 1;

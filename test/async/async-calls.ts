@@ -16,7 +16,7 @@ import { Prng } from '../../src/base/prng.ts';
 import { type Slot, slot } from '../../src/base/units.ts';
 import { GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 
 export interface Setup extends QueueOptions {
   readonly slots: number;
@@ -101,7 +101,7 @@ export async function checkHistory(
 
 /** Declares the tests of the contract. */
 export function testPageCalls(name: string, open: Open): void {
-  test(`${name}: C22 a call of k pages has the results of k single calls`, guard, async () => {
+  test(`C22 ${name}: a call of k pages has the results of k single calls`, guard, async () => {
     const setup = { slots: 300, limitBytes: 0, batchPages: 7, queueMax: 100 };
     await using calls = open(setup);
     const seen = await checkHistory(calls, setup, [

@@ -37,7 +37,7 @@ testPageCalls('AsyncPages', ({ slots, limitBytes, ...options }) => {
   return new AsyncPages(storeOf({ slots, limitBytes }), options);
 });
 
-test('AsyncPages: C22 holds for a store that refuses, overwrites and frees', async () => {
+test('C22 AsyncPages: a store that refuses, overwrites and frees', async () => {
   const setup = { slots: 300, limitBytes: 500_000 };
   const store = storeOf(setup);
   // The twin runs single calls without maintenance between them.

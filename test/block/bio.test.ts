@@ -10,7 +10,7 @@ import {
   BioQueue,
   BioStatus,
 } from '../../src/block/bio.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 test('a pool allocates each bio once and then returns null', () => {
   const pool = new BioPool(3);

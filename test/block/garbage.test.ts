@@ -14,8 +14,8 @@ import { statsDisk } from '../../src/block/filters/stats-disk.ts';
 import { traceDisk } from '../../src/block/filters/trace-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
 import { queuedDisk } from '../../src/block/queued-disk.ts';
-import { noGarbageTest } from '../model/no-garbage.ts';
-import { FakeClock } from './harness.ts';
+import { FakeClock } from '../support/fakes/fake-clock.ts';
+import { noGarbageTest } from '../support/fixtures/no-garbage.ts';
 
 const IN_FLIGHT = 16;
 const clock = new FakeClock();

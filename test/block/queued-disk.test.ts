@@ -12,7 +12,8 @@ import { faultDisk } from '../../src/block/filters/fault-disk.ts';
 import { traceDisk } from '../../src/block/filters/trace-disk.ts';
 import { type QueuedDisk, type QueueOptions, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { FakeClock, Sender, stamp } from './harness.ts';
+import { FakeClock } from '../support/fakes/fake-clock.ts';
+import { Sender, stamp } from '../support/fixtures/bio-sender.ts';
 
 const PAGE = 4096;
 const SIZE = 64 * PAGE;

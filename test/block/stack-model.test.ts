@@ -15,9 +15,10 @@ import { traceDisk } from '../../src/block/filters/trace-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
 import { type QueuedDisk, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
-import { DiskModel, randomData, randomRange } from '../model/disk-model.ts';
-import { randomTest } from '../model/replay.ts';
-import { type BioFields, FakeClock, Sender } from './harness.ts';
+import { FakeClock } from '../support/fakes/fake-clock.ts';
+import { type BioFields, Sender } from '../support/fixtures/bio-sender.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
+import { DiskModel, randomData, randomRange } from '../support/models/disk-model.ts';
 
 const PAGES = 48;
 const SIZE = PAGES * 4096;

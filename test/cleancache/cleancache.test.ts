@@ -9,8 +9,8 @@ import {
   PRIVATE_HANDLES,
   SHARED_HANDLES,
 } from '../../src/cleancache/cleancache.ts';
-import { noisePage } from '../model/pages.ts';
-import { randomTest } from '../model/replay.ts';
+import { noisePage } from '../support/fixtures/pages.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 import { StrictCache } from './strict-cache.ts';
 
 const A = noisePage(1);

@@ -9,7 +9,7 @@ import { type Command, commonOptions, type OptionSpec } from '../../src/cli/comm
 import { commandTable } from '../../src/cli/commands.ts';
 import { manPages } from '../../src/cli/man-pages.ts';
 import { spellings, valueKind } from '../../src/cli/option-values.ts';
-import { testFolder } from '../host/folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 import { cli } from './fake-world.ts';
 
 const root = join(import.meta.dirname, '../../..');

@@ -4,12 +4,12 @@ import { closeSync, openSync, truncateSync, writeFileSync, writeSync } from 'nod
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Prng } from '../../src/base/prng.ts';
 import { askDisks } from '../../src/host/control-client.ts';
 import type { DiskReport } from '../../src/host/list-document.ts';
-import { testFolder } from '../host/folder.ts';
-import { until } from '../host/until.ts';
-import { command, RawClient, requestBytes } from '../interop/raw-client.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { noisePage } from '../support/fixtures/pages.ts';
+import { command, RawClient, requestBytes } from '../support/fixtures/raw-client.ts';
+import { until } from '../support/fixtures/until.ts';
 import { readyHost, timeout } from './host-run.ts';
 
 const PAGE = 4096;
@@ -17,11 +17,7 @@ const MIB = 2 ** 20;
 const WireError = { io: 5, noSpace: 28 } as const;
 
 /** Packs to nothing, so it goes to the backing. */
-function noise(seed: number): Buffer {
-  const page = Buffer.alloc(PAGE);
-  new Prng(seed).fill(page);
-  return page;
-}
+const noise = (seed: number): Buffer => Buffer.from(noisePage(seed));
 
 /** A folder with a file of 16 MiB to back a disk. */
 function backed(t: TestContext): { folder: string; file: string } {

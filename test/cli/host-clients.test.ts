@@ -4,8 +4,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
-import { until } from '../host/until.ts';
-import { command, RawClient, requestBytes } from '../interop/raw-client.ts';
+import { command, RawClient, requestBytes } from '../support/fixtures/raw-client.ts';
+import { until } from '../support/fixtures/until.ts';
 import { readyHost, timeout } from './host-run.ts';
 
 test('requests that the door refuses count as invalid, those that it serves do not', {

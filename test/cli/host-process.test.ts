@@ -11,9 +11,9 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
-import { testFolder } from '../host/folder.ts';
-import { until as waitUntil } from '../host/until.ts';
-import { RawClient } from '../interop/raw-client.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { RawClient } from '../support/fixtures/raw-client.ts';
+import { until as waitUntil } from '../support/fixtures/until.ts';
 import {
   lineCount,
   post,

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { testFolder } from '../host/folder.ts';
-import { until as waitUntil } from '../host/until.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { until as waitUntil } from '../support/fixtures/until.ts';
 
 export const standIn: string = join(import.meta.dirname, 'stand-in-main.js');
 export const shipped: string = join(import.meta.dirname, '../../src/cli/main.js');

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { testFolder } from '../host/folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 import { cli, type Result } from './fake-world.ts';
 import { lineCount, type Run, standIn, start, timeout, until } from './host-run.ts';
 

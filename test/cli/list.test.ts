@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { Host } from '../../src/host/host.ts';
-import { standInParts } from '../host/stand-in.ts';
+import { standInParts } from '../support/fakes/stand-in.ts';
 import { cli, type Result } from './fake-world.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fs-list-'));

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askDisks } from '../../src/host/control-client.ts';
-import { testFolder } from '../host/folder.ts';
-import { until as waitUntil } from '../host/until.ts';
-import { RawClient } from '../interop/raw-client.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { RawClient } from '../support/fixtures/raw-client.ts';
+import { until as waitUntil } from '../support/fixtures/until.ts';
 import { type Run, sample, shipped, start, timeout, until } from './host-run.ts';
 
 const root = join(import.meta.dirname, '../../..');

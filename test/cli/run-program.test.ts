@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseLimit } from '../../src/host/limits.ts';
 import { usableMemory } from '../../src/os/linux/usable-memory.ts';
-import { testFolder } from '../host/folder.ts';
-import { skipUnlessPaging } from '../memory/paging.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { cli, type Result } from './fake-world.ts';
 import { shipped, start, timeout, until } from './host-run.ts';
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from '../../src/cli/run.ts';
 import { realWorld } from '../../src/cli/world.ts';
 import type { HostParts } from '../../src/host/parts.ts';
-import { standInParts } from '../host/stand-in.ts';
+import { standInParts } from '../support/fakes/stand-in.ts';
 
 /** How long the door takes to close: time for a second signal. */
 const closeMs = Number(process.env['STAND_IN_CLOSE_MS'] ?? 0);

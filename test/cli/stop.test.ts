@@ -4,8 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { askDisks } from '../../src/host/control-client.ts';
-import { testFolder } from '../host/folder.ts';
-import { RawClient } from '../interop/raw-client.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { RawClient } from '../support/fixtures/raw-client.ts';
 import { type Run, sample, shipped, start, timeout, until } from './host-run.ts';
 
 /** A host whose disk vm1 has a page, and a client that has it open. */

@@ -8,7 +8,7 @@ import { commonOptions } from '../../src/cli/command.ts';
 import { commandTable } from '../../src/cli/commands.ts';
 import { library } from '../../src/cli/help.ts';
 import { wantsColor } from '../../src/cli/style.ts';
-import { testFolder } from '../host/folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 import { cli } from './fake-world.ts';
 
 const root = join(import.meta.dirname, '../../..');

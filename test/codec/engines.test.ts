@@ -10,9 +10,9 @@ import { loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { loadNativeLz4 } from '../../src/os/native-codec.ts';
-import { Arena, seedOf } from './kernels/arena.ts';
-import { makePage, makePages, PAGE } from './kernels/made-pages.ts';
-import { decode, encode } from './reference-lz4.ts';
+import { Arena, seedOf } from '../support/fixtures/codec-arena.ts';
+import { makePage, makePages, PAGE } from '../support/fixtures/codec-pages.ts';
+import { decode, encode } from '../support/models/reference-lz4.ts';
 
 const arena = new Arena();
 const native = loadNativeLz4();

@@ -10,12 +10,12 @@ import { loadKernels } from '../../src/codec/kernels.ts';
 import { createMemory } from '../../src/codec/linear-memory.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { loadNativeLz4, loadNativeZstd } from '../../src/os/native-codec.ts';
-import { makeNumericPage, numericKinds } from '../model/numeric-pages.ts';
-import { testSeed, testSteps } from '../model/replay.ts';
-import { Arena } from './kernels/arena.ts';
-import { PAGE } from './kernels/made-pages.ts';
-import { decode } from './reference-lz4.ts';
-import { filterCount, fromPlanes } from './reference-planes.ts';
+import { Arena } from '../support/fixtures/codec-arena.ts';
+import { PAGE } from '../support/fixtures/codec-pages.ts';
+import { makeNumericPage, numericKinds } from '../support/fixtures/numeric-pages.ts';
+import { testSeed, testSteps } from '../support/fixtures/replay.ts';
+import { decode } from '../support/models/reference-lz4.ts';
+import { filterCount, fromPlanes } from '../support/models/reference-planes.ts';
 
 const arena = new Arena();
 const native = loadNativeLz4();

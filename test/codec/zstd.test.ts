@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
 import { PageFormat } from '../../src/codec/codec.ts';
 import { loadNativeZstd } from '../../src/os/native-codec.ts';
-import { Arena, seedOf } from './kernels/arena.ts';
-import { makePage, makePages, PAGE } from './kernels/made-pages.ts';
+import { Arena, seedOf } from '../support/fixtures/codec-arena.ts';
+import { makePage, makePages, PAGE } from '../support/fixtures/codec-pages.ts';
 
 const native = loadNativeZstd();
 const skip = native.factory === null ? native.reason : false;

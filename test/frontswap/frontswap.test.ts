@@ -5,7 +5,7 @@ import { InvariantError } from '../../src/base/assert.ts';
 import { SWAP_AREAS_MAX } from '../../src/base/units.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { type ColdPages, LoadResult } from '../../src/frontswap/ops.ts';
-import { noisePage } from '../model/pages.ts';
+import { noisePage } from '../support/fixtures/pages.ts';
 import { StrictBackend } from './strict-backend.ts';
 
 const A = noisePage(1);

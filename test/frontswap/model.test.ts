@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { Frontswap, type FrontswapCounter } from '../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../src/frontswap/ops.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 import { StrictBackend } from './strict-backend.ts';
 
 const TYPES = [0, 1, 31];

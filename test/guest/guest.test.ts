@@ -5,12 +5,17 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { before } from 'node:test';
-import { type Finished, have, peerTest, run } from '../interop/processes.ts';
-import { RawClient } from '../interop/raw-client.ts';
-import { type Artefacts, guestTools, prepareGuest } from './artefacts.ts';
-import { type Discard, type GuestOptions, type GuestResult, runGuest } from './guest-run.ts';
+import { type Artefacts, guestTools, prepareGuest } from '../support/fixtures/guest-artefacts.ts';
+import {
+  type Discard,
+  type GuestOptions,
+  type GuestResult,
+  runGuest,
+} from '../support/fixtures/guest-run.ts';
+import { exportName, ownServer } from '../support/fixtures/guest-servers.ts';
+import { type Finished, have, peerTest, run } from '../support/fixtures/processes.ts';
+import { RawClient } from '../support/fixtures/raw-client.ts';
 import { tableOf } from './report.ts';
-import { exportName, ownServer } from './servers.ts';
 
 /** Resident memory may exceed what the host says it uses by this factor, over its idle state. */
 const residentFactorMax = 1.15;

@@ -1,5 +1,5 @@
 /** A guest run as a table for people: what the server held and cost at each boundary. */
-import type { GuestResult } from './guest-run.ts';
+import type { GuestResult } from '../support/fixtures/guest-run.ts';
 
 const mib = (n: number | undefined): string => (n === undefined ? '-' : (n / 2 ** 20).toFixed(0));
 

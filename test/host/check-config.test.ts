@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { checkConfig } from '../../src/host/check-config.ts';
 import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
-import { testFolder } from './folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 const uid = process.getuid?.() ?? 0;
 

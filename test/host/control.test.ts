@@ -11,7 +11,7 @@ import { askDisks, askReset } from '../../src/host/control-client.ts';
 import { ControlServer } from '../../src/host/control-server.ts';
 import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
 import { listDocument } from '../../src/host/list-document.ts';
-import { testFolder } from './folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 interface Rig {
   readonly path: string;

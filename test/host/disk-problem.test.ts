@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { DiskProblem } from '../../src/host/disk-problem.ts';
 import type { DiskStats } from '../../src/host/parts.ts';
 import { QUIET_CHECKS } from '../../src/host/refusal-watch.ts';
-import { StandInDisk } from './stand-in.ts';
+import { StandInDisk } from '../support/fakes/stand-in.ts';
 
 const still: DiskStats = new StandInDisk({ sizeBytes: 2 ** 20, limitBytes: 0, codec: 'lz4' })
   .stats_;

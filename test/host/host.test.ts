@@ -8,9 +8,9 @@ import { SwapError } from '../../src/base/errors.ts';
 import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { askDisks } from '../../src/host/control-client.ts';
 import { Host, type HostOptions } from '../../src/host/host.ts';
-import { testFolder } from './folder.ts';
-import { type StandInParts, standInParts } from './stand-in.ts';
-import { until } from './until.ts';
+import { type StandInParts, standInParts } from '../support/fakes/stand-in.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { until } from '../support/fixtures/until.ts';
 
 interface Rig {
   readonly folder: string;

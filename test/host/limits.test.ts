@@ -7,7 +7,7 @@ import { BioStatus } from '../../src/block/bio.ts';
 import { composeParts } from '../../src/host/compose.ts';
 import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { limitWarnings } from '../../src/host/limits.ts';
-import { Requests } from '../model/disk-model.ts';
+import { Requests } from '../support/models/disk-model.ts';
 
 const [M, G] = [1024 ** 2, 1024 ** 3];
 const machine = { bytes: 24 * G, isGroupLimit: false };

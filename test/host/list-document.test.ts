@@ -9,7 +9,7 @@ import {
   listDocument,
   listSchema,
 } from '../../src/host/list-document.ts';
-import { StandInDisk } from './stand-in.ts';
+import { StandInDisk } from '../support/fakes/stand-in.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const report = (): DiskReport => ({

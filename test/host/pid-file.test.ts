@@ -4,7 +4,7 @@ import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkPidFile, ifOwnerIsDead, PidFile } from '../../src/host/pid-file.ts';
-import { testFolder } from './folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 const mine = `${process.pid}\n`;
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { RunCommand, statusOfSignal } from '../../src/host/run-command.ts';
-import { testFolder } from './folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 test('the command ends with its own status', async () => {
   assert.equal(await new RunCommand('exit 7', {}).ended, 7);

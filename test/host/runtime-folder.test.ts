@@ -11,7 +11,7 @@ import {
   runtimeFolder,
   sweepDeadFolders,
 } from '../../src/host/runtime-folder.ts';
-import { testFolder } from './folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 const uid = process.getuid?.() ?? 0;
 const unsafe = { code: 'ERR_IO_UNSAFE_PATH' };

@@ -6,10 +6,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Prng } from '../../src/base/prng.ts';
-import { residentBytes } from '../guest/process-sample.ts';
-import { until } from '../host/until.ts';
-import { OwnHost } from './own-host.ts';
-import { command, goOption, RawClient, requestBytes } from './raw-client.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import { residentBytes } from '../support/fixtures/process-sample.ts';
+import { command, goOption, RawClient, requestBytes } from '../support/fixtures/raw-client.ts';
+import { until } from '../support/fixtures/until.ts';
 
 const mib = 2 ** 20;
 const page = 4096;

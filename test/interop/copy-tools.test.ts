@@ -1,10 +1,9 @@
 /** nbdinfo, nbdcopy, nbd-client, qemu-nbd and nbdkit as clients of the host. */
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { Prng } from '../../src/base/prng.ts';
-import { OwnHost } from './own-host.ts';
-import { must, peerTest, run, TemporaryFolder } from './processes.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import { freePort, must, peerTest, run, TemporaryFolder } from '../support/fixtures/processes.ts';
 
 const mib = 2 ** 20;
 
@@ -16,15 +15,6 @@ function makeFile(path: string, size: number): Buffer {
   bytes.fill('and its end', size - 5_000);
   writeFileSync(path, bytes);
   return bytes;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' ? (address?.port ?? 0) : 0));
-    });
-  });
 }
 
 peerTest('nbdinfo describes the export and lists all of them', ['nbdinfo'], async () => {

@@ -1,7 +1,7 @@
 /** fio's nbd engine with the host: it verifies what it wrote by checksum. */
 import assert from 'node:assert/strict';
-import { OwnHost } from './own-host.ts';
-import { must, peerTest } from './processes.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import { must, peerTest } from '../support/fixtures/processes.ts';
 
 const seed = process.env['SEED'] ?? String(Math.floor(Math.random() * 2 ** 31));
 

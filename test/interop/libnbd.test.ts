@@ -1,7 +1,7 @@
 /** The libnbd client in Python with the host; the checks are in libnbd_checks.py. */
 import { join } from 'node:path';
-import { OwnHost } from './own-host.ts';
-import { must, peerTest, root } from './processes.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import { must, peerTest, root } from '../support/fixtures/processes.ts';
 
 const script = join(root, 'test', 'interop', 'libnbd_checks.py');
 const tools = ['/usr/bin/python3', '/usr/lib/python3/dist-packages/nbd.py'];

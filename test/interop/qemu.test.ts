@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { Prng } from '../../src/base/prng.ts';
-import { OwnHost } from './own-host.ts';
-import { must, peerTest, run } from './processes.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import { must, peerTest, run } from '../support/fixtures/processes.ts';
 
 const mib = 2 ** 20;
 const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31));

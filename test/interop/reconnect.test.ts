@@ -10,9 +10,15 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OwnHost } from './own-host.ts';
-import { environment, type Finished, peerTest, run, TemporaryFolder } from './processes.ts';
-import { command, goOption, RawClient, requestBytes } from './raw-client.ts';
+import { OwnHost } from '../support/fixtures/own-host.ts';
+import {
+  environment,
+  type Finished,
+  peerTest,
+  run,
+  TemporaryFolder,
+} from '../support/fixtures/processes.ts';
+import { command, goOption, RawClient, requestBytes } from '../support/fixtures/raw-client.ts';
 
 const limits = { timeout: 60_000 } as const;
 const PAGE = 4096;

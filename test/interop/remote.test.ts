@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { Budget } from '../../src/arena/budget.ts';
 import { keepPages } from '../../src/arena/ops.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { RemoteBackend } from '../../src/frontswap/backends/remote-backend.ts';
 import { type StoreBackend, storeBackend } from '../../src/frontswap/backends/store-backend.ts';
@@ -11,18 +10,12 @@ import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { StreamAddress } from '../../src/os/linux/stream-socket.ts';
 import { type RemoteOptions, RemotePages } from '../../src/remote/remote-pages.ts';
-import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
-import { testSeed } from '../model/replay.ts';
-import { peerTest } from './processes.ts';
-import { Redis, redisTools, WallClock, way } from './redis.ts';
+import { type PageKind, madePage as page, pageKinds } from '../support/fixtures/pages.ts';
+import { peerTest } from '../support/fixtures/processes.ts';
+import { Redis, redisTools, WallClock, way } from '../support/fixtures/redis.ts';
+import { testSeed } from '../support/fixtures/replay.ts';
 
 const into = new Uint8Array(4096);
-
-function page(kind: PageKind, seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage(kind, new Prng(seed), bytes);
-  return bytes;
-}
 
 class Rig {
   readonly clock: WallClock = new WallClock();

@@ -8,8 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { ControlBlock, EngineState } from '../../src/memory/control-block.ts';
 import { Futex } from '../../src/os/linux/futex.ts';
 import { loadLinux } from '../../src/os/linux/system-call.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./children/calls.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 300_000 };

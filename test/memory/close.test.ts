@@ -7,7 +7,7 @@ import { slot } from '../../src/base/units.ts';
 import { FileCache } from '../../src/memory/file-cache.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import { Store } from '../../src/store/store.ts';
-import { until } from '../host/until.ts';
+import { until } from '../support/fixtures/until.ts';
 
 const MiB = 2 ** 20;
 const ended = { code: 'ERR_IO_ENDED' };

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { MemoryCgroup } from '../../bench/peers/memory-cgroup.ts';
 import { CollectedMemories, type Pages } from '../../src/memory/collected-memories.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 import { wasm } from './wasm-api.ts';
 
 const MiB = 2 ** 20;

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const crowded = fileURLToPath(new URL('./children/crowded.js', import.meta.url));

@@ -4,8 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { truncateSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SwapError } from '../../src/base/errors.ts';
@@ -13,9 +12,10 @@ import type { MemorySwap } from '../../src/memory/memory-swap.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import type { PagedArray } from '../../src/memory/paged-array.ts';
 import { openSwapFile } from '../../src/memory/swap-file.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { canPoison, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
 import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from './noise.ts';
-import { canPoison, skipUnlessPaging } from './paging.ts';
 import { damageStored } from './stored-bytes.ts';
 
 const MiB = 2 ** 20;
@@ -25,11 +25,7 @@ const program = fileURLToPath(new URL('./children/damage.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
 /** A file's name in a folder that goes with the test. */
-function fileFor(t: TestContext): string {
-  const folder = mkdtempSync(`${tmpdir()}/frontswap-damage-`);
-  t.after(() => rmSync(folder, { recursive: true }));
-  return `${folder}/swap`;
-}
+const fileFor = (t: TestContext): string => `${testFolder(t)}/swap`;
 
 /** Runs the child, under `limits` of the shell if told. */
 async function run(way: string, path: string, limits = ''): Promise<Ending> {

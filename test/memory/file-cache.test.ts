@@ -17,10 +17,10 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
 import { FileCache, isSameVersion } from '../../src/memory/file-cache.ts';
-import { until } from '../host/until.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
-import { randomTest } from '../model/replay.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
+import { until } from '../support/fixtures/until.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'file-cache-test-'));
 after(() => rmSync(folder, { recursive: true }));

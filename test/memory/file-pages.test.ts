@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../src/base/assert.ts';
 import { FilePages } from '../../src/memory/file-pages.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 randomTest('the table of file pages equals a map, at every step', 4000, (prng, steps) => {
   const rows = 1 + prng.below(40);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { attachRegion, joinSwap, openSwap, regionOf, SwapError } from '../../src/index.ts';
-import { skipUnlessPaging } from './paging.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;

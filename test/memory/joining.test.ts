@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { SwapError } from '../../src/base/errors.ts';
 import { ControlBlock } from '../../src/memory/control-block.ts';
 import { loadLinux } from '../../src/os/linux/system-call.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const options = { skip: skipUnlessPaging, timeout: 300_000 };
 const program = fileURLToPath(new URL('./children/joining.js', import.meta.url));

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const program = fileURLToPath(new URL('./children/memory64.js', import.meta.url));

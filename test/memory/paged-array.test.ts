@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openSwap, SwapError } from '../../src/index.ts';
-import { skipUnlessPaging } from './paging.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const MiB = 2 ** 20;
 const refusal = (code: string) => (error: unknown) =>

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, openSync, rmSync, truncateSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { openSync, truncateSync, writeSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -11,20 +10,17 @@ import { explicitSwap } from '../../src/memory/explicit-swap.ts';
 import type { MemorySwap } from '../../src/memory/memory-swap.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import type { ProblemCode, SwapProblem } from '../../src/memory/problem.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
+import { canPoison, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
 import { DAMAGED, noise, overwrite, PAGES } from './noise.ts';
-import { canPoison, skipUnlessPaging } from './paging.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const options = { skip: skipUnlessPaging, timeout: 60_000 };
 
-function fileFor(t: TestContext): string {
-  const folder = mkdtempSync(`${tmpdir()}/frontswap-problem-`);
-  t.after(() => rmSync(folder, { recursive: true }));
-  return `${folder}/swap`;
-}
+const fileFor = (t: TestContext): string => `${testFolder(t)}/swap`;
 
 /** Notes what a swap tells. */
 function listen(swap: MemorySwap): SwapProblem[] {

@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { wrapConstructor, wrapFunction } from '../../src/memory/platform-wrapper.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const observer = fileURLToPath(new URL('./children/observe-wasm.js', import.meta.url));

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
-import { skipUnlessPaging } from './paging.ts';
 
 const register = new URL('../../src/memory/register.js', import.meta.url);
 const options = { skip: skipUnlessPaging, timeout: 120_000 };

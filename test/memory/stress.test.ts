@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { skipUnlessPaging } from './paging.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const program = fileURLToPath(new URL('./stress.js', import.meta.url));
 

@@ -13,7 +13,7 @@ import {
   type SocketPath,
   unixListenError,
 } from '../../src/os/unix-socket.ts';
-import { testFolder } from '../host/folder.ts';
+import { testFolder } from '../support/fixtures/folder.ts';
 
 const placeOf = (path: string): SocketPath => ({ path, from: '--unix', advice: 'go elsewhere' });
 const claim = (path: string): Promise<void> => claimSocketPath(placeOf(path));

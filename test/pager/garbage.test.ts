@@ -10,9 +10,9 @@ import { type PagedMemory, StopReason, Touch } from '../../src/pager/ops.ts';
 import { Pager } from '../../src/pager/pager.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { noGarbageTest } from '../model/no-garbage.ts';
-import { headerPage } from '../sim/sim-disk.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { headerPage } from '../support/fakes/sim-disk.ts';
+import { noGarbageTest } from '../support/fixtures/no-garbage.ts';
 
 const PAGES = 512;
 

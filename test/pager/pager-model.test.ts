@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 import { Walk, type WalkOptions } from './walk.ts';
 
 function rangeOf(prng: Prng, pages: number, most: number): [number, number] {

@@ -8,8 +8,8 @@ import { Pager } from '../../src/pager/pager.ts';
 import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { NaiveFront } from '../sim/naive-front.ts';
-import { headerPage } from '../sim/sim-disk.ts';
+import { NaiveFront } from '../support/fakes/naive-front.ts';
+import { headerPage } from '../support/fakes/sim-disk.ts';
 import { SimMemory, SimWorld } from './sim-memory.ts';
 
 interface Rig {
@@ -212,6 +212,16 @@ test('the region with the least recently used page is evicted from', () => {
   const young = r.pager.add(other, r.region.set);
   adoptAll(r, [1, 3]);
   r.pager.evictor.clock += 100;
+  r.pager.fault(young, 2, Touch.write);
+  assert.equal(r.pager.evictor.reclaim(r.region.set, 32), 2);
+  assert.deepEqual([r.region.resident, young.resident], [0, 1]);
+});
+
+test('a region that was idle for 2^31 evictions has the least recently used page', () => {
+  const r = rig();
+  const young = r.pager.add(new SimMemory(r.memory.world, 10), r.region.set);
+  adoptAll(r, [1, 3]);
+  r.pager.evictor.clock = 2 ** 31 + 7;
   r.pager.fault(young, 2, Touch.write);
   assert.equal(r.pager.evictor.reclaim(r.region.set, 32), 2);
   assert.deepEqual([r.region.resident, young.resident], [0, 1]);

@@ -16,8 +16,8 @@ import { Pager } from '../../src/pager/pager.ts';
 import type { Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { NaiveFront } from '../sim/naive-front.ts';
-import { headerPage } from '../sim/sim-disk.ts';
+import { NaiveFront } from '../support/fakes/naive-front.ts';
+import { headerPage } from '../support/fakes/sim-disk.ts';
 import { makeThread, SimMemory, SimWorld } from './sim-memory.ts';
 
 const header = headerPage(16);

@@ -18,8 +18,8 @@ import { PageState, type Region } from '../../src/pager/region.ts';
 import { ResidentSet } from '../../src/pager/resident-set.ts';
 import { NO_ENTRY } from '../../src/swap/entry.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { headerPage, SimDisk } from '../sim/sim-disk.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { headerPage, SimDisk } from '../support/fakes/sim-disk.ts';
 import { type Message, makeThread, SimMemory, SimWorld } from './sim-memory.ts';
 
 const SLOTS = 400;

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { InvariantError } from '../../src/base/assert.ts';
 import { type FlushCounts, FlushQueue } from '../../src/remote/flush-queue.ts';
 import { BATCH_MAX, RemotePages, RemoteResult } from '../../src/remote/remote-pages.ts';
-import { FakePeer } from './fake-peer.ts';
-import { BOOT } from './rig.ts';
+import { FakePeer } from '../support/fakes/fake-peer.ts';
+import { BOOT } from '../support/fixtures/remote-rig.ts';
 
 test('the ring holds as many pages as it has entries', () => {
   const queue = new FlushQueue(8);

@@ -7,9 +7,10 @@ import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
 import { LoadResult } from '../../src/frontswap/ops.ts';
 import type { RemoteCounter } from '../../src/remote/counters.ts';
-import { randomTest } from '../model/replay.ts';
-import type { Fault } from './fake-peer.ts';
-import { page, type Rig, type RigOptions, rig } from './rig.ts';
+import type { Fault } from '../support/fakes/fake-peer.ts';
+import { madePage as page } from '../support/fixtures/pages.ts';
+import { type Rig, type RigOptions, rig } from '../support/fixtures/remote-rig.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 const SLOTS = 60;
 const into = new Uint8Array(4096);

@@ -10,8 +10,8 @@ import {
   RespWriter,
   Token,
 } from '../../src/remote/resp.ts';
-import { randomTest } from '../model/replay.ts';
-import { BULK_MAX, checkEveryCut, naiveToken, randomReply } from './resp-model.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
+import { BULK_MAX, checkEveryCut, naiveToken, randomReply } from '../support/models/resp-model.ts';
 
 test('a command is an array of bulk strings', () => {
   const bytes = new Uint8Array(200);

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LoadResult } from '../../src/frontswap/ops.ts';
-import { FakePeer } from './fake-peer.ts';
-import { BOOT, page, type Rig, type RigOptions, rig } from './rig.ts';
+import { FakePeer } from '../support/fakes/fake-peer.ts';
+import { madePage as page } from '../support/fixtures/pages.ts';
+import { BOOT, type Rig, type RigOptions, rig } from '../support/fixtures/remote-rig.ts';
 
 const into = new Uint8Array(4096);
 const leaseKey = `frontswap:vm1:${BOOT}:lease`;

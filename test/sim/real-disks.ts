@@ -16,8 +16,8 @@ import { type Disk, Extent } from '../../src/block/ops.ts';
 import { type QueuedDisk, queuedDisk } from '../../src/block/queued-disk.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import type { SwapArea } from '../../src/swap/areas.ts';
-import { FakeClock } from '../block/harness.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
+import { FakeClock } from '../support/fakes/fake-clock.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
 import type { AnyWorld, Problem } from './walk.ts';
 
 export type DiskKind = 'ramzswap' | 'memory';

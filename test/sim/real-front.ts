@@ -18,7 +18,7 @@ import { Store } from '../../src/store/store.ts';
 import type { WritebackOptions } from '../../src/swap/writeback.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
 import type { AnyWorld, Problem } from './walk.ts';
 
 /** The backend, with random corrupt loads while faults are active. */

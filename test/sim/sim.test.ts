@@ -6,9 +6,9 @@
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../src/base/prng.ts';
-import { randomTest } from '../model/replay.ts';
-import { NaiveFront } from './naive-front.ts';
-import { SimDisk } from './sim-disk.ts';
+import { NaiveFront } from '../support/fakes/naive-front.ts';
+import { SimDisk } from '../support/fakes/sim-disk.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 import { type Parts, walk } from './walk.ts';
 
 function standIns(prng: Prng): Parts {

@@ -6,7 +6,7 @@
  *   STEPS=1000000 SEED=7 node scripts/run-tests.mjs unit sim/stack
  */
 import type { Prng } from '../../src/base/prng.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 import { type DiskKind, RealDisks } from './real-disks.ts';
 import { type BackendKind, RealFront } from './real-front.ts';
 import { type Parts, walk } from './walk.ts';

@@ -9,8 +9,13 @@ import type { FrontEnd, SwapDisk } from '../../src/swap/ops.ts';
 import { SwapInResult } from '../../src/swap/swap.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import type { WritebackOptions } from '../../src/swap/writeback.ts';
-import { headerPage } from './sim-disk.ts';
-import { checkCounters, checkWorld, makeWorldOf, type World } from './world.ts';
+import { headerPage } from '../support/fakes/sim-disk.ts';
+import {
+  checkCounters,
+  checkWorld,
+  makeWorldOf,
+  type World,
+} from '../support/fixtures/swap-world.ts';
 
 const FRAMES = 24;
 const PAGES = 500;

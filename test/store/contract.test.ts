@@ -11,18 +11,12 @@ import { slot as slotOf } from '../../src/base/units.ts';
 import { PageFormat } from '../../src/codec/codec.ts';
 import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
-import { StoreTwin } from '../model/store-model.ts';
+import { type PageKind, madePage as page, pageKinds } from '../support/fixtures/pages.ts';
+import { StoreTwin } from '../support/models/store-model.ts';
 
 /** What an open shard holds for itself, bytes: all below its slot table and the small tables. */
 const OPEN_BYTES = 98304;
 const GROUP_BYTES = 12288;
-
-function page(kind: PageKind, seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage(kind, new Prng(seed), bytes);
-  return bytes;
-}
 
 test('C1 a get returns what was put last, whatever kind of page it replaces', () => {
   const twin = new StoreTwin(10, 0);

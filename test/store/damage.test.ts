@@ -8,8 +8,8 @@ import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, type PageKind } from '../model/pages.ts';
-import { Predictor } from '../model/store-model.ts';
+import { madePage as made } from '../support/fixtures/pages.ts';
+import { Predictor } from '../support/models/store-model.ts';
 
 /** Where a shard's slot table begins, and its rows, see shard.ts. */
 const SLOT_TABLE = 88 * 1024;
@@ -29,12 +29,6 @@ function openImage(slots: number, limitBytes = 0): Image {
   };
   const store = new Store({ slots, budget: new Budget(limitBytes), codec });
   return { store, bytes };
-}
-
-function made(kind: PageKind, seed: number): Uint8Array {
-  const page = new Uint8Array(4096);
-  makePage(kind, new Prng(seed), page);
-  return page;
 }
 
 const predictor = new Predictor();

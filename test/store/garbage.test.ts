@@ -9,9 +9,9 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import { storeBackend } from '../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../src/frontswap/frontswap.ts';
 import { Store } from '../../src/store/store.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { noGarbageTest } from '../model/no-garbage.ts';
-import { makePage, type PageKind } from '../model/pages.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { noGarbageTest } from '../support/fixtures/no-garbage.ts';
+import { makePage, type PageKind } from '../support/fixtures/pages.ts';
 
 const kinds: PageKind[] = ['zero', 'word64', 'text', 'records', 'random', 'cut', 'almost', 'zero'];
 const pages = kinds.map((kind, i) => {

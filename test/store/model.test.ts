@@ -4,10 +4,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Prng } from '../../src/base/prng.ts';
 import { loadNativeZstd } from '../../src/os/native-codec.ts';
-import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
-import { randomTest, testSeed, testSteps } from '../model/replay.ts';
-import { StoreTwin } from '../model/store-model.ts';
-import { walk } from '../model/store-walk.ts';
+import { makePage, type PageKind, pageKinds } from '../support/fixtures/pages.ts';
+import { randomTest, testSeed, testSteps } from '../support/fixtures/replay.ts';
+import { StoreTwin } from '../support/models/store-model.ts';
+import { walk } from '../support/models/store-walk.ts';
 
 const SLOTS = 2500;
 /** Where there is no libzstd the same walks go without. */

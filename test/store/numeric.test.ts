@@ -10,10 +10,14 @@ import { lz4 } from '../../src/codec/lz4.ts';
 import { loadNativeLz4, loadNativeZstd } from '../../src/os/native-codec.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makeNumericPage, type NumericKind, numericKinds } from '../model/numeric-pages.ts';
-import { makePage } from '../model/pages.ts';
-import { testSeed, testSteps } from '../model/replay.ts';
-import { StoreTwin } from '../model/store-model.ts';
+import {
+  makeNumericPage,
+  type NumericKind,
+  numericKinds,
+} from '../support/fixtures/numeric-pages.ts';
+import { makePage } from '../support/fixtures/pages.ts';
+import { testSeed, testSteps } from '../support/fixtures/replay.ts';
+import { StoreTwin } from '../support/models/store-model.ts';
 
 const native = loadNativeLz4();
 const skip = native.factory === null ? native.reason : false;

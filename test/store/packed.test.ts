@@ -8,7 +8,7 @@ import { slot } from '../../src/base/units.ts';
 import { PageFormat } from '../../src/codec/codec.ts';
 import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 
 const into = new Uint8Array(4096);
 const packed = new Uint8Array(5000);

@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { sizeClasses } from '../../src/arena/size-classes.ts';
 import { InvariantError } from '../../src/base/assert.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
@@ -12,17 +11,11 @@ import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
 import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
-import { makePage, type PageKind, pageKinds } from '../model/pages.ts';
-import { StoreTwin } from '../model/store-model.ts';
+import { madePage as page, pageKinds } from '../support/fixtures/pages.ts';
+import { StoreTwin } from '../support/models/store-model.ts';
 
 const dense = loadNativeZstd().factory;
 const skip = dense === null ? loadNativeZstd().reason : false;
-
-function page(kind: PageKind, seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage(kind, new Prng(seed), bytes);
-  return bytes;
-}
 
 /** A dense codec for machines without one: packs any page to its first bytes, and gives a page of a pattern back. */
 const tiny: CodecFactory = (memory) => {

@@ -6,8 +6,8 @@ import { slot as slotOf } from '../../src/base/units.ts';
 import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
 import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
 import { Store } from '../../src/store/store.ts';
-import { FakeReturns } from '../model/fake-returns.ts';
-import { noisePage } from '../model/pages.ts';
+import { FakeReturns } from '../support/fakes/fake-returns.ts';
+import { noisePage } from '../support/fixtures/pages.ts';
 
 const EDGE = 2 ** 19;
 const SLOTS = EDGE + 4096;

@@ -7,8 +7,8 @@ import type { DiscardMode } from '../../src/swap/areas.ts';
 import type { SwapDisk } from '../../src/swap/ops.ts';
 import { SwapInResult } from '../../src/swap/swap.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
-import { headerPage, SimDisk } from '../sim/sim-disk.ts';
-import { checkWorld, makeWorld, type World } from '../sim/world.ts';
+import { headerPage, SimDisk } from '../support/fakes/sim-disk.ts';
+import { checkWorld, makeWorld, type World } from '../support/fixtures/swap-world.ts';
 
 interface Rig extends World {
   readonly disk: SimDisk;

@@ -12,8 +12,8 @@ import type { SwapEntry } from '../../src/swap/entry.ts';
 import type { MemoryManager } from '../../src/swap/ops.ts';
 import { Swap } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
-import { headerPage, SimDisk } from '../sim/sim-disk.ts';
+import { headerPage, SimDisk } from '../support/fakes/sim-disk.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 
 const FRAMES = 16;
 const PAGES = 300;

@@ -9,8 +9,8 @@ import type { FrontEnd, MemoryManager, SwapDisk } from '../../src/swap/ops.ts';
 import { Swap, SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
 import { Writeback } from '../../src/swap/writeback.ts';
-import { noGarbageTest } from '../model/no-garbage.ts';
-import { headerPage } from '../sim/sim-disk.ts';
+import { headerPage } from '../support/fakes/sim-disk.ts';
+import { noGarbageTest } from '../support/fixtures/no-garbage.ts';
 
 const FRAMES = 64;
 const SLOTS = 4096;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BAD_PAGES_MAX, readHeader, type SwapHeader, writeHeader } from '../../src/swap/header.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
 const usual: SwapHeader = { lastPage: 15, badPages: [3, 7], uuid, label: 'lab' };

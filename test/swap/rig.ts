@@ -4,8 +4,8 @@ import type { AreaOptions } from '../../src/swap/areas.ts';
 import type { SwapEntry } from '../../src/swap/entry.ts';
 import { SwapInResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { headerPage, SimDisk } from '../sim/sim-disk.ts';
-import { makeWorld, type World } from '../sim/world.ts';
+import { headerPage, SimDisk } from '../support/fakes/sim-disk.ts';
+import { makeWorld, type World } from '../support/fixtures/swap-world.ts';
 
 export interface Rig extends World {
   readonly disk: SimDisk;

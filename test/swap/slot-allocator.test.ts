@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
 import { type AllocatorKind, CLUSTER_SLOTS, SlotAllocator } from '../../src/swap/slot-allocator.ts';
 import { SwapMap } from '../../src/swap/swap-map.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 const kinds: readonly AllocatorKind[] = ['rotating', 'solid'];
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { entryOf, NO_ENTRY, type SwapEntry } from '../../src/swap/entry.ts';
 import { FrameFlag, SwapCache } from '../../src/swap/swap-cache.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 randomTest('the swap cache matches a Map in both directions', 20_000, (prng, steps) => {
   const frames = 20;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { entryOf, offsetOf, typeOf } from '../../src/swap/entry.ts';
 import { DuplicateResult, MapByte, SwapMap } from '../../src/swap/swap-map.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 test('an entry returns its type and offset, at both ends of their ranges', () => {
   for (const type of [0, 1, 31])

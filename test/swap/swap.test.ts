@@ -5,8 +5,8 @@ import { BioOp } from '../../src/block/bio.ts';
 import { offsetOf, typeOf } from '../../src/swap/entry.ts';
 import { SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
 import { swapOn } from '../../src/swap/swapon.ts';
-import { headerPage, isRead, isWrite, SimDisk } from '../sim/sim-disk.ts';
-import { checkWorld, makeWorld } from '../sim/world.ts';
+import { headerPage, isRead, isWrite, SimDisk } from '../support/fakes/sim-disk.ts';
+import { checkWorld, makeWorld } from '../support/fixtures/swap-world.ts';
 import { entryAt, fill, type Rig, rig } from './rig.ts';
 
 test('C1 a page is swapped in as it was last swapped out', () => {

@@ -6,8 +6,8 @@ import { typeOf } from '../../src/swap/entry.ts';
 import { Swap, SwapInResult } from '../../src/swap/swap.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { Writeback } from '../../src/swap/writeback.ts';
-import { headerPage, isRead, SimDisk } from '../sim/sim-disk.ts';
-import { checkWorld, makeWorld } from '../sim/world.ts';
+import { headerPage, isRead, SimDisk } from '../support/fakes/sim-disk.ts';
+import { checkWorld, makeWorld } from '../support/fixtures/swap-world.ts';
 import { entryAt, fill, rig } from './rig.ts';
 
 test('areas fill by priority, equal ones in turn, those without a priority last and in order', () => {

@@ -5,8 +5,8 @@ import { offsetOf } from '../../src/swap/entry.ts';
 import { SwapInResult, SwapOutResult } from '../../src/swap/swap.ts';
 import { SwapOffResult, swapOff, swapOn } from '../../src/swap/swapon.ts';
 import { Writeback, type WritebackOptions } from '../../src/swap/writeback.ts';
-import { headerPage, isWrite, SimDisk } from '../sim/sim-disk.ts';
-import { checkWorld, makeWorld, type World } from '../sim/world.ts';
+import { headerPage, isWrite, SimDisk } from '../support/fakes/sim-disk.ts';
+import { checkWorld, makeWorld, type World } from '../support/fixtures/swap-world.ts';
 import { entryAt, fill, type Rig, rig } from './rig.ts';
 
 const PAGES = 7;

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
-import { Prng } from '../../src/base/prng.ts';
 import { Store } from '../../src/store/store.ts';
 import {
   NewPoolError,
@@ -12,8 +11,8 @@ import {
 } from '../../src/tmem/results.ts';
 import { Tmem, type TmemOptions } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
-import { makePage } from '../model/pages.ts';
-import { FakeStore, pageOf } from './fake-store.ts';
+import { FakeStore, pageOf } from '../support/fakes/fake-store.ts';
+import { noisePage as noise } from '../support/fixtures/pages.ts';
 
 const UUID = '00112233-4455-6677-8899-aabbccddeeff';
 const oid = new Uint32Array([1, 2, 3, 4, 5, 0xffff_ffff]);
@@ -28,12 +27,6 @@ const open = (limitBytes = 0, options: Partial<TmemOptions> = {}): Tmem =>
 /** Over a fake store: every page costs what payloadOf() says. */
 const small = (slots: number, options: Partial<TmemOptions> = {}, limitBytes = 1e6): Tmem =>
   new Tmem({ store: new FakeStore(slots, limitBytes), ...options });
-
-function noise(n: number): Uint8Array {
-  const page = new Uint8Array(4096);
-  makePage('random', new Prng(n), page);
-  return page;
-}
 
 function expectPage(
   tmem: Tmem,

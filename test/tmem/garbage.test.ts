@@ -5,8 +5,8 @@ import { Prng } from '../../src/base/prng.ts';
 import { Store } from '../../src/store/store.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
-import { noGarbageTest } from '../model/no-garbage.ts';
-import { makePage, pageKinds } from '../model/pages.ts';
+import { noGarbageTest } from '../support/fixtures/no-garbage.ts';
+import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 
 const MAINTAIN_EVERY = 5000;
 

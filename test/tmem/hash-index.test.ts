@@ -1,7 +1,7 @@
 /** The hash index against a set of pairs, with hashes chosen to collide and to wrap around the end of the table. */
 import assert from 'node:assert/strict';
 import { HashIndex } from '../../src/tmem/hash-index.ts';
-import { randomTest } from '../model/replay.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
 
 function find(index: HashIndex, hash: number, row: number): boolean {
   for (let cell = index.start(hash); index.rowAt(cell) !== 0; cell = index.next(cell))

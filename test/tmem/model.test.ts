@@ -1,8 +1,8 @@
 /** Tmem against the naive model: random commands on few clients, pools, objects and pages, so that keys collide. */
 import type { Prng } from '../../src/base/prng.ts';
-import { randomTest } from '../model/replay.ts';
-import type { ModelLimits } from '../model/tmem-model.ts';
-import { TmemTwin } from '../model/tmem-twin.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
+import type { ModelLimits } from './tmem-model.ts';
+import { TmemTwin } from './tmem-twin.ts';
 
 const uuids = ['0123456789abcdef0123456789abcdef', '1'.repeat(32)] as const;
 

@@ -8,9 +8,9 @@ import { TmemGetResult, TmemPutResult } from '../../src/tmem/results.ts';
 import { Save } from '../../src/tmem/save.ts';
 import { PAGE_RECORD_BYTES, pageChecksum } from '../../src/tmem/stream.ts';
 import { Tmem } from '../../src/tmem/tmem.ts';
-import { randomTest } from '../model/replay.ts';
-import { indexOf, oidOf } from '../model/tmem-twin.ts';
-import { FakeStore, pageOf } from './fake-store.ts';
+import { FakeStore, pageOf } from '../support/fakes/fake-store.ts';
+import { randomTest } from '../support/fixtures/replay.ts';
+import { indexOf, oidOf } from './tmem-twin.ts';
 
 const UUID = '00112233445566778899aabbccddeeff';
 const host = (slots = 400, limitBytes = 1e6): Tmem =>

@@ -5,21 +5,16 @@ import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import type { BackingOptions } from '../../../src/block/disks/ramzswap/backing.ts';
 import { Ramzswap, type RamzswapOptions } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
-import { FakeReturns } from '../../model/fake-returns.ts';
-import { makePage, type PageKind } from '../../model/pages.ts';
-import { ShuffledDisk } from '../../model/shuffled-disk.ts';
-import { Sender } from '../harness.ts';
+import { FakeReturns } from '../../support/fakes/fake-returns.ts';
+import { ShuffledDisk } from '../../support/fakes/shuffled-disk.ts';
+import { Sender } from '../../support/fixtures/bio-sender.ts';
+import { madePages, type PageKind } from '../../support/fixtures/pages.ts';
 
 export const PAGE = 4096;
 export const ZEROS: Uint8Array = new Uint8Array(PAGE);
 
-export function made(kind: PageKind, seed: number, pages = 1): Uint8Array {
-  const prng = new Prng(seed);
-  const bytes = new Uint8Array(pages * PAGE);
-  for (let at = 0; at < bytes.length; at += PAGE)
-    makePage(kind, prng, bytes.subarray(at, at + PAGE));
-  return bytes;
-}
+export const made = (kind: PageKind, seed: number, pages = 1): Uint8Array =>
+  madePages(kind, seed, pages);
 
 /** Compresses to about a quarter of a page. */
 export function good(seed: number): Uint8Array {

@@ -11,9 +11,9 @@ import { FileDisk } from '../../../src/block/disks/file-disk.ts';
 import { openFile } from '../../../src/block/disks/file-io.ts';
 import { queuedDisk } from '../../../src/block/queued-disk.ts';
 import { systemPunchHole } from '../../../src/os/linux/fallocate.ts';
-import { DiskModel, randomData, randomRange } from '../../model/disk-model.ts';
-import { randomTest } from '../../model/replay.ts';
-import { Sender, stamp } from '../harness.ts';
+import { Sender, stamp } from '../../support/fixtures/bio-sender.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
+import { DiskModel, randomData, randomRange } from '../../support/models/disk-model.ts';
 import { FakeFile } from './fake-file.ts';
 
 const PAGE = 4096;

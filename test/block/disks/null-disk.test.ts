@@ -5,7 +5,7 @@ import { InvariantError } from '../../../src/base/assert.ts';
 import { BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { nullDisk } from '../../../src/block/disks/null-disk.ts';
 import { Extent } from '../../../src/block/ops.ts';
-import { Sender, stamp } from '../harness.ts';
+import { Sender, stamp } from '../../support/fixtures/bio-sender.ts';
 
 test('reads return zeros after writes; ranges outside the disk are invalid', () => {
   const disk = nullDisk(8192);

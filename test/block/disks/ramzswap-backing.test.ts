@@ -10,7 +10,7 @@ import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { type RzsStats, rzsStats } from '../../../src/block/disks/ramzswap/stats.ts';
 import { Extent } from '../../../src/block/ops.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
-import { Sender } from '../harness.ts';
+import { Sender } from '../../support/fixtures/bio-sender.ts';
 import {
   atBacking,
   good,

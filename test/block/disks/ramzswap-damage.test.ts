@@ -5,7 +5,7 @@ import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { backingTableBytes } from '../../../src/block/disks/ramzswap/backing.ts';
 import type { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
-import type { Sender } from '../harness.ts';
+import type { Sender } from '../../support/fixtures/bio-sender.ts';
 import { atBacking, good, made, open, openOver, PAGE, read, write, ZEROS } from './backing-rig.ts';
 
 const readOf = (sender: Sender, offset: number, length: number): Bio =>

@@ -6,7 +6,7 @@ import { BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { FileDisk } from '../../../src/block/disks/file-disk.ts';
 import { backingTableBytes } from '../../../src/block/disks/ramzswap/backing.ts';
 import type { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
-import type { Sender } from '../harness.ts';
+import type { Sender } from '../../support/fixtures/bio-sender.ts';
 import { good, made, openOver, PAGE, read, write } from './backing-rig.ts';
 import { FakeFile } from './fake-file.ts';
 

@@ -4,9 +4,9 @@ import type { Prng } from '../../../src/base/prng.ts';
 import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
-import { DiskModel, Requests, randomData, randomRange } from '../../model/disk-model.ts';
-import { FakeReturns } from '../../model/fake-returns.ts';
-import { randomTest } from '../../model/replay.ts';
+import { FakeReturns } from '../../support/fakes/fake-returns.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
+import { DiskModel, Requests, randomData, randomRange } from '../../support/models/disk-model.ts';
 
 const PAGES = 48;
 const SIZE = PAGES * 4096;

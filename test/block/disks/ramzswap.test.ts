@@ -2,25 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
-import { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioOp, type BioOwner, BioStatus } from '../../../src/block/bio.ts';
 import { Ramzswap, type RamzswapOptions } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { Extent } from '../../../src/block/ops.ts';
 import type { CodecFactory } from '../../../src/codec/codec.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
-import { Requests } from '../../model/disk-model.ts';
-import { FakeReturns } from '../../model/fake-returns.ts';
-import { makePage, type PageKind } from '../../model/pages.ts';
+import { FakeReturns } from '../../support/fakes/fake-returns.ts';
+import { madePages, type PageKind } from '../../support/fixtures/pages.ts';
+import { Requests } from '../../support/models/disk-model.ts';
 
 const PAGE = 4096;
 
-function made(kind: PageKind, seed: number, pages = 1): Uint8Array {
-  const prng = new Prng(seed);
-  const bytes = new Uint8Array(pages * PAGE);
-  for (let at = 0; at < bytes.length; at += PAGE)
-    makePage(kind, prng, bytes.subarray(at, at + PAGE));
-  return bytes;
-}
+const made = (kind: PageKind, seed: number, pages = 1): Uint8Array => madePages(kind, seed, pages);
 
 function open(
   pages: number,

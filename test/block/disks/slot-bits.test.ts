@@ -1,7 +1,7 @@
 /** Checks SlotBits against an array of booleans. */
 import assert from 'node:assert/strict';
 import { SlotBits } from '../../../src/block/disks/ramzswap/slot-bits.ts';
-import { randomTest } from '../../model/replay.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
 
 randomTest(
   'ranges of bits equal an array of truths, at every edge of a word',

@@ -11,7 +11,8 @@ import { faultDisk } from '../../../src/block/filters/fault-disk.ts';
 import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
-import { FakeClock, Sender, stamp } from '../harness.ts';
+import { FakeClock } from '../../support/fakes/fake-clock.ts';
+import { Sender, stamp } from '../../support/fixtures/bio-sender.ts';
 
 const SIZE = 1 << 20;
 const PAGE = 4096;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../../src/base/assert.ts';
 import { Histogram } from '../../../src/block/filters/histogram.ts';
-import { randomTest } from '../../model/replay.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
 
 test('small values and the ends of the range are exact', () => {
   for (const value of [0, 1, 7, 8, 15, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER]) {

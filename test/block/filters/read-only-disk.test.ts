@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { readOnlyDisk } from '../../../src/block/filters/read-only-disk.ts';
-import { StandInDisk } from '../../host/stand-in.ts';
+import { StandInDisk } from '../../support/fakes/stand-in.ts';
 
 test('changes end with readOnly in tick(), not in submit(); other bios are passed on', () => {
   const next = new StandInDisk({ sizeBytes: 1 << 20, limitBytes: 0, codec: 'lz4' });

@@ -10,8 +10,8 @@ import { Cleancache, inodeKey, NO_FILESYSTEM } from '../../../src/cleancache/cle
 import { Store } from '../../../src/store/store.ts';
 import { Tmem } from '../../../src/tmem/tmem.ts';
 import { tmemStore } from '../../../src/tmem/tmem-store.ts';
-import { noisePage } from '../../model/pages.ts';
-import { randomTest } from '../../model/replay.ts';
+import { noisePage } from '../../support/fixtures/pages.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
 
 const UUID = new Uint8Array(16).map((_, i) => 17 * i || 1);
 const UUID_HEX = '01112233445566778899aabbccddeeff';

@@ -3,9 +3,17 @@ import { test } from 'node:test';
 import { Prng } from '../../../src/base/prng.ts';
 import { KERNEL_SLACK_BYTES, loadKernels } from '../../../src/codec/kernels.ts';
 import { createMemory } from '../../../src/codec/linear-memory.ts';
-import { decode, encode } from '../reference-lz4.ts';
-import { Arena, seedOf } from './arena.ts';
-import { endMatch, kinds, makePage, makePages, PAGE, periodic, random } from './made-pages.ts';
+import { Arena, seedOf } from '../../support/fixtures/codec-arena.ts';
+import {
+  endMatch,
+  kinds,
+  makePage,
+  makePages,
+  PAGE,
+  periodic,
+  random,
+} from '../../support/fixtures/codec-pages.ts';
+import { decode, encode } from '../../support/models/reference-lz4.ts';
 
 const arena = new Arena();
 

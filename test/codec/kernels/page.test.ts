@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../../src/base/prng.ts';
-import { Arena, seedOf } from './arena.ts';
-import { makePage, makePages, PAGE } from './made-pages.ts';
+import { Arena, seedOf } from '../../support/fixtures/codec-arena.ts';
+import { makePage, makePages, PAGE } from '../../support/fixtures/codec-pages.ts';
 
 const arena = new Arena();
 const { kernels, bytes, page: at } = arena;

@@ -3,11 +3,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Prng } from '../../../src/base/prng.ts';
-import { makeNumericPage, numericKinds } from '../../model/numeric-pages.ts';
-import { testSeed, testSteps } from '../../model/replay.ts';
-import { filterCount, fromPlanes, pickFilter, toPlanes } from '../reference-planes.ts';
-import { Arena } from './arena.ts';
-import { kinds, makePage, PAGE } from './made-pages.ts';
+import { Arena } from '../../support/fixtures/codec-arena.ts';
+import { kinds, makePage, PAGE } from '../../support/fixtures/codec-pages.ts';
+import { makeNumericPage, numericKinds } from '../../support/fixtures/numeric-pages.ts';
+import { testSeed, testSteps } from '../../support/fixtures/replay.ts';
+import {
+  filterCount,
+  fromPlanes,
+  pickFilter,
+  toPlanes,
+} from '../../support/models/reference-planes.ts';
 
 const arena = new Arena();
 const { kernels, bytes, page: from } = arena;

@@ -9,8 +9,9 @@ import { Frontswap } from '../../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../../src/frontswap/ops.ts';
 import type { RemoteCounter } from '../../../src/remote/counters.ts';
 import { CounterAt } from '../../../src/store/results.ts';
-import type { Fault } from '../../remote/fake-peer.ts';
-import { page, type Rig, rig } from '../../remote/rig.ts';
+import type { Fault } from '../../support/fakes/fake-peer.ts';
+import { madePage as page } from '../../support/fixtures/pages.ts';
+import { type Rig, rig } from '../../support/fixtures/remote-rig.ts';
 
 const into = new Uint8Array(4096);
 const count = ({ backend }: Rig, name: RemoteCounter): number => backend.counters.get(name);

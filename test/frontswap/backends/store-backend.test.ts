@@ -7,22 +7,16 @@ import { test } from 'node:test';
 import { Budget } from '../../../src/arena/budget.ts';
 import { keepPages } from '../../../src/arena/ops.ts';
 import { InvariantError } from '../../../src/base/assert.ts';
-import { Prng } from '../../../src/base/prng.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../../../src/frontswap/backends/store-backend.ts';
 import { Frontswap } from '../../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../../src/frontswap/ops.ts';
 import { loadNativeZstd } from '../../../src/os/native-codec.ts';
 import { CounterAt } from '../../../src/store/results.ts';
-import { FakeReturns } from '../../model/fake-returns.ts';
-import { makePage, type PageKind, pageKinds } from '../../model/pages.ts';
-import { randomTest } from '../../model/replay.ts';
+import { FakeReturns } from '../../support/fakes/fake-returns.ts';
+import { madePage as page, pageKinds } from '../../support/fixtures/pages.ts';
+import { randomTest } from '../../support/fixtures/replay.ts';
 
-function page(kind: PageKind, seed: number): Uint8Array {
-  const bytes = new Uint8Array(4096);
-  makePage(kind, new Prng(seed), bytes);
-  return bytes;
-}
 const into = new Uint8Array(4096);
 
 function setUp(limitBytes: number): { budget: Budget; backend: StoreBackend; front: Frontswap } {

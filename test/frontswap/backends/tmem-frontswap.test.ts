@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { TmemFrontswap } from '../../../src/frontswap/backends/tmem-frontswap.ts';
 import { LoadResult } from '../../../src/frontswap/ops.ts';
 import { Tmem } from '../../../src/tmem/tmem.ts';
-import { FakeStore, pageOf } from '../../tmem/fake-store.ts';
+import { FakeStore, pageOf } from '../../support/fakes/fake-store.ts';
 
 const into = new Uint8Array(4096);
 

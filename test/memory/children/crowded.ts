@@ -6,7 +6,7 @@
  * Prints what the process has in RAM at the end, and whether each page holds what was written.
  */
 import { readFileSync } from 'node:fs';
-import { until } from '../../host/until.ts';
+import { until } from '../../support/fixtures/until.ts';
 
 const PAGE_WORDS = 1024;
 const mebibytes = Number(process.argv[2]);

@@ -5,7 +5,7 @@
  */
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { attachRegion, openSwap, type RegionHandle } from '../../../src/index.ts';
-import { until } from '../../host/until.ts';
+import { until } from '../../support/fixtures/until.ts';
 
 const MiB = 2 ** 20;
 const way = process.argv[2] ?? 'end';

@@ -3,7 +3,7 @@
  * Run with and without register: the two must be equal.
  */
 import vm from 'node:vm';
-import { until } from '../../host/until.ts';
+import { until } from '../../support/fixtures/until.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: the checker knows no WebAssembly without the DOM's types
 const wasm = (globalThis as any).WebAssembly;

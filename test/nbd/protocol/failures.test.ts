@@ -5,9 +5,9 @@ import { type Bio, BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Counter, SessionEnd } from '../../../src/nbd/protocol/state.ts';
 import { Chunk, Command, CommandFlag, WireError } from '../../../src/nbd/protocol/wire.ts';
-import { join, messages, request } from './client.ts';
+import { join, messages, request } from '../../support/fixtures/nbd-client.ts';
+import { type Harness, transmitting } from '../../support/fixtures/nbd-harness.ts';
 import { FaultDisk } from './fault-disk.ts';
-import { type Harness, transmitting } from './harness.ts';
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;

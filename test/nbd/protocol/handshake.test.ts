@@ -19,8 +19,8 @@ import {
   optionReplies,
   request,
   utf8,
-} from './client.ts';
-import { Harness } from './harness.ts';
+} from '../../support/fixtures/nbd-client.ts';
+import { Harness } from '../../support/fixtures/nbd-harness.ts';
 
 const MIB = 1024 * 1024;
 const disk = new MemoryDisk(3 * MIB);

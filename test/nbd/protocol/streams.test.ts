@@ -9,9 +9,15 @@ import { BioOp, BioStatus } from '../../../src/block/bio.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { OUTPUT_BYTES_MIN } from '../../../src/nbd/protocol/session.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
-import { answers, join, messages, type RequestFields, request } from './client.ts';
+import {
+  answers,
+  join,
+  messages,
+  type RequestFields,
+  request,
+} from '../../support/fixtures/nbd-client.ts';
+import { slowed, transmitting } from '../../support/fixtures/nbd-harness.ts';
 import { FaultDisk } from './fault-disk.ts';
-import { slowed, transmitting } from './harness.ts';
 
 const SIZE = 600_000;
 const PAGE = 4096;

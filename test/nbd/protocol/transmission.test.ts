@@ -5,9 +5,15 @@ import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import type { Disk } from '../../../src/block/ops.ts';
 import { Counter, SessionEnd, SessionStop } from '../../../src/nbd/protocol/state.ts';
 import { Chunk, Command, CommandFlag, WireError } from '../../../src/nbd/protocol/wire.ts';
-import { join, type Message, messages, type RequestFields, request } from './client.ts';
+import {
+  join,
+  type Message,
+  messages,
+  type RequestFields,
+  request,
+} from '../../support/fixtures/nbd-client.ts';
+import { type Harness, slowed, transmitting } from '../../support/fixtures/nbd-harness.ts';
 import { FaultDisk } from './fault-disk.ts';
-import { type Harness, slowed, transmitting } from './harness.ts';
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;

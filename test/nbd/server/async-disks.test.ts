@@ -7,9 +7,10 @@ import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
-import { until } from '../../host/until.ts';
-import { ShuffledDisk } from '../../model/shuffled-disk.ts';
-import { request } from '../protocol/client.ts';
+import { ShuffledDisk } from '../../support/fakes/shuffled-disk.ts';
+import { request } from '../../support/fixtures/nbd-client.ts';
+import { noisePage as noise } from '../../support/fixtures/pages.ts';
+import { until } from '../../support/fixtures/until.ts';
 import { type Client, type Rig, rig } from './server-rig.ts';
 
 const MIB = 1024 * 1024;
@@ -43,11 +44,6 @@ async function slowRig(
   await rig({ exports, stalledCountMax }, async (made) => await body({ ...made, slow, backing }));
 }
 
-const noise = (seed: number): Uint8Array => {
-  const page = new Uint8Array(4096);
-  new Prng(seed).fill(page);
-  return page;
-};
 const writeOf = (page: number, seed: number): Uint8Array =>
   request({ type: Command.write, cookie: page, offset: page * 4096, data: noise(seed) });
 const readOf = (page: number): Uint8Array =>

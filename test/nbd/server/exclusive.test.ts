@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Option } from '../../../src/nbd/protocol/wire.ts';
-import { until } from '../../host/until.ts';
-import { clientFlags, infoData, option } from '../protocol/client.ts';
+import { clientFlags, infoData, option } from '../../support/fixtures/nbd-client.ts';
+import { until } from '../../support/fixtures/until.ts';
 import { Client, rig } from './server-rig.ts';
 
 /** Limit for a client that waits for a reply; far above the time that any machine needs. */

@@ -7,7 +7,7 @@ import { after } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Command, Option } from '../../../src/nbd/protocol/wire.ts';
 import { NbdServer, type NbdServerOptions } from '../../../src/nbd/server/server.ts';
-import { clientFlags, infoData, join, option, request } from '../protocol/client.ts';
+import { clientFlags, infoData, join, option, request } from '../../support/fixtures/nbd-client.ts';
 
 const MIB = 1024 * 1024;
 const folder = mkdtempSync(joinPath(tmpdir(), 'nbd-server-'));

@@ -9,8 +9,8 @@ import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
 import { withSharedBuffer } from '../../../src/os/socket.ts';
 import { withPrivateUmask } from '../../../src/os/unix-socket.ts';
-import { until } from '../../host/until.ts';
-import { request } from '../protocol/client.ts';
+import { request } from '../../support/fixtures/nbd-client.ts';
+import { until } from '../../support/fixtures/until.ts';
 import { Client, newPath, rig } from './server-rig.ts';
 
 const MIB = 1024 * 1024;

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { InvariantError } from '../../../src/base/assert.ts';
 import { type StreamAddress, streamSockets } from '../../../src/os/linux/stream-socket.ts';
-import { TemporaryFolder } from '../../interop/processes.ts';
+import { TemporaryFolder } from '../../support/fixtures/processes.ts';
 
 const open = streamSockets(process.platform);
 const skip = open === null ? 'no blocking sockets here' : false;
