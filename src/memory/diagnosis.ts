@@ -129,7 +129,7 @@ function platformCheck({ platform, architecture, pageBytes }: Facts): Check {
 
 function nodeCheck({ nodeVersion, bufferMaxBytes }: Facts): Check {
   if (bufferMaxBytes > 4 * GIB)
-    return check('node', 'good', `${nodeVersion}: regions beyond 4 GiB as SharedArrayBuffer`);
+    return check('node', 'good', `${nodeVersion}: regions may exceed 4 GiB`);
   return check(
     'node',
     'limited',

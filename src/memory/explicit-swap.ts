@@ -12,17 +12,16 @@ import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
 import type { SwapInResult } from '../swap/swap.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
-import type { MemorySwap } from './memory-swap.ts';
+import type { SwapOps } from './memory-swap.ts';
 import {
+  type ArrayOps,
   type ArrayOptions,
   arrayEnded,
   checkArray,
-  checkIndex,
   type ElementArray,
-  type ElementType,
   elementTypes,
-  type PagedArray,
   type PinnedPage,
+  pagedArray,
 } from './paged-array.ts';
 import { notPaged, Problems, type SwapProblem } from './problem.ts';
 import { type ByteRange, checkRange } from './region.ts';
@@ -41,7 +40,7 @@ import type { ProblemNews } from './tiers-problem.ts';
 const SPARE_FRAMES = 64;
 
 /** @param isTold the program is warned that it gets less than it asked for */
-export function explicitSwap(options: TierOptions, reason: string, isTold: boolean): MemorySwap {
+export function explicitSwap(options: TierOptions, reason: string, isTold: boolean): SwapOps {
   const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
   const news = new News(() => statsOf(tiers));
   const onLost = (region: Region, page: number, why: SwapInResult): void =>
@@ -59,6 +58,7 @@ export function explicitSwap(options: TierOptions, reason: string, isTold: boole
     reason,
     control: null,
     regions: [],
+    problems: news.problems,
     needsPin: () => false,
     map: () => {
       throw unsupported('map');
@@ -66,22 +66,10 @@ export function explicitSwap(options: TierOptions, reason: string, isTold: boole
     adopt: () => {
       throw unsupported('adopt');
     },
-    array: (arrayOptions) => new FrameArray(tiers, frames, arrayOptions, news),
+    array: (arrayOptions) =>
+      pagedArray(arrayOptions, new FrameElements(tiers, frames, arrayOptions, news)),
     stats: () => statsOf(tiers),
-    on(event, listener) {
-      news.problems.on(event, listener);
-      return this;
-    },
-    once(event, listener) {
-      news.problems.once(event, listener);
-      return this;
-    },
-    off(event, listener) {
-      news.problems.off(event, listener);
-      return this;
-    },
-    close: () => tiers[Symbol.dispose](),
-    [Symbol.dispose]: () => tiers[Symbol.dispose](),
+    dispose: () => tiers[Symbol.dispose](),
   };
 }
 
@@ -129,14 +117,12 @@ class News {
   }
 }
 
-class FrameArray implements PagedArray {
-  readonly type: ElementType;
-  readonly length: number;
+class FrameElements implements ArrayOps {
   readonly #pager: Pager;
   readonly #memory: FrameMemory;
   readonly #region: Region;
   readonly #elements: ElementArray;
-  readonly #shift: number;
+  readonly #pageElements: number;
   readonly #tiers: Tiers;
   readonly #news: News;
   #isLive = true;
@@ -144,19 +130,17 @@ class FrameArray implements PagedArray {
   #lastPage = -1;
 
   constructor(tiers: Tiers, frames: Uint8Array, options: ArrayOptions, news: News) {
-    const { bytes, shift } = checkArray(options);
+    const { bytes, pageElements } = checkArray(options);
     const limit = Math.floor(options.residentBytes / PAGE_BYTES);
     if (!(limit >= SET_PAGES_MIN))
       throw new SwapError(
         'ERR_ARG_VALUE',
         `residentBytes ${options.residentBytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed`,
       );
-    this.type = options.type;
-    this.length = options.length;
     this.#tiers = tiers;
     this.#news = news;
     this.#pager = tiers.pager;
-    this.#shift = shift;
+    this.#pageElements = pageElements;
     this.#memory = new FrameMemory(bytes / PAGE_BYTES, limit + SPARE_FRAMES, frames);
     this.#region = this.#pager.add(this.#memory, new ResidentSet(limit));
     news.count(this.#region);
@@ -164,18 +148,15 @@ class FrameArray implements PagedArray {
   }
 
   get(index: number): number {
-    checkIndex(index, this.length);
     return this.#elements[this.#place(index, false)]!;
   }
 
   set(index: number, value: number): void {
-    checkIndex(index, this.length);
     this.#elements[this.#place(index, true)] = value;
   }
 
   pin(index: number): PinnedPage {
-    checkIndex(index, this.length);
-    const inPage = 2 ** this.#shift;
+    const inPage = this.#pageElements;
     const page = Math.floor(index / inPage);
     const place = Math.floor(this.#place(index, true) / inPage) * inPage;
     if (!this.#region.pin(page))
@@ -191,19 +172,13 @@ class FrameArray implements PagedArray {
     };
   }
 
-  read(index: number, target: ElementArray): number {
-    checkIndex(index, this.length);
-    const count = Math.min(target.length, this.length - index);
+  read(index: number, target: ElementArray, count: number): void {
     this.#eachRun(index, count, false, (place, run, at) => {
       target.set(this.#elements.subarray(place, place + run), at);
     });
-    return count;
   }
 
   write(index: number, source: ElementArray): void {
-    if (source.length === 0) return;
-    checkIndex(index, this.length);
-    checkIndex(index + source.length - 1, this.length);
     this.#eachRun(index, source.length, true, (place, run, at) => {
       this.#elements.set(source.subarray(at, at + run), place);
     });
@@ -235,7 +210,7 @@ class FrameArray implements PagedArray {
   #zero(at: number, end: number): void {
     if (at === end) return;
     const page = Math.floor(at / PAGE_BYTES);
-    this.#place(page * 2 ** this.#shift, true);
+    this.#place(page * this.#pageElements, true);
     const inFrames = (this.#memory.frameOf[page]! - 1) * PAGE_BYTES + (at % PAGE_BYTES);
     new Uint8Array(this.#memory.buffer, inFrames, end - at).fill(0);
   }
@@ -246,29 +221,23 @@ class FrameArray implements PagedArray {
     return regionStatsOf(stats, this.#region.pages * PAGE_BYTES);
   }
 
-  [Symbol.dispose](): void {
+  dispose(): void {
     if (!this.#isLive) return;
     this.#isLive = false;
     this.#pager.remove(this.#region);
     this.#memory.drop(0, this.#memory.pages); // later accesses to the array go through #touch()
   }
 
-  /** The same as `[Symbol.dispose]()`. */
-  close(): void {
-    this[Symbol.dispose]();
-  }
-
   /** Swaps in the element's page and returns where the element is in the frames. */
   #place(index: number, isWrite: boolean): number {
-    const page = Math.floor(index / 2 ** this.#shift);
+    const page = Math.floor(index / this.#pageElements);
     const frame = this.#memory.frameOf[page]!;
     if (frame === 0 || (isWrite && this.#memory.writable[page] === 0)) this.#touch(page, isWrite);
     else if (page !== this.#lastPage) {
       this.#lastPage = page;
       this.#region.markReferenced(page);
     }
-    const inPage = index % 2 ** this.#shift;
-    return (this.#memory.frameOf[page]! - 1) * 2 ** this.#shift + inPage;
+    return (this.#memory.frameOf[page]! - 1 - page) * this.#pageElements + index;
   }
 
   #touch(page: number, isWrite: boolean): void {
@@ -296,7 +265,7 @@ class FrameArray implements PagedArray {
     isWrite: boolean,
     body: (place: number, run: number, at: number) => void,
   ): void {
-    const inPage = 2 ** this.#shift;
+    const inPage = this.#pageElements;
     for (let at = 0; at < count; ) {
       const run = Math.min(count - at, inPage - ((index + at) % inPage));
       body(this.#place(index + at, isWrite), run, at);

@@ -22,13 +22,19 @@ import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
-import type { AdoptOptions, MapOptions, MemorySwap } from './memory-swap.ts';
+import {
+  type AdoptOptions,
+  type MapOptions,
+  type MemorySwap,
+  memorySwap,
+  type SwapOps,
+} from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
-import { followProblem, type ProblemListener, Problems } from './problem.ts';
-import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
+import { followProblem, Problems } from './problem.ts';
+import { type RegionHandle, type SwapRegion, swapRegion, viewRegion } from './region.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import { checkDevice, residentPages, wholePages } from './swap-options.ts';
+import { checkDevice, regionBytes, residentPages } from './swap-options.ts';
 import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
@@ -52,7 +58,6 @@ export interface OpenSwapOptions {
   readonly transparent?: boolean;
 }
 
-const VIEW_MAX_BYTES = 2 ** 32;
 const START_MS = 30_000;
 
 /** Regions of WebAssembly memories of this thread, by memory. */
@@ -62,11 +67,13 @@ const adopted = new WeakMap<object, SwapRegion>();
  * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard
  * parts of it; null where it is not paged.
  */
-export function regionOf(memory: WasmMemory): SwapRegion | null {
-  return adopted.get(memory) ?? null;
+export function regionOf<Memory extends WasmMemory>(
+  memory: Memory,
+): SwapRegion<Memory['buffer']> | null {
+  return (adopted.get(memory) as SwapRegion<Memory['buffer']> | undefined) ?? null;
 }
 
-class TransparentSwap implements MemorySwap {
+class TransparentSwap implements SwapOps {
   readonly transparent = true;
   readonly reason = '';
   readonly #linux: Linux;
@@ -128,28 +135,28 @@ class TransparentSwap implements MemorySwap {
 
   map(options: MapOptions): SwapRegion {
     checkOptions(options, 'map(options)', ['bytes', 'residentBytes', 'shared']);
-    const bytes = wholePages(options.bytes);
-    const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
+    const bytes = regionBytes(options.bytes, this.#mapping.viewLimitBytes);
+    const isShared = options.shared === true;
     if (isShared) this.#checkOwner('a shared region');
-    if (bytes > this.#mapping.viewLimitBytes)
-      throw new RangeError(
-        `a region of ${bytes} bytes is more than the ${this.#mapping.viewLimitBytes} that an ArrayBuffer of Node ${process.version} can have: map several, or use Node 22 or later`,
-      );
     const pages = this.#budget(options.residentBytes);
     const memory = isShared ? growShared(bytes) : null;
     const at = memory === null ? 0 : this.#linux.addressOf(new Uint8Array(memory, 0, 1));
     const { a: id, b: address } = this.#caller.call(CallOp.map, 0, bytes, pages, at);
     const handle = { control: this.#caller.control.shared, id, address, bytes, memory };
     const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
-    const end = (): void => this.#dispose(id, false);
-    const region = new SwapRegion(this.#caller, handle, () => buffer, end);
+    const region = swapRegion({
+      caller: this.#caller,
+      handle,
+      buffer: () => buffer,
+      end: () => this.#dispose(id, false),
+    });
     if (memory !== null) this.#held.set(id, memory);
     this.#places.add(id, address, bytes);
     this.#regions.set(id, new WeakRef(region));
     return region;
   }
 
-  adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
+  adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion {
     checkOptions(options, 'adopt(options)', ['residentBytes']);
     this.#checkOwner('an adopted memory');
     const buffer = wasmBuffer(memory);
@@ -164,11 +171,15 @@ class TransparentSwap implements MemorySwap {
       bytes,
       memory: null,
     };
-    const end = (): void => {
-      this.#dispose(id, true);
-      adopted.delete(memory);
-    };
-    const region = new SwapRegion(this.#caller, handle, () => wasmBuffer(memory), end);
+    const region = swapRegion({
+      caller: this.#caller,
+      handle,
+      buffer: () => wasmBuffer(memory),
+      end: () => {
+        this.#dispose(id, true);
+        adopted.delete(memory);
+      },
+    });
     this.#regions.set(id, new WeakRef(region));
     adopted.set(memory, region);
     this.#places.add(id, address, bytes);
@@ -183,34 +194,19 @@ class TransparentSwap implements MemorySwap {
   }
 
   array(options: ArrayOptions): PagedArray {
-    return regionArray(this, options);
+    return regionArray((size) => this.map(size) as SwapRegion<ArrayBuffer>, options);
   }
 
   stats(): SwapStats {
     return swapStatsOf(this.#caller.control.swapStats);
   }
 
-  on(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.on(event, listener);
-    return this;
-  }
-
-  once(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.once(event, listener);
-    return this;
-  }
-
-  off(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.off(event, listener);
-    return this;
-  }
-
-  get #listeners(): Problems {
+  get problems(): Problems {
     this.#checkOwner('the event problem');
     return this.#problems!;
   }
 
-  [Symbol.dispose](): void {
+  dispose(): void {
     // The fault thread answers a moment before it is seen to have ended: do not send it a second call.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
@@ -221,11 +217,6 @@ class TransparentSwap implements MemorySwap {
     this.#places.clear();
     this.#regions.clear();
     process.off('exit', this.#onExit);
-  }
-
-  /** The same as `[Symbol.dispose]()`. */
-  close(): void {
-    this[Symbol.dispose]();
   }
 
   #dispose(id: number, comesHome: boolean): void {
@@ -282,14 +273,14 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
   const { linux, reason } = options.transparent === false ? unwanted : loadLinux();
   const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
-  if (typeof started !== 'string') return started;
+  if (typeof started !== 'string') return memorySwap(started);
   const isWanted = options.transparent !== false;
   if (isWanted)
     process.emitWarning(
       `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
       { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
     );
-  return loadExplicit().explicitSwap(tiers, started, isWanted);
+  return memorySwap(loadExplicit().explicitSwap(tiers, started, isWanted));
 }
 
 /**
@@ -353,7 +344,8 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
   return new ControlBlock(null, shared).join(() => {
     const { linux, reason } = loadLinux();
     if (linux === null) throw unsupported(reason);
-    return new TransparentSwap(linux, new Caller(linux, new ControlBlock(linux, shared)), null);
+    const caller = new Caller(linux, new ControlBlock(linux, shared));
+    return memorySwap(new TransparentSwap(linux, caller, null));
   });
 }
 
@@ -372,12 +364,7 @@ function attach(handle: RegionHandle): SwapRegion {
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
   if (handle.memory === null) caller.call(CallOp.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
-  return new SwapRegion(
-    caller,
-    handle,
-    () => buffer,
-    () => {},
-  );
+  return swapRegion({ caller, handle, buffer: () => buffer, end: () => {} });
 }
 
 function unsupported(reason: string): SwapError {

@@ -12,6 +12,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
 import { CallOp } from './control-block.ts';
+import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
 import { type RegionStats, regionStatsOf } from './stats.ts';
 
@@ -86,17 +87,37 @@ function detached({ caller, id, address, bytes }: Held): boolean {
   }
 }
 
+/** What a SwapRegion consists of. */
+interface RegionParts<RegionBuffer extends ArrayBufferLike> {
+  readonly caller: Caller;
+  readonly handle: RegionHandle;
+  /** Returns the memory, for an adopted memory its current buffer. */
+  readonly buffer: () => RegionBuffer;
+  /** Ends the region in the engine. */
+  readonly end: () => void;
+}
+
+let wrap: <RegionBuffer extends ArrayBufferLike>(
+  parts: RegionParts<RegionBuffer>,
+) => SwapRegion<RegionBuffer>;
+
 /** A range of paged memory, made by `map()` or `adopt()`; its methods evict, prefetch, pin and discard byte ranges. */
-export class SwapRegion implements Disposable {
+export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
+  implements Disposable
+{
+  static {
+    wrap = (parts) => new SwapRegion(INTERNAL, parts);
+  }
+
   /**
    * The memory. After dispose it reads as zeros and is ordinary memory. For an adopted memory this is the memory's own
    * buffer, replaced by each grow().
    */
-  get buffer(): ArrayBuffer | SharedArrayBuffer {
+  get buffer(): RegionBuffer {
     return this.#buffer();
   }
 
-  readonly #buffer: () => ArrayBuffer | SharedArrayBuffer;
+  readonly #buffer: () => RegionBuffer;
   readonly #bytes: number;
   readonly #caller: Caller;
   readonly #handle: RegionHandle;
@@ -104,12 +125,9 @@ export class SwapRegion implements Disposable {
   readonly #end: () => void;
   #isLive = true;
 
-  constructor(
-    caller: Caller,
-    handle: RegionHandle,
-    buffer: () => ArrayBuffer | SharedArrayBuffer,
-    end: () => void,
-  ) {
+  private constructor(key: typeof INTERNAL, parts: RegionParts<RegionBuffer>) {
+    checkInternal(key, 'SwapRegion', 'map() or adopt() of a swap, or attachRegion()');
+    const { caller, handle, buffer, end } = parts;
     this.#buffer = buffer;
     this.#bytes = handle.bytes;
     this.#caller = caller;
@@ -225,6 +243,10 @@ export class SwapRegion implements Disposable {
     return this.#caller.call(op, this.#handle.id, from, to).a;
   }
 }
+
+export const swapRegion = <RegionBuffer extends ArrayBufferLike>(
+  parts: RegionParts<RegionBuffer>,
+): SwapRegion<RegionBuffer> => wrap(parts);
 
 /** A view, in this thread, of memory that the engine mapped and counts this view of; see Op.attach. */
 export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {

@@ -17,10 +17,24 @@ export function residentPages(bytes: number): number {
   return pages;
 }
 
-/** @throws SwapError ERR_ARG_VALUE */
-export function wholePages(bytes: number): number {
+/**
+ * The size of a region, bytes, rounded up to pages.
+ * @param bytesMax the largest buffer of this Node
+ * @throws SwapError ERR_ARG_VALUE
+ */
+export function regionBytes(bytes: number, bytesMax: number): number {
   if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new SwapError('ERR_ARG_VALUE', `bytes ${bytes}: not a size`, { bytes });
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `map(options): bytes is ${bytes}; pass a whole number from 1`,
+      { bytes },
+    );
+  if (bytes > bytesMax)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `map(options): bytes is ${bytes}, but a buffer of Node ${process.version} has at most ${bytesMax}; map several regions, or use Node 22 or later`,
+      { bytes, bytesMax },
+    );
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
