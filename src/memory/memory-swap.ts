@@ -1,6 +1,6 @@
 /**
- * What openSwap() and joinSwap() return. One class, with and without transparent paging, so that `instanceof` holds; the
- * work is done by the SwapOps behind it (open-swap.ts, explicit-swap.ts).
+ * What openSwap() and joinSwap() return. One class, with and without transparent paging, so that `instanceof` holds;
+ * the work is done by the SwapOps behind it (open-swap.ts, explicit-swap.ts).
  */
 import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import type { ArrayOptions, PagedArray } from './paged-array.ts';
@@ -64,8 +64,8 @@ export class MemorySwap implements Disposable {
 
   /**
    * Returns new memory of which at most the budget is resident. The type of its buffer is that of `options.shared`.
-   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no transparent paging here, or a
-   * shared region outside the thread that opened the swap
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no transparent paging here, or
+   * a shared region outside the thread that opened the swap
    */
   map(options: MapOptions & { readonly shared: true }): SwapRegion<SharedArrayBuffer>;
   map(options: MapOptions & { readonly shared?: false }): SwapRegion<ArrayBuffer>;

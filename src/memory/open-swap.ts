@@ -1,12 +1,13 @@
 /**
- * Memory bigger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
+ * Memory larger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
  * adopt() pages an existing WebAssembly memory.
  *
  *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
  *     const numbers = new Float64Array(region.buffer);
  *
- * Linux only, by userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit calls.
+ * Needs Linux with userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit
+ * calls.
  */
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
@@ -18,7 +19,7 @@ import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { AddressBlocks } from './address-blocks.ts';
-import { Caller } from './caller.ts';
+import { Caller, parseError } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
@@ -30,42 +31,49 @@ import {
   type SwapOps,
 } from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
-import { followProblem, Problems } from './problem.ts';
+import { forwardProblems, Problems } from './problem.ts';
 import { type RegionHandle, type SwapRegion, swapRegion, viewRegion } from './region.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import { checkDevice, regionBytes, residentPages } from './swap-options.ts';
+import {
+  checkControl,
+  checkDevices,
+  checkMemory,
+  regionBytes,
+  residentPages,
+} from './swap-options.ts';
 import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 /** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
 export interface OpenSwapOptions {
   readonly frontswap?: {
-    /** Ceiling of compressed pages, tables included, bytes; default: half of the memory that this process may use. */
+    /** Limit of compressed pages and their tables, bytes; default: half of the memory that this process may use. */
     readonly limitBytes?: number;
   };
-  /** Swap files for pages that compressed RAM refuses, by priority. Default: none; such pages stay in memory. */
+  /** Swap files for pages that compressed RAM refuses. Default: none; such pages stay in memory. */
   readonly devices?: readonly DeviceOptions[];
-  /** Resident budget, bytes, shared by the regions that have none of their own. */
+  /** Resident budget, bytes, shared by all regions without a budget of their own. */
   readonly residentBytes?: number;
   /**
-   * True: this thread and the fault thread share one processor from now on, so a fault wakes no other processor. In a
-   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel to the
-   * program. Threads and child processes started later inherit the processor. Default false.
+   * True: pins this thread and the fault thread to one processor, so that a fault wakes no other processor. In a
+   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel with the
+   * program. Threads and child processes that are started later inherit the affinity. Default false.
    */
   readonly sameCore?: boolean;
-  /** False: only array(), on this thread, as without userfaultfd. Default true. */
+  /** False: do not use userfaultfd; only array() works, on this thread. Default true. */
   readonly transparent?: boolean;
 }
 
-const START_MS = 30_000;
+/** Longest wait for the fault thread to start. */
+const START_MS_MAX = 30_000;
 
 /** Regions of WebAssembly memories of this thread, by memory. */
 const adopted = new WeakMap<object, SwapRegion>();
 
 /**
- * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard
- * parts of it; null where it is not paged.
+ * The region of a WebAssembly memory that adopt() or `frontswap/register` pages: use it to pin, prefetch, evict or
+ * discard parts of the memory. Null if the memory is not paged.
  */
 export function regionOf<Memory extends WasmMemory>(
   memory: Memory,
@@ -80,21 +88,16 @@ class TransparentSwap implements SwapOps {
   readonly #mapping: Mapping;
   readonly #caller: Caller;
   readonly #isOwner: boolean;
-  /** This thread's handle for joinSwap() in others. */
-  get control(): SharedArrayBuffer {
-    return this.#caller.control.shared;
-  }
-
-  /** What must not be collected while it is paged, by number of region. */
-  readonly #held = new Map<number, object>();
+  /** Shared memories, by number of region: they must not be collected while they are paged. */
+  readonly #sharedMemories = new Map<number, object>();
   readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
-  readonly #places = new AddressBlocks();
+  readonly #blocks = new AddressBlocks();
   readonly #onExit: () => void;
   readonly #problems: Problems | null;
   #isEnded = false;
 
-  /** @param problems of this thread's engine, which ends with this object; null: it is another thread's */
+  /** @param problems of the engine that this thread started; null: another thread started the engine */
   constructor(linux: Linux, caller: Caller, problems: Problems | null) {
     const isOwner = problems !== null;
     this.#problems = problems;
@@ -117,16 +120,21 @@ class TransparentSwap implements SwapOps {
       forget: (id) => {
         caller.call(CallOp.forget, id);
         this.#regions.delete(id);
-        this.#places.remove(id);
+        this.#blocks.remove(id);
       },
     });
     if (isOwner) process.on('exit', this.#onExit);
   }
 
+  /** For joinSwap() in other threads. */
+  get control(): SharedArrayBuffer {
+    return this.#caller.control.shared;
+  }
+
   get regions(): readonly SwapRegion[] {
     const live: SwapRegion[] = [];
-    for (const [id, held] of this.#regions) {
-      const region = held.deref();
+    for (const [id, reference] of this.#regions) {
+      const region = reference.deref();
       if (region === undefined) this.#regions.delete(id);
       else live.push(region);
     }
@@ -150,8 +158,8 @@ class TransparentSwap implements SwapOps {
       buffer: () => buffer,
       end: () => this.#dispose(id, false),
     });
-    if (memory !== null) this.#held.set(id, memory);
-    this.#places.add(id, address, bytes);
+    if (memory !== null) this.#sharedMemories.set(id, memory);
+    this.#blocks.add(id, address, bytes);
     this.#regions.set(id, new WeakRef(region));
     return region;
   }
@@ -159,7 +167,7 @@ class TransparentSwap implements SwapOps {
   adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion {
     checkOptions(options, 'adopt(options)', ['residentBytes']);
     this.#checkOwner('an adopted memory');
-    const buffer = wasmBuffer(memory);
+    const buffer = checkMemory(memory);
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(memory, address);
     const pages = this.#budget(options.residentBytes);
@@ -182,15 +190,15 @@ class TransparentSwap implements SwapOps {
     });
     this.#regions.set(id, new WeakRef(region));
     adopted.set(memory, region);
-    this.#places.add(id, address, bytes);
-    if (buffer instanceof SharedArrayBuffer) this.#held.set(id, memory);
+    this.#blocks.add(id, address, bytes);
+    if (buffer instanceof SharedArrayBuffer) this.#sharedMemories.set(id, memory);
     else this.#adopted.hold(id, memory);
     return region;
   }
 
   needsPin(view: ArrayBufferView): boolean {
     if (!this.#caller.control.isUserModeOnly || view.byteLength === 0) return false;
-    return this.#places.has(this.#linux.addressOf(view));
+    return this.#blocks.has(this.#linux.addressOf(view));
   }
 
   array(options: ArrayOptions): PagedArray {
@@ -207,25 +215,26 @@ class TransparentSwap implements SwapOps {
   }
 
   dispose(): void {
-    // The fault thread answers a moment before it is seen to have ended: do not send it a second call.
+    // The call completes a moment before the engine's state changes: do not send a second one.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
     this.#caller.call(CallOp.end, 0);
     this.#isEnded = true;
-    this.#held.clear();
+    this.#sharedMemories.clear();
     this.#adopted.clear();
-    this.#places.clear();
+    this.#blocks.clear();
     this.#regions.clear();
     process.off('exit', this.#onExit);
   }
 
-  #dispose(id: number, comesHome: boolean): void {
+  /** @param swapsIn true: the memory is used further, so its pages are swapped in first */
+  #dispose(id: number, swapsIn: boolean): void {
     if (this.#caller.control.state === EngineState.running)
-      this.#caller.call(CallOp.dispose, id, comesHome ? 1 : 0);
-    this.#held.delete(id);
+      this.#caller.call(CallOp.dispose, id, swapsIn ? 1 : 0);
+    this.#sharedMemories.delete(id);
     this.#adopted.release(id);
     this.#regions.delete(id);
-    this.#places.remove(id);
+    this.#blocks.remove(id);
   }
 
   /** A thread's memory is freed with the thread, but paged memory must last as long as the fault thread. */
@@ -233,27 +242,28 @@ class TransparentSwap implements SwapOps {
     if (!this.#isOwner)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
-        `${what} belongs to the thread that opened the swap: ask for it there`,
+        `${what} is available only in the thread that called openSwap(); call it there`,
         { reason: 'thread' },
       );
   }
 
-  /** 0: the shared one. */
+  /** The budget of a region, pages; 0: the shared one. */
   #budget(residentBytes: number | undefined): number {
     if (residentBytes !== undefined) return residentPages(residentBytes);
     if (this.#caller.control.swapStats[SwapStat.sharedPages] === 0)
       throw new SwapError(
         'ERR_ARG_VALUE',
-        'residentBytes is missing: give it to map(), or a budget for all to openSwap()',
+        'residentBytes is missing: pass it to map() or adopt(), or pass openSwap() a budget that all regions share',
       );
     return 0;
   }
 }
 
 /**
- * Starts the fault thread, which runs when this returns, even before the first turn of the event loop. If memory cannot
- * be paged transparently, a warning says why, and only array() works.
- * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for invalid options
+ * Starts the fault thread and waits until it runs; needs no turn of the event loop. If memory cannot be paged
+ * transparently, a warning says why, and only array() works.
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN; for a device ERR_IO_SWAP_HEADER, ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE,
+ * ERR_IO_SYSTEM
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   checkOptions(options, 'openSwap(options)', [
@@ -267,33 +277,33 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
     checkOptions(options.frontswap, 'openSwap({ frontswap })', ['limitBytes']);
   const tiers = {
     limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableMemory().bytes / 2),
-    devices: (options.devices ?? []).map(checkDevice),
+    devices: checkDevices(options.devices ?? []),
   };
   const sharedPages =
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
-  const { linux, reason } = options.transparent === false ? unwanted : loadLinux();
+  const { linux, reason } = options.transparent === false ? notRequested : loadLinux();
   const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
   if (typeof started !== 'string') return memorySwap(started);
-  const isWanted = options.transparent !== false;
-  if (isWanted)
+  const isRequested = options.transparent !== false;
+  if (isRequested)
     process.emitWarning(
       `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
       { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
     );
-  return memorySwap(loadExplicit().explicitSwap(tiers, started, isWanted));
+  return memorySwap(loadExplicit().explicitSwap(tiers, started, isRequested));
 }
 
 /**
- * The engine on the caller's thread, loaded only when used: it is most of this project's code and would cost a program
- * with a fault thread 8 MB and 50 ms.
+ * Loads the engine for the caller's thread. Only programs without a fault thread need it here: it is most of this
+ * project's code, 8 MB and 50 ms.
  */
 function loadExplicit(): typeof import('./explicit-swap.ts') {
   return createRequire(import.meta.url)('../memory/explicit-swap.js');
 }
 
-const unwanted: LoadedLinux = { linux: null, reason: 'transparent is false' };
+const notRequested: LoadedLinux = { linux: null, reason: 'transparent is false' };
 
-/** A running swap, or why there can be none here. */
+/** Returns a running swap, or the reason why memory cannot be paged here. */
 function startThread(
   linux: Linux,
   options: OpenSwapOptions,
@@ -301,7 +311,7 @@ function startThread(
   sharedPages: number,
 ): TransparentSwap | string {
   if (linux.pageBytes !== PAGE_BYTES)
-    return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
+    return `this kernel has pages of ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock(linux);
   control.swapStats[SwapStat.sharedPages] = sharedPages;
   const processor = options.sameCore === true ? shareProcessor(linux) : null;
@@ -315,20 +325,20 @@ function startThread(
     name: 'frontswap faults',
   });
   const problems = new Problems();
-  followProblem(worker, control, problems, () => swapStatsOf(control.swapStats));
+  forwardProblems(worker, control, problems, () => swapStatsOf(control.swapStats));
   worker.unref();
-  if (!control.waitForStart(START_MS)) {
+  if (!control.waitForStart(START_MS_MAX)) {
     void worker.terminate();
-    return 'the fault thread does not start';
+    return `the fault thread did not start within ${START_MS_MAX / 1000} s`;
   }
   if (control.state !== EngineState.failed)
     return new TransparentSwap(linux, new Caller(linux, control), problems);
-  const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(control.reason) ?? [];
-  if (code === undefined || text === undefined) return control.reason;
-  throw new SwapError(code as SwapError['code'], text); // about the options, not about the system
+  const optionError = parseError(control.reason);
+  if (optionError === null) return control.reason;
+  throw optionError;
 }
 
-/** Pins this thread to the processor that it runs on. */
+/** Pins this thread to the processor that it runs on; returns that processor. */
 function shareProcessor(linux: Linux): number {
   const affinity = new Affinity(linux);
   const processor = affinity.current();
@@ -337,10 +347,13 @@ function shareProcessor(linux: Linux): number {
 }
 
 /**
- * The swap that another thread of this process opened, by its control block: this thread can also create regions in it.
- * @throws SwapError ERR_IO_ENDED: the process is ending
+ * Joins the swap that another thread of this process opened, so that this thread can map regions in it.
+ * @param shared `swap.control` of that thread's swap
+ * @throws SwapError ERR_ARG_VALUE: not a control block; ERR_IO_ENDED: the swap or the process has ended;
+ * ERR_IO_UNSUPPORTED
  */
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
+  checkControl(shared, 'joinSwap(control)', 'control of a swap');
   return new ControlBlock(null, shared).join(() => {
     const { linux, reason } = loadLinux();
     if (linux === null) throw unsupported(reason);
@@ -350,11 +363,11 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
 }
 
 /**
- * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to the thread that mapped
- * it.
- * @throws SwapError ERR_IO_ENDED: the region or the process has ended
+ * Returns the region of a handle in this thread. Disposing of it here does nothing: the thread that mapped it owns it.
+ * @throws SwapError ERR_ARG_VALUE: not a handle; ERR_IO_ENDED: the region or the process has ended; ERR_IO_UNSUPPORTED
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
+  checkControl(handle?.control, 'attachRegion(handle)', 'handle of a region');
   return new ControlBlock(null, handle.control).join(() => attach(handle));
 }
 
@@ -370,12 +383,12 @@ function attach(handle: RegionHandle): SwapRegion {
 function unsupported(reason: string): SwapError {
   return new SwapError(
     'ERR_IO_UNSUPPORTED',
-    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change, PagedArray works without`,
+    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change; array() works without userfaultfd`,
     { reason },
   );
 }
 
-/** ES2024's growable SharedArrayBuffer, which Node has since 20; the es2023 library does not know it. */
+/** ES2024's growable SharedArrayBuffer: Node 20 has it, the types of es2023 do not. */
 interface GrowableShared extends SharedArrayBuffer {
   grow(bytes: number): void;
 }
@@ -384,7 +397,7 @@ const Growable = SharedArrayBuffer as unknown as new (
   options: { readonly maxByteLength: number },
 ) => GrowableShared;
 
-/** Page-aligned, unlike one of fixed length; and memory is allocated only when accessed. */
+/** A growable buffer is page-aligned, unlike one of fixed length, and uses memory only where it is accessed. */
 function growShared(bytes: number): SharedArrayBuffer {
   const memory = new Growable(0, { maxByteLength: bytes });
   memory.grow(bytes);

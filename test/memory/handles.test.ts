@@ -241,3 +241,22 @@ test('a region lives as long as its bytes can be reached, by whichever buffer', 
   const part = (buffer as unknown as { transfer(bytes: number): ArrayBuffer }).transfer(PAGE);
   assert.deepEqual(new Uint8Array(part), new Uint8Array(PAGE).fill(7));
 });
+
+test('arguments of the wrong kind are refused with a code that says what to pass', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB }, residentBytes: MiB });
+  const bad = refusal('ERR_ARG_VALUE');
+  for (const wrong of [undefined, null, {}, new SharedArrayBuffer(8)]) {
+    assert.throws(() => joinSwap(wrong as never), bad);
+    assert.throws(() => attachRegion(wrong as never), bad);
+  }
+  for (const wrong of [{}, { buffer: new ArrayBuffer(65536) }])
+    assert.throws(() => swap.adopt(wrong as never), bad);
+  const file = { kind: 'file', path: '/nonexistent/swap', sizeBytes: MiB } as const;
+  const devices = [
+    {},
+    [{ ...file, kind: 'disk' }],
+    [{ ...file, path: '' }],
+    [{ ...file, priority: -1 }],
+  ];
+  for (const wrong of devices) assert.throws(() => openSwap({ devices: wrong as never }), bad);
+});
