@@ -22,7 +22,7 @@ interface DeviceOptions {
 }
 type ElementArray = InstanceType<ElementTypes[ElementType]>;
 type ElementType = keyof ElementTypes;
-type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_NO_PROGRAM' | 'ERR_IO_NOT_EXECUTABLE' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
+type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_ARG_CONSTRUCTOR' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_NO_PROGRAM' | 'ERR_IO_NOT_EXECUTABLE' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
 class InvariantError extends Error {
     readonly name: string;
     readonly code = "ERR_INVARIANT";
@@ -33,15 +33,22 @@ interface MapOptions {
     readonly residentBytes?: number;
     readonly shared?: boolean;
 }
-interface MemorySwap extends Disposable {
+class MemorySwap implements Disposable {
     readonly transparent: boolean;
     readonly reason: string;
+    private constructor();
+    map(options: MapOptions & {
+        readonly shared: true;
+    }): SwapRegion<SharedArrayBuffer>;
+    map(options: MapOptions & {
+        readonly shared?: false;
+    }): SwapRegion<ArrayBuffer>;
     map(options: MapOptions): SwapRegion;
-    adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
+    adopt<Memory extends WasmMemory>(memory: Memory, options?: AdoptOptions): SwapRegion<Memory['buffer']>;
     array(options: ArrayOptions): PagedArray;
-    readonly regions: readonly SwapRegion[];
+    get regions(): readonly SwapRegion[];
     needsPin(view: ArrayBufferView): boolean;
-    readonly control: SharedArrayBuffer | null;
+    get control(): SharedArrayBuffer | null;
     stats(): SwapStats;
     on(event: 'problem', listener: ProblemListener): this;
     once(event: 'problem', listener: ProblemListener): this;
@@ -59,9 +66,10 @@ interface OpenSwapOptions {
     readonly transparent?: boolean;
 }
 const PAGE_BYTES: ByteCount;
-interface PagedArray extends Disposable {
+class PagedArray implements Disposable {
     readonly type: ElementType;
     readonly length: number;
+    private constructor();
     get(index: number): number;
     set(index: number, value: number): void;
     pin(index: number): PinnedPage;
@@ -70,6 +78,7 @@ interface PagedArray extends Disposable {
     evict(range?: ByteRange): number;
     discard(range?: ByteRange): void;
     stats(): RegionStats;
+    [Symbol.dispose](): void;
     close(): void;
 }
 interface PinnedPage extends Disposable {
@@ -109,9 +118,9 @@ interface SwapProblem {
     readonly message: string;
     readonly facts: Readonly<Record<string, number | string>>;
 }
-class SwapRegion implements Disposable {
-    get buffer(): ArrayBuffer | SharedArrayBuffer;
-    constructor(caller: Caller, handle: RegionHandle, buffer: () => ArrayBuffer | SharedArrayBuffer, end: () => void);
+class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike> implements Disposable {
+    get buffer(): RegionBuffer;
+    private constructor();
     get bytes(): number;
     get handle(): RegionHandle;
     stats(): RegionStats;
@@ -144,4 +153,4 @@ interface WasmMemory {
 function attachRegion(handle: RegionHandle): SwapRegion;
 function joinSwap(shared: SharedArrayBuffer): MemorySwap;
 function openSwap(options?: OpenSwapOptions): MemorySwap;
-function regionOf(memory: WasmMemory): SwapRegion | null;
+function regionOf<Memory extends WasmMemory>(memory: Memory): SwapRegion<Memory['buffer']> | null;

@@ -59,13 +59,15 @@ const isPrivate = (member) =>
     ? true
     : (ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Private) !== 0;
 
-/** A declaration as a reader needs it: no comments, no private members. */
+/** A declaration as a reader needs it: no comments, no private members except a private constructor. */
 function signatureOf(node) {
   const source = node.getSourceFile();
   const printer = ts.createPrinter({ removeComments: true, newLine: ts.NewLineKind.LineFeed });
   let shown = node;
   if (ts.isClassDeclaration(node)) {
-    const members = node.members.filter((member) => !isPrivate(member));
+    const members = node.members.filter(
+      (member) => ts.isConstructorDeclaration(member) || !isPrivate(member),
+    );
     shown = ts.factory.updateClassDeclaration(
       node,
       node.modifiers,

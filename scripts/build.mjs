@@ -79,6 +79,8 @@ const shared = {
   openSwap: {
     'memory/open-swap.js': 'memory/open-swap.cjs',
     'memory/region.js': 'memory/open-swap.cjs',
+    'memory/memory-swap.js': 'memory/open-swap.cjs',
+    'memory/paged-array.js': 'memory/open-swap.cjs',
   },
 };
 if (kind === 'publish') {
@@ -137,7 +139,11 @@ async function bundle() {
   ];
   const outputFiles = [
     ...(await commonJs('base/errors', ['base/errors', 'base/assert'], {})),
-    ...(await commonJs('memory/open-swap', ['memory/open-swap', 'memory/region'], shared.errors)),
+    ...(await commonJs(
+      'memory/open-swap',
+      Object.keys(shared.openSwap).map((path) => path.replace(/\.js$/, '')),
+      shared.errors,
+    )),
     ...(await outputsOf({ entryPoints: [file('memory/register')], format: 'esm', outbase: out })),
     ...(await outputsOf({
       entryPoints: entries.map(file),

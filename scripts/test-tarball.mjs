@@ -1,5 +1,6 @@
-// node scripts/test-tarball.mjs TARBALL: installs the packed package into an empty project, where every example must
-// type-check under `node16` and `bundler` resolution, and run. The example of `frontswap/remote` needs redis-server.
+// node scripts/test-tarball.mjs TARBALL: installs the packed package into an empty project, where every program of
+// examples/ and test/tarball/ must type-check under `node16` and `bundler` resolution, and run. The example of
+// `frontswap/remote` needs redis-server.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,9 +12,11 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tarball = resolve(process.argv[2] ?? '');
 const project = mkdtempSync(join(tmpdir(), 'frontswap-project-'));
-const names = readdirSync(join(root, 'examples'))
-  .filter((name) => name.endsWith('.ts'))
-  .map((name) => name.slice(0, -3));
+const programs = ['examples', 'test/tarball'].flatMap((folder) =>
+  readdirSync(join(root, folder))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => ({ folder, name: file.slice(0, -3) })),
+);
 
 const run = (command, args) =>
   execFileSync(command, args, { cwd: project, stdio: ['ignore', 'pipe', 'inherit'] });
@@ -68,12 +71,12 @@ try {
   writeFileSync(join(project, 'package.json'), '{"name":"project","private":true,"type":"module"}');
   run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--silent', tarball]);
   mkdirSync(join(project, 'src'));
-  for (const name of names)
-    copyFileSync(join(root, 'examples', `${name}.ts`), join(project, 'src', `${name}.ts`));
+  for (const { folder, name } of programs)
+    copyFileSync(join(root, folder, `${name}.ts`), join(project, 'src', `${name}.ts`));
   compile('bundler', 'esnext', 'bundler');
   compile('node16', 'node16', 'node16');
   const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
-  for (const name of names) {
+  for (const { folder, name } of programs) {
     const start = (...args) => run(process.execPath, [join('node16', `${name}.js`), ...args]);
     if (name !== 'remote') start();
     else if (hasRedis) await withRedis((port) => start('127.0.0.1', port));
@@ -81,7 +84,7 @@ try {
       console.log('tarball: examples/remote.ts not run: no redis-server');
       continue;
     }
-    console.log(`tarball: examples/${name}.ts runs`);
+    console.log(`tarball: ${folder}/${name}.ts runs`);
   }
 } finally {
   rmSync(project, { recursive: true, force: true });

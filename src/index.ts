@@ -13,7 +13,7 @@
 export { InvariantError } from './base/assert.ts';
 export { type ErrorCode, SwapError } from './base/errors.ts';
 export { PAGE_BYTES } from './base/units.ts';
-export type { AdoptOptions, MapOptions, MemorySwap } from './memory/memory-swap.ts';
+export { type AdoptOptions, type MapOptions, MemorySwap } from './memory/memory-swap.ts';
 export {
   attachRegion,
   joinSwap,
@@ -21,12 +21,12 @@ export {
   openSwap,
   regionOf,
 } from './memory/open-swap.ts';
-export type {
-  ArrayOptions,
-  ElementArray,
-  ElementType,
+export {
+  type ArrayOptions,
+  type ElementArray,
+  type ElementType,
   PagedArray,
-  PinnedPage,
+  type PinnedPage,
 } from './memory/paged-array.ts';
 export type { ProblemCode, ProblemListener, SwapProblem } from './memory/problem.ts';
 export { type ByteRange, type RegionHandle, SwapRegion } from './memory/region.ts';

@@ -4,8 +4,7 @@
  *
  *   node build/examples/memory/large.js [--full]
  *
- * --full is 4 GiB, what one ArrayBuffer of Node 20 can have; Node 22 and later take --size 16384 and more, as a
- * SharedArrayBuffer. To see that it does so with less memory than that, give the process less: in a control group with
+ * --full is 4 GiB, the largest ArrayBuffer of Node 20; Node 22 and later take --size 16384 and more. To see that it does so with less memory than that, give the process less: in a control group with
  * a limit of 1 GiB it runs the same. The run in RAM is killed there; the table then has the paged one alone.
  */
 import { openSwap } from '../../src/index.ts';
@@ -58,7 +57,7 @@ function paged(bytes: number, residentBytes: number): void {
   const region = swap.map({ bytes, residentBytes });
   // The figures are read at exit: the region has to live until then, whatever the collector does.
   process.once('exit', () => void region.stats());
-  work(bytes, region.buffer as ArrayBuffer);
+  work(bytes, region.buffer);
 }
 
 /** None when this much memory is not there. */

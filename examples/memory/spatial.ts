@@ -22,7 +22,7 @@ function pagedBuffers(residentBytes: number): ArrayBufferConstructor {
   const swap = openSwap();
   meter(swap);
   function PagedBuffer(bytes: number): ArrayBuffer {
-    return swap.map({ bytes, residentBytes }).buffer as ArrayBuffer;
+    return swap.map({ bytes, residentBytes }).buffer;
   }
   return PagedBuffer as unknown as ArrayBufferConstructor; // `new` takes the object that is returned
 }

@@ -103,7 +103,7 @@ function paged(count: number, residentBytes: number): void {
   const region = swap.map({ bytes, residentBytes });
   // The figures are read at exit: the region has to live until then, whatever the collector does.
   process.once('exit', () => void region.stats());
-  work(count, region.buffer as ArrayBuffer);
+  work(count, region.buffer);
 }
 
 const options = optionsOf(example);

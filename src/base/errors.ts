@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'ERR_ARG_UNKNOWN' // an option, command, column or name does not exist
   | 'ERR_ARG_CONFLICT' // two options exclude each other, or a name is used twice
   | 'ERR_ARG_AREA' // a swap area is already on, is not on, is too small, or exceeds the number of areas
+  | 'ERR_ARG_CONSTRUCTOR' // a class of handles that frontswap returns was called with `new`
   | 'ERR_IO_SWAP_HEADER' // the first page of a disk is not the header of a usable swap area
   | 'ERR_IO_IN_USE' // a running process uses the address, path or disk
   | 'ERR_IO_NOT_REACHABLE' // no daemon answers on the control socket

@@ -1,9 +1,9 @@
 /**
- * A cache of file contents in compressed RAM: reads go through it, and a file that has changed is read again.
+ * A read cache that keeps the pages of files compressed in RAM. A file that has changed is read again.
  *
  * ```ts
  * using cache = new FileCache({ limitBytes: 64 * 2 ** 20 });
- * const bytesRead = cache.read(fd, buffer, 0, buffer.length, 0);
+ * const bytes = cache.read('/srv/data.json', 0, 4096); // a Buffer, as fs.readSync would fill it
  * ```
  */
 export {

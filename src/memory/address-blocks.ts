@@ -1,6 +1,6 @@
 /**
- * Which 4 GiB blocks of the address space hold a part of a region. A look is O(1); it may be true of an address that is
- * close to a region.
+ * The 4 GiB blocks of the address space that contain a part of a region. A lookup is O(1), and also true for an address
+ * that shares a block with a region.
  */
 export class AddressBlocks {
   readonly #spans = new Map<number, readonly [number, number]>();

@@ -1,7 +1,7 @@
 /**
- * A thread's way to the fault thread: calls over the control block, answers turned into values and errors.
+ * Calls of a thread to the fault thread, over the control block: results become values, failures become errors.
  *
- * Cost: some tens of microseconds; the caller sleeps until it is answered.
+ * Cost: some tens of microseconds; the caller sleeps until the call has completed.
  */
 import { SwapError } from '../base/errors.ts';
 import { EventFd } from '../os/linux/eventfd.ts';
@@ -28,21 +28,21 @@ export class Caller {
     this.#doorbell.signal();
   }
 
-  /** The op's results; see engine.ts. */
+  /**
+   * Arguments and results depend on the op: see engine.ts.
+   * @throws SwapError ERR_IO_ENDED, ERR_IO_NO_ROOM, ERR_IO_LOST, or the error of the op
+   */
   call(
     op: CallOp,
     region: number,
-    w = 0,
-    x = 0,
-    y = 0,
-    z = 0,
+    ...args: readonly number[]
   ): { readonly a: number; readonly b: number } {
     if (!this.isRunning)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of', { reason: 'disposed' });
-    const slot = this.control.call(op, region, w, x, y, z, this.#ring);
+    const slot = this.control.call(op, region, args, this.#ring);
     try {
-      const answer = this.control.answer(slot);
-      if (answer !== CallResult.ok) throw errorOf(answer, this.control.text(slot));
+      const result = this.control.result(slot);
+      if (result !== CallResult.ok) throw errorOf(result, this.control.text(slot));
       const [a, b] = this.control.numbers(slot) as unknown as [number, number];
       return { a, b };
     } finally {
@@ -51,15 +51,24 @@ export class Caller {
   }
 }
 
-function errorOf(answer: CallResult, text: string): SwapError {
-  if (answer === CallResult.noRoom)
+function errorOf(result: CallResult, text: string): SwapError {
+  if (result === CallResult.noSpace)
     return new SwapError(
       'ERR_IO_NO_ROOM',
-      'more would be pinned than seven eighths of the resident budget: pin less at once, or give the region more',
+      'pin(range): more than seven eighths of the resident budget would be pinned; pin less at once, or raise residentBytes',
     );
-  if (answer === CallResult.lost)
-    return new SwapError('ERR_IO_LOST', 'a page of the range could not be brought back');
-  const [, code, said] = /^(ERR_[A-Z_]+): (.*)$/s.exec(text) ?? [];
-  if (code === undefined || said === undefined) return new SwapError('ERR_IO_SYSTEM', text);
-  return new SwapError(code as SwapError['code'], said);
+  if (result === CallResult.lost)
+    return new SwapError(
+      'ERR_IO_LOST',
+      'a page of the range could not be read back; discard() makes it zeros',
+    );
+  return parseError(text) ?? new SwapError('ERR_IO_SYSTEM', text);
+}
+
+/** The error in a text `CODE: message`, the form in which the fault thread passes it on; null: the text has no code. */
+export function parseError(text: string): SwapError | null {
+  const [, code, message] = /^(ERR_[A-Z_]+): (.*)$/s.exec(text) ?? [];
+  return code === undefined || message === undefined
+    ? null
+    : new SwapError(code as SwapError['code'], message);
 }

@@ -1,44 +1,45 @@
 /**
- * What the threads of a program and the fault thread share: one SharedArrayBuffer, fixed offsets. No message queue and
- * no event loop is between them: a thread that waits for a page can neither post nor receive.
+ * The memory that the threads of a program and the fault thread share: one SharedArrayBuffer with fixed offsets. They
+ * use no message queue and no event loop, because a thread that waits for a page can neither post nor receive.
  *
- *   0        words: state, exiting, thread id, doorbell (an eventfd)
- *   256      why it did not start, or ended: text
+ *   0        words: state, exiting, thread id, doorbell (an eventfd), ... (Word)
+ *   256      text: why the engine did not start, or why it ended
  *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
  *   36 KiB   statistics of the swap: doubles
- *   40 KiB   statistics of regions: 16 doubles each, by number
- *   2088 KiB number of threads with a view of each region: the last one to drop its view unmaps the region
+ *   40 KiB   statistics of regions: 16 doubles each, by index
+ *   2088 KiB number of threads with a view of each region, by index: the last one to drop its view unmaps the region
  *
- * A call: claim a slot, write it, post it, ring the doorbell, wait for `done`. If all slots are taken, the caller waits
- * for one. A slot's state word also names the thread that claimed it: if that thread was terminated before it freed the
- * slot, a caller that finds no free slot reclaims it.
+ * A call claims a slot, writes its arguments, posts it, rings the doorbell and waits for `done`. If no slot is free,
+ * the caller waits for one. A slot's state word also names the thread that claimed it. If that thread was terminated
+ * before it freed the slot, a caller that finds no free slot reclaims it.
  *
- * Invariant: no thread uses Atomics.wait() or notify() here: a thread that waits for a page may hold their lock.
+ * Invariant: no thread uses Atomics.wait() or notify() here, because a thread that waits for a page may hold their
+ * lock.
  */
 import { SwapError } from '../base/errors.ts';
 import { Futex } from '../os/linux/futex.ts';
 import { Process } from '../os/linux/process.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 
-/** A region's number is a generation and a place in tables of so many; see live-regions.ts. */
-export const PLACE_BITS = 14;
-export const REGIONS_MAX: number = 2 ** PLACE_BITS;
-export const positionOf = (id: number): number => id & (REGIONS_MAX - 1);
+/** A region's number is a generation and an index below REGIONS_MAX; see live-regions.ts. */
+export const INDEX_BITS = 14;
+export const REGIONS_MAX: number = 2 ** INDEX_BITS;
+export const regionIndex = (id: number): number => id & (REGIONS_MAX - 1);
 const SLOTS = 64;
 const SLOT_BYTES = 512;
 const CALLS_AT = 4096;
 const SWAP_STATS_AT = CALLS_AT + SLOTS * SLOT_BYTES;
 const REGION_STATS_AT = SWAP_STATS_AT + 4096;
-/** Doubles of a region, and of the swap. */
+/** Statistics of a region and of the swap, doubles. */
 export const REGION_STATS = 16;
 export const SWAP_STATS = 32;
 const VIEWS_AT = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
-const CONTROL_BYTES = VIEWS_AT + REGIONS_MAX * 4;
+export const CONTROL_BYTES: number = VIEWS_AT + REGIONS_MAX * 4;
 const REASON_AT = 256;
 const REASON_BYTES = 2048;
 
 /** Words, by index of an Int32Array. */
-const At = {
+const Word = {
   state: 0,
   exiting: 1,
   thread: 2,
@@ -50,26 +51,27 @@ const At = {
   userModeOnly: 8,
   joining: 9,
 } as const;
-/** Of a slot: words, then doubles, then text. */
-const Slot = { op: 1, region: 2, answer: 3 } as const; // 0: its state
-/** The state of a slot: one of these, and above it the thread that has claimed it; 0 in all when it is free. */
+/** A slot has words, then doubles, then text. Its words by index; word 0 is its state. */
+const SlotWord = { op: 1, region: 2, result: 3 } as const;
+/** The low bits of a state word; the other bits are the id of the thread that claimed the slot, 0 if it is free. */
 const SlotState = { free: 0, claimed: 1, posted: 2, done: 3 } as const;
 const STATE_BITS = 2;
 const stateOf = (word: number): number => word & (2 ** STATE_BITS - 1);
 const ownerOf = (word: number): number => word >>> STATE_BITS;
 const stateWord = (state: number, owner: number): number => state | (owner << STATE_BITS);
-/** Looks whether threads that join are done, and how long an end of the process waits for them. */
-const JOIN_LOOK_MS = 5;
-const JOIN_MS = 1000;
-/** Milliseconds between two looks whether the fault thread is still there. */
-const LOOK_MS = 200;
+/** At exit the process waits for joining threads: interval between two checks, and longest wait. */
+const JOIN_POLL_MS = 5;
+const JOIN_WAIT_MS_MAX = 1000;
+/** A wait is cut into slices, so that the waiter can check whether the fault thread still runs. */
+const WAIT_SLICE_MS = 200;
 const SLOT_NUMBERS_AT = 16;
+const SLOT_NUMBERS = 4;
 const SLOT_TEXT_AT = 64;
 
 export const EngineState = { starting: 0, running: 1, failed: 2, ended: 3 } as const;
 export type EngineState = (typeof EngineState)[keyof typeof EngineState];
 
-/** What a program asks of the fault thread. */
+/** The calls of a program to the fault thread. */
 export const CallOp = {
   map: 1,
   adopt: 2,
@@ -79,22 +81,22 @@ export const CallOp = {
   unpin: 6,
   discard: 7,
   dispose: 8,
-  /** One view more, and one less. */
+  /** A thread created a view of the region; its view was collected. */
   attach: 9,
   detach: 10,
   end: 11,
-  /** From now on no page leaves memory, until thaw: a garbage collector may unmap what is paged. */
+  /** Evict no page until `thaw`: a garbage collection may unmap paged memory. */
   freeze: 12,
   thaw: 13,
-  /** The region's memory was collected: nothing is left of it but what the engine stores. */
+  /** The region's memory was collected: free its stored pages and do not access its addresses. */
   forget: 14,
 } as const;
 export type CallOp = (typeof CallOp)[keyof typeof CallOp];
 
-export const CallResult = { ok: 0, noRoom: 1, lost: 2, failed: 3 } as const;
+export const CallResult = { ok: 0, noSpace: 1, lost: 2, failed: 3 } as const;
 export type CallResult = (typeof CallResult)[keyof typeof CallResult];
 
-/** By index, of the doubles of a region. */
+/** Indexes into the statistics of a region. Pages, or counts since the region started. */
 export const RegionStat = {
   resident: 0,
   stored: 1,
@@ -108,7 +110,7 @@ export const RegionStat = {
   writeFaults: 9,
 } as const;
 
-/** By index, of the doubles of the swap. */
+/** Indexes into the statistics of the swap. */
 export const SwapStat = {
   usedBytes: 0,
   storedPages: 1,
@@ -118,9 +120,9 @@ export const SwapStat = {
   devicePages: 5,
   overBudget: 6,
   refused: 7,
-  /** Pages of the budget that regions share; 0 = none. Written once, at the start. */
+  /** Budget shared by regions, pages; 0 = none. Written once, at the start. */
   sharedPages: 8,
-  /** Of all regions, those that have ended included. */
+  /** Resident pages now. The counters below include regions that have ended. */
   resident: 9,
   faults: 10,
   pagesIn: 11,
@@ -133,12 +135,12 @@ export class ControlBlock {
   readonly swapStats: Float64Array;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
-  /** Null: this side neither waits nor wakes; threads on the other side poll instead. */
+  /** Null: this object neither waits nor wakes; waiting threads notice a change at the end of their slice. */
   readonly #futex: Futex | null;
   readonly #process: Process | null;
   readonly #owner: number;
 
-  /** One object a thread. @param linux null: only to say why nothing can be started */
+  /** Create one object per thread. @param linux null: only join(), state and reason are used */
   constructor(
     linux: Linux | null,
     shared: SharedArrayBuffer = new SharedArrayBuffer(CONTROL_BYTES),
@@ -153,42 +155,45 @@ export class ControlBlock {
   }
 
   regionStats(id: number): Float64Array {
-    const at = REGION_STATS_AT + positionOf(id) * REGION_STATS * 8;
+    const at = REGION_STATS_AT + regionIndex(id) * REGION_STATS * 8;
     return new Float64Array(this.shared, at, REGION_STATS);
   }
 
-  /** One view of the region more, or less; how many there are then. A region's place is free again at 0. */
+  /**
+   * Adds `change` to the number of the region's views and returns the new number. At 0 the region's index is reusable.
+   */
   countViews(id: number, change: 1 | -1 | 0): number {
-    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + positionOf(id), change) + change;
+    return Atomics.add(this.#words, (VIEWS_AT >>> 2) + regionIndex(id), change) + change;
   }
 
-  /** The fault thread, by the number that /proc has it under. */
+  /** Thread id of the fault thread, as in /proc/self/task. */
   get thread(): number {
-    return this.#words[At.thread]!;
+    return this.#words[Word.thread]!;
   }
 
   set thread(id: number) {
-    this.#words[At.thread] = id;
+    this.#words[Word.thread] = id;
   }
 
   get state(): EngineState {
-    return Atomics.load(this.#words, At.state) as EngineState;
+    return Atomics.load(this.#words, Word.state) as EngineState;
   }
 
   set state(state: EngineState) {
-    Atomics.store(this.#words, At.state, state);
-    this.#futex?.wake(At.state);
+    Atomics.store(this.#words, Word.state, state);
+    this.#futex?.wake(Word.state);
   }
 
-  /** Waits until the engine runs or has failed; false after `milliseconds`. */
+  /** Waits until the engine runs or has failed. False: neither within `milliseconds`. */
   waitForStart(milliseconds: number): boolean {
     for (let left = milliseconds; left > 0 && this.state === EngineState.starting; )
-      if (this.#futex?.wait(At.state, EngineState.starting, LOOK_MS) !== true) left -= LOOK_MS;
+      if (this.#futex?.wait(Word.state, EngineState.starting, WAIT_SLICE_MS) !== true)
+        left -= WAIT_SLICE_MS;
     return this.state !== EngineState.starting;
   }
 
-  /** The fault thread has not ended. */
-  get isServed(): boolean {
+  /** False once the fault thread has ended. */
+  get isFaultThreadAlive(): boolean {
     if (this.state !== EngineState.running) return false;
     if (this.#process?.hasThread(this.thread) === true) return true;
     this.state = EngineState.ended; // it was ended without a chance to say so
@@ -196,22 +201,21 @@ export class ControlBlock {
   }
 
   get isExiting(): boolean {
-    return Atomics.load(this.#words, At.exiting) === 1;
+    return Atomics.load(this.#words, Word.exiting) === 1;
   }
 
-  /** The process is about to exit: the fault thread polls for its stop more often, and no more threads can join. */
+  /** Marks the process as exiting: the fault thread shortens its polls, and no more threads can join. */
   setExiting(): void {
-    Atomics.store(this.#words, At.exiting, 1);
+    Atomics.store(this.#words, Word.exiting, 1);
   }
 
   /**
-   * What a thread does to join the swap. The foreign function interface aborts the process when a thread is stopped
-   * while it is loaded or a function is bound: the end of the process waits for those that have begun, and others may
-   * not begin.
-   * @throws SwapError ERR_IO_ENDED: the process ends
+   * Runs `body`, in which a thread loads the foreign function interface to join the swap. Stopping a thread while it
+   * loads that interface or binds a function aborts the process. So exit waits for threads in here and lets no more in.
+   * @throws SwapError ERR_IO_ENDED: the process is ending
    */
   join<Result>(body: () => Result): Result {
-    Atomics.add(this.#words, At.joining, 1);
+    Atomics.add(this.#words, Word.joining, 1);
     try {
       if (this.isExiting)
         throw new SwapError('ERR_IO_ENDED', 'the process is ending: no thread can join the swap', {
@@ -219,44 +223,44 @@ export class ControlBlock {
         });
       return body();
     } finally {
-      Atomics.sub(this.#words, At.joining, 1);
+      Atomics.sub(this.#words, Word.joining, 1);
     }
   }
 
-  /** After setExiting(): waits until no thread joins; false: one still does, or was terminated while it did. */
+  /** After setExiting(): waits until no thread is in join(). False: one still is, or was terminated in it. */
   waitForJoins(): boolean {
-    for (let left = JOIN_MS; left > 0; left -= JOIN_LOOK_MS) {
-      const joining = Atomics.load(this.#words, At.joining);
+    for (let left = JOIN_WAIT_MS_MAX; left > 0; left -= JOIN_POLL_MS) {
+      const joining = Atomics.load(this.#words, Word.joining);
       if (joining === 0) return true;
-      this.#futex?.wait(At.joining, joining, JOIN_LOOK_MS);
+      this.#futex?.wait(Word.joining, joining, JOIN_POLL_MS);
     }
     return false;
   }
 
-  /** What the program should be told of: a mask of Problem (tiers-problem.ts). */
+  /** Problems to warn the program about: a mask of Problem (tiers-problem.ts). */
   get problem(): number {
-    return Atomics.load(this.#words, At.problem);
+    return Atomics.load(this.#words, Word.problem);
   }
 
   set problem(mask: number) {
-    Atomics.store(this.#words, At.problem, mask);
+    Atomics.store(this.#words, Word.problem, mask);
   }
 
-  /** The faults of system calls are not served: a call on a page that is not resident fails with EFAULT. */
+  /** True: faults in system calls are not served; a call on a page that is not resident fails with EFAULT. */
   get isUserModeOnly(): boolean {
-    return this.#words[At.userModeOnly] === 1;
+    return this.#words[Word.userModeOnly] === 1;
   }
 
   set isUserModeOnly(is: boolean) {
-    this.#words[At.userModeOnly] = is ? 1 : 0;
+    this.#words[Word.userModeOnly] = is ? 1 : 0;
   }
 
   get doorbell(): number {
-    return this.#words[At.doorbell]!;
+    return this.#words[Word.doorbell]!;
   }
 
   set doorbell(fd: number) {
-    this.#words[At.doorbell] = fd;
+    this.#words[Word.doorbell] = fd;
   }
 
   get reason(): string {
@@ -268,47 +272,41 @@ export class ControlBlock {
   }
 
   /**
-   * Asks the fault thread and waits. Returns the slot's number: read numbers() or text() of it, then free it.
+   * Posts a call to the fault thread and waits until it has completed. Returns the slot: read its result(), numbers()
+   * or text(), then free() it.
+   * @param args up to SLOT_NUMBERS; missing ones are 0
    * @param ring wakes the fault thread
    * @throws SwapError ERR_IO_ENDED
    */
-  call(
-    op: CallOp,
-    region: number,
-    a: number,
-    b: number,
-    c: number,
-    d: number,
-    ring: () => void,
-  ): number {
+  call(op: CallOp, region: number, args: readonly number[], ring: () => void): number {
     const slot = this.#claim(ring);
     const word = this.#wordOf(slot);
-    this.#words[word + Slot.op] = op;
-    this.#words[word + Slot.region] = region;
-    const numbers = this.numbers(slot);
-    numbers[0] = a;
-    numbers[1] = b;
-    numbers[2] = c;
-    numbers[3] = d;
+    this.#words[word + SlotWord.op] = op;
+    this.#words[word + SlotWord.region] = region;
+    this.numbers(slot).fill(0).set(args);
     const posted = stateWord(SlotState.posted, this.#owner);
     Atomics.store(this.#words, word, posted);
     ring();
     while (Atomics.load(this.#words, word) === posted) {
-      this.#futex?.wait(word, posted, LOOK_MS);
-      if (Atomics.load(this.#words, word) === posted && !this.isServed) break;
+      this.#futex?.wait(word, posted, WAIT_SLICE_MS);
+      if (Atomics.load(this.#words, word) === posted && !this.isFaultThreadAlive) break;
     }
     if (stateOf(Atomics.load(this.#words, word)) === SlotState.done) return slot;
     this.free(slot);
     throw this.#ended();
   }
 
-  /** Three doubles: arguments first, results then. */
+  /** The numbers of a call: its arguments, and after it its results. */
   numbers(slot: number): Float64Array {
-    return new Float64Array(this.shared, CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT, 4);
+    return new Float64Array(
+      this.shared,
+      CALLS_AT + slot * SLOT_BYTES + SLOT_NUMBERS_AT,
+      SLOT_NUMBERS,
+    );
   }
 
-  answer(slot: number): CallResult {
-    return this.#words[this.#wordOf(slot) + Slot.answer]! as CallResult;
+  result(slot: number): CallResult {
+    return this.#words[this.#wordOf(slot) + SlotWord.result]! as CallResult;
   }
 
   text(slot: number): string {
@@ -317,7 +315,7 @@ export class ControlBlock {
 
   free(slot: number): void {
     Atomics.store(this.#words, this.#wordOf(slot), SlotState.free);
-    this.#tellFree();
+    this.#signalFree();
   }
 
   // The fault thread's side.
@@ -330,16 +328,16 @@ export class ControlBlock {
   }
 
   op(slot: number): CallOp {
-    return this.#words[this.#wordOf(slot) + Slot.op]! as CallOp;
+    return this.#words[this.#wordOf(slot) + SlotWord.op]! as CallOp;
   }
 
   region(slot: number): number {
-    return this.#words[this.#wordOf(slot) + Slot.region]!;
+    return this.#words[this.#wordOf(slot) + SlotWord.region]!;
   }
 
-  finish(slot: number, answer: CallResult, text: string = ''): void {
+  finish(slot: number, result: CallResult, text: string = ''): void {
     const word = this.#wordOf(slot);
-    this.#words[word + Slot.answer] = answer;
+    this.#words[word + SlotWord.result] = result;
     if (text !== '')
       this.#setTextAt(CALLS_AT + slot * SLOT_BYTES + SLOT_TEXT_AT, text, SLOT_BYTES - SLOT_TEXT_AT);
     const posted = Atomics.load(this.#words, word);
@@ -348,24 +346,24 @@ export class ControlBlock {
     this.#futex?.wake(word);
   }
 
-  /** A slot for this thread; waits where all are taken. It rings: who posted may have ended before it could. */
+  /** Claims a slot; waits while none is free. Rings, because a thread that posted may have ended before it rang. */
   #claim(ring: () => void): number {
     for (;;) {
-      const freed = Atomics.load(this.#words, At.freed);
+      const freed = Atomics.load(this.#words, Word.freed);
       const slot = this.#tryClaim();
       if (slot !== -1) return slot;
-      if (this.#freeAbandoned()) continue;
-      if (!this.isServed) throw this.#ended();
+      if (this.#reclaimAbandoned()) continue;
+      if (!this.isFaultThreadAlive) throw this.#ended();
       ring();
-      Atomics.add(this.#words, At.waiting, 1);
-      this.#futex?.wait(At.freed, freed, LOOK_MS);
-      Atomics.sub(this.#words, At.waiting, 1);
+      Atomics.add(this.#words, Word.waiting, 1);
+      this.#futex?.wait(Word.freed, freed, WAIT_SLICE_MS);
+      Atomics.sub(this.#words, Word.waiting, 1);
     }
   }
 
   #tryClaim(): number {
     const claimed = stateWord(SlotState.claimed, this.#owner);
-    const first = Atomics.add(this.#words, At.claims, 1) >>> 0;
+    const first = Atomics.add(this.#words, Word.claims, 1) >>> 0;
     for (let i = 0; i < SLOTS; i++) {
       const slot = (first + i) % SLOTS;
       const was = Atomics.compareExchange(this.#words, this.#wordOf(slot), SlotState.free, claimed);
@@ -374,8 +372,8 @@ export class ControlBlock {
     return -1;
   }
 
-  /** Slots of threads that are gone are free again, but for those that the fault thread is to answer still. */
-  #freeAbandoned(): boolean {
+  /** Frees slots of threads that have ended, except posted ones: the fault thread still completes those. */
+  #reclaimAbandoned(): boolean {
     let found = false;
     for (let slot = 0; slot < SLOTS; slot++) {
       const at = this.#wordOf(slot);
@@ -385,20 +383,24 @@ export class ControlBlock {
       if (this.#process?.hasThread(ownerOf(word)) !== false) continue;
       if (Atomics.compareExchange(this.#words, at, word, SlotState.free) === word) found = true;
     }
-    if (found) this.#tellFree();
+    if (found) this.#signalFree();
     return found;
   }
 
-  /** A thread that was terminated while it waited stays counted, so some wakes find no waiter. */
-  #tellFree(): void {
-    Atomics.add(this.#words, At.freed, 1);
-    if (Atomics.load(this.#words, At.waiting) > 0) this.#futex?.wake(At.freed);
+  /** A thread that was terminated while it waited stays in the count of waiters, so some wakes find none. */
+  #signalFree(): void {
+    Atomics.add(this.#words, Word.freed, 1);
+    if (Atomics.load(this.#words, Word.waiting) > 0) this.#futex?.wake(Word.freed);
   }
 
   #ended(): SwapError {
-    return new SwapError('ERR_IO_ENDED', `the swap has ended: ${this.reason || 'it was closed'}`, {
-      reason: 'ended',
-    });
+    return new SwapError(
+      'ERR_IO_ENDED',
+      `the swap has ended: ${this.reason || 'it was disposed of'}`,
+      {
+        reason: 'ended',
+      },
+    );
   }
 
   #wordOf(slot: number): number {
@@ -410,8 +412,8 @@ export class ControlBlock {
     return new TextDecoder().decode(this.#bytes.slice(at + 4, at + 4 + length));
   }
 
-  #setTextAt(at: number, text: string, room: number): void {
-    const bytes = new TextEncoder().encode(text).subarray(0, room - 4);
+  #setTextAt(at: number, text: string, bytesMax: number): void {
+    const bytes = new TextEncoder().encode(text).subarray(0, bytesMax - 4);
     new DataView(this.shared).setUint32(at, bytes.length, true);
     this.#bytes.set(bytes, at + 4);
   }

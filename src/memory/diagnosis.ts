@@ -1,6 +1,6 @@
 /**
- * What this machine offers for paging memory: facts, and what follows from each, with the fix. `frontswap doctor`
- * prints it; the facts are an argument, so that tests can ask what another machine would be told.
+ * Checks whether this machine can page memory transparently, and names the fix for each problem; `frontswap doctor`
+ * prints the checks. The facts are an argument, so that tests can check other machines.
  */
 import { constants } from 'node:buffer';
 import { accessSync, constants as fsConstants, readFileSync } from 'node:fs';
@@ -15,14 +15,14 @@ import { loadLinux } from '../os/linux/system-call.ts';
 import { UffdFeature } from '../os/linux/uffd-constants.ts';
 import { openUserfaultfd, type UffdAccess } from '../os/linux/userfaultfd-open.ts';
 
-/** good: all there; limited: works, with a restriction; missing: paging is not transparent here. */
+/** good: fully supported; limited: works with a restriction; missing: memory cannot be paged transparently. */
 export type Verdict = 'good' | 'limited' | 'missing';
 
 export interface Check {
   readonly name: string;
   readonly verdict: Verdict;
   readonly found: string;
-  /** What to do; empty when there is nothing to do. */
+  /** What to do; empty if nothing. */
   readonly fix: string;
 }
 
@@ -30,10 +30,10 @@ export interface Facts {
   readonly platform: string;
   readonly architecture: string;
   readonly nodeVersion: string;
-  /** Most bytes that an ArrayBuffer can have. */
+  /** Maximum size of an ArrayBuffer. */
   readonly bufferMaxBytes: number;
   readonly kernel: KernelRelease;
-  /** Why the foreign function interface cannot be used; empty when it can. */
+  /** Why the foreign function interface does not load; empty if it does. */
   readonly ffiReason: string;
   readonly pageBytes: number;
   readonly isRoot: boolean;
@@ -41,7 +41,7 @@ export interface Facts {
   /** vm.unprivileged_userfaultfd; null: no such file. */
   readonly sysctl: number | null;
   readonly canOpenDevice: boolean;
-  /** How a userfaultfd was got; null: not at all, `uffdReason` says why. */
+  /** How a userfaultfd was opened; null: it was not, and `uffdReason` says why. */
   readonly access: UffdAccess | null;
   readonly uffdReason: string;
   /** A mask of UffdFeature. */
@@ -95,7 +95,7 @@ export function diagnose(facts: Facts): Check[] {
   ];
 }
 
-/** The worst of all: missing, limited or good. */
+/** The worst verdict of the checks. */
 export function verdictOf(checks: readonly Check[]): Verdict {
   const has = (verdict: Verdict): boolean => checks.some((check) => check.verdict === verdict);
   return has('missing') ? 'missing' : has('limited') ? 'limited' : 'good';
@@ -115,26 +115,26 @@ function platformCheck({ platform, architecture, pageBytes }: Facts): Check {
       'platform',
       'missing',
       found,
-      'only Linux pages memory transparently; array() works here',
+      'transparent paging needs Linux; array() works here',
     );
   if (pageBytes !== 0 && pageBytes !== 4096)
     return check(
       'platform',
       'missing',
       found,
-      'run a kernel with pages of 4096 bytes; array() works here',
+      'use a kernel with pages of 4096 bytes; array() works here',
     );
   return check('platform', 'good', found);
 }
 
 function nodeCheck({ nodeVersion, bufferMaxBytes }: Facts): Check {
   if (bufferMaxBytes > 4 * GIB)
-    return check('node', 'good', `${nodeVersion}: regions beyond 4 GiB as SharedArrayBuffer`);
+    return check('node', 'good', `${nodeVersion}: regions may exceed 4 GiB`);
   return check(
     'node',
     'limited',
     `${nodeVersion}: a region has at most ${bufferMaxBytes / GIB} GiB`,
-    'Node 22 or later for larger ones; or map several',
+    'for larger regions use Node 22 or later, or map several regions',
   );
 }
 
@@ -155,7 +155,7 @@ function kernelCheck({ kernel }: Facts): Check {
     'kernel',
     'missing',
     text,
-    '5.11 or later: userfaultfd with write protection for everybody',
+    'use Linux 5.11 or later: it has userfaultfd with write protection for unprivileged users',
   );
 }
 
@@ -165,13 +165,13 @@ function userfaultfdCheck({ access, uffdReason, sysctl }: Facts): Check {
       'userfaultfd',
       'missing',
       uffdReason,
-      'in a container: allow the system call userfaultfd in its seccomp profile; else a kernel with CONFIG_USERFAULTFD',
+      'in a container, allow the system call userfaultfd in its seccomp profile; otherwise use a kernel with CONFIG_USERFAULTFD',
     );
   const how = {
     'system-call':
-      sysctl === 1 ? 'by system call, as anybody may here' : 'by system call, with privilege',
+      sysctl === 1 ? 'by system call, allowed to all users' : 'by system call, with privilege',
     device: 'by /dev/userfaultfd',
-    'user-mode': 'for faults in user mode',
+    'user-mode': 'by system call, for faults in user mode only',
   }[access];
   return check('userfaultfd', 'good', how);
 }
@@ -179,31 +179,31 @@ function userfaultfdCheck({ access, uffdReason, sysctl }: Facts): Check {
 /** Whether a read(2) into evicted memory works, or fails with EFAULT. */
 function systemCallCheck({ access, sysctl, canOpenDevice }: Facts): Check {
   if (access === 'system-call' || access === 'device')
-    return check('system calls', 'good', 'evicted pages may be given to system calls');
-  const found = `a system call that is given an evicted page fails with EFAULT (vm.unprivileged_userfaultfd = ${sysctl ?? 'none'}, /dev/userfaultfd ${canOpenDevice ? 'can' : 'cannot'} be opened)`;
+    return check('system calls', 'good', 'system calls may access evicted pages');
+  const found = `a system call that accesses an evicted page fails with EFAULT (vm.unprivileged_userfaultfd = ${sysctl ?? 'none'}, /dev/userfaultfd ${canOpenDevice ? 'can' : 'cannot'} be opened)`;
   return check(
     'system calls',
     access === null ? 'missing' : 'limited',
     found,
-    'pin() what fs and net are given; or sysctl vm.unprivileged_userfaultfd=1; or let your group open /dev/userfaultfd; or CAP_SYS_PTRACE',
+    'pin() buffers that you pass to fs and net; or set vm.unprivileged_userfaultfd=1; or give your group access to /dev/userfaultfd; or grant CAP_SYS_PTRACE',
   );
 }
 
 function featureCheck({ features, access }: Facts): Check {
-  if (access === null) return check('features', 'missing', 'none to be had');
+  if (access === null) return check('features', 'missing', 'not available without userfaultfd');
   if ((features & UffdFeature.faultFlagWriteProtect) === 0)
     return check(
       'features',
       'missing',
       'no write protection',
-      'Linux 5.7 or later, x86-64 or arm64',
+      'use Linux 5.7 or later on x86-64 or arm64',
     );
   if ((features & UffdFeature.poison) === 0)
     return check(
       'features',
       'limited',
-      'without POISON (6.6): a page that is lost ends the process at once',
-      'a newer kernel',
+      'no POISON (6.6): a lost page ends the process at once',
+      'use Linux 6.6 or later',
     );
   return check('features', 'good', 'write protection, POISON');
 }
@@ -214,7 +214,7 @@ function limitsCheck({ overcommit, addressSpaceBytes, maxMaps }: Facts): Check {
       'limits',
       'limited',
       `address space is limited to ${Math.floor(addressSpaceBytes / GIB)} GiB`,
-      'ulimit -v unlimited: regions are address space first, memory later',
+      'ulimit -v unlimited: a region reserves address space for its full size',
     );
   if (overcommit === 2)
     return check(
@@ -230,7 +230,7 @@ function limitsCheck({ overcommit, addressSpaceBytes, maxMaps }: Facts): Check {
       `vm.max_map_count = ${maxMaps}`,
       'sysctl vm.max_map_count=65530',
     );
-  return check('limits', 'good', 'address space and mappings are enough');
+  return check('limits', 'good', 'address space and mappings suffice');
 }
 
 function canOpen(path: string): boolean {

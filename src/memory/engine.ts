@@ -1,6 +1,6 @@
 /**
- * The engine of the memory interface, as the fault thread runs it: tiers, pager, the userfaultfd, regions by number;
- * and what programs may ask (control-block.ts). Only step() waits.
+ * The engine of the memory interface, which the fault thread runs: tiers, pager, userfaultfd and regions. Serves page
+ * faults and the calls of the program's threads (control-block.ts). Only step() waits.
  *
  *   step():  poll(userfaultfd, doorbell) ─▶ faults ─▶ calls ─▶ one batch of the background pass ─▶ statistics
  *
@@ -23,16 +23,22 @@ import type { Pager } from '../pager/pager.ts';
 import { type Region, tableBytes } from '../pager/region.ts';
 import { ResidentSet } from '../pager/resident-set.ts';
 import { SwapInResult } from '../swap/swap.ts';
-import { CallOp, CallResult, type ControlBlock, EngineState, positionOf } from './control-block.ts';
-import { type Live, LiveRegions } from './live-regions.ts';
+import {
+  CallOp,
+  CallResult,
+  type ControlBlock,
+  EngineState,
+  regionIndex,
+} from './control-block.ts';
+import { type LiveRegion, LiveRegions } from './live-regions.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
-import { lostBy, type TierOptions, Tiers } from './tiers.ts';
-import type { LostPage, ProblemNews } from './tiers-problem.ts';
+import { lossReason, type TierOptions, Tiers } from './tiers.ts';
+import type { LostPage, ProblemReport } from './tiers-problem.ts';
 import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
 export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
-export const WANTED_FEATURES: number = UffdFeature.poison;
+export const OPTIONAL_FEATURES: number = UffdFeature.poison;
 
 export interface EngineOptions extends TierOptions {
   /** Resident budget shared by the regions without their own, pages; 0: each region has its own. */
@@ -41,13 +47,13 @@ export interface EngineOptions extends TierOptions {
   readonly processor: number | null;
 }
 
-/** Longest poll: a thread that is asked to stop does so within this time. */
+/** Longest poll, and longest poll while the process exits: the fault thread stops within this time. */
 const IDLE_MS = 250;
 const EXITING_MS = 2;
 /** Statistics are written once in this many steps, and when idle. */
 const PUBLISH_MASK = 31;
-/** Idle polls before housekeeping that takes longer. */
-const SETTLE_AFTER = 2;
+/** Idle polls before compaction starts. */
+const COMPACT_AFTER = 2;
 /** Pages of a range that are processed between two checks for faults. */
 const SLICE_PAGES = 128;
 
@@ -64,20 +70,20 @@ export class Engine {
   readonly #shared: ResidentSet<Region> | null;
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
-  readonly #live: LiveRegions;
-  #quiet = 0;
+  readonly #regions: LiveRegions;
+  #idlePolls = 0;
   #steps = 0;
-  #isMore = false;
+  #hasMoreWork = false;
   /** Problems in the last report to the program. */
   #problem = 0;
   #lost: LostPage[] = [];
   /** Called with problems that have not been reported yet. */
-  onProblem: (news: ProblemNews) => void = () => {};
+  onProblem: (report: ProblemReport) => void = () => {};
   #isEnded = false;
 
   constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
     this.#control = control;
-    this.#live = new LiveRegions(control);
+    this.#regions = new LiveRegions(control);
     control.thread = new Process(linux).threadId();
     this.#uffd = uffd;
     this.#mapping = new Mapping(linux);
@@ -101,22 +107,23 @@ export class Engine {
     return this.#isEnded;
   }
 
-  /** Waits for work, and does it. */
+  /** Waits for faults and calls, and serves them. */
   step(): void {
-    const ready = this.#poller.wait(this.#patience());
-    const isQuiet = ready <= 0 && !this.#isMore;
+    const ready = this.#poller.wait(this.#pollTimeout());
+    const isQuiet = ready <= 0 && !this.#hasMoreWork;
     if (ready > 0) {
       if (this.#poller.readiness(0) !== 0) this.#serveFaults();
       if (this.#poller.readiness(1) !== 0) this.#serveCalls();
     }
-    this.#isMore = this.pager.background(isQuiet);
-    this.#quiet = isQuiet ? this.#quiet + 1 : 0;
-    if (this.#quiet === SETTLE_AFTER && this.#tiers.compactIdle()) this.#quiet = SETTLE_AFTER - 1;
+    this.#hasMoreWork = this.pager.background(isQuiet);
+    this.#idlePolls = isQuiet ? this.#idlePolls + 1 : 0;
+    if (this.#idlePolls === COMPACT_AFTER && this.#tiers.compactIdle())
+      this.#idlePolls = COMPACT_AFTER - 1;
     if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
   }
 
-  #patience(): number {
-    if (this.#isMore) return 0;
+  #pollTimeout(): number {
+    if (this.#hasMoreWork) return 0;
     return this.#control.isExiting ? EXITING_MS : IDLE_MS;
   }
 
@@ -125,9 +132,9 @@ export class Engine {
     for (let i = 0; i < count; i++) {
       if (this.#uffd.event(i) !== UffdEvent.fault) continue;
       const address = this.#uffd.faultAddress(i);
-      const live = this.#live.atAddress(address);
+      const live = this.#regions.atAddress(address);
       if (live === null) {
-        this.#uffd.wake(address, PAGE_BYTES); // its region has ended meanwhile
+        this.#uffd.wake(address, PAGE_BYTES); // the region has ended since the fault
         continue;
       }
       const page = Math.floor((address - live.memory.address) / PAGE_BYTES);
@@ -141,11 +148,11 @@ export class Engine {
     const control = this.#control;
     for (let slot = control.nextPosted(0); slot !== -1; slot = control.nextPosted(slot + 1)) {
       try {
-        const answer = this.#perform(slot);
+        const result = this.#perform(slot);
         this.#publish();
-        control.finish(slot, answer);
+        control.finish(slot, result);
       } catch (error) {
-        if (!isAnswer(error, control.op(slot))) throw error;
+        if (!isCallerError(error, control.op(slot))) throw error;
         control.finish(slot, CallResult.failed, `${error.code}: ${error.message}`);
       }
     }
@@ -155,7 +162,7 @@ export class Engine {
     const op = this.#control.op(slot);
     const id = this.#control.region(slot);
     const numbers = this.#control.numbers(slot);
-    // A view may be collected a moment after the end.
+    // A view may be collected after the engine has ended.
     if (this.#isEnded && op !== CallOp.end && op !== CallOp.detach)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of');
     if (op === CallOp.end) return this.#end();
@@ -166,7 +173,7 @@ export class Engine {
       return CallResult.ok;
     }
     if (op === CallOp.detach) return this.#detach(id, numbers);
-    const live = this.#live.get(id);
+    const live = this.#regions.get(id);
     if (op === CallOp.attach) {
       this.#control.countViews(id, 1);
       return CallResult.ok;
@@ -187,7 +194,7 @@ export class Engine {
     to: number,
     numbers: Float64Array,
   ): CallResult {
-    if (op === CallOp.pin) return answerOf(this.pager.pin(region, from, to));
+    if (op === CallOp.pin) return callResultOf(this.pager.pin(region, from, to));
     if (op === CallOp.unpin) {
       this.pager.unpin(region, from, to);
       return CallResult.ok;
@@ -198,7 +205,7 @@ export class Engine {
       if (op === CallOp.evict) done += this.pager.evict(region, at, end);
       else if (op === CallOp.prefetch) done += this.pager.prefetch(region, at, end);
       else {
-        assert(op === CallOp.discard, 'a call is one that a program may ask for');
+        assert(op === CallOp.discard, 'op is a CallOp');
         this.pager.discard(region, at, end);
       }
       at = end;
@@ -210,37 +217,41 @@ export class Engine {
   }
 
   /**
-   * numbers: bytes; pages that may be resident, 0 = the shared budget; address, 0 = anywhere. Answers id and address.
+   * Arguments: bytes; budget, pages, 0 = the shared one; address, 0 = any. Results: id, address.
    */
   #map(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
-    const id = this.#live.freeId();
+    const id = this.#regions.freeId();
     const address = this.#reserve(bytes, numbers[2]!);
-    // The kernel gave us this address, so an older region at it was unmapped, even if that is not reported yet.
-    let dead = this.#live.overlapping(address, bytes);
-    for (; dead !== null; dead = this.#live.overlapping(address, bytes)) this.#forgetRegion(dead);
+    // The kernel chose this address, so an older region there was unmapped, even if that is not reported yet.
+    let dead = this.#regions.overlapping(address, bytes);
+    for (; dead !== null; dead = this.#regions.overlapping(address, bytes))
+      this.#forgetRegion(dead);
     this.#add(id, address, bytes, numbers[1]!, true);
-    if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's
+    if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's view
     numbers[0] = id;
     numbers[1] = address;
     return CallResult.ok;
   }
 
   /**
-   * numbers: bytes; pages that may be resident, 0 = the shared budget; address; bytes in use. Answers id and address.
+   * Arguments: bytes; budget, pages, 0 = the shared one; address; bytes in use. Results: id, address.
    */
   #adopt(numbers: Float64Array): CallResult {
     const bytes = numbers[0]!;
     const address = numbers[2]!;
-    if (this.#live.overlapping(address, bytes) !== null)
-      throw new SwapError('ERR_ARG_VALUE', 'this memory is paged already');
-    const id = this.#live.freeId();
+    if (this.#regions.overlapping(address, bytes) !== null)
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        'adopt(memory): this memory is paged already; regionOf(memory) returns its region',
+      );
+    const id = this.#regions.freeId();
     const region = this.#add(id, address, bytes, numbers[1]!, false);
-    // What the memory's owner has written so far is in it, and counts.
+    // Pages that the program has written so far are resident and count.
     try {
       this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
     } catch (error) {
-      this.#dispose(this.#live.get(id), false); // no page has left yet: it is ordinary memory again
+      this.#dispose(this.#regions.get(id), false); // no page was evicted yet: it is ordinary memory again
       throw error;
     }
     numbers[0] = id;
@@ -250,28 +261,28 @@ export class Engine {
 
   #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
     const set = setPages === 0 ? this.#shared : new ResidentSet<Region>(setPages);
-    assert(set !== null, 'a region has a budget of its own, or a shared one');
-    const memory = new UffdMemory(
+    assert(set !== null, 'the region has its own or a shared budget');
+    const memory = new UffdMemory({
       address,
-      bytes / PAGE_BYTES,
-      this.#uffd,
-      this.#mapping,
-      this.#frames,
-      this.#drops,
-      () => this.#process.abort(), // #reportLost() has said why
-    );
+      pages: bytes / PAGE_BYTES,
+      uffd: this.#uffd,
+      mapping: this.#mapping,
+      frames: this.#frames,
+      drops: this.#drops,
+      abort: () => this.#process.abort(), // #reportLost() has printed the reason
+    });
     const tables = this.#mapping.reserve(tableBytes(memory.pages));
     const view = this.#mapping.viewOf(tables, tableBytes(memory.pages));
     const region = this.pager.add(memory, set, view);
     const stats = this.#control.regionStats(id).fill(0);
-    this.#live.add({ id, region, memory, tables, isOurs, stats });
+    this.#regions.add({ id, region, memory, tables, isMapped: isOurs, stats });
     return region;
   }
 
   /** A view of memory that the engine mapped was collected; the last one ends the region and unmaps it. */
   #detach(id: number, numbers: Float64Array): CallResult {
     if (this.#control.countViews(id, -1) > 0) return CallResult.ok;
-    if (this.#live.has(id)) this.#dispose(this.#live.get(id), false);
+    if (this.#regions.has(id)) this.#dispose(this.#regions.get(id), false);
     this.#mapping.unmap(numbers[0]!, numbers[1]!);
     return CallResult.ok;
   }
@@ -283,39 +294,39 @@ export class Engine {
     return address;
   }
 
-  /** @param comesHome an adopted memory continues unpaged: all its pages are swapped in first */
-  #dispose(live: Live, comesHome: boolean): CallResult {
-    if (comesHome) {
-      const answer = this.pager.swapInAll(live.region);
-      if (answer !== RangeResult.done) return answerOf(answer);
+  /** @param swapsIn true: the memory is used further, unpaged, so its pages are swapped in first */
+  #dispose(live: LiveRegion, swapsIn: boolean): CallResult {
+    if (swapsIn) {
+      const result = this.pager.swapInAll(live.region);
+      if (result !== RangeResult.done) return callResultOf(result);
     }
     const { memory } = live;
     this.#remove(live);
-    // Waiting threads fault again once the registration is gone. Views of our memory read zeros from now on.
+    // Threads that wait in a fault retry it without userfaultfd. Views of a mapped region read zeros from now on.
     memory.unregister();
-    if (live.isOurs) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
+    if (live.isMapped) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
     return CallResult.ok;
   }
 
-  /** The owner unmapped the region's memory: its addresses may have a new owner and must not be accessed. */
-  #forgetRegion(live: Live): CallResult {
+  /** V8 has unmapped the region's memory: its addresses may have a new owner and must not be accessed. */
+  #forgetRegion(live: LiveRegion): CallResult {
     this.#remove(live);
     return CallResult.ok;
   }
 
   /** Frees the region's stored pages and tables. Does not access its memory. */
-  #remove(live: Live): void {
+  #remove(live: LiveRegion): void {
     this.pager.remove(live.region);
-    this.#live.remove(live);
+    this.#regions.remove(live);
     live.stats.fill(0);
     this.#mapping.unmap(live.tables, tableBytes(live.memory.pages));
   }
 
   #end(): CallResult {
-    if (this.#isEnded) return CallResult.ok; // asked for once more before the thread has said so
-    for (const live of [...this.#live.all]) {
-      const answer = this.#dispose(live, !live.isOurs);
-      if (answer !== CallResult.ok) return answer;
+    if (this.#isEnded) return CallResult.ok; // a second call, posted before the first completed
+    for (const live of [...this.#regions.all]) {
+      const result = this.#dispose(live, !live.isMapped);
+      if (result !== CallResult.ok) return result;
     }
     this.#tiers[Symbol.dispose]();
     this.#drops.close();
@@ -326,8 +337,8 @@ export class Engine {
   }
 
   #reportLost(region: Region, page: number, reason: SwapInResult): void {
-    const live = this.#live.all.find((other) => other.region === region);
-    this.#lost.push({ region: live?.id ?? 0, page, reason: lostBy(reason) });
+    const live = this.#regions.all.find((other) => other.region === region);
+    this.#lost.push({ region: live?.id ?? 0, page, reason: lossReason(reason) });
     const why =
       reason === SwapInResult.corrupt
         ? 'its stored bytes fail their checksum'
@@ -337,19 +348,19 @@ export class Engine {
       ? 'accessing it raises SIGBUS'
       : 'this kernel cannot poison it: ending the process';
     this.#process.writeStderr(
-      `frontswap: region ${positionOf(live?.id ?? 0)}, page ${page}: lost: ${why}; ${then}\n`,
+      `frontswap: region ${regionIndex(live?.id ?? 0)}, page ${page} is lost: ${why}; ${then}\n`,
     );
   }
 
   #publish(): void {
     writeSwapStats(this.#control.swapStats, this.#tiers);
-    this.#tellProblem();
-    const live = this.#live.all;
+    this.#reportProblems();
+    const live = this.#regions.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
   }
 
-  #tellProblem(): void {
-    const now = this.#tiers.look();
+  #reportProblems(): void {
+    const now = this.#tiers.checkProblems();
     const fresh = now & ~this.#problem;
     this.#problem = now;
     if (fresh === 0 && this.#lost.length === 0) return;
@@ -359,29 +370,31 @@ export class Engine {
     this.onProblem({ fresh, now, lost });
   }
 
-  /** Call it once every caller knows that the engine has ended. */
+  /**
+   * Closes the doorbell. Call it after the state says that the engine has ended: callers must not ring a reused number.
+   */
   close(): void {
     this.#doorbell.close();
   }
 
-  /** The engine runs from now on. */
+  /** Publishes the first statistics and marks the engine as running. */
   announce(): void {
     this.#publish();
     this.#control.state = EngineState.running;
   }
 }
 
-/** The result of a call for errors that need not end the process, because nothing has been changed yet. */
-const isAnswer = (error: unknown, op: CallOp): error is SwapError =>
+/** True: the error is the result of the call, because nothing was changed. Other errors end the process. */
+const isCallerError = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map ||
     op === CallOp.adopt ||
     error.code === 'ERR_IO_ENDED' ||
     error.code.startsWith('ERR_ARG_'));
 
-const answerOf = (range: RangeResult): CallResult =>
+const callResultOf = (range: RangeResult): CallResult =>
   range === RangeResult.done
     ? CallResult.ok
     : range === RangeResult.noSpace
-      ? CallResult.noRoom
+      ? CallResult.noSpace
       : CallResult.lost;

@@ -1,6 +1,6 @@
 /**
- * The memory door where memory cannot be paged transparently: the same engine, on the thread that asks, behind
- * PagedArray. map() and adopt() say why they cannot.
+ * The memory interface where memory cannot be paged transparently: the same pager and tiers, on the caller's thread,
+ * behind PagedArray. map() and adopt() throw an error that says why.
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -8,21 +8,20 @@ import { FRAME_COUNT } from '../pager/loader.ts';
 import { Touch } from '../pager/ops.ts';
 import type { Pager } from '../pager/pager.ts';
 import { PageState, type Region } from '../pager/region.ts';
-import { ResidentSet, SET_PAGES_MIN } from '../pager/resident-set.ts';
+import { ResidentSet } from '../pager/resident-set.ts';
 import type { SwapInResult } from '../swap/swap.ts';
 import { REGION_STATS, SWAP_STATS } from './control-block.ts';
 import { FrameMemory } from './frame-memory.ts';
-import type { MemorySwap } from './memory-swap.ts';
+import type { SwapOps } from './memory-swap.ts';
 import {
+  type ArrayOps,
   type ArrayOptions,
   arrayEnded,
   checkArray,
-  checkIndex,
   type ElementArray,
-  type ElementType,
   elementTypes,
-  type PagedArray,
   type PinnedPage,
+  pagedArray,
 } from './paged-array.ts';
 import { notPaged, Problems, type SwapProblem } from './problem.ts';
 import { type ByteRange, checkRange } from './region.ts';
@@ -34,20 +33,22 @@ import {
   writeRegionStats,
   writeSwapStats,
 } from './stats.ts';
-import { lostBy, type TierOptions, Tiers } from './tiers.ts';
-import type { ProblemNews } from './tiers-problem.ts';
+import { residentPages } from './swap-options.ts';
+import { lossReason, type TierOptions, Tiers } from './tiers.ts';
+import type { ProblemReport } from './tiers-problem.ts';
 
 /** Pages per swap-in window: the pager needs this many frames more than the budget. */
 const SPARE_FRAMES = 64;
 
-/** @param isTold the program is warned that it gets less than it asked for */
-export function explicitSwap(options: TierOptions, reason: string, isTold: boolean): MemorySwap {
+/** @param isRequested true: the program requested transparent paging, so the problem NOT_PAGED is reported */
+export function explicitSwap(options: TierOptions, reason: string, isRequested: boolean): SwapOps {
   const frames = new Uint8Array(FRAME_COUNT * PAGE_BYTES);
-  const news = new News(() => statsOf(tiers));
+  const reporter = new ProblemReporter(() => statsOf(tiers));
   const onLost = (region: Region, page: number, why: SwapInResult): void =>
-    news.lose(region, page, why);
+    reporter.reportLost(region, page, why);
   const tiers = new Tiers(options, { frames, onLost }, false);
-  if (isTold) news.tell(notPaged(`memory cannot be paged here: ${reason}; array() works`, reason));
+  if (isRequested)
+    reporter.report(notPaged(`memory cannot be paged here: ${reason}; array() works`, reason));
   const unsupported = (call: string): SwapError =>
     new SwapError(
       'ERR_IO_UNSUPPORTED',
@@ -59,6 +60,7 @@ export function explicitSwap(options: TierOptions, reason: string, isTold: boole
     reason,
     control: null,
     regions: [],
+    problems: reporter.problems,
     needsPin: () => false,
     map: () => {
       throw unsupported('map');
@@ -66,22 +68,10 @@ export function explicitSwap(options: TierOptions, reason: string, isTold: boole
     adopt: () => {
       throw unsupported('adopt');
     },
-    array: (arrayOptions) => new FrameArray(tiers, frames, arrayOptions, news),
+    array: (arrayOptions) =>
+      pagedArray(arrayOptions, new FrameElements(tiers, frames, arrayOptions, reporter)),
     stats: () => statsOf(tiers),
-    on(event, listener) {
-      news.problems.on(event, listener);
-      return this;
-    },
-    once(event, listener) {
-      news.problems.once(event, listener);
-      return this;
-    },
-    off(event, listener) {
-      news.problems.off(event, listener);
-      return this;
-    },
-    close: () => tiers[Symbol.dispose](),
-    [Symbol.dispose]: () => tiers[Symbol.dispose](),
+    dispose: () => tiers[Symbol.dispose](),
   };
 }
 
@@ -91,95 +81,86 @@ function statsOf(tiers: Tiers): SwapStats {
   return swapStatsOf(stats);
 }
 
-/** What is wrong, gathered while a call is served and told after it. */
-class News {
+/** Reports problems from the event loop, after the call that found them has returned. */
+class ProblemReporter {
   readonly problems: Problems = new Problems();
   readonly #statsNow: () => SwapStats;
   readonly #numbers = new WeakMap<Region, number>();
-  #arrays = 0;
+  #arrayCount = 0;
   #problem = 0;
 
   constructor(statsNow: () => SwapStats) {
     this.#statsNow = statsNow;
   }
 
-  /** The region of an array: they are numbered from 1, in the order of their making. */
-  count(region: Region): void {
-    this.#numbers.set(region, ++this.#arrays);
+  /** Numbers the region of an array: 1 for the first array of the swap. */
+  number(region: Region): void {
+    this.#numbers.set(region, ++this.#arrayCount);
   }
 
-  lose(region: Region, page: number, reason: SwapInResult): void {
-    const lost = { region: this.#numbers.get(region)!, page, reason: lostBy(reason) };
-    this.#later({ fresh: 0, now: this.#problem, lost: [lost] });
+  reportLost(region: Region, page: number, reason: SwapInResult): void {
+    const lost = { region: this.#numbers.get(region)!, page, reason: lossReason(reason) };
+    this.#emitLater({ fresh: 0, now: this.#problem, lost: [lost] });
   }
 
-  look(tiers: Tiers): void {
-    const now = tiers.look();
+  check(tiers: Tiers): void {
+    const now = tiers.checkProblems();
     const fresh = now & ~this.#problem;
     this.#problem = now;
-    if (fresh !== 0) this.#later({ fresh, now, lost: [] });
+    if (fresh !== 0) this.#emitLater({ fresh, now, lost: [] });
   }
 
-  tell(problem: SwapProblem): void {
-    process.nextTick(() => this.problems.tell(problem));
+  report(problem: SwapProblem): void {
+    process.nextTick(() => this.problems.emit(problem));
   }
 
-  #later(news: ProblemNews): void {
-    process.nextTick(() => this.problems.tellNews(news, this.#statsNow()));
+  #emitLater(report: ProblemReport): void {
+    process.nextTick(() => this.problems.emitReport(report, this.#statsNow()));
   }
 }
 
-class FrameArray implements PagedArray {
-  readonly type: ElementType;
-  readonly length: number;
+class FrameElements implements ArrayOps {
   readonly #pager: Pager;
   readonly #memory: FrameMemory;
   readonly #region: Region;
   readonly #elements: ElementArray;
-  readonly #shift: number;
+  readonly #pageElements: number;
   readonly #tiers: Tiers;
-  readonly #news: News;
+  readonly #reporter: ProblemReporter;
   #isLive = true;
-  /** The page of the last access; a page is marked used once for a run of accesses. */
+  /** Page of the last access: consecutive accesses to one page mark it as referenced once. */
   #lastPage = -1;
 
-  constructor(tiers: Tiers, frames: Uint8Array, options: ArrayOptions, news: News) {
-    const { bytes, shift } = checkArray(options);
-    const limit = Math.floor(options.residentBytes / PAGE_BYTES);
-    if (!(limit >= SET_PAGES_MIN))
-      throw new SwapError(
-        'ERR_ARG_VALUE',
-        `residentBytes ${options.residentBytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed`,
-      );
-    this.type = options.type;
-    this.length = options.length;
+  constructor(tiers: Tiers, frames: Uint8Array, options: ArrayOptions, reporter: ProblemReporter) {
+    const { bytes, pageElements } = checkArray(options);
+    const limit = residentPages(options.residentBytes);
     this.#tiers = tiers;
-    this.#news = news;
+    this.#reporter = reporter;
     this.#pager = tiers.pager;
-    this.#shift = shift;
+    this.#pageElements = pageElements;
     this.#memory = new FrameMemory(bytes / PAGE_BYTES, limit + SPARE_FRAMES, frames);
     this.#region = this.#pager.add(this.#memory, new ResidentSet(limit));
-    news.count(this.#region);
+    reporter.number(this.#region);
     this.#elements = new elementTypes[options.type](this.#memory.buffer);
   }
 
   get(index: number): number {
-    checkIndex(index, this.length);
-    return this.#elements[this.#place(index, false)]!;
+    return this.#elements[this.#locate(index, false)]!;
   }
 
   set(index: number, value: number): void {
-    checkIndex(index, this.length);
-    this.#elements[this.#place(index, true)] = value;
+    this.#elements[this.#locate(index, true)] = value;
   }
 
   pin(index: number): PinnedPage {
-    checkIndex(index, this.length);
-    const inPage = 2 ** this.#shift;
+    const inPage = this.#pageElements;
     const page = Math.floor(index / inPage);
-    const place = Math.floor(this.#place(index, true) / inPage) * inPage;
+    const place = Math.floor(this.#locate(index, true) / inPage) * inPage;
     if (!this.#region.pin(page))
-      throw new SwapError('ERR_IO_NO_ROOM', `page ${page} has all the pins it can have`);
+      throw new SwapError(
+        'ERR_IO_NO_ROOM',
+        `pin(index): page ${page} is pinned too often; dispose of some of its pins`,
+      );
     let isPinned = true;
     return {
       array: this.#elements.subarray(place, place + inPage),
@@ -191,19 +172,13 @@ class FrameArray implements PagedArray {
     };
   }
 
-  read(index: number, target: ElementArray): number {
-    checkIndex(index, this.length);
-    const count = Math.min(target.length, this.length - index);
+  read(index: number, target: ElementArray, count: number): void {
     this.#eachRun(index, count, false, (place, run, at) => {
       target.set(this.#elements.subarray(place, place + run), at);
     });
-    return count;
   }
 
   write(index: number, source: ElementArray): void {
-    if (source.length === 0) return;
-    checkIndex(index, this.length);
-    checkIndex(index + source.length - 1, this.length);
     this.#eachRun(index, source.length, true, (place, run, at) => {
       this.#elements.set(source.subarray(at, at + run), place);
     });
@@ -213,9 +188,9 @@ class FrameArray implements PagedArray {
     const { offset, end } = this.#check(range, 'evict(range)');
     const from = Math.floor(offset / PAGE_BYTES);
     const to = Math.ceil(end / PAGE_BYTES);
-    const left = this.#pager.evict(this.#region, from, to);
+    const evicted = this.#pager.evict(this.#region, from, to);
     this.#tiers.maintain(1);
-    return left * PAGE_BYTES;
+    return evicted * PAGE_BYTES;
   }
 
   discard(range: ByteRange = {}): void {
@@ -231,11 +206,11 @@ class FrameArray implements PagedArray {
     this.#lastPage = -1;
   }
 
-  /** Zeros to bytes [at, end) of one page. */
+  /** Writes zeros to bytes [at, end), which are in one page. */
   #zero(at: number, end: number): void {
     if (at === end) return;
     const page = Math.floor(at / PAGE_BYTES);
-    this.#place(page * 2 ** this.#shift, true);
+    this.#locate(page * this.#pageElements, true);
     const inFrames = (this.#memory.frameOf[page]! - 1) * PAGE_BYTES + (at % PAGE_BYTES);
     new Uint8Array(this.#memory.buffer, inFrames, end - at).fill(0);
   }
@@ -246,46 +221,44 @@ class FrameArray implements PagedArray {
     return regionStatsOf(stats, this.#region.pages * PAGE_BYTES);
   }
 
-  [Symbol.dispose](): void {
+  dispose(): void {
     if (!this.#isLive) return;
     this.#isLive = false;
     this.#pager.remove(this.#region);
-    this.#memory.drop(0, this.#memory.pages); // later accesses to the array go through #touch()
+    this.#memory.drop(0, this.#memory.pages); // so that later accesses call #touch()
   }
 
-  /** The same as `[Symbol.dispose]()`. */
-  close(): void {
-    this[Symbol.dispose]();
-  }
-
-  /** Swaps in the element's page and returns where the element is in the frames. */
-  #place(index: number, isWrite: boolean): number {
-    const page = Math.floor(index / 2 ** this.#shift);
+  /** Makes the element's page resident and returns the element's index in the frames. */
+  #locate(index: number, isWrite: boolean): number {
+    const page = Math.floor(index / this.#pageElements);
     const frame = this.#memory.frameOf[page]!;
     if (frame === 0 || (isWrite && this.#memory.writable[page] === 0)) this.#touch(page, isWrite);
     else if (page !== this.#lastPage) {
       this.#lastPage = page;
       this.#region.markReferenced(page);
     }
-    const inPage = index % 2 ** this.#shift;
-    return (this.#memory.frameOf[page]! - 1) * 2 ** this.#shift + inPage;
+    return (this.#memory.frameOf[page]! - 1 - page) * this.#pageElements + index;
   }
 
   #touch(page: number, isWrite: boolean): void {
     if (!this.#isLive) throw arrayEnded();
-    // Before the swap-in: afterwards this page would be the only unreferenced one, and would be evicted first.
+    // Reclaim before the swap-in: after it this page would be the only unreferenced one, and would be evicted first.
     this.#pager.background();
     this.#tiers.maintain(1);
-    const isHere = this.#memory.frameOf[page] !== 0;
-    const touch = isHere ? Touch.write | Touch.protected : isWrite ? Touch.write : Touch.read;
+    const isResident = this.#memory.frameOf[page] !== 0;
+    const touch = isResident ? Touch.write | Touch.protected : isWrite ? Touch.write : Touch.read;
     this.#pager.fault(this.#region, page, touch);
-    this.#news.look(this.#tiers);
+    this.#reporter.check(this.#tiers);
     if (this.#region.isResident(page)) return;
     if (this.#region.state[page] === PageState.lost)
-      throw new SwapError('ERR_IO_LOST', `page ${page} could not be brought back`, { page });
+      throw new SwapError(
+        'ERR_IO_LOST',
+        `page ${page} could not be read back; discard() makes it zeros`,
+        { page },
+      );
     throw new SwapError(
       'ERR_IO_NO_ROOM',
-      `page ${page}: the budget is used up, and nothing takes pages out: give frontswap more, or a device`,
+      `page ${page}: the resident budget is full and no page can be evicted; raise frontswap.limitBytes, or add a device`,
       { page },
     );
   }
@@ -296,10 +269,10 @@ class FrameArray implements PagedArray {
     isWrite: boolean,
     body: (place: number, run: number, at: number) => void,
   ): void {
-    const inPage = 2 ** this.#shift;
+    const inPage = this.#pageElements;
     for (let at = 0; at < count; ) {
       const run = Math.min(count - at, inPage - ((index + at) % inPage));
-      body(this.#place(index + at, isWrite), run, at);
+      body(this.#locate(index + at, isWrite), run, at);
       at += run;
     }
   }

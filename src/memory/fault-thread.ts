@@ -2,11 +2,11 @@
  * The fault thread: a worker that owns the engine and serves the faults of every other thread of the process.
  *
  * It never returns to its event loop, never accesses paged memory and never waits for the main thread, which may be
- * waiting for it: problems are posted to the program. However it ends, no fault waits forever: Node closes its
- * descriptor with the worker, which ends the registration.
+ * waiting for it; it posts problems to the program. However it ends, no fault waits forever: Node closes the
+ * userfaultfd with the worker, which ends the registration.
  *
- *   an error in here       one line on stderr, and the process ends: otherwise it would hang, or read zeros for data
- *   the process exits      polls get short, so that the worker stops quickly; faults are served until then
+ *   an error in here       prints a line on stderr and ends the process, which would otherwise hang or read zeros for data
+ *   the process exits      polls become short, so that the worker stops quickly; faults are served until then
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -15,7 +15,7 @@ import { type Linux, loadLinux } from '../os/linux/system-call.ts';
 import { Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
 import { ControlBlock, EngineState } from './control-block.ts';
-import { Engine, type EngineOptions, REQUIRED_FEATURES, WANTED_FEATURES } from './engine.ts';
+import { Engine, type EngineOptions, OPTIONAL_FEATURES, REQUIRED_FEATURES } from './engine.ts';
 import { keepWithWorker } from './worker-descriptor.ts';
 
 export interface FaultThreadData {
@@ -24,9 +24,9 @@ export interface FaultThreadData {
 }
 
 /** sysexits.h: EX_SOFTWARE. */
-const EXIT_BROKEN = 70;
-/** Most characters about an error: Process.writeStderr() cuts what is longer, its end of line too. */
-const WHY_LENGTH = 800;
+const EXIT_SOFTWARE = 70;
+/** Maximum characters of an error: Process.writeStderr() truncates longer lines, with their line end. */
+const ERROR_TEXT_MAX = 800;
 
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
   try {
@@ -43,21 +43,21 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
 function openDescriptor(linux: Linux, control: ControlBlock): Userfaultfd {
   const { uffd, access, reason } = openUserfaultfd(linux, {
     required: REQUIRED_FEATURES,
-    optional: WANTED_FEATURES,
+    optional: OPTIONAL_FEATURES,
   });
   if (uffd === null) throw new Error(reason);
   control.isUserModeOnly = access === 'user-mode';
   return new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
 }
 
-/** What went wrong and where, short enough for a note. */
+/** The error and its stack in one line of at most ERROR_TEXT_MAX characters. */
 function inOneLine(error: unknown): string {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return text.replace(/\s*\n\s*/g, ' ').slice(0, WHY_LENGTH);
+  return text.replace(/\s*\n\s*/g, ' ').slice(0, ERROR_TEXT_MAX);
 }
 
 function run(engine: Engine, control: ControlBlock): void {
-  engine.onProblem = (news) => parentPort?.postMessage(news);
+  engine.onProblem = (report) => parentPort?.postMessage(report);
   try {
     engine.announce();
     while (!engine.isEnded) engine.step();
@@ -68,7 +68,7 @@ function run(engine: Engine, control: ControlBlock): void {
     process.writeStderr(
       `frontswap: the fault thread has failed, ending the process: ${inOneLine(error)}\n`,
     );
-    process.exitNow(EXIT_BROKEN);
+    process.exitNow(EXIT_SOFTWARE);
   }
 }
 

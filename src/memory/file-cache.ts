@@ -33,7 +33,7 @@ import { Budget } from '../arena/budget.ts';
 import type { PageReleaseFactory } from '../arena/ops.ts';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
-import { checkOptions } from '../base/options.ts';
+import { checkInteger, checkOptions } from '../base/options.ts';
 import { PAGE_BYTES, slot as slotOf } from '../base/units.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { systemPageRelease } from '../os/linux/page-release.ts';
@@ -42,33 +42,33 @@ import { Store } from '../store/store.ts';
 import { FilePages } from './file-pages.ts';
 
 /** Range of limitBytes. */
-const LIMIT_MIN = 2 ** 20;
-const LIMIT_MAX = 2 ** 40;
-/** Rows for each page of the limit: files that compress better than this leave room unused. */
+const LIMIT_BYTES_MIN = 2 ** 20;
+const LIMIT_BYTES_MAX = 2 ** 40;
+/** Rows per page of the limit: files that compress better than this do not use all of it. */
 const ROWS_A_PAGE = 4;
 /** Missing pages that are read from the file at once. */
 const RUN_PAGES = 32;
 /** File times tick every 10 ms at most: a file last changed longer ago than this gets new times when it changes. */
-const SETTLED_MS = 100;
+const STABLE_MS = 100;
 /** Pages evicted per round when the store has no room, and the most rounds for one page. */
 const EVICT_PAGES = 8;
 const EVICT_ROUNDS = 16;
 const MAINTAIN_PAGES = 64;
 /** Size of one read that bypasses the cache, bytes. */
-const PLAIN_BYTES = 2 ** 20;
+const PLAIN_READ_BYTES = 2 ** 20;
 const INDEX_END = 2 ** 32;
 
 /** Options of a `FileCache`. */
 export interface FileCacheOptions {
-  /** Ceiling for everything the cache holds, bytes: 1 MiB .. 1 TiB. */
+  /** Limit of the cached pages and their tables, bytes: 1 MiB .. 1 TiB. */
   readonly limitBytes: number;
-  /** How freed memory is released to the system; default: the best way the platform has. */
+  /** Releases freed memory to the system; default: that of the platform. */
   readonly release?: PageReleaseFactory;
   /** Milliseconds since 1970 by the clock of file times; default Date.now. */
   readonly clock?: () => number;
 }
 
-/** Pages are of 4096 bytes; all but the first four count since the start. */
+/** Statistics of a `FileCache`. Pages have 4096 bytes; all but the first four count since the cache was created. */
 export interface FileCacheStats {
   readonly limitBytes: number;
   /** Bytes of RAM in use, tables included. */
@@ -78,11 +78,11 @@ export interface FileCacheStats {
   /** Pages served from the cache, and pages read from files because they were not cached. */
   readonly hits: number;
   readonly misses: number;
-  /** Pages evicted to make room. */
+  /** Pages evicted to free space. */
   readonly evictions: number;
   /** Pages dropped because their file had changed, or on demand. */
   readonly invalidated: number;
-  /** Pages not stored because there was no room. */
+  /** Pages not stored because there was no space. */
   readonly refused: number;
   /** Reads that bypass the cache: not a regular file, empty, or just changed. */
   readonly plainReads: number;
@@ -97,12 +97,12 @@ export interface FileVersion {
   readonly ctimeNs: bigint;
 }
 
-/** A file with pages in the cache, or being read. */
+/** A file that has pages in the cache or is being read. */
 interface CachedFile {
-  /** In FilePages. */
+  /** Its number in FilePages. */
   readonly number: number;
   readonly key: string;
-  /** That the pages are of. */
+  /** The version whose pages are stored. */
   version: FileVersion;
 }
 
@@ -132,20 +132,13 @@ function readFully(fd: number, into: Uint8Array, length: number, position: numbe
 function readPlain(fd: number, offset: number, length: number): Buffer {
   const parts: Buffer[] = [];
   for (let done = 0; done < length; ) {
-    const part = Buffer.allocUnsafe(Math.min(length - done, PLAIN_BYTES));
+    const part = Buffer.allocUnsafe(Math.min(length - done, PLAIN_READ_BYTES));
     const got = readFully(fd, part, part.length, offset + done);
     parts.push(part.subarray(0, got));
     done += got;
     if (got < part.length) break;
   }
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-}
-
-function checkRange(name: string, value: number): void {
-  if (Number.isSafeInteger(value) && value >= 0) return;
-  throw new SwapError('ERR_ARG_VALUE', `${name} ${value}: give a whole number, 0 or more`, {
-    [name]: value,
-  });
 }
 
 /** A read cache for files: keeps their pages compressed in RAM, and drops those of a file that has changed. */
@@ -158,7 +151,7 @@ export class FileCache implements Disposable {
   readonly #run = new Uint8Array(RUN_PAGES * PAGE_BYTES);
   readonly #page = new Uint8Array(PAGE_BYTES);
   readonly #files: Map<string, CachedFile> = new Map();
-  /** Index = number of a file. */
+  /** By number of a file. */
   readonly #fileAt: (CachedFile | null)[] = [null];
   readonly #freeNumbers: number[] = [];
   /** The file being read: its entry is kept even without pages. */
@@ -175,48 +168,40 @@ export class FileCache implements Disposable {
 
   constructor(options: FileCacheOptions) {
     checkOptions(options, 'new FileCache(options)', ['limitBytes', 'release', 'clock']);
-    const {
-      limitBytes,
-      release: returns = systemPageRelease(process.platform),
-      clock = Date.now,
-    } = options;
-    if (!Number.isInteger(limitBytes) || limitBytes < LIMIT_MIN || limitBytes > LIMIT_MAX)
-      throw new SwapError(
-        'ERR_ARG_VALUE',
-        `limitBytes ${limitBytes}: give a whole number from 1 MiB to 1 TiB`,
-        { limitBytes },
-      );
+    const { limitBytes, release = systemPageRelease(process.platform), clock = Date.now } = options;
+    const range = { min: LIMIT_BYTES_MIN, max: LIMIT_BYTES_MAX };
+    checkInteger('new FileCache(options)', 'limitBytes', limitBytes, range);
     const rows = Math.floor(limitBytes / PAGE_BYTES) * ROWS_A_PAGE;
     this.#clock = clock;
     this.#budget = new Budget(limitBytes);
     this.#tableBytes = FilePages.tableBytes(rows) + this.#run.length + this.#page.length;
-    assert(this.#budget.reserve(this.#tableBytes), 'the least limit has room for the tables');
+    assert(this.#budget.reserve(this.#tableBytes), 'the tables fit into the smallest limit');
     this.#pages = new FilePages(rows);
-    // A page's slot is its row; slot 0 stays empty, as row 0 does.
+    // A page's slot is its row; slot 0 stays empty, like row 0.
     this.#store = new Store({
       slots: rows + 1,
       budget: this.#budget,
       codec: lz4,
-      release: returns,
+      release,
     });
   }
 
   /**
-   * The bytes [offset, offset + length) of a file, fewer where it ends before, as fs.readSync would read them.
-   * @throws the system's error when the file cannot be opened or read; ERR_ARG_VALUE for a bad offset or length, or
-   * after the cache has been disposed of
+   * Returns the bytes [offset, offset + length) of a file, fewer if the file ends before, as fs.readSync reads them.
+   * @throws the system's error if the file cannot be opened or read; SwapError ERR_ARG_VALUE: invalid offset or length;
+   * ERR_IO_ENDED: the cache has been disposed of
    */
   read(path: PathLike, offset: number, length: number): Buffer {
-    checkRange('offset', offset);
-    checkRange('length', length);
+    checkInteger('read()', 'offset', offset, { min: 0 });
+    checkInteger('read()', 'length', length, { min: 0 });
     this.#checkOpen();
     const fd = openSync(path, 'r');
     try {
       const stat = fstatSync(fd, { bigint: true });
       const isCacheable =
         stat.isFile() && stat.size > 0n && stat.size <= BigInt(INDEX_END) * BigInt(PAGE_BYTES);
-      if (isCacheable && this.#isSettled(stat)) return this.#readCached(fd, stat, offset, length);
-      if (stat.isFile()) this.#forget(stat);
+      if (isCacheable && this.#isStable(stat)) return this.#readCached(fd, stat, offset, length);
+      if (stat.isFile()) this.#dropFile(stat);
       this.#plainReads++;
       return readPlain(fd, offset, length);
     } finally {
@@ -227,7 +212,7 @@ export class FileCache implements Disposable {
   /** Drops the pages of the file now at `path`; returns how many. 0 if there is no such file. */
   invalidate(path: PathLike): number {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? 0 : this.#forget(stat);
+    return stat === undefined ? 0 : this.#dropFile(stat);
   }
 
   stats(): FileCacheStats {
@@ -262,13 +247,13 @@ export class FileCache implements Disposable {
   verify(): void {
     this.#pages.verify();
     this.#store.verify();
-    assert(this.#store.storedPages === this.#pages.count, 'each row in use has its page');
+    assert(this.#store.storedPages === this.#pages.count, 'storedPages = rows in use');
     for (const file of this.#files.values()) {
-      assert(this.#fileAt[file.number] === file, 'a file has its number');
-      assert(this.#pages.firstOf(file.number) !== 0, 'a file without pages is not known');
+      assert(this.#fileAt[file.number] === file, 'the file is at its number');
+      assert(this.#pages.firstOf(file.number) !== 0, 'the file has pages');
     }
     const numbers = this.#fileAt.length - 1 - this.#freeNumbers.length;
-    assert(numbers === this.#files.size, 'numbers are of files or free');
+    assert(numbers === this.#files.size, 'numbers = files + free numbers');
   }
 
   #checkOpen(): void {
@@ -278,8 +263,8 @@ export class FileCache implements Disposable {
     });
   }
 
-  #isSettled(stat: BigIntStats): boolean {
-    return this.#clock() - Number(stat.ctimeNs / 1_000_000n) >= SETTLED_MS;
+  #isStable(stat: BigIntStats): boolean {
+    return this.#clock() - Number(stat.ctimeNs / 1_000_000n) >= STABLE_MS;
   }
 
   #readCached(fd: number, stat: BigIntStats, offset: number, length: number): Buffer {
@@ -297,20 +282,20 @@ export class FileCache implements Disposable {
         this.#misses === missesBefore ||
         isSameVersion(file.version, fstatSync(fd, { bigint: true }));
     } finally {
-      // The file changed or failed during the read: the cache may hold pages of two versions.
+      // The file changed, or the read failed: the cache may contain pages of two versions.
       if (!isKept) this.#invalidated += this.#drop(file);
       this.#reading = null;
-      this.#leave(file);
+      this.#removeIfEmpty(file);
     }
     this.#maintain();
     return filled === out.length ? out : out.subarray(0, filled);
   }
 
-  /** Fills `out` with the file's bytes from `offset` on; how many there were. */
+  /** Fills `out` with the file's bytes from `offset` on. Returns how many the file had. */
   #fill(fd: number, file: CachedFile, offset: number, out: Buffer): number {
     const end = Math.ceil((offset + out.length) / PAGE_BYTES);
     for (let index = Math.floor(offset / PAGE_BYTES); index < end; ) {
-      if (this.#serve(file, index, offset, out)) {
+      if (this.#copyStored(file, index, offset, out)) {
         index++;
         continue;
       }
@@ -328,16 +313,16 @@ export class FileCache implements Disposable {
       const from = Math.max(0, offset - start);
       const to = Math.min(got, offset + out.length - start);
       if (to > from) out.set(this.#run.subarray(from, to), start + from - offset);
-      if (got < want) return Math.max(0, start + got - offset); // it shrank, or says more than it has
+      if (got < want) return Math.max(0, start + got - offset); // the file shrank, or reports more bytes than it has
       this.#run.fill(0, got, pages * PAGE_BYTES);
-      for (let i = 0; i < pages; i++) this.#keep(file, index + i, i * PAGE_BYTES);
+      for (let i = 0; i < pages; i++) this.#storePage(file, index + i, i * PAGE_BYTES);
       index += pages;
     }
     return out.length;
   }
 
   /** Copies the part of a page that `out` needs from the store; false if the page is not stored. */
-  #serve(file: CachedFile, index: number, offset: number, out: Buffer): boolean {
+  #copyStored(file: CachedFile, index: number, offset: number, out: Buffer): boolean {
     const row = this.#pages.find(file.number, index);
     if (row === 0) return false;
     const to = index * PAGE_BYTES - offset;
@@ -356,11 +341,11 @@ export class FileCache implements Disposable {
     return true;
   }
 
-  /** Stores the page at #run[at ..], evicting others if there is no room. */
-  #keep(file: CachedFile, index: number, at: number): void {
+  /** Stores the page at #run[at ..], evicting others if there is no space. */
+  #storePage(file: CachedFile, index: number, at: number): void {
     if (this.#pages.count === this.#pages.rows) this.#evict(1, 0);
     const row = this.#pages.add(file.number, index);
-    assert(row !== 0, 'a row was made free');
+    assert(row !== 0, 'a row is free');
     this.#changed++;
     for (let round = 0; round <= EVICT_ROUNDS; round++) {
       if (this.#store.put(slotOf(row), this.#run, at) !== PutResult.refused) return;
@@ -378,7 +363,7 @@ export class FileCache implements Disposable {
       const file = this.#fileAt[this.#pages.fileOf(row)]!;
       this.#remove(row);
       this.#evictions++;
-      this.#leave(file);
+      this.#removeIfEmpty(file);
     }
     return true;
   }
@@ -407,7 +392,7 @@ export class FileCache implements Disposable {
   }
 
   /** Drops the pages of the file of `stat` and counts them as invalidated; returns how many. */
-  #forget(stat: BigIntStats): number {
+  #dropFile(stat: BigIntStats): number {
     const file = this.#files.get(keyOf(stat));
     if (file === undefined) return 0;
     const dropped = this.#drop(file);
@@ -422,12 +407,12 @@ export class FileCache implements Disposable {
       this.#remove(row);
       row = this.#pages.firstOf(file.number);
     }
-    this.#leave(file);
+    this.#removeIfEmpty(file);
     return dropped;
   }
 
   /** Forgets a file that has no pages and is not being read. */
-  #leave(file: CachedFile): void {
+  #removeIfEmpty(file: CachedFile): void {
     if (file === this.#reading || this.#pages.firstOf(file.number) !== 0) return;
     if (!this.#files.delete(file.key)) return;
     this.#fileAt[file.number] = null;

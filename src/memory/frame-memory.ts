@@ -2,7 +2,7 @@
  * The memory interface of the pager (pager/ops.ts) without kernel support: resident pages lie in frames of one buffer,
  * and a caller must ask for a page's frame before it accesses the page.
  *
- *   frameOf: page ─▶ frame + 1, 0 = not here      writable: a byte a page
+ *   frameOf: page ─▶ frame + 1, 0 = not resident      writable: a byte per page
  *
  * One thread. Nothing is allocated after the constructor.
  */
@@ -13,28 +13,28 @@ import { type PagedMemory, StopReason } from '../pager/ops.ts';
 export class FrameMemory implements PagedMemory {
   readonly pages: number;
   stop: StopReason = StopReason.none;
-  /** The frames of resident pages. */
+  /** The frames that hold resident pages. */
   readonly buffer: ArrayBuffer;
   readonly frameOf: Int32Array;
   readonly writable: Uint8Array;
   /** The last page that could not be read back, or -1. */
   poisoned = -1;
   readonly #bytes: Uint8Array;
-  readonly #through: Uint8Array;
+  readonly #pagerFrames: Uint8Array;
   readonly #free: Int32Array;
   #freeCount: number;
 
   /**
    * @param frames maximum number of resident pages
-   * @param through the pager's frames
+   * @param pagerFrames the frames that pages are copied through
    */
-  constructor(pages: number, frames: number, through: Uint8Array) {
+  constructor(pages: number, frames: number, pagerFrames: Uint8Array) {
     this.pages = pages;
     this.buffer = new ArrayBuffer(frames * PAGE_BYTES);
     this.frameOf = new Int32Array(pages);
     this.writable = new Uint8Array(pages);
     this.#bytes = new Uint8Array(this.buffer);
-    this.#through = through;
+    this.#pagerFrames = pagerFrames;
     this.#free = Int32Array.from({ length: frames }, (_, frame) => frames - 1 - frame);
     this.#freeCount = frames;
   }
@@ -44,7 +44,7 @@ export class FrameMemory implements PagedMemory {
       const at = this.#alloc(page + i, writable);
       if (at === -1) return i;
       const from = (frame + i) * PAGE_BYTES;
-      this.#bytes.set(this.#through.subarray(from, from + PAGE_BYTES), at);
+      this.#bytes.set(this.#pagerFrames.subarray(from, from + PAGE_BYTES), at);
     }
     return count;
   }
@@ -70,7 +70,10 @@ export class FrameMemory implements PagedMemory {
     this.stop = StopReason.none;
     for (let i = 0; i < count; i++) {
       const from = this.#frameAt(page + i) * PAGE_BYTES;
-      this.#through.set(this.#bytes.subarray(from, from + PAGE_BYTES), (frame + i) * PAGE_BYTES);
+      this.#pagerFrames.set(
+        this.#bytes.subarray(from, from + PAGE_BYTES),
+        (frame + i) * PAGE_BYTES,
+      );
       this.drop(page + i, 1);
     }
     return count;
@@ -95,11 +98,11 @@ export class FrameMemory implements PagedMemory {
 
   #frameAt(page: number): number {
     const frame = this.frameOf[page]! - 1;
-    assert(frame >= 0, 'the page is here');
+    assert(frame >= 0, 'the page is resident');
     return frame;
   }
 
-  /** A frame for the page; where it begins, or -1. */
+  /** Allocates a frame for the page. Returns its byte offset in `buffer`, or -1. */
   #alloc(page: number, writable: boolean): number {
     this.stop = StopReason.none;
     if (this.frameOf[page] !== 0) this.stop = StopReason.resident;

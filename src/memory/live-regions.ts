@@ -1,114 +1,117 @@
 /**
- * The regions of an engine, by number and by address. A number holds a table index and a generation, so that a handle
- * of a region that has ended is not taken for the region that now has its index.
+ * The regions of an engine, by number and by address. A number consists of a table index and a generation, so that a
+ * stale handle does not name the region that now has its index.
  *
- *   number:  │ generation 17 bits │ place 14 bits │     place 0 is never used
+ *   number:  │ generation 17 bits │ index 14 bits │     index 0 is never used
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Region } from '../pager/region.ts';
-import { type ControlBlock, PLACE_BITS, positionOf, REGIONS_MAX } from './control-block.ts';
+import { type ControlBlock, INDEX_BITS, REGIONS_MAX, regionIndex } from './control-block.ts';
 import type { UffdMemory } from './uffd-memory.ts';
 
-const GENERATIONS = 2 ** (31 - PLACE_BITS);
+const GENERATIONS = 2 ** (31 - INDEX_BITS);
 
-export interface Live {
+export interface LiveRegion {
   readonly id: number;
   readonly region: Region;
   readonly memory: UffdMemory;
   readonly stats: Float64Array;
   /** Address of the region's tables. */
   readonly tables: number;
-  /** Memory that the engine mapped, and maps afresh at the end. */
-  readonly isOurs: boolean;
+  /** True: the engine mapped the memory, and replaces it by zeroed memory at the end. False: it is adopted. */
+  readonly isMapped: boolean;
 }
 
 export class LiveRegions {
   readonly #control: ControlBlock;
-  readonly #at: (Live | null)[] = new Array<Live | null>(REGIONS_MAX).fill(null);
+  readonly #byIndex: (LiveRegion | null)[] = new Array<LiveRegion | null>(REGIONS_MAX).fill(null);
   readonly #generations: Int32Array = new Int32Array(REGIONS_MAX);
-  readonly #ordered: Live[] = [];
-  #last: Live | null = null;
-  #place = 0;
+  readonly #byAddress: LiveRegion[] = [];
+  #last: LiveRegion | null = null;
+  #lastIndex = 0;
 
   constructor(control: ControlBlock) {
     this.#control = control;
   }
 
-  /** In order of address. */
-  get all(): readonly Live[] {
-    return this.#ordered;
+  /** Ascending by address. */
+  get all(): readonly LiveRegion[] {
+    return this.#byAddress;
   }
 
-  /** A number for a region; its place has no region, and no view of one that was there. */
+  /** Allocates a number. Its index has no region and no view of an earlier one. */
   freeId(): number {
     for (let tries = 1; tries < REGIONS_MAX; tries++) {
-      this.#place = (this.#place % (REGIONS_MAX - 1)) + 1;
-      const place = this.#place;
-      if (this.#at[place] !== null || this.#control.countViews(place, 0) !== 0) continue;
-      const generation = (this.#generations[place]! + 1) % GENERATIONS;
-      this.#generations[place] = generation;
-      return (generation << PLACE_BITS) | place;
+      this.#lastIndex = (this.#lastIndex % (REGIONS_MAX - 1)) + 1;
+      const index = this.#lastIndex;
+      if (this.#byIndex[index] !== null || this.#control.countViews(index, 0) !== 0) continue;
+      const generation = (this.#generations[index]! + 1) % GENERATIONS;
+      this.#generations[index] = generation;
+      return (generation << INDEX_BITS) | index;
     }
-    throw new SwapError('ERR_ARG_VALUE', `a swap has at most ${REGIONS_MAX - 1} regions`);
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `a swap has at most ${REGIONS_MAX - 1} regions at a time; dispose of some, or map larger ones`,
+    );
   }
 
-  /** The region that shares an address with [address, address + bytes), or null. */
-  overlapping(address: number, bytes: number): Live | null {
-    const next = this.#ordered[this.#placeAfter(address)];
+  /** Returns a region that overlaps [address, address + bytes), or null. */
+  overlapping(address: number, bytes: number): LiveRegion | null {
+    const next = this.#byAddress[this.#positionAfter(address)];
     if (next !== undefined && next.memory.address < address + bytes) return next;
-    return this.#before(address);
+    return this.#containing(address);
   }
 
-  add(live: Live): void {
-    this.#at[positionOf(live.id)] = live;
-    this.#ordered.splice(this.#placeAfter(live.memory.address), 0, live);
+  add(live: LiveRegion): void {
+    this.#byIndex[regionIndex(live.id)] = live;
+    this.#byAddress.splice(this.#positionAfter(live.memory.address), 0, live);
   }
 
-  remove(live: Live): void {
-    this.#at[positionOf(live.id)] = null;
-    this.#ordered.splice(this.#ordered.indexOf(live), 1);
+  remove(live: LiveRegion): void {
+    this.#byIndex[regionIndex(live.id)] = null;
+    this.#byAddress.splice(this.#byAddress.indexOf(live), 1);
     if (this.#last === live) this.#last = null;
   }
 
-  /** @throws SwapError ERR_IO_ENDED: it has ended */
-  get(id: number): Live {
-    const live = this.#at[positionOf(id)] ?? null;
+  /** @throws SwapError ERR_IO_ENDED: the region has ended */
+  get(id: number): LiveRegion {
+    const live = this.#byIndex[regionIndex(id)] ?? null;
     if (live === null || live.id !== id)
       throw new SwapError('ERR_IO_ENDED', 'the region has been disposed of');
     return live;
   }
 
   has(id: number): boolean {
-    return this.#at[positionOf(id)]?.id === id;
+    return this.#byIndex[regionIndex(id)]?.id === id;
   }
 
-  /** The region that has the address. */
-  atAddress(address: number): Live | null {
+  /** Returns the region that contains the address, or null. Usually that of the last call. */
+  atAddress(address: number): LiveRegion | null {
     if (this.#last !== null && contains(this.#last, address)) return this.#last;
-    const found = this.#before(address);
+    const found = this.#containing(address);
     if (found !== null) this.#last = found;
     return found;
   }
 
-  /** The region that begins at the address or before it, and has it. */
-  #before(address: number): Live | null {
-    const found = this.#ordered[this.#placeAfter(address) - 1];
+  /** As atAddress(), by binary search. */
+  #containing(address: number): LiveRegion | null {
+    const found = this.#byAddress[this.#positionAfter(address) - 1];
     return found !== undefined && contains(found, address) ? found : null;
   }
 
-  /** Index of the first region that begins behind the address. */
-  #placeAfter(address: number): number {
+  /** Position in #byAddress of the first region that starts after the address. */
+  #positionAfter(address: number): number {
     let low = 0;
-    let high = this.#ordered.length;
+    let high = this.#byAddress.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#ordered[middle]!.memory.address > address) high = middle;
+      if (this.#byAddress[middle]!.memory.address > address) high = middle;
       else low = middle + 1;
     }
     return low;
   }
 }
 
-const contains = ({ memory }: Live, address: number): boolean =>
+const contains = ({ memory }: LiveRegion, address: number): boolean =>
   address >= memory.address && address < memory.address + memory.pages * PAGE_BYTES;

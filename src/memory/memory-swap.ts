@@ -1,9 +1,10 @@
 /**
- * What openSwap() returns, with and without transparent paging: one interface, so that neither implementation imports
- * the other.
+ * What openSwap() and joinSwap() return. One class, with and without transparent paging, so that `instanceof` holds;
+ * the work is done by the SwapOps behind it (open-swap.ts, explicit-swap.ts).
  */
+import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import type { ArrayOptions, PagedArray } from './paged-array.ts';
-import type { ProblemListener } from './problem.ts';
+import type { ProblemListener, ProblemSource } from './problem.ts';
 import type { SwapRegion } from './region.ts';
 import type { SwapStats } from './stats.ts';
 import type { WasmMemory } from './wasm-reserve.ts';
@@ -14,7 +15,7 @@ export interface MapOptions {
   readonly bytes: number;
   /** Maximum resident size, bytes; at least 128 KiB. Default: the swap's shared budget. */
   readonly residentBytes?: number;
-  /** True: a SharedArrayBuffer, which can be posted to workers as it is. Default: only above 4 GiB. */
+  /** True: a SharedArrayBuffer, which can be posted to workers as it is. Default false: an ArrayBuffer. */
   readonly shared?: boolean;
 }
 
@@ -24,55 +25,134 @@ export interface AdoptOptions {
   readonly residentBytes?: number;
 }
 
+/** How a swap pages: transparently in a fault thread, or by explicit calls on the caller's thread. */
+export interface SwapOps {
+  readonly transparent: boolean;
+  readonly reason: string;
+  readonly control: SharedArrayBuffer | null;
+  readonly regions: readonly SwapRegion[];
+  /** @throws SwapError ERR_IO_UNSUPPORTED: another thread opened the swap and receives its events */
+  readonly problems: ProblemSource;
+  map(options: MapOptions): SwapRegion;
+  adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion;
+  array(options: ArrayOptions): PagedArray;
+  needsPin(view: ArrayBufferView): boolean;
+  stats(): SwapStats;
+  dispose(): void;
+}
+
+let wrap: (ops: SwapOps) => MemorySwap;
+
 /** A swap, opened by `openSwap()`: pages regions, WebAssembly memories and arrays to compressed RAM and devices. */
-export interface MemorySwap extends Disposable {
+export class MemorySwap implements Disposable {
+  static {
+    wrap = (ops) => new MemorySwap(INTERNAL, ops);
+  }
+
   /** True: memory is paged transparently. False: only array() works. */
   readonly transparent: boolean;
   /** Why paging is not transparent; empty if it is. */
   readonly reason: string;
+  readonly #ops: SwapOps;
+
+  private constructor(key: typeof INTERNAL, ops: SwapOps) {
+    checkInternal(key, 'MemorySwap', 'openSwap(), or joinSwap() in another thread');
+    this.#ops = ops;
+    this.transparent = ops.transparent;
+    this.reason = ops.reason;
+  }
+
   /**
-   * Returns new memory of which at most the budget is resident.
-   * @throws RangeError more than this Node can hold; SwapError ERR_ARG_VALUE, ERR_IO_SYSTEM, ERR_IO_UNSUPPORTED
+   * Returns new memory of which at most the budget is resident. The type of its buffer is that of `options.shared`.
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no transparent paging here, or
+   * a shared region outside the thread that opened the swap
    */
+  map(options: MapOptions & { readonly shared: true }): SwapRegion<SharedArrayBuffer>;
+  map(options: MapOptions & { readonly shared?: false }): SwapRegion<ArrayBuffer>;
   map(options: MapOptions): SwapRegion;
+  map(options: MapOptions): SwapRegion {
+    return this.#ops.map(options);
+  }
+
   /**
    * Pages a WebAssembly memory. Its contents stay, pages that it grows by are paged too, and the program that uses it
    * needs no change. Its RAM is freed some time after the program has dropped the memory and the region; a shared
    * memory lives until the region is disposed of.
-   * @throws SwapError ERR_IO_UNSUPPORTED: no paging here, or this memory may move when it grows
+   * @throws SwapError ERR_ARG_VALUE: paged already; ERR_IO_UNSUPPORTED: no transparent paging here, or this memory may
+   * move when it grows
    */
-  adopt(memory: WasmMemory, options?: AdoptOptions): SwapRegion;
+  adopt<Memory extends WasmMemory>(
+    memory: Memory,
+    options: AdoptOptions = {},
+  ): SwapRegion<Memory['buffer']> {
+    return this.#ops.adopt(memory, options) as SwapRegion<Memory['buffer']>;
+  }
+
   /** An array of numbers of which at most the budget is resident; works on every system. */
-  array(options: ArrayOptions): PagedArray;
+  array(options: ArrayOptions): PagedArray {
+    return this.#ops.array(options);
+  }
+
   /**
    * Regions that this object made and that are neither disposed of nor collected; empty where paging is not
    * transparent.
    */
-  readonly regions: readonly SwapRegion[];
+  get regions(): readonly SwapRegion[] {
+    return this.#ops.regions;
+  }
+
   /**
    * Whether a system call on these bytes may fail with EFAULT: pin() them during the call, or pass a copy. False for
    * memory that is not paged, and wherever the faults of system calls are served. `frontswap/register` handles Node's
    * own functions. May be true for memory close to a region, and knows only regions of this object: always pin those of
    * other threads.
    */
-  needsPin(view: ArrayBufferView): boolean;
+  needsPin(view: ArrayBufferView): boolean {
+    return this.#ops.needsPin(view);
+  }
+
   /** For joinSwap() in another thread; null where paging is not transparent. */
-  readonly control: SharedArrayBuffer | null;
-  stats(): SwapStats;
+  get control(): SharedArrayBuffer | null {
+    return this.#ops.control;
+  }
+
+  stats(): SwapStats {
+    return this.#ops.stats();
+  }
+
   /**
    * Calls the listener from the event loop when a problem starts: a budget is exceeded, compressed RAM is full, a page
    * is lost, or memory is not paged. docs/reference/errors.md has the codes and their facts. `once` and `off` as in an
    * EventEmitter.
    * @throws SwapError ERR_IO_UNSUPPORTED: on a swap of joinSwap(); events go to the thread that opened it
    */
-  on(event: 'problem', listener: ProblemListener): this;
-  once(event: 'problem', listener: ProblemListener): this;
-  off(event: 'problem', listener: ProblemListener): this;
+  on(event: 'problem', listener: ProblemListener): this {
+    this.#ops.problems.on(event, listener);
+    return this;
+  }
+
+  once(event: 'problem', listener: ProblemListener): this {
+    this.#ops.problems.once(event, listener);
+    return this;
+  }
+
+  off(event: 'problem', listener: ProblemListener): this {
+    this.#ops.problems.off(event, listener);
+    return this;
+  }
+
   /**
    * Ends the regions, the fault thread and the tiers. Adopted memories are swapped in first; buffers of other regions
    * read as zeros.
    */
-  [Symbol.dispose](): void;
+  [Symbol.dispose](): void {
+    this.#ops.dispose();
+  }
+
   /** The same as `[Symbol.dispose]()`. */
-  close(): void;
+  close(): void {
+    this[Symbol.dispose]();
+  }
 }
+
+export const memorySwap = (ops: SwapOps): MemorySwap => wrap(ops);

@@ -1,12 +1,13 @@
 /**
- * Memory bigger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
+ * Memory larger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
  * adopt() pages an existing WebAssembly memory.
  *
  *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
  *     const numbers = new Float64Array(region.buffer);
  *
- * Linux only, by userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit calls.
+ * Needs Linux with userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit
+ * calls.
  */
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
@@ -18,76 +19,85 @@ import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { AddressBlocks } from './address-blocks.ts';
-import { Caller } from './caller.ts';
+import { Caller, parseError } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
 import type { FaultThreadData } from './fault-thread.ts';
-import type { AdoptOptions, MapOptions, MemorySwap } from './memory-swap.ts';
+import {
+  type AdoptOptions,
+  type MapOptions,
+  type MemorySwap,
+  memorySwap,
+  type SwapOps,
+} from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
-import { followProblem, type ProblemListener, Problems } from './problem.ts';
-import { type RegionHandle, SwapRegion, viewRegion } from './region.ts';
+import { forwardProblems, Problems } from './problem.ts';
+import { type RegionHandle, type SwapRegion, swapRegion, viewRegion } from './region.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
-import { checkDevice, residentPages, wholePages } from './swap-options.ts';
+import {
+  checkControl,
+  checkDevices,
+  checkMemory,
+  regionBytes,
+  residentPages,
+} from './swap-options.ts';
 import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 /** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
 export interface OpenSwapOptions {
   readonly frontswap?: {
-    /** Ceiling of compressed pages, tables included, bytes; default: half of the memory that this process may use. */
+    /** Limit of compressed pages and their tables, bytes; default: half of the memory that this process may use. */
     readonly limitBytes?: number;
   };
-  /** Swap files for pages that compressed RAM refuses, by priority. Default: none; such pages stay in memory. */
+  /** Swap files for pages that compressed RAM refuses. Default: none; such pages stay in memory. */
   readonly devices?: readonly DeviceOptions[];
-  /** Resident budget, bytes, shared by the regions that have none of their own. */
+  /** Resident budget, bytes, shared by all regions without a budget of their own. */
   readonly residentBytes?: number;
   /**
-   * True: this thread and the fault thread share one processor from now on, so a fault wakes no other processor. In a
-   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel to the
-   * program. Threads and child processes started later inherit the processor. Default false.
+   * True: pins this thread and the fault thread to one processor, so that a fault wakes no other processor. In a
+   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel with the
+   * program. Threads and child processes that are started later inherit the affinity. Default false.
    */
   readonly sameCore?: boolean;
-  /** False: only array(), on this thread, as without userfaultfd. Default true. */
+  /** False: do not use userfaultfd; only array() works, on this thread. Default true. */
   readonly transparent?: boolean;
 }
 
-const VIEW_MAX_BYTES = 2 ** 32;
-const START_MS = 30_000;
+/** Longest wait for the fault thread to start. */
+const START_MS_MAX = 30_000;
 
 /** Regions of WebAssembly memories of this thread, by memory. */
 const adopted = new WeakMap<object, SwapRegion>();
 
 /**
- * The region of a WebAssembly memory that adopt() or `frontswap/register` pages, to pin, prefetch, evict or discard
- * parts of it; null where it is not paged.
+ * The region of a WebAssembly memory that adopt() or `frontswap/register` pages: use it to pin, prefetch, evict or
+ * discard parts of the memory. Null if the memory is not paged.
  */
-export function regionOf(memory: WasmMemory): SwapRegion | null {
-  return adopted.get(memory) ?? null;
+export function regionOf<Memory extends WasmMemory>(
+  memory: Memory,
+): SwapRegion<Memory['buffer']> | null {
+  return (adopted.get(memory) as SwapRegion<Memory['buffer']> | undefined) ?? null;
 }
 
-class TransparentSwap implements MemorySwap {
+class TransparentSwap implements SwapOps {
   readonly transparent = true;
   readonly reason = '';
   readonly #linux: Linux;
   readonly #mapping: Mapping;
   readonly #caller: Caller;
   readonly #isOwner: boolean;
-  /** This thread's handle for joinSwap() in others. */
-  get control(): SharedArrayBuffer {
-    return this.#caller.control.shared;
-  }
-
-  /** What must not be collected while it is paged, by number of region. */
-  readonly #held = new Map<number, object>();
+  /** Shared memories, by number of region: they must not be collected while they are paged. */
+  readonly #sharedMemories = new Map<number, object>();
   readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
-  readonly #places = new AddressBlocks();
+  readonly #blocks = new AddressBlocks();
   readonly #onExit: () => void;
   readonly #problems: Problems | null;
   #isEnded = false;
 
-  /** @param problems of this thread's engine, which ends with this object; null: it is another thread's */
+  /** @param problems of the engine that this thread started; null: another thread started the engine */
   constructor(linux: Linux, caller: Caller, problems: Problems | null) {
     const isOwner = problems !== null;
     this.#problems = problems;
@@ -110,16 +120,21 @@ class TransparentSwap implements MemorySwap {
       forget: (id) => {
         caller.call(CallOp.forget, id);
         this.#regions.delete(id);
-        this.#places.remove(id);
+        this.#blocks.remove(id);
       },
     });
     if (isOwner) process.on('exit', this.#onExit);
   }
 
+  /** For joinSwap() in other threads. */
+  get control(): SharedArrayBuffer {
+    return this.#caller.control.shared;
+  }
+
   get regions(): readonly SwapRegion[] {
     const live: SwapRegion[] = [];
-    for (const [id, held] of this.#regions) {
-      const region = held.deref();
+    for (const [id, reference] of this.#regions) {
+      const region = reference.deref();
       if (region === undefined) this.#regions.delete(id);
       else live.push(region);
     }
@@ -128,31 +143,31 @@ class TransparentSwap implements MemorySwap {
 
   map(options: MapOptions): SwapRegion {
     checkOptions(options, 'map(options)', ['bytes', 'residentBytes', 'shared']);
-    const bytes = wholePages(options.bytes);
-    const isShared = options.shared ?? bytes > VIEW_MAX_BYTES;
+    const bytes = regionBytes(options.bytes, this.#mapping.viewLimitBytes);
+    const isShared = options.shared === true;
     if (isShared) this.#checkOwner('a shared region');
-    if (bytes > this.#mapping.viewLimitBytes)
-      throw new RangeError(
-        `a region of ${bytes} bytes is more than the ${this.#mapping.viewLimitBytes} that an ArrayBuffer of Node ${process.version} can have: map several, or use Node 22 or later`,
-      );
     const pages = this.#budget(options.residentBytes);
     const memory = isShared ? growShared(bytes) : null;
     const at = memory === null ? 0 : this.#linux.addressOf(new Uint8Array(memory, 0, 1));
     const { a: id, b: address } = this.#caller.call(CallOp.map, 0, bytes, pages, at);
     const handle = { control: this.#caller.control.shared, id, address, bytes, memory };
     const buffer = memory ?? viewRegion(this.#caller, this.#mapping, handle);
-    const end = (): void => this.#dispose(id, false);
-    const region = new SwapRegion(this.#caller, handle, () => buffer, end);
-    if (memory !== null) this.#held.set(id, memory);
-    this.#places.add(id, address, bytes);
+    const region = swapRegion({
+      caller: this.#caller,
+      handle,
+      buffer: () => buffer,
+      end: () => this.#dispose(id, false),
+    });
+    if (memory !== null) this.#sharedMemories.set(id, memory);
+    this.#blocks.add(id, address, bytes);
     this.#regions.set(id, new WeakRef(region));
     return region;
   }
 
-  adopt(memory: WasmMemory, options: AdoptOptions = {}): SwapRegion {
+  adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion {
     checkOptions(options, 'adopt(options)', ['residentBytes']);
     this.#checkOwner('an adopted memory');
-    const buffer = wasmBuffer(memory);
+    const buffer = checkMemory(memory);
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(memory, address);
     const pages = this.#budget(options.residentBytes);
@@ -164,77 +179,62 @@ class TransparentSwap implements MemorySwap {
       bytes,
       memory: null,
     };
-    const end = (): void => {
-      this.#dispose(id, true);
-      adopted.delete(memory);
-    };
-    const region = new SwapRegion(this.#caller, handle, () => wasmBuffer(memory), end);
+    const region = swapRegion({
+      caller: this.#caller,
+      handle,
+      buffer: () => wasmBuffer(memory),
+      end: () => {
+        this.#dispose(id, true);
+        adopted.delete(memory);
+      },
+    });
     this.#regions.set(id, new WeakRef(region));
     adopted.set(memory, region);
-    this.#places.add(id, address, bytes);
-    if (buffer instanceof SharedArrayBuffer) this.#held.set(id, memory);
+    this.#blocks.add(id, address, bytes);
+    if (buffer instanceof SharedArrayBuffer) this.#sharedMemories.set(id, memory);
     else this.#adopted.hold(id, memory);
     return region;
   }
 
   needsPin(view: ArrayBufferView): boolean {
     if (!this.#caller.control.isUserModeOnly || view.byteLength === 0) return false;
-    return this.#places.has(this.#linux.addressOf(view));
+    return this.#blocks.has(this.#linux.addressOf(view));
   }
 
   array(options: ArrayOptions): PagedArray {
-    return regionArray(this, options);
+    return regionArray((size) => this.map(size) as SwapRegion<ArrayBuffer>, options);
   }
 
   stats(): SwapStats {
     return swapStatsOf(this.#caller.control.swapStats);
   }
 
-  on(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.on(event, listener);
-    return this;
-  }
-
-  once(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.once(event, listener);
-    return this;
-  }
-
-  off(event: 'problem', listener: ProblemListener): this {
-    this.#listeners.off(event, listener);
-    return this;
-  }
-
-  get #listeners(): Problems {
+  get problems(): Problems {
     this.#checkOwner('the event problem');
     return this.#problems!;
   }
 
-  [Symbol.dispose](): void {
-    // The fault thread answers a moment before it is seen to have ended: do not send it a second call.
+  dispose(): void {
+    // The call completes a moment before the engine's state changes: do not send a second one.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
     this.#caller.call(CallOp.end, 0);
     this.#isEnded = true;
-    this.#held.clear();
+    this.#sharedMemories.clear();
     this.#adopted.clear();
-    this.#places.clear();
+    this.#blocks.clear();
     this.#regions.clear();
     process.off('exit', this.#onExit);
   }
 
-  /** The same as `[Symbol.dispose]()`. */
-  close(): void {
-    this[Symbol.dispose]();
-  }
-
-  #dispose(id: number, comesHome: boolean): void {
+  /** @param swapsIn true: the memory is used further, so its pages are swapped in first */
+  #dispose(id: number, swapsIn: boolean): void {
     if (this.#caller.control.state === EngineState.running)
-      this.#caller.call(CallOp.dispose, id, comesHome ? 1 : 0);
-    this.#held.delete(id);
+      this.#caller.call(CallOp.dispose, id, swapsIn ? 1 : 0);
+    this.#sharedMemories.delete(id);
     this.#adopted.release(id);
     this.#regions.delete(id);
-    this.#places.remove(id);
+    this.#blocks.remove(id);
   }
 
   /** A thread's memory is freed with the thread, but paged memory must last as long as the fault thread. */
@@ -242,27 +242,28 @@ class TransparentSwap implements MemorySwap {
     if (!this.#isOwner)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
-        `${what} belongs to the thread that opened the swap: ask for it there`,
+        `${what} is available only in the thread that called openSwap(); call it there`,
         { reason: 'thread' },
       );
   }
 
-  /** 0: the shared one. */
+  /** The budget of a region, pages; 0: the shared one. */
   #budget(residentBytes: number | undefined): number {
     if (residentBytes !== undefined) return residentPages(residentBytes);
     if (this.#caller.control.swapStats[SwapStat.sharedPages] === 0)
       throw new SwapError(
         'ERR_ARG_VALUE',
-        'residentBytes is missing: give it to map(), or a budget for all to openSwap()',
+        'residentBytes is missing: pass it to map() or adopt(), or pass openSwap() a budget that all regions share',
       );
     return 0;
   }
 }
 
 /**
- * Starts the fault thread, which runs when this returns, even before the first turn of the event loop. If memory cannot
- * be paged transparently, a warning says why, and only array() works.
- * @throws SwapError ERR_ARG_VALUE, ERR_IO_SWAP_HEADER, ERR_IO_SYSTEM for invalid options
+ * Starts the fault thread and waits until it runs; needs no turn of the event loop. If memory cannot be paged
+ * transparently, a warning says why, and only array() works.
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN; for a device ERR_IO_SWAP_HEADER, ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE,
+ * ERR_IO_SYSTEM
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   checkOptions(options, 'openSwap(options)', [
@@ -276,33 +277,33 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
     checkOptions(options.frontswap, 'openSwap({ frontswap })', ['limitBytes']);
   const tiers = {
     limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableMemory().bytes / 2),
-    devices: (options.devices ?? []).map(checkDevice),
+    devices: checkDevices(options.devices ?? []),
   };
   const sharedPages =
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
-  const { linux, reason } = options.transparent === false ? unwanted : loadLinux();
+  const { linux, reason } = options.transparent === false ? notRequested : loadLinux();
   const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
-  if (typeof started !== 'string') return started;
-  const isWanted = options.transparent !== false;
-  if (isWanted)
+  if (typeof started !== 'string') return memorySwap(started);
+  const isRequested = options.transparent !== false;
+  if (isRequested)
     process.emitWarning(
       `memory cannot be paged transparently: ${started}; \`frontswap doctor\` says what to change`,
       { type: 'FrontswapWarning', code: 'ERR_IO_UNSUPPORTED' },
     );
-  return loadExplicit().explicitSwap(tiers, started, isWanted);
+  return memorySwap(loadExplicit().explicitSwap(tiers, started, isRequested));
 }
 
 /**
- * The engine on the caller's thread, loaded only when used: it is most of this project's code and would cost a program
- * with a fault thread 8 MB and 50 ms.
+ * Loads the engine for the caller's thread. Only programs without a fault thread need it here: it is most of this
+ * project's code, 8 MB and 50 ms.
  */
 function loadExplicit(): typeof import('./explicit-swap.ts') {
   return createRequire(import.meta.url)('../memory/explicit-swap.js');
 }
 
-const unwanted: LoadedLinux = { linux: null, reason: 'transparent is false' };
+const notRequested: LoadedLinux = { linux: null, reason: 'transparent is false' };
 
-/** A running swap, or why there can be none here. */
+/** Returns a running swap, or the reason why memory cannot be paged here. */
 function startThread(
   linux: Linux,
   options: OpenSwapOptions,
@@ -310,7 +311,7 @@ function startThread(
   sharedPages: number,
 ): TransparentSwap | string {
   if (linux.pageBytes !== PAGE_BYTES)
-    return `pages of this kernel have ${linux.pageBytes} bytes, not 4096`;
+    return `this kernel has pages of ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock(linux);
   control.swapStats[SwapStat.sharedPages] = sharedPages;
   const processor = options.sameCore === true ? shareProcessor(linux) : null;
@@ -324,20 +325,20 @@ function startThread(
     name: 'frontswap faults',
   });
   const problems = new Problems();
-  followProblem(worker, control, problems, () => swapStatsOf(control.swapStats));
+  forwardProblems(worker, control, problems, () => swapStatsOf(control.swapStats));
   worker.unref();
-  if (!control.waitForStart(START_MS)) {
+  if (!control.waitForStart(START_MS_MAX)) {
     void worker.terminate();
-    return 'the fault thread does not start';
+    return `the fault thread did not start within ${START_MS_MAX / 1000} s`;
   }
   if (control.state !== EngineState.failed)
     return new TransparentSwap(linux, new Caller(linux, control), problems);
-  const [, code, text] = /^(ERR_[A-Z_]+): (.*)$/s.exec(control.reason) ?? [];
-  if (code === undefined || text === undefined) return control.reason;
-  throw new SwapError(code as SwapError['code'], text); // about the options, not about the system
+  const optionError = parseError(control.reason);
+  if (optionError === null) return control.reason;
+  throw optionError;
 }
 
-/** Pins this thread to the processor that it runs on. */
+/** Pins this thread to the processor that it runs on; returns that processor. */
 function shareProcessor(linux: Linux): number {
   const affinity = new Affinity(linux);
   const processor = affinity.current();
@@ -346,23 +347,27 @@ function shareProcessor(linux: Linux): number {
 }
 
 /**
- * The swap that another thread of this process opened, by its control block: this thread can also create regions in it.
- * @throws SwapError ERR_IO_ENDED: the process is ending
+ * Joins the swap that another thread of this process opened, so that this thread can map regions in it.
+ * @param shared `swap.control` of that thread's swap
+ * @throws SwapError ERR_ARG_VALUE: not a control block; ERR_IO_ENDED: the swap or the process has ended;
+ * ERR_IO_UNSUPPORTED
  */
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
+  checkControl(shared, 'joinSwap(control)', 'control of a swap');
   return new ControlBlock(null, shared).join(() => {
     const { linux, reason } = loadLinux();
     if (linux === null) throw unsupported(reason);
-    return new TransparentSwap(linux, new Caller(linux, new ControlBlock(linux, shared)), null);
+    const caller = new Caller(linux, new ControlBlock(linux, shared));
+    return memorySwap(new TransparentSwap(linux, caller, null));
   });
 }
 
 /**
- * The region of a handle, in another thread. Disposing of it there does nothing: it belongs to the thread that mapped
- * it.
- * @throws SwapError ERR_IO_ENDED: the region or the process has ended
+ * Returns the region of a handle in this thread. Disposing of it here does nothing: the thread that mapped it owns it.
+ * @throws SwapError ERR_ARG_VALUE: not a handle; ERR_IO_ENDED: the region or the process has ended; ERR_IO_UNSUPPORTED
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
+  checkControl(handle?.control, 'attachRegion(handle)', 'handle of a region');
   return new ControlBlock(null, handle.control).join(() => attach(handle));
 }
 
@@ -372,23 +377,18 @@ function attach(handle: RegionHandle): SwapRegion {
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
   if (handle.memory === null) caller.call(CallOp.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
-  return new SwapRegion(
-    caller,
-    handle,
-    () => buffer,
-    () => {},
-  );
+  return swapRegion({ caller, handle, buffer: () => buffer, end: () => {} });
 }
 
 function unsupported(reason: string): SwapError {
   return new SwapError(
     'ERR_IO_UNSUPPORTED',
-    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change, PagedArray works without`,
+    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change; array() works without userfaultfd`,
     { reason },
   );
 }
 
-/** ES2024's growable SharedArrayBuffer, which Node has since 20; the es2023 library does not know it. */
+/** ES2024's growable SharedArrayBuffer: Node 20 has it, the types of es2023 do not. */
 interface GrowableShared extends SharedArrayBuffer {
   grow(bytes: number): void;
 }
@@ -397,7 +397,7 @@ const Growable = SharedArrayBuffer as unknown as new (
   options: { readonly maxByteLength: number },
 ) => GrowableShared;
 
-/** Page-aligned, unlike one of fixed length; and memory is allocated only when accessed. */
+/** A growable buffer is page-aligned, unlike one of fixed length, and uses memory only where it is accessed. */
 function growShared(bytes: number): SharedArrayBuffer {
   const memory = new Growable(0, { maxByteLength: bytes });
   memory.grow(bytes);

@@ -1,16 +1,17 @@
 /**
- * An array of numbers of which a part is in memory: elements by index, pages by pin. It is what every platform can do;
- * where memory can be paged transparently it is a typed array over a region, with the same methods.
+ * An array of numbers of which a part is resident: elements by index, pages by pin. It works on every platform. Where
+ * memory can be paged transparently, it is a typed array over a region, with the same methods.
  *
  *     const array = swap.array({ type: 'float64', length: 100_000_000, residentBytes: 64 * MiB });
  *     array.set(7, 0.5);
  *     using page = array.pin(7);          // page.array holds the elements from page.first on, at full speed
  *
- * Cost of get() and set() without transparent paging: a table look-up, about 5 ns, while the page is there.
+ * Cost of get() and set() without transparent paging: a table look-up, about 10 ns, while the page is resident.
  */
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import type { ByteRange, SwapRegion } from './region.ts';
 import type { RegionStats } from './stats.ts';
 
@@ -56,33 +57,110 @@ export interface PinnedPage extends Disposable {
   readonly first: number;
 }
 
-/** An array of numbers of which at most a budget is resident; accessed by index, it works on every system. */
-export interface PagedArray extends Disposable {
-  readonly type: ElementType;
-  readonly length: number;
-  /** @throws SwapError ERR_ARG_VALUE outside the array; ERR_IO_LOST; ERR_IO_NO_ROOM */
+/** The elements of a PagedArray, over a region or over frames. Indexes and ranges of indexes are checked. */
+export interface ArrayOps {
   get(index: number): number;
   set(index: number, value: number): void;
-  /** The page that has the element. */
   pin(index: number): PinnedPage;
-  /** Elements from `index` on to the target; returns how many, fewer at the end. */
-  read(index: number, target: ElementArray): number;
-  /** Elements of the source to the array from `index` on. */
+  /** Copies `count` elements from `index` on to the start of the target. */
+  read(index: number, target: ElementArray, count: number): void;
+  /** Copies the source, which is not empty, to the elements from `index` on. */
   write(index: number, source: ElementArray): void;
-  /** Bytes, as of SwapRegion. */
   evict(range?: ByteRange): number;
   discard(range?: ByteRange): void;
   stats(): RegionStats;
-  /** The same as `[Symbol.dispose]()`. */
-  close(): void;
+  dispose(): void;
 }
+
+let wrap: (options: ArrayOptions, ops: ArrayOps) => PagedArray;
+
+/** An array of numbers of which at most a budget is resident; accessed by index, it works on every system. */
+export class PagedArray implements Disposable {
+  static {
+    wrap = (options, ops) => new PagedArray(INTERNAL, options, ops);
+  }
+
+  readonly type: ElementType;
+  readonly length: number;
+  readonly #ops: ArrayOps;
+
+  private constructor(key: typeof INTERNAL, options: ArrayOptions, ops: ArrayOps) {
+    checkInternal(key, 'PagedArray', 'array() of the swap that openSwap() returns');
+    this.type = options.type;
+    this.length = options.length;
+    this.#ops = ops;
+  }
+
+  /** @throws SwapError ERR_ARG_VALUE outside the array; ERR_IO_LOST; ERR_IO_NO_ROOM */
+  get(index: number): number {
+    checkIndex(index, this.length);
+    return this.#ops.get(index);
+  }
+
+  set(index: number, value: number): void {
+    checkIndex(index, this.length);
+    this.#ops.set(index, value);
+  }
+
+  /** Keeps the page that has the element in memory until the result is disposed of. */
+  pin(index: number): PinnedPage {
+    checkIndex(index, this.length);
+    return this.#ops.pin(index);
+  }
+
+  /** Copies elements from `index` on to the target; returns how many: fewer than it holds where the array ends. */
+  read(index: number, target: ElementArray): number {
+    checkIndex(index, this.length);
+    const count = Math.min(target.length, this.length - index);
+    this.#ops.read(index, target, count);
+    return count;
+  }
+
+  /** Copies the elements of the source to the array from `index` on. */
+  write(index: number, source: ElementArray): void {
+    if (source.length === 0) return;
+    checkIndex(index, this.length);
+    checkIndex(index + source.length - 1, this.length);
+    this.#ops.write(index, source);
+  }
+
+  /** Evicts the range now, as SwapRegion.evict(); returns the bytes evicted. */
+  evict(range?: ByteRange): number {
+    return this.#ops.evict(range);
+  }
+
+  /** Drops the bytes of the range, which then read as zeros, as SwapRegion.discard(). */
+  discard(range?: ByteRange): void {
+    this.#ops.discard(range);
+  }
+
+  stats(): RegionStats {
+    return this.#ops.stats();
+  }
+
+  /** Ends the array and frees everything it stored. Later calls throw ERR_IO_ENDED. */
+  [Symbol.dispose](): void {
+    this.#ops.dispose();
+  }
+
+  /** The same as `[Symbol.dispose]()`. */
+  close(): void {
+    this[Symbol.dispose]();
+  }
+}
+
+/** @param options checked by checkArray() */
+export const pagedArray = (options: ArrayOptions, ops: ArrayOps): PagedArray => wrap(options, ops);
 
 /** What every call on an array that was disposed of throws. */
 export const arrayEnded = (): SwapError =>
   new SwapError('ERR_IO_ENDED', 'the array has been disposed of', { reason: 'disposed' });
 
-/** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
-export function checkArray(options: ArrayOptions): { bytes: number; shift: number } {
+/**
+ * @returns the size, bytes, rounded up to pages, and the elements in a page
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
+ */
+export function checkArray(options: ArrayOptions): { bytes: number; pageElements: number } {
   checkOptions(options, 'array(options)', ['type', 'length', 'residentBytes']);
   const { type, length } = options;
   const Elements = elementTypes[type] as ElementTypes[ElementType] | undefined;
@@ -96,11 +174,11 @@ export function checkArray(options: ArrayOptions): { bytes: number; shift: numbe
   const size = Elements.BYTES_PER_ELEMENT;
   return {
     bytes: Math.ceil((length * size) / PAGE_BYTES) * PAGE_BYTES,
-    shift: 12 - Math.log2(size),
+    pageElements: PAGE_BYTES / size,
   };
 }
 
-export function checkIndex(index: number, length: number): void {
+function checkIndex(index: number, length: number): void {
   if (!Number.isInteger(index) || index < 0 || index >= length)
     throw new SwapError('ERR_ARG_VALUE', `element ${index} is not one of 0 .. ${length - 1}`, {
       index,
@@ -112,74 +190,86 @@ function ended(): never {
   throw arrayEnded();
 }
 
-/** What regionArray() needs of a swap: map() of MemorySwap. */
-interface RegionSource {
-  map(options: { readonly bytes: number; readonly residentBytes: number }): SwapRegion;
+/** An array over a region: get() and set() access its memory, and the kernel reports a page that is not resident. */
+export function regionArray(
+  map: (options: {
+    readonly bytes: number;
+    readonly residentBytes: number;
+  }) => SwapRegion<ArrayBuffer>,
+  options: ArrayOptions,
+): PagedArray {
+  const { bytes, pageElements } = checkArray(options);
+  const region = map({ bytes, residentBytes: options.residentBytes });
+  return pagedArray(options, new RegionElements(region, options, pageElements));
 }
 
-/** Over a region: the processor does the work. */
-export function regionArray(swap: RegionSource, options: ArrayOptions): PagedArray {
-  const { bytes, shift } = checkArray(options);
-  const { type, length, residentBytes } = options;
-  const region: SwapRegion = swap.map({ bytes, residentBytes });
-  const whole = new elementTypes[type](region.buffer as ArrayBuffer, 0, length);
-  /** None after the end: an index that is one of the array's and has no element says so. */
-  let elements: ElementArray = whole;
-  const checkLive = (): void => {
-    if (elements.length === 0) throw arrayEnded();
-  };
-  const dispose = (): void => {
-    elements = whole.subarray(0, 0);
-    region[Symbol.dispose]();
-  };
-  return {
-    type,
-    length,
-    get: (index) => {
-      checkIndex(index, length);
-      return elements[index] ?? ended();
-    },
-    set: (index, value) => {
-      checkIndex(index, length);
-      checkLive();
-      elements[index] = value;
-    },
-    pin: (index) => {
-      checkIndex(index, length);
-      checkLive();
-      const page = Math.floor(index / 2 ** shift);
-      const first = page * 2 ** shift;
-      const pinned = region.pin({ offset: page * PAGE_BYTES, length: PAGE_BYTES });
-      return {
-        array: elements.subarray(first, first + 2 ** shift),
-        first,
-        [Symbol.dispose]: () => pinned[Symbol.dispose](),
-      };
-    },
-    read: (index, target) => {
-      checkIndex(index, length);
-      checkLive();
-      const part = elements.subarray(index, index + target.length);
-      target.set(part);
-      return part.length;
-    },
-    write: (index, source) => {
-      if (source.length === 0) return;
-      checkIndex(index, length);
-      checkIndex(index + source.length - 1, length);
-      checkLive();
-      elements.set(source, index);
-    },
-    evict: (range) => {
-      checkLive();
-      return region.evict(range);
-    },
-    discard: (range) => {
-      checkLive();
-      region.discard(range);
-    },
-    stats: () => region.stats(),
-    close: dispose,
-    [Symbol.dispose]: dispose,
-  };
+class RegionElements implements ArrayOps {
+  readonly #region: SwapRegion<ArrayBuffer>;
+  readonly #pageElements: number;
+  /** Empty after the end: an index in range then has no element. */
+  #elements: ElementArray;
+
+  constructor(
+    region: SwapRegion<ArrayBuffer>,
+    { type, length }: ArrayOptions,
+    pageElements: number,
+  ) {
+    this.#region = region;
+    this.#pageElements = pageElements;
+    this.#elements = new elementTypes[type](region.buffer, 0, length);
+  }
+
+  get(index: number): number {
+    return this.#elements[index] ?? ended();
+  }
+
+  set(index: number, value: number): void {
+    this.#checkLive();
+    this.#elements[index] = value;
+  }
+
+  pin(index: number): PinnedPage {
+    this.#checkLive();
+    const page = Math.floor(index / this.#pageElements);
+    const first = page * this.#pageElements;
+    const pinned = this.#region.pin({ offset: page * PAGE_BYTES, length: PAGE_BYTES });
+    return {
+      array: this.#elements.subarray(first, first + this.#pageElements),
+      first,
+      [Symbol.dispose]: () => pinned[Symbol.dispose](),
+    };
+  }
+
+  read(index: number, target: ElementArray, count: number): void {
+    this.#checkLive();
+    target.set(this.#elements.subarray(index, index + count));
+  }
+
+  write(index: number, source: ElementArray): void {
+    this.#checkLive();
+    this.#elements.set(source, index);
+  }
+
+  evict(range?: ByteRange): number {
+    this.#checkLive();
+    return this.#region.evict(range);
+  }
+
+  discard(range?: ByteRange): void {
+    this.#checkLive();
+    this.#region.discard(range);
+  }
+
+  stats(): RegionStats {
+    return this.#region.stats();
+  }
+
+  dispose(): void {
+    this.#elements = this.#elements.subarray(0, 0);
+    this.#region[Symbol.dispose]();
+  }
+
+  #checkLive(): void {
+    if (this.#elements.length === 0) throw arrayEnded();
+  }
 }

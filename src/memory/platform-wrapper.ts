@@ -11,10 +11,10 @@ export type Callable = (...args: never[]) => unknown;
 const natives = new WeakMap<object, Callable>();
 
 /**
- * A wrapper.
- * @param made is given what the native constructor made, and the function of ours that the caller called (the frame
- *   below it in the stack is the caller's); what it throws is the caller's
- * @param before is given the arguments before anything is made
+ * Returns a wrapper of a constructor.
+ * @param made called with the new object, the arguments, and the wrapper's function (the stack frame below it is the
+ *   caller's); its exceptions reach the caller
+ * @param before called with the arguments before the object is created
  */
 export function wrapConstructor<Native extends Callable>(
   native: Native,
@@ -30,7 +30,7 @@ export function wrapConstructor<Native extends Callable>(
   return remember(native, new Proxy(native, { construct }));
 }
 
-/** A wrapper. @param call instead of the native function; what it does not add is what Reflect.apply() of that does */
+/** Returns a wrapper of a function. @param call replaces the native function, which it is passed */
 export function wrapFunction<Native extends Callable>(
   native: Native,
   call: (native: Native, self: unknown, args: readonly unknown[]) => unknown,
@@ -45,13 +45,13 @@ function remember<Native extends Callable>(native: Native, wrapper: Native): Nat
 
 export const isWrapper = (value: object): boolean => natives.has(value);
 
-/** Whether a property may be given another value. */
+/** Whether the property is a data property whose value can be changed. */
 export function isReplaceable(holder: object, name: string): boolean {
   const found = Object.getOwnPropertyDescriptor(holder, name);
   return found !== undefined && 'value' in found && (found.writable || found.configurable) === true;
 }
 
-/** Puts a wrapper where the native function was, and where its prototype names it; attributes stay. */
+/** Replaces the native function, and the `constructor` of its prototype, by the wrapper; attributes stay. */
 export function replace(holder: object, name: string, wrapper: Callable): void {
   if (!isReplaceable(holder, name)) return;
   Reflect.defineProperty(holder, name, { value: wrapper });
@@ -60,7 +60,7 @@ export function replace(holder: object, name: string, wrapper: Callable): void {
     Reflect.defineProperty(prototype!, 'constructor', { value: wrapper });
 }
 
-/** Makes toString() of a realm's functions tell the text of the native ones. @param prototype its Function.prototype */
+/** Makes toString() of wrappers return the native text. @param prototype Function.prototype of the realm */
 export function hideWrappers(prototype: object): void {
   const { toString: textOf } = prototype as { readonly toString: Callable };
   if (isWrapper(textOf)) return;

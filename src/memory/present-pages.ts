@@ -1,18 +1,18 @@
 /**
- * Which pages of a memory its owner has written so far: asked once, when the memory is adopted.
+ * Finds the pages of a memory that hold data when the memory is adopted: present pages, and those in the system's swap.
  *
- *   PAGEMAP_SCAN (6.7)      runs of pages, walked in the kernel
- *   /proc/self/pagemap      a word a page
- *   mincore(2)              a byte a page; where the pagemap may not be opened (the process has changed its user).
- *                           Pages that the system itself has swapped out are not seen, and stay the system's
+ *   PAGEMAP_SCAN (6.7)      the kernel walks the page table and returns runs of pages
+ *   /proc/self/pagemap      8 bytes per page
+ *   mincore(2)              a byte per page; used if the pagemap cannot be opened (the process has changed its user).
+ *                           Does not report pages in the system's swap; the system keeps those
  *
- * Cost: by the pages that there are, or by the bytes in use; 10 us for a megabyte.
+ * Cost: proportional to the present pages (PAGEMAP_SCAN) or to the range; 10 us per MiB.
  */
 import type { Mapping } from '../os/linux/mapping.ts';
 import { PageCategory, PageMap, PageState, SCAN_UNSUPPORTED } from '../os/linux/pagemap.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 
-/** Pages that are asked for at once. */
+/** Pages per read of the pagemap and per mincore(2). */
 const BATCH_PAGES = 4096;
 
 export class PresentPages {
@@ -28,7 +28,7 @@ export class PresentPages {
   }
 
   /**
-   * Calls `found` with the number of each page of [address, address + bytes) that is there; 0 is the one at `address`.
+   * Calls `found` with the number of each page of [address, address + bytes) that holds data; page 0 is at `address`.
    */
   find(address: number, bytes: number, found: (page: number) => void): void {
     if (this.#map !== null && this.#scan(this.#map, address, bytes, found)) return;

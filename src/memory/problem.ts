@@ -2,10 +2,10 @@
  * Reports paging problems to the program: as an event of the swap each time a problem begins, and once per process as a
  * warning, or as a line on stderr if the process ends before the next turn of its event loop.
  *
- *   fault thread ─ ProblemNews, posted ─▶ the owner's event loop ─▶ listeners of 'problem'
- *                                                               └▶ process.emitWarning()
+ *   fault thread ─ posts ProblemReport ─▶ event loop of the thread that opened the swap ─▶ listeners of 'problem'
+ *                                                                                      └▶ process.emitWarning()
  *
- * Invariant: a listener runs in its own turn of the event loop, never while a fault or a call is served.
+ * Invariant: a listener runs from the event loop, never while a fault or a call is served.
  */
 import { EventEmitter } from 'node:events';
 import { writeSync } from 'node:fs';
@@ -13,30 +13,31 @@ import type { Worker } from 'node:worker_threads';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { ControlBlock } from './control-block.ts';
 import type { SwapStats } from './stats.ts';
-import { type LostPage, Problem, type ProblemNews } from './tiers-problem.ts';
+import { type LostPage, Problem, type ProblemReport } from './tiers-problem.ts';
 
-/** Stable; docs/reference/errors.md has each, its facts and its remedy. */
+/** Stable codes; docs/reference/errors.md lists their facts and remedies. */
 export type ProblemCode = 'OVER_BUDGET' | 'STORE_FULL' | 'PAGE_LOST' | 'NOT_PAGED';
 
 /** The argument of a `problem` listener. */
 export interface SwapProblem {
   readonly code: ProblemCode;
-  /** What happened, and what to do about it. May change from one release to the next. */
+  /** What happened and what to do. The text may change between releases. */
   readonly message: string;
-  /** The values in the message, by name. */
+  /** Values for programs, by name. */
   readonly facts: Readonly<Record<string, number | string>>;
 }
 
 /** Listener of the `problem` event; called with the code, the message and the facts of the problem. */
 export type ProblemListener = (problem: SwapProblem) => void;
 
-/** Where listeners of `problem` are added and removed, as in an EventEmitter. */
+/** Adds and removes listeners of `problem`, as an EventEmitter does. */
 export interface ProblemSource {
   on(event: 'problem', listener: ProblemListener): this;
   once(event: 'problem', listener: ProblemListener): this;
   off(event: 'problem', listener: ProblemListener): this;
 }
 
+/** The event is passed on: events.once() also listens for 'error', which is never emitted. */
 export class Problems implements ProblemSource {
   readonly #emitter = new EventEmitter();
 
@@ -55,23 +56,23 @@ export class Problems implements ProblemSource {
     return this;
   }
 
-  /** Calls the listeners. Not from within a call of the program's. */
-  tell(problem: SwapProblem): void {
+  /** Calls the listeners. The caller must not be serving a call of the program. */
+  emit(problem: SwapProblem): void {
     this.#emitter.emit('problem', problem);
   }
 
-  /** Emits the problems that the engine has found. */
-  tellNews({ fresh, now, lost }: ProblemNews, stats: SwapStats): void {
-    if ((fresh & Problem.full) !== 0) this.tell(storeFull(stats));
-    if ((fresh & Problem.over) !== 0) this.tell(overBudget(now, stats));
-    for (const page of lost) this.tell(pageLost(page));
+  /** Emits the problems of a report from the engine. */
+  emitReport({ fresh, now, lost }: ProblemReport, stats: SwapStats): void {
+    if ((fresh & Problem.full) !== 0) this.emit(storeFull(stats));
+    if ((fresh & Problem.overBudget) !== 0) this.emit(overBudget(now, stats));
+    for (const page of lost) this.emit(pageLost(page));
   }
 }
 
 const FULL =
-  'compressed RAM is full: pages stay in memory, beyond the resident budget; raise the limit (frontswap.limitBytes, FRONTSWAP_LIMIT) or add a swap file (devices, FRONTSWAP_FILE)';
-const POOR =
-  'pages that do not compress stay in memory, beyond the resident budget; a swap file with room takes them (devices, FRONTSWAP_FILE)';
+  'compressed RAM is full, so pages stay in memory beyond the resident budget; raise the limit (frontswap.limitBytes, FRONTSWAP_LIMIT) or add a swap file (devices, FRONTSWAP_FILE)';
+const INCOMPRESSIBLE =
+  'pages that do not compress stay in memory beyond the resident budget; add a swap file for them (devices, FRONTSWAP_FILE)';
 
 const storeFull = ({
   usedBytes,
@@ -87,12 +88,12 @@ const storeFull = ({
 function overBudget(now: number, stats: SwapStats): SwapProblem {
   const { residentBytes } = stats;
   const facts = (reason: string): SwapProblem['facts'] => ({ reason, residentBytes });
-  if ((now & Problem.poor) !== 0)
-    return { code: 'OVER_BUDGET', message: POOR, facts: facts('incompressible') };
+  if ((now & Problem.incompressible) !== 0)
+    return { code: 'OVER_BUDGET', message: INCOMPRESSIBLE, facts: facts('incompressible') };
   if ((now & Problem.full) !== 0)
     return { code: 'OVER_BUDGET', message: FULL, facts: facts('full') };
   const message =
-    'more is in memory than the resident budget says, and none of it may leave: pin less at once, or raise the budget (residentBytes, FRONTSWAP_RESIDENT)';
+    'more pages are resident than the budget allows, and none of them can be evicted; pin less at once, or raise the budget (residentBytes, FRONTSWAP_RESIDENT)';
   return { code: 'OVER_BUDGET', message, facts: facts('held') };
 }
 
@@ -110,28 +111,31 @@ export const notPaged = (message: string, reason: string): SwapProblem => ({
 
 const warnings: readonly (readonly [number, string])[] = [
   [Problem.full, FULL],
-  [Problem.poor, POOR],
+  [Problem.incompressible, INCOMPRESSIBLE],
 ];
 
-/** @param worker the fault thread: it posts news */
-export function followProblem(
+/**
+ * Emits the problems that the fault thread posts, and warns once per process about each kind in `warnings`.
+ * @param worker the fault thread
+ */
+export function forwardProblems(
   worker: Worker,
   control: ControlBlock,
   problems: Problems,
   statsNow: () => SwapStats,
 ): void {
   let warned = 0;
-  const warn = (say: (text: string) => void): void => {
+  const warn = (print: (text: string) => void): void => {
     const fresh = control.problem & ~warned;
     warned |= fresh;
-    for (const [bit, text] of warnings) if ((fresh & bit) !== 0) say(text);
+    for (const [bit, text] of warnings) if ((fresh & bit) !== 0) print(text);
   };
-  worker.on('message', (news: ProblemNews) => {
+  worker.on('message', (report: ProblemReport) => {
     warn((text) => process.emitWarning(text, { type: 'FrontswapWarning', code: 'ERR_IO_NO_ROOM' }));
-    problems.tellNews(news, statsNow());
+    problems.emitReport(report, statsNow());
   });
   const warnAtExit = (): void => warn((text) => writeSync(2, `frontswap: ${text}\n`));
   process.on('exit', warnAtExit);
-  // The swap was disposed of: the listener must not keep its control block.
+  // After dispose the listener must not keep the control block from being collected.
   worker.once('exit', () => process.off('exit', warnAtExit));
 }

@@ -1,6 +1,6 @@
 /**
- * A region as a program sees it: an ArrayBuffer whose cold pages are elsewhere. Everything about it that takes the
- * pager is a call to the fault thread, and synchronous; statistics are read from shared memory.
+ * The regions that programs hold: an ArrayBuffer whose cold pages are stored elsewhere. Operations of the pager are
+ * synchronous calls to the fault thread; statistics are read from shared memory.
  *
  * Ranges are in bytes and need no alignment; pages are 4096 bytes. evict(), prefetch() and pin() take every page that
  * overlaps the range; discard() frees the pages that lie entirely inside it and writes zeros to the rest.
@@ -12,10 +12,11 @@ import { PAGE_BYTES } from '../base/units.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
 import type { Caller } from './caller.ts';
 import { CallOp } from './control-block.ts';
+import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
 import { type RegionStats, regionStatsOf } from './stats.ts';
 
-/** Bytes [offset, offset + length) of a region; the whole of it where nothing is said. */
+/** Bytes [offset, offset + length) of a region; by default the complete region. */
 export interface ByteRange {
   /** Default 0. */
   readonly offset?: number;
@@ -24,8 +25,9 @@ export interface ByteRange {
 }
 
 /**
- * What a range of `bytes` means.
- * @param what how messages name it: `discard(range)`
+ * Checks a range and returns its ends.
+ * @param what the name of the range in messages: `discard(range)`
+ * @param bytes size of the region
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
  */
 export function checkRange(
@@ -39,24 +41,24 @@ export function checkRange(
   if (!isWhole || offset < 0 || length < 0 || offset + length > bytes)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `${what}: bytes ${offset} .. ${offset + length} are not inside the ${bytes} that there are`,
+      `${what}: bytes ${offset} .. ${offset + length} are outside the region; it has ${bytes} bytes`,
       { offset, length, bytes },
     );
   return { offset, end: offset + length };
 }
 
-/** What a worker thread needs to use a region; structured clone carries it. */
+/** Lets another thread use a region: post it, and call attachRegion() there. */
 export interface RegionHandle {
   readonly control: SharedArrayBuffer;
   readonly id: number;
   readonly address: number;
   readonly bytes: number;
-  /** The memory itself, where it is a SharedArrayBuffer. */
+  /** The buffer of a shared region; null for other regions. */
   readonly memory: SharedArrayBuffer | null;
 }
 
-/** Unmaps a region's address space when the last view of it, in any thread, has been collected. */
-interface Held {
+/** A view of a mapped region. When the last one in any thread is collected, the region's address space is unmapped. */
+interface MappedView {
   readonly caller: Caller;
   readonly mapping: Mapping;
   readonly id: number;
@@ -64,18 +66,18 @@ interface Held {
   readonly bytes: number;
 }
 
-const collected = new FinalizationRegistry<Held>((held) => {
+const collectedViews = new FinalizationRegistry<MappedView>((view) => {
   try {
-    if (!detached(held) && held.caller.control.countViews(held.id, -1) === 0)
-      held.mapping.unmap(held.address, held.bytes);
+    if (!detach(view) && view.caller.control.countViews(view.id, -1) === 0)
+      view.mapping.unmap(view.address, view.bytes);
   } catch (error) {
-    // An exception in here would end a program that has done nothing wrong. What is lost is address space.
+    // Throwing here would end the program; only address space leaks.
     process.emitWarning(error as Error);
   }
 });
 
-/** The engine counts a view less, and unmaps after the last. False: there is none any more. */
-function detached({ caller, id, address, bytes }: Held): boolean {
+/** The engine counts one view less and unmaps after the last. False: the engine has ended. */
+function detach({ caller, id, address, bytes }: MappedView): boolean {
   if (!caller.isRunning) return false;
   try {
     caller.call(CallOp.detach, id, address, bytes);
@@ -86,17 +88,37 @@ function detached({ caller, id, address, bytes }: Held): boolean {
   }
 }
 
+/** What a SwapRegion consists of. */
+interface RegionParts<RegionBuffer extends ArrayBufferLike> {
+  readonly caller: Caller;
+  readonly handle: RegionHandle;
+  /** Returns the memory, for an adopted memory its current buffer. */
+  readonly buffer: () => RegionBuffer;
+  /** Ends the region in the engine. */
+  readonly end: () => void;
+}
+
+let wrap: <RegionBuffer extends ArrayBufferLike>(
+  parts: RegionParts<RegionBuffer>,
+) => SwapRegion<RegionBuffer>;
+
 /** A range of paged memory, made by `map()` or `adopt()`; its methods evict, prefetch, pin and discard byte ranges. */
-export class SwapRegion implements Disposable {
+export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
+  implements Disposable
+{
+  static {
+    wrap = (parts) => new SwapRegion(INTERNAL, parts);
+  }
+
   /**
-   * The memory. After dispose it reads as zeros and is ordinary memory. For an adopted memory this is the memory's own
-   * buffer, replaced by each grow().
+   * The memory. After dispose it reads as zeros and is ordinary memory. For an adopted memory this is the memory's
+   * current buffer: each grow() replaces it.
    */
-  get buffer(): ArrayBuffer | SharedArrayBuffer {
+  get buffer(): RegionBuffer {
     return this.#buffer();
   }
 
-  readonly #buffer: () => ArrayBuffer | SharedArrayBuffer;
+  readonly #buffer: () => RegionBuffer;
   readonly #bytes: number;
   readonly #caller: Caller;
   readonly #handle: RegionHandle;
@@ -104,12 +126,9 @@ export class SwapRegion implements Disposable {
   readonly #end: () => void;
   #isLive = true;
 
-  constructor(
-    caller: Caller,
-    handle: RegionHandle,
-    buffer: () => ArrayBuffer | SharedArrayBuffer,
-    end: () => void,
-  ) {
+  private constructor(key: typeof INTERNAL, parts: RegionParts<RegionBuffer>) {
+    checkInternal(key, 'SwapRegion', 'map() or adopt() of a swap, or attachRegion()');
+    const { caller, handle, buffer, end } = parts;
     this.#buffer = buffer;
     this.#bytes = handle.bytes;
     this.#caller = caller;
@@ -118,21 +137,20 @@ export class SwapRegion implements Disposable {
     this.#end = end;
   }
 
-  /** Size of the region. Of an adopted memory, the most that it can grow to. */
+  /** Size of the region, bytes. For an adopted memory: the size that it can grow to. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * For a worker thread: post it, and attachRegion() it there. Adopted memories have none: those are shared, or not,
-   * themselves.
-   * @throws SwapError ERR_IO_UNSUPPORTED: the swap was opened in a worker, and would end while others still use it
+   * For attachRegion() in a worker thread. An adopted memory does not need it: post the memory itself if it is shared.
+   * @throws SwapError ERR_IO_UNSUPPORTED: this is a worker, whose swap could end while other threads use it
    */
   get handle(): RegionHandle {
     if (!isMainThread)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
-        'only regions of the main thread can be attached: open the swap there',
+        'only regions of the main thread have handles; open the swap there',
         { reason: 'worker' },
       );
     return this.#handle;
@@ -142,25 +160,25 @@ export class SwapRegion implements Disposable {
     return regionStatsOf(this.#stats, this.#bytes);
   }
 
-  /** Has the range leave memory now; how many bytes did. Pinned pages stay. */
+  /** Evicts the range now, except pinned pages. Returns the bytes evicted. */
   evict(range: ByteRange = {}): number {
-    const { from, to } = this.#outer(range, 'evict(range)');
+    const { from, to } = this.#outerPages(range, 'evict(range)');
     return this.#call(CallOp.evict, from, to) * PAGE_BYTES;
   }
 
-  /** Brings the range in, as far as three quarters of the budget go; how many bytes came. */
+  /** Swaps the range in, up to three quarters of the budget. Returns the bytes swapped in. */
   prefetch(range: ByteRange = {}): number {
-    const { from, to } = this.#outer(range, 'prefetch(range)');
+    const { from, to } = this.#outerPages(range, 'prefetch(range)');
     return this.#call(CallOp.prefetch, from, to) * PAGE_BYTES;
   }
 
   /**
-   * Swaps the range in and keeps it resident until the result is disposed of: for system calls (fs, net) where the process
-   * may not serve the kernel's own faults, and for code that must never wait.
+   * Swaps the range in and keeps it resident until the result is disposed of. For system calls (fs, net) if faults in
+   * system calls are not served, and for code that must not wait.
    * @throws SwapError ERR_IO_NO_ROOM: more than seven eighths of the budget would be pinned
    */
   pin(range: ByteRange = {}): Disposable {
-    const { from, to } = this.#outer(range, 'pin(range)');
+    const { from, to } = this.#outerPages(range, 'pin(range)');
     this.#call(CallOp.pin, from, to);
     let isPinned = true;
     return {
@@ -172,9 +190,9 @@ export class SwapRegion implements Disposable {
   }
 
   /**
-   * Drops the range's bytes: it reads as zeros, and what they took is free when this returns. The whole of an adopted
-   * memory is what it has grown to.
-   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: the range is none of this memory's
+   * Discards the range: it reads as zeros, and its memory is free when this returns. The default range of an adopted
+   * memory ends at its current size.
+   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: the range is not in the memory
    */
   discard(range: ByteRange = {}): void {
     this.#checkLive();
@@ -193,8 +211,8 @@ export class SwapRegion implements Disposable {
 
   /**
    * Ends the region and frees everything it stored; its buffer then reads as zeros. The pages of an adopted memory are
-   * swapped in first, and it continues as ordinary memory.
-   * @throws SwapError ERR_IO_LOST: a page of an adopted memory could not be read; the region stays
+   * swapped in first, and it becomes ordinary memory.
+   * @throws SwapError ERR_IO_LOST: a page of an adopted memory could not be read; the region stays paged
    */
   [Symbol.dispose](): void {
     if (!this.#isLive) return;
@@ -207,7 +225,7 @@ export class SwapRegion implements Disposable {
     this[Symbol.dispose]();
   }
 
-  #outer(range: ByteRange, what: string): { from: number; to: number } {
+  #outerPages(range: ByteRange, what: string): { from: number; to: number } {
     this.#checkLive();
     const { offset, end } = checkRange(range, what, this.#bytes);
     return { from: Math.floor(offset / PAGE_BYTES), to: Math.ceil(end / PAGE_BYTES) };
@@ -226,42 +244,45 @@ export class SwapRegion implements Disposable {
   }
 }
 
-/** A view, in this thread, of memory that the engine mapped and counts this view of; see Op.attach. */
+export const swapRegion = <RegionBuffer extends ArrayBufferLike>(
+  parts: RegionParts<RegionBuffer>,
+): SwapRegion<RegionBuffer> => wrap(parts);
+
+/** Creates this thread's view of memory that the engine mapped. The engine counts it already; see CallOp.attach. */
 export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {
   const { id, address, bytes } = handle;
   const view = mapping.viewOf(address, bytes);
-  follow(view, { caller, mapping, id, address, bytes });
-  watchTransfers();
+  track(view, { caller, mapping, id, address, bytes });
+  wrapTransfers();
   return view;
 }
 
-/** What each buffer of a region shows. */
-const shown = new WeakMap<object, Held>();
+/** The view of each buffer of a region. */
+const viewOfBuffer = new WeakMap<object, MappedView>();
 
-function follow(buffer: ArrayBuffer, held: Held): void {
-  collected.register(buffer, held, buffer);
-  shown.set(buffer, held);
+function track(buffer: ArrayBuffer, view: MappedView): void {
+  collectedViews.register(buffer, view, buffer);
+  viewOfBuffer.set(buffer, view);
 }
 
-let isWatching = false;
+let isTransferWrapped = false;
 
 /**
- * ArrayBuffer.prototype.transfer() (Node 21) gives the same bytes to another buffer: the region lives as long as that
- * one then. postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a
- * copy.
+ * ArrayBuffer.prototype.transfer() (Node 21) moves the same bytes to a new buffer, which then keeps the region alive.
+ * postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a copy.
  */
-function watchTransfers(): void {
-  if (isWatching) return;
-  isWatching = true;
+function wrapTransfers(): void {
+  if (isTransferWrapped) return;
+  isTransferWrapped = true;
   for (const name of ['transfer', 'transferToFixedLength'] as const) {
     const native: unknown = Reflect.get(ArrayBuffer.prototype, name);
     if (typeof native !== 'function') continue;
     const wrapper = wrapFunction(native as Callable, (to, self, args) => {
       const result = Reflect.apply(to, self, args) as ArrayBuffer;
-      const held = shown.get(self as object);
-      if (held === undefined || held.mapping.addressOf(result) !== held.address) return result;
-      collected.unregister(self as object);
-      follow(result, held);
+      const view = viewOfBuffer.get(self as object);
+      if (view === undefined || view.mapping.addressOf(result) !== view.address) return result;
+      collectedViews.unregister(self as object);
+      track(result, view);
       return result;
     });
     replace(ArrayBuffer.prototype, name, wrapper);

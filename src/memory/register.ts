@@ -3,17 +3,17 @@
  *
  *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
  *
- * Every memory that the main thread makes (`new WebAssembly.Memory`) or that one of its modules exports is adopted as
- * it appears; all share one budget. Memories of worker threads are left alone: they end with their thread.
+ * Adopts every memory that the main thread creates (`new WebAssembly.Memory`) or that one of its modules exports; all
+ * memories share one budget. Memories of worker threads are not paged: they end with their thread.
  *
- *   FRONTSWAP_RESIDENT   what all of them may have in RAM together; without it nothing is paged, and a warning says so
- *   FRONTSWAP_LIMIT      ceiling of compressed pages; default: half of the memory
- *   FRONTSWAP_FILE       a swap file for what does not fit, and its size: /path/to/file:4G
+ *   FRONTSWAP_RESIDENT   resident budget of all memories together; if it is not set, nothing is paged and a warning says so
+ *   FRONTSWAP_LIMIT      limit of compressed pages; default: half of the memory
+ *   FRONTSWAP_FILE       a swap file for pages that do not fit, and its size: /path/to/file:4G
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
- *   FRONTSWAP_SHARED     1: shared memories are paged as well. A thread that waits in one (Atomics.wait) may then hang
- *   FRONTSWAP_STATS      1: a line at the end, on stderr, that says what was paged
+ *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
+ *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit
  *
- * The fault thread starts with the first of these memories: a program that has none pays for this file alone.
+ * The fault thread starts with the first memory: a program without one only pays for this file.
  *
  * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
@@ -32,7 +32,7 @@ import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 
-/** What the environment asks for; null where nothing can be paged, of which a warning says why. */
+/** Options from the environment. Null: nothing can be paged; a warning says why. */
 function optionsOfProcess(): OpenSwapOptions | null {
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
@@ -42,7 +42,7 @@ function optionsOfProcess(): OpenSwapOptions | null {
   }
   if (!canWatchMemories) {
     process.emitWarning(
-      'WebAssembly is frozen (by --frozen-intrinsics?): its memories cannot be seen, and nothing is paged',
+      'WebAssembly is frozen, so nothing is paged; run Node without --frozen-intrinsics',
       'FrontswapWarning',
     );
     return null;
@@ -57,14 +57,14 @@ function optionsOfProcess(): OpenSwapOptions | null {
       sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
     };
   } catch (error) {
-    process.emitWarning(error as Error); // a program that runs without paging beats one that does not start
+    process.emitWarning(error as Error); // the program still starts, without paging
     return null;
   }
 }
 
 /**
- * Starts paging. Synchronous, because a memory is adopted before its program can use it; loaded here, because most
- * programs that are started with a variable set for all of them (NODE_OPTIONS) have no WebAssembly memory.
+ * Starts paging. Synchronous, because a memory must be adopted before the program can use it. Loads the engine only
+ * now: most programs that inherit NODE_OPTIONS have no WebAssembly memory.
  */
 function open(options: OpenSwapOptions): MemorySwap | null {
   try {
@@ -81,7 +81,7 @@ function loadOpenSwap(): typeof import('./open-swap.ts') {
   return createRequire(import.meta.url)('../memory/open-swap.js');
 }
 
-/** Of a memory that is paged; asked only after one is. */
+/** Called only after a memory was adopted. */
 const regionOfNow = (memory: WasmMemory): SwapRegion | null => loadOpenSwap().regionOf(memory);
 
 function fileOf(text: string): DeviceOptions {
@@ -90,71 +90,74 @@ function fileOf(text: string): DeviceOptions {
   return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
 }
 
-/** Adopts memories as they appear, into the swap that `swapNow` gives. Answers how many so far. */
+/** Adopts each new memory into the swap that `swapNow` returns. Returns a function that counts the adopted memories. */
 function pageMemories(swapNow: () => MemorySwap | null): () => number {
   let count = 0;
   const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
-  const told = new Set<string>();
-  const tell = (warning: Error & { readonly code?: string }): void => {
+  const warned = new Set<string>();
+  const warnOnce = (warning: Error & { readonly code?: string }): void => {
     const kind = warning.code ?? warning.message;
-    if (!told.has(kind)) process.emitWarning(warning);
-    told.add(kind);
+    if (!warned.has(kind)) process.emitWarning(warning);
+    warned.add(kind);
   };
   watchMemories((memory) => {
     if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
-      tellLater(notPaged(SHARED, 'shared'));
-      return tell(warningOf(SHARED));
+      reportLater(notPaged(SHARED_NOT_PAGED, 'shared'));
+      return warnOnce(warningOf(SHARED_NOT_PAGED));
     }
     try {
       const now = swapNow();
-      if (now === null) return tellLater(notPaged(NOTHING, 'unsupported'));
+      if (now === null) return reportLater(notPaged(NOTHING_PAGED, 'unsupported'));
       now.adopt(memory);
       count++;
-      guardLate(memory);
+      guardOnFirst(memory);
     } catch (error) {
-      tellLater(notPaged((error as Error).message, reasonOf(error)));
-      tell(error as Error);
+      reportLater(notPaged((error as Error).message, reasonOf(error)));
+      warnOnce(error as Error);
     }
   }, new WasiCalls(regionOfNow));
   return () => count;
 }
 
-const isAway = (view: ArrayBufferView): boolean => swap?.needsPin(view) === true;
+const needsPin = (view: ArrayBufferView): boolean => swap?.needsPin(view) === true;
 
 let isGuarded = false;
 
-/** Where the faults of system calls are served nothing is wrapped. An empty memory does not tell. */
-function guardLate(memory: WasmMemory): void {
+/**
+ * Wraps streams with the first paged memory, unless faults in system calls are served. An empty memory does not show
+ * that.
+ */
+function guardOnFirst(memory: WasmMemory): void {
   const bytes = new Uint8Array(wasmBuffer(memory));
-  if (isGuarded || (bytes.length > 0 && !isAway(bytes.subarray(0, 1)))) return;
+  if (isGuarded || (bytes.length > 0 && !needsPin(bytes.subarray(0, 1)))) return;
   isGuarded = true;
-  guardStreams(isAway);
+  guardStreams(needsPin);
 }
 
-/** Why not: "Can a program deadlock?" in docs/design/memory.md. */
-const SHARED =
-  'shared WebAssembly memories are not paged: a thread in Atomics.wait() over one could hang; FRONTSWAP_SHARED=1 pages them';
+/** See "Can a program deadlock?" in docs/design/memory.md. */
+const SHARED_NOT_PAGED =
+  'shared WebAssembly memories are not paged, because a thread in Atomics.wait() on one could hang; FRONTSWAP_SHARED=1 pages them';
 
-const NOTHING = 'no memory of this process is paged: a warning at its start says why';
+const NOTHING_PAGED = 'no memory of this process is paged; an earlier warning says why';
 
-/** A fact of the error, or its code. */
+/** The reason among the facts of the error, or its code. */
 function reasonOf(error: unknown): string {
   const { facts, code } = error as Partial<SwapError>;
   return String(facts?.['reason'] ?? code ?? 'error');
 }
 
-/** After the program has its memory. */
-function tellLater(problem: SwapProblem): void {
-  process.nextTick(() => all.tell(problem));
+/** Reports the problem after the program has received its memory. */
+function reportLater(problem: SwapProblem): void {
+  process.nextTick(() => processProblems.emit(problem));
 }
 
 const warningOf = (message: string): Error =>
   Object.assign(new Error(message), { name: 'FrontswapWarning' });
 
-function tellAtEnd(countNow: () => number): void {
+function printStatsAtExit(countNow: () => number): void {
   process.on('exit', () => {
     if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
-    swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // the fault thread publishes its figures after each call
+    swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // any call makes the fault thread publish its statistics
     const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
     writeSync(
       2,
@@ -163,19 +166,19 @@ function tellAtEnd(countNow: () => number): void {
   });
 }
 
-const all = new Problems();
+const processProblems = new Problems();
 /**
- * The event `problem` of the process's engine (MemorySwap.on), and NOT_PAGED of each memory that is left alone, also
- * where there is no engine.
+ * The event `problem` of the process's swap (MemorySwap.on), and NOT_PAGED for each memory that is not paged, also
+ * without a swap.
  */
-export const problems: ProblemSource = all;
+export const problems: ProblemSource = processProblems;
 
-/** The engine of the process, for who wants to look at it; null before its first memory, and when nothing is paged. */
+/** The swap of the process; null before the first memory, and if nothing is paged. */
 export let swap: MemorySwap | null = null;
 
 const listeners: ((swap: MemorySwap) => void)[] = [];
 
-/** Calls `listener` with the engine when it starts, or at once when it runs already; never when nothing is paged. */
+/** Calls `listener` with the swap when it opens, or at once if it is open. Never calls it if nothing is paged. */
 export function whenPaging(listener: (swap: MemorySwap) => void): void {
   if (swap === null) listeners.push(listener);
   else listener(swap);
@@ -183,15 +186,15 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 
 const options = optionsOfProcess();
 if (options !== null) {
-  guardFiles(isAway);
+  guardFiles(needsPin);
   let isTried = false;
   const countNow = pageMemories(() => {
     if (isTried) return swap;
     isTried = true;
     swap = open(options);
-    swap?.on('problem', (problem) => all.tell(problem));
+    swap?.on('problem', (problem) => processProblems.emit(problem));
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
   });
-  if (process.env['FRONTSWAP_STATS'] === '1') tellAtEnd(countNow);
+  if (process.env['FRONTSWAP_STATS'] === '1') printStatsAtExit(countNow);
 }

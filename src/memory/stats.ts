@@ -1,9 +1,8 @@
 /**
- * Statistics on their way from the engine that counts to the program that asks: doubles, by index (control-block.ts),
- * that the fault thread writes to shared memory and any thread reads. Without a fault thread they are written when
- * asked for.
+ * Statistics: doubles, by index (control-block.ts), that the fault thread writes to shared memory and any thread reads.
+ * Without a fault thread stats() writes them first.
  *
- * Cost: a write stores some 10 doubles a region, and allocates nothing.
+ * Cost: a write stores about 10 doubles per region and allocates nothing.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Region, RegionCount } from '../pager/region.ts';
@@ -15,23 +14,23 @@ import type { Tiers } from './tiers.ts';
 export interface RegionStats {
   /** Size of the region. */
   readonly bytes: number;
-  /** In memory now; at most the budget. */
+  /** Resident now; at most the budget, unless `overBudget` of the swap counts. */
   readonly residentBytes: number;
-  /** Only in compressed RAM or on a device now. */
+  /** Swapped out now: in compressed RAM or on a device. */
   readonly storedBytes: number;
   readonly pinnedBytes: number;
-  /** Accesses that had to wait for the fault thread. */
+  /** Accesses that waited for the fault thread. */
   readonly faults: number;
-  /** First writes to pages that still had a stored copy; part of `faults`. */
+  /** First writes to clean pages, which have a stored copy; part of `faults`. */
   readonly writeFaults: number;
   /** Pages swapped in, prefetched ones included. */
   readonly pageIns: number;
   readonly pagesPrefetched: number;
-  /** Pages compressed, or written to a device. */
+  /** Pages swapped out: compressed, or written to a device. */
   readonly pageOuts: number;
-  /** Pages that left without work, because their stored copy was still good. */
+  /** Pages evicted without I/O, because their stored copy was still valid. */
   readonly pagesDropped: number;
-  /** Pages that could not be read back. Unless 0: accessing one of them ends the process. */
+  /** Pages that could not be read back. Accessing one of them ends the process. */
   readonly lostPages: number;
 }
 
@@ -39,25 +38,25 @@ export interface RegionStats {
 export interface SwapStats {
   /** RAM used by compressed pages and their tables. */
   readonly usedBytes: number;
-  /** Its ceiling; 0 = none. */
+  /** Limit of usedBytes; 0 = none. */
   readonly limitBytes: number;
   /** Pages in compressed RAM. */
   readonly storedPages: number;
   /** Their compressed size. */
   readonly compressedBytes: number;
-  /** Of them, pages that repeat one word and take no room. */
+  /** Same-filled pages among them, which take no space. */
   readonly samePages: number;
   /** Pages on devices. */
   readonly devicePages: number;
-  /** Uncompressed bytes over what they take; 0 with nothing stored. */
+  /** Uncompressed size of the stored pages divided by usedBytes; 0 if none is stored. */
   readonly ratio: number;
   /** Pages swapped in over the budget because no page could be evicted: raise the limit, or add a device. */
   readonly overBudget: number;
-  /** Evictions refused because no tier had room; pages that stay because they do not compress are not counted. */
+  /** Evictions refused because no tier had space; incompressible pages that stay in memory are not counted. */
   readonly refused: number;
   /** Resident now, bytes, all regions together. */
   readonly residentBytes: number;
-  /** Of all regions that there are and were, as RegionStats has them. */
+  /** Counters of RegionStats, summed over all regions, ended ones included. */
   readonly faults: number;
   readonly pageIns: number;
   readonly pageOuts: number;

@@ -1,31 +1,62 @@
-/** Options of openSwap() and map(), checked and converted. */
+/** Checks and converts the arguments of openSwap(), map(), adopt(), joinSwap() and attachRegion(). */
 import { SwapError } from '../base/errors.ts';
-import { checkOptions } from '../base/options.ts';
+import { checkInteger, checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
+import { CONTROL_BYTES } from './control-block.ts';
 import type { DeviceOptions } from './swap-file.ts';
+import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 
-/** @throws SwapError ERR_ARG_VALUE */
+/** The kernel's minimum for mkswap(8): ten pages. */
+const DEVICE_BYTES_MIN = 10 * PAGE_BYTES;
+/** Compressed RAM has the next higher priority, 32767. */
+const PRIORITY_MAX = 32_766;
+
+/** The pages of a resident budget, rounded down. @throws SwapError ERR_ARG_VALUE */
 export function residentPages(bytes: number): number {
   const pages = Math.floor(bytes / PAGE_BYTES);
   if (!Number.isSafeInteger(pages) || pages < SET_PAGES_MIN)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `residentBytes ${bytes}: at least ${SET_PAGES_MIN * PAGE_BYTES} are needed to page at all`,
+      `residentBytes is ${bytes}; pass at least ${SET_PAGES_MIN * PAGE_BYTES}`,
       { residentBytes: bytes },
     );
   return pages;
 }
 
-/** @throws SwapError ERR_ARG_VALUE */
-export function wholePages(bytes: number): number {
+/**
+ * The size of a region, bytes, rounded up to pages.
+ * @param bytesMax the largest buffer of this Node
+ * @throws SwapError ERR_ARG_VALUE
+ */
+export function regionBytes(bytes: number, bytesMax: number): number {
   if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new SwapError('ERR_ARG_VALUE', `bytes ${bytes}: not a size`, { bytes });
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `map(options): bytes is ${bytes}; pass a whole number from 1`,
+      { bytes },
+    );
+  if (bytes > bytesMax)
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      `map(options): bytes is ${bytes}, but a buffer of Node ${process.version} has at most ${bytesMax}; map several regions, or use Node 22 or later`,
+      { bytes, bytesMax },
+    );
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
 /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
-export function checkDevice(device: DeviceOptions): DeviceOptions {
+export function checkDevices(devices: readonly DeviceOptions[]): readonly DeviceOptions[] {
+  if (!Array.isArray(devices))
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      'openSwap({ devices }) is not an array; pass an array of devices',
+    );
+  for (const device of devices) checkDevice(device);
+  return devices;
+}
+
+function checkDevice(device: DeviceOptions): void {
   checkOptions(device, 'openSwap({ devices: [device] })', [
     'kind',
     'path',
@@ -35,14 +66,32 @@ export function checkDevice(device: DeviceOptions): DeviceOptions {
     'keep',
   ]);
   const { kind, path, sizeBytes, priority } = device;
-  if (kind !== 'file') throw new SwapError('ERR_ARG_VALUE', `device kind '${kind}' is not 'file'`);
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 10 * PAGE_BYTES || sizeBytes % PAGE_BYTES)
+  if (kind !== 'file')
+    throw new SwapError('ERR_ARG_VALUE', `device: kind is '${kind}'; the only kind is 'file'`);
+  if (typeof path !== 'string' || path === '')
+    throw new SwapError('ERR_ARG_VALUE', 'device: path is missing; pass the path of the swap file');
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes < DEVICE_BYTES_MIN || sizeBytes % PAGE_BYTES)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `${path}: sizeBytes ${sizeBytes} is not a multiple of 4096, at least 40960`,
+      `device ${path}: sizeBytes is ${sizeBytes}; pass a multiple of 4096, at least ${DEVICE_BYTES_MIN}`,
       { path, sizeBytes },
     );
-  if (priority !== undefined && !(Number.isInteger(priority) && priority >= 0 && priority < 32767))
-    throw new SwapError('ERR_ARG_VALUE', `${path}: priority ${priority} is not 0 .. 32766`);
-  return device;
+  if (priority !== undefined)
+    checkInteger(`device ${path}`, 'priority', priority, { min: 0, max: PRIORITY_MAX });
+}
+
+/** The buffer of an adopted memory. @throws SwapError ERR_ARG_VALUE: not a WebAssembly.Memory */
+export function checkMemory(memory: WasmMemory): ArrayBuffer | SharedArrayBuffer {
+  try {
+    return wasmBuffer(memory);
+  } catch (cause) {
+    const message = 'adopt(memory): memory is not a WebAssembly.Memory; pass one';
+    throw new SwapError('ERR_ARG_VALUE', message, {}, { cause });
+  }
+}
+
+/** @throws SwapError ERR_ARG_VALUE: not the control block of a swap */
+export function checkControl(control: unknown, what: string, source: string): void {
+  if (control instanceof SharedArrayBuffer && control.byteLength === CONTROL_BYTES) return;
+  throw new SwapError('ERR_ARG_VALUE', `${what} is not that of a swap; pass the ${source}`);
 }

@@ -1,18 +1,18 @@
 /**
- * System calls that are given paged memory. Without privilege a userfaultfd reports only faults in user mode: a system
- * call that touches a page which is not resident fails with EFAULT, or sends nothing. So Node's functions pass the
- * kernel a copy, or a buffer of their own.
+ * Wraps Node's functions that pass buffers to system calls. Without privilege a userfaultfd reports only faults in user
+ * mode: a system call that accesses a page which is not resident fails with EFAULT, or sends nothing. So the wrappers
+ * pass the kernel a copy of paged memory, or a buffer of their own.
  *
- *   out   fs.write… · streams · dgram · spawnSync's input     a copy of the bytes; files in pieces of 64 KiB
- *   in    fs.read…                                            to a buffer of ours, in pieces, and copied from there
- *   WASI  fd_write, fd_read, random_get, …                    after an EFAULT: a piece is pinned, and the call made again
+ *   write   fs.write…, streams, dgram, input of spawnSync     a copy of the bytes; files in pieces of 64 KiB
+ *   read    fs.read…                                          into a scratch buffer, in pieces, and copied from there
+ *   WASI    fd_write, fd_read, random_get, …                  after EFAULT: pins a piece and repeats the call (wasi-calls.ts)
  *
  * Invariants
- * - Views that are not in or near paged memory reach the native function as they are, as do all views where faults in
- *   system calls are served.
- * - Pieces follow each other only in regular files. A pipe, a socket or a terminal gives what it has, once.
+ * - A view that is not in or near paged memory is passed unchanged, and so is every view if faults in system calls are
+ *   served.
+ * - Only regular files are read in several pieces. A pipe, a socket or a terminal is read once, with what it has.
  *
- * Left out: native addons that make system calls of their own, and the `onread` buffer of net.connect().
+ * Not supported: system calls of native addons, and the `onread` buffer of net.connect().
  * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, dgram, child_process, wasi.
  */
 import fs from 'node:fs';
@@ -20,64 +20,67 @@ import { createRequire, syncBuiltinESMExports } from 'node:module';
 import type { Writable } from 'node:stream';
 import { type Callable, replace, wrapFunction } from './platform-wrapper.ts';
 
-/** Most bytes that are copied at once: less than the smallest budget lets a program pin. */
+/** Maximum bytes copied at a time. */
 const PIECE_BYTES = 65_536;
 
-/** True: the bytes may be not resident, and a system call on them fails. */
-export type IsAway = (view: ArrayBufferView) => boolean;
+/** True: the bytes may not be resident, and a system call on them may fail. */
+export type NeedsPin = (view: ArrayBufferView) => boolean;
 
 type Args = readonly unknown[];
 type Result = { readonly [name: string]: unknown };
 
-/** Wraps the functions of fs, once for a process: before the program takes them out of their module. */
-export function guardFiles(isAway: IsAway): void {
-  const { here, allHere } = copiers(isAway);
+/** Wraps the functions of fs. Call it once per process, before the program imports them. */
+export function guardFiles(needsPin: NeedsPin): void {
+  const { copy, copyAll } = copiers(needsPin);
   for (const name of ['writeFile', 'writeFileSync', 'appendFile', 'appendFileSync'])
-    guardArgument(fs, name, 1, here);
-  for (const name of ['writev', 'writevSync']) guardArgument(fs, name, 1, allHere);
+    guardArgument(fs, name, 1, copy);
+  for (const name of ['writev', 'writevSync']) guardArgument(fs, name, 1, copyAll);
   for (const name of ['writeFile', 'appendFile'])
-    guardArgument(fs.promises, name, 1, (data) => contentHere(data, here));
-  for (const way of ['write', 'read'] as const) {
-    guard(fs, `${way}Sync`, (native, self, args) => moveSync(native, self, args, way, isAway));
-    guard(fs, way, (native, self, args) => moveThenCall(native, self, args, way, isAway));
+    guardArgument(fs.promises, name, 1, (data) => contentCopied(data, copy));
+  for (const direction of ['write', 'read'] as const) {
+    guard(fs, `${direction}Sync`, (native, self, args) =>
+      moveSync(native, self, args, direction, needsPin),
+    );
+    guard(fs, direction, (native, self, args) =>
+      moveThenCall(native, self, args, direction, needsPin),
+    );
   }
-  guard(fs, 'readvSync', (native, self, args) => readvSync(native, self, args, isAway));
-  guard(fs, 'readv', (native, self, args) => readv(native, self, args, isAway));
-  guardHandles(isAway, here, allHere);
+  guard(fs, 'readvSync', (native, self, args) => readvSync(native, self, args, needsPin));
+  guard(fs, 'readv', (native, self, args) => readv(native, self, args, needsPin));
+  guardHandles(needsPin, copy, copyAll);
   syncBuiltinESMExports();
 }
 
 /**
- * Wraps the functions of streams, sockets and child processes, once per process. Nearly all are methods that programs
- * call on an instance, so it is early enough to wrap them when the first memory is paged; until then none of their
- * modules is loaded (2 MB, 3 ms).
+ * Wraps the functions of streams, sockets and child processes. Call it once per process, when the first memory is
+ * paged: nearly all of them are methods, which a program calls on an instance. Their modules cost 2 MB and 3 ms.
  */
-export function guardStreams(isAway: IsAway): void {
-  const { here, allHere } = copiers(isAway);
+export function guardStreams(needsPin: NeedsPin): void {
+  const { copy, copyAll } = copiers(needsPin);
   const require = createRequire(import.meta.url);
   const { Writable, Duplex } = require('node:stream') as typeof import('node:stream');
   const { Socket } = require('node:dgram') as typeof import('node:dgram');
   const childProcess = require('node:child_process') as object;
   for (const { prototype } of [Writable, Duplex])
-    for (const name of ['write', 'end']) guardStream(prototype, name, here);
-  guardArgument(Socket.prototype, 'send', 0, allHere);
+    for (const name of ['write', 'end']) guardStream(prototype, name, copy);
+  guardArgument(Socket.prototype, 'send', 0, copyAll);
   for (const name of ['spawnSync', 'execFileSync', 'execSync'])
     for (const at of [1, 2])
-      guardArgument(childProcess, name, at, (value) => withInputHere(value, here));
+      guardArgument(childProcess, name, at, (value) => inputCopied(value, copy));
   syncBuiltinESMExports();
 }
 
-/** What puts copies in the place of a value, and of each in an array. */
-function copiers(isAway: IsAway): Record<'here' | 'allHere', (value: unknown) => unknown> {
-  const here = (value: unknown): unknown => copyOf(value, isAway);
-  return { here, allHere: (value) => (Array.isArray(value) ? value.map(here) : here(value)) };
+/** Functions that replace a view of paged memory, and each one in an array, by a copy. */
+function copiers(needsPin: NeedsPin): Record<'copy' | 'copyAll', (value: unknown) => unknown> {
+  const copy = (value: unknown): unknown => copyOf(value, needsPin);
+  return { copy, copyAll: (value) => (Array.isArray(value) ? value.map(copy) : copy(value)) };
 }
 
-/** Only an open file handle gives access to its class. */
+/** Wraps the methods of FileHandle with the first open(): the class is accessible only through an instance. */
 function guardHandles(
-  isAway: IsAway,
-  here: (value: unknown) => unknown,
-  allHere: (value: unknown) => unknown,
+  needsPin: NeedsPin,
+  copy: (value: unknown) => unknown,
+  copyAll: (value: unknown) => unknown,
 ): void {
   let isDone = false;
   guard(fs.promises, 'open', async (native, self, args) => {
@@ -86,11 +89,13 @@ function guardHandles(
     isDone = true;
     const prototype = Object.getPrototypeOf(handle) as object;
     for (const name of ['writeFile', 'appendFile'])
-      guardArgument(prototype, name, 0, (data) => contentHere(data, here));
-    guardArgument(prototype, 'writev', 0, allHere);
-    for (const way of ['write', 'read'] as const)
-      guard(prototype, way, (to, file, given) => moveOfHandle(to, file, given, way, isAway));
-    guard(prototype, 'readv', (to, file, given) => handleReadv(to, file, given, isAway));
+      guardArgument(prototype, name, 0, (data) => contentCopied(data, copy));
+    guardArgument(prototype, 'writev', 0, copyAll);
+    for (const direction of ['write', 'read'] as const)
+      guard(prototype, direction, (to, file, given) =>
+        moveOfHandle(to, file, given, direction, needsPin),
+      );
+    guard(prototype, 'readv', (to, file, given) => handleReadv(to, file, given, needsPin));
     return handle;
   });
 }
@@ -104,7 +109,7 @@ function guard(
   if (native !== undefined) replace(holder, name, wrapFunction(native, call));
 }
 
-/** The argument at a place goes through `change`; where that leaves it as it is, so are all. */
+/** Wraps a function: `change` maps its argument `at`; other arguments are passed unchanged. */
 function guardArgument(
   holder: object,
   name: string,
@@ -119,19 +124,19 @@ function guardArgument(
   });
 }
 
-/** A stream of objects hands on the object itself: no system call is made of it. */
-function guardStream(holder: object, name: string, here: (value: unknown) => unknown): void {
+/** A stream in object mode passes the object itself: no system call accesses it. */
+function guardStream(holder: object, name: string, copy: (value: unknown) => unknown): void {
   guard(holder, name, (native, self, args) => {
     if (args.length === 0 || (self as Writable).writableObjectMode)
       return Reflect.apply(native, self, args);
-    return Reflect.apply(native, self, [here(args[0]), ...args.slice(1)]);
+    return Reflect.apply(native, self, [copy(args[0]), ...args.slice(1)]);
   });
 }
 
-/** A copy of a view of paged memory, of the same class; any other value itself. */
-function copyOf(value: unknown, isAway: IsAway): unknown {
-  if (value instanceof ArrayBuffer) return isAway(new Uint8Array(value)) ? value.slice(0) : value;
-  if (!ArrayBuffer.isView(value) || !isAway(value)) return value;
+/** Returns a copy, of the same class, of a view of paged memory; any other value unchanged. */
+function copyOf(value: unknown, needsPin: NeedsPin): unknown {
+  if (value instanceof ArrayBuffer) return needsPin(new Uint8Array(value)) ? value.slice(0) : value;
+  if (!ArrayBuffer.isView(value) || !needsPin(value)) return value;
   const copy = new ArrayBuffer(value.byteLength);
   new Uint8Array(copy).set(bytesOf(value));
   return viewLike(value, copy);
@@ -152,43 +157,43 @@ function viewLike(view: ArrayBufferView, buffer: ArrayBuffer): ArrayBufferView {
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
-function withInputHere(options: unknown, here: (value: unknown) => unknown): unknown {
+function inputCopied(options: unknown, copy: (value: unknown) => unknown): unknown {
   if (typeof options !== 'object' || options === null || !('input' in options)) return options;
-  const input = here(options.input);
+  const input = copy(options.input);
   return input === options.input ? options : { ...options, input };
 }
 
-/** What a promise of a file's writing takes: bytes, or something that yields them. */
-function contentHere(data: unknown, here: (value: unknown) => unknown): unknown {
-  if (typeof data !== 'object' || data === null || ArrayBuffer.isView(data)) return here(data);
+/** Maps the data of fs.promises.writeFile: bytes, or an iterable of them. */
+function contentCopied(data: unknown, copy: (value: unknown) => unknown): unknown {
+  if (typeof data !== 'object' || data === null || ArrayBuffer.isView(data)) return copy(data);
   if (!(Symbol.asyncIterator in data) && !(Symbol.iterator in data)) return data;
   return (async function* () {
-    for await (const part of data as AsyncIterable<unknown>) yield here(part);
+    for await (const part of data as AsyncIterable<unknown>) yield copy(part);
   })();
 }
 
-/** What a call for one run of bytes asks, in whichever form: (buffer, offset, length, position), (buffer, { … }). */
+/** The bytes of a call, from either form of arguments: (buffer, offset, length, position) or (buffer, { … }). */
 interface Run {
   readonly bytes: Uint8Array;
   readonly position: unknown;
 }
 
-/** Null: no paged memory, or arguments that the native function is to refuse. */
-function runOf(args: Args, at: number, isAway: IsAway): Run | null {
+/** Null: no paged memory, or invalid arguments, which the native function refuses. */
+function runOf(args: Args, at: number, needsPin: NeedsPin): Run | null {
   let buffer = args[at];
-  let wishes: unknown = args[at + 1];
+  let options: unknown = args[at + 1];
   if (isOptions(buffer)) {
-    wishes = buffer;
+    options = buffer;
     buffer = (buffer as Result)['buffer'];
   }
-  if (!ArrayBuffer.isView(buffer) || !isAway(buffer)) return null;
+  if (!ArrayBuffer.isView(buffer) || !needsPin(buffer)) return null;
   const {
     offset = 0,
     length,
     position,
-  } = isOptions(wishes)
-    ? (wishes as Result)
-    : { offset: wishes ?? 0, length: args[at + 2], position: args[at + 3] };
+  } = isOptions(options)
+    ? (options as Result)
+    : { offset: options ?? 0, length: args[at + 2], position: args[at + 3] };
   const count = typeof length === 'number' ? length : buffer.byteLength - Number(offset);
   const isInside =
     Number.isSafeInteger(offset) &&
@@ -204,27 +209,27 @@ function runOf(args: Args, at: number, isAway: IsAway): Run | null {
 const isOptions = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && !ArrayBuffer.isView(value);
 
-/** Where a piece goes that comes `done` bytes after the beginning; null and what is negative: where the file is. */
+/** Position of the piece that starts after `done` bytes. Null and negative positions mean the current one. */
 function positionAfter(position: unknown, done: number): unknown {
   if (typeof position === 'bigint') return position < 0n ? position : position + BigInt(done);
   return typeof position === 'number' && position >= 0 ? position + done : position;
 }
 
-type Way = 'write' | 'read';
+type Direction = 'write' | 'read';
 
-/** The pieces of a run, one after the other, through one buffer. */
+/** Moves a run piece by piece through one scratch buffer. */
 class Pieces {
   done = 0;
-  /** All was moved, or the last piece was short or failed. */
+  /** True when all bytes were moved, or the last piece was short or failed. */
   isOver = false;
   readonly #run: Run;
-  readonly #way: Way;
+  readonly #direction: Direction;
   readonly #scratch: Uint8Array;
   #piece: Uint8Array;
 
-  constructor(run: Run, way: Way) {
+  constructor(run: Run, direction: Direction) {
     this.#run = run;
-    this.#way = way;
+    this.#direction = direction;
     this.#scratch = new Uint8Array(Math.min(PIECE_BYTES, run.bytes.length));
     this.#piece = this.#scratch;
   }
@@ -234,18 +239,18 @@ class Pieces {
     const { bytes, position } = this.#run;
     const length = Math.min(PIECE_BYTES, bytes.length - this.done);
     this.#piece = this.#scratch.subarray(0, length);
-    if (this.#way === 'write') this.#piece.set(bytes.subarray(this.done, this.done + length));
+    if (this.#direction === 'write') this.#piece.set(bytes.subarray(this.done, this.done + length));
     return [this.#piece, 0, length, positionAfter(position, this.done)];
   }
 
   moved(count: number): void {
     const { bytes } = this.#run;
-    if (this.#way === 'read') bytes.set(this.#piece.subarray(0, count), this.done);
+    if (this.#direction === 'read') bytes.set(this.#piece.subarray(0, count), this.done);
     this.done += count;
     this.isOver = count < this.#piece.length || this.done === bytes.length;
   }
 
-  /** What was moved before counts. @throws error where nothing was */
+  /** Ends after a partial transfer. @throws error if nothing was moved */
   failed(error: unknown): void {
     if (this.done === 0) throw error;
     this.isOver = true;
@@ -253,19 +258,32 @@ class Pieces {
 }
 
 /**
- * Null: as runOf(). A second read from a pipe or a socket would wait for bytes that were not sent: only files have one.
+ * Null: see runOf(). Only regular files are read in more than one piece: a second read from a pipe or a socket could
+ * wait for bytes that were never sent.
  */
-function piecesOf(fd: unknown, args: Args, at: number, way: Way, isAway: IsAway): Pieces | null {
-  const run = runOf(args, at, isAway);
+function piecesOf(
+  fd: unknown,
+  args: Args,
+  at: number,
+  direction: Direction,
+  needsPin: NeedsPin,
+): Pieces | null {
+  const run = runOf(args, at, needsPin);
   if (run === null) return null;
-  const isWhole = way === 'write' || (typeof fd === 'number' && fs.fstatSync(fd).isFile());
+  const isWhole = direction === 'write' || (typeof fd === 'number' && fs.fstatSync(fd).isFile());
   const bytes = isWhole ? run.bytes : run.bytes.subarray(0, PIECE_BYTES);
-  return new Pieces({ ...run, bytes }, way);
+  return new Pieces({ ...run, bytes }, direction);
 }
 
-function moveSync(native: Callable, self: unknown, args: Args, way: Way, isAway: IsAway): unknown {
+function moveSync(
+  native: Callable,
+  self: unknown,
+  args: Args,
+  direction: Direction,
+  needsPin: NeedsPin,
+): unknown {
   const [fd] = args;
-  const pieces = piecesOf(fd, args, 1, way, isAway);
+  const pieces = piecesOf(fd, args, 1, direction, needsPin);
   if (pieces === null) return Reflect.apply(native, self, args);
   while (!pieces.isOver)
     try {
@@ -291,7 +309,7 @@ async function moveLater(
 
 type Callback = (error: unknown, count?: number, buffer?: unknown) => void;
 
-/** A call with a callback as a promise of its count. */
+/** Calls a function with a callback; returns a promise of its byte count. */
 const counted = (native: Callable, self: unknown, args: Args): Promise<number> =>
   new Promise((done, fail) => {
     const callback: Callback = (error, count) => (error === null ? done(count!) : fail(error));
@@ -302,57 +320,57 @@ function moveThenCall(
   native: Callable,
   self: unknown,
   args: Args,
-  way: Way,
-  isAway: IsAway,
+  direction: Direction,
+  needsPin: NeedsPin,
 ): unknown {
   const [fd] = args;
   const callback = args.at(-1) as Callback;
-  const isAsked = typeof callback === 'function';
-  const pieces = isAsked ? piecesOf(fd, args.slice(0, -1), 1, way, isAway) : null;
+  const hasCallback = typeof callback === 'function';
+  const pieces = hasCallback ? piecesOf(fd, args.slice(0, -1), 1, direction, needsPin) : null;
   if (pieces === null) return Reflect.apply(native, self, args);
   const all = moveLater(pieces, (piece) => counted(native, self, [fd, ...piece]));
-  return tell(all, callback, bufferOf(args[1]));
+  return callBack(all, callback, bufferOf(args[1]));
 }
 
 const bufferOf = (given: unknown): unknown =>
   isOptions(given) ? (given as Result)['buffer'] : given;
 
-/** Outside of the promise: what a callback throws is an uncaught error, as of the native function's. */
-function tell(count: Promise<number>, callback: Callback, buffer: unknown): void {
+/** Calls back outside the promise, so that an exception in the callback is uncaught, as with the native function. */
+function callBack(count: Promise<number>, callback: Callback, buffer: unknown): void {
   count.then(
     (done) => process.nextTick(callback, null, done, buffer),
     (error) => process.nextTick(callback, error),
   );
 }
 
-function readvSync(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
-  const scratch = scratchOf(args[1], isAway);
+function readvSync(native: Callable, self: unknown, args: Args, needsPin: NeedsPin): unknown {
+  const scratch = scratchOf(args[1], needsPin);
   if (scratch === null) return Reflect.apply(native, self, args);
-  const come = Reflect.apply(native, self, [args[0], scratch, ...args.slice(2)]) as number;
-  spread(scratch, args[1] as ArrayBufferView[], come);
-  return come;
+  const bytesRead = Reflect.apply(native, self, [args[0], scratch, ...args.slice(2)]) as number;
+  scatter(scratch, args[1] as ArrayBufferView[], bytesRead);
+  return bytesRead;
 }
 
-function readv(native: Callable, self: unknown, args: Args, isAway: IsAway): unknown {
+function readv(native: Callable, self: unknown, args: Args, needsPin: NeedsPin): unknown {
   const callback = args.at(-1) as Callback;
-  const scratch = typeof callback === 'function' ? scratchOf(args[1], isAway) : null;
+  const scratch = typeof callback === 'function' ? scratchOf(args[1], needsPin) : null;
   if (scratch === null) return Reflect.apply(native, self, args);
-  const all = counted(native, self, [args[0], scratch, ...args.slice(2, -1)]).then((come) => {
-    spread(scratch, args[1] as ArrayBufferView[], come);
-    return come;
+  const all = counted(native, self, [args[0], scratch, ...args.slice(2, -1)]).then((bytesRead) => {
+    scatter(scratch, args[1] as ArrayBufferView[], bytesRead);
+    return bytesRead;
   });
-  return tell(all, callback, args[1]);
+  return callBack(all, callback, args[1]);
 }
 
-/** A buffer for each view; null: none of them is of paged memory. */
-function scratchOf(views: unknown, isAway: IsAway): Uint8Array[] | null {
+/** A buffer per view; null if none of the views is in paged memory. */
+function scratchOf(views: unknown, needsPin: NeedsPin): Uint8Array[] | null {
   if (!Array.isArray(views) || !views.every((view) => ArrayBuffer.isView(view))) return null;
-  if (!views.some(isAway)) return null;
+  if (!views.some(needsPin)) return null;
   return views.map(({ byteLength }) => new Uint8Array(byteLength));
 }
 
-/** The first `count` bytes of the buffers go to the views. */
-function spread(scratch: readonly Uint8Array[], views: readonly ArrayBufferView[], count: number) {
+/** Copies the first `count` bytes of the buffers to the views. */
+function scatter(scratch: readonly Uint8Array[], views: readonly ArrayBufferView[], count: number) {
   let left = count;
   for (let i = 0; i < scratch.length && left > 0; i++) {
     const part = scratch[i]!.subarray(0, left);
@@ -365,12 +383,12 @@ async function moveOfHandle(
   native: Callable,
   self: unknown,
   args: Args,
-  way: Way,
-  isAway: IsAway,
+  direction: Direction,
+  needsPin: NeedsPin,
 ): Promise<unknown> {
-  const pieces = piecesOf((self as { readonly fd: number }).fd, args, 0, way, isAway);
+  const pieces = piecesOf((self as { readonly fd: number }).fd, args, 0, direction, needsPin);
   if (pieces === null) return Reflect.apply(native, self, args);
-  const name = way === 'write' ? 'bytesWritten' : 'bytesRead';
+  const name = direction === 'write' ? 'bytesWritten' : 'bytesRead';
   const count = await moveLater(pieces, async (piece) => {
     const result = (await Reflect.apply(native, self, piece)) as Readonly<Record<string, number>>;
     return result[name]!;
@@ -382,12 +400,12 @@ async function handleReadv(
   native: Callable,
   self: unknown,
   args: Args,
-  isAway: IsAway,
+  needsPin: NeedsPin,
 ): Promise<unknown> {
-  const scratch = scratchOf(args[0], isAway);
+  const scratch = scratchOf(args[0], needsPin);
   if (scratch === null) return Reflect.apply(native, self, args);
   const result = await Reflect.apply(native, self, [scratch, ...args.slice(1)]);
   const { bytesRead } = result as { bytesRead: number };
-  spread(scratch, args[0] as ArrayBufferView[], bytesRead);
+  scatter(scratch, args[0] as ArrayBufferView[], bytesRead);
   return { bytesRead, buffers: args[0] };
 }

@@ -1,13 +1,13 @@
-/** What is wrong with the tiers of a swap, on its way from the engine to the program. */
+/** Problems of a swap's tiers, as the engine reports them to the program. */
 
-/** A mask. */
+/** Bits of a mask. */
 export const Problem = {
   /** Compressed RAM and the files are full. */
   full: 1,
-  /** Pages do not compress, and no file takes them. */
-  poor: 2,
-  /** More is in memory than a budget says. */
-  over: 4,
+  /** Incompressible pages stay in memory: no file takes them. */
+  incompressible: 2,
+  /** More pages are resident than a budget allows. */
+  overBudget: 4,
 } as const;
 
 export interface LostPage {
@@ -17,11 +17,11 @@ export interface LostPage {
   readonly reason: 'checksum' | 'device';
 }
 
-/** What the fault thread posts. */
-export interface ProblemNews {
-  /** Of Problem: what has begun since the last news. */
+/** A message of the fault thread. */
+export interface ProblemReport {
+  /** Problems that started since the last report, a mask of Problem. */
   readonly fresh: number;
-  /** Of Problem: what is wrong now. */
+  /** Problems now, a mask of Problem. */
   readonly now: number;
   readonly lost: readonly LostPage[];
 }

@@ -1,15 +1,15 @@
 /**
- * Where pages go: one area of slots for compressed RAM, and areas of files below it.
+ * The tiers of a swap: one swap area in compressed RAM, and below it an area per swap file.
  *
- *   swap out ─▶ area 0: frontswap takes it ─▶ store, within the limit
- *                └ refuses: full ─▶ slots of resident pages are freed ─▶ again
- *                                └▶ no more slots of area 0 ─▶ a file's area, by priority, until there is room again
- *                                                               └ refuses: RAM once more, it may have room inside by now
- *                └ refuses: the page does not compress ─▶ a file's area ─▶ none, or full: it stays in memory, and is not
- *                                                                          asked for a while
+ *   swap out ─▶ area 0: frontswap ─▶ store, within the limit
+ *                 └ refused: full ─▶ free slots of clean resident pages, retry
+ *                                 └▶ disable area 0: the files' areas, by priority, until area 0 has free space
+ *                                      └ refused ─▶ retry area 0: it may have space that its counters do not show
+ *                 └ refused: incompressible ─▶ a file's area
+ *                                                └ none, or full ─▶ the page stays in memory and is retried later
  *
- * A page that does not compress costs as much in RAM as in memory, and a copy each way. evict() takes it all the same.
- * Files are not behind frontswap: a page that RAM refused is not compressed a second time.
+ * An incompressible page takes as much space in compressed RAM as in memory, and a copy each way; only evict() stores
+ * it there. Frontswap does not cover the files' areas: a page that RAM refused is not compressed a second time.
  */
 import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
@@ -29,22 +29,22 @@ import { swapOn } from '../swap/swapon.ts';
 import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
 import { type LostPage, Problem } from './tiers-problem.ts';
 
-/** Type of the area whose pages are in RAM; it is switched on first. */
+/** Type of the area in compressed RAM; it is switched on first. */
 const RAM_AREA = 0;
-/** Slots of it: 64 GiB of pages. Its tables take memory as they are used. */
+/** Its slots: 64 GiB of pages. Its tables use memory only where they are written. */
 const RAM_SLOTS = 2 ** 24;
 const RAM_PRIORITY = 32767;
 /** UUID of the RAM area, which only this process sees. */
 const RAM_UUID = '00000000-0000-0000-0000-000000000000';
-/** RAM takes pages again when this share of its limit is free. */
-const ROOM_SHARE = 1 / 16;
-/** Slots of clean pages freed at a time when RAM is full. */
-const COPIES_A_TIME = 64;
+/** The RAM area is enabled again when this share of its limit is free. */
+const FREE_SHARE = 1 / 16;
+/** Slots of clean pages freed per refusal when RAM is full. */
+const COPIES_PER_REFUSAL = 64;
 /** A page that compresses to more than this is incompressible. */
 const INCOMPRESSIBLE_BYTES = (PAGE_BYTES / 8) * 7;
 
 export interface TierOptions {
-  /** Ceiling of compressed pages and all tables about them, bytes; 0 = none. */
+  /** Limit of compressed pages and their tables, bytes; 0 = none. */
   readonly limitBytes: number;
   readonly devices: readonly DeviceOptions[];
 }
@@ -55,45 +55,45 @@ export class Tiers implements Disposable {
   readonly #budget: Budget;
   readonly #files: SwapFile[] = [];
   readonly #ram: SwapArea;
-  /** RAM refused, and has no room yet. */
+  /** The RAM area is disabled: it refused a page and has no free space yet. */
   #isFull = false;
-  /** RAM is tried although its counters show no room, because no file took a page. */
+  /** RAM is tried although its counters show no free space, because no file took the page. */
   #isRetrying = false;
   /** An incompressible page that RAM refused is being written to a file. */
-  #isPassedOn = false;
-  /** True: incompressible pages may stay in memory. False: no frames are left for them, and RAM takes them. */
+  #isRedirected = false;
+  /** True: incompressible pages may stay in memory. False: frames are limited, so RAM takes them. */
   readonly #keepsIncompressible: boolean;
   #changed = 0;
-  /** What was wrong at the last look, and the counter then. */
+  /** Problems at the last check, a mask, and the counter overBudget then. */
   #problem = 0;
   #overBudget = 0;
 
   constructor(
     options: TierOptions,
     pager: Pick<PagerOptions, 'frames' | 'onLost'>,
-    keepsPoor: boolean,
+    keepsIncompressible: boolean,
   ) {
-    this.#keepsIncompressible = keepsPoor;
+    this.#keepsIncompressible = keepsIncompressible;
     this.#budget = new Budget(options.limitBytes);
     this.backend = storeBackend(
       this.#budget,
       lz4,
       systemPageRelease(process.platform),
       null,
-      true, // a program that stays within its budget does not wait for it
+      true, // startsEmpty: a program within its budget must not wait for the store's first shard
     );
     const front = new RamFrontswap();
     front.register(this.backend);
     this.pager = new Pager({ ...pager, front });
     const { evictor } = this.pager;
-    evictor.onRefusal = () => this.#refused();
+    evictor.onRefusal = () => this.#onRefusal();
     evictor.onBatch = (isAsked) => {
       this.backend.payloadMax =
         isAsked || !this.#keepsIncompressible ? PAGE_BYTES : INCOMPRESSIBLE_BYTES;
     };
     evictor.onRetried = () => {
-      if (this.#isPassedOn) this.#ram.writeOk = true;
-      this.#isPassedOn = false;
+      if (this.#isRedirected) this.#ram.writeOk = true;
+      this.#isRedirected = false;
     };
     this.#ram = this.#switchOnRam();
     try {
@@ -105,27 +105,28 @@ export class Tiers implements Disposable {
   }
 
   /**
-   * Current problems, a mask of Problem. A problem stays set until there is some spare room, so that the program is not
-   * notified repeatedly.
+   * Returns the current problems, a mask of Problem. A problem stays set until there is a margin of free space, so that
+   * the program is not notified repeatedly.
    */
-  look(): number {
+  checkProblems(): number {
     const { counters, evictor, regions } = this.pager;
     const before = this.#problem;
     const overBudget = counters.get('overBudget');
     let now = 0;
     if (evictor.isFull && overBudget > 0) now |= Problem.full;
-    if ((before & Problem.full) !== 0 && !this.#hasRoom()) now |= Problem.full;
-    let isOver = overBudget > this.#overBudget || (before & Problem.over) !== 0;
+    if ((before & Problem.full) !== 0 && !this.#hasSpace()) now |= Problem.full;
+    let isOver = overBudget > this.#overBudget || (before & Problem.overBudget) !== 0;
     let isAbove = false;
     for (let i = 0; i < regions.length; i++) {
       const { set } = regions[i]!;
-      const isPoor = set.ceiling > set.limit;
-      const wasPoor = (before & Problem.poor) !== 0 && set.incompressible > set.limit >>> 1;
-      if (isPoor || wasPoor) now |= Problem.poor;
-      isOver ||= isPoor;
+      const isAboveLimit = set.ceiling > set.limit;
+      const wasAboveLimit =
+        (before & Problem.incompressible) !== 0 && set.incompressible > set.limit >>> 1;
+      if (isAboveLimit || wasAboveLimit) now |= Problem.incompressible;
+      isOver ||= isAboveLimit;
       isAbove ||= set.pages > set.limit;
     }
-    if (isOver && isAbove) now |= Problem.over;
+    if (isOver && isAbove) now |= Problem.overBudget;
     this.#overBudget = overBudget;
     this.#problem = now;
     return now;
@@ -135,7 +136,7 @@ export class Tiers implements Disposable {
     return this.#budget.limitBytes;
   }
 
-  /** Bytes of RAM that compressed pages and their tables take. */
+  /** Bytes of compressed pages and their tables. */
   get usedBytes(): number {
     return this.#budget.usedBytes;
   }
@@ -152,10 +153,10 @@ export class Tiers implements Disposable {
     return this.backend.counter(at);
   }
 
-  /** Housekeeping after `changed` pages were stored or freed; cheap when there is little to do. */
+  /** Maintenance after `changed` pages were stored or freed; cheap if there is little to do. */
   maintain(changed: number): void {
     this.#changed += changed;
-    if (this.#isFull && this.#hasRoom()) {
+    if (this.#isFull && this.#hasSpace()) {
       this.#isFull = false;
       this.#isRetrying = false;
       this.#ram.writeOk = true;
@@ -165,7 +166,7 @@ export class Tiers implements Disposable {
     this.#changed = 0;
   }
 
-  /** Housekeeping while no fault waits; true while there is more to do. */
+  /** One step of compaction, for when no fault waits. Returns true while there is more to do. */
   compactIdle(): boolean {
     return this.backend.compactIdle();
   }
@@ -180,10 +181,10 @@ export class Tiers implements Disposable {
     const disk = refusingDisk(RAM_SLOTS * PAGE_BYTES);
     const type = swapOn(this.pager.swap, disk, page, {
       priority: RAM_PRIORITY,
-      // The lowest free cluster, not the one free longest: slots that have tables in memory already.
+      // Takes the lowest free cluster, not the one free longest: its slots have tables in memory already.
       allocator: 'rotating',
     });
-    assert(type === RAM_AREA, 'the area in RAM is the first');
+    assert(type === RAM_AREA, 'type = RAM_AREA');
     return this.pager.swap.areas[RAM_AREA]!;
   }
 
@@ -194,20 +195,21 @@ export class Tiers implements Disposable {
       ...(device.priority === undefined ? {} : { priority: device.priority }),
       discard: device.discard ?? 'off',
       allocator: 'solid',
-      pageCluster: 0, // the pager brings ahead what it wants
+      pageCluster: 0, // the pager does its own read-ahead
     });
   }
 
-  /** A page was refused: finds another place for it, or space in RAM. */
-  #refused(): RefusalResult {
-    if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isPassedOn) return this.#passOn();
+  /** A page was refused: selects another area for it, or frees space in RAM. */
+  #onRefusal(): RefusalResult {
+    if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isRedirected)
+      return this.#tryFile();
     if (!this.#ram.writeOk) {
-      // No file takes it. Freed pages left room inside the store that its counters show as used: try RAM once more.
+      // No file takes the page. Freed pages leave space in the store that its counters still show as used: retry RAM.
       this.#isRetrying = true;
       this.#ram.writeOk = true;
       return RefusalResult.retry;
     }
-    const dropped = this.pager.dropCopies(COPIES_A_TIME);
+    const dropped = this.pager.dropCopies(COPIES_PER_REFUSAL);
     if (this.#files.length === 0) this.pager.evictor.exchange += dropped;
     if (dropped > 0) return RefusalResult.retry;
     if (this.#files.length === 0) return RefusalResult.full;
@@ -218,21 +220,21 @@ export class Tiers implements Disposable {
     return isNew ? RefusalResult.retry : RefusalResult.full;
   }
 
-  /** A page does not compress: tries a file. */
-  #passOn(): RefusalResult {
-    if (this.#isPassedOn || this.#files.length === 0) return RefusalResult.incompressible;
-    this.#isPassedOn = true;
+  /** The page is incompressible: redirects it to a file's area. */
+  #tryFile(): RefusalResult {
+    if (this.#isRedirected || this.#files.length === 0) return RefusalResult.incompressible;
+    this.#isRedirected = true;
     this.#ram.writeOk = false;
     return RefusalResult.retry;
   }
 
-  #hasRoom(): boolean {
+  #hasSpace(): boolean {
     const { limitBytes, usedBytes } = this.#budget;
-    return limitBytes === 0 || usedBytes <= limitBytes * (1 - ROOM_SHARE);
+    return limitBytes === 0 || usedBytes <= limitBytes * (1 - FREE_SHARE);
   }
 }
 
-export const lostBy = (reason: SwapInResult): LostPage['reason'] =>
+export const lossReason = (reason: SwapInResult): LostPage['reason'] =>
   reason === SwapInResult.corrupt ? 'checksum' : 'device';
 
 /** Frontswap for the RAM area only: the other areas are not initialised in it, so it refuses their pages. */

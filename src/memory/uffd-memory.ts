@@ -1,19 +1,19 @@
 /**
- * Memory of this process as a pager wants it (pager/ops.ts): a range registered with a userfaultfd, and frames to bring
- * its pages through.
+ * Implements the pager's PagedMemory (pager/ops.ts) for memory of this process: a range registered with a userfaultfd,
+ * and the frames that its pages are copied through.
  *
- *   install   UFFDIO_COPY, write-protected where asked
- *   zeros     UFFDIO_COPY of zeros to pages that are written, UFFDIO_ZEROPAGE (the shared zero page) to those read
- *   protect   UFFDIO_WRITEPROTECT
- *   take      copy ▶ drop, of protected pages: a writer in between waits, and faults again
- *   drop      gathered until flush(), then one madvise(DONTNEED) for all (advice-batch.ts)
+ *   install        UFFDIO_COPY, write-protected unless `writable`
+ *   installZeros   UFFDIO_COPY of zeros for a write, UFFDIO_ZEROPAGE (the shared zero page) for a read
+ *   protect        UFFDIO_WRITEPROTECT
+ *   take           copies protected pages, then drops them: a writer in between waits and faults again
+ *   drop           collects ranges; flush() drops them all in one process_madvise (advice-batch.ts)
  *
  * Invariants
- * - This thread never touches a page that may be missing: it would wait for itself. What it copies out is protected,
- *   and so is there.
- * - Nothing is allocated by a call.
+ * - The fault thread never accesses a page that may be missing: it would wait for itself. It copies only protected
+ *   pages, which are present.
+ * - A call allocates nothing.
  *
- * Cost: one system call a run of pages; about 1.7 us for one page that is installed, 1 us a page in runs.
+ * Cost: one system call per run of pages; about 1.7 us to install one page, 1 us per page in runs.
  * Sources: ioctl_userfaultfd(2), madvise(2); mm/userfaultfd.c.
  */
 import { assert } from '../base/assert.ts';
@@ -26,11 +26,11 @@ import { BATCH_PAGES } from '../pager/evictor.ts';
 import { FRAME_COUNT, WINDOW_PAGES } from '../pager/loader.ts';
 import { type PagedMemory, StopReason } from '../pager/ops.ts';
 
-/** The pager's frames, at an address. */
+/** The pager's frames, at a fixed address. */
 export class UffdFrames {
   readonly address: number;
   readonly bytes: Uint8Array;
-  /** Zeros to copy from: WINDOW_PAGES pages that are never written and take no memory. */
+  /** Address of WINDOW_PAGES pages of zeros to copy from. They are never written and use no memory. */
   readonly zeros: number;
   readonly #mapping: Mapping;
 
@@ -53,6 +53,18 @@ export class UffdFrames {
   }
 }
 
+export interface UffdMemoryOptions {
+  readonly address: number;
+  readonly pages: number;
+  readonly uffd: Userfaultfd;
+  readonly mapping: Mapping;
+  readonly frames: UffdFrames;
+  /** Collects the ranges to drop. */
+  readonly drops: AdviceBatch;
+  /** Ends the process: the kernel cannot poison a lost page. */
+  readonly abort: () => never;
+}
+
 export class UffdMemory implements PagedMemory {
   readonly address: number;
   readonly pages: number;
@@ -62,37 +74,27 @@ export class UffdMemory implements PagedMemory {
   readonly #frames: UffdFrames;
   readonly #drops: AdviceBatch;
   readonly #canPoison: boolean;
-  readonly #onPoison: () => never;
+  readonly #abort: () => never;
 
-  /**
-   * Registers the range: from now on its missing pages are the pager's.
-   * @param onPoison where the kernel cannot poison a page: ends the process
-   */
-  constructor(
-    address: number,
-    pages: number,
-    uffd: Userfaultfd,
-    mapping: Mapping,
-    frames: UffdFrames,
-    drops: AdviceBatch,
-    onPoison: () => never,
-  ) {
+  /** Registers the range: from now on the pager resolves faults on its missing pages. */
+  constructor({ address, pages, uffd, mapping, frames, drops, abort }: UffdMemoryOptions) {
     this.address = address;
     this.pages = pages;
     this.#uffd = uffd;
     this.#mapping = mapping;
     this.#frames = frames;
     this.#drops = drops;
-    this.#onPoison = onPoison;
+    this.#abort = abort;
     this.#canPoison = (uffd.features & UffdFeature.poison) !== 0;
     const bytes = pages * PAGE_BYTES;
-    // A child of fork() does not get the range (it would share the pages and could not fault), nor do huge pages.
+    // A forked child would share the pages and its faults would not be served. A huge page could not be dropped in
+    // part.
     mapping.advise(address, bytes, Advice.dontFork);
     mapping.advise(address, bytes, Advice.noHugePage);
     uffd.register(address, bytes, UffdMode.missing | UffdMode.writeProtect);
   }
 
-  /** The range is ordinary memory again; what is not resident reads as zeros. */
+  /** Makes the range ordinary memory; pages that are not resident read as zeros. */
   unregister(): void {
     this.#uffd.unregister(this.address, this.pages * PAGE_BYTES);
     this.#mapping.advise(this.address, this.pages * PAGE_BYTES, Advice.doFork);
@@ -105,10 +107,12 @@ export class UffdMemory implements PagedMemory {
     do {
       const at = done * PAGE_BYTES;
       const left = count * PAGE_BYTES - at;
-      this.#note(this.#uffd.copy(this.address + page * PAGE_BYTES + at, from + at, left, mode));
+      this.#noteResult(
+        this.#uffd.copy(this.address + page * PAGE_BYTES + at, from + at, left, mode),
+      );
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
-    // A run that ends outside of one mapping is refused whole: what is said of it need not be true of its first page.
+    // The kernel refuses a run that is not in one mapping as a whole; its first page may still be installable.
     return done === 0 && this.stop === StopReason.gone && count > 1
       ? this.install(page, frame, 1, writable)
       : done;
@@ -119,10 +123,10 @@ export class UffdMemory implements PagedMemory {
     do {
       const at = this.address + (page + done) * PAGE_BYTES;
       const left = (count - done) * PAGE_BYTES;
-      const answer = areWritten
+      const result = areWritten
         ? this.#uffd.copy(at, this.#frames.zeros, left, CopyMode.wake)
         : this.#uffd.zeroPage(at, left, CopyMode.wake);
-      this.#note(answer);
+      this.#noteResult(result);
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
     return done === 0 && this.stop === StopReason.gone && count > 1
@@ -139,7 +143,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   take(page: number, count: number, frame: number): number {
-    assert(frame + count <= BATCH_PAGES, 'pages leave through the frames for it');
+    assert(frame + count <= BATCH_PAGES, 'frame + count <= BATCH_PAGES');
     const from = this.address + page * PAGE_BYTES;
     this.#mapping.copy(this.#frames.addressOf(frame), from, count * PAGE_BYTES);
     this.drop(page, count);
@@ -163,7 +167,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   poison(page: number): void {
-    if (!this.#canPoison) this.#onPoison();
+    if (!this.#canPoison) this.#abort();
     const at = this.address + page * PAGE_BYTES;
     if (this.#uffd.poison(at, PAGE_BYTES, CopyMode.wake) === ResolveResult.exists)
       this.wake(page, 1);
@@ -176,10 +180,11 @@ export class UffdMemory implements PagedMemory {
 
   #isAgain = false;
 
-  #note(answer: ResolveResult): void {
-    this.#isAgain = answer === ResolveResult.again;
-    if (answer === ResolveResult.done || this.#isAgain) this.stop = StopReason.none;
-    else if (answer === ResolveResult.exists) this.stop = StopReason.resident;
-    else this.stop = answer === ResolveResult.gone ? StopReason.gone : StopReason.busy;
+  /** Sets `stop` and #isAgain from the result of an ioctl. */
+  #noteResult(result: ResolveResult): void {
+    this.#isAgain = result === ResolveResult.again;
+    if (result === ResolveResult.done || this.#isAgain) this.stop = StopReason.none;
+    else if (result === ResolveResult.exists) this.stop = StopReason.resident;
+    else this.stop = result === ResolveResult.gone ? StopReason.gone : StopReason.busy;
   }
 }

@@ -1,13 +1,12 @@
 /**
- * WASI's system calls on paged memory (system-calls.ts says why): node:wasi reads and writes the memory of a module
- * itself. Its functions are wrapped before an instance is linked to them. A call that answers EFAULT has done nothing;
- * it is made again with its first 64 KiB pinned, and a module that gets a short count goes on from there, as it does
- * for any file.
+ * Wraps WASI's functions, whose system calls access the memory of a module: on paged memory they may fail with EFAULT
+ * (system-calls.ts). The functions are wrapped before an instance is linked to them. A call that returned EFAULT had no
+ * effect. The wrapper repeats it with its first 64 KiB pinned and returns a short count, after which a module continues
+ * as with any file.
  *
- * Copies that a program makes of the functions (`{ ...wasi.wasiImport }`) are wrapped where they are, unless they are
- * frozen.
+ * Copies of the functions that a program makes (`{ ...wasi.wasiImport }`) are wrapped too, unless they are frozen.
  *
- * Invariant: the vector of a module's call is as the module has written it when the call returns.
+ * Invariant: when a call returns, the module's vector has the contents that the module wrote.
  * Sources: wasi_snapshot_preview1 (fd_write, iovec); lib/wasi.js and src/node_wasi.cc of Node.
  */
 import { types } from 'node:util';
@@ -18,19 +17,19 @@ import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 type Native = (...args: unknown[]) => unknown;
 type RegionOf = (memory: WasmMemory) => SwapRegion | null;
 
-/** Calls with a vector of (address, length) at their second argument, and its count at the third. */
+/** Calls whose second argument is a vector of (address, length) and whose third is its count. */
 const vectorCalls = ['fd_write', 'fd_pwrite', 'fd_read', 'fd_pread', 'sock_send', 'sock_recv'];
 const moduleNames = ['wasi_snapshot_preview1', 'wasi_unstable'];
 /** errno of wasi_snapshot_preview1. */
 const EFAULT = 21;
 const SUCCESS = 0;
-/** Less than the smallest budget lets a program pin. */
+/** Bytes pinned per call; the smallest resident budget allows more. */
 const PIECE_BYTES = 65_536;
 const VECTOR_BYTES = 8;
 
 export class WasiCalls {
   readonly #regionOf: RegionOf;
-  /** The memory that each object of imports works on. */
+  /** The memory that the functions of an import object access. */
   readonly #memories = new WeakMap<object, WasmMemory>();
   readonly #known = new WeakSet<object>();
 
@@ -38,7 +37,7 @@ export class WasiCalls {
     this.#regionOf = regionOf;
   }
 
-  /** Before an instance is made of the imports. */
+  /** Wraps the WASI functions among the imports. Called before the instance is created. */
   link(imports: unknown): void {
     for (const calls of wasiOf(imports)) {
       if (this.#known.has(calls)) continue;
@@ -48,7 +47,7 @@ export class WasiCalls {
     }
   }
 
-  /** An instance of the imports has, or was given, the memory. */
+  /** Records the memory of an instance that was created with the imports. */
   use(imports: unknown, memory: WasmMemory): void {
     for (const calls of wasiOf(imports)) this.#memories.set(calls, memory);
   }
@@ -56,15 +55,15 @@ export class WasiCalls {
   #wrap(
     calls: Record<string, unknown>,
     name: string,
-    again: (native: Native, args: unknown[], memory: WasmMemory) => unknown,
+    retry: (native: Native, args: unknown[], memory: WasmMemory) => unknown,
   ): void {
     const native = nativeOf(calls, name);
     if (native === null) return;
     calls[name] = wrapFunction(native, (to, self, args) => {
-      const answer = Reflect.apply(to, self, args);
-      const memory = answer === EFAULT ? this.#memories.get(calls) : undefined;
-      if (memory === undefined) return answer;
-      return again((...all) => Reflect.apply(to, self, all), [...args], memory);
+      const errno = Reflect.apply(to, self, args);
+      const memory = errno === EFAULT ? this.#memories.get(calls) : undefined;
+      if (memory === undefined) return errno;
+      return retry((...all) => Reflect.apply(to, self, all), [...args], memory);
     });
   }
 
@@ -94,15 +93,15 @@ export class WasiCalls {
     for (let done = 0; done < length; ) {
       const piece = Math.min(length - done, PIECE_BYTES);
       using _pinned = pin(region, offset + done, piece);
-      const answer = native(offset + done, piece);
-      if (answer !== SUCCESS) return answer;
+      const errno = native(offset + done, piece);
+      if (errno !== SUCCESS) return errno;
       done += piece;
     }
     return SUCCESS;
   };
 }
 
-/** Address of the first of `count` entries that has bytes (a C library's first one is often empty); -1: none has. */
+/** Address of the first of `count` entries with a length above 0, or -1. A C library's first entry is often empty. */
 function firstWithBytes(buffer: ArrayBufferLike, vector: number, count: number): number {
   const view = new DataView(buffer);
   const most = Math.min(count, Math.floor((buffer.byteLength - vector) / VECTOR_BYTES));
@@ -117,8 +116,8 @@ const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
   region.pin({ offset, length });
 
 /**
- * The function that Node has bound to its own object, there or in a copy; null: it is the program's, or wrapped
- * already.
+ * Node's function in its import object or in a copy of it. Null: the property is the program's own function, or a
+ * wrapper.
  */
 function nativeOf(calls: object, name: string): Native | null {
   if (!isReplaceable(calls, name)) return null;
@@ -128,8 +127,8 @@ function nativeOf(calls: object, name: string): Native | null {
 }
 
 /**
- * WASI's import objects among the imports of an instance, and copies of them; Proxies and objects with functions of the
- * program's are skipped.
+ * WASI's import objects among the imports of an instance, and copies of them. Skips Proxies and instances of the
+ * program's classes.
  */
 function wasiOf(imports: unknown): Record<string, unknown>[] {
   if (typeof imports !== 'object' || imports === null || types.isProxy(imports)) return [];

@@ -1,12 +1,13 @@
 /**
- * How far a WebAssembly memory can grow without moving. V8 reserves the address space that a memory could ever have (4
- * GiB, 16 GiB where its addresses have 64 bits), and guard pages around it, so that it need not check addresses;
- * growing makes part of the reserve accessible.
+ * Finds how far a WebAssembly memory can grow without moving. V8 reserves the address space of the largest possible
+ * memory (4 GiB, or 16 GiB with 64-bit addresses) and guard pages around it, so that it need not check addresses.
+ * Growing makes a part of the reserve accessible.
  *
- *   ┊ guard ┊ the memory: rw ┊ reserve: no rights … 4 or 16 GiB ┊ guard ┊
+ *   ┊ guard ┊ the memory: rw ┊ reserve: PROT_NONE … 4 or 16 GiB ┊ guard ┊
  *
- * The whole reserve is registered once, so that growth, by grow() or by the program's own memory.grow, needs no hook.
- * Where V8 reserves less (bounds checks instead of guards) a memory may move when it grows, and is not adopted.
+ * The complete reserve is registered once, so growth needs no hook, neither by grow() nor by the instruction
+ * memory.grow. If V8 reserves less (with bounds checks instead of guards), the memory may move when it grows and cannot
+ * be adopted.
  *
  * Sources: V8, src/objects/backing-store.cc (AllocateWasmMemory, guard regions), src/wasm/wasm-limits.h; WebAssembly
  * JavaScript Interface, AddressValueToU64.
@@ -14,7 +15,7 @@
 import { SwapError } from '../base/errors.ts';
 import { privateBytesFrom } from '../os/linux/proc-maps.ts';
 
-/** A `WebAssembly.Memory`, as far as frontswap uses it. */
+/** The part of a `WebAssembly.Memory` that frontswap uses. */
 export interface WasmMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
 }
@@ -29,16 +30,16 @@ const bufferGetter = Object.getOwnPropertyDescriptor(Memory.prototype, 'buffer')
 const growMethod = Object.getOwnPropertyDescriptor(Memory.prototype, 'grow')!.value as () => void;
 
 /**
- * The buffer of a WebAssembly memory of any realm, whatever prototype it has.
- * @throws TypeError: it is none
+ * Returns the buffer of a WebAssembly memory of any realm, whatever its prototype.
+ * @throws TypeError: not a WebAssembly memory
  */
 export function wasmBuffer(memory: object): ArrayBuffer | SharedArrayBuffer {
   return Reflect.apply(bufferGetter, memory, []);
 }
 
 /**
- * Whether the memory's addresses have 64 bits (Memory64). A delta that is no number is refused by both kinds, and
- * changes neither: by ToBigInt() with a SyntaxError, by ToNumber() and its range with a TypeError.
+ * Whether the memory has 64-bit addresses (Memory64). Both kinds refuse a delta that is not a number, without effect: a
+ * 64-bit memory with the SyntaxError of ToBigInt(), a 32-bit one with a TypeError.
  */
 function isMemory64(memory: WasmMemory): boolean {
   try {
@@ -49,15 +50,15 @@ function isMemory64(memory: WasmMemory): boolean {
   return false;
 }
 
-/** Bytes from the memory's base on that are its own. @throws SwapError ERR_IO_UNSUPPORTED */
+/** Returns the bytes of the memory's reserve, the memory included. @throws SwapError ERR_IO_UNSUPPORTED: it may move */
 export function wasmReserve(memory: WasmMemory, address: number): number {
-  const wanted = isMemory64(memory) ? MAX_BYTES_64 : MAX_BYTES_32;
+  const required = isMemory64(memory) ? MAX_BYTES_64 : MAX_BYTES_32;
   const usedBytes = wasmBuffer(memory).byteLength;
   const reserve = privateBytesFrom(address);
-  if (reserve >= wanted && usedBytes <= wanted && address % 65536 === 0) return wanted;
+  if (reserve >= required && usedBytes <= required && address % 65536 === 0) return required;
   throw new SwapError(
     'ERR_IO_UNSUPPORTED',
-    `this memory of ${usedBytes} bytes has ${reserve} bytes of address space, not ${wanted / GIB} GiB: it may move when it grows (is Node running with --no-wasm-trap-handler?)`,
+    `this memory of ${usedBytes} bytes has ${reserve} bytes of address space instead of ${required / GIB} GiB, so it may move when it grows; run Node without --no-wasm-trap-handler`,
     { reason: 'reserve', reserve, usedBytes },
   );
 }

@@ -1,13 +1,13 @@
 /**
- * Sees every WebAssembly memory that the program makes, exports or imports, in this realm and in the contexts of
- * node:vm, by wrappers of the platform's functions (platform-wrapper.ts).
+ * Reports every WebAssembly memory that the program creates, exports or imports, in this realm and in the contexts of
+ * node:vm. It wraps the platform's functions (platform-wrapper.ts).
  *
  *   new Memory ─▶ the memory     new Instance, instantiate() ─▶ memories among the imports and the exports
  *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped in the same way
  *
- * Invariant: the program gets what the native function returns or throws, whatever is done with a memory that was
- * found. Left out: memories that a module neither imports nor exports; those of Node's own modules; imports that are
- * Proxies, whose traps would run twice; contexts over an object that is a Proxy or has a WebAssembly of its own.
+ * Invariant: a wrapper returns or throws what the native function does. Left out: memories that a module neither
+ * imports nor exports; memories of Node's own modules; imports that are Proxies, whose traps would run twice; contexts
+ * over an object that is a Proxy or has its own WebAssembly.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';
@@ -25,7 +25,7 @@ import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 
 type Constructor = Callable & { readonly prototype: object };
 
-/** What is wrapped of a realm's WebAssembly. */
+/** The members of a realm's WebAssembly that are wrapped. */
 interface Api {
   readonly Memory: Constructor;
   readonly Instance: Constructor;
@@ -35,23 +35,23 @@ interface Api {
 
 type Found = (memory: WasmMemory) => void;
 
-/** Callbacks for the creation of instances. Must not throw. */
+/** Callbacks for the creation of instances. They must not throw. */
 export interface Links {
-  /** Before an instance is made of the imports. */
+  /** Called before an instance is created with the imports. */
   link(imports: unknown): void;
-  /** An instance of the imports has the memory. */
+  /** Called for each memory of an instance that was created with the imports. */
   use(imports: unknown, memory: WasmMemory): void;
 }
 
 const mainApi = (globalThis as unknown as { readonly WebAssembly: Api }).WebAssembly;
 const exportsOf = getterOf(mainApi.Instance, 'exports');
-/** The program may put its own there. */
+/** Read now: the program may replace it. */
 const { then } = Promise.prototype;
 
-/** Whether the functions of WebAssembly may be replaced; not so with --frozen-intrinsics. */
+/** Whether the functions of WebAssembly can be replaced; false with --frozen-intrinsics. */
 export const canWatchMemories: boolean = isOpen(mainApi);
 
-/** Gives each memory to `found` once, before the program has it. `found` must not throw. */
+/** Calls `found` once per memory, before the program receives the memory. `found` must not throw. */
 export function watchMemories(found: Found, links: Links): void {
   const known = new WeakSet<object>();
   const once: Found = (memory) => {
@@ -111,7 +111,7 @@ function replaceConstructor(
   replace(api, name, wrapper);
 }
 
-/** The promise is one of ours that follows the native one: an error that the program does not handle is still told. */
+/** Returns a promise derived from the native one, so an unhandled rejection is still reported. */
 function wrapInstantiate(
   native: Callable,
   made: (instance: unknown, imports: unknown) => void,
@@ -121,19 +121,19 @@ function wrapInstantiate(
     links.link(args[1]);
     const promise = Reflect.apply(native, self, args);
     if (isCalledByDependencyOfNode(call)) return promise;
-    const look = (result: { readonly instance?: unknown }): unknown => {
+    const inspect = (result: { readonly instance?: unknown }): unknown => {
       made(result.instance ?? result, args[1]);
       return result;
     };
-    return Reflect.apply(then, promise, [look]);
+    return Reflect.apply(then, promise, [inspect]);
   };
   return wrapFunction(native, call);
 }
 
 /**
- * Whether the caller of `wrapper` is a module that Node has within (undici, the lexer of CommonJS). Their memories are
- * some pages that never grow: paging them would start the fault thread for nothing. Some releases make them by
- * instantiate(), some by `new Instance`. Not so Node's loader, whose instances are the program's: `import 'file.wasm'`.
+ * Whether a module bundled with Node (undici, the CommonJS lexer) called `wrapper`. Its memory has a few pages and
+ * never grows, and does not justify a fault thread. Depending on the release it is created by instantiate() or `new
+ * Instance`. Node's loader is not such a module: its instances belong to the program (`import 'file.wasm'`).
  */
 function isCalledByDependencyOfNode(wrapper: object): boolean {
   const { stackTraceLimit, prepareStackTrace } = Error;
@@ -141,7 +141,7 @@ function isCalledByDependencyOfNode(wrapper: object): boolean {
   Error.stackTraceLimit = 1;
   Error.prepareStackTrace = (_, sites) => sites;
   Error.captureStackTrace(trace, wrapper as () => void);
-  const { stack } = trace; // read while it is made our way
+  const { stack } = trace; // formatted on first access, by the function above
   Object.assign(Error, { stackTraceLimit, prepareStackTrace });
   return (
     typeof stack === 'object' && stack[0]?.getFileName()?.startsWith('node:internal/deps/') === true
@@ -150,30 +150,35 @@ function isCalledByDependencyOfNode(wrapper: object): boolean {
 
 function findInExports(instance: unknown, found: Found): void {
   const exports = attempt(() => Reflect.apply(exportsOf, instance, [])) ?? {};
-  for (const value of Object.values(exports)) findMemory(value, found);
+  for (const value of Object.values(exports)) reportMemory(value, found);
 }
 
-/** Memories of another realm, of another thread, or made before we were loaded. Runs no code of the program's. */
+/**
+ * Finds memories of another realm or thread, and those created before this file was loaded. Runs no code of the
+ * program.
+ */
 function findInImports(imports: unknown, found: Found): void {
-  for (const names of dataOf(imports)) for (const value of dataOf(names)) findMemory(value, found);
+  for (const names of dataOf(imports))
+    for (const value of dataOf(names)) reportMemory(value, found);
 }
 
-/** Values of an object's own properties; none of accessors and Proxies. */
+/** The values of an object's own data properties; none for a Proxy. */
 function dataOf(holder: unknown): readonly unknown[] {
   const isPlain = typeof holder === 'object' && holder !== null && !types.isProxy(holder);
   if (!isPlain) return [];
   const all = attempt(() => Object.values(Object.getOwnPropertyDescriptors(holder)));
-  return (all ?? []).map(({ value }) => value); // undefined of an accessor
+  return (all ?? []).map(({ value }) => value); // undefined for an accessor
 }
 
-function findMemory(value: unknown, found: Found): void {
+function reportMemory(value: unknown, found: Found): void {
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return;
   if (types.isModuleNamespaceObject(value)) return;
   if (attempt(() => wasmBuffer(value)) !== undefined) found(value as WasmMemory);
 }
 
 /**
- * What the body returns; undefined where it throws: an object that is none of WebAssembly's, a binding without a value.
+ * Returns the result of the body, or undefined if it throws: for an object that is not WebAssembly's, or an
+ * uninitialised binding.
  */
 function attempt<Result>(body: () => Result): Result | undefined {
   try {
@@ -199,7 +204,9 @@ function watchContexts(found: Found, links: Links): void {
   syncBuiltinESMExports();
 }
 
-/** runInNewContext() creates its context by a function that cannot be replaced, so it gets a context created before. */
+/**
+ * runInNewContext() creates its context with a function that cannot be wrapped, so it is passed an existing context.
+ */
 function replaceRunner(
   holder: { readonly runInNewContext: unknown },
   objectAt: number,

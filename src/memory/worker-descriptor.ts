@@ -1,6 +1,6 @@
 /**
- * Descriptors that end with a worker, however it ends: Node closes what a worker has opened by fs.open, so the
- * descriptor takes such a number. Children of the process do not get it.
+ * Descriptors that are closed with a worker, however it ends: Node closes descriptors that a worker has opened with
+ * fs.open, so the descriptor is moved to such a number. It is close-on-exec.
  */
 import { openSync } from 'node:fs';
 import { Process } from '../os/linux/process.ts';

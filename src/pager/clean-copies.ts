@@ -1,6 +1,6 @@
 /**
- * Stored copies of clean pages. A copy makes eviction free and costs its compressed bytes. It is freed before its page is
- * written, and when space is short.
+ * Stored copies of clean pages. A copy makes eviction free and costs its compressed bytes. It is freed before its page
+ * is written, and when space is short.
  */
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { Swap } from '../swap/swap.ts';

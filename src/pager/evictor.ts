@@ -8,7 +8,8 @@
  *                                                                       page goes to a list of its own
  *
  * Invariants
- * - When a batch ends, each page that was taken is in its slot or back in memory: no page is only in a frame between calls.
+ * - When a batch ends, each page that was taken is in its slot or back in memory: no page is only in a frame between
+ *   calls.
  * - Nothing is allocated.
  *
  * Cost: two or three system calls per run of neighbouring pages, and the compression.
@@ -35,7 +36,10 @@ const VICTIMS_MAX = 512;
 /** Dirty pages of one chunk are evicted together: 2 MiB, the range of one page of the page table. */
 const CHUNK_SHIFT = 9;
 const CHUNK_PAGES = 2 ** CHUNK_SHIFT;
-/** A chunk is protected in one call if its victims form this many runs and are at least one page in SPAN_PAGES of the span. */
+/**
+ * A chunk is protected in one call if its victims form this many runs and are at least one page in SPAN_PAGES of the
+ * span.
+ */
 const SPAN_RUNS = 8;
 const SPAN_PAGES = 32;
 /** Scan limit per requested page; once it is reached, referenced pages are evicted too. */
@@ -95,8 +99,8 @@ export class Evictor {
   }
 
   /**
-   * Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list, and where those are dirty all
-   * pages in turn. Returns how many.
+   * Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list, and where those are
+   * dirty all pages in turn. Returns how many.
    */
   reclaimClean(set: ResidentSet<Region>, pages: number): number {
     if (this.isFrozen) return 0;
@@ -177,8 +181,8 @@ export class Evictor {
   }
 
   /**
-   * Adds the dirty pages of the same chunk that are inactive, not referenced and not much younger. One call protects them
-   * all; where other processors need a TLB shootdown, that call costs more than compressing a page.
+   * Adds the dirty pages of the same chunk that are inactive, not referenced and not much younger. One call protects
+   * them all; where other processors need a TLB shootdown, that call costs more than compressing a page.
    */
   #chooseNeighbours(region: Region, page: number, pagesMax: number): void {
     const from = page & ~(CHUNK_PAGES - 1);
@@ -205,7 +209,9 @@ export class Evictor {
     }
   }
 
-  /** Chooses clean pages after those of the last time, except the newest: the thread that accessed it may still need it. */
+  /**
+   * Chooses clean pages after those of the last time, except the newest: the thread that accessed it may still need it.
+   */
   #chooseAnyClean(region: Region, wanted: number): void {
     const newest = region.newest(INACTIVE_LIST);
     const start = region.cleanScanAt;
@@ -368,7 +374,9 @@ export class Evictor {
     return gone;
   }
 
-  /** Swaps out the pages in frames 0 .. frames - 1; after a refusal puts the rest back. Returns how many were stored. */
+  /**
+   * Swaps out the pages in frames 0 .. frames - 1; after a refusal puts the rest back. Returns how many were stored.
+   */
   #swapOut(region: Region, frames: number): number {
     let out = 0;
     let back = 0;
@@ -399,7 +407,10 @@ export class Evictor {
     return out;
   }
 
-  /** Installs a page that was taken again, as the newest. False: its memory was unmapped meanwhile, and the page is gone. */
+  /**
+   * Installs a page that was taken again, as the newest. False: its memory was unmapped meanwhile, and the page is
+   * gone.
+   */
   #putBack(region: Region, page: number, frame: number): boolean {
     const { memory } = region;
     for (let tries = PUT_BACK_TRIES; tries > 0; tries--) {

@@ -3,8 +3,8 @@
  *
  *   frames:  │ 0 .. 127: pages being evicted │ 128 .. 191: a window being read │ 192: the page of a swapoff │
  *
- * A window is read within one call. A swapoff continues between calls, so it has a frame of its own: the next fault would
- * otherwise overwrite a page that a bio is still filling, or that is not yet installed.
+ * A window is read within one call. A swapoff continues between calls, so it has a frame of its own: the next fault
+ * would otherwise overwrite a page that a bio is still filling, or that is not yet installed.
  *
  * Invariants
  * - Between calls no frame is in use except that of the swapoff.
@@ -24,7 +24,9 @@ const SWAPOFF_FRAME = BATCH_PAGES + WINDOW_PAGES;
 /** Frames that a pager needs. */
 export const FRAME_COUNT: number = SWAPOFF_FRAME + 1;
 
-/** The outcome of one page-in. The record is reused, so that a fault allocates nothing: valid until the next page-in. */
+/**
+ * The outcome of one page-in. The record is reused, so that a fault allocates nothing: valid until the next page-in.
+ */
 export interface PageIn {
   /** `done`: `loaded` pages were read. Otherwise: why the first page could not be read. */
   result: SwapInResult;
@@ -102,8 +104,8 @@ export class Loader {
   }
 
   /**
-   * Reads up to `count` neighbouring stored pages into consecutive frames, up to the first that cannot be read. The caller
-   * releases the frame of each page that was loaded.
+   * Reads up to `count` neighbouring stored pages into consecutive frames, up to the first that cannot be read. The
+   * caller releases the frame of each page that was loaded.
    */
   #load(region: Region, first: number, count: number): PageIn {
     const into = this.#pageIn;

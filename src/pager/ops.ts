@@ -1,10 +1,10 @@
 /**
- * What the pager needs from paged memory. memory/ implements this interface twice: with userfaultfd, and in plain arrays
- * for systems without it.
+ * What the pager needs from paged memory. memory/ implements this interface twice: with userfaultfd, and in plain
+ * arrays for systems without it.
  *
- * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An access
- * to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is copied
- * through a frame on its way in and on its way out.
+ * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An
+ * access to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is
+ * copied through a frame on its way in and on its way out.
  *
  * Other threads access the memory while the pager runs. Each method is one atomic step for them. No method calls the
  * pager.
@@ -29,14 +29,14 @@ export interface PagedMemory {
   readonly stop: StopReason;
   /**
    * Copies frames `frame` .. to the pages `page` .. `page + count - 1` and wakes the threads that wait for them. Unless
-   * `writable`, the next write to each page faults. Returns how many pages were installed before the first that could not
-   * be.
+   * `writable`, the next write to each page faults. Returns how many pages were installed before the first that could
+   * not be.
    */
   install(page: number, frame: number, count: number, writable: boolean): number;
   /**
    * Installs writable pages of zeros. If `areWritten` is false, they may share the zero page until they are written.
-   * Returns 0 and changes nothing if the first page is resident: the pager uses this to detect a page that its owner has
-   * dropped.
+   * Returns 0 and changes nothing if the first page is resident: the pager uses this to detect a page that its owner
+   * has dropped.
    */
   installZeros(page: number, count: number, areWritten: boolean): number;
   /** From now on, writes to the resident pages of the range fault. */
@@ -49,8 +49,8 @@ export interface PagedMemory {
    */
   take(page: number, count: number, frame: number): number;
   /**
-   * Discards pages; after flush() they are not resident. A page that is resident must be protected, unless the caller no
-   * longer needs its bytes.
+   * Discards pages; after flush() they are not resident. A page that is resident must be protected, unless the caller
+   * no longer needs its bytes.
    */
   drop(page: number, count: number): void;
   /** Completes every take() and drop() so far. An implementation may batch them into one system call. */

@@ -1,6 +1,6 @@
 /**
- * The pager: keeps pages of regions in memory up to the ceiling of their resident set, and all others in swap slots. It is
- * the memory manager of the swap core; its frames hold pages on their way in and out.
+ * The pager: keeps pages of regions in memory up to the ceiling of their resident set, and all others in swap slots. It
+ * is the memory manager of the swap core; its frames hold pages on their way in and out.
  *
  *   access ─▶ fault() ─▶ stored?       make space ▶ swap in, with the pages predicted next ▶ install ▶ wake
  *                    └▶ absent?        install zeros
@@ -11,12 +11,13 @@
  *
  * Invariants
  * - After each call every page is in memory, in a slot, in both and equal (clean), or nowhere.
- * - A page that cannot be read when it is accessed is lost: the access gets SIGBUS, no other page is affected. A page that
- *   cannot be prefetched, pinned or swapped in by another call stays stored.
+ * - A page that cannot be read when it is accessed is lost: the access gets SIGBUS, no other page is affected. A page
+ *   that cannot be prefetched, pinned or swapped in by another call stays stored.
  * - A set exceeds its ceiling only if nothing can be evicted.
  * - A slot is freed in the call in which its page becomes dirty or is discarded, or its region ends.
  *
- * Cost: a fault takes one swap-in and one system call; with a pattern a window of pages shares it. It allocates nothing.
+ * Cost: a fault takes one swap-in and one system call; with a pattern a window of pages shares it. It allocates
+ * nothing.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -105,9 +106,8 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * One step of background work: a part of the pending window, and a batch from each set above its high mark. Returns true
-   * while there is more; the caller serves faults between steps. `isQuiet`: no fault or call has
-   * come for a while.
+   * One step of background work: a part of the pending window, and a batch from each set above its high mark. Returns
+   * true while there is more; the caller serves faults between steps. `isQuiet`: no fault or call has come for a while.
    */
   background(isQuiet: boolean = false): boolean {
     const isMore = this.#continueWindow();
@@ -142,8 +142,8 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Makes pages [from, to) resident and writable until unpin(), so that a system call on them does not fault. All pages are
-   * pinned, or none.
+   * Makes pages [from, to) resident and writable until unpin(), so that a system call on them does not fault. All pages
+   * are pinned, or none.
    */
   pin(region: Region, from: number, to: number): RangeResult {
     const { set } = region;
@@ -179,7 +179,9 @@ export class Pager implements MemoryManager {
     this.evictor.spaceFreed();
   }
 
-  /** Swaps in all pages of a region, whatever the set's ceiling: the region is about to become ordinary memory again. */
+  /**
+   * Swaps in all pages of a region, whatever the set's ceiling: the region is about to become ordinary memory again.
+   */
   swapInAll(region: Region): RangeResult {
     for (let page = 0; page < region.pages; page++) {
       if (region.state[page] === PageState.clean) this.#copies.freeAndUnprotect(region, page);
@@ -288,8 +290,9 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * A fault on a page that is resident by its state. Either it was installed after the access, and the thread retries; or
-   * its owner has dropped it without telling the pager: it is zero-filled, so that the thread does not fault forever.
+   * A fault on a page that is resident by its state. Either it was installed after the access, and the thread retries;
+   * or its owner has dropped it without telling the pager: it is zero-filled, so that the thread does not fault
+   * forever.
    */
   #residentFault(region: Region, page: number, touch: number): void {
     const { memory } = region;

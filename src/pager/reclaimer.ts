@@ -8,8 +8,8 @@ import type { Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /**
- * Back-off while every tier is full: one attempt per FULL_TRIES_MIN calls, then per twice as many after each failure, of
- * FULL_BATCH pages, because a refused page costs its compression.
+ * Back-off while every tier is full: one attempt per FULL_TRIES_MIN calls, then per twice as many after each failure,
+ * of FULL_BATCH pages, because a refused page costs its compression.
  */
 const FULL_TRIES_MIN = 32;
 const FULL_TRIES_MAX = 1024;
@@ -17,9 +17,9 @@ const FULL_BATCH = 8;
 /** Calls without a scan for clean pages after a scan that found none. */
 const CLEAN_PAUSE = 31;
 /**
- * RETRY_PAGES incompressible pages of a region are retried after RETRY_STEPS_MIN background steps, and twice as late each
- * time that none of them compresses. Otherwise compressing them in vain would cost a quarter of a page per fault. An idle
- * step counts as QUIET_STEPS, so that a program that has replaced such data and sleeps gets its memory back.
+ * RETRY_PAGES incompressible pages of a region are retried after RETRY_STEPS_MIN background steps, and twice as late
+ * each time that none of them compresses. Otherwise compressing them in vain would cost a quarter of a page per fault.
+ * An idle step counts as QUIET_STEPS, so that a program that has replaced such data and sleeps gets its memory back.
  */
 const RETRY_PAGES = 32;
 const RETRY_STEPS_MIN = 128;
@@ -55,7 +55,10 @@ export class Reclaimer {
     return Math.max(0, Math.min(count, set.ceiling - set.pages));
   }
 
-  /** Evicts one batch from each set above its mark. Returns true while a set has more to evict. @param isQuiet an idle step */
+  /**
+   * Evicts one batch from each set above its mark. Returns true while a set has more to evict.
+   * @param isQuiet an idle step
+   */
   background(regions: readonly Region[], isQuiet: boolean): boolean {
     let isMore = false;
     this.#steps += isQuiet ? QUIET_STEPS : 1;

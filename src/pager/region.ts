@@ -12,9 +12,9 @@
  *
  *   inactive:  newest ⇄ … ⇄ oldest ─▶ evicted      active:  newest ⇄ … ⇄ oldest ─▶ inactive
  *
- * A page enters at the head of the inactive list. A referenced page at the tail gets a second chance in the active list.
- * User space has no accessed bit: a page counts as referenced if it is written while clean, or if it is swapped in again
- * soon after it was evicted (kernel: mm/workingset.c, refault distance).
+ * A page enters at the head of the inactive list. A referenced page at the tail gets a second chance in the active
+ * list. User space has no accessed bit: a page counts as referenced if it is written while clean, or if it is swapped
+ * in again soon after it was evicted (kernel: mm/workingset.c, refault distance).
  *
  * Invariants
  * - A page is in a list exactly when it is resident (dirty or clean) and not pinned.

@@ -70,5 +70,5 @@ test('waiting for an engine that never starts ends after the timeout', options, 
   control.state = EngineState.running;
   assert.equal(control.waitForStart(1), true);
   control.thread = 2 ** 22; // no thread has this id
-  assert.deepEqual([control.isServed, control.state], [false, EngineState.ended]);
+  assert.deepEqual([control.isFaultThreadAlive, control.state], [false, EngineState.ended]);
 });

@@ -5,7 +5,7 @@ import { getuid } from 'node:process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { MemoryCgroup } from '../../bench/peers/memory-cgroup.ts';
-import { CollectedMemories, type Pages } from '../../src/memory/collected-memories.ts';
+import { CollectedMemories, type RegionOps } from '../../src/memory/collected-memories.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
@@ -17,7 +17,7 @@ const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
 /** Regions of `bytes` bytes each, and what was asked of them. */
-class FakePages implements Pages {
+class FakePages implements RegionOps {
   readonly calls: string[] = [];
   readonly #bytes: number;
 

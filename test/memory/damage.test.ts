@@ -50,7 +50,7 @@ for (const [way, what, why] of damages)
       const then = canPoison ? 'accessing it raises SIGBUS' : 'this kernel cannot poison it: .*';
       assert.match(
         stderr,
-        new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: ${why}; ${then}\\n$`),
+        new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: ${why}; ${then}\\n$`),
       );
     },
   );
@@ -65,7 +65,7 @@ test('a system call that is given a lost page fails, and after discard() the pag
   const { code, stdout, stderr } = await run('given to a system call', fileFor(t));
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^E[A-Z]+\nzeros\n$/);
-  assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED}: lost: [^\\n]+\\n$`));
+  assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`));
 });
 
 for (const way of ['impossible call'])

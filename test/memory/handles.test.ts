@@ -1,5 +1,6 @@
 /** Handles and adopted memory: calls are refused that would page memory of another region or thread. */
 import assert from 'node:assert/strict';
+import { constants } from 'node:buffer';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { attachRegion, joinSwap, openSwap, regionOf, SwapError } from '../../src/index.ts';
@@ -184,8 +185,20 @@ test('sizes are checked before anything is done', options, () => {
   assert.throws(() => swap.map({ bytes: MiB, residentBytes: 32 * PAGE - 1 }), bad);
   assert.throws(() => swap.map({ bytes: MiB }), bad);
   swap.map({ bytes: 1, residentBytes: 32 * PAGE });
-  if (Number(process.versions.node.split('.')[0]) < 22)
-    assert.throws(() => swap.map({ bytes: 2 ** 32 + 1, residentBytes: MiB }), RangeError);
+  const bytes = constants.MAX_LENGTH + 1;
+  assert.throws(() => swap.map({ bytes, residentBytes: MiB }), bad);
+  assert.throws(() => swap.map({ bytes, residentBytes: MiB, shared: true }), bad);
+});
+
+test('an ordinary region beyond 4 GiB is an ArrayBuffer, paged on both sides of it', {
+  skip: options.skip || (constants.MAX_LENGTH <= 2 ** 32 && 'needs Node 22'),
+}, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
+  const { buffer } = swap.map({ bytes: 2 ** 32 + 4 * MiB, residentBytes: MiB / 2 });
+  assert.ok(buffer instanceof ArrayBuffer);
+  const words = new Uint32Array(buffer, 2 ** 32 - 2 * MiB, MiB);
+  for (let i = 0; i < words.length; i++) words[i] = i >>> 4;
+  assert.ok(words.every((word, i) => word === i >>> 4));
 });
 
 test('pins: seven eighths of the budget at the most, and the page stays', options, () => {
@@ -227,4 +240,23 @@ test('a region lives as long as its bytes can be reached, by whichever buffer', 
   new Uint8Array(buffer).fill(7);
   const part = (buffer as unknown as { transfer(bytes: number): ArrayBuffer }).transfer(PAGE);
   assert.deepEqual(new Uint8Array(part), new Uint8Array(PAGE).fill(7));
+});
+
+test('arguments of the wrong kind are refused with a code that says what to pass', options, () => {
+  using swap = openSwap({ frontswap: { limitBytes: 16 * MiB }, residentBytes: MiB });
+  const bad = refusal('ERR_ARG_VALUE');
+  for (const wrong of [undefined, null, {}, new SharedArrayBuffer(8)]) {
+    assert.throws(() => joinSwap(wrong as never), bad);
+    assert.throws(() => attachRegion(wrong as never), bad);
+  }
+  for (const wrong of [{}, { buffer: new ArrayBuffer(65536) }])
+    assert.throws(() => swap.adopt(wrong as never), bad);
+  const file = { kind: 'file', path: '/nonexistent/swap', sizeBytes: MiB } as const;
+  const devices = [
+    {},
+    [{ ...file, kind: 'disk' }],
+    [{ ...file, path: '' }],
+    [{ ...file, priority: -1 }],
+  ];
+  for (const wrong of devices) assert.throws(() => openSwap({ devices: wrong as never }), bad);
 });

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { explicitSwap } from '../../src/memory/explicit-swap.ts';
-import type { MemorySwap } from '../../src/memory/memory-swap.ts';
+import { type MemorySwap, memorySwap } from '../../src/memory/memory-swap.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
 import type { ProblemCode, SwapProblem } from '../../src/memory/problem.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
@@ -147,8 +147,8 @@ test('only the thread that opened a swap has listeners', options, async () => {
 // Without userfaultfd.
 
 test('memory that cannot be paged is told to who wanted it to be', async () => {
-  using swap = explicitSwap({ limitBytes: MiB, devices: [] }, 'because', true);
-  using quiet = explicitSwap({ limitBytes: MiB, devices: [] }, 'because', false);
+  using swap = memorySwap(explicitSwap({ limitBytes: MiB, devices: [] }, 'because', true));
+  using quiet = memorySwap(explicitSwap({ limitBytes: MiB, devices: [] }, 'because', false));
   const [told, none] = [listen(swap), listen(quiet)];
   await sleep(10);
   assert.deepEqual(codes(told), ['NOT_PAGED']);

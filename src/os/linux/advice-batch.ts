@@ -1,6 +1,7 @@
 /**
- * Applies one advice to many ranges in one system call: process_madvise(2) on this process. It saves TLB shootdowns rather
- * than system calls: since 6.16 the kernel flushes once for all ranges, and in a virtual machine a flush can cost 100 us.
+ * Applies one advice to many ranges in one system call: process_madvise(2) on this process. It saves TLB shootdowns
+ * rather than system calls: since 6.16 the kernel flushes once for all ranges, and in a virtual machine a flush can
+ * cost 100 us.
  *
  * Without support (MADV_DONTNEED on the own process: before 6.13) it calls madvise(2) for each range.
  *

@@ -1,6 +1,6 @@
 /**
- * CPU affinity of threads. In a virtual machine, faults are served several times faster when the serving thread runs on the
- * core of the faulting thread: no wake-up on another core is needed.
+ * CPU affinity of threads. In a virtual machine, faults are served several times faster when the serving thread runs on
+ * the core of the faulting thread: no wake-up on another core is needed.
  *
  * Cost: `current` a vDSO call; `processorOf` reads a /proc file, tens of microseconds.
  * Sources: sched_setaffinity(2), sched_getcpu(3), proc_pid_stat(5).

@@ -1,6 +1,6 @@
 /**
- * The number of descriptors that this process can still open: its limit (RLIMIT_NOFILE, whose soft value Node raises to the
- * hard one) minus the open ones. When none is left, libuv closes new connections without reporting them.
+ * The number of descriptors that this process can still open: its limit (RLIMIT_NOFILE, whose soft value Node raises to
+ * the hard one) minus the open ones. When none is left, libuv closes new connections without reporting them.
  * Source: proc_pid_limits(5), libuv src/unix/core.c (uv__emfile_trick).
  */
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * An eventfd: a counter that wakes a thread in poll(2). Descriptors belong to the process: one thread opens it, others adopt
- * it by number (`new EventFd(linux, fd)`), one of them closes it.
+ * An eventfd: a counter that wakes a thread in poll(2). Descriptors belong to the process: one thread opens it, others
+ * adopt it by number (`new EventFd(linux, fd)`), one of them closes it.
  *
  * Cost: one system call, no allocation.
  * Sources: eventfd(2).

@@ -1,6 +1,6 @@
 /**
- * Punches holes in files: fallocate(2) with FALLOC_FL_PUNCH_HOLE. The blocks are freed (on a block device, discarded), the
- * range reads as zeros and the file keeps its size. Node has no such call.
+ * Punches holes in files: fallocate(2) with FALLOC_FL_PUNCH_HOLE. The blocks are freed (on a block device, discarded),
+ * the range reads as zeros and the file keeps its size. Node has no such call.
  */
 import { loadLibC } from './libc.ts';
 

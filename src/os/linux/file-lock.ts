@@ -1,7 +1,7 @@
 /**
- * Locks an open file: flock(2), exclusive, non-blocking. The lock belongs to the open file description: it ends when its
- * last descriptor is closed, also when the process is killed, and a second open of the file cannot get it, not even in this
- * process.
+ * Locks an open file: flock(2), exclusive, non-blocking. The lock belongs to the open file description: it ends when
+ * its last descriptor is closed, also when the process is killed, and a second open of the file cannot get it, not even
+ * in this process.
  */
 import { readFileSync, type Stats } from 'node:fs';
 import { loadLibC } from './libc.ts';
@@ -20,8 +20,8 @@ export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boole
 }
 
 /**
- * The process that has a lock on the file, as `process 123 (name)`; empty if /proc does not show it. For messages only: the
- * lock may have ended.
+ * The process that has a lock on the file, as `process 123 (name)`; empty if /proc does not show it. For messages only:
+ * the lock may have ended.
  * Source: proc_locks(5).
  */
 export function holderOf({ dev, ino }: Pick<Stats, 'dev' | 'ino'>): string {

@@ -1,6 +1,6 @@
 /**
- * Futexes on words of shared memory, without V8: Atomics.wait() and notify() take a process-wide lock, which a thread may
- * hold while it waits for a page (docs/design/memory.md).
+ * Futexes on words of shared memory, without V8: Atomics.wait() and notify() take a process-wide lock, which a thread
+ * may hold while it waits for a page (docs/design/memory.md).
  *
  * worker.terminate() cannot end a thread in wait() before its timeout: wait in slices.
  * Cost: one system call, no allocation. Sources: futex(2), asm-generic/unistd.h, linux/futex.h.

@@ -6,8 +6,8 @@
  *   errno()                     errno of the last bound function that returned -1
  *   addressOf(bytes)            the address of a buffer
  *
- * errno is copied as soon as a call returns -1. The runtime makes system calls on this thread when it collects garbage or
- * wakes a compiler thread, and they overwrite errno before the next JavaScript function runs.
+ * errno is copied as soon as a call returns -1. The runtime makes system calls on this thread when it collects garbage
+ * or wakes a compiler thread, and they overwrite errno before the next JavaScript function runs.
  *
  * Addresses are `uintptr_t` Numbers: user addresses are below 2^47. Results that are an address or -1 are declared
  * `int64_t`. A bound function allocates only, at times, the heap number of an argument above 2^31.
@@ -46,7 +46,9 @@ export class LibC {
     this.#liveErrno = new Int32Array(koffi.view(address, Int32Array.BYTES_PER_ELEMENT));
   }
 
-  /** Binds a function by its C prototype; arguments and result are numbers. Throws if the library lacks the function. */
+  /**
+   * Binds a function by its C prototype; arguments and result are numbers. Throws if the library lacks the function.
+   */
   bind(prototype: string): NativeCall {
     const call = this.#library.func(prototype);
     const arity = prototype.endsWith('()') ? 0 : prototype.split(',').length;

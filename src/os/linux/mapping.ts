@@ -4,15 +4,16 @@
  *   reserve(64 GiB) ──▶ address ──viewOf──▶ ArrayBuffer (does not own the memory: access after unmap is SIGSEGV)
  *                          └─ mapAnonymous / mapFile at a fixed address replace any part of it
  *
- * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs only address space until it is
- * touched. Addresses and lengths must be multiples of the page size; others are EINVAL, which is thrown.
- * The caller must not unmap memory that has a view: map new memory over it (mapAnonymous at its address), so that stale
- * views read zeros.
+ * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs only address space until it
+ * is touched. Addresses and lengths must be multiples of the page size; others are EINVAL, which is thrown. The caller
+ * must not unmap memory that has a view: map new memory over it (mapAnonymous at its address), so that stale views read
+ * zeros.
  *
- * `advise` returns false for EINVAL (this kernel does not support the advice for this memory) and EAGAIN; `viewOf` throws
- * RangeError above Node's limit. All other errors are ERR_IO_SYSTEM.
+ * `advise` returns false for EINVAL (this kernel does not support the advice for this memory) and EAGAIN; `viewOf`
+ * throws RangeError above Node's limit. All other errors are ERR_IO_SYSTEM.
  * Cost: one system call each; madvise of one page about 2 us.
- * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memcpy(3), memfd_create(2), ftruncate(2).
+ * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memcpy(3), memfd_create(2),
+ * ftruncate(2).
  */
 import { constants } from 'node:buffer';
 import { assert } from '../../base/assert.ts';
@@ -151,8 +152,8 @@ export class Mapping {
   }
 
   /**
-   * madvise(2). Returns false if this kernel does not support the advice (EINVAL) or cannot follow it now (EAGAIN); it may
-   * have been applied in part.
+   * madvise(2). Returns false if this kernel does not support the advice (EINVAL) or cannot follow it now (EAGAIN); it
+   * may have been applied in part.
    */
   advise(address: number, bytes: number, advice: Advice): boolean {
     assertRange(address, bytes);
@@ -207,8 +208,8 @@ export class Mapping {
   }
 
   /**
-   * An ArrayBuffer over memory at an address. It does not own the memory and cannot be transferred; each thread creates its
-   * own. Throws RangeError above Node's limit, where koffi would abort the process.
+   * An ArrayBuffer over memory at an address. It does not own the memory and cannot be transferred; each thread creates
+   * its own. Throws RangeError above Node's limit, where koffi would abort the process.
    */
   viewOf(address: number, bytes: number): ArrayBuffer {
     assertRange(address, bytes);

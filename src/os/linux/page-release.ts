@@ -1,7 +1,7 @@
 /**
- * Releases pages of a WebAssembly memory to the system: madvise(2) with MADV_DONTNEED on anonymous memory.
- * The pages then read as zeros and use no RAM until they are written again. Node itself can release neither a WebAssembly
- * memory nor part of an ArrayBuffer.
+ * Releases pages of a WebAssembly memory to the system: madvise(2) with MADV_DONTNEED on anonymous memory. The pages
+ * then read as zeros and use no RAM until they are written again. Node itself can release neither a WebAssembly memory
+ * nor part of an ArrayBuffer.
  *
  * Cost: one system call, about 2 us for one page, 0.1 to 0.2 us per page in runs of 32; one heap number per call.
  */
@@ -20,7 +20,8 @@ export function systemPageRelease(platform: NodeJS.Platform): PageReleaseFactory
   if (libc === null) return keepPages;
   const madvise = libc.bind('int madvise(uintptr_t addr, size_t length, int advice)');
   return (memory: LinearMemory): PageRelease => {
-    // A WebAssembly memory does not move, and user addresses are below 2^47. The view keeps the memory from being collected
+    // A WebAssembly memory does not move, and user addresses are below 2^47. The view keeps the memory from being
+    // collected
     // while its address is used.
     const bytes = new Uint8Array(memory.buffer);
     const base = libc.addressOf(bytes);

@@ -97,8 +97,8 @@ export class PageMap {
   }
 
   /**
-   * Writes the state of `pages` pages from `address` on to `out` from `at` on, a byte each: a mask of PageState. Unmapped
-   * pages are absent.
+   * Writes the state of `pages` pages from `address` on to `out` from `at` on, a byte each: a mask of PageState.
+   * Unmapped pages are absent.
    * @returns the number of present pages
    */
   read(address: number, pages: number, out: Uint8Array, at: number = 0): number {

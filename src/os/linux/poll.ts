@@ -1,6 +1,6 @@
 /**
- * Waits for descriptors with a timeout: poll(2) on a table allocated once. The fault thread waits for its userfaultfd and
- * for an eventfd that stops it: a thread blocked in read(2) would block process.exit().
+ * Waits for descriptors with a timeout: poll(2) on a table allocated once. The fault thread waits for its userfaultfd
+ * and for an eventfd that stops it: a thread blocked in read(2) would block process.exit().
  *
  * Cost: one system call, no allocation.
  * Sources: poll(2); asm-generic/poll.h.

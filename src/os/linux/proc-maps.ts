@@ -1,6 +1,6 @@
 /**
- * Parses /proc/self/maps. A WebAssembly memory appears as its pages, readable and writable, followed by its reserve without
- * access rights, where V8 traps out-of-bounds accesses.
+ * Parses /proc/self/maps. A WebAssembly memory appears as its pages, readable and writable, followed by its reserve
+ * without access rights, where V8 traps out-of-bounds accesses.
  *
  *   7f0000000000-7f0000010000 rw-p 00000000 00:00 0      the memory
  *   7f0000010000-7f0200000000 ---p 00000000 00:00 0      its reserve
@@ -57,8 +57,8 @@ export function parseMapsLine(line: string): MappedRange | null {
 }
 
 /**
- * The size of the contiguous private anonymous mappings from `address` on: an upper bound of the size of a memory at that
- * address, reserve included. The kernel may have merged it with adjacent mappings.
+ * The size of the contiguous private anonymous mappings from `address` on: an upper bound of the size of a memory at
+ * that address, reserve included. The kernel may have merged it with adjacent mappings.
  */
 export function privateBytesFrom(
   address: number,

@@ -1,10 +1,11 @@
 /**
- * Information about this process and its kernel: thread ids, capabilities, limits, resident memory; and calls that write to
- * stderr or end the process without Node (a thread whose main thread is blocked can use neither console nor process.exit).
+ * Information about this process and its kernel: thread ids, capabilities, limits, resident memory; and calls that
+ * write to stderr or end the process without Node (a thread whose main thread is blocked can use neither console nor
+ * process.exit).
  *
  * Cost: reading a /proc file takes tens of microseconds; smaps_rollup walks the page tables, milliseconds per GiB.
- * Sources: gettid(2), tgkill(2), getrlimit(2), dup(2), write(2), _exit(2), abort(3); proc_pid_status(5), proc_pid_smaps(5),
- * capabilities(7), proc_sys_vm(5).
+ * Sources: gettid(2), tgkill(2), getrlimit(2), dup(2), write(2), _exit(2), abort(3); proc_pid_status(5),
+ * proc_pid_smaps(5), capabilities(7), proc_sys_vm(5).
  */
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';

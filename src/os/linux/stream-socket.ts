@@ -1,20 +1,20 @@
 /**
- * A blocking stream socket, TCP or Unix, for synchronous callers: loading a page from another machine must complete before
- * the call returns, and Node's sockets work only through the event loop.
+ * A blocking stream socket, TCP or Unix, for synchronous callers: loading a page from another machine must complete
+ * before the call returns, and Node's sockets work only through the event loop.
  *
  *   open(address, memory)   socket(2), setsockopt(2), connect(2)
  *   send(at, length)        sends from memory[at ..], as much as the kernel accepts within the timeout
  *   receive(at, length)     receives into memory[at ..], at least one byte within the timeout
  *
- * The memory is passed once and its address read once, so no call allocates. It must not be resizable, and must be longer
- * than 64 bytes (the runtime moves smaller arrays).
+ * The memory is passed once and its address read once, so no call allocates. It must not be resizable, and must be
+ * longer than 64 bytes (the runtime moves smaller arrays).
  *
  * Cost: 15 to 25 us per round trip on loopback, of which about 0.5 us for the foreign calls.
- * Left out: host names (resolve them before), TLS, and systems other than 64-bit Linux with the generic constants of the
- * kernel.
+ * Left out: host names (resolve them before), TLS, and systems other than 64-bit Linux with the generic constants of
+ * the kernel.
  *
- * Sources: Linux man-pages socket(2), connect(2), send(2), recv(2), setsockopt(2), close(2); socket(7) for SO_RCVTIMEO and
- * SO_SNDTIMEO, which bound connect(2) as well; tcp(7), ip(7), ipv6(7), unix(7) for the addresses. Numbers:
+ * Sources: Linux man-pages socket(2), connect(2), send(2), recv(2), setsockopt(2), close(2); socket(7) for SO_RCVTIMEO
+ * and SO_SNDTIMEO, which bound connect(2) as well; tcp(7), ip(7), ipv6(7), unix(7) for the addresses. Numbers:
  * asm-generic/socket.h, asm-generic/errno.h, linux/tcp.h.
  */
 import { isIPv4, isIPv6 } from 'node:net';

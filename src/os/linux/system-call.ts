@@ -2,14 +2,14 @@
  * System calls by number, ioctl, and structs in memory that the kernel reads and writes: the basis of the files of
  * os/linux/, on top of libc.ts.
  *
- * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and arm64
- * Linux, integer arguments use the same registers either way.
+ * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and
+ * arm64 Linux, integer arguments use the same registers either way.
  *
  * Struct arguments are in a `Struct`, allocated once with its address read once: an ArrayBuffer does not move, and the
  * object that knows the address references the buffer.
  *
- * Rules: an errno that describes an expected state is a result of the method; any other is a SwapError ERR_IO_SYSTEM whose
- * facts name call and errno. Create one object per thread: call loadLinux() in each worker.
+ * Rules: an errno that describes an expected state is a result of the method; any other is a SwapError ERR_IO_SYSTEM
+ * whose facts name call and errno. Create one object per thread: call loadLinux() in each worker.
  *
  * Left out: architectures other than x86-64 and arm64 (both little-endian, which Struct relies on).
  * Sources: syscall(2), errno(3), sysconf(3); Linux arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h.

@@ -62,8 +62,8 @@ export const MoveMode = { wake: 0, dontWake: 0x1, allowSourceHoles: 0x2 } as con
 export const ProtectMode = { lift: 0, protect: 0x1, liftDontWake: 0x2 } as const;
 
 /**
- * ioctl(2) requests in the encoding of asm-generic/ioctl.h: 2 bits direction (2: the kernel writes, 1: it reads), 14 bits
- * size of the struct, type 0xaa, command.
+ * ioctl(2) requests in the encoding of asm-generic/ioctl.h: 2 bits direction (2: the kernel writes, 1: it reads), 14
+ * bits size of the struct, type 0xaa, command.
  */
 export const UffdRequest = {
   /** On /dev/userfaultfd: creates a descriptor. */

@@ -7,8 +7,8 @@
  *   UFFD_USER_MODE_ONLY    nothing (5.11)                                        faults in user mode; a system call that
  *                                                                                accesses a missing page fails with EFAULT
  *
- * The features of a descriptor are set once, and a request with an unsupported feature is refused as a whole. So a second
- * descriptor first requests none and reads the list of supported features.
+ * The features of a descriptor are set once, and a request with an unsupported feature is refused as a whole. So a
+ * second descriptor first requests none and reads the list of supported features.
  *
  * Sources: userfaultfd(2), ioctl_userfaultfd(2), Documentation/admin-guide/mm/userfaultfd.rst.
  */

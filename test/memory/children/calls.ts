@@ -104,7 +104,7 @@ async function ask({ handle, gate }: Job): Promise<number> {
 
 function leave({ handle }: Job): void {
   const control = new ControlBlock(loadLinux().linux!, handle.control);
-  control.call(CallOp.prefetch, handle.id, 0, 1, 0, 0, () => process.exit());
+  control.call(CallOp.prefetch, handle.id, [0, 1], () => process.exit());
 }
 
 if (isMainThread) await ways[process.argv[2] ?? '']?.();
