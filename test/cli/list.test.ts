@@ -116,7 +116,7 @@ test('a host that is there and does not answer is not said to be missing', async
   assert.equal(status, 3);
   assert.match(
     stderr,
-    /is there, but gave no answer within 5000 ms: it is stopped or stuck; .* kill -CONT/,
+    /sent no complete reply within 5000 ms: it is stopped or stuck; .* kill -CONT/,
   );
   assert.doesNotMatch(stderr, /start one/);
 });
