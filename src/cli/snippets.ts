@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { SwapError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { NbdTarget } from '../host/uri.ts';
 
 /** Words that need no quotes keep none. */
@@ -23,9 +24,6 @@ const xmlEntities: Readonly<Record<string, string>> = {
   '"': '&quot;',
 };
 const xmlText = (text: string): string => text.replace(/[&<>'"]/g, (c) => xmlEntities[c] ?? c);
-
-/** Text that cannot leave a comment, whatever the name is. */
-const inComment = (text: string): string => text.replace(/[\p{Cc}]/gu, '?');
 
 /** A QEMU id from the export's name: letters, digits, - . _, letter first, at most 31 long. */
 const nodeName = (exportName: string): string => `nbd-${plainName(exportName, 31 - 'nbd-'.length)}`;
@@ -72,7 +70,7 @@ const hashLines = (lines: readonly string[]): string =>
   lines.map((line) => (line === '' ? '#\n' : `# ${line}\n`)).join('');
 
 const titleOf = (exportName: string): string =>
-  exportName === '' ? 'the default export' : `disk ${inComment(exportName)}`;
+  exportName === '' ? 'the default export' : `disk ${exportName}`;
 
 function qemu({ address, exportName, diskName = exportName }: NbdTarget): string {
   const node = nodeName(diskName);
@@ -143,7 +141,21 @@ const formats: Readonly<Record<string, (target: NbdTarget) => string>> = {
 
 export const formatNames: readonly string[] = Object.keys(formats);
 
-/** @throws SwapError ERR_ARG_VALUE when there is no such format */
+/**
+ * A name or path with control characters cannot be pasted: a terminal would execute them, and XML does not allow them.
+ * @throws SwapError ERR_ARG_VALUE
+ */
+function checkPrintable({ address, exportName, diskName = exportName }: NbdTarget): void {
+  for (const text of [exportName, diskName, address.kind === 'unix' ? address.path : address.host])
+    if (/\p{Cc}/u.test(text))
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `'${printable(text)}' contains control characters and cannot be pasted; choose another name or path`,
+        { value: printable(text) },
+      );
+}
+
+/** @throws SwapError ERR_ARG_VALUE: unknown format, or control characters in the target */
 export function formatSnippet(format: string, target: NbdTarget): string {
   const write = Object.hasOwn(formats, format) ? formats[format] : undefined;
   if (write === undefined)
@@ -152,5 +164,6 @@ export function formatSnippet(format: string, target: NbdTarget): string {
       `--format: '${format}' is none of ${formatNames.join(', ')}`,
       { key: '--format', value: format },
     );
+  checkPrintable(target);
   return write(target);
 }

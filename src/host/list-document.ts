@@ -4,6 +4,7 @@
  * of documents that come from a host.
  */
 import { SwapError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { DiskStats } from './parts.ts';
 
 const SCHEMA_VERSION = 1;
@@ -128,12 +129,14 @@ export const listDocument = (disks: readonly DiskReport[]): ListDocument => ({
   disks,
 });
 
-function holds(kind: Kind, value: unknown): boolean {
+/** Text is printed on terminals: control characters and characters that change its direction are invalid. */
+const isText = (value: unknown): boolean => typeof value === 'string' && printable(value) === value;
+
+function isValid(kind: Kind, value: unknown): boolean {
   if (kind === 'count')
     return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
-  if (kind === 'texts')
-    return Array.isArray(value) && value.every((one) => typeof one === 'string');
-  return typeof value === (kind === 'text' ? 'string' : 'boolean');
+  if (kind === 'texts') return Array.isArray(value) && value.every(isText);
+  return kind === 'text' ? isText(value) : typeof value === 'boolean';
 }
 
 /**
@@ -146,15 +149,16 @@ export function checkListDocument(value: unknown, from = 'the host'): ListDocume
     new SwapError('ERR_PEER_PROTOCOL', `the list of disks of ${from} is unusable: ${why}`);
   if (typeof value !== 'object' || value === null) throw reject('not an object');
   const { schemaVersion, disks } = value as Record<string, unknown>;
+  const shownVersion = printable(String(schemaVersion)).slice(0, 20);
   if (schemaVersion !== SCHEMA_VERSION)
     throw reject(
-      `it has version ${String(schemaVersion)}, this program reads ${SCHEMA_VERSION}; use the version that the host runs`,
+      `it has version ${shownVersion}, this program reads ${SCHEMA_VERSION}; use the version that the host runs`,
     );
   if (!Array.isArray(disks)) throw reject("no 'disks'");
   for (const disk of disks as unknown[]) {
     if (typeof disk !== 'object' || disk === null) throw reject('a disk is not an object');
     for (const [name, { kind }] of Object.entries(fields))
-      if (!holds(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
+      if (!isValid(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
   }
   return value as ListDocument;
 }
