@@ -111,7 +111,7 @@ export class Host {
       host.#writePidFile();
       host.#startCare();
     } catch (error) {
-      await host.stop();
+      await host.stop().catch(() => undefined); // the first error is the cause
       throw error;
     }
     return host;
@@ -193,6 +193,10 @@ export class Host {
     const deadline = performance.now() + resetMsMax;
     const { dataBytes } = served.disk.stats();
     for (;;) {
+      if (this.#stopping !== null)
+        throw new SwapError('ERR_IO_IN_USE', `disk '${name}' was not reset: the host is stopping`, {
+          disk: name,
+        });
       door.disconnect(name);
       if (served.disk.reset()) break;
       if (performance.now() > deadline)

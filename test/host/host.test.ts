@@ -198,6 +198,22 @@ test('a disk that cannot be made stops the start and releases those before it', 
   assert.deepEqual(readdirSync(folder), []);
 });
 
+test('a failed start reports the first error, whatever fails while it is undone', async (t) => {
+  const { parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    const close = made.close.bind(made);
+    made.close = async () => {
+      await close();
+      throw new Error('close failed');
+    };
+    return made;
+  };
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd } }), {
+    code: 'ERR_IO_SYSTEM',
+  });
+});
+
 test('a pid file that cannot be written stops the start', async (t) => {
   const { folder, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   await assert.rejects(Host.start(options), {
@@ -404,6 +420,21 @@ test('a reset that requests under way keep from it drops nothing and says so', a
   assert.ok(a !== undefined);
   a.busyResets = Number.POSITIVE_INFINITY;
   await assert.rejects(host.reset('a', true), /requests under way after .* try again$/);
+  assert.equal(a.resets, 0);
+});
+
+test('a reset that waits when the host stops does not touch the disk afterwards', {
+  timeout: 60_000,
+}, async (t) => {
+  const { parts, options } = rig(t, sample);
+  const host = await start(t, options);
+  const [a] = parts.disks;
+  assert.ok(a !== undefined);
+  a.busyResets = 1;
+  const reset = host.reset('a', true);
+  const refused = assert.rejects(reset, { code: 'ERR_IO_IN_USE', message: /the host is stopping/ });
+  await host.stop();
+  await refused;
   assert.equal(a.resets, 0);
 });
 
