@@ -90,7 +90,7 @@ test('the XML comment holds no two hyphens, so that it is one', () => {
 test('nbd-client gets its device, and a warning against swapping to oneself', () => {
   const snippet = formatSnippet('nbd-client', tcp('10.0.0.1', 'vm1'));
   assert.match(snippet, /\nnbd-client 10.0.0.1 10809 -N vm1 -b 4096 -persist -swap \/dev\/nbd0\n/);
-  assert.match(snippet, /# Not on the machine that runs the host/);
+  assert.match(snippet, /# Not on the machine of the host/);
   assert.doesNotMatch(snippet, /rotational/); // nbd.ko is no rotating disk
   assert.match(formatSnippet('nbd-client', unix('/a b', '')), /nbd-client -unix '\/a b' -b 4096/);
 });

@@ -279,7 +279,7 @@ test('a disk that a broken invariant stopped is counted, logged once, and shows 
   assert.ok(disk !== undefined);
   disk.fault = new Error('made up');
   await until('a log line', () => logged.length > 0);
-  assert.match(logged[0] ?? '', /disk a: stopped by a fault of frontswap.*made up/);
+  assert.match(logged[0] ?? '', /disk a: stopped by a bug of frontswap.*made up/);
   assert.match(JSON.stringify(host.health()), /"status":"degraded","violated":\["stoppedDisks"\]/);
 });
 
@@ -349,8 +349,11 @@ test('a disk whose backing is full or returns other pages is told by the path of
   await until('a log line', () => logged.length > 0);
   a.stats_ = { ...a.stats_, failedReads: 1, backingMismatches: 1 };
   await until('another line', () => logged.length > 1);
-  assert.match(logged[0] ?? '', /^disk a: its backing \/b has no space left; pages/);
-  assert.match(logged[1] ?? '', /^disk a: 1 page\(s\) that its backing \/b returned are not those/);
+  assert.match(logged[0] ?? '', /^disk a: its backing \/b has no space left; its pages/);
+  assert.match(
+    logged[1] ?? '',
+    /^disk a: its backing \/b returned 1 page\(s\) with other contents/,
+  );
 });
 
 test('a disk that comes near its limit is told once, with what happens there', async (t) => {
@@ -419,7 +422,7 @@ test('a reset that requests under way keep from it drops nothing and says so', a
   const [a] = parts.disks;
   assert.ok(a !== undefined);
   a.busyResets = Number.POSITIVE_INFINITY;
-  await assert.rejects(host.reset('a', true), /requests under way after .* try again$/);
+  await assert.rejects(host.reset('a', true), /requests in flight after .* try again$/);
   assert.equal(a.resets, 0);
 });
 
