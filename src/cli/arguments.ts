@@ -1,4 +1,4 @@
-/** Parses a command's arguments with node:util parseArgs; errors name the unusable argument and suggest another. */
+/** Parses the arguments of a command with node:util parseArgs. Errors name the invalid argument and suggest a valid one. */
 import { parseArgs } from 'node:util';
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
@@ -7,13 +7,13 @@ import { type Arguments, type Command, commonOptions, type OptionSpec } from './
 function unknownOption(rawName: string, name: string, specs: readonly OptionSpec[]): SwapError {
   const names = specs.map((spec) => spec.name);
   const hint = rawName.startsWith('--') ? suggestion(name, names, '--') : '';
-  return new SwapError('ERR_ARG_UNKNOWN', `no option ${rawName}${hint}`, { key: rawName });
+  return new SwapError('ERR_ARG_UNKNOWN', `unknown option ${rawName}${hint}`, { key: rawName });
 }
 
 const valueError = (key: string, why: string): SwapError =>
   new SwapError('ERR_ARG_VALUE', `${key}: ${why}`, { key });
 
-/** The value of one option as it was written. */
+/** Checks and returns the value of one option. */
 function readValue(
   spec: OptionSpec,
   value: string | undefined,
@@ -21,22 +21,22 @@ function readValue(
 ): string | true {
   const key = `--${spec.name}`;
   if (spec.value === undefined) {
-    if (value !== undefined) throw valueError(key, `takes no value, but was given '${value}'`);
+    if (value !== undefined) throw valueError(key, `does not take a value, but got '${value}'`);
     return true;
   }
-  if (value === undefined) throw valueError(key, `needs a value: ${spec.value}`);
-  // '--limit --run x' is a forgotten value, not a limit called '--run'.
+  if (value === undefined) throw valueError(key, `requires a value: ${spec.value}`);
+  // In '--limit --run x' the value of --limit is missing; '--run' is not its value.
   if (isInline !== true && value.length > 1 && value.startsWith('-'))
     throw valueError(
       key,
-      `needs a value: ${spec.value}; if it is '${value}', write ${key}=${value}`,
+      `requires a value: ${spec.value}; if it is '${value}', write ${key}=${value}`,
     );
   return value;
 }
 
 /**
- * The words that are frontswap's, and those of the program that it runs: from `--` on, or else from the first word that
- * is neither an option nor an option's value.
+ * Splits the words into those of frontswap and the command line of a program, which starts after `--`, or else at the first
+ * word that is neither an option nor the value of one.
  */
 export function splitProgram(
   command: Command,
@@ -55,7 +55,7 @@ export function splitProgram(
   return [words.slice(0, at), words.slice(at)];
 }
 
-/** A flag may be there twice: it says the same. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
+/** Only flags may be repeated. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
 export function sortArguments(command: Command, argv: readonly string[]): Arguments {
   const specs = [...command.options, ...commonOptions];
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
@@ -87,7 +87,7 @@ export function sortArguments(command: Command, argv: readonly string[]): Argume
     if (before !== undefined && spec.value !== undefined && spec.multiple !== true)
       throw new SwapError(
         'ERR_ARG_CONFLICT',
-        `--${spec.name} is there twice: '${String(before)}' and '${String(value)}'`,
+        `--${spec.name} is given twice: '${String(before)}' and '${String(value)}'`,
         { key: `--${spec.name}` },
       );
     if (spec.multiple === true && typeof value === 'string')
@@ -101,5 +101,5 @@ export function sortArguments(command: Command, argv: readonly string[]): Argume
 export function checkPositionals(command: Command, args: Arguments): void {
   const extra = args.positionals[command.positionalsMax];
   if (extra !== undefined)
-    throw new SwapError('ERR_ARG_UNKNOWN', `'${extra}' is one argument too many`, { value: extra });
+    throw new SwapError('ERR_ARG_UNKNOWN', `unexpected argument '${extra}'`, { value: extra });
 }

@@ -1,4 +1,4 @@
-/** The columns of `list`: zramctl's where it has one, with the same meaning. */
+/** The columns of `list`, with the names and meanings of zramctl where it has them. */
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { formatSize } from '../base/size.ts';
@@ -9,7 +9,7 @@ interface Column {
   readonly help: string;
   /** Shown without -o. */
   readonly isDefault: boolean;
-  /** Numbers stand to the right, as in util-linux. */
+  /** Aligned to the right, as util-linux aligns numbers. */
   readonly right: boolean;
   readonly cell: (disk: DiskReport, inBytes: boolean) => string;
 }
@@ -24,7 +24,7 @@ const count =
   (disk) =>
     String(of(disk));
 
-/** DATA over TOTAL, as zramctl; '-' while nothing is stored. */
+/** DATA divided by TOTAL; '-' while nothing is stored. */
 export const formatRatio = (dataBytes: number, usedBytes: number): string =>
   dataBytes === 0 || usedBytes === 0 ? '-' : (dataBytes / usedBytes).toFixed(2);
 
@@ -61,7 +61,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'TOTAL',
-    'all memory, gaps and metadata included',
+    'memory used, including fragmentation and metadata',
     size((d) => d.usedBytes),
     shown,
   ),
@@ -71,22 +71,27 @@ export const columns: readonly Column[] = [
     count((d) => d.sameFilledPages),
     shown,
   ),
-  column('COMP-RATIO', 'DATA over TOTAL', (d) => formatRatio(d.dataBytes, d.usedBytes), shown),
+  column(
+    'COMP-RATIO',
+    'DATA divided by TOTAL',
+    (d) => formatRatio(d.dataBytes, d.usedBytes),
+    shown,
+  ),
   column(
     'MEM-LIMIT',
-    'ceiling of TOTAL; - for none (0 with --bytes)',
+    'limit of TOTAL; - for none (0 with --bytes)',
     (d, inBytes) => (d.limitBytes === 0 && !inBytes ? '-' : size((x) => x.limitBytes)(d, inBytes)),
     shown,
   ),
   column(
     'CONN',
-    'clients that have the disk open',
+    'connections that have the disk open',
     count((d) => d.connections),
     shown,
   ),
   column(
     'MEM-USED',
-    'most that TOTAL and freed memory not yet released came to (zramctl has this name for it)',
+    'maximum of TOTAL plus freed memory that was not released yet (name of zramctl)',
     size((d) => d.peakUsedBytes),
   ),
   column(
@@ -96,12 +101,12 @@ export const columns: readonly Column[] = [
   ),
   column(
     'FLASH',
-    'bytes of pages that are on the backing, not in memory',
+    'bytes of pages stored on the backing',
     size((d) => d.backingBytes),
   ),
   column(
     'HUGE-PAGES',
-    'stored pages that did not shrink',
+    'incompressible pages',
     count((d) => d.incompressiblePages),
   ),
   column(
@@ -111,55 +116,55 @@ export const columns: readonly Column[] = [
   ),
   column(
     'COMPACTED',
-    'pages released by compaction so far',
+    'pages released by compaction',
     count((d) => d.compactedPages),
   ),
   column(
     'READS',
-    "reads so far; a client's request is served in one or more",
+    'reads; a request of a client counts as one or more',
     count((d) => d.reads),
   ),
   column(
     'WRITES',
-    'writes so far, counted likewise',
+    'writes, counted like reads',
     count((d) => d.writes),
   ),
   column(
     'DISCARDS',
-    'discards and write-zeroes so far, counted likewise',
+    'discards and write-zeroes, counted like reads',
     count((d) => d.discards),
   ),
   column(
     'FAILED-WRITES',
-    'writes refused because the disk was full',
+    'writes that were refused because the disk was full, or that the backing failed',
     count((d) => d.failedWrites),
   ),
   column(
     'FAILED-READS',
-    'reads or partial writes that met a damaged page; must stay 0',
+    'reads or partial writes of a damaged page; must stay 0',
     count((d) => d.failedReads),
   ),
   column(
     'NOTIFY-FREE',
-    'pages dropped by discard and write-zeroes so far',
+    'pages dropped by discard and write-zeroes',
     count((d) => d.notifyFree),
   ),
   column(
     'INVALID-IO',
-    'requests outside the disk or not understood',
+    'requests outside the disk, or malformed',
     count((d) => d.invalidIo),
   ),
-  column('URI', 'where the disk is served', (d) => d.uris.join(','), { right: false }),
+  column('URI', 'URIs of the disk', (d) => d.uris.join(','), { right: false }),
   column(
     'HOST',
-    'process id of the host; shown without -o when there are several hosts',
+    'process id of the host; shown by default if there are several hosts',
     count((d) => d.hostPid),
   ),
   column('CONTROL', 'control socket of the host', (d) => d.hostControl, { right: false }),
 ];
 
 /**
- * The columns that `-o LIST` asks for; a list that starts with '+' adds to the default.
+ * Parses the list of columns of -o. A list that starts with '+' adds to the default columns.
  * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE
  */
 export function chooseColumns(list: string | null, showsHost = false): readonly Column[] {
@@ -180,7 +185,7 @@ export function chooseColumns(list: string | null, showsHost = false): readonly 
     const hint = suggestion(word, names);
     throw new SwapError(
       'ERR_ARG_UNKNOWN',
-      `--output: no column '${word}'${hint === '' ? `; there is ${names.join(', ')}` : hint}`,
+      `--output: unknown column '${word}'${hint === '' ? `; available columns: ${names.join(', ')}` : hint}`,
       { key: '--output', value: word },
     );
   });

@@ -4,16 +4,16 @@ import type { World } from './world.ts';
 
 export type OptionSpec = SettingSpec;
 
-/** What the user wrote, sorted: options by long name, and the rest. */
+/** Parsed arguments: options by long name, and positional arguments. */
 export interface Arguments {
   readonly options: ReadonlyMap<string, string | boolean | readonly string[]>;
   readonly positionals: readonly string[];
 }
 
-/** What a positional argument is, for completion; `program`: the first one and all that follows belong to a program. */
+/** The kind of the positional arguments, for completion. `program`: the command line of a program. */
 type Positionals = 'disk' | 'command' | 'shell' | 'program' | 'none';
 
-/** The part of frontswap that a command belongs to: a heading of the overview. */
+/** The group of a command in the overview. */
 export type Group = 'memory' | 'disk' | 'general';
 
 export interface Command {
@@ -21,26 +21,26 @@ export interface Command {
   readonly group: Group;
   /** Short description for the list of commands. */
   readonly summary: string;
-  /** Without the program's name: `list [OPTIONS] [NAME...]`. */
+  /** Without the name of the program: `list [OPTIONS] [NAME...]`. */
   readonly usage: string;
   readonly examples: readonly { readonly line: string; readonly what: string }[];
-  /** Besides the common ones. */
+  /** Options in addition to the common ones. */
   readonly options: readonly OptionSpec[];
   readonly positionals: Positionals;
-  /** Most positional arguments. */
+  /** Maximum number of positional arguments. */
   readonly positionalsMax: number;
-  /** Words with their meaning, besides the options: the columns of `list`. */
+  /** More words with their meaning: the columns of `list`. */
   readonly table?: {
     readonly title: string;
     readonly rows: readonly (readonly [word: string, meaning: string])[];
   };
-  /** Paragraphs for the end of the help, without line breaks. */
+  /** Paragraphs at the end of the help, without line breaks. */
   readonly notes: readonly string[];
-  /** @returns exit status; throws SwapError for what goes wrong */
+  /** @returns the exit status; throws SwapError */
   run(args: Arguments, world: World, table: CommandTable): Promise<number>;
 }
 
-/** All commands; each is loaded when it is called, so start-up pays for one. */
+/** All commands. A command is loaded when it is called. */
 export interface CommandTable {
   /** In the order of help. */
   readonly names: readonly string[];
@@ -48,17 +48,17 @@ export interface CommandTable {
   load(name: string): Promise<Command>;
 }
 
-/** Every command takes these. */
+/** Options of every command. */
 export const commonOptions: readonly OptionSpec[] = [
   { name: 'json', help: 'print JSON, a stable format' },
   { name: 'quiet', short: 'q', help: 'print only errors' },
-  { name: 'verbose', short: 'v', help: 'print more: connections, causes of errors' },
-  { name: 'no-color', help: 'no colours, as NO_COLOR=1' },
-  { name: 'help', short: 'h', help: 'print this and exit' },
+  { name: 'verbose', short: 'v', help: 'print connections and causes of errors' },
+  { name: 'no-color', help: 'print without colours, like NO_COLOR=1' },
+  { name: 'help', short: 'h', help: 'print this help and exit' },
   { name: 'version', short: 'V', help: 'print the version and exit' },
 ];
 
-/** Exit statuses. After a signal that was not waited for: 128 + its number. */
+/** Exit statuses. 128 + n: ended by signal n. */
 export const Exit = {
   ok: 0,
   failed: 1,

@@ -23,7 +23,7 @@ export const commandTable: CommandTable = {
   async load(name) {
     const loader = Object.hasOwn(loaders, name) ? loaders[name] : undefined;
     if (loader !== undefined) return loader();
-    const hint = suggestion(name, names) || `; there is ${names.join(', ')}`;
-    throw new SwapError('ERR_ARG_UNKNOWN', `no command '${name}'${hint}`, { value: name });
+    const hint = suggestion(name, names) || `; available commands: ${names.join(', ')}`;
+    throw new SwapError('ERR_ARG_UNKNOWN', `unknown command '${name}'${hint}`, { value: name });
   },
 };

@@ -56,7 +56,7 @@ _frontswap_files() {
   COMPREPLY=($(compgen -f -- "$cur"))
 }
 
-# Words with commas between; '+' before them adds to the default.
+# A list of words separated by commas; a leading '+' adds to the default.
 _frontswap_list() {
   local before=
   if [[ $cur == *,* ]]; then before=\${cur%,*},

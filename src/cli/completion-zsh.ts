@@ -5,7 +5,7 @@ import { brief, spellings, tableWords, valueKind } from './option-values.ts';
 /** Text between single quotes. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Text inside a specification: no colon or bracket of it may end a part. */
+/** Escapes colons and brackets, which separate the parts of a specification. */
 const inSpec = (text: string): string => text.replace(/[\\:[\]]/g, '\\$&');
 
 function valueAction(option: OptionSpec, command: Command | null): string {
@@ -20,7 +20,7 @@ function valueAction(option: OptionSpec, command: Command | null): string {
   return `:${inSpec(option.value ?? '')}:${actions[kind.kind]}`;
 }
 
-/** `'(-U --unix)'{-U,--unix=}'[help]:PATH:_files'`, as _arguments takes it. */
+/** `'(-U --unix)'{-U,--unix=}'[help]:PATH:_files'`, the format of _arguments. */
 function optionSpec(option: OptionSpec, command: Command | null): string {
   const words = spellings(option);
   const tail = quoted(`[${inSpec(brief(option.help))}]${valueAction(option, command)}`);

@@ -1,4 +1,4 @@
-/** `frontswap completion`: prints a completion script for a shell, generated from the same table as help. */
+/** `frontswap completion`: prints a completion script for a shell, generated from the table of commands. */
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
 import { type Command, Exit } from './command.ts';
@@ -26,24 +26,24 @@ export const completionCommand: Command = {
     },
     {
       line: 'frontswap completion fish > ~/.config/fish/completions/frontswap.fish',
-      what: 'read by every fish that starts',
+      what: 'loaded by every new fish',
     },
   ],
   options: [],
   positionals: 'shell',
   positionalsMax: 1,
-  notes: ['Names of disks are completed too: they are asked of the running hosts.'],
+  notes: ['Completion of disk names queries the running hosts.'],
   async run(args, world, table) {
     const shell = args.positionals[0];
     if (shell === undefined)
-      throw new SwapError('ERR_ARG_VALUE', `SHELL: say one of ${shells.join(', ')}`, {
+      throw new SwapError('ERR_ARG_VALUE', `SHELL: choose one of ${shells.join(', ')}`, {
         key: 'SHELL',
       });
     const script = Object.hasOwn(scripts, shell) ? scripts[shell] : undefined;
     if (script === undefined)
       throw new SwapError(
         'ERR_ARG_VALUE',
-        `SHELL: '${shell}' is none of ${shells.join(', ')}${suggestion(shell, shells)}`,
+        `SHELL: unknown shell '${shell}'; choose one of ${shells.join(', ')}${suggestion(shell, shells)}`,
         { key: 'SHELL', value: shell },
       );
     world.stdout.write(script(await Promise.all(table.names.map((name) => table.load(name)))));

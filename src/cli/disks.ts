@@ -1,4 +1,4 @@
-/** Shared by list, attach, reset and stop: selects the hosts to ask and the disk to act on. */
+/** Selects hosts and disks for list, attach, reset and stop. */
 import { SwapError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
@@ -11,7 +11,7 @@ import type { World } from './world.ts';
 export const controlOption: OptionSpec = {
   name: 'control',
   value: 'PATH',
-  help: "a host's control socket (default $FRONTSWAP_CONTROL, else all hosts of yours are asked)",
+  help: 'control socket of a host (default $FRONTSWAP_CONTROL, else all your hosts)',
 };
 
 /** A host that answered. */
@@ -26,33 +26,33 @@ interface Found {
   readonly failures: readonly string[];
 }
 
-/** `process 12 (/run/frontswap/control.sock)`, as messages name a host. */
+/** Description of a host in messages: `process 12 (/run/frontswap/control.sock)`. */
 const hostText = ({ control, disks: [disk] }: FoundHost): string =>
   disk === undefined ? control : `process ${disk.hostPid} (${control})`;
 
-/** A line a host, with its disks. */
+/** One line per host, with its disks. */
 const hostLines = (hosts: readonly FoundHost[]): string =>
   hosts
     .map((host) => `\n  ${hostText(host)}: ${host.disks.map(({ name }) => name).join(', ')}`)
     .join('');
 
 async function ask(control: string, args: Arguments, world: World): Promise<FoundHost> {
-  if (flag(args, 'verbose')) world.stderr.write(`asking the host on ${control}\n`);
+  if (flag(args, 'verbose')) world.stderr.write(`querying the host on ${control}\n`);
   return { control, disks: (await askDisks(control)).disks };
 }
 
-/** No process listens there: a killed host left the socket. */
+/** No process listens at the socket: its host was killed. */
 const isDead = ({ code, facts }: SwapError): boolean =>
   code === 'ERR_IO_NOT_REACHABLE' && ['ECONNREFUSED', 'ENOENT'].includes(String(facts['errno']));
 
 async function find(args: Arguments, world: World): Promise<Found> {
-  const told = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
-  if (told !== '') return { hosts: [await ask(told, args, world)], failures: [] };
+  const path = text(args, 'control') ?? world.env['FRONTSWAP_CONTROL'] ?? '';
+  if (path !== '') return { hosts: [await ask(path, args, world)], failures: [] };
   const folder = world.runtimeFolder;
-  // A folder that another user made is refused.
+  // Refuses a folder that another user created.
   checkPrivateFolder(folder, world.uid);
   const paths = controlPathsIn(folder);
-  const answers = await Promise.allSettled(paths.map((path) => ask(path, args, world)));
+  const answers = await Promise.allSettled(paths.map((at) => ask(at, args, world)));
   const hosts: FoundHost[] = [];
   const failures: SwapError[] = [];
   for (const answer of answers)
@@ -65,8 +65,8 @@ async function find(args: Arguments, world: World): Promise<Found> {
 }
 
 /**
- * The host that --control or the environment names, or else all hosts of this user; at least one. A warning on stderr
- * names each host that does not answer.
+ * The host of --control or of the environment, or else all hosts of this user; at least one. A warning on stderr names
+ * each host that does not answer.
  * @throws SwapError ERR_IO_NOT_REACHABLE, ERR_IO_UNSAFE_PATH, ERR_PEER_PROTOCOL
  */
 export async function findHosts(
@@ -79,7 +79,7 @@ export async function findHosts(
   return hosts;
 }
 
-/** The only host that there is, answering or not. @throws SwapError ERR_ARG_VALUE, and as findHosts() */
+/** The only host. @throws SwapError ERR_ARG_VALUE: there are several, even if they do not answer; or as findHosts() */
 export async function onlyHost(args: Arguments, world: World): Promise<FoundHost> {
   const { hosts, failures } = await find(args, world);
   const [host] = hosts;
@@ -87,7 +87,7 @@ export async function onlyHost(args: Arguments, world: World): Promise<FoundHost
   const others = failures.map((message) => `\n  ${message}`).join('');
   throw new SwapError(
     'ERR_ARG_VALUE',
-    `there are several hosts; name a disk of the one that is meant, or say --control PATH:${hostLines(hosts)}${others}`,
+    `there are several hosts; name a disk of the one to stop, or use --control PATH:${hostLines(hosts)}${others}`,
     { key: 'NAME' },
   );
 }
@@ -95,20 +95,23 @@ export async function onlyHost(args: Arguments, world: World): Promise<FoundHost
 export const disksOf = (hosts: readonly FoundHost[]): readonly DiskReport[] =>
   hosts.flatMap(({ disks }) => disks);
 
-/** The disks of this name: one a host at most. @throws SwapError ERR_ARG_UNKNOWN */
+/** The disks with this name, at most one per host. @throws SwapError ERR_ARG_UNKNOWN */
 export function disksNamed(name: string, hosts: readonly FoundHost[]): readonly DiskReport[] {
   const disks = disksOf(hosts);
   const found = disks.filter((disk) => disk.name === name);
   if (found.length > 0) return found;
   const names = [...new Set(disks.map((disk) => disk.name))];
   const near = nearest(name, names);
-  const hint = near === null ? `; there is ${names.join(', ')}` : `; did you mean '${near}'?`;
-  const who = hosts.length === 1 ? 'the host has' : `none of ${hosts.length} hosts has`;
-  const what = hosts.length === 1 ? `no disk '${name}'` : `a disk '${name}'`;
-  throw new SwapError('ERR_ARG_UNKNOWN', `${who} ${what}${hint}`, { value: name });
+  const hint =
+    near === null ? `; available disks: ${names.join(', ')}` : `; did you mean '${near}'?`;
+  const what =
+    hosts.length === 1
+      ? `the host has no disk '${name}'`
+      : `none of ${hosts.length} hosts has a disk '${name}'`;
+  throw new SwapError('ERR_ARG_UNKNOWN', `${what}${hint}`, { value: name });
 }
 
-/** The host that has the disk of this name. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE: several have one */
+/** The host with a disk of this name. @throws SwapError ERR_ARG_UNKNOWN; ERR_ARG_VALUE: several hosts have one */
 export function hostWithDisk(name: string, hosts: readonly FoundHost[]): FoundHost {
   disksNamed(name, hosts);
   const having = hosts.filter(({ disks }) => disks.some((disk) => disk.name === name));
@@ -116,16 +119,16 @@ export function hostWithDisk(name: string, hosts: readonly FoundHost[]): FoundHo
   if (host !== undefined && second === undefined) return host;
   throw new SwapError(
     'ERR_ARG_VALUE',
-    `several hosts have a disk '${name}'; say which host with --control PATH:${hostLines(having)}`,
+    `several hosts have a disk '${name}'; choose the host with --control PATH:${hostLines(having)}`,
     { key: 'NAME', value: name },
   );
 }
 
-/** The only disk that there is. @throws SwapError ERR_ARG_VALUE */
+/** The only disk. @throws SwapError ERR_ARG_VALUE: there are several, or none */
 export function onlyDisk(hosts: readonly FoundHost[]): DiskReport {
   const [only, second] = disksOf(hosts);
   if (only !== undefined && second === undefined) return only;
   const names = hosts[0]?.disks.map(({ name }) => name).join(', ') ?? '';
   const which = hosts.length === 1 ? ` ${names}` : hostLines(hosts);
-  throw new SwapError('ERR_ARG_VALUE', `NAME: say which disk:${which}`, { key: 'NAME' });
+  throw new SwapError('ERR_ARG_VALUE', `NAME: choose a disk:${which}`, { key: 'NAME' });
 }

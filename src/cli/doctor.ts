@@ -1,4 +1,4 @@
-/** `frontswap doctor`: reports whether this machine can page memory, and how to fix what is missing. */
+/** `frontswap doctor`: reports whether this machine can page memory, and how to install missing features. */
 import type { Check, Verdict } from '../memory/diagnosis.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { styleFor, wantsColor } from './style.ts';
@@ -24,17 +24,17 @@ const lineOf = ({ name, verdict, found, fix }: Check, paint: (text: string) => s
 export const doctorCommand: Command = {
   name: 'doctor',
   group: 'general',
-  summary: 'say what this machine can do for memory bigger than RAM',
+  summary: 'check whether this machine can page memory, with fixes',
   usage: 'doctor [--json]',
   examples: [
-    { line: 'frontswap doctor', what: 'a line a check, and the fix where one is needed' },
-    { line: 'frontswap doctor --json | jq -e \'.verdict != "missing"\'', what: 'for a script' },
+    { line: 'frontswap doctor', what: 'one line per check, and a fix if needed' },
+    { line: 'frontswap doctor --json | jq -e \'.verdict != "missing"\'', what: 'for scripts' },
   ],
   options: [],
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'Checks: platform and page size, Node and the largest region, the foreign function interface, the kernel, userfaultfd and who may have it, system calls into evicted pages, features, limits.',
+    'Checks: platform and page size, Node and the largest region, the foreign function interface, the kernel, userfaultfd and permission to use it, system calls into evicted pages, features, limits.',
     'Exit status: 0 memory can be paged transparently (also with limits), 1 it cannot, 2 wrong usage.',
   ],
   async run(args, world) {

@@ -1,4 +1,4 @@
-/** `frontswap help [COMMAND]`, and `--help` of every command: examples first. */
+/** `frontswap help [COMMAND]`, and `--help` of every command. Examples come first. */
 import {
   type Arguments,
   type Command,
@@ -15,7 +15,8 @@ import type { World } from './world.ts';
 const width = 80;
 
 /**
- * Breaks at blanks so that no line is longer than the width; every line but the first is indented, that one by `first`.
+ * Breaks text at spaces into lines of at most `width` characters. The first line starts with `first`, the others with
+ * `indent`.
  */
 function wrap(text: string, indent: string, first = indent): string {
   const lines: string[] = [];
@@ -41,7 +42,7 @@ function optionText({ name, short, value, help }: OptionSpec): string {
   return `${head}\n${wrap(help, ' '.repeat(10))}\n`;
 }
 
-/** A line a row, longer meanings below each other. */
+/** One row per word; long meanings are wrapped. */
 function rowsText(rows: readonly (readonly [word: string, meaning: string])[]): string {
   const wordWidth = Math.max(...rows.map(([word]) => word.length));
   const indent = ' '.repeat(wordWidth + 4);
@@ -76,10 +77,10 @@ export const groups: readonly { readonly group: Group; readonly title: string }[
   { group: 'general', title: 'General' },
 ];
 
-/** Entry points of the package; docs/reference/api has a page on each. */
+/** Entry points of the package; docs/reference/api has a page for each. */
 export const library: readonly (readonly [name: string, meaning: string])[] = [
   ['frontswap', 'openSwap(): buffers, arrays and WebAssembly memories'],
-  ['frontswap/store', 'compressed pages under a byte ceiling'],
+  ['frontswap/store', 'compressed pages with a hard byte limit'],
   ['frontswap/async', 'batches of pages, in this thread or a worker'],
   ['frontswap/block', 'bios, a request queue, filters, the compressed RAM disk'],
   ['frontswap/swap', 'the swap core and the frontswap hook'],
@@ -98,15 +99,15 @@ export const overviewExamples: Command['examples'] = [
     line: 'frontswap host',
     what: 'serve a 1G swap disk on a private Unix socket and on 127.0.0.1:10809',
   },
-  { line: 'frontswap list', what: 'show what the disks hold, and what that costs' },
+  { line: 'frontswap list', what: 'show the contents and memory use of the disks' },
   {
     line: 'frontswap attach --format qemu',
-    what: 'print the arguments for QEMU and what to type in the guest',
+    what: 'print the arguments for QEMU and the commands for the guest',
   },
-  { line: 'frontswap doctor', what: 'check what this machine can do, with fixes' },
+  { line: 'frontswap doctor', what: 'check whether this machine can page memory, with fixes' },
 ];
 
-/** All commands, by group, and what the library has. */
+/** All commands by group, and the entry points of the library. */
 export async function overview(table: CommandTable, color: boolean): Promise<string> {
   const style = styleFor(color);
   const commands = await Promise.all(table.names.map((name) => table.load(name)));
@@ -124,7 +125,7 @@ export async function overview(table: CommandTable, color: boolean): Promise<str
     `${style.heading('Examples')}\n${exampleText(overviewExamples)}`,
     `${style.heading('Usage')}\n  frontswap COMMAND [OPTIONS]\n`,
     ...sections,
-    "'frontswap help COMMAND' tells more; -V prints the version.\n",
+    "Run 'frontswap help COMMAND' for details; -V prints the version.\n",
   ].join('\n');
 }
 

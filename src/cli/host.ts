@@ -1,12 +1,14 @@
 /**
  * `frontswap host`: serves RAM swap disks until it is stopped.
  *
- * What ends it, and the exit status:
- *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop   clean stop, 0; the first is refused while clients have pages here
- *   one more signal after that       at once, 128 + n
- *   the end of npx, which started it  clean stop, 0, once no client has pages here
- *   SIGHUP, SIGUSR2                  nothing: a line in the log
- *   the end of --run's command       clean stop, the command's status; a stop from outside ends the command
+ *   event                                    effect                                                     exit status
+ *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop  clean stop; the first is refused while clients have pages  0
+ *   a second signal, during the stop         immediate exit                                             128 + n
+ *   npx, which started the host, ends        clean stop, once no client has pages                       0
+ *   SIGHUP, SIGUSR2                          a log line                                                 -
+ *   the command of --run ends                clean stop                                                 the command's
+ *
+ * With --run the first four signals and requests end the command, and its end stops the host.
  */
 import { readFileSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -28,16 +30,17 @@ import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { isUnderNpm, watchNpx } from './npm.ts';
 import { stopSignals } from './signals.ts';
-import { formatHoldings, formatStatus, type Holding, StatusLine } from './status-line.ts';
+import { type DiskUse, formatDiskUses, formatStatus, StatusLine } from './status-line.ts';
 import { formatTable } from './table.ts';
 import { packageVersion } from './version.ts';
 import type { World } from './world.ts';
 
-const statusEveryMs = 1000;
-/** How long a refused stop is remembered: the next one is meant. */
-const refusalMs = 60_000;
-/** npm forwards Ctrl-C to a program that has it from the terminal: one keystroke, two signals. */
-const echoMs = 500;
+/** Interval of the status line, ms. */
+const STATUS_MS = 1000;
+/** Time in which a second request overrides a refused stop, ms. */
+const REFUSAL_MS = 60_000;
+/** npm forwards a Ctrl-C that the terminal also sends: two SIGINTs within this time are one, ms. */
+const ECHO_MS = 500;
 
 function readConfigFile(path: string): Settings {
   try {
@@ -49,7 +52,7 @@ function readConfigFile(path: string): Settings {
   }
 }
 
-/** The file's settings, with the flags over them. */
+/** The settings of the file, overridden by flags. */
 function collectSettings(args: Arguments): Settings {
   const flags = new Map<string, Setting>();
   for (const { name } of hostSettings) {
@@ -61,36 +64,36 @@ function collectSettings(args: Arguments): Settings {
 }
 
 /**
- * Waits for the first reason to stop. While clients have pages here the first request is refused, and one more within a
- * minute is obeyed; once the stop has begun, a signal does not wait for it.
+ * Waits for a request to stop. While clients have pages on the host the first request is refused, and a second one within a
+ * minute is accepted. A signal during the stop ends the process at once.
  */
 class StopRequest {
-  /** Resolves when a stop was requested and is allowed. */
-  readonly asked: Promise<void>;
-  /** Disks in use that a stop would lose. Set once there is a host. */
-  inUse: () => readonly Holding[] = () => [];
-  /** Called with the reason why a signal was refused. */
+  /** Resolves when a stop is requested and allowed. */
+  readonly requested: Promise<void>;
+  /** Disks whose pages clients would lose. Set once the host runs. */
+  inUse: () => readonly DiskUse[] = () => [];
+  /** Receives the reason why a signal was refused. */
   onRefusal: (why: string) => void = () => undefined;
   #resolve: () => void = () => undefined;
-  #isAsked = false;
+  #isRequested = false;
   #refusedAtMs = -Infinity;
   #interruptedAtMs = -Infinity;
   readonly #hasEcho: boolean;
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     if (signal === 'SIGINT' && this.#isEcho()) return;
-    if (this.#isAsked) process.exit(statusOfSignal(signal));
+    if (this.#isRequested) process.exit(statusOfSignal(signal));
     try {
       this.check(false);
-      this.ask();
+      this.request();
     } catch (error) {
       this.onRefusal(`${signal}: ${(error as Error).message}`);
     }
   };
 
-  /** @param hasEcho npm started this process */
+  /** @param hasEcho npm started this process, and may forward a Ctrl-C */
   constructor(hasEcho: boolean) {
     this.#hasEcho = hasEcho;
-    this.asked = new Promise((resolve) => {
+    this.requested = new Promise((resolve) => {
       this.#resolve = resolve;
     });
     for (const signal of stopSignals) process.on(signal, this.#onSignal);
@@ -99,29 +102,29 @@ class StopRequest {
   /** @throws SwapError ERR_IO_IN_USE */
   readonly check = (force: boolean): void => {
     const now = performance.now();
-    if (force || this.#isAsked || now - this.#refusedAtMs < refusalMs) return;
-    const held = this.inUse();
-    if (held.length === 0) return;
+    if (force || this.#isRequested || now - this.#refusedAtMs < REFUSAL_MS) return;
+    const disks = this.inUse();
+    if (disks.length === 0) return;
     this.#refusedAtMs = now;
     throw new SwapError(
       'ERR_IO_IN_USE',
-      `not stopped: clients would lose ${formatHoldings(held)}; have the guests swapoff first, or ask again within a minute, or use 'frontswap stop --force'`,
+      `not stopped: clients would lose their pages on ${formatDiskUses(disks)}; run swapoff in the guests first, or request the stop again within a minute, or use 'frontswap stop --force'`,
     );
   };
 
   #isEcho(): boolean {
     const lastMs = this.#interruptedAtMs;
     this.#interruptedAtMs = performance.now();
-    return this.#hasEcho && this.#interruptedAtMs - lastMs < echoMs;
+    return this.#hasEcho && this.#interruptedAtMs - lastMs < ECHO_MS;
   }
 
-  readonly ask = (): void => {
-    this.#isAsked = true;
+  readonly request = (): void => {
+    this.#isRequested = true;
     this.#resolve();
   };
 }
 
-/** What the command of --run finds in its environment, named as nbdkit names it. */
+/** Environment variables for the command of --run, with the names of nbdkit. */
 function runVariables(host: Host): Record<string, string> {
   const unix = host.addresses.find((address) => address.kind === 'unix');
   const tcp = host.addresses.find((address) => address.kind === 'tcp');
@@ -136,14 +139,14 @@ function runVariables(host: Host): Record<string, string> {
   };
 }
 
-/** Runs the command beside the host until it ends, or until a stop is asked for and it obeys. */
+/** Runs the command until it ends. A request to stop terminates it. */
 async function runBeside(command: string, host: Host, stop: StopRequest): Promise<number> {
   const child = new RunCommand(command, runVariables(host));
-  void stop.asked.then(() => child.terminate());
+  void stop.requested.then(() => child.terminate());
   return child.ended;
 }
 
-function sayReady(host: Host, args: Arguments, config: HostConfig, world: World): void {
+function printReady(host: Host, args: Arguments, config: HostConfig, world: World): void {
   if (flag(args, 'json')) {
     const { uris, controlPath: control } = host;
     world.stdout.write(
@@ -155,12 +158,12 @@ function sayReady(host: Host, args: Arguments, config: HostConfig, world: World)
   }
 }
 
-/** Swapped-out memory holds everything, keys included; NBD here has neither password nor encryption. */
-function warnOfOpenDoors({ tcp, unix, socketMode }: HostConfig, line: StatusLine): void {
+/** Warns about listeners that others can reach: swapped-out pages may contain keys, and NBD has no password here. */
+function warnOfExposure({ tcp, unix, socketMode }: HostConfig, line: StatusLine): void {
   if ((socketMode & 0o007) !== 0)
     line.print(
-      `frontswap host: warning: everybody on this machine who reaches ${unix} can read what guests ` +
-        'swapped out; --socket-mode 0660 keeps it to a group',
+      `frontswap host: warning: every user of this machine who can reach ${unix} can read what guests ` +
+        'swapped out; --socket-mode 0660 limits access to a group',
     );
   if (tcp === null || isLoopback(tcp.host)) return;
   line.print(
@@ -182,14 +185,14 @@ function startStatus(host: Host, line: StatusLine): () => void {
     line.show(formatStatus(totals, perSecond));
   };
   refresh();
-  const timer = setInterval(refresh, statusEveryMs);
+  const timer = setInterval(refresh, STATUS_MS);
   return () => {
     clearInterval(timer);
     line.erase();
   };
 }
 
-/** SIGUSR1: the table of `list`, the counters of the host and of the NBD server. */
+/** The output of SIGUSR1: the table of `list`, and the counters of the host and of the NBD server. */
 function formatStatistics(host: Host): string {
   const columns = chooseColumns(null);
   const rows = host.report().disks.map((disk) => columns.map(({ cell }) => cell(disk, false)));
@@ -197,36 +200,36 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
-/** Clients of a socket that systemd has opened would get no answer. */
-function refuseHandedSockets(env: World['env']): void {
+/** Refuses sockets passed by systemd: their clients would get no answer. */
+function refusePassedSockets(env: World['env']): void {
   if (env['LISTEN_FDS'] === undefined || env['LISTEN_PID'] !== String(process.pid)) return;
   throw new SwapError(
     'ERR_IO_UNSUPPORTED',
-    'LISTEN_FDS is set: sockets of systemd (a .socket unit) are not served; remove that unit, and give --unix or --port to the service',
+    'LISTEN_FDS is set: sockets of systemd (a .socket unit) are not supported; remove the unit, and use --unix or --port in the service',
     { variable: 'LISTEN_FDS' },
   );
 }
 
-/** Disks that a stop would take pages from. */
-const holdingsOf = (host: Host): readonly Holding[] =>
+/** Disks with pages, which a stop drops. */
+const disksInUse = (host: Host): readonly DiskUse[] =>
   host.report().disks.filter(({ dataBytes }) => dataBytes > 0);
 
-/** npx is gone: the host stops as soon as it takes no pages from clients with it. */
+/** Returns a function to call repeatedly after npx has ended: it stops the host once no client would lose pages. */
 function stopWithNpx(stop: StopRequest, log: (text: string) => void): () => void {
-  let isTold = false;
+  let isLogged = false;
   return () => {
-    const held = stop.inUse();
-    if (held.length === 0) return stop.ask();
-    if (!isTold)
+    const disks = stop.inUse();
+    if (disks.length === 0) return stop.request();
+    if (!isLogged)
       log(
-        `npx has ended, but clients have ${formatHoldings(held)}: this host stops when they have gone, or by 'frontswap stop --force'`,
+        `npx has ended, but clients use ${formatDiskUses(disks)}: the host stops when they disconnect, or by 'frontswap stop --force'`,
       );
-    isTold = true;
+    isLogged = true;
   };
 }
 
 async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
-  refuseHandedSockets(world.env);
+  refusePassedSockets(world.env);
   const stop = new StopRequest(isUnderNpm(world.env));
   const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');
@@ -242,28 +245,28 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     log,
     trace: flag(args, 'verbose') ? log : null,
     checkStop: stop.check,
-    onStopRequest: stop.ask,
+    onStopRequest: stop.request,
   });
-  // With --run a stop ends the command, whose the disks are.
+  // With --run the disks belong to the command, which a stop ends.
   if (config.run === null)
-    stop.inUse = () => holdingsOf(host).filter(({ connections }) => connections > 0);
+    stop.inUse = () => disksInUse(host).filter(({ connections }) => connections > 0);
   stop.onRefusal = (why) => line.print(`frontswap host: ${why}`);
-  process.once('exit', () => host.removeFiles()); // also when a second signal or a fault ends us
+  process.once('exit', () => host.removeFiles()); // also after a second signal or a crash
   for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
-    process.on(signal, () => log(`${signal}: nothing to do, the disks stay`));
+    process.on(signal, () => log(`${signal}: ignored`));
   process.on('SIGUSR1', () => line.print(formatStatistics(host)));
-  if (!quiet) warnOfOpenDoors(config, line);
+  if (!quiet) warnOfExposure(config, line);
   for (const warning of limitWarnings(config, usableMemory())) log(`warning: ${warning}`);
-  sayReady(host, args, config, world);
+  printReady(host, args, config, world);
   const endWatch = watchNpx(world.env, stopWithNpx(stop, log));
   const isLive =
-    world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // the terminal is the command's
+    world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // with --run the terminal belongs to the command
   const endStatus = isLive ? startStatus(host, line) : () => undefined;
   try {
     if (config.run !== null) return await runBeside(config.run, host, stop);
-    await stop.asked;
-    const held = holdingsOf(host);
-    if (held.length > 0) log(`stopped; these pages are lost: ${formatHoldings(held)}`);
+    await stop.requested;
+    const disks = disksInUse(host);
+    if (disks.length > 0) log(`stopped; these pages are lost: ${formatDiskUses(disks)}`);
     return Exit.ok;
   } finally {
     endWatch();
@@ -284,11 +287,11 @@ export const hostCommand: Command = {
     },
     {
       line: 'frontswap host -U /run/swap.sock --disk vm1=4G,limit=1G --disk vm2=2G',
-      what: 'two disks; vm1 may take 1G of memory at most, metadata included',
+      what: 'two disks; vm1 uses at most 1G of memory, metadata included',
     },
     {
       line: `frontswap host --run 'nbdinfo "$uri"'`,
-      what: 'serve one command on a private socket, and end with it',
+      what: 'run a host for the lifetime of one command',
     },
     { line: 'frontswap host -C host.json --check-config', what: 'check a configuration file' },
   ],
@@ -298,29 +301,29 @@ export const hostCommand: Command = {
       name: 'config',
       short: 'C',
       value: 'FILE',
-      help: 'JSON file with these options as keys: {"disk": ["vm1=4G"], "port": 10809}; flags win',
+      help: 'JSON file with these options as keys: {"disk": ["vm1=4G"], "port": 10809}; flags override it',
     },
     {
       name: 'check-config',
-      help: 'check the options and the file, and whether files, sockets and addresses can be had now; start nothing',
+      help: 'check the options and the file, and whether files, sockets and addresses are available now; start nothing',
     },
   ],
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. Limits may also be a share of the memory of the machine, or of the control group that the host runs in: 50%.',
-    'Without --unix, --port and --ipaddr: a private Unix socket, and 127.0.0.1 port 10809, or the next port that is free; with --run the Unix socket only. Each listener is announced on stdout by its URI when it is ready.',
-    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; beside it the process id in control.pid. With --run a private one, in $FRONTSWAP_CONTROL of the command.',
-    '--run: the command finds $uri, $nbd, $port, $unixsocket and $exportname in its environment, and frontswap in its $PATH.',
-    'Signals: INT, TERM and QUIT stop cleanly. While clients have pages here the first one is refused, and one more within a minute is obeyed; a signal during the stop ends the host at once. USR1 prints statistics to stderr; HUP and USR2 do nothing, so that a closed terminal or a log rotation ends no disk.',
+    'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. A limit may also be a share of the memory of the machine, or of the control group of the host: 50%.',
+    'Without --unix, --port and --ipaddr: a private Unix socket, and 127.0.0.1 port 10809, or the next port that is free; with --run the Unix socket only. When the host is ready, it prints the URI of each listener on stdout.',
+    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; control.pid beside it contains the process id. With --run: a private one, named by $FRONTSWAP_CONTROL in the environment of the command.',
+    '--run: the environment of the command contains $uri, $nbd, $port, $unixsocket and $exportname, and frontswap is in its $PATH.',
+    'Signals: INT, TERM and QUIT stop the host cleanly. While clients have pages on it the first one is refused, and a second one within a minute is accepted; a signal during the stop ends the host at once. USR1 prints statistics to stderr. HUP and USR2 are ignored, so that neither a closed terminal nor a log rotation stops a disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
   async run(args, world) {
     const config = resolveHostConfig(collectSettings(args));
     if (!flag(args, 'check-config')) return serve(config, args, world);
-    const { checkConfig: checkPlaces } = await import('../host/check-config.ts'); // starts without it
+    const { checkConfig } = await import('../host/check-config.ts'); // not needed for a start
     const { runtimeFolder, uid } = world;
-    await checkPlaces({ config, runtimeFolder, uid });
+    await checkConfig({ config, runtimeFolder, uid });
     if (!flag(args, 'quiet'))
       for (const warning of limitWarnings(config, usableMemory()))
         world.stderr.write(`frontswap host: warning: ${warning}\n`);

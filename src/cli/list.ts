@@ -1,4 +1,4 @@
-/** `frontswap list`: the disks' contents and memory use, in zramctl's columns. */
+/** `frontswap list`: contents and memory use of the disks, in the columns of zramctl. */
 import { SwapError } from '../base/errors.ts';
 import { listDocument } from '../host/list-document.ts';
 import { chooseColumns, columns } from './columns.ts';
@@ -10,7 +10,7 @@ function columnsFor(args: Arguments, hostCount: number): typeof columns {
   const output = text(args, 'output');
   if (!flag(args, 'output-all')) return chooseColumns(output, hostCount > 1);
   if (output !== null)
-    throw new SwapError('ERR_ARG_CONFLICT', '--output and --output-all exclude each other', {
+    throw new SwapError('ERR_ARG_CONFLICT', '--output and --output-all are mutually exclusive', {
       key: '--output-all',
     });
   return columns;
@@ -27,7 +27,7 @@ export const listCommand: Command = {
     { line: 'frontswap list -o +READS,WRITES,URI', what: 'more columns' },
     {
       line: "frontswap list --json | jq '.disks[].usedBytes'",
-      what: 'for a program; the format is described in list-json.md',
+      what: 'for programs; list-json.md describes the format',
     },
   ],
   options: [
@@ -38,8 +38,8 @@ export const listCommand: Command = {
       help: 'columns to print; +COLUMNS adds to the default',
     },
     { name: 'output-all', help: 'print every column' },
-    { name: 'noheadings', short: 'n', help: 'print no heading' },
-    { name: 'raw', help: 'one blank between cells, no alignment' },
+    { name: 'noheadings', short: 'n', help: 'do not print headings' },
+    { name: 'raw', help: 'separate cells by one space, without alignment' },
     { name: 'bytes', short: 'b', help: 'print sizes in bytes' },
     controlOption,
   ],
@@ -50,15 +50,15 @@ export const listCommand: Command = {
     rows: columns.map(({ name, help, isDefault }) => [isDefault ? `${name}*` : name, help]),
   },
   notes: [
-    'With several hosts the column HOST is shown as well. A warning on stderr names each host that does not answer.',
+    'With several hosts the column HOST is shown, too. A warning on stderr names each host that does not answer.',
     'Exit status: 0 shown, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {
-    columnsFor(args, 1); // report wrong columns before asking a host
+    columnsFor(args, 1); // reports invalid columns before a request
     if (flag(args, 'json') && (text(args, 'output') !== null || flag(args, 'output-all')))
       throw new SwapError(
         'ERR_ARG_CONFLICT',
-        '--json prints every field, so it takes no columns; choose fields with jq',
+        '--json prints every field and cannot be combined with columns; select fields with jq',
         { key: '--json' },
       );
     const hosts = await findHosts('list', args, world);
@@ -73,8 +73,8 @@ export const listCommand: Command = {
     const chosen = columnsFor(args, hosts.length);
     const inBytes = flag(args, 'bytes');
     const rows = disks.map((disk) => chosen.map(({ cell }) => cell(disk, inBytes)));
-    const form = { raw: flag(args, 'raw'), headings: !flag(args, 'noheadings') };
-    world.stdout.write(formatTable(chosen, rows, form));
+    const format = { raw: flag(args, 'raw'), headings: !flag(args, 'noheadings') };
+    world.stdout.write(formatTable(chosen, rows, format));
     return Exit.ok;
   },
 };

@@ -1,6 +1,6 @@
 /**
- * Manual pages in section 1, generated from the same table as help: frontswap.1, and one per command. The build
- * writes them to dist/man (scripts/build.mjs).
+ * Manual pages in section 1, generated from the table of commands: frontswap.1, and one per command. The build writes them to
+ * dist/man (scripts/build.mjs).
  *
  * Source: man(7) of groff, "man-pages(7)" for the order of sections.
  */
@@ -8,7 +8,7 @@ import { type Command, type CommandTable, commonOptions, type OptionSpec } from 
 import { groups, library, overviewExamples } from './help.ts';
 import { spellings } from './option-values.ts';
 
-/** Text that roff prints as it is: minus signs that can be pasted, no escapes, no requests. */
+/** Escapes text for roff: no escapes, no requests, and minus signs that can be pasted. */
 const roff = (text: string): string =>
   text
     .replaceAll('\\', '\\e')
@@ -64,15 +64,15 @@ function commandPage(command: Command, version: string): string {
 }
 
 const environment: readonly (readonly [name: string, meaning: string])[] = [
-  ['FRONTSWAP_CONTROL', 'the control socket that list, attach, reset and stop ask'],
-  ['FRONTSWAP_RESIDENT', 'memory that a program may keep resident, for frontswap/register'],
-  ['FRONTSWAP_LIMIT', 'ceiling of compressed pages, for frontswap/register'],
+  ['FRONTSWAP_CONTROL', 'the control socket for list, attach, reset and stop'],
+  ['FRONTSWAP_RESIDENT', 'resident budget, for frontswap/register'],
+  ['FRONTSWAP_LIMIT', 'limit of compressed pages, for frontswap/register'],
   ['FRONTSWAP_FILE', 'a swap file and its size, for frontswap/register'],
-  ['FRONTSWAP_SAME_CORE', '1: main thread and fault thread share a processor'],
-  ['FRONTSWAP_SHARED', '1: shared memories are paged as well'],
-  ['FRONTSWAP_STATS', '1: print what was paged when a process exits'],
-  ['XDG_RUNTIME_DIR', 'where the sockets of a user other than root are'],
-  ['NO_COLOR, FORCE_COLOR', 'no colours; colours in a pipe as well'],
+  ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
+  ['FRONTSWAP_SHARED', '1: page shared memories, too'],
+  ['FRONTSWAP_STATS', '1: print paging statistics when a process exits'],
+  ['XDG_RUNTIME_DIR', 'folder of the sockets of users other than root'],
+  ['NO_COLOR, FORCE_COLOR', 'disable colours; enable colours in a pipe, too'],
 ];
 
 function mainPage(commands: readonly Command[], version: string): string {
@@ -90,7 +90,7 @@ function mainPage(commands: readonly Command[], version: string): string {
     section(
       'exit status',
       paragraphs([
-        '0 done, 1 failed, 2 wrong usage, 3 no host answers, 128+n ended by signal n; of run and of host --run: that of the program.',
+        '0 done, 1 failed, 2 wrong usage, 3 no host answers, 128+n ended by signal n; for run and host --run: that of the program.',
       ]),
     ),
     section(
@@ -105,7 +105,7 @@ function mainPage(commands: readonly Command[], version: string): string {
   ].join('');
 }
 
-/** Pages by file name. */
+/** The manual pages by file name. */
 export async function manPages(
   table: CommandTable,
   version: string,

@@ -2,22 +2,22 @@
  * How npm forwards signals to a program that it starts:
  *
  *   npm start   ─▶ sh -c 'exec node …'      npm forwards SIGINT and SIGTERM to its child, the program.
- *                                           Ctrl-C arrives twice: from the terminal, and forwarded
- *   npx         ─▶ sh -c 'frontswap …' ─▶ program   the child is a shell: a forwarded SIGTERM ends it,
- *                                                     and the program gets no signal
+ *                                           The program gets Ctrl-C twice: from the terminal and from npm
+ *   npx         ─▶ sh -c 'frontswap …' ─▶ program   npx forwards SIGTERM to the shell, which ends; the
+ *                                                     program gets no signal
  *
  * Sources: npm's @npmcli/run-script (signal-manager), proc_pid_stat(5), proc_pid_cmdline(5).
  */
 import { readFileSync } from 'node:fs';
 import type { Environment } from '../host/runtime-folder.ts';
 
-/** A script of npm, or npx. */
+/** True in a script of npm, and under npx. */
 export const isUnderNpm = (env: Environment): boolean => env['npm_lifecycle_event'] !== undefined;
 
-const lookEveryMs = 500;
+const POLL_MS = 500;
 
 /**
- * The process's name for ps, which npm sets: `npm exec frontswap host`; empty when it is gone, or there is no /proc.
+ * The command line of a process, which npm sets to `npm exec frontswap host`; '' if the process has ended or there is no /proc.
  */
 function titleOf(pid: number): string {
   try {
@@ -36,20 +36,20 @@ function parentOf(pid: number): number {
   }
 }
 
-/** npx itself, or the shell between. A daemon that a program under npx starts has another parent, and is not meant. */
+/** Whether the parent is npx, or a shell that npx started. A daemon started by a program under npx has another parent. */
 const isChildOfNpx = (env: Environment): boolean =>
   env['npm_command'] === 'exec' &&
   [process.ppid, parentOf(process.ppid)].some((pid) => titleOf(pid).startsWith('npm exec'));
 
 /**
- * Calls `onGone`, again and again, once the process that npx started this one by is gone; never when npx did not.
- * @returns how to end that
+ * Calls `onEnd` repeatedly once the parent process has ended, if npx started this process.
+ * @returns a function that ends the watch
  */
-export function watchNpx(env: Environment, onGone: () => void): () => void {
+export function watchNpx(env: Environment, onEnd: () => void): () => void {
   if (!isChildOfNpx(env)) return () => undefined;
   const parent = process.ppid;
   const timer = setInterval(() => {
-    if (process.ppid !== parent) onGone();
-  }, lookEveryMs).unref();
+    if (process.ppid !== parent) onEnd();
+  }, POLL_MS).unref();
   return () => clearInterval(timer);
 }

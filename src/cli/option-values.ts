@@ -24,5 +24,5 @@ export const spellings = ({ name, short }: OptionSpec): readonly string[] =>
 export const tableWords = ({ table }: Command): readonly string[] =>
   table === undefined ? [] : table.rows.map(([word]) => word.replace('*', ''));
 
-/** Half a line of an option's help. */
+/** The first part of an option's help. */
 export const brief = (help: string): string => help.split(/[;(]/)[0]?.trim() ?? '';

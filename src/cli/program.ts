@@ -1,4 +1,4 @@
-/** Replaces this process with a program and an extended environment; the last step of `frontswap run`. */
+/** Replaces this process with a program: the last step of `frontswap run`. */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -12,27 +12,27 @@ export type Variables = Readonly<Record<string, string>>;
 
 const { ENOENT, ENOTDIR, EACCES } = constants.errno;
 
-/** execvp(3) fails with EACCES for a folder of PATH that cannot be searched, too; a shell calls that not found. */
+/** execvp(3) also fails with EACCES for a folder of PATH that cannot be searched; a shell reports that as not found. */
 const isInPath = (name: string): boolean =>
   (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, name)));
 
-/** Why a program does not start, with the statuses of a shell: 127 it is not found, 126 it cannot be executed. */
+/** The error of a program that does not start, with the exit status of a shell: 127 not found, 126 not executable. */
 function notStarted(name: string, errno: number): SwapError {
   const [symbol = 'unknown error', text = ''] = getSystemErrorMap().get(-errno) ?? [];
   const facts = { program: name, errno: symbol };
   const isPath = name.includes('/');
   const isHidden = errno === EACCES && !isPath && !isInPath(name);
   if (errno === ENOENT || errno === ENOTDIR || isHidden) {
-    const why = isPath ? `${text} (${symbol})` : 'it is in no folder of PATH';
+    const why = isPath ? `${text} (${symbol})` : 'it is not in PATH';
     return new SwapError('ERR_IO_NO_PROGRAM', `cannot run '${name}': ${why}`, facts);
   }
-  const advice = symbol === 'EACCES' ? '; is it a file, and executable (chmod +x)?' : '';
+  const advice = symbol === 'EACCES' ? '; check that it is a file and executable (chmod +x)' : '';
   const message = `cannot run '${name}': ${text} (${symbol})${advice}`;
   return new SwapError('ERR_IO_NOT_EXECUTABLE', message, facts);
 }
 
 /**
- * Becomes the program. Where exec cannot be had the program is a child, and this process waits for it.
+ * Replaces this process with the program. Without exec(3) the program is a child, and this process waits for it.
  * @returns the exit status of a child
  * @throws SwapError ERR_IO_NO_PROGRAM, ERR_IO_NOT_EXECUTABLE
  */
@@ -46,12 +46,12 @@ export function runProgram(
   throw notStarted(words[0] ?? '', exec(words));
 }
 
-/** Those that a terminal sends to its whole process group: the child has them already. */
+/** Signals that a terminal sends to its process group, so that the child gets them, too. */
 const groupSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT'];
 const forwardedSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'];
 
 function runChild([name = '', ...rest]: readonly string[]): Promise<number> {
-  // Before there is a child: a signal that comes between is delivered to it later, and does not end this process alone.
+  // Installed before the child starts, so that a signal in between does not end only this process.
   for (const signal of groupSignals) process.on(signal, () => undefined);
   for (const signal of forwardedSignals) process.on(signal, () => child.kill(signal));
   const child = spawn(name, rest, { stdio: 'inherit' });

@@ -11,23 +11,23 @@ export const resetCommand: Command = {
   summary: 'empty a disk, for the next guest',
   usage: 'reset [OPTIONS] NAME',
   examples: [
-    { line: 'frontswap reset vm1', what: 'drop the pages of a guest that has gone' },
-    { line: 'frontswap reset --force vm1', what: 'hang up on its clients first' },
+    { line: 'frontswap reset vm1', what: 'drop the pages of a previous guest' },
+    { line: 'frontswap reset --force vm1', what: 'disconnect its clients first' },
   ],
   options: [
-    { name: 'force', help: 'also when clients have the disk open: their pages are lost' },
+    { name: 'force', help: 'disconnect the clients of the disk first: they lose their pages' },
     controlOption,
   ],
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Every page of the disk is dropped and its memory is free at once. The disk gets another name to attach: a guest that had it open cannot come back and read zeros where its pages were.',
+    'Drops every page of the disk and frees its memory at once. The disk gets a new export name, so a guest that had it open cannot reconnect and read zeros in place of its pages.',
     'Exit status: 0 emptied, 1 in use or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {
     const name = args.positionals[0];
     if (name === undefined)
-      throw new SwapError('ERR_ARG_VALUE', 'NAME: say which disk', { key: 'NAME' });
+      throw new SwapError('ERR_ARG_VALUE', 'NAME: choose a disk', { key: 'NAME' });
     const { control } = hostWithDisk(name, await findHosts('reset', args, world));
     const droppedBytes = await askReset(control, name, flag(args, 'force'));
     world.stdout.write(

@@ -1,6 +1,6 @@
 /**
- * `frontswap run`: a program, and the Node programs that it starts, with their WebAssembly memories paged. It only sets
- * the environment that `frontswap/register` reads, checks what it is given, and becomes the program.
+ * `frontswap run`: runs a program, and the Node programs that it starts, with their WebAssembly memories paged. It checks the
+ * options, sets the environment that `frontswap/register` reads, and replaces itself by the program.
  */
 import { resolve } from 'node:path';
 import { SwapError } from '../base/errors.ts';
@@ -12,9 +12,9 @@ import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { type Arguments, type Command, flag, text } from './command.ts';
 import type { World } from './world.ts';
 
-const residentBytesMin = SET_PAGES_MIN * PAGE_BYTES;
-/** mkswap(8) takes no fewer than ten pages. */
-const fileBytesMin = 10 * PAGE_BYTES;
+const RESIDENT_BYTES_MIN = SET_PAGES_MIN * PAGE_BYTES;
+/** mkswap(8) requires 10 pages. */
+const FILE_BYTES_MIN = 10 * PAGE_BYTES;
 
 const missing = (key: string, why: string): SwapError =>
   new SwapError('ERR_ARG_VALUE', `${key}: ${why}`, { key });
@@ -24,46 +24,49 @@ function tooSmall(key: string, given: string, leastBytes: number): SwapError {
   return new SwapError('ERR_ARG_VALUE', `${key}: ${why}`, { key, value: given });
 }
 
-/** From --resident, else from the environment, so that a nested run keeps the budget of the outer one. */
+/** --resident, or else the environment, so that a nested run inherits the budget. */
 function residentBytes(args: Arguments, env: World['env']): number {
   const given = text(args, 'resident');
   const from = given === null ? 'FRONTSWAP_RESIDENT' : '--resident';
   const size = given ?? env['FRONTSWAP_RESIDENT'];
   if (size === undefined)
-    throw missing('--resident', 'say how much memory the program may keep resident, as 256M');
+    throw missing(
+      '--resident',
+      'specify how much memory the program may keep resident, such as 256M',
+    );
   const bytes = size.trim().endsWith('%')
     ? parseLimit(from, size, usableMemory())
     : parseSize(from, size);
-  if (bytes < residentBytesMin) throw tooSmall(from, size, residentBytesMin);
+  if (bytes < RESIDENT_BYTES_MIN) throw tooSmall(from, size, RESIDENT_BYTES_MIN);
   return bytes;
 }
 
-/** PATH:SIZE with an absolute path: the program may start others in other folders. */
+/** PATH:SIZE with an absolute path: the program may start others in other working directories. */
 function swapFile(given: string): string {
   const colon = given.lastIndexOf(':');
   const path = given.slice(0, Math.max(0, colon));
   if (path === '')
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `--file: '${given}' is not of the form PATH:SIZE, as /var/tmp/app.swap:4G`,
+      `--file: '${given}' is not of the form PATH:SIZE, such as /var/tmp/app.swap:4G`,
       { key: '--file', value: given },
     );
   const bytes = parseSize('--file', given.slice(colon + 1));
-  if (bytes < fileBytesMin) throw tooSmall('--file', given.slice(colon + 1), fileBytesMin);
+  if (bytes < FILE_BYTES_MIN) throw tooSmall('--file', given.slice(colon + 1), FILE_BYTES_MIN);
   return `${resolve(path)}:${bytes - (bytes % PAGE_BYTES)}`;
 }
 
-/** The file that NODE_OPTIONS imports, percent-encoded: a blank in its path would end the word. */
+/** The URL that NODE_OPTIONS imports, percent-encoded: a space in the path would end the word. */
 const registerUrl: string = new URL('../memory/register.js', import.meta.url).href;
 
-/** NODE_OPTIONS with the import in it, once. */
+/** Adds the import to NODE_OPTIONS, unless it is there. */
 function nodeOptions(before = ''): string {
   const own = `--import=${registerUrl}`;
   if (before.split(' ').includes(own)) return before;
   return before === '' ? own : `${before} ${own}`;
 }
 
-/** What `frontswap/register` finds in the environment. */
+/** The environment variables that `frontswap/register` reads. */
 function variablesFor(args: Arguments, env: World['env']): Record<string, string> {
   const limit = text(args, 'limit');
   const file = text(args, 'file');
@@ -92,7 +95,7 @@ export const runProgramCommand: Command = {
     },
     {
       line: 'frontswap run --resident 25% --file /var/tmp/app.swap:8G npm start',
-      what: 'a quarter of the memory resident; what compressed RAM refuses goes to a file',
+      what: 'a quarter of the memory resident; pages that do not fit in compressed RAM go to a file',
     },
     {
       line: 'frontswap run --resident 256M --stats node app.js',
@@ -103,38 +106,41 @@ export const runProgramCommand: Command = {
     {
       name: 'resident',
       value: 'SIZE',
-      help: 'memory that the WebAssembly memories of a process may keep resident together, at least 128K; 25% is a share of the memory (default $FRONTSWAP_RESIDENT)',
+      help: 'resident budget of all WebAssembly memories of a process together, at least 128K; 25% is a share of the memory (default $FRONTSWAP_RESIDENT)',
     },
     {
       name: 'limit',
       value: 'SIZE',
-      help: 'ceiling of compressed pages, tables included; 0 for none (default half of the memory)',
+      help: 'limit of compressed pages, tables included; 0 for none (default half of the memory)',
     },
     {
       name: 'file',
       value: 'PATH:SIZE',
-      help: 'a swap file for what compressed RAM refuses, and its size',
+      help: 'a swap file for pages that do not fit in compressed RAM, and its size',
     },
     {
       name: 'same-core',
-      help: 'keep the main thread and the fault thread on one processor: faster for random access, slower for sequential access',
+      help: 'run the main thread and the fault thread on one processor: faster random access, slower sequential access',
     },
     {
       name: 'shared',
-      help: 'page shared memories too; a thread that waits in one (Atomics.wait) may then hang',
+      help: 'page shared memories, too; a thread that waits in one (Atomics.wait) may hang',
     },
-    { name: 'stats', help: 'print what was paged on stderr when a process exits' },
+    { name: 'stats', help: 'print paging statistics on stderr when a process exits' },
   ],
   positionals: 'program',
   positionalsMax: Number.POSITIVE_INFINITY,
   notes: [
-    'Options of frontswap stand before PROGRAM; everything from PROGRAM on belongs to it. Node programs that it starts are paged as well, each with a budget of its own. A program that is not a Node program runs as it is.',
-    'It sets NODE_OPTIONS and the FRONTSWAP_ variables that frontswap/register reads, and then replaces itself by PROGRAM (exec): signals, the terminal and the exit status are those of PROGRAM.',
-    "Exit status: PROGRAM's; 128+n when signal n ended it, as the shell reports it; 127 PROGRAM is not found, 126 it cannot be executed, 2 wrong usage.",
+    'Options of frontswap precede PROGRAM; all words from PROGRAM on belong to it. Node programs that it starts are paged as well, each with its own budget. Programs other than Node run unchanged.',
+    'The command sets NODE_OPTIONS and the FRONTSWAP_ variables that frontswap/register reads, and then replaces itself by PROGRAM (exec): signals, the terminal and the exit status are those of PROGRAM.',
+    "Exit status: PROGRAM's; 128+n when signal n ended it, as the shell reports it; 127 PROGRAM not found, 126 PROGRAM not executable, 2 wrong usage.",
   ],
   async run(args, world) {
     if (args.positionals.length === 0)
-      throw missing('PROGRAM', 'say what to run, as: frontswap run --resident 256M -- node app.js');
+      throw missing(
+        'PROGRAM',
+        'specify what to run, such as: frontswap run --resident 256M -- node app.js',
+      );
     const variables = variablesFor(args, world.env);
     return world.runProgram(args.positionals, variables);
   },

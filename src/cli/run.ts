@@ -1,6 +1,6 @@
 /**
- * Turns an argument list into an exit status: finds the command, parses its arguments, runs it, and prints errors
- * on stderr. No code below this file prints an error or ends the process.
+ * Runs the command of an argument list and returns its exit status; prints errors on stderr. The commands themselves print no
+ * errors and do not end the process.
  */
 import { type ErrorCode, SwapError } from '../base/errors.ts';
 import { checkPositionals, sortArguments, splitProgram } from './arguments.ts';
@@ -21,7 +21,7 @@ const statuses: { readonly [code in ErrorCode]?: number } = {
   ERR_IO_NOT_EXECUTABLE: Exit.notExecutable,
 };
 
-/** The causes under an error, one a line. */
+/** The causes of an error, one per line. */
 function causesOf(error: Error): string {
   let lines = '';
   for (let at = error.cause; at instanceof Error; at = at.cause)
@@ -29,12 +29,12 @@ function causesOf(error: Error): string {
   return lines;
 }
 
-function sayError(error: unknown, program: string, argv: readonly string[], world: World): void {
+function printError(error: unknown, program: string, argv: readonly string[], world: World): void {
   const on = wantsColor(world.stderr, world.env, argv.includes('--no-color'));
   const start = `${program}: ${styleFor(on).danger('error:')}`;
   if (!(error instanceof SwapError)) {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    world.stderr.write(`${start} this is a fault of frontswap, please report it\n${stack}\n`);
+    world.stderr.write(`${start} this is a bug of frontswap; please report it\n${stack}\n`);
     return;
   }
   world.stderr.write(`${start} ${error.message}\n`);
@@ -58,16 +58,16 @@ async function dispatch(command: Command, args: Arguments, world: World): Promis
 }
 
 /**
- * @param argv what follows the program's name
+ * @param argv the arguments after the name of the program
  * @returns the exit status
  */
 export async function runCli(argv: readonly string[], world: World): Promise<number> {
   const at = argv.findIndex((word) => !word.startsWith('-'));
   const isVersion = argv.includes('--version') || argv.includes('-V');
   const name = argv[at] ?? (isVersion ? 'version' : 'help');
-  // 'frontswap --help' is the list of commands, not help on help.
+  // 'frontswap --help' lists the commands; it is not help on the command help.
   const rest = argv.filter((word, i) => (at < 0 ? word !== '-h' && word !== '--help' : i !== at));
-  let own: readonly string[] = rest; // without the words of a program that is run
+  let own: readonly string[] = rest; // without the command line of a program to run
   const program = at < 0 ? 'frontswap' : `frontswap ${name}`;
   try {
     if (argv.length === 0) {
@@ -86,7 +86,7 @@ export async function runCli(argv: readonly string[], world: World): Promise<num
     );
   } catch (error) {
     const known = commandTable.names.includes(name) ? program : 'frontswap';
-    sayError(error, known, own, world);
+    printError(error, known, own, world);
     return statusOf(error);
   }
 }

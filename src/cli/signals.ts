@@ -1,7 +1,7 @@
 /** Signals of `frontswap host`. This file imports nothing: it is loaded before the handlers are installed. */
 
-/** Those that mean something, or nothing, once the host runs, and that must do no harm before. */
+/** Signals that must be harmless before the host has installed its handlers. */
 export const earlySignals: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'];
 
-/** Those that ask the host to stop. */
+/** Signals that request a stop of the host. */
 export const stopSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGQUIT'];

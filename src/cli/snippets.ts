@@ -1,18 +1,19 @@
 /**
- * Text to paste to attach a disk to a guest: QEMU, libvirt, nbd-client. There are three kinds of quoting, each
- * applied in one place: QEMU's option lists (a comma is doubled), the shell, XML.
+ * Text to paste to attach a disk to a guest: QEMU, libvirt, nbd-client. Three kinds of quoting are applied, each in one
+ * place: QEMU's option lists (a comma is doubled), the shell, XML.
  *
  * Sources: QEMU docs/system/qemu-block-drivers and -blockdev; libvirt formatdomain; nbd-client(8).
  */
 import { createHash } from 'node:crypto';
 import { SwapError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { NbdTarget } from '../host/uri.ts';
 
-/** Words that need no quotes keep none. */
+/** Quotes a word for the shell, if it needs quotes. */
 export const shellQuote = (word: string): string =>
   /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
-/** QEMU's option parser ends a value at a comma; two commas are one. */
+/** QEMU's option parser ends a value at a comma; a doubled comma is a literal one. */
 const qemuValue = (value: string): string => value.replaceAll(',', ',,');
 
 const xmlEntities: Readonly<Record<string, string>> = {
@@ -24,18 +25,15 @@ const xmlEntities: Readonly<Record<string, string>> = {
 };
 const xmlText = (text: string): string => text.replace(/[&<>'"]/g, (c) => xmlEntities[c] ?? c);
 
-/** Text that cannot leave a comment, whatever the name is. */
-const inComment = (text: string): string => text.replace(/[\p{Cc}]/gu, '?');
-
-/** A QEMU id from the export's name: letters, digits, - . _, letter first, at most 31 long. */
+/** A QEMU id: letters, digits, - . _, a letter first, at most 31 characters. */
 const nodeName = (exportName: string): string => `nbd-${plainName(exportName, 31 - 'nbd-'.length)}`;
 
 /** The virtio serial that names /dev/disk/by-id/virtio-SERIAL in the guest: at most 20 bytes. */
 const serialOf = (exportName: string): string => plainName(exportName, 20);
 
 /**
- * The name in letters, digits and - . _ only. Where characters are replaced or cut off, a hash of the whole name ends
- * it: two names that differ never look the same, and a guest never finds another's disk by it.
+ * The name in letters, digits and - . _ only. If characters are replaced or cut off, a hash of the full name is appended, so
+ * that different names stay different and a guest never finds another disk by its name.
  */
 function plainName(exportName: string, length: number): string {
   const name = exportName === '' ? 'swap' : exportName;
@@ -45,12 +43,12 @@ function plainName(exportName: string, length: number): string {
   return `${plain.slice(0, length - 1 - hash.length)}-${hash}`;
 }
 
-/** What is typed in the guest. `DISK` is a device name without /dev/. */
+/** The commands to run in the guest. @param disk device name without /dev/ */
 function guestCommands(disk: string, isVirtio: boolean): string[] {
   const rotational = isVirtio
     ? [
-        'virtio-blk calls itself a rotating disk, and on such a disk the kernel never discards',
-        'freed swap: the memory would not come back. So, before swapon, at every boot:',
+        'virtio-blk reports a rotational disk, and on such a disk the kernel does not discard',
+        'freed swap, so the host cannot free its memory. Before swapon, at every boot, run:',
         `  echo 0 > /sys/block/${disk}/queue/rotational`,
       ]
     : [];
@@ -58,13 +56,13 @@ function guestCommands(disk: string, isVirtio: boolean): string[] {
     'In the guest, as root (see lsblk for the name of the disk):',
     `  mkswap /dev/${disk}`,
     ...rotational,
-    // Not --discard=pages: two hyphens may not stand in an XML comment.
+    // Not --discard=pages: an XML comment must not contain two hyphens.
     `  swapon -o pri=100,discard=pages /dev/${disk}`,
     '',
-    'Make the disk several times larger than the swap in use: it costs memory for what is stored,',
-    'not for its size. When swap is more than half full the kernel frees the slot of each page that',
-    'it reads back and writes the page to another one later; as it discards only whole free',
-    'clusters (2 MiB), old copies stay stored beside the new ones.',
+    'Make the disk several times larger than the swap in use: stored pages cost memory, the size',
+    'does not. When swap is more than half full, the kernel frees the slot of each page that it',
+    'reads, and later writes the page to another slot. It discards only free clusters of 2 MiB, so',
+    'old copies stay stored beside the new ones.',
   ];
 }
 
@@ -72,7 +70,7 @@ const hashLines = (lines: readonly string[]): string =>
   lines.map((line) => (line === '' ? '#\n' : `# ${line}\n`)).join('');
 
 const titleOf = (exportName: string): string =>
-  exportName === '' ? 'the default export' : `disk ${inComment(exportName)}`;
+  exportName === '' ? 'the default export' : `disk ${exportName}`;
 
 function qemu({ address, exportName, diskName = exportName }: NbdTarget): string {
   const node = nodeName(diskName);
@@ -113,7 +111,7 @@ function libvirt({ address, exportName, diskName = exportName }: NbdTarget): str
   <serial>${xmlText(serialOf(diskName))}</serial>
 </disk>
 <!--
-  Into <devices> of the guest: virsh edit GUEST, or save it and: virsh attach-device GUEST FILE
+  Paste into <devices> of the guest with virsh edit GUEST, or save it and run virsh attach-device GUEST FILE.
 ${comment}-->
 `;
 }
@@ -127,8 +125,8 @@ function nbdClient({ address, exportName, diskName = exportName }: NbdTarget): s
   return (
     hashLines([
       `nbd-client, ${titleOf(diskName)}: as root, in a guest or on another machine.`,
-      'Not on the machine that runs the host: a machine that swaps to one of its own processes',
-      'stands still when that process needs memory itself.',
+      'Not on the machine of the host: a machine that swaps to one of its own processes hangs when',
+      'that process needs memory.',
     ]) +
     `modprobe nbd\nnbd-client ${where}${name} -b 4096 -persist -swap /dev/nbd0\n\n` +
     hashLines(guestCommands('nbd0', false))
@@ -143,14 +141,29 @@ const formats: Readonly<Record<string, (target: NbdTarget) => string>> = {
 
 export const formatNames: readonly string[] = Object.keys(formats);
 
-/** @throws SwapError ERR_ARG_VALUE when there is no such format */
+/**
+ * A name or path with control characters cannot be pasted: a terminal would execute them, and XML does not allow them.
+ * @throws SwapError ERR_ARG_VALUE
+ */
+function checkPrintable({ address, exportName, diskName = exportName }: NbdTarget): void {
+  for (const text of [exportName, diskName, address.kind === 'unix' ? address.path : address.host])
+    if (/\p{Cc}/u.test(text))
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `'${printable(text)}' contains control characters and cannot be pasted; choose another name or path`,
+        { value: printable(text) },
+      );
+}
+
+/** @throws SwapError ERR_ARG_VALUE: unknown format, or control characters in the target */
 export function formatSnippet(format: string, target: NbdTarget): string {
   const write = Object.hasOwn(formats, format) ? formats[format] : undefined;
   if (write === undefined)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `--format: '${format}' is none of ${formatNames.join(', ')}`,
+      `--format: unknown format '${format}'; choose one of ${formatNames.join(', ')}`,
       { key: '--format', value: format },
     );
+  checkPrintable(target);
   return write(target);
 }

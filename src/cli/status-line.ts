@@ -1,4 +1,4 @@
-/** One line at the bottom of a terminal, rewritten in place; other lines push it down. */
+/** The status line: the last line of a terminal, rewritten in place. Other lines are printed above it. */
 
 import { formatSize } from '../base/size.ts';
 import type { HostTotals } from '../host/host.ts';
@@ -15,18 +15,18 @@ export class StatusLine {
     this.#output = output;
   }
 
-  /** Replaces the line. It is cut to the width: a line that wraps cannot be rewritten. */
+  /** Replaces the line, cut to the width of the terminal: a line that wraps cannot be rewritten. */
   show(text: string): void {
     this.#text = text.slice(0, Math.max(0, this.#output.columns - 1));
     this.#output.write(eraseLine + this.#text);
   }
 
-  /** Prints a line above. */
+  /** Prints a line above the status line. */
   print(line: string): void {
     this.#output.write(this.#text === '' ? `${line}\n` : `${eraseLine}${line}\n${this.#text}`);
   }
 
-  /** Leaves nothing behind. */
+  /** Removes the status line. */
   erase(): void {
     if (this.#text !== '') this.#output.write(eraseLine);
     this.#text = '';
@@ -35,15 +35,15 @@ export class StatusLine {
 
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`;
 
-/** A disk that stores pages, or has clients. */
-export interface Holding {
+/** The pages and connections of a disk. */
+export interface DiskUse {
   readonly name: string;
   readonly dataBytes: number;
   readonly connections: number;
 }
 
-/** Disks, with the size of their pages and their connections: `vm1 (1.2G of pages, 2 connections), vm2 (…)`. */
-export const formatHoldings = (disks: readonly Holding[]): string =>
+/** Formats disks with their pages and connections: `vm1 (1.2G of pages, 2 connections), vm2 (...)`. */
+export const formatDiskUses = (disks: readonly DiskUse[]): string =>
   disks
     .map(({ name, dataBytes, connections }) => {
       const clients = connections === 0 ? '' : `, ${plural(connections, 'connection')}`;
@@ -51,7 +51,7 @@ export const formatHoldings = (disks: readonly Holding[]): string =>
     })
     .join(', ');
 
-/** @param requestsPerSecond requests ended since the last line, by the time between */
+/** @param requestsPerSecond rate since the last update */
 export function formatStatus(totals: HostTotals, requestsPerSecond: number): string {
   const { diskCount, dataBytes, compressedBytes, usedBytes, connections } = totals;
   return [

@@ -6,8 +6,9 @@ import { askStop } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { controlOption, findHosts, hostWithDisk, onlyHost } from './disks.ts';
 
-const waitMs = 30_000;
-const lookEveryMs = 50;
+/** How long to wait for the end of the host, and how often to check, ms. */
+const WAIT_MS_MAX = 30_000;
+const POLL_MS = 50;
 
 export const stopCommand: Command = {
   name: 'stop',
@@ -15,19 +16,16 @@ export const stopCommand: Command = {
   summary: 'stop a host cleanly',
   usage: 'stop [OPTIONS] [NAME]',
   examples: [
-    { line: 'frontswap stop', what: 'stop the host, unless guests have pages there' },
+    { line: 'frontswap stop', what: 'stop the host, unless guests would lose pages' },
     { line: 'frontswap stop vm1', what: 'of several hosts, stop the one that serves disk vm1' },
-    { line: 'frontswap stop --force', what: 'stop it all the same: those pages are lost' },
+    { line: 'frontswap stop --force', what: 'stop it although guests lose their pages' },
   ],
-  options: [
-    { name: 'force', help: 'also when clients have pages there: they are lost' },
-    controlOption,
-  ],
+  options: [{ name: 'force', help: 'stop although clients lose their pages' }, controlOption],
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'NAME is the name of a disk: the host that serves it is stopped, with all its disks. It is needed when several hosts run.',
-    'While clients have pages on the host the first request is refused and names the disks; a second within a minute is obeyed. The command ends when the host has, if both see the same process ids.',
+    'NAME is the name of a disk: the host that serves it is stopped, with all its disks. It is required if several hosts run.',
+    'While clients have pages on the host the first request is refused, and the error names the disks; a second one within a minute is accepted. The command waits until the host has ended, if both see the same process ids.',
     'Exit status: 0 stopped, 1 in use or failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {
@@ -45,14 +43,17 @@ export const stopCommand: Command = {
 };
 
 async function ended(pid: number): Promise<void> {
-  for (let waited = 0; waited < waitMs; waited += lookEveryMs) {
+  for (let waited = 0; waited < WAIT_MS_MAX; waited += POLL_MS) {
     if (!isAlive(pid)) return;
-    await sleep(lookEveryMs);
+    await sleep(POLL_MS);
   }
-  throw new SwapError('ERR_IO_IN_USE', `host ${pid}: stops, but has not ended in ${waitMs} ms`);
+  throw new SwapError(
+    'ERR_IO_IN_USE',
+    `host ${pid} has not ended within ${WAIT_MS_MAX} ms; see its log`,
+  );
 }
 
-/** A process that has ended and that its parent has not asked for yet (a zombie) has ended. */
+/** A zombie, which has ended and whose parent has not waited for it, is not alive. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -62,6 +63,6 @@ function isAlive(pid: number): boolean {
   try {
     return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
-    return true; // no /proc, or gone a moment ago: the next look knows
+    return true; // no /proc, or it has just ended: the next check decides
   }
 }

@@ -12,7 +12,7 @@ const paint =
     on ? `\x1b[${code}m${text}\x1b[0m` : text;
 
 /**
- * NO_COLOR and --no-color beat FORCE_COLOR, which beats TERM=dumb and a pipe.
+ * NO_COLOR and --no-color override FORCE_COLOR, which overrides TERM=dumb and a pipe.
  * Sources: no-color.org, force-color.org.
  */
 export function wantsColor(output: Output, env: World['env'], noColor: boolean): boolean {

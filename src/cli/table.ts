@@ -1,4 +1,4 @@
-/** Tables as util-linux prints them: aligned for people, or raw for programs. */
+/** Tables in the style of util-linux: aligned for people, or raw for programs. */
 
 export interface TableColumn {
   readonly name: string;
@@ -6,18 +6,18 @@ export interface TableColumn {
 }
 
 export interface TableOptions {
-  /** One blank between cells, blanks inside a cell as \x20: columns stay countable. */
+  /** One space between cells, and \x20 for a space inside a cell, so that columns can be split. */
   readonly raw: boolean;
   readonly headings: boolean;
 }
 
-/** What a host says is shown, not obeyed: no terminal sequences, no new lines. */
+/** Replaces control characters, which could be terminal sequences or newlines. */
 const shown = (cell: string): string => cell.replace(/\p{Cc}/gu, '?');
 
 const rawCell = (cell: string): string =>
   cell === '' ? '-' : cell.replaceAll('\\', '\\x5c').replaceAll(' ', '\\x20');
 
-/** Lines, each with its end; no blanks at a line's end. */
+/** Formats the lines of a table, each with a newline and without trailing spaces. */
 export function formatTable(
   columns: readonly TableColumn[],
   rows: readonly (readonly string[])[],

@@ -5,15 +5,15 @@ import { fileURLToPath } from 'node:url';
 import { assert } from '../base/assert.ts';
 import { type Command, Exit, flag } from './command.ts';
 
-/** The package's version, from the package.json next above this file. */
+/** The version in the package.json of the nearest folder above this file. */
 export function packageVersion(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) {
-    assert(folder !== dirname(folder), 'the program lies inside its package');
+    assert(folder !== dirname(folder), 'a folder above this file has a package.json');
     folder = dirname(folder);
   }
   const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  assert(typeof version === 'string', 'the package has a version');
+  assert(typeof version === 'string', 'the version of the package is a string');
   return version;
 }
 

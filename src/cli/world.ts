@@ -1,56 +1,56 @@
-/** The parts of the process that a command may use; tests replace them. */
+/** The parts of the process that commands use; tests replace them. */
 
 import type { HostParts } from '../host/parts.ts';
 import { type Environment, runtimeFolder } from '../host/runtime-folder.ts';
 import type { Variables } from './program.ts';
 
 export interface Output {
-  /** False for a pipe or a file: no colours, no rewritten lines. */
+  /** True for a terminal: colours and a status line are possible. */
   readonly isTerminal: boolean;
-  /** Width in characters; 80 when unknown. */
+  /** Width in characters; 80 if unknown. */
   readonly columns: number;
-  /** Never fails: output is dropped once the reader has closed. */
+  /** Never fails: after the reader has closed, output is dropped. */
   write(text: string): void;
 }
 
 export interface World {
   readonly env: Environment;
   readonly uid: number;
-  /** Folder of private sockets and of control sockets without --control. */
+  /** Folder of private sockets and of default control sockets. */
   readonly runtimeFolder: string;
-  /** Data. */
+  /** For data. */
   readonly stdout: Output;
-  /** Messages, progress, errors. */
+  /** For messages, progress and errors. */
   readonly stderr: Output;
   /**
-   * Replaces this process with a program; where it cannot, runs a child and returns its exit status.
+   * Replaces this process with a program; where that is not possible, runs a child and returns its exit status.
    * @throws SwapError
    */
   runProgram(words: readonly string[], variables: Variables): Promise<number>;
-  /** The host's parts; loaded only by the command that needs them. */
+  /** Loads the parts of the host, which only one command needs. */
   loadParts(): Promise<HostParts>;
 }
 
-/** Stops at the first broken pipe instead of dying from it: `list | head -1` is no error. */
+/** Stops writing at a broken pipe, which is not an error: `list | head -1`. */
 function outputOf(name: 'stdout' | 'stderr'): Output {
-  let open = true;
-  let made: NodeJS.WriteStream | null = null;
-  // Made when first used: a stream changes its descriptor, and `run` leaves them to the program as they are.
+  let isOpen = true;
+  let opened: NodeJS.WriteStream | null = null;
+  // Opened at first use: a stream changes the flags of its descriptor, which `run` passes to the program.
   const stream = (): NodeJS.WriteStream => {
-    made ??= process[name].on('error', () => {
-      open = false;
+    opened ??= process[name].on('error', () => {
+      isOpen = false;
     });
-    return made;
+    return opened;
   };
   return {
     get isTerminal() {
       return stream().isTTY === true;
     },
     get columns() {
-      return stream().columns || 80; // a terminal without a size says 0
+      return stream().columns || 80; // 0: a terminal without a size
     },
     write(text) {
-      if (open) stream().write(text);
+      if (isOpen) stream().write(text);
     },
   };
 }

@@ -2,7 +2,7 @@
  * Opens a disk's backing: a file or a block device. It holds guests' pages unencrypted, and its contents are
  * overwritten.
  *
- *   path ─ stat: file or device? ─▶ open ─ fstat of what was opened: whose, who else, twice? ─▶ file disk
+ *   path ─ stat: file or device? ─▶ open ─ fstat of the descriptor: owner, mode, already in use? ─▶ file disk
  *
  * Invariants
  * - Nothing is read from or written to a file that other users can access, or a device that every user can open.
@@ -11,7 +11,7 @@
  * - A file is locked (flock): no two hosts use the same one. The lock ends with the process, however the process ends.
  * - The file, or the device, is as large as its disk.
  *
- * Not covered: the contents of the file are not inspected, and a process that takes no lock can still open it.
+ * Not covered: the contents of the file, and processes that do not lock it.
  */
 import { readFileSync, type Stats, statSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -21,24 +21,24 @@ import { systemPunchHole } from '../os/linux/fallocate.ts';
 import { holderOf, majorOf, minorOf, systemFileLock } from '../os/linux/file-lock.ts';
 import { errnoOf, systemError } from '../os/system-error.ts';
 
-/** Bios that one tick executes: each is a system call that blocks all clients. */
+/** Bios per tick; each is a system call that blocks all clients. */
 const BIOS_PER_TICK = 8;
 
 /** Identity of the file or device behind `stat`, independent of its path. */
 const identityOf = (stat: Stats): string =>
   stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev}:${stat.ino}`;
 
-/** Why pages must not go there; '' when they may. */
+/** Why the file or device must not store pages; '' if it may. */
 export function flawOf(stat: Stats, uid: number): string {
   const { mode } = stat;
   if (stat.isBlockDevice()) {
     // Members of the device's group can read every file on it as well.
     if (stat.uid !== uid && stat.uid !== 0) return `belongs to user ${stat.uid}, not to ${uid}`;
-    return (mode & 0o007) === 0 ? '' : 'can be opened by everybody';
+    return (mode & 0o007) === 0 ? '' : 'is accessible to all users';
   }
-  if (!stat.isFile()) return 'is no file and no block device';
+  if (!stat.isFile()) return 'is neither a file nor a block device';
   if (stat.uid !== uid) return `belongs to user ${stat.uid}, not to ${uid}`;
-  return (mode & 0o077) === 0 ? '' : 'can be opened by others';
+  return (mode & 0o077) === 0 ? '' : 'is accessible to other users';
 }
 
 /** The backings of one process. */
@@ -56,13 +56,17 @@ export class BackingFiles {
   open(path: string, sizeBytes: number): FileDisk {
     const punchHole = systemPunchHole(process.platform);
     try {
-      // Opening something else could do more than that: a tape would rewind.
+      // Opening another kind of device can have side effects: a tape rewinds.
       const kind = statSync(path);
       if (!kind.isFile() && !kind.isBlockDevice())
-        throw new SwapError('ERR_ARG_VALUE', `backing '${path}' is no file and no block device`, {
-          key: 'backing',
-          value: path,
-        });
+        throw new SwapError(
+          'ERR_ARG_VALUE',
+          `backing '${path}' is neither a file nor a block device`,
+          {
+            key: 'backing',
+            value: path,
+          },
+        );
       let identity = '';
       const { io, isDirect } = openFile(path, {
         readOnly: false,
@@ -93,7 +97,7 @@ export class BackingFiles {
     const holder = holderOf(stat) || 'another process';
     throw new SwapError(
       'ERR_IO_IN_USE',
-      `the backing ${path} is used by ${holder}: stop that, or name another file`,
+      `the backing ${path} is in use by ${holder}: stop that process, or choose another file`,
       { path },
     );
   }
@@ -111,10 +115,14 @@ export class BackingFiles {
     }
     const identity = identityOf(stat);
     if (this.#identities.has(identity))
-      throw new SwapError('ERR_ARG_CONFLICT', `the backing ${path} is another disk's already`, {
-        key: 'backing',
-        value: path,
-      });
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `the backing ${path} already belongs to another disk`,
+        {
+          key: 'backing',
+          value: path,
+        },
+      );
     return identity;
   }
 }
@@ -125,12 +133,12 @@ function checkSize(path: string, stat: Stats, sizeBytes: number): void {
   const advice = stat.isFile() ? `: truncate -s ${sizeBytes} ${path}` : '';
   throw new SwapError(
     'ERR_ARG_VALUE',
-    `the backing ${path} has ${found} bytes, its disk ${sizeBytes}${advice}`,
+    `the backing ${path} has ${found} bytes, its disk needs ${sizeBytes}${advice}`,
     { key: 'backing', value: path },
   );
 }
 
-/** Null where sysfs does not say. Source: Documentation/ABI/stable/sysfs-block: size, in sectors of 512 bytes. */
+/** Size of a block device; null without sysfs. Source: Documentation/ABI/stable/sysfs-block: size, in sectors of 512 bytes. */
 function deviceBytes({ rdev }: Stats): number | null {
   try {
     const size = readFileSync(`/sys/dev/block/${majorOf(rdev)}:${minorOf(rdev)}/size`, 'utf8');
@@ -142,6 +150,6 @@ function deviceBytes({ rdev }: Stats): number | null {
 
 function adviceFor(cause: unknown, path: string, sizeBytes: number): string {
   const errno = errnoOf(cause);
-  if (errno === 'ENOENT') return `make it first: (umask 077; truncate -s ${sizeBytes} ${path})`;
-  return errno === 'EBUSY' ? 'it is mounted, swapped to, or used by somebody else' : '';
+  if (errno === 'ENOENT') return `create it first: (umask 077; truncate -s ${sizeBytes} ${path})`;
+  return errno === 'EBUSY' ? 'it is mounted, a swap area, or open in another process' : '';
 }

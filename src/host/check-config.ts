@@ -1,8 +1,7 @@
 /**
- * What --check-config checks beyond the configuration: whether a start could get its codec, files, sockets and
- * addresses now. It reports what a start would report, in the same order, and leaves nothing behind: backings are
- * opened and closed, TCP addresses bound and released, folders and sockets only inspected. What another host has in use
- * counts as in use.
+ * The checks of --check-config beyond the configuration: whether a start would get its codec, files, sockets and addresses
+ * now. It reports the errors of a start, in the same order, and leaves nothing behind: backings are opened and closed, TCP
+ * addresses bound and released, folders and sockets only inspected. Resources of a running host count as in use.
  */
 import { accessSync, constants, lstatSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -20,12 +19,12 @@ import { firstPort } from './tcp-port.ts';
 
 export interface CheckOptions {
   readonly config: HostConfig;
-  /** Where private sockets and the default control socket would go. */
+  /** Folder of private sockets and of the default control socket. */
   readonly runtimeFolder: string;
   readonly uid: number;
 }
 
-/** @throws SwapError the first thing that a start would fail with */
+/** @throws SwapError the first error of a start */
 export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions): Promise<void> {
   codecNamed(config.codec);
   checkBackings(config, uid);
@@ -42,7 +41,7 @@ export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions):
   if (pidFile !== null) checkPidFile(pidFile);
 }
 
-/** All at once: two disks may have one file by two names. */
+/** Opens all at once, to detect one file under two paths. */
 function checkBackings({ disks }: HostConfig, uid: number): void {
   const files = new BackingFiles(uid);
   const open: Disposable[] = [];
@@ -54,17 +53,21 @@ function checkBackings({ disks }: HostConfig, uid: number): void {
   }
 }
 
-/** The folder is a private one, or can be made. */
+/** Checks that the folder is private, or can be created. */
 function checkRuntimeFolder(path: string, uid: number): void {
   try {
     checkPrivateFolder(path, uid);
-    let above = path;
-    while (lstatSync(above, { throwIfNoEntry: false }) === undefined) above = dirname(above);
-    // A file in its place has no '.', which the system says.
-    accessSync(`${above}/.`, constants.W_OK | constants.X_OK);
+    let parent = path;
+    while (lstatSync(parent, { throwIfNoEntry: false }) === undefined) parent = dirname(parent);
+    // The final '.' makes access(2) fail with ENOTDIR if a file is in its place.
+    accessSync(`${parent}/.`, constants.W_OK | constants.X_OK);
   } catch (cause) {
     if (cause instanceof SwapError) throw cause;
-    throw systemError(`use the folder ${path}`, cause, 'say where with --control and --unix');
+    throw systemError(
+      `use the folder ${path}`,
+      cause,
+      'choose other paths with --control and --unix',
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-/** The only module that binds the host's interfaces to the real disk, NBD server and codec. */
+/** Implements the host's interfaces with the real disk, NBD server and codec. */
 import { SwapError } from '../base/errors.ts';
 import { Ramzswap } from '../block/disks/ramzswap/ramzswap.ts';
 import type { CodecFactory } from '../codec/codec.ts';
@@ -14,10 +14,10 @@ import { BackingFiles } from './backing-file.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 
-/** Descriptors that clients do not get: listeners, the control socket's connections, one to refuse with. */
-const KEPT_DESCRIPTORS = 16;
+/** Descriptors reserved for listeners, connections of the control socket, and one to refuse a client with. */
+const RESERVED_DESCRIPTORS = 16;
 
-/** @throws SwapError ERR_ARG_VALUE where this machine lacks the library */
+/** @throws SwapError ERR_ARG_VALUE: this machine lacks the library of the codec */
 export function codecNamed(name: string): CodecFactory {
   if (name === 'lz4') return lz4;
   const { factory, reason } = loadNativeLz4();
@@ -30,18 +30,18 @@ export function codecNamed(name: string): CodecFactory {
 
 export function composeParts(): HostParts {
   boundYoungHeap();
-  const returns = systemPageRelease(process.platform);
+  const release = systemPageRelease(process.platform);
   const tested = new Set<string>();
   const backings = new BackingFiles(process.geteuid?.() ?? 0);
   const open = ({ codec: name, backing: path, ...rest }: SwapDiskOptions): Ramzswap => {
     const codec = { name, factory: codecNamed(name) };
-    if (path === undefined) return new Ramzswap({ ...rest, codec, release: returns });
+    if (path === undefined) return new Ramzswap({ ...rest, codec, release });
     const disk = backings.open(path, rest.sizeBytes);
     try {
       return new Ramzswap({
         ...rest,
         codec,
-        release: returns,
+        release,
         backing: { disk, showsOldData: false },
       });
     } catch (error) {
@@ -64,7 +64,7 @@ export function composeParts(): HostParts {
         if (!(cause instanceof RangeError)) throw cause;
         throw new SwapError(
           'ERR_IO_SYSTEM',
-          'there is no address space for the memory of a disk (3 GiB for each 2 GiB of it): raise ulimit -v, ' +
+          'not enough address space for the memory of a disk (3 GiB per 2 GiB of memory): raise ulimit -v, ' +
             'set vm.overcommit_memory to 0 or 1, or serve smaller or fewer disks',
           { sizeBytes },
           { cause },
@@ -74,11 +74,11 @@ export function composeParts(): HostParts {
     createNbd: ({ exports, maxClients, log, trace }) => {
       const clientCountMax = Math.max(
         1,
-        Math.min(maxClients, freeDescriptors() - KEPT_DESCRIPTORS),
+        Math.min(maxClients, freeDescriptors() - RESERVED_DESCRIPTORS),
       );
       if (clientCountMax < maxClients)
         log(
-          `at most ${clientCountMax} clients, not ${maxClients}: the limit of open files is too low for more; ` +
+          `at most ${clientCountMax} clients, not ${maxClients}: the limit of open files is too low; ` +
             'raise it (ulimit -Hn, LimitNOFILE=) or lower --max-clients',
         );
       return new NbdServer({ exports, log, trace, clientCountMax, peerPid });

@@ -1,6 +1,6 @@
 /**
- * The host's configuration: one table of settings, filled from flags and from a JSON file with the same
- * keys, checked in one place. A flag wins over the file. Errors name the flag or key that is wrong.
+ * The host's configuration: one table of settings, read from flags and from a JSON file with the same keys, and checked in
+ * one place. Flags override the file. Errors name the flag or key.
  */
 import { resolve } from 'node:path';
 import { SwapError } from '../base/errors.ts';
@@ -15,41 +15,41 @@ import { NBD_PORT } from './uri.ts';
 export interface SettingSpec {
   readonly name: string;
   readonly short?: string;
-  /** Placeholder of the value in help; absent: a flag, true or false. */
+  /** Placeholder of the value in help; absent: a boolean flag. */
   readonly value?: string;
   readonly multiple?: boolean;
   readonly help: string;
 }
 
-/** Every setting, in the order of help. Keys of the configuration file are the long names. */
+/** All settings in the order of help. The long names are the keys of the configuration file. */
 export const hostSettings: readonly SettingSpec[] = [
   {
     name: 'disk',
     value: 'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS]',
     multiple: true,
-    help: 'a disk to serve, with its own ceiling of memory and a file or block device for pages that do not compress or do not fit, if any; only one client at a time may open it unless shared=on; keep drops its pages that long after the last client disconnects; repeatable (default swap0=1G)',
+    help: 'a disk to serve; limit: its memory limit; backing: a file or block device for pages that do not compress or do not fit; shared=on: several clients may open it at the same time; keep: drop its pages this long after the last client disconnects; repeatable (default swap0=1G)',
   },
   {
     name: 'limit',
     value: 'SIZE',
-    help: 'ceiling of memory, metadata included, for each disk without its own; 25% is a share of the memory (default none but the total)',
+    help: 'memory limit, metadata included, of each disk without its own; 25% is a share of the memory (default none except the total)',
   },
   {
     name: 'total-limit',
     value: 'SIZE',
-    help: 'ceiling of memory of all disks together; 0 for none (default 50%: half of the memory, of the control group if that has less)',
+    help: 'memory limit of all disks together; 0 for none (default 50%: half of the memory of the machine, or of the control group if that is less)',
   },
   { name: 'codec', value: 'lz4|lz4-native', help: 'page compressor (default lz4)' },
   {
     name: 'unix',
     short: 'U',
     value: 'PATH',
-    help: "listen on a Unix socket; '-' makes a private one with a random name",
+    help: "listen on a Unix socket; '-' creates a private one with a random name",
   },
   {
     name: 'socket-mode',
     value: 'MODE',
-    help: 'who may open the socket of --unix PATH, octal (default 0600: you alone; 0660: a group)',
+    help: 'permissions of the socket of --unix PATH, octal (default 0600: only you; 0660: also a group)',
   },
   { name: 'port', short: 'p', value: 'PORT', help: 'listen on TCP; 0 lets the system choose' },
   {
@@ -64,16 +64,16 @@ export const hostSettings: readonly SettingSpec[] = [
     value: 'NAME',
     help: 'the disk given to clients that do not name one (default the first one)',
   },
-  { name: 'max-clients', value: 'N', help: 'most connections at a time (default 1024)' },
-  { name: 'run', value: 'COMMAND', help: 'run a shell command, stop when it ends' },
+  { name: 'max-clients', value: 'N', help: 'maximum number of connections (default 1024)' },
+  { name: 'run', value: 'COMMAND', help: 'run a shell command, and stop when it ends' },
   { name: 'pidfile', short: 'P', value: 'PATH', help: 'write the process id here when ready' },
   { name: 'control', value: 'PATH', help: 'control socket, for list and attach' },
-  { name: 'no-control', help: 'open no control socket' },
+  { name: 'no-control', help: 'do not open a control socket' },
 ];
 
 export interface Setting {
   readonly value: string | boolean | readonly string[];
-  /** Its name in messages: `--port`, or `host.json: port`. */
+  /** Origin for messages: `--port`, or `host.json: port`. */
   readonly from: string;
 }
 export type Settings = ReadonlyMap<string, Setting>;
@@ -81,35 +81,35 @@ export type Settings = ReadonlyMap<string, Setting>;
 export interface DiskConfig {
   readonly name: string;
   readonly sizeBytes: number;
-  /** 0 = none but the host's total. */
+  /** Bytes; 0 = none except the host's total. */
   readonly limitBytes: number;
-  /** Several clients may have it open at a time. */
+  /** Several clients may open it at the same time. */
   readonly isShared: boolean;
-  /** How long pages are kept after the last client disconnects, seconds; null: until a reset or the end of the host. */
+  /** Time until pages are dropped after the last client has disconnected, seconds; null: never. */
   readonly keepSeconds: number | null;
-  /** File or block device behind it; absent: none. */
+  /** Path of a file or block device; absent: none. */
   readonly backing?: string;
 }
 
 export interface TcpConfig {
   readonly host: string;
   readonly port: number;
-  /** The port is the default: if it is in use, take the next one that is free. */
+  /** The port is the default: if it is in use, use the next free one. */
   readonly orNext: boolean;
 }
 
 export interface HostConfig {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
-  /** Ceiling of all disks together, bytes; 0 = none. */
+  /** Limit of all disks together, bytes; 0 = none. */
   readonly totalLimitBytes: number;
   readonly codec: string;
-  /** Path, '-' for a private one, null for none. At least one of unix and tcp is set. */
+  /** Path; '-': a private socket; null: none. At least one of unix and tcp is set. */
   readonly unix: string | null;
   /** Permission bits of the Unix socket. */
   readonly socketMode: number;
   readonly tcp: TcpConfig | null;
-  /** Path, `default` for the user's own place, `private` beside the private socket, null for none. */
+  /** Path; `default`: in the runtime folder; `private`: in the private folder; null: none. */
   readonly control: { readonly path: string } | 'default' | 'private' | null;
   readonly pidFile: string | null;
   readonly run: string | null;
@@ -117,12 +117,12 @@ export interface HostConfig {
 }
 
 /** Slots are numbered below 2^31; 2^31 pages of 4 KiB are 8 TiB. */
-const diskBytesMax = 2 ** 31 * PAGE_BYTES;
-/** mkswap takes no fewer than 10 pages. */
-const diskBytesMin = 10 * PAGE_BYTES;
-const disksMax = 256;
-/** A year. */
-const keepSecondsMax = 31_536_000;
+const DISK_BYTES_MAX = 2 ** 31 * PAGE_BYTES;
+/** mkswap(8) requires 10 pages. */
+const DISK_BYTES_MIN = 10 * PAGE_BYTES;
+const DISKS_MAX = 256;
+/** One year. */
+const KEEP_SECONDS_MAX = 31_536_000;
 const codecs: readonly string[] = ['lz4', 'lz4-native'];
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
 
@@ -141,15 +141,19 @@ function jsonValue(spec: SettingSpec, value: unknown, from: string): Setting['va
   const text = (one: unknown): string => {
     if (typeof one === 'string') return one;
     if (typeof one === 'number' && Number.isSafeInteger(one)) return String(one);
-    throw invalid({ from }, JSON.stringify(one) ?? 'nothing', 'is neither text nor a whole number');
+    throw invalid(
+      { from },
+      JSON.stringify(one) ?? 'nothing',
+      'is neither a string nor a whole number',
+    );
   };
   if (spec.multiple === true) return Array.isArray(value) ? value.map(text) : [text(value)];
   return text(value);
 }
 
 /**
- * Settings of a JSON file.
- * @param file how to name the file in errors
+ * Reads the settings of a JSON file.
+ * @param file name of the file in errors
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
  */
 export function settingsOfJson(file: string, text: string): Settings {
@@ -164,7 +168,7 @@ export function settingsOfJson(file: string, text: string): Settings {
     throw new SwapError('ERR_ARG_VALUE', `${file}: not a JSON object`, { file });
   const twice = repeatedKey(text);
   if (twice !== null)
-    throw new SwapError('ERR_ARG_CONFLICT', `${file}: '${twice}' is there twice`, {
+    throw new SwapError('ERR_ARG_CONFLICT', `${file}: duplicate key '${twice}'`, {
       file,
       key: twice,
     });
@@ -174,7 +178,10 @@ export function settingsOfJson(file: string, text: string): Settings {
     const spec = specs.get(key);
     if (spec === undefined) {
       const hint = suggestion(key, specs.keys());
-      throw new SwapError('ERR_ARG_UNKNOWN', `${file}: no setting '${key}'${hint}`, { file, key });
+      throw new SwapError('ERR_ARG_UNKNOWN', `${file}: unknown setting '${key}'${hint}`, {
+        file,
+        key,
+      });
     }
     const from = `${file}: ${key}`;
     settings.set(key, { value: jsonValue(spec, value, from), from });
@@ -182,9 +189,8 @@ export function settingsOfJson(file: string, text: string): Settings {
   return settings;
 }
 
-/** What limits are read with. */
+/** The default limit of a disk, and the memory that percentages refer to. */
 interface LimitDefaults {
-  /** Of a disk that names none. */
   readonly limitBytes: number;
   readonly memory: UsableMemory;
 }
@@ -202,15 +208,15 @@ function parseDisk(from: string, text: string, defaults: LimitDefaults): DiskCon
     throw invalid(
       { from },
       name,
-      'is no disk name: a letter or a digit, then letters, digits and . _ : @ + -, at most 64 in all',
+      'is not a valid disk name: use a letter or digit, then letters, digits and . _ : @ + -, at most 64 characters',
     );
-  // `1,5G`: the comma ends the size, and what follows it is no option.
+  // `1,5G`: report the decimal comma, not an unknown option '5G'.
   const isDecimal = /^[0-9]*$/.test(size) && /^[0-9]/.test(extras[0] ?? '');
-  const asked = parseSize(from, isDecimal ? `${size},${extras[0]}` : size);
-  // The size is rounded up to a page, as zram does with disksize.
-  const sizeBytes = Math.ceil(asked / PAGE_BYTES) * PAGE_BYTES;
-  if (sizeBytes < diskBytesMin) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
-  if (sizeBytes > diskBytesMax) throw invalid({ from }, size, 'is too large: at most 8T');
+  const givenBytes = parseSize(from, isDecimal ? `${size},${extras[0]}` : size);
+  // Rounded up to a page, as zram does with disksize.
+  const sizeBytes = Math.ceil(givenBytes / PAGE_BYTES) * PAGE_BYTES;
+  if (sizeBytes < DISK_BYTES_MIN) throw invalid({ from }, size, 'is too small: mkswap needs 40K');
+  if (sizeBytes > DISK_BYTES_MAX) throw invalid({ from }, size, 'is too large: the maximum is 8T');
   const given = readExtras(from, text, extras);
   const limit = given.get('limit');
   const limitBytes =
@@ -223,11 +229,11 @@ function parseDisk(from: string, text: string, defaults: LimitDefaults): DiskCon
     throw invalid({ from: `${from}: shared` }, shared, 'is neither on nor off');
   const isShared = shared === 'on';
   const keep = given.get('keep');
-  if (keep !== undefined && !(/^[0-9]{1,9}$/.test(keep) && Number(keep) <= keepSecondsMax))
+  if (keep !== undefined && !(/^[0-9]{1,9}$/.test(keep) && Number(keep) <= KEEP_SECONDS_MAX))
     throw invalid(
       { from: `${from}: keep` },
       keep,
-      `is no whole number of seconds, 0 to ${keepSecondsMax}`,
+      `is not a whole number of seconds from 0 to ${KEEP_SECONDS_MAX}`,
     );
   const keepSeconds = keep === undefined ? null : Number(keep);
   const disk = { name, sizeBytes, limitBytes, isShared, keepSeconds };
@@ -245,7 +251,7 @@ function parseDisk(from: string, text: string, defaults: LimitDefaults): DiskCon
 
 const extraKeys = ['limit', 'backing', 'shared', 'keep'];
 
-/** The KEY=VALUE behind a disk's size, each at most once. */
+/** Parses the KEY=VALUE pairs after a disk's size; each key at most once. */
 function readExtras(
   from: string,
   text: string,
@@ -257,12 +263,12 @@ function readExtras(
     if (!extraKeys.includes(key))
       throw new SwapError(
         'ERR_ARG_UNKNOWN',
-        `${from}: a disk has no '${key}'${suggestion(key, extraKeys)}`,
+        `${from}: a disk has no option '${key}'${suggestion(key, extraKeys)}`,
         { key: from, value: key },
       );
     if (more.length > 0) throw invalid({ from }, extra, `is not of the form ${key}=VALUE`);
     if (given.has(key))
-      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${text}' has '${key}' twice`, {
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: duplicate '${key}' in '${text}'`, {
         key: from,
         value: text,
       });
@@ -271,7 +277,7 @@ function readExtras(
   return given;
 }
 
-/** Typed reading of settings, with the defaults of the table. */
+/** Typed access to the settings. */
 class Reader {
   readonly #settings: Settings;
 
@@ -308,14 +314,19 @@ class Reader {
     if (text === null) return null;
     const number = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
     if (number >= min && number <= max) return number;
-    throw invalid({ from: this.from(name) }, text, `is no whole number from ${min} to ${max}`);
+    throw invalid({ from: this.from(name) }, text, `is not a whole number from ${min} to ${max}`);
   }
 }
 
-/** A limit as text, or what holds without. */
-function readLimit(reader: Reader, name: string, memory: UsableMemory, without: number): number {
+/** A limit of the settings, or its default. */
+function readLimit(
+  reader: Reader,
+  name: string,
+  memory: UsableMemory,
+  defaultBytes: number,
+): number {
   const text = reader.text(name);
-  return text === null ? without : parseLimit(reader.from(name), text, memory);
+  return text === null ? defaultBytes : parseLimit(reader.from(name), text, memory);
 }
 
 function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
@@ -323,13 +334,13 @@ function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
   const from = reader.from('disk');
   const texts = reader.list('disk') ?? ['swap0=1G'];
   const disks = texts.map((text) => parseDisk(from, text, defaults));
-  if (disks.length === 0) throw invalid({ from }, '[]', 'names no disk');
-  if (disks.length > disksMax)
-    throw invalid({ from }, String(disks.length), `disks are more than ${disksMax}`);
+  if (disks.length === 0) throw invalid({ from }, '[]', 'contains no disk');
+  if (disks.length > DISKS_MAX)
+    throw invalid({ from }, String(disks.length), `is too many disks: at most ${DISKS_MAX}`);
   const names = new Set<string>();
   for (const { name } of disks) {
     if (names.has(name))
-      throw new SwapError('ERR_ARG_CONFLICT', `${from}: '${name}' is there twice`, {
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: duplicate disk '${name}'`, {
         key: from,
         value: name,
       });
@@ -339,7 +350,7 @@ function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
   for (const { backing } of disks) {
     if (backing === undefined) continue;
     if (backings.has(backing))
-      throw new SwapError('ERR_ARG_CONFLICT', `${from}: two disks have the backing '${backing}'`, {
+      throw new SwapError('ERR_ARG_CONFLICT', `${from}: two disks use the backing '${backing}'`, {
         key: from,
         value: backing,
       });
@@ -358,15 +369,15 @@ function readDisks(reader: Reader, memory: UsableMemory): DiskConfig[] {
 }
 
 /**
- * A socket's path as others can use it, who work in other folders. `@name`, an abstract socket elsewhere, would be a
- * file of that name here.
+ * An absolute path, which clients in other working directories can use. `@name`, in other programs an abstract socket, would
+ * be a file of that name.
  */
 function absolutePath(from: string, path: string | null): string | null {
   if (path?.startsWith('@') === true)
     throw invalid(
       { from },
       path,
-      `is an abstract socket, which NBD URIs cannot name: give a path, or ./${path} for a file of that name`,
+      `is an abstract socket, which NBD URIs cannot name: use a path, or ./${path} for a file of that name`,
     );
   return path === null ? null : resolve(path);
 }
@@ -376,10 +387,10 @@ function readControl(reader: Reader): HostConfig['control'] {
   if (reader.flag('no-control')) {
     if (path === null) return null;
     const [a, b] = [reader.from('control'), reader.from('no-control')];
-    throw new SwapError('ERR_ARG_CONFLICT', `${a} and ${b} exclude each other`, { key: a });
+    throw new SwapError('ERR_ARG_CONFLICT', `${a} and ${b} are mutually exclusive`, { key: a });
   }
   if (path !== null) return { path };
-  // Hosts that serve one command come in numbers: each has its own, told to the command.
+  // There may be many hosts that serve one command: each has its own control socket, which the command finds.
   return reader.has('run') ? 'private' : 'default';
 }
 
@@ -388,11 +399,11 @@ function readSocketMode(reader: Reader, unix: string | null): number {
   if (text === null) return 0o600;
   const setting = { from: reader.from('socket-mode') };
   if (!/^0?[67][0-7]{2}$/.test(text))
-    throw invalid(setting, text, 'is no mode: write it in octal, from 0600 to 0777');
+    throw invalid(setting, text, 'is not a valid mode: write it in octal, from 0600 to 0777');
   if (unix === null || unix === '-')
     throw new SwapError(
       'ERR_ARG_CONFLICT',
-      `${setting.from} needs a socket with a place of its own: say where with --unix PATH`,
+      `${setting.from} requires --unix PATH: a private socket has a fixed mode`,
       { key: setting.from, value: text },
     );
   return Number.parseInt(text, 8);
@@ -400,7 +411,7 @@ function readSocketMode(reader: Reader, unix: string | null): number {
 
 /**
  * Checks every setting and fills in the defaults.
- * @param memory what percentages and the default total are of
+ * @param memory the memory that percentages and the default total refer to
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT
  */
 export function resolveHostConfig(
@@ -412,12 +423,16 @@ export function resolveHostConfig(
   const disks = underTotal(readDisks(reader, memory), totalLimitBytes, reader.from('total-limit'));
   const codec = reader.text('codec') ?? 'lz4';
   if (!codecs.includes(codec))
-    throw invalid({ from: reader.from('codec') }, codec, `is none of ${codecs.join(', ')}`);
+    throw invalid(
+      { from: reader.from('codec') },
+      codec,
+      `is not a codec; use ${codecs.join(' or ')}`,
+    );
   const run = reader.text('run');
-  const tcpAsked = reader.has('port') || reader.has('ipaddr');
-  const nothingAsked = !tcpAsked && !reader.has('unix');
-  const asked = nothingAsked ? '-' : reader.text('unix');
-  const unix = asked === '-' ? '-' : absolutePath(reader.from('unix'), asked);
+  const hasTcp = reader.has('port') || reader.has('ipaddr');
+  const hasNoListener = !hasTcp && !reader.has('unix');
+  const path = hasNoListener ? '-' : reader.text('unix');
+  const unix = path === '-' ? '-' : absolutePath(reader.from('unix'), path);
   const host = reader.text('ipaddr') ?? '127.0.0.1';
   const port = reader.wholeNumber('port', 0, 65535) ?? NBD_PORT;
   return {
@@ -426,7 +441,7 @@ export function resolveHostConfig(
     codec,
     unix,
     socketMode: readSocketMode(reader, unix),
-    tcp: tcpAsked || (nothingAsked && run === null) ? { host, port, orNext: nothingAsked } : null,
+    tcp: hasTcp || (hasNoListener && run === null) ? { host, port, orNext: hasNoListener } : null,
     control: readControl(reader),
     pidFile: reader.text('pidfile'),
     run,

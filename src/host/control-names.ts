@@ -1,12 +1,12 @@
 /**
- * The control sockets of hosts without --control, all in the user's runtime folder:
+ * The control sockets of hosts without --control, in the user's runtime folder:
  *
  *   control.sock     control.pid       the first host
  *   control-2.sock   control-2.pid     the second, and so on
  *   host-XXXXXX/control.sock           a host with --run
  *
- * A host takes the first free name. It reserves the name by locking the pid file until it ends, however it
- * ends. So hosts that start at the same moment never take the same name, and the socket of a dead host is replaced.
+ * A host takes the first free name and reserves it by a lock on the pid file, which ends with the process. So hosts that
+ * start at the same moment never take the same name, and the socket of a dead host is replaced.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,20 +15,20 @@ import { checkSocketPath, controlSocketPath } from '../os/unix-socket.ts';
 import { checkPidFile, PidFile } from './pid-file.ts';
 import { PRIVATE_PREFIX } from './runtime-folder.ts';
 
-/** Further hosts need --control. */
+/** Maximum number of names; more hosts need --control. */
 const NAMES_MAX = 99;
 
 const stem = (folder: string, n: number): string =>
   join(folder, n === 1 ? 'control' : `control-${n}`);
 
-/** The control socket of the nth host, from 1. */
+/** The control socket of the nth host; n >= 1. */
 export const controlPathIn = (folder: string, n = 1): string => `${stem(folder, n)}.sock`;
 
-/** Another process has the name, or something that is no socket: the next will do. */
+/** Another process uses the name, or its path is not a socket: try the next one. */
 const isTaken = (error: unknown): boolean =>
   error instanceof SwapError && error.code === 'ERR_IO_IN_USE';
 
-/** The first name of which `take` does not say that it is taken. */
+/** Calls `take` with one number after another until it does not fail with ERR_IO_IN_USE. */
 async function firstFree<T>(folder: string, take: (n: number) => Promise<T>): Promise<T> {
   for (let n = 1; n <= NAMES_MAX; n++) {
     try {
@@ -39,17 +39,17 @@ async function firstFree<T>(folder: string, take: (n: number) => Promise<T>): Pr
   }
   throw new SwapError(
     'ERR_IO_IN_USE',
-    `all names from ${controlPathIn(folder)} to ${controlPathIn(folder, NAMES_MAX)} are taken; ` +
-      'say another path with --control, or none with --no-control',
+    `all names from ${controlPathIn(folder)} to ${controlPathIn(folder, NAMES_MAX)} are in use; ` +
+      'choose a path with --control, or disable the control socket with --no-control',
     { folder },
   );
 }
 
 export interface ControlName {
   readonly path: string;
-  /** Holds the name until it is removed. */
+  /** Reserves the name until it is removed. */
   readonly pidFile: PidFile;
-  /** From 1. */
+  /** 1 or more. */
   readonly number: number;
 }
 
@@ -59,7 +59,7 @@ export const takeControlName = (folder: string): Promise<ControlName> =>
     const path = controlPathIn(folder, number);
     const pidFile = PidFile.write(`${stem(folder, number)}.pid`);
     try {
-      // A host started with --control and this very path has no pid file here.
+      // A host started with --control and this path has no pid file here.
       await checkSocketPath(controlSocketPath(path, true));
     } catch (error) {
       pidFile.remove();
@@ -68,16 +68,14 @@ export const takeControlName = (folder: string): Promise<ControlName> =>
     return { path, pidFile, number };
   });
 
-/** Whether takeControlName() could have a name now; nothing is changed. @throws SwapError as it does */
+/** Checks whether takeControlName() would succeed now. Changes nothing. @throws SwapError as takeControlName() */
 export const checkControlNames = (folder: string): Promise<void> =>
   firstFree(folder, async (number) => {
     checkPidFile(`${stem(folder, number)}.pid`);
     await checkSocketPath(controlSocketPath(controlPathIn(folder, number), true));
   });
 
-/**
- * Where hosts of this user may listen, in the order of names, those with --run last; nothing where there is no folder.
- */
+/** Paths at which hosts of this user may listen, in the order of names, then those of hosts with --run. */
 export function controlPathsIn(folder: string): readonly string[] {
   const numberOf = (name: string): number =>
     Number(/^control(?:-([1-9][0-9]?))?\.sock$/.exec(name)?.[1] ?? 1);
@@ -88,9 +86,9 @@ export function controlPathsIn(folder: string): readonly string[] {
     return [];
   }
   const named = names.filter((name) => /^control(-[1-9][0-9]?)?\.sock$/.test(name));
-  const own = names.filter((name) => name.startsWith(PRIVATE_PREFIX)).sort();
+  const privateFolders = names.filter((name) => name.startsWith(PRIVATE_PREFIX)).sort();
   return [
     ...[...named].sort((a, b) => numberOf(a) - numberOf(b)).map((name) => join(folder, name)),
-    ...own.map((name) => join(folder, name, 'control.sock')),
+    ...privateFolders.map((name) => join(folder, name, 'control.sock')),
   ];
 }

@@ -1,17 +1,17 @@
 /**
- * The disks of a host, by the names under which clients open them.
+ * The disks of a host by export name.
  *
- *   NAME              the disk, whatever it holds
- *   NAME@GENERATION   the disk's contents since it was last emptied (start of the host, `frontswap reset`); once it is
- *                     emptied again, this export no longer exists
+ *   NAME              the disk with any contents
+ *   NAME@GENERATION   the disk with its contents since it was last emptied (start of the host, `frontswap reset`); the
+ *                     export ends when the disk is emptied again
  *
- * A client that then reconnects by the second name is refused, and its reads fail. By the first name it would open an
- * empty disk, and read zeros in place of its pages.
+ * A client that reconnects by an old NAME@GENERATION is refused, and its reads fail. By NAME it would open the empty disk and
+ * read zeros in place of its pages.
  */
 import { randomBytes } from 'node:crypto';
 import type { HostExport } from './parts.ts';
 
-/** NAME of NAME@GENERATION; '', which no disk is called, of a name without a generation. */
+/** NAME of NAME@GENERATION; '' for a name without a generation. No disk has the name ''. */
 const diskIn = (name: string): string => name.slice(0, Math.max(0, name.lastIndexOf('@')));
 
 export class DiskExports extends Map<string, HostExport> {
@@ -22,7 +22,7 @@ export class DiskExports extends Map<string, HostExport> {
     return super.set(name, disk);
   }
 
-  /** Gives an emptied disk a new random generation of eight hexadecimal digits. */
+  /** Assigns a new random generation, eight hexadecimal digits, to an emptied disk. */
   renew(name: string): void {
     this.#generations.set(name, randomBytes(4).toString('hex'));
   }
@@ -32,13 +32,13 @@ export class DiskExports extends Map<string, HostExport> {
     return `${name}@${this.#generations.get(name) ?? ''}`;
   }
 
-  /** Error text for a client that asks for an unknown name, usually that of an old generation. */
+  /** Error text for a client that requests an unknown name, usually that of an old generation. */
   whyUnknown(name: string): string {
     const disk = diskIn(name);
     return super.has(disk)
-      ? `'${name}' is gone: disk '${disk}' has been emptied since, by a start of the host or a reset; ` +
-          'make a new swap area on it under the name that frontswap attach prints'
-      : `there is no disk '${name}'; frontswap list names those there are`;
+      ? `'${name}' is gone: disk '${disk}' has been emptied since, by a restart of the host or a reset; ` +
+          'run mkswap on it under the name that frontswap attach prints'
+      : `there is no disk '${name}'; see frontswap list`;
   }
 
   override get(name: string): HostExport | undefined {

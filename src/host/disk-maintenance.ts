@@ -1,9 +1,9 @@
 /**
- * What a host does for its disks between requests: compacts idle ones, releases freed memory, empties disks that had no
- * client for their `keep` time, and logs what an operator should know: a disk near its limit, one that refuses writes,
- * one whose backing is full, fails or is damaged, one that stopped.
+ * Background work for the disks of a host: compacts idle disks, releases freed memory, empties disks that had no client
+ * for their `keep` time, and logs what an operator needs to know: a disk near its limit, refused writes, a full, failing or
+ * damaged backing, a stopped disk.
  *
- * Runs ten times a second, and more often while there is something to compact.
+ * Runs ten times a second, and more often while there is more to compact.
  */
 import type { Budget } from '../arena/budget.ts';
 import type { Counters } from '../base/counters.ts';
@@ -14,23 +14,24 @@ import { DiskProblem } from './disk-problem.ts';
 import { FillWatch } from './fill-watch.ts';
 import type { DiskStats, Log, SwapDisk } from './parts.ts';
 
-const compactEveryMs = 100;
-const compactAgainMs = 5;
-/** A budget with less than this left counts as exhausted: memory is reserved in runs of pages. */
+/** Time between passes, and between passes while there is more to compact, ms. */
+const PASS_MS = 100;
+const BUSY_PASS_MS = 5;
+/** A budget with less free space counts as exhausted, bytes: memory is reserved in runs of pages. */
 const SCARCE_BYTES = 1024 * 1024;
 
 export interface ServedDisk {
   readonly config: DiskConfig;
   readonly disk: SwapDisk;
-  /** reads + writes + discards at the last check; unchanged means idle. */
+  /** reads + writes + discards at the last pass; unchanged: the disk is idle. */
   requestsSeen: number;
-  /** The fault of this disk was logged. */
+  /** The disk's fault was logged. */
   isStopped: boolean;
   /** Requests that the NBD server refused before they reached the disk. */
   invalidRequests: number;
   readonly problem: DiskProblem;
   readonly fill: FillWatch;
-  /** When the disk was last seen in use, and its request count then; null while it is open or empty. */
+  /** When the disk was last seen in use, and its requests until then; null while it is open or empty. */
   unused: { readonly sinceMs: number; readonly requests: number } | null;
 }
 
@@ -49,13 +50,13 @@ export const requestsOf = (stats: DiskStats): number => stats.reads + stats.writ
 
 export interface DiskMaintenanceOptions {
   readonly disks: readonly ServedDisk[];
-  /** The ceiling of all disks together. */
+  /** The limit of all disks together. */
   readonly total: Budget;
   readonly counters: Counters<HostCounter>;
   readonly log: Log;
   /** Releases memory that the process has freed. */
   readonly trim: () => void;
-  /** Clients that have the disk open. */
+  /** Number of connections that have the disk open. */
   readonly connections: (name: string) => number;
   readonly reset: (name: string) => Promise<unknown>;
 }
@@ -63,40 +64,41 @@ export interface DiskMaintenanceOptions {
 export class DiskMaintenance {
   readonly #options: DiskMaintenanceOptions;
   readonly #totalFill = new FillWatch();
-  /** No disk had a request between the last two checks. */
+  /** No disk had a request between the last two passes. */
   #isIdle = false;
 
   constructor(options: DiskMaintenanceOptions) {
     this.#options = options;
   }
 
-  /** Starts the checks; returns a function that stops them. */
+  /** Starts the passes; returns a function that stops them. */
   start(): () => void {
     let timer: NodeJS.Timeout;
-    let atRest = false;
-    const look = (): void => {
+    let wasAtRest = false;
+    const pass = (): void => {
       const more = this.#compactIdle();
       this.#logFaults();
-      this.#lookAtDisks();
-      if (this.#isIdle && !more && !atRest) this.#options.trim();
-      atRest = this.#isIdle && !more;
-      // Not between the quick looks of tidying: a quiet while is counted in even ones.
-      if (!more) this.#tellProblem();
-      timer = setTimeout(look, more ? compactAgainMs : compactEveryMs);
+      this.#checkDisks();
+      const isAtRest = this.#isIdle && !more;
+      if (isAtRest && !wasAtRest) this.#options.trim();
+      wasAtRest = isAtRest;
+      // Only in passes of equal distance: a quiet period is counted in passes (refusal-watch.ts).
+      if (!more) this.#logProblems();
+      timer = setTimeout(pass, more ? BUSY_PASS_MS : PASS_MS);
       timer.unref();
     };
-    look();
+    pass();
     return () => clearTimeout(timer);
   }
 
-  #lookAtDisks(): void {
+  #checkDisks(): void {
     const { disks, total, log } = this.#options;
     for (const served of disks) {
       const stats = served.disk.stats();
       this.#logFill(served, stats);
       this.#dropUnused(served, stats);
     }
-    if (!this.#totalFill.look(total.usedBytes, total.limitBytes)) return;
+    if (!this.#totalFill.check(total.usedBytes, total.limitBytes)) return;
     const percent = Math.floor((100 * total.usedBytes) / total.limitBytes);
     log(
       `all disks: ${percent} % of the total limit of ${formatSize(total.limitBytes)} is used; at the limit ` +
@@ -104,10 +106,10 @@ export class DiskMaintenance {
     );
   }
 
-  /** Warns early that a disk fills up: at the limit its guest can only retry, or kill programs. */
+  /** Warns before a disk is full: at the limit its guest can only retry, or kill programs. */
   #logFill({ config, fill }: ServedDisk, { usedBytes, limitBytes }: DiskStats): void {
     const isTotal = limitBytes === this.#options.total.limitBytes; // logged for all disks
-    if (!fill.look(usedBytes, limitBytes) || isTotal) return;
+    if (!fill.check(usedBytes, limitBytes) || isTotal) return;
     const what =
       config.backing === undefined
         ? 'it refuses writes; serve it with a higher limit, or have the guest swap less'
@@ -123,8 +125,8 @@ export class DiskMaintenance {
     const { name, keepSeconds } = served.config;
     if (keepSeconds === null) return;
     const requests = requestsOf(stats);
-    const holdsPages = stats.storedPages > 0 || stats.backingBytes > 0;
-    if (!holdsPages || this.#options.connections(name) > 0) served.unused = null;
+    const hasPages = stats.storedPages > 0 || stats.backingBytes > 0;
+    if (!hasPages || this.#options.connections(name) > 0) served.unused = null;
     else if (served.unused?.requests !== requests)
       served.unused = { sinceMs: performance.now(), requests };
     if (served.unused === null) return;
@@ -133,12 +135,12 @@ export class DiskMaintenance {
     this.#options.reset(name).catch((error: Error) => this.#options.log(error.message));
   }
 
-  #tellProblem(): void {
+  #logProblems(): void {
     for (const served of this.#options.disks) {
       const { config, disk, problem } = served;
       const stats = disk.stats();
-      for (const news of problem.look(stats, () => this.#whyFull(served, stats)))
-        this.#options.log(`disk ${config.name}: ${news}`);
+      for (const line of problem.check(stats, () => this.#whyFull(served, stats)))
+        this.#options.log(`disk ${config.name}: ${line}`);
     }
   }
 
@@ -152,7 +154,7 @@ export class DiskMaintenance {
     return `its limit of ${formatSize(config.limitBytes)} is reached`;
   }
 
-  /** Compacts idle disks; true when one has more to do. */
+  /** Compacts idle disks; returns true if one has more to compact. */
   #compactIdle(): boolean {
     let more = false;
     this.#isIdle = true;
@@ -165,12 +167,12 @@ export class DiskMaintenance {
         continue;
       }
       if (served.disk.compactIdle()) more = true;
-      this.#options.counters.add('settlePasses', 1);
+      this.#options.counters.add('compactionPasses', 1);
     }
     return more;
   }
 
-  /** Logs once that a disk broke an invariant and has stopped; the others go on. */
+  /** Logs once that a disk broke an invariant and has stopped; the other disks continue. */
   #logFaults(): void {
     for (const served of this.#options.disks) {
       const { fault } = served.disk;
@@ -178,7 +180,7 @@ export class DiskMaintenance {
       served.isStopped = true;
       this.#options.counters.add('stoppedDisks', 1);
       this.#options.log(
-        `disk ${served.config.name}: stopped by a fault of frontswap, please report it: ` +
+        `disk ${served.config.name}: stopped by a bug of frontswap; please report it: ` +
           `${fault.stack ?? fault.message}`,
       );
     }

@@ -1,11 +1,11 @@
 /**
- * Log lines about a disk whose writes are refused or whose backing fails; full and damaged backings are distinguished.
- * Each kind of problem is logged once, and again only after a quiet period (refusal-watch.ts).
+ * Log lines about a disk that refuses writes, or whose backing is full, fails or is damaged. Each kind of problem is logged
+ * once, and again only after a quiet period (refusal-watch.ts).
  *
- *   failedWrites         refused, because both the backing and the memory are full, or failed by the backing
+ *   failedWrites         refused, because the memory (and the backing) is full, or failed by the backing
  *   backingNoSpace       the backing is full; its pages stay in memory
  *   backingFailures      the other failures: I/O errors
- *   backingMismatches    pages that the backing did not return as they were written
+ *   backingMismatches    pages that the backing returned with other contents than were written
  */
 import type { DiskStats } from './parts.ts';
 import { RefusalWatch } from './refusal-watch.ts';
@@ -24,41 +24,41 @@ export class DiskProblem {
   #noSpaceSeen = 0;
   #ioErrorsSeen = 0;
 
-  /** @param path of the disk's backing, if it has one */
+  /** @param path path of the disk's backing, if it has one */
   constructor(path: string | undefined) {
     this.#backing = `its backing ${path ?? ''}`;
   }
 
   /**
-   * What is news since the last look.
-   * @param whyFull what of the memory is used up, should a write have been refused for that
+   * Returns the log lines for problems that are new since the last call.
+   * @param whyFull names the exhausted limit; called if a write was refused for lack of memory
    */
-  look(stats: DiskStats, whyFull: () => string): string[] {
+  check(stats: DiskStats, whyFull: () => string): string[] {
     const { failedWrites, backingNoSpace, backingMismatches } = stats;
     const ioErrors = ioErrorsOf(stats);
-    const refused = this.#refused.look(failedWrites);
-    const full = this.#full.look(backingNoSpace);
-    const failing = this.#failing.look(ioErrors);
-    const damaged = this.#damaged.look(backingMismatches);
+    const refused = this.#refused.check(failedWrites);
+    const full = this.#full.check(backingNoSpace);
+    const failing = this.#failing.check(ioErrors);
+    const damaged = this.#damaged.check(backingMismatches);
     const isFull = backingNoSpace > this.#noSpaceSeen;
     const isFailing = ioErrors > this.#ioErrorsSeen;
     this.#noSpaceSeen = backingNoSpace;
     this.#ioErrorsSeen = ioErrors;
-    const news: string[] = [];
+    const lines: string[] = [];
     if (refused && isFull)
-      news.push(`refuses writes: ${this.#backing} has no space left and ${whyFull()}; ${KEEPS}`);
-    else if (refused && !isFailing) news.push(`refuses writes: ${whyFull()}; ${KEEPS}`);
+      lines.push(`refuses writes: ${this.#backing} has no space left and ${whyFull()}; ${KEEPS}`);
+    else if (refused && !isFailing) lines.push(`refuses writes: ${whyFull()}; ${KEEPS}`);
     else if (full)
-      news.push(
-        `${this.#backing} has no space left; pages that were to go there stay in memory as long as the limit allows: ` +
+      lines.push(
+        `${this.#backing} has no space left; its pages stay in memory as long as the limit allows: ` +
           'free space there, or raise the limit',
       );
-    if (failing) news.push(`${this.#backing} fails requests: clients get I/O errors`);
+    if (failing) lines.push(`${this.#backing} fails requests: clients get I/O errors`);
     if (damaged)
-      news.push(
-        `${backingMismatches} page(s) that ${this.#backing} returned are not those that were written there: clients get ` +
+      lines.push(
+        `${this.#backing} returned ${backingMismatches} page(s) with other contents than were written: clients get ` +
           'I/O errors; the device is damaged, or another process writes to it',
       );
-    return news;
+    return lines;
   }
 }

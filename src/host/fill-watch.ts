@@ -1,12 +1,12 @@
 /**
- * Warns once when a disk nears its limit, while there is still time to act, and again only after its usage was well
+ * Reports once that the usage of a disk is near its limit, while there is time to act, and again only after the usage was well
  * below the limit.
  *
  *   usedBytes / limitBytes   0.89 0.90 0.95 0.85 0.91 … 0.79 0.90
- *   look() true                   ▲                          ▲
+ *   check() true                  ▲                          ▲
  */
 
-/** Share of the limit at which it is news, and below which it can be news again. */
+/** Share of the limit that is reported, and below which a report is possible again. */
 const NEAR = 0.9;
 const CLEAR = 0.8;
 
@@ -14,10 +14,10 @@ export class FillWatch {
   #isNear = false;
 
   /**
-   * @param limitBytes 0: none, and nothing is near it
-   * @returns whether the disk has just come near its limit
+   * @param limitBytes 0: no limit
+   * @returns true if the usage has just come near the limit
    */
-  look(usedBytes: number, limitBytes: number): boolean {
+  check(usedBytes: number, limitBytes: number): boolean {
     if (limitBytes === 0 || usedBytes < limitBytes * CLEAR) this.#isNear = false;
     if (limitBytes === 0 || this.#isNear || usedBytes < limitBytes * NEAR) return false;
     this.#isNear = true;

@@ -1,6 +1,6 @@
 /**
- * Health of a host: the answer of `GET /v1/health`, and the same counters as text for SIGUSR1.
- * `degraded`: a counter that must stay 0 is not 0; `violated` names it, for a disk as `disk NAME: failedReads`.
+ * Health of a host: the reply to `GET /v1/health`, and the counters of the NBD server as text for SIGUSR1.
+ * `degraded`: a counter that must stay 0 is not 0; `violated` lists it, for a disk as `disk NAME: failedReads`.
  */
 import type { Counters } from '../base/counters.ts';
 import type { HostCounter } from './counters.ts';
@@ -26,28 +26,33 @@ interface NbdFigure {
 
 const nbdFigures: readonly NbdFigure[] = [
   { name: 'connections', unit: 'clients', help: 'connected now', of: (s) => s.connectionCount },
-  { name: 'accepted', unit: 'clients', help: 'came so far', of: (s) => s.accepted },
+  { name: 'accepted', unit: 'clients', help: 'accepted so far', of: (s) => s.accepted },
   {
     name: 'refused',
     unit: 'clients',
-    help: 'turned away for being too many',
+    help: 'refused at the connection limit',
     of: (s) => s.refused,
   },
-  { name: 'dropped', unit: 'clients', help: 'hung up on, each in the log', of: (s) => s.dropped },
+  {
+    name: 'dropped',
+    unit: 'clients',
+    help: 'disconnected by the host or after an error',
+    of: (s) => s.dropped,
+  },
   { name: 'bytesIn', unit: 'bytes', help: 'received', of: (s) => s.bytesIn },
   { name: 'bytesOut', unit: 'bytes', help: 'sent', of: (s) => s.bytesOut },
 ];
 
 export function healthDocument(facts: HealthFacts): object {
-  const { version, uptimeSeconds, uris, counters, disks, nbd: door } = facts;
-  const damaged = disks.filter(({ failedReads }) => failedReads !== 0);
-  const flawed = disks.filter(({ backingFailures }) => backingFailures !== 0);
-  const altered = disks.filter(({ backingMismatches }) => backingMismatches !== 0);
+  const { version, uptimeSeconds, uris, counters, disks, nbd } = facts;
+  const failingDisks = disks.filter(({ failedReads }) => failedReads !== 0);
+  const failingBackings = disks.filter(({ backingFailures }) => backingFailures !== 0);
+  const damagedBackings = disks.filter(({ backingMismatches }) => backingMismatches !== 0);
   const violated = [
     ...counters.violated(),
-    ...damaged.map(({ name }) => `disk ${name}: failedReads`),
-    ...flawed.map(({ name }) => `disk ${name}: backingFailures`),
-    ...altered.map(({ name }) => `disk ${name}: backingMismatches`),
+    ...failingDisks.map(({ name }) => `disk ${name}: failedReads`),
+    ...failingBackings.map(({ name }) => `disk ${name}: backingFailures`),
+    ...damagedBackings.map(({ name }) => `disk ${name}: backingMismatches`),
   ];
   return {
     schemaVersion: 1,
@@ -59,12 +64,12 @@ export function healthDocument(facts: HealthFacts): object {
     uris,
     counters: counters.snapshot(),
     nbd:
-      door === null ? null : Object.fromEntries(nbdFigures.map(({ name, of }) => [name, of(door)])),
+      nbd === null ? null : Object.fromEntries(nbdFigures.map(({ name, of }) => [name, of(nbd)])),
   };
 }
 
-/** A line a figure: value, unit, name, meaning. */
-export const describeNbdFigures = (door: NbdFrontEndStats): string =>
+/** One line per figure: value, unit, name, meaning. */
+export const describeNbdFigures = (nbd: NbdFrontEndStats): string =>
   nbdFigures
-    .map(({ name, unit, help, of }) => `${of(door)} ${unit} nbd ${name}: ${help}\n`)
+    .map(({ name, unit, help, of }) => `${of(nbd)} ${unit} nbd ${name}: ${help}\n`)
     .join('');

@@ -1,14 +1,14 @@
 /**
  * A running host: disks behind an NBD server, and a control socket.
  *
- *   start   disks → NBD server → listeners → control socket → pid file → ready
+ *   start   disks → NBD server → listeners → control socket → pid file → maintenance
  *   stop    the same in reverse; a failed start undoes its steps in the same way
  *
  * Invariants
- * - start() either leaves everything running or nothing behind.
- * - stop() is safe to call twice and removes every file that start() made.
+ * - start() leaves either everything running or nothing.
+ * - stop() is safe to call twice and removes every file that start() created.
  *
- * Not here: signals, terminals and exit codes (cli/), protocols (nbd/protocol), how a disk stores pages (block/disks).
+ * Elsewhere: signals, terminals and exit codes (cli/), the protocol (nbd/protocol), storage of pages (block/disks).
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,17 +48,17 @@ import { formatUri, type NbdAddress } from './uri.ts';
 export interface HostOptions {
   readonly config: HostConfig;
   readonly parts: HostParts;
-  /** Where private sockets and the default control socket go; made when needed. */
+  /** Folder of private sockets and of the default control socket; created when needed. */
   readonly runtimeFolder: string;
   /** User id that must own that folder. */
   readonly uid: number;
   readonly version: string;
   readonly log: Log;
-  /** Gets a line for each connection; null: no trace. */
+  /** Receives a line for each connection; null: no trace. */
   readonly trace: Log | null;
-  /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: not now */
+  /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: it is refused */
   readonly checkStop: (force: boolean) => void;
-  /** A stop was requested and is allowed. */
+  /** Called when such a stop is allowed. */
   readonly onStopRequest: () => void;
 }
 
@@ -72,9 +72,9 @@ export interface HostTotals {
   readonly requests: number;
 }
 
-/** How long a reset waits for requests under way, and how often it looks. */
-const resetMsMax = 2000;
-const resetAgainMs = 5;
+/** How long a reset waits for requests in flight, and how often it checks, ms. */
+const RESET_MS_MAX = 2000;
+const RESET_POLL_MS = 5;
 
 export class Host {
   readonly #options: HostOptions;
@@ -82,14 +82,14 @@ export class Host {
   readonly #addresses: NbdAddress[] = [];
   readonly #counters: Counters<HostCounter> = hostCounters();
   readonly #startedAt: number = Date.now();
-  /** What stop() has to undo, newest last. */
+  /** The steps that stop() undoes, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
-  /** Sockets; removed when no server listens on them any more. */
+  /** Sockets, removed once no server listens on them. */
   readonly #files: OwnFile[] = [];
-  /** The one of --pidfile, and the one in the private folder. */
+  /** Of --pidfile, of the control socket's name, and of the private folder. */
   readonly #pidFiles: PidFile[] = [];
   readonly #exports = new DiskExports();
-  /** The ceiling of all disks together. */
+  /** The limit of all disks together. */
   readonly #total: Budget;
   #nbd: NbdFrontEnd | null = null;
   #controlPath: string | null = null;
@@ -109,9 +109,9 @@ export class Host {
       await host.#listen();
       await host.#openControl();
       host.#writePidFile();
-      host.#startCare();
+      host.#startMaintenance();
     } catch (error) {
-      await host.stop();
+      await host.stop().catch(() => undefined); // the first error is the cause
       throw error;
     }
     return host;
@@ -129,7 +129,7 @@ export class Host {
     return this.#options.config.disks[0]?.name ?? '';
   }
 
-  /** One URI a listener, of the default export. */
+  /** The URIs of the default export, one per listener. */
   get uris(): readonly string[] {
     return this.#urisOf(this.defaultExport);
   }
@@ -173,36 +173,41 @@ export class Host {
   }
 
   /**
-   * Empties a disk and gives it a new generation, so that a client that reconnects under the old one cannot read zeros.
-   * @param force hangs up on its clients first; without it a disk that has some is refused
-   * @returns bytes of pages that are gone
+   * Empties a disk and gives it a new generation: a client that reconnects under the old one is refused, and does not read
+   * zeros in place of its pages.
+   * @param force disconnects the clients of the disk; without it a disk with clients is refused
+   * @returns bytes of the dropped pages
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
    */
   async reset(name: string, force: boolean): Promise<number> {
     const served = this.#disks.find(({ config }) => config.name === name);
-    const door = this.#nbd;
-    if (served === undefined || door === null)
+    const nbd = this.#nbd;
+    if (served === undefined || nbd === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'`, { value: name });
-    const clients = door.connections(name);
+    const clients = nbd.connections(name);
     if (clients > 0 && !force)
       throw new SwapError(
         'ERR_IO_IN_USE',
         `disk '${name}' has ${clients} client(s), whose swapped-out pages would be lost; detach them, or use --force`,
         { disk: name, clients },
       );
-    const deadline = performance.now() + resetMsMax;
+    const deadline = performance.now() + RESET_MS_MAX;
     const { dataBytes } = served.disk.stats();
     for (;;) {
-      door.disconnect(name);
+      if (this.#stopping !== null)
+        throw new SwapError('ERR_IO_IN_USE', `disk '${name}' was not reset: the host is stopping`, {
+          disk: name,
+        });
+      nbd.disconnect(name);
       if (served.disk.reset()) break;
       if (performance.now() > deadline)
         throw new SwapError(
           'ERR_IO_IN_USE',
-          `disk '${name}' still has requests under way after ${resetMsMax} ms; nothing was dropped, try again`,
+          `disk '${name}' still has requests in flight after ${RESET_MS_MAX} ms; nothing was dropped, try again`,
           { disk: name },
         );
-      // Requests to a backing file finish by themselves. A client that connects meanwhile is disconnected too.
-      await new Promise((resolve) => setTimeout(resolve, resetAgainMs));
+      // Requests to a backing complete in ticks. A client that connects meanwhile is disconnected, too.
+      await new Promise((resolve) => setTimeout(resolve, RESET_POLL_MS));
       served.disk.tick();
     }
     this.#exports.renew(name);
@@ -210,7 +215,7 @@ export class Host {
     return dataBytes;
   }
 
-  /** The answer of `GET /v1/health`. */
+  /** The reply to `GET /v1/health`. */
   health(): object {
     return healthDocument({
       version: this.#options.version,
@@ -229,7 +234,7 @@ export class Host {
     );
   }
 
-  /** Stops accepting, answers what is in flight, removes sockets and files. Safe to call twice. */
+  /** Stops accepting, completes requests in flight, removes sockets and files. Safe to call twice. */
   stop(): Promise<void> {
     this.#stopping ??= this.#undoAll();
     return this.#stopping;
@@ -241,14 +246,14 @@ export class Host {
       try {
         await undo();
       } catch (error) {
-        failure ??= error; // the rest must be undone nevertheless
+        failure ??= error; // undo the other steps nevertheless
       }
     }
     this.removeFiles();
     if (failure !== undefined) throw failure;
   }
 
-  /** Removes what start() made in the file system, at once: the last act of a stop, or of a process that ends now. */
+  /** Removes the files that start() created. Synchronous, so that a process can call it at its exit. */
   removeFiles(): void {
     for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
       removeOwn(file);
@@ -274,53 +279,53 @@ export class Host {
       this.#undo.push(() => served[Symbol.dispose]());
       const { name } = disk;
       const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
-      const kept = servedDisk(disk, served);
+      const entry = servedDisk(disk, served);
       const onInvalid = (): void => {
-        kept.invalidRequests++;
+        entry.invalidRequests++;
       };
       const { isShared } = disk;
       this.#exports.set(name, { name, description, disk: served, isShared, onInvalid });
-      this.#disks.push(kept);
+      this.#disks.push(entry);
     }
   }
 
   async #listen(): Promise<void> {
     const { config, parts, log, trace } = this.#options;
-    const door = parts.createNbd({
+    const nbd = parts.createNbd({
       exports: this.#exports,
       maxClients: config.maxClients,
       log,
       trace,
     });
-    this.#nbd = door;
-    this.#undo.push(() => door.close());
-    if (config.unix !== null) await this.#listenUnix(door, config.unix);
-    if (config.tcp !== null) await this.#listenTcp(door, config.tcp);
+    this.#nbd = nbd;
+    this.#undo.push(() => nbd.close());
+    if (config.unix !== null) await this.#listenUnix(nbd, config.unix);
+    if (config.tcp !== null) await this.#listenTcp(nbd, config.tcp);
   }
 
-  async #listenUnix(door: NbdFrontEnd, wanted: string): Promise<void> {
-    const path = wanted === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : wanted;
+  async #listenUnix(nbd: NbdFrontEnd, requested: string): Promise<void> {
+    const path = requested === '-' ? join(this.#makePrivateFolder(), 'nbd.sock') : requested;
     await listenAt(unixSocketPath(path), () =>
-      door.listenUnix(path, this.#options.config.socketMode),
+      nbd.listenUnix(path, this.#options.config.socketMode),
     );
     this.#files.push(ownFile(path));
     this.#addresses.push({ kind: 'unix', path });
   }
 
-  async #listenTcp(door: NbdFrontEnd, tcp: TcpConfig): Promise<void> {
+  async #listenTcp(nbd: NbdFrontEnd, tcp: TcpConfig): Promise<void> {
     const { host } = tcp;
-    const { port } = await firstPort(tcp, (at) => door.listenTcp(host, at));
+    const { port } = await firstPort(tcp, (at) => nbd.listenTcp(host, at));
     if (tcp.orNext && port !== tcp.port)
       this.#options.log(`port ${tcp.port} on ${host} is in use: serving on port ${port}`);
     this.#addresses.push({ kind: 'tcp', host: connectable(host), port });
   }
 
-  /** Folder of the sockets of this user's hosts; removes leftovers of killed hosts. */
+  /** Creates or checks the folder for sockets of this user's hosts; removes the folders of killed hosts. */
   #openRuntimeFolder(): string {
     const { runtimeFolder, uid, trace } = this.#options;
     makePrivateFolder(runtimeFolder, uid);
-    const gone = sweepDeadFolders(runtimeFolder, uid);
-    if (gone > 0) trace?.(`removed ${gone} folder(s) of dead hosts from ${runtimeFolder}`);
+    const count = sweepDeadFolders(runtimeFolder, uid);
+    if (count > 0) trace?.(`removed ${count} folder(s) of dead hosts from ${runtimeFolder}`);
     return runtimeFolder;
   }
 
@@ -373,9 +378,9 @@ export class Host {
     if (path !== null) this.#pidFiles.push(PidFile.write(path));
   }
 
-  #startCare(): void {
+  #startMaintenance(): void {
     const { log, parts } = this.#options;
-    const care = new DiskMaintenance({
+    const maintenance = new DiskMaintenance({
       disks: this.#disks,
       total: this.#total,
       counters: this.#counters,
@@ -384,11 +389,11 @@ export class Host {
       connections: (name) => this.#nbd?.connections(name) ?? 0,
       reset: (name) => this.reset(name, false),
     });
-    this.#undo.push(care.start());
+    this.#undo.push(maintenance.start());
   }
 }
 
-/** Makes the path free and listens there; what the system says against it becomes an error that helps. */
+/** Removes a stale socket and listens at its path. System errors become SwapErrors with advice. */
 async function listenAt<T>(place: SocketPath, listen: () => Promise<T>): Promise<T> {
   await claimSocketPath(place);
   try {
@@ -398,7 +403,7 @@ async function listenAt<T>(place: SocketPath, listen: () => Promise<T>): Promise
   }
 }
 
-/** An address that clients can connect to, in place of "all addresses". */
+/** An address that clients can connect to, for a host that listens on all addresses. */
 const connectable = (host: string): string => {
   if (host === '0.0.0.0') return '127.0.0.1';
   return host === '::' ? '::1' : host;

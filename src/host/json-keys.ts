@@ -1,8 +1,8 @@
-/** Finds duplicate keys, of which JSON.parse silently takes the last. */
+/** Finds duplicate keys in JSON; JSON.parse silently uses the last one. */
 
 /**
  * @param text valid JSON
- * @returns the first key that the outermost object has twice, or null
+ * @returns the first duplicate key of the outermost object, or null
  */
 export function repeatedKey(text: string): string | null {
   const seen = new Set<string>();

@@ -1,44 +1,42 @@
 /**
- * Limits of memory: a disk's own, and the total that holds for all disks of a host together.
+ * Memory limits: of each disk, and of all disks of a host together (the total).
  *
  *   own limit of a disk    limit=, else --limit, else none
  *   total                  --total-limit, else half of the memory that this process may use
- *   a disk's ceiling       its own limit; a disk without one that is larger than the total: the total
+ *   effective limit        its own limit; for a disk without one that is larger than the total: the total
  *
- * The total is a budget above the disks' budgets: a page that does not fit under it is refused exactly as one that does
- * not fit under the disk's own limit. So no split of the total among the disks is needed, and limits may add up to
- * more.
+ * The total is a budget above the budgets of the disks: a page that exceeds it is refused like one that exceeds the disk's
+ * own limit. So the total is not split among the disks, and their limits may add up to more.
  */
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
 
-/** What limits depend on in a disk's configuration; config.ts describes the fields. */
+/** The part of a disk's configuration that limits depend on; config.ts describes the fields. */
 interface LimitedDisk {
   readonly sizeBytes: number;
   readonly limitBytes: number;
   readonly backing?: string;
 }
 
-/** Below it a disk's own tables leave no room for pages. */
+/** Below it the tables of a disk leave no space for pages. */
 const LIMIT_BYTES_MIN = 256 * 1024;
 /**
- * Share of the usable memory that all disks may take unless told otherwise: the guests and the rest need the other
- * half.
+ * Default share of the usable memory for all disks; the other half is for guests and other processes.
  */
 const TOTAL_SHARE = 0.5;
 
 const rejected = (from: string, text: string, why: string): SwapError =>
   new SwapError('ERR_ARG_VALUE', `${from}: '${text}' ${why}`, { key: from, value: text });
 
-/** A size, or a share of the memory as `50%`; 0 is none. */
+/** Parses a size, or a share of the memory such as `50%`; 0 means no limit. */
 export function parseLimit(from: string, text: string, memory: UsableMemory): number {
   const percent = /^\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*$/.exec(text)?.[1];
   if (percent === undefined && text.trim().endsWith('%'))
-    throw rejected(from, text, 'is no percentage: write 50% or 12.5%');
+    throw rejected(from, text, 'is not a valid percentage: write 50% or 12.5%');
   if (percent !== undefined && (Number(percent) === 0 || Number(percent) > 100))
-    throw rejected(from, text, 'is no share of the memory: more than 0%, at most 100%');
+    throw rejected(from, text, 'is out of range: more than 0%, at most 100%');
   const limitBytes =
     percent === undefined
       ? parseSize(from, text)
@@ -47,19 +45,19 @@ export function parseLimit(from: string, text: string, memory: UsableMemory): nu
     throw rejected(
       from,
       text,
-      `is too small: at least ${formatSize(LIMIT_BYTES_MIN)}, or 0 for none`,
+      `is too small: at least ${formatSize(LIMIT_BYTES_MIN)}, or 0 for no limit`,
     );
   return limitBytes;
 }
 
-/** Half of the memory, in whole MiB where there is that much. */
+/** Half of the memory, in whole MiB from 1 MiB on. */
 export function defaultTotal({ bytes }: UsableMemory): number {
   const half = Math.floor(bytes * TOTAL_SHARE);
   const MiB = 1024 * 1024;
   return half < MiB ? Math.max(half, LIMIT_BYTES_MIN) : Math.floor(half / MiB) * MiB;
 }
 
-/** What a disk needs before it can hold a page. */
+/** Smallest limit with which a disk can store a page, bytes. */
 export const leastBytes = ({
   sizeBytes,
   backing,
@@ -67,8 +65,8 @@ export const leastBytes = ({
   LIMIT_BYTES_MIN + (backing === undefined ? 0 : backingTableBytes(sizeBytes));
 
 /**
- * The disks with the ceilings that the total leaves them.
- * @throws SwapError ERR_ARG_VALUE when it leaves them none
+ * Returns the disks with their effective limits.
+ * @throws SwapError ERR_ARG_VALUE: the total is too small for their tables
  */
 export function underTotal<Disk extends LimitedDisk>(
   disks: readonly Disk[],
@@ -93,7 +91,7 @@ export function underTotal<Disk extends LimitedDisk>(
 const sourceText = ({ bytes, isGroupLimit }: UsableMemory): string =>
   `the ${formatSize(bytes)} of ${isGroupLimit ? 'this control group' : 'this machine'}`;
 
-/** What an operator should know before the memory runs out. */
+/** Warnings about limits that the memory cannot satisfy. */
 export function limitWarnings(
   {
     disks,

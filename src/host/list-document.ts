@@ -1,9 +1,9 @@
 /**
- * The list document: what `GET /v1/disks` answers and `frontswap list --json` prints. A stable contract:
- * fields are only added within a schemaVersion. One table of fields makes the JSON schema and the check
- * of documents that come from a host.
+ * The list document: the reply to `GET /v1/disks` and the output of `frontswap list --json`. A stable contract: within a
+ * schemaVersion fields are only added. The JSON schema and the check of a host's document come from one table of fields.
  */
 import { SwapError } from '../base/errors.ts';
+import { printable } from '../base/printable.ts';
 import type { DiskStats } from './parts.ts';
 
 const SCHEMA_VERSION = 1;
@@ -11,13 +11,13 @@ const SCHEMA_VERSION = 1;
 export interface DiskReport extends DiskStats {
   readonly name: string;
   readonly readOnly: boolean;
-  /** Clients that have the disk open. */
+  /** Number of connections that have the disk open. */
   readonly connections: number;
-  /** Where the disk is served, one URI a listener. */
+  /** URIs of the disk, one per listener. */
   readonly uris: readonly string[];
   /** Process id of the host. */
   readonly hostPid: number;
-  /** Control socket of the host; empty: it has none. */
+  /** Control socket of the host; empty: none. */
   readonly hostControl: string;
 }
 
@@ -26,19 +26,19 @@ export interface ListDocument {
   readonly disks: readonly DiskReport[];
 }
 
-type Kind = 'count' | 'text' | 'truth' | 'texts';
+type Kind = 'count' | 'text' | 'boolean' | 'texts';
 interface FieldSpec {
   readonly kind: Kind;
   readonly help: string;
 }
 
-/** The device counts what reaches it: the protocol cuts a request into one piece or more. */
+/** The NBD server splits a request into one or more bios, and the device counts bios. */
 const pieces = "a client's request counts as one or more";
 
 const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   name: { kind: 'text', help: 'Name of the disk and of its NBD export.' },
   algorithm: { kind: 'text', help: 'Page compressor.' },
-  readOnly: { kind: 'truth', help: 'Whether writes are refused.' },
+  readOnly: { kind: 'boolean', help: 'Whether writes are refused.' },
   uris: { kind: 'texts', help: 'Where the disk is served, one NBD URI a listener.' },
   hostPid: { kind: 'count', help: 'Process id of the host that serves the disk.' },
   hostControl: { kind: 'text', help: 'Control socket of that host.' },
@@ -96,7 +96,7 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
 const jsonType: Readonly<Record<Kind, object>> = {
   count: { type: 'integer', minimum: 0 },
   text: { type: 'string' },
-  truth: { type: 'boolean' },
+  boolean: { type: 'boolean' },
   texts: { type: 'array', items: { type: 'string' } },
 };
 
@@ -128,33 +128,36 @@ export const listDocument = (disks: readonly DiskReport[]): ListDocument => ({
   disks,
 });
 
-function holds(kind: Kind, value: unknown): boolean {
+/** Text is printed on terminals: control characters and characters that change its direction are invalid. */
+const isText = (value: unknown): boolean => typeof value === 'string' && printable(value) === value;
+
+function isValid(kind: Kind, value: unknown): boolean {
   if (kind === 'count')
     return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
-  if (kind === 'texts')
-    return Array.isArray(value) && value.every((one) => typeof one === 'string');
-  return typeof value === (kind === 'text' ? 'string' : 'boolean');
+  if (kind === 'texts') return Array.isArray(value) && value.every(isText);
+  return kind === 'text' ? isText(value) : typeof value === 'boolean';
 }
 
 /**
- * Takes what a host answered for a list document, once it is one.
- * @param from who answered, for the message
+ * Checks that the reply of a host is a list document, and returns it.
+ * @param from the sender, for messages
  * @throws SwapError ERR_PEER_PROTOCOL
  */
 export function checkListDocument(value: unknown, from = 'the host'): ListDocument {
   const reject = (why: string): SwapError =>
-    new SwapError('ERR_PEER_PROTOCOL', `the list of disks of ${from} is unusable: ${why}`);
+    new SwapError('ERR_PEER_PROTOCOL', `the list of disks from ${from} is invalid: ${why}`);
   if (typeof value !== 'object' || value === null) throw reject('not an object');
   const { schemaVersion, disks } = value as Record<string, unknown>;
+  const shownVersion = printable(String(schemaVersion)).slice(0, 20);
   if (schemaVersion !== SCHEMA_VERSION)
     throw reject(
-      `it has version ${String(schemaVersion)}, this program reads ${SCHEMA_VERSION}; use the version that the host runs`,
+      `it has version ${shownVersion}, this program reads ${SCHEMA_VERSION}; use the version that the host runs`,
     );
-  if (!Array.isArray(disks)) throw reject("no 'disks'");
+  if (!Array.isArray(disks)) throw reject("'disks' is missing");
   for (const disk of disks as unknown[]) {
     if (typeof disk !== 'object' || disk === null) throw reject('a disk is not an object');
     for (const [name, { kind }] of Object.entries(fields))
-      if (!holds(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
+      if (!isValid(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
   }
   return value as ListDocument;
 }

@@ -1,11 +1,10 @@
 /**
- * A file with the process id of a running host. It is locked (flock) for as long as the host runs, so that a second
- * host can neither overwrite nor remove it; the lock ends with the process, however it ends, and a new host takes over
- * the file of a dead one.
+ * A file with the process id of a running host. It is locked (flock) while the host runs, so a second host can neither
+ * overwrite nor remove it. The lock ends with the process, and a new host takes over the file of a dead one.
  *
- *   open or make ─▶ lock ─▶ still what the path names? ─▶ nothing but a process id in it? ─▶ write
- *                     │no           └─no: opened while its host removed it; again
- *                     └▶ in use, by whom
+ *   open or create ─▶ only a process id in it? ─▶ lock ─▶ path still names this file? ─▶ write
+ *                                                  │no         └─no: its host removed it meanwhile; retry
+ *                                                  └▶ ERR_IO_IN_USE
  */
 import {
   accessSync,
@@ -27,26 +26,26 @@ import { errnoOf, systemError } from '../os/system-error.ts';
 import { type OwnFile, ownFile, removeOwn } from '../os/unix-socket.ts';
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
-/** Longer than any process id with its line end. */
+/** Maximum size of the file, more than any process id with a newline needs. */
 const TEXT_BYTES_MAX = 32;
 const TRIES = 5;
 
 const failed = (path: string, cause: unknown): SwapError =>
   cause instanceof SwapError ? cause : systemError(`write ${path}`, cause, 'see --pidfile');
 
-/** Locks what was opened and looks at what is in it. @returns false when the path names another file by now */
-function take(path: string, fd: number): boolean {
+/** Checks the contents of the open file and locks it. @returns false if the path names another file meanwhile */
+function lock(path: string, fd: number): boolean {
   const stat = fstatSync(fd);
   const text = Buffer.alloc(TEXT_BYTES_MAX);
   const found =
     stat.isFile() && stat.size <= TEXT_BYTES_MAX
       ? text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0))
       : '-';
-  // The path may be a typing error.
+  // Protects a file whose path was mistyped.
   if (!/^\s*[0-9]*\s*$/.test(found))
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `--pidfile: '${path}' holds something else than a process id; name another file`,
+      `--pidfile: '${path}' contains something other than a process id; choose another file`,
       {
         key: '--pidfile',
         value: path,
@@ -56,7 +55,7 @@ function take(path: string, fd: number): boolean {
     const holder = holderOf(stat) || processText(Number(found)) || 'another process';
     throw new SwapError(
       'ERR_IO_IN_USE',
-      `--pidfile: ${path} is ${holder}'s, which runs: stop it, or name another file`,
+      `--pidfile: ${path} belongs to ${holder}, which is running: stop it, or choose another file`,
       { key: '--pidfile', path },
     );
   }
@@ -79,7 +78,7 @@ export class PidFile {
       for (let tries = 1; ; tries++) {
         const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o644);
         try {
-          if (take(path, fd)) {
+          if (lock(path, fd)) {
             ftruncateSync(fd);
             writeSync(fd, `${process.pid}\n`, 0);
             return new PidFile(path, fd);
@@ -87,7 +86,7 @@ export class PidFile {
           if (tries === TRIES)
             throw new SwapError(
               'ERR_IO_IN_USE',
-              `--pidfile: ${path} is removed and made again all the time: another host starts or stops`,
+              `--pidfile: other hosts keep removing and creating ${path}; try again`,
               { key: '--pidfile', path },
             );
         } catch (error) {
@@ -110,7 +109,7 @@ export class PidFile {
   }
 }
 
-/** Whether write() could have the path now; nothing is changed. @throws SwapError as write() */
+/** Checks whether write() would succeed now. Changes nothing. @throws SwapError as write() */
 export function checkPidFile(path: string): void {
   try {
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
@@ -119,7 +118,7 @@ export function checkPidFile(path: string): void {
     }
     const fd = openSync(path, O_RDWR | O_NOFOLLOW);
     try {
-      take(path, fd);
+      lock(path, fd);
     } finally {
       closeSync(fd);
     }
@@ -129,9 +128,9 @@ export function checkPidFile(path: string): void {
 }
 
 /**
- * Calls `act`, with the file locked, when the process that wrote it is dead. An empty file is one that is not locked
- * yet.
- * @returns whether it was dead; throws what the system throws
+ * Calls `act`, with the file locked, if the process that wrote it is dead. An empty file belongs to a host that has not
+ * locked it yet.
+ * @returns true if it was dead; throws system errors
  */
 export function ifOwnerIsDead(path: string, act: () => void): boolean {
   const fd = openSync(path, O_RDWR | O_NOFOLLOW);
@@ -140,7 +139,7 @@ export function ifOwnerIsDead(path: string, act: () => void): boolean {
     const pid = Number(text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0)));
     if (!(pid > 0 && pid < 2 ** 31)) return false; // NaN, too
     if (!systemFileLock(process.platform)(fd)) return false;
-    // Without locks only the process id decides. Our own id belonged to another process before, or there is no lock.
+    // Without locks (no FFI) only the process id decides. This process's own id is that of a dead process that had it before.
     if (pid !== process.pid && isAlive(pid)) return false;
     act();
     return true;

@@ -1,27 +1,27 @@
 /**
- * Reports once that a disk has begun to refuse writes, and again only after a period without refusals: a guest at
- * the limit keeps retrying, and a log line for each attempt would bury the first.
+ * Reports once that a counter of failures has increased, and again only after a period without an increase: a guest at
+ * the limit keeps retrying, and a log line per attempt would hide the first.
  *
- *   failedWrites   0 0 7 9 9 9 … 9 (QUIET_LOOKS times) 12
- *   look() true        ▲                                ▲
+ *   failures       0 0 7 9 9 9 … 9 (QUIET_CHECKS times) 12
+ *   check() true       ▲                                 ▲
  */
 
-/** Looks without a refusal after which the next one is news. */
+/** Number of checks without an increase after which the next increase is reported again. */
 export const QUIET_CHECKS = 60;
 
 export class RefusalWatch {
   #seen = 0;
-  #quietLooks: number = QUIET_CHECKS;
+  #quietChecks: number = QUIET_CHECKS;
 
-  /** @returns whether the disk has just begun to refuse */
-  look(failedWrites: number): boolean {
-    if (failedWrites === this.#seen) {
-      this.#quietLooks++;
+  /** @returns true if the counter has just begun to increase */
+  check(failures: number): boolean {
+    if (failures === this.#seen) {
+      this.#quietChecks++;
       return false;
     }
-    const begins = this.#quietLooks >= QUIET_CHECKS;
-    this.#seen = failedWrites;
-    this.#quietLooks = 0;
+    const begins = this.#quietChecks >= QUIET_CHECKS;
+    this.#seen = failures;
+    this.#quietChecks = 0;
     return begins;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * `--run`: a shell command that runs beside the host and finds the disks through its environment, as with nbdkit:
- * $uri $nbd $port $unixsocket $exportname, and $FRONTSWAP_CONTROL for list and attach. `frontswap` is in its PATH.
+ * `--run`: a shell command that runs beside the host. Its environment names the disks as nbdkit does: $uri $nbd $port
+ * $unixsocket $exportname, and $FRONTSWAP_CONTROL for list and attach. `frontswap` is in its PATH.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -8,18 +8,18 @@ import { delimiter, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemError } from '../os/system-error.ts';
 
-/** 128 + n, as a shell reports a process that a signal ended. */
+/** Exit status of a process that signal n ended, as a shell reports it: 128 + n. */
 export const statusOfSignal = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
 
-/** Holds `frontswap`; made by the build. */
+/** The folder of `frontswap`, created by the build. */
 const binFolder = fileURLToPath(new URL('../bin', import.meta.url));
 
-/** Before everything: this program. Behind everything: the Node that runs it, for a PATH that has none. */
+/** PATH with this program at the start, and at the end the running Node for a PATH without one. */
 const pathWithOwn = (path = '/usr/local/bin:/usr/bin:/bin'): string =>
   [binFolder, path, dirname(process.execPath)].join(delimiter);
 
 export class RunCommand {
-  /** The command's exit status, 128 + n after a signal. Rejects when no shell can be started. */
+  /** Resolves with the exit status of the command, 128 + n after a signal. Rejects if no shell can be started. */
   readonly ended: Promise<number>;
   readonly #child: ChildProcess;
 
@@ -36,7 +36,7 @@ export class RunCommand {
     });
   }
 
-  /** Asks the command to end. */
+  /** Sends SIGTERM to the command. */
   terminate(): void {
     this.#child.kill('SIGTERM');
   }

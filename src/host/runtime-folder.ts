@@ -1,9 +1,9 @@
 /**
- * Default folder of sockets: only this user can enter it.
+ * Default folder of sockets, private to this user.
  *
  *   root        /run/frontswap
  *   a user      $XDG_RUNTIME_DIR/frontswap
- *   without it  /tmp/frontswap-UID   (another user can create that folder first, so its owner is checked)
+ *   without it  /tmp/frontswap-UID   (another user can create it first, so its owner is checked)
  *
  * Invariant: nothing is created in a folder that another user owns or may write to.
  */
@@ -24,20 +24,24 @@ export function runtimeFolder(env: Environment, uid: number): string {
 }
 
 /**
- * Makes the folder with mode 0700 unless it is there, and checks it either way.
+ * Creates the folder with mode 0700 unless it exists, and checks it in both cases.
  * @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH
  */
 export function makePrivateFolder(path: string, uid: number): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw systemError(`make the folder ${path}`, cause, 'say where with --control and --unix');
+    throw systemError(
+      `create the folder ${path}`,
+      cause,
+      'choose other paths with --control and --unix',
+    );
   }
   checkPrivateFolder(path, uid);
 }
 
 /**
- * Checks that a folder is this user's alone to write to; one that is not there passes.
+ * Checks that only this user can write to a folder. A folder that does not exist passes.
  * @throws SwapError ERR_IO_UNSAFE_PATH
  */
 export function checkPrivateFolder(path: string, uid: number): void {
@@ -46,30 +50,29 @@ export function checkPrivateFolder(path: string, uid: number): void {
   const reject = (why: string): SwapError =>
     new SwapError(
       'ERR_IO_UNSAFE_PATH',
-      `${path} ${why}; remove it, or choose places with --control and --unix`,
+      `${path} ${why}; remove it, or choose other paths with --control and --unix`,
       { path, uid: stat.uid, mode: stat.mode & 0o777 },
     );
-  if (!stat.isDirectory()) throw reject('is no folder');
+  if (!stat.isDirectory()) throw reject('is not a folder');
   if (stat.uid !== uid) throw reject(`belongs to user ${stat.uid}, not to ${uid}`);
-  if ((stat.mode & 0o022) !== 0) throw reject('can be written to by others');
+  if ((stat.mode & 0o022) !== 0) throw reject('is writable by other users');
 }
 
-/** Of the folders that hosts have for themselves. */
+/** Prefix of the private folders of hosts. */
 export const PRIVATE_PREFIX = 'host-';
-/** In a host's own folder, with its process id, locked as long as it runs: how a later host knows that it is dead. */
+/** Name of the pid file in a host's private folder. It is locked while the host runs; by that a later host detects a dead one. */
 export const OWNER_FILE = 'pid';
-/** Nothing else is put there. */
-const contents: readonly string[] = [OWNER_FILE, 'nbd.sock', 'control.sock'];
+/** All files that a host creates in its private folder. */
+const FILES: readonly string[] = [OWNER_FILE, 'nbd.sock', 'control.sock'];
 
-/** A new folder with a random name and mode 0700 inside a private one. */
+/** Creates a folder with a random name and mode 0700 inside a private one. */
 export const makeRandomFolder = (inside: string): string =>
   mkdtempSync(join(inside, PRIVATE_PREFIX));
 
 /**
- * Removes what killed hosts left in a private folder: folders of this user with nothing but a host's files, whose owner
- * is dead. One that is just being made has no process id in it yet; that one stays, and everything else whose end is no
- * fact.
- * @returns how many are gone
+ * Removes folders of killed hosts inside a private folder: folders of this user with only a host's files, whose host is
+ * dead. A folder without a process id may be of a host that is just starting, and stays.
+ * @returns the number of removed folders
  */
 export function sweepDeadFolders(inside: string, uid: number): number {
   let count = 0;
@@ -78,7 +81,7 @@ export function sweepDeadFolders(inside: string, uid: number): number {
     try {
       if (removeIfDead(join(inside, name), uid)) count++;
     } catch {
-      // Already removed, or not removable: a leftover does no harm.
+      // Already removed, or not removable: the folder does no harm.
     }
   }
   return count;
@@ -88,7 +91,7 @@ function removeIfDead(folder: string, uid: number): boolean {
   const stat = lstatSync(folder);
   if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0) return false;
   const found = readdirSync(folder);
-  if (!found.every((name) => contents.includes(name))) return false;
+  if (!found.every((name) => FILES.includes(name))) return false;
   return ifOwnerIsDead(join(folder, OWNER_FILE), () => {
     for (const name of found) unlinkSync(join(folder, name));
     rmdirSync(folder);

@@ -1,9 +1,9 @@
 /**
- * A disk's known-answer test, run once before the host accepts clients: it writes, reads and discards pages of every
- * kind (zero, same-filled, compressed, raw; full and partial) and compares them byte for byte. It is also the warm-up:
- * code is loaded and compiled, and tables grow, now and not when memory is short.
+ * A known-answer test of a disk, run once before the host accepts clients: it writes, reads and discards pages of every
+ * kind (zero, same-filled, compressed, raw; full and partial) and compares every byte. It also warms up: code is loaded and
+ * compiled, and tables grow, before memory is short.
  *
- * Cost: about 100 ms, and 8 MiB that are released.
+ * Cost: about 100 ms, and 8 MiB that are released afterwards.
  */
 import { assert } from '../base/assert.ts';
 import { Prng } from '../base/prng.ts';
@@ -16,10 +16,12 @@ export const SELF_TEST_DISK_BYTES: number = 8 << 20;
 const TRANSFER_BYTES = 128 * 1024;
 const ROUNDS = 3;
 
-/** One page in four is zero, words, text and noise each, so that no way is left out. */
+/** A quarter of the pages each: zeros, one repeated byte, text, noise. */
 function samplePages(prng: Prng): Uint8Array {
   const pages = new Uint8Array(SELF_TEST_DISK_BYTES);
-  const text = new TextEncoder().encode('cold pages leave, and come back when they are touched; ');
+  const text = new TextEncoder().encode(
+    'cold pages are swapped out, and swapped in when they are accessed; ',
+  );
   for (let at = 0; at < pages.length; at += PAGE_BYTES) {
     const page = pages.subarray(at, at + PAGE_BYTES);
     const kind = (at / PAGE_BYTES) % 4;
@@ -46,10 +48,10 @@ class Requests implements BioOwner {
     this.#pool.free(bio);
   }
 
-  /** One request, to its end. */
+  /** Runs one request to completion. */
   run(op: BioOp, offset: number, length: number, data?: Uint8Array, at = 0): void {
     const bio = this.#pool.alloc();
-    assert(bio !== null, 'a self-test has one request at a time');
+    assert(bio !== null, 'the previous request has ended');
     bio.op = op;
     bio.offset = offset;
     bio.length = length;
@@ -58,11 +60,11 @@ class Requests implements BioOwner {
     bio.owner = this;
     this.#disk.submit(bio);
     this.#disk.tick();
-    assert(this.#status === BioStatus.ok, 'the self-test of the disk ended with an error');
+    assert(this.#status === BioStatus.ok, 'each request of the self-test succeeds');
   }
 }
 
-/** Tests an empty disk of SELF_TEST_DISK_BYTES and leaves it empty. @throws InvariantError when a byte is wrong */
+/** Tests an empty disk of SELF_TEST_DISK_BYTES and leaves it empty. @throws InvariantError: a byte is wrong */
 export function selfTest(disk: Disk): void {
   const prng = new Prng(2010);
   const pages = samplePages(prng);
@@ -75,13 +77,13 @@ export function selfTest(disk: Disk): void {
     for (let at = 0; at < pages.length; at += TRANSFER_BYTES) {
       requests.run(BioOp.read, at, TRANSFER_BYTES, back);
       const same = Buffer.compare(back, pages.subarray(at, at + TRANSFER_BYTES)) === 0;
-      assert(same, 'the self-test of the disk read back what it wrote');
+      assert(same, 'the self-test reads what it wrote');
     }
     requests.run(round === 0 ? BioOp.writeZeroes : BioOp.discard, 0, pages.length);
     requests.run(BioOp.read, 0, TRANSFER_BYTES, back);
     assert(
       back.every((b) => b === 0),
-      'the self-test of the disk read zeros where it discarded',
+      'a discarded range reads as zeros',
     );
   }
 }

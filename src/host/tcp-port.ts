@@ -1,14 +1,14 @@
-/** The TCP port of a host: the configured one, or without one the first free port from NBD's default on. */
+/** The TCP port of a host: the configured port, or else the first free one from NBD's default port on. */
 
 import { errnoOf, tcpListenError } from '../os/system-error.ts';
 import type { TcpConfig } from './config.ts';
 
-/** Ports that are tried. */
+/** Maximum number of ports to try. */
 const PORTS_MAX = 64;
 
 /**
- * Calls `listen` with one port after the other until one is not in use.
- * @returns what it answers; throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
+ * Calls `listen` with one port after another until one is not in use.
+ * @returns the result of `listen`; throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
 export async function firstPort<T>(
   { host, port, orNext }: TcpConfig,
@@ -18,8 +18,8 @@ export async function firstPort<T>(
     try {
       return await listen(at);
     } catch (cause) {
-      const goesOn = orNext && errnoOf(cause) === 'EADDRINUSE' && at + 1 < port + PORTS_MAX;
-      if (!goesOn) throw tcpListenError(host, at, cause);
+      const hasNext = orNext && errnoOf(cause) === 'EADDRINUSE' && at + 1 < port + PORTS_MAX;
+      if (!hasNext) throw tcpListenError(host, at, cause);
     }
   }
 }

@@ -1,11 +1,11 @@
 /**
- * Paths of Unix sockets: checks whether a path can be used, makes the socket private, removes it. The socket of a live
+ * Paths of Unix sockets: checks whether a path can be used, gives the socket its mode, removes it. The socket of a live
  * server is left alone, a stale socket is replaced, and other files are never removed.
  *
  * Another process can take the path between the check and the listen: then listen fails with EADDRINUSE.
  */
 import { accessSync, chmodSync, constants, lstatSync, unlinkSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -120,21 +120,23 @@ export async function claimSocketPath(place: SocketPath): Promise<void> {
 }
 
 /**
- * Binds with a umask that excludes other users until the mode is set. A worker thread cannot set the umask.
- * Throws the system error.
+ * Listens on a Unix socket that has permission bits `mode` from the moment of bind(2): the umask allows no others.
+ *
+ * The path is changed afterwards only if the socket was bound and has another mode: in a worker thread, which cannot set
+ * the umask, or in a folder with a default ACL. chmod(2) follows a symbolic link, so a path whose bind failed is left
+ * alone: it belongs to another process. The server reports that error itself.
  */
-export function withPrivateUmask(path: string, mode: number, bind: () => void): void {
-  const before = isMainThread ? process.umask(0o177) : null;
+export function listenWithMode(path: string, mode: number, listen: () => Server): void {
+  const before = isMainThread ? process.umask(~mode & 0o777) : null;
+  let server: Server;
   try {
-    bind();
+    server = listen();
   } finally {
     if (before !== null) process.umask(before);
   }
-  try {
-    chmodSync(path, mode);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error; // ENOENT: bind failed, and the server reports its error
-  }
+  if (!server.listening) return;
+  const bound = lstatSync(path, { throwIfNoEntry: false });
+  if (bound?.isSocket() === true && (bound.mode & 0o777) !== mode) chmodSync(path, mode);
 }
 
 /** Removes a file or socket if it exists. */

@@ -92,6 +92,8 @@ const optionKeys: readonly (keyof RemoteOptions)[] = [
 ];
 /** Longest time of an option: setTimeout and poll(2) take 31 bits. */
 const MS_MAX = 2 ** 31 - 1;
+/** Longest user name and password, characters: both fit one command. */
+const CREDENTIAL_LENGTH_MAX = 4096;
 
 const MEMORY_BYTES = 6 * 65536;
 const PAGE_AT = KERNEL_SCRATCH_BYTES;
@@ -394,17 +396,27 @@ export class RemotePages implements Disposable {
 /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
 function checkRemoteOptions(options: RemoteOptions): void {
   checkOptions(options, 'new RemotePages(options)', optionKeys);
-  const { client, boot, deadlineMs = 1, leaseMs = 1, pauseMs = 1, pauseMsMax = 1 } = options;
-  const wrong = (name: string, value: unknown, allowed: string): never => {
-    throw new SwapError('ERR_ARG_VALUE', `${name} is '${value}': give ${allowed}`, {
-      [name]: String(value),
-    });
-  };
+  const { client, boot, user, password } = options;
+  const { deadlineMs = 1, leaseMs = 1, pauseMs = 1, pauseMsMax = 1 } = options;
   if (!isText(client, /^[\w-]{1,64}$/)) wrong('client', client, '1 to 64 letters, digits, _ and -');
   if (!isText(boot, /^[0-9a-f]{16}$/)) wrong('boot', boot, '16 hexadecimal digits in lower case');
+  const credential = new RegExp(`^[^]{0,${CREDENTIAL_LENGTH_MAX}}$`);
+  const allowed = `text of at most ${CREDENTIAL_LENGTH_MAX} characters`;
+  if (user !== undefined && !isText(user, credential)) wrong('user', typeof user, allowed);
+  if (password !== undefined && !isText(password, credential))
+    wrong('password', typeof password, allowed); // its value must not reach a log
   for (const [name, ms] of Object.entries({ deadlineMs, leaseMs, pauseMs, pauseMsMax }))
     if (!Number.isInteger(ms) || ms < 1 || ms > MS_MAX)
       wrong(name, ms, `whole milliseconds, 1 .. ${MS_MAX}`);
+  for (const name of ['open', 'codec'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      wrong(name, typeof options[name], 'a function');
+}
+
+function wrong(name: string, value: unknown, allowed: string): never {
+  throw new SwapError('ERR_ARG_VALUE', `${name} is '${String(value)}': give ${allowed}`, {
+    [name]: String(value),
+  });
 }
 
 const isText = (value: unknown, pattern: RegExp): boolean =>

@@ -18,6 +18,7 @@
  */
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
+import { printable } from '../base/printable.ts';
 import { type Link, LinkEnd } from './link.ts';
 import { Token } from './resp.ts';
 
@@ -44,6 +45,8 @@ const STEP_MS = 500;
 const SCANS_MAX = 4096;
 /** Longest part of an error reply in a message. */
 const REPLY_BYTES_MAX = 80;
+/** What an error message escapes: a reply is bytes of an unknown encoding. */
+const NOT_ASCII = /[^ -~]/g;
 
 export class Session {
   /** Prefix of every key of this boot. */
@@ -293,7 +296,8 @@ export class Session {
   #errorText(token: Token): string {
     const { reader } = this.#link;
     if (token !== Token.error) return 'no error text';
-    return printable(textAt(reader.bytes, reader.at, Math.min(reader.length, REPLY_BYTES_MAX)));
+    const text = textAt(reader.bytes, reader.at, Math.min(reader.length, REPLY_BYTES_MAX));
+    return printable(text, NOT_ASCII);
   }
 }
 
@@ -301,12 +305,4 @@ export class Session {
 function textAt(bytes: Uint8Array, at: number, length: number): string {
   assert(at + length <= bytes.length, 'the reply is inside its buffer');
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('latin1');
-}
-
-/** Escapes everything but printable ASCII: a reply could hold terminal control sequences. */
-function printable(text: string): string {
-  return text.replace(
-    /[^ -~]/g,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  );
 }

@@ -208,6 +208,9 @@ test('bash, zsh and fish take the script', async (t) => {
 test('a shell that has no script is named', async () => {
   const { status, stderr } = await cli(['completion', 'fisch']);
   assert.equal(status, 2);
-  assert.match(stderr, /SHELL: 'fisch' is none of bash, zsh, fish; did you mean 'fish'/);
-  assert.match((await cli(['completion'])).stderr, /SHELL: say one of bash, zsh, fish/);
+  assert.match(
+    stderr,
+    /SHELL: unknown shell 'fisch'; choose one of bash, zsh, fish; did you mean 'fish'/,
+  );
+  assert.match((await cli(['completion'])).stderr, /SHELL: choose one of bash, zsh, fish/);
 });

@@ -84,7 +84,7 @@ test('hosts that start in one moment take different names', { timeout }, async (
   assert.deepEqual(pids.sort(), runs.map(({ child }) => child.pid).sort());
 });
 
-test('the names of killed hosts are taken again', { timeout }, async (t) => {
+test('the names of killed hosts are in use again', { timeout }, async (t) => {
   const { runs, folder } = await twoHosts(t);
   for (const run of runs) {
     run.child.kill('SIGKILL');
@@ -132,7 +132,7 @@ test('list shows the disks of all hosts, with the host beside each', { timeout }
   );
   const unknown = await list('other');
   assert.equal(unknown.status, 2);
-  assert.match(unknown.stderr, /none of 2 hosts has a disk 'other'; there is a, b, c\n/);
+  assert.match(unknown.stderr, /none of 2 hosts has a disk 'other'; available disks: a, b, c\n/);
   // One host that is told: as ever.
   const one = await list('--control', join(folder, 'control-2.sock'));
   assert.doesNotMatch(one.stdout, /HOST/);
@@ -168,15 +168,12 @@ test('a name that two hosts have is an error that lists them, and so is none', {
   const asked: readonly (readonly [readonly string[], string])[] = [
     [
       ['attach', '-f', 'qemu', 'b'],
-      "several hosts have a disk 'b'; say which host with --control PATH:",
+      "several hosts have a disk 'b'; choose the host with --control PATH:",
     ],
-    [['attach', '-f', 'qemu'], 'NAME: say which disk:'],
-    [['reset', 'b'], "several hosts have a disk 'b'; say which host with --control PATH:"],
-    [['stop', 'b'], "several hosts have a disk 'b'; say which host with --control PATH:"],
-    [
-      ['stop'],
-      'there are several hosts; name a disk of the one that is meant, or say --control PATH:',
-    ],
+    [['attach', '-f', 'qemu'], 'NAME: choose a disk:'],
+    [['reset', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
+    [['stop', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
+    [['stop'], 'there are several hosts; name a disk of the one to stop, or use --control PATH:'],
   ];
   for (const [argv, message] of asked) {
     const { status, stderr, stdout } = await cli(argv, { runtimeFolder: folder });

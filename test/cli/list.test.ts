@@ -99,7 +99,7 @@ test('--json has every field, so columns beside it are a conflict', async () => 
     assert.deepEqual([status, stdout], [2, '']);
     assert.match(
       stderr,
-      /--json prints every field, so it takes no columns; choose fields with jq/,
+      /--json prints every field and cannot be combined with columns; select fields with jq/,
     );
   }
 });
@@ -116,7 +116,7 @@ test('a host that is there and does not answer is not said to be missing', async
   assert.equal(status, 3);
   assert.match(
     stderr,
-    /is there, but gave no answer within 5000 ms: it is stopped or stuck; .* kill -CONT/,
+    /sent no complete reply within 5000 ms: it is stopped or stuck; .* kill -CONT/,
   );
   assert.doesNotMatch(stderr, /start one/);
 });
@@ -130,7 +130,7 @@ test('a disk that is not there exits 2 with a suggestion and prints no data', as
 test('attach asks which disk when there are several, and takes the socket for QEMU', async () => {
   const which = await cli(['attach', '-f', 'qemu', '--control', control]);
   assert.equal(which.status, 2);
-  assert.match(which.stderr, /NAME: say which disk: swap0, vm1/);
+  assert.match(which.stderr, /NAME: choose a disk: swap0, vm1/);
   const { status, stdout } = await cli(['attach', '-f', 'qemu', '--control', control, 'vm1']);
   assert.equal(status, 0);
   assert.ok(stdout.includes(`server.path=${folder}/s,export=vm1@`), stdout);

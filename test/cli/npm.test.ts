@@ -103,7 +103,7 @@ test('when npx ends while a client has pages, the host stays until the client ha
   assert.equal(await client.write(0, Buffer.alloc(4096, 'a page of the guest')), 0);
   run.child.kill('SIGTERM');
   await waitUntil('the host says why it stays', () =>
-    run.text.stderr.includes('npx has ended, but clients have vm1 (4K of pages'),
+    run.text.stderr.includes('npx has ended, but clients use vm1 (4K of pages'),
   );
   assert.equal((await askDisks(join(folder, 'c'))).disks[0]?.storedPages, 1);
   client[Symbol.dispose]();

@@ -91,18 +91,21 @@ for (const [argv, words] of splits)
   });
 
 const wrong: readonly [readonly string[], RegExp][] = [
-  [['node', 'app.js'], /--resident: say how much memory the program may keep resident, as 256M/],
-  [['--resident', '1M'], /PROGRAM: say what to run/],
-  [['--resident', '1M', '--'], /PROGRAM: say what to run/],
+  [
+    ['node', 'app.js'],
+    /--resident: specify how much memory the program may keep resident, such as 256M/,
+  ],
+  [['--resident', '1M'], /PROGRAM: specify what to run/],
+  [['--resident', '1M', '--'], /PROGRAM: specify what to run/],
   [['--resident', 'much', 'x'], /--resident: 'much' is not a valid size/],
   [['--resident', '127K', 'x'], /--resident: '127K' is too small: at least 128K/],
-  [['--resident', '0%', 'x'], /--resident: '0%' is no share of the memory/],
+  [['--resident', '0%', 'x'], /--resident: '0%' is out of range/],
   [['--resident', '1M', '--limit', '9K', 'x'], /--limit: '9K' is too small/],
   [['--resident', '1M', '--file', '/a', 'x'], /--file: '\/a' is not of the form PATH:SIZE/],
   [['--resident', '1M', '--file', '/a:b', 'x'], /--file: 'b' is not a valid size/],
   [['--resident', '1M', '--file', '/a:4K', 'x'], /--file: '4K' is too small: at least 40K/],
-  [['--resident', '1M', '--stat', 'x'], /no option --stat; did you mean '--stats'/],
-  [['--resident', '--stats', 'x'], /--resident: needs a value: SIZE/],
+  [['--resident', '1M', '--stat', 'x'], /unknown option --stat; did you mean '--stats'/],
+  [['--resident', '--stats', 'x'], /--resident: requires a value: SIZE/],
 ];
 for (const [argv, message] of wrong)
   test(`run ${argv.join(' ')} runs nothing and says ${message}`, async () => {
@@ -131,7 +134,7 @@ test('the exit status is that of the program; 127 not found, 126 not to be execu
     ["RUN sh -c 'kill -TERM $$'", 143, /^(Terminated\n)?$/],
     ['RUN no-such-program', 127, /^frontswap run: error: cannot run 'no-such.*PATH\n$/],
     [`RUN ${file}/x`, 127, /cannot run .*ENOTDIR/],
-    [`RUN ${file}`, 126, /permission denied \(EACCES\); is it a file, and executable/],
+    [`RUN ${file}`, 126, /permission denied \(EACCES\); check that it is a file and executable/],
     [`chmod +x ${file}; RUN ${file}`, 9, /^$/], // no #! line: /bin/sh runs it
   ];
   for (const [script, status, said] of ends) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatHoldings, formatStatus, StatusLine } from '../../src/cli/status-line.ts';
+import { formatDiskUses, formatStatus, StatusLine } from '../../src/cli/status-line.ts';
 
 const erase = '\r\x1b[K';
 
@@ -51,7 +51,7 @@ test('the status says what is stored and what it costs', () => {
 
 test('what a stop would lose is told by disk, and for how many', () => {
   assert.equal(
-    formatHoldings([
+    formatDiskUses([
       { name: 'vm1', dataBytes: 4096, connections: 0 },
       { name: 'vm2', dataBytes: 2 ** 30, connections: 1 },
       { name: 'vm3', dataBytes: 8192, connections: 2 },

@@ -26,7 +26,7 @@ test('while a client has pages the first TERM is refused, and the next one obeye
   run.child.kill('SIGTERM');
   await until(run, () => run.text.stderr !== '');
   const told =
-    /SIGTERM: not stopped: clients would lose vm1 \(4K of pages, 1 connection\); have .* swapoff/;
+    /SIGTERM: not stopped: clients would lose their pages on vm1 \(4K of pages, 1 connection\); run swapoff/;
   assert.match(run.text.stderr, told);
   assert.equal((await askDisks(join(folder, 'c'))).disks[0]?.storedPages, 1);
   run.child.kill('SIGTERM');
@@ -50,7 +50,10 @@ test('stop is refused while a client has pages; the next one, or one by force, i
     if (!force) {
       const refused = askToStop(folder);
       assert.equal(refused.status, 1);
-      assert.match(String(refused.stderr), /not stopped: clients would lose vm1 .*stop --force/);
+      assert.match(
+        String(refused.stderr),
+        /not stopped: clients would lose their pages on vm1 .*stop --force/,
+      );
     }
     const { status, stdout } = askToStop(folder, ...(force ? ['--force'] : []));
     assert.deepEqual([status, stdout], [0, `host ${run.child.pid}: stopped\n`]);

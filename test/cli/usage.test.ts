@@ -15,43 +15,49 @@ const root = join(import.meta.dirname, '../../..');
 
 /** argv, what stderr must name. All exit 2 and print no data. */
 const wrong: readonly [readonly string[], RegExp][] = [
-  [['hots'], /^frontswap: error: no command 'hots'; did you mean 'host'\?/],
+  [['hots'], /^frontswap: error: unknown command 'hots'; did you mean 'host'\?/],
   [
     ['zzz'],
-    /no command 'zzz'; there is run, host, list, attach, reset, stop, doctor, completion, help, version/,
+    /unknown command 'zzz'; available commands: run, host, list, attach, reset, stop, doctor, completion, help, version/,
   ],
-  [['toString'], /no command 'toString'/],
-  [['help', 'lits'], /^frontswap help: error: no command 'lits'; did you mean 'list'/],
-  [['--frob'], /^frontswap: error: no option --frob/],
-  [['host', '--prot', '1'], /^frontswap host: error: no option --prot; did you mean '--port'\?/],
-  [['host', '-Z'], /no option -Z\n/],
-  [['host', '--port'], /--port: needs a value: PORT/],
-  [['host', '--port', '--no-control'], /--port: needs a value: PORT; if it is '--no-control'/],
-  [['host', '--no-control=yes'], /--no-control: takes no value, but was given 'yes'/],
-  [['host', '--port', '99999'], /--port: '99999' is no whole number/],
+  [['toString'], /unknown command 'toString'/],
+  [['help', 'lits'], /^frontswap help: error: unknown command 'lits'; did you mean 'list'/],
+  [['--frob'], /^frontswap: error: unknown option --frob/],
+  [
+    ['host', '--prot', '1'],
+    /^frontswap host: error: unknown option --prot; did you mean '--port'\?/,
+  ],
+  [['host', '-Z'], /unknown option -Z\n/],
+  [['host', '--port'], /--port: requires a value: PORT/],
+  [['host', '--port', '--no-control'], /--port: requires a value: PORT; if it is '--no-control'/],
+  [['host', '--no-control=yes'], /--no-control: does not take a value, but got 'yes'/],
+  [['host', '--port', '99999'], /--port: '99999' is not a whole number/],
   [['host', '--limit', '12x'], /--limit: '12x' is not a valid size/],
   [['host', '--limit=-5'], /--limit: '-5' is negative/],
   [['host', '--disk', 'a'], /--disk: 'a' is not of the form/],
-  [['host', '--disk', 'a=1G', '--disk', 'a=1G'], /--disk: 'a' is there twice/],
-  [['host', '-U', 'a', '-U', 'b'], /--unix is there twice: 'a' and 'b'/],
-  [['host', '--check-config', '-U', 'a', '--unix=b'], /--unix is there twice/],
+  [['host', '--disk', 'a=1G', '--disk', 'a=1G'], /--disk: duplicate disk 'a'/],
+  [['host', '-U', 'a', '-U', 'b'], /--unix is given twice: 'a' and 'b'/],
+  [['host', '--check-config', '-U', 'a', '--unix=b'], /--unix is given twice/],
   [['host', '--check-config', '--limit=1K'], /--limit: '1K' is too small: at least 256K/],
-  [['host', '--check-config', '--disk=a=1G,limit=1M,limit=2M'], /--disk: .* has 'limit' twice/],
-  [['list', '-o', 'NAME', '-o', 'DATA'], /--output is there twice/],
+  [['host', '--check-config', '--disk=a=1G,limit=1M,limit=2M'], /--disk: duplicate 'limit'/],
+  [['list', '-o', 'NAME', '-o', 'DATA'], /--output is given twice/],
   [['host', '-e', 'b'], /--exportname: no disk 'b'/],
-  [['host', '--codec', 'lzo'], /--codec: 'lzo' is none of/],
-  [['host', '--control', '/x', '--no-control'], /--control and --no-control exclude each other/],
-  [['host', 'swap0'], /'swap0' is one argument too many/],
-  [['list', '-o', 'NAM'], /--output: no column 'NAM'; did you mean 'NAME'/],
+  [['host', '--codec', 'lzo'], /--codec: 'lzo' is not a codec/],
+  [
+    ['host', '--control', '/x', '--no-control'],
+    /--control and --no-control are mutually exclusive/,
+  ],
+  [['host', 'swap0'], /unexpected argument 'swap0'/],
+  [['list', '-o', 'NAM'], /--output: unknown column 'NAM'; did you mean 'NAME'/],
   [['list', '-o', 'NAME,'], /--output: 'NAME,' has an empty column name/],
-  [['list', '-o', 'zzzzz'], /no column 'zzzzz'; there is NAME, ALGORITHM/],
-  [['list', '-o', 'NAME', '--output-all'], /--output and --output-all exclude each other/],
-  [['attach'], /--format: say one of qemu, libvirt, nbd-client/],
-  [['attach', '--format', 'vmware'], /--format: 'vmware' is none of/],
-  [['attach', '-f', 'qemu', '--uri', 'x'], /--uri: 'x' is no URI/],
-  [['attach', '-f', 'qemu', '--uri', 'nbd://h/a', 'b'], /--uri names the disk 'a', NAME is 'b'/],
-  [['attach', '-f', 'qemu', 'a', 'b'], /'b' is one argument too many/],
-  [['version', 'x'], /'x' is one argument too many/],
+  [['list', '-o', 'zzzzz'], /unknown column 'zzzzz'; available columns: NAME, ALGORITHM/],
+  [['list', '-o', 'NAME', '--output-all'], /--output and --output-all are mutually exclusive/],
+  [['attach'], /--format: choose one of qemu, libvirt, nbd-client/],
+  [['attach', '--format', 'vmware'], /--format: unknown format 'vmware'/],
+  [['attach', '-f', 'qemu', '--uri', 'x'], /--uri: 'x' is not a URI/],
+  [['attach', '-f', 'qemu', '--uri', 'nbd://h/a', 'b'], /--uri is for disk 'a', but NAME is 'b'/],
+  [['attach', '-f', 'qemu', 'a', 'b'], /unexpected argument 'b'/],
+  [['version', 'x'], /unexpected argument 'x'/],
 ];
 for (const [argv, message] of wrong)
   test(`'frontswap ${argv.join(' ')}' exits 2 and says ${message}`, async () => {
@@ -167,7 +173,7 @@ test('FRONTSWAP_CONTROL says where the host is, --control says it louder', async
 
 test('-v adds code and causes to an error', async () => {
   const { stderr } = await cli(['list', '-v', '--control', '/nowhere/c']);
-  assert.match(stderr, /^asking the host on \/nowhere\/c\n/);
+  assert.match(stderr, /^querying the host on \/nowhere\/c\n/);
   assert.match(stderr, /code: ERR_IO_NOT_REACHABLE\n {2}cause: connect ENOENT/);
 });
 
@@ -176,7 +182,7 @@ test('a fault of ours says so, with the stack, and exits 1', async () => {
   assert.equal(status, 1);
   assert.match(
     stderr,
-    /fault of frontswap, please report it\nError: this test starts no host\n +at /,
+    /bug of frontswap; please report it\nError: this test starts no host\n +at /,
   );
 });
 

@@ -40,7 +40,7 @@ test('a file that others can open, or that is not this user s, is refused and st
     const path = made(`mode-${mode.toString(8)}`, mode);
     assert.throws(() => new BackingFiles(UID).open(path, SIZE), {
       code: 'ERR_IO_UNSAFE_PATH',
-      message: /can be opened by others.*chmod 600/,
+      message: /is accessible to other users.*chmod 600/,
       facts: { path, uid: UID, mode },
     });
     assert.equal(readFileSync(path, 'latin1').slice(0, 14), 'what was there');
@@ -58,7 +58,7 @@ test('a backing is as large as its disk, or larger', () => {
   const files = new BackingFiles(UID);
   assert.throws(() => files.open(path, SIZE + 4096), {
     code: 'ERR_ARG_VALUE',
-    message: /has 1048576 bytes, its disk 1052672: truncate -s 1052672 /,
+    message: /has 1048576 bytes, its disk needs 1052672: truncate -s 1052672 /,
   });
   files.open(path, SIZE)[Symbol.dispose]();
   files.open(path, SIZE - 4096)[Symbol.dispose]();
@@ -72,7 +72,7 @@ test('a file that another host has is refused by the name of that, and is free w
   const second = new BackingFiles(UID);
   assert.throws(() => second.open(path, SIZE), {
     code: 'ERR_IO_IN_USE',
-    message: new RegExp(`of-two is used by process ${process.pid} \\(.+\\)`),
+    message: new RegExp(`of-two is in use by process ${process.pid} \\(.+\\)`),
   });
   first[Symbol.dispose]();
   second.open(path, SIZE)[Symbol.dispose]();
@@ -86,7 +86,7 @@ test('a block device may belong to root and its group, and to no other user', ()
     assert.equal(flawOf(device(1000, mode), 1000), '');
   }
   assert.match(flawOf(device(1001, 0o600), 1000), /belongs to user 1001/);
-  for (const mode of [0o664, 0o662]) assert.match(flawOf(device(0, mode), 1000), /everybody/);
+  for (const mode of [0o664, 0o662]) assert.match(flawOf(device(0, mode), 1000), /all users/);
 });
 
 test('two disks have two files, whatever the names are', () => {
@@ -107,7 +107,10 @@ test('two disks have two files, whatever the names are', () => {
 test('what is no file is refused before it is opened; one that is missing is told how to make', () => {
   const files = new BackingFiles(UID);
   for (const path of ['/dev/null', folder])
-    assert.throws(() => files.open(path, SIZE), { code: 'ERR_ARG_VALUE', message: /no file/ });
+    assert.throws(() => files.open(path, SIZE), {
+      code: 'ERR_ARG_VALUE',
+      message: /neither a file nor/,
+    });
   assert.throws(() => files.open(join(folder, 'missing'), SIZE), {
     code: 'ERR_IO_SYSTEM',
     message: /umask 077; truncate -s 1048576/,

@@ -46,19 +46,23 @@ const wrong: readonly [string, object, RegExp][] = [
   [
     'a backing that is not there',
     { disk: 'a=1M,backing=@/no' },
-    /open the backing .*ENOENT.*make it/,
+    /open the backing .*ENOENT.*create it/,
   ],
   [
     'a backing that is too small',
     { disk: 'a=2M,backing=@/flash' },
-    /1048576 bytes, its disk 2097152/,
+    /1048576 bytes, its disk needs 2097152/,
   ],
   [
     'a backing of two disks',
     { disk: ['a=1M,backing=@/flash', 'b=1M,backing=@/./flash'] },
-    /another disk's/,
+    /another disk/,
   ],
-  ['a backing that others can open', { disk: 'a=1M,backing=@/open' }, /can be opened by others/],
+  [
+    'a backing that others can open',
+    { disk: 'a=1M,backing=@/open' },
+    /is accessible to other users/,
+  ],
   ['a socket in no folder', { unix: '@/no/s' }, /^cannot listen on .*mkdir/],
   ['a socket where a file is', { unix: '@/flash' }, /exists and is not a socket/],
   ['a control socket in no folder', { control: '@/no/c' }, /^cannot listen on .*\(--control\)/],
@@ -69,7 +73,7 @@ const wrong: readonly [string, object, RegExp][] = [
   ],
   ['an address of another machine', { ipaddr: '192.0.2.1', port: 0 }, /EADDRNOTAVAIL.*--ipaddr/],
   ['a pid file in no folder', { pidfile: '@/no/pid' }, /cannot write .*ENOENT.*--pidfile/],
-  ['a pid file that is something else', { pidfile: '@/flash' }, /holds something else/],
+  ['a pid file that is something else', { pidfile: '@/flash' }, /contains something other/],
 ];
 for (const [what, settings, message] of wrong)
   test(`${what} is told`, async (t) => {
@@ -85,7 +89,7 @@ test('a runtime folder that is somebody else s or a file is told', async (t) => 
   const folder = testFolder(t);
   mkdirSync(join(folder, 'run'));
   writeFileSync(join(folder, 'run', 'frontswap'), '');
-  await assert.rejects(check(folder, { unix: '-' }), /is no folder/);
+  await assert.rejects(check(folder, { unix: '-' }), /is not a folder/);
   const above = testFolder(t);
   writeFileSync(join(above, 'run'), '');
   await assert.rejects(check(above, { unix: '-' }), /cannot use the folder .*ENOTDIR/);

@@ -94,12 +94,14 @@ test('a disk has 40K to 8T, page for page, and a host 1 to 256 of them', () => {
     message: /'36K' is too small: .*40K/,
   });
   assert.equal(sizeOf(String(8 * 1024 * G - 1)), 8 * 1024 * G);
-  assert.throws(() => sizeOf(String(8 * 1024 * G + 1)), { message: /is too large: at most 8T/ });
+  assert.throws(() => sizeOf(String(8 * 1024 * G + 1)), {
+    message: /is too large: the maximum is 8T/,
+  });
   const disks = Array.from({ length: 256 }, (_, i) => `d${i}=40K`);
   assert.equal(ofFile({ disk: disks }).disks.length, 256);
   assert.throws(() => ofFile({ disk: [...disks, 'last=40K'] }), {
     code: 'ERR_ARG_VALUE',
-    message: /'257' disks are more than 256/,
+    message: /'257' is too many disks: at most 256/,
   });
 });
 
@@ -109,7 +111,7 @@ test('a port is 0 to 65535, and 1 to 65536 clients may connect', () => {
     assert.equal(ofFile({ 'max-clients': clients }).maxClients, clients);
   assert.throws(
     () => ofFile({ 'max-clients': 65537 }),
-    /'65537' is no whole number from 1 to 65536/,
+    /'65537' is not a whole number from 1 to 65536/,
   );
 });
 
@@ -129,56 +131,64 @@ test('a name has up to 64 characters', () => {
 const wrong: readonly [unknown, string, RegExp][] = [
   [{ disk: 'a' }, 'ERR_ARG_VALUE', /^host.json: disk: 'a' is not of the form NAME=SIZE/],
   [{ disk: 'a=1G=2G' }, 'ERR_ARG_VALUE', /is not of the form/],
-  [{ disk: '=1G' }, 'ERR_ARG_VALUE', /'' is no disk name/],
-  [{ disk: 'a b=1G' }, 'ERR_ARG_VALUE', /'a b' is no disk name/],
-  [{ disk: 'a/b=1G' }, 'ERR_ARG_VALUE', /is no disk name/],
-  [{ disk: '-a=1G' }, 'ERR_ARG_VALUE', /is no disk name/],
-  [{ disk: '.=1G' }, 'ERR_ARG_VALUE', /'\.' is no disk name: a letter or a digit, then/],
-  [{ disk: '+x=1G' }, 'ERR_ARG_VALUE', /'\+x' is no disk name: a letter or a digit, then/],
+  [{ disk: '=1G' }, 'ERR_ARG_VALUE', /'' is not a valid disk name/],
+  [{ disk: 'a b=1G' }, 'ERR_ARG_VALUE', /'a b' is not a valid disk name/],
+  [{ disk: 'a/b=1G' }, 'ERR_ARG_VALUE', /is not a valid disk name/],
+  [{ disk: '-a=1G' }, 'ERR_ARG_VALUE', /is not a valid disk name/],
+  [{ disk: '.=1G' }, 'ERR_ARG_VALUE', /'\.' is not a valid disk name: use a letter or digit, then/],
+  [
+    { disk: '+x=1G' },
+    'ERR_ARG_VALUE',
+    /'\+x' is not a valid disk name: use a letter or digit, then/,
+  ],
   [{ disk: 'a=1,5G' }, 'ERR_ARG_VALUE', /'1,5G' has a decimal comma instead of a point/],
   [{ disk: 'a=,5G' }, 'ERR_ARG_VALUE', /',5G' has a decimal comma instead of a point/],
-  [{ disk: `${'a'.repeat(65)}=1G` }, 'ERR_ARG_VALUE', /is no disk name/],
+  [{ disk: `${'a'.repeat(65)}=1G` }, 'ERR_ARG_VALUE', /is not a valid disk name/],
   [{ disk: 'a=lots' }, 'ERR_ARG_VALUE', /^host.json: disk: 'lots' is not a valid size/],
   [{ disk: 'a=4K' }, 'ERR_ARG_VALUE', /'4K' is too small/],
   [{ disk: 'a=9T' }, 'ERR_ARG_VALUE', /'9T' is too large/],
   [{ disk: 'a=1G,limit=x' }, 'ERR_ARG_VALUE', /^host.json: disk: limit: 'x' is not a valid size/],
   [{ disk: 'a=1G,limit' }, 'ERR_ARG_VALUE', /limit: '' is empty/],
-  [{ disk: 'a=1G,limt=1G' }, 'ERR_ARG_UNKNOWN', /has no 'limt'; did you mean 'limit'/],
+  [{ disk: 'a=1G,limt=1G' }, 'ERR_ARG_UNKNOWN', /has no option 'limt'; did you mean 'limit'/],
   [
     { disk: 'a=1G,limit=1M=2M' },
     'ERR_ARG_VALUE',
     /^host.json: disk: 'limit=1M=2M' is not of the form limit=VALUE/,
   ],
-  [
-    { disk: 'a=1G,limit=1M,limit=2M' },
-    'ERR_ARG_CONFLICT',
-    /^host.json: disk: .* has 'limit' twice/,
-  ],
-  [{ disk: 'a=1G,limit=0,limit=0' }, 'ERR_ARG_CONFLICT', /has 'limit' twice/],
-  [{ disk: 'a=1G,' }, 'ERR_ARG_UNKNOWN', /a disk has no ''/],
+  [{ disk: 'a=1G,limit=1M,limit=2M' }, 'ERR_ARG_CONFLICT', /^host.json: disk: duplicate 'limit'/],
+  [{ disk: 'a=1G,limit=0,limit=0' }, 'ERR_ARG_CONFLICT', /duplicate 'limit'/],
+  [{ disk: 'a=1G,' }, 'ERR_ARG_UNKNOWN', /a disk has no option ''/],
   [
     { disk: 'a=1G,limit=262143' },
     'ERR_ARG_VALUE',
     /disk: limit: '262143' is too small: at least 256K/,
   ],
   [{ limit: '255K' }, 'ERR_ARG_VALUE', /^host.json: limit: '255K' is too small: at least 256K/],
-  [{ disk: ['a=1G', 'a=2G'] }, 'ERR_ARG_CONFLICT', /'a' is there twice/],
-  [{ disk: [] }, 'ERR_ARG_VALUE', /names no disk/],
-  [{ disk: [['a=1G']] }, 'ERR_ARG_VALUE', /^host.json: disk: .*neither text nor a whole number/],
+  [{ disk: ['a=1G', 'a=2G'] }, 'ERR_ARG_CONFLICT', /duplicate disk 'a'/],
+  [{ disk: [] }, 'ERR_ARG_VALUE', /contains no disk/],
+  [
+    { disk: [['a=1G']] },
+    'ERR_ARG_VALUE',
+    /^host.json: disk: .*neither a string nor a whole number/,
+  ],
   [
     { disk: Array.from({ length: 257 }, (_, i) => `d${i}=1G`) },
     'ERR_ARG_VALUE',
-    /'257' disks are more than 256/,
+    /'257' is too many disks: at most 256/,
   ],
   [{ limit: '-1' }, 'ERR_ARG_VALUE', /^host.json: limit: '-1' is negative/],
-  [{ codec: 'gzip' }, 'ERR_ARG_VALUE', /^host.json: codec: 'gzip' is none of lz4, lz4-native/],
+  [
+    { codec: 'gzip' },
+    'ERR_ARG_VALUE',
+    /^host.json: codec: 'gzip' is not a codec; use lz4 or lz4-native/,
+  ],
   [
     { port: 65536 },
     'ERR_ARG_VALUE',
-    /^host.json: port: '65536' is no whole number from 0 to 65535/,
+    /^host.json: port: '65536' is not a whole number from 0 to 65535/,
   ],
   [{ port: '0x10' }, 'ERR_ARG_VALUE', /^host.json: port/],
-  [{ port: 1.5 }, 'ERR_ARG_VALUE', /^host.json: port: '1.5' is neither text nor/],
+  [{ port: 1.5 }, 'ERR_ARG_VALUE', /^host.json: port: '1.5' is neither a string nor/],
   [{ port: '' }, 'ERR_ARG_VALUE', /^host.json: port: '' is empty/],
   [
     { unix: '/s', 'socket-mode': '0o660' },
@@ -188,22 +198,22 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [
     { unix: '/s', 'socket-mode': '0680' },
     'ERR_ARG_VALUE',
-    /socket-mode: '0680' is no mode: .*octal/,
+    /socket-mode: '0680' is not a valid mode: .*octal/,
   ],
-  [{ unix: '/s', 'socket-mode': 60 }, 'ERR_ARG_VALUE', /socket-mode: '60' is no mode/],
+  [{ unix: '/s', 'socket-mode': 60 }, 'ERR_ARG_VALUE', /socket-mode: '60' is not a valid mode/],
   [
     { unix: '/s', 'socket-mode': '0440' },
     'ERR_ARG_VALUE',
-    /'0440' is no mode: .*from 0600 to 0777/,
+    /'0440' is not a valid mode: .*from 0600 to 0777/,
   ],
-  [{ unix: '/s', 'socket-mode': '1660' }, 'ERR_ARG_VALUE', /'1660' is no mode/],
+  [{ unix: '/s', 'socket-mode': '1660' }, 'ERR_ARG_VALUE', /'1660' is not a valid mode/],
   [
     { unix: '-', 'socket-mode': '660' },
     'ERR_ARG_CONFLICT',
-    /^host.json: socket-mode needs a socket/,
+    /^host.json: socket-mode requires --unix PATH/,
   ],
-  [{ port: 1, 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /say where with --unix PATH/],
-  [{ 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /say where with --unix PATH/],
+  [{ port: 1, 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /requires --unix PATH/],
+  [{ 'socket-mode': '660' }, 'ERR_ARG_CONFLICT', /requires --unix PATH/],
   [{ 'max-clients': 0 }, 'ERR_ARG_VALUE', /^host.json: max-clients/],
   [
     { 'no-control': 'yes' },
@@ -213,8 +223,8 @@ const wrong: readonly [unknown, string, RegExp][] = [
   [{ unix: null }, 'ERR_ARG_VALUE', /^host.json: unix: 'null' is neither/],
   [{ exportname: 'b' }, 'ERR_ARG_UNKNOWN', /^host.json: exportname: no disk 'b'/],
   [{ control: '/c', 'no-control': true }, 'ERR_ARG_CONFLICT', /host.json: control .*no-control/],
-  [{ prot: 1 }, 'ERR_ARG_UNKNOWN', /^host.json: no setting 'prot'; did you mean 'port'/],
-  [{ __proto__: 1, toString: 1 }, 'ERR_ARG_UNKNOWN', /no setting 'toString'/],
+  [{ prot: 1 }, 'ERR_ARG_UNKNOWN', /^host.json: unknown setting 'prot'; did you mean 'port'/],
+  [{ __proto__: 1, toString: 1 }, 'ERR_ARG_UNKNOWN', /unknown setting 'toString'/],
   [[], 'ERR_ARG_VALUE', /^host.json: not a JSON object/],
   [null, 'ERR_ARG_VALUE', /^host.json: not a JSON object/],
 ];
@@ -228,10 +238,10 @@ test('text that is no JSON is refused, naming the file', () =>
     message: /^host.json: not JSON: /,
   }));
 
-test('a key that is there twice is refused', () =>
+test('a duplicate key is refused', () =>
   assert.throws(() => settingsOfJson('host.json', '{"unix": "/a", "port": 1, "unix": "/b"}'), {
     code: 'ERR_ARG_CONFLICT',
-    message: /^host.json: 'unix' is there twice/,
+    message: /^host.json: duplicate key 'unix'/,
   }));
 
 test('a disk lets one client at a time in, unless it is shared', () => {
@@ -267,7 +277,7 @@ test('a disk may drop its pages some time after its last client has left', () =>
   for (const wrong of ['', '-1', '1.5', '1m', '31536001'])
     assert.throws(
       () => keep(wrong),
-      /keep: '.*' is no whole number of seconds, 0 to 31536000/,
+      /keep: '.*' is not a whole number of seconds from 0 to 31536000/,
       wrong,
     );
 });
@@ -288,8 +298,8 @@ test('a disk may have a backing; its tables need room in the limit', () => {
   };
   refused(['a=16G,backing=x,limit=17801K'], /limit: '17.4M' is too small .*: at least 17802K/);
   refused(['a=1G,backing='], /backing: '' is empty/);
-  refused(['a=1G,backing=x,backing=y'], /has 'backing' twice/);
-  refused(['a=1G,backing=x', 'b=1G,backing=x'], /two disks have the backing 'x'/);
+  refused(['a=1G,backing=x,backing=y'], /duplicate 'backing'/);
+  refused(['a=1G,backing=x', 'b=1G,backing=x'], /two disks use the backing 'x'/);
   refused(['a=1G,backng=x'], /did you mean 'backing'/);
 });
 

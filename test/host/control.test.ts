@@ -2,16 +2,20 @@
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Counters } from '../../src/base/counters.ts';
 import { SwapError } from '../../src/base/errors.ts';
-import { askDisks, askReset } from '../../src/host/control-client.ts';
+import { askDisks, askReset, askStop } from '../../src/host/control-client.ts';
 import { ControlServer } from '../../src/host/control-server.ts';
 import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
 import { listDocument } from '../../src/host/list-document.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
+import { until } from '../support/fixtures/until.ts';
+
+/** A watchdog. */
+const timeout = 60_000;
 
 interface Rig {
   readonly path: string;
@@ -20,14 +24,19 @@ interface Rig {
   readonly control: ControlServer;
 }
 
-async function rig(t: TestContext): Promise<Rig> {
+async function rig(
+  t: TestContext,
+  clientMsMax?: number,
+  document: object = listDocument([]),
+): Promise<Rig> {
   const path = join(testFolder(t), 'c');
   const counters = hostCounters();
   const stops = { count: 0, isInUse: false };
   const handlers = {
-    disks: () => listDocument([]),
+    disks: () => document,
     health: () => ({ status: 'ok' }),
     reset: async (disk: string, force: boolean) => {
+      if (disk === 'bug') throw new TypeError('not a refusal');
       if (disk === 'none') throw new SwapError('ERR_ARG_UNKNOWN', 'the host has no such disk');
       if (!force) throw new SwapError('ERR_IO_IN_USE', 'it has clients');
       return 4096;
@@ -39,7 +48,7 @@ async function rig(t: TestContext): Promise<Rig> {
       stops.count++;
     },
   };
-  const control = await ControlServer.listen(path, handlers, counters);
+  const control = await ControlServer.listen(path, handlers, counters, clientMsMax);
   t.after(() => control.close());
   return { path, counters, stops, control };
 }
@@ -226,4 +235,94 @@ test('a reset is a POST; what it refuses reaches the one who asked, code and all
   assert.equal(statusOf(await ask(path, 'POST', '/v1/reset?disk=none')), 404);
   assert.equal(statusOf(await ask(path, 'POST', '/v1/reset?disk=a')), 409);
   assert.equal(statusOf(await ask(path, 'GET', '/v1/reset?disk=a&force=1')), 405);
+});
+
+test('a bug of the host is 500, not a refusal', async (t) => {
+  const { path } = await rig(t);
+  assert.equal(statusOf(await ask(path, 'POST', '/v1/reset?disk=bug')), 500);
+  await assert.rejects(askReset(path, 'bug', false), { code: 'ERR_PEER_PROTOCOL' });
+});
+
+test('a stop takes effect although its client disconnects', { timeout }, async (t) => {
+  const { path, stops } = await rig(t);
+  const socket = connect(path, () => {
+    socket.write('POST /v1/stop HTTP/1.1\r\nhost: x\r\n\r\n');
+    socket.destroy();
+  });
+  await until('a stop', () => stops.count === 1);
+});
+
+test('clients that do not read their replies make way for others', { timeout }, async (t) => {
+  const { path } = await rig(t, 50, { text: 'x'.repeat(4 * 1024 * 1024) });
+  const stuck = Array.from({ length: 32 }, () => connect(path));
+  t.after(() => {
+    for (const socket of stuck) socket.destroy();
+  });
+  for (const socket of stuck) {
+    socket.on('error', () => undefined);
+    socket.pause();
+    socket.write('GET /v1/disks HTTP/1.1\r\nhost: x\r\n\r\n');
+  }
+  let answer = '';
+  while (answer === '') answer = await ask(path, 'GET', '/v1/health').catch(() => '');
+  assert.equal(statusOf(answer), 200);
+});
+
+/** A server that is not a host: `reply` gets each connection. */
+async function stranger(t: TestContext, reply: (socket: Socket) => void): Promise<string> {
+  const path = join(testFolder(t), 'c');
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    t.after(() => socket.destroy());
+    reply(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  t.after(() => server.close());
+  return path;
+}
+const head = 'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{';
+
+test('a reply that arrives byte by byte has the deadline of one that does not arrive', {
+  timeout,
+}, async (t) => {
+  const path = await stranger(t, (socket) => {
+    socket.write(head);
+    const timer = setInterval(() => socket.write(' '), 5);
+    socket.on('close', () => clearInterval(timer));
+  });
+  await assert.rejects(askDisks(path, 100), {
+    code: 'ERR_IO_NOT_REACHABLE',
+    message: /no complete reply within 100 ms/,
+  });
+});
+
+test('a reply that is cut off is ERR_PEER_PROTOCOL', { timeout }, async (t) => {
+  const path = await stranger(t, (socket) => socket.end(head));
+  await assert.rejects(askDisks(path), {
+    code: 'ERR_PEER_PROTOCOL',
+    message: /the reply is incomplete/,
+  });
+});
+
+test('a reply with a bad number is ERR_PEER_PROTOCOL', { timeout }, async (t) => {
+  for (const body of ['{"pid":-1}', '{"pid":1.5}', '{"pid":0}', '{"droppedBytes":-1}', 'null']) {
+    const path = await stranger(t, (socket) =>
+      socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`),
+    );
+    await assert.rejects(askStop(path, false), { code: 'ERR_PEER_PROTOCOL' });
+    await assert.rejects(askReset(path, 'a', false), { code: 'ERR_PEER_PROTOCOL' });
+  }
+});
+
+test('control characters in the text of a host are escaped or refused', { timeout }, async (t) => {
+  const error = JSON.stringify({ error: { code: 'ERR_IO_IN_USE', message: 'a\x1b[2Jb\nc' } });
+  const path = await stranger(t, (socket) =>
+    socket.end(`HTTP/1.1 409 No\r\ncontent-length: ${error.length}\r\n\r\n${error}`),
+  );
+  await assert.rejects(askStop(path, false), { message: 'a\\x1b[2Jb\\x0ac' });
+  const version = JSON.stringify({ schemaVersion: '\x1b]0;x\x07', disks: [] });
+  const other = await stranger(t, (socket) =>
+    socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${version.length}\r\n\r\n${version}`),
+  );
+  await assert.rejects(askDisks(other), { message: /version \\x1b\]0;x\\x07/ });
 });

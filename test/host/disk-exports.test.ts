@@ -36,7 +36,7 @@ test('a name that is not there is explained: an old generation, or no such disk'
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
   assert.match(
     exports.whyUnknown('a@00000000'),
-    /^'a@00000000' is gone: disk 'a' has been emptied since, .*; make/,
+    /^'a@00000000' is gone: disk 'a' has been emptied since, .*; run mkswap/,
   );
   assert.match(exports.whyUnknown('b@00000000'), /^there is no disk 'b@00000000'; /);
   for (const name of ['@', '@00000000', 'ab', 'a ', '', 'b@a@00000000'])

@@ -16,7 +16,7 @@ function newsOf(path: string | undefined, ...steps: readonly Partial<DiskStats>[
   let stats = still;
   return steps.map((step) => {
     stats = { ...stats, ...step };
-    return problem.look(stats, whyFull);
+    return problem.check(stats, whyFull);
   });
 }
 
@@ -25,7 +25,7 @@ const refusesByLimit =
 const bothFull =
   'refuses writes: its backing /b has no space left and its limit of 1M is reached; the guest keeps those pages in its own memory';
 const full =
-  'its backing /b has no space left; pages that were to go there stay in memory as long as the limit allows: ' +
+  'its backing /b has no space left; its pages stay in memory as long as the limit allows: ' +
   'free space there, or raise the limit';
 const failing = 'its backing /b fails requests: clients get I/O errors';
 
@@ -79,7 +79,7 @@ test('pages that are not those that were written are counted in the line', () =>
   assert.equal(first.length, 1);
   assert.match(
     first[0] ?? '',
-    /^3 page\(s\) that its backing \/b returned are not those that were written there/,
+    /^its backing \/b returned 3 page\(s\) with other contents than were written/,
   );
   assert.deepEqual(second, []);
 });

@@ -5,7 +5,7 @@ import { FillWatch } from '../../src/host/fill-watch.ts';
 
 const looks = (limit: number, used: readonly number[]): boolean[] => {
   const watch = new FillWatch();
-  return used.map((bytes) => watch.look(bytes, limit));
+  return used.map((bytes) => watch.check(bytes, limit));
 };
 
 test('a disk at 90 % of its limit is news once, one byte below it is none', () => {

@@ -198,6 +198,22 @@ test('a disk that cannot be made stops the start and releases those before it', 
   assert.deepEqual(readdirSync(folder), []);
 });
 
+test('a failed start reports the first error, whatever fails while it is undone', async (t) => {
+  const { parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    const close = made.close.bind(made);
+    made.close = async () => {
+      await close();
+      throw new Error('close failed');
+    };
+    return made;
+  };
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd } }), {
+    code: 'ERR_IO_SYSTEM',
+  });
+});
+
 test('a pid file that cannot be written stops the start', async (t) => {
   const { folder, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   await assert.rejects(Host.start(options), {
@@ -263,7 +279,7 @@ test('a disk that a broken invariant stopped is counted, logged once, and shows 
   assert.ok(disk !== undefined);
   disk.fault = new Error('made up');
   await until('a log line', () => logged.length > 0);
-  assert.match(logged[0] ?? '', /disk a: stopped by a fault of frontswap.*made up/);
+  assert.match(logged[0] ?? '', /disk a: stopped by a bug of frontswap.*made up/);
   assert.match(JSON.stringify(host.health()), /"status":"degraded","violated":\["stoppedDisks"\]/);
 });
 
@@ -333,8 +349,11 @@ test('a disk whose backing is full or returns other pages is told by the path of
   await until('a log line', () => logged.length > 0);
   a.stats_ = { ...a.stats_, failedReads: 1, backingMismatches: 1 };
   await until('another line', () => logged.length > 1);
-  assert.match(logged[0] ?? '', /^disk a: its backing \/b has no space left; pages/);
-  assert.match(logged[1] ?? '', /^disk a: 1 page\(s\) that its backing \/b returned are not those/);
+  assert.match(logged[0] ?? '', /^disk a: its backing \/b has no space left; its pages/);
+  assert.match(
+    logged[1] ?? '',
+    /^disk a: its backing \/b returned 1 page\(s\) with other contents/,
+  );
 });
 
 test('a disk that comes near its limit is told once, with what happens there', async (t) => {
@@ -403,7 +422,22 @@ test('a reset that requests under way keep from it drops nothing and says so', a
   const [a] = parts.disks;
   assert.ok(a !== undefined);
   a.busyResets = Number.POSITIVE_INFINITY;
-  await assert.rejects(host.reset('a', true), /requests under way after .* try again$/);
+  await assert.rejects(host.reset('a', true), /requests in flight after .* try again$/);
+  assert.equal(a.resets, 0);
+});
+
+test('a reset that waits when the host stops does not touch the disk afterwards', {
+  timeout: 60_000,
+}, async (t) => {
+  const { parts, options } = rig(t, sample);
+  const host = await start(t, options);
+  const [a] = parts.disks;
+  assert.ok(a !== undefined);
+  a.busyResets = 1;
+  const reset = host.reset('a', true);
+  const refused = assert.rejects(reset, { code: 'ERR_IO_IN_USE', message: /the host is stopping/ });
+  await host.stop();
+  await refused;
   assert.equal(a.resets, 0);
 });
 

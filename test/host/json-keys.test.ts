@@ -1,4 +1,4 @@
-/** Keys that are there twice. */
+/** Duplicate keys. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

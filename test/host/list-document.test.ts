@@ -85,6 +85,13 @@ test('another version, or no document at all, is refused', () => {
   assert.equal(accepts({ schemaVersion: 1, disks: [null] }), false);
 });
 
+test('text that would control a terminal is refused', () => {
+  for (const text of ['\x1b[2J', 'a\nb', '\x9b', '\u202e'])
+    for (const disk of [{ name: text }, { hostControl: text }, { uris: [text] }])
+      assert.equal(accepts(listDocument([{ ...report(), ...disk }])), false, JSON.stringify(disk));
+  assert.ok(accepts(listDocument([{ ...report(), name: 'größe' }])));
+});
+
 test('a field that a newer host adds is no reason to refuse', () => {
   const disks = [{ ...report(), somethingNew: 1 }];
   assert.ok(accepts({ schemaVersion: 1, disks, more: true }));

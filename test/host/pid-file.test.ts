@@ -14,7 +14,7 @@ test('a second host is refused and told who has it; afterwards it is free', (t) 
   const refused = {
     code: 'ERR_IO_IN_USE',
     message: new RegExp(
-      `^--pidfile: ${path} is process ${process.pid} \\(.+\\)'s, which runs: stop`,
+      `^--pidfile: ${path} belongs to process ${process.pid} \\(.+\\), which is running: stop`,
     ),
   };
   assert.throws(() => PidFile.write(path), refused);
@@ -42,7 +42,7 @@ test('a file with something else in it stays as it is, however it begins', (t) =
   const path = join(testFolder(t), 'pid');
   for (const text of ['precious', '1'.repeat(33), `${' '.repeat(32)}precious`]) {
     writeFileSync(path, text);
-    assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something else/ });
+    assert.throws(() => PidFile.write(path), { code: 'ERR_ARG_VALUE', message: /something other/ });
     assert.equal(readFileSync(path, 'utf8'), text);
   }
 });

@@ -26,7 +26,7 @@ test('a codec that brings back a wrong byte fails the self-test', () => {
       },
     };
   });
-  assert.throws(() => selfTest(disk), /read back what it wrote/);
+  assert.throws(() => selfTest(disk), /the self-test reads what it wrote/);
 });
 
 test('a disk without room fails the self-test', () => {
@@ -35,5 +35,5 @@ test('a disk without room fails the self-test', () => {
     limitBytes: 1 << 20,
     codec: { name: 't', factory: lz4 },
   });
-  assert.throws(() => selfTest(disk), /ended with an error/);
+  assert.throws(() => selfTest(disk), /each request of the self-test succeeds/);
 });

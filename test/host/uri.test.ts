@@ -40,15 +40,15 @@ test('what the page allows beside the printed form is read', () => {
 });
 
 const refused = [
-  ['', 'is no URI'],
-  ['swap0', 'is no URI'],
-  ['http://example.com/', 'is no NBD URI'],
-  ['nbds://example.com/', 'asks for TLS'],
-  ['nbds+unix:///?socket=/x', 'asks for TLS'],
-  ['nbd+unix:///swap0', 'names no socket'],
-  ['nbd+unix:///swap0?socket=', 'names no socket'],
-  ['nbd:///swap0', 'names no host'],
-  ['nbd://h/a?tls-type=psk', "parameter 'tls-type' is not known here"],
+  ['', 'is not a URI'],
+  ['swap0', 'is not a URI'],
+  ['http://example.com/', 'is not an NBD URI'],
+  ['nbds://example.com/', 'requires TLS'],
+  ['nbds+unix:///?socket=/x', 'requires TLS'],
+  ['nbd+unix:///swap0', 'has no socket'],
+  ['nbd+unix:///swap0?socket=', 'has no socket'],
+  ['nbd:///swap0', 'has no host'],
+  ['nbd://h/a?tls-type=psk', "unknown parameter 'tls-type'"],
   ['nbd+unix:///a?socket=%zz', 'is not percent-encoded'],
 ] as const;
 for (const [text, why] of refused)

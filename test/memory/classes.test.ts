@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { MemorySwap, openSwap, PagedArray, SwapError, SwapRegion } from '../../src/index.ts';
-import { skipUnlessPaging } from './paging.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const MiB = 2 ** 20;
 const indexUrl = new URL('../../src/index.js', import.meta.url).href;

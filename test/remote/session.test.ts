@@ -1,6 +1,7 @@
 /** The client's session: fitness check, password, lease, deletion of dead boots' pages. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { SwapError } from '../../src/base/errors.ts';
 import { LoadResult } from '../../src/frontswap/ops.ts';
 import { FakePeer } from '../support/fakes/fake-peer.ts';
 import { madePage as page } from '../support/fixtures/pages.ts';
@@ -78,6 +79,16 @@ test('AUTH is sent with or without a user', () => {
 test('invalid options are rejected with their name', () => {
   for (const bad of [{ client: '' }, { client: 'a:b' }, { client: '*' }, { boot: 'xyz' }])
     assert.throws(() => rig(bad), { code: 'ERR_ARG_VALUE' });
+  for (const bad of [{ password: 5 }, { user: {} }, { open: 1 }, { codec: 'lz4' }])
+    assert.throws(() => rig(bad as object), { code: 'ERR_ARG_VALUE', message: /: give / });
+  assert.throws(
+    () => rig({ password: 'x'.repeat(4097) }),
+    (error: Error) => {
+      assert.equal((error as SwapError).code, 'ERR_ARG_VALUE');
+      assert.doesNotMatch(JSON.stringify(error) + error.message, /xx/, 'a password is not shown');
+      return true;
+    },
+  );
   for (const ms of [0, -1, 1.5, 2 ** 31, Number.NaN]) {
     assert.throws(() => rig({ deadlineMs: ms }), { code: 'ERR_ARG_VALUE' });
     assert.throws(() => rig({ leaseMs: ms }), { code: 'ERR_ARG_VALUE' });

@@ -15,7 +15,7 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { BioPool } from '../../block/bio.ts';
 import { descriptorOf, withSharedBuffer } from '../../os/socket.ts';
-import { withPrivateUmask } from '../../os/unix-socket.ts';
+import { listenWithMode } from '../../os/unix-socket.ts';
 import type { NbdExport, NbdExports } from '../protocol/exports.ts';
 import { COUNTER_COUNT } from '../protocol/state.ts';
 import { NbdBuffers } from './buffers.ts';
@@ -91,12 +91,15 @@ export class NbdServer implements ConnectionOwner {
   #sweeper: NodeJS.Timeout | null = null;
   #isFull = false;
   #isClosing = false;
+  /** close() has waited long enough. */
+  #isTimedOut = false;
   #accepted = 0;
   #refused = 0;
   #dropped = 0;
   #bytesIn = 0;
   #bytesOut = 0;
-  #whenEmpty: (() => void) | null = null;
+  /** Resolves the calls of close(). */
+  #whenDrained: (() => void) | null = null;
   /** Number of lines about clients that may still be logged before the next sweep, and of suppressed ones. */
   #linesLeft = LINES_PER_SWEEP;
   #linesSuppressed = 0;
@@ -123,7 +126,7 @@ export class NbdServer implements ConnectionOwner {
       peer: `unix client ${this.#accepted}`,
       identity: processIdentity(this.#peerPid(descriptorOf(socket)), this.#accepted),
     }));
-    await this.#listen(server, path, () => withPrivateUmask(path, mode, () => server.listen(path)));
+    await this.#listen(server, path, () => listenWithMode(path, mode, () => server.listen(path)));
   }
 
   /**
@@ -169,25 +172,34 @@ export class NbdServer implements ConnectionOwner {
     return count;
   }
 
-  /** Stops accepting, waits for requests in progress, then ends all connections. Safe to call twice. */
+  /**
+   * Stops accepting, waits for requests in progress, then ends all connections. Afterwards no bio is in flight and no disk
+   * is ticked, unless a disk did not finish within closeMs. Safe to call twice.
+   */
   async close(): Promise<void> {
     if (!this.#isClosing) {
       this.#isClosing = true;
       for (const server of this.#servers) server.close();
       for (const connection of this.#connections) connection.shutDown();
     }
-    if (this.#connections.size > 0) {
+    if (!this.#isDrained) {
       const timeout = setTimeout(() => this.#dropStalled(), this.#options.closeMs ?? 2000);
       await new Promise<void>((resolve) => {
-        const before = this.#whenEmpty;
-        this.#whenEmpty = (): void => {
+        const before = this.#whenDrained;
+        this.#whenDrained = (): void => {
           before?.();
           resolve();
         };
       });
       clearTimeout(timeout);
     }
+    this.#queue = [];
     this.#stopSweeping();
+  }
+
+  /** A connection that was closed while its disk has bios in flight stays in the queue until they have ended. */
+  get #isDrained(): boolean {
+    return this.#connections.size === 0 && (this.#queue.length === 0 || this.#isTimedOut);
   }
 
   queue(connection: NbdConnection): void {
@@ -319,9 +331,7 @@ export class NbdServer implements ConnectionOwner {
   #refuse(socket: Socket): void {
     this.#refused++;
     if (!this.#isFull && !this.#isClosing)
-      this.#options.log(
-        `nbd: refusing clients: limit of ${this.#clientCountMax} connections reached`,
-      );
+      this.#log(`nbd: refusing clients: limit of ${this.#clientCountMax} connections reached`);
     this.#isFull = true;
     socket.on('error', () => {}); // the socket is destroyed
     socket.destroy();
@@ -337,7 +347,7 @@ export class NbdServer implements ConnectionOwner {
       if (left > 0) this.#byExport.set(name, left);
       else this.#byExport.delete(name);
     }
-    if (this.#connections.size === 0) this.#whenEmpty?.();
+    if (this.#isDrained) this.#whenDrained?.();
   }
 
   /** One turn for each queued connection; those that queue again wait for the next one. */
@@ -345,6 +355,7 @@ export class NbdServer implements ConnectionOwner {
     const turn = this.#queue;
     this.#queue = [];
     for (const connection of turn) connection.serve();
+    if (this.#isDrained) this.#whenDrained?.();
   };
 
   /** Drops connections that exceed their time limits. Runs once a second while the server listens. */
@@ -364,8 +375,10 @@ export class NbdServer implements ConnectionOwner {
   }
 
   #dropStalled(): void {
+    this.#isTimedOut = true;
     for (const connection of this.#connections)
       connection.drop('requests not finished before shutdown');
+    if (this.#isDrained) this.#whenDrained?.();
   }
 
   #stopSweeping(): void {

@@ -1,12 +1,14 @@
 /** A real server with an asynchronous disk: which clients wait, and clients that disconnect meanwhile. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { Prng } from '../../../src/base/prng.ts';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
+import type { NbdServerOptions } from '../../../src/nbd/server/server.ts';
 import { ShuffledDisk } from '../../support/fakes/shuffled-disk.ts';
 import { request } from '../../support/fixtures/nbd-client.ts';
 import { noisePage as noise } from '../../support/fixtures/pages.ts';
@@ -28,7 +30,7 @@ class HeldDisk extends ShuffledDisk {
 /** A server with the asynchronous disk `slow` and the synchronous disk `disk`. */
 async function slowRig(
   body: (rig: Rig & { slow: Ramzswap; backing: HeldDisk }) => Promise<void>,
-  stalledCountMax = 128,
+  options: Partial<NbdServerOptions> = {},
 ): Promise<void> {
   const backing = new HeldDisk(4 * MIB, new Prng(7));
   const slow = new Ramzswap({
@@ -41,7 +43,7 @@ async function slowRig(
     ['disk', { name: 'disk', description: '', disk: new MemoryDisk(MIB) }],
     ['slow', { name: 'slow', description: '', disk: slow }],
   ]);
-  await rig({ exports, stalledCountMax }, async (made) => await body({ ...made, slow, backing }));
+  await rig({ exports, ...options }, async (made) => await body({ ...made, slow, backing }));
 }
 
 const writeOf = (page: number, seed: number): Uint8Array =>
@@ -117,26 +119,29 @@ test('a client with hundreds of requests to an asynchronous disk does not delay 
 });
 
 test('outputs that wait for an asynchronous disk do not count as stalled', async () => {
-  await slowRig(async ({ client, backing, server, log }) => {
-    const waiting: Client[] = [];
-    for (let i = 0; i < 3; i++) {
-      waiting.push(await client().go('slow'));
-      waiting[i]!.say(writeOf(i, i));
-    }
-    await until('three writes', () => backing.held.length === 3);
-    const late = await client().go('disk');
-    late.socket.pause();
-    const reads = Array.from({ length: 8 }, () => request({ type: Command.read, length: MIB }));
-    late.say(...reads);
-    await until('a read', () => server.stats.counters[Counter.reads]! > 0);
-    const other = await client().go('disk');
-    for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
-    late.socket.resume();
-    assert.equal((await late.hear(8 * (16 + MIB))).length, 8 * (16 + MIB));
-    backing.isHolding = false;
-    for (const one of waiting) assert.equal((await one.hear(16)).readUInt32BE(4), 0);
-    assert.deepEqual(log, []);
-  }, 1);
+  await slowRig(
+    async ({ client, backing, server, log }) => {
+      const waiting: Client[] = [];
+      for (let i = 0; i < 3; i++) {
+        waiting.push(await client().go('slow'));
+        waiting[i]!.say(writeOf(i, i));
+      }
+      await until('three writes', () => backing.held.length === 3);
+      const late = await client().go('disk');
+      late.socket.pause();
+      const reads = Array.from({ length: 8 }, () => request({ type: Command.read, length: MIB }));
+      late.say(...reads);
+      await until('a read', () => server.stats.counters[Counter.reads]! > 0);
+      const other = await client().go('disk');
+      for (let i = 0; i < 20; i++) assert.equal(await other.flush(), 0);
+      late.socket.resume();
+      assert.equal((await late.hear(8 * (16 + MIB))).length, 8 * (16 + MIB));
+      backing.isHolding = false;
+      for (const one of waiting) assert.equal((await one.hear(16)).readUInt32BE(4), 0);
+      assert.deepEqual(log, []);
+    },
+    { stalledCountMax: 1 },
+  );
 });
 
 for (const isDropped of [false, true])
@@ -158,6 +163,48 @@ for (const isDropped of [false, true])
       while (server.stats.connectionCount > 2) await other.flush();
     });
   });
+
+test('close() waits for the bios of a client that was disconnected', { timeout }, async () => {
+  await slowRig(async ({ client, backing, server }) => {
+    const gone = await client().go('slow');
+    gone.say(writeOf(1, 1));
+    await until('a bio', () => backing.held.length === 1);
+    server.disconnect('slow');
+    await until('no connection', () => server.stats.connectionCount === 0);
+    let isClosed = false;
+    const closed = server.close().then(() => {
+      isClosed = true;
+    });
+    for (let i = 0; i < 20; i++) await turn();
+    assert.equal(isClosed, false, 'the bio is in flight');
+    backing.isHolding = false;
+    await closed;
+    assert.equal(backing.held.length, 0);
+  });
+});
+
+test('close() ends when a disk does not complete its bios, and ticks it no more', {
+  timeout,
+}, async () => {
+  await slowRig(
+    async ({ client, backing, server, slow }) => {
+      const gone = await client().go('slow');
+      gone.say(writeOf(1, 1));
+      await until('a bio', () => backing.held.length === 1);
+      server.disconnect('slow');
+      await server.close();
+      const tick = slow.tick.bind(slow);
+      let ticks = 0;
+      slow.tick = () => {
+        ticks++;
+        return tick();
+      };
+      for (let i = 0; i < 20; i++) await turn();
+      assert.equal(ticks, 0);
+    },
+    { closeMs: 20 },
+  );
+});
 
 test('only the client of a failed bio gets the error of an asynchronous disk', async () => {
   await slowRig(async ({ client, backing, server }) => {

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
+import type { NbdConnection } from '../../../src/nbd/server/connection.ts';
 import { withSharedBuffer } from '../../../src/os/socket.ts';
-import { withPrivateUmask } from '../../../src/os/unix-socket.ts';
+import { listenWithMode } from '../../../src/os/unix-socket.ts';
 import { request } from '../../support/fixtures/nbd-client.ts';
 import { until } from '../../support/fixtures/until.ts';
 import { Client, newPath, rig } from './server-rig.ts';
@@ -281,16 +282,34 @@ test('a socket file is private unless a mode is given; a path in use throws the 
   });
 });
 
-test('other users cannot connect between bind and chmod', () => {
-  const path = newPath();
-  const server = createServer();
-  let bound = 0;
-  withPrivateUmask(path, 0o666, () => {
-    server.listen(path);
-    bound = statSync(path).mode & 0o777;
+test('a socket has its mode from the moment of bind', () => {
+  for (const mode of [0o600, 0o660]) {
+    const path = newPath();
+    const server = createServer();
+    let bound = 0;
+    listenWithMode(path, mode, () => {
+      server.listen(path);
+      bound = statSync(path).mode & 0o777;
+      return server;
+    });
+    assert.deepEqual([bound, statSync(path).mode & 0o777], [mode, mode]);
+    server.close();
+  }
+});
+
+test('a failed listen changes neither the file at the path nor the target of a link there', async () => {
+  await rig({}, async ({ server, path }) => {
+    const target = newPath();
+    writeFileSync(target, 'private', { mode: 0o600 });
+    const link = newPath();
+    symlinkSync(target, link);
+    await assert.rejects(server.listenUnix(link, 0o666), { code: 'EADDRINUSE' });
+    await assert.rejects(server.listenUnix(path, 0o666), { code: 'EADDRINUSE' });
+    assert.deepEqual(
+      [target, path].map((file) => statSync(file).mode & 0o777),
+      [0o600, 0o600],
+    );
   });
-  assert.deepEqual([bound, statSync(path).mode & 0o777], [0o600, 0o666]);
-  server.close();
 });
 
 test('a TCP port in use throws the system error', async () => {
@@ -345,6 +364,33 @@ test('repeated drops do not fill the log', async (t) => {
     assert.equal(log.length, 100);
     t.mock.timers.tick(1000);
     assert.match(log.at(-1) ?? '', /more messages about clients suppressed/);
+  });
+});
+
+test('repeated refusals do not fill the log', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  await rig({ clientCountMax: 1 }, async ({ server, client, log }) => {
+    for (let i = 0; i < 105; i++) {
+      const first = await client().go();
+      await client().hangUp(); // refused
+      first.say(request({ type: Command.disc }));
+      await until('no connection', () => server.stats.connectionCount === 0);
+    }
+    assert.equal(server.stats.refused, 105);
+    assert.equal(log.length, 100);
+  });
+});
+
+test('several clients that stall at once are dropped in the order of stalling', async () => {
+  await rig({ stalledCountMax: 1 }, async ({ server }) => {
+    const dropped: string[] = [];
+    const stalled = (peer: string): NbdConnection =>
+      ({ peer, drop: () => dropped.push(peer) }) as unknown as NbdConnection;
+    const early = stalled('early');
+    server.stalled(early);
+    server.drained(early);
+    for (const peer of ['a', 'b', 'c']) server.stalled(stalled(peer));
+    assert.deepEqual(dropped, ['a', 'b'], 'a drained client does not count');
   });
 });
 
