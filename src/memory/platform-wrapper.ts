@@ -38,6 +38,19 @@ export function wrapFunction<Native extends Callable>(
   return remember(native, new Proxy(native, { apply: call }));
 }
 
+/** A wrapper, for calls with and without `new`. @param change returns the arguments for the native function */
+export function wrapArguments<Native extends Callable>(
+  native: Native,
+  change: (args: readonly unknown[]) => readonly unknown[],
+): Native {
+  const wrapper = new Proxy(native, {
+    apply: (target, self, args) => Reflect.apply(target, self, change(args)),
+    construct: (target, args, newTarget) =>
+      Reflect.construct(target, change(args), newTarget) as object,
+  });
+  return remember(native, wrapper);
+}
+
 function remember<Native extends Callable>(native: Native, wrapper: Native): Native {
   natives.set(wrapper, native);
   return wrapper;

@@ -5,6 +5,7 @@
  *
  *   write   fs.write…, streams, dgram, input of spawnSync     a copy of the bytes; files in pieces of 64 KiB
  *   read    fs.read…                                          into a scratch buffer, in pieces, and copied from there
+ *   onread  net.connect(), new net.Socket()                   into a scratch buffer, and copied before the callback
  *   WASI    fd_write, fd_read, random_get, …                  after EFAULT: pins a piece and repeats the call (wasi-calls.ts)
  *
  * Invariants
@@ -12,13 +13,13 @@
  *   served.
  * - Only regular files are read in several pieces. A pipe, a socket or a terminal is read once, with what it has.
  *
- * Not supported: system calls of native addons, and the `onread` buffer of net.connect().
- * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, dgram, child_process, wasi.
+ * Not supported: system calls of native addons.
+ * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, net, dgram, child_process, wasi.
  */
 import fs from 'node:fs';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import type { Writable } from 'node:stream';
-import { type Callable, replace, wrapFunction } from './platform-wrapper.ts';
+import { type Callable, replace, wrapArguments, wrapFunction } from './platform-wrapper.ts';
 
 /** Maximum bytes copied at a time. */
 const PIECE_BYTES = 65_536;
@@ -64,10 +65,18 @@ export function guardStreams(needsPin: NeedsPin): void {
   for (const { prototype } of [Writable, Duplex])
     for (const name of ['write', 'end']) guardStream(prototype, name, copy);
   guardArgument(Socket.prototype, 'send', 0, copyAll);
+  guardOnread(require('node:net') as typeof import('node:net'), needsPin);
   for (const name of ['spawnSync', 'execFileSync', 'execSync'])
     for (const at of [1, 2])
       guardArgument(childProcess, name, at, (value) => inputCopied(value, copy));
   syncBuiltinESMExports();
+}
+
+/** The kernel writes to the `onread` buffer of a socket at any time, so the socket gets a scratch buffer for its life. */
+function guardOnread(net: typeof import('node:net'), needsPin: NeedsPin): void {
+  const change = (args: Args): Args => [onreadCopied(args[0], needsPin), ...args.slice(1)];
+  for (const name of ['connect', 'createConnection', 'Socket'] as const)
+    replace(net, name, wrapArguments(net[name] as Callable, change));
 }
 
 /** Functions that replace a view of paged memory, and each one in an array, by a copy. */
@@ -156,6 +165,35 @@ function viewLike(view: ArrayBufferView, buffer: ArrayBuffer): ArrayBufferView {
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
+
+type OnreadCallback = (count: number, buffer: Uint8Array) => boolean;
+
+/** Socket options whose `onread` buffers are not in paged memory. */
+function onreadCopied(options: unknown, needsPin: NeedsPin): unknown {
+  if (typeof options !== 'object' || options === null || !('onread' in options)) return options;
+  const { onread } = options;
+  if (typeof onread !== 'object' || onread === null) return options;
+  const { buffer, callback } = onread as { buffer?: unknown; callback?: unknown };
+  if (typeof callback !== 'function') return options;
+  /** The view that each scratch buffer stands for. */
+  const views = new WeakMap<Uint8Array, Uint8Array>();
+  const scratchFor = (view: unknown): unknown => {
+    if (!(view instanceof Uint8Array) || !needsPin(view)) return view;
+    const scratch = new Uint8Array(view.byteLength);
+    views.set(scratch, view);
+    return scratch;
+  };
+  const copied = {
+    ...onread,
+    buffer: typeof buffer === 'function' ? () => scratchFor(buffer()) : scratchFor(buffer),
+    callback(this: unknown, count: number, filled: Uint8Array): boolean {
+      const view = views.get(filled);
+      view?.set(filled.subarray(0, count));
+      return Reflect.apply(callback as OnreadCallback, this, [count, view ?? filled]);
+    },
+  };
+  return { ...options, onread: copied };
+}
 
 function inputCopied(options: unknown, copy: (value: unknown) => unknown): unknown {
   if (typeof options !== 'object' || options === null || !('input' in options)) return options;

@@ -62,6 +62,32 @@ async function sent(write: (socket: net.Socket) => void): Promise<Buffer> {
   return bytes;
 }
 
+/** Bytes that a socket reads into paged memory, which is evicted before each read. */
+async function readInto(
+  connect: (path: string, onread: net.OnReadOpts) => net.Socket,
+  isGenerated: boolean,
+): Promise<Buffer> {
+  const server = net.createServer((other) => other.end(expected)).listen(file('socket'));
+  await once(server, 'listening');
+  const parts: Buffer[] = [];
+  const next = (): Buffer => {
+    evict();
+    return halves[0]!;
+  };
+  const socket = connect(file('socket'), {
+    buffer: isGenerated ? next : next(),
+    callback: (count, buffer) => {
+      assert.equal(buffer.buffer, memory.buffer);
+      parts.push(Buffer.from(buffer.subarray(0, count)));
+      evict();
+      return true;
+    },
+  });
+  await once(socket, 'close');
+  server.close();
+  return Buffer.concat(parts);
+}
+
 async function requested(): Promise<Buffer> {
   const server = http.createServer(async (request, response) => {
     assert(expected.equals(await bytesFrom(request)), 'the body of the request');
@@ -182,6 +208,14 @@ const out: Record<string, () => Buffer | Promise<Buffer>> = {
     }),
   'fs.createWriteStream': () => written((path) => pipeline([view], createWriteStream(path))),
   'net.Socket.end': () => sent((socket) => socket.end(view)),
+  'net.connect, onread': () => readInto((path, onread) => net.connect({ path, onread }), false),
+  'net.connect, onread of a function': () =>
+    readInto((path, onread) => net.connect({ path, onread }), true),
+  'new net.Socket, onread': () =>
+    readInto(
+      (path, onread) => new net.Socket({ onread } as net.SocketConstructorOpts).connect(path),
+      false,
+    ),
   'net.Socket.write, corked': () =>
     sent((socket) => {
       socket.cork();
