@@ -1,22 +1,22 @@
 /**
- * Tells another process what a swap does while its program works: a line of JSON ten times a second, and one at the
- * end, on the descriptor that METER_FD names. A thread of its own looks, because the program's may be busy for minutes.
+ * Writes statistics of a swap to another process: a line of JSON ten times a second, and one at the end, on the
+ * descriptor METER_FD. A worker writes them, because the program's thread may be busy for minutes.
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { joinSwap, type MemorySwap, type SwapStats } from '../../src/index.ts';
 
 export interface Sample extends SwapStats {
-  /** False: nothing is paged, `reason` says why. */
+  /** False: nothing is paged; `reason` says why. */
   readonly transparent: boolean;
   readonly reason: string;
 }
 
 const EVERY_MS = 100;
-/** How long the end of the process waits for a thread that is still starting. */
+/** Longest wait at exit for a worker that is still starting. */
 const START_MS = 10_000;
 
-function tell(swap: MemorySwap, fd: number): void {
+function writeLine(swap: MemorySwap, fd: number): void {
   const sample: Sample = {
     ...swap.stats(),
     transparent: swap.transparent,
@@ -26,15 +26,14 @@ function tell(swap: MemorySwap, fd: number): void {
 }
 
 /**
- * Nothing without METER_FD. The swap is not disposed of before the process ends, or the last line says nothing.
+ * Does nothing without METER_FD. Do not dispose of the swap before the process exits: the last line would be empty.
  *
- * Invariant: the process does not end while its thread loads koffi: a thread that is terminated there aborts the
- * process.
+ * Invariant: the process does not exit while the worker loads koffi: terminating a thread there aborts the process.
  */
 export function meter(swap: MemorySwap): void {
   const fd = Number(process.env['METER_FD']);
   if (!(fd > 2)) return;
-  process.once('exit', () => tell(swap, fd));
+  process.once('exit', () => writeLine(swap, fd));
   if (swap.control === null) return;
   const started = new Int32Array(new SharedArrayBuffer(4));
   const data = { meterOf: swap.control, fd, started };
@@ -45,7 +44,7 @@ export function meter(swap: MemorySwap): void {
 interface Watched {
   readonly meterOf?: SharedArrayBuffer;
   readonly fd: number;
-  /** 1 when the thread is past loading native code. */
+  /** 1 once the worker has loaded native code. */
   readonly started: Int32Array;
 }
 
@@ -54,5 +53,5 @@ if (!isMainThread && watched?.meterOf !== undefined) {
   const swap = joinSwap(watched.meterOf);
   Atomics.store(watched.started, 0, 1);
   Atomics.notify(watched.started, 0);
-  setInterval(() => tell(swap, watched.fd), EVERY_MS);
+  setInterval(() => writeLine(swap, watched.fd), EVERY_MS);
 }

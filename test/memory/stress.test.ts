@@ -7,7 +7,7 @@ import { skipUnlessPaging } from './paging.ts';
 
 const program = fileURLToPath(new URL('./stress.js', import.meta.url));
 
-test('threads that touch, evict, discard, pin and grow find what they wrote', {
+test('threads that access, evict, discard, pin and grow memory read what they wrote', {
   skip: skipUnlessPaging,
 }, () => {
   const { status, stdout, stderr } = spawnSync(

@@ -1,17 +1,17 @@
 /**
- * Threads touch, evict, bring ahead, discard, pin and grow paged memory at random, and every page that is read must
- * hold what was written to it last.
+ * Threads access, evict, prefetch, discard, pin and grow paged memory at random; every page must read as it was last
+ * written.
  *
  *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--seed N] [--json]
  *
- * Meanwhile memories are made, adopted, checked and dropped, and threads are terminated in the middle of their calls.
+ * Meanwhile memories are created, adopted, checked and dropped, and threads are terminated in the middle of their
+ * calls.
  *
- * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
- * small that a swap file is needed. A page is 1024 words that follow from its number and its generation; generations,
- * and a lock for each page, lie in memory that is not paged.
+ * There are two memories: a mapped region, and a shared WebAssembly memory that grows. The limit of compressed RAM is
+ * so small that a swap file is needed. A page is 1024 words, a function of its number and its generation. The
+ * generations, and a lock per page, are in memory that is not paged.
  *
- * Ends with 0 when nothing was wrong; 1: a page held something else; hangs are seen by a watchdog that looks at each
- * thread's progress: 3.
+ * Exit status: 0 success; 1 a page had wrong contents; 3 a watchdog saw a thread make no progress.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,7 +41,7 @@ interface Job {
   readonly table: SharedArrayBuffer;
   readonly region: RegionHandle;
   readonly wasm: { readonly buffer: SharedArrayBuffer };
-  /** It touches nothing, and is terminated in the middle of a call. */
+  /** Accesses no page, and is terminated in the middle of a call. */
   readonly isDoomed: boolean;
 }
 
@@ -52,7 +52,7 @@ interface Part {
   readonly region: SwapRegion | null;
 }
 
-/** A word of page `page` in its `generation`-th state; half of the words are alike, so that pages pack. */
+/** A word of page `page` in generation `generation`; half of the words are equal, so that pages compress. */
 const wordOf = (page: number, generation: number, at: number): number =>
   generation === 0
     ? 0
@@ -182,7 +182,7 @@ interface Report {
   readonly seconds: number;
   readonly threads: number;
   readonly steps: number;
-  /** Memories that were made and dropped, threads that were terminated. */
+  /** Memories created and dropped, threads terminated. */
   readonly dropped: number;
   readonly terminated: number;
   readonly wrong: string;
@@ -281,7 +281,7 @@ async function stress(
   return { seed, seconds, threads, steps, dropped: dropped.count, terminated, wrong, stats };
 }
 
-/** Until the time is over or a page was wrong; `each` ten times a second. */
+/** Waits until the time is over or a page was wrong; calls `each` ten times a second. */
 async function watch(
   control: Int32Array,
   threads: number,
@@ -314,7 +314,7 @@ interface WasmApi {
   };
 }
 
-/** A shared memory that grows by a page of 64 KiB at a time. */
+/** A shared memory that grows by 64 KiB at a time. */
 class SharedMemory {
   readonly memory: InstanceType<WasmApi['Memory']>;
   readonly #maximum: number;
