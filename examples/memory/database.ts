@@ -1,7 +1,7 @@
 /**
- * A program that knows nothing of frontswap: orders in an in-memory SQLite database (node-sqlite3-wasm, as npm has it):
- * bulk load, index, scans, look-ups, updates, integrity check. One line of JSON at the end: what each step took and
- * answered, and the peak of the process's memory.
+ * A program without frontswap: orders in an in-memory SQLite database (node-sqlite3-wasm from npm): bulk load, index,
+ * scans, lookups, updates, integrity check. Prints a line of JSON at the end: time and answer of each step, and the
+ * peak RSS.
  *
  *   node build/examples/memory/database.js ROWS
  */
@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import sqlite from 'node-sqlite3-wasm';
 
-/** What people write about orders: mostly what others wrote before. */
+/** Comments on orders, most of which repeat. */
 const phrases = [
   'leave at the door, ring twice',
   'call before delivery',
@@ -26,7 +26,7 @@ const phrases = [
 ];
 const statuses = ['open', 'packed', 'sent', 'delivered', 'returned'];
 
-/** Numbers below `limit`, the same in every run. */
+/** Random numbers below `limit`, the same in every run. */
 let state = 2010;
 function below(limit: number): number {
   state = (state + 0x6d2b79f5) | 0;
@@ -78,7 +78,7 @@ step('scan', () =>
 step('look-ups', () => {
   const find = db.prepare('SELECT id, total, note FROM orders WHERE customer = ? ORDER BY day');
   const hash = createHash('sha256');
-  // As callers are: most ask about the few.
+  // Most queries are about a few customers.
   for (let i = 0; i < 1000; i++) {
     const customer = below(10) < 9 ? below(Math.ceil(customers / 500)) : below(customers);
     hash.update(JSON.stringify(find.all([customer])));

@@ -1,12 +1,12 @@
 /**
- * SQLite in less memory than it needs, after the same with all its data in RAM; with a line that shows pages resident,
- * stored and moving while it works. Ends with both side by side, and what the memory consists of.
+ * Runs SQLite with all its data in RAM, then in less memory than it needs. A status line shows resident, stored and
+ * moving pages. Prints both runs side by side at the end, and a breakdown of the memory.
  *
  *   npm run demo                              a database of 138 MiB in 64 MiB
  *   npm run demo -- --size 1000000 --resident 32M
  *
- * The line is rewritten in place on a terminal; elsewhere there is one a second. Ctrl-C ends the program and leaves the
- * terminal as it was.
+ * On a terminal the line is rewritten in place; elsewhere a line is printed every second. Ctrl-C ends the program and
+ * restores the terminal.
  */
 import { readFileSync } from 'node:fs';
 import { formatSize } from '../../src/base/size.ts';
@@ -55,7 +55,7 @@ function rss(pid: number): string {
     const [, kib] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
     return formatSize(Number(kib ?? 0) * 1024);
   } catch {
-    return '-'; // it has just ended
+    return '-'; // the process has just ended
   }
 }
 
@@ -101,7 +101,7 @@ function introduce(): void {
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`.padStart(9);
-/** @param one paged, with one row: what the process takes without data */
+/** @param one the paged run with one row: the memory of the process without data */
 function summarize(plain: Run, paged: Run, one: Run): void {
   const { swap } = paged;
   if (swap === null) throw new Error('nothing was paged; the warning above says why');
@@ -126,7 +126,7 @@ function summarize(plain: Run, paged: Run, one: Run): void {
   console.log(
     '\nRSS = base + floor + resident + data / ratio: at most ' +
       `${formatSize(one.peakBytes)} (base + floor, measured with one row) + ${formatSize(residentBytes)} + ` +
-      `${formatSize(paged.peakUsedBytes)} (packed, ratio ${swap.ratio.toFixed(1)})`,
+      `${formatSize(paged.peakUsedBytes)} (compressed, ratio ${swap.ratio.toFixed(1)})`,
   );
   if (paged.peakBytes >= plain.peakBytes)
     console.log('Paging does not pay at this size: the floor is more than what packing saves.');

@@ -1,11 +1,11 @@
 /**
- * A region of a million pages and more, on a machine that has less: every page is written, and read again; beside the
- * same over an ordinary ArrayBuffer.
+ * A region of a million pages or more on a machine with less memory: writes every page and reads it again, and does the
+ * same with an ordinary ArrayBuffer.
  *
  *   node build/examples/memory/large.js [--full]
  *
- * --full is 4 GiB, the largest ArrayBuffer of Node 20; Node 22 and later take --size 16384 and more. To see that it does so with less memory than that, give the process less: in a control group with
- * a limit of 1 GiB it runs the same. The run in RAM is killed there; the table then has the paged one alone.
+ * --full is 4 GiB, the largest ArrayBuffer of Node 20; Node 22 and later take --size 16384 and more. It also runs in a
+ * control group with a limit of 1 GiB: the run in RAM is killed there, and the table has only the paged run.
  */
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
@@ -55,12 +55,12 @@ function paged(bytes: number, residentBytes: number): void {
   const swap = openSwap({ frontswap: { limitBytes: bytes } });
   meter(swap);
   const region = swap.map({ bytes, residentBytes });
-  // The figures are read at exit: the region has to live until then, whatever the collector does.
+  // The statistics are read at exit: the region must not be collected before.
   process.once('exit', () => void region.stats());
   work(bytes, region.buffer);
 }
 
-/** None when this much memory is not there. */
+/** Empty if this machine does not have enough memory. */
 async function inRam(): Promise<Column[]> {
   try {
     return await runModes(example, options, { ram: 'in RAM' });

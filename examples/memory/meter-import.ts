@@ -1,5 +1,7 @@
-/** `--import` this after frontswap/register: prints what register pages on the terminal that started the program. */
-import { whenPaging } from '../../src/memory/register.ts'; // of a program of your own: 'frontswap/register'
+/**
+ * `--import` this file after frontswap/register: it sends the statistics of the swap to the parent process (meter.ts).
+ */
+import { whenPaging } from '../../src/memory/register.ts'; // in your own program: 'frontswap/register'
 import { meter } from './meter.ts';
 
 whenPaging(meter);

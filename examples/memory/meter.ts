@@ -1,13 +1,13 @@
 /**
- * Reports a swap's statistics to another process: a line of JSON ten times a second, and one at the end, on the
- * descriptor that METER_FD names. A thread of its own does it, because the program's thread may be busy for minutes.
+ * Writes statistics of a swap to another process: a line of JSON ten times a second, and one at the end, on the
+ * descriptor METER_FD. A worker writes them, because the program's thread may be busy for minutes.
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { joinSwap, type MemorySwap, type SwapStats } from '../../src/index.ts';
 
 export interface Sample extends SwapStats {
-  /** False: nothing is paged, `reason` says why. */
+  /** False: nothing is paged; `reason` says why. */
   readonly transparent: boolean;
   readonly reason: string;
 }

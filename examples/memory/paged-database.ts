@@ -1,5 +1,5 @@
 /**
- * How database.ts, a program that knows nothing of frontswap, is run with its memory paged: two imports, one variable.
+ * Arguments that run database.ts, a program without frontswap, with its memory paged: two imports and a variable.
  */
 import { fileURLToPath } from 'node:url';
 import type { Program } from './side-by-side.ts';
@@ -11,7 +11,7 @@ export function pagedDatabase(rows: number, residentBytes: number): Program {
     file: 'database.js',
     args: [String(rows)],
     nodeArgs: [
-      ...['--import', here('../../src/memory/register.js')], // of the package: frontswap/register
+      ...['--import', here('../../src/memory/register.js')], // in your own program: frontswap/register
       ...['--import', here('meter-import.js')],
     ],
     env: { FRONTSWAP_RESIDENT: String(residentBytes) },

@@ -1,8 +1,8 @@
 /**
- * Runs a program twice, each time in a process of its own: with all of its data in RAM, and paged. Prints both side by
- * side: time, peak memory, what was paged; and whether the answers are the same.
+ * Runs a program twice, each time in its own process: with all data in RAM, and paged. Prints both side by side: time,
+ * peak memory, paged pages, and whether the answers are equal.
  *
- *   program ─ stdout ─▶ one line of JSON: Outcome        ─ METER_FD ─▶ what its swap does (meter.ts)
+ *   program ─ stdout ─▶ one line of JSON: Outcome        ─ METER_FD ─▶ statistics of its swap (meter.ts)
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -14,14 +14,14 @@ import { formatSize, parseSize } from '../../src/base/size.ts';
 import { formatTable } from '../../src/cli/table.ts';
 import type { Sample } from './meter.ts';
 
-/** What a program prints at its end. */
+/** The output of a program. */
 interface Outcome {
   readonly steps: readonly {
     readonly name: string;
     readonly ms: number;
     readonly answer: string;
   }[];
-  /** Of the data. */
+  /** Size of the data. */
   readonly bytes: number;
   /** VmHWM of the process. */
   readonly peakBytes: number;
@@ -29,15 +29,15 @@ interface Outcome {
 
 export interface Run extends Outcome {
   readonly ms: number;
-  /** The last that was said; null when nothing was paged. */
+  /** The last sample; null if nothing was paged. */
   readonly swap: Sample | null;
-  /** Highest of all samples. */
+  /** Maximum of all samples. */
   readonly peakCompressedBytes: number;
   readonly peakUsedBytes: number;
 }
 
 export interface Program {
-  /** A compiled file beside this one. */
+  /** A compiled file in this folder. */
   readonly file: string;
   readonly args: readonly string[];
   readonly nodeArgs?: readonly string[];
@@ -47,15 +47,15 @@ export interface Program {
 }
 
 export interface Example {
-  /** As it is called. */
+  /** Name of the example, without extension. */
   readonly name: string;
-  /** What --help says it does; lines. */
+  /** Description for --help. */
   readonly about: string;
-  /** What --size counts, with what it is by default and in full. */
+  /** The unit of --size; below, its default and its value with --full. */
   readonly unit: string;
   readonly small: { readonly size: number; readonly resident: string };
   readonly full: { readonly size: number; readonly resident: string };
-  /** What --json prints; default: one document instead of a table. */
+  /** --json prints: default, one document instead of the table. */
   readonly json?: string;
 }
 
@@ -63,13 +63,13 @@ export interface Options {
   readonly size: number;
   readonly residentBytes: number;
   readonly json: boolean;
-  /** Set: this is the process in which the work is done. */
+  /** Set: this process does the work. */
   readonly mode: string | undefined;
 }
 
 const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** Of one of these examples; ends the process after --help and on mistakes. */
+/** Parses the options of an example; ends the process after --help and on errors. */
 export function optionsOf(example: Example): Options {
   const { name, about, unit, small, full, json = 'one document instead of a table' } = example;
   try {
@@ -137,7 +137,7 @@ export async function run(program: Program): Promise<Run> {
   return { ...outcome, ms, swap, peakCompressedBytes, peakUsedBytes };
 }
 
-/** The Outcome of the process that calls it, on stdout. */
+/** Prints the Outcome of this process on stdout. */
 export class Work {
   readonly #steps: { name: string; ms: number; answer: string }[] = [];
 
@@ -159,7 +159,7 @@ export class Work {
   }
 }
 
-/** One way of doing the work, beside the others. */
+/** One of the modes that are compared. */
 export interface Column {
   readonly name: string;
   readonly run: Run;
@@ -205,7 +205,7 @@ function table(columns: readonly Column[]): string {
       'stored at the end',
       paged(({ storedPages }) => formatSize(storedPages * 4096)),
     ),
-    row('  packed to, peak', ({ run }) =>
+    row('  compressed, peak', ({ run }) =>
       run.swap === null ? '-' : formatSize(run.peakCompressedBytes),
     ),
     row('  with all tables, peak', ({ run }) =>
@@ -232,7 +232,7 @@ export interface Claim {
 
 const BAR = 40;
 
-/** Peak RSS and time of each, a line each; on a terminal with a bar. */
+/** Prints a line per run: peak RSS and time, on a terminal with a bar. */
 export function peakLines(runs: readonly Pick<Column, 'name' | 'run'>[]): string[] {
   const most = Math.max(...runs.map(({ run: { peakBytes } }) => peakBytes));
   const width = Math.max(...runs.map(({ name }) => name.length));
@@ -243,7 +243,7 @@ export function peakLines(runs: readonly Pick<Column, 'name' | 'run'>[]): string
   });
 }
 
-/** That paging pays: each paged run against the first, which has all in RAM. */
+/** The claims that paging saves memory: each paged run against the first, which has all data in RAM. */
 export function lessMemory([plain, ...paged]: readonly Column[]): Claim[] {
   const most = plain!.run.peakBytes;
   return paged.map(({ name, run: { peakBytes } }) => ({
@@ -257,7 +257,7 @@ export function sameAnswers(columns: readonly Column[]): Claim {
   return { claim: 'the answers are the same', holds: answers.every((a) => a === answers[0]) };
 }
 
-/** What every example ends with: the table or the document; status 1 when a claim does not hold. */
+/** Prints the table, or the JSON document; sets exit status 1 if a claim does not hold. */
 export function finish(
   example: Example,
   options: Options,

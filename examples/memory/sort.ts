@@ -1,6 +1,6 @@
 /**
- * An external merge sort whose runs lie in compressed RAM instead of temporary files: once in regions, where the
- * processor does the paging, and once in PagedArrays, which need nothing of the system and work everywhere.
+ * An external merge sort whose runs are in compressed RAM instead of temporary files: once in regions, which the kernel
+ * pages by faults, and once in PagedArrays, which work on every system.
  *
  *   node build/examples/memory/sort.js [--full]
  *
@@ -17,16 +17,16 @@ const example = {
   small: { size: 6_000_000, resident: '32M' },
   full: { size: 16_000_000, resident: '64M' },
 };
-/** Of a record: sensor, second, value, quality. */
+/** Words of a record: sensor, second, value, quality. */
 const WORDS = 4;
 const RUN = 2 ** 15;
 const SECONDS = 2 ** 22;
-/** Records of a run that are looked at together while runs are merged. */
+/** Records of a run that are read at a time while runs are merged. */
 const WINDOW = 256;
 
 type Block = Uint32Array<ArrayBuffer>;
 
-/** What the sort wants of memory. */
+/** The operations on memory that the sort needs. */
 interface Words {
   read(index: number, target: Block): unknown;
   write(index: number, source: Block): void;
@@ -45,7 +45,7 @@ function inRam(words: number): Words {
   };
 }
 
-/** @param transparent false: PagedArray does the paging itself */
+/** @param transparent false: PagedArray pages by index */
 function inSwap(residentBytes: number, transparent: boolean): Make {
   const swap = openSwap({ transparent });
   meter(swap);
@@ -59,7 +59,7 @@ function below(limit: number): number {
   return Math.floor(((state >>> 0) / 2 ** 32) * limit);
 }
 
-/** Fills a run with readings as they come in and sorts it by sensor, then time. */
+/** Fills a run with readings in order of arrival and sorts it by sensor, then time. */
 function sortedRun(first: number, length: number): Block {
   const raw = new Uint32Array(length * WORDS);
   const keys = new Float64Array(length);
@@ -94,7 +94,7 @@ class Reader {
     this.#end = end;
   }
 
-  /** On to the next record; false at the end. */
+  /** Advances to the next record; false at the end. */
   advance(): boolean {
     this.at += WORDS;
     if (--this.#left <= 0 && !this.#refill()) return false;
@@ -114,7 +114,7 @@ class Reader {
   }
 }
 
-/** A heap of readers by key; the top is written out and advanced. */
+/** A heap of readers by key; writes the top record and advances its reader. */
 function merge(readers: Reader[], emit: (window: Block, at: number) => void): void {
   const heap = readers.filter((reader) => reader.advance());
   const sink = (start: number): void => {
@@ -173,7 +173,7 @@ function work(count: number, make: Make): void {
   steps.print(2 * count * WORDS * 4);
 }
 
-/** Of all words in their order; throws when the records are not in theirs. */
+/** A hash of all words in order; throws if the records are not sorted. */
 function checksum(sorted: Words, count: number): number {
   const window = new Uint32Array(WINDOW * WORDS);
   let hash = 0;

@@ -1,6 +1,6 @@
 /**
- * An R-tree of rectangles (flatbush, as npm has it) in memory that is paged: flatbush is told which class to make its
- * buffer with, and that class hands out a region.
+ * An R-tree of rectangles (flatbush from npm) in paged memory: flatbush takes the class of its buffer as an argument,
+ * and this one returns the buffer of a region.
  *
  *   node build/examples/memory/spatial.js [--full]
  */
@@ -17,14 +17,14 @@ const example = {
   full: { size: 16_000_000, resident: '128M' },
 };
 
-/** What flatbush calls with `new` for its memory. */
+/** Returns the constructor that flatbush calls for its memory. */
 function pagedBuffers(residentBytes: number): ArrayBufferConstructor {
   const swap = openSwap();
   meter(swap);
   function PagedBuffer(bytes: number): ArrayBuffer {
     return swap.map({ bytes, residentBytes }).buffer;
   }
-  return PagedBuffer as unknown as ArrayBufferConstructor; // `new` takes the object that is returned
+  return PagedBuffer as unknown as ArrayBufferConstructor; // `new` yields the object that the function returns
 }
 
 function fold(hash: number, found: readonly number[]): number {

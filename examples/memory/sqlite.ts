@@ -1,12 +1,12 @@
 /**
- * SQLite in WebAssembly with a database several times what it may have in RAM. The program (database.ts) is the same in
- * all runs and knows nothing of paging; `--import frontswap/register` pages its memory.
+ * SQLite in WebAssembly with a database several times larger than its resident budget. The program (database.ts) is the
+ * same in all runs and does not use frontswap; `--import frontswap/register` pages its memory.
  *
  *   node build/examples/memory/sqlite.js [--full]
  *
- * Checked: the database is at least four times the budget, SQLite's own integrity check finds nothing, every query
- * answers as it does in RAM, and the process never took more than what it takes with a database of one row, the budget
- * and the compressed pages, within ten percent.
+ * Checks that the database is at least four times the budget, that SQLite's integrity check passes, that every query
+ * has the same answer as in RAM, and that the peak RSS is at most that of a database with one row plus the budget plus
+ * the compressed pages, within ten percent.
  */
 import { formatSize } from '../../src/base/size.ts';
 import { pagedDatabase } from './paged-database.ts';
@@ -42,14 +42,14 @@ function claims(paged: Run, baseline: Run, columns: readonly Column[]): Claim[] 
     sameAnswers(columns),
     { claim: 'PRAGMA integrity_check says ok', holds: integrity === '"ok"' },
     {
-      claim: `the database is ${times} times the budget, ${TIMES} at least`,
+      claim: `the database is ${times} times the budget, at least ${TIMES}`,
       holds: paged.bytes >= TIMES * budget,
     },
     {
       claim:
         `peak RSS ${formatSize(paged.peakBytes)} is at most ${formatSize(bound)}: 1.1 x (` +
         `${formatSize(baseline.peakBytes)} with one row + ${formatSize(budget)} budget + ` +
-        `${formatSize(paged.peakCompressedBytes)} packed)`,
+        `${formatSize(paged.peakCompressedBytes)} compressed)`,
       holds: paged.peakBytes <= bound,
     },
     ...lessMemory(columns),

@@ -1,6 +1,6 @@
 /**
  * Vector search (inverted lists, then exact distances) over a Float32Array that is larger than RAM and does not
- * compress: what compressed RAM refuses goes to a file, the lower tier.
+ * compress: pages that compressed RAM refuses go to a swap file, the lower tier.
  *
  *   node build/examples/memory/vectors.js [--full]
  *
@@ -41,7 +41,7 @@ const distance = (a: Float32Array, at: number, b: Float32Array, bAt: number): nu
   return sum;
 };
 
-/** The `count` best of [0, length) by score, best first. */
+/** The `count` indexes of [0, length) with the best score, best first. */
 function best(length: number, count: number, score: (i: number) => number): number[] {
   const kept: { i: number; s: number }[] = [];
   for (let i = 0; i < length; i++) {
@@ -57,7 +57,7 @@ function best(length: number, count: number, score: (i: number) => number): numb
 function work(count: number, memory: ArrayBuffer): void {
   const steps = new Work();
   const vectors = new Float32Array(memory, 0, count * DIMENSIONS);
-  // Lists lie one behind the other, each around its centroid.
+  // Lists are stored one after the other, each around its centroid.
   const lists = Math.ceil(count / 500);
   const centroids = Float32Array.from({ length: lists * DIMENSIONS }, random);
   steps.step('load', () => {
@@ -72,7 +72,7 @@ function work(count: number, memory: ArrayBuffer): void {
     let hash = 0;
     const query = new Float32Array(DIMENSIONS);
     for (let n = 0; n < 100; n++) {
-      // Three of four ask about a few subjects.
+      // Three of four queries are about a few subjects.
       const subject = random() < 0.75 ? random() * Math.ceil(lists / 50) : random() * lists;
       const from = Math.floor(subject) * DIMENSIONS;
       for (let d = 0; d < DIMENSIONS; d++) query[d] = centroids[from + d]! + random() * 0.2;
@@ -101,7 +101,7 @@ function paged(count: number, residentBytes: number): void {
   });
   meter(swap);
   const region = swap.map({ bytes, residentBytes });
-  // The figures are read at exit: the region has to live until then, whatever the collector does.
+  // The statistics are read at exit: the region must not be collected before.
   process.once('exit', () => void region.stats());
   work(count, region.buffer);
 }

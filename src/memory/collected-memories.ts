@@ -52,7 +52,8 @@ export class CollectedMemories {
     this.#collect = collect;
   }
 
-  hold(id: number, memory: object): void {
+  /** References the memory of a region, and calls check() if memories have doubled. */
+  reference(id: number, memory: object): void {
     this.#memories.set(id, { memory, weak: new WeakRef(memory) });
     if (this.#memories.size > this.#checkAtCount || this.#bytes() > this.#checkAtBytes)
       this.check();

@@ -12,7 +12,7 @@
  * - A page is served only while its file, by device and inode, has the size, mtime and ctime that it had when the page
  *   was read. A file changed less than 100 ms ago bypasses the cache: a second change in the same tick of the file
  *   clock would not change its times.
- * - Pages and tables together stay below limitBytes; the oldest pages are evicted to make room. (Not counted: an object
+ * - Pages and tables together stay below limitBytes; the oldest pages are evicted first. (Not counted: an object
  *   of some 300 bytes per file with pages.)
  * - A page whose checksum fails counts as a miss and is read from the file.
  *
@@ -50,7 +50,7 @@ const ROWS_A_PAGE = 4;
 const RUN_PAGES = 32;
 /** File times tick every 10 ms at most: a file last changed longer ago than this gets new times when it changes. */
 const STABLE_MS = 100;
-/** Pages evicted per round when the store has no room, and the most rounds for one page. */
+/** Pages evicted per round when the store has no space, and maximum rounds for one page. */
 const EVICT_PAGES = 8;
 const EVICT_ROUNDS = 16;
 const MAINTAIN_PAGES = 64;
@@ -307,13 +307,13 @@ export class FileCache implements Disposable {
       )
         pages++;
       const start = index * PAGE_BYTES;
-      const want = Math.min(pages * PAGE_BYTES, Number(file.version.size) - start);
+      const bytes = Math.min(pages * PAGE_BYTES, Number(file.version.size) - start);
       this.#misses += pages;
-      const got = readFully(fd, this.#run, want, start);
+      const got = readFully(fd, this.#run, bytes, start);
       const from = Math.max(0, offset - start);
       const to = Math.min(got, offset + out.length - start);
       if (to > from) out.set(this.#run.subarray(from, to), start + from - offset);
-      if (got < want) return Math.max(0, start + got - offset); // the file shrank, or reports more bytes than it has
+      if (got < bytes) return Math.max(0, start + got - offset); // the file shrank, or reports more bytes than it has
       this.#run.fill(0, got, pages * PAGE_BYTES);
       for (let i = 0; i < pages; i++) this.#storePage(file, index + i, i * PAGE_BYTES);
       index += pages;

@@ -8,8 +8,8 @@
  * Rows are numbered 1 .. rows, files 1 .. rows + 1; 0 means none, so zeroed tables are empty.
  *
  * Invariants: a page has one row; a row in use is in the chain of its hash and in the list of its file.
- * Cost: find reads one bucket and 1 to 2 rows; add and remove are O(1) plus the chain; victim is amortised O(1). Nothing
- * is allocated after the constructor.
+ * Cost: find reads one bucket and 1 to 2 rows; add and remove are O(1) plus the chain; victim is amortised O(1).
+ * Nothing is allocated after the constructor.
  */
 import { assert } from '../base/assert.ts';
 

@@ -1,5 +1,5 @@
 /**
- * What openSwap() and joinSwap() return. One class, with and without transparent paging, so that `instanceof` holds;
+ * The class that openSwap() and joinSwap() return, with and without transparent paging, so that `instanceof` holds;
  * the work is done by the SwapOps behind it (open-swap.ts, explicit-swap.ts).
  */
 import { checkInternal, INTERNAL } from './internal-constructor.ts';

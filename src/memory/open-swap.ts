@@ -192,7 +192,7 @@ class TransparentSwap implements SwapOps {
     adopted.set(memory, region);
     this.#blocks.add(id, address, bytes);
     if (buffer instanceof SharedArrayBuffer) this.#sharedMemories.set(id, memory);
-    else this.#adopted.hold(id, memory);
+    else this.#adopted.reference(id, memory);
     return region;
   }
 

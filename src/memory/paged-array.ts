@@ -6,7 +6,7 @@
  *     array.set(7, 0.5);
  *     using page = array.pin(7);          // page.array holds the elements from page.first on, at full speed
  *
- * Cost of get() and set() without transparent paging: a table look-up, about 10 ns, while the page is resident.
+ * Cost of get() and set() without transparent paging: a table lookup, about 10 ns, while the page is resident.
  */
 import { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
@@ -108,7 +108,9 @@ export class PagedArray implements Disposable {
     return this.#ops.pin(index);
   }
 
-  /** Copies elements from `index` on to the target; returns how many: fewer than it holds where the array ends. */
+  /**
+   * Copies elements from `index` on to the target; returns how many: fewer than its length if the array ends before.
+   */
   read(index: number, target: ElementArray): number {
     checkIndex(index, this.length);
     const count = Math.min(target.length, this.length - index);

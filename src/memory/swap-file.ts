@@ -40,7 +40,7 @@ export interface SwapFile extends Disposable {
 }
 
 /**
- * @throws SwapError ERR_IO_SWAP_HEADER (the file holds something else), ERR_IO_UNSAFE_PATH (others may touch it),
+ * @throws SwapError ERR_IO_SWAP_HEADER (the file has other contents), ERR_IO_UNSAFE_PATH (others may modify it),
  * ERR_IO_IN_USE (another swap has it), ERR_IO_SYSTEM
  */
 export function openSwapFile(options: DeviceOptions): SwapFile {

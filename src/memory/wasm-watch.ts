@@ -3,7 +3,7 @@
  * node:vm. It wraps the platform's functions (platform-wrapper.ts).
  *
  *   new Memory ─▶ the memory     new Instance, instantiate() ─▶ memories among the imports and the exports
- *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped in the same way
+ *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped as well
  *
  * Invariant: a wrapper returns or throws what the native function does. Left out: memories that a module neither
  * imports nor exports; memories of Node's own modules; imports that are Proxies, whose traps would run twice; contexts

@@ -50,7 +50,7 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   pagesActivated: row('pages', 'swapped in so soon after eviction that they count as hot'),
   pagesDiscarded: row('pages', 'discarded by their owner'),
   swapoffPages: row('pages', 'swapped in because their area or their region ends'),
-  overBudget: row('pages', 'brought in above the ceiling because nothing could be evicted'),
+  overBudget: row('pages', 'made resident above the ceiling because nothing could be evicted'),
   pagesLost: row('pages', 'whose slot could not be read back', true),
 };
 

@@ -212,11 +212,11 @@ export class Evictor {
   /**
    * Chooses clean pages after those of the last time, except the newest: the thread that accessed it may still need it.
    */
-  #chooseAnyClean(region: Region, wanted: number): void {
+  #chooseAnyClean(region: Region, pagesMax: number): void {
     const newest = region.newest(INACTIVE_LIST);
     const start = region.cleanScanAt;
     let page = region.state.indexOf(PageState.clean, start);
-    for (let isWrapped = false; this.#count < wanted; ) {
+    for (let isWrapped = false; this.#count < pagesMax; ) {
       if (page === -1 && isWrapped) return;
       if (page === -1) isWrapped = true;
       else if (isWrapped && page >= start) return;
@@ -420,7 +420,7 @@ export class Evictor {
       }
       if (memory.stop !== StopReason.busy) break;
     }
-    assert(memory.stop === StopReason.gone, 'a taken page can be put back while it is mapped');
+    assert(memory.stop === StopReason.gone, 'the page is unmapped, or could be put back');
     region.removeResident(page, PageState.absent, NO_ENTRY, this.clock++);
     this.#counters.add('pagesGone', 1);
     return false;

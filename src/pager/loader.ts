@@ -78,7 +78,7 @@ export class Loader {
 
   /**
    * Swaps in up to `count` neighbouring stored pages. They keep their copies and are protected, unless `isWrite`. With
-   * `installed` = 0 the result tells why: `done` if the page could be read, but not installed.
+   * `installed` = 0 the result is the reason: `done` if the page could be read, but not installed.
    */
   pageIn(region: Region, first: number, count: number, isWrite: boolean): PageIn {
     const pageIn = this.#load(region, first, count);

@@ -4,7 +4,7 @@
  *
  * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An
  * access to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is
- * copied through a frame on its way in and on its way out.
+ * copied through a frame when it is swapped in or out.
  *
  * Other threads access the memory while the pager runs. Each method is one atomic step for them. No method calls the
  * pager.

@@ -1,6 +1,6 @@
 /**
  * The pager: keeps pages of regions in memory up to the ceiling of their resident set, and all others in swap slots. It
- * is the memory manager of the swap core; its frames hold pages on their way in and out.
+ * is the memory manager of the swap core; its frames hold pages while they are swapped in or out.
  *
  *   access ─▶ fault() ─▶ stored?       make space ▶ swap in, with the pages predicted next ▶ install ▶ wake
  *                    └▶ absent?        install zeros
@@ -272,7 +272,7 @@ export class Pager implements MemoryManager {
     }
   }
 
-  /** False: the memory is busy; the page stays in its slot and leaves the swap cache. */
+  /** False: the memory is busy; the page stays in its slot and is removed from the swap cache. */
   #installUnused(region: Region, page: number, frame: number): boolean {
     const { memory } = region;
     if (memory.install(page, frame, 1, true) === 1) {

@@ -1,12 +1,12 @@
 /**
- * Decides which pages to bring in with the page that faulted. Two rules, both from the faults before it:
+ * Decides which pages to swap in with the page that faulted. Two rules, both based on the faults before it:
  *
- *   streams   the fault is on the page after those that a stream brought in last: the stream continues, with twice as many
+ *   streams   the page follows the last window of a stream: the stream continues, with a window twice as large
  *   a vote    otherwise the last 4 faults vote on a stride, then the last 8, then 16: a majority starts a stream
  *             (Boyer and Moore's vote; Maruf and Chowdhury, "Effectively Prefetching Remote Memory with Leap", 2020)
  *
- * Several streams are kept, so that loops over more than one array are recognized. The pages that a stream brings in do
- * not fault, so the next fault of a running stream is one window later, and the window shares its cost.
+ * Several streams are kept, so that loops over more than one array are recognized. The pages that a stream prefetches
+ * do not fault, so the next fault of a running stream is one window later, and the window shares its cost.
  *
  * Cost: a few integer operations per fault. Without a pattern nothing is prefetched.
  */
@@ -64,7 +64,7 @@ export class Prefetch {
     return prediction;
   }
 
-  /** `count` of the predicted pages are brought in, or will be: the stream continues at the page after them. */
+  /** Records that `count` of the predicted pages are or will be swapped in: the stream continues after them. */
   record(page: number, count: number): void {
     if (this.#stream === -1) return;
     this.#expected[this.#stream] = page + this.#strides[this.#stream]! * (count + 1);

@@ -1,5 +1,5 @@
 /**
- * Reclaim: frees space in a resident set, in the foreground before a page is brought in, and in the background from the
+ * Reclaim: frees space in a resident set, in the foreground before a page is swapped in, and in the background from the
  * high mark down to the low one. One call evicts as many batches as it needs.
  */
 import type { PagerCounters } from './counters.ts';
@@ -40,8 +40,8 @@ export class Reclaimer {
   }
 
   /**
-   * Makes space for a faulting page, which is brought in whatever the ceiling, and for up to `ahead` pages to prefetch
-   * with it. Returns how many of these fit.
+   * Makes space for a faulting page, which is made resident whatever the ceiling, and for up to `ahead` pages to
+   * prefetch with it. Returns how many of these fit.
    */
   reclaimForWindow(region: Region, ahead: number): number {
     const fitting = this.reclaim(region, 1 + ahead);

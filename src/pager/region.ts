@@ -153,7 +153,7 @@ export class Region {
     }
   }
 
-  /** Records that the page was brought in, at `clock`. */
+  /** Records that the page became resident, at `clock`. */
   addResident(page: number, state: PageState, entry: SwapEntry, clock: number): void {
     const before = this.state[page]!;
     assert(before !== PageState.dirty && before !== PageState.clean, 'the page is not resident');

@@ -2,7 +2,7 @@
  * The limit on resident pages, of one region or of several together.
  *
  *   0 ─────────────── low ──── high ── ceiling        above high the pager evicts in the background, down to low;
- *   pages ───────────────▶                            at the ceiling it evicts before it brings a page in
+ *   pages ───────────────▶                            at the ceiling it evicts before it swaps a page in
  */
 import { assert } from '../base/assert.ts';
 

@@ -28,7 +28,7 @@ const text: Content = (page) =>
 /** Compresses to a third: a full store takes some thousand of them for each 4 MiB. */
 const third: Content = (page) => noise(page).fill(0, 1365);
 
-/** A region whose memory could hold all its pages, over the tiers that a program has. */
+/** A region whose memory has a frame for every page, over the tiers of a program. */
 class Rig {
   readonly tiers: Tiers;
   readonly region: Region;
@@ -76,7 +76,7 @@ class Rig {
     return this.tiers.pager.counters.get('faults') - before;
   }
 
-  /** Pages that were packed for nothing. */
+  /** Compressions whose page was refused. */
   get refused(): number {
     return (
       this.tiers.counter(CounterAt.refusedIncompressible) +
@@ -84,7 +84,7 @@ class Rig {
     );
   }
 
-  /** All pages that were packed, the ones that were taken too. */
+  /** All compressions, those of accepted pages included. */
   get packed(): number {
     return this.refused + this.tiers.pager.counters.get('pagesOut');
   }
@@ -96,7 +96,7 @@ function file(t: TestContext, sizeBytes: number): DeviceOptions {
   return { kind: 'file', path: `${folder}/swap`, sizeBytes };
 }
 
-test('pages that do not compress are packed once, and few of them again', () => {
+test('incompressible pages are compressed once, and few of them are retried', () => {
   const rig = new Rig(0);
   const half: Content = (page) => (page % 2 === 0 ? text(page) : noise(page));
   rig.fill(half);
@@ -111,7 +111,7 @@ test('pages that do not compress are packed once, and few of them again', () => 
   rig.tiers.pager.verify();
 });
 
-test('pages that did not compress leave when they do', () => {
+test('incompressible pages are evicted once they compress', () => {
   const rig = new Rig(0);
   rig.fill(noise);
   assert.ok(rig.region.resident > PAGES - 8, 'all of them stay');
@@ -121,7 +121,7 @@ test('pages that did not compress leave when they do', () => {
   rig.tiers.pager.verify();
 });
 
-test('over a full store that is only read, packing comes to an end', () => {
+test('over a full store that is only read, compression attempts stop', () => {
   const rig = new Rig(2 ** 21);
   rig.fill(third);
   rig.churn(PAGES);
@@ -136,7 +136,7 @@ test('over a full store that is only read, packing comes to an end', () => {
   rig.tiers.pager.verify();
 });
 
-test('over a full store that is written, nearly all that are packed are taken', () => {
+test('over a full store that is written, nearly all compressed pages are accepted', () => {
   const rig = new Rig(2 ** 21);
   rig.fill(third);
   rig.churn(ROUNDS, third);
@@ -146,7 +146,7 @@ test('over a full store that is written, nearly all that are packed are taken', 
   rig.tiers.pager.verify();
 });
 
-test('over a full store and a full file, packing comes to an end', (t) => {
+test('over a full store and a full file, compression attempts stop', (t) => {
   const rig = new Rig(2 ** 20, [file(t, 2 ** 20)]);
   using _tiers = rig.tiers;
   rig.fill(third);
@@ -161,7 +161,7 @@ test('over a full store and a full file, packing comes to an end', (t) => {
   rig.tiers.pager.verify();
 });
 
-test('when a full store has room again it is asked at once', () => {
+test('a store that was full is tried again as soon as it has free space', () => {
   const rig = new Rig(2 ** 21);
   rig.fill(third);
   rig.churn(ROUNDS);

@@ -1,4 +1,4 @@
-/** Calls to the fault thread: as many threads as there are, however they end, and without V8's locks. */
+/** Calls to the fault thread: from more threads than there are slots, from threads that end, and without V8's locks. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -14,10 +14,10 @@ import { endingOf } from './ending.ts';
 const program = fileURLToPath(new URL('./children/calls.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 300_000 };
 
-for (const way of ['many workers', 'leavers'])
-  test(`calls of more threads than there are slots: ${way}`, options, async () => {
+for (const mode of ['many workers', 'leavers'])
+  test(`calls of more threads than there are slots: ${mode}`, options, async () => {
     const { code, stdout, stderr } = await endingOf(
-      spawn(process.execPath, [program, way]),
+      spawn(process.execPath, [program, mode]),
       undefined,
       240_000,
     );
@@ -38,7 +38,7 @@ function reachable(file: string, found: Set<string> = new Set()): Set<string> {
   return found;
 }
 
-test('neither the fault thread nor who calls it waits or wakes through V8', () => {
+test('neither the fault thread nor its callers wait or wake through V8', () => {
   const files = ['fault-thread', 'caller', 'region', 'control-block'].flatMap((name) => [
     ...reachable(join(root, `src/memory/${name}.ts`)),
   ]);
@@ -50,7 +50,7 @@ test('neither the fault thread nor who calls it waits or wakes through V8', () =
 const codeOf = (file: string): string =>
   readFileSync(file, 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
 
-test('a futex: a word that differs, the end of the time, a wake', {
+test('a futex: returns if the word differs, on timeout, and when it is woken', {
   skip: skipUnlessPaging,
 }, () => {
   const linux = loadLinux().linux!;

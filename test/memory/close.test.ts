@@ -1,4 +1,4 @@
-/** close() ends what `[Symbol.dispose]()` ends, on everything that a user holds. */
+/** close() does what `[Symbol.dispose]()` does, on every class that users dispose of. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';

@@ -1,4 +1,4 @@
-/** What a program has dropped takes nothing, and what it has not stays: adopted memories and the garbage collector. */
+/** Adopted memories and the garbage collector: a dropped memory is freed, any other stays. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { getuid } from 'node:process';
@@ -16,7 +16,7 @@ const program = fileURLToPath(new URL('./children/drop-memories.js', import.meta
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
-/** Regions of `bytes` bytes each, and what was asked of them. */
+/** Regions of `bytes` bytes each, and a log of the calls. */
 class FakePages implements RegionOps {
   readonly calls: string[] = [];
   readonly #bytes: number;
@@ -39,17 +39,17 @@ class FakePages implements RegionOps {
   }
 }
 
-test('dropped memories are forgotten while no page leaves; those in use are held', () => {
+test('dropped memories are forgotten while eviction is frozen; memories in use stay referenced', () => {
   const pages = new FakePages(MiB);
   const memories = new CollectedMemories(pages);
   const kept: object[] = [];
   for (let id = 1; id <= 32; id++) {
     const memory = {};
     if (id % 4 === 0) kept.push(memory);
-    memories.hold(id, memory);
+    memories.reference(id, memory);
   }
   assert.deepEqual(pages.calls, [], '32 MiB are not worth a collection');
-  memories.hold(33, {});
+  memories.reference(33, {});
   assert.equal(pages.calls[0], 'freeze');
   assert.equal(pages.calls[pages.calls.length - 1], 'thaw');
   const forgotten: readonly string[] = pages.calls.slice(1, -1);
@@ -58,34 +58,34 @@ test('dropped memories are forgotten while no page leaves; those in use are held
   assert.equal(kept.length, 8);
 });
 
-test('a collection comes when what is held has doubled', () => {
+test('a collection runs when the bytes of the memories have doubled', () => {
   let collections = 0;
   const collect = (): void => {
     collections++;
   };
   const memories = new CollectedMemories(new FakePages(MiB), collect);
   const all = Array.from({ length: 257 }, () => ({}));
-  all.forEach((memory, i) => void memories.hold(i + 1, memory));
+  all.forEach((memory, i) => void memories.reference(i + 1, memory));
   // At 33, 67, 135 MiB; two each, for nothing was dropped.
   assert.equal(collections, 6);
 });
 
-test('when the collector fails every memory is held again, and pages may leave', () => {
+test('when the collector throws, every memory is referenced again and eviction is thawed', () => {
   const pages = new FakePages(33 * MiB);
   const memories = new CollectedMemories(pages, () => {
     throw new Error('no memory');
   });
   const memory = {};
-  assert.throws(() => memories.hold(1, memory), /no memory/);
+  assert.throws(() => memories.reference(1, memory), /no memory/);
   assert.deepEqual(pages.calls, ['freeze', 'thaw']);
 });
 
 test('a memory whose region has ended is not forgotten a second time', () => {
   const pages = new FakePages(20 * MiB);
   const memories = new CollectedMemories(pages);
-  memories.hold(1, {});
+  memories.reference(1, {});
   memories.release(1);
-  memories.hold(2, {});
+  memories.reference(2, {});
   memories.check();
   assert(!pages.calls.includes('forget 1'));
 });
@@ -135,7 +135,7 @@ async function run(
 
 for (const turns of [false, true])
   test(
-    `memories that are dropped are free, ${turns ? 'turn by turn' : 'all in one turn'}`,
+    `dropped memories are freed, ${turns ? 'turn by turn' : 'all in one turn'}`,
     options,
     async () => {
       const plain = await run([], { turns });
@@ -146,7 +146,7 @@ for (const turns of [false, true])
     },
   );
 
-test('a program that drops its memories lives within 140 MiB as it does alone', {
+test('a program that drops its memories stays within 140 MiB, as without register', {
   ...options,
   skip: skipUnlessPaging || (getuid?.() !== 0 && 'needs root, to make a control group'),
 }, async () => {

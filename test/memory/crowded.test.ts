@@ -1,4 +1,4 @@
-/** Memory of which nothing can leave: the process is no larger for it, and is told once what to do. */
+/** Memory of which no page can be evicted: the process does not grow, and one warning says what to do. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { endingOf } from './ending.ts';
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 const crowded = fileURLToPath(new URL('./children/crowded.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 180_000 };
-/** What paging takes itself (`npm run bench -- floor`), with a margin: a worker, tables, codecs. */
+/** Memory of paging itself (`npm run bench -- floor`), with a margin: a worker, tables, codecs. */
 const FLOOR_MIB = 40;
 
 interface Report {
@@ -38,7 +38,7 @@ async function run(
 }
 
 test(
-  'data that does not compress stays: no larger than alone by more than the floor',
+  'incompressible data stays in memory: the process grows by no more than the floor',
   options,
   async () => {
     const args = ['150', 'noise'];
@@ -52,25 +52,21 @@ test(
   },
 );
 
-test(
-  'data that does not compress goes to a swap file, and not to RAM first',
-  options,
-  async (t) => {
-    const folder = mkdtempSync(`${tmpdir()}/frontswap-crowded-`);
-    t.after(() => rmSync(folder, { recursive: true }));
-    const paged = await run(['64', 'noise'], 0, {
-      FRONTSWAP_RESIDENT: '8M',
-      FRONTSWAP_FILE: `${folder}/swap:128M`,
-    });
-    const [, resident, stored] = /([\d.]+[KMG]?\w*) resident, ([\d.]+[KMG]?\w*) stored/.exec(
-      paged.stderr,
-    )!;
-    assert.match(resident!, /^[78]/, paged.stderr);
-    assert.match(stored!, /^0/, paged.stderr);
-  },
-);
+test('incompressible data goes to a swap file, and not to RAM first', options, async (t) => {
+  const folder = mkdtempSync(`${tmpdir()}/frontswap-crowded-`);
+  t.after(() => rmSync(folder, { recursive: true }));
+  const paged = await run(['64', 'noise'], 0, {
+    FRONTSWAP_RESIDENT: '8M',
+    FRONTSWAP_FILE: `${folder}/swap:128M`,
+  });
+  const [, resident, stored] = /([\d.]+[KMG]?\w*) resident, ([\d.]+[KMG]?\w*) stored/.exec(
+    paged.stderr,
+  )!;
+  assert.match(resident!, /^[78]/, paged.stderr);
+  assert.match(stored!, /^0/, paged.stderr);
+});
 
-test('a limit that is reached is told once, and the pager stops asking', options, async () => {
+test('a reached limit is reported once, and the pager backs off', options, async () => {
   const paged = await run(['32', 'text'], 1, { FRONTSWAP_RESIDENT: '4M', FRONTSWAP_LIMIT: '2M' });
   assert.match(paged.stderr, /compressed RAM is full.*FRONTSWAP_LIMIT/);
 });

@@ -1,6 +1,6 @@
 /**
- * Stored pages are damaged behind a program's back, its swap file is cut short or its disk full, its fault thread
- * broken: the access dies, or is told, and nothing else; no damaged byte is ever data.
+ * Faults injected into stored pages, the swap file, its disk and the fault thread. Only the access to a damaged page
+ * fails, by SIGBUS or an error; damaged bytes are never returned as data.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -27,10 +27,10 @@ const options = { skip: skipUnlessPaging, timeout: 120_000 };
 /** A file's name in a folder that goes with the test. */
 const fileFor = (t: TestContext): string => `${testFolder(t)}/swap`;
 
-/** Runs the child, under `limits` of the shell if told. */
-async function run(way: string, path: string, limits = ''): Promise<Ending> {
+/** Runs the child, under `limits` of the shell if given. */
+async function run(mode: string, path: string, limits = ''): Promise<Ending> {
   const script = `ulimit -c 0; ${limits} exec "$0" "$@"`;
-  return endingOf(spawn('/bin/sh', ['-c', script, process.execPath, program, way, path]));
+  return endingOf(spawn('/bin/sh', ['-c', script, process.execPath, program, mode, path]));
 }
 
 const damages: readonly (readonly [string, string, string])[] = [
@@ -39,12 +39,12 @@ const damages: readonly (readonly [string, string, string])[] = [
   ['damaged', 'its bytes in compressed RAM change', 'its stored bytes fail their checksum'],
 ];
 
-for (const [way, what, why] of damages)
+for (const [mode, what, why] of damages)
   test(
-    `a touch of a page dies when ${what}, and one line names region and page`,
+    `an access to a page gets SIGBUS when ${what}, and one line names region and page`,
     options,
     async (t) => {
-      const { signal, stdout, stderr } = await run(way, fileFor(t));
+      const { signal, stdout, stderr } = await run(mode, fileFor(t));
       assert.equal(stdout, 'others fine\n', stderr);
       assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
       const then = canPoison ? 'accessing it raises SIGBUS' : 'this kernel cannot poison it: .*';
@@ -58,7 +58,7 @@ for (const [way, what, why] of damages)
 const whyNotRoot =
   process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';
 
-test('a system call that is given a lost page fails, and after discard() the page is zeros', {
+test('a system call on a lost page fails, and after discard() the page is zeros', {
   ...options,
   skip: skipUnlessPaging || whyNotRoot || (canPoison ? false : 'this kernel cannot poison pages'),
 }, async (t) => {
@@ -68,12 +68,12 @@ test('a system call that is given a lost page fails, and after discard() the pag
   assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`));
 });
 
-for (const way of ['impossible call'])
+for (const mode of ['impossible call'])
   test(
-    `an error in the fault thread ends the process with one line: ${way}`,
+    `an error in the fault thread ends the process with one line: ${mode}`,
     options,
     async (t) => {
-      const { code, signal, stderr } = await run(way, fileFor(t));
+      const { code, signal, stderr } = await run(mode, fileFor(t));
       assert.deepEqual([code, signal], [70, null], stderr);
       assert.match(
         stderr,
@@ -135,7 +135,7 @@ for (const [what, damage] of [
   ['its swap file is cut short', (path: string) => truncateSync(path, PAGE)],
   ['its swap file is written over', overwrite],
 ] as const)
-  test(`an access to an array names the page that is lost when ${what}, and what is in memory stays`, (t) => {
+  test(`an access to an array names the lost page when ${what}, and resident pages stay`, (t) => {
     const path = fileFor(t);
     const { swap, array } = filledArray(path);
     using _swap = swap;
@@ -145,7 +145,7 @@ for (const [what, damage] of [
     isLostThenZeros(array, DAMAGED);
     assert.ok(isNoise(pageOf(array, KEPT), KEPT));
     assert.equal(array.stats().lostPages, 0);
-    // What is written from now on is stored in the same file, and comes back.
+    // Pages written from now on are stored in the same file and can be read back.
     for (let page = PAGES / 2; page < PAGES; page++) {
       array.discard({ offset: page * PAGE, length: PAGE });
       array.write(page * PAGE, noise(page));
@@ -154,7 +154,7 @@ for (const [what, damage] of [
     for (let page = PAGES / 2; page < PAGES; page++) assert.ok(isNoise(pageOf(array, page), page));
   });
 
-test('an access to an array names the page that is lost when its bytes in compressed RAM change; no other page is hit', {
+test('an access to an array names the lost page when its bytes in compressed RAM change; other pages are intact', {
   skip: process.platform === 'linux' ? false : 'reads /proc/self/maps',
 }, () => {
   const { swap, array } = filledArray(null);

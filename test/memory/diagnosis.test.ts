@@ -1,4 +1,4 @@
-/** What `frontswap doctor` says of machines that are not this one. */
+/** The checks of `frontswap doctor` for other machines. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diagnose, type Facts, gatherFacts, verdictOf } from '../../src/memory/diagnosis.ts';
@@ -30,7 +30,7 @@ const worse = (facts: Facts): string[] =>
     .filter(({ verdict }) => verdict !== 'good')
     .map(({ name, verdict }) => `${name} ${verdict}`);
 
-test('a machine that has all is good, and needs no fix', () => {
+test('a fully supported machine is good and needs no fix', () => {
   const checks = diagnose(whole);
   assert.equal(verdictOf(checks), 'good');
   assert.deepEqual(

@@ -9,7 +9,8 @@ export interface Ending {
 }
 
 /**
- * Waits for the end, and makes one when the time is over: then it hung. `kill`: a signal once it has printed `ready`.
+ * Waits until the child ends; kills it at the timeout, because it hangs then.
+ * @param kill signal to send once the child has printed `ready`
  */
 export async function endingOf(
   child: ChildProcessWithoutNullStreams,

@@ -1,11 +1,11 @@
-/** PagedArray without transparent paging: sequences of accesses that its housekeeping must not spoil. */
+/** PagedArray without transparent paging: access sequences during which pages are reclaimed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openSwap } from '../../src/memory/open-swap.ts';
 
 const PAGE = 4096;
 
-test('an array that is written in order, many times its budget, always has room for the next page', () => {
+test('an array written sequentially, many times its budget, always has space for the next page', () => {
   using swap = openSwap({ transparent: false });
   const words = PAGE / 4;
   const pages = 600;
@@ -22,7 +22,7 @@ test('an array that is written in order, many times its budget, always has room 
   assert.equal(swap.stats().residentBytes, array.stats().residentBytes);
 });
 
-test('a page beyond element 2^31 is pinned where it is', () => {
+test('a page beyond element 2^31 is pinned at its index', () => {
   using swap = openSwap({ transparent: false });
   const array = swap.array({
     type: 'uint8',

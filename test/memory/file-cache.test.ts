@@ -47,7 +47,7 @@ function file(bytes: Uint8Array): string {
   return path;
 }
 
-/** Times look settled to this clock, however new. */
+/** By this clock every file has changed long ago. */
 const later = (): number => Date.now() + 3_600_000;
 const make = (limitBytes = 4 * 2 ** 20, clock: () => number = later): FileCache =>
   new FileCache({ limitBytes, clock, release: new FakeReturns().factory });
@@ -78,7 +78,7 @@ test('every range around the edges of pages and of the file reads as the file', 
   }
 });
 
-test('what was read once comes from the cache, counted by the page', () => {
+test('pages that were read before are served from the cache and counted', () => {
   const bytes = content(100 * 4096 + 7, 1);
   const path = file(bytes);
   const cache = make();
@@ -92,7 +92,7 @@ test('what was read once comes from the cache, counted by the page', () => {
   cache.verify();
 });
 
-test('a page with a hole around it is read alone: runs of missing pages end at what is there', () => {
+test('a missing page between cached pages is read alone: runs of missing pages end at cached ones', () => {
   const bytes = content(10 * 4096, 3);
   const path = file(bytes);
   const cache = make();
@@ -101,7 +101,7 @@ test('a page with a hole around it is read alone: runs of missing pages end at w
   assert.deepEqual([cache.stats().hits, cache.stats().misses], [2, 10]);
 });
 
-test('another content, size or inode is another file', () => {
+test('a change of content, size or inode invalidates the file', () => {
   const path = file(content(5 * 4096, 1));
   const cache = make();
   cache.read(path, 0, 2 ** 30);
@@ -132,7 +132,7 @@ async function nextTickOfFileTimes(): Promise<void> {
   await until('the next tick of file times', () => now() > before);
 }
 
-test('a change that puts the old mtime back is seen by its ctime', async () => {
+test('a change that restores the old mtime is detected by its ctime', async () => {
   const path = file(content(4096, 1));
   const cache = make();
   cache.read(path, 0, 4096);
@@ -143,14 +143,14 @@ test('a change that puts the old mtime back is seen by its ctime', async () => {
   assert.deepEqual(cache.read(path, 0, 4096), Buffer.from(bytes));
 });
 
-test('a version is size, mtime and ctime together: within a tick of file times each may be all that differs', () => {
+test('a version is size, mtime and ctime: within a tick of file times only one of them may differ', () => {
   const version = { size: 7n, mtimeNs: 8n, ctimeNs: 9n };
   assert.equal(isSameVersion(version, { ...version }), true);
   for (const change of [{ size: 8n }, { mtimeNs: 9n }, { ctimeNs: 10n }])
     assert.equal(isSameVersion(version, { ...version, ...change }), false);
 });
 
-test('a file that changed just now is read past the cache, and leaves it', () => {
+test('a file that changed just now bypasses the cache and is dropped from it', () => {
   const path = file(content(4096, 1));
   let now = later();
   const cache = make(2 ** 20, () => now);
@@ -169,7 +169,7 @@ test('a file that changed just now is read past the cache, and leaves it', () =>
   cache.verify();
 });
 
-test('a file is kept once its last change is 100 ms ago, and not before', () => {
+test('a file is cached once its last change is 100 ms ago, and not before', () => {
   const path = file(content(4096, 1));
   const changedMs = Number(statSync(path, { bigint: true }).ctimeNs / 1_000_000n);
   for (const [age, pages] of [
@@ -183,7 +183,7 @@ test('a file is kept once its last change is 100 ms ago, and not before', () => 
   }
 });
 
-test('a file that shrinks while it is read gives what it has, and is not kept', () => {
+test('a file that shrinks while it is read returns its bytes and is not cached', () => {
   const bytes = content(40 * 4096, 4);
   for (const left of [0, 1, 5 * 4096, 5 * 4096 + 9, 33 * 4096]) {
     const path = file(bytes);
@@ -201,7 +201,7 @@ test('a file that shrinks while it is read gives what it has, and is not kept', 
   }
 });
 
-test('a file that changes while it is read is not kept', () => {
+test('a file that changes while it is read is not cached', () => {
   const path = file(content(4096, 1));
   const bytes = content(4096, 2);
   let isFirst = true;
@@ -216,7 +216,7 @@ test('a file that changes while it is read is not kept', () => {
   assert.equal(cache.stats().pages, 1);
 });
 
-test('paths to one file share its pages; other files have their own', () => {
+test('paths to one file share its pages', () => {
   const bytes = content(3 * 4096, 1);
   const path = file(bytes);
   const second = join(folder, 'link');
@@ -238,7 +238,7 @@ test('paths to one file share its pages; other files have their own', () => {
   cache.verify();
 });
 
-test("what is no file, or missing, is the system's error; files without a size are read plainly", () => {
+test("a folder or a missing file is the system's error; files without a size bypass the cache", () => {
   const cache = make();
   assert.throws(() => cache.read(join(folder, 'none'), 0, 1), { code: 'ENOENT' });
   assert.throws(() => cache.read(folder, 0, 1), { code: 'EISDIR' });
@@ -255,7 +255,7 @@ test("what is no file, or missing, is the system's error; files without a size a
   cache.verify();
 });
 
-test('bad arguments say what is wrong', () => {
+test('invalid arguments are refused with a code', () => {
   const path = file(content(10, 1));
   const bad = { code: 'ERR_ARG_VALUE' };
   for (const limitBytes of [0, 2 ** 20 - 1, 2 ** 40 + 1, 2 ** 20 + 0.5, Number.NaN])
@@ -267,7 +267,7 @@ test('bad arguments say what is wrong', () => {
   }
 });
 
-test('a cache that was disposed of holds nothing and says so', () => {
+test('a cache that was disposed of has no pages and refuses reads', () => {
   const path = file(content(50 * 4096, 1));
   const cache = make();
   cache.read(path, 0, 2 ** 30);
@@ -278,7 +278,7 @@ test('a cache that was disposed of holds nothing and says so', () => {
   cache.verify();
 });
 
-test('damage in memory is a miss: the file is there', () => {
+test('a damaged page in memory is a miss and is read from the file', () => {
   const bytes = new Uint8Array(4096);
   makePage('random', new Prng(9), bytes);
   const path = file(bytes);
@@ -307,7 +307,7 @@ test('damage in memory is a miss: the file is there', () => {
   cache.verify();
 });
 
-test('more than the limit holds: old pages go, reads stay right, the ceiling holds', () => {
+test('more pages than the limit: old pages are evicted, reads stay correct, the limit is kept', () => {
   const limitBytes = 2 ** 20;
   const cache = make(limitBytes);
   const files = Array.from({ length: 8 }, (_, n) => {
@@ -327,7 +327,7 @@ test('more than the limit holds: old pages go, reads stay right, the ceiling hol
   assert.equal(refused, 0);
 });
 
-test('a page for which too little could be evicted is not kept, and nothing else is harmed', () => {
+test('a page that finds no space is not stored, and other pages are intact', () => {
   const cache = make(2 ** 20);
   const zeros = file(new Uint8Array(600 * 4096));
   cache.read(zeros, 0, 2 ** 30); // the oldest pages have no payload: evicting them frees no room
@@ -342,7 +342,7 @@ test('a page for which too little could be evicted is not kept, and nothing else
   assert.deepEqual(cache.read(random, 0, 2 ** 30), Buffer.from(bytes));
 });
 
-test('pages that are used again survive a long scan of pages that are not', () => {
+test('pages that are used again survive a long scan of other pages', () => {
   const hot = file(content(10 * 4096, 1));
   const cache = make(2 ** 20);
   cache.read(hot, 0, 2 ** 30);

@@ -1,4 +1,4 @@
-/** The table of cached file pages against a map, and what the clock's hand passes over. */
+/** The page index of a file cache against a map, and the order of its clock hand. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvariantError } from '../../src/base/assert.ts';
@@ -45,7 +45,7 @@ randomTest('the table of file pages equals a map, at every step', 4000, (prng, s
   }
 });
 
-test('the hand takes rows in their order, but passes once over what was found', () => {
+test('the clock hand takes rows in order, but skips a referenced row once', () => {
   const pages = new FilePages(5);
   const rows = [0, 1, 2, 3, 4].map((index) => pages.add(1, index));
   assert.deepEqual(rows, [1, 2, 3, 4, 5]);

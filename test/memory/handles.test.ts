@@ -51,7 +51,7 @@ test('an adopted memory grows, its new pages are paged, and dispose swaps it in'
 });
 
 test(
-  'an adopted memory is found by itself, has the buffer that it has now, and is dropped whole',
+  'regionOf() finds an adopted memory; its region has the current buffer and discards all of it',
   options,
   () => {
     using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
@@ -78,7 +78,7 @@ test(
   },
 );
 
-test('an invalid range or unknown option is refused and drops nothing', options, () => {
+test('an invalid range or unknown option is refused and discards nothing', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
   using region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
   const bytes = new Uint8Array(region.buffer).fill(7);
@@ -108,7 +108,7 @@ test('an invalid range or unknown option is refused and drops nothing', options,
   );
 });
 
-test('a region that has ended says so in one code', options, () => {
+test('calls of a region that has ended throw one code', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
   const region = swap.map({ bytes: MiB, residentBytes: MiB / 2 });
   region[Symbol.dispose]();
@@ -116,7 +116,7 @@ test('a region that has ended says so in one code', options, () => {
     assert.throws(() => region[call]({ offset: 0, length: 8 }), refusal('ERR_IO_ENDED'), call);
 });
 
-test('a handle is of its region, not of the one that has its place now', options, () => {
+test('a stale handle does not reach the region that reuses its index', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
   const first = swap.map({ bytes: MiB, residentBytes: MiB / 2, shared: true });
   const { handle } = first;
@@ -140,22 +140,28 @@ test('only the thread that opened the swap adopts', options, () => {
   assert.ok(region.evict() > 0);
 });
 
-test('when the thread that opened the swap ends, who asks it hears so', options, async () => {
-  const program = `
+test(
+  'calls fail with a code after the thread that opened the swap has ended',
+  options,
+  async () => {
+    const program = `
     const { parentPort } = require('node:worker_threads');
     import(${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)}).then(({ openSwap }) => {
       const swap = openSwap({ frontswap: { limitBytes: 1 << 24 }, residentBytes: 1 << 20 });
       setInterval(() => {}, 1000);
       parentPort.postMessage(swap.control);
     });`;
-  const owner = new Worker(program, { eval: true });
-  const control = await new Promise<SharedArrayBuffer>((resolve) => owner.once('message', resolve));
-  const joined = joinSwap(control);
-  joined.map({ bytes: MiB })[Symbol.dispose]();
-  await owner.terminate();
-  assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
-  assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
-});
+    const owner = new Worker(program, { eval: true });
+    const control = await new Promise<SharedArrayBuffer>((resolve) =>
+      owner.once('message', resolve),
+    );
+    const joined = joinSwap(control);
+    joined.map({ bytes: MiB })[Symbol.dispose]();
+    await owner.terminate();
+    assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
+    assert.throws(() => joined.map({ bytes: MiB }), refusal('ERR_IO_ENDED'));
+  },
+);
 
 test(
   'calls with a range outside the region, or of a region that has ended, are refused',
@@ -177,7 +183,7 @@ test(
   },
 );
 
-test('sizes are checked before anything is done', options, () => {
+test('sizes are checked before any work', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
   const bad = refusal('ERR_ARG_VALUE');
   assert.throws(() => swap.map({ bytes: 0, residentBytes: MiB }), bad);
@@ -201,7 +207,7 @@ test('an ordinary region beyond 4 GiB is an ArrayBuffer, paged on both sides of 
   assert.ok(words.every((word, i) => word === i >>> 4));
 });
 
-test('pins: seven eighths of the budget at the most, and the page stays', options, () => {
+test('pins: at most seven eighths of the budget, and a pinned page stays resident', options, () => {
   using swap = openSwap({ frontswap: { limitBytes: 16 * MiB } });
   const region = swap.map({ bytes: 4 * MiB, residentBytes: MiB });
   const bytes = new Uint8Array(region.buffer);
@@ -217,7 +223,7 @@ test('pins: seven eighths of the budget at the most, and the page stays', option
   assert.equal(region.stats().residentBytes, 0);
 });
 
-test('a region lives as long as its bytes can be reached, by whichever buffer', {
+test('a region lives as long as any buffer over it is reachable', {
   skip: skipUnlessPaging || (!('transfer' in ArrayBuffer.prototype) && 'needs Node 22'),
 }, async () => {
   using swap = openSwap({ frontswap: { limitBytes: 32 * MiB } });
@@ -235,7 +241,7 @@ test('a region lives as long as its bytes can be reached, by whichever buffer', 
     new Uint32Array(moved).every((word) => word === 2010),
     'the bytes are those that were written',
   );
-  // What is copied to another length is not the region's any more.
+  // A transfer to another length is a copy, not a view of the region.
   const { buffer } = swap.map({ bytes: 4 * MiB, residentBytes: MiB / 2 });
   new Uint8Array(buffer).fill(7);
   const part = (buffer as unknown as { transfer(bytes: number): ArrayBuffer }).transfer(PAGE);

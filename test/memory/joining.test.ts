@@ -1,4 +1,4 @@
-/** Threads that join a swap while the process ends: the end waits for those that have begun, and others are refused. */
+/** Threads that join a swap while the process exits: exit waits for those that have begun, and refuses others. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -39,7 +39,7 @@ test('no thread can join once the process has begun to exit', options, () => {
   assert.equal(control.waitForJoins(), true);
 });
 
-test('the end waits for a thread that has begun to join, and not for ever', options, () => {
+test('exit waits for a thread that has begun to join, but not without limit', options, () => {
   const { linux } = loadLinux();
   const control = new ControlBlock(linux);
   control.join(() => {

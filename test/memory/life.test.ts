@@ -1,4 +1,4 @@
-/** However a program that pages memory ends, it ends; and what it reads until then is what it wrote. */
+/** A program that pages memory ends however it is ended, and reads what it wrote until then. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -11,11 +11,11 @@ const NOBODY_ID = 65534;
 
 /** Runs the child; `kill`: a signal once it is ready. */
 async function run(
-  way: string,
+  mode: string,
   { kill, isNobody = false }: { kill?: NodeJS.Signals; isNobody?: boolean } = {},
 ): Promise<Ending> {
   const identity = isNobody ? { uid: NOBODY_ID, gid: NOBODY_ID } : {};
-  return endingOf(spawn(process.execPath, [program, way], { ...identity, cwd: '/' }), kill);
+  return endingOf(spawn(process.execPath, [program, mode], { ...identity, cwd: '/' }), kill);
 }
 
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
@@ -33,9 +33,9 @@ const endings: readonly (readonly [string, number])[] = [
   ['dispose twice', 0],
 ];
 
-for (const [way, code] of endings)
-  test(`a program ends: ${way}`, options, async () => {
-    const ending = await run(way);
+for (const [mode, code] of endings)
+  test(`a program ends: ${mode}`, options, async () => {
+    const ending = await run(mode);
     assert.deepEqual(
       { code: ending.code, signal: ending.signal, stdout: ending.stdout },
       { code, signal: null, stdout: 'intact\n' },
@@ -43,7 +43,7 @@ for (const [way, code] of endings)
     );
   });
 
-test('process.exit() beside a worker that waits for pages does not hang', options, async () => {
+test('process.exit() does not hang while a worker waits for pages', options, async () => {
   const ending = await run('exit beside a worker');
   assert.deepEqual([ending.code, ending.signal], [3, null], ending.stderr);
 });
@@ -56,7 +56,7 @@ for (const kill of ['SIGINT', 'SIGTERM'] as const)
 
 const isRoot = process.getuid?.() === 0;
 
-test('with privilege a system call may be given evicted pages', {
+test('with privilege a system call may access evicted pages', {
   ...options,
   skip: skipUnlessPaging || (isRoot ? false : 'needs root'),
 }, async () => {

@@ -1,4 +1,4 @@
-/** WebAssembly memories with addresses of 64 bits, under register. */
+/** WebAssembly memories with 64-bit addresses, under register. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -19,7 +19,7 @@ const run = (args: readonly string[]): Promise<Ending> => {
   return endingOf(spawn(process.execPath, [...args], { env }));
 };
 const under = (...args: readonly string[]): Promise<Ending> => run(['--import', register, ...args]);
-const told = ({ stderr }: Ending): readonly string[] =>
+const warningsOf = ({ stderr }: Ending): readonly string[] =>
   stderr.split('\n').filter((line) => line.startsWith('(node:'));
 
 test('a memory that grows past 4 GiB is paged on both sides of it', options, async () => {
@@ -27,7 +27,7 @@ test('a memory that grows past 4 GiB is paged on both sides of it', options, asy
   assert.deepEqual([plain.code, paged.code], [0, 0], plain.stderr + paged.stderr);
   assert.equal(plain.stdout, '1882 pages, 0 wrong, RuntimeError\n');
   assert.equal(paged.stdout, plain.stdout);
-  assert.deepEqual(told(paged), []);
+  assert.deepEqual(warningsOf(paged), []);
   const [, resident, stored] =
     /1 memories, ([\d.]+)K resident, ([\d.]+)M stored/.exec(paged.stderr) ?? [];
   assert.ok(Number(resident) <= 1024, paged.stderr);
@@ -42,18 +42,18 @@ test('a memory that begins above 4 GiB is paged', options, async () => {
       if (bytes[2 ** 32 + (i % 256) * 4096 - (i >> 8) * 2 ** 20] !== i % 255 + 1) throw i;`;
   const ending = await under('-e', code);
   assert.equal(ending.code, 0, ending.stderr);
-  assert.deepEqual(told(ending), []);
+  assert.deepEqual(warningsOf(ending), []);
   assert.match(ending.stderr, /1 memories, .* resident, [\d.]+M stored/);
 });
 
 test(
-  'one that may move when it grows is left alone, and one warning says so',
+  'a memory that may move when it grows is not paged, and one warning says so',
   options,
   async () => {
     const ending = await under('--no-wasm-memory64-trap-handling', program);
     assert.equal(ending.stdout, '1882 pages, 0 wrong, RuntimeError\n', ending.stderr);
-    assert.equal(told(ending).length, 1, ending.stderr);
-    assert.match(told(ending)[0]!, /it may move when it grows/);
+    assert.equal(warningsOf(ending).length, 1, ending.stderr);
+    assert.match(warningsOf(ending)[0]!, /it may move when it grows/);
     assert.match(ending.stderr, /frontswap: 0 memories/);
   },
 );

@@ -1,14 +1,14 @@
-/** Pages that cannot be packed and are told apart, for tests that damage them where they are stored. */
+/** Incompressible pages with distinct contents, for tests that damage stored pages. */
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const PAGE = 4096;
-/** Pages of a region; those from the middle on are in the file where compressed RAM has room for a quarter. */
+/** Pages of a region. With compressed RAM for a quarter of them, those of the second half are in the file. */
 export const PAGES = 1024;
-/** The page that is damaged, and one that stays in memory meanwhile, far from it. */
+/** The page that is damaged, and a distant page that stays resident. */
 export const DAMAGED = 900;
 export const KEPT = 700;
 
-/** A page's content: of its number alone. */
+/** The content of a page, a function of its number. */
 export function noise(page: number): Uint8Array<ArrayBuffer> {
   const words = new Int32Array(PAGE / 4);
   let state = (page + 1) * 0x9e3779b1;
@@ -24,7 +24,7 @@ export function noise(page: number): Uint8Array<ArrayBuffer> {
 export const isNoise = (bytes: Uint8Array, page: number): boolean =>
   Buffer.compare(bytes, noise(page)) === 0;
 
-/** All of a swap file but its header becomes something else. */
+/** Overwrites all of a swap file except its header. */
 export function overwrite(path: string): void {
   const bytes = readFileSync(path);
   for (let at = PAGE; at < bytes.length; at += PAGE) bytes.set(noise(at), at);

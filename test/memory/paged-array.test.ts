@@ -1,4 +1,4 @@
-/** What a PagedArray promises, over a region and over frames. */
+/** The contract of PagedArray, over a region and over frames. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openSwap, SwapError } from '../../src/index.ts';
@@ -12,7 +12,7 @@ for (const transparent of [true, false]) {
   const name = transparent ? 'over a region' : 'over frames';
   const options = { skip: transparent && skipUnlessPaging };
 
-  test(`elements are what was written last, ${name}`, options, () => {
+  test(`elements have the value written last, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'float64', length: 300_000, residentBytes: MiB / 4 });
     for (let i = 0; i < array.length; i++) array.set(i, i / 3);
@@ -26,20 +26,24 @@ for (const transparent of [true, false]) {
     assert.equal(array.read(array.length - 5, some), 5);
   });
 
-  test(`a discarded range is zeros to the byte, and nothing beside it, ${name}`, options, () => {
-    using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
-    using array = swap.array({ type: 'uint8', length: 5 * 4096, residentBytes: MiB / 4 });
-    for (let i = 0; i < array.length; i++) array.set(i, 1 + (i % 200));
-    array.evict();
-    array.discard({ offset: 100, length: 3 * 4096 });
-    array.discard({ offset: 4 * 4096 + 7, length: 9 });
-    for (let i = 0; i < array.length; i++) {
-      const isGone = (i >= 100 && i < 100 + 3 * 4096) || (i >= 4 * 4096 + 7 && i < 4 * 4096 + 16);
-      assert.equal(array.get(i), isGone ? 0 : 1 + (i % 200), `byte ${i}`);
-    }
-  });
+  test(
+    `a discarded range reads as zeros, to the byte, and its neighbours are unchanged, ${name}`,
+    options,
+    () => {
+      using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
+      using array = swap.array({ type: 'uint8', length: 5 * 4096, residentBytes: MiB / 4 });
+      for (let i = 0; i < array.length; i++) array.set(i, 1 + (i % 200));
+      array.evict();
+      array.discard({ offset: 100, length: 3 * 4096 });
+      array.discard({ offset: 4 * 4096 + 7, length: 9 });
+      for (let i = 0; i < array.length; i++) {
+        const isGone = (i >= 100 && i < 100 + 3 * 4096) || (i >= 4 * 4096 + 7 && i < 4 * 4096 + 16);
+        assert.equal(array.get(i), isGone ? 0 : 1 + (i % 200), `byte ${i}`);
+      }
+    },
+  );
 
-  test(`what is outside is refused with a code, ${name}`, options, () => {
+  test(`an index outside the array is refused with a code, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'int32', length: 10, residentBytes: MiB / 4 });
     const bad = refusal('ERR_ARG_VALUE');
@@ -54,7 +58,7 @@ for (const transparent of [true, false]) {
     assert.throws(() => array.discard({ offset: 0, length: 4097 }), bad);
   });
 
-  test(`an array has one element at least, ${name}`, options, () => {
+  test(`an array has at least one element, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     const of = (length: number): ReturnType<typeof swap.array> =>
       swap.array({ type: 'uint8', length, residentBytes: MiB / 4 });
@@ -66,7 +70,7 @@ for (const transparent of [true, false]) {
     assert.throws(() => one.get(1), refusal('ERR_ARG_VALUE'));
   });
 
-  test(`an invalid range or unknown option drops nothing, ${name}`, options, () => {
+  test(`an invalid range or unknown option discards nothing, ${name}`, options, () => {
     using swap = openSwap({ transparent, frontswap: { limitBytes: 16 * MiB } });
     using array = swap.array({ type: 'uint8', length: 4096, residentBytes: MiB / 4 });
     array.set(7, 7);

@@ -1,4 +1,4 @@
-/** An unmodified program runs under `frontswap/register` as it runs alone. */
+/** An unmodified program runs under `frontswap/register` as it does without. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
@@ -28,7 +28,7 @@ const under = (args: readonly string[], environment: NodeJS.ProcessEnv = {}): Pr
 const adopted = ({ stderr }: Ending): number =>
   Number(/frontswap: (\d+) memories/.exec(stderr)?.[1] ?? -1);
 
-test('all that a program can see of a wrapped function is the native one', options, async () => {
+test('a program cannot distinguish a wrapped function from the native one', options, async () => {
   const plain = await run([observer]);
   const wrapped = await under([observer]);
   assert.deepEqual(JSON.parse(wrapped.stdout), JSON.parse(plain.stdout), wrapped.stderr);
@@ -55,7 +55,7 @@ test('a wrapper passes on this, every argument and new.target', () => {
   assert.deepEqual(wrapper.call('self', 1, 2, 3, 4), ['self', 1, 2, 3, 4]);
 });
 
-test('the third argument of instantiate() arrives: builtins of a string module', {
+test('the third argument of instantiate() is passed on: builtins of a string module', {
   ...options,
   skip: skipUnlessPaging || (major < 24 && 'needs Node 24'),
 }, async () => {
@@ -80,14 +80,14 @@ const program = `new WebAssembly.Memory({ initial: 16 });
 console.log('ran');`;
 
 for (const [name, flags, environment] of starts)
-  test(`a program starts under register, with one warning at most: ${name}`, options, async () => {
+  test(`a program starts under register, with at most one warning: ${name}`, options, async () => {
     if (flags.includes('--disable-wasm-trap-handler') && major < 22) return; // not an option of Node 20
     const { code, stdout, stderr } = await under([...flags, '-e', program], environment);
     assert.deepEqual([code, stdout], [0, 'ran\n'], stderr);
     assert.ok((stderr.match(/^\(node:\d+\)(?!.*Experimental)/gm) ?? []).length <= 1, stderr);
   });
 
-test('intrinsics that are frozen are told, once', options, async () => {
+test('frozen intrinsics cause one warning', options, async () => {
   const { stderr } = await under(['--frozen-intrinsics', '-e', program]);
   assert.match(stderr, /FrontswapWarning: WebAssembly is frozen, so nothing is paged/);
 });
@@ -126,7 +126,7 @@ const places: readonly (readonly [string, number, string])[] = [
 ];
 
 for (const [name, count, code] of places)
-  test(`a memory is seen once: ${name}`, options, async () => {
+  test(`a memory is reported once: ${name}`, options, async () => {
     const text = `import vm from 'node:vm';
       const bytes = Buffer.from('0061736d010000000503010001070a01066d656d6f72790200', 'hex');
       const importer = Buffer.from('0061736d010000000208010161016202000107050101630200', 'hex');
@@ -147,7 +147,7 @@ test('1,100 memories are paged, without a warning', options, async () => {
   assert.doesNotMatch(ending.stderr, /Warning/);
 });
 
-test('warnings of one kind are one warning', options, async () => {
+test('warnings with the same code are printed once', options, async () => {
   // Such memories may move when they grow, and each of them is refused.
   const make = 'new WebAssembly.Memory({ initial: 1, maximum: 2 });';
   const ending = await under(['--disable-wasm-trap-handler', '-e', make.repeat(20)]);

@@ -43,7 +43,7 @@ test(
 );
 
 test(
-  'the first memory is paged before its program has it: new, instantiate, Instance',
+  'the first memory is paged before its program receives it: new, instantiate, Instance',
   options,
   async () => {
     const module = `new Uint8Array([${exportsMemory.join()}])`;
@@ -63,7 +63,7 @@ test(
   },
 );
 
-test('memories of Node itself, as fetch makes one, do not start it', options, async () => {
+test('memories of Node itself, such as that of fetch, do not start it', options, async () => {
   const answer = await run(`
     import { createServer } from 'node:http';
     const server = createServer((_, response) => response.end('yes')).listen(0, '127.0.0.1', async () => {
@@ -75,7 +75,7 @@ test('memories of Node itself, as fetch makes one, do not start it', options, as
   assert.equal(answer, '["yes",false]');
 });
 
-test('nor do those that they make by `new Instance`', options, async () => {
+test('memories that Node creates by `new Instance` do not start it', options, async () => {
   const lexer = 'internal/deps/cjs-module-lexer/dist/lexer';
   const answer = await run(
     `
@@ -88,7 +88,7 @@ test('nor do those that they make by `new Instance`', options, async () => {
 });
 
 test(
-  'a module that the program imports as a file is paged, though Node instantiates it',
+  'the memory of a module that the program imports as a file is paged, although Node instantiates it',
   options,
   async () => {
     const folder = mkdtempSync(join(tmpdir(), 'frontswap-wasm-'));
@@ -103,8 +103,11 @@ test(
   },
 );
 
-test('who asks is told when paging starts, or at once when it has', options, async () => {
-  const answer = await run(`
+test(
+  'whenPaging() calls back when paging starts, or at once if it has started',
+  options,
+  async () => {
+    const answer = await run(`
     const { whenPaging, swap } = await import(${JSON.stringify(register.href)});
     const seen = [];
     whenPaging((started) => seen.push(started.transparent));
@@ -112,5 +115,6 @@ test('who asks is told when paging starts, or at once when it has', options, asy
     new WebAssembly.Memory({ initial: 1 });
     whenPaging((started) => seen.push(started.transparent));
     print([...before, seen]);`);
-  assert.equal(answer, '[true,0,[true,true]]');
-});
+    assert.equal(answer, '[true,0,[true,true]]');
+  },
+);

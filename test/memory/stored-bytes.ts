@@ -1,20 +1,20 @@
 /**
- * Damage to what a program's compressed RAM holds, done by the program itself: the memory of a page store is found
- * among the process' mappings by the magic number of its image, whichever thread it belongs to. It is read and written
- * through /proc/self/mem: other threads unmap memory meanwhile, and a touch would be the end.
+ * Damages pages in compressed RAM of this process: finds the memory of a page store, of any thread, among the mappings
+ * by the magic number of its image. Reads and writes it through /proc/self/mem: another thread may unmap it meanwhile,
+ * and a direct access would then be SIGSEGV.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { Mapping } from '../../src/os/linux/mapping.ts';
 import { loadLinux } from '../../src/os/linux/system-call.ts';
 import { MAGIC, SLOT_TABLE } from '../../src/store/image.ts';
 
-/** Looked at in one step, if any of it is in memory: images are sparse, and their address space is large. */
+/** Bytes scanned per step, if any of them are resident: images are sparse in a large address space. */
 const LOOK_BYTES = 2 ** 20;
-/** No image is smaller. */
+/** Size of the smallest image. */
 const IMAGE_BYTES_MIN = 8 * 2 ** 20;
 const PAGE = 4096;
 
-/** Anonymous memory that can be written: where it begins and how long it is. */
+/** Writable anonymous mappings: address and length. */
 function anonymous(): { start: number; bytes: number }[] {
   const found: { start: number; bytes: number }[] = [];
   for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
@@ -27,8 +27,8 @@ function anonymous(): { start: number; bytes: number }[] {
 }
 
 /**
- * Turns a bit in every place of the stores' images, staging aside, where `bytes` lie: they must have been stored as
- * they are. Returns in how many.
+ * Flips a bit at every occurrence of `bytes`, which must be stored uncompressed, in the stores' images except staging.
+ * Returns the number of occurrences.
  */
 export function damageStored(bytes: Uint8Array): number {
   const { linux, reason } = loadLinux();

@@ -1,6 +1,6 @@
 /**
- * Memories that a program makes, fills, checks and drops while its threads touch others (stress.ts): what is kept must
- * hold what was written, what is dropped is collected and forgotten.
+ * Creates, fills, checks and drops memories while threads access others (stress.ts). Memories that are kept must have
+ * their contents; dropped ones are collected and forgotten.
  */
 import type { Prng } from '../../src/base/prng.ts';
 import type { MemorySwap } from '../../src/memory/memory-swap.ts';
@@ -13,12 +13,12 @@ interface Kept {
   readonly id: number;
 }
 
-/** Two words of three are alike in neighbouring pages, one is not. */
+/** Two words of three are equal in neighbouring pages, the third is not. */
 const wordOf = (id: number, at: number): number =>
   at % 3 === 0 ? Math.imul(at + 1, 0x9e3779b1) ^ id : id + (at >>> 6);
 
 export class DroppedMemories {
-  /** Adopted so far. */
+  /** Memories adopted so far. */
   count = 0;
   readonly #swap: MemorySwap;
   readonly #prng: Prng;
@@ -29,7 +29,7 @@ export class DroppedMemories {
     this.#prng = prng;
   }
 
-  /** Makes a memory, checks one that is kept, and drops some. What is wrong; empty: nothing. */
+  /** Creates a memory, checks one that is kept, and drops some. Returns an error text, or ''. */
   step(): string {
     const id = ++this.count;
     const memory = new wasm.Memory({ initial: 16 + this.#prng.below(64) });

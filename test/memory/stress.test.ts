@@ -7,7 +7,7 @@ import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const program = fileURLToPath(new URL('./stress.js', import.meta.url));
 
-test('threads that touch, evict, discard, pin, grow and wait find what they wrote', {
+test('threads that access, evict, discard, pin, grow and wait read what they wrote', {
   skip: skipUnlessPaging,
   timeout: 200_000,
 }, () => {

@@ -56,7 +56,7 @@ interface Part {
   readonly region: SwapRegion | null;
 }
 
-/** A word of page `page` in its `generation`-th state; half of the words are alike, so that pages compress. */
+/** A word of page `page` in generation `generation`; half of the words are equal, so that pages compress. */
 const wordOf = (page: number, generation: number, at: number): number =>
   generation === 0
     ? 0
@@ -305,7 +305,7 @@ async function stress({ seconds, threads, waiters, seed, path }: Settings): Prom
   return { seed, seconds, threads, waiters, ...counts, wrong, stats };
 }
 
-/** Until the time is over or a page was wrong; calls `each` ten times a second. Exits when one thread is stuck. */
+/** Waits until the time is over or a page was wrong; calls `each` ten times a second. Exits if a thread is stuck. */
 async function watch(
   control: Int32Array,
   threads: number,
@@ -340,7 +340,7 @@ interface WasmApi {
   };
 }
 
-/** A shared memory that grows by a page of 64 KiB at a time. */
+/** A shared memory that grows by 64 KiB at a time. */
 class SharedMemory {
   readonly memory: InstanceType<WasmApi['Memory']>;
   readonly #maximum: number;

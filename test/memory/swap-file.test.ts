@@ -33,13 +33,13 @@ const open = (path: string, keep = false): ReturnType<typeof openSwapFile> =>
 const refusal = (code: string) => (error: unknown) =>
   error instanceof SwapError && error.code === code;
 
-test('a file that was made here has no name, and leaves nothing behind', () => {
+test('a file created by the swap has no name and leaves nothing behind', () => {
   const path = join(folder, 'swap');
   using _file = open(path);
   assert.equal(existsSync(path), false);
 });
 
-test('with keep it stays, for its owner alone, and is a swap area that can be used again', () => {
+test('with keep the file stays, private to its owner, and is a swap area that can be used again', () => {
   const path = join(folder, 'swap');
   open(path, true)[Symbol.dispose]();
   assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -64,13 +64,13 @@ test('a device has at least ten full pages, and a priority from 0 to 32766', () 
   for (const priority of [0, 32766]) tryWith(MiB, priority);
 });
 
-test('a file has one swap at a time, in this process too', () => {
+test('a file is used by one swap at a time, also within this process', () => {
   const path = join(folder, 'swap');
   using _first = open(path, true);
   assert.throws(() => open(path), refusal('ERR_IO_IN_USE'));
 });
 
-test('what others may touch is not trusted with pages', () => {
+test('a file that other users may modify is refused', () => {
   const path = join(folder, 'swap');
   writeFileSync(path, '', { mode: 0o600 });
   chmodSync(path, 0o640);
@@ -98,7 +98,9 @@ test('a file that is not a swap area is not overwritten', () => {
   assert.equal(readFileSync(path, 'utf8'), 'dear reader');
 });
 
-test('children do not get its descriptors', { skip: process.platform !== 'linux' }, () => {
+test('child processes do not inherit its descriptors', {
+  skip: process.platform !== 'linux',
+}, () => {
   using _file = open(join(folder, 'swap'));
   const { stdout } = spawnSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
   assert.doesNotMatch(stdout, /frontswap-file-/);

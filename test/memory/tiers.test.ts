@@ -1,4 +1,4 @@
-/** Where pages go when the tiers are full, and that they go there again when there is room. */
+/** Pages go to compressed RAM again as soon as full tiers have free space. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { isNoise, noise } from './noise.ts';
 const MiB = 2 ** 20;
 const PAGE = 4096;
 
-test('with every slot of the files taken, pages go to compressed RAM as soon as some of it was freed', (t) => {
+test('when all slots of the files are in use, pages go to compressed RAM as soon as some of it is freed', (t) => {
   const folder = mkdtempSync(`${tmpdir()}/frontswap-tiers-`);
   t.after(() => rmSync(folder, { recursive: true }));
   using swap = openSwap({

@@ -70,19 +70,15 @@ const plain = async (args: readonly string[]): Promise<string> => {
   return stdout;
 };
 
-test('three threads wait over a shared memory: they finish under register', options, () =>
+test('three threads that wait in a shared memory finish under register', options, () =>
   finishes([waiters], 'intact\n', 0),
 );
 
-test(
-  'a program with pthreads ends under register with the result that it has alone',
-  options,
-  async () => {
-    const result = await plain(pthreads);
-    assert.match(result, /^[0-9a-f]{64}\n$/);
-    await finishes(pthreads, result, 0);
-  },
-);
+test('a program with pthreads has the same result under register as without', options, async () => {
+  const result = await plain(pthreads);
+  assert.match(result, /^[0-9a-f]{64}\n$/);
+  await finishes(pthreads, result, 0);
+});
 
 const makeTwo = `const limits = { initial: 64, maximum: 64, shared: true };
   for (const memory of [new WebAssembly.Memory(limits), new WebAssembly.Memory(limits)]) {
@@ -91,13 +87,17 @@ const makeTwo = `const limits = { initial: 64, maximum: 64, shared: true };
     for (let at = 0; at < bytes.length; at += 4096) if (bytes[at] !== (at >>> 12 & 255)) throw at;
   }`;
 
-test('shared memories are not paged: one line says so, and what pages them', options, async () => {
-  const ending = await under(['-e', makeTwo]);
-  assert.equal(ending.code, 0, ending.stderr);
-  assert.equal(warnings(ending).length, 1, ending.stderr);
-  assert.match(warnings(ending)[0]!, /shared .* not paged.*FRONTSWAP_SHARED=1/);
-  assert.match(ending.stderr, /frontswap: 0 memories/);
-});
+test(
+  'shared memories are not paged: one line says so and names the variable that pages them',
+  options,
+  async () => {
+    const ending = await under(['-e', makeTwo]);
+    assert.equal(ending.code, 0, ending.stderr);
+    assert.equal(warnings(ending).length, 1, ending.stderr);
+    assert.match(warnings(ending)[0]!, /shared .* not paged.*FRONTSWAP_SHARED=1/);
+    assert.match(ending.stderr, /frontswap: 0 memories/);
+  },
+);
 
 test('FRONTSWAP_SHARED=1 pages them, without a warning', options, async () => {
   const ending = await under(['-e', makeTwo], { FRONTSWAP_SHARED: '1' });
@@ -106,18 +106,18 @@ test('FRONTSWAP_SHARED=1 pages them, without a warning', options, async () => {
   assert.match(ending.stderr, /frontswap: 2 memories/);
 });
 
-test('a memory that is not shared is paged beside one that is', options, async () => {
+test('an unshared memory is paged beside a shared one', options, async () => {
   const ending = await under(['-e', `${makeTwo}; new WebAssembly.Memory({ initial: 1 })`]);
   assert.equal(ending.code, 0, ending.stderr);
   assert.match(ending.stderr, /frontswap: 1 memories/);
 });
 
-test('three threads wait over a shared memory that is paged: they finish', pagedOptions(), () =>
+test('three threads that wait in a paged shared memory finish', pagedOptions(), () =>
   finishes([waiters], 'intact\n', 1, { FRONTSWAP_SHARED: '1' }),
 );
 
 test(
-  'a program with pthreads ends with the same result when its memory is paged',
+  'a program with pthreads has the same result when its memory is paged',
   pagedOptions(),
   async () => {
     await finishes(pthreads, await plain(pthreads), 1, { FRONTSWAP_SHARED: '1' });

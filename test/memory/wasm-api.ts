@@ -1,4 +1,4 @@
-/** What tests use of WebAssembly, which the types of Node 20 do not have. */
+/** The parts of WebAssembly that tests use and the types of Node 20 lack. */
 export interface Memory {
   readonly buffer: ArrayBuffer;
   grow(pages: number): number;

@@ -30,7 +30,7 @@ function listOf(region: Region, list: ListAt): number[] {
 const enter = (region: Region, page: number): void =>
   region.addResident(page, PageState.dirty, NO_ENTRY, 1);
 
-test('pages are evicted in the order in which they were brought in', () => {
+test('pages are evicted in the order in which they were swapped in', () => {
   const region = makeRegion(4);
   for (const page of [2, 0, 3]) enter(region, page);
   assert.deepEqual(listOf(region, INACTIVE_LIST), [2, 0, 3]);

@@ -17,7 +17,7 @@ export interface SimThread {
   memory: SimMemory | null;
   page: number;
   isWrite: boolean;
-  /** The tag that a write leaves. */
+  /** The tag that a write stores. */
   tag: number;
   isWaiting: boolean;
 }
@@ -37,7 +37,7 @@ export interface Message {
   readonly thread: SimThread;
 }
 
-/** Injected failures; each is asked for every page. */
+/** Injected failures; each function is called for every page. */
 export interface SimFailures {
   /** take() stops here with `busy`. */
   isTakeBusy(): boolean;
@@ -47,7 +47,7 @@ export interface SimFailures {
 
 const noFailures: SimFailures = { isTakeBusy: () => false, isInstallBusy: () => false };
 
-/** What the memories of one simulation share: threads, messages, frames, and the hooks between steps. */
+/** State shared by the memories of one simulation: threads, messages, frames, and the hooks between steps. */
 export class SimWorld {
   readonly threads: SimThread[] = [];
   /** Messages not yet read. Waking a thread removes its message. */

@@ -1,7 +1,7 @@
 /**
- * Many threads that call the fault thread: run by calls.test.ts.
+ * Runs many threads that call the fault thread; started by calls.test.ts.
  *
- *   node calls.js WAY
+ *   node calls.js MODE
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -12,24 +12,24 @@ import type { RegionHandle, SwapRegion } from '../../../src/memory/region.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
 
 const MiB = 2 ** 20;
-/** More than there are slots for calls. */
+/** More threads than there are slots for calls. */
 const WORKERS = 72;
 const LEAVERS = 70;
 
 interface Job {
-  readonly way: string;
+  readonly mode: string;
   readonly handle: RegionHandle;
   readonly gate: SharedArrayBuffer;
 }
 
 const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 };
-const start = (way: string, handle: RegionHandle, gate: SharedArrayBuffer): Worker =>
+const start = (mode: string, handle: RegionHandle, gate: SharedArrayBuffer): Worker =>
   new Worker(new URL(import.meta.url), {
-    workerData: { way, handle, gate } satisfies Job,
+    workerData: { mode, handle, gate } satisfies Job,
     resourceLimits,
   });
 
-/** Loaded where it is used: a thread that only leaves starts in a third of the time without. */
+/** Loaded on use: a thread that does not need it starts three times as fast. */
 const frontswap = () => import('../../../src/memory/open-swap.ts');
 
 const filled = async (): Promise<{ region: SwapRegion; swap: MemorySwap }> => {
@@ -42,8 +42,8 @@ const filled = async (): Promise<{ region: SwapRegion; swap: MemorySwap }> => {
   return { region, swap };
 };
 
-const ways: Readonly<Record<string, () => Promise<void>>> = {
-  /** All of them ask at the same time, again and again. */
+const modes: Readonly<Record<string, () => Promise<void>>> = {
+  /** All threads call at the same time, repeatedly. */
   'many workers': async () => {
     const { region } = await filled();
     const gate = new SharedArrayBuffer(4);
@@ -62,7 +62,7 @@ const ways: Readonly<Record<string, () => Promise<void>>> = {
     const wrong = (await Promise.all(done)).reduce((sum, n) => sum + n, 0);
     process.stdout.write(wrong === 0 ? 'intact\n' : `${wrong} wrong\n`);
   },
-  /** Each ends in the middle of a call; then a region is collected, whose finaliser calls as well. */
+  /** Each thread ends in the middle of a call; then a region is collected, whose finaliser calls too. */
   leavers: async () => {
     const { region, swap } = await filled();
     const gate = new SharedArrayBuffer(4);
@@ -86,7 +86,7 @@ const ways: Readonly<Record<string, () => Promise<void>>> = {
   },
 };
 
-/** Elements that are not what was written. */
+/** Returns the number of elements with a wrong value. */
 async function ask({ handle, gate }: Job): Promise<number> {
   const { attachRegion } = await frontswap();
   const region = attachRegion(handle);
@@ -107,6 +107,6 @@ function leave({ handle }: Job): void {
   control.call(CallOp.prefetch, handle.id, [0, 1], () => process.exit());
 }
 
-if (isMainThread) await ways[process.argv[2] ?? '']?.();
-else if ((workerData as Job).way === 'leave') leave(workerData as Job);
+if (isMainThread) await modes[process.argv[2] ?? '']?.();
+else if ((workerData as Job).mode === 'leave') leave(workerData as Job);
 else parentPort?.postMessage(await ask(workerData as Job));

@@ -1,9 +1,9 @@
 /**
- * A WebAssembly memory of which nothing can leave: run, plain and under register, by crowded.test.ts.
+ * A WebAssembly memory of which no page can be evicted; run plain and under register by crowded.test.ts.
  *
  *   node crowded.js MEBIBYTES noise|text WARNINGS
  *
- * Prints what the process has in RAM at the end, and whether each page holds what was written.
+ * Prints the process's RSS at the end, and whether each page has its contents.
  */
 import { readFileSync } from 'node:fs';
 import { until } from '../../support/fixtures/until.ts';
@@ -47,7 +47,7 @@ for (let at = 0; at < words.length; at++) {
   if (words[at] !== word) wrong++;
 }
 await until('the warnings', () => warnings >= expectedWarnings);
-await new Promise((resolve) => setTimeout(resolve, 500)); // for warnings that are too many
+await new Promise((resolve) => setTimeout(resolve, 500)); // so that surplus warnings are printed
 const status = readFileSync('/proc/self/status', 'utf8');
 const residentKib = Number(/VmRSS:\s+(\d+)/.exec(status)![1]);
 const report = {

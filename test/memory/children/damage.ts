@@ -1,8 +1,8 @@
 /**
- * A program whose stored pages are damaged, or whose disk is full, or whose fault thread meets what cannot be: run by
- * damage.test.ts, which looks at how it ends.
+ * A program whose stored pages are damaged, whose disk is full or whose fault thread fails; damage.test.ts runs it and
+ * checks how it ends.
  *
- *   node damage.js WAY FILE
+ *   node damage.js MODE FILE
  */
 import { openSync, truncateSync, writeSync } from 'node:fs';
 import { openSwap } from '../../../src/index.ts';
@@ -15,7 +15,7 @@ import { damageStored } from '../stored-bytes.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;
-const [, , way = '', path = ''] = process.argv;
+const [, , mode = '', path = ''] = process.argv;
 
 const page = (region: SwapRegion, number: number): Uint8Array =>
   new Uint8Array(region.buffer, number * PAGE, PAGE);
@@ -40,7 +40,7 @@ function check(isSo: boolean, claim: string): void {
   process.exit(9);
 }
 
-/** Everything is out but one page; the damage is done; that page is as it was; then a page that was hit is touched. */
+/** Evicts all pages but one, does the damage, checks that the resident page is intact, then accesses a damaged page. */
 function touchDamaged(hasFile: boolean, damage: () => void, others: readonly number[]): void {
   const { swap, region } = filled(PAGES, hasFile ? MiB : 64 * MiB, hasFile);
   region.evict();
@@ -57,7 +57,7 @@ function touchDamaged(hasFile: boolean, damage: () => void, others: readonly num
 const caller = (control: SharedArrayBuffer): Caller =>
   new Caller(loadLinux().linux!, new ControlBlock(loadLinux().linux!, control));
 
-const ways: Readonly<Record<string, () => void>> = {
+const modes: Readonly<Record<string, () => void>> = {
   truncated: () => touchDamaged(true, () => truncateSync(path, PAGE), []),
   overwritten: () => touchDamaged(true, () => overwrite(path), []),
   damaged: () =>
@@ -78,7 +78,7 @@ const ways: Readonly<Record<string, () => void>> = {
     } catch (error) {
       process.stdout.write(`${(error as NodeJS.ErrnoException).code}\n`);
     }
-    region.evict(); // statistics are as of the last call
+    region.evict(); // statistics are those of the last call
     check(region.stats().lostPages === 1, 'one page is lost');
     region.discard({ offset: DAMAGED * PAGE, length: PAGE });
     check(region.stats().lostPages === 0, 'the lost page is discarded');
@@ -118,4 +118,4 @@ const ways: Readonly<Record<string, () => void>> = {
   },
 };
 
-ways[way]?.();
+modes[mode]?.();

@@ -1,6 +1,6 @@
 /**
- * Thirty-two memories of 16 MiB, one after the other: made, filled, checked, dropped. `turns`: each in a turn of its
- * own of the event loop. Waits for a byte on stdin first; prints the most that was resident, KiB.
+ * Creates, fills, checks and drops 32 memories of 16 MiB, one after the other. `turns`: each in its own turn of the
+ * event loop. Waits for a byte on stdin first; prints the peak RSS, KiB.
  */
 import { readFileSync, readSync } from 'node:fs';
 import { wasm } from '../wasm-api.ts';
@@ -8,7 +8,7 @@ import { wasm } from '../wasm-api.ts';
 const MEMORIES = 32;
 const PAGES_OF_WASM = 256;
 
-/** Two words of three are alike in neighbouring pages, one is noise. */
+/** Two words of three are equal in neighbouring pages, the third is noise. */
 function fillAndCheck(seed: number): void {
   const memory = new wasm.Memory({ initial: PAGES_OF_WASM });
   const words = new Uint32Array(memory.buffer);

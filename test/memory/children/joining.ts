@@ -1,5 +1,5 @@
 /**
- * Ends as soon as one of its workers runs: those join its swap at that moment. Run by joining.test.ts.
+ * Exits as soon as one of its workers runs, while the workers join its swap. Run by joining.test.ts.
  * Without a top-level await: Node 22 aborts when a worker is terminated as it begins to evaluate such a module.
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';

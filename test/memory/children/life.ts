@@ -1,14 +1,14 @@
 /**
- * A program that pages memory and ends in some way: run by life.test.ts, which looks at how it ended.
+ * A program that pages memory and ends as MODE says; life.test.ts runs it and checks how it ended.
  *
- *   node life.js WAY
+ *   node life.js MODE
  */
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { attachRegion, openSwap, type RegionHandle } from '../../../src/index.ts';
 import { until } from '../../support/fixtures/until.ts';
 
 const MiB = 2 ** 20;
-const way = process.argv[2] ?? 'end';
+const mode = process.argv[2] ?? 'end';
 
 function filled(residentBytes = MiB / 2): {
   swap: ReturnType<typeof openSwap>;
@@ -22,29 +22,29 @@ function filled(residentBytes = MiB / 2): {
   return { swap, region, numbers };
 }
 
-/** Says that the region is as it should be. */
+/** Prints `intact` if the region has its contents. */
 function check(numbers: Float64Array): void {
   for (let i = 0; i < numbers.length; i++) if (numbers[i] !== i) throw new Error(`element ${i}`);
   process.stdout.write('intact\n');
 }
 
-/** Touches pages for ever. */
+/** Accesses pages until it is ended. */
 function touchAll(handle: RegionHandle): never {
   const numbers = new Float64Array(attachRegion(handle).buffer);
   for (let at = 0; ; at = (at + 4097 * 8) % numbers.length) {
-    if (numbers[at] !== at && numbers[at] !== 0) process.abort(); // 0: the fault thread has gone first
+    if (numbers[at] !== at && numbers[at] !== 0) process.abort(); // 0: the fault thread ended before
   }
 }
 
-/** A thread that waits for pages all the time; it has begun to. */
+/** Starts a thread that faults all the time; resolves once it runs. */
 async function worker(region: ReturnType<typeof filled>['region']): Promise<Worker> {
-  const toucher = new Worker(new URL(import.meta.url), { workerData: region.handle, argv: [way] });
+  const toucher = new Worker(new URL(import.meta.url), { workerData: region.handle, argv: [mode] });
   const { faults } = region.stats();
   await until('faults of the worker', () => region.stats().faults > faults + 100);
   return toucher;
 }
 
-const ways: Readonly<Record<string, () => void | Promise<void>>> = {
+const modes: Readonly<Record<string, () => void | Promise<void>>> = {
   end: () => check(filled().numbers),
   exit: () => {
     check(filled().numbers);
@@ -80,7 +80,7 @@ const ways: Readonly<Record<string, () => void | Promise<void>>> = {
     check(numbers);
   },
   'swap of a worker': async () => {
-    const owner = new Worker(new URL(import.meta.url), { workerData: 'owner', argv: [way] });
+    const owner = new Worker(new URL(import.meta.url), { workerData: 'owner', argv: [mode] });
     await new Promise((resolve) => owner.once('message', resolve));
     await owner.terminate();
     process.stdout.write('intact\n');
@@ -130,7 +130,7 @@ const ways: Readonly<Record<string, () => void | Promise<void>>> = {
   },
 };
 
-if (isMainThread) await ways[way]?.();
+if (isMainThread) await modes[mode]?.();
 else if (workerData === 'owner') {
   const { parentPort } = await import('node:worker_threads');
   const { numbers } = filled();

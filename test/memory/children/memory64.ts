@@ -1,6 +1,6 @@
 /**
- * A Memory64 that grows past 4 GiB, by steps and by itself: run plain and under register by memory64.test.ts. Of its
- * address space some thousand pages are touched.
+ * A Memory64 that grows past 4 GiB, by grow() and by memory.grow; run plain and under register by memory64.test.ts. It
+ * accesses some thousand pages.
  */
 interface WasmMemory {
   readonly buffer: ArrayBuffer;

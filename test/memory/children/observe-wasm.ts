@@ -1,6 +1,6 @@
 /**
- * Prints all that a program can see of WebAssembly's functions, and of others that `frontswap/register` wraps, as JSON.
- * Run with and without register: the two must be equal.
+ * Prints everything that a program can observe of the functions that `frontswap/register` wraps, as JSON. The output
+ * with and without register must be equal.
  */
 import vm from 'node:vm';
 import { until } from '../../support/fixtures/until.ts';

@@ -1,10 +1,10 @@
 /**
- * libvips in WebAssembly, made by Emscripten with pthreads: its pool of threads waits in a shared memory, and so does
- * its main thread. Run plain and under register by waiters.test.ts.
+ * libvips in WebAssembly, built by Emscripten with pthreads: its threads and its main thread wait in a shared memory.
+ * Run plain and under register by waiters.test.ts.
  *
  *   node pthreads.js ROUNDS
  *
- * Prints a hash of the pixels of every image that it made.
+ * Prints a hash of the pixels of each image.
  */
 import { createHash } from 'node:crypto';
 import Vips from 'wasm-vips';

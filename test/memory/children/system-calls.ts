@@ -1,6 +1,6 @@
 /**
- * Calls that hand a view of paged memory to the kernel, each with the whole memory evicted just before. Runs under
- * `frontswap/register`; prints a line of JSON: the calls by name, and `ok` or what went wrong.
+ * Makes system calls on views of paged memory, each after evicting the complete memory. Runs under
+ * `frontswap/register`. Prints a line of JSON: the calls by name, with `ok` or the error.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -39,7 +39,7 @@ async function bytesFrom(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-/** What a file has after `write` has written it. */
+/** Returns the contents of a file after `write`. */
 async function written(write: (path: string, fd: number) => unknown): Promise<Buffer> {
   const path = file('written');
   fs.writeFileSync(path, '');
@@ -49,7 +49,7 @@ async function written(write: (path: string, fd: number) => unknown): Promise<Bu
   return fs.readFileSync(path);
 }
 
-/** `write` to one end of a socket; what comes out of the other. */
+/** Calls `write` on one end of a socket; returns the bytes received at the other. */
 async function sent(write: (socket: net.Socket) => void): Promise<Buffer> {
   const server = net.createServer().listen(file('socket'));
   await once(server, 'listening');
@@ -128,8 +128,8 @@ const { WASI } = (await import('node:wasi')) as unknown as {
 };
 
 /**
- * Functions of WASI on a module's memory, in which the bytes are at `AT` and a vector is at 0: of three, the first of
- * them empty, as a C library's often is.
+ * WASI functions on a module's memory, with the bytes at `AT` and a vector of three entries at 0. The first entry is
+ * empty, as a C library's often is.
  */
 async function withWasi(
   call: (wasi: WasiExports, fd: number) => void,
@@ -169,7 +169,7 @@ function done(errno: number): void {
 const write = promisify(fs.write);
 const read = promisify(fs.read);
 
-/** Calls whose answer is the bytes that went out. */
+/** Calls that return the bytes written. */
 const out: Record<string, () => Buffer | Promise<Buffer>> = {
   'fs.writeSync(fd, view)': () => written((_, fd) => fs.writeSync(fd, view)),
   'fs.writeSync(fd, memory, offset, length, position)': () =>
@@ -289,7 +289,7 @@ function evict(): void {
   regionOf(memory)!.evict();
 }
 
-/** A peer that sends what fits a pipe, and waits for an answer before it sends more. */
+/** A peer that sends as much as fits a pipe and waits for a reply before it sends more. */
 function readPipe(): void {
   const [pipe, answer, sent] = [file('pipe'), file('answer'), file('sent')];
   execFileSync('sh', ['-c', 'mkfifo "$@"', 'sh', pipe, answer]);

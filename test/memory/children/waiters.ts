@@ -1,9 +1,8 @@
 /**
- * Three threads in Atomics.wait() over a shared WebAssembly memory, nothing else: run under register by
- * waiters.test.ts.
+ * Three threads that call Atomics.wait() on a shared WebAssembly memory; run under register by waiters.test.ts.
  *
- * A wait reads its word with a lock of the whole process held. Each word has another value than the one that is waited
- * for, so that every wait reads, and none sleeps.
+ * A wait reads its word while it holds a process-wide lock. Each word differs from the expected value, so that a wait
+ * reads the word but does not sleep.
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
