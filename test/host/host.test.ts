@@ -1,62 +1,16 @@
 /** Start, stop and what lies between, with stand-in parts. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
-import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
+import type { HostConfig } from '../../src/host/config.ts';
 import { askDisks } from '../../src/host/control-client.ts';
-import { Host, type HostOptions } from '../../src/host/host.ts';
-import { testFolder } from './folder.ts';
-import { type StandInParts, standInParts } from './stand-in.ts';
+import { Host } from '../../src/host/host.ts';
+import { rig, sample, socketTo, start } from './host-rig.ts';
+import type { StandInParts } from './stand-in.ts';
 import { until } from './until.ts';
-
-interface Rig {
-  readonly folder: string;
-  readonly parts: StandInParts;
-  readonly logged: string[];
-  readonly options: HostOptions;
-}
-
-function rig(t: TestContext, settings: object): Rig {
-  const folder = testFolder(t);
-  const parts = standInParts();
-  const logged: string[] = [];
-  const withControl =
-    'control' in settings || 'no-control' in settings || 'run' in settings
-      ? settings
-      : { ...settings, control: join(folder, 'control') };
-  const config: HostConfig = resolveHostConfig(
-    settingsOfJson('test', JSON.stringify(withControl).replaceAll('@', folder)),
-  );
-  const options: HostOptions = {
-    config,
-    parts,
-    runtimeFolder: join(folder, 'run'),
-    uid: process.getuid?.() ?? 0,
-    version: '1.2.3',
-    log: (line) => logged.push(line),
-    trace: null,
-    checkStop: () => undefined,
-    onStopRequest: () => undefined,
-  };
-  return { folder, parts, logged, options };
-}
-
-async function start(t: TestContext, options: HostOptions): Promise<Host> {
-  const host = await Host.start(options);
-  t.after(() => host.stop());
-  return host;
-}
-
-const socketTo = (path: string): Promise<Socket> =>
-  new Promise((resolve, reject) => {
-    const socket = connect(path, () => resolve(socket));
-    socket.once('error', reject);
-  });
-
-const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
 
 test('start serves every disk on every listener, default export first', async (t) => {
   const { folder, parts, options } = rig(t, { ...sample, exportname: 'b', 'socket-mode': '640' });
@@ -173,6 +127,39 @@ test('an address that is none of this machine is a system error that names the o
   });
 });
 
+/** A host whose NBD server listens on `port` at the first attempt that is not refused. */
+async function onPort(t: TestContext, settings: object, inUse: number): Promise<[Host, string[]]> {
+  const { parts, logged, options } = rig(t, settings);
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    made.listenTcp = async (_host, port) => {
+      if (port - 10809 < inUse) throw Object.assign(new Error('in use'), { code: 'EADDRINUSE' });
+      return { port };
+    };
+    return made;
+  };
+  return [await start(t, { ...options, parts: { ...parts, createNbd } }), logged];
+}
+
+test('the default port is not mentioned; another one because that is in use, is', async (t) => {
+  const [, quiet] = await onPort(t, {}, 0);
+  assert.deepEqual(quiet, []);
+  const [host, logged] = await onPort(t, {}, 2);
+  assert.match(host.uris[1] ?? '', /:10811\//);
+  assert.deepEqual(logged, ['port 10809 on 127.0.0.1 is in use: serving on port 10811']);
+});
+
+test('a host on all addresses reports a loopback address', async (t) => {
+  for (const [ipaddr, address] of [
+    ['0.0.0.0', '127.0.0.1'],
+    ['::', '[::1]'],
+    ['192.0.2.1', '192.0.2.1'],
+  ]) {
+    const [host] = await onPort(t, { ipaddr, port: 10810 }, 0);
+    assert.deepEqual(host.uris, [`nbd://${address}:10810/swap0`]);
+  }
+});
+
 test('two hosts on one control socket: the second is refused, the first goes on', async (t) => {
   const first = rig(t, sample);
   const host = await start(t, first.options);
@@ -199,7 +186,7 @@ test('a disk that cannot be made stops the start and releases those before it', 
 });
 
 test('a failed start reports the first error, whatever fails while it is undone', async (t) => {
-  const { parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
+  const { folder, parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   const createNbd: StandInParts['createNbd'] = (given) => {
     const made = parts.createNbd(given);
     const close = made.close.bind(made);
@@ -212,6 +199,12 @@ test('a failed start reports the first error, whatever fails while it is undone'
   await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd } }), {
     code: 'ERR_IO_SYSTEM',
   });
+  assert.deepEqual(
+    parts.disks.map(({ disposed }) => disposed),
+    [1, 1],
+    'the other steps are undone',
+  );
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test('a pid file that cannot be written stops the start', async (t) => {
@@ -387,80 +380,6 @@ test('a total that fills up is told once, and named by a disk that refuses becau
       'raise --total-limit, or have the guests swap less',
     'disk b: refuses writes: the total limit of 4M is reached; the guest keeps those pages in its own memory',
   ]);
-});
-
-test('a reset empties a disk that has no clients; one that has some needs force', async (t) => {
-  const { folder, parts, logged, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a, b] = parts.disks;
-  assert.ok(a !== undefined && b !== undefined);
-  const urisOf = (name: string): unknown =>
-    host.report().disks.find((disk) => disk.name === name)?.uris;
-  const [oldA, oldB] = [urisOf('a'), urisOf('b')];
-  const client = await socketTo(join(folder, 's'));
-  await until('a connection', () => host.totals().connections === 1);
-  await assert.rejects(host.reset('a', false), {
-    code: 'ERR_IO_IN_USE',
-    message: /^disk 'a' has 1 client\(s\), .* or use --force$/,
-  });
-  assert.deepEqual([a.resets, urisOf('a')], [0, oldA]);
-  a.busyResets = 3;
-  assert.equal(await host.reset('a', true), 3 * 4096);
-  await until('the end of its client', () => client.destroyed);
-  assert.equal(a.resets, 1);
-  assert.notDeepEqual(urisOf('a'), oldA);
-  assert.deepEqual([b.resets, urisOf('b')], [0, oldB]);
-  assert.deepEqual(logged, ['disk a: reset, 12K of pages dropped']);
-  await host.reset('b', false);
-  assert.equal(b.resets, 1);
-  await assert.rejects(host.reset('c', true), { code: 'ERR_ARG_UNKNOWN' });
-});
-
-test('a reset that requests under way keep from it drops nothing and says so', async (t) => {
-  const { parts, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a] = parts.disks;
-  assert.ok(a !== undefined);
-  a.busyResets = Number.POSITIVE_INFINITY;
-  await assert.rejects(host.reset('a', true), /requests in flight after .* try again$/);
-  assert.equal(a.resets, 0);
-});
-
-test('a reset that waits when the host stops does not touch the disk afterwards', {
-  timeout: 60_000,
-}, async (t) => {
-  const { parts, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a] = parts.disks;
-  assert.ok(a !== undefined);
-  a.busyResets = 1;
-  const reset = host.reset('a', true);
-  const refused = assert.rejects(reset, { code: 'ERR_IO_IN_USE', message: /the host is stopping/ });
-  await host.stop();
-  await refused;
-  assert.equal(a.resets, 0);
-});
-
-test('a disk with a time to keep is emptied that long after its last client, and not before', async (t) => {
-  const { folder, parts, logged, options } = rig(t, sample);
-  const { config } = options;
-  const disks = config.disks.map((disk) => ({
-    ...disk,
-    keepSeconds: disk.name === 'a' ? 1 : null,
-  }));
-  const host = await start(t, { ...options, config: { ...config, disks } });
-  const [a, b] = parts.disks;
-  assert.ok(a !== undefined && b !== undefined);
-  const client = await socketTo(join(folder, 's'));
-  await until('a connection', () => host.totals().connections === 1);
-  await new Promise((resolve) => setTimeout(resolve, 1300));
-  assert.equal(a.resets, 0, 'not while a client has it');
-  client.destroy();
-  const left = performance.now();
-  await until('its reset', () => a.resets === 1);
-  assert.ok(performance.now() - left >= 900, 'the time was kept');
-  assert.equal(b.resets, 0);
-  assert.equal(logged[0], 'disk a: reset, 12K of pages dropped');
 });
 
 test('a stop by force removes the files at once', async (t) => {
