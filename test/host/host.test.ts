@@ -1,4 +1,4 @@
-/** Start, stop and what lies between, with stand-in parts. */
+/** A host with stand-in parts: start, stop, reports and log. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -18,11 +18,11 @@ test('start serves every disk on every listener, default export first', async (t
   const port = host.addresses[1]?.kind === 'tcp' ? host.addresses[1].port : 0;
   assert.ok(port > 0);
   assert.deepEqual(host.uris, [`nbd+unix:///b?socket=${folder}/s`, `nbd://127.0.0.1:${port}/b`]);
-  const [door] = parts.doors;
-  assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
-  assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
-  assert.equal(door?.options.maxClients, 1024);
-  assert.equal(door?.mode, 0o640);
+  const [server] = parts.servers;
+  assert.deepEqual([...(server?.options.exports.keys() ?? [])], ['b', 'a']);
+  assert.equal(server?.options.exports.get('b')?.description, 'frontswap 2M lz4');
+  assert.equal(server?.options.maxClients, 1024);
+  assert.equal(server?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
     [
@@ -33,7 +33,7 @@ test('start serves every disk on every listener, default export first', async (t
   assert.equal(readFileSync(join(folder, 'pid'), 'utf8'), `${process.pid}\n`);
 });
 
-test('the report says what the disks say, and who is connected', async (t) => {
+test('the report contains the statistics of the disks and their connections', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   const client = await socketTo(join(folder, 's'));
@@ -58,20 +58,20 @@ test('the report says what the disks say, and who is connected', async (t) => {
   });
 });
 
-test('stop leaves nothing behind, and once is enough', async (t) => {
+test('stop leaves nothing behind and can be called twice', async (t) => {
   const { folder, parts, options } = rig(t, sample);
   const host = await start(t, options);
   assert.deepEqual(readdirSync(folder).sort(), ['control', 'pid', 's']);
   await Promise.all([host.stop(), host.stop()]);
   assert.deepEqual(readdirSync(folder), []);
-  assert.equal(parts.doors[0]?.closed, 1);
+  assert.equal(parts.servers[0]?.closed, 1);
   assert.deepEqual(
     parts.disks.map(({ disposed }) => disposed),
     [1, 1],
   );
 });
 
-test('a port that is taken is named with the option that changes it, and nothing stays', async (t) => {
+test('for a port in use the error names the option, and nothing is left behind', async (t) => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
   t.after(() => other.close());
@@ -83,26 +83,26 @@ test('a port that is taken is named with the option that changes it, and nothing
     message: new RegExp(`port ${port} on 127.0.0.1 is in use; choose another one with --port`),
   });
   assert.deepEqual(readdirSync(folder), []);
-  assert.equal(parts.doors[0]?.closed, 1);
+  assert.equal(parts.servers[0]?.closed, 1);
   assert.equal(parts.disks[0]?.disposed, 1);
 });
 
-test('what the system says to a door about its path is put into words', async (t) => {
+test('a system error of a listen becomes an error with advice', async (t) => {
   const { folder, parts, options } = rig(t, sample);
-  const createDoor: StandInParts['createNbd'] = (given) => {
-    const door = parts.createNbd(given);
-    door.listenUnix = async () => {
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    made.listenUnix = async () => {
       throw Object.assign(new Error('made up'), { code: 'EADDRINUSE' });
     };
-    return door;
+    return made;
   };
-  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createDoor } }), {
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createNbd } }), {
     code: 'ERR_IO_IN_USE',
     message: `--unix: ${folder}/s is now in use by another server; choose another path with --unix, or - for a private socket`,
   });
 });
 
-test('a second host takes the next default control socket, and says so', async (t) => {
+test('a second host takes the next default control socket, and logs it', async (t) => {
   const first = rig(t, { unix: '@/s', control: '@/c' });
   const config: HostConfig = { ...first.options.config, control: 'default' };
   const host = await start(t, { ...first.options, config });
@@ -119,7 +119,7 @@ test('a second host takes the next default control socket, and says so', async (
   ]);
 });
 
-test('an address that is none of this machine is a system error that names the options', async (t) => {
+test('for an address of another machine the error names the options', async (t) => {
   const { options } = rig(t, { ...sample, ipaddr: '192.0.2.1' });
   await assert.rejects(Host.start(options), {
     code: 'ERR_IO_SYSTEM',
@@ -141,7 +141,7 @@ async function onPort(t: TestContext, settings: object, inUse: number): Promise<
   return [await start(t, { ...options, parts: { ...parts, createNbd } }), logged];
 }
 
-test('the default port is not mentioned; another one because that is in use, is', async (t) => {
+test('a default port is not logged, unless another one replaces it', async (t) => {
   const [, quiet] = await onPort(t, {}, 0);
   assert.deepEqual(quiet, []);
   const [host, logged] = await onPort(t, {}, 2);
@@ -160,7 +160,7 @@ test('a host on all addresses reports a loopback address', async (t) => {
   }
 });
 
-test('two hosts on one control socket: the second is refused, the first goes on', async (t) => {
+test('of two hosts with one control socket the second is refused, the first continues', async (t) => {
   const first = rig(t, sample);
   const host = await start(t, first.options);
   const second = rig(t, { unix: '@/s', control: host.controlPath });
@@ -172,7 +172,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   await askDisks(host.controlPath ?? '');
 });
 
-test('a disk that cannot be made stops the start and releases those before it', async (t) => {
+test('a disk that cannot be created fails the start, and earlier disks are disposed of', async (t) => {
   const { folder, parts, options } = rig(t, sample);
   const createDisk: StandInParts['createDisk'] = (given) => {
     if (parts.disks.length === 1) throw new SwapError('ERR_ARG_VALUE', 'no such codec');
@@ -207,7 +207,7 @@ test('a failed start reports the first error, whatever fails while it is undone'
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a pid file that cannot be written stops the start', async (t) => {
+test('a pid file that cannot be written fails the start', async (t) => {
   const { folder, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   await assert.rejects(Host.start(options), {
     code: 'ERR_IO_SYSTEM',
@@ -216,7 +216,7 @@ test('a pid file that cannot be written stops the start', async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a private socket lies in a folder of its own, which goes with it', async (t) => {
+test('a private socket is in a folder of its own, which is removed with it', async (t) => {
   const { folder, options } = rig(t, { unix: '-', run: 'true' });
   const host = await start(t, options);
   const base = join(folder, 'run');
@@ -227,7 +227,7 @@ test('a private socket lies in a folder of its own, which goes with it', async (
   assert.deepEqual(readdirSync(base), []);
 });
 
-test('the default control socket lies in the runtime folder, which must be private', async (t) => {
+test('the default control socket is in the runtime folder, which must be private', async (t) => {
   const { folder, options } = rig(t, { unix: '@/s', control: '@/c' });
   const config: HostConfig = { ...options.config, control: 'default' };
   const host = await start(t, { ...options, config });
@@ -239,7 +239,7 @@ test('the default control socket lies in the runtime folder, which must be priva
   assert.deepEqual(readdirSync(folder), ['run']);
 });
 
-test('an idle disk is tidied, a busy one is left alone', async (t) => {
+test('an idle disk is compacted, a busy one is not', async (t) => {
   const { parts, options } = rig(t, sample);
   await start(t, options);
   const [idle, busy] = parts.disks;
@@ -250,7 +250,7 @@ test('an idle disk is tidied, a busy one is left alone', async (t) => {
   assert.equal(busy.settled, 0);
 });
 
-test('the process is trimmed once each time all disks come to rest', async (t) => {
+test('the process is trimmed once each time all disks become idle', async (t) => {
   const { parts, options } = rig(t, sample);
   await start(t, options);
   const [disk] = parts.disks;
@@ -264,7 +264,7 @@ test('the process is trimmed once each time all disks come to rest', async (t) =
   await until('rest again', () => parts.trims === 2);
 });
 
-test('a disk that a broken invariant stopped is counted, logged once, and shows in health', async (t) => {
+test('a disk stopped by a broken invariant is counted, logged once, and degrades health', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   const host = await start(t, options);
   assert.match(JSON.stringify(host.health()), /"status":"ok".*"version":"1.2.3"/);
@@ -276,7 +276,7 @@ test('a disk that a broken invariant stopped is counted, logged once, and shows 
   assert.match(JSON.stringify(host.health()), /"status":"degraded","violated":\["stoppedDisks"\]/);
 });
 
-test('a disk that met a damaged page shows in health by its name', async (t) => {
+test('a disk with a damaged page degrades health and is named', async (t) => {
   const { parts, options } = rig(t, sample);
   const host = await start(t, options);
   const b = parts.disks[1];
@@ -295,7 +295,7 @@ test('a disk that met a damaged page shows in health by its name', async (t) => 
   );
 });
 
-test('health and statistics tell what went through the door', async (t) => {
+test('health and statistics contain the traffic of the NBD server', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   const first = await socketTo(join(folder, 's'));
@@ -315,7 +315,7 @@ test('health and statistics tell what went through the door', async (t) => {
   );
 });
 
-test('a disk that begins to refuse writes is told once, with its limit', async (t) => {
+test('a disk that begins to refuse writes is logged once, with its limit', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   await start(t, options);
   const [a, b] = parts.disks;
@@ -333,7 +333,7 @@ test('a disk that begins to refuse writes is told once, with its limit', async (
   ]);
 });
 
-test('a disk whose backing is full or returns other pages is told by the path of that', async (t) => {
+test('for a full or damaged backing the log contains its path', async (t) => {
   const { parts, logged, options } = rig(t, { ...sample, disk: ['a=1M,limit=1M,backing=/b'] });
   await start(t, options);
   const [a] = parts.disks;
@@ -349,7 +349,7 @@ test('a disk whose backing is full or returns other pages is told by the path of
   );
 });
 
-test('a disk that comes near its limit is told once, with what happens there', async (t) => {
+test('a disk near its limit is logged once, with the consequence', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   await start(t, options);
   const [a, b] = parts.disks;
@@ -365,7 +365,7 @@ test('a disk that comes near its limit is told once, with what happens there', a
   ]);
 });
 
-test('a total that fills up is told once, and named by a disk that refuses because of it', async (t) => {
+test('a total near its limit is logged once, and named when a disk refuses writes because of it', async (t) => {
   const { parts, logged, options } = rig(t, { ...sample, 'total-limit': '4M' });
   await start(t, options);
   const [a, b] = parts.disks;
@@ -382,7 +382,7 @@ test('a total that fills up is told once, and named by a disk that refuses becau
   ]);
 });
 
-test('a stop by force removes the files at once', async (t) => {
+test('removeFiles() removes the files at once', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   writeFileSync(join(folder, 'other'), '');

@@ -1,11 +1,11 @@
-/** Emptying disks of a host: by request, by their time to keep, and not after a stop. */
+/** Emptying disks of a host: on request, by keep=, and not after a stop. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { rig, sample, socketTo, start } from './host-rig.ts';
 import { until } from './until.ts';
 
-test('a reset empties a disk that has no clients; one that has some needs force', async (t) => {
+test('a reset empties a disk without clients; a disk with clients requires force', async (t) => {
   const { folder, parts, logged, options } = rig(t, sample);
   const host = await start(t, options);
   const [a, b] = parts.disks;
@@ -32,7 +32,7 @@ test('a reset empties a disk that has no clients; one that has some needs force'
   await assert.rejects(host.reset('c', true), { code: 'ERR_ARG_UNKNOWN' });
 });
 
-test('a reset that requests under way keep from it drops nothing and says so', async (t) => {
+test('a reset that waits too long for requests in flight drops nothing and fails', async (t) => {
   const { parts, options } = rig(t, sample);
   const host = await start(t, options);
   const [a] = parts.disks;
@@ -84,7 +84,7 @@ test('a reset that waits when the host stops does not touch the disk afterwards'
   assert.equal(a.resets, 0);
 });
 
-test('a disk with a time to keep is emptied that long after its last client, and not before', async (t) => {
+test('a disk with keep= is emptied that long after its last client has disconnected, and not before', async (t) => {
   const { folder, parts, logged, options } = rig(t, sample);
   const { config } = options;
   const disks = config.disks.map((disk) => ({

@@ -255,7 +255,7 @@ test('a scan that never ends pauses for the time of a lease, then continues', ()
   assert.equal(turnOfScans(), 4096);
 });
 
-test('a step of a scan may bring 4096 keys, and no more', () => {
+test('a step of a scan returns at most 4096 keys', () => {
   for (const [keys, isTaken] of [
     [4096, true],
     [4097, false],
