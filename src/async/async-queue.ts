@@ -14,6 +14,7 @@
  * Cost: an object and a promise per call, a small object per batch and call, nothing per page but its result.
  * Each batch starts in a turn of the event loop of its own, so that the loop can serve other work in between.
  */
+import { checkChoice, checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
@@ -83,21 +84,20 @@ export const endedError = (reason: string, cause?: unknown): SwapError =>
     cause === undefined ? {} : { cause },
   );
 
-/** @throws SwapError ERR_ARG_VALUE unless `value` is a whole number, min .. max */
-export function checkWhole(name: string, value: number, min: number, max: number): number {
-  if (Number.isInteger(value) && value >= min && value <= max) return value;
-  const allowed = min === max ? `${min}` : `a whole number, ${min} .. ${max}`;
-  throw new SwapError('ERR_ARG_VALUE', `${name} is ${String(value)}: give ${allowed}`, {
-    name,
-    value: typeof value === 'number' ? value : String(value),
-  });
-}
+const pageError = (page: unknown): SwapError => {
+  const what = page instanceof Uint8Array ? `${page.length} bytes` : `of type ${typeof page}`;
+  return new SwapError(
+    'ERR_ARG_VALUE',
+    `a page is ${what}; use a Uint8Array of ${PAGE_BYTES} bytes`,
+  );
+};
 
 /** @throws SwapError ERR_ARG_VALUE */
 export function queueLimits(options: QueueOptions): QueueLimits {
-  const batchPages = checkWhole('batchPages', options.batchPages ?? 32, 1, BATCH_PAGES_MAX);
-  const queueMax = options.queueMax ?? Math.max(1024, batchPages);
-  return { batchPages, queueMax: checkWhole('queueMax', queueMax, batchPages, QUEUE_PAGES_MAX) };
+  const { batchPages = 32, queueMax = Math.max(1024, batchPages) } = options;
+  checkInteger('batchPages', batchPages, 1, BATCH_PAGES_MAX);
+  checkInteger('queueMax', queueMax, batchPages, QUEUE_PAGES_MAX);
+  return { batchPages, queueMax };
 }
 
 export class PageQueue {
@@ -200,18 +200,16 @@ export class PageQueue {
     pages: readonly Uint8Array[],
     signal: AbortSignal | undefined,
   ): void {
-    for (const slot of slots) checkWhole('slot', slot, 0, this.#options.slots - 1);
+    for (const slot of slots) checkInteger('slot', slot, 0, this.#options.slots - 1);
     if (signal !== undefined && !(signal instanceof AbortSignal))
-      throw new SwapError('ERR_ARG_VALUE', `signal is ${typeof signal}: give an AbortSignal`);
-    if (op === PageOp.flush) return;
-    checkWhole('number of pages', pages.length, slots.length, slots.length);
-    for (const page of pages)
-      checkWhole(
-        'bytes of a page',
-        page instanceof Uint8Array ? page.length : Number.NaN,
-        PAGE_BYTES,
-        PAGE_BYTES,
+      throw new SwapError(
+        'ERR_ARG_VALUE',
+        `signal is of type ${typeof signal}; use an AbortSignal`,
       );
+    if (op === PageOp.flush) return;
+    checkChoice('number of pages', pages.length, [slots.length]);
+    for (const page of pages)
+      if (!(page instanceof Uint8Array) || page.length !== PAGE_BYTES) throw pageError(page);
   }
 
   #hasSpace(): boolean {

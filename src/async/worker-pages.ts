@@ -16,19 +16,13 @@
  * The worker keeps the process alive: close with `await using` or [Symbol.asyncDispose]().
  */
 import { Worker } from 'node:worker_threads';
+import { checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
 import type { SwapError } from '../base/errors.ts';
 import { checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { GetResult } from '../store/results.ts';
-import {
-  checkWhole,
-  endedError,
-  PageQueue,
-  type QueueOptions,
-  queueLimits,
-  type Span,
-} from './async-queue.ts';
+import { endedError, PageQueue, type QueueOptions, queueLimits, type Span } from './async-queue.ts';
 import { PageOp } from './async-results.ts';
 import { EXIT, Ring, type RingData, ringMemory, StoreUsage } from './async-ring.ts';
 import { QueuedPages } from './queued-pages.ts';
@@ -51,8 +45,9 @@ export class WorkerPages extends QueuedPages {
   constructor(options: WorkerPagesOptions) {
     const known = ['slots', 'limitBytes', 'batchPages', 'queueMax'];
     checkOptions(options, 'new WorkerPages(options)', known);
-    const slots = checkWhole('slots', options.slots, 1, 2 ** 31);
-    const limitBytes = checkWhole('limitBytes', options.limitBytes, 0, Number.MAX_SAFE_INTEGER);
+    const { slots, limitBytes } = options;
+    checkInteger('slots', slots, 1, 2 ** 31);
+    checkInteger('limitBytes', limitBytes, 0, Number.MAX_SAFE_INTEGER);
     const { batchPages, queueMax } = queueLimits(options);
     const cells = Math.floor(queueMax / batchPages);
     const memory = ringMemory(cells, batchPages);
@@ -107,7 +102,7 @@ class StoreWorker {
 
   async run(batch: readonly Span[]): Promise<void> {
     const cell = this.#freeCells.pop();
-    assert(cell !== undefined, 'there is a free cell for each batch in flight');
+    assert(cell !== undefined, 'a cell is free: batches in flight < cells');
     this.#fill(cell, batch);
     await new Promise<void>((resolve) => {
       this.#onDone[cell] = resolve;
@@ -124,7 +119,7 @@ class StoreWorker {
   #watch(exited: () => void): void {
     this.#worker.on('message', (cell: number) => {
       const done = this.#onDone[cell];
-      assert(typeof done === 'function', 'the worker answers a batch in flight');
+      assert(typeof done === 'function', 'the batch in the cell is in flight');
       this.#onDone[cell] = null;
       this.#freeCells.push(cell);
       done();

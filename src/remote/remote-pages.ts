@@ -19,6 +19,7 @@
  *
  * Sources: Redis command reference: HSET, HGET, HDEL, UNLINK; "Redis protocol specification" for pipelines.
  */
+import { checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
@@ -406,17 +407,15 @@ function checkRemoteOptions(options: RemoteOptions): void {
   if (password !== undefined && !isText(password, credential))
     wrong('password', typeof password, allowed); // its value must not reach a log
   for (const [name, ms] of Object.entries({ deadlineMs, leaseMs, pauseMs, pauseMsMax }))
-    if (!Number.isInteger(ms) || ms < 1 || ms > MS_MAX)
-      wrong(name, ms, `whole milliseconds, 1 .. ${MS_MAX}`);
+    checkInteger(name, ms, 1, MS_MAX);
   for (const name of ['open', 'codec'] as const)
     if (options[name] !== undefined && typeof options[name] !== 'function')
       wrong(name, typeof options[name], 'a function');
 }
 
 function wrong(name: string, value: unknown, allowed: string): never {
-  throw new SwapError('ERR_ARG_VALUE', `${name} is '${String(value)}': give ${allowed}`, {
-    [name]: String(value),
-  });
+  const text = `${name} is '${String(value)}'; use ${allowed}`;
+  throw new SwapError('ERR_ARG_VALUE', text, { name, value: String(value) });
 }
 
 const isText = (value: unknown, pattern: RegExp): boolean =>

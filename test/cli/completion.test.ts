@@ -1,4 +1,4 @@
-/** Completion scripts and manual pages say what the table of commands has; real shells and groff read them. */
+/** Completion scripts and manual pages contain all commands and options, and real shells and groff accept them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -64,7 +64,7 @@ test('every option is in help, manual page, completion and cli.md', async () => 
   }
 });
 
-test('every command is in the overview of each', () => {
+test('every command is in the overview of help, manual and completion', () => {
   const main = pages.get('frontswap.1') ?? '';
   for (const { name } of commands) {
     assert.ok(main.includes(`.TP\n\\fB${name}\\fR\n`), name);
@@ -87,7 +87,7 @@ test('package.json lists exactly the manual pages', () => {
   assert.deepEqual([...man].sort(), [...pages.keys()].map((name) => `./dist/man/${name}`).sort());
 });
 
-test('a placeholder says what a value is', () => {
+test('the placeholder of an option determines the kind of its value', () => {
   const kindOf = (value?: string): unknown =>
     valueKind({ name: 'x', help: '', ...(value === undefined ? {} : { value }) } as OptionSpec);
   assert.deepEqual(kindOf(), { kind: 'none' });
@@ -96,7 +96,7 @@ test('a placeholder says what a value is', () => {
   assert.deepEqual(kindOf('a|b-c'), { kind: 'words', words: ['a', 'b-c'] });
 });
 
-test('groff and man read the pages without a warning', { skip: without('groff') }, (t) => {
+test('groff and man accept the pages without a warning', { skip: without('groff') }, (t) => {
   const folder = testFolder(t);
   for (const [name, text] of pages) {
     const file = join(folder, name);
@@ -176,7 +176,7 @@ test('bash completes commands, options, values, columns, disks and programs', {
   for (const [line, want] of cases) assert.deepEqual(bashOffers(path, line.split(' ')), want, line);
 });
 
-test('bash, zsh and fish take the script', async (t) => {
+test('bash, zsh and fish accept the script', async (t) => {
   const run = (shell: string, ...argv: readonly string[]): string => {
     const { stdout, stderr, status } = spawnSync(shell, argv, {
       encoding: 'utf8',
@@ -205,7 +205,7 @@ test('bash, zsh and fish take the script', async (t) => {
   });
 });
 
-test('a shell that has no script is named', async () => {
+test('for an unknown shell the error names it', async () => {
   const { status, stderr } = await cli(['completion', 'fisch']);
   assert.equal(status, 2);
   assert.match(

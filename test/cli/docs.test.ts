@@ -1,4 +1,4 @@
-/** The reference pages say everything that the program has, and nothing that it has not. */
+/** The reference pages list exactly the commands, options, columns and codes of the program. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,7 +34,7 @@ test('cli.md lists exactly the options of every command', async () => {
     assert.deepEqual(listed(name), names((await commandTable.load(name)).options), name);
 });
 
-test('cli.md names every letter beside its option', async () => {
+test('cli.md lists every letter beside its option', async () => {
   const text = page('cli.md');
   for (const name of commandTable.names)
     for (const { short, name: long } of (await commandTable.load(name)).options)
@@ -62,7 +62,7 @@ test('the example of list-json.md is a list document', () => {
   assert.equal(disk?.dataBytes, (disk?.storedPages ?? 0) * 4096);
 });
 
-test('every frontswap command of frontswap.service takes the configuration of its page', async () => {
+test('every frontswap command of frontswap.service accepts the configuration of its page', async () => {
   const howTo = join(root, 'docs/how-to');
   const unit = readFileSync(join(howTo, 'frontswap.service'), 'utf8');
   const [, json = ''] =
@@ -96,7 +96,7 @@ test('every frontswap command of frontswap.service takes the configuration of it
   }
 });
 
-test('the first command of attach-a-guest.md works as it is written', () => {
+test('the first command of attach-a-guest.md works as written', () => {
   const text = readFileSync(join(root, 'docs/how-to/attach-a-guest.md'), 'utf8');
   const [, block = ''] = /```sh\n([\s\S]*?)```/.exec(text) ?? [];
   const program = `'${process.execPath}' '${join(root, 'build/src/cli/main.js')}'`;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cli } from './fake-world.ts';
 
-test('doctor prints a line a check and ends as the verdict says', async () => {
+test('doctor prints one line per check, and its status follows the verdict', async () => {
   const { status, stdout } = await cli(['doctor']);
   for (const name of ['platform', 'node', 'ffi', 'kernel', 'userfaultfd', 'features', 'limits'])
     assert.match(stdout, new RegExp(`^(ok|limited|missing) +${name} `, 'm'));

@@ -1,4 +1,4 @@
-/** The shipped host over a backing file that is damaged behind its back, or for which there is no space. */
+/** The shipped host with a backing file that is damaged from outside, or has no space left. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { get } from 'node:http';
@@ -47,7 +47,7 @@ async function errorOfRead(client: RawClient, page: number): Promise<number> {
   return (await client.read(16)).readUInt32BE(4);
 }
 
-test('a page that somebody else wrote to the backing is EIO, in the log and in health; the others are read', {
+test('a page overwritten on the backing is EIO, logged and in health; other pages can be read', {
   timeout,
 }, async (t) => {
   const { folder, file } = backed(t);

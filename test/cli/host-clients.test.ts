@@ -1,4 +1,4 @@
-/** What the shipped host counts and says about its clients. */
+/** Counters and log lines of the shipped host about its clients. */
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { command, RawClient, requestBytes } from '../support/fixtures/raw-client
 import { until } from '../support/fixtures/until.ts';
 import { readyHost, timeout } from './host-run.ts';
 
-test('requests that the door refuses count as invalid, those that it serves do not', {
+test('requests refused by the NBD server count as invalid, others do not', {
   timeout,
 }, async (t) => {
   const { folder } = await readyHost(t);
@@ -29,7 +29,7 @@ test('requests that the door refuses count as invalid, those that it serves do n
   assert.deepEqual([disk?.invalidIo, disk?.reads], [5, 1]);
 });
 
-test('a limit of open files below --max-clients is told, and the client beyond it is refused in the log', {
+test('a limit of open files below --max-clients is logged, and so is a client beyond it', {
   timeout,
 }, async (t) => {
   const { folder, said } = await readyHost(t, 'ulimit -n 64;');

@@ -1,6 +1,6 @@
 /**
- * The host as a process: what it prints, what it leaves, how it ends. The program is the shipped one; where a
- * test needs a slow or talkative door it is the same program with stand-in parts.
+ * The host as a process: its output, the files that it leaves, its exit. The program is the shipped one; if a test
+ * needs a slow NBD server, or one that logs, it is the same program with stand-in parts.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -27,7 +27,7 @@ import {
 } from './host-run.ts';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  test(`one ready line a listener, then silence; ${signal} ends it cleanly`, {
+  test(`one line per listener when ready; ${signal} stops the host cleanly`, {
     timeout,
   }, async (t) => {
     const folder = testFolder(t);
@@ -51,7 +51,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     assert.deepEqual(readdirSync(folder), []);
   });
 
-test('--socket-mode opens the NBD socket to a group, the control socket stays', {
+test('--socket-mode opens the NBD socket to a group, not the control socket', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -67,7 +67,7 @@ test('--socket-mode opens the NBD socket to a group, the control socket stays', 
   assert.match(open.text.stderr, /warning: every user of this machine .* --socket-mode 0660/);
 });
 
-test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
+test('POST /v1/stop stops the host cleanly', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));
   await until(run, () => run.text.stdout !== '');
@@ -76,7 +76,7 @@ test('POST /v1/stop ends it cleanly', { timeout }, async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a socket that systemd hands over is refused, one for another process is not ours', {
+test('a socket passed by systemd is refused, unless it is for another process', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -95,7 +95,7 @@ test('a socket that systemd hands over is refused, one for another process is no
   assert.equal(await run.ended, 0);
 });
 
-test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
+test('USR1 prints statistics and the host continues', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));
   await until(run, () => run.text.stdout !== '');
@@ -110,7 +110,7 @@ test('USR1 prints statistics and the host goes on', { timeout }, async (t) => {
   assert.equal(await run.ended, 0);
 });
 
-test('HUP and USR2 take no disk away, from the first line of output on', { timeout }, async (t) => {
+test('HUP and USR2 are ignored from the first line of output on', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));
   await until(run, () => run.text.stdout !== '');
@@ -124,7 +124,7 @@ test('HUP and USR2 take no disk away, from the first line of output on', { timeo
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('signals that come before the host runs neither end it nor open a debugger', {
+test('signals before the host runs neither end it nor open a debugger', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -142,7 +142,7 @@ test('signals that come before the host runs neither end it nor open a debugger'
   assert.equal(await run.ended, 0);
 });
 
-test('--json is one line when ready, -q none', { timeout }, async (t) => {
+test('--json prints one line when ready, -q none', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, [...sample(folder), '--json']);
   await until(run, () => lineCount(run.text.stdout) === 1);
@@ -184,7 +184,7 @@ async function nameNow(control: string): Promise<string> {
   return decodeURIComponent(new URL(uri).pathname.slice(1));
 }
 
-test('the name that list told is refused after a restart; the disk of that name is another', {
+test('the name of list is refused after a restart, because the disk is empty', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -235,7 +235,7 @@ test('a reset disk is empty for the next guest, and its old name is refused', {
   assert.match(unknown.text.stderr, /no disk 'vm2'/);
 });
 
-test('a reader of stdout that is gone is no crash', { timeout }, async (t) => {
+test('a closed stdout does not crash the host', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, sample(folder));
   run.child.stdout?.destroy();
@@ -246,7 +246,7 @@ test('a reader of stdout that is gone is no crash', { timeout }, async (t) => {
   assert.equal(run.text.stderr, '');
 });
 
-test('a port that is taken: exit 1, the port and the option are named', { timeout }, async (t) => {
+test('a port in use: exit 1, with the port and the option', { timeout }, async (t) => {
   const folder = testFolder(t);
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
@@ -292,7 +292,7 @@ test('a second host on the same pid file is refused, and the first one keeps it'
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('the next host removes what a killed one left in the runtime folder, and nothing else', {
+test('the next host removes the files of a killed one from the runtime folder, and nothing else', {
   timeout,
 }, async (t) => {
   const home = testFolder(t);
@@ -318,7 +318,7 @@ test('the next host removes what a killed one left in the runtime folder, and no
   assert.equal(await next.ended, 0);
 });
 
-test('--run gives the command its variables and takes its status', { timeout }, async (t) => {
+test('--run passes variables to the command and returns its status', { timeout }, async (t) => {
   const folder = testFolder(t);
   const command = 'echo "$uri $nbd $unixsocket [$port] $exportname"; exit 5';
   const run = start(t, shipped, [...sample(folder), '--run', command]);
@@ -331,7 +331,7 @@ test('--run gives the command its variables and takes its status', { timeout }, 
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('the command of --run has frontswap in its PATH, and list finds the host without being told', {
+test('the command of --run has frontswap in its PATH, and list finds the host', {
   timeout,
 }, async (t) => {
   const list = 'frontswap list -n -o NAME,DISKSIZE';
@@ -340,7 +340,7 @@ test('the command of --run has frontswap in its PATH, and list finds the host wi
   assert.equal(run.text.stdout, 'vm1 64M\n');
 });
 
-test('a stop from outside ends the command of --run first', { timeout }, async (t) => {
+test('a stop terminates the command of --run first', { timeout }, async (t) => {
   const folder = testFolder(t);
   const run = start(t, shipped, [...sample(folder), '--run', 'echo up; exec sleep 60']);
   await until(run, () => run.text.stdout === 'up\n');
@@ -349,7 +349,7 @@ test('a stop from outside ends the command of --run first', { timeout }, async (
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('the command of --run outlives a host that is killed', { timeout }, async (t) => {
+test('the command of --run survives a killed host', { timeout }, async (t) => {
   const command = 'trap "echo alive; exit" USR1; echo $$; for i in $(seq 600); do sleep 0.1; done';
   const run = start(t, shipped, [...sample(testFolder(t)), '--run', command]);
   await until(run, () => run.text.stdout.endsWith('\n'));
@@ -363,7 +363,7 @@ test('the command of --run outlives a host that is killed', { timeout }, async (
 
 const hasSetpriv = spawnSync('setpriv', ['--pdeathsig', 'TERM', 'true']).status === 0;
 
-test('by setpriv --pdeathsig the command of --run ends with a host that is killed', {
+test('with setpriv --pdeathsig the command of --run ends with a killed host', {
   timeout,
   skip: hasSetpriv ? false : 'needs setpriv of util-linux',
 }, async (t) => {
@@ -375,7 +375,7 @@ test('by setpriv --pdeathsig the command of --run ends with a host that is kille
   assert.equal(run.text.stdout, 'up\nasked\n');
 });
 
-test('a configuration file is read, a flag wins', { timeout }, async (t) => {
+test('flags override the configuration file', { timeout }, async (t) => {
   const folder = testFolder(t);
   const file = join(folder, 'host.json');
   const document = { disk: ['a=1M'], unix: join(folder, 'x'), control: join(folder, 'c') };
@@ -394,7 +394,7 @@ test('a configuration file is read, a flag wins', { timeout }, async (t) => {
   );
 });
 
-test('on a terminal: a status line that is gone at the end', { timeout }, async (t) => {
+test('on a terminal: a status line, erased at the end', { timeout }, async (t) => {
   if (spawnSync('script', ['--version']).status !== 0) return t.skip('no script(1) here');
   const folder = testFolder(t);
   const words = [process.execPath, shipped, ...sample(folder)].map((word) => `'${word}'`);
@@ -415,7 +415,7 @@ test('on a terminal: a status line that is gone at the end', { timeout }, async 
   assert.ok(shown.endsWith('\r\x1b[K'), JSON.stringify(shown));
 });
 
-test('a second signal does not wait, says so by its status, and still removes the files', {
+test('a second signal ends the host at once, with its status, and removes the files', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);
@@ -430,7 +430,7 @@ test('a second signal does not wait, says so by its status, and still removes th
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('-v tells of connections that come and go, on stderr; without it nothing is said', {
+test('-v logs connections on stderr; without it nothing is logged', {
   timeout,
 }, async (t) => {
   const visit = async (run: Run, path: string): Promise<void> => {
@@ -452,14 +452,14 @@ test('-v tells of connections that come and go, on stderr; without it nothing is
   assert.equal(plain.text.stderr, '');
 });
 
-test('an address that others reach is served with a warning', { timeout }, async (t) => {
+test('a listener that other machines can reach causes a warning', { timeout }, async (t) => {
   const run = start(t, standIn, ['host', '-i', '0.0.0.0', '-p', '0', '--no-control']);
   await until(run, () => run.text.stdout !== '');
   assert.match(run.text.stderr, /^frontswap host: warning: anyone who can reach 0\.0\.0\.0 port/);
   assert.match(run.text.stdout, /^nbd:\/\/127\.0\.0\.1:/);
 });
 
-test('a command that opens no socket loads no network code', () => {
+test('commands without sockets load no network code', () => {
   const look = "process.on('exit', () => console.error(process.moduleLoadList.join()))";
   const argv = ['--import', `data:text/javascript,${encodeURIComponent(look)}`, shipped, 'version'];
   const { stderr, status } = spawnSync(process.execPath, argv, { encoding: 'utf8' });

@@ -1,5 +1,5 @@
 /**
- * Several hosts of one user: each has a name of its own, and list, attach, reset and stop find the one that is meant.
+ * Several hosts of one user: each has its own name, and list, attach, reset and stop find the right one.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ async function twoHosts(t: TestContext): Promise<{ runs: readonly [Run, Run]; fo
   return { runs: [first, second], folder };
 }
 
-test('a second host needs no flag: it takes the next port and the next control socket, and says so', {
+test('a second host needs no flag: it takes the next port and control socket, and logs them', {
   timeout,
 }, async (t) => {
   const folder = join(testFolder(t), 'run');
@@ -66,7 +66,7 @@ test('a second host needs no flag: it takes the next port and the next control s
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('hosts that start in one moment take different names', { timeout }, async (t) => {
+test('hosts that start at the same moment take different names', { timeout }, async (t) => {
   const folder = join(testFolder(t), 'run');
   const runs = await Promise.all([1, 2, 3, 4].map(() => host(t, folder, '-U', '-')));
   const { stdout } = await cli(['list', '-n', '-o', 'CONTROL,HOST'], { runtimeFolder: folder });
@@ -84,7 +84,7 @@ test('hosts that start in one moment take different names', { timeout }, async (
   assert.deepEqual(pids.sort(), runs.map(({ child }) => child.pid).sort());
 });
 
-test('the names of killed hosts are in use again', { timeout }, async (t) => {
+test('the names of killed hosts are used again', { timeout }, async (t) => {
   const { runs, folder } = await twoHosts(t);
   for (const run of runs) {
     run.child.kill('SIGKILL');
@@ -159,7 +159,7 @@ test('attach, reset and stop find the host by the name of a disk', { timeout }, 
   assert.equal((await run('stop')).stdout, `host ${runs[0].child.pid}: stopped\n`);
 });
 
-test('a name that two hosts have is an error that lists them, and so is none', {
+test('a disk name that two hosts have, or no name, is an error that lists the hosts', {
   timeout,
 }, async (t) => {
   const { runs, folder } = await twoHosts(t);
@@ -184,7 +184,7 @@ test('a name that two hosts have is an error that lists them, and so is none', {
   assert.equal(told.stdout, `host ${two}: stopped\n`);
 });
 
-test('a host with --run is found as well, from outside', { timeout }, async (t) => {
+test('a host with --run is found from outside, too', { timeout }, async (t) => {
   const folder = join(testFolder(t), 'run');
   const argv = ['host', '--disk', 'r=1M', '--run', 'echo up; exec sleep 60'];
   const run = start(t, standIn, argv, { STAND_IN_FOLDER: folder });
@@ -196,7 +196,7 @@ test('a host with --run is found as well, from outside', { timeout }, async (t) 
   assert.equal(await run.ended, 143);
 });
 
-test('a host that does not answer is told, and stop does not take the other for the only one', {
+test('a host that does not answer is reported, and stop does not treat the other one as the only one', {
   timeout,
 }, async (t) => {
   const folder = join(testFolder(t), 'run');
@@ -223,7 +223,7 @@ test('a host that does not answer is told, and stop does not take the other for 
   assert.equal(await run.ended, 0);
 });
 
-test('what is no socket of a host is left alone', { timeout }, async (t) => {
+test('files that are not sockets of a host are ignored', { timeout }, async (t) => {
   const folder = join(testFolder(t), 'run');
   mkdirSync(folder, { mode: 0o700 });
   writeFileSync(join(folder, 'control.sock'), 'mine');

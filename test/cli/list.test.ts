@@ -46,7 +46,7 @@ const stdoutOf = async (...argv: string[]): Promise<string> => {
   return stdout;
 };
 
-test('the default columns are those of zramctl, numbers to the right', async () => {
+test('the default columns are those of zramctl, numbers aligned right', async () => {
   assert.equal(
     await stdoutOf(),
     [
@@ -58,7 +58,7 @@ test('the default columns are those of zramctl, numbers to the right', async () 
   );
 });
 
-test('-o chooses columns in any case, -n takes the heading away', async () => {
+test('-o selects columns in upper or lower case, -n omits the heading', async () => {
   assert.equal(await stdoutOf('-n', '-o', 'total,NAME', 'vm1'), '312.4M vm1\n');
 });
 
@@ -75,7 +75,7 @@ test('--bytes prints bytes, 0 for no limit', async () => {
   );
 });
 
-test('--raw and --output-all print every column, countable', async () => {
+test('--raw and --output-all print every column, separable at spaces', async () => {
   const [heading = '', row = ''] = (await stdoutOf('--raw', '--output-all')).split('\n');
   assert.equal(heading.split(' ').length, 26);
   assert.equal(row.split(' ').length, 26);
@@ -83,7 +83,7 @@ test('--raw and --output-all print every column, countable', async () => {
   assert.match(row, / 8K 8K 0B 0 3 0 5 7 2 4 3 512 6 nbd/);
 });
 
-test('names choose disks, in the order they are given', async () => {
+test('names select disks in the given order', async () => {
   assert.equal(await stdoutOf('-n', '-o', 'NAME', 'vm1', 'swap0'), 'vm1\nswap0\n');
 });
 
@@ -93,7 +93,7 @@ test('--json is the list document', async () => {
   assert.deepEqual(one, { schemaVersion: 1, disks: [host.report().disks[1]] });
 });
 
-test('--json has every field, so columns beside it are a conflict', async () => {
+test('--json with columns is a conflict', async () => {
   for (const columns of [['-o', 'NAME'], ['--output-all']]) {
     const { status, stdout, stderr } = await list('--json', ...columns);
     assert.deepEqual([status, stdout], [2, '']);
@@ -104,7 +104,7 @@ test('--json has every field, so columns beside it are a conflict', async () => 
   }
 });
 
-test('a host that is there and does not answer is not said to be missing', async (t) => {
+test('a host that does not answer is reported as stuck, not as missing', async (t) => {
   const path = join(folder, 'silent');
   const silent = createServer(() => undefined);
   await new Promise<void>((resolve) => silent.listen(path, resolve));
@@ -121,13 +121,13 @@ test('a host that is there and does not answer is not said to be missing', async
   assert.doesNotMatch(stderr, /start one/);
 });
 
-test('a disk that is not there exits 2 with a suggestion and prints no data', async () => {
+test('an unknown disk exits 2 with a suggestion and prints no data', async () => {
   const { status, stdout, stderr } = await list('swap0', 'vm2');
   assert.deepEqual([status, stdout], [2, '']);
   assert.match(stderr, /the host has no disk 'vm2'; did you mean 'vm1'/);
 });
 
-test('attach asks which disk when there are several, and takes the socket for QEMU', async () => {
+test('attach requires a disk name if there are several, and uses the socket for QEMU', async () => {
   const which = await cli(['attach', '-f', 'qemu', '--control', control]);
   assert.equal(which.status, 2);
   assert.match(which.stderr, /NAME: choose a disk: swap0, vm1/);
@@ -137,7 +137,7 @@ test('attach asks which disk when there are several, and takes the socket for QE
   assert.ok(stdout.includes('serial=vm1,'), stdout);
 });
 
-test('attach for nbd-client refuses a disk that only this machine reaches, and says what to do', async () => {
+test('attach for nbd-client refuses a disk that only this machine can reach, with advice', async () => {
   const argv = ['attach', '-f', 'nbd-client', '--control', control, 'vm1'];
   const { status, stdout, stderr } = await cli(argv);
   assert.deepEqual([status, stdout], [1, '']);
@@ -163,7 +163,7 @@ async function attachTo(uris: readonly string[]): Promise<Result> {
   }
 }
 
-test('attach for nbd-client takes the address that others reach', async () => {
+test('attach for nbd-client uses the address that other machines can reach', async () => {
   const local = ['nbd+unix:///swap0?socket=/s', 'nbd://127.0.0.1:10809/swap0'];
   const { stdout } = await attachTo([...local, 'nbd://10.0.0.1:1/swap0']);
   assert.match(stdout, /^nbd-client 10\.0\.0\.1 1 -N swap0 /m);

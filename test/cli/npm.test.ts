@@ -1,4 +1,4 @@
-/** Under npm: a signal for npm reaches the host, and one Ctrl-C is one. */
+/** Under npm: a signal to npm reaches the host, and one Ctrl-C counts once. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -92,7 +92,7 @@ test('SIGTERM for npm start ends the host cleanly', { skip, timeout }, async (t)
   assert.ok(!existsSync(join(folder, 's')));
 });
 
-test('when npx ends while a client has pages, the host stays until the client has gone', {
+test('when npx ends while a client has pages, the host stays until the client disconnects', {
   skip,
   timeout,
 }, async (t) => {
@@ -139,7 +139,7 @@ for (const [what, env, isSame] of interruptions)
     assert.match(run.text.stderr, /these pages are lost: vm1/);
   });
 
-test('a host that a program under npx started for itself outlives that program', {
+test('a host started by a program under npx survives that program', {
   timeout,
 }, async (t) => {
   const folder = testFolder(t);

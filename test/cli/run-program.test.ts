@@ -1,4 +1,4 @@
-/** `frontswap run`: what it takes, what it sets, and that the program has the process to itself. */
+/** `frontswap run`: its arguments, the environment that it sets, and the process that the program replaces. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -49,7 +49,7 @@ test('every option becomes the variable that register reads', async () => {
   });
 });
 
-test('NODE_OPTIONS of the user stay, and the import is there once', async () => {
+test('NODE_OPTIONS of the user are kept, and the import is added once', async () => {
   const before = '--require "./a  b.cjs"';
   const { variables } = await ask(['--resident', '1M', 'x'], { NODE_OPTIONS: before });
   assert.equal(variables['NODE_OPTIONS'], `${before} --import=${register}`);
@@ -59,7 +59,7 @@ test('NODE_OPTIONS of the user stay, and the import is there once', async () => 
   assert.equal(nested.variables['NODE_OPTIONS'], variables['NODE_OPTIONS']);
 });
 
-test('a budget of the environment will do, and --resident wins over it', async () => {
+test('the budget can come from the environment, and --resident overrides it', async () => {
   const env = { FRONTSWAP_RESIDENT: '2M' };
   assert.equal((await ask(['x'], env)).variables['FRONTSWAP_RESIDENT'], String(2 ** 21));
   const { variables } = await ask(['--resident', '50%', 'x'], env);
@@ -108,7 +108,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['--resident', '--stats', 'x'], /--resident: requires a value: SIZE/],
 ];
 for (const [argv, message] of wrong)
-  test(`run ${argv.join(' ')} runs nothing and says ${message}`, async () => {
+  test(`run ${argv.join(' ')} fails with ${message}`, async () => {
     const { status, stderr, words } = await ask(argv);
     assert.deepEqual([status, words], [2, null]);
     assert.match(stderr, message);
@@ -126,7 +126,7 @@ const shell = (script: string, env: Record<string, string> = {}, program = shipp
   return { status: status ?? -1, stdout, stderr };
 };
 
-test('the exit status is that of the program; 127 not found, 126 not to be executed', (t) => {
+test('the exit status is that of the program; 127 not found, 126 not executable', (t) => {
   const file = join(testFolder(t), 'file');
   writeFileSync(file, 'exit 9\n');
   const ends: readonly [string, number, RegExp][] = [
@@ -151,7 +151,7 @@ test('the program has input, output and signals as a shell would leave them', ()
   assert.equal(shell("RUN sh -c 'yes; echo $? >&2' | head -n 1").stderr, '141\n');
 });
 
-test('a signal reaches the program, because the program has the process', {
+test('a signal reaches the program, which has replaced the process', {
   timeout,
 }, async (t) => {
   const script = 'trap "echo got; exit 3" TERM; echo $$; for i in $(seq 300); do sleep 0.1; done';
@@ -188,7 +188,7 @@ test('memories of a Node program are paged, and those of a Node program that it 
   assert.match(stderr, /^(frontswap: 1 memories, .*\n){2}$/);
 });
 
-test('a package in a folder with blanks and signs works', {
+test('a package in a folder with spaces and special characters works', {
   skip: skipUnlessPaging,
   timeout,
 }, (t) => {
@@ -206,7 +206,7 @@ test('a package in a folder with blanks and signs works', {
   assert.match(stderr, /^frontswap: 1 memories, /);
 });
 
-test('a program that is not a Node program is just run', () => {
+test('a program other than Node runs unchanged', () => {
   assert.deepEqual(shell('RUN --stats echo hello'), { status: 0, stdout: 'hello\n', stderr: '' });
 });
 

@@ -41,19 +41,19 @@ test('QEMU reaches a host on another machine', () => {
   );
 });
 
-test('a comma, a quote and a blank reach QEMU as they are', () => {
+test('a comma, a quote and a space reach QEMU unchanged', () => {
   const [, blockdev = ''] = shellWords(formatSnippet('qemu', unix("/a,b/it's here", 'x y,z')));
   assert.ok(blockdev.includes("server.path=/a,,b/it's here,export=x y,,z,"), blockdev);
   assert.match(blockdev, /node-name=nbd-x-y-z-[0-9a-f]{8},/);
 });
 
-test('a QEMU id and a serial are never too long', () => {
+test('QEMU ids and serials are never too long', () => {
   const snippet = formatSnippet('qemu', unix('/s', 'n'.repeat(64)));
   assert.match(snippet, /node-name=nbd-n{18}-[0-9a-f]{8},/);
   assert.match(snippet, /serial=n{11}-[0-9a-f]{8},/);
 });
 
-test('names that are alike but for what is cut or replaced have serials and ids of their own', () => {
+test('names that differ only in replaced or cut characters have different serials and ids', () => {
   const idsOf = (name: string): string[] =>
     [
       .../(?:serial|node-name)=([^,]+)/g[Symbol.matchAll](formatSnippet('qemu', unix('/s', name))),
@@ -81,13 +81,13 @@ test('libvirt gets XML for both kinds of address', () => {
   assert.match(remote, /name='&lt;&apos;&quot;&gt;'>\n\s+<host name='::1' port='10809'\/>/);
 });
 
-test('the XML comment holds no two hyphens, so that it is one', () => {
+test('the XML comment contains no two hyphens', () => {
   const xml = formatSnippet('libvirt', unix('/s--t', 'a--b'));
   const comment = /<!--([\s\S]*)-->/.exec(xml)?.[1] ?? '--';
   assert.ok(!comment.includes('--'), comment);
 });
 
-test('nbd-client gets its device, and a warning against swapping to oneself', () => {
+test('nbd-client gets its device, and a warning against swapping to the same machine', () => {
   const snippet = formatSnippet('nbd-client', tcp('10.0.0.1', 'vm1'));
   assert.match(snippet, /\nnbd-client 10.0.0.1 10809 -N vm1 -b 4096 -persist -swap \/dev\/nbd0\n/);
   assert.match(snippet, /# Not on the machine of the host/);
@@ -95,7 +95,7 @@ test('nbd-client gets its device, and a warning against swapping to oneself', ()
   assert.match(formatSnippet('nbd-client', unix('/a b', '')), /nbd-client -unix '\/a b' -b 4096/);
 });
 
-test('every format tells what to type in the guest, before swapon and why', () => {
+test('every format lists the commands for the guest, with reasons', () => {
   for (const format of ['qemu', 'libvirt', 'nbd-client']) {
     const text = formatSnippet(format, unix('/s', 'vm1'));
     assert.match(text, /mkswap \/dev\//);
@@ -139,7 +139,7 @@ test('no name leaves the comment lines or the words; control characters are refu
   );
 });
 
-test('attach --uri asks no host, and --json wraps the text', async () => {
+test('attach --uri queries no host, and --json wraps the text', async () => {
   const target = unix('/run/x', 'vm1');
   const uri = formatUri(target.address, 'vm1');
   const { status, stdout } = await cli(['attach', '-f', 'qemu', '--uri', uri]);

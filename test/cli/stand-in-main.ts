@@ -1,11 +1,11 @@
-/** The program with stand-in parts: everything is real but disk and door. */
+/** The program with stand-in parts: everything except the disk and the NBD server is real. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from '../../src/cli/run.ts';
 import { realWorld } from '../../src/cli/world.ts';
 import type { HostParts } from '../../src/host/parts.ts';
 import { standInParts } from '../support/fakes/stand-in.ts';
 
-/** How long the door takes to close: time for a second signal. */
+/** How long the NBD server takes to close, time for a second signal, ms. */
 const closeMs = Number(process.env['STAND_IN_CLOSE_MS'] ?? 0);
 
 async function slowParts(): Promise<HostParts> {
@@ -13,13 +13,13 @@ async function slowParts(): Promise<HostParts> {
   return {
     ...parts,
     createNbd(options) {
-      const door = parts.createNbd(options);
-      const close = door.close.bind(door);
-      door.close = async () => {
+      const made = parts.createNbd(options);
+      const close = made.close.bind(made);
+      made.close = async () => {
         await sleep(closeMs);
         await close();
       };
-      return door;
+      return made;
     },
   };
 }

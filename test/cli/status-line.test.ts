@@ -17,7 +17,7 @@ test('the line is rewritten in place, cut to the width', () => {
   assert.deepEqual(written, [`${erase}abcde`, `${erase}ij`]);
 });
 
-test('another line goes above', () => {
+test('other lines are printed above', () => {
   const { line, written } = make(80);
   line.print('first');
   line.show('status');
@@ -25,7 +25,7 @@ test('another line goes above', () => {
   assert.deepEqual(written, ['first\n', `${erase}status`, `${erase}second\nstatus`]);
 });
 
-test('erased it leaves nothing, and a later line is plain', () => {
+test('after erase() nothing is left, and later lines are plain', () => {
   const { line, written } = make(80);
   line.erase();
   line.show('status');
@@ -34,7 +34,7 @@ test('erased it leaves nothing, and a later line is plain', () => {
   assert.deepEqual(written, [`${erase}status`, erase, 'bye\n']);
 });
 
-test('the status says what is stored and what it costs', () => {
+test('the status contains stored pages and their cost', () => {
   const totals = {
     diskCount: 1,
     dataBytes: 4 << 20,
@@ -49,7 +49,7 @@ test('the status says what is stored and what it costs', () => {
   );
 });
 
-test('what a stop would lose is told by disk, and for how many', () => {
+test('the pages that a stop would lose are listed by disk, with connections', () => {
   assert.equal(
     formatDiskUses([
       { name: 'vm1', dataBytes: 4096, connections: 0 },

@@ -19,7 +19,7 @@ async function inUse(t: TestContext): Promise<{ run: Run; folder: string }> {
   return { run, folder };
 }
 
-test('while a client has pages the first TERM is refused, and the next one obeyed', {
+test('while a client has pages the first TERM is refused, the next one accepted', {
   timeout,
 }, async (t) => {
   const { run, folder } = await inUse(t);
@@ -42,7 +42,7 @@ const askToStop = (folder: string, ...more: string[]): ReturnType<typeof spawnSy
     encoding: 'utf8',
   });
 
-test('stop is refused while a client has pages; the next one, or one by force, is obeyed', {
+test('stop is refused while a client has pages; the next one, or a forced one, is accepted', {
   timeout,
 }, async (t) => {
   for (const force of [false, true]) {

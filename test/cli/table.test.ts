@@ -12,7 +12,7 @@ const rows = [
   ['longer', '312.4M', ''],
 ];
 
-test('words stand left, numbers right, and no line ends in a blank', () => {
+test('text is aligned left, numbers right, without trailing spaces', () => {
   assert.equal(
     formatTable(columns, rows, { raw: false, headings: true }),
     'NAME    TOTAL URI\na          1G x y\nlonger 312.4M\n',
@@ -26,7 +26,7 @@ test('without headings the columns are as wide as the cells', () => {
   );
 });
 
-test('raw cells have one blank between them and none inside', () => {
+test('raw cells are separated by one space and contain none', () => {
   assert.equal(
     formatTable(columns, rows, { raw: true, headings: true }),
     'NAME TOTAL URI\na 1G x\\x20y\nlonger 312.4M -\n',

@@ -60,7 +60,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['version', 'x'], /unexpected argument 'x'/],
 ];
 for (const [argv, message] of wrong)
-  test(`'frontswap ${argv.join(' ')}' exits 2 and says ${message}`, async () => {
+  test(`'frontswap ${argv.join(' ')}' exits 2 with ${message}`, async () => {
     const { status, stdout, stderr } = await cli(argv);
     assert.equal(status, 2);
     assert.match(stderr, message);
@@ -75,7 +75,7 @@ test('without arguments: the overview on stderr, exit 2', async () => {
   assert.equal(stderr, (await cli(['--help'])).stdout);
 });
 
-test('the overview names every interface, in groups, a line each', async () => {
+test('the overview lists every interface in groups, one per line', async () => {
   const { stdout } = await cli(['--help']);
   const sections = stdout.split(/\n(?=[A-Z][a-z]+: |General\n)/).slice(1);
   assert.deepEqual(
@@ -103,7 +103,7 @@ test('the entry points that the overview lists are those of the package', () => 
   );
 });
 
-test('help list has a line a column', async () => {
+test('help list has one line per column', async () => {
   const { stdout } = await cli(['help', 'list']);
   for (const { name, isDefault } of columns)
     assert.match(stdout, new RegExp(`\\n {2}${name}${isDefault ? '\\*' : ''} +[A-Za-z]`), name);
@@ -134,7 +134,7 @@ for (const name of commandTable.names)
       assert.ok(line.length <= 80 || examples.has(line), `'${line}'`);
   });
 
-test('--help wins over what is wrong beside it', async () => {
+test('--help overrides other errors', async () => {
   const { status, stdout } = await cli(['attach', '--help']);
   assert.equal(status, 0);
   assert.match(stdout, /frontswap attach/);
@@ -153,7 +153,7 @@ test('version, --version and COMMAND --version print the package version', async
   });
 });
 
-test('a host that is not there: exit 3, and what to do', async () => {
+test('no host: exit 3, with advice', async () => {
   for (const command of [['list'], ['attach', '-f', 'qemu']]) {
     const { status, stdout, stderr } = await cli([...command, '--control', '/nowhere/c']);
     assert.deepEqual([status, stdout], [3, '']);
@@ -162,7 +162,7 @@ test('a host that is not there: exit 3, and what to do', async () => {
   }
 });
 
-test('FRONTSWAP_CONTROL says where the host is, --control says it louder', async () => {
+test('FRONTSWAP_CONTROL names the host, --control overrides it', async () => {
   const env = { FRONTSWAP_CONTROL: '/nowhere/env' };
   assert.match((await cli(['list'], { env })).stderr, /\/nowhere\/env/);
   assert.match(
@@ -177,7 +177,7 @@ test('-v adds code and causes to an error', async () => {
   assert.match(stderr, /code: ERR_IO_NOT_REACHABLE\n {2}cause: connect ENOENT/);
 });
 
-test('a fault of ours says so, with the stack, and exits 1', async () => {
+test('a bug is reported with the stack, and exits 1', async () => {
   const { status, stderr } = await cli(['host', '--no-control', '-U', '/tmp/never']);
   assert.equal(status, 1);
   assert.match(
@@ -197,7 +197,7 @@ test('--check-config starts nothing, and is quiet with -q', async (t) => {
   assert.equal((await cli([...argv, '-q'])).stderr, '');
 });
 
-test('a configuration file that is not there exits 1 and names the option', async () => {
+test('a missing configuration file exits 1 and names the option', async () => {
   const { status, stderr } = await cli(['host', '-C', '/nowhere/host.json']);
   assert.equal(status, 1);
   assert.match(stderr, /cannot read \/nowhere\/host.json: .*ENOENT.*--config/);
@@ -220,7 +220,7 @@ for (const [what, isTerminal, env, noColor, want] of colors)
     assert.equal(wantsColor(output, env, noColor), want);
   });
 
-test('help and errors carry colours exactly when wanted', async () => {
+test('help and errors have colours exactly when requested', async () => {
   const colored = { isTerminal: true, env: { TERM: 'xterm' } };
   const ansi = '\x1b[';
   assert.ok((await cli(['help'], colored)).stdout.includes(ansi));

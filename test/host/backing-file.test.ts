@@ -1,4 +1,4 @@
-/** Which files a disk's pages may go to: private ones of this user, each to one disk. */
+/** Files and devices that can be a backing: private to this user, and used by one disk only. */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -29,13 +29,13 @@ function made(name: string, mode = 0o600): string {
   return path;
 }
 
-test('a private file of this user is opened, again after it was closed', () => {
+test('a private file of this user can be opened, and opened again after it was closed', () => {
   const files = new BackingFiles(UID);
   const path = made('private');
   for (let i = 0; i < 2; i++) files.open(path, SIZE)[Symbol.dispose]();
 });
 
-test('a file that others can open, or that is not this user s, is refused and stays as it is', () => {
+test('a file that is accessible to others or belongs to another user is refused and not changed', () => {
   for (const mode of [0o604, 0o602, 0o640, 0o620, 0o666]) {
     const path = made(`mode-${mode.toString(8)}`, mode);
     assert.throws(() => new BackingFiles(UID).open(path, SIZE), {
@@ -53,7 +53,7 @@ test('a file that others can open, or that is not this user s, is refused and st
   });
 });
 
-test('a backing is as large as its disk, or larger', () => {
+test('a backing smaller than its disk is refused', () => {
   const path = made('small');
   const files = new BackingFiles(UID);
   assert.throws(() => files.open(path, SIZE + 4096), {
@@ -64,7 +64,7 @@ test('a backing is as large as its disk, or larger', () => {
   files.open(path, SIZE - 4096)[Symbol.dispose]();
 });
 
-test('a file that another host has is refused by the name of that, and is free with its end', {
+test('a file in use by another host is refused with the name of its process, until that host ends', {
   skip: process.platform !== 'linux',
 }, () => {
   const path = made('of-two');
@@ -78,7 +78,7 @@ test('a file that another host has is refused by the name of that, and is free w
   second.open(path, SIZE)[Symbol.dispose]();
 });
 
-test('a block device may belong to root and its group, and to no other user', () => {
+test('a block device must belong to this user or root, and may be accessible to its group', () => {
   const device = (uid: number, mode: number): Stats =>
     ({ uid, mode, isFile: () => false, isBlockDevice: () => true }) as Stats;
   for (const mode of [0o600, 0o660, 0o640]) {
@@ -89,7 +89,7 @@ test('a block device may belong to root and its group, and to no other user', ()
   for (const mode of [0o664, 0o662]) assert.match(flawOf(device(0, mode), 1000), /all users/);
 });
 
-test('two disks have two files, whatever the names are', () => {
+test('two disks cannot use one file under two paths', () => {
   const files = new BackingFiles(UID);
   const path = made('one');
   const [hard, soft] = [join(folder, 'hard'), join(folder, 'soft')];
@@ -104,7 +104,7 @@ test('two disks have two files, whatever the names are', () => {
   another[Symbol.dispose]();
 });
 
-test('what is no file is refused before it is opened; one that is missing is told how to make', () => {
+test('something other than a file is refused before it is opened; for a missing file the error says how to create it', () => {
   const files = new BackingFiles(UID);
   for (const path of ['/dev/null', folder])
     assert.throws(() => files.open(path, SIZE), {

@@ -1,4 +1,4 @@
-/** --check-config: what a start would fail with is told, and nothing is left behind. */
+/** --check-config: reports the errors of a start, and leaves nothing behind. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -32,7 +32,7 @@ async function listening(t: TestContext, at: string | number): Promise<number> {
   return typeof address === 'object' ? (address?.port ?? 0) : 0;
 }
 
-test('what is usable passes, and nothing is left behind', async (t) => {
+test('a usable configuration passes, and the check leaves nothing behind', async (t) => {
   const folder = testFolder(t);
   backingFile(folder, 'flash', 1 << 20);
   const before = readdirSync(folder);
@@ -76,7 +76,7 @@ const wrong: readonly [string, object, RegExp][] = [
   ['a pid file that is something else', { pidfile: '@/flash' }, /contains something other/],
 ];
 for (const [what, settings, message] of wrong)
-  test(`${what} is told`, async (t) => {
+  test(`${what} is reported`, async (t) => {
     const folder = testFolder(t);
     backingFile(folder, 'flash', 1 << 20);
     chmodSync(backingFile(folder, 'open', 1 << 20), 0o644);
@@ -85,7 +85,7 @@ for (const [what, settings, message] of wrong)
     assert.deepEqual(readdirSync(folder), before);
   });
 
-test('a runtime folder that is somebody else s or a file is told', async (t) => {
+test('a runtime folder of another user, or a file in its place, is reported', async (t) => {
   const folder = testFolder(t);
   mkdirSync(join(folder, 'run'));
   writeFileSync(join(folder, 'run', 'frontswap'), '');
@@ -95,7 +95,7 @@ test('a runtime folder that is somebody else s or a file is told', async (t) => 
   await assert.rejects(check(above, { unix: '-' }), /cannot use the folder .*ENOTDIR/);
 });
 
-test('what another process serves is told', async (t) => {
+test('sockets and ports in use are reported', async (t) => {
   const folder = testFolder(t);
   await listening(t, join(folder, 's'));
   await assert.rejects(check(folder, {}), /^SwapError: --unix: .* is in use by process \d+/);

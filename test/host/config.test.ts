@@ -1,4 +1,4 @@
-/** Settings: defaults, one check for flags and file, every mistake named by where it was written. */
+/** Settings: defaults, the same checks for flags and file, and errors that name their origin. */
 import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
@@ -29,7 +29,7 @@ test('without settings: one 1G disk, a private socket and the NBD port on loopba
   });
 });
 
-test('every setting arrives', () => {
+test('every setting is applied', () => {
   assert.deepEqual(
     ofFile({
       disk: ['a=1G', 'b=2G,limit=512M'],
@@ -64,7 +64,7 @@ test('every setting arrives', () => {
   );
 });
 
-test('listeners: what is asked for, or a private socket alone for a command', () => {
+test('listeners: the requested ones, or with --run only a private socket', () => {
   const listeners = (document: object): unknown[] => {
     const { unix, tcp, control } = ofFile(document);
     return [unix, tcp, control];
@@ -84,7 +84,7 @@ test('the size of a disk is rounded up to a page; one disk needs no array', () =
   assert.equal(ofFile({ disk: 'a=8T' }).disks[0]?.sizeBytes, 8 * 1024 * G);
 });
 
-test('a disk has 40K to 8T, page for page, and a host 1 to 256 of them', () => {
+test('a disk has 40K to 8T in full pages, and a host 1 to 256 disks', () => {
   const sizeOf = (size: string): number | undefined =>
     ofFile({ disk: `a=${size}` }).disks[0]?.sizeBytes;
   assert.equal(sizeOf('40K'), 40_960);
@@ -115,7 +115,7 @@ test('a port is 0 to 65535, and 1 to 65536 clients may connect', () => {
   );
 });
 
-test('the default export may be any of the disks, the first one too', () => {
+test('the default export can be any of the disks', () => {
   for (const exportname of ['a', 'b', 'c']) {
     const { disks } = ofFile({ disk: ['a=1G', 'b=1G', 'c=1G'], exportname });
     assert.equal(disks.length, 3);
@@ -232,7 +232,7 @@ for (const [document, code, message] of wrong)
   test(`${JSON.stringify(document).slice(0, 60)} is refused with ${code} ${message}`, () =>
     assert.throws(() => ofFile(document), { code, message }));
 
-test('text that is no JSON is refused, naming the file', () =>
+test('text other than JSON is refused, and the error names the file', () =>
   assert.throws(() => settingsOfJson('host.json', '{"port": }'), {
     code: 'ERR_ARG_VALUE',
     message: /^host.json: not JSON: /,
@@ -244,7 +244,7 @@ test('a duplicate key is refused', () =>
     message: /^host.json: duplicate key 'unix'/,
   }));
 
-test('a disk lets one client at a time in, unless it is shared', () => {
+test('a disk is not shared by default', () => {
   const isShared = (disk: string): boolean | undefined => ofFile({ disk }).disks[0]?.isShared;
   assert.equal(isShared('a=1G'), false);
   assert.equal(isShared('a=1G,shared=off'), false);
@@ -254,7 +254,7 @@ test('a disk lets one client at a time in, unless it is shared', () => {
   assert.throws(() => isShared('a=1G,shared=yes'), /shared: 'yes' is neither on nor off/);
 });
 
-test('paths of sockets are made absolute, for clients that work in other folders', () => {
+test('socket paths are made absolute, for clients in other working directories', () => {
   const { unix, control } = ofFile({ unix: 'a/s', control: './c' });
   assert.equal(unix, resolve('a/s'));
   assert.deepEqual(control, { path: resolve('c') });
@@ -262,7 +262,7 @@ test('paths of sockets are made absolute, for clients that work in other folders
   assert.equal(ofFile({ unix: './@s' }).unix, resolve('@s'));
 });
 
-test('an abstract socket is refused: it would be a file', () => {
+test('an abstract socket is refused', () => {
   for (const key of ['unix', 'control'])
     assert.throws(() => ofFile({ [key]: '@s' }), {
       code: 'ERR_ARG_VALUE',
@@ -270,7 +270,7 @@ test('an abstract socket is refused: it would be a file', () => {
     });
 });
 
-test('a disk may drop its pages some time after its last client has left', () => {
+test('keep= is a number of seconds', () => {
   const keep = (text: string): unknown =>
     ofFile({ disk: `a=1G,keep=${text}` }).disks[0]?.keepSeconds;
   assert.deepEqual([keep('0'), keep('60'), keep('31536000')], [0, 60, 31_536_000]);
@@ -282,7 +282,7 @@ test('a disk may drop its pages some time after its last client has left', () =>
     );
 });
 
-test('a disk may have a backing; its tables need room in the limit', () => {
+test('a disk may have a backing, whose tables must fit in the limit', () => {
   const of = (...disk: string[]): HostConfig['disks'] => ofFile({ disk }).disks;
   assert.deepEqual(of('a=1G,backing=/flash/a', 'b=1G')[0], {
     name: 'a',
@@ -303,12 +303,12 @@ test('a disk may have a backing; its tables need room in the limit', () => {
   refused(['a=1G,backng=x'], /did you mean 'backing'/);
 });
 
-test('the smallest limit, and none', () => {
+test('the smallest limit, and no limit', () => {
   assert.equal(ofFile({ disk: 'a=1G,limit=256K' }).disks[0]?.limitBytes, 262_144);
   assert.equal(ofFile({ disk: 'a=1G,limit=0', limit: '1M' }).disks[0]?.limitBytes, 0);
 });
 
-test('no two settings share a name or a letter', () => {
+test('names and letters of settings are unique', () => {
   const words = hostSettings.flatMap(({ name, short }) =>
     short === undefined ? [name] : [name, short],
   );

@@ -72,7 +72,7 @@ const ask = (path: string, method: string, url: string, more = ''): Promise<stri
 const statusOf = (answer: string): number => Number(answer.split(' ')[1]);
 const bodyOf = (answer: string): unknown => JSON.parse(answer.split('\r\n\r\n')[1] ?? '');
 
-test('the socket is for its owner alone, whatever the umask', async (t) => {
+test('only the owner can use the socket, whatever the umask', async (t) => {
   const umask = process.umask(0);
   t.after(() => process.umask(umask));
   const { path } = await rig(t);
@@ -80,7 +80,7 @@ test('the socket is for its owner alone, whatever the umask', async (t) => {
   assert.equal(process.umask(), 0);
 });
 
-test('disks and health are answered in JSON', async (t) => {
+test('disks and health are sent as JSON', async (t) => {
   const { path, counters } = await rig(t);
   const disks = await ask(path, 'GET', '/v1/disks');
   assert.equal(statusOf(disks), 200);
@@ -90,7 +90,7 @@ test('disks and health are answered in JSON', async (t) => {
   assert.equal(counters.get('controlRequests'), 2);
 });
 
-test('stop answers first, then stops', async (t) => {
+test('stop replies before it stops the host', async (t) => {
   const { path, stops } = await rig(t);
   const answer = await ask(path, 'POST', '/v1/stop');
   assert.equal(statusOf(answer), 202);
@@ -98,7 +98,7 @@ test('stop answers first, then stops', async (t) => {
   assert.equal(stops.count, 1);
 });
 
-test('a stop that would lose pages is 409, and by force it is not', async (t) => {
+test('a stop that would lose pages is 409, unless forced', async (t) => {
   const { path, stops } = await rig(t);
   stops.isInUse = true;
   const answer = await ask(path, 'POST', '/v1/stop');
@@ -109,7 +109,7 @@ test('a stop that would lose pages is 409, and by force it is not', async (t) =>
   assert.equal(stops.count, 1);
 });
 
-test('an unknown path is 404, a wrong method 405 with the right one; neither stops the host', async (t) => {
+test('an unknown path is 404, a wrong method 405 with the allowed one; neither stops the host', async (t) => {
   const { path, counters, stops } = await rig(t);
   const unknown = await ask(path, 'GET', '/v2/disks');
   assert.equal(statusOf(unknown), 404);
@@ -122,7 +122,7 @@ test('an unknown path is 404, a wrong method 405 with the right one; neither sto
   assert.equal(counters.get('controlRefusals'), 3);
 });
 
-test('a header that is too long is 431, bytes that are no HTTP are 400', async (t) => {
+test('a header that is too long is 431, bytes that are not HTTP are 400', async (t) => {
   const { path, counters } = await rig(t);
   const long = await ask(path, 'GET', '/v1/disks', `x: ${'a'.repeat(5000)}\r\n`);
   assert.equal(statusOf(long), 431);
@@ -140,7 +140,7 @@ test('a body that is too long is 413 and does not stop the host', async (t) => {
   assert.equal(stops.count, 0);
 });
 
-test('a body of 1024 bytes is passed over, one of 1025 is too long', async (t) => {
+test('a body of 1024 bytes is ignored, one of 1025 is refused', async (t) => {
   for (const [length, status] of [
     [1024, 202],
     [1025, 413],
@@ -153,7 +153,7 @@ test('a body of 1024 bytes is passed over, one of 1025 is too long', async (t) =
   }
 });
 
-test('32 clients are served at a time, the next one is hung up on', async (t) => {
+test('32 clients are served at the same time, the next one is disconnected', async (t) => {
   for (const silent of [31, 32]) {
     const { path } = await rig(t);
     for (let i = 0; i < silent; i++) {
@@ -166,7 +166,7 @@ test('32 clients are served at a time, the next one is hung up on', async (t) =>
   }
 });
 
-test('close does not wait for a client that says nothing', async (t) => {
+test('close does not wait for an idle client', async (t) => {
   const { path, control } = await rig(t);
   const silent = connect(path);
   await new Promise((resolve) => silent.once('connect', resolve));
@@ -176,7 +176,7 @@ test('close does not wait for a client that says nothing', async (t) => {
   await gone;
 });
 
-test('a request that no host answers is ERR_IO_NOT_REACHABLE with what to do', async (t) => {
+test('a request that no host answers is ERR_IO_NOT_REACHABLE, with advice', async (t) => {
   const path = join(testFolder(t), 'nothing');
   await assert.rejects(askDisks(path), {
     code: 'ERR_IO_NOT_REACHABLE',
@@ -199,7 +199,7 @@ for (const [what, status, body] of strangers)
     await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
   });
 
-test('an answer has up to 16 MiB', async (t) => {
+test('a reply has up to 16 MiB', async (t) => {
   for (const more of [0, 1]) {
     const path = join(testFolder(t), 'c');
     const list = '{"schemaVersion":1,"disks":[]}';
@@ -224,7 +224,7 @@ test('a server that is not HTTP is ERR_PEER_PROTOCOL', async (t) => {
   await assert.rejects(askDisks(path), { code: 'ERR_PEER_PROTOCOL' });
 });
 
-test('a reset is a POST; what it refuses reaches the one who asked, code and all', async (t) => {
+test('a reset is a POST, and its client gets code and message of a refusal', async (t) => {
   const { path } = await rig(t);
   assert.equal(await askReset(path, 'a', true), 4096);
   await assert.rejects(askReset(path, 'a', false), {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import { DiskExports } from '../../src/host/disk-exports.ts';
 
-test('a disk is found by its name and by its name now, and by no other generation', () => {
+test('a disk is found by its name and by its current generation, not by another one', () => {
   const exports = new DiskExports();
   const disk = new MemoryDisk(1 << 20);
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
@@ -18,7 +18,7 @@ test('a disk is found by its name and by its name now, and by no other generatio
     assert.equal(exports.get(name), undefined, name);
 });
 
-test('an emptied disk has another generation, the others keep theirs', () => {
+test('an emptied disk gets another generation; other disks keep theirs', () => {
   const exports = new DiskExports();
   const disk = new MemoryDisk(1 << 20);
   for (const name of ['a', 'b'])
@@ -30,7 +30,7 @@ test('an emptied disk has another generation, the others keep theirs', () => {
   assert.equal(exports.get(b)?.name, 'b');
 });
 
-test('a name that is not there is explained: an old generation, or no such disk', () => {
+test('the error for an unknown name tells an old generation from an unknown disk', () => {
   const exports = new DiskExports();
   const disk = new MemoryDisk(1 << 20);
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
@@ -43,7 +43,7 @@ test('a name that is not there is explained: an old generation, or no such disk'
     assert.match(exports.whyUnknown(name), new RegExp(`^there is no disk '${name}'; `));
 });
 
-test('a disk whose own name has the separator of the generation is found and explained by the last one', () => {
+test('in a disk name with @ the last @ separates the generation', () => {
   const exports = new DiskExports();
   const disk = new MemoryDisk(1 << 20);
   exports.set('a@b', { name: 'a@b', description: '', disk, isShared: false });

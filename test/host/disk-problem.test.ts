@@ -1,4 +1,4 @@
-/** What the log says of a disk whose backing is full, fails or is damaged, and of one that refuses writes. */
+/** Log lines about disks that refuse writes, or whose backing is full, fails or is damaged. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DiskProblem } from '../../src/host/disk-problem.ts';
@@ -29,7 +29,7 @@ const full =
   'free space there, or raise the limit';
 const failing = 'its backing /b fails requests: clients get I/O errors';
 
-test('a disk without a backing blames its limit', () => {
+test('without a backing a refused write is due to the limit', () => {
   assert.deepEqual(newsOf(undefined, {}, { failedWrites: 1 }, { failedWrites: 2 }), [
     [],
     [refusesByLimit],
@@ -37,7 +37,7 @@ test('a disk without a backing blames its limit', () => {
   ]);
 });
 
-test('a backing that is full is named while pages stay in memory, and with the limit once that is reached', () => {
+test('a full backing is named while pages stay in memory, and with the limit once that is reached', () => {
   assert.deepEqual(
     newsOf(
       '/b',
@@ -50,27 +50,27 @@ test('a backing that is full is named while pages stay in memory, and with the l
   );
 });
 
-test('both full at once is one line', () => {
+test('a full backing and a full memory are reported in one line', () => {
   assert.deepEqual(newsOf('/b', { backingFailures: 2, backingNoSpace: 2, failedWrites: 1 }), [
     [bothFull],
   ]);
 });
 
-test('a write that the backing failed does not blame a limit', () => {
+test('a write that failed at the backing is not due to a limit', () => {
   assert.deepEqual(
     newsOf('/b', { backingFailures: 1, failedWrites: 1 }, { backingFailures: 2, failedWrites: 2 }),
     [[failing], []],
   );
 });
 
-test('a disk that refuses for memory alone, with failures of its backing long ago, blames the memory', () => {
+test('a write refused for lack of memory is due to memory, also after earlier failures of the backing', () => {
   assert.deepEqual(newsOf('/b', { backingFailures: 1 }, { failedWrites: 1 }), [
     [failing],
     [refusesByLimit],
   ]);
 });
 
-test('pages that are not those that were written are counted in the line', () => {
+test('the number of damaged pages is in the line', () => {
   const [first = [], second] = newsOf(
     '/b',
     { failedReads: 1, backingMismatches: 3 },
@@ -84,7 +84,7 @@ test('pages that are not those that were written are counted in the line', () =>
   assert.deepEqual(second, []);
 });
 
-test('each kind of problem is news again after its own quiet while', () => {
+test('each kind of problem is reported again after its own quiet period', () => {
   const quiet = Array.from({ length: QUIET_CHECKS }, () => ({}));
   const news = newsOf(
     '/b',

@@ -1,4 +1,4 @@
-/** When a disk that fills up is news. */
+/** When a disk near its limit is reported. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FillWatch } from '../../src/host/fill-watch.ts';
@@ -8,11 +8,11 @@ const looks = (limit: number, used: readonly number[]): boolean[] => {
   return used.map((bytes) => watch.check(bytes, limit));
 };
 
-test('a disk at 90 % of its limit is news once, one byte below it is none', () => {
+test('a disk at 90 % of its limit is reported once, one byte less is not', () => {
   assert.deepEqual(looks(1000, [0, 899, 900, 950, 1000]), [false, false, true, false, false]);
 });
 
-test('it is news again after the disk was below 80 %, and not before', () => {
+test('it is reported again after the usage was below 80 %, and not before', () => {
   assert.deepEqual(looks(1000, [900, 800, 900]), [true, false, false]);
   assert.deepEqual(looks(1000, [900, 799, 900]), [true, false, true]);
 });

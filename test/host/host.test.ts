@@ -1,62 +1,16 @@
-/** Start, stop and what lies between, with stand-in parts. */
+/** A host with stand-in parts: start, stop, reports and log. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
-import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
+import type { HostConfig } from '../../src/host/config.ts';
 import { askDisks } from '../../src/host/control-client.ts';
-import { Host, type HostOptions } from '../../src/host/host.ts';
-import { type StandInParts, standInParts } from '../support/fakes/stand-in.ts';
-import { testFolder } from '../support/fixtures/folder.ts';
+import { Host } from '../../src/host/host.ts';
+import type { StandInParts } from '../support/fakes/stand-in.ts';
 import { until } from '../support/fixtures/until.ts';
-
-interface Rig {
-  readonly folder: string;
-  readonly parts: StandInParts;
-  readonly logged: string[];
-  readonly options: HostOptions;
-}
-
-function rig(t: TestContext, settings: object): Rig {
-  const folder = testFolder(t);
-  const parts = standInParts();
-  const logged: string[] = [];
-  const withControl =
-    'control' in settings || 'no-control' in settings || 'run' in settings
-      ? settings
-      : { ...settings, control: join(folder, 'control') };
-  const config: HostConfig = resolveHostConfig(
-    settingsOfJson('test', JSON.stringify(withControl).replaceAll('@', folder)),
-  );
-  const options: HostOptions = {
-    config,
-    parts,
-    runtimeFolder: join(folder, 'run'),
-    uid: process.getuid?.() ?? 0,
-    version: '1.2.3',
-    log: (line) => logged.push(line),
-    trace: null,
-    checkStop: () => undefined,
-    onStopRequest: () => undefined,
-  };
-  return { folder, parts, logged, options };
-}
-
-async function start(t: TestContext, options: HostOptions): Promise<Host> {
-  const host = await Host.start(options);
-  t.after(() => host.stop());
-  return host;
-}
-
-const socketTo = (path: string): Promise<Socket> =>
-  new Promise((resolve, reject) => {
-    const socket = connect(path, () => resolve(socket));
-    socket.once('error', reject);
-  });
-
-const sample = { unix: '@/s', port: 0, disk: ['a=1M,limit=1M', 'b=2M'], pidfile: '@/pid' };
+import { rig, sample, socketTo, start } from './host-rig.ts';
 
 test('start serves every disk on every listener, default export first', async (t) => {
   const { folder, parts, options } = rig(t, { ...sample, exportname: 'b', 'socket-mode': '640' });
@@ -64,11 +18,11 @@ test('start serves every disk on every listener, default export first', async (t
   const port = host.addresses[1]?.kind === 'tcp' ? host.addresses[1].port : 0;
   assert.ok(port > 0);
   assert.deepEqual(host.uris, [`nbd+unix:///b?socket=${folder}/s`, `nbd://127.0.0.1:${port}/b`]);
-  const [door] = parts.doors;
-  assert.deepEqual([...(door?.options.exports.keys() ?? [])], ['b', 'a']);
-  assert.equal(door?.options.exports.get('b')?.description, 'frontswap 2M lz4');
-  assert.equal(door?.options.maxClients, 1024);
-  assert.equal(door?.mode, 0o640);
+  const [server] = parts.servers;
+  assert.deepEqual([...(server?.options.exports.keys() ?? [])], ['b', 'a']);
+  assert.equal(server?.options.exports.get('b')?.description, 'frontswap 2M lz4');
+  assert.equal(server?.options.maxClients, 1024);
+  assert.equal(server?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
     [
@@ -79,7 +33,7 @@ test('start serves every disk on every listener, default export first', async (t
   assert.equal(readFileSync(join(folder, 'pid'), 'utf8'), `${process.pid}\n`);
 });
 
-test('the report says what the disks say, and who is connected', async (t) => {
+test('the report contains the statistics of the disks and their connections', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   const client = await socketTo(join(folder, 's'));
@@ -104,20 +58,20 @@ test('the report says what the disks say, and who is connected', async (t) => {
   });
 });
 
-test('stop leaves nothing behind, and once is enough', async (t) => {
+test('stop leaves nothing behind and can be called twice', async (t) => {
   const { folder, parts, options } = rig(t, sample);
   const host = await start(t, options);
   assert.deepEqual(readdirSync(folder).sort(), ['control', 'pid', 's']);
   await Promise.all([host.stop(), host.stop()]);
   assert.deepEqual(readdirSync(folder), []);
-  assert.equal(parts.doors[0]?.closed, 1);
+  assert.equal(parts.servers[0]?.closed, 1);
   assert.deepEqual(
     parts.disks.map(({ disposed }) => disposed),
     [1, 1],
   );
 });
 
-test('a port that is taken is named with the option that changes it, and nothing stays', async (t) => {
+test('for a port in use the error names the option, and nothing is left behind', async (t) => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
   t.after(() => other.close());
@@ -129,26 +83,26 @@ test('a port that is taken is named with the option that changes it, and nothing
     message: new RegExp(`port ${port} on 127.0.0.1 is in use; choose another one with --port`),
   });
   assert.deepEqual(readdirSync(folder), []);
-  assert.equal(parts.doors[0]?.closed, 1);
+  assert.equal(parts.servers[0]?.closed, 1);
   assert.equal(parts.disks[0]?.disposed, 1);
 });
 
-test('what the system says to a door about its path is put into words', async (t) => {
+test('a system error of a listen becomes an error with advice', async (t) => {
   const { folder, parts, options } = rig(t, sample);
-  const createDoor: StandInParts['createNbd'] = (given) => {
-    const door = parts.createNbd(given);
-    door.listenUnix = async () => {
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    made.listenUnix = async () => {
       throw Object.assign(new Error('made up'), { code: 'EADDRINUSE' });
     };
-    return door;
+    return made;
   };
-  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createDoor } }), {
+  await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd: createNbd } }), {
     code: 'ERR_IO_IN_USE',
     message: `--unix: ${folder}/s is now in use by another server; choose another path with --unix, or - for a private socket`,
   });
 });
 
-test('a second host takes the next default control socket, and says so', async (t) => {
+test('a second host takes the next default control socket, and logs it', async (t) => {
   const first = rig(t, { unix: '@/s', control: '@/c' });
   const config: HostConfig = { ...first.options.config, control: 'default' };
   const host = await start(t, { ...first.options, config });
@@ -165,7 +119,7 @@ test('a second host takes the next default control socket, and says so', async (
   ]);
 });
 
-test('an address that is none of this machine is a system error that names the options', async (t) => {
+test('for an address of another machine the error names the options', async (t) => {
   const { options } = rig(t, { ...sample, ipaddr: '192.0.2.1' });
   await assert.rejects(Host.start(options), {
     code: 'ERR_IO_SYSTEM',
@@ -173,7 +127,40 @@ test('an address that is none of this machine is a system error that names the o
   });
 });
 
-test('two hosts on one control socket: the second is refused, the first goes on', async (t) => {
+/** A host whose NBD server listens on `port` at the first attempt that is not refused. */
+async function onPort(t: TestContext, settings: object, inUse: number): Promise<[Host, string[]]> {
+  const { parts, logged, options } = rig(t, settings);
+  const createNbd: StandInParts['createNbd'] = (given) => {
+    const made = parts.createNbd(given);
+    made.listenTcp = async (_host, port) => {
+      if (port - 10809 < inUse) throw Object.assign(new Error('in use'), { code: 'EADDRINUSE' });
+      return { port };
+    };
+    return made;
+  };
+  return [await start(t, { ...options, parts: { ...parts, createNbd } }), logged];
+}
+
+test('a default port is not logged, unless another one replaces it', async (t) => {
+  const [, quiet] = await onPort(t, {}, 0);
+  assert.deepEqual(quiet, []);
+  const [host, logged] = await onPort(t, {}, 2);
+  assert.match(host.uris[1] ?? '', /:10811\//);
+  assert.deepEqual(logged, ['port 10809 on 127.0.0.1 is in use: serving on port 10811']);
+});
+
+test('a host on all addresses reports a loopback address', async (t) => {
+  for (const [ipaddr, address] of [
+    ['0.0.0.0', '127.0.0.1'],
+    ['::', '[::1]'],
+    ['192.0.2.1', '192.0.2.1'],
+  ]) {
+    const [host] = await onPort(t, { ipaddr, port: 10810 }, 0);
+    assert.deepEqual(host.uris, [`nbd://${address}:10810/swap0`]);
+  }
+});
+
+test('of two hosts with one control socket the second is refused, the first continues', async (t) => {
   const first = rig(t, sample);
   const host = await start(t, first.options);
   const second = rig(t, { unix: '@/s', control: host.controlPath });
@@ -185,7 +172,7 @@ test('two hosts on one control socket: the second is refused, the first goes on'
   await askDisks(host.controlPath ?? '');
 });
 
-test('a disk that cannot be made stops the start and releases those before it', async (t) => {
+test('a disk that cannot be created fails the start, and earlier disks are disposed of', async (t) => {
   const { folder, parts, options } = rig(t, sample);
   const createDisk: StandInParts['createDisk'] = (given) => {
     if (parts.disks.length === 1) throw new SwapError('ERR_ARG_VALUE', 'no such codec');
@@ -199,7 +186,7 @@ test('a disk that cannot be made stops the start and releases those before it', 
 });
 
 test('a failed start reports the first error, whatever fails while it is undone', async (t) => {
-  const { parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
+  const { folder, parts, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   const createNbd: StandInParts['createNbd'] = (given) => {
     const made = parts.createNbd(given);
     const close = made.close.bind(made);
@@ -212,9 +199,15 @@ test('a failed start reports the first error, whatever fails while it is undone'
   await assert.rejects(Host.start({ ...options, parts: { ...parts, createNbd } }), {
     code: 'ERR_IO_SYSTEM',
   });
+  assert.deepEqual(
+    parts.disks.map(({ disposed }) => disposed),
+    [1, 1],
+    'the other steps are undone',
+  );
+  assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a pid file that cannot be written stops the start', async (t) => {
+test('a pid file that cannot be written fails the start', async (t) => {
   const { folder, options } = rig(t, { ...sample, pidfile: '@/no/pid' });
   await assert.rejects(Host.start(options), {
     code: 'ERR_IO_SYSTEM',
@@ -223,7 +216,7 @@ test('a pid file that cannot be written stops the start', async (t) => {
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a private socket lies in a folder of its own, which goes with it', async (t) => {
+test('a private socket is in a folder of its own, which is removed with it', async (t) => {
   const { folder, options } = rig(t, { unix: '-', run: 'true' });
   const host = await start(t, options);
   const base = join(folder, 'run');
@@ -234,7 +227,7 @@ test('a private socket lies in a folder of its own, which goes with it', async (
   assert.deepEqual(readdirSync(base), []);
 });
 
-test('the default control socket lies in the runtime folder, which must be private', async (t) => {
+test('the default control socket is in the runtime folder, which must be private', async (t) => {
   const { folder, options } = rig(t, { unix: '@/s', control: '@/c' });
   const config: HostConfig = { ...options.config, control: 'default' };
   const host = await start(t, { ...options, config });
@@ -246,7 +239,7 @@ test('the default control socket lies in the runtime folder, which must be priva
   assert.deepEqual(readdirSync(folder), ['run']);
 });
 
-test('an idle disk is tidied, a busy one is left alone', async (t) => {
+test('an idle disk is compacted, a busy one is not', async (t) => {
   const { parts, options } = rig(t, sample);
   await start(t, options);
   const [idle, busy] = parts.disks;
@@ -257,7 +250,7 @@ test('an idle disk is tidied, a busy one is left alone', async (t) => {
   assert.equal(busy.settled, 0);
 });
 
-test('the process is trimmed once each time all disks come to rest', async (t) => {
+test('the process is trimmed once each time all disks become idle', async (t) => {
   const { parts, options } = rig(t, sample);
   await start(t, options);
   const [disk] = parts.disks;
@@ -271,7 +264,7 @@ test('the process is trimmed once each time all disks come to rest', async (t) =
   await until('rest again', () => parts.trims === 2);
 });
 
-test('a disk that a broken invariant stopped is counted, logged once, and shows in health', async (t) => {
+test('a disk stopped by a broken invariant is counted, logged once, and degrades health', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   const host = await start(t, options);
   assert.match(JSON.stringify(host.health()), /"status":"ok".*"version":"1.2.3"/);
@@ -283,7 +276,7 @@ test('a disk that a broken invariant stopped is counted, logged once, and shows 
   assert.match(JSON.stringify(host.health()), /"status":"degraded","violated":\["stoppedDisks"\]/);
 });
 
-test('a disk that met a damaged page shows in health by its name', async (t) => {
+test('a disk with a damaged page degrades health and is named', async (t) => {
   const { parts, options } = rig(t, sample);
   const host = await start(t, options);
   const b = parts.disks[1];
@@ -302,7 +295,7 @@ test('a disk that met a damaged page shows in health by its name', async (t) => 
   );
 });
 
-test('health and statistics tell what went through the door', async (t) => {
+test('health and statistics contain the traffic of the NBD server', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   const first = await socketTo(join(folder, 's'));
@@ -322,7 +315,7 @@ test('health and statistics tell what went through the door', async (t) => {
   );
 });
 
-test('a disk that begins to refuse writes is told once, with its limit', async (t) => {
+test('a disk that begins to refuse writes is logged once, with its limit', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   await start(t, options);
   const [a, b] = parts.disks;
@@ -340,7 +333,7 @@ test('a disk that begins to refuse writes is told once, with its limit', async (
   ]);
 });
 
-test('a disk whose backing is full or returns other pages is told by the path of that', async (t) => {
+test('for a full or damaged backing the log contains its path', async (t) => {
   const { parts, logged, options } = rig(t, { ...sample, disk: ['a=1M,limit=1M,backing=/b'] });
   await start(t, options);
   const [a] = parts.disks;
@@ -356,7 +349,7 @@ test('a disk whose backing is full or returns other pages is told by the path of
   );
 });
 
-test('a disk that comes near its limit is told once, with what happens there', async (t) => {
+test('a disk near its limit is logged once, with the consequence', async (t) => {
   const { parts, logged, options } = rig(t, sample);
   await start(t, options);
   const [a, b] = parts.disks;
@@ -372,7 +365,7 @@ test('a disk that comes near its limit is told once, with what happens there', a
   ]);
 });
 
-test('a total that fills up is told once, and named by a disk that refuses because of it', async (t) => {
+test('a total near its limit is logged once, and named when a disk refuses writes because of it', async (t) => {
   const { parts, logged, options } = rig(t, { ...sample, 'total-limit': '4M' });
   await start(t, options);
   const [a, b] = parts.disks;
@@ -389,81 +382,7 @@ test('a total that fills up is told once, and named by a disk that refuses becau
   ]);
 });
 
-test('a reset empties a disk that has no clients; one that has some needs force', async (t) => {
-  const { folder, parts, logged, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a, b] = parts.disks;
-  assert.ok(a !== undefined && b !== undefined);
-  const urisOf = (name: string): unknown =>
-    host.report().disks.find((disk) => disk.name === name)?.uris;
-  const [oldA, oldB] = [urisOf('a'), urisOf('b')];
-  const client = await socketTo(join(folder, 's'));
-  await until('a connection', () => host.totals().connections === 1);
-  await assert.rejects(host.reset('a', false), {
-    code: 'ERR_IO_IN_USE',
-    message: /^disk 'a' has 1 client\(s\), .* or use --force$/,
-  });
-  assert.deepEqual([a.resets, urisOf('a')], [0, oldA]);
-  a.busyResets = 3;
-  assert.equal(await host.reset('a', true), 3 * 4096);
-  await until('the end of its client', () => client.destroyed);
-  assert.equal(a.resets, 1);
-  assert.notDeepEqual(urisOf('a'), oldA);
-  assert.deepEqual([b.resets, urisOf('b')], [0, oldB]);
-  assert.deepEqual(logged, ['disk a: reset, 12K of pages dropped']);
-  await host.reset('b', false);
-  assert.equal(b.resets, 1);
-  await assert.rejects(host.reset('c', true), { code: 'ERR_ARG_UNKNOWN' });
-});
-
-test('a reset that requests under way keep from it drops nothing and says so', async (t) => {
-  const { parts, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a] = parts.disks;
-  assert.ok(a !== undefined);
-  a.busyResets = Number.POSITIVE_INFINITY;
-  await assert.rejects(host.reset('a', true), /requests in flight after .* try again$/);
-  assert.equal(a.resets, 0);
-});
-
-test('a reset that waits when the host stops does not touch the disk afterwards', {
-  timeout: 60_000,
-}, async (t) => {
-  const { parts, options } = rig(t, sample);
-  const host = await start(t, options);
-  const [a] = parts.disks;
-  assert.ok(a !== undefined);
-  a.busyResets = 1;
-  const reset = host.reset('a', true);
-  const refused = assert.rejects(reset, { code: 'ERR_IO_IN_USE', message: /the host is stopping/ });
-  await host.stop();
-  await refused;
-  assert.equal(a.resets, 0);
-});
-
-test('a disk with a time to keep is emptied that long after its last client, and not before', async (t) => {
-  const { folder, parts, logged, options } = rig(t, sample);
-  const { config } = options;
-  const disks = config.disks.map((disk) => ({
-    ...disk,
-    keepSeconds: disk.name === 'a' ? 1 : null,
-  }));
-  const host = await start(t, { ...options, config: { ...config, disks } });
-  const [a, b] = parts.disks;
-  assert.ok(a !== undefined && b !== undefined);
-  const client = await socketTo(join(folder, 's'));
-  await until('a connection', () => host.totals().connections === 1);
-  await new Promise((resolve) => setTimeout(resolve, 1300));
-  assert.equal(a.resets, 0, 'not while a client has it');
-  client.destroy();
-  const left = performance.now();
-  await until('its reset', () => a.resets === 1);
-  assert.ok(performance.now() - left >= 900, 'the time was kept');
-  assert.equal(b.resets, 0);
-  assert.equal(logged[0], 'disk a: reset, 12K of pages dropped');
-});
-
-test('a stop by force removes the files at once', async (t) => {
+test('removeFiles() removes the files at once', async (t) => {
   const { folder, options } = rig(t, sample);
   const host = await start(t, options);
   writeFileSync(join(folder, 'other'), '');

@@ -20,7 +20,7 @@ const cases: readonly [string, string | null][] = [
 for (const [text, want] of cases)
   test(`${text}: ${want}`, () => assert.equal(repeatedKey(text), want));
 
-test('a document that was printed has no key twice; one more of any makes it two', () => {
+test('a printed document has no duplicate key; repeating any key makes one', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }), (document) => {
       const text = JSON.stringify(document);

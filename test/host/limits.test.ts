@@ -1,4 +1,4 @@
-/** Limits of a host's disks: shares of the memory, the total over all of them, what is warned of. */
+/** Limits of the disks of a host: shares of the memory, the total, warnings. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -19,7 +19,7 @@ const limitsOf = (document: object, memory = machine): number[] => {
   return [totalLimitBytes, ...disks.map(({ limitBytes }) => limitBytes)];
 };
 
-test('the total is half of the memory, and the ceiling of a disk that is larger', () => {
+test('the total is half of the memory, and the limit of a larger disk', () => {
   assert.deepEqual(limitsOf({ disk: ['a=8T', 'b=8T', 'c=1G'] }), [12 * G, 12 * G, 12 * G, 0]);
   assert.deepEqual(limitsOf({}, group), [80 * M, 80 * M]);
   assert.deepEqual(limitsOf({ disk: ['a=8T', 'b=8T,limit=1G'], 'total-limit': '2G' }), [
@@ -29,7 +29,7 @@ test('the total is half of the memory, and the ceiling of a disk that is larger'
   ]);
 });
 
-test('a total of 0 is none', () => {
+test('a total of 0 means no limit', () => {
   assert.deepEqual(limitsOf({ disk: ['a=8T', 'b=8T,limit=1G'], 'total-limit': 0 }), [0, 0, G]);
 });
 
@@ -51,7 +51,7 @@ test('a limit may be a share of the memory', () => {
   assert.throws(() => of({ limit: '0.1%' }, group), /limit: '0.1%' is too small: at least 256K/);
 });
 
-test('a total without room for the tables of the disks is refused', () => {
+test('a total too small for the tables of the disks is refused', () => {
   assert.throws(() => of({ disk: 'a=8T,backing=x' }, group), {
     code: 'ERR_ARG_VALUE',
     message: /^--total-limit: '80M' is too small for the tables of 1 disk\(s\): at least 8914312K/,
@@ -62,13 +62,13 @@ test('a total without room for the tables of the disks is refused', () => {
   });
 });
 
-test('a total that is just enough for the tables is taken, a KiB less is not', () => {
+test('a total just large enough for the tables is accepted, 1 KiB less is not', () => {
   const disks = ['a=1G', 'b=1G'];
   assert.equal(limitsOf({ disk: disks, 'total-limit': '512K' })[0], 512 * 1024);
   assert.throws(() => of({ disk: disks, 'total-limit': '511K' }), /at least 512K/);
 });
 
-test('a disk as large as the total needs no ceiling of its own, one page more does', () => {
+test('a disk as large as the total gets no limit, one page more does', () => {
   assert.deepEqual(limitsOf({ disk: 'a=2G', 'total-limit': '2G' }), [2 * G, 0]);
   const more = (2 * G + 4096) / 1024;
   assert.deepEqual(limitsOf({ disk: `a=${more}K`, 'total-limit': '2G' }), [2 * G, 2 * G]);
@@ -107,7 +107,7 @@ for (const [what, document, memory, wanted] of warned)
     for (const [at, line] of found.entries()) assert.match(line, wanted[at]!);
   });
 
-test('what one disk has taken of the total is refused to the other, until it is released', () => {
+test('memory of the total used by one disk is not available to another until it is released', () => {
   const parts = composeParts();
   const total = new Budget(4 * M);
   const disk = (): ReturnType<typeof parts.createDisk> =>

@@ -1,4 +1,4 @@
-/** The list document: its schema, the committed schema file, and what a host may answer. */
+/** The list document: its schema, the committed schema file, and the check of a host's reply. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -59,7 +59,7 @@ const accepts = (value: unknown): boolean => {
   }
 };
 
-test('what the host writes is accepted, by schema and by check', () => {
+test('the document of a host passes the schema and the check', () => {
   const document = JSON.parse(JSON.stringify(listDocument([report()])));
   assert.ok(fits(listSchema(), document));
   assert.deepEqual(checkListDocument(document), document);
@@ -92,7 +92,7 @@ test('text that would control a terminal is refused', () => {
   assert.ok(accepts(listDocument([{ ...report(), name: 'größe' }])));
 });
 
-test('a field that a newer host adds is no reason to refuse', () => {
+test('fields added by a newer host are accepted', () => {
   const disks = [{ ...report(), somethingNew: 1 }];
   assert.ok(accepts({ schemaVersion: 1, disks, more: true }));
 });

@@ -1,4 +1,4 @@
-/** The pid file: one living host has it, a dead one's is taken over, and what is none is left alone. */
+/** The pid file: used by one running host, taken over from a dead one; other files are not changed. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { testFolder } from '../support/fixtures/folder.ts';
 
 const mine = `${process.pid}\n`;
 
-test('a second host is refused and told who has it; afterwards it is free', (t) => {
+test('a second host is refused with the name of the first, until that ends', (t) => {
   const path = join(testFolder(t), 'pid');
   const first = PidFile.write(path);
   const refused = {
@@ -26,7 +26,7 @@ test('a second host is refused and told who has it; afterwards it is free', (t) 
   PidFile.write(path).remove();
 });
 
-test('the file of a dead host is taken over, whatever its id is', (t) => {
+test('the file of a dead host is taken over, whatever process id it contains', (t) => {
   const path = join(testFolder(t), 'pid');
   for (const before of ['', '1\n', '2147483646\n', mine, `${' '.repeat(31)}1`]) {
     writeFileSync(path, before);
@@ -38,7 +38,7 @@ test('the file of a dead host is taken over, whatever its id is', (t) => {
   }
 });
 
-test('a file with something else in it stays as it is, however it begins', (t) => {
+test('a file with other contents is refused and not changed', (t) => {
   const path = join(testFolder(t), 'pid');
   for (const text of ['precious', '1'.repeat(33), `${' '.repeat(32)}precious`]) {
     writeFileSync(path, text);
@@ -47,7 +47,7 @@ test('a file with something else in it stays as it is, however it begins', (t) =
   }
 });
 
-test('an owner is dead when its file names a process that does not run, and nothing else', (t) => {
+test('an owner is dead only if its file contains the id of a process that does not run', (t) => {
   const path = join(testFolder(t), 'pid');
   for (const [text, isDead] of [
     ['2147483647', true],

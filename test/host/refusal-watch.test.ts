@@ -1,9 +1,9 @@
-/** When a disk that refuses writes is news. */
+/** When an increase of a failure counter is reported. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { QUIET_CHECKS, RefusalWatch } from '../../src/host/refusal-watch.ts';
 
-test('the first refusal is news, those that follow are not', () => {
+test('the first failure is reported, the following ones are not', () => {
   const watch = new RefusalWatch();
   assert.deepEqual(
     [0, 0, 7, 9, 9, 10].map((count) => watch.check(count)),
@@ -11,7 +11,7 @@ test('the first refusal is news, those that follow are not', () => {
   );
 });
 
-test('a refusal is news again after a quiet while, and not a look earlier', () => {
+test('a failure is reported again after a quiet period, and not one check earlier', () => {
   for (const [quiet, isNews] of [
     [QUIET_CHECKS - 1, false],
     [QUIET_CHECKS, true],

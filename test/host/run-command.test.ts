@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 import { RunCommand, statusOfSignal } from '../../src/host/run-command.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
 
-test('the command ends with its own status', async () => {
+test('the exit status is that of the command', async () => {
   assert.equal(await new RunCommand('exit 7', {}).ended, 7);
 });
 
-test('the command sees the variables, whatever is in them', async () => {
+test('the command gets the variables unchanged', async () => {
   const command = `[ "$uri" = 'a b"$(x)' ] && [ -n "$PATH" ]`;
   assert.equal(await new RunCommand(command, { uri: 'a b"$(x)' }).ended, 0);
 });
 
-test('the command finds frontswap, of this package, and the rest of its PATH behind it', async (t) => {
+test('the PATH of the command starts with frontswap of this package', async (t) => {
   const folder = testFolder(t);
   const out = join(folder, 'out');
   const variables = { OUT: out, NO_COLOR: '1' };
@@ -28,12 +28,12 @@ test('the command finds frontswap, of this package, and the rest of its PATH beh
   assert.match(ls ?? '', /\/ls$/);
 });
 
-test('a command that a signal ended has 128 + n', async () => {
+test('a command that is ended by a signal has status 128 + n', async () => {
   assert.equal(await new RunCommand('kill -KILL $$', {}).ended, 137);
   assert.equal(statusOfSignal('SIGINT'), 130);
 });
 
-test('a command can be asked to end', async () => {
+test('terminate() ends the command', async () => {
   const command = new RunCommand('exec sleep 60', {});
   command.terminate();
   assert.equal(await command.ended, 143);

@@ -1,4 +1,4 @@
-/** The private folder: where it is, and whom it is refused for. */
+/** The runtime folder: its path, and the folders that are refused. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ import { testFolder } from '../support/fixtures/folder.ts';
 const uid = process.getuid?.() ?? 0;
 const unsafe = { code: 'ERR_IO_UNSAFE_PATH' };
 
-test('root, a user with a runtime directory, a user without', () => {
+test('the folder for root, for a user with a runtime directory, and for one without', () => {
   assert.equal(runtimeFolder({ XDG_RUNTIME_DIR: '/run/user/7' }, 0), '/run/frontswap');
   assert.equal(runtimeFolder({ XDG_RUNTIME_DIR: '/run/user/7' }, 7), '/run/user/7/frontswap');
   assert.equal(runtimeFolder({}, 7), join(tmpdir(), 'frontswap-7'));
@@ -24,7 +24,7 @@ test('root, a user with a runtime directory, a user without', () => {
   assert.equal(runtimeFolder({ XDG_RUNTIME_DIR: 'run' }, 7), join(tmpdir(), 'frontswap-7'));
 });
 
-test('a new folder is for its owner alone, and is taken again', (t) => {
+test('a new folder is private to its owner, and can be used again', (t) => {
   const path = join(testFolder(t), 'a', 'b');
   const umask = process.umask(0);
   t.after(() => process.umask(umask));
@@ -36,7 +36,7 @@ test('a new folder is for its owner alone, and is taken again', (t) => {
   assert.notEqual(random, makeRandomFolder(path));
 });
 
-test('a folder of somebody else is refused', (t) => {
+test('a folder of another user is refused', (t) => {
   const path = testFolder(t);
   assert.throws(() => makePrivateFolder(path, uid + 1), {
     ...unsafe,
@@ -44,7 +44,7 @@ test('a folder of somebody else is refused', (t) => {
   });
 });
 
-test('a folder that others may write to is refused', (t) => {
+test('a folder that others can write to is refused', (t) => {
   const path = join(testFolder(t), 'd');
   mkdirSync(path);
   for (const mode of [0o720, 0o702, 0o777]) {
@@ -55,7 +55,7 @@ test('a folder that others may write to is refused', (t) => {
   makePrivateFolder(path, uid);
 });
 
-test('a link to a folder is refused, a file is too', (t) => {
+test('a link to a folder and a file are refused', (t) => {
   const folder = testFolder(t);
   symlinkSync(folder, join(folder, 'link'));
   assert.throws(() => makePrivateFolder(join(folder, 'link'), uid), unsafe);
@@ -63,7 +63,7 @@ test('a link to a folder is refused, a file is too', (t) => {
   assert.throws(() => makePrivateFolder(join(folder, 'file'), uid), { code: 'ERR_IO_SYSTEM' });
 });
 
-test('folders are swept only when their owner is dead, and they are a host s', (t) => {
+test('only private folders of dead hosts are removed', (t) => {
   const inside = testFolder(t);
   const make = (name: string, pid: string | null, mode = 0o700): void => {
     mkdirSync(join(inside, name));

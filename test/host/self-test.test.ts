@@ -7,13 +7,13 @@ import { SELF_TEST_DISK_BYTES, selfTest } from '../../src/host/self-test.ts';
 const open = (factory = lz4): Ramzswap =>
   new Ramzswap({ sizeBytes: SELF_TEST_DISK_BYTES, limitBytes: 0, codec: { name: 't', factory } });
 
-test('a sound disk passes its self-test and is empty afterwards', () => {
+test('a working disk passes the self-test and is empty afterwards', () => {
   const disk = open();
   selfTest(disk);
   assert.equal(disk.stats().storedPages, 0);
 });
 
-test('a codec that brings back a wrong byte fails the self-test', () => {
+test('a codec that decompresses to a wrong byte fails the self-test', () => {
   const disk = open((memory, kernels) => {
     const codec = lz4(memory, kernels);
     const all = new Uint8Array(memory.buffer);
@@ -29,7 +29,7 @@ test('a codec that brings back a wrong byte fails the self-test', () => {
   assert.throws(() => selfTest(disk), /the self-test reads what it wrote/);
 });
 
-test('a disk without room fails the self-test', () => {
+test('a disk without space fails the self-test', () => {
   const disk = new Ramzswap({
     sizeBytes: SELF_TEST_DISK_BYTES,
     limitBytes: 1 << 20,

@@ -1,4 +1,4 @@
-/** NBD URIs both ways, with the cases of the protocol's URI page. */
+/** Parsing and formatting of NBD URIs, with the cases of the protocol's URI page. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -25,12 +25,12 @@ const pairs: readonly [string, NbdTarget][] = [
   ['nbd://example.com:1/..', tcp('example.com', 1, '..')],
 ];
 for (const [text, target] of pairs)
-  test(`${text} is read and printed`, () => {
+  test(`${text} is parsed and formatted`, () => {
     assert.deepEqual(parseUri('--uri', text), target);
     assert.equal(formatUri(target.address, target.exportName), text);
   });
 
-test('what the page allows beside the printed form is read', () => {
+test('other forms that the URI page allows are parsed', () => {
   assert.deepEqual(parseUri('--uri', 'nbd://example.com'), tcp('example.com', 10809, ''));
   assert.deepEqual(
     parseUri('--uri', 'nbd://example.com//disk'),
@@ -58,7 +58,7 @@ for (const [text, why] of refused)
       message: new RegExp(`^--uri: .*${why}`),
     }));
 
-test('any name and path comes back from its URI', () => {
+test('any name and path survives formatting and parsing', () => {
   const word = fc.string({ unit: 'grapheme', minLength: 1 });
   fc.assert(
     fc.property(word, word, (path, name) => {

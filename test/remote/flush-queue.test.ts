@@ -81,7 +81,7 @@ for (const count of [BATCH_MAX - 1, BATCH_MAX, BATCH_MAX + 1])
     ]);
   });
 
-test('what was not answered is sent again, what the machine refused is not', () => {
+test('commands without a reply are sent again, refused ones are not', () => {
   const { down, done, refused } = RemoteResult;
   const queue = new FlushQueue(8);
   for (let i = 0; i < 3; i++) queue.addPage(1, i, 1);

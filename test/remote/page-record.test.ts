@@ -22,7 +22,7 @@ const seal = (length: number): void => sealRecord(view, kernels, at, name, PageF
 const isOurs = (bytes: number, of: PageName = name): boolean =>
   isRecordOf(view, kernels, at, bytes, of);
 
-test('a record has one packed byte at least and 3072 at most', () => {
+test('a record has 1 to 3072 compressed bytes', () => {
   for (const [length, isRecord] of [
     [0, false],
     [1, true],
@@ -35,7 +35,7 @@ test('a record has one packed byte at least and 3072 at most', () => {
   assert.equal(RECORD_BYTES_MAX - Record.header, 3072);
 });
 
-test('a record that is shorter or longer than it says, or too short for a header, is none', () => {
+test('a record with a wrong length, or too short for a header, is rejected', () => {
   seal(100);
   for (const bytes of [
     0,
@@ -49,13 +49,13 @@ test('a record that is shorter or longer than it says, or too short for a header
   assert.equal(isOurs(Record.header + 100), true);
 });
 
-test('a record is of one page: another client, area, slot or generation is not it', () => {
+test('a record of another client, area, slot or generation is rejected', () => {
   seal(100);
   for (const other of ['owner', 'epoch', 'offset', 'generation'] as const)
     assert.equal(isOurs(Record.header + 100, { ...name, [other]: 9 }), false, other);
 });
 
-test('any byte of a record that is changed is seen', () => {
+test('a change of any byte of a record is detected', () => {
   seal(100);
   const bytes = new Uint8Array(memory.buffer, at, Record.header + 100);
   for (let i = 0; i < bytes.length; i++) {

@@ -47,12 +47,12 @@ export class NbdBuffers {
     this.out = this.#makeOutput();
   }
 
-  /** Replaces the current output, which a connection keeps. */
+  /** Replaces the current output, which a connection keeps for now. */
   replaceOutput(): void {
     this.out = this.#spareOutputs.pop() ?? this.#makeOutput();
   }
 
-  /** Takes back the output of a connection. */
+  /** Clears the output of a connection and keeps it for reuse. */
   returnOutput(out: Output): void {
     out.clear();
     if (this.#spareOutputs.length < SPARE_OUTPUTS_MAX) this.#spareOutputs.push(out);

@@ -38,10 +38,10 @@ export interface ConnectionOwner {
   readonly counters: Float64Array;
   /** The reason why the connection may not open the export now; null: it may. */
   refusalOf(connection: NbdConnection, requested: NbdExport): string | null;
-  /** Requests a call of serve() after other events. */
+  /** Requests a call of serve() in the next turn of the event loop. */
   queue(connection: NbdConnection): void;
-  /** The connection keeps the current output until its disk has finished: the server must replace it. */
-  held(): void;
+  /** The connection keeps the current output, for its disk or for its socket: the server must replace it. */
+  outputKept(): void;
   /** The connection keeps an output that the socket has not accepted. */
   stalled(connection: NbdConnection): void;
   /** The connection has returned that output. */
@@ -77,7 +77,7 @@ export class NbdConnection {
   /** The output that the socket has not accepted yet. */
   #unsent: Output | null = null;
   /** The output of an unfinished batch. */
-  #held: Output | null = null;
+  #pendingOut: Output | null = null;
   #isQueued = false;
   #isShuttingDown = false;
   #isErrorLogged = false;
@@ -133,7 +133,7 @@ export class NbdConnection {
   /** Called when it is the connection's turn. */
   serve(): void {
     this.#isQueued = false;
-    if (this.isClosing) this.#releaseHeld();
+    if (this.isClosing) this.#releasePending();
     else if (!this.#isDiskBusy()) this.#serveCarry();
   }
 
@@ -176,11 +176,11 @@ export class NbdConnection {
     const { buffers } = this.#owner;
     let at = start;
     for (let round = 1; ; round++) {
-      const out = this.#held ?? buffers.out;
+      const out = this.#pendingOut ?? buffers.out;
       at = this.session.receive(buffers.input, at, end, out);
-      if (this.session.stop === SessionStop.disk) this.#hold(out);
+      if (this.session.stop === SessionStop.disk) this.#keepPending(out);
       else if (out.length > 0) this.#send(out);
-      else this.#returnHeld();
+      else this.#returnPending();
       if (!this.isNegotiated && this.session.export !== null) this.#reportNegotiated();
       if (this.session.stop === SessionStop.disk) break;
       if (this.session.stop === SessionStop.ended) {
@@ -199,31 +199,31 @@ export class NbdConnection {
   }
 
   /** Bios use the output, or no bio was free: continues at the next turn. */
-  #hold(out: Output): void {
-    if (this.#held === null && out.isOpen) {
-      this.#held = out;
-      this.#owner.held();
+  #keepPending(out: Output): void {
+    if (this.#pendingOut === null && out.isOpen) {
+      this.#pendingOut = out;
+      this.#owner.outputKept();
     }
     this.#queueAgain();
   }
 
-  #returnHeld(): void {
-    if (this.#held === null) return;
-    this.#held.discard();
-    this.#owner.buffers.returnOutput(this.#held);
-    this.#held = null;
+  #returnPending(): void {
+    if (this.#pendingOut === null) return;
+    this.#pendingOut.discard();
+    this.#owner.buffers.returnOutput(this.#pendingOut);
+    this.#pendingOut = null;
   }
 
   /** The client has disconnected: returns the output once its bios have ended. */
-  #releaseHeld(): void {
-    if (this.#held !== null && !this.#isDiskBusy()) this.#returnHeld();
+  #releasePending(): void {
+    if (this.#pendingOut !== null && !this.#isDiskBusy()) this.#returnPending();
   }
 
-  /** Ticks the disk for the held batch. Returns true, and queues the connection again, while bios are in flight. */
+  /** Ticks the disk for the batch in flight. Returns true, and queues the connection again, while bios are in flight. */
   #isDiskBusy(): boolean {
-    if (this.#held === null) return false;
+    if (this.#pendingOut === null) return false;
     this.session.export?.disk.tick();
-    if (this.#held.pending === 0) return false;
+    if (this.#pendingOut.pending === 0) return false;
     this.#queueAgain();
     return true;
   }
@@ -270,16 +270,16 @@ export class NbdConnection {
       return;
     }
     this.#unsent = out;
-    if (this.#held === null) this.#owner.held();
-    this.#held = null;
+    if (this.#pendingOut === null) this.#owner.outputKept();
+    this.#pendingOut = null;
     this.#owner.stalled(this);
     // Node does not report the end of a partial write; the callback of an empty write behind it does.
     socket.write(NO_BYTES, this.#drained);
   }
 
   #sent(out: Output): void {
-    if (this.#held === null) out.clear();
-    else this.#returnHeld();
+    if (this.#pendingOut === null) out.clear();
+    else this.#returnPending();
   }
 
   /** Does not continue after a failed write: on a broken socket each write fails at once, before any other event. */
@@ -298,7 +298,8 @@ export class NbdConnection {
   }
 
   #endIfIdle(): void {
-    if (this.isClosing || this.#unsent !== null || this.#isQueued || this.#held !== null) return;
+    if (this.isClosing || this.#unsent !== null || this.#isQueued || this.#pendingOut !== null)
+      return;
     if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(SessionEnd.shutdown);
   }
 
@@ -315,8 +316,8 @@ export class NbdConnection {
 
   #peerEnded(): void {
     if (this.isClosing) return;
-    // Input behind a held batch is not processed yet, so it may end with NBD_CMD_DISC.
-    if (this.#held === null && (this.session.isInsideRequest || this.#carryBytes > 0))
+    // Input behind a batch in flight is not processed yet, so it may end with NBD_CMD_DISC.
+    if (this.#pendingOut === null && (this.session.isInsideRequest || this.#carryBytes > 0))
       this.drop('disconnected in the middle of a request');
     else this.#finish(SessionEnd.disconnect);
   }
@@ -326,7 +327,7 @@ export class NbdConnection {
     // A client may close the socket without NBD_CMD_DISC when no request is pending.
     const isIdle =
       this.#unsent === null &&
-      this.#held === null &&
+      this.#pendingOut === null &&
       this.#carryBytes === 0 &&
       !this.session.isInsideRequest;
     if (isIdle && isDisconnect(error)) this.#finish(SessionEnd.disconnect);
@@ -337,7 +338,7 @@ export class NbdConnection {
     this.#beginEnd();
     this.#dropCarry();
     this.#returnUnsent();
-    this.#releaseHeld();
+    this.#releasePending();
     this.#socket = null;
   }
 }

@@ -207,7 +207,7 @@ export class NbdServer implements ConnectionOwner {
     if (this.#queue.length === 1) setImmediate(this.#serveQueue);
   }
 
-  held(): void {
+  outputKept(): void {
     this.buffers.replaceOutput();
   }
 

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
-import { Option } from '../../../src/nbd/protocol/wire.ts';
-import { clientFlags, infoData, option } from '../../support/fixtures/nbd-client.ts';
+import { Counter } from '../../../src/nbd/protocol/state.ts';
+import { Command, Option } from '../../../src/nbd/protocol/wire.ts';
+import { clientFlags, infoData, option, request } from '../../support/fixtures/nbd-client.ts';
 import { until } from '../../support/fixtures/until.ts';
 import { Client, rig } from './server-rig.ts';
 
@@ -92,6 +93,20 @@ test('each connection of an unknown process has its own identity', { timeout }, 
   await rig({ peerPid: pidsOf(0, 0) }, async ({ client }) => {
     await client().go();
     assert.match((await ask(client())) ?? '', /in use by unix client 1;/);
+  });
+});
+
+test('a client that has ended does not keep others out, although it has unread replies', {
+  timeout,
+}, async () => {
+  await rig({ peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
+    const first = await client().go();
+    first.socket.pause();
+    // More than the socket takes: the connection closes once the client has read it.
+    first.say(request({ type: Command.read, length: 250_000 }), request({ type: Command.disc }));
+    await until('a read', () => server.stats.counters[Counter.reads] === 1);
+    assert.equal(server.stats.connectionCount, 1);
+    assert.equal(await ask(client()), null);
   });
 });
 

@@ -266,6 +266,8 @@ test('clients of a removed export are disconnected', async () => {
     assert.equal(server.disconnect('other'), 0);
     assert.equal(server.disconnect('disk'), 1);
     await one.hangUp();
+    await until('no connection', () => server.stats.connectionCount === 0);
+    assert.deepEqual([...server.stats.connectionsByExport], []);
     assert.equal(log.length, 1);
   });
 });

@@ -1,4 +1,4 @@
-/** Parts for tests of the host alone: a disk that only counts, a door that only accepts. */
+/** Parts for tests of the host alone: a disk that only counts, an NBD server that only accepts. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { bytes, PAGE_BYTES } from '../../../src/base/units.ts';
 import { type Bio, BioOp, BioQueue } from '../../../src/block/bio.ts';
@@ -101,7 +101,7 @@ export class StandInDisk implements SwapDisk {
   }
 }
 
-class StandInDoor implements NbdFrontEnd {
+class StandInNbd implements NbdFrontEnd {
   readonly options: NbdFrontEndOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
@@ -161,7 +161,7 @@ class StandInDoor implements NbdFrontEnd {
 /** Parts that remember what they made. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
-  readonly doors: (NbdFrontEnd & {
+  readonly servers: (NbdFrontEnd & {
     readonly options: NbdFrontEndOptions;
     readonly closed: number;
     readonly mode: number;
@@ -172,10 +172,10 @@ export interface StandInParts extends HostParts {
 
 export function standInParts(): StandInParts {
   const disks: StandInDisk[] = [];
-  const doors: StandInDoor[] = [];
+  const servers: StandInNbd[] = [];
   return {
     disks,
-    doors,
+    servers,
     trims: 0,
     trim() {
       this.trims++;
@@ -186,9 +186,9 @@ export function standInParts(): StandInParts {
       return disk;
     },
     createNbd(options) {
-      const door = new StandInDoor(options);
-      doors.push(door);
-      return door;
+      const made = new StandInNbd(options);
+      servers.push(made);
+      return made;
     },
   };
 }
