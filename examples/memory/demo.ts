@@ -2,8 +2,8 @@
  * SQLite in less memory than it needs, after the same with all its data in RAM; with a line that shows pages resident,
  * stored and moving while it works. Ends with both side by side, and what the memory consists of.
  *
- *   npm run demo                              a database of 138 MiB in 64 MiB
- *   npm run demo -- --size 1000000 --resident 32M
+ *   npm run demo                              a database of 530 MiB, 32 MiB of it resident
+ *   npm run demo -- --size 16000 --resident 16M
  *
  * The line is rewritten in place on a terminal; elsewhere there is one a second. Ctrl-C ends the program and leaves the
  * terminal as it was.
@@ -19,9 +19,9 @@ const example = {
   name: 'demo',
   about:
     'An in-memory SQLite database in less RAM than it needs, and what the pager does meanwhile.',
-  unit: 'rows, about 200 bytes each',
-  small: { size: 800_000, resident: '64M' },
-  full: { size: 1_000_000, resident: '32M' },
+  unit: 'rows, about 17,000 bytes each',
+  small: { size: 32_000, resident: '32M' },
+  full: { size: 120_000, resident: '64M' },
   json: 'what the pager does, a document a line',
 };
 
@@ -96,8 +96,10 @@ for (const [signal, number] of [
   });
 
 function introduce(): void {
-  console.log(`${size} orders in SQLite, of which ${formatSize(residentBytes)} may be in RAM:`);
-  console.log('  node --import frontswap/register database.js');
+  console.log(
+    `${size} rows in an in-memory SQLite database, ${formatSize(residentBytes)} of it resident:`,
+  );
+  console.log('  node --import frontswap/register readings.js');
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`.padStart(9);
@@ -110,7 +112,7 @@ function summarize(plain: Run, paged: Run, one: Run): void {
     const before = plain.steps[at]!;
     if (before.answer !== answer)
       throw new Error(`${name}: plain ${before.answer}, paged ${answer}`);
-    console.log(`${name.padEnd(10)} ${seconds(before.ms)} ${seconds(ms)}  ${answer.slice(0, 16)}`);
+    console.log(`${name.padEnd(10)} ${seconds(before.ms)} ${seconds(ms)}  ${answer.slice(0, 32)}`);
   }
   const times = (paged.bytes / residentBytes).toFixed(1);
   console.log(
@@ -136,9 +138,11 @@ if (!json) introduce();
 if (isTerminal) stdout.write(hideCursor);
 try {
   const { signal } = stop;
-  const plain = json ? null : await run({ file: 'database.js', args: [String(size)], signal });
-  const one = json ? null : await run({ ...pagedDatabase(1, residentBytes), signal });
-  const program = pagedDatabase(size, residentBytes);
+  const plain = json ? null : await run({ file: 'readings.js', args: [String(size)], signal });
+  const one = json
+    ? null
+    : await run({ ...pagedDatabase(1, residentBytes, 'readings.js'), signal });
+  const program = pagedDatabase(size, residentBytes, 'readings.js');
   const paged = await run({ ...program, signal, onSample: show });
   restore();
   if (plain !== null && one !== null) summarize(plain, paged, one);
