@@ -125,10 +125,10 @@ function summarize(plain: Run, paged: Run, one: Run): void {
     { name: 'paged', run: paged },
   ];
   for (const text of peakLines(both)) console.log(text);
+  console.log('\nRSS = base + floor + resident + data / ratio');
   console.log(
-    '\nRSS = base + floor + resident + data / ratio: at most ' +
-      `${formatSize(one.peakBytes)} (base + floor, measured with one row) + ${formatSize(residentBytes)} + ` +
-      `${formatSize(paged.peakUsedBytes)} (packed, ratio ${swap.ratio.toFixed(1)})`,
+    `here at most ${formatSize(one.peakBytes)} (base + floor: measured with one row) + ` +
+      `${formatSize(residentBytes)} + ${formatSize(paged.peakUsedBytes)} (ratio ${swap.ratio.toFixed(1)})`,
   );
   if (paged.peakBytes >= plain.peakBytes)
     console.log('Paging does not pay at this size: the floor is more than what packing saves.');
