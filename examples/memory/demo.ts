@@ -127,7 +127,7 @@ function summarize(plain: Run, paged: Run, one: Run): void {
   for (const text of peakLines(both)) console.log(text);
   console.log('\nRSS = base + floor + resident + data / ratio');
   console.log(
-    `here at most ${formatSize(one.peakBytes)} (base + floor: measured with one row) + ` +
+    `here about ${formatSize(one.peakBytes)} (base + floor: measured with one row) + ` +
       `${formatSize(residentBytes)} + ${formatSize(paged.peakUsedBytes)} (ratio ${swap.ratio.toFixed(1)})`,
   );
   if (paged.peakBytes >= plain.peakBytes)
