@@ -46,6 +46,8 @@ export interface Runs {
   readonly runs: readonly (readonly PhaseResult[])[];
 }
 
+type MemoryOptions = Pick<BenchOptions, 'corpus' | 'rounds' | 'regionMib' | 'budgetMib'>;
+
 type Figure = (phase: PhaseResult) => number;
 
 /** Median of a figure of a pattern over the runs. */
@@ -92,7 +94,20 @@ async function measure(
   return all;
 }
 
-export async function memory(options: BenchOptions): Promise<Table> {
+interface Measured {
+  readonly all: readonly Runs[];
+  readonly kernel: readonly PagerContender[];
+  /** Which pages the region was filled with. */
+  readonly pages: string;
+  /** Who was not measured, and why. */
+  readonly unable: readonly string[];
+}
+
+/** Runs the wanted contenders, of those that this machine has. */
+export async function measureMemory(
+  options: MemoryOptions,
+  isWanted: (name: string) => boolean = () => true,
+): Promise<Measured> {
   const { regionMib, budgetMib, rounds } = options;
   const pages = await loadPages(options.corpus);
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-memory-'));
@@ -108,13 +123,25 @@ export async function memory(options: BenchOptions): Promise<Table> {
   checkPlan(plan);
   writeFileSync(plan.pagesFile, heap);
   const kernel = kernelSwaps();
-  const contenders = [ownRegion('copy'), ownRegion('one'), ...kernel, mappedFile()];
-  const before = loadavg()[0]!;
+  const contenders = [ownRegion('copy'), ownRegion('one'), ...kernel, mappedFile()].filter(
+    ({ name }) => isWanted(name),
+  );
   const able = contenders.filter(({ missing }) => missing === null);
   const all = await measure(able, plan, rounds);
   const unable = contenders.filter(({ missing }) => missing !== null);
   return {
-    title: `memory: ${regionMib} MiB of pages in ${budgetMib} MiB, us per page`,
+    all,
+    kernel,
+    pages: `${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random`,
+    unable: unable.map(({ name, missing }) => `${name}: not measured, ${missing}.`),
+  };
+}
+
+export async function memory(options: BenchOptions): Promise<Table> {
+  const before = loadavg()[0]!;
+  const { all, kernel, pages, unable } = await measureMemory(options);
+  return {
+    title: `memory: ${options.regionMib} MiB of pages in ${options.budgetMib} MiB, us per page`,
     columns: [
       ...['pattern', 'pager', 'us/page', 'of kernel', 'cpu us/page', 'of kernel '],
       ...['touch p50 us', 'p99 us'],
@@ -125,8 +152,8 @@ export async function memory(options: BenchOptions): Promise<Table> {
       patterns.filter((pattern) => pattern !== 'check'),
     ),
     notes: [
-      `Pages: ${pages.origin}; of those ${heap.length / PAGE_BYTES} that are neither same-filled nor random, each tagged and compared. ${ofRounds(rounds)}; pagers in turn; "of kernel": relative to the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
-      ...unable.map(({ name, missing }) => `${name}: not measured, ${missing}.`),
+      `Pages: ${pages}, each tagged and compared. ${ofRounds(options.rounds)}; pagers in turn; "of kernel": relative to the better zram swap at that pattern. Load average ${before.toFixed(2)} before, ${loadavg()[0]!.toFixed(2)} after.`,
+      ...unable,
     ],
   };
 }

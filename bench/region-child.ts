@@ -13,6 +13,7 @@ import { randomPage } from './touches.ts';
 
 const PAGE = 4096;
 const EVICT_PASSES = 4;
+const QUANTILES = 200;
 const HASH_START = 0x811c9dc5;
 const HASH_TIMES = 0x01000193;
 
@@ -94,6 +95,9 @@ function report(
       : {
           p50Ns: Math.round(sorted[timed >>> 1]!),
           p99Ns: Math.round(sorted[Math.floor((timed * 99) / 100)]!),
+          quantilesNs: Array.from({ length: QUANTILES + 1 }, (_, i) =>
+            Math.round(sorted[Math.floor(((timed - 1) * i) / QUANTILES)]!),
+          ),
         }),
   };
   process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -50,6 +50,8 @@ export interface PhaseResult {
   /** Per touch; absent where touches are not timed. */
   readonly p50Ns?: number;
   readonly p99Ns?: number;
+  /** Of 201 touches, evenly spaced in the order of their times: the shortest first, the longest last. */
+  readonly quantilesNs?: readonly number[];
 }
 
 export interface PagerContender {

@@ -21,6 +21,7 @@
 
 #define PAGE 4096
 #define EVICT_PASSES 4
+#define QUANTILES 200
 #define HASH_START 0x811c9dc5u
 #define HASH_TIMES 0x01000193u
 
@@ -82,7 +83,9 @@ static void report(const char *name, const struct phase *sum, size_t count, uint
          sum->usage.ru_majflt, sum->usage.ru_minflt, hash);
   if (timed > 0) {
     qsort(took, timed, sizeof *took, by_size);
-    printf(",\"p50Ns\":%u,\"p99Ns\":%u", took[timed / 2], took[timed * 99 / 100]);
+    printf(",\"p50Ns\":%u,\"p99Ns\":%u,\"quantilesNs\":[", took[timed / 2], took[timed * 99 / 100]);
+    for (size_t i = 0; i <= QUANTILES; i++) printf("%s%u", i > 0 ? "," : "", took[(timed - 1) * i / QUANTILES]);
+    printf("]");
   }
   printf("}\n");
   fflush(stdout);

@@ -2,8 +2,8 @@
  * Runs SQLite with all its data in RAM, then in less memory than it needs. A status line shows resident, stored and
  * moving pages. Prints both runs side by side at the end, and a breakdown of the memory.
  *
- *   npm run demo                              a database of 138 MiB in 64 MiB
- *   npm run demo -- --size 1000000 --resident 32M
+ *   npm run demo                              a database of 530 MiB, 32 MiB of it resident
+ *   npm run demo -- --size 16000 --resident 16M
  *
  * On a terminal the line is rewritten in place; elsewhere a line is printed every second. Ctrl-C ends the program and
  * restores the terminal.
@@ -19,9 +19,9 @@ const example = {
   name: 'demo',
   about:
     'An in-memory SQLite database in less RAM than it needs, and what the pager does meanwhile.',
-  unit: 'rows, about 200 bytes each',
-  small: { size: 800_000, resident: '64M' },
-  full: { size: 1_000_000, resident: '32M' },
+  unit: 'rows, about 17,000 bytes each',
+  small: { size: 32_000, resident: '32M' },
+  full: { size: 120_000, resident: '64M' },
   json: 'what the pager does, a document a line',
 };
 
@@ -96,8 +96,10 @@ for (const [signal, number] of [
   });
 
 function introduce(): void {
-  console.log(`${size} orders in SQLite, of which ${formatSize(residentBytes)} may be in RAM:`);
-  console.log('  node --import frontswap/register database.js');
+  console.log(
+    `${size} rows in an in-memory SQLite database, ${formatSize(residentBytes)} of it resident:`,
+  );
+  console.log('  node --import frontswap/register readings.js');
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`.padStart(9);
@@ -110,7 +112,7 @@ function summarize(plain: Run, paged: Run, one: Run): void {
     const before = plain.steps[at]!;
     if (before.answer !== answer)
       throw new Error(`${name}: plain ${before.answer}, paged ${answer}`);
-    console.log(`${name.padEnd(10)} ${seconds(before.ms)} ${seconds(ms)}  ${answer.slice(0, 16)}`);
+    console.log(`${name.padEnd(10)} ${seconds(before.ms)} ${seconds(ms)}  ${answer.slice(0, 32)}`);
   }
   const times = (paged.bytes / residentBytes).toFixed(1);
   console.log(
@@ -123,10 +125,10 @@ function summarize(plain: Run, paged: Run, one: Run): void {
     { name: 'paged', run: paged },
   ];
   for (const text of peakLines(both)) console.log(text);
+  console.log('\nRSS = base + floor + resident + data / ratio');
   console.log(
-    '\nRSS = base + floor + resident + data / ratio: at most ' +
-      `${formatSize(one.peakBytes)} (base + floor, measured with one row) + ${formatSize(residentBytes)} + ` +
-      `${formatSize(paged.peakUsedBytes)} (compressed, ratio ${swap.ratio.toFixed(1)})`,
+    `here about ${formatSize(one.peakBytes)} (base + floor: measured with one row) + ` +
+      `${formatSize(residentBytes)} + ${formatSize(paged.peakUsedBytes)} (compressed, ratio ${swap.ratio.toFixed(1)})`,
   );
   if (paged.peakBytes >= plain.peakBytes)
     console.log('Paging does not pay at this size: the floor is more than what packing saves.');
@@ -136,9 +138,11 @@ if (!json) introduce();
 if (isTerminal) stdout.write(hideCursor);
 try {
   const { signal } = stop;
-  const plain = json ? null : await run({ file: 'database.js', args: [String(size)], signal });
-  const one = json ? null : await run({ ...pagedDatabase(1, residentBytes), signal });
-  const program = pagedDatabase(size, residentBytes);
+  const plain = json ? null : await run({ file: 'readings.js', args: [String(size)], signal });
+  const one = json
+    ? null
+    : await run({ ...pagedDatabase(1, residentBytes, 'readings.js'), signal });
+  const program = pagedDatabase(size, residentBytes, 'readings.js');
   const paged = await run({ ...program, signal, onSample: show });
   restore();
   if (plain !== null && one !== null) summarize(plain, paged, one);

@@ -19,12 +19,16 @@ interface Outcome {
   readonly steps: readonly {
     readonly name: string;
     readonly ms: number;
+    /** Processor time of all threads; not of every program. */
+    readonly cpuMs?: number;
     readonly answer: string;
   }[];
   /** Size of the data. */
   readonly bytes: number;
   /** VmHWM of the process. */
   readonly peakBytes: number;
+  /** Processor time of all threads of the process; not of every program. */
+  readonly cpuMs?: number;
 }
 
 export interface Run extends Outcome {
@@ -137,14 +141,22 @@ export async function run(program: Program): Promise<Run> {
   return { ...outcome, ms, swap, peakCompressedBytes, peakUsedBytes };
 }
 
+/** Processor time of this process so far. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return Math.round((user + system) / 1000);
+}
+
 /** Prints the Outcome of this process on stdout. */
 export class Work {
-  readonly #steps: { name: string; ms: number; answer: string }[] = [];
+  readonly #steps: { name: string; ms: number; cpuMs: number; answer: string }[] = [];
 
   step<Answer>(name: string, work: () => Answer): Answer {
     const start = performance.now();
+    const before = cpuMs();
     const answer = work();
-    this.#steps.push({ name, ms: Math.round(performance.now() - start), answer: String(answer) });
+    const ms = Math.round(performance.now() - start);
+    this.#steps.push({ name, ms, cpuMs: cpuMs() - before, answer: String(answer) });
     return answer;
   }
 
@@ -154,6 +166,7 @@ export class Work {
       steps: this.#steps,
       bytes,
       peakBytes: Number(peak?.[1] ?? 0) * 1024,
+      cpuMs: cpuMs(),
     };
     console.log(JSON.stringify(outcome));
   }

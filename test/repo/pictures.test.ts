@@ -1,0 +1,54 @@
+/** Each picture in docs/pictures is what its measurement renders to, and a page shows it with a text for who cannot see it. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { pictureNames, render } from '../../bench/pictures/pictures.ts';
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+const folder = join(root, 'docs/pictures');
+const names = [...pictureNames].sort();
+
+for (const name of names)
+  test(`docs/pictures/${name}.svg is what ${name}.json renders to`, () => {
+    const measured = JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8'));
+    assert.equal(measured.schemaVersion, 1);
+    assert.equal(measured.name, name);
+    assert.match(measured.date, /^\d{4}-\d\d-\d\d$/);
+    assert.match(measured.machine.node, /^v\d+/);
+    const svg = readFileSync(join(folder, `${name}.svg`), 'utf8');
+    assert.ok(svg === render(name, measured), 'run: npm run pictures');
+  });
+
+test('docs/pictures has a measurement and a picture of each name, and nothing else', () => {
+  const files = names.flatMap((name) => [`${name}.json`, `${name}.svg`]);
+  assert.deepEqual(readdirSync(folder).sort(), files);
+});
+
+test('a page shows each picture, with a text in place of it', () => {
+  const pages = ['README.md', ...readdirSync(join(root, 'docs'), { recursive: true })]
+    .map(String)
+    .filter((file) => file.endsWith('.md'))
+    .map((file) => (file === 'README.md' ? file : join('docs', file)));
+  const shown = pages.flatMap((page) =>
+    [...readFileSync(join(root, page), 'utf8').matchAll(/!\[([^\]]*)\]\(([^)]+)\)/g)].map(
+      ([, instead, target]) => ({ instead, file: resolve(root, dirname(page), target!) }),
+    ),
+  );
+  for (const { instead, file } of shown) assert.ok(instead!.length > 40, `${file} needs a text`);
+  const files = new Set(shown.map(({ file }) => file));
+  for (const name of names)
+    assert.ok(files.has(join(folder, `${name}.svg`)), `${name} is not shown`);
+});
+
+test('the package contains the pictures of its README', () => {
+  const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    files: readonly string[];
+  };
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const targets = [...readme.matchAll(/!\[[^\]]*\]\(([^)]+)\)/g)].map(([, target]) => target!);
+  assert.equal(targets.length, 1);
+  for (const target of targets)
+    assert.ok(files.includes(target), `${target} is not in the package`);
+});
