@@ -159,9 +159,10 @@ function printStatsAtExit(countNow: () => number): void {
     if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
     swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // any call makes the fault thread publish its statistics
     const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
+    const count = countNow();
     writeSync(
       2,
-      `frontswap: ${countNow()} memories, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
+      `frontswap: ${count} ${count === 1 ? 'memory' : 'memories'}, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
     );
   });
 }

@@ -29,7 +29,7 @@ test('a memory that grows past 4 GiB is paged on both sides of it', options, asy
   assert.equal(paged.stdout, plain.stdout);
   assert.deepEqual(warningsOf(paged), []);
   const [, resident, stored] =
-    /1 memories, ([\d.]+)K resident, ([\d.]+)M stored/.exec(paged.stderr) ?? [];
+    /1 memory, ([\d.]+)K resident, ([\d.]+)M stored/.exec(paged.stderr) ?? [];
   assert.ok(Number(resident) <= 1024, paged.stderr);
   assert.ok(Number(stored) > 6, paged.stderr); // of 7.4 MiB; beyond 4 GiB alone there are 4
 });
@@ -43,7 +43,7 @@ test('a memory that begins above 4 GiB is paged', options, async () => {
   const ending = await under('-e', code);
   assert.equal(ending.code, 0, ending.stderr);
   assert.deepEqual(warningsOf(ending), []);
-  assert.match(ending.stderr, /1 memories, .* resident, [\d.]+M stored/);
+  assert.match(ending.stderr, /1 memory, .* resident, [\d.]+M stored/);
 });
 
 test(

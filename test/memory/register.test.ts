@@ -26,7 +26,7 @@ const under = (args: readonly string[], environment: NodeJS.ProcessEnv = {}): Pr
 
 /** Memories that were adopted, of the line at the end. */
 const adopted = ({ stderr }: Ending): number =>
-  Number(/frontswap: (\d+) memories/.exec(stderr)?.[1] ?? -1);
+  Number(/frontswap: (\d+) memor(?:y|ies)/.exec(stderr)?.[1] ?? -1);
 
 test('a program cannot distinguish a wrapped function from the native one', options, async () => {
   const plain = await run([observer]);
@@ -166,5 +166,5 @@ test('a memory is paged although the process has changed its user', {
     if (new Uint32Array(buffer).some((word, i) => word !== i >>> 3)) throw new Error('wrong');`;
   const ending = await under(['-e', code]);
   assert.equal(ending.code, 0, ending.stderr);
-  assert.match(ending.stderr, /1 memories, .* stored in [\d.]+M/);
+  assert.match(ending.stderr, /1 memory, .* stored in [\d.]+M/);
 });
