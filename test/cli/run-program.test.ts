@@ -185,7 +185,7 @@ test('memories of a Node program are paged, and those of a Node program that it 
   assert.equal(status, 0, stderr);
   // The outer one waits for the other, long enough for its figures to be up to date.
   assert.match(stderr, /, [1-9][0-9]* out, [1-9][0-9]* faults\n$/);
-  assert.match(stderr, /^(frontswap: 1 memories, .*\n){2}$/);
+  assert.match(stderr, /^(frontswap: 1 memory, .*\n){2}$/);
 });
 
 test('a package in a folder with spaces and special characters works', {
@@ -203,7 +203,7 @@ test('a package in a folder with spaces and special characters works', {
     timeout,
   });
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^frontswap: 1 memories, /);
+  assert.match(stderr, /^frontswap: 1 memory, /);
 });
 
 test('a program other than Node runs unchanged', () => {
