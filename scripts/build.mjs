@@ -62,8 +62,9 @@ const common = {
   ignoreAnnotations: true, // package.json's sideEffects is about dist/
   logLevel: 'warning',
 };
-// Names stay, for stack traces; comments and blanks, which the runtime would keep in memory, go.
-const packed = { minifyWhitespace: true, minifySyntax: true };
+// Names stay, for stack traces; comments and blanks, which the runtime would keep in memory, go. Lines stay short: Node
+// prints the whole line of code above an uncaught error.
+const packed = { minifyWhitespace: true, minifySyntax: true, lineLimit: 160 };
 await build({
   ...common,
   ...packed,
@@ -207,6 +208,8 @@ function placed(path, text) {
   const isTop = dirname(path) === join(root, out);
   if (isTop && text.includes('import.meta'))
     throw new Error(`build: ${path} has code that looks for files from its own place`);
-  const named = text.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
+  // The line limit may break a string, and so the name of a file.
+  const whole = text.replaceAll(/(["'](?:\.{1,2}|\.\.\/[\w./-]*)?)\\\n/g, '$1');
+  const named = whole.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
   return isTop ? named.replaceAll(/(["'])\.\.\/(base|memory)\//g, '$1./$2/') : named;
 }

@@ -188,7 +188,7 @@ export class Host {
     if (clients > 0 && !force)
       throw new SwapError(
         'ERR_IO_IN_USE',
-        `disk '${name}' has ${clients} client(s), whose swapped-out pages would be lost; detach them, or use --force`,
+        `disk '${name}' is in use (${clients} connection${clients === 1 ? '' : 's'}): reset would lose its client's pages; detach the client first, or use --force`,
         { disk: name, clients },
       );
     const deadline = performance.now() + RESET_MS_MAX;

@@ -71,19 +71,17 @@ export class Problems implements ProblemSource {
 
 const FULL =
   'compressed RAM is full, so pages stay in memory beyond the resident budget; raise the limit (frontswap.limitBytes, FRONTSWAP_LIMIT) or add a swap file (devices, FRONTSWAP_FILE)';
+const ALL_FULL =
+  'compressed RAM and the swap files are full, so pages stay in memory beyond the resident budget; raise the limit (frontswap.limitBytes, FRONTSWAP_LIMIT) or use a larger swap file (devices, FRONTSWAP_FILE)';
+const fullText = ({ devicePages }: SwapStats): string => (devicePages === 0 ? FULL : ALL_FULL);
 const INCOMPRESSIBLE =
   'pages that do not compress stay in memory beyond the resident budget; add a swap file for them (devices, FRONTSWAP_FILE)';
 
-const storeFull = ({
-  usedBytes,
-  limitBytes,
-  storedPages,
-  devicePages,
-}: SwapStats): SwapProblem => ({
-  code: 'STORE_FULL',
-  message: FULL,
-  facts: { usedBytes, limitBytes, storedPages, devicePages },
-});
+function storeFull(stats: SwapStats): SwapProblem {
+  const { usedBytes, limitBytes, storedPages, devicePages } = stats;
+  const facts = { usedBytes, limitBytes, storedPages, devicePages };
+  return { code: 'STORE_FULL', message: fullText(stats), facts };
+}
 
 function overBudget(now: number, stats: SwapStats): SwapProblem {
   const { residentBytes } = stats;
@@ -91,7 +89,7 @@ function overBudget(now: number, stats: SwapStats): SwapProblem {
   if ((now & Problem.incompressible) !== 0)
     return { code: 'OVER_BUDGET', message: INCOMPRESSIBLE, facts: facts('incompressible') };
   if ((now & Problem.full) !== 0)
-    return { code: 'OVER_BUDGET', message: FULL, facts: facts('full') };
+    return { code: 'OVER_BUDGET', message: fullText(stats), facts: facts('full') };
   const message =
     'more pages are resident than the budget allows, and none of them can be evicted; pin less at once, or raise the budget (residentBytes, FRONTSWAP_RESIDENT)';
   return { code: 'OVER_BUDGET', message, facts: facts('held') };
@@ -109,9 +107,9 @@ export const notPaged = (message: string, reason: string): SwapProblem => ({
   facts: { reason },
 });
 
-const warnings: readonly (readonly [number, string])[] = [
-  [Problem.full, FULL],
-  [Problem.incompressible, INCOMPRESSIBLE],
+const warnings: readonly (readonly [number, (stats: SwapStats) => string])[] = [
+  [Problem.full, fullText],
+  [Problem.incompressible, () => INCOMPRESSIBLE],
 ];
 
 /**
@@ -128,7 +126,7 @@ export function forwardProblems(
   const warn = (print: (text: string) => void): void => {
     const fresh = control.problem & ~warned;
     warned |= fresh;
-    for (const [bit, text] of warnings) if ((fresh & bit) !== 0) print(text);
+    for (const [bit, text] of warnings) if ((fresh & bit) !== 0) print(text(statsNow()));
   };
   worker.on('message', (report: ProblemReport) => {
     warn((text) => process.emitWarning(text, { type: 'FrontswapWarning', code: 'ERR_IO_NO_ROOM' }));

@@ -57,7 +57,7 @@ function optionsOfProcess(): OpenSwapOptions | null {
       sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
     };
   } catch (error) {
-    process.emitWarning(error as Error); // the program still starts, without paging
+    warnNotPaged(error as Error); // the program still starts
     return null;
   }
 }
@@ -72,9 +72,17 @@ function open(options: OpenSwapOptions): MemorySwap | null {
     if (opened.transparent) return opened;
     opened[Symbol.dispose](); // openSwap() has warned
   } catch (error) {
-    process.emitWarning(error as Error);
+    warnNotPaged(error as Error);
   }
   return null;
+}
+
+function warnNotPaged({ message, code }: Error & { readonly code?: string }): void {
+  const type = 'FrontswapWarning';
+  process.emitWarning(
+    `nothing is paged: ${message}`,
+    code === undefined ? { type } : { type, code },
+  );
 }
 
 function loadOpenSwap(): typeof import('./open-swap.ts') {
@@ -160,9 +168,10 @@ function printStatsAtExit(countNow: () => number): void {
     swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // any call makes the fault thread publish its statistics
     const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
     const count = countNow();
+    const files = out.devicePages === 0 ? '' : `, ${formatSize(out.devicePages * 4096)} in files`;
     writeSync(
       2,
-      `frontswap: ${count} ${count === 1 ? 'memory' : 'memories'}, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
+      `frontswap: ${count} ${count === 1 ? 'memory' : 'memories'}, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}${files}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
     );
   });
 }

@@ -15,6 +15,7 @@ import { openPrivateFile, type PrivateFile } from '../block/disks/file-io.ts';
 import { type ChecksumDisk, checksumDisk } from '../block/filters/checksum-disk.ts';
 import { systemPunchHole } from '../os/linux/fallocate.ts';
 import { holderOf, systemFileLock } from '../os/linux/file-lock.ts';
+import { systemError } from '../os/system-error.ts';
 import type { DiscardMode } from '../swap/areas.ts';
 import { readHeader, writeHeader } from '../swap/header.ts';
 
@@ -107,17 +108,23 @@ function checkHeader(header: Uint8Array, path: string, sizeBytes: number): void 
   }
 }
 
+/** What to do about a failed system call, by errno. */
+const advice: Readonly<Record<string, string>> = {
+  ENOENT: 'create its folder first, or name another file',
+  ENOTDIR: 'name a file in an existing folder',
+  EISDIR: 'name a file, not a folder',
+  EACCES: 'name a file that this user may create or write',
+  EROFS: 'name a file on a writable file system',
+  ENOSPC: 'free space there, or name a file on another file system',
+};
+
 function system<Result>(call: string, path: string, body: () => Result): Result {
   try {
     return body();
   } catch (cause) {
     if (cause instanceof SwapError) throw cause;
     const errno = (cause as NodeJS.ErrnoException).code ?? 'EIO';
-    throw new SwapError(
-      'ERR_IO_SYSTEM',
-      `${path}: ${call} failed: ${errno}`,
-      { call, path, errno },
-      { cause },
-    );
+    const { message } = systemError(`${call} the swap file ${path}`, cause, advice[errno]);
+    throw new SwapError('ERR_IO_SYSTEM', message, { call, path, errno }, { cause });
   }
 }

@@ -17,7 +17,7 @@ test('a reset empties a disk without clients; a disk with clients requires force
   await until('a connection', () => host.totals().connections === 1);
   await assert.rejects(host.reset('a', false), {
     code: 'ERR_IO_IN_USE',
-    message: /^disk 'a' has 1 client\(s\), .* or use --force$/,
+    message: /^disk 'a' is in use \(1 connection\): .* or use --force$/,
   });
   assert.deepEqual([a.resets, urisOf('a')], [0, oldA]);
   a.busyResets = 3;

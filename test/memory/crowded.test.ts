@@ -64,6 +64,18 @@ test('incompressible data goes to a swap file, and not to RAM first', options, a
   )!;
   assert.match(resident!, /^[78]/, paged.stderr);
   assert.match(stored!, /^0/, paged.stderr);
+  assert.match(paged.stderr, /, [\d.]+M in files, /);
+});
+
+test('when the swap file is full too, the warning names both', options, async (t) => {
+  const folder = mkdtempSync(`${tmpdir()}/frontswap-crowded-`);
+  t.after(() => rmSync(folder, { recursive: true }));
+  const paged = await run(['32', 'text'], 1, {
+    FRONTSWAP_RESIDENT: '4M',
+    FRONTSWAP_LIMIT: '2M',
+    FRONTSWAP_FILE: `${folder}/swap:4M`,
+  });
+  assert.match(paged.stderr, /compressed RAM and the swap files are full.*a larger swap file/);
 });
 
 test('a reached limit is reported once, and the pager backs off', options, async () => {

@@ -87,6 +87,26 @@ for (const [name, flags, environment] of starts)
     assert.ok((stderr.match(/^\(node:\d+\)(?!.*Experimental)/gm) ?? []).length <= 1, stderr);
   });
 
+test(
+  'a swap file that cannot be opened: the warning says what follows, why, and what to do',
+  options,
+  async () => {
+    const { stderr } = await under(['-e', program], { FRONTSWAP_FILE: '/no/such/folder:64M' });
+    assert.match(
+      stderr,
+      /\[ERR_IO_SYSTEM\] FrontswapWarning: nothing is paged: cannot open the swap file \/no\/such\/folder: no such file or directory \(ENOENT\); create its folder first/,
+    );
+  },
+);
+
+test('a setting that is no size: the warning says what follows', options, async () => {
+  const { stderr } = await under(['-e', program], { FRONTSWAP_RESIDENT: 'plenty' });
+  assert.match(
+    stderr,
+    /\[ERR_ARG_VALUE\] FrontswapWarning: nothing is paged: FRONTSWAP_RESIDENT: 'plenty' is not/,
+  );
+});
+
 test('frozen intrinsics cause one warning', options, async () => {
   const { stderr } = await under(['--frozen-intrinsics', '-e', program]);
   assert.match(stderr, /FrontswapWarning: WebAssembly is frozen, so nothing is paged/);

@@ -36,3 +36,13 @@ test('files beside the code are named from one folder up', () => {
   assert.ok(found > 0, 'the walk finds URLs');
   assert.deepEqual(wrong, []);
 });
+
+test('an uncaught error shows a short line of the bundle', () => {
+  const bundle = join(root, 'build/src/memory/fault-thread.cjs');
+  const longest = Math.max(
+    ...readFileSync(bundle, 'utf8')
+      .split('\n')
+      .map(({ length }) => length),
+  );
+  assert.ok(longest < 1000, `a line has ${longest} characters`);
+});
