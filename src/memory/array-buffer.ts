@@ -14,6 +14,9 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { mappedRanges } from '../os/linux/proc-maps.ts';
 
+/** Smallest buffer that `register` pages, bytes: a region takes tables, some system calls and two lines of /proc/self/maps. */
+export const BUFFER_BYTES_MIN: number = 2 ** 20;
+
 /** The complete pages of a buffer. */
 export interface BufferPages {
   readonly address: number;
@@ -50,8 +53,7 @@ export function bufferPages(buffer: ArrayBufferLike, address: number): BufferPag
       `adopt(buffer): the buffer of ${size} bytes contains no complete page; pass one of at least ${2 * PAGE_BYTES} bytes`,
       { bytes: size },
     );
-  // malloc() puts a header in front of each chunk, so a buffer that starts a page has its own mapping.
-  if (address === first || !isPrivateMemory(first, end - first))
+  if (!isPrivateMemory(address, size))
     throw unsupported(
       'a buffer whose bytes V8 did not allocate',
       'adopt the WebAssembly memory itself, or copy the bytes to a new ArrayBuffer',
@@ -59,10 +61,13 @@ export function bufferPages(buffer: ArrayBufferLike, address: number): BufferPag
   return { address: first, bytes: end - first, headBytes: first - address };
 }
 
-/** Whether the range is private anonymous memory, readable and writable. */
+/**
+ * Whether the range is private anonymous memory, readable and writable, with a mapped byte in front: malloc() puts a
+ * header before each chunk, but the memory of WebAssembly and of most addons starts a mapping.
+ */
 function isPrivateMemory(address: number, bytes: number): boolean {
-  let end = address;
-  for (const range of mappedRanges(address, bytes)) {
+  let end = address - 1;
+  for (const range of mappedRanges(address - 1, bytes + 1)) {
     if (range.start > end || range.inode !== 0 || range.permissions !== 'rw-p') return false;
     end = range.end;
   }

@@ -1,10 +1,13 @@
 /** ArrayBuffers that are paged in place: their bytes, ranges, transfers and collection. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { openSwap, regionOf, SwapError, type SwapRegion } from '../../src/index.ts';
 import { skipUnlessPaging } from '../support/fixtures/paging.ts';
+import { type Ending, endingOf } from './ending.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;
@@ -233,3 +236,75 @@ test(
     assert.ok(swap.regions.length < 40, `${swap.regions.length} of 200 are live`);
   },
 );
+
+const program = fileURLToPath(new URL('./children/buffers.js', import.meta.url));
+const register = new URL('../../src/memory/register.js', import.meta.url).href;
+
+function run(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Ending> {
+  const env = { ...process.env, FRONTSWAP_RESIDENT: '4M', FRONTSWAP_STATS: '1', ...environment };
+  return endingOf(spawn(process.execPath, args, { env }), undefined, 60_000);
+}
+
+/** Memories and buffers in the line at the end. */
+const adopted = ({ stderr }: Ending): number =>
+  Number(/frontswap: (\d+) memor(?:y|ies)/.exec(stderr)?.[1] ?? -1);
+
+test('a program cannot tell that FRONTSWAP_BUFFERS pages its buffers', options, async () => {
+  const plain = await run([program]);
+  const paged = await run(['--import', register, program], { FRONTSWAP_BUFFERS: '2M' });
+  assert.deepEqual([plain.code, paged.code], [0, 0], paged.stderr);
+  assert.deepEqual(JSON.parse(paged.stdout), JSON.parse(plain.stdout));
+  assert.ok(adopted(paged) > 10, paged.stderr);
+});
+
+const large = 'const made = new Float64Array(2 ** 18); made.fill(1);';
+
+test('buffers are paged from FRONTSWAP_BUFFERS on, and not without it', options, async () => {
+  for (const [size, memories] of [
+    [undefined, 0],
+    [`${2 ** 21 + 1}`, 0],
+    [`${2 ** 21}`, 1],
+  ] as const) {
+    const environment = size === undefined ? {} : { FRONTSWAP_BUFFERS: size };
+    const ending = await run(['--import', register, '-e', large], environment);
+    assert.equal(ending.code, 0, ending.stderr);
+    assert.equal(adopted(ending), memories, ending.stderr);
+  }
+});
+
+test(
+  'a FRONTSWAP_BUFFERS that is too small or no size is reported, and the program runs',
+  options,
+  async () => {
+    for (const size of ['1023K', 'many']) {
+      const environment = { FRONTSWAP_BUFFERS: size };
+      const ending = await run(['--import', register, '-e', large], environment);
+      assert.equal(ending.code, 0, ending.stderr);
+      assert.match(ending.stderr, /FRONTSWAP_BUFFERS/);
+    }
+  },
+);
+
+test('FRONTSWAP_DISCARD=1 adds discard() to WebAssembly memories', options, async () => {
+  const code = `const memory = new WebAssembly.Memory({ initial: 32 });
+    const bytes = new Uint8Array(memory.buffer).fill(7);
+    memory.discard(65536, 2 * 65536);
+    const wrong = bytes.findIndex((byte, at) => byte !== (at >= 65536 && at < 3 * 65536 ? 0 : 7));
+    const refused = [[1, 65536], [0, 4096], [0, 33 * 65536], [-65536, 65536], [0]].map((args) => {
+      try { memory.discard(...args); return 'none'; } catch (error) { return error.name; }
+    });
+    console.log(wrong, refused.join());`;
+  const ending = await run(['--import', register, '-e', code], { FRONTSWAP_DISCARD: '1' });
+  assert.equal(
+    ending.stdout,
+    `-1 ${Array.from({ length: 5 }, () => 'RangeError').join()}\n`,
+    ending.stderr,
+  );
+  const without = await run([
+    '--import',
+    register,
+    '-p',
+    "'discard' in WebAssembly.Memory.prototype",
+  ]);
+  assert.equal(without.stdout, 'false\n');
+});
