@@ -3,7 +3,7 @@
  * It wraps the platform's functions (platform-wrapper.ts).
  *
  *   new ArrayBuffer(n)              new Float64Array(n), .from(), .slice(), .map(), subclasses
- *   Buffer.alloc(), allocUnsafe(), allocUnsafeSlow(), concat()
+ *   Buffer.alloc(), allocUnsafe(), allocUnsafeSlow(), and concat(), which calls them
  *
  * Left out: buffers that Node and V8 create themselves (fs.readFile(), response.arrayBuffer(), JSON), resizable and
  * shared ones, and those of other contexts and threads.
@@ -44,7 +44,7 @@ export function watchBuffers(bytesMin: number, found: Found): void {
   };
   replaceConstructor('ArrayBuffer', madeBuffer);
   for (const name of arrayNames()) replaceConstructor(name, madeArray);
-  for (const name of ['alloc', 'allocUnsafe', 'allocUnsafeSlow', 'concat'] as const) {
+  for (const name of ['alloc', 'allocUnsafe', 'allocUnsafeSlow'] as const) {
     const wrapper = wrapFunction(Buffer[name] as Callable, (native, self, args) => {
       const array = Reflect.apply(native, self, args) as Buffer;
       madeArray(array, []);

@@ -6,6 +6,8 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { createContext, Script } from 'node:vm';
 import { deflateSync, inflateSync } from 'node:zlib';
 
 const BYTES = 4 * 2 ** 20;
@@ -86,13 +88,11 @@ const resizable = new (
 resizable.resize(2 * BYTES);
 seen['resize'] = resizable.byteLength;
 
-let dropped: Uint8Array | null = new Uint8Array(BYTES).fill(1);
-const weak = new WeakRef(dropped);
-dropped = null;
-const deadline = Date.now() + 20_000;
-while (weak.deref() !== undefined && Date.now() < deadline) {
-  new Uint8Array(BYTES).fill(1);
-  await sleep(1);
-}
+const droppedArray = (): WeakRef<Uint8Array> => new WeakRef(new Uint8Array(BYTES).fill(1));
+const weak = droppedArray();
+for (let i = 0; i < 8; i++) new Uint8Array(BYTES).fill(1);
+setFlagsFromString('--expose-gc');
+await sleep(1); // a new WeakRef keeps its target until the end of the job
+(new Script('gc').runInContext(createContext()) as () => void)();
 seen['collected'] = weak.deref() === undefined;
 process.stdout.write(JSON.stringify(seen));
