@@ -45,6 +45,7 @@ class MemorySwap implements Disposable {
     }): SwapRegion<ArrayBuffer>;
     map(options: MapOptions): SwapRegion;
     adopt<Memory extends WasmMemory>(memory: Memory, options?: AdoptOptions): SwapRegion<Memory['buffer']>;
+    adopt(buffer: ArrayBuffer, options?: AdoptOptions): SwapRegion<ArrayBuffer>;
     array(options: ArrayOptions): PagedArray;
     get regions(): readonly SwapRegion[];
     needsPin(view: ArrayBufferView): boolean;
@@ -154,3 +155,4 @@ function attachRegion(handle: RegionHandle): SwapRegion;
 function joinSwap(shared: SharedArrayBuffer): MemorySwap;
 function openSwap(options?: OpenSwapOptions): MemorySwap;
 function regionOf<Memory extends WasmMemory>(memory: Memory): SwapRegion<Memory['buffer']> | null;
+function regionOf(buffer: ArrayBuffer): SwapRegion<ArrayBuffer> | null;

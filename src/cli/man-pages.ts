@@ -68,6 +68,8 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
   ['FRONTSWAP_RESIDENT', 'resident budget, for frontswap/register'],
   ['FRONTSWAP_LIMIT', 'limit of compressed pages, for frontswap/register'],
   ['FRONTSWAP_FILE', 'a swap file and its size, for frontswap/register'],
+  ['FRONTSWAP_BUFFERS', 'size from which new ArrayBuffers are paged, too'],
+  ['FRONTSWAP_DISCARD', '1: add WebAssembly.Memory.prototype.discard()'],
   ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
   ['FRONTSWAP_SHARED', '1: page shared memories, too'],
   ['FRONTSWAP_STATS', '1: print paging statistics when a process exits'],

@@ -7,6 +7,7 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { parseLimit } from '../host/limits.ts';
+import { BUFFER_BYTES_MIN } from '../memory/array-buffer.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { type Arguments, type Command, flag, text } from './command.ts';
@@ -56,6 +57,12 @@ function swapFile(given: string): string {
   return `${resolve(path)}:${bytes - (bytes % PAGE_BYTES)}`;
 }
 
+function bufferBytes(given: string): number {
+  const bytes = parseSize('--buffers', given);
+  if (bytes < BUFFER_BYTES_MIN) throw tooSmall('--buffers', given, BUFFER_BYTES_MIN);
+  return bytes;
+}
+
 /** The URL that NODE_OPTIONS imports, percent-encoded: a space in the path would end the word. */
 const registerUrl: string = new URL('../memory/register.js', import.meta.url).href;
 
@@ -70,12 +77,14 @@ function nodeOptions(before = ''): string {
 function variablesFor(args: Arguments, env: World['env']): Record<string, string> {
   const limit = text(args, 'limit');
   const file = text(args, 'file');
+  const buffers = text(args, 'buffers');
   return {
     FRONTSWAP_RESIDENT: String(residentBytes(args, env)),
     ...(limit === null
       ? {}
       : { FRONTSWAP_LIMIT: String(parseLimit('--limit', limit, usableMemory())) }),
     ...(file === null ? {} : { FRONTSWAP_FILE: swapFile(file) }),
+    ...(buffers === null ? {} : { FRONTSWAP_BUFFERS: String(bufferBytes(buffers)) }),
     ...(flag(args, 'same-core') ? { FRONTSWAP_SAME_CORE: '1' } : {}),
     ...(flag(args, 'shared') ? { FRONTSWAP_SHARED: '1' } : {}),
     ...(flag(args, 'stats') ? { FRONTSWAP_STATS: '1' } : {}),
@@ -98,6 +107,10 @@ export const runProgramCommand: Command = {
       what: 'a quarter of the memory resident; pages that do not fit in compressed RAM go to a file',
     },
     {
+      line: 'frontswap run --resident 256M --buffers 16M node app.js',
+      what: 'large typed arrays and Buffers paged, too',
+    },
+    {
       line: 'frontswap run --resident 256M --stats node app.js',
       what: 'with a summary at the end, on stderr',
     },
@@ -117,6 +130,11 @@ export const runProgramCommand: Command = {
       name: 'file',
       value: 'PATH:SIZE',
       help: 'a swap file for pages that do not fit in compressed RAM, and its size',
+    },
+    {
+      name: 'buffers',
+      value: 'SIZE',
+      help: 'also page new ArrayBuffers and typed arrays of at least SIZE, such as 16M; at least 1M',
     },
     {
       name: 'same-core',

@@ -90,6 +90,8 @@ export const CallOp = {
   thaw: 13,
   /** The region's memory was collected: free its stored pages and do not access its addresses. */
   forget: 14,
+  /** As adopt, for an ArrayBuffer that V8 allocated with malloc(3). */
+  adoptBuffer: 15,
 } as const;
 export type CallOp = (typeof CallOp)[keyof typeof CallOp];
 

@@ -30,7 +30,7 @@ import {
   EngineState,
   regionIndex,
 } from './control-block.ts';
-import { type LiveRegion, LiveRegions } from './live-regions.ts';
+import { type LiveRegion, LiveRegions, RegionOrigin } from './live-regions.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
 import { lossReason, type TierOptions, Tiers } from './tiers.ts';
@@ -167,7 +167,8 @@ export class Engine {
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of');
     if (op === CallOp.end) return this.#end();
     if (op === CallOp.map) return this.#map(numbers);
-    if (op === CallOp.adopt) return this.#adopt(numbers);
+    if (op === CallOp.adopt) return this.#adopt(numbers, RegionOrigin.wasm);
+    if (op === CallOp.adoptBuffer) return this.#adopt(numbers, RegionOrigin.malloc);
     if (op === CallOp.freeze || op === CallOp.thaw) {
       this.pager.isFrozen = op === CallOp.freeze;
       return CallResult.ok;
@@ -227,7 +228,7 @@ export class Engine {
     let dead = this.#regions.overlapping(address, bytes);
     for (; dead !== null; dead = this.#regions.overlapping(address, bytes))
       this.#forgetRegion(dead);
-    this.#add(id, address, bytes, numbers[1]!, true);
+    this.#add(id, address, bytes, numbers[1]!, RegionOrigin.mapped);
     if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's view
     numbers[0] = id;
     numbers[1] = address;
@@ -237,16 +238,16 @@ export class Engine {
   /**
    * Arguments: bytes; budget, pages, 0 = the shared one; address; bytes in use. Results: id, address.
    */
-  #adopt(numbers: Float64Array): CallResult {
+  #adopt(numbers: Float64Array, origin: RegionOrigin): CallResult {
     const bytes = numbers[0]!;
     const address = numbers[2]!;
     if (this.#regions.overlapping(address, bytes) !== null)
       throw new SwapError(
         'ERR_ARG_VALUE',
-        'adopt(memory): this memory is paged already; regionOf(memory) returns its region',
+        'adopt(): this memory is paged already; regionOf() returns its region',
       );
     const id = this.#regions.freeId();
-    const region = this.#add(id, address, bytes, numbers[1]!, false);
+    const region = this.#add(id, address, bytes, numbers[1]!, origin);
     // Pages that the program has written so far are resident and count.
     try {
       this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
@@ -259,7 +260,7 @@ export class Engine {
     return CallResult.ok;
   }
 
-  #add(id: number, address: number, bytes: number, setPages: number, isOurs: boolean): Region {
+  #add(id: number, address: number, bytes: number, setPages: number, origin: RegionOrigin): Region {
     const set = setPages === 0 ? this.#shared : new ResidentSet<Region>(setPages);
     assert(set !== null, 'the region has its own or a shared budget');
     const memory = new UffdMemory({
@@ -275,7 +276,7 @@ export class Engine {
     const view = this.#mapping.viewOf(tables, tableBytes(memory.pages));
     const region = this.pager.add(memory, set, view);
     const stats = this.#control.regionStats(id).fill(0);
-    this.#regions.add({ id, region, memory, tables, isMapped: isOurs, stats });
+    this.#regions.add({ id, region, memory, tables, origin, stats });
     return region;
   }
 
@@ -304,13 +305,16 @@ export class Engine {
     this.#remove(live);
     // Threads that wait in a fault retry it without userfaultfd. Views of a mapped region read zeros from now on.
     memory.unregister();
-    if (live.isMapped) this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
+    if (live.origin === RegionOrigin.mapped)
+      this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
     return CallResult.ok;
   }
 
-  /** V8 has unmapped the region's memory: its addresses may have a new owner and must not be accessed. */
+  /** V8 has freed the region's memory: its addresses may have a new owner and must not be accessed. */
   #forgetRegion(live: LiveRegion): CallResult {
     this.#remove(live);
+    // free(3) may keep the pages for the next malloc(3), which must not fault here.
+    if (live.origin === RegionOrigin.malloc) live.memory.unregisterFreed();
     return CallResult.ok;
   }
 
@@ -325,7 +329,7 @@ export class Engine {
   #end(): CallResult {
     if (this.#isEnded) return CallResult.ok; // a second call, posted before the first completed
     for (const live of [...this.#regions.all]) {
-      const result = this.#dispose(live, !live.isMapped);
+      const result = this.#dispose(live, live.origin !== RegionOrigin.mapped);
       if (result !== CallResult.ok) return result;
     }
     this.#tiers[Symbol.dispose]();
@@ -389,6 +393,7 @@ const isCallerError = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map ||
     op === CallOp.adopt ||
+    op === CallOp.adoptBuffer ||
     error.code === 'ERR_IO_ENDED' ||
     error.code.startsWith('ERR_ARG_'));
 

@@ -12,6 +12,17 @@ import type { UffdMemory } from './uffd-memory.ts';
 
 const GENERATIONS = 2 ** (31 - INDEX_BITS);
 
+/** Who allocated a region's memory, and so what happens to it when the region ends. */
+export const RegionOrigin = {
+  /** The engine, which replaces it by zeroed memory at the end. */
+  mapped: 0,
+  /** V8, for a WebAssembly memory. V8 unmaps it when it is collected. */
+  wasm: 1,
+  /** malloc(3), for an ArrayBuffer. When it is collected its addresses may stay mapped and registered. */
+  malloc: 2,
+} as const;
+export type RegionOrigin = (typeof RegionOrigin)[keyof typeof RegionOrigin];
+
 export interface LiveRegion {
   readonly id: number;
   readonly region: Region;
@@ -19,8 +30,7 @@ export interface LiveRegion {
   readonly stats: Float64Array;
   /** Address of the region's tables. */
   readonly tables: number;
-  /** True: the engine mapped the memory, and replaces it by zeroed memory at the end. False: it is adopted. */
-  readonly isMapped: boolean;
+  readonly origin: RegionOrigin;
 }
 
 export class LiveRegions {

@@ -34,7 +34,7 @@ export interface SwapOps {
   /** @throws SwapError ERR_IO_UNSUPPORTED: another thread opened the swap and receives its events */
   readonly problems: ProblemSource;
   map(options: MapOptions): SwapRegion;
-  adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion;
+  adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions): SwapRegion;
   array(options: ArrayOptions): PagedArray;
   needsPin(view: ArrayBufferView): boolean;
   stats(): SwapStats;
@@ -83,9 +83,18 @@ export class MemorySwap implements Disposable {
    */
   adopt<Memory extends WasmMemory>(
     memory: Memory,
-    options: AdoptOptions = {},
-  ): SwapRegion<Memory['buffer']> {
-    return this.#ops.adopt(memory, options) as SwapRegion<Memory['buffer']>;
+    options?: AdoptOptions,
+  ): SwapRegion<Memory['buffer']>;
+  /**
+   * Pages an ArrayBuffer in place, except its first and last incomplete page. It stays the same object. Its RAM is
+   * freed some time after the program has dropped the buffer and the region. After `transfer()` the new buffer is
+   * paged; before its bytes move to another thread the pages are swapped in and paging ends.
+   * @throws SwapError ERR_ARG_VALUE: paged already, or no complete page; ERR_IO_UNSUPPORTED: no transparent paging here,
+   * or the buffer is shared, resizable, or not allocated by V8
+   */
+  adopt(buffer: ArrayBuffer, options?: AdoptOptions): SwapRegion<ArrayBuffer>;
+  adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions = {}): SwapRegion {
+    return this.#ops.adopt(memory, options);
   }
 
   /** An array of numbers of which at most the budget is resident; works on every system. */

@@ -1,6 +1,6 @@
 /**
  * Memory larger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
- * adopt() pages an existing WebAssembly memory.
+ * adopt() pages an existing WebAssembly memory or ArrayBuffer.
  *
  *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
@@ -19,6 +19,8 @@ import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { AddressBlocks } from './address-blocks.ts';
+import { bufferPages, isBuffer } from './array-buffer.ts';
+import { type TransferListener, watchTransfers } from './buffer-transfers.ts';
 import { Caller, parseError } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
@@ -68,17 +70,31 @@ export interface OpenSwapOptions {
 /** Longest wait for the fault thread to start. */
 const START_MS_MAX = 30_000;
 
-/** Regions of WebAssembly memories of this thread, by memory. */
+/** Regions of WebAssembly memories and ArrayBuffers of this thread, by object. */
 const adopted = new WeakMap<object, SwapRegion>();
 
+/** Makes another ArrayBuffer the owner of a paged buffer's bytes. */
+const ownersOfBytes = new WeakMap<ArrayBuffer, (owner: ArrayBuffer) => void>();
+
+const followTransfers: TransferListener = {
+  moved: (from, to) => {
+    adopted.delete(from);
+    ownersOfBytes.get(from)?.(to);
+    ownersOfBytes.delete(from);
+  },
+  release: (buffer) => adopted.get(buffer)?.[Symbol.dispose](),
+};
+
 /**
- * The region of a WebAssembly memory that adopt() or `frontswap/register` pages: use it to pin, prefetch, evict or
- * discard parts of the memory. Null if the memory is not paged.
+ * The region of a WebAssembly memory or an ArrayBuffer that adopt() or `frontswap/register` pages: use it to pin,
+ * prefetch, evict or discard parts of the memory. Null if the memory is not paged.
  */
 export function regionOf<Memory extends WasmMemory>(
   memory: Memory,
-): SwapRegion<Memory['buffer']> | null {
-  return (adopted.get(memory) as SwapRegion<Memory['buffer']> | undefined) ?? null;
+): SwapRegion<Memory['buffer']> | null;
+export function regionOf(buffer: ArrayBuffer): SwapRegion<ArrayBuffer> | null;
+export function regionOf(memory: object): SwapRegion | null {
+  return adopted.get(memory) ?? null;
 }
 
 class TransparentSwap implements SwapOps {
@@ -156,6 +172,7 @@ class TransparentSwap implements SwapOps {
       caller: this.#caller,
       handle,
       buffer: () => buffer,
+      isAdopted: false,
       end: () => this.#dispose(id, false),
     });
     if (memory !== null) this.#sharedMemories.set(id, memory);
@@ -164,9 +181,10 @@ class TransparentSwap implements SwapOps {
     return region;
   }
 
-  adopt(memory: WasmMemory, options: AdoptOptions): SwapRegion {
+  adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions): SwapRegion {
     checkOptions(options, 'adopt(options)', ['residentBytes']);
     this.#checkOwner('an adopted memory');
+    if (isBuffer(memory)) return this.#adoptBuffer(memory, options);
     const buffer = checkMemory(memory);
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(memory, address);
@@ -183,6 +201,7 @@ class TransparentSwap implements SwapOps {
       caller: this.#caller,
       handle,
       buffer: () => wasmBuffer(memory),
+      isAdopted: true,
       end: () => {
         this.#dispose(id, true);
         adopted.delete(memory);
@@ -193,6 +212,37 @@ class TransparentSwap implements SwapOps {
     this.#blocks.add(id, address, bytes);
     if (buffer instanceof SharedArrayBuffer) this.#sharedMemories.set(id, memory);
     else this.#adopted.reference(id, memory);
+    return region;
+  }
+
+  #adoptBuffer(given: ArrayBufferLike, options: AdoptOptions): SwapRegion {
+    const { address, bytes, headBytes } = bufferPages(given, this.#linux.addressOf(given));
+    const pages = this.#budget(options.residentBytes);
+    const { a: id } = this.#caller.call(CallOp.adoptBuffer, 0, bytes, pages, address, bytes);
+    let owner = given as ArrayBuffer; // bufferPages() has checked it
+    const region = swapRegion({
+      caller: this.#caller,
+      handle: { control: this.#caller.control.shared, id, address, bytes, memory: null },
+      buffer: () => owner,
+      isAdopted: true,
+      bytes: owner.byteLength,
+      headBytes,
+      end: () => {
+        this.#dispose(id, true);
+        adopted.delete(owner);
+        ownersOfBytes.delete(owner);
+      },
+    });
+    this.#regions.set(id, new WeakRef(region));
+    this.#blocks.add(id, address, bytes);
+    const own = (buffer: ArrayBuffer): void => {
+      owner = buffer;
+      adopted.set(buffer, region);
+      ownersOfBytes.set(buffer, own);
+      this.#adopted.reference(id, buffer);
+    };
+    watchTransfers(followTransfers);
+    own(owner);
     return region;
   }
 
@@ -377,7 +427,7 @@ function attach(handle: RegionHandle): SwapRegion {
   const caller = new Caller(linux, new ControlBlock(linux, handle.control));
   if (handle.memory === null) caller.call(CallOp.attach, handle.id);
   const buffer = handle.memory ?? viewRegion(caller, new Mapping(linux), handle);
-  return swapRegion({ caller, handle, buffer: () => buffer, end: () => {} });
+  return swapRegion({ caller, handle, buffer: () => buffer, isAdopted: false, end: () => {} });
 }
 
 function unsupported(reason: string): SwapError {

@@ -30,6 +30,31 @@ export function wrapConstructor<Native extends Callable>(
   return remember(native, new Proxy(native, { construct }));
 }
 
+/**
+ * As wrapConstructor(), with a function instead of a Proxy, which is several times faster. For constructors that a
+ * program calls often.
+ */
+export function wrapFrequentConstructor<Native extends Callable>(
+  native: Native,
+  made: (result: object, args: readonly unknown[]) => void,
+): Native {
+  const Target = native as unknown as new (...args: readonly unknown[]) => object;
+  function construct(this: unknown, ...args: readonly unknown[]): unknown {
+    if (new.target === undefined) return Reflect.apply(native, this, args as never[]);
+    let result: object;
+    if (new.target !== (construct as unknown))
+      result = Reflect.construct(Target, args, new.target) as object;
+    else if (args.length === 1) result = new Target(args[0]);
+    else result = new Target(...args);
+    made(result, args);
+    return result;
+  }
+  for (const key of Reflect.ownKeys(native))
+    Reflect.defineProperty(construct, key, Reflect.getOwnPropertyDescriptor(native, key)!);
+  Reflect.setPrototypeOf(construct, Reflect.getPrototypeOf(native));
+  return remember(native, construct as unknown as Native);
+}
+
 /** Returns a wrapper of a function. @param call replaces the native function, which it is passed */
 export function wrapFunction<Native extends Callable>(
   native: Native,

@@ -94,6 +94,12 @@ interface RegionParts<RegionBuffer extends ArrayBufferLike> {
   readonly handle: RegionHandle;
   /** Returns the memory, for an adopted memory its current buffer. */
   readonly buffer: () => RegionBuffer;
+  /** True: the program's own memory, which no other thread can attach. */
+  readonly isAdopted: boolean;
+  /** Size that ranges may cover, bytes. Default: the bytes of the handle. */
+  readonly bytes?: number;
+  /** Bytes of the buffer in front of its first paged page. Default 0. */
+  readonly headBytes?: number;
   /** Ends the region in the engine. */
   readonly end: () => void;
 }
@@ -120,6 +126,8 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
 
   readonly #buffer: () => RegionBuffer;
   readonly #bytes: number;
+  readonly #headBytes: number;
+  readonly #isAdopted: boolean;
   readonly #caller: Caller;
   readonly #handle: RegionHandle;
   readonly #stats: Float64Array;
@@ -130,23 +138,32 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
     checkInternal(key, 'SwapRegion', 'map() or adopt() of a swap, or attachRegion()');
     const { caller, handle, buffer, end } = parts;
     this.#buffer = buffer;
-    this.#bytes = handle.bytes;
+    this.#bytes = parts.bytes ?? handle.bytes;
+    this.#headBytes = parts.headBytes ?? 0;
+    this.#isAdopted = parts.isAdopted;
     this.#caller = caller;
     this.#handle = handle;
     this.#stats = caller.control.regionStats(handle.id);
     this.#end = end;
   }
 
-  /** Size of the region, bytes. For an adopted memory: the size that it can grow to. */
+  /** Size of the region, bytes. For an adopted WebAssembly memory: the size that it can grow to. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * For attachRegion() in a worker thread. An adopted memory does not need it: post the memory itself if it is shared.
-   * @throws SwapError ERR_IO_UNSUPPORTED: this is a worker, whose swap could end while other threads use it
+   * For attachRegion() in a worker thread.
+   * @throws SwapError ERR_IO_UNSUPPORTED: this is a worker, whose swap could end while other threads use it; or the
+   * memory is adopted: if it is shared, post the memory itself
    */
   get handle(): RegionHandle {
+    if (this.#isAdopted)
+      throw new SwapError(
+        'ERR_IO_UNSUPPORTED',
+        'adopted memory has no handle, because it ends with its owner; post the memory itself if it is shared',
+        { reason: 'adopted' },
+      );
     if (!isMainThread)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
@@ -198,14 +215,17 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
     this.#checkLive();
     const { buffer } = this;
     const { offset, end } = checkRange(range, 'discard(range)', buffer.byteLength);
-    const from = Math.ceil(offset / PAGE_BYTES);
-    const to = Math.floor(end / PAGE_BYTES);
+    const head = this.#headBytes;
+    const from = Math.max(0, Math.ceil((offset - head) / PAGE_BYTES));
+    const to = Math.min(this.#pages, Math.floor((end - head) / PAGE_BYTES));
     if (from >= to) {
       new Uint8Array(buffer, offset, end - offset).fill(0);
       return;
     }
-    new Uint8Array(buffer, offset, from * PAGE_BYTES - offset).fill(0);
-    new Uint8Array(buffer, to * PAGE_BYTES, end - to * PAGE_BYTES).fill(0);
+    const fromByte = head + from * PAGE_BYTES;
+    const toByte = head + to * PAGE_BYTES;
+    new Uint8Array(buffer, offset, fromByte - offset).fill(0);
+    new Uint8Array(buffer, toByte, end - toByte).fill(0);
     this.#call(CallOp.discard, from, to);
   }
 
@@ -228,7 +248,14 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
   #outerPages(range: ByteRange, what: string): { from: number; to: number } {
     this.#checkLive();
     const { offset, end } = checkRange(range, what, this.#bytes);
-    return { from: Math.floor(offset / PAGE_BYTES), to: Math.ceil(end / PAGE_BYTES) };
+    const head = this.#headBytes;
+    const from = Math.max(0, Math.floor((offset - head) / PAGE_BYTES));
+    const to = Math.min(this.#pages, Math.ceil((end - head) / PAGE_BYTES));
+    return { from: Math.min(from, this.#pages), to: Math.max(from, to) };
+  }
+
+  get #pages(): number {
+    return this.#handle.bytes / PAGE_BYTES;
   }
 
   #checkLive(): void {

@@ -11,6 +11,8 @@
  *   FRONTSWAP_FILE       a swap file for pages that do not fit, and its size: /path/to/file:4G
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
  *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
+ *   FRONTSWAP_BUFFERS    also pages new ArrayBuffers and typed arrays of at least this size (watch-buffers.ts)
+ *   FRONTSWAP_DISCARD    1: adds WebAssembly.Memory.prototype.discard() (memory-discard.ts)
  *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit
  *
  * The fault thread starts with the first memory: a program without one only pays for this file.
@@ -20,8 +22,10 @@
 import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
-import type { SwapError } from '../base/errors.ts';
+import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
+import { BUFFER_BYTES_MIN } from './array-buffer.ts';
+import { addDiscard } from './memory-discard.ts';
 import type { MemorySwap } from './memory-swap.ts';
 import type { OpenSwapOptions } from './open-swap.ts';
 import { notPaged, type ProblemSource, Problems, type SwapProblem } from './problem.ts';
@@ -31,9 +35,16 @@ import { guardFiles, guardStreams } from './system-calls.ts';
 import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
+import { watchBuffers } from './watch-buffers.ts';
+
+interface ProcessOptions {
+  readonly swap: OpenSwapOptions;
+  /** Size of the smallest ArrayBuffer that is paged, bytes; null: ArrayBuffers are not paged. */
+  readonly bufferBytesMin: number | null;
+}
 
 /** Options from the environment. Null: nothing can be paged; a warning says why. */
-function optionsOfProcess(): OpenSwapOptions | null {
+function optionsOfProcess(): ProcessOptions | null {
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
   if (resident === undefined) {
@@ -50,12 +61,13 @@ function optionsOfProcess(): OpenSwapOptions | null {
   const limit = process.env['FRONTSWAP_LIMIT'];
   const file = process.env['FRONTSWAP_FILE'];
   try {
-    return {
+    const swap = {
       residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
       frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
       devices: file === undefined ? [] : [fileOf(file)],
       sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
     };
+    return { swap, bufferBytesMin: bufferBytes(process.env['FRONTSWAP_BUFFERS']) };
   } catch (error) {
     warnNotPaged(error as Error); // the program still starts
     return null;
@@ -98,8 +110,26 @@ function fileOf(text: string): DeviceOptions {
   return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
 }
 
-/** Adopts each new memory into the swap that `swapNow` returns. Returns a function that counts the adopted memories. */
-function pageMemories(swapNow: () => MemorySwap | null): () => number {
+/** @throws SwapError ERR_ARG_VALUE */
+function bufferBytes(text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const bytes = parseSize('FRONTSWAP_BUFFERS', text);
+  if (bytes >= BUFFER_BYTES_MIN) return bytes;
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `FRONTSWAP_BUFFERS is '${text}'; pass at least ${formatSize(BUFFER_BYTES_MIN)}`,
+    { bytes },
+  );
+}
+
+/**
+ * Adopts each new memory, and each new buffer of at least `bufferBytesMin` bytes, into the swap that `swapNow` returns.
+ * Returns a function that counts them.
+ */
+function pageMemories(
+  swapNow: () => MemorySwap | null,
+  bufferBytesMin: number | null,
+): () => number {
   let count = 0;
   const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
   const warned = new Set<string>();
@@ -108,22 +138,29 @@ function pageMemories(swapNow: () => MemorySwap | null): () => number {
     if (!warned.has(kind)) process.emitWarning(warning);
     warned.add(kind);
   };
+  const adopt = (memory: WasmMemory | ArrayBuffer): void => {
+    try {
+      const now = swapNow();
+      if (now === null) {
+        reportLater(notPaged(NOTHING_PAGED, 'unsupported'));
+        return;
+      }
+      now.adopt(memory as ArrayBuffer); // adopt() has one overload for each
+      count++;
+      guardOnFirst(memory instanceof ArrayBuffer ? memory : wasmBuffer(memory));
+    } catch (error) {
+      reportLater(notPaged((error as Error).message, reasonOf(error)));
+      warnOnce(error as Error);
+    }
+  };
   watchMemories((memory) => {
     if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
       reportLater(notPaged(SHARED_NOT_PAGED, 'shared'));
       return warnOnce(warningOf(SHARED_NOT_PAGED));
     }
-    try {
-      const now = swapNow();
-      if (now === null) return reportLater(notPaged(NOTHING_PAGED, 'unsupported'));
-      now.adopt(memory);
-      count++;
-      guardOnFirst(memory);
-    } catch (error) {
-      reportLater(notPaged((error as Error).message, reasonOf(error)));
-      warnOnce(error as Error);
-    }
+    adopt(memory);
   }, new WasiCalls(regionOfNow));
+  if (bufferBytesMin !== null) watchBuffers(bufferBytesMin, adopt);
   return () => count;
 }
 
@@ -135,8 +172,8 @@ let isGuarded = false;
  * Wraps streams with the first paged memory, unless faults in system calls are served. An empty memory does not show
  * that.
  */
-function guardOnFirst(memory: WasmMemory): void {
-  const bytes = new Uint8Array(wasmBuffer(memory));
+function guardOnFirst(buffer: ArrayBufferLike): void {
+  const bytes = new Uint8Array(buffer);
   if (isGuarded || (bytes.length > 0 && !needsPin(bytes.subarray(0, 1)))) return;
   isGuarded = true;
   guardStreams(needsPin);
@@ -197,14 +234,16 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 const options = optionsOfProcess();
 if (options !== null) {
   guardFiles(needsPin);
+  if (process.env['FRONTSWAP_DISCARD'] === '1')
+    addDiscard((memory) => (swap === null ? null : regionOfNow(memory)));
   let isTried = false;
   const countNow = pageMemories(() => {
     if (isTried) return swap;
     isTried = true;
-    swap = open(options);
+    swap = open(options.swap);
     swap?.on('problem', (problem) => processProblems.emit(problem));
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
-  });
+  }, options.bufferBytesMin);
   if (process.env['FRONTSWAP_STATS'] === '1') printStatsAtExit(countNow);
 }

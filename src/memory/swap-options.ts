@@ -85,7 +85,8 @@ export function checkMemory(memory: WasmMemory): ArrayBuffer | SharedArrayBuffer
   try {
     return wasmBuffer(memory);
   } catch (cause) {
-    const message = 'adopt(memory): memory is not a WebAssembly.Memory; pass one';
+    const message =
+      'adopt(memory): memory is neither a WebAssembly.Memory nor an ArrayBuffer; pass one';
     throw new SwapError('ERR_ARG_VALUE', message, {}, { cause });
   }
 }

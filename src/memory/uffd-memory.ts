@@ -100,6 +100,13 @@ export class UffdMemory implements PagedMemory {
     this.#mapping.advise(this.address, this.pages * PAGE_BYTES, Advice.doFork);
   }
 
+  /** Ends the registration of memory that may be unmapped, or mapped by others, since. Does not access it. */
+  unregisterFreed(): void {
+    const bytes = this.pages * PAGE_BYTES;
+    if (this.#uffd.tryUnregister(this.address, bytes))
+      this.#mapping.advise(this.address, bytes, Advice.doFork);
+  }
+
   install(page: number, frame: number, count: number, writable: boolean): number {
     const mode = writable ? CopyMode.wake : CopyMode.writeProtect;
     const from = this.#frames.addressOf(frame);

@@ -9,6 +9,7 @@ export const Errno = {
   EINTR: 4,
   EBADF: 9,
   EAGAIN: 11,
+  ENOMEM: 12,
   EACCES: 13,
   EFAULT: 14,
   EBUSY: 16,

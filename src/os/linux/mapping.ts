@@ -9,7 +9,7 @@
  * must not unmap memory that has a view: map new memory over it (mapAnonymous at its address), so that stale views read
  * zeros.
  *
- * `advise` returns false for EINVAL (this kernel does not support the advice for this memory) and EAGAIN; `viewOf`
+ * `advise` returns false for EINVAL (this kernel does not support the advice for this memory), EAGAIN and ENOMEM; `viewOf`
  * throws RangeError above Node's limit. All other errors are ERR_IO_SYSTEM.
  * Cost: one system call each; madvise of one page about 2 us.
  * Sources: mmap(2), munmap(2), mremap(2), madvise(2), mprotect(2), mincore(2), memcpy(3), memfd_create(2),
@@ -152,15 +152,16 @@ export class Mapping {
   }
 
   /**
-   * madvise(2). Returns false if this kernel does not support the advice (EINVAL) or cannot follow it now (EAGAIN); it
-   * may have been applied in part.
+   * madvise(2). Returns false if this kernel does not support the advice (EINVAL), cannot follow it now (EAGAIN), or a
+   * part of the range is not mapped (ENOMEM); it may have been applied in part.
    */
   advise(address: number, bytes: number, advice: Advice): boolean {
     assertRange(address, bytes);
     if (this.#madvise(address, bytes, advice) === 0) return true;
     const errno = this.#linux.errno();
     const isAligned = address % this.#linux.pageBytes === 0;
-    if (errno === Errno.EAGAIN || (errno === Errno.EINVAL && isAligned)) return false;
+    if (errno === Errno.EAGAIN || errno === Errno.ENOMEM || (errno === Errno.EINVAL && isAligned))
+      return false;
     return this.#linux.fail('madvise', { address, bytes, advice });
   }
 

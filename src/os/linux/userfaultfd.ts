@@ -96,6 +96,12 @@ export class Userfaultfd {
       this.#linux.fail('UFFDIO_UNREGISTER', { address, bytes });
   }
 
+  /** As unregister(), for a range that may be unmapped. Returns false if the kernel refuses it. */
+  tryUnregister(address: number, bytes: number): boolean {
+    this.#setRange(address, bytes);
+    return this.#ioctl(this.fd, UffdRequest.unregister, this.#argument.address) === 0;
+  }
+
   /** Fills missing pages from `source`. UFFDIO_COPY. @param mode of CopyMode */
   copy(target: number, source: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, source);
