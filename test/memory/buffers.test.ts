@@ -257,6 +257,24 @@ test('a program cannot tell that FRONTSWAP_BUFFERS pages its buffers', options, 
   assert.ok(adopted(paged) > 10, paged.stderr);
 });
 
+test(
+  'sql.js, whose file lies in a typed array, has the same result when it is paged',
+  options,
+  async () => {
+    const sql = fileURLToPath(new URL('./children/sql-file.js', import.meta.url));
+    const plain = await run([sql, '30000']);
+    assert.match(plain.stdout, /\n[0-9a-f]{64}\n$/, plain.stderr);
+    const paged = await run(['--import', register, sql, '30000'], {
+      FRONTSWAP_RESIDENT: '1M',
+      FRONTSWAP_BUFFERS: '1M',
+    });
+    assert.equal(paged.code, 0, paged.stderr);
+    assert.equal(paged.stdout, plain.stdout);
+    assert.ok(adopted(paged) >= 3, paged.stderr);
+    assert.match(paged.stderr, / resident, [1-9][\d.]*M stored/);
+  },
+);
+
 const large = 'const made = new Float64Array(2 ** 18); made.fill(1);';
 
 test('buffers are paged from FRONTSWAP_BUFFERS on, and not without it', options, async () => {
