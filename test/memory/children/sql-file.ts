@@ -15,7 +15,8 @@ interface Database {
   export(): Uint8Array;
 }
 type Sql = () => Promise<{ readonly Database: new (file?: Uint8Array) => Database }>;
-const { Database } = await (createRequire(import.meta.url)('sql.js') as Sql)();
+const require = createRequire(import.meta.url);
+const { Database } = await (require('sql.js') as Sql)();
 
 const rows = Number(process.argv[2]);
 const db = new Database();
