@@ -93,13 +93,39 @@ for (const { page, command, output } of pages.flatMap(sessionsOf)) {
   });
 }
 
+/** The files that a page links to, relative to the root. */
+const linksOf = (page: string): string[] =>
+  [...textOf(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, target]) =>
+    relative(root, resolve(root, dirname(page), target ?? '')),
+  );
+
 test('links between pages lead to files', () => {
   const dead = pages.flatMap((page) =>
-    [...textOf(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
-      .map(([, target]) => resolve(root, dirname(page), target ?? ''))
-      .filter((target) => !existsSync(target))
-      .map((target) => `${page} -> ${relative(root, target)}`),
+    linksOf(page)
+      .filter((target) => !existsSync(join(root, target)))
+      .map((target) => `${page} -> ${target}`),
   );
+  assert.deepEqual(dead, []);
+});
+
+/** Pages of the package about the repository, which may link to its source. */
+const isAboutRepository = (page: string): boolean =>
+  page === 'CONTRIBUTING.md' || page === 'docs/features.md' || page.includes('/contribute/');
+
+test('links of the pages in the package lead to files in the package', () => {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts'];
+  const text = execFileSync('npm', args, { cwd: root, encoding: 'utf8', timeout: 60_000 });
+  const [{ files }] = JSON.parse(text) as [{ files: readonly { path: string }[] }];
+  const packed = files.map(({ path }) => path);
+  const isPacked = (target: string): boolean =>
+    packed.some((path) => path === target || path.startsWith(`${target}/`));
+  const dead = packed
+    .filter((path) => path.endsWith('.md') && !isAboutRepository(path))
+    .flatMap((page) =>
+      linksOf(page)
+        .filter((target) => !isPacked(target))
+        .map((target) => `${page} -> ${target}`),
+    );
   assert.deepEqual(dead, []);
 });
 
