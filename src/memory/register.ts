@@ -11,17 +11,17 @@
  *   FRONTSWAP_FILE       a swap file for pages that do not fit, and its size: /path/to/file:4G
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
  *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
- *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit
+ *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit; a duration such as 1s: also a line per interval
+ *   FRONTSWAP_REPORT     writes the memory, faults and stalls of the run at exit: FILE.html or FILE.json
  *
  * The fault thread starts with the first memory: a program without one only pays for this file.
  *
  * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
-import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import type { SwapError } from '../base/errors.ts';
-import { formatSize, parseSize } from '../base/size.ts';
+import { parseSize } from '../base/size.ts';
 import type { MemorySwap } from './memory-swap.ts';
 import type { OpenSwapOptions } from './open-swap.ts';
 import { notPaged, type ProblemSource, Problems, type SwapProblem } from './problem.ts';
@@ -31,9 +31,15 @@ import { guardFiles, guardStreams } from './system-calls.ts';
 import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
+import { ProcessWatch } from './watch-process.ts';
+
+interface ProcessOptions {
+  readonly swap: OpenSwapOptions;
+  readonly watch: ProcessWatch;
+}
 
 /** Options from the environment. Null: nothing can be paged; a warning says why. */
-function optionsOfProcess(): OpenSwapOptions | null {
+function optionsOfProcess(): ProcessOptions | null {
   if (!isMainThread) return null;
   const resident = process.env['FRONTSWAP_RESIDENT'];
   if (resident === undefined) {
@@ -50,12 +56,13 @@ function optionsOfProcess(): OpenSwapOptions | null {
   const limit = process.env['FRONTSWAP_LIMIT'];
   const file = process.env['FRONTSWAP_FILE'];
   try {
-    return {
+    const swap = {
       residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
       frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
       devices: file === undefined ? [] : [fileOf(file)],
       sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
     };
+    return { swap, watch: new ProcessWatch(process.env) };
   } catch (error) {
     process.emitWarning(error as Error); // the program still starts, without paging
     return null;
@@ -66,9 +73,9 @@ function optionsOfProcess(): OpenSwapOptions | null {
  * Starts paging. Synchronous, because a memory must be adopted before the program can use it. Loads the engine only
  * now: most programs that inherit NODE_OPTIONS have no WebAssembly memory.
  */
-function open(options: OpenSwapOptions): MemorySwap | null {
+function open({ swap, watch }: ProcessOptions): MemorySwap | null {
   try {
-    const opened = loadOpenSwap().openSwap(options);
+    const opened = loadOpenSwap().openWatched(swap, watch.options);
     if (opened.transparent) return opened;
     opened[Symbol.dispose](); // openSwap() has warned
   } catch (error) {
@@ -154,19 +161,6 @@ function reportLater(problem: SwapProblem): void {
 const warningOf = (message: string): Error =>
   Object.assign(new Error(message), { name: 'FrontswapWarning' });
 
-function printStatsAtExit(countNow: () => number): void {
-  process.on('exit', () => {
-    if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
-    swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // any call makes the fault thread publish its statistics
-    const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
-    const count = countNow();
-    writeSync(
-      2,
-      `frontswap: ${count} ${count === 1 ? 'memory' : 'memories'}, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
-    );
-  });
-}
-
 const processProblems = new Problems();
 /**
  * The event `problem` of the process's swap (MemorySwap.on), and NOT_PAGED for each memory that is not paged, also
@@ -197,5 +191,5 @@ if (options !== null) {
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
   });
-  if (process.env['FRONTSWAP_STATS'] === '1') printStatsAtExit(countNow);
+  options.watch.atExit(options.swap, () => swap, countNow);
 }
