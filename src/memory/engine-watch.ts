@@ -111,7 +111,7 @@ export class EngineWatch {
 const At = { start: 0, faults: 1, nextSample: 2, nextLine: 3 } as const;
 
 /** Fills all columns but `atMs`. */
-export function fillSample(row: Float64Array, stats: Float64Array, stalledMs: number): void {
+function fillSample(row: Float64Array, stats: Float64Array, stalledMs: number): void {
   row[Column.residentBytes] = stats[SwapStat.resident]! * PAGE_BYTES;
   row[Column.storedBytes] =
     (stats[SwapStat.storedPages]! + stats[SwapStat.devicePages]!) * PAGE_BYTES;

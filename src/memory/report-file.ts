@@ -17,9 +17,7 @@ export interface ExitFacts {
 export function writeReport(path: string, log: SampleLog, facts: ExitFacts): void {
   try {
     const report = makeReport(log, { ...factsOfProcess(facts), nowMs: monotonicMs() });
-    const text = path.endsWith('.json')
-      ? `${JSON.stringify(report, null, 1)}\n`
-      : renderReport(report);
+    const text = path.endsWith('.json') ? `${JSON.stringify(report)}\n` : renderReport(report);
     writeFileSync(path, text);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);

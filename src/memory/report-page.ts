@@ -26,15 +26,17 @@ function timeUnit(rows: Rows): { readonly name: string; readonly ms: number } {
   return { name: 'seconds', ms: 1000 };
 }
 
-/** The increase of a counter per millisecond, over each interval. */
+/** The increase of a counter per millisecond, by interval: a value at each start, and the last one also at the end. */
 function rates(rows: Rows, column: number, unitMs: number, factor: number): Point[] {
-  return rows.slice(1).flatMap((row, i): Point[] => {
+  const points = rows.slice(1).flatMap((row, i): Point[] => {
     const before = rows[i]!;
     const ms = row[Column.atMs]! - before[Column.atMs]!;
-    if (ms <= 0) return [];
-    const at = row[Column.atMs]! / unitMs;
-    return [[at, ((row[column]! - before[column]!) / ms) * factor]];
+    const rate = ((row[column]! - before[column]!) / ms) * factor;
+    return ms > 0 ? [[before[Column.atMs]! / unitMs, rate]] : [];
   });
+  const last = points.at(-1);
+  if (last !== undefined) points.push([rows.at(-1)![Column.atMs]! / unitMs, last[1]]);
+  return points;
 }
 
 const highest = (points: readonly Point[]): number =>

@@ -2,7 +2,7 @@
 import { Column, columnNames, SAMPLE_COLUMNS, type SampleLog, Summary } from './sample-log.ts';
 import type { SwapStats } from './stats.ts';
 
-export const REPORT_SCHEMA_VERSION = 1;
+const REPORT_SCHEMA_VERSION = 1;
 
 export interface Report {
   readonly schemaVersion: typeof REPORT_SCHEMA_VERSION;
