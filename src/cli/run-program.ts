@@ -63,7 +63,7 @@ function swapFile(given: string): string {
 const registerUrl: string = new URL('../memory/register.js', import.meta.url).href;
 
 /** Adds the import to NODE_OPTIONS, unless it is there. */
-function nodeOptions(before = ''): string {
+export function nodeOptions(before = ''): string {
   const own = `--import=${registerUrl}`;
   if (before.split(' ').includes(own)) return before;
   return before === '' ? own : `${before} ${own}`;

@@ -39,6 +39,7 @@ function factsOfProcess({ exitCode, memories, options, stats }: ExitFacts): {
       nodeVersion: process.version,
       startedAt: new Date(performance.timeOrigin).toISOString(),
       durationMs: Math.round(performance.now()),
+      maxRssBytes: process.resourceUsage().maxRSS * 1024,
       exitCode,
     },
     settings: {

@@ -119,6 +119,7 @@ function totalRows({ process, settings, memories, totals, peaks }: Report): Row[
   return [
     ['Run time', seconds(process.durationMs)],
     ['Exit status', String(process.exitCode)],
+    ['Peak RSS of the process', formatSize(process.maxRssBytes)],
     ['Memories paged', count(memories)],
     ['Resident budget', formatSize(settings.residentBytes)],
     [

@@ -14,6 +14,8 @@ export interface Report {
     /** ISO 8601. */
     readonly startedAt: string;
     readonly durationMs: number;
+    /** Peak RSS: getrusage(2). */
+    readonly maxRssBytes: number;
     readonly exitCode: number;
   };
   readonly settings: {
