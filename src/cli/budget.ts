@@ -2,11 +2,13 @@
  * Finds a resident budget for a program: measures it without paging, with a budget for all its memory, and with smaller
  * budgets.
  *
- *   budget   peak  1/2  1/4  1/8 ...   until pages are read back more often than once on average
+ *   budget   peak  1/2  1/4  1/8 ...   until more pages are read back, or the program is too slow
  *                     └ one more, between the last that holds the working set and the first that does not
  *
- * The working set is the smallest measured budget at which the program swaps in at most as many pages as it has: each
- * page once on average. All figures are those of runs.
+ * A program that scans all its data reads every page back with any budget below the peak. So the pages that it swaps in
+ * stay nearly the same from half of the peak down to its working set, and rise below it. The working set is the smallest
+ * measured budget at which the program swaps in at most a quarter more pages than with the largest one below the peak
+ * that is not too slow, or than it has. All figures are those of runs.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
@@ -14,7 +16,8 @@ import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 const MIB = 2 ** 20;
 const BUDGET_BYTES_MIN = SET_PAGES_MIN * PAGE_BYTES;
 /** Paged runs, the one with the full budget included. */
-export const RUNS_MAX = 6;
+export const RUNS_MAX = 7;
+const MORE_PAGES_MAX = 1.25;
 
 /** Figures of one run. */
 export interface Measured {
@@ -55,9 +58,6 @@ export const roundBudget = (bytes: number): number =>
     ? Math.round(bytes / MIB) * MIB
     : Math.floor(bytes / BUDGET_BYTES_MIN) * BUDGET_BYTES_MIN;
 
-const holds = ({ measured }: Trial, peakBytes: number): boolean =>
-  measured !== null && measured.pageIns <= peakBytes / PAGE_BYTES;
-
 /** @param full the run with a budget for all memory */
 export async function findBudget(
   full: Trial & { readonly measured: Measured },
@@ -67,6 +67,7 @@ export async function findBudget(
   const peakBytes = peakResidentBytes + peakStoredBytes;
   const trials: Trial[] = [full];
   let good: Trial | null = null;
+  let pageInsMax: number | null = null;
   let upper = peakBytes;
   let lower = 0;
   const next = (): number =>
@@ -77,7 +78,10 @@ export async function findBudget(
     const trial = await run(bytes);
     trials.push(trial);
     const isBetween = lower > 0;
-    if (holds(trial, peakBytes)) {
+    const pageIns = trial.measured?.pageIns ?? Number.POSITIVE_INFINITY;
+    if (trial.measured !== null)
+      pageInsMax ??= MORE_PAGES_MAX * Math.max(peakBytes / PAGE_BYTES, pageIns);
+    if (pageInsMax !== null && pageIns <= pageInsMax) {
       good = trial;
       upper = bytes;
     } else lower = bytes;

@@ -65,7 +65,7 @@ _frontswap_list() {
 
 _frontswap_disks() { "\${COMP_WORDS[0]}" list --noheadings --raw --output NAME 2> /dev/null; }
 
-# The program of 'frontswap run' and its arguments. $1: the index of the program's name.
+# The program of 'frontswap run' or 'doctor --run' and its arguments. $1: the index of the program's name.
 _frontswap_program() {
   if ((COMP_CWORD == $1)); then COMPREPLY=($(compgen -c -- "$cur"))
   elif declare -F _command_offset > /dev/null; then _command_offset "$1"
@@ -86,7 +86,7 @@ _frontswap() {
     else _frontswap_words '${names.join(' ')}'; fi
     return
   fi
-  if [[ $command == ${program.map(({ name }) => name).join('|')} ]]; then
+  if [[ $command == @(${program.map(({ name }) => name).join('|')}) ]]; then
     for ((at++; at <= COMP_CWORD; at++)); do
       case \${COMP_WORDS[at]} in
         --) if ((at < COMP_CWORD)); then _frontswap_program $((at + 1)); return; fi ;;

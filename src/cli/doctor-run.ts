@@ -19,7 +19,7 @@ import { formatTable } from './table.ts';
 import type { World } from './world.ts';
 
 /** A run that takes longer than this multiple of the plain run, and a second, is stopped. */
-const SLOW_TIMES = 8;
+const SLOW_TIMES = 4;
 const SLOW_MS = 1000;
 
 interface Program {
@@ -133,9 +133,9 @@ function conclusion(outcome: Outcome): string {
   const { plain, budget } = outcome;
   const { workingSet } = budget;
   if (workingSet?.measured == null)
-    return 'Working set: all of it: with less, pages are read back more than once on average\nNo budget is suggested.\n';
+    return 'Working set: all of it: with less, the program is more than four times as slow, or fails\nNo budget is suggested.\n';
   const { residentBytes, measured } = workingSet;
-  const text = `Working set: at most ${formatSize(residentBytes)}: with that budget, each page is read back at most once on average\n`;
+  const text = `Working set: at most ${formatSize(residentBytes)}; a smaller budget swaps in more pages, or was not measured\n`;
   if (suggestionOf(outcome) === null)
     return `${text}No budget is suggested: this one takes ${formatSize(measured.maxRssBytes)} of RAM, without paging it is ${formatSize(plain.maxRssBytes)}.\n`;
   return `${text}Suggested: --resident ${formatSize(residentBytes)}
