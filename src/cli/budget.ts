@@ -6,9 +6,9 @@
  *                     └ one more, between the last that holds the working set and the first that does not
  *
  * A program that scans all its data reads every page back with any budget below the peak. So the pages that it swaps in
- * stay nearly the same from half of the peak down to its working set, and rise below it. The working set is the smallest
- * measured budget at which the program swaps in at most a quarter more pages than with the largest one below the peak
- * that is not too slow, or than it has. All figures are those of runs.
+ * change little from half of the peak down to its working set, and rise below it. The working set is the smallest measured
+ * budget at which the program swaps in at most PAGE_INS_TIMES as many pages as with the largest one below the peak that is
+ * not too slow, or as it has. All figures are those of runs.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
@@ -17,7 +17,7 @@ const MIB = 2 ** 20;
 const BUDGET_BYTES_MIN = SET_PAGES_MIN * PAGE_BYTES;
 /** Paged runs, the one with the full budget included. */
 export const RUNS_MAX = 7;
-const MORE_PAGES_MAX = 1.25;
+const PAGE_INS_TIMES = 1.5;
 
 /** Figures of one run. */
 export interface Measured {
@@ -80,7 +80,7 @@ export async function findBudget(
     const isBetween = lower > 0;
     const pageIns = trial.measured?.pageIns ?? Number.POSITIVE_INFINITY;
     if (trial.measured !== null)
-      pageInsMax ??= MORE_PAGES_MAX * Math.max(peakBytes / PAGE_BYTES, pageIns);
+      pageInsMax ??= PAGE_INS_TIMES * Math.max(peakBytes / PAGE_BYTES, pageIns);
     if (pageInsMax !== null && pageIns <= pageInsMax) {
       good = trial;
       upper = bytes;

@@ -51,9 +51,9 @@ test('a quarter more pages than the program has are no reason for a larger budge
   const below = 16 * MIB;
   const curve = (pageIns: number) => async (bytes: number) =>
     trialOf(bytes, bytes < below ? pageIns : 9);
-  const few = await findBudget(full, curve(pages * 1.25));
+  const few = await findBudget(full, curve(pages * 1.5));
   assert.equal(few.workingSet?.residentBytes, 4 * MIB);
-  const more = await findBudget(full, curve(pages * 1.25 + 1));
+  const more = await findBudget(full, curve(pages * 1.5 + 1));
   assert.ok(more.workingSet!.residentBytes >= 8 * MIB);
 });
 
