@@ -34,7 +34,7 @@ export interface Measured {
 }
 
 /** How a run ended. `slow`: stopped, because it took a multiple of the time of the first runs. */
-export type Outcome = 'ok' | 'slow' | 'failed';
+type Outcome = 'ok' | 'slow' | 'failed';
 
 export interface Trial {
   readonly residentBytes: number;

@@ -28,7 +28,7 @@ interface Program {
 }
 
 /** A script is run by this Node; other words are a command line. */
-export const programOf = (words: readonly string[]): readonly string[] =>
+const programOf = (words: readonly string[]): readonly string[] =>
   /\.[cm]?[jt]s$/.test(words[0] ?? '') ? [process.execPath, ...words] : words;
 
 function checkPaging(): void {

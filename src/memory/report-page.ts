@@ -13,7 +13,7 @@ import { Column } from './sample-log.ts';
 
 const MIB = 2 ** 20;
 const WIDTH = 440;
-const X_TICKS = 4;
+const X_TICKS = 6;
 
 type Point = readonly [number, number];
 type Rows = Report['samples']['rows'];
@@ -74,7 +74,7 @@ function ratePlots(rows: Rows, unitMs: number): Plot[] {
     points: rates(rows, column, unitMs, factor),
   });
   const faults = rate(0, 'faults', Column.faults, 1000);
-  const stalled = rate(1, 'stalled', Column.stalledMs, 100);
+  const stalled = rate(0, 'stalled', Column.stalledMs, 100);
   const pages = [
     rate(0, 'pages in', Column.pageIns, 1000),
     rate(1, 'pages out', Column.pageOuts, 1000),
