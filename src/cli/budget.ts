@@ -85,7 +85,7 @@ export async function findBudget(
       good = trial;
       upper = bytes;
     } else lower = bytes;
-    if (isBetween && good !== null) break;
+    if (isBetween) break;
   }
   return { peakBytes, workingSet: good, trials };
 }

@@ -11,7 +11,7 @@ import { SwapError } from '../base/errors.ts';
 import type { Report } from '../memory/report.ts';
 import type { Measured } from './budget.ts';
 import { notStarted } from './program.ts';
-import { nodeOptions } from './run-program.ts';
+import { nodeOptions, plainNodeOptions } from './run-program.ts';
 
 export interface RunRequest {
   readonly words: readonly string[];
@@ -67,7 +67,7 @@ function variablesFor(request: RunRequest, folder: string): NodeJS.ProcessEnv {
     return {
       ...env,
       FRONTSWAP_RECORD: `${folder}/`,
-      NODE_OPTIONS: `${env['NODE_OPTIONS'] ?? ''} --import=${recorder}`.trim(),
+      NODE_OPTIONS: `${plainNodeOptions(env['NODE_OPTIONS'])} --import=${recorder}`.trim(),
     };
   return {
     ...env,

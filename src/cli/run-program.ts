@@ -62,9 +62,17 @@ function swapFile(given: string): string {
 /** The URL that NODE_OPTIONS imports, percent-encoded: a space in the path would end the word. */
 const registerUrl: string = new URL('../memory/register.js', import.meta.url).href;
 
+const own = `--import=${registerUrl}`;
+
+/** NODE_OPTIONS without the import. */
+export const plainNodeOptions = (before = ''): string =>
+  before
+    .split(' ')
+    .filter((word) => word !== own)
+    .join(' ');
+
 /** Adds the import to NODE_OPTIONS, unless it is there. */
 export function nodeOptions(before = ''): string {
-  const own = `--import=${registerUrl}`;
   if (before.split(' ').includes(own)) return before;
   return before === '' ? own : `${before} ${own}`;
 }

@@ -1,7 +1,7 @@
 /** `frontswap doctor --run`: real runs of small programs. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { testFolder } from '../support/fixtures/folder.ts';
@@ -92,18 +92,34 @@ for (const [argv, status, message] of failures)
     assert.match(result.stderr, message);
   });
 
-test('variables of an outer frontswap run do not reach the plain run', options, (t) => {
-  const { file } = program(t);
-  const report = join(testFolder(t), 'outer.json');
-  const { status, stdout, stderr } = doctor(['--json', file], {
+test('the plain run inside a frontswap run is not paged', options, (t) => {
+  const { status, stdout, stderr } = doctor(['--json', program(t).file], {
     FRONTSWAP_RESIDENT: '1M',
-    FRONTSWAP_REPORT: report,
-    FRONTSWAP_STATS: '1',
+    NODE_OPTIONS: `--import=${new URL('../../src/memory/register.js', import.meta.url).href}`,
   });
   assert.equal(status, 0, stderr);
-  assert.equal(JSON.parse(stdout).peakBytes, 32 * 2 ** 20);
+  const { plain, peakBytes } = JSON.parse(stdout);
+  assert.equal(peakBytes, 32 * 2 ** 20);
+  assert.ok(plain.maxRssBytes > peakBytes, 'all of its memory is resident');
   assert.equal(stderr, 'out\n');
-  assert.equal(existsSync(report), false);
+});
+
+test('a run that hangs with a small budget is stopped, and no budget suggested', options, (t) => {
+  const { file } = program(t);
+  const slow = join(testFolder(t), 'slow.mjs');
+  writeFileSync(
+    slow,
+    `await import(${JSON.stringify(file)});
+    if (Number(process.env.FRONTSWAP_RESIDENT) < 2 ** 26) setInterval(() => {}, 1000);`,
+  );
+  const { status, stdout, stderr } = doctor(['--json', slow]);
+  assert.equal(status, 0, stderr);
+  const { runs, workingSetBytes, suggestedResidentBytes } = JSON.parse(stdout);
+  assert.deepEqual([workingSetBytes, suggestedResidentBytes], [null, null]);
+  assert.deepEqual(
+    runs.map(({ outcome }: { outcome: string }) => outcome),
+    ['ok', 'slow', 'slow'],
+  );
 });
 
 test('doctor takes words only with --run, which requires some', async () => {
