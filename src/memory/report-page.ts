@@ -101,12 +101,16 @@ function chartOf({ id, title, yLabel, description, series }: Plot, xLabel: strin
     panels: [
       {
         x: { label: xLabel, include: [0], tickCount: X_TICKS },
-        y: { label: yLabel, include: [0, 1] },
+        y: { label: yLabel, include: [0, 1], format: shortCount },
         series,
       },
     ],
   };
 }
+
+/** Longer labels would not fit beside the plot. */
+const shortCount = (value: number): string =>
+  value >= 1e6 ? `${value / 1e6}M` : value >= 10_000 ? `${value / 1000}k` : count(value);
 
 const count = (value: number): string => value.toLocaleString('en-US');
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
