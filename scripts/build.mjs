@@ -135,7 +135,14 @@ function linkPackage(folder) {
 async function bundle() {
   const file = (name) => join(out, `${name}.js`);
   const entries = [
-    ...['index', 'memory/explicit-swap', 'cli/main', 'async/worker', 'async/worker-pages'],
+    ...[
+      'index',
+      'memory/explicit-swap',
+      'memory/report-file',
+      'cli/main',
+      'async/worker',
+      'async/worker-pages',
+    ],
     ...readdirSync(join(root, 'src/exports')).map((name) => `exports/${name.replace(/\.ts$/, '')}`),
   ];
   const outputFiles = [

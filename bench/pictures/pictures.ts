@@ -1,6 +1,7 @@
 /** The pictures of the documentation: how each is measured, and how its measurement is drawn. */
+
+import { type Chart, type Label, renderChart, type Series } from '../../src/chart/chart.ts';
 import type { Budgets } from './budgets.ts';
-import { type Chart, type Label, renderChart, type Series } from './chart.ts';
 import type { DiskRss } from './disk-rss.ts';
 import { type Measured, provenance } from './measured.ts';
 import { type Recording, renderTerminal } from './terminal.ts';

@@ -5,7 +5,7 @@
  * The screen is the part of a terminal that the programs here use: lines of text, carriage return, erase line, hidden
  * cursor. Any other control sequence is an error, so that no picture shows what the terminal did not.
  */
-import { document, element, escapeXml } from './svg.ts';
+import { document, element, escapeXml } from '../../src/chart/svg.ts';
 
 export interface Recording {
   readonly command: string;

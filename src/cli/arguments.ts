@@ -2,7 +2,13 @@
 import { parseArgs } from 'node:util';
 import { SwapError } from '../base/errors.ts';
 import { suggestion } from '../base/nearest.ts';
-import { type Arguments, type Command, commonOptions, type OptionSpec } from './command.ts';
+import {
+  type Arguments,
+  type Command,
+  commonOptions,
+  type OptionSpec,
+  takesWord,
+} from './command.ts';
 
 function unknownOption(rawName: string, name: string, specs: readonly OptionSpec[]): SwapError {
   const names = specs.map((spec) => spec.name);
@@ -24,6 +30,7 @@ function readValue(
     if (value !== undefined) throw valueError(key, `does not take a value, but got '${value}'`);
     return true;
   }
+  if (value === undefined && spec.isValueOptional === true) return true;
   if (value === undefined) throw valueError(key, `requires a value: ${spec.value}`);
   // In '--limit --run x' the value of --limit is missing; '--run' is not its value.
   if (isInline !== true && value.length > 1 && value.startsWith('-'))
@@ -44,7 +51,7 @@ export function splitProgram(
 ): readonly [own: readonly string[], program: readonly string[]] {
   if (command.positionals !== 'program') return [words, []];
   const needsValue = (word: string): boolean =>
-    command.options.some(({ name, value }) => value !== undefined && word === `--${name}`);
+    command.options.some((option) => takesWord(option) && word === `--${option.name}`);
   let at = 0;
   while (at < words.length) {
     const word = words[at] ?? '';
@@ -55,7 +62,7 @@ export function splitProgram(
   return [words.slice(0, at), words.slice(at)];
 }
 
-/** Only flags may be repeated. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
+/** Only options without a required value may be repeated; the last one counts. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
 export function sortArguments(command: Command, argv: readonly string[]): Arguments {
   const specs = [...command.options, ...commonOptions];
   const byName = new Map(specs.map((spec) => [spec.name, spec]));
@@ -65,12 +72,12 @@ export function sortArguments(command: Command, argv: readonly string[]): Argume
     allowPositionals: true,
     tokens: true,
     options: Object.fromEntries(
-      specs.map(({ name, short, value }) => [
-        name,
+      specs.map((spec) => [
+        spec.name,
         {
-          type: value === undefined ? ('boolean' as const) : ('string' as const),
+          type: takesWord(spec) ? ('string' as const) : ('boolean' as const),
           multiple: true,
-          ...(short === undefined ? {} : { short }),
+          ...(spec.short === undefined ? {} : { short: spec.short }),
         },
       ]),
     ),
@@ -84,7 +91,7 @@ export function sortArguments(command: Command, argv: readonly string[]): Argume
     if (spec === undefined) throw unknownOption(token.rawName, token.name, specs);
     const value = readValue(spec, token.value, token.inlineValue);
     const before = options.get(spec.name);
-    if (before !== undefined && spec.value !== undefined && spec.multiple !== true)
+    if (before !== undefined && takesWord(spec) && spec.multiple !== true)
       throw new SwapError(
         'ERR_ARG_CONFLICT',
         `--${spec.name} is given twice: '${String(before)}' and '${String(value)}'`,

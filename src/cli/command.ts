@@ -4,6 +4,10 @@ import type { World } from './world.ts';
 
 export type OptionSpec = SettingSpec;
 
+/** Whether the next word is the value of the option. */
+export const takesWord = ({ value, isValueOptional }: OptionSpec): boolean =>
+  value !== undefined && isValueOptional !== true;
+
 /** Parsed arguments: options by long name, and positional arguments. */
 export interface Arguments {
   readonly options: ReadonlyMap<string, string | boolean | readonly string[]>;

@@ -1,5 +1,5 @@
 /** The completion script for bash 4 and later; works with and without the package bash-completion. */
-import { type Command, commonOptions } from './command.ts';
+import { type Command, commonOptions, takesWord } from './command.ts';
 import { spellings, tableWords, valueKind } from './option-values.ts';
 
 const shells = 'bash zsh fish';
@@ -7,7 +7,7 @@ const shells = 'bash zsh fish';
 /** Cases that complete the value of an option: `host:-U|host:--unix) ...`. */
 function valueCases(command: Command): string {
   return command.options
-    .filter(({ value }) => value !== undefined)
+    .filter(takesWord)
     .map((option) => {
       const pattern = spellings(option).map((it) => `${command.name}:${it}`);
       const kind = valueKind(option);
@@ -35,9 +35,7 @@ function positionalAction({ positionals }: Command, names: readonly string[]): s
 export function bashScript(commands: readonly Command[]): string {
   const names = commands.map(({ name }) => name);
   const program = commands.filter(({ positionals }) => positionals === 'program');
-  const skips = program.flatMap(({ options }) =>
-    options.filter(({ value }) => value !== undefined).flatMap(spellings),
-  );
+  const skips = program.flatMap(({ options }) => options.filter(takesWord).flatMap(spellings));
   const cases = commands
     .map(
       (command) => `    ${command.name})
@@ -67,7 +65,7 @@ _frontswap_list() {
 
 _frontswap_disks() { "\${COMP_WORDS[0]}" list --noheadings --raw --output NAME 2> /dev/null; }
 
-# The program of 'frontswap run' and its arguments. $1: the index of the program's name.
+# The program of 'frontswap run' or 'doctor --run' and its arguments. $1: the index of the program's name.
 _frontswap_program() {
   if ((COMP_CWORD == $1)); then COMPREPLY=($(compgen -c -- "$cur"))
   elif declare -F _command_offset > /dev/null; then _command_offset "$1"
@@ -88,7 +86,7 @@ _frontswap() {
     else _frontswap_words '${names.join(' ')}'; fi
     return
   fi
-  if [[ $command == ${program.map(({ name }) => name).join('|')} ]]; then
+  if [[ $command == @(${program.map(({ name }) => name).join('|')}) ]]; then
     for ((at++; at <= COMP_CWORD; at++)); do
       case \${COMP_WORDS[at]} in
         --) if ((at < COMP_CWORD)); then _frontswap_program $((at + 1)); return; fi ;;

@@ -9,6 +9,7 @@ const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 const inSpec = (text: string): string => text.replace(/[\\:[\]]/g, '\\$&');
 
 function valueAction(option: OptionSpec, command: Command | null): string {
+  if (option.isValueOptional === true) return `::${inSpec(option.value ?? '')}: `;
   const kind = valueKind(option);
   if (kind.kind === 'none') return '';
   const actions = {
@@ -24,7 +25,7 @@ function valueAction(option: OptionSpec, command: Command | null): string {
 function optionSpec(option: OptionSpec, command: Command | null): string {
   const words = spellings(option);
   const tail = quoted(`[${inSpec(brief(option.help))}]${valueAction(option, command)}`);
-  const sign = option.value === undefined ? '' : '=';
+  const sign = option.value === undefined ? '' : option.isValueOptional === true ? '=-' : '=';
   const form = words.map((word) => (word.startsWith('--') ? `${word}${sign}` : word));
   const list = form.length === 1 ? form[0] : `{${form.join(',')}}`;
   const before = option.multiple === true ? "'*'" : quoted(`(${words.join(' ')})`);

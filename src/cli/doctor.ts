@@ -1,5 +1,10 @@
-/** `frontswap doctor`: reports whether this machine can page memory, and how to install missing features. */
+/**
+ * `frontswap doctor`: reports whether this machine can page memory, and how to install missing features. With --run it
+ * measures a program (doctor-run.ts).
+ */
+
 import type { Check, Verdict } from '../memory/diagnosis.ts';
+import { checkPositionals } from './arguments.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { styleFor, wantsColor } from './style.ts';
 
@@ -24,20 +29,35 @@ const lineOf = ({ name, verdict, found, fix }: Check, paint: (text: string) => s
 export const doctorCommand: Command = {
   name: 'doctor',
   group: 'general',
-  summary: 'check whether this machine can page memory, with fixes',
-  usage: 'doctor [--json]',
+  summary: 'check whether memory can be paged here; suggest a budget',
+  usage: 'doctor [--json] [--run PROGRAM [ARGUMENTS...]]',
   examples: [
     { line: 'frontswap doctor', what: 'one line per check, and a fix if needed' },
     { line: 'frontswap doctor --json | jq -e \'.verdict != "missing"\'', what: 'for scripts' },
+    {
+      line: 'frontswap doctor --run app.js --rows 1000',
+      what: 'the working set of a program, measured, and a budget for it',
+    },
   ],
-  options: [],
-  positionals: 'none',
-  positionalsMax: 0,
+  options: [
+    {
+      name: 'run',
+      help: 'measure PROGRAM, which is a script for Node or a command line: run it without paging, with all its memory resident and with up to six smaller budgets',
+    },
+  ],
+  positionals: 'program',
+  positionalsMax: Number.POSITIVE_INFINITY,
   notes: [
     'Checks: platform and page size, Node and the largest region, the foreign function interface, the kernel, userfaultfd and permission to use it, system calls into evicted pages, features, limits.',
-    'Exit status: 0 memory can be paged transparently (also with limits), 1 it cannot, 2 wrong usage.',
+    'With --run: prints the time, the share of it that was stalled in faults, the pages read back and the peak RSS of each run, then the working set, a budget for --resident and what it saves. PROGRAM must end by itself; it is run several times, with the same effects each time, and its standard input is empty. Its output of the first run goes to stderr, that of the others is dropped. A run that takes more than four times as long as the first, and a second, is stopped. Progress is shown on a terminal only.',
+    'Exit status: 0 memory can be paged transparently (also with limits), 1 it cannot, 2 wrong usage. With --run: 0 measured, 1 PROGRAM failed or has no memory to page, 126 PROGRAM not executable, 127 PROGRAM not found.',
   ],
   async run(args, world) {
+    if (flag(args, 'run')) {
+      const { suggestBudget } = await import('./doctor-run.ts');
+      return suggestBudget(args, world);
+    }
+    checkPositionals({ ...doctorCommand, positionalsMax: 0 }, args);
     const { diagnose, gatherFacts, verdictOf } = await import('../memory/diagnosis.ts');
     const checks = diagnose(gatherFacts());
     const verdict = verdictOf(checks);

@@ -9,6 +9,7 @@ import {
   type Group,
   type OptionSpec,
 } from './command.ts';
+import { valueText } from './option-values.ts';
 import { type Style, styleFor, wantsColor } from './style.ts';
 import type { World } from './world.ts';
 
@@ -36,9 +37,10 @@ function wrap(text: string, indent: string, first = indent): string {
   return lines.join('\n');
 }
 
-function optionText({ name, short, value, help }: OptionSpec): string {
+function optionText(option: OptionSpec): string {
+  const { name, short, help } = option;
   const shortForm = short === undefined ? '    ' : `-${short}, `;
-  const head = `  ${shortForm}--${name}${value === undefined ? '' : ` ${value}`}`;
+  const head = `  ${shortForm}--${name}${valueText(option)}`;
   return `${head}\n${wrap(help, ' '.repeat(10))}\n`;
 }
 

@@ -6,7 +6,7 @@
  */
 import { type Command, type CommandTable, commonOptions, type OptionSpec } from './command.ts';
 import { groups, library, overviewExamples } from './help.ts';
-import { spellings } from './option-values.ts';
+import { spellings, valueText } from './option-values.ts';
 
 /** Escapes text for roff: no escapes, no requests, and minus signs that can be pasted. */
 const roff = (text: string): string =>
@@ -28,7 +28,8 @@ const paragraphs = (texts: readonly string[]): string =>
 
 function optionText(option: OptionSpec): string {
   const words = spellings(option).map(bold).join(', ');
-  const value = option.value === undefined ? '' : ` \\fI${roff(option.value)}\\fR`;
+  const text = option.value === undefined ? '' : roff(valueText(option));
+  const value = text.replace(/[^ =[\]]+/, (word) => `\\fI${word}\\fR`);
   return tagged(`${words}${value}`, option.help);
 }
 
@@ -72,7 +73,11 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
   ['FRONTSWAP_DISCARD', '1: add WebAssembly.Memory.prototype.discard()'],
   ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
   ['FRONTSWAP_SHARED', '1: page shared memories, too'],
-  ['FRONTSWAP_STATS', '1: print paging statistics when a process exits'],
+  [
+    'FRONTSWAP_STATS',
+    '1: print paging statistics when a process exits; a duration such as 1s: also per interval',
+  ],
+  ['FRONTSWAP_REPORT', 'write a report of the paging at exit: FILE.html or FILE.json'],
   ['XDG_RUNTIME_DIR', 'folder of the sockets of users other than root'],
   ['NO_COLOR, FORCE_COLOR', 'disable colours; enable colours in a pipe, too'],
 ];

@@ -8,13 +8,17 @@ export type ValueKind =
   | { readonly kind: 'none' | 'any' | 'file' | 'columns' }
   | { readonly kind: 'words'; readonly words: readonly string[] };
 
-export function valueKind({ value }: OptionSpec): ValueKind {
-  if (value === undefined) return { kind: 'none' };
+export function valueKind({ value, isValueOptional }: OptionSpec): ValueKind {
+  if (value === undefined || isValueOptional === true) return { kind: 'none' };
   if (value === 'COLUMNS') return { kind: 'columns' };
   if (['PATH', 'FILE', 'PATH:SIZE'].includes(value)) return { kind: 'file' };
   const isChoice = value.includes('|') && value === value.toLowerCase();
   return isChoice ? { kind: 'words', words: value.split('|') } : { kind: 'any' };
 }
+
+/** The value as help prints it after the option: ` PATH`, `[=INTERVAL]`. */
+export const valueText = ({ value, isValueOptional }: OptionSpec): string =>
+  value === undefined ? '' : isValueOptional === true ? `[=${value}]` : ` ${value}`;
 
 /** `-U` and `--unix`. */
 export const spellings = ({ name, short }: OptionSpec): readonly string[] =>

@@ -17,7 +17,7 @@ const isInPath = (name: string): boolean =>
   (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, name)));
 
 /** The error of a program that does not start, with the exit status of a shell: 127 not found, 126 not executable. */
-function notStarted(name: string, errno: number): SwapError {
+export function notStarted(name: string, errno: number): SwapError {
   const [symbol = 'unknown error', text = ''] = getSystemErrorMap().get(-errno) ?? [];
   const facts = { program: name, errno: symbol };
   const isPath = name.includes('/');

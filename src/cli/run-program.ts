@@ -2,12 +2,15 @@
  * `frontswap run`: runs a program, and the Node programs that it starts, with their WebAssembly memories paged. It checks the
  * options, sets the environment that `frontswap/register` reads, and replaces itself by the program.
  */
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { parseDuration } from '../base/duration.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { parseLimit } from '../host/limits.ts';
 import { BUFFER_BYTES_MIN } from '../memory/array-buffer.ts';
+import { LINE_MS_MIN, parseReport } from '../memory/watch-settings.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 import { type Arguments, type Command, flag, text } from './command.ts';
@@ -66,11 +69,39 @@ function bufferBytes(given: string): number {
 /** The URL that NODE_OPTIONS imports, percent-encoded: a space in the path would end the word. */
 const registerUrl: string = new URL('../memory/register.js', import.meta.url).href;
 
+const own = `--import=${registerUrl}`;
+
+/** NODE_OPTIONS without the import. */
+export const plainNodeOptions = (before = ''): string =>
+  before
+    .split(' ')
+    .filter((word) => word !== own)
+    .join(' ');
+
 /** Adds the import to NODE_OPTIONS, unless it is there. */
-function nodeOptions(before = ''): string {
-  const own = `--import=${registerUrl}`;
+export function nodeOptions(before = ''): string {
   if (before.split(' ').includes(own)) return before;
   return before === '' ? own : `${before} ${own}`;
+}
+
+function statsVariables(args: Arguments): Record<string, string> {
+  const interval = text(args, 'stats');
+  if (interval === null) return flag(args, 'stats') ? { FRONTSWAP_STATS: '1' } : {};
+  parseDuration('--stats', interval, LINE_MS_MIN);
+  return { FRONTSWAP_STATS: interval };
+}
+
+/** The process id stays when the program replaces this process, so the program writes FILE itself. */
+function reportVariables(args: Arguments): Record<string, string> {
+  const file = text(args, 'report');
+  if (file === null) return {};
+  const path = parseReport('--report', file);
+  if (!existsSync(dirname(path)))
+    throw new SwapError('ERR_ARG_VALUE', `--report: the folder ${dirname(path)} does not exist`, {
+      key: '--report',
+      value: file,
+    });
+  return { FRONTSWAP_REPORT: path, FRONTSWAP_REPORT_PID: String(process.pid) };
 }
 
 /** The environment variables that `frontswap/register` reads. */
@@ -87,7 +118,8 @@ function variablesFor(args: Arguments, env: World['env']): Record<string, string
     ...(buffers === null ? {} : { FRONTSWAP_BUFFERS: String(bufferBytes(buffers)) }),
     ...(flag(args, 'same-core') ? { FRONTSWAP_SAME_CORE: '1' } : {}),
     ...(flag(args, 'shared') ? { FRONTSWAP_SHARED: '1' } : {}),
-    ...(flag(args, 'stats') ? { FRONTSWAP_STATS: '1' } : {}),
+    ...statsVariables(args),
+    ...reportVariables(args),
     NODE_OPTIONS: nodeOptions(env['NODE_OPTIONS']),
   };
 }
@@ -111,8 +143,12 @@ export const runProgramCommand: Command = {
       what: 'large typed arrays and Buffers paged, too',
     },
     {
-      line: 'frontswap run --resident 256M --stats node app.js',
-      what: 'with a summary at the end, on stderr',
+      line: 'frontswap run --resident 256M --stats=1s node app.js',
+      what: 'with a line of statistics each second and a summary at the end, on stderr',
+    },
+    {
+      line: 'frontswap run --resident 256M --report paging.html node app.js',
+      what: 'with plots of memory, faults and stalls in a page that a browser shows',
     },
   ],
   options: [
@@ -144,13 +180,24 @@ export const runProgramCommand: Command = {
       name: 'shared',
       help: 'page shared memories, too; a thread that waits in one (Atomics.wait) may hang',
     },
-    { name: 'stats', help: 'print paging statistics on stderr when a process exits' },
+    {
+      name: 'stats',
+      value: 'INTERVAL',
+      isValueOptional: true,
+      help: 'print paging statistics on stderr when a process exits; with an interval such as 1s, at least 100ms, also while it runs',
+    },
+    {
+      name: 'report',
+      value: 'FILE',
+      help: 'write a report of the paging when a process exits: FILE.html is a page with plots, FILE.json the data',
+    },
   ],
   positionals: 'program',
   positionalsMax: Number.POSITIVE_INFINITY,
   notes: [
     'Options of frontswap precede PROGRAM; all words from PROGRAM on belong to it. Node programs that it starts are paged as well, each with its own budget. Programs other than Node run unchanged.',
     'The command sets NODE_OPTIONS and the FRONTSWAP_ variables that frontswap/register reads, and then replaces itself by PROGRAM (exec): signals, the terminal and the exit status are those of PROGRAM.',
+    'Each process writes a report of its own: PROGRAM to FILE, a Node program that it starts to FILE with its process id before the extension. A process that a signal ends without its exit handlers writes none.',
     "Exit status: PROGRAM's; 128+n when signal n ended it, as the shell reports it; 127 PROGRAM not found, 126 PROGRAM not executable, 2 wrong usage.",
   ],
   async run(args, world) {

@@ -17,6 +17,8 @@ export interface SettingSpec {
   readonly short?: string;
   /** Placeholder of the value in help; absent: a boolean flag. */
   readonly value?: string;
+  /** True: also a flag; a value follows `=` in the same word. */
+  readonly isValueOptional?: boolean;
   readonly multiple?: boolean;
   readonly help: string;
 }

@@ -30,6 +30,7 @@ import {
   EngineState,
   regionIndex,
 } from './control-block.ts';
+import { EngineWatch, type WatchOptions } from './engine-watch.ts';
 import { type LiveRegion, LiveRegions, RegionOrigin } from './live-regions.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
@@ -45,6 +46,8 @@ export interface EngineOptions extends TierOptions {
   readonly sharedPages: number;
   /** The processor that the fault thread runs on; null: any. */
   readonly processor: number | null;
+  /** Null: neither samples nor lines on stderr. */
+  readonly watch: WatchOptions | null;
 }
 
 /** Longest poll, and longest poll while the process exits: the fault thread stops within this time. */
@@ -71,6 +74,7 @@ export class Engine {
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
   readonly #regions: LiveRegions;
+  readonly #watch: EngineWatch | null;
   #idlePolls = 0;
   #steps = 0;
   #hasMoreWork = false;
@@ -101,6 +105,7 @@ export class Engine {
     if (options.processor !== null) new Affinity(linux).pin([options.processor]);
     this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
     control.doorbell = this.#doorbell.fd;
+    this.#watch = options.watch === null ? null : new EngineWatch(linux, options.watch);
   }
 
   get isEnded(): boolean {
@@ -120,15 +125,24 @@ export class Engine {
     if (this.#idlePolls === COMPACT_AFTER && this.#tiers.compactIdle())
       this.#idlePolls = COMPACT_AFTER - 1;
     if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
+    this.#recordSample();
   }
 
   #pollTimeout(): number {
     if (this.#hasMoreWork) return 0;
-    return this.#control.isExiting ? EXITING_MS : IDLE_MS;
+    if (this.#control.isExiting) return EXITING_MS;
+    return this.#watch === null ? IDLE_MS : this.#watch.timeout(IDLE_MS);
+  }
+
+  #recordSample(): void {
+    if (this.#watch === null || !this.#watch.isDue()) return;
+    writeSwapStats(this.#control.swapStats, this.#tiers);
+    this.#watch.record(this.#control.swapStats);
   }
 
   #serveFaults(): void {
     const count = this.#uffd.readMessages();
+    this.#watch?.beginFaults();
     for (let i = 0; i < count; i++) {
       if (this.#uffd.event(i) !== UffdEvent.fault) continue;
       const address = this.#uffd.faultAddress(i);
@@ -140,6 +154,7 @@ export class Engine {
       const page = Math.floor((address - live.memory.address) / PAGE_BYTES);
       this.pager.fault(live.region, page, this.#uffd.faultFlags(i));
     }
+    this.#watch?.endFaults();
     this.#tiers.maintain(count);
   }
 
@@ -211,6 +226,7 @@ export class Engine {
       }
       at = end;
       this.#serveFaults();
+      this.#recordSample();
     }
     this.#tiers.maintain(to - from);
     numbers[0] = done;

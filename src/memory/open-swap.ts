@@ -24,6 +24,8 @@ import { type TransferListener, watchTransfers } from './buffer-transfers.ts';
 import { Caller, parseError } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
 import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
+import type { EngineOptions } from './engine.ts';
+import type { WatchOptions } from './engine-watch.ts';
 import type { FaultThreadData } from './fault-thread.ts';
 import {
   type AdoptOptions,
@@ -44,7 +46,6 @@ import {
   regionBytes,
   residentPages,
 } from './swap-options.ts';
-import type { TierOptions } from './tiers.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
 /** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
@@ -316,6 +317,11 @@ class TransparentSwap implements SwapOps {
  * ERR_IO_SYSTEM
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
+  return openWatched(options, null);
+}
+
+/** openSwap() for frontswap/register. @param watch null: the engine is not watched */
+export function openWatched(options: OpenSwapOptions, watch: WatchOptions | null): MemorySwap {
   checkOptions(options, 'openSwap(options)', [
     'frontswap',
     'devices',
@@ -332,7 +338,8 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   const sharedPages =
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
   const { linux, reason } = options.transparent === false ? notRequested : loadLinux();
-  const started = linux === null ? reason : startThread(linux, options, tiers, sharedPages);
+  const started =
+    linux === null ? reason : startThread(linux, options, { ...tiers, sharedPages, watch });
   if (typeof started !== 'string') return memorySwap(started);
   const isRequested = options.transparent !== false;
   if (isRequested)
@@ -357,17 +364,16 @@ const notRequested: LoadedLinux = { linux: null, reason: 'transparent is false' 
 function startThread(
   linux: Linux,
   options: OpenSwapOptions,
-  tiers: TierOptions,
-  sharedPages: number,
+  engine: Omit<EngineOptions, 'processor'>,
 ): TransparentSwap | string {
   if (linux.pageBytes !== PAGE_BYTES)
     return `this kernel has pages of ${linux.pageBytes} bytes, not 4096`;
   const control = new ControlBlock(linux);
-  control.swapStats[SwapStat.sharedPages] = sharedPages;
+  control.swapStats[SwapStat.sharedPages] = engine.sharedPages;
   const processor = options.sameCore === true ? shareProcessor(linux) : null;
   const data: FaultThreadData = {
     shared: control.shared,
-    options: { ...tiers, sharedPages, processor },
+    options: { ...engine, processor },
   };
   const worker = new Worker(new URL('../memory/fault-thread.cjs', import.meta.url), {
     workerData: data,

@@ -13,13 +13,13 @@
  *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
  *   FRONTSWAP_BUFFERS    also pages new ArrayBuffers and typed arrays of at least this size (watch-buffers.ts)
  *   FRONTSWAP_DISCARD    1: adds WebAssembly.Memory.prototype.discard() (memory-discard.ts)
- *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit
+ *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit; a duration such as 1s: also a line per interval
+ *   FRONTSWAP_REPORT     writes the memory, faults and stalls of the run at exit: FILE.html or FILE.json
  *
  * The fault thread starts with the first memory: a program without one only pays for this file.
  *
  * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
-import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -36,11 +36,13 @@ import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 import { watchBuffers } from './watch-buffers.ts';
+import { ProcessWatch } from './watch-process.ts';
 
 interface ProcessOptions {
   readonly swap: OpenSwapOptions;
   /** Size of the smallest ArrayBuffer that is paged, bytes; null: ArrayBuffers are not paged. */
   readonly bufferBytesMin: number | null;
+  readonly watch: ProcessWatch;
 }
 
 /** Options from the environment. Null: nothing can be paged; a warning says why. */
@@ -67,7 +69,11 @@ function optionsOfProcess(): ProcessOptions | null {
       devices: file === undefined ? [] : [fileOf(file)],
       sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
     };
-    return { swap, bufferBytesMin: bufferBytes(process.env['FRONTSWAP_BUFFERS']) };
+    return {
+      swap,
+      bufferBytesMin: bufferBytes(process.env['FRONTSWAP_BUFFERS']),
+      watch: new ProcessWatch(process.env),
+    };
   } catch (error) {
     warnNotPaged(error as Error); // the program still starts
     return null;
@@ -78,9 +84,9 @@ function optionsOfProcess(): ProcessOptions | null {
  * Starts paging. Synchronous, because a memory must be adopted before the program can use it. Loads the engine only
  * now: most programs that inherit NODE_OPTIONS have no WebAssembly memory.
  */
-function open(options: OpenSwapOptions): MemorySwap | null {
+function open({ swap, watch }: ProcessOptions): MemorySwap | null {
   try {
-    const opened = loadOpenSwap().openSwap(options);
+    const opened = loadOpenSwap().openWatched(swap, watch.options);
     if (opened.transparent) return opened;
     opened[Symbol.dispose](); // openSwap() has warned
   } catch (error) {
@@ -199,20 +205,6 @@ function reportLater(problem: SwapProblem): void {
 const warningOf = (message: string): Error =>
   Object.assign(new Error(message), { name: 'FrontswapWarning' });
 
-function printStatsAtExit(countNow: () => number): void {
-  process.on('exit', () => {
-    if (swap === null) return void writeSync(2, 'frontswap: 0 memories, nothing was paged\n');
-    swap.regions[0]?.prefetch({ offset: 0, length: 0 }); // any call makes the fault thread publish its statistics
-    const { residentBytes, storedPages, usedBytes, pageIns, faults, ...out } = swap.stats();
-    const count = countNow();
-    const files = out.devicePages === 0 ? '' : `, ${formatSize(out.devicePages * 4096)} in files`;
-    writeSync(
-      2,
-      `frontswap: ${count} ${count === 1 ? 'memory' : 'memories'}, ${formatSize(residentBytes)} resident, ${formatSize(storedPages * 4096)} stored in ${formatSize(usedBytes)}${files}, ${pageIns} pages in, ${out.pageOuts + out.pagesDropped} out, ${faults} faults\n`,
-    );
-  });
-}
-
 const processProblems = new Problems();
 /**
  * The event `problem` of the process's swap (MemorySwap.on), and NOT_PAGED for each memory that is not paged, also
@@ -240,10 +232,10 @@ if (options !== null) {
   const countNow = pageMemories(() => {
     if (isTried) return swap;
     isTried = true;
-    swap = open(options.swap);
+    swap = open(options);
     swap?.on('problem', (problem) => processProblems.emit(problem));
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
   }, options.bufferBytesMin);
-  if (process.env['FRONTSWAP_STATS'] === '1') printStatsAtExit(countNow);
+  options.watch.atExit(options.swap, () => swap, countNow);
 }

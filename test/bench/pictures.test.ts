@@ -1,10 +1,10 @@
 /** The writers of pictures: text stays text, values stay inside the axes, the same data gives the same well-formed XML. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Chart, type Panel, renderChart } from '../../bench/pictures/chart.ts';
-import { linearScale, logScale, spanOf } from '../../bench/pictures/scale.ts';
-import { element, escapeXml } from '../../bench/pictures/svg.ts';
 import { renderTerminal, shownBy } from '../../bench/pictures/terminal.ts';
+import { type Chart, type Panel, renderChart } from '../../src/chart/chart.ts';
+import { linearScale, logScale, spanOf } from '../../src/chart/scale.ts';
+import { element, escapeXml } from '../../src/chart/svg.ts';
 
 const panel = (rest: Partial<Panel>): Panel => ({
   x: { label: 'seconds' },

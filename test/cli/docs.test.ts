@@ -30,7 +30,7 @@ test('cli.md lists exactly the options of every command', async () => {
   const names = (options: readonly { readonly name: string }[]): string[] =>
     options.map(({ name }) => name).sort();
   assert.deepEqual(listed('Common options'), names(commonOptions));
-  for (const name of ['run', 'host', 'list', 'attach', 'reset', 'stop'])
+  for (const name of ['run', 'host', 'list', 'attach', 'reset', 'stop', 'doctor'])
     assert.deepEqual(listed(name), names((await commandTable.load(name)).options), name);
 });
 

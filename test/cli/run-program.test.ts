@@ -35,7 +35,7 @@ async function ask(argv: readonly string[], env: Record<string, string> = {}): P
 test('every option becomes the variable that register reads', async () => {
   const { words, variables } = await ask([
     ...['--resident', '256M', '--limit=1.5G', '--file', 'a b:c/swap:64M'],
-    ...['--same-core', '--shared', '--stats', '--', 'node', 'app.js'],
+    ...['--same-core', '--shared', '--stats', '--report', 'paging.html', '--', 'node', 'app.js'],
   ]);
   assert.deepEqual(words, ['node', 'app.js']);
   assert.deepEqual(variables, {
@@ -45,8 +45,17 @@ test('every option becomes the variable that register reads', async () => {
     FRONTSWAP_SAME_CORE: '1',
     FRONTSWAP_SHARED: '1',
     FRONTSWAP_STATS: '1',
+    FRONTSWAP_REPORT: `${process.cwd()}/paging.html`,
+    FRONTSWAP_REPORT_PID: String(process.pid),
     NODE_OPTIONS: `--import=${register}`,
   });
+});
+
+test('--stats takes an interval in the same word only', async () => {
+  const { words, variables } = await ask(['--stats=250ms', '--resident', '1M', 'node', 'x']);
+  assert.deepEqual([words, variables['FRONTSWAP_STATS']], [['node', 'x'], '250ms']);
+  const next = await ask(['--resident', '1M', '--stats', '1s', 'x']);
+  assert.deepEqual([next.words, next.variables['FRONTSWAP_STATS']], [['1s', 'x'], '1']);
 });
 
 test('NODE_OPTIONS of the user are kept, and the import is added once', async () => {
@@ -106,6 +115,11 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['--resident', '1M', '--file', '/a:4K', 'x'], /--file: '4K' is too small: at least 40K/],
   [['--resident', '1M', '--stat', 'x'], /unknown option --stat; did you mean '--stats'/],
   [['--resident', '--stats', 'x'], /--resident: requires a value: SIZE/],
+  [['--resident', '1M', '--stats=fast', 'x'], /--stats: 'fast' is not a valid duration; give/],
+  [['--resident', '1M', '--stats=99ms', 'x'], /--stats: '99ms' is too short: at least 100ms/],
+  [['--resident', '1M', '--stats=', 'x'], /--stats: '' is not a valid duration/],
+  [['--resident', '1M', '--report', 'a.txt', 'x'], /--report: 'a.txt' must end with .html/],
+  [['--resident', '1M', '--report', '/no/x.html', 'x'], /--report: the folder \/no does not exist/],
 ];
 for (const [argv, message] of wrong)
   test(`run ${argv.join(' ')} fails with ${message}`, async () => {

@@ -11,6 +11,7 @@ const source = join(root, 'src');
 const rankOf: Readonly<Record<string, number>> = {
   base: 0,
   codec: 1,
+  chart: 1,
   arena: 2,
   frontswap: 2,
   cleancache: 2,

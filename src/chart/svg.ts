@@ -79,19 +79,21 @@ export interface Frame {
   readonly description: string;
   /** Style rules besides the common ones. */
   readonly style?: string;
+  /** Makes the ids of title and description unique among the pictures of a page. */
+  readonly id?: string;
 }
 
 /** A whole SVG document. */
 export function document(frame: Frame, body: readonly string[]): string {
-  const { width, height, title, description } = frame;
+  const { width, height, title, description, id = '' } = frame;
   const attributes = {
     xmlns: 'http://www.w3.org/2000/svg',
     viewBox: `0 0 ${formatNumber(width)} ${formatNumber(height)}`,
-    ...{ width, height, role: 'img', 'aria-labelledby': 'title desc' },
+    ...{ width, height, role: 'img', 'aria-labelledby': `${id}title ${id}desc` },
   };
   const lines = [
-    element('title', { id: 'title' }, escapeXml(title)),
-    element('desc', { id: 'desc' }, escapeXml(description)),
+    element('title', { id: `${id}title` }, escapeXml(title)),
+    element('desc', { id: `${id}desc` }, escapeXml(description)),
     element('style', {}, `${style}${frame.style ?? ''}`),
     ...body,
   ];

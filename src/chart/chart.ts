@@ -22,6 +22,8 @@ interface Axis {
   /** In place of round values. A linear axis then ends at its last value, a logarithmic one at a power of its base. */
   readonly ticks?: readonly number[];
   readonly format?: (value: number) => string;
+  /** About this many ticks on a linear x axis; default 8. */
+  readonly tickCount?: number;
 }
 
 export interface Series {
@@ -69,6 +71,10 @@ export interface Chart {
   readonly description: string;
   readonly panels: readonly Panel[];
   readonly notes: readonly string[];
+  /** Width of all panels together, pixels; default 800. */
+  readonly width?: number;
+  /** See Frame.id. */
+  readonly id?: string;
 }
 
 const WIDTH = 800;
@@ -231,7 +237,7 @@ function plot(panel: Panel, box: Box): string {
     points.map(([at]) => at),
     left,
     right,
-    8,
+    panel.x.tickCount ?? 8,
   );
   const rule = panel.rule === undefined ? [] : [panel.rule.y];
   const y = scaleOf(panel.y, [...points.map(([, value]) => value), ...rule], bottom, top, 5);
@@ -271,11 +277,11 @@ function legend(panels: readonly Panel[], baseline: number): string[] {
 }
 
 export function renderChart(chart: Chart): string {
-  const { title, description, panels, notes } = chart;
+  const { title, description, panels, notes, width = WIDTH, id = '' } = chart;
   const names = legend(panels, 50);
   const hasPanelTitle = panels.some((panel) => panel.title !== undefined);
   const top = 64 + (names.length > 0 ? 24 : 0) + (hasPanelTitle ? 14 : 0);
-  const each = WIDTH / panels.length;
+  const each = width / panels.length;
   const bottom = top + PLOT_HEIGHT;
   const body = [
     text(8, 24, 'start', 'heading', title),
@@ -286,5 +292,5 @@ export function renderChart(chart: Chart): string {
     ...notes.map((note, i) => text(8, bottom + 62 + i * 16, 'start', 'note', note)),
   ];
   const height = bottom + 54 + notes.length * 16;
-  return document({ width: WIDTH, height, title, description }, body);
+  return document({ width, height, title, description, id }, body);
 }

@@ -1,0 +1,98 @@
+/** The log of samples: bounded, halved when full, silent after it was closed. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { lineOf } from '../../src/memory/engine-watch.ts';
+import {
+  Column,
+  SAMPLE_COLUMNS,
+  SAMPLE_MS_MIN,
+  SAMPLES_MAX,
+  SampleLog,
+  Summary,
+} from '../../src/memory/sample-log.ts';
+
+function row(values: Partial<Record<keyof typeof Column, number>>): Float64Array {
+  const made = new Float64Array(SAMPLE_COLUMNS);
+  for (const [name, value] of Object.entries(values))
+    made[Column[name as keyof typeof Column]] = value;
+  return made;
+}
+
+/** A log of `count` samples: counters rise by one, sizes are high in every other sample. */
+function logOf(count: number): SampleLog {
+  const log = new SampleLog();
+  for (let i = 1; i <= count; i++)
+    log.add(row({ atMs: i * 50, faults: i, residentBytes: i % 2 === 0 ? 4096 : 8192 }));
+  return log;
+}
+
+test('a full log keeps its samples, and one more halves them', () => {
+  const full = logOf(SAMPLES_MAX);
+  assert.equal(full.count, SAMPLES_MAX);
+  assert.equal(full.summary[Summary.intervalMs], SAMPLE_MS_MIN);
+  full.add(row({ atMs: (SAMPLES_MAX + 1) * 50, faults: SAMPLES_MAX + 1 }));
+  assert.equal(full.count, SAMPLES_MAX / 2 + 1);
+  assert.equal(full.summary[Summary.intervalMs], SAMPLE_MS_MIN * 2);
+});
+
+test('merged samples have the later counters and the larger sizes', () => {
+  const samples = logOf(SAMPLES_MAX + 1).samples();
+  const merged = samples.slice(0, SAMPLES_MAX / 2);
+  assert.deepEqual(
+    merged.map((sample) => sample[Column.faults]),
+    merged.map((_, i) => 2 * i + 2),
+  );
+  assert.ok(merged.every((sample) => sample[Column.residentBytes] === 8192));
+  assert.ok(samples.every((sample, i) => i === 0 || sample[Column.atMs]! > samples[i - 1]![0]!));
+});
+
+test('a log of many samples stays bounded and keeps the peaks', () => {
+  const log = logOf(20_000);
+  assert.ok(log.count <= SAMPLES_MAX && log.count > SAMPLES_MAX / 2, String(log.count));
+  assert.equal(log.samples().at(-1)?.[Column.faults], 20_000);
+  assert.equal(log.summary[Summary.peakResidentBytes], 8192);
+});
+
+test('the peak of RAM is of one sample, not of two', () => {
+  const log = new SampleLog();
+  log.add(row({ residentBytes: 100, usedBytes: 1 }));
+  log.add(row({ residentBytes: 10, usedBytes: 50 }));
+  assert.equal(log.summary[Summary.peakRamBytes], 101);
+});
+
+test('a closed log admits no writer', () => {
+  const log = new SampleLog();
+  const other = new SampleLog(log.shared);
+  assert.equal(log.enter(), true);
+  log.leave();
+  other.close(() => 0);
+  assert.equal(log.enter(), false);
+});
+
+test('closing waits for a writer, but not for one that has ended', () => {
+  const log = new SampleLog();
+  assert.equal(log.enter(), true);
+  let reads = 0;
+  new SampleLog(log.shared).close(() => {
+    if (++reads === 3) log.leave();
+    return 0;
+  });
+  assert.equal(log.enter(), false);
+  const ended = new SampleLog();
+  ended.enter();
+  let ms = 0;
+  ended.close(() => (ms += 50));
+  assert.ok(ms > 0);
+});
+
+test('the line has the state now, and rates since the line before', () => {
+  const before = row({ atMs: 1000, faults: 10, stalledMs: 5, pageOuts: 7 });
+  const now = row({
+    ...{ atMs: 1500, residentBytes: 2 ** 20, storedBytes: 3 * 2 ** 20, usedBytes: 2 ** 19 },
+    ...{ faults: 110, stalledMs: 55, pageIns: 9, pageOuts: 20 },
+  });
+  assert.equal(
+    lineOf(before, now),
+    'frontswap: 1M resident, 3M stored in 512K, 200 faults/s, 10.0% stalled, 13 pages out\n',
+  );
+});
