@@ -218,7 +218,7 @@ test('a reset disk is empty for the next guest, and its old name is refused', {
   await client.write(0, Buffer.alloc(4096, 7));
   const refused = reset('vm1');
   assert.equal(await refused.ended, 1);
-  assert.match(refused.text.stderr, /disk 'vm1' has 1 client/);
+  assert.match(refused.text.stderr, /disk 'vm1' is in use \(1 connection\)/);
   client[Symbol.dispose]();
   const forced = reset('--force', '--json', 'vm1');
   assert.equal(await forced.ended, 0, forced.text.stderr);
