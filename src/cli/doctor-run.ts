@@ -1,9 +1,8 @@
 /** `frontswap doctor --run`: measures a program at several resident budgets and suggests one. */
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
-import { loadLinux } from '../os/linux/system-call.ts';
+import { unsupportedReason } from '../memory/paging-support.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
-import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
 import {
   type Budget,
   findBudget,
@@ -32,16 +31,12 @@ const programOf = (words: readonly string[]): readonly string[] =>
   /\.[cm]?[jt]s$/.test(words[0] ?? '') ? [process.execPath, ...words] : words;
 
 function checkPaging(): void {
-  const { linux, reason } = loadLinux();
-  const opened = linux === null ? null : openUserfaultfd(linux, {});
-  if (opened?.uffd != null) {
-    opened.uffd.close();
-    return;
-  }
+  const reason = unsupportedReason();
+  if (reason === '') return;
   throw new SwapError(
     'ERR_IO_UNSUPPORTED',
-    `memory cannot be paged here: ${opened?.reason ?? reason}; 'frontswap doctor' says what to change`,
-    { reason: opened?.reason ?? reason },
+    `memory cannot be paged here: ${reason}; 'frontswap doctor' says what to change`,
+    { reason },
   );
 }
 

@@ -73,6 +73,7 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
   ['FRONTSWAP_DISCARD', '1: add WebAssembly.Memory.prototype.discard()'],
   ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
   ['FRONTSWAP_SHARED', '1: page shared memories, too'],
+  ['FRONTSWAP_STRICT', '1: end a process if its memory cannot be paged'],
   [
     'FRONTSWAP_STATS',
     '1: print paging statistics when a process exits; a duration such as 1s: also per interval',

@@ -118,6 +118,7 @@ function variablesFor(args: Arguments, env: World['env']): Record<string, string
     ...(buffers === null ? {} : { FRONTSWAP_BUFFERS: String(bufferBytes(buffers)) }),
     ...(flag(args, 'same-core') ? { FRONTSWAP_SAME_CORE: '1' } : {}),
     ...(flag(args, 'shared') ? { FRONTSWAP_SHARED: '1' } : {}),
+    ...(flag(args, 'strict') ? { FRONTSWAP_STRICT: '1' } : {}),
     ...statsVariables(args),
     ...reportVariables(args),
     NODE_OPTIONS: nodeOptions(env['NODE_OPTIONS']),
@@ -179,6 +180,10 @@ export const runProgramCommand: Command = {
     {
       name: 'shared',
       help: 'page shared memories, too; a thread that waits in one (Atomics.wait) may hang',
+    },
+    {
+      name: 'strict',
+      help: 'end a process with status 1 if its memory cannot be paged, instead of running it unpaged',
     },
     {
       name: 'stats',

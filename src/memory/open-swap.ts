@@ -35,6 +35,9 @@ import {
   type SwapOps,
 } from './memory-swap.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
+
+export { unsupportedReason } from './paging-support.ts';
+
 import { forwardProblems, Problems } from './problem.ts';
 import { type RegionHandle, type SwapRegion, swapRegion, viewRegion } from './region.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';

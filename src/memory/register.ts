@@ -6,31 +6,21 @@
  * Adopts every memory that the main thread creates (`new WebAssembly.Memory`) or that one of its modules exports; all
  * memories share one budget. Memories of worker threads are not paged: they end with their thread.
  *
- *   FRONTSWAP_RESIDENT   resident budget of all memories together; if it is not set, nothing is paged and a warning says so
- *   FRONTSWAP_LIMIT      limit of compressed pages; default: half of the memory
- *   FRONTSWAP_FILE       a swap file for pages that do not fit, and its size: /path/to/file:4G
- *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
- *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
- *   FRONTSWAP_BUFFERS    also pages new ArrayBuffers and typed arrays of at least this size (watch-buffers.ts)
- *   FRONTSWAP_DISCARD    1: adds WebAssembly.Memory.prototype.discard() (memory-discard.ts)
- *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit; a duration such as 1s: also a line per interval
- *   FRONTSWAP_REPORT     writes the memory, faults and stalls of the run at exit: FILE.html or FILE.json
+ * docs/reference/environment.md describes the FRONTSWAP_ variables; process-settings.ts parses them.
  *
  * The fault thread starts with the first memory: a program without one only pays for this file.
  *
  * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
+import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
-import { formatSize, parseSize } from '../base/size.ts';
-import { BUFFER_BYTES_MIN } from './array-buffer.ts';
 import { addDiscard } from './memory-discard.ts';
 import type { MemorySwap } from './memory-swap.ts';
-import type { OpenSwapOptions } from './open-swap.ts';
 import { notPaged, type ProblemSource, Problems, type SwapProblem } from './problem.ts';
+import { isOn, misspelt, type ProcessSettings, settingsOf } from './process-settings.ts';
 import type { SwapRegion } from './region.ts';
-import type { DeviceOptions } from './swap-file.ts';
 import { guardFiles, guardStreams } from './system-calls.ts';
 import { WasiCalls } from './wasi-calls.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
@@ -38,44 +28,33 @@ import { canWatchMemories, watchMemories } from './wasm-watch.ts';
 import { watchBuffers } from './watch-buffers.ts';
 import { ProcessWatch } from './watch-process.ts';
 
-interface ProcessOptions {
-  readonly swap: OpenSwapOptions;
-  /** Size of the smallest ArrayBuffer that is paged, bytes; null: ArrayBuffers are not paged. */
-  readonly bufferBytesMin: number | null;
+interface ProcessOptions extends ProcessSettings {
   readonly watch: ProcessWatch;
 }
+
+/** Whether FRONTSWAP_STRICT is set; a wrong value counts as set. */
+let isStrict = false;
 
 /** Options from the environment. Null: nothing can be paged; a warning says why. */
 function optionsOfProcess(): ProcessOptions | null {
   if (!isMainThread) return null;
-  const resident = process.env['FRONTSWAP_RESIDENT'];
-  if (resident === undefined) {
-    process.emitWarning('FRONTSWAP_RESIDENT is not set: nothing is paged', 'FrontswapWarning');
-    return null;
-  }
-  if (!canWatchMemories) {
-    process.emitWarning(
-      'WebAssembly is frozen, so nothing is paged; run Node without --frozen-intrinsics',
-      'FrontswapWarning',
-    );
-    return null;
-  }
-  const limit = process.env['FRONTSWAP_LIMIT'];
-  const file = process.env['FRONTSWAP_FILE'];
+  const { env } = process;
+  for (const warning of misspelt(env))
+    process.emitWarning(warning, { type: 'FrontswapWarning', code: 'ERR_ARG_UNKNOWN' });
   try {
-    const swap = {
-      residentBytes: parseSize('FRONTSWAP_RESIDENT', resident),
-      frontswap: limit === undefined ? {} : { limitBytes: parseSize('FRONTSWAP_LIMIT', limit) },
-      devices: file === undefined ? [] : [fileOf(file)],
-      sameCore: process.env['FRONTSWAP_SAME_CORE'] === '1',
-    };
-    return {
-      swap,
-      bufferBytesMin: bufferBytes(process.env['FRONTSWAP_BUFFERS']),
-      watch: new ProcessWatch(process.env),
-    };
+    isStrict = true;
+    isStrict = isOn(env, 'FRONTSWAP_STRICT');
+    const resident = env['FRONTSWAP_RESIDENT'];
+    if (resident === undefined)
+      throw new Error('FRONTSWAP_RESIDENT is not set; set it to a size such as 256M');
+    if (!canWatchMemories)
+      throw new Error('WebAssembly is frozen; run Node without --frozen-intrinsics');
+    const options = { ...settingsOf(env, resident), watch: new ProcessWatch(env) };
+    const reason = isStrict ? loadOpenSwap().unsupportedReason() : '';
+    if (reason !== '') throw unsupported(reason);
+    return options;
   } catch (error) {
-    warnNotPaged(error as Error); // the program still starts
+    endOrWarn(error as Error); // unless strict, the program still starts
     return null;
   }
 }
@@ -89,13 +68,26 @@ function open({ swap, watch }: ProcessOptions): MemorySwap | null {
     const opened = loadOpenSwap().openWatched(swap, watch.options);
     if (opened.transparent) return opened;
     opened[Symbol.dispose](); // openSwap() has warned
+    if (isStrict) throw unsupported(opened.reason);
   } catch (error) {
-    warnNotPaged(error as Error);
+    endOrWarn(error as Error);
   }
   return null;
 }
 
-function warnNotPaged({ message, code }: Error & { readonly code?: string }): void {
+const unsupported = (reason: string): SwapError =>
+  new SwapError(
+    'ERR_IO_UNSUPPORTED',
+    `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change`,
+    { reason },
+  );
+
+/** Reports that nothing is paged: ends a strict process, warns in others. */
+function endOrWarn({ message, code }: Error & { readonly code?: string }): void {
+  if (isStrict) {
+    writeSync(2, `frontswap: nothing is paged, and FRONTSWAP_STRICT is set: ${message}\n`);
+    process.exit(1);
+  }
   const type = 'FrontswapWarning';
   process.emitWarning(
     `nothing is paged: ${message}`,
@@ -110,34 +102,15 @@ function loadOpenSwap(): typeof import('./open-swap.ts') {
 /** Called only after a memory was adopted. */
 const regionOfNow = (memory: WasmMemory): SwapRegion | null => loadOpenSwap().regionOf(memory);
 
-function fileOf(text: string): DeviceOptions {
-  const colon = text.lastIndexOf(':');
-  const path = colon === -1 ? text : text.slice(0, colon);
-  return { kind: 'file', path, sizeBytes: parseSize('FRONTSWAP_FILE', text.slice(colon + 1)) };
-}
-
-/** @throws SwapError ERR_ARG_VALUE */
-function bufferBytes(text: string | undefined): number | null {
-  if (text === undefined) return null;
-  const bytes = parseSize('FRONTSWAP_BUFFERS', text);
-  if (bytes >= BUFFER_BYTES_MIN) return bytes;
-  throw new SwapError(
-    'ERR_ARG_VALUE',
-    `FRONTSWAP_BUFFERS is '${text}'; pass at least ${formatSize(BUFFER_BYTES_MIN)}`,
-    { bytes },
-  );
-}
-
 /**
  * Adopts each new memory, and each new buffer of at least `bufferBytesMin` bytes, into the swap that `swapNow` returns.
  * Returns a function that counts them.
  */
 function pageMemories(
+  { bufferBytesMin, pagesShared }: ProcessSettings,
   swapNow: () => MemorySwap | null,
-  bufferBytesMin: number | null,
 ): () => number {
   let count = 0;
-  const pagesShared = process.env['FRONTSWAP_SHARED'] === '1';
   const warned = new Set<string>();
   const warnOnce = (warning: Error & { readonly code?: string }): void => {
     const kind = warning.code ?? warning.message;
@@ -226,16 +199,15 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
 const options = optionsOfProcess();
 if (options !== null) {
   guardFiles(needsPin);
-  if (process.env['FRONTSWAP_DISCARD'] === '1')
-    addDiscard((memory) => (swap === null ? null : regionOfNow(memory)));
+  if (options.addsDiscard) addDiscard((memory) => (swap === null ? null : regionOfNow(memory)));
   let isTried = false;
-  const countNow = pageMemories(() => {
+  const countNow = pageMemories(options, () => {
     if (isTried) return swap;
     isTried = true;
     swap = open(options);
     swap?.on('problem', (problem) => processProblems.emit(problem));
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
-  }, options.bufferBytesMin);
+  });
   options.watch.atExit(options.swap, () => swap, countNow);
 }

@@ -107,9 +107,66 @@ test('a setting that is no size: the warning says what follows', options, async 
   );
 });
 
+test('a switch that is neither 0 nor 1 is an error', options, async () => {
+  const { stderr } = await under(['-e', program], { FRONTSWAP_SHARED: 'on' });
+  assert.match(stderr, /\[ERR_ARG_VALUE\] .*FRONTSWAP_SHARED is 'on'; set it to 1, or unset it/);
+});
+
+test(
+  'a misspelt variable is reported; other names with the prefix are ignored',
+  options,
+  async () => {
+    const { stderr } = await under(['-e', program], {
+      FRONTSWAP_LIMITS: '64M',
+      FRONTSWAP_VERSION: '1',
+    });
+    assert.match(
+      stderr,
+      /\[ERR_ARG_UNKNOWN\] .*unknown variable FRONTSWAP_LIMITS has no effect; did you mean FRONTSWAP_LIMIT\?/,
+    );
+    assert.doesNotMatch(stderr, /VERSION/);
+  },
+);
+
+const unpaged: readonly (readonly [string, readonly string[], NodeJS.ProcessEnv, RegExp])[] = [
+  ['no budget', [], { FRONTSWAP_RESIDENT: undefined }, /FRONTSWAP_RESIDENT is not set/],
+  ['a wrong setting', [], { FRONTSWAP_LIMIT: 'much' }, /FRONTSWAP_LIMIT: 'much' is not/],
+  ['a wrong switch', [], { FRONTSWAP_STRICT: 'yes' }, /FRONTSWAP_STRICT is 'yes'/],
+  ['no foreign functions', ['--no-addons'], {}, /memory cannot be paged here: koffi does not load/],
+  ['frozen intrinsics', ['--frozen-intrinsics'], {}, /WebAssembly is frozen/],
+];
+
+for (const [why, flags, environment, message] of unpaged)
+  test(`FRONTSWAP_STRICT ends the process before the program starts: ${why}`, options, async () => {
+    const strict = { FRONTSWAP_STRICT: '1', ...environment };
+    const ended = await under([...flags, '-e', "console.log('ran')"], strict);
+    assert.deepEqual([ended.code, ended.stdout], [1, ''], ended.stderr);
+    assert.match(ended.stderr, message);
+    assert.match(ended.stderr, /^frontswap: nothing is paged, and FRONTSWAP_STRICT is set: /m);
+  });
+
+test(
+  'FRONTSWAP_STRICT ends the process when its first memory cannot be paged',
+  options,
+  async () => {
+    const strict = { FRONTSWAP_STRICT: '1', FRONTSWAP_FILE: '/no/such/folder:64M' };
+    const { code, stdout, stderr } = await under(['-e', program], strict);
+    assert.deepEqual([code, stdout], [1, ''], stderr);
+    assert.match(stderr, /FRONTSWAP_STRICT is set: cannot open the swap file/);
+  },
+);
+
+test('a process that is paged runs under FRONTSWAP_STRICT', options, async () => {
+  const ended = await under(['-e', program], { FRONTSWAP_STRICT: '1' });
+  assert.deepEqual([ended.code, ended.stdout, adopted(ended)], [0, 'ran\n', 1], ended.stderr);
+});
+
 test('frozen intrinsics cause one warning', options, async () => {
   const { stderr } = await under(['--frozen-intrinsics', '-e', program]);
-  assert.match(stderr, /FrontswapWarning: WebAssembly is frozen, so nothing is paged/);
+  assert.match(
+    stderr,
+    /FrontswapWarning: nothing is paged: WebAssembly is frozen; run Node without/,
+  );
 });
 
 const places: readonly (readonly [string, number, string])[] = [
