@@ -7,6 +7,7 @@
  * --full is 4 GiB, the largest ArrayBuffer of Node 20; Node 22 and later take --size 16384 and more. It also runs in a
  * control group with a limit of 1 GiB: the run in RAM is killed there, and the table has only the paged run.
  */
+import { constants } from 'node:buffer';
 import { openSwap } from '../../src/index.ts';
 import { meter } from './meter.ts';
 import {
@@ -72,6 +73,13 @@ async function inRam(): Promise<Column[]> {
 
 const options = optionsOf(example);
 const bytes = options.size * MIB;
+if (bytes > constants.MAX_LENGTH) {
+  const largest = `${constants.MAX_LENGTH / MIB} MiB`;
+  console.error(
+    `large: --size ${options.size}: a buffer of Node ${process.version} has at most ${largest}`,
+  );
+  process.exit(2);
+}
 if (options.mode === 'ram') work(bytes, new ArrayBuffer(bytes));
 else if (options.mode === 'paged') paged(bytes, options.residentBytes);
 else {

@@ -12,7 +12,7 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
-import { checkOptions } from '../base/options.ts';
+import { checkInteger, checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
@@ -54,7 +54,7 @@ import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 /** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
 export interface OpenSwapOptions {
   readonly frontswap?: {
-    /** Limit of compressed pages and their tables, bytes; default: half of the memory that this process may use. */
+    /** Limit of compressed pages and their tables, bytes; 0: none. Default: half of the memory that this process may use. */
     readonly limitBytes?: number;
   };
   /** Swap files for pages that compressed RAM refuses. Default: none; such pages stay in memory. */
@@ -332,10 +332,12 @@ export function openWatched(options: OpenSwapOptions, watch: WatchOptions | null
     'sameCore',
     'transparent',
   ]);
-  if (options.frontswap !== undefined)
-    checkOptions(options.frontswap, 'openSwap({ frontswap })', ['limitBytes']);
+  const { frontswap = {} } = options;
+  checkOptions(frontswap, 'openSwap({ frontswap })', ['limitBytes']);
+  const { limitBytes = Math.floor(usableMemory().bytes / 2) } = frontswap;
+  checkInteger('openSwap({ frontswap })', 'limitBytes', limitBytes, { min: 0 });
   const tiers = {
-    limitBytes: options.frontswap?.limitBytes ?? Math.floor(usableMemory().bytes / 2),
+    limitBytes,
     devices: checkDevices(options.devices ?? []),
   };
   const sharedPages =

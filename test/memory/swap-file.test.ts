@@ -64,6 +64,17 @@ test('a device has at least ten full pages, and a priority from 0 to 32766', () 
   for (const priority of [0, 32766]) tryWith(MiB, priority);
 });
 
+test('a limit is a whole number of bytes from 0, and 0 is none; the message names the option', () => {
+  const tryWith = (limitBytes: number): void =>
+    openSwap({ transparent: false, frontswap: { limitBytes } })[Symbol.dispose]();
+  for (const limitBytes of [-1, 0.5, Number.NaN, 2 ** 53])
+    assert.throws(() => tryWith(limitBytes), {
+      code: 'ERR_ARG_VALUE',
+      message: /^openSwap\(\{ frontswap \}\): limitBytes is /,
+    });
+  for (const limitBytes of [0, MiB]) tryWith(limitBytes);
+});
+
 test('a file is used by one swap at a time, also within this process', () => {
   const path = join(folder, 'swap');
   using _first = open(path, true);
