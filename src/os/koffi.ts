@@ -1,8 +1,8 @@
 /**
- * Loads the foreign function interface; the only place that does.
+ * Loads the foreign function interface (FFI). No other file imports koffi.
  *
- * The package looks for its binary among those of all platforms, by the headers of Node's own file: 4 ms and 1 MB a thread.
- * If the binary is at its usual place and the C library is glibc, it is loaded directly.
+ * To select its binary, the package parses the headers of Node's executable, which costs 4 ms and 1 MB per thread. If
+ * the binary is in its usual location and the C library is glibc, this file loads it directly.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -10,9 +10,33 @@ interface BufferHandle {
   useUserBuffer(buffer: Uint8Array): void;
 }
 
-interface OnReadOptions extends SocketConstructorOpts {
-  readonly handle: BufferHandle;
+interface OnRead {
   readonly onread: { buffer: Uint8Array; callback(count: number): boolean };
+}
+
+const onreadOf = (buffer: Uint8Array, received: (count: number) => void): OnRead['onread'] => ({
+  buffer,
+  callback: (count) => {
+    received(count);
+    return true; // only pause() stops reading
+  },
+});
+
+/**
+ * A paused socket for the descriptor of a connected one, which it owns from now on. Reads into `buffer` and calls `received` with
+ * the count. The descriptor may come from another thread, and must have been duplicated there: a Socket cannot be moved.
+ */
+export function socketOf(
+  fd: number,
+  buffer: Uint8Array,
+  received: (count: number) => void,
+): Socket {
+  const options: SocketConstructorOpts & OnRead & { readonly manualStart: boolean } = {
+    fd,
+    manualStart: true,
+    onread: onreadOf(buffer, received),
+  };
+  return new Socket(options);
 }
 
 /**
@@ -28,15 +52,9 @@ export function withSharedBuffer(
   const handle = holder._handle;
   if (typeof handle?.useUserBuffer !== 'function') return null;
   holder._handle = null;
-  const options: OnReadOptions = {
+  const options: SocketConstructorOpts & OnRead & { readonly handle: BufferHandle } = {
     handle: handle as BufferHandle,
-    onread: {
-      buffer,
-      callback: (count) => {
-        received(count);
-        return true; // only pause() stops reading
-      },
-    },
+    onread: onreadOf(buffer, received),
   };
   const socket = new Socket(options);
   // The net.Server counts the accepted socket until it closes.

@@ -1,6 +1,6 @@
 /**
- * Paths of Unix sockets: checks whether a path can be used, gives the socket its mode, removes it. The socket of a live
- * server is left alone, a stale socket is replaced, and other files are never removed.
+ * Paths of Unix sockets: checks whether a path can be used, sets the socket's mode, and removes the socket. The socket
+ * of a live server is not changed, a stale socket is replaced, and other files are never removed.
  *
  * Another process can take the path between the check and the listen: then listen fails with EADDRINUSE.
  */
@@ -41,6 +41,13 @@ export const unixSocketPath = (path: string): SocketPath => ({
   path,
   from: '--unix',
   advice: 'choose another path with --unix, or - for a private socket',
+});
+
+/** The socket of --tmem. */
+export const tmemSocketPath = (path: string): SocketPath => ({
+  path,
+  from: '--tmem',
+  advice: 'choose another path with --tmem',
 });
 
 export const controlSocketPath = (path: string, isDefault: boolean): SocketPath => ({
@@ -123,8 +130,8 @@ export async function claimSocketPath(place: SocketPath): Promise<void> {
  * Listens on a Unix socket that has permission bits `mode` from the moment of bind(2): the umask allows no others.
  *
  * The path is changed afterwards only if the socket was bound and has another mode: in a worker thread, which cannot set
- * the umask, or in a folder with a default ACL. chmod(2) follows a symbolic link, so a path whose bind failed is left
- * alone: it belongs to another process. The server reports that error itself.
+ * the umask, or in a folder with a default ACL. chmod(2) follows a symbolic link, so the mode of a path whose bind
+ * failed is not changed: it belongs to another process. The server reports that error itself.
  */
 export function listenWithMode(path: string, mode: number, listen: () => Server): void {
   const before = isMainThread ? process.umask(~mode & 0o777) : null;
@@ -163,7 +170,24 @@ function identityOf(path: string): string | null {
 /** The file at `path`, which this process has just created. */
 export const ownFile = (path: string): OwnFile => ({ path, identity: identityOf(path) ?? '' });
 
-/** Removes the file, unless it is gone or was replaced: a new host may start before the old one has stopped. */
+/** Removes the file, unless it was removed or replaced: a new host may start before the old one has stopped. */
 export function removeOwn({ path, identity }: OwnFile): void {
   if (identityOf(path) === identity) removeIfThere(path);
+}
+
+/**
+ * Changes the permission bits of a socket that this process created. The path is that of its own socket: the folder belongs to
+ * the user who chose it.
+ * @returns the file with its new identity
+ * @throws SwapError ERR_IO_IN_USE: it was replaced; ERR_IO_SYSTEM
+ */
+export function changeMode({ path, identity }: OwnFile, mode: number): OwnFile {
+  if (identityOf(path) !== identity)
+    throw new SwapError('ERR_IO_IN_USE', `${path} is no longer the socket of this host`, { path });
+  try {
+    chmodSync(path, mode);
+  } catch (cause) {
+    throw systemError(`change the mode of ${path}`, cause);
+  }
+  return ownFile(path);
 }

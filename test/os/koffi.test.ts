@@ -33,7 +33,7 @@ test('the binary of koffi is loaded without its package', {
   assert.match(files[0]!, /koffi\.node$/);
 });
 
-test('where the binary is not where it is today, the package looks for it', () => {
+test('without the binary in its usual location, the package selects it', () => {
   const hidden = `const { default: Module } = await import('node:module');
     const resolve = Module._resolveFilename;
     Module._resolveFilename = function (name, ...rest) {

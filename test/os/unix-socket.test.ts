@@ -1,11 +1,12 @@
 /** Which socket paths can be used. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
+  changeMode,
   claimSocketPath,
   ownFile,
   removeIfThere,
@@ -35,6 +36,21 @@ test('the socket of a live server is refused and kept', async (t) => {
     ),
   });
   assert.ok(existsSync(path));
+});
+
+test('the mode of an own socket changes; a file that replaced it keeps its mode', (t) => {
+  const path = join(testFolder(t), 's');
+  writeFileSync(path, '', { mode: 0o600 });
+  const changed = changeMode(ownFile(path), 0o660);
+  assert.equal(statSync(path).mode & 0o777, 0o660);
+  rmSync(path);
+  writeFileSync(path, '', { mode: 0o600 });
+  assert.throws(() => changeMode(changed, 0o666), { code: 'ERR_IO_IN_USE' });
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  writeFileSync(path, '');
+  const own = changeMode(ownFile(path), 0o640);
+  removeOwn(own);
+  assert.ok(!existsSync(path), 'it is still recognised');
 });
 
 test('the stale socket of a killed server is removed', async (t) => {

@@ -1,9 +1,24 @@
 /**
- * The number of descriptors that this process can still open: its limit (RLIMIT_NOFILE, whose soft value Node raises to
+ * Descriptors of this process: duplicates, and how many can still be opened. That number is the limit (RLIMIT_NOFILE, whose soft value Node raises to
  * the hard one) minus the open ones. When none is left, libuv closes new connections without reporting them.
- * Source: proc_pid_limits(5), libuv src/unix/core.c (uv__emfile_trick).
+ * Source: fcntl(2), proc_pid_limits(5), libuv src/unix/core.c (uv__emfile_trick).
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { loadLibC } from './libc.ts';
+
+/** fcntl.h */
+const F_DUPFD_CLOEXEC = 1030;
+
+/**
+ * Duplicates a descriptor, with close-on-exec; -1 when no more can be opened. Null without a foreign function interface, or
+ * outside Linux.
+ */
+export function systemDuplicate(platform: NodeJS.Platform): ((fd: number) => number) | null {
+  const libc = loadLibC(platform);
+  if (libc === null) return null;
+  const fcntl = libc.bind('int fcntl(int fd, int command, int least)');
+  return (fd) => fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
 
 /** Infinity without /proc or without a limit. */
 export function freeDescriptors(): number {

@@ -17,6 +17,7 @@ export const Errno = {
   EINVAL: 22,
   ENOTTY: 25,
   ENOSYS: 38,
+  ENOTSOCK: 88,
   ETIMEDOUT: 110,
 } as const;
 

@@ -1,11 +1,11 @@
 /**
- * Replaces this process by another program, as the shell's `exec` does: the process id, the terminal's process group,
- * standard input, output and error stay, nothing is forwarded, and no memory of this runtime is left.
+ * Replaces the program of this process, as the shell's `exec` does. The process id, the terminal's process group and
+ * the standard streams stay the same, no signal or stream needs forwarding, and the memory of this runtime is freed.
  *
- * Node changes three things at its start that a program must not inherit:
- *   descriptors 0 to 15   are closed by exec (FD_CLOEXEC): cleared for 0, 1 and 2
- *   SIGPIPE, SIGXFSZ      are ignored: set to their default again. Caught signals get their default by exec itself
- *   stdio                 a stream object makes its descriptor non-blocking: the caller must not have used process.stdout yet
+ * Node changes process state that the program must not inherit:
+ *   descriptors 0 to 15   have FD_CLOEXEC set: cleared here for 0, 1 and 2
+ *   SIGPIPE, SIGXFSZ      are ignored: reset here to their defaults; exec itself resets caught signals
+ *   stdio                 a stream object makes its descriptor non-blocking: do not use process.stdout before
  *
  * Sources: execvp(3), execve(2) ("Effect on process attributes"), signal(7).
  */
@@ -18,7 +18,7 @@ const F_SETFD = 2;
 const SIG_DFL = 0;
 const SIG_IGN = 1;
 
-/** Runs `words[0]`, found in PATH as a shell finds it. Returns only when that fails: the errno. */
+/** Executes `words[0]`, searched in PATH. Returns only if that fails, with the errno. */
 export type Exec = (words: readonly string[]) => number;
 
 /** Null without FFI or Linux. The program gets the environment in process.env. */
@@ -36,7 +36,7 @@ export function systemExec(platform: NodeJS.Platform): Exec | null {
     for (const name of ['SIGPIPE', 'SIGXFSZ'] as const) signal(constants.signals[name], SIG_DFL);
     execvp(Number(addresses[0]), libc.addressOf(list));
     const errno = libc.errno();
-    signal(constants.signals.SIGPIPE, SIG_IGN); // this process goes on, to say what happened
+    signal(constants.signals.SIGPIPE, SIG_IGN); // exec failed: this process continues, to report the error
     return errno;
   };
 }

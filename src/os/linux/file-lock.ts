@@ -10,6 +10,7 @@ import { processText } from './process-name.ts';
 /** sys/file.h */
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 
 /** Locks an open file; false if it is locked already. Without FFI there is no lock: always true. */
 export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boolean {
@@ -17,6 +18,12 @@ export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boole
   if (libc === null) return () => true;
   const flock = libc.bind('int flock(int fd, int operation)');
   return (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** Unlocks an open file. Needed where its pages are mapped: a mapping keeps the lock of a closed file. */
+export function systemFileUnlock(platform: NodeJS.Platform): (fd: number) => void {
+  const flock = loadLibC(platform)?.bind('int flock(int fd, int operation)');
+  return (fd) => void flock?.(fd, LOCK_UN);
 }
 
 /**

@@ -31,6 +31,7 @@ const MapFlag = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20, noR
 export const Advice = {
   dontNeed: 4,
   free: 8,
+  remove: 9,
   dontFork: 10,
   doFork: 11,
   hugePage: 14,
@@ -200,12 +201,19 @@ export class Mapping {
     const { systemCall, numbers } = this.#linux;
     const fd = systemCall(numbers.memfdCreate, this.#linux.addressOf(text), MFD_CLOEXEC, 0);
     if (fd === -1) this.#linux.fail('memfd_create', { bytes });
-    if (this.#ftruncate(fd, bytes) !== 0) {
-      const errno = this.#linux.errno();
+    try {
+      this.resizeFile(fd, bytes);
+      return fd;
+    } catch (error) {
       this.#linux.close(fd);
-      throw callError('ftruncate', errno, { bytes });
+      throw error;
     }
-    return fd;
+  }
+
+  /** Sets the size of a file. */
+  resizeFile(fd: number, bytes: number): void {
+    if (this.#ftruncate(fd, bytes) !== 0)
+      throw callError('ftruncate', this.#linux.errno(), { bytes });
   }
 
   /**

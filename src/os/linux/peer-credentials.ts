@@ -9,12 +9,21 @@ const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const UCRED_BYTES = 12;
 
-/**
- * Process id of the peer of a connected Unix socket; 0 if unknown: another pid namespace, no FFI, or not Linux.
- */
-export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number {
+/** The peer at the time of its connect(2). */
+export interface PeerCredentials {
+  /** 0: not visible, as in another pid namespace. */
+  readonly pid: number;
+  /** Effective user and group. An id that the user namespace does not map is the overflow id, 65534. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Credentials of the peer of a connected Unix socket; null if unknown: another kind of socket, no FFI, or not Linux. */
+export function systemPeerCredentials(
+  platform: NodeJS.Platform,
+): (fd: number) => PeerCredentials | null {
   const libc = loadLibC(platform);
-  if (libc === null) return () => 0;
+  if (libc === null) return () => null;
   const getsockopt = libc.bind(
     'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t length)',
   );
@@ -24,6 +33,18 @@ export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number
   const lengthAt = libc.addressOf(length);
   return (fd) => {
     length[0] = UCRED_BYTES;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, valueAt, lengthAt) === 0 ? (value[0] ?? 0) : 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, valueAt, lengthAt) !== 0) return null;
+    const [pid = 0, uid = NO_ID, gid = NO_ID] = value;
+    // What the kernel returns for a socket without a peer.
+    return uid === NO_ID || gid === NO_ID ? null : { pid, uid, gid };
   };
+}
+
+/** (uid_t)-1: no user. */
+const NO_ID = 0xffff_ffff;
+
+/** Process id of the peer of a connected Unix socket; 0 if unknown. */
+export function systemPeerPid(platform: NodeJS.Platform): (fd: number) => number {
+  const credentialsOf = systemPeerCredentials(platform);
+  return (fd) => credentialsOf(fd)?.pid ?? 0;
 }

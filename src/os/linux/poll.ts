@@ -20,6 +20,7 @@ export const Ready = {
   error: 0x08,
   hangUp: 0x10,
   invalid: 0x20,
+  readHangUp: 0x2000,
 } as const;
 
 /** struct pollfd: int fd; short events; short revents. */
@@ -29,18 +30,41 @@ export class Poller {
   readonly #linux: Linux;
   readonly #poll: NativeCall;
   readonly #table: Struct;
-  readonly #count: number;
+  readonly #capacity: number;
+  readonly #events: number;
+  #count: number;
 
-  /** @param events of `Ready`, the same for all descriptors */
-  constructor(linux: Linux, fds: readonly number[], events: number = Ready.readable) {
+  /**
+   * @param events of `Ready`, the same for all descriptors
+   * @param capacity of the table; set() fills the entries behind `fds`
+   */
+  constructor(
+    linux: Linux,
+    fds: readonly number[],
+    events: number = Ready.readable,
+    capacity: number = fds.length,
+  ) {
     this.#linux = linux;
     this.#poll = linux.bind('int poll(uintptr_t table, unsigned long count, int milliseconds)');
-    this.#count = fds.length;
-    this.#table = new Struct(linux, Math.max(1, fds.length) * ENTRY_BYTES);
-    fds.forEach((fd, i) => {
-      this.#table.set32(i * ENTRY_BYTES, fd);
-      this.#table.set32(i * ENTRY_BYTES + 4, events);
-    });
+    this.#count = 0;
+    this.#capacity = capacity;
+    this.#events = events;
+    this.#table = new Struct(linux, Math.max(1, capacity) * ENTRY_BYTES);
+    for (const [i, fd] of fds.entries()) this.set(i, fd);
+  }
+
+  /** Puts a descriptor into entry `i`; entries below it that are not set are ignored. */
+  set(i: number, fd: number): void {
+    assert(i >= 0 && i < this.#capacity, 'i < capacity');
+    for (; this.#count <= i; this.#count++) this.clear(this.#count);
+    this.#table.set32(i * ENTRY_BYTES, fd);
+    this.#table.set32(i * ENTRY_BYTES + 4, this.#events);
+  }
+
+  /** Empties entry `i`: poll(2) ignores a negative descriptor. */
+  clear(i: number): void {
+    this.#table.set32(i * ENTRY_BYTES, -1);
+    this.#table.set32(i * ENTRY_BYTES + 4, 0);
   }
 
   /**

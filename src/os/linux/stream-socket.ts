@@ -144,11 +144,13 @@ class StreamSocket implements Disposable {
       this.#setTimeout('setsockopt SO_SNDTIMEO', SO_SNDTIMEO, timeoutMs);
       this.#sendTimeoutMs = timeoutMs;
     }
-    for (;;) {
+    for (let endMs = 0; ; ) {
       const sent = this.#calls.send(this.#fd, this.#memoryAt + at, length, MSG_NOSIGNAL);
       if (sent > 0) return sent;
       const errno = this.#calls.errno();
       if (errno !== EINTR) return this.#endOf('send', errno);
+      endMs = interruptedUntil(endMs, timeoutMs);
+      if (endMs < 0) return TIMED_OUT;
     }
   }
 
@@ -159,11 +161,13 @@ class StreamSocket implements Disposable {
       this.#setTimeout('setsockopt SO_RCVTIMEO', SO_RCVTIMEO, timeoutMs);
       this.#receiveTimeoutMs = timeoutMs;
     }
-    for (;;) {
+    for (let endMs = 0; ; ) {
       const got = this.#calls.recv(this.#fd, this.#memoryAt + at, length, 0);
       if (got >= 0) return got;
       const errno = this.#calls.errno();
       if (errno !== EINTR) return this.#endOf('recv', errno);
+      endMs = interruptedUntil(endMs, timeoutMs);
+      if (endMs < 0) return TIMED_OUT;
     }
   }
 
@@ -220,6 +224,17 @@ class StreamSocket implements Disposable {
     const name = getSystemErrorName(-errno);
     throw new SwapError('ERR_IO_SYSTEM', `${call}: ${name}`, { call, errno: name });
   }
+}
+
+/**
+ * When a call that signals interrupt times out, ms; -1: now. The kernel starts its timeout again after each signal, so a
+ * profiler's signals would make a wait endless. This way a wait takes at most three timeouts.
+ * @param endMs after the interruption before; 0: this is the first one
+ */
+function interruptedUntil(endMs: number, timeoutMs: number): number {
+  const nowMs = performance.now();
+  if (endMs === 0) return nowMs + timeoutMs;
+  return nowMs < endMs ? endMs : -1;
 }
 
 /** Writes a struct sockaddr. Returns its length. */

@@ -24,7 +24,7 @@ import { UffdRequest } from './uffd-constants.ts';
 
 /** Result of an ioctl that resolves faults. */
 export const ResolveResult = {
-  /** The whole range. */
+  /** The entire range. */
   done: 0,
   /** EAGAIN: `bytesDone` bytes; then a page could not be resolved, or the address space is changing. Retry the rest. */
   again: 1,

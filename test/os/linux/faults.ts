@@ -79,5 +79,5 @@ export function awaitMessages(linux: Linux, uffd: Userfaultfd): number {
     const count = uffd.readMessages();
     if (count > 0) return count;
   }
-  throw new Error('no fault came');
+  throw new Error('no fault was reported');
 }

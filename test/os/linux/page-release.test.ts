@@ -12,7 +12,7 @@ test('Linux supports page release', { skip: process.platform !== 'linux' }, () =
   assert.notEqual(systemPageRelease('linux'), keepPages);
 });
 
-const skip = isSupported ? false : 'this system takes no memory back';
+const skip = isSupported ? false : 'this system cannot release pages';
 
 interface Figures {
   readonly start: number;

@@ -1,11 +1,16 @@
 /** The blocking socket with a listener in another thread, because a blocked caller cannot serve itself. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:net';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { InvariantError } from '../../../src/base/assert.ts';
 import { type StreamAddress, streamSockets } from '../../../src/os/linux/stream-socket.ts';
 import { TemporaryFolder } from '../../support/fixtures/processes.ts';
 
+const run = promisify(execFile);
 const open = streamSockets(process.platform);
 const skip = open === null ? 'no blocking sockets here' : false;
 
@@ -74,6 +79,22 @@ test('a wait times out, and the next one has its own timeout', { skip }, () => {
     assert.equal(socket.receive(0, 10, ms), -1);
     const took = performance.now() - start;
     assert.ok(took >= ms - 12 && took < patienceMs / 2, `${took} ms of ${ms}`);
+  }
+});
+
+test('a wait that signals interrupt all the time times out', {
+  skip,
+  timeout: 60_000,
+}, async () => {
+  const quiet = folder.file('quiet');
+  const listener = createServer((socket) => socket.on('error', () => {}));
+  await new Promise<void>((done) => listener.listen(quiet, done));
+  const child = fileURLToPath(new URL('./stream-socket-child.js', import.meta.url));
+  try {
+    const { stdout } = await run(process.execPath, [child, quiet], { timeout: 20_000 });
+    assert.deepEqual(JSON.parse(stdout), { result: -1, isInterrupted: true });
+  } finally {
+    listener.close();
   }
 });
 

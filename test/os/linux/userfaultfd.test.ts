@@ -295,7 +295,7 @@ describe('results', { skip: noUffd(0) }, () => {
 });
 
 describe('move', { skip: noUffd(UffdFeature.move) }, () => {
-  test('move takes the pages from the source', async () => {
+  test('move removes the pages from the source', async () => {
     await withRange(UffdFeature.move, UffdMode.missing, (r) => {
       r.from.fill(33);
       assert.equal(r.uffd.move(r.at, r.source, 2 * r.page, MoveMode.wake), ResolveResult.done);
