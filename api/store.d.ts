@@ -1,8 +1,9 @@
 // frontswap/store: what it exports. Written by scripts/api-docs.mjs; a change here is a change of the interface.
 
 class Budget {
-    readonly limitBytes: number;
-    constructor(limitBytes: number, parent?: Budget | null);
+    constructor(limitBytes: number, parent?: ParentBudget | null);
+    get limitBytes(): number;
+    setLimit(limitBytes: number): boolean;
     get usedBytes(): number;
     get peakBytes(): number;
     reserve(bytes: number): boolean;
@@ -60,6 +61,10 @@ interface PageRelease {
     release(at: number, length: number): boolean;
 }
 type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
+interface ParentBudget {
+    reserve(bytes: number): boolean;
+    release(bytes: number): void;
+}
 const PutResult: {
     readonly stored: 0;
     readonly sameFilled: 1;
@@ -80,6 +85,7 @@ class Store {
     readonly slots: number;
     constructor(options: StoreOptions);
     put(slot: Slot, source: Uint8Array, at: number, payloadMax?: number): PutResult;
+    putRaw(slot: Slot, source: Uint8Array, at: number): PutResult;
     putWord(slot: Slot, low: number, high: number): PutResult;
     get(slot: Slot, target: Uint8Array, at: number): GetResult;
     drop(slot: Slot): boolean;
@@ -96,10 +102,11 @@ class Store {
     formatOf(slot: Slot): PageFormat;
     isZero(slot: Slot): boolean;
     counter(at: number): number;
+    get adopted(): Adopted;
     get storedPages(): number;
     get usedBytes(): number;
     maintain(changed: number): boolean;
-    compactIdle(): boolean;
+    compactIdle(share?: number): boolean;
     releaseAll(): void;
     verify(): void;
 }
@@ -110,6 +117,8 @@ interface StoreOptions {
     readonly dense?: CodecFactory | null;
     readonly release?: PageReleaseFactory;
     readonly startsEmpty?: boolean;
+    readonly onShard?: OnShard | undefined;
+    readonly images?: ShardImages | undefined;
 }
 const keepPages: PageReleaseFactory;
 function loadNativeLz4(library?: string): NativeCodec;

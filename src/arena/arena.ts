@@ -1,6 +1,6 @@
 /**
  * The arena: an allocator for compressed pages, modelled on zsmalloc. Objects of about 120 size classes live in zspages
- * (runs of 1..12 contiguous pages, page-runs.ts). An empty zspage is freed at once; compaction empties sparse ones.
+ * (runs of 1..16 contiguous pages, page-runs.ts). An empty zspage is freed at once.
  *
  * The descriptor of a zspage has eight words, half a cache line:
  *
@@ -11,19 +11,24 @@
  *
  * An object of a compressed page begins with its owner word, which only compaction reads. Freeing an object touches
  * the descriptor but not the object, whose cache line is most likely cold. (With the free list inside the objects, as
- * in zsmalloc, a free took 1.5 to 2 times as long.) alloc() takes the lowest free object, so the end of a zspage that
- * never filled is never touched. The full-page class has one object of 4096 bytes and no owner word: these objects
- * never move.
+ * in zsmalloc, a free took 1.5 to 2 times as long.) alloc() takes the lowest free object, so the end of a zspage
+ * that has never been full is never touched. The full-page class has one object of 4096 bytes and no owner word:
+ * these objects never move.
  *
  * A location identifies an object: descriptor << 7 | index. Descriptor 0 is unused, so location 0 means "no object".
  *
- * Each class has four lists, by quarters of fullness; full zspages are in no list. alloc() takes from the fullest
- * zspage with a free object, so sparse ones drain; compact() moves objects from the sparsest into the fullest.
+ * One zspage of each class may be its tail. Its used pages end with its last object, so it grows and shrinks by pages.
+ * All pages of the other zspages are used. These are in four lists, by quarters of fullness; full zspages are in no list.
+ * alloc() takes from the fullest listed zspage, then from the tail, so holes are filled before memory is added. When the
+ * holes of a class add up to some pages, compact() moves the last objects of the tail (or of the sparsest zspage) to them.
  *
  * Invariants
  * - used equals the number of set bits; the usedObjects of a class is the sum over its zspages.
  * - No zspage has used = 0: its descriptor is in the free list.
+ * - The tail has a free object and is in no list. Its used pages are those up to its last object.
  * - A replacement is reserved in the budget before the original is destroyed.
+ * - compact() copies an object, then reports its new location (onMoved), then frees the old one: who reads the location,
+ *   then the object, then finds the location unchanged has read that object, also on another thread.
  *
  * Cost: alloc and free O(1), one descriptor each; no JavaScript allocation. Metadata: 32 bytes per zspage, 4 bytes per
  * object. All state is in the memory image, at offsets that the layout fixes.
@@ -35,78 +40,41 @@ import { popcount } from '../base/bits.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Kernels } from '../codec/kernels.ts';
 import type { Budget } from './budget.ts';
+import {
+  type ArenaLayout,
+  BIT_WORDS,
+  BITS,
+  CLASS_TABLE_WORDS,
+  CLASS_WORDS,
+  COMPRESSED_BYTES_MAX,
+  classTable,
+  DESCRIPTORS,
+  FREE_HEAD,
+  GROUPS,
+  INDEX_MASK,
+  INDEX_SHIFT,
+  NEXT,
+  OBJECT_HEADER_BYTES,
+  PAGE,
+  PREV,
+  ROW_BYTES,
+  ROW_SHIFT,
+  roundUp,
+  STATE,
+  TAIL,
+  TAIL_END,
+  USED_OBJECTS,
+  ZSPAGES,
+  ZSPAGES_ALL,
+} from './layout.ts';
 import type { ObjectMoved, PageRelease } from './ops.ts';
-import { CHUNK_PAGES, PageRuns, pageRunsTableBytes } from './page-runs.ts';
-import { OBJECT_BYTES_MAX, type SizeClasses, sizeClasses } from './size-classes.ts';
+import { PageRuns } from './page-runs.ts';
+import type { ArenaRebuild } from './rebuild.ts';
+import { linkZspage, unlinkZspage } from './zspage-lists.ts';
+import { endOf, groupOf, holesMax, pagesOf } from './zspage-shape.ts';
 
-/** Bytes of the owner word before the payload. */
-const OBJECT_HEADER_BYTES = 4;
-/** Longest payload in a compressed class, bytes; longer ones take a full page. */
-const COMPRESSED_BYTES_MAX: number = OBJECT_BYTES_MAX - OBJECT_HEADER_BYTES;
-
-/** Words of a descriptor. */
-const ROW_SHIFT = 3;
-const ROW_BYTES = 32;
-const NEXT = 0;
-const PREV = 1;
-const PAGE = 2;
-const STATE = 3;
-const BITS = 4;
-const BIT_WORDS = 4;
-
-const INDEX_SHIFT = 7;
-const INDEX_MASK = 0x7f;
-const GROUPS = 4;
-
-const classTable: SizeClasses = sizeClasses();
-
-/** Fullness per used object, for each class, in 65536ths of a quarter: exact up to 511 objects. */
-const quarterTable: Int32Array = Int32Array.from(classTable.objects, (n) =>
-  Math.ceil((GROUPS * 65536) / n),
-);
-
-/** Words per class in the image: four list heads, zspages, used objects. */
-const CLASS_WORDS = GROUPS + 2;
-const ZSPAGES = GROUPS;
-const USED_OBJECTS = GROUPS + 1;
-/** After the classes: head of the list of free descriptors, number of descriptors ever used. */
-const FREE_HEAD = classTable.count * CLASS_WORDS;
-const DESCRIPTORS = FREE_HEAD + 1;
-/** Number of zspages of all classes. */
-const ZSPAGES_ALL = FREE_HEAD + 2;
-const CLASS_TABLE_WORDS = FREE_HEAD + 3;
 /** An empty arena keeps its descriptors when they are fewer than this: 32 KiB. */
 const DESCRIPTORS_KEPT = 1024;
-
-/** Where the tables and pages of an arena are in its memory. Bytes; the table offsets are multiples of 4096. */
-export interface ArenaLayout {
-  readonly classTable: number;
-  readonly runTable: number;
-  readonly zspageTable: number;
-  readonly firstPage: number;
-  readonly pages: number;
-  /** First byte after the last page. */
-  readonly end: number;
-}
-
-const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
-
-/** Layout of an arena of `pages` pages (a multiple of 32, below 2^20) that begins at byte `at` (a multiple of 4096). */
-export function arenaLayout(at: number, pages: number): ArenaLayout {
-  assert(at > 0 && at % PAGE_BYTES === 0, 'at is a multiple of 4096, above 0');
-  assert(pages > 0 && pages % CHUNK_PAGES === 0, 'pages is a multiple of 32, above 0');
-  const runTable = roundUp(at + CLASS_TABLE_WORDS * 4, PAGE_BYTES);
-  const zspageTable = roundUp(runTable + pageRunsTableBytes(pages), PAGE_BYTES);
-  const first = roundUp(zspageTable + (pages + 1) * ROW_BYTES, CHUNK_PAGES * PAGE_BYTES);
-  return {
-    classTable: at,
-    runTable,
-    zspageTable,
-    firstPage: first / PAGE_BYTES,
-    pages,
-    end: first + pages * PAGE_BYTES,
-  };
-}
 
 export interface ArenaOptions {
   /** The memory; the tables of `layout` must be zero in a new one. */
@@ -121,13 +89,12 @@ export interface ArenaOptions {
 
 export class Arena {
   readonly #classes = classTable;
-  readonly #quarter = quarterTable;
   readonly #runs: PageRuns;
   readonly #kernels: Kernels;
   readonly #budget: Budget;
   readonly #pageRelease: PageRelease;
   readonly #onMoved: ObjectMoved;
-  /** The whole memory by words, for owner words. */
+  /** The entire memory as words, for owner words. */
   readonly #words: Int32Array;
   readonly #class: Int32Array;
   readonly #zspage: Int32Array;
@@ -155,15 +122,21 @@ export class Arena {
   /** Allocates `length` bytes (1..4096). Returns the location, or 0 when budget or address space is short. */
   alloc(length: number, owner: number): number {
     const cls = this.classOf(length);
-    const zspage = this.#fullestPartial(cls) || this.#newZspage(cls);
-    if (zspage === 0) return 0;
-    return this.#take(zspage, cls, owner);
+    const listed = this.#fullestPartial(cls);
+    if (listed !== 0) return this.#allocFrom(listed, cls, owner);
+    const tail = this.#class[cls * CLASS_WORDS + TAIL]!;
+    if (tail === 0) {
+      const added = this.#newZspage(cls);
+      return added === 0 ? 0 : this.#allocFrom(added, cls, owner);
+    }
+    return this.#growTail(tail, cls) ? this.#allocFrom(tail, cls, owner) : 0;
   }
 
   /** True when address space is free for `length` bytes: then alloc() can fail only because of the budget. */
   hasSpace(length: number): boolean {
     const cls = this.classOf(length);
-    return this.#fullestPartial(cls) !== 0 || this.#runs.hasRun(this.#classes.zspagePages[cls]!);
+    if (this.#fullestPartial(cls) !== 0 || this.#class[cls * CLASS_WORDS + TAIL] !== 0) return true;
+    return this.#runs.hasRun(this.#classes.zspagePages[cls]!);
   }
 
   /** Frees an object. Its bytes are reusable when this returns. */
@@ -179,11 +152,14 @@ export class Arena {
     const cls = state >>> 8;
     this.#class[cls * CLASS_WORDS + USED_OBJECTS]!--;
     this.#zspage[row + STATE] = state - 1;
-    const from = this.#groupOf(cls, state);
+    const isTail = this.#class[cls * CLASS_WORDS + TAIL] === zspage;
+    const from = isTail ? GROUPS : groupOf(cls, state & 0xff);
     if ((state & 0xff) === 1) {
       if (from < GROUPS) this.#unlink(zspage, cls, from);
       this.#freeZspage(zspage, cls);
-    } else this.#regroup(zspage, cls, from, this.#groupOf(cls, state - 1));
+    } else if (isTail) {
+      if (this.#class[cls * CLASS_WORDS + TAIL_END] === index + 1) this.#shrinkTail(zspage, cls);
+    } else this.#regroup(zspage, cls, from, groupOf(cls, (state - 1) & 0xff));
   }
 
   /** Prefetches the descriptor that free() reads into the CPU cache. Returns it so that the read is not optimised away. */
@@ -213,8 +189,8 @@ export class Arena {
   }
 
   /**
-   * Moves up to `movesMax` objects from sparse zspages into fuller ones, class by class, where that empties a zspage.
-   * Returns the number of objects moved; fewer than `movesMax` means that no zspage is left to empty.
+   * Moves up to `movesMax` objects from the tails of classes into their holes, class by class, where that frees a page.
+   * Returns the number of objects moved; fewer than `movesMax` means that every class has fewer holes than it may have.
    */
   compact(movesMax: number): number {
     let moved = 0;
@@ -261,11 +237,11 @@ export class Arena {
     );
   }
 
-  /** Creates an empty zspage in the sparsest list of its class; 0 when budget or address space is short. */
+  /** Creates an empty zspage as the tail of its class, with the pages of one object; 0 when budget or address space is short. */
   #newZspage(cls: number): number {
     const zspage = this.#class[FREE_HEAD] || this.#newDescriptor();
     if (zspage === 0) return 0;
-    const page = this.#runs.alloc(this.#classes.zspagePages[cls]!);
+    const page = this.#runs.alloc(this.#classes.zspagePages[cls]!, pagesOf(cls, 1));
     if (page === 0) return 0;
     const row = zspage << ROW_SHIFT;
     this.#class[FREE_HEAD] = this.#zspage[row + NEXT]!;
@@ -273,7 +249,8 @@ export class Arena {
     this.#zspage[row + STATE] = cls << 8;
     this.#class[cls * CLASS_WORDS + ZSPAGES]!++;
     this.#class[ZSPAGES_ALL]!++;
-    this.#link(zspage, cls, 0);
+    this.#class[cls * CLASS_WORDS + TAIL] = zspage;
+    this.#class[cls * CLASS_WORDS + TAIL_END] = 0;
     return zspage;
   }
 
@@ -291,6 +268,7 @@ export class Arena {
     this.#runs.free(this.#zspage[row + PAGE]!, this.#classes.zspagePages[cls]!);
     this.#class[cls * CLASS_WORDS + ZSPAGES]!--;
     this.#class[ZSPAGES_ALL]!--;
+    if (this.#class[cls * CLASS_WORDS + TAIL] === zspage) this.#class[cls * CLASS_WORDS + TAIL] = 0;
     this.#zspage[row + PAGE] = 0;
     this.#zspage[row + STATE] = 0;
     this.#zspage[row + NEXT] = this.#class[FREE_HEAD]!;
@@ -298,7 +276,7 @@ export class Arena {
   }
 
   /** Allocates the lowest free object of a zspage that has one. */
-  #take(zspage: number, cls: number, owner: number): number {
+  #allocFrom(zspage: number, cls: number, owner: number): number {
     const row = zspage << ROW_SHIFT;
     let word = row + BITS;
     while (this.#zspage[word] === -1) word++;
@@ -309,9 +287,40 @@ export class Arena {
     if (cls !== this.#classes.fullPage) this.#words[this.#ownerWord(zspage, cls, index)] = owner;
     const state = this.#zspage[row + STATE]!;
     this.#zspage[row + STATE] = state + 1;
-    this.#class[cls * CLASS_WORDS + USED_OBJECTS]!++;
-    this.#regroup(zspage, cls, this.#groupOf(cls, state), this.#groupOf(cls, state + 1));
+    const at = cls * CLASS_WORDS;
+    this.#class[at + USED_OBJECTS]!++;
+    const to = groupOf(cls, (state + 1) & 0xff);
+    if (this.#class[at + TAIL] !== zspage)
+      this.#regroup(zspage, cls, groupOf(cls, state & 0xff), to);
+    else if (to === GROUPS) this.#class[at + TAIL] = 0;
+    else if (index >= this.#class[at + TAIL_END]!) this.#class[at + TAIL_END] = index + 1;
     return (zspage << INDEX_SHIFT) | index;
+  }
+
+  /** Uses the pages of the object that #allocFrom() takes next from the tail; false when the budget is short. */
+  #growTail(zspage: number, cls: number): boolean {
+    const row = zspage << ROW_SHIFT;
+    const used = this.#zspage[row + STATE]! & 0xff;
+    if (this.#class[cls * CLASS_WORDS + TAIL_END] !== used) return true; // there is a hole before its last object
+    const pages = pagesOf(cls, used);
+    const added = pagesOf(cls, used + 1) - pages;
+    return added === 0 || this.#runs.use(this.#zspage[row + PAGE]! + pages, added);
+  }
+
+  /** Ends the use of the pages after the last object of the tail, after its end was freed. Returns their number. */
+  #shrinkTail(zspage: number, cls: number): number {
+    const row = zspage << ROW_SHIFT;
+    const end = this.#end(row);
+    const pages = pagesOf(cls, end);
+    const removed = pagesOf(cls, this.#class[cls * CLASS_WORDS + TAIL_END]!) - pages;
+    this.#class[cls * CLASS_WORDS + TAIL_END] = end;
+    if (removed > 0) this.#runs.unuse(this.#zspage[row + PAGE]! + pages, removed);
+    return removed;
+  }
+
+  /** Index after the last object of the zspage with this row. */
+  #end(row: number): number {
+    return endOf(this.#zspage, row + BITS);
   }
 
   #regroup(zspage: number, cls: number, from: number, to: number): void {
@@ -320,86 +329,84 @@ export class Arena {
     if (to < GROUPS) this.#link(zspage, cls, to);
   }
 
-  /** Fullness group: quarter 0..3; 4 = full. */
-  #groupOf(cls: number, state: number): number {
-    return ((state & 0xff) * this.#quarter[cls]!) >>> 16;
-  }
-
   #link(zspage: number, cls: number, group: number): void {
-    const at = cls * CLASS_WORDS + group;
-    const row = zspage << ROW_SHIFT;
-    const head = this.#class[at]!;
-    this.#zspage[row + NEXT] = head;
-    this.#zspage[row + PREV] = 0;
-    if (head !== 0) this.#zspage[(head << ROW_SHIFT) + PREV] = zspage;
-    this.#class[at] = zspage;
+    linkZspage(this.#class, this.#zspage, zspage, cls * CLASS_WORDS + group);
   }
 
   #unlink(zspage: number, cls: number, group: number): void {
-    const row = zspage << ROW_SHIFT;
-    const next = this.#zspage[row + NEXT]!;
-    const prev = this.#zspage[row + PREV]!;
-    if (prev === 0) this.#class[cls * CLASS_WORDS + group] = next;
-    else this.#zspage[(prev << ROW_SHIFT) + NEXT] = next;
-    if (next !== 0) this.#zspage[(next << ROW_SHIFT) + PREV] = prev;
+    unlinkZspage(this.#class, this.#zspage, zspage, cls * CLASS_WORDS + group);
   }
 
   #compactClass(cls: number, movesMax: number): number {
-    const heads = cls * CLASS_WORDS;
-    const objects = this.#classes.objects[cls]!;
     let moved = 0;
-    while (moved < movesMax) {
-      const free = this.#class[heads + ZSPAGES]! * objects - this.#class[heads + USED_OBJECTS]!;
-      if (free < objects) break; // too few free objects to empty a zspage
-      const group = this.#sparsestGroup(heads);
-      moved += this.#drain(this.#class[heads + group]!, cls, group, movesMax - moved);
+    while (moved < movesMax && this.#hasHoles(cls)) {
+      const tail = this.#class[cls * CLASS_WORDS + TAIL]! || this.#makeTail(cls);
+      moved += this.#drain(tail, cls, movesMax - moved);
     }
     return moved;
   }
 
-  /** The sparsest list that is not empty; the caller has checked that there is one. */
-  #sparsestGroup(heads: number): number {
+  /** True if a class has so many free objects in used pages that it is compacted. */
+  #hasHoles(cls: number): boolean {
+    const at = cls * CLASS_WORDS;
+    const objects = this.#classes.objects[cls]!;
+    const used = this.#class[at + USED_OBJECTS]!;
+    const end = this.#class[at + TAIL] === 0 ? objects : this.#class[at + TAIL_END]!;
+    const holes = this.#class[at + ZSPAGES]! * objects - objects + end - used;
+    return holes > 1 && holes >= holesMax(cls, used, end);
+  }
+
+  /** Makes the sparsest listed zspage the tail of its class, which has holes and no tail. */
+  #makeTail(cls: number): number {
+    const at = cls * CLASS_WORDS;
     let group = 0;
-    while (this.#class[heads + group] === 0) group++;
-    assert(group < GROUPS, 'a class with free objects has a partial zspage');
-    return group;
+    while (this.#class[at + group] === 0) group++;
+    assert(group < GROUPS, 'a class with holes and no tail has a listed zspage');
+    const zspage = this.#class[at + group]!;
+    this.#unlink(zspage, cls, group);
+    this.#class[at + TAIL] = zspage;
+    this.#class[at + TAIL_END] = this.#classes.objects[cls]!;
+    this.compactedPages += this.#shrinkTail(zspage, cls);
+    return zspage;
+  }
+
+  /** Moves the last objects of the tail into holes, until that frees a page, no hole is left or `movesMax` is reached. */
+  #drain(tail: number, cls: number, movesMax: number): number {
+    const row = tail << ROW_SHIFT;
+    const payload = this.#classes.objectBytes[cls]! - OBJECT_HEADER_BYTES;
+    const pages = pagesOf(cls, this.#class[cls * CLASS_WORDS + TAIL_END]!);
+    let moved = 0;
+    while (moved < movesMax && this.#class[cls * CLASS_WORDS + TAIL] === tail) {
+      const end = this.#class[cls * CLASS_WORDS + TAIL_END]!;
+      const hasHole = end > (this.#zspage[row + STATE]! & 0xff);
+      const target = this.#fullestPartial(cls) || (hasHole ? tail : 0);
+      if (target === 0 || pagesOf(cls, end) < pages) break;
+      const from = this.#ownerWord(tail, cls, end - 1);
+      const owner = this.#words[from]!;
+      const location = this.#allocFrom(target, cls, owner);
+      this.#kernels.copy(this.address(location), (from << 2) + OBJECT_HEADER_BYTES, payload);
+      this.#onMoved(owner, location);
+      this.free((tail << INDEX_SHIFT) | (end - 1));
+      moved++;
+    }
+    this.compactedPages += pages - pagesOf(cls, this.#end(row));
+    return moved;
   }
 
   /**
-   * Moves objects of `source` into fuller zspages of its class until it is empty or `movesMax` is reached.
-   * The others have enough free objects: the class has at least as many as a zspage holds.
+   * Writes all tables again from the objects that the rows of an image name, and releases the free pages. Nothing is
+   * reserved in the budget.
+   * @returns bytes to reserve; -1, with nothing written, if two zspages share a page
    */
-  #drain(source: number, cls: number, group: number, movesMax: number): number {
-    const row = source << ROW_SHIFT;
-    const payload = this.#classes.objectBytes[cls]! - OBJECT_HEADER_BYTES;
-    this.#unlink(source, cls, group); // or it could be its own target
-    let moved = 0;
-    for (let word = 0; word < BIT_WORDS && moved < movesMax; word++) {
-      let bits = this.#zspage[row + BITS + word]!;
-      for (; bits !== 0 && moved < movesMax; bits &= bits - 1) {
-        const index = (word << 5) + 31 - Math.clz32(bits & -bits);
-        const from = this.#ownerWord(source, cls, index);
-        const owner = this.#words[from]!;
-        const location = this.#take(this.#fullestPartial(cls), cls, owner);
-        this.#kernels.copy(this.address(location), (from << 2) + OBJECT_HEADER_BYTES, payload);
-        this.#onMoved(owner, location);
-        moved++;
-      }
-      this.#zspage[row + BITS + word] = bits;
-    }
-    const state = this.#zspage[row + STATE]! - moved;
-    this.#zspage[row + STATE] = state;
-    this.#class[cls * CLASS_WORDS + USED_OBJECTS]! -= moved;
-    if ((state & 0xff) === 0) {
-      this.#freeZspage(source, cls);
-      this.compactedPages += this.#classes.zspagePages[cls]!;
-    } else this.#link(source, cls, this.#groupOf(cls, state));
-    return moved;
+  rebuild(image: ArenaRebuild): number {
+    const pages = image.write();
+    if (pages === null) return -1;
+    return this.#runs.rebuild(pages) + image.descriptors * ROW_BYTES;
   }
 
   /**
    * Checks every invariant; throws InvariantError. Cost: all descriptors and owner words.
-   * @param locationOf the location that the owner's table holds
+   * @param locationOf the location in the owner's table
    * @returns bytes reserved in the budget for the arena
    */
   verify(locationOf: (owner: number) => number): number {
@@ -416,8 +423,9 @@ export class Arena {
       }
       const state = this.#zspage[row + STATE]!;
       const cls = state >>> 8;
-      const group = this.#groupOf(cls, state);
-      const list = group === GROUPS ? undefined : cls * GROUPS + group;
+      const group = groupOf(cls, state & 0xff);
+      const isTail = this.#class[cls * CLASS_WORDS + TAIL] === zspage;
+      const list = isTail || group === GROUPS ? undefined : cls * GROUPS + group;
       assert(listed.get(zspage) === list, 'list === class and fullness group');
       zspages[cls]! += 1;
       used[cls]! += this.#verifyZspage(zspage, cls, locationOf);
@@ -462,11 +470,22 @@ export class Arena {
     let used = 0;
     for (let word = 0; word < BIT_WORDS; word++) used += popcount(this.#zspage[row + BITS + word]!);
     assert(used > 0 && used === (this.#zspage[row + STATE]! & 0xff), 'used === set bits, above 0');
+    const objects = this.#classes.objects[cls]!;
+    const isTail = this.#class[cls * CLASS_WORDS + TAIL] === zspage;
+    const end = this.#end(row);
+    assert(!isTail || used < objects, 'the tail has a free object');
+    assert(!isTail || this.#class[cls * CLASS_WORDS + TAIL_END] === end, 'the end of the tail');
+    const pages = pagesOf(cls, isTail ? end : objects);
+    assert(
+      this.#runs.usedPages(this.#zspage[row + PAGE]!, this.#classes.zspagePages[cls]!) ===
+        (1 << pages) - 1,
+      'all pages of a zspage are used; of the tail, those up to its last object',
+    );
     if (cls === this.#classes.fullPage) return used;
     for (let index = 0; index < 32 * BIT_WORDS; index++) {
       const bit = (this.#zspage[row + BITS + (index >>> 5)]! >>> (index & 31)) & 1;
       if (bit === 0) continue;
-      assert(index < this.#classes.objects[cls]!, 'index < objects per zspage');
+      assert(index < objects, 'index < objects per zspage');
       const owner = this.#words[this.#ownerWord(zspage, cls, index)]!;
       assert(
         locationOf(owner) === ((zspage << INDEX_SHIFT) | index),

@@ -6,14 +6,20 @@
 import { assert } from '../base/assert.ts';
 import { checkInteger } from '../base/options.ts';
 
+/** What budgets reserve from. */
+export interface ParentBudget {
+  /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
+  reserve(bytes: number): boolean;
+  release(bytes: number): void;
+}
+
 /**
  * A memory limit in bytes that stores, tables and buffers reserve from; a child also reserves from
  * its parent.
  */
 export class Budget {
-  /** Bytes; 0 = no limit. */
-  readonly limitBytes: number;
-  readonly #parent: Budget | null;
+  #limitBytes: number;
+  readonly #parent: ParentBudget | null;
   #usedBytes = 0;
   #peakBytes = 0;
 
@@ -21,10 +27,23 @@ export class Budget {
    * @param limitBytes limit in bytes, 0 = none
    * @throws SwapError ERR_ARG_VALUE
    */
-  constructor(limitBytes: number, parent: Budget | null = null) {
+  constructor(limitBytes: number, parent: ParentBudget | null = null) {
     checkInteger('new Budget()', 'limitBytes', limitBytes, { min: 0 });
-    this.limitBytes = limitBytes;
+    this.#limitBytes = limitBytes;
     this.#parent = parent;
+  }
+
+  /** Bytes; 0 = no limit. */
+  get limitBytes(): number {
+    return this.#limitBytes;
+  }
+
+  /** Changes the limit; returns false, and changes nothing, when more than the new limit is in use. */
+  setLimit(limitBytes: number): boolean {
+    checkInteger('Budget.setLimit()', 'limitBytes', limitBytes, { min: 0 });
+    if (limitBytes !== 0 && this.#usedBytes > limitBytes) return false;
+    this.#limitBytes = limitBytes;
+    return true;
   }
 
   get usedBytes(): number {
@@ -39,7 +58,7 @@ export class Budget {
   /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
   reserve(bytes: number): boolean {
     const used = this.#usedBytes + bytes;
-    if (this.limitBytes !== 0 && used > this.limitBytes) return false;
+    if (this.#limitBytes !== 0 && used > this.#limitBytes) return false;
     if (this.#parent !== null && !this.#parent.reserve(bytes)) return false;
     this.#usedBytes = used;
     if (used > this.#peakBytes) this.#peakBytes = used;

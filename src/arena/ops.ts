@@ -1,6 +1,6 @@
 /**
- * Interfaces that the arena calls. os/ implements the release of memory to the system; store/ follows the objects
- * that compaction moves.
+ * Interfaces that the arena calls. os/ implements the release of memory to the system; store/ updates its rows when
+ * compaction moves an object.
  */
 import type { LinearMemory } from '../codec/linear-memory.ts';
 
@@ -17,8 +17,11 @@ export interface PageRelease {
 /** Makes a PageRelease for one memory. */
 export type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
 
-/** For systems without page release: freed pages are reused, but stay resident. */
-export const keepPages: PageReleaseFactory = () => ({ release: () => false });
+/** Releases nothing. */
+export const noRelease: PageRelease = { release: () => false };
 
-/** Called for each object that compaction moves: from now on the owner's table must hold the new location. */
+/** For systems without page release: freed pages are reused, but stay resident. */
+export const keepPages: PageReleaseFactory = () => noRelease;
+
+/** Called for each object that compaction moves: the owner must store the new location. */
 export type ObjectMoved = (owner: number, location: number) => void;

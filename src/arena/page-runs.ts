@@ -1,47 +1,54 @@
 /**
- * Page runs: allocates runs of 1..12 contiguous pages of a memory and releases free pages to the system.
+ * Page runs: allocates runs of 1..16 contiguous pages of a memory and releases free pages to the system. A run reserves
+ * address space; its pages cost memory from use() to unuse(), so a run whose end is not needed yet costs only what is used.
  *
  * The pages are grouped in chunks of 32, with one row per chunk:
  *
- *   word 0  used    bit i: page i of the chunk is allocated
- *   word 1  dirty   bit i: page i may be resident (allocated since it was last released)
- *   word 2  next    neighbours in the list of chunks whose longest free run has the same length,
- *   word 3  prev    as chunk number + 1; 0 = none
+ *   word 0  run     bit i: page i of the chunk is part of an allocated run
+ *   word 1  used    bit i: page i is used
+ *   word 2  dirty   bit i: page i may be resident (used since it was last released)
+ *   word 3  prev 31..16 | next 15..0   neighbours in the list of chunks whose longest run of pages outside runs has the
+ *                                      same length, as chunk number + 1; 0 = none
  *
- * There are 33 lists, by longest free run (0..32), and a bit for each list that is not empty: one count of trailing
+ * There are 33 lists, by longest unallocated run (0..32), and a bit for each list that is not empty: one count of trailing
  * zeros finds the best-fitting chunk. Empty chunks are used last, which keeps fragmentation low. Only address space
  * fragments, not memory: a free page costs nothing once it is released.
  *
  * Invariants
- * - used is a subset of dirty; the budget has 4096 bytes reserved for every dirty page, and the row of every touched
- *   chunk.
- * - A chunk is in exactly the list of its longest free run.
+ * - used is a subset of run and of dirty; the budget has 4096 bytes reserved for every dirty page, and the row of every
+ *   touched chunk.
+ * - A chunk is in exactly the list of its longest unallocated run.
  * - dirtyFreePages = the set bits of dirty & ~used over all chunks; each such chunk has its bit in #releasable.
  *
- * Cost: alloc and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
+ * Where the system releases no pages, a run is reserved in the budget as a whole when it is allocated: its pages could not
+ * pay for another run later, so none is left without pages to grow into while others have free ones.
+ *
+ * Cost: alloc, use, unuse and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
  */
 import { assert } from '../base/assert.ts';
 import { popcount } from '../base/bits.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Budget } from './budget.ts';
-import type { PageRelease } from './ops.ts';
+import { noRelease, type PageRelease } from './ops.ts';
 
 export const CHUNK_PAGES = 32;
-const CHUNK_SHIFT = 5;
+export const CHUNK_SHIFT = 5;
 /** Words per chunk row. */
 const ROW = 4;
 const ROW_BYTES = ROW * 4;
-const USED = 0;
-const DIRTY = 1;
-const NEXT = 2;
-const PREV = 3;
+const RUN = 0;
+const USED = 1;
+const DIRTY = 2;
+const LINKS = 3;
+const PREV_SHIFT = 16;
+const NEXT_MASK = 0xffff;
 
 /** Lists by longest free run, 0..32. */
 const LISTS = CHUNK_PAGES + 1;
 
 /** Words of the list table: the heads, then these three. */
 const OCCUPIED = LISTS; // bit i: list i is not empty, i < 32
-const TOUCHED = LISTS + 1; // chunks ever used; the ones behind are in no list and their rows are untouched
+const TOUCHED = LISTS + 1; // chunks ever used; later chunks are in no list and their rows are untouched
 const DIRTY_FREE = LISTS + 2; // pages that are free and may be resident
 const LIST_WORDS = LISTS + 3;
 
@@ -85,8 +92,8 @@ export function longestRun(word: number): number {
   return length;
 }
 
-/** Position of the lowest run of `length` set bits, or -1. */
-export function findRun(word: number, length: number): number {
+/** The bits at which a run of `length` set bits begins. */
+function runStarts(word: number, length: number): number {
   let w = word;
   let have = 1;
   while (have < length) {
@@ -94,8 +101,14 @@ export function findRun(word: number, length: number): number {
     w &= w >>> step;
     have += step;
   }
-  return w === 0 ? -1 : 31 - Math.clz32(w & -w);
+  return w;
 }
+
+/** Position of the lowest set bit; -1 = none. */
+const lowestBit = (word: number): number => 31 - Math.clz32(word & -word);
+
+/** Position of the lowest run of `length` set bits, or -1. */
+export const findRun = (word: number, length: number): number => lowestBit(runStarts(word, length));
 
 const maskOf = (length: number): number => (length === 32 ? -1 : (1 << length) - 1);
 
@@ -111,6 +124,12 @@ export interface PageRunsOptions {
   readonly pageRelease: PageRelease;
 }
 
+/** The pages of an arena that are part of a run, and those that are used: a word for each chunk. */
+export interface RunPages {
+  readonly run: Int32Array;
+  readonly used: Int32Array;
+}
+
 export class PageRuns {
   readonly #firstPage: number;
   readonly #chunks: number;
@@ -121,11 +140,14 @@ export class PageRuns {
   readonly #releasable: Int32Array;
   readonly #budget: Budget;
   readonly #pageRelease: PageRelease;
+  /** The system releases pages. */
+  #isReleasing: boolean;
   #cursor = 0;
 
   constructor({ buffer, tables, firstPage, pages, budget, pageRelease }: PageRunsOptions) {
     assert(firstPage > 0, 'firstPage > 0');
     assert(pages % CHUNK_PAGES === 0, 'pages is a multiple of 32');
+    assert(pages >>> CHUNK_SHIFT < NEXT_MASK, 'a chunk number + 1 has 16 bits');
     this.#firstPage = firstPage;
     this.#chunks = pages >>> CHUNK_SHIFT;
     let at = tables;
@@ -136,6 +158,7 @@ export class PageRuns {
     this.#releasable = new Int32Array(buffer, at, Math.ceil(this.#chunks / 32));
     this.#budget = budget;
     this.#pageRelease = pageRelease;
+    this.#isReleasing = pageRelease !== noRelease;
   }
 
   /** Pages that are free but may still be resident. */
@@ -143,29 +166,49 @@ export class PageRuns {
     return this.#lists[DIRTY_FREE]!;
   }
 
-  /** Allocates `length` (1..12) contiguous pages. Returns the first page number, or 0 when budget or address space is short. */
-  alloc(length: number): number {
+  /**
+   * Allocates a run of `length` (1..16) contiguous pages and uses its first `used`. Returns the first page number, or 0
+   * when budget or address space is short.
+   */
+  alloc(length: number, used: number): number {
     let chunk = this.#bestChunk(length);
     if (chunk < 0) return 0;
-    let at = findRun(~this.#rows[chunk * ROW + USED]!, length);
-    assert(at >= 0, 'the chunk has a free run of the requested length');
-    if (!this.#reserveRun(chunk * ROW, maskOf(length) << at)) {
-      chunk = this.#reservedChunk(length);
+    let at = findRun(~this.#rows[chunk * ROW + RUN]!, length);
+    assert(at >= 0, 'the chunk has an unallocated run of the requested length');
+    const reserved = this.#isReleasing ? used : length;
+    if (!this.#reservePages(chunk * ROW, maskOf(reserved) << at)) {
+      chunk = this.#reservedChunk(length, reserved);
       if (chunk < 0) return 0;
-      at = findRun(this.#dirtyFree(chunk), length);
+      at = lowestBit(this.#reservedStarts(chunk, length, reserved));
     }
     const row = chunk * ROW;
-    const run = maskOf(length) << at;
-    const used = this.#rows[row + USED]!;
-    const dirty = this.#rows[row + DIRTY]!;
-    const fresh = popcount(run & ~dirty);
-    this.#rows[row + USED] = used | run;
-    this.#rows[row + DIRTY] = dirty | run;
-    this.#lists[DIRTY_FREE]! -= length - fresh;
-    if (((dirty | run) & ~(used | run)) === 0)
-      this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
-    this.#relist(chunk, longestRun(~used), longestRun(~(used | run)));
+    const before = this.#rows[row + RUN]!;
+    const after = before | (maskOf(length) << at);
+    this.#rows[row + RUN] = after;
+    this.#addPages(chunk, maskOf(used) << at, maskOf(reserved) << at);
+    this.#relist(chunk, longestRun(~before), longestRun(~after));
     return this.#firstPage + (chunk << CHUNK_SHIFT) + at;
+  }
+
+  /** Uses `length` more pages of a run, from `page`. False, with nothing changed, when the budget is short. */
+  use(page: number, length: number): boolean {
+    const index = page - this.#firstPage;
+    const chunk = index >>> CHUNK_SHIFT;
+    const row = chunk * ROW;
+    const pages = maskOf(length) << (index & (CHUNK_PAGES - 1));
+    assert((pages & ~this.#rows[row + RUN]!) === 0, 'every page that is used is part of a run');
+    if (!this.#reservePages(row, pages)) return false;
+    this.#addPages(chunk, pages, pages);
+    return true;
+  }
+
+  /** Ends the use of `length` pages of a run, from `page`: they may be released, and stay part of the run. */
+  unuse(page: number, length: number): void {
+    const index = page - this.#firstPage;
+    const chunk = index >>> CHUNK_SHIFT;
+    const pages = maskOf(length) << (index & (CHUNK_PAGES - 1));
+    assert((pages & ~this.#rows[chunk * ROW + USED]!) === 0, 'every page was used');
+    this.#removePages(chunk, pages, length);
   }
 
   /** True when address space has a run of `length` free pages, regardless of the budget. */
@@ -183,12 +226,19 @@ export class PageRuns {
     const chunk = index >>> CHUNK_SHIFT;
     const run = maskOf(length) << (index & (CHUNK_PAGES - 1));
     const row = chunk * ROW;
-    const used = this.#rows[row + USED]!;
-    assert((used & run) === run, 'every page of the freed run is allocated');
-    this.#rows[row + USED] = used & ~run;
-    this.#lists[DIRTY_FREE]! += length;
-    this.#releasable[chunk >>> 5]! |= 1 << (chunk & 31);
-    this.#relist(chunk, longestRun(~used), longestRun(~(used & ~run)));
+    const before = this.#rows[row + RUN]!;
+    assert((before & run) === run, 'every page of the freed run is allocated');
+    this.#rows[row + RUN] = before & ~run;
+    const used = this.#rows[row + USED]! & run;
+    this.#removePages(chunk, used, used === run ? length : popcount(used));
+    this.#relist(chunk, longestRun(~before), longestRun(~(before & ~run)));
+  }
+
+  /** The used pages of a run: bit i for its page i. */
+  usedPages(page: number, length: number): number {
+    const index = page - this.#firstPage;
+    const used = this.#rows[(index >>> CHUNK_SHIFT) * ROW + USED]!;
+    return (used >>> (index & (CHUNK_PAGES - 1))) & maskOf(length);
   }
 
   /**
@@ -204,7 +254,7 @@ export class PageRuns {
       const at = (start + i) % words;
       for (let w = this.#releasable[at]!; w !== 0 && left > 0; w &= w - 1) {
         if (this.dirtyFreePages <= keepPages) break;
-        const pages = this.#releaseChunk((at << 5) + 31 - Math.clz32(w & -w));
+        const pages = this.#releaseChunk((at << 5) + lowestBit(w));
         if (pages < 0) return released;
         released += pages;
         left--;
@@ -214,23 +264,33 @@ export class PageRuns {
     return released;
   }
 
-  /** Releases the free pages of one chunk. Returns their number, or -1 when the system refuses. */
+  /** Releases the free pages of one chunk and their bytes. Returns their number, or -1 when the system refuses. */
   #releaseChunk(chunk: number): number {
+    const pages = this.#punch(chunk);
+    if (pages > 0) this.#budget.release(pages * PAGE_BYTES);
+    return pages;
+  }
+
+  /** As #releaseChunk(), but the budget is left as it is. */
+  #punch(chunk: number): number {
     const row = chunk * ROW;
     const first = this.#firstPage + (chunk << CHUNK_SHIFT);
     let free = this.#dirtyFree(chunk);
     const pages = popcount(free);
     while (free !== 0) {
-      const at = 31 - Math.clz32(free & -free);
+      const at = lowestBit(free);
       const rest = ~(free >>> at);
-      const length = rest === 0 ? 32 : 31 - Math.clz32(rest & -rest);
-      if (!this.#pageRelease.release((first + at) * PAGE_BYTES, length << PAGE_SHIFT)) return -1;
+      const length = rest === 0 ? 32 : lowestBit(rest);
+      this.#isReleasing = this.#pageRelease.release(
+        (first + at) * PAGE_BYTES,
+        length << PAGE_SHIFT,
+      );
+      if (!this.#isReleasing) return -1;
       free &= ~(maskOf(length) << at);
     }
     this.#rows[row + DIRTY] = this.#rows[row + USED]!;
     this.#releasable[chunk >>> 5]! &= ~(1 << (chunk & 31));
     this.#lists[DIRTY_FREE]! -= pages;
-    this.#budget.release(pages * PAGE_BYTES);
     return pages;
   }
 
@@ -239,13 +299,13 @@ export class PageRuns {
     return this.#budget.reserve(bytes) || (this.#releaseSome() && this.#budget.reserve(bytes));
   }
 
-  /** Reserves the pages of `run` that are not dirty; when the budget is short, releases free pages first. */
-  #reserveRun(row: number, run: number): boolean {
-    const fresh = popcount(run & ~this.#rows[row + DIRTY]!);
+  /** Reserves those of `pages` that are not dirty; when the budget is short, releases free pages first. */
+  #reservePages(row: number, pages: number): boolean {
+    const fresh = popcount(pages & ~this.#rows[row + DIRTY]!);
     if (fresh === 0 || this.#budget.reserve(fresh * PAGE_BYTES)) return true;
     if (!this.#releaseSome()) return false;
-    // Count again: the released pages may include some of this run.
-    return this.#budget.reserve(popcount(run & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
+    // Count again: the released pages may include some of these.
+    return this.#budget.reserve(popcount(pages & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
   }
 
   /** Releases up to 32 free pages, more than any reservation needs. Returns false when there are none. */
@@ -253,7 +313,7 @@ export class PageRuns {
     return this.releaseFree(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
-  /** The chunk whose longest free run is the shortest that fits; -1 when none is left. */
+  /** The chunk whose longest unallocated run is the shortest that fits; -1 when none is left. */
   #bestChunk(length: number): number {
     const fitting = this.#lists[OCCUPIED]! & -(1 << length);
     if (fitting !== 0) return this.#lists[31 - Math.clz32(fitting & -fitting)]! - 1;
@@ -267,24 +327,53 @@ export class PageRuns {
   }
 
   /**
-   * A chunk with a run of `length` free pages for which the budget is already reserved; -1 when there is none.
-   * Needed when the budget is exhausted and the system cannot release pages. Cost: one row for each chunk with free
-   * resident pages.
+   * A chunk with an unallocated run of `length` pages, the first `reserved` of which the budget has reserved already; -1
+   * when there is none. Needed when the budget is exhausted and the system cannot release pages. Cost: one row for each
+   * chunk with free resident pages.
    */
-  #reservedChunk(length: number): number {
-    if (this.dirtyFreePages < length) return -1;
+  #reservedChunk(length: number, reserved: number): number {
+    if (this.dirtyFreePages < reserved) return -1;
     for (let at = 0; at < this.#releasable.length; at++) {
       for (let w = this.#releasable[at]!; w !== 0; w &= w - 1) {
-        const chunk = (at << 5) + 31 - Math.clz32(w & -w);
-        if (findRun(this.#dirtyFree(chunk), length) >= 0) return chunk;
+        const chunk = (at << 5) + lowestBit(w);
+        if (this.#reservedStarts(chunk, length, reserved) !== 0) return chunk;
       }
     }
     return -1;
   }
 
-  /** Bits of the pages in the chunk that are free and may be resident. */
+  /** The pages of a chunk where such a run begins. */
+  #reservedStarts(chunk: number, length: number, reserved: number): number {
+    const free = ~this.#rows[chunk * ROW + RUN]!;
+    const dirty = free & this.#rows[chunk * ROW + DIRTY]!;
+    return runStarts(free, length) & runStarts(dirty, reserved);
+  }
+
+  /** Bits of the pages in the chunk that are not used and may be resident. */
   #dirtyFree(chunk: number): number {
     return this.#rows[chunk * ROW + DIRTY]! & ~this.#rows[chunk * ROW + USED]!;
+  }
+
+  /** Marks pages of a chunk as used, and as dirty; `used` are some of `dirty`. */
+  #addPages(chunk: number, used: number, dirty: number): void {
+    const row = chunk * ROW;
+    const before = this.#dirtyFree(chunk);
+    this.#rows[row + USED]! |= used;
+    this.#rows[row + DIRTY]! |= dirty;
+    const free = this.#dirtyFree(chunk);
+    if (free === before) return;
+    this.#lists[DIRTY_FREE]! += popcount(free) - popcount(before);
+    const bit = 1 << (chunk & 31);
+    if (free === 0) this.#releasable[chunk >>> 5]! &= ~bit;
+    else this.#releasable[chunk >>> 5]! |= bit;
+  }
+
+  /** Marks `count` used pages of a chunk as unused. */
+  #removePages(chunk: number, pages: number, count: number): void {
+    if (count === 0) return;
+    this.#rows[chunk * ROW + USED]! &= ~pages;
+    this.#lists[DIRTY_FREE]! += count;
+    this.#releasable[chunk >>> 5]! |= 1 << (chunk & 31);
   }
 
   #relist(chunk: number, from: number, to: number): void {
@@ -295,20 +384,59 @@ export class PageRuns {
 
   #link(chunk: number, list: number): void {
     const head = this.#lists[list]!;
-    this.#rows[chunk * ROW + NEXT] = head;
-    this.#rows[chunk * ROW + PREV] = 0;
-    if (head !== 0) this.#rows[(head - 1) * ROW + PREV] = chunk + 1;
+    this.#rows[chunk * ROW + LINKS] = head;
+    if (head !== 0) this.#setPrev(head, chunk + 1);
     this.#lists[list] = chunk + 1;
     if (list < CHUNK_PAGES) this.#lists[OCCUPIED]! |= 1 << list;
   }
 
   #unlink(chunk: number, list: number): void {
-    const next = this.#rows[chunk * ROW + NEXT]!;
-    const prev = this.#rows[chunk * ROW + PREV]!;
+    const links = this.#rows[chunk * ROW + LINKS]!;
+    const next = links & NEXT_MASK;
+    const prev = links >>> PREV_SHIFT;
     if (prev === 0) this.#lists[list] = next;
-    else this.#rows[(prev - 1) * ROW + NEXT] = next;
-    if (next !== 0) this.#rows[(next - 1) * ROW + PREV] = prev;
+    else {
+      const at = (prev - 1) * ROW + LINKS;
+      this.#rows[at] = (this.#rows[at]! & ~NEXT_MASK) | next;
+    }
+    if (next !== 0) this.#setPrev(next, prev);
     if (this.#lists[list] === 0 && list < CHUNK_PAGES) this.#lists[OCCUPIED]! &= ~(1 << list);
+  }
+
+  #setPrev(link: number, prev: number): void {
+    const at = (link - 1) * ROW + LINKS;
+    this.#rows[at] = (prev << PREV_SHIFT) | (this.#rows[at]! & NEXT_MASK);
+  }
+
+  /**
+   * Writes all tables again. Releases the free pages that may be resident. A kill in here leaves TOUCHED and `dirty` as
+   * large as they were.
+   * @returns bytes to reserve in the budget
+   */
+  rebuild({ run, used }: RunPages): number {
+    let touched = Math.min(this.#chunks, Math.max(0, this.#lists[TOUCHED]!));
+    for (let chunk = touched; chunk < this.#chunks; chunk++)
+      if (run[chunk] !== 0) touched = chunk + 1;
+    this.#lists.fill(0, 0, TOUCHED);
+    this.#lists[TOUCHED] = touched;
+    this.#lists[DIRTY_FREE] = 0;
+    this.#releasable.fill(0);
+    let dirtyPages = 0;
+    for (let chunk = touched - 1; chunk >= 0; chunk--) {
+      const row = chunk * ROW;
+      this.#rows[row + RUN] = run[chunk]!;
+      this.#rows[row + USED] = used[chunk]!;
+      this.#rows[row + DIRTY]! |= used[chunk]!;
+      this.#link(chunk, longestRun(~run[chunk]!));
+      const free = popcount(this.#dirtyFree(chunk));
+      this.#lists[DIRTY_FREE]! += free;
+      if (free > 0) {
+        this.#releasable[chunk >>> 5]! |= 1 << (chunk & 31);
+        this.#punch(chunk);
+      }
+      dirtyPages += popcount(this.#rows[row + DIRTY]!);
+    }
+    return dirtyPages * PAGE_BYTES + touched * ROW_BYTES;
   }
 
   /** Checks every invariant; throws InvariantError. Cost: all rows. Returns the bytes reserved in the budget. */
@@ -319,6 +447,7 @@ export class PageRuns {
       const used = this.#rows[chunk * ROW + USED]!;
       const dirty = this.#rows[chunk * ROW + DIRTY]!;
       assert((used & ~dirty) === 0, 'every used page is dirty');
+      assert((used & ~this.#rows[chunk * ROW + RUN]!) === 0, 'every used page is part of a run');
       dirtyPages += popcount(dirty);
       dirtyFree += popcount(dirty & ~used);
       const isReleasable = (this.#releasable[chunk >>> 5]! >>> (chunk & 31)) & 1;
@@ -328,11 +457,13 @@ export class PageRuns {
     let listed = 0;
     for (let list = 0; list < LISTS; list++) {
       let prev = 0;
-      for (let c = this.#lists[list]!; c !== 0; c = this.#rows[(c - 1) * ROW + NEXT]!) {
-        assert(this.#rows[(c - 1) * ROW + PREV] === prev, 'prev matches the previous chunk');
-        const used = this.#rows[(c - 1) * ROW + USED]!;
-        assert(longestRun(~used) === list, 'list === longest free run');
+      for (let c = this.#lists[list]!; c !== 0; ) {
+        const row = (c - 1) * ROW;
+        const links = this.#rows[row + LINKS]!;
+        assert(links >>> PREV_SHIFT === prev, 'prev matches the previous chunk');
+        assert(longestRun(~this.#rows[row + RUN]!) === list, 'list === longest unallocated run');
         prev = c;
+        c = links & NEXT_MASK;
         listed++;
         assert(listed <= this.#lists[TOUCHED]!, 'listed chunks <= touched chunks');
       }

@@ -1,13 +1,12 @@
 /**
  * The size classes: the object sizes, and the number of pages in a zspage of each.
  *
- * A zspage is a run of 1..12 contiguous pages divided into equal objects; an object of `size` bytes costs
+ * A zspage is a run of 1..16 contiguous pages divided into equal objects; an object of `size` bytes costs
  * pages x 4096 / objects, tail included. Every size that costs less than all larger ones is a candidate; of
- * candidates with nearly equal costs only the largest is kept, because each class keeps one partly used zspage.
+ * candidates with nearly equal costs only the largest is kept, because each class has a tail whose last page is partly used.
  *
- *   12 pages: 1.4 % lost to rounding and tails on heap pages; 8 pages: 1.9 %; 4 pages: 5.1 %.
- *   16 pages would save another 0.3 % and double the memory in partly used zspages. (zsmalloc chains up to 8 by
- *   default.)
+ *   12 pages: 1.5 % lost to rounding and unused bytes after the last object on heap pages; 16 pages: 1.4 %; 8 pages: 2.0 %.
+ *   (zsmalloc chains up to 8 by default.)
  *
  * Runs are contiguous, so an object is one byte range that the codec reads in place. The kernel's zsmalloc chains
  * single pages and copies objects that cross a page boundary.
@@ -18,25 +17,25 @@ import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 
 /** Maximum pages per zspage. */
-export const ZSPAGE_PAGES_MAX = 12;
+export const ZSPAGE_PAGES_MAX = 16;
 /** Maximum objects per zspage: a descriptor has a bit for each, in four words. */
 export const OBJECTS_MAX = 128;
 /** Objects begin at multiples of this, bytes. */
 const OBJECT_ALIGN = 8;
 /** Largest object of a compressed page, bytes. Longer ones are stored as full pages, class `fullPage`. */
 export const OBJECT_BYTES_MAX = 3080;
-/** Largest shape, bytes: the cheapest one that holds OBJECT_BYTES_MAX. */
-const SHAPE_BYTES_MAX = 3144;
+/** Largest shape, bytes: the cheapest one with space for OBJECT_BYTES_MAX. */
+const SHAPE_BYTES_MAX = 3120;
 const OBJECT_BYTES_MIN = 32;
 /** Minimum distance of two classes: bytes, and share of the cost. */
 const STEP_BYTES_MIN = 16;
-const STEP_SHARE_MIN = 0.007;
+const STEP_SHARE_MIN = 0.009;
 
 export interface SizeClasses {
   readonly count: number;
   /** Object size, bytes, ascending. The last class is the full page: 1 page, 1 object, no header. */
   readonly objectBytes: Uint16Array;
-  /** Pages per zspage, 1..12. */
+  /** Pages per zspage, 1..16. */
   readonly zspagePages: Uint8Array;
   /** Objects per zspage, 1..128. */
   readonly objects: Uint8Array;

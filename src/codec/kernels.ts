@@ -16,7 +16,7 @@ import { readFileSync } from 'node:fs';
 import { compileModule, instantiate, type LinearMemory } from './linear-memory.ts';
 
 /** Bytes at the bottom of a memory that belong to the kernels; pages start above them. */
-export const KERNEL_SCRATCH_BYTES = 65536;
+export const KERNEL_SCRATCH_BYTES = 32768;
 /** Address in the scratch area of a filtered page, between filter and codec; no kernel table overlaps it. */
 export const PLANES = 24576;
 /** Bytes after a source or target that a kernel may access. */

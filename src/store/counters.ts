@@ -37,6 +37,20 @@ export function countPage(
   if (format === PageFormat.filtered) counters[CounterAt.filteredPages]! += by;
 }
 
+const pageCounters: readonly number[] = [
+  CounterAt.storedPages,
+  CounterAt.samePages,
+  CounterAt.rawPages,
+  CounterAt.storedBytes,
+  CounterAt.densePages,
+  CounterAt.zeroPages,
+  CounterAt.goodPages,
+  CounterAt.filteredPages,
+];
+
+/** Whether countPage() changes a counter: it follows from the rows. The others count events. */
+export const isPageCounter = (at: number): boolean => pageCounters.includes(at);
+
 /** Throws InvariantError unless the counters match the rows. Cost: all rows. Returns the number of groups whose rows may be resident. */
 export function verifyCounters(
   rows: Int32Array,

@@ -6,7 +6,7 @@
  *   word 2  tried 18 | age 17..16 | format 15..13 | 12..0 stored bytes; same-filled: 13-bit check of the word
  *
  * Age is the number of age() passes since the page was put or last got, 0 .. 3. A put writes the word anyway, so ageing
- * costs it nothing; a get tests the word, and writes it if the age was not 0.
+ * is free there; a get tests the word, and writes it if the age was not 0.
  *
  * Invariants
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.

@@ -1,12 +1,13 @@
 /**
- * A shard: one linear memory that holds up to 2^19 pages and every table about them. It is the unit of growth, of
+ * A shard: one linear memory with up to 2^19 pages and all their tables. It is the unit of growth, of
  * parallelism (one owner thread) and of survival: all state is in the memory's image, at offsets fixed by the slot count.
  *
  * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs only its row. Any other page is an object in
  * the arena: raw if it does not compress to 3/4 of a page (compressor.ts). recompress() moves a page to a denser format.
  *
  * Invariants
- * - A slot holds exactly the page that was put last, or none. A refused put leaves the slot as it was.
+ * - A slot has exactly the page that was put last, or none. A refused put leaves the slot as it was.
+ * - Whatever the instruction after which the process is killed, adopt.ts finds each slot as it was before or after the call.
  * - The checksum covers the stored bytes, their format and the slot's number, and is checked before decompressing.
  * - The budget counts every byte that may be resident: staging, 12 KiB of rows for each group of 1024 slots in use,
  *   the arena's pages. It is checked before anything is destroyed. Counters are exact.
@@ -16,27 +17,33 @@
  */
 import { Arena } from '../arena/arena.ts';
 import { Budget } from '../arena/budget.ts';
-import type { PageRelease, PageReleaseFactory } from '../arena/ops.ts';
+import type { PageRelease } from '../arena/ops.ts';
 import { CHUNK_PAGES } from '../arena/page-runs.ts';
 import { assert } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { formatSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type CodecFactory, PageFormat } from '../codec/codec.ts';
+import { PageFormat } from '../codec/codec.ts';
 import { type Kernels, loadKernels } from '../codec/kernels.ts';
 import { createMemory } from '../codec/linear-memory.ts';
+import { type Adopted, adoptImage } from './adopt.ts';
 import { COMPRESSED_BYTES_MAX, Compressor } from './compressor.ts';
 import { countPage, verifyCounters } from './counters.ts';
 import {
   COMPRESSED,
   COUNTERS_AT,
+  type Image,
   imageOf,
   MAGIC,
   OPEN_BYTES,
   PAGE_IN,
   PAGE_OUT,
+  type ShardView,
   SLOT_TABLE,
   VERSION,
 } from './image.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from './results.ts';
+import { RowLog } from './row-log.ts';
 import {
   AGE_MASK,
   agePages,
@@ -54,37 +61,26 @@ import {
   TRIED,
   wordCheck,
 } from './rows.ts';
+import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, type ShardParts } from './shard-parts.ts';
 import { SlotGroups } from './slot-groups.ts';
 
-/** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
-export const SHARD_SLOTS_MAX: number = 2 ** 19;
-
-/** A put that finds no space moves this many objects and releases this many chunks before it is refused: 50 us. */
+/** A put that finds no space moves this many objects before it is refused: 50 us, with PRESSURE_CHUNKS. */
 const PRESSURE_MOVES = 256;
-export const PRESSURE_CHUNKS = 64;
-/** Makes the other shards of the same budget release free memory; returns the number of pages. */
-export type Pressure = (requester: Shard) => number;
-
-export interface ShardParts {
-  /** 1 .. SHARD_SLOTS_MAX. */
-  readonly slots: number;
-  readonly codec: CodecFactory;
-  readonly dense: CodecFactory | null;
-  readonly budget: Budget;
-  readonly release: PageReleaseFactory;
-  readonly pressure: Pressure;
-}
 
 export class Shard {
   readonly slots: number;
+  readonly view: ShardView;
   /** Float64, CounterAt is the index. In the image. */
   readonly counters: Float64Array;
+  /** What the image had that the shard was created with; null: the shard is new. */
+  readonly adopted: Adopted | null = null;
   readonly #budget: Budget;
   readonly #kernels: Kernels;
   readonly #compressor: Compressor;
   readonly #arena: Arena;
   readonly #release: PageRelease;
   readonly #pressure: Pressure;
+  readonly #log: RowLog;
   readonly #rows: Int32Array;
   readonly #groups: SlotGroups;
   readonly #words: Int32Array;
@@ -93,15 +89,20 @@ export class Shard {
   readonly #pageOut: Uint8Array;
   #isOpen = false;
 
-  constructor({ slots, codec, dense, budget, release, pressure }: ShardParts) {
+  /** @throws SwapError ERR_IO_IMAGE, ERR_IO_NO_ROOM; RangeError: no address space */
+  constructor({ slots, codec, dense, budget, release, pressure, number, images }: ShardParts) {
     assert(slots > 0 && slots <= SHARD_SLOTS_MAX, '0 < slots <= SHARD_SLOTS_MAX');
     this.slots = slots;
-    const { groups, groupTable, arena, bytes } = imageOf(slots);
-    const memory = createMemory(bytes);
+    const image = imageOf(slots);
+    const { groups, groupTable, arena, bytes } = image;
+    const mapped = images?.open(number, bytes) ?? null;
+    const memory = mapped?.memory ?? createMemory(bytes);
     const buffer = memory.buffer;
+    const zspages = { zspages: arena.zspageTable, zspageCount: arena.pages + 1 };
+    this.view = { buffer, slots, rows: SLOT_TABLE, ...zspages };
     this.#budget = new Budget(0, budget);
     this.#kernels = loadKernels(memory);
-    this.#release = release(memory);
+    this.#release = mapped?.release ?? release(memory);
     this.#pressure = pressure;
     this.#rows = new Int32Array(buffer, SLOT_TABLE, groups * GROUP_SLOTS * ROW);
     this.#groups = new SlotGroups(new Int32Array(buffer, groupTable, groups), this.#release);
@@ -118,15 +119,35 @@ export class Shard {
       budget: this.#budget,
       pageRelease: this.#release,
       onMoved: (owner, location) => {
-        this.#rows[owner * ROW] = location;
+        Atomics.store(this.#rows, owner * ROW, location); // see Arena: a concurrent reader
         this.counters[CounterAt.moves]! += 1;
       },
     });
+    this.#log = new RowLog(this.#words, this.#rows, this.#kernels, this.#arena);
+    if (this.#words[0] !== 0) this.adopted = this.#adopt(buffer, image);
   }
 
-  /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put for `payloadMax`. */
-  put(slot: number, source: Uint8Array, at: number, payloadMax: number): PutResult {
-    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'the source holds a page at `at`');
+  #adopt(buffer: ArrayBuffer, image: Image): Adopted {
+    const { adopted, bytes } = adoptImage({
+      ...{ slots: this.slots, buffer, image, rows: this.#rows, groups: this.#groups.words },
+      ...{ counters: this.counters, kernels: this.#kernels, arena: this.#arena, log: this.#log },
+    });
+    if (!this.#budget.reserve(bytes))
+      throw new SwapError(
+        'ERR_IO_NO_ROOM',
+        `the pages of the image need ${formatSize(bytes)}, more than the limit leaves: raise it`,
+        { bytes },
+      );
+    this.#groups.recount();
+    this.#arena.compactedPages = this.counters[CounterAt.compactedPages]!;
+    this.#isOpen = true;
+    this.verify();
+    return adopted;
+  }
+
+  /** Stores the page at source[at .. at + 4096) under `slot`; see Store.put and putRaw. */
+  put(slot: number, source: Uint8Array, at: number, payloadMax: number, isRaw = false): PutResult {
+    assert(at >= 0 && at + PAGE_BYTES <= source.length, 'the source has a page at `at`');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     if (source.length === PAGE_BYTES && at === 0) this.#pageIn.set(source);
     else this.#pageIn.set(source.subarray(at, at + PAGE_BYTES));
@@ -134,11 +155,11 @@ export class Shard {
       return this.putWord(slot, this.#words[PAGE_IN >>> 2]!, this.#words[(PAGE_IN >>> 2) + 1]!);
     }
     const compressor = this.#compressor;
-    const length = compressor.compress(Math.min(payloadMax, COMPRESSED_BYTES_MAX));
-    if (length > 0) return this.#keep(slot, compressor.at, length, compressor.format);
+    const length = isRaw ? 0 : compressor.compress(Math.min(payloadMax, COMPRESSED_BYTES_MAX));
+    if (length > 0) return this.#storeBytes(slot, compressor.at, length, compressor.format);
     if (payloadMax < PAGE_BYTES)
       return this.#refused(CounterAt.refusedIncompressible, PutResult.incompressible);
-    return this.#keep(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw);
+    return this.#storeBytes(slot, PAGE_IN, PAGE_BYTES, PageFormat.raw);
   }
 
   /**
@@ -154,10 +175,10 @@ export class Shard {
   ): PutResult {
     assert(format > PageFormat.raw, 'the format is a compressed one');
     assert(length > 0 && length <= COMPRESSED_BYTES_MAX, '0 < length <= COMPRESSED_BYTES_MAX');
-    assert(at >= 0 && at + length <= source.length, 'the source holds `length` bytes at `at`');
+    assert(at >= 0 && at + length <= source.length, 'the source has `length` bytes at `at`');
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     this.#bytes.set(source.subarray(at, at + length), COMPRESSED);
-    return this.#keep(slot, COMPRESSED, length, format);
+    return this.#storeBytes(slot, COMPRESSED, length, format);
   }
 
   /** Compressed bytes of the page of `slot`; 0 if the page is same-filled or raw, or the slot is empty. */
@@ -181,7 +202,7 @@ export class Shard {
       this.#corrupt();
       return -1;
     }
-    const start = from >>> 0; // an address above 2 GiB may come as a negative number
+    const start = from >>> 0; // an address above 2 GiB may be passed as a negative number
     target.set(this.#bytes.subarray(start, start + length), at);
     return length;
   }
@@ -190,12 +211,14 @@ export class Shard {
   putWord(slot: number, low: number, high: number): PutResult {
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
-    if (this.#rows[row + 2] !== 0) this.#empty(slot);
+    const old = this.#rows[row + 2]!;
+    const oldLocation = this.#rows[row]!;
+    if (old !== 0) countPage(this.counters, old, this.isZero(slot), -1);
     else if (!this.#enterGroup(slot)) return this.#refused(CounterAt.refusedByLimit);
-    this.#rows[row] = low;
-    this.#rows[row + 1] = high;
-    this.#rows[row + 2] = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
-    countPage(this.counters, this.#rows[row + 2]!, low === 0 && high === 0, 1);
+    const state = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
+    this.#log.setWord(slot, low, high, state);
+    if (formatIn(old) > PageFormat.same) this.#arena.free(oldLocation);
+    countPage(this.counters, state, low === 0 && high === 0, 1);
     return PutResult.sameFilled;
   }
 
@@ -247,14 +270,12 @@ export class Shard {
       counters[CounterAt.recompressNoSpace]! += 1;
       return RecompressResult.noSpace;
     }
-    const seed = checksumSeed(slot, dense.format);
-    const sum = this.#kernels.copyChecksum(this.#arena.address(location), COMPRESSED, length, seed);
-    this.#arena.free(this.#rows[row]!);
+    const oldLocation = this.#rows[row]!;
+    const denser = (state & AGE_MASK) | (dense.format << FORMAT_SHIFT) | length;
+    this.#log.setObject(slot, COMPRESSED, location, denser);
+    this.#arena.free(oldLocation);
     countPage(counters, state, false, -1);
-    this.#rows[row] = location;
-    this.#rows[row + 1] = sum;
-    this.#rows[row + 2] = (state & AGE_MASK) | (dense.format << FORMAT_SHIFT) | length;
-    countPage(counters, this.#rows[row + 2]!, false, 1);
+    countPage(counters, denser, false, 1);
     counters[CounterAt.recompressed]! += 1;
     return RecompressResult.smaller;
   }
@@ -372,39 +393,33 @@ export class Shard {
   }
 
   /** Stores the bytes at `from` in the image under `slot`. */
-  #keep(slot: number, from: number, length: number, format: PageFormat): PutResult {
+  #storeBytes(slot: number, from: number, length: number, format: PageFormat): PutResult {
     const location = this.#place(slot, length);
     if (location === 0) {
       const hasSpace = this.#arena.hasSpace(length);
       return this.#refused(hasSpace ? CounterAt.refusedByLimit : CounterAt.refusedBySpace);
     }
     const row = slot * ROW;
-    this.#rows[row] = location;
-    this.#rows[row + 1] = this.#kernels.copyChecksum(
-      this.#arena.address(location),
-      from,
-      length,
-      checksumSeed(slot, format),
-    );
-    this.#rows[row + 2] = (format << FORMAT_SHIFT) | length;
-    countPage(this.counters, this.#rows[row + 2]!, false, 1);
+    const old = this.#rows[row + 2]!; // after #place(), which may move the old object
+    const oldLocation = this.#rows[row]!;
+    if (old !== 0) countPage(this.counters, old, this.isZero(slot), -1);
+    const state = (format << FORMAT_SHIFT) | length;
+    this.#log.setObject(slot, from, location, state);
+    if (formatIn(old) > PageFormat.same && oldLocation !== location) this.#arena.free(oldLocation);
+    countPage(this.counters, state, false, 1);
     return PutResult.stored;
   }
 
-  /** Allocates `length` bytes for `slot` and frees its old page; 0, with nothing changed, if there is no space. */
+  /** Space for `length` bytes of `slot`, which may be its own object; 0, with nothing changed, if there is none. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
     if (formatIn(state) > PageFormat.same) {
       const location = this.#rows[row]!;
-      if (this.#arena.classAt(location) === this.#arena.classOf(length)) {
-        countPage(this.counters, state, false, -1);
-        return location; // the new bytes overwrite the old ones
-      }
+      if (this.#arena.classAt(location) === this.#arena.classOf(length)) return location;
     }
     if (state === 0 && !this.#enterGroup(slot)) return 0;
     const location = this.#alloc(slot, length);
-    if (location !== 0 && state !== 0) this.#empty(slot);
     if (location !== 0) return location;
     if (state === 0) this.#groups.leave(slot);
     return this.#reuseLarger(slot, state, length);
@@ -414,9 +429,7 @@ export class Shard {
   #reuseLarger(slot: number, state: number, length: number): number {
     if (formatIn(state) <= PageFormat.same) return 0;
     const location = this.#rows[slot * ROW]!;
-    if (this.#arena.classAt(location) < this.#arena.classOf(length)) return 0;
-    countPage(this.counters, state, false, -1);
-    return location;
+    return this.#arena.classAt(location) < this.#arena.classOf(length) ? 0 : location;
   }
 
   #alloc(slot: number, length: number): number {
@@ -431,9 +444,10 @@ export class Shard {
   #empty(slot: number): void {
     const row = slot * ROW;
     const state = this.#rows[row + 2]!;
+    const location = this.#rows[row]!;
     countPage(this.counters, state, this.isZero(slot), -1);
-    if (formatIn(state) !== PageFormat.same) this.#arena.free(this.#rows[row]!);
-    for (let word = row; word < row + ROW; word++) this.#rows[word] = 0;
+    this.#log.clear(slot);
+    if (formatIn(state) !== PageFormat.same) this.#arena.free(location);
   }
 
   /** Counts a slot as used; false if the rows of its group are not resident and the budget refuses them. */
@@ -453,9 +467,9 @@ export class Shard {
   /** Charges the shard's own bytes with its first page. */
   #open(): boolean {
     if (!this.#reserve(OPEN_BYTES)) return false;
-    this.#words[0] = MAGIC;
     this.#words[1] = VERSION;
     this.#words[2] = this.slots;
+    this.#words[0] = MAGIC; // last: from now on there is an image
     this.#isOpen = true;
     return true;
   }

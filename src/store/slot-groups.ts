@@ -59,6 +59,11 @@ export class SlotGroups {
     return released;
   }
 
+  /** Counts the empty groups again, after an image was adopted. */
+  recount(): void {
+    this.#emptyGroups = this.words.filter((word) => word === GROUP_RESIDENT).length;
+  }
+
   /** Throws InvariantError unless the empty groups are counted. */
   verify(): void {
     const empty = this.words.filter((word) => word === GROUP_RESIDENT).length;

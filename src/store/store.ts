@@ -20,9 +20,12 @@ import { assert } from '../base/assert.ts';
 import { PAGE_BYTES, type Slot } from '../base/units.ts';
 import { type CodecFactory, PageFormat } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
+import type { Adopted } from './adopt.ts';
+import type { ShardImages } from './image.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from './results.ts';
 import { AGE_MAX, isCompressed, isRaw, isUntried } from './rows.ts';
-import { PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX, Shard } from './shard.ts';
+import { Shard } from './shard.ts';
+import { type OnShard, PRESSURE_CHUNKS, type Pressure, SHARD_SLOTS_MAX } from './shard-parts.ts';
 
 const SHARD_SHIFT = 19;
 const SHARD_MASK = SHARD_SLOTS_MAX - 1;
@@ -53,6 +56,10 @@ export interface StoreOptions {
    * costs a garbage collection (docs/adr/0005). Default: it is created with the store.
    */
   readonly startsEmpty?: boolean;
+  /** Called when a shard is created. */
+  readonly onShard?: OnShard | undefined;
+  /** Memories that outlive the process; the store has the pages in them. Default: memories of this process. */
+  readonly images?: ShardImages | undefined;
 }
 
 /** A compressed page store: copies of 4096-byte pages, by slot, under a memory limit. */
@@ -63,6 +70,7 @@ export class Store {
   readonly #shardAt: (Shard | null)[];
   readonly #shards: Shard[] = [];
   readonly #hasDense: boolean;
+  readonly #onShard: OnShard;
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
   /** The last attempt to create a shard failed. An attempt costs a garbage collection, so the next one waits for a compactIdle(). */
@@ -71,20 +79,30 @@ export class Store {
   /** Slot at which recompressIdle() continues. */
   #recompressAt = 0;
 
-  /** @throws RangeError if the process has no address space for the first shard */
+  /**
+   * @throws RangeError if the process has no address space for the first shard; SwapError ERR_IO_IMAGE: an image is torn or
+   * foreign; ERR_IO_NO_ROOM: its pages exceed the limit
+   */
   constructor(options: StoreOptions) {
     const { slots, budget, codec = lz4, release = keepPages, dense = null } = options;
-    const { startsEmpty = false } = options;
+    const { startsEmpty = false, onShard = () => {}, images } = options;
     assert(Number.isInteger(slots) && slots > 0 && slots <= 2 ** 31, 'a store has 1 to 2^31 slots');
     this.slots = slots;
+    this.#onShard = onShard;
     this.#budget = budget;
     this.#hasDense = dense !== null;
     const pressure: Pressure = (requester) => this.#releaseFor(requester);
-    const parts = { codec, dense, budget, release, pressure };
+    const parts = { codec, dense, budget, release, pressure, images: images ?? null };
     this.#makeShard = (first) =>
-      new Shard({ slots: Math.min(slots - first, SHARD_SLOTS_MAX), ...parts });
+      new Shard({
+        slots: Math.min(slots - first, SHARD_SLOTS_MAX),
+        number: first / SHARD_SLOTS_MAX,
+        ...parts,
+      });
     this.#shardAt = new Array<Shard | null>(Math.ceil(slots / SHARD_SLOTS_MAX)).fill(null);
-    if (!startsEmpty) this.#addShard(0);
+    if (!startsEmpty || images?.has(0) === true) this.#addShard(0);
+    for (let number = 1; number < this.#shardAt.length; number++)
+      if (images?.has(number) === true) this.#addShard(number);
   }
 
   /**
@@ -98,6 +116,14 @@ export class Store {
     return shard === null
       ? PutResult.refused
       : shard.put(slot & SHARD_MASK, source, at, payloadMax);
+  }
+
+  /** As put(), without compression: a page that is not same-filled is stored raw. */
+  putRaw(slot: Slot, source: Uint8Array, at: number): PutResult {
+    const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
+    return shard === null
+      ? PutResult.refused
+      : shard.put(slot & SHARD_MASK, source, at, PAGE_BYTES, true);
   }
 
   /** Stores a page that repeats the 8-byte word high:low (32 bits each), as put() of that page would. */
@@ -147,7 +173,7 @@ export class Store {
     return dropped;
   }
 
-  /** First slot of [from, to) that may hold a page, or `to`: an empty shard or group of 1024 slots costs one read. */
+  /** First slot of [from, to) that may have a page, or `to`: an empty shard or group of 1024 slots costs one read. */
   skipEmpty(from: Slot, to: number): number {
     for (let at: number = from; at < to; ) {
       const number = at >>> SHARD_SHIFT;
@@ -256,6 +282,20 @@ export class Store {
     return sum;
   }
 
+  /** What the images had that the store was created with. */
+  get adopted(): Adopted {
+    const sum = { pages: 0, damaged: 0, damagedSlots: [] as number[], redone: 0 };
+    this.#shardAt.forEach((shard, number) => {
+      if (!shard?.adopted) return;
+      const { pages, damaged, damagedSlots, redone } = shard.adopted;
+      sum.pages += pages;
+      sum.damaged += damaged;
+      sum.damagedSlots.push(...damagedSlots.map((slot) => slot + (number << SHARD_SHIFT)));
+      sum.redone += redone;
+    });
+    return sum;
+  }
+
   get storedPages(): number {
     return this.counter(CounterAt.storedPages);
   }
@@ -288,12 +328,14 @@ export class Store {
   /**
    * Maintenance for idle time: compacts, then releases all free memory, including the reserve. Takes some milliseconds
    * per call; false if there was nothing to do.
+   * @param share of the work of a call, for callers that serve others in between; above 0, at most 1
    */
-  compactIdle(): boolean {
+  compactIdle(share: number = 1): boolean {
     this.#hasNoSpace = false;
+    const moves = Math.ceil(IDLE_MOVES_MAX * share);
+    const chunks = Math.ceil(IDLE_CHUNKS_MAX * share);
     for (const shard of this.#shards)
-      if (shard.compact(IDLE_MOVES_MAX) > 0 || shard.releaseFree(0, IDLE_CHUNKS_MAX) > 0)
-        return true;
+      if (shard.compact(moves) > 0 || shard.releaseFree(0, chunks) > 0) return true;
     return false;
   }
 
@@ -311,14 +353,14 @@ export class Store {
     );
   }
 
-  #findOld(from: number, to: number, age: number, isWanted: (state: number) => boolean): number {
+  #findOld(from: number, to: number, age: number, matches: (state: number) => boolean): number {
     assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
     assert(age >= 0 && age <= AGE_MAX, '0 <= age <= AGE_MAX');
     for (let at = from; at < to; ) {
       const first = at & ~SHARD_MASK;
       const end = Math.min(to, first + SHARD_SLOTS_MAX);
       const shard = this.#shardAt[at >>> SHARD_SHIFT]!;
-      const found = shard?.findOld(at - first, end - first, age, isWanted) ?? end - first;
+      const found = shard?.findOld(at - first, end - first, age, matches) ?? end - first;
       if (first + found < end) return first + found;
       at = end;
     }
@@ -326,7 +368,7 @@ export class Store {
   }
 
   /** Releases free memory of the other shards, which share one budget with the shard that is short of space. */
-  #releaseFor(requester: Shard): number {
+  #releaseFor(requester: object): number {
     let released = 0;
     for (const shard of this.#shards) {
       if (released >= CHUNK_PAGES) break; // more than any put needs
@@ -358,6 +400,7 @@ export class Store {
     const shard = this.#makeShard(number << SHARD_SHIFT);
     this.#shardAt[number] = shard;
     this.#shards.push(shard);
+    this.#onShard(number, shard.view);
     return shard;
   }
 }

@@ -1,8 +1,9 @@
 /** Checks the arena against a map of owners: payloads survive all other operations, and the budget is exact. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Arena, arenaLayout } from '../../src/arena/arena.ts';
+import { Arena } from '../../src/arena/arena.ts';
 import { Budget } from '../../src/arena/budget.ts';
+import { arenaLayout } from '../../src/arena/layout.ts';
 import { sizeClasses } from '../../src/arena/size-classes.ts';
 import { InvariantError } from '../../src/base/assert.ts';
 import { Prng } from '../../src/base/prng.ts';
@@ -170,7 +171,7 @@ randomTest('the arena equals the model when address space is short', 4000, (prng
   checkEmpty(twin);
 });
 
-randomTest('addresses across 2 GiB and up to 4 GiB are right', 16_000, (prng, steps) => {
+randomTest('addresses across 2 GiB and up to 4 GiB are correct', 16_000, (prng, steps) => {
   for (const at of [2 ** 31 - 2 * 2 ** 20, 2 ** 32 - 16 * 2 ** 20]) {
     const twin = new Twin(2048, 0, at);
     drive(twin, prng, steps / 2, 50);
@@ -205,7 +206,7 @@ test('a full arena reuses a freed object where the system releases no pages', ()
   const prng = new Prng(6);
   for (const [, length] of longestOfClass) {
     const twin = new Twin(1024, 60 * 4096 + 1000);
-    twin.returns.answersLeft = 0;
+    twin.returns.callsUntilRefusal = 0;
     checkReuse(twin, length, prng);
   }
 });
@@ -213,7 +214,7 @@ test('a full arena reuses a freed object where the system releases no pages', ()
 test('the first object fits a limit of exactly its size, but not one byte less', () => {
   const prng = new Prng(1);
   for (const [cls, length] of longestOfClass) {
-    const exact = classes.zspagePages[cls]! * 4096 + ROW_BYTES + 16;
+    const exact = 4096 + ROW_BYTES + 16; // no object overlaps a second page
     const twin = new Twin(64, exact);
     assert.ok(twin.alloc(length, 1, prng), `class ${cls}`);
     assert.equal(twin.budget.usedBytes, exact);
@@ -238,25 +239,100 @@ test('compaction empties sparse zspages, loses no object, and ends', () => {
   assert.equal(twin.arena.compact(1000), 0);
 });
 
-test('compaction starts when a class has one zspage of free objects, not one fewer', () => {
+/** Naive number of holes at which a class without a tail is compacted. */
+function holesMaxOf(cls: number, used: number): number {
+  const objects = classes.objects[cls]!;
+  const lastPageAt = (classes.zspagePages[cls]! - 1) * 4096;
+  let inLastPage = 0;
+  for (let i = 0; i < objects; i++)
+    if ((i + 1) * classes.objectBytes[cls]! > lastPageAt) inLastPage++;
+  return Math.min(Math.max(Math.floor(used / 64), inLastPage), objects);
+}
+
+test('compaction starts when a class has holes for a page, for one in 64 of its objects or for a zspage', () => {
   const prng = new Prng(3);
+  const bounds = new Set<string>();
+  for (const zspages of [2, 40])
+    for (const [cls, length] of longestOfClass) {
+      if (cls === classes.fullPage || zspages * classes.zspagePages[cls]! > 320) continue;
+      const objects = classes.objects[cls]!;
+      const twin = new Twin(640, 0);
+      const total = zspages * objects;
+      for (let owner = 0; owner < total; owner++) assert.ok(twin.alloc(length, owner, prng));
+      let holes = 0;
+      // The first objects of each zspage in turn, so that none is empty before compaction.
+      const freeNext = (): void =>
+        twin.free((holes % zspages) * objects + Math.floor(holes++ / zspages));
+      while (holes + 1 < holesMaxOf(cls, total - holes - 1)) freeNext();
+      assert.equal(twin.arena.compact(1000), 0, `class ${cls}, ${holes} holes`);
+      const before = twin.budget.usedBytes;
+      freeNext();
+      assert.ok(twin.arena.compact(1000) > 0, `class ${cls}, ${holes} holes`);
+      twin.checkAll();
+      twin.arena.releaseFree(0, 1000);
+      assert.ok(before - twin.budget.usedBytes >= 4096, `class ${cls} has a page less`);
+      const share = Math.floor((total - holes) / 64);
+      bounds.add(holes === objects ? 'zspage' : holes === share ? 'share' : 'page');
+    }
+  assert.deepEqual([...bounds].sort(), ['page', 'share', 'zspage']);
+});
+
+test('a class costs the pages of its objects while its only zspage grows, and while it shrinks', () => {
+  const prng = new Prng(4);
   for (const [cls, length] of longestOfClass) {
-    if (cls === classes.fullPage) continue;
-    const objects = classes.objects[cls]!;
     const twin = new Twin(64, 0);
-    for (let owner = 0; owner < 2 * objects; owner++) assert.ok(twin.alloc(length, owner, prng));
-    // The holes are spread over both zspages, so none is empty before compaction.
-    const holes = Array.from({ length: objects }, (_, i) => (i % 2) * objects + (i >>> 1));
-    const last = holes.pop()!;
-    for (const owner of holes) twin.free(owner);
-    assert.equal(twin.arena.compact(1000), 0, `class ${cls}, ${objects - 1} holes`);
-    const before = twin.budget.usedBytes;
-    twin.free(last);
-    assert.ok(twin.arena.compact(1000) > 0, `class ${cls}, ${objects} holes`);
+    const objects = classes.objects[cls]!;
+    const pagesOf = (count: number): number =>
+      Math.ceil((count * classes.objectBytes[cls]!) / 4096);
+    const inUse = (): number => twin.budget.usedBytes - twin.arena.dirtyFreePages * 4096;
+    for (let count = 1; count <= objects; count++) {
+      assert.ok(twin.alloc(length, count, prng));
+      assert.equal(inUse(), pagesOf(count) * 4096 + ROW_BYTES + 16, `class ${cls}, ${count}`);
+    }
+    twin.verify();
+    assert.equal(inUse(), classes.zspagePages[cls]! * 4096 + ROW_BYTES + 16);
+    for (let count = objects; count > 0; count--) {
+      twin.free(count);
+      // A zspage that was full keeps its pages until compaction makes it the tail.
+      twin.arena.compact(1000);
+      assert.ok(inUse() >= pagesOf(count - 1) * 4096 + ROW_BYTES + 16);
+      const holes = holesMaxOf(cls, count - 1);
+      assert.ok(inUse() < pagesOf(count - 1 + holes) * 4096 + ROW_BYTES + 16 + 4096);
+    }
+    twin.verify();
+  }
+});
+
+test('the tail grows to exactly the limit, and not a byte beyond', () => {
+  const prng = new Prng(8);
+  for (const [cls, length] of longestOfClass) {
+    if (classes.zspagePages[cls]! < 3) continue;
+    const exact = 2 * 4096 + ROW_BYTES + 16;
+    const fit = Math.floor((2 * 4096) / classes.objectBytes[cls]!);
+    for (const limit of [exact, exact - 1]) {
+      const twin = new Twin(64, limit);
+      let count = 0;
+      while (twin.alloc(length, count, prng)) count++;
+      const onePage = Math.floor(4096 / classes.objectBytes[cls]!);
+      assert.equal(count, limit === exact ? fit : onePage, `class ${cls}`);
+      twin.checkAll();
+    }
+  }
+});
+
+test('holes are filled before the tail grows', () => {
+  const prng = new Prng(11);
+  const twin = new Twin(64, 0);
+  const cls = twin.arena.classOf(1500);
+  const objects = classes.objects[cls]!;
+  for (let owner = 0; owner < objects + 5; owner++) twin.alloc(1500, owner, prng);
+  const { usedBytes } = twin.budget;
+  for (let round = 0; round < 3; round++) {
+    twin.free(round * 7);
+    twin.free(objects + 1);
+    for (const owner of [round * 7, objects + 1]) assert.ok(twin.alloc(1500, owner, prng));
+    assert.equal(twin.budget.usedBytes, usedBytes);
     twin.checkAll();
-    twin.arena.releaseFree(0, 1000);
-    const freed = before - twin.budget.usedBytes;
-    assert.ok(freed >= classes.zspagePages[cls]! * 4096, `class ${cls}: ${freed} bytes`);
   }
 });
 
@@ -295,7 +371,7 @@ test('freeing an object twice is an InvariantError', () => {
   assert.throws(() => twin.arena.free(0), InvariantError, 'no object');
 });
 
-test('a layout separates the tables, has complete chunks and holds every descriptor', () => {
+test('a layout separates the tables, has complete chunks and a row for every descriptor', () => {
   for (const pages of [32, 64, 4096, 659_456]) {
     const layout = arenaLayout(4096, pages);
     assert.ok(layout.runTable > layout.classTable && layout.zspageTable > layout.runTable);

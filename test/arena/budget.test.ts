@@ -58,7 +58,7 @@ test('a limit that is not a whole number of bytes is ERR_ARG_VALUE', () => {
     });
 });
 
-randomTest('a tree of budgets holds the sum of its leaves', 5000, (prng, steps) => {
+randomTest('the usage of a parent budget is the sum of its children', 5000, (prng, steps) => {
   const root = new Budget(10_000);
   const disks = [new Budget(0, root), new Budget(4_000, root)];
   const leaves = [0, 1, 2, 3].map((i) => ({

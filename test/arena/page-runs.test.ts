@@ -1,10 +1,11 @@
 /**
- * Checks page runs against a naive set of pages. Every step checks that runs do not overlap, that the count of free
- * resident pages is exact, and that the budget equals the pages that may be resident.
+ * Checks page runs against naive sets of pages. Every step checks that runs do not overlap, which of their pages are used,
+ * that the count of free resident pages is exact, and that the budget equals the pages that may be resident.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
+import { noRelease } from '../../src/arena/ops.ts';
 import {
   CHUNK_PAGES,
   findRun,
@@ -83,6 +84,8 @@ randomTest('bit searches equal naive ones for random words', 20_000, (prng, step
 interface Run {
   readonly page: number;
   readonly length: number;
+  /** Its first pages, which are used. */
+  used: number;
 }
 
 /** PageRuns and its naive model. */
@@ -92,6 +95,8 @@ class Twin {
   readonly runs: PageRuns;
   readonly held: Run[] = [];
   readonly #firstPage = 3;
+  /** Pages of runs, used pages, and pages that may be resident. */
+  readonly #run: Uint8Array;
   readonly #used: Uint8Array;
   readonly #dirty: Uint8Array;
 
@@ -107,12 +112,13 @@ class Twin {
       budget: this.budget,
       pageRelease: this.returns.over(new Uint8Array(buffer)),
     });
+    this.#run = new Uint8Array(pages);
     this.#used = new Uint8Array(pages);
     this.#dirty = new Uint8Array(pages);
-    this.returns.onTake = (first, length) => {
+    this.returns.onRelease = (first, length) => {
       for (let page = first / 4096; page < (first + length) / 4096; page++) {
         const index = page - this.#firstPage;
-        assert.equal(this.#used[index], 0, 'only free pages are released');
+        assert.equal(this.#used[index], 0, 'no used page is released');
         if (this.returns.refusals === 0)
           assert.equal(this.#dirty[index], 1, 'only dirty pages are released');
         this.#dirty[index] = 0;
@@ -120,20 +126,57 @@ class Twin {
     };
   }
 
-  alloc(length: number): boolean {
-    const before = this.#canPlace(length);
-    const page = this.runs.alloc(length);
+  alloc(length: number, used = length): boolean {
+    // Where the system releases no pages, all pages of a run are reserved with it.
+    const reserved = this.returns.isReleasing ? used : length;
+    const before = this.#canPlace(length, reserved);
+    const page = this.runs.alloc(length, used);
     if (page === 0) {
-      if (before) assert.fail(`refused ${length} pages although they fit`);
+      if (before) assert.fail(`refused ${length} pages, ${used} used, although they fit`);
       return false;
     }
-    for (let i = 0; i < length; i++) {
-      const index = page + i - this.#firstPage;
-      assert.equal(this.#used[index], 0, 'an allocated run was free');
-      this.#used[index] = 1;
-      this.#dirty[index] = 1;
+    const index = page - this.#firstPage;
+    assert.ok(!this.#run.subarray(index, index + length).includes(1), 'runs do not overlap');
+    this.#run.fill(1, index, index + length);
+    this.#dirty.fill(1, index, index + reserved);
+    this.#used.fill(1, index, index + used);
+    this.held.push({ page, length, used });
+    return true;
+  }
+
+  allocRandom(prng: Prng): boolean {
+    const length = 1 + prng.below(12);
+    return this.alloc(length, prng.oneIn(2) ? length : 1 + prng.below(length));
+  }
+
+  resizeRandom(prng: Prng): boolean {
+    const run = this.held[prng.below(this.held.length)]!;
+    return this.resize(run, prng.below(run.length + 1));
+  }
+
+  /** Grows or shrinks the used pages of a run to its first `used`. */
+  resize(run: Run, used: number): boolean {
+    const index = run.page - this.#firstPage;
+    if (used < run.used) this.runs.unuse(run.page + used, run.used - used);
+    else if (used > run.used) {
+      const fresh = this.#dirty
+        .subarray(index + run.used, index + used)
+        .filter((d) => d === 0).length;
+      const { limitBytes, usedBytes } = this.budget;
+      const least = usedBytes - this.runs.dirtyFreePages * 4096 + (used - run.used) * 4096;
+      const mustFit = fresh === 0 || limitBytes === 0 || usedBytes + fresh * 4096 <= limitBytes;
+      const mayFit = mustFit || least <= limitBytes;
+      const grew = this.runs.use(run.page + run.used, used - run.used);
+      assert.ok(
+        grew ? mayFit : !mustFit && (this.returns.isLimited || !mayFit),
+        'grows if it fits',
+      );
+      if (!grew) return false;
+      this.#dirty.fill(1, index + run.used, index + used);
     }
-    this.held.push({ page, length });
+    this.#used.fill(0, index, index + run.length);
+    this.#used.fill(1, index, index + used);
+    run.used = used;
     return true;
   }
 
@@ -146,12 +189,10 @@ class Twin {
   }
 
   freeRun({ page, length }: Run): void {
+    const index = page - this.#firstPage;
     this.runs.free(page, length);
-    this.#used.fill(0, page - this.#firstPage, page - this.#firstPage + length);
-  }
-
-  get usedPages(): number {
-    return this.#used.reduce((n, u) => n + u, 0);
+    this.#run.fill(0, index, index + length);
+    this.#used.fill(0, index, index + length);
   }
 
   check(): void {
@@ -161,24 +202,26 @@ class Twin {
     // When the system releases part of a chunk, all its free pages still count as resident: an overestimate.
     if (this.returns.refusals > 0) assert.ok(this.runs.dirtyFreePages >= dirtyFree);
     else assert.equal(this.runs.dirtyFreePages, dirtyFree, 'free resident pages');
+    for (const { page, length, used } of this.held)
+      assert.equal(this.runs.usedPages(page, length), (1 << used) - 1, 'the used pages of a run');
     assert.equal(this.runs.verify(), this.budget.usedBytes, 'the budget equals the resident bytes');
     if (this.budget.limitBytes !== 0) assert.ok(this.budget.peakBytes <= this.budget.limitBytes);
   }
 
   /** True when alloc() must succeed: address space has a run, and the limit allows it once free pages are released. */
-  #canPlace(length: number): boolean {
+  #canPlace(length: number, reserved: number): boolean {
     let hasRun = false;
     for (let chunk = 0; chunk < this.#used.length && !hasRun; chunk += CHUNK_PAGES) {
       let run = 0;
       for (let i = chunk; i < chunk + CHUNK_PAGES && !hasRun; i++) {
-        run = this.#used[i] === 0 ? run + 1 : 0;
+        run = this.#run[i] === 0 ? run + 1 : 0;
         hasRun = run === length;
       }
     }
     if (!hasRun || this.returns.isLimited) return false;
     const { limitBytes, usedBytes } = this.budget;
     const least = usedBytes - this.runs.dirtyFreePages * 4096;
-    return limitBytes === 0 || least + length * 4096 + ROW_BYTES <= limitBytes;
+    return limitBytes === 0 || least + reserved * 4096 + ROW_BYTES <= limitBytes;
   }
 }
 
@@ -195,8 +238,8 @@ function drive(twin: Twin, prng: Prng, steps: number): void {
       assert.ok(released <= chunks * CHUNK_PAGES);
       if (!twin.returns.isLimited && released < before - keep)
         assert.ok(released >= chunks, 'only chunksMax stops it early');
-    } else if (what < (phase === 0 ? 11 : 5) || twin.held.length === 0)
-      twin.alloc(1 + prng.below(12));
+    } else if (what < (phase === 0 ? 11 : 5) || twin.held.length === 0) twin.allocRandom(prng);
+    else if (prng.oneIn(2)) twin.resizeRandom(prng);
     else twin.free(prng);
     twin.check();
   }
@@ -206,9 +249,9 @@ test('alloc finds the only reserved run where the system releases no pages', () 
   for (const length of [3, 4]) {
     // Chunk 0 is full, chunk 1 has three pages that were never used, and the budget is exhausted.
     const twin = new Twin(64, 61 * 4096 + 2 * ROW_BYTES);
-    twin.returns.answersLeft = 0;
+    twin.returns.callsUntilRefusal = 0;
     for (const run of [3, 12, 12, 5, 12, 12]) assert.ok(twin.alloc(run));
-    twin.freeRun(twin.held[0]!); // the first pages of chunk 0
+    twin.freeRun(twin.held.shift()!); // the first pages of chunk 0
     assert.ok(twin.alloc(5));
     assert.equal(twin.runs.dirtyFreePages, 3);
     assert.equal(twin.alloc(length), length === 3);
@@ -240,7 +283,7 @@ randomTest(
   (prng, steps) => {
     const twin = new Twin(32 * 40, 200 * 4096);
     for (let i = 0; i < 8; i++) {
-      twin.returns.answersLeft = i % 4 === 3 ? Number.POSITIVE_INFINITY : prng.below(12);
+      twin.returns.callsUntilRefusal = i % 4 === 3 ? Number.POSITIVE_INFINITY : prng.below(12);
       drive(twin, prng, steps / 8);
     }
   },
@@ -261,9 +304,59 @@ test('a freed run is reusable at once when the limit is reached, also in other l
   assert.ok(twin.alloc(12) && twin.alloc(12));
   assert.equal(twin.alloc(1), false);
   twin.freeRun(twin.held[0]!);
-  assert.notEqual(twin.runs.alloc(5), 0);
-  assert.notEqual(twin.runs.alloc(7), 0);
-  assert.equal(twin.runs.alloc(1), 0);
+  assert.notEqual(twin.runs.alloc(5, 5), 0);
+  assert.notEqual(twin.runs.alloc(7, 7), 0);
+  assert.equal(twin.runs.alloc(1, 1), 0);
+});
+
+test('a run costs its used pages: it grows within the limit, and not a byte beyond', () => {
+  for (const short of [0, 1]) {
+    const twin = new Twin(64, 12 * 4096 + ROW_BYTES - short);
+    assert.ok(twin.alloc(12, 1) && twin.alloc(12, 2));
+    assert.equal(twin.budget.usedBytes, 3 * 4096 + ROW_BYTES);
+    assert.ok(twin.resize(twin.held[0]!, 9));
+    assert.equal(twin.resize(twin.held[1]!, 3), short === 0);
+    twin.check();
+    assert.ok(twin.resize(twin.held[0]!, 8), 'pages that are not used any more make space');
+    assert.ok(twin.resize(twin.held[1]!, 3));
+    twin.check();
+  }
+});
+
+test('a run grows into pages that it used before without reserving them again', () => {
+  const twin = new Twin(64, 8 * 4096 + ROW_BYTES);
+  twin.returns.callsUntilRefusal = 0;
+  assert.ok(twin.alloc(8));
+  assert.ok(twin.resize(twin.held[0]!, 3) && twin.resize(twin.held[0]!, 8));
+  twin.check();
+});
+
+test('a run of a system that releases no pages can always use all of its pages', () => {
+  const pages = 64;
+  const tables = Math.ceil(pageRunsTableBytes(pages) / 4096) * 4096;
+  const buffer = new ArrayBuffer(tables + (pages + 1) * 4096);
+  const budget = new Budget(8 * 4096 + ROW_BYTES);
+  const at = { tables: 0, firstPage: tables / 4096 + 1, pages };
+  const runs = new PageRuns({ buffer, ...at, budget, pageRelease: noRelease });
+  const first = runs.alloc(8, 1);
+  assert.equal(budget.usedBytes, 8 * 4096 + ROW_BYTES);
+  assert.equal(runs.dirtyFreePages, 7);
+  assert.equal(runs.alloc(1, 1), 0, 'no other run takes them');
+  assert.ok(runs.use(first + 1, 7));
+  runs.free(first, 8);
+  assert.notEqual(runs.alloc(5, 1), 0);
+  assert.notEqual(runs.alloc(3, 1), 0);
+  runs.verify();
+});
+
+test('pages outside a run cannot be used, and unused pages not be unused', () => {
+  const twin = new Twin(64, 0);
+  const page = twin.runs.alloc(4, 2);
+  assert.throws(() => twin.runs.use(page + 2, 3), InvariantError);
+  assert.throws(() => twin.runs.unuse(page + 1, 2), InvariantError);
+  assert.ok(twin.runs.use(page + 2, 2));
+  twin.runs.unuse(page + 1, 3);
+  twin.runs.verify();
 });
 
 test('free pages are released to reserve the row of a new chunk', () => {
@@ -272,7 +365,7 @@ test('free pages are released to reserve the row of a new chunk', () => {
   for (let i = 0; i < 32; i++) assert.ok(twin.alloc(1));
   for (const run of twin.held) if (run.page % 2 === 0) twin.freeRun(run);
   assert.equal(twin.runs.dirtyFreePages, 16);
-  assert.notEqual(twin.runs.alloc(2), 0, '64 KiB are free');
+  assert.notEqual(twin.runs.alloc(2, 2), 0, '64 KiB are free');
   assert.equal(twin.runs.verify(), twin.budget.usedBytes);
 });
 
@@ -283,7 +376,7 @@ test('four free chunks are released in four calls', () => {
   const buffer = new ArrayBuffer((pages + 2) * 4096);
   const pageRelease = returns.over(new Uint8Array(buffer));
   const runs = new PageRuns({ buffer, tables: 0, firstPage: 2, pages, budget, pageRelease });
-  const held = Array.from({ length: 16 }, () => runs.alloc(8));
+  const held = Array.from({ length: 16 }, () => runs.alloc(8, 8));
   for (const page of held) runs.free(page, 8);
   assert.equal(runs.releaseFree(0, 100), pages);
   assert.equal(returns.calls, 4);
@@ -292,7 +385,7 @@ test('four free chunks are released in four calls', () => {
 
 test('freeing pages that are not all allocated is an InvariantError', () => {
   const twin = new Twin(64, 0);
-  const page = twin.runs.alloc(4);
+  const page = twin.runs.alloc(4, 4);
   assert.throws(() => twin.runs.free(page, 5), InvariantError);
   twin.runs.free(page, 4);
   assert.throws(() => twin.runs.free(page, 4), InvariantError);

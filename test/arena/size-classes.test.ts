@@ -12,7 +12,7 @@ const table = sizeClasses();
 const costOf = (cls: number): number => (table.zspagePages[cls]! * 4096) / table.objects[cls]!;
 const compressedClasses = Array.from({ length: table.fullPage }, (_, cls) => cls);
 
-test('every object size maps to the smallest class that holds it', () => {
+test('every object size maps to the smallest class that fits it', () => {
   assert.equal(OBJECT_BYTES_MAX, 3076 + 4);
   for (let size = 1; size <= OBJECT_BYTES_MAX; size++) {
     const cls = table.ofEighths[(size + 7) >>> 3]!;
@@ -22,9 +22,9 @@ test('every object size maps to the smallest class that holds it', () => {
   }
 });
 
-test('a zspage has 1 to 12 pages and at most 128 objects, 8-byte aligned', () => {
-  assert.deepEqual([ZSPAGE_PAGES_MAX, OBJECTS_MAX], [12, 128]);
-  assert.equal(Math.max(...table.zspagePages), 12, 'a class uses the longest run');
+test('a zspage has 1 to 16 pages and at most 128 objects, 8-byte aligned', () => {
+  assert.deepEqual([ZSPAGE_PAGES_MAX, OBJECTS_MAX], [16, 128]);
+  assert.equal(Math.max(...table.zspagePages), 16, 'a class uses the longest run');
   for (const cls of compressedClasses) {
     const pages = table.zspagePages[cls]!;
     const objects = table.objects[cls]!;

@@ -1,4 +1,4 @@
-/** Engines of one format are exchangeable: kernels, liblz4, LZ4HC, lz4js and the plain one. */
+/** Engines of one format are interchangeable: kernels, liblz4, LZ4HC, lz4js and the naive one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import koffi from 'koffi';
@@ -35,13 +35,13 @@ function expand(codec: PageCodec, block: Uint8Array): Uint8Array | null {
   return result === PAGE ? arena.getPage() : null;
 }
 
-test('a missing library is answered with null and the reason', () => {
+test('for a missing library the result is null and the reason', () => {
   const none = loadNativeLz4('libno-such-lz4.so.9');
   assert.equal(none.factory, null);
   assert.match(none.reason, /libno-such-lz4/);
 });
 
-test('each engine reads what the others wrote', { skip }, () => {
+test('each engine decompresses the blocks of the others', { skip }, () => {
   for (const { kind, page } of makePages(seedOf(40), 30))
     for (const writer of codecs) {
       const block = compress(writer, page, PAGE);
@@ -52,7 +52,7 @@ test('each engine reads what the others wrote', { skip }, () => {
     }
 });
 
-test('every engine refuses exactly what is longer than the limit', { skip }, () => {
+test('every engine refuses exactly the blocks that exceed the limit', { skip }, () => {
   for (const { kind, page } of makePages(seedOf(41), 8))
     for (const codec of codecs) {
       const n = compress(codec, page, PAGE)?.length ?? PAGE + 1;
@@ -63,12 +63,12 @@ test('every engine refuses exactly what is longer than the limit', { skip }, () 
     }
 });
 
-test('blocks of the plain encoder, of exact search, are read by all', () => {
+test('every engine decompresses blocks of the plain encoder with exact search', () => {
   for (const { kind, page } of makePages(seedOf(42), 10))
     for (const codec of codecs) assert.deepEqual(expand(codec, encode(page)), page, kind);
 });
 
-test('blocks of LZ4HC at every level are read', { skip }, () => {
+test('every engine decompresses blocks of LZ4HC at every level', { skip }, () => {
   const hc = koffi
     .load('liblz4.so.1')
     .func('int LZ4_compress_HC(void *, _Out_ void *, int, int, int)');
@@ -81,7 +81,7 @@ test('blocks of LZ4HC at every level are read', { skip }, () => {
     }
 });
 
-test('lz4js reads our blocks and we read its', () => {
+test('lz4js decompresses our blocks, and the kernels decompress those of lz4js', () => {
   const hashTable = new Uint32Array(65536);
   const out = new Uint8Array(PAGE + 64);
   let read = 0;
@@ -96,7 +96,7 @@ test('lz4js reads our blocks and we read its', () => {
     if (length === 0) continue;
     const block = out.slice(0, length);
     // It may start a match in the last 12 bytes (a page that repeats to its very end); the format
-    // forbids that and liblz4 refuses it, so all that can be asked is that the plain decoder agrees.
+    // forbids that and liblz4 refuses it, so the test only requires that the naive decoder agrees.
     if (decode(block, PAGE) !== null) read++;
     assert.deepEqual(expand(codecs[0]!, block), decode(block, PAGE), kind);
   }
@@ -146,7 +146,7 @@ test('a short run of the fuzzer finds nothing and reaches both answers', () => {
   assert.ok(accepted > cases / 10 && accepted < cases * 0.95, `${accepted} of ${cases}`);
 });
 
-test('every engine works on addresses above 2 GiB, which come as negative numbers', () => {
+test('every engine works on addresses above 2 GiB, which are passed as negative numbers', () => {
   const memory = createMemory(0x8020_0000);
   const bytes = new Uint8Array(memory.buffer);
   const kernels = loadKernels(memory);

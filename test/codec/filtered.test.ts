@@ -1,4 +1,4 @@
-/** Filtered blocks: engines are exchangeable, limits exact, hostile blocks refused, nothing outside touched. */
+/** Filtered blocks: engines are interchangeable, limits exact, hostile blocks refused, no access out of bounds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -41,7 +41,7 @@ function expand(codec: FilteredCodec, block: Uint8Array): Uint8Array | null {
   return result === PAGE ? arena.getPage() : null;
 }
 
-/** What a block is, by the plain decoder and the plain filters. */
+/** Decompresses a block with the naive decoder and the naive filters. */
 const plainly = (block: Uint8Array): Uint8Array | null => {
   const planes = block.length < 2 ? null : decode(block.subarray(1), PAGE);
   return planes === null ? null : fromPlanes(block[0]!, planes);
@@ -57,7 +57,9 @@ const numberPages = fc
   .tuple(fc.constantFrom(...numericKinds), fc.nat())
   .map(([kind, seed]) => ({ kind: `${kind} ${seed}`, page: numbers(kind, seed) }));
 
-test('each engine reads what the others wrote, as the plain decoder does', { skip }, () => {
+test('each engine decompresses the blocks of the others as the plain decoder does', {
+  skip,
+}, () => {
   fc.assert(
     fc.property(numberPages, ({ kind, page }) => {
       for (const filter of filters)
@@ -73,7 +75,7 @@ test('each engine reads what the others wrote, as the plain decoder does', { ski
   );
 });
 
-test('a filtered block of n bytes fits n and not n - 1, and is not tried below what LZ4 takes', () => {
+test('a filtered block of n bytes fits a limit of n and not n - 1, and is not tried below the smallest limit of LZ4', () => {
   for (const codec of codecs)
     for (const kind of numericKinds)
       for (const filter of filters) {
@@ -86,7 +88,7 @@ test('a filtered block of n bytes fits n and not n - 1, and is not tried below w
       }
 });
 
-test('blocks that are empty, cut, or of a filter that there is not are refused', () => {
+test('blocks that are empty, truncated, or have an unknown filter are refused', () => {
   for (const codec of codecs)
     for (const filter of filters) {
       const block = pack(codec, filter, numbers('counting', 5), PAGE);
@@ -100,7 +102,7 @@ test('blocks that are empty, cut, or of a filter that there is not are refused',
     }
 });
 
-test('a block that holds less or more than a page is refused', () => {
+test('a block of less or more than a page is refused', () => {
   const literals = (count: number): Uint8Array => {
     const lengths = [...new Array<number>(Math.floor((count - 15) / 255)).fill(255)];
     return Uint8Array.from([1, 0xf0, ...lengths, (count - 15) % 255, ...new Uint8Array(count)]);
@@ -126,7 +128,7 @@ test('only LZ4 has a filtered format', () => {
   if (zstd !== undefined) assert.equal(filtered(zstd, memory, kernels), null);
 });
 
-test('filtered blocks lie above 2 GiB, too, where addresses come as negative numbers', () => {
+test('filtered blocks work above 2 GiB, where addresses are passed as negative numbers', () => {
   const memory = createMemory(0x8020_0000);
   const bytes = new Uint8Array(memory.buffer);
   const kernels = loadKernels(memory);

@@ -1,4 +1,4 @@
-/** zstd of the system's library: pages come back, the limit is exact, hostile blocks are refused, nothing lies outside. */
+/** zstd of the system's library: round trips, exact limit, hostile blocks refused, no access out of bounds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '../../src/base/prng.ts';
@@ -27,7 +27,7 @@ function expand(block: Uint8Array): Uint8Array | null {
   return result === PAGE ? arena.getPage() : null;
 }
 
-test('zstd: a missing library, or a level that there is not, is told', () => {
+test('zstd: a missing library or an invalid level is reported', () => {
   const none = loadNativeZstd(3, 'libno-such-zstd.so.9');
   assert.equal(none.factory, null);
   assert.match(none.reason, /libno-such-zstd/);
@@ -35,7 +35,7 @@ test('zstd: a missing library, or a level that there is not, is told', () => {
     assert.throws(() => loadNativeZstd(level), { name: 'InvariantError' });
 });
 
-test('zstd: pages come back, and the limit is exact', { skip }, () => {
+test('zstd: pages are decompressed unchanged, and the limit is exact', { skip }, () => {
   assert.equal(codec!.format, PageFormat.zstd);
   for (const { kind, page } of makePages(seedOf(60), 10)) {
     const block = compress(page, PAGE);
@@ -46,7 +46,7 @@ test('zstd: pages come back, and the limit is exact', { skip }, () => {
   }
 });
 
-test('zstd: blocks that are cut, changed, longer, or of another length than a page are refused or are pages', {
+test('zstd: blocks that are truncated, changed, extended, or not of a page are refused or decompress to a page', {
   skip,
 }, () => {
   const prng = new Prng(seedOf(61));
@@ -66,7 +66,7 @@ test('zstd: blocks that are cut, changed, longer, or of another length than a pa
     expand(Uint8Array.from({ length: 1 + prng.below(600) }, () => prng.below(256)));
 });
 
-test('zstd: addresses outside the memory are a bug of the caller', { skip }, () => {
+test('zstd: addresses outside the memory are an InvariantError', { skip }, () => {
   const bytes = arena.bytes.length;
   assert.throws(() => codec!.compress(bytes - PAGE + 1, arena.block, PAGE), {
     name: 'InvariantError',

@@ -1,6 +1,6 @@
 /**
- * The contract tests that a page store answers for, under the numbers they have in the project's contract: C1 put
- * over put, C3 nothing accepted is lost, C5 and C6 drop, C15 exact counters, C16 cost and ceiling, C17 compaction.
+ * The contract tests of a page store, by their numbers in the project's contract: C1 put
+ * over put, C3 no accepted page is lost, C5 and C6 drop, C15 exact counters, C16 cost and ceiling, C17 compaction.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -14,11 +14,11 @@ import { Store } from '../../src/store/store.ts';
 import { type PageKind, madePage as page, pageKinds } from '../support/fixtures/pages.ts';
 import { StoreTwin } from '../support/models/store-model.ts';
 
-/** What an open shard holds for itself, bytes: all below its slot table and the small tables. */
-const OPEN_BYTES = 98304;
+/** Memory that an open shard uses without pages, bytes: everything below its slot table, and the small tables. */
+const OPEN_BYTES = 65536;
 const GROUP_BYTES = 12288;
 
-test('C1 a get returns what was put last, whatever kind of page it replaces', () => {
+test('C1 a get returns the page that was put last, whatever kind of page it replaces', () => {
   const twin = new StoreTwin(10, 0);
   let seed = 0;
   for (const first of pageKinds)
@@ -30,7 +30,7 @@ test('C1 a get returns what was put last, whatever kind of page it replaces', ()
     }
 });
 
-test('C1 a refused put over a page keeps the page: the front end invalidates first', () => {
+test('C1 a refused put keeps the old page: the front end invalidates first', () => {
   const twin = new StoreTwin(1000, 600_000);
   const kinds: PageKind[] = ['zero', 'text', 'records', 'cut', 'random'];
   for (let n = 0; n < 1000; n++) twin.put(n, page(kinds[n % 5]!, n));
@@ -52,11 +52,11 @@ test('C3 accepted pages survive any pressure', () => {
     else twin.put(n, page(pageKinds[prng.below(pageKinds.length)]!, i));
     if (prng.oneIn(100)) twin.maintain(50);
   }
-  assert.ok(twin.refused > 100, 'there was pressure');
+  assert.ok(twin.refused > 100, 'the store was full');
   twin.checkPages();
 });
 
-test('C3 C16 a full store does not take the word of a same-filled page for the place of an object', () => {
+test('C3 C16 a full store does not read the word of a same-filled page as the location of an object', () => {
   const twin = new StoreTwin(1000, 600_000);
   // Each of these words names an object when it is read as a location: descriptor << 7 | index.
   for (let n = 0; n < 8; n++) twin.putWord(n, (n + 1) << 7, 0);
@@ -68,7 +68,7 @@ test('C3 C16 a full store does not take the word of a same-filled page for the p
   twin.check();
 });
 
-test('pages are packed to 3072 bytes at the most, and are good to 2048', () => {
+test('pages are compressed to at most 3072 bytes, and count as good up to 2048', () => {
   const store = new Store({ slots: 4096, budget: new Budget(0) });
   const lengths = new Set<number>();
   for (let noise = 2900; noise < 3200; noise++) {
@@ -86,7 +86,7 @@ test('pages are packed to 3072 bytes at the most, and are good to 2048', () => {
   assert.equal(store.counter(CounterAt.goodPages), good + 1);
 });
 
-test('C5 what is dropped is gone, one by one, by range and by everything', () => {
+test('C5 a dropped page is not found, whether dropped alone, in a range or with all pages', () => {
   const twin = new StoreTwin(3000, 0);
   for (let n = 0; n < 3000; n += 7) twin.put(n, page('records', n));
   twin.drop(7);
@@ -101,11 +101,11 @@ test('C5 what is dropped is gone, one by one, by range and by everything', () =>
   twin.check();
 });
 
-test('C6 dropping what is not there says so and changes nothing', () => {
+test('C6 dropping an empty slot returns false and changes nothing', () => {
   const twin = new StoreTwin(3000, 0);
   twin.drop(0);
   twin.dropRange(0, 3000);
-  assert.equal(twin.budget.usedBytes, 0, 'a store that was never used holds nothing');
+  assert.equal(twin.budget.usedBytes, 0, 'a store that was never used reserves nothing');
   twin.put(9, page('text', 1));
   const used = twin.store.usedBytes;
   twin.drop(8);
@@ -116,7 +116,7 @@ test('C6 dropping what is not there says so and changes nothing', () => {
   twin.check();
 });
 
-test('C15 put and refused together are the puts tried, stored and dropped what is held', () => {
+test('C15 put and refused add up to the puts tried; stored minus dropped is the number of pages', () => {
   const twin = new StoreTwin(1000, 400_000);
   const prng = new Prng(15);
   let accepted = 0;
@@ -156,7 +156,7 @@ test('C16 a raw page costs one page and 32 bytes of descriptor', () => {
   assert.equal(twin.store.formatOf(slotOf(1)), PageFormat.raw);
 });
 
-test('C16 the ceiling holds to the byte: exactly enough is granted, one byte less refused', () => {
+test('C16 the limit is exact to the byte: exactly enough is accepted, one byte less is refused', () => {
   const kinds: [PageKind, number][] = [
     ['zero', 0],
     ['random', 4096 + 32 + 16],
@@ -173,18 +173,22 @@ test('C16 the ceiling holds to the byte: exactly enough is granted, one byte les
   }
 });
 
-test('C16 a refusal says why: the limit, also where a page would fit and what is needed does not', () => {
+test('C16 a refusal is counted by its reason: the limit, also if a page would fit but its tables would not', () => {
   for (const limit of [
     1,
     4096,
     OPEN_BYTES - 1,
     OPEN_BYTES + 4096,
-    OPEN_BYTES + GROUP_BYTES + 4200,
+    OPEN_BYTES + GROUP_BYTES + 4096 + 32 + 15,
   ]) {
     const twin = new StoreTwin(10, limit);
     assert.equal(twin.put(0, page('cut', 12)), PutResult.refused, `limit ${limit}`);
     twin.check();
-    assert.equal(twin.budget.peakBytes, twin.budget.usedBytes, 'asking why takes nothing');
+    assert.equal(
+      twin.budget.peakBytes,
+      twin.budget.usedBytes,
+      'finding the reason reserves nothing',
+    );
   }
 });
 
@@ -202,7 +206,7 @@ test('C17 compaction leaves every get unchanged', () => {
   assert.ok(twin.store.usedBytes < used * 0.8, `${used} to ${twin.store.usedBytes} bytes`);
 });
 
-test('freed rows and pages are room again at once', () => {
+test('freed rows and pages are reusable at once', () => {
   // Same-filled pages, one a group: rows alone fill the limit.
   const twin = new StoreTwin(200 * 1024, OPEN_BYTES + 20 * GROUP_BYTES);
   for (let round = 0; round < 3; round++) {
@@ -228,7 +232,7 @@ test('freed rows and pages are room again at once', () => {
   twin.checkPages();
 });
 
-test('a put that finds no room moves sparse objects together first', () => {
+test('a put that finds no space compacts sparse zspages first', () => {
   const limit = OPEN_BYTES + GROUP_BYTES + 60 * 4096;
   const twin = new StoreTwin(1000, limit);
   let count = 0;
@@ -238,7 +242,7 @@ test('a put that finds no room moves sparse objects together first', () => {
   let raw = 0;
   while (twin.put(500 + raw, page('random', raw)) === PutResult.stored) raw++;
   assert.ok(twin.store.counter(CounterAt.moves) > 0, 'objects were moved');
-  assert.ok(raw * 4096 > 1.5 * (limit - used), `${raw} raw pages beside ${used} bytes`);
+  assert.ok(raw * 4096 > 1.5 * (limit - used), `${raw} raw pages and ${used} bytes`);
   twin.check();
   twin.checkPages();
 });
@@ -256,7 +260,7 @@ test('maintain keeps a reserve of free pages, releaseAll none', () => {
   assert.ok(twin.budget.usedBytes < OPEN_BYTES + GROUP_BYTES + 10 * 4096 + 4000 * 33);
 });
 
-test('a source or target that is too short is a bug of the caller, and stores nothing', () => {
+test('a source or target that is too short is an InvariantError, and nothing is stored', () => {
   const twin = new StoreTwin(10, 0);
   twin.put(1, page('text', 1));
   for (const [length, at] of [
@@ -281,7 +285,7 @@ test('a source or target that is too short is a bug of the caller, and stores no
   twin.check();
 });
 
-test('a slot outside the store is a bug of the caller', () => {
+test('a slot outside the store is an InvariantError', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   const bytes = new Uint8Array(4096);
   for (const n of [-1, 10, 2 ** 19, 2 ** 31, Number.NaN]) {
@@ -300,7 +304,7 @@ test('a slot outside the store is a bug of the caller', () => {
     );
 });
 
-test('without a way to give memory back the default store still reuses it', () => {
+test('the default store reuses freed memory that it cannot release to the system', () => {
   const budget = new Budget(400_000);
   const store = new Store({ slots: 100, budget });
   const put = (n: number): PutResult => store.put(slotOf(n), page('random', n), 0);

@@ -1,4 +1,4 @@
-/** Damage to the stored image: it is said, counted, never returned as data, and stays where it is. */
+/** Damage to the stored image is reported, counted, never returned as data, and affects no other page. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -11,8 +11,8 @@ import { Store } from '../../src/store/store.ts';
 import { madePage as made } from '../support/fixtures/pages.ts';
 import { Predictor } from '../support/models/store-model.ts';
 
-/** Where a shard's slot table begins, and its rows, see shard.ts. */
-const SLOT_TABLE = 88 * 1024;
+/** Start of a shard's slot table, see shard.ts. */
+const SLOT_TABLE = 56 * 1024;
 const ROW_BYTES = 12;
 
 interface Image {
@@ -33,9 +33,9 @@ function openImage(slots: number, limitBytes = 0): Image {
 
 const predictor = new Predictor();
 
-/** Byte address of what is stored for `page`, behind the tables. */
+/** Byte address of the stored bytes of `page`, after the tables. */
 function storedAt(image: Image, page: Uint8Array): { at: number; length: number } {
-  const packed = predictor.pack(page);
+  const packed = predictor.compress(page);
   const stored = packed.length === 0 ? page : packed;
   const all = Buffer.from(image.bytes.buffer);
   const at = all.indexOf(stored, SLOT_TABLE);
@@ -44,9 +44,9 @@ function storedAt(image: Image, page: Uint8Array): { at: number; length: number 
   return { at, length: stored.length };
 }
 
-type Damage = 'seen' | 'harmless' | 'wrong data';
+type Damage = 'detected' | 'harmless' | 'wrong data';
 
-/** Flips one bit, gets the slot's page, flips it back and gets it again. Where it is seen, the target is untouched. */
+/** Flips one bit, gets the slot's page, flips it back and gets it again. If the damage is detected, the target is unchanged. */
 function flip(image: Image, slot: number, page: Uint8Array, bitAt: number): Damage {
   const { store, bytes } = image;
   const before = store.counter(CounterAt.corruptions);
@@ -54,21 +54,21 @@ function flip(image: Image, slot: number, page: Uint8Array, bitAt: number): Dama
   bytes[bitAt >>> 3]! ^= 1 << (bitAt & 7);
   const answer = store.get(slotOf(slot), target, 0);
   bytes[bitAt >>> 3]! ^= 1 << (bitAt & 7);
-  const isSeen = answer === GetResult.corrupt;
-  if (isSeen) {
+  const isDetected = answer === GetResult.corrupt;
+  if (isDetected) {
     assert.ok(
       target.every((b) => b === 0x5a),
-      'the target is untouched',
+      'the target is unchanged',
     );
     assert.equal(store.counter(CounterAt.corruptions), before + 1);
   }
   const isRight = answer === GetResult.found && Buffer.compare(target, page) === 0;
   assert.equal(store.get(slotOf(slot), target, 0), GetResult.found);
   assert.deepEqual(target, page);
-  return isSeen ? 'seen' : isRight ? 'harmless' : 'wrong data';
+  return isDetected ? 'detected' : isRight ? 'harmless' : 'wrong data';
 }
 
-test('every single flipped bit of packed bytes is seen', () => {
+test('every single flipped bit of compressed bytes is detected', () => {
   const image = openImage(100);
   for (const kind of ['almost', 'text', 'records', 'cut', 'int12', 'id64'] as const) {
     const page = made(kind, 4);
@@ -76,25 +76,25 @@ test('every single flipped bit of packed bytes is seen', () => {
     const { at, length } = storedAt(image, page);
     const step = length < 400 ? 1 : 13;
     for (let bit = 0; bit < length * 8; bit += step)
-      assert.equal(flip(image, 7, page, at * 8 + bit), 'seen', `${kind}, bit ${bit}`);
+      assert.equal(flip(image, 7, page, at * 8 + bit), 'detected', `${kind}, bit ${bit}`);
     image.store.drop(slotOf(7));
     image.bytes.fill(0, at, at + length);
   }
 });
 
-test('flipped bits of a raw page are seen, first and last byte included', () => {
+test('flipped bits of a raw page are detected, first and last byte included', () => {
   const image = openImage(100);
   const page = made('random', 5);
   image.store.put(slotOf(7), page, 0);
   const { at } = storedAt(image, page);
   for (let bit = 0; bit < 4096 * 8; bit += 101)
-    assert.equal(flip(image, 7, page, at * 8 + bit), 'seen', `bit ${bit}`);
+    assert.equal(flip(image, 7, page, at * 8 + bit), 'detected', `bit ${bit}`);
   for (const byte of [0, 4095])
     for (let bit = 0; bit < 8; bit++)
-      assert.equal(flip(image, 7, page, (at + byte) * 8 + bit), 'seen');
+      assert.equal(flip(image, 7, page, (at + byte) * 8 + bit), 'detected');
 });
 
-test('no flipped bit of a row brings wrong data: location, checksum, format and length', () => {
+test('no flipped bit of a row returns wrong data: location, checksum, format and length', () => {
   const image = openImage(100);
   const at = SLOT_TABLE + 7 * ROW_BYTES;
   for (const kind of ['text', 'cut', 'random', 'records', 'almost', 'sorted'] as const) {
@@ -109,7 +109,7 @@ test('no flipped bit of a row brings wrong data: location, checksum, format and 
   }
 });
 
-test('flipped bits of same-filled rows are seen, but for one in 8192', () => {
+test('flipped bits of same-filled rows are detected, but for one in 8192', () => {
   const image = openImage(200);
   const prng = new Prng(8);
   let missed = 0;
@@ -118,12 +118,12 @@ test('flipped bits of same-filled rows are seen, but for one in 8192', () => {
     image.store.put(slotOf(slot), page, 0);
     const at = SLOT_TABLE + slot * ROW_BYTES;
     for (let bit = 0; bit < 78; bit++)
-      if (flip(image, slot, page, at * 8 + bit) !== 'seen') missed++;
+      if (flip(image, slot, page, at * 8 + bit) !== 'detected') missed++;
   }
-  assert.ok(missed <= 8, `${missed} of 15600 were missed: 2 are expected`);
+  assert.ok(missed <= 8, `${missed} of 15600 were not detected; 2 are expected`);
 });
 
-test('stored bytes under another slot are not that slot’s page', () => {
+test('stored bytes moved to another slot are not returned as its page', () => {
   const image = openImage(100);
   const rows = new Int32Array(image.bytes.buffer, SLOT_TABLE, 300);
   const target = new Uint8Array(4096);
@@ -138,7 +138,7 @@ test('stored bytes under another slot are not that slot’s page', () => {
   }
 });
 
-test('damaged packed bytes are not taken out', () => {
+test('damaged compressed bytes are not returned', () => {
   const image = openImage(10);
   const page = made('text', 3);
   image.store.put(slotOf(7), page, 0);
@@ -154,7 +154,7 @@ test('damaged packed bytes are not taken out', () => {
   assert.equal(image.store.readCompressed(slotOf(7), out, 0), length);
 });
 
-test('other slots do not notice, and a damaged slot can be put over or dropped', () => {
+test('other slots are not affected, and a damaged page can be replaced or dropped', () => {
   const image = openImage(300);
   const page = (n: number): Uint8Array => made(n % 2 === 0 ? 'text' : 'cut', n);
   for (let n = 0; n < 300; n++) image.store.put(slotOf(n), page(n), 0);
@@ -176,7 +176,7 @@ test('other slots do not notice, and a damaged slot can be put over or dropped',
   assert.equal(image.store.storedPages, 299);
 });
 
-test('a well-made block of another page is not taken for a page', () => {
+test('a block that decompresses to the wrong length is reported as corrupt', () => {
   // A codec that decompresses to the wrong length: the result is corrupt, not a short page.
   const codec: CodecFactory = (memory, kernels) => ({
     ...lz4(memory, kernels),
@@ -190,7 +190,7 @@ test('a well-made block of another page is not taken for a page', () => {
   assert.ok(target.every((b) => b === 1));
 });
 
-test('a put that the limit refuses writes nothing into a shard that was never used', () => {
+test('a put refused at the limit writes nothing to an unused shard', () => {
   const image = openImage(100, 4096);
   assert.equal(image.store.put(slotOf(0), made('random', 1), 0), PutResult.refused);
   assert.ok(

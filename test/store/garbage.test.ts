@@ -1,4 +1,4 @@
-/** A store's calls, alone, behind frontswap and behind a disk, leave no garbage. */
+/** The calls of a store make no garbage: alone, below frontswap and below a disk. */
 import assert from 'node:assert/strict';
 import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';

@@ -1,4 +1,4 @@
-/** The store against a map of slots to pages, by fast-check's commands (shrunk when they fail) and by long walks. */
+/** The store against a map of slots to pages, by fast-check commands, which shrink failures, and by long walks. */
 
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -10,7 +10,7 @@ import { StoreTwin } from '../support/models/store-model.ts';
 import { walk } from '../support/models/store-walk.ts';
 
 const SLOTS = 2500;
-/** Where there is no libzstd the same walks go without. */
+/** Without libzstd the same walks run without a dense codec. */
 const dense = loadNativeZstd().factory;
 
 /** One step: applied to store and model by the twin, then everything is compared. */
@@ -34,7 +34,7 @@ class Step implements fc.Command<object, StoreTwin> {
   }
 }
 
-// Few slots, so that they are put over and dropped often; some at the ends of groups of 1024.
+// Few slots, so that they are overwritten and dropped often; some at the ends of groups of 1024.
 const slots = fc.oneof(
   { weight: 4, arbitrary: fc.nat({ max: 12 }) },
   { weight: 1, arbitrary: fc.constantFrom(1022, 1023, 1024, 1025, 2047, 2048, SLOTS - 1) },
@@ -119,8 +119,8 @@ randomTest('C17 a long walk at a full limit', 6000, (prng, steps) => {
   walk(new StoreTwin(2000, 700_000 + prng.below(800_000), dense), prng, steps, 50);
 });
 
-randomTest('a long walk where the system takes nothing back', 6000, (prng, steps) => {
+randomTest('a long walk where the system cannot release pages', 6000, (prng, steps) => {
   const twin = new StoreTwin(2000, prng.oneIn(2) ? 0 : 1_500_000, dense);
-  twin.returns.answersLeft = 0;
+  twin.returns.callsUntilRefusal = 0;
   walk(twin, prng, steps, 50);
 });

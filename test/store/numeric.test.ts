@@ -1,4 +1,4 @@
-/** Pages of numbers in a store: with every engine they come back, are counted, moved on as they lie, and refused when damaged. */
+/** Pages of numbers in a store, with every engine: read back unchanged, counted, moved in stored form, refused if damaged. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -23,7 +23,7 @@ const native = loadNativeLz4();
 const skip = native.factory === null ? native.reason : false;
 const engines = native.factory === null ? [lz4] : [lz4, native.factory];
 const zstd = loadNativeZstd();
-/** LZ4 refuses these or packs them to more than 3/4; a filter brings all of them below it. */
+/** LZ4 refuses these or compresses them to more than 3/4 of a page; with a filter all are smaller than that. */
 const gaining = [
   'int12',
   'int12signed',
@@ -49,7 +49,7 @@ function holds(store: Store, n: number, page: Uint8Array, what: string): void {
 const newStore = (codec: CodecFactory, dense: CodecFactory | null = null): Store =>
   new Store({ slots: 200, budget: new Budget(0), codec, dense });
 
-test('pages of numbers come back from a store with each engine, whatever they are mixed with', () => {
+test('pages of numbers are read back unchanged with each engine, among pages of any kind', () => {
   const cases = fc.tuple(fc.constantFrom(...numericKinds), fc.nat(), fc.nat({ max: 4096 }));
   for (const engine of engines) {
     const store = newStore(engine);
@@ -67,7 +67,7 @@ test('pages of numbers come back from a store with each engine, whatever they ar
   }
 });
 
-test('what each kind takes: a filter where it saves an eighth, raw or LZ4 otherwise', () => {
+test('each kind is stored with a filter if that saves an eighth, else raw or as LZ4', () => {
   // Bytes at the most, of 4096; not named: no filter.
   const most: Partial<Record<NumericKind, number>> = {
     ...{ int12: 1600, int12signed: 2000, int20: 2650, counting: 120, sorted: 1150 },
@@ -92,12 +92,12 @@ test('what each kind takes: a filter where it saves an eighth, raw or LZ4 otherw
     }
 });
 
-test('a filter is tried when it promises 5/8 of LZ4 s block, and kept for 7/8 of it', () => {
+test('a filter is tried when its predicted size is 5/8 of the LZ4 block, and kept for 7/8 of it', () => {
   const twin = new StoreTwin(570, 0);
   const page = new Uint8Array(4096);
   const noise = new Uint8Array(400);
   for (let n = 0; n < 190; n++) {
-    // Pointers, and noise in the middle of each 512 bytes, where no sample is: ever more that no filter packs.
+    // Pointers, with more and more noise in the middle of each 512 bytes, where no sample is taken.
     numbers('pointer64', n, page);
     new Prng(n).fill(noise);
     for (let at = 0; at < 4096; at += 512) page.set(noise.subarray(0, n * 2), at + 130);
@@ -106,7 +106,7 @@ test('a filter is tried when it promises 5/8 of LZ4 s block, and kept for 7/8 of
     makePage('text', new Prng(n), page);
     page.set(numbers('pointer64', n).subarray(0, 1024 + n * 16));
     twin.put(2 * n + 1, page);
-    // Zeros, then floats: LZ4 packs ever more of them well.
+    // Zeros, then floats: the share that LZ4 compresses well grows.
     twin.put(380 + n, numbers('f64quarters', n, page).fill(0, 0, n * 8));
   }
   twin.checkPages();
@@ -116,7 +116,7 @@ test('a filter is tried when it promises 5/8 of LZ4 s block, and kept for 7/8 of
   assert.ok(store.counter(CounterAt.filterMissed) > 20);
 });
 
-test('the counters say what is held, and what was tried in vain', () => {
+test('the counters show what is stored, and what was tried without success', () => {
   const store = newStore(lz4);
   const counted = (): number[] =>
     [CounterAt.filteredPages, CounterAt.rawPages, CounterAt.filterMissed].map((at) =>
@@ -125,10 +125,10 @@ test('the counters say what is held, and what was tried in vain', () => {
   for (const [n, kind] of gaining.entries()) store.put(slotOf(n), numbers(kind, n), 0);
   assert.deepEqual(counted(), [gaining.length, 0, 0]);
   store.put(slotOf(0), numbers('f32unit', 1), 0);
-  assert.deepEqual(counted(), [gaining.length - 1, 1, 0], 'put over by a raw page');
+  assert.deepEqual(counted(), [gaining.length - 1, 1, 0], 'replaced by a raw page');
   store.drop(slotOf(1));
   assert.deepEqual(counted(), [gaining.length - 2, 1, 0]);
-  // Numbers where the samples are, noise everywhere else: a promise that packing does not keep.
+  // Numbers where samples are taken, noise elsewhere: the estimate is too low.
   const page = new Uint8Array(4096);
   new Prng(3).fill(page);
   for (let at = 0; at < 4096; at += 512) page.fill(1, at + 48, at + 144);
@@ -138,7 +138,7 @@ test('the counters say what is held, and what was tried in vain', () => {
   store.verify();
 });
 
-test('a page that LZ4 packs well, and noise, cost one call of the codec', () => {
+test('a page that LZ4 compresses well, and noise, cost one codec call', () => {
   let calls = 0;
   const counting: CodecFactory = (memory, kernels) => {
     const codec = lz4(memory, kernels);
@@ -163,7 +163,7 @@ test('a page that LZ4 packs well, and noise, cost one call of the codec', () => 
   assert.equal(calls, 2);
 });
 
-test('the caller s limit for a page holds for filtered ones', () => {
+test('the limit that a caller sets for a page applies to filtered pages', () => {
   const store = newStore(lz4);
   const page = numbers('int20', 4);
   store.put(slotOf(0), page, 0);
@@ -194,7 +194,7 @@ test('filtered pages move from a store of one engine to one of the other', { ski
     }
 });
 
-test('filtered bytes that are no page are corrupt, with every engine', () => {
+test('filtered bytes that do not decompress to a page are corrupt, with every engine', () => {
   const packed = new Uint8Array(4096);
   for (const engine of engines) {
     const store = newStore(engine);
@@ -231,7 +231,7 @@ test('a store whose codec is not LZ4 neither filters nor reads filtered pages', 
   assert.equal(store.get(slotOf(1), into, 0), GetResult.corrupt);
 });
 
-test('recompression takes a filtered page where zstd is smaller, and leaves it where not', {
+test('recompression replaces a filtered page if zstd is smaller, and only then', {
   skip: zstd.factory === null ? zstd.reason : false,
 }, () => {
   const store = newStore(lz4, zstd.factory);
@@ -239,7 +239,7 @@ test('recompression takes a filtered page where zstd is smaller, and leaves it w
   store.put(slotOf(0), page, 0);
   assert.equal(store.recompress(slotOf(0)), RecompressResult.kept);
   assert.equal(store.formatOf(slotOf(0)), PageFormat.filtered);
-  // A dense codec that packs this one page, and that to little.
+  // A dense codec that compresses only this page, to a few bytes.
   const tiny: CodecFactory = (memory) => {
     const bytes = new Uint8Array(memory.buffer);
     return {

@@ -1,4 +1,4 @@
-/** Packed pages taken out of a store and put into another one, as a tier behind it does. */
+/** Compressed pages read from a store and put into another one, as a lower tier does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -13,7 +13,7 @@ import { makePage, pageKinds } from '../support/fixtures/pages.ts';
 const into = new Uint8Array(4096);
 const packed = new Uint8Array(5000);
 
-test('packed bytes put under another slot of another store are the page; other pages have none', () => {
+test('compressed bytes put in another slot of another store are the same page; other pages have none', () => {
   const from = new Store({ slots: 100, budget: new Budget(0) });
   const to = new Store({ slots: 100, budget: new Budget(0) });
   for (const [i, kind] of pageKinds.entries()) {
@@ -40,7 +40,7 @@ test('packed bytes put under another slot of another store are the page; other p
   to.verify();
 });
 
-test('packed bytes replace a page, or are refused at the limit and change nothing', () => {
+test('compressed bytes replace a page, or are refused at the limit and change nothing', () => {
   const store = new Store({ slots: 1000, budget: new Budget(400_000) });
   const page = new Uint8Array(4096);
   makePage('poor', new Prng(1), page);
@@ -59,7 +59,7 @@ test('packed bytes replace a page, or are refused at the limit and change nothin
   store.verify();
 });
 
-test('what are no packed bytes is a bug of the caller', () => {
+test('invalid arguments for compressed bytes are an InvariantError', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   for (const put of [
     () => store.putCompressed(slot(0), PageFormat.raw, packed, 0, 100),

@@ -1,4 +1,4 @@
-/** Recompression: C17, no get sees it; C16, no more memory than there is; and which pages are old. */
+/** Recompression: C17, gets are unchanged; C16, the limit is kept; and which pages count as old. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
@@ -9,7 +9,7 @@ import { type CodecFactory, PageFormat } from '../../src/codec/codec.ts';
 import { lz4 } from '../../src/codec/lz4.ts';
 import { loadNativeZstd } from '../../src/os/native-codec.ts';
 import { CounterAt, GetResult, PutResult, RecompressResult } from '../../src/store/results.ts';
-import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
+import { SHARD_SLOTS_MAX } from '../../src/store/shard-parts.ts';
 import { Store } from '../../src/store/store.ts';
 import { madePage as page, pageKinds } from '../support/fixtures/pages.ts';
 import { StoreTwin } from '../support/models/store-model.ts';
@@ -17,7 +17,7 @@ import { StoreTwin } from '../support/models/store-model.ts';
 const dense = loadNativeZstd().factory;
 const skip = dense === null ? loadNativeZstd().reason : false;
 
-/** A dense codec for machines without one: packs any page to its first bytes, and gives a page of a pattern back. */
+/** A dense codec for machines without one: compresses a page to its first bytes, and decompresses to a page of a pattern. */
 const tiny: CodecFactory = (memory) => {
   const bytes = new Uint8Array(memory.buffer);
   return {
@@ -39,7 +39,7 @@ const pattern = (seed: number): Uint8Array => {
   return Uint8Array.from({ length: 4096 }, (_, i) => word[i % 48]!);
 };
 
-test('C17 recompression leaves every get unchanged, and takes less room', { skip }, () => {
+test('C17 recompression leaves every get unchanged, and uses less memory', { skip }, () => {
   const twin = new StoreTwin(1000, 0, dense);
   for (let n = 0; n < 1000; n++) twin.put(n, page(pageKinds[n % pageKinds.length]!, n));
   const before = twin.store.usedBytes;
@@ -63,7 +63,7 @@ test('C17 recompression leaves every get unchanged, and takes less room', { skip
   twin.check();
 });
 
-test('C17 a raw page that the dense codec packs is not raw any more, nor charged as one', () => {
+test('C17 a raw page that the dense codec compresses is not raw any more, nor charged as raw', () => {
   const raw: CodecFactory = (memory, kernels) => ({ ...lz4(memory, kernels), compress: () => 0 });
   const store = new Store({ slots: 10, budget: new Budget(0), codec: raw, dense: tiny });
   const bytes = pattern(3);
@@ -105,7 +105,7 @@ test('a page that does not get smaller is not tried again until it is put again'
   store.verify();
 });
 
-test('a form of the same size class is not worth a move, one of the next smaller class is', () => {
+test('a page is recompressed if its size class becomes smaller, and not within the same class', () => {
   let length = 0;
   const exact: CodecFactory = (memory, kernels) => ({
     ...tiny(memory, kernels),
@@ -133,7 +133,7 @@ test('a form of the same size class is not worth a move, one of the next smaller
   store.verify();
 });
 
-test('without a dense codec, and for what is not there or same-filled, nothing happens', () => {
+test('without a dense codec, and for empty slots and same-filled pages, nothing changes', () => {
   const store = new Store({ slots: 10, budget: new Budget(0) });
   store.put(slotOf(1), page('text', 1), 0);
   assert.equal(store.recompress(slotOf(1)), RecompressResult.kept);
@@ -145,7 +145,7 @@ test('without a dense codec, and for what is not there or same-filled, nothing h
   assert.throws(() => other.recompress(slotOf(10)), InvariantError);
 });
 
-test('C16 C17 without space for the new form beside the old one the page stays, and the limit holds', () => {
+test('C16 C17 without space for both forms the page is unchanged, and the limit is not exceeded', () => {
   const twin = new StoreTwin(4000, 700_000, null);
   let count = 0;
   while (twin.put(count, page('random', count)) !== PutResult.refused) count++;
@@ -160,7 +160,7 @@ test('C16 C17 without space for the new form beside the old one the page stays, 
   for (let n = 0; n < pages.length; n += 5)
     if (store.recompress(slotOf(n)) !== RecompressResult.noSpace) tried++;
   store.verify();
-  assert.ok(tried < pages.length / 5, 'for some there was no space');
+  assert.ok(tried < pages.length / 5, 'some pages had no space');
   assert.ok(store.counter(CounterAt.recompressNoSpace) > 0);
   const into = new Uint8Array(4096);
   for (let n = 0; n < pages.length; n += 5)
@@ -168,26 +168,28 @@ test('C16 C17 without space for the new form beside the old one the page stays, 
       assert.deepEqual(into, pages[n], `slot ${n}`);
 });
 
-test('C17 a page may be moved to make room for its own new form', { skip }, () => {
+test('C17 a page may be moved to free space for its own new form', { skip }, () => {
   let moved = 0;
   for (let first = 0; first < 40; first++) {
     const twin = new StoreTwin(2000, 500_000, dense);
     let count = 0;
     const kinds = ['text', 'records'] as const;
     while (twin.put(count, page(kinds[count % 2]!, count)) !== PutResult.refused) count++;
-    // Holes in every zspage, and none of them free: room comes from moving.
+    // Zspages have free objects, and the limit is what is in use: only compaction makes space.
     for (let n = 0; n < count; n++) if (n % 8 > 2) twin.drop(n);
-    const { store } = twin;
+    twin.releaseAll();
+    const { store, budget } = twin;
+    assert.ok(budget.setLimit(budget.usedBytes));
     const n = Math.floor(first / 3) * 8 + (first % 3);
     const answer = twin.recompress(n);
     if (answer === RecompressResult.smaller && store.counter(CounterAt.moves) > 0) moved++;
-    twin.check();
+    store.verify();
     twin.checkPages();
   }
-  assert.ok(moved > 0, `room was made by moving ${moved} times`);
+  assert.ok(moved > 0, `${moved} moves made space`);
 });
 
-test('a damaged page is not recompressed: it stays damaged, and is told', () => {
+test('a damaged page is not recompressed; it stays damaged and is reported', () => {
   let bytes = new Uint8Array(0);
   const spy: CodecFactory = (memory, kernels) => {
     bytes = new Uint8Array(memory.buffer);
@@ -199,7 +201,7 @@ test('a damaged page is not recompressed: it stays damaged, and is told', () => 
   const at = Buffer.from(bytes.buffer).indexOf(random, 96 * 1024);
   bytes[at + 7]! ^= 4;
   assert.equal(store.recompress(slotOf(0)), RecompressResult.corrupt);
-  assert.equal(store.recompressIdle(3, 0), 0, 'and the walk goes on');
+  assert.equal(store.recompressIdle(3, 0), 0, 'and the walk continues');
   bytes[at + 7]! ^= 4;
   const into = new Uint8Array(4096);
   assert.equal(store.get(slotOf(0), into, 0), GetResult.found);
@@ -210,7 +212,7 @@ test('a damaged page is not recompressed: it stays damaged, and is told', () => 
   assert.equal(store.get(slotOf(1), into, 0), GetResult.corrupt);
 });
 
-test('age: a put and a get make a page new, a step makes it older, to 3', () => {
+test('a put or get sets age 0, and a pass increases the age up to 3', () => {
   const store = new Store({ slots: 5000, budget: new Budget(0), dense: tiny });
   const into = new Uint8Array(4096);
   for (const n of [0, 7, 1023, 1024, 4999]) store.put(slotOf(n), page('text', n), 0);
@@ -223,7 +225,7 @@ test('age: a put and a get make a page new, a step makes it older, to 3', () => 
     }
     return found;
   };
-  assert.deepEqual(old(0), [0, 7, 1023, 1024, 4999], 'same-filled pages are passed over');
+  assert.deepEqual(old(0), [0, 7, 1023, 1024, 4999], 'same-filled pages are skipped');
   assert.deepEqual(old(1), []);
   for (let step = 0; step < 5; step++) store.age(slotOf(0), 1024);
   assert.deepEqual(old(3), [0, 7, 1023]);
@@ -236,8 +238,8 @@ test('age: a put and a get make a page new, a step makes it older, to 3', () => 
   assert.equal(store.get(slotOf(8), into, 0), GetResult.found);
   assert.equal(store.recompressIdle(1, 2), 1);
   assert.equal(store.formatOf(slotOf(1023)), PageFormat.zstd);
-  assert.deepEqual(old(2), [1023], 'recompression is no use of the page');
-  assert.equal(store.recompressIdle(3, 1), 3, 'it goes on where it ended, and round');
+  assert.deepEqual(old(2), [1023], 'recompression does not count as a use of the page');
+  assert.equal(store.recompressIdle(3, 1), 3, 'it continues where it stopped, and wraps around');
   assert.equal(store.recompressIdle(3, 1), 1);
   assert.equal(store.recompressIdle(3, 1), 0);
   store.verify();
@@ -245,7 +247,7 @@ test('age: a put and a get make a page new, a step makes it older, to 3', () => 
   assert.throws(() => store.coldest(slotOf(0), 1, 4, false), InvariantError);
 });
 
-test('age and search go over the edges of shards, and pass those that were never made', () => {
+test('ageing and search cross the borders of shards, and skip shards that were never created', () => {
   const edge = SHARD_SLOTS_MAX;
   const slots = edge * 3;
   const store = new Store({ slots, budget: new Budget(0) });

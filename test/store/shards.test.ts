@@ -1,10 +1,10 @@
-/** A store of two shards: slots on both sides of 2^19, one limit over both. Address space only, until it is used. */
+/** A store of two shards: slots on both sides of 2^19, with one common limit. Uses only address space until pages are stored. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { slot as slotOf } from '../../src/base/units.ts';
 import { CounterAt, GetResult, PutResult } from '../../src/store/results.ts';
-import { SHARD_SLOTS_MAX } from '../../src/store/shard.ts';
+import { SHARD_SLOTS_MAX } from '../../src/store/shard-parts.ts';
 import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from '../support/fakes/fake-returns.ts';
 import { noisePage } from '../support/fixtures/pages.ts';
@@ -24,7 +24,7 @@ function holds(store: Store, n: number, bytes: Uint8Array): void {
   assert.deepEqual(target, bytes, `slot ${n}`);
 }
 
-test('slots beside the edge of a shard are four different slots', () => {
+test('slots on both sides of the border of two shards are different slots', () => {
   assert.equal(SHARD_SLOTS_MAX, EDGE);
   const { store } = twoShards();
   const slots = [0, EDGE - 1, EDGE, SLOTS - 1];
@@ -38,7 +38,7 @@ test('slots beside the edge of a shard are four different slots', () => {
   store.verify();
 });
 
-test('a range across the edge is dropped, both ends exact', () => {
+test('a range across the border of two shards is dropped exactly', () => {
   const { store } = twoShards();
   for (let n = EDGE - 5; n < EDGE + 5; n++) store.putWord(slotOf(n), n, 0);
   assert.equal(store.dropRange(slotOf(EDGE - 3), EDGE + 3), 6);
@@ -49,12 +49,12 @@ test('a range across the edge is dropped, both ends exact', () => {
   store.verify();
 });
 
-test('the next slot that may hold a page is found across the edge, and the end when there is none', () => {
+test('the next slot that may have a page is found across the border, or the end if there is none', () => {
   const { store } = twoShards();
   const next = (from: number, to: number): number => store.skipEmpty(slotOf(from), to);
-  assert.equal(next(0, SLOTS), SLOTS, 'nothing is stored, and the second shard is not there');
+  assert.equal(next(0, SLOTS), SLOTS, 'nothing is stored, and the second shard does not exist');
   store.putWord(slotOf(EDGE + 2100), 1, 0);
-  // To the slot or to its group of 1024.
+  // Returns the slot, or the start of its group of 1024.
   for (const from of [0, EDGE - 1, EDGE]) assert.equal(next(from, SLOTS), EDGE + 2048);
   assert.equal(next(EDGE + 2100, SLOTS), EDGE + 2100);
   assert.equal(next(0, EDGE), EDGE, 'the end of the range is the end of a shard');
@@ -65,7 +65,7 @@ test('the next slot that may hold a page is found across the edge, and the end w
   assert.equal(next(0, SLOTS), EDGE - 1024);
 });
 
-test('what one shard frees is room for the other at once', () => {
+test('space that one shard frees is available to the other at once', () => {
   const { store, budget } = twoShards(1_500_000);
   let first = 0;
   while (store.put(slotOf(first), noisePage(first), 0) === PutResult.stored) first++;
@@ -74,7 +74,7 @@ test('what one shard frees is room for the other at once', () => {
   const refused = store.counter(CounterAt.refusedByLimit);
   let second = 0;
   while (store.put(slotOf(EDGE + second), noisePage(second), 0) === PutResult.stored) second++;
-  // The second shard's own tables are as large as the first one's, which stay.
+  // The second shard has tables as large as those of the first one, which stay allocated.
   assert.ok(second >= first - 30, `${second} pages after ${first}`);
   assert.equal(
     store.counter(CounterAt.refusedByLimit),
@@ -86,7 +86,7 @@ test('what one shard frees is room for the other at once', () => {
   store.verify();
 });
 
-test('maintain says that there is more to do until every shard is done', () => {
+test('maintain reports more work until every shard is done', () => {
   for (const base of [0, EDGE]) {
     const { store, budget } = twoShards();
     for (let n = 0; n < 2000; n++) store.put(slotOf(base + n), noisePage(n), 0);

@@ -1,18 +1,18 @@
 // Copies, compares and checksums of ranges of any length and alignment. Nothing outside a range is read.
 //
 // The checksum is multilinear (Carter and Wegman 1979; Lemire and Kaser, "Strongly universal string hashing
-// is fast", 2014): the range as 32-bit words w, zeros behind the last one, times fixed 64-bit multipliers M,
+// is fast", 2014): the range as 32-bit words w, padded with zeros, times fixed 64-bit multipliers M,
 //
 //   total    = seed * SEED + length * LENGTH + sum of w[i] * M[i]      mod 2^64
 //   checksum = mix(total >> 32), mix a permutation of 32-bit numbers
 //
 // M[i] = KEY[i mod 64] * R^b: 64 keys of 32 bits, one for each word of a 256-byte block, and R once for each
-// block from this one to the end. So the inner loop multiplies 32 by 32 bits in vectors, and the powers of R
-// come from one 64-bit multiplication a block.
+// block from this one to the end. So the inner loop multiplies 32 by 32 bits in vectors, and each block needs
+// one 64-bit multiplication for the power of R.
 //
-// What it finds. A change of one word by D moves total by D * M. The keys are such that for every bit of every
-// word of a page D * M has a high half other than 0 and 2^32 - 1, so every single flipped bit changes the
-// checksum, without exception (the test checks all multipliers). Other damage goes unseen once in 2^32.
+// Detection: a change of one word by D changes total by D * M. The keys are chosen so that for every bit of
+// every word of a page the high half of D * M is neither 0 nor 2^32 - 1, so every single flipped bit changes
+// the checksum (a test checks all multipliers). Other damage is missed once in 2^32.
 // Not a defence against an adversary: the keys are known.
 // Cost: docs/design/codec.md.
 
@@ -100,11 +100,11 @@ function total(to: usize, from: usize, length: usize, seed: u32, copying: bool):
   return x ^ (x >> 15);
 }
 
-/** The last length % 16 bytes of a range, which begin at `from`, with zeros behind. */
+/** The last length % 16 bytes of a range, from `from` on, followed by zeros. */
 function partial(from: usize, length: usize): v128 {
   const rest = length & 15;
   if (length >= 16) {
-    // Read the range's last 16 bytes and move them down; an index above 15 gives 0.
+    // Read the last 16 bytes of the range and shift them down; an index above 15 selects 0.
     const up = i8x16.splat(<i8>(16 - rest));
     const lanes = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return i8x16.swizzle(v128.load(from + rest - 16), i8x16.add(lanes, up));
@@ -138,7 +138,7 @@ function unlike(a: usize, b: usize): v128 {
   return v128.xor(v128.load(a), v128.load(b));
 }
 
-/** 1 when two ranges hold the same bytes. */
+/** 1 if two ranges have the same bytes. */
 export function equal(a: usize, b: usize, length: usize): i32 {
   const end = a + length;
   for (const blocksEnd = a + (length & ~63); a < blocksEnd; a += 64, b += 64) {

@@ -1,12 +1,12 @@
-// The kernels' module: what kernels.ts declares, no more.
+// The kernels' module. It exports what kernels.ts declares.
 //
-// Scratch, below KERNEL_SCRATCH_BYTES of the caller's memory. Written only by the kernels; nothing in it
-// outlives a call but the two tables that init() fills.
+// Scratch, below KERNEL_SCRATCH_BYTES of the caller's memory. Only the kernels write it. Its contents are valid
+// during one call only, except the two tables that init() fills.
 //
 //    4096  LZ4 encoder's table        8192 bytes    (the bytes below belong to the memory's owner)
 //   12288  LZ4 decoder's patterns      272 bytes    filled by init()
 //   12800  keys                        512 bytes    filled by init()
-//   16448  LZ4 encoder's window       4096 bytes    and 64 behind it; rows of bytes between page and planes
+//   16448  LZ4 encoder's window       4096 bytes    and 64 after it; rows of bytes between page and planes
 //   24576  planes                     4096 bytes    and 64 bytes of slack: the filtered page (codec/filtered.ts)
 import { initKeys } from './copy';
 import { initLz4 } from './lz4';

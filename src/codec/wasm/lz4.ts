@@ -3,28 +3,28 @@
 //   block     sequence* last-literals
 //   sequence  token | literal length bytes | literals | offset (2, little endian) | match length bytes
 //   token     literals (high 4 bits, 15 = more bytes follow) | match length - 4 (low 4 bits, 15 = more)
-//   The last 5 bytes are literals and no match starts in the last 12, as the format demands.
+//   The last 5 bytes are literals and no match starts in the last 12, as the format requires.
 //
-// Encoder. The page is copied to WINDOW first. A position is then its own address and fits 16 bits, so a
-// table entry needs no base, no sign of life and no sum; the page may change under us (guest memory) without
-// harm; and the same page gives the same bytes, wherever it lies. Empty entries point at the page's first byte,
-// a true candidate, so nothing is ever stale. Short branches beat branch-free selects here: a match's length
-// decides where the next search begins, and a predicted branch lets the processor start it early.
+// Encoder. The page is copied to WINDOW first. A table entry is then an address of 16 bits, without a base or a
+// valid flag; another thread may change the page meanwhile (guest memory); and the output does not depend on the
+// page's address. Empty entries point at the page's first byte, which is a valid candidate, so no entry is ever
+// stale. Short branches are faster than branch-free selects here: the next search starts at the end of the match,
+// and a predicted branch lets the processor start it early.
 //
-// Decoder. Every store is 16 bytes wide, whatever is needed: narrower ones would stall the wide loads that
-// read them back. Checks make sure of three things before bytes are used: ip within the block, op within the
-// page, offset within what is written. What a short literal run writes unchecked stays inside the slack.
+// Decoder. Every store is 16 bytes wide, even if fewer are needed: narrower ones would stall the wide loads that
+// read them back. Three things are checked before bytes are used: ip is within the block, op within the page, and
+// the offset within the bytes already written. The unchecked writes of a short literal run stay inside the slack.
 //
 // Cost and everything that was tried: docs/design/codec.md. Format: the LZ4 block format description.
 
 const PAGE: usize = 4096;
 
-// Scratch (index.ts has the whole map).
+// Scratch (index.ts has the complete map).
 const TABLE: usize = 4096; // u16[4096]: hash of 5 bytes -> window address of their last occurrence
 const TABLE_BYTES: usize = 8192;
 const PATTERN: usize = 12288; // i8x16[16]: row d = 0, 1 .. d-1, 0, 1 .. : spreads d bytes over 16
 const STRIDE: usize = 12544; // u8[16]: the longest multiple of d that is at most 16
-const WINDOW: usize = 0x4040; // both bytes alike, so that one fill makes every entry point here
+const WINDOW: usize = 0x4040; // both bytes are equal, so that memory.fill makes every entry point here
 const WINDOW_BYTE: u8 = 0x40;
 
 const END: usize = WINDOW + PAGE;
@@ -33,8 +33,8 @@ const LAST_MATCH_END: usize = END - 5; // no match may end above
 const SKIP_SHIFT: usize = 5; // the search's stride grows by one after 32 misses
 const BACK_MAX: usize = 32; // a match grows backwards by at most this; makes the early stop exact
 
-// The longest block that can hold a page: all literals, 1 token and 17 length bytes. Longer ones are refused
-// unread, which also keeps sums of length bytes far below 2^32.
+// The longest block of a page: all literals, 1 token and 17 length bytes. Longer blocks are refused without
+// reading them, which also keeps sums of length bytes far below 2^32.
 const BLOCK_MAX: i32 = 4114;
 
 /** Fills the decoder's pattern tables. */
@@ -69,7 +69,7 @@ function differ(a: usize, b: usize): i32 {
   return i8x16.bitmask(i8x16.eq(v128.load(a), v128.load(b))) ^ 0xffff;
 }
 
-/** Packs a page; the block's bytes, or 0 when they would be more than `limit`. */
+/** Compresses a page; returns the length of the block, or 0 if it would exceed `limit`. */
 export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
   memory.copy(WINDOW, page, PAGE);
   memory.fill(TABLE, WINDOW_BYTE, TABLE_BYTES);
@@ -102,7 +102,7 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
       }
     }
 
-    // Its literals.
+    // Write the literals before it.
     const literals = ip - anchor;
     let token = op++;
     let high = literals << 4;
@@ -121,7 +121,7 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
       op = end;
     }
 
-    // The match, and every match that follows at once.
+    // Write the match, and every match directly after it.
     while (true) {
       store<u16>(op, <u16>(ip - match));
       op += 2;
@@ -161,7 +161,7 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
   }
 }
 
-/** Writes length bytes: 255 each, then what is left. */
+/** Writes length bytes: 255 each, then the remainder. */
 function writeLength(op: usize, length: usize): usize {
   while (length >= 255) {
     store<u8>(op++, 255);
@@ -181,7 +181,7 @@ function writeMatch(token: usize, high: usize, op: usize, more: usize): usize {
   return writeLength(op, more - 15);
 }
 
-/** Writes the last literals, [anchor, END); the block's bytes, or 0 when too many. */
+/** Writes the last literals, [anchor, END); returns the length of the block, or 0 if it is too long. */
 function finish(op: usize, anchor: usize, out: usize, outEnd: usize): i32 {
   const literals = END - anchor;
   const lengthBytes = literals < 15 ? <usize>0 : (literals - 15) / 255 + 1;
@@ -195,7 +195,7 @@ function finish(op: usize, anchor: usize, out: usize, outEnd: usize): i32 {
   return <i32>(op + literals - out);
 }
 
-/** Decompresses a block to a page; 4096, or -1 if it is malformed or does not decompress to exactly 4096 bytes. */
+/** Decompresses a block to a page; returns 4096, or -1 if it is malformed or does not yield exactly 4096 bytes. */
 export function lz4Decompress(from: usize, length: i32, page: usize): i32 {
   if (length < 1 || length > BLOCK_MAX) return -1;
   let ip = from;
@@ -254,7 +254,7 @@ export function lz4Decompress(from: usize, length: i32, page: usize): i32 {
         source += 16;
       } while (op < end);
     } else {
-      // Source and target overlap within 16 bytes: spread the period over a vector and lay it out.
+      // Source and target overlap within 16 bytes: repeat the period in a vector and store it repeatedly.
       const pattern = v128.swizzle(v128.load(source), v128.load(PATTERN + (offset << 4)));
       const stride = <usize>load<u8>(STRIDE + offset);
       do {

@@ -1,10 +1,10 @@
-// Whole-page kernels: same-filled test, fill, content hash.
+// Kernels for full pages: same-filled test, fill, content hash.
 const PAGE: usize = 4096;
 const KEYS: usize = 12800; // filled by copy.ts
 
 /** 1 when the page repeats its first 8 bytes. */
 export function sameFilled(page: usize): i32 {
-  // A look at the end settles most pages.
+  // The last bytes already differ in most pages.
   if (load<i64>(page) != load<i64>(page, PAGE - 8)) return 0;
   const first = i64x2.splat(load<i64>(page));
   for (let p = page, end = page + PAGE; p < end; p += 64) {
@@ -19,7 +19,7 @@ export function sameFilled(page: usize): i32 {
 
 /** Fills a page with the 8-byte word high:low. */
 export function fill(page: usize, low: u32, high: u32): void {
-  // One repeated byte, zero most of all: the engine's own fill uses the widest stores there are.
+  // One repeated byte, most often zero: the engine's own fill uses the widest stores available.
   if (low == high && low == (low & 0xff) * 0x01010101) {
     memory.fill(page, <u8>low, PAGE);
     return;
@@ -33,10 +33,10 @@ export function fill(page: usize, low: u32, high: u32): void {
   }
 }
 
-// The content hash, in the line of NH (Black et al., UMAC, 1999) and XXH3 (Collet): for each 64-byte stripe
-// 32-bit words are keyed and multiplied in pairs, 16 bytes apart, into eight 64-bit sums; each sum also takes
-// the plain words of the pair's other half, so that a factor of zero hides nothing. Keys move on by 16 bytes
-// a stripe; after each 1024 bytes the sums are mixed, which ends the keys' period.
+// The content hash, derived from NH (Black et al., UMAC, 1999) and XXH3 (Collet): in each 64-byte stripe, pairs
+// of 32-bit words 16 bytes apart are keyed, multiplied and added to eight 64-bit sums. Each sum also adds the
+// plain words of the pair's other half, so that a factor of zero hides no change. Keys advance by 16 bytes per
+// stripe; after each 1024 bytes, before the keys repeat, the sums are mixed.
 const STRIPE: usize = 64;
 const GROUP: usize = 16 * STRIPE;
 const MIX: u64 = 0x9fb21c651e98df25;

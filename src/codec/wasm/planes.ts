@@ -19,7 +19,7 @@
 // Source: bitshuffle (Masui et al., "A compression scheme for radio data in high performance computing", 2015).
 
 const PAGE: usize = 4096;
-// Scratch (index.ts has the whole map).
+// Scratch (index.ts has the complete map).
 const BYTES: usize = 0x4040; // the LZ4 encoder's window, which is idle meanwhile
 
 // Filters; kernels.ts has the same numbers. Bit 0: 8-byte elements; bit 1: delta.
@@ -53,7 +53,7 @@ function isDelta(filter: i32): bool {
  * the number of bits of x xor (x >> 1) that differ between the elements of a sample.
  */
 export function pickFilter(page: usize, most: i32): i32 {
-  // Of 64 bits each sample: an element of 8 bytes, or two of 4.
+  // Each sample has 64 bits: an element of 8 bytes, or two of 4.
   const mostBits = (most * SAMPLES * 64) / <i32>PAGE;
   let plain4 = 0;
   let plain8 = 0;
@@ -87,7 +87,7 @@ export function pickFilter(page: usize, most: i32): i32 {
     const least = min(min(plain4, plain8), min(delta4, delta8));
     if (least > mostBits || (n == NOISE_SAMPLES && least > NOISE_BITS)) return 0;
   }
-  // Where two promise the same: plain before delta, 4 before 8, the cheaper ones to read.
+  // With equal estimates: plain before delta, 4 bytes before 8, which are cheaper to decompress.
   let filter = FIRST;
   let least = plain4;
   if (plain8 < least) {
@@ -140,7 +140,7 @@ export function toPlanes(filter: i32, page: usize, out: usize): void {
     for (let at: usize = 0; at < row; at += 128) turnBits(b + at, 16, out + (at >> 3), stride);
 }
 
-/** Writes the page whose planes are at `from` to `page` (no overlap); 4096, or -1 when there is no such filter. */
+/** Writes the page whose planes are at `from` to `page` (no overlap); returns 4096, or -1 for an unknown filter. */
 export function fromPlanes(filter: i32, from: usize, page: usize): i32 {
   if (filter < FIRST || filter > LAST) return -1;
   const row: usize = is8(filter) ? 512 : 1024;
@@ -209,7 +209,7 @@ function high64(a: v128, b: v128): v128 {
   return v128.shuffle<i64>(a, b, 1, 3);
 }
 
-/** Each element less the one before: `before` is the vector before. */
+/** Each element minus its predecessor; `before` is the previous vector. */
 // @ts-ignore: decorator
 @inline
 function less4(v: v128, before: v128): v128 {
@@ -255,7 +255,7 @@ function toBytes4(page: usize, delta: bool): void {
   }
 }
 
-/** The sums of a vector's elements up to each, and of all before it: `before` has that sum in its last lane. */
+/** Prefix sums of a vector's elements, plus the sum of all earlier elements, which is the last lane of `before`. */
 // @ts-ignore: decorator
 @inline
 function sum4(v: v128, before: v128): v128 {
@@ -337,7 +337,7 @@ function toBytes8(page: usize, delta: bool): void {
     f = pairs(f);
     g = pairs(g);
     h = pairs(h);
-    // An 8 x 8 matrix of pairs is turned: bytes 0..3 first, then 4..7.
+    // Transposes an 8 x 8 matrix of pairs: bytes 0..3 first, then 4..7.
     let p = low16(a, b);
     let q = low16(c, d);
     let r = low16(e, f);
@@ -422,7 +422,7 @@ function turnIn(
   return d;
 }
 
-/** Bits of b, moved down by `by`, that differ from a's under the mask: what the two exchange. */
+/** The bits that a and b exchange: those of b, shifted down by `by`, that differ from a's under the mask. */
 // @ts-ignore: decorator
 @inline
 function crossed(a: v128, b: v128, by: i32, mask: v128): v128 {

@@ -21,7 +21,7 @@ const keys: readonly bigint[] = (() => {
   });
 })();
 
-/** The checksum as its definition says, with no vector in sight. */
+/** The checksum by its definition, in scalar code. */
 function plainChecksum(range: Uint8Array, seed: number): number {
   const words = Math.ceil(range.length / 4);
   const blocks = Math.floor(range.length / 256);
@@ -38,7 +38,7 @@ function plainChecksum(range: Uint8Array, seed: number): number {
   return (x ^ (x >>> 15)) >>> 0;
 }
 
-test('the checksum is what its definition says, for every length and alignment', () => {
+test('the checksum equals its definition for every length and alignment', () => {
   const data = makePage('random', new Prng(seedOf(30)));
   for (let length = 0; length <= 600; length++) {
     const from = arena.block + (length % 17);
@@ -50,13 +50,13 @@ test('the checksum is what its definition says, for every length and alignment',
   assert.equal(kernels.checksum(arena.block, PAGE, 5) >>> 0, plainChecksum(data, 5));
 });
 
-test('copyChecksum copies the range and no byte more, and gives its checksum', () => {
+test('copyChecksum copies exactly the range and returns its checksum', () => {
   const data = makePage('random', new Prng(seedOf(31)));
   for (let length = 0; length <= 700; length++) {
     arena.fence();
     const from = arena.block + (length % 5);
     const to = arena.page + (length % 7);
-    bytes.set(data.subarray(0, length + 16), from); // and other bytes behind
+    bytes.set(data.subarray(0, length + 16), from); // followed by other bytes
     const sum = kernels.copyChecksum(to, from, length, 9);
     assert.equal(sum, kernels.checksum(from, length, 9), `length ${length}`);
     assert.deepEqual(bytes.slice(to, to + length), data.slice(0, length));
@@ -64,7 +64,7 @@ test('copyChecksum copies the range and no byte more, and gives its checksum', (
   }
 });
 
-test('a range at either end of the memory is read without passing it', () => {
+test('a range at either end of the memory is read without an access outside', () => {
   const end = bytes.length;
   for (let length = 0; length <= 100; length++) {
     kernels.checksum(0, length, 0);
@@ -75,7 +75,7 @@ test('a range at either end of the memory is read without passing it', () => {
   }
 });
 
-test('no multiplier lets a single flipped bit go unseen: the proof, by enumeration', () => {
+test('every multiplier detects every single flipped bit, by enumeration', () => {
   // Flipping bit b of a word moves the total by 2^b * M, up or down. The high half then differs unless that
   // number's high half is 0 or, with a carry, 2^32 - 1. Powers of R: 1 (last block) .. 17 (a page and more).
   let power = 1n;
@@ -120,7 +120,7 @@ function missed(seed: number, count: number, damage: (range: Uint8Array, prng: P
   return unseen;
 }
 
-test('bursts, exchanged bytes and words, zeroed and moved ranges are seen', () => {
+test('bursts, exchanged bytes and words, zeroed and moved ranges are detected', () => {
   const seed = seedOf(33);
   const kinds: Record<string, (r: Uint8Array, p: Prng) => void> = {
     burst: (r, p) => {
@@ -154,7 +154,7 @@ test('bursts, exchanged bytes and words, zeroed and moved ranges are seen', () =
     assert.equal(missed(seed, 10_000, damage), 0, kind);
 });
 
-test('a shorter range has another checksum, even when only zeros are cut', () => {
+test('a shorter range has another checksum, even if only zeros are removed', () => {
   const data = makePage('random', new Prng(seedOf(34))).fill(0, 1000);
   bytes.set(data, arena.block);
   const seen = new Set<number>();
@@ -163,7 +163,7 @@ test('a shorter range has another checksum, even when only zeros are cut', () =>
   assert.notEqual(kernels.checksum(arena.block, 2000, 0), kernels.checksum(arena.block, 2004, 0));
 });
 
-test('checksums of a million pairs of unlike ranges collide as chance would', () => {
+test('checksums of a million pairs of different ranges collide as often as random numbers', () => {
   const prng = new Prng(seedOf(35));
   const view = new DataView(bytes.buffer);
   let equal = 0;
@@ -182,7 +182,7 @@ test('checksums of a million pairs of unlike ranges collide as chance would', ()
   assert.ok(200_000 - sums.size <= 20, `${200_000 - sums.size} collisions`); // 4.7 expected
 });
 
-test('small counters at two places collide as chance would', () => {
+test('pages with small counters at two offsets collide as often as random numbers', () => {
   bytes.set(makePage('records', new Prng(seedOf(36))), arena.block);
   const view = new DataView(bytes.buffer, arena.block, PAGE);
   const seen = new Set<number>();
@@ -208,7 +208,7 @@ test('ranges are equal exactly when every byte is', () => {
     const b = arena.block + (length % 9);
     bytes.set(data.subarray(0, length + 1), a);
     bytes.set(data.subarray(0, length), b);
-    bytes[b + length] = ~bytes[a + length]!; // behind both: must not matter
+    bytes[b + length] = ~bytes[a + length]!; // after both: must not matter
     assert.equal(kernels.equal(a, b, length), 1, `length ${length}`);
     for (let i = 0; i < length; i++) {
       bytes[b + i]! ^= 0x80;
@@ -218,7 +218,7 @@ test('ranges are equal exactly when every byte is', () => {
   }
 });
 
-test('copy copies the range and no byte more', () => {
+test('copy copies exactly the range', () => {
   const data = makePage('random', new Prng(seedOf(38)));
   for (const length of [0, 1, 15, 16, 17, 63, 64, 65, 1000, PAGE]) {
     arena.fence();

@@ -17,16 +17,16 @@ import { decode, encode } from '../../support/models/reference-lz4.ts';
 
 const arena = new Arena();
 
-test('a page of any kind comes back, and the plain decoder reads it by the rules', () => {
+test('a page of any kind is decompressed unchanged, also by the plain decoder', () => {
   for (const { kind, page } of makePages(seedOf(1), 60)) {
     const block = arena.compress(page);
     if (block === null) continue;
-    assert.deepEqual(arena.expand(block), page, kind);
+    assert.deepEqual(arena.decompress(block), page, kind);
     assert.deepEqual(decode(block, PAGE), page, kind);
   }
 });
 
-test('no kind packs much worse than by a search of everything before', () => {
+test('no kind compresses much worse than with an exhaustive search', () => {
   const prng = new Prng(seedOf(2));
   for (const kind of kinds) {
     let ours = 0;
@@ -36,16 +36,16 @@ test('no kind packs much worse than by a search of everything before', () => {
       ours += arena.compress(page)?.length ?? PAGE;
       plain += Math.min(PAGE, encode(page).length);
     }
-    assert.ok(ours <= plain * 1.05, `${kind}: ${ours} bytes, plainly ${plain}`);
+    assert.ok(ours <= plain * 1.05, `${kind}: ${ours} bytes, exhaustive search ${plain}`);
   }
 });
 
-test('blocks of a plain encoder are read', () => {
+test('blocks of a plain encoder are decompressed', () => {
   for (const { kind, page } of makePages(seedOf(3), 20))
-    assert.deepEqual(arena.expand(encode(page)), page, kind);
+    assert.deepEqual(arena.decompress(encode(page)), page, kind);
 });
 
-test('the same page gives the same block, whatever was packed before', () => {
+test('the same page compresses to the same block, whatever was compressed before', () => {
   const other = new Arena();
   const pages = makePages(seedOf(4), 8);
   const blocks = pages.map(({ page }) => arena.compress(page));
@@ -53,7 +53,7 @@ test('the same page gives the same block, whatever was packed before', () => {
     assert.deepEqual(other.compress(pages[i]!.page), blocks[i], pages[i]!.kind);
 });
 
-test('the limit decides exactly: a block of n bytes fits n and not n - 1', () => {
+test('the limit is exact: a block of n bytes fits n and not n - 1', () => {
   const prng = new Prng(seedOf(5));
   for (const { kind, page } of makePages(seedOf(5), 12)) {
     const whole = arena.compress(page, PAGE);
@@ -64,7 +64,7 @@ test('the limit decides exactly: a block of n bytes fits n and not n - 1', () =>
   }
 });
 
-test('the limit holds in a long chain of matches without literals between', () => {
+test('the limit is exact in a long chain of matches without literals', () => {
   const prng = new Prng(seedOf(16));
   const page = random(prng);
   for (let at = 512; at < PAGE; at += 8) {
@@ -72,29 +72,37 @@ test('the limit holds in a long chain of matches without literals between', () =
     page.copyWithin(at, word, word + 8);
   }
   const n = arena.compress(page)?.length ?? PAGE + 1;
-  assert.ok(n < 2400, `${n} bytes: matches follow each other`);
+  assert.ok(n < 2400, `${n} bytes: the block is a chain of matches`);
   for (let limit = 500; limit <= n + 3; limit++)
     assert.equal(arena.compress(page, limit) !== null, limit >= n, `limit ${limit}`);
 });
 
-test('every limit holds for a page that packs to about the raw size', () => {
+test('every limit is exact for a page that compresses to about 4096 bytes', () => {
   const page = makePage('nearRandom', new Prng(seedOf(6)));
   const n = arena.compress(page, PAGE)?.length ?? PAGE + 1;
   for (let limit = 16; limit <= PAGE; limit++)
     assert.equal(arena.compress(page, limit) !== null, limit >= n, `limit ${limit}`);
 });
 
-test('matches near the end keep the end-of-block rules', () => {
+test('matches near the end obey the end-of-block rules', () => {
   const prng = new Prng(seedOf(7));
   for (let length = 4; length <= 40; length++)
     for (let after = 0; after <= 14; after++)
       for (const offset of [1, 2, 3, 7, 8, 15, 16, 17, 31, 40, 1000]) {
-        // Zeros in front leave room for the block; the rest is what is tested.
+        // Leading zeros leave space for the block; the rest is tested.
         const page = endMatch(prng, length, after, offset).fill(0, 0, 2048);
         const block = arena.compress(page);
         assert.ok(block !== null);
-        assert.deepEqual(decode(block, PAGE), page, `${length} bytes, ${after} behind, ${offset}`);
-        assert.deepEqual(arena.expand(block), page, `${length} bytes, ${after} behind, ${offset}`);
+        assert.deepEqual(
+          decode(block, PAGE),
+          page,
+          `${length} bytes, ${after} after, offset ${offset}`,
+        );
+        assert.deepEqual(
+          arena.decompress(block),
+          page,
+          `${length} bytes, ${after} after, offset ${offset}`,
+        );
       }
 });
 
@@ -118,14 +126,14 @@ function oneMatch(literals: Uint8Array, offset: number, match: number, tail: Uin
   ];
 }
 
-test('every offset from 0 to 70 with every match length gives what the format says', () => {
+test('every offset from 0 to 70 with every match length is decompressed as the format specifies', () => {
   const bytes = random(new Prng(seedOf(8)));
   for (let offset = 0; offset <= 70; offset++)
     for (let match = 4; match < 80; match++) {
       const head = bytes.subarray(0, 64);
       const tail = bytes.subarray(0, PAGE - 64 - match);
       const block = Uint8Array.from(oneMatch(head, offset, match, tail));
-      assert.deepEqual(arena.expand(block), decode(block, PAGE), `offset ${offset}, ${match}`);
+      assert.deepEqual(arena.decompress(block), decode(block, PAGE), `offset ${offset}, ${match}`);
     }
 });
 
@@ -136,8 +144,8 @@ test('a match may end at the page minus 5 and start at the page minus 12, and no
       const head = bytes.subarray(0, PAGE - tail - match);
       const block = Uint8Array.from(oneMatch(head, 20, match, bytes.subarray(0, tail)));
       const legal = tail >= 5 && tail + match >= 12;
-      assert.equal(arena.expand(block) !== null, legal, `${match} bytes, ${tail} behind`);
-      assert.equal(decode(block, PAGE) !== null, legal, `${match} bytes, ${tail} behind`);
+      assert.equal(arena.decompress(block) !== null, legal, `${match} bytes, ${tail} after`);
+      assert.equal(decode(block, PAGE) !== null, legal, `${match} bytes, ${tail} after`);
     }
 });
 
@@ -147,13 +155,13 @@ test('literals past the page are refused before they are written', () => {
     const match = 1200;
     const tail = bytes.subarray(0, PAGE - 20 - match + over);
     const block = Uint8Array.from(oneMatch(bytes.subarray(0, 20), 20, match, tail));
-    assert.equal(arena.expand(block), null, `${over} bytes too many`);
+    assert.equal(arena.decompress(block), null, `${over} bytes past the page`);
   }
 });
 
-test('a block at the very end of the memory is read no further than its slack', () => {
+test('a block at the very end of the memory is not read beyond its slack', () => {
   const { kernels, bytes, page } = arena;
-  // Each would read on and on, were it not for one check: a literal length, a literal run, a match length,
+  // Each would read without end, but for one check: a literal length, a literal run, a match length,
   // and sequences without end. A read past the memory traps.
   const far = oneMatch(new Uint8Array(300), 257, 30, new Uint8Array(0));
   const cases: [string, number, number[]][] = [
@@ -171,7 +179,7 @@ test('a block at the very end of the memory is read no further than its slack', 
   arena.fence();
 });
 
-test('a block at the very end of the memory is written no further than its slack', () => {
+test('a block at the very end of the memory is not written beyond its slack', () => {
   const { kernels, bytes } = arena;
   for (const { kind, page } of makePages(seedOf(15), 4))
     for (const limit of [16, 100, 777, 2048, 3072]) {
@@ -183,7 +191,7 @@ test('a block at the very end of the memory is written no further than its slack
 });
 
 test('length bytes that add up to more than 2^32 are not a short length', () => {
-  // 255 * 16,843,009 is 2^32 - 1: the literals would come to 16, and the rest be a sound block.
+  // 255 * 16,843,009 is 2^32 - 1: the number of literals would wrap to 16, and the rest is a valid block.
   const wraps = 16_843_009;
   const memory = createMemory(18 * 2 ** 20);
   const kernels = loadKernels(memory);
@@ -198,7 +206,7 @@ test('length bytes that add up to more than 2^32 are not a short length', () => 
   assert.equal(kernels.lz4Decompress(from, 1 + wraps + rest.length, 65536), -1);
 });
 
-test('no block of up to 3 bytes holds a page', () => {
+test('no block of up to 3 bytes decompresses to a page', () => {
   const { kernels, bytes, block, page } = arena;
   for (let length = 0; length <= 3; length++)
     for (let n = 0; n < 256 ** length; n++) {
@@ -210,30 +218,30 @@ test('no block of up to 3 bytes holds a page', () => {
   arena.fence();
 });
 
-test('lengths no block can have are refused unread', () => {
+test('blocks of impossible lengths are refused without being read', () => {
   const { kernels, block, page } = arena;
   for (const length of [0, -1, -(2 ** 31), 4115, 65536, 2 ** 31 - 1])
     assert.equal(kernels.lz4Decompress(block, length, page), -1, `length ${length}`);
 });
 
-test('the longest block, a page of literals, is read', () => {
+test('the longest block, a page of literals, is decompressed', () => {
   const page = random(new Prng(seedOf(10)));
   const block = Uint8Array.from([0xf0, ...Array(16).fill(255), 1, ...page]);
   assert.equal(block.length, 4114);
-  assert.deepEqual(arena.expand(block), page);
+  assert.deepEqual(arena.decompress(block), page);
 });
 
-test('a cut or lengthened block is refused', () => {
+test('a truncated or extended block is refused', () => {
   for (const { kind, page } of makePages(seedOf(11), 2)) {
     const block = arena.compress(page);
     if (block === null) continue;
     for (let n = 0; n < block.length; n += 1 + (block.length >> 6))
-      assert.equal(arena.expand(block.subarray(0, n)), null, `${kind} cut to ${n}`);
-    assert.equal(arena.expand(Uint8Array.from([...block, 0])), null, kind);
+      assert.equal(arena.decompress(block.subarray(0, n)), null, `${kind} cut to ${n}`);
+    assert.equal(arena.decompress(Uint8Array.from([...block, 0])), null, kind);
   }
 });
 
-test('what lies behind a block never shows in a page', () => {
+test('bytes after a block never appear in a page', () => {
   const prng = new Prng(seedOf(12));
   const { kernels, bytes, block, page } = arena;
   for (const { kind, page: made } of makePages(seedOf(12), 6)) {
@@ -243,7 +251,7 @@ test('what lies behind a block never shows in a page', () => {
       const mutated = packed.slice(0, length);
       if (length > 0 && n > 0) mutated[prng.below(length)] = prng.below(256);
       const seen = [0, 0x5a, 0xff].map((behind) => {
-        bytes.fill(behind, block, block + arena.blockRoom);
+        bytes.fill(behind, block, block + arena.blockCapacity);
         bytes.set(mutated, block);
         return kernels.lz4Decompress(block, length, page) === PAGE ? arena.getPage() : null;
       });
@@ -254,13 +262,13 @@ test('what lies behind a block never shows in a page', () => {
   arena.fence();
 });
 
-test('a page changed while it is packed costs that page only', () => {
+test('the encoder reads a copy of the page, whatever was in its window before', () => {
   // The encoder works on a copy, so the worst is a block of a torn page; here: of the copy, exactly.
   const page = periodic(new Prng(seedOf(13)), 7);
   const block = arena.compress(page);
   assert.ok(block !== null);
   const windowBytes = 4096 + 64;
   assert.deepEqual(arena.bytes.slice(0x4040, 0x4040 + PAGE), page);
-  arena.bytes.fill(0xee, 0x4040, 0x4040 + windowBytes); // what stands there does not matter
+  arena.bytes.fill(0xee, 0x4040, 0x4040 + windowBytes); // the contents do not matter
   assert.deepEqual(arena.compress(page), block);
 });

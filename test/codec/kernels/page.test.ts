@@ -21,7 +21,7 @@ test('a page is same-filled exactly when it repeats its first 8 bytes', () => {
   }
 });
 
-test('one changed byte anywhere ends sameness', () => {
+test('a page with one changed byte is not same-filled', () => {
   arena.setPage(new Uint8Array(PAGE).fill(0x33));
   for (let i = 0; i < PAGE; i++) {
     bytes[at + i] = 0x34;
@@ -92,7 +92,7 @@ test('every flipped bit of a page flips about half of the 64 hash bits', () => {
   }
 });
 
-test('pages that are permutations of one another hash apart', () => {
+test('pages that are permutations of one another have different hashes', () => {
   const prng = new Prng(seedOf(23));
   const page = makePage('random', prng);
   const seen = new Set<bigint>();
@@ -114,7 +114,7 @@ test('pages that are permutations of one another hash apart', () => {
   assert.equal(seen.size, count);
 });
 
-test('the low 32 hash bits of counting pages collide as chance would', () => {
+test('the low 32 hash bits of pages with counters collide as often as random numbers', () => {
   // Two counters in an otherwise equal page: the structure that weak hashes fail on.
   arena.setPage(makePage('records', new Prng(seedOf(24))));
   const view = new DataView(bytes.buffer, at, PAGE);

@@ -1,8 +1,9 @@
-/** The filters for pages of numbers, held to a plain model bit by bit. */
+/** The filters for pages of numbers, compared with a naive model bit by bit. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Prng } from '../../../src/base/prng.ts';
+import { KERNEL_SCRATCH_BYTES } from '../../../src/codec/kernels.ts';
 import { Arena } from '../../support/fixtures/codec-arena.ts';
 import { kinds, makePage, PAGE } from '../../support/fixtures/codec-pages.ts';
 import { makeNumericPage, numericKinds } from '../../support/fixtures/numeric-pages.ts';
@@ -19,7 +20,7 @@ const { kernels, bytes, page: from } = arena;
 const to = arena.block;
 const filters = Array.from({ length: filterCount }, (_, i) => i + 1);
 
-/** A page, named, so that a failure says what it was. */
+/** A page with a name, for the messages of failures. */
 const pages = fc.oneof(
   fc.uint8Array({ minLength: PAGE, maxLength: PAGE }).map((page) => ({ kind: 'any bytes', page })),
   fc.tuple(fc.constantFrom(...numericKinds), fc.nat()).map(([kind, seed]) => {
@@ -30,7 +31,7 @@ const pages = fc.oneof(
   fc
     .tuple(fc.constantFrom(...kinds), fc.nat())
     .map(([kind, seed]) => ({ kind: `${kind} ${seed}`, page: makePage(kind, new Prng(seed)) })),
-  // Numbers first, something else behind: a header, the end of an array
+  // Numbers first, then other data, as at the end of an array
   fc
     .tuple(fc.constantFrom(...numericKinds), fc.nat(), fc.nat({ max: PAGE }))
     .map(([kind, seed, split]) => {
@@ -41,12 +42,12 @@ const pages = fc.oneof(
     }),
 );
 
-/** Runs `work`, which may write 4096 bytes at `target` and nothing else that is the caller's. */
+/** Runs `work`, which may write 4096 bytes at `target` and no other memory of the caller. */
 function inside(target: number, work: () => number): number {
   const before = bytes.slice();
   const answer = work();
   for (let at = 0; at < bytes.length; at++) {
-    const isScratch = at >= 4096 && at < 65536;
+    const isScratch = at >= 4096 && at < KERNEL_SCRATCH_BYTES;
     const isTarget = at >= target && at < target + PAGE;
     if (!isScratch && !isTarget && bytes[at] !== before[at])
       assert.fail(`wrote at ${at - target} of the target`);
@@ -54,7 +55,7 @@ function inside(target: number, work: () => number): number {
   return answer;
 }
 
-test('filter and inverse do what a plain model does, and write their page alone', () => {
+test('filter and inverse match a plain model, and write their page alone', () => {
   fc.assert(
     fc.property(pages, ({ kind, page }) => {
       for (const filter of filters) {
@@ -78,7 +79,7 @@ test('filter and inverse do what a plain model does, and write their page alone'
   );
 });
 
-test('any 4096 bytes are the planes of a page, and the plain model agrees on which', () => {
+test('any 4096 bytes are the planes of a page, the same page as in the plain model', () => {
   fc.assert(
     fc.property(pages, ({ kind, page }) => {
       for (const filter of filters) {
@@ -95,7 +96,7 @@ test('any 4096 bytes are the planes of a page, and the plain model agrees on whi
   );
 });
 
-test('a filter that there is not is refused and writes nothing', () => {
+test('a filter that does not exist is refused and writes nothing', () => {
   arena.fence();
   const nothing = arena.getPage();
   for (const filter of [0, filterCount + 1, 6, 7, 8, 255, -1, 256 + 1, -2_147_483_648]) {
@@ -109,7 +110,7 @@ test('a filter that there is not is refused and writes nothing', () => {
   }
 });
 
-test('the filter that is picked is the plain model s, at every limit', () => {
+test('the picked filter is that of the plain model, at every limit', () => {
   const picked = new Set<number>();
   fc.assert(
     fc.property(pages, fc.integer({ min: 16, max: PAGE }), ({ kind, page }, most) => {
@@ -121,10 +122,10 @@ test('the filter that is picked is the plain model s, at every limit', () => {
     }),
     { seed: testSeed(), numRuns: testSteps(400) },
   );
-  assert.deepEqual([...picked].sort(), [0, ...filters], 'every answer came');
+  assert.deepEqual([...picked].sort(), [0, ...filters], 'every filter was picked');
 });
 
-test('random pages get no filter, pages of numbers that LZ4 refuses do', () => {
+test('random pages get no filter, pages of numbers that LZ4 refuses get one', () => {
   const prng = new Prng(testSeed());
   const page = new Uint8Array(PAGE);
   for (let n = 0; n < 50; n++) {
