@@ -22,7 +22,8 @@ interface DeviceOptions {
 }
 type ElementArray = InstanceType<ElementTypes[ElementType]>;
 type ElementType = keyof ElementTypes;
-type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_ARG_CONSTRUCTOR' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_NO_PROGRAM' | 'ERR_IO_NOT_EXECUTABLE' | 'ERR_IO_PROGRAM_FAILED' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
+type ErrorCode = 'ERR_ARG_VALUE' | 'ERR_ARG_UNKNOWN' | 'ERR_ARG_CONFLICT' | 'ERR_ARG_AREA' | 'ERR_ARG_CONSTRUCTOR' | 'ERR_IO_SWAP_HEADER' | 'ERR_IO_IN_USE' | 'ERR_IO_NOT_REACHABLE' | 'ERR_IO_LOCAL_ONLY' | 'ERR_IO_UNSAFE_PATH' | 'ERR_IO_ENDED' | 'ERR_IO_UNSUPPORTED' | 'ERR_IO_NO_ROOM' | 'ERR_IO_LOST' | 'ERR_IO_NO_PROGRAM' | 'ERR_IO_NOT_EXECUTABLE' | 'ERR_IO_PROGRAM_FAILED' | 'ERR_IO_IMAGE' | 'ERR_IO_SYSTEM' | 'ERR_PEER_PROTOCOL' | 'ERR_PEER_UNFIT';
+type FaultsMode = 'thread' | 'signal' | 'javascript' | 'memfd';
 class InvariantError extends Error {
     readonly name: string;
     readonly code = "ERR_INVARIANT";
@@ -35,6 +36,7 @@ interface MapOptions {
 }
 class MemorySwap implements Disposable {
     readonly transparent: boolean;
+    readonly faults: FaultsMode | null;
     readonly reason: string;
     private constructor();
     map(options: MapOptions & {
@@ -60,10 +62,12 @@ class MemorySwap implements Disposable {
 interface OpenSwapOptions {
     readonly frontswap?: {
         readonly limitBytes?: number;
+        readonly tmem?: string;
     };
     readonly devices?: readonly DeviceOptions[];
     readonly residentBytes?: number;
     readonly sameCore?: boolean;
+    readonly faults?: FaultsMode;
     readonly transparent?: boolean;
 }
 const PAGE_BYTES: ByteCount;

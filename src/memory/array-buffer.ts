@@ -13,6 +13,9 @@ import { types } from 'node:util';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { mappedRanges } from '../os/linux/proc-maps.ts';
+import { unseenTransfers } from './buffer-transfers.ts';
+import type { FaultsMode } from './memory-swap.ts';
+import { bytesOfBuffer, isResizable } from './native-getters.ts';
 
 /** Smallest buffer that `register` pages, bytes: a region takes tables, some system calls and two lines of /proc/self/maps. */
 export const BUFFER_BYTES_MIN: number = 2 ** 20;
@@ -25,26 +28,36 @@ export interface BufferPages {
   readonly headBytes: number;
 }
 
-const bytesOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'byteLength')!.get!;
-const resizableOf = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'resizable')!.get!;
-
 /** Whether adopt() treats the value as a buffer, and not as a WebAssembly memory. */
 export const isBuffer = (value: unknown): value is ArrayBufferLike => types.isAnyArrayBuffer(value);
 
 /**
  * Returns the pages of a buffer.
  * @param address of its first byte
- * @throws SwapError ERR_ARG_VALUE: no complete page; ERR_IO_UNSUPPORTED: shared, resizable, of another realm, or its
- * bytes are not from V8's allocator
+ * @param faults who serves its faults
+ * @throws SwapError ERR_ARG_VALUE: no complete page; ERR_IO_UNSUPPORTED: no userfaultfd, shared, resizable, of another realm, its bytes
+ * are not from V8's allocator, or a transfer of it would not be seen
  */
-export function bufferPages(buffer: ArrayBufferLike, address: number): BufferPages {
+export function bufferPages(
+  buffer: ArrayBufferLike,
+  address: number,
+  faults: FaultsMode,
+): BufferPages {
+  // malloc(3) may keep the addresses, where other code would get shared memory.
+  if (faults === 'memfd')
+    throw unsupported('a buffer without userfaultfd', 'use the buffer of map() instead');
   if (types.isSharedArrayBuffer(buffer))
     throw unsupported('a SharedArrayBuffer', 'use the buffer of map({ shared: true }) instead');
   if (!(buffer instanceof ArrayBuffer))
     throw unsupported('an ArrayBuffer of another context', 'adopt it where it was created');
-  if (Reflect.apply(resizableOf, buffer, []) === true)
-    throw unsupported('a resizable ArrayBuffer', 'use one of fixed length');
-  const size = Reflect.apply(bytesOf, buffer, []) as number;
+  if (isResizable(buffer)) throw unsupported('a resizable ArrayBuffer', 'use one of fixed length');
+  const [unseen] = unseenTransfers();
+  if (unseen !== undefined)
+    throw unsupported(
+      `a buffer while ${unseen}() is frozen`,
+      'call openSwap(), or load frontswap/register, before the program freezes it',
+    );
+  const size = bytesOfBuffer(buffer);
   const first = Math.ceil(address / PAGE_BYTES) * PAGE_BYTES;
   const end = Math.floor((address + size) / PAGE_BYTES) * PAGE_BYTES;
   if (end <= first)

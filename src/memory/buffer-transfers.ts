@@ -6,14 +6,19 @@
  *   transfer() to another length, structuredClone(),      paging ends, the pages are swapped in
  *   postMessage(), new Worker(), byte streams
  *
- * Not seen: native addons that detach a buffer (napi_detach_arraybuffer). Do not adopt a buffer that is passed to one.
+ * Not seen: native addons that detach a buffer (napi_detach_arraybuffer), functions that the program kept in a variable
+ * before watchTransfers(), and the transfer() of another context of node:vm. Do not adopt a buffer that is passed to one.
+ * A function that cannot be replaced, because the program has frozen its prototype, is in unseenTransfers().
  * Sources: ECMAScript 2024, ArrayBuffer.prototype.transfer; HTML, StructuredSerializeWithTransfer; Streams,
  * TransferArrayBuffer.
  */
 import { createRequire, syncBuiltinESMExports } from 'node:module';
+import { types } from 'node:util';
+import { bufferOfView, bytesOfBuffer } from './native-getters.ts';
 import {
   type Callable,
   hideWrappers,
+  isWrapper,
   replace,
   wrapArguments,
   wrapFunction,
@@ -30,6 +35,10 @@ export interface TransferListener {
 type Args = readonly unknown[];
 
 let isWatching = false;
+const unseen: string[] = [];
+
+/** Names of functions that could not be wrapped: a buffer that one of them transferred would lose its bytes. */
+export const unseenTransfers = (): readonly string[] => unseen;
 
 /** Wraps the functions that transfer buffers. A second call in the same thread has no effect. */
 export function watchTransfers(listener: TransferListener): void {
@@ -38,56 +47,110 @@ export function watchTransfers(listener: TransferListener): void {
   const require = createRequire(import.meta.url);
   const workers = require('node:worker_threads') as typeof import('node:worker_threads');
   for (const name of ['transfer', 'transferToFixedLength']) wrapTransfer(name, listener);
-  const releaseListed = (args: Args): Args => withList(args, 'transfer', listener);
-  wrapCall(globalThis, 'structuredClone', releaseListed);
-  wrapCall(workers.MessagePort.prototype, 'postMessage', releaseListed);
+  wrapCall(globalThis, 'structuredClone', (args) => withList(args, 'transfer', listener));
+  const posted = (args: Args): Args =>
+    isIterable(args[1]) ? withEntries(args, listener) : withList(args, 'transfer', listener);
+  wrapCall(workers.MessagePort.prototype, 'postMessage', posted);
+  wrapMove(workers, posted);
   const listOfWorker = (args: Args): Args => withList(args, 'transferList', listener);
-  replace(workers, 'Worker', wrapArguments(workers.Worker as unknown as Callable, listOfWorker));
-  const releaseView = (args: Args): Args => {
-    const view = args[0];
-    if (ArrayBuffer.isView(view) && view.buffer instanceof ArrayBuffer)
-      listener.release(view.buffer);
-    return args;
-  };
-  wrapCall(ReadableByteStreamController.prototype, 'enqueue', releaseView);
-  wrapCall(ReadableStreamBYOBReader.prototype, 'read', releaseView);
-  wrapCall(ReadableStreamBYOBRequest.prototype, 'respondWithNewView', releaseView);
+  const wrapper = wrapArguments(workers.Worker as unknown as Callable, listOfWorker);
+  if (!replace(workers, 'Worker', wrapper)) unseen.push('Worker');
+  wrapStreams(require('node:stream/web') as typeof import('node:stream/web'), listener);
   hideWrappers(Function.prototype);
   syncBuiltinESMExports();
+}
+
+function wrapStreams(web: typeof import('node:stream/web'), listener: TransferListener): void {
+  const release = (view: unknown): void => {
+    const buffer = ArrayBuffer.isView(view) ? bufferOfView(view) : null;
+    if (types.isArrayBuffer(buffer)) listener.release(buffer);
+  };
+  const releaseView = (args: Args): Args => {
+    release(args[0]);
+    return args;
+  };
+  wrapCall(web.ReadableByteStreamController.prototype, 'enqueue', (args, self) => {
+    release((self as ReadableByteStreamController).byobRequest?.view);
+    return releaseView(args);
+  });
+  wrapCall(web.ReadableStreamBYOBReader.prototype, 'read', releaseView);
+  const request = web.ReadableStreamBYOBRequest.prototype;
+  wrapCall(request, 'respond', (args, self) => {
+    release((self as ReadableStreamBYOBRequest).view);
+    return args;
+  });
+  wrapCall(request, 'respondWithNewView', releaseView);
 }
 
 function wrapTransfer(name: string, { moved, release }: TransferListener): void {
   const native: unknown = Reflect.get(ArrayBuffer.prototype, name);
   if (typeof native !== 'function') return; // Node 20
   const wrapper = wrapFunction(native as Callable, (to, self, args) => {
-    if (!(self instanceof ArrayBuffer)) return Reflect.apply(to, self, args);
-    const staysInPlace = args[0] === undefined || args[0] === self.byteLength;
+    if (!types.isArrayBuffer(self)) return Reflect.apply(to, self, args);
+    // Converted once and now: the conversion may run code of the program.
+    const length = args[0] === undefined ? bytesOfBuffer(self) : Math.trunc(+(args[0] as number));
+    const staysInPlace = length === bytesOfBuffer(self);
     if (!staysInPlace) release(self);
-    const result = Reflect.apply(to, self, args) as ArrayBuffer;
+    const result = Reflect.apply(to, self, [length] as never[]) as ArrayBuffer;
     if (staysInPlace) moved(self, result);
     return result;
   });
-  replace(ArrayBuffer.prototype, name, wrapper);
-}
-
-/** @param change returns the arguments for the native function */
-function wrapCall(holder: object, name: string, change: (args: Args) => Args): void {
-  const native = Reflect.get(holder, name) as Callable;
-  const wrapper = wrapFunction(native, (to, self, args) => Reflect.apply(to, self, change(args)));
-  replace(holder, name, wrapper);
+  if (!replace(ArrayBuffer.prototype, name, wrapper)) unseen.push(name);
 }
 
 /**
- * Releases the buffers of a transfer list: the second argument, or its property `key`. Returns the arguments with an
- * array in place of the list, which may be an iterator.
+ * Wraps a function that the program may have removed.
+ * @param change returns the arguments for the native function
  */
-function withList(args: Args, key: string, { release }: TransferListener): Args {
-  const second = args[1] as Record<PropertyKey, unknown> | null | undefined;
-  if (typeof second !== 'object' || second === null) return args;
-  const isList = Symbol.iterator in second;
-  const list: unknown = isList ? second : second[key];
-  if (typeof list !== 'object' || list === null || !(Symbol.iterator in list)) return args;
-  const entries = [...(list as Iterable<unknown>)];
-  for (const entry of entries) if (entry instanceof ArrayBuffer) release(entry);
-  return [args[0], isList ? entries : { ...second, [key]: entries }, ...args.slice(2)];
+function wrapCall(holder: object, name: string, change: (args: Args, self: unknown) => Args): void {
+  const native: unknown = Reflect.get(holder, name);
+  if (typeof native !== 'function' || isWrapper(native)) return;
+  const wrapper = wrapFunction(native as Callable, (to, self, args) =>
+    Reflect.apply(to, self, change(args, self) as never[]),
+  );
+  if (!replace(holder, name, wrapper)) unseen.push(name);
 }
+
+/** A port that moves to another context has the postMessage() of that context. */
+function wrapMove(workers: object, posted: (args: Args) => Args): void {
+  const name = 'moveMessagePortToContext';
+  const wrapper = wrapFunction(Reflect.get(workers, name) as Callable, (to, self, args) => {
+    const port = Reflect.apply(to, self, args as never[]) as object;
+    let holder: object | null = port;
+    while (holder !== null && !Object.hasOwn(holder, 'postMessage'))
+      holder = Object.getPrototypeOf(holder);
+    if (holder !== null) wrapCall(holder, 'postMessage', posted);
+    return port;
+  });
+  if (!replace(workers, name, wrapper)) unseen.push(name);
+}
+
+/** Releases the buffers of the transfer list in property `key` of the second argument, as withEntries(). */
+function withList(args: Args, key: string, listener: TransferListener): Args {
+  const options = args[1];
+  if (!isObject(options)) return args;
+  const list = options[key];
+  if (!isIterable(list)) return args;
+  const [, value] = withEntries([undefined, list], listener);
+  // Inherits and forwards: getters of the options may need their object.
+  const target = Object.create(options, { [key]: { value, writable: true, configurable: true } });
+  const get = (_: object, name: PropertyKey): unknown =>
+    name === key ? value : Reflect.get(options, name);
+  return [args[0], new Proxy(target, { get }), ...args.slice(2)];
+}
+
+/**
+ * Releases the buffers of the transfer list that is the second argument. Returns the arguments with an array in its
+ * place: it may be an iterator.
+ */
+function withEntries(args: Args, { release }: TransferListener): Args {
+  const entries = [...(args[1] as Iterable<unknown>)];
+  for (const entry of entries) if (types.isArrayBuffer(entry)) release(entry);
+  return [args[0], entries, ...args.slice(2)];
+}
+
+const isObject = (value: unknown): value is Record<PropertyKey, unknown> =>
+  (typeof value === 'object' && value !== null) || typeof value === 'function';
+
+const isIterable = (value: unknown): value is Iterable<unknown> =>
+  isObject(value) && typeof value[Symbol.iterator] === 'function';

@@ -5,9 +5,10 @@
  *
  *   check():  freeze ─▶ drop all references ─▶ collect ─▶ reference the survivors ─▶ forget the others ─▶ thaw
  *
- * Invariant: outside of check() every adopted memory is referenced. A buffer and an instance reference their memory, so
- * a memory is collected only when no code can reach its bytes. A shared memory may be used by other threads: it is
- * referenced until its region ends, and not by this class.
+ * Invariant: outside of check() every adopted memory is referenced, from before its region exists: a worker that is
+ * stopped while it adopts a memory has it only on its stack, but the engine completes the adoption. A buffer and an
+ * instance reference their memory, so a memory is collected only when no code can reach its bytes. A shared memory may
+ * be used by other threads: it is referenced until its region ends, and not by this class.
  *
  * Cost: a full collection each time the bytes of the memories have doubled; amortised like the heap's own.
  * Sources: V8, src/objects/backing-store.cc, src/heap/array-buffer-sweeper.cc.
@@ -43,6 +44,8 @@ export class CollectedMemories {
   /** Undefined until check() needs it: creating it takes a context. Null: V8 offers no way to collect. */
   #collect: (() => void) | null | undefined;
   readonly #memories = new Map<number, AdoptedMemory>();
+  /** The memory that is being adopted. A thread that is stopped meanwhile runs no more code, so the memory stays. */
+  readonly #arriving = new Set<object>();
   #checkAtBytes = BYTES_MIN;
   #checkAtCount = MEMORIES_MIN;
 
@@ -50,6 +53,24 @@ export class CollectedMemories {
   constructor(pages: RegionOps, collect?: (() => void) | null) {
     this.#pages = pages;
     this.#collect = collect;
+  }
+
+  /**
+   * Creates what check() needs. A thread that is stopped meanwhile makes V8 print its script on standard output, so a
+   * worker does it while it joins, when it is not stopped.
+   */
+  prepare(): void {
+    if (this.#collect === undefined) this.#collect = collector();
+  }
+
+  /** References `memory` while `adopt` runs, which makes its region and calls reference(). */
+  holding<Result>(memory: object, adopt: () => Result): Result {
+    this.#arriving.add(memory);
+    try {
+      return adopt();
+    } finally {
+      this.#arriving.delete(memory);
+    }
   }
 
   /** References the memory of a region, and calls check() if memories have doubled. */
@@ -70,8 +91,8 @@ export class CollectedMemories {
 
   /** Releases memories that the program has dropped. */
   check(): void {
-    if (this.#collect === undefined) this.#collect = collector();
-    const collect = this.#collect;
+    this.prepare();
+    const collect = this.#collect ?? null;
     if (collect === null) return;
     const count = this.#memories.size;
     this.#pages.freeze();

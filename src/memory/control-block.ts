@@ -4,22 +4,26 @@
  *
  *   0        words: state, exiting, thread id, doorbell (an eventfd), ... (Word)
  *   256      text: why the engine did not start, or why it ended
+ *   3 KiB    threads that join, and whether the process exits (thread-gate.ts)
  *   4 KiB    calls: 64 slots of 512 bytes     free ─claimed─▶ posted ─▶ done ─▶ free
  *   36 KiB   statistics of the swap: doubles
  *   40 KiB   statistics of regions: 16 doubles each, by index
  *   2088 KiB number of threads with a view of each region, by index: the last one to drop its view unmaps the region
+ *   2152 KiB two semaphores of each worker thread (engine-threads.ts)
+ *   2168 KiB roots of armed worker threads: ids of Node
  *
  * A call claims a slot, writes its arguments, posts it, rings the doorbell and waits for `done`. If no slot is free,
  * the caller waits for one. A slot's state word also names the thread that claimed it. If that thread was terminated
  * before it freed the slot, a caller that finds no free slot reclaims it.
  *
- * Invariant: no thread uses Atomics.wait() or notify() here, because a thread that waits for a page may hold their
- * lock.
+ * Invariant: no code here uses Atomics.wait() or notify(), because a thread that waits for a page may hold their lock.
  */
 import { SwapError } from '../base/errors.ts';
 import { Futex } from '../os/linux/futex.ts';
 import { Process } from '../os/linux/process.ts';
+import { SEMAPHORE_BYTES } from '../os/linux/semaphore.ts';
 import type { Linux } from '../os/linux/system-call.ts';
+import { EXITING, GATE_AT } from './gate-words.ts';
 
 /** A region's number is a generation and an index below REGIONS_MAX; see live-regions.ts. */
 export const INDEX_BITS = 14;
@@ -34,22 +38,30 @@ const REGION_STATS_AT = SWAP_STATS_AT + 4096;
 export const REGION_STATS = 16;
 export const SWAP_STATS = 32;
 const VIEWS_AT = REGION_STATS_AT + REGIONS_MAX * REGION_STATS * 8;
-export const CONTROL_BYTES: number = VIEWS_AT + REGIONS_MAX * 4;
+/** Worker threads that adopt memory, by number from 1; 0 is the thread that opened the swap. */
+export const THREADS_MAX = 256;
+export const SEMAPHORES_AT: number = VIEWS_AT + REGIONS_MAX * 4;
+const ROOTS_AT = SEMAPHORES_AT + 2 * THREADS_MAX * SEMAPHORE_BYTES;
+export const CONTROL_BYTES: number = ROOTS_AT + THREADS_MAX * 4;
 const REASON_AT = 256;
 const REASON_BYTES = 2048;
+const PATH_REASON_AT = 2560;
+const PATH_REASON_BYTES = 512;
 
 /** Words, by index of an Int32Array. */
 const Word = {
   state: 0,
-  exiting: 1,
-  thread: 2,
-  doorbell: 3,
-  claims: 4,
-  freed: 5,
-  waiting: 6,
-  problem: 7,
-  userModeOnly: 8,
-  joining: 9,
+  thread: 1,
+  doorbell: 2,
+  claims: 3,
+  freed: 4,
+  waiting: 5,
+  problem: 6,
+  userModeOnly: 7,
+  armed: 8,
+  faultPath: 9,
+  nativeLow: 10,
+  nativeHigh: 11,
 } as const;
 /** A slot has words, then doubles, then text. Its words by index; word 0 is its state. */
 const SlotWord = { op: 1, region: 2, result: 3 } as const;
@@ -59,14 +71,21 @@ const STATE_BITS = 2;
 const stateOf = (word: number): number => word & (2 ** STATE_BITS - 1);
 const ownerOf = (word: number): number => word >>> STATE_BITS;
 const stateWord = (state: number, owner: number): number => state | (owner << STATE_BITS);
-/** At exit the process waits for joining threads: interval between two checks, and longest wait. */
-const JOIN_POLL_MS = 5;
-const JOIN_WAIT_MS_MAX = 1000;
+/** At exit the process waits for armed threads: interval between two checks, and longest wait. */
+const ARMED_POLL_MS = 5;
+const ARMED_WAIT_MS_MAX = 1000;
 /** A wait is cut into slices, so that the waiter can check whether the fault thread still runs. */
 const WAIT_SLICE_MS = 200;
 const SLOT_NUMBERS_AT = 16;
 const SLOT_NUMBERS = 4;
 const SLOT_TEXT_AT = 64;
+
+/** Who serves faults: see native-faults.md. */
+export const FaultPath = { javascript: 0, thread: 1, signal: 2, memfd: 3 } as const;
+export type FaultPath = (typeof FaultPath)[keyof typeof FaultPath];
+/** The name of a fault path. */
+export const nameOf = (path: FaultPath): keyof typeof FaultPath =>
+  (['javascript', 'thread', 'signal', 'memfd'] as const)[path];
 
 export const EngineState = { starting: 0, running: 1, failed: 2, ended: 3 } as const;
 export type EngineState = (typeof EngineState)[keyof typeof EngineState];
@@ -92,6 +111,9 @@ export const CallOp = {
   forget: 14,
   /** As adopt, for an ArrayBuffer that V8 allocated with malloc(3). */
   adoptBuffer: 15,
+  /** A worker thread is about to adopt memory, and has its exit hooks; see engine-threads.ts. */
+  enter: 16,
+  arm: 17,
 } as const;
 export type CallOp = (typeof CallOp)[keyof typeof CallOp];
 
@@ -142,7 +164,7 @@ export class ControlBlock {
   readonly #process: Process | null;
   readonly #owner: number;
 
-  /** Create one object per thread. @param linux null: only join(), state and reason are used */
+  /** Create one object per thread. @param linux null: only state, roots and reason are used */
   constructor(
     linux: Linux | null,
     shared: SharedArrayBuffer = new SharedArrayBuffer(CONTROL_BYTES),
@@ -202,41 +224,30 @@ export class ControlBlock {
     return false;
   }
 
+  /** True: the process exits, and the fault thread shortens its polls; set by thread-gate.ts. */
   get isExiting(): boolean {
-    return Atomics.load(this.#words, Word.exiting) === 1;
+    return Atomics.load(this.#words, (GATE_AT >>> 2) + EXITING) === 1;
   }
 
-  /** Marks the process as exiting: the fault thread shortens its polls, and no more threads can join. */
-  setExiting(): void {
-    Atomics.store(this.#words, Word.exiting, 1);
-  }
-
-  /**
-   * Runs `body`, in which a thread loads the foreign function interface to join the swap. Stopping a thread while it
-   * loads that interface or binds a function aborts the process. So exit waits for threads in here and lets no more in.
-   * @throws SwapError ERR_IO_ENDED: the process is ending
-   */
-  join<Result>(body: () => Result): Result {
-    Atomics.add(this.#words, Word.joining, 1);
-    try {
-      if (this.isExiting)
-        throw new SwapError('ERR_IO_ENDED', 'the process is ending: no thread can join the swap', {
-          reason: 'exiting',
-        });
-      return body();
-    } finally {
-      Atomics.sub(this.#words, Word.joining, 1);
-    }
-  }
-
-  /** After setExiting(): waits until no thread is in join(). False: one still is, or was terminated in it. */
-  waitForJoins(): boolean {
-    for (let left = JOIN_WAIT_MS_MAX; left > 0; left -= JOIN_POLL_MS) {
-      const joining = Atomics.load(this.#words, Word.joining);
-      if (joining === 0) return true;
-      this.#futex?.wait(Word.joining, joining, JOIN_POLL_MS);
+  /** After their termination: waits until no worker thread has paged memory. False: one still has. */
+  waitForThreads(): boolean {
+    for (let left = ARMED_WAIT_MS_MAX; left > 0; left -= ARMED_POLL_MS) {
+      const armed = Atomics.load(this.#words, Word.armed);
+      if (armed === 0 || !this.isFaultThreadAlive) return true; // it has released all threads as it ended
+      this.#futex?.wait(Word.armed, armed, ARMED_POLL_MS);
     }
     return false;
+  }
+
+  /** Roots of the worker threads with adopted memory, one for each thread. Written by the engine. */
+  get armedRoots(): readonly number[] {
+    const count = Atomics.load(this.#words, Word.armed);
+    return [...new Int32Array(this.shared, ROOTS_AT, count)];
+  }
+
+  set armedRoots(roots: readonly number[]) {
+    new Int32Array(this.shared, ROOTS_AT, THREADS_MAX).set(roots);
+    Atomics.store(this.#words, Word.armed, roots.length);
   }
 
   /** Problems to warn the program about: a mask of Problem (tiers-problem.ts). */
@@ -255,6 +266,33 @@ export class ControlBlock {
 
   set isUserModeOnly(is: boolean) {
     this.#words[Word.userModeOnly] = is ? 1 : 0;
+  }
+
+  get faultPath(): FaultPath {
+    return this.#words[Word.faultPath]! as FaultPath;
+  }
+
+  set faultPath(path: FaultPath) {
+    this.#words[Word.faultPath] = path;
+  }
+
+  /** Why native code does not serve faults; empty where it does, or is not wanted. */
+  get faultPathReason(): string {
+    return this.#textAt(PATH_REASON_AT);
+  }
+
+  set faultPathReason(text: string) {
+    this.#setTextAt(PATH_REASON_AT, text, PATH_REASON_BYTES);
+  }
+
+  /** Address of the native control block (native/layout.ts); 0: there is none. */
+  get nativeAt(): number {
+    return (this.#words[Word.nativeLow]! >>> 0) + this.#words[Word.nativeHigh]! * 2 ** 32;
+  }
+
+  set nativeAt(address: number) {
+    this.#words[Word.nativeHigh] = address / 2 ** 32;
+    this.#words[Word.nativeLow] = address | 0;
   }
 
   get doorbell(): number {

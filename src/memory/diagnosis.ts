@@ -14,6 +14,7 @@ import {
 import { loadLinux } from '../os/linux/system-call.ts';
 import { UffdFeature } from '../os/linux/uffd-constants.ts';
 import { openUserfaultfd, type UffdAccess } from '../os/linux/userfaultfd-open.ts';
+import { loadNativeFaults } from '../os/native-faults.ts';
 
 /** good: fully supported; limited: works with a restriction; missing: memory cannot be paged transparently. */
 export type Verdict = 'good' | 'limited' | 'missing';
@@ -46,6 +47,10 @@ export interface Facts {
   readonly uffdReason: string;
   /** A mask of UffdFeature. */
   readonly features: number;
+  /** Why native code cannot serve faults; empty if it can. */
+  readonly nativeReason: string;
+  /** FRONTSWAP_FAULTS; empty if it is not set. */
+  readonly faults: string;
   /** vm.overcommit_memory; null: not Linux. */
   readonly overcommit: number | null;
   /** RLIMIT_AS, bytes. */
@@ -75,6 +80,8 @@ export function gatherFacts(): Facts {
     access: uffd?.access ?? null,
     uffdReason: uffd?.reason ?? reason,
     features: uffd?.offered ?? 0,
+    nativeReason: loadNativeFaults().reason,
+    faults: process.env['FRONTSWAP_FAULTS'] ?? '',
     overcommit: numberIn('/proc/sys/vm/overcommit_memory'),
     addressSpaceBytes: addressSpaceBytes(),
     maxMaps: numberIn('/proc/sys/vm/max_map_count') ?? Number.POSITIVE_INFINITY,
@@ -91,6 +98,7 @@ export function diagnose(facts: Facts): Check[] {
     userfaultfdCheck(facts),
     systemCallCheck(facts),
     featureCheck(facts),
+    faultsCheck(facts),
     limitsCheck(facts),
   ];
 }
@@ -159,11 +167,13 @@ function kernelCheck({ kernel }: Facts): Check {
   );
 }
 
-function userfaultfdCheck({ access, uffdReason, sysctl }: Facts): Check {
+function userfaultfdCheck(facts: Facts): Check {
+  const { access, uffdReason, sysctl } = facts;
+  const without = withoutUserfaultfd(facts);
   if (access === null)
     return check(
       'userfaultfd',
-      'missing',
+      without,
       uffdReason,
       'in a container, allow the system call userfaultfd in its seccomp profile; otherwise use a kernel with CONFIG_USERFAULTFD',
     );
@@ -176,20 +186,33 @@ function userfaultfdCheck({ access, uffdReason, sysctl }: Facts): Check {
   return check('userfaultfd', 'good', how);
 }
 
+/** What it means that there is no userfaultfd: native code pages memory without one, unless the user wants JavaScript. */
+const withoutUserfaultfd = ({ nativeReason, faults }: Facts): Verdict =>
+  nativeReason === '' && faults !== 'javascript' ? 'limited' : 'missing';
+
 /** Whether a read(2) into evicted memory works, or fails with EFAULT. */
-function systemCallCheck({ access, sysctl, canOpenDevice }: Facts): Check {
+function systemCallCheck(facts: Facts): Check {
+  const { access, sysctl, canOpenDevice } = facts;
   if (access === 'system-call' || access === 'device')
     return check('system calls', 'good', 'system calls may access evicted pages');
   const found = `a system call that accesses an evicted page fails with EFAULT (vm.unprivileged_userfaultfd = ${sysctl ?? 'none'}, /dev/userfaultfd ${canOpenDevice ? 'can' : 'cannot'} be opened)`;
   return check(
     'system calls',
-    access === null ? 'missing' : 'limited',
+    access === null ? withoutUserfaultfd(facts) : 'limited',
     found,
     'pin() buffers that you pass to fs and net; or set vm.unprivileged_userfaultfd=1; or give your group access to /dev/userfaultfd; or grant CAP_SYS_PTRACE',
   );
 }
 
-function featureCheck({ features, access }: Facts): Check {
+function featureCheck(facts: Facts): Check {
+  const { features, access } = facts;
+  if (access === null && withoutUserfaultfd(facts) === 'limited')
+    return check(
+      'features',
+      'limited',
+      'memory files in place of userfaultfd: faults take longer, and ArrayBuffers are not paged',
+      'allow userfaultfd',
+    );
   if (access === null) return check('features', 'missing', 'not available without userfaultfd');
   if ((features & UffdFeature.faultFlagWriteProtect) === 0)
     return check(
@@ -206,6 +229,52 @@ function featureCheck({ features, access }: Facts): Check {
       'use Linux 6.6 or later',
     );
   return check('features', 'good', 'write protection, POISON');
+}
+
+/** Who serves faults of a program under register, and why. */
+function faultsCheck(facts: Facts): Check {
+  const { nativeReason, faults, access, uffdReason } = facts;
+  if (!['', 'javascript', 'thread', 'signal', 'memfd'].includes(faults))
+    return check(
+      'faults',
+      'limited',
+      `FRONTSWAP_FAULTS is '${faults}', so no swap opens`,
+      'set FRONTSWAP_FAULTS to javascript, thread, signal or memfd, or unset it',
+    );
+  if (access === null && withoutUserfaultfd(facts) === 'limited')
+    return check(
+      'faults',
+      'limited',
+      `native code (memfd), because there is no userfaultfd: ${uffdReason}; shared memories are not paged`,
+      'allow userfaultfd: then faults take less than half of the time',
+    );
+  if (faults === 'thread' || faults === 'signal' || faults === 'memfd') {
+    if (nativeReason === '') return check('faults', 'good', `native code (${faults})`);
+    return check(
+      'faults',
+      'limited',
+      `JavaScript, not native code (${faults}): ${nativeReason}`,
+      'unset FRONTSWAP_FAULTS; do not page memory in which threads wait',
+    );
+  }
+  if (faults === 'javascript')
+    return check(
+      'faults',
+      'good',
+      `JavaScript (FRONTSWAP_FAULTS); shared memories are not paged; native code ${nativeReason === '' ? 'loads' : `does not load: ${nativeReason}`}`,
+    );
+  if (nativeReason === '')
+    return check(
+      'faults',
+      'good',
+      `native code (thread), the default of register and run; shared memories are ${access === 'user-mode' ? 'not paged, because system calls of workers would fail (FRONTSWAP_SHARED=1 pages them)' : 'paged'}; openSwap() uses JavaScript by default`,
+    );
+  return check(
+    'faults',
+    'limited',
+    `JavaScript, because native code does not load: ${nativeReason}; shared memories are not paged`,
+    'reinstall frontswap on a machine with x86-64 or arm64',
+  );
 }
 
 function limitsCheck({ overcommit, addressSpaceBytes, maxMaps }: Facts): Check {

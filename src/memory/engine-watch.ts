@@ -3,8 +3,9 @@
  * adds samples to the log, prints a line on stderr per interval. So lines appear also while the main thread computes or
  * waits.
  *
- * Stall time is the time during which the fault thread serves faults: at least one thread of the program waits then. It
- * includes reading and decompressing pages and evicting others for them, and excludes waking the two threads.
+ * Stall time is the time during which faults are being served: at least one thread of the program waits then. It includes
+ * reading and decompressing pages and making space for them, and excludes waking the two threads. Native code measures its
+ * own (native/calls.h): several threads that wait at a time count once.
  *
  * Cost: two clock reads per batch of faults and one per step, about 50 ns each; a sample allocates nothing. A line
  * allocates its text. Engines that are not watched pay a comparison with null.
@@ -63,9 +64,19 @@ export class EngineWatch {
     this.#log.summary[Summary.stalledMs]! += this.#clock.nowMs() - this.#times[At.faults]!;
   }
 
-  /** Time until a line is due, at most `limitMs`. Samples do not shorten a poll: nothing changes until it ends. */
-  timeout(limitMs: number): number {
-    const left = this.#times[At.nextLine]! - this.#clock.nowMs();
+  /** Native code serves faults, and has measured this time since the start. */
+  setStalled(ms: number): void {
+    this.#log.summary[Summary.stalledMs] = ms;
+  }
+
+  /**
+   * Time until a line is due, at most `limitMs`. Samples shorten a poll only where native code serves faults: otherwise
+   * nothing changes until it ends.
+   */
+  timeout(limitMs: number, isNative: boolean): number {
+    const line = this.#times[At.nextLine]!;
+    const next = isNative ? Math.min(line, this.#times[At.nextSample]!) : line;
+    const left = next - this.#clock.nowMs();
     return Math.max(0, Math.min(limitMs, Math.ceil(left)));
   }
 
@@ -90,7 +101,7 @@ export class EngineWatch {
     }
     if (now >= times[At.nextLine]!) {
       this.#print();
-      times[At.nextLine] = Math.max(times[At.nextLine]! + this.#lineMs, now);
+      times[At.nextLine] = lineAfter(times[At.nextLine]!, now, this.#lineMs);
     }
     this.#log.leave();
   }
@@ -109,6 +120,15 @@ export class EngineWatch {
 }
 
 const At = { start: 0, faults: 1, nextSample: 2, nextLine: 3 } as const;
+
+/**
+ * When the line after this one is due. After a pause (SIGSTOP), no line follows at once: it would have the rates of a
+ * moment.
+ */
+export function lineAfter(dueMs: number, nowMs: number, lineMs: number): number {
+  const next = dueMs + lineMs;
+  return next > nowMs ? next : nowMs + lineMs;
+}
 
 /** Fills all columns but `atMs`. */
 function fillSample(row: Float64Array, stats: Float64Array, stalledMs: number): void {

@@ -9,101 +9,133 @@
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { AdviceBatch } from '../os/linux/advice-batch.ts';
 import { Affinity } from '../os/linux/affinity.ts';
 import { type EventFd, openEventFd } from '../os/linux/eventfd.ts';
 import { Mapping } from '../os/linux/mapping.ts';
-import { Poller } from '../os/linux/poll.ts';
+import { Poller, Ready } from '../os/linux/poll.ts';
 import { Process } from '../os/linux/process.ts';
+import { Semaphores } from '../os/linux/semaphore.ts';
 import type { Linux } from '../os/linux/system-call.ts';
-import { UffdEvent, UffdFeature } from '../os/linux/uffd-constants.ts';
+import { UffdEvent } from '../os/linux/uffd-constants.ts';
 import type { Userfaultfd } from '../os/linux/userfaultfd.ts';
+import type { NativeFaults } from '../os/native-faults.ts';
 import { RangeResult } from '../pager/ops.ts';
+
 import type { Pager } from '../pager/pager.ts';
 import { type Region, tableBytes } from '../pager/region.ts';
 import { ResidentSet } from '../pager/resident-set.ts';
-import { SwapInResult } from '../swap/swap.ts';
+import type { SwapInResult } from '../swap/swap.ts';
+import { Backing } from './backing.ts';
+import { callResultOf, isCallerError } from './call-results.ts';
 import {
   CallOp,
   CallResult,
   type ControlBlock,
   EngineState,
   regionIndex,
+  SEMAPHORES_AT,
+  THREADS_MAX,
 } from './control-block.ts';
-import { EngineWatch, type WatchOptions } from './engine-watch.ts';
-import { type LiveRegion, LiveRegions, RegionOrigin } from './live-regions.ts';
+import type { EngineOptions } from './engine-options.ts';
+import { EngineProblems } from './engine-problems.ts';
+import { EngineThreads } from './engine-threads.ts';
+import { EngineWatch } from './engine-watch.ts';
+import { FrozenThreads } from './frozen-threads.ts';
+import { type LiveRegion, LiveRegions, type NewRegion, RegionOrigin } from './live-regions.ts';
+import { fileBytes, NativeEngine, RangeOwner, statesBytes } from './native-engine.ts';
+import { NativeMemory } from './native-memory.ts';
 import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
-import { lossReason, type TierOptions, Tiers } from './tiers.ts';
-import type { LostPage, ProblemReport } from './tiers-problem.ts';
-import { UffdFrames, UffdMemory } from './uffd-memory.ts';
-
-export const REQUIRED_FEATURES: number = UffdFeature.faultFlagWriteProtect;
-export const OPTIONAL_FEATURES: number = UffdFeature.poison;
-
-export interface EngineOptions extends TierOptions {
-  /** Resident budget shared by the regions without their own, pages; 0: each region has its own. */
-  readonly sharedPages: number;
-  /** The processor that the fault thread runs on; null: any. */
-  readonly processor: number | null;
-  /** Null: neither samples nor lines on stderr. */
-  readonly watch: WatchOptions | null;
-}
+import { Tiers } from './tiers.ts';
 
 /** Longest poll, and longest poll while the process exits: the fault thread stops within this time. */
 const IDLE_MS = 250;
 const EXITING_MS = 2;
 /** Statistics are written once in this many steps, and when idle. */
 const PUBLISH_MASK = 31;
+/** Or after a step that followed so many reports of native code. */
+const PUBLISH_SERVED = 1024;
 /** Idle polls before compaction starts. */
 const COMPACT_AFTER = 2;
 /** Pages of a range that are processed between two checks for faults. */
 const SLICE_PAGES = 128;
 
+/** Position of the threads' pipes in the poller's table; number 0 has none. */
+const THREADS_POLL_AT = 2;
+
 export class Engine {
   readonly pager: Pager;
+  readonly problems: EngineProblems;
   readonly #control: ControlBlock;
-  readonly #uffd: Userfaultfd;
+  /** Null: native code serves faults, and the regions are memory files. */
+  readonly #uffd: Userfaultfd | null;
   readonly #mapping: Mapping;
-  readonly #process: Process;
-  readonly #frames: UffdFrames;
-  readonly #drops: AdviceBatch;
+  readonly #backing: Backing;
   readonly #present: PresentPages;
   readonly #tiers: Tiers;
   readonly #shared: ResidentSet<Region> | null;
   readonly #doorbell: EventFd;
   readonly #poller: Poller;
   readonly #regions: LiveRegions;
+  /** Null: this thread serves faults. */
+  readonly #native: NativeEngine | null;
   readonly #watch: EngineWatch | null;
+  readonly #threads: EngineThreads;
+  readonly #frozen = new FrozenThreads(() => this.#doorbell.signal());
   #idlePolls = 0;
   #steps = 0;
   #hasMoreWork = false;
-  /** Problems in the last report to the program. */
-  #problem = 0;
-  #lost: LostPage[] = [];
-  /** Called with problems that have not been reported yet. */
-  onProblem: (report: ProblemReport) => void = () => {};
   #isEnded = false;
 
-  constructor(linux: Linux, uffd: Userfaultfd, control: ControlBlock, options: EngineOptions) {
+  /** @param native serves faults; null: this thread does */
+  constructor(
+    linux: Linux,
+    uffd: Userfaultfd | null,
+    control: ControlBlock,
+    options: EngineOptions,
+    native: NativeFaults | null,
+  ) {
     this.#control = control;
     this.#regions = new LiveRegions(control);
     control.thread = new Process(linux).threadId();
     this.#uffd = uffd;
     this.#mapping = new Mapping(linux);
-    this.#process = new Process(linux);
-    this.#frames = new UffdFrames(this.#mapping);
-    this.#drops = new AdviceBatch(linux, this.#mapping);
+    this.#backing = new Backing(linux, this.#mapping, uffd);
     this.#present = new PresentPages(linux, this.#mapping);
+    const { canPoison, frames } = this.#backing;
+    this.problems = new EngineProblems(control, new Process(linux), this.#regions, canPoison);
     const onLost = (region: Region, page: number, reason: SwapInResult): void =>
-      this.#reportLost(region, page, reason);
-    this.#tiers = new Tiers(options, { frames: this.#frames.bytes, onLost }, true);
+      this.problems.addLost(region, page, reason);
+    this.#tiers = new Tiers(options, { frames: frames.bytes, onLost }, true, (number, view) =>
+      this.#native?.control.addShard(number, view),
+    );
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet<Region>(options.sharedPages);
     // A descriptor of the process, not of this worker: a caller that rings it must not hit another file.
     this.#doorbell = openEventFd(linux);
-    if (options.processor !== null) new Affinity(linux).pin([options.processor]);
-    this.#poller = new Poller(linux, [uffd.fd, this.#doorbell.fd]);
+    this.#native =
+      native === null
+        ? null
+        : new NativeEngine(linux, this.#mapping, this.#backing, {
+            native,
+            path: control.faultPath,
+            isGuarded: !options.isOfMain,
+            followsFaults: options.processor !== null,
+            zeroMap: this.#tiers.zeroMap,
+            fileAreas: this.#tiers.fileAreas,
+            isTimed: options.watch !== null,
+          });
+    control.nativeAt = this.#native?.control.at ?? 0;
+    this.pager.shared.arrivals = this.#native?.control ?? null;
+    if (options.processor !== null && native === null) new Affinity(linux).pin([options.processor]);
+    this.#poller = new Poller(
+      linux,
+      [this.#native?.bell.fd ?? uffd!.fd, this.#doorbell.fd],
+      Ready.readable,
+      THREADS_POLL_AT + THREADS_MAX,
+    );
+    const semaphores = new Semaphores(linux, control.shared, SEMAPHORES_AT);
+    this.#threads = new EngineThreads(linux, semaphores, this.#poller, THREADS_POLL_AT);
     control.doorbell = this.#doorbell.fd;
     this.#watch = options.watch === null ? null : new EngineWatch(linux, options.watch);
   }
@@ -116,52 +148,66 @@ export class Engine {
   step(): void {
     const ready = this.#poller.wait(this.#pollTimeout());
     const isQuiet = ready <= 0 && !this.#hasMoreWork;
-    if (ready > 0) {
-      if (this.#poller.readiness(0) !== 0) this.#serveFaults();
-      if (this.#poller.readiness(1) !== 0) this.#serveCalls();
-    }
+    const isDue = isQuiet || (++this.#steps & PUBLISH_MASK) === 0;
+    const served = ready > 0 && this.#poller.readiness(0) !== 0 ? this.#serveFaults() : 0;
+    const haveEnded = this.#threads.hasEnded(isDue);
+    // Calls of a thread that has ended precede its end.
+    if (haveEnded || (ready > 0 && this.#poller.readiness(1) !== 0)) this.#serveCalls();
+    if (haveEnded) this.#endThreads();
     this.#hasMoreWork = this.pager.background(isQuiet);
+    this.#native?.follow(this.pager, this.#hasMoreWork);
     this.#idlePolls = isQuiet ? this.#idlePolls + 1 : 0;
     if (this.#idlePolls === COMPACT_AFTER && this.#tiers.compactIdle())
       this.#idlePolls = COMPACT_AFTER - 1;
-    if (isQuiet || (++this.#steps & PUBLISH_MASK) === 0) this.#publish();
+    if (isDue || served > PUBLISH_SERVED) this.#publish();
     this.#recordSample();
   }
 
   #pollTimeout(): number {
     if (this.#hasMoreWork) return 0;
     if (this.#control.isExiting) return EXITING_MS;
-    return this.#watch === null ? IDLE_MS : this.#watch.timeout(IDLE_MS);
+    return this.#watch?.timeout(IDLE_MS, this.#native !== null) ?? IDLE_MS;
   }
 
   #recordSample(): void {
     if (this.#watch === null || !this.#watch.isDue()) return;
+    this.#native?.syncAll(this.pager, this.#watch);
     writeSwapStats(this.#control.swapStats, this.#tiers);
     this.#watch.record(this.#control.swapStats);
   }
 
-  #serveFaults(): void {
-    const count = this.#uffd.readMessages();
+  /** Returns how many faults, or reports of native code, there were. */
+  #serveFaults(): number {
+    if (this.#native !== null) {
+      this.#native.bell.take();
+      const arrived = this.pager.shared.drain();
+      this.#tiers.maintain(arrived);
+      return arrived;
+    }
+    const uffd = this.#uffd!;
+    const count = uffd.readMessages();
     this.#watch?.beginFaults();
     for (let i = 0; i < count; i++) {
-      if (this.#uffd.event(i) !== UffdEvent.fault) continue;
-      const address = this.#uffd.faultAddress(i);
+      if (uffd.event(i) !== UffdEvent.fault) continue;
+      const address = uffd.faultAddress(i);
       const live = this.#regions.atAddress(address);
       if (live === null) {
-        this.#uffd.wake(address, PAGE_BYTES); // the region has ended since the fault
+        uffd.wake(address, PAGE_BYTES); // the region has ended since the fault
         continue;
       }
       const page = Math.floor((address - live.memory.address) / PAGE_BYTES);
-      this.pager.fault(live.region, page, this.#uffd.faultFlags(i));
+      this.pager.fault(live.region, page, uffd.faultFlags(i));
     }
     this.#watch?.endFaults();
     this.#tiers.maintain(count);
+    return count;
   }
 
   #serveCalls(): void {
     this.#doorbell.take();
     const control = this.#control;
     for (let slot = control.nextPosted(0); slot !== -1; slot = control.nextPosted(slot + 1)) {
+      if (this.#frozen.isDeferred(control.op(slot))) continue;
       try {
         const result = this.#perform(slot);
         this.#publish();
@@ -182,13 +228,13 @@ export class Engine {
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of');
     if (op === CallOp.end) return this.#end();
     if (op === CallOp.map) return this.#map(numbers);
-    if (op === CallOp.adopt) return this.#adopt(numbers, RegionOrigin.wasm);
-    if (op === CallOp.adoptBuffer) return this.#adopt(numbers, RegionOrigin.malloc);
-    if (op === CallOp.freeze || op === CallOp.thaw) {
-      this.pager.isFrozen = op === CallOp.freeze;
-      return CallResult.ok;
-    }
+    if (op === CallOp.adopt) return this.#adopt(id, numbers, RegionOrigin.wasm);
+    if (op === CallOp.adoptBuffer) return this.#adopt(id, numbers, RegionOrigin.malloc);
+    if (op === CallOp.enter) return this.#enter(numbers);
+    if (op === CallOp.arm) return this.#arm(id);
+    if (op === CallOp.freeze || op === CallOp.thaw) return this.#freeze(id, op === CallOp.freeze);
     if (op === CallOp.detach) return this.#detach(id, numbers);
+    if (op === CallOp.forget && !this.#regions.has(id)) return CallResult.ok; // #adopt() was first
     const live = this.#regions.get(id);
     if (op === CallOp.attach) {
       this.#control.countViews(id, 1);
@@ -210,10 +256,14 @@ export class Engine {
     to: number,
     numbers: Float64Array,
   ): CallResult {
-    if (op === CallOp.pin) return callResultOf(this.pager.pin(region, from, to));
-    if (op === CallOp.unpin) {
-      this.pager.unpin(region, from, to);
-      return CallResult.ok;
+    if (op === CallOp.pin || op === CallOp.unpin) {
+      let result: RangeResult = RangeResult.done;
+      if (op === CallOp.pin) {
+        this.#native?.pinning(region, from, to);
+        result = this.pager.pin(region, from, to);
+      } else this.pager.unpin(region, from, to);
+      this.#native?.pinned(region, from, to);
+      return callResultOf(result);
     }
     let done = 0;
     for (let at = from; at < to; ) {
@@ -244,29 +294,75 @@ export class Engine {
     let dead = this.#regions.overlapping(address, bytes);
     for (; dead !== null; dead = this.#regions.overlapping(address, bytes))
       this.#forgetRegion(dead);
-    this.#add(id, address, bytes, numbers[1]!, RegionOrigin.mapped);
+    const origin = RegionOrigin.mapped;
+    const region = this.#add({ id, address, bytes, setPages: numbers[1]!, origin, thread: 0 });
+    this.#native?.mapFile(region, [], region.pages);
     if (numbers[2] === 0) this.#control.countViews(id, 1); // the caller's view
     numbers[0] = id;
     numbers[1] = address;
     return CallResult.ok;
   }
 
+  /** Arguments: thread id, root. Results: the thread's number, its end of the pipe. */
+  #enter(numbers: Float64Array): CallResult {
+    const { thread, writeFd } = this.#threads.enter(numbers[0]!, numbers[1]!);
+    numbers[0] = thread;
+    numbers[1] = writeFd;
+    return CallResult.ok;
+  }
+
+  #arm(thread: number): CallResult {
+    this.#threads.arm(thread);
+    this.#control.armedRoots = this.#threads.armedRoots;
+    return CallResult.ok;
+  }
+
+  /** Several threads may collect garbage at a time. */
+  #freeze(thread: number, isFrozen: boolean): CallResult {
+    this.#frozen.set(thread, isFrozen);
+    this.pager.isFrozen = this.#frozen.isAny;
+    if (this.#native !== null) this.#native.isFrozen = this.pager.isFrozen;
+    return CallResult.ok;
+  }
+
+  /** Ends the regions of threads that have ended by the last hasEnded(); the memory is mapped until the thread is released. */
+  #endThreads(): void {
+    this.#threads.release((thread) => {
+      // V8 frees the memory of each region next, or has freed it: the thread may have ended while it collected garbage.
+      for (const live of this.#regions.all.filter((other) => other.thread === thread))
+        this.#forgetRegion(live);
+      this.#freeze(thread, false);
+    });
+    this.#control.armedRoots = this.#threads.armedRoots;
+    this.#publish();
+  }
+
   /**
    * Arguments: bytes; budget, pages, 0 = the shared one; address; bytes in use. Results: id, address.
    */
-  #adopt(numbers: Float64Array, origin: RegionOrigin): CallResult {
+  #adopt(thread: number, numbers: Float64Array, origin: RegionOrigin): CallResult {
+    this.#threads.checkArmed(thread);
     const bytes = numbers[0]!;
     const address = numbers[2]!;
-    if (this.#regions.overlapping(address, bytes) !== null)
+    let other = this.#regions.overlapping(address, bytes);
+    // Another thread is collecting garbage and has not called `forget` yet.
+    for (; other !== null && other.thread !== thread && this.#frozen.has(other.thread); ) {
+      this.#forgetRegion(other);
+      other = this.#regions.overlapping(address, bytes);
+    }
+    if (other !== null)
       throw new SwapError(
         'ERR_ARG_VALUE',
         'adopt(): this memory is paged already; regionOf() returns its region',
       );
     const id = this.#regions.freeId();
-    const region = this.#add(id, address, bytes, numbers[1]!, origin);
+    const region = this.#add({ id, address, bytes, setPages: numbers[1]!, origin, thread });
     // Pages that the program has written so far are resident and count.
     try {
-      this.#present.find(address, numbers[3]!, (page) => this.pager.adopt(region, page));
+      const present: number[] = [];
+      this.#present.find(address, numbers[3]!, (page) => present.push(page));
+      this.#native?.mapFile(region, present, numbers[3]! / PAGE_BYTES);
+      for (const page of present) this.pager.adopt(region, page);
     } catch (error) {
       this.#dispose(this.#regions.get(id), false); // no page was evicted yet: it is ordinary memory again
       throw error;
@@ -276,23 +372,25 @@ export class Engine {
     return CallResult.ok;
   }
 
-  #add(id: number, address: number, bytes: number, setPages: number, origin: RegionOrigin): Region {
+  #add({ id, address, bytes, setPages, origin, thread }: NewRegion): Region {
     const set = setPages === 0 ? this.#shared : new ResidentSet<Region>(setPages);
     assert(set !== null, 'the region has its own or a shared budget');
-    const memory = new UffdMemory({
-      address,
-      pages: bytes / PAGE_BYTES,
-      uffd: this.#uffd,
-      mapping: this.#mapping,
-      frames: this.#frames,
-      drops: this.#drops,
-      abort: () => this.#process.abort(), // #reportLost() has printed the reason
-    });
-    const tables = this.#mapping.reserve(tableBytes(memory.pages));
-    const view = this.#mapping.viewOf(tables, tableBytes(memory.pages));
+    const pages = bytes / PAGE_BYTES;
+    const tables = this.#mapping.reserve(this.#tableBytes(pages));
+    const view = this.#mapping.viewOf(tables, this.#tableBytes(pages));
+    const number = regionIndex(id);
+    const own = setPages === 0 ? 0 : number;
+    const statesAt = tableBytes(pages);
+    const states = { address: tables + statesAt, bytes: new Uint8Array(view, statesAt) };
+    const parts = { number, address, pages, tables, states, set: own, marks: set };
+    const memory = this.#native?.add(parts) ?? this.#backing.register(address, pages, this.#uffd!);
     const region = this.pager.add(memory, set, view);
+    if (memory instanceof NativeMemory) {
+      this.#native!.know(region, memory, own);
+      this.pager.shared.add(number, region);
+    }
     const stats = this.#control.regionStats(id).fill(0);
-    this.#regions.add({ id, region, memory, tables, origin, stats });
+    this.#regions.add({ id, region, memory, tables, origin, thread, stats });
     return region;
   }
 
@@ -318,28 +416,42 @@ export class Engine {
       if (result !== RangeResult.done) return callResultOf(result);
     }
     const { memory } = live;
-    this.#remove(live);
+    this.#remove(live, RangeOwner.region);
     // Threads that wait in a fault retry it without userfaultfd. Views of a mapped region read zeros from now on.
-    memory.unregister();
+    if (this.#native === null) memory.unregister();
     if (live.origin === RegionOrigin.mapped)
       this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
     return CallResult.ok;
   }
 
-  /** V8 has freed the region's memory: its addresses may have a new owner and must not be accessed. */
+  /** V8 frees the region's memory, or has freed it: its addresses may have a new owner and must not be accessed. */
   #forgetRegion(live: LiveRegion): CallResult {
-    this.#remove(live);
     // free(3) may keep the pages for the next malloc(3), which must not fault here.
-    if (live.origin === RegionOrigin.malloc) live.memory.unregisterFreed();
+    const isMalloc = live.origin === RegionOrigin.malloc;
+    this.#remove(live, isMalloc ? RangeOwner.allocator : RangeOwner.other);
+    if (this.#native === null && isMalloc) live.memory.unregisterFreed();
     return CallResult.ok;
   }
 
   /** Frees the region's stored pages and tables. Does not access its memory. */
-  #remove(live: LiveRegion): void {
+  #remove(live: LiveRegion, owner: RangeOwner): void {
+    if (this.#native !== null) {
+      this.#native.detach(live.region, owner);
+      this.pager.shared.remove(live.region); // its last reports are of no use
+      this.pager.shared.drain(); // before the number is used again
+      this.#native.sync(live.region, this.pager.counters);
+      this.#native.forget(live.region);
+    }
     this.pager.remove(live.region);
     this.#regions.remove(live);
     live.stats.fill(0);
-    this.#mapping.unmap(live.tables, tableBytes(live.memory.pages));
+    this.#mapping.unmap(live.tables, this.#tableBytes(live.memory.pages));
+  }
+
+  /** Bytes of a region's tables, with the states that native code shares. */
+  #tableBytes(pages: number): number {
+    if (this.#native === null) return tableBytes(pages);
+    return tableBytes(pages) + statesBytes(pages) + (this.#uffd === null ? fileBytes(pages) : 0);
   }
 
   #end(): CallResult {
@@ -348,46 +460,23 @@ export class Engine {
       const result = this.#dispose(live, live.origin !== RegionOrigin.mapped);
       if (result !== CallResult.ok) return result;
     }
+    this.#threads.close();
+    this.#control.armedRoots = [];
+    this.#native?.stop();
     this.#tiers[Symbol.dispose]();
-    this.#drops.close();
     this.#present.close();
-    this.#frames.unmap();
+    this.#backing.close();
     this.#isEnded = true;
     return CallResult.ok;
   }
 
-  #reportLost(region: Region, page: number, reason: SwapInResult): void {
-    const live = this.#regions.all.find((other) => other.region === region);
-    this.#lost.push({ region: live?.id ?? 0, page, reason: lossReason(reason) });
-    const why =
-      reason === SwapInResult.corrupt
-        ? 'its stored bytes fail their checksum'
-        : 'its device could not read it';
-    const isPoisoned = (this.#uffd.features & UffdFeature.poison) !== 0;
-    const then = isPoisoned
-      ? 'accessing it raises SIGBUS'
-      : 'this kernel cannot poison it: ending the process';
-    this.#process.writeStderr(
-      `frontswap: region ${regionIndex(live?.id ?? 0)}, page ${page} is lost: ${why}; ${then}\n`,
-    );
-  }
-
   #publish(): void {
+    this.#native?.syncAll(this.pager, this.#watch);
     writeSwapStats(this.#control.swapStats, this.#tiers);
-    this.#reportProblems();
+    // Native code frees slots ahead of eviction: until that has caught up, the store only seems to have space.
+    if (this.#native === null || !this.#hasMoreWork) this.problems.report(this.#tiers);
     const live = this.#regions.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
-  }
-
-  #reportProblems(): void {
-    const now = this.#tiers.checkProblems();
-    const fresh = now & ~this.#problem;
-    this.#problem = now;
-    if (fresh === 0 && this.#lost.length === 0) return;
-    const lost = this.#lost;
-    this.#lost = [];
-    this.#control.problem |= fresh;
-    this.onProblem({ fresh, now, lost });
   }
 
   /**
@@ -403,19 +492,3 @@ export class Engine {
     this.#control.state = EngineState.running;
   }
 }
-
-/** True: the error is the result of the call, because nothing was changed. Other errors end the process. */
-const isCallerError = (error: unknown, op: CallOp): error is SwapError =>
-  error instanceof SwapError &&
-  (op === CallOp.map ||
-    op === CallOp.adopt ||
-    op === CallOp.adoptBuffer ||
-    error.code === 'ERR_IO_ENDED' ||
-    error.code.startsWith('ERR_ARG_'));
-
-const callResultOf = (range: RangeResult): CallResult =>
-  range === RangeResult.done
-    ? CallResult.ok
-    : range === RangeResult.noSpace
-      ? CallResult.noSpace
-      : CallResult.lost;

@@ -57,6 +57,7 @@ export function explicitSwap(options: TierOptions, reason: string, isRequested: 
     );
   return {
     transparent: false,
+    faults: null,
     reason,
     control: null,
     regions: [],

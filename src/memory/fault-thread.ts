@@ -12,13 +12,18 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { Process } from '../os/linux/process.ts';
 import { type Linux, loadLinux } from '../os/linux/system-call.ts';
+import { UffdFeature } from '../os/linux/uffd-constants.ts';
 import { Userfaultfd } from '../os/linux/userfaultfd.ts';
-import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
-import { ControlBlock, EngineState } from './control-block.ts';
-import { Engine, type EngineOptions, OPTIONAL_FEATURES, REQUIRED_FEATURES } from './engine.ts';
+import { type OpenedUffd, openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
+import { loadNativeFaults, type NativeFaults } from '../os/native-faults.ts';
+import { ControlBlock, EngineState, FaultPath, nameOf } from './control-block.ts';
+import { Engine } from './engine.ts';
+import { type EngineOptions, OPTIONAL_FEATURES, REQUIRED_FEATURES } from './engine-options.ts';
 import { keepWithWorker } from './worker-descriptor.ts';
 
 export interface FaultThreadData {
+  /** Tells frontswap/register, which NODE_OPTIONS loads in this thread, too, not to page its memories. */
+  readonly kind: 'frontswap/fault-thread';
   readonly shared: SharedArrayBuffer;
   readonly options: EngineOptions;
 }
@@ -31,7 +36,10 @@ const ERROR_TEXT_MAX = 800;
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
   try {
     if (linux === null) throw new Error(reason);
-    return new Engine(linux, openDescriptor(linux, control), control, options);
+    const { path, native, uffd } = pathFor(linux, control, options);
+    control.faultPath = path;
+    if (path === FaultPath.memfd) control.isUserModeOnly = true;
+    return new Engine(linux, uffd, control, options, native);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     control.reason = error instanceof SwapError ? `${error.code}: ${text}` : text;
@@ -40,14 +48,45 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
   }
 }
 
-function openDescriptor(linux: Linux, control: ControlBlock): Userfaultfd {
-  const { uffd, access, reason } = openUserfaultfd(linux, {
-    required: REQUIRED_FEATURES,
-    optional: OPTIONAL_FEATURES,
+/** Who serves faults: native code that is wanted and loads, over a userfaultfd or, where there is none, memory files. */
+function pathFor(linux: Linux, control: ControlBlock, options: EngineOptions): Served {
+  const { faults, areFaultsChosen } = options;
+  const isWanted = faults !== FaultPath.javascript;
+  const { native, reason } = isWanted || !areFaultsChosen ? loadNativeFaults() : noNative;
+  if (isWanted && areFaultsChosen && native === null)
+    control.faultPathReason = `native code cannot serve page faults: ${reason}; JavaScript serves them`;
+  const path = native === null ? FaultPath.javascript : faults;
+  if (path === FaultPath.memfd) return { path, native, uffd: null };
+  const { uffd, access, reason: refused } = openDescriptor(linux, path);
+  if (uffd !== null) {
+    control.isUserModeOnly = access === 'user-mode' || path === FaultPath.signal;
+    return { path, native: path === FaultPath.javascript ? null : native, uffd };
+  }
+  if (native === null) throw new Error(refused);
+  if (areFaultsChosen)
+    control.faultPathReason = `page faults are served by memfd, not ${nameOf(faults)}: ${refused}`;
+  return { path: FaultPath.memfd, native, uffd: null };
+}
+
+const noNative = { native: null, reason: '' };
+
+interface Served {
+  readonly path: FaultPath;
+  /** Null: JavaScript serves faults. */
+  readonly native: NativeFaults | null;
+  /** Null: memory files. */
+  readonly uffd: Userfaultfd | null;
+}
+
+function openDescriptor(linux: Linux, path: FaultPath): OpenedUffd {
+  const opened = openUserfaultfd(linux, {
+    required: REQUIRED_FEATURES | (path === FaultPath.signal ? UffdFeature.sigbus : 0),
+    optional: OPTIONAL_FEATURES | UffdFeature.threadId,
   });
-  if (uffd === null) throw new Error(reason);
-  control.isUserModeOnly = access === 'user-mode';
-  return new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
+  const { uffd } = opened;
+  if (uffd === null || path !== FaultPath.javascript) return opened; // native code serves until the process ends
+  const kept = new Userfaultfd(linux, keepWithWorker(linux, uffd.fd), uffd.features);
+  return { ...opened, uffd: kept };
 }
 
 /** The error and its stack in one line of at most ERROR_TEXT_MAX characters. */
@@ -57,7 +96,7 @@ function inOneLine(error: unknown): string {
 }
 
 function run(engine: Engine, control: ControlBlock): void {
-  engine.onProblem = (report) => parentPort?.postMessage(report);
+  engine.problems.onProblem = (report) => parentPort?.postMessage(report);
   try {
     engine.announce();
     while (!engine.isEnded) engine.step();

@@ -12,6 +12,7 @@ import { type PagedMemory, StopReason } from '../pager/ops.ts';
 
 export class FrameMemory implements PagedMemory {
   readonly pages: number;
+  readonly shared = null;
   stop: StopReason = StopReason.none;
   /** The frames that hold resident pages. */
   readonly buffer: ArrayBuffer;

@@ -8,6 +8,7 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { Region } from '../pager/region.ts';
 import { type ControlBlock, INDEX_BITS, REGIONS_MAX, regionIndex } from './control-block.ts';
+import type { NativeMemory } from './native-memory.ts';
 import type { UffdMemory } from './uffd-memory.ts';
 
 const GENERATIONS = 2 ** (31 - INDEX_BITS);
@@ -23,14 +24,26 @@ export const RegionOrigin = {
 } as const;
 export type RegionOrigin = (typeof RegionOrigin)[keyof typeof RegionOrigin];
 
+export interface NewRegion {
+  readonly id: number;
+  readonly address: number;
+  readonly bytes: number;
+  /** Own resident budget, pages; 0: the shared one. */
+  readonly setPages: number;
+  readonly origin: RegionOrigin;
+  readonly thread: number;
+}
+
 export interface LiveRegion {
   readonly id: number;
   readonly region: Region;
-  readonly memory: UffdMemory;
+  readonly memory: UffdMemory | NativeMemory;
   readonly stats: Float64Array;
   /** Address of the region's tables. */
   readonly tables: number;
   readonly origin: RegionOrigin;
+  /** Number of the thread whose end frees the memory; 0: the one that opened the swap. */
+  readonly thread: number;
 }
 
 export class LiveRegions {

@@ -25,9 +25,13 @@ export interface AdoptOptions {
   readonly residentBytes?: number;
 }
 
+/** Who serves the page faults of a swap; see OpenSwapOptions.faults. */
+export type FaultsMode = 'thread' | 'signal' | 'javascript' | 'memfd';
+
 /** How a swap pages: transparently in a fault thread, or by explicit calls on the caller's thread. */
 export interface SwapOps {
   readonly transparent: boolean;
+  readonly faults: FaultsMode | null;
   readonly reason: string;
   readonly control: SharedArrayBuffer | null;
   readonly regions: readonly SwapRegion[];
@@ -51,6 +55,8 @@ export class MemorySwap implements Disposable {
 
   /** True: memory is paged transparently. False: only array() works. */
   readonly transparent: boolean;
+  /** Who serves page faults; null where paging is not transparent. */
+  readonly faults: FaultsMode | null;
   /** Why paging is not transparent; empty if it is. */
   readonly reason: string;
   readonly #ops: SwapOps;
@@ -59,6 +65,7 @@ export class MemorySwap implements Disposable {
     checkInternal(key, 'MemorySwap', 'openSwap(), or joinSwap() in another thread');
     this.#ops = ops;
     this.transparent = ops.transparent;
+    this.faults = ops.faults;
     this.reason = ops.reason;
   }
 

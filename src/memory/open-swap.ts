@@ -6,99 +6,108 @@
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
  *     const numbers = new Float64Array(region.buffer);
  *
- * Needs Linux with userfaultfd. Without it map() and adopt() throw, and array() (paged-array.ts) pages by explicit
- * calls.
+ * Needs Linux, with userfaultfd or native code. Elsewhere map() and adopt() throw; array() pages by explicit calls.
  */
 import { createRequire } from 'node:module';
-import { Worker } from 'node:worker_threads';
+import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
 import { checkInteger, checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { Affinity } from '../os/linux/affinity.ts';
 import { Mapping } from '../os/linux/mapping.ts';
 import { type Linux, type LoadedLinux, loadLinux } from '../os/linux/system-call.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
+import { loadNativeFaults } from '../os/native-faults.ts';
 import { AddressBlocks } from './address-blocks.ts';
+import {
+  addAdopted,
+  addAdoptedBuffer,
+  adoptedRegion,
+  followTransfers,
+  removeAdopted,
+} from './adopted.ts';
 import { bufferPages, isBuffer } from './array-buffer.ts';
-import { type TransferListener, watchTransfers } from './buffer-transfers.ts';
-import { Caller, parseError } from './caller.ts';
+import { runAtExit } from './at-exit.ts';
+import { watchTransfers } from './buffer-transfers.ts';
+import { Caller } from './caller.ts';
 import { CollectedMemories } from './collected-memories.ts';
-import { CallOp, ControlBlock, EngineState, RegionStat, SwapStat } from './control-block.ts';
-import type { EngineOptions } from './engine.ts';
+import {
+  CallOp,
+  ControlBlock,
+  EngineState,
+  nameOf,
+  RegionStat,
+  SwapStat,
+} from './control-block.ts';
 import type { WatchOptions } from './engine-watch.ts';
-import type { FaultThreadData } from './fault-thread.ts';
 import {
   type AdoptOptions,
+  type FaultsMode,
   type MapOptions,
   type MemorySwap,
   memorySwap,
   type SwapOps,
 } from './memory-swap.ts';
+import { bytesOfBuffer } from './native-getters.ts';
 import { type ArrayOptions, type PagedArray, regionArray } from './paged-array.ts';
-
-export { unsupportedReason } from './paging-support.ts';
-
-import { forwardProblems, Problems } from './problem.ts';
+import type { Problems } from './problem.ts';
 import { type RegionHandle, type SwapRegion, swapRegion, viewRegion } from './region.ts';
+import { growShared } from './shared-buffer.ts';
+import { startFaultThread } from './start-fault-thread.ts';
 import { type SwapStats, swapStatsOf } from './stats.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import {
   checkControl,
   checkDevices,
   checkMemory,
+  faultsOf,
   regionBytes,
   residentPages,
+  tmemOf,
 } from './swap-options.ts';
+import { enterThread } from './thread-entry.ts';
+import { ThreadGate } from './thread-gate.ts';
 import { type WasmMemory, wasmBuffer, wasmReserve } from './wasm-reserve.ts';
 
-/** Options of `openSwap()`: limit of compressed RAM, swap files and the shared resident budget. */
+export { unsupportedReason } from './paging-support.ts';
+
+/** Options of `openSwap()`. */
 export interface OpenSwapOptions {
   readonly frontswap?: {
     /** Limit of compressed pages and their tables, bytes; 0: none. Default: half of the memory that this process may use. */
     readonly limitBytes?: number;
+    /** Tmem socket of a host for pages beyond the limit; requires faults 'javascript'. Default: none. */
+    readonly tmem?: string;
   };
   /** Swap files for pages that compressed RAM refuses. Default: none; such pages stay in memory. */
   readonly devices?: readonly DeviceOptions[];
   /** Resident budget, bytes, shared by all regions without a budget of their own. */
   readonly residentBytes?: number;
   /**
-   * True: pins this thread and the fault thread to one processor, so that a fault wakes no other processor. In a
-   * virtual machine a single fault then takes a third of the time, but compression no longer runs in parallel with the
-   * program. Threads and child processes that are started later inherit the affinity. Default false.
+   * True: pins this thread and the fault thread to one processor. In a virtual machine a single fault then takes a third of
+   * the time, but compression no longer runs beside the program. Later threads and children inherit it. Default false.
    */
   readonly sameCore?: boolean;
+  /**
+   * Who serves page faults. `javascript`: the fault thread, which must not be waited for with a lock of V8 held, so not
+   * for memory in which threads wait. `thread`: native code on a thread of its own. `signal`: native code on the faulting
+   * thread (SIGBUS); a system call on evicted memory fails with EFAULT, so call pin() first. `memfd`: the same without
+   * userfaultfd, chosen where there is none; no ArrayBuffers. Where native code cannot be loaded JavaScript serves.
+   * Default: FRONTSWAP_FAULTS, else `javascript` (`frontswap/register`: else `thread`).
+   */
+  readonly faults?: FaultsMode;
   /** False: do not use userfaultfd; only array() works, on this thread. Default true. */
   readonly transparent?: boolean;
 }
 
-/** Longest wait for the fault thread to start. */
-const START_MS_MAX = 30_000;
-
-/** Regions of WebAssembly memories and ArrayBuffers of this thread, by object. */
-const adopted = new WeakMap<object, SwapRegion>();
-
-/** Makes another ArrayBuffer the owner of a paged buffer's bytes. */
-const ownersOfBytes = new WeakMap<ArrayBuffer, (owner: ArrayBuffer) => void>();
-
-const followTransfers: TransferListener = {
-  moved: (from, to) => {
-    adopted.delete(from);
-    ownersOfBytes.get(from)?.(to);
-    ownersOfBytes.delete(from);
-  },
-  release: (buffer) => adopted.get(buffer)?.[Symbol.dispose](),
-};
-
 /**
- * The region of a WebAssembly memory or an ArrayBuffer that adopt() or `frontswap/register` pages: use it to pin,
- * prefetch, evict or discard parts of the memory. Null if the memory is not paged.
+ * The region of a memory or an ArrayBuffer that adopt() or register pages, to pin, prefetch, evict or discard. Null: not paged.
  */
 export function regionOf<Memory extends WasmMemory>(
   memory: Memory,
 ): SwapRegion<Memory['buffer']> | null;
 export function regionOf(buffer: ArrayBuffer): SwapRegion<ArrayBuffer> | null;
 export function regionOf(memory: object): SwapRegion | null {
-  return adopted.get(memory) ?? null;
+  return adoptedRegion(memory);
 }
 
 class TransparentSwap implements SwapOps {
@@ -108,47 +117,61 @@ class TransparentSwap implements SwapOps {
   readonly #mapping: Mapping;
   readonly #caller: Caller;
   readonly #isOwner: boolean;
+  /** Number of a worker thread that may adopt memory (engine-threads.ts); 0: the owner, or none. */
+  readonly #thread: number;
   /** Shared memories, by number of region: they must not be collected while they are paged. */
   readonly #sharedMemories = new Map<number, object>();
   readonly #adopted: CollectedMemories;
   readonly #regions = new Map<number, WeakRef<SwapRegion>>();
   readonly #blocks = new AddressBlocks();
-  readonly #onExit: () => void;
+  readonly #cancelExit: () => void;
   readonly #problems: Problems | null;
   #isEnded = false;
 
   /** @param problems of the engine that this thread started; null: another thread started the engine */
-  constructor(linux: Linux, caller: Caller, problems: Problems | null) {
+  constructor(linux: Linux, caller: Caller, problems: Problems | null, thread = 0) {
     const isOwner = problems !== null;
+    this.#thread = thread;
     this.#problems = problems;
     this.#linux = linux;
     this.#mapping = new Mapping(linux);
     this.#caller = caller;
     this.#isOwner = isOwner;
-    this.#onExit = () => {
-      caller.control.setExiting();
+    const onExit = (): void => {
+      const gate = new ThreadGate(caller.control.shared);
+      gate.setExiting();
       caller.ring();
-      caller.control.waitForJoins();
+      const { nativeAt } = caller.control;
+      if (nativeAt !== 0) loadNativeFaults().native?.guard(nativeAt);
+      gate.waitForJoins();
     };
     this.#adopted = new CollectedMemories({
       bytesOf: (id) => {
         const stats = caller.control.regionStats(id);
         return (stats[RegionStat.resident]! + stats[RegionStat.stored]!) * PAGE_BYTES;
       },
-      freeze: () => void caller.call(CallOp.freeze, 0),
-      thaw: () => void caller.call(CallOp.thaw, 0),
+      freeze: () => void caller.call(CallOp.freeze, thread),
+      thaw: () => void caller.call(CallOp.thaw, thread),
       forget: (id) => {
         caller.call(CallOp.forget, id);
         this.#regions.delete(id);
         this.#blocks.remove(id);
       },
     });
-    if (isOwner) process.on('exit', this.#onExit);
+    if (thread !== 0) this.#adopted.prepare();
+    this.#cancelExit = isOwner ? runAtExit(onExit) : () => {};
+    if (!isOwner && thread === 0) return; // it adopts no buffers
+    // Now, and not with the first buffer: the program may keep the functions that transfer buffers in variables.
+    watchTransfers(followTransfers);
   }
 
   /** For joinSwap() in other threads. */
   get control(): SharedArrayBuffer {
     return this.#caller.control.shared;
+  }
+
+  get faults(): FaultsMode {
+    return nameOf(this.#caller.control.faultPath);
   }
 
   get regions(): readonly SwapRegion[] {
@@ -187,13 +210,27 @@ class TransparentSwap implements SwapOps {
 
   adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions): SwapRegion {
     checkOptions(options, 'adopt(options)', ['residentBytes']);
-    this.#checkOwner('an adopted memory');
-    if (isBuffer(memory)) return this.#adoptBuffer(memory, options);
+    if (this.#thread === 0) this.#checkOwner('an adopted memory');
+    return this.#adopted.holding(memory, () =>
+      isBuffer(memory) ? this.#adoptBuffer(memory, options) : this.#adoptMemory(memory, options),
+    );
+  }
+
+  #adoptMemory(memory: WasmMemory, options: AdoptOptions): SwapRegion {
     const buffer = checkMemory(memory);
+    // It may outlive this thread.
+    if (buffer instanceof SharedArrayBuffer) this.#checkOwner('an adopted shared memory');
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
     const bytes = wasmReserve(memory, address);
     const pages = this.#budget(options.residentBytes);
-    const { a: id } = this.#caller.call(CallOp.adopt, 0, bytes, pages, address, buffer.byteLength);
+    const { a: id } = this.#caller.call(
+      CallOp.adopt,
+      this.#thread,
+      bytes,
+      pages,
+      address,
+      buffer.byteLength,
+    );
     const handle = {
       control: this.#caller.control.shared,
       id,
@@ -201,18 +238,18 @@ class TransparentSwap implements SwapOps {
       bytes,
       memory: null,
     };
-    const region = swapRegion({
+    const region: SwapRegion = swapRegion({
       caller: this.#caller,
       handle,
       buffer: () => wasmBuffer(memory),
       isAdopted: true,
       end: () => {
         this.#dispose(id, true);
-        adopted.delete(memory);
+        removeAdopted(memory, region);
       },
     });
     this.#regions.set(id, new WeakRef(region));
-    adopted.set(memory, region);
+    addAdopted(memory, region);
     this.#blocks.add(id, address, bytes);
     if (buffer instanceof SharedArrayBuffer) this.#sharedMemories.set(id, memory);
     else this.#adopted.reference(id, memory);
@@ -220,32 +257,37 @@ class TransparentSwap implements SwapOps {
   }
 
   #adoptBuffer(given: ArrayBufferLike, options: AdoptOptions): SwapRegion {
-    const { address, bytes, headBytes } = bufferPages(given, this.#linux.addressOf(given));
+    const at = this.#linux.addressOf(given);
+    const { address, bytes, headBytes } = bufferPages(given, at, this.faults);
     const pages = this.#budget(options.residentBytes);
-    const { a: id } = this.#caller.call(CallOp.adoptBuffer, 0, bytes, pages, address, bytes);
+    const { a: id } = this.#caller.call(
+      CallOp.adoptBuffer,
+      this.#thread,
+      bytes,
+      pages,
+      address,
+      bytes,
+    );
     let owner = given as ArrayBuffer; // bufferPages() has checked it
-    const region = swapRegion({
+    const region: SwapRegion = swapRegion<ArrayBuffer>({
       caller: this.#caller,
       handle: { control: this.#caller.control.shared, id, address, bytes, memory: null },
       buffer: () => owner,
       isAdopted: true,
-      bytes: owner.byteLength,
+      bytes: bytesOfBuffer(owner),
       headBytes,
       end: () => {
         this.#dispose(id, true);
-        adopted.delete(owner);
-        ownersOfBytes.delete(owner);
+        removeAdopted(owner, region);
       },
     });
     this.#regions.set(id, new WeakRef(region));
     this.#blocks.add(id, address, bytes);
     const own = (buffer: ArrayBuffer): void => {
       owner = buffer;
-      adopted.set(buffer, region);
-      ownersOfBytes.set(buffer, own);
+      addAdoptedBuffer(buffer, region, own);
       this.#adopted.reference(id, buffer);
     };
-    watchTransfers(followTransfers);
     own(owner);
     return region;
   }
@@ -272,19 +314,26 @@ class TransparentSwap implements SwapOps {
     // The call completes a moment before the engine's state changes: do not send a second one.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
+    const { regions } = this;
     this.#caller.call(CallOp.end, 0);
     this.#isEnded = true;
+    for (const region of regions) region[Symbol.dispose]();
     this.#sharedMemories.clear();
     this.#adopted.clear();
     this.#blocks.clear();
     this.#regions.clear();
-    process.off('exit', this.#onExit);
+    this.#cancelExit();
   }
 
   /** @param swapsIn true: the memory is used further, so its pages are swapped in first */
   #dispose(id: number, swapsIn: boolean): void {
-    if (this.#caller.control.state === EngineState.running)
-      this.#caller.call(CallOp.dispose, id, swapsIn ? 1 : 0);
+    try {
+      if (!this.#isEnded && this.#caller.control.state === EngineState.running)
+        this.#caller.call(CallOp.dispose, id, swapsIn ? 1 : 0);
+    } catch (error) {
+      // Another thread has just closed the swap, which ended the region.
+      if (!(error instanceof SwapError && error.code === 'ERR_IO_ENDED')) throw error;
+    }
     this.#sharedMemories.delete(id);
     this.#adopted.release(id);
     this.#regions.delete(id);
@@ -320,32 +369,50 @@ class TransparentSwap implements SwapOps {
  * ERR_IO_SYSTEM
  */
 export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
-  return openWatched(options, null);
+  return open(options, null, 'javascript');
 }
 
-/** openSwap() for frontswap/register. @param watch null: the engine is not watched */
+/** openSwap() for frontswap/register: native code serves faults where it loads. @param watch null: not watched */
 export function openWatched(options: OpenSwapOptions, watch: WatchOptions | null): MemorySwap {
+  return open(options, watch, 'thread');
+}
+
+function open(
+  options: OpenSwapOptions,
+  watch: WatchOptions | null,
+  faultsByDefault: FaultsMode,
+): MemorySwap {
   checkOptions(options, 'openSwap(options)', [
     'frontswap',
     'devices',
     'residentBytes',
     'sameCore',
+    'faults',
     'transparent',
   ]);
   const { frontswap = {} } = options;
-  checkOptions(frontswap, 'openSwap({ frontswap })', ['limitBytes']);
+  const faults = faultsOf(options.faults, faultsByDefault, frontswap.tmem !== undefined);
+  checkOptions(frontswap, 'openSwap({ frontswap })', ['limitBytes', 'tmem']);
   const { limitBytes = Math.floor(usableMemory().bytes / 2) } = frontswap;
   checkInteger('openSwap({ frontswap })', 'limitBytes', limitBytes, { min: 0 });
   const tiers = {
     limitBytes,
     devices: checkDevices(options.devices ?? []),
+    ...tmemOf(frontswap.tmem),
   };
   const sharedPages =
     options.residentBytes === undefined ? 0 : residentPages(options.residentBytes);
   const { linux, reason } = options.transparent === false ? notRequested : loadLinux();
   const started =
-    linux === null ? reason : startThread(linux, options, { ...tiers, sharedPages, watch });
-  if (typeof started !== 'string') return memorySwap(started);
+    linux === null
+      ? reason
+      : startFaultThread(
+          linux,
+          { ...tiers, sharedPages, watch, ...faults, isOfMain: isMainThread },
+          options.sameCore === true,
+        );
+  if (typeof started !== 'string')
+    return memorySwap(new TransparentSwap(linux!, started.caller, started.problems));
   const isRequested = options.transparent !== false;
   if (isRequested)
     process.emitWarning(
@@ -365,48 +432,6 @@ function loadExplicit(): typeof import('./explicit-swap.ts') {
 
 const notRequested: LoadedLinux = { linux: null, reason: 'transparent is false' };
 
-/** Returns a running swap, or the reason why memory cannot be paged here. */
-function startThread(
-  linux: Linux,
-  options: OpenSwapOptions,
-  engine: Omit<EngineOptions, 'processor'>,
-): TransparentSwap | string {
-  if (linux.pageBytes !== PAGE_BYTES)
-    return `this kernel has pages of ${linux.pageBytes} bytes, not 4096`;
-  const control = new ControlBlock(linux);
-  control.swapStats[SwapStat.sharedPages] = engine.sharedPages;
-  const processor = options.sameCore === true ? shareProcessor(linux) : null;
-  const data: FaultThreadData = {
-    shared: control.shared,
-    options: { ...engine, processor },
-  };
-  const worker = new Worker(new URL('../memory/fault-thread.cjs', import.meta.url), {
-    workerData: data,
-    execArgv: [],
-    name: 'frontswap faults',
-  });
-  const problems = new Problems();
-  forwardProblems(worker, control, problems, () => swapStatsOf(control.swapStats));
-  worker.unref();
-  if (!control.waitForStart(START_MS_MAX)) {
-    void worker.terminate();
-    return `the fault thread did not start within ${START_MS_MAX / 1000} s`;
-  }
-  if (control.state !== EngineState.failed)
-    return new TransparentSwap(linux, new Caller(linux, control), problems);
-  const optionError = parseError(control.reason);
-  if (optionError === null) return control.reason;
-  throw optionError;
-}
-
-/** Pins this thread to the processor that it runs on; returns that processor. */
-function shareProcessor(linux: Linux): number {
-  const affinity = new Affinity(linux);
-  const processor = affinity.current();
-  affinity.pin([processor]);
-  return processor;
-}
-
 /**
  * Joins the swap that another thread of this process opened, so that this thread can map regions in it.
  * @param shared `swap.control` of that thread's swap
@@ -415,12 +440,37 @@ function shareProcessor(linux: Linux): number {
  */
 export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
   checkControl(shared, 'joinSwap(control)', 'control of a swap');
-  return new ControlBlock(null, shared).join(() => {
-    const { linux, reason } = loadLinux();
-    if (linux === null) throw unsupported(reason);
-    const caller = new Caller(linux, new ControlBlock(linux, shared));
-    return memorySwap(new TransparentSwap(linux, caller, null));
-  });
+  return new ThreadGate(shared).join([], () => join(shared, () => 0));
+}
+
+/**
+ * joinSwap() for frontswap/register in a worker thread, which then can adopt memory. Call it in ThreadGate.join().
+ * @param root Node's id of the ancestor that the main thread started
+ */
+export function joinThread(shared: SharedArrayBuffer, root: number): MemorySwap {
+  return join(shared, (linux, caller) => enterThread(linux, caller, root));
+}
+
+/** Ids of the workers that have paged memory, or started a thread that has. */
+export const armedRoots = (shared: SharedArrayBuffer): ReadonlySet<number> =>
+  new Set(new ControlBlock(null, shared).armedRoots);
+
+/** After these workers were stopped: waits until none has paged memory. False: one still has. */
+export const waitForThreads = (shared: SharedArrayBuffer): boolean =>
+  new ControlBlock(loadLinux().linux, shared).waitForThreads();
+
+/** Whether page faults of system calls are served too: the process has the privilege. */
+export const servesCalls = (shared: SharedArrayBuffer): boolean =>
+  !new ControlBlock(null, shared).isUserModeOnly;
+
+function join(
+  shared: SharedArrayBuffer,
+  enter: (linux: Linux, caller: Caller) => number,
+): MemorySwap {
+  const { linux, reason } = loadLinux();
+  if (linux === null) throw unsupported(reason);
+  const caller = new Caller(linux, new ControlBlock(linux, shared));
+  return memorySwap(new TransparentSwap(linux, caller, null, enter(linux, caller)));
 }
 
 /**
@@ -429,7 +479,7 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {
   checkControl(handle?.control, 'attachRegion(handle)', 'handle of a region');
-  return new ControlBlock(null, handle.control).join(() => attach(handle));
+  return new ThreadGate(handle.control).join([], () => attach(handle));
 }
 
 function attach(handle: RegionHandle): SwapRegion {
@@ -447,20 +497,4 @@ function unsupported(reason: string): SwapError {
     `memory cannot be paged here: ${reason}; \`frontswap doctor\` says what to change; array() works without userfaultfd`,
     { reason },
   );
-}
-
-/** ES2024's growable SharedArrayBuffer: Node 20 has it, the types of es2023 do not. */
-interface GrowableShared extends SharedArrayBuffer {
-  grow(bytes: number): void;
-}
-const Growable = SharedArrayBuffer as unknown as new (
-  bytes: number,
-  options: { readonly maxByteLength: number },
-) => GrowableShared;
-
-/** A growable buffer is page-aligned, unlike one of fixed length, and uses memory only where it is accessed. */
-function growShared(bytes: number): SharedArrayBuffer {
-  const memory = new Growable(0, { maxByteLength: bytes });
-  memory.grow(bytes);
-  return memory;
 }

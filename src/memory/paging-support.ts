@@ -1,7 +1,12 @@
-/** Whether this system can page memory transparently. Opens a userfaultfd and closes it; starts no thread. */
+/** Whether this system can page memory transparently: by a userfaultfd, or by native code. Starts no thread. */
 import { PAGE_BYTES } from '../base/units.ts';
 import { loadLinux } from '../os/linux/system-call.ts';
 import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
+import { loadNativeFaults } from '../os/native-faults.ts';
+
+/** Whether native code can serve faults without a userfaultfd, and may. */
+const canMapFiles = (): boolean =>
+  process.env['FRONTSWAP_FAULTS'] !== 'javascript' && loadNativeFaults().native !== null;
 
 /** Why memory cannot be paged here; empty if it can. */
 export function unsupportedReason(): string {
@@ -11,5 +16,5 @@ export function unsupportedReason(): string {
     return `this kernel has pages of ${linux.pageBytes} bytes, not ${PAGE_BYTES}`;
   const opened = openUserfaultfd(linux);
   opened.uffd?.close();
-  return opened.reason;
+  return opened.uffd !== null || canMapFiles() ? '' : opened.reason;
 }

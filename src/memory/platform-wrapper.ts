@@ -36,7 +36,7 @@ export function wrapConstructor<Native extends Callable>(
  */
 export function wrapFrequentConstructor<Native extends Callable>(
   native: Native,
-  made: (result: object, args: readonly unknown[]) => void,
+  made: (result: object, args: readonly unknown[], called: Callable) => void,
 ): Native {
   const Target = native as unknown as new (...args: readonly unknown[]) => object;
   function construct(this: unknown, ...args: readonly unknown[]): unknown {
@@ -46,7 +46,7 @@ export function wrapFrequentConstructor<Native extends Callable>(
       result = Reflect.construct(Target, args, new.target) as object;
     else if (args.length === 1) result = new Target(args[0]);
     else result = new Target(...args);
-    made(result, args);
+    made(result, args, construct as unknown as Callable);
     return result;
   }
   for (const key of Reflect.ownKeys(native))
@@ -89,13 +89,17 @@ export function isReplaceable(holder: object, name: string): boolean {
   return found !== undefined && 'value' in found && (found.writable || found.configurable) === true;
 }
 
-/** Replaces the native function, and the `constructor` of its prototype, by the wrapper; attributes stay. */
-export function replace(holder: object, name: string, wrapper: Callable): void {
-  if (!isReplaceable(holder, name)) return;
+/**
+ * Replaces the native function, and the `constructor` of its prototype, by the wrapper; attributes stay. Returns false if
+ * the property cannot be changed.
+ */
+export function replace(holder: object, name: string, wrapper: Callable): boolean {
+  if (!isReplaceable(holder, name)) return false;
   Reflect.defineProperty(holder, name, { value: wrapper });
   const { prototype } = wrapper as { readonly prototype?: object };
   if (prototype?.constructor === natives.get(wrapper))
     Reflect.defineProperty(prototype!, 'constructor', { value: wrapper });
+  return true;
 }
 
 /** Makes toString() of wrappers return the native text. @param prototype Function.prototype of the realm */

@@ -8,9 +8,9 @@
  * Invariant: a listener runs from the event loop, never while a fault or a call is served.
  */
 import { EventEmitter } from 'node:events';
-import { writeSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import { PAGE_BYTES } from '../base/units.ts';
+import { printAtExit, runAtExit } from './at-exit.ts';
 import type { ControlBlock } from './control-block.ts';
 import type { SwapStats } from './stats.ts';
 import { type LostPage, Problem, type ProblemReport } from './tiers-problem.ts';
@@ -132,8 +132,6 @@ export function forwardProblems(
     warn((text) => process.emitWarning(text, { type: 'FrontswapWarning', code: 'ERR_IO_NO_ROOM' }));
     problems.emitReport(report, statsNow());
   });
-  const warnAtExit = (): void => warn((text) => writeSync(2, `frontswap: ${text}\n`));
-  process.on('exit', warnAtExit);
-  // After dispose the listener must not keep the control block from being collected.
-  worker.once('exit', () => process.off('exit', warnAtExit));
+  const cancel = runAtExit(() => warn((text) => printAtExit(`frontswap: ${text}\n`)));
+  worker.once('exit', cancel); // it must not keep the control block from being collected
 }

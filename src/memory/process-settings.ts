@@ -5,9 +5,14 @@
  *   FRONTSWAP_LIMIT      limit of compressed pages; default: half of the memory
  *   FRONTSWAP_FILE       a swap file for pages that do not fit, and its size: /path/to/file:4G
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
- *   FRONTSWAP_SHARED     1: also pages shared memories. A thread that waits in one (Atomics.wait) may then hang
+ *   FRONTSWAP_FAULTS     who serves page faults: thread (the default where native code loads), signal, memfd or javascript
+ *                        (read by openSwap())
+ *   FRONTSWAP_SHARED     0: shared memories are not paged; 1: they are, also where JavaScript serves faults: a thread that
+ *                        waits in one (Atomics.wait) may then hang. Default: where native code serves faults, those of system
+ *                        calls included, the first 16 are
  *   FRONTSWAP_BUFFERS    also pages new ArrayBuffers and typed arrays of at least this size (watch-buffers.ts)
  *   FRONTSWAP_DISCARD    1: adds WebAssembly.Memory.prototype.discard() (memory-discard.ts)
+ *   FRONTSWAP_WORKERS    1: also pages the memories of worker threads (process-threads.ts)
  *   FRONTSWAP_STRICT     1: ends the process if nothing can be paged, instead of running it unpaged
  *   FRONTSWAP_STATS      1: prints a line of statistics on stderr at exit; a duration such as 1s: also a line per interval
  *   FRONTSWAP_REPORT     writes the memory, faults and stalls of the run at exit: FILE.html or FILE.json
@@ -23,7 +28,9 @@ export interface ProcessSettings {
   readonly swap: OpenSwapOptions;
   /** Size of the smallest ArrayBuffer that is paged, bytes; null: ArrayBuffers are not paged. */
   readonly bufferBytesMin: number | null;
-  readonly pagesShared: boolean;
+  /** Null: where native code serves faults. */
+  readonly pagesShared: boolean | null;
+  readonly pagesWorkers: boolean;
   readonly addsDiscard: boolean;
 }
 
@@ -34,7 +41,9 @@ const names = [
   'LIMIT',
   'FILE',
   'SAME_CORE',
+  'FAULTS',
   'SHARED',
+  'WORKERS',
   'BUFFERS',
   'DISCARD',
   'STRICT',
@@ -57,7 +66,8 @@ export function settingsOf(env: NodeJS.ProcessEnv, resident: string): ProcessSet
       sameCore: isOn(env, 'FRONTSWAP_SAME_CORE'),
     },
     bufferBytesMin: buffers === undefined ? null : bufferBytes(buffers),
-    pagesShared: isOn(env, 'FRONTSWAP_SHARED'),
+    pagesShared: (env['FRONTSWAP_SHARED'] ?? '') === '' ? null : isOn(env, 'FRONTSWAP_SHARED'),
+    pagesWorkers: isOn(env, 'FRONTSWAP_WORKERS'),
     addsDiscard: isOn(env, 'FRONTSWAP_DISCARD'),
   };
 }

@@ -4,7 +4,9 @@
  *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
  *
  * Adopts every memory that the main thread creates (`new WebAssembly.Memory`) or that one of its modules exports; all
- * memories share one budget. Memories of worker threads are not paged: they end with their thread.
+ * memories share one budget. With FRONTSWAP_WORKERS, memories that worker threads create are paged in the same budget and
+ * end with their thread. Shared memories are paged only if the main thread created them, and native code serves faults,
+ * those of system calls included.
  *
  * docs/reference/environment.md describes the FRONTSWAP_ variables; process-settings.ts parses them.
  *
@@ -16,10 +18,13 @@ import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
+import { followTransfers } from './adopted.ts';
+import { watchTransfers } from './buffer-transfers.ts';
 import { addDiscard } from './memory-discard.ts';
 import type { MemorySwap } from './memory-swap.ts';
 import { notPaged, type ProblemSource, Problems, type SwapProblem } from './problem.ts';
 import { isOn, misspelt, type ProcessSettings, settingsOf } from './process-settings.ts';
+import { type JoinedProcess, joinedProcess, PublishedSwap } from './process-threads.ts';
 import type { SwapRegion } from './region.ts';
 import { guardFiles, guardStreams } from './system-calls.ts';
 import { WasiCalls } from './wasi-calls.ts';
@@ -102,15 +107,22 @@ function loadOpenSwap(): typeof import('./open-swap.ts') {
 /** Called only after a memory was adopted. */
 const regionOfNow = (memory: WasmMemory): SwapRegion | null => loadOpenSwap().regionOf(memory);
 
-/**
- * Adopts each new memory, and each new buffer of at least `bufferBytesMin` bytes, into the swap that `swapNow` returns.
- * Returns a function that counts them.
- */
-function pageMemories(
-  { bufferBytesMin, pagesShared }: ProcessSettings,
-  swapNow: () => MemorySwap | null,
-): () => number {
-  let count = 0;
+interface PageOptions {
+  /** Null: ArrayBuffers are not paged. */
+  readonly bufferBytesMin: number | null;
+  /**
+   * What happens to shared memories. `ask`: they are paged where that is safe, see sharedRefusal(); `ignore`: the thread
+   * that made them decides.
+   */
+  readonly shared: 'page' | 'ask' | 'off' | 'ignore';
+  /** The swap, opened or joined by the first call; null: nothing can be paged. */
+  readonly swapNow: () => MemorySwap | null;
+  /** Counts an adopted memory. */
+  readonly countOne: () => void;
+}
+
+/** Adopts each new memory, and each new buffer of at least `bufferBytesMin` bytes. */
+function pageMemories({ bufferBytesMin, shared, swapNow, countOne }: PageOptions): void {
   const warned = new Set<string>();
   const warnOnce = (warning: Error & { readonly code?: string }): void => {
     const kind = warning.code ?? warning.message;
@@ -125,22 +137,31 @@ function pageMemories(
         return;
       }
       now.adopt(memory as ArrayBuffer); // adopt() has one overload for each
-      count++;
+      countOne();
       guardOnFirst(memory instanceof ArrayBuffer ? memory : wasmBuffer(memory));
     } catch (error) {
+      if (isEnding(error)) return;
       reportLater(notPaged((error as Error).message, reasonOf(error)));
       warnOnce(error as Error);
     }
   };
+  let asked = 0;
   watchMemories((memory) => {
-    if (!pagesShared && wasmBuffer(memory) instanceof SharedArrayBuffer) {
-      reportLater(notPaged(SHARED_NOT_PAGED, 'shared'));
-      return warnOnce(warningOf(SHARED_NOT_PAGED));
+    if (!(wasmBuffer(memory) instanceof SharedArrayBuffer)) return adopt(memory);
+    if (shared === 'ignore') return;
+    if (shared === 'off') return reportLater(notPaged(SHARED_OFF, 'shared'));
+    const refusal = shared === 'page' ? '' : sharedRefusal(swapNow(), asked);
+    if (refusal === '') {
+      asked++;
+      return adopt(memory);
     }
-    adopt(memory);
+    reportLater(notPaged(refusal, 'shared'));
+    warnOnce(warningOf(refusal));
   }, new WasiCalls(regionOfNow));
-  if (bufferBytesMin !== null) watchBuffers(bufferBytesMin, adopt);
-  return () => count;
+  if (bufferBytesMin !== null) {
+    watchTransfers(followTransfers); // before the program can keep the functions in variables
+    watchBuffers(bufferBytesMin, adopt);
+  }
 }
 
 const needsPin = (view: ArrayBufferView): boolean => swap?.needsPin(view) === true;
@@ -158,9 +179,24 @@ function guardOnFirst(buffer: ArrayBufferLike): void {
   guardStreams(needsPin);
 }
 
-/** See "Can a program deadlock?" in docs/design/memory.md. */
-const SHARED_NOT_PAGED =
-  'shared WebAssembly memories are not paged, because a thread in Atomics.wait() on one could hang; FRONTSWAP_SHARED=1 pages them';
+/** A shared memory is not freed while it is paged: a program that makes one after another must not fill the swap. */
+const SHARED_MAX = 16;
+
+/** Why shared memories are not paged unless FRONTSWAP_SHARED asks for it. */
+const SHARED_NOT_PAGED = 'shared WebAssembly memories are not paged';
+const SHARED_DEADLOCK = `${SHARED_NOT_PAGED}, because JavaScript serves page faults and a thread in Atomics.wait() on one could hang; FRONTSWAP_FAULTS=thread pages them without that risk, FRONTSWAP_SHARED=1 with it`;
+const SHARED_CALLS = `${SHARED_NOT_PAGED}, because page faults of system calls are not served here and those of worker threads would fail with EFAULT; give the process the privilege (\`frontswap doctor\` says how), or set FRONTSWAP_SHARED=1 if workers pass no shared memory to files and sockets`;
+const SHARED_MANY = `only the first ${SHARED_MAX} shared WebAssembly memories are paged, because they are not freed while they are paged; FRONTSWAP_SHARED=1 pages all`;
+
+/** Why one more shared memory is not paged by default; empty: it is, or nothing is. See docs/design/memory.md. */
+function sharedRefusal(open: MemorySwap | null, count: number): string {
+  if (open?.control == null) return '';
+  if (open.faults === 'javascript') return SHARED_DEADLOCK;
+  if (!loadOpenSwap().servesCalls(open.control)) return SHARED_CALLS;
+  return count < SHARED_MAX ? '' : SHARED_MANY;
+}
+
+const SHARED_OFF = `${SHARED_NOT_PAGED}: FRONTSWAP_SHARED is 0`;
 
 const NOTHING_PAGED = 'no memory of this process is paged; an earlier warning says why';
 
@@ -169,6 +205,9 @@ function reasonOf(error: unknown): string {
   const { facts, code } = error as Partial<SwapError>;
   return String(facts?.['reason'] ?? code ?? 'error');
 }
+
+/** Whether the thread or the process is about to end: what it does not page is no problem. */
+const isEnding = (error: unknown): boolean => ['thread', 'exiting'].includes(reasonOf(error));
 
 /** Reports the problem after the program has received its memory. */
 function reportLater(problem: SwapProblem): void {
@@ -196,18 +235,69 @@ export function whenPaging(listener: (swap: MemorySwap) => void): void {
   else listener(swap);
 }
 
-const options = optionsOfProcess();
-if (options !== null) {
-  guardFiles(needsPin);
-  if (options.addsDiscard) addDiscard((memory) => (swap === null ? null : regionOfNow(memory)));
+/** Opens or joins the swap once. Null: that failed, or a recursive call before it is open. */
+function once(opensOrJoins: () => MemorySwap | null): () => MemorySwap | null {
   let isTried = false;
-  const countNow = pageMemories(options, () => {
+  return () => {
     if (isTried) return swap;
     isTried = true;
-    swap = open(options);
-    swap?.on('problem', (problem) => processProblems.emit(problem));
+    swap = opensOrJoins();
     if (swap !== null) for (const listener of listeners.splice(0)) listener(swap);
     return swap;
-  });
-  options.watch.atExit(options.swap, () => swap, countNow);
+  };
 }
+
+function watchThread({ addsDiscard }: { readonly addsDiscard: boolean }): void {
+  guardFiles(needsPin);
+  if (addsDiscard) addDiscard((memory) => (swap === null ? null : regionOfNow(memory)));
+}
+
+const sharedOf = ({ pagesShared }: ProcessSettings): PageOptions['shared'] =>
+  pagesShared === null ? 'ask' : pagesShared ? 'page' : 'off';
+
+/** The main thread. */
+function pageProcess(options: ProcessOptions): void {
+  watchThread(options);
+  let count = 0;
+  const swapNow = once(() => {
+    const opened = open(options);
+    if (opened?.control == null) return null;
+    opened.on('problem', (problem) => processProblems.emit(problem));
+    const { armedRoots, waitForThreads } = loadOpenSwap();
+    published?.publish(opened.control, armedRoots, waitForThreads);
+    return opened;
+  });
+  const published = options.pagesWorkers
+    ? new PublishedSwap(options.addsDiscard, () => void swapNow())
+    : null;
+  pageMemories({
+    bufferBytesMin: options.bufferBytesMin,
+    shared: sharedOf(options),
+    swapNow,
+    countOne: () => {
+      if (published === null) count++;
+      else published.countOne();
+    },
+  });
+  options.watch.atExit(
+    options.swap,
+    () => swap,
+    () => published?.count ?? count,
+  );
+}
+
+/** A worker thread of a process whose main thread pages memory. Its ArrayBuffers are not paged. */
+function pageWorker(joined: JoinedProcess): void {
+  watchThread(joined);
+  pageMemories({
+    bufferBytesMin: null,
+    shared: 'ignore',
+    swapNow: once(() => joined.join((control, root) => loadOpenSwap().joinThread(control, root))),
+    countOne: joined.countOne,
+  });
+}
+
+const options = optionsOfProcess();
+const joined = isMainThread ? null : joinedProcess();
+if (options !== null) pageProcess(options);
+else if (joined !== null) pageWorker(joined);

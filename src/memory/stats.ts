@@ -52,7 +52,7 @@ export interface SwapStats {
   readonly ratio: number;
   /** Pages swapped in over the budget because no page could be evicted: raise the limit, or add a device. */
   readonly overBudget: number;
-  /** Evictions refused because no tier had space; incompressible pages that stay in memory are not counted. */
+  /** Evictions refused because no tier had space; pages that stay in memory for another reason are not counted. */
   readonly refused: number;
   /** Resident now, bytes, all regions together. */
   readonly residentBytes: number;
@@ -101,7 +101,8 @@ export function writeSwapStats(stats: Float64Array, tiers: Tiers): void {
   stats[SwapStat.samePages] = tiers.counter(CounterAt.samePages);
   stats[SwapStat.devicePages] = tiers.devicePages;
   stats[SwapStat.overBudget] = counters.get('overBudget');
-  stats[SwapStat.refused] = counters.get('pagesPutBack') - counters.get('pagesIncompressible');
+  stats[SwapStat.refused] =
+    counters.get('pagesPutBack') - counters.get('pagesIncompressible') - counters.get('pagesBusy');
   stats[SwapStat.faults] = counters.get('faults');
   stats[SwapStat.pagesIn] = counters.get('pagesIn');
   stats[SwapStat.pagesOut] = counters.get('pagesOut');

@@ -38,6 +38,8 @@ export interface SwapFile extends Disposable {
   readonly disk: ChecksumDisk;
   /** Its first page. */
   readonly header: Uint8Array;
+  /** The descriptor that it is read and written by, with O_DIRECT where the file system has it. */
+  readonly fd: number;
 }
 
 /**
@@ -63,6 +65,7 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
     return {
       disk: checksumDisk(disk, { unknown: 'fail' }),
       header,
+      fd: file.ioFd,
       [Symbol.dispose]: () => disk[Symbol.dispose](),
     };
   } catch (error) {

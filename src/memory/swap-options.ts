@@ -3,7 +3,9 @@ import { SwapError } from '../base/errors.ts';
 import { checkInteger, checkOptions } from '../base/options.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
-import { CONTROL_BYTES } from './control-block.ts';
+import { CONTROL_BYTES, FaultPath } from './control-block.ts';
+import type { EngineOptions } from './engine-options.ts';
+import type { FaultsMode } from './memory-swap.ts';
 import type { DeviceOptions } from './swap-file.ts';
 import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 
@@ -95,4 +97,41 @@ export function checkMemory(memory: WasmMemory): ArrayBuffer | SharedArrayBuffer
 export function checkControl(control: unknown, what: string, source: string): void {
   if (control instanceof SharedArrayBuffer && control.byteLength === CONTROL_BYTES) return;
   throw new SwapError('ERR_ARG_VALUE', `${what} is not that of a swap; pass the ${source}`);
+}
+
+const pathOf: Readonly<Record<FaultsMode, FaultPath>> = FaultPath;
+
+/** The tmem socket as an option of the tiers. @throws SwapError ERR_ARG_VALUE */
+export function tmemOf(path: string | undefined): Pick<EngineOptions, 'tmem'> {
+  if (path === undefined) return {};
+  if (typeof path === 'string' && path !== '') return { tmem: path };
+  throw new SwapError('ERR_ARG_VALUE', 'frontswap.tmem is not the path of a tmem socket');
+}
+
+/**
+ * The option, else the variable, else the default.
+ * @param hasTmem a tmem socket takes pages
+ * @throws SwapError ERR_ARG_VALUE, ERR_ARG_CONFLICT
+ */
+export function faultsOf(
+  option: FaultsMode | undefined,
+  byDefault: FaultsMode,
+  hasTmem = false,
+): Pick<EngineOptions, 'faults' | 'areFaultsChosen'> {
+  // Native code reads pages of the store only: JavaScript serves faults, or nothing is paged.
+  if (hasTmem && option !== undefined && option !== 'javascript')
+    throw new SwapError(
+      'ERR_ARG_CONFLICT',
+      `openSwap({ faults: '${option}' }) and frontswap.tmem are mutually exclusive; use faults 'javascript'`,
+    );
+  if (hasTmem) return { faults: pathOf.javascript, areFaultsChosen: true };
+  const variable = process.env['FRONTSWAP_FAULTS'] ?? '';
+  const areFaultsChosen = option !== undefined || variable !== '';
+  const name = option ?? (variable === '' ? byDefault : variable);
+  if (Object.hasOwn(pathOf, name)) return { faults: pathOf[name as FaultsMode], areFaultsChosen };
+  const what = option === undefined ? 'FRONTSWAP_FAULTS' : 'openSwap({ faults })';
+  throw new SwapError(
+    'ERR_ARG_VALUE',
+    `${what} is '${String(name)}'; use 'javascript', 'thread', 'signal' or 'memfd'`,
+  );
 }

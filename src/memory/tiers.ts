@@ -2,6 +2,7 @@
  * The tiers of a swap: one swap area in compressed RAM, and below it an area per swap file.
  *
  *   swap out ─▶ area 0: frontswap ─▶ store, within the limit
+ *                 └ refused ─▶ the tmem pool of a host, if there is one
  *                 └ refused: full ─▶ free slots of clean resident pages, retry
  *                                 └▶ disable area 0: the files' areas, by priority, until area 0 has free space
  *                                      └ refused ─▶ retry area 0: it may have space that its counters do not show
@@ -15,6 +16,7 @@ import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { refusingDisk } from '../block/disks/refusing-disk.ts';
+import { sumsOf } from '../block/filters/checksum-disk.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { type StoreBackend, storeBackend } from '../frontswap/backends/store-backend.ts';
 import { Frontswap } from '../frontswap/frontswap.ts';
@@ -22,17 +24,19 @@ import { systemPageRelease } from '../os/linux/page-release.ts';
 import { RefusalResult } from '../pager/evictor.ts';
 import { Pager, type PagerOptions } from '../pager/pager.ts';
 import type { CounterAt } from '../store/results.ts';
+import type { OnShard } from '../store/shard-parts.ts';
 import type { SwapArea } from '../swap/areas.ts';
 import { writeHeader } from '../swap/header.ts';
 import { SwapInResult } from '../swap/swap.ts';
 import { swapOn } from '../swap/swapon.ts';
 import { type DeviceOptions, openSwapFile, type SwapFile } from './swap-file.ts';
 import { type LostPage, Problem } from './tiers-problem.ts';
+import { openTmemTier, type TmemTier } from './tmem-tier.ts';
 
 /** Type of the area in compressed RAM; it is switched on first. */
 const RAM_AREA = 0;
 /** Its slots: 64 GiB of pages. Its tables use memory only where they are written. */
-const RAM_SLOTS = 2 ** 24;
+export const RAM_SLOTS: number = 2 ** 24;
 const RAM_PRIORITY = 32767;
 /** UUID of the RAM area, which only this process sees. */
 const RAM_UUID = '00000000-0000-0000-0000-000000000000';
@@ -47,13 +51,26 @@ export interface TierOptions {
   /** Limit of compressed pages and their tables, bytes; 0 = none. */
   readonly limitBytes: number;
   readonly devices: readonly DeviceOptions[];
+  /** Tmem socket of a host that takes pages which RAM refuses, before the devices; absent: none. */
+  readonly tmem?: string;
+}
+
+/** A swap file as native code reads it: a page of slot n is at n * 4096, unless its bit says that it is zeros. */
+export interface FileArea {
+  readonly type: number;
+  readonly slots: number;
+  readonly fd: number;
+  readonly sums: Int32Array;
+  readonly zero: Uint8Array;
 }
 
 export class Tiers implements Disposable {
   readonly pager: Pager;
   readonly backend: StoreBackend;
   readonly #budget: Budget;
+  readonly #tmem: TmemTier | null;
   readonly #files: SwapFile[] = [];
+  readonly fileAreas: FileArea[] = [];
   readonly #ram: SwapArea;
   /** The RAM area is disabled: it refused a page and has no free space yet. */
   #isFull = false;
@@ -72,6 +89,7 @@ export class Tiers implements Disposable {
     options: TierOptions,
     pager: Pick<PagerOptions, 'frames' | 'onLost'>,
     keepsIncompressible: boolean,
+    onShard?: OnShard,
   ) {
     this.#keepsIncompressible = keepsIncompressible;
     this.#budget = new Budget(options.limitBytes);
@@ -81,8 +99,12 @@ export class Tiers implements Disposable {
       systemPageRelease(process.platform),
       null,
       true, // startsEmpty: a program within its budget must not wait for the store's first shard
+      onShard,
     );
     const front = new RamFrontswap();
+    // The newest backend is asked first.
+    this.#tmem = options.tmem === undefined ? null : openTmemTier(options.tmem);
+    if (this.#tmem !== null) front.register(this.#tmem.backend);
     front.register(this.backend);
     this.pager = new Pager({ ...pager, front });
     const { evictor } = this.pager;
@@ -132,6 +154,11 @@ export class Tiers implements Disposable {
     return now;
   }
 
+  /** The map of RAM's slots that hold pages of zeros, a bit each; RAM_SLOTS of them. */
+  get zeroMap(): Uint8Array {
+    return this.#ram.zero.bytes;
+  }
+
   get limitBytes(): number {
     return this.#budget.limitBytes;
   }
@@ -173,6 +200,7 @@ export class Tiers implements Disposable {
 
   [Symbol.dispose](): void {
     for (const file of this.#files.splice(0)) file[Symbol.dispose]();
+    this.#tmem?.[Symbol.dispose]();
   }
 
   #switchOnRam(): SwapArea {
@@ -191,12 +219,15 @@ export class Tiers implements Disposable {
   #switchOn(device: DeviceOptions): void {
     const file = openSwapFile(device);
     this.#files.push(file);
-    swapOn(this.pager.swap, file.disk, file.header, {
+    const type = swapOn(this.pager.swap, file.disk, file.header, {
       ...(device.priority === undefined ? {} : { priority: device.priority }),
       discard: device.discard ?? 'off',
       allocator: 'solid',
       pageCluster: 0, // the pager does its own read-ahead
     });
+    const { map, zero } = this.pager.swap.areas[type]!;
+    const { fd, disk } = file;
+    this.fileAreas.push({ type, slots: map.slots, fd, sums: sumsOf(disk), zero: zero.bytes });
   }
 
   /** A page was refused: selects another area for it, or frees space in RAM. */

@@ -24,7 +24,7 @@ import { CopyMode, ProtectMode, UffdFeature, UffdMode } from '../os/linux/uffd-c
 import { ResolveResult, type Userfaultfd } from '../os/linux/userfaultfd.ts';
 import { BATCH_PAGES } from '../pager/evictor.ts';
 import { FRAME_COUNT, WINDOW_PAGES } from '../pager/loader.ts';
-import { type PagedMemory, StopReason } from '../pager/ops.ts';
+import { type PagedMemory, type SharedPages, StopReason } from '../pager/ops.ts';
 
 /** The pager's frames, at a fixed address. */
 export class UffdFrames {
@@ -68,6 +68,7 @@ export interface UffdMemoryOptions {
 export class UffdMemory implements PagedMemory {
   readonly address: number;
   readonly pages: number;
+  readonly shared: SharedPages | null = null;
   stop: StopReason = StopReason.none;
   readonly #uffd: Userfaultfd;
   readonly #mapping: Mapping;
@@ -95,7 +96,7 @@ export class UffdMemory implements PagedMemory {
   }
 
   /** Makes the range ordinary memory; pages that are not resident read as zeros. */
-  unregister(): void {
+  unregister(_accessible?: number): void {
     this.#uffd.unregister(this.address, this.pages * PAGE_BYTES);
     this.#mapping.advise(this.address, this.pages * PAGE_BYTES, Advice.doFork);
   }
@@ -150,12 +151,17 @@ export class UffdMemory implements PagedMemory {
   }
 
   take(page: number, count: number, frame: number): number {
-    assert(frame + count <= BATCH_PAGES, 'frame + count <= BATCH_PAGES');
-    const from = this.address + page * PAGE_BYTES;
-    this.#mapping.copy(this.#frames.addressOf(frame), from, count * PAGE_BYTES);
+    this.copyOut(page, count, frame);
     this.drop(page, count);
     this.stop = StopReason.none;
     return count;
+  }
+
+  /** Copies pages to the frames `frame` .. */
+  copyOut(page: number, count: number, frame: number): void {
+    assert(frame + count <= BATCH_PAGES, 'frame + count <= BATCH_PAGES');
+    const from = this.address + page * PAGE_BYTES;
+    this.#mapping.copy(this.#frames.addressOf(frame), from, count * PAGE_BYTES);
   }
 
   drop(page: number, count: number): void {

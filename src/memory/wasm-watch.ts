@@ -12,6 +12,7 @@
 import { syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';
 import vm from 'node:vm';
+import { isCalledByDependencyOfNode } from './calling-code.ts';
 import {
   type Callable,
   hideWrappers,
@@ -101,6 +102,9 @@ function replaceConstructor(
   made: (result: object, secondArgument: unknown) => void,
   before: (secondArgument: unknown) => void = () => {},
 ): void {
+  // A module bundled with Node: its memory has a few pages and never grows, and does not justify a fault thread.
+  // Depending on the release it is created by instantiate() or `new Instance`. Node's loader is not such a module: its
+  // instances belong to the program (`import 'file.wasm'`).
   const wrapper = wrapConstructor(
     api[name],
     (result, args, called) => {
@@ -128,24 +132,6 @@ function wrapInstantiate(
     return Reflect.apply(then, promise, [inspect]);
   };
   return wrapFunction(native, call);
-}
-
-/**
- * Whether a module bundled with Node (undici, the CommonJS lexer) called `wrapper`. Its memory has a few pages and
- * never grows, and does not justify a fault thread. Depending on the release it is created by instantiate() or `new
- * Instance`. Node's loader is not such a module: its instances belong to the program (`import 'file.wasm'`).
- */
-function isCalledByDependencyOfNode(wrapper: object): boolean {
-  const { stackTraceLimit, prepareStackTrace } = Error;
-  const trace: { stack?: readonly NodeJS.CallSite[] | string } = {};
-  Error.stackTraceLimit = 1;
-  Error.prepareStackTrace = (_, sites) => sites;
-  Error.captureStackTrace(trace, wrapper as () => void);
-  const { stack } = trace; // formatted on first access, by the function above
-  Object.assign(Error, { stackTraceLimit, prepareStackTrace });
-  return (
-    typeof stack === 'object' && stack[0]?.getFileName()?.startsWith('node:internal/deps/') === true
-  );
 }
 
 function findInExports(instance: unknown, found: Found): void {

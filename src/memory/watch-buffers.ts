@@ -3,15 +3,20 @@
  * It wraps the platform's functions (platform-wrapper.ts).
  *
  *   new ArrayBuffer(n)              new Float64Array(n), .from(), .slice(), .map(), subclasses
- *   Buffer.alloc(), allocUnsafe(), allocUnsafeSlow(), and concat(), which calls them
+ *   Buffer.alloc(), allocUnsafe(), allocUnsafeSlow(), concat()
  *
  * Left out: buffers that Node and V8 create themselves (fs.readFile(), response.arrayBuffer(), JSON), resizable and
  * shared ones, and those of other contexts and threads.
+ *
+ * Invariant: a buffer of Node's own code is not reported, although that code calls the wrapped functions, too. Node
+ * detaches such buffers in native code (Blob) or passes them to system calls (fs.readFile()).
  *
  * Cost: about 10 ns for each new array, 60 ns for subarray() and slice(); accesses to elements are not slower.
  */
 import { Buffer } from 'node:buffer';
 import { types } from 'node:util';
+import { isCalledByProgram } from './calling-code.ts';
+import { bufferOfView, bytesOfArray, bytesOfBuffer, isResizable } from './native-getters.ts';
 import {
   type Callable,
   hideWrappers,
@@ -25,8 +30,11 @@ type Found = (buffer: ArrayBuffer) => void;
 /** Calls `found` with each new buffer of at least `bytesMin` bytes, before the program receives it. It must not throw. */
 export function watchBuffers(bytesMin: number, found: Found): void {
   let isReporting = false;
+  const known = new WeakSet<ArrayBuffer>(); // Buffer.concat() calls allocUnsafe() before Node 24
   const report = (buffer: unknown): void => {
-    if (isReporting || !(buffer instanceof ArrayBuffer) || isResizable(buffer)) return;
+    if (isReporting || !types.isArrayBuffer(buffer) || isResizable(buffer)) return;
+    if (known.has(buffer)) return;
+    known.add(buffer);
     isReporting = true; // `found` may itself create buffers
     try {
       found(buffer);
@@ -34,22 +42,22 @@ export function watchBuffers(bytesMin: number, found: Found): void {
       isReporting = false;
     }
   };
-  const madeBuffer = (buffer: object): void => {
-    if ((buffer as ArrayBuffer).byteLength >= bytesMin) report(buffer);
+  const madeBuffer = (buffer: object, _: unknown, called: Callable): void => {
+    if (bytesOfBuffer(buffer) >= bytesMin && isCalledByProgram(called)) report(buffer);
   };
-  const madeArray = (array: object, args: readonly unknown[]): void => {
-    const { byteLength } = array as ArrayBufferView;
-    if (byteLength >= bytesMin && !types.isAnyArrayBuffer(args[0]))
-      report((array as ArrayBufferView).buffer);
+  const madeArray = (array: object, args: readonly unknown[], called: Callable): void => {
+    if (bytesOfArray(array) < bytesMin || types.isAnyArrayBuffer(args[0])) return;
+    if (isCalledByProgram(called)) report(bufferOfView(array as ArrayBufferView));
   };
   replaceConstructor('ArrayBuffer', madeBuffer);
   for (const name of arrayNames()) replaceConstructor(name, madeArray);
-  for (const name of ['alloc', 'allocUnsafe', 'allocUnsafeSlow'] as const) {
-    const wrapper = wrapFunction(Buffer[name] as Callable, (native, self, args) => {
+  for (const name of ['alloc', 'allocUnsafe', 'allocUnsafeSlow', 'concat'] as const) {
+    const alloc = (native: Callable, self: unknown, args: readonly unknown[]): Buffer => {
       const array = Reflect.apply(native, self, args) as Buffer;
-      madeArray(array, []);
+      madeArray(array, [], alloc);
       return array;
-    });
+    };
+    const wrapper = wrapFunction(Buffer[name] as Callable, alloc);
     replace(Buffer, name, wrapper);
   }
   hideWrappers(Function.prototype);
@@ -57,7 +65,7 @@ export function watchBuffers(bytesMin: number, found: Found): void {
 
 function replaceConstructor(
   name: string,
-  made: (result: object, args: readonly unknown[]) => void,
+  made: (result: object, args: readonly unknown[], called: Callable) => void,
 ): void {
   const native = Reflect.get(globalThis, name) as Callable;
   replace(globalThis, name, wrapFrequentConstructor(native, made));
@@ -71,6 +79,3 @@ function arrayNames(): readonly string[] {
     return typeof value === 'function' && Object.getPrototypeOf(value) === abstract;
   });
 }
-
-const isResizable = (buffer: ArrayBuffer): boolean =>
-  (buffer as ArrayBuffer & { readonly resizable?: boolean }).resizable === true;

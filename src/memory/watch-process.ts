@@ -2,15 +2,27 @@
  * What a process under frontswap/register prints and writes at exit: the line of FRONTSWAP_STATS and the file of
  * FRONTSWAP_REPORT. The lines per interval come from the fault thread (engine-watch.ts), which is silent afterwards.
  */
-import { writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { formatSize } from '../base/size.ts';
+import { printAtExit } from './at-exit.ts';
 import type { WatchOptions } from './engine-watch.ts';
 import type { MemorySwap } from './memory-swap.ts';
 import type { OpenSwapOptions } from './open-swap.ts';
+import type { ProcessClock } from './report-file.ts';
 import { SampleLog } from './sample-log.ts';
 import type { SwapStats } from './stats.ts';
 import { parseStats, type ReportSetting, reportOf, type StatsSetting } from './watch-settings.ts';
+
+/** Read before the program, which may replace clocks, as tests with simulated time do. */
+const { hrtime } = process;
+const clock: ProcessClock = {
+  startedAt: new Date(performance.timeOrigin).toISOString(),
+  sinceStartMs: performance.now.bind(performance),
+  monotonicMs: () => {
+    const [seconds, nanoseconds] = hrtime();
+    return seconds * 1000 + nanoseconds / 1e6;
+  },
+};
 
 export class ProcessWatch {
   readonly #stats: StatsSetting;
@@ -38,12 +50,12 @@ export class ProcessWatch {
     if (!this.#stats.atExit && this.#report === null) return;
     process.on('exit', (exitCode) => {
       const swap = swapNow();
-      this.#log?.close(() => performance.now());
+      this.#log?.close(clock.sinceStartMs);
       const stats = swap === null ? null : finalStats(swap);
-      if (this.#stats.atExit) writeSync(2, summaryLine(stats, countNow()));
+      if (this.#stats.atExit) printAtExit(summaryLine(stats, countNow()));
       const report = this.#report;
       if (report === null || this.#log === null || (stats === null && !report.isFirst)) return;
-      const facts = { exitCode, memories: countNow(), options, stats };
+      const facts = { exitCode, memories: countNow(), options, stats, clock };
       loadReport().writeReport(report.path, this.#log, facts);
     });
   }

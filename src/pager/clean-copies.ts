@@ -2,6 +2,7 @@
  * Stored copies of clean pages. A copy makes eviction free and costs its compressed bytes. It is freed before its page
  * is written, and when space is short.
  */
+import { NativePage } from '../native/layout.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { Swap } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
@@ -16,17 +17,24 @@ export class CleanCopies {
     this.#counters = counters;
   }
 
-  /** Frees the slot of a clean page. The page becomes dirty and stays protected. */
-  free(region: Region, page: number): void {
+  /**
+   * Frees the slot of a clean page. The page becomes dirty and stays protected. With native code the page may have been
+   * dropped or written meanwhile: then nothing changes, and false is returned.
+   */
+  free(region: Region, page: number): boolean {
+    const { shared } = region.memory;
+    if (shared !== null && !shared.change(page, NativePage.clean, NativePage.dirty)) return false;
     this.#swap.freeAndCache(region.entry[page]! as SwapEntry);
     region.entry[page] = NO_ENTRY;
     region.state[page] = PageState.dirty;
+    return true;
   }
 
-  /** Frees the slot of a clean page and makes the page writable. */
-  freeAndUnprotect(region: Region, page: number): void {
-    this.free(region, page);
-    region.memory.makeWritable(page, 1);
+  /** Frees the slot of a clean page and makes the page writable; with native code its next write does. */
+  freeAndUnprotect(region: Region, page: number): boolean {
+    const isFree = this.free(region, page);
+    if (region.memory.shared === null) region.memory.makeWritable(page, 1);
+    return isFree;
   }
 
   /** Frees the copies of up to `pagesMax` pages, oldest first in each list. Returns how many. */
@@ -44,8 +52,7 @@ export class CleanCopies {
     let page = region.oldest(list);
     for (; page !== -1 && freed < pagesMax; page = region.newer(page, list)) {
       if (region.state[page] !== PageState.clean) continue;
-      this.freeAndUnprotect(region, page);
-      freed++;
+      if (this.freeAndUnprotect(region, page)) freed++;
     }
     return freed;
   }

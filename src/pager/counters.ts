@@ -20,6 +20,7 @@ export type PagerCounterName =
   | 'pagesOut'
   | 'pagesDropped'
   | 'pagesPutBack'
+  | 'pagesBusy'
   | 'pagesIncompressible'
   | 'pagesGone'
   | 'copiesDropped'
@@ -43,6 +44,7 @@ const specs: Readonly<Record<PagerCounterName, CounterSpec>> = {
   pagesOut: row('pages', 'swapped out: compressed, or written to a device'),
   pagesDropped: row('pages', 'evicted without I/O: the stored copy was still valid'),
   pagesPutBack: row('pages', 'chosen for eviction, then kept: busy, or refused by every tier'),
+  pagesBusy: row('pages', 'of those, kept because the program was using them'),
   pagesIncompressible: row('pages', 'of those, kept because they do not compress; retried later'),
   pagesGone: row('pages', 'resident in the page table, but dropped by their owner'),
   copiesDropped: row('pages', 'whose stored copy was freed for space while they were resident'),

@@ -28,6 +28,7 @@ import {
   RegionCount,
 } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
+import { SharedEvictor } from './shared-evictor.ts';
 
 /** Most dirty pages of a batch; frames 0 .. BATCH_PAGES - 1 hold them. */
 export const BATCH_PAGES = 128;
@@ -83,10 +84,12 @@ export class Evictor {
   readonly #pageInFrame: Int32Array = new Int32Array(BATCH_PAGES);
   /** False: the bio of the page that is being written has failed. */
   #isWritten = true;
+  readonly #shared: SharedEvictor;
 
   constructor(swap: Swap, counters: PagerCounters) {
     this.#swap = swap;
     this.#counters = counters;
+    this.#shared = new SharedEvictor(swap, counters, this);
   }
 
   /** Evicts up to `pages` pages of a set, in one batch, from the region with the oldest page. Returns how many. */
@@ -251,6 +254,8 @@ export class Evictor {
   /** Drops the runs of clean pages; takes and swaps out the runs of dirty ones. Returns how many pages were evicted. */
   #evict(region: Region): number {
     if (this.#count === 0) return 0;
+    const { shared } = region.memory;
+    if (shared !== null) return this.#shared.evict(region, shared, this.#victims, this.#count);
     let evicted = 0;
     let frames = 0;
     this.#protect(region);
@@ -367,6 +372,7 @@ export class Evictor {
         region.memory.makeWritable(page, 1);
         region.relist(page);
         this.#counters.add('pagesPutBack', 1);
+        this.#counters.add('pagesBusy', 1);
       }
       this.#pageInFrame[frame + i - at] = -1;
       i++;
@@ -385,7 +391,7 @@ export class Evictor {
     for (let frame = 0; frame < frames; frame++) {
       const page = this.#pageInFrame[frame]!;
       if (page === -1) continue;
-      const entry = this.isFull ? NO_ENTRY : this.#store(frame);
+      const entry = this.isFull ? NO_ENTRY : this.store(frame);
       if (entry !== NO_ENTRY) {
         region.removeResident(page, PageState.stored, entry, this.clock++);
         out++;
@@ -427,7 +433,7 @@ export class Evictor {
   }
 
   /** Stores the frame's page in a slot. NO_ENTRY: it was refused, and isFull says whether every tier is full. */
-  #store(frame: number): SwapEntry {
+  store(frame: number): SwapEntry {
     let entry = this.#tryStore(frame);
     if (entry !== NO_ENTRY) return entry;
     let result: RefusalResult = RefusalResult.retry;

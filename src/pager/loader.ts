@@ -11,12 +11,14 @@
  * - The pages of a window are in consecutive frames, so that one call installs them.
  */
 import { assert } from '../base/assert.ts';
+import { NativePage } from '../native/layout.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import { type Swap, SwapInResult } from '../swap/swap.ts';
 import type { PagerCounters } from './counters.ts';
 import { BATCH_PAGES, type Evictor } from './evictor.ts';
-import { StopReason } from './ops.ts';
+import { type SharedPages, StopReason } from './ops.ts';
 import { PageState, type Region, RegionCount } from './region.ts';
+import { REWRITTEN_MAX, REWRITTEN_RETRY } from './rewritten.ts';
 
 /** Most pages of one read: the page that faulted and 63 prefetched ones. */
 export const WINDOW_PAGES = 64;
@@ -37,9 +39,6 @@ export interface PageIn {
   installed: number;
 }
 
-/** `rewritten` from which a region keeps no copies, and the value that the next measurement starts from. */
-const REWRITTEN_MAX = 128;
-const REWRITTEN_RETRY = 112;
 /** One page-in per this many keeps its copies while a region keeps none. A power of two. */
 const RETRY_PAGE_INS = 32;
 
@@ -142,11 +141,12 @@ export class Loader {
   /** A page could not be installed: its memory is busy, or its owner has unmapped it, which discards the page. */
   #installRefused(region: Region, page: number): void {
     assert(region.memory.stop !== StopReason.resident, 'a stored page is not resident');
-    if (region.memory.stop === StopReason.gone) {
+    const { shared } = region.memory;
+    if (region.memory.stop === StopReason.gone && isForgotten(shared, page)) {
       this.#swap.freeAndCache(region.entry[page]! as SwapEntry);
       region.resetTo(page, PageState.absent);
     }
-    region.memory.wake(page, 1);
+    if (shared === null) region.memory.wake(page, 1);
   }
 
   /** False: most clean pages of this region are written anyway, so copies do not pay. */
@@ -172,3 +172,9 @@ export class Loader {
     return swap.cache.entryAt(frame) === entry ? SwapInResult.done : SwapInResult.ioError;
   }
 }
+
+/** The page becomes absent, so that native code does not read its slot any more. */
+const isForgotten = (shared: SharedPages | null, page: number): boolean =>
+  shared === null ||
+  shared.change(page, NativePage.asked, NativePage.absent) ||
+  shared.change(page, NativePage.stored, NativePage.absent);

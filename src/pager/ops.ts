@@ -9,6 +9,7 @@
  * Other threads access the memory while the pager runs. Each method is one atomic step for them. No method calls the
  * pager.
  */
+import type { NativePage } from '../native/layout.ts';
 
 /** Why the last call stopped before `count` pages. */
 export const StopReason = {
@@ -25,6 +26,8 @@ export type StopReason = (typeof StopReason)[keyof typeof StopReason];
 
 export interface PagedMemory {
   readonly pages: number;
+  /** Not null: native code serves the faults of this memory and changes page states, too. */
+  readonly shared: SharedPages | null;
   /** Why the last install(), installZeros() or take() stopped. */
   readonly stop: StopReason;
   /**
@@ -61,6 +64,51 @@ export interface PagedMemory {
   wake(page: number, count: number): void;
   /** From now on, an access to the page gets SIGBUS. */
   poison(page: number): void;
+}
+
+/** What SharedPages.results says of each page of a batch. */
+export const SharedResult = {
+  /** evictBegin(): it is not dirty. evictCommit(): a write cancelled it. dropClean(): it is not clean. */
+  refused: 0,
+  done: 1,
+  /** evictCommit(): it had no entry and stays in memory, or the system keeps it there. */
+  putBack: 2,
+} as const;
+
+/**
+ * Page states that native code changes, too: it serves faults while the pager runs (docs/design/native-faults.md). Each
+ * method is atomic for a page: it claims it, changes its memory and its state, and releases it.
+ *
+ * The pager's own view (Region.state) follows: native code reports each page that it has changed, and the pager compares.
+ */
+export interface SharedPages {
+  /** By index of the pages of the last batch: SharedResult. */
+  readonly results: Uint8Array;
+  /** The state of a page, once no native code holds it. */
+  stateOf(page: number): NativePage;
+  /** The owner had the page in memory already: absent becomes dirty. False: it is not absent any more. */
+  adopt(page: number): boolean;
+  /** Brings in the stored pages of [from, to). Returns the first that only the pager can read, or `to`. */
+  bring(from: number, to: number, isWritable: boolean): number;
+  /** Makes a page that is not stored resident and writable. False: it is lost. */
+  makeDirty(page: number): boolean;
+  /** Dirty pages, ascending, are protected, and cancelled by a write from now on. */
+  evictBegin(pages: Int32Array, count: number, maySpan: boolean): void;
+  /** They are in their slots, and leave memory; NO_ENTRY: the page was refused. */
+  evictCommit(pages: Int32Array, entries: Int32Array, count: number): void;
+  /** Clean pages, ascending, leave memory. Returns how many. */
+  dropClean(pages: Int32Array, count: number): number;
+  /** Pages [from, to) are absent when it returns. */
+  discard(from: number, to: number): void;
+  /** Changes a state where memory stays as it is; wakes who waits, or poisons a lost page. False: it was another. */
+  change(page: number, from: NativePage, to: NativePage): boolean;
+  /** True: clean pages are brought in writable from now on. */
+  set isWritable(is: boolean);
+}
+
+/** Reports the pages that native code has changed: Arrivals.drain(). `flags` of ArrivalFlag. */
+export interface Arrivals {
+  drain(arrived: (region: number, page: number, flags: number) => void): void;
 }
 
 /** The kind of an access, as bits of a userfaultfd message (UFFD_PAGEFAULT_FLAG_WRITE, UFFD_PAGEFAULT_FLAG_WP). */

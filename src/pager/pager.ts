@@ -33,6 +33,7 @@ import { PendingWindow } from './pending-window.ts';
 import { Reclaimer } from './reclaimer.ts';
 import { PageState, Region, RegionCount } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
+import { SharedPager } from './shared-pager.ts';
 
 /** Called before the waiting threads learn of it. `reason`: why the slot could not be read. */
 type OnLost = (region: Region, page: number, reason: SwapInResult) => void;
@@ -54,6 +55,8 @@ export class Pager implements MemoryManager {
   readonly #copies: CleanCopies;
   readonly #pending: PendingWindow = new PendingWindow();
   readonly #loader: Loader;
+  /** For memory whose faults native code serves. */
+  readonly shared: SharedPager;
   readonly #onLost: OnLost;
 
   constructor({ frames, front, onLost = () => {} }: PagerOptions) {
@@ -66,6 +69,14 @@ export class Pager implements MemoryManager {
     this.#reclaimer = new Reclaimer(this.evictor, this.counters);
     this.#loader = new Loader(this.swap, this.evictor, this.counters);
     this.#onLost = onLost;
+    this.shared = new SharedPager({
+      swap: this.swap,
+      evictor: this.evictor,
+      reclaimer: this.#reclaimer,
+      loader: this.#loader,
+      counters: this.counters,
+      onLost,
+    });
   }
 
   /** True: nothing is evicted and sets may exceed their ceilings. Set while memory may be unmapped at any moment. */
@@ -87,6 +98,8 @@ export class Pager implements MemoryManager {
 
   /** Records a page that is resident already and that its owner has written: a page of an adopted memory. */
   adopt(region: Region, page: number): void {
+    const { shared } = region.memory;
+    if (shared !== null && !shared.adopt(page)) return; // a fault was faster, and is reported
     region.addResident(page, PageState.dirty, NO_ENTRY, this.evictor.clock);
   }
 
@@ -110,12 +123,14 @@ export class Pager implements MemoryManager {
    * true while there is more; the caller serves faults between steps. `isQuiet`: no fault or call has come for a while.
    */
   background(isQuiet: boolean = false): boolean {
+    this.shared.drain();
     const isMore = this.#continueWindow();
     return this.#reclaimer.background(this.regions, isQuiet) || isMore;
   }
 
   /** Evicts pages [from, to) except those that are pinned or refused. Returns how many were evicted. */
   evict(region: Region, from: number, to: number): number {
+    this.shared.follow(region, from, to);
     const before = region.resident;
     for (let page = from; page < to; ) page = this.evictor.evictRange(region, page, to);
     return before - region.resident;
@@ -123,6 +138,7 @@ export class Pager implements MemoryManager {
 
   /** Swaps in stored pages of [from, to), up to three quarters of the set's limit. Returns how many. */
   prefetch(region: Region, from: number, to: number): number {
+    if (region.memory.shared !== null) return this.shared.prefetch(region, from, to);
     let left = Math.max(0, (region.set.limit >>> 2) * 3 - region.set.pinned);
     let prefetched = 0;
     for (let page = from; page < to && left > 0; page++) {
@@ -165,6 +181,11 @@ export class Pager implements MemoryManager {
 
   /** Discards pages [from, to), wherever they are. When it returns their slots are free and they read as zeros. */
   discard(region: Region, from: number, to: number): void {
+    if (region.memory.shared !== null) {
+      this.counters.add('pagesDiscarded', this.shared.discard(region, from, to));
+      this.evictor.spaceFreed();
+      return;
+    }
     let run = from;
     for (let page = from; page < to; page++) {
       if (!region.isResident(page)) {
@@ -183,6 +204,7 @@ export class Pager implements MemoryManager {
    * Swaps in all pages of a region, whatever the set's ceiling: the region is about to become ordinary memory again.
    */
   swapInAll(region: Region): RangeResult {
+    if (region.memory.shared !== null) return this.shared.swapInAll(region);
     for (let page = 0; page < region.pages; page++) {
       if (region.state[page] === PageState.clean) this.#copies.freeAndUnprotect(region, page);
       if (region.state[page] === PageState.lost) return RangeResult.lost;
@@ -211,6 +233,7 @@ export class Pager implements MemoryManager {
     }
     this.evictor.spaceFreed();
     this.#pending.clearRegion(region);
+    this.shared.remove(region);
     region.set.pages -= region.resident;
     region.set.pinned -= region.pinned;
     region.set.incompressible -= region.incompressible;
@@ -258,6 +281,10 @@ export class Pager implements MemoryManager {
     for (const region of this.regions) {
       const page = region.entry.indexOf(entry);
       if (page === -1) continue;
+      if (region.memory.shared !== null) {
+        this.shared.unuse(region, page, frame);
+        return;
+      }
       if (region.state[page] === PageState.clean) {
         region.entry[page] = NO_ENTRY;
         region.state[page] = PageState.dirty;
@@ -437,6 +464,11 @@ export class Pager implements MemoryManager {
 
   #pinPage(region: Region, page: number): RangeResult {
     const state = region.state[page]!;
+    if (region.memory.shared !== null) {
+      const result = region.isPinned(page) ? RangeResult.done : this.shared.makeDirty(region, page);
+      if (result !== RangeResult.done) return result;
+      return region.pin(page) ? RangeResult.done : RangeResult.noSpace;
+    }
     if (state === PageState.lost) return RangeResult.lost;
     if (state === PageState.clean) this.#copies.freeAndUnprotect(region, page);
     if (!region.isResident(page)) this.#reclaimer.reclaimForWindow(region, 0);

@@ -70,10 +70,21 @@ export class Reclaimer {
         set.isReclaiming = false;
         continue;
       }
-      set.isReclaiming = this.#reclaimBatch(set, Math.min(set.batch, set.pages - set.low)) > 0;
+      const { incompressible } = set;
+      const evicted = this.#reclaimBatch(set, Math.min(set.batch, set.pages - set.low));
+      // Native code does not evict in a fault, so here the pass goes on to pages that do compress.
+      const isTrying = regions[i]!.memory.shared !== null && set.incompressible > incompressible;
+      set.isReclaiming = evicted > 0 || isTrying;
       if (set.isReclaiming && set.pages > set.low) isMore = true;
     }
     return isMore;
+  }
+
+  /** Native code has served faults: each counts as a call, which may have freed a slot. */
+  served(faults: number): void {
+    this.#fullTries += faults;
+    this.#steps += faults;
+    this.#cleanPause = Math.max(0, this.#cleanPause - faults);
   }
 
   /** Makes some incompressible pages evictable again when their time has come. */

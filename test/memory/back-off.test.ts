@@ -17,15 +17,15 @@ import { CounterAt } from '../../src/store/results.ts';
 import { isNoise, noise } from './noise.ts';
 
 const PAGE = 4096;
-const PAGES = 4096; // more than the pager looks at when it wants pages that need no packing
+const PAGES = 4096; // more than the pager scans for pages that need no compression
 const LIMIT = 512;
 const ROUNDS = 10 * PAGES;
 type Content = (page: number) => Uint8Array;
 
-/** Compresses to some hundred bytes. */
+/** Compresses to a few hundred bytes. */
 const text: Content = (page) =>
   Uint8Array.from({ length: PAGE }, (_, i) => (i % 16 === 0 ? page * 31 + i : page));
-/** Compresses to a third: a full store takes some thousand of them for each 4 MiB. */
+/** Compresses to a third: a store accepts some three thousand of them per 4 MiB. */
 const third: Content = (page) => noise(page).fill(0, 1365);
 
 /** A region whose memory has a frame for every page, over the tiers of a program. */
@@ -43,7 +43,7 @@ class Rig {
     this.region = this.tiers.pager.add(this.#memory, new ResidentSet(LIMIT));
   }
 
-  /** One step of the fault thread: a fault, where the page needs one, and one pass of the background. */
+  /** One step of the fault thread: a fault, if the page is not resident, and one pass of background work. */
   touch(page: number, content: Content | null): void {
     const isHere = this.#memory.frameOf[page] !== 0;
     const isWrite = content !== null;
@@ -65,7 +65,7 @@ class Rig {
     for (let page = 0; page < PAGES; page++) this.touch(page, content);
   }
 
-  /** Reads pages at random; answers how many faults that took. */
+  /** Reads pages at random; returns the number of faults. */
   churn(rounds: number, content: Content | null = null): number {
     const before = this.tiers.pager.counters.get('faults');
     let state = 1;
@@ -102,7 +102,7 @@ test('incompressible pages are compressed once, and few of them are retried', ()
   rig.fill(half);
   rig.churn(PAGES);
   const once = rig.packed;
-  assert.ok(once <= 2 * PAGES, `${once} packed for ${PAGES} pages`);
+  assert.ok(once <= 2 * PAGES, `${once} compressions for ${PAGES} pages`);
   const faults = rig.churn(ROUNDS);
   assert.ok(faults > PAGES, `${faults} faults`);
   assert.ok(rig.packed - once < PAGES / 4, `${rig.packed - once} more in ${faults} faults`);
@@ -114,10 +114,10 @@ test('incompressible pages are compressed once, and few of them are retried', ()
 test('incompressible pages are evicted once they compress', () => {
   const rig = new Rig(0);
   rig.fill(noise);
-  assert.ok(rig.region.resident > PAGES - 8, 'all of them stay');
+  assert.ok(rig.region.resident > PAGES - 8, 'all of them stay resident');
   for (let page = 0; page < PAGES; page++) rig.bytes(page).set(text(page));
   for (let i = 0; i < 2000; i++) rig.tiers.pager.background(true);
-  assert.ok(rig.region.resident <= LIMIT, `${rig.region.resident} are there still`);
+  assert.ok(rig.region.resident <= LIMIT, `${rig.region.resident} are still resident`);
   rig.tiers.pager.verify();
 });
 
@@ -127,12 +127,12 @@ test('over a full store that is only read, compression attempts stop', () => {
   rig.churn(PAGES);
   const once = rig.packed;
   const { resident } = rig.region;
-  assert.ok(once <= 2 * PAGES, `${once} packed for ${PAGES} pages`);
+  assert.ok(once <= 2 * PAGES, `${once} compressions for ${PAGES} pages`);
   const faults = rig.churn(ROUNDS);
   assert.ok(faults > PAGES, `${faults} faults`);
   assert.ok(rig.packed - once < PAGES / 4, `${rig.packed - once} more in ${faults} faults`);
   const grown = rig.region.resident - resident;
-  assert.ok(grown < 64, `what is stored stays there: ${grown} more in memory`);
+  assert.ok(grown < 64, `stored pages stay stored: ${grown} more in memory`);
   rig.tiers.pager.verify();
 });
 
@@ -142,7 +142,7 @@ test('over a full store that is written, nearly all compressed pages are accepte
   rig.churn(ROUNDS, third);
   const { refused, packed } = rig;
   assert.ok(packed > 2 * PAGES, 'freed slots are used');
-  assert.ok(refused < PAGES / 8 + packed / 8, `${refused} of ${packed} for nothing`);
+  assert.ok(refused < PAGES / 8 + packed / 8, `${refused} of ${packed} were refused`);
   rig.tiers.pager.verify();
 });
 
@@ -154,10 +154,7 @@ test('over a full store and a full file, compression attempts stop', (t) => {
   const once = rig.refused;
   const faults = rig.churn(ROUNDS);
   assert.ok(faults > PAGES, `${faults} faults`);
-  assert.ok(
-    rig.refused - once < PAGES / 2,
-    `${rig.refused - once} for nothing in ${faults} faults`,
-  );
+  assert.ok(rig.refused - once < PAGES / 2, `${rig.refused - once} refused in ${faults} faults`);
   rig.tiers.pager.verify();
 });
 
@@ -170,6 +167,6 @@ test('a store that was full is tried again as soon as it has free space', () => 
     if (!region.isResident(page)) tiers.pager.discard(region, page, page + 1);
   const before = tiers.pager.counters.get('pagesOut');
   for (let i = 0; i < 64; i++) tiers.pager.background();
-  assert.ok(tiers.pager.counters.get('pagesOut') - before > 100, 'pages leave again');
+  assert.ok(tiers.pager.counters.get('pagesOut') - before > 100, 'pages are swapped out again');
   tiers.pager.verify();
 });

@@ -4,6 +4,8 @@ import { spawn } from 'node:child_process';
 import { getuid } from 'node:process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import vm from 'node:vm';
 import { MemoryCgroup } from '../../bench/peers/memory-cgroup.ts';
 import { CollectedMemories, type RegionOps } from '../../src/memory/collected-memories.ts';
 import { openSwap } from '../../src/memory/open-swap.ts';
@@ -68,6 +70,33 @@ test('a collection runs when the bytes of the memories have doubled', () => {
   all.forEach((memory, i) => void memories.reference(i + 1, memory));
   // At 33, 67, 135 MiB; two each, for nothing was dropped.
   assert.equal(collections, 6);
+});
+
+test('a thread that is stopped while it adopts a memory still references it', async () => {
+  const memories = new CollectedMemories(new FakePages(MiB));
+  let adopted = new WeakRef({});
+  const context = vm.createContext({
+    // Stopped like a thread by terminate(): no `finally` runs.
+    adopt: () => {
+      const memory = {};
+      adopted = new WeakRef(memory);
+      memories.holding(memory, () => {
+        for (;;);
+      });
+    },
+  });
+  const stopped = { code: 'ERR_SCRIPT_EXECUTION_TIMEOUT' };
+  assert.throws(() => vm.runInContext('adopt()', context, { timeout: 20 }), stopped);
+  const dropped = new WeakRef({});
+  setFlagsFromString('--expose-gc');
+  const collect = vm.runInContext('gc', vm.createContext()) as () => void;
+  for (let i = 0; i < 10 && dropped.deref() !== undefined; i++) {
+    await new Promise((resolve) => setImmediate(resolve)); // WeakRefs keep their targets until the end of the turn
+    collect();
+  }
+  assert.equal(dropped.deref(), undefined);
+  assert.notEqual(adopted.deref(), undefined);
+  memories.clear();
 });
 
 test('when the collector throws, every memory is referenced again and eviction is thawed', () => {

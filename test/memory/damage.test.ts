@@ -13,7 +13,7 @@ import { openSwap } from '../../src/memory/open-swap.ts';
 import type { PagedArray } from '../../src/memory/paged-array.ts';
 import { openSwapFile } from '../../src/memory/swap-file.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
-import { canPoison, skipUnlessPaging } from '../support/fixtures/paging.ts';
+import { canPoison, skipUnlessCallsFault, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
 import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from './noise.ts';
 import { damageStored } from './stored-bytes.ts';
@@ -24,13 +24,19 @@ const FILE_BYTES = 8 * MiB;
 const program = fileURLToPath(new URL('./children/damage.js', import.meta.url));
 const options = { skip: skipUnlessPaging, timeout: 120_000 };
 
-/** A file's name in a folder that goes with the test. */
+/** Path of a file in a folder that is removed after the test. */
 const fileFor = (t: TestContext): string => `${testFolder(t)}/swap`;
 
 /** Runs the child, under `limits` of the shell if given. */
-async function run(mode: string, path: string, limits = ''): Promise<Ending> {
+async function run(
+  mode: string,
+  path: string,
+  limits = '',
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Ending> {
   const script = `ulimit -c 0; ${limits} exec "$0" "$@"`;
-  return endingOf(spawn('/bin/sh', ['-c', script, process.execPath, program, mode, path]));
+  const env = { ...process.env, ...environment };
+  return endingOf(spawn('/bin/sh', ['-c', script, process.execPath, program, mode, path], { env }));
 }
 
 const damages: readonly (readonly [string, string, string])[] = [
@@ -55,12 +61,27 @@ for (const [mode, what, why] of damages)
     },
   );
 
+for (const faults of ['thread', 'signal'])
+  test(`${faults}: the same where the kernel refuses every second call`, options, async (t) => {
+    const mode = 'truncated, where calls fail';
+    const { signal, stdout, stderr } = await run(mode, fileFor(t), '', {
+      FRONTSWAP_FAULTS: faults,
+    });
+    assert.equal(stdout, 'others fine\n', stderr);
+    assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
+    assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`));
+  });
+
 const whyNotRoot =
   process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';
 
 test('a system call on a lost page fails, and after discard() the page is zeros', {
   ...options,
-  skip: skipUnlessPaging || whyNotRoot || (canPoison ? false : 'this kernel cannot poison pages'),
+  skip:
+    skipUnlessPaging ||
+    skipUnlessCallsFault ||
+    whyNotRoot ||
+    (canPoison ? false : 'this kernel cannot poison pages'),
 }, async (t) => {
   const { code, stdout, stderr } = await run('given to a system call', fileFor(t));
   assert.equal(code, 0, stderr);
@@ -82,17 +103,17 @@ for (const mode of ['impossible call'])
     },
   );
 
-test(
-  'on a full disk pages stay in memory, counters say so, and nothing is lost',
-  options,
-  async (t) => {
-    const path = fileFor(t);
-    openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
-    // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
-    const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
-    assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
-  },
-);
+test('on a full disk pages stay in memory, counters say so, and nothing is lost', {
+  ...options,
+  skip:
+    options.skip || (process.env['FRONTSWAP_FAULTS'] === 'memfd' && 'ulimit limits memory files'),
+}, async (t) => {
+  const path = fileFor(t);
+  openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
+  // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
+  const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
+  assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
+});
 
 // The same without userfaultfd.
 

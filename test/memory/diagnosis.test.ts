@@ -19,6 +19,8 @@ const whole: Facts = {
   access: 'system-call',
   uffdReason: '',
   features: UffdFeature.faultFlagWriteProtect | UffdFeature.poison | UffdFeature.threadId,
+  nativeReason: '',
+  faults: '',
   overcommit: 0,
   addressSpaceBytes: Number.POSITIVE_INFINITY,
   maxMaps: 65530,
@@ -49,6 +51,16 @@ const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] =
   [
     'a container without userfaultfd',
     { access: null, uffdReason: 'EPERM' },
+    ['userfaultfd limited', 'system calls limited', 'features limited', 'faults limited'],
+  ],
+  [
+    'a container without userfaultfd, on a machine without native code',
+    { access: null, uffdReason: 'EPERM', nativeReason: 'it is missing' },
+    ['userfaultfd missing', 'system calls missing', 'features missing', 'faults limited'],
+  ],
+  [
+    'a container without userfaultfd, faults of JavaScript',
+    { access: null, uffdReason: 'EPERM', faults: 'javascript' },
     ['userfaultfd missing', 'system calls missing', 'features missing'],
   ],
   ['no privilege', { access: 'user-mode' }, ['system calls limited']],
@@ -59,6 +71,20 @@ const cases: readonly (readonly [string, Partial<Facts>, readonly string[]])[] =
     { features: whole.features & ~UffdFeature.faultFlagWriteProtect },
     ['features missing'],
   ],
+  ['native faults', { faults: 'thread' }, []],
+  ['no native code', { nativeReason: 'it is missing' }, ['faults limited']],
+  [
+    'no native code, but wanted',
+    { faults: 'signal', nativeReason: 'it is missing' },
+    ['faults limited'],
+  ],
+  ['no native library', { nativeReason: 'it is missing' }, ['faults limited']],
+  [
+    'no native library, and JavaScript chosen',
+    { faults: 'javascript', nativeReason: 'it is missing' },
+    [],
+  ],
+  ['an unknown way to serve faults', { faults: 'kernel' }, ['faults limited']],
   ['ulimit -v', { addressSpaceBytes: 64 * 2 ** 30 - 1 }, ['limits limited']],
   ['just enough address space', { addressSpaceBytes: 64 * 2 ** 30 }, []],
   ['strict overcommit', { overcommit: 2 }, ['limits limited']],
@@ -76,5 +102,5 @@ for (const [name, change, expected] of cases)
 test('this machine can be diagnosed', () => {
   const facts = gatherFacts();
   assert.equal(facts.nodeVersion, process.version);
-  assert.equal(diagnose(facts).length, 8);
+  assert.equal(diagnose(facts).length, 9);
 });

@@ -27,7 +27,7 @@ after(() => rmSync(folder, { recursive: true }));
 let made = 0;
 let time = 1_000_000_000;
 
-/** Writes a file and gives it a time that no earlier version of it had. */
+/** Writes a file and sets an mtime that no earlier version of it had. */
 function write(path: string, bytes: Uint8Array): void {
   writeFileSync(path, bytes);
   utimesSync(path, ++time, time);
@@ -92,7 +92,7 @@ test('pages that were read before are served from the cache and counted', () => 
   cache.verify();
 });
 
-test('a missing page between cached pages is read alone: runs of missing pages end at cached ones', () => {
+test('a missing page between cached pages is read alone: a run of missing pages ends at a cached page', () => {
   const bytes = content(10 * 4096, 3);
   const path = file(bytes);
   const cache = make();
@@ -121,7 +121,7 @@ test('a change of content, size or inode invalidates the file', () => {
   cache.verify();
 });
 
-/** Files change times in ticks of the kernel: waits until a change gets another time than one right now. */
+/** File times have the resolution of a kernel tick: waits until a change gets a later time than one now. */
 async function nextTickOfFileTimes(): Promise<void> {
   const path = join(folder, 'ticks');
   const now = (): bigint => {
@@ -187,7 +187,7 @@ test('a file that shrinks while it is read returns its bytes and is not cached',
   const bytes = content(40 * 4096, 4);
   for (const left of [0, 1, 5 * 4096, 5 * 4096 + 9, 33 * 4096]) {
     const path = file(bytes);
-    // The clock is asked between fstat and the first read.
+    // The clock is read between fstat and the first read.
     const cache = make(4 * 2 ** 20, () => {
       truncateSync(path, left);
       return later();
@@ -247,7 +247,7 @@ test("a folder or a missing file is the system's error; files without a size byp
     const version = readFileSync('/proc/version');
     assert.deepEqual(cache.read('/proc/version', 0, 2 ** 30), version);
     assert.deepEqual(cache.read('/proc/version', 3, 5), version.subarray(3, 8));
-    const attribute = '/sys/kernel/uevent_seqnum'; // says 4096 bytes and has a few
+    const attribute = '/sys/kernel/uevent_seqnum'; // reports 4096 bytes and has a few
     if (existsSync(attribute))
       assert.deepEqual(cache.read(attribute, 0, 2 ** 30), readFileSync(attribute));
   }
@@ -330,7 +330,7 @@ test('more pages than the limit: old pages are evicted, reads stay correct, the 
 test('a page that finds no space is not stored, and other pages are intact', () => {
   const cache = make(2 ** 20);
   const zeros = file(new Uint8Array(600 * 4096));
-  cache.read(zeros, 0, 2 ** 30); // the oldest pages have no payload: evicting them frees no room
+  cache.read(zeros, 0, 2 ** 30); // the oldest pages have no payload: evicting them frees no space
   const bytes = new Uint8Array(400 * 4096);
   new Prng(6).fill(bytes);
   const random = file(bytes);
@@ -356,7 +356,7 @@ test('pages that are used again survive a long scan of other pages', () => {
   assert.equal(cache.stats().misses, 1010);
 });
 
-randomTest('reads equal the files, whatever happens to them', 2500, (prng, steps) => {
+randomTest('reads equal the files after any change', 2500, (prng, steps) => {
   const limitBytes = 2 ** 20 + prng.below(2 ** 20);
   const cache = make(limitBytes);
   const files = Array.from({ length: 12 }, () => {
@@ -384,7 +384,7 @@ randomTest('reads equal the files, whatever happens to them', 2500, (prng, steps
     assert.equal(
       pages,
       misses - evictions - invalidated - refused,
-      'pages are what came less what went',
+      'pages are those inserted minus those removed',
     );
     assert.ok(misses >= last);
     last = misses;

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { SwapError } from '../../src/base/errors.ts';
-import { ControlBlock } from '../../src/memory/control-block.ts';
-import { loadLinux } from '../../src/os/linux/system-call.ts';
+import { CONTROL_BYTES } from '../../src/memory/control-block.ts';
+import { requestStop, ThreadGate } from '../../src/memory/thread-gate.ts';
 import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
 
@@ -21,30 +22,64 @@ test('a process ends while its workers join the swap', options, async () => {
   }
 });
 
+const isEnding =
+  (reason: string) =>
+  (error: unknown): boolean =>
+    error instanceof SwapError && error.code === 'ERR_IO_ENDED' && error.facts['reason'] === reason;
+
+const gateOf = (): ThreadGate => new ThreadGate(new SharedArrayBuffer(CONTROL_BYTES));
+
 test('no thread can join once the process has begun to exit', options, () => {
-  const { linux } = loadLinux();
-  const control = new ControlBlock(linux);
+  const gate = gateOf();
   assert.equal(
-    control.join(() => 'joined'),
+    gate.join([], () => 'joined'),
     'joined',
   );
-  control.setExiting();
-  assert.throws(
-    () => control.join(() => assert.fail('it must not begin')),
-    (error: SwapError) =>
-      error instanceof SwapError &&
-      error.code === 'ERR_IO_ENDED' &&
-      error.facts['reason'] === 'exiting',
+  gate.setExiting();
+  assert.throws(() => gate.join([], () => assert.fail('it must not begin')), isEnding('exiting'));
+  assert.equal(gate.waitForJoins(), true);
+});
+
+test('no thread can join once the stop of it or of its creator is requested', options, () => {
+  const gate = gateOf();
+  const stops = [new SharedArrayBuffer(4), new SharedArrayBuffer(4)];
+  assert.equal(
+    gate.join(stops, () => 'joined'),
+    'joined',
   );
-  assert.equal(control.waitForJoins(), true);
+  requestStop(stops[0]!);
+  assert.throws(() => gate.join(stops, () => assert.fail('it must not begin')), isEnding('thread'));
+  assert.equal(
+    gate.join(stops.slice(1), () => 'another one'),
+    'another one',
+  );
+  assert.equal(gate.waitForJoins(), true);
 });
 
 test('exit waits for a thread that has begun to join, but not without limit', options, () => {
-  const { linux } = loadLinux();
-  const control = new ControlBlock(linux);
-  control.join(() => {
-    control.setExiting();
-    assert.equal(control.waitForJoins(), false, 'this thread is the one that is waited for');
+  const gate = gateOf();
+  gate.join([], () => {
+    gate.setExiting();
+    assert.equal(gate.waitForJoins(), false, 'this thread is the one that is waited for');
   });
-  assert.equal(control.waitForJoins(), true);
+  assert.equal(gate.waitForJoins(), true);
+});
+
+test('threads that were stopped as they joined are not waited for, and others use their slots', {
+  ...options,
+  timeout: 15_000,
+}, async () => {
+  const shared = new SharedArrayBuffer(CONTROL_BYTES);
+  const file = new URL('./children/stopped-join.js', import.meta.url);
+  const worker = new Worker(file, { workerData: shared });
+  await new Promise((resolve) => void worker.once('message', resolve));
+  const gate = new ThreadGate(shared);
+  assert.equal(gate.waitForJoins(20), false, 'it joins');
+  await worker.terminate();
+  assert.equal(gate.waitForJoins(0), true);
+  for (let i = 0; i < 2; i++)
+    assert.equal(
+      gate.join([], () => i),
+      i,
+    );
 });

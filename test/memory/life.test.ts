@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { skipUnlessPaging } from '../support/fixtures/paging.ts';
+import { skipUnlessCallsFault, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
 
 const program = fileURLToPath(new URL('./children/life.js', import.meta.url));
@@ -58,7 +58,7 @@ const isRoot = process.getuid?.() === 0;
 
 test('with privilege a system call may access evicted pages', {
   ...options,
-  skip: skipUnlessPaging || (isRoot ? false : 'needs root'),
+  skip: skipUnlessPaging || skipUnlessCallsFault || (isRoot ? false : 'needs root'),
 }, async () => {
   const { code, stdout, stderr } = await run('system call');
   assert.deepEqual([code, stdout], [0, 'intact\n'], stderr);

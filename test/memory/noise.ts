@@ -2,11 +2,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const PAGE = 4096;
-/** Pages of a region. With compressed RAM for a quarter of them, those of the second half are in the file. */
+/** Pages of a region. With compressed RAM for a quarter of them, those of the second half are in the file, but for the last. */
 export const PAGES = 1024;
 /** The page that is damaged, and a distant page that stays resident. */
-export const DAMAGED = 900;
-export const KEPT = 700;
+export const DAMAGED = 800;
+export const KEPT = 600;
 
 /** The content of a page, a function of its number. */
 export function noise(page: number): Uint8Array<ArrayBuffer> {

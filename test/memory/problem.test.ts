@@ -56,13 +56,14 @@ test(
     assert.deepEqual(codes(reported), ['STORE_FULL', 'OVER_BUDGET']);
     const [full, over] = reported;
     assert.equal(full!.facts['limitBytes'], 2 * MiB);
-    assert.ok(Number(full!.facts['usedBytes']) > 1.5 * MiB);
+    // The facts are of this turn: slots of pages that were written since are free already.
+    assert.ok(Number(full!.facts['usedBytes']) > MiB);
     assert.equal(over!.facts['reason'], 'full');
     assert.ok(Number(over!.facts['residentBytes']) > MiB);
     assert.match(full!.message, /raise the limit/);
     fill(region.buffer, 8192, false);
     await sleep(600); // two quiet polls of the fault thread
-    assert.equal(reported.length, 2, 'it goes on, and is not reported again');
+    assert.equal(reported.length, 2, 'the condition continues, and is not reported again');
     region.discard();
     await sleep(600);
     fill(region.buffer, 8192, false);
@@ -70,6 +71,20 @@ test(
     assert.deepEqual(codes(reported.slice(2)), ['STORE_FULL', 'OVER_BUDGET']);
   },
 );
+
+test('many swaps, open together or closed in one turn, cause no warning', options, async () => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error): number => warnings.push(warning);
+  process.on('warning', listen);
+  const before = process.listenerCount('exit');
+  const swaps = Array.from({ length: 12 }, () => openSwap({ residentBytes: MiB }));
+  for (const swap of swaps) swap.close();
+  for (let i = 0; i < 12; i++) openSwap({ residentBytes: MiB }).close();
+  await sleep(1);
+  process.off('warning', listen);
+  assert.deepEqual(warnings, []);
+  while (process.listenerCount('exit') > before) await sleep(20); // the fault threads end
+});
 
 test('incompressible pages: over budget, with the reason', options, async () => {
   using swap = openSwap({ residentBytes: MiB });
@@ -126,9 +141,11 @@ test('once() and off(), and events.once() waits for it', options, async () => {
   assert.equal(swap.on('problem', count).once('problem', count).off('problem', count), swap);
   const came = once(swap as unknown as NodeJS.EventEmitter, 'problem');
   fill(swap.map({ bytes: 8 * MiB }).buffer, 2048, true);
+  const wait = setInterval(() => {}, 1000); // a listener does not keep the event loop alive
   const [problem] = (await came) as [SwapProblem];
+  clearInterval(wait);
   assert.equal(problem.code, 'OVER_BUDGET');
-  assert.equal(calls, 1, 'of two listeners one is gone');
+  assert.equal(calls, 1, 'one of two listeners was removed');
 });
 
 test('only the thread that opened a swap has listeners', options, async () => {
@@ -208,11 +225,11 @@ test(
     if (reported.length > 0) throw new Error('too early');
     while (reported.length < 3) await new Promise((done) => setTimeout(done, 20));
     console.log(JSON.stringify(reported));`;
-    const env = { ...process.env, FRONTSWAP_RESIDENT: '1M' };
+    const env = { ...process.env, FRONTSWAP_RESIDENT: '1M', FRONTSWAP_SHARED: '0' };
     const args = ['--import', register, '--input-type=module', '-e', code];
     const ending = await endingOf(spawn(process.execPath, args, { env }));
     assert.equal(ending.code, 0, ending.stderr);
-    const wanted = ['NOT_PAGED shared', 'NOT_PAGED shared', 'OVER_BUDGET incompressible'];
-    assert.deepEqual(JSON.parse(ending.stdout), wanted);
+    const expected = ['NOT_PAGED shared', 'NOT_PAGED shared', 'OVER_BUDGET incompressible'];
+    assert.deepEqual(JSON.parse(ending.stdout), expected);
   },
 );

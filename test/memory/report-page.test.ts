@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { makeReport, type Report } from '../../src/memory/report.ts';
 import { renderReport } from '../../src/memory/report-page.ts';
 import { Column, SAMPLE_COLUMNS, SampleLog } from '../../src/memory/sample-log.ts';
+import { reportFacts } from './report-facts.ts';
 
 /** A run of which each sample is `ms` after the one before, with `faults` more. */
 function reportOf(ms: number, faults: number, samples: number): Report {
@@ -14,16 +15,7 @@ function reportOf(ms: number, faults: number, samples: number): Report {
     row[Column.faults] = i * faults;
     log.add(row);
   }
-  return makeReport(log, {
-    process: {
-      ...{ pid: 2, parentPid: 1, argv: ['node', 'app.js'], nodeVersion: 'v20.0.0' },
-      ...{ startedAt: '2026-01-01T00:00:00.000Z', durationMs: 0, maxRssBytes: 0, exitCode: 0 },
-    },
-    settings: { residentBytes: 2 ** 20, limitBytes: 0, fileBytes: 0, sameCore: false },
-    memories: 1,
-    stats: null,
-    nowMs: 0,
-  });
+  return makeReport(log, reportFacts);
 }
 
 const units: readonly (readonly [number, string])[] = [

@@ -1,7 +1,9 @@
 /** The log of samples: bounded, halved when full, silent after it was closed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lineOf } from '../../src/memory/engine-watch.ts';
+import { SwapStat } from '../../src/memory/control-block.ts';
+import { lineAfter, lineOf } from '../../src/memory/engine-watch.ts';
+import { makeReport } from '../../src/memory/report.ts';
 import {
   Column,
   SAMPLE_COLUMNS,
@@ -10,6 +12,8 @@ import {
   SampleLog,
   Summary,
 } from '../../src/memory/sample-log.ts';
+import { swapStatsOf } from '../../src/memory/stats.ts';
+import { reportFacts } from './report-facts.ts';
 
 function row(values: Partial<Record<keyof typeof Column, number>>): Float64Array {
   const made = new Float64Array(SAMPLE_COLUMNS);
@@ -18,11 +22,14 @@ function row(values: Partial<Record<keyof typeof Column, number>>): Float64Array
   return made;
 }
 
-/** A log of `count` samples: counters rise by one, sizes are high in every other sample. */
+/** A log of `count` samples: counters rise by one, each size is high in every other sample. */
 function logOf(count: number): SampleLog {
   const log = new SampleLog();
-  for (let i = 1; i <= count; i++)
-    log.add(row({ atMs: i * 50, faults: i, residentBytes: i % 2 === 0 ? 4096 : 8192 }));
+  for (let i = 1; i <= count; i++) {
+    const [first, second] = i % 2 === 0 ? [4096, 8192] : [8192, 4096];
+    const sizes = { residentBytes: first!, storedBytes: second!, usedBytes: first! + 1 };
+    log.add(row({ atMs: i * 50, faults: i, stalledMs: i, pageIns: i, pageOuts: i, ...sizes }));
+  }
   return log;
 }
 
@@ -38,11 +45,13 @@ test('a full log keeps its samples, and one more halves them', () => {
 test('merged samples have the later counters and the larger sizes', () => {
   const samples = logOf(SAMPLES_MAX + 1).samples();
   const merged = samples.slice(0, SAMPLES_MAX / 2);
-  assert.deepEqual(
-    merged.map((sample) => sample[Column.faults]),
-    merged.map((_, i) => 2 * i + 2),
-  );
-  assert.ok(merged.every((sample) => sample[Column.residentBytes] === 8192));
+  for (const column of [Column.faults, Column.stalledMs, Column.pageIns, Column.pageOuts])
+    assert.deepEqual(
+      merged.map((sample) => sample[column]),
+      merged.map((_, i) => 2 * i + 2),
+    );
+  const sizes = merged.map((sample) => sample.slice(Column.residentBytes, Column.faults).join());
+  assert.deepEqual(new Set(sizes), new Set(['8192,8192,8193']));
   assert.ok(samples.every((sample, i) => i === 0 || sample[Column.atMs]! > samples[i - 1]![0]!));
 });
 
@@ -51,6 +60,19 @@ test('a log of many samples stays bounded and keeps the peaks', () => {
   assert.ok(log.count <= SAMPLES_MAX && log.count > SAMPLES_MAX / 2, String(log.count));
   assert.equal(log.samples().at(-1)?.[Column.faults], 20_000);
   assert.equal(log.summary[Summary.peakResidentBytes], 8192);
+});
+
+test('a report whose last sample halves the log has the new interval', () => {
+  const stats = swapStatsOf(new Float64Array(Object.keys(SwapStat).length));
+  const nowMs = (SAMPLES_MAX + 1) * 50;
+  const { samples } = makeReport(logOf(SAMPLES_MAX), {
+    ...reportFacts,
+    stats: { ...stats, residentBytes: 1 },
+    nowMs,
+  });
+  assert.equal(samples.intervalMs, SAMPLE_MS_MIN * 2);
+  assert.equal(samples.rows.length, SAMPLES_MAX / 2 + 1);
+  assert.deepEqual(samples.rows.at(-1)?.slice(0, 2), [nowMs, 1]);
 });
 
 test('the peak of RAM is of one sample, not of two', () => {
@@ -95,4 +117,10 @@ test('the line has the state now, and rates since the line before', () => {
     lineOf(before, now),
     'frontswap: 1M resident, 3M stored in 512K, 200 faults/s, 10.0% stalled, 13 pages out\n',
   );
+});
+
+test('lines keep their rhythm when one is late, and begin a new one after a pause', () => {
+  assert.equal(lineAfter(1000, 1040, 300), 1300);
+  assert.equal(lineAfter(1000, 1300, 300), 1600);
+  assert.equal(lineAfter(1000, 5000, 300), 5300);
 });

@@ -1,25 +1,30 @@
 /**
  * Threads touch, evict, prefetch, discard, pin and grow paged memory at random, and every page that is read must
- * hold what was last written to it.
+ * contain what was last written to it.
  *
- *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--waiters 2] [--seed N] [--json]
+ *   node build/test/memory/stress.js [--seconds 10] [--threads 3] [--waiters 2] [--ram] [--paged-turn] [--inject]
+ *                                    [--tmem PATH] [--faults N] [--seed N] [--json]
  *
  * Meanwhile memories are created, adopted, checked and dropped; threads are terminated in the middle of their calls; and
  * waiters pass a turn around by Atomics.wait and notify, each faulting on its turn.
  *
  * Two memories: a mapped region, and a shared WebAssembly memory that grows meanwhile; RAM for compressed pages is so
- * small that a swap file is needed. A page is 1024 words that follow from its number and its generation; generations,
- * the turn, and a lock for each page lie in memory that is not paged.
+ * small that a swap file is needed, except with --ram. A page is 1024 words that follow from its number and its generation; generations,
+ * the turn, and a lock for each page lie in memory that is not paged. With --paged-turn they lie in a shared region that
+ * is evicted all the time; with --file there is a swap file as well. That needs FRONTSWAP_FAULTS=thread or signal. With
+ * --inject system calls of native code fail in turn, one in two to seven, each with each of four errors.
  *
- * Exit status: 0, every page was right; 1, a page held something else; 3, one of the threads made no step for a minute.
+ * Exit status: 0, every page was right; 1, a page had other contents; 3, one of the threads made no progress for a minute,
+ * or did not end (it waits for a lock whose release was lost).
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { Progress, parseTool, positive, refuse } from '../../bench/tool.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { attachRegion, openSwap, type RegionHandle, type SwapRegion } from '../../src/index.ts';
+import { FailingCalls } from './stress-failures.ts';
 import { DroppedMemories } from './stress-memories.ts';
 
 const MiB = 2 ** 20;
@@ -31,6 +36,30 @@ const WASM_PAGES_MIN = 256;
 const THREADS_MAX = 8;
 const WAITERS_MAX = 8;
 const STUCK_MS = 60_000;
+const EVICT_MS = 3;
+/** Each system call fails for so long in turn. */
+const INJECT_MS = 50;
+
+const help = `Usage: npm run stress -- [OPTION]...
+
+Threads touch, evict, discard, pin and grow paged memory at random; every page that is read is checked. The status is 1 if
+a page was wrong, 3 if a thread hung.
+
+  --seconds N    time (default 10)
+  --threads N    threads that touch pages, at most ${THREADS_MAX} (default 3)
+  --waiters N    threads that pass a turn around, at most ${WAITERS_MAX} (default 2)
+  --faults N     goes on after that time until N page faults were served
+  --ram          no swap file: faster
+  --paged-turn   locks and the turn lie in paged memory, too
+  --file         with --paged-turn: also a swap file
+  --tmem PATH    pages that do not fit go to the tmem socket PATH of a host
+  --inject       system calls of native code fail in turn
+  --seed N       of the random operations (default: SEED of the environment, or the time)
+  --json         one line of JSON
+
+FRONTSWAP_FAULTS=thread|signal|javascript selects who serves faults.
+
+Example: FRONTSWAP_FAULTS=signal npm run stress -- --threads 8 --ram --faults 100000000`;
 
 /** Not paged. Words: 0 stop, 1 pages of the wasm memory, 2 error page, 3 error word, 4 turn; 16.. steps of each thread. */
 const At = { stop: 0, wasmPages: 1, badPage: 2, badWord: 3, turn: 4, steps: 16 } as const;
@@ -42,9 +71,9 @@ interface Job {
   readonly table: SharedArrayBuffer;
   readonly region: RegionHandle;
   readonly wasm: { readonly buffer: SharedArrayBuffer };
-  /** A doomed thread touches nothing, and is terminated in the middle of a call. */
+  /** A doomed thread accesses no memory, and is terminated in the middle of a call. */
   readonly role: 'toucher' | 'waiter' | 'doomed';
-  /** Place in the round of waiters, and their number. */
+  /** Position in the ring of waiters, and their number. */
   readonly place: number;
   readonly waiters: number;
 }
@@ -82,11 +111,13 @@ class Toucher {
     this.#locks = new Int32Array(table, (TABLE_AT + all) * 4, all);
     const words = new Int32Array(region.buffer);
     let grown = new Int32Array(job.wasm.buffer);
-    const pages = (): number => Atomics.load(this.#control, At.wasmPages);
     const wasmWords = (): Int32Array => {
-      if (grown.length < pages() * WORDS) grown = new Int32Array(job.wasm.buffer);
+      const pages = Atomics.load(this.#control, At.wasmPages);
+      if (grown.length < pages * WORDS) grown = new Int32Array(job.wasm.buffer);
       return grown;
     };
+    // This thread may see the number of pages before it sees the longer buffer.
+    const pages = (): number => wasmWords().length / WORDS;
     this.#parts = [
       { words: () => words, base: 0, pages: () => REGION_PAGES, region },
       { words: wasmWords, base: REGION_PAGES, pages, region: null },
@@ -205,33 +236,52 @@ interface Report {
   readonly threads: number;
   readonly waiters: number;
   readonly steps: number;
-  /** Turns that the waiters took. */
+  /** Turns of the waiters. */
   readonly turns: number;
   /** Memories that were made and dropped, threads that were terminated. */
   readonly dropped: number;
   readonly terminated: number;
+  /** Calls of native code that were made to fail, by name. */
+  readonly failed: object | undefined;
   readonly wrong: string;
   readonly stats: object;
 }
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      seconds: { type: 'string', default: '10' },
-      threads: { type: 'string', default: '3' },
-      waiters: { type: 'string', default: '2' },
-      seed: { type: 'string', default: process.env['SEED'] ?? String(Date.now() % 2 ** 31) },
-      json: { type: 'boolean', default: false },
-    },
+  const { values } = parseTool('stress', help, {
+    seconds: { type: 'string', default: '10' },
+    threads: { type: 'string', default: '3' },
+    waiters: { type: 'string', default: '2' },
+    seed: { type: 'string', default: process.env['SEED'] ?? String(Date.now() % 2 ** 31) },
+    json: { type: 'boolean', default: false },
+    faults: { type: 'string' },
+    ram: { type: 'boolean', default: false },
+    'paged-turn': { type: 'boolean', default: false },
+    file: { type: 'boolean', default: false },
+    tmem: { type: 'string' },
+    inject: { type: 'boolean', default: false },
   });
-  const seconds = Number(values.seconds);
-  const threads = Math.min(Number(values.threads), THREADS_MAX);
+  const seconds = positive('stress', 'seconds', values.seconds, false);
+  const threads = Math.min(positive('stress', 'threads', values.threads), THREADS_MAX);
   const waiters = Math.min(Number(values.waiters), WAITERS_MAX);
   const seed = Number(values.seed);
+  if (!Number.isInteger(waiters) || waiters < 0)
+    refuse('stress', `--waiters '${values.waiters}' is not a whole number`);
+  if (!Number.isInteger(seed)) refuse('stress', `--seed '${values.seed}' is not a whole number`);
   process.stderr.write(`stress: seed ${seed}\n`);
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-stress-'));
   try {
-    const report = await stress({ seconds, threads, waiters, seed, path: join(folder, 'swap') });
+    const isTurnPaged = values['paged-turn'];
+    const isInRam = values.ram || (isTurnPaged && !values.file);
+    const path = isInRam ? null : join(folder, 'swap');
+    const injects = values.inject;
+    const faults = values.faults === undefined ? 0 : positive('stress', 'faults', values.faults);
+    const { tmem } = values;
+    const report = await stress({
+      ...{ seconds, faults, threads, waiters, seed, isTurnPaged, injects },
+      path: tmem === undefined ? path : null,
+      ...(tmem === undefined ? {} : { tmem }),
+    });
     if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
     else console.log(report);
     return report.wrong === '' ? 0 : 1;
@@ -242,23 +292,39 @@ async function main(): Promise<number> {
 
 interface Settings {
   readonly seconds: number;
+  /** Page faults to serve at least. */
+  readonly faults: number;
   readonly threads: number;
   readonly waiters: number;
   readonly seed: number;
-  readonly path: string;
+  /** Of the swap file; null: none. */
+  readonly path: string | null;
+  /** Tmem socket of a host, instead of the swap file. */
+  readonly tmem?: string;
+  readonly isTurnPaged: boolean;
+  readonly injects: boolean;
 }
 
-async function stress({ seconds, threads, waiters, seed, path }: Settings): Promise<Report> {
+async function stress(settings: Settings): Promise<Report> {
+  const { seconds, faults, threads, waiters, seed, path, isTurnPaged, injects, tmem } = settings;
   const swap = openSwap({
-    frontswap: { limitBytes: 2 * MiB },
-    devices: [{ kind: 'file', path, sizeBytes: 256 * MiB }],
+    frontswap: {
+      limitBytes: (path === null && tmem === undefined ? 64 : 2) * MiB,
+      ...(tmem === undefined ? {} : { tmem }),
+    },
+    devices: path === null ? [] : [{ kind: 'file', path, sizeBytes: 256 * MiB }],
     residentBytes: 4 * MiB,
   });
   const region = swap.map({ bytes: REGION_PAGES * PAGE, residentBytes: 4 * MiB });
   const memory = new SharedMemory(WASM_PAGES_MIN / 16, WASM_PAGES_MAX / 16);
   const adopted = swap.adopt(memory.memory);
   const all = REGION_PAGES + WASM_PAGES_MAX;
-  const table = new SharedArrayBuffer((TABLE_AT + 2 * all) * 4);
+  const tableBytes = (TABLE_AT + 2 * all) * 4;
+  const paged = isTurnPaged
+    ? swap.map({ bytes: tableBytes, shared: true, residentBytes: MiB })
+    : null;
+  const table = paged?.buffer ?? new SharedArrayBuffer(tableBytes);
+  const evicting = setInterval(() => paged?.evict(), EVICT_MS);
   const control = new Int32Array(table, 0, TABLE_AT);
   Atomics.store(control, At.wasmPages, WASM_PAGES_MIN);
   const start = (role: Job['role'], thread: number): Worker => {
@@ -276,8 +342,10 @@ async function stress({ seconds, threads, waiters, seed, path }: Settings): Prom
   });
   const dropped = new DroppedMemories(swap, new Prng(seed));
   const prng = new Prng(seed + 1);
+  const failing = injects ? new FailingCalls(swap.control!, new Prng(seed + 2)) : null;
   let wrongMemory = '';
   let terminated = 0;
+  const injecting = setInterval(() => failing?.step(), INJECT_MS);
   const each = async (): Promise<void> => {
     if (memory.grow()) Atomics.store(control, At.wasmPages, memory.pages);
     wrongMemory ||= dropped.step();
@@ -289,10 +357,26 @@ async function stress({ seconds, threads, waiters, seed, path }: Settings): Prom
     await worker.terminate();
     terminated++;
   };
-  await watch(control, threads + waiters, seconds, each);
+  const endMs = Date.now() + seconds * 1000;
+  const progress = new Progress();
+  const isOver = (): boolean => {
+    const served = swap.stats().faults;
+    progress.show(`stress: ${served.toLocaleString('en')} page faults`);
+    return Date.now() >= endMs && served >= faults;
+  };
+  await watch(control, threads + waiters, isOver, each);
+  progress.end();
+  clearInterval(evicting);
+  clearInterval(injecting);
+  failing?.stop();
   Atomics.compareExchange(control, At.stop, 0, 1);
   Atomics.notify(control, At.turn);
+  const stuck = setTimeout(() => {
+    process.stderr.write(`stress: the threads did not end within ${STUCK_MS} ms\n`);
+    process.exit(3);
+  }, STUCK_MS);
   const ended = await Promise.all(running);
+  clearTimeout(stuck);
   const steps = ended.reduce((sum, n) => sum + n, 0);
   const turns = ended.slice(threads).reduce((sum, n) => sum + n, 0);
   const wrong =
@@ -301,28 +385,29 @@ async function stress({ seconds, threads, waiters, seed, path }: Settings): Prom
       : wrongMemory;
   const stats = { region: region.stats(), wasm: adopted.stats(), swap: swap.stats() };
   swap.close();
-  const counts = { steps, turns, dropped: dropped.count, terminated };
+  const counts = { steps, turns, dropped: dropped.count, terminated, failed: failing?.calls };
   return { seed, seconds, threads, waiters, ...counts, wrong, stats };
 }
 
-/** Waits until the time is over or a page was wrong; calls `each` ten times a second. Exits if a thread is stuck. */
+/** Waits until it is over or a page was wrong; calls `each` ten times a second. Exits if a thread is stuck. */
 async function watch(
   control: Int32Array,
   threads: number,
-  seconds: number,
+  isOver: () => boolean,
   each: () => Promise<void>,
 ): Promise<void> {
-  const end = Date.now() + seconds * 1000;
   const last = new Int32Array(threads);
   const since = new Float64Array(threads).fill(Date.now());
-  while (Date.now() < end && Atomics.load(control, At.stop) === 0) {
+  while (!isOver() && Atomics.load(control, At.stop) === 0) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     await each();
     const now = control.slice(At.steps, At.steps + threads);
     for (let thread = 0; thread < threads; thread++) {
       if (now[thread] !== last[thread]) since[thread] = Date.now();
       if (Date.now() - since[thread]! < STUCK_MS) continue;
-      process.stderr.write(`stress: thread ${thread} made no step for ${STUCK_MS} ms: ${now}\n`);
+      process.stderr.write(
+        `stress: thread ${thread} made no progress for ${STUCK_MS} ms: ${now}\n`,
+      );
       process.exit(3);
     }
     last.set(now);

@@ -7,7 +7,9 @@ import {
   existsSync,
   linkSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -16,9 +18,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { SwapError } from '../../src/base/errors.ts';
 import { openSwap } from '../../src/index.ts';
 import { openSwapFile } from '../../src/memory/swap-file.ts';
+import { loadNativeFaults } from '../../src/os/native-faults.ts';
+import { skipUnlessPaging } from '../support/fixtures/paging.ts';
 
 const MiB = 2 ** 20;
 let folder = '';
@@ -45,7 +51,7 @@ test('with keep the file stays, private to its owner, and is a swap area that ca
   assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.equal(statSync(path).size, MiB);
   open(path, true)[Symbol.dispose]();
-  assert.ok(existsSync(path), 'it was there before: it is not taken away');
+  assert.ok(existsSync(path), 'an existing file is not removed');
 });
 
 test('a device has at least ten full pages, and a priority from 0 to 32766', () => {
@@ -64,7 +70,7 @@ test('a device has at least ten full pages, and a priority from 0 to 32766', () 
   for (const priority of [0, 32766]) tryWith(MiB, priority);
 });
 
-test('a limit is a whole number of bytes from 0, and 0 is none; the message names the option', () => {
+test('limitBytes must be an integer of at least 0, and the error names the option', () => {
   const tryWith = (limitBytes: number): void =>
     openSwap({ transparent: false, frontswap: { limitBytes } })[Symbol.dispose]();
   for (const limitBytes of [-1, 0.5, Number.NaN, 2 ** 53])
@@ -94,7 +100,7 @@ test('a file that other users may modify is refused', () => {
 });
 
 test('a file of another user is not used', {
-  skip: process.getuid?.() === 0 ? false : 'needs root, to give a file away',
+  skip: process.getuid?.() === 0 ? false : 'needs root, to change the owner of a file',
 }, () => {
   const path = join(folder, 'swap');
   writeFileSync(path, '', { mode: 0o600 });
@@ -115,4 +121,37 @@ test('child processes do not inherit its descriptors', {
   using _file = open(join(folder, 'swap'));
   const { stdout } = spawnSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
   assert.doesNotMatch(stdout, /frontswap-file-/);
+});
+
+function descriptorsOf(path: string): number {
+  const targets = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return ''; // of the directory that was read
+    }
+  });
+  return targets.filter((target) => target.startsWith(path)).length;
+}
+
+test('the blocks of a file are freed when the worker that opened it is stopped: thread', {
+  skip: skipUnlessPaging || loadNativeFaults().reason || false,
+  timeout: 60_000,
+}, async () => {
+  const path = join(folder, 'swap');
+  const index = new URL('../../src/index.js', import.meta.url).href;
+  const code = `import(${JSON.stringify(index)}).then(({ openSwap }) => {
+    const devices = [{ kind: 'file', path: ${JSON.stringify(path)}, sizeBytes: ${MiB} }];
+    globalThis.swap = openSwap({ faults: 'thread', devices });
+    require('node:worker_threads').parentPort.postMessage(swap.faults);
+    setInterval(() => {}, 1000);
+  })`;
+  const worker = new Worker(code, { eval: true });
+  const faults = await new Promise((done, fail) =>
+    worker.once('message', done).once('error', fail),
+  );
+  assert.equal(faults, 'thread');
+  assert.equal(descriptorsOf(path), 3);
+  await worker.terminate();
+  while (descriptorsOf(path) > 0) await sleep(20); // native code looks for its engine from time to time
 });

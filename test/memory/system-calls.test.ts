@@ -21,7 +21,7 @@ const users: readonly (readonly [string, object])[] = [
 ];
 
 for (const [who, identity] of users)
-  test(`system calls are given paged memory, ${who}`, {
+  test(`system calls work on paged memory, ${who}`, {
     skip: skipUnlessPaging || (who === 'unprivileged' && !isRoot && needsRoot),
     timeout: 120_000,
   }, async () => {

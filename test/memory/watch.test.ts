@@ -1,7 +1,14 @@
 /** FRONTSWAP_STATS and FRONTSWAP_REPORT: what a paged process prints and writes. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Report } from '../../src/memory/report.ts';
@@ -147,7 +154,8 @@ test('FILE.json has the fields of report.md, and figures that agree', options, a
   assert.deepEqual([report.process.exitCode, report.memories], [3, 1]);
   assert.equal(report.settings.residentBytes, 2 ** 20);
   assert.match(stderr, new RegExp(`, ${totals.pageIns} pages in, .* ${totals.faults} faults\n$`));
-  assert.ok(totals.stalledMs > 0 && totals.stalledMs < report.process.durationMs);
+  assert.ok(totals.stalledMs > 0);
+  assert.ok(totals.stalledMs < report.process.durationMs);
   assert.ok(peaks.residentBytes > 0 && peaks.residentBytes <= 2 ** 20);
   const last = samples.rows.at(-1)!;
   const at = (name: string): number => last[samples.columns.indexOf(name)]!;
@@ -178,6 +186,17 @@ test('each process with paged memory writes a file of its own', options, async (
   }
 });
 
+test('the data of a process without paged memory is all zeros', options, async (t) => {
+  const file = join(testFolder(t), 'paging.json');
+  const child = spawn(process.execPath, ['--import', register, '-e', 'process.exit(4)'], {
+    env: { ...process.env, FRONTSWAP_RESIDENT: '1M', FRONTSWAP_REPORT: file },
+  });
+  assert.equal((await endingOf(child)).code, 4);
+  const report: Report = JSON.parse(readFileSync(file, 'utf8'));
+  assert.deepEqual([report.memories, report.process.exitCode, report.samples.rows], [0, 4, []]);
+  assert.deepEqual(new Set(Object.values({ ...report.totals, ...report.peaks })), new Set([0]));
+});
+
 test('a process without paged memory says so in the first file', options, async (t) => {
   const file = join(testFolder(t), 'paging.html');
   const child = spawn(process.execPath, ['--import', register, '-e', '0'], {
@@ -203,9 +222,101 @@ test('FILE.html loads nothing and escapes what comes from the program', options,
   assert.equal(html.match(/<svg [^>]*role="img"/g)?.length, 4);
 });
 
-test('a report that cannot be written is a line on stderr', options, async (t) => {
-  const file = join(testFolder(t), 'none', 'paging.html');
-  const { code, stderr } = await run('', { FRONTSWAP_REPORT: file });
-  assert.equal(code, 0);
-  assert.match(stderr, /^frontswap: the report was not written: ENOENT: .*\n$/);
+const failing: readonly (readonly [string, string])[] = [
+  ['is full', '2>/dev/full'],
+  ['has no reader', '2>&1 | exec true'],
+];
+for (const [name, redirection] of failing)
+  test(`output on a stderr that ${name} leaves the exit status`, options, (t) => {
+    const folder = testFolder(t);
+    // An exception in an exit handler would make it 1. A status that the program sets hides that.
+    writeFileSync(join(folder, 'app.mjs'), prelude);
+    const node = `'${process.execPath}' --import '${register}' app.mjs`;
+    const script = `{ ${node}; echo $? >status; } ${redirection}`;
+    for (const extra of [{ FRONTSWAP_STATS: '1' }, { FRONTSWAP_REPORT: 'none/paging.html' }]) {
+      spawnSync('/bin/sh', ['-c', script], {
+        cwd: folder,
+        timeout: 30_000,
+        env: { ...process.env, FRONTSWAP_RESIDENT: '1M', ...extra },
+      });
+      assert.equal(readFileSync(join(folder, 'status'), 'utf8'), '0\n', JSON.stringify(extra));
+    }
+  });
+
+test(
+  'a report is written although the program has replaced clocks and argv',
+  options,
+  async (t) => {
+    const file = join(testFolder(t), 'paging.json');
+    const { code, stderr } = await run(
+      `performance.now = () => NaN;
+    process.hrtime = () => { throw new Error('replaced'); };
+    Object.defineProperty(performance, 'timeOrigin', { value: NaN });
+    process.argv = ['node', 5, null, {}];`,
+      { FRONTSWAP_REPORT: file },
+    );
+    assert.deepEqual([code, stderr], [0, '']);
+    const report: Report = JSON.parse(readFileSync(file, 'utf8'));
+    assert.deepEqual(report.process.argv, ['node', '5', '', '']);
+    assert.ok(report.process.durationMs > 0);
+    const times = report.samples.rows.map(([atMs]) => atMs!);
+    assert.ok(
+      times.every((atMs, i) => i === 0 || atMs >= times[i - 1]!),
+      String(times),
+    );
+  },
+);
+
+const unwritable: readonly (readonly [string, RegExp])[] = [
+  ['none/paging.html', /ENOENT/],
+  ['app.mjs/paging.html', /ENOTDIR/],
+  ['folder.json', /EISDIR/],
+  ['full.json', /ENOSPC/],
+];
+test('a report that cannot be written is reported on stderr', options, async (t) => {
+  const folder = testFolder(t);
+  const app = join(folder, 'app.mjs');
+  writeFileSync(app, `${prelude}console.log('ran');`);
+  mkdirSync(join(folder, 'folder.json'));
+  symlinkSync('/dev/full', join(folder, 'full.json'));
+  for (const [name, why] of unwritable)
+    for (const argv of [[app], ['-p', '"ran"']]) {
+      const env = { FRONTSWAP_RESIDENT: '1M', FRONTSWAP_REPORT: join(folder, name) };
+      const child = spawn(process.execPath, ['--import', register, ...argv], {
+        env: { ...process.env, ...env },
+      });
+      const { code, stdout, stderr } = await endingOf(child);
+      assert.deepEqual([code, stdout], [0, 'ran\n'], stderr);
+      assert.match(stderr, /^frontswap: the report was not written: .*\n$/);
+      assert.match(stderr, why);
+    }
 });
+
+const unpaged: readonly (readonly [string, NodeJS.ProcessEnv, string])[] = [
+  ['without a memory', {}, 'setTimeout(() => {}, 300)'],
+  [
+    'whose swap cannot be opened',
+    { FRONTSWAP_FILE: '/dev/null/swap:1M' },
+    'const memory = new WebAssembly.Memory({ initial: 1 }); setTimeout(() => memory, 300)',
+  ],
+];
+for (const [name, env, code] of unpaged)
+  test(`a process ${name} prints only the summary, and a report of zeros`, options, async (t) => {
+    const file = join(testFolder(t), 'paging.json');
+    const variables = {
+      FRONTSWAP_RESIDENT: '1M',
+      FRONTSWAP_STATS: '100ms',
+      FRONTSWAP_REPORT: file,
+    };
+    const child = spawn(process.execPath, ['--no-warnings', '--import', register, '-e', code], {
+      env: { ...process.env, ...variables, ...env },
+    });
+    const ending = await endingOf(child);
+    assert.deepEqual(
+      [ending.code, ending.stdout, ending.stderr],
+      [0, '', 'frontswap: 0 memories, nothing was paged\n'],
+    );
+    const { memories, settings, samples, totals }: Report = JSON.parse(readFileSync(file, 'utf8'));
+    assert.deepEqual([memories, settings.residentBytes, samples.rows], [0, 2 ** 20, []]);
+    assert.deepEqual(new Set(Object.values(totals)), new Set([0]));
+  });

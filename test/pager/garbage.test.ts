@@ -19,6 +19,7 @@ const PAGES = 512;
 /** All pages have the same bytes. */
 const flatMemory = (frames: Uint8Array): PagedMemory => ({
   pages: PAGES,
+  shared: null,
   stop: StopReason.none,
   install: (_page, _frame, count) => count,
   installZeros: (_page, count) => count,
@@ -36,7 +37,7 @@ const flatMemory = (frames: Uint8Array): PagedMemory => ({
   poison: () => undefined,
 });
 
-noGarbageTest('a page comes, is written, and leaves without garbage', () => {
+noGarbageTest('swapping in, writing and evicting a page makes no garbage', () => {
   const frames = new Uint8Array(FRAME_COUNT * 4096);
   const front = new Frontswap();
   front.register(storeBackend(new Budget(0), lz4, new FakeReturns().factory));

@@ -69,7 +69,7 @@ const clean = (r: Rig, page: number): void => {
   assert.equal(r.region.state[page], PageState.clean);
 };
 
-test('neighbouring pages are evicted together, whatever order they came in', () => {
+test('neighbouring pages are evicted together, in whatever order they were swapped in', () => {
   const r = rig();
   adoptAll(r, [7, 4, 6, 5, 20, 21]);
   r.calls.length = 0;

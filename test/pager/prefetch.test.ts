@@ -6,7 +6,7 @@ import { Prefetch } from '../../src/pager/prefetch.ts';
 
 const PAGES = 4096;
 
-/** Accesses `pages` in order, in a memory that keeps every page brought in: faults, prefetched pages, windows. */
+/** Accesses `pages` in order, in a memory that evicts no page: faults, prefetched pages, windows. */
 function walk(
   prefetch: Prefetch,
   pages: Iterable<number>,
@@ -85,12 +85,12 @@ test('a stream that starts at page 0 is recognized as early as any other', () =>
   assert.deepEqual(walk(new Prefetch(PAGES), steps(100, 7, 6)).windows, from0);
 });
 
-test('half of the last strides are no majority', () => {
+test('a stride that is half of the last strides is not a majority', () => {
   const { windows } = walk(new Prefetch(PAGES), [2000, 2900, 2850, 2857, 2864, 2871]);
   assert.deepEqual(windows, [0, 0, 0, 0, 0, 3]);
 });
 
-test('repeated faults on one page are no stream', () => {
+test('repeated faults on one page are not a stream', () => {
   const prefetch = new Prefetch(PAGES);
   for (let i = 0; i < 40; i++) {
     assert.equal(prefetch.predict(7).count, 0);

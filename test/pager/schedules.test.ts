@@ -6,7 +6,7 @@
  *
  * Runs are enumerated depth first: the last choice with an alternative left takes it, and the system starts again. A run
  * that reaches a state of an earlier run ends there, because its continuations have been run. The prefetch history is not
- * part of a state: it decides when pages come in, never what they contain.
+ * part of a state: it determines when pages are swapped in, never what they contain.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

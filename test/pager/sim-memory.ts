@@ -92,6 +92,7 @@ export class SimWorld {
 
 export class SimMemory implements PagedMemory {
   readonly pages: number;
+  readonly shared = null;
   stop: StopReason = StopReason.none;
   readonly world: SimWorld;
   /** Tag of each resident page. */

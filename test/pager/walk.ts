@@ -348,7 +348,8 @@ export class Walk {
       c.zeroFillFaults + c.writeFaults + c.spuriousFaults + c.swapInFaults + c.lostFaults,
       'every fault has one outcome',
     );
-    const refused = c.pagesPutBack - world.busyStops;
+    assert.equal(c.pagesBusy, world.busyStops, 'pages in use that were put back');
+    const refused = c.pagesPutBack - c.pagesBusy;
     const gone = world.goneIn;
     assert.equal(
       world.taken,
@@ -364,7 +365,7 @@ export class Walk {
         c.pagesDropped -
         c.pagesGone -
         totals.endedResident,
-      'resident = brought in - evicted',
+      'resident = swapped in - evicted',
     );
     assert.equal(
       stored,

@@ -10,8 +10,10 @@ import { Caller } from '../../../src/memory/caller.ts';
 import { type CallOp, ControlBlock } from '../../../src/memory/control-block.ts';
 import type { SwapRegion } from '../../../src/memory/region.ts';
 import { loadLinux } from '../../../src/os/linux/system-call.ts';
+import { Errno } from '../../native/failures.ts';
 import { DAMAGED, isNoise, KEPT, noise, overwrite, PAGES } from '../noise.ts';
 import { damageStored } from '../stored-bytes.ts';
+import { failuresOf } from '../stress-failures.ts';
 
 const MiB = 2 ** 20;
 const PAGE = 4096;
@@ -41,12 +43,16 @@ function check(isSo: boolean, claim: string): void {
 }
 
 /** Evicts all pages but one, does the damage, checks that the resident page is intact, then accesses a damaged page. */
-function touchDamaged(hasFile: boolean, damage: () => void, others: readonly number[]): void {
+function touchDamaged(
+  hasFile: boolean,
+  damage: (control: SharedArrayBuffer) => void,
+  others: readonly number[],
+): void {
   const { swap, region } = filled(PAGES, hasFile ? MiB : 64 * MiB, hasFile);
   region.evict();
   check(!hasFile || swap.stats().devicePages > PAGES / 2, 'most pages are in the file');
-  check(isNoise(page(region, KEPT), KEPT), 'a page comes back before the damage');
-  damage();
+  check(isNoise(page(region, KEPT), KEPT), 'a page is swapped in before the damage');
+  damage(swap.control!);
   check(isNoise(page(region, KEPT), KEPT), 'a page that is in memory is fine');
   for (const other of others) check(isNoise(page(region, other), other), `page ${other} is fine`);
   process.stdout.write('others fine\n');
@@ -59,6 +65,17 @@ const caller = (control: SharedArrayBuffer): Caller =>
 
 const modes: Readonly<Record<string, () => void>> = {
   truncated: () => touchDamaged(true, () => truncateSync(path, PAGE), []),
+  'truncated, where calls fail': () => {
+    const calls = ['poison', 'wake', 'copy', 'pread'] as const;
+    touchDamaged(
+      true,
+      (control) => {
+        truncateSync(path, PAGE);
+        for (const call of calls) failuresOf(control).set(call, Errno.ENOMEM, 2);
+      },
+      [],
+    );
+  },
   overwritten: () => touchDamaged(true, () => overwrite(path), []),
   damaged: () =>
     touchDamaged(
@@ -101,15 +118,15 @@ const modes: Readonly<Record<string, () => void>> = {
     region.evict();
     const { devicePages, overBudget, refused } = swap.stats();
     const { residentBytes, lostPages } = region.stats();
-    check(devicePages > 0 && devicePages < pages / 2, 'the file took some pages');
+    check(devicePages > 0 && devicePages < pages / 2, 'some pages are in the file');
     check(overBudget > 0, 'the budget was exceeded');
     check(refused > 0, 'pages were refused');
-    check(residentBytes > pages * PAGE * 0.5, 'pages that no tier took stayed');
+    check(residentBytes > pages * PAGE * 0.5, 'pages that every tier refused are resident');
     check(lostPages === 0, 'nothing is lost');
     for (let i = 0; i < pages; i++) check(isNoise(page(region, i), i), `page ${i} is fine`);
     region.discard({ offset: 0, length: (pages / 2) * PAGE });
     const out = region.evict();
-    check(out > 0, 'discarding pages makes room again');
+    check(out > 0, 'discarding pages makes space again');
     for (let i = 0; i < pages; i++) {
       const isAsItWas = i < pages / 2 ? page(region, i)[0] === 0 : isNoise(page(region, i), i);
       check(isAsItWas, `page ${i} is intact after others were discarded`);

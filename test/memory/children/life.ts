@@ -125,7 +125,7 @@ const modes: Readonly<Record<string, () => void | Promise<void>>> = {
       pinned[Symbol.dispose]();
     }
     const written = new Float64Array(new Uint8Array(readFileSync(path)).buffer);
-    if (written[1000] !== 1000) throw new Error('what was written is what the region holds');
+    if (written[1000] !== 1000) throw new Error('the region has the written contents');
     process.stdout.write('intact\n');
   },
 };

@@ -1,0 +1,21 @@
+/** What the engine answers to a call of the program. */
+import { SwapError } from '../base/errors.ts';
+import { RangeResult } from '../pager/ops.ts';
+import { CallOp, CallResult } from './control-block.ts';
+
+/** True: the error is the result of the call, because nothing was changed. Other errors end the process. */
+export const isCallerError = (error: unknown, op: CallOp): error is SwapError =>
+  error instanceof SwapError &&
+  (op === CallOp.map ||
+    op === CallOp.enter ||
+    op === CallOp.adopt ||
+    op === CallOp.adoptBuffer ||
+    error.code === 'ERR_IO_ENDED' ||
+    error.code.startsWith('ERR_ARG_'));
+
+export const callResultOf = (range: RangeResult): CallResult =>
+  range === RangeResult.done
+    ? CallResult.ok
+    : range === RangeResult.noSpace
+      ? CallResult.noSpace
+      : CallResult.lost;

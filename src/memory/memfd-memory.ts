@@ -1,0 +1,105 @@
+/**
+ * The memory of a region without userfaultfd: a memory file, of which resident pages are mapped at the region's addresses.
+ * All other addresses are mapped behind the end of the file, where an access raises SIGBUS (native/memfd.h). Native code
+ * maps and unmaps pages; this class makes the file, moves adopted memory into it, and ends it.
+ *
+ *   file    page 0 .. pages - 1 │ end
+ *   memory  resident ▶ its page   other ▶ pages + its page
+ *
+ * Invariant: when the file gets twice its size, what is not mapped becomes ordinary memory, zeros, with the protection that
+ * V8 gave it. So a region ends without access to its addresses.
+ * Sources: mmap(2), memfd_create(2), ftruncate(2).
+ */
+import { assert } from '../base/assert.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import type { NativeCall } from '../os/koffi.ts';
+import { type Mapping, Protection } from '../os/linux/mapping.ts';
+import { callError, type Linux } from '../os/linux/system-call.ts';
+import { BATCH_PAGES } from '../pager/evictor.ts';
+import type { UffdFrames } from './uffd-memory.ts';
+
+export interface MemfdMemoryOptions {
+  readonly address: number;
+  readonly pages: number;
+  readonly linux: Linux;
+  readonly mapping: Mapping;
+  readonly frames: UffdFrames;
+}
+
+export class MemfdMemory {
+  readonly address: number;
+  readonly pages: number;
+  readonly fd: number;
+  readonly #linux: Linux;
+  readonly #mapping: Mapping;
+  readonly #frames: UffdFrames;
+  readonly #pread: NativeCall;
+  readonly #pwrite: NativeCall;
+  #isMapped = false;
+
+  /** Makes the file; the memory stays as it is until map(). */
+  constructor({ address, pages, linux, mapping, frames }: MemfdMemoryOptions) {
+    this.address = address;
+    this.pages = pages;
+    this.#linux = linux;
+    this.#mapping = mapping;
+    this.#frames = frames;
+    this.#pread = linux.bind('int64_t pread(int fd, uintptr_t to, size_t bytes, int64_t position)');
+    this.#pwrite = linux.bind(
+      'int64_t pwrite(int fd, uintptr_t from, size_t bytes, int64_t position)',
+    );
+    this.fd = mapping.createMemoryFile('frontswap', pages * PAGE_BYTES);
+  }
+
+  /** Copies a page of the memory to the file, before map(). */
+  keep(page: number): void {
+    assert(!this.#isMapped, 'the memory is not mapped yet');
+    const at = page * PAGE_BYTES;
+    const done = this.#pwrite(this.fd, this.address + at, PAGE_BYTES, at);
+    if (done !== PAGE_BYTES) throw callError('pwrite', this.#linux.errno(), { page });
+  }
+
+  /** Replaces the memory: accesses to the first `accessible` pages raise SIGBUS, those to others SIGSEGV. */
+  map(accessible: number): void {
+    const { fd, pages } = this;
+    const end = pages * PAGE_BYTES;
+    this.#isMapped = true;
+    const protection = Protection.none;
+    this.#mapping.mapFile(end, { fd, address: this.address, position: end, protection });
+    if (accessible > 0)
+      this.#mapping.protect(this.address, accessible * PAGE_BYTES, Protection.readWrite);
+  }
+
+  /** Copies pages to the frames `frame` .. */
+  copyOut(page: number, count: number, frame: number): void {
+    assert(frame + count <= BATCH_PAGES, 'frame + count <= BATCH_PAGES');
+    const bytes = count * PAGE_BYTES;
+    const to = this.#frames.addressOf(frame);
+    for (let done = 0; done < bytes; ) {
+      const read = this.#pread(this.fd, to + done, bytes - done, page * PAGE_BYTES + done);
+      if (read <= 0) throw callError('pread', this.#linux.errno(), { page, count });
+      done += read;
+    }
+  }
+
+  /** Makes the range ordinary memory; pages that are not resident read as zeros. */
+  unregister(accessible: number): void {
+    if (!this.#isMapped) return;
+    const { fd, address } = this;
+    if (accessible > 0) this.#mapping.mapFile(accessible * PAGE_BYTES, { fd, address });
+    this.unregisterFreed();
+  }
+
+  /** As unregister(), for memory that may be unmapped, or mapped by others, since. Does not access it. */
+  unregisterFreed(): void {
+    this.#mapping.resizeFile(this.fd, 2 * this.pages * PAGE_BYTES);
+  }
+
+  wake(): void {}
+
+  poison(): void {}
+
+  close(): void {
+    this.#linux.close(this.fd);
+  }
+}

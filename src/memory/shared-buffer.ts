@@ -1,0 +1,17 @@
+/** A SharedArrayBuffer that can be paged: its pages are its own. */
+
+/** ES2024's growable SharedArrayBuffer: Node 20 has it, the types of es2023 do not. */
+interface GrowableShared extends SharedArrayBuffer {
+  grow(bytes: number): void;
+}
+const Growable = SharedArrayBuffer as unknown as new (
+  bytes: number,
+  options: { readonly maxByteLength: number },
+) => GrowableShared;
+
+/** New shared memory. A growable buffer is page-aligned, unlike one of fixed length, and uses memory only where it is accessed. */
+export function growShared(bytes: number): SharedArrayBuffer {
+  const memory = new Growable(0, { maxByteLength: bytes });
+  memory.grow(bytes);
+  return memory;
+}

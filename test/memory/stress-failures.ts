@@ -1,0 +1,51 @@
+/** For the stress program: system calls of native code fail in turn, each with each error. */
+import type { Prng } from '../../src/base/prng.ts';
+import { ControlBlock } from '../../src/memory/control-block.ts';
+import { controlStruct } from '../../src/native/layout.ts';
+import { Mapping } from '../../src/os/linux/mapping.ts';
+import { loadLinux } from '../../src/os/linux/system-call.ts';
+import { Errno, type FailingCall, Failures, failingCalls } from '../native/failures.ts';
+
+const errors = [Errno.EAGAIN, Errno.ENOENT, Errno.ENOMEM, Errno.EINTR];
+
+/** @param control of a swap whose faults native code serves */
+export function failuresOf(control: SharedArrayBuffer): Failures {
+  const { linux } = loadLinux();
+  const { nativeAt } = new ControlBlock(linux, control);
+  if (linux === null || nativeAt === 0) throw new Error('no native code serves faults');
+  const view = new Mapping(linux).viewOf(nativeAt, controlStruct.bytes & ~3);
+  return new Failures(new Int32Array(view));
+}
+
+/** Steps through every call and error; one call fails at a time. */
+export class FailingCalls {
+  /** Calls that have failed, by name. */
+  readonly calls: Partial<Record<FailingCall, number>> = {};
+  readonly #failures: Failures;
+  readonly #prng: Prng;
+  #at = 0;
+  #every = 0;
+
+  constructor(control: SharedArrayBuffer, prng: Prng) {
+    this.#failures = failuresOf(control);
+    this.#prng = prng;
+  }
+
+  /** Lets the next call fail, now and then, in place of the last. */
+  step(): void {
+    this.stop();
+    this.#at++;
+    const errno = errors[Math.floor(this.#at / failingCalls.length) % errors.length]!;
+    this.#every = 2 + this.#prng.below(6);
+    this.#failures.set(this.#call, errno, this.#every);
+  }
+
+  stop(): void {
+    const calls = this.#failures.set(this.#call, 0, 0);
+    this.calls[this.#call] = (this.calls[this.#call] ?? 0) + Math.ceil(calls / this.#every || 0);
+  }
+
+  get #call(): FailingCall {
+    return failingCalls[this.#at % failingCalls.length]!;
+  }
+}
