@@ -86,5 +86,5 @@ type StreamAddress = {
     readonly host: string;
     readonly port: number;
 };
-function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean, onShard?: OnShard): StoreBackend;
 function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null;

@@ -1,8 +1,34 @@
 // frontswap/tmem: what it exports. Written by scripts/api-docs.mjs; a change here is a change of the interface.
 
+class BlockingPool implements Disposable {
+    constructor(options: BlockingPoolOptions);
+    get isUp(): boolean;
+    start(): void;
+    put(oid: Uint32Array, index: number, source: Uint8Array, at: number): TmemPutResult;
+    get(oid: Uint32Array, index: number, target: Uint8Array, at: number): TmemGetResult;
+    flushPage(oid: Uint32Array, index: number): TmemFlushResult;
+    flushObject(oid: Uint32Array): TmemFlushResult;
+    putMany(keys: Uint32Array, count: number, source: Uint8Array, at: number, results: Uint8Array): number;
+    getMany(keys: Uint32Array, count: number, target: Uint8Array, at: number, results: Uint8Array): number;
+    flushMany(keys: Uint32Array, count: number, results: Uint8Array): number;
+    destroy(): TmemFlushResult;
+    [Symbol.dispose](): void;
+}
+interface BlockingPoolOptions {
+    readonly open: OpenStream;
+    readonly clock: Clock;
+    readonly uuid: string;
+    readonly persistent?: boolean;
+    readonly exclusiveGets?: boolean;
+    readonly leaseSeconds?: number;
+    readonly deadlineMs?: number;
+    readonly pauseMs?: number;
+    readonly pauseMsMax?: number;
+}
 class Budget {
-    readonly limitBytes: number;
-    constructor(limitBytes: number, parent?: Budget | null);
+    constructor(limitBytes: number, parent?: ParentBudget | null);
+    get limitBytes(): number;
+    setLimit(limitBytes: number): boolean;
     get usedBytes(): number;
     get peakBytes(): number;
     reserve(bytes: number): boolean;
@@ -27,7 +53,10 @@ const NewPoolError: {
     readonly tooMany: -2;
     readonly sharedPersistent: -3;
     readonly tooManyShared: -4;
+    readonly otherKind: -5;
 };
+type OpenStream = (memory: Uint8Array, timeoutMs: number) => Stream;
+type OpenStreamSocket = (address: StreamAddress, memory: Uint8Array, timeoutMs: number) => StreamSocket;
 interface PageComparer {
     readonly page: Uint8Array;
     readonly candidate: Uint8Array;
@@ -40,10 +69,14 @@ interface PageStore {
     readonly slots: number;
     readonly storedBytes: number;
     readonly usedBytes: number;
-    put(slot: Slot, source: Uint8Array, at: number): PutResult;
+    put(slot: Slot, source: Uint8Array, at: number, isRaw: boolean): PutResult;
     get(slot: Slot, target: Uint8Array, at: number): GetResult;
     drop(slot: Slot): boolean;
     maintain(changed: number): boolean;
+}
+interface ParentBudget {
+    reserve(bytes: number): boolean;
+    release(bytes: number): void;
 }
 interface PoolOptions {
     readonly persistent?: boolean;
@@ -75,10 +108,17 @@ class Save implements Disposable {
     finish(sink: Sink): number;
 }
 type Sink = (chunk: Uint8Array) => void;
+interface SocketPoolOptions {
+    readonly persistent?: boolean;
+    readonly exclusiveGets?: boolean;
+    readonly uuid?: string;
+    readonly leaseSeconds?: number;
+}
 class Store {
     readonly slots: number;
     constructor(options: StoreOptions);
     put(slot: Slot, source: Uint8Array, at: number, payloadMax?: number): PutResult;
+    putRaw(slot: Slot, source: Uint8Array, at: number): PutResult;
     putWord(slot: Slot, low: number, high: number): PutResult;
     get(slot: Slot, target: Uint8Array, at: number): GetResult;
     drop(slot: Slot): boolean;
@@ -95,10 +135,11 @@ class Store {
     formatOf(slot: Slot): PageFormat;
     isZero(slot: Slot): boolean;
     counter(at: number): number;
+    get adopted(): Adopted;
     get storedPages(): number;
     get usedBytes(): number;
     maintain(changed: number): boolean;
-    compactIdle(): boolean;
+    compactIdle(share?: number): boolean;
     releaseAll(): void;
     verify(): void;
 }
@@ -109,6 +150,24 @@ interface StoreOptions {
     readonly dense?: CodecFactory | null;
     readonly release?: PageReleaseFactory;
     readonly startsEmpty?: boolean;
+    readonly onShard?: OnShard | undefined;
+    readonly images?: ShardImages | undefined;
+}
+interface Stream extends Disposable {
+    send(at: number, length: number, timeoutMs: number): number;
+    receive(at: number, length: number, timeoutMs: number): number;
+}
+type StreamAddress = {
+    readonly path: string;
+} | {
+    readonly host: string;
+    readonly port: number;
+};
+interface SwapPool {
+    put(oid: Uint32Array, index: number, page: Uint8Array, at: number): TmemPutResult;
+    get(oid: Uint32Array, index: number, page: Uint8Array, at: number): TmemGetResult;
+    flushPage(oid: Uint32Array, index: number): TmemFlushResult;
+    flushObject(oid: Uint32Array): TmemFlushResult;
 }
 class Tmem {
     readonly index: PageIndex;
@@ -117,16 +176,18 @@ class Tmem {
     destroyClient(id: number): boolean;
     setWeight(client: number, weight: number): void;
     setCap(client: number, cap: number): void;
+    setCompress(client: number, compress: boolean): void;
     freeze(client: number): void;
     thaw(client: number): void;
     authorise(client: number, uuid: string): void;
     deauthorise(client: number, uuid: string): void;
     newPool(client: number, options?: PoolOptions, at?: number): number;
     destroyPool(client: number, pool: number): TmemFlushResult;
+    emptyPool(client: number, pool: number, pagesMax: number): TmemFlushResult;
     put(client: number, pool: number, oid: Uint32Array, index: number, source: Uint8Array, at: number): TmemPutResult;
     get(client: number, pool: number, oid: Uint32Array, index: number, target: Uint8Array, at: number): TmemGetResult;
     flushPage(client: number, pool: number, oid: Uint32Array, index: number): TmemFlushResult;
-    flushObject(client: number, pool: number, oid: Uint32Array): TmemFlushResult;
+    flushObject(client: number, pool: number, oid: Uint32Array, pagesMax?: number): TmemFlushResult;
     putMany(client: number, pool: number, keys: Uint32Array, count: number, source: Uint8Array, at: number, results: Uint8Array): number;
     getMany(client: number, pool: number, keys: Uint32Array, count: number, target: Uint8Array, at: number, results: Uint8Array): number;
     get freeableBytes(): number;
@@ -147,16 +208,45 @@ class TmemCleancache implements CleancacheBackend {
     invalidateInode(pool: number, key: Uint32Array): void;
     invalidateFs(pool: number): void;
 }
+class TmemClient implements Disposable {
+    private constructor();
+    static connect(path: string, options?: TmemClientOptions): Promise<TmemClient>;
+    get isUp(): boolean;
+    newPool(options?: SocketPoolOptions): Promise<TmemClientPool>;
+    [Symbol.dispose](): void;
+    close(): void;
+    request<T>({ op, pool, count }: {
+        readonly op: Op;
+        readonly pool: number;
+        readonly count: number;
+    }, write: (writer: RequestWriter, id: number) => void, read: (reader: ReplyReader) => T): Promise<T>;
+}
+interface TmemClientOptions {
+    readonly inFlightMax?: number;
+}
+class TmemClientPool {
+    constructor(client: TmemClient, number: number);
+    put(oid: Uint32Array, index: number, source: Uint8Array, at?: number): Promise<TmemPutResult>;
+    get(oid: Uint32Array, index: number, target: Uint8Array, at?: number): Promise<TmemGetResult>;
+    flushPage(oid: Uint32Array, index: number): Promise<TmemFlushResult>;
+    flushObject(oid: Uint32Array): Promise<TmemFlushResult>;
+    destroy(): Promise<TmemFlushResult>;
+    putMany(keys: Uint32Array, count: number, source: Uint8Array, at: number, results: Uint8Array): Promise<number>;
+    getMany(keys: Uint32Array, count: number, target: Uint8Array, at: number, results: Uint8Array): Promise<number>;
+}
 const TmemFlushResult: {
     readonly done: 0;
     readonly doneFrozen: 1;
     readonly noPool: 2;
+    readonly more: 3;
+    readonly down: 4;
 };
 type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
 class TmemFrontswap implements FrontswapBackend {
     readonly name = "tmem";
     constructor(tmem: Tmem, client: number);
-    init(type: number, _slots: number): void;
+    constructor(pool: SwapPool);
+    init(type: number, slots: number): void;
     store(type: number, offset: number, page: Uint8Array, at: number): boolean;
     load(type: number, offset: number, page: Uint8Array, at: number): LoadResult;
     invalidatePage(type: number, offset: number): void;
@@ -168,6 +258,7 @@ const TmemGetResult: {
     readonly poolEmpty: 2;
     readonly corrupt: 3;
     readonly noPool: 4;
+    readonly down: 5;
 };
 type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
 interface TmemOptions {
@@ -180,6 +271,7 @@ interface TmemOptions {
     readonly sharing?: 'authorised' | 'everyone';
     readonly frozenPuts?: 'drop' | 'replace';
     readonly evictionsPerPut?: number;
+    readonly sharedPools?: number;
     readonly seed?: number;
 }
 const TmemPutResult: {
@@ -189,6 +281,8 @@ const TmemPutResult: {
     readonly noSpace: 3;
     readonly noRows: 4;
     readonly noPool: 5;
+    readonly down: 6;
 };
 type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
+function streamSockets(platform: NodeJS.Platform): OpenStreamSocket | null;
 const tmemStore: (store: Store) => PageStore;

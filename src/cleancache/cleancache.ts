@@ -12,7 +12,7 @@
  * Invariants
  * - put-put-get: after a second put the first page is not found. If the backend refuses it, the page is invalidated.
  * - Every invalidate reaches the backend, also for pages that it should not have.
- * - There is one backend, and it stays. Each row in use has a pool unless the backend had none.
+ * - There is one backend; it cannot be unregistered. Each row in use has a pool unless the backend had none.
  *
  * Cost: one table read plus the backend; one comparison without a backend. put, get and invalidate allocate nothing.
  * Left out: locks. The caller serialises calls for the same page, as the kernel does with the page lock.
@@ -91,7 +91,7 @@ export class Cleancache {
   }
 
   /**
-   * Registers the backend, which stays, and creates a pool for every mounted filesystem.
+   * Registers the backend permanently and creates a pool for every mounted filesystem.
    * @throws SwapError ERR_ARG_CONFLICT: there is a backend
    */
   register(backend: CleancacheBackend): void {

@@ -1,5 +1,5 @@
 /**
- * What a cleancache backend must be. The front end (cleancache.ts) owns this interface; tmem's ephemeral pools implement
+ * The interface of a cleancache backend. The front end (cleancache.ts) owns it; tmem's ephemeral pools implement
  * it (kernel: struct cleancache_ops).
  *
  * Every cached page is a clean copy of file data, so a backend may drop it at any time. It must not be found again after

@@ -69,10 +69,7 @@ const specs: Readonly<Record<FrontswapCounter, CounterSpec>> = {
   shrunkPages: pagesOf('read back into memory by shrink()'),
 };
 
-/**
- * The frontswap front end: offers swapped-out pages to its backends, and tracks which slots they
- * hold.
- */
+/** The frontswap front end: offers swapped-out pages to its backends, and tracks which slots they store. */
 export class Frontswap {
   readonly counters: Counters<FrontswapCounter> = new Counters<FrontswapCounter>(specs);
   readonly #at: Readonly<Record<FrontswapCounter, number>> = this.counters.index;
@@ -236,7 +233,7 @@ export class Frontswap {
   /** Writeback has written the slot's page to the device: drops frontswap's copy. */
   completeWriteback(type: number, offset: number): void {
     const isDropped = this.has(type, offset) && this.#clear(type, offset);
-    assert(isDropped, 'frontswap has the page that was written back');
+    assert(isDropped, 'a page that was written back is stored in frontswap');
     this.#count[this.#at.writtenBack]! += 1;
     this.#invalidate(type, offset);
   }
@@ -313,9 +310,9 @@ export class Frontswap {
     }
     assert(this.#allPages === all, 'currPages = sum over the areas');
     const n = this.counters.snapshot();
-    const gone =
+    const removed =
       n.dupInvalidates + n.invalidates + n.exclusiveLoads + n.loadsToDevice + n.writtenBack;
-    assert(all === n.succStores - gone - n.areaInvalidates, 'pages = stored - dropped');
+    assert(all === n.succStores - removed - n.areaInvalidates, 'pages = stored - dropped');
     const answered = n.loadHits + n.loadsToDevice + n.loadsLost + n.loadsDamaged;
     assert(n.loads === answered, 'loads = hits + to device + lost + damaged');
   }
@@ -352,7 +349,7 @@ export class Frontswap {
     for (let i = 0; i < this.#backends.length; i++) this.#backends[i]!.invalidatePage(type, offset);
   }
 
-  /** No backend could load an accepted page: absent if it was written through, otherwise an error that stays. */
+  /** No backend could load an accepted page: absent if it was written through, otherwise corrupt at every load. */
   #notLoaded(type: number, offset: number, reason: 'loadsLost' | 'loadsDamaged'): LoadResult {
     const through = this.#through[type]?.[offset >>> 5] ?? 0;
     if ((through & (1 << (offset & 31))) === 0) {

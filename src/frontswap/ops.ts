@@ -1,5 +1,5 @@
 /**
- * What a frontswap backend must be. The front end (frontswap.ts) owns this interface; the page store, tmem pools and
+ * The interface of a frontswap backend. The front end (frontswap.ts) owns it; the page store, tmem pools and
  * remote pages implement it, and the swap core does not know which one it uses (kernel: struct frontswap_ops, 3.5 on).
  *
  * Everything is synchronous: when a call returns, the page is stored or refused. A backend may move pages later as long
@@ -26,7 +26,7 @@ export type LoadResult = (typeof LoadResult)[keyof typeof LoadResult];
 export interface ColdPages {
   /**
    * First slot of [from, to) whose page has at least this age and is worth writing to the device; -1: none.
-   * @param incompressibleOnly only pages that compression made no smaller
+   * @param incompressibleOnly only pages that are stored uncompressed
    */
   coldest(from: number, to: number, age: number, incompressibleOnly: boolean): number;
   /** Ages the pages of [from, to) by one. */
@@ -36,7 +36,7 @@ export interface ColdPages {
 /** Stores the pages of swap areas, by area type and slot offset. */
 export interface FrontswapBackend {
   readonly name: string;
-  /** An area of `slots` slots was switched on, or was on when the backend was registered. It holds no page. */
+  /** An area of `slots` slots was switched on, or was on when the backend was registered. It has no pages. */
   init(type: number, slots: number): void;
   /** Copies the page, or refuses it and returns false, for any reason. The slot is empty: the front end invalidated it. */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean;

@@ -1,10 +1,10 @@
 /**
- * One connection to the remote machine, with a deadline per exchange and a circuit breaker that limits reconnects.
+ * One blocking connection to a peer that stores pages, with a deadline per exchange and a circuit breaker that limits reconnects.
  *
  *   ready()     true if the connection is up; reconnects once the pause is over
  *   writer      stages the commands of one exchange
  *   send()      sends them; the deadline of the exchange starts
- *   token()     reads the replies, one token at a time
+ *   token()     reads the replies, one token or frame at a time
  *
  *   up ── late, closed, malformed ──▶ down ── pause, connect, handshake ──▶ up
  *         pause: none after the first failure, then pauseMs, doubled by each further failure up to pauseMsMax
@@ -21,7 +21,6 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { SwapError } from '../base/errors.ts';
 import type { OpenStream, Stream } from './ops.ts';
-import { RespReader, RespWriter, Token } from './resp.ts';
 
 /** Why the last connection ended. */
 export const LinkEnd = {
@@ -37,6 +36,26 @@ export const LinkEnd = {
 } as const;
 export type LinkEnd = (typeof LinkEnd)[keyof typeof LinkEnd];
 
+/** Commands staged in the send window. */
+export interface LinkWriter {
+  /** Position of the next byte. */
+  readonly at: number;
+  readonly writtenBytes: number;
+  clear(): void;
+}
+
+/** The first two results of LinkReader.read(); the others are the protocol's. */
+const INCOMPLETE = 0;
+const MALFORMED = 1;
+
+/** Reads tokens from received bytes. */
+export interface LinkReader {
+  /** Reads the token at `from`. @returns 0 if it is incomplete, 1 if it is malformed, else what it is */
+  read(from: number, to: number): number;
+  /** First byte after the token. */
+  readonly next: number;
+}
+
 /** Byte ranges of the memory for commands and replies. */
 export interface LinkWindows {
   readonly sendAt: number;
@@ -45,7 +64,11 @@ export interface LinkWindows {
   readonly receiveBytes: number;
 }
 
-export interface LinkOptions {
+export interface LinkOptions<Writer extends LinkWriter, Reader extends LinkReader> {
+  /** Over the send window. */
+  readonly writer: Writer;
+  /** Over the memory. */
+  readonly reader: Reader;
   readonly open: OpenStream;
   readonly clock: Clock;
   readonly memory: Uint8Array;
@@ -61,10 +84,10 @@ export interface LinkOptions {
 
 const NS_PER_MS = 1_000_000;
 
-export class Link implements Disposable {
-  readonly writer: RespWriter;
-  readonly reader: RespReader;
-  readonly #options: LinkOptions;
+export class Link<Writer extends LinkWriter, Reader extends LinkReader> implements Disposable {
+  readonly writer: Writer;
+  readonly reader: Reader;
+  readonly #options: LinkOptions<Writer, Reader>;
   readonly #from: number;
   readonly #to: number;
   #stream: Stream | null = null;
@@ -79,12 +102,11 @@ export class Link implements Disposable {
   #end: LinkEnd = LinkEnd.none;
   #cause: SwapError | null = null;
 
-  constructor(options: LinkOptions) {
-    const { memory, windows } = options;
-    const { sendAt, sendBytes, receiveAt, receiveBytes } = windows;
+  constructor(options: LinkOptions<Writer, Reader>) {
+    const { receiveAt, receiveBytes } = options.windows;
     this.#options = options;
-    this.writer = new RespWriter(memory, sendAt, sendAt + sendBytes);
-    this.reader = new RespReader(memory, receiveBytes);
+    this.writer = options.writer;
+    this.reader = options.reader;
     this.#from = receiveAt;
     this.#to = receiveAt + receiveBytes;
     this.#parsed = receiveAt;
@@ -150,13 +172,13 @@ export class Link implements Disposable {
     return this.#stream !== null;
   }
 
-  /** Reads the next token of the replies into `reader`. `incomplete`: the connection ended. Never returns `malformed`. */
-  token(): Token {
-    if (this.#stream === null) return Token.incomplete;
+  /** Reads the next token of the replies into `reader`. 0: the connection ended. Never returns 1, `malformed`. */
+  token(): ReturnType<Reader['read']> {
+    if (this.#stream === null) return INCOMPLETE as ReturnType<Reader['read']>;
     for (;;) {
-      const token = this.reader.read(this.#parsed, this.#filled);
-      if (token === Token.malformed) break;
-      if (token !== Token.incomplete) {
+      const token = this.reader.read(this.#parsed, this.#filled) as ReturnType<Reader['read']>;
+      if (token === MALFORMED) break;
+      if (token !== INCOMPLETE) {
         this.#parsed = this.reader.next;
         return token;
       }
@@ -166,12 +188,12 @@ export class Link implements Disposable {
         waitMs === 0 ? -1 : this.#io(this.#filled, this.#to - this.#filled, waitMs, false);
       if (got <= 0) {
         this.fail(got === 0 ? LinkEnd.closed : LinkEnd.late);
-        return Token.incomplete;
+        return INCOMPLETE as ReturnType<Reader['read']>;
       }
       this.#filled += got;
     }
     this.fail(LinkEnd.malformed);
-    return Token.incomplete;
+    return INCOMPLETE as ReturnType<Reader['read']>;
   }
 
   /** The exchange succeeded: resets the pause. */

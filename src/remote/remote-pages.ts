@@ -33,8 +33,8 @@ import { lz4 } from '../codec/lz4.ts';
 import { Link, LinkEnd, type LinkWindows } from './link.ts';
 import type { OpenStream } from './ops.ts';
 import { isRecordOf, type PageName, RECORD_BYTES_MAX, Record, sealRecord } from './page-record.ts';
-import { digitsOf, Token } from './resp.ts';
-import { Session } from './session.ts';
+import { digitsOf, RespReader, RespWriter, Token } from './resp.ts';
+import { type RespLink, Session } from './session.ts';
 
 /** Slots per hash on the remote machine. */
 export const CHUNK_SHIFT = 10;
@@ -128,7 +128,7 @@ export class RemotePages implements Disposable {
   readonly #kernels: Kernels;
   readonly #codec: PageCodec;
   readonly #filtered: FilteredCodec | null;
-  readonly #link: Link;
+  readonly #link: RespLink;
   readonly #session: Session;
   readonly #prefix: Uint8Array;
   readonly #page: Uint8Array;
@@ -155,6 +155,8 @@ export class RemotePages implements Disposable {
       open: options.open,
       clock,
       memory: this.memory,
+      writer: new RespWriter(this.memory, SEND_AT, SEND_AT + SEND_BYTES),
+      reader: new RespReader(this.memory, RECEIVE_BYTES),
       windows,
       deadlineMs: options.deadlineMs ?? 500,
       pauseMs: options.pauseMs ?? 100,
@@ -273,7 +275,7 @@ export class RemotePages implements Disposable {
     return true;
   }
 
-  /** Sends what is staged; as many replies follow, each read by readReply(). */
+  /** Sends the staged commands. Call readReply() once per command. */
   send(): void {
     this.#unanswered = this.#staged;
     this.#staged = 0;

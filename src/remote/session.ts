@@ -20,7 +20,10 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { printable } from '../base/printable.ts';
 import { type Link, LinkEnd } from './link.ts';
-import { Token } from './resp.ts';
+import { type RespReader, type RespWriter, Token } from './resp.ts';
+
+/** A connection that speaks RESP2. */
+export type RespLink = Link<RespWriter, RespReader>;
 
 export interface SessionOptions {
   /** Checked by RemotePages: 1 to 64 letters, digits, `_` and `-`. */
@@ -39,19 +42,19 @@ const NS_PER_MS = 1_000_000;
 const SCAN_COUNT = 256;
 const KEYS_MAX = 4096;
 const UNLINK_KEYS = 64;
-/** A sweep step leaves what it cannot do in this time to the next scan. */
+/** Time limit of a sweep step; the next scan finds the keys that it did not reach. */
 const STEP_MS = 500;
 /** Steps of a scan before it pauses. */
 const SCANS_MAX = 4096;
 /** Longest part of an error reply in a message. */
 const REPLY_BYTES_MAX = 80;
-/** What an error message escapes: a reply is bytes of an unknown encoding. */
+/** Characters escaped in error messages: a reply is bytes of an unknown encoding. */
 const NOT_ASCII = /[^ -~]/g;
 
 export class Session {
   /** Prefix of every key of this boot. */
   readonly prefix: string;
-  readonly #link: Link;
+  readonly #link: RespLink;
   readonly #clock: Clock;
   readonly #options: SessionOptions;
   readonly #leaseKey: string;
@@ -68,7 +71,7 @@ export class Session {
   #sweptKeys = 0;
   #unfit = '';
 
-  constructor(link: Link, clock: Clock, options: SessionOptions) {
+  constructor(link: RespLink, clock: Clock, options: SessionOptions) {
     const { client, boot } = options;
     this.#link = link;
     this.#clock = clock;
@@ -136,7 +139,7 @@ export class Session {
     return policy === 'noeviction' || this.#isUnfit(`its maxmemory-policy is ${policy}`);
   }
 
-  /** Takes the lease. A full machine refuses it and can still be read from. */
+  /** Acquires the lease. A full machine refuses it, but its pages can still be read. */
   #takeLease(): boolean {
     const { writer } = this.#link;
     writer.command(5);
@@ -214,7 +217,7 @@ export class Session {
     let pauseMs = this.#options.leaseMs;
     if (isOver) {
       this.#cursor = '';
-      // A boot that has just died still holds its lease: scan again after it.
+      // The lease of a boot that has just died has not expired yet: scan again after it has.
       if (!this.#isAnyLeft) pauseMs = Number.POSITIVE_INFINITY;
       this.#isAnyLeft = false;
     }

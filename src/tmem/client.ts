@@ -23,6 +23,8 @@ export class Client implements AgeList {
   /** Most pages charged to it, 0 = no cap. */
   cap: number;
   frozen = false;
+  /** False: its pages are stored raw. */
+  compress = true;
   /** A Save of this client exists. */
   isBeingSaved = false;
   /** The list of ephemeral pages charged to it. */

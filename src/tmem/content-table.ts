@@ -78,15 +78,17 @@ export class ContentTable {
   /**
    * Stores the page as a new content without references; returns its row, or 0 if the store refuses. With a scope other
    * than NO_SCOPE the page is the one that findEqual() has loaded into the comparer.
+   * @param isRaw do not compress the page
    */
-  store(scope: number, source: Uint8Array, at: number): number {
+  store(scope: number, source: Uint8Array, at: number, isRaw: boolean): number {
     if (this.isFull) return 0;
     const words = this.#words;
     const row = this.#free === 0 ? this.#end : this.#free;
     const before = this.#store.storedBytes;
     const isShared = scope !== NO_SCOPE;
     const page = isShared ? this.#comparer!.page : source;
-    if (this.#store.put(storeSlot(row), page, isShared ? 0 : at) === PutResult.refused) return 0;
+    if (this.#store.put(storeSlot(row), page, isShared ? 0 : at, isRaw) === PutResult.refused)
+      return 0;
     const payload = this.#store.storedBytes - before;
     const w = row * ROW;
     if (this.#free === 0) this.#end++;

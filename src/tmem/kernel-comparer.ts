@@ -32,8 +32,8 @@ export class KernelComparer implements PageComparer {
   }
 
   load(source: Uint8Array, at: number): void {
-    const isWhole = at === 0 && source.length === PAGE_BYTES;
-    this.page.set(isWhole ? source : source.subarray(at, at + PAGE_BYTES));
+    const isOnePage = at === 0 && source.length === PAGE_BYTES;
+    this.page.set(isOnePage ? source : source.subarray(at, at + PAGE_BYTES));
     this.hashLow = this.#kernels.hash(PAGE_AT);
     this.hashHigh = this.#kernels.hashHigh();
   }

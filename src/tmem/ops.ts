@@ -1,6 +1,6 @@
 /**
- * What tmem needs: a page store, and a comparer of pages. Tables, policy and accounting are tmem's own; the store decides
- * where bytes are and how they are compressed.
+ * The interfaces that tmem calls: a page store and a page comparer. Tables, policy and accounting belong to tmem; the
+ * store decides where bytes are stored and how they are compressed.
  */
 import type { Slot } from '../base/units.ts';
 import type { GetResult, PutResult } from '../store/results.ts';
@@ -13,8 +13,11 @@ export interface PageStore {
   readonly storedBytes: number;
   /** Memory that the store uses, in bytes, including tables. */
   readonly usedBytes: number;
-  /** Copies source[at .. at + 4096) to an empty slot. `refused` leaves the slot empty. */
-  put(slot: Slot, source: Uint8Array, at: number): PutResult;
+  /**
+   * Copies source[at .. at + 4096) to an empty slot. `refused` leaves the slot empty.
+   * @param isRaw do not compress the page
+   */
+  put(slot: Slot, source: Uint8Array, at: number, isRaw: boolean): PutResult;
   /** Fills target[at .. at + 4096) only if `found`. */
   get(slot: Slot, target: Uint8Array, at: number): GetResult;
   /** Frees the slot's bytes before it returns; false: the slot was empty. */

@@ -87,6 +87,7 @@ export class PageIndex {
     at: number,
   ): TmemPutResult {
     const { owner } = pool;
+    const isRaw = !owner.compress;
     if (owner.cap !== 0)
       while (owner.chargedPages >= owner.cap)
         if (!this.#evictOldestOf(owner)) return TmemPutResult.capped;
@@ -99,11 +100,11 @@ export class PageIndex {
     let content = scope === NO_SCOPE ? 0 : contents.findEqual(scope, source, at);
     if (content !== 0) this.counters.values[hostAt.dedupedPuts]! += 1;
     else {
-      content = contents.store(scope, source, at);
+      content = contents.store(scope, source, at, isRaw);
       if (content === 0) this.counters.values[hostAt.lowMemory]! += 1;
       while (content === 0) {
         if (evictions-- === 0 || !this.#evict(true)) return TmemPutResult.noSpace;
-        content = contents.store(scope, source, at);
+        content = contents.store(scope, source, at, isRaw);
       }
       this.changes++;
     }
@@ -133,7 +134,12 @@ export class PageIndex {
 
   /** Drops all pages of the object; returns how many. */
   dropObject(object: number): number {
-    const count = this.objects.pagesOf(object);
+    return this.dropSome(object, Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Drops up to `pagesMax` pages of the object; returns how many. */
+  dropSome(object: number, pagesMax: number): number {
+    const count = Math.min(pagesMax, this.objects.pagesOf(object));
     for (let i = 0; i < count; i++) this.drop(this.objects.firstPageOf(object));
     return count;
   }

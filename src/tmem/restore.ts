@@ -6,9 +6,10 @@
  * stream is invalid, or this host has no space for it, the client is destroyed.
  */
 import { SwapError } from '../base/errors.ts';
+import { CAP_MAX, WEIGHT_MAX } from './options.ts';
 import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 import * as stream from './stream.ts';
-import { CAP_MAX, type Tmem, WEIGHT_MAX } from './tmem.ts';
+import type { Tmem } from './tmem.ts';
 
 /** Progress of a Restore. */
 export const RestoreState = {

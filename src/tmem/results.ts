@@ -4,6 +4,7 @@
  *
  * After any result of put() except `stored` the key is empty: the previous page is dropped too.
  */
+import { SwapError } from '../base/errors.ts';
 
 /** Result of a tmem put. */
 export const TmemPutResult = {
@@ -18,6 +19,8 @@ export const TmemPutResult = {
   noRows: 4,
   /** The pool or the client does not exist. */
   noPool: 5,
+  /** Only clients of the tmem socket: no reply, so it is unknown what is under the key; put or flush it again. */
+  down: 6,
 } as const;
 export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
 
@@ -30,6 +33,8 @@ export const TmemGetResult = {
   /** The stored bytes are damaged; the target is unchanged. A damaged ephemeral page is dropped, so later gets miss. */
   corrupt: 3,
   noPool: 4,
+  /** Only clients of the tmem socket: no reply. The page may still be there; the target is unchanged. */
+  down: 5,
 } as const;
 export type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
 
@@ -39,6 +44,10 @@ export const TmemFlushResult = {
   /** Done; the client is frozen. */
   doneFrozen: 1,
   noPool: 2,
+  /** Of a call with a maximum of pages: as many were dropped, others are left; call again. */
+  more: 3,
+  /** Only clients of the tmem socket: no reply, so it is unknown whether it was done. */
+  down: 4,
 } as const;
 export type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
 
@@ -49,9 +58,20 @@ export const NewPoolError = {
   tooMany: -2,
   /** Shared pools are ephemeral: one client must not be able to flush another's persistent pages. */
   sharedPersistent: -3,
-  /** The host has 16 shared pools. */
+  /** The host has as many shared pools as it may have. */
   tooManyShared: -4,
+  /** Of the tmem socket: a pool of the same name is of another kind. */
+  otherKind: -5,
 } as const;
 
 export const POOLS_PER_CLIENT = 16;
 export const SHARED_POOLS_MAX = 16;
+
+/** 32 hex digits in lower case. @throws SwapError ERR_ARG_VALUE */
+export function uuidOf(text: string): string {
+  const uuid = text.replaceAll('-', '').toLowerCase();
+  if (/^[0-9a-f]{32}$/.test(uuid)) return uuid;
+  throw new SwapError('ERR_ARG_VALUE', `uuid '${text}' is not valid; use 32 hex digits`, {
+    uuid: text,
+  });
+}

@@ -12,7 +12,8 @@ export const tmemStore = (store: Store): PageStore => ({
   get usedBytes() {
     return store.usedBytes;
   },
-  put: (slot, source, at) => store.put(slot, source, at),
+  put: (slot, source, at, isRaw) =>
+    isRaw ? store.putRaw(slot, source, at) : store.put(slot, source, at),
   get: (slot, target, at) => store.get(slot, target, at),
   drop: (slot) => store.drop(slot),
   maintain: (changed) => store.maintain(changed),

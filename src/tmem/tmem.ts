@@ -24,8 +24,18 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { Client, Pool } from './client.ts';
 import { clientAt, hostAt, poolAt } from './counters.ts';
 import { KernelComparer } from './kernel-comparer.ts';
-import type { PageComparer, PageStore } from './ops.ts';
-import { type Dedup, PageIndex } from './page-index.ts';
+import type { PageStore } from './ops.ts';
+import {
+  ALL_ONES,
+  CAP_MAX,
+  CLIENTS_MAX,
+  type ClientOptions,
+  type PoolOptions,
+  TMEM_OPTIONS,
+  type TmemOptions,
+  WEIGHT_MAX,
+} from './options.ts';
+import { PageIndex } from './page-index.ts';
 import {
   NewPoolError,
   POOLS_PER_CLIENT,
@@ -33,70 +43,12 @@ import {
   TmemFlushResult,
   TmemGetResult,
   TmemPutResult,
+  uuidOf,
 } from './results.ts';
 
 /** Words of a key in putMany() and getMany(): six of the object id, then the index. */
 export const KEY_WORDS = 7;
 const INDEX_WORD = 6;
-
-export const WEIGHT_MAX: number = 2 ** 20;
-export const CAP_MAX: number = 2 ** 31 - 1;
-const CLIENTS_MAX = 1024;
-/** The uuid with which a guest of Xen asks for a private pool. */
-const ALL_ONES = 'f'.repeat(32);
-
-/** Options of a tmem host: its store, table sizes and policies. */
-export interface TmemOptions {
-  readonly store: PageStore;
-  /** Most pages at a time, 1 .. 2^31 - 1; default: the slots of the store. More are possible if pages are equal. */
-  readonly pages?: number;
-  /** Most objects at a time, 1 .. 2^31 - 1; default: `pages`. */
-  readonly objects?: number;
-  /** Most clients at a time, 1 .. 1024; default 16. */
-  readonly clients?: number;
-  /** Which equal pages share bytes; default 'client', which hides from a client what others store. */
-  readonly dedup?: Dedup;
-  /** Hashes and compares pages; default: the WebAssembly kernels. */
-  readonly comparer?: PageComparer;
-  /** Which clients may join a shared pool; default 'authorised'. */
-  readonly sharing?: 'authorised' | 'everyone';
-  /** What a frozen client's put does to the page under its key: 'drop' it (default), or 'replace' it as Xen does. */
-  readonly frozenPuts?: 'drop' | 'replace';
-  /** Most ephemeral pages that one put evicts, 0 .. 2^31 - 1; default 256. */
-  readonly evictionsPerPut?: number;
-  /** Seed of the key hashes: a 32-bit number that clients cannot know. Default 0. */
-  readonly seed?: number;
-}
-
-/** Memory share and limit of one tmem client. */
-export interface ClientOptions {
-  /** Share of ephemeral memory relative to other clients, 0 .. 2^20; default 1. */
-  readonly weight?: number;
-  /** Most pages charged to the client, 0 .. 2^31 - 1; default 0: no cap. */
-  readonly cap?: number;
-}
-
-/** Kind of a new pool; the default is private and ephemeral. */
-export interface PoolOptions {
-  readonly persistent?: boolean;
-  /** Joins the shared pool with this 128-bit uuid (hex, with or without dashes). Without authorisation: a private pool. */
-  readonly shared?: string;
-  /** Persistent pools: a get removes the page, so the caller owns the only copy. */
-  readonly exclusiveGets?: boolean;
-}
-
-const TMEM_OPTIONS = [
-  'store',
-  'pages',
-  'objects',
-  'clients',
-  'dedup',
-  'comparer',
-  'sharing',
-  'frozenPuts',
-  'evictionsPerPut',
-  'seed',
-];
 
 /** A tmem host: clients, their pools, and the pages in them, stored in a PageStore. */
 export class Tmem {
@@ -105,6 +57,7 @@ export class Tmem {
   readonly #store: PageStore;
   readonly #everyoneShares: boolean;
   readonly #replaceFrozen: boolean;
+  readonly #sharedPoolsMax: number;
   #poolsMade = 0;
 
   /** @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE */
@@ -112,11 +65,12 @@ export class Tmem {
     checkOptions(options, 'Tmem(options)', TMEM_OPTIONS);
     const { store, pages = store.slots, objects = pages, clients = 16, seed = 0 } = options;
     const { dedup = 'client', evictionsPerPut = 256, sharing = 'authorised' } = options;
-    const { frozenPuts = 'drop' } = options;
+    const { frozenPuts = 'drop', sharedPools = SHARED_POOLS_MAX } = options;
     checkInteger('pages', pages, 1, CAP_MAX);
     checkInteger('objects', objects, 1, CAP_MAX);
     checkInteger('clients', clients, 1, CLIENTS_MAX);
     checkInteger('evictionsPerPut', evictionsPerPut, 0, CAP_MAX);
+    checkInteger('sharedPools', sharedPools, 1, CLIENTS_MAX * POOLS_PER_CLIENT);
     checkChoice('dedup', dedup, ['off', 'client', 'global']);
     checkChoice('sharing', sharing, ['authorised', 'everyone']);
     checkChoice('frozenPuts', frozenPuts, ['drop', 'replace']);
@@ -124,6 +78,7 @@ export class Tmem {
     const tables = { store, pages, objects, clients, dedup, comparer, evictionsPerPut, seed };
     this.index = new PageIndex(tables);
     this.#store = store;
+    this.#sharedPoolsMax = sharedPools;
     this.#everyoneShares = sharing === 'everyone';
     this.#replaceFrozen = frozenPuts === 'replace';
   }
@@ -164,6 +119,11 @@ export class Tmem {
     if (cap !== 0) this.index.evictDownTo(changed, cap);
   }
 
+  /** Whether pages that the client puts from now on are compressed. */
+  setCompress(client: number, compress: boolean): void {
+    this.#clientNamed(client).compress = compress;
+  }
+
   /** Refuses puts of the client until thaw(); gets and flushes still work. */
   freeze(client: number): void {
     this.#clientNamed(client).frozen = true;
@@ -198,10 +158,16 @@ export class Tmem {
     const local = at < 0 || owner.pools[at] !== null ? owner.pools.indexOf(null) : at;
     if (local < 0) return NewPoolError.tooMany;
     const { pools } = this.index;
-    let pool = uuid === '' ? null : (pools.find((p) => p?.uuid === uuid) ?? null);
+    let pool: Pool | null = null;
+    if (uuid !== '') {
+      let shared = 0;
+      for (let i = 0; i < pools.length && pool === null; i++) {
+        if (pools[i]?.uuid === uuid) pool = pools[i]!;
+        if (pools[i]?.isShared) shared++;
+      }
+      if (pool === null && shared >= this.#sharedPoolsMax) return NewPoolError.tooManyShared;
+    }
     if (pool === null) {
-      const isOneMore = pools.reduce((n, p) => n + (p?.isShared ? 1 : 0), 0) >= SHARED_POOLS_MAX;
-      if (uuid !== '' && isOneMore) return NewPoolError.tooManyShared;
       const number = pools.indexOf(null);
       assert(number >= 0, 'the table has a row for every pool of every client');
       const kind = { persistent, exclusiveGets: exclusiveGets || !persistent, uuid };
@@ -235,6 +201,22 @@ export class Tmem {
     table.pools[leaving.number] = null;
     table.counters.add('poolsFlushed', 1);
     return answer;
+  }
+
+  /**
+   * Drops objects of a pool until it is empty or about `pagesMax` pages were dropped, so that a large pool can be
+   * destroyed in steps. Returns `more` while pages are left.
+   */
+  emptyPool(client: number, pool: number, pagesMax: number): TmemFlushResult {
+    const found = this.poolOf(client, pool);
+    if (found === null) return TmemFlushResult.noPool;
+    const { index: table } = this;
+    for (let left = pagesMax; left > 0 && found.firstObject !== 0; ) {
+      const dropped = table.dropSome(found.firstObject, left);
+      found.counters.values[poolAt.flushedPages]! += dropped;
+      left -= dropped;
+    }
+    return found.firstObject === 0 ? TmemFlushResult.done : TmemFlushResult.more;
   }
 
   /** PUT_PAGE: stores a copy of source[at .. at + 4096). */
@@ -277,13 +259,25 @@ export class Tmem {
     return this.index.clients[client]!.frozen ? TmemFlushResult.doneFrozen : TmemFlushResult.done;
   }
 
-  /** FLUSH_OBJECT: drops all pages of the object. Cost: proportional to its pages. */
-  flushObject(client: number, pool: number, oid: Uint32Array): TmemFlushResult {
+  /**
+   * FLUSH_OBJECT: drops all pages of the object. Cost: proportional to its pages.
+   * @param pagesMax an object with more pages loses only as many, and the result is `more`
+   */
+  flushObject(
+    client: number,
+    pool: number,
+    oid: Uint32Array,
+    pagesMax: number = Number.MAX_SAFE_INTEGER,
+  ): TmemFlushResult {
     const found = this.#begin(client, pool);
     if (found === null) return TmemFlushResult.noPool;
     const { values } = found.counters;
-    values[poolAt.objectFlushes]! += 1;
     const object = this.index.objects.find(found.number, oid, 0);
+    if (object !== 0 && this.index.objects.pagesOf(object) > pagesMax) {
+      values[poolAt.flushedPages]! += this.index.dropSome(object, pagesMax);
+      return TmemFlushResult.more;
+    }
+    values[poolAt.objectFlushes]! += 1;
     if (object !== 0) {
       values[poolAt.flushedPages]! += this.index.dropObject(object);
       values[poolAt.goodObjectFlushes]! += 1;
@@ -483,13 +477,4 @@ export class Tmem {
     if (client !== null) return client;
     throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${id} does not exist`, { client: id });
   }
-}
-
-/** 32 hex digits in lower case. */
-function uuidOf(text: string): string {
-  const uuid = text.replaceAll('-', '').toLowerCase();
-  if (/^[0-9a-f]{32}$/.test(uuid)) return uuid;
-  throw new SwapError('ERR_ARG_VALUE', `uuid '${text}' is not valid; use 32 hex digits`, {
-    uuid: text,
-  });
 }

@@ -105,7 +105,7 @@ test('C5 invalidated pages, files and filesystems are not found again', () => {
   assert.equal(cache.counters.get('invalidates'), 3);
 });
 
-test('C6 invalidating a page that is not cached is no error', () => {
+test('C6 invalidating a page that is not cached is not an error', () => {
   const { cache, fs } = setUp();
   cache.put(fs, file, 0, A, 0);
   cache.invalidatePage(fs, file, 9);

@@ -257,7 +257,7 @@ function shrinker(front: Frontswap, asked: string[], frames: (type: number) => n
   };
 }
 
-test('C11 shrink asks area after area until the target is reached', () => {
+test('C11 shrink requests swap-ins from area after area until the target is reached', () => {
   const { front } = setUp();
   for (const type of [0, 1, 2, 4, 5, 31]) front.init(type, 10);
   for (const type of [0, 1, 2, 4, 5, 31])

@@ -7,7 +7,7 @@ import { BATCH_MAX, RemotePages, RemoteResult } from '../../src/remote/remote-pa
 import { FakePeer } from '../support/fakes/fake-peer.ts';
 import { BOOT } from '../support/fixtures/remote-rig.ts';
 
-test('the ring holds as many pages as it has entries', () => {
+test('the ring has space for one page per entry', () => {
   const queue = new FlushQueue(8);
   for (let i = 0; i < 8; i++) assert.equal(queue.addPage(1, i, 1), true, `page ${i}`);
   assert.equal(queue.addPage(1, 8, 1), false);
@@ -15,7 +15,7 @@ test('the ring holds as many pages as it has entries', () => {
   for (const entries of [0, 7, 12]) assert.throws(() => new FlushQueue(entries), InvariantError);
 });
 
-test('the queue holds 64 areas; the next one drops the oldest and returns how many of its chunks were left', () => {
+test('the queue has space for 64 areas; the next one drops the oldest and returns its number of remaining chunks', () => {
   const queue = new FlushQueue(8);
   const touched = (chunks: number): Uint8Array => new Uint8Array(5).fill(1, 0, chunks);
   assert.equal(queue.addArea(1, touched(0)), 0);
@@ -59,7 +59,7 @@ class Batches {
 }
 
 for (const count of [BATCH_MAX - 1, BATCH_MAX, BATCH_MAX + 1])
-  test(`${count} pages and as many chunks of an area go in batches of ${BATCH_MAX}, pages first, each once`, () => {
+  test(`${count} pages and the same number of chunks are sent in batches of ${BATCH_MAX}, pages first, each once`, () => {
     const queue = new FlushQueue(1024);
     for (let i = 0; i < count; i++) assert.ok(queue.addPage(1, i, 7));
     assert.equal(queue.addArea(2, new Uint8Array(count).fill(1)), 0);

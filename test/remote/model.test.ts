@@ -1,6 +1,6 @@
 /**
  * The remote tier against a naive map, in a random walk: stores, loads, frees, areas switched off and on, background steps,
- * and a machine that is full, slow, down or restarted empty. After each step every page is where the map says, and every
+ * and a server that is full, slow, down or restarted empty. After each step every page is where the model has it, and every
  * counter matches the commands seen on the connection.
  */
 import assert from 'node:assert/strict';
@@ -19,7 +19,7 @@ interface StoredPage {
   readonly seed: number;
   readonly kind: 'text' | 'records' | 'zero' | 'random';
   isRemote: boolean;
-  /** The machine has lost it. */
+  /** The server has lost it. */
   isLost: boolean;
   /** Position in the order in which pages are moved. */
   turn: number;
@@ -118,7 +118,7 @@ class Twin {
       );
       assert.ok(
         stored.isRemote && (stored.isLost || fault !== 'none'),
-        'a load fails only for a reason',
+        'a load fails only during a fault',
       );
       this.#add('remoteLost');
     }
@@ -185,7 +185,7 @@ class Twin {
     assert.equal(count('remote_page_flushes_failed'), 0);
   }
 
-  /** At the end every page that is not lost can be loaded, and the machine is left empty. */
+  /** At the end every page that is not lost can be loaded, and the server is left empty. */
   end(): void {
     const { peer, front, backend } = this.r;
     peer.release();

@@ -30,7 +30,7 @@ test('a record has 1 to 3072 compressed bytes', () => {
     [RECORD_BYTES_MAX - Record.header + 1, false],
   ] as const) {
     seal(length);
-    assert.equal(isOurs(Record.header + length), isRecord, `${length} packed bytes`);
+    assert.equal(isOurs(Record.header + length), isRecord, `${length} compressed bytes`);
   }
   assert.equal(RECORD_BYTES_MAX - Record.header, 3072);
 });

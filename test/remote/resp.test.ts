@@ -103,7 +103,7 @@ test('every reply is read completely; every prefix of it is incomplete', () => {
   }
 });
 
-test('bytes that are not a reply are malformed, and stay so', () => {
+test('bytes that are not a reply are malformed, also with more bytes', () => {
   for (const text of bad) {
     checkEveryCut(text);
     const bytes = Buffer.from(text, 'latin1');

@@ -206,7 +206,7 @@ test('an unrequested reply closes the connection and is never taken for a page',
   for (let i = 0; i < 5; i++) assert.equal(r.front.load(0, i, into, 0), LoadResult.loaded);
 });
 
-test('an exchange has one deadline, however its replies trickle in', () => {
+test('an exchange has one deadline, however slowly its replies arrive', () => {
   const r = rig({ deadlineMs: 500 });
   for (let i = 0; i < 32; i++) r.front.store(0, i, page('text', i), 0);
   while (r.backend.maintain());

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Budget } from '../../src/arena/budget.ts';
 import { Store } from '../../src/store/store.ts';
+import type { TmemOptions } from '../../src/tmem/options.ts';
 import {
   NewPoolError,
   TmemFlushResult,
   TmemGetResult,
   TmemPutResult,
 } from '../../src/tmem/results.ts';
-import { Tmem, type TmemOptions } from '../../src/tmem/tmem.ts';
+import { Tmem } from '../../src/tmem/tmem.ts';
 import { tmemStore } from '../../src/tmem/tmem-store.ts';
 import { FakeStore, pageOf } from '../support/fakes/fake-store.ts';
 import { noisePage as noise } from '../support/fixtures/pages.ts';
@@ -60,7 +61,7 @@ test('C1 a get returns the page that was put last', () => {
 test('C2 a refused put leaves no old page, whatever the reason', () => {
   const reasons: [TmemPutResult, (tmem: Tmem, client: number, other: number) => void][] = [
     [TmemPutResult.frozen, (tmem, client) => tmem.freeze(client)],
-    // Another page takes the space or the row that the old page frees: the cap was lowered.
+    // The cap was lowered, so the space or row that the old page frees is used by another page.
     [TmemPutResult.capped, (tmem, client) => tmem.setCap(client, 1)],
   ];
   for (const [reason, prepare] of reasons) {
@@ -74,7 +75,7 @@ test('C2 a refused put leaves no old page, whatever the reason', () => {
     expectPage(tmem, client, pool, 2, pageOf(2));
     assert.equal(tmem.poolOf(client, pool)!.counters.get('dupFlushed'), 1);
   }
-  // Out of room: page 5 (payload 96) does not fit where page 0 (payload 16) was.
+  // Out of space: page 5 (payload 96) does not fit where page 0 (payload 16) was.
   const tmem = small(10, {}, 64);
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
@@ -84,7 +85,7 @@ test('C2 a refused put leaves no old page, whatever the reason', () => {
   assert.equal(tmem.index.counters.get('refusedNoSpace'), 1);
 });
 
-test('C3 persistent pages stay whatever the pressure, on a store with a byte ceiling', () => {
+test('C3 persistent pages stay under any memory pressure, on a store with a byte limit', () => {
   const tmem = open(1_500_000);
   const [a, b] = [tmem.addClient(), tmem.addClient()];
   const kept = tmem.newPool(a, { persistent: true });
@@ -92,11 +93,11 @@ test('C3 persistent pages stay whatever the pressure, on a store with a byte cei
   for (let i = 0; i < 100; i++)
     assert.equal(tmem.put(a, kept, oid, i, noise(i), 0), TmemPutResult.stored);
   for (let i = 0; i < 1000; i++) tmem.put(b, cache, oid, i, noise(1000 + i), 0);
-  assert.ok(tmem.index.counters.get('evictions') > 300, 'there was pressure');
+  assert.ok(tmem.index.counters.get('evictions') > 300, 'pages were evicted');
   tmem.relinquish(1e9);
   assert.equal(tmem.freeableBytes, 0);
   for (let i = 0; i < 100; i++) expectPage(tmem, a, kept, i, noise(i));
-  // Ephemeral pages give way to persistent ones, to the last; then puts are refused.
+  // Ephemeral pages are evicted for persistent ones until none is left; then puts are refused.
   for (let i = 0; i < 200; i++) tmem.put(b, cache, oid, i, noise(2000 + i), 0);
   let i = 100;
   while (tmem.put(a, kept, oid, i, noise(i), 0) === TmemPutResult.stored) i++;
@@ -117,7 +118,7 @@ test('C4 after one miss every get misses until the next put', () => {
   expectPage(tmem, client, cache, 0, pageOf(9));
 });
 
-test('C5 C6 flushes work on a frozen client, and of what is absent they are no error', () => {
+test('C5 C6 flushes work on a frozen client, and flushing an absent page is no error', () => {
   const tmem = open();
   const client = tmem.addClient();
   const pool = tmem.newPool(client, { persistent: true });
@@ -140,7 +141,7 @@ test('C5 C6 flushes work on a frozen client, and of what is absent they are no e
   assert.equal(tmem.put(client, pool, oid, 0, noise(0), 0), TmemPutResult.noPool);
 });
 
-test('C8 an exclusive get of a persistent pool takes the page, a plain one keeps it', () => {
+test('C8 an exclusive get of a persistent pool removes the page, a plain one keeps it', () => {
   const tmem = open();
   const client = tmem.addClient();
   const [keeps, takes] = [false, true].map((exclusiveGets) =>
@@ -152,7 +153,7 @@ test('C8 an exclusive get of a persistent pool takes the page, a plain one keeps
   assert.equal(tmem.get(client, takes!, oid, 0, into, 0), TmemGetResult.poolEmpty);
 });
 
-test('C9 a private ephemeral get removes; a shared one keeps the page and makes it the newest', () => {
+test('C9 a get from a private ephemeral pool removes the page; one from a shared pool makes it the newest', () => {
   const tmem = small(3);
   const [a, b] = [tmem.addClient(), tmem.addClient()];
   for (const client of [a, b]) tmem.authorise(client, UUID);
@@ -167,16 +168,20 @@ test('C9 a private ephemeral get removes; a shared one keeps the page and makes 
   tmem.put(b, theirs, oid, 3, pageOf(3), 0);
   assert.equal(tmem.get(a, ours, oid, 1, into, 0), TmemGetResult.absent);
   for (const i of [0, 2, 3]) expectPage(tmem, a, ours, i, pageOf(i));
-  assert.equal(tmem.clientOf(a)!.counters.get('ephemeralPages'), 3, 'the first sharer pays');
+  assert.equal(
+    tmem.clientOf(a)!.counters.get('ephemeralPages'),
+    3,
+    'the first client of the pool is charged',
+  );
   tmem.destroyClient(a);
-  assert.equal(tmem.clientOf(b)!.counters.get('ephemeralPages'), 3, 'then the next one');
+  assert.equal(tmem.clientOf(b)!.counters.get('ephemeralPages'), 3, 'then the next client');
   for (const i of [0, 2, 3]) expectPage(tmem, b, theirs, i, pageOf(i));
   tmem.destroyPool(b, theirs);
   assert.equal(tmem.index.counters.get('pages'), 0);
   tmem.verify();
 });
 
-test('C19 the pages of a shared pool keep their ages and their cost when another client comes to pay', () => {
+test('C19 the pages of a shared pool keep their ages and their cost when another client starts to pay', () => {
   const tmem = small(8);
   const [a, b] = [tmem.addClient(), tmem.addClient()];
   for (const client of [a, b]) tmem.authorise(client, UUID);
@@ -200,11 +205,11 @@ test('C19 the pages of a shared pool keep their ages and their cost when another
   }
 });
 
-test('C19 the client above its share loses its oldest page, and the one below it none', () => {
+test('C19 the client above its share loses its oldest page, the client below its share none', () => {
   const tmem = small(100);
   const [light, heavy] = [tmem.addClient({ weight: 1 }), tmem.addClient({ weight: 3 })];
   const pools = [tmem.newPool(light), tmem.newPool(heavy)];
-  // 40 : 60 pages by weights 1 : 3. Light has 15 too many. An inverted rule would take from heavy.
+  // 40 : 60 pages by weights 1 : 3. `light` has 15 too many. An inverted rule would evict from `heavy`.
   for (let i = 0; i < 60; i++) tmem.put(heavy, pools[1]!, oid, i, pageOf(100 + i), 0);
   for (let i = 0; i < 40; i++) tmem.put(light, pools[0]!, oid, i, pageOf(i), 0);
   for (let i = 60; i < 75; i++) tmem.put(heavy, pools[1]!, oid, i, pageOf(100 + i), 0);
@@ -228,7 +233,7 @@ test('C19 clients that are equally far above their shares lose the globally olde
   assert.equal(tmem.get(clients[0]!, pools[0]!, oid, 0, into, 0), TmemGetResult.absent);
 });
 
-test('the cap holds at every put, and a lower cap evicts at once', () => {
+test('the cap is enforced at every put, and a lower cap evicts at once', () => {
   const tmem = small(100);
   const client = tmem.addClient({ cap: 5 });
   const cache = tmem.newPool(client);
@@ -245,7 +250,7 @@ test('the cap holds at every put, and a lower cap evicts at once', () => {
   assert.equal(tmem.clientOf(client)!.chargedPages, 4, 'persistent pages stay');
 });
 
-test('a cap of as many pages as there are evicts none, one less the oldest', () => {
+test('a cap equal to the number of pages evicts none, a cap one lower the oldest', () => {
   const tmem = small(100);
   const client = tmem.addClient();
   const cache = tmem.newPool(client);
@@ -257,7 +262,7 @@ test('a cap of as many pages as there are evicts none, one less the oldest', () 
   assert.equal(tmem.get(client, cache, oid, 0, into, 0), TmemGetResult.absent);
 });
 
-test('equal pages share bytes inside a client, not across, unless that is asked for', () => {
+test('equal pages share bytes within a client, and across clients only if requested', () => {
   for (const [dedup, contents] of [
     ['off', 4],
     ['client', 2],
@@ -270,7 +275,7 @@ test('equal pages share bytes inside a client, not across, unless that is asked 
       for (const pool of pools) tmem.put(client, pool, oid, 0, noise(1), 0);
     }
     assert.equal(tmem.index.contents.used, contents, dedup);
-    // A content that a persistent page holds is not freeable.
+    // Contents shared with a persistent page are not freeable.
     assert.equal(tmem.freeableBytes, dedup === 'off' ? 2 * 4096 : 0, dedup);
     for (let client = 0; client < 2; client++) {
       tmem.flushPage(client, 0, oid, 0);
@@ -281,16 +286,16 @@ test('equal pages share bytes inside a client, not across, unless that is asked 
   }
 });
 
-test('a page whose content is shared is passed over once, and eight of them per eviction at the most', () => {
+test('a page whose content is shared is skipped once, and at most eight per eviction', () => {
   const tmem = small(100, {}, 10 * 64);
   const client = tmem.addClient();
   const cache = tmem.newPool(client);
-  // Page i and 10 + i hold the same: ten contents of 64 bytes fill the store.
+  // Pages i and 10 + i are equal: ten different contents of 64 bytes fill the store.
   for (let i = 0; i < 20; i++) tmem.put(client, cache, oid, i, pageOf(7 * (i % 10) + 3), 0);
   const { counters } = tmem.index;
   assert.equal(counters.get('evictions'), 0);
-  // The first eviction passes over 0 to 7 and takes 8; it frees nothing. The second passes over 9 to 16, takes 17,
-  // and frees nothing. The third takes 18: its twin, 8, is gone, so it is the only holder.
+  // The first eviction skips 0 to 7 and evicts 8; it frees nothing. The second skips 9 to 16, evicts 17,
+  // and frees nothing. The third evicts 18: its duplicate, 8, was evicted, so its contents are not shared.
   assert.equal(tmem.put(client, cache, oid, 20, pageOf(7 * 20 + 3), 0), TmemPutResult.stored);
   assert.equal(counters.get('secondChances'), 16);
   assert.equal(counters.get('evictions'), 3);

@@ -1,6 +1,6 @@
 /**
- * What tmem must be, in naive code: every page an object in one array, oldest first, everything else found by looking
- * at all of them. Same answers, same evictions, same counters, or one of the two is wrong.
+ * A naive model of tmem: every page is an object in one array, oldest first, and every operation scans all of them. Results,
+ * evictions and counters must equal those of tmem.
  */
 import { payloadOf } from '../support/fakes/fake-store.ts';
 
@@ -143,7 +143,7 @@ export class TmemModel {
     return 0;
   }
 
-  /** The answer, and the page's number when it was found. */
+  /** The result, and the page's number if it was found. */
   get(id: number, local: number, oid: number, index: number): [number, number] {
     bump(this.count, 'operations');
     const pool = this.clients[id]?.pools[local] ?? null;
@@ -209,7 +209,7 @@ export class TmemModel {
     return this.pages.filter((p) => p.pool.owner === id).length;
   }
 
-  /** Pages by what they share. */
+  /** Pages by the contents that they share. */
   contents(): Map<string, ModelPage[]> {
     const groups = new Map<string, ModelPage[]>();
     for (const [i, page] of this.pages.entries()) {

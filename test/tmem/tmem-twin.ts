@@ -5,7 +5,7 @@ import { KEY_WORDS, Tmem } from '../../src/tmem/tmem.ts';
 import { FakeStore, pageOf, payloadOf } from '../support/fakes/fake-store.ts';
 import { type ModelLimits, TmemModel } from './tmem-model.ts';
 
-/** Object ids that differ in one word each, the first and the last among them. */
+/** Object ids that differ in one word each, including the first and the last word. */
 export function oidOf(n: number): Uint32Array {
   const oid = new Uint32Array(6);
   oid[n % 6] = n < 6 ? 1 : 0xffff_0000 + n;
@@ -111,7 +111,7 @@ export class TmemTwin {
       return answer;
     });
     assert.deepEqual([...results], [...expected, 99], 'a result for each page');
-    assert.equal(good, expected.filter((answer) => answer === 0).length, 'how many were good');
+    assert.equal(good, expected.filter((answer) => answer === 0).length, 'the number of successes');
   }
 
   /** Everything that must hold after each step. */
@@ -158,7 +158,7 @@ export class TmemTwin {
       const c = (name: Parameters<typeof counters.get>[0]): number => counters.get(name);
       const gone = c('takenByGets') + c('flushedPages') + c('evictedPages') + c('corruptPages');
       const live = c('goodPuts') - c('dupReplaced') - c('dupFlushed') - gone;
-      assert.equal(live, held.length, 'C15: what went in and did not go out is there');
+      assert.equal(live, held.length, 'C15: pages put minus pages removed are stored');
       assert.ok(c('pagesMax') >= c('pages'));
     }
   }

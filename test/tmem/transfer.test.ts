@@ -49,7 +49,7 @@ function somePage(tmem: Tmem, client: number, pool: number, prng: Prng): void {
   assert.equal(answer, TmemPutResult.stored);
 }
 
-/** The client's operations while it is copied. */
+/** Operations of the client during the copy. */
 function live(tmem: Tmem, client: number, prng: Prng): void {
   const pool = prng.below(5);
   const oid = oidOf(prng.below(oids));
@@ -126,7 +126,7 @@ function saved(): Uint8Array {
   for (let i = 0; i < 3; i++) from.put(client, 0, oidOf(i), i, pageOf(i), 0);
   const chunks: Uint8Array[] = [];
   new Save(from, client).finish((chunk) => chunks.push(chunk.slice()));
-  return new Uint8Array(Buffer.concat(chunks)); // whose slice() copies
+  return new Uint8Array(Buffer.concat(chunks)); // slice() of a Uint8Array copies
 }
 
 test('C24 a plain save keeps pool numbers and kinds; shared pools are joined if authorised', () => {
@@ -147,7 +147,7 @@ test('C24 a plain save keeps pool numbers and kinds; shared pools are joined if 
   }
 });
 
-test('C24 the largest weight and cap arrive, and so does a freeze', () => {
+test('C24 the largest weight and cap are restored, and so is a freeze', () => {
   const from = host();
   const client = from.addClient({ weight: 2 ** 20, cap: 2 ** 31 - 1 });
   from.freeze(client);
@@ -159,7 +159,7 @@ test('C24 the largest weight and cap arrive, and so does a freeze', () => {
   assert.deepEqual([weight, cap, frozen], [2 ** 20, 2 ** 31 - 1, true]);
 });
 
-test('C24 finish freezes the client, and a second save of it needs the first to end', () => {
+test('C24 finish freezes the client, and a second save requires that the first has ended', () => {
   const from = host();
   const client = from.addClient();
   from.newPool(client, { persistent: true });
@@ -202,7 +202,7 @@ test('a host without space refuses the client and keeps none of its pages', () =
   to.verify();
 });
 
-test('a stream truncated anywhere is refused and leaves nothing', () => {
+test('a stream truncated anywhere is refused and leaves no client', () => {
   const stream = saved();
   for (let length = 0; length < stream.length; length += length < 120 ? 1 : 53) {
     const to = host();

@@ -15,8 +15,9 @@
  */
 import { SwapError } from '../../base/errors.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
+import type { PoolOptions } from '../../tmem/options.ts';
 import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
-import type { PoolOptions, Tmem } from '../../tmem/tmem.ts';
+import type { Tmem } from '../../tmem/tmem.ts';
 import type { CleancacheBackend } from '../ops.ts';
 
 const NO_POOL = -1;

@@ -19,6 +19,7 @@ import { assert } from '../../base/assert.ts';
 import { PAGE_BYTES, SWAP_AREAS_MAX, slot as slotOf } from '../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../codec/codec.ts';
 import { GetResult, PutResult } from '../../store/results.ts';
+import type { OnShard } from '../../store/shard-parts.ts';
 import { Store } from '../../store/store.ts';
 import { type ColdPages, type FrontswapBackend, LoadResult } from '../ops.ts';
 
@@ -104,7 +105,7 @@ function destroyArea({ store, share }: Area): void {
  * @param budget limit of all areas together
  * @param release how freed memory is released to the system
  * @param dense codec that idle pages are recompressed with; null: none
- * @param startsEmpty see StoreOptions
+ * @param startsEmpty, onShard see StoreOptions
  */
 export function storeBackend(
   budget: Budget,
@@ -112,9 +113,10 @@ export function storeBackend(
   release: PageReleaseFactory,
   dense: CodecFactory | null = null,
   startsEmpty: boolean = false,
+  onShard?: OnShard,
 ): StoreBackend {
   const makeStore = (slots: number, share: Budget): Store =>
-    new Store({ slots, budget: share, codec, release, dense, startsEmpty });
+    new Store({ slots, budget: share, codec, release, dense, startsEmpty, onShard });
   return new PageStores(budget, makeStore);
 }
 

@@ -1,5 +1,6 @@
 /**
- * A frontswap backend on a persistent tmem pool.
+ * A frontswap backend on a persistent tmem pool: of a Tmem in this process, or of a host over its tmem socket (BlockingPool).
+ * A pool whose host does not reply refuses stores, and a load is `corrupt`: an I/O error, never zeros.
  *
  * A swap area is an object whose id has the area's number as its first word; a slot is a page index. So invalidateArea() is
  * one FLUSH_OBJECT, at the cost of the pages stored. (Xen's shim used 16 objects per area to spread their locks.)
@@ -7,62 +8,101 @@
 
 import { SwapError } from '../../base/errors.ts';
 import { SWAP_AREAS_MAX } from '../../base/units.ts';
-import { TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
+import { TmemFlushResult, TmemGetResult, TmemPutResult } from '../../tmem/results.ts';
 import type { Tmem } from '../../tmem/tmem.ts';
 import { type FrontswapBackend, LoadResult } from '../ops.ts';
+
+/** A slot without a page: it costs no request. */
+const empty = 0;
+const stored = 1;
+/** A put or flush had no reply: the pool may have a page, old or new. It is flushed, and never loaded. */
+const unsure = 2;
+
+/** The verbs of one persistent pool. */
+export interface SwapPool {
+  put(oid: Uint32Array, index: number, page: Uint8Array, at: number): TmemPutResult;
+  get(oid: Uint32Array, index: number, page: Uint8Array, at: number): TmemGetResult;
+  flushPage(oid: Uint32Array, index: number): TmemFlushResult;
+  flushObject(oid: Uint32Array): TmemFlushResult;
+}
 
 /** A frontswap backend that stores swapped-out pages in one persistent tmem pool. */
 export class TmemFrontswap implements FrontswapBackend {
   readonly name = 'tmem';
-  readonly #tmem: Tmem;
-  readonly #client: number;
-  readonly #pool: number;
+  readonly #pool: SwapPool;
   readonly #oid = new Uint32Array(6);
-  /** 1 = the area is on. */
-  readonly #isOn = new Uint8Array(SWAP_AREAS_MAX);
+  /** By area, two bits for each slot: empty, stored or unsure; null: the area is off. */
+  readonly #areas: (Uint8Array | null)[] = new Array<Uint8Array | null>(SWAP_AREAS_MAX).fill(null);
 
-  /**
-   * Creates one of the client's 16 pools.
-   * @throws SwapError ERR_ARG_VALUE
-   */
-  constructor(tmem: Tmem, client: number) {
-    this.#tmem = tmem;
-    this.#client = client;
-    this.#pool = tmem.newPool(client, { persistent: true });
-    if (this.#pool >= 0) return;
-    const text = `tmem client ${client} does not exist or has all of its 16 pools in use`;
-    throw new SwapError('ERR_ARG_VALUE', text, { client, answer: this.#pool });
+  /** Creates one of the client's 16 pools. @throws SwapError ERR_ARG_VALUE */
+  constructor(tmem: Tmem, client: number);
+  /** Uses the pool of a host; see BlockingPool. */
+  constructor(pool: SwapPool);
+  constructor(from: Tmem | SwapPool, client?: number) {
+    this.#pool = client === undefined ? (from as SwapPool) : poolOf(from as Tmem, client);
   }
 
-  init(type: number, _slots: number): void {
+  init(type: number, slots: number): void {
     this.invalidateArea(type);
-    this.#isOn[type] = 1;
+    this.#areas[type] = new Uint8Array(Math.ceil(slots / 4));
   }
 
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
-    if (this.#isOn[type] === 0) return false;
-    const oid = this.#object(type);
-    return this.#tmem.put(this.#client, this.#pool, oid, offset, page, at) === TmemPutResult.stored;
+    if (this.#areas[type] === null) return false;
+    const answer = this.#pool.put(this.#object(type), offset, page, at);
+    // A refused put has dropped what was there; one without a reply may have stored the page, or left the older one.
+    const isStored = answer === TmemPutResult.stored;
+    this.#set(type, offset, isStored ? stored : answer === TmemPutResult.down ? unsure : empty);
+    return isStored;
   }
 
   load(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
-    const oid = this.#object(type);
-    const answer = this.#tmem.get(this.#client, this.#pool, oid, offset, page, at);
+    if (this.#slot(type, offset) !== stored) return LoadResult.absent;
+    const answer = this.#pool.get(this.#object(type), offset, page, at);
     if (answer === TmemGetResult.found) return LoadResult.loaded;
-    return answer === TmemGetResult.corrupt ? LoadResult.corrupt : LoadResult.absent;
+    return answer === TmemGetResult.corrupt || answer === TmemGetResult.down
+      ? LoadResult.corrupt
+      : LoadResult.absent;
   }
 
   invalidatePage(type: number, offset: number): void {
-    this.#tmem.flushPage(this.#client, this.#pool, this.#object(type), offset);
+    if (this.#slot(type, offset) === empty) return;
+    const answer = this.#pool.flushPage(this.#object(type), offset);
+    this.#set(type, offset, answer === TmemFlushResult.down ? unsure : empty);
   }
 
   invalidateArea(type: number): void {
-    this.#tmem.flushObject(this.#client, this.#pool, this.#object(type));
-    this.#isOn[type] = 0;
+    this.#pool.flushObject(this.#object(type));
+    this.#areas[type] = null;
+  }
+
+  #slot(type: number, offset: number): number {
+    const slots = this.#areas[type]!;
+    return slots === null ? empty : (slots[offset >>> 2]! >>> (2 * (offset & 3))) & 3;
+  }
+
+  #set(type: number, offset: number, state: number): void {
+    const slots = this.#areas[type]!;
+    const shift = 2 * (offset & 3);
+    slots[offset >>> 2] = (slots[offset >>> 2]! & ~(3 << shift)) | (state << shift);
   }
 
   #object(type: number): Uint32Array {
     this.#oid[0] = type;
     return this.#oid;
   }
+}
+
+function poolOf(tmem: Tmem, client: number): SwapPool {
+  const pool = tmem.newPool(client, { persistent: true });
+  if (pool < 0) {
+    const text = `tmem client ${client} does not exist or has all of its 16 pools in use`;
+    throw new SwapError('ERR_ARG_VALUE', text, { client, answer: pool });
+  }
+  return {
+    put: (oid, index, page, at) => tmem.put(client, pool, oid, index, page, at),
+    get: (oid, index, page, at) => tmem.get(client, pool, oid, index, page, at),
+    flushPage: (oid, index) => tmem.flushPage(client, pool, oid, index),
+    flushObject: (oid) => tmem.flushObject(client, pool, oid),
+  };
 }

@@ -109,7 +109,7 @@ test('C13 an area that is off refuses stores and has released its memory and bud
   assert.equal(backend.usedBytes(), 0);
 });
 
-test('C13 the budget is released even if the system takes no memory back', () => {
+test('C13 the budget is released even if the system cannot release memory', () => {
   const budget = new Budget(0);
   const backend = storeBackend(budget, lz4, keepPages);
   backend.init(0, 1000);

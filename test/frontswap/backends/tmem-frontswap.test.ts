@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TmemFrontswap } from '../../../src/frontswap/backends/tmem-frontswap.ts';
+import { Frontswap } from '../../../src/frontswap/frontswap.ts';
 import { LoadResult } from '../../../src/frontswap/ops.ts';
+import { TmemFlushResult, TmemGetResult, TmemPutResult } from '../../../src/tmem/results.ts';
 import { Tmem } from '../../../src/tmem/tmem.ts';
 import { FakeStore, pageOf } from '../../support/fakes/fake-store.ts';
+import { StrictBackend } from '../strict-backend.ts';
 
 const into = new Uint8Array(4096);
 
@@ -49,4 +52,36 @@ test('load keeps the page and reports damage; a refused store is false; an inval
 test('a client without a free pool is refused', () => {
   const tmem = new Tmem({ store: new FakeStore(50, 1e6) });
   assert.throws(() => new TmemFrontswap(tmem, 0), { code: 'ERR_ARG_VALUE' });
+});
+
+test('a host that does not reply: no load finds the page of an older store, and the page is flushed later', () => {
+  const tmem = new Tmem({ store: new FakeStore(50, 1e6) });
+  const client = tmem.addClient();
+  const number = tmem.newPool(client, { persistent: true });
+  let isDown = false;
+  const backend = new TmemFrontswap({
+    put: (oid, index, page, at) =>
+      isDown ? TmemPutResult.down : tmem.put(client, number, oid, index, page, at),
+    get: (oid, index, page, at) =>
+      isDown ? TmemGetResult.down : tmem.get(client, number, oid, index, page, at),
+    flushPage: (oid, index) =>
+      isDown ? TmemFlushResult.down : tmem.flushPage(client, number, oid, index),
+    flushObject: (oid) => (isDown ? TmemFlushResult.down : tmem.flushObject(client, number, oid)),
+  });
+  const front = new Frontswap();
+  const older = new StrictBackend('older');
+  front.register(older);
+  front.register(backend);
+  front.init(0, 10);
+  assert.equal(front.store(0, 1, pageOf(1), 0), true);
+  isDown = true;
+  assert.equal(front.load(0, 1, into, 0), LoadResult.corrupt);
+  // The flush of the first page gets no reply, nor does the put of the second one: the older backend takes it.
+  assert.equal(front.store(0, 1, pageOf(2), 0), true);
+  isDown = false;
+  assert.equal(front.load(0, 1, into, 0), LoadResult.loaded);
+  assert.equal(Buffer.compare(into, pageOf(2)), 0);
+  assert.equal(tmem.index.counters.get('pages'), 1);
+  front.invalidatePage(0, 1);
+  assert.equal(tmem.index.counters.get('pages'), 0);
 });

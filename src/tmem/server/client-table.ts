@@ -1,0 +1,259 @@
+/**
+ * The clients of the tmem socket and their pools. A client is a user of the system: all its connections see the same pools.
+ *
+ *   connected()    a connection of the user starts       ─▶ TmemUser.connect() ─▶ UserConnection: the pools it has open
+ *   open()         a pool without a name: of this connection alone; with one: the user's pool of that uuid, or a new one
+ *   end            each pool that no connection has open any more is doomed, at once or when its lease ends
+ *   step()         drops pages of doomed pools, a bounded number at a time
+ *
+ * Invariants
+ * - A pool is in `pools` of its user until its last page is dropped, so it counts against the 16 pools until then.
+ * - A doomed pool has no connection and is not found by its name.
+ * - A user without connections and pools, which no operator has configured or frozen, is removed.
+ */
+import type { ConnectionPools } from '../protocol/session.ts';
+import { LEASE_FOREVER, PoolFlag } from '../protocol/wire.ts';
+import { NewPoolError, POOLS_PER_CLIENT, TmemFlushResult } from '../results.ts';
+import type { Tmem } from '../tmem.ts';
+
+/** Connections of one user. */
+export const CONNECTIONS_PER_USER = 64;
+/** Pages of doomed pools that a step drops. */
+const DROP_PAGES = 256;
+
+export interface UserPool {
+  readonly number: number;
+  readonly flags: number;
+  /** 32 hex digits; '': none. */
+  readonly name: string;
+  /** Seconds that it outlives its last connection. */
+  lease: number;
+  connections: number;
+  /** When the lease ends, ms; Infinity: it does not, or connections have the pool open. */
+  expiresMs: number;
+  isDoomed: boolean;
+}
+
+/** One user of the system. */
+export class TmemUser {
+  readonly uid: number;
+  /** Its number in tmem. */
+  readonly client: number;
+  readonly pools: (UserPool | null)[] = new Array<UserPool | null>(POOLS_PER_CLIENT).fill(null);
+  connections = 0;
+  /** An operator has set something: it stays without connections. */
+  isConfigured = false;
+
+  constructor(uid: number, client: number) {
+    this.uid = uid;
+    this.client = client;
+  }
+
+  get poolCount(): number {
+    return this.pools.reduce((count, pool) => count + (pool === null ? 0 : 1), 0);
+  }
+}
+
+export interface ClientTableOptions {
+  readonly tmem: Tmem;
+  /** Monotonic clock, ms. */
+  readonly nowMs: () => number;
+  /** Cap of users without their own, pages; 0: none. */
+  readonly cap: number;
+  /** Called when pools become doomed: step() has work. */
+  readonly onDoomed: () => void;
+}
+
+export class ClientTable {
+  readonly tmem: Tmem;
+  readonly #options: ClientTableOptions;
+  readonly #users = new Map<number, TmemUser>();
+  #sharedMade = 0;
+
+  constructor(options: ClientTableOptions) {
+    this.tmem = options.tmem;
+    this.#options = options;
+  }
+
+  get users(): Iterable<TmemUser> {
+    return this.#users.values();
+  }
+
+  find(uid: number): TmemUser | null {
+    return this.#users.get(uid) ?? null;
+  }
+
+  /** The user, made if it is new; null: tmem has no number for another client. */
+  user(uid: number): TmemUser | null {
+    const known = this.#users.get(uid);
+    if (known !== undefined) return known;
+    const client = this.tmem.addClient({ cap: this.#options.cap });
+    if (client < 0) return null;
+    const user = new TmemUser(uid, client);
+    this.#users.set(uid, user);
+    return user;
+  }
+
+  connect(user: TmemUser): UserConnection {
+    user.connections++;
+    return new UserConnection(this, user);
+  }
+
+  /** NEW_POOL. Returns the number of the pool, or an error below 0. */
+  open(user: TmemUser, flags: number, lease: number, name: string): number {
+    const known = name === '' ? undefined : user.pools.find((p) => p?.name === name && !p.isDoomed);
+    if (known != null) {
+      if (known.flags !== flags) return NewPoolError.otherKind;
+      known.connections++;
+      known.lease = lease;
+      known.expiresMs = Number.POSITIVE_INFINITY;
+      return known.number;
+    }
+    if (!user.pools.includes(null)) return NewPoolError.tooMany;
+    const persistent = (flags & PoolFlag.persistent) !== 0;
+    const exclusiveGets = (flags & PoolFlag.exclusiveGets) !== 0;
+    const number =
+      persistent || name === ''
+        ? this.tmem.newPool(user.client, { persistent, exclusiveGets })
+        : this.#newShared(user.client);
+    if (number < 0) return number;
+    const expiresMs = Number.POSITIVE_INFINITY;
+    user.pools[number] = { number, flags, name, lease, connections: 1, expiresMs, isDoomed: false };
+    return number;
+  }
+
+  /** A connection does not use the pool any more. */
+  leave(user: TmemUser, number: number): void {
+    const pool = user.pools[number];
+    if (pool == null || --pool.connections > 0) return;
+    const { lease } = pool;
+    if (lease === 0) this.doom(pool);
+    else if (lease !== LEASE_FOREVER) pool.expiresMs = this.#options.nowMs() + lease * 1000;
+  }
+
+  /** Drops up to `pagesMax` pages of a pool that no connection has open; returns `more` while pages are left. */
+  destroy(user: TmemUser, number: number, pagesMax: number): TmemFlushResult {
+    if (this.tmem.emptyPool(user.client, number, pagesMax) === TmemFlushResult.more)
+      return TmemFlushResult.more;
+    user.pools[number] = null;
+    return this.tmem.destroyPool(user.client, number);
+  }
+
+  disconnected(user: TmemUser): void {
+    user.connections--;
+    this.#removeIfUnused(user);
+  }
+
+  /** Dooms pools whose lease has ended, and removes users that were thawed without connections and pools. */
+  expire(): void {
+    const now = this.#options.nowMs();
+    for (const user of this.#users.values()) {
+      for (const pool of user.pools) if (pool !== null && pool.expiresMs <= now) this.doom(pool);
+      this.#removeIfUnused(user);
+    }
+  }
+
+  /** Dooms all pools of the user; returns their number. Its connections find no pool any more. */
+  doomAll(user: TmemUser): number {
+    let count = 0;
+    for (const pool of user.pools) {
+      if (pool === null || pool.isDoomed) continue;
+      this.doom(pool);
+      count++;
+    }
+    return count;
+  }
+
+  /** Drops some pages of a doomed pool. Returns false: there is none. */
+  step(): boolean {
+    for (const user of this.#users.values())
+      for (const pool of user.pools) {
+        if (pool?.isDoomed !== true) continue;
+        const isGone = this.destroy(user, pool.number, DROP_PAGES) !== TmemFlushResult.more;
+        if (isGone) this.#removeIfUnused(user);
+        return true;
+      }
+    return false;
+  }
+
+  /** No connection finds the pool any more; step() drops its pages. */
+  doom(pool: UserPool): void {
+    pool.isDoomed = true;
+    pool.connections = 0;
+    pool.expiresMs = Number.POSITIVE_INFINITY;
+    this.#options.onDoomed();
+  }
+
+  #removeIfUnused(user: TmemUser): void {
+    const isFrozen = this.tmem.clientOf(user.client)?.frozen === true;
+    if (user.connections > 0 || user.poolCount > 0 || user.isConfigured || isFrozen) return;
+    this.#users.delete(user.uid);
+    this.tmem.destroyClient(user.client);
+  }
+
+  /** Tmem finds shared pools by uuid among all clients: no other client is authorised for this one. */
+  #newShared(client: number): number {
+    const shared = (++this.#sharedMade).toString(16).padStart(32, '0');
+    this.tmem.authorise(client, shared);
+    const number = this.tmem.newPool(client, { shared });
+    this.tmem.deauthorise(client, shared);
+    return number;
+  }
+}
+
+/** The pools that one connection has open. */
+export class UserConnection implements ConnectionPools {
+  readonly tmem: Tmem;
+  readonly client: number;
+  readonly user: TmemUser;
+  readonly #table: ClientTable;
+  /** By number; the pool object, so that a later pool with the number is another one. */
+  readonly #open: (UserPool | null)[] = new Array<UserPool | null>(POOLS_PER_CLIENT).fill(null);
+  #isEnded = false;
+
+  constructor(table: ClientTable, user: TmemUser) {
+    this.#table = table;
+    this.tmem = table.tmem;
+    this.user = user;
+    this.client = user.client;
+  }
+
+  isOpen(number: number): boolean {
+    const pool = this.#open[number] ?? null;
+    return pool !== null && !pool.isDoomed && this.user.pools[number] === pool;
+  }
+
+  open(flags: number, lease: number, name: string): number {
+    const number = this.#table.open(this.user, flags, lease, name);
+    if (number < 0) return number;
+    const pool = this.user.pools[number]!;
+    if (this.#open[number] === pool) pool.connections--; // it had it open already
+    this.#open[number] = pool;
+    return number;
+  }
+
+  destroy(number: number, pagesMax: number): TmemFlushResult {
+    const pool = this.#open[number] ?? null;
+    if (pool === null) return TmemFlushResult.noPool;
+    if (pool.connections > 1) {
+      this.#table.leave(this.user, number);
+      this.#open[number] = null;
+      return TmemFlushResult.done;
+    }
+    if (!pool.isDoomed) this.#table.doom(pool);
+    // step() may have dropped it meanwhile.
+    const isHere = this.user.pools[number] === pool;
+    const result = isHere ? this.#table.destroy(this.user, number, pagesMax) : TmemFlushResult.done;
+    if (result !== TmemFlushResult.more) this.#open[number] = null;
+    return result;
+  }
+
+  /** The connection has ended. */
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    for (let number = 0; number < POOLS_PER_CLIENT; number++)
+      if (this.isOpen(number)) this.#table.leave(this.user, number);
+    this.#table.disconnected(this.user);
+  }
+}

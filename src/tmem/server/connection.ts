@@ -1,0 +1,249 @@
+/**
+ * One client of the tmem socket: a session on a socket.
+ *
+ *   socket ─ read ─▶ input ─▶ session ─▶ output ─ write ─▶ socket
+ *                      ▲         │            └ not all accepted: stalled, no reads until it drains
+ *                      └─ carry ─┘ unprocessed input
+ *
+ * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued; net/turns.ts), or for its
+ * end (closing).
+ *
+ * Invariants
+ * - A stalled, queued or closing connection does not read.
+ * - A connection has a carry only between events and only if it has bytes.
+ * - A turn begins only while the client has the connection open: what a client left behind cannot undo a request of its
+ *   successor, which connects afterwards.
+ */
+import type { Socket } from 'node:net';
+import type { Input } from '../../base/input.ts';
+import { RECEIVE_BYTES, type SocketBuffers } from '../../net/buffers.ts';
+import { Carry } from '../../net/carry.ts';
+import type { Flow, Served, Turns } from '../../net/turns.ts';
+import { descriptorOf } from '../../os/socket.ts';
+import type { TmemOutput } from '../protocol/output.ts';
+import { Stop, TmemSession } from '../protocol/session.ts';
+import type { UserConnection } from './client-table.ts';
+
+/** Reads that fill the buffer, 128 KiB each, in a turn of a connection that is served alone. */
+const FULL_READS_MAX = 4;
+const NO_BYTES = new Uint8Array(0);
+
+/** The server, as its connections see it. */
+export interface TmemOwner {
+  readonly buffers: SocketBuffers<TmemOutput>;
+  readonly turns: Turns;
+  /** Whether the peer of a socket has disconnected, also if bytes of it were not read. */
+  hasHungUp(descriptor: number): boolean;
+  /** The connection keeps the current output, which the socket has not accepted. */
+  stalled(connection: TmemConnection): void;
+  /** The connection has returned that output. */
+  drained(connection: TmemConnection): void;
+  moved(inBytes: number, outBytes: number): void;
+  /** The connection ended with an error; logs the reason. */
+  dropped(connection: TmemConnection, reason: string): void;
+}
+
+export class TmemConnection implements Served {
+  flow: Flow;
+  turn = -1;
+  readonly session: TmemSession;
+  readonly peer: string;
+  readonly pools: UserConnection;
+  readonly sinceMs: number;
+  isClosing = false;
+  readonly #owner: TmemOwner;
+  readonly #carry: Carry;
+  #socket: Socket | null = null;
+  #fullReads = 0;
+  /** The output that the socket has not accepted yet. */
+  #unsent: TmemOutput | null = null;
+  #isQueued = false;
+  #isErrorLogged = false;
+
+  constructor(owner: TmemOwner, peer: string, pools: UserConnection, flow: Flow, nowMs: number) {
+    this.#owner = owner;
+    this.peer = peer;
+    this.pools = pools;
+    this.flow = flow;
+    this.sinceMs = nowMs;
+    this.session = new TmemSession(pools);
+    this.#carry = new Carry(owner.buffers);
+  }
+
+  /** Takes ownership of `socket`, which must be paused. */
+  open(socket: Socket): void {
+    this.#socket = socket;
+    socket.on('error', (error) => this.#failed(error));
+    socket.on('end', () => this.#ended());
+    socket.on('close', () => this.#release());
+  }
+
+  /** Processes `count` bytes received into the input after the lead. */
+  received(count: number): void {
+    if (this.isClosing) return;
+    const { buffers, turns } = this.#owner;
+    const { input, leadBytes } = buffers;
+    const start = leadBytes - this.#carry.count;
+    const end = leadBytes + count;
+    this.#carry.moveTo(input, start);
+    this.#owner.moved(count, 0);
+    if (!turns.admits(this)) {
+      this.#carry.keep(input, start, end);
+      this.#queueAndPause();
+      return;
+    }
+    this.#serve(input, start, end);
+    if (count < RECEIVE_BYTES) this.#fullReads = 0;
+    else if (
+      this.#mayRead &&
+      (!turns.isAlone(this.flow) || ++this.#fullReads % FULL_READS_MAX === 0)
+    )
+      this.#queueAndPause();
+  }
+
+  /** For sockets that deliver their own chunks. */
+  receivedChunk(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length && !this.isClosing; at += RECEIVE_BYTES) {
+      const part = chunk.subarray(at, at + RECEIVE_BYTES);
+      this.#owner.buffers.received.set(part);
+      this.received(part.length);
+    }
+  }
+
+  /** Called when it is the connection's turn. */
+  serve(): void {
+    this.#isQueued = false;
+    if (!this.isClosing) this.#serveCarry();
+  }
+
+  /** File descriptor of the socket; -1: closed. */
+  get descriptor(): number {
+    return this.#socket === null ? -1 : descriptorOf(this.#socket);
+  }
+
+  /** Disconnects at once and logs the reason. */
+  drop(reason: string): void {
+    if (!this.#isErrorLogged) this.#owner.dropped(this, reason);
+    this.#isErrorLogged = true;
+    this.#close();
+  }
+
+  /** Disconnects once the replies that were written are sent. */
+  shutDown(): void {
+    this.isClosing = true;
+    this.#socket?.pause().destroySoon();
+  }
+
+  #close(): void {
+    this.isClosing = true;
+    this.#socket?.destroy();
+  }
+
+  get #mayRead(): boolean {
+    return this.#unsent === null && !this.#isQueued && !this.isClosing;
+  }
+
+  #serveCarry(): void {
+    const { input, from, to } = this.#carry;
+    this.#serve(input ?? this.#owner.buffers.input, from, to);
+    if (this.#mayRead) this.#socket?.resume();
+  }
+
+  /** Processes [start, end) of `input`, until session, socket or grant stop it; keeps the rest. */
+  #serve(input: Input, start: number, end: number): void {
+    const { buffers, turns } = this.#owner;
+    const { session } = this;
+    if (this.#owner.hasHungUp(this.descriptor)) {
+      this.#close();
+      return;
+    }
+    let at = start;
+    for (let grant = turns.grant(this); ; ) {
+      at = session.receive(input, at, end, buffers.out, grant);
+      grant -= session.work;
+      turns.charge(this.flow, session.work);
+      if (buffers.out.length > 0) this.#send(buffers.out);
+      if (session.stop === Stop.ended) {
+        this.#carry.drop();
+        if (!this.#isErrorLogged) this.#owner.dropped(this, session.fault);
+        this.#isErrorLogged = true;
+        this.shutDown();
+        return;
+      }
+      if (session.stop === Stop.input || this.#unsent !== null || this.isClosing) break;
+      if (grant > 0) continue;
+      this.#queueAgain();
+      break;
+    }
+    this.#carry.keep(input, at, end);
+    if (!this.#mayRead) this.#socket?.pause();
+  }
+
+  /** Writes the output. If the socket does not accept all of it, keeps it and stops reading until it has drained. */
+  #send(out: TmemOutput): void {
+    const socket = this.#socket;
+    if (socket === null || socket.destroyed) {
+      out.clear();
+      this.isClosing = true;
+      return;
+    }
+    this.#owner.moved(0, out.length);
+    socket.write(out.bytes.subarray(0, out.length));
+    if (socket.writableLength === 0) {
+      out.clear();
+      return;
+    }
+    this.#unsent = out;
+    this.#owner.stalled(this);
+    // Node does not report the end of a partial write; the callback of an empty write behind it does.
+    socket.write(NO_BYTES, this.#drained);
+  }
+
+  readonly #drained = (error?: Error | null): void => {
+    if (this.#unsent === null || this.#socket === null) return;
+    this.#returnUnsent();
+    if (this.isClosing || (error ?? null) !== null || this.#socket.destroyed) return;
+    if (this.#owner.turns.admits(this)) this.#serveCarry();
+    else this.#queueAgain();
+  };
+
+  #returnUnsent(): void {
+    if (this.#unsent === null) return;
+    this.#owner.buffers.returnOutput(this.#unsent);
+    this.#unsent = null;
+    this.#owner.drained(this);
+  }
+
+  #queueAgain(): void {
+    if (this.#isQueued) return;
+    this.#isQueued = true;
+    this.#owner.turns.queue(this);
+  }
+
+  #queueAndPause(): void {
+    this.#queueAgain();
+    this.#socket?.pause();
+  }
+
+  #ended(): void {
+    if (this.isClosing) return;
+    if (this.#carry.count > 0 || this.session.isInsideRequest)
+      this.drop('disconnected in the middle of a request');
+    else this.shutDown();
+  }
+
+  #failed(error: NodeJS.ErrnoException): void {
+    if (this.isClosing) return;
+    const isQuiet = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+    if (isQuiet) this.#close();
+    else this.drop(`socket error: ${error.message}`);
+  }
+
+  #release(): void {
+    this.isClosing = true;
+    this.#carry.drop();
+    this.#returnUnsent();
+    this.#socket = null;
+    this.pools.end();
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * The tmem socket: pools for other processes of the machine over a Unix socket, in one thread.
+ *
+ * Limits: `clientsMax` connections, 64 for each user; STALLED_MAX outputs of clients that do not read (of the user
+ * with most of them, the one that stalled first is dropped); HELLO_MS until the hello. Users have a flow each (net/turns.ts). Pages of pools that end are dropped in
+ * steps, between events.
+ */
+import type { Socket } from 'node:net';
+import { SocketBuffers } from '../../net/buffers.ts';
+import { Listeners } from '../../net/listeners.ts';
+import { Flow, Turns } from '../../net/turns.ts';
+import type { PeerCredentials } from '../../os/linux/peer-credentials.ts';
+import { descriptorOf, withSharedBuffer } from '../../os/socket.ts';
+import { OUTPUT_BYTES, TmemOutput } from '../protocol/output.ts';
+import { REQUEST_PART_BYTES_MAX } from '../protocol/wire.ts';
+import type { Tmem } from '../tmem.ts';
+import { ClientTable, CONNECTIONS_PER_USER, type TmemUser } from './client-table.ts';
+import { TmemConnection, type TmemOwner } from './connection.ts';
+
+/** Outputs of clients with unread replies: 16 MiB. */
+const STALLED_MAX = 64;
+const HELLO_MS = 10_000;
+const SWEEP_MS = 1000;
+const LINES_PER_SWEEP = 100;
+/** Work of accepting a connection, see nbd/protocol/work.ts. */
+const ACCEPT_WORK = 131072;
+/** Puts and drops between calls of tmem's maintenance. */
+const MAINTAIN_CHANGES = 256;
+/** The user that stands for all users whom the user namespace does not map. */
+const OVERFLOW_UID = 65534;
+
+export interface TmemServerOptions {
+  readonly tmem: Tmem;
+  /** The users and groups that may connect; null: all that the socket's mode admits. */
+  readonly access: { readonly uids: readonly number[]; readonly gids: readonly number[] } | null;
+  /** Cap of users without their own, pages; 0: none. */
+  readonly cap: number;
+  /** Connections at a time. */
+  readonly clientsMax: number;
+  /** The peer of a connected socket, by file descriptor; null: unknown. */
+  readonly peer: (fd: number) => PeerCredentials | null;
+  readonly hasHungUp: (fd: number) => boolean;
+  /** Receives a line, without newline, for each connection that is dropped or refused. */
+  readonly log: (line: string) => void;
+  /** Monotonic clock, ms. */
+  readonly nowMs?: () => number;
+  /** False: use 'data' events instead of the shared buffer. */
+  readonly sharedBuffer?: boolean;
+}
+
+/** Traffic since the start. */
+export interface TmemServerStats {
+  readonly connections: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly dropped: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+export class TmemServer implements TmemOwner {
+  readonly clients: ClientTable;
+  readonly buffers: SocketBuffers<TmemOutput> = new SocketBuffers(
+    REQUEST_PART_BYTES_MAX,
+    () => new TmemOutput(Buffer.allocUnsafeSlow(OUTPUT_BYTES)),
+  );
+  readonly turns: Turns = new Turns(() => {});
+  readonly #options: TmemServerOptions;
+  readonly #nowMs: () => number;
+  readonly #listeners: Listeners;
+  readonly #connections = new Set<TmemConnection>();
+  readonly #stalled = new Set<TmemConnection>();
+  readonly #flows = new Map<number, Flow>();
+  #sweeper: NodeJS.Timeout | null = null;
+  #isDropping = false;
+  #isClosing = false;
+  #accepted = 0;
+  #refused = 0;
+  #dropped = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #linesLeft = LINES_PER_SWEEP;
+  #whenClosed: (() => void) | null = null;
+
+  constructor(options: TmemServerOptions) {
+    this.#options = options;
+    this.#nowMs = options.nowMs ?? ((): number => performance.now());
+    this.clients = new ClientTable({
+      tmem: options.tmem,
+      nowMs: this.#nowMs,
+      cap: options.cap,
+      onDoomed: () => this.#startDropping(),
+    });
+    this.#listeners = new Listeners({
+      accept: (socket) => this.#accept(socket),
+      log: (line) => this.#log(line),
+    });
+  }
+
+  /** Listens on a new Unix socket. Throws the system error. */
+  async listen(path: string, mode: number): Promise<void> {
+    this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
+    await this.#listeners.unix(path, mode);
+  }
+
+  get stats(): TmemServerStats {
+    return {
+      connections: this.#connections.size,
+      accepted: this.#accepted,
+      refused: this.#refused,
+      dropped: this.#dropped,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+    };
+  }
+
+  /** Ends all connections. Safe to call twice. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#listeners.close();
+    for (const connection of this.#connections) connection.shutDown();
+    if (this.#connections.size > 0) {
+      const timeout = setTimeout(() => {
+        for (const connection of this.#connections) connection.drop('the host stops');
+      }, 1000);
+      await new Promise<void>((resolve) => {
+        this.#whenClosed = resolve;
+      });
+      clearTimeout(timeout);
+    }
+    this.turns.clear();
+    if (this.#sweeper !== null) clearInterval(this.#sweeper);
+    this.#sweeper = null;
+  }
+
+  hasHungUp(descriptor: number): boolean {
+    return this.#options.hasHungUp(descriptor);
+  }
+
+  stalled(connection: TmemConnection): void {
+    this.buffers.replaceOutput();
+    this.#stalled.add(connection);
+    if (this.#stalled.size <= STALLED_MAX) return;
+    const longest = this.#longestStalled();
+    this.#stalled.delete(longest);
+    longest.drop('client does not read its replies');
+  }
+
+  drained(connection: TmemConnection): void {
+    this.#stalled.delete(connection);
+  }
+
+  moved(inBytes: number, outBytes: number): void {
+    this.#bytesIn += inBytes;
+    this.#bytesOut += outBytes;
+    const { tmem } = this.clients;
+    if (tmem.index.changes >= MAINTAIN_CHANGES) tmem.maintain();
+  }
+
+  dropped(connection: TmemConnection, reason: string): void {
+    this.#dropped++;
+    this.#log(`${connection.peer}: dropped: ${reason}`);
+  }
+
+  /** Runs once a second while the server listens. */
+  sweep(): void {
+    this.#linesLeft = LINES_PER_SWEEP;
+    this.clients.expire();
+    const now = this.#nowMs();
+    for (const connection of this.#connections)
+      if (!connection.session.hasGreeted && now - connection.sinceMs > HELLO_MS)
+        connection.drop('no hello');
+    this.clients.tmem.maintain();
+  }
+
+  /** The connection that stalled first, of the user with the most stalled ones: no user can have those of another dropped. */
+  #longestStalled(): TmemConnection {
+    const counts = new Map<TmemUser, number>();
+    for (const { pools } of this.#stalled)
+      counts.set(pools.user, (counts.get(pools.user) ?? 0) + 1);
+    const most = Math.max(...counts.values());
+    return [...this.#stalled].find(({ pools }) => counts.get(pools.user) === most)!;
+  }
+
+  #accept(socket: Socket): void {
+    this.#accepted++;
+    const peer = this.#options.peer(descriptorOf(socket));
+    const refusal = this.#whyRefused(peer);
+    const user = refusal === '' && peer !== null ? this.clients.user(peer.uid) : null;
+    if (peer === null || user === null) {
+      this.#refuse(socket, refusal === '' ? 'too many users' : refusal);
+      return;
+    }
+    this.#start(socket, peer, user);
+  }
+
+  #whyRefused(peer: PeerCredentials | null): string {
+    const { access, clientsMax } = this.#options;
+    if (this.#isClosing) return 'the host stops';
+    if (this.#connections.size >= clientsMax) return `limit of ${clientsMax} connections reached`;
+    if (peer === null) return 'the user of the client is unknown';
+    const { uid, gid } = peer;
+    if (access !== null && !access.uids.includes(uid) && !access.gids.includes(gid))
+      return `user ${uid} is not allowed`;
+    if (uid === OVERFLOW_UID && access?.uids.includes(uid) !== true)
+      return `user ${uid} may be several users`;
+    const open = this.clients.find(uid)?.connections ?? 0;
+    return open >= CONNECTIONS_PER_USER ? `user ${uid} has ${open} connections` : '';
+  }
+
+  #start(socket: Socket, { pid, uid }: PeerCredentials, user: TmemUser): void {
+    const flow = this.#flows.get(uid) ?? new Flow();
+    this.#flows.set(uid, flow);
+    this.turns.charge(flow, ACCEPT_WORK);
+    const name = `process ${pid} of user ${uid}`;
+    const pools = this.clients.connect(user);
+    const connection = new TmemConnection(this, name, pools, flow, this.#nowMs());
+    this.#connections.add(connection);
+    const shared =
+      this.#options.sharedBuffer === false
+        ? null
+        : withSharedBuffer(socket, this.buffers.received, (n) => connection.received(n));
+    const used = shared ?? socket;
+    connection.open(used);
+    used.once('close', () => this.#closed(connection));
+    if (shared === null) socket.on('data', (chunk: Uint8Array) => connection.receivedChunk(chunk));
+    used.resume();
+  }
+
+  #closed(connection: TmemConnection): void {
+    this.#connections.delete(connection);
+    const { uid, connections } = connection.pools.user;
+    if (connections === 0) this.#flows.delete(uid);
+    if (this.#connections.size === 0) this.#whenClosed?.();
+  }
+
+  #refuse(socket: Socket, reason: string): void {
+    this.#refused++;
+    this.#log(`refused a client: ${reason}`);
+    socket.on('error', () => {}); // the socket is destroyed
+    socket.destroy();
+  }
+
+  /** Clients can cause a line per connection: beyond LINES_PER_SWEEP lines are not logged. */
+  #log(line: string): void {
+    if (this.#linesLeft-- > 0) this.#options.log(`tmem: ${line}`);
+  }
+
+  #startDropping(): void {
+    if (this.#isDropping) return;
+    this.#isDropping = true;
+    setImmediate(this.#dropSome);
+  }
+
+  readonly #dropSome = (): void => {
+    this.#isDropping = this.clients.step();
+    if (this.#isDropping) setImmediate(this.#dropSome);
+  };
+}
