@@ -24,6 +24,7 @@ class Bio implements Range {
 const BioFlag: {
     readonly fua: 1;
     readonly noUnmap: 2;
+    readonly writeBack: 4;
 };
 const BioOp: {
     readonly read: 0;
@@ -56,8 +57,9 @@ const BioStatus: {
 };
 type BioStatus = (typeof BioStatus)[keyof typeof BioStatus];
 class Budget {
-    readonly limitBytes: number;
-    constructor(limitBytes: number, parent?: Budget | null);
+    constructor(limitBytes: number, parent?: ParentBudget | null);
+    get limitBytes(): number;
+    setLimit(limitBytes: number): boolean;
     get usedBytes(): number;
     get peakBytes(): number;
     reserve(bytes: number): boolean;
@@ -143,11 +145,17 @@ interface FileIo {
     close(): void;
 }
 class Histogram {
+    static of({ counts, count, sum, max }: HistogramValue): Histogram;
+    get value(): HistogramValue;
     get count(): number;
     get sum(): number;
     get max(): number;
     add(value: number): void;
     quantile(q: number): number;
+    static readonly bucketCount: number;
+    static limitOf(bucket: number): number;
+    addCounts(out: Float64Array): void;
+    countsBelow(limits: readonly number[], out: Float64Array): void;
 }
 interface LimitDisk extends Disk {
     readonly heldCount: number;
@@ -186,6 +194,10 @@ interface PageRelease {
     release(at: number, length: number): boolean;
 }
 type PageReleaseFactory = (memory: LinearMemory) => PageRelease;
+interface ParentBudget {
+    reserve(bytes: number): boolean;
+    release(bytes: number): void;
+}
 interface QueueOptions {
     readonly requests: number;
     readonly depth: number;
@@ -203,12 +215,16 @@ class Ramzswap implements Disk, Disposable {
     readonly synchronous: boolean;
     readonly limits: DiskLimits;
     constructor(options: RamzswapOptions);
+    get adopted(): Adopted;
     get fault(): InvariantError | null;
     submit(bio: Bio): void;
     tick(): number;
     extents(offset: number, length: number, sink: ExtentSink): void;
-    compactIdle(): boolean;
+    compactIdle(share?: number): boolean;
+    dropPages(from: number, to: number): void;
     slotFree(slot: number): void;
+    setLimit(limitBytes: number): boolean;
+    nextInRam(slot: number): number;
     reset(): boolean;
     [Symbol.dispose](): void;
     close(): void;
@@ -218,7 +234,7 @@ class Ramzswap implements Disk, Disposable {
 interface RamzswapOptions {
     readonly sizeBytes: number;
     readonly limitBytes: number;
-    readonly total?: Budget;
+    readonly total?: ParentBudget;
     readonly codec?: {
         readonly name: string;
         readonly factory: CodecFactory;
@@ -226,6 +242,7 @@ interface RamzswapOptions {
     readonly release?: PageReleaseFactory;
     readonly backing?: BackingOptions;
     readonly firstPage?: Uint8Array;
+    readonly images?: ShardImages;
 }
 interface RamzswapStats {
     readonly algorithm: string;

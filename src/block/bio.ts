@@ -42,6 +42,8 @@ export const BioFlag = {
   fua: 1,
   /** writeZeroes keeps the range allocated (no hole). */
   noUnmap: 2,
+  /** A write goes to the backing of the disk, if it has one, even if the page compresses. */
+  writeBack: 4,
 } as const;
 
 /** Receives completions. One object serves many bios: a closure per request would be garbage. */
@@ -105,7 +107,7 @@ export class Bio implements Range {
   /** Set by the owner to identify the request. */
   tag = 0;
   status: BioStatus = BioStatus.ok;
-  /** Link in the pool or queue that holds the bio. */
+  /** Link in the pool or queue that the bio is in. */
   next: Bio | null = null;
   /** Frames of the layers that entered the bio, outermost first; allocated by the first enter(), then kept. */
   #owners = noOwners;
@@ -141,7 +143,7 @@ export class Bio implements Range {
   }
 
   reset(): void {
-    assert(this.#depth === 0, 'every layer has left the bio');
+    assert(this.#depth === 0, 'every layer has called leave()');
     this.op = BioOp.read;
     this.flags = 0;
     this.offset = 0;

@@ -30,7 +30,7 @@ interface Bench {
 
 const opNames = Object.fromEntries(Object.entries(BioOp).map(([name, op]) => [op, name]));
 
-/** A queue over a disk that takes 1 us per request. */
+/** A queue over a disk with a latency of 1 us per request. */
 function bench(options: QueueOptions = usual): Bench {
   const clock = new FakeClock();
   const costs = { readNs: 1000, writeNs: 1000, flushNs: 1000, byteNs: 0 };

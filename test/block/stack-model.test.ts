@@ -186,7 +186,7 @@ randomTest(
 );
 
 randomTest(
-  'faults lose nothing that was acknowledged, and touch nothing beside what failed',
+  'faults lose no acknowledged write and affect only the failed bios',
   40,
   (prng, steps) => {
     let failures = 0;

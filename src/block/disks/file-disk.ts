@@ -1,5 +1,5 @@
 /**
- * A disk on a file or block device: holds the pages that do not fit in RAM.
+ * A disk on a file or block device: stores the pages that do not fit in RAM.
  *
  *   submit ─▶ queue ─▶ tick(): up to `biosPerTick` bios, until `bytesPerTick` have moved ─▶ end
  *
@@ -105,7 +105,7 @@ export class FileDisk implements Disk, Disposable {
     this.#staging = new Uint8Array(createMemory(STAGING_BYTES).buffer);
   }
 
-  /** Number of bios that wait for a tick. */
+  /** Number of queued bios. */
   get queued(): number {
     return this.#queue.length;
   }

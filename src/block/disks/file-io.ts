@@ -91,6 +91,8 @@ export interface PrivateFile extends OpenedFile {
   readonly isNew: boolean;
   /** A descriptor without O_DIRECT, for unaligned access. It has the lock and is closed after `io`. */
   readonly fd: number;
+  /** The descriptor of `io`. */
+  readonly ioFd: number;
 }
 
 /** System calls and identity that openPrivateFile() needs. */
@@ -126,7 +128,7 @@ export function openPrivateFile(path: string, options: PrivateOptions): PrivateF
       io.close();
       closeSync(fd);
     };
-    return { io: { ...io, close }, sizeBytes: fstatSync(fd).size, isDirect, isNew, fd };
+    return { io: { ...io, close }, sizeBytes: fstatSync(fd).size, isDirect, isNew, fd, ioFd: data };
   } catch (error) {
     closeSync(fd);
     throw error;

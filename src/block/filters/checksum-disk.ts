@@ -47,6 +47,11 @@ export interface ChecksumDisk extends Disk {
   readonly counters: Counters<ChecksumCounter>;
 }
 
+const tables = new WeakMap<ChecksumDisk, Int32Array>();
+
+/** By block: the sum of its bytes, 0 = unknown. For native code that reads the disk beside its filter. */
+export const sumsOf = (disk: ChecksumDisk): Int32Array => tables.get(disk)!;
+
 /** Wraps `next` in a filter that fails reads whose bytes differ from those written through it. */
 export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): ChecksumDisk {
   const counters = new Counters<ChecksumCounter>(SPECS);
@@ -82,7 +87,7 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
     bio.status = BioStatus.ioError;
     failed.push(bio);
   };
-  return {
+  const disk: ChecksumDisk = {
     ...passThrough(next),
     counters,
     submit(bio) {
@@ -101,6 +106,8 @@ export function checksumDisk(next: Disk, { unknown }: ChecksumOptions): Checksum
       sums.dropBlock(slot);
     }),
   };
+  tables.set(disk, sums.table);
+  return disk;
 }
 
 const firstBlock = ({ offset }: Range): number => Math.floor(offset / PAGE_BYTES);
@@ -109,7 +116,6 @@ const endBlock = ({ offset, length }: Range): number => Math.ceil((offset + leng
 
 /** The two tables, and the sums over the data of bios. */
 class BlockSums {
-  /** By block: the sum of its bytes, 0 = unknown. */
   readonly #sums: Int32Array;
   /** By block: number of the last bio that wrote it. */
   readonly #writers: Int32Array;
@@ -127,6 +133,10 @@ class BlockSums {
     assert(blocks < 2 ** 31, 'blocks < 2^31');
     this.#sums = new Int32Array(blocks);
     this.#writers = new Int32Array(blocks);
+  }
+
+  get table(): Int32Array {
+    return this.#sums;
   }
 
   /** Records a submitted bio that writes data or zeros. Returns its number for dropWritten(). */

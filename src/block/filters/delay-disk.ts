@@ -2,7 +2,7 @@
  * Delays bios as a device that serves one at a time would. Each bio is passed on when that device would have completed
  * it, in the order of submission.
  *
- *   submit ─▶ held until max(now, device idle) + cost(bio) ─▶ disk behind
+ *   submit ─▶ delayed until max(now, device idle) + cost(bio) ─▶ disk behind
  *
  * Nothing sleeps: tick() passes on the bios that are due by the clock, and dueNs is the time of the next one. So a
  * simulation of a slow disk runs fast, and every run is the same.
@@ -10,7 +10,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { type Bio, BioOp, BioQueue } from '../bio.ts';
 import type { Disk } from '../ops.ts';
-import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
+import { passThrough, slotFreeUnlessQueued } from './pass-through.ts';
 
 /** Time that the simulated device takes per bio and per byte, nanoseconds. */
 export interface DelayOptions {
@@ -25,17 +25,17 @@ export interface DelayOptions {
 
 /** A delay filter, with the state of its queue. */
 export interface DelayDisk extends Disk {
-  /** Number of held bios. */
+  /** Number of delayed bios. */
   readonly heldCount: number;
-  /** Time at which the next held bio is due, or null when none is held. */
+  /** Time at which the next delayed bio is due, or null when none is delayed. */
   readonly dueNs: number | null;
-  /** Slots not freed because a bio for them was held. */
+  /** Slots not freed because a bio for them was delayed. */
   readonly slotFreeMisses: number;
 }
 
 /** Wraps `next` in a filter that delays bios as a device that serves one at a time would. */
 export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): DelayDisk {
-  const held = new BioQueue();
+  const delayed = new BioQueue();
   let idleNs = 0;
   let misses = 0;
   const costNs = (bio: Bio): number => {
@@ -46,15 +46,15 @@ export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): Dela
   };
   return {
     ...passThrough(next),
-    ...slotFreeUnlessHeld(next, held, () => {
+    ...slotFreeUnlessQueued(next, delayed, () => {
       misses++;
     }),
     synchronous: false,
     get heldCount() {
-      return held.length;
+      return delayed.length;
     },
     get dueNs() {
-      return held.first?.mark ?? null;
+      return delayed.first?.mark ?? null;
     },
     get slotFreeMisses() {
       return misses;
@@ -62,12 +62,12 @@ export function delayDisk(next: Disk, clock: Clock, options: DelayOptions): Dela
     submit(bio) {
       idleNs = Math.max(clock.nowNs(), idleNs) + costNs(bio);
       bio.enter(bio.owner, idleNs);
-      held.push(bio);
+      delayed.push(bio);
     },
     tick() {
       const nowNs = clock.nowNs();
-      for (let bio = held.first; bio !== null && bio.mark <= nowNs; bio = held.first) {
-        held.shift();
+      for (let bio = delayed.first; bio !== null && bio.mark <= nowNs; bio = delayed.first) {
+        delayed.shift();
         bio.leave();
         next.submit(bio);
       }

@@ -32,8 +32,8 @@ const SPECS: Readonly<Record<FaultCounter, CounterSpec>> = {
   random: counted('bios', 'bios failed at random, torn writes included'),
   torn: counted('bios', 'writes of which only the first sectors were written'),
   badRange: counted('bios', 'bios failed because they overlap a bad range'),
-  gone: counted('bios', 'bios failed because the disk was gone'),
-  slotFreeMisses: counted('slots', 'slots not freed because the disk was gone'),
+  gone: counted('bios', 'bios failed because isGone was set'),
+  slotFreeMisses: counted('slots', 'slots not freed because isGone was set'),
 };
 
 /** A fault filter, with its switch and counters. */
@@ -43,7 +43,7 @@ export interface FaultDisk extends Disk {
   readonly counters: Counters<FaultCounter>;
 }
 
-/** Wraps `next` in a filter that fails bios as `options` says; `prng` makes runs reproducible. */
+/** Wraps `next` in a filter that fails bios according to `options`; `prng` makes runs reproducible. */
 export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultDisk {
   const { failOneIn, tearOneIn, badRanges } = options;
   const chances = Object.entries(BioOp).reduce<number[]>((byOp, [name, op]) => {
@@ -58,7 +58,7 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     bio.status = BioStatus.ioError;
     failed.push(bio);
   };
-  const happens = (oneIn: number): boolean => oneIn > 0 && prng.oneIn(oneIn);
+  const draws = (oneIn: number): boolean => oneIn > 0 && prng.oneIn(oneIn);
   const isBad = (bio: Bio): boolean => {
     for (let i = 0; i < badRanges.length; i++) {
       if (overlaps(badRanges[i]!, bio)) return true;
@@ -86,7 +86,7 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
   const tear = (bio: Bio): boolean => {
     const first = (Math.floor(bio.offset / SECTOR_BYTES) + 1) * SECTOR_BYTES;
     const seams = Math.ceil((bio.offset + bio.length - first) / SECTOR_BYTES);
-    if (bio.op !== BioOp.write || seams < 1 || !happens(tearOneIn)) return false;
+    if (bio.op !== BioOp.write || seams < 1 || !draws(tearOneIn)) return false;
     bio.enter(torn, bio.length);
     bio.length = first + prng.below(seams) * SECTOR_BYTES - bio.offset;
     counters.add('random', 1);
@@ -102,7 +102,7 @@ export function faultDisk(next: Disk, prng: Prng, options: FaultOptions): FaultD
     submit(bio) {
       if (disk.isGone) fail(bio, 'gone');
       else if (isBad(bio)) fail(bio, 'badRange');
-      else if (happens(chances[bio.op]!)) {
+      else if (draws(chances[bio.op]!)) {
         if (!tear(bio)) fail(bio, 'random');
       } else {
         bio.enter(passed, 0);

@@ -30,12 +30,36 @@ function lowestOf(bucket: number): number {
   return (STEPS + (bucket % STEPS)) * 2 ** shift;
 }
 
+/** A histogram as a value that another thread gets. */
+export interface HistogramValue {
+  /** Numbers of values by bucket, up to the last one with any. */
+  readonly counts: Float64Array;
+  readonly count: number;
+  readonly sum: number;
+  readonly max: number;
+}
+
 /** A log-linear histogram of numbers from 0 to 2^53 - 1, with their count, sum and maximum. */
 export class Histogram {
   readonly #counts = new Float64Array(BUCKETS);
   #count = 0;
   #sum = 0;
   #max = 0;
+
+  static of({ counts, count, sum, max }: HistogramValue): Histogram {
+    const histogram = new Histogram();
+    histogram.#counts.set(counts);
+    histogram.#count = count;
+    histogram.#sum = sum;
+    histogram.#max = max;
+    return histogram;
+  }
+
+  get value(): HistogramValue {
+    const used = this.#count === 0 ? 0 : bucketOf(Math.floor(this.#max)) + 1;
+    const { count, sum, max } = this;
+    return { counts: this.#counts.slice(0, used), count, sum, max };
+  }
 
   get count(): number {
     return this.#count;
@@ -70,5 +94,34 @@ export class Histogram {
       if (left <= 0) return Math.min(this.#max, lowestOf(bucket + 1) - 1);
     }
     return this.#max;
+  }
+
+  /** Number of buckets, and the smallest value above one. */
+  static readonly bucketCount: number = BUCKETS;
+  static limitOf(bucket: number): number {
+    return lowestOf(bucket + 1);
+  }
+
+  /** Adds the number of values in each bucket to `out`. */
+  addCounts(out: Float64Array): void {
+    for (let bucket = 0; bucket < BUCKETS; bucket++) out[bucket]! += this.#counts[bucket]!;
+  }
+
+  /**
+   * Writes to `out[i]` the number of values below `limits[i]`. The numbers are exact: each limit must be the smallest
+   * value of a bucket, that is a whole number below 16, or m x 2^e with m from 8 to 15.
+   * @param limits in ascending order
+   */
+  countsBelow(limits: readonly number[], out: Float64Array): void {
+    assert(out.length >= limits.length, 'out has an element for each limit');
+    let bucket = 0;
+    let count = 0;
+    for (let i = 0; i < limits.length; i++) {
+      const end = bucketOf(limits[i]!);
+      assert(lowestOf(end) === limits[i], 'limit: the smallest value of a bucket');
+      assert(end >= bucket, 'limits: in ascending order');
+      for (; bucket < end; bucket++) count += this.#counts[bucket]!;
+      out[i] = count;
+    }
   }
 }

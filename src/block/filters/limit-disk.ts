@@ -11,7 +11,7 @@ import { assert } from '../../base/assert.ts';
 import type { Clock } from '../../base/clock.ts';
 import { type Bio, BioOp, BioQueue } from '../bio.ts';
 import type { Disk } from '../ops.ts';
-import { passThrough, slotFreeUnlessHeld } from './pass-through.ts';
+import { passThrough, slotFreeUnlessQueued } from './pass-through.ts';
 
 const SECOND_NS = 1e9;
 
@@ -30,11 +30,11 @@ export interface LimitOptions {
 
 /** A rate limit filter, with the state of its queue. */
 export interface LimitDisk extends Disk {
-  /** Number of held bios. */
+  /** Number of bios that wait for tokens. */
   readonly heldCount: number;
   /** Number of bios that had to wait since the start. */
   readonly delayedCount: number;
-  /** Slots not freed because a bio for them was held. */
+  /** Slots not freed because a bio for them was waiting. */
   readonly slotFreeMisses: number;
 }
 
@@ -62,11 +62,11 @@ class TokenBucket {
   }
 }
 
-/** Wraps `next` in a filter that holds bios above the given rates. */
+/** Wraps `next` in a filter that delays bios above the given rates. */
 export function limitDisk(next: Disk, clock: Clock, options: LimitOptions): LimitDisk {
   const bios = new TokenBucket(options.bios);
   const bytes = new TokenBucket(options.bytes);
-  const held = new BioQueue();
+  const waiting = new BioQueue();
   let filledNs = clock.nowNs();
   let delayedCount = 0;
   let misses = 0;
@@ -85,12 +85,12 @@ export function limitDisk(next: Disk, clock: Clock, options: LimitOptions): Limi
   };
   return {
     ...passThrough(next),
-    ...slotFreeUnlessHeld(next, held, () => {
+    ...slotFreeUnlessQueued(next, waiting, () => {
       misses++;
     }),
     synchronous: false,
     get heldCount() {
-      return held.length;
+      return waiting.length;
     },
     get delayedCount() {
       return delayedCount;
@@ -100,16 +100,16 @@ export function limitDisk(next: Disk, clock: Clock, options: LimitOptions): Limi
     },
     submit(bio) {
       fill();
-      if (held.length === 0 && mayPass(bio)) next.submit(bio);
+      if (waiting.length === 0 && mayPass(bio)) next.submit(bio);
       else {
         delayedCount++;
-        held.push(bio);
+        waiting.push(bio);
       }
     },
     tick() {
       fill();
-      for (let bio = held.first; bio !== null && mayPass(bio); bio = held.first) {
-        held.shift();
+      for (let bio = waiting.first; bio !== null && mayPass(bio); bio = waiting.first) {
+        waiting.shift();
         next.submit(bio);
       }
       return next.tick();

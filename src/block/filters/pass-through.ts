@@ -23,17 +23,17 @@ export const slotFreeWith = (
 ): Pick<Disk, 'slotFree'> => (next.slotFree === undefined ? {} : { slotFree });
 
 /**
- * `slotFree` for a filter that holds bios. It does not free a slot with a held bio: a write would store the page again
- * later, and a read would return zeros. `onMiss` counts these cases.
+ * `slotFree` for a filter that delays bios. It does not free a slot with a bio in `queue`: a write would store the page
+ * again later, and a read would return zeros. `onMiss` counts these cases.
  */
-export function slotFreeUnlessHeld(
+export function slotFreeUnlessQueued(
   next: Disk,
-  held: BioQueue,
+  queue: BioQueue,
   onMiss: () => void,
 ): Pick<Disk, 'slotFree'> {
   const page = new PageRange();
   return slotFreeWith(next, (slot) => {
-    if (held.touches(page.at(slot))) onMiss();
+    if (queue.touches(page.at(slot))) onMiss();
     else next.slotFree?.(slot);
   });
 }

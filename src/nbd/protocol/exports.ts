@@ -11,14 +11,36 @@ import {
   STRING_BYTES_MAX,
 } from './wire.ts';
 
+/** Delays the requests of an export (server/export-gate.ts). */
+export interface RequestGate {
+  /** No request has to wait now, and none has to be charged. */
+  readonly isOpen: boolean;
+  /** Time until a batch may start, ms; Infinity: until the server is told to resume the export. */
+  waitMs(nowMs: number): number;
+  /** A batch has moved `bytes`. */
+  charge(bytes: number): void;
+}
+
+/** The clients that may see and open an export: those with one of the user ids or one of the group ids. */
+export interface AccessList {
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+}
+
 export interface NbdExport {
   /** Canonical name, at most STRING_BYTES_MAX bytes of UTF-8; may be empty. */
   readonly name: string;
   /** Human-readable; may be empty. Truncated to STRING_BYTES_MAX bytes. */
   readonly description: string;
   readonly disk: Disk;
+  /** Another thread serves it: the session stops at the option that opens it (SessionStop.handOver). Default false. */
+  readonly isElsewhere?: boolean;
   /** Several clients may open it at the same time. Default false. */
   readonly isShared?: boolean;
+  /** Null or absent: every client. The server enforces it (server/visible-exports.ts). */
+  readonly access?: AccessList | null;
+  /** Delays requests; null or absent: none. */
+  readonly gate?: RequestGate | null;
   /** Called for each invalid request that does not reach the disk: out of range or malformed. */
   readonly onInvalid?: () => void;
 }
@@ -29,14 +51,20 @@ export type Admit = (requested: NbdExport) => string | null;
 export interface NbdExports {
   get(name: string): NbdExport | undefined;
   values(): Iterable<NbdExport>;
-  /** The message for a client that requests an unknown name. */
-  whyUnknown?(name: string): string;
+  /** Name of the export that the empty name selects. Default: the first one. */
+  readonly defaultName?: string | undefined;
+  /**
+   * The message for a client that requests an unknown name; undefined: none.
+   * @param sees whether the client may know of an export; default: of every one
+   */
+  whyUnknown?(name: string, sees?: (served: NbdExport) => boolean): string | undefined;
 }
 
-/** The export of that name. The empty name selects the first export, unless an export has the empty name. */
+/** The export of that name. The empty name selects the default export, unless an export has the empty name. */
 export function findExport(exports: NbdExports, name: string): NbdExport | undefined {
   const found = exports.get(name);
   if (found !== undefined || name !== '') return found;
+  if (exports.defaultName !== undefined) return exports.get(exports.defaultName);
   for (const first of exports.values()) return first;
   return undefined;
 }

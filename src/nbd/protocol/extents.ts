@@ -7,6 +7,7 @@ import type { Output } from './output.ts';
 import { type Cookie, putChunkHead } from './replies.ts';
 import * as wire from './wire.ts';
 import { ALLOCATION_ID, AllocationState, BlockDescriptor, Chunk } from './wire.ts';
+import { holeWork, statusWork } from './work.ts';
 
 /**
  * Minimum length of a hole chunk between data, bytes. A chunk costs a client two more receive calls, about as much as
@@ -53,9 +54,42 @@ export class RunFinder {
   }
 }
 
+/** Longest hole that is found in one query, bytes. */
+const HOLE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Finds long holes, of which a disk skips the tables. */
+export class HoleFinder {
+  #kind: Extent = Extent.data;
+  #length = 0;
+
+  readonly #sink: ExtentSink = (kind, length) => {
+    this.#kind = kind;
+    this.#length = length;
+    return false;
+  };
+
+  readonly #disk: Disk;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  /** Length of the hole at `offset`, at most `length`, and up to a multiple of HOLE_BYTES_MAX; 0: not a hole. */
+  find(offset: number, length: number): number {
+    // A run of data would be walked to its end: asks for one byte first.
+    this.#disk.extents(offset, 1, this.#sink);
+    if (this.#kind !== Extent.hole) return 0;
+    const most = Math.min(length, HOLE_BYTES_MAX - (offset % HOLE_BYTES_MAX));
+    this.#disk.extents(offset, most, this.#sink);
+    return this.#kind === Extent.hole ? this.#length : 0;
+  }
+}
+
 const HEAD_BYTES = wire.ChunkHead.bytes + wire.BlockStatus.bytes;
 /** Free output that a BLOCK_STATUS reply requires, bytes: about 1,000 descriptors, so that clients need few requests. */
 export const STATUS_BYTES_MIN = 8192;
+/** Range that a reply describes in one step, if it is not a hole, bytes. */
+const STATUS_STEP_BYTES = 1024 * 1024;
 /** Maximum descriptors per reply; the protocol requires fewer than 2^20. */
 const DESCRIPTORS_MAX = 8192;
 
@@ -69,6 +103,7 @@ export class StatusWriter {
   #out: Output | null = null;
   #count = 0;
   #countMax = 0;
+  #isFull = false;
 
   /** One descriptor per run; consecutive runs of one kind are joined. */
   readonly #sink: ExtentSink = (kind, length) => {
@@ -82,7 +117,10 @@ export class StatusWriter {
       view.setUint32(last + BlockDescriptor.length, joined);
       return true;
     }
-    if (this.#count === this.#countMax) return false;
+    if (this.#count === this.#countMax) {
+      this.#isFull = true;
+      return false;
+    }
     view.setUint32(out.length + BlockDescriptor.length, length);
     view.setUint32(out.length + BlockDescriptor.flags, state);
     out.length += BlockDescriptor.bytes;
@@ -91,13 +129,19 @@ export class StatusWriter {
   };
 
   readonly #disk: Disk;
+  readonly #holes: HoleFinder;
 
-  constructor(disk: Disk) {
+  constructor(disk: Disk, holes: HoleFinder) {
     this.#disk = disk;
+    this.#holes = holes;
   }
 
-  /** Describes [offset, offset + length), or the part of it that fits; length is below 2^32. */
-  put(out: Output, cookie: Cookie, offset: number, length: number, onlyOne: boolean): void {
+  /**
+   * Describes [offset, offset + length), or the first part of it: what fits the output, and takes about `grant` of work.
+   * length is below 2^32. Returns the work.
+   */
+  put(out: Output, cookie: Cookie, range: StatusRange, grant: number): number {
+    const { onlyOne } = range;
     const start = out.length;
     const fitting = Math.floor((out.freeBytes - HEAD_BYTES) / BlockDescriptor.bytes);
     const at = putChunkHead(out, cookie, Chunk.blockStatus, true, 0);
@@ -106,8 +150,37 @@ export class StatusWriter {
     this.#out = out;
     this.#count = 0;
     this.#countMax = onlyOne ? 1 : Math.min(fitting, DESCRIPTORS_MAX);
-    this.#disk.extents(offset, length, this.#sink);
+    this.#isFull = false;
+    const work = this.#describe(range, grant);
     this.#out = null;
     out.view.setUint32(start + wire.ChunkHead.length, out.length - at);
+    return work;
   }
+
+  #describe({ offset, length }: StatusRange, grant: number): number {
+    let work = 0;
+    const end = offset + length;
+    for (let at = offset; at < end && work < grant && !this.#isFull; ) {
+      let step = Math.min(end - at, STATUS_STEP_BYTES);
+      const hole = this.#holes.find(at, end - at);
+      if (hole >= step) {
+        step = hole;
+        work += holeWork(step);
+        this.#sink(Extent.hole, step);
+      } else {
+        work += statusWork(step);
+        this.#disk.extents(at, step, this.#sink);
+      }
+      at += step;
+    }
+    return work;
+  }
+}
+
+/** A range to describe. */
+export interface StatusRange {
+  readonly offset: number;
+  readonly length: number;
+  /** With one descriptor. */
+  readonly onlyOne: boolean;
 }

@@ -2,16 +2,26 @@
  * The handshake phase: fixed newstyle negotiation, from the greeting to the choice of an export.
  *
  *   greeting sent ─▶ client flags ─▶ option ⇄ replies … ─▶ EXPORT_NAME or GO ─▶ chosen
- *                                       └ LIST: replies as output space allows
+ *                                       ├ LIST: replies as output space allows
+ *                                       └ STARTTLS: ACK ─▶ securing ── secured() ─▶ option …
  *
  * Invariants
  * - An option is processed only when all its data has arrived; its data is limited to OPTION_DATA_BYTES_MAX.
  *   The data of a longer option is skipped and an error is sent; above OPTION_BYTES_MAX the session ends.
  * - Lengths and counts inside an option are checked against its remaining bytes before use.
- * Left out: TLS and extended headers; both get NBD_REP_ERR_UNSUP, as the protocol requires.
+ * - No byte is processed between STARTTLS and secured(), and input behind STARTTLS ends the session: bytes inserted there
+ *   by an attacker are never taken for bytes that came through TLS.
+ * - secured() discards what was negotiated in plain, except the client flags, which are not sent again.
+ * - With TLS required, no reply before secured() depends on exports or on the data of an option.
+ * - An option that opens an export of another thread is not processed: handOver, with the option still in the input.
+ *   That thread processes this one option, and returns the negotiation if the export stays closed.
+ * Left out: extended headers; they get NBD_REP_ERR_UNSUP, as the protocol requires.
  *
- * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types".
+ * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types", "TLS support".
  */
+
+import { assert } from '../../base/assert.ts';
+import type { Input } from '../../base/input.ts';
 import {
   type Admit,
   blockSizesOf,
@@ -23,7 +33,7 @@ import {
   transmissionFlagsOf,
 } from './exports.ts';
 import type { Output } from './output.ts';
-import { type Input, SessionEnd, SessionStop } from './state.ts';
+import { SessionEnd, SessionStop, type TlsMode } from './state.ts';
 import * as wire from './wire.ts';
 import {
   Info,
@@ -50,6 +60,15 @@ const KNOWN: ReadonlySet<number> = new Set(Object.values(Option));
 const nameOf = (data: Input, at: number, length: number): string | null =>
   length > STRING_BYTES_MAX ? null : stringAt(data.bytes, at, length);
 
+/** What a negotiation without TLS has agreed on so far, between two options. */
+export interface HandshakeState {
+  readonly noZeroes: boolean;
+  readonly structured: boolean;
+  /** Name of the export for which base:allocation is selected; null: none. */
+  readonly allocationFor: string | null;
+  readonly optionCount: number;
+}
+
 export class Handshake {
   stop: SessionStop = SessionStop.input;
   end: SessionEnd = SessionEnd.none;
@@ -59,8 +78,17 @@ export class Handshake {
   /** The export for which base:allocation is selected. */
   allocationFor: NbdExport | null = null;
   isShuttingDown = false;
+  /** The export of another thread that the client asks for; see SessionStop.handOver. */
+  handOverTo: NbdExport | null = null;
+  /** Processes one option for another thread. */
+  readonly #isVisiting: boolean;
   readonly #exports: NbdExports;
   readonly #admit: Admit;
+  readonly #tls: TlsMode;
+  /** The connection is encrypted. */
+  #isSecure = false;
+  /** STARTTLS was accepted; secured() has not been called. */
+  #isSecuring = false;
   #flagsSeen = false;
   #noZeroes = false;
   #optionCount = 0;
@@ -70,10 +98,39 @@ export class Handshake {
   /** The exports that LIST has still to send; null when no LIST is in progress. */
   #listing: Iterator<NbdExport> | null = null;
 
-  /** @param admit called for each export that a client opens, not for NBD_OPT_INFO */
-  constructor(exports: NbdExports, admit: Admit) {
+  /**
+   * @param admit called for each export that a client opens, not for NBD_OPT_INFO
+   * @param begun what another thread has negotiated; null: nothing, call open()
+   * @param isVisiting the thread gets the negotiation back after one option that opens no export
+   */
+  constructor(
+    exports: NbdExports,
+    admit: Admit,
+    tls: TlsMode,
+    begun: HandshakeState | null = null,
+    isVisiting = false,
+  ) {
     this.#exports = exports;
     this.#admit = admit;
+    this.#tls = tls;
+    this.#isVisiting = isVisiting;
+    if (begun === null) return;
+    this.#flagsSeen = true;
+    this.#noZeroes = begun.noZeroes;
+    this.structured = begun.structured;
+    this.#optionCount = begun.optionCount;
+    const { allocationFor } = begun;
+    this.allocationFor = allocationFor === null ? null : (exports.get(allocationFor) ?? null);
+  }
+
+  /** For the thread that continues: valid when `stop` is handOver. */
+  get state(): HandshakeState {
+    return {
+      noZeroes: this.#noZeroes,
+      structured: this.structured,
+      allocationFor: this.allocationFor?.name ?? null,
+      optionCount: this.#optionCount,
+    };
   }
 
   open(out: Output): void {
@@ -88,11 +145,20 @@ export class Handshake {
     out.length += wire.Greeting.bytes;
   }
 
+  secured(): void {
+    assert(this.#isSecuring, 'STARTTLS was accepted');
+    this.#isSecuring = false;
+    this.#isSecure = true;
+    this.structured = false;
+    this.allocationFor = null;
+  }
+
   shutDown(): void {
     this.isShuttingDown = true;
   }
 
   receive(input: Input, at: number, end: number, out: Output): number {
+    assert(!this.#isSecuring, 'the TLS handshake is complete');
     let next = at;
     for (;;) {
       if (this.end !== SessionEnd.none) return this.#stopped(SessionStop.ended, next);
@@ -106,13 +172,49 @@ export class Handshake {
       } else {
         const bytes = this.#unitBytes(input.view, next, end);
         if (bytes > end - next) return this.#stopped(SessionStop.input, next);
+        this.handOverTo = this.#elsewhere(input, next, bytes);
+        if (this.handOverTo !== null) return this.#stopped(SessionStop.handOver, next);
         this.#takeUnit(input, next, out);
         next += bytes;
+        if (this.#isSecuring) return this.#startTls(next, end, out);
         // One option with data per turn: negotiations must not delay clients in the transmission phase.
         if (bytes > OptionHead.bytes && this.end === SessionEnd.none)
-          return this.#stopped(SessionStop.output, next);
+          return this.#stopped(this.#stopAfterOption, next);
       }
     }
+  }
+
+  get #stopAfterOption(): SessionStop {
+    return this.#isVisiting && this.chosen === null ? SessionStop.handOver : SessionStop.output;
+  }
+
+  /** The export of another thread that the unit opens; null: it is another unit. */
+  #elsewhere({ view, bytes }: Input, at: number, unitBytes: number): NbdExport | null {
+    const length = unitBytes - OptionHead.bytes;
+    if (!this.#flagsSeen || this.isShuttingDown || length < 0) return null;
+    const option = view.getUint32(at + OptionHead.option);
+    if (view.getUint32(at + OptionHead.length) !== length || this.#isRefusedInPlain(option))
+      return null; // the rest of a long option is skipped
+    const dataAt = at + OptionHead.bytes;
+    let name: string | null = null;
+    if (option === Option.exportName) name = nameOf({ view, bytes }, dataAt, length);
+    else if (option === Option.go && length >= 6) {
+      const nameBytes = view.getUint32(dataAt);
+      if (nameBytes <= length - 6) name = nameOf({ view, bytes }, dataAt + 4, nameBytes);
+    }
+    const found = name === null ? undefined : findExport(this.#exports, name);
+    return found?.isElsewhere === true ? found : null;
+  }
+
+  /** Accepts STARTTLS, or ends the session because of input behind it. */
+  #startTls(next: number, end: number, out: Output): number {
+    if (next === end) {
+      this.#reply(out, Option.startTls, Reply.ack);
+      return this.#stopped(SessionStop.startTls, next);
+    }
+    this.#isSecuring = false;
+    this.end = SessionEnd.plainAfterStartTls;
+    return this.#stopped(SessionStop.ended, next);
   }
 
   #stopped(stop: SessionStop, next: number): number {
@@ -163,8 +265,9 @@ export class Handshake {
     this.#skipBytes -= count;
     if (this.#skipBytes === 0) {
       const option = this.#skipOption;
-      if (option === Option.exportName) this.end = SessionEnd.exportUnknown;
-      else if (option === Option.abort) this.#reply(out, option, this.#abort());
+      if (option === Option.abort) this.#reply(out, option, this.#abort());
+      else if (this.#isRefusedInPlain(option)) this.#refuseInPlain(option, out);
+      else if (option === Option.exportName) this.end = SessionEnd.exportUnknown;
       else this.#reply(out, option, KNOWN.has(option) ? Reply.errTooBig : Reply.errUnsup);
     }
     return at + count;
@@ -173,6 +276,7 @@ export class Handshake {
   /** Processes an option. Returns the type of the final reply that the caller writes. */
   #answer(option: number, data: Input, at: number, length: number, out: Output): number {
     if (option === Option.abort) return this.#abort();
+    if (this.#isRefusedInPlain(option)) return this.#refuseInPlain(option, out);
     if (option === Option.exportName) return this.#exportName(data, at, length, out);
     if (this.isShuttingDown) return Reply.errShutdown;
     switch (option) {
@@ -191,10 +295,24 @@ export class Handshake {
       case Option.setMetaContext:
         return this.#metaContext(option, data, at, length, out);
       case Option.startTls:
-        return length === 0 ? Reply.errUnsup : Reply.errInvalid;
+        if (length !== 0 || this.#isSecure) return Reply.errInvalid;
+        if (this.#tls === 'off') return Reply.errUnsup;
+        this.#isSecuring = true;
+        return NO_REPLY; // the caller replies
       default:
         return Reply.errUnsup;
     }
+  }
+
+  #isRefusedInPlain(option: number): boolean {
+    return this.#tls === 'require' && !this.#isSecure && option !== Option.startTls;
+  }
+
+  #refuseInPlain(option: number, out: Output): typeof NO_REPLY {
+    // EXPORT_NAME has no error reply.
+    if (option === Option.exportName) this.end = SessionEnd.tlsRequired;
+    else this.#reply(out, option, Reply.errTlsRequired);
+    return NO_REPLY; // written here
   }
 
   #abort(): number {

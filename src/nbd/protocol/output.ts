@@ -24,7 +24,7 @@ import type { Disk } from '../../block/ops.ts';
 import { WireError } from './wire.ts';
 
 /** Maximum number of requests per batch; larger batches are not faster. */
-const ROWS_MAX = 512;
+export const ROWS_MAX = 512;
 
 /** Maximum number of bios per batch of an asynchronous disk. */
 const ASYNC_BIOS_MAX = 32;
@@ -63,6 +63,7 @@ export class Output implements BioOwner {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly capacity: number;
+  readonly #rowsMax: number;
   /** Number of bytes to send, 0 .. capacity. */
   length = 0;
   /** Number of bios submitted and not ended. */
@@ -79,7 +80,10 @@ export class Output implements BioOwner {
   readonly #at = new Int32Array(ROWS_MAX);
   readonly #payload = new Int32Array(ROWS_MAX);
 
-  constructor(bytes: Uint8Array, pools: BioPools) {
+  /** @param rowsMax requests per batch, 1 .. ROWS_MAX */
+  constructor(bytes: Uint8Array, pools: BioPools, rowsMax: number = ROWS_MAX) {
+    assert(rowsMax >= 1 && rowsMax <= ROWS_MAX, '1 <= rowsMax <= ROWS_MAX');
+    this.#rowsMax = rowsMax;
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.capacity = bytes.byteLength;
@@ -120,7 +124,7 @@ export class Output implements BioOwner {
   /** Adds a row. Returns its index, the tag of its bios. */
   addRow(kind: RowKind, at: number, payload: number): number {
     const row = this.#rowCount;
-    assert(row < ROWS_MAX, 'row < ROWS_MAX');
+    assert(row < this.#rowsMax, 'row < rowsMax');
     this.#rowCount = row + 1;
     this.#kind[row] = kind;
     this.#error[row] = WireError.ok;
@@ -147,7 +151,7 @@ export class Output implements BioOwner {
     if (this.pending === 0)
       this.#pool = synchronous ? this.#pools.synchronous : this.#pools.asynchronous;
     if (!synchronous && this.pending >= ASYNC_BIOS_MAX) return false;
-    return this.#rowCount < ROWS_MAX && this.#pool.freeCount > 0;
+    return this.#rowCount < this.#rowsMax && this.#pool.freeCount > 0;
   }
 
   /** Allocates a bio for `row`. Call only after hasSpaceFor() returned true. */

@@ -2,13 +2,6 @@
  * The state of a session between calls: why receive() returned, why the session ended, and its counters.
  */
 
-/** A buffer of received bytes. */
-export interface Input {
-  readonly bytes: Uint8Array;
-  /** View of the same bytes. */
-  readonly view: DataView;
-}
-
 /** Why receive() returned. */
 export const SessionStop = {
   /** The rest of the input is an incomplete unit: call again when more bytes have arrived. */
@@ -22,8 +15,24 @@ export const SessionStop = {
    * input. Until then the bios use the output, and it must not be sent.
    */
   disk: 3,
+  /**
+   * The client starts TLS: send the output, complete the TLS handshake, call secured(), then pass decrypted bytes. All
+   * input has been processed.
+   */
+  startTls: 4,
+  /**
+   * Another thread has to continue the negotiation: send the output, then pass it the state of the session and the rest of
+   * the input. `handOverTo` is the export that the client asks for; null: none that this thread serves.
+   */
+  handOver: 5,
 } as const;
 export type SessionStop = (typeof SessionStop)[keyof typeof SessionStop];
+
+/**
+ * TLS in a session: `off`: unsupported; `on`: at the client's choice; `require`: before any other option. The protocol calls
+ * them NOTLS, SELECTIVETLS (with no export that requires it) and FORCEDTLS.
+ */
+export type TlsMode = 'off' | 'on' | 'require';
 
 /** Why a session ended. disconnect, abort and shutdown are normal; the others are errors. */
 export const SessionEnd = {
@@ -40,6 +49,8 @@ export const SessionEnd = {
   writeLength: 10,
   readFailed: 11,
   exportInUse: 12,
+  tlsRequired: 13,
+  plainAfterStartTls: 14,
 } as const;
 export type SessionEnd = (typeof SessionEnd)[keyof typeof SessionEnd];
 
@@ -58,6 +69,8 @@ export const END_TEXT: readonly string[] = [
   'write request exceeds 32 MiB',
   'read failed after the reply header was sent',
   'NBD_OPT_EXPORT_NAME: export in use by another client',
+  'NBD_OPT_EXPORT_NAME: TLS required',
+  'NBD_OPT_STARTTLS: more unencrypted data after it',
 ];
 
 /** Whether an end is logged as an error. */

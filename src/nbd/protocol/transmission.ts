@@ -8,6 +8,9 @@
  *     │      └── refused WRITE ▶ skipping          skips the payload, then replies with the error
  *     └── FLUSH, CACHE, BLOCK_STATUS, errors: answered at once
  *
+ * The caller grants an amount of work (work.ts). The session stops after the step that uses it up, also inside a request,
+ * and continues there in the next call.
+ *
  * Invariants
  * - A step adds at most one row and one bio to the batch; the batch has space for them before the step starts.
  * - Replies are in the order of requests. A reply is written before its bios have ended; rowFailed() corrects it if one
@@ -19,26 +22,38 @@
  *
  * Sources: 1. nbd doc/proto.md, "Transmission phase", "Request types", "Structured reply types", "Error values".
  */
+
 import { assert } from '../../base/assert.ts';
+import type { Input } from '../../base/input.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
 import { BioFlag, BioOp } from '../../block/bio.ts';
 import type { Disk } from '../../block/ops.ts';
 import type { NbdExport } from './exports.ts';
-import { RunFinder, STATUS_BYTES_MIN, StatusWriter } from './extents.ts';
+import { HoleFinder, RunFinder, STATUS_BYTES_MIN, StatusWriter } from './extents.ts';
 import type { Output, RowOwner } from './output.ts';
 import { RowKind } from './output.ts';
 import * as replies from './replies.ts';
-import { Counter, type Input, SessionEnd, SessionStop } from './state.ts';
+import { Counter, SessionEnd, SessionStop } from './state.ts';
 import * as wire from './wire.ts';
 import { Command, CommandFlag, Request, WireError } from './wire.ts';
+import {
+  holeWork,
+  REQUEST_WORK,
+  readWork,
+  statusWork,
+  trimWork,
+  WRITE_WORK,
+  writeWork,
+  zeroWork,
+} from './work.ts';
 
-/** Disk range processed by one receive() before other connections get their turn, bytes. */
-const BUDGET_BYTES = 64 * 1024 * 1024;
+/** Range of a trim or write-zeroes in one step, if it is not a hole, bytes. */
+const RANGE_BYTES = 256 * 1024;
 /** Minimum piece of a reply when it is split to fill an output, bytes. */
 const PIECE_BYTES_MIN = 32768;
-/** Minimum piece of a write that is staged for an asynchronous disk, bytes. */
-const STAGE_BYTES_MIN = 2 * PAGE_BYTES;
-/** Maximum range described by one BLOCK_STATUS reply, bytes: 65,536 table rows. The client requests the rest. */
+/** Minimum piece of a write, if more follows, and of one that is staged for an asynchronous disk, bytes: one full page. */
+const WRITE_BYTES_MIN = 2 * PAGE_BYTES;
+/** Maximum range described by one BLOCK_STATUS reply, bytes. The client requests the rest. */
 const STATUS_BYTES_MAX = 256 * 1024 * 1024;
 
 const Phase = { idle: 0, reading: 1, writing: 2, skipping: 3, ranging: 4 } as const;
@@ -59,8 +74,10 @@ export class Transmission implements RowOwner {
   readonly #allocation: boolean;
   readonly #counters: Float64Array;
   readonly #runs: RunFinder;
+  readonly #holes: HoleFinder;
   readonly #status: StatusWriter;
   #isShuttingDown = false;
+  /** Work left of the grant; negative: the last step exceeded it. */
   #budget = 0;
   #phase: Phase = Phase.idle;
 
@@ -77,6 +94,8 @@ export class Transmission implements RowOwner {
   #row = NO_ROW;
   /** Whether the header of its simple read reply is written. */
   #isHeadWritten = false;
+  /** The known end of the run of data that a structured read is in. */
+  #dataEnd = 0;
 
   constructor(served: NbdExport, structured: boolean, allocation: boolean, counters: Float64Array) {
     const { maxTransferBytes } = served.disk.limits;
@@ -87,7 +106,8 @@ export class Transmission implements RowOwner {
     this.#allocation = structured && allocation;
     this.#counters = counters;
     this.#runs = new RunFinder(served.disk);
-    this.#status = new StatusWriter(served.disk);
+    this.#holes = new HoleFinder(served.disk);
+    this.#status = new StatusWriter(served.disk, this.#holes);
   }
 
   get isInsideRequest(): boolean {
@@ -98,9 +118,14 @@ export class Transmission implements RowOwner {
     this.#isShuttingDown = true;
   }
 
-  receive(input: Input, at: number, end: number, out: Output): number {
+  /** Work left of the last grant. */
+  get workLeft(): number {
+    return this.#budget;
+  }
+
+  receive(input: Input, at: number, end: number, out: Output, grant: number): number {
     let next = at;
-    this.#budget = BUDGET_BYTES;
+    this.#budget = grant;
     if (out.isOpen) {
       this.#resume(out);
       return at;
@@ -109,7 +134,7 @@ export class Transmission implements RowOwner {
     for (;;) {
       if (!out.hasSpaceFor(this.#disk) && !this.#makeSpace(out)) return next;
       if (this.end !== SessionEnd.none) break;
-      if (out.freeBytes < this.#freeBytesMin || this.#budget < 0) {
+      if (out.freeBytes < this.#freeBytesMin || this.#budget <= 0) {
         this.stop = SessionStop.output;
         break;
       }
@@ -153,7 +178,7 @@ export class Transmission implements RowOwner {
   /** Free output that a step may need, bytes. */
   get #freeBytesMin(): number {
     const isStaged = this.#phase === Phase.writing && !this.#disk.synchronous;
-    return isStaged ? replies.FIXED_BYTES_MAX + STAGE_BYTES_MIN : replies.FIXED_BYTES_MAX;
+    return isStaged ? replies.FIXED_BYTES_MAX + WRITE_BYTES_MIN : replies.FIXED_BYTES_MAX;
   }
 
   #finishBatch(out: Output): boolean {
@@ -176,6 +201,8 @@ export class Transmission implements RowOwner {
     this.#error = WireError.ok;
     this.#row = NO_ROW;
     this.#isHeadWritten = false;
+    this.#dataEnd = 0;
+    this.#budget -= REQUEST_WORK;
     if (this.#type === Command.disc) {
       this.end = SessionEnd.disconnect;
       return;
@@ -326,10 +353,12 @@ export class Transmission implements RowOwner {
   #writeSome(input: Input, at: number, end: number, out: Output): number {
     const isStaged = !this.#disk.synchronous;
     const { maxTransferBytes } = this.#disk.limits;
-    let length = Math.min(this.#left, end - at, maxTransferBytes);
+    const granted = Math.max(WRITE_BYTES_MIN, this.#budget / WRITE_WORK);
+    let length = Math.min(this.#left, end - at, maxTransferBytes, Math.floor(granted));
     if (isStaged) length = Math.min(length, out.freeBytes - replies.FIXED_BYTES_MAX);
     if (length < this.#left) length -= (this.#offset + length) % PAGE_BYTES;
     if (length <= 0) return 0;
+    this.#budget -= writeWork(this.#offset, length);
     if (isStaged)
       this.#submit(BioOp.write, length, out, out.bytes, out.stage(input.bytes, at, length));
     else this.#submit(BioOp.write, length, out, input.bytes, at);
@@ -344,11 +373,20 @@ export class Transmission implements RowOwner {
     return length;
   }
 
-  /** Submits one piece of a trim or write-zeroes; pieces end at multiples of BUDGET_BYTES. */
+  /** Submits one piece of a trim or write-zeroes: a hole, or up to a multiple of RANGE_BYTES. */
   #rangeSome(out: Output): void {
-    const length = Math.min(this.#left, BUDGET_BYTES - (this.#offset % BUDGET_BYTES));
-    this.#budget -= length;
-    this.#submit(this.#type === Command.trim ? BioOp.discard : BioOp.writeZeroes, length, out);
+    let length = Math.min(this.#left, RANGE_BYTES - (this.#offset % RANGE_BYTES));
+    const isTrim = this.#type === Command.trim;
+    let work = isTrim ? trimWork(length) : zeroWork(this.#offset, length);
+    // With NO_HOLE zeros are stored in a hole too. An asynchronous disk has more than its tables to change.
+    const mayBeHole = this.#disk.synchronous && (this.#flags & CommandFlag.noHole) === 0;
+    const hole = mayBeHole ? this.#holes.find(this.#offset, this.#left) : 0;
+    if (hole >= length) {
+      length = hole;
+      work = holeWork(length);
+    }
+    this.#budget -= work;
+    this.#submit(isTrim ? BioOp.discard : BioOp.writeZeroes, length, out);
     if (this.#left === 0) this.#answer(out);
   }
 
@@ -381,17 +419,19 @@ export class Transmission implements RowOwner {
     // The extents of an asynchronous disk do not include bios in flight: then read everything.
     const areRunsKnown = this.#disk.synchronous || out.pending === 0;
     let length = this.#left;
-    if (areRunsKnown && (this.#flags & CommandFlag.df) === 0) {
+    if (this.#dataEnd > this.#offset) length = Math.min(length, this.#dataEnd - this.#offset);
+    else if (areRunsKnown && (this.#flags & CommandFlag.df) === 0) {
       length = this.#runs.find(this.#offset, this.#left);
+      this.#budget -= statusWork(length);
       if (this.#runs.isHole) {
         this.#left -= length;
         const done = this.#left === 0;
         replies.putHoleChunk(out, this.#cookie, done, this.#offset, length);
         this.#offset += length;
-        this.#budget -= length;
         if (done) this.#phase = Phase.idle;
         return;
       }
+      this.#dataEnd = this.#offset + length;
     }
     length = this.#pieceFor(length, out.freeBytes - replies.DATA_HEAD_BYTES);
     const done = length === this.#left;
@@ -403,14 +443,20 @@ export class Transmission implements RowOwner {
     if (done) this.#phase = Phase.idle;
   }
 
-  /** Length of the next read bio, at most `freeBytes`: all of `requestedBytes`, or up to the end of a page. */
+  /**
+   * Length of the next read bio, at most `freeBytes`: all of `requestedBytes`, or up to the end of a page, and then about
+   * as much as is granted.
+   */
   #pieceFor(requestedBytes: number, freeBytes: number): number {
-    const length = Math.min(requestedBytes, freeBytes, this.#disk.limits.maxTransferBytes);
+    const isWhole = (this.#flags & CommandFlag.df) !== 0;
+    const granted = isWhole ? requestedBytes : Math.max(PIECE_BYTES_MIN, Math.ceil(this.#budget));
+    const { maxTransferBytes } = this.#disk.limits;
+    const length = Math.min(requestedBytes, freeBytes, maxTransferBytes, granted);
     return length === requestedBytes ? length : length - ((this.#offset + length) % PAGE_BYTES);
   }
 
   #submitRead(out: Output, at: number, length: number): void {
-    this.#budget -= length;
+    this.#budget -= readWork(this.#offset, length);
     this.#submit(BioOp.read, length, out, out.bytes, at);
   }
 
@@ -418,8 +464,8 @@ export class Transmission implements RowOwner {
     if (out.freeBytes < STATUS_BYTES_MIN) return false;
     const length = Math.min(this.#left, STATUS_BYTES_MAX);
     const onlyOne = (this.#flags & CommandFlag.reqOne) !== 0;
-    this.#status.put(out, this.#cookie, this.#offset, length, onlyOne);
-    this.#budget -= length;
+    const range = { offset: this.#offset, length, onlyOne };
+    this.#budget -= this.#status.put(out, this.#cookie, range, this.#budget);
     this.#phase = Phase.idle;
     return true;
   }

@@ -60,6 +60,7 @@ export const OptionReply = {
   errUnsup: 0x8000_0001,
   errPolicy: 0x8000_0002,
   errInvalid: 0x8000_0003,
+  errTlsRequired: 0x8000_0005,
   errUnknown: 0x8000_0006,
   errShutdown: 0x8000_0007,
   errTooBig: 0x8000_0009,
@@ -172,4 +173,14 @@ export function u64At(view: DataView, at: number): number {
 export function putU64(view: DataView, at: number, n: number): void {
   view.setUint32(at, Math.floor(n / HIGH));
   view.setUint32(at + 4, n >>> 0);
+}
+
+/** Whether [at, end) ends with a request to disconnect. */
+export function endsWithDisconnect(bytes: Uint8Array, at: number, end: number): boolean {
+  const start = end - Request.bytes;
+  if (start < at) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return (
+    view.getUint32(start) === Magic.request && view.getUint16(start + Request.type) === Command.disc
+  );
 }

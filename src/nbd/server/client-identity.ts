@@ -6,19 +6,55 @@
 import { processText } from '../../os/linux/process-name.ts';
 
 export interface ClientIdentity {
+  /** Process of a Unix client; 0: unknown, or a client on TCP. */
+  readonly pid: number;
   /** Equal for connections of the same client. */
   readonly key: string;
+  /** What clients are counted by when they compete for handshakes: a user of this machine, or a network address. */
+  readonly origin: string;
   /** For messages. */
   text(): string;
 }
 
-/** @param count distinguishes connections of unknown processes (pid 0): each has its own identity */
-export function processIdentity(pid: number, count: number): ClientIdentity {
+/**
+ * @param uid the user of the process; null: unknown
+ * @param count distinguishes connections of unknown processes (pid 0): each has its own identity
+ */
+export function processIdentity(pid: number, uid: number | null, count: number): ClientIdentity {
+  const origin = `user ${uid ?? 'unknown'}`;
   return pid > 0
-    ? { key: `process ${pid}`, text: () => processText(pid) ?? `process ${pid}` }
-    : { key: `connection ${count}`, text: () => `unix client ${count}` };
+    ? { pid, key: `process ${pid}`, origin, text: () => processText(pid) ?? `process ${pid}` }
+    : { pid: 0, key: `connection ${count}`, origin, text: () => `unix client ${count}` };
 }
 
+/** An identity as a value that another thread gets. */
+export interface IdentityValue extends Pick<ClientIdentity, 'pid' | 'key' | 'origin'> {
+  /** For messages; null: that of the process. */
+  readonly label: string | null;
+}
+
+export const identityValueOf = ({ pid, key, origin, text }: ClientIdentity): IdentityValue => ({
+  ...{ pid, key, origin },
+  label: pid > 0 ? null : text(),
+});
+
+export const identityOf = ({ pid, key, origin, label }: IdentityValue): ClientIdentity => ({
+  ...{ pid, key, origin },
+  text: () => label ?? processText(pid) ?? key,
+});
+
 export function addressIdentity(address: string): ClientIdentity {
-  return { key: `address ${address}`, text: () => `address ${address}` };
+  const origin = `address ${networkOf(address)}`;
+  return { pid: 0, key: `address ${address}`, origin, text: () => `address ${address}` };
+}
+
+/** An IPv4 address, or the first 64 bits of an IPv6 address: a client has all addresses behind them. */
+function networkOf(address: string): string {
+  const [, ipv4] = /^::ffff:([0-9.]+)$/i.exec(address) ?? [];
+  if (ipv4 !== undefined || !address.includes(':')) return ipv4 ?? address;
+  const [head = '', tail] = (address.split('%')[0] ?? '').split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const behind = tail === undefined || tail === '' ? [] : tail.split(':');
+  while (tail !== undefined && groups.length + behind.length < 8) groups.push('0');
+  return [...groups, ...behind].slice(0, 4).join(':');
 }

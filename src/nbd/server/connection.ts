@@ -5,92 +5,112 @@
  *                      ▲         │            └ not all accepted: stalled, no reads until it drains
  *                      └─ carry ─┘ unprocessed input
  *
- * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued after ROUNDS_MAX
- * outputs in one event, so that a busy client does not starve others), for an asynchronous disk (queued with its output;
- * every turn ticks the disk), or for its end (closing).
+ * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued; turns.ts), for an
+ * asynchronous disk (queued with its output; every turn ticks the disk), for the gate of its export (held: frozen, or
+ * above its rate), for the TLS handshake (securing), for another thread (leaving: its output is sent first), or for its
+ * end (closing).
+ *
+ * Through TLS the socket gets copies of the outputs (node:tls may keep what it is given), and is backed up above BACKED_UP_BYTES.
  *
  * Invariants
- * - A stalled, queued or closing connection does not read.
+ * - A stalled, queued, held, backed-up, leaving or closing connection does not read.
+ * - From STARTTLS on, no byte is read from or written to the plain socket.
  * - An output with bios in flight is returned after they have ended, also when the client has disconnected.
  * - A connection has a carry only between events and only if it has bytes.
  */
 import type { Socket } from 'node:net';
-import type { NbdExport, NbdExports } from '../protocol/exports.ts';
+import type { TLSSocket } from 'node:tls';
+import type { Input } from '../../base/input.ts';
+import { RECEIVE_BYTES } from '../../net/buffers.ts';
+import { Carry } from '../../net/carry.ts';
+import type { Flow, Served } from '../../net/turns.ts';
+import { descriptorOf } from '../../os/socket.ts';
 import type { Output } from '../protocol/output.ts';
 import { Session } from '../protocol/session.ts';
 import { END_TEXT, isError, SessionEnd, SessionStop } from '../protocol/state.ts';
-import { LEAD_BYTES, type NbdBuffers, RECEIVE_BYTES } from './buffers.ts';
+import { endsWithDisconnect } from '../protocol/wire.ts';
+import { LEAD_BYTES } from './buffers.ts';
 import type { ClientIdentity } from './client-identity.ts';
+import type { Begun, ConnectionClient, ConnectionOwner } from './connection-owner.ts';
+import { KeptOutputs } from './kept-outputs.ts';
+import { ReadPace } from './read-pace.ts';
+import { errorText, isDisconnect } from './socket-errors.ts';
+import { TlsOverhead } from './tls-overhead.ts';
+import { type ClientUser, VisibleExports } from './visible-exports.ts';
 
-/** Maximum number of outputs per event. */
-const ROUNDS_MAX = 4;
+/** Unsent bytes on an encrypted socket above which the connection does not read. */
+const BACKED_UP_BYTES = 65536;
 const NO_BYTES = new Uint8Array(0);
 
-/** Whether a socket error means that the peer disconnected. */
-const isDisconnect = ({ code }: NodeJS.ErrnoException): boolean =>
-  code === 'ECONNRESET' || code === 'EPIPE';
-
-/** The server, as its connections see it. */
-export interface ConnectionOwner {
-  readonly buffers: NbdBuffers;
-  readonly exports: NbdExports;
-  /** Counters of all sessions. */
-  readonly counters: Float64Array;
-  /** The reason why the connection may not open the export now; null: it may. */
-  refusalOf(connection: NbdConnection, requested: NbdExport): string | null;
-  /** Requests a call of serve() in the next turn of the event loop. */
-  queue(connection: NbdConnection): void;
-  /** The connection keeps the current output, for its disk or for its socket: the server must replace it. */
-  outputKept(): void;
-  /** The connection keeps an output that the socket has not accepted. */
-  stalled(connection: NbdConnection): void;
-  /** The connection has returned that output. */
-  drained(connection: NbdConnection): void;
-  /** `inBytes` were received, `outBytes` sent. */
-  moved(inBytes: number, outBytes: number): void;
-  /** The connection has opened its export. */
-  negotiated(connection: NbdConnection): void;
-  /** The connection ended with an error; logs the reason. */
-  dropped(connection: NbdConnection, reason: string): void;
-}
-
-/** The client of a connection. */
-export interface ConnectionClient {
-  /** Name of the connection in the log. */
-  readonly peer: string;
-  readonly identity: ClientIdentity;
-}
-
-export class NbdConnection {
+export class NbdConnection implements Served {
+  flow: Flow;
+  turn = -1;
+  readonly id: number;
   readonly session: Session;
   readonly peer: string;
   readonly identity: ClientIdentity;
+  readonly user: ClientUser;
   /** Start of the connection, and of its closing, ms of the server's clock. */
   readonly sinceMs: number;
   closingSinceMs: number = Number.POSITIVE_INFINITY;
   isNegotiated = false;
-  readonly #owner: ConnectionOwner;
+  readonly #owner: ConnectionOwner<NbdConnection>;
   readonly #nowMs: () => number;
   #socket: Socket | null = null;
-  #carry: Uint8Array | null = null;
-  #carryBytes = 0;
-  /** The output that the socket has not accepted yet. */
-  #unsent: Output | null = null;
-  /** The output of an unfinished batch. */
-  #pendingOut: Output | null = null;
+  readonly #carry: Carry;
+  readonly #pace = new ReadPace();
+  readonly #kept: KeptOutputs;
   #isQueued = false;
+  #isHeld = false;
+  /** The TLS handshake is in progress. */
+  #isSecuring = false;
+  #isSecure = false;
+  #overhead: TlsOverhead | null = null;
+  #isBackedUp = false;
+  /** Another thread is to continue. */
+  #isLeaving = false;
   #isShuttingDown = false;
   #isErrorLogged = false;
 
-  constructor(owner: ConnectionOwner, client: ConnectionClient, nowMs: () => number) {
+  /**
+   * @param flow that of connections that negotiate
+   * @param begun the negotiation so far; null: call open()
+   */
+  constructor(
+    owner: ConnectionOwner<NbdConnection>,
+    client: ConnectionClient,
+    flow: Flow,
+    nowMs: () => number,
+    begun: Begun | null = null,
+  ) {
     this.#owner = owner;
-    this.session = new Session(owner.exports, owner.counters, (requested) =>
-      owner.refusalOf(this, requested),
+    this.id = client.id;
+    this.#carry = new Carry(owner.buffers);
+    this.#kept = new KeptOutputs(owner.buffers);
+    this.flow = flow;
+    this.session = new Session(
+      new VisibleExports(owner.exports, client.user),
+      owner.counters,
+      (requested) => owner.refusalOf(this, requested),
+      owner.tls?.mode ?? 'off',
+      begun?.handshake ?? null,
+      begun?.isVisiting ?? false,
     );
     this.peer = client.peer;
     this.identity = client.identity;
+    this.user = client.user;
     this.#nowMs = nowMs;
-    this.sinceMs = nowMs();
+    this.sinceMs = client.sinceMs;
+  }
+
+  /** File descriptor of the socket; -1: closed. */
+  get descriptor(): number {
+    return this.#socket === null ? -1 : descriptorOf(this.#socket);
+  }
+
+  /** The client sends TLS messages without data. */
+  get isFlooding(): boolean {
+    return this.#overhead?.isExcessive() === true;
   }
 
   get isClosing(): boolean {
@@ -99,34 +119,71 @@ export class NbdConnection {
 
   /** Sends the greeting on `socket`, which must be paused, and takes ownership of it. */
   open(socket: Socket): void {
-    this.#socket = socket;
-    socket.on('error', (error) => this.#socketFailed(error));
-    socket.on('end', () => this.#peerEnded());
-    socket.on('close', () => this.#release());
+    this.#own(socket);
     const { out } = this.#owner.buffers;
     this.session.open(out);
     this.#send(out);
   }
 
-  /** Processes `count` bytes received into the input after the lead. */
+  /** Continues a negotiation on `socket`, which must be paused, and takes ownership of it. */
+  resume(socket: Socket, input: Uint8Array): void {
+    this.#own(socket);
+    this.#carry.keepBytes(input);
+    this.#pace.hasRead();
+    this.#queueAgain();
+  }
+
+  /** For another thread: returns the unprocessed input, and closes the socket, whose descriptor was duplicated. */
+  detach(): Uint8Array {
+    const rest = this.#carry.copy();
+    this.#beginEnd();
+    this.#socket?.destroy();
+    return rest;
+  }
+
+  #own(socket: Socket): void {
+    this.#socket = socket;
+    socket.on('error', (error) => this.#socketFailed(error));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('close', () => this.#release());
+  }
+
+  /** Processes `count` bytes received in plain into the input after the lead. */
   received(count: number): void {
-    if (this.isClosing) return;
-    const { input } = this.#owner.buffers;
-    const start = LEAD_BYTES - this.#carryBytes;
-    if (this.#carry !== null) {
-      input.bytes.set(this.#carry.subarray(0, this.#carryBytes), start);
-      this.#dropCarry();
-    }
-    this.#owner.moved(count, 0);
-    this.#serve(start, LEAD_BYTES + count);
+    if (!this.#isSecuring && !this.#isSecure) this.#received(count);
   }
 
   /** For sockets that deliver their own chunks. */
   receivedChunk(chunk: Uint8Array): void {
+    if (!this.#isSecuring && !this.#isSecure) this.#receivedChunk(chunk);
+  }
+
+  /** @param isRepeatable others may follow in the same turn of the event loop */
+  #received(count: number, isRepeatable = false): void {
+    if (this.isClosing) return;
+    const { buffers, turns } = this.#owner;
+    const { input } = buffers;
+    const start = LEAD_BYTES - this.#carry.count;
+    const end = LEAD_BYTES + count;
+    this.#carry.moveTo(input, start);
+    this.#pace.hasRead();
+    this.#owner.moved(count, 0);
+    if (!turns.admits(this, isRepeatable)) {
+      this.#carry.keep(input, start, end);
+      this.#queueAndPause();
+      return;
+    }
+    this.#serve(input, start, end);
+    if (count < RECEIVE_BYTES) this.#pace.endFullReads();
+    else if (!this.#pace.mayReadOn(turns.isAlone(this.flow)) && this.#mayRead)
+      this.#queueAndPause();
+  }
+
+  #receivedChunk(chunk: Uint8Array): void {
     const { received } = this.#owner.buffers;
     if (chunk.length <= RECEIVE_BYTES) {
       received.set(chunk);
-      this.received(chunk.length);
+      this.#received(chunk.length, true);
     } else this.drop('received chunk exceeds the input buffer');
   }
 
@@ -134,13 +191,44 @@ export class NbdConnection {
   serve(): void {
     this.#isQueued = false;
     if (this.isClosing) this.#releasePending();
+    else if (this.#hasLeft()) this.#leave();
     else if (!this.#isDiskBusy()) this.#serveCarry();
+  }
+
+  /** Whether the client has disconnected. Node does not report that of a socket that is not read. */
+  #hasLeft(): boolean {
+    return this.#pace.isCheckDue() && this.#owner.hasHungUp(this);
+  }
+
+  /** Ends the connection if its client has disconnected: a request of it must not follow one of a later connection. */
+  leaveIfGone(): void {
+    if (!this.isClosing && this.#owner.hasHungUp(this)) this.#leave();
+  }
+
+  /** The client has disconnected: its requests are dropped. */
+  #leave(): void {
+    const { input, from, to } = this.#carry;
+    if (
+      (this.#kept.pending === null && this.#isBetweenRequests) ||
+      endsWithDisconnect(input?.bytes ?? NO_BYTES, from, to)
+    )
+      this.#finish(SessionEnd.disconnect);
+    else this.drop('client disconnected while its requests were waiting');
+    this.#releasePending();
+  }
+
+  /** The gate may be open: a held connection asks it again, unless its client has left. */
+  release(): void {
+    if (this.#isHeld) this.#queueAgain();
+    this.#isHeld = false;
+    this.#pace.checkNext();
   }
 
   /** Finishes requests in progress, then ends. */
   shutDown(): void {
     this.#isShuttingDown = true;
     this.session.shutDown();
+    this.release();
     this.#endIfIdle();
   }
 
@@ -157,73 +245,131 @@ export class NbdConnection {
   }
 
   get #mayRead(): boolean {
-    return this.#unsent === null && !this.#isQueued && !this.isClosing;
+    const isBusy = this.#isSecuring || this.#isBackedUp || this.#isLeaving;
+    const isWaiting = this.#isQueued || this.#isHeld || isBusy;
+    return this.#kept.unsent === null && !isWaiting && !this.isClosing;
   }
 
   #serveCarry(): void {
-    const { input } = this.#owner.buffers;
-    const count = this.#carryBytes;
-    if (this.#carry !== null) {
-      input.bytes.set(this.#carry.subarray(0, count), 0);
-      this.#dropCarry();
-    }
-    this.#serve(0, count);
+    const { input, from, to } = this.#carry;
+    this.#serve(input ?? this.#owner.buffers.input, from, to);
     if (this.#mayRead) this.#socket?.resume();
   }
 
-  /** Processes [start, end) of the input until session, socket or ROUNDS_MAX stop it; keeps the rest. */
-  #serve(start: number, end: number): void {
-    const { buffers } = this.#owner;
+  /** Processes [start, end) of `input`, until session, socket or grant stop it; keeps the rest. */
+  #serve(input: Input, start: number, end: number): void {
+    const { buffers, turns } = this.#owner;
     let at = start;
-    for (let round = 1; ; round++) {
-      const out = this.#pendingOut ?? buffers.out;
-      at = this.session.receive(buffers.input, at, end, out);
+    for (let grant = turns.grant(this); ; ) {
+      const out = this.#kept.pending ?? buffers.out;
+      if (this.#isHeldByGate()) break;
+      const [inFrom, outFrom] = [at, out.length];
+      at = this.session.receive(input, at, end, out, grant);
+      grant -= this.session.work;
+      turns.charge(this.flow, this.session.work);
+      this.session.export?.gate?.charge(at - inFrom + out.length - outFrom);
       if (this.session.stop === SessionStop.disk) this.#keepPending(out);
       else if (out.length > 0) this.#send(out);
-      else this.#returnPending();
-      if (!this.isNegotiated && this.session.export !== null) this.#reportNegotiated();
+      else this.#kept.returnPending();
+      if (!this.isNegotiated && this.session.export !== null) {
+        this.isNegotiated = true;
+        this.#owner.negotiated(this);
+      }
       if (this.session.stop === SessionStop.disk) break;
       if (this.session.stop === SessionStop.ended) {
+        this.#carry.drop();
         this.#finish(this.session.end);
         return;
       }
-      if (this.session.stop === SessionStop.input || this.#unsent !== null || this.isClosing) break;
-      if (round === ROUNDS_MAX) {
-        this.#queueAgain();
-        break;
-      }
+      const { stop } = this.session;
+      if (stop === SessionStop.input || stop === SessionStop.startTls) break;
+      if (stop === SessionStop.handOver) break;
+      if (this.#kept.unsent !== null || this.#isBackedUp || this.isClosing) break;
+      if (grant > 0) continue;
+      this.#queueAgain();
+      break;
     }
-    this.#keep(at, end);
+    this.#carry.keep(input, at, end);
+    if (this.session.stop === SessionStop.startTls) {
+      this.#startTls();
+      return;
+    }
+    if (this.session.stop === SessionStop.handOver) {
+      this.#handOver();
+      return;
+    }
     if (this.#isShuttingDown) this.#endIfIdle();
     if (!this.#mayRead) this.#socket?.pause();
   }
 
-  /** Bios use the output, or no bio was free: continues at the next turn. */
-  #keepPending(out: Output): void {
-    if (this.#pendingOut === null && out.isOpen) {
-      this.#pendingOut = out;
-      this.#owner.outputKept();
-    }
-    this.#queueAgain();
+  /** Leaves for another thread once all replies have been sent. */
+  #handOver(): void {
+    this.#isLeaving = true;
+    this.#socket?.pause();
+    if (this.#kept.unsent !== null || this.#socket === null || this.isClosing) return;
+    if (this.#isShuttingDown) this.#finish(SessionEnd.shutdown);
+    else this.#owner.handOver(this);
   }
 
-  #returnPending(): void {
-    if (this.#pendingOut === null) return;
-    this.#pendingOut.discard();
-    this.#owner.buffers.returnOutput(this.#pendingOut);
-    this.#pendingOut = null;
+  /** Starts the TLS handshake once the reply to STARTTLS has been sent. */
+  #startTls(): void {
+    const { tls } = this.#owner;
+    const plain = this.#socket;
+    this.#isSecuring = true;
+    plain?.pause();
+    if (tls === null || plain === null || this.#kept.unsent !== null || this.isClosing) return;
+    tls.start(plain, this.identity.origin, {
+      secured: (socket, about) => this.#secured(socket, about),
+      failed: (reason) => {
+        if (!this.#isSecuring) return; // the server ended it
+        this.#isSecuring = false;
+        this.drop(`TLS handshake failed: ${reason}`);
+      },
+    });
+  }
+
+  #secured(socket: TLSSocket, about: string): void {
+    if (this.isClosing || this.#socket === null) return; // it ends with the plain one
+    this.#isSecuring = false;
+    this.#isSecure = true;
+    this.#overhead = new TlsOverhead(this.#socket, socket);
+    this.#socket = socket;
+    this.session.secured();
+    this.#owner.secured(this, about);
+    socket.on('error', (error) => this.#socketFailed(error));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('drain', () => this.#sentBackedUp());
+    socket.on('data', (chunk: Uint8Array) => this.#receivedChunk(chunk));
+  }
+
+  /** Whether the export's gate delays the next batch; if so, the connection will be served again. */
+  #isHeldByGate(): boolean {
+    const gate = this.session.export?.gate ?? null;
+    if (gate === null || gate.isOpen) return false;
+    if (this.#isShuttingDown || this.#kept.pending !== null) return false;
+    const waitMs = gate.waitMs(this.#nowMs());
+    if (waitMs === 0) return false;
+    this.#isHeld = true;
+    this.#owner.hold(this, waitMs);
+    return true;
+  }
+
+  /** Bios use the output, or no bio was free: continues at the next turn. */
+  #keepPending(out: Output): void {
+    if (this.#kept.keepPending(out)) this.#owner.outputKept();
+    this.#queueAgain();
   }
 
   /** The client has disconnected: returns the output once its bios have ended. */
   #releasePending(): void {
-    if (this.#pendingOut !== null && !this.#isDiskBusy()) this.#returnPending();
+    if (this.#kept.pending !== null && !this.#isDiskBusy()) this.#kept.returnPending();
   }
 
   /** Ticks the disk for the batch in flight. Returns true, and queues the connection again, while bios are in flight. */
   #isDiskBusy(): boolean {
-    if (this.#pendingOut === null) return false;
+    if (this.#kept.pending === null) return false;
     this.session.export?.disk.tick();
-    if (this.#pendingOut.pending === 0) return false;
+    if (this.#kept.pending.pending === 0) return false;
     this.#queueAgain();
     return true;
   }
@@ -231,76 +377,87 @@ export class NbdConnection {
   #queueAgain(): void {
     if (this.#isQueued) return;
     this.#isQueued = true;
-    this.#owner.queue(this);
+    this.#owner.turns.queue(this);
   }
 
-  #reportNegotiated(): void {
-    this.isNegotiated = true;
-    this.#owner.negotiated(this);
-  }
-
-  #keep(at: number, end: number): void {
-    const count = end - at;
-    if (count === 0) return;
-    const { buffers } = this.#owner;
-    const carry = buffers.takeCarry(count);
-    carry.set(buffers.input.bytes.subarray(at, end));
-    this.#carry = carry;
-    this.#carryBytes = count;
-  }
-
-  #dropCarry(): void {
-    if (this.#carry !== null) this.#owner.buffers.returnCarry(this.#carry);
-    this.#carry = null;
-    this.#carryBytes = 0;
+  #queueAndPause(): void {
+    this.#queueAgain();
+    this.#socket?.pause();
   }
 
   /** Writes the output. If the socket does not accept all of it, keeps it and stops reading until it has drained. */
   #send(out: Output): void {
     const socket = this.#socket;
     if (socket === null || socket.destroyed) {
-      this.#sent(out);
+      this.#kept.sent(out);
       this.#beginEnd(); // the client has disconnected: drops its other requests
       return;
     }
     this.#owner.moved(0, out.length);
-    socket.write(out.bytes.subarray(0, out.length));
-    if (socket.writableLength === 0) {
-      this.#sent(out);
+    if (this.#isSecure) {
+      this.#sendCopy(socket, out);
       return;
     }
-    this.#unsent = out;
-    if (this.#pendingOut === null) this.#owner.outputKept();
-    this.#pendingOut = null;
+    socket.write(out.bytes.subarray(0, out.length));
+    if (socket.writableLength === 0) {
+      this.#kept.sent(out);
+      return;
+    }
+    if (this.#kept.keepUnsent(out)) this.#owner.outputKept();
     this.#owner.stalled(this);
     // Node does not report the end of a partial write; the callback of an empty write behind it does.
     socket.write(NO_BYTES, this.#drained);
   }
 
-  #sent(out: Output): void {
-    if (this.#pendingOut === null) out.clear();
-    else this.#returnPending();
+  /** Writes a copy of the output to an encrypted socket. */
+  #sendCopy(socket: Socket, out: Output): void {
+    socket.write(Buffer.from(out.bytes.subarray(0, out.length)));
+    this.#kept.sent(out);
+    if (socket.writableLength <= BACKED_UP_BYTES || this.#isBackedUp) return;
+    this.#isBackedUp = true;
+    // node:tls reports every write as unsent until the next turn.
+    setImmediate(() => {
+      if (this.#isBackedUp && !this.isClosing) this.#owner.stalled(this);
+    });
+  }
+
+  #sentBackedUp(): void {
+    if (!this.#isBackedUp) return;
+    this.#isBackedUp = false;
+    this.#owner.drained(this);
+    if (!this.isClosing && !this.#isQueued && !this.#isHeld) this.#continue(true);
+  }
+
+  /** Continues after the socket has drained: now, if its flow has credit in this turn. */
+  #continue(isRepeatable: boolean): void {
+    if (this.#owner.turns.admits(this, isRepeatable)) this.#serveCarry();
+    else this.#queueAgain();
   }
 
   /** Does not continue after a failed write: on a broken socket each write fails at once, before any other event. */
   readonly #drained = (error?: Error | null): void => {
-    if (this.#unsent === null || this.#socket === null) return;
+    if (this.#kept.unsent === null || this.#socket === null) return;
     this.#returnUnsent();
     const isBroken = (error ?? null) !== null || this.#socket.destroyed;
-    if (!this.isClosing && !isBroken) this.#serveCarry();
+    if (this.isClosing || isBroken) return;
+    if (this.#isSecuring) this.#startTls();
+    else if (this.#isLeaving) this.#handOver();
+    else this.#continue(false);
   };
 
   #returnUnsent(): void {
-    if (this.#unsent === null) return;
-    this.#owner.buffers.returnOutput(this.#unsent);
-    this.#unsent = null;
-    this.#owner.drained(this);
+    if (this.#kept.returnUnsent()) this.#owner.drained(this);
+  }
+
+  /** No part of a request waits: all bytes received have been processed. */
+  get #isBetweenRequests(): boolean {
+    return this.#carry.count === 0 && !this.session.isInsideRequest;
   }
 
   #endIfIdle(): void {
-    if (this.isClosing || this.#unsent !== null || this.#isQueued || this.#pendingOut !== null)
-      return;
-    if (this.#carryBytes === 0 && !this.session.isInsideRequest) this.#finish(SessionEnd.shutdown);
+    if (this.isClosing || this.#isQueued || this.#isBackedUp) return;
+    if (!this.#kept.isEmpty) return;
+    if (this.#isBetweenRequests) this.#finish(SessionEnd.shutdown);
   }
 
   /** Disconnects after the written bytes are sent. */
@@ -310,34 +467,33 @@ export class NbdConnection {
       this.#isErrorLogged = true;
       this.#owner.dropped(this, END_TEXT[end] ?? 'unknown');
     }
-    this.#socket?.pause();
-    this.#socket?.destroySoon();
+    if (this.#isSecuring) this.#socket?.destroy();
+    else this.#socket?.pause().destroySoon();
+    this.#isSecuring = false;
   }
 
   #peerEnded(): void {
-    if (this.isClosing) return;
+    if (this.isClosing || this.#isSecuring) return; // the end of the TLS handshake says why
     // Input behind a batch in flight is not processed yet, so it may end with NBD_CMD_DISC.
-    if (this.#pendingOut === null && (this.session.isInsideRequest || this.#carryBytes > 0))
+    if (this.#kept.pending === null && !this.#isBetweenRequests)
       this.drop('disconnected in the middle of a request');
     else this.#finish(SessionEnd.disconnect);
   }
 
   #socketFailed(error: Error): void {
-    if (this.isClosing) return;
+    if (this.isClosing || this.#isSecuring) return;
     // A client may close the socket without NBD_CMD_DISC when no request is pending.
-    const isIdle =
-      this.#unsent === null &&
-      this.#pendingOut === null &&
-      this.#carryBytes === 0 &&
-      !this.session.isInsideRequest;
-    if (isIdle && isDisconnect(error)) this.#finish(SessionEnd.disconnect);
-    else this.drop(`socket error: ${error.message}`);
+    const isSent = this.#kept.isEmpty && !this.#isBackedUp;
+    if (isSent && this.#isBetweenRequests && isDisconnect(error))
+      this.#finish(SessionEnd.disconnect);
+    else this.drop(errorText(error));
   }
 
   #release(): void {
     this.#beginEnd();
-    this.#dropCarry();
+    this.#carry.drop();
     this.#returnUnsent();
+    this.#owner.drained(this);
     this.#releasePending();
     this.#socket = null;
   }

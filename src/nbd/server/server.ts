@@ -8,19 +8,33 @@
  * one bio, so there are at most ASYNC_BIO_COUNT (64 MiB), plus those completed since the last turn.
  *
  * One client identity at a time (client-identity.ts) may open an export, with any number of connections, unless the
- * export is shared.
+ * export is shared. A client sees only the exports whose access lists name it (visible-exports.ts).
+ *
+ * Exports of other threads (NbdExport.isElsewhere): the server of the listeners hands a negotiation over at the option that opens
+ * one, and adopt() continues it in the server of that thread, which has no listeners. visits.ts has the rules.
  *
  * Cost at queue depth 1: one read and one write of the socket, plus Node's overhead.
  */
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { BioPool } from '../../block/bio.ts';
-import { descriptorOf, withSharedBuffer } from '../../os/socket.ts';
-import { listenWithMode } from '../../os/unix-socket.ts';
-import type { NbdExport, NbdExports } from '../protocol/exports.ts';
+import { Listeners, type SocketKind } from '../../net/listeners.ts';
+import { Flow, Turns } from '../../net/turns.ts';
+import type { PeerCredentials } from '../../os/linux/peer-credentials.ts';
+import { descriptorOf, socketOf, withSharedBuffer } from '../../os/socket.ts';
+import type { AccessList, NbdExport, NbdExports } from '../protocol/exports.ts';
 import { COUNTER_COUNT } from '../protocol/state.ts';
-import { NbdBuffers } from './buffers.ts';
-import { addressIdentity, processIdentity } from './client-identity.ts';
-import { type ConnectionClient, type ConnectionOwner, NbdConnection } from './connection.ts';
+import { AcceptQueue } from './accept-queue.ts';
+import { type NbdBuffers, nbdBuffers, OUTPUT_BYTES_DEFAULT } from './buffers.ts';
+import { addressIdentity, identityValueOf, processIdentity } from './client-identity.ts';
+import { ClientLog } from './client-log.ts';
+import { NbdConnection } from './connection.ts';
+import type { ConnectionClient, ConnectionOwner } from './connection-owner.ts';
+import { HeldConnections } from './held-connections.ts';
+import { oldestNegotiation } from './oldest-negotiation.ts';
+import type { NbdServerOptions, NbdStats } from './server-options.ts';
+import { type TlsCredentials, TlsUpgrade } from './tls-upgrade.ts';
+import { isAllowed } from './visible-exports.ts';
+import { AwayConnections, clientOf, type HandedOver } from './visits.ts';
 
 /**
  * Number of bios for all connections to synchronous disks, which end within one event, and to asynchronous disks. A
@@ -28,66 +42,46 @@ import { type ConnectionClient, type ConnectionOwner, NbdConnection } from './co
  */
 const SYNC_BIO_COUNT = 512;
 const ASYNC_BIO_COUNT = 256;
+/** Maximum memory of clients with unread replies. */
+const STALLED_BYTES_MAX: number = 32 * 1024 * 1024;
 const SWEEP_MS = 1000;
-const LINES_PER_SWEEP = 100;
 /** Connections reserved for each export. */
 const RESERVED_PER_EXPORT = 16;
-/** TCP keepalive is sent after this idle time. */
-const KEEP_ALIVE_MS = 60_000;
+/** Work of accepting a connection, see protocol/work.ts. */
+const ACCEPT_WORK = 131072;
 
-export interface NbdServerOptions {
-  /** The exports; looked up when a client requests one. */
-  readonly exports: NbdExports;
-  /** Receives a line, without newline, for each connection that is dropped or refused. */
-  readonly log: (line: string) => void;
-  /** Receives a line for each connection that is accepted, opens an export, or is closed. Default: none. */
-  readonly trace?: ((line: string) => void) | null;
-  /** Maximum number of connections; more are refused. Default 1024. */
-  readonly clientCountMax?: number;
-  /** Maximum number of clients with unread replies. Default 128: 32 MiB. */
-  readonly stalledCountMax?: number;
-  /** A connection that has not opened an export after this time is dropped, ms. Default 10,000. */
-  readonly negotiationMs?: number;
-  /** How long close() waits for requests in progress, ms. Default 2,000. */
-  readonly closeMs?: number;
-  /** The pid of the peer of a connected Unix socket, by file descriptor; 0: unknown. Default: this process. */
-  readonly peerPid?: (fd: number) => number;
-  /** Monotonic clock, ms. */
-  readonly nowMs?: () => number;
-  /** False: use 'data' events instead of the shared buffer, as for sockets that do not support it. */
-  readonly sharedBuffer?: boolean;
+/** An accepted socket, not read yet. */
+interface Arrival {
+  readonly socket: Socket;
+  readonly kind: SocketKind;
 }
 
-/** Statistics since the start. */
-export interface NbdStats {
-  readonly connectionCount: number;
-  readonly connectionsByExport: ReadonlyMap<string, number>;
-  readonly accepted: number;
-  /** Connections refused because of clientCountMax. */
-  readonly refused: number;
-  /** Connections ended by the server or after an error of the client; each is logged. */
-  readonly dropped: number;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  /** Indexed by Counter of nbd/protocol/state.ts. */
-  readonly counters: Float64Array;
-}
-
-export class NbdServer implements ConnectionOwner {
+export class NbdServer implements ConnectionOwner<NbdConnection> {
   readonly buffers: NbdBuffers;
   readonly exports: NbdExports;
   readonly counters: Float64Array = new Float64Array(COUNTER_COUNT);
-  readonly #peerPid: (fd: number) => number;
+  readonly tls: TlsUpgrade | null;
+  readonly #peer: (fd: number) => PeerCredentials | null;
   readonly #options: NbdServerOptions;
   readonly #nowMs: () => number;
   readonly #clientCountMax: number;
   readonly #stalledCountMax: number;
-  readonly #servers = new Set<Server>();
+  readonly #listeners: Listeners;
   readonly #connections = new Set<NbdConnection>();
   readonly #byExport = new Map<string, number>();
+  readonly #held = new HeldConnections();
   /** In the order of stalling. */
   readonly #stalled = new Set<NbdConnection>();
-  #queue: NbdConnection[] = [];
+  readonly turns: Turns = new Turns(() => {
+    if (this.#isDrained) this.#whenDrained?.();
+  });
+  /** Of all connections that negotiate, and of those of each export. */
+  readonly #negotiating = new Flow(false);
+  readonly #flows = new Map<string, Flow>();
+  readonly #away = new AwayConnections();
+  /** Connections to one export at most, as the thread of the listeners says; null: this is that thread. */
+  #connectionsMax: number | null = null;
+  readonly #accepting: AcceptQueue<Arrival>;
   #sweeper: NodeJS.Timeout | null = null;
   #isFull = false;
   #isClosing = false;
@@ -100,20 +94,41 @@ export class NbdServer implements ConnectionOwner {
   #bytesOut = 0;
   /** Resolves the calls of close(). */
   #whenDrained: (() => void) | null = null;
-  /** Number of lines about clients that may still be logged before the next sweep, and of suppressed ones. */
-  #linesLeft = LINES_PER_SWEEP;
-  #linesSuppressed = 0;
+  readonly #log: ClientLog;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
     this.exports = options.exports;
-    this.#peerPid = options.peerPid ?? ((): number => process.pid);
+    this.#log = new ClientLog(options.log);
+    this.tls = options.tls == null ? null : new TlsUpgrade(options.tls);
+    this.#peer = options.peer ?? ((): PeerCredentials => ({ pid: process.pid, uid: -1, gid: -1 }));
     this.#nowMs = options.nowMs ?? ((): number => performance.now());
     this.#clientCountMax = options.clientCountMax ?? 1024;
-    this.#stalledCountMax = options.stalledCountMax ?? 128;
-    this.buffers = new NbdBuffers({
-      synchronous: new BioPool(SYNC_BIO_COUNT),
-      asynchronous: new BioPool(ASYNC_BIO_COUNT),
+    const { outputBytes = OUTPUT_BYTES_DEFAULT, requestsMax } = options;
+    this.#stalledCountMax =
+      options.stalledCountMax ?? Math.max(8, Math.floor(STALLED_BYTES_MAX / outputBytes));
+    this.buffers = nbdBuffers(
+      {
+        synchronous: new BioPool(SYNC_BIO_COUNT),
+        asynchronous: new BioPool(ASYNC_BIO_COUNT),
+      },
+      { bytes: outputBytes, ...(requestsMax === undefined ? {} : { requestsMax }) },
+    );
+    this.#listeners = new Listeners({
+      accept: (socket, kind) => this.#accept(socket, kind),
+      log: (line) => options.log(`nbd: ${line}`),
+    });
+    const negotiatingMax = options.negotiatingMax ?? 128;
+    this.#accepting = new AcceptQueue({
+      negotiatingMax,
+      perSecond: options.acceptsPerSecond ?? 200,
+      waitingMax: negotiatingMax,
+      nowMs: this.#nowMs,
+      start: (arrival) => this.#start(arrival),
+      refuse: ({ socket }) =>
+        this.#refuse(socket, `${negotiatingMax} connections wait to be accepted`),
+      endOldest: (beforeMs) =>
+        this.#dropOldestNegotiation('other clients wait to negotiate', beforeMs),
     });
   }
 
@@ -121,55 +136,73 @@ export class NbdServer implements ConnectionOwner {
    * Listens on a new Unix socket at `path`; by default only its owner can use it. Throws the system error: the caller
    * adds advice.
    */
-  async listenUnix(path: string, mode: number = 0o600): Promise<void> {
-    const server = this.#makeServer((socket) => ({
-      peer: `unix client ${this.#accepted}`,
-      identity: processIdentity(this.#peerPid(descriptorOf(socket)), this.#accepted),
-    }));
-    await this.#listen(server, path, () => listenWithMode(path, mode, () => server.listen(path)));
+  listenUnix(path: string, mode: number = 0o600): Promise<void> {
+    this.#startSweeping();
+    return this.#listeners.unix(path, mode);
   }
 
   /**
    * Listens on TCP. Port 0 selects a free port. Throws the system error.
    * @returns the bound address
    */
-  async listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
-    const server = this.#makeServer(({ remoteAddress, remotePort }) => ({
-      peer: `${remoteAddress ?? '?'}:${remotePort ?? 0}`,
-      identity: addressIdentity(remoteAddress ?? '?'),
-    }));
-    await this.#listen(server, `${host}:${port}`, () => server.listen(port, host));
-    const address = server.address() as AddressInfo;
-    return { host: address.address, port: address.port };
+  listenTcp(host: string, port: number): Promise<{ host: string; port: number }> {
+    this.#startSweeping();
+    return this.#listeners.tcp(host, port);
+  }
+
+  /**
+   * Serves a listening socket that another process opened and passed on. close() closes the descriptor, and does not remove
+   * the file of a Unix socket. Throws the system error.
+   */
+  listenDescriptor(fd: number, kind: SocketKind): Promise<void> {
+    this.#startSweeping();
+    return this.#listeners.descriptor(fd, kind);
   }
 
   /** Number of connections that have this export open. */
   connections(exportName: string): number {
-    return this.#byExport.get(exportName) ?? 0;
+    return (this.#byExport.get(exportName) ?? 0) + (this.#away.byExport.get(exportName) ?? 0);
   }
 
   get stats(): NbdStats {
     return {
-      connectionCount: this.#connections.size,
-      connectionsByExport: new Map(this.#byExport),
+      connectionCount: this.#connections.size + this.#away.count,
+      connectionsByExport: new Map([...this.#byExport, ...this.#away.byExport]),
       accepted: this.#accepted,
       refused: this.#refused,
       dropped: this.#dropped,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
+      tls: this.tls?.stats ?? null,
       counters: this.counters.slice(),
     };
   }
 
-  /** Disconnects the clients of an export. Returns the number of connections. */
-  disconnect(exportName: string): number {
-    let count = 0;
-    for (const connection of this.#connections) {
-      if (connection.session.export?.name !== exportName) continue;
-      connection.drop('export removed');
-      count++;
-    }
-    return count;
+  /** Uses other TLS credentials, of the same kind, for new connections. @throws an error of node:tls */
+  reloadTls(credentials: TlsCredentials): void {
+    this.tls?.reload(credentials);
+  }
+
+  /** Number of connections that have this export open and that the list does not name. */
+  outsiders(exportName: string, allowed: AccessList): number {
+    return this.#outsiders(exportName, allowed).length;
+  }
+
+  #outsiders(exportName: string, allowed: AccessList): NbdConnection[] {
+    return [...this.#connections].filter(
+      ({ session, user }) => session.export?.name === exportName && !isAllowed(allowed, user),
+    );
+  }
+
+  /**
+   * Disconnects the clients of an export. Returns the number of connections.
+   * @param allowed clients that this list names stay; default: none
+   */
+  disconnect(exportName: string, allowed?: AccessList): number {
+    const outsiders = this.#outsiders(exportName, allowed ?? { uids: [], gids: [] });
+    const why = allowed === undefined ? 'export removed' : 'no longer allowed to use the export';
+    for (const connection of outsiders) connection.drop(why);
+    return outsiders.length;
   }
 
   /**
@@ -179,8 +212,12 @@ export class NbdServer implements ConnectionOwner {
   async close(): Promise<void> {
     if (!this.#isClosing) {
       this.#isClosing = true;
-      for (const server of this.#servers) server.close();
-      for (const connection of this.#connections) connection.shutDown();
+      this.#listeners.close();
+      this.#accepting.dispose();
+      for (const connection of this.#connections) {
+        this.#held.forget(connection);
+        connection.shutDown();
+      }
     }
     if (!this.#isDrained) {
       const timeout = setTimeout(() => this.#dropStalled(), this.#options.closeMs ?? 2000);
@@ -193,18 +230,26 @@ export class NbdServer implements ConnectionOwner {
       });
       clearTimeout(timeout);
     }
-    this.#queue = [];
+    this.turns.clear();
     this.#stopSweeping();
   }
 
   /** A connection that was closed while its disk has bios in flight stays in the queue until they have ended. */
   get #isDrained(): boolean {
-    return this.#connections.size === 0 && (this.#queue.length === 0 || this.#isTimedOut);
+    return this.#connections.size === 0 && (this.turns.waitingCount === 0 || this.#isTimedOut);
   }
 
-  queue(connection: NbdConnection): void {
-    this.#queue.push(connection);
-    if (this.#queue.length === 1) setImmediate(this.#serveQueue);
+  hasHungUp({ descriptor }: NbdConnection): boolean {
+    return this.#options.hasHungUp?.(descriptor) === true;
+  }
+
+  hold(connection: NbdConnection, waitMs: number): void {
+    this.#held.hold(connection, waitMs);
+  }
+
+  /** Serves the connections of an export that its gate held: it was thawed, or its rate was changed. */
+  resume(exportName: string): void {
+    this.#held.resume(exportName);
   }
 
   outputKept(): void {
@@ -230,14 +275,27 @@ export class NbdServer implements ConnectionOwner {
     this.#bytesOut += outBytes;
   }
 
+  secured(connection: NbdConnection, about: string): void {
+    this.#options.trace?.(`nbd: ${connection.peer}: ${about}`);
+  }
+
   negotiated(connection: NbdConnection): void {
     const name = connection.session.export?.name ?? '';
     this.#byExport.set(name, (this.#byExport.get(name) ?? 0) + 1);
+    connection.flow = this.#flowOf(name);
+    if (this.#connectionsMax === null) this.#accepting.ended();
+    this.#options.visits?.opened(connection.id, name);
     this.#options.trace?.(`nbd: ${connection.peer}: opened '${name}'`);
-    if (this.connections(name) > this.#clientsOfExportMax())
+    if (this.connections(name) > (this.#connectionsMax ?? this.#clientsOfExportMax()))
       connection.drop(
         'too many connections to this export; the rest are reserved for other exports',
       );
+  }
+
+  #flowOf(exportName: string): Flow {
+    const flow = this.#flows.get(exportName) ?? new Flow();
+    this.#flows.set(exportName, flow);
+    return flow;
   }
 
   #clientsOfExportMax(): number {
@@ -247,12 +305,14 @@ export class NbdServer implements ConnectionOwner {
   }
 
   refusalOf(connection: NbdConnection, requested: NbdExport): string | null {
+    for (const other of this.#connections)
+      if (other.session.export?.disk === requested.disk) other.leaveIfGone();
     if (requested.isShared === true) return null;
     for (const other of this.#connections) {
       if (other.session.export?.disk !== requested.disk || other.isClosing) continue;
       if (other.identity.key === connection.identity.key) return null;
       const why = `'${requested.name}' is in use by ${other.identity.text()}`;
-      this.#log(`nbd: ${connection.peer}: refused: ${why}`);
+      this.#log.line(`nbd: ${connection.peer}: refused: ${why}`);
       return `${why}; serve the disk with shared=on to allow several clients`;
     }
     return null;
@@ -260,51 +320,44 @@ export class NbdServer implements ConnectionOwner {
 
   dropped(connection: NbdConnection, reason: string): void {
     this.#dropped++;
-    this.#log(`nbd: ${connection.peer}: dropped: ${reason}`);
+    this.#log.line(`nbd: ${connection.peer}: dropped: ${reason}`);
   }
 
-  /** Clients can cause a line per connection: beyond LINES_PER_SWEEP lines are counted, not logged. */
-  #log(line: string): void {
-    if (this.#linesLeft > 0) this.#options.log(line);
-    else this.#linesSuppressed++;
-    this.#linesLeft = Math.max(0, this.#linesLeft - 1);
-  }
-
-  #makeServer(clientOf: (socket: Socket) => ConnectionClient): Server {
-    const server = createServer({
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEP_ALIVE_MS,
-      pauseOnConnect: true,
-    });
-    server.on('connection', (socket) => this.#accept(socket, clientOf));
-    return server;
-  }
-
-  async #listen(server: Server, address: string, bind: () => void): Promise<void> {
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.once('listening', resolve);
-        bind();
-      });
-    } catch (error) {
-      server.close();
-      throw error;
-    }
-    server.on('error', (error) => this.#options.log(`nbd: ${address}: ${error.message}`));
-    this.#servers.add(server);
-    this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
-  }
-
-  #accept(socket: Socket, clientOf: (socket: Socket) => ConnectionClient): void {
+  #accept(socket: Socket, kind: SocketKind): void {
     this.#accepted++;
-    if (this.#connections.size >= this.#clientCountMax) this.#dropOldestNegotiation();
-    if (this.#isClosing || this.#connections.size >= this.#clientCountMax) {
-      this.#refuse(socket);
-      return;
+    if (this.#isFullNow)
+      this.#dropOldestNegotiation('connection limit reached before the client opened an export');
+    if (this.#isClosing || this.#isFullNow)
+      this.#refuse(socket, `limit of ${this.#clientCountMax} connections reached`);
+    else this.#accepting.offer({ socket, kind });
+  }
+
+  get #isFullNow(): boolean {
+    const open = this.#connections.size + this.#away.count;
+    return open + this.#accepting.waitingCount >= this.#clientCountMax;
+  }
+
+  #clientOf({ socket, kind }: Arrival): ConnectionClient {
+    const shared = { id: this.#accepted, sinceMs: this.#nowMs() };
+    if (kind === 'tcp') {
+      const { remoteAddress = '?', remotePort = 0 } = socket;
+      const identity = addressIdentity(remoteAddress);
+      return { ...shared, peer: `${remoteAddress}:${remotePort}`, identity, user: null };
     }
-    const connection = new NbdConnection(this, clientOf(socket), this.#nowMs);
+    const user = this.#peer(descriptorOf(socket));
+    const identity = processIdentity(user?.pid ?? 0, user?.uid ?? null, this.#accepted);
+    return { ...shared, peer: `unix client ${this.#accepted}`, identity, user };
+  }
+
+  #start(arrival: Arrival): void {
+    const { socket } = arrival;
+    this.turns.charge(this.#negotiating, ACCEPT_WORK);
+    const connection = new NbdConnection(
+      this,
+      this.#clientOf(arrival),
+      this.#negotiating,
+      this.#nowMs,
+    );
     this.#connections.add(connection);
     this.#options.trace?.(`nbd: ${connection.peer}: connected`);
     const shared =
@@ -318,20 +371,71 @@ export class NbdServer implements ConnectionOwner {
     used.resume();
   }
 
-  /** Drops the oldest connection that has not opened an export. */
-  #dropOldestNegotiation(): void {
-    for (const connection of this.#connections) {
-      if (connection.isNegotiated || connection.isClosing) continue;
-      connection.drop('connection limit reached before the client opened an export');
-      this.#closed(connection);
+  handOver(connection: NbdConnection): void {
+    const { visits = null, duplicate = null } = this.#options;
+    const fd = visits === null || duplicate === null ? -1 : duplicate(connection.descriptor);
+    if (visits === null || fd === -1) {
+      connection.drop('no descriptor is left for its connection');
       return;
     }
+    const { id, peer, identity, user, sinceMs, session } = connection;
+    this.#connections.delete(connection);
+    if (this.#connectionsMax === null) this.#away.left(id);
+    visits.handOver(
+      {
+        ...{ id, fd, peer, user, identity: identityValueOf(identity) },
+        ageMs: this.#nowMs() - sinceMs,
+        handshake: session.handshakeState,
+        connectionsMax: this.#connectionsMax ?? this.#clientsOfExportMax(),
+        input: connection.detach(),
+      },
+      session.handOverTo?.name ?? null,
+    );
+    if (this.#isDrained) this.#whenDrained?.();
   }
 
-  #refuse(socket: Socket): void {
+  /**
+   * Continues a negotiation of another thread.
+   * @param isVisiting this is the thread of a disk; false: the connection returns to that of the listeners
+   */
+  adopt(handed: HandedOver, isVisiting: boolean): void {
+    const { id, fd, handshake, input, connectionsMax } = handed;
+    if (isVisiting) this.#connectionsMax = connectionsMax;
+    else this.#away.ended(id);
+    if (!this.#isClosing) this.#startSweeping();
+    const socket = socketOf(fd, this.buffers.received, (count) => connection.received(count));
+    const client = clientOf(handed, this.#nowMs());
+    const begun = { handshake, isVisiting };
+    const connection = new NbdConnection(this, client, this.#negotiating, this.#nowMs, begun);
+    this.turns.charge(this.#negotiating, ACCEPT_WORK);
+    this.#connections.add(connection);
+    socket.once('close', () => this.#closed(connection));
+    connection.resume(socket, input);
+    if (this.#isClosing) connection.drop('server is shutting down');
+  }
+
+  /** Another thread reports that a connection has opened an export. */
+  openedAway(id: number, exportName: string): void {
+    if (this.#away.opened(id, exportName)) this.#accepting.ended();
+  }
+
+  /** Another thread reports that a connection has ended. */
+  closedAway(id: number): void {
+    if (this.#away.ended(id)) this.#accepting.ended();
+    this.#isFull = false;
+  }
+
+  /** Drops the negotiation that is oldest in its origin (oldest-negotiation.ts), if it was started before `beforeMs`. */
+  #dropOldestNegotiation(reason: string, beforeMs = Number.POSITIVE_INFINITY): void {
+    const connection = oldestNegotiation(this.#connections);
+    if (connection === null || connection.sinceMs > beforeMs) return;
+    connection.drop(reason);
+    this.#closed(connection);
+  }
+
+  #refuse(socket: Socket, reason: string): void {
     this.#refused++;
-    if (!this.#isFull && !this.#isClosing)
-      this.#log(`nbd: refusing clients: limit of ${this.#clientCountMax} connections reached`);
+    if (!this.#isFull && !this.#isClosing) this.#log.line(`nbd: refusing clients: ${reason}`);
     this.#isFull = true;
     socket.on('error', () => {}); // the socket is destroyed
     socket.destroy();
@@ -339,31 +443,28 @@ export class NbdServer implements ConnectionOwner {
 
   #closed(connection: NbdConnection): void {
     if (!this.#connections.delete(connection)) return;
+    this.#held.forget(connection);
+    if (this.#connectionsMax !== null) this.#options.visits?.closed(connection.id);
+    else if (!connection.isNegotiated) this.#accepting.ended();
     this.#options.trace?.(`nbd: ${connection.peer}: closed`);
     this.#isFull = false;
     const name = connection.session.export?.name;
     if (connection.isNegotiated && name !== undefined) {
       const left = (this.#byExport.get(name) ?? 1) - 1;
       if (left > 0) this.#byExport.set(name, left);
-      else this.#byExport.delete(name);
+      else {
+        this.#byExport.delete(name);
+        this.#flows.delete(name);
+      }
     }
     if (this.#isDrained) this.#whenDrained?.();
   }
 
-  /** One turn for each queued connection; those that queue again wait for the next one. */
-  readonly #serveQueue = (): void => {
-    const turn = this.#queue;
-    this.#queue = [];
-    for (const connection of turn) connection.serve();
-    if (this.#isDrained) this.#whenDrained?.();
-  };
-
   /** Drops connections that exceed their time limits. Runs once a second while the server listens. */
   sweep(): void {
-    if (this.#linesSuppressed > 0)
-      this.#options.log(`nbd: ${this.#linesSuppressed} more messages about clients suppressed`);
-    this.#linesSuppressed = 0;
-    this.#linesLeft = LINES_PER_SWEEP;
+    this.#log.sweep();
+    const { hasHungUp } = this.#options;
+    if (hasHungUp !== undefined) this.#held.dropDeparted(hasHungUp);
     const now = this.#nowMs();
     const timeoutMs = this.#options.negotiationMs ?? 10_000;
     for (const connection of this.#connections) {
@@ -371,6 +472,7 @@ export class NbdServer implements ConnectionOwner {
         connection.drop('client does not close the connection');
       else if (!connection.isNegotiated && now - connection.sinceMs > timeoutMs)
         connection.drop('negotiation timed out');
+      else if (connection.isFlooding) connection.drop('too many TLS messages without data');
     }
   }
 
@@ -379,6 +481,10 @@ export class NbdServer implements ConnectionOwner {
     for (const connection of this.#connections)
       connection.drop('requests not finished before shutdown');
     if (this.#isDrained) this.#whenDrained?.();
+  }
+
+  #startSweeping(): void {
+    this.#sweeper ??= setInterval(() => this.sweep(), SWEEP_MS).unref();
   }
 
   #stopSweeping(): void {

@@ -58,7 +58,7 @@ export class PatientDisk extends ShuffledDisk {
   override tick(): number {
     if (this.isHolding) return 0;
     let ended = 0;
-    for (; this.held.length > 0; ended++) this.end(0);
+    for (; this.inFlight.length > 0; ended++) this.end(0);
     return ended;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * A disk as an array of bytes of which some are in doubt: after a write that failed, each sector holds what it held or
- * what it was to hold. What is read later settles it. Bios are applied in the order in which they were submitted, so
- * a disk equals this if bios that overlap took effect in that order.
+ * A disk as an array of bytes, some of them uncertain: after a failed write each sector has either its old or its new
+ * contents, until a read determines which. Bios are applied in the order of submission, so a disk equals this model if
+ * overlapping bios took effect in that order.
  */
 import assert from 'node:assert/strict';
 import { type Bio, BioFlag, BioOp, BioStatus } from '../../../src/block/bio.ts';
@@ -10,7 +10,7 @@ const SECTOR = 512;
 const PAGE = 4096;
 
 export class DoubtfulBytes {
-  /** By sector: what it may hold, each once. */
+  /** By sector: its possible contents, each once. */
   readonly #may: Uint8Array[][];
 
   constructor(initial: Uint8Array) {
@@ -19,7 +19,7 @@ export class DoubtfulBytes {
       this.#may.push([initial.slice(at, at + SECTOR)]);
   }
 
-  /** Sectors of which more than one content is possible. */
+  /** Sectors with more than one possible content. */
   get doubtful(): number {
     return this.#may.filter((may) => may.length > 1).length;
   }

@@ -66,7 +66,7 @@ export class FakeFile implements FileIo {
     assert.ok(position >= 0 && position + length <= this.bytes.length, 'inside the file');
     if (this.#isDirect)
       for (const n of [position, length, data.byteOffset + at])
-        assert.equal(n % 4096, 0, 'O_DIRECT takes full blocks');
+        assert.equal(n % 4096, 0, 'O_DIRECT requires full blocks');
     this.#fail(name);
   }
 

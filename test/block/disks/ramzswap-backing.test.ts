@@ -67,21 +67,21 @@ test('C18 reads of one page run concurrently at the backing, and a write waits f
     sender.submit({ op: BioOp.read, offset: PAGE + at, data: new Uint8Array(100) });
   const before = [readOf(0), readOf(0), readOf(1000)];
   disk.tick();
-  assert.equal(backing.held.length, 3, 'all reads are in flight');
+  assert.equal(backing.inFlight.length, 3, 'all reads are in flight');
   const between = made('random', 2);
   sender.submit({ op: BioOp.write, offset: PAGE, data: between.slice() });
   const behind = [readOf(0), readOf(2000)];
   for (let left = 3; left > 0; left--) {
-    assert.equal(backing.held.length, left, 'the write waits for all reads');
+    assert.equal(backing.inFlight.length, left, 'the write waits for all reads');
     backing.end(0);
     disk.tick();
   }
-  assert.equal(backing.held.length, 1, 'only the write is in flight');
+  assert.equal(backing.inFlight.length, 1, 'only the write is in flight');
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 1, 'the slot is busy');
   backing.end(0);
   disk.tick();
-  assert.equal(backing.held.length, 2, 'both reads behind it are in flight');
+  assert.equal(backing.inFlight.length, 2, 'both reads behind it are in flight');
   backing.end(0);
   disk.slotFree(1);
   assert.equal(disk.stats().missFree, 2, 'the other read is still in flight');
@@ -108,9 +108,9 @@ test('without a backing a page above three quarters is stored uncompressed', () 
   assert.deepEqual([storedPages, goodPages, incompressiblePages, zeroPages], [4, 1, 1, 1]);
 });
 
-test('what exceeds the limit goes to the backing, and to RAM again when it fits', () => {
+test('pages above the limit are written to the backing, and to RAM again when they fit', () => {
   const { disk, sender, backing } = open(200, {
-    limitBytes: 98304 + 12288 + 12 * PAGE + 10 * PAGE,
+    limitBytes: 65536 + 12288 + 12 * PAGE + 10 * PAGE,
   });
   const pages = Array.from({ length: 200 }, (_, n) => good(n));
   pages.forEach((page, n) => {
@@ -166,9 +166,9 @@ test('zeros are written to the backing 1 MiB at a time', () => {
     flags: BioFlag.noUnmap,
   });
   let bios = 0;
-  for (; backing.held.length > 0; bios++) {
-    assert.equal(backing.held.length, 1);
-    assert.ok(backing.held[0]!.length <= 2 ** 20, `${backing.held[0]!.length} bytes`);
+  for (; backing.inFlight.length > 0; bios++) {
+    assert.equal(backing.inFlight.length, 1);
+    assert.ok(backing.inFlight[0]!.length <= 2 ** 20, `${backing.inFlight[0]!.length} bytes`);
     backing.end(0);
   }
   backing.isHolding = false;
@@ -208,7 +208,7 @@ test('C18 a write to RAM waits for a write of the same page in flight to the bac
   const part = sender.submit({ op: BioOp.read, offset: 100, data: new Uint8Array(10) });
   disk.tick();
   assert.deepEqual(sender.ended, [beside], 'a write of another page does not wait');
-  assert.equal(backing.held.length, 1);
+  assert.equal(backing.inFlight.length, 1);
   backing.isHolding = false;
   sender.drain();
   assert.equal(next.status, BioStatus.ok);
@@ -271,7 +271,7 @@ test('a discard is passed on once, for written units of 1 MiB', () => {
   discard(0, 600);
   assert.equal(backing.done, done + 1, 'three adjacent units are one discard');
   assert.equal(disk.stats().backingDiscardedBytes, 600 * PAGE);
-  assert.equal(disk.stats().backingWrites, 3, 'a discard is no write');
+  assert.equal(disk.stats().backingWrites, 3, 'a discard is not a write');
   discard(0, 600);
   assert.equal(backing.done, done + 1);
   for (const page of [3, 300, 599]) assert.deepEqual(read(sender, page), ZEROS);
@@ -310,7 +310,7 @@ test('a write that the backing fails ends with its error and keeps the old copy 
   assert.equal(disk.stats().backingBytes, 0);
   for (const page of [0, 1, 2]) assert.deepEqual(read(sender, page), text);
   assert.deepEqual(read(sender, 3), ZEROS, 'an empty slot stays empty');
-  assert.equal(write(sender, 4, text).status, BioStatus.ok, 'RAM goes on');
+  assert.equal(write(sender, 4, text).status, BioStatus.ok, 'RAM still works');
   backing.isGone = false;
   assert.equal(write(sender, 1, made('random', 2)).status, BioStatus.ok);
   assert.deepEqual(read(sender, 1), made('random', 2));
@@ -384,7 +384,7 @@ test('showsOldData decides whether unwritten slots read from the backing', () =>
   }
 });
 
-test('slot 0 holds firstPage, also after a reset, until it is written', () => {
+test('slot 0 contains firstPage, also after a reset, until it is written', () => {
   const header = made('records', 4);
   for (const isShown of [true, false]) {
     const { disk, sender, backing } = open(8, { firstPage: header, showsOldData: isShown });

@@ -12,11 +12,11 @@ test('many reads at the backing leave a bio for writes, and pages in RAM do not 
   const submitRead = (page: number): Bio =>
     sender.submit({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
   const reads = Array.from({ length: 10 }, (_, page) => submitRead(page));
-  assert.equal(backing.held.length, 3);
+  assert.equal(backing.inFlight.length, 3);
   sender.submit({ op: BioOp.write, offset: 30 * PAGE, data: made('random', 30) });
-  assert.equal(backing.held.length, 4, 'the last bio is reserved for writes');
+  assert.equal(backing.inFlight.length, 4, 'the last bio is reserved for writes');
   sender.submit({ op: BioOp.write, offset: 31 * PAGE, data: made('random', 31) });
-  assert.equal(backing.held.length, 4);
+  assert.equal(backing.inFlight.length, 4);
   sender.ended.length = 0;
   const inRam = submitRead(20);
   disk.tick();
@@ -36,12 +36,12 @@ test('a write of part of a page reads it with a bio of the reserve', () => {
   backing.isHolding = true;
   for (let page = 0; page < 8; page++)
     sender.submit({ op: BioOp.read, offset: page * PAGE, data: new Uint8Array(PAGE) });
-  assert.equal(backing.held.length, 3);
+  assert.equal(backing.inFlight.length, 3);
   const part = sender.submit({ op: BioOp.write, offset: 9 * PAGE, data: Uint8Array.of(1, 2) });
-  assert.equal(backing.held.length, 4);
-  assert.equal(backing.held[3]?.op, BioOp.read, 'the old page first');
+  assert.equal(backing.inFlight.length, 4);
+  assert.equal(backing.inFlight[3]?.op, BioOp.read, 'the old page first');
   backing.end(3);
-  assert.equal(backing.held[3]?.op, BioOp.write, 'then the new one, by the same bio');
+  assert.equal(backing.inFlight[3]?.op, BioOp.write, 'then the new one, by the same bio');
   backing.isHolding = false;
   sender.drain();
   assert.equal(part.status, BioStatus.ok);
@@ -57,7 +57,7 @@ test('a discard waits for a free bio and is then passed on', () => {
   sender.submit({ op: BioOp.read, offset: 10 * PAGE, data: new Uint8Array(PAGE) });
   const discard = sender.submit({ op: BioOp.discard, offset: 256 * PAGE, length: 256 * PAGE });
   disk.tick();
-  assert.equal(backing.held.length, 1, 'the other bio is reserved for writes');
+  assert.equal(backing.inFlight.length, 1, 'the other bio is reserved for writes');
   assert.ok(!sender.ended.includes(discard));
   backing.isHolding = false;
   sender.drain();
@@ -75,7 +75,7 @@ test('a second read of a page does not wait for a write of another page', () => 
   for (const page of [4, 6])
     sender.submit({ op: BioOp.write, offset: page * PAGE, data: made('random', 10 + page) });
   const second = submitRead();
-  assert.equal(backing.held.length, 4);
+  assert.equal(backing.inFlight.length, 4);
   backing.isHolding = false;
   sender.drain();
   for (const { data } of [first, second]) assert.deepEqual(data, made('random', 5));

@@ -86,7 +86,7 @@ test('damage outside the part of a page that is read, written or zeroed is detec
   assert.deepEqual(read(sender, 1), made('random', 1));
 });
 
-test('parts of a page at the backing are read, written and zeroed by way of the full page', () => {
+test('parts of a page at the backing are read, written and zeroed through the full page', () => {
   const { disk, sender, backing } = open(8);
   const model = made('random', 1, 3);
   sender.run({ op: BioOp.write, offset: 0, data: model.slice() });

@@ -23,7 +23,7 @@ function full(roomBytes: number): Full {
   const io = new FakeFile(PAGES * PAGE, new Prng(1), false);
   const options = { sizeBytes: PAGES * PAGE, readOnly: false, isDirect: false, biosPerTick: 4 };
   const limitBytes =
-    roomBytes === 0 ? 0 : backingTableBytes(PAGES * PAGE, 8) + 98304 + 12288 + roomBytes;
+    roomBytes === 0 ? 0 : backingTableBytes(PAGES * PAGE, 8) + 65536 + 12288 + roomBytes;
   return { io, ...openOver(new FileDisk(io, options), { limitBytes }) };
 }
 

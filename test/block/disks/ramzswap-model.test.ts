@@ -185,7 +185,7 @@ randomTest('the disk matches a byte array', 1500, (prng, steps) => {
 });
 
 randomTest('a disk with a limit keeps its pages when it refuses writes', 1500, (prng, steps) => {
-  const twin = new Twin(98304 + 12288 + 60_000 + prng.below(60_000));
+  const twin = new Twin(65536 + 12288 + 60_000 + prng.below(60_000));
   drive(twin, prng, steps);
   assert.ok(twin.failedWrites > 0, 'the limit was reached');
 });

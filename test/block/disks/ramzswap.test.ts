@@ -117,7 +117,7 @@ test('a full disk returns noSpace, keeps its pages and accepts writes again afte
 });
 
 test('a long write stores the pages before the refused one', () => {
-  const { requests } = open(200, { limitBytes: 98304 + 12288 + 10 * 4200 });
+  const { requests } = open(200, { limitBytes: 65536 + 12288 + 10 * 4200 });
   const data = made('random', 1, 20);
   assert.equal(requests.write(0, data), BioStatus.noSpace);
   const now = requests.read(0, 20 * PAGE).data;
@@ -135,7 +135,7 @@ test('a long write stores the pages before the refused one', () => {
 });
 
 test('a full disk accepts an overwrite that compresses better', () => {
-  const { disk, requests } = open(200, { limitBytes: 98304 + 12288 + 10 * 4200 });
+  const { disk, requests } = open(200, { limitBytes: 65536 + 12288 + 10 * 4200 });
   for (let n = 0; n < 200; n++) requests.write(n * PAGE, made('random', n));
   assert.equal(requests.write(0, made('random', 500)), BioStatus.ok, 'overwrite in place');
   assert.equal(requests.write(199 * PAGE, made('text', 1)), BioStatus.noSpace);
@@ -180,7 +180,7 @@ test('a damaged page fails reads and partial writes with ioError until a full wr
   assert.equal(status, BioStatus.ioError);
   assert.ok(
     data.subarray(PAGE).every((b) => b === 0x77),
-    'nothing of the damaged page is returned',
+    'no byte of the damaged page is returned',
   );
   assert.equal(requests.write(3 * PAGE + 1, Uint8Array.of(1)), BioStatus.ioError);
   assert.equal(requests.zero(3 * PAGE + 1, 9, false), BioStatus.ioError);
@@ -291,7 +291,7 @@ test('C14 a freed slot is empty before slotFree() returns, and its next user nev
   assert.deepEqual(page.slice(0, 100), next.slice(0, 100));
   assert.ok(
     page.subarray(100).every((b) => b === 0),
-    'nothing of the old page',
+    'no byte of the old page',
   );
   disk.slotFree(2);
   disk.slotFree(2);
@@ -320,7 +320,7 @@ test('reset frees every page and the disk stays usable', () => {
   assert.equal(disk.stats().storedPages, 0);
   assert.ok(requests.read(0, 2000 * PAGE).data.every((b) => b === 0));
   while (disk.compactIdle());
-  assert.ok(disk.stats().usedBytes < 98304 + 2000 * 33);
+  assert.ok(disk.stats().usedBytes < 65536 + 2000 * 33);
   requests.write(5, Uint8Array.of(1));
   assert.equal(disk.stats().storedPages, 1);
   disk.verify();

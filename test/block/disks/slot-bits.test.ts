@@ -4,7 +4,7 @@ import { SlotBits } from '../../../src/block/disks/ramzswap/slot-bits.ts';
 import { randomTest } from '../../support/fixtures/replay.ts';
 
 randomTest(
-  'ranges of bits equal an array of truths, at every edge of a word',
+  'ranges of bits equal an array of booleans, at every edge of a word',
   2000,
   (prng, steps) => {
     for (const slots of [1, 31, 32, 33, 200]) {

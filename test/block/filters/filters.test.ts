@@ -141,7 +141,7 @@ test('a delayed disk serves one bio at a time, by the clock', () => {
   assert.ok(!disk.synchronous);
 });
 
-test('a limited disk passes a burst and then keeps the rate, in order', () => {
+test('a limited disk passes a burst and then limits the rate, in order', () => {
   const clock = new FakeClock();
   const disk = limitDisk(new MemoryDisk(SIZE), clock, {
     bios: { rate: 1000, burst: 2 },
@@ -165,7 +165,7 @@ test('a limited disk passes a burst and then keeps the rate, in order', () => {
   sender.drain(1e6);
 });
 
-test('bytes are limited too; a bio larger than the burst passes and leaves a debt', () => {
+test('bytes are limited, too; a bio larger than the burst passes and makes the level negative', () => {
   const clock = new FakeClock();
   const disk = limitDisk(new MemoryDisk(SIZE), clock, {
     bios: { rate: 1e9, burst: 1e9 },
@@ -267,7 +267,7 @@ test('a bad range fails bios that overlap it and no others', () => {
   assert.equal(sender.run({ op: BioOp.flush }).status, ok);
 });
 
-test('a gone disk also fails bios in flight, and keeps its data', () => {
+test('a disk with isGone set also fails bios in flight, and keeps its data', () => {
   const next = ramzswap();
   const disk = faultDisk(next, new Prng(1), { failOneIn: never, tearOneIn: 0, badRanges: [] });
   const sender = new Sender(disk);
@@ -287,7 +287,7 @@ test('a gone disk also fails bios in flight, and keeps its data', () => {
   assert.equal(disk.counters.get('gone'), 3);
 });
 
-test('C14 slotFree reaches the disk at once through every filter that holds no bio for the slot', () => {
+test('C14 slotFree reaches the disk at once through every filter without a queued bio for the slot', () => {
   const clock = new FakeClock();
   const next = ramzswap();
   const rates = { rate: 1, burst: 1e9 };
@@ -307,10 +307,10 @@ test('C14 slotFree reaches the disk at once through every filter that holds no b
 
   sender.submit({ op: BioOp.write, offset: 4 * PAGE, data: stamp(PAGE, 2) });
   disk.slotFree?.(4);
-  assert.equal(delayed.slotFreeMisses, 1, 'the held slot is a miss');
+  assert.equal(delayed.slotFreeMisses, 1, 'the slot of a delayed bio is a miss');
   disk.slotFree?.(3);
   disk.slotFree?.(5);
-  assert.equal(delayed.slotFreeMisses, 1, 'adjacent slots are not held');
+  assert.equal(delayed.slotFreeMisses, 1, 'adjacent slots have no delayed bio');
   sender.drain();
   const look = new Uint8Array(PAGE);
   sender.run({ op: BioOp.read, offset: 4 * PAGE, data: look });

@@ -49,3 +49,31 @@ randomTest('a quantile is at most one eighth too large, never too small', 300, (
     );
   }
 });
+
+/** Limits that are smallest values of buckets, over the range of the histogram. */
+const limits = [0, 1, 7, 8, 15, 16, 18, 30, 32, 10 * 2 ** 10, 9 * 2 ** 40, 2 ** 52];
+
+randomTest('the counts below limits are those of a sorted list', 300, (prng, steps) => {
+  const histogram = new Histogram();
+  const values: number[] = [];
+  for (let i = 0; i < steps; i++) {
+    const near = limits[prng.below(limits.length)]! + prng.below(3) - 1;
+    const value = Math.max(0, prng.below(2) === 0 ? near : prng.u32() * 2 ** prng.below(20));
+    values.push(value);
+    histogram.add(value);
+  }
+  const counts = new Float64Array(limits.length);
+  histogram.countsBelow(limits, counts);
+  assert.deepEqual(
+    [...counts],
+    limits.map((limit) => values.filter((value) => value < limit).length),
+  );
+});
+
+test('a limit inside a bucket, a descending one and a missing element are bugs of the caller', () => {
+  const out = new Float64Array(2);
+  const wrong: readonly (readonly number[])[] = [[17], [10_000], [16, 8], [1, 2, 3]];
+  for (const one of wrong)
+    assert.throws(() => new Histogram().countsBelow(one, out), InvariantError, one.join());
+  new Histogram().countsBelow([16, 16], out);
+});

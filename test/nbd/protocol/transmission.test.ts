@@ -230,7 +230,7 @@ test('a batch has at most 512 requests, on an asynchronous disk 32', () => {
   const one = request({ type: Command.write, data: filled(1, 1) });
   const ticksFor = (count: number): number => {
     const disk = new FaultDisk(new MemoryDisk(MIB));
-    const harness = transmitting(disk, { bioCount: 1024 });
+    const harness = transmitting(disk, { bioCount: 1024, grant: Infinity });
     const said = messages(harness.feed(join(...Array.from({ length: count }, () => one))));
     assert.equal(said.length, count);
     return disk.tickCount;
@@ -257,15 +257,61 @@ test('a batch has at most 512 requests, on an asynchronous disk 32', () => {
   assert.deepEqual([most, flying], [32, 0]);
 });
 
-test('one call takes bounded time: large requests are spread over calls', () => {
-  const harness = transmitting(new MemoryDisk(64 * MIB), { structured: true });
-  for (const type of [Command.writeZeroes, Command.trim, Command.blockStatus]) {
-    const before = harness.callCount;
-    const requests = Array.from({ length: 40 }, () => request({ type, length: 60 * MIB }));
-    const said = messages(harness.feed(join(...requests)));
-    assert.equal(said.filter((m) => m.done && m.error === 0).length, 40);
-    assert.ok(harness.callCount - before >= 20, `${harness.callCount - before} calls`);
-  }
+for (const grant of [1, 65_536, 1_000_000])
+  test(`a call stops after the step that uses up its grant of ${grant}`, () => {
+    const { read, write, writeZeroes, trim, blockStatus } = Command;
+    const disk = new MemoryDisk(64 * MIB);
+    const harness = transmitting(disk, { structured: true, grant });
+    const requests = [
+      request({ type: write, data: filled(32 * MIB, 1) }),
+      request({ type: read, length: 32 * MIB }),
+      request({ type: read, length: 32 * MIB, offset: 20 * MIB + 1 }),
+      request({ type: blockStatus, length: 64 * MIB }),
+      request({ type: write, offset: 32 * MIB - 1, data: filled(32 * MIB, 1) }),
+      request({ type: blockStatus, length: 64 * MIB }),
+      request({ type: writeZeroes, length: 32 * MIB }),
+      request({ type: writeZeroes, length: 32 * MIB, flags: CommandFlag.noHole }),
+      request({ type: trim, length: 64 * MIB }),
+      request({ type: trim, offset: 1, length: 64 * MIB - 1 }),
+    ];
+    for (const one of requests) {
+      const said = messages(harness.feed(one));
+      assert.deepEqual([said.at(-1)?.error, said.at(-1)?.done], [0, true]);
+    }
+    const small = Array.from({ length: 2000 }, () => request({ type: read, length: PAGE }));
+    assert.equal(messages(harness.feed(join(...small))).length, 2000);
+    assert.ok(harness.workMax > grant, 'the requests needed more than a grant');
+    assert.ok(harness.workMax <= grant + 102_400, `${harness.workMax} of work in a call`);
+  });
+
+test('a request for a part of a page counts as much as one for the page', () => {
+  const work = (type: number, offset: number, length: number): number => {
+    const harness = transmitting(new MemoryDisk(MIB));
+    const data = type === Command.write ? { data: filled(length, 1) } : { length };
+    harness.feed(request({ type, offset, flags: 0, ...data }));
+    return harness.workMax;
+  };
+  for (const type of [Command.read, Command.write])
+    for (const [offset, length] of [
+      [0, 1],
+      [PAGE - 1, 1],
+      [8, PAGE],
+    ] as const)
+      assert.ok(work(type, offset, length) > work(type, 0, PAGE), `${type}: ${length}@${offset}`);
+});
+
+test('a hole of 64 MiB is trimmed, zeroed or described in one step', () => {
+  const disk = new FaultDisk(new MemoryDisk(256 * MIB));
+  const harness = transmitting(disk, { structured: true, grant: 1 });
+  for (const type of [Command.trim, Command.writeZeroes])
+    assert.equal(errorOf(harness, { type, offset: 5 * MIB, length: 200 * MIB }), 0);
+  const ends = disk.seen.map(({ offset, length }) => offset + length);
+  assert.deepEqual(
+    ends,
+    [64, 128, 192, 205, 64, 128, 192, 205].map((mib) => mib * MIB),
+  );
+  const [status] = ask(harness, { type: Command.blockStatus, length: 200 * MIB });
+  assert.equal(status?.payload.readUInt32BE(4), 64 * MIB);
 });
 
 test('requests are answered with few bios and a small output', () => {
@@ -378,7 +424,7 @@ test('BLOCK_STATUS joins equal runs, reports hole and zero, and stops after one 
 
 test('BLOCK_STATUS of a fragmented disk is truncated to the free output and can be continued', () => {
   const disk = new MemoryDisk(64 * MIB);
-  const harness = transmitting(disk, { structured: true });
+  const harness = transmitting(disk, { structured: true, grant: Infinity });
   const pages = 64 * 256;
   const writes: Uint8Array[] = [];
   for (let page = 0; page < pages; page += 2)

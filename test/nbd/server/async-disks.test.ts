@@ -8,7 +8,7 @@ import { Ramzswap } from '../../../src/block/disks/ramzswap/ramzswap.ts';
 import { lz4 } from '../../../src/codec/lz4.ts';
 import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, WireError } from '../../../src/nbd/protocol/wire.ts';
-import type { NbdServerOptions } from '../../../src/nbd/server/server.ts';
+import type { NbdServerOptions } from '../../../src/nbd/server/server-options.ts';
 import { ShuffledDisk } from '../../support/fakes/shuffled-disk.ts';
 import { request } from '../../support/fixtures/nbd-client.ts';
 import { noisePage as noise } from '../../support/fixtures/pages.ts';
@@ -70,7 +70,7 @@ test('an asynchronous disk serves many clients with many requests, and replies a
       }),
     );
     assert.equal(slow.stats().backingBytes, 300 * 4096);
-    assert.ok(backing.heldMost > 4, `${backing.heldMost} bios in flight`);
+    assert.ok(backing.inFlightMax > 4, `${backing.inFlightMax} bios in flight`);
   });
 });
 
@@ -84,7 +84,7 @@ test('a client that waits for an asynchronous disk does not delay others', {
     for (let i = 0; i < 3; i++) assert.equal(await other.flush(), 0);
     const same = await client().go('slow');
     assert.equal(await same.flush(), 0, 'a client of the same disk is not delayed');
-    while (backing.held.length === 0) await other.flush();
+    while (backing.inFlight.length === 0) await other.flush();
     backing.isHolding = false;
     assert.equal((await waiting.hear(16)).readUInt32BE(4), 0);
   });
@@ -126,7 +126,7 @@ test('outputs that wait for an asynchronous disk do not count as stalled', async
         waiting.push(await client().go('slow'));
         waiting[i]!.say(writeOf(i, i));
       }
-      await until('three writes', () => backing.held.length === 3);
+      await until('three writes', () => backing.inFlight.length === 3);
       const late = await client().go('disk');
       late.socket.pause();
       const reads = Array.from({ length: 8 }, () => request({ type: Command.read, length: MIB }));
@@ -150,13 +150,13 @@ for (const isDropped of [false, true])
       const gone = await client().go('slow');
       gone.say(writeOf(1, 1), readOf(1), writeOf(2, 2));
       const other = await client().go('disk');
-      while (backing.held.length < 2) await other.flush();
+      while (backing.inFlight.length < 2) await other.flush();
       if (isDropped) server.disconnect('slow');
       else gone.socket.destroy();
       await gone.hangUp();
       const next = await client().go('slow');
       next.say(readOf(1), readOf(2));
-      assert.equal(backing.held.length, 2, 'the bios stay in flight');
+      assert.equal(backing.inFlight.length, 2, 'the bios stay in flight');
       backing.isHolding = false;
       for (const page of [1, 2])
         assert.ok((await next.hear(16 + 4096)).subarray(16).equals(noise(page)));
@@ -168,7 +168,7 @@ test('close() waits for the bios of a client that was disconnected', { timeout }
   await slowRig(async ({ client, backing, server }) => {
     const gone = await client().go('slow');
     gone.say(writeOf(1, 1));
-    await until('a bio', () => backing.held.length === 1);
+    await until('a bio', () => backing.inFlight.length === 1);
     server.disconnect('slow');
     await until('no connection', () => server.stats.connectionCount === 0);
     let isClosed = false;
@@ -179,7 +179,7 @@ test('close() waits for the bios of a client that was disconnected', { timeout }
     assert.equal(isClosed, false, 'the bio is in flight');
     backing.isHolding = false;
     await closed;
-    assert.equal(backing.held.length, 0);
+    assert.equal(backing.inFlight.length, 0);
   });
 });
 
@@ -190,7 +190,7 @@ test('close() ends when a disk does not complete its bios, and ticks it no more'
     async ({ client, backing, server, slow }) => {
       const gone = await client().go('slow');
       gone.say(writeOf(1, 1));
-      await until('a bio', () => backing.held.length === 1);
+      await until('a bio', () => backing.inFlight.length === 1);
       server.disconnect('slow');
       await server.close();
       const tick = slow.tick.bind(slow);

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BioPool } from '../../../src/block/bio.ts';
 import { CARRY_BYTES_MAX, OUTPUT_BYTES_MIN } from '../../../src/nbd/protocol/session.ts';
-import { LEAD_BYTES, NbdBuffers, RECEIVE_BYTES } from '../../../src/nbd/server/buffers.ts';
+import { LEAD_BYTES, nbdBuffers } from '../../../src/nbd/server/buffers.ts';
+import { RECEIVE_BYTES } from '../../../src/net/buffers.ts';
 
 const pools = { synchronous: new BioPool(1), asynchronous: new BioPool(1) };
 
 test('the lead fits the largest carry, and an output the largest replies', () => {
-  const { input, received, out } = new NbdBuffers(pools);
+  const { input, received, out } = nbdBuffers(pools);
   assert.ok(LEAD_BYTES >= CARRY_BYTES_MAX);
   assert.ok(out.capacity >= OUTPUT_BYTES_MIN);
   assert.equal(received.length, RECEIVE_BYTES);
@@ -16,7 +17,7 @@ test('the lead fits the largest carry, and an output the largest replies', () =>
 });
 
 test('a returned output is reused, and empty', () => {
-  const buffers = new NbdBuffers(pools);
+  const buffers = nbdBuffers(pools);
   const first = buffers.out;
   buffers.replaceOutput();
   const second = buffers.out;
@@ -29,7 +30,7 @@ test('a returned output is reused, and empty', () => {
 });
 
 test('after many stalled connections only a few outputs are kept', () => {
-  const buffers = new NbdBuffers(pools);
+  const buffers = nbdBuffers(pools);
   const held = Array.from({ length: 50 }, () => {
     const { out } = buffers;
     buffers.replaceOutput();
@@ -46,11 +47,11 @@ test('after many stalled connections only a few outputs are kept', () => {
 });
 
 test('a carry has the required size and is reused', () => {
-  const buffers = new NbdBuffers(pools);
+  const buffers = nbdBuffers(pools);
   const small = buffers.takeCarry(CARRY_BYTES_MAX);
   const large = buffers.takeCarry(CARRY_BYTES_MAX + 1);
-  assert.equal(small.length, CARRY_BYTES_MAX);
-  assert.equal(large.length, LEAD_BYTES + RECEIVE_BYTES);
+  assert.equal(small.bytes.length, CARRY_BYTES_MAX);
+  assert.equal(large.bytes.length, LEAD_BYTES + RECEIVE_BYTES);
   buffers.returnCarry(small);
   buffers.returnCarry(large);
   assert.equal(buffers.takeCarry(1), small);

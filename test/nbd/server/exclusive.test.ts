@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
 import { Counter } from '../../../src/nbd/protocol/state.ts';
 import { Command, Option } from '../../../src/nbd/protocol/wire.ts';
+import type { PeerCredentials } from '../../../src/os/linux/peer-credentials.ts';
 import { clientFlags, infoData, option, request } from '../../support/fixtures/nbd-client.ts';
 import { until } from '../../support/fixtures/until.ts';
 import { Client, rig } from './server-rig.ts';
@@ -13,10 +14,10 @@ const timeout = 60_000;
 const errPolicy = 0x8000_0002;
 
 /** Pids of the clients in the order of their connections. */
-const pidsOf = (...pids: number[]): ((fd: number) => number) => {
+const pidsOf = (...pids: number[]): ((fd: number) => PeerCredentials) => {
   return (fd) => {
     assert.ok(fd > 2, 'a connected socket has a descriptor');
-    return pids.shift() ?? 0;
+    return { pid: pids.shift() ?? 0, uid: 1000, gid: 1000 };
   };
 };
 
@@ -37,7 +38,7 @@ async function ask(client: Client, how: number = Option.go): Promise<string | nu
 test('a second process is refused with the name of the first, which may open more connections', {
   timeout,
 }, async () => {
-  await rig({ peerPid: pidsOf(process.pid, 1, process.pid) }, async ({ client, log, server }) => {
+  await rig({ peer: pidsOf(process.pid, 1, process.pid) }, async ({ client, log, server }) => {
     await client().go();
     const refusal = await ask(client());
     assert.match(
@@ -54,7 +55,7 @@ test('a second process is refused with the name of the first, which may open mor
 test('a refused client can continue the negotiation and opens the disk when it is free', {
   timeout,
 }, async () => {
-  await rig({ peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
+  await rig({ peer: pidsOf(1, 2) }, async ({ client, server }) => {
     const holder = await client().go();
     const second = client();
     assert.notEqual(await ask(second), null);
@@ -69,7 +70,7 @@ test('a refused client can continue the negotiation and opens the disk when it i
 test('INFO does not open the disk and is answered while another client has it open', {
   timeout,
 }, async () => {
-  await rig({ peerPid: pidsOf(1, 2, 3) }, async ({ client, server }) => {
+  await rig({ peer: pidsOf(1, 2, 3) }, async ({ client, server }) => {
     assert.equal(await ask(client(), Option.info), null);
     assert.equal(await ask(client()), null);
     assert.equal(await ask(client(), Option.info), null);
@@ -78,7 +79,7 @@ test('INFO does not open the disk and is answered while another client has it op
 });
 
 test('EXPORT_NAME of a disk in use ends the connection', { timeout }, async () => {
-  await rig({ peerPid: pidsOf(1, 2) }, async ({ client, log, server }) => {
+  await rig({ peer: pidsOf(1, 2) }, async ({ client, log, server }) => {
     await client().go();
     const second = client();
     await second.hear(18);
@@ -90,7 +91,7 @@ test('EXPORT_NAME of a disk in use ends the connection', { timeout }, async () =
 });
 
 test('each connection of an unknown process has its own identity', { timeout }, async () => {
-  await rig({ peerPid: pidsOf(0, 0) }, async ({ client }) => {
+  await rig({ peer: pidsOf(0, 0) }, async ({ client }) => {
     await client().go();
     assert.match((await ask(client())) ?? '', /in use by unix client 1;/);
   });
@@ -99,7 +100,7 @@ test('each connection of an unknown process has its own identity', { timeout }, 
 test('a client that has ended does not keep others out, although it has unread replies', {
   timeout,
 }, async () => {
-  await rig({ peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
+  await rig({ peer: pidsOf(1, 2) }, async ({ client, server }) => {
     const first = await client().go();
     first.socket.pause();
     // More than the socket takes: the connection closes once the client has read it.
@@ -110,20 +111,44 @@ test('a client that has ended does not keep others out, although it has unread r
   });
 });
 
+test('a connection whose client has gone ends when another one opens the disk', {
+  timeout,
+}, async () => {
+  const gone = new Set<number>();
+  const fds: number[] = [];
+  const peer = (fd: number): PeerCredentials => {
+    fds.push(fd);
+    return { pid: fds.length, uid: 1000, gid: 1000 };
+  };
+  for (const isShared of [false, true])
+    await rig(
+      { exports: shared(isShared), peer, hasHungUp: (fd) => gone.has(fd) },
+      async ({ client, server, log }) => {
+        const first = await client().go();
+        gone.add(fds.at(-1)!);
+        await client().go();
+        await first.hangUp();
+        await until('one client', () => server.connections('disk') === 1);
+        assert.deepEqual(log, [], 'it had no request that was dropped');
+        gone.clear();
+      },
+    );
+});
+
 test('a shared disk allows several clients', { timeout }, async () => {
-  await rig({ exports: shared(true), peerPid: pidsOf(1, 2) }, async ({ client, server }) => {
+  await rig({ exports: shared(true), peer: pidsOf(1, 2) }, async ({ client, server }) => {
     await client().go();
     await client().go();
     assert.equal(server.connections('disk'), 2);
   });
-  await rig({ exports: shared(false), peerPid: pidsOf(1, 2) }, async ({ client }) => {
+  await rig({ exports: shared(false), peer: pidsOf(1, 2) }, async ({ client }) => {
     await client().go();
     assert.notEqual(await ask(client()), null);
   });
 });
 
 test('TCP clients are identified by their address', { timeout }, async () => {
-  await rig({ peerPid: pidsOf(1) }, async ({ client, server }) => {
+  await rig({ peer: pidsOf(1) }, async ({ client, server }) => {
     const { port } = await server.listenTcp('127.0.0.1', 0);
     const remote = [
       new Client({ port, host: '127.0.0.1' }),

@@ -1,12 +1,17 @@
 /** A real server on a Unix socket and clients that send and receive bytes. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { connect, type NetConnectOpts, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { after } from 'node:test';
+import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import { MemoryDisk } from '../../../src/block/disks/memory-disk.ts';
-import { Command, Option } from '../../../src/nbd/protocol/wire.ts';
-import { NbdServer, type NbdServerOptions } from '../../../src/nbd/server/server.ts';
+import { Command, Option, OptionReply } from '../../../src/nbd/protocol/wire.ts';
+import { NbdServer } from '../../../src/nbd/server/server.ts';
+import type { NbdServerOptions } from '../../../src/nbd/server/server-options.ts';
 import { clientFlags, infoData, join, option, request } from '../../support/fixtures/nbd-client.ts';
 
 const MIB = 1024 * 1024;
@@ -26,8 +31,9 @@ export class Client {
   #wake: () => void = () => {};
   ended = false;
 
-  constructor(to: NetConnectOpts) {
-    this.socket = connect(to);
+  /** @param to an address, or a connected socket */
+  constructor(to: NetConnectOpts | Socket) {
+    this.socket = to instanceof Socket ? to : connect(to);
     this.socket.on('data', (chunk) => {
       this.#chunks.push(chunk);
       this.#bytes += chunk.length;
@@ -83,6 +89,25 @@ export class Client {
       };
     });
   }
+}
+
+/**
+ * Sends STARTTLS and completes the TLS handshake. Rejects if either fails.
+ * @param through wraps the plain socket
+ */
+export async function secure(
+  plain: Client,
+  options: ConnectionOptions,
+  through: (socket: Socket) => Duplex = (socket) => socket,
+): Promise<Client> {
+  await plain.hear(18);
+  plain.say(clientFlags(), option(Option.startTls));
+  const reply = await plain.hear(20);
+  assert.equal(reply.length === 20 ? reply.readUInt32BE(12) : -1, OptionReply.ack);
+  plain.socket.removeAllListeners('data');
+  const socket = tlsConnect({ socket: through(plain.socket), ...options });
+  await once(socket, 'secureConnect');
+  return new Client(socket);
 }
 
 export interface Rig {

@@ -7,7 +7,7 @@
  *            waiting ──────────── tick(), in order ──────┘ no free bio: waits too                 ▼
  *                                                          completed: sets the bitmaps, continues the request
  *
- *   below   a bit per slot: its page is at the backing; never set for a slot that the store holds
+ *   below   a bit per slot: its page is at the backing; never set for a slot whose page is in the store
  *   busy    a bit per slot: a bio in flight or waiting touches it
  *   dirty   a bit per unit of 1 MiB: written since its last discard
  *   sums    a checksum per slot: that of its page at the backing (page-sums.ts)
@@ -130,7 +130,7 @@ export class Backing implements Disposable {
   readonly #sums: PageSums;
   readonly #pool: BioPool;
   readonly #spare: BackingRequest[] = [];
-  readonly #underWay: BackingRequest[] = [];
+  readonly #requests: BackingRequest[] = [];
   readonly #waiting = new BioQueue();
   #canDiscard = true;
   /** True if a request has completed since the last recall(). */
@@ -156,20 +156,20 @@ export class Backing implements Disposable {
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
     for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onCompleted));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
-    assert(budget.reserve(this.tableBytes), 'the limit has room for the tables of the backing');
+    assert(budget.reserve(this.tableBytes), 'the tables of the backing fit the limit');
     if (!isShown) return;
-    // All pages are at the backing; their sums are unknown until they are written.
+    // Every page is at the backing; its sum is unknown until it is written.
     this.below.setRange(0, slots);
     this.#dirty.setRange(0, this.#dirty.slots);
   }
 
   /** Number of bios in flight or waiting. */
   get inFlight(): number {
-    return this.#underWay.length + this.#waiting.length;
+    return this.#requests.length + this.#waiting.length;
   }
 
-  get underWay(): number {
-    return this.#underWay.length;
+  get requestCount(): number {
+    return this.#requests.length;
   }
 
   /** How often a request waited because no bio of the pool was free. */
@@ -181,9 +181,9 @@ export class Backing implements Disposable {
   isBusyFor(bio: Bio): boolean {
     if (this.inFlight === 0 || !this.#busy.hasAny(firstSlot(bio), endSlot(bio))) return false;
     if (bio.op !== BioOp.read) return true;
-    for (const other of this.#underWay) if (conflicts(other.bio, bio)) return true;
-    for (let held = this.#waiting.first; held !== null; held = held.next)
-      if (conflicts(held, bio)) return true;
+    for (const other of this.#requests) if (conflicts(other.bio, bio)) return true;
+    for (let waiting = this.#waiting.first; waiting !== null; waiting = waiting.next)
+      if (conflicts(waiting, bio)) return true;
     return false;
   }
 
@@ -192,14 +192,14 @@ export class Backing implements Disposable {
   }
 
   /** Queues the bio until recall(). */
-  hold(bio: Bio): void {
+  enqueue(bio: Bio): void {
     this.#busy.setRange(firstSlot(bio), endSlot(bio));
     this.#waiting.push(bio);
   }
 
   /**
-   * Returns the number of waiting bios to retry, oldest first: call shift() for each, and start it or hold() it again.
-   * 0 if no request has completed since the last call. Clears their busy bits; hold() sets them again.
+   * Returns the number of waiting bios to retry, oldest first: call shift() for each, and start or enqueue() it again.
+   * 0 if no request has completed since the last call. Clears their busy bits; enqueue() sets them again.
    */
   recall(): number {
     if (!this.#isAnyFree) return 0;
@@ -208,7 +208,7 @@ export class Backing implements Disposable {
     if (length === 0) return 0;
     for (let bio = this.#waiting.first; bio !== null; bio = bio.next)
       this.#busy.clearRange(firstSlot(bio), endSlot(bio));
-    for (const { bio } of this.#underWay) this.#busy.setRange(firstSlot(bio), endSlot(bio));
+    for (const { bio } of this.#requests) this.#busy.setRange(firstSlot(bio), endSlot(bio));
     return length;
   }
 
@@ -219,28 +219,28 @@ export class Backing implements Disposable {
   }
 
   /** Records that the request is in flight. Returns a free one for the next bio. */
-  depart(request: BackingRequest): BackingRequest {
+  started(request: BackingRequest): BackingRequest {
     this.#busy.setRange(firstSlot(request.bio), endSlot(request.bio));
-    this.#underWay.push(request);
+    this.#requests.push(request);
     const spare = this.#spare.pop();
     assert(spare !== undefined, 'there are more requests than bios');
     return spare;
   }
 
   /** Records that the request has ended. Returns its bio. */
-  arrive(request: BackingRequest): Bio {
+  ended(request: BackingRequest): Bio {
     const { bio, inner } = request;
     assert(inner !== null, 'a request in flight has a bio of the pool');
     this.#pool.free(inner);
     request.inner = null;
     request.bio = noBio;
-    this.#underWay[this.#underWay.indexOf(request)] = this.#underWay[this.#underWay.length - 1]!;
-    this.#underWay.pop();
+    this.#requests[this.#requests.indexOf(request)] = this.#requests[this.#requests.length - 1]!;
+    this.#requests.pop();
     this.#busy.clearRange(firstSlot(bio), endSlot(bio));
-    for (let held = this.#waiting.first; held !== null; held = held.next)
-      this.#busy.setRange(firstSlot(held), endSlot(held));
+    for (let waiting = this.#waiting.first; waiting !== null; waiting = waiting.next)
+      this.#busy.setRange(firstSlot(waiting), endSlot(waiting));
     if (bio.op === BioOp.read)
-      for (const other of this.#underWay)
+      for (const other of this.#requests)
         this.#busy.setRange(firstSlot(other.bio), endSlot(other.bio));
     this.#spare.push(request);
     this.#isAnyFree = true;
@@ -298,12 +298,12 @@ export class Backing implements Disposable {
   }
 
   /** Allocates the checksums of the slots [from, to); false when the system has no memory for them. */
-  canTake(from: number, to: number): boolean {
+  reserveSums(from: number, to: number): boolean {
     return this.#sums.prepare(from, to);
   }
 
-  /** Records that the request has written the pages of the slots [from, to); canTake() has returned true for them. */
-  took({ op, sums }: BackingRequest, from: number, to: number): void {
+  /** Records that the request has written the slots [from, to); reserveSums() has returned true for them. */
+  written({ op, sums }: BackingRequest, from: number, to: number): void {
     this.below.setRange(from, to);
     const shift = UNIT_BYTES / PAGE_BYTES;
     this.#dirty.setRange(Math.floor(from / shift), Math.ceil(to / shift));

@@ -23,7 +23,7 @@ const CHUNK_SLOTS = 2 ** CHUNK_SHIFT;
 /** The same for every slot: a misplaced page already fails the sum of its slot, because its bytes differ. */
 const SEED = 0;
 /** Pages copied to the kernels' memory at a time. */
-const STAGE_PAGES = 16;
+const STAGE_PAGES = 24;
 
 /** Size of the sums of `slots` slots once all chunks are allocated, bytes. */
 export const sumBytes = (slots: number): number => slots * 4;
@@ -116,8 +116,8 @@ export class PageSums {
     sumPages(data, at, to - from, into);
     let count = 0;
     for (let slot = from; slot < to; slot++) {
-      const want = this.of(slot);
-      if (want !== 0 && want !== into[slot - from]) count++;
+      const expected = this.of(slot);
+      if (expected !== 0 && expected !== into[slot - from]) count++;
     }
     return count;
   }

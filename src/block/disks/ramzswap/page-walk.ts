@@ -15,7 +15,7 @@ import { PAGE_BYTES, type Slot, slot as slotOf } from '../../../base/units.ts';
 import { PageFormat } from '../../../codec/codec.ts';
 import { GetResult, PutResult } from '../../../store/results.ts';
 import type { Store } from '../../../store/store.ts';
-import { BioFlag, BioOp, BioStatus } from '../../bio.ts';
+import { type Bio, BioFlag, BioOp, BioStatus } from '../../bio.ts';
 import type { Backing, BackingRequest } from './backing.ts';
 
 /** With a backing, pages that compress to more than this are stored there: half a page, as in ramzswap. */
@@ -25,7 +25,7 @@ const FORWARD_ABOVE_BYTES = PAGE_BYTES / 2;
 const ZERO_RUN_BYTES = 1024 * 1024;
 
 /** Result of a step when a part is in flight to the backing, or must wait for a free bio. */
-export const Pending = { underWay: -1, starved: -2 } as const;
+export const Pending = { inFlight: -1, starved: -2 } as const;
 /** Result of a step: the status of a bio that is done, or a Pending. */
 export type Outcome = BioStatus | (typeof Pending)[keyof typeof Pending];
 
@@ -64,7 +64,7 @@ export class PageWalk {
   }
 
   /** Continues a request until it is done or a part is in flight to the backing. */
-  go(request: BackingRequest): Outcome {
+  advance(request: BackingRequest): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
       switch (request.bio.op) {
@@ -96,15 +96,15 @@ export class PageWalk {
   completed(request: BackingRequest, status: BioStatus): Outcome {
     if (this.fault !== null) return BioStatus.ioError;
     try {
-      const outcome = this.#takeIn(request, status);
-      return outcome === BioStatus.ok ? this.go(request) : outcome;
+      const outcome = this.#applyResult(request, status);
+      return outcome === BioStatus.ok ? this.advance(request) : outcome;
     } catch (error) {
       this.stopAt(error);
       return BioStatus.ioError;
     }
   }
 
-  #takeIn(request: BackingRequest, status: BioStatus): Outcome {
+  #applyResult(request: BackingRequest, status: BioStatus): Outcome {
     const backing = this.#backing!;
     const { op, from, to } = request;
     if (op === BioOp.discard) backing.discarded(request, status);
@@ -113,9 +113,9 @@ export class PageWalk {
       const first = slotAt(from);
       const end = to / PAGE_BYTES;
       this.changedPages += this.#store.dropRange(first, end);
-      backing.took(request, first, end);
+      backing.written(request, first, end);
     } else if (!backing.isIntact(request)) return this.#failedRead();
-    else if (request.inner!.data === request.page) return this.#haveOld(request, slotAt(from));
+    else if (request.inner!.data === request.page) return this.#usePage(request, slotAt(from));
     return BioStatus.ok;
   }
 
@@ -178,7 +178,8 @@ export class PageWalk {
       }
       request.at += PAGE_BYTES;
       const from = bio.at + offset - bio.offset;
-      if (!this.#put(slotAt(offset), bio.data, from)) return this.#forward(request, offset);
+      if (!this.#put(slotAt(offset), bio.data, from, this.#payloadMaxOf(bio)))
+        return this.#forward(request, offset);
     }
     return BioStatus.ok;
   }
@@ -193,7 +194,8 @@ export class PageWalk {
     while (request.at < most) {
       const next = request.at;
       request.at += PAGE_BYTES;
-      if (this.#put(slotAt(next), bio.data, from + next - offset)) break; // stored in RAM: the run ends before it
+      // Stored in RAM: the run ends before it.
+      if (this.#put(slotAt(next), bio.data, from + next - offset, this.#payloadMaxOf(bio))) break;
       to = request.at;
     }
     return this.#send(request, BioOp.write, offset, to, bio.data, from);
@@ -206,11 +208,11 @@ export class PageWalk {
       return this.#send(request, BioOp.read, from, from + PAGE_BYTES, request.page);
     }
     if (!this.#loadPage(slot, request.page)) return this.#failedRead();
-    return this.#haveOld(request, slot);
+    return this.#usePage(request, slot);
   }
 
   /** request.page is the page of `slot`: copies the bio's part from it, or changes that part and stores the page. */
-  #haveOld(request: BackingRequest, slot: Slot): Outcome {
+  #usePage(request: BackingRequest, slot: Slot): Outcome {
     const { bio, page } = request;
     const start = slot * PAGE_BYTES;
     const from = Math.max(start, bio.offset);
@@ -242,7 +244,7 @@ export class PageWalk {
   #passDiscard(request: BackingRequest, end: number): Outcome {
     const sent = this.#backing?.sendDiscard(request, end) ?? -1;
     if (sent < 0) return BioStatus.ok;
-    return sent > 0 ? Pending.underWay : Pending.starved;
+    return sent > 0 ? Pending.inFlight : Pending.starved;
   }
 
   #writeZeroes(request: BackingRequest): Outcome {
@@ -292,6 +294,12 @@ export class PageWalk {
     return this.#loadOld(request, slot);
   }
 
+  /** 0: only a page without payload stays in RAM. */
+  #payloadMaxOf({ flags }: Bio): number {
+    const isWriteBack = (flags & BioFlag.writeBack) !== 0 && this.#backing !== null;
+    return isWriteBack ? 0 : this.#payloadMax;
+  }
+
   #send(
     request: BackingRequest,
     op: BioOp,
@@ -302,8 +310,9 @@ export class PageWalk {
   ): Outcome {
     const backing = this.#backing!;
     const isWrite = op === BioOp.write || op === BioOp.writeZeroes;
-    if (isWrite && !backing.canTake(from / PAGE_BYTES, to / PAGE_BYTES)) return this.#failedWrite();
-    return backing.send(request, op, from, to, data, at) ? Pending.underWay : Pending.starved;
+    if (isWrite && !backing.reserveSums(from / PAGE_BYTES, to / PAGE_BYTES))
+      return this.#failedWrite();
+    return backing.send(request, op, from, to, data, at) ? Pending.inFlight : Pending.starved;
   }
 
   /** Stores a page in RAM. Returns false if the store refuses it; the slot is then unchanged. */

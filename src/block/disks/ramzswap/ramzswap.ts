@@ -28,7 +28,7 @@
  *
  * Sources: Linux drivers/staging/ramzswap, drivers/block/zram/zram_drv.c; the counters keep their names.
  */
-import { Budget } from '../../../arena/budget.ts';
+import { Budget, type ParentBudget } from '../../../arena/budget.ts';
 import type { PageReleaseFactory } from '../../../arena/ops.ts';
 import { assert, type InvariantError } from '../../../base/assert.ts';
 import { SwapError } from '../../../base/errors.ts';
@@ -36,6 +36,8 @@ import { checkInteger, checkOptions } from '../../../base/options.ts';
 import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../../base/units.ts';
 import { type CodecFactory, PageFormat } from '../../../codec/codec.ts';
 import { lz4 } from '../../../codec/lz4.ts';
+import type { Adopted } from '../../../store/adopt.ts';
+import type { ShardImages } from '../../../store/image.ts';
 import { CounterAt, PutResult } from '../../../store/results.ts';
 import { Store } from '../../../store/store.ts';
 import { type Bio, BioOp, BioQueue, BioStatus } from '../../bio.ts';
@@ -54,7 +56,9 @@ import type { RamzswapStats } from './stats.ts';
 const MAINTAIN_PAGES = 64;
 /** 2^31 slots. */
 const SIZE_BYTES_MAX = 2 ** 31 * PAGE_BYTES;
-const OPTIONS = ['sizeBytes', 'limitBytes', 'total', 'codec', 'release', 'backing', 'firstPage'];
+const OPTIONS = [
+  ...['sizeBytes', 'limitBytes', 'total', 'codec', 'release', 'backing', 'firstPage', 'images'],
+];
 
 /** Size, RAM limit, codec and backing of a ramzswap disk. */
 export interface RamzswapOptions {
@@ -63,7 +67,7 @@ export interface RamzswapOptions {
   /** Limit of RAM, metadata included, bytes; 0 = none. */
   readonly limitBytes: number;
   /** A budget shared with other disks; its limit applies in addition. Default: none. */
-  readonly total?: Budget;
+  readonly total?: ParentBudget;
   /** Default: `lz4`, the codec in WebAssembly. */
   readonly codec?: { readonly name: string; readonly factory: CodecFactory };
   /** Releases free pages to the system. Default: they stay resident. */
@@ -72,6 +76,8 @@ export interface RamzswapOptions {
   readonly backing?: BackingOptions;
   /** The 4096 bytes in slot 0 at the start and after a reset: a swap header (swap/header.ts writes one). */
   readonly firstPage?: Uint8Array;
+  /** Memories that outlive the process; the disk has the pages in them. Not with a backing. Default: none. */
+  readonly images?: ShardImages;
 }
 
 function checkArguments(options: RamzswapOptions): void {
@@ -87,6 +93,11 @@ function checkArguments(options: RamzswapOptions): void {
   if (firstPage !== undefined)
     checkInteger(what, 'firstPage.length', firstPage.length, { min: PAGE_BYTES, max: PAGE_BYTES });
   if (backing === undefined) return;
+  if (options.images !== undefined)
+    throw new SwapError(
+      'ERR_ARG_CONFLICT',
+      `${what}: images and backing are mutually exclusive: the tables of a backing are not in the images`,
+    );
   const { disk, bioCount = BACKING_BIO_COUNT } = backing;
   checkInteger(what, 'backing.bioCount', bioCount, { min: 2, max: 1024 });
   checkInteger(what, 'backing.disk.sizeBytes', disk.sizeBytes, { min: sizeBytes });
@@ -116,6 +127,7 @@ export class Ramzswap implements Disk, Disposable {
   readonly #walk: PageWalk;
   readonly #backing: Backing | null;
   readonly #firstPage: Uint8Array | null;
+  readonly #outlives: boolean;
   readonly #done = new BioQueue();
   /** State for the next bio. */
   #spare: BackingRequest;
@@ -126,7 +138,7 @@ export class Ramzswap implements Disk, Disposable {
   #missFree = 0;
   #invalidIo = 0;
 
-  /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN */
+  /** @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT; with images ERR_IO_IMAGE, ERR_IO_NO_ROOM */
   constructor(options: RamzswapOptions) {
     checkArguments(options);
     const {
@@ -137,6 +149,7 @@ export class Ramzswap implements Disk, Disposable {
       release: returns,
       backing,
       firstPage = null,
+      images,
     } = options;
 
     this.sizeBytes = bytes(sizeBytes);
@@ -148,15 +161,27 @@ export class Ramzswap implements Disk, Disposable {
       backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onCompleted);
     this.#spare = new BackingRequest(onCompleted);
     this.synchronous = this.#backing?.synchronous ?? true;
-    this.#store = new Store({
-      slots: sizeBytes / PAGE_BYTES,
-      budget: this.#budget,
-      codec: codec.factory,
-      ...(returns === undefined ? {} : { release: returns }),
-    });
+    this.#outlives = images !== undefined;
+    try {
+      this.#store = new Store({
+        slots: sizeBytes / PAGE_BYTES,
+        budget: this.#budget,
+        codec: codec.factory,
+        images,
+        ...(returns === undefined ? {} : { release: returns }),
+      });
+    } catch (error) {
+      this.#budget.release(this.#budget.usedBytes); // of the shards that were adopted
+      throw error;
+    }
     this.#walk = new PageWalk(this.#store, this.#backing);
     this.#firstPage = firstPage;
-    this.#putFirstPage();
+    if (this.#store.storedPages === 0) this.#putFirstPage();
+  }
+
+  /** What the images had that the disk was created with. */
+  get adopted(): Adopted {
+    return this.#store.adopted;
   }
 
   /** The broken invariant, or null. From then on every bio ends with ioError; other disks are not affected. */
@@ -171,7 +196,7 @@ export class Ramzswap implements Disk, Disposable {
       this.#done.push(bio);
     } else this.#admit(bio);
     if (backing === null || !backing.synchronous) return;
-    while (backing.underWay > 0) backing.tick();
+    while (backing.requestCount > 0) backing.tick();
   }
 
   tick(): number {
@@ -204,15 +229,41 @@ export class Ramzswap implements Disk, Disposable {
     if (end > runStart) sink(kind, end - runStart);
   }
 
-  /** One step of store maintenance for an idle disk, see Store.compactIdle. True while more is due. */
-  compactIdle(): boolean {
-    return this.#maintain(0);
+  /**
+   * One step of store maintenance for an idle disk, some milliseconds long. True while more is due.
+   * @param share of a step, for callers that serve others in between; above 0, at most 1
+   */
+  compactIdle(share: number = 1): boolean {
+    return this.#maintain(0, share);
+  }
+
+  /** Frees the pages of the slots [from, to), also at the backing, of a disk without bios in flight: a part of a reset(). */
+  dropPages(from: number, to: number): void {
+    this.#store.dropRange(slotOf(from), to);
+    this.#backing?.below.clearRange(from, to);
   }
 
   slotFree(slot: number): void {
     const exists = slot >= 0 && slot < this.#store.slots;
     if (exists && this.#backing?.isBusy(slot) !== true) this.#walk.drop(slot, slot + 1);
     else this.#missFree++;
+  }
+
+  /**
+   * Changes the limit of RAM. Returns false, and changes nothing, while more is in use: discard pages, or let
+   * compactIdle() release memory, and try again.
+   * @param limitBytes bytes, metadata included; 0 = none
+   */
+  setLimit(limitBytes: number): boolean {
+    return this.#budget.setLimit(limitBytes);
+  }
+
+  /**
+   * The first slot from `slot` on that may have a page in RAM; the number of slots if there is none. To move it to the
+   * backing, read it and write it back with BioFlag.writeBack, without another bio in between.
+   */
+  nextInRam(slot: number): number {
+    return this.#store.skipEmpty(slotOf(slot), this.#store.slots);
   }
 
   /** Frees every page, also at the backing. Returns false, and does nothing, while bios are in flight. */
@@ -224,8 +275,12 @@ export class Ramzswap implements Disk, Disposable {
     return true;
   }
 
-  /** Frees every page, releases the memory and disposes of the backing. The disk must not be used afterwards. */
+  /**
+   * Frees every page, releases the memory and disposes of the backing. The disk must not be used afterwards. The pages of a
+   * disk with images stay in them.
+   */
   [Symbol.dispose](): void {
+    if (this.#outlives) return;
     this.#store.dropRange(slotOf(0), this.#store.slots);
     this.#store.releaseAll();
     this.#backing?.[Symbol.dispose]();
@@ -297,10 +352,10 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /** Store maintenance for `changed` pages, or for an idle disk when 0. True while more is due. */
-  #maintain(changed: number): boolean {
+  #maintain(changed: number, share = 1): boolean {
     if (this.#walk.fault !== null) return false;
     try {
-      return changed === 0 ? this.#store.compactIdle() : this.#store.maintain(changed);
+      return changed === 0 ? this.#store.compactIdle(share) : this.#store.maintain(changed);
     } catch (error) {
       this.#walk.stopAt(error);
       return false;
@@ -336,25 +391,25 @@ export class Ramzswap implements Disk, Disposable {
   #admit(bio: Bio): void {
     const backing = this.#backing;
     if (backing?.isBusyFor(bio) === true) {
-      backing.hold(bio);
+      backing.enqueue(bio);
       return;
     }
     const request = this.#spare;
     request.begin(bio);
-    const outcome = this.#walk.go(request);
+    const outcome = this.#walk.advance(request);
     if (outcome >= BioStatus.ok) {
       bio.status = outcome as BioStatus;
       this.#done.push(bio);
-    } else if (outcome === Pending.underWay) this.#spare = backing!.depart(request);
-    else backing!.hold(bio); // restarts from its beginning; until then no other bio may touch its pages
+    } else if (outcome === Pending.inFlight) this.#spare = backing!.started(request);
+    else backing!.enqueue(bio); // restarts from its beginning; until then no other bio may touch its pages
   }
 
   /** A part of the request has completed at the backing. */
   #completed(request: BackingRequest, status: BioStatus): void {
     const outcome = this.#walk.completed(request, status);
-    if (outcome === Pending.underWay) return;
+    if (outcome === Pending.inFlight) return;
     assert(outcome >= BioStatus.ok, 'a request in flight has its bio for the backing');
-    const bio = this.#backing!.arrive(request);
+    const bio = this.#backing!.ended(request);
     bio.status = outcome as BioStatus;
     this.#done.push(bio);
   }

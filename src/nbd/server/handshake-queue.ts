@@ -1,0 +1,160 @@
+/**
+ * Decides when TLS handshakes start. One costs the thread that serves all disks 1 to 2 ms, and a client can cause any number
+ * of them without a key.
+ *
+ *   enter ─▶ waiting, by origin ─ a start is due ─▶ active ─▶ leave
+ *
+ * Starts are spread over time (a token bucket) and shared by origins in turn, so a client waits for one handshake of each
+ * other origin, not for all that another one has requested. An origin is a network address or a user of this machine.
+ *
+ * A client can make its handshake expensive by sending certificates: the thread verifies their signatures, also of unknown authorities.
+ * So a handshake is charged more tokens when it has ended (charge()). Its origin waits until all of them are there again, the
+ * other origins for an eighth of them: a client that sends much at little cost must not stop the others.
+ *
+ * A client may leave a handshake unfinished. An origin with ORIGIN_MAX of them waits. At ACTIVE_MAX the oldest handshake of
+ * the origin with the most is ended, if the next one to start has fewer.
+ *
+ * Invariants: at most ACTIVE_MAX are active, of one origin at most ORIGIN_MAX; at most burst + perSecond * t start in t seconds,
+ * fewer by what was charged.
+ */
+export interface HandshakeLimits {
+  readonly perSecond: number;
+  /** Starts that may follow at once after a quiet time. */
+  readonly burst: number;
+  readonly activeMax: number;
+  readonly originMax: number;
+}
+
+export const DEFAULT_LIMITS: HandshakeLimits = {
+  perSecond: 100,
+  burst: 8,
+  activeMax: 32,
+  originMax: 8,
+};
+
+/** The part of a charge that delays other origins. */
+const OTHERS_SHARE = 8;
+
+export interface HandshakeActions<Task> {
+  start(task: Task): void;
+  /** The task was active, and is no longer in the queue. */
+  evict(task: Task): void;
+  readonly nowMs: () => number;
+}
+
+export class HandshakeQueue<Task extends object> {
+  readonly #limits: HandshakeLimits;
+  readonly #actions: HandshakeActions<Task>;
+  /** By origin; the first one is the next to start. None is empty. */
+  readonly #waiting = new Map<string, Set<Task>>();
+  /** By origin, in the order of their start. None is empty. */
+  readonly #active = new Map<string, Set<Task>>();
+  /** Origins that were charged, until this time. */
+  readonly #paidAtMs = new Map<string, number>();
+  #activeCount = 0;
+  #tokens: number;
+  #atMs: number;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(limits: HandshakeLimits, actions: HandshakeActions<Task>) {
+    this.#limits = limits;
+    this.#actions = actions;
+    this.#tokens = limits.burst;
+    this.#atMs = actions.nowMs();
+  }
+
+  enter(origin: string, task: Task): void {
+    addTo(this.#waiting, origin, task);
+    this.#startDue();
+  }
+
+  /** The handshake has ended, or its client has disconnected. Does nothing for a task that is not in the queue. */
+  leave(origin: string, task: Task): void {
+    if (deleteFrom(this.#active, origin, task)) this.#activeCount--;
+    else if (!deleteFrom(this.#waiting, origin, task)) return;
+    this.#startDue();
+  }
+
+  /** A handshake was more expensive than one token: the next ones are delayed. */
+  charge(origin: string, tokens: number): void {
+    if (tokens <= 0) return;
+    const now = this.#actions.nowMs();
+    for (const [other, atMs] of this.#paidAtMs) if (atMs <= now) this.#paidAtMs.delete(other);
+    const from = this.#paidAtMs.get(origin) ?? now;
+    this.#paidAtMs.set(origin, from + (tokens * 1000) / this.#limits.perSecond);
+    this.#tokens -= tokens / OTHERS_SHARE;
+  }
+
+  #startDue(): void {
+    const now = this.#actions.nowMs();
+    const { perSecond, burst } = this.#limits;
+    this.#tokens = Math.min(burst, this.#tokens + ((now - this.#atMs) * perSecond) / 1000);
+    this.#atMs = now;
+    while (this.#tokens >= 1) {
+      this.#tokens--; // first: a handshake that fails at once calls leave()
+      if (this.#startNext(now)) continue;
+      this.#tokens++;
+      break;
+    }
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const waitMs = this.#waitMs(now);
+    if (waitMs === Number.POSITIVE_INFINITY) return;
+    this.#timer = setTimeout(() => this.#startDue(), Math.ceil(waitMs)).unref();
+  }
+
+  /** Time until a handshake may start; Infinity: it waits for the end of another one, or none waits. */
+  #waitMs(now: number): number {
+    if (this.#waiting.size === 0) return Number.POSITIVE_INFINITY;
+    if (this.#tokens < 1) return ((1 - this.#tokens) * 1000) / this.#limits.perSecond;
+    const paidAt = [...this.#waiting.keys()].map((origin) => this.#paidAtMs.get(origin) ?? 0);
+    return Math.min(...paidAt.filter((atMs) => atMs > now)) - now;
+  }
+
+  /** Starts the oldest handshake of the next origin that may have another one; false: there is none. */
+  #startNext(now: number): boolean {
+    for (const [origin, tasks] of this.#waiting) {
+      if ((this.#paidAtMs.get(origin) ?? 0) > now) continue;
+      const count = this.#active.get(origin)?.size ?? 0;
+      if (count >= this.#limits.originMax) continue;
+      if (this.#activeCount >= this.#limits.activeMax && !this.#evictFor(count)) continue;
+      const [task] = tasks;
+      if (task === undefined) return false;
+      deleteFrom(this.#waiting, origin, task);
+      // The other origins are next.
+      if (this.#waiting.delete(origin)) this.#waiting.set(origin, tasks);
+      addTo(this.#active, origin, task);
+      this.#activeCount++;
+      this.#actions.start(task);
+      return true;
+    }
+    return false;
+  }
+
+  /** Ends the oldest handshake of the origin with the most, if these are more than `count`. */
+  #evictFor(count: number): boolean {
+    let most = '';
+    let mostCount = count;
+    for (const [origin, tasks] of this.#active)
+      if (tasks.size > mostCount) [most, mostCount] = [origin, tasks.size];
+    const [oldest] = this.#active.get(most) ?? [];
+    if (oldest === undefined || mostCount === count) return false;
+    deleteFrom(this.#active, most, oldest);
+    this.#activeCount--;
+    this.#actions.evict(oldest);
+    return true;
+  }
+}
+
+function addTo<Task>(map: Map<string, Set<Task>>, origin: string, task: Task): void {
+  const tasks = map.get(origin);
+  if (tasks === undefined) map.set(origin, new Set([task]));
+  else tasks.add(task);
+}
+
+function deleteFrom<Task>(map: Map<string, Set<Task>>, origin: string, task: Task): boolean {
+  const tasks = map.get(origin);
+  if (tasks?.delete(task) !== true) return false;
+  if (tasks.size === 0) map.delete(origin);
+  return true;
+}
