@@ -1,6 +1,6 @@
 /**
- * Opens a disk's backing: a file or a block device. It holds guests' pages unencrypted, and its contents are
- * overwritten.
+ * Opens a disk's backing: a file or a block device. It stores guests' pages unencrypted, and its previous
+ * contents are overwritten.
  *
  *   path ─ stat: file or device? ─▶ open ─ fstat of the descriptor: owner, mode, already in use? ─▶ file disk
  *

@@ -1,5 +1,5 @@
 /**
- * The checks of --check-config beyond the configuration: whether a start would get its codec, files, sockets and addresses
+ * The checks of --check beyond the configuration: whether a start would get its codec, files, sockets and addresses
  * now. It reports the errors of a start, in the same order, and leaves nothing behind: backings are opened and closed, TCP
  * addresses bound and released, folders and sockets only inspected. Resources of a running host count as in use.
  */
@@ -8,14 +8,21 @@ import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import { systemError } from '../os/system-error.ts';
-import { checkSocketPath, controlSocketPath, unixSocketPath } from '../os/unix-socket.ts';
+import {
+  checkSocketPath,
+  controlSocketPath,
+  tmemSocketPath,
+  unixSocketPath,
+} from '../os/unix-socket.ts';
 import { BackingFiles } from './backing-file.ts';
 import { codecNamed } from './compose.ts';
-import type { HostConfig } from './config.ts';
+import type { HostConfig } from './config/host-config.ts';
 import { checkControlNames } from './control-names.ts';
+import { type MetricsAddress, tcpListenError } from './metrics-server.ts';
 import { checkPidFile } from './pid-file.ts';
 import { checkPrivateFolder } from './runtime-folder.ts';
 import { firstPort } from './tcp-port.ts';
+import { loadTls } from './tls-files.ts';
 
 export interface CheckOptions {
   readonly config: HostConfig;
@@ -28,17 +35,34 @@ export interface CheckOptions {
 export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions): Promise<void> {
   codecNamed(config.codec);
   checkBackings(config, uid);
+  if (config.tls !== null) loadTls(config.tls, uid, () => undefined);
   const { unix, tcp, control, pidFile } = config;
   const isFolderNeeded = unix === '-' || control === 'default' || control === 'private';
   if (isFolderNeeded) checkRuntimeFolder(runtimeFolder, uid);
   if (unix !== null && unix !== '-') await checkSocketPath(unixSocketPath(unix));
+  if (config.tmem !== null) await checkSocketPath(tmemSocketPath(config.tmem.path));
   if (tcp !== null) await firstPort(tcp, (port) => checkTcp(tcp.host, port));
   if (control === 'default') {
     if (lstatSync(runtimeFolder, { throwIfNoEntry: false }) !== undefined)
       await checkControlNames(runtimeFolder);
   } else if (control !== null && control !== 'private')
     await checkSocketPath(controlSocketPath(control.path, false));
+  await checkHttp(config.metrics, '--metrics', 'metrics');
+  await checkHttp(config.dashboard, '--dashboard', 'the dashboard');
   if (pidFile !== null) checkPidFile(pidFile);
+}
+
+async function checkHttp(
+  address: MetricsAddress | null,
+  option: string,
+  what: string,
+): Promise<void> {
+  if (address === null) return;
+  try {
+    await checkTcp(address.host, address.port);
+  } catch (cause) {
+    throw tcpListenError(address, cause, option, what);
+  }
 }
 
 /** Opens all at once, to detect one file under two paths. */

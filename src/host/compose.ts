@@ -4,15 +4,17 @@ import { Ramzswap } from '../block/disks/ramzswap/ramzswap.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import { lz4 } from '../codec/lz4.ts';
 import { NbdServer } from '../nbd/server/server.ts';
-import { freeDescriptors } from '../os/linux/descriptors.ts';
+import { freeDescriptors, systemDuplicate } from '../os/linux/descriptors.ts';
+import { systemHasHungUp } from '../os/linux/hang-up.ts';
 import { systemHeapTrim } from '../os/linux/heap-trim.ts';
 import { systemPageRelease } from '../os/linux/page-release.ts';
-import { systemPeerPid } from '../os/linux/peer-credentials.ts';
+import { systemPeerCredentials } from '../os/linux/peer-credentials.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
 import { BackingFiles } from './backing-file.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
+import { createTmem } from './tmem-part.ts';
 
 /** Descriptors reserved for listeners, connections of the control socket, and one to refuse a client with. */
 const RESERVED_DESCRIPTORS = 16;
@@ -28,8 +30,9 @@ export function codecNamed(name: string): CodecFactory {
   });
 }
 
-export function composeParts(): HostParts {
-  boundYoungHeap();
+/** @param isMainThread false: in a worker, which accepts no clients */
+export function composeParts(isMainThread = true): HostParts {
+  if (isMainThread) boundYoungHeap();
   const release = systemPageRelease(process.platform);
   const tested = new Set<string>();
   const backings = new BackingFiles(process.geteuid?.() ?? 0);
@@ -49,13 +52,15 @@ export function composeParts(): HostParts {
       throw error;
     }
   };
-  const peerPid = systemPeerPid(process.platform);
+  const peer = systemPeerCredentials(process.platform);
+  const hasHungUp = systemHasHungUp(process.platform);
   return {
     createDisk: (options) => {
       const { sizeBytes, codec } = options;
       if (!tested.has(codec)) {
         using disk = open({ sizeBytes: SELF_TEST_DISK_BYTES, limitBytes: 0, codec });
-        selfTest(disk);
+        if (options.images === undefined) selfTest(disk);
+        else selfTest(disk, 1); // clients may be waiting for a host that was killed
         tested.add(codec);
       }
       try {
@@ -71,18 +76,28 @@ export function composeParts(): HostParts {
         );
       }
     },
-    createNbd: ({ exports, maxClients, log, trace }) => {
+    createNbd: ({ exports, limits, tls, visits, log, trace }) => {
+      const { maxClients } = limits;
       const clientCountMax = Math.max(
         1,
-        Math.min(maxClients, freeDescriptors() - RESERVED_DESCRIPTORS),
+        isMainThread ? Math.min(maxClients, freeDescriptors() - RESERVED_DESCRIPTORS) : maxClients,
       );
       if (clientCountMax < maxClients)
         log(
           `at most ${clientCountMax} clients, not ${maxClients}: the limit of open files is too low; ` +
             'raise it (ulimit -Hn, LimitNOFILE=) or lower --max-clients',
         );
-      return new NbdServer({ exports, log, trace, clientCountMax, peerPid });
+      return new NbdServer({
+        ...{ exports, log, trace, clientCountMax, peer, hasHungUp, tls, visits },
+        duplicate: visits === null ? null : systemDuplicate(process.platform),
+        requestsMax: limits.maxRequests,
+        outputBytes: limits.maxOutputBytes,
+        negotiatingMax: limits.maxHandshakes,
+        acceptsPerSecond: limits.acceptRate,
+        negotiationMs: limits.handshakeSeconds * 1000,
+      });
     },
+    createTmem: (options) => createTmem(options, release),
     trim: systemHeapTrim(process.platform),
   };
 }

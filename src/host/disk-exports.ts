@@ -2,7 +2,7 @@
  * The disks of a host by export name.
  *
  *   NAME              the disk with any contents
- *   NAME@GENERATION   the disk with its contents since it was last emptied (start of the host, `frontswap reset`); the
+ *   NAME@GENERATION   the disk with its contents since it was last emptied (start of the host without --persist, `reset`); the
  *                     export ends when the disk is emptied again
  *
  * A client that reconnects by an old NAME@GENERATION is refused, and its reads fail. By NAME it would open the empty disk and
@@ -16,27 +16,43 @@ const diskIn = (name: string): string => name.slice(0, Math.max(0, name.lastInde
 
 export class DiskExports extends Map<string, HostExport> {
   readonly #generations = new Map<string, string>();
+  /** The first disk of the host. It stays the default when it is removed: no other guest's disk takes its place. */
+  defaultName = '';
 
   override set(name: string, disk: HostExport): this {
+    if (this.defaultName === '') this.defaultName = name;
     this.renew(name);
     return super.set(name, disk);
   }
 
-  /** Assigns a new random generation, eight hexadecimal digits, to an emptied disk. */
-  renew(name: string): void {
-    this.#generations.set(name, randomBytes(4).toString('hex'));
+  /** Replaces the export of a disk whose pages are kept: its generation stays. */
+  restore(name: string, disk: HostExport): void {
+    super.set(name, disk);
+  }
+
+  /** Assigns a generation: to an emptied disk a random one, eight hexadecimal digits; to adopted pages that of their image. */
+  renew(name: string, generation: string = randomBytes(4).toString('hex')): void {
+    this.#generations.set(name, generation);
+  }
+
+  generationOf(name: string): string {
+    return this.#generations.get(name) ?? '';
   }
 
   /** The current NAME@GENERATION. */
   nameNow(name: string): string {
-    return `${name}@${this.#generations.get(name) ?? ''}`;
+    return `${name}@${this.generationOf(name)}`;
   }
 
-  /** Error text for a client that requests an unknown name, usually that of an old generation. */
-  whyUnknown(name: string): string {
+  /**
+   * Error text for a client that requests an unknown name, usually that of an old generation.
+   * @param sees whether the client may know of a disk
+   */
+  whyUnknown(name: string, sees: (disk: HostExport) => boolean = () => true): string {
     const disk = diskIn(name);
-    return super.has(disk)
-      ? `'${name}' is gone: disk '${disk}' has been emptied since, by a restart of the host or a reset; ` +
+    const served = super.get(disk);
+    return served !== undefined && sees(served)
+      ? `'${name}' no longer exists: disk '${disk}' has been emptied by a restart of the host or a reset; ` +
           'run mkswap on it under the name that frontswap attach prints'
       : `there is no disk '${name}'; see frontswap list`;
   }

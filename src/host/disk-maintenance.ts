@@ -3,55 +3,31 @@
  * for their `keep` time, and logs what an operator needs to know: a disk near its limit, refused writes, a full, failing or
  * damaged backing, a stopped disk.
  *
- * Runs ten times a second, and more often while there is more to compact.
+ * Runs ten times a second, and more often while there is more to compact; a millisecond in each turn of the event loop, so
+ * that guests are served in between.
  */
-import type { Budget } from '../arena/budget.ts';
 import type { Counters } from '../base/counters.ts';
 import { formatSize } from '../base/size.ts';
-import type { DiskConfig } from './config.ts';
 import type { HostCounter } from './counters.ts';
-import { DiskProblem } from './disk-problem.ts';
 import { FillWatch } from './fill-watch.ts';
-import type { DiskStats, Log, SwapDisk } from './parts.ts';
+import type { DiskStats, Log, TotalBudget } from './parts.ts';
+import type { ServedDisk } from './served-disk.ts';
+import { compactForTurn, WorkTurns } from './turn.ts';
 
 /** Time between passes, and between passes while there is more to compact, ms. */
 const PASS_MS = 100;
-const BUSY_PASS_MS = 5;
+const BUSY_PASS_MS = 1;
 /** A budget with less free space counts as exhausted, bytes: memory is reserved in runs of pages. */
 const SCARCE_BYTES = 1024 * 1024;
-
-export interface ServedDisk {
-  readonly config: DiskConfig;
-  readonly disk: SwapDisk;
-  /** reads + writes + discards at the last pass; unchanged: the disk is idle. */
-  requestsSeen: number;
-  /** The disk's fault was logged. */
-  isStopped: boolean;
-  /** Requests that the NBD server refused before they reached the disk. */
-  invalidRequests: number;
-  readonly problem: DiskProblem;
-  readonly fill: FillWatch;
-  /** When the disk was last seen in use, and its requests until then; null while it is open or empty. */
-  unused: { readonly sinceMs: number; readonly requests: number } | null;
-}
-
-export const servedDisk = (config: DiskConfig, disk: SwapDisk): ServedDisk => ({
-  config,
-  disk,
-  requestsSeen: 0,
-  isStopped: false,
-  invalidRequests: 0,
-  problem: new DiskProblem(config.backing),
-  fill: new FillWatch(),
-  unused: null,
-});
 
 export const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
 
 export interface DiskMaintenanceOptions {
   readonly disks: readonly ServedDisk[];
   /** The limit of all disks together. */
-  readonly total: Budget;
+  readonly total: TotalBudget;
+  /** Another thread logs that the total is nearly used up. Default false. */
+  readonly isTotalWatched?: boolean;
   readonly counters: Counters<HostCounter>;
   readonly log: Log;
   /** Releases memory that the process has freed. */
@@ -73,31 +49,57 @@ export class DiskMaintenance {
 
   /** Starts the passes; returns a function that stops them. */
   start(): () => void {
-    let timer: NodeJS.Timeout;
+    let next: NodeJS.Timeout | NodeJS.Immediate;
+    let isStopped = false;
     let wasAtRest = false;
-    const pass = (): void => {
-      const more = this.#compactIdle();
-      this.#logFaults();
-      this.#checkDisks();
-      const isAtRest = this.#isIdle && !more;
+    const visit = (pass: Pass): void => {
+      if (isStopped) return;
+      this.#visitDisks(pass);
+      if (pass.left.length > 0) {
+        next = setImmediate(visit, pass);
+        return;
+      }
+      if (this.#options.isTotalWatched !== true) this.#checkTotal();
+      const isAtRest = this.#isIdle && !pass.more;
       if (isAtRest && !wasAtRest) this.#options.trim();
       wasAtRest = isAtRest;
       // Only in passes of equal distance: a quiet period is counted in passes (refusal-watch.ts).
-      if (!more) this.#logProblems();
-      timer = setTimeout(pass, more ? BUSY_PASS_MS : PASS_MS);
+      if (!pass.more) this.#logProblems(pass);
+      const timer = setTimeout(begin, pass.more ? BUSY_PASS_MS : PASS_MS);
       timer.unref();
+      next = timer;
     };
-    pass();
-    return () => clearTimeout(timer);
+    const begin = (): void => {
+      this.#isIdle = true;
+      visit({ left: [...this.#options.disks].reverse(), seen: [], more: false });
+    };
+    begin();
+    return () => {
+      isStopped = true;
+      clearTimeout(next as NodeJS.Timeout);
+      clearImmediate(next as NodeJS.Immediate);
+    };
   }
 
-  #checkDisks(): void {
-    const { disks, total, log } = this.#options;
-    for (const served of disks) {
+  /** Continues a pass for one turn of the event loop. */
+  #visitDisks(pass: Pass): void {
+    const { disks } = this.#options;
+    const turns = new WorkTurns();
+    while (pass.left.length > 0) {
+      const served = pass.left.pop()!;
+      if (!disks.includes(served)) continue; // removed meanwhile
       const stats = served.disk.stats();
+      pass.seen.push({ served, stats });
+      if (this.#compactIdle(served, stats)) pass.more = true;
+      this.#logFault(served);
       this.#logFill(served, stats);
       this.#dropUnused(served, stats);
+      if (turns.isOver) return;
     }
+  }
+
+  #checkTotal(): void {
+    const { total, log } = this.#options;
     if (!this.#totalFill.check(total.usedBytes, total.limitBytes)) return;
     const percent = Math.floor((100 * total.usedBytes) / total.limitBytes);
     log(
@@ -126,7 +128,8 @@ export class DiskMaintenance {
     if (keepSeconds === null) return;
     const requests = requestsOf(stats);
     const hasPages = stats.storedPages > 0 || stats.backingBytes > 0;
-    if (!hasPages || this.#options.connections(name) > 0) served.unused = null;
+    const isOpen = this.#options.connections(name) > 0;
+    if (!hasPages || isOpen || served.gate.isFrozen || served.isChanging) served.unused = null;
     else if (served.unused?.requests !== requests)
       served.unused = { sinceMs: performance.now(), requests };
     if (served.unused === null) return;
@@ -135,10 +138,9 @@ export class DiskMaintenance {
     this.#options.reset(name).catch((error: Error) => this.#options.log(error.message));
   }
 
-  #logProblems(): void {
-    for (const served of this.#options.disks) {
-      const { config, disk, problem } = served;
-      const stats = disk.stats();
+  #logProblems({ seen }: Pass): void {
+    for (const { served, stats } of seen) {
+      const { config, problem } = served;
       for (const line of problem.check(stats, () => this.#whyFull(served, stats)))
         this.#options.log(`disk ${config.name}: ${line}`);
     }
@@ -154,35 +156,35 @@ export class DiskMaintenance {
     return `its limit of ${formatSize(config.limitBytes)} is reached`;
   }
 
-  /** Compacts idle disks; returns true if one has more to compact. */
-  #compactIdle(): boolean {
-    let more = false;
-    this.#isIdle = true;
-    for (const served of this.#options.disks) {
-      const requests = requestsOf(served.disk.stats());
-      const idle = requests === served.requestsSeen;
-      served.requestsSeen = requests;
-      if (!idle) {
-        this.#isIdle = false;
-        continue;
-      }
-      if (served.disk.compactIdle()) more = true;
-      this.#options.counters.add('compactionPasses', 1);
-    }
-    return more;
+  /** Compacts a disk if it is idle; returns true if there is more to compact. */
+  #compactIdle(served: ServedDisk, stats: DiskStats): boolean {
+    const requests = requestsOf(stats);
+    const isIdle = requests === served.requestsSeen;
+    served.requestsSeen = requests;
+    if (!isIdle) this.#isIdle = false;
+    if (!isIdle || served.isChanging) return false;
+    this.#options.counters.add('compactionPasses', 1);
+    return compactForTurn(served.disk);
   }
 
   /** Logs once that a disk broke an invariant and has stopped; the other disks continue. */
-  #logFaults(): void {
-    for (const served of this.#options.disks) {
-      const { fault } = served.disk;
-      if (fault === null || served.isStopped) continue;
-      served.isStopped = true;
-      this.#options.counters.add('stoppedDisks', 1);
-      this.#options.log(
-        `disk ${served.config.name}: stopped by a bug of frontswap; please report it: ` +
-          `${fault.stack ?? fault.message}`,
-      );
-    }
+  #logFault(served: ServedDisk): void {
+    const { fault } = served.disk;
+    if (fault === null || served.isStopped) return;
+    served.isStopped = true;
+    this.#options.counters.add('stoppedDisks', 1);
+    this.#options.log(
+      `disk ${served.config.name}: stopped by a bug of frontswap; please report it: ` +
+        `${fault.stack ?? fault.message}`,
+    );
   }
+}
+
+/** A pass over the disks, which may take several turns of the event loop. */
+interface Pass {
+  /** Disks that were not visited yet, the next one last. */
+  readonly left: ServedDisk[];
+  readonly seen: { readonly served: ServedDisk; readonly stats: DiskStats }[];
+  /** A disk has more to compact. */
+  more: boolean;
 }

@@ -43,17 +43,25 @@ const nbdFigures: readonly NbdFigure[] = [
   { name: 'bytesOut', unit: 'bytes', help: 'sent', of: (s) => s.bytesOut },
 ];
 
-export function healthDocument(facts: HealthFacts): object {
-  const { version, uptimeSeconds, uris, counters, disks, nbd } = facts;
+/** Counters that must stay 0 and are not 0: `stoppedDisks`, `disk NAME: failedReads`. */
+export function violatedCounters({
+  counters,
+  disks,
+}: Pick<HealthFacts, 'counters' | 'disks'>): readonly string[] {
   const failingDisks = disks.filter(({ failedReads }) => failedReads !== 0);
   const failingBackings = disks.filter(({ backingFailures }) => backingFailures !== 0);
   const damagedBackings = disks.filter(({ backingMismatches }) => backingMismatches !== 0);
-  const violated = [
+  return [
     ...counters.violated(),
     ...failingDisks.map(({ name }) => `disk ${name}: failedReads`),
     ...failingBackings.map(({ name }) => `disk ${name}: backingFailures`),
     ...damagedBackings.map(({ name }) => `disk ${name}: backingMismatches`),
   ];
+}
+
+export function healthDocument(facts: HealthFacts): object {
+  const { version, uptimeSeconds, uris, counters, nbd } = facts;
+  const violated = violatedCounters(facts);
   return {
     schemaVersion: 1,
     status: violated.length === 0 ? 'ok' : 'degraded',

@@ -1,7 +1,7 @@
 /**
  * A running host: disks behind an NBD server, and a control socket.
  *
- *   start   disks → NBD server → listeners → control socket → pid file → maintenance
+ *   start   disks → NBD server → listeners → tmem socket → control socket → pid file → maintenance
  *   stop    the same in reverse; a failed start undoes its steps in the same way
  *
  * Invariants
@@ -12,109 +12,141 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Budget } from '../arena/budget.ts';
 import type { Counters } from '../base/counters.ts';
-import { SwapError } from '../base/errors.ts';
-import { formatSize } from '../base/size.ts';
+import { usableMemory } from '../os/linux/usable-memory.ts';
 import {
-  claimSocketPath,
+  changeMode,
   controlSocketPath,
   type OwnFile,
   ownFile,
   removeOwn,
   type SocketPath,
-  unixListenError,
   unixSocketPath,
 } from '../os/unix-socket.ts';
-import type { HostConfig, TcpConfig } from './config.ts';
+import { type LimitDefaults, resolveDisk } from './config/disk-schema.ts';
+import type { HostConfig, TcpConfig } from './config/host-config.ts';
 import { controlPathIn, takeControlName } from './control-names.ts';
+import type { ControlHandlers } from './control-routes.ts';
 import { ControlServer } from './control-server.ts';
 import { type HostCounter, hostCounters } from './counters.ts';
-import { DiskExports } from './disk-exports.ts';
-import { DiskMaintenance, requestsOf, type ServedDisk, servedDisk } from './disk-maintenance.ts';
-import { describeNbdFigures, healthDocument } from './health.ts';
+import { createDisks } from './create-disks.ts';
+import { Dashboard } from './dashboard.ts';
+import type { DiskText } from './disk-config.ts';
+import { type DiskFigures, reportOf } from './disk-figures.ts';
+import { HostEvents } from './events.ts';
+import { describeNbdFigures, type HealthFacts, healthDocument } from './health.ts';
+import type { HostDisks } from './host-disks.ts';
+import type { HostOptions } from './host-options.ts';
+import { ImageFolder } from './image-folder.ts';
+import { setTotal } from './limits.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
-import type { HostParts, Log, NbdFrontEnd } from './parts.ts';
+import { connectable, listenAt } from './listen.ts';
+import type { MetricsFacts } from './metrics.ts';
+import { MetricsListener } from './metrics-listener.ts';
+import { type MetricsAddress, MetricsServer, metricsRoutes } from './metrics-server.ts';
+import type { Log, NbdFrontEnd, TmemFrontEnd } from './parts.ts';
 import { PidFile } from './pid-file.ts';
-import {
-  makePrivateFolder,
-  makeRandomFolder,
-  OWNER_FILE,
-  sweepDeadFolders,
-} from './runtime-folder.ts';
+import { EventLoopWatch, readProcess } from './process-figures.ts';
+import type { ReloadTarget } from './reload/apply.ts';
+import { canExchangeTls } from './reload/plan.ts';
+import { Reloader } from './reload/reloader.ts';
+import { makeRandomFolder, OWNER_FILE, openRuntimeFolder } from './runtime-folder.ts';
 import { firstPort } from './tcp-port.ts';
-import { formatUri, type NbdAddress } from './uri.ts';
-
-export interface HostOptions {
-  readonly config: HostConfig;
-  readonly parts: HostParts;
-  /** Folder of private sockets and of the default control socket; created when needed. */
-  readonly runtimeFolder: string;
-  /** User id that must own that folder. */
-  readonly uid: number;
-  readonly version: string;
-  readonly log: Log;
-  /** Receives a line for each connection; null: no trace. */
-  readonly trace: Log | null;
-  /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: it is refused */
-  readonly checkStop: (force: boolean) => void;
-  /** Called when such a stop is allowed. */
-  readonly onStopRequest: () => void;
-}
-
-/** All disks together, for a status line. */
-export interface HostTotals {
-  readonly diskCount: number;
-  readonly dataBytes: number;
-  readonly compressedBytes: number;
-  readonly usedBytes: number;
-  readonly connections: number;
-  readonly requests: number;
-}
-
-/** How long a reset waits for requests in flight, and how often it checks, ms. */
-const RESET_MS_MAX = 2000;
-const RESET_POLL_MS = 5;
+import { loadTls } from './tls-files.ts';
+import { listenTmem } from './tmem-part.ts';
+import { type HostTotals, totalsOf } from './totals.ts';
+import { formatUri, httpUrl, type NbdAddress, type UriTls } from './uri.ts';
 
 export class Host {
   readonly #options: HostOptions;
-  readonly #disks: ServedDisk[] = [];
+  readonly #disks: HostDisks;
+  readonly #events = new HostEvents();
+  /** Lines for the operator; each is also an event. */
+  readonly #log: Log;
   readonly #addresses: NbdAddress[] = [];
   readonly #counters: Counters<HostCounter> = hostCounters();
   readonly #startedAt: number = Date.now();
+  readonly #images: ImageFolder | null;
   /** The steps that stop() undoes, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
   /** Sockets, removed once no server listens on them. */
   readonly #files: OwnFile[] = [];
-  /** Of --pidfile, of the control socket's name, and of the private folder. */
   readonly #pidFiles: PidFile[] = [];
-  readonly #exports = new DiskExports();
-  /** The limit of all disks together. */
-  readonly #total: Budget;
+  readonly #handlers: ControlHandlers = this.#createHandlers();
+  readonly #dashboard: Dashboard;
+  readonly #metrics: MetricsListener = new MetricsListener((address) =>
+    MetricsServer.listen(address, () => this.#metricsFacts(), this.#counters),
+  );
+  /** Limit of a disk that is added without its own. */
+  #defaultLimitBytes: number;
+  readonly #reloader: Reloader;
   #nbd: NbdFrontEnd | null = null;
+  #tmem: TmemFrontEnd | null = null;
   #controlPath: string | null = null;
+  #eventLoop: EventLoopWatch | null = null;
+  #isReady = false;
   #privateFolder: string | null = null;
   #stopping: Promise<void> | null = null;
 
   private constructor(options: HostOptions) {
     this.#options = options;
-    this.#total = new Budget(options.config.totalLimitBytes);
+    this.#defaultLimitBytes = options.config.defaultLimitBytes;
+    this.#log = (line) => {
+      options.log(line);
+      this.#events.emit('log', null, line);
+    };
+    this.#images = ImageFolder.of(options.config, options.uid, this.#log);
+    this.#disks = createDisks(options, {
+      ...{ events: this.#events, counters: this.#counters, log: this.#log },
+      images: this.#images,
+      trace: (line) => this.#traceClient(line),
+      onLost: (line) => {
+        this.#logError(line);
+        options.onLost?.();
+      },
+    });
+    this.#dashboard = new Dashboard({
+      facts: () => this.#metricsFacts(),
+      events: this.#events,
+      version: options.version,
+      handlers: this.#handlers,
+      counters: this.#counters,
+    });
+    this.#reloader = new Reloader({
+      config: options.config,
+      read: options.readConfig ?? null,
+      target: this.#reloadTarget(),
+      onReloading: options.onReloading ?? (() => undefined),
+      onReloaded: options.onReloaded ?? (() => undefined),
+      log: this.#log,
+      logError: (line) => this.#logError(line),
+    });
   }
 
   /** @throws SwapError with nothing left running */
   static async start(options: HostOptions): Promise<Host> {
     const host = new Host(options);
     try {
-      host.#createDisks();
+      await host.#addDisks();
       await host.#listen();
+      await host.#openTmem();
       await host.#openControl();
+      await host.#openMetrics();
+      await host.#openDashboard();
       host.#writePidFile();
       host.#startMaintenance();
     } catch (error) {
       await host.stop().catch(() => undefined); // the first error is the cause
       throw error;
     }
+    host.#isReady = true;
     return host;
+  }
+
+  #logError(line: string): void {
+    const { log, logError = log } = this.#options;
+    logError(line);
+    this.#events.emit('log', null, line);
   }
 
   get addresses(): readonly NbdAddress[] {
@@ -126,7 +158,7 @@ export class Host {
   }
 
   get defaultExport(): string {
-    return this.#options.config.disks[0]?.name ?? '';
+    return this.#disks.exports.defaultName;
   }
 
   /** The URIs of the default export, one per listener. */
@@ -135,107 +167,152 @@ export class Host {
   }
 
   report(): ListDocument {
-    return listDocument(
-      this.#disks.map(({ config: { name }, disk, invalidRequests }): DiskReport => {
-        const stats = disk.stats();
-        return {
-          name,
-          readOnly: disk.readOnly,
-          connections: this.#nbd?.connections(name) ?? 0,
-          uris: this.#urisOf(this.#exports.nameNow(name)),
-          hostPid: process.pid,
-          hostControl: this.#controlPath ?? '',
-          ...stats,
-          invalidIo: stats.invalidIo + invalidRequests,
-        };
-      }),
-    );
+    return listDocument(this.#disks.figures().map((figures) => this.#reportOf(figures)));
+  }
+
+  #reportOf(figures: DiskFigures): DiskReport {
+    return reportOf(figures, {
+      tls: this.#options.config.tls?.mode ?? 'off',
+      uris: this.#urisOf(this.#disks.exports.nameNow(figures.config.name)),
+      hostPid: process.pid,
+      hostControl: this.#controlPath ?? '',
+    });
   }
 
   totals(): HostTotals {
-    const totals = {
-      diskCount: this.#disks.length,
-      dataBytes: 0,
-      compressedBytes: 0,
-      usedBytes: 0,
-      connections: 0,
-      requests: 0,
-    };
-    for (const { config, disk } of this.#disks) {
-      const stats = disk.stats();
-      totals.dataBytes += stats.dataBytes;
-      totals.compressedBytes += stats.compressedBytes;
-      totals.usedBytes += stats.usedBytes;
-      totals.connections += this.#nbd?.connections(config.name) ?? 0;
-      totals.requests += requestsOf(stats);
-    }
-    return totals;
+    return totalsOf(this.#disks.figures());
   }
 
-  /**
-   * Empties a disk and gives it a new generation: a client that reconnects under the old one is refused, and does not read
-   * zeros in place of its pages.
-   * @param force disconnects the clients of the disk; without it a disk with clients is refused
-   * @returns bytes of the dropped pages
-   * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
-   */
-  async reset(name: string, force: boolean): Promise<number> {
-    const served = this.#disks.find(({ config }) => config.name === name);
+  /** Brings all figures up to date; null: they always are. */
+  refresh(): Promise<void> | null {
+    return this.#disks.refresh();
+  }
+
+  /** Calls `of` with figures that are up to date. */
+  #fresh<T>(of: () => T): T | Promise<T> {
+    const refreshed = this.refresh();
+    return refreshed === null ? of() : refreshed.then(of);
+  }
+
+  get reloader(): Reloader {
+    return this.#reloader;
+  }
+
+  #reloadTarget(): ReloadTarget {
+    const disks = this.#disks;
+    return {
+      isStopping: () => this.#stopping !== null,
+      running: () => ({ disks: disks.configs, totalLimitBytes: disks.total.limitBytes }),
+      add: (disk) => disks.add(disk, true),
+      remove: (name) => disks.remove(name, false),
+      set: (name, change) => disks.set(name, change, false),
+      setTotal: (bytes) => setTotal(disks.total, bytes),
+      setDefaultLimit: (bytes) => {
+        this.#defaultLimitBytes = bytes;
+      },
+      setDefaultExport: (name) => {
+        disks.exports.defaultName = disks.figuresOf(name).config.name;
+      },
+      setSocketMode: (mode) => this.#setSocketMode(mode),
+      setMetrics: (address) => this.#setMetrics(address),
+      loadTls: (config) => this.#loadTls(config),
+    };
+  }
+
+  /** Reads the files of TLS if they can be exchanged. */
+  #loadTls({ tls }: HostConfig): (() => void) | null {
+    const { config, uid } = this.#options;
     const nbd = this.#nbd;
-    if (served === undefined || nbd === null)
-      throw new SwapError('ERR_ARG_UNKNOWN', `the host has no disk '${name}'`, { value: name });
-    const clients = nbd.connections(name);
-    if (clients > 0 && !force)
-      throw new SwapError(
-        'ERR_IO_IN_USE',
-        `disk '${name}' is in use (${clients} connection${clients === 1 ? '' : 's'}): reset would lose its client's pages; detach the client first, or use --force`,
-        { disk: name, clients },
-      );
-    const deadline = performance.now() + RESET_MS_MAX;
-    const { dataBytes } = served.disk.stats();
-    for (;;) {
-      if (this.#stopping !== null)
-        throw new SwapError('ERR_IO_IN_USE', `disk '${name}' was not reset: the host is stopping`, {
-          disk: name,
-        });
-      nbd.disconnect(name);
-      if (served.disk.reset()) break;
-      if (performance.now() > deadline)
-        throw new SwapError(
-          'ERR_IO_IN_USE',
-          `disk '${name}' still has requests in flight after ${RESET_MS_MAX} ms; nothing was dropped, try again`,
-          { disk: name },
-        );
-      // Requests to a backing complete in ticks. A client that connects meanwhile is disconnected, too.
-      await new Promise((resolve) => setTimeout(resolve, RESET_POLL_MS));
-      served.disk.tick();
-    }
-    this.#exports.renew(name);
-    this.#options.log(`disk ${name}: reset, ${formatSize(dataBytes)} of pages dropped`);
-    return dataBytes;
+    if (tls === null || nbd === null || !canExchangeTls(config.tls, tls)) return null;
+    const { credentials } = loadTls(tls, uid, this.#log);
+    return () => nbd.reloadTls(credentials);
+  }
+
+  #setSocketMode(mode: number): void {
+    const path = this.#options.config.unix;
+    const at = this.#files.findIndex((file) => file.path === path);
+    const file = this.#files[at];
+    if (file !== undefined) this.#files[at] = changeMode(file, mode);
+  }
+
+  reset(name: string, force: boolean): Promise<number> {
+    return this.#disks.reset(name, force);
   }
 
   /** The reply to `GET /v1/health`. */
   health(): object {
-    return healthDocument({
+    return healthDocument(this.#healthFacts());
+  }
+
+  #healthFacts(): HealthFacts {
+    return {
       version: this.#options.version,
       uptimeSeconds: Math.floor((Date.now() - this.#startedAt) / 1000),
       uris: this.uris,
       counters: this.#counters,
       disks: this.report().disks,
-      nbd: this.#nbd?.stats ?? null,
-    });
+      nbd: this.#nbd === null ? null : this.#disks.nbdStats(this.#nbd.stats),
+    };
+  }
+
+  /** What the metrics are computed from. */
+  #metricsFacts(): MetricsFacts {
+    const disks = this.#disks;
+    return {
+      ...this.#healthFacts(),
+      isReady: this.#isReady && this.#stopping === null,
+      total: disks.total,
+      latencies: new Map(disks.figures().map(({ config, latencies }) => [config.name, latencies])),
+      process: readProcess(),
+      eventLoop: this.#eventLoop?.figures() ?? null,
+    };
+  }
+
+  #freshMetrics(): MetricsFacts | Promise<MetricsFacts> {
+    return this.#fresh(() => this.#metricsFacts());
+  }
+
+  async #openMetrics(): Promise<void> {
+    this.#undo.push(() => this.#metrics.close());
+    await this.#setMetrics(this.#options.config.metrics);
+  }
+
+  async #setMetrics(address: MetricsAddress | null): Promise<void> {
+    await this.#metrics.move(address);
+    const isRead = address !== null || this.#controlPath !== null;
+    const { dashboard } = this.#options.config;
+    if ((!isRead && dashboard === null) || this.#eventLoop !== null) return;
+    const watch = new EventLoopWatch();
+    this.#eventLoop = watch;
+    this.#undo.push(() => watch[Symbol.dispose]());
+  }
+
+  /** After the control socket, whose streams its close ends. */
+  async #openDashboard(): Promise<void> {
+    this.#undo.push(() => this.#dashboard.close());
+    const { dashboard } = this.#options.config;
+    if (dashboard !== null) await this.#dashboard.listen(dashboard);
+  }
+
+  get dashboard(): Pick<Dashboard, 'url' | 'urlWithToken'> {
+    return this.#dashboard;
+  }
+
+  /** URL of the metrics; null: they are served on the control socket only. */
+  get metricsUrl(): string | null {
+    const { address } = this.#metrics;
+    return address === null ? null : httpUrl(address, '/metrics');
   }
 
   /** The host's own counters and those of the NBD server, one per line. */
   describeCounters(): string {
-    return (
-      this.#counters.describe() + (this.#nbd === null ? '' : describeNbdFigures(this.#nbd.stats))
-    );
+    const { nbd } = this.#healthFacts();
+    return this.#counters.describe() + (nbd === null ? '' : describeNbdFigures(nbd));
   }
 
   /** Stops accepting, completes requests in flight, removes sockets and files. Safe to call twice. */
   stop(): Promise<void> {
+    this.#disks.beginStop();
     this.#stopping ??= this.#undoAll();
     return this.#stopping;
   }
@@ -266,39 +343,47 @@ export class Host {
     return this.#addresses.map((address) => formatUri(address, exportName));
   }
 
-  #createDisks(): void {
-    const { config, parts } = this.#options;
-    for (const disk of config.disks) {
-      const served = parts.createDisk({
-        sizeBytes: disk.sizeBytes,
-        limitBytes: disk.limitBytes,
-        total: this.#total,
-        codec: config.codec,
-        ...(disk.backing === undefined ? {} : { backing: disk.backing }),
-      });
-      this.#undo.push(() => served[Symbol.dispose]());
-      const { name } = disk;
-      const description = `frontswap ${formatSize(disk.sizeBytes)} ${config.codec}`;
-      const entry = servedDisk(disk, served);
-      const onInvalid = (): void => {
-        entry.invalidRequests++;
-      };
-      const { isShared } = disk;
-      this.#exports.set(name, { name, description, disk: served, isShared, onInvalid });
-      this.#disks.push(entry);
-    }
+  #traceClient(line: string): void {
+    this.#events.emit('client', null, line);
+    this.#options.trace?.(line);
+  }
+
+  get #limitDefaults(): LimitDefaults {
+    return { limitBytes: this.#defaultLimitBytes, memory: usableMemory() };
+  }
+
+  async #addDisks(): Promise<void> {
+    this.#undo.push(() => this.#images?.[Symbol.dispose]());
+    this.#undo.push(() => this.#disks.dispose());
+    for (const disk of this.#options.config.disks) await this.#disks.add(disk, false);
+    const served = this.#disks.configs.map(({ name }) => name);
+    for (const disk of this.#images?.saved(served, this.#limitDefaults) ?? [])
+      await this.#disks.add(disk, false);
+    await this.#disks.refresh(); // workers without a disk have started, too
   }
 
   async #listen(): Promise<void> {
-    const { config, parts, log, trace } = this.#options;
+    const { config, parts } = this.#options;
+    const tls = config.tls === null ? null : loadTls(config.tls, this.#options.uid, this.#log);
     const nbd = parts.createNbd({
-      exports: this.#exports,
-      maxClients: config.maxClients,
-      log,
-      trace,
+      tls,
+      exports: this.#disks.exports,
+      visits: this.#disks.visits,
+      limits: config,
+      log: this.#log,
+      trace: (line) => this.#traceClient(line),
     });
     this.#nbd = nbd;
+    this.#disks.attach(nbd);
     this.#undo.push(() => nbd.close());
+    for (const { fd, address } of this.#options.passedSockets ?? []) {
+      await nbd.listenDescriptor(fd, address.kind);
+      this.#addresses.push(
+        address.kind === 'tcp'
+          ? { ...address, host: connectable(address.host), ...this.#uriTls }
+          : { ...address, ...this.#uriTls },
+      );
+    }
     if (config.unix !== null) await this.#listenUnix(nbd, config.unix);
     if (config.tcp !== null) await this.#listenTcp(nbd, config.tcp);
   }
@@ -309,24 +394,36 @@ export class Host {
       nbd.listenUnix(path, this.#options.config.socketMode),
     );
     this.#files.push(ownFile(path));
-    this.#addresses.push({ kind: 'unix', path });
+    this.#addresses.push({ kind: 'unix', path, ...this.#uriTls });
+  }
+
+  async #openTmem(): Promise<void> {
+    const { config, parts } = this.#options;
+    if (config.tmem === null) return;
+    const [clientsMax, total, log] = [config.maxClients, this.#disks.total, this.#log];
+    const tmem = parts.createTmem({ config: config.tmem, clientsMax, total, log });
+    this.#undo.push(() => tmem.close());
+    this.#files.push(await listenTmem(tmem, config.tmem));
+    this.#tmem = tmem;
   }
 
   async #listenTcp(nbd: NbdFrontEnd, tcp: TcpConfig): Promise<void> {
     const { host } = tcp;
     const { port } = await firstPort(tcp, (at) => nbd.listenTcp(host, at));
     if (tcp.orNext && port !== tcp.port)
-      this.#options.log(`port ${tcp.port} on ${host} is in use: serving on port ${port}`);
-    this.#addresses.push({ kind: 'tcp', host: connectable(host), port });
+      this.#log(`port ${tcp.port} on ${host} is in use: serving on port ${port}`);
+    this.#addresses.push({ kind: 'tcp', host: connectable(host), port, ...this.#uriTls });
   }
 
-  /** Creates or checks the folder for sockets of this user's hosts; removes the folders of killed hosts. */
+  /** With --tls=on, too: a client that can use TLS should. */
+  get #uriTls(): { tls?: UriTls } {
+    const { tls } = this.#options.config;
+    return tls === null ? {} : { tls: { type: tls.source.kind } };
+  }
+
   #openRuntimeFolder(): string {
     const { runtimeFolder, uid, trace } = this.#options;
-    makePrivateFolder(runtimeFolder, uid);
-    const count = sweepDeadFolders(runtimeFolder, uid);
-    if (count > 0) trace?.(`removed ${count} folder(s) of dead hosts from ${runtimeFolder}`);
-    return runtimeFolder;
+    return openRuntimeFolder(runtimeFolder, uid, trace);
   }
 
   /** The private folder of this host; created on first use. */
@@ -342,19 +439,40 @@ export class Host {
     const place = await this.#chooseControlPath();
     if (place === null) return;
     const { path } = place;
-    const handlers = {
-      disks: () => this.report(),
-      health: () => this.health(),
-      reset: (name: string, force: boolean) => this.reset(name, force),
-      checkStop: (force: boolean) => this.#options.checkStop(force),
-      stop: () => this.#options.onStopRequest(),
-    };
     const control = await listenAt(place, () =>
-      ControlServer.listen(path, handlers, this.#counters),
+      ControlServer.listen(path, this.#handlers, this.#counters, undefined, (...asked) =>
+        this.#dashboard.answerControl(...asked),
+      ),
     );
     this.#controlPath = path;
     this.#files.push(ownFile(path));
     this.#undo.push(() => control.close());
+  }
+
+  #createHandlers(): ControlHandlers {
+    return {
+      disks: () => this.#fresh(() => this.report()),
+      disk: (name) => this.#fresh(() => this.#reportOf(this.#disks.figuresOf(name))),
+      health: () => this.#fresh(() => this.health()),
+      events: this.#events,
+      metrics: metricsRoutes(() => this.#freshMetrics()),
+      add: (text) => this.#add(text),
+      remove: (name, force) => this.#disks.remove(name, force),
+      set: (name, change, force) => this.#disks.set(name, change, force),
+      freeze: (name) => this.#disks.freeze(name),
+      thaw: (name) => this.#disks.thaw(name),
+      flush: (name) => this.#disks.flush(name),
+      reset: (name, force) => this.reset(name, force),
+      tmem: () => this.#tmem,
+      reload: () => this.#reloader.reload(),
+      checkStop: (force) => this.#fresh(() => this.#options.checkStop(force)),
+      stop: () => this.#options.onStopRequest(),
+    };
+  }
+
+  /** With the defaults of a disk of the start. */
+  #add(text: DiskText): void | Promise<void> {
+    return this.#disks.add(resolveDisk('the request', text, this.#limitDefaults), true);
   }
 
   async #chooseControlPath(): Promise<SocketPath | null> {
@@ -367,9 +485,7 @@ export class Host {
     const { path, pidFile, number } = await takeControlName(folder);
     this.#pidFiles.push(pidFile);
     if (number > 1)
-      this.#options.log(
-        `the control socket ${controlPathIn(folder)} is in use: listening on ${path}`,
-      );
+      this.#log(`the control socket ${controlPathIn(folder)} is in use: listening on ${path}`);
     return controlSocketPath(path, true);
   }
 
@@ -379,32 +495,6 @@ export class Host {
   }
 
   #startMaintenance(): void {
-    const { log, parts } = this.#options;
-    const maintenance = new DiskMaintenance({
-      disks: this.#disks,
-      total: this.#total,
-      counters: this.#counters,
-      log,
-      trim: () => parts.trim(),
-      connections: (name) => this.#nbd?.connections(name) ?? 0,
-      reset: (name) => this.reset(name, false),
-    });
-    this.#undo.push(maintenance.start());
+    this.#undo.push(this.#disks.startMaintenance());
   }
 }
-
-/** Removes a stale socket and listens at its path. System errors become SwapErrors with advice. */
-async function listenAt<T>(place: SocketPath, listen: () => Promise<T>): Promise<T> {
-  await claimSocketPath(place);
-  try {
-    return await listen();
-  } catch (cause) {
-    throw unixListenError(place, cause);
-  }
-}
-
-/** An address that clients can connect to, for a host that listens on all addresses. */
-const connectable = (host: string): string => {
-  if (host === '0.0.0.0') return '127.0.0.1';
-  return host === '::' ? '::1' : host;
-};

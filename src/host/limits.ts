@@ -12,6 +12,7 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
+import type { TotalBudget } from './parts.ts';
 
 /** The part of a disk's configuration that limits depend on; config.ts describes the fields. */
 interface LimitedDisk {
@@ -85,6 +86,18 @@ export function underTotal<Disk extends LimitedDisk>(
     disk.limitBytes === 0 && disk.sizeBytes > totalBytes
       ? { ...disk, limitBytes: totalBytes }
       : disk,
+  );
+}
+
+/** Changes the limit of all disks together. @throws SwapError ERR_IO_NO_ROOM: more is in use */
+export function setTotal(total: TotalBudget, bytes: number): void {
+  if (total.setLimit(bytes)) return;
+  const [used, limit] = [formatSize(total.usedBytes), formatSize(bytes)];
+  throw new SwapError(
+    'ERR_IO_NO_ROOM',
+    `total-limit: the disks use ${used}, more than the new limit of ${limit}; the limit is unchanged; ` +
+      'free pages in the guests (swapoff, or swapon --discard), or move them to a backing (frontswap flush), and reload again',
+    { usedBytes: total.usedBytes, limitBytes: bytes },
   );
 }
 

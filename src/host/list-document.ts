@@ -13,6 +13,15 @@ export interface DiskReport extends DiskStats {
   readonly readOnly: boolean;
   /** Number of connections that have the disk open. */
   readonly connections: number;
+  /** Requests wait until the disk is thawed. */
+  readonly isFrozen: boolean;
+  /** Bytes per second that clients may send and receive; 0: any. */
+  readonly rateBytes: number;
+  /** `off`, `on`, `require`: of the host. */
+  readonly tls: string;
+  /** Users, and groups, whose clients see the disk; null: every client does. */
+  readonly allowedUids: readonly number[] | null;
+  readonly allowedGids: readonly number[] | null;
   /** URIs of the disk, one per listener. */
   readonly uris: readonly string[];
   /** Process id of the host. */
@@ -26,50 +35,61 @@ export interface ListDocument {
   readonly disks: readonly DiskReport[];
 }
 
-type Kind = 'count' | 'text' | 'boolean' | 'texts';
+type Kind = 'count' | 'text' | 'boolean' | 'texts' | 'ids';
 interface FieldSpec {
   readonly kind: Kind;
   readonly help: string;
 }
 
 /** The NBD server splits a request into one or more bios, and the device counts bios. */
-const pieces = "a client's request counts as one or more";
+const splitNote = "a client's request counts as one or more";
 
 const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   name: { kind: 'text', help: 'Name of the disk and of its NBD export.' },
   algorithm: { kind: 'text', help: 'Page compressor.' },
   readOnly: { kind: 'boolean', help: 'Whether writes are refused.' },
-  uris: { kind: 'texts', help: 'Where the disk is served, one NBD URI a listener.' },
+  uris: { kind: 'texts', help: 'NBD URIs of the disk, one per listener.' },
   hostPid: { kind: 'count', help: 'Process id of the host that serves the disk.' },
   hostControl: { kind: 'text', help: 'Control socket of that host.' },
   connections: { kind: 'count', help: 'Clients that have the disk open now.' },
+  isFrozen: { kind: 'boolean', help: 'Whether requests wait until `frontswap thaw`.' },
+  rateBytes: {
+    kind: 'count',
+    help: 'Bytes per second that clients may send and receive together; 0 means no limit.',
+  },
+  tls: { kind: 'text', help: 'Whether the host encrypts connections: off, on or require.' },
+  allowedUids: { kind: 'ids', help: 'Users whose clients see the disk; null: every client.' },
+  allowedGids: { kind: 'ids', help: 'Groups whose clients see the disk; null: every client.' },
   diskSizeBytes: { kind: 'count', help: 'Size of the disk as clients see it.' },
-  storedPages: { kind: 'count', help: 'Pages of 4096 bytes that hold data now.' },
+  storedPages: { kind: 'count', help: 'Pages of 4096 bytes that are stored now.' },
   dataBytes: { kind: 'count', help: 'storedPages times 4096.' },
   compressedBytes: { kind: 'count', help: 'Bytes of the stored pages after compression.' },
   usedBytes: { kind: 'count', help: 'All memory of the disk now, metadata and gaps included.' },
   peakUsedBytes: {
     kind: 'count',
-    help: 'Most that usedBytes and freed memory not yet released came to so far.',
+    help: 'Maximum so far of usedBytes plus freed memory that was not released yet.',
   },
   sameFilledPages: { kind: 'count', help: 'Stored pages of one repeated value: no payload.' },
-  zeroPages: { kind: 'count', help: 'Stored pages of zeros; same-filled pages all.' },
-  goodPages: { kind: 'count', help: 'Stored pages that shrank to half a page or less.' },
-  incompressiblePages: { kind: 'count', help: 'Stored pages that did not shrink: kept as is.' },
-  limitBytes: { kind: 'count', help: 'Ceiling of usedBytes; 0 means none.' },
+  zeroPages: { kind: 'count', help: 'Stored pages of zeros; counted in sameFilledPages, too.' },
+  goodPages: { kind: 'count', help: 'Stored pages that compressed to half a page or less.' },
+  incompressiblePages: {
+    kind: 'count',
+    help: 'Stored pages that did not compress; stored uncompressed.',
+  },
+  limitBytes: { kind: 'count', help: 'Limit of usedBytes; 0 means none.' },
   compactedPages: { kind: 'count', help: 'Pages of memory released by compaction so far.' },
-  reads: { kind: 'count', help: `Reads so far; ${pieces}.` },
-  writes: { kind: 'count', help: `Writes so far; ${pieces}.` },
-  discards: { kind: 'count', help: `Discards and write-zeroes so far; ${pieces}.` },
+  reads: { kind: 'count', help: `Reads so far; ${splitNote}.` },
+  writes: { kind: 'count', help: `Writes so far; ${splitNote}.` },
+  discards: { kind: 'count', help: `Discards and write-zeroes so far; ${splitNote}.` },
   notifyFree: { kind: 'count', help: 'Pages dropped by discard and write-zeroes so far.' },
   missFree: {
     kind: 'count',
-    help: 'Slots said to be free that the disk does not have, or that were in use then.',
+    help: 'Slots reported as free that are outside the disk, or had a request in flight.',
   },
-  invalidIo: { kind: 'count', help: 'Requests outside the disk or not understood so far.' },
+  invalidIo: { kind: 'count', help: 'Requests outside the disk or malformed, so far.' },
   failedReads: {
     kind: 'count',
-    help: 'Reads or partial writes that met a damaged page, or that the backing failed; must stay 0.',
+    help: 'Reads or partial writes of a damaged page, or that the backing failed; must stay 0.',
   },
   failedWrites: {
     kind: 'count',
@@ -89,7 +109,7 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   },
   backingMismatches: {
     kind: 'count',
-    help: 'Pages so far that the backing returned otherwise than they were written; must stay 0.',
+    help: 'Pages so far that the backing returned with other contents than were written; must stay 0.',
   },
 };
 
@@ -98,6 +118,7 @@ const jsonType: Readonly<Record<Kind, object>> = {
   text: { type: 'string' },
   boolean: { type: 'boolean' },
   texts: { type: 'array', items: { type: 'string' } },
+  ids: { type: ['array', 'null'], items: { type: 'integer', minimum: 0 } },
 };
 
 /** JSON schema of the document; docs/reference/list.schema.json is this, as a file. */
@@ -128,12 +149,18 @@ export const listDocument = (disks: readonly DiskReport[]): ListDocument => ({
   disks,
 });
 
+/** The fields of a report with their meanings, in the order of the document. */
+export const fieldsOfReport = (): readonly (readonly [field: keyof DiskReport, help: string])[] =>
+  Object.entries(fields).map(([name, { help }]) => [name as keyof DiskReport, help]);
+
 /** Text is printed on terminals: control characters and characters that change its direction are invalid. */
 const isText = (value: unknown): boolean => typeof value === 'string' && printable(value) === value;
 
 function isValid(kind: Kind, value: unknown): boolean {
-  if (kind === 'count')
-    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+  const isCount = (one: unknown): boolean =>
+    typeof one === 'number' && Number.isSafeInteger(one) && one >= 0;
+  if (kind === 'count') return isCount(value);
+  if (kind === 'ids') return value === null || (Array.isArray(value) && value.every(isCount));
   if (kind === 'texts') return Array.isArray(value) && value.every(isText);
   return kind === 'text' ? isText(value) : typeof value === 'boolean';
 }
@@ -155,9 +182,16 @@ export function checkListDocument(value: unknown, from = 'the host'): ListDocume
     );
   if (!Array.isArray(disks)) throw reject("'disks' is missing");
   for (const disk of disks as unknown[]) {
-    if (typeof disk !== 'object' || disk === null) throw reject('a disk is not an object');
-    for (const [name, { kind }] of Object.entries(fields))
-      if (!isValid(kind, (disk as Record<string, unknown>)[name])) throw reject(`bad '${name}'`);
+    const why = whyNoReport(disk);
+    if (why !== null) throw reject(why);
   }
   return value as ListDocument;
+}
+
+/** Why a value is not the report of a disk; null: it is. */
+export function whyNoReport(disk: unknown): string | null {
+  if (typeof disk !== 'object' || disk === null) return 'a disk is not an object';
+  for (const [name, { kind }] of Object.entries(fields))
+    if (!isValid(kind, (disk as Record<string, unknown>)[name])) return `bad '${name}'`;
+  return null;
 }

@@ -2,9 +2,16 @@
  * Interfaces of the parts of a host. compose.ts supplies the real parts, tests supply their own. Apart from compose.ts, host/
  * depends on no device and no protocol, only on the statistics of the device.
  */
-import type { Budget } from '../arena/budget.ts';
+import type { ParentBudget } from '../arena/budget.ts';
 import type { RamzswapStats } from '../block/disks/ramzswap/stats.ts';
 import type { Disk } from '../block/ops.ts';
+import type { AccessList, RequestGate } from '../nbd/protocol/exports.ts';
+import type { TlsCredentials, TlsServerOptions, TlsStats } from '../nbd/server/tls-upgrade.ts';
+import type { HandedOver, VisitHooks } from '../nbd/server/visits.ts';
+import type { Adopted } from '../store/adopt.ts';
+import type { ShardImages } from '../store/image.ts';
+import type { ClientLimits } from './client-limits.ts';
+import type { TmemConfig } from './tmem-config.ts';
 
 /** Statistics of a disk, as the device reports them. */
 export type DiskStats = RamzswapStats;
@@ -13,10 +20,29 @@ export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
   /** Drops every page; does nothing and returns false while requests are in flight. */
   reset(): boolean;
-  /** Compacts an idle disk for a few milliseconds; returns true if there is more to compact. */
-  compactIdle(): boolean;
+  /** Changes the memory limit, bytes; returns false, and changes nothing, while more is in use. */
+  setLimit(limitBytes: number): boolean;
+  /** The first slot from `slot` on that may have a page in memory; the number of slots if there is none. */
+  nextInRam(slot: number): number;
+  /**
+   * Compacts an idle disk for a few milliseconds, or for a share of that; returns true if there is more to compact.
+   */
+  compactIdle(share?: number): boolean;
+  /** Drops the pages of the slots [from, to) of a disk without requests in flight. */
+  dropPages(from: number, to: number): void;
+  /** What the images had that the disk was created with; absent: it has none. */
+  readonly adopted?: Adopted;
   /** The broken invariant after which the disk fails every request; null: none. */
   readonly fault: Error | null;
+}
+
+/** The memory limit of all disks together: a Budget, or a SharedBudget. */
+export interface TotalBudget extends ParentBudget {
+  /** Bytes; 0 = no limit. */
+  readonly limitBytes: number;
+  readonly usedBytes: number;
+  /** Returns false, and changes nothing, when more is in use. */
+  setLimit(limitBytes: number): boolean;
 }
 
 export interface SwapDiskOptions {
@@ -24,19 +50,27 @@ export interface SwapDiskOptions {
   /** Maximum memory of the disk, metadata included, bytes; 0 = no limit. */
   readonly limitBytes: number;
   /** The limit of all disks together; absent: none. */
-  readonly total?: Budget;
+  readonly total?: TotalBudget;
   /** `lz4`, `lz4-native`. */
   readonly codec: string;
   /** Path of a file or block device for pages that do not compress or do not fit. */
   readonly backing?: string;
+  /** Memories that outlive the host. */
+  readonly images?: ShardImages;
 }
 
 export interface HostExport {
   readonly name: string;
+  /** A worker serves it; `disk` only describes it. */
+  readonly isElsewhere?: boolean;
   readonly description: string;
   readonly disk: Disk;
   /** Several clients may open it at the same time. */
   readonly isShared: boolean;
+  /** The clients that may see it; null: all. */
+  readonly access?: AccessList | null;
+  /** Delays its requests. */
+  readonly gate?: RequestGate;
   /** Called for each request that the NBD server refuses before it reaches the disk. */
   readonly onInvalid?: () => void;
 }
@@ -47,13 +81,32 @@ export interface NbdFrontEnd {
   listenUnix(path: string, mode: number): Promise<void>;
   /** @returns the bound port: `port`, or for 0 the one that the system chose */
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
+  /** Serves a listening socket that another process opened. */
+  listenDescriptor(fd: number, kind: 'unix' | 'tcp'): Promise<void>;
   /** Stops accepting, completes requests in flight, ends every connection. */
   close(): Promise<void>;
-  /** Disconnects every client of an export; returns their number. */
-  disconnect(exportName: string): number;
+  /**
+   * Disconnects the clients of an export; returns their number.
+   * @param allowed clients that this list names stay; default: none
+   */
+  disconnect(exportName: string, allowed?: AccessList): number;
+  /** Number of connections that have this export open and that the list does not name. */
+  outsiders(exportName: string, allowed: AccessList): number;
+  /** Serves the requests of an export that its gate delayed: it was thawed, or its rate was changed. */
+  resume(exportName: string): void;
   /** Number of connections that have this export open. */
   connections(exportName: string): number;
+  /** Uses other TLS credentials, of the same kind, for new connections. @throws an error of node:tls */
+  reloadTls(credentials: TlsCredentials): void;
   readonly stats: NbdFrontEndStats;
+  /**
+   * Continues a negotiation of another thread.
+   * @param isVisiting that thread gets the connection back if it opens no export
+   */
+  adopt(connection: HandedOver, isVisiting: boolean): void;
+  /** Another thread reports that a connection has opened an export, or has ended. */
+  openedAway(id: number, exportName: string): void;
+  closedAway(id: number): void;
 }
 
 /** Traffic of the NBD server. All counters except connectionCount only increase. */
@@ -66,12 +119,18 @@ export interface NbdFrontEndStats {
   readonly dropped: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** TLS handshakes; null: no TLS. */
+  readonly tls: TlsStats | null;
 }
 
 export interface NbdFrontEndOptions {
+  readonly limits: ClientLimits;
   /** By name; the first one is the default export. */
   readonly exports: ReadonlyMap<string, HostExport>;
-  readonly maxClients: number;
+  /** Null: no TLS. */
+  readonly tls: TlsServerOptions | null;
+  /** For exports of other threads; null: there are none. */
+  readonly visits: VisitHooks | null;
   readonly log: Log;
   /** Receives a line for each connection opened or closed, and each export opened; null: no trace. */
   readonly trace: Log | null;
@@ -80,9 +139,79 @@ export interface NbdFrontEndOptions {
 /** Receives one line for the operator, without newline. */
 export type Log = (line: string) => void;
 
+/** One user of the tmem socket. */
+export interface TmemUserReport {
+  readonly uid: number;
+  readonly connections: number;
+  readonly weight: number;
+  /** Most pages; 0: any number. */
+  readonly cap: number;
+  readonly compress: boolean;
+  readonly isFrozen: boolean;
+  readonly ephemeralPages: number;
+  readonly persistentPages: number;
+  /** Compressed size of the pages. */
+  readonly compressedBytes: number;
+  readonly puts: number;
+  readonly gets: number;
+  readonly evictedPages: number;
+  readonly refusedPuts: number;
+  readonly pools: readonly TmemPoolReport[];
+}
+
+export interface TmemPoolReport {
+  readonly pool: number;
+  readonly isPersistent: boolean;
+  /** 32 hex digits; null: it has no name. */
+  readonly uuid: string | null;
+  /** Seconds that it outlives its last connection; null: as long as the host runs. */
+  readonly leaseSeconds: number | null;
+  readonly connections: number;
+  readonly pages: number;
+}
+
+/** The tmem socket as a whole. */
+export interface TmemReport {
+  readonly limitBytes: number;
+  readonly usedBytes: number;
+  /** Payload that evicting every ephemeral page would free. */
+  readonly freeableBytes: number;
+  readonly ephemeralPages: number;
+  readonly persistentPages: number;
+  readonly users: readonly TmemUserReport[];
+}
+
+export interface TmemChange {
+  readonly weight?: number;
+  readonly cap?: number;
+  readonly compress?: boolean;
+}
+
+/** The tmem socket. Operations on a user without pools or connections throw ERR_ARG_UNKNOWN, except set(), which makes it. */
+export interface TmemFrontEnd {
+  listen(path: string, mode: number): Promise<void>;
+  close(): Promise<void>;
+  report(): TmemReport;
+  set(uid: number, change: TmemChange): void;
+  freeze(uid: number): void;
+  thaw(uid: number): void;
+  /** Drops all pools of the user; returns their number. */
+  destroy(uid: number): number;
+}
+
+export interface TmemFrontEndOptions {
+  readonly config: TmemConfig;
+  /** Connections at a time. */
+  readonly clientsMax: number;
+  readonly total: TotalBudget;
+  readonly log: Log;
+}
+
 export interface HostParts {
   createDisk(options: SwapDiskOptions): SwapDisk;
   createNbd(options: NbdFrontEndOptions): NbdFrontEnd;
+  /** @throws SwapError ERR_IO_NO_ROOM, ERR_IO_UNSUPPORTED */
+  createTmem(options: TmemFrontEndOptions): TmemFrontEnd;
   /** Releases memory that the process has freed to the system; called when all disks are idle. */
   trim(): void;
 }

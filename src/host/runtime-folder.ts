@@ -27,35 +27,54 @@ export function runtimeFolder(env: Environment, uid: number): string {
  * Creates the folder with mode 0700 unless it exists, and checks it in both cases.
  * @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH
  */
-export function makePrivateFolder(path: string, uid: number): void {
+export function makePrivateFolder(
+  path: string,
+  uid: number,
+  advice: string = 'choose other paths with --control and --unix',
+): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw systemError(
-      `create the folder ${path}`,
-      cause,
-      'choose other paths with --control and --unix',
-    );
+    throw systemError(`create the folder ${path}`, cause, advice);
   }
-  checkPrivateFolder(path, uid);
+  checkPrivateFolder(path, uid, advice);
 }
 
 /**
  * Checks that only this user can write to a folder. A folder that does not exist passes.
  * @throws SwapError ERR_IO_UNSAFE_PATH
  */
-export function checkPrivateFolder(path: string, uid: number): void {
+export function checkPrivateFolder(
+  path: string,
+  uid: number,
+  advice: string = 'choose other paths with --control and --unix',
+): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
   const reject = (why: string): SwapError =>
-    new SwapError(
-      'ERR_IO_UNSAFE_PATH',
-      `${path} ${why}; remove it, or choose other paths with --control and --unix`,
-      { path, uid: stat.uid, mode: stat.mode & 0o777 },
-    );
+    new SwapError('ERR_IO_UNSAFE_PATH', `${path} ${why}; remove it, or ${advice}`, {
+      path,
+      uid: stat.uid,
+      mode: stat.mode & 0o777,
+    });
   if (!stat.isDirectory()) throw reject('is not a folder');
   if (stat.uid !== uid) throw reject(`belongs to user ${stat.uid}, not to ${uid}`);
   if ((stat.mode & 0o022) !== 0) throw reject('is writable by other users');
+}
+
+/**
+ * Creates or checks the folder for sockets of this user's hosts; removes the folders of killed hosts.
+ * @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH
+ */
+export function openRuntimeFolder(
+  path: string,
+  uid: number,
+  trace: ((line: string) => void) | null,
+): string {
+  makePrivateFolder(path, uid);
+  const count = sweepDeadFolders(path, uid);
+  if (count > 0) trace?.(`removed ${count} folder(s) of dead hosts from ${path}`);
+  return path;
 }
 
 /** Prefix of the private folders of hosts. */

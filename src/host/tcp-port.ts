@@ -1,7 +1,7 @@
 /** The TCP port of a host: the configured port, or else the first free one from NBD's default port on. */
 
 import { errnoOf, tcpListenError } from '../os/system-error.ts';
-import type { TcpConfig } from './config.ts';
+import type { TcpConfig } from './config/host-config.ts';
 
 /** Maximum number of ports to try. */
 const PORTS_MAX = 64;

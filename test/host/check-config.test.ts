@@ -1,19 +1,19 @@
-/** --check-config: reports the errors of a start, and leaves nothing behind. */
+/** --check: reports the errors of a start, and leaves nothing behind. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { checkConfig } from '../../src/host/check-config.ts';
-import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
+import { configOf } from '../support/fixtures/host-config.ts';
 
 const uid = process.getuid?.() ?? 0;
 
 /** Checks settings in which `@` is a folder of the test. */
 async function check(folder: string, settings: object): Promise<void> {
   const text = JSON.stringify({ control: '@/c', unix: '@/s', ...settings });
-  const config = resolveHostConfig(settingsOfJson('f', text.replaceAll('@', folder)));
+  const config = configOf(JSON.parse(text.replaceAll('@', folder)) as Record<string, unknown>);
   await checkConfig({ config, runtimeFolder: join(folder, 'run', 'frontswap'), uid });
 }
 
@@ -104,4 +104,9 @@ test('sockets and ports in use are reported', async (t) => {
     check(folder, { unix: '@/t', ipaddr: '::', port }),
     /port \d+ on :: is in use/,
   );
+  for (const name of ['metrics', 'dashboard'])
+    await assert.rejects(
+      check(folder, { unix: '-', [name]: `127.0.0.1:${port}` }),
+      new RegExp(`is in use; choose another one with --${name}`),
+    );
 });

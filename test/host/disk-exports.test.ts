@@ -36,7 +36,7 @@ test('the error for an unknown name tells an old generation from an unknown disk
   exports.set('a', { name: 'a', description: '', disk, isShared: false });
   assert.match(
     exports.whyUnknown('a@00000000'),
-    /^'a@00000000' is gone: disk 'a' has been emptied since, .*; run mkswap/,
+    /^'a@00000000' no longer exists: disk 'a' has been emptied by .*; run mkswap/,
   );
   assert.match(exports.whyUnknown('b@00000000'), /^there is no disk 'b@00000000'; /);
   for (const name of ['@', '@00000000', 'ab', 'a ', '', 'b@a@00000000'])
@@ -50,6 +50,9 @@ test('in a disk name with @ the last @ separates the generation', () => {
   assert.match(exports.nameNow('a@b'), /^a@b@[0-9a-f]{8}$/);
   assert.equal(exports.get(exports.nameNow('a@b'))?.disk, disk);
   assert.equal(exports.get('a'), undefined);
-  assert.match(exports.whyUnknown('a@b@00000000'), /^'a@b@00000000' is gone: disk 'a@b' has/);
+  assert.match(
+    exports.whyUnknown('a@b@00000000'),
+    /^'a@b@00000000' no longer exists: disk 'a@b' has/,
+  );
   assert.match(exports.whyUnknown('a@00000000'), /^there is no disk 'a@00000000'; /);
 });

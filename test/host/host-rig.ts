@@ -2,12 +2,14 @@
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
-import { Host, type HostOptions } from '../../src/host/host.ts';
+import type { HostConfig } from '../../src/host/config/host-config.ts';
+import { Host } from '../../src/host/host.ts';
+import type { HostOptions } from '../../src/host/host-options.ts';
 import { type StandInParts, standInParts } from '../support/fakes/stand-in.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
+import { configOf } from '../support/fixtures/host-config.ts';
 
-/** Settings: @ stands for the folder. */
+/** Settings: @ is replaced by the folder. */
 interface Rig {
   readonly folder: string;
   readonly parts: StandInParts;
@@ -23,8 +25,8 @@ export function rig(t: TestContext, settings: object): Rig {
     'control' in settings || 'no-control' in settings || 'run' in settings
       ? settings
       : { ...settings, control: join(folder, 'control') };
-  const config: HostConfig = resolveHostConfig(
-    settingsOfJson('test', JSON.stringify(withControl).replaceAll('@', folder)),
+  const config: HostConfig = configOf(
+    JSON.parse(JSON.stringify(withControl).replaceAll('@', folder)) as Record<string, unknown>,
   );
   const options: HostOptions = {
     config,

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SwapError } from '../../src/base/errors.ts';
-import type { HostConfig } from '../../src/host/config.ts';
+import type { HostConfig } from '../../src/host/config/host-config.ts';
 import { askDisks } from '../../src/host/control-client.ts';
 import { Host } from '../../src/host/host.ts';
 import type { StandInParts } from '../support/fakes/stand-in.ts';
@@ -21,7 +21,7 @@ test('start serves every disk on every listener, default export first', async (t
   const [server] = parts.servers;
   assert.deepEqual([...(server?.options.exports.keys() ?? [])], ['b', 'a']);
   assert.equal(server?.options.exports.get('b')?.description, 'frontswap 2M lz4');
-  assert.equal(server?.options.maxClients, 1024);
+  assert.equal(server?.options.limits.maxClients, 1024);
   assert.equal(server?.mode, 0o640);
   assert.deepEqual(
     parts.disks.map((disk) => [Number(disk.sizeBytes), disk.stats().limitBytes]),
@@ -257,7 +257,7 @@ test('the process is trimmed once each time all disks become idle', async (t) =>
   assert.ok(disk !== undefined);
   await until('rest', () => parts.trims === 1);
   const settled = disk.settled;
-  await until('three looks', () => disk.settled >= settled + 3);
+  await until('three passes', () => disk.settled >= settled + 3);
   assert.equal(parts.trims, 1);
   const before = disk.stats_;
   disk.stats = () => ({ ...before, reads: before.reads + 1 });
@@ -324,7 +324,7 @@ test('a disk that begins to refuse writes is logged once, with its limit', async
   await until('a log line', () => logged.length > 0);
   a.stats_ = { ...a.stats_, failedWrites: 2 };
   const settled = b.settled;
-  await until('three looks', () => b.settled >= settled + 3);
+  await until('three passes', () => b.settled >= settled + 3);
   b.stats_ = { ...b.stats_, failedWrites: 1 };
   await until('another line', () => logged.length > 1);
   assert.deepEqual(logged, [
@@ -358,7 +358,7 @@ test('a disk near its limit is logged once, with the consequence', async (t) => 
   b.stats_ = { ...b.stats_, limitBytes: 2 ** 20, usedBytes: 940_000 };
   await until('a log line', () => logged.length > 0);
   const settled = b.settled;
-  await until('three looks', () => b.settled >= settled + 3);
+  await until('three passes', () => b.settled >= settled + 3);
   assert.deepEqual(logged, [
     'disk a: 90 % of its limit of 1M is used; at the limit it refuses writes; ' +
       'serve it with a higher limit, or have the guest swap less',

@@ -5,15 +5,16 @@ import { Budget } from '../../src/arena/budget.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { BioStatus } from '../../src/block/bio.ts';
 import { composeParts } from '../../src/host/compose.ts';
-import { type HostConfig, resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
+import type { HostConfig } from '../../src/host/config/host-config.ts';
 import { limitWarnings } from '../../src/host/limits.ts';
+import { configOf } from '../support/fixtures/host-config.ts';
 import { Requests } from '../support/models/disk-model.ts';
 
 const [M, G] = [1024 ** 2, 1024 ** 3];
 const machine = { bytes: 24 * G, isGroupLimit: false };
 const group = { bytes: 160 * M, isGroupLimit: true };
 const of = (document: object, memory = machine): HostConfig =>
-  resolveHostConfig(settingsOfJson('f', JSON.stringify(document)), memory);
+  configOf({ ...document }, { memory });
 const limitsOf = (document: object, memory = machine): number[] => {
   const { disks, totalLimitBytes } = of(document, memory);
   return [totalLimitBytes, ...disks.map(({ limitBytes }) => limitBytes)];
@@ -44,7 +45,7 @@ test('a limit may be a share of the memory', () => {
       () => of({ 'total-limit': wrong }),
       {
         code: 'ERR_ARG_VALUE',
-        message: /^f: total-limit: '.*' is (out of range|not a valid percentage)/,
+        message: /^--total-limit: '.*' is (out of range|not a valid percentage)/,
       },
       wrong,
     );

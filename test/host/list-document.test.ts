@@ -16,6 +16,11 @@ const report = (): DiskReport => ({
   name: 'swap0',
   readOnly: false,
   connections: 1,
+  isFrozen: false,
+  rateBytes: 0,
+  tls: 'off',
+  allowedUids: null,
+  allowedGids: [0, 1000],
   hostPid: 1,
   hostControl: '/c',
   uris: ['nbd://127.0.0.1:10809/swap0'],
@@ -24,7 +29,7 @@ const report = (): DiskReport => ({
 
 interface Schema {
   readonly const?: unknown;
-  readonly type?: string;
+  readonly type?: string | readonly string[];
   readonly minimum?: number;
   readonly required?: readonly string[];
   readonly properties?: Readonly<Record<string, Schema>>;
@@ -34,6 +39,11 @@ interface Schema {
 /** The part of JSON schema that the document uses. */
 function fits(schema: Schema, value: unknown): boolean {
   if ('const' in schema) return value === schema.const;
+  const { type } = schema;
+  if (typeof type === 'object')
+    return type.some((one) =>
+      one === 'null' ? value === null : fits({ ...schema, type: one }, value),
+    );
   if (schema.type === 'integer')
     return Number.isInteger(value) && Number(value) >= (schema.minimum ?? -Infinity);
   if (schema.type === 'array')

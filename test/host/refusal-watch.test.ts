@@ -19,6 +19,6 @@ test('a failure is reported again after a quiet period, and not one check earlie
     const watch = new RefusalWatch();
     assert.ok(watch.check(1));
     for (let i = 0; i < quiet; i++) assert.equal(watch.check(1), false);
-    assert.equal(watch.check(2), isNews, `after ${quiet} quiet looks`);
+    assert.equal(watch.check(2), isNews, `after ${quiet} quiet checks`);
   }
 });

@@ -39,12 +39,34 @@ test('other forms that the URI page allows are parsed', () => {
   assert.deepEqual(parseUri('--uri', 'nbd+unix:///d?x-a=1&socket=a+b'), unix('a+b', 'd'));
 });
 
+test('URIs with TLS keep their parameters', () => {
+  const tls = { type: 'psk', hostname: 'a b', certificates: '/x/y' } as const;
+  for (const target of [
+    { address: { ...unix('/s', 'd').address, tls: { type: 'x509' } }, exportName: 'd' },
+    { address: { ...unix('/s', 'd').address, tls }, exportName: 'd' },
+    { address: { ...tcp('h', 1, 'd').address, tls: { type: 'psk' } }, exportName: 'd' },
+    { address: { ...tcp('h', 1, 'd').address, tls }, exportName: 'd' },
+  ] as const)
+    assert.deepEqual(parseUri('x', formatUri(target.address, 'd')), target);
+  assert.equal(
+    formatUri({ kind: 'unix', path: '/s', tls: { type: 'psk' } }, 'd'),
+    'nbds+unix:///d?socket=/s&tls-type=psk',
+  );
+  assert.equal(
+    formatUri({ kind: 'tcp', host: 'h', port: 1, tls: { type: 'x509' } }, 'd'),
+    'nbds://h:1/d',
+  );
+  const { address } = parseUri('x', 'nbds://h/d?tls-psk-file=/k&tls-verify-peer=true&x-a=1');
+  assert.deepEqual(address, { kind: 'tcp', host: 'h', port: 10809, tls: { type: 'x509' } });
+});
+
 const refused = [
   ['', 'is not a URI'],
   ['swap0', 'is not a URI'],
   ['http://example.com/', 'is not an NBD URI'],
-  ['nbds://example.com/', 'requires TLS'],
-  ['nbds+unix:///?socket=/x', 'requires TLS'],
+  ['nbds+unix:///swap0', 'has no socket'],
+  ['nbds://h/a?tls-type=anon', "tls-type 'anon' is neither x509 nor psk"],
+  ['nbds://h/a?tls-other=1', "unknown parameter 'tls-other'"],
   ['nbd+unix:///swap0', 'has no socket'],
   ['nbd+unix:///swap0?socket=', 'has no socket'],
   ['nbd:///swap0', 'has no host'],

@@ -1,0 +1,66 @@
+/** What the host reports about a disk, wherever the disk is served, and the same as a value for another thread. */
+import { BioOp } from '../block/bio.ts';
+import { Histogram, type HistogramValue } from '../block/filters/histogram.ts';
+import type { StatsDisk } from '../block/filters/stats-disk.ts';
+import type { DiskConfig } from './disk-config.ts';
+import type { DiskReport } from './list-document.ts';
+import type { DiskStats } from './parts.ts';
+import type { ServedDisk } from './served-disk.ts';
+
+interface Figures {
+  readonly config: DiskConfig;
+  readonly stats: DiskStats;
+  readonly readOnly: boolean;
+  /** Number of connections that have the disk open. */
+  readonly connections: number;
+  readonly isFrozen: boolean;
+  /** Requests that the NBD server refused before they reached the disk. */
+  readonly invalidRequests: number;
+}
+
+export interface DiskFigures extends Figures {
+  readonly latencies: Pick<StatsDisk, 'latency'>;
+}
+
+/** Figures without methods. */
+export interface FiguresValue extends Figures {
+  /** By BioOp. */
+  readonly latencies: readonly HistogramValue[];
+}
+
+export function figuresOf(served: ServedDisk, connections: number): DiskFigures {
+  const { config, disk, stats, gate, invalidRequests } = served;
+  return {
+    ...{ config, connections, invalidRequests },
+    stats: disk.stats(),
+    readOnly: disk.readOnly,
+    isFrozen: gate.isFrozen,
+    latencies: stats,
+  };
+}
+
+export const valueOfFigures = ({ latencies, ...figures }: DiskFigures): FiguresValue => ({
+  ...figures,
+  latencies: Object.values(BioOp).map((op) => latencies.latency(op).value),
+});
+
+export const figuresOfValue = ({ latencies, ...figures }: FiguresValue): DiskFigures => ({
+  ...figures,
+  latencies: { latency: (op) => Histogram.of(latencies[op]!) },
+});
+
+/** What a report has besides the figures of the disk. */
+export interface ReportFacts extends Pick<DiskReport, 'tls' | 'uris' | 'hostPid' | 'hostControl'> {}
+
+export function reportOf(figures: DiskFigures, facts: ReportFacts): DiskReport {
+  const { config, stats, readOnly, connections, isFrozen, invalidRequests } = figures;
+  const { name, rateBytes, access } = config;
+  return {
+    ...{ name, readOnly, connections, isFrozen, rateBytes },
+    allowedUids: access?.uids ?? null,
+    allowedGids: access?.gids ?? null,
+    ...facts,
+    ...stats,
+    invalidIo: stats.invalidIo + invalidRequests,
+  };
+}

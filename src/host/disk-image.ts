@@ -1,0 +1,163 @@
+/**
+ * The image of a disk: an open and locked file whose pages are the memories of the disk's shards.
+ *
+ *   create ─▶ NAME.img.new, complete ─publish()─▶ NAME.img ─▶ map ─▶ … killed … ─▶ open ─▶ map ─▶ adopted by the store
+ *
+ * Invariants
+ * - A file named NAME.img has a complete header.
+ * - The file is locked (flock) until it is disposed of, or the process ends.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { assert } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { createMemory } from '../codec/linear-memory.ts';
+import { holderOf, systemFileLock, systemFileUnlock } from '../os/linux/file-lock.ts';
+import { mapImage } from '../os/linux/image-mapping.ts';
+import { systemError } from '../os/system-error.ts';
+import type { ShardImages } from '../store/image.ts';
+import {
+  decodeHeader,
+  encodeHeader,
+  fileBytes,
+  HEADER_BYTES,
+  type ImageHeader,
+  SHARDS_AT,
+  shardBytes,
+} from './image-header.ts';
+
+const { O_RDWR, O_RDONLY, O_CREAT, O_NOFOLLOW } = constants;
+
+const imageError = (path: string, why: string): SwapError =>
+  new SwapError('ERR_IO_IMAGE', `${path}: ${why}`, { path, reason: why });
+
+function openLocked(path: string, flags: number): number {
+  const attempt = (): number => {
+    try {
+      return openSync(path, flags | O_NOFOLLOW, 0o600);
+    } catch (cause) {
+      throw systemError(`open the image ${path}`, cause, 'see --persist');
+    }
+  };
+  const fd = attempt();
+  if (systemFileLock(process.platform)(fd)) return fd;
+  const holder = holderOf(fstatSync(fd)) || 'another process';
+  closeSync(fd);
+  throw new SwapError('ERR_IO_IN_USE', `the image ${path} is in use by ${holder}`, { path });
+}
+
+export class DiskImage implements ShardImages, Disposable {
+  #path: string;
+  #fd: number;
+  #header: ImageHeader;
+  readonly #isShared: boolean;
+
+  private constructor(path: string, fd: number, header: ImageHeader, isShared: boolean) {
+    this.#path = path;
+    this.#fd = fd;
+    this.#header = header;
+    this.#isShared = isShared;
+  }
+
+  /** A new image, at a path that publish() changes. @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM */
+  static create(path: string, header: ImageHeader): DiskImage {
+    const fd = openLocked(path, O_RDWR | O_CREAT);
+    try {
+      ftruncateSync(fd);
+      ftruncateSync(fd, fileBytes(header.sizeBytes));
+      writeSync(fd, encodeHeader(header), 0, HEADER_BYTES, 0);
+    } catch (cause) {
+      closeSync(fd);
+      throw systemError(`write the image ${path}`, cause, 'see --persist');
+    }
+    return new DiskImage(path, fd, header, true);
+  }
+
+  /**
+   * Opens an image that another process left.
+   * @param isReadOnly its memories are private copies: whatever adopts them, the file does not change
+   * @throws SwapError ERR_IO_IMAGE: it is not usable; ERR_IO_IN_USE, ERR_IO_SYSTEM
+   */
+  static open(path: string, isReadOnly: boolean = false): DiskImage {
+    const fd = openLocked(path, isReadOnly ? O_RDONLY : O_RDWR);
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw imageError(path, 'it is not a file');
+      const page = Buffer.alloc(HEADER_BYTES);
+      const length = readSync(fd, page, 0, HEADER_BYTES, 0);
+      const header = decodeHeader(page.subarray(0, length), stat.size);
+      if ('why' in header) throw imageError(path, header.why);
+      return new DiskImage(path, fd, header, !isReadOnly);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  get header(): ImageHeader {
+    return this.#header;
+  }
+
+  /** Bytes of the file that are in use. */
+  get residentBytes(): number {
+    return fstatSync(this.#fd).blocks * 512;
+  }
+
+  has(number: number): boolean {
+    const word = Buffer.alloc(4);
+    readSync(this.#fd, word, 0, 4, this.#positionOf(number));
+    return word.readUInt32LE(0) !== 0;
+  }
+
+  open(number: number, bytes: number): ReturnType<ShardImages['open']> {
+    assert(
+      this.#positionOf(number) + bytes <= fileBytes(this.#header.sizeBytes),
+      'the shard is inside the file',
+    );
+    const memory = createMemory(bytes);
+    const file = { fd: this.#fd, position: this.#positionOf(number), shared: this.#isShared };
+    return { memory, release: mapImage(memory, file) };
+  }
+
+  /** Gives a new image its name, in place of another one. */
+  publish(path: string): void {
+    renameSync(this.#path, path);
+    this.#path = path;
+  }
+
+  /** Changes the header. */
+  update(change: Partial<Omit<ImageHeader, 'sizeBytes'>>): void {
+    this.#header = { ...this.#header, ...change };
+    writeSync(this.#fd, encodeHeader(this.#header), 0, HEADER_BYTES, 0);
+  }
+
+  /** Removes the file. Its memories stay usable. */
+  remove(): void {
+    rmSync(this.#path, { force: true });
+  }
+
+  /** Closes and unlocks the file. The memories that are mapped stay usable, and are no longer protected. */
+  [Symbol.dispose](): void {
+    if (this.#fd < 0) return;
+    systemFileUnlock(process.platform)(this.#fd);
+    closeSync(this.#fd);
+    this.#fd = -1;
+  }
+
+  #positionOf(number: number): number {
+    return SHARDS_AT + number * shardBytes(this.#header.sizeBytes);
+  }
+}

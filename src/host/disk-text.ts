@@ -1,0 +1,15 @@
+/** Writes the settings of a disk as text that splitDisk() reads: `swap0=1073741824,limit=536870912`. */
+import type { DiskConfig } from './disk-config.ts';
+
+const ids = (list: readonly number[]): string => (list.length === 0 ? 'none' : list.join(':'));
+
+export function textOfDisk(disk: DiskConfig): string {
+  const { name, sizeBytes, limitBytes, isShared, keepSeconds, rateBytes, access } = disk;
+  const parts = [`${name}=${sizeBytes}`, `limit=${limitBytes}`];
+  if (isShared) parts.push('shared=on');
+  if (keepSeconds !== null) parts.push(`keep=${keepSeconds}`);
+  if (rateBytes !== 0) parts.push(`rate=${rateBytes}`);
+  if (access !== undefined)
+    parts.push(`allow-uid=${ids(access.uids)}`, `allow-gid=${ids(access.gids)}`);
+  return parts.join(',');
+}

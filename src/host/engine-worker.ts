@@ -1,0 +1,112 @@
+/**
+ * A worker thread that owns disks, as the thread that listens sees it: questions with answers, and messages.
+ *
+ * A worker that ends before close() was asked for has lost its pages: each open and later question fails with ERR_IO_ENDED,
+ * and onEnded is called once.
+ *
+ * This file and worker.ts are one folder deep, as the chunks of the bundle are: their URLs are the same from there.
+ */
+import { Worker } from 'node:worker_threads';
+import { SwapError } from '../base/errors.ts';
+import type {
+  FromWorker,
+  Operation,
+  Operations,
+  ToWorker,
+  WorkerSettings,
+} from './workers/messages.ts';
+
+interface Question {
+  resolve(answer: unknown): void;
+  reject(error: SwapError): void;
+}
+
+export interface EngineWorkerOptions {
+  /** From 1 on, for messages. */
+  readonly number: number;
+  readonly settings: WorkerSettings;
+  readonly onMessage: (message: FromWorker) => void;
+  /** The worker has ended without being asked to. @param why for people */
+  readonly onEnded: (why: string) => void;
+}
+
+export class EngineWorker {
+  readonly number: number;
+  readonly #worker: Worker;
+  readonly #questions = new Map<number, Question>();
+  #lastId = 0;
+  #why: string | null = null;
+  #isClosing = false;
+
+  constructor({ number, settings, onMessage, onEnded }: EngineWorkerOptions) {
+    this.number = number;
+    this.#worker = new Worker(new URL('../host/worker.js', import.meta.url), {
+      workerData: settings,
+      name: `frontswap engine ${number}`,
+    });
+    this.#worker.on('message', (message: FromWorker) => {
+      if (message.kind === 'answer') this.#take(message.id)?.resolve(message.answer);
+      else if (message.kind === 'refusal') {
+        const { code, message: text, facts } = message.error;
+        this.#take(message.id)?.reject(new SwapError(code, text, facts));
+      } else onMessage(message);
+    });
+    const ended = (why: string): void => {
+      if (this.#why !== null) return;
+      this.#why = why;
+      for (const { reject } of this.#questions.values()) reject(this.#endedError(why));
+      this.#questions.clear();
+      if (!this.#isClosing) onEnded(why);
+    };
+    this.#worker.on('error', (error) => ended(error.stack ?? error.message));
+    this.#worker.on('exit', (code) => ended(`exit ${code}`));
+  }
+
+  get hasEnded(): boolean {
+    return this.#why !== null;
+  }
+
+  ask<Op extends Operation>(
+    operation: Op,
+    ...args: Parameters<Operations[Op]>
+  ): Promise<ReturnType<Operations[Op]>> {
+    return new Promise((resolve, reject) => {
+      if (this.#why !== null) {
+        reject(this.#endedError(this.#why));
+        return;
+      }
+      const id = ++this.#lastId;
+      this.#questions.set(id, {
+        resolve: (answer) => resolve(answer as ReturnType<Operations[Op]>),
+        reject,
+      });
+      this.post({ kind: 'ask', id, operation, args });
+    });
+  }
+
+  post(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  /** Ends the connections, frees the disks, and ends the thread. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#why === null) await this.ask('close').catch(() => undefined);
+    await this.#worker.terminate();
+  }
+
+  #take(id: number): Question | undefined {
+    const question = this.#questions.get(id);
+    this.#questions.delete(id);
+    return question;
+  }
+
+  #endedError(why: string): SwapError {
+    const [reason = ''] = why.split('\n');
+    return new SwapError(
+      'ERR_IO_ENDED',
+      `engine worker ${this.number} has ended, and its disks are lost: ${reason}`,
+      { reason },
+    );
+  }
+}

@@ -1,0 +1,33 @@
+/** What a host is given. */
+import type { HostConfig } from './config/host-config.ts';
+import type { HostParts, Log } from './parts.ts';
+import type { PassedSocket } from './service-variables.ts';
+
+export interface HostOptions {
+  readonly config: HostConfig;
+  readonly parts: HostParts;
+  /** Listening sockets of the service manager. Their files are not removed. */
+  readonly passedSockets?: readonly PassedSocket[];
+  /** Folder of private sockets and of the default control socket; created when needed. */
+  readonly runtimeFolder: string;
+  /** User id that must own that folder. */
+  readonly uid: number;
+  readonly version: string;
+  readonly log: Log;
+  /** Receives a line for each connection; null: no trace. */
+  readonly trace: Log | null;
+  /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: it is refused */
+  readonly checkStop: (force: boolean) => void;
+  /** Called when such a stop is allowed. */
+  readonly onStopRequest: () => void;
+  /** Reads the configuration again for a reload. @throws SwapError; absent: there are no files */
+  readonly readConfig?: (() => HostConfig) | null;
+  /** Called at the begin and at the end of a reload. */
+  readonly onReloading?: (isReloading: boolean) => void;
+  /** Called after a reload that changed something, with what the files say as far as it is done. */
+  readonly onReloaded?: (config: HostConfig) => void;
+  /** Called when an engine worker has ended, and its pages are lost. logError has received the reason. */
+  readonly onLost?: () => void;
+  /** For lines that are printed with --quiet, too. */
+  readonly logError?: Log;
+}

@@ -1,0 +1,254 @@
+/**
+ * The folder of --persist: the images of a host's disks. One host uses a folder at a time; a lock ends with its process.
+ *
+ *   lock                locked while a host runs
+ *   NAME.img            the image of disk NAME
+ *   NAME.img.new        being created, or what a dead host left: removed at the next start
+ *   NAME.img.refused-N  refused: torn, foreign, or of another layout; never removed
+ *
+ * The folder must be on tmpfs, private to the user, with space for the limit of all disks: a page for which there is no
+ * space would end the process.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { SwapError } from '../base/errors.ts';
+import { formatSize } from '../base/size.ts';
+import { systemFileLock } from '../os/linux/file-lock.ts';
+import { whyNoImages } from '../os/linux/image-mapping.ts';
+import { systemError } from '../os/system-error.ts';
+import { type LimitDefaults, resolveDisk } from './config/disk-schema.ts';
+import type { HostConfig } from './config/host-config.ts';
+import { type DiskConfig, splitDisk } from './disk-config.ts';
+import { DiskImage } from './disk-image.ts';
+import { textOfDisk } from './disk-text.ts';
+import { fitsHeader } from './image-header.ts';
+import type { Log, SwapDisk } from './parts.ts';
+import { makePrivateFolder } from './runtime-folder.ts';
+
+/** statfs(2). */
+const TMPFS_MAGIC = 0x0102_1994;
+const IMAGE = '.img';
+const NEW = '.img.new';
+
+/** A disk and its image. */
+export interface PersistentDisk {
+  readonly config: DiskConfig;
+  readonly disk: SwapDisk;
+  readonly image: DiskImage;
+}
+
+export type MakeDisk = (config: DiskConfig, image: DiskImage) => SwapDisk;
+
+export class ImageFolder implements Disposable {
+  readonly #path: string;
+  readonly #log: Log;
+  readonly #lockFd: number;
+
+  /**
+   * Locks the folder, and removes what a dead host left behind. Creates it if necessary.
+   * @param totalBytes limit of all disks together
+   * @throws SwapError ERR_IO_UNSUPPORTED, ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE, ERR_IO_NO_ROOM, ERR_IO_SYSTEM
+   */
+  constructor(path: string, uid: number, totalBytes: number, log: Log) {
+    this.#path = path;
+    this.#log = log;
+    const why = whyNoImages();
+    if (why !== '')
+      throw new SwapError('ERR_IO_UNSUPPORTED', `--persist is not supported here: ${why}`, {
+        reason: why,
+      });
+    makePrivateFolder(path, uid, 'choose another folder with --persist');
+    this.#checkSpace(totalBytes);
+    this.#lockFd = this.#lock();
+    for (const name of readdirSync(path))
+      if (name.endsWith(NEW)) {
+        rmSync(join(path, name), { force: true });
+        log(`removed ${join(path, name)}, which a dead host left unfinished`);
+      }
+  }
+
+  /** The folder of a host's configuration, locked; null: the pages end with the host. */
+  static of(config: HostConfig, uid: number, log: Log): ImageFolder | null {
+    const { persist, totalLimitBytes } = config;
+    return persist === null ? null : new ImageFolder(persist, uid, totalLimitBytes, log);
+  }
+
+  /** The disks that have images and are not `served`. Images that are not usable are renamed aside. */
+  saved(served: readonly string[], defaults: LimitDefaults): DiskConfig[] {
+    const found: DiskConfig[] = [];
+    for (const file of readdirSync(this.#path).sort()) {
+      if (!file.endsWith(IMAGE)) continue;
+      const name = file.slice(0, -IMAGE.length);
+      const image = served.includes(name) ? null : this.#openOrRefuse(name);
+      if (image === null) continue;
+      image[Symbol.dispose]();
+      try {
+        const text = splitDisk('its settings', image.header.settings);
+        found.push(resolveDisk('its settings', { ...text, name }, defaults));
+      } catch (error) {
+        this.#refuse(name, (error as Error).message);
+      }
+    }
+    return found;
+  }
+
+  /**
+   * Creates a disk over its image: the pages of a usable one are adopted. An image with pages keeps its size.
+   * @throws SwapError ERR_ARG_CONFLICT: the disk has a backing; those of `make`
+   */
+  open(requested: DiskConfig, make: MakeDisk): PersistentDisk {
+    const { name } = requested;
+    if (requested.backing !== undefined)
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `disk '${name}': a disk with a backing cannot persist: its tables are not in the image`,
+        { key: 'backing' },
+      );
+    const started = performance.now();
+    const image = this.#openOrRefuse(name);
+    if (image === null) return this.#create(requested, make);
+    const config = { ...requested, sizeBytes: image.header.sizeBytes };
+    try {
+      const disk = make(config, image);
+      const pages = disk.stats().storedPages;
+      if (config.sizeBytes !== requested.sizeBytes && pages === 0) {
+        disk[Symbol.dispose]();
+        return this.#create(requested, make, image);
+      }
+      if (config.sizeBytes !== requested.sizeBytes)
+        this.#log(
+          `disk ${name}: its image has pages, so it keeps the size ${formatSize(config.sizeBytes)}; see frontswap set`,
+        );
+      this.#logAdopted(disk, name, performance.now() - started);
+      image.update({ settings: textOfDisk(config) });
+      return { config, disk, image };
+    } catch (error) {
+      image[Symbol.dispose]();
+      if (!(error instanceof SwapError) || error.code !== 'ERR_IO_IMAGE') throw error;
+      this.#refuse(name, error.message);
+      return this.#create(requested, make);
+    }
+  }
+
+  /** Creates an image for the pages of a disk that gets another size; replace() gives it its name. */
+  prepare(config: DiskConfig, generation: string): DiskImage {
+    const { name, sizeBytes } = config;
+    const settings = textOfDisk(config);
+    if (!fitsHeader(settings))
+      throw new SwapError('ERR_ARG_VALUE', `disk '${name}': its settings are too long to persist`, {
+        key: 'disk',
+        value: name,
+      });
+    return DiskImage.create(join(this.#path, `${name}${NEW}`), { sizeBytes, generation, settings });
+  }
+
+  /** Gives an image of prepare() its name: from now on it is the disk's. */
+  replace(name: string, image: DiskImage): void {
+    image.publish(this.#pathOf(name));
+  }
+
+  /** Unlocks the folder. */
+  [Symbol.dispose](): void {
+    closeSync(this.#lockFd);
+  }
+
+  #pathOf(name: string): string {
+    return join(this.#path, `${name}${IMAGE}`);
+  }
+
+  #create(config: DiskConfig, make: MakeDisk, former?: DiskImage): PersistentDisk {
+    const generation = former?.header.generation ?? randomBytes(4).toString('hex');
+    const image = this.prepare(config, generation);
+    try {
+      const disk = make(config, image);
+      this.replace(config.name, image);
+      former?.[Symbol.dispose]();
+      return { config, disk, image };
+    } catch (error) {
+      image.remove();
+      image[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Null: there is no image, or an unusable one, which is renamed aside. */
+  #openOrRefuse(name: string): DiskImage | null {
+    const path = this.#pathOf(name);
+    if (!existsSync(path)) return null;
+    try {
+      return DiskImage.open(path);
+    } catch (error) {
+      if (!(error instanceof SwapError) || error.code !== 'ERR_IO_IMAGE') throw error;
+      this.#refuse(name, error.message);
+      return null;
+    }
+  }
+
+  #refuse(name: string, why: string): void {
+    const path = this.#pathOf(name);
+    let number = 1;
+    while (existsSync(`${path}.refused-${number}`)) number++;
+    renameSync(path, `${path}.refused-${number}`);
+    this.#log(
+      `warning: disk ${name}: ${why}; the image is kept as ${path}.refused-${number}, and clients of the disk are refused`,
+    );
+  }
+
+  #logAdopted(disk: SwapDisk, name: string, ms: number): void {
+    const { adopted } = disk;
+    if (adopted === undefined) return;
+    this.#log(`disk ${name}: ${adopted.pages} pages adopted in ${Math.round(ms)} ms`);
+    if (adopted.damaged === 0) return;
+    this.#log(
+      `warning: disk ${name}: ${adopted.damaged} pages do not match their checksum; reading them is an I/O error; ` +
+        `slots ${adopted.damagedSlots.join(', ')}${adopted.damaged > adopted.damagedSlots.length ? ' ...' : ''}`,
+    );
+  }
+
+  #checkSpace(totalBytes: number): void {
+    const { type, bavail, bsize } = statfsSync(this.#path);
+    if (type !== TMPFS_MAGIC)
+      throw new SwapError(
+        'ERR_IO_UNSUPPORTED',
+        `--persist: ${this.#path} is not on tmpfs: choose a folder in /dev/shm or /run`,
+        { reason: 'not tmpfs' },
+      );
+    let free = bavail * bsize;
+    for (const file of readdirSync(this.#path))
+      free += statSync(join(this.#path, file)).blocks * 512;
+    if (totalBytes !== 0 && totalBytes <= free) return;
+    throw new SwapError(
+      'ERR_IO_NO_ROOM',
+      totalBytes === 0
+        ? '--persist requires a total limit: --total-limit'
+        : `--persist: ${this.#path} has space for ${formatSize(free)}, less than the total limit of ${formatSize(totalBytes)}: lower --total-limit, or enlarge the tmpfs`,
+      { freeBytes: free, totalBytes },
+    );
+  }
+
+  #lock(): number {
+    const path = join(this.#path, 'lock');
+    try {
+      const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+      const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+      if (systemFileLock(process.platform)(fd)) return fd;
+      closeSync(fd);
+    } catch (cause) {
+      throw systemError(`open ${path}`, cause, 'choose another folder with --persist');
+    }
+    throw new SwapError('ERR_IO_IN_USE', `--persist: another host uses ${this.#path}`, {
+      path: this.#path,
+    });
+  }
+}

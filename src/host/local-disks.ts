@@ -1,0 +1,141 @@
+/** The disks of one thread: their table, their background work, and their figures. */
+import type { Counters } from '../base/counters.ts';
+import type { HostCounter } from './counters.ts';
+import type { DiskConfig } from './disk-config.ts';
+import { type DiskFigures, figuresOf } from './disk-figures.ts';
+import { DiskMaintenance } from './disk-maintenance.ts';
+import { type DiskChange, DiskTable } from './disk-table.ts';
+import type { HostEvents } from './events.ts';
+import type { HostDisks } from './host-disks.ts';
+import type { ImageFolder } from './image-folder.ts';
+import type { HostParts, Log, NbdFrontEnd, NbdFrontEndStats, TotalBudget } from './parts.ts';
+
+export interface LocalDisksOptions {
+  readonly parts: HostParts;
+  readonly codec: string;
+  readonly total: TotalBudget;
+  readonly hasUnix: boolean;
+  /** Where the pages of the disks outlive the host; null: they do not. */
+  readonly images: ImageFolder | null;
+  readonly events: Pick<HostEvents, 'emit'>;
+  /** For lines that are events, too. */
+  readonly print: Log;
+  readonly log: Log;
+  readonly counters: Counters<HostCounter>;
+  /** Another thread logs that the total limit is nearly used up. Default false. */
+  readonly isTotalWatched?: boolean;
+  /** The configuration or the generation of a disk may have changed. Default: ignored. */
+  readonly onChanged?: (name: string) => void;
+}
+
+export class LocalDisks implements HostDisks {
+  readonly visits = null;
+  readonly total: TotalBudget;
+  readonly #options: LocalDisksOptions;
+  readonly #table: DiskTable;
+  #nbd: NbdFrontEnd | null = null;
+  #isStopping = false;
+
+  constructor(options: LocalDisksOptions) {
+    const { parts, codec, total, hasUnix, images, events, print } = options;
+    this.#options = options;
+    this.total = total;
+    this.#table = new DiskTable({
+      ...{ parts, codec, total, hasUnix, images, events },
+      log: print,
+      nbd: () => this.#nbd,
+      isStopping: () => this.#isStopping,
+    });
+  }
+
+  get exports(): DiskTable['exports'] {
+    return this.#table.exports;
+  }
+
+  get configs(): readonly DiskConfig[] {
+    return this.#table.disks.map(({ config }) => config);
+  }
+
+  figures(): readonly DiskFigures[] {
+    return this.#table.disks.map((served) =>
+      figuresOf(served, this.#connections(served.config.name)),
+    );
+  }
+
+  figuresOf(name: string): DiskFigures {
+    return figuresOf(this.#table.find(name), this.#connections(name));
+  }
+
+  refresh(): null {
+    return null;
+  }
+
+  nbdStats(own: NbdFrontEndStats): NbdFrontEndStats {
+    return own;
+  }
+
+  attach(nbd: NbdFrontEnd): void {
+    this.#nbd = nbd;
+  }
+
+  add(config: DiskConfig, isLive: boolean): void {
+    if (isLive) this.#table.addLive(config);
+    else this.#table.add(config);
+    this.#options.onChanged?.(config.name);
+  }
+
+  remove(name: string, force: boolean): Promise<number> {
+    return this.#change(name, this.#table.remove(name, force));
+  }
+
+  set(name: string, change: DiskChange, force: boolean): Promise<void> {
+    return this.#change(name, this.#table.set(name, change, force));
+  }
+
+  freeze(name: string): Promise<void> {
+    return this.#table.freeze(name);
+  }
+
+  thaw(name: string): Promise<void> {
+    return this.#table.thaw(name);
+  }
+
+  flush(name: string): Promise<number> {
+    return this.#table.flush(name);
+  }
+
+  reset(name: string, force: boolean): Promise<number> {
+    return this.#change(name, this.#table.reset(name, force));
+  }
+
+  startMaintenance(): () => void {
+    const { parts, total, counters, log, isTotalWatched = false } = this.#options;
+    return new DiskMaintenance({
+      disks: this.#table.disks,
+      ...{ total, isTotalWatched, counters, log },
+      trim: () => parts.trim(),
+      connections: (name) => this.#connections(name),
+      reset: (name) => this.reset(name, false),
+    }).start();
+  }
+
+  beginStop(): void {
+    this.#isStopping = true;
+  }
+
+  dispose(): Promise<void> {
+    return this.#table.dispose();
+  }
+
+  #connections(name: string): number {
+    return this.#nbd?.connections(name) ?? 0;
+  }
+
+  async #change<T>(name: string, running: Promise<T>): Promise<T> {
+    try {
+      return await running;
+    } finally {
+      this.#options.onChanged?.(name);
+    }
+  }
+}

@@ -1,0 +1,456 @@
+/**
+ * The metrics of a host, as one table of families, and their text (exposition.ts).
+ *
+ * Labels have few values: `disk` is a name of the configuration, the others are words of this file. Nothing that a
+ * client sent, and no content of a page, can get into the text.
+ *
+ * A family of a disk has a sample for each disk, a family of the host one sample, or one for each value of its label.
+ * The sum over a label is a total: the classes of stored bytes add up to all stored bytes.
+ *
+ * Cost of 256 disks with latencies of all five operations, 34,000 lines or 2.8 MB: a scrape takes 18 ms of processor
+ * time (median of 35; the first one 52 ms). The longest turn of the event loop meanwhile takes 2.9 ms (median; 90 %
+ * below 6 ms, 14 ms at most; 9 ms in the first scrape, before V8 has compiled the code): metricsParts() divides the
+ * text, and the server renders, encodes and sends it in slices of 1 ms (2 ms when this was measured). Processor time of all threads, with Node 20
+ * on a virtual machine with two processors.
+ *
+ * Sources: Prometheus docs "Metric and label naming" and "Writing client libraries" (the names process_*).
+ */
+
+import { BioOp } from '../block/bio.ts';
+import type { StatsDisk } from '../block/filters/stats-disk.ts';
+import { tlsRefusals } from '../nbd/server/tls-upgrade.ts';
+import {
+  endLine,
+  type FamilyHead,
+  formatNumber,
+  label,
+  type MetricsFormat,
+  Samples,
+} from './exposition.ts';
+import { type HealthFacts, violatedCounters } from './health.ts';
+import type { DiskReport } from './list-document.ts';
+import type { NbdFrontEndStats } from './parts.ts';
+import { delayQuantiles, type EventLoopFigures, type ProcessFigures } from './process-figures.ts';
+
+/** What a host knows at the moment of a request. */
+export interface MetricsFacts extends HealthFacts {
+  /** The host listens, and is not stopping. */
+  readonly isReady: boolean;
+  /** The budget of all disks together; limitBytes 0: no limit. */
+  readonly total: { readonly usedBytes: number; readonly limitBytes: number };
+  /** The statistics filter of each disk, by name. A disk without one has no latencies. */
+  readonly latencies: ReadonlyMap<string, Pick<StatsDisk, 'latency'>>;
+  readonly process: ProcessFigures;
+  /** Null: not measured. */
+  readonly eventLoop: EventLoopFigures | null;
+}
+
+interface HostFamily extends FamilyHead {
+  readonly of: 'host';
+  readonly labels: readonly string[];
+  readonly write: (out: Samples, facts: MetricsFacts) => void;
+}
+interface DiskFamily extends FamilyHead {
+  readonly of: 'disk';
+  /** Without `disk`, which every sample has. */
+  readonly labels: readonly string[];
+  /** @param disk the label `disk` */
+  readonly write: (out: Samples, disk: string, report: DiskReport, facts: MetricsFacts) => void;
+}
+type Family = HostFamily | DiskFamily;
+type Rest = Pick<FamilyHead, 'type' | 'unit' | 'help'>;
+
+const gauge = (unit: FamilyHead['unit'], help: string): Rest => ({ type: 'gauge', unit, help });
+const counter = (unit: FamilyHead['unit'], help: string): Rest => ({ type: 'counter', unit, help });
+
+/** A family of the host with one sample; none while the value is null. */
+const host = (name: string, rest: Rest, of: (facts: MetricsFacts) => number | null): Family => ({
+  name: `frontswap_${name}`,
+  ...rest,
+  of: 'host',
+  labels: [],
+  write: (out, facts) => {
+    const value = of(facts);
+    if (value !== null) out.add('', value);
+  },
+});
+
+/** A family of the NBD server; without samples before it is created. */
+const nbd = (name: string, rest: Rest, of: (stats: NbdFrontEndStats) => number): Family =>
+  host(`nbd_${name}`, rest, (facts) => (facts.nbd === null ? null : of(facts.nbd)));
+
+/** A family named like those of the official client libraries. */
+const ofProcess = (
+  name: string,
+  rest: Rest,
+  of: (figures: ProcessFigures) => number | null,
+): Family => ({
+  ...host(name, rest, (facts) => of(facts.process)),
+  name: `process_${name}`,
+});
+
+const disk = (name: string, rest: Rest, of: (report: DiskReport) => number): Family => ({
+  name: `frontswap_${name}`,
+  ...rest,
+  of: 'disk',
+  labels: [],
+  write: (out, labels, report) => out.add(labels, of(report)),
+});
+
+/** A family of a disk with one more label, and a value of the disk for each value of the label. */
+function diskBy(
+  name: string,
+  rest: Rest,
+  by: string,
+  values: Readonly<Record<string, (report: DiskReport) => number>>,
+): Family {
+  const samples = Object.entries(values).map(([value, of]) => ({ labels: label(by, value), of }));
+  return {
+    ...disk(name, rest, () => 0),
+    of: 'disk',
+    labels: [by],
+    write: (out, labels, report) => {
+      for (const one of samples) out.add(`${labels},${one.labels}`, one.of(report));
+    },
+  };
+}
+
+const PAGE_BYTES = 4096;
+const NS_PER_SECOND = 1e9;
+
+/** Upper bounds of latencies, ns: 10.24 us to 1.34 s, each one the smallest value of a bucket of Histogram. */
+const boundsNs: readonly number[] = Array.from({ length: 18 }, (_, i) => 10_240 * 2 ** i);
+/** The label `le` of each bucket. In OpenMetrics no bound may look like a whole number; none of these does. */
+const boundLabels = [
+  ...boundsNs.map((ns) => label('le', formatNumber(ns / NS_PER_SECOND))),
+  label('le', '+Inf'),
+];
+const counts = new Float64Array(boundsNs.length);
+
+const opLabels: readonly (readonly [BioOp, string])[] = [
+  [BioOp.read, label('op', 'read')],
+  [BioOp.write, label('op', 'write')],
+  [BioOp.discard, label('op', 'discard')],
+  [BioOp.writeZeroes, label('op', 'write_zeroes')],
+  [BioOp.flush, label('op', 'flush')],
+];
+
+function writeLatencies(
+  out: Samples,
+  labels: string,
+  { name }: DiskReport,
+  { latencies }: MetricsFacts,
+): void {
+  const filter = latencies.get(name);
+  if (filter === undefined) return;
+  for (const [op, opLabel] of opLabels) {
+    const histogram = filter.latency(op);
+    if (histogram.count === 0) continue;
+    histogram.countsBelow(boundsNs, counts);
+    const sum = histogram.sum / NS_PER_SECOND;
+    const { count } = histogram;
+    out.addHistogram(`${labels},${opLabel}`, boundLabels, counts, { sum, count });
+  }
+}
+
+function writeEventLoop(out: Samples, { eventLoop }: MetricsFacts): void {
+  if (eventLoop === null) return;
+  for (const [i, q] of delayQuantiles.entries())
+    out.add(label('quantile', q === 1 ? '1.0' : String(q)), eventLoop.quantiles[i] ?? NaN);
+  out.addPart('_sum', '', eventLoop.sumSeconds);
+  out.addPart('_count', '', eventLoop.count);
+}
+
+const storedClasses: Readonly<Record<string, (report: DiskReport) => number>> = {
+  zero: (d) => d.zeroPages * PAGE_BYTES,
+  same_filled: (d) => (d.sameFilledPages - d.zeroPages) * PAGE_BYTES,
+  good: (d) => d.goodPages * PAGE_BYTES,
+  fair: (d) =>
+    (d.storedPages - d.sameFilledPages - d.goodPages - d.incompressiblePages) * PAGE_BYTES,
+  incompressible: (d) => d.incompressiblePages * PAGE_BYTES,
+};
+
+const hostFamilies: readonly Family[] = [
+  {
+    ...host(
+      'build_info',
+      gauge('', 'Always 1. The labels are the version and that of Node.'),
+      () => 1,
+    ),
+    of: 'host',
+    labels: ['version', 'node_version'],
+    write: (out, { version }) =>
+      out.add(`${label('version', version)},${label('node_version', process.version)}`, 1),
+  },
+  host(
+    'violated_counters',
+    gauge('', 'Counters that must stay 0 and are not; /healthz names them.'),
+    (facts) => violatedCounters(facts).length,
+  ),
+  host(
+    'host_memory_used_bytes',
+    gauge('bytes', 'Memory of all disks together, metadata included.'),
+    ({ total }) => total.usedBytes,
+  ),
+  host(
+    'host_memory_limit_bytes',
+    gauge('bytes', 'Limit of the memory of all disks together; 0: none.'),
+    ({ total }) => total.limitBytes,
+  ),
+  {
+    ...host(
+      'http_requests',
+      counter('', 'Requests to the control socket, for metrics and to the dashboard.'),
+      () => 0,
+    ),
+    of: 'host',
+    labels: ['server', 'result'],
+    write: (out, { counters }) => {
+      for (const server of ['control', 'metrics', 'dashboard'] as const) {
+        const labels = label('server', server);
+        out.add(`${labels},${label('result', 'accepted')}`, counters.get(`${server}Requests`));
+        out.add(`${labels},${label('result', 'refused')}`, counters.get(`${server}Refusals`));
+      }
+    },
+  },
+  host('compaction_passes', counter('', 'Compactions of an idle disk.'), ({ counters }) =>
+    counters.get('compactionPasses'),
+  ),
+  host(
+    'stopped_disks',
+    counter('', 'Disks that a broken invariant has stopped; must stay 0.'),
+    ({ counters }) => counters.get('stoppedDisks'),
+  ),
+  nbd('connections', gauge('', 'Clients connected to the NBD server.'), (s) => s.connectionCount),
+  nbd('accepted_connections', counter('', 'Clients accepted.'), (s) => s.accepted),
+  nbd(
+    'refused_connections',
+    counter('', 'Clients refused at the limit of connections.'),
+    (s) => s.refused,
+  ),
+  nbd(
+    'dropped_connections',
+    counter('', 'Clients disconnected by the host or after an error.'),
+    (s) => s.dropped,
+  ),
+  host('tls_handshakes', counter('', 'TLS handshakes completed.'), ({ nbd: stats }) =>
+    stats?.tls == null ? null : stats.tls.completed,
+  ),
+  {
+    ...host(
+      'tls_refused_handshakes',
+      counter(
+        '',
+        'TLS handshakes that failed. Reasons: no_certificate, bad_certificate, wrong_key, not_tls, disconnected, ' +
+          'timeout, limit (too many at a time), other.',
+      ),
+      () => 0,
+    ),
+    of: 'host',
+    labels: ['reason'],
+    write: (out, { nbd: stats }) => {
+      if (stats?.tls == null) return;
+      for (const reason of tlsRefusals) out.add(label('reason', reason), stats.tls.refused[reason]);
+    },
+  },
+  nbd('received_bytes', counter('bytes', 'Bytes received from clients.'), (s) => s.bytesIn),
+  nbd('sent_bytes', counter('bytes', 'Bytes sent to clients.'), (s) => s.bytesOut),
+];
+
+const diskFamilies: readonly Family[] = [
+  {
+    ...disk('disk_info', gauge('', 'Always 1. The labels are properties of the disk.'), () => 1),
+    of: 'disk',
+    labels: ['algorithm', 'read_only'],
+    write: (out, labels, { algorithm, readOnly }) =>
+      out.add(
+        `${labels},${label('algorithm', algorithm)},${label('read_only', String(readOnly))}`,
+        1,
+      ),
+  },
+  disk(
+    'disk_size_bytes',
+    gauge('bytes', 'Size of the disk as clients see it.'),
+    (d) => d.diskSizeBytes,
+  ),
+  disk('connections', gauge('', 'Clients that have the disk open.'), (d) => d.connections),
+  disk(
+    'frozen',
+    gauge('', 'Whether the disk is frozen, so that its requests wait: 1 or 0.'),
+    (d) => (d.isFrozen ? 1 : 0),
+  ),
+  disk(
+    'rate_limit_bytes',
+    gauge('bytes', 'Bytes per second that clients may send and receive; 0: any.'),
+    (d) => d.rateBytes,
+  ),
+  diskBy(
+    'stored_bytes',
+    gauge(
+      'bytes',
+      'Stored pages in RAM, before compression. Classes: zero; same_filled (another value); ' +
+        'good (at most half a page compressed); fair; incompressible.',
+    ),
+    'class',
+    storedClasses,
+  ),
+  disk(
+    'compressed_bytes',
+    gauge('bytes', 'Stored pages in RAM, after compression.'),
+    (d) => d.compressedBytes,
+  ),
+  disk(
+    'memory_used_bytes',
+    gauge('bytes', 'Memory of the disk, metadata and gaps included.'),
+    (d) => d.usedBytes,
+  ),
+  disk(
+    'memory_peak_bytes',
+    gauge('bytes', 'Maximum of the used memory plus freed memory that was not released yet.'),
+    (d) => d.peakUsedBytes,
+  ),
+  disk(
+    'memory_limit_bytes',
+    gauge('bytes', 'Limit of the used memory; 0: none.'),
+    (d) => d.limitBytes,
+  ),
+  disk(
+    'compacted_pages',
+    counter('pages', 'Pages of memory that compaction released.'),
+    (d) => d.compactedPages,
+  ),
+  diskBy(
+    'requests',
+    counter(
+      '',
+      'Requests at the disk; one of a client becomes one or more. discard includes write_zeroes.',
+    ),
+    'op',
+    { read: (d) => d.reads, write: (d) => d.writes, discard: (d) => d.discards },
+  ),
+  disk(
+    'freed_pages',
+    counter('pages', 'Pages freed by discard and write-zeroes.'),
+    (d) => d.notifyFree,
+  ),
+  disk(
+    'free_misses',
+    counter('', 'Frees of slots outside the disk, or with a request in flight.'),
+    (d) => d.missFree,
+  ),
+  diskBy(
+    'refusals',
+    counter(
+      '',
+      'Requests refused. Reasons: full (a write at the limit, or that the backing failed); ' +
+        'invalid (outside the disk, or malformed).',
+    ),
+    'reason',
+    { full: (d) => d.failedWrites, invalid: (d) => d.invalidIo },
+  ),
+  disk(
+    'failed_reads',
+    counter(
+      '',
+      'Requests with a page that is damaged or that the backing failed to read; must stay 0.',
+    ),
+    (d) => d.failedReads,
+  ),
+  disk(
+    'backing_stored_bytes',
+    gauge('bytes', 'Pages that are on the backing and not in RAM.'),
+    (d) => d.backingBytes,
+  ),
+  diskBy('backing_pages', counter('pages', 'Pages read from and written to the backing.'), 'op', {
+    read: (d) => d.backingReads,
+    write: (d) => d.backingWrites,
+  }),
+  disk(
+    'backing_discarded_bytes',
+    counter('bytes', 'Bytes discarded on the backing.'),
+    (d) => d.backingDiscardedBytes,
+  ),
+  diskBy(
+    'backing_failures',
+    counter('', 'Requests that the backing failed, for lack of space or by an error; must stay 0.'),
+    'reason',
+    { no_space: (d) => d.backingNoSpace, error: (d) => d.backingFailures - d.backingNoSpace },
+  ),
+  disk(
+    'backing_mismatches',
+    counter(
+      '',
+      'Pages that the backing returned with other contents than were written; must stay 0.',
+    ),
+    (d) => d.backingMismatches,
+  ),
+  {
+    name: 'frontswap_operation_duration_seconds',
+    type: 'histogram',
+    unit: 'seconds',
+    help: 'Time from the arrival of a request at the disk to its end, by operation.',
+    of: 'disk',
+    labels: ['op', 'le'],
+    write: writeLatencies,
+  },
+];
+
+const processFamilies: readonly Family[] = [
+  ofProcess('cpu_seconds', counter('seconds', 'Processor time of the host.'), (p) => p.cpuSeconds),
+  ofProcess(
+    'resident_memory_bytes',
+    gauge('bytes', 'Resident memory of the host.'),
+    (p) => p.residentBytes,
+  ),
+  ofProcess(
+    'heap_bytes',
+    gauge('bytes', 'Heap of V8; stored pages are outside it.'),
+    (p) => p.heapBytes,
+  ),
+  ofProcess(
+    'start_time_seconds',
+    gauge('seconds', 'Start of the host, Unix time.'),
+    (p) => p.startSeconds,
+  ),
+  ofProcess('open_fds', gauge('', 'Open file descriptors.'), (p) => p.openDescriptors),
+  ofProcess('max_fds', gauge('', 'Limit of open file descriptors.'), (p) => p.maxDescriptors),
+  {
+    name: 'frontswap_event_loop_delay_seconds',
+    type: 'summary',
+    unit: 'seconds',
+    help: 'How late the event loop runs a timer; quantiles of the last ten seconds. Guests wait during this time.',
+    of: 'host',
+    labels: ['quantile'],
+    write: writeEventLoop,
+  },
+];
+
+/** Every family, in the order of the text. docs/reference/metrics.md lists the same. */
+export const metricFamilies: readonly Family[] = [
+  ...hostFamilies,
+  ...diskFamilies,
+  ...processFamilies,
+];
+
+/** Lines of a part of the text, except the last part of a family. */
+const PART_LINES = 256;
+
+/** The text in parts, each of which takes a fraction of a millisecond: a server can serve guests in between. */
+export function* metricsParts(facts: MetricsFacts, format: MetricsFormat): Generator<string> {
+  const disks = facts.disks.map((report) => ({ report, labels: label('disk', report.name) }));
+  for (const family of metricFamilies) {
+    const out = new Samples(family, format);
+    if (family.of === 'host') family.write(out, facts);
+    else
+      for (const { report, labels } of disks) {
+        family.write(out, labels, report, facts);
+        if (out.lineCount >= PART_LINES) yield out.take();
+      }
+    yield out.take();
+  }
+  yield endLine[format];
+}
+
+/** The metrics of a host as text; contentTypes has the media type of the format. */
+export const metricsText = (facts: MetricsFacts, format: MetricsFormat): string =>
+  [...metricsParts(facts, format)].join('');

@@ -1,0 +1,88 @@
+/**
+ * The messages between the thread of a host that listens and its engine workers. Between two threads they arrive in the order
+ * in which they were sent: the answer to an operation comes after the states that it has changed.
+ */
+import type { ErrorCode, SwapError } from '../../base/errors.ts';
+import type { HandedOver } from '../../nbd/server/visits.ts';
+import type { ClientLimits } from '../client-limits.ts';
+import type { DiskConfig } from '../disk-config.ts';
+import type { FiguresValue } from '../disk-figures.ts';
+import type { DiskChange } from '../disk-table.ts';
+import type { EventKind } from '../events.ts';
+
+/** What a worker is started with. */
+export interface WorkerSettings {
+  readonly codec: string;
+  readonly hasUnix: boolean;
+  readonly limits: ClientLimits;
+  /** Of the SharedBudget of all disks. */
+  readonly total: SharedArrayBuffer;
+  /** Another worker logs that the total is nearly used up. */
+  readonly isTotalWatched: boolean;
+}
+
+/** The operations of HostDisks, and those of the worker. */
+export interface Operations {
+  add(config: DiskConfig, isLive: boolean): void;
+  remove(name: string, force: boolean): number;
+  set(name: string, change: DiskChange, force: boolean): void;
+  freeze(name: string): void;
+  thaw(name: string): void;
+  flush(name: string): number;
+  reset(name: string, force: boolean): number;
+  maintain(): void;
+  figures(): WorkerFigures;
+  beginStop(): void;
+  close(): void;
+}
+export type Operation = keyof Operations;
+
+interface WorkerFigures {
+  readonly disks: readonly FiguresValue[];
+  readonly dropped: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Values of HostCounter, by position. */
+  readonly counters: Float64Array;
+}
+
+export type ToWorker =
+  | {
+      readonly kind: 'ask';
+      readonly id: number;
+      readonly operation: Operation;
+      readonly args: readonly unknown[];
+    }
+  | {
+      readonly kind: 'adopt';
+      readonly connection: HandedOver;
+      /** Of the export that the empty name selects. */
+      readonly defaultName: string;
+    };
+
+/** A SwapError without its class. */
+interface ErrorValue extends Pick<SwapError, 'message' | 'facts'> {
+  readonly code: ErrorCode;
+}
+
+export type FromWorker =
+  | { readonly kind: 'answer'; readonly id: number; readonly answer: unknown }
+  | { readonly kind: 'refusal'; readonly id: number; readonly error: ErrorValue }
+  /** The configuration or the generation of a disk has changed; null: the disk has ended. */
+  | {
+      readonly kind: 'disk';
+      readonly name: string;
+      readonly figures: FiguresValue | null;
+      readonly generation: string;
+    }
+  | { readonly kind: 'returned'; readonly connection: HandedOver }
+  | { readonly kind: 'opened'; readonly id: number; readonly exportName: string }
+  | { readonly kind: 'closed'; readonly id: number }
+  /** A line: only printed, or logged as an event, too, or about a client. */
+  | { readonly kind: 'print' | 'log' | 'trace'; readonly line: string }
+  | {
+      readonly kind: 'event';
+      readonly event: EventKind;
+      readonly disk: string | null;
+      readonly message: string;
+    };

@@ -1,0 +1,252 @@
+/** --persist: images are locked, adopted, refused with a reason and kept; every operation on a disk commits its image at one point. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { SwapError } from '../../src/base/errors.ts';
+import { BioOp, BioStatus } from '../../src/block/bio.ts';
+import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
+import { checkImage } from '../../src/host/check-image.ts';
+import type { DiskConfig } from '../../src/host/disk-config.ts';
+import { DiskRequest } from '../../src/host/disk-request.ts';
+import { ImageFolder, type PersistentDisk } from '../../src/host/image-folder.ts';
+import { SHARDS_AT } from '../../src/host/image-header.ts';
+import { whyNoImages } from '../../src/os/linux/image-mapping.ts';
+import { SLOT_TABLE } from '../../src/store/image.ts';
+import { madePage } from '../support/fixtures/pages.ts';
+
+const SHM = '/dev/shm';
+const skip = whyNoImages() || (existsSync(SHM) ? false : 'there is no /dev/shm');
+const MIB = 2 ** 20;
+const uid = process.geteuid?.() ?? 0;
+const memory = { bytes: 2 ** 30, isGroupLimit: false };
+
+const config = (name: string, sizeBytes: number = 8 * MIB): DiskConfig => ({
+  ...{ name, sizeBytes, limitBytes: 0, isShared: false, keepSeconds: null, rateBytes: 0 },
+});
+
+/** A folder on tmpfs and what opens it; a closed host's locks end, as those of a killed one. */
+class Rig implements Disposable {
+  readonly path: string = mkdtempSync(join(SHM, 'frontswap-test-'));
+  readonly log: string[] = [];
+  readonly #open: Disposable[] = [];
+
+  folder(totalBytes: number = 64 * MIB): ImageFolder {
+    const folder = new ImageFolder(this.path, uid, totalBytes, (line) => this.log.push(line));
+    this.#open.push(folder);
+    return folder;
+  }
+
+  disk(folder: ImageFolder, disk: DiskConfig, limitBytes = 0): PersistentDisk {
+    const opened = folder.open(
+      disk,
+      ({ sizeBytes }, images) => new Ramzswap({ sizeBytes, limitBytes, images }),
+    );
+    this.#open.push(opened.image);
+    return opened;
+  }
+
+  /** Ends everything that is open. The memories are not flushed: they are the file. */
+  end(): void {
+    for (const open of this.#open.splice(0).reverse()) open[Symbol.dispose]();
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  [Symbol.dispose](): void {
+    this.end();
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+const page = (n: number): Uint8Array => madePage(n % 2 === 0 ? 'text' : 'random', n);
+
+function write({ disk }: PersistentDisk, ...numbers: number[]): void {
+  const request = new DiskRequest();
+  for (const n of numbers) {
+    const status = request.run(disk, BioOp.write, n * 4096, 4096, { data: page(n) });
+    assert.equal(status, BioStatus.ok);
+  }
+}
+
+function read({ disk }: PersistentDisk, n: number): Uint8Array | null {
+  const data = new Uint8Array(4096);
+  const status = new DiskRequest().run(disk, BioOp.read, n * 4096, 4096, { data });
+  return status === BioStatus.ok ? data : null;
+}
+
+const code = (expected: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof SwapError);
+  assert.equal(error.code, expected);
+  assert.match(error.message, message);
+  return true;
+};
+
+test('the next host has the pages, generations and disks of the former one', { skip }, () => {
+  using rig = new Rig();
+  const first = rig.folder();
+  const a = rig.disk(first, config('a'));
+  rig.disk(first, {
+    ...config('b'),
+    isShared: true,
+    keepSeconds: 60,
+    access: { uids: [7], gids: [] },
+  });
+  write(a, 1, 2, 3);
+  new DiskRequest().run(a.disk, BioOp.discard, 2 * 4096, 4096);
+  const { generation } = a.image.header;
+  rig.end();
+  const second = rig.folder();
+  const again = rig.disk(second, config('a'));
+  assert.equal(again.image.header.generation, generation);
+  assert.deepEqual(read(again, 1), page(1));
+  assert.deepEqual(read(again, 2), new Uint8Array(4096));
+  assert.deepEqual(read(again, 3), page(3));
+  assert.match(rig.log.join(), /disk a: 2 pages adopted/);
+  const saved = second.saved(['a'], { limitBytes: 0, memory });
+  assert.deepEqual(saved, [
+    { ...config('b'), isShared: true, keepSeconds: 60, access: { uids: [7], gids: [] } },
+  ]);
+});
+
+test('a disk of several shards is adopted in all of them', { skip }, () => {
+  using rig = new Rig();
+  const sizeBytes = 5 * 2 ** 30; // shards of 2 GiB
+  const far = [5, 600_000, 1_200_000];
+  write(rig.disk(rig.folder(), config('a', sizeBytes)), ...far);
+  rig.end();
+  const again = rig.disk(rig.folder(), config('a', sizeBytes));
+  for (const n of far) assert.deepEqual(read(again, n), page(n));
+});
+
+test('a folder and an image are used by one host at a time', { skip }, () => {
+  using rig = new Rig();
+  rig.disk(rig.folder(), config('a'));
+  assert.throws(() => rig.folder(), code('ERR_IO_IN_USE', /another host/));
+  assert.throws(() => checkImage(rig.file('a.img')), code('ERR_IO_IN_USE', /in use by/));
+});
+
+const damages: readonly [what: string, damage: (path: string) => void, why: RegExp][] = [
+  ['empty', (path) => truncateSync(path, 0), /too short/],
+  ['shorter than it was', (path) => truncateSync(path, MIB), /bytes instead of/],
+  ['foreign', (path) => writeFileSync(path, Buffer.alloc(8192, 'x')), /not the image of a disk/],
+  [
+    'torn in its header',
+    (path) => writeSync(openSync(path, 'r+'), 'x', 600),
+    /does not match its checksum/,
+  ],
+  ['torn in a shard', (path) => writeSync(openSync(path, 'r+'), 'x', 65536), /magic number/],
+];
+
+for (const [what, damage, why] of damages)
+  test(`an image that is ${what} is refused with a reason, and kept`, { skip }, () => {
+    using rig = new Rig();
+    const first = rig.disk(rig.folder(), config('a'));
+    write(first, 1);
+    const { generation } = first.image.header;
+    rig.end();
+    damage(rig.file('a.img'));
+    const checked = checkImage(rig.file('a.img'));
+    assert.match(checked.problem ?? '', why);
+    const again = rig.disk(rig.folder(), config('a'));
+    assert.deepEqual(read(again, 1), new Uint8Array(4096));
+    assert.notEqual(again.image.header.generation, generation, 'old clients are refused');
+    assert.match(rig.log.join(), why);
+    assert.ok(existsSync(rig.file('a.img.refused-1')));
+    assert.match(checkImage(rig.file('a.img.refused-1')).problem ?? '', why);
+  });
+
+test('frontswap check reports an intact image and changes nothing', { skip }, () => {
+  using rig = new Rig();
+  write(rig.disk(rig.folder(), config('a')), 1, 2, 3);
+  rig.end();
+  copyFileSync(rig.file('a.img'), rig.file('copy'));
+  const report = checkImage(rig.file('a.img'));
+  assert.deepEqual(
+    [report.problem, report.pages, report.damaged, report.sizeBytes],
+    [null, 3, 0, 8 * MIB],
+  );
+  assert.deepEqual(checkImage(rig.file('copy')).pages, 3);
+});
+
+test('pages that do not match their checksum are reported; reading them is an I/O error', {
+  skip,
+}, () => {
+  using rig = new Rig();
+  write(rig.disk(rig.folder(), config('a')), 1, 2);
+  rig.end();
+  const row = SHARDS_AT + SLOT_TABLE + 12;
+  writeSync(openSync(rig.file('a.img'), 'r+'), Buffer.alloc(1, 0x55), 0, 1, row + 4);
+  const { damaged, damagedSlots, problem } = checkImage(rig.file('a.img'));
+  assert.deepEqual([damaged, damagedSlots, problem], [1, [1], null]);
+  const again = rig.disk(rig.folder(), config('a'));
+  assert.equal(read(again, 1), null);
+  assert.deepEqual(read(again, 2), page(2));
+  assert.match(rig.log.join(), /1 pages do not match/);
+});
+
+test('an image with pages keeps its size; an empty one takes that of the configuration', {
+  skip,
+}, () => {
+  using rig = new Rig();
+  const folder = rig.folder();
+  write(rig.disk(folder, config('a')), 1);
+  rig.disk(folder, config('b'));
+  rig.end();
+  const next = rig.folder();
+  assert.equal(rig.disk(next, config('a', 16 * MIB)).config.sizeBytes, 8 * MIB);
+  assert.equal(rig.disk(next, config('b', 16 * MIB)).config.sizeBytes, 16 * MIB);
+  rig.end();
+  assert.equal(checkImage(rig.file('b.img')).sizeBytes, 16 * MIB);
+});
+
+test('an image that exceeds the limit ends the start, and stays', { skip }, () => {
+  using rig = new Rig();
+  write(rig.disk(rig.folder(), config('a')), ...Array.from({ length: 200 }, (_, n) => n));
+  rig.end();
+  const folder = rig.folder();
+  assert.throws(
+    () => rig.disk(folder, config('a'), 256 * 1024),
+    code('ERR_IO_NO_ROOM', /raise it/),
+  );
+  assert.equal(rig.disk(folder, config('a')).disk.stats().storedPages, 200);
+});
+
+test('what a dead host left unfinished is removed; other files stay', { skip }, () => {
+  using rig = new Rig();
+  rig.folder();
+  rig.end();
+  writeFileSync(rig.file('a.img.new'), 'x');
+  writeFileSync(rig.file('notes'), 'x');
+  rig.folder();
+  assert.deepEqual(readdirSync(rig.path).sort(), ['lock', 'notes']);
+  assert.match(rig.log.join(), /a\.img\.new, which a dead host left/);
+});
+
+test('folders that cannot keep pages are refused', { skip }, () => {
+  using rig = new Rig();
+  const at = (path: string, bytes: number) => new ImageFolder(path, uid, bytes, () => undefined);
+  assert.throws(() => at(rig.path, 0), code('ERR_IO_NO_ROOM', /total limit/));
+  assert.throws(() => at(rig.path, 2 ** 50), code('ERR_IO_NO_ROOM', /has space for/));
+  assert.throws(() => at('/proc/self', MIB), SwapError);
+  const shared = rig.file('shared');
+  mkdirSync(shared);
+  chmodSync(shared, 0o777);
+  assert.throws(() => at(shared, MIB), code('ERR_IO_UNSAFE_PATH', /writable by other users/));
+  const backing = { ...config('a'), backing: '/tmp/x' };
+  assert.throws(() => rig.disk(rig.folder(), backing), code('ERR_ARG_CONFLICT', /backing/));
+});
