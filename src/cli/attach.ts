@@ -59,7 +59,7 @@ export const attachCommand: Command = {
   name: 'attach',
   group: 'disk',
   summary: 'print what to paste to attach a disk to a guest',
-  usage: 'attach --format qemu|libvirt|nbd-client [OPTIONS] [NAME]',
+  usage: 'attach --format FORMAT [OPTIONS] [NAME]',
   examples: [
     { line: 'frontswap attach --format qemu', what: 'arguments for QEMU; the host has one disk' },
     { line: 'frontswap attach --format libvirt vm1', what: 'XML for virsh edit; disk vm1' },

@@ -3,7 +3,7 @@
  * budgets.
  *
  *   budget   peak  1/2  1/4  1/8 ...   until more pages are read back, or the program is too slow
- *                     └ one more, between the last that holds the working set and the first that does not
+ *                     └ one more, between the last that fits the working set and the first that does not
  *
  * A program that scans all its data reads every page back with any budget below the peak. So the pages that it swaps in
  * change little from half of the peak down to its working set, and rise below it. The working set is the smallest measured
@@ -46,7 +46,7 @@ export interface Trial {
 export interface Budget {
   /** Of paged memory, in the run with the full budget. */
   readonly peakBytes: number;
-  /** Null: no smaller budget holds it. */
+  /** Null: it does not fit any measured budget below the peak. */
   readonly workingSet: Trial | null;
   /** In the order of the runs. */
   readonly trials: readonly Trial[];

@@ -111,7 +111,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'STORED-PAGES',
-    'pages that hold data',
+    'stored pages',
     count((d) => d.storedPages),
   ),
   column(

@@ -1,5 +1,5 @@
 /** The interface of a command. Each command has its own file; commands.ts lists them. */
-import type { SettingSpec } from '../host/config.ts';
+import type { SettingSpec } from '../host/config/schema.ts';
 import type { World } from './world.ts';
 
 export type OptionSpec = SettingSpec;
@@ -15,10 +15,10 @@ export interface Arguments {
 }
 
 /** The kind of the positional arguments, for completion. `program`: the command line of a program. */
-type Positionals = 'disk' | 'command' | 'shell' | 'program' | 'none';
+type Positionals = 'disk' | 'file' | 'command' | 'shell' | 'program' | 'none';
 
 /** The group of a command in the overview. */
-export type Group = 'memory' | 'disk' | 'general';
+export type Group = 'memory' | 'disk' | 'tmem' | 'general';
 
 export interface Command {
   readonly name: string;

@@ -29,6 +29,7 @@ const optionWords = (command: Command): string =>
 function positionalAction({ positionals }: Command, names: readonly string[]): string {
   if (positionals === 'disk') return '_frontswap_words "$(_frontswap_disks)"';
   if (positionals === 'command') return `_frontswap_words '${names.join(' ')}'`;
+  if (positionals === 'file') return '_frontswap_files';
   return positionals === 'shell' ? `_frontswap_words '${shells}'` : ':';
 }
 

@@ -20,14 +20,14 @@ function optionLine(option: OptionSpec, condition: string, command: Command | nu
 }
 
 function positionalLine({ positionals }: Command, condition: string, names: string): string {
+  if (positionals === 'none') return '';
+  if (positionals === 'file') return `complete -c frontswap${condition} -F\n`;
   const words = {
     disk: '(__frontswap_disks)',
     command: names,
     shell: 'bash zsh fish',
     program: '(__fish_complete_command)',
-    none: '',
   };
-  if (positionals === 'none') return '';
   const files = positionals === 'program' ? ' -F' : '';
   return `complete -c frontswap${condition}${files} -a ${quoted(words[positionals])}\n`;
 }

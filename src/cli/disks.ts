@@ -1,4 +1,4 @@
-/** Selects hosts and disks for list, attach, reset and stop. */
+/** Selects hosts and disks for the commands that talk to running hosts. */
 import { SwapError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { askDisks } from '../host/control-client.ts';
@@ -79,17 +79,38 @@ export async function findHosts(
   return hosts;
 }
 
-/** The only host. @throws SwapError ERR_ARG_VALUE: there are several, even if they do not answer; or as findHosts() */
-export async function onlyHost(args: Arguments, world: World): Promise<FoundHost> {
+/**
+ * The only host.
+ * @param namesDisk whether the command can name a disk to choose the host
+ * @throws SwapError ERR_ARG_VALUE: there are several, even if they do not answer; or as findHosts()
+ */
+export async function onlyHost(
+  args: Arguments,
+  world: World,
+  namesDisk: boolean,
+): Promise<FoundHost> {
   const { hosts, failures } = await find(args, world);
   const [host] = hosts;
   if (host !== undefined && hosts.length + failures.length === 1) return host;
   const others = failures.map((message) => `\n  ${message}`).join('');
+  const how = namesDisk ? 'name a disk of the one that you mean, or use' : 'choose one with';
   throw new SwapError(
     'ERR_ARG_VALUE',
-    `there are several hosts; name a disk of the one to stop, or use --control PATH:${hostLines(hosts)}${others}`,
-    { key: 'NAME' },
+    `there are several hosts; ${how} --control PATH:${hostLines(hosts)}${others}`,
+    { key: namesDisk ? 'NAME' : '--control' },
   );
+}
+
+/** The disk that the command is about, and its host. @throws SwapError as hostWithDisk(); ERR_ARG_VALUE: no NAME */
+export async function chosenDisk(
+  command: string,
+  args: Arguments,
+  world: World,
+): Promise<{ readonly name: string; readonly control: string }> {
+  const name = args.positionals[0];
+  if (name === undefined)
+    throw new SwapError('ERR_ARG_VALUE', 'NAME: choose a disk', { key: 'NAME' });
+  return { name, control: hostWithDisk(name, await findHosts(command, args, world)).control };
 }
 
 export const disksOf = (hosts: readonly FoundHost[]): readonly DiskReport[] =>

@@ -86,7 +86,7 @@ const nothingMeasured = (why: string): SwapError =>
     reason: 'not-paged',
   });
 
-/** What to write after --resident, and what it saves; null: no measured budget saves memory. */
+/** The run whose budget is suggested for --resident; null: no measured budget saves memory. */
 function suggestionOf({ plain, budget }: Outcome): Trial | null {
   const { workingSet } = budget;
   const saved = plain.maxRssBytes - (workingSet?.measured?.maxRssBytes ?? plain.maxRssBytes);
@@ -128,11 +128,11 @@ function conclusion(outcome: Outcome): string {
   const { plain, budget } = outcome;
   const { workingSet } = budget;
   if (workingSet?.measured == null)
-    return 'Working set: all of it: with less, the program is more than four times as slow, or fails\nNo budget is suggested.\n';
+    return 'Working set: all of it; with a smaller budget the program takes more than four times as long, or fails\nNo budget is suggested.\n';
   const { residentBytes, measured } = workingSet;
   const text = `Working set: at most ${formatSize(residentBytes)}; a smaller budget swaps in more pages, or was not measured\n`;
   if (suggestionOf(outcome) === null)
-    return `${text}No budget is suggested: this one takes ${formatSize(measured.maxRssBytes)} of RAM, without paging it is ${formatSize(plain.maxRssBytes)}.\n`;
+    return `${text}No budget is suggested: with this one the program uses ${formatSize(measured.maxRssBytes)} of RAM, without paging ${formatSize(plain.maxRssBytes)}.\n`;
   return `${text}Suggested: --resident ${formatSize(residentBytes)}
 Measured saving: ${formatSize(plain.maxRssBytes - measured.maxRssBytes)} of peak RSS (${formatSize(plain.maxRssBytes)} without paging, ${formatSize(measured.maxRssBytes)} with it); time ${seconds(measured.durationMs)} instead of ${seconds(plain.durationMs)}\n`;
 }

@@ -76,6 +76,7 @@ function helpOf(command: Command, style: Style): string {
 export const groups: readonly { readonly group: Group; readonly title: string }[] = [
   { group: 'memory', title: 'Memory: run a program in less memory than it uses' },
   { group: 'disk', title: 'Disk: serve swap disks in compressed RAM to virtual machines' },
+  { group: 'tmem', title: 'Tmem: lend memory to other processes, by pools of pages' },
   { group: 'general', title: 'General' },
 ];
 

@@ -5,27 +5,30 @@
  *   SIGINT, SIGTERM, SIGQUIT, POST /v1/stop  clean stop; the first is refused while clients have pages  0
  *   a second signal, during the stop         immediate exit                                             128 + n
  *   npx, which started the host, ends        clean stop, once no client has pages                       0
- *   SIGHUP, SIGUSR2                          a log line                                                 -
+ *   SIGHUP, POST /v1/reload                  reads the configuration and TLS files again                -
+ *   SIGUSR2                                  a log line                                                 -
  *   the command of --run ends                clean stop                                                 the command's
+ *   an engine worker ends, its pages lost    clean stop                                                 1
  *
  * With --run the first four signals and requests end the command, and its end stops the host.
  */
-import { readFileSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
-import {
-  type HostConfig,
-  hostSettings,
-  resolveHostConfig,
-  type Setting,
-  type Settings,
-  settingsOfJson,
-} from '../host/config.ts';
+import type { HostConfig } from '../host/config/host-config.ts';
+import { hostSettings } from '../host/config/host-schema.ts';
+import { readHostConfig } from '../host/config/sources.ts';
 import { Host } from '../host/host.ts';
 import { limitWarnings } from '../host/limits.ts';
+import type { Log } from '../host/parts.ts';
 import { RunCommand, statusOfSignal } from '../host/run-command.ts';
+import { ServiceNotifier } from '../host/service-notifier.ts';
+import {
+  type PassedSocket,
+  passedSockets,
+  passedSocketWarnings,
+  serviceVariables,
+} from '../host/service-variables.ts';
 import { formatUri, isLoopback } from '../host/uri.ts';
 import { usableMemory } from '../os/linux/usable-memory.ts';
-import { systemError } from '../os/system-error.ts';
 import { chooseColumns } from './columns.ts';
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { isUnderNpm, watchNpx } from './npm.ts';
@@ -42,25 +45,9 @@ const REFUSAL_MS = 60_000;
 /** npm forwards a Ctrl-C that the terminal also sends: two SIGINTs within this time are one, ms. */
 const ECHO_MS = 500;
 
-function readConfigFile(path: string): Settings {
-  try {
-    return settingsOfJson(path, readFileSync(path, 'utf8'));
-  } catch (cause) {
-    if (cause instanceof Error && 'errno' in cause)
-      throw systemError(`read ${path}`, cause, 'see --config');
-    throw cause;
-  }
-}
-
-/** The settings of the file, overridden by flags. */
-function collectSettings(args: Arguments): Settings {
-  const flags = new Map<string, Setting>();
-  for (const { name } of hostSettings) {
-    const value = args.options.get(name);
-    if (value !== undefined) flags.set(name, { value, from: `--${name}` });
-  }
-  const file = text(args, 'config');
-  return file === null ? flags : new Map([...readConfigFile(file), ...flags]);
+function afterRefresh(refreshed: Promise<void> | null, run: () => void): void {
+  if (refreshed === null) run();
+  else void refreshed.then(run);
 }
 
 /**
@@ -72,6 +59,8 @@ class StopRequest {
   readonly requested: Promise<void>;
   /** Disks whose pages clients would lose. Set once the host runs. */
   inUse: () => readonly DiskUse[] = () => [];
+  /** Brings what `inUse` returns up to date; null: it is. */
+  refresh: () => Promise<void> | null = () => null;
   /** Receives the reason why a signal was refused. */
   onRefusal: (why: string) => void = () => undefined;
   #resolve: () => void = () => undefined;
@@ -82,13 +71,17 @@ class StopRequest {
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     if (signal === 'SIGINT' && this.#isEcho()) return;
     if (this.#isRequested) process.exit(statusOfSignal(signal));
+    afterRefresh(this.refresh(), () => this.#obey(signal));
+  };
+
+  #obey(signal: NodeJS.Signals): void {
     try {
       this.check(false);
       this.request();
     } catch (error) {
       this.onRefusal(`${signal}: ${(error as Error).message}`);
     }
-  };
+  }
 
   /** @param hasEcho npm started this process, and may forward a Ctrl-C */
   constructor(hasEcho: boolean) {
@@ -148,9 +141,10 @@ async function runBeside(command: string, host: Host, stop: StopRequest): Promis
 
 function printReady(host: Host, args: Arguments, config: HostConfig, world: World): void {
   if (flag(args, 'json')) {
-    const { uris, controlPath: control } = host;
+    const { uris, controlPath: control, metricsUrl: metrics } = host;
+    const dashboard = host.dashboard.url; // without the token: stdout may be a log
     world.stdout.write(
-      `${JSON.stringify({ schemaVersion: 1, pid: process.pid, uris, control })}\n`,
+      `${JSON.stringify({ schemaVersion: 1, pid: process.pid, uris, control, metrics, dashboard })}\n`,
     );
   } else if (!flag(args, 'quiet') && config.run === null) {
     for (const address of host.addresses)
@@ -158,8 +152,16 @@ function printReady(host: Host, args: Arguments, config: HostConfig, world: Worl
   }
 }
 
-/** Warns about listeners that others can reach: swapped-out pages may contain keys, and NBD has no password here. */
-function warnOfExposure({ tcp, unix, socketMode }: HostConfig, line: StatusLine): void {
+/** The host knows who a client is before it shows a disk. */
+function isProtected({ disks, tls }: HostConfig): boolean {
+  if (disks.every(({ access }) => access !== undefined)) return true;
+  return tls?.mode === 'require' && (tls.source.kind === 'psk' || tls.source.verifyPeer);
+}
+
+/** Warns about listeners that others can reach: swapped-out pages may contain keys. */
+function warnOfExposure(config: HostConfig, line: StatusLine): void {
+  const { tcp, unix, socketMode, tls } = config;
+  if (isProtected(config)) return;
   if ((socketMode & 0o007) !== 0)
     line.print(
       `frontswap host: warning: every user of this machine who can reach ${unix} can read what guests ` +
@@ -168,8 +170,24 @@ function warnOfExposure({ tcp, unix, socketMode }: HostConfig, line: StatusLine)
   if (tcp === null || isLoopback(tcp.host)) return;
   line.print(
     `frontswap host: warning: anyone who can reach ${tcp.host} port ${tcp.port} can read ` +
-      'what guests swapped out; there is no password and no encryption',
+      `what guests swapped out; ${unprotected(tls)}`,
   );
+}
+
+function unprotected(tls: HostConfig['tls']): string {
+  if (tls === null) return 'there is no password and no encryption';
+  if (tls.mode === 'on') return 'with --tls=on a client may connect without TLS; use --tls=require';
+  return 'connections are encrypted, but clients are not verified; use --tls-verify-peer';
+}
+
+/** The URL with its token for a person at a terminal; stderr of a service is a log that others may read. */
+function dashboardLine({ dashboard, controlPath }: Host, world: World): string {
+  if (world.stderr.isTerminal) return `dashboard at ${dashboard.urlWithToken}`;
+  const how =
+    controlPath === null
+      ? 'read-only, because the host has no control socket'
+      : "'frontswap dashboard' prints its URL with the token for changes";
+  return `dashboard at ${dashboard.url} (${how})`;
 }
 
 /** Updates the status line; returns a function that stops it. */
@@ -200,14 +218,12 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
-/** Refuses sockets passed by systemd: their clients would get no answer. */
-function refusePassedSockets(env: World['env']): void {
-  if (env['LISTEN_FDS'] === undefined || env['LISTEN_PID'] !== String(process.pid)) return;
-  throw new SwapError(
-    'ERR_IO_UNSUPPORTED',
-    'LISTEN_FDS is set: sockets of systemd (a .socket unit) are not supported; remove the unit, and use --unix or --port in the service',
-    { variable: 'LISTEN_FDS' },
+/** The status line of `systemctl status`: true as long as the host runs, whatever disks are added or removed. */
+function serviceStatus({ addresses }: Host): string {
+  const places = addresses.map((address) =>
+    address.kind === 'unix' ? address.path : `${address.host} port ${address.port}`,
   );
+  return `serving NBD on ${places.join(', ')}`;
 }
 
 /** Disks with pages, which a stop drops. */
@@ -228,17 +244,26 @@ function stopWithNpx(stop: StopRequest, log: (text: string) => void): () => void
   };
 }
 
-async function serve(config: HostConfig, args: Arguments, world: World): Promise<number> {
-  refusePassedSockets(world.env);
+interface Service {
+  readonly config: HostConfig;
+  /** Reads the files of `config` for a reload; null: it has none. */
+  readonly readConfig: (() => HostConfig) | null;
+  readonly sockets: readonly PassedSocket[];
+  readonly line: StatusLine;
+  readonly log: Log;
+}
+
+async function serve(service: Service, args: Arguments, world: World): Promise<number> {
+  const { config, readConfig, sockets, line, log } = service;
   const stop = new StopRequest(isUnderNpm(world.env));
-  const line = new StatusLine(world.stderr);
   const quiet = flag(args, 'quiet');
-  const log = (text: string): void => {
-    if (!quiet) line.print(`frontswap host: ${text}`);
-  };
+  let isLost = false;
+  const notifier = new ServiceNotifier(world.env, process.pid, log);
+  for (const name of serviceVariables) delete process.env[name]; // not for the command of --run
   const host = await Host.start({
     config,
     parts: await world.loadParts(),
+    passedSockets: sockets,
     runtimeFolder: world.runtimeFolder,
     uid: world.uid,
     version: packageVersion(),
@@ -246,32 +271,64 @@ async function serve(config: HostConfig, args: Arguments, world: World): Promise
     trace: flag(args, 'verbose') ? log : null,
     checkStop: stop.check,
     onStopRequest: stop.request,
+    readConfig,
+    onLost: () => {
+      isLost = true;
+      stop.request();
+    },
+    onReloading: (isReloading) =>
+      isReloading ? notifier.reloading() : notifier.ready(serviceStatus(host)),
+    onReloaded: (now) => {
+      for (const warning of limitWarnings(now, usableMemory())) log(`warning: ${warning}`);
+      if (!quiet && now.socketMode !== config.socketMode) warnOfExposure(now, line);
+    },
+    logError: (text) => line.print(`frontswap host: ${text}`),
   });
   // With --run the disks belong to the command, which a stop ends.
-  if (config.run === null)
+  if (config.run === null && config.persist === null)
     stop.inUse = () => disksInUse(host).filter(({ connections }) => connections > 0);
+  stop.refresh = () => host.refresh();
   stop.onRefusal = (why) => line.print(`frontswap host: ${why}`);
   process.once('exit', () => host.removeFiles()); // also after a second signal or a crash
-  for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
-    process.on(signal, () => log(`${signal}: ignored`));
-  process.on('SIGUSR1', () => line.print(formatStatistics(host)));
+  process.on('SIGUSR2', () => log('SIGUSR2: ignored'));
+  process.on('SIGHUP', () => {
+    if (!host.reloader.hasFiles)
+      return log('SIGHUP: ignored: the host was started without a configuration file');
+    host.reloader.reload().catch((error: unknown) => {
+      if (!(error instanceof SwapError)) throw error; // the reloader has logged the others
+    });
+  });
+  process.on('SIGUSR1', () =>
+    afterRefresh(host.refresh(), () => line.print(formatStatistics(host))),
+  );
   if (!quiet) warnOfExposure(config, line);
+  if (!isProtected(config))
+    for (const warning of passedSocketWarnings(sockets, unprotected(config.tls)))
+      log(`warning: ${warning}`);
   for (const warning of limitWarnings(config, usableMemory())) log(`warning: ${warning}`);
   printReady(host, args, config, world);
+  if (host.metricsUrl !== null && !quiet) log(`metrics at ${host.metricsUrl}`);
+  if (host.dashboard.url !== null) log(dashboardLine(host, world));
+  notifier.ready(serviceStatus(host));
   const endWatch = watchNpx(world.env, stopWithNpx(stop, log));
   const isLive =
     world.stderr.isTerminal && world.env['TERM'] !== 'dumb' && !quiet && config.run === null; // with --run the terminal belongs to the command
   const endStatus = isLive ? startStatus(host, line) : () => undefined;
   try {
-    if (config.run !== null) return await runBeside(config.run, host, stop);
+    if (config.run !== null) {
+      const status = await runBeside(config.run, host, stop);
+      return isLost ? Exit.failed : status;
+    }
     await stop.requested;
     const disks = disksInUse(host);
-    if (disks.length > 0) log(`stopped; these pages are lost: ${formatDiskUses(disks)}`);
-    return Exit.ok;
+    if (config.persist !== null) log(`stopped; the pages stay in ${config.persist}`);
+    else if (disks.length > 0) log(`stopped; these pages are lost: ${formatDiskUses(disks)}`);
+    return isLost ? Exit.failed : Exit.ok;
   } finally {
     endWatch();
     endStatus();
-    await host.stop();
+    notifier.stopping('answering requests in flight');
+    await host.stop().finally(() => notifier.close());
   }
 }
 
@@ -293,7 +350,7 @@ export const hostCommand: Command = {
       line: `frontswap host --run 'nbdinfo "$uri"'`,
       what: 'run a host for the lifetime of one command',
     },
-    { line: 'frontswap host -C host.json --check-config', what: 'check a configuration file' },
+    { line: 'frontswap host -C host.toml --check', what: 'check a configuration file' },
   ],
   options: [
     ...hostSettings,
@@ -301,11 +358,11 @@ export const hostCommand: Command = {
       name: 'config',
       short: 'C',
       value: 'FILE',
-      help: 'JSON file with these options as keys: {"disk": ["vm1=4G"], "port": 10809}; flags override it',
+      help: 'TOML file with these options as keys, and a table [disks.NAME] for each disk; FILE.d/*.toml override it, and flags override both',
     },
     {
-      name: 'check-config',
-      help: 'check the options and the file, and whether files, sockets and addresses are available now; start nothing',
+      name: 'check',
+      help: 'check the options and files, and whether files, sockets and addresses are available now; start nothing. With --json: print the resulting configuration',
     },
   ],
   positionals: 'none',
@@ -313,14 +370,31 @@ export const hostCommand: Command = {
   notes: [
     'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. A limit may also be a share of the memory of the machine, or of the control group of the host: 50%.',
     'Without --unix, --port and --ipaddr: a private Unix socket, and 127.0.0.1 port 10809, or the next port that is free; with --run the Unix socket only. When the host is ready, it prints the URI of each listener on stdout.',
+    'systemd: sockets of a .socket unit (LISTEN_FDS) replace the listeners, and exclude --unix, --port and --ipaddr. With Type=notify the host reports when it serves and when it stops, and feeds the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC); with Type=notify-reload it also reports reloads.',
     'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; control.pid beside it contains the process id. With --run: a private one, named by $FRONTSWAP_CONTROL in the environment of the command.',
     '--run: the environment of the command contains $uri, $nbd, $port, $unixsocket and $exportname, and frontswap is in its $PATH.',
-    'Signals: INT, TERM and QUIT stop the host cleanly. While clients have pages on it the first one is refused, and a second one within a minute is accepted; a signal during the stop ends the host at once. USR1 prints statistics to stderr. HUP and USR2 are ignored, so that neither a closed terminal nor a log rotation stops a disk.',
+    'Signals: INT, TERM and QUIT stop the host cleanly. While clients have pages on it the first one is refused, and a second one within a minute is accepted; a signal during the stop ends the host at once. USR1 prints statistics to stderr. HUP reads the files of -C and of TLS again, as frontswap reload does; without such files it is ignored, as USR2 is, so that neither a closed terminal nor a log rotation stops a disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
   async run(args, world) {
-    const config = resolveHostConfig(collectSettings(args));
-    if (!flag(args, 'check-config')) return serve(config, args, world);
+    const line = new StatusLine(world.stderr);
+    const log: Log = (text) => {
+      if (!flag(args, 'quiet')) line.print(`frontswap host: ${text}`);
+    };
+    const sockets = passedSockets(world.env, process.pid, log);
+    const file = text(args, 'config');
+    const read = (): HostConfig =>
+      readHostConfig(
+        { file, flags: args.options },
+        { memory: usableMemory(), hasPassedSockets: sockets.length > 0 },
+      );
+    const config = read();
+    if (!flag(args, 'check')) {
+      const readConfig = file === null ? null : read;
+      return serve({ config, readConfig, sockets, line, log }, args, world);
+    }
+    if (flag(args, 'json'))
+      world.stdout.write(`${JSON.stringify({ schemaVersion: 1, config }, null, 2)}\n`);
     const { checkConfig } = await import('../host/check-config.ts'); // not needed for a start
     const { runtimeFolder, uid } = world;
     await checkConfig({ config, runtimeFolder, uid });

@@ -65,14 +65,16 @@ function commandPage(command: Command, version: string): string {
 }
 
 const environment: readonly (readonly [name: string, meaning: string])[] = [
-  ['FRONTSWAP_CONTROL', 'the control socket for list, attach, reset and stop'],
+  ['FRONTSWAP_CONTROL', 'the control socket of a host, for the commands about its disks'],
   ['FRONTSWAP_RESIDENT', 'resident budget, for frontswap/register'],
   ['FRONTSWAP_LIMIT', 'limit of compressed pages, for frontswap/register'],
   ['FRONTSWAP_FILE', 'a swap file and its size, for frontswap/register'],
   ['FRONTSWAP_BUFFERS', 'size from which new ArrayBuffers are paged, too'],
   ['FRONTSWAP_DISCARD', '1: add WebAssembly.Memory.prototype.discard()'],
   ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
-  ['FRONTSWAP_SHARED', '1: page shared memories, too'],
+  ['FRONTSWAP_FAULTS', 'who serves page faults: thread (default), signal, memfd or javascript'],
+  ['FRONTSWAP_SHARED', '0: do not page shared memories; 1: page them whatever serves page faults'],
+  ['FRONTSWAP_WORKERS', '1: page the memories of worker threads, too'],
   ['FRONTSWAP_STRICT', '1: end a process if its memory cannot be paged'],
   [
     'FRONTSWAP_STATS',

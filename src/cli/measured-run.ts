@@ -3,14 +3,14 @@
  * that frontswap/register writes (memory/report.ts). If several processes of the program have paged memory, the figures
  * are those of the one with the most.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SwapError } from '../base/errors.ts';
 import type { Report } from '../memory/report.ts';
 import type { Measured } from './budget.ts';
-import { notStarted } from './program.ts';
+import { notStarted, startProgram } from './program.ts';
 import { nodeOptions, plainNodeOptions } from './run-program.ts';
 
 export interface RunRequest {
@@ -80,16 +80,16 @@ function variablesFor(request: RunRequest, folder: string): NodeJS.ProcessEnv {
 type End = Pick<RunResult, 'status' | 'signal' | 'isStopped'>;
 
 function endOf(request: RunRequest, folder: string): Promise<End> {
-  const [name = '', ...rest] = request.words;
+  const { words } = request;
   const output = request.showsOutput ? 2 : 'ignore';
-  const child = spawn(name, rest, {
+  const child = startProgram(words, {
     stdio: ['ignore', output, output],
     env: variablesFor(request, folder),
   });
   const stop = stopAfter(child, request.limitMs);
   return new Promise((resolve, reject) => {
     child.once('error', (error: NodeJS.ErrnoException) =>
-      reject(notStarted(name, Math.abs(error.errno ?? 0))),
+      reject(notStarted(words[0] ?? '', Math.abs(error.errno ?? 0))),
     );
     child.once('exit', (status, signal) => resolve({ status, signal, isStopped: stop() }));
   });

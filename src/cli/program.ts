@@ -1,5 +1,5 @@
 /** Replaces this process with a program: the last step of `frontswap run`. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -31,12 +31,26 @@ export function notStarted(name: string, errno: number): SwapError {
   return new SwapError('ERR_IO_NOT_EXECUTABLE', message, facts);
 }
 
+/** spawn() throws some errors (ENOTDIR, ENAMETOOLONG), and emits others. @throws SwapError, as notStarted() */
+export function startProgram(
+  [name = '', ...rest]: readonly string[],
+  options: SpawnOptions,
+): ChildProcess {
+  if (name === '') throw notStarted(name, ENOENT); // as execvp(3)
+  try {
+    return spawn(name, rest, options);
+  } catch (error) {
+    const { errno } = error as NodeJS.ErrnoException;
+    throw errno === undefined ? error : notStarted(name, Math.abs(errno));
+  }
+}
+
 /**
  * Replaces this process with the program. Without exec(3) the program is a child, and this process waits for it.
  * @returns the exit status of a child
  * @throws SwapError ERR_IO_NO_PROGRAM, ERR_IO_NOT_EXECUTABLE
  */
-export function runProgram(
+export async function runProgram(
   words: readonly string[],
   variables: Variables,
   exec: Exec | null = systemExec(process.platform),
@@ -50,14 +64,14 @@ export function runProgram(
 const groupSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT'];
 const forwardedSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'];
 
-function runChild([name = '', ...rest]: readonly string[]): Promise<number> {
+function runChild(words: readonly string[]): Promise<number> {
   // Installed before the child starts, so that a signal in between does not end only this process.
   for (const signal of groupSignals) process.on(signal, () => undefined);
   for (const signal of forwardedSignals) process.on(signal, () => child.kill(signal));
-  const child = spawn(name, rest, { stdio: 'inherit' });
+  const child = startProgram(words, { stdio: 'inherit' });
   return new Promise((resolve, reject) => {
     child.once('error', (error: NodeJS.ErrnoException) =>
-      reject(notStarted(name, Math.abs(error.errno ?? 0))),
+      reject(notStarted(words[0] ?? '', Math.abs(error.errno ?? 0))),
     );
     child.once('exit', (status, signal) =>
       resolve(signal === null ? (status ?? 1) : statusOfSignal(signal)),

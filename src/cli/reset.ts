@@ -1,9 +1,8 @@
 /** `frontswap reset`: empties a disk of a running host, for the next guest. */
-import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import { askReset } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
-import { controlOption, findHosts, hostWithDisk } from './disks.ts';
+import { chosenDisk, controlOption } from './disks.ts';
 
 export const resetCommand: Command = {
   name: 'reset',
@@ -25,10 +24,7 @@ export const resetCommand: Command = {
     'Exit status: 0 emptied, 1 in use or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {
-    const name = args.positionals[0];
-    if (name === undefined)
-      throw new SwapError('ERR_ARG_VALUE', 'NAME: choose a disk', { key: 'NAME' });
-    const { control } = hostWithDisk(name, await findHosts('reset', args, world));
+    const { name, control } = await chosenDisk('reset', args, world);
     const droppedBytes = await askReset(control, name, flag(args, 'force'));
     world.stdout.write(
       flag(args, 'json')

@@ -118,6 +118,7 @@ function variablesFor(args: Arguments, env: World['env']): Record<string, string
     ...(buffers === null ? {} : { FRONTSWAP_BUFFERS: String(bufferBytes(buffers)) }),
     ...(flag(args, 'same-core') ? { FRONTSWAP_SAME_CORE: '1' } : {}),
     ...(flag(args, 'shared') ? { FRONTSWAP_SHARED: '1' } : {}),
+    ...(flag(args, 'workers') ? { FRONTSWAP_WORKERS: '1' } : {}),
     ...(flag(args, 'strict') ? { FRONTSWAP_STRICT: '1' } : {}),
     ...statsVariables(args),
     ...reportVariables(args),
@@ -179,7 +180,11 @@ export const runProgramCommand: Command = {
     },
     {
       name: 'shared',
-      help: 'page shared memories, too; a thread that waits in one (Atomics.wait) may hang',
+      help: 'page shared memories also where JavaScript serves page faults; a thread that waits in one (Atomics.wait) may then hang',
+    },
+    {
+      name: 'workers',
+      help: 'page the memories of worker threads, too; a worker that is stopped as it creates its first memory may abort the process',
     },
     {
       name: 'strict',

@@ -1,7 +1,7 @@
 /** The status line: the last line of a terminal, rewritten in place. Other lines are printed above it. */
 
 import { formatSize } from '../base/size.ts';
-import type { HostTotals } from '../host/host.ts';
+import type { HostTotals } from '../host/totals.ts';
 import { formatRatio } from './columns.ts';
 import type { Output } from './world.ts';
 

@@ -32,7 +32,7 @@ export const stopCommand: Command = {
     const name = args.positionals[0];
     const { control } =
       name === undefined
-        ? await onlyHost(args, world)
+        ? await onlyHost(args, world, true)
         : hostWithDisk(name, await findHosts('stop', args, world));
     const pid = await askStop(control, flag(args, 'force'));
     await ended(pid);

@@ -1,4 +1,4 @@
-/** The search for a budget, over programs that are curves: pages read back by budget. */
+/** The search for a budget, with programs modelled as curves: pages read back by budget. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -41,7 +41,7 @@ for (const mib of sizes)
       const small = trials.filter(({ residentBytes }) => residentBytes < mib * MIB);
       const lower = Math.max(0, ...small.map(({ residentBytes }) => residentBytes));
       const found = workingSet?.residentBytes ?? peakBytes;
-      assert.ok(found >= mib * MIB, `${found / MIB} MiB holds it`);
+      assert.ok(found >= mib * MIB, `${found / MIB} MiB is at least the working set`);
       // Within a factor of two of the largest budget that is too small, unless the runs ended first.
       if (small.length > 0) assert.ok(found <= lower * 2, `${lower / MIB} .. ${found / MIB} MiB`);
     });
@@ -57,7 +57,7 @@ test('a quarter more pages than the program has are no reason for a larger budge
   assert.ok(more.workingSet!.residentBytes >= 8 * MIB);
 });
 
-test('a run that failed or was stopped does not hold the working set', async () => {
+test('a run that failed or was stopped does not fit the working set', async () => {
   for (const outcome of ['slow', 'failed'] as const) {
     const { workingSet, trials } = await findBudget(full, async (residentBytes) =>
       residentBytes < 100 * MIB
@@ -75,7 +75,7 @@ test('a program with less memory than two budgets is not run again', async () =>
   assert.deepEqual([trials.length, workingSet], [1, null]);
 });
 
-test('budgets are whole MiB, and below one MiB multiples of the smallest budget', () => {
+test('budgets are multiples of a MiB, and below one MiB multiples of the smallest budget', () => {
   assert.deepEqual(
     [100.4, 1, 0.6, 0.2, 0.1].map((mib) => roundBudget(mib * MIB)),
     [100 * MIB, MIB, 512 * 1024, 128 * 1024, 0],

@@ -67,7 +67,7 @@ test('every option is in help, manual page, completion and cli.md', async () => 
 test('every command is in the overview of help, manual and completion', () => {
   const main = pages.get('frontswap.1') ?? '';
   for (const { name } of commands) {
-    assert.ok(main.includes(`.TP\n\\fB${name}\\fR\n`), name);
+    assert.ok(main.includes(`.TP\n\\fB${name.replaceAll('-', '\\-')}\\fR\n`), name);
     for (const shell of ['bash', 'zsh', 'fish'])
       assert.match(scripts[shell] ?? '', new RegExp(`[ ']${name}[ :']`), `${shell} ${name}`);
     assert.match(reference, new RegExp(`^\\| [\`[]+${name}`, 'm'));
@@ -106,7 +106,7 @@ test('groff and man accept the pages without a warning', { skip: without('groff'
     if (without('man') !== false) continue;
     const man = spawnSync('man', ['-l', '--warnings', file], { encoding: 'utf8' });
     assert.deepEqual([man.status, man.stderr], [0, ''], name);
-    assert.match(man.stdout, /^NAME\n +frontswap(-\w+)? - \w/m);
+    assert.match(man.stdout, /^NAME\n +frontswap(-[\w-]+)? - \w/m);
   }
 });
 
@@ -155,7 +155,7 @@ test('bash completes commands, options, values, columns, disks and programs', {
     ['frontswap at', ['attach']],
     ['frontswap --ver', ['--verbose', '--version']],
     ['frontswap -q li', ['list']],
-    ['frontswap host --check', ['--check-config']],
+    ['frontswap host --check', ['--check']],
     ['frontswap host --codec ', ['lz4', 'lz4-native']],
     ['frontswap host --codec = lz4-', ['lz4-native']],
     ['frontswap host --unix package.j', ['package.json']],
@@ -199,7 +199,7 @@ test('bash, zsh and fish accept the script', async (t) => {
       run('fish', '--no-config', '-c', `eval (string collect $SCRIPT); complete -C '${line}'`);
     assert.match(offers('frontswap at'), /^attach\tprint what to paste/);
     assert.equal(offers('frontswap reset v'), 'vm1');
-    assert.match(offers('frontswap host --check'), /^--check-config\t/);
+    assert.match(offers('frontswap host --check'), /^--check\t/);
     assert.match(offers('frontswap attach --format l'), /^libvirt\t?/);
     assert.match(offers('frontswap list --output NAME,TOT'), /^NAME,TOTAL/);
   });

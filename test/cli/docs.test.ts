@@ -30,7 +30,17 @@ test('cli.md lists exactly the options of every command', async () => {
   const names = (options: readonly { readonly name: string }[]): string[] =>
     options.map(({ name }) => name).sort();
   assert.deepEqual(listed('Common options'), names(commonOptions));
-  for (const name of ['run', 'host', 'list', 'attach', 'reset', 'stop', 'doctor'])
+  for (const name of [
+    'run',
+    'host',
+    'list',
+    'attach',
+    'reset',
+    'reload',
+    'import',
+    'stop',
+    'doctor',
+  ])
     assert.deepEqual(listed(name), names((await commandTable.load(name)).options), name);
 });
 
@@ -65,28 +75,30 @@ test('the example of list-json.md is a list document', () => {
 test('every frontswap command of frontswap.service accepts the configuration of its page', async () => {
   const howTo = join(root, 'docs/how-to');
   const unit = readFileSync(join(howTo, 'frontswap.service'), 'utf8');
-  const [, json = ''] =
-    /```json\n([\s\S]*?)```/.exec(readFileSync(join(howTo, 'install-as-a-service.md'), 'utf8')) ??
+  const [, toml = ''] =
+    /```toml\n([\s\S]*?)```/.exec(readFileSync(join(howTo, 'install-as-a-service.md'), 'utf8')) ??
     [];
   const run = mkdtempSync(join(tmpdir(), 'fs-unit-'));
   try {
-    const file = join(run, 'host.json');
-    writeFileSync(file, json.replaceAll('/run/frontswap/', `${run}/`));
+    const file = join(run, 'host.toml');
+    writeFileSync(file, toml.replaceAll('/run/frontswap/', `${run}/`));
+    // Node tries pkey_alloc(2), which @system-service lacks: the default action of the filter would kill it.
+    assert.match(unit, /^SystemCallErrorNumber=EPERM$/m);
     const lines = [...unit.matchAll(/^Exec(\w+)=\/usr\/bin\/frontswap (.*)$/gm)];
     assert.deepEqual(
       lines.map(([, when]) => when),
-      ['StartPre', 'Start', 'Stop'],
+      ['Start', 'Reload', 'Stop'],
     );
     for (const [, when, words = ''] of lines) {
-      const argv = words.replace('/etc/frontswap/host.json', file).split(' ');
-      if (when === 'Stop') {
+      const argv = words.replace('/etc/frontswap/host.toml', file).split(' ');
+      if (when !== 'Start') {
         // No host answers: the command was understood.
         const { status, stderr } = await cli([...argv, '--control', join(run, 'none')]);
         assert.equal(status, 3, stderr);
         continue;
       }
       assert.ok(argv.includes(file), words);
-      if (when === 'Start') argv.push('--check-config');
+      argv.push('--check');
       const { status, stderr } = await cli(argv);
       assert.equal(status, 0, stderr);
       assert.match(stderr, /^frontswap host: the configuration is usable$/m);

@@ -1,7 +1,7 @@
 /** `frontswap doctor --run`: real runs of small programs. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { testFolder } from '../support/fixtures/folder.ts';
@@ -91,6 +91,60 @@ for (const [argv, status, message] of failures)
     assert.deepEqual([result.status, result.stdout], [status, '']);
     assert.match(result.stderr, message);
   });
+
+test('126: not executable; 127: not found; a file without #! is run by /bin/sh', options, (t) => {
+  const folder = testFolder(t);
+  const file = join(folder, 'file');
+  writeFileSync(file, 'exit 9\n');
+  const script = join(folder, 'script');
+  writeFileSync(script, 'exit 9\n', { mode: 0o755 });
+  const ends: readonly [string, number, RegExp][] = [
+    [file, 126, /cannot run '.*file': permission denied \(EACCES\)/],
+    [folder, 126, /cannot run '.*': permission denied \(EACCES\)/],
+    [join(file, 'x'), 127, /cannot run '.*file\/x': .*ENOTDIR/],
+    [join(folder, 'none'), 127, /cannot run '.*none': .*/],
+    ['', 127, /cannot run '': it is not in PATH/],
+    [script, 1, /exited with status 9 in the run without paging/],
+  ];
+  for (const [word, status, message] of ends) {
+    const result = doctor([word]);
+    assert.deepEqual([result.status, result.stdout], [status, ''], word);
+    assert.match(result.stderr, message);
+  }
+});
+
+test('variables of an outer frontswap run do not reach the program', options, (t) => {
+  const { file } = program(t);
+  const folder = testFolder(t);
+  const outer = join(folder, 'outer.json');
+  const seen = join(folder, 'seen');
+  const app = join(folder, 'names.mjs');
+  writeFileSync(
+    app,
+    `import { appendFileSync } from 'node:fs';
+    const names = Object.keys(process.env).filter((name) => name.startsWith('FRONTSWAP_'));
+    appendFileSync(${JSON.stringify(seen)}, names.sort().join() + '\\n');
+    await import(${JSON.stringify(file)});`,
+  );
+  const { status, stdout, stderr } = doctor(['--json', app], {
+    FRONTSWAP_RESIDENT: '1M',
+    FRONTSWAP_LIMIT: '1M',
+    FRONTSWAP_FILE: `${folder}/swap:1M`,
+    FRONTSWAP_BUFFERS: '1M',
+    FRONTSWAP_SAME_CORE: '1',
+    FRONTSWAP_STATS: '1',
+    FRONTSWAP_REPORT: outer,
+    FRONTSWAP_REPORT_PID: '1',
+    FRONTSWAP_STRICT: '1',
+  });
+  assert.equal(status, 0, stderr);
+  const [plain, ...paged] = readFileSync(seen, 'utf8').trimEnd().split('\n');
+  assert.equal(plain, 'FRONTSWAP_RECORD');
+  const names = 'FRONTSWAP_REPORT,FRONTSWAP_REPORT_PID,FRONTSWAP_RESIDENT';
+  assert.deepEqual(new Set(paged), new Set([names]));
+  assert.equal(paged.length, JSON.parse(stdout).runs.length);
+  assert.deepEqual([stderr, existsSync(outer)], ['out\n', false]);
+});
 
 test('the plain run inside a frontswap run is not paged', options, (t) => {
   const { status, stdout, stderr } = doctor(['--json', program(t).file], {

@@ -15,7 +15,7 @@ export interface FakeWorldOptions {
   readonly runProgram?: World['runProgram'];
 }
 
-/** Runs the command line and returns what a shell would see. */
+/** Runs the command line and returns its status and output. */
 export async function cli(
   argv: readonly string[],
   {

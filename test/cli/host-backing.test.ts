@@ -16,7 +16,7 @@ const PAGE = 4096;
 const MIB = 2 ** 20;
 const WireError = { io: 5, noSpace: 28 } as const;
 
-/** Packs to nothing, so it goes to the backing. */
+/** Incompressible, so it is written to the backing. */
 const noise = (seed: number): Buffer => Buffer.from(noisePage(seed));
 
 /** A folder with a file of 16 MiB to back a disk. */
@@ -47,7 +47,7 @@ async function errorOfRead(client: RawClient, page: number): Promise<number> {
   return (await client.read(16)).readUInt32BE(4);
 }
 
-test('a page overwritten on the backing is EIO, logged and in health; other pages can be read', {
+test('a page overwritten on the backing returns EIO, is logged and degrades health; other pages can be read', {
   timeout,
 }, async (t) => {
   const { folder, file } = backed(t);
@@ -83,7 +83,7 @@ test('a backing without space: pages stay in memory up to the limit, then ENOSPC
   timeout,
 }, async (t) => {
   const { folder, file } = backed(t);
-  // No write may reach beyond the first or second MiB: EFBIG, which is for a disk what ENOSPC is.
+  // Writes past the first or second MiB fail with EFBIG, which a disk treats like ENOSPC.
   const before = "trap '' XFSZ; ulimit -f 2048;";
   const { said } = await readyHost(t, before, 'vm1=16M,limit=2M,backing=@/flash', folder);
   using client = await RawClient.open(join(folder, 's'), 'vm1');
@@ -110,7 +110,7 @@ test('a backing without space: pages stay in memory up to the limit, then ENOSPC
     ),
   );
   const { backingBytes, backingNoSpace, usedBytes, limitBytes } = await figures(folder);
-  assert.equal(backingBytes, PAGE, 'what was there stays');
+  assert.equal(backingBytes, PAGE, 'the page that was there stays');
   assert.equal(backingNoSpace, taken);
   assert.ok(usedBytes <= limitBytes);
   for (let i = 0; i < taken - 1; i++)

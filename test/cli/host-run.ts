@@ -18,21 +18,23 @@ export interface Run {
   readonly ended: Promise<number | string>;
 }
 
+/** @param descriptors of this process; the child has them from 3 on */
 export function start(
   t: TestContext,
   program: string,
   argv: readonly string[],
   env: Record<string, string> = {},
+  descriptors: readonly number[] = [],
 ): Run {
   const child = spawn(process.execPath, [program, ...argv], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...descriptors],
     env: { PATH: process.env['PATH'] ?? '', ...env },
   });
   t.after(() => child.kill('SIGKILL'));
   t.signal.addEventListener('abort', () => child.kill('SIGKILL'));
   const text = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', (more: string) => {
+    child[name]?.setEncoding('utf8').on('data', (more: string) => {
       text[name] += more;
     });
   const ended = new Promise<number | string>((resolve) =>
@@ -41,7 +43,7 @@ export function start(
   return { child, text, ended };
 }
 
-/** Waits for a fact; a process that ends first is the failure to show. */
+/** Waits for a condition; fails if the process ends first. */
 export async function until(run: Run, holds: () => boolean): Promise<void> {
   let gone: number | string | null = null;
   void run.ended.then((status) => {
@@ -68,14 +70,14 @@ export function post(path: string, route: string): Promise<number> {
 
 interface ReadyHost {
   readonly folder: string;
-  /** What it has said on stderr. */
+  /** Its stderr so far. */
   readonly said: () => string;
 }
 
 /**
  * A host that is ready, with one disk on `s`, its control socket on `c`.
- * @param before what the shell that starts it does first
- * @param disk `@` in it is the host's folder
+ * @param before shell commands to run before the host starts
+ * @param disk `@` is replaced by the host's folder
  */
 export async function readyHost(
   t: TestContext,
@@ -99,7 +101,7 @@ export async function readyHost(
   return { folder, said: () => said };
 }
 
-/** A watchdog, no measure: the process is killed and the test fails. */
+/** A watchdog: the process is killed and the test fails. */
 export const timeout = 120_000;
 
 export const sample = (folder: string): string[] => [

@@ -10,7 +10,7 @@ import { testFolder } from '../support/fixtures/folder.ts';
 import { cli, type Result } from './fake-world.ts';
 import { lineCount, type Run, standIn, start, timeout, until } from './host-run.ts';
 
-/** A host that is told nothing but these, in a runtime folder of the test. */
+/** A host with only these arguments, in a runtime folder of the test. */
 async function host(t: TestContext, runtimeFolder: string, ...argv: string[]): Promise<Run> {
   const run = start(t, standIn, ['host', ...argv], { STAND_IN_FOLDER: runtimeFolder });
   await until(run, () => lineCount(run.text.stdout) >= (argv.includes('-U') ? 1 : 2));
@@ -20,7 +20,7 @@ async function host(t: TestContext, runtimeFolder: string, ...argv: string[]): P
 const portOf = ({ text }: Run): number =>
   Number(/^nbd:\/\/127\.0\.0\.1:(\d+)\//m.exec(text.stdout)?.[1]);
 
-/** Two hosts on a Unix socket alone, with the disks a, b and c, d; b of both. */
+/** Two hosts on a Unix socket only, with the disks a, b and c, b. */
 async function twoHosts(t: TestContext): Promise<{ runs: readonly [Run, Run]; folder: string }> {
   const folder = join(testFolder(t), 'run');
   const disks = (...names: string[]): string[] => names.flatMap((name) => ['--disk', `${name}=1M`]);
@@ -51,7 +51,7 @@ test('a second host needs no flag: it takes the next port and control socket, an
   ]);
   assert.equal(readFileSync(join(folder, 'control.pid'), 'utf8'), `${first.child.pid}\n`);
   assert.equal(readFileSync(join(folder, 'control-2.pid'), 'utf8'), `${second.child.pid}\n`);
-  const check = start(t, standIn, ['host', '--check-config'], { STAND_IN_FOLDER: folder });
+  const check = start(t, standIn, ['host', '--check'], { STAND_IN_FOLDER: folder });
   assert.equal(await check.ended, 0);
   assert.equal(check.text.stderr, 'frontswap host: the configuration is usable\n');
   // The first name is free again, the second host keeps its own.
@@ -133,7 +133,7 @@ test('list shows the disks of all hosts, with the host beside each', { timeout }
   const unknown = await list('other');
   assert.equal(unknown.status, 2);
   assert.match(unknown.stderr, /none of 2 hosts has a disk 'other'; available disks: a, b, c\n/);
-  // One host that is told: as ever.
+  // With --control only this host is asked.
   const one = await list('--control', join(folder, 'control-2.sock'));
   assert.doesNotMatch(one.stdout, /HOST/);
   assert.equal(lineCount(one.stdout), 3);
@@ -155,7 +155,7 @@ test('attach, reset and stop find the host by the name of a disk', { timeout }, 
   const stopped = await run('stop', 'c');
   assert.equal(stopped.stdout, `host ${runs[1].child.pid}: stopped\n`);
   assert.equal(await runs[1].ended, 0);
-  // One is left: no name is needed.
+  // One host is left, so no name is required.
   assert.equal((await run('stop')).stdout, `host ${runs[0].child.pid}: stopped\n`);
 });
 
@@ -173,7 +173,10 @@ test('a disk name that two hosts have, or no name, is an error that lists the ho
     [['attach', '-f', 'qemu'], 'NAME: choose a disk:'],
     [['reset', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
     [['stop', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
-    [['stop'], 'there are several hosts; name a disk of the one to stop, or use --control PATH:'],
+    [
+      ['stop'],
+      'there are several hosts; name a disk of the one that you mean, or use --control PATH:',
+    ],
   ];
   for (const [argv, message] of asked) {
     const { status, stderr, stdout } = await cli(argv, { runtimeFolder: folder });

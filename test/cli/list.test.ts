@@ -5,9 +5,9 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { resolveHostConfig, settingsOfJson } from '../../src/host/config.ts';
 import { Host } from '../../src/host/host.ts';
 import { standInParts } from '../support/fakes/stand-in.ts';
+import { configOf } from '../support/fixtures/host-config.ts';
 import { cli, type Result } from './fake-world.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fs-list-'));
@@ -18,7 +18,7 @@ before(async () => {
   const settings = { disk: ['swap0=1G', 'vm1=512M,limit=256M'], unix: join(folder, 's'), control };
   const parts = standInParts();
   host = await Host.start({
-    config: resolveHostConfig(settingsOfJson('test', JSON.stringify(settings))),
+    config: configOf(settings),
     parts,
     runtimeFolder: folder,
     uid: process.getuid?.() ?? 0,

@@ -14,7 +14,7 @@ import { type Run, sample, shipped, start, timeout, until } from './host-run.ts'
 const root = join(import.meta.dirname, '../../..');
 const skip = spawnSync('npm', ['--version']).status === 0 ? false : 'npm is missing';
 
-/** A package that has this one, as it is built for tests, among its programs, and its start script. */
+/** A package whose programs include this one, as built for tests, with a start script. */
 function userPackage(t: TestContext): string {
   const folder = join(testFolder(t), 'user');
   const bin = join(folder, 'node_modules', '.bin');
@@ -27,7 +27,7 @@ function userPackage(t: TestContext): string {
   return folder;
 }
 
-/** npm or npx with a host, until that is ready; the host's process id. */
+/** Starts a host under npm or npx, waits until it is ready, and returns its process id. */
 async function underNpm(
   t: TestContext,
   program: readonly string[],
@@ -78,7 +78,7 @@ for (const [name, program] of programs)
     run.child.kill('SIGTERM');
     await run.ended;
     await waitUntil(
-      'its sockets are gone',
+      'its sockets are removed',
       () => !['c', 's'].some((it) => existsSync(join(folder, it))),
     );
   });
@@ -102,7 +102,7 @@ test('when npx ends while a client has pages, the host stays until the client di
   t.after(() => client[Symbol.dispose]());
   assert.equal(await client.write(0, Buffer.alloc(4096, 'a page of the guest')), 0);
   run.child.kill('SIGTERM');
-  await waitUntil('the host says why it stays', () =>
+  await waitUntil('the host logs why it continues', () =>
     run.text.stderr.includes('npx has ended, but clients use vm1 (4K of pages'),
   );
   assert.equal((await askDisks(join(folder, 'c'))).disks[0]?.storedPages, 1);
@@ -110,7 +110,7 @@ test('when npx ends while a client has pages, the host stays until the client di
   await waitUntil('the host has stopped', () => !existsSync(join(folder, 's')));
 });
 
-/** Ctrl-C, and again after a while that is longer than npm takes to forward one. */
+/** Ctrl-C twice, with a pause longer than npm needs to forward one. */
 const interruptions: readonly (readonly [string, Record<string, string>, boolean])[] = [
   [
     'under npm a second SIGINT right behind the first is the same Ctrl-C',
@@ -145,13 +145,13 @@ test('a host started by a program under npx survives that program', {
   const folder = testFolder(t);
   const env = { npm_command: 'exec', npm_lifecycle_event: 'npx' };
   const words = [process.execPath, shipped, ...sample(folder)].map((word) => `'${word}'`);
-  // The shell is there until the host is ready, and has looked who its parent is.
+  // The shell runs until the host is ready and has checked its parent.
   const ready = `until [ -e '${folder}/c' ]; do sleep 0.1; done; sleep 1`;
   const script = `${words.join(' ')} > '${folder}/out' 2>&1 & ${ready}`;
   spawnSync('/bin/sh', ['-c', script], { env: { PATH: process.env['PATH'], ...env } });
   await waitUntil('it is ready', () => existsSync(join(folder, 'c')));
   const pid = (await askDisks(join(folder, 'c'))).disks[0]?.hostPid ?? 0;
   t.after(() => process.kill(pid, 'SIGTERM'));
-  await sleep(1500); // three looks at the parent
+  await sleep(1500); // three checks of the parent
   assert.equal((await askDisks(join(folder, 'c'))).disks.length, 1);
 });

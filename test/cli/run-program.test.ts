@@ -35,7 +35,8 @@ async function ask(argv: readonly string[], env: Record<string, string> = {}): P
 test('every option becomes the variable that register reads', async () => {
   const { words, variables } = await ask([
     ...['--resident', '256M', '--limit=1.5G', '--file', 'a b:c/swap:64M'],
-    ...['--same-core', '--shared', '--stats', '--report', 'paging.html', '--', 'node', 'app.js'],
+    ...['--same-core', '--shared', '--workers', '--stats', '--report', 'paging.html', '--'],
+    ...['node', 'app.js'],
   ]);
   assert.deepEqual(words, ['node', 'app.js']);
   assert.deepEqual(variables, {
@@ -44,6 +45,7 @@ test('every option becomes the variable that register reads', async () => {
     FRONTSWAP_FILE: `${process.cwd()}/a b:c/swap:${64 * 2 ** 20}`,
     FRONTSWAP_SAME_CORE: '1',
     FRONTSWAP_SHARED: '1',
+    FRONTSWAP_WORKERS: '1',
     FRONTSWAP_STATS: '1',
     FRONTSWAP_REPORT: `${process.cwd()}/paging.html`,
     FRONTSWAP_REPORT_PID: String(process.pid),
@@ -161,7 +163,7 @@ test('the exit status is that of the program; 127 not found, 126 not executable'
 test('the program has input, output and signals as a shell would leave them', () => {
   const { stdout } = shell('echo typed | RUN sh -c "cat; grep -E Sig[BI] /proc/self/status"');
   assert.match(stdout, /^typed\nSigBlk:\t0+\nSigIgn:\t0+\n$/);
-  // A pipe whose reader is gone ends it, as it ends `yes` alone.
+  // A pipe without a reader ends it, as it ends `yes` alone.
   assert.equal(shell("RUN sh -c 'yes; echo $? >&2' | head -n 1").stderr, '141\n');
 });
 
@@ -177,7 +179,7 @@ test('a signal reaches the program, which has replaced the process', {
   assert.equal(run.text.stdout, `${run.child.pid}\ngot\n`);
 });
 
-/** A program with a memory, in a folder whose name no list of options could hold unquoted. */
+/** A program with a memory, in a folder whose name must be quoted in any list of options. */
 function program(t: TestContext): string {
   const file = join(testFolder(t), 'app.mjs');
   writeFileSync(
@@ -244,6 +246,7 @@ test('without exec the program is a child, with the same statuses', { timeout },
   assert.deepEqual(end('sh', '-c', 'echo $SAID; exit 7'), [7, 'hello\n', '']);
   assert.deepEqual(end('sh', '-c', 'kill -KILL $$'), [137, '', '']);
   assert.deepEqual(end('no-such-program'), [0, '', 'ERR_IO_NO_PROGRAM\n']);
+  assert.deepEqual(end(`${main}/x`), [0, '', 'ERR_IO_NO_PROGRAM\n']);
   chmodSync(main, 0o644);
   assert.deepEqual(end(main), [0, '', 'ERR_IO_NOT_EXECUTABLE\n']);
   const script = 'trap "echo got; exit 3" TERM; echo up; for i in $(seq 300); do sleep 0.1; done';

@@ -1,4 +1,4 @@
-/** Snippets to paste: exact text, and quoting that holds for any name and path. */
+/** Snippets to paste: exact text, and quoting that is correct for any name and path. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
@@ -70,6 +70,41 @@ test('names that differ only in replaced or cut characters have different serial
   }
 });
 
+test('Cloud Hypervisor and Firecracker open a vhost-user socket beside that of the host', () => {
+  const chosen = unix('/run/x y/nbd.sock', 'vm1');
+  const words = shellWords(formatSnippet('cloud-hypervisor', chosen));
+  assert.deepEqual(words, [
+    'qemu-storage-daemon',
+    '--daemonize',
+    '--pidfile',
+    '/run/x y/vhost-vm1.pid',
+    '--blockdev',
+    'driver=nbd,node-name=nbd-vm1,server.type=unix,server.path=/run/x y/nbd.sock,export=vm1,reconnect-delay=60,discard=unmap',
+    '--export',
+    'type=vhost-user-blk,id=vhost-vm1,node-name=nbd-vm1,addr.type=unix,addr.path=/run/x y/vhost-vm1.sock,writable=on,logical-block-size=4096,num-queues=1',
+  ]);
+  assert.match(
+    formatSnippet('cloud-hypervisor', chosen),
+    /# {3}--memory size=1G,shared=on \\\n# {3}--disk 'vhost_user=on,socket=\/run\/x y\/vhost-vm1.sock,num_queues=1,/,
+  );
+  const [, curl = ''] = formatSnippet('firecracker', tcp('10.0.0.1', 'a-b')).split('curl');
+  const all = shellWords(curl);
+  const drive = JSON.parse(all.at(-1) ?? '') as { drive_id: string; socket: string };
+  assert.match(drive.drive_id, /^a_b_[0-9a-f]{8}$/);
+  assert.equal(drive.socket, '/run/vhost-a-b.sock');
+  assert.ok(all.includes(`http://localhost/drives/${drive.drive_id}`));
+});
+
+test('a path that Cloud Hypervisor cannot parse is refused, one with a comma is quoted', () => {
+  const text = formatSnippet('cloud-hypervisor', unix('/a,b/nbd.sock', 'vm1'));
+  assert.match(text, /socket="\/a,b\/vhost-vm1.sock",/);
+  assert.match(text, /addr.path=\/a,,b\/vhost-vm1.sock,/);
+  for (const path of ['/a"b/nbd.sock', '/a[b/nbd.sock', '/a]b/nbd.sock'])
+    assert.throws(() => formatSnippet('cloud-hypervisor', unix(path, 'vm1')), {
+      code: 'ERR_ARG_VALUE',
+    });
+});
+
 test('libvirt gets XML for both kinds of address', () => {
   const local = formatSnippet('libvirt', unix('/run/a&b', 'vm1'));
   assert.match(
@@ -91,7 +126,7 @@ test('nbd-client gets its device, and a warning against swapping to the same mac
   const snippet = formatSnippet('nbd-client', tcp('10.0.0.1', 'vm1'));
   assert.match(snippet, /\nnbd-client 10.0.0.1 10809 -N vm1 -b 4096 -persist -swap \/dev\/nbd0\n/);
   assert.match(snippet, /# Not on the machine of the host/);
-  assert.doesNotMatch(snippet, /rotational/); // nbd.ko is no rotating disk
+  assert.doesNotMatch(snippet, /rotational/); // nbd.ko is not a rotating disk
   assert.match(formatSnippet('nbd-client', unix('/a b', '')), /nbd-client -unix '\/a b' -b 4096/);
 });
 
@@ -137,6 +172,44 @@ test('no name leaves the comment lines or the words; control characters are refu
     }),
     { seed },
   );
+});
+
+test('QEMU gets credentials for TLS', () => {
+  const tls = (type: 'x509' | 'psk', more = {}): NbdTarget => ({
+    address: { kind: 'unix', path: '/s', tls: { type, ...more } },
+    exportName: 'vm1',
+  });
+  const [, x509, , blockdev] = shellWords(formatSnippet('qemu', tls('x509')));
+  assert.equal(x509, 'tls-creds-x509,id=tls-vm1,endpoint=client,dir=/etc/pki/qemu,verify-peer=on');
+  assert.match(blockdev ?? '', /,export=vm1,tls-creds=tls-vm1,tls-hostname=localhost,reconnect/);
+  const [, psk, , withKey] = shellWords(formatSnippet('qemu', tls('psk')));
+  assert.equal(psk, 'tls-creds-psk,id=tls-vm1,endpoint=client,dir=/etc/pki/qemu,username=qemu');
+  assert.match(withKey ?? '', /,export=vm1,tls-creds=tls-vm1,reconnect/);
+  const more = { hostname: 'a,b', certificates: '/x y' };
+  const [, there, , named] = shellWords(formatSnippet('qemu', tls('x509', more)));
+  assert.match(there ?? '', /,dir=\/x y,/);
+  assert.match(named ?? '', /,tls-hostname=a,,b,/);
+  const control = tls('x509', { hostname: 'a\u001b' });
+  assert.throws(() => formatSnippet('qemu', control), { code: 'ERR_ARG_VALUE' });
+});
+
+test('libvirt gets TLS with certificates; what a client cannot do is refused', () => {
+  const target = (type: 'x509' | 'psk', hostname?: string): NbdTarget => ({
+    address: {
+      ...{ kind: 'tcp', host: 'h', port: 1 },
+      tls: { type, ...(hostname === undefined ? {} : { hostname }) },
+    } as NbdTarget['address'],
+    exportName: 'vm1',
+  });
+  assert.match(formatSnippet('libvirt', target('x509')), /name='vm1' tls='yes'>/);
+  assert.match(formatSnippet('libvirt', target('x509', "a'b")), /tlsHostname='a&apos;b'>/);
+  const code = 'ERR_IO_UNSUPPORTED';
+  assert.throws(() => formatSnippet('libvirt', target('psk')), { code });
+  for (const type of ['x509', 'psk'] as const)
+    assert.throws(() => formatSnippet('nbd-client', target(type)), {
+      code,
+      message: /hangs when its machine swaps/,
+    });
 });
 
 test('attach --uri queries no host, and --json wraps the text', async () => {

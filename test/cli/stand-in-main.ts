@@ -25,7 +25,7 @@ async function slowParts(): Promise<HostParts> {
 }
 
 const world = realWorld();
-/** Root's own is one for the whole machine. */
+/** Root's default folder is the same for the whole machine. */
 const runtimeFolder = process.env['STAND_IN_FOLDER'] ?? world.runtimeFolder;
 
 process.exit(

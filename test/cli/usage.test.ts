@@ -18,7 +18,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['hots'], /^frontswap: error: unknown command 'hots'; did you mean 'host'\?/],
   [
     ['zzz'],
-    /unknown command 'zzz'; available commands: run, host, list, attach, reset, stop, doctor, completion, help, version/,
+    /unknown command 'zzz'; available commands: run, host, list, attach, stat, top, dashboard, events, add, remove, set, freeze, thaw, flush, reset, reload, check, import, stop, tmem-list, tmem-set, tmem-freeze, tmem-thaw, tmem-destroy, tmem-freeable, doctor, completion, help, version/,
   ],
   [['toString'], /unknown command 'toString'/],
   [['help', 'lits'], /^frontswap help: error: unknown command 'lits'; did you mean 'list'/],
@@ -37,9 +37,9 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['host', '--disk', 'a'], /--disk: 'a' is not of the form/],
   [['host', '--disk', 'a=1G', '--disk', 'a=1G'], /--disk: duplicate disk 'a'/],
   [['host', '-U', 'a', '-U', 'b'], /--unix is given twice: 'a' and 'b'/],
-  [['host', '--check-config', '-U', 'a', '--unix=b'], /--unix is given twice/],
-  [['host', '--check-config', '--limit=1K'], /--limit: '1K' is too small: at least 256K/],
-  [['host', '--check-config', '--disk=a=1G,limit=1M,limit=2M'], /--disk: duplicate 'limit'/],
+  [['host', '--check', '-U', 'a', '--unix=b'], /--unix is given twice/],
+  [['host', '--check', '--limit=1K'], /--limit: '1K' is too small: at least 256K/],
+  [['host', '--check', '--disk=a=1G,limit=1M,limit=2M'], /--disk: duplicate 'limit'/],
   [['list', '-o', 'NAME', '-o', 'DATA'], /--output is given twice/],
   [['host', '-e', 'b'], /--exportname: no disk 'b'/],
   [['host', '--codec', 'lzo'], /--codec: 'lzo' is not a codec/],
@@ -52,7 +52,7 @@ const wrong: readonly [readonly string[], RegExp][] = [
   [['list', '-o', 'NAME,'], /--output: 'NAME,' has an empty column name/],
   [['list', '-o', 'zzzzz'], /unknown column 'zzzzz'; available columns: NAME, ALGORITHM/],
   [['list', '-o', 'NAME', '--output-all'], /--output and --output-all are mutually exclusive/],
-  [['attach'], /--format: choose one of qemu, libvirt, nbd-client/],
+  [['attach'], /--format: choose one of qemu, libvirt, cloud-hypervisor, firecracker, nbd-client/],
   [['attach', '--format', 'vmware'], /--format: unknown format 'vmware'/],
   [['attach', '-f', 'qemu', '--uri', 'x'], /--uri: 'x' is not a URI/],
   [['attach', '-f', 'qemu', '--uri', 'nbd://h/a', 'b'], /--uri is for disk 'a', but NAME is 'b'/],
@@ -80,11 +80,12 @@ test('the overview lists every interface in groups, one per line', async () => {
   const sections = stdout.split(/\n(?=[A-Z][a-z]+: |General\n)/).slice(1);
   assert.deepEqual(
     sections.map((section) => section.split(/[:\n]/)[0]),
-    ['Memory', 'Disk', 'Library', 'General'],
+    ['Memory', 'Disk', 'Tmem', 'Library', 'General'],
   );
-  const [memory, disk, library, general] = sections;
+  const [memory, disk, tmem, library, general] = sections;
   assert.match(memory ?? '', /\n {2}run /);
   assert.match(disk ?? '', /\n {2}host [^\n]+\n {2}list [^\n]+\n {2}attach /);
+  assert.match(tmem ?? '', /\n {2}tmem-list /);
   assert.match(library ?? '', /\n {2}frontswap /);
   assert.match(general ?? '', /\n {2}doctor /);
   for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
@@ -186,8 +187,8 @@ test('a bug is reported with the stack, and exits 1', async () => {
   );
 });
 
-test('--check-config starts nothing, and is quiet with -q', async (t) => {
-  const argv = ['host', '--check-config', '-U', join(testFolder(t), 's'), '--no-control'];
+test('--check starts nothing, and is quiet with -q', async (t) => {
+  const argv = ['host', '--check', '-U', join(testFolder(t), 's'), '--no-control'];
   const usable = await cli([...argv, '--disk', 'a=1G']);
   assert.deepEqual(usable, {
     status: 0,
@@ -198,9 +199,9 @@ test('--check-config starts nothing, and is quiet with -q', async (t) => {
 });
 
 test('a missing configuration file exits 1 and names the option', async () => {
-  const { status, stderr } = await cli(['host', '-C', '/nowhere/host.json']);
+  const { status, stderr } = await cli(['host', '-C', '/nowhere/host.toml']);
   assert.equal(status, 1);
-  assert.match(stderr, /cannot read \/nowhere\/host.json: .*ENOENT.*--config/);
+  assert.match(stderr, /cannot read \/nowhere\/host.toml: .*ENOENT.*--config/);
 });
 
 const colors: readonly [string, boolean, Record<string, string>, boolean, boolean][] = [

@@ -1,0 +1,54 @@
+/** `frontswap tmem-set`: changes the weight, the cap or the compression of a user of the tmem socket. */
+import { askTmemSet } from '../host/tmem-client.ts';
+import { parseTmemChange, tmemKeys } from '../host/tmem-routes.ts';
+import { type Command, Exit } from './command.ts';
+import { controlOption } from './disks.ts';
+import { wordsByKey } from './key-words.ts';
+import { chosenUser, exitNote, printUser } from './tmem-users.ts';
+
+export const tmemSetCommand: Command = {
+  name: 'tmem-set',
+  group: 'tmem',
+  summary: 'change the weight, cap or compression of a user',
+  usage: 'tmem-set [OPTIONS] UID KEY=VALUE...',
+  examples: [
+    { line: 'frontswap tmem-set 1000 cap=65536', what: 'at most 256 MiB of pages' },
+    { line: 'frontswap tmem-set 1000 weight=3', what: 'three times the share of others' },
+  ],
+  options: [controlOption],
+  positionals: 'none',
+  positionalsMax: 1 + tmemKeys.length,
+  table: {
+    title: 'Keys',
+    rows: [
+      [
+        'weight',
+        'share of the memory for ephemeral pages, 0 to 1048576; the user above its share by the largest factor loses pages first, one of weight 0 before all (default 1)',
+      ],
+      [
+        'cap',
+        'most pages, 0 for any number. A lower cap evicts ephemeral pages at once; persistent pages stay, and puts are refused',
+      ],
+      ['compress', 'on or off: whether pages that are put from now on are compressed'],
+    ],
+  },
+  notes: [
+    'The settings last while the host runs, also for a user that has not connected yet.',
+    exitNote,
+  ],
+  async run(args, world) {
+    const values = wordsByKey(args.positionals.slice(1), tmemKeys);
+    parseTmemChange('', new Map(Object.entries(values))); // reports invalid values before a request
+    const { uid, control } = await chosenUser(args, world);
+    const user = await askTmemSet(control, uid, values);
+    const { weight, cap, compress } = user;
+    const limit = cap === 0 ? 'none' : String(cap);
+    printUser(
+      args,
+      world,
+      user,
+      `weight ${weight}, cap ${limit}, compress ${compress ? 'on' : 'off'}`,
+    );
+    return Exit.ok;
+  },
+};
