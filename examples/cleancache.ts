@@ -1,6 +1,6 @@
 /**
- * A file system that puts the clean pages which it evicts into cleancache, and asks for them before it reads its disk.
- * The cache holds 500 pages; the files have 800.
+ * A file system that puts evicted clean pages into cleancache, and tries to get a page there before it reads its disk.
+ * The cache has space for 500 pages; the files have 800.
  *
  *   node build/examples/cleancache.js
  */
@@ -41,5 +41,5 @@ for (let inode = 0; inode < 8; inode++)
     hits++;
   }
 console.log(`${hits} of 800 pages were in the cache`);
-cache.invalidateFs(mount); // unmount: nothing of it stays
+cache.invalidateFs(mount); // unmount: drops all its pages
 console.log(`after the unmount: ${tmem.freeableBytes} bytes`);

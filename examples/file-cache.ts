@@ -1,5 +1,5 @@
 /**
- * Reads a file at random offsets, through the cache and directly, and prints what the cache costs.
+ * Reads a file at random offsets, through the cache and directly, and prints the cost of the cache.
  *
  *   node build/examples/file-cache.js
  */
@@ -14,7 +14,7 @@ const lines = Array.from({ length: 120_000 }, (_, i) => `{"id":${i},"name":"user
 writeFileSync(path, lines.join('\n'));
 const size = Buffer.byteLength(lines.join('\n'));
 
-/** A file counts as settled 100 ms after its last change; until then it is read past the cache. */
+/** A file counts as settled 100 ms after its last change; until then reads bypass the cache. */
 await new Promise((resolve) => setTimeout(resolve, 150));
 
 const reads = 20_000;

@@ -30,7 +30,7 @@ const backend = new RemoteBackend(local, remote, { budget });
 const front = new Frontswap();
 front.register(backend);
 front.init(0, PAGES);
-remote.start(); // throws when no server answers, or when it would evict pages
+remote.start(); // throws if no server answers, or if it may evict pages
 
 const pageOf = (n: number): Uint8Array =>
   Buffer.from(`page ${n}, `.repeat(600).slice(0, PAGE_BYTES));
@@ -42,8 +42,8 @@ console.log(`${backend.remotePages} of ${PAGES} pages are on ${host}:${port}`);
 const into = new Uint8Array(PAGE_BYTES);
 for (let n = 0; n < PAGES; n++)
   if (front.load(0, n, into, 0) !== LoadResult.loaded || Buffer.compare(into, pageOf(n)) !== 0)
-    throw new Error(`page ${n} did not come back as it was stored`);
+    throw new Error(`page ${n} differs from the stored page`);
 console.log('every page was read back unchanged');
 front.invalidateArea(0);
 while (backend.maintain());
-console.log('all pages are freed, here and there');
+console.log('all pages are freed, locally and on the server');

@@ -40,11 +40,11 @@ const into = new Uint8Array(PAGE_BYTES);
 for (let n = 0; n < kept; n++) {
   const found = store.get(slot(n), into, 0);
   if (found !== GetResult.found || Buffer.compare(into, page(n)) !== 0)
-    throw new Error(`page ${n} is not what was put`);
+    throw new Error(`page ${n} differs from the page that was put`);
 }
-console.log('every page came back as it was put');
+console.log('every page was read back unchanged');
 
 for (let n = 0; n < kept; n += 2) store.drop(slot(n));
 let again = 0;
 while (store.put(slot(kept + again), page(kept + again), 0) !== PutResult.refused) again++;
-console.log(`half of them dropped: ${again} others fit at once`);
+console.log(`after half of them were dropped, ${again} others fit`);

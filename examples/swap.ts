@@ -25,7 +25,7 @@ const PAGE_BYTES = 4096;
 const FRAMES = 32;
 const PAGES = 1000;
 
-/** Owns the frames. No disk here answers later, so that readDone() and writeDone() are never called. */
+/** Owns the frames. The disks here are synchronous, so readDone() and writeDone() are never called. */
 class Frames implements MemoryManager {
   readonly memory = new Uint8Array(FRAMES * PAGE_BYTES);
   readonly #free = Array.from({ length: FRAMES }, (_, frame) => frame);
@@ -82,7 +82,7 @@ for (const [n, entry] of entries.entries()) {
   const page = frames.memory.subarray(at, at + PAGE_BYTES);
   if (Buffer.compare(page, pages[n]!) !== 0)
     throw new Error(`page ${n} is not the page that was swapped out`);
-  swap.free(entry); // the last reference: the slot is free, and its compressed page
+  swap.free(entry); // the last reference: frees the slot and its compressed page
   frames.freeFrame(swap.frame);
 }
 console.log('every page was swapped in unchanged, and its slot is free');

@@ -1,6 +1,6 @@
 /**
- * A host with memory for 1000 pages and two clients of weights 1 and 3. Both cache more than fits, one also swaps. Prints
- * which client has how many pages while the memory is shared, frozen, relinquished and handed over to another host.
+ * A host with memory for 1000 pages and two clients of weights 1 and 3. Both cache more pages than fit, one also swaps.
+ * Prints the number of pages of each client while memory is shared, frozen, relinquished and handed over to another host.
  *
  *   node build/examples/tmem.js
  */
@@ -35,9 +35,9 @@ function show(when: string): void {
   console.log(when);
   for (const [id, name] of names.entries()) {
     const { weight, frozen, counters } = host.clientOf(id)!;
-    const held = `${counters.get('ephemeralPages')} ephemeral, ${counters.get('persistentPages')} persistent`;
+    const counts = `${counters.get('ephemeralPages')} ephemeral, ${counters.get('persistentPages')} persistent`;
     const evicted = `${counters.get('evictedPages')} evicted`;
-    console.log(`  ${name}  weight ${weight}  ${held}, ${evicted}${frozen ? ', frozen' : ''}`);
+    console.log(`  ${name}  weight ${weight}  ${counts}, ${evicted}${frozen ? ', frozen' : ''}`);
   }
   console.log(`  freeable: ${host.freeableBytes} bytes`);
 }
@@ -73,7 +73,7 @@ host.destroyClient(large);
 const into = new Uint8Array(PAGE_BYTES);
 const found = other.get(restore.client, swap, oid, 0, into, 0);
 if (found !== TmemGetResult.found || Buffer.compare(into, pageOf(large, 9000)) !== 0)
-  throw new Error('page 0 is not what was put during the copy');
+  throw new Error('page 0 differs from the page that was put during the copy');
 if (other.get(restore.client, swap, oid, 399, into, 0) !== TmemGetResult.absent)
   throw new Error('page 399 was flushed during the copy and is still there');
 console.log(`handed over ${moved} pages, including the changes made during the copy`);

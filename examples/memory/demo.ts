@@ -17,12 +17,11 @@ import { optionsOf, peakLines, type Run, run } from './side-by-side.ts';
 
 const example = {
   name: 'demo',
-  about:
-    'An in-memory SQLite database in less RAM than it needs, and what the pager does meanwhile.',
+  about: 'An in-memory SQLite database in less RAM than it needs, with the activity of the pager.',
   unit: 'rows, about 17,000 bytes each',
   small: { size: 32_000, resident: '32M' },
   full: { size: 120_000, resident: '64M' },
-  json: 'what the pager does, a document a line',
+  json: 'the activity of the pager, one document per line',
 };
 
 const { size, residentBytes, json } = optionsOf(example);
@@ -131,7 +130,7 @@ function summarize(plain: Run, paged: Run, one: Run): void {
       `${formatSize(residentBytes)} + ${formatSize(paged.peakUsedBytes)} (compressed, ratio ${swap.ratio.toFixed(1)})`,
   );
   if (paged.peakBytes >= plain.peakBytes)
-    console.log('Paging does not pay at this size: the floor is more than what packing saves.');
+    console.log('Paging does not pay at this size: the floor is more than compression saves.');
 }
 
 if (!json) introduce();

@@ -45,7 +45,7 @@ if (!isMainThread && watched?.meterOf !== undefined) {
     try {
       report(swap, watched.fd!);
     } catch {
-      process.kill(process.pid, 'SIGTERM'); // the reader is gone: so is the use of this process
+      process.kill(process.pid, 'SIGTERM'); // the reader has ended: no process uses the results of this process
     }
   }, EVERY_MS);
 }

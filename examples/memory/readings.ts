@@ -1,11 +1,11 @@
 /**
- * An unmodified program: the readings of sensors in an in-memory SQLite database (node-sqlite3-wasm, as npm has it), a
+ * An unmodified program: the readings of sensors in an in-memory SQLite database (node-sqlite3-wasm from npm), a
  * row per sensor and day, each a JSON text of about 16 KiB. Loads, scans, looks up and updates rows. Prints one line of
  * JSON at the end: the time and the answer of each step, and the peak RSS of the process.
  *
  *   node build/examples/memory/readings.js ROWS
  *
- * The text is verbose, as JSON of machines is, and compresses well. database.ts is a database that compresses poorly.
+ * The text is verbose, like most generated JSON, and compresses well. database.ts is a database that compresses poorly.
  */
 import { createHash } from 'node:crypto';
 import sqlite from 'node-sqlite3-wasm';

@@ -67,7 +67,7 @@ export interface Options {
   readonly size: number;
   readonly residentBytes: number;
   readonly json: boolean;
-  /** Set: this process does the work. */
+  /** Set: this process runs the workload. */
   readonly mode: string | undefined;
 }
 
@@ -91,8 +91,8 @@ export function optionsOf(example: Example): Options {
       console.log(
         `node build/examples/memory/${name}.js [--size N] [--resident SIZE] [--full] [--json]\n\n${about}\n\n` +
           `  --size N         ${unit}; default ${small.size}, with --full ${full.size}\n` +
-          `  --resident SIZE  what may be in RAM at once; default ${small.resident}, with --full ${full.resident}\n` +
-          `  --full           the real thing: takes minutes\n` +
+          `  --resident SIZE  resident budget; default ${small.resident}, with --full ${full.resident}\n` +
+          `  --full           the full size, which takes minutes\n` +
           `  --json           ${json}`,
       );
       process.exit(0);
@@ -100,7 +100,7 @@ export function optionsOf(example: Example): Options {
     const base = values.full ? full : small;
     const size = values.size === undefined ? base.size : Number(values.size);
     if (!Number.isSafeInteger(size) || size < 1)
-      throw new Error(`--size ${values.size}: no number`);
+      throw new Error(`--size ${values.size} is not a valid number`);
     const residentBytes = parseSize('--resident', values.resident ?? base.resident);
     return { size, residentBytes, json: values.json, mode: values.mode };
   } catch (error) {

@@ -25,7 +25,7 @@ const example = {
   name: 'sqlite',
   about:
     'An in-memory SQLite database, all in RAM and paged: bulk load, index, queries, updates, integrity check.\n' +
-    'Ends with status 1 when an answer differs, or more RAM was taken than promised.',
+    'Ends with status 1 if an answer differs, or if the peak RSS exceeds the bound.',
   unit: 'rows, about 200 bytes each',
   small: { size: 1_000_000, resident: '32M' },
   full: { size: 1_600_000, resident: '64M' },
