@@ -1,7 +1,7 @@
 /**
- * A disk with a backing: what a page costs that goes there and comes back, beside the backing alone. The pages are
- * random bytes, so all of them go. Over a disk in plain memory one sees what ramzswap adds; over a file what that is
- * beside the calls.
+ * A disk with a backing: the cost of writing a page to the backing and reading it back, compared with the backing
+ * alone. All pages are incompressible, so all are stored on the backing. With a memory disk as the backing, the
+ * difference is the cost of ramzswap; a file shows it next to the cost of the system calls.
  */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ interface Timed {
   readonly reads: number[];
 }
 
-/** ns of processor time a page, of a pass over the whole disk in bios of `length` bytes. */
+/** ns of processor time per page, for a pass over the entire disk in bios of `length` bytes. */
 function pass(disk: Disk, op: BioOp, data: Uint8Array, length: number): number {
   const start = cpuNs();
   for (let offset = 0; offset < SIZE; offset += length) {
@@ -82,13 +82,13 @@ export async function backing({ rounds }: BenchOptions): Promise<Table> {
         [bare, disk].forEach((one, i) => {
           const write = pass(one, BioOp.write, data, length);
           const read = pass(one, BioOp.read, into, length);
-          if (round === 0) return; // not compiled yet
+          if (round === 0) return; // round 0 warms up
           timed[i]!.writes.push(write);
           timed[i]!.reads.push(read);
         });
       const [plain, ours] = timed as [Timed, Timed];
       rows.push([
-        `${kind}, ${length / 4096} page(s) a bio`,
+        `${kind}, ${length / 4096} page(s) per bio`,
         median(plain.writes),
         median(ours.writes),
         medianRatio(ours.writes, plain.writes),
@@ -101,7 +101,7 @@ export async function backing({ rounds }: BenchOptions): Promise<Table> {
   below[Symbol.dispose]();
   rmSync(folder, { recursive: true });
   return {
-    title: 'backing: a page that goes to the backing of a disk and back, ns of processor time',
+    title: 'backing: write and read of a page at the backing of a disk, ns of processor time',
     columns: ['backing', 'write alone', 'write', 'median x', 'read alone', 'read', 'median x'],
     rows,
     notes: [

@@ -1,6 +1,6 @@
 /**
- * What paging costs when everything fits: a memory-bound loop over a region within its budget, next to the same loop
- * over an ordinary ArrayBuffer. Both are accessed before the measurement; rounds alternate.
+ * The cost of paging when everything fits: a memory-bound loop over a region within its budget, compared with the same
+ * loop over an ordinary ArrayBuffer. Both are accessed before the measurement; rounds alternate.
  */
 import { openSwap } from '../src/index.ts';
 import { type BenchOptions, median, medianRatioNote, ofRounds, type Table } from './measure.ts';

@@ -1,6 +1,6 @@
 /**
- * What frontswap costs a program before it pages anything: memory and start-up time over the same program alone. It
- * measures the published package, which it builds first.
+ * The cost of frontswap before it pages anything: memory and start-up time, compared with the same program alone. It
+ * builds and measures the published package.
  *
  *   program                alone                         with frontswap
  *   nothing                node -e 0                     node --import frontswap/register -e 0

@@ -68,7 +68,7 @@ async function started(command: string, args: readonly string[]): Promise<ChildP
 }
 
 /** Resident, not same-filled pages of private anonymous writable mappings, spread evenly. */
-function pagesOf(pid: number, wanted: number): Uint8Array[] {
+function pagesOf(pid: number, count: number): Uint8Array[] {
   const maps = readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n');
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   const found: Uint8Array[] = [];
@@ -90,12 +90,12 @@ function pagesOf(pid: number, wanted: number): Uint8Array[] {
   } finally {
     closeSync(memory);
   }
-  const step = Math.max(1, Math.floor(found.length / wanted));
-  return found.filter((_, i) => i % step === 0).slice(0, wanted);
+  const step = Math.max(1, Math.floor(found.length / count));
+  return found.filter((_, i) => i % step === 0).slice(0, count);
 }
 
-/** Prose and code from this package's own dependencies and the system's documentation. */
-function textPages(wanted: number): Uint8Array[] {
+/** Text and code from this package's own dependencies and the system's documentation. */
+function textPages(count: number): Uint8Array[] {
   const folder = '/usr/share/common-licenses';
   let text = '';
   try {
@@ -104,8 +104,8 @@ function textPages(wanted: number): Uint8Array[] {
     text = readFileSync(new URL(import.meta.url), 'latin1').repeat(40);
   }
   const all = Buffer.from(text, 'latin1');
-  const count = Math.min(wanted, Math.floor(all.length / PAGE_BYTES));
-  return Array.from({ length: count }, (_, i) =>
+  const available = Math.min(count, Math.floor(all.length / PAGE_BYTES));
+  return Array.from({ length: available }, (_, i) =>
     Uint8Array.from(all.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES)),
   );
 }
@@ -140,6 +140,6 @@ export async function heapPages(): Promise<PageSet> {
     origin: `${all.length} pages: heaps of ${groups
       .slice(0, -3)
       .map((g) => g.name)
-      .join(', ')} started for this; text, random and same-filled pages made`,
+      .join(', ')} started for this bench; text, random and same-filled pages are generated`,
   };
 }

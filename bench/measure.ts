@@ -1,5 +1,5 @@
 /**
- * How the benches measure: contenders alternate in one run (A B A B), figures are medians of rounds, and of processor
+ * How the benches measure: contenders alternate in one run (A B A B), and figures are medians over rounds, of processor
  * time rather than wall time, because the machine is shared. Quote the ratios.
  *
  * A ratio is the quotient of two figures of its table. In a column "median x" it is the median of each round's ratio,
@@ -49,7 +49,7 @@ export interface BenchOptions {
   readonly corpus?: string;
   readonly rounds: number;
   readonly json: boolean;
-  /** For `memory`: size of the region, and how much of it may be resident. */
+  /** For `memory`: size of the region, and its resident budget. */
   readonly regionMib: number;
   readonly budgetMib: number;
 }

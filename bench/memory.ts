@@ -1,7 +1,7 @@
 /**
  * Paged memory: a region four times its resident budget, filled, read and written sequentially and at random, and
- * evicted; next to the kernel's swap on zram in a memory control group of that budget, and to a mapped file in the
- * same. The patterns are specified in bench/touches.ts. A round runs every contender once; the order rotates.
+ * evicted; compared with the kernel's swap on zram and with a mapped file, both in a memory control group of that
+ * budget. bench/touches.ts specifies the patterns. A round runs every contender once; the order rotates.
  *
  * To add a pager, add a PagerContender to `contenders` whose run() starts a program through peers/pager-program.ts that
  * fills, touches and reports as bench/reference/pager.c does.
@@ -80,8 +80,10 @@ export function rowsOf(
   });
 }
 
-async function measure(
+/** Runs each contender once a round, in turn. */
+export async function measure(
   contenders: readonly PagerContender[],
+  wanted: readonly string[],
   plan: Plan,
   rounds: number,
 ): Promise<Runs[]> {
@@ -89,7 +91,7 @@ async function measure(
   for (let round = 0; round < rounds; round++)
     for (let turn = 0; turn < contenders.length; turn++) {
       const at = (round + turn) % contenders.length;
-      all[at]!.runs.push(await contenders[at]!.run(patterns, plan));
+      all[at]!.runs.push(await contenders[at]!.run(wanted, plan));
     }
   return all;
 }
@@ -97,16 +99,16 @@ async function measure(
 interface Measured {
   readonly all: readonly Runs[];
   readonly kernel: readonly PagerContender[];
-  /** Which pages the region was filled with. */
+  /** Source of the pages in the region. */
   readonly pages: string;
-  /** Who was not measured, and why. */
+  /** Contenders that were not measured, and why. */
   readonly unable: readonly string[];
 }
 
-/** Runs the wanted contenders, of those that this machine has. */
+/** Runs the selected contenders that can run on this machine. */
 export async function measureMemory(
   options: MemoryOptions,
-  isWanted: (name: string) => boolean = () => true,
+  isSelected: (name: string) => boolean = () => true,
 ): Promise<Measured> {
   const { regionMib, budgetMib, rounds } = options;
   const pages = await loadPages(options.corpus);
@@ -123,11 +125,17 @@ export async function measureMemory(
   checkPlan(plan);
   writeFileSync(plan.pagesFile, heap);
   const kernel = kernelSwaps();
-  const contenders = [ownRegion('copy'), ownRegion('one'), ...kernel, mappedFile()].filter(
-    ({ name }) => isWanted(name),
-  );
+  const contenders = [
+    ownRegion('copy'),
+    ownRegion('one'),
+    ownRegion('thread'),
+    ownRegion('signal'),
+    ownRegion('memfd'),
+    ...kernel,
+    mappedFile(),
+  ].filter(({ name }) => isSelected(name));
   const able = contenders.filter(({ missing }) => missing === null);
-  const all = await measure(able, plan, rounds);
+  const all = await measure(able, patterns, plan, rounds);
   const unable = contenders.filter(({ missing }) => missing !== null);
   return {
     all,

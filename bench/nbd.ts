@@ -31,7 +31,8 @@ const jobs: readonly { name: string; rw: string; depth: number }[] = [
   { name: 'read, depth 1', rw: 'randread', depth: 1 },
 ];
 
-interface Result {
+/** Of one job. */
+export interface FioResult {
   readonly iops: number;
   readonly p50us: number;
   readonly p99us: number;
@@ -44,22 +45,34 @@ interface FioSide {
   readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
 }
 
-async function fio(server: Server, rw: string, depth: number, prefill: boolean): Promise<Result> {
-  const length = prefill ? ['--bs=256k'] : ['--bs=4k', '--time_based', `--runtime=${SECONDS}`];
+export interface FioJob {
+  readonly rw: string;
+  readonly depth: number;
+  readonly sizeMib: number;
+  /** The processor of the client. */
+  readonly cpu: number;
+  /** 0: writes the disk once, in pieces of 256 KiB; otherwise random pages for so long. */
+  readonly seconds: number;
+}
+
+export async function fio(server: Server, job: FioJob): Promise<FioResult> {
+  const { rw, depth, sizeMib, cpu, seconds } = job;
+  const length =
+    seconds === 0 ? ['--bs=256k'] : ['--bs=4k', '--time_based', `--runtime=${seconds}`];
   const before = server.cpuNs();
   const { stdout } = await run(
     'taskset',
     [
-      ...['-c', String(CPU), 'fio', '--name=j', '--ioengine=nbd', `--uri=${server.uri}`],
-      ...[`--rw=${rw}`, `--iodepth=${depth}`, `--size=${SIZE_MIB}M`, ...length],
+      ...['-c', String(cpu), 'fio', '--name=j', '--ioengine=nbd', `--uri=${server.uri}`],
+      ...[`--rw=${rw}`, `--iodepth=${depth}`, `--size=${sizeMib}M`, ...length],
       ...['--buffer_compress_percentage=60', '--output-format=json', '--randrepeat=1'],
     ],
     { maxBuffer: 1 << 26 },
   );
   const used = server.cpuNs() - before;
   const json = stdout.slice(stdout.indexOf('{'));
-  const job = (JSON.parse(json) as { jobs: { read: FioSide; write: FioSide }[] }).jobs[0]!;
-  const side = rw.endsWith('read') ? job.read : job.write;
+  const found = (JSON.parse(json) as { jobs: { read: FioSide; write: FioSide }[] }).jobs[0]!;
+  const side = rw.endsWith('read') ? found.read : found.write;
   return {
     iops: side.iops,
     p50us: (side.clat_ns.percentile?.['50.000000'] ?? Number.NaN) / 1000,
@@ -75,18 +88,20 @@ export async function nbd(options: BenchOptions): Promise<Table> {
   if (missing.length > 0)
     return { title, columns, rows: [], notes: [`Not measured: ${missing.join(', ')} missing.`] };
   const kinds: readonly ServerKind[] = [frontswap, nbdkitZstd, nbdkitSparse];
-  const results = new Map<string, Result[]>();
+  const results = new Map<string, FioResult[]>();
   for (let round = 0; round < options.rounds; round++) {
     for (const kind of kinds) {
       await using server = await Server.start(kind, SIZE_MIB, CPU);
-      await fio(server, 'write', 8, true);
+      const shared = { sizeMib: SIZE_MIB, cpu: CPU };
+      await fio(server, { ...shared, rw: 'write', depth: 8, seconds: 0 });
       for (const { name, rw, depth } of jobs) {
         const key = `${name} ${kind.name}`;
-        results.set(key, [...(results.get(key) ?? []), await fio(server, rw, depth, false)]);
+        const result = await fio(server, { ...shared, rw, depth, seconds: SECONDS });
+        results.set(key, [...(results.get(key) ?? []), result]);
       }
     }
   }
-  const of = (job: string, kind: ServerKind, field: keyof Result): number =>
+  const of = (job: string, kind: ServerKind, field: keyof FioResult): number =>
     median((results.get(`${job} ${kind.name}`) ?? []).map((r) => r[field]));
   const rows = jobs.flatMap(({ name }) =>
     kinds.map((kind) => [

@@ -1,8 +1,8 @@
 /**
- * Pages of numbers: a store with the filters before LZ4 beside one without, on pages of numbers and, for what the
- * filters cost elsewhere, on the pages that the other benches use; then each filter by itself.
+ * Pages of numbers: a store with filters before LZ4 compared with one without, on pages of numbers and, to measure the
+ * cost of the filters for other data, on the pages of the other benches; then each filter by itself.
  *
- * The store without filters has the same LZ4 engine under another format's name, for which there are none.
+ * The store without filters has the same LZ4 engine, declared as another format, for which there are no filters.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { Prng } from '../src/base/prng.ts';
@@ -28,7 +28,7 @@ import { loadPages } from './pages.ts';
 
 /** Pages of each kind of numbers. */
 const PAGES = 100;
-/** Visits of a class in a round, at least: what the clock, good to 1 us, can measure. */
+/** Minimum visits of a class per round: enough for a clock with a resolution of 1 us. */
 const VISITS = 2000;
 const FILTERS = [1, 2, 3, 4];
 const LIMIT = 3072;
@@ -45,7 +45,7 @@ interface Group {
   readonly first: number;
 }
 
-/** One store's figures of one class: a value a round. */
+/** One store's figures of one class: a value per round. */
 interface Figures {
   readonly put: number[];
   readonly get: number[];
@@ -78,7 +78,7 @@ function corpusGroups(corpus: PageSet): Group[] {
 const slotsOf = (groups: readonly Group[]): number =>
   groups.reduce((sum, { pages }) => sum + pages.length, 0);
 
-/** ns a page of `visit` over a group, several times. */
+/** ns per page of `visit` over a group, several times. */
 function pass({ pages, first }: Group, visit: (n: number, page: Uint8Array) => void): number {
   const turns = Math.ceil(VISITS / pages.length);
   const start = cpuNs();
@@ -112,7 +112,7 @@ function sideBySide(title: string, groups: readonly Group[], options: BenchOptio
         const s = (k + round) % stores.length;
         measure(stores[s]!, group, into, figures[s]![g]!);
       }
-    // Round 0 warms everybody up.
+    // Round 0 warms up.
     if (round === 0)
       for (const { put, get } of figures.flat()) {
         put.length = 0;
@@ -141,7 +141,7 @@ function sideBySide(title: string, groups: readonly Group[], options: BenchOptio
   };
 }
 
-/** What LZ4 makes of each kind behind each filter, whichever is picked, and the time of both. */
+/** Compressed size and time of LZ4 after each filter, for each kind of page, whichever filter would be picked. */
 function oneByOne(options: BenchOptions): Table {
   const memory = createMemory(4 * KERNEL_SCRATCH_BYTES);
   const bytes = new Uint8Array(memory.buffer);
@@ -161,17 +161,17 @@ function oneByOne(options: BenchOptions): Table {
         return bytes.slice(block, block + length);
       });
       const ratio = (kept / PAGES / PAGE_BYTES).toFixed(3);
-      const pack: number[] = [];
-      const read: number[] = [];
+      const compress: number[] = [];
+      const decompress: number[] = [];
       for (let round = 0; round <= options.rounds; round++) {
-        pack.push(
+        compress.push(
           pass(group, (_, page) => {
             bytes.set(page, from);
             if (filter !== 0) kernels.toPlanes(filter, from, PLANES);
             kernels.lz4Compress(filter === 0 ? from : PLANES, block, LIMIT);
           }),
         );
-        read.push(
+        decompress.push(
           pass(group, (n) => {
             const i = n - group.first;
             bytes.set(blocks[i]!, block);
@@ -180,7 +180,7 @@ function oneByOne(options: BenchOptions): Table {
           }),
         );
       }
-      const ns = `${Math.round(median(pack.slice(1)))}/${Math.round(median(read.slice(1)))}`;
+      const ns = `${Math.round(median(compress.slice(1)))}/${Math.round(median(decompress.slice(1)))}`;
       return kept >= LIMIT * PAGES ? ratio : `${ratio} ${ns}`;
     });
     const picked = FILTERS.map(() => 0);
@@ -196,8 +196,8 @@ function oneByOne(options: BenchOptions): Table {
     columns: ['pages', 'none', '1 planes 4', '2 planes 8', '3 delta 4', '4 delta 8', 'picked'],
     rows,
     notes: [
-      `Without times: more than ${LIMIT} bytes, so it would be kept raw. «picked»: how many of ${PAGES} pages get filter 1, 2, 3, 4, when it may take ${LIMIT} bytes.`,
-      `${ofRounds(options.rounds)}. Times include copying page or block in.`,
+      `Without times: more than ${LIMIT} bytes, so it would be stored raw. «picked»: number of the ${PAGES} pages for which filter 1, 2, 3, 4 is picked, with a limit of ${LIMIT} bytes.`,
+      `${ofRounds(options.rounds)}. Times include copying the page or block to the memory.`,
     ],
   };
 }
@@ -205,13 +205,13 @@ function oneByOne(options: BenchOptions): Table {
 export async function numeric(options: BenchOptions): Promise<readonly Table[]> {
   const corpus = await loadPages(options.corpus);
   const others = sideBySide(
-    'numeric: other pages, with filters and without',
+    'numeric: other pages, with and without filters',
     corpusGroups(corpus),
     options,
   );
   return [
     sideBySide(
-      'numeric: pages of numbers, with filters before LZ4 and without',
+      'numeric: pages of numbers, with and without filters before LZ4',
       numericGroups(),
       options,
     ),

@@ -11,7 +11,7 @@ export interface PageSet {
   readonly origin: string;
 }
 
-/** Each page as an array of its own, as a caller of the store has it. */
+/** One array per page, as a caller of the store passes it. */
 export function pageViews(pages: PageSet): Uint8Array[] {
   return Array.from(pages.classOfPage, (_, i) =>
     pages.bytes.slice(i * PAGE_BYTES, (i + 1) * PAGE_BYTES),

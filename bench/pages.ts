@@ -8,8 +8,8 @@ import type { PageSet } from './page-set.ts';
 const PAGE_BYTES = 4096;
 
 /**
- * Loads a corpus: FILE has full pages, FILE with .json in place of .bin has `{classes, classOfPage}`, one digit per
- * page. Without a corpus it starts processes and reads their heaps, and generates the other classes.
+ * Loads a corpus: FILE has full pages; FILE with .json instead of .bin has `{classes, classOfPage}`, one digit per page.
+ * Without a corpus it starts processes and reads their heaps, and generates the other classes.
  */
 export async function loadPages(file?: string): Promise<PageSet> {
   const root = join(dirname(fileURLToPath(import.meta.url)), '../..');

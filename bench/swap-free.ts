@@ -44,7 +44,7 @@ export function freeAlone(pages: PageSet, rounds: number): Table {
   sizes.splice(3, 0, { name: '1000000, corpus', count: 1e6, memory: corpus, each: 1700 });
   const rows = sizes.map(({ name, count, memory, each }) => {
     if (count * each > 0.8 * freemem()) return [name, 'not enough memory', '-', '-', '-', '-'];
-    // A round of few frees is too short to time: run more rounds.
+    // A round with few frees is too short to measure: run more rounds.
     const enough = Math.max(1, Math.min(rounds * Math.max(1, 1e5 / count), 1e7 / count));
     return [name, ...new FreeRig(count, memory).measure(Math.ceil(enough))];
   });

@@ -18,7 +18,7 @@ import { writeHeader } from '../src/swap/header.ts';
 import type { MemoryManager, SwapDisk } from '../src/swap/ops.ts';
 import { median } from './measure.ts';
 
-/** Calls per heap sample: so few that most samples contain no scavenge. */
+/** Calls per heap sample, few enough that most samples contain no scavenge. */
 const SLICE = 1024;
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -102,7 +102,7 @@ export interface Parts {
   readonly compact?: () => boolean;
   readonly options?: AreaOptions;
   /** False: the disk does not keep data. */
-  readonly keeps: boolean;
+  readonly storesData: boolean;
 }
 
 /** Frontswap over the store; the disk behind it is a null disk. */
@@ -113,7 +113,7 @@ export function direct(slots: number): Parts & { readonly store: StoreBackend } 
     backend: store,
     store,
     compact: () => store.compactIdle(),
-    keeps: true,
+    storesData: true,
   };
 }
 
@@ -127,7 +127,7 @@ export function heapPerOperation(work: (from: number, to: number) => void, count
     const second = process.memoryUsage().heapUsed; // the cost of a sample
     work(from, to);
     const third = process.memoryUsage().heapUsed;
-    // A fall is a collection of garbage.
+    // A decrease means that garbage was collected.
     if (first <= second && second <= third)
       slices.push((third - second - (second - first)) / (to - from));
   }

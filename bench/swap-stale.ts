@@ -1,4 +1,4 @@
-/** The bytes that dead pages occupy, with each method of telling the disk that they are dead. */
+/** The bytes that dead pages occupy, for each method of reporting them to the disk. */
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
 import { Prng } from '../src/base/prng.ts';

@@ -55,13 +55,17 @@ function queued(mergePages: number): Parts {
     queue,
     compact: () => disk.compactIdle(),
     options: { discard: 'pages' },
-    keeps: true,
+    storesData: true,
   };
 }
 
 function atOnce(callback: boolean): Parts {
   const disk = ramzswap(SLOTS);
-  return { disk: withCallback(disk, callback), compact: () => disk.compactIdle(), keeps: true };
+  return {
+    disk: withCallback(disk, callback),
+    compact: () => disk.compactIdle(),
+    storesData: true,
+  };
 }
 
 const designs: readonly (readonly [name: string, parts: () => Parts])[] = [
@@ -72,9 +76,9 @@ const designs: readonly (readonly [name: string, parts: () => Parts])[] = [
   ['d  bio, slot-free callback', () => atOnce(true)],
   [
     'e  null disk, refusing backend',
-    () => ({ disk: nullDisk(SLOTS * PAGE_BYTES), backend: refuser, keeps: false }),
+    () => ({ disk: nullDisk(SLOTS * PAGE_BYTES), backend: refuser, storesData: false }),
   ],
-  ['f  null disk, no backend', () => ({ disk: nullDisk(SLOTS * PAGE_BYTES), keeps: false })],
+  ['f  null disk, no backend', () => ({ disk: nullDisk(SLOTS * PAGE_BYTES), storesData: false })],
 ];
 
 /** One design, and the pages that are swapped through it. */
@@ -115,7 +119,7 @@ class Design {
 
   /** Throws if a page that was swapped in differs from the original. */
   check(): void {
-    if (!this.parts.keeps) return;
+    if (!this.parts.storesData) return;
     const memory = Buffer.from(this.#frames.memory.buffer);
     for (let page = 0; page < this.count; page++) {
       const at = this.#frameOf[page]! * PAGE_BYTES;
@@ -180,7 +184,7 @@ class Design {
     }
   }
 
-  /** The work that a free defers: discards, compaction, release of memory. */
+  /** Work that a free defers: discards, compaction, release of memory. */
   after(): void {
     const { swap, parts } = this;
     const disk = swap.areas[0]!;

@@ -1,6 +1,6 @@
 /**
- * tmem over the page store beside the store by itself: what keys, pools, charging and dedup add to a put, a get and a
- * flush.
+ * tmem over the page store, compared with the store alone: the cost that keys, pools, charging and dedup add to a put,
+ * a get and a flush.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { assert } from '../src/base/assert.ts';
@@ -16,7 +16,7 @@ import { pageViews } from './page-set.ts';
 import { loadPages } from './pages.ts';
 import { heapPerOperation, shuffled } from './swap-rig.ts';
 
-/** Fewest pages: the corpus is repeated up to it, each copy made different. */
+/** Minimum number of pages: the corpus is repeated, and each copy changed, until there are as many. */
 const PAGES_MIN = 6_000;
 const CYCLES = 3;
 const PHASES = ['put', 'get', 'flush'] as const;

@@ -5,14 +5,14 @@
  *
  *   word 0 of page p   tag: (p + 1) x 0x9e3779b1 xor writes[p]   32 bits, little-endian
  *   the rest           page p mod n of the n corpus pages
- *   writes[p]          how often p was written since its fill, modulo 256; beside the region, always resident
+ *   writes[p]          how often p was written since its fill, modulo 256; outside the region, always resident
  *
  *   fill-seq     every page in order: the corpus page is copied in, writes[p] = 0, tagged       first touch
  *   seq-read     every page in order: word 0 is read and compared
  *   seq-write    every page in order: writes[p]++, word 0 is stored (not read first)
  *   rand-read    `touches` pages of the sequence of `seed`, read and compared
  *   rand-write   `touches` pages of the sequence of `seed + 1`, written
- *   check        as seq-read: every write is still there
+ *   check        as seq-read: verifies every write
  *   evict        four times: the next quarter budget of pages is written in order, evicted in one call, read and
  *                compared, and evicted again. Only the first eviction is timed; `pages` counts those that were
  *                resident before it and are not after it
@@ -31,7 +31,7 @@ const PAGES_MAX = 2 ** 21;
 
 export interface Plan {
   readonly regionBytes: number;
-  /** Most resident bytes; less than the region. */
+  /** Maximum resident bytes; less than the region. */
   readonly budgetBytes: number;
   /** A file of full corpus pages. */
   readonly pagesFile: string;
@@ -107,13 +107,13 @@ export function hashOf(pattern: string, plan: Plan): number {
 /** Parses and checks the lines of one run: every pattern in order, with the pages of the plan. */
 export function parsePhases(
   lines: readonly string[],
-  wanted: readonly string[],
+  requested: readonly string[],
   plan: Plan,
 ): PhaseResult[] {
   const results = lines.map((line) => JSON.parse(line) as PhaseResult);
   const phases = results.map((r) => r.phase);
-  if (phases.join() !== wanted.join())
-    throw new Error(`requested ${wanted.join(', ')}; reported ${phases.join(', ')}`);
+  if (phases.join() !== requested.join())
+    throw new Error(`requested ${requested.join(', ')}; reported ${phases.join(', ')}`);
   for (const { phase, hash, pages, wallNs } of results) {
     if (hash !== hashOf(phase, plan)) throw new Error(`${phase} touched other pages than planned`);
     if (!(pages > 0 && wallNs > 0)) throw new Error(`${phase} measured nothing`);

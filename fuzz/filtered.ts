@@ -1,8 +1,8 @@
 /**
- * Fuzzes filtered blocks: blocks of both engines, with their filter, their LZ4 block or both changed. Each must be read
- * exactly as the plain decoder and the plain filters read it, must write nothing outside the page and its slack, and
- * what is behind it in memory must not matter. liblz4 may read matches of offset 0, so where it differs only the bounds
- * are checked.
+ * Fuzzes filtered blocks: blocks of both engines, with a changed filter number, a changed LZ4 block, or both. The codec
+ * must decode each block as the plain decoder and filters do, whatever bytes follow it in memory, and must write
+ * nothing outside the page and its slack. liblz4 accepts matches of offset 0, so where it differs only the bounds are
+ * checked.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
@@ -40,7 +40,7 @@ export function run({ seed, seconds }: FuzzOptions): FuzzCount {
 
 class Lab {
   readonly #arena: Arena = new Arena();
-  /** The kernels' engine first, liblz4's where it is. */
+  /** The kernels' engine, and liblz4's if it is installed. */
   readonly #codecs: readonly FilteredCodec[];
 
   constructor() {
@@ -68,24 +68,29 @@ class Lab {
     return prng.oneIn(8) ? block.slice(0, prng.below(length + 1)) : block;
   }
 
-  /** True when the block holds a page. */
+  /** True when the block decodes to a page. */
   check(block: Uint8Array, prng: Prng): boolean {
     const planes = block.length < 2 ? null : decode(block.subarray(1), PAGE);
-    const want = planes === null ? null : fromPlanes(block[0]!, planes);
+    const expected = planes === null ? null : fromPlanes(block[0]!, planes);
     for (const [i, codec] of this.#codecs.entries()) {
-      const page = this.#expand(codec, block, 0xa7);
-      if (want !== null || i === 0)
-        assert.deepEqual(page, want, 'the plain decoder says otherwise');
-      if (i === 0) assert.deepEqual(this.#expand(codec, block, prng.below(256)), want, 'behind');
+      const page = this.#decompress(codec, block, 0xa7);
+      if (expected !== null || i === 0)
+        assert.deepEqual(page, expected, 'the result equals that of the plain decoder');
+      if (i === 0)
+        assert.deepEqual(
+          this.#decompress(codec, block, prng.below(256)),
+          expected,
+          'bytes after the block do not matter',
+        );
     }
-    return want !== null;
+    return expected !== null;
   }
 
-  #expand(codec: FilteredCodec, block: Uint8Array, behind: number): Uint8Array | null {
+  #decompress(codec: FilteredCodec, block: Uint8Array, behind: number): Uint8Array | null {
     const arena = this.#arena;
     const { bytes } = arena;
     arena.fence();
-    bytes.fill(behind, arena.block, arena.block + arena.blockRoom);
+    bytes.fill(behind, arena.block, arena.block + arena.blockCapacity);
     bytes.set(block, arena.block);
     const result = codec.decompress(arena.block, block.length, arena.page);
     const isFenced = (from: number, to: number): void => {

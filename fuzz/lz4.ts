@@ -60,27 +60,31 @@ class Lab {
   /** Returns true if the block decodes to a page. */
   check(block: Uint8Array, prng: Prng): boolean {
     const { arena } = this;
-    const page = arena.expand(block);
-    const want = decode(block, PAGE);
-    assert.deepEqual(page, want, 'the result equals that of the naive decoder');
+    const page = arena.decompress(block);
+    const expected = decode(block, PAGE);
+    assert.deepEqual(page, expected, 'the result equals that of the naive decoder');
     // Once more with other bytes after the block.
-    arena.bytes.fill(prng.below(256), arena.block, arena.block + arena.blockRoom);
-    assert.deepEqual(arena.expand(block), want, 'bytes after the block do not matter');
-    if (this.native !== undefined && block.length > 0) this.#compareNative(block, want);
+    arena.bytes.fill(prng.below(256), arena.block, arena.block + arena.blockCapacity);
+    assert.deepEqual(arena.decompress(block), expected, 'bytes after the block do not matter');
+    if (this.native !== undefined && block.length > 0) this.#compareNative(block, expected);
     if (page === null) return false;
     const compressed = arena.compress(page);
     if (compressed !== null)
-      assert.deepEqual(arena.expand(compressed), page, 'a compressed page decompresses to itself');
+      assert.deepEqual(
+        arena.decompress(compressed),
+        page,
+        'a compressed page decompresses to itself',
+      );
     return true;
   }
 
-  #compareNative(block: Uint8Array, want: Uint8Array | null): void {
+  #compareNative(block: Uint8Array, expected: Uint8Array | null): void {
     const { arena } = this;
     arena.bytes.set(block, arena.block);
     const result = this.native!.decompress(arena.block, block.length, arena.page);
-    if (want !== null) {
+    if (expected !== null) {
       assert.equal(result, PAGE, 'liblz4 accepts the block');
-      assert.deepEqual(arena.getPage(), want, 'liblz4 returns the same page');
+      assert.deepEqual(arena.getPage(), expected, 'liblz4 returns the same page');
     } else if (result === PAGE)
       assert.ok(hasZeroOffset(block), 'liblz4 accepts only blocks with offset 0 besides');
     arena.fence();
@@ -114,7 +118,7 @@ function makeBlock(lab: Lab, prng: Prng): Uint8Array {
   const block = compressed(lab, page, prng);
   for (let n = prng.below(4); n > 0; n--) mutate(block, prng);
   if (prng.oneIn(6)) return block.slice(0, prng.below(block.length + 1));
-  return block.slice(0, lab.arena.blockRoom);
+  return block.slice(0, lab.arena.blockCapacity);
 }
 
 function compressed(lab: Lab, page: Uint8Array, prng: Prng): Uint8Array {

@@ -5,6 +5,7 @@
  * - nothing was thrown, and every call made progress (the harness counts);
  * - the replies of the transmission phase equal those of the interpreter: well formed, one per request, in order;
  * - the disk equals the array, except for a last write whose payload was cut short;
+ * - with TLS required, no reply before the TLS handshake depends on the exports; what was negotiated before it is discarded;
  * - a well-behaved session that shares output and bios with the hostile one still reads and writes its own disk.
  */
 import assert from 'node:assert/strict';
@@ -13,12 +14,13 @@ import { BioPool } from '../src/block/bio.ts';
 import { MemoryDisk } from '../src/block/disks/memory-disk.ts';
 import { Output } from '../src/nbd/protocol/output.ts';
 import { OUTPUT_BYTES_MIN } from '../src/nbd/protocol/session.ts';
-import { SessionEnd } from '../src/nbd/protocol/state.ts';
+import { SessionEnd, SessionStop, type TlsMode } from '../src/nbd/protocol/state.ts';
 import {
   Command,
   CommandFlag,
   Magic,
   Option,
+  OptionReply,
   Request,
   WireError,
 } from '../src/nbd/protocol/wire.ts';
@@ -36,7 +38,10 @@ import {
 } from '../test/support/fixtures/nbd-client.ts';
 import { Harness, transmitting } from '../test/support/fixtures/nbd-harness.ts';
 
-const SIZE = 300_000;
+/** Size of most disks, bytes: they are compared byte by byte. A large one has reads of more than an output. */
+const SMALL = 20_000;
+const LARGE = 300_000;
+const LARGE_ONE_IN = 64;
 const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface FuzzOptions {
@@ -57,7 +62,7 @@ export function run({ seed, seconds }: FuzzOptions): number {
     if (prng.oneIn(4)) negotiate(prng, output);
     else transmit(prng, output);
     for (const pool of [pools.synchronous, pools.asynchronous])
-      assert.equal(pool.freeCount, pool.capacity, 'every bio is back in its pool');
+      assert.equal(pool.freeCount, pool.capacity, 'every bio is in its pool again');
     bystander.check(prng);
     count++;
   }
@@ -67,19 +72,19 @@ export function run({ seed, seconds }: FuzzOptions): number {
 /** A well-behaved client with a disk of its own. */
 class Bystander {
   readonly #harness: Harness;
-  readonly #model = Buffer.alloc(SIZE);
+  readonly #model = Buffer.alloc(SMALL);
 
   constructor(output: Output) {
-    this.#harness = transmitting(new MemoryDisk(SIZE), { output });
+    this.#harness = transmitting(new MemoryDisk(SMALL), { output });
   }
 
   check(prng: Prng): void {
-    const offset = prng.below(SIZE - 5000);
+    const offset = prng.below(SMALL - 5000);
     const data = new Uint8Array(1 + prng.below(5000)).fill(prng.below(256));
     this.#harness.feed(request({ type: Command.write, offset, data }));
     this.#model.set(data, offset);
-    const all = this.#harness.feed(request({ type: Command.read, length: SIZE }));
-    const [read] = messages(all, () => SIZE);
+    const all = this.#harness.feed(request({ type: Command.read, length: SMALL }));
+    const [read] = messages(all, () => SMALL);
     assert.ok(read?.payload.equals(this.#model), 'the well-behaved client reads what it wrote');
   }
 }
@@ -108,53 +113,97 @@ function mutate(prng: Prng, bytes: Uint8Array): Uint8Array {
   return mutated;
 }
 
-const cuts = (prng: Prng): number[] =>
-  Array.from(
+/** Sizes of the pieces of `length` bytes, repeated; at most about 150 pieces. */
+const cuts = (prng: Prng, length: number): number[] => [
+  ...Array.from(
     { length: 1 + prng.below(4) },
     () => 1 + prng.below(pick(prng, [4, 40, 5000, 300_000])),
-  );
+  ),
+  Math.ceil(length / 32),
+];
 
 function someOption(prng: Prng): Uint8Array {
   const name = pick(prng, ['disk', '', 'absent', 'n'.repeat(4097)]);
   const data = pick(prng, [
-    new Uint8Array(0),
-    infoData(name, [0, 1, 2, 3]),
-    metaData(name, pick(prng, [[], ['base:allocation'], ['base:', 'x:y']])),
-    new Uint8Array(prng.below(70_000)),
-  ]);
+    () => new Uint8Array(0),
+    () => infoData(name, [0, 1, 2, 3]),
+    () => metaData(name, pick(prng, [[], ['base:allocation'], ['base:', 'x:y']])),
+    () => new Uint8Array(prng.below(prng.oneIn(8) ? 70_000 : 300)),
+  ])();
   const likely = [...Object.values(Option), prng.u32()];
   return option(pick(prng, likely), prng.oneIn(3) ? mutate(prng, data) : data);
 }
 
 /** A negotiation: until an export is chosen, all output must be option replies. */
 function negotiate(prng: Prng, output: Output): void {
-  const disk = new MemoryDisk(SIZE);
+  const tls = pick<TlsMode>(prng, ['off', 'on', 'require']);
+  const disk = new MemoryDisk(SMALL);
   const served = { name: 'disk', description: 'fuzzed', disk };
-  const harness = new Harness(new Map([['disk', served]]), { output });
+  const harness = new Harness(new Map([['disk', served]]), { output, tls });
   harness.open();
   const options = Array.from({ length: 1 + prng.below(12) }, () => someOption(prng));
-  const whole = join(clientFlags(prng.oneIn(20) ? prng.u32() : 3), ...options);
-  const bytes = prng.oneIn(2) ? mutate(prng, whole) : whole;
-  const sizes = cuts(prng);
+  // Unmutated: else most sequences never start TLS.
+  const startTls = prng.oneIn(2) ? [option(Option.structuredReply), option(Option.startTls)] : [];
+  options.splice(prng.below(options.length), 0, ...startTls);
+  const complete = join(clientFlags(prng.oneIn(20) ? prng.u32() : 3), ...options);
+  const bytes = prng.oneIn(2) ? mutate(prng, complete) : complete;
+  // Pieces that end with an option, as a client sends them, or cut anywhere.
+  const sizes = prng.oneIn(2)
+    ? [4, ...options.map(({ length }) => length)]
+    : cuts(prng, bytes.length);
   const said: Uint8Array[] = [];
+  let isSecure = false;
   for (let at = 0, i = 0; at < bytes.length && harness.session.export === null; i++) {
     const size = sizes[i % sizes.length] ?? 1;
-    said.push(harness.feed(bytes.subarray(at, at + size)));
+    const replies = harness.feed(bytes.subarray(at, at + size));
     at += size;
+    if (tls === 'require' && !isSecure) checkPlain(harness, replies);
+    if (harness.session.end === SessionEnd.none && harness.session.stop === SessionStop.startTls) {
+      assert.ok(tls !== 'off' && !isSecure, 'TLS starts once, where it is served');
+      isSecure = true;
+      harness.session.secured();
+      checkDiscarded(prng, harness);
+    }
+    said.push(replies);
   }
   // After an export is chosen the output has another form (EXPORT_NAME), which this decoder does not read.
   if (harness.session.export === null) optionReplies(joinAll(said));
 }
 
-function someRequest(prng: Prng, cookie: number): Uint8Array {
+/** Replies of a session that requires TLS, before TLS. */
+function checkPlain(harness: Harness, replies: Uint8Array): void {
+  assert.equal(harness.session.export, null, 'no export is opened before TLS');
+  const { startTls, abort } = Option;
+  const ofStartTls: readonly number[] = [
+    OptionReply.ack,
+    OptionReply.errInvalid,
+    OptionReply.errTooBig,
+  ];
+  for (const { option: of, type, data } of optionReplies(replies)) {
+    assert.equal(data.length, 0, 'a reply before TLS has no data');
+    if (of === startTls) assert.ok(ofStartTls.includes(type));
+    else assert.equal(type, of === abort ? OptionReply.ack : OptionReply.errTlsRequired);
+  }
+}
+
+/** Structured replies are a condition of metadata contexts: right after TLS has started they are not negotiated. */
+function checkDiscarded(prng: Prng, harness: Harness): void {
+  if (prng.oneIn(2)) return;
+  const data = metaData('disk', ['base:allocation']);
+  const [reply] = optionReplies(harness.feed(option(Option.setMetaContext, data)));
+  const isAtLimit = harness.session.end === SessionEnd.optionCount;
+  assert.ok(isAtLimit || reply?.type === OptionReply.errInvalid, 'structured replies are off');
+}
+
+function someRequest(prng: Prng, cookie: number, size: number): Uint8Array {
   const type = prng.oneIn(12) ? prng.below(0x1_0000) : pick(prng, KINDS);
   const offset = prng.oneIn(8)
     ? BigInt(prng.u32()) * BigInt(prng.u32())
-    : pick(prng, [prng.below(SIZE), prng.below(SIZE) & ~4095, SIZE - prng.below(5000)]);
-  const length = pick(prng, [0, 1, 512, 4096, prng.below(9000), prng.below(SIZE), prng.u32()]);
+    : pick(prng, [prng.below(size), prng.below(size) & ~4095, size - prng.below(5000)]);
+  const length = pick(prng, [0, 1, 512, 4096, prng.below(9000), prng.below(size), prng.u32()]);
   const flags = prng.oneIn(3) ? pick(prng, [1, 2, 4, 8, 16, 18, prng.below(0x1_0000)]) : 0;
   if (type !== Command.write) return request({ type, cookie, offset, length, flags });
-  const data = new Uint8Array(Math.min(length, 100_000)).fill(1 + prng.below(255));
+  const data = new Uint8Array(Math.min(length, 2 * size)).fill(1 + prng.below(255));
   return request({ type, cookie, offset, flags, data });
 }
 
@@ -172,26 +221,27 @@ const KINDS = [
 
 function transmit(prng: Prng, output: Output): void {
   const structured = prng.oneIn(2);
-  const disk = new MemoryDisk(SIZE);
+  const size = prng.oneIn(LARGE_ONE_IN) ? LARGE : SMALL;
+  const disk = new MemoryDisk(size);
   const harness = transmitting(disk, { structured, output });
-  const requests = Array.from({ length: 1 + prng.below(10) }, (_, i) => someRequest(prng, i));
-  const whole = join(...requests);
-  const bytes = prng.oneIn(2) ? mutate(prng, whole) : whole;
-  const said = harness.feedInPieces(bytes, cuts(prng));
-  const want = interpret(bytes, structured);
+  const requests = Array.from({ length: 1 + prng.below(10) }, (_, i) => someRequest(prng, i, size));
+  const complete = join(...requests);
+  const bytes = prng.oneIn(2) ? mutate(prng, complete) : complete;
+  const said = harness.feedInPieces(bytes, cuts(prng, bytes.length));
+  const expected = interpret(bytes, structured, size);
 
   // Simple replies come in order, one per request; mutated requests may share a cookie.
-  const succeeded = want.replies.filter((r) => r.error === 0);
+  const succeeded = expected.replies.filter((r) => r.error === 0);
   let next = 0;
   const found = messages(said, () => (structured ? 0 : (succeeded[next++]?.read ?? 0)));
-  compare(found, want);
-  assert.equal(harness.session.end, want.end);
+  compare(found, expected);
+  assert.equal(harness.session.end, expected.end);
   const reader = transmitting(disk, { output });
-  const all = reader.feed(request({ type: Command.read, length: SIZE }));
-  const held = messages(all, () => SIZE)[0]?.payload;
-  assert.ok(held !== undefined);
-  held.copy(want.disk, want.unsureFrom, want.unsureFrom, want.unsureTo);
-  assert.ok(held.equals(want.disk), 'the disk equals the array');
+  const all = reader.feed(request({ type: Command.read, length: size }));
+  const read = messages(all, () => size)[0]?.payload;
+  assert.ok(read !== undefined);
+  read.copy(expected.disk, expected.unsureFrom, expected.unsureFrom, expected.unsureTo);
+  assert.ok(read.equals(expected.disk), 'the disk equals the array');
 }
 
 interface Reply {
@@ -213,9 +263,9 @@ interface Interpreted {
   readonly unsureTo: number;
 }
 
-function compare(found: ReturnType<typeof messages>, want: Interpreted): void {
+function compare(found: ReturnType<typeof messages>, expected: Interpreted): void {
   let at = 0;
-  for (const reply of want.replies) {
+  for (const reply of expected.replies) {
     const first = found[at];
     assert.ok(first !== undefined, 'each request has a reply');
     assert.equal(first.cookie, reply.cookie);
@@ -232,16 +282,16 @@ function compare(found: ReturnType<typeof messages>, want: Interpreted): void {
     }));
     assert.equal(answer?.error, reply.error);
     if (reply.error === 0)
-      assert.ok(answer?.data.equals(reply.data), 'the data of a read is right');
+      assert.ok(answer?.data.equals(reply.data), 'the data of a read is correct');
     at += count;
   }
   assert.equal(at, found.length, 'there are no other replies');
 }
 
 /** Interprets the bytes without streaming: one complete request after the other. */
-function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
+function interpret(bytes: Uint8Array, structured: boolean, size: number): Interpreted {
   const buffer = Buffer.from(bytes);
-  const disk = Buffer.alloc(SIZE);
+  const disk = Buffer.alloc(size);
   const replies: Reply[] = [];
   let at = 0;
   const result = (end: SessionEnd, unsureFrom = 0, unsureTo = 0): Interpreted => ({
@@ -260,7 +310,7 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
     const length = buffer.readUInt32BE(at + Request.length);
     if (type === Command.disc) return result(SessionEnd.disconnect);
     if (type === Command.write && length > PAYLOAD_BYTES_MAX) return result(SessionEnd.writeLength);
-    const error = errorOf(flags, type, offset, length, structured);
+    const error = errorOf({ flags, type, offset, length, structured, size });
     const from = Number(offset);
     at += Request.bytes;
     if (type === Command.write && length > 0) {
@@ -280,14 +330,18 @@ function interpret(bytes: Uint8Array, structured: boolean): Interpreted {
   return result(SessionEnd.none);
 }
 
+interface Asked {
+  readonly flags: number;
+  readonly type: number;
+  readonly offset: bigint;
+  readonly length: number;
+  readonly structured: boolean;
+  /** Of the disk. */
+  readonly size: number;
+}
+
 /** The error of a request by the rules of the protocol, in the order in which they apply; 0: none. */
-function errorOf(
-  flags: number,
-  type: number,
-  offset: bigint,
-  length: number,
-  structured: boolean,
-): number {
+function errorOf({ flags, type, offset, length, structured, size }: Asked): number {
   const { fua, noHole, fastZero, df, reqOne } = CommandFlag;
   if (type > Command.blockStatus) return WireError.inval;
   let allowed: number = fua;
@@ -299,7 +353,7 @@ function errorOf(
   if (type === Command.blockStatus && !structured) return WireError.inval;
   if (length === 0) return WireError.inval;
   const isWrite = type === Command.write || type === Command.writeZeroes;
-  if (offset + BigInt(length) > BigInt(SIZE)) return isWrite ? WireError.noSpace : WireError.inval;
+  if (offset + BigInt(length) > BigInt(size)) return isWrite ? WireError.noSpace : WireError.inval;
   if (type === Command.read && (flags & df) !== 0 && length > 65_536) return WireError.overflow;
   const isSlow = (flags & noHole) !== 0 && (flags & fastZero) !== 0;
   return type === Command.writeZeroes && isSlow ? WireError.notSup : 0;

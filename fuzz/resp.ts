@@ -1,7 +1,7 @@
 /**
  * Fuzzes the RESP2 reader with replies that are corrupted and cut anywhere, against a decoder made of regular
- * expressions; and the client against a machine with corrupted replies: it may report a page lost, but never return a
- * wrong one.
+ * expressions; and the client against a machine with corrupted replies: it may report a page as lost, but must never
+ * return a wrong one.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';

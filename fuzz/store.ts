@@ -1,6 +1,6 @@
 /**
- * Fuzzes the store against its model: one store after the other, each with its own seed, size and limit, and a system
- * that releases pages always, never or for some time.
+ * Fuzzes the store against its model: one store after the other, each with its own seed, size and limit. The fake page
+ * release always succeeds, never, or for a number of calls.
  */
 import { Prng } from '../src/base/prng.ts';
 import { StoreTwin } from '../test/support/models/store-model.ts';
@@ -18,7 +18,7 @@ function runStore(seed: number): void {
   const slots = 1 + prng.below(prng.oneIn(4) ? 20 : 6000);
   const limit = prng.oneIn(3) ? 0 : 1 + prng.below(prng.oneIn(4) ? 200_000 : 6_000_000);
   const twin = new StoreTwin(slots, limit);
-  if (prng.oneIn(4)) twin.returns.answersLeft = prng.oneIn(2) ? 0 : prng.below(200);
+  if (prng.oneIn(4)) twin.returns.callsUntilRefusal = prng.oneIn(2) ? 0 : prng.below(200);
   walk(twin, prng, 500 + prng.below(4000), 1 + prng.below(100));
   twin.dropRange(0, slots);
   twin.releaseAll();

@@ -9,14 +9,19 @@ const child = fileURLToPath(new URL('../region-child.js', import.meta.url));
 const names = {
   copy: 'frontswap',
   one: 'frontswap, one core',
+  thread: 'frontswap, native thread',
+  signal: 'frontswap, native signal',
+  memfd: 'frontswap, memory file',
 } as const;
 
-/** @param how copy: the default; one: the fault thread shares a core with the faulting thread */
+/** @param how copy: the default; one: the fault thread shares a core with the faulting thread;
+ *   thread, signal, memfd: native code serves faults, memfd without userfaultfd */
 export function ownRegion(how: keyof typeof names): PagerContender {
-  const { access, uffdReason } = gatherFacts();
+  const { access, uffdReason, nativeReason } = gatherFacts();
+  const missing = how === 'memfd' ? nativeReason || null : access === null ? uffdReason : null;
   return {
     name: names[how],
-    missing: access === null ? uffdReason : null,
+    missing,
     run: (patterns, plan) =>
       runPagerProgram([process.execPath, child], how, patterns, plan, () => undefined),
   };

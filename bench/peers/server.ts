@@ -33,6 +33,7 @@ const nbdkit = (allocator: string): ServerKind => ({
   ],
 });
 export const nbdkitSparse: ServerKind = nbdkit('sparse');
+export const nbdkitMalloc: ServerKind = nbdkit('malloc');
 export const nbdkitZstd: ServerKind = nbdkit('zstd');
 
 export function installed(tool: string, env: NodeJS.ProcessEnv = process.env): boolean {

@@ -90,7 +90,7 @@ export async function measureBudgets(rounds: number): Promise<Budgets> {
   const [plain, ...paged] = all;
   const { answers, dataMib } = plain![0]!;
   if (all.flat().some((ran) => ran.answers !== answers))
-    throw new Error('budgets: a run answered differently');
+    throw new Error('budgets: the answers of two runs differ');
   return {
     rounds,
     program: `examples/memory/readings.ts, ${ROWS} rows`,

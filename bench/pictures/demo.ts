@@ -7,10 +7,10 @@ import type { Recording } from './terminal.ts';
 const root = join(fileURLToPath(import.meta.url), '../../../..');
 const COLUMNS = 100;
 const COMMAND = 'node build/examples/memory/demo.js';
-/** Writes closer to each other than this are one event. */
+/** Writes within this time are recorded as one event. */
 const EVENT_MS = 50;
 
-/** Of a run in which the paged program pays; the demo says so itself if not. */
+/** Records a run of the demo. If paging does not pay in it, the demo prints so. */
 export async function recordDemo(): Promise<Recording> {
   const inside = `stty cols ${COLUMNS} rows 40; exec ${COMMAND}`;
   const child = spawn('script', ['--quiet', '--return', '--command', inside, '/dev/null'], {

@@ -2,7 +2,6 @@
  * RSS of disk servers over time. The same client writes a disk full at a fixed rate, waits, discards all of it, and
  * waits: every server sees the same requests at the same time after its start. The clock of a round begins when the
  * server is ready.
- *
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +14,7 @@ import { loadPages } from '../pages.ts';
 import { frontswap, installed, nbdkitSparse, nbdkitZstd, Server } from '../peers/server.ts';
 
 const SIZE_MIB = 1024;
-/** Of a write: what a kernel sends at most. A server may keep a buffer of that size for each of its threads. */
+/** Size of a write: the maximum that a kernel sends. A server may have a buffer of that size per thread. */
 const WRITE_MIB = 1;
 const TRIM_MIB = 16;
 const SAMPLE_MS = 250;
@@ -30,7 +29,7 @@ const END_MS = LEAD_MS + WRITE_MS + HOLD_MS + TRIM_MS + REST_MS;
 interface Line {
   readonly name: string;
   readonly rssMib: readonly number[];
-  /** Longest time that a request of the client ended behind its step, ms. */
+  /** Largest delay of a request's completion behind its schedule, ms. */
   readonly lateMs: number;
 }
 

@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseTool, positive, refuse } from '../tool.ts';
 import { measureBudgets } from './budgets.ts';
 import { recordDemo } from './demo.ts';
 import { measureDiskRss } from './disk-rss.ts';
@@ -25,26 +25,30 @@ const measurements: Readonly<
   demo: recordDemo,
 };
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    check: { type: 'boolean', default: false },
-    measure: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '3' },
-    corpus: { type: 'string' },
-  },
+const help = `Usage: npm run pictures -- [--check] | --measure NAME... [--rounds N] [--corpus FILE]
+
+Renders the pictures of docs/pictures from the measurements beside them.
+
+  --check         writes no picture; the status is 1 if one differs
+  --measure       measures the pictures NAME on this machine first
+  --rounds N      rounds of a measurement (default 3)
+  --corpus FILE   pages of programs to store
+
+Names: ${Object.keys(measurements).join(', ')}
+
+Example: npm run pictures -- --measure demo`;
+
+const { values, positionals } = parseTool('pictures', help, {
+  check: { type: 'boolean', default: false },
+  measure: { type: 'boolean', default: false },
+  rounds: { type: 'string', default: '3' },
+  corpus: { type: 'string' },
 });
-const rounds = Number(values.rounds);
+const rounds = positive('pictures', 'rounds', values.rounds);
 const unknown = positionals.find((name) => measurements[name] === undefined);
-if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
-  const what = unknown === undefined ? `--rounds ${values.rounds}` : `'${unknown}'`;
-  console.error(`pictures: invalid ${what}; available: ${Object.keys(measurements).join(', ')}`);
-  process.exit(2);
-}
-if (values.measure !== positionals.length > 0) {
-  console.error('pictures: --measure and the names of pictures need each other');
-  process.exit(2);
-}
+if (unknown !== undefined) refuse('pictures', `there is no picture '${unknown}' to measure`);
+if (values.measure !== positionals.length > 0)
+  refuse('pictures', '--measure requires the names of pictures, and names require --measure');
 
 for (const name of positionals) {
   const pages = values.corpus === undefined ? '' : ' --corpus FILE';

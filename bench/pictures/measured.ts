@@ -1,9 +1,9 @@
-/** A measurement as it is kept: what was measured, where, when and by which command. */
+/** The file of a measurement: its figures, the machine, the date and the command. */
 import { machine } from '../measure.ts';
 
 export interface Measured<Data> {
   readonly schemaVersion: 1;
-  /** Of the picture: NAME.json renders to NAME.svg. */
+  /** Name of the picture: NAME.json renders to NAME.svg. */
   readonly name: string;
   readonly command: string;
   /** Day of the measurement, YYYY-MM-DD. */
@@ -19,7 +19,7 @@ export async function measured<Data>(
 ): Promise<Measured<Data>> {
   const before = machine();
   const data = await measure();
-  // The history of the file says which commit: a hash here would not outlive a rebase.
+  // No commit: the history of the file records it, and a rebase would invalidate a hash.
   const { loadAverage, commit: _, ...rest } = before;
   return {
     schemaVersion: 1,

@@ -147,7 +147,7 @@ function touchTimes(measured: Measured<TouchTimes>): string {
     })),
     notes: [
       `${data.regionMib} MiB of pages, ${data.budgetMib} MiB resident: ${share} % of random accesses find their page resident; ${oneOf(data.rounds)}, pagers in turn.`,
-      'The slowest 0.5 % are left out: what else runs on the machine decides how long they take.',
+      'The slowest 0.5 % are left out: other load on the machine determines how long they take.',
       provenance(measured),
     ],
   };

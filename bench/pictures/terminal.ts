@@ -11,11 +11,11 @@ export interface Recording {
   readonly command: string;
   /** Width of the terminal, characters. */
   readonly columns: number;
-  /** What the program wrote, and when, ms after the first output. */
+  /** The program's output, and its time in ms after the first output. */
   readonly events: readonly (readonly [number, string])[];
 }
 
-/** What a row of the screen contains for a time; `to` is null if it is there at the end. */
+/** The contents of a row of the screen during a period; `to` is null if the row stays until the end. */
 export interface Shown {
   readonly row: number;
   readonly text: string;

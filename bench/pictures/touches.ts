@@ -1,6 +1,6 @@
 /**
- * How long accesses to paged memory take: the distribution over all touches of the read patterns of `npm run bench --
- * memory`, a quarter of whose region is resident; beside the kernel's swap to zram where the bench can run it.
+ * Distribution of the access times to paged memory, over all touches of the read patterns of `npm run bench -- memory`,
+ * with a quarter of the region resident; with the kernel's swap to zram for comparison where the bench can run it.
  */
 
 import { median } from '../measure.ts';
@@ -10,14 +10,14 @@ const REGION_MIB = 256;
 const BUDGET_MIB = 64;
 const PATTERNS = ['rand-read', 'seq-read'];
 
-/** A mapped file is no peer, and reading ahead changes little on zram. */
+/** A mapped file is not comparable, and read-ahead changes little on zram. */
 const isShown = (pager: string): boolean =>
   !/page-cluster [1-9]/.test(pager) && !pager.startsWith('mapped file');
 
 interface Distribution {
   readonly pattern: string;
   readonly pager: string;
-  /** Microseconds a page, of the whole pattern. */
+  /** Microseconds per page, over the entire pattern. */
   readonly meanUs: number;
   /** Evenly spaced quantiles, medians over the rounds, µs. */
   readonly quantilesUs: readonly number[];
