@@ -45,8 +45,9 @@ const BioStatus: {
 };
 type BioStatus = (typeof BioStatus)[keyof typeof BioStatus];
 class Budget {
-    readonly limitBytes: number;
-    constructor(limitBytes: number, parent?: Budget | null);
+    constructor(limitBytes: number, parent?: ParentBudget | null);
+    get limitBytes(): number;
+    setLimit(limitBytes: number): boolean;
     get usedBytes(): number;
     get peakBytes(): number;
     reserve(bytes: number): boolean;
@@ -128,6 +129,10 @@ interface MemoryManager {
     unuse(entry: SwapEntry, frame: number): void;
 }
 const NO_ENTRY: SwapEntry;
+interface ParentBudget {
+    reserve(bytes: number): boolean;
+    release(bytes: number): void;
+}
 interface StoreBackend extends FrontswapBackend {
     payloadMax: number;
     readonly isIncompressible: boolean;
@@ -238,7 +243,7 @@ function entryOf(type: number, offset: number): SwapEntry;
 function offerShrink(swap: Swap): void;
 const offsetOf: (entry: SwapEntry) => number;
 function readHeader(page: Uint8Array, diskPages: number): SwapHeader;
-function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean): StoreBackend;
+function storeBackend(budget: Budget, codec: CodecFactory, release: PageReleaseFactory, dense?: CodecFactory | null, startsEmpty?: boolean, onShard?: OnShard): StoreBackend;
 function swapOff(swap: Swap, type: number, slots: number): SwapOffResult;
 function swapOn(swap: Swap, disk: SwapDisk, page: Uint8Array, options?: AreaOptions): number;
 const typeOf: (entry: SwapEntry) => number;

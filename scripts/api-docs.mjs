@@ -1,7 +1,7 @@
-// Writes what each entry point of the package offers, from the compiled declarations in build/ (npm run build:test):
+// Writes the API of each entry point of the package, from the compiled declarations in build/ (npm run build:test):
 //
 //   node scripts/api-docs.mjs            docs/reference/api/NAME.md, for readers; api/NAME.d.ts, for reviewers
-//   node scripts/api-docs.mjs --check    writes nothing; fails when a file is not what it would write, or a declaration
+//   node scripts/api-docs.mjs --check    writes nothing; fails when a file is not up to date, or a declaration
 //                                        that users see has no doc comment
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -34,7 +34,7 @@ const program = ts.createProgram(
 const checker = program.getTypeChecker();
 const undocumented = [];
 
-/** The text of a doc comment without its frame and tags; tags become lines of their own. */
+/** The text of a doc comment without delimiters; each tag becomes a line. */
 function docOf(node) {
   const comment = (ts.getJSDocCommentsAndTags(node) ?? []).filter(ts.isJSDoc).at(-1);
   return comment === undefined ? '' : plainComment(comment.getText());
@@ -59,7 +59,7 @@ const isPrivate = (member) =>
     ? true
     : (ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Private) !== 0;
 
-/** A declaration as a reader needs it: no comments, no private members except a private constructor. */
+/** A declaration for readers: without comments, and without private members except a private constructor. */
 function signatureOf(node) {
   const source = node.getSourceFile();
   const printer = ts.createPrinter({ removeComments: true, newLine: ts.NewLineKind.LineFeed });
@@ -118,7 +118,7 @@ function introductionOf({ source }) {
 
 function section({ name, declarations }, specifier) {
   const lines = [`## ${name}`, ''];
-  // A const object and the type of its values have one name; the object says it all.
+  // A const object and the type of its values share one name: list the object only.
   const shown = declarations.some(ts.isVariableDeclaration)
     ? declarations.filter(ts.isVariableDeclaration)
     : declarations;
@@ -136,7 +136,7 @@ function section({ name, declarations }, specifier) {
   return lines;
 }
 
-/** Entry points without names are imported for what they do. */
+/** Entry points without exports are imported for their effect. */
 function pageOf(entry) {
   const names = exportsOf(entry);
   const lines = [
@@ -164,7 +164,7 @@ function indexPage() {
   return [
     '# Library reference',
     '',
-    'One page an entry point. The examples named in [examples/](../../../examples/) import from them.',
+    'One page per entry point. The examples named in [examples/](../../../examples/) import from them.',
     '',
     '| entry point | what it offers |',
     '| --- | --- |',
@@ -173,15 +173,15 @@ function indexPage() {
   ].join('\n');
 }
 
-const wanted = new Map();
+const outputs = new Map();
 for (const entry of entries) {
-  wanted.set(join(root, 'docs/reference/api', `${entry.name}.md`), pageOf(entry));
-  wanted.set(join(root, 'api', `${entry.name}.d.ts`), reportOf(entry));
+  outputs.set(join(root, 'docs/reference/api', `${entry.name}.md`), pageOf(entry));
+  outputs.set(join(root, 'api', `${entry.name}.d.ts`), reportOf(entry));
 }
-wanted.set(join(root, 'docs/reference/api/README.md'), indexPage());
+outputs.set(join(root, 'docs/reference/api/README.md'), indexPage());
 
 const stale = [];
-for (const [file, text] of wanted) {
+for (const [file, text] of outputs) {
   if (isCheck) {
     if (!existsSync(file) || readFileSync(file, 'utf8') !== text) stale.push(relative(root, file));
     continue;
@@ -191,7 +191,7 @@ for (const [file, text] of wanted) {
 }
 for (const folder of ['docs/reference/api', 'api'])
   for (const name of readdirSync(join(root, folder))) {
-    if (wanted.has(join(root, folder, name))) continue;
+    if (outputs.has(join(root, folder, name))) continue;
     if (isCheck) stale.push(`${folder}/${name}`);
     else rmSync(join(root, folder, name));
   }

@@ -3,7 +3,7 @@
 //   node scripts/build.mjs publish   src            -> dist/   (published): one file per entry point, and shared chunks
 //   node scripts/build.mjs test      src, test, ... -> build/  (for tests, benches, fuzzers): one file per source file
 //
-// In both the fault thread is one CommonJS file.
+// In both the fault thread is one CommonJS file, and page/ has the page of the dashboard.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -24,7 +24,7 @@ import { build } from 'esbuild';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const kind = process.argv[2] ?? 'publish';
 if (kind !== 'publish' && kind !== 'test') {
-  console.error(`build: '${kind}' is neither 'publish' nor 'test'`);
+  console.error(`build: invalid argument '${kind}'; use 'publish' or 'test'`);
   process.exit(2);
 }
 const out = kind === 'publish' ? 'dist' : 'build';
@@ -34,7 +34,7 @@ const run = (name, args) => execFileSync(bin(name), args, { cwd: root, stdio: 'i
 
 rmSync(join(root, out), { recursive: true, force: true });
 
-// Every kernel lives in one module; --runtime stub because nothing in it allocates.
+// All kernels are in one module; --runtime stub because nothing in it allocates.
 const wasm = join(root, '.cache', 'kernels.wasm');
 const folder = join(root, 'src/codec/wasm');
 const sources = readdirSync(folder).map((name) => join(folder, name));
@@ -58,23 +58,23 @@ const common = {
   bundle: true,
   platform: 'node',
   target: 'node20',
-  external: ['koffi'],
+  external: ['koffi', 'smol-toml', 'valibot'],
   ignoreAnnotations: true, // package.json's sideEffects is about dist/
   logLevel: 'warning',
 };
-// Names stay, for stack traces; comments and blanks, which the runtime would keep in memory, go. Lines stay short: Node
-// prints the whole line of code above an uncaught error.
-const packed = { minifyWhitespace: true, minifySyntax: true, lineLimit: 160 };
+// Names are not minified, for stack traces. Comments and blanks, which the runtime would keep in memory, are removed.
+// Lines are short, because Node prints the line of code above an uncaught error.
+const minified = { minifyWhitespace: true, minifySyntax: true, lineLimit: 160 };
 await build({
   ...common,
-  ...packed,
+  ...minified,
   entryPoints: [join(sourceOut, 'memory/fault-thread.js')],
   format: 'cjs',
   define: { 'import.meta.url': 'fileUrl' },
   banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
   outfile: join(sourceOut, 'memory/fault-thread.cjs'),
 });
-/** Modules that are bundled in a file of their own, by the end of their path, and that file. */
+/** Modules that are bundled separately: end of the module's path, and the file of its bundle. */
 const shared = {
   errors: { 'base/errors.js': 'base/errors.cjs', 'base/assert.js': 'base/errors.cjs' },
   openSwap: {
@@ -88,10 +88,14 @@ if (kind === 'publish') {
   await writeManPages();
   await bundle();
 } else linkPackage(join(root, 'build/examples/node_modules/frontswap'));
+await buildPage();
+mkdirSync(join(root, sourceOut, 'native'), { recursive: true });
+for (const name of ['linux-x64.so', 'linux-arm64.so'])
+  copyFileSync(join(root, 'src/native', name), join(root, sourceOut, 'native', name));
 mkdirSync(join(root, sourceOut, 'codec'), { recursive: true });
 copyFileSync(wasm, join(root, sourceOut, 'codec', 'kernels.wasm'));
 chmodSync(join(root, sourceOut, 'cli', 'main.js'), 0o755);
-// By its name, for the PATH of commands that a host runs.
+// A file named frontswap, for the PATH of commands that a host runs.
 mkdirSync(join(root, sourceOut, 'bin'));
 writeFileSync(
   join(root, sourceOut, 'bin', 'frontswap'),
@@ -99,7 +103,32 @@ writeFileSync(
   { mode: 0o755 },
 );
 
-/** Pages of the manual, by the table of commands as it was compiled. */
+/** The page of the dashboard, for browsers: its code with uPlot, and uPlot's license, in one file. */
+async function buildPage() {
+  run('tsc', ['-p', 'tsconfig.page.json']);
+  const from = join(root, 'src/page');
+  const to = join(root, sourceOut, 'page');
+  const plots = join(root, 'node_modules/uplot');
+  const license = readFileSync(join(plots, 'LICENSE'), 'utf8').trim();
+  await build({
+    absWorkingDir: root,
+    entryPoints: [join(from, 'page.ts')],
+    outfile: join(to, 'page.js'),
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    minify: true,
+    banner: { js: `/*! Contains uPlot:\n${license}\n*/` },
+    logLevel: 'warning',
+  });
+  for (const name of ['index.html', 'icon.svg']) copyFileSync(join(from, name), join(to, name));
+  const styles = [join(plots, 'dist/uPlot.min.css'), join(from, 'page.css')];
+  const css = styles.map((path) => readFileSync(path, 'utf8').trim()).join('\n');
+  writeFileSync(join(to, 'page.css'), `/*! Contains uPlot: see page.js */\n${css}\n`);
+}
+
+/** The manual pages, from the compiled table of commands. */
 async function writeManPages() {
   const load = (name) => import(pathToFileURL(join(root, out, 'cli', name)));
   const [{ manPages }, { commandTable }] = await Promise.all([
@@ -118,18 +147,18 @@ function linkPackage(folder) {
   symlinkSync(relative(folder, join(root, 'build/src')), join(folder, 'dist'));
   const { name, type, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, type, exports }));
-  // A package scope of their own: otherwise `frontswap` would be the package around them, whose code is in dist/.
+  // A package scope of its own: otherwise `frontswap` would resolve to the enclosing package, whose code is in dist/.
   writeFileSync(join(root, 'build/examples/package.json'), JSON.stringify({ type }));
 }
 
 /**
- * Replaces the compiled files with bundles of the entry points: what can be imported, run or started as a thread.
- * Declarations stay. Each entry that a program under register loads on its main thread is one file, CommonJS where it
- * is not imported: an ECMAScript module costs about 1 ms and 100 KB, whatever its size.
+ * Replaces the compiled files with bundles of the entry points: modules that are imported, run or started as a thread.
+ * Declarations are not changed. Each entry that a program under register loads on its main thread is one file, in
+ * CommonJS unless it is imported: an ECMAScript module costs about 1 ms and 100 KB, whatever its size.
  *
- *   base/errors.cjs       classes that must exist once, for all importers
- *   memory/open-swap.cjs  the memory interface: loaded by register, and by index
- *   memory/register.js    by itself: nothing of it must be the same as elsewhere
+ *   base/errors.cjs       classes that all importers must share
+ *   memory/open-swap.cjs  the memory interface, loaded by register and by index
+ *   memory/register.js    a bundle of its own: it shares no state with other bundles
  *   the other entries     share chunks
  */
 async function bundle() {
@@ -141,6 +170,7 @@ async function bundle() {
       'memory/report-file',
       'cli/main',
       'async/worker',
+      'host/worker',
       'async/worker-pages',
     ],
     ...readdirSync(join(root, 'src/exports')).map((name) => `exports/${name.replace(/\.ts$/, '')}`),
@@ -173,7 +203,7 @@ async function bundle() {
 async function outputsOf(options) {
   const { outputFiles } = await build({
     ...common,
-    ...packed,
+    ...minified,
     outdir: out,
     write: false,
     ...options,
@@ -181,7 +211,7 @@ async function outputsOf(options) {
   return outputFiles;
 }
 
-/** One CommonJS file with all that some modules export. */
+/** One CommonJS file with all exports of the modules. */
 function commonJs(name, modules, others) {
   return outputsOf({
     stdin: {
@@ -197,7 +227,7 @@ function commonJs(name, modules, others) {
   });
 }
 
-/** Leaves modules to their own files; importers are one folder down, as URLs of files beside the code are written. */
+/** Makes modules external: they have files of their own. Paths assume that the importer is one folder below the top. */
 function outside(modules) {
   return {
     name: 'outside',
@@ -210,13 +240,13 @@ function outside(modules) {
   };
 }
 
-/** Paths of files beside the code hold one folder down, wherever the code goes, and name what is CommonJS here. */
+/** Adapts relative paths, written for code one folder below the top, to the output's folder and to CommonJS files. */
 function placed(path, text) {
   const isTop = dirname(path) === join(root, out);
   if (isTop && text.includes('import.meta'))
-    throw new Error(`build: ${path} has code that looks for files from its own place`);
+    throw new Error(`build: ${path} uses import.meta, whose URL would be wrong in the top folder`);
   // The line limit may break a string, and so the name of a file.
-  const whole = text.replaceAll(/(["'](?:\.{1,2}|\.\.\/[\w./-]*)?)\\\n/g, '$1');
-  const named = whole.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
+  const joined = text.replaceAll(/(["'](?:\.{1,2}|\.\.\/[\w./-]*)?)\\\n/g, '$1');
+  const named = joined.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
   return isTop ? named.replaceAll(/(["'])\.\.\/(base|memory)\//g, '$1./$2/') : named;
 }

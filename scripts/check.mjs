@@ -1,4 +1,4 @@
-// `npm run check`: types, lint and format, dead code, publish checks, in that order; stops at the first that fails.
+// `npm run check`: types, lint and format, dead code, publish checks, in that order; stops at the first failure.
 // The layer rule, file lengths and the README are checked by test/repo/ (npm test).
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -22,6 +22,7 @@ function step(name, command, args) {
 step('types', bin('tsc'), ['-p', 'tsconfig.json', '--noEmit']);
 step('lint and format', bin('biome'), ['check', '--error-on-warnings', '.']);
 step('dead code', bin('knip'), []);
+step('native libraries', process.execPath, ['scripts/build-native.mjs', 'check']);
 step('build', process.execPath, ['scripts/build.mjs', 'publish']);
 const folder = mkdtempSync(join(tmpdir(), 'frontswap-pack-'));
 try {

@@ -12,7 +12,7 @@ const lock = JSON.parse(readFileSync(path, 'utf8'));
 const systems = ['android', 'darwin', 'freebsd', 'linux', 'openharmony', 'win32'];
 const processors = ['arm64', 'arm', 'ia32', 'ppc64', 'riscv64', 's390x', 'x64'];
 
-/** The platform that a package's name speaks of: `binding-linux-x64-musl`. */
+/** The platform in a package's name: `binding-linux-x64-musl`. */
 function platformOf(name) {
   const words = name.split('/').pop().split('-');
   const os = words.find((word) => systems.includes(word));
@@ -38,4 +38,4 @@ lock.packages = Object.fromEntries(
   Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
 );
 writeFileSync(path, `${JSON.stringify(lock, null, 2)}\n`);
-console.log(`complete-lock: added ${added} packages of other platforms`);
+console.log(`complete-lock: added ${added} packages for other platforms`);

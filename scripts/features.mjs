@@ -1,7 +1,7 @@
 // Writes docs/features.md from docs/features.json:
 //
 //   node scripts/features.mjs            writes the page
-//   node scripts/features.mjs --check    writes nothing; fails when the page is not what it would write
+//   node scripts/features.mjs --check    writes nothing; fails when the page is not up to date
 //
 // An entry of features.json is one feature: `have` is yes, part or no; `foundIn` names the systems that have it and,
 // in parentheses, those that have part of it; `where` are the files to read first; `tests` are test files with the
@@ -22,7 +22,8 @@ const INTRODUCTION = `# Features
 
 For: readers who want to know which features of Linux frontswap, cleancache, ramzswap, zram, zswap, Xen's tmem and
 RAMster are implemented here. Features 1 to 89 are those that at least one of these systems has. Features 90 to 106 come
-from newer kernels and from virtual machine monitors. S1 to S13 are what a swap core needs.
+from newer kernels and from virtual machine monitors, 107 and 108 from NBD servers,
+109 and 110 from service managers. S1 to S13 are what a swap core needs.
 
 - **yes**: implemented in the host, the memory interface or the library, and a test exercises it. The note names what
   lacks it.

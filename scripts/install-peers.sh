@@ -1,14 +1,14 @@
 #!/bin/sh
 # Installs, with apt, the programs that test/interop and test/guest check this software against.
 #
-#   scripts/install-peers.sh           as root: install what is missing, quietly; nothing if all is there
-#   scripts/install-peers.sh --check   install nothing: name what is missing, exit 1 if anything is
+#   scripts/install-peers.sh           as root: install missing packages without output; nothing if all are installed
+#   scripts/install-peers.sh --check   install nothing: name missing packages, exit 1 if there are any
 #
-# May run again at any time; asks nothing. Without root it does what --check does.
+# Can be run repeatedly; asks no questions. Without root it works like --check.
 set -eu
 
-# package:file it brings (one is enough to see that it is there)
-wanted='
+# package:a file or program of the package, by which an installed package is recognised
+packages='
 nbdkit:nbdkit
 libnbd-bin:nbdinfo
 python3-libnbd:/usr/lib/python3/dist-packages/nbd.py
@@ -16,12 +16,18 @@ qemu-utils:qemu-io
 qemu-system-x86:qemu-system-x86_64
 fio:fio
 nbd-client:nbd-client
+openssl:openssl
 busybox-static:busybox
+debootstrap:debootstrap
+cpio:cpio
 redis-server:redis-server
+prometheus:promtool
 zsh:zsh
 fish:fish
 groff-base:groff
 man-db:man
+systemd:systemd-analyze
+chromium:chromium
 liblz4-dev:/usr/include/lz4.h
 libc6-dev:/usr/include/stdio.h
 '
@@ -35,7 +41,7 @@ have() {
 }
 
 missing=
-for line in $wanted; do
+for line in $packages; do
   have "${line#*:}" || missing="$missing ${line%%:*}"
 done
 have cc || missing="$missing gcc"
@@ -53,7 +59,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# shellcheck disable=SC2086 # one word a package
+# shellcheck disable=SC2086 # one word per package
 if ! { apt-get update -q && apt-get install -q -y --no-install-recommends $missing; } > "$log" 2>&1; then
   cat "$log" >&2
   echo "install-peers: apt-get could not install:$missing" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of a newer Node, which it installs from its npm package the first time: `scripts/newer-node.sh 24`.
+# Prints the path of a newer Node, installed from npm on first use: `scripts/newer-node.sh 24`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${1:-24}

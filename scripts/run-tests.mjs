@@ -5,7 +5,7 @@
 //   node scripts/run-tests.mjs guest [WHICH...]   test/guest: a real kernel in QEMU
 //
 // WHICH is a folder or file (test/store, test/store/model.test.ts, test/store/model), or any part of a path below test/
-// (store/mod). Several add up; without one, all tests run.
+// (store/mod). Tests that match any of several run; without one, all tests run.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -18,11 +18,11 @@ const testRoot = join(root, 'build', 'test');
 const slow = new Set(['interop', 'guest']);
 const folderOf = { peers: 'interop', guest: 'guest' };
 if (kind !== 'unit' && folderOf[kind] === undefined) {
-  console.error(`run-tests: '${kind}' is none of unit, peers, guest`);
+  console.error(`run-tests: '${kind}' is not one of unit, peers, guest`);
   process.exit(2);
 }
-/** Whether a compiled test, as a path below build/test, is one of those asked for. */
-const isWanted = (file) => {
+/** Whether a compiled test, as a path below build/test, is selected by WHICH. */
+const isSelected = (file) => {
   if (which.length === 0) return true;
   return which.some((text) => {
     const path = /^(?:\.\/)?(?:build\/)?test(?:\/(.*?))?\/?$/.exec(text);
@@ -33,7 +33,7 @@ const isWanted = (file) => {
 };
 const files = readdirSync(testRoot, { recursive: true })
   .map(String)
-  .filter((f) => f.endsWith('.test.js') && isWanted(f))
+  .filter((f) => f.endsWith('.test.js') && isSelected(f))
   .filter((f) =>
     kind === 'unit' ? !slow.has(f.split(sep)[0]) : f.split(sep)[0] === folderOf[kind],
   )
@@ -43,8 +43,8 @@ if (files.length === 0) {
   console.error(`run-tests: no ${kind} test matches ${which.join(' ')}`);
   process.exit(1);
 }
-// Peers and guests are timed against each other's absence: one file at a time. Node's own default is one process fewer
-// than there are processors: one at a time on two.
+// Peer and guest tests measure time, so they run one file at a time. Node's default is one process fewer than there are
+// processors, which would be one on a machine with two.
 const concurrency = kind === 'unit' ? availableParallelism() : 1;
 // A watchdog for a test without one: Node 20 and 22 apply it to a file, Node 24 to each test.
 const timeoutMs = kind === 'unit' ? 600_000 : 3_600_000;

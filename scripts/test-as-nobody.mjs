@@ -2,7 +2,7 @@
 //
 //   sudo node scripts/test-as-nobody.mjs [WHICH...]     as for scripts/run-tests.mjs
 //
-// Tests that need root are skipped by name. Node is the one that runs this script.
+// Tests that need root are skipped by name. The tests run with the Node that runs this script.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const UNPRIVILEGED = 65534;
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 if (process.getuid?.() !== 0) {
-  console.error('test-as-nobody: start it as root: it changes the user');
+  console.error('test-as-nobody: must run as root, because it changes the user');
   process.exit(2);
 }
 const folder = mkdtempSync(join(tmpdir(), 'frontswap-nobody-'));

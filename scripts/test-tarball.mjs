@@ -1,4 +1,4 @@
-// node scripts/test-tarball.mjs TARBALL: installs the packed package into an empty project, where every program of
+// node scripts/test-tarball.mjs TARBALL: installs the tarball into an empty project, where every program of
 // examples/ and test/tarball/ must type-check under `node16` and `bundler` resolution, and run. The example of
 // `frontswap/remote` needs redis-server.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
@@ -59,7 +59,7 @@ async function withRedis(use) {
     if (isReady) break;
   }
   try {
-    if (!isReady) throw new Error('redis-server does not start');
+    if (!isReady) throw new Error('redis-server did not start');
     use(port);
   } finally {
     server.kill();

@@ -13,7 +13,12 @@
 export { InvariantError } from './base/assert.ts';
 export { type ErrorCode, SwapError } from './base/errors.ts';
 export { PAGE_BYTES } from './base/units.ts';
-export { type AdoptOptions, type MapOptions, MemorySwap } from './memory/memory-swap.ts';
+export {
+  type AdoptOptions,
+  type FaultsMode,
+  type MapOptions,
+  MemorySwap,
+} from './memory/memory-swap.ts';
 export {
   attachRegion,
   joinSwap,

@@ -5,9 +5,9 @@
  *   putMany ──▶ queue ──▶ copy into a free cell of the ring ──▶ "cell 3" ──▶ worker: store.put, page by page
  *   results ◀── copy pages out, free the cell               ◀── "cell 3" ◀──┘
  *
- * The contract is that of AsyncPages. A page is started when it is copied into the ring, which holds up to queueMax pages
- * besides those in the queue; an abort cannot cancel these. A batch costs one message each way; a page one copy of 4 KiB
- * each way that it travels, and one view of it.
+ * The contract is that of AsyncPages. A page is started when it is copied into the ring, which has space for up to
+ * queueMax pages besides those in the queue; an abort cannot cancel these. A batch costs one message in each direction,
+ * a page one copy of 4 KiB and one view per direction in which it is sent.
  *
  * If the worker ends early (a broken invariant, no address space, terminated from outside), every page that it stored is
  * lost: every unanswered call and every later call rejects with ERR_IO_ENDED. Nothing restarts the worker: an empty store
@@ -78,7 +78,7 @@ export class WorkerPages extends QueuedPages {
 
 /** Runs batches in a worker that owns a store (worker.ts). */
 class StoreWorker {
-  /** The worker has ended, for whatever reason. */
+  /** Called when the worker has ended, with the reason. */
   onEnd: (error: SwapError) => void = () => {};
   readonly #ring: Ring;
   readonly #worker: Worker;

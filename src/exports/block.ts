@@ -9,7 +9,7 @@
  * const pool = new BioPool(32, 8);
  * ```
  */
-export { Budget } from '../arena/budget.ts';
+export { Budget, type ParentBudget } from '../arena/budget.ts';
 export { keepPages, type PageRelease, type PageReleaseFactory } from '../arena/ops.ts';
 export type { Clock } from '../base/clock.ts';
 export { Bio, BioFlag, BioOp, type BioOwner, BioPool, BioStatus } from '../block/bio.ts';

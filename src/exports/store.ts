@@ -8,7 +8,7 @@
  * store.drop(slot(7)); // the page's memory is free when this returns
  * ```
  */
-export { Budget } from '../arena/budget.ts';
+export { Budget, type ParentBudget } from '../arena/budget.ts';
 export { keepPages, type PageRelease, type PageReleaseFactory } from '../arena/ops.ts';
 export { PAGE_BYTES, type Slot, slot } from '../base/units.ts';
 export { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';

@@ -5,7 +5,7 @@
  *
  * Your program is the memory manager: it owns page frames and knows which of its structures refer to a swap entry.
  */
-export { Budget } from '../arena/budget.ts';
+export { Budget, type ParentBudget } from '../arena/budget.ts';
 export { Bio, BioOp, BioStatus } from '../block/bio.ts';
 export type { Disk } from '../block/ops.ts';
 export { type Admission, admission } from '../frontswap/admission.ts';

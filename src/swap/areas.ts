@@ -113,7 +113,7 @@ export class SwapArea {
   }
 }
 
-/** The areas that are on, in the order in which slots are allocated from them. */
+/** The areas that are on, in the order of slot allocation. */
 export class AreaOrder {
   readonly #areas: SwapArea[] = [];
   #leastPriority = 0;

@@ -12,7 +12,7 @@ export interface SwapDisk extends Disk {
   slotFree?(slot: number): void;
 }
 
-/** What the swap core needs of frontswap; frontswap/frontswap.ts has this shape. */
+/** The part of frontswap that the swap core calls; frontswap/frontswap.ts implements it. */
 export interface FrontEnd {
   /** False: there is no backend, and the swap core calls only init() and invalidateArea(). */
   readonly enabled: boolean;
@@ -47,14 +47,14 @@ export interface MemoryManager {
   readonly memory: Uint8Array;
   /** Allocates a frame for a page to swap in; -1: none. With `isReadAhead` no page fault waits for it: refuse sooner. */
   allocFrame(isReadAhead: boolean): number;
-  /** Frees a frame that allocFrame() returned and that holds no page. */
+  /** Frees a frame that allocFrame() returned and that contains no page. */
   freeFrame(frame: number): void;
   /** The frame's slot was freed, so it is not in the swap cache any more. A mapped frame is dirty; free any other frame. */
   removedFromCache(frame: number): void;
   /** A swapIn() that returned `pending` has completed. Not ok: the frame has been freed. */
   readDone(entry: SwapEntry, frame: number, ok: boolean): void;
-  /** A swapOut() that returned `pending` has completed. Not ok: the frame is dirty and holds the only copy. */
+  /** A swapOut() that returned `pending` has completed. Not ok: the frame is dirty and has the only copy. */
   writeDone(entry: SwapEntry, frame: number, ok: boolean): void;
-  /** Maps the frame wherever the entry is used, and calls free(entry) for each (kernel: try_to_unuse). May leave some. */
+  /** Maps the frame for each user of the entry and calls free(entry) for it (kernel: try_to_unuse). May skip some. */
   unuse(entry: SwapEntry, frame: number): void;
 }

@@ -1,5 +1,5 @@
 /**
- * Moves a page between a frame and its slot. The first place that takes the page, or has it, is used:
+ * Moves a page between a frame and its slot. A slot's page can be in three places, tried in this order:
  *
  *   write:  all zeros? ─▶ set the zero bit      else frontswap stores it?  else a write bio ─▶ the disk
  *   fetch:  zero bit?  ─▶ fill with zeros       else frontswap loads it?   else onDisk: read() submits a read bio
@@ -7,7 +7,7 @@
  * Invariants
  * - A slot's page is in one of the three places. A write drops the copies in the other two before it tries the new place,
  *   so a refused or failed write leaves no older page. (With writethrough a backend keeps a copy equal to the disk's.)
- * - Bios come from a fixed pool; with none free a write does nothing.
+ * - Bios come from a fixed pool; if none is free, a write does nothing.
  *
  * Cost: a scan up to the first word that is not zero, then the cost of the backend or the disk. No allocation.
  */

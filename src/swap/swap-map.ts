@@ -51,7 +51,7 @@ export class SwapMap {
   /** [level][slot >> 12]: continuation pages, digits 0 .. 127. Kept until swapoff, as in the kernel. */
   readonly #levels: (Uint8Array | undefined)[][] = [];
 
-  /** The header and the bad pages; not reserved slots. A list, so that no reader has to touch the whole map. */
+  /** The header and the bad pages; not reserved slots. A list, so that no reader has to read the entire map. */
   readonly badSlots: number[] = [];
 
   /** @param slots 2 .. 2^26, including slot 0, the header, which is bad */

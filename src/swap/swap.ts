@@ -41,7 +41,7 @@ export const SwapOutResult = {
   freed: 2,
   /** No bio is free, or writeback is writing the frame. Nothing changed: try again after a tick(). */
   busy: 3,
-  /** The disk failed the write. The frame stays dirty and its slot holds no page. */
+  /** The disk failed the write. The frame stays dirty and its slot has no page. */
   ioError: 4,
 } as const;
 export type SwapOutResult = (typeof SwapOutResult)[keyof typeof SwapOutResult];
@@ -76,7 +76,7 @@ export interface SwapOptions {
 const BIOS_MAX = 65536;
 
 const BUSY: number = FrameFlag.reading | FrameFlag.writing;
-/** Slots that addToSwap() takes back from clean pages at once when none is free. */
+/** Slots that addToSwap() frees from clean pages in one batch when none is free. */
 const RECLAIM_SLOTS = 32;
 /** Slots whose tables freeMany() reads ahead: more than a CPU's misses in flight, fewer than its L1 cache has lines. */
 const WARM_SLOTS = 64;

@@ -5,7 +5,7 @@
  *   swapOff  allocate no more slots ▶ for each slot: swap cache or read ▶ mm.unuse() ▶ free ▶ frontswap.invalidateArea
  *
  * swapOff() works in steps, because a disk may complete later: call it again while it returns `again`. A step that fails
- * switches the area back on. Pages read so far stay in memory, all others stay in their slots; swapOff() may be retried.
+ * switches the area back on. Pages already read stay in memory, the others in their slots; swapOff() may be retried.
  *
  * Cost: swapOn, 1.3 bytes of tables per slot; swapOff, one map byte per slot and a read per page not in memory.
  */

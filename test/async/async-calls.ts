@@ -233,23 +233,27 @@ export function testPageCalls(name: string, open: Open): void {
     assert.ok(most <= 8, `${most} pages: the queue, and as many in flight`);
   });
 
-  test(`${name}: closing answers the calls in progress and takes no more`, guard, async () => {
-    const calls = open({ slots: 100, limitBytes: 0, batchPages: 4, queueMax: 8 });
-    const call = calls.putMany(slots(0, 100), somePages(0, 100));
-    let answered = false;
-    call.then(() => {
-      answered = true;
-    });
-    const closed = calls[Symbol.asyncDispose]();
-    const ended = { code: 'ERR_IO_ENDED', facts: { reason: 'the adapter is closed' } };
-    await assert.rejects(calls.put(slot(0), somePage(0)), ended);
-    await closed;
-    assert.ok(answered, 'all calls are answered before the adapter is closed');
-    assert.ok((await call).every((a) => a === PutResult.stored || a === PutResult.sameFilled));
-    await calls[Symbol.asyncDispose]();
-    await assert.rejects(calls.getMany([], []), ended);
-    await assert.rejects(calls.ready(), ended);
-  });
+  test(
+    `${name}: closing answers the calls in progress and refuses further ones`,
+    guard,
+    async () => {
+      const calls = open({ slots: 100, limitBytes: 0, batchPages: 4, queueMax: 8 });
+      const call = calls.putMany(slots(0, 100), somePages(0, 100));
+      let answered = false;
+      call.then(() => {
+        answered = true;
+      });
+      const closed = calls[Symbol.asyncDispose]();
+      const ended = { code: 'ERR_IO_ENDED', facts: { reason: 'the adapter is closed' } };
+      await assert.rejects(calls.put(slot(0), somePage(0)), ended);
+      await closed;
+      assert.ok(answered, 'all calls are answered before the adapter is closed');
+      assert.ok((await call).every((a) => a === PutResult.stored || a === PutResult.sameFilled));
+      await calls[Symbol.asyncDispose]();
+      await assert.rejects(calls.getMany([], []), ended);
+      await assert.rejects(calls.ready(), ended);
+    },
+  );
 
   test(`${name}: an invalid argument is an error before any page is started`, guard, async () => {
     await using calls = open({ slots: 10, limitBytes: 0 });

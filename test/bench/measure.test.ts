@@ -1,10 +1,10 @@
-/** What a reader can tell from a table: which ratios are quotients of its figures, and how many rounds are behind it. */
+/** A table states which ratios are quotients of its figures, and the number of its rounds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codecTable } from '../../bench/codec.ts';
 import { medianRatio, ofRounds } from '../../bench/measure.ts';
 
-test('a median ratio is of rounds, not of medians', () => {
+test('a median ratio is the median of the ratios of rounds, not the ratio of medians', () => {
   assert.equal(medianRatio([10, 30, 40], [10, 20, 80]), 1);
   assert.equal(medianRatio([10, 30], [10, 20]), 1.25);
   assert.equal(medianRatio([3], [2]), 1.5);

@@ -9,7 +9,7 @@ const phase = (name: string, wallNs: number, cpuNs: number, touch?: number) => (
   ...(touch === undefined ? {} : { p50Ns: touch, p99Ns: touch * 2 }),
 });
 
-test('figures are medians over the runs, ratios to the better anchor of each pattern', () => {
+test('figures are medians over the runs, and ratios are relative to the better anchor of each pattern', () => {
   const all = [
     { name: 'k3', runs: [30, 10, 20].map((us) => [phase('read', us * 1e4, 1e5, 500)]) },
     { name: 'k0', runs: [[phase('read', 4e5, 5e4, 500)]] },
@@ -33,7 +33,7 @@ test('same-filled and random pages are left out', () => {
   assert.deepEqual([heap[0], heap[4095], heap[4096], heap[8191]], [1, 1, 4, 4]);
 });
 
-test('the memory controller is looked for in version 1 first, then in version 2', () => {
+test('the memory controller is searched in version 1 first, then in version 2', () => {
   const mounts = [
     'proc /proc proc rw 0 0',
     'cgroup2 /sys/fs/cgroup/uni\\040fied cgroup2 rw,nsdelegate 0 0',

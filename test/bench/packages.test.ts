@@ -1,4 +1,4 @@
-/** The packages that `npm run bench -- packages` measures: twelve, pinned, with a program each; and what its table says of runs. */
+/** The packages that `npm run bench -- packages` measures: twelve, pinned, each with a program; and the rows of its table. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -19,7 +19,7 @@ test('twelve packages, each once, with a program that imports it', () => {
   }
 });
 
-test('versions are exact, and those of the lock, which knows every file by its hash', () => {
+test('versions are exact and equal those of the lock file, which has the hash of every file', () => {
   const { dependencies } = json('package.json') as {
     readonly dependencies: Readonly<Record<string, string>>;
   };
@@ -67,7 +67,7 @@ test('where paging does not pay, the row gives the reason with its figures', () 
   assert.equal(why({ ...outcome(200, 2), warning: 'shared' }), 'not paged: shared');
 });
 
-test('a package that fails, or whose result differs, gets a row with no', () => {
+test('a package that fails, or whose result differs, has the value no in its row', () => {
   const good = outcome(200, 2, data(100));
   const cases = [
     [{ plain: [{ failed: 'Error: gone' }], paged: [good] }, 'fails plain: Error: gone'],

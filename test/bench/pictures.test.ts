@@ -1,4 +1,4 @@
-/** The writers of pictures: text stays text, values stay inside the axes, the same data gives the same well-formed XML. */
+/** The writers of pictures: text is escaped, values stay inside the axes, the same data renders to the same well-formed XML. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderTerminal, shownBy } from '../../bench/pictures/terminal.ts';
@@ -53,7 +53,7 @@ function textMustBeClean(text: string): void {
 const count = (names: readonly string[], name: string): number =>
   names.filter((n) => n === name).length;
 
-test('text is escaped as content and as attribute, and what XML forbids is replaced', () => {
+test('text is escaped as content and as attribute, and characters that XML forbids are replaced', () => {
   const hostile = `<script>"a" & 'b'</script>\u0000\u001b\ud800`;
   const escaped = '&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;\ufffd\ufffd\ufffd';
   assert.equal(escapeXml(hostile), escaped);
@@ -68,7 +68,7 @@ test('text is escaped as content and as attribute, and what XML forbids is repla
   assert.equal(count(elementsOf(rendered), 'script'), 0);
 });
 
-test('numbers have at most two decimals, and what is not a number is an error', () => {
+test('numbers have at most two decimals, and NaN and infinity are errors', () => {
   assert.equal(element('path', { a: 1 / 3, b: -0.001, c: 2 }), '<path a="0.33" b="0" c="2"/>');
   assert.throws(() => element('path', { a: Number.NaN }), /cannot be NaN/);
 });
@@ -82,13 +82,13 @@ test('a linear axis has round ticks from below its values to above them', () => 
   assert.deepEqual(small, [0, 0.1, 0.2, 0.3, 0.4, 0.5], 'no 0.30000000000000004');
 });
 
-test('given ticks do not widen a linear axis', () => {
+test('explicit ticks do not widen a linear axis', () => {
   const { at, ticks } = linearScale({ low: 0, high: 42 }, 0, 42, [0, 20, 40]);
   assert.deepEqual(ticks, [0, 20, 40]);
   assert.equal(at(42), 42);
 });
 
-test('a logarithmic axis has the same distance for each power, and refuses to begin at zero', () => {
+test('a logarithmic axis has equal distances between powers, and refuses to begin at zero', () => {
   const { at, ticks } = logScale({ low: 0.3, high: 900 }, 0, 80, 10);
   assert.deepEqual(ticks, [0.1, 1, 10, 100, 1000]);
   assert.deepEqual(ticks.map(at), [0, 20, 40, 60, 80]);
@@ -97,7 +97,7 @@ test('a logarithmic axis has the same distance for each power, and refuses to be
   assert.throws(() => logScale({ low: 0, high: 1 }, 0, 1, 10), /cannot begin at 0/);
 });
 
-test('the span of no value, one value, and values with gaps', () => {
+test('the span of no value, of one value, and of values with gaps is correct', () => {
   assert.deepEqual(spanOf([]), { low: 0, high: 1 });
   assert.deepEqual(spanOf([7]), { low: 7, high: 8 });
   assert.deepEqual(spanOf([Number.NaN, 3, 9]), { low: 3, high: 9 });
@@ -176,13 +176,13 @@ test('a picture has a title and a description, and colors for both modes', () =>
   assert.doesNotMatch(svg, /(?:href|url\(|<image|<script)/, 'nothing is loaded');
 });
 
-test('the same data is the same text', () => {
+test('the same data renders to the same text', () => {
   const make = (): string =>
     renderChart(chart(panel({ series: [{ name: 'a', look: 0, points: [[0, 1 / 3]] }] })));
   assert.equal(make(), make());
 });
 
-test('a terminal shows each line for its time, and the last screen for ever', () => {
+test('a terminal shows each line during its time, and the last screen until the end', () => {
   const shown = shownBy({
     ...{ command: 'demo', columns: 40 },
     events: [
@@ -206,7 +206,7 @@ test('text after a carriage return replaces only what it covers', () => {
   assert.equal(shownBy({ command: '', columns: 9, events })[0]!.text, 'XYcdef');
 });
 
-test('a line longer than the terminal is wide goes on in the next row', () => {
+test('a line longer than the width of the terminal continues in the next row', () => {
   const events = [[0, 'abcdefg\r\nh']] as const;
   const rows = shownBy({ command: '', columns: 3, events }).map(({ text }) => text);
   assert.deepEqual(rows, ['abc', 'def', 'g', 'h']);

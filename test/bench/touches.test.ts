@@ -1,4 +1,4 @@
-/** The patterns that pagers are measured by: the same in TypeScript and C, and a run that departs from them is refused. */
+/** The patterns by which pagers are measured: the same in TypeScript and C, and a run that deviates from them is refused. */
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ test('another seed, another pattern: another hash', () => {
   assert.notEqual(hashOf('rand-read', plan), hashOf('rand-read', { ...plan, seed: 9 }));
 });
 
-test('a run is refused that left a pattern out, touched other pages, or measured nothing', () => {
+test('a run that omits a pattern, touches other pages, or measures nothing is refused', () => {
   const wanted = ['fill-seq', 'evict'];
   const good = wanted.map((phase) => line(phase));
   assert.equal(parsePhases(good, wanted, plan).length, 2);
@@ -76,7 +76,7 @@ test('the C program touches the pages of the plan, in memory and in a file', {
     const pagesFile = join(folder, 'pages');
     writeFileSync(pagesFile, Buffer.alloc(3 * 4096, 'corpus'));
     const mine = { ...plan, pagesFile };
-    // Without swap nothing goes out, which evict reports as nothing measured; a file's pages do.
+    // Without swap no anonymous page can be evicted, which is reported as nothing measured; pages of a file can.
     const inMemory = patterns.filter((pattern) => pattern !== 'evict');
     let pid = 0;
     const command = [referencePager()];

@@ -1,4 +1,4 @@
-/** Changes three things, changes one of them back, says so, and waits to be ended. */
+/** Makes three changes, undoes one of them, prints a line, and waits to be ended. */
 import { undoLater } from '../../bench/peers/undo.ts';
 
 undoLater(() => console.log('first'));

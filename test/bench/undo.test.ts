@@ -28,7 +28,7 @@ for (const [signal, status] of [
   ['SIGTERM', 143],
   ['SIGHUP', 129],
 ] as const)
-  test(`${signal}: each is undone once, the last first, a failure between them reported`, async () => {
+  test(`${signal}: each change is undone once, the last one first, and a failure is reported`, async () => {
     const [out, err, code] = await outcome(signal);
     assert.equal(out, 'early\nready\nlast\nfirst\n');
     assert.match(err, /not undone: Error: cannot/);

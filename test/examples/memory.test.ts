@@ -1,4 +1,4 @@
-/** The memory examples, small: programs from npm, paged, answer as they do in RAM and take no more than they promise. */
+/** The memory examples at a small size: paged programs from npm give the same answers as in RAM, within their memory bound. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ interface Ran {
 
 /**
  * Runs an example. Node can hang at the end of a process whose code V8 still compiles in the background
- * (https://github.com/nodejs/node/issues/54918): a run that takes minutes is killed, and made once more.
+ * (https://github.com/nodejs/node/issues/54918): a run that takes minutes is killed and repeated once.
  */
 async function ran(name: string, ...args: string[]): Promise<Ran> {
   const command = [join(examples, `${name}.js`), ...args];
@@ -55,8 +55,8 @@ interface Document {
 }
 
 /**
- * What the example prints. Small runs say nothing about RSS: the runtime's own comes and goes by more than is paged. The bound
- * is for `--full`, where the example judges it.
+ * The output of the example. Small runs prove nothing about RSS: that of the runtime varies by more than the paged memory.
+ * The bound applies to `--full`, where the example checks it.
  */
 async function document(name: string, ...args: string[]): Promise<Document> {
   const { code, printed, said } = await ran(name, '--json', ...args);
@@ -74,11 +74,11 @@ async function document(name: string, ...args: string[]): Promise<Document> {
 
 const swapOf = ({ runs }: Document, run: string): Readonly<Record<string, number>> => {
   const swap = runs[run]!.swap;
-  assert.ok(swap['pageOuts']! > 0 && swap['pageIns']! > 0, 'pages moved');
+  assert.ok(swap['pageOuts']! > 0 && swap['pageIns']! > 0, 'pages were swapped out and in');
   return swap;
 };
 
-test('SQLite, unchanged, with a database four times its budget: same answers, and sound', {
+test('SQLite, unchanged, with a database four times its budget: same answers, and its integrity check passes', {
   skip,
 }, async () => {
   const found = await document('sqlite', '--size', '40000', '--resident', '1536K');
@@ -86,14 +86,14 @@ test('SQLite, unchanged, with a database four times its budget: same answers, an
   assert.equal(swapOf(found, 'paged')['refused'], 0);
 });
 
-test('an R-tree in a region answers as one in RAM', { skip }, async () => {
+test('an R-tree in a region has the same answers as one in RAM', { skip }, async () => {
   swapOf(await document('spatial', '--size', '40000', '--resident', '512K'), 'paged');
 });
 
 test('a region sixteen times its budget reads as it was written', { skip }, async () => {
   const found = await document('large', '--size', '64', '--resident', '4M');
   assert.equal(found.claims.length, 3);
-  assert.ok(swapOf(found, 'paged')['storedPages']! > 0, 'pages left memory');
+  assert.ok(swapOf(found, 'paged')['storedPages']! > 0, 'pages were swapped out');
 });
 
 test('vectors that do not compress go to a file, and are found there', { skip }, async () => {
@@ -101,13 +101,15 @@ test('vectors that do not compress go to a file, and are found there', { skip },
   assert.ok(swap['devicePages']! > 0);
 });
 
-test('an external sort, in regions and in PagedArrays, sorts as one in RAM', { skip }, async () => {
+test('an external sort in regions and in PagedArrays has the same result as one in RAM', {
+  skip,
+}, async () => {
   const found = await document('sort', '--size', '100000', '--resident', '512K');
   swapOf(found, 'regions');
   swapOf(found, 'PagedArray');
 });
 
-test('a claim that does not hold is status 1 and is told: a database that fits its budget', {
+test('a claim that does not hold is printed and sets status 1: a database that fits its budget', {
   skip,
 }, async () => {
   const { code, printed, said } = await ran('sqlite', '--size', '100', '--resident', '8M');
@@ -117,13 +119,13 @@ test('a claim that does not hold is status 1 and is told: a database that fits i
   assert.match(printed, /^in RAM +[\d.]+M +[\d.]+ s\npaged +[\d.]+M +[\d.]+ s$/m);
 });
 
-test('a program that ends while its meter loads native code waits for that', {
+test('a program that ends while its meter loads native code waits for the load', {
   skip,
   timeout: 60_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'frontswap-meter-'));
   const [hook, begun, done] = ['hook.cjs', 'begun', 'done'].map((name) => join(folder, name));
-  // In the meter's thread alone: koffi takes a while to load.
+  // Only in the meter's thread: loading koffi takes time.
   const slowKoffi = `
     const { workerData } = require('node:worker_threads');
     const { writeFileSync } = require('node:fs');
@@ -178,7 +180,7 @@ test('the demo, not on a terminal, prints plain lines and ends with a summary', 
   assert.ok(!printed.includes('\x1b'), 'no terminal sequences');
 });
 
-test('examples explain themselves, and name a mistake', async () => {
+test('examples print help, and errors name the invalid option', async () => {
   for (const name of ['sqlite', 'spatial', 'vectors', 'sort', 'large', 'demo']) {
     const help = await ran(name, '--help');
     assert.equal(help.code, 0);

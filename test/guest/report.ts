@@ -11,7 +11,7 @@ export function tableOf(result: GuestResult): string {
     String(p.pswpin),
     String(p.pswpout),
     mib(p.usedKib * 1024),
-    mib(p.usedBytes ?? p.heldBytes),
+    mib(p.usedBytes ?? p.allocatedBytes),
     mib(p.residentBytes),
     p.serverSeconds.toFixed(2),
   ]);

@@ -16,8 +16,14 @@ PAGE = 4096
 MIB = 1 << 20
 
 
-def connect(uri, structured=True, meta=False, strict=True):
+def new_handle():
     handle = nbd.NBD()
+    handle.set_uri_allow_local_file(True)  # files of TLS
+    return handle
+
+
+def connect(uri, structured=True, meta=False, strict=True):
+    handle = new_handle()
     handle.set_request_structured_replies(structured)
     if meta:
         handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
@@ -243,7 +249,7 @@ def write_too_long(uri, rng):
 
 
 def names(uri, _rng):
-    h = nbd.NBD()
+    h = new_handle()
     h.set_opt_mode(True)
     h.connect_uri(uri)
     found = {}
@@ -258,7 +264,7 @@ def names(uri, _rng):
     size = h.get_size()
     h.opt_go()
     assert h.get_size() == size and size % PAGE == 0
-    other = nbd.NBD()
+    other = new_handle()
     other.set_opt_mode(True)
     other.connect_uri(uri)
     other.opt_abort()

@@ -136,6 +136,6 @@ peerTest(
     const old = host.uri().replace(/\/([^/?]+)\?/, '/$1@00000000?');
     const { status, stderr } = await run('qemu-io', ['-f', 'raw', '-c', 'read 0 512', old]);
     assert.notEqual(status, 0);
-    assert.match(stderr, /@00000000' is gone: disk '.+' has been emptied since/);
+    assert.match(stderr, /@00000000' no longer exists: disk '.+' has been emptied by/);
   },
 );

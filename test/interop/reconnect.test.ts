@@ -1,23 +1,17 @@
 /**
  * Clients that reconnect by themselves after the host was killed and started again with the same arguments: its disks are
- * empty then. By the name of the old generation (docs/adr/0013) they must be refused, and never read zeros.
+ * then empty. Under the name of the old generation (docs/adr/0013) they must be refused, and must never read zeros.
  *
  * `nbd-client -persist` needs the kernel's nbd driver to get that far. What it sends when it reconnects is the same as when
  * it first connects, so that is done here: its negotiation by the program itself, which then fails because there is no device
  * (`-nonetlink`, /dev/null), and its loop of a reconnect by bytes.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OwnHost } from '../support/fixtures/own-host.ts';
-import {
-  environment,
-  type Finished,
-  peerTest,
-  run,
-  TemporaryFolder,
-} from '../support/fixtures/processes.ts';
+import { type Finished, peerTest, run, TemporaryFolder } from '../support/fixtures/processes.ts';
+import { QemuIo } from '../support/fixtures/qemu-io.ts';
 import { command, goOption, RawClient, requestBytes } from '../support/fixtures/raw-client.ts';
 
 const limits = { timeout: 60_000 } as const;
@@ -62,7 +56,7 @@ async function reconnected(socketPath: string): Promise<RawClient> {
   }
 }
 
-/** Type and text of the reply to an option that is refused or taken. */
+/** Type and text of the reply to an option, refused or accepted. */
 async function replyOf(client: RawClient): Promise<{ type: number; text: string }> {
   for (;;) {
     const head = await client.read(20);
@@ -72,7 +66,7 @@ async function replyOf(client: RawClient): Promise<{ type: number; text: string 
   }
 }
 
-/** All bytes that the server says until it ends the connection. */
+/** Number of bytes that the server sends until it closes the connection. */
 async function restOf(client: RawClient): Promise<number> {
   for (let count = 0; ; count++) {
     const got = await client.read(1).catch(() => null);
@@ -81,7 +75,7 @@ async function restOf(client: RawClient): Promise<number> {
 }
 
 test(
-  'a client that lost a living host finds its pages again by the name it had',
+  'a client that lost its connection to a running host finds its pages again under the old name',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -108,7 +102,7 @@ test(
     await killed(host);
     await first.ended();
     assert.equal(await RawClient.connect(socketPath).catch(() => 'refused'), 'refused');
-    // The client is the same process, which tries while nothing listens yet.
+    // The client is the same process, which retries until a server listens.
     const waiting = before.flatMap((name) =>
       Array.from({ length: 4 }, async () => ({ name, client: await reconnected(socketPath) })),
     );
@@ -121,7 +115,7 @@ test(
         assert.equal(type, replyUnknown);
         assert.match(
           text,
-          new RegExp(`^'${name}' is gone: disk '${name.slice(0, 3)}' has been emptied`),
+          new RegExp(`^'${name}' no longer exists: disk '${name.slice(0, 3)}' has been emptied`),
         );
       }
       // Nothing is served on a connection without an export, whatever is asked.
@@ -148,7 +142,7 @@ test(
       Buffer.concat([exportNameOption(before), requestBytes(command.read, 0, PAGE)]),
     );
     assert.equal(await restOf(client), 0, 'no size, no flags, no reply');
-    // The same option takes the name of now: 8 bytes of size, 2 of flags, and a request is answered.
+    // The same option accepts the current name: 8 bytes of size, 2 of flags, and a request is answered.
     using now = await reconnected(next.socketPath);
     now.socket.write(exportNameOption(await next.exportNow()));
     assert.equal((await now.read(10)).readBigUInt64BE(0), 16n * 1024n * 1024n);
@@ -157,7 +151,7 @@ test(
 );
 
 test(
-  'no generation comes back: names of three starts are three, and each start takes its own alone',
+  'no generation is reused: three starts have three names, and each start accepts only its own',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -183,7 +177,7 @@ const nbdClient = (host: OwnHost, name: string, ...more: string[]): Promise<Fini
   ]);
 
 peerTest(
-  'nbd-client -persist is refused the old name after kill -9, by either way to open an export',
+  'nbd-client -persist is refused the old name after kill -9, by both options that open an export',
   ['nbd-client'],
   async () => {
     using folder = new TemporaryFolder();
@@ -191,16 +185,19 @@ peerTest(
     const before = await host.exportNow();
     for (const way of [[], ['-g']]) {
       const { stdout } = await nbdClient(host, before, ...way);
-      assert.match(stdout, /size = 16MB/, 'it would have the disk');
+      assert.match(stdout, /size = 16MB/, 'the negotiation succeeded');
     }
     await killed(host);
     await using next = await startIn(folder);
     const { status, stdout, stderr } = await nbdClient(next, before);
     assert.equal(status, 1);
     assert.doesNotMatch(stdout, /size =/);
-    assert.match(stderr, /Server said: 'vm1@[0-9a-f]{8}' is gone: disk 'vm1' has been emptied/);
-    // Without NBD_OPT_GO it is told nothing and takes 0 for the size, which ends a reconnect: "Size of the device changed".
-    assert.match((await nbdClient(next, before, '-g')).stdout, /size = 0MB/);
+    assert.match(
+      stderr,
+      /Server said: 'vm1@[0-9a-f]{8}' no longer exists: disk 'vm1' has been emptied/,
+    );
+    // Without NBD_OPT_GO it is told nothing and takes what is in its buffer for the size, usually 0: "Size of the device changed".
+    assert.doesNotMatch((await nbdClient(next, before, '-g')).stdout, /size = 16MB/);
     assert.match((await nbdClient(next, await next.exportNow())).stdout, /size = 16MB/);
   },
 );
@@ -232,38 +229,6 @@ peerTest(
   },
 );
 
-/** qemu-io with an open disk, told one command at a time. */
-class QemuIo implements Disposable {
-  readonly #child: ChildProcess;
-  #said = '';
-
-  constructor(socketPath: string, exportName: string) {
-    const image =
-      'driver=raw,file.driver=nbd,file.server.type=unix,file.reconnect-delay=1,' +
-      `file.server.path=${socketPath},file.export=${exportName}`;
-    this.#child = spawn('qemu-io', ['--image-opts', image], { env: environment, stdio: 'pipe' });
-    for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        this.#said += text;
-      });
-  }
-
-  /** What it says to a command, until that matches. */
-  async tell(words: string, done: RegExp): Promise<string> {
-    this.#said = '';
-    this.#child.stdin?.write(`${words}\n`);
-    for (let waited = 0; !done.test(this.#said); waited += 20) {
-      assert.ok(waited < 30_000 && this.#child.exitCode === null, `${words}: ${this.#said}`);
-      await sleep(20);
-    }
-    return this.#said;
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill('SIGKILL');
-  }
-}
-
 peerTest(
   'QEMU that reconnects after kill -9: I/O errors by the name of its generation, zeros by the bare name',
   ['qemu-io'],
@@ -285,7 +250,7 @@ peerTest(
       /read failed: Input\/output error/,
     );
     assert.match(await guarded.tell('read -P 0 0 4k', ended), /read failed: Input\/output error/);
-    // Why attach does not print the bare name: nothing tells its client that the disk is another one.
+    // So attach does not print the bare name: its client cannot detect that the disk was emptied.
     assert.match(await bare.tell('read -P 0 0 4k', ended), /^(?!.*failed).*read 4096/s);
     assert.equal((await next.figures('vm1')).storedPages, 0);
   },

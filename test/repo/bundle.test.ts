@@ -1,5 +1,5 @@
 /**
- * What the published bundles depend on: code moves to dist/chunks/, one folder below dist, so a file beside the code must be
+ * What the published bundles depend on: code moves to dist/chunks/, one folder below dist, so a file next to the code must be
  * named `../folder/file`; and every entry point of scripts/build.mjs must be a source file.
  */
 import assert from 'node:assert/strict';
@@ -22,7 +22,7 @@ test('the entry points of the bundles are source files', () => {
   assert.deepEqual(missing, []);
 });
 
-test('files beside the code are named from one folder up', () => {
+test('files beside the code are addressed from one folder above', () => {
   const wrong: string[] = [];
   let found = 0;
   for (const name of readdirSync(source, { recursive: true }).map(String)) {

@@ -48,7 +48,7 @@ function sessionsOf(page: string): Session[] {
   return found;
 }
 
-/** The page's files, and node_modules with this package as it is built and what pages use beside it. */
+/** The page's files, and node_modules with this package as it is built and the other packages that pages use. */
 function furnish(folder: string, page: string): void {
   for (const [, name, text] of textOf(page).matchAll(/```js (\S+)\n([\s\S]*?)```/g))
     writeFileSync(join(folder, name ?? ''), text ?? '');
@@ -138,7 +138,7 @@ for (const example of examples.filter((f) => f !== 'remote.ts'))
     execFileSync(process.execPath, [compiled], { stdio: 'pipe', timeout: 120_000 });
   });
 
-test('the library reference and api/ are what the declarations say', () => {
+test('the library reference and api/ match the declarations', () => {
   execFileSync(process.execPath, [join(root, 'scripts/api-docs.mjs'), '--check'], {
     stdio: 'pipe',
     timeout: 120_000,

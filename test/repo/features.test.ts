@@ -45,7 +45,7 @@ function testFaults(path: string, names: readonly string[]): string[] {
     .map((name) => `${path} has no test '${name}'`);
 }
 
-/** Systems in "a, b (c)", as names; "all" stands for the seven that are compared. */
+/** Systems in "a, b (c)", as names; "all" means the seven that are compared. */
 const systemsIn = (foundIn: string): string[] =>
   foundIn
     .replace(/^all(?: but )?/, '')
@@ -53,7 +53,7 @@ const systemsIn = (foundIn: string): string[] =>
     .split(', ')
     .filter((name) => name !== '');
 
-/** What is wrong with one entry. */
+/** The errors in one entry. */
 function faultsOf({ id, name, have, note, foundIn, where, tests }: Feature): string[] {
   const faults = where
     .filter((path) => !existsSync(join(root, path)))
@@ -75,20 +75,20 @@ test('every feature names the files and tests that prove it, or says why it is m
   assert.deepEqual(features.flatMap(faultsOf), []);
 });
 
-test('features 1 to 106 and S1 to S13 are there, each once', () => {
-  const numbers = Array.from({ length: 106 }, (_, i) => String(i + 1));
+test('features 1 to 111 and S1 to S13 exist, each once', () => {
+  const numbers = Array.from({ length: 111 }, (_, i) => String(i + 1));
   const swapCore = Array.from({ length: 13 }, (_, i) => `S${i + 1}`);
   assert.deepEqual(features.map(({ id }) => id).sort(), [...numbers, ...swapCore].sort());
 });
 
-test('docs/features.md is what scripts/features.mjs writes', () => {
+test('docs/features.md equals the output of scripts/features.mjs', () => {
   execFileSync(process.execPath, [join(root, 'scripts/features.mjs'), '--check'], {
     stdio: 'pipe',
     timeout: 60_000,
   });
 });
 
-test('the check sees every kind of fault of an entry', () => {
+test('the check detects every kind of error in an entry', () => {
   const own = 'test/repo/features.test.ts';
   const good: Feature = {
     id: '1',

@@ -1,4 +1,4 @@
-/** Each picture in docs/pictures is what its measurement renders to, and a page shows it with a text for who cannot see it. */
+/** Each picture in docs/pictures is rendered from its measurement, and a page shows it with alternative text. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -11,7 +11,7 @@ const folder = join(root, 'docs/pictures');
 const names = [...pictureNames].sort();
 
 for (const name of names)
-  test(`docs/pictures/${name}.svg is what ${name}.json renders to`, () => {
+  test(`docs/pictures/${name}.svg is the rendering of ${name}.json`, () => {
     const measured = JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8'));
     assert.equal(measured.schemaVersion, 1);
     assert.equal(measured.name, name);
@@ -21,12 +21,18 @@ for (const name of names)
     assert.ok(svg === render(name, measured), 'run: npm run pictures');
   });
 
-test('docs/pictures has a measurement and a picture of each name, and nothing else', () => {
-  const files = names.flatMap((name) => [`${name}.json`, `${name}.svg`]);
+/** Screenshots of the dashboard, which its test in a browser can write. */
+const screenshots = ['dark', 'light', 'phone'].map((name) => `dashboard-${name}.png`);
+
+test('docs/pictures has a measurement and a picture of each name, screenshots, and nothing else', () => {
+  const files = [
+    ...names.flatMap((name) => [`${name}.json`, `${name}.svg`]),
+    ...screenshots,
+  ].sort();
   assert.deepEqual(readdirSync(folder).sort(), files);
 });
 
-test('a page shows each picture, with a text in place of it', () => {
+test('a page shows each picture, with an alternative text', () => {
   const pages = ['README.md', ...readdirSync(join(root, 'docs'), { recursive: true })]
     .map(String)
     .filter((file) => file.endsWith('.md'))
@@ -38,8 +44,8 @@ test('a page shows each picture, with a text in place of it', () => {
   );
   for (const { instead, file } of shown) assert.ok(instead!.length > 40, `${file} needs a text`);
   const files = new Set(shown.map(({ file }) => file));
-  for (const name of names)
-    assert.ok(files.has(join(folder, `${name}.svg`)), `${name} is not shown`);
+  for (const name of [...names.map((name) => `${name}.svg`), ...screenshots])
+    assert.ok(files.has(join(folder, name)), `${name} is not shown`);
 });
 
 test('the package contains the pictures of its README', () => {

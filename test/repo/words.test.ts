@@ -54,7 +54,7 @@ test('no retired word in code, messages and documentation', () => {
         join(folder, String(file)),
       ),
     ),
-  ].filter((file) => /\.(ts|mjs|md|service)$/.test(file) && !isExempt(file));
+  ].filter((file) => /\.(ts|mjs|md|service|socket|conf)$/.test(file) && !isExempt(file));
   assert.ok(files.length > 500, 'the files of the repository are read');
   assert.deepEqual(
     files.flatMap((file) => found(file, readFileSync(join(root, file), 'utf8'))),
@@ -62,7 +62,7 @@ test('no retired word in code, messages and documentation', () => {
   );
 });
 
-test('the check sees a retired word, also across lines of a comment, and no part of a word', () => {
+test('the check detects a retired word, also across lines of a comment, but not as part of a word', () => {
   assert.equal(found('x.ts', '/** The page is\n * given\n * up. */').length, 1);
   assert.equal(found('x.ts', 'a whole page').length, 1);
   assert.equal(found('x.ts', 'lensed, unpackable, wholepage').length, 0);

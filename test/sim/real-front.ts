@@ -91,7 +91,11 @@ export class RealFront {
     const { front } = this;
     const before = front.currPages();
     const target = Math.max(0, before - this.#prng.below(6));
-    assert.equal(front.shrink(target), before - front.currPages(), 'shrink says what it did');
+    assert.equal(
+      front.shrink(target),
+      before - front.currPages(),
+      'shrink returns the number of pages read back',
+    );
     if (this.#problem.faults) return;
     assert.ok(front.currPages() >= target, 'shrink stops at its target');
     if (areSynchronous && mm.free.length > 0)

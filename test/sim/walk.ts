@@ -28,7 +28,7 @@ export interface Problem {
   vanished: boolean;
 }
 
-/** As seen from parts: whatever the front end. */
+/** The interface to the parts, for any front end. */
 export type AnyWorld = World<FrontEnd>;
 
 /** The parts around the swap core. */
@@ -185,7 +185,7 @@ function finish(sim: Sim): void {
       answer = mm.touch(vpn);
       pass(sim);
     }
-    assert.equal(answer, SwapInResult.done, `page ${vpn} can be had`);
+    assert.equal(answer, SwapInResult.done, `page ${vpn} can be swapped in`);
   }
   for (let vpn = 0; vpn < PAGES; vpn++) mm.exit(vpn);
   for (let tries = 0; tries < 200; tries++) pass(sim);

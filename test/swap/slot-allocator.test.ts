@@ -54,7 +54,7 @@ for (const kind of kinds) {
     allocator.verify();
   });
 
-  test(`${kind}: reserve and unreserve leave no trace, however often`, () => {
+  test(`${kind}: repeated reserve and unreserve change nothing`, () => {
     const { map, allocator } = made(3 * CLUSTER_SLOTS, kind, [3]);
     for (let i = 0; i < 10; i++) {
       allocator.reserve(CLUSTER_SLOTS, CLUSTER_SLOTS);
@@ -64,7 +64,7 @@ for (const kind of kinds) {
   });
 
   randomTest(
-    `${kind}: random allocation, freeing and holds keep the books`,
+    `${kind}: random allocs, frees and reservations keep every invariant`,
     4000,
     (prng, steps) => {
       const bad = [5, 6, 300];

@@ -288,7 +288,7 @@ test('a clean page keeps its slot until more than half of all slots are in use',
   checkWorld(r);
 });
 
-test('without a free slot one is taken back from a clean page in memory', () => {
+test('without a free slot one is freed from a clean page in memory', () => {
   const r = rig(false, {}, 11, 32); // 10 slots
   fill(r, 5);
   for (let vpn = 0; vpn < 5; vpn++) assert.equal(r.mm.touch(vpn), SwapInResult.done);

@@ -23,7 +23,7 @@ function have(r: Rig, vpn: number): void {
     assert.equal(answer, SwapInResult.pending);
     r.swap.tick();
   }
-  assert.fail(`page ${vpn} does not come`);
+  assert.fail(`page ${vpn} is not swapped in`);
 }
 
 /** A writeback of page 0 is in flight and does not complete. */
@@ -48,7 +48,7 @@ function sentOff(exclusive: boolean): { r: Rig; release: (ok: boolean) => void }
 }
 
 let stamp = 100;
-/** The events that can happen to the page, its slot and its frame meanwhile. */
+/** The events that can happen to the page, its slot and its frame during the writeback. */
 const happenings: Readonly<Record<string, (r: Rig) => void>> = {
   load: ({ mm }) => assert.notEqual(mm.touch(0), SwapInResult.ioError),
   overwrite: ({ mm }) => mm.write(0, ++stamp),
@@ -95,7 +95,7 @@ function tell(r: Rig, names: readonly string[]): void {
   for (const name of names) happenings[name]!(r);
 }
 
-/** Every page reads as last written; after exit nothing is left. */
+/** Every page reads as last written; after exit no page is left. */
 function conclude(r: Rig): void {
   for (let i = 0; i < 4; i++) r.swap.tick();
   checkWorld(r);
@@ -153,7 +153,7 @@ test('C18 a page modified during its writeback is dirty and is swapped out again
   happenings['overwriteInPlace']!(r);
   const { frame } = r.mm.pages[0]!;
   const slot = r.swap.cache.entryAt(frame);
-  assert.ok(!r.mm.evict(frame), 'not while the bio is in flight');
+  assert.ok(!r.mm.evict(frame), 'the frame cannot be evicted while the bio is in flight');
   assert.equal(r.swap.swapOut(frame), SwapOutResult.busy);
   release(true);
   assert.ok(r.swap.isDirty(frame));
@@ -191,7 +191,7 @@ test('the oldest pages are written first; a page used since the clock hand passe
   const written = (): number[] =>
     r.disk.seen.filter((bio) => bio.op === 1).map((bio) => slots.indexOf(bio.slot));
   assert.deepEqual(written(), [4, 5, 2]);
-  // The hand has passed 0 and 1, and comes round to them again; 1 is used before it does, and so is the last.
+  // The clock hand has passed 0 and 1 and reaches them again; 1 and the last page are used before it does.
   r.front.age(0, slots[6]!, slots[7]! + 1);
   r.front.peek(0, slots[1]!, new Uint8Array(4096), 0);
   assert.equal(r.back.write(0, 4), 4);

@@ -64,3 +64,11 @@ for (const transparent of [true, false]) {
   assert.equal(array.get(7), 0.5);
   if (swap.transparent) checkRegions(swap);
 }
+
+/** The native libraries are in the package, and load from where they are installed. */
+const hasLibrary = process.platform === 'linux' && ['x64', 'arm64'].includes(process.arch);
+for (const faults of ['thread', 'signal', 'javascript'] as const) {
+  using swap = openSwap({ faults });
+  if (swap.transparent) assert.equal(swap.faults, hasLibrary ? faults : 'javascript');
+  if (swap.transparent) checkRegions(swap);
+}

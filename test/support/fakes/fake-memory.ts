@@ -22,7 +22,7 @@ export class FakeMemory implements MemoryManager {
   /** Virtual pages of each frame. */
   readonly mapped: Set<number>[] = [];
   swap!: Swap;
-  /** Called when an unshared page is modified; true: it keeps its slot and is written over. */
+  /** Called when an unshared page is modified; true: it keeps its slot, which the next swap-out overwrites. */
   keepsSlot: () => boolean = () => false;
   takesHome = true;
   readonly reads: boolean[] = [];

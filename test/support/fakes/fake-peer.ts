@@ -28,7 +28,7 @@ export class FakeRedis {
   forbids = '';
   forbidsText = 'NOPERM this user has no permissions';
   readonly #clock: FakeClock;
-  /** Every SCAN step returns all keys, and the scan never ends. */
+  /** True: every SCAN step returns all keys, and the scan never ends. */
   scansForever = false;
   /** Keys of the scan in progress. */
   #scanned: string[] = [];
@@ -118,7 +118,7 @@ export type Fault =
   | 'none'
   /** The first send finds the connection closed; nothing arrives. */
   | 'gone'
-  /** Commands arrive, `keepBytes` of the replies come back, then the connection closes. */
+  /** Commands arrive, the client receives `keepBytes` of the replies, then the connection closes. */
   | 'cut'
   /** As `cut`, but the rest of the replies is late. */
   | 'late'

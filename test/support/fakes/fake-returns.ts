@@ -1,21 +1,23 @@
 /**
- * A system that takes pages back, for tests: the range reads as zeros afterwards, as after MADV_DONTNEED.
- * It can be told to refuse, and tells a listener what it took.
+ * A fake of the system call that releases pages: the range reads as zeros afterwards, as after MADV_DONTNEED.
+ * Tests can make it refuse, and observe each released range.
  */
 import assert from 'node:assert/strict';
 import type { PageRelease, PageReleaseFactory } from '../../../src/arena/ops.ts';
 
 export class FakeReturns {
-  /** Answers left before it refuses; Infinity = never. */
-  answersLeft: number = Number.POSITIVE_INFINITY;
-  /** Bytes taken back so far. */
-  takenBytes = 0;
+  /** Calls that succeed before it refuses; Infinity: it never refuses. */
+  callsUntilRefusal: number = Number.POSITIVE_INFINITY;
+  /** Bytes released so far. */
+  releasedBytes = 0;
   calls = 0;
+  /** The last call succeeded, or there was none. */
+  isReleasing = true;
   refusals = 0;
-  onTake: (at: number, length: number) => void = () => {};
+  onRelease: (at: number, length: number) => void = () => {};
 
   get isLimited(): boolean {
-    return this.answersLeft !== Number.POSITIVE_INFINITY;
+    return this.callsUntilRefusal !== Number.POSITIVE_INFINITY;
   }
 
   readonly factory: PageReleaseFactory = (memory) => this.over(new Uint8Array(memory.buffer));
@@ -26,14 +28,15 @@ export class FakeReturns {
         assert.ok(at % 4096 === 0 && length % 4096 === 0 && length > 0, 'page-aligned');
         assert.ok(at > 0 && at + length <= all.length, 'inside the memory');
         this.calls++;
-        if (this.answersLeft <= 0) {
+        this.isReleasing = this.callsUntilRefusal > 0;
+        if (!this.isReleasing) {
           this.refusals++;
           return false;
         }
-        this.answersLeft--;
+        this.callsUntilRefusal--;
         all.fill(0, at, at + length);
-        this.takenBytes += length;
-        this.onTake(at, length);
+        this.releasedBytes += length;
+        this.onRelease(at, length);
         return true;
       },
     };

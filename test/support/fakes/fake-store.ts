@@ -33,7 +33,7 @@ export class FakeStore implements PageStore {
 
   put(slot: Slot, source: Uint8Array, at: number): PutResult {
     if (this.pages.has(slot)) throw new Error('the slot is not empty');
-    const page = source.slice(at, at + 4096);
+    const page = new Uint8Array(source.subarray(at, at + 4096)); // slice() of a Buffer is a view
     const payload = payloadOf(numberOf(page));
     if (this.storedBytes + payload > this.limitBytes) return PutResult.refused;
     this.pages.set(slot, page);

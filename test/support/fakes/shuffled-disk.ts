@@ -1,7 +1,7 @@
 /**
- * A disk that takes its time: bios are done in any order, at any tick, and some fail, a write in the middle of it. Data is
- * read and filled as late as can be. It relies on what the backing of a ramzswap disk is promised: that bios under
- * way touch no page in common, unless both read it.
+ * An asynchronous disk that completes bios in random order, at a random tick. Some bios fail; a failed write may have
+ * been written in part. Data is read and filled as late as possible. The disk relies on a guarantee of ramzswap to its
+ * backing: bios in flight share no page, unless both only read it.
  */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
@@ -21,16 +21,16 @@ export class ShuffledDisk implements Disk {
     maxTransferBytes: 65536,
   };
   readonly bytes: Uint8Array;
-  /** One bio in this many fails; 0: none does. */
+  /** One bio in this many fails; 0: none. */
   failOneIn = 0;
   isGone = false;
   failed = 0;
   done = 0;
   lastFlags = 0;
-  /** Most that were under way at once. */
-  heldMost = 0;
+  /** Maximum number of bios in flight so far. */
+  inFlightMax = 0;
   readonly #prng: Prng;
-  readonly #held: Bio[] = [];
+  readonly #inFlight: Bio[] = [];
 
   constructor(sizeBytes: number, prng: Prng) {
     this.sizeBytes = bytes(sizeBytes);
@@ -38,36 +38,36 @@ export class ShuffledDisk implements Disk {
     this.#prng = prng;
   }
 
-  get held(): readonly Bio[] {
-    return this.#held;
+  get inFlight(): readonly Bio[] {
+    return this.#inFlight;
   }
 
   submit(bio: Bio): void {
     assert.ok(bio.offset >= 0 && bio.length > 0 && bio.offset + bio.length <= this.sizeBytes);
     const [from, to] = [bio.offset >>> 12, (bio.offset + bio.length + 4095) >>> 12];
-    for (const other of this.#held) {
+    for (const other of this.#inFlight) {
       const end = (other.offset + other.length + 4095) >>> 12;
       if (other.op === BioOp.read && bio.op === BioOp.read) continue;
-      assert.ok(end <= from || to <= other.offset >>> 12, 'bios under way touch no page in common');
+      assert.ok(end <= from || to <= other.offset >>> 12, 'bios in flight share no page');
     }
     if (bio.op === BioOp.read || bio.op === BioOp.write)
       assert.ok(
         bio.length <= this.limits.maxTransferBytes && bio.at + bio.length <= bio.data.length,
       );
     this.lastFlags = bio.flags;
-    this.#held.push(bio);
-    this.heldMost = Math.max(this.heldMost, this.#held.length);
+    this.#inFlight.push(bio);
+    this.inFlightMax = Math.max(this.inFlightMax, this.#inFlight.length);
   }
 
   tick(): number {
-    const due = this.#prng.below(this.#held.length + 1);
-    for (let i = 0; i < due; i++) this.end(this.#prng.below(this.#held.length));
+    const due = this.#prng.below(this.#inFlight.length + 1);
+    for (let i = 0; i < due; i++) this.end(this.#prng.below(this.#inFlight.length));
     return due;
   }
 
-  /** Does the bio that is held at `index`, and ends it. */
+  /** Executes and ends the bio at `index` of those in flight. */
   end(index: number): void {
-    const [bio] = this.#held.splice(index, 1);
+    const [bio] = this.#inFlight.splice(index, 1);
     assert.ok(bio !== undefined);
     const fails = this.isGone || (this.failOneIn > 0 && this.#prng.oneIn(this.failOneIn));
     if (fails) {
@@ -89,7 +89,7 @@ export class ShuffledDisk implements Disk {
     if (op === BioOp.read) data.set(this.bytes.subarray(offset, offset + length), at);
     else if (op === BioOp.write) this.bytes.set(data.subarray(at, at + length), offset);
     else if (op === BioOp.writeZeroes) this.bytes.fill(0, offset, offset + length);
-    // What was discarded may hold anything: it must not be read.
+    // Discarded bytes are undefined: the caller must not read them.
     else this.#prng.fill(this.bytes.subarray(offset, offset + length));
   }
 }

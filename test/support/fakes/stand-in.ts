@@ -1,4 +1,4 @@
-/** Parts for tests of the host alone: a disk that only counts, an NBD server that only accepts. */
+/** Parts for tests of the host alone: a disk that only counts requests, an NBD server that only accepts connections. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { bytes, PAGE_BYTES } from '../../../src/base/units.ts';
 import { type Bio, BioOp, BioQueue } from '../../../src/block/bio.ts';
@@ -69,13 +69,22 @@ export class StandInDisk implements SwapDisk {
   }
   fault: Error | null = null;
   resets = 0;
-  /** How often reset() still refuses, as with requests under way. */
+  /** How often reset() still refuses, as with requests in flight. */
   busyResets = 0;
   reset(): boolean {
     if (this.busyResets-- > 0) return false;
     this.resets++;
     return true;
   }
+  setLimit(limitBytes: number): boolean {
+    if (limitBytes !== 0 && limitBytes < this.stats_.usedBytes) return false;
+    this.stats_ = { ...this.stats_, limitBytes };
+    return true;
+  }
+  nextInRam(): number {
+    return this.sizeBytes / PAGE_BYTES;
+  }
+  dropPages(): void {}
   compactIdle(): boolean {
     this.settled++;
     return false;
@@ -135,6 +144,9 @@ class StandInNbd implements NbdFrontEnd {
     const address = server.address();
     return { port: typeof address === 'object' && address !== null ? address.port : 0 };
   }
+  async listenDescriptor(fd: number): Promise<void> {
+    await this.#listen((server, done) => server.listen({ fd }, done));
+  }
   async close(): Promise<void> {
     this.closed++;
     const closing = this.#servers.map((server) => new Promise((r) => server.close(r)));
@@ -144,12 +156,31 @@ class StandInNbd implements NbdFrontEnd {
   get stats(): NbdFrontEndStats {
     const connectionCount = this.#sockets.size;
     const accepted = this.#accepted;
-    return { connectionCount, accepted, refused: 2, dropped: 3, bytesIn: 4, bytesOut: 5 };
+    return {
+      connectionCount,
+      accepted,
+      refused: 2,
+      dropped: 3,
+      bytesIn: 4,
+      bytesOut: 5,
+      tls: null,
+    };
   }
   disconnect(exportName: string): number {
     const count = this.connections(exportName);
     if (count > 0) for (const socket of this.#sockets) socket.destroy();
     return count;
+  }
+  reloadTls(): void {}
+  adopt(): void {}
+  openedAway(): void {}
+  closedAway(): void {}
+  outsiders(): number {
+    return 0;
+  }
+  resumed: string[] = [];
+  resume(exportName: string): void {
+    this.resumed.push(exportName);
   }
   connections(exportName: string): number {
     // The stand-in speaks no NBD, so every socket counts for the default export.
@@ -158,7 +189,7 @@ class StandInNbd implements NbdFrontEnd {
   }
 }
 
-/** Parts that remember what they made. */
+/** Parts that record the disks and servers they created. */
 export interface StandInParts extends HostParts {
   readonly disks: StandInDisk[];
   readonly servers: (NbdFrontEnd & {
@@ -166,7 +197,7 @@ export interface StandInParts extends HostParts {
     readonly closed: number;
     readonly mode: number;
   })[];
-  /** Times the process was trimmed. */
+  /** Number of calls of trim(). */
   trims: number;
 }
 
@@ -184,6 +215,9 @@ export function standInParts(): StandInParts {
       const disk = new StandInDisk(options);
       disks.push(disk);
       return disk;
+    },
+    createTmem() {
+      throw new Error('no test with these parts opens a tmem socket');
     },
     createNbd(options) {
       const made = new StandInNbd(options);

@@ -1,4 +1,4 @@
-/** A disk as a plain array of bytes, and which of its pages hold something: what every RAM disk must equal. */
+/** A disk as a plain array of bytes and a flag for each stored page; every RAM disk must behave like it. */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
 import { Bio, BioFlag, BioOp, type BioOwner, type BioStatus } from '../../../src/block/bio.ts';
@@ -9,7 +9,7 @@ const PAGE = 4096;
 
 export class DiskModel {
   readonly bytes: Uint8Array;
-  /** By page: something is stored, if only zeros. */
+  /** By page: 1 if it is stored, also if it is all zeros. */
   readonly isStored: Uint8Array;
 
   constructor(sizeBytes: number) {
@@ -79,7 +79,7 @@ export class DiskModel {
   }
 }
 
-/** Submits one bio, ticks until it ended, and says how. For disks whose tick ends everything that is done. */
+/** Submits one bio, ticks until it has ended, and returns its status. For disks whose tick ends every completed bio. */
 export class Requests implements BioOwner {
   readonly #disk: Disk;
   readonly ended: Bio[] = [];
@@ -119,7 +119,7 @@ export class Requests implements BioOwner {
     return this.run(BioOp.writeZeroes, offset, length, undefined, 0, noUnmap ? BioFlag.noUnmap : 0);
   }
 
-  /** Reads into the middle of a larger array and expects what is around it untouched. */
+  /** Reads into the middle of a larger array and checks that the bytes around the range are unchanged. */
   read(offset: number, length: number): { status: BioStatus; data: Uint8Array } {
     const around = new Uint8Array(length + 32).fill(0x77);
     const status = this.run(BioOp.read, offset, length, around, 16);
@@ -129,13 +129,13 @@ export class Requests implements BioOwner {
     );
     assert.ok(
       around.subarray(16 + length).every((b) => b === 0x77),
-      'behind the data',
+      'after the data',
     );
     return { status, data: around.subarray(16, 16 + length) };
   }
 }
 
-/** A random range of a disk: mostly short and unaligned, often page-aligned, sometimes the whole disk. */
+/** A random range of a disk: mostly short and unaligned, often page-aligned, sometimes the entire disk. */
 export function randomRange(prng: Prng, sizeBytes: number): { offset: number; length: number } {
   const pages = sizeBytes / PAGE;
   const what = prng.below(10);

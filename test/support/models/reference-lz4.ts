@@ -1,10 +1,10 @@
 /**
- * The LZ4 block format in the plainest TypeScript: the oracle the kernels are held to. Byte by byte, every
- * rule spelled out; about fifty times slower.
+ * The LZ4 block format in the plainest TypeScript: the reference that tests compare the kernels with. It works byte
+ * by byte and checks every rule; about fifty times slower.
  * Source: "LZ4 Block Format Description" (lz4/doc/lz4_Block_format.md), "End of block conditions" included.
  */
 
-/** The bytes of a block that holds exactly `size` of them, or null when any rule is broken. */
+/** Decompresses a block of exactly `size` bytes of data; null when it breaks a rule. */
 export function decode(block: Uint8Array, size: number): Uint8Array | null {
   const out = new Uint8Array(size);
   let at = 0;
@@ -38,7 +38,7 @@ export function decode(block: Uint8Array, size: number): Uint8Array | null {
   return null; // a block ends with literals
 }
 
-/** Packs by a search of everything before, so that its matches reach offsets no hash table would find. */
+/** Compresses with a search of all earlier data, so that matches have offsets that a small hash table would miss. */
 export function encode(page: Uint8Array): Uint8Array {
   const out: number[] = [];
   const extend = (n: number): void => {

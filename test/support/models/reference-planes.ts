@@ -1,6 +1,6 @@
 /**
- * The filters for pages of numbers in the plainest TypeScript, a bit at a time: the oracle that the kernels are held to. What
- * lies where is in the header of src/codec/wasm/planes.ts.
+ * The filters for pages of numbers in the plainest TypeScript, one bit at a time: the reference that tests compare the
+ * kernels with. The header of src/codec/wasm/planes.ts describes the layout.
  */
 const PAGE = 4096;
 
@@ -27,7 +27,7 @@ function elements(page: Uint8Array, bytes: 4 | 8): bigint[] {
   );
 }
 
-/** Visits each bit: its element, its number there, and its place in the planes as byte and bit. */
+/** Visits each bit: its element, its number in the element, and its position in the planes as byte and bit. */
 function eachBit(
   bytes: 4 | 8,
   visit: (element: number, bit: number, at: number, placeBit: number) => void,
@@ -54,7 +54,7 @@ export function toPlanes(filter: number, page: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Null for a filter that there is not. */
+/** Null for an unknown filter. */
 export function fromPlanes(filter: number, planes: Uint8Array): Uint8Array | null {
   const found = filters[filter - 1];
   if (found === undefined) return null;
@@ -83,7 +83,7 @@ function ones(n: bigint): number {
   return count;
 }
 
-/** Bits of x xor x >> 1 that are not the same in all elements of the sample at `at`, for 8 bytes of page. */
+/** Bits of x xor x >> 1 that differ between elements of the sample at `at`, per 8 bytes of page. */
 function variedBits(page: Uint8Array, at: number, { element, isDelta }: Filter): number {
   const view = new DataView(page.buffer, page.byteOffset, PAGE);
   const read = (from: number): bigint =>

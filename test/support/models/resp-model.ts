@@ -1,4 +1,4 @@
-/** A RESP2 decoder made of regular expressions, and random replies: valid ones and corrupted ones. */
+/** A RESP2 decoder made of regular expressions, and random replies, valid and corrupted. */
 import assert from 'node:assert/strict';
 import type { Prng } from '../../../src/base/prng.ts';
 import { ARRAY_MAX, LINE_BYTES_MAX, RespReader, Token } from '../../../src/remote/resp.ts';
@@ -29,10 +29,10 @@ function isPrefix(text: string): boolean {
     ends.push(`${rest}${'z'.repeat(Number(length[1]))}\r\n`);
   }
   ends.push('0\r\n\r\n', '-1\r\n');
-  return ends.some((end) => wholeToken(text + end) !== null);
+  return ends.some((end) => completeToken(text + end) !== null);
 }
 
-function wholeToken(text: string): Read | null {
+function completeToken(text: string): Read | null {
   const line = /^([+-])([^\r\n]*)\r\n/.exec(text);
   if (line && line[2]!.length <= LINE_BYTES_MAX)
     return {
@@ -57,10 +57,12 @@ function wholeToken(text: string): Read | null {
 }
 
 export function naiveToken(text: string): Read {
-  return wholeToken(text) ?? no(text === '' || isPrefix(text) ? Token.incomplete : Token.malformed);
+  return (
+    completeToken(text) ?? no(text === '' || isPrefix(text) ? Token.incomplete : Token.malformed)
+  );
 }
 
-/** Compares the reader with the naive decoder on every prefix of `text`, surrounded by other bytes. */
+/** Compares the reader with the naive decoder for every prefix of `text`, surrounded by other bytes. */
 export function checkEveryCut(text: string): void {
   const around = Buffer.concat([
     Buffer.from('*1\r\n'),
@@ -70,16 +72,16 @@ export function checkEveryCut(text: string): void {
   const reader = new RespReader(around, BULK_MAX);
   for (let end = 0; end <= text.length; end++) {
     const part = text.slice(0, end);
-    const want = naiveToken(part);
+    const expected = naiveToken(part);
     const got = reader.read(4, 4 + end);
-    assert.equal(got, want.token, JSON.stringify(part));
+    assert.equal(got, expected.token, JSON.stringify(part));
     if (got === Token.incomplete || got === Token.malformed) continue;
-    assert.equal(reader.next - 4, want.next, JSON.stringify(part));
+    assert.equal(reader.next - 4, expected.next, JSON.stringify(part));
     if (got === Token.integer || got === Token.array)
-      assert.equal(reader.value, Number(want.text), JSON.stringify(part));
+      assert.equal(reader.value, Number(expected.text), JSON.stringify(part));
     else if (got !== Token.nil) {
       const { at, length } = reader;
-      assert.equal(around.toString('latin1', at, at + length), want.text, JSON.stringify(part));
+      assert.equal(around.toString('latin1', at, at + length), expected.text, JSON.stringify(part));
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * What a store must be, in a page of naive code: a map of slots to pages, with counters that follow from it.
- * Twin drives a store and the map side by side and compares everything after each step.
+ * A naive model of a store: a map of slots to pages, from which the counters follow. StoreTwin performs each step on a
+ * store and on the model, and compares both.
  */
 import assert from 'node:assert/strict';
 import { Budget } from '../../../src/arena/budget.ts';
@@ -17,37 +17,37 @@ import { repeatsWord } from '../fixtures/pages.ts';
 import { pickFilter, toPlanes } from './reference-planes.ts';
 
 const FORMAT = { same: 1, raw: 2, lz4: 3, zstd: 4, filtered: 5 } as const;
-/** LZ4's block is kept as it is up to this. */
+/** Up to this size an LZ4 block is stored without trying a filter. */
 const GOOD_BYTES = 1792;
 const PAGE_AT = 65536;
-const PACKED_AT = 2 * 65536;
+const COMPRESSED_AT = 2 * 65536;
 
 interface ModelPage {
   readonly bytes: Uint8Array;
   format: number;
-  /** Payload that the page must cost, bytes. */
+  /** Expected payload of the page, bytes. */
   storedBytes: number;
   /** Steps since it was put or got, 0 .. 3. */
   age: number;
-  /** Recompression has left it as it is. */
+  /** Recompression was tried and saved nothing. */
   isTried: boolean;
 }
 
-/** Says, in a memory of its own, how a page must be stored. */
+/** Computes how a page must be stored, in a memory of its own. */
 export class Predictor {
   readonly #kernels: Kernels;
   readonly #page: Uint8Array;
-  readonly #packed: Uint8Array;
+  readonly #compressed: Uint8Array;
 
   constructor() {
     const memory = createMemory(3 * 65536);
     this.#kernels = loadKernels(memory);
     this.#page = new Uint8Array(memory.buffer, PAGE_AT, 4096);
-    this.#packed = new Uint8Array(memory.buffer, PACKED_AT, 4096);
+    this.#compressed = new Uint8Array(memory.buffer, COMPRESSED_AT, 4096);
   }
 
-  /** The stored bytes of a page that is packed, none when they are longer than 3/4 of a page. */
-  pack(bytes: Uint8Array): Uint8Array {
+  /** The stored bytes of a compressed page; empty when they would exceed 3/4 of a page. */
+  compress(bytes: Uint8Array): Uint8Array {
     const plain = this.#lz4(bytes, COMPRESSED_BYTES_MAX);
     return this.#filtered(bytes, plain.length) ?? plain;
   }
@@ -65,10 +65,13 @@ export class Predictor {
 
   #lz4(bytes: Uint8Array, limit: number): Uint8Array {
     this.#page.set(bytes);
-    return this.#packed.slice(0, this.#kernels.lz4Compress(PAGE_AT, PACKED_AT, limit));
+    return this.#compressed.slice(0, this.#kernels.lz4Compress(PAGE_AT, COMPRESSED_AT, limit));
   }
 
-  /** Filter and block where it promises 5/8 and takes 7/8 at the most of LZ4's `plain` bytes (0: refused), which are not good. */
+  /**
+   * Filter number and block, where the filter is estimated at 5/8 and takes 7/8 of LZ4's `plain` bytes, or less. Null
+   * if it does not, or if `plain` is good already; `plain` 0: LZ4 refused the page.
+   */
   #filtered(bytes: Uint8Array, plain: number): Uint8Array | null {
     if (plain !== 0 && plain <= GOOD_BYTES) return null;
     const most = plain === 0 ? COMPRESSED_BYTES_MAX : Math.floor((plain * 5) / 8);
@@ -83,10 +86,10 @@ export class Predictor {
 const predictor = new Predictor();
 
 /**
- * Room, in bytes, that every put finds enough: a zspage of 12 pages, a group's rows, the shard's own, and the
- * arena's rows. With more than this below the limit a refusal is a bug.
+ * Free space with which every put must succeed, bytes: a zspage of 12 pages, the rows of a group, of the shard and of
+ * the arena. A refusal with more than this below the limit is a bug.
  */
-const ROOM_FOR_ANY_PUT: number = 12 * 4096 + 12288 + 98304 + 48;
+const SPACE_FOR_ANY_PUT: number = 12 * 4096 + 12288 + 98304 + 48;
 
 export class StoreTwin {
   readonly store: Store;
@@ -108,9 +111,9 @@ export class StoreTwin {
 
   put(n: number, source: Uint8Array, at = 0): PutResult {
     const page = predictor.modelPage(source.slice(at, at + 4096));
-    const room = this.#room();
+    const freeBytes = this.#freeBytes();
     const answer = this.store.put(slotOf(n), source, at);
-    return this.#keep(n, page, answer, room);
+    return this.#record(n, page, answer, freeBytes);
   }
 
   putWord(n: number, low: number, high: number): PutResult {
@@ -120,16 +123,16 @@ export class StoreTwin {
       view.setUint32(i, low, true);
       view.setUint32(i + 4, high, true);
     }
-    const room = this.#room();
-    return this.#keep(
+    const freeBytes = this.#freeBytes();
+    return this.#record(
       n,
       predictor.modelPage(bytes),
       this.store.putWord(slotOf(n), low, high),
-      room,
+      freeBytes,
     );
   }
 
-  /** Reads into the middle of a larger array: what is around it stays. */
+  /** Reads into the middle of a larger array and checks that the bytes around the page are unchanged. */
   get(n: number): void {
     const target = this.#target.fill(0xa5);
     const expected = this.pages.get(n);
@@ -153,7 +156,7 @@ export class StoreTwin {
     assert.equal(this.store.dropRange(slotOf(from), to), count, `slots ${from} to ${to}`);
   }
 
-  /** What the store answers follows from what it had, but for room; that it did what it answered is seen by check(). */
+  /** The answer follows from the model, except for lack of space; check() verifies the effect. */
   recompress(n: number): RecompressResult {
     const page = this.pages.get(n);
     const before = this.store.counter(CounterAt.storedBytes);
@@ -162,11 +165,11 @@ export class StoreTwin {
     const saved = before - this.store.counter(CounterAt.storedBytes);
     this.#recompressed(page, answer, saved);
     if (answer === RecompressResult.smaller)
-      assert.ok(this.store.usedBytes <= used + ROOM_FOR_ANY_PUT);
+      assert.ok(this.store.usedBytes <= used + SPACE_FOR_ANY_PUT);
     return answer;
   }
 
-  /** As recompressIdle() must: the model finds the pages that it may have tried, and asks which it did. */
+  /** Runs recompressIdle(): the model knows which pages it may try, and reads back which of them it recompressed. */
   recompressIdle(most: number, age: number): void {
     const due = [...this.pages].filter(
       ([, page]) => page.age >= age && page.format >= FORMAT.raw && page.format !== FORMAT.zstd,
@@ -191,15 +194,15 @@ export class StoreTwin {
       if (n >= from && n < to) page.age = Math.min(3, page.age + 1);
   }
 
-  coldest(from: number, to: number, age: number, poor: boolean): void {
-    let want = -1;
-    for (let n = from; n < to && want === -1; n++) {
+  coldest(from: number, to: number, age: number, rawOnly: boolean): void {
+    let expected = -1;
+    for (let n = from; n < to && expected === -1; n++) {
       const page = this.pages.get(n);
       if (page === undefined || page.format === FORMAT.same || page.age < age) continue;
-      if (!poor || page.format === FORMAT.raw) want = n;
+      if (!rawOnly || page.format === FORMAT.raw) expected = n;
     }
-    const at = `coldest of [${from}, ${to}), age ${age}, poor ${poor}`;
-    assert.equal(this.store.coldest(slotOf(from), to, age, poor), want, at);
+    const at = `coldest of [${from}, ${to}), age ${age}, rawOnly ${rawOnly}`;
+    assert.equal(this.store.coldest(slotOf(from), to, age, rawOnly), expected, at);
   }
 
   #recompressed(page: ModelPage | undefined, answer: RecompressResult, saved: number): void {
@@ -208,10 +211,10 @@ export class StoreTwin {
       assert.equal(answer, RecompressResult.kept);
     if (answer === RecompressResult.kept && page!.format !== FORMAT.zstd) page!.isTried = true;
     if (answer !== RecompressResult.smaller) {
-      assert.equal(saved, 0, 'a page that is left costs what it did');
+      assert.equal(saved, 0, 'a page that is not recompressed keeps its size');
       return;
     }
-    assert.ok(saved > 0, 'a page is recompressed to save bytes');
+    assert.ok(saved > 0, 'recompression saves bytes');
     page!.format = FORMAT.zstd;
     page!.storedBytes -= saved;
     this.recompressed++;
@@ -224,7 +227,7 @@ export class StoreTwin {
   releaseAll(): void {
     this.store.releaseAll();
     if (!this.returns.isLimited)
-      assert.equal(this.store.usedBytes, this.budget.usedBytes, 'nothing free is resident');
+      assert.equal(this.store.usedBytes, this.budget.usedBytes, 'no free page is resident');
   }
 
   /** Everything that must hold after each step. Cost: that of verify(). */
@@ -251,18 +254,19 @@ export class StoreTwin {
     assert.equal(store.counter(CounterAt.filteredPages), filtered, 'filteredPages');
     assert.equal(store.counter(CounterAt.recompressed), this.recompressed, 'recompressed');
     const stored = store.counter(CounterAt.storedBytes);
-    // Of pages that recompressIdle() took only the store knows how long they are: shorter than raw.
+    // Only the store knows the lengths of the pages that recompressIdle() changed; all are shorter than raw.
     assert.ok(stored >= bytes && stored <= bytes + unknown * COMPRESSED_BYTES_MAX, 'storedBytes');
     assert.equal(store.counter(CounterAt.refusedByLimit), this.refused, 'refusedByLimit');
     assert.equal(store.counter(CounterAt.refusedBySpace), 0, 'refusedBySpace');
     assert.equal(store.counter(CounterAt.corruptions), 0, 'corruptions');
-    assert.ok(store.usedBytes >= bytes, 'what is stored is in use');
-    assert.ok(store.usedBytes <= budget.usedBytes, 'what is in use is held');
-    if (budget.limitBytes !== 0) assert.ok(budget.peakBytes <= budget.limitBytes, 'the limit');
+    assert.ok(store.usedBytes >= bytes, 'storedBytes <= usedBytes');
+    assert.ok(store.usedBytes <= budget.usedBytes, 'usedBytes <= budget.usedBytes');
+    if (budget.limitBytes !== 0)
+      assert.ok(budget.peakBytes <= budget.limitBytes, 'peakBytes <= limitBytes');
     store.verify();
   }
 
-  /** Every slot, read back. */
+  /** Reads every slot and compares it with the model. */
   checkPages(): void {
     for (let n = 0; n < this.slots; n++) {
       const format = this.store.formatOf(slotOf(n));
@@ -279,16 +283,16 @@ export class StoreTwin {
     }
   }
 
-  #room(): number {
+  #freeBytes(): number {
     const { limitBytes } = this.budget;
     if (limitBytes === 0) return Number.POSITIVE_INFINITY;
     return this.returns.isLimited ? 0 : limitBytes - this.store.usedBytes;
   }
 
-  #keep(n: number, page: ModelPage, answer: PutResult, room: number): PutResult {
+  #record(n: number, page: ModelPage, answer: PutResult, freeBytes: number): PutResult {
     if (answer === PutResult.refused) {
       this.refused++;
-      assert.ok(room <= ROOM_FOR_ANY_PUT, `refused with ${room} bytes of room`);
+      assert.ok(freeBytes <= SPACE_FOR_ANY_PUT, `refused with ${freeBytes} bytes free`);
       return answer;
     }
     assert.equal(answer, page.format === FORMAT.same ? PutResult.sameFilled : PutResult.stored);

@@ -1,4 +1,4 @@
-/** A random walk over a store and its model: every operation, in phases that fill and phases that empty it. */
+/** A random walk over a store and its model: every operation, in phases that alternately fill and empty it. */
 import type { Prng } from '../../../src/base/prng.ts';
 import { makePage, pageKinds } from '../fixtures/pages.ts';
 import type { StoreTwin } from './store-model.ts';
@@ -30,7 +30,7 @@ export function walk(twin: StoreTwin, prng: Prng, steps: number, checkEvery: num
   twin.check();
 }
 
-/** Age, recompression, the search for old pages: none of it changes a page. */
+/** Ages or recompresses pages or searches for cold ones; none of these changes the contents of a page. */
 function reviseOne(twin: StoreTwin, prng: Prng, slot: number): void {
   const to = Math.min(twin.slots, slot + prng.below(400));
   const what = prng.below(10);
