@@ -5,15 +5,14 @@ import { SwapInResult } from '../swap/swap.ts';
 import { type ControlBlock, regionIndex } from './control-block.ts';
 import type { LiveRegions } from './live-regions.ts';
 import { lossReason, type Tiers } from './tiers.ts';
-import type { LostPage, ProblemReport } from './tiers-problem.ts';
+import { type LostPage, ProblemHistory, type ProblemReport } from './tiers-problem.ts';
 
 export class EngineProblems {
   readonly #control: ControlBlock;
   readonly #process: Process;
   readonly #regions: LiveRegions;
   readonly #isPoisoned: boolean;
-  /** Problems in the last report to the program. */
-  #problem = 0;
+  readonly #history = new ProblemHistory();
   #lost: LostPage[] = [];
   /** Called with problems that have not been reported yet. */
   onProblem: (report: ProblemReport) => void = () => {};
@@ -44,8 +43,7 @@ export class EngineProblems {
 
   report(tiers: Tiers): void {
     const now = tiers.checkProblems();
-    const fresh = now & ~this.#problem;
-    this.#problem = now;
+    const fresh = this.#history.update(now, performance.now());
     if (fresh === 0 && this.#lost.length === 0) return;
     const lost = this.#lost;
     this.#lost = [];

@@ -35,7 +35,7 @@ import {
 } from './stats.ts';
 import { residentPages } from './swap-options.ts';
 import { lossReason, type TierOptions, Tiers } from './tiers.ts';
-import type { ProblemReport } from './tiers-problem.ts';
+import { ProblemHistory, type ProblemReport } from './tiers-problem.ts';
 
 /** Pages per swap-in window: the pager needs this many frames more than the budget. */
 const SPARE_FRAMES = 64;
@@ -88,7 +88,7 @@ class ProblemReporter {
   readonly #statsNow: () => SwapStats;
   readonly #numbers = new WeakMap<Region, number>();
   #arrayCount = 0;
-  #problem = 0;
+  readonly #history = new ProblemHistory();
 
   constructor(statsNow: () => SwapStats) {
     this.#statsNow = statsNow;
@@ -101,13 +101,12 @@ class ProblemReporter {
 
   reportLost(region: Region, page: number, reason: SwapInResult): void {
     const lost = { region: this.#numbers.get(region)!, page, reason: lossReason(reason) };
-    this.#emitLater({ fresh: 0, now: this.#problem, lost: [lost] });
+    this.#emitLater({ fresh: 0, now: 0, lost: [lost] });
   }
 
   check(tiers: Tiers): void {
     const now = tiers.checkProblems();
-    const fresh = now & ~this.#problem;
-    this.#problem = now;
+    const fresh = this.#history.update(now, performance.now());
     if (fresh !== 0) this.#emitLater({ fresh, now, lost: [] });
   }
 

@@ -1,4 +1,4 @@
-/** Problems of a swap's tiers, as the engine reports them to the program. */
+/** Problems of a swap's tiers, as the engine reports them to the program; and which of them are new. */
 
 /** Bits of a mask. */
 export const Problem = {
@@ -24,4 +24,37 @@ export interface ProblemReport {
   /** Problems now, a mask of Problem. */
   readonly now: number;
   readonly lost: readonly LostPage[];
+}
+
+/**
+ * A problem that is absent for less than this continues. A program that rewrites its pages frees slots just before it
+ * fills them again, and a check may fall in between.
+ */
+const ENDED_MS = 1000;
+const BITS = 3;
+
+/** Tells problems that start from those that continue. */
+export class ProblemHistory {
+  /** Problems that have started and not ended. */
+  #current = 0;
+  /** Time of the first check that found each of #current absent, by bit; Infinity: the last check found it. */
+  readonly #absentSince = new Float64Array(BITS).fill(Infinity);
+
+  /**
+   * Records a check.
+   * @param now problems that the check found, a mask of Problem
+   * @param ms time of the check, monotonic
+   * @returns those of `now` that start, a mask
+   */
+  update(now: number, ms: number): number {
+    for (let bit = 0; bit < BITS; bit++) {
+      const isPresent = (now & (1 << bit)) !== 0;
+      const since = isPresent ? Infinity : Math.min(this.#absentSince[bit]!, ms);
+      this.#absentSince[bit] = since;
+      if (ms - since >= ENDED_MS) this.#current &= ~(1 << bit);
+    }
+    const fresh = now & ~this.#current;
+    this.#current |= now;
+    return fresh;
+  }
 }
