@@ -19,6 +19,7 @@
  * description".
  */
 import { assert } from '../base/assert.ts';
+import { BufferWindow } from '../base/buffer-window.ts';
 
 export const Token = {
   /** More bytes are needed. */
@@ -64,45 +65,7 @@ export function digitsOf(n: number): number {
 }
 
 /** Appends commands to a window of a buffer. */
-export class RespWriter {
-  readonly bytes: Uint8Array;
-  readonly #from: number;
-  readonly #end: number;
-  #at: number;
-
-  /** Writes to bytes[from .. end). */
-  constructor(bytes: Uint8Array, from: number, end: number) {
-    assert(from >= 0 && from <= end && end <= bytes.length, 'the window is inside its buffer');
-    this.bytes = bytes;
-    this.#from = from;
-    this.#end = end;
-    this.#at = from;
-  }
-
-  /** Position of the next byte. */
-  get at(): number {
-    return this.#at;
-  }
-
-  get writtenBytes(): number {
-    return this.#at - this.#from;
-  }
-
-  get freeBytes(): number {
-    return this.#end - this.#at;
-  }
-
-  /** Removes everything. */
-  clear(): void {
-    this.#at = this.#from;
-  }
-
-  /** Removes everything from position `at` on. */
-  rewind(at: number): void {
-    assert(at >= this.#from && at <= this.#at, 'at is a position that has been written');
-    this.#at = at;
-  }
-
+export class RespWriter extends BufferWindow {
   /** Starts a command of `words` bulk strings, its name included. */
   command(words: number): void {
     this.#header(STAR, words);
@@ -133,9 +96,7 @@ export class RespWriter {
   /** Appends a bulk string of `length` bytes that the caller fills; returns their position. */
   reserve(length: number): number {
     this.beginBulk(length);
-    const at = this.#at;
-    assert(length <= this.#end - at, 'the command fits its buffer');
-    this.#at += length;
+    const at = this.take(length);
     this.endBulk();
     return at;
   }
@@ -146,9 +107,7 @@ export class RespWriter {
   }
 
   raw(source: Uint8Array): void {
-    assert(source.length <= this.#end - this.#at, 'the command fits its buffer');
-    this.bytes.set(source, this.#at);
-    this.#at += source.length;
+    this.bytes.set(source, this.take(source.length));
   }
 
   ascii(text: string): void {
@@ -162,13 +121,12 @@ export class RespWriter {
   digits(n: number): void {
     assert(Number.isSafeInteger(n) && n >= 0, 'n is a safe integer >= 0');
     const digits = digitsOf(n);
-    assert(digits <= this.#end - this.#at, 'the command fits its buffer');
+    const at = this.take(digits);
     let rest = n;
     for (let i = digits - 1; i >= 0; i--) {
-      this.bytes[this.#at + i] = ZERO + (rest % 10);
+      this.bytes[at + i] = ZERO + (rest % 10);
       rest = Math.floor(rest / 10);
     }
-    this.#at += digits;
   }
 
   endBulk(): void {
@@ -187,8 +145,7 @@ export class RespWriter {
   }
 
   #byte(byte: number): void {
-    assert(this.#at < this.#end, 'the command fits its buffer');
-    this.bytes[this.#at++] = byte;
+    this.bytes[this.take(1)] = byte;
   }
 }
 

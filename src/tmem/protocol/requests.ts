@@ -6,6 +6,7 @@
  * - The length of a reply is checked against its operation, count and value before its bytes are waited for.
  */
 import { assert } from '../../base/assert.ts';
+import { BufferWindow } from '../../base/buffer-window.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
 import * as wire from './wire.ts';
 import { Head, Op } from './wire.ts';
@@ -26,44 +27,22 @@ export interface SocketPoolOptions {
 }
 
 /** Writes requests to bytes[from .. end). */
-export class RequestWriter {
-  readonly bytes: Uint8Array;
+export class RequestWriter extends BufferWindow {
   readonly #view: DataView;
-  readonly #from: number;
-  readonly #end: number;
-  #at: number;
 
   constructor(bytes: Uint8Array, from: number, end: number) {
-    assert(from >= 0 && from <= end && end <= bytes.length, 'the window is inside its buffer');
-    this.bytes = bytes;
+    super(bytes, from, end);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#from = from;
-    this.#end = end;
-    this.#at = from;
-  }
-
-  /** Position of the next byte. */
-  get at(): number {
-    return this.#at;
-  }
-
-  get writtenBytes(): number {
-    return this.#at - this.#from;
   }
 
   /** Whether a request with a body of `length` bytes fits. */
   fits(length: number): boolean {
-    return this.#at + Head.bytes + length <= this.#end;
-  }
-
-  /** Removes everything. */
-  clear(): void {
-    this.#at = this.#from;
+    return Head.bytes + length <= this.freeBytes;
   }
 
   hello(): void {
     const view = this.#view;
-    const at = this.#take(wire.ClientHello.bytes);
+    const at = this.take(wire.ClientHello.bytes);
     view.setUint32(at, wire.MAGIC_LOW, true);
     view.setUint32(at + 4, wire.MAGIC_HIGH, true);
     view.setUint32(at + wire.ClientHello.version, wire.VERSION, true);
@@ -73,7 +52,7 @@ export class RequestWriter {
   /** The header of a request; its body follows. */
   head(op: Op, pool: number, count: number, id: number): void {
     const view = this.#view;
-    const at = this.#take(Head.bytes);
+    const at = this.take(Head.bytes);
     view.setUint32(at + Head.length, wire.requestBytes(op, count), true);
     view.setUint8(at + Head.op, op);
     view.setUint8(at + Head.pool, pool);
@@ -85,7 +64,7 @@ export class RequestWriter {
   /** The object id oid[at .. at + 6). */
   oid(oid: Uint32Array, oidAt: number): void {
     const view = this.#view;
-    const at = this.#take(wire.OID_BYTES);
+    const at = this.take(wire.OID_BYTES);
     view.setUint32(at, oid[oidAt]!, true);
     view.setUint32(at + 4, oid[oidAt + 1]!, true);
     view.setUint32(at + 8, oid[oidAt + 2]!, true);
@@ -95,12 +74,12 @@ export class RequestWriter {
   }
 
   index(index: number): void {
-    this.#view.setInt32(this.#take(4), index | 0, true);
+    this.#view.setInt32(this.take(4), index | 0, true);
   }
 
   /** The page source[from .. from + 4096). */
   page(source: Uint8Array, from: number): void {
-    const at = this.#take(PAGE_BYTES);
+    const at = this.take(PAGE_BYTES);
     this.bytes.set(
       from === 0 && source.length === PAGE_BYTES
         ? source
@@ -112,19 +91,12 @@ export class RequestWriter {
   /** @param uuid 32 hex digits; '': none */
   newPool(id: number, flags: number, lease: number, uuid: string): void {
     this.head(Op.newPool, 0, 0, id);
-    const at = this.#take(wire.NewPool.bytes);
+    const at = this.take(wire.NewPool.bytes);
     this.#view.setUint32(at + wire.NewPool.flags, flags, true);
     this.#view.setUint32(at + wire.NewPool.lease, lease, true);
     for (let i = 0; i < 16; i++)
       this.bytes[at + wire.NewPool.uuid + i] =
         uuid === '' ? 0 : Number.parseInt(uuid.slice(2 * i, 2 * i + 2), 16);
-  }
-
-  #take(length: number): number {
-    const at = this.#at;
-    assert(at + length <= this.#end, 'the request fits its window');
-    this.#at += length;
-    return at;
   }
 }
 
