@@ -13,7 +13,7 @@ import { Histogram } from '../block/filters/histogram.ts';
 import { type DiskRow, type Sample, type SampleValue, sampleColumns } from '../page/wire.ts';
 import { violatedCounters } from './health.ts';
 import type { DiskReport } from './list-document.ts';
-import type { MetricsFacts } from './metrics.ts';
+import type { MetricsFacts } from './metric-family.ts';
 import { delayQuantiles } from './process-figures.ts';
 
 /** The latest `capacity` rows of numbers. NaN stands for null. */

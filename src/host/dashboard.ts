@@ -27,7 +27,7 @@ import { DashboardHistory } from './dashboard-history.ts';
 import { DashboardStreams, STREAMS_MAX } from './dashboard-stream.ts';
 import type { HostEvents } from './events.ts';
 import { CLIENT_MS_MAX, HttpServer, sendJson } from './http-server.ts';
-import type { MetricsFacts } from './metrics.ts';
+import type { MetricsFacts } from './metric-family.ts';
 import { type MetricsAddress, tcpListenError } from './metrics-server.ts';
 import { answerRoute, type RouteContext } from './route-answer.ts';
 import { httpUrl } from './uri.ts';

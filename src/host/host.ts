@@ -41,7 +41,7 @@ import { ImageFolder } from './image-folder.ts';
 import { setTotal } from './limits.ts';
 import { type DiskReport, type ListDocument, listDocument } from './list-document.ts';
 import { connectable, listenAt } from './listen.ts';
-import type { MetricsFacts } from './metrics.ts';
+import type { MetricsFacts } from './metric-family.ts';
 import { MetricsListener } from './metrics-listener.ts';
 import { type MetricsAddress, MetricsServer, metricsRoutes } from './metrics-server.ts';
 import type { Log, NbdFrontEnd, TmemFrontEnd } from './parts.ts';
@@ -134,7 +134,7 @@ export class Host {
       await host.#openMetrics();
       await host.#openDashboard();
       host.#writePidFile();
-      host.#startMaintenance();
+      host.#undo.push(host.#disks.startMaintenance());
     } catch (error) {
       await host.stop().catch(() => undefined); // the first error is the cause
       throw error;
@@ -265,6 +265,7 @@ export class Host {
       latencies: new Map(disks.figures().map(({ config, latencies }) => [config.name, latencies])),
       process: readProcess(),
       eventLoop: this.#eventLoop?.figures() ?? null,
+      tmem: this.#tmem?.report() ?? null,
     };
   }
 
@@ -400,11 +401,12 @@ export class Host {
   async #openTmem(): Promise<void> {
     const { config, parts } = this.#options;
     if (config.tmem === null) return;
-    const [clientsMax, total, log] = [config.maxClients, this.#disks.total, this.#log];
-    const tmem = parts.createTmem({ config: config.tmem, clientsMax, total, log });
-    this.#undo.push(() => tmem.close());
-    this.#files.push(await listenTmem(tmem, config.tmem));
-    this.#tmem = tmem;
+    const { maxClients: clientsMax, tmem } = config;
+    const { total } = this.#disks;
+    const server = parts.createTmem({ config: tmem, clientsMax, total, log: this.#log });
+    this.#undo.push(() => server.close());
+    this.#files.push(await listenTmem(server, tmem));
+    this.#tmem = server;
   }
 
   async #listenTcp(nbd: NbdFrontEnd, tcp: TcpConfig): Promise<void> {
@@ -492,9 +494,5 @@ export class Host {
   #writePidFile(): void {
     const path = this.#options.config.pidFile;
     if (path !== null) this.#pidFiles.push(PidFile.write(path));
-  }
-
-  #startMaintenance(): void {
-    this.#undo.push(this.#disks.startMaintenance());
   }
 }

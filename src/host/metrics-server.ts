@@ -22,7 +22,8 @@ import type { HostCounter } from './counters.ts';
 import { chooseFormat, contentTypes, type MetricsFormat } from './exposition.ts';
 import { violatedCounters } from './health.ts';
 import { CLIENT_MS_MAX, HttpServer } from './http-server.ts';
-import { type MetricsFacts, metricsParts } from './metrics.ts';
+import type { MetricsFacts } from './metric-family.ts';
+import { metricsParts } from './metrics.ts';
 import { WorkTurns } from './turn.ts';
 
 /** A reply to GET or HEAD. */

@@ -17,103 +17,23 @@
  */
 
 import { BioOp } from '../block/bio.ts';
-import type { StatsDisk } from '../block/filters/stats-disk.ts';
 import { tlsRefusals } from '../nbd/server/tls-upgrade.ts';
-import {
-  endLine,
-  type FamilyHead,
-  formatNumber,
-  label,
-  type MetricsFormat,
-  Samples,
-} from './exposition.ts';
-import { type HealthFacts, violatedCounters } from './health.ts';
+import { endLine, formatNumber, label, type MetricsFormat, Samples } from './exposition.ts';
+import { violatedCounters } from './health.ts';
 import type { DiskReport } from './list-document.ts';
-import type { NbdFrontEndStats } from './parts.ts';
-import { delayQuantiles, type EventLoopFigures, type ProcessFigures } from './process-figures.ts';
-
-/** What a host knows at the moment of a request. */
-export interface MetricsFacts extends HealthFacts {
-  /** The host listens, and is not stopping. */
-  readonly isReady: boolean;
-  /** The budget of all disks together; limitBytes 0: no limit. */
-  readonly total: { readonly usedBytes: number; readonly limitBytes: number };
-  /** The statistics filter of each disk, by name. A disk without one has no latencies. */
-  readonly latencies: ReadonlyMap<string, Pick<StatsDisk, 'latency'>>;
-  readonly process: ProcessFigures;
-  /** Null: not measured. */
-  readonly eventLoop: EventLoopFigures | null;
-}
-
-interface HostFamily extends FamilyHead {
-  readonly of: 'host';
-  readonly labels: readonly string[];
-  readonly write: (out: Samples, facts: MetricsFacts) => void;
-}
-interface DiskFamily extends FamilyHead {
-  readonly of: 'disk';
-  /** Without `disk`, which every sample has. */
-  readonly labels: readonly string[];
-  /** @param disk the label `disk` */
-  readonly write: (out: Samples, disk: string, report: DiskReport, facts: MetricsFacts) => void;
-}
-type Family = HostFamily | DiskFamily;
-type Rest = Pick<FamilyHead, 'type' | 'unit' | 'help'>;
-
-const gauge = (unit: FamilyHead['unit'], help: string): Rest => ({ type: 'gauge', unit, help });
-const counter = (unit: FamilyHead['unit'], help: string): Rest => ({ type: 'counter', unit, help });
-
-/** A family of the host with one sample; none while the value is null. */
-const host = (name: string, rest: Rest, of: (facts: MetricsFacts) => number | null): Family => ({
-  name: `frontswap_${name}`,
-  ...rest,
-  of: 'host',
-  labels: [],
-  write: (out, facts) => {
-    const value = of(facts);
-    if (value !== null) out.add('', value);
-  },
-});
-
-/** A family of the NBD server; without samples before it is created. */
-const nbd = (name: string, rest: Rest, of: (stats: NbdFrontEndStats) => number): Family =>
-  host(`nbd_${name}`, rest, (facts) => (facts.nbd === null ? null : of(facts.nbd)));
-
-/** A family named like those of the official client libraries. */
-const ofProcess = (
-  name: string,
-  rest: Rest,
-  of: (figures: ProcessFigures) => number | null,
-): Family => ({
-  ...host(name, rest, (facts) => of(facts.process)),
-  name: `process_${name}`,
-});
-
-const disk = (name: string, rest: Rest, of: (report: DiskReport) => number): Family => ({
-  name: `frontswap_${name}`,
-  ...rest,
-  of: 'disk',
-  labels: [],
-  write: (out, labels, report) => out.add(labels, of(report)),
-});
-
-/** A family of a disk with one more label, and a value of the disk for each value of the label. */
-function diskBy(
-  name: string,
-  rest: Rest,
-  by: string,
-  values: Readonly<Record<string, (report: DiskReport) => number>>,
-): Family {
-  const samples = Object.entries(values).map(([value, of]) => ({ labels: label(by, value), of }));
-  return {
-    ...disk(name, rest, () => 0),
-    of: 'disk',
-    labels: [by],
-    write: (out, labels, report) => {
-      for (const one of samples) out.add(`${labels},${one.labels}`, one.of(report));
-    },
-  };
-}
+import {
+  counter,
+  disk,
+  diskBy,
+  type Family,
+  gauge,
+  host,
+  type MetricsFacts,
+  nbd,
+  ofProcess,
+} from './metric-family.ts';
+import { delayQuantiles } from './process-figures.ts';
+import { tmemFamilies } from './tmem-metrics.ts';
 
 const PAGE_BYTES = 4096;
 const NS_PER_SECOND = 1e9;
@@ -429,6 +349,7 @@ const processFamilies: readonly Family[] = [
 export const metricFamilies: readonly Family[] = [
   ...hostFamilies,
   ...diskFamilies,
+  ...tmemFamilies,
   ...processFamilies,
 ];
 

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { BioOp } from '../../src/block/bio.ts';
 import { Histogram } from '../../src/block/filters/histogram.ts';
 import { DashboardHistory, SampleRing, Sampler } from '../../src/host/dashboard-history.ts';
-import type { MetricsFacts } from '../../src/host/metrics.ts';
+import type { MetricsFacts } from '../../src/host/metric-family.ts';
 import { type Sample, type SampleColumn, sampleColumns } from '../../src/page/wire.ts';
 import { diskReport, metricsFacts } from './metrics-facts.ts';
 

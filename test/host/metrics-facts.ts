@@ -3,7 +3,8 @@ import { BioOp } from '../../src/block/bio.ts';
 import { Histogram } from '../../src/block/filters/histogram.ts';
 import { hostCounters } from '../../src/host/counters.ts';
 import type { DiskReport } from '../../src/host/list-document.ts';
-import type { MetricsFacts } from '../../src/host/metrics.ts';
+import type { MetricsFacts } from '../../src/host/metric-family.ts';
+import type { TmemUserReport } from '../../src/host/parts.ts';
 import { type TlsRefusal, tlsRefusals } from '../../src/nbd/server/tls-upgrade.ts';
 
 /** A disk whose figures all differ. */
@@ -58,6 +59,23 @@ export function latencies(): { latency(op: BioOp): Histogram } {
   return { latency: (op) => histograms[op]! };
 }
 
+const tmemUser: TmemUserReport = {
+  uid: 1000,
+  connections: 2,
+  weight: 3,
+  cap: 0,
+  compress: true,
+  isFrozen: true,
+  ephemeralPages: 404,
+  persistentPages: 405,
+  compressedBytes: 400_006,
+  puts: 407,
+  gets: 408,
+  evictedPages: 409,
+  refusedPuts: 410,
+  pools: [],
+};
+
 export function metricsFacts(changes: Partial<MetricsFacts> = {}): MetricsFacts {
   const counters = hostCounters();
   for (const [i, name] of counters.names.entries())
@@ -95,6 +113,14 @@ export function metricsFacts(changes: Partial<MetricsFacts> = {}): MetricsFacts 
       maxDescriptors: Infinity,
     },
     eventLoop: { quantiles: [0, 0.001, 0.01, 0.125], sumSeconds: 2.5, count: 1000 },
+    tmem: {
+      limitBytes: 400_001,
+      usedBytes: 400_002,
+      freeableBytes: 400_003,
+      ephemeralPages: 404,
+      persistentPages: 405,
+      users: [tmemUser],
+    },
     ...changes,
   };
 }

@@ -7,7 +7,7 @@ import type { Counters } from '../../src/base/counters.ts';
 import { BioOp } from '../../src/block/bio.ts';
 import { Histogram } from '../../src/block/filters/histogram.ts';
 import { type HostCounter, hostCounters } from '../../src/host/counters.ts';
-import type { MetricsFacts } from '../../src/host/metrics.ts';
+import type { MetricsFacts } from '../../src/host/metric-family.ts';
 import { metricsText } from '../../src/host/metrics.ts';
 import {
   MetricsServer,

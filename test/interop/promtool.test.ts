@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hostCounters } from '../../src/host/counters.ts';
-import { type MetricsFacts, metricsText } from '../../src/host/metrics.ts';
+import type { MetricsFacts } from '../../src/host/metric-family.ts';
+import { metricsText } from '../../src/host/metrics.ts';
 import { MetricsServer } from '../../src/host/metrics-server.ts';
 import { diskReport, latencies, metricsFacts } from '../host/metrics-facts.ts';
 import {

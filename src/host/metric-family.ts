@@ -1,0 +1,104 @@
+/** Families of metrics: what a sample is computed from, and how families of the host, of a disk and of a process are made. */
+import type { StatsDisk } from '../block/filters/stats-disk.ts';
+import { type FamilyHead, label, type Samples } from './exposition.ts';
+import type { HealthFacts } from './health.ts';
+import type { DiskReport } from './list-document.ts';
+import type { NbdFrontEndStats, TmemReport } from './parts.ts';
+import type { EventLoopFigures, ProcessFigures } from './process-figures.ts';
+
+/** What a host knows at the moment of a request. */
+export interface MetricsFacts extends HealthFacts {
+  /** The host listens, and is not stopping. */
+  readonly isReady: boolean;
+  /** The budget of all disks together; limitBytes 0: no limit. */
+  readonly total: { readonly usedBytes: number; readonly limitBytes: number };
+  /** The statistics filter of each disk, by name. A disk without one has no latencies. */
+  readonly latencies: ReadonlyMap<string, Pick<StatsDisk, 'latency'>>;
+  readonly process: ProcessFigures;
+  /** Null: not measured. */
+  readonly eventLoop: EventLoopFigures | null;
+  /** Null: the host has no tmem socket. */
+  readonly tmem: TmemReport | null;
+}
+
+interface HostFamily extends FamilyHead {
+  readonly of: 'host';
+  readonly labels: readonly string[];
+  readonly write: (out: Samples, facts: MetricsFacts) => void;
+}
+interface DiskFamily extends FamilyHead {
+  readonly of: 'disk';
+  /** Without `disk`, which every sample has. */
+  readonly labels: readonly string[];
+  /** @param disk the label `disk` */
+  readonly write: (out: Samples, disk: string, report: DiskReport, facts: MetricsFacts) => void;
+}
+export type Family = HostFamily | DiskFamily;
+type Rest = Pick<FamilyHead, 'type' | 'unit' | 'help'>;
+
+export const gauge = (unit: FamilyHead['unit'], help: string): Rest => ({
+  type: 'gauge',
+  unit,
+  help,
+});
+export const counter = (unit: FamilyHead['unit'], help: string): Rest => ({
+  type: 'counter',
+  unit,
+  help,
+});
+
+/** A family of the host with one sample; none while the value is null. */
+export const host = (
+  name: string,
+  rest: Rest,
+  of: (facts: MetricsFacts) => number | null,
+): Family => ({
+  name: `frontswap_${name}`,
+  ...rest,
+  of: 'host',
+  labels: [],
+  write: (out, facts) => {
+    const value = of(facts);
+    if (value !== null) out.add('', value);
+  },
+});
+
+/** A family of the NBD server; without samples before it is created. */
+export const nbd = (name: string, rest: Rest, of: (stats: NbdFrontEndStats) => number): Family =>
+  host(`nbd_${name}`, rest, (facts) => (facts.nbd === null ? null : of(facts.nbd)));
+
+/** A family named like those of the official client libraries. */
+export const ofProcess = (
+  name: string,
+  rest: Rest,
+  of: (figures: ProcessFigures) => number | null,
+): Family => ({
+  ...host(name, rest, (facts) => of(facts.process)),
+  name: `process_${name}`,
+});
+
+export const disk = (name: string, rest: Rest, of: (report: DiskReport) => number): Family => ({
+  name: `frontswap_${name}`,
+  ...rest,
+  of: 'disk',
+  labels: [],
+  write: (out, labels, report) => out.add(labels, of(report)),
+});
+
+/** A family of a disk with one more label, and a value of the disk for each value of the label. */
+export function diskBy(
+  name: string,
+  rest: Rest,
+  by: string,
+  values: Readonly<Record<string, (report: DiskReport) => number>>,
+): Family {
+  const samples = Object.entries(values).map(([value, of]) => ({ labels: label(by, value), of }));
+  return {
+    ...disk(name, rest, () => 0),
+    of: 'disk',
+    labels: [by],
+    write: (out, labels, report) => {
+      for (const one of samples) out.add(`${labels},${one.labels}`, one.of(report));
+    },
+  };
+}
