@@ -6,12 +6,14 @@
  * - the replies of the transmission phase equal those of the interpreter: well formed, one per request, in order;
  * - the disk equals the array, except for a last write whose payload was cut short;
  * - with TLS required, no reply before the TLS handshake depends on the exports; what was negotiated before it is discarded;
+ * - a negotiation that moves between two threads gets the replies of one that does not;
  * - a well-behaved session that shares output and bios with the hostile one still reads and writes its own disk.
  */
 import assert from 'node:assert/strict';
 import { Prng } from '../src/base/prng.ts';
 import { BioPool } from '../src/block/bio.ts';
 import { MemoryDisk } from '../src/block/disks/memory-disk.ts';
+import type { NbdExport } from '../src/nbd/protocol/exports.ts';
 import { Output } from '../src/nbd/protocol/output.ts';
 import { OUTPUT_BYTES_MIN } from '../src/nbd/protocol/session.ts';
 import { SessionEnd, SessionStop, type TlsMode } from '../src/nbd/protocol/state.ts';
@@ -59,7 +61,9 @@ export function run({ seed, seconds }: FuzzOptions): number {
   const end = performance.now() + seconds * 1000;
   let count = 0;
   while (performance.now() < end) {
-    if (prng.oneIn(4)) negotiate(prng, output);
+    const kind = prng.below(8);
+    if (kind < 2) negotiate(prng, output);
+    else if (kind === 2) move(prng, output);
     else transmit(prng, output);
     for (const pool of [pools.synchronous, pools.asynchronous])
       assert.equal(pool.freeCount, pool.capacity, 'every bio is in its pool again');
@@ -168,6 +172,43 @@ function negotiate(prng: Prng, output: Output): void {
   }
   // After an export is chosen the output has another form (EXPORT_NAME), which this decoder does not read.
   if (harness.session.export === null) optionReplies(joinAll(said));
+}
+
+/**
+ * A negotiation that is handed over to the thread of its disk. It gets the same replies, and ends for the same reason, as with one
+ * thread, unless the disk has been removed there.
+ */
+function move(prng: Prng, output: Output): void {
+  const exportsWith = (isElsewhere: boolean): Map<string, NbdExport> =>
+    new Map([
+      ['disk', { name: 'disk', description: 'fuzzed', disk: new MemoryDisk(SMALL), isElsewhere }],
+      ['here', { name: 'here', description: 'not moved', disk: new MemoryDisk(SMALL) }],
+    ]);
+  const isRemoved = prng.oneIn(4);
+  const owned = isRemoved ? new Map<string, NbdExport>() : exportsWith(false);
+  const moving = new Harness(exportsWith(true), { output, owned });
+  const staying = new Harness(exportsWith(false), { output });
+  assert.deepEqual(moving.open(), staying.open());
+  const structured = option(Option.structuredReply);
+  const context = option(Option.setMetaContext, metaData('disk', ['base:allocation']));
+  const options = prng.oneIn(2)
+    ? [structured, context, option(Option.go, infoData('disk'))]
+    : Array.from({ length: 1 + prng.below(12) }, () => someOption(prng));
+  // Up to the limit of options, which counts those before the move.
+  if (prng.oneIn(8))
+    options.unshift(...new Array<Uint8Array>(110 + prng.below(20)).fill(structured));
+  const requests = Array.from({ length: prng.below(4) }, (_, i) => someRequest(prng, i, SMALL));
+  const complete = join(clientFlags(prng.oneIn(20) ? prng.u32() : 3), ...options, ...requests);
+  const bytes = prng.oneIn(2) ? mutate(prng, complete) : complete;
+  const sizes = cuts(prng, bytes.length);
+  const said = moving.feedInPieces(bytes, sizes);
+  if (isRemoved) {
+    if (moving.session.export === null) optionReplies(said);
+    return;
+  }
+  assert.deepEqual(said, staying.feedInPieces(bytes, sizes), 'the replies are those of one thread');
+  assert.equal(moving.session.end, staying.session.end);
+  assert.equal(moving.session.export?.name, staying.session.export?.name);
 }
 
 /** Replies of a session that requires TLS, before TLS. */

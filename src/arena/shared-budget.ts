@@ -50,10 +50,12 @@ export class SharedBudget {
 
   /** Changes the limit; returns false, and changes nothing, when more is in use. For one thread only. */
   setLimit(limitBytes: number): boolean {
+    const limit = limitPagesOf(limitBytes);
+    const fits = (): boolean => limit === 0 || Atomics.load(this.#words, USED) <= limit;
+    if (!fits()) return false; // a limit that is written for a moment would refuse pages of other threads
     const before = this.limitBytes;
     this.#write(limitBytes);
-    const limit = limitPagesOf(limitBytes);
-    if (limit === 0 || Atomics.load(this.#words, USED) <= limit) return true;
+    if (fits()) return true;
     this.#write(before);
     return false;
   }

@@ -45,7 +45,7 @@ const REFUSAL_MS = 60_000;
 /** npm forwards a Ctrl-C that the terminal also sends: two SIGINTs within this time are one, ms. */
 const ECHO_MS = 500;
 
-function afterRefresh(refreshed: Promise<void> | null, run: () => void): void {
+function afterRefresh(refreshed: Promise<unknown> | null, run: () => void): void {
   if (refreshed === null) run();
   else void refreshed.then(run);
 }
@@ -60,7 +60,7 @@ class StopRequest {
   /** Disks whose pages clients would lose. Set once the host runs. */
   inUse: () => readonly DiskUse[] = () => [];
   /** Brings what `inUse` returns up to date; null: it is. */
-  refresh: () => Promise<void> | null = () => null;
+  refresh: () => Promise<unknown> | null = () => null;
   /** Receives the reason why a signal was refused. */
   onRefusal: (why: string) => void = () => undefined;
   #resolve: () => void = () => undefined;
@@ -258,7 +258,7 @@ async function serve(service: Service, args: Arguments, world: World): Promise<n
   const stop = new StopRequest(isUnderNpm(world.env));
   const quiet = flag(args, 'quiet');
   let isLost = false;
-  const notifier = new ServiceNotifier(world.env, process.pid, log);
+  const notifier = new ServiceNotifier(world.env, process.pid, log, () => host.refresh());
   for (const name of serviceVariables) delete process.env[name]; // not for the command of --run
   const host = await Host.start({
     config,

@@ -13,8 +13,15 @@ import type {
   Operation,
   Operations,
   ToWorker,
+  WorkerFigures,
   WorkerSettings,
 } from './workers/messages.ts';
+
+/** Time that a worker has to end its connections (2 s) and operations, ms. A stop does not wait longer for one that hangs. */
+const CLOSE_MS_MAX = 10_000;
+
+/** Time after which a worker is taken for one that does not answer, ms. Background work and large requests take less. */
+const ANSWER_MS_MAX = 2000;
 
 interface Question {
   resolve(answer: unknown): void;
@@ -37,6 +44,8 @@ export class EngineWorker {
   #lastId = 0;
   #why: string | null = null;
   #isClosing = false;
+  /** Figures that were asked for and did not come in time. */
+  #lateFigures: Promise<WorkerFigures | null> | null = null;
 
   constructor({ number, settings, onMessage, onEnded }: EngineWorkerOptions) {
     this.number = number;
@@ -84,14 +93,27 @@ export class EngineWorker {
     });
   }
 
+  /** 'late': no answer within ANSWER_MS_MAX. Its question stays the only one until it is answered. Null: the worker has ended. */
+  figures(): Promise<WorkerFigures | null | 'late'> {
+    const asked = this.#lateFigures ?? this.ask('figures').catch(() => null);
+    return within(ANSWER_MS_MAX, asked).then((answer) => {
+      this.#lateFigures = answer === 'late' ? asked : null;
+      return answer;
+    });
+  }
+
   post(message: ToWorker): void {
     this.#worker.postMessage(message);
   }
 
-  /** Ends the connections, frees the disks, and ends the thread. */
+  /** Ends the connections, frees the disks, and ends the thread, also one that does not answer. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    if (this.#why === null) await this.ask('close').catch(() => undefined);
+    if (this.#why === null)
+      await within(
+        CLOSE_MS_MAX,
+        this.ask('close').catch(() => undefined),
+      );
     await this.#worker.terminate();
   }
 
@@ -109,4 +131,12 @@ export class EngineWorker {
       { reason },
     );
   }
+}
+
+async function within<T>(ms: number, running: Promise<T>): Promise<T | 'late'> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(resolve, ms, 'late');
+  });
+  return await Promise.race([running, late]).finally(() => clearTimeout(timer));
 }

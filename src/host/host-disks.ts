@@ -18,8 +18,8 @@ export interface HostDisks {
   /** As of now, or of the last refresh(), at most a second ago. */
   figures(): readonly DiskFigures[];
   figuresOf(name: string): DiskFigures;
-  /** Brings figures() up to date; null: they always are. */
-  refresh(): Promise<void> | null;
+  /** Brings figures() up to date; null: they always are. False: a worker does not answer, and its figures are older. */
+  refresh(): Promise<boolean> | null;
   /** The counters of the NBD server that listens, with those of the others added. */
   nbdStats(own: NbdFrontEndStats): NbdFrontEndStats;
   /** The NBD server that listens. */

@@ -183,8 +183,8 @@ export class Host {
     return totalsOf(this.#disks.figures());
   }
 
-  /** Brings all figures up to date; null: they always are. */
-  refresh(): Promise<void> | null {
+  /** Brings all figures up to date; null: they always are. False: a worker does not answer, and its figures are older. */
+  refresh(): Promise<boolean> | null {
     return this.#disks.refresh();
   }
 

@@ -16,6 +16,8 @@ const CONNECTIONS_MAX = 32;
 const PIPELINED_MAX = 8;
 /** How long close() waits for requests in progress, ms. */
 const CLOSE_MS_MAX = 500;
+/** Time in which a client whose request was refused should read the reply and close. */
+const LINGER_MS = 1000;
 
 export interface HttpServerOptions {
   readonly bodyBytesMax: number;
@@ -144,6 +146,7 @@ export class HttpServer {
 
   /** Replies to bytes that are not HTTP, to a header that is too long, and to a request that arrives too late. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (socket.writableEnded) return; // the rest of what was refused already
     this.#options.onRefused();
     if (!socket.writable) {
       socket.destroy();
@@ -156,6 +159,9 @@ export class HttpServer {
       `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\n` +
         `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
     );
+    // What the client still sends is read for a moment: closing now would reset the connection, and discard the reply.
+    const late = setTimeout(() => socket.destroy(), LINGER_MS);
+    socket.once('close', () => clearTimeout(late));
   }
 }
 

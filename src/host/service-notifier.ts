@@ -25,11 +25,20 @@ export class ServiceNotifier {
   readonly #send: Send | null;
   /** Interval of the watchdog's messages; null: none wanted. */
   readonly #watchdogMs: number | null;
+  readonly #answers: () => Promise<boolean> | null;
   #timer: NodeJS.Timeout | null = null;
+  #isAsking = false;
   #isWatchdogFailing = false;
 
-  constructor(env: Environment, pid: number, log: Log) {
+  /** @param answers whether the other threads answer; the watchdog is fed only then. Null, the default: there are none */
+  constructor(
+    env: Environment,
+    pid: number,
+    log: Log,
+    answers: () => Promise<boolean> | null = () => null,
+  ) {
     this.#log = log;
+    this.#answers = answers;
     this.#send = this.#open(env['NOTIFY_SOCKET']);
     this.#watchdogMs = this.#send === null ? null : this.#interval(env, pid);
   }
@@ -37,7 +46,7 @@ export class ServiceNotifier {
   ready(status: string): void {
     this.#notify(`READY=1\nSTATUS=${oneLine(status)}\n`);
     if (this.#watchdogMs === null || this.#timer !== null) return;
-    this.#timer = setInterval(() => this.#feedWatchdog(), this.#watchdogMs);
+    this.#timer = setInterval(() => void this.#watch(), this.#watchdogMs);
     this.#timer.unref();
   }
 
@@ -54,6 +63,7 @@ export class ServiceNotifier {
   /** Stops the watchdog's messages. Safe to call twice. */
   close(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
   }
 
   #open(address: string | undefined): Send | null {
@@ -86,6 +96,14 @@ export class ServiceNotifier {
     } catch (error) {
       this.#log(`systemd is not notified: ${(error as Error).message}`);
     }
+  }
+
+  async #watch(): Promise<void> {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    const areAlive = (await this.#answers()) ?? true;
+    this.#isAsking = false;
+    if (areAlive && this.#timer !== null) this.#feedWatchdog();
   }
 
   #feedWatchdog(): void {

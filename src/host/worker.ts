@@ -2,8 +2,8 @@
  * An engine worker: the disks that a host has placed on it, their background work, and their clients from the option that
  * opens a disk on. It has what a host of one thread has, except listeners, the control socket and everything that reports.
  *
- * An exception ends the worker, and the host with it: a disk with a broken invariant outside its own checks must not answer
- * again.
+ * An operation that fails is an answer, whatever the reason, as on the control socket of a host of one thread. Any other exception
+ * ends the worker, and the host with it.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { SharedBudget } from '../arena/shared-budget.ts';
@@ -96,8 +96,11 @@ async function answer(id: number, operation: Operation, args: readonly unknown[]
   try {
     send({ kind: 'answer', id, answer: await handler(...args) });
   } catch (error) {
-    if (!(error instanceof SwapError)) throw error;
-    const { code, message, facts } = error;
+    const refusal =
+      error instanceof SwapError
+        ? error
+        : new SwapError('ERR_IO_SYSTEM', `${operation}: ${String(error)}`);
+    const { code, message, facts } = refusal;
     send({ kind: 'refusal', id, error: { code, message, facts } });
   }
 }

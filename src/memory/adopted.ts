@@ -2,6 +2,7 @@
  * The WebAssembly memories and ArrayBuffers of this thread that are paged, and their regions. A file of its own, so
  * that `frontswap/register` can follow transfers before it loads the engine.
  */
+import { SwapError } from '../base/errors.ts';
 import type { TransferListener } from './buffer-transfers.ts';
 import type { SwapRegion } from './region.ts';
 
@@ -14,6 +15,18 @@ export const adoptedRegion = (memory: object): SwapRegion | null => regions.get(
 
 export function addAdopted(memory: object, region: SwapRegion): void {
   regions.set(memory, region);
+}
+
+/**
+ * The engine refuses a paged memory, too, but is asked after its reserve was checked, and a memory file is in place of that.
+ * @throws SwapError ERR_ARG_VALUE
+ */
+export function refuseAdopted(memory: object): void {
+  if (regions.has(memory))
+    throw new SwapError(
+      'ERR_ARG_VALUE',
+      'adopt(): this memory is paged already; regionOf() returns its region',
+    );
 }
 
 /** @param own makes another buffer the owner, and adds that one */

@@ -7,16 +7,38 @@
  *   memory  resident ▶ its page   other ▶ pages + its page
  *
  * Invariant: when the file gets twice its size, what is not mapped becomes ordinary memory, zeros, with the protection that
- * V8 gave it. So a region ends without access to its addresses.
+ * V8 gave it. So a region ends without access to its addresses. The file has that size once before: a limit of file sizes
+ * (RLIMIT_FSIZE) that is too low refuses the region, and does not fail its end.
  * Sources: mmap(2), memfd_create(2), ftruncate(2).
  */
 import { assert } from '../base/assert.ts';
+import { SwapError } from '../base/errors.ts';
+import { formatSize } from '../base/size.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { NativeCall } from '../os/koffi.ts';
 import { type Mapping, Protection } from '../os/linux/mapping.ts';
 import { callError, type Linux } from '../os/linux/system-call.ts';
 import { BATCH_PAGES } from '../pager/evictor.ts';
 import type { UffdFrames } from './uffd-memory.ts';
+
+/** @throws SwapError ERR_IO_SYSTEM */
+function createFile(mapping: Mapping, bytes: number): number {
+  try {
+    const fd = mapping.createMemoryFile('frontswap', 2 * bytes);
+    mapping.resizeFile(fd, bytes);
+    return fd;
+  } catch (error) {
+    const { facts } = error as SwapError;
+    if (facts?.['errno'] !== 'EFBIG') throw error;
+    throw new SwapError(
+      'ERR_IO_SYSTEM',
+      `a memory of ${formatSize(bytes)} is paged in a file of twice that size, which the limit of file sizes does not allow: ` +
+        'raise it (ulimit -f unlimited; LimitFSIZE= of systemd)',
+      facts,
+      { cause: error },
+    );
+  }
+}
 
 export interface MemfdMemoryOptions {
   readonly address: number;
@@ -48,7 +70,7 @@ export class MemfdMemory {
     this.#pwrite = linux.bind(
       'int64_t pwrite(int fd, uintptr_t from, size_t bytes, int64_t position)',
     );
-    this.fd = mapping.createMemoryFile('frontswap', pages * PAGE_BYTES);
+    this.fd = createFile(mapping, pages * PAGE_BYTES);
   }
 
   /** Copies a page of the memory to the file, before map(). */

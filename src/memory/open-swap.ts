@@ -23,6 +23,7 @@ import {
   addAdoptedBuffer,
   adoptedRegion,
   followTransfers,
+  refuseAdopted,
   removeAdopted,
 } from './adopted.ts';
 import { bufferPages, isBuffer } from './array-buffer.ts';
@@ -221,6 +222,7 @@ class TransparentSwap implements SwapOps {
     // It may outlive this thread.
     if (buffer instanceof SharedArrayBuffer) this.#checkOwner('an adopted shared memory');
     const address = this.#linux.addressOf(new Uint8Array(buffer, 0, 0));
+    refuseAdopted(memory);
     const bytes = wasmReserve(memory, address);
     const pages = this.#budget(options.residentBytes);
     const { a: id } = this.#caller.call(
@@ -231,13 +233,7 @@ class TransparentSwap implements SwapOps {
       address,
       buffer.byteLength,
     );
-    const handle = {
-      control: this.#caller.control.shared,
-      id,
-      address,
-      bytes,
-      memory: null,
-    };
+    const handle = { control: this.#caller.control.shared, id, address, bytes, memory: null };
     const region: SwapRegion = swapRegion({
       caller: this.#caller,
       handle,

@@ -5,7 +5,7 @@
  * `at` is the address of the control block, `pages` and `results` are addresses of arrays. A call costs 60 to 300 ns. The
  * library stays loaded until the process ends, because its code may run on threads that outlive this one.
  */
-import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Koffi, loadKoffi, type NativeCall } from './koffi.ts';
 
@@ -60,7 +60,8 @@ export function loadNativeFaults(
 ): LoadedNativeFaults {
   const file = libraryFile(platform, architecture);
   if (file === null) return none(`there is no native library for ${platform}-${architecture}`);
-  if (!existsSync(file)) return none(`${file} is missing`);
+  const flaw = libraryFlaw(file);
+  if (flaw !== '') return none(flaw);
   const koffi = loadKoffi();
   if (koffi === null) return none('koffi does not load on this machine');
   try {
@@ -68,6 +69,27 @@ export function loadNativeFaults(
     return { native: bind(koffi.load(file)), reason: '' };
   } catch (error) {
     return none(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Header of an ELF file of 64 bits: position, number and size of the section headers, which are at its end. elf(5) */
+const Elf = { bytes: 64, sectionsAt: 40, sectionBytes: 58, sectionCount: 60 } as const;
+
+/** Why the file cannot be loaded; empty: it seems complete. dlopen(3) of a file that is cut short ends the process (SIGBUS). */
+export function libraryFlaw(file: string): string {
+  try {
+    const bytes = readFileSync(file);
+    const isElf = bytes.length >= Elf.bytes && bytes.readUInt32BE(0) === 0x7f45_4c46;
+    const sections = isElf
+      ? bytes.readUInt16LE(Elf.sectionBytes) * bytes.readUInt16LE(Elf.sectionCount)
+      : 0;
+    const end = isElf ? Number(bytes.readBigUInt64LE(Elf.sectionsAt)) + sections : Elf.bytes;
+    return isElf && bytes.length >= end
+      ? ''
+      : `${file} is damaged (${bytes.length} bytes): install frontswap again`;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? `${file} is missing` : `${file} cannot be read: ${code}`;
   }
 }
 

@@ -79,6 +79,30 @@ test('threads that reserve at the same time stay below the limit', {
   assert.deepEqual([codes, budget.usedBytes], [[0, 0], 0]);
 });
 
+test('a limit that is refused refuses no page of another thread', {
+  timeout: 60_000,
+}, async () => {
+  const memory = SharedBudget.memory(10 * PAGE);
+  const budget = new SharedBudget(memory);
+  const url = new URL('../../src/arena/shared-budget.js', import.meta.url).href;
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    import(workerData.url).then(({ SharedBudget }) => {
+      const budget = new SharedBudget(workerData.memory);
+      budget.reserve(2 * 4096);
+      parentPort.postMessage('ready');
+      for (let i = 0; i < 1000000; i++) {
+        if (!budget.reserve(4096)) process.exitCode = 2;
+        else budget.release(4096);
+      }
+    });`;
+  const worker = new Worker(code, { eval: true, workerData: { url, memory } });
+  const ended = new Promise<number>((resolve) => worker.once('exit', resolve));
+  await new Promise((resolve) => worker.once('message', resolve));
+  for (let i = 0; i < 1_000_000; i++) assert.equal(budget.setLimit(PAGE), false);
+  assert.equal(await ended, 0);
+});
+
 test('it is the parent of the budget of a disk', () => {
   const budget = new SharedBudget(SharedBudget.memory(2 * PAGE));
   const disk = new Budget(0, budget);

@@ -1,5 +1,6 @@
 /** The control socket from both sides, with clients that misbehave. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
@@ -148,8 +149,8 @@ test('a reader of events that does not read is disconnected, and others get ever
   const read = exchange(path, 'GET /v1/events HTTP/1.0\r\n\r\n');
   const silent = connect(path, () => silent.write('GET /v1/events HTTP/1.0\r\n\r\n'));
   t.after(() => silent.destroy());
+  await once(silent, 'data'); // its stream has begun
   silent.pause();
-  await new Promise((resolve) => setTimeout(resolve, 50));
   const line = 'x'.repeat(64 * 1024);
   for (let i = 0; i < 100; i++) {
     events.emit('log', null, line);

@@ -19,12 +19,16 @@ interface Rig {
   readonly receiver: RawSocket;
   readonly notifier: ServiceNotifier;
 }
-function rig(t: TestContext, env: Record<string, string> = {}): Rig {
+function rig(
+  t: TestContext,
+  env: Record<string, string> = {},
+  answers: () => Promise<boolean> | null = () => null,
+): Rig {
   const path = join(testFolder(t), 'notify');
   const receiver = new RawSocket('datagram', path);
   const logged: string[] = [];
   const log = (line: string): void => void logged.push(line);
-  const notifier = new ServiceNotifier({ NOTIFY_SOCKET: path, ...env }, PID, log);
+  const notifier = new ServiceNotifier({ NOTIFY_SOCKET: path, ...env }, PID, log, answers);
   t.after(() => {
     notifier.close();
     receiver[Symbol.dispose]();
@@ -64,6 +68,25 @@ test('the watchdog is fed from ready() until close()', { skip, timeout }, async 
   const after = count();
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal(count(), after);
+});
+
+test('the watchdog waits for threads that do not answer', { skip, timeout }, async (t) => {
+  const questions: ((areAlive: boolean) => void)[] = [];
+  const answers = (): Promise<boolean> => new Promise((resolve) => questions.push(resolve));
+  const { receiver, notifier } = rig(t, { WATCHDOG_USEC: '2000' }, answers);
+  const alive = setInterval(() => undefined, 1000);
+  t.after(() => clearInterval(alive));
+  notifier.ready('');
+  await until('it asks', () => questions.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(questions.length, 1, 'once');
+  assert.deepEqual(receiver.messages(), ['READY=1\nSTATUS=\n']);
+  questions[0]!(false);
+  await until('it asks again', () => questions.length === 2);
+  assert.deepEqual(receiver.messages(), []);
+  questions[1]!(true);
+  await until('and again', () => questions.length === 3);
+  assert.deepEqual(receiver.messages(), ['WATCHDOG=1\n']);
 });
 
 test('no watchdog for another process, or for a wrong time', { skip, timeout }, async (t) => {

@@ -6,11 +6,11 @@ import { test } from 'node:test';
 import { createContext } from 'node:vm';
 import { MessageChannel, moveMessagePortToContext, Worker } from 'node:worker_threads';
 import { type MemorySwap, openSwap, regionOf } from '../../src/index.ts';
-import { skipUnlessPaging } from '../support/fixtures/paging.ts';
+import { skipUnlessBuffers, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { endingOf } from './ending.ts';
 
 const MiB = 2 ** 20;
-const options = { skip: skipUnlessPaging, timeout: 60_000 };
+const options = { skip: skipUnlessPaging || skipUnlessBuffers, timeout: 60_000 };
 const open = (): MemorySwap =>
   openSwap({ frontswap: { limitBytes: 16 * MiB }, residentBytes: MiB });
 
@@ -142,7 +142,7 @@ for (const wrap of [
     },
   );
 
-const skipOn20 = skipUnlessPaging || (!('transfer' in ArrayBuffer.prototype) && 'Node 20 has none');
+const skipOn20 = options.skip || (!('transfer' in ArrayBuffer.prototype) && 'Node 20 has none');
 
 test('a length that pages the buffer when it is converted', { ...options, skip: skipOn20 }, () => {
   using swap = open();

@@ -86,6 +86,29 @@ test('buffers are refused: malloc() may use their addresses again', options, () 
   );
 });
 
+test(
+  'a limit of file sizes refuses a memory of more than half of it, and says so',
+  options,
+  async () => {
+    const script = `import { openSwap } from ${JSON.stringify(file('../../src/memory/open-swap.js'))};
+    const swap = openSwap({ faults: 'memfd', residentBytes: ${MiB} });
+    const region = swap.map({ bytes: ${6 * MiB} });
+    new Uint8Array(region.buffer)[${5 * MiB}] = 7;
+    region.close();
+    try { swap.map({ bytes: ${8 * MiB} }); } catch (error) { console.log(error.code, error.message); }
+    swap.close();`;
+    const node = [process.execPath, '--input-type=module', '-e', script];
+    const { code, stdout, stderr } = await endingOf(
+      spawn('prlimit', [`--fsize=${12 * MiB}`, ...node]),
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stdout,
+      /^ERR_IO_SYSTEM a memory of 8M is paged in a file of twice that size.*ulimit -f unlimited/,
+    );
+  },
+);
+
 test('a page that was swapped in and then written is not dropped for its copy', options, () => {
   using swap = openSwap({ faults: 'memfd', residentBytes: 16 * MiB });
   const region = swap.map({ bytes: 8 * MiB });

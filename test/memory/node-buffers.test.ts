@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { skipUnlessPaging } from '../support/fixtures/paging.ts';
+import { skipUnlessBuffers, skipUnlessPaging } from '../support/fixtures/paging.ts';
 import { type Ending, endingOf } from './ending.ts';
 
-const options = { skip: skipUnlessPaging, timeout: 60_000 };
+const options = { skip: skipUnlessPaging || skipUnlessBuffers, timeout: 60_000 };
 const register = new URL('../../src/memory/register.js', import.meta.url).href;
 
 /** An array of 8 MiB in `data`; the budget of the tests is 1 MiB. */

@@ -37,7 +37,7 @@ export interface Operations {
 }
 export type Operation = keyof Operations;
 
-interface WorkerFigures {
+export interface WorkerFigures {
   readonly disks: readonly FiguresValue[];
   readonly dropped: number;
   readonly bytesIn: number;

@@ -128,21 +128,26 @@ export class WorkerDisks implements HostDisks {
     return figures;
   }
 
-  async refresh(): Promise<void> {
-    await Promise.all(
+  async refresh(): Promise<boolean> {
+    const answered = await Promise.all(
       this.#workers.map(async (worker, at) => {
-        const answer = await worker.ask('figures').catch(() => null);
-        if (answer === null) return; // it has ended: onLost reports that
+        const answer = await worker.figures();
+        if (answer === 'late') return false;
+        if (answer === null) return true; // it has ended: onLost reports that
         const { disks, counters, ...nbd } = answer;
-        for (const figures of disks) this.#update(worker, figures);
+        for (const figures of disks)
+          if (this.#placed.get(figures.config.name)?.figures !== null)
+            this.#update(worker, figures);
         const counted = this.#counted[at]!;
         counted.nbd = nbd;
         for (const [i, value] of counters.entries()) {
           this.#options.counters.values[i]! += value - counted.values[i]!;
           counted.values[i] = value;
         }
+        return true;
       }),
     );
+    return answered.every(Boolean);
   }
 
   nbdStats(own: NbdFrontEndStats): NbdFrontEndStats {
@@ -256,9 +261,10 @@ export class WorkerDisks implements HostDisks {
     worker: EngineWorker,
     { name, figures, generation }: FromWorker & { kind: 'disk' },
   ): void {
-    const isOurs = this.#placed.get(name)?.worker === worker;
-    if (!isOurs) return;
+    const placed = this.#placed.get(name);
+    if (placed?.worker !== worker) return;
     if (figures === null) {
+      if (placed.figures === null) return; // it is about the disk that had the name before
       this.#placed.delete(name);
       this.exports.delete(name);
       return;

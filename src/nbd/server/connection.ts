@@ -29,7 +29,7 @@ import type { Output } from '../protocol/output.ts';
 import { Session } from '../protocol/session.ts';
 import { END_TEXT, isError, SessionEnd, SessionStop } from '../protocol/state.ts';
 import { endsWithDisconnect } from '../protocol/wire.ts';
-import { LEAD_BYTES } from './buffers.ts';
+import { DOES_NOT_READ, LEAD_BYTES } from './buffers.ts';
 import type { ClientIdentity } from './client-identity.ts';
 import type { Begun, ConnectionClient, ConnectionOwner } from './connection-owner.ts';
 import { KeptOutputs } from './kept-outputs.ts';
@@ -290,22 +290,19 @@ export class NbdConnection implements Served {
       break;
     }
     this.#carry.keep(input, at, end);
-    if (this.session.stop === SessionStop.startTls) {
-      this.#startTls();
-      return;
+    if (this.session.stop === SessionStop.startTls) this.#startTls();
+    else if (this.session.stop === SessionStop.handOver) this.#handOver();
+    else {
+      if (this.#isShuttingDown) this.#endIfIdle();
+      if (!this.#mayRead) this.#socket?.pause();
     }
-    if (this.session.stop === SessionStop.handOver) {
-      this.#handOver();
-      return;
-    }
-    if (this.#isShuttingDown) this.#endIfIdle();
-    if (!this.#mayRead) this.#socket?.pause();
   }
 
-  /** Leaves for another thread once all replies have been sent. */
+  /** Leaves for another thread once all replies have been sent; one that goes back does not wait for its client. */
   #handOver(): void {
     this.#isLeaving = true;
     this.#socket?.pause();
+    if (this.#kept.unsent !== null && this.session.handOverTo === null) this.drop(DOES_NOT_READ);
     if (this.#kept.unsent !== null || this.#socket === null || this.isClosing) return;
     if (this.#isShuttingDown) this.#finish(SessionEnd.shutdown);
     else this.#owner.handOver(this);

@@ -24,7 +24,7 @@ import { descriptorOf, socketOf, withSharedBuffer } from '../../os/socket.ts';
 import type { AccessList, NbdExport, NbdExports } from '../protocol/exports.ts';
 import { COUNTER_COUNT } from '../protocol/state.ts';
 import { AcceptQueue } from './accept-queue.ts';
-import { type NbdBuffers, nbdBuffers, OUTPUT_BYTES_DEFAULT } from './buffers.ts';
+import { DOES_NOT_READ, type NbdBuffers, nbdBuffers, OUTPUT_BYTES_DEFAULT } from './buffers.ts';
 import { addressIdentity, identityValueOf, processIdentity } from './client-identity.ts';
 import { ClientLog } from './client-log.ts';
 import { NbdConnection } from './connection.ts';
@@ -261,7 +261,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
     if (this.#stalled.size <= this.#stalledCountMax) return;
     for (const longest of this.#stalled) {
       this.#stalled.delete(longest); // its socket closes a little later
-      longest.drop('client does not read its replies');
+      longest.drop(DOES_NOT_READ);
       return;
     }
   }

@@ -147,6 +147,7 @@ test('many certificates of a client delay the handshakes after it', {
     const many = Buffer.from(`${as('alice').cert}`.repeat(60));
     await go(await secure(client(), as('alice', { cert: many })));
     const late = codeOf(secure(client(), as('alice')));
+    await until('it is connected', () => server.stats.connectionCount === 5);
     await Promise.race([late, new Promise((resolve) => setTimeout(resolve, 1000))]);
     nowMs = 20_000;
     server.sweep();

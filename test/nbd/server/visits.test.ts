@@ -24,6 +24,8 @@ const duplicate = systemDuplicate(process.platform);
 const hasHungUp = systemHasHungUp(process.platform);
 const flags = Buffer.from([0, 0, 0, 3]);
 const PAGE = 4096;
+/** NBD_OPT_LIST: IHAVEOPT, its number, no data. */
+const list: Buffer = Buffer.from('49484156454f50540000000300000000', 'hex');
 
 interface Rig {
   readonly path: string;
@@ -59,7 +61,7 @@ async function rig(t: TestContext, copy = duplicate): Promise<Rig> {
     },
   });
   const away: NbdExport = {
-    ...{ name: 'away', description: '', disk: nullDisk(64 * PAGE) },
+    ...{ name: 'away', description: 'd'.repeat(2000), disk: nullDisk(64 * PAGE) },
     isElsewhere: true,
   };
   const here: NbdExport = { name: 'here', description: '', disk: new MemoryDisk(PAGE) };
@@ -153,6 +155,30 @@ test('a refused client returns, and may open another disk', options, async (t) =
   assert.equal((await client.read(17)).readUInt32BE(4), 0);
   assert.deepEqual([front.connections('here'), front.connections('away')], [1, 0]);
 });
+
+test(
+  'a client that does not read its refusal does not stay with the other thread',
+  options,
+  async (t) => {
+    const { path, front, back, owned, lines, deliver } = await rig(t);
+    deliver();
+    owned.clear();
+    const clients: RawClient[] = [];
+    // Replies to LIST fill the socket: with some number of them only the refusal finds no space.
+    for (let lists = 0; lists <= 120; lists++) {
+      const client = await RawClient.connect(path);
+      client.socket.pause();
+      client.socket.write(
+        Buffer.concat([flags, ...Array.from({ length: lists }, () => list), goOption('away')]),
+      );
+      clients.push(client);
+    }
+    await until('one is dropped', () => lines.join().includes('does not read its replies'));
+    assert.equal(back.stats.connectionCount, 0);
+    for (const client of clients) client[Symbol.dispose]();
+    await until('forgotten', () => front.stats.connectionCount === 0);
+  },
+);
 
 test('a client that leaves on the way is forgotten by both', options, async (t) => {
   const { path, front, back, leaving, deliver } = await rig(t);
