@@ -35,8 +35,10 @@ const rankOf: Readonly<Record<string, number>> = {
   memory: 8,
   'nbd/server': 9,
   'tmem/server': 9,
-  host: 10,
-  cli: 11,
+  'vhost-user/protocol': 6,
+  'vhost-user': 10,
+  host: 11,
+  cli: 12,
 };
 
 const importPattern = /(?:^|\n)\s*(?:import|export)\b[^'";]*?from\s+'(\.[^']+)'/g;

@@ -1,0 +1,263 @@
+/**
+ * The device of a connection: its memory, its descriptors, and the virtio block device (core.ts) that runs on them.
+ *
+ *   kick ─ watch ─▶ kicked(entry) ─▶ core.serve() ─▶ notify ─ signal ─▶ call
+ *
+ * Invariants
+ * - A descriptor belongs to this object from the call that passes it, also if that call throws; each is closed once.
+ * - Only eventfds are watched and signalled.
+ * - Memory, rings and the in-flight area change only while no request is in flight.
+ * Cost: serve() allocates nothing; a notification is one system call.
+ */
+import { SwapError } from '../base/errors.ts';
+import type { RequestGate } from '../nbd/protocol/exports.ts';
+import type { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
+import {
+  createSealedFile,
+  FileMemory,
+  isEventFd,
+  PIECE_BYTES_MAX,
+  whyUnsafe,
+} from '../os/linux/file-memory.ts';
+import type { Linux } from '../os/linux/system-call.ts';
+import type { DeviceCore } from './core.ts';
+import { MemoryTable } from './memory-table.ts';
+import type { InflightArea, MemoryRegion, RingSetup, VhostUserDevice } from './protocol/ops.ts';
+
+/** The descriptors of a queue; -1: none. */
+interface QueueFds {
+  kick: number;
+  /** Entry of the kick descriptor in the watch. */
+  entry: number;
+  call: number;
+  err: number;
+}
+
+const refuse = (what: string): SwapError => new SwapError('ERR_PEER_PROTOCOL', what);
+const alignedTo = (bytes: number, unit: number): number => Math.ceil(bytes / unit) * unit;
+const AREA_ALIGN = 64;
+
+export interface BackEndOptions {
+  readonly linux: Linux;
+  readonly core: DeviceCore;
+  readonly watch: DescriptorWatch;
+  readonly gate: RequestGate | null;
+  /** A queue was stopped, for the log. */
+  readonly onFault: (why: string) => void;
+}
+
+export class BackEnd implements VhostUserDevice, Disposable {
+  readonly #linux: Linux;
+  readonly #core: DeviceCore;
+  readonly #watch: DescriptorWatch;
+  readonly #options: BackEndOptions;
+  readonly #memory: MemoryTable;
+  readonly #queues: readonly QueueFds[];
+  #inflight: FileMemory | null = null;
+  #channel = -1;
+
+  constructor(options: BackEndOptions) {
+    const { linux, core, watch } = options;
+    this.#options = options;
+    this.#linux = linux;
+    this.#core = core;
+    this.#watch = watch;
+    this.#memory = new MemoryTable(linux);
+    this.#queues = Array.from({ length: core.queueCount }, () => ({
+      ...{ kick: -1, entry: -1, call: -1, err: -1 },
+    }));
+  }
+
+  get features(): bigint {
+    return this.#core.features;
+  }
+
+  get queueCount(): number {
+    return this.#core.queueCount;
+  }
+
+  get queueSizeMax(): number {
+    return this.#core.queueSizeMax;
+  }
+
+  get isIdle(): boolean {
+    return this.#core.inFlight === 0;
+  }
+
+  /** The socket of the back-end's own requests; -1: none. */
+  get channel(): number {
+    return this.#channel;
+  }
+
+  /** Memory of the guest, bytes. */
+  get memoryBytes(): number {
+    return this.#memory.regions.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** The watch reports the kick descriptor of an entry. */
+  kicked(entry: number): void {
+    const index = this.#queues.findIndex((queue) => queue.entry === entry);
+    if (index === -1) return;
+    this.#watch.takeEvent(entry);
+    this.#watch.arm(entry);
+    this.#core.kicked(index);
+  }
+
+  /** Serves requests and notifies. @returns whether there is more to do */
+  serve(): boolean {
+    const core = this.#core;
+    const isMore = core.serve();
+    for (let i = 0; i < this.#queues.length; i++) {
+      if (!core.takeNotify(i)) continue;
+      const { call } = this.#queues[i]!;
+      if (call !== -1) this.#watch.signal(call);
+    }
+    const fault = core.takeFault();
+    if (fault !== null) this.#fault(fault);
+    return isMore;
+  }
+
+  #fault(why: string): void {
+    for (const { err } of this.#queues) if (err !== -1) this.#watch.signal(err);
+    this.#options.onFault(why);
+  }
+
+  setFeatures(features: bigint): void {
+    this.#core.setFeatures(features);
+  }
+
+  readConfig(offset: number, out: Uint8Array): boolean {
+    return this.#core.readConfig(offset, out);
+  }
+
+  writeConfig(offset: number, bytes: Uint8Array): boolean {
+    return this.#core.writeConfig(offset, bytes);
+  }
+
+  setMemory(regions: readonly MemoryRegion[], fds: readonly number[]): void {
+    this.#memory.set(regions, fds);
+    this.#core.setMemory(this.#memory.regions);
+  }
+
+  addMemory(region: MemoryRegion, fd: number): void {
+    this.#memory.add(region, fd);
+    this.#core.setMemory(this.#memory.regions);
+  }
+
+  removeMemory(region: MemoryRegion): void {
+    this.#memory.remove(region);
+    this.#core.setMemory(this.#memory.regions);
+  }
+
+  createInflight(queues: number, queueSize: number): { fd: number; bytes: number } {
+    const bytes = queues * this.#areaBytes(queueSize);
+    return { fd: createSealedFile(this.#linux, 'frontswap-inflight', bytes), bytes };
+  }
+
+  setInflight(fd: number, { bytes, position, queues, queueSize }: InflightArea): void {
+    const each = this.#areaBytes(queueSize);
+    let area: FileMemory;
+    try {
+      const isInside = bytes <= PIECE_BYTES_MAX && bytes >= queues * each;
+      if (!isInside) throw refuse(`the in-flight area has ${bytes} bytes, not ${queues * each}`);
+      const why = whyUnsafe(this.#linux, fd, position, bytes);
+      if (why !== null) throw refuse(`the in-flight area: ${why}`);
+      area = new FileMemory(this.#linux, fd, position, bytes);
+    } finally {
+      this.#linux.close(fd);
+    }
+    this.#dropInflight();
+    this.#inflight = area;
+    for (let i = 0; i < queues; i++)
+      this.#core.setInflight(i, area.bytes.subarray(i * each, (i + 1) * each));
+  }
+
+  setKick(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    this.#checkEvent(fd, 'kick');
+    this.#dropKick(queue);
+    queue.entry = this.#watch.add(fd);
+    if (queue.entry === -1) {
+      this.#linux.close(fd);
+      throw refuse('too many kick descriptors are replaced at once');
+    }
+    queue.kick = fd;
+  }
+
+  setCall(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    if (fd !== -1) this.#checkEvent(fd, 'call');
+    this.#close(queue.call);
+    queue.call = fd;
+    // Notifications while there was no descriptor are not lost.
+    if (fd !== -1 && this.#memory.regions.length > 0) this.#watch.signal(fd);
+  }
+
+  setErr(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    if (fd !== -1) this.#checkEvent(fd, 'error');
+    this.#close(queue.err);
+    queue.err = fd;
+  }
+
+  startRing(setup: RingSetup): void {
+    this.#core.start(setup);
+    this.#core.kicked(setup.index);
+  }
+
+  stopRing(index: number): number {
+    return this.#core.stop(index);
+  }
+
+  setBackendChannel(fd: number): void {
+    this.#close(this.#channel);
+    this.#channel = fd;
+  }
+
+  reset(): void {
+    this.#core.setFeatures(0n);
+    this.#dropInflight();
+  }
+
+  [Symbol.dispose](): void {
+    for (const queue of this.#queues) {
+      this.#dropKick(queue);
+      for (const key of ['call', 'err'] as const) {
+        this.#close(queue[key]);
+        queue[key] = -1;
+      }
+    }
+    this.#close(this.#channel);
+    this.#channel = -1;
+    this.#core[Symbol.dispose]();
+    this.#dropInflight();
+    this.#memory.clear();
+  }
+
+  #areaBytes(queueSize: number): number {
+    return alignedTo(this.#core.inflightBytes(queueSize), AREA_ALIGN);
+  }
+
+  #dropInflight(): void {
+    for (let i = 0; i < this.#queues.length; i++) this.#core.setInflight(i, null);
+    this.#inflight?.unmap();
+    this.#inflight = null;
+  }
+
+  #dropKick(queue: QueueFds): void {
+    if (queue.entry !== -1) this.#watch.remove(queue.entry);
+    this.#close(queue.kick);
+    queue.entry = -1;
+    queue.kick = -1;
+  }
+
+  #checkEvent(fd: number, what: string): void {
+    if (isEventFd(fd)) return;
+    this.#linux.close(fd);
+    throw refuse(`the ${what} descriptor is not an eventfd`);
+  }
+
+  #close(fd: number): void {
+    if (fd !== -1) this.#linux.close(fd);
+  }
+}
