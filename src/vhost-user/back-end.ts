@@ -7,18 +7,14 @@
  * - A descriptor belongs to this object from the call that passes it, also if that call throws; each is closed once.
  * - Only eventfds are watched and signalled.
  * - Memory, rings and the in-flight area change only while no request is in flight.
+ * - A guest that used other contents of the disk gets none of it: its in-flight area has another generation, or there is none and
+ *   its rings do not begin at 0. It would read zeros in place of its pages.
  * Cost: serve() allocates nothing; a notification is one system call.
  */
 import { SwapError } from '../base/errors.ts';
 import type { RequestGate } from '../nbd/protocol/exports.ts';
 import type { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
-import {
-  createSealedFile,
-  FileMemory,
-  isEventFd,
-  PIECE_BYTES_MAX,
-  whyUnsafe,
-} from '../os/linux/file-memory.ts';
+import { createSealedFile, FileMemory, isEventFd, whyUnsafe } from '../os/linux/file-memory.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 import type { DeviceCore } from './core.ts';
 import { MemoryTable } from './memory-table.ts';
@@ -36,12 +32,18 @@ interface QueueFds {
 const refuse = (what: string): SwapError => new SwapError('ERR_PEER_PROTOCOL', what);
 const alignedTo = (bytes: number, unit: number): number => Math.ceil(bytes / unit) * unit;
 const AREA_ALIGN = 64;
+/** Behind the areas of the queues: the generation of the disk, as text, zeros behind it. */
+const STAMP_BYTES = 64;
 
 export interface BackEndOptions {
   readonly linux: Linux;
   readonly core: DeviceCore;
   readonly watch: DescriptorWatch;
   readonly gate: RequestGate | null;
+  /** Identifies the contents of the disk, at most 64 characters of ASCII. */
+  readonly generation: string;
+  /** Calls serve() after some time, ms. */
+  readonly serveAfter: (ms: number) => void;
   /** A queue was stopped, for the log. */
   readonly onFault: (why: string) => void;
 }
@@ -54,7 +56,8 @@ export class BackEnd implements VhostUserDevice, Disposable {
   readonly #memory: MemoryTable;
   readonly #queues: readonly QueueFds[];
   #inflight: FileMemory | null = null;
-  #channel = -1;
+  /** The front-end has an in-flight area of this generation, or has begun with new rings. */
+  #isCurrent = false;
 
   constructor(options: BackEndOptions) {
     const { linux, core, watch } = options;
@@ -84,11 +87,6 @@ export class BackEnd implements VhostUserDevice, Disposable {
     return this.#core.inFlight === 0;
   }
 
-  /** The socket of the back-end's own requests; -1: none. */
-  get channel(): number {
-    return this.#channel;
-  }
-
   /** Memory of the guest, bytes. */
   get memoryBytes(): number {
     return this.#memory.regions.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -103,10 +101,19 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#core.kicked(index);
   }
 
-  /** Serves requests and notifies. @returns whether there is more to do */
+  /** Serves requests, as the gate allows, and notifies. @returns whether there is more to do now */
   serve(): boolean {
     const core = this.#core;
-    const isMore = core.serve();
+    const { gate } = this.#options;
+    let isMore = false;
+    if (gate === null || gate.isOpen) isMore = core.serve();
+    else {
+      const waitMs = gate.waitMs(performance.now());
+      if (waitMs === 0) {
+        isMore = core.serve();
+        gate.charge(core.takeBytes());
+      } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
+    }
     for (let i = 0; i < this.#queues.length; i++) {
       if (!core.takeNotify(i)) continue;
       const { call } = this.#queues[i]!;
@@ -150,24 +157,41 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   createInflight(queues: number, queueSize: number): { fd: number; bytes: number } {
-    const bytes = queues * this.#areaBytes(queueSize);
-    return { fd: createSealedFile(this.#linux, 'frontswap-inflight', bytes), bytes };
+    const bytes = queues * this.#areaBytes(queueSize) + STAMP_BYTES;
+    const fd = createSealedFile(this.#linux, 'frontswap-inflight', bytes);
+    try {
+      const area = new FileMemory(this.#linux, fd, 0, bytes);
+      area.bytes.set(this.#stamp(), bytes - STAMP_BYTES);
+      area.unmap();
+    } catch (error) {
+      this.#linux.close(fd);
+      throw error;
+    }
+    return { fd, bytes };
   }
 
   setInflight(fd: number, { bytes, position, queues, queueSize }: InflightArea): void {
     const each = this.#areaBytes(queueSize);
     let area: FileMemory;
     try {
-      const isInside = bytes <= PIECE_BYTES_MAX && bytes >= queues * each;
-      if (!isInside) throw refuse(`the in-flight area has ${bytes} bytes, not ${queues * each}`);
+      const wanted = queues * each + STAMP_BYTES;
+      if (bytes !== wanted) throw refuse(`the in-flight area has ${bytes} bytes, not ${wanted}`);
       const why = whyUnsafe(this.#linux, fd, position, bytes);
       if (why !== null) throw refuse(`the in-flight area: ${why}`);
       area = new FileMemory(this.#linux, fd, position, bytes);
     } finally {
       this.#linux.close(fd);
     }
+    const stamp = area.bytes.slice(bytes - STAMP_BYTES);
+    if (Buffer.compare(stamp, this.#stamp()) !== 0) {
+      area.unmap();
+      throw refuse(
+        'the disk has been emptied since the guest used it, by a restart of the host or a reset: restart the guest',
+      );
+    }
     this.#dropInflight();
     this.#inflight = area;
+    this.#isCurrent = true;
     for (let i = 0; i < queues; i++)
       this.#core.setInflight(i, area.bytes.subarray(i * each, (i + 1) * each));
   }
@@ -201,17 +225,17 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   startRing(setup: RingSetup): void {
+    if (!this.#isCurrent && setup.base !== 0)
+      throw refuse(
+        'the guest has used a disk before, and whether it was this one is unknown: restart the guest, or use a front-end with INFLIGHT_SHMFD',
+      );
+    this.#isCurrent = true;
     this.#core.start(setup);
     this.#core.kicked(setup.index);
   }
 
   stopRing(index: number): number {
     return this.#core.stop(index);
-  }
-
-  setBackendChannel(fd: number): void {
-    this.#close(this.#channel);
-    this.#channel = fd;
   }
 
   reset(): void {
@@ -227,11 +251,15 @@ export class BackEnd implements VhostUserDevice, Disposable {
         queue[key] = -1;
       }
     }
-    this.#close(this.#channel);
-    this.#channel = -1;
     this.#core[Symbol.dispose]();
     this.#dropInflight();
     this.#memory.clear();
+  }
+
+  #stamp(): Uint8Array {
+    const stamp = new Uint8Array(STAMP_BYTES);
+    new TextEncoder().encodeInto(this.#options.generation, stamp);
+    return stamp;
   }
 
   #areaBytes(queueSize: number): number {

@@ -29,7 +29,11 @@ export interface ConnectionOptions {
   readonly linux: Linux;
   /** The socket; it belongs to the connection. */
   readonly fd: number;
-  readonly createBackEnd: (watch: DescriptorWatch, onIdle: () => void) => BackEnd;
+  readonly createBackEnd: (
+    watch: DescriptorWatch,
+    onIdle: () => void,
+    serveAfter: (ms: number) => void,
+  ) => BackEnd;
   /** A message was refused; the session continues. */
   readonly onRefused: (why: string) => void;
   /** Called once. @param why null: the front-end closed the connection */
@@ -47,6 +51,7 @@ export class Connection {
   #isComplete = false;
   #hasInput = false;
   #isScheduled = false;
+  #timer: NodeJS.Timeout | null = null;
   #isOpen = true;
 
   /** @throws SwapError: the socket is closed */
@@ -60,7 +65,11 @@ export class Connection {
       linux.close(fd);
       throw error;
     }
-    this.#backEnd = createBackEnd(this.#watch, () => this.#schedule());
+    this.#backEnd = createBackEnd(
+      this.#watch,
+      () => this.#schedule(),
+      (ms) => this.#serveAfter(ms),
+    );
     this.#session = new Session(this.#backEnd);
     this.#socketEntry = this.#watch.add(fd);
   }
@@ -78,6 +87,7 @@ export class Connection {
   end(why: string | null): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
+    if (this.#timer !== null) clearTimeout(this.#timer);
     const { linux, fd, onEnd } = this.#options;
     this.#session.end();
     this.#watch.remove(this.#socketEntry);
@@ -95,6 +105,13 @@ export class Connection {
       this.#isScheduled = false;
       this.#turn();
     });
+  }
+
+  #serveAfter(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#turn();
+    }, ms);
   }
 
   #turn(): void {

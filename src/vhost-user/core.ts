@@ -25,6 +25,8 @@ export interface DeviceCore extends Disposable {
   kicked(index: number): void;
   /** Serves requests. @returns whether there is more to do */
   serve(): boolean;
+  /** Bytes of data moved since the last call. */
+  takeBytes(): number;
   /** Whether the driver of the queue must be notified since the last call. */
   takeNotify(index: number): boolean;
   /** The driver broke a queue, which was stopped since the last call: why; null: none. */

@@ -13,7 +13,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { SwapError } from '../base/errors.ts';
 import type { AccessList, RequestGate } from '../nbd/protocol/exports.ts';
-import { isAllowed } from '../nbd/server/visible-exports.ts';
+import { type ClientUser, isAllowed } from '../nbd/server/visible-exports.ts';
 import { systemDuplicate } from '../os/linux/descriptors.ts';
 import { systemHasHungUp } from '../os/linux/hang-up.ts';
 import { systemPeerCredentials } from '../os/linux/peer-credentials.ts';
@@ -25,14 +25,15 @@ import { BackEnd } from './back-end.ts';
 import { Connection } from './connection.ts';
 import type { DeviceCore } from './core.ts';
 
-/** What a front-end may reach now. */
+/** A disk as a front-end that connects now may use it. */
 export interface VhostUserExport {
-  readonly name: string;
   readonly access: AccessList | null;
   readonly gate: RequestGate | null;
+  /** Identifies its contents. */
+  readonly generation: string;
   /** Why it may not be opened; null: it may. */
-  whyBusy(): string | null;
-  /** @param onIdle call it when the last request in flight has ended */
+  readonly busy: string | null;
+  /** @param onIdle call it when a request in flight has ended */
   createCore(onIdle: () => void): DeviceCore;
 }
 
@@ -50,7 +51,10 @@ export interface VhostUserStats {
 }
 
 export interface VhostUserServerOptions {
-  readonly export: VhostUserExport;
+  /** Name of the disk. */
+  readonly name: string;
+  /** Null: the disk is being removed. */
+  readonly exportNow: () => VhostUserExport | null;
   readonly log: (line: string) => void;
   /** Connections that begin and end. */
   readonly trace: (line: string) => void;
@@ -152,26 +156,30 @@ export class VhostUserServer {
     }
     const user = this.#peer(fd);
     const text = (user === null ? null : processText(user.pid)) ?? 'a process that is not visible';
-    const why = this.#whyNot(user);
-    if (why !== null) {
+    const served = this.#options.exportNow();
+    const why = served === null ? 'the disk is being removed' : this.#whyNot(served, user);
+    if (served === null || why !== null) {
       this.#linux.close(fd);
       this.#refuse(`${text}: ${why}`);
       return;
     }
-    this.#open(fd, text, user ?? { uid: -1, gid: -1 });
+    this.#open(served, fd, text, user ?? { uid: -1, gid: -1 });
   }
 
-  #whyNot(user: { uid: number; gid: number } | null): string | null {
-    const { access, whyBusy } = this.#options.export;
+  #whyNot({ access, busy }: VhostUserExport, user: ClientUser): string | null {
     if (!isAllowed(access, user)) return 'it is not in allow-uid or allow-gid';
     if (this.#client !== null && this.#hasHungUp(this.#client.fd))
       this.#client.connection.end(null);
     if (this.#client !== null) return `the disk is in use by ${this.#client.text}`;
-    return whyBusy();
+    return busy;
   }
 
-  #open(fd: number, text: string, { uid, gid }: { uid: number; gid: number }): void {
-    const { export: served } = this.#options;
+  #open(
+    served: VhostUserExport,
+    fd: number,
+    text: string,
+    { uid, gid }: NonNullable<ClientUser>,
+  ): void {
     let faults = 0;
     const fault = (why: string): void => {
       this.#faults++;
@@ -181,9 +189,10 @@ export class VhostUserServer {
     try {
       connection = new Connection({
         ...{ linux: this.#linux, fd },
-        createBackEnd: (watch, onIdle) =>
+        createBackEnd: (watch, onIdle, serveAfter) =>
           new BackEnd({
-            ...{ linux: this.#linux, watch, gate: served.gate },
+            ...{ linux: this.#linux, watch, serveAfter },
+            ...{ gate: served.gate, generation: served.generation },
             core: served.createCore(onIdle),
             onFault: fault,
           }),
@@ -212,11 +221,11 @@ export class VhostUserServer {
   }
 
   #log(line: string): void {
-    this.#options.log(`vhost-user '${this.#options.export.name}': ${line}`);
+    this.#options.log(`vhost-user '${this.#options.name}': ${line}`);
   }
 
   #trace(line: string): void {
-    this.#options.trace(`vhost-user '${this.#options.export.name}': ${line}`);
+    this.#options.trace(`vhost-user '${this.#options.name}': ${line}`);
   }
 }
 

@@ -13,10 +13,11 @@ test('a front-end writes and reads the disk', async () => {
   const lines: string[] = [];
   const disk = new Uint8Array(2 ** 20);
   const server = new VhostUserServer({
-    export: {
-      ...{ name: 'd', access: null, gate: null, whyBusy: () => null },
+    name: 'd',
+    exportNow: () => ({
+      ...{ access: null, gate: null, generation: 'aaaaaaaa', busy: null },
       createCore: () => new SimpleBlockDevice(disk),
-    },
+    }),
     log: (line) => lines.push(line),
     trace: (line) => lines.push(line),
   });

@@ -61,7 +61,6 @@ export interface VhostUserDevice {
   startRing(setup: RingSetup): void;
   /** @returns the index of the next available entry */
   stopRing(index: number): number;
-  setBackendChannel(fd: number): void;
   /** Forgets the features and the in-flight area; no ring runs. */
   reset(): void;
 }

@@ -169,9 +169,6 @@ export class Session {
       case Request.setInflightFd:
         this.#setInflight(payload, fds);
         return 0;
-      case Request.setBackendReqFd:
-        device.setBackendChannel(takeFd(fds, 'SET_BACKEND_REQ_FD'));
-        return 0;
       case Request.setVringKick:
       case Request.setVringCall:
       case Request.setVringErr:

@@ -24,7 +24,6 @@ export const Request = {
   setProtocolFeatures: 16,
   getQueueNum: 17,
   setVringEnable: 18,
-  setBackendReqFd: 21,
   getConfig: 24,
   setConfig: 25,
   getInflightFd: 31,
@@ -36,9 +35,6 @@ export const Request = {
 } as const;
 export type Request = (typeof Request)[keyof typeof Request];
 
-/** Requests of the back-end. */
-export const BackendRequest = { configChange: 2 } as const;
-
 export const HEADER_BYTES = 12;
 export const Header = { request: 0, flags: 4, size: 8 } as const;
 export const VERSION = 1;
@@ -48,7 +44,6 @@ export const Flag = { versionMask: 3, reply: 4, needReply: 8 } as const;
 export const ProtocolFeature = {
   mq: 0,
   replyAck: 3,
-  backendReq: 5,
   config: 9,
   inflightShmfd: 12,
   resetDevice: 13,
@@ -138,7 +133,6 @@ export const rules: Readonly<Record<number, Rule>> = {
   [Request.setProtocolFeatures]: rule('SET_PROTOCOL_FEATURES', 8),
   [Request.getQueueNum]: rule('GET_QUEUE_NUM', 0, 0, { ...reply, needs: P.mq }),
   [Request.setVringEnable]: rule('SET_VRING_ENABLE', State.bytes),
-  [Request.setBackendReqFd]: rule('SET_BACKEND_REQ_FD', 0, 8, { fdsMax: 1, needs: P.backendReq }),
   [Request.getConfig]: rule('GET_CONFIG', Config.data, Config.data + CONFIG_BYTES_MAX, {
     ...reply,
     needs: P.config,

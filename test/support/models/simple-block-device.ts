@@ -178,6 +178,10 @@ export class SimpleBlockDevice implements DeviceCore {
     }
   }
 
+  takeBytes(): number {
+    return 0;
+  }
+
   takeNotify(index: number): boolean {
     const is = this.#notify[index] === true;
     this.#notify[index] = false;
