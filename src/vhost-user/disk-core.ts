@@ -293,8 +293,10 @@ export class DiskCore implements DeviceCore, BioOwner {
     const direction = op === BioOp.read ? 1 : 0;
     let total = 0;
     for (let i = 1; i < ring.count - 1; i++) {
-      if (ring.writable[i] !== direction)
-        throw new RingFault('a data segment has the wrong direction');
+      if (ring.writable[i] !== direction) {
+        request.status = Status.ioError;
+        return 0;
+      }
       total += ring.lengths[i]!;
     }
     const offset = sector * SECTOR_BYTES;
@@ -320,8 +322,7 @@ export class DiskCore implements DeviceCore, BioOwner {
     let total = 0;
     for (let i = 1; i < ring.count - 1; i++) {
       const length = ring.lengths[i]!;
-      if (ring.writable[i] !== 0) throw new RingFault('a data segment has the wrong direction');
-      if (total + length > this.#scratch.length) {
+      if (ring.writable[i] !== 0 || total + length > this.#scratch.length) {
         request.status = Status.unsupported;
         return 0;
       }
