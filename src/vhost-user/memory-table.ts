@@ -18,7 +18,7 @@ import type { MemoryRegion } from './protocol/ops.ts';
 import { MEM_SLOTS } from './protocol/wire.ts';
 
 /** Memory of a guest at most, GiB: each takes ten times its size of address space, of 128 TiB. */
-export const MEMORY_GIB_MAX = 256;
+const MEMORY_GIB_MAX = 256;
 const GIB = 2 ** 30;
 
 /** A piece of guest memory that is contiguous here. */

@@ -9,7 +9,7 @@
  * throws RingFault: the queue is stopped, nothing else.
  *
  * Invariants
- * - A chain has at most `size` descriptors, of which each is inside a region; so no loop is longer.
+ * - A chain has at most `size` descriptors in the table that has its segments, each inside a region; so no loop is longer.
  * - At most `size` chains are in flight: more available entries are a fault.
  * - After a restart with an in-flight area, chains in flight are popped again, the oldest first, and no other chain twice.
  * Cost: some loads for each descriptor; nothing is allocated for a chain.
@@ -179,6 +179,7 @@ export class Ring {
         this.#tableView = this.#views[this.#region]!;
         this.#tableAt = address - this.#regions[this.#region]!.guestAddress;
         index = 0;
+        left = tableSize + 1; // the loop subtracts the entry that names the table
         continue;
       }
       this.#add(address, length, (flags & DescFlag.write) === 0 ? 0 : 1, head);

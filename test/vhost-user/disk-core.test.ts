@@ -248,3 +248,26 @@ test('a loop of descriptors and too many available entries stop the queue', () =
     );
   }
 });
+
+test('a table has as many descriptors as the queue, and not one more', () => {
+  for (const [count, fault] of [
+    [SIZE, null],
+    [SIZE + 1, /no valid end/],
+  ] as const) {
+    const side = fresh();
+    side.put(HEADERS, numbers([4, 0], [4, 0], [8, 0]));
+    const data = Array.from({ length: count - 2 }, (_, i) => ({
+      ...{ at: DATA + i * 512, bytes: 512, isWritable: true },
+    }));
+    const segments = [
+      { at: HEADERS, bytes: 16, isWritable: false },
+      ...data,
+      { at: HEADERS + 16, bytes: 1, isWritable: true },
+    ];
+    putChain((at, bytes) => side.put(at, bytes), 0, segments, true);
+    side.put(AVAIL + 2, numbers([2, 1], [2, 0]));
+    side.serve();
+    if (fault === null) assert.equal(side.device.takeFault(), null);
+    else assert.match(side.device.takeFault() ?? '', fault);
+  }
+});

@@ -13,7 +13,7 @@ import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
 /** Descriptors of one recvmsg(2). */
-export const DESCRIPTORS_MAX = 16;
+const DESCRIPTORS_MAX = 16;
 
 /** Results of receive() and send() other than a number of bytes. */
 export const CLOSED = 0;

@@ -83,7 +83,7 @@ export const Config = { offset: 0, size: 4, flags: 8, data: 12 } as const;
 export const Inflight = { size: 0, offset: 8, queues: 16, queueSize: 18, bytes: 20, padded: 24 };
 
 /** Regions in one SET_MEM_TABLE. */
-export const TABLE_REGIONS_MAX = 8;
+const TABLE_REGIONS_MAX = 8;
 /** Memory slots: regions added one by one. */
 export const MEM_SLOTS = 64;
 /** Bytes of the configuration space that one message carries. */
