@@ -14,7 +14,6 @@ import { createSealedFile, FileMemory } from '../src/os/linux/file-memory.ts';
 import { Mapping } from '../src/os/linux/mapping.ts';
 import { type Linux, loadLinux } from '../src/os/linux/system-call.ts';
 import { BackEnd } from '../src/vhost-user/back-end.ts';
-import { DiskCore } from '../src/vhost-user/disk-core.ts';
 import { MessageReader } from '../src/vhost-user/protocol/message-reader.ts';
 import { Session } from '../src/vhost-user/protocol/session.ts';
 import {
@@ -25,6 +24,7 @@ import {
   rules,
   VERSION,
 } from '../src/vhost-user/protocol/wire.ts';
+import { BlockDevice } from '../src/virtio/block-device.ts';
 
 export interface FuzzOptions {
   readonly seed: number;
@@ -68,9 +68,12 @@ class Case {
     this.#memory = memory;
     const fcntl = linux.bind('int fcntl(int fd, int command, int value)');
     this.#duplicate = (fd) => fcntl(fd, 1030, 3);
-    const core = new DiskCore({ disk: this.#disk, serial: 'fuzz', onIdle: () => undefined });
+    const device = new BlockDevice({
+      ...{ disk: this.#disk, serial: 'fuzz', queues: 16 },
+      onIdle: () => undefined,
+    });
     this.#backEnd = new BackEnd({
-      ...{ linux, core, watch, gate: null, generation: 'g' },
+      ...{ linux, device, watch, gate: null, generation: 'g' },
       serveAfter: () => undefined,
       onFault: () => undefined,
     });

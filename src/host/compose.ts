@@ -11,15 +11,11 @@ import { systemPageRelease } from '../os/linux/page-release.ts';
 import { systemPeerCredentials } from '../os/linux/peer-credentials.ts';
 import { loadNativeLz4 } from '../os/native-codec.ts';
 import { boundYoungHeap } from '../os/young-heap.ts';
-import { DiskCore } from '../vhost-user/disk-core.ts';
-import { VhostUserServer } from '../vhost-user/server.ts';
 import { BackingFiles } from './backing-file.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 import { createTmem } from './tmem-part.ts';
-
-/** The serial of a virtio disk. */
-const SERIAL_BYTES = 20;
+import { createVhostUser } from './vhost-user-part.ts';
 
 /** Descriptors reserved for listeners, connections of the control socket, and one to refuse a client with. */
 const RESERVED_DESCRIPTORS = 16;
@@ -103,21 +99,7 @@ export function composeParts(isMainThread = true): HostParts {
       });
     },
     createTmem: (options) => createTmem(options, release),
-    createVhostUser: ({ name, exportNow, generation, nbdClients, log, trace }) =>
-      new VhostUserServer({
-        ...{ name, log, trace },
-        exportNow: () => {
-          const served = exportNow();
-          if (served === undefined) return null;
-          const { disk, access = null, gate = null } = served;
-          const busy = nbdClients() === 0 ? null : 'the disk is in use by a client of NBD';
-          return {
-            ...{ access, gate, busy, generation: generation() },
-            createCore: (onIdle) =>
-              new DiskCore({ disk, onIdle, serial: name.slice(0, SERIAL_BYTES) }),
-          };
-        },
-      }),
+    createVhostUser,
     trim: systemHeapTrim(process.platform),
   };
 }

@@ -125,7 +125,7 @@ export interface VhostUserFrontEnd {
   resume(): void;
 }
 
-interface VhostUserFrontEndOptions {
+export interface VhostUserFrontEndOptions {
   /** As it is now; absent: the disk is being removed. */
   readonly exportNow: () => HostExport | undefined;
   /** Identifies the contents of the disk: a guest that used others is refused. */

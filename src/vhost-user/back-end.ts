@@ -1,7 +1,7 @@
 /**
- * The device of a connection: its memory, its descriptors, and the virtio block device (core.ts) that runs on them.
+ * The device of a connection: its memory, its descriptors, and the virtio block device that runs on them.
  *
- *   kick ─ watch ─▶ kicked(entry) ─▶ core.serve() ─▶ notify ─ signal ─▶ call
+ *   kick ─ watch ─▶ kicked(entry) ─▶ device.serve() ─▶ notify ─ signal ─▶ call
  *
  * Invariants
  * - A descriptor belongs to this object from the call that passes it, also if that call throws; each is closed once.
@@ -16,7 +16,7 @@ import type { RequestGate } from '../nbd/protocol/exports.ts';
 import type { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
 import { createSealedFile, FileMemory, isEventFd, whyUnsafe } from '../os/linux/file-memory.ts';
 import type { Linux } from '../os/linux/system-call.ts';
-import type { DeviceCore } from './core.ts';
+import type { BlockDevice } from '../virtio/block-device.ts';
 import { MemoryTable } from './memory-table.ts';
 import type { InflightArea, MemoryRegion, RingSetup, VhostUserDevice } from './protocol/ops.ts';
 
@@ -37,7 +37,7 @@ const STAMP_BYTES = 64;
 
 export interface BackEndOptions {
   readonly linux: Linux;
-  readonly core: DeviceCore;
+  readonly device: BlockDevice;
   readonly watch: DescriptorWatch;
   readonly gate: RequestGate | null;
   /** Identifies the contents of the disk, at most 64 characters of ASCII. */
@@ -50,7 +50,7 @@ export interface BackEndOptions {
 
 export class BackEnd implements VhostUserDevice, Disposable {
   readonly #linux: Linux;
-  readonly #core: DeviceCore;
+  readonly #device: BlockDevice;
   readonly #watch: DescriptorWatch;
   readonly #options: BackEndOptions;
   readonly #memory: MemoryTable;
@@ -60,31 +60,31 @@ export class BackEnd implements VhostUserDevice, Disposable {
   #isCurrent = false;
 
   constructor(options: BackEndOptions) {
-    const { linux, core, watch } = options;
+    const { linux, device, watch } = options;
     this.#options = options;
     this.#linux = linux;
-    this.#core = core;
+    this.#device = device;
     this.#watch = watch;
     this.#memory = new MemoryTable(linux);
-    this.#queues = Array.from({ length: core.queueCount }, () => ({
+    this.#queues = Array.from({ length: device.queueCount }, () => ({
       ...{ kick: -1, entry: -1, call: -1, err: -1 },
     }));
   }
 
   get features(): bigint {
-    return this.#core.features;
+    return this.#device.features;
   }
 
   get queueCount(): number {
-    return this.#core.queueCount;
+    return this.#device.queueCount;
   }
 
   get queueSizeMax(): number {
-    return this.#core.queueSizeMax;
+    return this.#device.queueSizeMax;
   }
 
   get isIdle(): boolean {
-    return this.#core.inFlight === 0;
+    return this.#device.inFlight === 0;
   }
 
   /** Memory of the guest, bytes. */
@@ -98,28 +98,28 @@ export class BackEnd implements VhostUserDevice, Disposable {
     if (index === -1) return;
     this.#watch.takeEvent(entry);
     this.#watch.arm(entry);
-    this.#core.kicked(index);
+    this.#device.kicked(index);
   }
 
   /** Serves requests, as the gate allows, and notifies. @returns whether there is more to do now */
   serve(): boolean {
-    const core = this.#core;
+    const device = this.#device;
     const { gate } = this.#options;
     let isMore = false;
-    if (gate === null || gate.isOpen) isMore = core.serve();
+    if (gate === null || gate.isOpen) isMore = device.serve();
     else {
       const waitMs = gate.waitMs(performance.now());
       if (waitMs === 0) {
-        isMore = core.serve();
-        gate.charge(core.takeBytes());
+        isMore = device.serve();
+        gate.charge(device.takeBytes());
       } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
     }
     for (let i = 0; i < this.#queues.length; i++) {
-      if (!core.takeNotify(i)) continue;
+      if (!device.takeNotify(i)) continue;
       const { call } = this.#queues[i]!;
       if (call !== -1) this.#watch.signal(call);
     }
-    const fault = core.takeFault();
+    const fault = device.takeFault();
     if (fault !== null) this.#fault(fault);
     return isMore;
   }
@@ -130,30 +130,30 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   setFeatures(features: bigint): void {
-    this.#core.setFeatures(features);
+    this.#device.setFeatures(features);
   }
 
   readConfig(offset: number, out: Uint8Array): boolean {
-    return this.#core.readConfig(offset, out);
+    return this.#device.readConfig(offset, out);
   }
 
-  writeConfig(offset: number, bytes: Uint8Array): boolean {
-    return this.#core.writeConfig(offset, bytes);
+  writeConfig(): boolean {
+    return this.#device.writeConfig();
   }
 
   setMemory(regions: readonly MemoryRegion[], fds: readonly number[]): void {
     this.#memory.set(regions, fds);
-    this.#core.setMemory(this.#memory.regions);
+    this.#device.setMemory(this.#memory.regions);
   }
 
   addMemory(region: MemoryRegion, fd: number): void {
     this.#memory.add(region, fd);
-    this.#core.setMemory(this.#memory.regions);
+    this.#device.setMemory(this.#memory.regions);
   }
 
   removeMemory(region: MemoryRegion): void {
     this.#memory.remove(region);
-    this.#core.setMemory(this.#memory.regions);
+    this.#device.setMemory(this.#memory.regions);
   }
 
   createInflight(queues: number, queueSize: number): { fd: number; bytes: number } {
@@ -193,7 +193,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#inflight = area;
     this.#isCurrent = true;
     for (let i = 0; i < queues; i++)
-      this.#core.setInflight(i, area.bytes.subarray(i * each, (i + 1) * each));
+      this.#device.setInflight(i, area.bytes.subarray(i * each, (i + 1) * each));
   }
 
   setKick(index: number, fd: number): void {
@@ -230,16 +230,16 @@ export class BackEnd implements VhostUserDevice, Disposable {
         'the guest has used a disk before, and whether it was this one is unknown: restart the guest, or use a front-end with INFLIGHT_SHMFD',
       );
     this.#isCurrent = true;
-    this.#core.start(setup);
-    this.#core.kicked(setup.index);
+    this.#device.start(setup);
+    this.#device.kicked(setup.index);
   }
 
   stopRing(index: number): number {
-    return this.#core.stop(index);
+    return this.#device.stop(index);
   }
 
   reset(): void {
-    this.#core.setFeatures(0n);
+    this.#device.setFeatures(0n);
     this.#dropInflight();
   }
 
@@ -251,7 +251,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
         queue[key] = -1;
       }
     }
-    this.#core[Symbol.dispose]();
+    this.#device[Symbol.dispose]();
     this.#dropInflight();
     this.#memory.clear();
   }
@@ -263,11 +263,11 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   #areaBytes(queueSize: number): number {
-    return alignedTo(this.#core.inflightBytes(queueSize), AREA_ALIGN);
+    return alignedTo(this.#device.inflightBytes(queueSize), AREA_ALIGN);
   }
 
   #dropInflight(): void {
-    for (let i = 0; i < this.#queues.length; i++) this.#core.setInflight(i, null);
+    for (let i = 0; i < this.#queues.length; i++) this.#device.setInflight(i, null);
     this.#inflight?.unmap();
     this.#inflight = null;
   }

@@ -21,9 +21,9 @@ import { processText } from '../os/linux/process-name.ts';
 import { type Linux, loadLinux } from '../os/linux/system-call.ts';
 import { descriptorOf } from '../os/socket.ts';
 import { listenWithMode } from '../os/unix-socket.ts';
+import type { BlockDevice } from '../virtio/block-device.ts';
 import { BackEnd } from './back-end.ts';
 import { Connection } from './connection.ts';
-import type { DeviceCore } from './core.ts';
 
 /** A disk as a front-end that connects now may use it. */
 export interface VhostUserExport {
@@ -34,7 +34,7 @@ export interface VhostUserExport {
   /** Why it may not be opened; null: it may. */
   readonly busy: string | null;
   /** @param onIdle call it when a request in flight has ended */
-  createCore(onIdle: () => void): DeviceCore;
+  createDevice(onIdle: () => void): BlockDevice;
 }
 
 export interface VhostUserStats {
@@ -193,7 +193,7 @@ export class VhostUserServer {
           new BackEnd({
             ...{ linux: this.#linux, watch, serveAfter },
             ...{ gate: served.gate, generation: served.generation },
-            core: served.createCore(onIdle),
+            device: served.createDevice(onIdle),
             onFault: fault,
           }),
         onRefused: fault,

@@ -29,6 +29,7 @@ const rankOf: Readonly<Record<string, number>> = {
   'cleancache/backends': 6,
   pager: 6,
   'nbd/protocol': 6,
+  virtio: 6,
   os: 7,
   net: 8,
   async: 8,

@@ -11,9 +11,9 @@ import { ExportGate } from '../../src/nbd/server/export-gate.ts';
 import { openEventFd } from '../../src/os/linux/eventfd.ts';
 import { createSealedFile } from '../../src/os/linux/file-memory.ts';
 import { Mapping } from '../../src/os/linux/mapping.ts';
-import { DiskCore } from '../../src/vhost-user/disk-core.ts';
 import { Flag, MemTable, Region, Request, VERSION } from '../../src/vhost-user/protocol/wire.ts';
 import { VhostUserServer } from '../../src/vhost-user/server.ts';
+import { BlockDevice } from '../../src/virtio/block-device.ts';
 import { state, u64 } from '../support/fixtures/vhost-bytes.ts';
 import {
   BlockType,
@@ -51,7 +51,8 @@ class Rig {
     name: 'd',
     exportNow: () => ({
       ...{ access: this.access, gate: this.gate, generation: this.generation, busy: this.busy },
-      createCore: (onIdle) => new DiskCore({ disk: this.disk, serial: 'serial', onIdle }),
+      createDevice: (onIdle) =>
+        new BlockDevice({ disk: this.disk, serial: 'serial', queues: 16, onIdle }),
     }),
     log: (line) => this.lines.push(line),
     trace: (line) => this.lines.push(line),
