@@ -170,10 +170,12 @@ test('regions that overlap, or are more than the address space for them, are ref
       return two;
     };
     assert.equal(await front.acknowledged(Request.setMemTable, place(4095), fds), false);
+    assert.match(rig.log, /overlaps the region of 4096 bytes/);
     assert(await front.acknowledged(Request.setMemTable, place(4096), fds));
     const huge = front.table();
     front.putRegion(new DataView(huge.buffer), 8, 300 * 2 ** 30);
     assert.equal(await front.acknowledged(Request.setMemTable, huge, [front.memoryFd]), false);
+    assert.match(rig.log, /more than 256 GiB/);
     front.putRegion(new DataView(huge.buffer), 8, 0);
     assert.equal(await front.acknowledged(Request.setMemTable, huge, [front.memoryFd]), false);
   }));
