@@ -200,12 +200,11 @@ export class BackEnd implements VhostUserDevice, Disposable {
     const queue = this.#queues[index]!;
     this.#checkEvent(fd, 'kick');
     this.#dropKick(queue);
-    queue.entry = this.#watch.add(fd);
-    if (queue.entry === -1) {
-      this.#linux.close(fd);
-      throw refuse('too many kick descriptors are replaced at once');
-    }
     queue.kick = fd;
+    queue.entry = this.#watch.add(fd);
+    if (queue.entry !== -1) return;
+    this.#dropKick(queue);
+    throw refuse('too many kick descriptors are replaced at once');
   }
 
   setCall(index: number, fd: number): void {

@@ -71,7 +71,13 @@ export class Connection {
       (ms) => this.#serveAfter(ms),
     );
     this.#session = new Session(this.#backEnd);
-    this.#socketEntry = this.#watch.add(fd);
+    try {
+      this.#socketEntry = this.#watch.add(fd);
+    } catch (error) {
+      this.#watch[Symbol.dispose]();
+      linux.close(fd);
+      throw error;
+    }
   }
 
   get backEnd(): BackEnd {
@@ -116,11 +122,11 @@ export class Connection {
 
   #turn(): void {
     if (!this.#isOpen) return;
-    for (let entry = this.#watch.take(); entry !== -1; entry = this.#watch.take()) {
-      if (entry === this.#socketEntry) this.#hasInput = true;
-      else this.#backEnd.kicked(entry);
-    }
     try {
+      for (let entry = this.#watch.take(); entry !== -1; entry = this.#watch.take()) {
+        if (entry === this.#socketEntry) this.#hasInput = true;
+        else this.#backEnd.kicked(entry);
+      }
       if (this.#hasInput || this.#isComplete) this.#receive();
       if (this.#isOpen && this.#backEnd.serve()) this.#schedule();
     } catch (error) {

@@ -140,13 +140,7 @@ export class MemoryTable {
         );
     } catch (error) {
       for (const piece of pieces) piece.unmap();
-      if (!(error instanceof RangeError)) throw error;
-      throw new SwapError(
-        'ERR_IO_UNSUPPORTED',
-        `${named(region)} cannot be mapped: no address space is left (10 GiB for each GiB of the guest): raise ulimit -v`,
-        { reason: 'address space' },
-        { cause: error },
-      );
+      throw error;
     }
     return { region, pieces };
   }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, statSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { OwnHost } from '../support/fixtures/own-host.ts';
 import { TemporaryFolder } from '../support/fixtures/processes.ts';
 import { RawClient } from '../support/fixtures/raw-client.ts';
@@ -75,7 +76,9 @@ test('a front-end that reconnects after a reset is refused', () =>
     await host.command('reset', '--force', 'd');
     front.reconnect(socket);
     await assert.rejects(front.start(front.used()));
-    assert.match(host.log, /vhost-user 'd': .*has been emptied since the guest used it/);
+    const refused = /vhost-user 'd': .*has been emptied since the guest used it/;
+    for (let left = 100; left > 0 && !refused.test(host.log); left--) await sleep(20);
+    assert.match(host.log, refused);
   }));
 
 test('attach prints the socket, a second disk cannot have it, and a disk that is added gets its own', () =>

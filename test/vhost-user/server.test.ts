@@ -275,11 +275,11 @@ test('a front-end that reconnects finds its requests in flight completed once', 
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
     front.disconnect();
     await rig.until(() => !rig.server.isConnected);
-    // What a back-end leaves that ended while two requests were in flight, the later one with the lower head.
+    // What a back-end leaves that ended while two requests were in flight. By the available ring the other one would be first.
     front.memory.bytes.fill(1, front.dataAt(5), front.dataAt(5) + 512);
     front.memory.bytes.fill(2, front.dataAt(2), front.dataAt(2) + 512);
-    front.put(5, BlockType.out, 16, 512);
     front.put(2, BlockType.out, 16, 512);
+    front.put(5, BlockType.out, 16, 512);
     const area = front.inflightView();
     for (const [head, counter] of [
       [15, 8],
@@ -332,6 +332,18 @@ test('descriptors that are no eventfds are refused', () =>
     for (const request of [Request.setVringKick, Request.setVringCall, Request.setVringErr])
       assert.equal(await front.acknowledged(request, u64(0n), [front.memoryFd]), false);
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+  }));
+
+test('a kick descriptor is replaced any number of times', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start();
+    for (let i = 0; i < 200; i++) {
+      front.kicks[0]!.close();
+      front.kicks[0] = openEventFd(linux);
+      assert(await front.acknowledged(Request.setVringKick, u64(0n), [front.kicks[0].fd]));
+      assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+    }
   }));
 
 test('a call descriptor whose counter is full and blocks does not stop the host', () =>

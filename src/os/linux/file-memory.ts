@@ -12,6 +12,7 @@
  */
 import { fstatSync, readlinkSync } from 'node:fs';
 import { assert } from '../../base/assert.ts';
+import { SwapError } from '../../base/errors.ts';
 import { createMemory, type LinearMemory } from '../../codec/linear-memory.ts';
 import { Advice, Mapping } from './mapping.ts';
 import { callError, type Linux } from './system-call.ts';
@@ -74,6 +75,19 @@ export function createSealedFile(linux: Linux, name: string, bytes: number): num
   }
 }
 
+function memoryOf(bytes: number): LinearMemory {
+  try {
+    return createMemory(bytes);
+  } catch (cause) {
+    throw new SwapError(
+      'ERR_IO_UNSUPPORTED',
+      `no address space is left to map ${bytes} bytes (10 GiB for each GiB of the guest): raise ulimit -v`,
+      { reason: 'address space', bytes },
+      { cause },
+    );
+  }
+}
+
 export class FileMemory {
   /** Keeps the address space. */
   readonly #memory: LinearMemory;
@@ -84,13 +98,13 @@ export class FileMemory {
 
   /**
    * Maps `bytes` of a file that whyUnsafe() accepts. The descriptor is not needed afterwards.
-   * @throws SwapError ERR_IO_SYSTEM; RangeError: no address space is left
+   * @throws SwapError ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no address space is left
    */
   constructor(linux: Linux, fd: number, position: number, bytes: number) {
     assert(bytes > 0 && bytes <= PIECE_BYTES_MAX, '0 < bytes <= 1 GiB');
     const { pageBytes } = linux;
     this.#mapping = new Mapping(linux);
-    this.#memory = createMemory(Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES);
+    this.#memory = memoryOf(Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES);
     this.#mappedBytes = Math.ceil(bytes / pageBytes) * pageBytes;
     this.bytes = new Uint8Array(this.#memory.buffer, 0, bytes);
     const address = this.#mapping.addressOf(this.bytes);
