@@ -31,6 +31,8 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   swap: async () => (await import('./swap.ts')).swap,
   tmem: async () => (await import('./tmem.ts')).tmem,
   'tmem-socket': async () => (await import('./tmem-socket.ts')).tmemSocket,
+  'vhost-user': async () => (await import('./vhost-user.ts')).vhostUser,
+  'vhost-wake': async () => (await import('./vhost-wake.ts')).vhostWake,
   scale: async () => (await import('./store.ts')).scale,
   remote: async () => (await import('./remote.ts')).remote,
   packages: async () => (await import('./packages.ts')).packagesTable,

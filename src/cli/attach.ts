@@ -6,6 +6,7 @@ import { formatUri, isLoopback, type NbdTarget, parseUri } from '../host/uri.ts'
 import { type Arguments, type Command, Exit, flag, text } from './command.ts';
 import { controlOption, disksNamed, findHosts, hostWithDisk, onlyDisk } from './disks.ts';
 import { formatNames, formatSnippet } from './snippets.ts';
+import { socketFormats, socketSnippet } from './vhost-user-snippets.ts';
 import type { World } from './world.ts';
 
 const isRemote = ({ address }: NbdTarget): boolean =>
@@ -44,15 +45,29 @@ function targetOfUri(uri: string, name: string | undefined): NbdTarget {
   );
 }
 
-async function findTarget(args: Arguments, world: World, format: string): Promise<NbdTarget> {
+async function findDisk(args: Arguments, world: World): Promise<DiskReport> {
   const name = args.positionals[0];
-  const uri = text(args, 'uri');
-  if (uri !== null) return targetOfUri(uri, name);
   const hosts = await findHosts('attach', args, world);
-  if (name === undefined) return chooseTarget(onlyDisk(hosts), format);
+  if (name === undefined) return onlyDisk(hosts);
   const [disk] = disksNamed(name, [hostWithDisk(name, hosts)]);
   assert(disk !== undefined, 'the host has the disk');
-  return chooseTarget(disk, format);
+  return disk;
+}
+
+interface Attachment {
+  readonly text: string;
+  /** NBD URI; null: the guest opens the vhost-user socket. */
+  readonly target: NbdTarget | null;
+}
+
+async function attachment(args: Arguments, world: World, format: string): Promise<Attachment> {
+  const uri = text(args, 'uri');
+  const disk = uri === null ? await findDisk(args, world) : null;
+  if (disk !== null && disk.vhostUserSocket !== '' && socketFormats.includes(format))
+    return { text: socketSnippet(format, disk.name, disk.vhostUserSocket), target: null };
+  const target =
+    disk === null ? targetOfUri(uri ?? '', args.positionals[0]) : chooseTarget(disk, format);
+  return { text: formatSnippet(format, target), target };
 }
 
 export const attachCommand: Command = {
@@ -82,6 +97,7 @@ export const attachCommand: Command = {
   positionalsMax: 1,
   notes: [
     'NAME is required if there are several disks. Nothing is changed: paste the output; its comments list the commands to run in the guest.',
+    'A disk with vhost-user=PATH is attached by that socket, except with nbd-client and with --uri.',
     'nbd-client runs in a guest or on another machine: start the host with --ipaddr ADDRESS, or use --uri here. A host on 0.0.0.0 does not know the address to print.',
     'Exit status: 0 printed, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
@@ -93,9 +109,8 @@ export const attachCommand: Command = {
       });
     // Reports an unknown format before a query.
     formatSnippet(format, { address: { kind: 'unix', path: '/' }, exportName: '' });
-    const target = await findTarget(args, world, format);
-    const snippet = formatSnippet(format, target);
-    const uri = formatUri(target.address, target.exportName);
+    const { text: snippet, target } = await attachment(args, world, format);
+    const uri = target === null ? null : formatUri(target.address, target.exportName);
     world.stdout.write(
       flag(args, 'json')
         ? `${JSON.stringify({ schemaVersion: 1, format, uri, text: snippet })}\n`

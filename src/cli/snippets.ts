@@ -20,7 +20,7 @@ export const shellQuote = (word: string): string =>
   /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 
 /** QEMU's option parser ends a value at a comma; a doubled comma is a literal one. */
-const qemuValue = (value: string): string => value.replaceAll(',', ',,');
+export const qemuValue = (value: string): string => value.replaceAll(',', ',,');
 
 const xmlEntities: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -29,7 +29,8 @@ const xmlEntities: Readonly<Record<string, string>> = {
   "'": '&apos;',
   '"': '&quot;',
 };
-const xmlText = (text: string): string => text.replace(/[&<>'"]/g, (c) => xmlEntities[c] ?? c);
+export const xmlText = (text: string): string =>
+  text.replace(/[&<>'"]/g, (c) => xmlEntities[c] ?? c);
 
 /** A QEMU id: letters, digits, - . _, a letter first, at most 31 characters. */
 const nodeName = (exportName: string): string => `nbd-${plainName(exportName, 31 - 'nbd-'.length)}`;
@@ -46,7 +47,7 @@ const driveId = (exportName: string): string => plainName(exportName, 31, /[^A-Z
  * @param other characters to replace, all of them
  * @param filler what replaces them
  */
-function plainName(
+export function plainName(
   exportName: string,
   length: number,
   other: RegExp = /[^A-Za-z0-9._-]/g,
@@ -60,7 +61,7 @@ function plainName(
 }
 
 /** The commands to run in the guest. @param disk device name without /dev/ */
-function guestCommands(disk: string, isVirtio: boolean): string[] {
+export function guestCommands(disk: string, isVirtio: boolean): string[] {
   const rotational = isVirtio
     ? [
         'virtio-blk reports a rotational disk, and on such a disk the kernel does not discard',
@@ -82,7 +83,7 @@ function guestCommands(disk: string, isVirtio: boolean): string[] {
   ];
 }
 
-const hashLines = (lines: readonly string[]): string =>
+export const hashLines = (lines: readonly string[]): string =>
   lines.map((line) => (line === '' ? '#\n' : `# ${line}\n`)).join('');
 
 const unsupported = (why: string): SwapError =>
@@ -193,7 +194,10 @@ ${comment}-->
 }
 
 /** @param socket of the printed qemu-storage-daemon */
-type VhostUserClient = (target: NbdTarget, socket: string) => string;
+export type VhostUserClient = (
+  target: Pick<NbdTarget, 'exportName' | 'diskName'>,
+  socket: string,
+) => string;
 
 /** Commands that serve the disk on a vhost-user socket, and then what the hypervisor needs to open it. */
 function vhostUser(title: string, client: VhostUserClient, target: NbdTarget): string {
@@ -222,7 +226,7 @@ function vhostUser(title: string, client: VhostUserClient, target: NbdTarget): s
   );
 }
 
-const cloudHypervisor: VhostUserClient = (_target, socket) => {
+export const cloudHypervisor: VhostUserClient = (_target, socket) => {
   // Its option parser has quotes for a comma in a value, but none for a quote.
   if (/["[\]]/.test(socket))
     throw new SwapError(
@@ -238,7 +242,7 @@ const cloudHypervisor: VhostUserClient = (_target, socket) => {
   );
 };
 
-const firecracker: VhostUserClient = ({ exportName, diskName = exportName }, socket) => {
+export const firecracker: VhostUserClient = ({ exportName, diskName = exportName }, socket) => {
   const id = driveId(diskName);
   const drive = JSON.stringify({ drive_id: id, socket, is_root_device: false });
   return (
@@ -286,10 +290,15 @@ export const formatNames: readonly string[] = Object.keys(formats);
  * A name or path with control characters cannot be pasted: a terminal would execute them, and XML does not allow them.
  * @throws SwapError ERR_ARG_VALUE
  */
-function checkPrintable({ address, exportName, diskName = exportName }: NbdTarget): void {
+function checkTarget({ address, exportName, diskName = exportName }: NbdTarget): void {
   const { hostname = '', certificates = '' } = address.tls ?? {};
   const place = address.kind === 'unix' ? address.path : address.host;
-  for (const text of [exportName, diskName, place, hostname, certificates])
+  checkPrintable(exportName, diskName, place, hostname, certificates);
+}
+
+/** @throws SwapError ERR_ARG_VALUE */
+export function checkPrintable(...texts: readonly string[]): void {
+  for (const text of texts)
     if (/\p{Cc}/u.test(text))
       throw new SwapError(
         'ERR_ARG_VALUE',
@@ -307,6 +316,6 @@ export function formatSnippet(format: string, target: NbdTarget): string {
       `--format: unknown format '${format}'; choose one of ${formatNames.join(', ')}`,
       { key: '--format', value: format },
     );
-  checkPrintable(target);
+  checkTarget(target);
   return write(target);
 }

@@ -13,6 +13,7 @@ import {
   controlSocketPath,
   tmemSocketPath,
   unixSocketPath,
+  vhostUserSocketPath,
 } from '../os/unix-socket.ts';
 import { BackingFiles } from './backing-file.ts';
 import { codecNamed } from './compose.ts';
@@ -41,6 +42,8 @@ export async function checkConfig({ config, runtimeFolder, uid }: CheckOptions):
   if (isFolderNeeded) checkRuntimeFolder(runtimeFolder, uid);
   if (unix !== null && unix !== '-') await checkSocketPath(unixSocketPath(unix));
   if (config.tmem !== null) await checkSocketPath(tmemSocketPath(config.tmem.path));
+  for (const { vhostUser } of config.disks)
+    if (vhostUser !== undefined) await checkSocketPath(vhostUserSocketPath(vhostUser));
   if (tcp !== null) await firstPort(tcp, (port) => checkTcp(tcp.host, port));
   if (control === 'default') {
     if (lstatSync(runtimeFolder, { throwIfNoEntry: false }) !== undefined)

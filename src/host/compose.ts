@@ -15,6 +15,7 @@ import { BackingFiles } from './backing-file.ts';
 import type { HostParts, SwapDiskOptions } from './parts.ts';
 import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 import { createTmem } from './tmem-part.ts';
+import { createVhostUser } from './vhost-user-part.ts';
 
 /** Descriptors reserved for listeners, connections of the control socket, and one to refuse a client with. */
 const RESERVED_DESCRIPTORS = 16;
@@ -98,6 +99,7 @@ export function composeParts(isMainThread = true): HostParts {
       });
     },
     createTmem: (options) => createTmem(options, release),
+    createVhostUser,
     trim: systemHeapTrim(process.platform),
   };
 }

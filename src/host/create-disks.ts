@@ -27,10 +27,10 @@ export function createDisks(
   { parts, config, log: print, passedSockets = [] }: HostOptions,
   { trace, onLost, images, ...reporters }: DiskReporters,
 ): HostDisks {
-  const { codec, workers, totalLimitBytes, unix } = config;
+  const { codec, workers, totalLimitBytes, unix, socketMode } = config;
   const hasUnix = unix !== null || passedSockets.some(({ address }) => address.kind === 'unix');
-  const shared = { ...reporters, codec, print, hasUnix };
+  const shared = { ...reporters, codec, print, hasUnix, socketMode, trace };
   return workers === 1
     ? new LocalDisks({ ...shared, parts, images, total: new Budget(totalLimitBytes) })
-    : new WorkerDisks({ ...shared, workers, totalLimitBytes, limits: config, trace, onLost });
+    : new WorkerDisks({ ...shared, workers, totalLimitBytes, limits: config, onLost });
 }

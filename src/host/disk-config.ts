@@ -23,6 +23,8 @@ export interface DiskConfig {
   readonly rateBytes: number;
   /** Path of a file or block device; absent: none. */
   readonly backing?: string;
+  /** Path of its vhost-user socket; absent: none. */
+  readonly vhostUser?: string;
   /** The clients that may see it; absent: all. */
   readonly access?: AccessList;
 }
@@ -35,7 +37,7 @@ export const DISKS_MAX = 256;
 /** A page every 64 ms. */
 const RATE_BYTES_MIN = 64 * 1024;
 const DISK_FORM =
-  'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,keep=SECONDS][,rate=SIZE][,allow-uid=IDS][,allow-gid=IDS]';
+  'NAME=SIZE[,limit=SIZE][,backing=PATH][,shared=on][,vhost-user=PATH][,keep=SECONDS][,rate=SIZE][,allow-uid=IDS][,allow-gid=IDS]';
 /** One year. */
 export const KEEP_SECONDS_MAX = 31_536_000;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$/;
@@ -84,6 +86,16 @@ export function parseDiskSize(from: string, text: string): number {
   return sizeBytes;
 }
 
+/** Path of a vhost-user socket: absolute, and text that `NAME=SIZE,KEY=VALUE` can have. */
+export function parseSocketPath(from: string, text: string): string {
+  if (/^\/[^,=\p{Cc}]*$/u.test(text)) return text;
+  throw invalid(
+    { from },
+    printable(text),
+    'is not an absolute path without commas, equals signs and control characters',
+  );
+}
+
 /** Seconds; null for `never`. */
 export function parseKeep(from: string, text: string): number | null {
   if (text === 'never') return null;
@@ -107,6 +119,7 @@ export const extraKeys: readonly string[] = [
   'limit',
   'backing',
   'shared',
+  'vhost-user',
   'keep',
   'rate',
   ...accessKeys,

@@ -54,9 +54,10 @@ export interface ReportFacts extends Pick<DiskReport, 'tls' | 'uris' | 'hostPid'
 
 export function reportOf(figures: DiskFigures, facts: ReportFacts): DiskReport {
   const { config, stats, readOnly, connections, isFrozen, invalidRequests } = figures;
-  const { name, rateBytes, access } = config;
+  const { name, rateBytes, access, vhostUser = '' } = config;
   return {
     ...{ name, readOnly, connections, isFrozen, rateBytes },
+    vhostUserSocket: vhostUser,
     allowedUids: access?.uids ?? null,
     allowedGids: access?.gids ?? null,
     ...facts,

@@ -31,7 +31,7 @@ import type { EventKind, HostEvents } from './events.ts';
 import { FillWatch } from './fill-watch.ts';
 import type { ImageFolder } from './image-folder.ts';
 import { checkNewDisk, unknownDisk } from './new-disk.ts';
-import type { HostParts, Log, NbdFrontEnd, SwapDisk, TotalBudget } from './parts.ts';
+import type { FrontEnds, HostParts, Log, SwapDisk, TotalBudget } from './parts.ts';
 import { bytesOf, type ServedDisk } from './served-disk.ts';
 import { emptyDisk } from './turn.ts';
 
@@ -52,7 +52,9 @@ export interface DiskTableOptions {
   readonly log: Log;
   readonly events: Pick<HostEvents, 'emit'>;
   /** Null before the server is created. */
-  readonly nbd: () => NbdFrontEnd | null;
+  readonly nbd: () => FrontEnds | null;
+  /** Why a disk is in use other than by NBD; null: it is not. */
+  readonly whyBusy: (name: string) => string | null;
   readonly isStopping: () => boolean;
   /** Where the pages of the disks outlive the host; null: they do not. */
   readonly images: ImageFolder | null;
@@ -290,6 +292,7 @@ export class DiskTable {
       isShared,
       access,
       gate: served.gate,
+      whyBusy: () => this.#options.whyBusy(name),
       onInvalid: () => {
         served.invalidRequests++;
       },

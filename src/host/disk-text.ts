@@ -4,9 +4,10 @@ import type { DiskConfig } from './disk-config.ts';
 const ids = (list: readonly number[]): string => (list.length === 0 ? 'none' : list.join(':'));
 
 export function textOfDisk(disk: DiskConfig): string {
-  const { name, sizeBytes, limitBytes, isShared, keepSeconds, rateBytes, access } = disk;
+  const { name, sizeBytes, limitBytes, isShared, keepSeconds, rateBytes, vhostUser, access } = disk;
   const parts = [`${name}=${sizeBytes}`, `limit=${limitBytes}`];
   if (isShared) parts.push('shared=on');
+  if (vhostUser !== undefined) parts.push(`vhost-user=${vhostUser}`);
   if (keepSeconds !== null) parts.push(`keep=${keepSeconds}`);
   if (rateBytes !== 0) parts.push(`rate=${rateBytes}`);
   if (access !== undefined)

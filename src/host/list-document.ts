@@ -22,6 +22,8 @@ export interface DiskReport extends DiskStats {
   /** Users, and groups, whose clients see the disk; null: every client does. */
   readonly allowedUids: readonly number[] | null;
   readonly allowedGids: readonly number[] | null;
+  /** Path of its vhost-user socket; empty: none. */
+  readonly vhostUserSocket: string;
   /** URIs of the disk, one per listener. */
   readonly uris: readonly string[];
   /** Process id of the host. */
@@ -49,6 +51,10 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   algorithm: { kind: 'text', help: 'Page compressor.' },
   readOnly: { kind: 'boolean', help: 'Whether writes are refused.' },
   uris: { kind: 'texts', help: 'NBD URIs of the disk, one per listener.' },
+  vhostUserSocket: {
+    kind: 'text',
+    help: 'Socket where a guest opens the disk by vhost-user-blk; empty: none.',
+  },
   hostPid: { kind: 'count', help: 'Process id of the host that serves the disk.' },
   hostControl: { kind: 'text', help: 'Control socket of that host.' },
   connections: { kind: 'count', help: 'Clients that have the disk open now.' },

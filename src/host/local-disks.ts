@@ -9,6 +9,7 @@ import type { HostEvents } from './events.ts';
 import type { HostDisks } from './host-disks.ts';
 import type { ImageFolder } from './image-folder.ts';
 import type { HostParts, Log, NbdFrontEnd, NbdFrontEndStats, TotalBudget } from './parts.ts';
+import { VhostUserSockets } from './vhost-user-sockets.ts';
 
 export interface LocalDisksOptions {
   readonly parts: HostParts;
@@ -21,6 +22,10 @@ export interface LocalDisksOptions {
   /** For lines that are events, too. */
   readonly print: Log;
   readonly log: Log;
+  /** A line for each front-end that connects or ends. */
+  readonly trace: Log;
+  /** Permission bits of vhost-user sockets. */
+  readonly socketMode: number;
   readonly counters: Counters<HostCounter>;
   /** Another thread logs that the total limit is nearly used up. Default false. */
   readonly isTotalWatched?: boolean;
@@ -33,18 +38,25 @@ export class LocalDisks implements HostDisks {
   readonly total: TotalBudget;
   readonly #options: LocalDisksOptions;
   readonly #table: DiskTable;
+  readonly #vhostUser: VhostUserSockets;
   #nbd: NbdFrontEnd | null = null;
   #isStopping = false;
 
   constructor(options: LocalDisksOptions) {
-    const { parts, codec, total, hasUnix, images, events, print } = options;
+    const { parts, codec, total, hasUnix, images, events, print, socketMode } = options;
     this.#options = options;
     this.total = total;
     this.#table = new DiskTable({
       ...{ parts, codec, total, hasUnix, images, events },
       log: print,
-      nbd: () => this.#nbd,
+      nbd: () => this.#vhostUser,
+      whyBusy: (name) => this.#vhostUser.whyBusy(name),
       isStopping: () => this.#isStopping,
+    });
+    this.#vhostUser = new VhostUserSockets({
+      ...{ parts, exports: this.#table.exports, mode: socketMode },
+      ...{ log: options.log, trace: options.trace },
+      nbd: () => this.#nbd,
     });
   }
 
@@ -78,14 +90,34 @@ export class LocalDisks implements HostDisks {
     this.#nbd = nbd;
   }
 
-  add(config: DiskConfig, isLive: boolean): void {
+  add(config: DiskConfig, isLive: boolean): void | Promise<void> {
+    if (config.vhostUser === undefined) this.#add(config, isLive);
+    else return this.#addWithSocket(config, isLive);
+  }
+
+  /** The socket first: a disk whose socket cannot be opened is not added. */
+  async #addWithSocket(config: DiskConfig, isLive: boolean): Promise<void> {
+    const { name } = config;
+    const isNew = this.#table.exports.get(name) === undefined;
+    if (isNew) await this.#vhostUser.open(config);
+    try {
+      this.#add(config, isLive);
+    } catch (error) {
+      if (isNew) this.#vhostUser.close(name);
+      throw error;
+    }
+  }
+
+  #add(config: DiskConfig, isLive: boolean): void {
     if (isLive) this.#table.addLive(config);
     else this.#table.add(config);
     this.#options.onChanged?.(config.name);
   }
 
-  remove(name: string, force: boolean): Promise<number> {
-    return this.#change(name, this.#table.remove(name, force));
+  async remove(name: string, force: boolean): Promise<number> {
+    const dropped = await this.#change(name, this.#table.remove(name, force));
+    this.#vhostUser.close(name);
+    return dropped;
   }
 
   set(name: string, change: DiskChange, force: boolean): Promise<void> {
@@ -124,11 +156,12 @@ export class LocalDisks implements HostDisks {
   }
 
   dispose(): Promise<void> {
+    this.#vhostUser.closeAll();
     return this.#table.dispose();
   }
 
   #connections(name: string): number {
-    return this.#nbd?.connections(name) ?? 0;
+    return this.#vhostUser.connections(name);
   }
 
   async #change<T>(name: string, running: Promise<T>): Promise<T> {

@@ -22,7 +22,7 @@ export function checkNewDisk(
   disks: readonly DiskConfig[],
   { totalLimitBytes, hasUnix }: NewDiskFacts,
 ): DiskConfig {
-  const { name, backing } = requested;
+  const { name, backing, vhostUser } = requested;
   if (disks.some((other) => other.name === name))
     throw new SwapError('ERR_ARG_CONFLICT', `the host has a disk '${name}' already`, {
       key: 'name',
@@ -33,6 +33,11 @@ export function checkNewDisk(
     throw new SwapError('ERR_ARG_CONFLICT', `another disk uses the backing '${backing}'`, {
       key: 'backing',
       value: backing,
+    });
+  if (vhostUser !== undefined && disks.some((other) => other.vhostUser === vhostUser))
+    throw new SwapError('ERR_ARG_CONFLICT', `another disk uses the socket '${vhostUser}'`, {
+      key: 'vhost-user',
+      value: vhostUser,
     });
   if (disks.length >= DISKS_MAX)
     throw new SwapError('ERR_ARG_VALUE', `the host has ${DISKS_MAX} disks, the maximum`, {

@@ -69,6 +69,8 @@ export interface HostExport {
   readonly isShared: boolean;
   /** The clients that may see it; null: all. */
   readonly access?: AccessList | null;
+  /** Why it is in use other than by NBD; null: it is not. */
+  readonly whyBusy?: () => string | null;
   /** Delays its requests. */
   readonly gate?: RequestGate;
   /** Called for each request that the NBD server refuses before it reaches the disk. */
@@ -107,6 +109,32 @@ export interface NbdFrontEnd {
   /** Another thread reports that a connection has opened an export, or has ended. */
   openedAway(id: number, exportName: string): void;
   closedAway(id: number): void;
+}
+
+/** What the operations on a disk need of the servers that its clients use. */
+export interface FrontEnds
+  extends Pick<NbdFrontEnd, 'connections' | 'disconnect' | 'outsiders' | 'resume'> {}
+
+/** The vhost-user socket of one disk. */
+export interface VhostUserFrontEnd {
+  listen(path: string, mode: number): Promise<void>;
+  close(): void;
+  readonly isConnected: boolean;
+  hasOutsider(allowed: AccessList): boolean;
+  disconnect(why: string): void;
+  resume(): void;
+}
+
+export interface VhostUserFrontEndOptions {
+  /** As it is now; absent: the disk is being removed. */
+  readonly exportNow: () => HostExport | undefined;
+  /** Identifies the contents of the disk: a guest that used others is refused. */
+  readonly generation: () => string;
+  readonly name: string;
+  /** Clients that have it open by NBD. */
+  readonly nbdClients: () => number;
+  readonly log: Log;
+  readonly trace: Log;
 }
 
 /** Traffic of the NBD server. All counters except connectionCount only increase. */
@@ -212,6 +240,8 @@ export interface HostParts {
   createNbd(options: NbdFrontEndOptions): NbdFrontEnd;
   /** @throws SwapError ERR_IO_NO_ROOM, ERR_IO_UNSUPPORTED */
   createTmem(options: TmemFrontEndOptions): TmemFrontEnd;
+  /** @throws SwapError ERR_IO_UNSUPPORTED */
+  createVhostUser(options: VhostUserFrontEndOptions): VhostUserFrontEnd;
   /** Releases memory that the process has freed to the system; called when all disks are idle. */
   trim(): void;
 }

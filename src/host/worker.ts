@@ -25,12 +25,13 @@ const port = parentPort;
 assert(port !== null, 'worker.ts runs in a worker');
 const send = (message: FromWorker): void => port.postMessage(message);
 
-const { codec, hasUnix, limits, total, isTotalWatched } = workerData as WorkerSettings;
+const { codec, hasUnix, limits, total, isTotalWatched, socketMode } = workerData as WorkerSettings;
 const parts = composeParts(false);
 const counters = hostCounters();
 const log = (line: string): void => send({ kind: 'log', line });
 const disks: LocalDisks = new LocalDisks({
-  ...{ parts, codec, hasUnix, counters, log, isTotalWatched, images: null },
+  ...{ parts, codec, hasUnix, counters, log, isTotalWatched, socketMode, images: null },
+  trace: (line) => send({ kind: 'trace', line }),
   total: new SharedBudget(total),
   print: (line) => send({ kind: 'print', line }),
   events: { emit: (event, disk, message) => send({ kind: 'event', event, disk, message }) },

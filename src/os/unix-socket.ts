@@ -50,6 +50,13 @@ export const tmemSocketPath = (path: string): SocketPath => ({
   advice: 'choose another path with --tmem',
 });
 
+/** The socket of a disk's vhost-user. */
+export const vhostUserSocketPath = (path: string): SocketPath => ({
+  path,
+  from: 'vhost-user',
+  advice: 'choose another path with vhost-user=',
+});
+
 export const controlSocketPath = (path: string, isDefault: boolean): SocketPath => ({
   path,
   from: isDefault ? 'the default control socket' : '--control',

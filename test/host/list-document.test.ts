@@ -21,6 +21,7 @@ const report = (): DiskReport => ({
   tls: 'off',
   allowedUids: null,
   allowedGids: [0, 1000],
+  vhostUserSocket: '',
   hostPid: 1,
   hostControl: '/c',
   uris: ['nbd://127.0.0.1:10809/swap0'],

@@ -18,6 +18,7 @@ export const diskReport = (name: string): DiskReport => ({
   allowedUids: [1000],
   allowedGids: null,
   uris: ['nbd://192.0.2.1:10809/a-uri'],
+  vhostUserSocket: '',
   hostPid: 4711,
   hostControl: '/run/a-control-socket',
   algorithm: 'lz4',

@@ -29,14 +29,17 @@ const rankOf: Readonly<Record<string, number>> = {
   'cleancache/backends': 6,
   pager: 6,
   'nbd/protocol': 6,
+  virtio: 6,
   os: 7,
   net: 8,
   async: 8,
   memory: 8,
   'nbd/server': 9,
   'tmem/server': 9,
-  host: 10,
-  cli: 11,
+  'vhost-user/protocol': 6,
+  'vhost-user': 10,
+  host: 11,
+  cli: 12,
 };
 
 const importPattern = /(?:^|\n)\s*(?:import|export)\b[^'";]*?from\s+'(\.[^']+)'/g;

@@ -12,6 +12,7 @@ import {
   parseDiskSize,
   parseKeep,
   parseRate,
+  parseSocketPath,
 } from '../disk-config.ts';
 import { leastBytes, parseLimit } from '../limits.ts';
 import type { DiskLayer, Setting } from './layers.ts';
@@ -98,6 +99,12 @@ const entriesFor = (memory: UsableMemory) =>
       json: { type: 'boolean' },
       reload: 'remove and add the disk',
     }),
+    'vhost-user': setting(v.pipe(text(), parsedBy(parseSocketPath)), {
+      value: 'PATH',
+      help: 'a socket where one guest of this machine opens it by vhost-user-blk',
+      json: { type: 'string', minLength: 1 },
+      reload: 'remove and add the disk',
+    }),
     keep: settingOr(v.pipe(textOrNumber(), parsedBy(parseKeep)), 'never', {
       value: 'SECONDS',
       help: 'drop its pages this long after the last client disconnects',
@@ -164,6 +171,7 @@ export function checkDisk(
         }),
     );
   const { size, limit: limitBytes = defaultLimit, backing, shared, keep, rate } = values;
+  const vhostUser = values['vhost-user'];
   const [uids, gids] = [values['allow-uid'], values['allow-gid']];
   const isOpen = uids === undefined && gids === undefined;
   const access = isOpen
@@ -177,6 +185,7 @@ export function checkDisk(
     ...{ name, sizeBytes: size, limitBytes, isShared: shared, keepSeconds: keep, rateBytes: rate },
     ...(access === null ? {} : { access }),
     ...(backing === undefined ? {} : { backing }),
+    ...(vhostUser === undefined ? {} : { vhostUser }),
   };
   const least = leastBytes(disk);
   if (backing === undefined || limitBytes === 0 || limitBytes >= least) return disk;

@@ -49,7 +49,7 @@ const changeGroups: readonly (readonly (keyof DiskConfig)[])[] = [
   ['sizeBytes'],
 ];
 
-const fixedFields = { backing: 'backing', isShared: 'shared' } as const;
+const fixedFields = { backing: 'backing', isShared: 'shared', vhostUser: 'vhost-user' } as const;
 
 function changeTo(now: DiskConfig, keys: readonly (keyof DiskConfig)[]): DiskChange {
   const { sizeBytes, limitBytes, rateBytes, keepSeconds, access } = now;

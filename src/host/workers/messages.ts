@@ -14,6 +14,8 @@ import type { EventKind } from '../events.ts';
 export interface WorkerSettings {
   readonly codec: string;
   readonly hasUnix: boolean;
+  /** Permission bits of vhost-user sockets. */
+  readonly socketMode: number;
   readonly limits: ClientLimits;
   /** Of the SharedBudget of all disks. */
   readonly total: SharedArrayBuffer;

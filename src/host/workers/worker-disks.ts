@@ -40,6 +40,7 @@ export interface WorkerDisksOptions {
   readonly codec: string;
   readonly totalLimitBytes: number;
   readonly hasUnix: boolean;
+  readonly socketMode: number;
   readonly limits: ClientLimits;
   readonly events: Pick<HostEvents, 'emit'>;
   readonly print: Log;
@@ -87,7 +88,7 @@ export class WorkerDisks implements HostDisks {
 
   /** @throws SwapError ERR_IO_UNSUPPORTED */
   constructor(options: WorkerDisksOptions) {
-    const { workers, codec, totalLimitBytes, hasUnix, limits } = options;
+    const { workers, codec, totalLimitBytes, hasUnix, limits, socketMode } = options;
     if (systemDuplicate(process.platform) === null)
       throw new SwapError(
         'ERR_IO_UNSUPPORTED',
@@ -100,7 +101,7 @@ export class WorkerDisks implements HostDisks {
     this.#workers = Array.from({ length: workers }, (_, at) => {
       const worker: EngineWorker = new EngineWorker({
         number: at + 1,
-        settings: { codec, hasUnix, limits, total, isTotalWatched: at > 0 },
+        settings: { codec, hasUnix, socketMode, limits, total, isTotalWatched: at > 0 },
         onMessage: (message) => this.#receive(worker, message),
         onEnded: (why) => this.#lost(worker, why),
       });

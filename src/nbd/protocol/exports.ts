@@ -37,6 +37,8 @@ export interface NbdExport {
   readonly isElsewhere?: boolean;
   /** Several clients may open it at the same time. Default false. */
   readonly isShared?: boolean;
+  /** Why it is in use by a client that is not of this server; null: it is not. Default: never. */
+  readonly whyBusy?: () => string | null;
   /** Null or absent: every client. The server enforces it (server/visible-exports.ts). */
   readonly access?: AccessList | null;
   /** Delays requests; null or absent: none. */

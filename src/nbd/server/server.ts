@@ -315,7 +315,9 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
       this.#log.line(`nbd: ${connection.peer}: refused: ${why}`);
       return `${why}; serve the disk with shared=on to allow several clients`;
     }
-    return null;
+    const busy = requested.whyBusy?.() ?? null;
+    if (busy !== null) this.#log.line(`nbd: ${connection.peer}: refused: ${busy}`);
+    return busy;
   }
 
   dropped(connection: NbdConnection, reason: string): void {

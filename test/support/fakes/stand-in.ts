@@ -216,6 +216,9 @@ export function standInParts(): StandInParts {
       disks.push(disk);
       return disk;
     },
+    createVhostUser() {
+      throw new Error('stand-in parts have no vhost-user');
+    },
     createTmem() {
       throw new Error('no test with these parts opens a tmem socket');
     },

@@ -1,0 +1,290 @@
+/**
+ * The device of a connection: its memory, its descriptors, and the virtio block device that runs on them.
+ *
+ *   kick ─ watch ─▶ kicked(entry) ─▶ device.serve() ─▶ notify ─ signal ─▶ call
+ *
+ * Invariants
+ * - A descriptor belongs to this object from the call that passes it, also if that call throws; each is closed once.
+ * - Only eventfds are watched and signalled.
+ * - Memory, rings and the in-flight area change only while no request is in flight.
+ * - A guest that used other contents of the disk gets none of it: its in-flight area has another generation, or there is none and
+ *   its rings do not begin at 0. It would read zeros in place of its pages.
+ * Cost: serve() allocates nothing; a notification is one system call.
+ */
+import { SwapError } from '../base/errors.ts';
+import type { RequestGate } from '../nbd/protocol/exports.ts';
+import type { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
+import { createSealedFile, FileMemory, isEventFd, whyUnsafe } from '../os/linux/file-memory.ts';
+import type { Linux } from '../os/linux/system-call.ts';
+import type { BlockDevice } from '../virtio/block-device.ts';
+import { MemoryTable } from './memory-table.ts';
+import type { InflightArea, MemoryRegion, RingSetup, VhostUserDevice } from './protocol/ops.ts';
+
+/** The descriptors of a queue; -1: none. */
+interface QueueFds {
+  kick: number;
+  /** Entry of the kick descriptor in the watch. */
+  entry: number;
+  call: number;
+  err: number;
+}
+
+const refuse = (what: string): SwapError => new SwapError('ERR_PEER_PROTOCOL', what);
+const alignedTo = (bytes: number, unit: number): number => Math.ceil(bytes / unit) * unit;
+const AREA_ALIGN = 64;
+/** Behind the areas of the queues: the generation of the disk, as text, zeros behind it. */
+const STAMP_BYTES = 64;
+
+export interface BackEndOptions {
+  readonly linux: Linux;
+  readonly device: BlockDevice;
+  readonly watch: DescriptorWatch;
+  readonly gate: RequestGate | null;
+  /** Identifies the contents of the disk, at most 64 characters of ASCII. */
+  readonly generation: string;
+  /** Calls serve() after some time, ms. */
+  readonly serveAfter: (ms: number) => void;
+  /** A queue was stopped, for the log. */
+  readonly onFault: (why: string) => void;
+}
+
+export class BackEnd implements VhostUserDevice, Disposable {
+  readonly #linux: Linux;
+  readonly #device: BlockDevice;
+  readonly #watch: DescriptorWatch;
+  readonly #options: BackEndOptions;
+  readonly #memory: MemoryTable;
+  readonly #queues: readonly QueueFds[];
+  #inflight: FileMemory | null = null;
+  /** The front-end has an in-flight area of this generation, or has begun with new rings. */
+  #isCurrent = false;
+
+  constructor(options: BackEndOptions) {
+    const { linux, device, watch } = options;
+    this.#options = options;
+    this.#linux = linux;
+    this.#device = device;
+    this.#watch = watch;
+    this.#memory = new MemoryTable(linux);
+    this.#queues = Array.from({ length: device.queueCount }, () => ({
+      ...{ kick: -1, entry: -1, call: -1, err: -1 },
+    }));
+  }
+
+  get features(): bigint {
+    return this.#device.features;
+  }
+
+  get queueCount(): number {
+    return this.#device.queueCount;
+  }
+
+  get queueSizeMax(): number {
+    return this.#device.queueSizeMax;
+  }
+
+  get isIdle(): boolean {
+    return this.#device.inFlight === 0;
+  }
+
+  /** Memory of the guest, bytes. */
+  get memoryBytes(): number {
+    return this.#memory.regions.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** The watch reports the kick descriptor of an entry. */
+  kicked(entry: number): void {
+    const index = this.#queues.findIndex((queue) => queue.entry === entry);
+    if (index === -1) return;
+    this.#watch.takeEvent(entry);
+    this.#watch.arm(entry);
+    this.#device.kicked(index);
+  }
+
+  /** Serves requests, as the gate allows, and notifies. @returns whether there is more to do now */
+  serve(): boolean {
+    const device = this.#device;
+    const { gate } = this.#options;
+    let isMore = false;
+    if (gate === null || gate.isOpen) isMore = device.serve();
+    else {
+      const waitMs = gate.waitMs(performance.now());
+      if (waitMs === 0) {
+        isMore = device.serve();
+        gate.charge(device.takeBytes());
+      } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
+    }
+    for (let i = 0; i < this.#queues.length; i++) {
+      if (!device.takeNotify(i)) continue;
+      const { call } = this.#queues[i]!;
+      if (call !== -1) this.#watch.signal(call);
+    }
+    const fault = device.takeFault();
+    if (fault !== null) this.#fault(fault);
+    return isMore;
+  }
+
+  #fault(why: string): void {
+    for (const { err } of this.#queues) if (err !== -1) this.#watch.signal(err);
+    this.#options.onFault(why);
+  }
+
+  setFeatures(features: bigint): void {
+    this.#device.setFeatures(features);
+  }
+
+  readConfig(offset: number, out: Uint8Array): boolean {
+    return this.#device.readConfig(offset, out);
+  }
+
+  writeConfig(): boolean {
+    return this.#device.writeConfig();
+  }
+
+  setMemory(regions: readonly MemoryRegion[], fds: readonly number[]): void {
+    this.#memory.set(regions, fds);
+    this.#device.setMemory(this.#memory.regions);
+  }
+
+  addMemory(region: MemoryRegion, fd: number): void {
+    this.#memory.add(region, fd);
+    this.#device.setMemory(this.#memory.regions);
+  }
+
+  removeMemory(region: MemoryRegion): void {
+    this.#memory.remove(region);
+    this.#device.setMemory(this.#memory.regions);
+  }
+
+  createInflight(queues: number, queueSize: number): { fd: number; bytes: number } {
+    const bytes = queues * this.#areaBytes(queueSize) + STAMP_BYTES;
+    const fd = createSealedFile(this.#linux, 'frontswap-inflight', bytes);
+    try {
+      const area = new FileMemory(this.#linux, fd, 0, bytes);
+      area.bytes.set(this.#stamp(), bytes - STAMP_BYTES);
+      area.unmap();
+    } catch (error) {
+      this.#linux.close(fd);
+      throw error;
+    }
+    return { fd, bytes };
+  }
+
+  setInflight(fd: number, { bytes, position, queues, queueSize }: InflightArea): void {
+    const each = this.#areaBytes(queueSize);
+    let area: FileMemory;
+    try {
+      const wanted = queues * each + STAMP_BYTES;
+      if (bytes !== wanted) throw refuse(`the in-flight area has ${bytes} bytes, not ${wanted}`);
+      const why = whyUnsafe(this.#linux, fd, position, bytes);
+      if (why !== null) throw refuse(`the in-flight area: ${why}`);
+      area = new FileMemory(this.#linux, fd, position, bytes);
+    } finally {
+      this.#linux.close(fd);
+    }
+    const stamp = area.bytes.slice(bytes - STAMP_BYTES);
+    if (Buffer.compare(stamp, this.#stamp()) !== 0) {
+      area.unmap();
+      throw refuse(
+        'the disk has been emptied since the guest used it, by a restart of the host or a reset: restart the guest',
+      );
+    }
+    this.#dropInflight();
+    this.#inflight = area;
+    this.#isCurrent = true;
+    for (let i = 0; i < queues; i++)
+      this.#device.setInflight(i, area.bytes.subarray(i * each, (i + 1) * each));
+  }
+
+  setKick(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    this.#checkEvent(fd, 'kick');
+    this.#dropKick(queue);
+    queue.kick = fd;
+    queue.entry = this.#watch.add(fd);
+    if (queue.entry !== -1) return;
+    this.#dropKick(queue);
+    throw refuse('too many kick descriptors are replaced at once');
+  }
+
+  setCall(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    if (fd !== -1) this.#checkEvent(fd, 'call');
+    this.#close(queue.call);
+    queue.call = fd;
+    // Notifications while there was no descriptor are not lost.
+    if (fd !== -1 && this.#memory.regions.length > 0) this.#watch.signal(fd);
+  }
+
+  setErr(index: number, fd: number): void {
+    const queue = this.#queues[index]!;
+    if (fd !== -1) this.#checkEvent(fd, 'error');
+    this.#close(queue.err);
+    queue.err = fd;
+  }
+
+  startRing(setup: RingSetup): void {
+    if (!this.#isCurrent && setup.base !== 0)
+      throw refuse(
+        'the guest has used a disk before, and whether it was this one is unknown: restart the guest, or use a front-end with INFLIGHT_SHMFD',
+      );
+    this.#isCurrent = true;
+    this.#device.start(setup);
+    this.#device.kicked(setup.index);
+  }
+
+  stopRing(index: number): number {
+    return this.#device.stop(index);
+  }
+
+  reset(): void {
+    this.#device.setFeatures(0n);
+    this.#dropInflight();
+  }
+
+  [Symbol.dispose](): void {
+    for (const queue of this.#queues) {
+      this.#dropKick(queue);
+      for (const key of ['call', 'err'] as const) {
+        this.#close(queue[key]);
+        queue[key] = -1;
+      }
+    }
+    this.#device[Symbol.dispose]();
+    this.#dropInflight();
+    this.#memory.clear();
+  }
+
+  #stamp(): Uint8Array {
+    const stamp = new Uint8Array(STAMP_BYTES);
+    new TextEncoder().encodeInto(this.#options.generation, stamp);
+    return stamp;
+  }
+
+  #areaBytes(queueSize: number): number {
+    return alignedTo(this.#device.inflightBytes(queueSize), AREA_ALIGN);
+  }
+
+  #dropInflight(): void {
+    for (let i = 0; i < this.#queues.length; i++) this.#device.setInflight(i, null);
+    this.#inflight?.unmap();
+    this.#inflight = null;
+  }
+
+  #dropKick(queue: QueueFds): void {
+    if (queue.entry !== -1) this.#watch.remove(queue.entry);
+    this.#close(queue.kick);
+    queue.entry = -1;
+    queue.kick = -1;
+  }
+
+  #checkEvent(fd: number, what: string): void {
+    if (isEventFd(fd)) return;
+    this.#linux.close(fd);
+    throw refuse(`the ${what} descriptor is not an eventfd`);
+  }
+
+  #close(fd: number): void {
+    if (fd !== -1) this.#linux.close(fd);
+  }
+}

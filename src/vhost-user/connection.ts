@@ -1,0 +1,195 @@
+/**
+ * One front-end: its socket, its session and its device, all served by the event loop of the thread that owns the disk.
+ *
+ *   socket readable ─▶ messages ─▶ session ─▶ device            kick ─▶ device.serve() ─▶ call
+ *
+ * A message that stops rings waits until no request is in flight; the messages behind it wait in the socket.
+ *
+ * Invariants
+ * - A turn handles at most MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
+ * - Each descriptor that arrives has one owner, also when the session ends by an error.
+ * - Replies never wait: a front-end that does not read them is disconnected.
+ * Cost: control path.
+ */
+import { SwapError } from '../base/errors.ts';
+import { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
+import type { Linux } from '../os/linux/system-call.ts';
+import { CLOSED, NOTHING_NOW, UnixMessages } from '../os/linux/unix-messages.ts';
+import type { BackEnd } from './back-end.ts';
+import { MessageReader } from './protocol/message-reader.ts';
+import { Session } from './protocol/session.ts';
+
+/** The socket, and for each of at most 32 queues the kick descriptor and one that is being replaced. */
+const WATCHED_MAX = 1 + 2 * 32;
+
+/** Messages of one turn. */
+const MESSAGES_MAX = 32;
+
+export interface ConnectionOptions {
+  readonly linux: Linux;
+  /** The socket; it belongs to the connection. */
+  readonly fd: number;
+  readonly createBackEnd: (
+    watch: DescriptorWatch,
+    onIdle: () => void,
+    serveAfter: (ms: number) => void,
+  ) => BackEnd;
+  /** A message was refused; the session continues. */
+  readonly onRefused: (why: string) => void;
+  /** Called once. @param why null: the front-end closed the connection */
+  readonly onEnd: (why: string | null) => void;
+}
+
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #watch: DescriptorWatch;
+  readonly #messages: UnixMessages;
+  readonly #reader = new MessageReader();
+  readonly #backEnd: BackEnd;
+  readonly #session: Session;
+  readonly #socketEntry: number;
+  #isComplete = false;
+  #hasInput = false;
+  #isScheduled = false;
+  #timer: NodeJS.Timeout | null = null;
+  #isOpen = true;
+
+  /** @throws SwapError: the socket is closed */
+  constructor(options: ConnectionOptions) {
+    const { linux, fd, createBackEnd } = options;
+    this.#options = options;
+    try {
+      this.#messages = new UnixMessages(linux);
+      this.#watch = new DescriptorWatch(linux, WATCHED_MAX, () => this.#turn());
+    } catch (error) {
+      linux.close(fd);
+      throw error;
+    }
+    this.#backEnd = createBackEnd(
+      this.#watch,
+      () => this.#schedule(),
+      (ms) => this.#serveAfter(ms),
+    );
+    this.#session = new Session(this.#backEnd);
+    try {
+      this.#socketEntry = this.#watch.add(fd);
+    } catch (error) {
+      this.#watch[Symbol.dispose]();
+      linux.close(fd);
+      throw error;
+    }
+  }
+
+  get backEnd(): BackEnd {
+    return this.#backEnd;
+  }
+
+  /** Serves requests that were delayed. */
+  resume(): void {
+    this.#schedule();
+  }
+
+  /** Ends the connection. @param why null: the front-end closed it */
+  end(why: string | null): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const { linux, fd, onEnd } = this.#options;
+    this.#session.end();
+    this.#watch.remove(this.#socketEntry);
+    this.#closeFds();
+    this.#backEnd[Symbol.dispose]();
+    this.#watch[Symbol.dispose]();
+    linux.close(fd);
+    onEnd(why);
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || !this.#isOpen) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#turn();
+    });
+  }
+
+  #serveAfter(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#turn();
+    }, ms);
+  }
+
+  #turn(): void {
+    if (!this.#isOpen) return;
+    try {
+      for (let entry = this.#watch.take(); entry !== -1; entry = this.#watch.take()) {
+        if (entry === this.#socketEntry) this.#hasInput = true;
+        else this.#backEnd.kicked(entry);
+      }
+      if (this.#hasInput || this.#isComplete) this.#receive();
+      if (this.#isOpen && this.#backEnd.serve()) this.#schedule();
+    } catch (error) {
+      if (!(error instanceof SwapError)) throw error;
+      this.end(error.message);
+    }
+  }
+
+  /** Handles messages until there are no more, or until one has to wait. */
+  #receive(): void {
+    for (let left = MESSAGES_MAX; left > 0; left--) {
+      if (!this.#isComplete && !this.#read()) return;
+      if (this.#session.mustWait(this.#reader.request)) return; // onIdle schedules a turn
+      this.#handle();
+      if (!this.#isOpen) return;
+    }
+    this.#schedule();
+  }
+
+  /** @returns whether a message is complete */
+  #read(): boolean {
+    const { fd } = this.#options;
+    const reader = this.#reader;
+    while (!this.#isComplete) {
+      const got = this.#messages.receive(fd, reader.bytes, reader.have, reader.wanted);
+      if (got === CLOSED) {
+        this.end(reader.have === 0 ? null : 'the connection ended inside a message');
+        return false;
+      }
+      if (got === NOTHING_NOW) {
+        this.#hasInput = false;
+        this.#watch.arm(this.#socketEntry);
+        return false;
+      }
+      this.#isComplete = reader.took(got, this.#messages.fds, this.#messages.isTruncated);
+    }
+    return true;
+  }
+
+  #handle(): void {
+    const { linux, fd, onRefused } = this.#options;
+    const session = this.#session;
+    let reply: Uint8Array | null;
+    try {
+      reply = session.handle(this.#reader);
+    } finally {
+      this.#closeFds();
+    }
+    this.#reader.clear();
+    this.#isComplete = false;
+    if (session.refusal !== '') onRefused(session.refusal);
+    if (reply === null) return;
+    const fds = session.replyFd === -1 ? [] : [session.replyFd];
+    let sent = 0;
+    try {
+      sent = this.#messages.send(fd, reply, fds);
+    } finally {
+      for (const each of fds) linux.close(each);
+    }
+    if (sent !== reply.length) this.end('the front-end does not read its replies');
+  }
+
+  #closeFds(): void {
+    for (const fd of this.#reader.fds.splice(0)) this.#options.linux.close(fd);
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * The memory of a chain: pieces that the device reads, then pieces that it writes, as the walk of the chain finds them.
+ *
+ *   pieces    0 … readable - 1 │ readable … count - 1      piece i: views[i][at[i] .. at[i] + lengths[i])
+ *
+ * Invariant: no piece is empty. Cost: arrays of fixed size; nothing is allocated for a chain.
+ */
+
+/** Of a chain at most. A request has up to 128 descriptors, some of which may be split at the end of a region. */
+export const PIECES_MAX = 256;
+
+const noBytes = new Uint8Array(0);
+
+export class Pieces {
+  readonly views: Uint8Array[] = new Array<Uint8Array>(PIECES_MAX).fill(noBytes);
+  readonly at: Float64Array = new Float64Array(PIECES_MAX);
+  readonly lengths: Float64Array = new Float64Array(PIECES_MAX);
+  count = 0;
+  readable = 0;
+  /** Bytes of all pieces of a direction. */
+  readableBytes = 0;
+  writableBytes = 0;
+  /** A writable descriptor was seen, perhaps an empty one. */
+  isWriting = false;
+
+  clear(): void {
+    this.count = 0;
+    this.readable = 0;
+    this.readableBytes = 0;
+    this.writableBytes = 0;
+    this.isWriting = false;
+  }
+
+  /** Adds a piece to the direction in progress. False: there are too many. */
+  add(view: Uint8Array, at: number, length: number): boolean {
+    const i = this.count;
+    if (i === PIECES_MAX) return false;
+    this.views[i] = view;
+    this.at[i] = at;
+    this.lengths[i] = length;
+    this.count++;
+    if (this.isWriting) this.writableBytes += length;
+    else {
+      this.readable++;
+      this.readableBytes += length;
+    }
+    return true;
+  }
+
+  /** Copies the readable bytes [from, from + bytes) of the chain to `out`. */
+  copyReadable(from: number, bytes: number, out: Uint8Array): void {
+    let skip = from;
+    let done = 0;
+    for (let i = 0; i < this.readable && done < bytes; i++) {
+      const length = this.lengths[i]!;
+      const view = this.views[i]!;
+      const start = this.at[i]!;
+      for (let j = skip; j < length && done < bytes; j++) out[done++] = view[start + j]!;
+      skip = Math.max(0, skip - length);
+    }
+  }
+}
