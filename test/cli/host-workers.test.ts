@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { askGate } from '../../src/host/control-client.ts';
 import { noLinux } from '../os/linux/machine.ts';
 import { testFolder } from '../support/fixtures/folder.ts';
@@ -81,6 +82,8 @@ test('a worker that hangs: the watchdog is not fed, and a stop ends it', {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
     return fed() === 0;
   });
+  await sleep(3000); // longer than the host waits for an answer
+  assert.equal(fed(), 0);
   using other = await RawClient.open(socket, 'a');
   assert.equal(await other.write(0, Buffer.alloc(4096, 1)), 0, 'the other worker serves');
   run.child.kill('SIGTERM');
