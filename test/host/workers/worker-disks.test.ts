@@ -18,7 +18,14 @@ async function rig(t: TestContext): Promise<Rig> {
   const config = configOf({ disk: ['a=8M', 'b=8M'] });
   const ignore = (): undefined => undefined;
   const disks = new WorkerDisks({
-    ...{ workers: 2, codec: 'lzo', totalLimitBytes: 0, hasUnix: true, limits: config },
+    ...{
+      workers: 2,
+      codec: 'lzo',
+      totalLimitBytes: 0,
+      hasUnix: true,
+      socketMode: 0o600,
+      limits: config,
+    },
     ...{ print: ignore, log: ignore, trace: ignore, events: { emit: ignore } },
     counters: hostCounters(),
     onLost: (line) => lost.push(line),
