@@ -13,8 +13,8 @@ import type { Disk } from '../block/ops.ts';
 export const SECTOR_BYTES = 512;
 export const CONFIG_BYTES = 60;
 /** Data segments of a request, and their length: a request has at most SEGMENTS_MAX x SEGMENT_BYTES_MAX bytes. */
-export const SEGMENTS_MAX = 126;
-export const SEGMENT_BYTES_MAX = 65536;
+const SEGMENTS_MAX = 126;
+const SEGMENT_BYTES_MAX = 65536;
 /** One request is served at once, so its work is bounded: about 4 ms of copies. */
 export const REQUEST_BYTES_MAX: number = SEGMENTS_MAX * SEGMENT_BYTES_MAX;
 /** Ranges of a discard or write-zeroes, and their length. A request frees at most 32,768 pages, about 20 ms. */

@@ -12,7 +12,7 @@ const GAP_BYTES = 4096;
 
 /** Where the guest has memory: two adjacent regions, and one far away. */
 export const LOW = 0x10000;
-export const LOW_BYTES = 0x20000;
+const LOW_BYTES = 0x20000;
 export const MIDDLE: number = LOW + LOW_BYTES;
 export const MIDDLE_BYTES = 0x40000;
 export const HIGH: number = 2 ** 40;
@@ -86,7 +86,7 @@ export interface Segment {
   readonly writable: boolean;
 }
 
-export const DESC: number = LOW;
+export const DESC: number = LOW + 0x0;
 export const AVAIL: number = LOW + 0x4000;
 export const USED: number = LOW + 0x5000;
 /** Indirect tables, 4096 bytes for each head: a queue of at most 16. */
