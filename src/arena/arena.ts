@@ -70,6 +70,7 @@ import {
 import type { ObjectMoved, PageRelease } from './ops.ts';
 import { PageRuns } from './page-runs.ts';
 import type { ArenaRebuild } from './rebuild.ts';
+import { zeroTail } from './zero-tail.ts';
 import { linkZspage, unlinkZspage } from './zspage-lists.ts';
 import { endOf, groupOf, holesMax, pagesOf } from './zspage-shape.ts';
 
@@ -396,12 +397,14 @@ export class Arena {
   /**
    * Writes all tables again from the objects that the rows of an image name, and releases the free pages. Nothing is
    * reserved in the budget.
-   * @returns bytes to reserve; -1, with nothing written, if two zspages share a page
+   * @returns bytes to reserve
    */
   rebuild(image: ArenaRebuild): number {
-    const pages = image.write();
-    if (pages === null) return -1;
-    return this.#runs.rebuild(pages) + image.descriptors * ROW_BYTES;
+    const { buffer, byteOffset, byteLength } = this.#zspage;
+    const from = byteOffset + (image.descriptors + 1) * ROW_BYTES;
+    const end = roundUp(byteOffset + byteLength, PAGE_BYTES); // the table begins at a page of its own
+    zeroTail(buffer, from, end, this.#pageRelease);
+    return this.#runs.rebuild(image.write()) + image.descriptors * ROW_BYTES;
   }
 
   /**

@@ -30,6 +30,7 @@ import { popcount } from '../base/bits.ts';
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import type { Budget } from './budget.ts';
 import { noRelease, type PageRelease } from './ops.ts';
+import { zeroTail } from './zero-tail.ts';
 
 export const CHUNK_PAGES = 32;
 export const CHUNK_SHIFT = 5;
@@ -409,8 +410,8 @@ export class PageRuns {
   }
 
   /**
-   * Writes all tables again. Releases the free pages that may be resident. A kill in here leaves TOUCHED and `dirty` as
-   * large as they were.
+   * Writes all tables again. Releases the free pages that may be resident, and rows and pages of chunks never used. A kill
+   * in here leaves TOUCHED and `dirty` as large as they were.
    * @returns bytes to reserve in the budget
    */
   rebuild({ run, used }: RunPages): number {
@@ -436,6 +437,11 @@ export class PageRuns {
       }
       dirtyPages += popcount(this.#rows[row + DIRTY]!);
     }
+    const { buffer, byteOffset, byteLength } = this.#rows;
+    const end = byteOffset + byteLength;
+    zeroTail(buffer, byteOffset + touched * ROW_BYTES, end, this.#pageRelease);
+    const pagesAt = (chunk: number): number => (this.#firstPage + chunk * CHUNK_PAGES) * PAGE_BYTES;
+    zeroTail(buffer, pagesAt(touched), pagesAt(this.#chunks), this.#pageRelease);
     return dirtyPages * PAGE_BYTES + touched * ROW_BYTES;
   }
 

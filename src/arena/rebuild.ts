@@ -1,7 +1,7 @@
 /**
  * Writes the tables of an arena again from the objects that the rows of an image name.
  *
- *   problemOf(), claim() for each object ▶ write(): choose the tails ▶ runs and used pages ▶ descriptors, lists and counts
+ *   problemOf(), claim() for each object ▶ write(): choose the tails ▶ used pages ▶ descriptors, lists and counts
  *
  * Nothing in the image is trusted: a location may name any descriptor, and a descriptor any class and page. The tables
  * that follow from the rows (bits, lists, tails, counts, used pages) are not read.
@@ -11,7 +11,7 @@
  * none, had unused pages.
  *
  * Invariants
- * - Until write() nothing changes but owner words of objects that rows name.
+ * - Until write() nothing changes but owner words of objects that rows name; no two of these objects overlap.
  * - write() reads only first pages, classes and DESCRIPTORS, and keeps them while rows need them: it can be killed and
  *   done again.
  *
@@ -51,6 +51,8 @@ export class ArenaRebuild {
   readonly descriptors: number;
   /** BIT_WORDS words for each descriptor: the objects that rows name. */
   readonly #bits: Int32Array;
+  /** One word per chunk: the pages of runs whose zspage has a claimed object. */
+  readonly #run: Int32Array;
   readonly #layout: ArenaLayout;
   readonly #class: Int32Array;
   readonly #zspage: Int32Array;
@@ -62,6 +64,7 @@ export class ArenaRebuild {
     const found = this.#class[DESCRIPTORS]!;
     this.descriptors = found >= 0 && found <= layout.pages ? found : -1;
     this.#bits = new Int32Array((Math.max(0, this.descriptors) + 1) * BIT_WORDS);
+    this.#run = new Int32Array(layout.pages >>> CHUNK_SHIFT);
     this.#zspage = new Int32Array(buffer, layout.zspageTable, (layout.pages + 1) << ROW_SHIFT);
     this.#words = new Int32Array(buffer);
   }
@@ -85,37 +88,38 @@ export class ArenaRebuild {
     return length > most ? `has ${length} bytes in an object of ${most}` : '';
   }
 
-  /** Marks a checked location, and writes its owner word. False if it is marked already. */
-  claim(location: number, owner: number): boolean {
+  /** Marks a checked location, and writes its owner word. Returns why that is impossible; empty: it is done. */
+  claim(location: number, owner: number): string {
     const zspage = location >>> INDEX_SHIFT;
     const index = location & INDEX_MASK;
     const word = zspage * BIT_WORDS + (index >>> 5);
     const bit = 1 << (index & 31);
-    if ((this.#bits[word]! & bit) !== 0) return false;
+    if ((this.#bits[word]! & bit) !== 0) return 'shares its object with another slot';
+    if (this.#end(zspage) === 0 && !this.#claimRun(zspage))
+      return `is in zspage ${zspage}, which has the same memory page as another, or crosses chunks`;
     this.#bits[word]! |= bit;
     const cls = this.#classOf(zspage);
-    if (cls === classTable.fullPage) return true;
+    if (cls === classTable.fullPage) return '';
     const words = classTable.objectBytes[cls]! >>> 2;
     const page = this.#zspage[(zspage << ROW_SHIFT) + PAGE]!;
     const at = (page << (PAGE_SHIFT - 2)) + index * words;
     if (this.#words[at] !== owner) this.#words[at] = owner;
-    return true;
+    return '';
   }
 
   /**
    * Writes the tables of the zspages and classes again; every object that was not claimed is free.
-   * @returns the pages of the zspages; null, with nothing written, if two of them share a page or one crosses chunks
+   * @returns the pages of the zspages
    */
-  write(): RunPages | null {
+  write(): RunPages {
     const tails = this.#tails();
-    const pages = this.#pages(tails);
-    if (pages === null) return null;
+    const used = this.#usedPages(tails);
     // A kill in here must not lower DESCRIPTORS: the next rebuild reads it.
     this.#class.fill(0, 0, FREE_HEAD);
     this.#class[FREE_HEAD] = 0;
     this.#class[ZSPAGES_ALL] = 0;
     for (let zspage = this.descriptors; zspage > 0; zspage--) this.#write(zspage, tails);
-    return pages;
+    return { run: this.#run, used };
   }
 
   #classOf(zspage: number): number {
@@ -143,25 +147,32 @@ export class ArenaRebuild {
     return tails;
   }
 
-  #pages(tails: Int32Array): RunPages | null {
+  /** Reserves the run of a zspage; false if it has a page of another one, or crosses chunks. */
+  #claimRun(zspage: number): boolean {
+    const index = this.#zspage[(zspage << ROW_SHIFT) + PAGE]! - this.#layout.firstPage;
+    const chunk = index >>> CHUNK_SHIFT;
+    const at = index & (CHUNK_PAGES - 1);
+    const length = classTable.zspagePages[this.#classOf(zspage)]!;
+    const run = ((1 << length) - 1) << at;
+    if (at + length > CHUNK_PAGES || (this.#run[chunk]! & run) !== 0) return false;
+    this.#run[chunk]! |= run;
+    return true;
+  }
+
+  #usedPages(tails: Int32Array): Int32Array {
     const { firstPage, pages } = this.#layout;
-    const run = new Int32Array(pages >>> CHUNK_SHIFT);
     const used = new Int32Array(pages >>> CHUNK_SHIFT);
     for (let zspage = 1; zspage <= this.descriptors; zspage++) {
       const end = this.#end(zspage);
       if (end === 0) continue;
       const cls = this.#classOf(zspage);
-      const length = classTable.zspagePages[cls]!;
       const index = this.#zspage[(zspage << ROW_SHIFT) + PAGE]! - firstPage;
       const chunk = index >>> CHUNK_SHIFT;
       const at = index & (CHUNK_PAGES - 1);
-      const ownRun = ((1 << length) - 1) << at;
-      if (at + length > CHUNK_PAGES || (run[chunk]! & ownRun) !== 0) return null;
-      run[chunk]! |= ownRun;
-      const usedLength = tails[cls] === zspage ? pagesOf(cls, end) : length;
+      const usedLength = tails[cls] === zspage ? pagesOf(cls, end) : classTable.zspagePages[cls]!;
       used[chunk]! |= ((1 << usedLength) - 1) << at;
     }
-    return { run, used };
+    return used;
   }
 
   #write(zspage: number, tails: Int32Array): void {

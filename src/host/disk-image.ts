@@ -12,6 +12,7 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
@@ -35,7 +36,7 @@ import {
   shardBytes,
 } from './image-header.ts';
 
-const { O_RDWR, O_RDONLY, O_CREAT, O_NOFOLLOW } = constants;
+const { O_RDWR, O_RDONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 const imageError = (path: string, why: string): SwapError =>
   new SwapError('ERR_IO_IMAGE', `${path}: ${why}`, { path, reason: why });
@@ -43,7 +44,7 @@ const imageError = (path: string, why: string): SwapError =>
 function openLocked(path: string, flags: number): number {
   const attempt = (): number => {
     try {
-      return openSync(path, flags | O_NOFOLLOW, 0o600);
+      return openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600); // an open of a FIFO would wait
     } catch (cause) {
       throw systemError(`open the image ${path}`, cause, 'see --persist');
     }
@@ -88,10 +89,14 @@ export class DiskImage implements ShardImages, Disposable {
    * @throws SwapError ERR_IO_IMAGE: it is not usable; ERR_IO_IN_USE, ERR_IO_SYSTEM
    */
   static open(path: string, isReadOnly: boolean = false): DiskImage {
+    if (lstatSync(path, { throwIfNoEntry: false })?.isFile() === false)
+      throw imageError(path, 'it is not a file');
     const fd = openLocked(path, isReadOnly ? O_RDONLY : O_RDWR);
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw imageError(path, 'it is not a file');
+      if (!isReadOnly && stat.uid !== process.geteuid?.())
+        throw imageError(path, `it belongs to user ${stat.uid}, who may change it`);
       const page = Buffer.alloc(HEADER_BYTES);
       const length = readSync(fd, page, 0, HEADER_BYTES, 0);
       const header = decodeHeader(page.subarray(0, length), stat.size);

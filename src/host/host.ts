@@ -206,7 +206,7 @@ export class Host {
       add: (disk) => disks.add(disk, true),
       remove: (name) => disks.remove(name, false),
       set: (name, change) => disks.set(name, change, false),
-      setTotal: (bytes) => setTotal(disks.total, bytes),
+      setTotal: (bytes) => setTotal(disks.total, bytes, this.#images),
       setDefaultLimit: (bytes) => {
         this.#defaultLimitBytes = bytes;
       },

@@ -13,15 +13,15 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
-  existsSync,
+  lstatSync,
   openSync,
   readdirSync,
   renameSync,
   rmSync,
   statfsSync,
-  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { InvariantError } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import { systemFileLock } from '../os/linux/file-lock.ts';
@@ -50,10 +50,28 @@ export interface PersistentDisk {
 
 export type MakeDisk = (config: DiskConfig, image: DiskImage) => SwapDisk;
 
+/** The image contradicts itself; other errors are of the machine, or of the configuration. */
+const isUnusable = (error: unknown): error is Error =>
+  error instanceof InvariantError || (error instanceof SwapError && error.code === 'ERR_IO_IMAGE');
+
+/** @throws SwapError ERR_ARG_CONFLICT */
+function refuseBacking({ name, backing }: DiskConfig): void {
+  if (backing === undefined) return;
+  throw new SwapError(
+    'ERR_ARG_CONFLICT',
+    `disk '${name}': a disk with a backing cannot persist: its tables are not in the image`,
+    { key: 'backing' },
+  );
+}
+
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
 export class ImageFolder implements Disposable {
   readonly #path: string;
   readonly #log: Log;
   readonly #lockFd: number;
+  /** Limit of all disks together; checkSpace() comes first. */
+  totalBytes: number;
 
   /**
    * Locks the folder, and removes what a dead host left behind. Creates it if necessary.
@@ -69,13 +87,10 @@ export class ImageFolder implements Disposable {
         reason: why,
       });
     makePrivateFolder(path, uid, 'choose another folder with --persist');
-    this.#checkSpace(totalBytes);
+    this.totalBytes = totalBytes;
+    this.checkSpace(totalBytes);
     this.#lockFd = this.#lock();
-    for (const name of readdirSync(path))
-      if (name.endsWith(NEW)) {
-        rmSync(join(path, name), { force: true });
-        log(`removed ${join(path, name)}, which a dead host left unfinished`);
-      }
+    for (const file of readdirSync(path)) if (file.endsWith(NEW)) this.#removeNew(file);
   }
 
   /** The folder of a host's configuration, locked; null: the pages end with the host. */
@@ -95,7 +110,9 @@ export class ImageFolder implements Disposable {
       image[Symbol.dispose]();
       try {
         const text = splitDisk('its settings', image.header.settings);
-        found.push(resolveDisk('its settings', { ...text, name }, defaults));
+        const config = resolveDisk('its settings', { ...text, name }, defaults);
+        refuseBacking(config);
+        found.push(config);
       } catch (error) {
         this.#refuse(name, (error as Error).message);
       }
@@ -109,12 +126,7 @@ export class ImageFolder implements Disposable {
    */
   open(requested: DiskConfig, make: MakeDisk): PersistentDisk {
     const { name } = requested;
-    if (requested.backing !== undefined)
-      throw new SwapError(
-        'ERR_ARG_CONFLICT',
-        `disk '${name}': a disk with a backing cannot persist: its tables are not in the image`,
-        { key: 'backing' },
-      );
+    refuseBacking(requested);
     const started = performance.now();
     const image = this.#openOrRefuse(name);
     if (image === null) return this.#create(requested, make);
@@ -135,15 +147,44 @@ export class ImageFolder implements Disposable {
       return { config, disk, image };
     } catch (error) {
       image[Symbol.dispose]();
-      if (!(error instanceof SwapError) || error.code !== 'ERR_IO_IMAGE') throw error;
+      if (!isUnusable(error)) throw error;
       this.#refuse(name, error.message);
       return this.#create(requested, make);
     }
   }
 
+  /**
+   * Checks that the free space and that of the images are enough for the limit of all disks.
+   * @throws SwapError ERR_IO_UNSUPPORTED, ERR_IO_NO_ROOM
+   */
+  checkSpace(totalBytes: number): void {
+    const { type, bavail, bsize } = statfsSync(this.#path);
+    if (type !== TMPFS_MAGIC)
+      throw new SwapError(
+        'ERR_IO_UNSUPPORTED',
+        `--persist: ${this.#path} is not on tmpfs: choose a folder in /dev/shm or /run`,
+        { reason: 'not tmpfs' },
+      );
+    let free = bavail * bsize;
+    for (const file of readdirSync(this.#path)) {
+      if (!file.endsWith(IMAGE) && !file.endsWith(NEW)) continue; // refused images keep their space
+      const stat = lstatSync(join(this.#path, file));
+      if (stat.isFile()) free += stat.blocks * 512;
+    }
+    if (totalBytes !== 0 && totalBytes <= free) return;
+    throw new SwapError(
+      'ERR_IO_NO_ROOM',
+      totalBytes === 0
+        ? '--persist requires a total limit: --total-limit'
+        : `--persist: ${this.#path} has space for ${formatSize(free)}, less than the total limit of ${formatSize(totalBytes)}: lower --total-limit, or enlarge the tmpfs`,
+      { freeBytes: free, totalBytes },
+    );
+  }
+
   /** Creates an image for the pages of a disk that gets another size; replace() gives it its name. */
   prepare(config: DiskConfig, generation: string): DiskImage {
     const { name, sizeBytes } = config;
+    this.checkSpace(this.totalBytes); // a refused image, or another program, may have used some
     const settings = textOfDisk(config);
     if (!fitsHeader(settings))
       throw new SwapError('ERR_ARG_VALUE', `disk '${name}': its settings are too long to persist`, {
@@ -185,24 +226,39 @@ export class ImageFolder implements Disposable {
   /** Null: there is no image, or an unusable one, which is renamed aside. */
   #openOrRefuse(name: string): DiskImage | null {
     const path = this.#pathOf(name);
-    if (!existsSync(path)) return null;
+    if (!isThere(path)) return null;
     try {
       return DiskImage.open(path);
     } catch (error) {
-      if (!(error instanceof SwapError) || error.code !== 'ERR_IO_IMAGE') throw error;
+      if (!isUnusable(error)) throw error;
       this.#refuse(name, error.message);
       return null;
     }
   }
 
   #refuse(name: string, why: string): void {
-    const path = this.#pathOf(name);
-    let number = 1;
-    while (existsSync(`${path}.refused-${number}`)) number++;
-    renameSync(path, `${path}.refused-${number}`);
+    const kept = this.#setAside(this.#pathOf(name));
     this.#log(
-      `warning: disk ${name}: ${why}; the image is kept as ${path}.refused-${number}, and clients of the disk are refused`,
+      `warning: disk ${name}: ${why}; the image is kept as ${kept}, and clients of the disk are refused`,
     );
+  }
+
+  /** Returns its new path. */
+  #setAside(path: string): string {
+    let number = 1;
+    while (isThere(`${path}.refused-${number}`)) number++;
+    renameSync(path, `${path}.refused-${number}`);
+    return `${path}.refused-${number}`;
+  }
+
+  #removeNew(file: string): void {
+    const path = join(this.#path, file);
+    if (lstatSync(path).isDirectory()) {
+      this.#log(`warning: ${path} is not a file; it is kept as ${this.#setAside(path)}`);
+      return;
+    }
+    rmSync(path);
+    this.#log(`removed ${path}, which a dead host left unfinished`);
   }
 
   #logAdopted(disk: SwapDisk, name: string, ms: number): void {
@@ -213,27 +269,6 @@ export class ImageFolder implements Disposable {
     this.#log(
       `warning: disk ${name}: ${adopted.damaged} pages do not match their checksum; reading them is an I/O error; ` +
         `slots ${adopted.damagedSlots.join(', ')}${adopted.damaged > adopted.damagedSlots.length ? ' ...' : ''}`,
-    );
-  }
-
-  #checkSpace(totalBytes: number): void {
-    const { type, bavail, bsize } = statfsSync(this.#path);
-    if (type !== TMPFS_MAGIC)
-      throw new SwapError(
-        'ERR_IO_UNSUPPORTED',
-        `--persist: ${this.#path} is not on tmpfs: choose a folder in /dev/shm or /run`,
-        { reason: 'not tmpfs' },
-      );
-    let free = bavail * bsize;
-    for (const file of readdirSync(this.#path))
-      free += statSync(join(this.#path, file)).blocks * 512;
-    if (totalBytes !== 0 && totalBytes <= free) return;
-    throw new SwapError(
-      'ERR_IO_NO_ROOM',
-      totalBytes === 0
-        ? '--persist requires a total limit: --total-limit'
-        : `--persist: ${this.#path} has space for ${formatSize(free)}, less than the total limit of ${formatSize(totalBytes)}: lower --total-limit, or enlarge the tmpfs`,
-      { freeBytes: free, totalBytes },
     );
   }
 

@@ -13,6 +13,7 @@
 import { readFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { classTable } from '../arena/layout.ts';
+import { printable } from '../base/printable.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { imageOf, VERSION as SHARD_VERSION } from '../store/image.ts';
 import { SHARD_SLOTS_MAX } from '../store/shard-parts.ts';
@@ -98,10 +99,13 @@ export function decodeHeader(page: Buffer, fileSize: number): ImageHeader | { wh
   const generation = page.toString('latin1', 32, 40);
   const length = page.readUInt32LE(44);
   const isSane = sizeBytes > 0 && sizeBytes % PAGE_BYTES === 0 && sizeBytes <= 2 ** 43;
-  if (!isSane || length > SETTINGS_BYTES_MAX || !/^[0-9a-f]{8}$/.test(generation))
+  const isText = length <= SETTINGS_BYTES_MAX;
+  const settings = isText ? page.toString('utf8', SETTINGS_AT, SETTINGS_AT + length) : '';
+  // Settings are printed on terminals.
+  const isSafe = isText && printable(settings) === settings;
+  if (!isSane || !isSafe || !/^[0-9a-f]{8}$/.test(generation))
     return { why: 'the header has impossible values' };
   if (fileSize !== fileBytes(sizeBytes))
     return { why: `the file has ${fileSize} bytes instead of ${fileBytes(sizeBytes)}` };
-  const settings = page.toString('utf8', SETTINGS_AT, SETTINGS_AT + length);
   return { sizeBytes, generation, settings };
 }

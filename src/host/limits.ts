@@ -12,6 +12,7 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
+import type { ImageFolder } from './image-folder.ts';
 import type { TotalBudget } from './parts.ts';
 
 /** The part of a disk's configuration that limits depend on; config.ts describes the fields. */
@@ -89,9 +90,21 @@ export function underTotal<Disk extends LimitedDisk>(
   );
 }
 
-/** Changes the limit of all disks together. @throws SwapError ERR_IO_NO_ROOM: more is in use */
-export function setTotal(total: TotalBudget, bytes: number): void {
-  if (total.setLimit(bytes)) return;
+/**
+ * Changes the limit of all disks together.
+ * @param images where their pages outlive the host, which must have the space; null: they do not
+ * @throws SwapError ERR_IO_NO_ROOM: more is in use, or there is less space
+ */
+export function setTotal(
+  total: TotalBudget,
+  bytes: number,
+  images: Pick<ImageFolder, 'checkSpace' | 'totalBytes'> | null,
+): void {
+  images?.checkSpace(bytes);
+  if (total.setLimit(bytes)) {
+    if (images !== null) images.totalBytes = bytes;
+    return;
+  }
   const [used, limit] = [formatSize(total.usedBytes), formatSize(bytes)];
   throw new SwapError(
     'ERR_IO_NO_ROOM',

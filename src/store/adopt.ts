@@ -13,13 +13,23 @@
  * Cost: reads all rows of groups in use, and every stored byte, for its checksum.
  */
 import type { Arena } from '../arena/arena.ts';
+import type { PageRelease } from '../arena/ops.ts';
 import { ArenaRebuild } from '../arena/rebuild.ts';
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { PageFormat } from '../codec/codec.ts';
 import type { Kernels } from '../codec/kernels.ts';
 import { countPage, isPageCounter } from './counters.ts';
-import { COMPRESSED, type Image, MAGIC, OPEN_BYTES, PAGE_IN, PAGE_OUT, VERSION } from './image.ts';
+import {
+  COMPRESSED,
+  type Image,
+  MAGIC,
+  OPEN_BYTES,
+  PAGE_IN,
+  PAGE_OUT,
+  SLOT_TABLE,
+  VERSION,
+} from './image.ts';
 import { CounterAt } from './results.ts';
 import type { RowLog } from './row-log.ts';
 import {
@@ -61,10 +71,13 @@ export interface AdoptParts {
   readonly kernels: Kernels;
   readonly arena: Arena;
   readonly log: RowLog;
+  readonly release: PageRelease;
 }
 
 const refuse = (why: string): SwapError =>
   new SwapError('ERR_IO_IMAGE', `the image cannot be adopted: ${why}`, { reason: why });
+
+const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 
 /** @throws SwapError ERR_IO_IMAGE: the header is not that of a shard with this number of slots */
 function checkHeader({ buffer, slots }: AdoptParts): void {
@@ -93,9 +106,8 @@ class Adoption {
     const counts = new Int32Array(groups.length);
     for (let group = 0; group < groups.length; group++)
       if (groups[group] !== 0) counts[group] = this.#walkGroup(group);
-    const arenaBytes = arena.rebuild(this.#rebuild);
-    if (arenaBytes < 0) throw refuse('two zspages have the same memory page');
-    const bytes = OPEN_BYTES + arenaBytes + this.#writeGroups(counts);
+    this.#releaseRows();
+    const bytes = OPEN_BYTES + arena.rebuild(this.#rebuild) + this.#writeGroups(counts);
     const adopted = {
       ...{ pages: this.#pages, damaged: this.#damaged },
       ...{ damagedSlots: this.#damagedSlots, redone },
@@ -105,11 +117,12 @@ class Adoption {
 
   /** Completes the change in progress. */
   #redo(): number {
-    const { log, slots } = this.#parts;
+    const { log, slots, groups } = this.#parts;
     const { pending } = log;
     if (pending === null) return 0;
     const { slot, from, location, state } = pending;
-    if (slot < 0 || slot >= slots) throw refuse(`the log names slot ${slot}`);
+    if (slot < 0 || slot >= slots || groups[slot >>> GROUP_SHIFT] === 0)
+      throw refuse(`the log names slot ${slot}`);
     const isStaged = from === PAGE_IN || from === COMPRESSED || from === PAGE_OUT;
     const format = formatIn(state);
     if (format === PageFormat.same ? from !== 0 : !isStaged) throw refuse('the log has no bytes');
@@ -147,13 +160,24 @@ class Adoption {
       const location = rows[row]!;
       const problem = this.#problemOf(location, state);
       if (problem !== '') throw refuse(`slot ${slot} ${problem}`);
-      if (formatIn(state) !== PageFormat.same && !this.#rebuild.claim(location, slot))
-        throw refuse(`slot ${slot} shares its object with another slot`);
+      const conflict =
+        formatIn(state) === PageFormat.same ? '' : this.#rebuild.claim(location, slot);
+      if (conflict !== '') throw refuse(`slot ${slot} ${conflict}`);
       if (!this.#isIntact(slot)) this.#damage(slot);
       pages++;
     }
     this.#pages += pages;
     return pages;
+  }
+
+  /** Groups that are not in use have no rows: whatever the file has there is dropped, unread. */
+  #releaseRows(): void {
+    const { groups, release } = this.#parts;
+    for (let from = 0, to = 0; from < groups.length; from = to + 1) {
+      for (to = from; to < groups.length && groups[to] === 0; ) to++;
+      const bytes = (to - from) * GROUP_ROW_BYTES;
+      if (bytes > 0) release.release(SLOT_TABLE + from * GROUP_ROW_BYTES, bytes);
+    }
   }
 
   #isIntact(slot: number): boolean {
@@ -171,10 +195,11 @@ class Adoption {
     if (this.#damagedSlots.length < DAMAGED_NAMED_MAX) this.#damagedSlots.push(slot);
   }
 
-  /** Writes the words of the groups, and the counters of stored pages. Returns the bytes to charge. */
+  /** Writes the words of the groups, and the counters. Returns the bytes to charge. */
   #writeGroups(counts: Int32Array): number {
     const { groups, rows, counters } = this.#parts;
-    for (let at = 0; at < CounterAt.count; at++) if (isPageCounter(at)) counters[at] = 0;
+    for (let at = 0; at < CounterAt.count; at++)
+      if (isPageCounter(at) || !isCount(counters[at]!)) counters[at] = 0;
     let bytes = 0;
     for (let group = 0; group < groups.length; group++) {
       if (groups[group] === 0) continue;

@@ -131,6 +131,7 @@ export class Shard {
     const { adopted, bytes } = adoptImage({
       ...{ slots: this.slots, buffer, image, rows: this.#rows, groups: this.#groups.words },
       ...{ counters: this.counters, kernels: this.#kernels, arena: this.#arena, log: this.#log },
+      release: this.#release,
     });
     if (!this.#budget.reserve(bytes))
       throw new SwapError(
@@ -183,7 +184,7 @@ export class Shard {
 
   /** Compressed bytes of the page of `slot`; 0 if the page is same-filled or raw, or the slot is empty. */
   compressedBytes(slot: number): number {
-    const state = this.#rows[slot * ROW + 2]!;
+    const state = this.#stateOf(slot);
     return formatIn(state) > PageFormat.raw ? state & LENGTH_MASK : 0;
   }
 
@@ -211,10 +212,10 @@ export class Shard {
   putWord(slot: number, low: number, high: number): PutResult {
     if (!this.#isOpen && !this.#open()) return this.#refused(CounterAt.refusedByLimit);
     const row = slot * ROW;
-    const old = this.#rows[row + 2]!;
-    const oldLocation = this.#rows[row]!;
+    const old = this.#stateOf(slot);
     if (old !== 0) countPage(this.counters, old, this.isZero(slot), -1);
     else if (!this.#enterGroup(slot)) return this.#refused(CounterAt.refusedByLimit);
+    const oldLocation = this.#rows[row]!;
     const state = (PageFormat.same << FORMAT_SHIFT) | wordCheck(low, high, slot);
     this.#log.setWord(slot, low, high, state);
     if (formatIn(old) > PageFormat.same) this.#arena.free(oldLocation);
@@ -226,7 +227,7 @@ export class Shard {
   get(slot: number, target: Uint8Array, at: number): GetResult {
     assert(at >= 0 && at + PAGE_BYTES <= target.length, 'the target has space for a page');
     const row = slot * ROW;
-    const state = this.#rows[row + 2]!;
+    const state = this.#stateOf(slot);
     if (state === 0) return GetResult.absent;
     if (formatIn(state) === PageFormat.same) {
       const first = this.#rows[row]!;
@@ -245,7 +246,7 @@ export class Shard {
    */
   recompress(slot: number): RecompressResult {
     const row = slot * ROW;
-    const state = this.#rows[row + 2]!;
+    const state = this.#stateOf(slot);
     if (state === 0) return RecompressResult.absent;
     const { dense } = this.#compressor;
     const format = formatIn(state);
@@ -292,7 +293,7 @@ export class Shard {
 
   /** Drops the page of `slot`; its bytes are reusable when this returns. False if there was none. */
   drop(slot: number): boolean {
-    if (this.#rows[slot * ROW + 2] === 0) return false;
+    if (this.#stateOf(slot) === 0) return false;
     this.#empty(slot);
     this.#groups.leave(slot);
     return true;
@@ -300,11 +301,11 @@ export class Shard {
 
   /** warmRow() and warmObject() are the two steps of Store.warm(), which reads drop()'s data into the CPU caches. */
   warmRow(slot: number): number {
-    return this.#rows[slot * ROW]! ^ this.#rows[slot * ROW + 2]!;
+    return this.#stateOf(slot) === 0 ? 0 : this.#rows[slot * ROW]!;
   }
 
   warmObject(slot: number): number {
-    const isObject = formatIn(this.#rows[slot * ROW + 2]!) > PageFormat.same;
+    const isObject = formatIn(this.#stateOf(slot)) > PageFormat.same;
     return isObject ? this.#arena.warm(this.#rows[slot * ROW]!) : 0;
   }
 
@@ -326,17 +327,14 @@ export class Shard {
 
   /** Format of the page of `slot`; `none` if the slot is empty. */
   formatOf(slot: number): PageFormat {
-    return formatIn(this.#rows[slot * ROW + 2]!);
+    return formatIn(this.#stateOf(slot));
   }
 
   /** True if the page of `slot` is stored and all zero. */
   isZero(slot: number): boolean {
     const row = slot * ROW;
-    return (
-      formatIn(this.#rows[row + 2]!) === PageFormat.same &&
-      this.#rows[row] === 0 &&
-      this.#rows[row + 1] === 0
-    );
+    if (formatIn(this.#stateOf(slot)) !== PageFormat.same) return false;
+    return (this.#rows[row]! | this.#rows[row + 1]!) === 0;
   }
 
   /** Bytes in use: allocated arena pages, rows of groups in use, and the shard's own tables. */
@@ -413,7 +411,7 @@ export class Shard {
   /** Space for `length` bytes of `slot`, which may be its own object; 0, with nothing changed, if there is none. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
-    const state = this.#rows[row + 2]!;
+    const state = this.#stateOf(slot);
     if (formatIn(state) > PageFormat.same) {
       const location = this.#rows[row]!;
       if (this.#arena.classAt(location) === this.#arena.classOf(length)) return location;
@@ -448,6 +446,11 @@ export class Shard {
     countPage(this.counters, state, this.isZero(slot), -1);
     this.#log.clear(slot);
     if (formatIn(state) !== PageFormat.same) this.#arena.free(location);
+  }
+
+  /** The state of a slot. A row of a group without rows is not read: that would make a page of a file resident. */
+  #stateOf(slot: number): number {
+    return this.#groups.isCharged(slot) ? this.#rows[slot * ROW + 2]! : 0;
   }
 
   /** Counts a slot as used; false if the rows of its group are not resident and the budget refuses them. */

@@ -101,13 +101,11 @@ class Subject {
     for (const owner of owners) {
       const { location, length } = this.held.get(owner)!;
       assert.equal(rebuild.problemOf(location, length), '');
-      assert.ok(rebuild.claim(location, owner));
+      if (rebuild.claim(location, owner) !== '') return null;
       next.held.set(owner, { location, length });
     }
     next.#owner = this.#owner;
-    const reserved = next.arena.rebuild(rebuild);
-    if (reserved < 0) return null;
-    assert.ok(next.budget.reserve(reserved));
+    assert.ok(next.budget.reserve(next.arena.rebuild(rebuild)));
     return next;
   }
 

@@ -2,99 +2,39 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
-  rmSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
+import { Budget } from '../../src/arena/budget.ts';
 import { SwapError } from '../../src/base/errors.ts';
-import { BioOp, BioStatus } from '../../src/block/bio.ts';
-import { Ramzswap } from '../../src/block/disks/ramzswap/ramzswap.ts';
+import { BioOp } from '../../src/block/bio.ts';
 import { checkImage } from '../../src/host/check-image.ts';
-import type { DiskConfig } from '../../src/host/disk-config.ts';
 import { DiskRequest } from '../../src/host/disk-request.ts';
-import { ImageFolder, type PersistentDisk } from '../../src/host/image-folder.ts';
+import { ImageFolder } from '../../src/host/image-folder.ts';
 import { SHARDS_AT } from '../../src/host/image-header.ts';
-import { whyNoImages } from '../../src/os/linux/image-mapping.ts';
+import { setTotal } from '../../src/host/limits.ts';
 import { SLOT_TABLE } from '../../src/store/image.ts';
-import { madePage } from '../support/fixtures/pages.ts';
+import {
+  code,
+  config,
+  MIB,
+  page,
+  Rig,
+  read,
+  skip,
+  uid,
+  write,
+} from '../support/fixtures/image-rig.ts';
 
-const SHM = '/dev/shm';
-const skip = whyNoImages() || (existsSync(SHM) ? false : 'there is no /dev/shm');
-const MIB = 2 ** 20;
-const uid = process.geteuid?.() ?? 0;
 const memory = { bytes: 2 ** 30, isGroupLimit: false };
-
-const config = (name: string, sizeBytes: number = 8 * MIB): DiskConfig => ({
-  ...{ name, sizeBytes, limitBytes: 0, isShared: false, keepSeconds: null, rateBytes: 0 },
-});
-
-/** A folder on tmpfs and what opens it; a closed host's locks end, as those of a killed one. */
-class Rig implements Disposable {
-  readonly path: string = mkdtempSync(join(SHM, 'frontswap-test-'));
-  readonly log: string[] = [];
-  readonly #open: Disposable[] = [];
-
-  folder(totalBytes: number = 64 * MIB): ImageFolder {
-    const folder = new ImageFolder(this.path, uid, totalBytes, (line) => this.log.push(line));
-    this.#open.push(folder);
-    return folder;
-  }
-
-  disk(folder: ImageFolder, disk: DiskConfig, limitBytes = 0): PersistentDisk {
-    const opened = folder.open(
-      disk,
-      ({ sizeBytes }, images) => new Ramzswap({ sizeBytes, limitBytes, images }),
-    );
-    this.#open.push(opened.image);
-    return opened;
-  }
-
-  /** Ends everything that is open. The memories are not flushed: they are the file. */
-  end(): void {
-    for (const open of this.#open.splice(0).reverse()) open[Symbol.dispose]();
-  }
-
-  file(name: string): string {
-    return join(this.path, name);
-  }
-
-  [Symbol.dispose](): void {
-    this.end();
-    rmSync(this.path, { recursive: true, force: true });
-  }
-}
-
-const page = (n: number): Uint8Array => madePage(n % 2 === 0 ? 'text' : 'random', n);
-
-function write({ disk }: PersistentDisk, ...numbers: number[]): void {
-  const request = new DiskRequest();
-  for (const n of numbers) {
-    const status = request.run(disk, BioOp.write, n * 4096, 4096, { data: page(n) });
-    assert.equal(status, BioStatus.ok);
-  }
-}
-
-function read({ disk }: PersistentDisk, n: number): Uint8Array | null {
-  const data = new Uint8Array(4096);
-  const status = new DiskRequest().run(disk, BioOp.read, n * 4096, 4096, { data });
-  return status === BioStatus.ok ? data : null;
-}
-
-const code = (expected: string, message: RegExp) => (error: unknown) => {
-  assert.ok(error instanceof SwapError);
-  assert.equal(error.code, expected);
-  assert.match(error.message, message);
-  return true;
-};
 
 test('the next host has the pages, generations and disks of the former one', { skip }, () => {
   using rig = new Rig();
@@ -249,4 +189,28 @@ test('folders that cannot keep pages are refused', { skip }, () => {
   assert.throws(() => at(shared, MIB), code('ERR_IO_UNSAFE_PATH', /writable by other users/));
   const backing = { ...config('a'), backing: '/tmp/x' };
   assert.throws(() => rig.disk(rig.folder(), backing), code('ERR_ARG_CONFLICT', /backing/));
+});
+
+test('the total limit is raised only as far as the folder has space, and never removed', {
+  skip,
+}, () => {
+  using rig = new Rig();
+  const folder = rig.folder();
+  const total = new Budget(64 * MIB);
+  assert.throws(() => setTotal(total, 2 ** 50, folder), code('ERR_IO_NO_ROOM', /has space for/));
+  assert.throws(() => setTotal(total, 0, folder), code('ERR_IO_NO_ROOM', /total limit/));
+  assert.equal(total.limitBytes, 64 * MIB);
+  setTotal(total, 65 * MIB, folder);
+  assert.deepEqual([total.limitBytes, folder.totalBytes], [65 * MIB, 65 * MIB]);
+});
+
+test('an image of another user, who may change it while it is served, is refused', {
+  skip: skip || (uid === 0 ? false : 'only root can give files away'),
+}, () => {
+  using rig = new Rig();
+  write(rig.disk(rig.folder(), config('a')), 1);
+  rig.end();
+  chownSync(rig.file('a.img'), 1, 1);
+  rig.disk(rig.folder(), config('a'));
+  assert.match(rig.log.join(), /belongs to user 1/);
 });
