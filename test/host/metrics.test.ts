@@ -181,6 +181,7 @@ test('figures that a host does not have are left out', () => {
 /** Fields that are the same for all metrics of a host, or addresses: see list-document.ts. */
 const withoutMetric = [
   ...['dataBytes', 'hostControl', 'hostPid', 'uris', 'tls', 'allowedUids', 'allowedGids'],
+  'vhostUserSocket',
 ];
 
 test('every figure of a disk has a metric, and nothing else of it is read', () => {
