@@ -168,7 +168,16 @@ test('figures that a host does not have are left out', () => {
 
 /** Fields that are the same for all metrics of a host, or addresses: see list-document.ts. */
 const withoutMetric = [
-  ...['dataBytes', 'hostControl', 'hostPid', 'uris', 'tls', 'allowedUids', 'allowedGids'],
+  ...[
+    'dataBytes',
+    'hostControl',
+    'vhostUserSocket',
+    'hostPid',
+    'uris',
+    'tls',
+    'allowedUids',
+    'allowedGids',
+  ],
 ];
 
 test('every figure of a disk has a metric, and nothing else of it is read', () => {
