@@ -305,7 +305,7 @@ export class BlockDevice implements BioOwner, Disposable {
     pending.statusView = pieces.views[last]!;
     pending.statusAt = pieces.at[last]! + pieces.lengths[last]! - 1;
     pending.bios = 1; // until all are submitted
-    pending.status = this.#request.parse(pieces, this.#disk.sizeBytes, this.#disk.readOnly);
+    pending.status = this.#request.parse(pieces, this.#disk);
     this.#work += REQUEST_WORK;
     if (pending.status === Status.ok) this.#submitAll(queue, pending, tag);
     else this.#count('refused', 1);

@@ -33,6 +33,8 @@ export class GuestMemory {
   readonly regions: readonly GuestRegion[];
   /** For loads of descriptors: `dataViews[i]` is over `regions[i].view`. */
   readonly dataViews: readonly DataView[];
+  /** The address that reach() finds: not an argument, because V8 boxes a number above 2^31 that crosses a call. */
+  readonly wanted: Float64Array = new Float64Array(1);
   readonly #starts: Float64Array;
   readonly #ends: Float64Array;
   /** Where the last address that was reached is: region, offset in its view, and bytes from there to its end. */
@@ -63,8 +65,9 @@ export class GuestMemory {
     this.#ends = Float64Array.from(ordered, ({ guestAddress, bytes }) => guestAddress + bytes);
   }
 
-  /** Finds a guest physical address. False: no region has it, and nothing has changed. */
-  reach(address: number): boolean {
+  /** Finds `wanted[0]`, a guest physical address. False: no region has it, and nothing has changed. */
+  reach(): boolean {
+    const address = this.wanted[0]!;
     let region = this.region;
     if (region >= this.#starts.length) return false; // there is no memory
     if (!(address >= this.#starts[region]! && address < this.#ends[region]!)) {

@@ -6,6 +6,8 @@
  * Invariant: no piece is empty. Cost: arrays of fixed size; nothing is allocated for a chain.
  */
 
+import type { GuestMemory } from './guest-memory.ts';
+
 /** Of a chain at most. A request has up to 128 descriptors, some of which may be split at the end of a region. */
 export const PIECES_MAX = 256;
 
@@ -31,12 +33,12 @@ export class Pieces {
     this.isWriting = false;
   }
 
-  /** Adds a piece to the direction in progress. False: there are too many. */
-  add(view: Uint8Array, at: number, length: number): boolean {
+  /** Adds `length` bytes from where `memory` was reached, in the direction in progress. False: there are too many pieces. */
+  add(memory: GuestMemory, length: number): boolean {
     const i = this.count;
     if (i === PIECES_MAX) return false;
-    this.views[i] = view;
-    this.at[i] = at;
+    this.views[i] = memory.regions[memory.region]!.view;
+    this.at[i] = memory.at;
     this.lengths[i] = length;
     this.count++;
     if (this.isWriting) this.writableBytes += length;

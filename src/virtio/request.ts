@@ -7,6 +7,7 @@
  * request is valid as a whole, or has no effect.
  */
 import { BioOp } from '../block/bio.ts';
+import type { Disk } from '../block/ops.ts';
 import { RANGE_SECTORS_MAX, RANGES_MAX, REQUEST_BYTES_MAX, SECTOR_BYTES } from './block-config.ts';
 import type { Pieces } from './pieces.ts';
 
@@ -26,6 +27,8 @@ export const ID_BYTES = 20;
 const RANGE_BYTES = 16;
 const UNMAP = 1;
 const TWO_32 = 0x1_0000_0000;
+
+type Target = Pick<Disk, 'sizeBytes' | 'readOnly'>;
 
 /** The request of the last parse(); one object serves all. */
 export class Request {
@@ -47,7 +50,8 @@ export class Request {
   }
 
   /** Reads a framed request to a disk. @returns ok, or the status that ends the request */
-  parse(pieces: Pieces, sizeBytes: number, readOnly: boolean): Status {
+  parse(pieces: Pieces, disk: Target): Status {
+    const { readOnly } = disk;
     pieces.copyReadable(0, HEADER_BYTES, this.#bytes);
     const view = this.#view;
     this.type = view.getUint32(0, true);
@@ -58,30 +62,30 @@ export class Request {
     const into = pieces.writableBytes - 1;
     switch (this.type) {
       case RequestType.in:
-        return out === 0 ? this.#transfer(into, sizeBytes) : Status.ioError;
+        return out === 0 ? this.#transfer(into, disk) : Status.ioError;
       case RequestType.out:
-        return into === 0 && !readOnly ? this.#transfer(out, sizeBytes) : Status.ioError;
+        return into === 0 && !readOnly ? this.#transfer(out, disk) : Status.ioError;
       case RequestType.flush:
         return Status.ok;
       case RequestType.getId:
         return into === ID_BYTES ? Status.ok : Status.ioError;
       case RequestType.discard:
-        return readOnly ? Status.ioError : this.#ranges(pieces, out, BioOp.discard, sizeBytes);
+        return readOnly ? Status.ioError : this.#ranges(pieces, out, BioOp.discard, disk);
       case RequestType.writeZeroes:
-        return readOnly ? Status.ioError : this.#ranges(pieces, out, BioOp.writeZeroes, sizeBytes);
+        return readOnly ? Status.ioError : this.#ranges(pieces, out, BioOp.writeZeroes, disk);
       default:
         return Status.unsupported;
     }
   }
 
-  #transfer(length: number, sizeBytes: number): Status {
+  #transfer(length: number, disk: Target): Status {
     const isLength = length > 0 && length % SECTOR_BYTES === 0 && length <= REQUEST_BYTES_MAX;
-    if (!isLength || this.offset + length > sizeBytes) return Status.ioError;
+    if (!isLength || this.offset + length > disk.sizeBytes) return Status.ioError;
     this.length = length;
     return Status.ok;
   }
 
-  #ranges(pieces: Pieces, bytes: number, op: BioOp, sizeBytes: number): Status {
+  #ranges(pieces: Pieces, bytes: number, op: BioOp, disk: Target): Status {
     const count = bytes / RANGE_BYTES;
     if (!Number.isInteger(count) || count === 0 || count > RANGES_MAX) return Status.ioError;
     pieces.copyReadable(HEADER_BYTES, bytes, this.#bytes);
@@ -92,7 +96,7 @@ export class Request {
       const sectors = view.getUint32(at + 8, true);
       const flags = view.getUint32(at + 12, true);
       if ((flags & ~(op === BioOp.writeZeroes ? UNMAP : 0)) !== 0) return Status.unsupported;
-      if (sectors > RANGE_SECTORS_MAX || (sector + sectors) * SECTOR_BYTES > sizeBytes)
+      if (sectors > RANGE_SECTORS_MAX || (sector + sectors) * SECTOR_BYTES > disk.sizeBytes)
         return Status.ioError;
       this.rangeOffsets[i] = sector * SECTOR_BYTES;
       this.rangeLengths[i] = sectors * SECTOR_BYTES;

@@ -283,7 +283,7 @@ export class SplitQueue {
       if (left === 0) return QueueFault.chainTooLong;
       left--;
       const at = tableAt + index * Desc.bytes;
-      const address = table.getUint32(at, true) + table.getUint32(at + 4, true) * TWO_32;
+      memory.wanted[0] = table.getUint32(at, true) + table.getUint32(at + 4, true) * TWO_32;
       const length = table.getUint32(at + Desc.length, true);
       const flags = table.getUint16(at + Desc.flags, true);
       const next = table.getUint16(at + Desc.next, true);
@@ -291,7 +291,7 @@ export class SplitQueue {
         const isTable = length >= Desc.bytes && length % Desc.bytes === 0;
         if (isIndirect || !isTable || !this.#hasIndirect || (flags & DescFlag.next) !== 0)
           return QueueFault.indirectTable;
-        if (!memory.reach(address) || memory.left < length) return QueueFault.outsideMemory;
+        if (!memory.reach() || memory.left < length) return QueueFault.outsideMemory;
         isIndirect = true;
         table = memory.dataViews[memory.region]!;
         tableAt = memory.at;
@@ -302,23 +302,23 @@ export class SplitQueue {
       }
       const isWritable = (flags & DescFlag.write) !== 0;
       if (!isWritable && pieces.isWriting) return QueueFault.writableFirst;
-      const fault = this.#add(address, length, isWritable);
+      const fault = this.#add(length, isWritable);
       if (fault !== QueueFault.none) return fault;
       if ((flags & DescFlag.next) === 0) return QueueFault.none;
       index = next;
     }
   }
 
-  /** Adds the range of a descriptor, in several pieces if it continues in the next region. */
-  #add(address: number, length: number, isWritable: boolean): QueueFault {
+  /** Adds the range of a descriptor, from `wanted` on, in several pieces if it continues in the next region. */
+  #add(length: number, isWritable: boolean): QueueFault {
     const memory = this.#memory!;
     if (isWritable) this.pieces.isWriting = true;
-    for (let done = 0; done < length; ) {
-      if (!memory.reach(address + done)) return QueueFault.outsideMemory;
-      const part = Math.min(length - done, memory.left);
-      if (!this.pieces.add(memory.regions[memory.region]!.view, memory.at, part))
-        return QueueFault.chainTooLong;
-      done += part;
+    for (let left = length; left > 0; ) {
+      if (!memory.reach()) return QueueFault.outsideMemory;
+      const part = Math.min(left, memory.left);
+      if (!this.pieces.add(memory, part)) return QueueFault.chainTooLong;
+      memory.wanted[0]! += part;
+      left -= part;
     }
     return QueueFault.none;
   }
