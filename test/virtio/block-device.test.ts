@@ -279,3 +279,32 @@ test('the memory of data that continues in no region stops the queue', () => {
   assert.match(device.takeFault() ?? '', /queue 0 is stopped: a descriptor is outside/);
   assert.equal(driver.reap(), null);
 });
+
+test('a discard has at most the sectors of the configuration space, a transfer no sector behind the disk', () => {
+  const guest = new Guest();
+  const driver = new Driver(guest, SIZE, false);
+  const device = deviceOf(new MemoryDisk(2 * RANGE_SECTORS_MAX * 512));
+  device.setMemory(guest.regions);
+  device.start(driver.setup);
+  const statusOf = (type: number, sector: number, sectors: number): number => {
+    const view = guest.view(HIGH, 0x1000);
+    view.setUint32(0, type, true);
+    view.setUint32(8, sector, true);
+    view.setBigUint64(16, 0n, true);
+    view.setUint32(24, sectors, true);
+    view.setUint32(28, 0, true);
+    const length = type === RequestType.discard ? 32 : 16 + 512;
+    const readable = { address: HIGH, length, writable: false };
+    driver.add([readable, { address: HIGH + 0x800, length: 1, writable: true }], false);
+    device.kicked(0);
+    device.serve();
+    assert.equal(driver.reap()?.length, 1);
+    return guest.read(HIGH + 0x800, 1)[0]!;
+  };
+  const { discard, out } = RequestType;
+  assert.equal(statusOf(discard, 0, RANGE_SECTORS_MAX), Status.ok);
+  assert.equal(statusOf(discard, 0, RANGE_SECTORS_MAX + 1), Status.ioError);
+  assert.equal(statusOf(out, 2 * RANGE_SECTORS_MAX - 1, 0), Status.ok);
+  assert.equal(statusOf(out, 2 * RANGE_SECTORS_MAX, 0), Status.ioError);
+  assert.equal(device.counters.get('failed'), 0, 'refused before the disk');
+});

@@ -220,3 +220,41 @@ const queueNext = (queue: SplitQueue, driver: Driver): number => {
   const used = driver.guest.view(USED + 2, 2).getUint16(0, true);
   return (used + queue.inFlight) & 0xffff;
 };
+
+randomTest('the driver is notified when the used index passes its event', 20_000, (prng, steps) => {
+  const { guest, driver, queue } = made(16, { eventIndex: true, start: 0xfff0 });
+  assert.ok(queue.shouldNotify());
+  let asked = driver.used;
+  let notified = 0;
+  for (let step = 0; step < steps; step++) {
+    while (driver.reap() !== null);
+    const event = (driver.used - 2 + prng.below(8)) & 0xffff;
+    driver.setUsedEvent(event);
+    for (let n = prng.below(6); n > 0; n--) {
+      assert.equal(driver.add([writable()], false), queue.take());
+      queue.put(takenLast(guest, driver), 0);
+    }
+    const now = guest.view(USED + 2, 2).getUint16(0, true);
+    let isDue = false;
+    for (; asked !== now; asked = (asked + 1) & 0xffff) if (asked === event) isDue = true;
+    assert.equal(queue.shouldNotify(), isDue);
+    if (isDue) notified++;
+  }
+  assert.ok(notified > steps / 20 && notified < steps, 'some are due, others not');
+});
+
+/** The head that was made available last. */
+const takenLast = (guest: Guest, { available, size }: Driver): number =>
+  guest.view(AVAIL + 4 + (((available - 1) & 0xffff) % size) * 2, 2).getUint16(0, true);
+
+test('empty descriptors of a table count', () => {
+  for (const count of [DESCRIPTORS_MAX, DESCRIPTORS_MAX + 1]) {
+    const case_ = made();
+    for (let i = 0; i < count; i++)
+      case_.driver.describe(MIDDLE, i, readable(0), i + 1 < count ? i + 1 : -1);
+    case_.driver.describe(DESC, 0, readable(16 * count), -1, 4);
+    case_.driver.offer(0);
+    if (count === DESCRIPTORS_MAX) assert.equal(case_.queue.take(), 0);
+    else breaks(case_, QueueFault.chainTooLong);
+  }
+});
