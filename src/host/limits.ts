@@ -12,7 +12,6 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
-import type { ImageFolder } from './image-folder.ts';
 import type { TotalBudget } from './parts.ts';
 
 /** The part of a disk's configuration that limits depend on; config.ts describes the fields. */
@@ -20,6 +19,14 @@ interface LimitedDisk {
   readonly sizeBytes: number;
   readonly limitBytes: number;
   readonly backing?: string;
+}
+
+/** The space of images; ImageFolder is one. */
+interface ImageSpace {
+  /** Limit of all disks together. */
+  totalBytes: number;
+  /** @throws SwapError ERR_IO_NO_ROOM: there is less space than `totalBytes` */
+  checkSpace(totalBytes: number): void;
 }
 
 /** Below it the tables of a disk leave no space for pages. */
@@ -95,11 +102,7 @@ export function underTotal<Disk extends LimitedDisk>(
  * @param images where their pages outlive the host, which must have the space; null: they do not
  * @throws SwapError ERR_IO_NO_ROOM: more is in use, or there is less space
  */
-export function setTotal(
-  total: TotalBudget,
-  bytes: number,
-  images: Pick<ImageFolder, 'checkSpace' | 'totalBytes'> | null,
-): void {
+export function setTotal(total: TotalBudget, bytes: number, images: ImageSpace | null): void {
   images?.checkSpace(bytes);
   if (total.setLimit(bytes)) {
     if (images !== null) images.totalBytes = bytes;
