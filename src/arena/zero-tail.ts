@@ -1,5 +1,5 @@
 /**
- * Zeroes the end of a table that an image has, without reading it or making it resident: whole pages are released.
+ * Zeroes the end of a table that an image has, without reading it or making it resident: full pages are released.
  * Where pages cannot be released (a private copy), those stay as they are.
  */
 import { PAGE_BYTES } from '../base/units.ts';

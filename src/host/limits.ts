@@ -12,7 +12,6 @@ import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 import { backingTableBytes } from '../block/disks/ramzswap/backing.ts';
 import type { UsableMemory } from '../os/linux/usable-memory.ts';
-import type { ImageFolder } from './image-folder.ts';
 import type { TotalBudget } from './parts.ts';
 
 /** The part of a disk's configuration that limits depend on; config.ts describes the fields. */
@@ -90,16 +89,18 @@ export function underTotal<Disk extends LimitedDisk>(
   );
 }
 
+/** The space of the images of all disks (image-folder.ts). */
+interface ImageSpace {
+  totalBytes: number;
+  checkSpace(totalBytes: number): void;
+}
+
 /**
  * Changes the limit of all disks together.
  * @param images where their pages outlive the host, which must have the space; null: they do not
  * @throws SwapError ERR_IO_NO_ROOM: more is in use, or there is less space
  */
-export function setTotal(
-  total: TotalBudget,
-  bytes: number,
-  images: Pick<ImageFolder, 'checkSpace' | 'totalBytes'> | null,
-): void {
+export function setTotal(total: TotalBudget, bytes: number, images: ImageSpace | null): void {
   images?.checkSpace(bytes);
   if (total.setLimit(bytes)) {
     if (images !== null) images.totalBytes = bytes;
