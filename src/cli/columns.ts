@@ -105,6 +105,16 @@ export const columns: readonly Column[] = [
     size((d) => d.backingBytes),
   ),
   column(
+    'IMAGE',
+    'memory of the image file of the disk; - for none (0 with --bytes)',
+    (d, inBytes) => (!d.isPersistent && !inBytes ? '-' : size((x) => x.imageBytes)(d, inBytes)),
+  ),
+  column(
+    'ADOPTED',
+    'pages that the image had when the host added the disk',
+    count((d) => d.adoptedPages),
+  ),
+  column(
     'HUGE-PAGES',
     'incompressible pages',
     count((d) => d.incompressiblePages),

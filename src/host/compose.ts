@@ -61,7 +61,7 @@ export function composeParts(isMainThread = true): HostParts {
       if (!tested.has(codec)) {
         using disk = open({ sizeBytes: SELF_TEST_DISK_BYTES, limitBytes: 0, codec });
         if (options.images === undefined) selfTest(disk);
-        else selfTest(disk, 1); // clients may be waiting for a host that was killed
+        else selfTest(disk, 2); // clients may be waiting for a host that was killed
         tested.add(codec);
       }
       try {

@@ -9,7 +9,8 @@ export type HostCounter =
   | 'dashboardRequests'
   | 'dashboardRefusals'
   | 'compactionPasses'
-  | 'stoppedDisks';
+  | 'stoppedDisks'
+  | 'refusedImages';
 
 export const hostCounters = (): Counters<HostCounter> =>
   new Counters({
@@ -32,5 +33,10 @@ export const hostCounters = (): Counters<HostCounter> =>
       unit: 'requests',
       mustStayZero: false,
       help: 'refused by --dashboard: no token, another site, unknown path, too large or malformed',
+    },
+    refusedImages: {
+      unit: 'images',
+      mustStayZero: true,
+      help: 'not usable: renamed aside, and the pages not served',
     },
   });

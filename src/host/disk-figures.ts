@@ -14,6 +14,9 @@ interface Figures {
   /** Number of connections that have the disk open. */
   readonly connections: number;
   readonly isFrozen: boolean;
+  /** Bytes of the image that are in use; null: the pages end with the host. */
+  readonly imageBytes: number | null;
+  readonly adoptedPages: number;
   /** Requests that the NBD server refused before they reached the disk. */
   readonly invalidRequests: number;
 }
@@ -29,12 +32,13 @@ export interface FiguresValue extends Figures {
 }
 
 export function figuresOf(served: ServedDisk, connections: number): DiskFigures {
-  const { config, disk, stats, gate, invalidRequests } = served;
+  const { config, disk, stats, gate, image, adoptedPages, invalidRequests } = served;
   return {
-    ...{ config, connections, invalidRequests },
+    ...{ config, connections, adoptedPages, invalidRequests },
     stats: disk.stats(),
     readOnly: disk.readOnly,
     isFrozen: gate.isFrozen,
+    imageBytes: image?.residentBytes ?? null,
     latencies: stats,
   };
 }
@@ -53,15 +57,18 @@ export const figuresOfValue = ({ latencies, ...figures }: FiguresValue): DiskFig
 export interface ReportFacts extends Pick<DiskReport, 'tls' | 'uris' | 'hostPid' | 'hostControl'> {}
 
 export function reportOf(figures: DiskFigures, facts: ReportFacts): DiskReport {
-  const { config, stats, readOnly, connections, isFrozen, invalidRequests } = figures;
+  const { config, stats, readOnly, connections, isFrozen, imageBytes, ...rest } = figures;
   const { name, rateBytes, access, vhostUser = '' } = config;
   return {
     ...{ name, readOnly, connections, isFrozen, rateBytes },
+    isPersistent: imageBytes !== null,
+    imageBytes: imageBytes ?? 0,
+    adoptedPages: rest.adoptedPages,
     vhostUserSocket: vhostUser,
     allowedUids: access?.uids ?? null,
     allowedGids: access?.gids ?? null,
     ...facts,
     ...stats,
-    invalidIo: stats.invalidIo + invalidRequests,
+    invalidIo: stats.invalidIo + rest.invalidRequests,
   };
 }

@@ -95,6 +95,7 @@ export class DiskTable {
       stats: statsDisk(disk, clock),
       gate,
       image,
+      adoptedPages: disk.adopted?.pages ?? 0,
       isChanging: false,
       requestsSeen: 0,
       isStopped: false,

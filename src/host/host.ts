@@ -95,9 +95,10 @@ export class Host {
       options.log(line);
       this.#events.emit('log', null, line);
     };
-    this.#images = ImageFolder.of(options.config, options.uid, this.#log);
+    const reporters = { log: this.#log, counters: this.#counters };
+    this.#images = ImageFolder.of(options.config, options.uid, reporters);
     this.#disks = createDisks(options, {
-      ...{ events: this.#events, counters: this.#counters, log: this.#log },
+      ...{ events: this.#events, ...reporters },
       images: this.#images,
       trace: (line) => this.#traceClient(line),
       onLost: (line) => {

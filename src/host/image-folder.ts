@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { InvariantError } from '../base/assert.ts';
+import type { Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
 import { systemFileLock } from '../os/linux/file-lock.ts';
@@ -29,6 +30,7 @@ import { whyNoImages } from '../os/linux/image-mapping.ts';
 import { systemError } from '../os/system-error.ts';
 import { type LimitDefaults, resolveDisk } from './config/disk-schema.ts';
 import type { HostConfig } from './config/host-config.ts';
+import type { HostCounter } from './counters.ts';
 import { type DiskConfig, splitDisk } from './disk-config.ts';
 import { DiskImage } from './disk-image.ts';
 import { textOfDisk } from './disk-text.ts';
@@ -66,9 +68,16 @@ function refuseBacking({ name, backing }: DiskConfig): void {
 
 const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
+/** Where a folder reports what it finds. */
+export interface ImageReporters {
+  readonly log: Log;
+  readonly counters: Pick<Counters<HostCounter>, 'add'>;
+}
+
 export class ImageFolder implements Disposable {
   readonly #path: string;
   readonly #log: Log;
+  readonly #counters: ImageReporters['counters'];
   readonly #lockFd: number;
   /** Limit of all disks together; checkSpace() comes first. */
   totalBytes: number;
@@ -78,9 +87,10 @@ export class ImageFolder implements Disposable {
    * @param totalBytes limit of all disks together
    * @throws SwapError ERR_IO_UNSUPPORTED, ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE, ERR_IO_NO_ROOM, ERR_IO_SYSTEM
    */
-  constructor(path: string, uid: number, totalBytes: number, log: Log) {
+  constructor(path: string, uid: number, totalBytes: number, reporters: ImageReporters) {
     this.#path = path;
-    this.#log = log;
+    this.#log = reporters.log;
+    this.#counters = reporters.counters;
     const why = whyNoImages();
     if (why !== '')
       throw new SwapError('ERR_IO_UNSUPPORTED', `--persist is not supported here: ${why}`, {
@@ -94,9 +104,9 @@ export class ImageFolder implements Disposable {
   }
 
   /** The folder of a host's configuration, locked; null: the pages end with the host. */
-  static of(config: HostConfig, uid: number, log: Log): ImageFolder | null {
+  static of(config: HostConfig, uid: number, reporters: ImageReporters): ImageFolder | null {
     const { persist, totalLimitBytes } = config;
-    return persist === null ? null : new ImageFolder(persist, uid, totalLimitBytes, log);
+    return persist === null ? null : new ImageFolder(persist, uid, totalLimitBytes, reporters);
   }
 
   /** The disks that have images and are not `served`. Images that are not usable are renamed aside. */
@@ -238,6 +248,7 @@ export class ImageFolder implements Disposable {
 
   #refuse(name: string, why: string): void {
     const kept = this.#setAside(this.#pathOf(name));
+    this.#counters.add('refusedImages', 1);
     this.#log(
       `warning: disk ${name}: ${why}; the image is kept as ${kept}, and clients of the disk are refused`,
     );

@@ -15,6 +15,12 @@ export interface DiskReport extends DiskStats {
   readonly connections: number;
   /** Requests wait until the disk is thawed. */
   readonly isFrozen: boolean;
+  /** Its pages outlive the host, in an image. */
+  readonly isPersistent: boolean;
+  /** Bytes of the image that are in use; 0: none. */
+  readonly imageBytes: number;
+  /** Pages that the image had when the disk was added. */
+  readonly adoptedPages: number;
   /** Bytes per second that clients may send and receive; 0: any. */
   readonly rateBytes: number;
   /** `off`, `on`, `require`: of the host. */
@@ -59,6 +65,15 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   hostControl: { kind: 'text', help: 'Control socket of that host.' },
   connections: { kind: 'count', help: 'Clients that have the disk open now.' },
   isFrozen: { kind: 'boolean', help: 'Whether requests wait until `frontswap thaw`.' },
+  isPersistent: { kind: 'boolean', help: 'Whether the pages outlive the host: --persist.' },
+  imageBytes: {
+    kind: 'count',
+    help: 'Memory of the image file of the disk; 0: none.',
+  },
+  adoptedPages: {
+    kind: 'count',
+    help: 'Pages that the image had when the host added the disk.',
+  },
   rateBytes: {
     kind: 'count',
     help: 'Bytes per second that clients may send and receive together; 0 means no limit.',

@@ -141,6 +141,14 @@ const hostFamilies: readonly Family[] = [
     counter('', 'Disks that a broken invariant has stopped; must stay 0.'),
     ({ counters }) => counters.get('stoppedDisks'),
   ),
+  host(
+    'refused_images',
+    counter(
+      '',
+      'Images of --persist that were not usable, so that their pages are not served; must stay 0.',
+    ),
+    ({ counters }) => counters.get('refusedImages'),
+  ),
   nbd('connections', gauge('', 'Clients connected to the NBD server.'), (s) => s.connectionCount),
   nbd('accepted_connections', counter('', 'Clients accepted.'), (s) => s.accepted),
   nbd(
@@ -198,6 +206,19 @@ const diskFamilies: readonly Family[] = [
     'frozen',
     gauge('', 'Whether the disk is frozen, so that its requests wait: 1 or 0.'),
     (d) => (d.isFrozen ? 1 : 0),
+  ),
+  disk('persistent', gauge('', 'Whether the pages of the disk outlive the host: 1 or 0.'), (d) =>
+    d.isPersistent ? 1 : 0,
+  ),
+  disk(
+    'image_bytes',
+    gauge('bytes', 'Memory of the image file of the disk; 0: none.'),
+    (d) => d.imageBytes,
+  ),
+  disk(
+    'adopted_pages',
+    gauge('pages', 'Pages that the image had when the host added the disk.'),
+    (d) => d.adoptedPages,
   ),
   disk(
     'rate_limit_bytes',

@@ -16,6 +16,8 @@ export interface ServedDisk {
   readonly gate: ExportGate;
   /** Where its pages outlive the host; null: they do not. */
   image: DiskImage | null;
+  /** Pages that its image had when the disk was added. */
+  readonly adoptedPages: number;
   /** An operation is changing the disk. */
   isChanging: boolean;
   /** reads + writes + discards at the last maintenance; unchanged: the disk is idle. */

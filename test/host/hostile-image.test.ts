@@ -68,6 +68,7 @@ for (const [what, make] of foreign)
     assert.deepEqual(read(disk, 1), page(1));
     assert.match(rig.log.join(), /a\.img: it is not a file.*kept as .*a\.img\.refused-1/);
     assert.match(rig.log.join(), /b\.img: it is not a file/);
+    assert.equal(rig.counters.get('refusedImages'), 2, 'the third is no image');
   });
 
 test('frontswap check of a FIFO ends', { skip }, () => {
@@ -134,6 +135,7 @@ test('settings that no host would write are refused', { skip }, () => {
   );
   assert.ok(settings.every((_, n) => existsSync(rig.file(`b${n}.img.refused-1`))));
   assert.doesNotMatch(rig.log.join(), /\p{C}/u);
+  assert.equal(rig.counters.get('refusedImages'), settings.length);
 });
 
 test('rows of a group that is not in use are ignored', { skip }, () => {

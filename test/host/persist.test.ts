@@ -8,6 +8,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -17,10 +18,15 @@ import { Budget } from '../../src/arena/budget.ts';
 import { SwapError } from '../../src/base/errors.ts';
 import { BioOp } from '../../src/block/bio.ts';
 import { checkImage } from '../../src/host/check-image.ts';
+import { composeParts } from '../../src/host/compose.ts';
+import { hostCounters } from '../../src/host/counters.ts';
+import { reportOf } from '../../src/host/disk-figures.ts';
 import { DiskRequest } from '../../src/host/disk-request.ts';
+import { HostEvents } from '../../src/host/events.ts';
 import { ImageFolder } from '../../src/host/image-folder.ts';
 import { SHARDS_AT } from '../../src/host/image-header.ts';
 import { setTotal } from '../../src/host/limits.ts';
+import { LocalDisks } from '../../src/host/local-disks.ts';
 import { SLOT_TABLE } from '../../src/store/image.ts';
 import {
   code,
@@ -61,6 +67,38 @@ test('the next host has the pages, generations and disks of the former one', { s
   assert.deepEqual(saved, [
     { ...config('b'), isShared: true, keepSeconds: 60, access: { uids: [7], gids: [] } },
   ]);
+});
+
+test('the report of a disk has the memory of its image and the pages adopted', {
+  skip,
+}, async () => {
+  using rig = new Rig();
+  const facts = { tls: 'off', uris: [], hostPid: 1, hostControl: '' };
+  const report = (disks: LocalDisks): unknown[] => {
+    const { isPersistent, imageBytes, adoptedPages } = reportOf(disks.figuresOf('a'), facts);
+    return [isPersistent, imageBytes, adoptedPages];
+  };
+  const serve = (images: ImageFolder | null): LocalDisks => {
+    const disks = new LocalDisks({
+      ...{ parts: composeParts(), codec: 'lz4', total: new Budget(64 * MIB), images },
+      ...{ hasUnix: true, socketMode: 0o600, counters: rig.counters, events: new HostEvents() },
+      ...{ log: () => undefined, print: () => undefined, trace: () => undefined },
+    });
+    disks.add(config('a'), false);
+    return disks;
+  };
+  write(rig.disk(rig.folder(), config('a')), 1, 2, 3);
+  rig.end();
+  const disks = serve(rig.folder());
+  const bytesUsed = (): number => statSync(rig.file('a.img')).blocks * 512;
+  assert.ok(bytesUsed() > 0);
+  assert.deepEqual(report(disks), [true, bytesUsed(), 3]);
+  await disks.set('a', { sizeBytes: 16 * MIB }, false);
+  assert.deepEqual(report(disks), [true, bytesUsed(), 3], 'after a change of the image');
+  await disks.dispose();
+  const others = serve(null);
+  assert.deepEqual(report(others), [false, 0, 0]);
+  await others.dispose();
 });
 
 test('a disk of several shards is adopted in all of them', { skip }, () => {
@@ -106,6 +144,7 @@ for (const [what, damage, why] of damages)
     assert.deepEqual(read(again, 1), new Uint8Array(4096));
     assert.notEqual(again.image.header.generation, generation, 'old clients are refused');
     assert.match(rig.log.join(), why);
+    assert.deepEqual(rig.counters.violated(), ['refusedImages']);
     assert.ok(existsSync(rig.file('a.img.refused-1')));
     assert.match(checkImage(rig.file('a.img.refused-1')).problem ?? '', why);
   });
@@ -179,7 +218,8 @@ test('what a dead host left unfinished is removed; other files stay', { skip }, 
 
 test('folders that cannot keep pages are refused', { skip }, () => {
   using rig = new Rig();
-  const at = (path: string, bytes: number) => new ImageFolder(path, uid, bytes, () => undefined);
+  const at = (path: string, bytes: number) =>
+    new ImageFolder(path, uid, bytes, { log: () => undefined, counters: hostCounters() });
   assert.throws(() => at(rig.path, 0), code('ERR_IO_NO_ROOM', /total limit/));
   assert.throws(() => at(rig.path, 2 ** 50), code('ERR_IO_NO_ROOM', /has space for/));
   assert.throws(() => at('/proc/self', MIB), SwapError);

@@ -13,6 +13,23 @@ test('a working disk passes the self-test and is empty afterwards', () => {
   assert.equal(disk.stats().storedPages, 0);
 });
 
+test('two rounds free so much memory that some of it is released', () => {
+  let released = 0;
+  const disk = new Ramzswap({
+    sizeBytes: SELF_TEST_DISK_BYTES,
+    limitBytes: 0,
+    codec: { name: 't', factory: lz4 },
+    release: () => ({
+      release: (_from, bytes) => {
+        released += bytes;
+        return true;
+      },
+    }),
+  });
+  selfTest(disk, 2);
+  assert.ok(released > 0);
+});
+
 test('a codec that decompresses to a wrong byte fails the self-test', () => {
   const disk = open((memory, kernels) => {
     const codec = lz4(memory, kernels);
