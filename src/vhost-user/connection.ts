@@ -6,7 +6,7 @@
  * A message that stops rings waits until no request is in flight; the messages behind it wait in the socket.
  *
  * Invariants
- * - A turn handles at most MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
+ * - A turn handles at most WATCHED_MAX kicks, MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
  * - Each descriptor that arrives has one owner, also when the session ends by an error.
  * - Replies never wait: a front-end that does not read them is disconnected.
  * Cost: control path.
@@ -123,16 +123,24 @@ export class Connection {
   #turn(): void {
     if (!this.#isOpen) return;
     try {
-      for (let entry = this.#watch.take(); entry !== -1; entry = this.#watch.take()) {
-        if (entry === this.#socketEntry) this.#hasInput = true;
-        else this.#backEnd.kicked(entry);
-      }
+      this.#takeReady();
       if (this.#hasInput || this.#isComplete) this.#receive();
       if (this.#isOpen && this.#backEnd.serve()) this.#schedule();
     } catch (error) {
       if (!(error instanceof SwapError)) throw error;
       this.end(error.message);
     }
+  }
+
+  /** Takes at most WATCHED_MAX reports: the peer can keep a descriptor readable for ever. */
+  #takeReady(): void {
+    for (let left = WATCHED_MAX; left > 0; left--) {
+      const entry = this.#watch.take();
+      if (entry === -1) return;
+      if (entry === this.#socketEntry) this.#hasInput = true;
+      else this.#backEnd.kicked(entry);
+    }
+    this.#schedule();
   }
 
   /** Handles messages until there are no more, or until one has to wait. */

@@ -201,9 +201,9 @@ export class BlockDevice implements BioOwner, Disposable {
     return this.#queues[index]!.stop();
   }
 
-  /** The driver has made requests available. */
+  /** The driver has made requests available. Of a queue that does not run it says nothing: start() looks itself. */
   kicked(index: number): void {
-    this.#isKicked[index] = 1;
+    if (this.#queues[index]!.isRunning) this.#isKicked[index] = 1;
   }
 
   /** Serves requests of all queues. @returns whether there is more to do, or the disk has bios in flight */

@@ -279,3 +279,27 @@ test('the memory of data that continues in no region stops the queue', () => {
   assert.match(device.takeFault() ?? '', /queue 0 is stopped: a descriptor is outside/);
   assert.equal(driver.reap(), null);
 });
+
+test('a kick of a queue that does not run is no fault', () => {
+  const guest = new Guest();
+  const driver = new Driver(guest, SIZE, false);
+  const device = deviceOf(new MemoryDisk(DISK_BYTES));
+  const faults = (): number => device.counters.values[device.counters.index.brokenQueues]!;
+  device.kicked(0);
+  assert.equal(device.serve(), false);
+  assert.equal(device.takeFault(), null, 'before its start');
+  device.setMemory(guest.regions);
+  device.start(driver.setup);
+  device.stop(0);
+  device.kicked(0);
+  device.serve();
+  assert.equal(device.takeFault(), null, 'after its stop');
+  device.start(driver.setup);
+  driver.add([{ address: HIGH, length: 8, writable: false }], false);
+  device.serve();
+  assert.match(device.takeFault() ?? '', /no header/);
+  device.kicked(0);
+  device.serve();
+  assert.equal(device.takeFault(), null, 'a broken queue is reported once');
+  assert.equal(faults(), 1);
+});
