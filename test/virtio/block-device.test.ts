@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
+import { BioOp, BioPool } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
 import { queuedDisk } from '../../src/block/queued-disk.ts';
@@ -302,4 +303,47 @@ test('a kick of a queue that does not run is no fault', () => {
   device.serve();
   assert.equal(device.takeFault(), null, 'a broken queue is reported once');
   assert.equal(faults(), 1);
+});
+
+test('a write to an asynchronous disk has the data of when it was taken, also after the memory is gone', () => {
+  const guest = new Guest();
+  const driver = new Driver(guest, SIZE, false);
+  const memory = new MemoryDisk(DISK_BYTES);
+  const disk = queuedDisk(memory, { requests: 8, depth: 1, mergeBytes: 4096 });
+  const device = deviceOf(disk);
+  device.setMemory(guest.regions);
+  device.start(driver.setup);
+  const [header, data, status] = [HIGH, HIGH + 0x100, HIGH + 0x5000];
+  const bytes = 0x3000;
+  guest.write(header, Uint8Array.from([RequestType.out, ...new Array<number>(15).fill(0)]));
+  guest.write(data, new Uint8Array(bytes).fill(7));
+  const sizes = [1, 511, bytes - 512];
+  for (let i = 0; i < 3; i++) {
+    let at = data;
+    const segments = sizes.map((length) => {
+      at += length;
+      return { address: at - length, length, writable: false };
+    });
+    driver.add(
+      [
+        { address: header, length: 16, writable: false },
+        ...segments,
+        { address: status, length: 1, writable: true },
+      ],
+      false,
+    );
+  }
+  device.serve();
+  assert(device.inFlight > 0);
+  guest.write(data, new Uint8Array(bytes)); // as FileMemory.unmap()
+  device[Symbol.dispose]();
+  for (let left = 100; left > 0 && device.inFlight > 0; left--) disk.tick();
+  assert.equal(device.inFlight, 0);
+  const written = new Uint8Array(bytes);
+  const bio = new BioPool(1).alloc()!;
+  Object.assign(bio, { op: BioOp.read, offset: 0, length: bytes, data: written, at: 0 });
+  bio.owner = { bioEnd: () => undefined };
+  memory.submit(bio);
+  memory.tick();
+  assert.deepEqual(written, new Uint8Array(bytes).fill(7));
 });
