@@ -206,7 +206,10 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#dropKick(queue);
     queue.kick = fd;
     queue.entry = this.#watch.add(fd);
-    if (queue.entry !== -1) return;
+    if (queue.entry !== -1) {
+      this.#device.kicked(index); // the descriptor before may have had a kick
+      return;
+    }
     this.#dropKick(queue);
     throw refuse('too many kick descriptors are replaced at once');
   }

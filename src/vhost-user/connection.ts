@@ -24,6 +24,8 @@ const WATCHED_MAX = 1 + 2 * 32;
 
 /** Messages of one turn. */
 const MESSAGES_MAX = 32;
+/** After this time no further message is handled in a turn, ms: to map a GiB of memory takes about 20. */
+const MESSAGES_MS = 5;
 
 export interface ConnectionOptions {
   readonly linux: Linux;
@@ -145,7 +147,8 @@ export class Connection {
 
   /** Handles messages until there are no more, or until one has to wait. */
   #receive(): void {
-    for (let left = MESSAGES_MAX; left > 0; left--) {
+    const end = performance.now() + MESSAGES_MS;
+    for (let left = MESSAGES_MAX; left > 0 && performance.now() < end; left--) {
       if (!this.#isComplete && !this.#read()) return;
       if (this.#session.mustWait(this.#reader.request)) return; // onIdle schedules a turn
       this.#handle();

@@ -386,6 +386,36 @@ test('a kick descriptor that is always readable does not hold a turn', () =>
     linux.close(fd);
   }));
 
+test('a request whose kick went to the descriptor before is served', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start();
+    assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+    front.put(0, BlockType.out, 0, 512);
+    front.kicks[0]!.close();
+    front.kicks[0] = openEventFd(linux);
+    assert(await front.acknowledged(Request.setVringKick, u64(0n), [front.kicks[0].fd]));
+    assert(await front.settled());
+  }));
+
+test('messages that take long are handled in turns of their own', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.call(Request.getFeatures);
+    front.send(Request.setProtocolFeatures, u64(8n));
+    const big = createSealedFile(linux, 'big', 8 * 2 ** 30);
+    for (const gib of [6, 7, 8]) {
+      const table = front.table();
+      front.putRegion(new DataView(table.buffer), MemTable.regions, gib * 2 ** 30);
+      front.send(Request.setMemTable, table, [big], VERSION | Flag.needReply);
+    }
+    await front.reply();
+    assert.equal(rig.server.stats.memoryBytes, 6 * 2 ** 30, 'the next one has not been handled');
+    await front.reply();
+    await front.reply();
+    linux.close(big);
+  }));
+
 test('a call descriptor whose counter is full and blocks does not stop the host', () =>
   Rig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
