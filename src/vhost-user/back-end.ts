@@ -8,7 +8,7 @@
  * - Only eventfds are watched and signalled.
  * - Memory, rings and the in-flight area change only while no request is in flight.
  * - A guest that used other contents of the disk gets none of it: its in-flight area has another generation, or there is none and
- *   its rings do not begin at 0. It would read zeros in place of its pages.
+ *   a ring does not begin at 0. It would read zeros in place of its pages.
  * Cost: serve() allocates nothing; a notification is one system call.
  */
 import { SwapError } from '../base/errors.ts';
@@ -27,6 +27,8 @@ interface QueueFds {
   entry: number;
   call: number;
   err: number;
+  /** The queue has run on this connection. */
+  hasRun: boolean;
 }
 
 const refuse = (what: string): SwapError => new SwapError('ERR_PEER_PROTOCOL', what);
@@ -56,7 +58,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
   readonly #memory: MemoryTable;
   readonly #queues: readonly QueueFds[];
   #inflight: FileMemory | null = null;
-  /** The front-end has an in-flight area of this generation, or has begun with new rings. */
+  /** The front-end has had an in-flight area of this generation. */
   #isCurrent = false;
 
   constructor(options: BackEndOptions) {
@@ -67,7 +69,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#watch = watch;
     this.#memory = new MemoryTable(linux);
     this.#queues = Array.from({ length: device.queueCount }, () => ({
-      ...{ kick: -1, entry: -1, call: -1, err: -1 },
+      ...{ kick: -1, entry: -1, call: -1, err: -1, hasRun: false },
     }));
   }
 
@@ -106,8 +108,10 @@ export class BackEnd implements VhostUserDevice, Disposable {
     const device = this.#device;
     const { gate } = this.#options;
     let isMore = false;
-    if (gate === null || gate.isOpen) isMore = device.serve();
-    else {
+    if (gate === null || gate.isOpen) {
+      isMore = device.serve();
+      device.takeBytes(); // a rate that is set later does not count them
+    } else {
       const waitMs = gate.waitMs(performance.now());
       if (waitMs === 0) {
         isMore = device.serve();
@@ -202,7 +206,10 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#dropKick(queue);
     queue.kick = fd;
     queue.entry = this.#watch.add(fd);
-    if (queue.entry !== -1) return;
+    if (queue.entry !== -1) {
+      this.#device.kicked(index); // the descriptor before may have had a kick
+      return;
+    }
     this.#dropKick(queue);
     throw refuse('too many kick descriptors are replaced at once');
   }
@@ -224,13 +231,13 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   startRing(setup: RingSetup): void {
-    if (!this.#isCurrent && setup.base !== 0)
+    const queue = this.#queues[setup.index]!;
+    if (!this.#isCurrent && !queue.hasRun && setup.base !== 0)
       throw refuse(
         'the guest has used a disk before, and whether it was this one is unknown: restart the guest, or use a front-end with INFLIGHT_SHMFD',
       );
-    this.#isCurrent = true;
     this.#device.start(setup);
-    this.#device.kicked(setup.index);
+    queue.hasRun = true;
   }
 
   stopRing(index: number): number {

@@ -6,7 +6,7 @@
  * A message that stops rings waits until no request is in flight; the messages behind it wait in the socket.
  *
  * Invariants
- * - A turn handles at most MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
+ * - A turn handles at most WATCHED_MAX kicks, MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
  * - Each descriptor that arrives has one owner, also when the session ends by an error.
  * - Replies never wait: a front-end that does not read them is disconnected.
  * Cost: control path.
@@ -24,6 +24,8 @@ const WATCHED_MAX = 1 + 2 * 32;
 
 /** Messages of one turn. */
 const MESSAGES_MAX = 32;
+/** After this time no further message is handled in a turn, ms: to map a GiB of memory takes about 20. */
+const MESSAGES_MS = 5;
 
 export interface ConnectionOptions {
   readonly linux: Linux;
@@ -123,10 +125,7 @@ export class Connection {
   #turn(): void {
     if (!this.#isOpen) return;
     try {
-      for (let entry = this.#watch.take(); entry !== -1; entry = this.#watch.take()) {
-        if (entry === this.#socketEntry) this.#hasInput = true;
-        else this.#backEnd.kicked(entry);
-      }
+      this.#takeReady();
       if (this.#hasInput || this.#isComplete) this.#receive();
       if (this.#isOpen && this.#backEnd.serve()) this.#schedule();
     } catch (error) {
@@ -135,9 +134,21 @@ export class Connection {
     }
   }
 
+  /** Takes at most WATCHED_MAX reports: the peer can keep a descriptor readable for ever. */
+  #takeReady(): void {
+    for (let left = WATCHED_MAX; left > 0; left--) {
+      const entry = this.#watch.take();
+      if (entry === -1) return;
+      if (entry === this.#socketEntry) this.#hasInput = true;
+      else this.#backEnd.kicked(entry);
+    }
+    this.#schedule();
+  }
+
   /** Handles messages until there are no more, or until one has to wait. */
   #receive(): void {
-    for (let left = MESSAGES_MAX; left > 0; left--) {
+    const end = performance.now() + MESSAGES_MS;
+    for (let left = MESSAGES_MAX; left > 0 && performance.now() < end; left--) {
       if (!this.#isComplete && !this.#read()) return;
       if (this.#session.mustWait(this.#reader.request)) return; // onIdle schedules a turn
       this.#handle();

@@ -3,7 +3,8 @@
  *
  *   take ─▶ parse ─▶ bios over the memory of the guest ─▶ disk ─ tick() ─▶ status byte ─▶ put
  *
- * Data is copied once, between the guest and the disk. A driver that asks for what it may not gets a status; one that breaks a
+ * Data is copied once, between the guest and the disk; data of a write to an asynchronous disk twice, because the guest could change
+ * it, or its memory go, before the disk reads it. A driver that asks for what it may not gets a status; one that breaks a
  * ring, or a chain without header and status byte, has its queue stopped: takeFault() says why.
  *
  * Invariants
@@ -11,7 +12,8 @@
  * - One call of serve() does at most its budget of work, and the rest of one request.
  * - `length` of a used entry counts the bytes that are written for certain from the first writable byte on: a failed read has 0.
  * - Memory, rings and in-flight areas change only while no request is in flight.
- * Cost: one bio for each piece of data; nothing is allocated for a request.
+ * - Writes that wait for an asynchronous disk have at most BUFFERED_BYTES_MAX in buffers, and those of one request more.
+ * Cost: one bio for each piece of data; nothing is allocated for a request, except a write above 64 KiB to an asynchronous disk.
  */
 import { assert } from '../base/assert.ts';
 import { Counters, counted, mustStayZero } from '../base/counters.ts';
@@ -66,6 +68,9 @@ const BIOS_MAX: number = PIECES_MAX + REQUEST_BYTES_MAX / TRANSFER_BYTES_MIN;
 /** Work that a request counts as, bytes; and a bio, which may be a part of a page. */
 const REQUEST_WORK = 512;
 const BIO_WORK_MIN = 4096;
+/** Data of writes that an asynchronous disk has not ended, and of a buffer that is used again. */
+const BUFFERED_BYTES_MAX = 8 * 1024 * 1024;
+const BUFFER_KEPT_BYTES = 65536;
 const noBytes = new Uint8Array(0);
 
 /** A request that its disk has not ended. */
@@ -81,6 +86,21 @@ class Pending {
   isFilled = false;
   statusView: Uint8Array = noBytes;
   statusAt = 0;
+  /** Holds the data of a write to an asynchronous disk: `bufferedBytes`. */
+  buffer: Uint8Array = noBytes;
+  bufferedBytes = 0;
+
+  bufferFor(length: number): Uint8Array {
+    if (this.buffer.length < length)
+      this.buffer = new Uint8Array(Math.max(length, BUFFER_KEPT_BYTES));
+    this.bufferedBytes = length;
+    return this.buffer;
+  }
+
+  dropBuffer(): void {
+    if (this.buffer.length > BUFFER_KEPT_BYTES) this.buffer = noBytes;
+    this.bufferedBytes = 0;
+  }
 }
 
 export class BlockDevice implements BioOwner, Disposable {
@@ -117,6 +137,7 @@ export class BlockDevice implements BioOwner, Disposable {
   #memory: GuestMemory = new GuestMemory([]);
   #negotiated = 0n;
   #bytes = 0;
+  #bufferedBytes = 0;
   #work = 0;
   /** The queue that serve() begins with: each gets its turn. */
   #turn = 0;
@@ -201,9 +222,9 @@ export class BlockDevice implements BioOwner, Disposable {
     return this.#queues[index]!.stop();
   }
 
-  /** The driver has made requests available. */
+  /** The driver has made requests available. Of a queue that does not run it says nothing: start() looks itself. */
   kicked(index: number): void {
-    this.#isKicked[index] = 1;
+    if (this.#queues[index]!.isRunning) this.#isKicked[index] = 1;
   }
 
   /** Serves requests of all queues. @returns whether there is more to do, or the disk has bios in flight */
@@ -273,7 +294,8 @@ export class BlockDevice implements BioOwner, Disposable {
   }
 
   get #hasRoom(): boolean {
-    return this.#freeCount > 0 && this.#bios.freeCount >= BIOS_MAX;
+    const hasFree = this.#freeCount > 0 && this.#bios.freeCount >= BIOS_MAX;
+    return hasFree && this.#bufferedBytes < BUFFERED_BYTES_MAX;
   }
 
   #count(name: BlockDeviceCounter, count: number): void {
@@ -324,7 +346,8 @@ export class BlockDevice implements BioOwner, Disposable {
       case RequestType.out:
         this.#count('writes', 1);
         this.#count('writtenBytes', length);
-        this.#transfer(queue, pending, tag, BioOp.write);
+        if (this.#disk.synchronous) this.#transfer(queue, pending, tag, BioOp.write);
+        else this.#writeBuffered(queue, pending, tag);
         return;
       case RequestType.flush:
         this.#count('flushes', 1);
@@ -348,7 +371,6 @@ export class BlockDevice implements BioOwner, Disposable {
   /** A bio for each piece of the data: behind the header, or before the status byte. */
   #transfer(queue: SplitQueue, pending: Pending, tag: number, op: BioOp): void {
     const { pieces } = queue;
-    const { maxTransferBytes } = this.#disk.limits;
     const { length } = this.#request;
     let i = op === BioOp.read ? pieces.readable : 0;
     let skip = op === BioOp.read ? 0 : HEADER_BYTES;
@@ -356,20 +378,53 @@ export class BlockDevice implements BioOwner, Disposable {
       const pieceBytes = pieces.lengths[i]!;
       const end = Math.min(pieceBytes, skip + length - done);
       for (let at = Math.min(skip, pieceBytes); at < end; ) {
-        const part = Math.min(end - at, maxTransferBytes);
-        const bio = this.#bio(pending, tag, op);
-        bio.offset = this.#request.offset + done;
-        bio.length = part;
-        bio.data = pieces.views[i]!;
-        bio.at = pieces.at[i]! + at;
-        this.#work += Math.max(part, BIO_WORK_MIN);
-        this.#disk.submit(bio);
+        const part = this.#move(
+          pending,
+          tag,
+          op,
+          done,
+          end - at,
+          pieces.views[i]!,
+          pieces.at[i]! + at,
+        );
         at += part;
         done += part;
       }
       skip = Math.max(0, skip - pieceBytes);
     }
     this.#bytes += length;
+  }
+
+  /** Copies the data of a write, and writes the copy. */
+  #writeBuffered({ pieces }: SplitQueue, pending: Pending, tag: number): void {
+    const { length } = this.#request;
+    const buffer = pending.bufferFor(length);
+    this.#bufferedBytes += length;
+    pieces.copyReadable(HEADER_BYTES, length, buffer);
+    for (let done = 0; done < length; )
+      done += this.#move(pending, tag, BioOp.write, done, length - done, buffer, done);
+    this.#bytes += length;
+  }
+
+  /** Submits a bio for `done` of the request on, at most `most` bytes at `at` of `data`. @returns its bytes */
+  #move(
+    pending: Pending,
+    tag: number,
+    op: BioOp,
+    done: number,
+    most: number,
+    data: Uint8Array,
+    at: number,
+  ): number {
+    const part = Math.min(most, this.#disk.limits.maxTransferBytes);
+    const bio = this.#bio(pending, tag, op);
+    bio.offset = this.#request.offset + done;
+    bio.length = part;
+    bio.data = data;
+    bio.at = at;
+    this.#work += Math.max(part, BIO_WORK_MIN);
+    this.#disk.submit(bio);
+    return part;
   }
 
   #ranges(pending: Pending, tag: number, op: BioOp): void {
@@ -408,6 +463,8 @@ export class BlockDevice implements BioOwner, Disposable {
   #complete(pending: Pending, tag: number): void {
     const { queue: index, statusView, statusAt, status, dataBytes } = pending;
     pending.statusView = noBytes;
+    this.#bufferedBytes -= pending.bufferedBytes;
+    pending.dropBuffer();
     this.#free[this.#freeCount] = tag;
     this.#freeCount++;
     const queue = this.#queues[index]!;

@@ -3,7 +3,7 @@
  *
  *   pieces    0 … readable - 1 │ readable … count - 1      piece i: views[i][at[i] .. at[i] + lengths[i])
  *
- * Invariant: no piece is empty. Cost: arrays of fixed size; nothing is allocated for a chain.
+ * Invariant: no piece is empty. Cost: arrays of fixed size; nothing is allocated for a chain, except a view for a long copy.
  */
 
 import type { GuestMemory } from './guest-memory.ts';
@@ -11,6 +11,8 @@ import type { GuestMemory } from './guest-memory.ts';
 /** Of a chain at most. A request has up to 128 descriptors, some of which may be split at the end of a region. */
 export const PIECES_MAX = 256;
 
+/** From this length on, a view and a copy of memory are faster than a loop. */
+const COPY_BYTES_MIN = 256;
 const noBytes = new Uint8Array(0);
 
 export class Pieces {
@@ -57,7 +59,11 @@ export class Pieces {
       const length = this.lengths[i]!;
       const view = this.views[i]!;
       const start = this.at[i]!;
-      for (let j = skip; j < length && done < bytes; j++) out[done++] = view[start + j]!;
+      const part = Math.min(length - skip, bytes - done);
+      if (part >= COPY_BYTES_MIN) {
+        out.set(view.subarray(start + skip, start + skip + part), done);
+        done += part;
+      } else for (let j = skip; j < skip + part; j++) out[done++] = view[start + j]!;
       skip = Math.max(0, skip - length);
     }
   }

@@ -1,6 +1,6 @@
 /** The server with a real socket and real descriptors, and a front-end that drives real rings. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -276,6 +276,17 @@ test('a rate limits what a front-end moves', () =>
     assert(performance.now() - start > 250);
   }));
 
+test('what was moved while there was no limit is not charged to a rate that is set later', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start();
+    const data = new Uint8Array(SLOT_BYTES);
+    for (let i = 0; i < 64; i++) assert.equal(await front.request(BlockType.out, 0, data), 0);
+    rig.gate.setRate(2 ** 20, performance.now());
+    // 4 MiB at 1 MiB a second would stop the next requests for 4 seconds; request() waits for one.
+    for (let i = 0; i < 3; i++) assert.equal(await front.request(BlockType.out, 0, data), 0);
+  }));
+
 test('a front-end that reconnects finds its requests in flight completed once', () =>
   Rig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
@@ -330,6 +341,11 @@ test('a guest that used other contents of the disk is refused', () =>
     other.send(Request.setVringAddr, other.addresses(0));
     const kick = openEventFd(linux);
     assert.equal(await other.acknowledged(Request.setVringKick, u64(0n), [kick.fd]), false);
+    // A queue that the guest never used begins at 0, and does not vouch for the others.
+    other.send(Request.setVringNum, state(1, 128));
+    other.send(Request.setVringAddr, other.addresses(1));
+    await other.acknowledged(Request.setVringKick, u64(1n), [kick.fd]);
+    assert.equal(await other.acknowledged(Request.setVringKick, u64(0n), [kick.fd]), false);
     kick.close();
   }));
 
@@ -352,6 +368,52 @@ test('a kick descriptor is replaced any number of times', () =>
       assert(await front.acknowledged(Request.setVringKick, u64(0n), [front.kicks[0].fd]));
       assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
     }
+  }));
+
+test('a kick descriptor that is always readable does not hold a turn', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start();
+    const signals = 200_000;
+    // EFD_SEMAPHORE: a read takes one of them.
+    const fd = linux.bind('int eventfd(unsigned int count, int flags)')(signals, 0o2000001);
+    assert(await front.acknowledged(Request.setVringKick, u64(0n), [fd]));
+    assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+    const left = /eventfd-count:\s*([0-9a-f]+)/.exec(
+      readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'),
+    );
+    assert(Number.parseInt(left?.[1] ?? '0', 16) > signals / 2);
+    linux.close(fd);
+  }));
+
+test('a request whose kick went to the descriptor before is served', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start();
+    assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+    front.put(0, BlockType.out, 0, 512);
+    front.kicks[0]!.close();
+    front.kicks[0] = openEventFd(linux);
+    assert(await front.acknowledged(Request.setVringKick, u64(0n), [front.kicks[0].fd]));
+    assert(await front.settled());
+  }));
+
+test('messages that take long are handled in turns of their own', () =>
+  Rig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.call(Request.getFeatures);
+    front.send(Request.setProtocolFeatures, u64(8n));
+    const big = createSealedFile(linux, 'big', 8 * 2 ** 30);
+    for (const gib of [6, 7, 8]) {
+      const table = front.table();
+      front.putRegion(new DataView(table.buffer), MemTable.regions, gib * 2 ** 30);
+      front.send(Request.setMemTable, table, [big], VERSION | Flag.needReply);
+    }
+    await front.reply();
+    assert.equal(rig.server.stats.memoryBytes, 6 * 2 ** 30, 'the next one has not been handled');
+    await front.reply();
+    await front.reply();
+    linux.close(big);
   }));
 
 test('a call descriptor whose counter is full and blocks does not stop the host', () =>

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';
+import { BioOp, BioPool } from '../../src/block/bio.ts';
 import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
 import type { Disk } from '../../src/block/ops.ts';
 import { queuedDisk } from '../../src/block/queued-disk.ts';
@@ -307,4 +308,71 @@ test('a discard has at most the sectors of the configuration space, a transfer n
   assert.equal(statusOf(out, 2 * RANGE_SECTORS_MAX - 1, 0), Status.ok);
   assert.equal(statusOf(out, 2 * RANGE_SECTORS_MAX, 0), Status.ioError);
   assert.equal(device.counters.get('failed'), 0, 'refused before the disk');
+});
+
+test('a kick of a queue that does not run is no fault', () => {
+  const guest = new Guest();
+  const driver = new Driver(guest, SIZE, false);
+  const device = deviceOf(new MemoryDisk(DISK_BYTES));
+  const faults = (): number => device.counters.values[device.counters.index.brokenQueues]!;
+  device.kicked(0);
+  assert.equal(device.serve(), false);
+  assert.equal(device.takeFault(), null, 'before its start');
+  device.setMemory(guest.regions);
+  device.start(driver.setup);
+  device.stop(0);
+  device.kicked(0);
+  device.serve();
+  assert.equal(device.takeFault(), null, 'after its stop');
+  device.start(driver.setup);
+  driver.add([{ address: HIGH, length: 8, writable: false }], false);
+  device.serve();
+  assert.match(device.takeFault() ?? '', /no header/);
+  device.kicked(0);
+  device.serve();
+  assert.equal(device.takeFault(), null, 'a broken queue is reported once');
+  assert.equal(faults(), 1);
+});
+
+test('a write to an asynchronous disk has the data of when it was taken, also after the memory is gone', () => {
+  const guest = new Guest();
+  const driver = new Driver(guest, SIZE, false);
+  const memory = new MemoryDisk(DISK_BYTES);
+  const disk = queuedDisk(memory, { requests: 8, depth: 1, mergeBytes: 4096 });
+  const device = deviceOf(disk);
+  device.setMemory(guest.regions);
+  device.start(driver.setup);
+  const [header, data, status] = [HIGH, HIGH + 0x100, HIGH + 0x5000];
+  const bytes = 0x3000;
+  guest.write(header, Uint8Array.from([RequestType.out, ...new Array<number>(15).fill(0)]));
+  guest.write(data, new Uint8Array(bytes).fill(7));
+  const sizes = [1, 511, bytes - 512];
+  for (let i = 0; i < 3; i++) {
+    let at = data;
+    const segments = sizes.map((length) => {
+      at += length;
+      return { address: at - length, length, writable: false };
+    });
+    driver.add(
+      [
+        { address: header, length: 16, writable: false },
+        ...segments,
+        { address: status, length: 1, writable: true },
+      ],
+      false,
+    );
+  }
+  device.serve();
+  assert(device.inFlight > 0);
+  guest.write(data, new Uint8Array(bytes)); // as FileMemory.unmap()
+  device[Symbol.dispose]();
+  for (let left = 100; left > 0 && device.inFlight > 0; left--) disk.tick();
+  assert.equal(device.inFlight, 0);
+  const written = new Uint8Array(bytes);
+  const bio = new BioPool(1).alloc()!;
+  Object.assign(bio, { op: BioOp.read, offset: 0, length: bytes, data: written, at: 0 });
+  bio.owner = { bioEnd: () => undefined };
+  memory.submit(bio);
+  memory.tick();
+  assert.deepEqual(written, new Uint8Array(bytes).fill(7));
 });
