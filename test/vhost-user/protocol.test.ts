@@ -255,6 +255,18 @@ test('rings pause while memory changes, and continue also if the change is refus
   assert.equal(rig.device.running.get(0)?.base, 15);
 });
 
+test('addresses that are refused do not stop a ring', () => {
+  const rig = new Rig();
+  rig.negotiate();
+  assert(rig.ask(Request.setMemTable, table(1), [5]));
+  rig.startRing(0, 10);
+  const before = rig.device.running.get(0);
+  const addresses = new Uint8Array(40);
+  new DataView(addresses.buffer).setBigUint64(24, 2n ** 53n, true);
+  assert.equal(rig.ask(Request.setVringAddr, addresses), false);
+  assert.equal(rig.device.running.get(0), before);
+});
+
 test('GET_VRING_BASE stops a ring until its next kick descriptor', () => {
   const rig = new Rig();
   rig.negotiate();

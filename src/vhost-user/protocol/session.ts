@@ -326,12 +326,7 @@ export class Session {
         ring.base = value;
         return 0;
       case Request.setVringAddr:
-        this.#stop(ring, index);
-        ring.desc = getNumber(payload, Addr.desc, 'the address of a descriptor table');
-        ring.used = getNumber(payload, Addr.used, 'the address of a used ring');
-        ring.avail = getNumber(payload, Addr.avail, 'the address of an available ring');
-        ring.hasAddresses = true;
-        this.#startIfReady(ring, index);
+        this.#setAddresses(ring, index, payload);
         return 0;
       case Request.setVringEnable:
         if (value > 1) throw malformed(`SET_VRING_ENABLE has the value ${value}`);
@@ -342,6 +337,15 @@ export class Session {
       default:
         return this.#getBase(ring, index);
     }
+  }
+
+  #setAddresses(ring: Ring, index: number, payload: DataView): void {
+    const desc = getNumber(payload, Addr.desc, 'the address of a descriptor table');
+    const used = getNumber(payload, Addr.used, 'the address of a used ring');
+    const avail = getNumber(payload, Addr.avail, 'the address of an available ring');
+    this.#stop(ring, index);
+    Object.assign(ring, { desc, used, avail, hasAddresses: true });
+    this.#startIfReady(ring, index);
   }
 
   /** GET_VRING_BASE: the ring stops, and starts again with its next kick descriptor. */
