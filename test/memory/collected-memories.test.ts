@@ -178,10 +178,19 @@ for (const turns of [false, true])
 test('a program that drops its memories stays within 140 MiB, as without register', {
   ...options,
   skip: skipUnlessPaging || (getuid?.() !== 0 && 'needs root, to make a control group'),
-}, async () => {
-  for (const args of [[], ['--import', register]]) {
+}, async (t) => {
+  const runIn = async (
+    args: readonly string[],
+  ): Promise<Pick<Ending, 'code' | 'signal' | 'stderr'>> => {
     using group = new MemoryCgroup(140 * MiB);
-    const { code, signal, stderr } = await run(args, { group });
-    assert.deepEqual({ code, signal }, { code: 0, signal: null }, `${args}: ${stderr}`);
+    return await run(args, { group });
+  };
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    // On a busy machine V8 may collect too late for this limit by itself: such an attempt says nothing.
+    if ((await runIn([])).signal !== null) continue;
+    const { code, signal, stderr } = await runIn(['--import', register]);
+    assert.deepEqual({ code, signal }, { code: 0, signal: null }, stderr);
+    return;
   }
+  t.skip('V8 alone exceeds 140 MiB here');
 });
