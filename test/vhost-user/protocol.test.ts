@@ -54,6 +54,7 @@ class Recorder implements VhostUserDevice {
   readonly running = new Map<number, RingSetup>();
   readonly did: string[] = [];
   refusesMemory = false;
+  memoryBytes = 0;
   setFeatures(features: bigint): void {
     this.did.push(`features ${features}`);
   }
@@ -68,13 +69,16 @@ class Recorder implements VhostUserDevice {
     assert.equal(this.running.size, 0, 'memory changes while no ring runs');
     assert.equal(regions.length, fds.length);
     if (this.refusesMemory) throw Object.assign(refusal(), {});
+    this.memoryBytes = regions.length * 4096;
     this.did.push(`memory ${regions.length}`);
   }
   addMemory(): void {
     assert.equal(this.running.size, 0);
+    this.memoryBytes += 4096;
   }
   removeMemory(): void {
     assert.equal(this.running.size, 0);
+    this.memoryBytes -= 4096;
   }
   createInflight(): { fd: number; bytes: number } {
     return { fd: 77, bytes: 4096 };
@@ -233,6 +237,8 @@ test('a ring runs when it is complete and enabled and there is memory, and not b
   assert.equal(rig.device.running.size, 0);
   rig.send(Request.setVringEnable, state(0, 1));
   assert.equal(rig.device.running.get(0)?.base, 5, 'it continues where it stopped');
+  assert(rig.ask(Request.remMemReg, new Uint8Array(40)), 'the last region can be removed');
+  assert.equal(rig.device.running.size, 0, 'no memory again');
 });
 
 test('without F_PROTOCOL_FEATURES a ring needs no SET_VRING_ENABLE', () => {

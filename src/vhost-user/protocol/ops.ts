@@ -40,6 +40,8 @@ export interface VhostUserDevice {
   readonly queueSizeMax: number;
   /** Whether no request is in flight: only then are the methods called that stop rings or change memory. */
   readonly isIdle: boolean;
+  /** Of the guest; 0: no ring runs. */
+  readonly memoryBytes: number;
   setFeatures(features: bigint): void;
   /** Fills `out` from `offset` of the configuration space on; false: not in it. */
   readConfig(offset: number, out: Uint8Array): boolean;

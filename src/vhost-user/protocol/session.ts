@@ -78,7 +78,6 @@ export class Session {
   readonly #out = new DataView(this.#reply.buffer, HEADER_BYTES);
   #features = 0n;
   #protocolFeatures = 0n;
-  #hasMemory = false;
   /** A descriptor to send with the last reply and to close afterwards; -1: none. */
   replyFd = -1;
   /** Why the last message was refused, for the log; '': it was not. */
@@ -245,17 +244,13 @@ export class Session {
       const regions = Array.from({ length: count }, (_, i) =>
         getRegion(payload, MemTable.regions + i * Region.bytes),
       );
-      this.#pause(() => {
-        device.setMemory(regions, fds.splice(0));
-        this.#hasMemory = count > 0;
-      });
+      this.#pause(() => device.setMemory(regions, fds.splice(0)));
       return;
     }
     const region = getRegion(payload, OneRegion.region);
     this.#pause(() => {
       if (request === Request.remMemReg) device.removeMemory(region);
       else device.addMemory(region, takeFd(fds, 'ADD_MEM_REG'));
-      this.#hasMemory = true;
     });
   }
 
@@ -380,7 +375,8 @@ export class Session {
   #startIfReady(ring: Ring, index: number): void {
     const { size, base, desc, used, avail } = ring;
     const isEnabled = ring.isEnabled || (this.#features & F_PROTOCOL_FEATURES) === 0n;
-    const isReady = ring.hasAddresses && ring.hasKick && size > 0 && isEnabled && this.#hasMemory;
+    const hasMemory = this.#device.memoryBytes > 0;
+    const isReady = ring.hasAddresses && ring.hasKick && size > 0 && isEnabled && hasMemory;
     if (!isReady || ring.isRunning) return;
     this.#device.startRing({ index, size, base, desc, used, avail });
     ring.isRunning = true;
