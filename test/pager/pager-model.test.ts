@@ -83,7 +83,8 @@ function walkOver(options: WalkOptions): (prng: Prng, steps: number) => void {
     end(walk);
     const c = walk.pager.counters.snapshot();
     if (steps < 5000) return;
-    const rare: readonly string[] = ['pagesLost', 'lostFaults', 'pagesBusy'];
+    const rare: string[] = ['pagesLost', 'lostFaults', 'pagesBusy'];
+    if (options.hasFailures) rare.push('overBudget'); // the walk without failures covers it
     for (const [name, value] of Object.entries(c))
       if (!rare.includes(name)) assert.ok(value > 0, `the walk covers ${name}`);
     assert.equal(c.pagesBusy > 0, options.hasFailures, 'pages are busy only by a failure');
