@@ -108,16 +108,13 @@ export class BackEnd implements VhostUserDevice, Disposable {
     const device = this.#device;
     const { gate } = this.#options;
     let isMore = false;
-    if (gate === null || gate.isOpen) {
+    const isFree = gate === null || gate.isOpen;
+    const waitMs = isFree ? 0 : gate.waitMs(performance.now());
+    if (waitMs === 0) {
       isMore = device.serve();
-      device.takeBytes(); // a rate that is set later does not count them
-    } else {
-      const waitMs = gate.waitMs(performance.now());
-      if (waitMs === 0) {
-        isMore = device.serve();
-        gate.charge(device.takeBytes());
-      } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
-    }
+      const bytes = device.takeBytes(); // also if free: a rate that is set later does not count them
+      if (!isFree) gate.charge(bytes);
+    } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
     for (let i = 0; i < this.#queues.length; i++) {
       if (!device.takeNotify(i)) continue;
       const { call } = this.#queues[i]!;
@@ -220,7 +217,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#close(queue.call);
     queue.call = fd;
     // Notifications while there was no descriptor are not lost.
-    if (fd !== -1 && this.#memory.regions.length > 0) this.#watch.signal(fd);
+    if (fd !== -1 && this.memoryBytes > 0) this.#watch.signal(fd);
   }
 
   setErr(index: number, fd: number): void {

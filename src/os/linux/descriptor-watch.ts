@@ -22,12 +22,6 @@ import { LoopEventFd } from './loop-eventfd.ts';
 import { Ready } from './poll.ts';
 import { callError, type Linux, Struct } from './system-call.ts';
 
-/** Numbers of io_setup, io_destroy, io_getevents, io_submit and io_cancel. */
-const aioNumbers = {
-  x64: { setup: 206, destroy: 207, getEvents: 208, submit: 209, cancel: 210 },
-  arm64: { setup: 0, destroy: 1, getEvents: 4, submit: 2, cancel: 3 },
-} as const;
-
 /** struct iocb of linux/aio_abi.h. */
 const Iocb = {
   data: 0,
@@ -55,7 +49,6 @@ const SIGNALS_MAX = 16;
 export class DescriptorWatch implements Disposable {
   readonly #linux: Linux;
   readonly #capacity: number;
-  readonly #numbers: (typeof aioNumbers)[keyof typeof aioNumbers];
   readonly #context: number;
   readonly #iocbs: Struct;
   readonly #pointer: Struct;
@@ -81,7 +74,6 @@ export class DescriptorWatch implements Disposable {
   constructor(linux: Linux, capacity: number, onReady: () => void) {
     this.#linux = linux;
     this.#capacity = capacity + 1;
-    this.#numbers = aioNumbers[process.arch as keyof typeof aioNumbers];
     this.#call = linux.bind(
       'int64_t syscall(int64_t number, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e)',
     );
@@ -110,8 +102,8 @@ export class DescriptorWatch implements Disposable {
     }
     this.#full.signal();
     const context = new Struct(linux, 8);
-    const { setup } = this.#numbers;
-    if (this.#call(setup, entries + SIGNALS_MAX, context.address, 0, 0, 0) === -1) {
+    const { ioSetup } = linux.numbers;
+    if (this.#call(ioSetup, entries + SIGNALS_MAX, context.address, 0, 0, 0) === -1) {
       const errno = linux.errno();
       this.#full.close();
       this.#loop[Symbol.dispose]();
@@ -150,7 +142,7 @@ export class DescriptorWatch implements Disposable {
     this.#states[entry] = State.removed;
     // EINVAL and EAGAIN: it has completed just now. Either way its event frees the entry.
     const at = this.#iocbs.address + entry * Iocb.bytes;
-    this.#call(this.#numbers.cancel, this.#context, at, this.#pointer.address + 8, 0, 0);
+    this.#call(this.#linux.numbers.ioCancel, this.#context, at, this.#pointer.address + 8, 0, 0);
     this.#reap();
   }
 
@@ -183,7 +175,7 @@ export class DescriptorWatch implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#call(this.#numbers.destroy, this.#context, 0, 0, 0, 0); // cancels every request
+    this.#call(this.#linux.numbers.ioDestroy, this.#context, 0, 0, 0, 0); // cancels every request
     this.#full.close();
     this.#loop[Symbol.dispose]();
   }
@@ -204,15 +196,15 @@ export class DescriptorWatch implements Disposable {
     iocbs.set32(at + Iocb.flags, IOCB_FLAG_RESFD);
     iocbs.set32(at + Iocb.resultFd, resultFd);
     this.#pointer.set64(0, iocbs.address + at);
-    const { submit } = this.#numbers;
-    return this.#call(submit, this.#context, 1, this.#pointer.address, 0, 0) === 1;
+    const { ioSubmit } = this.#linux.numbers;
+    return this.#call(ioSubmit, this.#context, 1, this.#pointer.address, 0, 0) === 1;
   }
 
   /** Takes completions from the kernel. @returns their number */
   #reap(): number {
     const most = this.#capacity + SIGNALS_MAX;
-    const { getEvents } = this.#numbers;
-    const count = this.#call(getEvents, this.#context, 0, most, this.#events.address, 0);
+    const { ioGetEvents } = this.#linux.numbers;
+    const count = this.#call(ioGetEvents, this.#context, 0, most, this.#events.address, 0);
     if (count === -1) {
       if (this.#linux.errno() === Errno.EINTR) return 0;
       this.#linux.fail('io_getevents');

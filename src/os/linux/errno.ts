@@ -16,9 +16,12 @@ export const Errno = {
   EEXIST: 17,
   EINVAL: 22,
   ENOTTY: 25,
+  EPIPE: 32,
   ENOSYS: 38,
   ENOTSOCK: 88,
+  ECONNRESET: 104,
   ETIMEDOUT: 110,
+  EINPROGRESS: 115,
 } as const;
 
 const names = new Map<number, string>([[133, 'EHWPOISON']]);

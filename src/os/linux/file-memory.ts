@@ -14,8 +14,9 @@ import { fstatSync, readlinkSync } from 'node:fs';
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
 import { createMemory, type LinearMemory } from '../../codec/linear-memory.ts';
+import type { NativeCall } from '../koffi.ts';
 import { Advice, Mapping } from './mapping.ts';
-import { callError, type Linux } from './system-call.ts';
+import type { Linux } from './system-call.ts';
 
 /** Longest piece: indices of its bytes are small integers. */
 export const PIECE_BYTES_MAX: number = 2 ** 30;
@@ -27,6 +28,9 @@ const Seal = { seal: 1, shrink: 2, grow: 4 } as const;
 /** MFD_CLOEXEC | MFD_ALLOW_SEALING */
 const MEMORY_FILE_FLAGS = 3;
 
+const fcntlOf = (linux: Linux): NativeCall =>
+  linux.bind('int fcntl(int fd, int command, int value)');
+
 /** What is wrong with a memory file, as text for people; null: `bytes` from `position` on can be mapped. */
 export function whyUnsafe(
   linux: Linux,
@@ -34,8 +38,7 @@ export function whyUnsafe(
   position: number,
   bytes: number,
 ): string | null {
-  const fcntl = linux.bind('int fcntl(int fd, int command, int value)');
-  const seals = fcntl(fd, F_GET_SEALS, 0);
+  const seals = fcntlOf(linux)(fd, F_GET_SEALS, 0);
   if (seals === -1 || (seals & Seal.shrink) === 0)
     return 'the file of the memory may shrink, which would end the host: use a memory file with F_SEAL_SHRINK (QEMU: -object memory-backend-memfd, which has seal=on by default)';
   const { size, blksize } = fstatSync(fd);
@@ -66,8 +69,7 @@ export function createSealedFile(linux: Linux, name: string, bytes: number): num
   try {
     new Mapping(linux).resizeFile(fd, bytes);
     const seals = Seal.shrink | Seal.grow | Seal.seal;
-    if (linux.bind('int fcntl(int fd, int command, int value)')(fd, F_ADD_SEALS, seals) !== 0)
-      throw callError('fcntl F_ADD_SEALS', linux.errno());
+    if (fcntlOf(linux)(fd, F_ADD_SEALS, seals) !== 0) linux.fail('fcntl F_ADD_SEALS');
     return fd;
   } catch (error) {
     linux.close(fd);

@@ -21,6 +21,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
+import { Errno } from './errno.ts';
 import { type LibC, loadLibC } from './libc.ts';
 
 /** The address of the peer: the path of a Unix socket, or a numeric IPv4 or IPv6 address and a port. */
@@ -43,12 +44,6 @@ const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 /** No SIGPIPE if the peer has closed the connection. */
 const MSG_NOSIGNAL = 0x4000;
-const EINTR = 4;
-const EAGAIN = 11;
-const EPIPE = 32;
-const ECONNRESET = 104;
-const ETIMEDOUT = 110;
-const EINPROGRESS = 115;
 /** sun_path of unix(7), including the terminating zero. */
 const UNIX_PATH_BYTES = 108;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -148,7 +143,7 @@ class StreamSocket implements Disposable {
       const sent = this.#calls.send(this.#fd, this.#memoryAt + at, length, MSG_NOSIGNAL);
       if (sent > 0) return sent;
       const errno = this.#calls.errno();
-      if (errno !== EINTR) return this.#endOf('send', errno);
+      if (errno !== Errno.EINTR) return this.#endOf('send', errno);
       endMs = interruptedUntil(endMs, timeoutMs);
       if (endMs < 0) return TIMED_OUT;
     }
@@ -165,7 +160,7 @@ class StreamSocket implements Disposable {
       const got = this.#calls.recv(this.#fd, this.#memoryAt + at, length, 0);
       if (got >= 0) return got;
       const errno = this.#calls.errno();
-      if (errno !== EINTR) return this.#endOf('recv', errno);
+      if (errno !== Errno.EINTR) return this.#endOf('recv', errno);
       endMs = interruptedUntil(endMs, timeoutMs);
       if (endMs < 0) return TIMED_OUT;
     }
@@ -186,7 +181,10 @@ class StreamSocket implements Disposable {
     if (this.#calls.connect(this.#fd, this.#calls.scratchAt, length) === 0) return;
     const errno = this.#calls.errno();
     // A connect that times out fails with EINPROGRESS (TCP) or EAGAIN (Unix).
-    this.#fail('connect', errno === EINPROGRESS || errno === EAGAIN ? ETIMEDOUT : errno);
+    this.#fail(
+      'connect',
+      errno === Errno.EINPROGRESS || errno === Errno.EAGAIN ? Errno.ETIMEDOUT : errno,
+    );
   }
 
   #checkRange(at: number, length: number): void {
@@ -214,8 +212,9 @@ class StreamSocket implements Disposable {
   }
 
   #endOf(call: string, errno: number): typeof CLOSED | typeof TIMED_OUT {
-    if (errno === EAGAIN) return TIMED_OUT;
-    if (errno === EPIPE || errno === ECONNRESET || errno === ETIMEDOUT) return CLOSED;
+    if (errno === Errno.EAGAIN) return TIMED_OUT;
+    if (errno === Errno.EPIPE || errno === Errno.ECONNRESET || errno === Errno.ETIMEDOUT)
+      return CLOSED;
     return this.#fail(call, errno);
   }
 

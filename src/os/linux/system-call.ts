@@ -27,11 +27,22 @@ export interface SystemCallNumbers {
   readonly gettid: number;
   readonly tgkill: number;
   readonly futex: number;
+  readonly ioSetup: number;
+  readonly ioDestroy: number;
+  readonly ioGetEvents: number;
+  readonly ioSubmit: number;
+  readonly ioCancel: number;
 }
 
 const numbersOf: Readonly<Record<string, SystemCallNumbers>> = {
-  x64: { userfaultfd: 323, memfdCreate: 319, gettid: 186, tgkill: 234, futex: 202 },
-  arm64: { userfaultfd: 282, memfdCreate: 279, gettid: 178, tgkill: 131, futex: 98 },
+  x64: {
+    ...{ userfaultfd: 323, memfdCreate: 319, gettid: 186, tgkill: 234, futex: 202 },
+    ...{ ioSetup: 206, ioDestroy: 207, ioGetEvents: 208, ioSubmit: 209, ioCancel: 210 },
+  },
+  arm64: {
+    ...{ userfaultfd: 282, memfdCreate: 279, gettid: 178, tgkill: 131, futex: 98 },
+    ...{ ioSetup: 0, ioDestroy: 1, ioGetEvents: 4, ioSubmit: 2, ioCancel: 3 },
+  },
 };
 
 /** sysconf(3): _SC_PAGESIZE of glibc and of musl. */

@@ -29,8 +29,6 @@ const MSG_CTRUNC = 0x08;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
-const EPIPE = 32;
-const ECONNRESET = 104;
 const BUFFER_BYTES = 4096;
 
 const none: readonly number[] = [];
@@ -116,7 +114,7 @@ export class UnixMessages {
   #failed(call: string): number {
     const errno = this.#linux.errno();
     if (errno === Errno.EAGAIN || errno === Errno.EINTR) return NOTHING_NOW;
-    if (errno === EPIPE || errno === ECONNRESET) return CLOSED;
+    if (errno === Errno.EPIPE || errno === Errno.ECONNRESET) return CLOSED;
     return this.#linux.fail(call);
   }
 }
