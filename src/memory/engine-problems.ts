@@ -43,7 +43,7 @@ export class EngineProblems {
 
   report(tiers: Tiers): void {
     const now = tiers.checkProblems();
-    const fresh = this.#history.update(now, performance.now());
+    const fresh = this.#history.update(now);
     if (fresh === 0 && this.#lost.length === 0) return;
     const lost = this.#lost;
     this.#lost = [];

@@ -106,7 +106,7 @@ class ProblemReporter {
 
   check(tiers: Tiers): void {
     const now = tiers.checkProblems();
-    const fresh = this.#history.update(now, performance.now());
+    const fresh = this.#history.update(now);
     if (fresh !== 0) this.#emitLater({ fresh, now, lost: [] });
   }
 

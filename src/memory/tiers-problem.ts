@@ -40,13 +40,21 @@ export class ProblemHistory {
   /** Time of the first check that found each of #current absent, by bit; Infinity: the last check found it. */
   readonly #absentSince = new Float64Array(BITS).fill(Infinity);
 
+  readonly #nowMs: () => number;
+
+  /** @param nowMs monotonic; called only while there are problems */
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
+
   /**
    * Records a check.
    * @param now problems that the check found, a mask of Problem
-   * @param ms time of the check, monotonic
    * @returns those of `now` that start, a mask
    */
-  update(now: number, ms: number): number {
+  update(now: number): number {
+    if (now === 0 && this.#current === 0) return 0; // as a rule, also at each fault of an array
+    const ms = this.#nowMs();
     for (let bit = 0; bit < BITS; bit++) {
       const isPresent = (now & (1 << bit)) !== 0;
       const since = isPresent ? Infinity : Math.min(this.#absentSince[bit]!, ms);
