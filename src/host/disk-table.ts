@@ -51,10 +51,8 @@ export interface DiskTableOptions {
   readonly total: TotalBudget;
   readonly log: Log;
   readonly events: Pick<HostEvents, 'emit'>;
-  /** Null before the server is created. */
-  readonly nbd: () => FrontEnds | null;
-  /** Why a disk is in use other than by NBD; null: it is not. */
-  readonly whyBusy: (name: string) => string | null;
+  /** Called from the first operation on. */
+  readonly frontEnds: () => FrontEnds;
   readonly isStopping: () => boolean;
   /** Where the pages of the disks outlive the host; null: they do not. */
   readonly images: ImageFolder | null;
@@ -178,7 +176,7 @@ export class DiskTable {
       served.image?.update({ settings: textOfDisk(served.config) });
       if (change.rateBytes !== undefined) {
         served.gate.setRate(change.rateBytes, performance.now());
-        this.#options.nbd()?.resume(name);
+        this.#options.frontEnds().resume(name);
       }
       if (access !== undefined) this.#setAccess(served, access);
       const keys = Object.keys(access === undefined ? change : { ...change, access });
@@ -207,7 +205,7 @@ export class DiskTable {
 
   async thaw(name: string): Promise<void> {
     this.find(name).gate.isFrozen = false;
-    this.#options.nbd()?.resume(name);
+    this.#options.frontEnds().resume(name);
     this.#report('thawed', name, 'thawed');
   }
 
@@ -254,7 +252,7 @@ export class DiskTable {
         await this.#drain(served, () => served.disk.reset(), 'its pages were dropped');
       } finally {
         served.gate.isPaused = false;
-        this.#options.nbd()?.resume(name);
+        this.#options.frontEnds().resume(name);
       }
       this.#report('reset', name, `reset, ${formatSize(dropped)} of pages dropped`);
       return dropped;
@@ -293,7 +291,7 @@ export class DiskTable {
       isShared,
       access,
       gate: served.gate,
-      whyBusy: () => this.#options.whyBusy(name),
+      whyBusy: () => this.#options.frontEnds().whyBusy(name),
       onInvalid: () => {
         served.invalidRequests++;
       },
@@ -321,7 +319,7 @@ export class DiskTable {
   }
 
   #checkClients({ config: { name } }: ServedDisk, force: boolean, what: string): void {
-    const clients = this.#options.nbd()?.connections(name) ?? 0;
+    const clients = this.#options.frontEnds().connections(name);
     if (clients === 0 || force) return;
     throw new SwapError(
       'ERR_IO_IN_USE',
@@ -337,7 +335,7 @@ export class DiskTable {
     const access = changedAccess(config.access ?? null, change);
     if (access === null) return;
     if (!this.#options.hasUnix) throw noUnixSocket('the request', name);
-    const clients = this.#options.nbd()?.outsiders(name, access) ?? 0;
+    const clients = this.#options.frontEnds().outsiders(name, access);
     if (clients > 0 && !force)
       throw new SwapError(
         'ERR_IO_IN_USE',
@@ -352,7 +350,7 @@ export class DiskTable {
     const access = changedAccess(before, change);
     served.config = access === null ? config : { ...config, access };
     this.exports.restore(config.name, this.#exportOf(served));
-    if (access !== null) this.#options.nbd()?.disconnect(config.name, access);
+    if (access !== null) this.#options.frontEnds().disconnect(config.name, access);
   }
 
   /** Disconnects the clients, and ticks the disk, until `isDone`. */
@@ -364,7 +362,7 @@ export class DiskTable {
         throw new SwapError('ERR_IO_IN_USE', `disk '${name}': the host is stopping; ${otherwise}`, {
           disk: name,
         });
-      this.#options.nbd()?.disconnect(name);
+      this.#options.frontEnds().disconnect(name);
       if (isDone()) return;
       if (performance.now() > deadline)
         throw new SwapError(
@@ -399,7 +397,7 @@ export class DiskTable {
       if (await hasStored(served.disk, sizeBytes))
         throw refuse('ERR_IO_IN_USE', `it has pages behind ${formatSize(sizeBytes)}`);
     };
-    const clients = this.#options.nbd()?.connections(name) ?? 0;
+    const clients = this.#options.frontEnds().connections(name);
     if (clients > 0 && !force)
       throw refuse(
         'ERR_IO_IN_USE',
@@ -424,7 +422,7 @@ export class DiskTable {
             ? 'during the change its pages need memory twice, and a limit refuses them'
             : 'a page could not be read',
         );
-      this.#options.nbd()?.disconnect(name);
+      this.#options.frontEnds().disconnect(name);
       if (image !== null) this.#options.images?.replace(name, image); // the commit
       const old = served.disk;
       served.disk = target;
@@ -442,7 +440,7 @@ export class DiskTable {
       if (!isReplaced) image?.remove();
       image?.[Symbol.dispose]();
       served.gate.isPaused = false;
-      this.#options.nbd()?.resume(name);
+      this.#options.frontEnds().resume(name);
     }
   }
 

@@ -97,12 +97,6 @@ export function underTotal<Disk extends LimitedDisk>(
   );
 }
 
-/** The space of the images of all disks (image-folder.ts). */
-interface ImageSpace {
-  totalBytes: number;
-  checkSpace(totalBytes: number): void;
-}
-
 /**
  * Changes the limit of all disks together.
  * @param images where their pages outlive the host, which must have the space; null: they do not

@@ -49,8 +49,7 @@ export class LocalDisks implements HostDisks {
     this.#table = new DiskTable({
       ...{ parts, codec, total, hasUnix, images, events },
       log: print,
-      nbd: () => this.#vhostUser,
-      whyBusy: (name) => this.#vhostUser.whyBusy(name),
+      frontEnds: () => this.#vhostUser,
       isStopping: () => this.#isStopping,
     });
     this.#vhostUser = new VhostUserSockets({

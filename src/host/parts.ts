@@ -113,7 +113,10 @@ export interface NbdFrontEnd {
 
 /** What the operations on a disk need of the servers that its clients use. */
 export interface FrontEnds
-  extends Pick<NbdFrontEnd, 'connections' | 'disconnect' | 'outsiders' | 'resume'> {}
+  extends Pick<NbdFrontEnd, 'connections' | 'disconnect' | 'outsiders' | 'resume'> {
+  /** Why a disk is in use other than by NBD; null: it is not. */
+  whyBusy(name: string): string | null;
+}
 
 /** The vhost-user socket of one disk. */
 export interface VhostUserFrontEnd {
