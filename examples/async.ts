@@ -1,5 +1,5 @@
 /**
- * Batches of puts and gets on a store in this thread, and on one in a worker, where this thread stays free.
+ * Batches of puts and gets on a store in this thread, then on a store in a worker, which leaves this thread free.
  *
  *   node build/examples/async.js
  */

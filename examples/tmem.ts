@@ -1,6 +1,6 @@
 /**
  * A host with memory for 1000 pages and two clients of weights 1 and 3. Both cache more pages than fit, one also swaps.
- * Prints the number of pages of each client while memory is shared, frozen, relinquished and handed over to another host.
+ * Prints the number of pages of each client while memory is shared, frozen, relinquished and moved to another host.
  *
  *   node build/examples/tmem.js
  */

@@ -1,5 +1,5 @@
 /**
- * An external merge sort whose runs are in compressed RAM instead of temporary files: once in regions, which the kernel
+ * An external merge sort with runs in compressed RAM instead of temporary files: once in regions, which the kernel
  * pages by faults, and once in PagedArrays, which work on every system.
  *
  *   node build/examples/memory/sort.js [--full]
