@@ -244,7 +244,7 @@ function outside(modules) {
 function placed(path, text) {
   const isTop = dirname(path) === join(root, out);
   if (isTop && text.includes('import.meta'))
-    throw new Error(`build: ${path} uses import.meta, whose URL would be wrong in the top folder`);
+    throw new Error(`build: ${path} uses import.meta; its URL would be wrong in the top folder`);
   // The line limit may break a string, and so the name of a file.
   const joined = text.replaceAll(/(["'](?:\.{1,2}|\.\.\/[\w./-]*)?)\\\n/g, '$1');
   const named = joined.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');
