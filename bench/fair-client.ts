@@ -1,5 +1,5 @@
 /**
- * The clients of the fairness bench, each in a process of its own (fairness.ts forks this file):
+ * The clients of the fairness bench, each in a separate process (fairness.ts forks this file):
  *
  *   normal SOCKET            three clients, 4 KiB reads and writes in random order, at depth 1, 4 and 8; the message
  *                            { ms } measures for that long and is answered with Latencies

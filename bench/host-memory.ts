@@ -1,7 +1,7 @@
 /**
  * host: our host and nbdkit's uncompressed memory plugin, in one run: operations per second of 4 KiB at depth 32 on one
  * disk, processor time of the server for each, and resident memory once the disk is full of mixed pages. Server and client
- * are on processors of their own where there are two. In each round the order of the servers alternates.
+ * are on separate processors where there are two. In each round the order of the servers alternates.
  */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

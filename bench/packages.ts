@@ -1,6 +1,6 @@
 /**
  * npm packages that use WebAssembly: one small program each (bench/packages/*.mjs), run plain and with the published
- * frontswap/register, each run in a process of its own. Plain and paged runs alternate.
+ * frontswap/register, each run in a separate process. Plain and paged runs alternate.
  *
  *   bench/packages/ ─ copy, npm ci ─▶ .cache/packages/ ─▶ node                             report.mjs PROGRAM ─ stdout ─▶ {"hash"}
  *                                                      └▶ node --import frontswap/register report.mjs PROGRAM ─ fd 3 ──▶ peak, swap

@@ -1,6 +1,6 @@
 /**
  * Recompression: how much memory it saves, and what a get costs afterwards. The store's codec is LZ4. Each zstd level
- * has a store of its own, filled with the same pages, recompressed, and read in turn with the plain one.
+ * has a separate store, filled with the same pages, recompressed, and read in turn with the plain one.
  */
 import { Budget } from '../src/arena/budget.ts';
 import { slot } from '../src/base/units.ts';

@@ -66,7 +66,7 @@ class FreeRig {
   readonly #alone: Store;
   readonly #entries: Int32Array;
   readonly #order: Int32Array;
-  /** Entries in the order in which they are freed. */
+  /** Entries in the order they are freed. */
   readonly #list: Int32Array;
   readonly #end: () => void;
 

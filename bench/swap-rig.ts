@@ -23,7 +23,7 @@ const SLICE = 1024;
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-/** Page frames, allocated in the order in which they were freed. The bench tracks which page uses which. */
+/** Page frames, allocated in the order they were freed. The bench tracks which page uses which. */
 export class Frames implements MemoryManager {
   readonly memory: Uint8Array;
   readonly #ring: Int32Array;

@@ -58,7 +58,7 @@ export interface PagerContender {
   readonly name: string;
   /** Why it cannot run on this machine; null if it can. */
   readonly missing: string | null;
-  /** Runs `patterns` in order, the first of them fill-seq, on a region of its own. */
+  /** Runs `patterns` in order, the first of them fill-seq, on a separate region. */
   run(patterns: readonly string[], plan: Plan): Promise<readonly PhaseResult[]>;
 }
 

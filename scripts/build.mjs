@@ -147,7 +147,7 @@ function linkPackage(folder) {
   symlinkSync(relative(folder, join(root, 'build/src')), join(folder, 'dist'));
   const { name, type, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name, type, exports }));
-  // A package scope of its own: otherwise `frontswap` would resolve to the enclosing package, whose code is in dist/.
+  // A separate package scope: otherwise `frontswap` would resolve to the enclosing package, whose code is in dist/.
   writeFileSync(join(root, 'build/examples/package.json'), JSON.stringify({ type }));
 }
 
@@ -158,7 +158,7 @@ function linkPackage(folder) {
  *
  *   base/errors.cjs       classes that all importers must share
  *   memory/open-swap.cjs  the memory interface, loaded by register and by index
- *   memory/register.js    a bundle of its own: it shares no state with other bundles
+ *   memory/register.js    a separate bundle: it shares no state with other bundles
  *   the other entries     share chunks
  */
 async function bundle() {
@@ -227,7 +227,7 @@ function commonJs(name, modules, others) {
   });
 }
 
-/** Makes modules external: they have files of their own. Paths assume that the importer is one folder below the top. */
+/** Makes modules external: they are in separate files. Paths assume that the importer is one folder below the top. */
 function outside(modules) {
   return {
     name: 'outside',
@@ -244,7 +244,7 @@ function outside(modules) {
 function placed(path, text) {
   const isTop = dirname(path) === join(root, out);
   if (isTop && text.includes('import.meta'))
-    throw new Error(`build: ${path} uses import.meta, whose URL would be wrong in the top folder`);
+    throw new Error(`build: ${path} uses import.meta; its URL would be wrong in the top folder`);
   // The line limit may break a string, and so the name of a file.
   const joined = text.replaceAll(/(["'](?:\.{1,2}|\.\.\/[\w./-]*)?)\\\n/g, '$1');
   const named = joined.replaceAll('../memory/open-swap.js', '../memory/open-swap.cjs');

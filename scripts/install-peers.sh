@@ -7,7 +7,7 @@
 # Can be run repeatedly; asks no questions. Without root it works like --check.
 set -eu
 
-# package:a file or program of the package, by which an installed package is recognised
+# package:a file or program of the package, which shows that it is installed
 packages='
 nbdkit:nbdkit
 libnbd-bin:nbdinfo

@@ -1,8 +1,8 @@
 /**
  * The kernel's paging within a resident budget, driven by bench/reference/pager.c: anonymous memory swapped to a
  * private zram device, and a mapped file. The budget is the limit of a memory control group, which needs root; without
- * root the file is mapped without a limit, and the name of the row says so. Each run has a device, a group and a
- * process of its own, and removes them.
+ * root the file is mapped without a limit, and the name of the row says so. Each run has its own device, group and
+ * process, and removes them.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';

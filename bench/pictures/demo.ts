@@ -1,4 +1,4 @@
-/** Records the demo on a terminal of its own, a pty that `script` of util-linux opens. */
+/** Records the demo on a separate terminal, a pty that `script` of util-linux opens. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -29,7 +29,7 @@ const END_MS = LEAD_MS + WRITE_MS + HOLD_MS + TRIM_MS + REST_MS;
 interface Line {
   readonly name: string;
   readonly rssMib: readonly number[];
-  /** Largest delay of a request's completion behind its schedule, ms. */
+  /** Largest delay of a request's completion after its scheduled time, ms. */
   readonly lateMs: number;
 }
 

@@ -93,14 +93,14 @@ const clientEntries = () =>
       reload: 'restart',
     }),
     'max-handshakes': count([1, 65_536], 128, {
-      help: 'connections that negotiate at a time, and as many that wait for it (default 128)',
+      help: 'connections that negotiate at the same time; as many more may wait (default 128)',
     }),
     'accept-rate': count([0, 1_000_000], 200, {
       help: 'new connections per second; 0 for any number (default 200)',
     }),
     'handshake-timeout': count([1, 3600], 10, {
       value: 'SECONDS',
-      help: 'time in which a client must open a disk after it has connected (default 10)',
+      help: 'time for a client to open a disk after it connects (default 10)',
     }),
   }) satisfies Entries;
 
