@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { before } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Artefacts, guestTools, prepareGuest } from '../support/fixtures/guest-artefacts.ts';
 import {
   type Discard,
@@ -12,7 +13,7 @@ import {
   type GuestResult,
   runGuest,
 } from '../support/fixtures/guest-run.ts';
-import { ownServerWithSocket } from '../support/fixtures/guest-servers.ts';
+import { ownServerWithSocket, type RunningServer } from '../support/fixtures/guest-servers.ts';
 import { have, peerTest } from '../support/fixtures/processes.ts';
 import { tableOf } from './report.ts';
 
@@ -57,28 +58,42 @@ for (const discard of ['none', 'once', 'pages'] as readonly Discard[])
     180_000,
   );
 
+const KILLS = 20;
+
 peerTest(
-  'a guest continues when its host is killed and another one adopts the pages',
+  `a guest continues when its host is killed ${KILLS} times and another one adopts the pages`,
   guestTools,
   async () => {
     const images = mkdtempSync('/dev/shm/vhost-guest-');
+    let kills = 0;
+    let killing = Promise.resolve();
+    let isSwapping = true;
+    const killAgainAndAgain = async (server: RunningServer): Promise<void> => {
+      while (isSwapping && kills < KILLS) {
+        await server.restart?.('SIGKILL');
+        kills++;
+        await sleep(300 + 150 * (kills % 7)); // at different moments after the guest has reconnected
+      }
+    };
     try {
       const options: GuestOptions = {
-        ...{ discard: 'pages', ramMib: 80, hogMib: 100, seed: 9, settleMs: 100 },
+        ...{ discard: 'pages', ramMib: 80, hogMib: 160, seed: 9, settleMs: 100 },
         isSampled: false,
         atBoundary: async (name, _socketPath, server) => {
-          if (name === 'fill') {
-            // While the guest reads its pages.
-            setTimeout(() => void server.restart?.('SIGKILL'), 1000);
-          } else if (name === 'rewrite') await server.restart?.('SIGKILL');
+          if (name === 'swapon') killing = killAgainAndAgain(server);
+          else if (name === 'gone') {
+            isSwapping = false;
+            await killing;
+          }
         },
       };
       const server = ownServerWithSocket('512M', 80, ['--persist', images]);
       const result = await runGuest(server, artefacts, options);
       checkPages(result);
+      assert.equal(kills, KILLS, 'all kills took place before the hog ended');
     } finally {
       rmSync(images, { recursive: true });
     }
   },
-  180_000,
+  300_000,
 );
