@@ -61,7 +61,7 @@ for (const discard of ['none', 'once', 'pages'] as readonly Discard[])
 const KILLS = 20;
 
 peerTest(
-  `a guest continues when its host is killed ${KILLS} times and another one adopts the pages`,
+  `a guest continues when its host is killed or stopped ${KILLS} times and another one adopts the pages`,
   guestTools,
   async () => {
     const images = mkdtempSync('/dev/shm/vhost-guest-');
@@ -70,7 +70,8 @@ peerTest(
     let isSwapping = true;
     const killAgainAndAgain = async (server: RunningServer): Promise<void> => {
       while (isSwapping && kills < KILLS) {
-        await server.restart?.('SIGKILL');
+        // Each fourth one is a clean stop, as for an upgrade.
+        await server.restart?.(kills % 4 === 3 ? 'SIGTERM' : 'SIGKILL');
         kills++;
         await sleep(300 + 150 * (kills % 7)); // at different moments after the guest has reconnected
       }
