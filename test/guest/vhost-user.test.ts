@@ -61,7 +61,7 @@ for (const discard of ['none', 'once', 'pages'] as readonly Discard[])
 const KILLS = 20;
 
 peerTest(
-  `a guest continues when its host is killed or stopped ${KILLS} times and another one adopts the pages`,
+  'a guest continues when its host is killed or stopped twenty times and another one adopts the pages',
   guestTools,
   async () => {
     const images = mkdtempSync('/dev/shm/vhost-guest-');
