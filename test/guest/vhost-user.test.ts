@@ -70,15 +70,24 @@ peerTest(
     let isSwapping = true;
     const killAgainAndAgain = async (server: RunningServer): Promise<void> => {
       while (isSwapping && kills < KILLS) {
+        await sleep(50 * (kills % 11)); // at different moments
         // Each fourth one is a clean stop, as for an upgrade.
         await server.restart?.(kills % 4 === 3 ? 'SIGTERM' : 'SIGKILL');
         kills++;
-        await sleep(300 + 150 * (kills % 7)); // at different moments after the guest has reconnected
+        // The next kill finds the guest connected.
+        while (isSwapping && ((await server.figures?.())?.connections ?? 0) === 0) await sleep(20);
       }
     };
     try {
       const options: GuestOptions = {
-        ...{ discard: 'pages', ramMib: 80, hogMib: 160, seed: 9, settleMs: 100 },
+        ...{
+          discard: 'pages',
+          ramMib: 80,
+          hogMib: 120,
+          seed: 9,
+          settleMs: 100,
+          timeoutMs: 280_000,
+        },
         isSampled: false,
         atBoundary: async (name, _socketPath, server) => {
           if (name === 'swapon') killing = killAgainAndAgain(server);
