@@ -1,12 +1,12 @@
 /**
  * Save: writes a client's pools and persistent pages to a byte stream while the client keeps running.
  *
- *   step(sink, pages)  sends pages that were not sent yet, including new ones; 0: none is left now
+ *   step(sink, pages)  sends pages not sent yet, including new ones; returns 0 when none is left
  *   finish(sink)       freezes the client, sends the remaining pages, and marks which sent pages are still valid
  *
  * Each page row stores the number under which it was sent (PageTable's mark). A page that is flushed or replaced loses its
- * row and so its number. Nothing needs to be logged while the client runs: the pages invalidated during the copy are the
- * numbers that no row has at the end.
+ * row and with it its number. Nothing needs to be logged while the client runs: the pages invalidated during the copy
+ * are those whose numbers no row has at the end.
  *
  * finish() alone is a plain save. step() until it returns little, then finish(), is a live handover: the client is frozen
  * only during finish(), which sends the remaining pages and scans every row.
