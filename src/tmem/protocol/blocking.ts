@@ -111,7 +111,7 @@ export class BlockingPool implements Disposable {
         'ERR_PEER_PROTOCOL',
         'the socket is not the tmem socket of a host of this version',
       );
-    const why = cause === null ? 'it closes the connection' : cause.message;
+    const why = cause === null ? 'it closed the connection' : cause.message;
     const text = `cannot connect to the tmem socket: ${why}; start a host with 'frontswap host --tmem PATH'`;
     throw new SwapError('ERR_IO_NOT_REACHABLE', text, { end }, { cause });
   }

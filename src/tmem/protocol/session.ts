@@ -243,15 +243,15 @@ export class TmemSession {
     let uuid = '';
     for (let at = body + NewPool.uuid; at < body + NewPool.bytes; at += 4)
       uuid += view.getUint32(at).toString(16).padStart(8, '0');
-    if (this.#pool !== 0) return this.#end('a new pool with a number', body);
+    if (this.#pool !== 0) return this.#end('a pool number in NEW_POOL', body);
     const isNamed = (flags & PoolFlag.named) !== 0;
     const isPersistent = (flags & PoolFlag.persistent) !== 0;
-    if ((flags & ~wire.POOL_FLAGS_ALL) !== 0) return this.#end('unknown flags of a pool', body);
+    if ((flags & ~wire.POOL_FLAGS_ALL) !== 0) return this.#end('unknown pool flags', body);
     if (!isNamed && /[^0]/.test(uuid)) return this.#end('a uuid without its flag', body);
     if (lease !== 0 && !(isNamed && isPersistent))
-      return this.#end('a lease of a pool that is not persistent and named', body);
+      return this.#end('a lease for a pool that is not persistent and named', body);
     if ((flags & PoolFlag.exclusiveGets) !== 0 && !isPersistent)
-      return this.#end('exclusive gets of a pool that is not persistent', body);
+      return this.#end('exclusive gets for a pool that is not persistent', body);
     this.#reply(out, this.#pools.open(flags, lease, isNamed ? uuid : ''), 0);
     return body + NewPool.bytes;
   }

@@ -397,7 +397,7 @@ export class TmemClientPool {
 const unreachable = (path: string, cause: Error | null): SwapError =>
   new SwapError(
     'ERR_IO_NOT_REACHABLE',
-    `no connection to the tmem socket ${path}: ${cause === null ? 'the host has closed it' : cause.message}; start a host with 'frontswap host --tmem PATH'`,
+    `no connection to the tmem socket ${path}: ${cause === null ? 'the host closed it' : cause.message}; start a host with 'frontswap host --tmem PATH'`,
     { path },
     { cause },
   );

@@ -121,7 +121,7 @@ export class TmemServer implements TmemOwner {
     for (const connection of this.#connections) connection.shutDown();
     if (this.#connections.size > 0) {
       const timeout = setTimeout(() => {
-        for (const connection of this.#connections) connection.drop('the host stops');
+        for (const connection of this.#connections) connection.drop('the host is stopping');
       }, 1000);
       await new Promise<void>((resolve) => {
         this.#whenClosed = resolve;
@@ -196,14 +196,14 @@ export class TmemServer implements TmemOwner {
 
   #whyRefused(peer: PeerCredentials | null): string {
     const { access, clientsMax } = this.#options;
-    if (this.#isClosing) return 'the host stops';
+    if (this.#isClosing) return 'the host is stopping';
     if (this.#connections.size >= clientsMax) return `limit of ${clientsMax} connections reached`;
     if (peer === null) return 'the user of the client is unknown';
     const { uid, gid } = peer;
     if (access !== null && !access.uids.includes(uid) && !access.gids.includes(gid))
       return `user ${uid} is not allowed`;
     if (uid === OVERFLOW_UID && access?.uids.includes(uid) !== true)
-      return `user ${uid} may be several users`;
+      return `user ${uid} may stand for several users`;
     const open = this.clients.find(uid)?.connections ?? 0;
     return open >= CONNECTIONS_PER_USER ? `user ${uid} has ${open} connections` : '';
   }
