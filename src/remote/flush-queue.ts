@@ -82,7 +82,7 @@ export class FlushQueue {
     return oldest.chunks.length - oldest.done;
   }
 
-  /** Sends one batch, as many as `remote` can stage, and reads its replies; adds to `counts`. The connection must be up. */
+  /** Sends one batch, as much as `remote` stages, and reads its replies; adds to `counts`. The connection must be up. */
   flush(remote: RemotePages, counts: FlushCounts): void {
     if (this.#count > 0) this.#flushPages(remote, counts);
     else if (this.#areas.length > 0) this.#flushChunks(remote, this.#areas[0]!, counts);

@@ -11,7 +11,8 @@
  * - The reader reads only bytes [from, to). A token is complete; incomplete, with a valid prefix so far; or malformed,
  *   which more bytes cannot change.
  * - A token lies within [from, to): a bulk is complete only with all of its bytes and its \r\n.
- * - Limits are checked on the announced length, before the bytes arrive: an oversized bulk and an endless line are malformed.
+ * - Limits are checked on the announced length, before the bytes arrive: a bulk that cannot fit, a line without an
+ *   end.
  *
  * Left out: RESP3, inline commands, and integers beyond 2^53.
  *
