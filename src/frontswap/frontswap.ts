@@ -126,7 +126,7 @@ export class Frontswap {
    * @throws SwapError ERR_ARG_CONFLICT: already registered, or called from a backend's init()
    */
   register(backend: FrontswapBackend): void {
-    if (this.#backends.includes(backend)) throw conflict(`${backend.name} is registered already`);
+    if (this.#backends.includes(backend)) throw conflict(`${backend.name} is already registered`);
     this.#checkNotRegistering();
     this.#isRegistering = true;
     try {
@@ -146,7 +146,7 @@ export class Frontswap {
    */
   init(type: number, slots: number): void {
     if (this.#bitsOf(type) !== null)
-      throw new SwapError('ERR_ARG_AREA', `frontswap: area ${type} is on already`, { type });
+      throw new SwapError('ERR_ARG_AREA', `frontswap: area ${type} is already on`, { type });
     this.#checkNotRegistering();
     checkInteger('slots', slots, 1, 2 ** 31 - 1);
     const bits = new Int32Array(Math.ceil(slots / 32)); // may throw: allocate before any backend is called

@@ -49,10 +49,10 @@ export function swapOn(
   const refuse = (why: string): SwapError =>
     new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: ${why}`, { uuid: header.uuid });
   if (swap.areas.some((area) => area !== null && area.disk === disk))
-    throw refuse('this disk is on already');
+    throw refuse('this disk is already on');
   if (disk.readOnly) throw refuse('the disk is read-only');
   const type = swap.areas.indexOf(null);
-  if (type === -1) throw refuse(`${SWAP_AREAS_MAX} areas are on already, the maximum`);
+  if (type === -1) throw refuse(`${SWAP_AREAS_MAX} areas are already on, the maximum`);
   if (header.badPages.length === header.lastPage) throw refuse('every page of the area is bad');
   const priority = options.priority ?? swap.order.nextPriority();
   const area = new SwapArea(type, priority, disk, header, options);

@@ -48,7 +48,7 @@ export class Save implements Disposable {
     if (saved === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
     if (saved.isBeingSaved) {
-      const text = `tmem client ${client} is being saved already; dispose of that Save first`;
+      const text = `tmem client ${client} is already being saved; dispose of that Save first`;
       throw new SwapError('ERR_ARG_CONFLICT', text, { client });
     }
     saved.isBeingSaved = true;
