@@ -238,10 +238,7 @@ export class Arena {
     );
   }
 
-  /**
-   * Creates an empty zspage as the tail of its class, with the pages of one object; 0 if the budget or the address
-   * space is exhausted.
-   */
+  /** Creates an empty zspage, the tail of its class, with the pages of one object; 0 if there is no space. */
   #newZspage(cls: number): number {
     const zspage = this.#class[FREE_HEAD] || this.#newDescriptor();
     if (zspage === 0) return 0;
@@ -311,9 +308,7 @@ export class Arena {
     return added === 0 || this.#runs.use(this.#zspage[row + PAGE]! + pages, added);
   }
 
-  /**
-   * Called after the last object of the tail was freed: stops using the pages after its new end. Returns their number.
-   */
+  /** Called after the last object of the tail was freed. Unuses the pages after its new end; returns their number. */
   #shrinkTail(zspage: number, cls: number): number {
     const row = zspage << ROW_SHIFT;
     const end = this.#end(row);

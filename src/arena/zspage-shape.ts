@@ -10,7 +10,7 @@ const quarterTable: Int32Array = Int32Array.from(classTable.objects, (n) =>
   Math.ceil((GROUPS * 65536) / n),
 );
 
-/** A class may have holes for one in 64 of its objects, or for one zspage if that is fewer. */
+/** A class may have holes for one in 64 of its objects, or as many as one zspage has objects, if that is fewer. */
 const HOLES_SHARE_SHIFT = 6;
 
 /** Fullness group of a zspage with `used` objects: quarter 0..3; 4 = full. */

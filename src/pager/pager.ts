@@ -201,8 +201,7 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Swaps in all pages of a region, regardless of the set's ceiling: the region is about to become ordinary memory
-   * again.
+   * Swaps in all pages of a region, regardless of the set's ceiling: it is about to become ordinary memory again.
    */
   swapInAll(region: Region): RangeResult {
     if (region.memory.shared !== null) return this.shared.swapInAll(region);
@@ -422,9 +421,7 @@ export class Pager implements MemoryManager {
     prefetch.record(page, ahead);
   }
 
-  /**
-   * An absent page could not be zero-filled: it is already resident and is counted from now on, or the thread retries.
-   */
+  /** An absent page could not be zero-filled: it is already resident and counts from now on, or the thread retries. */
   #adoptOrWake(region: Region, page: number): void {
     if (region.memory.stop !== StopReason.resident) region.memory.wake(page, 1);
     else {

@@ -17,7 +17,7 @@ export type PageLocation = (typeof PageLocation)[keyof typeof PageLocation];
 const ROW_BYTES = 17;
 
 export class AreaPages {
-  /** Number of times that the area was switched on, from 1; a boot never reuses one. */
+  /** Number that identifies this use of the area, from swapon to swapoff; 1 or more, never reused within a boot. */
   readonly epoch: number;
   readonly slots: number;
   /** Length of the list. */

@@ -408,9 +408,7 @@ export class Shard {
     return PutResult.stored;
   }
 
-  /**
-   * Finds space for `length` bytes of `slot`, maybe in its own object. Returns 0 and changes nothing if there is none.
-   */
+  /** Finds space for `length` bytes of `slot`, maybe in its own object. Returns 0, changing nothing, if none is left. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
     const state = this.#stateOf(slot);
