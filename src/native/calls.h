@@ -38,7 +38,7 @@ static void wait_turn(int tries) {
 /* CLOCK_MONOTONIC, ns: from clock_gettime(3), which makes no system call, if the engine has found it. */
 static int64_t now_of(control *c) {
   struct timespec64 t;
-  uint64_t clock = __atomic_load_n(&c->clock, __ATOMIC_RELAXED); /* once: the block may be cleared meanwhile */
+  uint64_t clock = __atomic_load_n(&c->clock, __ATOMIC_RELAXED); /* read once: the block may be cleared in between */
   if (clock == 0) return now_ns();
   ((int (*)(int, struct timespec64 *))clock)(CLOCK_MONOTONIC, &t);
   return t.sec * 1000000000 + t.nsec;

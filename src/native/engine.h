@@ -153,7 +153,7 @@ static void protect_chunk(control *c, region *r, const uint32_t *pages, uint8_t 
   }
   for (uint32_t i = 0; i < n;) {
     uint32_t end = i + 1;
-    if (!results[i]) { /* a run begins with a page that is evicting: one that was refused is passed over alone */
+    if (!results[i]) { /* a run begins with an evicting page: skip a refused one */
       i = end;
       continue;
     }
@@ -173,7 +173,7 @@ EXPORT void fs_evict_begin(uint64_t at, uint32_t number, uint64_t pages_at, uint
   region *r = region_at(c, number);
   const uint32_t *pages = (const uint32_t *)pages_at;
   uint8_t *results = (uint8_t *)results_at;
-  if (is_filed(r)) may_span = 0; /* pages between would be unmapped, too */
+  if (is_filed(r)) may_span = 0; /* the pages in between would also be unmapped */
   for (uint32_t i = 0; i < n; i++)
     results[i] = swap8(&states(r)[pages[i]], FS_PAGE_DIRTY, FS_PAGE_EVICTING) ? DONE : REFUSED;
   for (uint32_t i = 0; i < n;) {
@@ -203,7 +203,7 @@ EXPORT void fs_evict_commit(uint64_t at, uint32_t number, uint64_t pages_at, uin
   uint32_t out = 0;
   for (uint32_t i = 0; i < n; i++) {
     uint8_t *state = &states(r)[pages[i]];
-    results[i] = REFUSED; /* a read fault may hold the page, and puts it back */
+    results[i] = REFUSED; /* a read fault may hold the page and will put it back */
     if (change(state, FS_PAGE_EVICTING, FS_PAGE_BUSY)) results[i] = slots[i] == 0 ? PUT_BACK : DONE;
     if (results[i] == PUT_BACK) {
       if (!is_filed(r)) lift(c, address_of(r, pages[i]), PAGE);
@@ -328,7 +328,7 @@ EXPORT int32_t fs_change(uint64_t at, uint32_t number, uint32_t page, uint32_t f
   region *r = region_at(c, number);
   if (!change(&states(r)[page], (uint8_t)from, (uint8_t)to)) return 0;
   if (from == FS_PAGE_ASKED) ask_ends(c);
-  if (is_filed(r)) return 1; /* faulting threads look themselves */
+  if (is_filed(r)) return 1; /* faulting threads check the state themselves */
   if (to == FS_PAGE_LOST) poison(c, address_of(r, page));
   if (to == FS_PAGE_STORED || to == FS_PAGE_ABSENT) wake(c, address_of(r, page), PAGE);
   return 1;

@@ -132,7 +132,7 @@ static uint32_t drop_pages(control *c, region *r, const uint32_t *pages, uint32_
       at = end;
       continue;
     }
-    for (; at < end; at++) { /* a part of the range may be out already */
+    for (; at < end; at++) { /* part of the range may already be out */
       if (advise_out(c, address_of(r, pages[at]), PAGE)) out++;
       else kept[at >> 5] |= 1u << (at & 31);
     }
@@ -489,7 +489,7 @@ static uint32_t bring(control *c, region *r, uint32_t page, int32_t stride, uint
   int at = take_workspace(c);
   uint8_t *work = workspace(c, at);
   int read = load_page(c, entries(r)[page], work, work);
-  if (read < 0) memset(work, 0, PAGE); /* the store is gone and nobody can read it: the process is ending */
+  if (read < 0) memset(work, 0, PAGE); /* the store is gone and no thread can read it: the process is ending */
   uint32_t done = 0;
   if (read != 0) {
     read_ahead(c, r, &w, ahead, work);
@@ -539,12 +539,12 @@ static int zero_fill(control *c, region *r, uint32_t page, int is_write, uint32_
   uint32_t done = zero_pages_in(c, r, page, n, is_write, &error);
   if (done == 0 && n > 1 && error != EEXIST) done = zero_pages_in(c, r, page, 1, is_write, &error);
   for (uint32_t i = done == 0 ? 1 : done; i < n; i++) store(&states(r)[page + i], FS_PAGE_ABSENT);
-  if (done == 0 && error == EEXIST) { /* its owner had it already: it counts from now on */
+  if (done == 0 && error == EEXIST) { /* its owner already had it: it counts from now on */
     lift(c, address_of(r, page), PAGE);
     done = 1;
   }
   if (done == 0) {
-    store(&states(r)[page], FS_PAGE_ABSENT); /* unmapped: the thread comes again, or dies */
+    store(&states(r)[page], FS_PAGE_ABSENT); /* unmapped: the thread retries, or is killed */
     if (!is_filed(r)) wake(c, address_of(r, page), PAGE);
     count(&r->spuriousFaults, 1);
     return SERVED;

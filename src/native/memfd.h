@@ -129,7 +129,7 @@ static int map_run(control *c, region *r, uint32_t page, uint32_t n, int is_resi
   for (int tries = 0; tries < MAP_TRIES; tries++) {
     result = try_map(c, r, page, n, is_resident);
     if (result >= 0) break;
-    limit_maps(c, c->mapsMax >> (tries < 8 ? tries : 8)); /* other code of the process has taken the rest */
+    limit_maps(c, c->mapsMax >> (tries < 8 ? tries : 8)); /* other code in the process has taken the rest */
     wait_turn(tries * 16);
   }
   if ((result >= 0) != is_resident) mark(r, page, n, 0);
@@ -150,7 +150,7 @@ static void map_resident(control *c, region *r, uint32_t page) {
   uint32_t to = page + 1;
   while (from % WORD_PAGES != 0 && (before[(from - 1) % WORD_PAGES] = claim_unmapped(r, from - 1)) != 0) from--;
   while (to % WORD_PAGES != 0 && to < r->pages && (before[to % WORD_PAGES] = claim_unmapped(r, to)) != 0) to++;
-  map_run(c, r, from, to - from, 1); /* where that fails the access comes again */
+  map_run(c, r, from, to - from, 1); /* if that fails, the access faults again */
   for (uint32_t i = from; i < to; i++)
     if (i != page) store(&states(r)[i], before[i % WORD_PAGES]);
 }

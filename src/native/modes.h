@@ -69,7 +69,7 @@ static void serve_message(control *c, const struct uffd_msg *m) {
       wait_turn(tries);
       continue;
     }
-    if (result < 0) wake(c, page_at, PAGE); /* its region has ended meanwhile */
+    if (result < 0) wake(c, page_at, PAGE); /* its region has ended */
     if (result == LOST) poison(c, page_at);
     return;
   }
@@ -119,7 +119,7 @@ static void *thread_main(void *argument) {
   sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, 8, 0, 0);
   store(&c->threadTid, (int32_t)sys(SYS_gettid, 0, 0, 0));
   while (wait_messages(c, messages, &n)) {
-    if ((read += n) > LOOK_EVERY) { /* without a break nothing else looks */
+    if ((read += n) > LOOK_EVERY) { /* under continuous faults, this is the only check */
       read = 0;
       if (engine_is_gone(c)) break;
     }

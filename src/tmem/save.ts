@@ -25,7 +25,7 @@ export type Sink = (chunk: Uint8Array) => void;
 /** Mark of a page that was read, found damaged and not sent. */
 const DAMAGED = -1;
 
-/** Writes one client to a byte stream, at once or while the client keeps running. */
+/** Writes one client to a byte stream, in one step or while the client keeps running. */
 export class Save implements Disposable {
   /** Pages sent so far, including those no longer valid. */
   sentPages = 0;

@@ -279,7 +279,7 @@ export class RemoteBackend implements FrontswapBackend {
   /** Stages up to `pagesMax` pages, oldest first, and removes them from their lists; returns how many. */
   #stage(pagesMax: number): number {
     let staged = 0;
-    // Pages found not to be movable are unlisted; at most `pagesMax` of them are checked.
+    // Pages found not to be movable are unlisted. At most 2 x `pagesMax` pages are checked.
     for (let left = 2 * pagesMax; staged < pagesMax && left > 0; left--) {
       const type = this.#oldestArea();
       if (type < 0) break;

@@ -121,7 +121,7 @@ export class TmemConnection implements Served {
     return this.#socket === null ? -1 : descriptorOf(this.#socket);
   }
 
-  /** Disconnects at once and logs the reason. */
+  /** Disconnects immediately and logs the reason. */
   drop(reason: string): void {
     if (!this.#isErrorLogged) this.#owner.dropped(this, reason);
     this.#isErrorLogged = true;

@@ -4,10 +4,10 @@
  *
  *   write        a full page replaces that of the slot; a partial page is read, modified and stored
  *   read         a slot that was never written, or was freed, reads as zeros
- *   discard      frees the full pages inside the range at once; partial pages stay unchanged
+ *   discard      frees the full pages inside the range immediately; partial pages stay unchanged
  *   writeZeroes  the same, but zeroes partial pages; with noUnmap it stores same-filled pages
  *   flush, fua   no effect: neither RAM nor the backing can be read without the tables of this process
- *   slotFree     frees the page at once, without a bio, like the driver's swap_slot_free_notify. While a bio to the
+ *   slotFree     frees the page immediately, without a bio, like the driver's swap_slot_free_notify. While a bio to the
  *                backing is in flight for the slot, the page stays and the miss is counted
  *
  * When the store is full, a write ends with noSpace and the slot keeps its page, as in zram (ramzswap freed the old
@@ -21,7 +21,7 @@
  *
  *   compresses to half a page or less ─▶ RAM         larger, or refused by the store ─▶ backing; if it is full ─▶ RAM
  *
- * The old copy is freed once the new one is stored: in RAM at once, at the backing when its write has succeeded. After
+ * The old copy is freed once the new one is stored: in RAM immediately, at the backing when its write has succeeded. After
  * a failed write to the backing, the page is as the backing left it, or still in RAM. A page read from the backing must
  * match its checksum, if that is known; otherwise the read ends with ioError. A partial write to a page at the backing
  * reads the full page first. A bio that overlaps one in flight to the backing waits (backing.ts).
