@@ -221,7 +221,7 @@ export const regionStruct: NativeStruct<RegionField> = struct('fs_region', {
    * Pages of a memory file (memfd.h): a bit per page that is mapped, approximately; 0 for a region of the userfaultfd.
    */
   mapped: 'u64',
-  /** A bit per page that is pinnedand stays mapped. */
+  /** A bit per page that is pinned: it stays mapped. */
   pinned: 'u64',
   fd: 'i32',
   /** Pages below this may be mapped: the program can access them. */

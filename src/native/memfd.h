@@ -3,7 +3,7 @@
  *
  *   the file    page 0 .. pages - 1, then its end
  *   the memory  a resident page is mapped at its place in the file; any other is mapped `pages` further, past the end
- * of the file, where an access raises SIGBUS whatever the protection
+ *               of the file, where an access raises SIGBUS whatever the protection
  *
  * - A page whose state is resident may be unmapped: its bytes stay in the file, and the next access maps it again. So
  *   unmapping needs no claim, but mapping does.

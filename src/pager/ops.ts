@@ -78,6 +78,7 @@ export const SharedResult = {
 /**
  * Page states that native code also changes: it serves faults while the pager runs (docs/design/native-faults.md).
  * Each method is atomic per page: it claims the page, changes its memory and its state, and releases it.
+ *
  * Region.state, the pager's view, is updated later: native code reports each page that it has changed, and the pager
  * compares.
  */

@@ -1,10 +1,10 @@
 /**
  * Allocates slots of an area. Slots are grouped in clusters of 256; as in the kernel, there are two allocators:
  *
- *   rotating (2.6.35)  continues after the last slot; after 256 slots, jumps to the first free cluster, or if there is
- * none to the next free slot in [lowest, highest]. Pages swapped out together are adjacent on disk. solid (SSDs)
- * keeps a list of free clusters, the longest free first; fills the first, then takes the next. No search while a
- * cluster is free.
+ *   rotating (2.6.35)  continues after the last slot; after 256 slots, jumps to the first free cluster, or else to the
+ *                      next free slot in [lowest, highest]. Pages swapped out together are adjacent on disk.
+ *   solid (SSDs)       keeps a list of free clusters, the longest free first; fills the first, then takes the next.
+ *                      No search while a cluster is free.
  *
  *   used:  │ 256 │ 12 │ 0 │ 0 │ 256 │ 7 .. │        slots of each cluster that are not free
  *   list:            └─▶ 3 ─▶ 2                    clusters with used = 0, doubly linked; solid only
