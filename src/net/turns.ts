@@ -1,6 +1,6 @@
 /**
  * Decides which connection is served next, and how much: deficit round robin between flows. A flow is an export with
- * all its connections, or all connections that negotiate. The unit of work is that of protocol/work.ts.
+ * all its connections, or all connections that negotiate. The unit of work is that of nbd/protocol/work.ts.
  *
  *   event ─▶ admits() ─ true ──▶ the connection is served immediately
  *                └──── false ──▶ queue() ─▶ its flow ─▶ ring of flows ─▶ one grant each, when the turn ends

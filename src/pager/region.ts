@@ -111,7 +111,7 @@ export class Region {
   /** The page where the next fault of a sequential writer is expected, and how many pages that fault makes writable. */
   writeAt = -1;
   writeWindow = 1;
-  /** Of the pages that retryIncompressible() chose, those those evicted since, because they now compress. */
+  /** Of the pages that retryIncompressible() chose, those evicted since, because they now compress. */
   compressedOnRetry = 0;
   /** Where the scan for clean pages continues (evictor.ts). */
   cleanScanAt = 0;
@@ -263,7 +263,7 @@ export class Region {
     this.#flags[page] = flags & ~(ACTIVE | INCOMPRESSIBLE);
   }
 
-  /** Lists a page that was not evicted again, as the newest inactive page. */
+  /** Relists a page that was not evicted, as the newest inactive page. */
   relist(page: number): void {
     assert(this.isResident(page), 'the page is resident');
     if (this.#pins[page] === 0) this.#link(page, INACTIVE_LIST);

@@ -246,7 +246,7 @@ export class PageIndex {
     return pool.isShared ? this.clients.length + pool.number : pool.owner.id;
   }
 
-  /** The object's row; creates it if missing. Call it after the last eviction: that may remove an empty one. */
+  /** The object's row, created if missing. Call this after the last eviction, which may remove an empty object. */
   #objectFor(pool: Pool, oid: Uint32Array, oidAt: number, hash: number): number {
     const found = this.objects.find(pool.number, oid, oidAt, hash);
     if (found !== 0) return found;

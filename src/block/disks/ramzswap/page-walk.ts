@@ -294,7 +294,7 @@ export class PageWalk {
     return this.#loadOld(request, slot);
   }
 
-  /** With BioFlag.writeBack 0: only pages without payload stay in RAM. */
+  /** Returns 0 for BioFlag.writeBack, so that only pages without payload stay in RAM. */
   #payloadMaxOf({ flags }: Bio): number {
     const isWriteBack = (flags & BioFlag.writeBack) !== 0 && this.#backing !== null;
     return isWriteBack ? 0 : this.#payloadMax;
