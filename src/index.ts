@@ -7,7 +7,7 @@
  * const numbers = new Float64Array(region.buffer); // 1 GiB of numbers, 64 MiB of them resident
  * ```
  *
- * The parts of the engine have entry points of their own: `frontswap/store`, `/async`, `/block`, `/swap`, `/tmem`,
+ * The parts of the engine have separate entry points: `frontswap/store`, `/async`, `/block`, `/swap`, `/tmem`,
  * `/cleancache`, `/remote`, `/file-cache`. `frontswap/register` pages an unmodified program's WebAssembly memories.
  */
 export { InvariantError } from './base/assert.ts';

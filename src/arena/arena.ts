@@ -1,6 +1,6 @@
 /**
  * The arena: an allocator for compressed pages, modelled on zsmalloc. Objects of about 120 size classes live in zspages
- * (runs of 1..16 contiguous pages, page-runs.ts). An empty zspage is freed at once.
+ * (runs of 1..16 contiguous pages, page-runs.ts). An empty zspage is freed immediately.
  *
  * The descriptor of a zspage has eight words, half a cache line:
  *
@@ -10,8 +10,8 @@
  *   words 4..7                   bit i: object i is allocated
  *
  * An object of a compressed page begins with its owner word, which only compaction reads. Freeing an object touches
- * the descriptor but not the object, whose cache line is most likely cold. (With the free list inside the objects, as
- * in zsmalloc, a free took 1.5 to 2 times as long.) alloc() takes the lowest free object, so the end of a zspage
+ * the descriptor but not the object, whose cache line is probably cold. (With the free list inside the objects, as
+ * in zsmalloc, freeing took 1.5 to 2 times as long.) alloc() takes the lowest free object, so the end of a zspage
  * that has never been full is never touched. The full-page class has one object of 4096 bytes and no owner word:
  * these objects never move.
  *
@@ -19,16 +19,16 @@
  *
  * One zspage of each class may be its tail. Its used pages end with its last object, so it grows and shrinks by pages.
  * All pages of the other zspages are used. These are in four lists, by quarters of fullness; full zspages are in no list.
- * alloc() takes from the fullest listed zspage, then from the tail, so holes are filled before memory is added. When the
- * holes of a class add up to some pages, compact() moves the last objects of the tail (or of the sparsest zspage) to them.
+ * alloc() takes from the fullest listed zspage, then from the tail, so holes are filled before memory is added. When a
+ * class has holes for some pages, compact() moves the last objects of the tail (or of the sparsest zspage) to them.
  *
  * Invariants
  * - used equals the number of set bits; the usedObjects of a class is the sum over its zspages.
  * - No zspage has used = 0: its descriptor is in the free list.
  * - The tail has a free object and is in no list. Its used pages are those up to its last object.
  * - A replacement is reserved in the budget before the original is destroyed.
- * - compact() copies an object, then reports its new location (onMoved), then frees the old one: who reads the location,
- *   then the object, then finds the location unchanged has read that object, also on another thread.
+ * - compact() copies an object, reports its new location (onMoved), then frees the old one. A reader, even on another
+ *   thread, that reads the location, then the object, and finds the location unchanged has read that object.
  *
  * Cost: alloc and free O(1), one descriptor each; no JavaScript allocation. Metadata: 32 bytes per zspage, 4 bytes per
  * object. All state is in the memory image, at offsets that the layout fixes.
@@ -74,7 +74,7 @@ import { zeroTail } from './zero-tail.ts';
 import { linkZspage, unlinkZspage } from './zspage-lists.ts';
 import { endOf, groupOf, holesMax, pagesOf } from './zspage-shape.ts';
 
-/** An empty arena keeps its descriptors when they are fewer than this: 32 KiB. */
+/** An empty arena keeps its descriptors if there are fewer than this: 32 KiB. */
 const DESCRIPTORS_KEPT = 1024;
 
 export interface ArenaOptions {
@@ -120,7 +120,7 @@ export class Arena {
     return this.#runs.dirtyFreePages;
   }
 
-  /** Allocates `length` bytes (1..4096). Returns the location, or 0 when budget or address space is short. */
+  /** Allocates `length` bytes (1..4096). Returns the location, or 0 if the budget or the address space is exhausted. */
   alloc(length: number, owner: number): number {
     const cls = this.classOf(length);
     const listed = this.#fullestPartial(cls);
@@ -133,7 +133,7 @@ export class Arena {
     return this.#growTail(tail, cls) ? this.#allocFrom(tail, cls, owner) : 0;
   }
 
-  /** True when address space is free for `length` bytes: then alloc() can fail only because of the budget. */
+  /** True if `length` bytes of address space are free; alloc() can then fail only because of the budget. */
   hasSpace(length: number): boolean {
     const cls = this.classOf(length);
     if (this.#fullestPartial(cls) !== 0 || this.#class[cls * CLASS_WORDS + TAIL] !== 0) return true;
@@ -190,8 +190,8 @@ export class Arena {
   }
 
   /**
-   * Moves up to `movesMax` objects from the tails of classes into their holes, class by class, where that frees a page.
-   * Returns the number of objects moved; fewer than `movesMax` means that every class has fewer holes than it may have.
+   * Moves up to `movesMax` objects from the tails of classes into their holes, class by class, if that frees a page.
+   * Returns the number of objects moved; fewer than `movesMax` means that no class has more holes than allowed.
    */
   compact(movesMax: number): number {
     let moved = 0;
@@ -227,7 +227,7 @@ export class Arena {
     return (page << (PAGE_SHIFT - 2)) + index * (this.#classes.objectBytes[cls]! >>> 2);
   }
 
-  /** The fullest zspage with a free object, to a quarter; 0 = none. */
+  /** The fullest zspage with a free object, to within a quarter; 0 = none. */
   #fullestPartial(cls: number): number {
     const heads = cls * CLASS_WORDS;
     return (
@@ -238,7 +238,7 @@ export class Arena {
     );
   }
 
-  /** Creates an empty zspage as the tail of its class, with the pages of one object; 0 when budget or address space is short. */
+  /** Creates an empty zspage, the tail of its class, with the pages of one object; 0 if there is no space. */
   #newZspage(cls: number): number {
     const zspage = this.#class[FREE_HEAD] || this.#newDescriptor();
     if (zspage === 0) return 0;
@@ -255,7 +255,7 @@ export class Arena {
     return zspage;
   }
 
-  /** Puts a never used descriptor into the free list; 0 when the table or the budget is exhausted. */
+  /** Puts an unused descriptor into the free list; 0 if the table or the budget is exhausted. */
   #newDescriptor(): number {
     const descriptor = this.#class[DESCRIPTORS]! + 1;
     if (descriptor << ROW_SHIFT >= this.#zspage.length || !this.#runs.reserve(ROW_BYTES)) return 0;
@@ -276,7 +276,7 @@ export class Arena {
     this.#class[FREE_HEAD] = zspage;
   }
 
-  /** Allocates the lowest free object of a zspage that has one. */
+  /** Allocates the lowest free object of a zspage with free objects. */
   #allocFrom(zspage: number, cls: number, owner: number): number {
     const row = zspage << ROW_SHIFT;
     let word = row + BITS;
@@ -298,7 +298,7 @@ export class Arena {
     return (zspage << INDEX_SHIFT) | index;
   }
 
-  /** Uses the pages of the object that #allocFrom() takes next from the tail; false when the budget is short. */
+  /** Uses the pages of the object that #allocFrom() takes next from the tail; false if the budget is exhausted. */
   #growTail(zspage: number, cls: number): boolean {
     const row = zspage << ROW_SHIFT;
     const used = this.#zspage[row + STATE]! & 0xff;
@@ -308,7 +308,7 @@ export class Arena {
     return added === 0 || this.#runs.use(this.#zspage[row + PAGE]! + pages, added);
   }
 
-  /** Ends the use of the pages after the last object of the tail, after its end was freed. Returns their number. */
+  /** Called after the last object of the tail was freed. Unuses the pages after its new end; returns their number. */
   #shrinkTail(zspage: number, cls: number): number {
     const row = zspage << ROW_SHIFT;
     const end = this.#end(row);
@@ -347,7 +347,7 @@ export class Arena {
     return moved;
   }
 
-  /** True if a class has so many free objects in used pages that it is compacted. */
+  /** True if a class has enough free objects in used pages to be compacted. */
   #hasHoles(cls: number): boolean {
     const at = cls * CLASS_WORDS;
     const objects = this.#classes.objects[cls]!;
@@ -371,7 +371,7 @@ export class Arena {
     return zspage;
   }
 
-  /** Moves the last objects of the tail into holes, until that frees a page, no hole is left or `movesMax` is reached. */
+  /** Moves the last objects of the tail into holes, until a page is free, no hole is left or `movesMax` is reached. */
   #drain(tail: number, cls: number, movesMax: number): number {
     const row = tail << ROW_SHIFT;
     const payload = this.#classes.objectBytes[cls]! - OBJECT_HEADER_BYTES;
@@ -395,14 +395,14 @@ export class Arena {
   }
 
   /**
-   * Writes all tables again from the objects that the rows of an image name, and releases the free pages. Nothing is
-   * reserved in the budget.
+   * Rebuilds all tables from the objects that the rows of an image name, and releases the free pages. Reserves nothing
+   * in the budget.
    * @returns bytes to reserve
    */
   rebuild(image: ArenaRebuild): number {
     const { buffer, byteOffset, byteLength } = this.#zspage;
     const from = byteOffset + (image.descriptors + 1) * ROW_BYTES;
-    const end = roundUp(byteOffset + byteLength, PAGE_BYTES); // the table begins at a page of its own
+    const end = roundUp(byteOffset + byteLength, PAGE_BYTES); // the table begins on a separate page
     zeroTail(buffer, from, end, this.#pageRelease);
     return this.#runs.rebuild(image.write()) + image.descriptors * ROW_BYTES;
   }
@@ -449,7 +449,7 @@ export class Arena {
     return this.#runs.verify() + descriptors * ROW_BYTES;
   }
 
-  /** Walks every list. Returns the list of each zspage that is in one. */
+  /** Checks the links of every list. Returns the list of each listed zspage. */
   #verifyLists(): Map<number, number> {
     const listed = new Map<number, number>();
     for (let cls = 0; cls < this.#classes.count; cls++) {

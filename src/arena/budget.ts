@@ -6,17 +6,14 @@
 import { assert } from '../base/assert.ts';
 import { checkInteger } from '../base/options.ts';
 
-/** What budgets reserve from. */
+/** The interface from which budgets reserve. */
 export interface ParentBudget {
-  /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
+  /** Reserves `bytes`; returns false, and changes nothing, if they exceed the limit. */
   reserve(bytes: number): boolean;
   release(bytes: number): void;
 }
 
-/**
- * A memory limit in bytes that stores, tables and buffers reserve from; a child also reserves from
- * its parent.
- */
+/** A memory limit in bytes that stores, tables and buffers reserve from; a child also reserves from its parent. */
 export class Budget {
   #limitBytes: number;
   readonly #parent: ParentBudget | null;
@@ -38,7 +35,7 @@ export class Budget {
     return this.#limitBytes;
   }
 
-  /** Changes the limit; returns false, and changes nothing, when more than the new limit is in use. */
+  /** Changes the limit; returns false, and changes nothing, if more than the new limit is in use. */
   setLimit(limitBytes: number): boolean {
     checkInteger('Budget.setLimit()', 'limitBytes', limitBytes, { min: 0 });
     if (limitBytes !== 0 && this.#usedBytes > limitBytes) return false;
@@ -55,7 +52,7 @@ export class Budget {
     return this.#peakBytes;
   }
 
-  /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
+  /** Reserves `bytes`; returns false, and changes nothing, if they exceed the limit. */
   reserve(bytes: number): boolean {
     const used = this.#usedBytes + bytes;
     if (this.#limitBytes !== 0 && used > this.#limitBytes) return false;

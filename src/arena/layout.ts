@@ -1,6 +1,6 @@
 /**
  * Where an arena's tables and pages are in its memory, and the words of the tables: one descriptor per zspage and one row
- * per size class. arena.ts explains them; rebuild.ts writes them again.
+ * per size class. arena.ts explains them; rebuild.ts rebuilds them.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';

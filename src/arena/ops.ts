@@ -9,7 +9,7 @@ export interface PageRelease {
   /**
    * @param at first byte, a multiple of 4096
    * @param length bytes, a multiple of 4096
-   * @returns false when the system cannot release them: the pages keep their content and stay resident
+   * @returns false if the system cannot release them: the pages keep their content and stay resident
    */
   release(at: number, length: number): boolean;
 }
@@ -23,5 +23,5 @@ export const noRelease: PageRelease = { release: () => false };
 /** For systems without page release: freed pages are reused, but stay resident. */
 export const keepPages: PageReleaseFactory = () => noRelease;
 
-/** Called for each object that compaction moves: the owner must store the new location. */
+/** Called for each object that compaction moves; the owner must store the new location. */
 export type ObjectMoved = (owner: number, location: number) => void;

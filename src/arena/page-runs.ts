@@ -1,6 +1,6 @@
 /**
  * Page runs: allocates runs of 1..16 contiguous pages of a memory and releases free pages to the system. A run reserves
- * address space; its pages cost memory from use() to unuse(), so a run whose end is not needed yet costs only what is used.
+ * address space; its pages cost memory from use() to unuse(), so the unused end of a run costs nothing.
  *
  * The pages are grouped in chunks of 32, with one row per chunk:
  *
@@ -15,13 +15,13 @@
  * fragments, not memory: a free page costs nothing once it is released.
  *
  * Invariants
- * - used is a subset of run and of dirty; the budget has 4096 bytes reserved for every dirty page, and the row of every
+ * - used is a subset of run and of dirty; the budget has reserved 4096 bytes for every dirty page, and the row of every
  *   touched chunk.
  * - A chunk is in exactly the list of its longest unallocated run.
  * - dirtyFreePages = the set bits of dirty & ~used over all chunks; each such chunk has its bit in #releasable.
  *
- * Where the system releases no pages, a run is reserved in the budget as a whole when it is allocated: its pages could not
- * pay for another run later, so none is left without pages to grow into while others have free ones.
+ * If the system cannot release pages, the budget reserves a whole run when it is allocated. Otherwise unused pages
+ * could not pay for another run later, and runs could lack pages to grow into while others have free ones.
  *
  * Cost: alloc, use, unuse and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
  */
@@ -168,8 +168,8 @@ export class PageRuns {
   }
 
   /**
-   * Allocates a run of `length` (1..16) contiguous pages and uses its first `used`. Returns the first page number, or 0
-   * when budget or address space is short.
+   * Allocates a run of `length` (1..16) contiguous pages and uses its first `used`. Returns the first page number, or
+   * 0 if the budget or the address space is exhausted.
    */
   alloc(length: number, used: number): number {
     let chunk = this.#bestChunk(length);
@@ -191,7 +191,7 @@ export class PageRuns {
     return this.#firstPage + (chunk << CHUNK_SHIFT) + at;
   }
 
-  /** Uses `length` more pages of a run, from `page`. False, with nothing changed, when the budget is short. */
+  /** Uses `length` more pages of a run, from `page`. Returns false and changes nothing if the budget is exhausted. */
   use(page: number, length: number): boolean {
     const index = page - this.#firstPage;
     const chunk = index >>> CHUNK_SHIFT;
@@ -203,7 +203,7 @@ export class PageRuns {
     return true;
   }
 
-  /** Ends the use of `length` pages of a run, from `page`: they may be released, and stay part of the run. */
+  /** Stops using `length` pages of a run, from `page`: they may be released, but stay part of the run. */
   unuse(page: number, length: number): void {
     const index = page - this.#firstPage;
     const chunk = index >>> CHUNK_SHIFT;
@@ -212,7 +212,7 @@ export class PageRuns {
     this.#removePages(chunk, pages, length);
   }
 
-  /** True when address space has a run of `length` free pages, regardless of the budget. */
+  /** True if the address space has a run of `length` free pages, regardless of the budget. */
   hasRun(length: number): boolean {
     return (
       (this.#lists[OCCUPIED]! & -(1 << length)) !== 0 ||
@@ -243,8 +243,8 @@ export class PageRuns {
   }
 
   /**
-   * Releases free pages to the system until at most `keepPages` of them may be resident. Releases all free pages of
-   * a chunk, of at most `chunksMax` chunks. Returns the number of pages released.
+   * Releases free pages to the system until at most `keepPages` of them may be resident. Releases all free pages of a
+   * chunk, and at most `chunksMax` chunks. Returns the number of pages released.
    */
   releaseFree(keepPages: number, chunksMax: number): number {
     let released = 0;
@@ -265,14 +265,14 @@ export class PageRuns {
     return released;
   }
 
-  /** Releases the free pages of one chunk and their bytes. Returns their number, or -1 when the system refuses. */
+  /** Releases the free pages of one chunk and their bytes. Returns their number, or -1 if the system refuses. */
   #releaseChunk(chunk: number): number {
     const pages = this.#punch(chunk);
     if (pages > 0) this.#budget.release(pages * PAGE_BYTES);
     return pages;
   }
 
-  /** As #releaseChunk(), but the budget is left as it is. */
+  /** Like #releaseChunk(), but does not change the budget. */
   #punch(chunk: number): number {
     const row = chunk * ROW;
     const first = this.#firstPage + (chunk << CHUNK_SHIFT);
@@ -295,12 +295,12 @@ export class PageRuns {
     return pages;
   }
 
-  /** Reserves `bytes`; when the budget is short, releases free pages first. */
+  /** Reserves `bytes`; if the budget is exhausted, releases free pages first. */
   reserve(bytes: number): boolean {
     return this.#budget.reserve(bytes) || (this.#releaseSome() && this.#budget.reserve(bytes));
   }
 
-  /** Reserves those of `pages` that are not dirty; when the budget is short, releases free pages first. */
+  /** Reserves those of `pages` that are not dirty; if the budget is exhausted, releases free pages first. */
   #reservePages(row: number, pages: number): boolean {
     const fresh = popcount(pages & ~this.#rows[row + DIRTY]!);
     if (fresh === 0 || this.#budget.reserve(fresh * PAGE_BYTES)) return true;
@@ -309,12 +309,12 @@ export class PageRuns {
     return this.#budget.reserve(popcount(pages & ~this.#rows[row + DIRTY]!) * PAGE_BYTES);
   }
 
-  /** Releases up to 32 free pages, more than any reservation needs. Returns false when there are none. */
+  /** Releases up to 32 free pages, more than any reservation needs. Returns false if there are none. */
   #releaseSome(): boolean {
     return this.releaseFree(Math.max(0, this.dirtyFreePages - CHUNK_PAGES), CHUNK_PAGES) > 0;
   }
 
-  /** The chunk whose longest unallocated run is the shortest that fits; -1 when none is left. */
+  /** The chunk whose longest unallocated run is the shortest that fits; -1 if there is none. */
   #bestChunk(length: number): number {
     const fitting = this.#lists[OCCUPIED]! & -(1 << length);
     if (fitting !== 0) return this.#lists[31 - Math.clz32(fitting & -fitting)]! - 1;
@@ -328,8 +328,8 @@ export class PageRuns {
   }
 
   /**
-   * A chunk with an unallocated run of `length` pages, the first `reserved` of which the budget has reserved already; -1
-   * when there is none. Needed when the budget is exhausted and the system cannot release pages. Cost: one row for each
+   * A chunk with an unallocated run of `length` pages, the first `reserved` of which the budget has already reserved;
+   * -1 if there is none. Used when the budget is exhausted and the system cannot release pages. Cost: one row for each
    * chunk with free resident pages.
    */
   #reservedChunk(length: number, reserved: number): number {
@@ -410,8 +410,8 @@ export class PageRuns {
   }
 
   /**
-   * Writes all tables again. Releases the free pages that may be resident, and rows and pages of chunks never used. A kill
-   * in here leaves TOUCHED and `dirty` as large as they were.
+   * Rebuilds all tables. Releases the free pages that may be resident, and rows and pages of unused chunks. If killed
+   * in the middle, TOUCHED and `dirty` keep their size.
    * @returns bytes to reserve in the budget
    */
   rebuild({ run, used }: RunPages): number {

@@ -1,19 +1,19 @@
 /**
- * Writes the tables of an arena again from the objects that the rows of an image name.
+ * Rebuilds the tables of an arena from the objects that the rows of an image name.
  *
  *   problemOf(), claim() for each object ▶ write(): choose the tails ▶ used pages ▶ descriptors, lists and counts
  *
  * Nothing in the image is trusted: a location may name any descriptor, and a descriptor any class and page. The tables
  * that follow from the rows (bits, lists, tails, counts, used pages) are not read.
  *
- * Which zspage of a class was its tail is not in the image either: the one that saves most becomes it, the one whose
- * objects end on the earliest page. Used are then at most as many pages as before the kill, when one zspage of the class, or
- * none, had unused pages.
+ * The image does not say which zspage of a class was its tail. The one that saves most becomes the tail: its objects
+ * end on the earliest page. At most as many pages are then used as before the kill, when at most one zspage of the
+ * class had unused pages.
  *
  * Invariants
- * - Until write() nothing changes but owner words of objects that rows name; no two of these objects overlap.
- * - write() reads only first pages, classes and DESCRIPTORS, and keeps them while rows need them: it can be killed and
- *   done again.
+ * - Before write(), nothing changes but owner words of objects that rows name; no two of these objects overlap.
+ * - write() reads only first pages, classes and DESCRIPTORS, and keeps them while rows need them, so it can be killed
+ *   and repeated.
  *
  * Cost: 16 bytes per descriptor until the rebuild ends; a few instructions per object.
  */
@@ -69,7 +69,7 @@ export class ArenaRebuild {
     this.#words = new Int32Array(buffer);
   }
 
-  /** Why the location cannot be an object of `length` payload bytes; empty if it can. */
+  /** Returns why the location cannot be an object of `length` payload bytes; empty if it can. */
   problemOf(location: number, length: number): string {
     const zspage = location >>> INDEX_SHIFT;
     if (zspage === 0 || zspage > this.descriptors)
@@ -88,7 +88,7 @@ export class ArenaRebuild {
     return length > most ? `has ${length} bytes in an object of ${most}` : '';
   }
 
-  /** Marks a checked location, and writes its owner word. Returns why that is impossible; empty: it is done. */
+  /** Marks a checked location and writes its owner word. Returns why that is impossible; empty if it succeeded. */
   claim(location: number, owner: number): string {
     const zspage = location >>> INDEX_SHIFT;
     const index = location & INDEX_MASK;
@@ -108,13 +108,13 @@ export class ArenaRebuild {
   }
 
   /**
-   * Writes the tables of the zspages and classes again; every object that was not claimed is free.
+   * Rebuilds the tables of the zspages and classes; every unclaimed object is free.
    * @returns the pages of the zspages
    */
   write(): RunPages {
     const tails = this.#tails();
     const used = this.#usedPages(tails);
-    // A kill in here must not lower DESCRIPTORS: the next rebuild reads it.
+    // A kill in this method must not lower DESCRIPTORS: the next rebuild reads it.
     this.#class.fill(0, 0, FREE_HEAD);
     this.#class[FREE_HEAD] = 0;
     this.#class[ZSPAGES_ALL] = 0;
@@ -126,7 +126,7 @@ export class ArenaRebuild {
     return this.#zspage[(zspage << ROW_SHIFT) + STATE]! >>> 8;
   }
 
-  /** Index after the last claimed object of a zspage; 0 = it has none. */
+  /** Index after the last claimed object of a zspage; 0 = none. */
   #end(zspage: number): number {
     return endOf(this.#bits, zspage * BIT_WORDS);
   }
@@ -147,7 +147,7 @@ export class ArenaRebuild {
     return tails;
   }
 
-  /** Reserves the run of a zspage; false if it has a page of another one, or crosses chunks. */
+  /** Reserves the run of a zspage; false if it shares a page with another zspage, or crosses chunks. */
   #claimRun(zspage: number): boolean {
     const index = this.#zspage[(zspage << ROW_SHIFT) + PAGE]! - this.#layout.firstPage;
     const chunk = index >>> CHUNK_SHIFT;

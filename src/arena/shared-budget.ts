@@ -1,11 +1,11 @@
 /**
- * A memory limit that several threads reserve from, as the parent of the budgets of their disks. Counted in pages, so that the
- * numbers are 32-bit words: each thread holds its bytes rounded up to a page.
+ * A memory limit that several threads reserve from, as the parent of the budgets of their disks. It counts in pages,
+ * so that the numbers are 32-bit words; the bytes of each thread are rounded up to full pages.
  *
  *   memory   [ pages used │ limit in pages, 0 = none │ limit in bytes, a Float64 ]
  *
- * Invariant: pages used <= limit at every moment. A reservation adds its pages and then reads the limit again; a new limit is
- * written and then compared with the pages used: one of the two sees the other.
+ * Invariant: pages used <= limit at every moment. A reservation adds its pages and then reads the limit again; a new
+ * limit is written and then compared with the pages used. So at least one of the two sees the other.
  * Cost: reserve() and release() within a page are an addition; otherwise a compare-and-swap. Nothing is allocated.
  */
 import { assert } from '../base/assert.ts';
@@ -43,16 +43,16 @@ export class SharedBudget {
     return this.#limitBytes[0]!;
   }
 
-  /** Of all threads, in full pages for each. */
+  /** Bytes used by all threads, in full pages per thread. */
   get usedBytes(): number {
     return Atomics.load(this.#words, USED) * PAGE_BYTES;
   }
 
-  /** Changes the limit; returns false, and changes nothing, when more is in use. For one thread only. */
+  /** Changes the limit; returns false, and changes nothing, if more is in use. Only one thread may call it. */
   setLimit(limitBytes: number): boolean {
     const limit = limitPagesOf(limitBytes);
     const fits = (): boolean => limit === 0 || Atomics.load(this.#words, USED) <= limit;
-    if (!fits()) return false; // a limit that is written for a moment would refuse pages of other threads
+    if (!fits()) return false; // even a briefly written limit would refuse pages of other threads
     const before = this.limitBytes;
     this.#write(limitBytes);
     if (fits()) return true;
@@ -65,7 +65,7 @@ export class SharedBudget {
     this.#limitBytes[0] = limitBytes;
   }
 
-  /** Reserves `bytes`; returns false, and changes nothing, when they exceed the limit. */
+  /** Reserves `bytes`; returns false, and changes nothing, if they exceed the limit. */
   reserve(bytes: number): boolean {
     const own = this.#ownBytes + bytes;
     const pages = Math.ceil(own / PAGE_BYTES);

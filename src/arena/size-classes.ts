@@ -2,8 +2,8 @@
  * The size classes: the object sizes, and the number of pages in a zspage of each.
  *
  * A zspage is a run of 1..16 contiguous pages divided into equal objects; an object of `size` bytes costs
- * pages x 4096 / objects, tail included. Every size that costs less than all larger ones is a candidate; of
- * candidates with nearly equal costs only the largest is kept, because each class has a tail whose last page is partly used.
+ * pages x 4096 / objects, tail included. Every size that costs less than all larger ones is a candidate. Of candidates
+ * with nearly equal costs, only the largest is kept, because each class has a tail whose last page is partly used.
  *
  *   12 pages: 1.5 % lost to rounding and unused bytes after the last object on heap pages; 16 pages: 1.4 %; 8 pages: 2.0 %.
  *   (zsmalloc chains up to 8 by default.)
@@ -71,7 +71,7 @@ function cheapestShapes(): Shape[] {
   return [...bySize.values()].sort((a, b) => a.objectBytes - b.objectBytes);
 }
 
-/** Selects classes from the largest shape down: each is cheaper than the previous one by the minimum distance. */
+/** Selects classes from the largest shape down; each must be cheaper than the previous one by the minimum distance. */
 function selectClasses(shapes: readonly Shape[]): Shape[] {
   const kept: Shape[] = [];
   let last = Number.POSITIVE_INFINITY;

@@ -1,6 +1,6 @@
 /**
- * Zeroes the end of a table that an image has, without reading it or making it resident: the full pages in it are released.
- * Where pages cannot be released (a private copy), those stay as they are.
+ * Zeroes the end of a table of an image without reading it or making it resident: releases the full pages in it. If
+ * pages cannot be released (a private copy), they are unchanged.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import type { PageRelease } from './ops.ts';

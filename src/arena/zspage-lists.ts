@@ -6,7 +6,7 @@
  */
 import { NEXT, PREV, ROW_SHIFT } from './layout.ts';
 
-/** Puts a zspage, which is in no list, in front. */
+/** Links an unlisted zspage at the head of its list. */
 export function linkZspage(
   heads: Int32Array,
   descriptors: Int32Array,
@@ -21,7 +21,7 @@ export function linkZspage(
   heads[at] = zspage;
 }
 
-/** Takes a zspage out of its list. */
+/** Removes a zspage from its list. */
 export function unlinkZspage(
   heads: Int32Array,
   descriptors: Int32Array,

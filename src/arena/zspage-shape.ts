@@ -1,6 +1,6 @@
 /**
- * The zspages of a size class as numbers: how full one with so many objects is, how many pages its first objects take, and
- * how many holes its class may have before it is compacted.
+ * Properties of the zspages of a size class: how full a zspage with a number of objects is, how many pages its first
+ * objects take, and how many holes the class may have before it is compacted.
  */
 import { PAGE_BYTES, PAGE_SHIFT } from '../base/units.ts';
 import { BIT_WORDS, classTable, GROUPS } from './layout.ts';
@@ -10,7 +10,7 @@ const quarterTable: Int32Array = Int32Array.from(classTable.objects, (n) =>
   Math.ceil((GROUPS * 65536) / n),
 );
 
-/** A class may have holes for one in 64 of its objects, or a zspage full of them if that is fewer. */
+/** A class may have holes for one in 64 of its objects, or as many as one zspage has objects, if that is fewer. */
 const HOLES_SHARE_SHIFT = 6;
 
 /** Fullness group of a zspage with `used` objects: quarter 0..3; 4 = full. */
@@ -28,8 +28,8 @@ export function endOf(words: Int32Array, at: number): number {
 }
 
 /**
- * Number of holes at which a class of `used` objects is compacted, if its tail has objects up to `end`. At least as many as
- * objects overlap the last page of the tail: with fewer, moving objects frees no page.
+ * Number of holes at which a class of `used` objects is compacted, if its tail has objects up to `end`. At least the
+ * number of objects that overlap the last page of the tail: with fewer, moving objects frees no page.
  */
 export function holesMax(cls: number, used: number, end: number): number {
   const lastPage = pagesOf(cls, end) - 1;

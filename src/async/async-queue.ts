@@ -1,18 +1,18 @@
 /**
- * The queue of the asynchronous page calls: takes calls, runs their pages in batches, and settles each call when all of its
- * pages are done.
+ * The queue of the asynchronous page calls: accepts calls, runs their pages in batches, and settles each call when all
+ * of its pages are done.
  *
  *   calls ──▶ waiting ──▶ queue, at most queueMax pages ──▶ batches of batchPages, at most batchesMax in flight ──▶ run
  *                │           │                                                                                       │
  *                └─ abort ───┴──▶ NOT_STARTED                     all pages of the call done: settle its promise ◀───┘
  *
- * One list holds all calls with pages to start, in the order of the calls. A call waits with those of its pages that the
- * queue has not admitted. Pages are started strictly in list order, so the order per slot is kept; batches run in the order
- * in which they are started.
+ * One list has all calls with pages to start, in call order. The pages of a call that the queue has not admitted wait
+ * with the call. Pages are started strictly in list order, so the order per slot is kept; batches run in the order in
+ * which they are started.
  *
  * Invariants: started <= admitted <= pages of a call; queuedPages = sum of admitted - started, at most queueMax.
  * Cost: an object and a promise per call, a small object per batch and call, nothing per page but its result.
- * Each batch starts in a turn of the event loop of its own, so that the loop can serve other work in between.
+ * Each batch starts in a separate turn of the event loop, so that the loop can serve other work in between.
  */
 import { checkChoice, checkInteger } from '../base/arguments.ts';
 import { assert } from '../base/assert.ts';
@@ -27,7 +27,7 @@ const QUEUE_PAGES_MAX = 2 ** 20;
 export interface QueueOptions {
   /** Pages per batch, 1 .. 4096; default 32. Other work of the event loop waits for one batch. */
   readonly batchPages?: number;
-  /** Most pages in the queue, batchPages .. 2^20; default 1024. */
+  /** Maximum number of pages in the queue, batchPages .. 2^20; default 1024. */
   readonly queueMax?: number;
 }
 
@@ -40,7 +40,7 @@ interface QueueLimits {
 interface PageQueueOptions extends QueueLimits {
   /** Slots of the store. */
   readonly slots: number;
-  /** Most batches in flight. */
+  /** Maximum number of batches in flight. */
   readonly batchesMax: number;
   readonly run: RunBatch;
 }
@@ -52,7 +52,7 @@ export interface Call {
   readonly pages: readonly Uint8Array[];
   /** One result per slot. */
   readonly results: number[];
-  /** Pages that the queue has admitted; of these, pages that were started; of these, pages still in flight. */
+  /** Pages that the queue has admitted; pages of these that were started; pages of these still in flight. */
   admitted: number;
   started: number;
   inFlight: number;
@@ -75,7 +75,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** The error of every call on an adapter that is closed or has failed. */
+/** The error that every call gets once the adapter is closed or has failed. */
 export const endedError = (reason: string, cause?: unknown): SwapError =>
   new SwapError(
     'ERR_IO_ENDED',
@@ -171,7 +171,7 @@ export class PageQueue {
     });
   }
 
-  /** Takes no more calls; resolves when all calls are settled. */
+  /** Accepts no more calls; resolves when all calls are settled. */
   end(): Promise<void> {
     this.#ended ??= endedError('the adapter is closed');
     if (this.#unsettled.size === 0) return Promise.resolve();
@@ -180,7 +180,7 @@ export class PageQueue {
     });
   }
 
-  /** Ends the queue at once: every unsettled call rejects with `error`. */
+  /** Ends the queue immediately: every unsettled call rejects with `error`. */
   fail(error: SwapError): void {
     this.#ended ??= error;
     this.#hasFailed = true;

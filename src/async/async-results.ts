@@ -1,17 +1,18 @@
 /**
- * The results of the asynchronous page calls, their interface, and the store operation of one page. The results are those of
- * the store (PutResult, GetResult), so that a call of k pages can be compared with k single calls, plus NOT_STARTED.
+ * The results of the asynchronous page calls, their interface, and the store operation of one page. The results are
+ * those of the store (PutResult, GetResult), plus NOT_STARTED; so a call of k pages can be compared with k single
+ * calls.
  */
 import type { Slot } from '../base/units.ts';
 import type { GetResult, PutResult } from '../store/results.ts';
 import type { Store } from '../store/store.ts';
 
-/** The call was aborted before this page was started: nothing was done for it. */
+/** The call was aborted before this page was started; it had no effect. */
 export const NOT_STARTED = -1;
 
 /** Result of flushing one slot. */
 export const FlushResult = {
-  /** The page was stored and its bytes are free now. */
+  /** The page was stored and its bytes are now free. */
   flushed: 0,
   /** Nothing was stored in the slot. */
   absent: 1,
@@ -31,11 +32,11 @@ export type PageOp = (typeof PageOp)[keyof typeof PageOp];
 
 /** Options of one vectored call. */
 export interface CallOptions {
-  /** Aborting it cancels the pages of this call that have not been started. */
+  /** Aborting this signal cancels the pages of this call that have not been started. */
   readonly signal?: AbortSignal;
 }
 
-/** The vectored calls over a store. AsyncPages states the contract. */
+/** The vectored calls over a store. AsyncPages documents the contract. */
 export interface PageCalls extends AsyncDisposable {
   putMany(
     slots: readonly Slot[],

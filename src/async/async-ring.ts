@@ -1,12 +1,12 @@
 /**
- * The memory that a process shares with the worker that stores its pages: a ring of cells, one batch per cell.
+ * The memory that a process shares with the worker that stores its pages: a ring of cells with one batch each.
  *
  *   0           16                                                4096-aligned
  *   ├ usage: 2 × f64 ┼ words of cell 0 │ cell 1 │ ...   ┼ pages of cell 0 │ cell 1 │ ...
  *                      count, then op, slot, result of each page
  *
- * One side owns a cell at a time: the worker, from the message with the cell's number until it sends the number back. The
- * messages order the memory accesses, so no access is atomic.
+ * Each cell has one owner at a time: the worker from the message with the cell's number until it sends the number
+ * back, then the process. The messages order the memory accesses, so no access is atomic.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -20,7 +20,7 @@ export const StoreUsage = { storedPages: 0, usedBytes: 1 } as const;
 /** The message that tells the worker to exit; all others are numbers of cells. */
 export const EXIT = -1;
 
-/** The data that a worker is started with. */
+/** The data with which a worker is started. */
 export interface RingData {
   readonly memory: SharedArrayBuffer;
   readonly cells: number;

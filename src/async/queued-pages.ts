@@ -1,6 +1,6 @@
 /**
- * The asynchronous page calls over a queue: the one implementation of PageCalls. AsyncPages and WorkerPages differ only in
- * how the queue runs a batch.
+ * The asynchronous page calls over a queue: the only implementation of PageCalls. AsyncPages and WorkerPages differ
+ * only in how the queue runs a batch.
  */
 import { checkOptions } from '../base/options.ts';
 import type { Slot } from '../base/units.ts';
@@ -61,7 +61,7 @@ export class QueuedPages implements PageCalls {
     return this.#queue.ready();
   }
 
-  /** Takes no more calls; resolves when all calls are answered. */
+  /** Accepts no more calls; resolves when all calls are answered. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#queue.end();
   }

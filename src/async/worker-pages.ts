@@ -6,12 +6,12 @@
  *   results ◀── copy pages out, free the cell               ◀── "cell 3" ◀──┘
  *
  * The contract is that of AsyncPages. A page is started when it is copied into the ring, which has space for up to
- * queueMax pages besides those in the queue; an abort cannot cancel these. A batch costs one message in each direction,
- * a page one copy of 4 KiB and one view per direction in which it is sent.
+ * queueMax pages besides those in the queue; an abort cannot cancel these. A batch costs one message in each
+ * direction; a page costs one 4 KiB copy and one view per direction in which it is sent.
  *
  * If the worker ends early (a broken invariant, no address space, terminated from outside), every page that it stored is
- * lost: every unanswered call and every later call rejects with ERR_IO_ENDED. Nothing restarts the worker: an empty store
- * would answer `absent` for pages that were accepted.
+ * lost: every unanswered call and every later call rejects with ERR_IO_ENDED. The worker is not restarted, because an
+ * empty store would answer `absent` for pages that were accepted.
  *
  * The worker keeps the process alive: close with `await using` or [Symbol.asyncDispose]().
  */
@@ -31,13 +31,14 @@ import { QueuedPages } from './queued-pages.ts';
 export interface WorkerPagesOptions extends QueueOptions {
   /** Number of slots, 1 .. 2^31. */
   readonly slots: number;
-  /** Most bytes that the worker's store may make resident, metadata included; 0: no limit. The ring is not included. */
+  /**
+   * Maximum number of bytes that the worker's store may make resident, metadata included; 0: no limit. The ring is not
+   * included.
+   */
   readonly limitBytes: number;
 }
 
-/**
- * Vectored put, get and flush calls on a store in a worker thread, which the constructor starts.
- */
+/** Vectored put, get and flush calls on a store in a worker thread, which the constructor starts. */
 export class WorkerPages extends QueuedPages {
   readonly #worker: StoreWorker;
 
@@ -69,7 +70,7 @@ export class WorkerPages extends QueuedPages {
     return this.#worker.usage(StoreUsage.usedBytes);
   }
 
-  /** Resolves when all calls are answered and the worker, with every page that it stored, has ended. */
+  /** Resolves when all calls are answered and the worker has ended; its pages are gone. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
     await this.#worker.end();

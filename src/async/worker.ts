@@ -1,6 +1,6 @@
 /**
  * The worker of WorkerPages: owns a store, runs the batch in each cell whose number it receives, and sends the number back.
- * An exception ends the worker and is reported to its owner: a store with a broken invariant must not answer again.
+ * An exception ends the worker and is reported to its owner: a store with a broken invariant must not serve more.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Budget } from '../arena/budget.ts';

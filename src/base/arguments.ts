@@ -1,4 +1,4 @@
-/** Range checks of arguments at public entries. Each message names the argument, its value and the allowed range. */
+/** Range checks of arguments in the public API. Each message names the argument, its value and the allowed range. */
 import { SwapError } from './errors.ts';
 import { PAGE_BYTES } from './units.ts';
 

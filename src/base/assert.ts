@@ -1,9 +1,9 @@
 /**
- * Assertions. They are always enabled: a broken invariant stops the operation before it can return the wrong page.
- * A claim states what must hold, as a string literal: a check that passes allocates nothing.
+ * Assertions. They are always enabled: a broken invariant stops the operation before it can return the wrong page. A
+ * claim says what must hold. It is a string literal, so a check that passes allocates nothing.
  */
 
-/** An internal invariant is broken: a bug in frontswap, never the fault of a caller, a peer or a device. Please report it. */
+/** A broken internal invariant: a bug in frontswap, never a fault of a caller, a peer or a device. Please report it. */
 export class InvariantError extends Error {
   override readonly name: string = 'InvariantError';
   readonly code = 'ERR_INVARIANT';

@@ -29,12 +29,12 @@ export class BufferWindow {
     return this.#end - this.#at;
   }
 
-  /** Removes everything. */
+  /** Removes all bytes. */
   clear(): void {
     this.#at = this.#from;
   }
 
-  /** Removes everything from position `at` on. */
+  /** Removes all bytes from position `at` on. */
   rewind(at: number): void {
     assert(at >= this.#from && at <= this.#at, 'at is a position that has been written');
     this.#at = at;

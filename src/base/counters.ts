@@ -1,12 +1,12 @@
 /**
- * Counters. Each is declared once with its unit and expected value. The values share one Float64Array (exact to
- * 2^53), which statistics, control socket and tests read.
+ * Counters. Each is declared once, with its unit and expected value. The values share one Float64Array (exact to
+ * 2^53), which statistics, the control socket and tests read.
  *
- * Cost: add() is one array write and allocates nothing; snapshot() allocates: keep it off hot paths.
+ * Cost: add() is one array write and allocates nothing; snapshot() allocates, so keep it off hot paths.
  */
 
 export interface CounterSpec {
-  /** What is counted: `requests`, `pages`, `bytes`. */
+  /** The unit: `requests`, `pages`, `bytes`. */
   readonly unit: string;
   /** True: any value other than 0 indicates a fault. */
   readonly mustStayZero: boolean;
@@ -61,7 +61,7 @@ export class Counters<Name extends string> {
     >;
   }
 
-  /** One line for each counter, for people: value, unit, name, meaning. */
+  /** One line for each counter, for people to read: value, unit, name, meaning. */
   describe(): string {
     const lines = this.names.map((name) => {
       const { unit, mustStayZero, help } = this.specs[name];

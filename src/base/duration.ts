@@ -2,7 +2,7 @@
 import { SwapError } from './errors.ts';
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-/** Node's timers and poll(2) take 31 bits of milliseconds. */
+/** Node's timers and poll(2) take milliseconds in 31 bits. */
 const MS_MAX = 2 ** 31 - 1;
 
 /**

@@ -1,8 +1,8 @@
 /**
  * Errors with a stable code. Match on `code`, never on the message or the class.
  * Families: ERR_ARG_* (the caller), ERR_PEER_* (the other end of a connection), ERR_IO_* (a device or the system).
- * An `InvariantError` (assert.ts) is a bug in frontswap. docs/reference/errors.md lists every code: meaning, who acts,
- * exit status.
+ * An `InvariantError` (assert.ts) is a bug in frontswap. docs/reference/errors.md lists the meaning of every code, who
+ * must act, and the exit status.
  */
 export type ErrorCode =
   | 'ERR_ARG_VALUE' // an option or argument has an invalid value
@@ -27,7 +27,7 @@ export type ErrorCode =
   | 'ERR_PEER_PROTOCOL' // the peer violated the protocol
   | 'ERR_PEER_UNFIT'; // the peer cannot keep pages reliably; facts.reason
 
-/** The message says what happened, to what, and what to do; `facts` holds the same for programs. */
+/** The message says what happened, to what, and what to do; `facts` has the same information for programs. */
 export class SwapError extends Error {
   override readonly name: string = 'SwapError';
   readonly code: ErrorCode;

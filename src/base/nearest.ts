@@ -23,7 +23,7 @@ export function editDistance(from: string, to: string): number {
   return rows[rows.length - 1]!;
 }
 
-/** The nearest of `known`, or null when none is near: at most a third of the letters, but at least one, may differ. */
+/** The nearest of `known`, or null if none is near: up to a third of the letters, and at least one, may differ. */
 export function nearest(word: string, known: Iterable<string>): string | null {
   if (word.length > 64) return null;
   let best: string | null = null;
@@ -38,7 +38,7 @@ export function nearest(word: string, known: Iterable<string>): string | null {
   return best;
 }
 
-/** "; did you mean 'list'?", or the empty string when no known word is near. */
+/** "; did you mean 'list'?", or the empty string if no known word is near. */
 export function suggestion(word: string, known: Iterable<string>, prefix = ''): string {
   const found = nearest(word, known);
   return found === null ? '' : `; did you mean '${prefix}${found}'?`;

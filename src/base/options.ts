@@ -1,6 +1,6 @@
 /**
- * Checks options objects of callers: an unknown key is an error, as on the command line. A mistyped key would
- * otherwise select the default, and the default of a range is everything.
+ * Checks options objects of callers: an unknown key is an error, as on the command line. Otherwise a mistyped key
+ * would select the default, and the default of a range is everything.
  */
 import { SwapError } from './errors.ts';
 import { suggestion } from './nearest.ts';

@@ -26,7 +26,7 @@ export class Prng {
     this.#d = next() | 1; // an all-zero state would yield zeros only
   }
 
-  /** The next 32 bits, signed: V8 boxes an unsigned number above 2^31 where it returns from a call. */
+  /** The next 32 bits, signed, because V8 allocates for an unsigned number above 2^31 that a call returns. */
   #i32(): number {
     const x = Math.imul(this.#b, 5);
     const result = Math.imul((x << 7) | (x >>> 25), 9);

@@ -1,4 +1,7 @@
-/** A value that does not appear in logs: console.log(), util.inspect(), JSON and text conversion show that it is a secret. */
+/**
+ * A value that stays out of logs: console.log(), util.inspect(), JSON and text conversion show only that it is a
+ * secret.
+ */
 export class Secret<T> {
   readonly #value: T;
 

@@ -58,13 +58,13 @@ const FRAMES_MAX = 16;
 const noData = new Uint8Array(0);
 const noOwners: BioOwner[] = [];
 const noMarks = new Float64Array(0);
-/** Owner of every bio in a pool: free() detects a double free by it. */
+/** Owner of every bio in a pool: free() uses it to detect a double free. */
 const pooled: BioOwner = { bioEnd: () => assert(false, 'a bio in the pool is not in flight') };
 const noOwner: BioOwner = { bioEnd: () => assert(false, 'a bio in flight has an owner') };
 
 /**
- * A byte range of a disk. Queues pass ranges as objects: V8 boxes a number above 2^31 that crosses a call, 16 bytes
- * each.
+ * A byte range of a disk. Queues pass ranges as objects, because V8 allocates 16 bytes for each number above 2^31 that
+ * is passed to a function.
  */
 export interface Range {
   readonly offset: number;
@@ -75,7 +75,7 @@ export interface Range {
 export const overlaps = (a: Range, b: Range): boolean =>
   a.offset < b.offset + b.length && b.offset < a.offset + a.length;
 
-/** True when a bio of this range fits the disk; a flush has no range. */
+/** True when the range lies inside the disk. A flush has no range. */
 export const isInside = (
   { offset, length }: Range,
   disk: { readonly sizeBytes: number },
@@ -100,7 +100,7 @@ export class Bio implements Range {
   offset = 0;
   /** Bytes, 1 .. 2^32 - 1 (0 for flush). */
   length = 0;
-  /** The bytes to write, or the buffer to read into, from `at` on. */
+  /** The bytes to write, or the buffer to read into, starting at `at`. */
   data: Uint8Array = noData;
   at = 0;
   owner: BioOwner = noOwner;
@@ -158,8 +158,8 @@ export class Bio implements Range {
 }
 
 /**
- * Size of a bio on the heap of Node 20, bytes, without frames. On 64-bit machines of 2010 the kernel's struct bio had
- * 104 bytes, and each bio_vec 16.
+ * Size of a bio on the heap of Node 20, bytes, without frames. In 2010 the kernel's struct bio was 104 bytes on 64-bit
+ * machines, and each bio_vec 16.
  */
 export const BIO_BYTES = 128;
 
@@ -168,7 +168,7 @@ export type BioPoolCounter = 'allocs' | 'allocBytes' | 'reserveAllocs' | 'refusa
 
 /**
  * A pool of a fixed number of bios (kernel: mempool_t of a bio_set). alloc() returns null when only the reserve is
- * left. Reclaim frees memory by I/O and may take the reserve by allocFromReserve(). Without a reserve, reclaim could
+ * left. Reclaim needs I/O to free memory and may take the reserve with allocFromReserve(). Without it, reclaim could
  * wait for a bio that only its own swap-out can free.
  */
 export class BioPool {

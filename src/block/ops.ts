@@ -5,7 +5,7 @@
 import type { ByteCount } from '../base/units.ts';
 import type { Bio } from './bio.ts';
 
-/** Request limits, as the kernel's queue limits (Documentation/ABI/stable/sysfs-block). */
+/** Request limits, like the kernel's queue limits (Documentation/ABI/stable/sysfs-block). */
 export interface DiskLimits {
   /** Smallest unit that the disk writes without read-modify-write, bytes. */
   readonly physicalBlockBytes: number;
@@ -54,7 +54,7 @@ export interface Disk {
    * Frees the page at `slot` x 4096 before it returns, without a bio: the swap core calls it when the use count of a
    * slot reaches 0 (kernel: swap_slot_free_notify of block_device_operations). Afterwards the slot reads as zeros.
    * While a bio for the slot is in flight, the disk keeps the page, as zram does, and counts the miss. Disks that
-   * cannot free slots do not have the method.
+   * cannot free slots omit the method.
    */
   slotFree?(slot: number): void;
 }

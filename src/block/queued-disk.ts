@@ -156,7 +156,7 @@ class RequestQueue implements QueuedDisk {
     this.#next.extents(offset, length, sink);
   }
 
-  /** isInside() of bio.ts for one shape of disk: read from several shapes, a size above 2^31 is a new heap number. */
+  /** isInside() of bio.ts for disks of one object shape: with several, V8 allocates to read a size above 2^31. */
   #isInside({ offset, length }: Bio): boolean {
     return offset >= 0 && length > 0 && offset + length <= this.sizeBytes;
   }

@@ -1,6 +1,6 @@
 /**
- * Charts of one or more panels side by side: lines or steps over a linear or logarithmic axis; each series with a color,
- * a dash and a marker of its own. A series is named at a point of its line, or in the legend on top.
+ * Charts of one or more panels side by side: lines or steps over a linear or logarithmic axis. Each series has its own
+ * color, dash and marker, and is named at a point of its line or in the legend on top.
  *
  *   ┌ heading ────────────────────┐
  *   │ legend                      │
@@ -15,11 +15,14 @@ import { COLORS, document, element, text, textWidth } from './svg.ts';
 interface Axis {
   /** With the unit. */
   readonly label: string;
-  /** Base of a logarithmic axis; absent: linear. */
+  /** Base of a logarithmic axis; linear if absent. */
   readonly log?: number;
-  /** Part of the axis even if no value is there. */
+  /** Values that the axis includes even if no data is there. */
   readonly include?: readonly number[];
-  /** In place of round values. A linear axis then ends at its last value, a logarithmic one at a power of its base. */
+  /**
+   * Ticks that replace the round values. A linear axis then ends at its last value, a logarithmic one at a power of its
+   * base.
+   */
   readonly ticks?: readonly number[];
   readonly format?: (value: number) => string;
   /** About this many ticks on a linear x axis; default 8. */
@@ -33,11 +36,11 @@ export interface Series {
   readonly points: readonly (readonly [number, number])[];
   /** A value holds until the next point. */
   readonly isStep?: boolean;
-  /** Names the line at a point of it; absent: in the legend. */
+  /** Names the line at one of its points; if absent, in the legend. */
   readonly label?: Label;
 }
 
-/** Where a line has its name: above or below its point at `x`, to the left, to the right or in the middle of it. */
+/** Where the name of a line is: above or below its point at `x`; left, right or centered. */
 export interface Label {
   readonly x: number;
   readonly side: 'above' | 'below';
@@ -51,7 +54,7 @@ interface Band {
   readonly name: string;
 }
 
-/** A horizontal line that the series are compared with. */
+/** A horizontal line to compare the series with. */
 interface Rule {
   readonly y: number;
   readonly name: string;
@@ -127,7 +130,7 @@ function marker(look: number, x: number, y: number): string {
 
 type Point = readonly [number, number];
 
-/** Path data; consecutive points of the same pixel column and row are one. */
+/** Path data; consecutive points in the same pixel are merged. */
 function path(points: readonly Point[], isClosed = false): string {
   const rounded = points.map(([x, y]) => `${Math.round(x * 10) / 10} ${Math.round(y * 10) / 10}`);
   const distinct = rounded.filter((at, i) => at !== rounded[i - 1]);
@@ -255,7 +258,7 @@ function plot(panel: Panel, box: Box): string {
   return element('g', {}, `\n${body.join('\n')}\n`);
 }
 
-/** Samples and names of the series that no label names, each once. */
+/** Samples and names of the series without a label, each once. */
 function legend(panels: readonly Panel[], baseline: number): string[] {
   const named = new Map<string, Series>();
   for (const series of panels.flatMap((panel) => panel.series))

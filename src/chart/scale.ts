@@ -1,7 +1,7 @@
-/** Axes: from values to pixels, and the values that get a tick. */
+/** Axes: map values to pixels, and select the values that get a tick. */
 
 export interface Scale {
-  /** Pixel of a value; values outside are at the nearest end. */
+  /** Pixel of a value; values outside map to the nearest end. */
   at(value: number): number;
   readonly ticks: readonly number[];
 }
@@ -20,12 +20,12 @@ function roundTicks({ low, high }: Span, count: number): number[] {
   const step = power * STEPS.find((s) => s * power >= rough * 0.999)!;
   const first = Math.floor(low / step + 1e-9);
   const last = Math.ceil(high / step - 1e-9);
-  // By division where the step is a fraction: 3 * 0.1 is not 0.3.
+  // Divides if the step is a fraction: 3 * 0.1 is not 0.3.
   const value = (i: number): number => (step < 1 ? i / Math.round(1 / step) : i * step);
   return Array.from({ length: last - first + 1 }, (_, i) => value(first + i));
 }
 
-/** The span of finite values; one of 1 around a single value, 0 .. 1 around none. */
+/** The span of finite values; a span of 1 around a single value, 0 .. 1 if there is none. */
 export function spanOf(values: readonly number[]): Span {
   const finite = values.filter(Number.isFinite);
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
@@ -55,7 +55,7 @@ export function linearScale(
   return { at, ticks };
 }
 
-/** As linearScale, with the same distance for each multiple of `base`; powers of it are ticks. */
+/** Like linearScale, with the same distance for each multiple of `base`; the ticks are powers of `base`. */
 export function logScale(span: Span, from: number, to: number, base: number): Scale {
   if (!(span.low > 0)) throw new RangeError(`a logarithmic axis cannot begin at ${span.low}`);
   const exponent = (value: number): number => Math.log2(value) / Math.log2(base);

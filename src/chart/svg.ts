@@ -2,7 +2,7 @@
  * SVG as text: elements, and the frame that every picture has: title and description for screen readers, and a style
  * with the colors of light and dark mode. The background is transparent; text is in the reader's system fonts.
  *
- * Colors are Okabe and Ito's, which readers with any color vision tell apart; charts add dashes and markers.
+ * Colors are Okabe and Ito's, which people with any color vision can tell apart; charts add dashes and markers.
  */
 
 type Attributes = Readonly<Record<string, string | number>>;
@@ -14,7 +14,7 @@ const entities: Readonly<Record<string, string>> = {
   '"': '&quot;',
   "'": '&#39;',
 };
-/** What XML 1.0 does not allow in any form. */
+/** Characters that XML 1.0 does not allow in any form. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is replaced
 const forbidden = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Surrogate}/gu;
 
@@ -46,7 +46,7 @@ export function text(x: number, y: number, anchor: Anchor, type: string, content
   return element('text', { x, y, 'text-anchor': anchor, class: type }, escapeXml(content));
 }
 
-/** Estimated width of text in a system font of 12 pixels, which SVG cannot measure; rather too wide. */
+/** Estimated width of text in a 12-pixel system font, because SVG cannot measure it; rather too wide. */
 export const textWidth = (content: string): number => content.length * 6.8;
 
 /** Number of colors: classes `s0` (stroke) and `f0` (fill), `s1`, ... */
@@ -75,7 +75,7 @@ export interface Frame {
   readonly width: number;
   readonly height: number;
   readonly title: string;
-  /** What the picture shows, for readers who do not see it. */
+  /** Describes the picture for readers who cannot see it. */
   readonly description: string;
   /** Style rules besides the common ones. */
   readonly style?: string;
@@ -83,7 +83,7 @@ export interface Frame {
   readonly id?: string;
 }
 
-/** A whole SVG document. */
+/** A complete SVG document. */
 export function document(frame: Frame, body: readonly string[]): string {
   const { width, height, title, description, id = '' } = frame;
   const attributes = {

@@ -1,17 +1,17 @@
 /**
- * cleancache: the hook between filesystems and a backend that caches clean file pages beyond the page cache. A filesystem
- * gets a handle when it is mounted. A clean page that reclaim evicts from the page cache is put; before a page is read from
- * disk, get is tried.
+ * cleancache: the hook between filesystems and a backend that caches clean file pages beyond the page cache. A
+ * filesystem gets a handle when it is mounted. It puts a clean page when reclaim evicts the page from the page cache,
+ * and tries a get before it reads a page from disk.
  *
  *   mount ──initFs──▶ handle 1000 + row, or 2000 + row when shared ──▶ table: row ▶ pool of the backend
  *   reclaim ──put──▶         read ──get──▶         write, truncate, unlink, umount ──invalidate──▶
  *
- * A handle is not a pool number, so a filesystem can be mounted before a backend registers: no page is cached until then, and
- * register() creates its pool. Calls with a handle below 0, of a filesystem without a row, do nothing.
+ * A handle is not a pool number, so a filesystem can be mounted before a backend registers: until then no page is
+ * cached; register() creates its pool. Calls with a handle below 0, which a filesystem without a row has, do nothing.
  *
  * Invariants
  * - put-put-get: after a second put the first page is not found. If the backend refuses it, the page is invalidated.
- * - Every invalidate reaches the backend, also for pages that it should not have.
+ * - Every invalidate reaches the backend, even for pages that it should not have.
  * - There is one backend; it cannot be unregistered. Each row in use has a pool unless the backend had none.
  *
  * Cost: one table read plus the backend; one comparison without a backend. put, get and invalidate allocate nothing.
@@ -25,7 +25,7 @@ import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CleancacheBackend, FILE_KEY_WORDS, UUID_BYTES } from './ops.ts';
 
-/** Filesystems that can be mounted at a time, private and shared together. */
+/** Maximum number of mounted filesystems, private and shared together. */
 export const FILESYSTEMS_MAX = 32;
 /** A handle is one of these plus its row. */
 export const PRIVATE_HANDLES = 1000;
@@ -92,11 +92,11 @@ export class Cleancache {
 
   /**
    * Registers the backend permanently and creates a pool for every mounted filesystem.
-   * @throws SwapError ERR_ARG_CONFLICT: there is a backend
+   * @throws SwapError ERR_ARG_CONFLICT: a backend is already registered
    */
   register(backend: CleancacheBackend): void {
     if (this.#backend !== null) {
-      const text = `cleancache has a backend already: ${this.#backend.name}`;
+      const text = `cleancache already has a backend: ${this.#backend.name}`;
       throw new SwapError('ERR_ARG_CONFLICT', text);
     }
     this.#backend = backend;
@@ -116,8 +116,8 @@ export class Cleancache {
   }
 
   /**
-   * Offers a clean page that is evicted from the page cache. The page put before with this key and index is dropped.
-   * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: `fs` is not mounted; as do all calls below
+   * Offers a clean page that is evicted from the page cache. Drops the page previously put with this key and index.
+   * @throws SwapError ERR_ARG_VALUE; ERR_ARG_UNKNOWN: `fs` is not mounted. All calls below throw the same
    */
   put(fs: number, key: Uint32Array, index: number, page: Uint8Array, at: number): void {
     checkPage(page, at);
@@ -130,7 +130,7 @@ export class Cleancache {
     this.#count[this.#at.refusedPuts]! += 1;
   }
 
-  /** True: the page is at page[at .. at + 4096). False: read it from the disk. */
+  /** Returns true if the page is at page[at .. at + 4096), false if it must be read from the disk. */
   get(fs: number, key: Uint32Array, index: number, page: Uint8Array, at: number): boolean {
     checkPage(page, at);
     const pool = this.#poolOf(fs, key);

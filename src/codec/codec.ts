@@ -1,14 +1,14 @@
 /**
  * Page codecs: compress a page to a block and decompress it. A codec works on byte addresses inside one memory (a
- * shard's). Each stored page records its format. Engines of one format are interchangeable: each decompresses
- * the blocks of the others, but they need not produce the same bytes.
+ * shard's). Each stored page records its format. Engines of one format are interchangeable: each decompresses the
+ * blocks of the others, but they need not produce the same bytes.
  */
 import type { Kernels } from './kernels.ts';
 import type { LinearMemory } from './linear-memory.ts';
 
 /**
- * Format of the stored bytes: 3 bits of the slot row, never renumbered. `filtered` is a filter number and an LZ4
- * block; see filtered.ts.
+ * Format of the stored bytes: 3 bits of the slot row, never renumbered. `filtered` is a filter number followed by an
+ * LZ4 block; see filtered.ts.
  */
 export const PageFormat = { none: 0, same: 1, raw: 2, lz4: 3, zstd: 4, filtered: 5 } as const;
 export type PageFormat = (typeof PageFormat)[keyof typeof PageFormat];

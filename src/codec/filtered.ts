@@ -1,10 +1,10 @@
 /**
- * Pages of numbers, which LZ4 alone hardly compresses: a filter rearranges the page into bit planes for LZ4.
+ * Pages of numbers, which LZ4 alone compresses poorly: a filter rearranges the page into bit planes for LZ4.
  *
  *   block   the filter's number (1 byte) | an LZ4 block of the filtered page
  *
- * The filters are kernels (codec/wasm/planes.ts); the caller passes the LZ4 engine. Engines are interchangeable as for
- * plain blocks. A block whose filter does not exist, or that does not decompress to exactly 4096 bytes, returns -1.
+ * The filters are kernels (codec/wasm/planes.ts); the caller passes the LZ4 engine. Engines are interchangeable, as
+ * for plain blocks. A block with an unknown filter, or that does not decompress to exactly 4096 bytes, returns -1.
  *
  * Cost: docs/adr/0017-numeric-pages.md. Allocates nothing.
  */
@@ -20,11 +20,11 @@ const LIMIT_MIN = 16 + HEADER_BYTES;
 
 export interface FilteredCodec {
   readonly format: PageFormat;
-  /** The filter to compress the page at `page` with; 0 if none is likely to reach `limit` bytes. */
+  /** The filter with which to compress the page at `page`; 0 if none is likely to reach `limit` bytes. */
   readonly pick: (page: number, limit: number) => number;
   /** Compresses the page at `page` with that filter to `out`; returns the length, 0 if above `limit`. */
   readonly compress: (filter: number, page: number, out: number, limit: number) => number;
-  /** As PageCodec.decompress. */
+  /** Like PageCodec.decompress. */
   readonly decompress: (from: number, length: number, page: number) => number;
 }
 

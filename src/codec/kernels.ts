@@ -17,7 +17,7 @@ import { compileModule, instantiate, type LinearMemory } from './linear-memory.t
 
 /** Bytes at the bottom of a memory that belong to the kernels; pages start above them. */
 export const KERNEL_SCRATCH_BYTES = 32768;
-/** Address in the scratch area of a filtered page, between filter and codec; no kernel table overlaps it. */
+/** Scratch address of the filtered page that the filter passes to the codec; no kernel table overlaps it. */
 export const PLANES = 24576;
 /** Bytes after a source or target that a kernel may access. */
 export const KERNEL_SLACK_BYTES = 64;
@@ -29,31 +29,31 @@ export interface Kernels {
   readonly fill: (page: number, low: number, high: number) => void;
   /**
    * Compresses the 4096 bytes at `page` to an LZ4 block at `out` (space needed: limit + slack).
-   * Returns the block's length, 1 .. limit, or 0 exactly if it would exceed `limit` (16 .. 4096).
-   * Deterministic. The page is read once, so another thread may change it meanwhile: the block is then a valid
-   * block of a mixture of old and new bytes.
+   * Returns the block's length, 1 .. limit; or 0 if, and only if, it would exceed `limit` (16 .. 4096).
+   * Deterministic. The page is read once; if another thread changes it meanwhile, the result is a valid block with a
+   * mixture of old and new bytes.
    */
   readonly lz4Compress: (page: number, out: number, limit: number) => number;
   /**
    * Decompresses the LZ4 block at [from, from + length) to the 4096 bytes at `page`.
    * Returns 4096, or -1 if the block is malformed or does not decompress to exactly 4096 bytes; the contents of the
-   * page are then undefined. Never reads or writes outside both ranges and their slack, whatever the bytes.
+   * page are then undefined. Never reads or writes outside both ranges and their slack, for any input.
    */
   readonly lz4Decompress: (from: number, length: number, page: number) => number;
   /**
-   * Returns the filter for pages of numbers (wasm/planes.ts) that is likely to make the page compress best, 1 .. 4, or
-   * 0 if none is likely to reach at most `limit` bytes. An estimate from samples.
+   * Returns the filter for pages of numbers (wasm/planes.ts) with which the page is likely to compress best, 1 .. 4,
+   * or 0 if none is likely to reach `limit` bytes. An estimate from samples.
    *   1 bit planes of 4-byte elements   2 of 8-byte elements   3, 4 the same of each element minus its predecessor
    */
   readonly pickFilter: (page: number, limit: number) => number;
   /** Filters the page at `page` with `filter` (1 .. 4) to the 4096 bytes at `out`. They must not overlap. */
   readonly toPlanes: (filter: number, page: number, out: number) => void;
-  /** Inverse of toPlanes(): returns 4096, or -1 if the filter does not exist. Any 4096 bytes are valid input. */
+  /** Inverse of toPlanes(): returns 4096, or -1 if the filter is unknown. Any 4096 bytes are valid input. */
   readonly fromPlanes: (filter: number, from: number, page: number) => number;
   /**
-   * 32-bit checksum of [from, from + length), any alignment; nothing outside is read. Up to 4096 bytes it detects
-   * every single flipped bit, and misses other damage once in 2^32. A signed 32-bit number, which V8 keeps as a
-   * small integer.
+   * 32-bit checksum of [from, from + length), any alignment; reads nothing else. For up to 4096 bytes it detects every
+   * single flipped bit, and misses other damage once in 2^32. A signed 32-bit number, which V8 keeps as a small
+   * integer.
    */
   readonly checksum: (from: number, length: number, seed: number) => number;
   /** Copies [from, from + length) to `to` (no overlap) and returns checksum(from, length, seed). */

@@ -4,7 +4,7 @@
  * (WebAssembly JavaScript Interface, W3C, "The WebAssembly Namespace".)
  */
 
-/** One linear memory: a page-aligned buffer that does not move, at most 4 GiB. */
+/** One linear memory: a page-aligned buffer of at most 4 GiB that never moves. */
 export interface LinearMemory {
   readonly buffer: ArrayBuffer;
 }

@@ -1,4 +1,4 @@
-/** LZ4 blocks by the WebAssembly kernels, which run on every machine. os/native-codec.ts has liblz4. */
+/** LZ4 blocks with the WebAssembly kernels, which run on every machine. os/native-codec.ts uses liblz4. */
 import { type CodecFactory, PageFormat } from './codec.ts';
 
 /** Builds the LZ4 codec on the WebAssembly kernels; the default codec of a Store. */

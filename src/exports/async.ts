@@ -1,6 +1,6 @@
 /**
  * The asynchronous page API: batches of puts, gets and flushes over a store, in this thread (`AsyncPages`) or in a worker
- * (`WorkerPages`). Calls take effect in the order in which they were made.
+ * (`WorkerPages`). Calls take effect in call order.
  *
  * ```ts
  * await using pages = new AsyncPages(store);

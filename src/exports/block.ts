@@ -2,7 +2,7 @@
  * The block layer: bios and their pool, a request queue that merges, stackable filters, and disks. `Ramzswap` is the
  * compressed RAM disk.
  *
- * A bio is submitted to a disk and ends by `owner.bioEnd(bio)`: at once on a synchronous disk, from `tick()` on any other.
+ * A bio is submitted to a disk. It ends with `owner.bioEnd(bio)`, which the disk calls from `tick()`.
  *
  * ```ts
  * const disk = statsDisk(new Ramzswap({ sizeBytes: 2 ** 30, limitBytes: 2 ** 28 }));

@@ -1,9 +1,9 @@
 /**
- * The swap core and the frontswap hook: areas with priorities, the swap map, the swap cache, read-ahead, discard, swapoff
- * and writeback. A page that is swapped out is offered to a frontswap backend first, and goes to the area's disk only when
- * the backend refuses it.
+ * The swap core and the frontswap hook: areas with priorities, the swap map, the swap cache, read-ahead, discard,
+ * swapoff and writeback. A page that is swapped out is first offered to a frontswap backend, and goes to the area's
+ * disk only if the backend refuses it.
  *
- * Your program is the memory manager: it owns page frames and knows which of its structures refer to a swap entry.
+ * Your program is the memory manager: it owns the page frames and knows which of its structures refer to a swap entry.
  */
 export { Budget, type ParentBudget } from '../arena/budget.ts';
 export { Bio, BioOp, BioStatus } from '../block/bio.ts';

@@ -2,8 +2,8 @@
  * Transcendent memory: pools of pages by object and index. Pages of a persistent pool stay until they are flushed; pages
  * of an ephemeral pool may be evicted at any time. Clients have weights and caps; a client can be frozen, saved and restored.
  *
- * A host lends pools over a Unix socket (`frontswap host --tmem PATH`): `TmemClient` uses them with promises, `BlockingPool` with
- * calls that block, which `TmemFrontswap` accepts as its pool.
+ * A host lends pools over a Unix socket (`frontswap host --tmem PATH`). `TmemClient` uses them with promises;
+ * `BlockingPool` uses them with blocking calls, and `TmemFrontswap` accepts it as its pool.
  *
  * Sources: Xen's tmem (xen/common/tmem.c, public/tmem.h), Linux drivers/staging/zcache/tmem.c.
  */

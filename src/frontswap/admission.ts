@@ -1,7 +1,7 @@
 /**
- * Admission with hysteresis: after a backend has refused a page, it is offered no page until it uses well below its limit
- * (kernel: zswap accept_threshold_percent). Without this a full backend stores one page for each page that is freed: new
- * pages go to the device one by one while old pages stay, and each store searches for space.
+ * Admission with hysteresis: after a backend has refused a page, no page is offered to it until it uses much less than
+ * its limit (kernel: zswap accept_threshold_percent). Otherwise, a full backend stores one page for each page that is
+ * freed: new pages go to the device one by one while old pages stay, and each store searches for space.
  *
  *   accepting ──the backend refuses above accept %──▶ waiting ──used <= accept % of the limit──▶ accepting
  *
@@ -14,7 +14,7 @@ import type { FrontswapBackend } from './ops.ts';
 export interface Admission extends FrontswapBackend {
   /** True while every store is refused. */
   readonly isWaiting: boolean;
-  /** Pages refused without asking the backend. */
+  /** Number of pages refused without calling the backend. */
   readonly refused: number;
 }
 

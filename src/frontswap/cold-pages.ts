@@ -1,6 +1,7 @@
 /**
- * The cold pages of an area, merged over the backends. Each page is in one backend, so the first cold slot is the lowest
- * of those that the backends name. If no backend of the area knows ages, every page counts as cold, in order of slots.
+ * The cold pages of an area, merged over the backends. Each page is in one backend, so the first cold slot is the
+ * lowest of the slots that the backends return. If no backend of the area knows ages, every page counts as cold, in
+ * slot order.
  *
  * Cost: that of the backends; without ages, one word of the bit map per 32 slots. No allocation.
  */

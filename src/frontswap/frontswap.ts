@@ -1,6 +1,6 @@
 /**
- * frontswap: the hook between the swap core and backends that keep swapped pages in RAM. One bit per slot says where the
- * slot's page is:
+ * frontswap: the hook between the swap core and backends that keep swapped-out pages in RAM. One bit per slot says
+ * where the slot's page is:
  *
  *   bit clear   on the area's device, or nowhere: no backend is asked
  *   bit set     in exactly one backend; the device's block is stale (unless the page was written through)
@@ -10,10 +10,11 @@
  *             ──free───▶ bit clear? nothing to do   ─▶ invalidate on all backends
  *
  * Invariants
- * - Replace or drop: a store invalidates the old page on every backend before it offers the new one, so the old page is
- *   not found again whatever the backends return or throw. No other code does this.
- * - A bit is set only for a page that a backend accepted. If no backend can load such a page, load() returns an error and
- *   not the device's stale block. Only a page that was written through (a second bit) may be read from the device.
+ * - Replace or drop: a store invalidates the old page on every backend before it offers the new one, so the old page
+ *   is not found again, whatever the backends return or throw. No other code does this.
+ * - A bit is set only for a page that a backend accepted. If no backend can load such a page, load() returns an error
+ *   instead of the device's stale block. Only a page that was written through (a second bit) may be read from the
+ *   device.
  * - Pages stored = succStores - dupInvalidates - invalidates - exclusiveLoads - loadsToDevice - writtenBack
  *   - areaInvalidates.
  *
@@ -74,18 +75,21 @@ export class Frontswap {
   readonly counters: Counters<FrontswapCounter> = new Counters<FrontswapCounter>(specs);
   readonly #at: Readonly<Record<FrontswapCounter, number>> = this.counters.index;
   readonly #count: Float64Array = this.counters.values;
-  /** load() drops the copy of a page that it returns: the caller owns the only copy and must treat it as dirty. */
+  /**
+   * True if load() drops the copy of a page that it returns: the caller then owns the only copy and must treat it as
+   * dirty.
+   */
   exclusiveGets = false;
   /**
-   * Set by the swap core: reads up to `pages` (1 or more) pages of an area back into memory and frees their slots, while
-   * memory is free; returns how many.
+   * Set by the swap core. Reads up to `pages` (1 or more) pages of an area back into memory and frees their slots, as
+   * long as memory is free; returns how many.
    */
   onShrink: ((type: number, pages: number) => number) | null = null;
   /** Newest first. */
   readonly #backends: FrontswapBackend[] = [];
   /** By area, null = off: bit offset % 32 of word offset / 32 is set if a backend has the slot's page. */
   readonly #bits: (Int32Array | null)[] = new Array<Int32Array | null>(SWAP_AREAS_MAX).fill(null);
-  /** Like #bits: the page was written through, so the device has it too. Null until writethrough is first on. */
+  /** Like #bits: the page was written through, so the device also has it. Null until writethrough is first enabled. */
   readonly #through: (Int32Array | null)[] = new Array<Int32Array | null>(SWAP_AREAS_MAX).fill(
     null,
   );
@@ -99,12 +103,15 @@ export class Frontswap {
 
   #isRegistering = false;
 
-  /** True if a backend is registered. Without one every store is refused and not counted. */
+  /** True if a backend is registered. Without one, every store is refused and not counted. */
   get enabled(): boolean {
     return this.#backends.length > 0;
   }
 
-  /** Stores return false although a backend took the page, so that the device gets it too and the backend may drop it. */
+  /**
+   * True makes store() return false after a backend took the page: the device also gets it, and the backend may drop
+   * it.
+   */
   get writethrough(): boolean {
     return this.#writethrough;
   }
@@ -115,11 +122,11 @@ export class Frontswap {
   }
 
   /**
-   * Adds a backend in front of the others. It stays registered. Calls its init() for every area that is on.
-   * @throws SwapError ERR_ARG_CONFLICT: registered already, or called from a backend's init()
+   * Adds a backend before the others and calls its init() for every area that is on. A backend cannot be unregistered.
+   * @throws SwapError ERR_ARG_CONFLICT: already registered, or called from a backend's init()
    */
   register(backend: FrontswapBackend): void {
-    if (this.#backends.includes(backend)) throw conflict(`${backend.name} is registered already`);
+    if (this.#backends.includes(backend)) throw conflict(`${backend.name} is already registered`);
     this.#checkNotRegistering();
     this.#isRegistering = true;
     try {
@@ -135,11 +142,11 @@ export class Frontswap {
    * swapon: switches area `type` on, empty.
    * @param type 0 .. 31, off until now
    * @param slots 1 .. 2^31 - 1
-   * @throws SwapError ERR_ARG_VALUE; ERR_ARG_AREA: on already; ERR_ARG_CONFLICT: called from a backend's init()
+   * @throws SwapError ERR_ARG_VALUE; ERR_ARG_AREA: already on; ERR_ARG_CONFLICT: called from a backend's init()
    */
   init(type: number, slots: number): void {
     if (this.#bitsOf(type) !== null)
-      throw new SwapError('ERR_ARG_AREA', `frontswap: area ${type} is on already`, { type });
+      throw new SwapError('ERR_ARG_AREA', `frontswap: area ${type} is already on`, { type });
     this.#checkNotRegistering();
     checkInteger('slots', slots, 1, 2 ** 31 - 1);
     const bits = new Int32Array(Math.ceil(slots / 32)); // may throw: allocate before any backend is called
@@ -151,8 +158,8 @@ export class Frontswap {
   }
 
   /**
-   * Offers the page at page[at .. at + 4096) to the backends. True: stored, no I/O is needed. False: write it to the
-   * device. The page stored under the slot before is dropped in both cases.
+   * Offers the page at page[at .. at + 4096) to the backends. Returns true if the page is stored and no I/O is needed,
+   * false if it must be written to the device. In both cases, the page previously stored under the slot is dropped.
    * @throws SwapError ERR_ARG_VALUE
    */
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
@@ -191,7 +198,7 @@ export class Frontswap {
     return LoadResult.loadedExclusive;
   }
 
-  /** Like load(), but never exclusive: for a reader that does not take ownership of the page. */
+  /** Like load(), but never exclusive: for readers that do not take ownership of the page. */
   peek(type: number, offset: number, page: Uint8Array, at: number): LoadResult {
     if (this.#backends.length === 0) return LoadResult.absent;
     checkPage(page, at);
@@ -210,7 +217,10 @@ export class Frontswap {
     return this.#notLoaded(type, offset, 'loadsLost');
   }
 
-  /** The slot was freed: every backend drops its page before this returns. With the bit clear no backend is called. */
+  /**
+   * Called when the slot was freed: every backend drops its page before this returns. If the bit is clear, none is
+   * called.
+   */
   invalidatePage(type: number, offset: number): void {
     if (this.#backends.length === 0 || this.#bitsOf(type) === null) return;
     this.#checkSlot(type, offset);
@@ -238,7 +248,7 @@ export class Frontswap {
     this.#invalidate(type, offset);
   }
 
-  /** The ages of the area's pages, for writeback; null: it has no pages. Valid until invalidateArea(). */
+  /** The ages of the area's pages, for writeback, or null if it has no pages. Valid until invalidateArea(). */
   coldPages(type: number): ColdPages | null {
     return this.#bitsOf(type) === null || this.#pages[type] === 0 ? null : this.#cold[type]!;
   }
@@ -276,8 +286,8 @@ export class Frontswap {
   }
 
   /**
-   * Partial swapoff: has the swap core read pages back into memory, each area once, until at most `targetPages` are
-   * stored or memory is short. Returns the number of pages read back.
+   * Partial swapoff: makes the swap core read pages back into memory, each area once, until at most `targetPages` are
+   * stored or memory runs short. Returns the number of pages read back.
    * @throws SwapError ERR_ARG_VALUE
    */
   shrink(targetPages: number): number {
@@ -332,7 +342,7 @@ export class Frontswap {
     if (this.#isRegistering) throw conflict('a backend is being registered; call this afterwards');
   }
 
-  /** Clears the slot's bits and counts its page out; false: the bit was clear. */
+  /** Clears the slot's bits and subtracts its page from the count. Returns false if the bit was clear. */
   #clear(type: number, offset: number): boolean {
     const bits = this.#bits[type]!;
     const mask = 1 << (offset & 31);
@@ -349,7 +359,9 @@ export class Frontswap {
     for (let i = 0; i < this.#backends.length; i++) this.#backends[i]!.invalidatePage(type, offset);
   }
 
-  /** No backend could load an accepted page: absent if it was written through, otherwise corrupt at every load. */
+  /**
+   * No backend could load an accepted page. Returns absent if it was written through, otherwise corrupt at every load.
+   */
   #notLoaded(type: number, offset: number, reason: 'loadsLost' | 'loadsDamaged'): LoadResult {
     const through = this.#through[type]?.[offset >>> 5] ?? 0;
     if ((through & (1 << (offset & 31))) === 0) {

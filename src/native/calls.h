@@ -1,9 +1,9 @@
 /*
- * The system calls of faults.c that may fail, and the time that threads wait. Part of faults.c.
+ * The system calls of faults.c that may fail, and the time for which threads wait. Part of faults.c.
  *
- * - The kernel may answer EAGAIN to each ioctl while the address space changes: it is repeated.
- * - A call that wakes a thread or the engine is repeated whatever the error: without it they would wait for ever.
- * - Tests make calls fail by words of the control block (failEvery, failErrno), which the engine leaves 0.
+ * - The kernel may return EAGAIN from each ioctl while the address space changes: the call is repeated.
+ * - A call that wakes a thread or the engine is repeated after any error; otherwise they would wait forever.
+ * - Tests make calls fail with words of the control block (failEvery, failErrno); the engine leaves them 0.
  */
 
 #define EAGAIN_TRIES 100000
@@ -26,7 +26,7 @@ static long uffd_ioctl(control *c, uint32_t call, long request, void *argument) 
   return sys_or_fail(c, call, SYS_ioctl, c->uffd, request, (long)argument, 0, 0, 0);
 }
 
-/* Waits for other native code that holds a page: at most some system calls, one of which may read a disk. */
+/* Waits for other native code that holds a page: at most a few system calls, one of which may read a disk. */
 static void wait_turn(int tries) {
   if (tries < 100) pause_cpu();
   else if (tries < 1000) sys(SYS_sched_yield, 0, 0, 0);
@@ -35,18 +35,18 @@ static void wait_turn(int tries) {
 
 /* ---- time ---- */
 
-/* CLOCK_MONOTONIC, ns: by clock_gettime(3), which makes no system call, where the engine has found it. */
+/* CLOCK_MONOTONIC, ns: from clock_gettime(3), which makes no system call, if the engine has found it. */
 static int64_t now_of(control *c) {
   struct timespec64 t;
-  uint64_t clock = __atomic_load_n(&c->clock, __ATOMIC_RELAXED); /* once: the block may be cleared meanwhile */
+  uint64_t clock = __atomic_load_n(&c->clock, __ATOMIC_RELAXED); /* read once: the block may be cleared in between */
   if (clock == 0) return now_ns();
   ((int (*)(int, struct timespec64 *))clock)(CLOCK_MONOTONIC, &t);
   return t.sec * 1000000000 + t.nsec;
 }
 
 /*
- * Time during which at least one thread waits for a page. `waiting` has the number of threads in its low 16 bits and above
- * them when the first of them began, ns modulo 2^48: so both change in one step, by whatever thread.
+ * Time during which at least one thread waits for a page. The low 16 bits of `waiting` are the number of threads; the
+ * bits above are the time at which the first of them began to wait, ns modulo 2^48. So both change in one atomic step.
  */
 #define WAITING_BITS 16
 #define WAITING_TIME ((1ull << 48) - 1)
@@ -72,7 +72,7 @@ static void wait_ends(control *c) {
   if (next == 0) count(&c->waitedNs, (now - (old >> WAITING_BITS)) & WAITING_TIME);
 }
 
-/* A page that the engine has to read: in thread mode its thread goes on waiting; a signal handler counts itself. */
+/* The engine has to read a page. In thread mode, the faulting thread keeps waiting; a signal handler counts itself. */
 static void ask_begins(control *c) {
   if (load(&c->threadTid) != 0) wait_begins(c);
 }
@@ -133,7 +133,7 @@ static void wake(control *c, uint64_t at, uint64_t bytes) {
     if (uffd_ioctl(c, FS_CALL_WAKE, UFFDIO_WAKE, &u) == 0) return; /* it has no error of its own */
 }
 
-/* 0, or an errno: then pages of the range may be as they were. */
+/* Returns 0 or an errno; after an errno, pages of the range may be unchanged. */
 static int protect(control *c, uint64_t at, uint64_t bytes, uint64_t mode) {
   struct uffd_writeprotect u = {{at, bytes}, mode};
   for (int tries = 0; tries < EAGAIN_TRIES; tries++) {
@@ -145,8 +145,8 @@ static int protect(control *c, uint64_t at, uint64_t bytes, uint64_t mode) {
 }
 
 /*
- * Lifts the protection of claimed pages and wakes the threads that wait. Where a part of the range is not registered any
- * more the kernel does neither for the pages behind it, so they are done one by one.
+ * Lifts the protection of claimed pages and wakes the threads that wait. If part of the range is no longer registered,
+ * the kernel does neither for the pages after it, so they are processed one by one.
  */
 static void lift(control *c, uint64_t at, uint64_t bytes) {
   if (protect(c, at, bytes, 0) == 0) return;

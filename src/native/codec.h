@@ -2,8 +2,8 @@
  * The decoding half of the kernels (src/codec/wasm): checksum, LZ4 block to page, bit planes to page. Each gives the
  * same result as its kernel for every input, malformed ones included; test/native/codec.test compares them.
  *
- * A block lies in a buffer of its own with SLACK bytes behind it, and so does the page that is written: copies are 16
- * bytes wide and may overrun by as much. Nothing else is accessed, whatever the bytes.
+ * A block is in a separate buffer with SLACK bytes after it, and so is the page that is written: copies are 16 bytes
+ * wide and may overrun by that much. Nothing else is accessed, whatever the input.
  */
 #define SLACK 64
 
@@ -27,7 +27,7 @@ static uint32_t load32(const uint8_t *at) {
   return v;
 }
 
-/* See src/codec/wasm/copy.ts: splitmix64's high halves, made odd; and lz4.ts for the patterns. */
+/* See src/codec/wasm/copy.ts: splitmix64's high halves, made odd; for the patterns, see lz4.ts. */
 static void init_codec(void) {
   uint64_t state = 0x5f3759df;
   for (int i = 0; i < 128; i++) {
@@ -73,7 +73,7 @@ static uint32_t checksum(const uint8_t *from, uint32_t length, uint32_t seed) {
 /* The longest block that can hold a page. */
 #define BLOCK_MAX 4114
 
-/* Decompresses a block to a page: 4096, or -1; see src/codec/wasm/lz4.ts, whose checks these are. */
+/* Decompresses a block to a page. Returns 4096, or -1. The checks are those of src/codec/wasm/lz4.ts. */
 static int lz4_decompress(const uint8_t *from, int32_t length, uint8_t *page) {
   if (length < 1 || length > BLOCK_MAX) return -1;
   const uint8_t *ip = from;
@@ -131,7 +131,7 @@ static int lz4_decompress(const uint8_t *from, int32_t length, uint8_t *page) {
         source += 16;
       } while (op < end);
     } else {
-      /* Source and target overlap within 16 bytes: lay out the period. */
+      /* Source and target overlap within 16 bytes: repeat the period. */
       uint8_t spread[16];
       for (int i = 0; i < 16; i++) spread[i] = source[patterns[offset * 16 + i]];
       v2 v = load16(spread);
@@ -157,7 +157,10 @@ static v2 splat(uint8_t byte) {
     a ^= t << by;                  \
   } while (0)
 
-/* turnBits() of src/codec/wasm/planes.ts: eight vectors in, the 8 x 8 bit matrix of each byte turned, eight out. */
+/*
+ * turnBits() of src/codec/wasm/planes.ts: reads eight vectors, transposes the 8 x 8 bit matrix of each byte, writes
+ * eight.
+ */
 static void turn_bits(const uint8_t *from, size_t from_stride, uint8_t *to) {
   v2 v[8];
   for (int i = 0; i < 8; i++) v[i] = load16(from + i * from_stride);
@@ -173,7 +176,9 @@ static void turn_bits(const uint8_t *from, size_t from_stride, uint8_t *to) {
   for (int i = 0; i < 8; i++) store16(to + i * 16, v[i]);
 }
 
-/* Writes the page whose planes are at `from`; `rows` is a page of scratch. 4096, or -1: there is no such filter. */
+/*
+ * Writes the page whose planes are at `from`; `rows` is a page of scratch. Returns 4096, or -1 for an unknown filter.
+ */
 static int from_planes(uint32_t filter, const uint8_t *from, uint8_t *rows, uint8_t *page) {
   if (filter < 1 || filter > 4) return -1;
   int is8 = (filter - 1) & 1;

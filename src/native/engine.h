@@ -1,20 +1,20 @@
 /*
- * What the engine calls. Arguments are addresses and numbers; `pages` are ascending. Part of faults.c.
+ * The functions that the engine calls. Arguments are addresses and numbers; `pages` are ascending. Part of faults.c.
  *
  * The caller is one thread, so a page that is `evicting` stays so unless a fault cancels it.
  */
 
 static const uint32_t offsets[] = {FS_OFFSETS};
 
-/* The i-th of FS_OFFSETS as this file was compiled; -1: there are no more. */
+/* The i-th of FS_OFFSETS as this file was compiled; -1 if there are no more. */
 EXPORT int32_t fs_offset(uint32_t i) {
   return i < sizeof(offsets) / sizeof(offsets[0]) ? (int32_t)offsets[i] : -1;
 }
 
-/* Fills the tables; call it before anything else, any number of times. */
+/* Fills the tables. Call it before any other function; it may be called repeatedly. */
 EXPORT void fs_init(void) { init_codec(); }
 
-/* For tests of codec.h: `from` and `page` with slack. */
+/* For tests of codec.h: `from` and `page` are followed by slack. */
 EXPORT int32_t fs_lz4(uint64_t from, int32_t length, uint64_t page) {
   return lz4_decompress((const uint8_t *)from, length, (uint8_t *)page);
 }
@@ -29,7 +29,7 @@ EXPORT int32_t fs_planes(uint32_t filter, uint64_t from, uint64_t rows, uint64_t
   return from_planes(filter, (const uint8_t *)from, (uint8_t *)rows, (uint8_t *)page);
 }
 
-/* Reads the page of an entry as a fault does: 1, 0 (JavaScript has to), or -1 (not mapped). */
+/* Reads the page of an entry as a fault does. Returns 1, 0 (JavaScript must read it), or -1 (not mapped). */
 EXPORT int32_t fs_load(uint64_t at, uint32_t entry, uint64_t page) {
   control *c = (control *)at;
   int w = take_workspace(c);
@@ -40,7 +40,7 @@ EXPORT int32_t fs_load(uint64_t at, uint32_t entry, uint64_t page) {
   return read;
 }
 
-/* Brings a page in as a fault would, without one: SERVED, ASKED or LOST. */
+/* Brings a page in as a fault would. Returns SERVED, ASKED or LOST. */
 EXPORT int32_t fs_serve(uint64_t at, uint32_t number, uint32_t page, uint32_t flags) {
   control *c = (control *)at;
   region *r = region_at(c, number);
@@ -51,7 +51,7 @@ EXPORT int32_t fs_serve(uint64_t at, uint32_t number, uint32_t page, uint32_t fl
   }
 }
 
-/* The state of a page, once nobody holds it. */
+/* Returns the state of a page once no other thread holds it. */
 EXPORT uint32_t fs_state(uint64_t at, uint32_t number, uint32_t page) {
   uint8_t *state = &states(region_at((control *)at, number))[page];
   uint8_t now;
@@ -80,7 +80,7 @@ EXPORT uint32_t fs_bring(uint64_t at, uint32_t number, uint32_t from, uint32_t t
   return to;
 }
 
-/* The region ends: its memory is ordinary memory already, and a SIGBUS in it that is under way is repeated. */
+/* The region ends: its memory is already ordinary memory. An access whose SIGBUS is in progress is repeated. */
 EXPORT void fs_bury(uint64_t at, uint32_t number) {
   control *c = (control *)at;
   region *r = region_at(c, number);
@@ -91,8 +91,8 @@ EXPORT void fs_bury(uint64_t at, uint32_t number) {
 }
 
 /*
- * Changes the state of a page once nobody holds it. 0: it is in another state. What the swap itself found decides: a
- * second look could find a page that was put back in between, and take it for one in another state.
+ * Changes the state of a page once no other thread holds it. Returns 0 if it is in another state. The value found by
+ * the compare-and-swap decides: a second read could find a page that was put back in between and report another state.
  */
 static int change(uint8_t *state, uint8_t from, uint8_t to) {
   for (int tries = 0;; tries++) {
@@ -118,13 +118,13 @@ static void lift_dirty(control *c, region *r, uint32_t from, uint32_t to) {
 #define SPAN_RUNS 8
 #define SPAN_PAGES 32
 
-/* From now on a write to the pages faults, and to pages of a memory file any access: 0, or an errno. */
+/* From now on, a write to the pages faults; for a memory file, any access. Returns 0 or an errno. */
 static int guard_pages(control *c, region *r, uint32_t page, uint32_t n) {
   if (is_filed(r)) return map_run(c, r, page, n, 0);
   return protect(c, address_of(r, page), (uint64_t)n * PAGE, WRITEPROTECT_MODE_WP);
 }
 
-/* Protects a run of pages that are `evicting`. One that cannot be protected is not evicted: a write to it would be lost. */
+/* Protects a run of `evicting` pages. A page that cannot be protected is not evicted: a write to it would be lost. */
 static void protect_run(control *c, region *r, const uint32_t *pages, uint8_t *results, uint32_t n) {
   if (guard_pages(c, r, pages[0], n) == 0) return;
   for (uint32_t i = 0; i < n; i++) {
@@ -134,7 +134,7 @@ static void protect_run(control *c, region *r, const uint32_t *pages, uint8_t *r
   }
 }
 
-/* Protects the pages of one chunk that are `evicting`: in one call where there are many runs of them. */
+/* Protects the `evicting` pages of one chunk, in one call if they form many runs. */
 static void protect_chunk(control *c, region *r, const uint32_t *pages, uint8_t *results,
                           uint32_t n, int may_span) {
   uint32_t runs = 0;
@@ -153,7 +153,7 @@ static void protect_chunk(control *c, region *r, const uint32_t *pages, uint8_t 
   }
   for (uint32_t i = 0; i < n;) {
     uint32_t end = i + 1;
-    if (!results[i]) { /* a run begins with a page that is evicting: one that was refused is passed over alone */
+    if (!results[i]) { /* a run begins with an evicting page: skip a refused one */
       i = end;
       continue;
     }
@@ -164,8 +164,8 @@ static void protect_chunk(control *c, region *r, const uint32_t *pages, uint8_t 
 }
 
 /*
- * Begins the eviction of dirty pages: they are `evicting` and protected. results: DONE, or REFUSED where the page is
- * not dirty or cannot be protected. The engine may read the pages that are DONE until it commits them.
+ * Begins the eviction of dirty pages: makes them `evicting` and protects them. results: DONE, or REFUSED if the page is
+ * not dirty or cannot be protected. The engine may read the DONE pages until it commits them.
  */
 EXPORT void fs_evict_begin(uint64_t at, uint32_t number, uint64_t pages_at, uint32_t n,
                            uint64_t results_at, int32_t may_span) {
@@ -173,7 +173,7 @@ EXPORT void fs_evict_begin(uint64_t at, uint32_t number, uint64_t pages_at, uint
   region *r = region_at(c, number);
   const uint32_t *pages = (const uint32_t *)pages_at;
   uint8_t *results = (uint8_t *)results_at;
-  if (is_filed(r)) may_span = 0; /* pages between would be unmapped, too */
+  if (is_filed(r)) may_span = 0; /* the pages in between would also be unmapped */
   for (uint32_t i = 0; i < n; i++)
     results[i] = swap8(&states(r)[pages[i]], FS_PAGE_DIRTY, FS_PAGE_EVICTING) ? DONE : REFUSED;
   for (uint32_t i = 0; i < n;) {
@@ -186,8 +186,9 @@ EXPORT void fs_evict_begin(uint64_t at, uint32_t number, uint64_t pages_at, uint
 }
 
 /*
- * Ends it: a page with an entry is stored and leaves memory, one without stays. results: DONE; PUT_BACK where it stays;
- * REFUSED where a write cancelled it: it is dirty, and the engine frees the entry. At most FS_BATCH_PAGES pages.
+ * Ends the eviction: a page with an entry is stored and leaves memory, a page without one stays. results: DONE;
+ * PUT_BACK if it stays; REFUSED if a write cancelled it: it is dirty, and the engine frees the entry. At most
+ * FS_BATCH_PAGES pages.
  */
 EXPORT void fs_evict_commit(uint64_t at, uint32_t number, uint64_t pages_at, uint64_t entries_at,
                             uint32_t n, uint64_t results_at) {
@@ -202,7 +203,7 @@ EXPORT void fs_evict_commit(uint64_t at, uint32_t number, uint64_t pages_at, uin
   uint32_t out = 0;
   for (uint32_t i = 0; i < n; i++) {
     uint8_t *state = &states(r)[pages[i]];
-    results[i] = REFUSED; /* a read fault may hold the page, and puts it back */
+    results[i] = REFUSED; /* a read fault may hold the page and will put it back */
     if (change(state, FS_PAGE_EVICTING, FS_PAGE_BUSY)) results[i] = slots[i] == 0 ? PUT_BACK : DONE;
     if (results[i] == PUT_BACK) {
       if (!is_filed(r)) lift(c, address_of(r, pages[i]), PAGE);
@@ -227,7 +228,7 @@ EXPORT void fs_evict_commit(uint64_t at, uint32_t number, uint64_t pages_at, uin
   if (left > 0) count_out(r, (int32_t)left);
 }
 
-/* Drops clean pages. results: DONE, or REFUSED where the page is not clean any more. At most FS_BATCH_PAGES pages. */
+/* Drops clean pages. results: DONE, or REFUSED if the page is no longer clean. At most FS_BATCH_PAGES pages. */
 EXPORT uint32_t fs_drop(uint64_t at, uint32_t number, uint64_t pages_at, uint32_t n,
                         uint64_t results_at) {
   control *c = (control *)at;
@@ -249,7 +250,7 @@ EXPORT uint32_t fs_drop(uint64_t at, uint32_t number, uint64_t pages_at, uint32_
   return dropped;
 }
 
-/* Claims a page whatever its state, and returns that. */
+/* Claims a page in any state and returns the state. */
 static uint8_t claim(uint8_t *state) {
   for (int tries = 0;; tries++) {
     uint8_t now = load(state);
@@ -262,7 +263,7 @@ static int is_resident(uint8_t state) {
   return state == FS_PAGE_DIRTY || state == FS_PAGE_CLEAN || state == FS_PAGE_EVICTING;
 }
 
-/* Pages [from, to) are absent afterwards and read as zeros; their entries are the engine's to free. */
+/* Makes pages [from, to) absent: they read as zeros. The engine frees their entries. */
 EXPORT void fs_discard(uint64_t at, uint32_t number, uint32_t from, uint32_t to) {
   control *c = (control *)at;
   region *r = region_at(c, number);
@@ -294,8 +295,8 @@ EXPORT void fs_discard(uint64_t at, uint32_t number, uint32_t from, uint32_t to)
 }
 
 /*
- * Installs a page that the engine has read. DONE; REFUSED: it is neither stored nor asked for; GONE: it is not mapped;
- * BUSY: try again.
+ * Installs a page that the engine has read. Returns DONE; REFUSED if it is neither stored nor asked for; GONE if it is
+ * not mapped; BUSY to try again.
  */
 EXPORT int32_t fs_install(uint64_t at, uint32_t number, uint32_t page, uint64_t from,
                           int32_t is_writable) {
@@ -315,27 +316,27 @@ EXPORT int32_t fs_install(uint64_t at, uint32_t number, uint32_t page, uint64_t 
     if (before == FS_PAGE_ASKED) ask_ends(c);
     return DONE;
   }
-  /* The engine frees the slot of a page that is gone: no single error decides that. */
+  /* The engine frees the slot of a page that is gone, so a single error is not enough to decide it. */
   int is_gone = !is_filed(r) && (error == ESRCH || (error == ENOENT && protect(c, address_of(r, page), PAGE, 0) == ENOENT));
   store(state, before);
   return is_gone ? GONE : BUSY;
 }
 
-/* Changes the state of a page from one to another where no memory changes with it. 0: it was in another state. */
+/* Changes the state of a page without changing memory. Returns 0 if it was in another state. */
 EXPORT int32_t fs_change(uint64_t at, uint32_t number, uint32_t page, uint32_t from, uint32_t to) {
   control *c = (control *)at;
   region *r = region_at(c, number);
   if (!change(&states(r)[page], (uint8_t)from, (uint8_t)to)) return 0;
   if (from == FS_PAGE_ASKED) ask_ends(c);
-  if (is_filed(r)) return 1; /* faulting threads look themselves */
+  if (is_filed(r)) return 1; /* faulting threads check the state themselves */
   if (to == FS_PAGE_LOST) poison(c, address_of(r, page));
   if (to == FS_PAGE_STORED || to == FS_PAGE_ABSENT) wake(c, address_of(r, page), PAGE);
   return 1;
 }
 
 /*
- * Waits until no fault uses an index or a region that has been replaced before. Two threads may be in here: the engine,
- * and the one that ends the process. Each waits for both counts itself, because the other one moves the epoch, too.
+ * Waits until no fault uses an index or a region that was replaced before. Two threads may be here: the engine and the
+ * one that ends the process. Each waits for both counts, because the other one also moves the epoch.
  */
 static void synchronize(control *c) {
   for (uint32_t waited = 0; waited != 3;) {
@@ -347,7 +348,7 @@ static void synchronize(control *c) {
 
 EXPORT void fs_synchronize(uint64_t at) { synchronize((control *)at); }
 
-/* The shards may be unmapped from now on: waits until no fault reads them unguarded. */
+/* From now on, the shards may be unmapped: waits until no fault reads them unguarded. */
 EXPORT void fs_guard(uint64_t at) {
   control *c = (control *)at;
   __atomic_store_n(&c->isGuarded, 1, __ATOMIC_SEQ_CST);

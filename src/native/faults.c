@@ -1,15 +1,15 @@
 /*
  * Serves page faults of paged memory without JavaScript and without locks: docs/design/native-faults.md.
  *
- *   fs_thread()    reads messages of the userfaultfd on a thread of its own
- *   on_sigbus()    serves the fault on the thread that has it
- *   the rest       what the engine calls: its transitions of page states, each a batch
+ *   fs_thread()    reads messages of the userfaultfd on a separate thread
+ *   on_sigbus()    serves the fault on the thread that faulted
+ *   the rest       the functions that the engine calls: batched transitions of page states
  *
  * Rules
- * - A page's state byte changes by compare-and-swap. FS_PAGE_BUSY is held inside one call, and whoever holds one waits
- *   for nothing but the kernel.
- * - Protection of a page changes under its claim, except that more pages may be protected than asked: that costs a
- *   fault, never a write.
+ * - A page's state byte changes by compare-and-swap. FS_PAGE_BUSY is held only inside one call, and a thread that
+ *   holds it waits only for the kernel.
+ * - The protection of a page changes under its claim. More pages than requested may be protected: that costs a fault,
+ *   never a lost write.
  * - A shard is read as if its bytes were hostile.
  * - No allocation, no C library, no thread-local storage: it runs in signal handlers and on any thread.
  */
@@ -37,18 +37,18 @@ static int swap32(uint32_t *at, uint32_t from, uint32_t to) {
   return __atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-/* How serve() ended: the page is there, or somebody else holds it, or JavaScript has been asked, or it is lost. */
+/* Result of serve(): the page is there, another thread holds it, JavaScript was asked for it, or it is lost. */
 enum { SERVED = 0, AGAIN = 1, ASKED = 2, LOST = 3 };
 
-/* What an engine's call says of each page. */
+/* Result of an engine's call for each page. */
 enum { REFUSED = 0, DONE = 1, PUT_BACK = 2, GONE = 3, BUSY = 4 };
 
-/* Of serve(), beside the flags of a fault: the engine's own call, which must not wait for eviction. */
+/* A flag of serve(), besides those of a fault: a call of the engine, which must not wait for eviction. */
 #define NO_ROOM 0x100
 
 /* Pages of one batch on the stack of a thread that faults. */
 #define FAULT_BATCH 128
-/* Pages that one fault looks at for clean ones. */
+/* Pages that one fault scans for clean ones. */
 #define SCAN_MAX 8192
 
 static region *region_at(control *c, uint32_t number) {
@@ -86,7 +86,7 @@ static void arrive(control *c, region *r, uint32_t page, uint32_t flags) {
 
 /* ---- dropping pages ---- */
 
-/* Adds a page to ranges in ascending order; the number of ranges. */
+/* Adds a page to ranges in ascending order; returns the number of ranges. */
 static uint32_t add_range(struct iovec *ranges, uint32_t n, uint64_t at) {
   if (n > 0 && ranges[n - 1].base + ranges[n - 1].len == at) {
     ranges[n - 1].len += PAGE;
@@ -97,7 +97,7 @@ static uint32_t add_range(struct iovec *ranges, uint32_t n, uint64_t at) {
   return n + 1;
 }
 
-/* True when nothing of the range is in memory: dropped, or not mapped (ENOMEM, also when it is asked again). */
+/* True if no page of the range is in memory: dropped, or not mapped (ENOMEM, also on a second call). */
 static int advise_out(control *c, uint64_t at, uint64_t bytes) {
   long r = 0;
   for (int tries = 0; tries < 3; tries++) {
@@ -110,8 +110,8 @@ static int advise_out(control *c, uint64_t at, uint64_t bytes) {
 static int has_bit(const uint32_t *bits, uint32_t i) { return bits[i >> 5] >> (i & 31) & 1; }
 
 /*
- * Drops claimed pages, ascending, at most FS_BATCH_PAGES; `ranges` has room for as many. Sets a bit in `kept` for each
- * that the kernel keeps (memory that is locked). Returns how many are out of memory.
+ * Drops claimed pages, ascending, at most FS_BATCH_PAGES; `ranges` has space for that many. Sets a bit in `kept` for
+ * each page that the kernel keeps (locked memory). Returns how many are out of memory.
  */
 static uint32_t drop_pages(control *c, region *r, const uint32_t *pages, uint32_t n,
                            struct iovec *ranges, uint32_t kept[FS_BATCH_PAGES / 32]) {
@@ -132,7 +132,7 @@ static uint32_t drop_pages(control *c, region *r, const uint32_t *pages, uint32_
       at = end;
       continue;
     }
-    for (; at < end; at++) { /* a part of the range may be out already */
+    for (; at < end; at++) { /* part of the range may already be out */
       if (advise_out(c, address_of(r, pages[at]), PAGE)) out++;
       else kept[at >> 5] |= 1u << (at & 31);
     }
@@ -239,7 +239,7 @@ static struct prediction predict(region *r, uint32_t page) {
   return p;
 }
 
-/* `pages` of the predicted ones are there: the stream continues behind them. */
+/* Records that `pages` of the predicted pages are there: the stream continues after them. */
 static void record(region *r, uint32_t page, const struct prediction *p, uint32_t pages) {
   if (p->stream >= 0) r->expected[p->stream] = (int32_t)page + p->stride * (int32_t)(pages + 1);
 }
@@ -264,7 +264,7 @@ static int is_same(const uint8_t *a, const uint8_t *b) {
   return (differing[0] | differing[1]) == 0;
 }
 
-/* Whether the stored copy of a page of a memory file, which is claimed and not mapped, is still like it. */
+/* Whether the stored copy of a page of a memory file, claimed and not mapped, still equals it. */
 static int is_like_copy(control *c, region *r, uint32_t page, uint8_t *work) {
   uint8_t *bytes = work + PAGE;
   if (load_page(c, entries(r)[page], work, work) <= 0) return 0;
@@ -272,7 +272,7 @@ static int is_like_copy(control *c, region *r, uint32_t page, uint8_t *work) {
   return is_same(work, bytes);
 }
 
-/* drop_claimed() for pages of a memory file: those that were written are dirty. A few at a time, because they are held. */
+/* drop_claimed() for pages of a memory file: written ones are dirty. A few at a time, because the pages are held. */
 static uint32_t drop_unwritten(control *c, region *r, const uint32_t *pages, uint32_t n, uint32_t *kept) {
   uint32_t leaving[FAULT_BATCH / 4];
   uint32_t stays[FS_BATCH_PAGES / 32];
@@ -306,7 +306,7 @@ static uint32_t drop_unwritten(control *c, region *r, const uint32_t *pages, uin
   return out;
 }
 
-/* Drops clean pages that are claimed: their slots are valid. See drop_pages(). */
+/* Drops claimed clean pages, whose slots are valid. See drop_pages(). */
 static uint32_t drop_claimed(control *c, region *r, const uint32_t *pages, uint32_t n,
                              struct iovec *ranges, uint32_t kept[FS_BATCH_PAGES / 32]) {
   if (n == 0) return 0;
@@ -319,7 +319,7 @@ static uint32_t drop_claimed(control *c, region *r, const uint32_t *pages, uint3
   return out;
 }
 
-/* Drops up to `wanted` clean pages of the region, from the hand on. */
+/* Drops up to `wanted` clean pages of the region, starting at the hand. */
 static uint32_t drop_clean(control *c, region *r, uint32_t wanted) {
   uint32_t pages[FAULT_BATCH];
   struct iovec ranges[FAULT_BATCH];
@@ -344,12 +344,12 @@ static uint32_t drop_clean(control *c, region *r, uint32_t wanted) {
   return dropped;
 }
 
-/* Whether waiting can help: eviction makes progress, as far as its last pass says. */
+/* Whether waiting can help: eviction was making progress in its last pass. */
 static int is_evicting(control *c, struct fs_set *set) {
   return !load(&set->isStuck) && !load(&c->isFrozen);
 }
 
-/* Makes room for a page that faults; how many more fit with it. Delays the fault for eviction to catch up. */
+/* Makes space for a faulting page; returns how many more fit with it. May delay the fault until eviction catches up. */
 static uint32_t make_room(control *c, region *r) {
   struct fs_set *set = set_of(r);
   int32_t ceiling = load(&set->ceiling);
@@ -377,7 +377,7 @@ static uint32_t make_room(control *c, region *r) {
 
 /* ---- serving a fault ---- */
 
-/* The page is claimed and cannot be read here: it is the engine's. */
+/* The page is claimed and cannot be read here: leave it to the engine. */
 static int ask(control *c, region *r, uint32_t page) {
   ask_begins(c);
   store(&states(r)[page], FS_PAGE_ASKED);
@@ -386,7 +386,7 @@ static int ask(control *c, region *r, uint32_t page) {
   return ASKED;
 }
 
-/* Sets the state of pages that were claimed and installed. */
+/* Sets the state of claimed and installed pages. */
 static void installed(control *c, region *r, uint32_t page, uint32_t n, uint8_t state,
                       uint32_t flags) {
   for (uint32_t i = 0; i < n; i++) {
@@ -396,7 +396,7 @@ static void installed(control *c, region *r, uint32_t page, uint32_t n, uint8_t 
   count_in(c, r, (int32_t)n);
 }
 
-/* A window: the pages page, page + stride, .., and by bit which of them are claimed and lie in the workspace. */
+/* A window: the pages page, page + stride, .., and a bit for each that is claimed and in the workspace. */
 struct window {
   uint32_t page;
   int32_t stride;
@@ -409,8 +409,8 @@ static uint32_t page_in(const struct window *w, uint32_t i) {
 }
 
 /*
- * Claims the stored pages of the window that follow its i-th, which is claimed, while their slots follow each other in one
- * swap file; returns how many these are with the first.
+ * Claims the stored pages of the window after its i-th, which is claimed, while their slots are consecutive in one swap
+ * file. Returns how many pages these are, including the first.
  */
 static uint32_t claim_run(control *c, region *r, const struct window *w, uint32_t ahead) {
   uint32_t entry = entries(r)[page_in(w, w->end)];
@@ -427,8 +427,8 @@ static uint32_t claim_run(control *c, region *r, const struct window *w, uint32_
 }
 
 /*
- * Claims and reads the stored pages of the window behind the first, up to `ahead`, neighbours in a file in one call. Passes
- * over those that are not stored, and ends at one that cannot be read.
+ * Claims and reads the stored pages of the window after the first, up to `ahead`; neighbours in a file are read in one
+ * call. Skips pages that are not stored, and ends at one that cannot be read.
  */
 static void read_ahead(control *c, region *r, struct window *w, uint32_t ahead, uint8_t *work) {
   while (w->end <= ahead) {
@@ -448,7 +448,10 @@ static void read_ahead(control *c, region *r, struct window *w, uint32_t ahead, 
   }
 }
 
-/* Installs the pages of a window, neighbours in one call. Those that cannot be are stored again, but for the first. */
+/*
+ * Installs the pages of a window, neighbours in one call. Pages that cannot be installed become stored, except the
+ * first.
+ */
 static uint32_t install_window(control *c, region *r, struct window *w, const uint8_t *work,
                                int is_writable, uint32_t flags) {
   uint8_t state = is_writable ? FS_PAGE_DIRTY : FS_PAGE_CLEAN;
@@ -477,8 +480,8 @@ static uint32_t install_window(control *c, region *r, struct window *w, const ui
 }
 
 /*
- * Brings in a stored page that is claimed, with up to `ahead` more of its window. Returns how many; 0: the engine has to
- * read it, and the page is still claimed. *seen: pages of the window that are brought in or passed over.
+ * Brings in a claimed stored page, with up to `ahead` more of its window. Returns how many; 0 if the engine must read
+ * it, and the page is still claimed. *seen: number of pages of the window brought in or skipped.
  */
 static uint32_t bring(control *c, region *r, uint32_t page, int32_t stride, uint32_t ahead,
                       int is_writable, uint32_t flags, uint32_t *seen) {
@@ -486,7 +489,7 @@ static uint32_t bring(control *c, region *r, uint32_t page, int32_t stride, uint
   int at = take_workspace(c);
   uint8_t *work = workspace(c, at);
   int read = load_page(c, entries(r)[page], work, work);
-  if (read < 0) memset(work, 0, PAGE); /* the store is gone and nobody can read it: the process is ending */
+  if (read < 0) memset(work, 0, PAGE); /* the store is gone and no thread can read it: the process is ending */
   uint32_t done = 0;
   if (read != 0) {
     read_ahead(c, r, &w, ahead, work);
@@ -498,12 +501,15 @@ static uint32_t bring(control *c, region *r, uint32_t page, int32_t stride, uint
   return done;
 }
 
-/* Whether a page of a memory file becomes dirty at once: dropping it as clean would read it from the swap file again. */
+/*
+ * Whether a page of a memory file becomes dirty immediately: dropping it as clean would mean reading it from the swap
+ * file.
+ */
 static int is_costly_copy(region *r, uint32_t page) {
   return is_filed(r) && is_in_file(entries(r)[page]);
 }
 
-/* A fault on a stored page that is claimed, with those that are likely to be accessed next. */
+/* A fault on a claimed stored page; also brings in the pages likely to be accessed next. */
 static int swap_in(control *c, region *r, uint32_t page, int is_write, uint32_t room) {
   struct prediction p = predict(r, page);
   uint32_t ahead = p.pages;
@@ -520,7 +526,7 @@ static int swap_in(control *c, region *r, uint32_t page, int is_write, uint32_t 
   return SERVED;
 }
 
-/* An absent page that is claimed, and in a stream the absent pages behind it. */
+/* Zero-fills a claimed absent page, and in a stream the absent pages after it. */
 static int zero_fill(control *c, region *r, uint32_t page, int is_write, uint32_t room) {
   struct prediction p = predict(r, page);
   uint32_t ahead = p.stride == 1 ? p.pages : 0;
@@ -533,12 +539,12 @@ static int zero_fill(control *c, region *r, uint32_t page, int is_write, uint32_
   uint32_t done = zero_pages_in(c, r, page, n, is_write, &error);
   if (done == 0 && n > 1 && error != EEXIST) done = zero_pages_in(c, r, page, 1, is_write, &error);
   for (uint32_t i = done == 0 ? 1 : done; i < n; i++) store(&states(r)[page + i], FS_PAGE_ABSENT);
-  if (done == 0 && error == EEXIST) { /* its owner had it already: it counts from now on */
+  if (done == 0 && error == EEXIST) { /* its owner already had it: it counts from now on */
     lift(c, address_of(r, page), PAGE);
     done = 1;
   }
   if (done == 0) {
-    store(&states(r)[page], FS_PAGE_ABSENT); /* unmapped: the thread comes again, or dies */
+    store(&states(r)[page], FS_PAGE_ABSENT); /* unmapped: the thread retries, or is killed */
     if (!is_filed(r)) wake(c, address_of(r, page), PAGE);
     count(&r->spuriousFaults, 1);
     return SERVED;
@@ -550,7 +556,7 @@ static int zero_fill(control *c, region *r, uint32_t page, int is_write, uint32_
   return SERVED;
 }
 
-/* The first write to a clean page that is claimed. A sequential writer gets the clean pages behind it, too. */
+/* The first write to a claimed clean page. For a sequential writer, also makes the clean pages after it writable. */
 static int write_fault(control *c, region *r, uint32_t page) {
   uint32_t window = page == r->writeAt ? r->writeWindow * 2 : 1;
   if (window == 0 || window > FS_WINDOW_PAGES) window = FS_WINDOW_PAGES;
@@ -571,7 +577,7 @@ static int write_fault(control *c, region *r, uint32_t page) {
 
 /*
  * A fault on a page that is resident by its state, claimed as `state`. Either it was installed after the access, or it
- * is protected with others, or its owner dropped it without telling: then it is zeros.
+ * is protected with others, or its owner has dropped it without telling the pager: then it is zero-filled.
  */
 static int resident_fault(control *c, region *r, uint32_t page, uint8_t state, uint32_t flags) {
   int error = 0;
@@ -588,7 +594,9 @@ static int resident_fault(control *c, region *r, uint32_t page, uint8_t state, u
   return SERVED;
 }
 
-/* The same for a page of a memory file: it is not mapped, with its bytes in the file. Any access cancels its eviction. */
+/*
+ * The same for a page of a memory file: it is not mapped; its bytes are in the file. Any access cancels its eviction.
+ */
 static int unmapped_fault(control *c, region *r, uint32_t page, uint8_t state, uint32_t flags) {
   int is_written = state == FS_PAGE_CLEAN && (flags & (UFFD_FLAG_WRITE | UFFD_FLAG_WP)) != 0;
   count(&r->spuriousFaults, 1);
@@ -667,7 +675,7 @@ static region *find(control *c, uint64_t address) {
   return address < address_of(r, r->pages) ? r : 0;
 }
 
-/* Serves the fault at an address, at the first try or a later one; -1: it is in no region. */
+/* Serves the fault at an address. `is_first`: first try. Returns -1 if the address is in no region. */
 static int serve_at(control *c, uint64_t address, uint32_t flags, int is_first) {
   uint32_t epoch = enter(c);
   region *r = find(c, address);

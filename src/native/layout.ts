@@ -20,7 +20,7 @@ const types = {
 } as const;
 type TypeName = keyof typeof types;
 
-/** A field: its type, and how many of it if it is an array. */
+/** A field: its type, and the element count if it is an array. */
 type Field = TypeName | readonly [TypeName | NativeStruct<string>, number];
 
 interface NativeField {
@@ -63,7 +63,7 @@ function struct<Name extends string>(
   return { name, at: offsets, bytes: Math.ceil(at / widest) * widest, fields };
 }
 
-/** Numbers of both sides; in C with the prefix FS_. */
+/** Constants of both sides; in C, with the prefix FS_. */
 export const NativeConst = {
   VERSION: 3,
   REGIONS_MAX: 16384,
@@ -80,7 +80,7 @@ export const NativeConst = {
   HISTORY: 16,
   /** Pages of one native batch. */
   BATCH_PAGES: 512,
-  /** Longest delay of a fault for eviction to catch up, ms. */
+  /** Maximum delay of a fault while eviction catches up, ms. */
   THROTTLE_MS: 20,
   GRAVES: 16,
   /** Type of the swap area in compressed RAM, and the bits of a slot in an entry. */
@@ -110,7 +110,7 @@ export const NativeCallName = {
   punch: 15,
 } as const;
 
-/** PageState of pager/region.ts, and what only native code knows. */
+/** PageState of pager/region.ts, and states that only native code uses. */
 export const NativePage = {
   absent: 0,
   dirty: 1,
@@ -146,11 +146,11 @@ export const shardStruct: NativeStruct<ShardField> = struct('fs_shard', {
 });
 
 export type AreaField = 'sums' | 'zeroBits' | 'fd' | 'slots' | 'isReady' | 'spare';
-/** A swap file. Its tables are the engine's (checksum-disk.ts, bit-map.ts): an entry per slot. */
+/** A swap file. The engine owns its tables (checksum-disk.ts, bit-map.ts): an entry per slot. */
 export const areaStruct: NativeStruct<AreaField> = struct('fs_area', {
   sums: 'u64',
   zeroBits: 'u64',
-  /** A descriptor of the process, not of the engine's worker. */
+  /** A file descriptor of the process, not of the engine's worker. */
   fd: 'i32',
   slots: 'u32',
   /** Written last. */
@@ -170,10 +170,10 @@ export const setStruct: NativeStruct<SetField> = struct('fs_set', {
   resident: 'i32',
   high: 'i32',
   ceiling: 'i32',
-  /** Moved on after pages were evicted; a throttled fault waits on it. */
+  /** Incremented after pages were evicted; a throttled fault waits on it. */
   evictions: 'u32',
   waiters: 'u32',
-  /** The last pass evicted nothing although it should have: a fault does not wait for eviction. */
+  /** The last pass should have evicted pages but evicted none: faults do not wait for eviction. */
   isStuck: 'u32',
   spare: ['u32', 2],
 });
@@ -217,7 +217,9 @@ export const regionStruct: NativeStruct<RegionField> = struct('fs_region', {
   state: 'u64',
   entry: 'u64',
   set: 'u64',
-  /** Pages of a memory file (memfd.h): a bit per page that is mapped, about; 0: a region of the userfaultfd. */
+  /**
+   * Pages of a memory file (memfd.h): a bit per page that is mapped, approximately; 0 for a region of the userfaultfd.
+   */
   mapped: 'u64',
   /** A bit per page that is pinned: it stays mapped. */
   pinned: 'u64',
@@ -228,9 +230,9 @@ export const regionStruct: NativeStruct<RegionField> = struct('fs_region', {
   thinAt: 'u32',
   pages: 'u32',
   number: 'u32',
-  /** The ring was full: JavaScript has to look at every page. */
+  /** The ring was full: JavaScript must check every page. */
   rescan: 'u32',
-  /** Pages are brought in writable: copies of this region do not pay. */
+  /** Pages are brought in writable, because copies of this region are not worth their cost. */
   isWritable: 'u32',
   /** Where the scan for clean pages continues. */
   hand: 'u32',
@@ -306,18 +308,20 @@ export type ControlField =
 export const controlStruct: NativeStruct<ControlField> = struct('fs_control', {
   version: 'u32',
   uffd: 'i32',
-  /** Rung for the engine; rung to end the native thread; this process, for process_madvise(2). */
+  /**
+   * Eventfd that wakes the engine; eventfd that ends the native thread; pidfd of this process, for process_madvise(2).
+   */
   engineFd: 'i32',
   exitFd: 'i32',
   pidfd: 'i32',
   pid: 'i32',
-  /** The engine's thread: without it no request is answered. */
+  /** The engine's thread; if it has ended, no request is answered. */
   engineTid: 'i32',
   hasPoison: 'u32',
   isGuarded: 'u32',
-  /** Nothing is dropped: memory may be unmapped at any moment. */
+  /** Nothing is dropped, because memory may be unmapped at any moment. */
   isFrozen: 'u32',
-  /** The engine has been rung and has not looked yet. */
+  /** The engine has been woken and has not checked yet. */
   isRung: 'u32',
   epoch: 'u32',
   readers: ['u32', 2],
@@ -343,26 +347,26 @@ export const controlStruct: NativeStruct<ControlField> = struct('fs_control', {
   workspaceMemory: 'u64',
   /** Pages of zeros, never written. */
   zeros: 'u64',
-  /** Ranges of regions that ended: from and end of each, and when (CLOCK_MONOTONIC, ns). */
+  /** Ranges of regions that have ended: start, end, and time (CLOCK_MONOTONIC, ns). */
   graves: ['u64', 2 * 16],
   buried: ['u64', 16],
   graveNext: 'u32',
   classBytes: ['u16', NativeConst.CLASSES_MAX],
   shards: [shardStruct, NativeConst.SHARDS_MAX],
-  /** Swap files, by type; that of RAM is not used. */
+  /** Swap files, by type; the one of RAM is unused. */
   areas: [areaStruct, NativeConst.AREAS_MAX],
-  /** Address of clock_gettime(3); 0: the system call. */
+  /** Address of clock_gettime(3); 0: use the system call. */
   clock: 'u64',
-  /** Threads that wait for pages, and since when; and the time that at least one did: calls.h. */
+  /** Number of threads that wait for pages, and since when; the time for which at least one did: see calls.h. */
   waiting: 'u64',
   waitedNs: 'u64',
-  /** The time is measured. */
+  /** Whether the time is measured. */
   isTimed: 'u32',
-  /** Memory files: mappings in use, at most; the most there should be; a thread reduces them. */
+  /** Memory files: upper bound of the mappings in use; their limit; whether a thread is reducing them. */
   maps: 'u32',
   mapsMax: 'u32',
   isThinning: 'u32',
-  /** For tests, by NativeCallName: one in so many calls fails (0: none) with this errno; calls so far. */
+  /** For tests, by NativeCallName: one in this many calls fails (0: none) with this errno; calls so far. */
   failEvery: ['u32', NativeConst.CALLS],
   failErrno: ['u32', NativeConst.CALLS],
   failCalls: ['u32', NativeConst.CALLS],
@@ -397,7 +401,7 @@ export const NativeAt: NativeParts = (() => {
   const zeros = workspaces + NativeConst.WORKSPACES * NativeConst.WORKSPACE_PAGES * 4096;
   return { arrivals, indexes, regions, sets, workspaces, zeros };
 })();
-/** Bytes of the shared memory; the pages of zeros are behind it, read-only. */
+/** Bytes of the shared memory; the pages of zeros are after it, read-only. */
 export const NATIVE_BYTES: number = NativeAt.zeros;
 
 const upper = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase();

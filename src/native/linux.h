@@ -1,6 +1,6 @@
 /*
- * System calls by hand, for x86-64 and arm64, and the constants of them that faults.c uses. No C library: the compiler
- * is told not to assume one, and what it may call by itself (memcpy, memset) is at the end of this file.
+ * System calls without a C library, for x86-64 and arm64, and the constants that faults.c uses. The compiler is told
+ * not to assume a C library; the functions that it may call anyway (memcpy, memset) are at the end of this file.
  *
  * Sources: Linux arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h, linux/userfaultfd.h, asm/signal.h.
  */
@@ -146,7 +146,7 @@ struct uffd_writeprotect {
   struct uffd_range range;
   uint64_t mode;
 };
-/* What rt_sigaction(2) takes, which is not what sigaction(3) takes. */
+/* The argument of rt_sigaction(2), which differs from that of sigaction(3). */
 struct kernel_sigaction {
   uint64_t handler;
   uint64_t flags;

@@ -2,20 +2,20 @@
  * Pages of a memory file, for systems without userfaultfd: docs/design/native-faults.md. Part of faults.c.
  *
  *   the file    page 0 .. pages - 1, then its end
- *   the memory  a resident page is mapped at its place in the file; any other `pages` further, behind the end of the file,
- *               where an access raises SIGBUS whatever the protection is
+ *   the memory  a resident page is mapped at its place in the file; any other is mapped `pages` further, past the end
+ *               of the file, where an access raises SIGBUS whatever the protection
  *
  * - A page whose state is resident may be unmapped: its bytes stay in the file, and the next access maps it again. So
- *   unmapping needs no claim, and mapping does.
- * - Each border between mapped and unmapped pages costs the kernel a mapping, of which a process may have
- *   vm.max_map_count. Above a share of that resident pages are unmapped, 64 at a time.
+ *   unmapping needs no claim, but mapping does.
+ * - Each boundary between mapped and unmapped pages costs the kernel a mapping, and a process may have
+ *   vm.max_map_count of them. Above a share of that, resident pages are unmapped, 64 at a time.
  * - Pages are not protected, because V8 makes a WebAssembly memory writable as a whole each time that it grows. A clean
- *   page has a stored copy, and may have been written since: before it is dropped, it is compared with the copy.
+ *   page has a stored copy and may have been written since: before it is dropped, it is compared with the copy.
  * - Only pages below `accessible` are mapped. V8 has not committed the others, and an access to them must trap.
  */
 
 #define WORD_PAGES 64
-/* Times that a mapping is tried while the process has too many. */
+/* How often a mapping is tried while the process has too many. */
 #define MAP_TRIES 64
 
 static int is_filed(region *r) { return r->mapped != 0; }
@@ -31,7 +31,9 @@ static int is_pinned(region *r, uint32_t page) {
   return load(&pins(r)[page / WORD_PAGES]) >> (page % WORD_PAGES) & 1;
 }
 
-/* Marks pages before they are mapped, and clears the marks after they are unmapped: more may be marked than mapped. */
+/*
+ * Marks pages before they are mapped and clears the marks after they are unmapped: more may be marked than are mapped.
+ */
 static void mark(region *r, uint32_t page, uint32_t n, int are_mapped) {
   for (uint32_t end = page + n; page < end;) {
     uint32_t bit = page % WORD_PAGES;
@@ -60,7 +62,7 @@ static long try_map(control *c, region *r, uint32_t page, uint32_t n, int is_res
 
 static uint32_t words_of(region *r) { return (load(&r->accessible) + WORD_PAGES - 1) / WORD_PAGES; }
 
-/* The mappings of all regions, about. The caller is in an epoch, or the engine. */
+/* Approximate number of mappings of all regions. The caller is in an epoch, or is the engine. */
 static uint32_t count_maps(control *c) {
   uint32_t which = __atomic_load_n(&c->index, __ATOMIC_SEQ_CST) & 1;
   uint32_t total = 0;
@@ -73,7 +75,7 @@ static uint32_t count_maps(control *c) {
   return total;
 }
 
-/* Unmaps words of the region with at least `least` runs until there are no more mappings than `target`. */
+/* Unmaps words of the region with at least `least` runs until at most `target` mappings are left. */
 static uint32_t thin_region(control *c, region *r, uint32_t least, uint32_t total, uint32_t target) {
   uint32_t words = words_of(r);
   for (uint32_t looked = 0; looked < words && total > target; looked++) {
@@ -90,7 +92,7 @@ static uint32_t thin_region(control *c, region *r, uint32_t least, uint32_t tota
   return total;
 }
 
-/* Unmaps resident pages, those first that are scattered most. Nothing that may have a new owner, or is near a pinned page. */
+/* Unmaps resident pages, the most scattered first. Skips pages that may have a new owner or are near a pinned page. */
 static void thin(control *c, uint32_t target) {
   uint32_t which = __atomic_load_n(&c->index, __ATOMIC_SEQ_CST) & 1;
   uint32_t total = count_maps(c);
@@ -102,8 +104,8 @@ static void thin(control *c, uint32_t target) {
 }
 
 /*
- * Keeps the mappings below their share. `maps` counts each call as two new ones, so it is counted again when it is above;
- * where nothing can be done, not before an eighth of the share has been mapped again.
+ * Keeps the mappings below their share. `maps` counts each call as two new mappings, so they are counted again when it
+ * exceeds the share; if nothing can be unmapped, only after an eighth of the share has been mapped again.
  */
 static void limit_maps(control *c, uint32_t share) {
   if (!swap32(&c->isThinning, 0, 1)) return;
@@ -119,7 +121,7 @@ static void limit_maps(control *c, uint32_t share) {
 
 /* ---- mapping ---- */
 
-/* Maps pages: those that are resident, which are claimed, or others behind the end of the file. 0, or an errno. */
+/* Maps pages: claimed resident ones, or others past the end of the file. Returns 0 or an errno. */
 static int map_run(control *c, region *r, uint32_t page, uint32_t n, int is_resident) {
   long result = 0;
   if (load(&c->maps) > c->mapsMax) limit_maps(c, c->mapsMax);
@@ -127,35 +129,35 @@ static int map_run(control *c, region *r, uint32_t page, uint32_t n, int is_resi
   for (int tries = 0; tries < MAP_TRIES; tries++) {
     result = try_map(c, r, page, n, is_resident);
     if (result >= 0) break;
-    limit_maps(c, c->mapsMax >> (tries < 8 ? tries : 8)); /* other code of the process has taken the rest */
+    limit_maps(c, c->mapsMax >> (tries < 8 ? tries : 8)); /* other code in the process has taken the rest */
     wait_turn(tries * 16);
   }
   if ((result >= 0) != is_resident) mark(r, page, n, 0);
   return result < 0 ? (int)-result : 0;
 }
 
-/* Claims a resident page that is not mapped; its state, or 0. */
+/* Claims a resident page that is not mapped; returns its state, or 0. */
 static uint8_t claim_unmapped(region *r, uint32_t page) {
   uint8_t now = load(&states(r)[page]);
   int is_wanted = (now == FS_PAGE_DIRTY || now == FS_PAGE_CLEAN) && !is_marked(r, page);
   return is_wanted && swap8(&states(r)[page], now, FS_PAGE_BUSY) ? now : 0;
 }
 
-/* Maps a claimed page, with its resident neighbours that are not mapped. */
+/* Maps a claimed page together with its unmapped resident neighbours. */
 static void map_resident(control *c, region *r, uint32_t page) {
   uint8_t before[WORD_PAGES];
   uint32_t from = page;
   uint32_t to = page + 1;
   while (from % WORD_PAGES != 0 && (before[(from - 1) % WORD_PAGES] = claim_unmapped(r, from - 1)) != 0) from--;
   while (to % WORD_PAGES != 0 && to < r->pages && (before[to % WORD_PAGES] = claim_unmapped(r, to)) != 0) to++;
-  map_run(c, r, from, to - from, 1); /* where that fails the access comes again */
+  map_run(c, r, from, to - from, 1); /* if that fails, the access faults again */
   for (uint32_t i = from; i < to; i++)
     if (i != page) store(&states(r)[i], before[i % WORD_PAGES]);
 }
 
 /* ---- what the program can access ---- */
 
-/* A page raised SIGBUS, so it can be accessed, with the others of its WebAssembly page. */
+/* A page raised SIGBUS, so it can be accessed, as can the others of its WebAssembly page. */
 static void make_accessible(region *r, uint32_t page) {
   uint32_t to = (page | 15) + 1;
   if (to > r->pages) to = r->pages;
@@ -163,7 +165,10 @@ static void make_accessible(region *r, uint32_t page) {
   while (now < to && !swap32(&r->accessible, now, to)) now = load(&r->accessible);
 }
 
-/* The kernel tells apart why it cannot populate a page: its access (EINVAL), or the end of the file (EFAULT). Linux 5.14. */
+/*
+ * The error of populating a page tells whether its access (EINVAL) or the end of the file (EFAULT) forbids it. Linux
+ * 5.14.
+ */
 static int is_accessible(region *r, uint32_t page) {
   if (!is_filed(r) || page < load(&r->accessible)) return 1;
   if (sys(SYS_madvise, address_of(r, page), PAGE, MADV_POPULATE_READ) != -EFAULT) return 0;
@@ -171,7 +176,7 @@ static int is_accessible(region *r, uint32_t page) {
   return 1;
 }
 
-/* How many of the pages behind the page can be accessed. */
+/* How many of the pages after the page can be accessed. */
 static uint32_t accessible_ahead(region *r, uint32_t page, uint32_t ahead) {
   if (is_accessible(r, page + ahead)) return ahead;
   uint32_t end = load(&r->accessible);
@@ -180,7 +185,7 @@ static uint32_t accessible_ahead(region *r, uint32_t page, uint32_t ahead) {
 
 /* ---- bytes of pages ---- */
 
-/* Copies pages in, which are claimed. Returns how many, and in *error why not all. */
+/* Copies claimed pages in. Returns how many, and in *error why not all. */
 static uint32_t pages_in(control *c, region *r, uint32_t page, uint64_t from, uint32_t n, uint64_t mode, int *error) {
   if (!is_filed(r))
     return (uint32_t)(copy_in(c, address_of(r, page), from, (uint64_t)n * PAGE, mode, error) / PAGE);
@@ -209,14 +214,14 @@ static uint32_t zero_pages_in(control *c, region *r, uint32_t page, uint32_t n, 
   return *error == 0 ? n : 0;
 }
 
-/* The end of the run of pages that follow each other. */
+/* The end of the run of consecutive pages. */
 static uint32_t run_end(const uint32_t *pages, uint32_t i, uint32_t n) {
   uint32_t end = i + 1;
   while (end < n && pages[end] == pages[end - 1] + 1) end++;
   return end;
 }
 
-/* Unmaps claimed pages, ascending. 0: some may still be mapped. */
+/* Unmaps claimed pages, ascending. Returns 0 if some may still be mapped. */
 static int unmap_pages(control *c, region *r, const uint32_t *pages, uint32_t n) {
   int is_done = 1;
   for (uint32_t i = 0, end; i < n; i = end) {
@@ -226,7 +231,7 @@ static int unmap_pages(control *c, region *r, const uint32_t *pages, uint32_t n)
   return is_done;
 }
 
-/* drop_pages() for claimed pages that are not mapped: their memory is free when it returns. */
+/* drop_pages() for claimed unmapped pages: their memory is free when it returns. */
 static uint32_t punch_pages(control *c, region *r, const uint32_t *pages, uint32_t n, uint32_t *kept) {
   uint32_t out = 0;
   memset(kept, 0, FS_BATCH_PAGES / 8);
@@ -243,7 +248,7 @@ static uint32_t punch_pages(control *c, region *r, const uint32_t *pages, uint32
   return out;
 }
 
-/* The engine has ended: what is not resident is ordinary memory from now on, zeros. */
+/* The engine has ended: pages that are not resident are ordinary memory, zeros, from now on. */
 static void end_files(control *c) {
   uint32_t which = __atomic_load_n(&c->index, __ATOMIC_SEQ_CST) & 1;
   uint32_t epoch = __atomic_load_n(&c->epoch, __ATOMIC_SEQ_CST) & 1;

@@ -7,7 +7,7 @@
 
 /* ---- thread ---- */
 
-/* Follows the thread that faults to its processor: waking another one costs more than the fault. */
+/* Follows the faulting thread to its processor: waking another processor costs more than the fault. */
 struct follower {
   uint32_t tid;
   int fd;
@@ -29,7 +29,7 @@ static int open_stat(uint32_t tid) {
   return (int)sys6(SYS_openat, AT_FDCWD, (long)path, O_RDONLY_CLOEXEC, 0, 0, 0);
 }
 
-/* The processor that a thread ran on last: field 39, the 37th after the name. */
+/* The processor on which a thread ran last: field 39, the 37th after the name. */
 static int32_t processor_of(int fd) {
   char text[512];
   long n = sys6(SYS_pread64, fd, (long)text, sizeof(text) - 1, 0, 0, 0);
@@ -59,7 +59,7 @@ static void follow(struct follower *f, uint32_t tid) {
   if (sys(SYS_sched_setaffinity, 0, sizeof(mask), mask) == 0) f->cpu = cpu;
 }
 
-/* Serves one message, waiting for other native code where it holds the page. */
+/* Serves one message; waits while other native code holds the page. */
 static void serve_message(control *c, const struct uffd_msg *m) {
   uint32_t flags = (uint32_t)m->flags & (UFFD_FLAG_WRITE | UFFD_FLAG_WP);
   uint64_t page_at = m->address & ~(uint64_t)(PAGE - 1);
@@ -69,7 +69,7 @@ static void serve_message(control *c, const struct uffd_msg *m) {
       wait_turn(tries);
       continue;
     }
-    if (result < 0) wake(c, page_at, PAGE); /* its region has ended meanwhile */
+    if (result < 0) wake(c, page_at, PAGE); /* its region has ended */
     if (result == LOST) poison(c, page_at);
     return;
   }
@@ -80,7 +80,7 @@ static long read_messages(control *c, struct uffd_msg *messages) {
   return n <= 0 ? 0 : n / (long)sizeof(struct uffd_msg);
 }
 
-/* Waits for messages; 0: the thread is to end. */
+/* Waits for messages; returns 0 when the thread must end. */
 static int wait_messages(control *c, struct uffd_msg *messages, long *n) {
   int64_t end = c->spinUs == 0 ? 0 : now_of(c) + c->spinUs * 1000ll;
   while ((*n = read_messages(c, messages)) == 0) {
@@ -98,8 +98,8 @@ static int wait_messages(control *c, struct uffd_msg *messages, long *n) {
 }
 
 /*
- * The engine's thread has ended and ends nothing itself: ends the registration, so that missing pages are zeros from now on,
- * and closes the swap files, whose blocks are freed. A read that is under way fails, or its checksum does.
+ * The engine's thread has ended without cleaning up: ends the registration, so that missing pages are zeros from now
+ * on, and closes the swap files, whose blocks are freed. A read in progress fails, or fails its checksum.
  */
 static void close_all(control *c) {
   if (c->uffd >= 0) sys(SYS_close, c->uffd, 0, 0);
@@ -119,7 +119,7 @@ static void *thread_main(void *argument) {
   sys6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, 8, 0, 0);
   store(&c->threadTid, (int32_t)sys(SYS_gettid, 0, 0, 0));
   while (wait_messages(c, messages, &n)) {
-    if ((read += n) > LOOK_EVERY) { /* without a break nothing else looks */
+    if ((read += n) > LOOK_EVERY) { /* under continuous faults, this is the only check */
       read = 0;
       if (engine_is_gone(c)) break;
     }
@@ -199,15 +199,16 @@ static void chain(int signal, struct siginfo *info, void *context) {
 }
 
 /*
- * True if the access can be repeated: it finds ordinary memory, because its region has ended since. The kernel populates
- * the page as the access would, and fails where that would get a signal (Linux 5.14; earlier ones refuse the advice).
+ * True if the access can be repeated: it finds ordinary memory, because its region has ended since. The kernel
+ * populates the page as the access would, and fails if the access would get a signal (Linux 5.14; earlier ones refuse
+ * the advice).
  */
 static int is_ordinary(uint64_t page_at, uint32_t flags) {
   int advice = flags == 0 ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
   return sys(SYS_madvise, page_at, PAGE, advice) == 0;
 }
 
-/* True if the address was in a region that ended just now: the access is repeated, and finds ordinary memory. */
+/* True if the address was in a region that has just ended: the access is repeated and finds ordinary memory. */
 static int has_ended(control *c, uint64_t address) {
   for (int i = 0; i < FS_GRAVES; i++) {
     uint64_t from = load(&c->graves[i * 2]);
@@ -217,7 +218,7 @@ static int has_ended(control *c, uint64_t address) {
   return 0;
 }
 
-/* 1: the fault was ours and is served. */
+/* Returns 1 if the fault was in a region and is served. */
 static int serve_signal(control *c, uint64_t address, uint32_t flags) {
   uint64_t page_at = address & ~(uint64_t)(PAGE - 1);
   for (int tries = 0;; tries++) {
@@ -255,7 +256,7 @@ static void on_sigbus(int signal, struct siginfo *info, void *context) {
 /* Address of the thread's start function. */
 EXPORT uint64_t fs_thread_start(void) { return (uint64_t)thread_main; }
 
-/* Takes a place among the controls; CONTROLS: all are taken. */
+/* Takes a place among the controls; returns CONTROLS if all are taken. */
 static int take_place(control *c) {
   for (int i = 0; i < CONTROLS; i++) {
     control *none = 0;
@@ -264,7 +265,10 @@ static int take_place(control *c) {
   return CONTROLS;
 }
 
-/* Serves SIGBUS of a control block from now on; 0, or an errno. Several threads may open a swap at a time. */
+/*
+ * From now on, serves SIGBUS of a control block; returns 0 or an errno. Several threads may open a swap at the same
+ * time.
+ */
 EXPORT int32_t fs_signal_on(uint64_t at) {
   int place = take_place((control *)at);
   if (place == CONTROLS) return EAGAIN;
@@ -287,7 +291,7 @@ EXPORT int32_t fs_signal_on(uint64_t at) {
   return (int32_t)-r;
 }
 
-/* The control block ends. The handler stays for the others; foreign faults go to the one that stood before. */
+/* Ends a control block. The handler stays for the others; foreign faults go to the previously installed handler. */
 EXPORT void fs_signal_off(uint64_t at) {
   for (int i = 0; i < CONTROLS; i++)
     if (controls[i] == (control *)at) store(&controls[i], (control *)0);

@@ -1,17 +1,19 @@
 /*
  * Reading stored pages: compressed RAM without a lock, and swap files. Part of faults.c.
  *
- *   RAM    row ▶ copy the object ▶ verify the copy ▶ decompress     the row changed: again
+ *   RAM    row ▶ copy the object ▶ verify the copy ▶ decompress     repeat if the row changed
  *   file   zero bit? ▶ pread(2) of all its pages ▶ verify each
  *
- * A page that cannot be read, or fails its checksum, is left to JavaScript: it reads it again, without a race, and decides
- * whether the page is lost.
+ * A page that cannot be read, or fails its checksum, is left to JavaScript, which reads it again without a race and
+ * decides whether the page is lost.
  */
 
 #define ROW_TRIES 1000
 #define READ_TRIES 100
 
-/* Copies bytes of a shard. 0: they are not mapped any more. -1: the system call failed, which says nothing of them. */
+/*
+ * Copies bytes of a shard. Returns 0 if they are no longer mapped; -1 if the system call failed for any other reason.
+ */
 static int fetch(control *c, void *to, uint64_t from, uint32_t bytes) {
   if (load(&c->isGuarded)) {
     struct iovec into = {(uint64_t)to, bytes};
@@ -24,7 +26,7 @@ static int fetch(control *c, void *to, uint64_t from, uint32_t bytes) {
   return 1;
 }
 
-/* What load_pages() returns where fetch() failed. */
+/* What load_pages() returns after fetch() has failed. */
 static int unread(int fetched) { return fetched == 0 ? -1 : 0; }
 
 static uint32_t word_check(uint32_t low, uint32_t high, uint32_t slot) {
@@ -33,7 +35,7 @@ static uint32_t word_check(uint32_t low, uint32_t high, uint32_t slot) {
   return h >> 19;
 }
 
-/* Byte offset of an object in its shard, or 0: there is none that is inside. */
+/* Byte offset of an object in its shard, or 0 if it is not inside. */
 static uint64_t locate(control *c, const struct fs_shard *shard, uint32_t location,
                        uint32_t length) {
   uint32_t zspage = location >> 7;
@@ -47,7 +49,7 @@ static uint64_t locate(control *c, const struct fs_shard *shard, uint32_t locati
   return at == 0 || at + length > shard->bytes ? 0 : at;
 }
 
-/* A workspace: pages to install, a block, planes, rows of bytes, with slack behind each of the four. */
+/* A workspace: pages to install, a block, planes, rows of bytes, with slack after each of the four. */
 _Static_assert((FS_WINDOW_PAGES + 3) * PAGE + 4 * SLACK <= FS_WORKSPACE_PAGES * PAGE, "workspace");
 static uint8_t *block_of(uint8_t *work) { return work + FS_WINDOW_PAGES * PAGE + SLACK; }
 
@@ -66,7 +68,7 @@ static int expand(uint32_t format, uint32_t length, uint8_t *work, uint8_t *page
   return from_planes(block[0], planes, rows, page) == PAGE;
 }
 
-/* Reads a page from compressed RAM, as load_pages(). */
+/* Reads a page from compressed RAM, like load_pages(). */
 static int load_object(control *c, uint32_t entry, uint8_t *work, uint8_t *page) {
   uint32_t slot = entry & ((1u << FS_OFFSET_BITS) - 1);
   if (slot >> FS_SHARD_SHIFT >= FS_SHARDS_MAX) return 0;
@@ -116,7 +118,7 @@ static int load_object(control *c, uint32_t entry, uint8_t *work, uint8_t *page)
 
 static int is_in_file(uint32_t entry) { return entry >> FS_OFFSET_BITS != FS_RAM_AREA; }
 
-/* Reads bytes of a file to whole pages (O_DIRECT). Returns how many there were before an error or the end of the file. */
+/* Reads bytes of a file to full pages (O_DIRECT). Returns how many were read before an error or the end of the file. */
 static uint32_t read_file(control *c, int fd, uint8_t *to, uint32_t bytes, uint64_t at) {
   uint32_t done = 0;
   for (int tries = 0; done < bytes && tries < READ_TRIES; tries++) {
@@ -128,7 +130,7 @@ static uint32_t read_file(control *c, int fd, uint8_t *to, uint32_t bytes, uint6
   return done;
 }
 
-/* Reads the pages of `n` consecutive slots of a file, as load_pages(). */
+/* Reads the pages of `n` consecutive slots of a file, like load_pages(). */
 static int load_file(control *c, uint32_t entry, uint32_t n, uint8_t *pages) {
   uint32_t slot = entry & ((1u << FS_OFFSET_BITS) - 1);
   const struct fs_area *area = &c->areas[entry >> FS_OFFSET_BITS];
@@ -156,8 +158,8 @@ static int load_file(control *c, uint32_t entry, uint32_t n, uint8_t *pages) {
 }
 
 /*
- * Reads the pages of `n` entries that follow each other, one if they are in compressed RAM. Returns how many; 0: JavaScript
- * has to, because the first is damaged or could not be read. -1: the store is not mapped any more.
+ * Reads the pages of `n` consecutive entries, only one if they are in compressed RAM. Returns how many; 0 if JavaScript
+ * must read the first, because it is damaged or could not be read; -1 if the store is no longer mapped.
  */
 static int load_pages(control *c, uint32_t entry, uint32_t n, uint8_t *work, uint8_t *pages) {
   if ((entry & ((1u << FS_OFFSET_BITS) - 1)) == 0) return 0;

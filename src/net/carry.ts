@@ -1,13 +1,13 @@
 /**
  * The unprocessed input of a connection between two events: [from, to) of a buffer that it borrows while there is any.
- * Cost: one copy of the bytes that are kept.
+ * Cost: one copy of the kept bytes.
  */
 import type { Input } from '../base/input.ts';
 import type { ClearedOutput, SocketBuffers } from './buffers.ts';
 
 export class Carry {
   readonly #buffers: SocketBuffers<ClearedOutput>;
-  /** Null: nothing is kept. */
+  /** Null if nothing is kept. */
   input: Input | null = null;
   from = 0;
   to = 0;
@@ -52,7 +52,7 @@ export class Carry {
     this.keep({ bytes, view: new DataView(buffer, byteOffset, length) }, 0, length);
   }
 
-  /** What is kept, for another thread. */
+  /** A copy of the kept bytes, for another thread. */
   copy(): Uint8Array {
     return new Uint8Array(this.input?.bytes.subarray(this.from, this.to) ?? []);
   }

@@ -1,21 +1,22 @@
 /**
- * Who is served next, and how much: deficit round robin between flows. A flow is an export with all its connections, or all
- * connections that negotiate. Work is counted as in protocol/work.ts.
+ * Decides which connection is served next, and how much: deficit round robin between flows. A flow is an export with
+ * all its connections, or all connections that negotiate. The unit of work is that of nbd/protocol/work.ts.
  *
- *   event ─▶ admits() ─ true ──▶ the connection is served at once
+ *   event ─▶ admits() ─ true ──▶ the connection is served immediately
  *                └──── false ──▶ queue() ─▶ its flow ─▶ ring of flows ─▶ one grant each, when the turn ends
  *
- * A turn of the event loop is recognised without a timer: libuv reports at most one read event for a connection in a turn,
- * so a second event of the same connection starts a new turn. (A read that fills the buffer may be followed by another
- * in the same turn: its connection must be queued, unless its flow is alone.) The same holds for the event that a socket has
- * drained. Events of sockets that Node reads are repeatable, with TLS one for each record. At the latest, a turn ends when
- * the queue is served.
+ * A turn of the event loop is recognised without a timer: libuv reports at most one read event per connection and
+ * turn, so a second event of the same connection starts a new turn. (After a read that fills the buffer, another may
+ * follow in the same turn; the connection must then be queued, unless its flow is alone.) The same holds for the event
+ * that a socket has drained. Events of sockets that Node reads are repeatable: with TLS there is one per record. A
+ * turn ends when the queue is served, if not earlier.
  *
  * Invariants
  * - A flow does at most a quantum of work and one step in a turn; what exceeds the quantum is subtracted from the next one.
  * - A connection is queued once, and a flow is in the ring if and only if it has queued connections.
- * - All flows of the ring are served in each turn, except those that a full turn leaves; they are first in the next one.
- * Cost: an admission and a charge are some comparisons; nothing is allocated except by queues that grow.
+ * - All flows of the ring are served in each turn, except those left when a turn is full; they come first in the next
+ *   turn.
+ * Cost: an admission and a charge are a few comparisons; only growing queues allocate.
  */
 
 /** Work of a flow in a turn while others are served. */
@@ -26,7 +27,7 @@ export const LONE_GRANT: number = 1024 * 1024;
 const TURN_WORK: number = 1024 * 1024;
 /** A flow is alone if no other was served during this much work. */
 const LONE_AFTER: number = 4 * 1024 * 1024;
-/** Most work that a flow owes. */
+/** Maximum work that a flow can owe. */
 const DEBT_MAX: number = 2 * QUANTUM;
 
 /** A connection, as the scheduler sees it. */
@@ -35,13 +36,13 @@ export interface Served {
   flow: Flow;
   /** The last turn in which an event of it was admitted. */
   turn: number;
-  /** Called when it is its turn. */
+  /** Called when its turn comes. */
   serve(): void;
 }
 
 /** The connections that share a quantum. */
 export class Flow {
-  /** Whether a flow beside it is not alone. Those that negotiate do little: they count only while they are queued. */
+  /** Whether other flows are not alone because of it. Negotiation is little work: it counts only while queued. */
   readonly isCounted: boolean;
   /** Work that may be done in turn `turn`; negative: a debt. */
   credit = 0;
@@ -60,7 +61,7 @@ export class Turns {
   /** Work of this turn, and since the start. */
   #turnWork = 0;
   #work = 0;
-  /** The flow that was served last, and the work at which it took over from another one. */
+  /** The flow that was served last, and the total work when it replaced another one. */
   #last: Flow | null = null;
   #mixedAt = Number.NEGATIVE_INFINITY;
   readonly #ring: Flow[] = [];
@@ -68,7 +69,7 @@ export class Turns {
   #isScheduled = false;
   readonly #onServed: () => void;
 
-  /** @param onServed called after each time that the queue was served */
+  /** @param onServed called each time after the queue was served */
   constructor(onServed: () => void) {
     this.#onServed = onServed;
   }
@@ -80,7 +81,7 @@ export class Turns {
 
   /**
    * Whether a connection may be served now, without the queue. If not, it must be queued.
-   * @param isRepeatable the connection may have several such events in a turn: a second one starts no turn
+   * @param isRepeatable the connection may have several such events in a turn, so a second one does not start a turn
    */
   admits(connection: Served, isRepeatable = false): boolean {
     if (connection.turn === this.#turn && !isRepeatable) this.#begin();
@@ -95,7 +96,7 @@ export class Turns {
     return this.isAlone(flow) ? LONE_GRANT : Math.max(1, this.#creditOf(flow));
   }
 
-  /** The flow has done `work`. */
+  /** Records that the flow has done `work`. */
   charge(flow: Flow, work: number): void {
     const isAlone = this.isAlone(flow);
     if (flow !== this.#last && flow.isCounted) {
@@ -118,7 +119,7 @@ export class Turns {
     setImmediate(this.#serveQueue);
   }
 
-  /** Forgets all queued connections. */
+  /** Removes all queued connections. */
   clear(): void {
     for (const flow of this.#ring.splice(0)) {
       flow.waiting.length = 0;

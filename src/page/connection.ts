@@ -1,13 +1,13 @@
 /**
- * The connection to the host: requests with the token, and the stream of events. The stream is read with fetch() and not
- * with EventSource, which cannot send the token. After a loss it connects again, after 1 s at first and 30 s at most.
+ * The connection to the host: requests with the token, and the stream of events. The stream is read with fetch(), not
+ * with EventSource, which cannot send the token. After a loss it reconnects, after 1 s at first and 30 s at most.
  */
 import type { Hello, Sample, WireEvent } from './wire.ts';
 
 const TOKEN_KEY = 'frontswap-token';
 const RETRY_MS_MIN = 1000;
 const RETRY_MS_MAX = 30_000;
-/** Without an event for this long the connection counts as lost. */
+/** If no event arrives for this long, the connection counts as lost. */
 const SILENCE_MS = 10_000;
 
 /** A request that the host refused. */
@@ -31,7 +31,7 @@ export function takeToken(): void {
 const token = (): string => sessionStorage.getItem(TOKEN_KEY) ?? '';
 export const hasToken = (): boolean => token() !== '';
 
-/** Empty: forgets it. */
+/** An empty text forgets the token. */
 export function setToken(text: string): void {
   if (text === '') sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, text);
@@ -60,7 +60,7 @@ export async function send(method: string, path: string, body?: object): Promise
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
-    throw new Error('the host does not answer; the disk was perhaps not changed');
+    throw new Error('the host does not answer; the disk may not have been changed');
   }
   if (!response.ok) throw await refusalOf(response);
 }
@@ -86,14 +86,14 @@ export class Stream {
 
   constructor(listener: StreamListener) {
     this.#listener = listener;
-    // A browser has six connections for a server, and a hidden tab needs none.
+    // A browser has six connections per server, and a hidden tab needs none.
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) this.#stop();
       else if (!this.#isRunning) this.connect();
     });
   }
 
-  /** Connects now, also if there is a connection or a wait for the next try. */
+  /** Connects now, even if there is a connection or it is waiting for the next try. */
   connect(): void {
     this.#stop();
     this.#isRunning = true;

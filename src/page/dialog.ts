@@ -1,6 +1,6 @@
 /**
- * One dialog for all questions: a modal <dialog>, which keeps the focus inside, closes by Escape and then returns the
- * focus. An error of the host is shown in the dialog, which stays open.
+ * One dialog for all questions: a modal <dialog>, which keeps the focus inside, closes on Escape and then restores the
+ * focus. An error from the host is shown in the dialog, which stays open.
  */
 import { byId, element, setText } from './dom.ts';
 
@@ -19,7 +19,7 @@ export interface Question {
   readonly fields: readonly Field[];
   readonly submit: string;
   readonly isDangerous?: boolean;
-  /** Values by key; a checkbox that is checked is 'on', else ''. Rejects: the error is shown. */
+  /** Values by key; a checked checkbox is 'on', else ''. If it rejects, the dialog shows the error. */
   readonly onSubmit: (values: ReadonlyMap<string, string>) => Promise<void>;
 }
 
@@ -30,7 +30,7 @@ const dialog = (): HTMLDialogElement => byId<HTMLDialogElement>('dialog');
 /** Connects the dialog's buttons. Call once. */
 export function initDialog(): void {
   dialog().addEventListener('close', () => {
-    // The button that opened the dialog was removed meanwhile, with its disk.
+    // The button that opened the dialog has been removed with its disk.
     const { activeElement } = document;
     if (activeElement === document.body || dialog().contains(activeElement))
       byId('disks-heading').focus();
@@ -103,7 +103,7 @@ export function ask(question: Question): void {
     }
   };
   dialog().showModal();
-  // A dangerous question starts at Cancel, so that Enter does no harm.
+  // In a dangerous question, Cancel has the focus, so that Enter does no harm.
   const first = fields.find(({ kind }) => kind !== 'checkbox');
   if (first !== undefined) inputs.find(({ name }) => name === first.key)?.focus();
   else byId('dialog-cancel').focus();

@@ -1,4 +1,4 @@
-/** The table of disks. Rows are updated in place, so that the focus stays on its button. */
+/** The table of disks. Rows are updated in place, so that a focused button keeps the focus. */
 import { byId, element, setText } from './dom.ts';
 import { formatBytes, formatCount, formatRatio, NONE } from './format.ts';
 import type { DiskRow } from './wire.ts';
@@ -56,7 +56,7 @@ export class DiskTable {
     const cells = names.map((name) => element('th', { scope: 'col', role: 'columnheader' }, name));
     cells.at(-1)!.classList.add('actions');
     const head = byId('disks').querySelector('thead')!;
-    // A narrow screen lays the table out as cards, which would drop its roles.
+    // On a narrow screen, the table is laid out as cards, which would drop its roles.
     byId('disks').setAttribute('role', 'table');
     for (const group of [head, this.#body]) group.setAttribute('role', 'rowgroup');
     head.append(element('tr', { role: 'row' }, ...cells));
@@ -66,7 +66,7 @@ export class DiskTable {
     const names = new Set(disks.map(({ name }) => name));
     for (const [name, { root }] of this.#rows)
       if (!names.has(name)) {
-        // A removed element would send the focus to the top of the page.
+        // Removing the focused element would move the focus to the top of the page.
         if (root.contains(document.activeElement)) byId('disks-heading').focus();
         root.remove();
         this.#rows.delete(name);

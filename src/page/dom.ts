@@ -1,4 +1,4 @@
-/** Elements of the page. Text of the host is only ever set as text, so names with markup stay text. */
+/** Elements of the page. Text from the host is only ever set as text, so markup in names stays text. */
 
 /** The element with this id, which index.html has. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
@@ -7,7 +7,7 @@ export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   return found as T;
 }
 
-/** Creates an element with attributes and children; a string is a text. */
+/** Creates an element with attributes and children; a string becomes text. */
 export function element<Tag extends keyof HTMLElementTagNameMap>(
   tag: Tag,
   attributes: Readonly<Record<string, string>> = {},

@@ -32,7 +32,7 @@ export function formatSeconds(seconds: number): string {
   return `${Number(value.toPrecision(3))} ${unit}`;
 }
 
-/** 3.28; nothing is stored: a dash. */
+/** 3.28; a dash if nothing is stored. */
 export const formatRatio = (ratio: SampleValue): string =>
   ratio === null ? NONE : ratio.toFixed(2);
 

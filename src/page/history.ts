@@ -1,4 +1,4 @@
-/** The samples that the page has, by column: those of `hello`, then one a second. */
+/** The samples that the page has, by column: those of `hello`, then one per second. */
 import type { Hello, Sample, SampleColumn, SampleValue } from './wire.ts';
 
 export const HISTORY_SECONDS = 900;
@@ -23,7 +23,7 @@ export class History {
     const now = values[this.#names.indexOf('time')] ?? 0;
     const first = now - HISTORY_SECONDS;
     const times = this.column('time');
-    // A clock that was set back: plots need times that grow.
+    // If the clock was set back, drop samples: plots need ascending times.
     while ((times.at(-1) ?? -1) >= now) for (const column of this.#columns) column.pop();
     let old = 0;
     while (old < times.length && (times[old] ?? 0) < first) old++;
@@ -37,7 +37,7 @@ export class History {
     return this.#columns[0]?.length ?? 0;
   }
 
-  /** Empty: the host does not send it. */
+  /** Empty if the host does not send it. */
   column(name: SampleColumn): readonly SampleValue[] {
     return this.#columns[this.#names.indexOf(name)] ?? [];
   }

@@ -1,6 +1,6 @@
 /**
- * The page of the dashboard. It shows what GET /v1/stream sends and changes disks by the control API. The build bundles
- * it with uPlot to page.js; index.html has its elements.
+ * The page of the dashboard. It shows what GET /v1/stream sends and changes disks via the control API. The build
+ * bundles it with uPlot to page.js; index.html has its elements.
  */
 import { hasToken, Stream, setToken, takeToken } from './connection.ts';
 import { initDialog } from './dialog.ts';
@@ -80,7 +80,7 @@ function showAccess(canWrite: boolean, why: string): void {
 const READ_ONLY =
   'This page is read-only. To change disks, open the URL that frontswap dashboard prints, or enter its token.';
 const BAD_TOKEN =
-  'The host refuses the token, so this page is read-only. A host makes a new token when it starts: run frontswap dashboard.';
+  'The host refuses the token, so this page is read-only. A host creates a new token when it starts: run frontswap dashboard.';
 let readOnlyText = READ_ONLY;
 
 let countdown = 0;
@@ -115,7 +115,7 @@ const stream = new Stream({
   },
   onEvent(event: WireEvent) {
     showEvent(event);
-    // Connections of clients are too many to be read aloud.
+    // There are too many client connections to read them all aloud.
     if (event.event !== 'client' && event.event !== 'log')
       announce(`${event.disk ?? ''} ${event.message}`);
   },
@@ -124,7 +124,7 @@ const stream = new Stream({
     if (byId('lost').hidden) announce(`Disconnected: ${why}.`);
     byId('lost').hidden = false;
     const last = history.latest('time');
-    const since = last === null ? '' : ` Figures are of ${formatTime(last, true)}.`;
+    const since = last === null ? '' : ` Figures are from ${formatTime(last, true)}.`;
     let left = Math.round(retryMs / 1000);
     const show = (): void =>
       setText(byId('lost-text'), `Disconnected: ${why}.${since} Next try in ${left} s.`);
@@ -158,7 +158,7 @@ function start(): void {
       stream.connect();
     }),
   );
-  // The URL with a token, opened in a tab that shows the page already.
+  // The URL with a token was opened in a tab that already shows the page.
   addEventListener('hashchange', () => {
     takeToken();
     if (hasToken()) stream.connect();

@@ -27,7 +27,7 @@ const of =
 
 const MEAN_SAMPLES = 10;
 
-/** The mean of a rate over the last ten seconds: single seconds of a load differ too much to read a line. */
+/** The mean of a rate over the last ten seconds: single seconds differ too much for a readable line. */
 const meanOf =
   (column: SampleColumn): Series['values'] =>
   (history) => {
@@ -39,7 +39,7 @@ const meanOf =
     });
   };
 
-/** Data divided by memory, as COMP-RATIO of the command line. */
+/** Data divided by memory, like COMP-RATIO on the command line. */
 function ratios(history: History): SampleValue[] {
   const used = history.column('usedBytes');
   return history.column('dataBytes').map((data, i) => {

@@ -1,6 +1,6 @@
 /**
- * The plots: a canvas of uPlot, a legend with figures that is text, and a table of the same numbers. Series differ by
- * colour and by dashes. While the pointer is on a plot, all legends show the figures of that second.
+ * The plots: a uPlot canvas, a text legend with figures, and a table of the same numbers. Series differ by colour and
+ * dashes. While the pointer is on a plot, all legends show the figures of that second.
  */
 import uPlot from 'uplot';
 import { element, makeScrollable, setText } from './dom.ts';
@@ -10,7 +10,7 @@ import { type PlotSpec, plotSpecs } from './plot-specs.ts';
 import type { SampleValue } from './wire.ts';
 
 const HEIGHT = 160;
-/** Screen readers get a new summary of a plot this often, samples. */
+/** Screen readers get a new summary of a plot after this many samples. */
 const SUMMARY_SAMPLES = 15;
 const TABLE_SECONDS = 60;
 const dashes: readonly (readonly number[])[] = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
@@ -137,7 +137,7 @@ class Plot {
     };
   }
 
-  /** A series with single values between gaps shows points, as lines need two. */
+  /** A series with isolated values between gaps shows points, because lines need two. */
   #isLonely(chart: uPlot, series: number): boolean {
     const values = chart.data[series + 1] ?? [];
     return values.some(

@@ -10,7 +10,7 @@ const FORCE = 'force';
 
 const diskPath = (name: string): string => `/v1/disks/${encodeURIComponent(name)}`;
 
-/** Values that were given, as the body of a request. */
+/** The values that were entered, as the body of a request. */
 const givenIn = (values: ReadonlyMap<string, string>): Record<string, string> =>
   Object.fromEntries([...values].filter(([key, value]) => value !== '' && key !== FORCE));
 
@@ -30,7 +30,7 @@ const settings = (disk?: DiskRow): Field[] => [
   {
     key: 'keep',
     label: 'Keep, seconds',
-    hint: `Drop the pages this long after the last client disconnects${disk === undefined ? '' : '; empty leaves it as it is'}`,
+    hint: `Drop the pages this long after the last client disconnects${disk === undefined ? '' : '; empty keeps it unchanged'}`,
   },
 ];
 
@@ -73,7 +73,7 @@ export function askSet(disk: DiskRow): void {
     async onSubmit(values) {
       const given = givenIn(values);
       for (const { key, value } of fields) if (given[key] === value) delete given[key];
-      if (Object.keys(given).length === 0) throw new Error('Nothing is changed.');
+      if (Object.keys(given).length === 0) throw new Error('Nothing was changed.');
       await send('PATCH', `${diskPath(disk.name)}${force(values)}`, given);
       announce(`Disk ${disk.name} is changed.`);
     },
@@ -105,7 +105,7 @@ export function askRemove(disk: DiskRow): void {
         if (!(error instanceof Refusal) || error.status !== 409 || force(values) !== '')
           throw error;
         const how = isUsed ? 'check the box' : 'cancel, and choose Remove again';
-        throw new Error(`${error.message}. To remove it nevertheless, ${how}.`);
+        throw new Error(`${error.message}. To remove it anyway, ${how}.`);
       }
       announce(`Disk ${disk.name} is removed.`);
     },
@@ -117,11 +117,11 @@ export async function changeGate({ name, isFrozen }: DiskRow): Promise<void> {
   announce(`Disk ${name} is ${isFrozen ? 'thawed' : 'frozen'}.`);
 }
 
-/** Freezing a disk stalls its clients, so that is a question. */
+/** Freezing a disk stalls its clients, so it asks first. */
 export function askFreeze(disk: DiskRow): void {
   ask({
     title: `Freeze disk ${disk.name}?`,
-    text: `Requests of ${clients(disk)} wait until you thaw it. Guests stall meanwhile, and may report errors after a minute or two.`,
+    text: `Requests of ${clients(disk)} wait until you thaw it. Guests stall until then and may report errors after a minute or two.`,
     fields: [],
     submit: 'Freeze',
     isDangerous: true,

@@ -6,7 +6,7 @@ import type { History } from './history.ts';
 interface Tile {
   readonly name: string;
   readonly value: (history: History) => string;
-  /** A second line. */
+  /** A second line of text. */
   readonly note?: (history: History) => string;
 }
 

@@ -1,4 +1,6 @@
-/** What a host sends to the page of its dashboard: the events of GET /v1/stream. Within schemaVersion 1 fields are only added. */
+/**
+ * What a host sends to its dashboard page: the events of GET /v1/stream. Within schemaVersion 1, fields are only added.
+ */
 
 /** Names of the numbers of a sample, in this order. Bytes, counts, or events per second; latencies in seconds. */
 export const sampleColumns = [
@@ -51,7 +53,7 @@ export interface Sample {
   /** As sampleColumns. */
   readonly values: readonly SampleValue[];
   readonly disks: readonly DiskRow[];
-  /** Counters that must stay 0 and are not. */
+  /** Counters that must stay 0 but are not. */
   readonly violated: readonly string[];
 }
 

@@ -18,8 +18,8 @@ export class CleanCopies {
   }
 
   /**
-   * Frees the slot of a clean page. The page becomes dirty and stays protected. With native code the page may have been
-   * dropped or written meanwhile: then nothing changes, and false is returned.
+   * Frees the slot of a clean page. The page becomes dirty and stays protected. Returns false and changes nothing if
+   * native code has dropped or written the page in the meantime.
    */
   free(region: Region, page: number): boolean {
     const { shared } = region.memory;
@@ -30,7 +30,7 @@ export class CleanCopies {
     return true;
   }
 
-  /** Frees the slot of a clean page and makes the page writable; with native code its next write does. */
+  /** Frees the slot of a clean page and makes the page writable; with native code, the next write does that. */
   freeAndUnprotect(region: Region, page: number): boolean {
     const isFree = this.free(region, page);
     if (region.memory.shared === null) region.memory.makeWritable(page, 1);

@@ -5,7 +5,7 @@
  *                  └▶ clean ─▶ dropped: its stored copy is valid
  *                  └▶ dirty ─▶ taken into frames, run by run ─▶ swapped out ─▶ stored
  *                                                          └ refused ─▶ put back, as the newest page; an incompressible
- *                                                                       page goes to a list of its own
+ *                                                                      page goes to a separate list
  *
  * Invariants
  * - When a batch ends, each page that was taken is in its slot or back in memory: no page is only in a frame between
@@ -30,16 +30,16 @@ import {
 import type { ResidentSet } from './resident-set.ts';
 import { SharedEvictor } from './shared-evictor.ts';
 
-/** Most dirty pages of a batch; frames 0 .. BATCH_PAGES - 1 hold them. */
+/** Maximum number of dirty pages in a batch; frames 0 .. BATCH_PAGES - 1 hold them. */
 export const BATCH_PAGES = 128;
-/** Most pages of a batch. Clean ones need no frame. */
+/** Maximum number of pages in a batch. Clean ones need no frame. */
 const VICTIMS_MAX = 512;
 /** Dirty pages of one chunk are evicted together: 2 MiB, the range of one page of the page table. */
 const CHUNK_SHIFT = 9;
 const CHUNK_PAGES = 2 ** CHUNK_SHIFT;
 /**
- * A chunk is protected in one call if its victims form this many runs and are at least one page in SPAN_PAGES of the
- * span.
+ * A chunk is protected in one call if its victims form this many runs and make up at least one page in SPAN_PAGES of
+ * the span.
  */
 const SPAN_RUNS = 8;
 const SPAN_PAGES = 32;
@@ -50,9 +50,9 @@ const PUT_BACK_TRIES = 1000;
 
 /** What onRefusal() decides about a page that was refused. */
 export const RefusalResult = {
-  /** Space was freed, or another area takes pages now: store the page again. */
+  /** Space was freed, or another area now accepts pages: store the page again. */
   retry: 0,
-  /** Every tier is full: the batch ends here. */
+  /** Every tier is full: end the batch. */
   full: 1,
   /** The page does not compress: keep it in memory, and continue with the others. */
   incompressible: 2,
@@ -62,13 +62,15 @@ export type RefusalResult = (typeof RefusalResult)[keyof typeof RefusalResult];
 export class Evictor {
   /** Advances by one for each page that is evicted. */
   clock = 1;
-  /** The last batch put pages back, or exchanged pages for clean copies: attempts become rarer (reclaimer.ts). */
+  /**
+   * The last batch put pages back or evicted pages in exchange for clean copies: attempts become rarer (reclaimer.ts).
+   */
   isFull = false;
   /** Pages that may still be evicted in exchange for dropped clean copies: no space was gained. Set by `onRefusal`. */
   exchange = 0;
   /** True: evict nothing, because memory may be unmapped while it is copied. */
   isFrozen = false;
-  /** Called before a batch; `isAsked`: the program asked to evict these pages. */
+  /** Called before a batch. `isAsked`: the program requested this eviction. */
   onBatch: (isAsked: boolean) => void = () => {};
   /** Called when a page's area refused it, or there was no slot. */
   onRefusal: () => RefusalResult = () => RefusalResult.full;
@@ -82,7 +84,7 @@ export class Evictor {
   #dirty = 0;
   /** The page in each frame; -1: none. */
   readonly #pageInFrame: Int32Array = new Int32Array(BATCH_PAGES);
-  /** False: the bio of the page that is being written has failed. */
+  /** False if the write of the current page failed. */
   #isWritten = true;
   readonly #shared: SharedEvictor;
 
@@ -102,8 +104,8 @@ export class Evictor {
   }
 
   /**
-   * Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list, and where those are
-   * dirty all pages in turn. Returns how many.
+   * Evicts clean pages only, for when every tier is full. Scans the oldest pages of each list; if those are dirty,
+   * scans all pages in turn. Returns how many.
    */
   reclaimClean(set: ResidentSet<Region>, pages: number): number {
     if (this.isFrozen) return 0;
@@ -118,7 +120,7 @@ export class Evictor {
     return 0;
   }
 
-  /** Evicts pages of [from, to), in one batch from the first on. Returns where to continue. */
+  /** Evicts pages of [from, to), in one batch that starts at `from`. Returns where to continue. */
   evictRange(region: Region, from: number, to: number): number {
     if (this.isFrozen) return to;
     this.#begin();
@@ -184,8 +186,8 @@ export class Evictor {
   }
 
   /**
-   * Adds the dirty pages of the same chunk that are inactive, not referenced and not much younger. One call protects
-   * them all; where other processors need a TLB shootdown, that call costs more than compressing a page.
+   * Adds the dirty pages of the same chunk that are inactive, not referenced and not much younger, so that one call
+   * protects them all. Where it needs a TLB shootdown, that call costs more than compressing a page.
    */
   #chooseNeighbours(region: Region, page: number, pagesMax: number): void {
     const from = page & ~(CHUNK_PAGES - 1);
@@ -213,7 +215,7 @@ export class Evictor {
   }
 
   /**
-   * Chooses clean pages after those of the last time, except the newest: the thread that accessed it may still need it.
+   * Chooses clean pages after those of the last call, except the newest: the thread that accessed it may still need it.
    */
   #chooseAnyClean(region: Region, pagesMax: number): void {
     const newest = region.newest(INACTIVE_LIST);
@@ -237,7 +239,7 @@ export class Evictor {
     this.#dirty = 0;
   }
 
-  /** True when the batch can take one more page: `pagesMax` in all, one frame for each dirty one. */
+  /** True if the batch has space for a page: it has fewer than `pagesMax`, and a frame for each dirty one. */
   #hasSpace(pagesMax: number): boolean {
     return this.#count < pagesMax && this.#dirty < BATCH_PAGES;
   }
@@ -276,7 +278,7 @@ export class Evictor {
     return evicted;
   }
 
-  /** Protects the dirty pages of the batch, each chunk in one call or run by run: from now on writers wait. */
+  /** Protects the dirty pages of the batch, each chunk in one call or run by run; from now on, writers wait. */
   #protect(region: Region): void {
     for (let at = 0; at < this.#count; ) {
       const chunk = this.#victims[at]! >>> CHUNK_SHIFT;
@@ -314,7 +316,9 @@ export class Evictor {
     }
   }
 
-  /** Makes the dirty pages between those of the batch writable again: they were protected with them, and stay. */
+  /**
+   * Makes the dirty pages between those of the batch writable again: they were protected in the same call, but stay.
+   */
   #unprotectGaps(region: Region, at: number, end: number): void {
     for (let i = at; i + 1 < end; i++) {
       const gapEnd = this.#victims[i + 1]!;
@@ -353,8 +357,8 @@ export class Evictor {
   }
 
   /**
-   * Takes the run into frames `frame` .. . A busy page stays. Returns how many pages were gone already: their owner
-   * dropped them.
+   * Takes the run into the frames from `frame` on. A busy page stays. Returns the number of pages that were already
+   * gone, because their owner dropped them.
    */
   #takeRun(region: Region, at: number, end: number, frame: number): number {
     let gone = 0;
@@ -414,7 +418,7 @@ export class Evictor {
   }
 
   /**
-   * Installs a page that was taken again, as the newest. False: its memory was unmapped meanwhile, and the page is
+   * Installs a taken page again, as the newest. Returns false if its memory was unmapped in the meantime: the page is
    * gone.
    */
   #putBack(region: Region, page: number, frame: number): boolean {
@@ -432,7 +436,9 @@ export class Evictor {
     return false;
   }
 
-  /** Stores the frame's page in a slot. NO_ENTRY: it was refused, and isFull says whether every tier is full. */
+  /**
+   * Stores the frame's page in a slot. Returns NO_ENTRY if it was refused; isFull then says whether every tier is full.
+   */
   store(frame: number): SwapEntry {
     let entry = this.#tryStore(frame);
     if (entry !== NO_ENTRY) return entry;

@@ -3,8 +3,8 @@
  *
  *   frames:  │ 0 .. 127: pages being evicted │ 128 .. 191: a window being read │ 192: the page of a swapoff │
  *
- * A window is read within one call. A swapoff continues between calls, so it has a frame of its own: the next fault
- * would otherwise overwrite a page that a bio is still filling, or that is not yet installed.
+ * A window is read within one call. A swapoff continues between calls, so it has a separate frame: otherwise the next
+ * fault would overwrite a page that a bio is still filling, or that is not yet installed.
  *
  * Invariants
  * - Between calls no frame is in use except that of the swapoff.
@@ -20,7 +20,7 @@ import { type SharedPages, StopReason } from './ops.ts';
 import { PageState, type Region, RegionCount } from './region.ts';
 import { REWRITTEN_MAX, REWRITTEN_RETRY } from './rewritten.ts';
 
-/** Most pages of one read: the page that faulted and 63 prefetched ones. */
+/** Maximum number of pages in one read: the page that faulted and 63 prefetched ones. */
 export const WINDOW_PAGES = 64;
 const SWAPOFF_FRAME = BATCH_PAGES + WINDOW_PAGES;
 /** Frames that a pager needs. */
@@ -39,7 +39,7 @@ export interface PageIn {
   installed: number;
 }
 
-/** One page-in per this many keeps its copies while a region keeps none. A power of two. */
+/** While a region keeps no copies, one page-in per this many keeps its copies. A power of two. */
 const RETRY_PAGE_INS = 32;
 
 export class Loader {
@@ -57,7 +57,7 @@ export class Loader {
     this.#counters = counters;
   }
 
-  /** False: a swapoff has a page in its frame. */
+  /** False while a swapoff has a page in its frame. */
   get isSwapoffFrameFree(): boolean {
     return this.#isSwapoffFrameFree;
   }
@@ -76,8 +76,8 @@ export class Loader {
   }
 
   /**
-   * Swaps in up to `count` neighbouring stored pages. They keep their copies and are protected, unless `isWrite`. With
-   * `installed` = 0 the result is the reason: `done` if the page could be read, but not installed.
+   * Swaps in up to `count` neighbouring stored pages. They keep their copies and are protected, unless `isWrite`. If
+   * `installed` is 0, the result is the reason; it is `done` if the page could be read but not installed.
    */
   pageIn(region: Region, first: number, count: number, isWrite: boolean): PageIn {
     const pageIn = this.#load(region, first, count);
@@ -119,7 +119,7 @@ export class Loader {
         if (into.loaded === 0) into.result = result;
         break;
       }
-      // A swapoff has read this page already. Its frame does not follow the others: it is a window by itself.
+      // A swapoff has read this page already. Its frame is not next to the others, so the window has only this page.
       const isInSwapoffFrame = this.#swap.frame === SWAPOFF_FRAME;
       if (isInSwapoffFrame && into.loaded > 0) break;
       into.loaded++;
@@ -149,7 +149,7 @@ export class Loader {
     if (shared === null) region.memory.wake(page, 1);
   }
 
-  /** False: most clean pages of this region are written anyway, so copies do not pay. */
+  /** False if most clean pages of this region are written anyway, so that copies are not worth their cost. */
   #keepsCopies(region: Region): boolean {
     if (region.rewritten < REWRITTEN_MAX) return true;
     region.tries = (region.tries + 1) & (RETRY_PAGE_INS - 1);

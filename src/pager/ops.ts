@@ -3,7 +3,7 @@
  * arrays for systems without it.
  *
  * Pages are numbered from 0. A resident page can be read and, unless it is protected, written without a fault. An
- * access to any other page waits until the pager has resolved its fault. Frames are the pager's own pages: each page is
+ * access to any other page waits until the pager has resolved its fault. Frames belong to the pager: each page is
  * copied through a frame when it is swapped in or out.
  *
  * Other threads access the memory while the pager runs. Each method is one atomic step for them. No method calls the
@@ -26,7 +26,7 @@ export type StopReason = (typeof StopReason)[keyof typeof StopReason];
 
 export interface PagedMemory {
   readonly pages: number;
-  /** Not null: native code serves the faults of this memory and changes page states, too. */
+  /** Not null if native code also serves the faults of this memory and changes page states. */
   readonly shared: SharedPages | null;
   /** Why the last install(), installZeros() or take() stopped. */
   readonly stop: StopReason;
@@ -47,8 +47,8 @@ export interface PagedMemory {
   /** Removes the protection and wakes the writers that wait. */
   makeWritable(page: number, count: number): void;
   /**
-   * Copies protected pages to frames `frame` ..; after flush() the pages are not resident. Returns how many pages were
-   * taken before the first that could not be.
+   * Copies protected pages to the frames from `frame` on; after flush() the pages are not resident. Returns how many
+   * pages were taken before the first that could not be.
    */
   take(page: number, count: number, frame: number): number;
   /**
@@ -66,7 +66,7 @@ export interface PagedMemory {
   poison(page: number): void;
 }
 
-/** What SharedPages.results says of each page of a batch. */
+/** The result of each page of a batch, in SharedPages.results. */
 export const SharedResult = {
   /** evictBegin(): it is not dirty. evictCommit(): a write cancelled it. dropClean(): it is not clean. */
   refused: 0,
@@ -76,33 +76,36 @@ export const SharedResult = {
 } as const;
 
 /**
- * Page states that native code changes, too: it serves faults while the pager runs (docs/design/native-faults.md). Each
- * method is atomic for a page: it claims it, changes its memory and its state, and releases it.
+ * Page states that native code also changes: it serves faults while the pager runs (docs/design/native-faults.md).
+ * Each method is atomic per page: it claims the page, changes its memory and its state, and releases it.
  *
- * The pager's own view (Region.state) follows: native code reports each page that it has changed, and the pager compares.
+ * Region.state, the pager's view, is updated later: native code reports each page that it has changed, and the pager
+ * compares.
  */
 export interface SharedPages {
-  /** By index of the pages of the last batch: SharedResult. */
+  /** SharedResult of each page of the last batch, by index. */
   readonly results: Uint8Array;
   /** The state of a page, once no native code holds it. */
   stateOf(page: number): NativePage;
-  /** The owner had the page in memory already: absent becomes dirty. False: it is not absent any more. */
+  /** Records that the owner already had the page in memory: absent becomes dirty. False if it is no longer absent. */
   adopt(page: number): boolean;
   /** Brings in the stored pages of [from, to). Returns the first that only the pager can read, or `to`. */
   bring(from: number, to: number, isWritable: boolean): number;
-  /** Makes a page that is not stored resident and writable. False: it is lost. */
+  /** Makes a page that is not stored resident and writable. Returns false if it is lost. */
   makeDirty(page: number): boolean;
-  /** Dirty pages, ascending, are protected, and cancelled by a write from now on. */
+  /** Protects dirty pages, in ascending order. From now on, a write to one cancels its eviction. */
   evictBegin(pages: Int32Array, count: number, maySpan: boolean): void;
-  /** They are in their slots, and leave memory; NO_ENTRY: the page was refused. */
+  /** Removes the pages from memory: they are in their slots. An entry NO_ENTRY means that the page was refused. */
   evictCommit(pages: Int32Array, entries: Int32Array, count: number): void;
-  /** Clean pages, ascending, leave memory. Returns how many. */
+  /** Removes clean pages, in ascending order, from memory. Returns how many. */
   dropClean(pages: Int32Array, count: number): number;
-  /** Pages [from, to) are absent when it returns. */
+  /** Makes pages [from, to) absent before it returns. */
   discard(from: number, to: number): void;
-  /** Changes a state where memory stays as it is; wakes who waits, or poisons a lost page. False: it was another. */
+  /**
+   * Changes only the state; wakes waiting threads, or poisons a lost page. Returns false if the state is not `from`.
+   */
   change(page: number, from: NativePage, to: NativePage): boolean;
-  /** True: clean pages are brought in writable from now on. */
+  /** True if clean pages are brought in writable from now on. */
   set isWritable(is: boolean);
 }
 

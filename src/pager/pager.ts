@@ -16,8 +16,8 @@
  * - A set exceeds its ceiling only if nothing can be evicted.
  * - A slot is freed in the call in which its page becomes dirty or is discarded, or its region ends.
  *
- * Cost: a fault takes one swap-in and one system call; with a pattern a window of pages shares it. It allocates
- * nothing.
+ * Cost: a fault takes one swap-in and one system call; with an access pattern, a window of pages shares them. It
+ * allocates nothing.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -55,7 +55,7 @@ export class Pager implements MemoryManager {
   readonly #copies: CleanCopies;
   readonly #pending: PendingWindow = new PendingWindow();
   readonly #loader: Loader;
-  /** For memory whose faults native code serves. */
+  /** Handles memory whose faults are served by native code. */
   readonly shared: SharedPager;
   readonly #onLost: OnLost;
 
@@ -79,7 +79,7 @@ export class Pager implements MemoryManager {
     });
   }
 
-  /** True: nothing is evicted and sets may exceed their ceilings. Set while memory may be unmapped at any moment. */
+  /** True: evicts nothing, and sets may exceed their ceilings. Set while memory may be unmapped at any moment. */
   get isFrozen(): boolean {
     return this.evictor.isFrozen;
   }
@@ -96,10 +96,10 @@ export class Pager implements MemoryManager {
     return region;
   }
 
-  /** Records a page that is resident already and that its owner has written: a page of an adopted memory. */
+  /** Records a page of an adopted memory that is already resident and that its owner has written. */
   adopt(region: Region, page: number): void {
     const { shared } = region.memory;
-    if (shared !== null && !shared.adopt(page)) return; // a fault was faster, and is reported
+    if (shared !== null && !shared.adopt(page)) return; // a fault came first and is reported
     region.addResident(page, PageState.dirty, NO_ENTRY, this.evictor.clock);
   }
 
@@ -158,8 +158,8 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Makes pages [from, to) resident and writable until unpin(), so that a system call on them does not fault. All pages
-   * are pinned, or none.
+   * Makes pages [from, to) resident and writable until unpin(), so that a system call on them does not fault. Pins all
+   * pages or none.
    */
   pin(region: Region, from: number, to: number): RangeResult {
     const { set } = region;
@@ -179,7 +179,7 @@ export class Pager implements MemoryManager {
     for (let page = from; page < to; page++) region.unpin(page);
   }
 
-  /** Discards pages [from, to), wherever they are. When it returns their slots are free and they read as zeros. */
+  /** Discards pages [from, to), wherever they are. When it returns, their slots are free and they read as zeros. */
   discard(region: Region, from: number, to: number): void {
     if (region.memory.shared !== null) {
       this.counters.add('pagesDiscarded', this.shared.discard(region, from, to));
@@ -201,7 +201,7 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * Swaps in all pages of a region, whatever the set's ceiling: the region is about to become ordinary memory again.
+   * Swaps in all pages of a region, regardless of the set's ceiling: it is about to become ordinary memory again.
    */
   swapInAll(region: Region): RangeResult {
     if (region.memory.shared !== null) return this.shared.swapInAll(region);
@@ -223,11 +223,11 @@ export class Pager implements MemoryManager {
     return RangeResult.done;
   }
 
-  /** Ends the region: frees its slots. Its memory is left as it is. */
+  /** Ends the region and frees its slots. Its memory is unchanged. */
   remove(region: Region): void {
     for (let page = 0; page < region.pages; page++) {
       const entry = region.entry[page]!;
-      if (entry === NO_ENTRY) continue; // tables are memory only where they are written
+      if (entry === NO_ENTRY) continue; // skipping the write keeps unused table pages unallocated
       this.swap.freeAndCache(entry as SwapEntry);
       region.entry[page] = NO_ENTRY;
     }
@@ -299,7 +299,7 @@ export class Pager implements MemoryManager {
     }
   }
 
-  /** False: the memory is busy; the page stays in its slot and is removed from the swap cache. */
+  /** Returns false if the memory is busy; the page then stays in its slot and is removed from the swap cache. */
   #installUnused(region: Region, page: number, frame: number): boolean {
     const { memory } = region;
     if (memory.install(page, frame, 1, true) === 1) {
@@ -317,9 +317,8 @@ export class Pager implements MemoryManager {
   }
 
   /**
-   * A fault on a page that is resident by its state. Either it was installed after the access, and the thread retries;
-   * or its owner has dropped it without telling the pager: it is zero-filled, so that the thread does not fault
-   * forever.
+   * A fault on a page that is resident by its state. If it was installed after the access, the thread retries. If its
+   * owner has dropped it without telling the pager, it is zero-filled; otherwise the thread would fault forever.
    */
   #residentFault(region: Region, page: number, touch: number): void {
     const { memory } = region;
@@ -422,7 +421,7 @@ export class Pager implements MemoryManager {
     prefetch.record(page, ahead);
   }
 
-  /** An absent page could not be zero-filled: it is resident already and counts from now on, or the thread retries. */
+  /** An absent page could not be zero-filled: it is already resident and counts from now on, or the thread retries. */
   #adoptOrWake(region: Region, page: number): void {
     if (region.memory.stop !== StopReason.resident) region.memory.wake(page, 1);
     else {
@@ -431,7 +430,7 @@ export class Pager implements MemoryManager {
     }
   }
 
-  /** The first write to a clean page. A sequential writer gets the clean pages after it made writable, too. */
+  /** The first write to a clean page. For a sequential writer, also makes the clean pages after it writable. */
   #writeFault(region: Region, page: number): void {
     this.counters.add('writeFaults', 1);
     region.counts[RegionCount.writeFaults]! += 1;
@@ -483,7 +482,7 @@ export class Pager implements MemoryManager {
     return region.pin(page) ? RangeResult.done : RangeResult.noSpace;
   }
 
-  /** Makes the page absent and frees its slot; its memory is the caller's to drop. */
+  /** Makes the page absent and frees its slot; the caller drops its memory. */
   #discardPage(region: Region, page: number): void {
     const entry = region.entry[page]! as SwapEntry;
     if (region.state[page] === PageState.absent) return;

@@ -1,6 +1,6 @@
 /**
- * The rest of a prefetch window: a sequential reader uses its first pages while the background decompresses the others.
- * There is one pending window, that of the last fault that started one.
+ * The rest of a prefetch window: a sequential reader uses the first pages while the background decompresses the
+ * others. Only one window is pending, that of the last fault that started one.
  */
 import type { Region } from './region.ts';
 
@@ -26,7 +26,7 @@ export class PendingWindow {
     return this.region === region && page >= this.page && page < this.end;
   }
 
-  /** Clears the window if it is in the region, which ends. */
+  /** Clears the window if it is in this region, which is about to end. */
   clearRegion(region: Region): void {
     if (this.region === region) this.region = null;
   }

@@ -1,12 +1,12 @@
 /**
- * Decides which pages to swap in with the page that faulted. Two rules, both based on the faults before it:
+ * Decides which pages to swap in with the page that faulted. Two rules, both based on earlier faults:
  *
  *   streams   the page follows the last window of a stream: the stream continues, with a window twice as large
  *   a vote    otherwise the last 4 faults vote on a stride, then the last 8, then 16: a majority starts a stream
  *             (Boyer and Moore's vote; Maruf and Chowdhury, "Effectively Prefetching Remote Memory with Leap", 2020)
  *
  * Several streams are kept, so that loops over more than one array are recognized. The pages that a stream prefetches
- * do not fault, so the next fault of a running stream is one window later, and the window shares its cost.
+ * do not fault, so a running stream faults once per window, and the window shares the cost.
  *
  * Cost: a few integer operations per fault. Without a pattern nothing is prefetched.
  */
@@ -16,7 +16,7 @@ const HISTORY = 16;
 /** First and largest window, in pages besides the one that faulted. */
 const WINDOW_MIN = 3;
 const WINDOW_MAX = 255;
-/** Longest stride that pays, in pages. */
+/** Longest useful stride, in pages. */
 const STRIDE_MAX = 64;
 
 /** What to prefetch. The record is reused: valid until the next predict(). */
@@ -30,11 +30,11 @@ export interface Prediction {
 export class Prefetch {
   readonly #pages: number;
   readonly #prediction: Prediction = { count: 0, stride: 1 };
-  /** Streams: the page whose fault continues each, its stride and its window. */
+  /** Streams: for each, the page whose fault continues it, its stride and its window. */
   readonly #expected: Int32Array = new Int32Array(STREAMS).fill(-1);
   readonly #strides: Int32Array = new Int32Array(STREAMS);
   readonly #windows: Int32Array = new Int32Array(STREAMS);
-  /** The last faults, a ring. */
+  /** The most recent faults, in a ring. */
   readonly #history: Int32Array = new Int32Array(HISTORY).fill(-1);
   #at = 0;
   #nextStream = 0;
@@ -79,7 +79,7 @@ export class Prefetch {
     this.#windows[this.#stream] = WINDOW_MIN;
   }
 
-  /** The stride of most of the last 4, 8 or 16 faults; else 1 or -1 next to a recent fault; 0: no pattern. */
+  /** The majority stride of the last 4, 8 or 16 faults; else 1 or -1 next to a recent fault; 0: no pattern. */
   #vote(page: number): number {
     for (let among = 4; among <= HISTORY; among *= 2) {
       const stride = this.#majority(page, among);
@@ -103,7 +103,7 @@ export class Prefetch {
     return agreeing * 2 > among ? candidate : 0;
   }
 
-  /** The step between the i-th last fault and the one before it; 0: there are not that many faults. */
+  /** The step between the i-th last fault and the one before it; 0 if there are fewer faults. */
   #strideAt(page: number, i: number): number {
     const to = i === 0 ? page : this.#history[(this.#at - i + HISTORY) % HISTORY]!;
     const from = this.#history[(this.#at - i - 1 + 2 * HISTORY) % HISTORY]!;

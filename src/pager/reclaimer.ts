@@ -8,18 +8,18 @@ import type { Region } from './region.ts';
 import type { ResidentSet } from './resident-set.ts';
 
 /**
- * Back-off while every tier is full: one attempt per FULL_TRIES_MIN calls, then per twice as many after each failure,
- * of FULL_BATCH pages, because a refused page costs its compression.
+ * Back-off while every tier is full: one attempt per FULL_TRIES_MIN calls, then half as often after each failure. An
+ * attempt has FULL_BATCH pages, because a refused page costs its compression.
  */
 const FULL_TRIES_MIN = 32;
 const FULL_TRIES_MAX = 1024;
 const FULL_BATCH = 8;
-/** Calls without a scan for clean pages after a scan that found none. */
+/** Number of calls without a scan for clean pages, after a scan that found none. */
 const CLEAN_PAUSE = 31;
 /**
- * RETRY_PAGES incompressible pages of a region are retried after RETRY_STEPS_MIN background steps, and twice as late
- * each time that none of them compresses. Otherwise compressing them in vain would cost a quarter of a page per fault.
- * An idle step counts as QUIET_STEPS, so that a program that has replaced such data and sleeps gets its memory back.
+ * RETRY_PAGES incompressible pages of a region are retried after RETRY_STEPS_MIN background steps. The delay doubles
+ * each time that none of them compresses; otherwise futile compression would cost a quarter of a page per fault. An
+ * idle step counts as QUIET_STEPS, so that a program that has replaced such data and sleeps gets its memory back.
  */
 const RETRY_PAGES = 32;
 const RETRY_STEPS_MIN = 128;
@@ -40,7 +40,7 @@ export class Reclaimer {
   }
 
   /**
-   * Makes space for a faulting page, which is made resident whatever the ceiling, and for up to `ahead` pages to
+   * Makes space for a faulting page, which is made resident regardless of the ceiling, and for up to `ahead` pages to
    * prefetch with it. Returns how many of these fit.
    */
   reclaimForWindow(region: Region, ahead: number): number {
@@ -57,7 +57,7 @@ export class Reclaimer {
 
   /**
    * Evicts one batch from each set above its mark. Returns true while a set has more to evict.
-   * @param isQuiet an idle step
+   * @param isQuiet whether this is an idle step
    */
   background(regions: readonly Region[], isQuiet: boolean): boolean {
     let isMore = false;
@@ -72,7 +72,7 @@ export class Reclaimer {
       }
       const { incompressible } = set;
       const evicted = this.#reclaimBatch(set, Math.min(set.batch, set.pages - set.low));
-      // Native code does not evict in a fault, so here the pass goes on to pages that do compress.
+      // Native code does not evict in a fault, so this pass continues to pages that do compress.
       const isTrying = regions[i]!.memory.shared !== null && set.incompressible > incompressible;
       set.isReclaiming = evicted > 0 || isTrying;
       if (set.isReclaiming && set.pages > set.low) isMore = true;
@@ -87,7 +87,7 @@ export class Reclaimer {
     this.#cleanPause = Math.max(0, this.#cleanPause - faults);
   }
 
-  /** Makes some incompressible pages evictable again when their time has come. */
+  /** Makes some incompressible pages evictable again when their retry is due. */
   #retry(region: Region): void {
     const isFirst = region.retryWait === 0;
     if (!isFirst && this.#steps < region.retryAt) return;

@@ -21,8 +21,7 @@
  * - A page has a slot exactly when it is clean or stored.
  * - `resident` = dirty pages + clean pages.
  *
- * Cost: 19 bytes per page, whose memory is allocated when the page is first used; every operation is O(1) and allocates
- * nothing.
+ * Cost: 19 bytes per page, allocated when the page is first used; every operation is O(1) and allocates nothing.
  */
 import { assert } from '../base/assert.ts';
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
@@ -49,9 +48,9 @@ export type PageState = (typeof PageState)[keyof typeof PageState];
 const REFERENCED = 1;
 const ACTIVE = 2;
 const INCOMPRESSIBLE = 4;
-/** Made evictable again after it was found incompressible, and not compressed since. */
+/** Made evictable again after it was found incompressible; not yet compressed since. */
 const RETRIED = 8;
-/** Most pins of one page: a pin count is one byte. */
+/** Maximum number of pins of one page: a pin count is one byte. */
 const PINS_MAX = 255;
 
 /** Indexes into Region.counts. */
@@ -88,7 +87,7 @@ export class Region {
   readonly state: Uint8Array;
   /** SwapEntry by page. */
   readonly entry: Int32Array;
-  /** Pager clock by page: when it was swapped in, or out. */
+  /** By page: the pager clock when it was swapped in, or out. */
   readonly stamp: Int32Array;
   /** By RegionCount; the pager's counters are the sums over all regions. */
   readonly counts: Float64Array = new Float64Array(Object.keys(RegionCount).length);
@@ -103,16 +102,16 @@ export class Region {
   stored = 0;
   lost = 0;
   /**
-   * 0 .. 256: a moving average of how many clean pages are written before they are evicted. From half on, keeping the
-   * stored copy does not pay: the write fault costs more than compressing the page again.
+   * 0 .. 256: a moving average of how many clean pages are written before they are evicted. From 128 on, keeping the
+   * stored copy is not worth it: the write fault costs more than compressing the page again.
    */
   rewritten = 0;
   /** Counts page-ins while `rewritten` is high: one in 32 keeps its copies, to measure again. */
   tries = 0;
-  /** The page where a sequential writer faults next, and how many pages that fault makes writable. */
+  /** The page where the next fault of a sequential writer is expected, and how many pages that fault makes writable. */
   writeAt = -1;
   writeWindow = 1;
-  /** Of the pages that retryIncompressible() chose, those that were evicted since: they compress now. */
+  /** Of the pages that retryIncompressible() chose, those evicted since, because they now compress. */
   compressedOnRetry = 0;
   /** Where the scan for clean pages continues (evictor.ts). */
   cleanScanAt = 0;
@@ -182,7 +181,7 @@ export class Region {
     if (state === PageState.lost) this.lost++;
   }
 
-  /** Sets a page that is not resident to `absent` or `lost`; its slot is the caller's to free. */
+  /** Sets a page that is not resident to `absent` or `lost`; the caller frees its slot. */
   resetTo(page: number, state: typeof PageState.absent | typeof PageState.lost): void {
     assert(!this.isResident(page), 'the page is not resident');
     if (this.state[page] === PageState.stored) this.stored--;
@@ -227,7 +226,7 @@ export class Region {
   }
 
   /**
-   * Moves a page that was referenced to the head of the active list and clears its mark; false: it was not referenced,
+   * Moves a referenced page to the head of the active list and clears its mark. Returns false if it was not referenced
    * and may be evicted.
    */
   activateIfReferenced(page: number): boolean {
@@ -250,7 +249,7 @@ export class Region {
   unlist(page: number): void {
     const next = this.#next[page]!;
     const previous = this.#previous[page]!;
-    if (next === 0 && previous === 0) return; // in no list: page 0 cannot be both neighbours
+    if (next === 0 && previous === 0) return; // not in a list: page 0 cannot be both neighbours
     this.#next[previous] = next;
     this.#previous[next] = previous;
     this.#next[page] = 0;
@@ -264,7 +263,7 @@ export class Region {
     this.#flags[page] = flags & ~(ACTIVE | INCOMPRESSIBLE);
   }
 
-  /** Puts a page that was not evicted back, as the newest inactive page. */
+  /** Relists a page that was not evicted, as the newest inactive page. */
   relist(page: number): void {
     assert(this.isResident(page), 'the page is resident');
     if (this.#pins[page] === 0) this.#link(page, INACTIVE_LIST);
@@ -287,7 +286,7 @@ export class Region {
     }
   }
 
-  /** Keeps a resident page in memory until unpin(). False: it has PINS_MAX pins already. */
+  /** Keeps a resident page in memory until unpin(). Returns false if it already has PINS_MAX pins. */
   pin(page: number): boolean {
     assert(this.isResident(page), 'the page is resident');
     if (this.#pins[page] === PINS_MAX) return false;

@@ -1,12 +1,12 @@
 /**
- * The limit on resident pages, of one region or of several together.
+ * The limit on resident pages, shared by one or more regions.
  *
  *   0 ─────────────── low ──── high ── ceiling        above high the pager evicts in the background, down to low;
  *   pages ───────────────▶                            at the ceiling it evicts before it swaps a page in
  */
 import { assert } from '../base/assert.ts';
 
-/** Most pages between the low mark and the ceiling; an eighth of the limit in smaller sets. */
+/** Maximum number of pages between the low mark and the ceiling; an eighth of the limit in smaller sets. */
 const FREE_PAGES_MAX = 512;
 const BATCH_MIN = 8;
 const BATCH_MAX = 512;
@@ -31,7 +31,7 @@ export class ResidentSet<Member extends SetMember> {
   /** Resident pages of all regions. */
   pages = 0;
   pinned = 0;
-  /** The background pass has passed the high mark and not yet reached the low one. */
+  /** True from when the background pass finds the set above the high mark until it reaches the low one. */
   isReclaiming = false;
 
   /** @param limit pages, SET_PAGES_MIN or more */
@@ -43,8 +43,8 @@ export class ResidentSet<Member extends SetMember> {
   }
 
   /**
-   * Most resident pages. It is the limit, or more when incompressible pages fill most of it: a quarter of the limit is
-   * reserved for the others.
+   * Maximum number of resident pages: the limit, or more when incompressible pages fill most of it, because a quarter
+   * of the limit is reserved for the others.
    */
   get ceiling(): number {
     return Math.max(this.limit, this.incompressible + Math.max(SET_PAGES_MIN, this.limit >>> 2));
@@ -58,7 +58,7 @@ export class ResidentSet<Member extends SetMember> {
     return this.ceiling - this.#free;
   }
 
-  /** Most pinned pages: the rest must stay evictable. */
+  /** Maximum number of pinned pages; the rest must stay evictable. */
   get pinLimit(): number {
     return this.limit - Math.max(SET_PAGES_MIN >>> 1, this.limit >>> 3);
   }

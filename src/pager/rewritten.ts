@@ -1,5 +1,5 @@
-/** Whether stored copies of clean pages pay: see Region.rewritten. */
+/** Whether stored copies of clean pages are worth their cost: see Region.rewritten. */
 
-/** `rewritten` from which a region keeps no copies, and the value that the next measurement starts from. */
+/** Value of `rewritten` from which a region keeps no copies, and the initial value of the next measurement. */
 export const REWRITTEN_MAX = 128;
 export const REWRITTEN_RETRY = 112;

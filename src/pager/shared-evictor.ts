@@ -4,10 +4,10 @@
  *
  *   clean ─▶ dropped by native code
  *   dirty ─▶ begin: protected ─▶ copied to a frame ─▶ stored in a slot ─▶ commit: leaves memory
- *                └▶ written meanwhile: the write goes on at once, commit reports it, and the slot is freed
+ *               └▶ written meanwhile: the write continues immediately, commit reports it, and the slot is freed
  *
  * Invariant: when a batch ends, no page is between begin and commit.
- * Cost: as evictor.ts, two or three system calls a run. Allocates nothing.
+ * Cost: two or three system calls per run, as in evictor.ts. Allocates nothing.
  */
 import { NO_ENTRY, type SwapEntry } from '../swap/entry.ts';
 import type { Swap } from '../swap/swap.ts';
@@ -44,7 +44,7 @@ export class SharedEvictor {
     this.#storing = storing;
   }
 
-  /** The victims are ascending and in no list. Returns how many were evicted. */
+  /** Evicts the victims, which are ascending and in no list. Returns how many were evicted. */
   evict(region: Region, shared: SharedPages, victims: Int32Array, count: number): number {
     const clean = this.#gather(region, victims, count, PageState.clean);
     const dropped = clean === 0 ? 0 : this.#drop(region, shared, clean);
@@ -59,7 +59,7 @@ export class SharedEvictor {
     return n;
   }
 
-  /** A page that is not clean any more stays listed; its arrival says what it is. */
+  /** A page that is no longer clean stays listed; its arrival reports its state. */
   #drop(region: Region, shared: SharedPages, count: number): number {
     const dropped = shared.dropClean(this.#pages, count);
     for (let i = 0; i < count; i++) {
@@ -109,7 +109,7 @@ export class SharedEvictor {
     }
   }
 
-  /** Records what became of each page. Returns how many were stored. */
+  /** Records the result of each page. Returns how many were stored. */
   #settle(region: Region, shared: SharedPages, count: number): number {
     let out = 0;
     let back = 0;
@@ -123,7 +123,7 @@ export class SharedEvictor {
         out++;
         continue;
       }
-      // An entry is of no use if the program wrote to the page meanwhile, or the system keeps it in memory.
+      // An entry is useless if the program has written to the page, or the system keeps it in memory.
       if (entry !== NO_ENTRY) this.#swap.freeAndCache(entry);
       if (entry !== NO_ENTRY || this.#kept[i] === Kept.busy) busy++;
       back++;

@@ -1,7 +1,7 @@
 /**
- * The pager's part for memory whose faults native code serves (docs/design/native-faults.md). Native code brings pages in
- * and drops clean ones; this follows: it compares its view of a page with the shared state and corrects its lists, frees
- * the slots of pages that were written, and reads the pages that native code cannot.
+ * The pager's part for memory whose faults are served by native code (docs/design/native-faults.md). Native code
+ * brings pages in and drops clean ones. This code follows: it compares the pager's view of a page with the shared
+ * state, corrects the lists, frees the slots of written pages, and reads the pages that native code cannot.
  *
  *   pager's view   shared state                       what happened
  *   stored         clean, dirty                       swapped in; written (its slot is freed now)
@@ -11,7 +11,7 @@
  *   any            asked                              a thread waits for a page that only JavaScript can read
  *
  * Invariants
- * - The pager's view changes only here and in calls that have changed the shared state before, so after drain() they
+ * - The pager's view changes only here and in calls that have changed the shared state first, so after drain() the two
  *   differ only by what native code has done since.
  * - A slot is freed only while the shared state of its page is dirty, absent or lost: native code does not read it.
  */
@@ -28,9 +28,9 @@ import { REWRITTEN_MAX, REWRITTEN_RETRY } from './rewritten.ts';
 
 /** Pages that one prefetch() step brings in before it makes space for the next. */
 const STEP_PAGES = 64;
-/** Most repetitions of makeDirty() when native code changes the page meanwhile. */
+/** Maximum number of repetitions of makeDirty() when native code changes the page at the same time. */
 const TRIES = 1000;
-/** Most times that the kernel may refuse a page that is brought in for makeDirty(): it may be out of memory for a moment. */
+/** How often the kernel may refuse a page that is brought in for makeDirty(): it may be out of memory for a moment. */
 const REFUSALS_MAX = 16;
 /** Pages that are brought in writable before copies are measured again. */
 const WRITABLE_PAGES = 2048;
@@ -41,7 +41,7 @@ export interface SharedPagerParts {
   readonly reclaimer: Reclaimer;
   readonly loader: Loader;
   readonly counters: PagerCounters;
-  /** Reports a lost page before the threads that wait learn of it. */
+  /** Reports a lost page before the waiting threads are told. */
   readonly onLost: (region: Region, page: number, reason: SwapInResult) => void;
 }
 
@@ -49,7 +49,7 @@ export class SharedPager {
   /** Null while no native code serves faults. */
   arrivals: Arrivals | null = null;
   readonly #parts: SharedPagerParts;
-  /** Regions whose faults native code serves, by number. */
+  /** Regions whose faults are served by native code, by number. */
   readonly #regions = new Map<number, Region>();
   #arrived = 0;
   readonly #onArrival = (number: number, page: number, flags: number): void => {
@@ -70,7 +70,7 @@ export class SharedPager {
     for (const [number, other] of this.#regions) if (other === region) this.#regions.delete(number);
   }
 
-  /** Follows everything that native code has reported. Returns how many reports there were. */
+  /** Processes all reports of native code. Returns how many reports there were. */
   drain(): number {
     this.#arrived = 0;
     this.arrivals?.drain(this.#onArrival);
@@ -78,14 +78,14 @@ export class SharedPager {
     return this.#arrived;
   }
 
-  /** Follows a region page by page, after reports were lost. */
+  /** Updates the whole region page by page, after reports were lost. */
   reconcileAll(region: Region): void {
     for (let page = 0; page < region.pages; page++) this.reconcile(region, page, true);
   }
 
   /**
-   * Follows what native code has reported, and pages [from, to) beyond it: the kernel wakes a thread when its page is there,
-   * before native code has set the state and reported it. So a page whose fault has ended is known.
+   * Processes the reports of native code, and also updates pages [from, to): the kernel wakes a thread when its page
+   * is there, before native code has set the state and reported it. So a page whose fault has ended is known.
    */
   follow(region: Region, from: number, to: number): void {
     this.drain();
@@ -93,7 +93,7 @@ export class SharedPager {
     for (let page = from; page < to; page++) this.reconcile(region, page, true);
   }
 
-  /** Makes the pager's view of a page that of native code. `isAhead`: no thread waited for the page. */
+  /** Updates the pager's view of a page to that of native code. `isAhead`: no thread waited for the page. */
   reconcile(region: Region, page: number, isAhead: boolean): void {
     const shared = region.memory.shared!;
     const now = shared.stateOf(page);
@@ -146,13 +146,13 @@ export class SharedPager {
     return prefetched;
   }
 
-  /** Makes a page resident and dirty, so that native code does not touch it until it is unpinned. */
+  /** Makes a page resident and dirty, so that native code does not change it until it is unpinned. */
   makeDirty(region: Region, page: number): RangeResult {
     if (!region.isResident(page)) this.#parts.reclaimer.reclaimForWindow(region, 0);
     return this.#makeDirty(region, page);
   }
 
-  /** The page may change under native code between two steps: then they are repeated. */
+  /** Native code may change the page between two steps; the steps are then repeated. */
   #makeDirty(region: Region, page: number): RangeResult {
     const shared = region.memory.shared!;
     let refusals = 0;
@@ -170,7 +170,7 @@ export class SharedPager {
     return RangeResult.noSpace;
   }
 
-  /** Brings in a stored page, by native code or from its file. */
+  /** Brings in a stored page, with native code or from its file. */
   #fetch(region: Region, page: number): RangeResult {
     const shared = region.memory.shared!;
     if (shared.bring(page, page + 1, true) > page) return RangeResult.done;
@@ -190,14 +190,14 @@ export class SharedPager {
       const before = region.resident;
       if (state === PageState.stored)
         shared.bring(page, Math.min(page + STEP_PAGES, region.pages), true);
-      const result = this.#makeDirty(region, page); // whatever the ceiling
+      const result = this.#makeDirty(region, page); // regardless of the ceiling
       if (result !== RangeResult.done) return result;
       this.#parts.counters.add('swapoffPages', Math.max(0, region.resident - before));
     }
     return RangeResult.done;
   }
 
-  /** Makes pages absent and frees their slots; their memory is dropped. Returns how many had been somewhere. */
+  /** Makes pages absent, frees their slots and drops their memory. Returns how many were not absent before. */
   discard(region: Region, from: number, to: number): number {
     const { evictor, swap } = this.#parts;
     this.drain();
@@ -240,7 +240,7 @@ export class SharedPager {
     region.memory.shared!.isWritable = region.rewritten >= REWRITTEN_MAX;
   }
 
-  /** While pages come in writable nothing is learned of copies: they are tried again after some pages. */
+  /** While pages come in writable, nothing is learned about copies: they are tried again after some pages. */
   #measure(region: Region): void {
     if (region.rewritten < REWRITTEN_MAX) return;
     region.tries = (region.tries + 1) % WRITABLE_PAGES;
@@ -256,7 +256,7 @@ export class SharedPager {
     region.rewritten -= region.rewritten >>> 5;
   }
 
-  /** A thread waits for a page that is not in compressed RAM, or damaged. */
+  /** A thread waits for a page that is damaged or not in compressed RAM. */
   #serve(region: Region, page: number): void {
     const { counters, loader, onLost, reclaimer, swap } = this.#parts;
     const shared: SharedPages = region.memory.shared!;

@@ -17,7 +17,7 @@ export type PageLocation = (typeof PageLocation)[keyof typeof PageLocation];
 const ROW_BYTES = 17;
 
 export class AreaPages {
-  /** Number of this life of the area, from 1; a boot never reuses one. */
+  /** Number that identifies this use of the area, from swapon to swapoff; 1 or more, never reused within a boot. */
   readonly epoch: number;
   readonly slots: number;
   /** Length of the list. */
@@ -31,7 +31,7 @@ export class AreaPages {
   readonly #next: Int32Array;
   readonly #prev: Int32Array;
   readonly #stamp: Int32Array;
-  /** Slot + 1; 0: the list is empty. */
+  /** Slot + 1; 0 if the list is empty. */
   #head = 0;
   #tail = 0;
 
@@ -100,7 +100,7 @@ export class AreaPages {
     this.listed++;
   }
 
-  /** Puts the page back as the oldest in the list, with the stamp that it had. */
+  /** Puts the page back as the oldest in the list, with its old stamp. */
   putBack(offset: number): void {
     this.set(offset, PageLocation.none);
     this.#location[offset] = PageLocation.local;

@@ -1,4 +1,7 @@
-/** Counters of the remote tier, with RAMster's names where it has them (Linux 3.9, drivers/staging/zcache/ramster/debug.c). */
+/**
+ * Counters of the remote tier, with RAMster's names where they exist (Linux 3.9,
+ * drivers/staging/zcache/ramster/debug.c).
+ */
 import type { CounterSpec } from '../base/counters.ts';
 
 /** Names of the remote tier's counters; `remoteCounters` has unit and help of each. */

@@ -3,8 +3,8 @@
  * only writes a row here; background steps send the commands.
  *
  * Invariants
- * - An entry is removed when its reply has been read. An entry without a reply is sent again, which is safe: it names a
- *   generation or an epoch that is never reused.
+ * - An entry is removed when its reply has been read. An entry without a reply is sent again; this is safe, because it
+ *   names a generation or an epoch that is never reused.
  * - If the ring is full, a page is not queued and its caller counts it.
  */
 import { assert } from '../base/assert.ts';
@@ -57,7 +57,7 @@ export class FlushQueue {
     return this.#count === 0 && this.#areas.length === 0;
   }
 
-  /** Queues a page; false: the ring is full. */
+  /** Queues a page. Returns false if the ring is full. */
   addPage(epoch: number, offset: number, generation: number): boolean {
     if (this.#count > this.#mask) return false;
     const at = (this.#first + this.#count++) & this.#mask;
@@ -68,8 +68,9 @@ export class FlushQueue {
   }
 
   /**
-   * Queues the chunks of an area that was switched off. @param touched by chunk: 1 if pages may be there. Returns how many
-   * chunks of the oldest queued area were dropped for it.
+   * Queues the chunks of an area that was switched off. Returns how many chunks of the oldest queued area were dropped
+   * to make space.
+   * @param touched by chunk: 1 if the remote machine may have pages of it
    */
   addArea(epoch: number, touched: Uint8Array): number {
     const chunks: number[] = [];

@@ -1,5 +1,6 @@
 /**
- * One blocking connection to a peer that stores pages, with a deadline per exchange and a circuit breaker that limits reconnects.
+ * One blocking connection to a peer that stores pages, with a deadline per exchange and a circuit breaker that limits
+ * reconnects.
  *
  *   ready()     true if the connection is up; reconnects once the pause is over
  *   writer      stages the commands of one exchange
@@ -7,7 +8,7 @@
  *   token()     reads the replies, one token or frame at a time
  *
  *   up ── late, closed, malformed ──▶ down ── pause, connect, handshake ──▶ up
- *         pause: none after the first failure, then pauseMs, doubled by each further failure up to pauseMsMax
+ *         pause: none after the first failure, then pauseMs, doubled after each further failure up to pauseMsMax
  *
  * Invariants
  * - An exchange ends when its caller has read all replies, or when the connection is closed. A connection is not used after
@@ -31,7 +32,7 @@ export const LinkEnd = {
   late: 2,
   /** The peer broke the protocol. */
   malformed: 3,
-  /** The peer is not fit to store pages: see LinkOptions.handshake. */
+  /** The peer is unfit to store pages: see LinkOptions.handshake. */
   unfit: 4,
 } as const;
 export type LinkEnd = (typeof LinkEnd)[keyof typeof LinkEnd];
@@ -50,7 +51,7 @@ const MALFORMED = 1;
 
 /** Reads tokens from received bytes. */
 export interface LinkReader {
-  /** Reads the token at `from`. @returns 0 if it is incomplete, 1 if it is malformed, else what it is */
+  /** Reads the token at `from`. @returns 0 if it is incomplete, 1 if it is malformed, else its kind */
   read(from: number, to: number): number;
   /** First byte after the token. */
   readonly next: number;
@@ -65,20 +66,20 @@ export interface LinkWindows {
 }
 
 export interface LinkOptions<Writer extends LinkWriter, Reader extends LinkReader> {
-  /** Over the send window. */
+  /** The writer of the send window. */
   readonly writer: Writer;
-  /** Over the memory. */
+  /** The reader of the memory. */
   readonly reader: Reader;
   readonly open: OpenStream;
   readonly clock: Clock;
   readonly memory: Uint8Array;
   readonly windows: LinkWindows;
-  /** Per exchange, ms. */
+  /** Deadline of an exchange, ms. */
   readonly deadlineMs: number;
   /** First and longest pause between attempts to connect, ms. */
   readonly pauseMs: number;
   readonly pauseMsMax: number;
-  /** The first exchanges of a connection; false: do not use it. */
+  /** Performs the first exchanges of a connection. Returns false if the connection must not be used. */
   readonly handshake: () => boolean;
 }
 
@@ -117,17 +118,17 @@ export class Link<Writer extends LinkWriter, Reader extends LinkReader> implemen
     return this.#stream !== null && !this.#isInHandshake;
   }
 
-  /** True also during the handshake. */
+  /** Also true during the handshake. */
   get isOpen(): boolean {
     return this.#stream !== null;
   }
 
-  /** Why the last connection ended, or could not be made. */
+  /** Why the last connection ended, or could not be opened. */
   get end(): LinkEnd {
     return this.#end;
   }
 
-  /** The system's error behind the last failure; null: there was none. */
+  /** The system error of the last failure, or null. */
   get cause(): SwapError | null {
     return this.#cause;
   }
@@ -149,7 +150,7 @@ export class Link<Writer extends LinkWriter, Reader extends LinkReader> implemen
     return this.#stream !== null;
   }
 
-  /** Sends the staged commands and starts the deadline of the exchange. False: the connection ended. */
+  /** Sends the staged commands and starts the deadline of the exchange. Returns false if the connection ended. */
   send(): boolean {
     const { writer } = this;
     const end = writer.at;
@@ -172,7 +173,7 @@ export class Link<Writer extends LinkWriter, Reader extends LinkReader> implemen
     return this.#stream !== null;
   }
 
-  /** Reads the next token of the replies into `reader`. 0: the connection ended. Never returns 1, `malformed`. */
+  /** Reads the next token of the replies into `reader`. Returns 0 if the connection ended, never 1 (`malformed`). */
   token(): ReturnType<Reader['read']> {
     if (this.#stream === null) return INCOMPLETE as ReturnType<Reader['read']>;
     for (;;) {
@@ -234,7 +235,7 @@ export class Link<Writer extends LinkWriter, Reader extends LinkReader> implemen
     this.#failures++;
   }
 
-  /** Milliseconds until the deadline, rounded up; 0: it has passed. */
+  /** Milliseconds until the deadline, rounded up; 0 if it has passed. */
   #leftMs(): number {
     const left = this.#deadlineNs - this.#options.clock.nowNs();
     return left <= 0 ? 0 : Math.ceil(left / NS_PER_MS);

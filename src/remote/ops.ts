@@ -3,11 +3,14 @@
 /** An open, blocking connection; all buffers are ranges of one memory. */
 export interface Stream extends Disposable {
   /**
-   * Sends bytes of memory[at .. at + length). Returns how many, 1 .. length; 0: the peer has closed; -1: none were sent
-   * within the timeout. Throws a SwapError on any other failure.
+   * Sends bytes of memory[at .. at + length). Returns the number sent, 1 .. length; 0 if the peer has closed; -1 if
+   * none were sent within the timeout. Throws a SwapError on any other failure.
    */
   send(at: number, length: number, timeoutMs: number): number;
-  /** Receives into memory[at .. at + length). Returns how many bytes, 1 .. length; 0: the peer has closed; -1: timeout. */
+  /**
+   * Receives into memory[at .. at + length). Returns the number of bytes, 1 .. length; 0 if the peer has closed; -1 on
+   * timeout.
+   */
   receive(at: number, length: number, timeoutMs: number): number;
 }
 

@@ -1,12 +1,12 @@
 /**
- * The record of a page on the remote machine: a header and the compressed bytes. The header identifies the page, so that a
- * page damaged there or in transit, or a record of another page, is rejected.
+ * The record of a page on the remote machine: a header and the compressed bytes. The header identifies the page, so
+ * that a damaged page or a record of another page is rejected.
  *
  *   0 version  1 format  2 bytes u16  4 generation u32  8 checksum u32  12 compressed bytes        little-endian
  *
- * The checksum covers the compressed bytes and is seeded with the page's identity: client and boot, epoch of the area, slot,
- * generation, format and length. It has no key: it detects damage, not forgery. The operator of the remote machine, or a
- * man in the middle, can read the pages and make valid records.
+ * The checksum covers the compressed bytes and is seeded with the page's identity: client and boot, epoch of the area,
+ * slot, generation, format and length. It has no key: it detects damage, not forgery. The operator of the remote
+ * machine, or a man in the middle, can read the pages and create valid records.
  *
  * Cost: one checksum over the compressed bytes, in place.
  */
@@ -30,10 +30,10 @@ export const RECORD_BYTES_MAX: number = Record.header + COMPRESSED_BYTES_MAX;
 export interface PageName {
   /** Hash of the client and its boot. */
   owner: number;
-  /** Number of the area's life: switching an area off and on starts a new one. */
+  /** Epoch of the area: switching an area off and on starts a new one. */
   epoch: number;
   offset: number;
-  /** How often the slot's page has been sent: a slot that is reused has another generation. */
+  /** How often the slot's page has been sent; a reused slot has another generation. */
   generation: number;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Pages in the memory of a remote machine that speaks the Redis protocol: one hash per 1024 slots of an area, one field
- * per page. Commands are staged, sent together and answered in order; a fetch is an exchange of its own.
+ * per page. Commands are staged, sent together and answered in order; a fetch is a separate exchange.
  *
  *   stagePut ─▶ the caller writes the compressed bytes ─▶ sealPut      HSET chunk field record
  *   stageDelete, stageUnlink                                           HDEL chunk field; UNLINK chunk
@@ -10,8 +10,8 @@
  *   field: 2 bytes slot in its chunk, 4 bytes generation, little-endian
  *
  * Invariants
- * - The generation is part of the field: a late put or delete of an earlier page of the slot never affects the current one.
- *   On one connection commands run in the order in which they are sent.
+ * - The generation is part of the field, so a late put or delete of an earlier page of the slot never affects the
+ *   current one. On one connection, commands run in the order in which they are sent.
  * - fetch() returns a page only if its record has the right identity, length and checksum and decompresses to 4096 bytes.
  *
  * Memory: 384 KiB for kernels, page, commands and replies. A page allocates nothing.
@@ -59,7 +59,7 @@ export const FetchResult = {
   absent: 1,
   /** The record does not match the page, or its checksum fails. */
   damaged: 2,
-  /** No usable reply in time: the page may still be there. */
+  /** No usable reply in time. The page may still be there. */
   late: 3,
 } as const;
 export type FetchResult = (typeof FetchResult)[keyof typeof FetchResult];
@@ -82,7 +82,7 @@ export interface RemoteOptions {
   /** First and longest pause before a reconnect, ms; default 100 and 30,000. */
   readonly pauseMs?: number;
   readonly pauseMsMax?: number;
-  /** Format of the compressed pages; default LZ4. */
+  /** Codec of the compressed pages; default LZ4. */
   readonly codec?: CodecFactory;
 }
 
@@ -111,7 +111,7 @@ const windows: LinkWindows = {
 };
 /** Longest command, without key prefix and record. */
 const COMMAND_BYTES_MAX = 96;
-/** Most commands per batch: their replies, at their longest, fit the receive window. */
+/** Maximum number of commands per batch; their longest replies fit the receive window. */
 export const BATCH_MAX = 128;
 const FIELD_BYTES = 6;
 /** First word of the error reply of a full machine. */
@@ -170,7 +170,7 @@ export class RemotePages implements Disposable {
     this.#name = { owner, epoch: 0, offset: 0, generation: 0 };
   }
 
-  /** Compressed pages of this format can be put: those that a fetch can decompress. */
+  /** Whether compressed pages of this format can be put: those that a fetch can decompress. */
   keeps(format: PageFormat): boolean {
     return format === this.#codec.format || format === this.#filtered?.format;
   }
@@ -184,18 +184,18 @@ export class RemotePages implements Disposable {
     return this.#link.end;
   }
 
-  /** True: pages may be put. Without a lease another boot could delete them. */
+  /** True if pages may be put. Without a lease, another boot could delete them. */
   get hasLease(): boolean {
     return this.#session.hasLease;
   }
 
-  /** Hashes of dead boots of this client deleted so far. */
+  /** Number of deleted hashes of dead boots of this client. */
   get sweptKeys(): number {
     return this.#session.sweptKeys;
   }
 
   /**
-   * Connects, and throws if that fails. Optional: the other calls connect as well, and retry later.
+   * Connects, and throws if that fails. Optional: the other calls also connect, and retry later.
    * @throws SwapError ERR_PEER_UNFIT: the machine may evict pages, or rejects the login; ERR_IO_NOT_REACHABLE
    */
   start(): void {
@@ -216,7 +216,7 @@ export class RemotePages implements Disposable {
     return this.#link.ready();
   }
 
-  /** A bounded step of maintenance: renews the lease, deletes pages of dead boots. Returns true while there is more. */
+  /** Runs a bounded maintenance step: renews the lease, deletes pages of dead boots. Returns true while more is due. */
   maintain(): boolean {
     assert(this.#unanswered === 0 && this.#staged === 0, 'no exchange is in flight');
     if (!this.#link.ready()) return false;
@@ -224,8 +224,8 @@ export class RemotePages implements Disposable {
   }
 
   /**
-   * Stages a put. Returns where in `memory` the caller writes the compressed bytes before sealPut(), or -1 if the batch is
-   * full.
+   * Stages a put. Returns the position in `memory` at which the caller must write the compressed bytes before
+   * sealPut(), or -1 if the batch is full.
    */
   stagePut(epoch: number, offset: number, generation: number, length: number): number {
     assert(
@@ -248,13 +248,13 @@ export class RemotePages implements Disposable {
     sealRecord(this.#view, this.#kernels, this.#recordAt, this.#name, format, length);
   }
 
-  /** Removes the command staged last. */
+  /** Removes the last staged command. */
   unstage(): void {
     this.#link.writer.rewind(this.#stagedAt);
     this.#staged--;
   }
 
-  /** Stages the deletion of a page. False: the batch is full. */
+  /** Stages the deletion of a page. Returns false if the batch is full. */
   stageDelete(epoch: number, offset: number, generation: number): boolean {
     if (!this.#stage(0)) return false;
     const { writer } = this.#link;
@@ -265,7 +265,7 @@ export class RemotePages implements Disposable {
     return true;
   }
 
-  /** Stages the deletion of a chunk. False: the batch is full. */
+  /** Stages the deletion of a chunk. Returns false if the batch is full. */
   stageUnlink(epoch: number, chunk: number): boolean {
     if (!this.#stage(0)) return false;
     const { writer } = this.#link;
@@ -307,7 +307,7 @@ export class RemotePages implements Disposable {
     return result;
   }
 
-  /** Closes the connection; every later fetch is `late`. */
+  /** Closes the connection; every later fetch returns `late`. */
   [Symbol.dispose](): void {
     this.#link[Symbol.dispose]();
   }

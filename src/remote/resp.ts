@@ -8,10 +8,11 @@
  * depth.
  *
  * Invariants
- * - The reader reads only bytes [from, to). A token is complete; or incomplete, and a valid prefix so far; or malformed,
+ * - The reader reads only bytes [from, to). A token is complete; incomplete, with a valid prefix so far; or malformed,
  *   which more bytes cannot change.
  * - A token lies within [from, to): a bulk is complete only with all of its bytes and its \r\n.
- * - Limits are checked on the announced length, before the bytes arrive: a bulk that cannot fit, a line without an end.
+ * - Limits are checked on the announced length, before the bytes arrive: a bulk that cannot fit, a line without an
+ *   end.
  *
  * Left out: RESP3, inline commands, and integers beyond 2^53.
  *
@@ -45,7 +46,7 @@ export type Token = (typeof Token)[keyof typeof Token];
 export const LINE_BYTES_MAX = 512;
 const NUMBER_BYTES_MAX = 17;
 const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
-/** Most elements of an array. */
+/** Maximum number of elements of an array. */
 export const ARRAY_MAX = 65536;
 
 const PLUS = 43;
@@ -149,7 +150,7 @@ export class RespWriter extends BufferWindow {
   }
 }
 
-/** Reads tokens. The fields describe the last one; they are reused, so that a token allocates nothing. */
+/** Reads tokens. The fields describe the last one; they are reused, so a token allocates nothing. */
 export class RespReader {
   readonly bytes: Uint8Array;
   readonly #bulkBytesMax: number;

@@ -1,6 +1,7 @@
 /**
- * A client's session on the remote machine, apart from pages: it authenticates, checks that the machine is fit to store
- * pages, holds a lease for its boot, and deletes the pages of dead boots of the same client, those without a lease.
+ * A client's session on the remote machine, apart from pages: it authenticates, checks that the machine is fit to
+ * store pages, holds a lease for its boot, and deletes the pages of boots of the same client that are dead: without a
+ * lease.
  *
  *   frontswap:{client}:{boot}:lease            a key with a time to live: the boot is alive
  *   frontswap:{client}:{boot}:{epoch}.{chunk}  a hash of up to 1024 pages
@@ -9,7 +10,7 @@
  * - A machine whose maxmemory-policy is not noeviction is refused: it may evict pages that it has acknowledged.
  * - Only keys of exactly these forms are deleted, of this client and of another boot without a lease.
  * - A sweep step sends no further command after STEP_MS, and each exchange is bounded in bytes and by its deadline.
- * - After SCANS_MAX steps a scan pauses for the time of a lease, so that a scan that never ends costs little.
+ * - After SCANS_MAX steps a scan pauses for the time of a lease, so that an endless scan costs little.
  *
  * Cost: a sweep step allocates strings; it is not on the path of a page.
  * Left out: `volatile-*` policies, which never evict pages, but may evict leases.
@@ -30,9 +31,9 @@ export interface SessionOptions {
   readonly client: string;
   /** Checked by RemotePages: 16 hexadecimal digits. */
   readonly boot: string;
-  /** Time to live of the lease, ms; a third of it is the interval of renewal. */
+  /** Time to live of the lease, ms; it is renewed after each third of it. */
   readonly leaseMs: number;
-  /** For AUTH; absent: no AUTH is sent. */
+  /** For AUTH; if absent, no AUTH is sent. */
   readonly password?: string;
   readonly user?: string;
 }
@@ -66,7 +67,7 @@ export class Session {
   #sweepNs = 0;
   /** Steps of the scan since its last pause. */
   #scans = 0;
-  /** Keys were left that a later scan may have to delete. */
+  /** True if keys were left that a later scan may have to delete. */
   #isAnyLeft = false;
   #sweptKeys = 0;
   #unfit = '';
@@ -81,7 +82,7 @@ export class Session {
     this.#pattern = new RegExp(`^frontswap:${client}:([0-9a-f]{16}):\\d{1,10}\\.\\d{1,10}$`);
   }
 
-  /** True: the lease is held, and other boots do not delete this boot's pages. */
+  /** True while the lease is held; other boots then do not delete this boot's pages. */
   get hasLease(): boolean {
     return this.#hasLease;
   }
@@ -96,7 +97,7 @@ export class Session {
     return this.#unfit;
   }
 
-  /** The first exchanges of a new connection; false: do not use it. */
+  /** Performs the first exchanges of a new connection. Returns false if it must not be used. */
   handshake(): boolean {
     this.#unfit = '';
     this.#hasLease = false;
@@ -107,7 +108,7 @@ export class Session {
     return true;
   }
 
-  /** A step of lease renewal and sweep. Returns true while there is more. The link must be up. */
+  /** Runs a step of lease renewal and sweep. Returns true while more is due. The link must be up. */
   maintain(): boolean {
     const now = this.#clock.nowNs();
     const isDue = !this.#hasLease || now >= this.#renewNs;
@@ -155,7 +156,7 @@ export class Session {
     return true;
   }
 
-  /** A full machine allows PEXPIRE, but not SET. */
+  /** A full machine accepts PEXPIRE, but not SET. */
   #renewLease(): boolean {
     if (!this.#hasLease) return this.#takeLease();
     const { writer, reader } = this.#link;
@@ -177,7 +178,7 @@ export class Session {
     this.#renewNs = this.#clock.nowNs() + (this.#options.leaseMs * NS_PER_MS) / 3;
   }
 
-  /** One step of the scan. False: it has ended or pauses. */
+  /** Runs one step of the scan. Returns false if the scan has ended or pauses. */
   #sweep(): boolean {
     const untilNs = this.#clock.nowNs() + STEP_MS * NS_PER_MS;
     const keys = this.#scan();
@@ -208,7 +209,7 @@ export class Session {
     return this.#continuesScan();
   }
 
-  /** Called after a step of the scan. Returns true if the next one is due at once. */
+  /** Called after a step of the scan. Returns true if the next one is due immediately. */
   #continuesScan(): boolean {
     this.#scans++;
     const isOver = this.#cursor === '0';
@@ -225,7 +226,7 @@ export class Session {
     return false;
   }
 
-  /** Returns the next keys of this client; null: no usable reply. */
+  /** Returns the next keys of this client; null if there was no usable reply. */
   #scan(): readonly string[] | null {
     const { writer, reader } = this.#link;
     writer.command(6);
@@ -251,7 +252,7 @@ export class Session {
     return keys;
   }
 
-  /** Returns whether the boot has no lease; null: no usable reply. */
+  /** Returns whether the boot has no lease; null if there was no usable reply. */
   #isDead(boot: string): boolean | null {
     const { writer, reader } = this.#link;
     writer.command(2);
@@ -274,12 +275,12 @@ export class Session {
     return true;
   }
 
-  /** Sends the one command and reads the first token of its reply. */
+  /** Sends the staged command and reads the first token of its reply. */
   #reply(): Token {
     return this.#link.send() ? this.#link.token() : Token.incomplete;
   }
 
-  /** The user may not scan or delete: no sweep on this connection. */
+  /** The user has no permission to scan or delete: no sweep on this connection. */
   #endSweep(): null {
     this.#cursor = '';
     this.#sweepNs = Number.POSITIVE_INFINITY;

@@ -1,14 +1,14 @@
 /**
- * Adopts the image of a shard that another process left, at whatever instruction it was killed.
+ * Adopts the image of a shard that another process left; it may have been killed at any instruction.
  *
  *   header known ▶ complete the logged change ▶ walk the rows, check each object ▶ write tables, groups and counters again
  *
- * The rows are the truth; everything else follows from them (docs/design/crash-safety.md). Nothing in the image is
- * trusted: what the rows say is checked before it is used.
+ * The rows are authoritative; everything else is rebuilt from them (docs/design/crash-safety.md). Nothing in the image
+ * is trusted: the contents of the rows are checked before they are used.
  *
  * Invariants
- * - An image that is refused (SwapError ERR_IO_IMAGE) has its rows and objects unchanged, except for the logged change.
- * - Adoption can itself be killed and done again.
+ * - Refusing an image (SwapError ERR_IO_IMAGE) leaves its rows and objects unchanged, except for the logged change.
+ * - Adoption can itself be killed and repeated.
  *
  * Cost: reads all rows of groups in use, and every stored byte, for its checksum.
  */
@@ -44,9 +44,9 @@ import {
   wordCheck,
 } from './rows.ts';
 
-/** Damaged slots that are named. */
+/** Maximum number of damaged slots that are named. */
 const DAMAGED_NAMED_MAX = 16;
-/** Formats are 1 .. this. */
+/** The highest format; the lowest is 1. */
 const FORMAT_MAX: number = Math.max(...Object.values(PageFormat));
 
 /** What the adoption of an image found. */
@@ -56,7 +56,7 @@ export interface Adopted {
   readonly damaged: number;
   /** The first of them. */
   readonly damagedSlots: readonly number[];
-  /** Changes that were in progress and are completed: 0 or 1 per shard. */
+  /** Number of changes that were in progress and are completed: 0 or 1 per shard. */
   readonly redone: number;
 }
 
@@ -132,7 +132,7 @@ class Adoption {
     return 1;
   }
 
-  /** Why a row cannot be; empty if it can. */
+  /** Returns why a row is invalid; empty if it is valid. */
   #problemOf(location: number, state: number): string {
     const format = formatIn(state);
     const length = state & LENGTH_MASK;
@@ -156,7 +156,7 @@ class Adoption {
         if ((rows[row]! | rows[row + 1]!) !== 0) rows.fill(0, row, row + 2); // killed in a drop
         continue;
       }
-      if (slot >= slots) throw refuse(`slot ${slot} is behind the last one`);
+      if (slot >= slots) throw refuse(`slot ${slot} is past the last one`);
       const location = rows[row]!;
       const problem = this.#problemOf(location, state);
       if (problem !== '') throw refuse(`slot ${slot} ${problem}`);
@@ -170,7 +170,7 @@ class Adoption {
     return pages;
   }
 
-  /** Groups that are not in use have no rows: whatever the file has there is dropped, unread. */
+  /** Drops the rows of groups that are not in use, without reading what the file has there. */
   #releaseRows(): void {
     const { groups, release } = this.#parts;
     for (let from = 0, to = 0; from < groups.length; from = to + 1) {

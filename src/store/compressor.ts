@@ -6,7 +6,7 @@
  *                                     └yes─▶ filter and LZ4: at most 7/8 of it? that block, else as above
  *   recompress  the dense codec
  *
- * Cost: nothing for a page that LZ4 compresses well; 20 (random bytes) to 80 ns for any other.
+ * Cost: none for a page that LZ4 compresses well; 20 (random bytes) to 80 ns for any other.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { type CodecFactory, type PageCodec, PageFormat } from '../codec/codec.ts';
@@ -18,9 +18,9 @@ import { CounterAt } from './results.ts';
 
 /** A page that compresses to more than this is stored raw: 3/4 of a page, as in zram. */
 export const COMPRESSED_BYTES_MAX = 3072;
-/** Up to this size, 7/16 of a page, LZ4's block is good enough: no filter is tried. */
+/** Up to this size, 7/16 of a page, LZ4's block is good enough and no filter is tried. */
 const LZ4_GOOD_BYTES = 1792;
-/** A filter is tried if its estimate is at most 5/8 of LZ4's block; its block is kept if it is at most 7/8 of it. */
+/** A filter is tried if its estimate is at most 5/8 of LZ4's block. Its block is kept if it is at most 7/8 of LZ4's. */
 const ESTIMATE_EIGHTHS = 5;
 const GAIN_EIGHTHS = 7;
 
@@ -46,7 +46,7 @@ export class Compressor {
     this.#counters = counters;
   }
 
-  /** Compresses the page at PAGE_IN to `at`, in `format`. Returns the compressed size; 0 when it exceeds `limit`. */
+  /** Compresses the page at PAGE_IN to `at`, in `format`. Returns the compressed size; 0 if it exceeds `limit`. */
   compress(limit: number): number {
     const length = this.#codec.compress(PAGE_IN, COMPRESSED, limit);
     this.at = COMPRESSED;
@@ -68,7 +68,7 @@ export class Compressor {
     return codec.decompress(from, length, PAGE_OUT) === PAGE_BYTES;
   }
 
-  /** @param estimateMax highest estimate of the compressed size at which a filter is tried, bytes */
+  /** @param estimateMax highest estimated compressed size for which a filter is tried, bytes */
   #filter(estimateMax: number, limit: number): number {
     const codec = this.#filtered;
     if (codec === null) return 0;

@@ -48,10 +48,13 @@ const pageCounters: readonly number[] = [
   CounterAt.filteredPages,
 ];
 
-/** Whether countPage() changes a counter: it follows from the rows. The others count events. */
+/** Whether countPage() changes a counter: it can be recounted from the rows. The others count events. */
 export const isPageCounter = (at: number): boolean => pageCounters.includes(at);
 
-/** Throws InvariantError unless the counters match the rows. Cost: all rows of groups in use. Returns the number of groups whose rows may be resident. */
+/**
+ * Throws InvariantError unless the counters match the rows. Returns the number of groups whose rows may be resident.
+ * Cost: all rows of groups in use.
+ */
 export function verifyCounters(
   rows: Int32Array,
   groups: Int32Array,

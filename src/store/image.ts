@@ -3,7 +3,7 @@
  *
  *   0        header: magic, version, slots, the log (row-log.ts), counters
  *   4 KiB    kernels' scratch
- *   32 KiB   staging: page in, compressed bytes, page out; 4 KiB each and as much slack
+ *   32 KiB   staging: page in, compressed bytes, page out; 4 KiB each, and 4 KiB of slack each
  *   56 KiB   slot table: 12 bytes per slot
  *   then     group table: slots in use per 1024 slots, and whether their rows may be resident
  *   then     the arena's tables and pages (arena.ts)
@@ -26,7 +26,7 @@ export const PAGE_IN: number = KERNEL_SCRATCH_BYTES;
 export const COMPRESSED: number = PAGE_IN + 2 * PAGE_BYTES;
 export const PAGE_OUT: number = COMPRESSED + 2 * PAGE_BYTES;
 export const SLOT_TABLE: number = PAGE_OUT + 2 * PAGE_BYTES;
-/** Charged once for a shard in use: everything below the slot table, and the small tables. */
+/** Bytes charged once for a shard in use: everything below the slot table, and the small tables. */
 export const OPEN_BYTES: number = SLOT_TABLE + 2 * PAGE_BYTES;
 const WASM_PAGE_BYTES = 65536;
 
@@ -35,11 +35,11 @@ const arenaPages = (slots: number): number => Math.ceil((slots * 1.25 + 4096) / 
 
 const alignPage = (n: number): number => Math.ceil(n / PAGE_BYTES) * PAGE_BYTES;
 
-/** What a reader needs that shares no code with the shard: native code that serves page faults. Offsets in bytes. */
+/** For readers that share no code with the shard: native code that serves page faults. Offsets in bytes. */
 export interface ShardView {
   readonly buffer: ArrayBuffer;
   readonly slots: number;
-  /** Of the rows (rows.ts) and of the arena's descriptors (arena.ts), and the number of the latter. */
+  /** Offsets of the rows (rows.ts) and of the arena's descriptors (arena.ts), and the number of descriptors. */
   readonly rows: number;
   readonly zspages: number;
   readonly zspageCount: number;
@@ -47,7 +47,7 @@ export interface ShardView {
 
 /** Memories that outlive the process: files that are mapped over the memories of a store's shards. */
 export interface ShardImages {
-  /** True if another process has used shard `number`: its memory has an image to adopt. */
+  /** True if another process has used shard `number`, so that its memory has an image to adopt. */
   has(number: number): boolean;
   /** The memory of a shard, of `bytes` bytes, zero if new. */
   open(number: number, bytes: number): { memory: LinearMemory; release: PageRelease };

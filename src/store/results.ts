@@ -26,13 +26,13 @@ export type GetResult = (typeof GetResult)[keyof typeof GetResult];
 export const RecompressResult = {
   /** The page now needs less memory. */
   smaller: 0,
-  /** Unchanged: same-filled, already dense, tried before, or no smaller; or the store has no dense codec. */
+  /** Unchanged: same-filled, already dense, tried before or not smaller, or the store has no dense codec. */
   kept: 1,
   /** Unchanged: no space for the new form, which is written before the old one is freed. */
   noSpace: 2,
   /** Nothing is stored under the slot. */
   absent: 3,
-  /** As GetResult.corrupt: the damaged bytes stay. */
+  /** Like GetResult.corrupt; the damaged bytes stay. */
   corrupt: 4,
 } as const;
 export type RecompressResult = (typeof RecompressResult)[keyof typeof RecompressResult];
@@ -73,7 +73,7 @@ export const CounterAt = {
   refusedIncompressible: 15,
   /** Of the stored pages: compressed with a filter (pages of numbers). */
   filteredPages: 16,
-  /** Puts that tried a filter without gain: the page was not smaller by an eighth. */
+  /** Puts that tried a filter in vain: it did not save an eighth. */
   filterMissed: 17,
   count: 18,
 } as const;

@@ -1,17 +1,18 @@
 /**
- * Changes the row of a slot so that a kill at any instruction leaves the old page or the new one, never a mixture.
+ * Changes the row of a slot so that a kill at any instruction leaves the old page or the new one, never a mix.
  *
  *   log: from, word 0, word 1, state ▶ log: slot + 1 ▶ copy the bytes to the object ▶ row ▶ log: 0
  *                                          ▲ commit: one aligned store
  *
- * A row has three words, and an object can be overwritten in place. The entry, in the shard's header, says what the row
- * is to become and where in staging its bytes are, so redo() can do all of it again.
+ * A row has three words, and an object can be overwritten in place. The entry in the shard's header has the new row
+ * and the position of its bytes in staging, so redo() can repeat the whole change.
  *
  * Invariants
- * - The bytes at `from` stay until the entry is cleared: they are in the staging area, which the next put overwrites.
- * - The old object is freed after that, by the caller.
+ * - The bytes at `from` stay until the entry is cleared: they are in the staging area, which only the next put
+ *   overwrites.
+ * - The caller frees the old object after that.
  *
- * Cost: six stores, one of them with a barrier (Atomics.store), which neither compiler nor processor moves: about 10 ns.
+ * Cost: six stores, one of them with a barrier (Atomics.store), which neither compiler nor CPU reorders: about 10 ns.
  */
 import type { Arena } from '../arena/arena.ts';
 import type { Kernels } from '../codec/kernels.ts';
@@ -62,7 +63,7 @@ export class RowLog {
     this.#words[SLOT] = 0;
   }
 
-  /** Empties the row of a slot: its first store is the commit. */
+  /** Empties the row of a slot; its first store is the commit. */
   clear(slot: number): void {
     const row = slot * ROW;
     this.#rows[row + 2] = 0;
@@ -70,7 +71,7 @@ export class RowLog {
     this.#rows[row + 1] = 0;
   }
 
-  /** The change that was in progress when the image was left; null: none. Not checked. */
+  /** The change that was in progress when the process ended, or null. Not checked. */
   get pending(): LogEntry | null {
     const words = this.#words;
     if (words[SLOT] === 0) return null;

@@ -5,15 +5,15 @@
  *   word 1  checksum of the stored bytes     | same-filled: high half
  *   word 2  tried 18 | age 17..16 | format 15..13 | 12..0 stored bytes; same-filled: 13-bit check of the word
  *
- * Age is the number of age() passes since the page was put or last got, 0 .. 3. A put writes the word anyway, so ageing
- * is free there; a get tests the word, and writes it if the age was not 0.
+ * Age is the number of age() passes since the page was put or last got, 0 .. 3. Ageing costs a put nothing, because it
+ * writes the word anyway; a get tests the word and writes it only if the age is not 0.
  *
  * Invariants
  * - A put leaves age 0 and tried 0; a get leaves age 0 and does not change what is stored.
  * - `tried` is set only if the dense codec did not make the stored page smaller.
  *
- * Cost: age() and findOld() read 4 of the 12 bytes of each row in order, a few ns per slot, and one word per group of
- * 1024 slots without a page.
+ * Cost: age() and findOld() read 4 of the 12 bytes of each row in order, a few ns per slot; a group of 1024 slots
+ * without a page costs one word.
  */
 import { PageFormat } from '../codec/codec.ts';
 

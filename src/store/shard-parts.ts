@@ -1,10 +1,10 @@
-/** What a shard is created with. */
+/** The parts of which a shard is created. */
 import type { Budget } from '../arena/budget.ts';
 import type { PageReleaseFactory } from '../arena/ops.ts';
 import type { CodecFactory } from '../codec/codec.ts';
 import type { ShardImages, ShardView } from './image.ts';
 
-/** Most slots of a shard: 2 GiB of pages, so that even stored raw they fit one 4 GiB memory. */
+/** Maximum number of slots of a shard: 2 GiB of pages, which fit one 4 GiB memory even when stored raw. */
 export const SHARD_SLOTS_MAX: number = 2 ** 19;
 
 /** A put that finds no space releases this many chunks before it is refused. */

@@ -1,13 +1,13 @@
 /**
- * A shard: one linear memory with up to 2^19 pages and all their tables. It is the unit of growth, of
- * parallelism (one owner thread) and of survival: all state is in the memory's image, at offsets fixed by the slot count.
+ * A shard: one linear memory with up to 2^19 pages and all their tables. It is the unit of growth, of parallelism (one
+ * owner thread) and of crash survival: all state is in the memory's image, at offsets fixed by the slot count.
  *
  * image.ts lays out the memory, rows.ts a slot's row. A same-filled page costs only its row. Any other page is an object in
  * the arena: raw if it does not compress to 3/4 of a page (compressor.ts). recompress() moves a page to a denser format.
  *
  * Invariants
- * - A slot has exactly the page that was put last, or none. A refused put leaves the slot as it was.
- * - Whatever the instruction after which the process is killed, adopt.ts finds each slot as it was before or after the call.
+ * - A slot has the page that was put last, or none. A refused put leaves the slot as it was.
+ * - If the process is killed, at any instruction, adopt.ts finds each slot as it was before or after the call.
  * - The checksum covers the stored bytes, their format and the slot's number, and is checked before decompressing.
  * - The budget counts every byte that may be resident: staging, 12 KiB of rows for each group of 1024 slots in use,
  *   the arena's pages. It is checked before anything is destroyed. Counters are exact.
@@ -70,9 +70,9 @@ const PRESSURE_MOVES = 256;
 export class Shard {
   readonly slots: number;
   readonly view: ShardView;
-  /** Float64, CounterAt is the index. In the image. */
+  /** Float64, indexed by CounterAt. In the image. */
   readonly counters: Float64Array;
-  /** What the image had that the shard was created with; null: the shard is new. */
+  /** What the image contained when the shard was created; null if the shard is new. */
   readonly adopted: Adopted | null = null;
   readonly #budget: Budget;
   readonly #kernels: Kernels;
@@ -136,7 +136,7 @@ export class Shard {
     if (!this.#budget.reserve(bytes))
       throw new SwapError(
         'ERR_IO_NO_ROOM',
-        `the pages of the image need ${formatSize(bytes)}, more than the limit leaves: raise it`,
+        `the pages of the image need ${formatSize(bytes)}, more than is left of the limit; raise the limit`,
         { bytes },
       );
     this.#groups.recount();
@@ -164,8 +164,8 @@ export class Shard {
   }
 
   /**
-   * Stores compressed bytes source[at .. at + length) that readCompressed() returned for a page, as its put() would.
-   * The caller guarantees that they are intact: the checksum is computed again, over the bytes passed.
+   * Stores compressed bytes source[at .. at + length) that readCompressed() returned for a page, as put() of the page
+   * would. The caller guarantees that they are intact: the checksum is computed again from the bytes passed.
    */
   putCompressed(
     slot: number,
@@ -188,7 +188,7 @@ export class Shard {
     return formatIn(state) > PageFormat.raw ? state & LENGTH_MASK : 0;
   }
 
-  /** Copies the compressed bytes to target[at ..], checked; returns compressedBytes(), or -1 if they are damaged. */
+  /** Checks the compressed bytes and copies them to target[at ..]; returns compressedBytes(), or -1 if damaged. */
   readCompressed(slot: number, target: Uint8Array, at: number): number {
     const length = this.compressedBytes(slot);
     assert(
@@ -259,7 +259,7 @@ export class Shard {
     }
     const length = dense.compress(PAGE_OUT, COMPRESSED, COMPRESSED_BYTES_MAX);
     const { counters } = this;
-    // An object may lie in a larger class than its own; a filtered block may be shorter than the dense one.
+    // An object may be in a larger class than its length needs; a filtered block may be shorter than the dense one.
     const isShorter = length !== 0 && length < (state & LENGTH_MASK);
     if (!isShorter || this.#arena.classOf(length) >= this.#arena.classAt(this.#rows[row]!)) {
       this.#rows[row + 2] = state | TRIED;
@@ -291,7 +291,7 @@ export class Shard {
     return findOld(this.#rows, this.#groups.words, from, to, age, matches);
   }
 
-  /** Drops the page of `slot`; its bytes are reusable when this returns. False if there was none. */
+  /** Drops the page of `slot`; its bytes are reusable when this returns. Returns false if there was none. */
   drop(slot: number): boolean {
     if (this.#stateOf(slot) === 0) return false;
     this.#empty(slot);
@@ -299,7 +299,7 @@ export class Shard {
     return true;
   }
 
-  /** warmRow() and warmObject() are the two steps of Store.warm(), which reads drop()'s data into the CPU caches. */
+  /** Steps of Store.warm(), with warmObject(): read drop()'s data into the CPU caches. */
   warmRow(slot: number): number {
     return this.#stateOf(slot) === 0 ? 0 : this.#rows[slot * ROW]!;
   }
@@ -351,7 +351,7 @@ export class Shard {
     return moved;
   }
 
-  /** Releases free memory to the system until at most `keepPages` of its pages may be resident; returns the pages. */
+  /** Releases free memory to the system until at most `keepPages` of its pages may be resident; returns how many. */
   releaseFree(keepPages: number, chunksMax: number): number {
     if (!this.#isOpen) return 0;
     let released = this.#arena.releaseFree(keepPages, chunksMax);
@@ -375,7 +375,7 @@ export class Shard {
     );
   }
 
-  /** Checks the compressed or raw page of a slot and decompresses it to PAGE_OUT; false: damaged. */
+  /** Checks the compressed or raw page of a slot and decompresses it to PAGE_OUT; false if damaged. */
   #decompress(slot: number, state: number): boolean {
     const row = slot * ROW;
     const format = formatIn(state);
@@ -408,7 +408,7 @@ export class Shard {
     return PutResult.stored;
   }
 
-  /** Space for `length` bytes of `slot`, which may be its own object; 0, with nothing changed, if there is none. */
+  /** Finds space for `length` bytes of `slot`, maybe in its own object. Returns 0, changing nothing, if none is left. */
   #place(slot: number, length: number): number {
     const row = slot * ROW;
     const state = this.#stateOf(slot);
@@ -423,7 +423,7 @@ export class Shard {
     return this.#reuseLarger(slot, state, length);
   }
 
-  /** Without space elsewhere: reuses the slot's own object if that is large enough. */
+  /** For when there is no other space: reuses the slot's own object if it is large enough. */
   #reuseLarger(slot: number, state: number, length: number): number {
     if (formatIn(state) <= PageFormat.same) return 0;
     const location = this.#rows[slot * ROW]!;
@@ -448,12 +448,12 @@ export class Shard {
     if (formatIn(state) !== PageFormat.same) this.#arena.free(location);
   }
 
-  /** The state of a slot. A row of a group without rows is not read: that would make a page of a file resident. */
+  /** The state of a slot. Does not read a row of a group without rows: that would make a page of a file resident. */
   #stateOf(slot: number): number {
     return this.#groups.isCharged(slot) ? this.#rows[slot * ROW + 2]! : 0;
   }
 
-  /** Counts a slot as used; false if the rows of its group are not resident and the budget refuses them. */
+  /** Counts a slot as used. Returns false if the rows of its group are not resident and the budget refuses them. */
   #enterGroup(slot: number): boolean {
     if (!this.#groups.isCharged(slot) && !this.#reserve(GROUP_ROW_BYTES)) return false;
     this.#groups.enter(slot);
@@ -467,7 +467,7 @@ export class Shard {
     return bytes / PAGE_BYTES;
   }
 
-  /** Charges the shard's own bytes with its first page. */
+  /** Charges the shard's own bytes when it gets its first page. */
   #open(): boolean {
     if (!this.#reserve(OPEN_BYTES)) return false;
     this.#words[1] = VERSION;
@@ -481,7 +481,7 @@ export class Shard {
     return this.#budget.reserve(length) || (this.#makeSpace() && this.#budget.reserve(length));
   }
 
-  /** Releases free memory of this and other shards after a reservation was refused. False if there is none. */
+  /** Releases free memory of this and other shards after a reservation was refused. Returns false if there is none. */
   #makeSpace(): boolean {
     const own = this.#arena.releaseFree(0, PRESSURE_CHUNKS) + this.#releaseRows();
     return own >= CHUNK_PAGES || own + this.#pressure(this) > 0;

@@ -1,5 +1,5 @@
 /**
- * The slots of a shard in groups of 1024, whose rows become resident, are charged and are released together.
+ * The slots of a shard in groups of 1024. The rows of a group become resident, are charged and are released together.
  *
  * A group's word in the image: GROUP_RESIDENT if its rows may be resident, plus the number of its slots in use.
  *

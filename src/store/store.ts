@@ -8,10 +8,10 @@
  *
  * Slot s is always in shard s / 2^19, so one shift finds a slot and a store grows without moving anything. The first
  * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms, because
- * the runtime collects garbage when it reserves so much address space.
- *
+ * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms,
+ * because V8 collects garbage when it reserves so much address space.
  * The owner schedules maintenance (compaction, releasing memory): call maintain() after a batch and compactIdle() when
- * idle. Without it the store works, but uses more memory than necessary.
+ * idle. Otherwise the store works, but uses more memory than necessary.
  */
 import type { Budget } from '../arena/budget.ts';
 import { keepPages, type PageReleaseFactory } from '../arena/ops.ts';
@@ -34,7 +34,7 @@ const SHARD_MASK = SHARD_SLOTS_MAX - 1;
 const KEEP_PAGES_MIN = 256;
 const KEEP_SHARE_SHIFT = 6 + 12;
 const MAINTAIN_MOVES_MAX = 512;
-/** Chunks of 128 KiB that one maintain() may release, however little has changed. */
+/** Chunks of 128 KiB that one maintain() may release, even after few changes. */
 const RELEASE_CHUNKS_MIN = 64;
 /** Limits of one compactIdle() per shard: about 10 ms. */
 const IDLE_MOVES_MAX = 8192;
@@ -47,18 +47,18 @@ export interface StoreOptions {
   /** Limit on the memory that the store may make resident, metadata included. */
   readonly budget: Budget;
   readonly codec?: CodecFactory;
-  /** Codec of recompress(), with another format than `codec`. Default: none; pages are not recompressed. */
+  /** Codec of recompress(), whose format differs from that of `codec`. Default: none; pages are not recompressed. */
   readonly dense?: CodecFactory | null;
   /** How freed memory is released to the system; default: it is not. */
   readonly release?: PageReleaseFactory;
   /**
-   * True: the first shard too is created at the first put, which is refused if there is no address space. Creating it
-   * costs a garbage collection (docs/adr/0005). Default: it is created with the store.
+   * True: the first shard, too, is created at the first put, which is refused if there is no address space. Creating
+   * it costs a garbage collection (docs/adr/0005). Default: it is created with the store.
    */
   readonly startsEmpty?: boolean;
   /** Called when a shard is created. */
   readonly onShard?: OnShard | undefined;
-  /** Memories that outlive the process; the store has the pages in them. Default: memories of this process. */
+  /** Memories that outlive the process; the store starts with their pages. Default: memories of this process. */
   readonly images?: ShardImages | undefined;
 }
 
@@ -66,14 +66,17 @@ export interface StoreOptions {
 export class Store {
   readonly slots: number;
   readonly #budget: Budget;
-  /** By shard number; null: nothing was put into its slots yet. #shards has the existing ones in order of creation. */
+  /** By shard number; null until the first put into its slots. #shards has the existing ones in order of creation. */
   readonly #shardAt: (Shard | null)[];
   readonly #shards: Shard[] = [];
   readonly #hasDense: boolean;
   readonly #onShard: OnShard;
   readonly #makeShard: (firstSlot: number) => Shard;
   #shardsRefused = 0;
-  /** The last attempt to create a shard failed. An attempt costs a garbage collection, so the next one waits for a compactIdle(). */
+  /**
+   * True if the last attempt to create a shard failed. An attempt costs a garbage collection, so the next one waits for
+   * a compactIdle().
+   */
   #hasNoSpace = false;
   #maintained = 0;
   /** Slot at which recompressIdle() continues. */
@@ -118,7 +121,7 @@ export class Store {
       : shard.put(slot & SHARD_MASK, source, at, payloadMax);
   }
 
-  /** As put(), without compression: a page that is not same-filled is stored raw. */
+  /** Like put(), without compression: a page that is not same-filled is stored raw. */
   putRaw(slot: Slot, source: Uint8Array, at: number): PutResult {
     const shard = this.#shardOf(slot) ?? this.#openShard(slot >>> SHARD_SHIFT);
     return shard === null
@@ -132,19 +135,19 @@ export class Store {
     return shard === null ? PutResult.refused : shard.putWord(slot & SHARD_MASK, low, high);
   }
 
-  /** Writes the page to target[at .. at + 4096), or returns why not and leaves the target unchanged. */
+  /** Writes the page to target[at .. at + 4096), or returns the reason and leaves the target unchanged. */
   get(slot: Slot, target: Uint8Array, at: number): GetResult {
     return this.#shardOf(slot)?.get(slot & SHARD_MASK, target, at) ?? GetResult.absent;
   }
 
-  /** Drops the page of `slot`: its bytes are reusable when this returns. False if there was none. */
+  /** Drops the page of `slot`: its bytes are reusable when this returns. Returns false if there was none. */
   drop(slot: Slot): boolean {
     return this.#shardOf(slot)?.drop(slot & SHARD_MASK) ?? false;
   }
 
   /**
    * Reads the tables that drop() of slots[0 .. count) will read, and changes nothing. Each read may be a cache miss;
-   * here they overlap, in single drops they do not. Returns a checksum, so that no read is optimised away.
+   * here the misses overlap, in single drops they do not. Returns a checksum, so that no read is optimised away.
    */
   warm(slots: Int32Array, count: number): number {
     let sum = 0;
@@ -194,8 +197,8 @@ export class Store {
 
   /**
    * Recompresses up to `pagesMax` pages that have at least this age (0 .. 3), starting where the last call ended. A page
-   * is tried once until it is put again. Returns the number tried; 0 if no page is left or there is no space. Costs about
-   * 30 us per page tried and some ns per slot scanned.
+   * is not tried again until it is put again. Returns the number tried; 0 if no page is left or there is no space.
+   * Costs about 30 us per page tried and a few ns per slot scanned.
    */
   recompressIdle(pagesMax: number, age: number): number {
     if (!this.#hasDense) return 0;
@@ -218,8 +221,8 @@ export class Store {
   }
 
   /**
-   * Ages the pages of [from, to) by one. A page's age is the number of these passes since it was put or last got, at most
-   * 3; 0: used since the last pass. The caller decides what a pass is: a minute, or a revolution of the clock hand.
+   * Ages the pages of [from, to) by one. A page's age is the number of these passes since it was put or last got, at
+   * most 3; 0 means used since the last pass. The caller defines a pass: a minute, or a revolution of the clock hand.
    */
   age(from: Slot, to: number): void {
     assert(from >= 0 && to <= this.slots, '0 <= from and to <= slots');
@@ -260,7 +263,7 @@ export class Store {
     return this.#shardOf(slot)?.compressedBytes(slot & SHARD_MASK) ?? 0;
   }
 
-  /** Copies the compressed bytes to target[at ..], checked; returns their number, 0 if none, -1 if damaged. */
+  /** Checks the compressed bytes and copies them to target[at ..]; returns their number, 0 if none, -1 if damaged. */
   readCompressed(slot: Slot, target: Uint8Array, at: number): number {
     return this.#shardOf(slot)?.readCompressed(slot & SHARD_MASK, target, at) ?? 0;
   }
@@ -282,7 +285,7 @@ export class Store {
     return sum;
   }
 
-  /** What the images had that the store was created with. */
+  /** What the images contained when the store was created. */
   get adopted(): Adopted {
     const sum = { pages: 0, damaged: 0, damagedSlots: [] as number[], redone: 0 };
     this.#shardAt.forEach((shard, number) => {
@@ -308,9 +311,9 @@ export class Store {
   }
 
   /**
-   * Maintenance after `changed` (at least 1) pages were put or dropped: compacts by moving as many objects (at most
-   * 512), and releases free memory beyond a small reserve as fast as drops free it, so that resident memory
-   * follows used memory. Works on the next shard that has something to do; false if none has.
+   * Maintenance after `changed` (at least 1) pages were put or dropped. Compacts by moving that many objects (at most
+   * 512), and releases free memory above a small reserve as fast as drops free it, so that resident memory follows
+   * used memory. Works on the next shard that has something to do; returns false if none has.
    */
   maintain(changed: number): boolean {
     const moves = Math.min(changed, MAINTAIN_MOVES_MAX);
@@ -326,9 +329,9 @@ export class Store {
   }
 
   /**
-   * Maintenance for idle time: compacts, then releases all free memory, including the reserve. Takes some milliseconds
-   * per call; false if there was nothing to do.
-   * @param share of the work of a call, for callers that serve others in between; above 0, at most 1
+   * Maintenance for idle time: compacts, then releases all free memory, including the reserve. Takes a few
+   * milliseconds per call. Returns false if there was nothing to do.
+   * @param share fraction of a call, for callers that do other work in between; above 0, at most 1
    */
   compactIdle(share: number = 1): boolean {
     this.#hasNoSpace = false;
@@ -339,7 +342,7 @@ export class Store {
     return false;
   }
 
-  /** Releases all free memory to the system in one call, however long that takes. */
+  /** Releases all free memory to the system in one call; this may take long. */
   releaseAll(): void {
     for (const shard of this.#shards) while (shard.releaseFree(0, Number.MAX_SAFE_INTEGER) > 0);
   }

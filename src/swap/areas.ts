@@ -37,7 +37,7 @@ export interface AreaOptions {
   readonly discard?: DiscardMode;
   /** Read-ahead of at most 2^n slots, n = 0 .. 8; default 3 (kernel: /proc/sys/vm/page-cluster). */
   readonly pageCluster?: number;
-  /** Writeback may write cold pages of frontswap to this area's disk; default true. */
+  /** Whether writeback may write cold frontswap pages to this area's disk; default true. */
   readonly writeback?: boolean;
 }
 
@@ -74,9 +74,9 @@ export class SwapArea {
   readonly discardQueue: Int32Array;
   discardHead = 0;
   discardCount = 0;
-  /** Slots may be allocated (kernel: SWP_WRITEOK). */
+  /** True if slots may be allocated (kernel: SWP_WRITEOK). */
   writeOk = false;
-  /** Writeback may start bios to this disk. May change at any time; bios in flight complete as usual. */
+  /** True if writeback may start bios to this disk. May change at any time; bios in flight complete as usual. */
   writeback: boolean;
   /** Writeback's clock hand: the next slot to check, and the least age it accepts. */
   writebackAt = 1;
@@ -134,7 +134,7 @@ export class AreaOrder {
     this.#areas.splice(at, 1);
   }
 
-  /** True if more than half of all slots are in use: clean pages in memory do not keep theirs (kernel: vm_swap_full). */
+  /** True if more than half of all slots are in use: clean pages in memory then lose theirs (kernel: vm_swap_full). */
   get isHalfFull(): boolean {
     let inUse = 0;
     let capacity = 0;
@@ -147,7 +147,7 @@ export class AreaOrder {
     return inUse * 2 > capacity;
   }
 
-  /** Allocates a slot of the first area that has one free; NO_ENTRY if none has. */
+  /** Allocates a slot of the first area with a free slot; NO_ENTRY if none has one. */
   alloc(): SwapEntry {
     for (let at = 0; at < this.#areas.length; at++) {
       const area = this.#areas[at]!;
@@ -160,7 +160,7 @@ export class AreaOrder {
     return NO_ENTRY;
   }
 
-  /** Moves the area behind all others of its priority. */
+  /** Moves the area after all others of its priority. */
   #rotate(at: number): void {
     const area = this.#areas[at]!;
     let to = at;

@@ -1,4 +1,4 @@
-/** One bit per slot. Cost: one byte read or written; 32 KiB of memory per GiB of swap. */
+/** One bit per slot. Cost: reads or writes one byte; 32 KiB of memory per GiB of swap. */
 import { assert } from '../base/assert.ts';
 
 export class BitMap {
@@ -24,7 +24,7 @@ export class BitMap {
     for (let bit = start; bit < start + length; bit++) this.clear(bit);
   }
 
-  /** Reads full bytes: `start` and `length` are multiples of 8. */
+  /** True if any bit is set. Reads full bytes: `start` and `length` are multiples of 8. */
   hasAny(start: number, length: number): boolean {
     assert(start % 8 === 0 && length % 8 === 0, 'start and length are multiples of 8');
     const end = (start + length) >>> 3;

@@ -8,7 +8,7 @@
  *
  * Invariants
  * - A slot is reserved while its discard is in flight, so a late discard cannot destroy a new page.
- * - Discards have their own pool of bios. While it is empty, discards wait (`discardWaits`) and nothing else does.
+ * - Discards have a separate pool of bios. While it is empty, only discards wait (`discardWaits`).
  * - A failed discard has no effect: its slots are released.
  *
  * Cost: mode 'pages' marks 256 map bytes per free cluster; a scan reads the map byte of every slot (`discardScanned`).
@@ -29,7 +29,7 @@ export class Discarder implements BioOwner {
   readonly #areas: readonly (SwapArea | null)[];
 
   /**
-   * @param bios most discards in flight
+   * @param bios maximum number of discards in flight
    * @param areas by type; swapon.ts writes it
    */
   constructor(bios: number, counters: SwapCounters, areas: readonly (SwapArea | null)[]) {
@@ -38,7 +38,7 @@ export class Discarder implements BioOwner {
     this.#areas = areas;
   }
 
-  /** Mode `pages`: queues a cluster that has become free. Submits no bio: free() calls this. */
+  /** Mode `pages`: queues a cluster that has become free. Submits no bio, because free() calls this. */
   clusterFree(area: SwapArea, cluster: number): void {
     const start = cluster * CLUSTER_SLOTS;
     if (!area.written.hasAny(start, CLUSTER_SLOTS)) return;

@@ -1,5 +1,5 @@
 /**
- * A swap entry: the area and slot of a page that is swapped out, in one number (kernel: swp_entry_t).
+ * A swap entry: the area and slot of a swapped-out page in one number (kernel: swp_entry_t).
  *
  *    30    26 25                          0
  *   ┌────────┬─────────────────────────────┐
@@ -16,7 +16,7 @@ declare const entryUnit: unique symbol;
 export type SwapEntry = number & { readonly [entryUnit]: 'SwapEntry' };
 
 const OFFSET_BITS = 26;
-/** Most slots of an area, including slot 0, the header. */
+/** Maximum number of slots of an area, including slot 0, the header. */
 export const SWAP_SLOTS_MAX: number = 2 ** OFFSET_BITS;
 /** The entry of no page: 0. */
 export const NO_ENTRY: SwapEntry = 0 as SwapEntry;

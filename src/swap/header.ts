@@ -33,7 +33,7 @@ const At = { version: 1024, lastPage: 1028, badCount: 1032, uuid: 1036, label: 1
 const SIGNATURE = 'SWAPSPACE2';
 const SIGNATURE_AT: number = PAGE_BYTES - SIGNATURE.length;
 const LABEL_BYTES = 16;
-/** The least that mkswap accepts, including the header. */
+/** The minimum area size that mkswap accepts, including the header. */
 const AREA_PAGES_MIN = 10;
 export const BAD_PAGES_MAX: number = Math.floor((SIGNATURE_AT - At.bad) / 4);
 
@@ -41,7 +41,7 @@ const refuse = (reason: string, what: string, facts: SwapError['facts'] = {}): S
   new SwapError('ERR_IO_SWAP_HEADER', `swap header: ${what}`, { reason, ...facts });
 
 /**
- * @param page the first page of the disk; with more than 4096 bytes an area made for larger pages is recognised
+ * @param page the first page of the disk; pass more than 4096 bytes to recognise an area made for larger pages
  * @param diskPages size of the disk in pages, rounded down
  * @throws SwapError ERR_IO_SWAP_HEADER; facts.reason: short, pageSize, old, foreign, version, empty, tooLarge, beyondDisk, badCount, badPage
  */

@@ -5,8 +5,9 @@
  *   fetch:  zero bit?  ─▶ fill with zeros       else frontswap loads it?   else onDisk: read() submits a read bio
  *
  * Invariants
- * - A slot's page is in one of the three places. A write drops the copies in the other two before it tries the new place,
- *   so a refused or failed write leaves no older page. (With writethrough a backend keeps a copy equal to the disk's.)
+ * - A slot's page is in one of the three places. A write drops the copies in the other two before it tries the new
+ *   place, so a refused or failed write leaves no older page. (With writethrough, a backend keeps a copy equal to the
+ *   disk's.)
  * - Bios come from a fixed pool; if none is free, a write does nothing.
  *
  * Cost: a scan up to the first word that is not zero, then the cost of the backend or the disk. No allocation.
@@ -27,7 +28,7 @@ export const PageIoResult = {
   doneExclusive: 1,
   /** A bio has been submitted to the disk. */
   pending: 2,
-  /** No bio was free: nothing has been done. */
+  /** No bio was free: nothing was done. */
   busy: 3,
   /** fetch(): neither the zero bit nor frontswap has the page: read it from the disk. */
   onDisk: 4,
@@ -43,11 +44,11 @@ export class PageIo {
   readonly #front: FrontEnd;
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
-  /** One view per frame, made once: with (all frames, offset) a backend would make a view per page. */
+  /** One view per frame, created once; if backends got (all frames, offset), they would create a view per page. */
   readonly #frames: readonly Uint8Array[];
   readonly #counters: SwapCounters;
 
-  /** @param bios most page bios in flight, including read-ahead */
+  /** @param bios maximum number of page bios in flight, including read-ahead */
   constructor(front: FrontEnd, memory: Uint8Array, bios: number, counters: SwapCounters) {
     assert(memory.byteOffset % 4 === 0, 'the frames are aligned to 4 bytes');
     this.pool = new BioPool(bios);
@@ -60,7 +61,7 @@ export class PageIo {
     );
   }
 
-  /** Writes a frame to its slot: done, pending or busy. A bio completes to `owner`, with tag = frame. */
+  /** Writes a frame to its slot. Returns done, pending or busy. A bio completes to `owner`, with tag = frame. */
   write(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     const { type, zero } = area;
     const { values, index } = this.#counters;
@@ -82,8 +83,8 @@ export class PageIo {
   }
 
   /**
-   * Fills a frame from its slot if that needs no bio: done, doneExclusive, corrupt or onDisk.
-   * @param keepsCopy frontswap keeps its copy even with exclusive gets
+   * Fills a frame from its slot if no bio is needed. Returns done, doneExclusive, corrupt or onDisk.
+   * @param keepsCopy whether frontswap keeps its copy even with exclusive gets
    */
   fetch(area: SwapArea, slot: number, frame: number, keepsCopy: boolean): PageIoResult {
     const { values, index } = this.#counters;
@@ -102,7 +103,7 @@ export class PageIo {
     return load === LoadResult.loaded ? PageIoResult.done : PageIoResult.doneExclusive;
   }
 
-  /** Reads a frame from the disk: pending or busy. */
+  /** Reads a frame from the disk. Returns pending or busy. */
   read(area: SwapArea, slot: number, frame: number, owner: BioOwner): PageIoResult {
     return this.#submit(BioOp.read, area, slot, frame, owner);
   }

@@ -1,9 +1,9 @@
 /**
- * Allocates slots of an area. Slots are grouped in clusters of 256; the kernel's two allocators exist:
+ * Allocates slots of an area. Slots are grouped in clusters of 256; as in the kernel, there are two allocators:
  *
- *   rotating (2.6.35)  continue after the last slot; after 256 slots jump to the first free cluster, or without one to
- *                      the next free slot in [lowest, highest]. Pages swapped out together are adjacent on disk.
- *   solid (SSDs)       a list of free clusters, the one free longest first; fill the first, then take the next.
+ *   rotating (2.6.35)  continues after the last slot; after 256 slots, jumps to the first free cluster, or else to the
+ *                      next free slot in [lowest, highest]. Pages swapped out together are adjacent on disk.
+ *   solid (SSDs)       keeps a list of free clusters, the longest free first; fills the first, then takes the next.
  *                      No search while a cluster is free.
  *
  *   used:  │ 256 │ 12 │ 0 │ 0 │ 256 │ 7 .. │        slots of each cluster that are not free
@@ -12,14 +12,14 @@
  * Free slots are reserved while their discard is in flight; their map byte is `bad`, as in the kernel.
  *
  * Invariants
- * - used[c] = slots of c whose map byte is not 0, plus the slots that the last cluster lacks. freeClusters counts the
- *   clusters with used[c] = 0; a solid allocator lists them.
+ * - used[c] = slots of c whose map byte is not 0, plus the slots missing from the last cluster. freeClusters counts
+ *   the clusters with used[c] = 0; a solid allocator lists them.
  * - Every free slot is in [lowest, highest].
  * - capacity = inUse + reserved + free slots.
  *
- * Cost: alloc() is O(1) while the current cluster has a free slot or a cluster is free; otherwise it scans the map bytes
- * (native indexOf) and counts them in `scanned`. free() is O(1). Left out: the kernel's per-CPU clusters (one thread owns
- * an area).
+ * Cost: alloc() is O(1) while the current cluster has a free slot or a cluster is free; otherwise it scans the map
+ * bytes (native indexOf) and counts them in `scanned`. free() is O(1). The kernel's per-CPU clusters are left out,
+ * because one thread owns an area.
  *
  * Sources: Linux mm/swapfile.c, scan_swap_map() of 2.6.35; scan_swap_map_try_ssd_cluster() of 5.10.
  */
@@ -56,7 +56,7 @@ export class SlotAllocator {
   /** Solid: the cluster being filled. */
   #current = NONE;
 
-  /** @param map with its bad slots marked and nothing in use */
+  /** @param map with its bad slots marked and no slot in use */
   constructor(map: SwapMap, kind: AllocatorKind) {
     this.#map = map;
     this.#isSolid = kind === 'solid';
@@ -78,7 +78,9 @@ export class SlotAllocator {
         if (this.#used[cluster]! === 0) this.#append(cluster);
   }
 
-  /** Counts the clusters that start with a used slot. Reads only those with bad slots and the last: no table is touched. */
+  /**
+   * Counts the clusters that start with a used slot. Reads only those with bad slots and the last: no table is touched.
+   */
   #startedClusters(): number {
     const last = this.#used.length - 1;
     const started = new Set(this.#map.badSlots.map((slot) => slot >>> CLUSTER_SHIFT));
@@ -116,7 +118,7 @@ export class SlotAllocator {
     return slot;
   }
 
-  /** Frees a slot whose map byte has become 0. Returns its cluster if that is now free, else -1. */
+  /** Frees a slot whose map byte has become 0. Returns its cluster if the cluster is now free, else -1. */
   free(slot: number): number {
     assert(this.#map.isFree(slot), 'a freed slot has map byte 0');
     assert(this.#inUse > 0, 'no more slots are freed than were allocated');

@@ -93,7 +93,7 @@ export class SwapCache {
     while (this.#frames[hole] !== frame + 1) hole = (hole + 1) & this.#mask;
     for (let at = (hole + 1) & this.#mask; this.#frames[at] !== 0; at = (at + 1) & this.#mask) {
       const home = this.#home(this.#entries[this.#frames[at]! - 1]! as SwapEntry);
-      // An entry whose home is not in (hole, at] would not be found beyond the hole: move it up.
+      // An entry whose home is not in (hole, at] could not be found past the hole: move it up.
       if (((at - home) & this.#mask) < ((at - hole) & this.#mask)) continue;
       this.#frames[hole] = this.#frames[at]!;
       hole = at;

@@ -51,10 +51,10 @@ export class SwapMap {
   /** [level][slot >> 12]: continuation pages, digits 0 .. 127. Kept until swapoff, as in the kernel. */
   readonly #levels: (Uint8Array | undefined)[][] = [];
 
-  /** The header and the bad pages; not reserved slots. A list, so that no reader has to read the entire map. */
+  /** The header and the bad pages; not reserved slots. A list, so that readers need not scan the entire map. */
   readonly badSlots: number[] = [];
 
-  /** @param slots 2 .. 2^26, including slot 0, the header, which is bad */
+  /** @param slots 2 .. 2^26, including slot 0, which is the header and marked bad */
   constructor(slots: number) {
     this.slots = slots;
     this.bytes = new Uint8Array(slots);
@@ -100,14 +100,14 @@ export class SwapMap {
     this.bytes[slot] = MapByte.hasCache;
   }
 
-  /** Marks a referenced slot as cached; false: it is cached already, or not referenced. */
+  /** Marks a referenced slot as cached. Returns false if it is already cached or not referenced. */
   setCache(slot: number): boolean {
     if (this.hasCache(slot) || !this.isReferenced(slot)) return false;
     this.bytes[slot]! |= MapByte.hasCache;
     return true;
   }
 
-  /** Clears the cached mark; true: the slot's byte is now 0. */
+  /** Clears the cached mark. Returns true if the slot's byte is now 0. */
   clearCache(slot: number): boolean {
     assert(this.hasCache(slot), 'the slot is cached');
     this.bytes[slot]! &= ~MapByte.hasCache;
@@ -132,7 +132,7 @@ export class SwapMap {
     return DuplicateResult.done;
   }
 
-  /** Drops a reference; true: the slot's byte is now 0. */
+  /** Drops a reference. Returns true if the slot's byte is now 0. */
   drop(slot: number): boolean {
     const byte = this.bytes[slot]!;
     assert(this.isReferenced(slot), 'the slot has a reference');
@@ -141,7 +141,7 @@ export class SwapMap {
     return this.bytes[slot]! === MapByte.free;
   }
 
-  /** Makes sure that the next duplicate() of the slot succeeds: allocates a continuation page if there is none. */
+  /** Allocates a continuation page if there is none, so that the next duplicate() of the slot succeeds. */
   addContinuation(slot: number): void {
     let level = 0;
     while (this.#page(level, slot) !== undefined && this.#digit(level, slot) === DIGIT_BASE - 1)

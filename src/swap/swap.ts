@@ -11,7 +11,7 @@
  * Invariants
  * - free() of the last reference drops the zero bit, frontswap's copy and the disk's copy before the slot can be
  *   allocated again. O(1), no bio, no allocation.
- * - A page is swapped in as it was last swapped out, or the result says why not. No other page is touched.
+ * - A swap-in returns the page as it was last swapped out, or the reason why it cannot. No other page is affected.
  * - A swap-in that bypasses the swap cache leaves frontswap's copy until free(), even with exclusive gets.
  * - Callbacks do not call the swap core, except unuse(), which may call free() and dropFromCache().
  *
@@ -67,9 +67,9 @@ export type SwapInResult = (typeof SwapInResult)[keyof typeof SwapInResult];
 
 /** Limits on the bios that the swap core has in flight. */
 export interface SwapOptions {
-  /** Most page bios in flight, 1 .. 65536; default 64. */
+  /** Maximum number of page bios in flight, 1 .. 65536; default 64. */
   readonly bios?: number;
-  /** Most discards in flight, 1 .. 65536; default 4. */
+  /** Maximum number of discards in flight, 1 .. 65536; default 4. */
   readonly discardBios?: number;
 }
 
@@ -78,7 +78,7 @@ const BIOS_MAX = 65536;
 const BUSY: number = FrameFlag.reading | FrameFlag.writing;
 /** Slots that addToSwap() frees from clean pages in one batch when none is free. */
 const RECLAIM_SLOTS = 32;
-/** Slots whose tables freeMany() reads ahead: more than a CPU's misses in flight, fewer than its L1 cache has lines. */
+/** Slots whose tables freeMany() reads ahead: more than a CPU's outstanding misses, fewer than its L1 cache lines. */
 const WARM_SLOTS = 64;
 
 /** The swap core: swap areas, their slots, the swap cache and page I/O. */
@@ -86,7 +86,7 @@ export class Swap implements BioOwner {
   readonly counters: SwapCounters = swapCounters();
   /** The frame of the last swapIn() that returned done or pending. */
   frame = -1;
-  /** A checksum of what freeMany() read ahead; public, so that the reads are not optimised away. */
+  /** A checksum of the data that freeMany() read ahead; public, so that the reads are not optimised away. */
   warmed = 0;
   /** By type; null = off. Only swapon.ts writes it. */
   readonly areas: (SwapArea | null)[] = new Array<SwapArea | null>(SWAP_AREAS_MAX).fill(null);
@@ -98,10 +98,10 @@ export class Swap implements BioOwner {
   readonly #io: PageIo;
   #values: Float64Array;
   #at: SwapCounters['index'];
-  /** Inside #readBypassed(): its frame, and the status of its bio, -1 = in flight. */
+  /** In #readBypassed(): its frame, and the status of its bio; -1 = in flight. */
   #bypassFrame = -1;
   #bypassStatus = -1;
-  /** Inside a call: the frame whose bio the call itself waits for, so that it gets no writeDone(). */
+  /** The frame whose bio the current call waits for; it gets no writeDone(). */
   #awaitedFrame = -1;
   #reclaimAt = 0;
   readonly #warmSlots = new Int32Array(WARM_SLOTS);
@@ -121,7 +121,7 @@ export class Swap implements BioOwner {
     this.discarder = new Discarder(discardBios, this.counters, this.areas);
   }
 
-  /** Allocates a slot for the frame and adds it, dirty, to the swap cache; NO_ENTRY: no slot is free. */
+  /** Allocates a slot for the frame and adds it, dirty, to the swap cache; NO_ENTRY if no slot is free. */
   addToSwap(frame: number): SwapEntry {
     let entry = this.order.alloc();
     if (entry === NO_ENTRY && this.reclaimCacheOnly(RECLAIM_SLOTS) > 0) entry = this.order.alloc();
@@ -139,12 +139,12 @@ export class Swap implements BioOwner {
     return this.#area(entry).map.duplicate(offsetOf(entry));
   }
 
-  /** Makes the next duplicate() of the entry succeed. May allocate. */
+  /** Ensures that the next duplicate() of the entry succeeds. May allocate. */
   addContinuation(entry: SwapEntry): void {
     this.#area(entry).map.addContinuation(offsetOf(entry));
   }
 
-  /** The frame was modified: it differs from the slot's copy. */
+  /** Records that the frame was modified: it differs from the slot's copy. */
   markDirty(frame: number): void {
     assert(this.cache.entryAt(frame) !== NO_ENTRY, 'the frame is in the swap cache');
     this.cache.flags[frame]! |= FrameFlag.dirty;
@@ -159,7 +159,7 @@ export class Swap implements BioOwner {
     return (this.cache.flags[frame]! & BUSY) !== 0;
   }
 
-  /** Finds the entry's frame in the swap cache; -1: it is not there. */
+  /** Finds the entry's frame in the swap cache; -1 if it is not there. */
   lookup(entry: SwapEntry): number {
     const frame = this.cache.find(entry);
     if (frame !== -1) this.cache.flags[frame]! |= FrameFlag.found;
@@ -200,7 +200,7 @@ export class Swap implements BioOwner {
     return (after & FrameFlag.dirty) === 0 ? SwapOutResult.done : SwapOutResult.ioError;
   }
 
-  /** Removes a clean frame from the cache, because the memory manager reclaims it. */
+  /** Removes a clean frame from the cache; the memory manager calls this when it reclaims the frame. */
   dropFromCache(frame: number): void {
     const entry = this.cache.entryAt(frame);
     assert(
@@ -375,7 +375,7 @@ export class Swap implements BioOwner {
     return SwapInResult.pending;
   }
 
-  /** One reference and a synchronous disk: no swap cache, no read-ahead (kernel: SWP_SYNCHRONOUS_IO). */
+  /** For a slot with one reference on a synchronous disk: no swap cache, no read-ahead (kernel: SWP_SYNCHRONOUS_IO). */
   #readBypassed(area: SwapArea, slot: number): SwapInResult {
     const frame = this.mm.allocFrame(false);
     if (frame === -1) return this.#refuse(SwapInResult.noFrame);
@@ -459,7 +459,7 @@ export class Swap implements BioOwner {
     this.mm.removedFromCache(frame);
   }
 
-  /** Reads what free() of the entries will read, for those in the area of the first. Changes nothing. */
+  /** Reads the data that free() of the entries will read, for entries in the area of the first. Changes nothing. */
   #warm(entries: Int32Array, from: number, to: number): void {
     const type = typeOf(entries[from]! as SwapEntry);
     const { bytes } = this.#area(entries[from]! as SwapEntry).map;
@@ -476,7 +476,7 @@ export class Swap implements BioOwner {
     this.warmed = sum;
   }
 
-  /** The slot's map byte is 0: drops every copy of its page, and only then makes the slot allocatable. */
+  /** Drops every copy of the page of a slot whose map byte is 0, then makes the slot allocatable. */
   #slotFree(area: SwapArea, slot: number): void {
     area.zero.clear(slot);
     if (this.front.enabled) this.front.invalidatePage(area.type, slot);

@@ -4,8 +4,9 @@
  *   swapOn   read the header ▶ make the maps ▶ frontswap.init ▶ (discard once) ▶ slots may be allocated
  *   swapOff  allocate no more slots ▶ for each slot: swap cache or read ▶ mm.unuse() ▶ free ▶ frontswap.invalidateArea
  *
- * swapOff() works in steps, because a disk may complete later: call it again while it returns `again`. A step that fails
- * switches the area back on. Pages already read stay in memory, the others in their slots; swapOff() may be retried.
+ * swapOff() works in steps, because a disk may complete later: call it again while it returns `again`. A step that
+ * fails switches the area on again. Pages already read stay in memory, the others in their slots; swapOff() may be
+ * retried.
  *
  * Cost: swapOn, 1.3 bytes of tables per slot; swapOff, one map byte per slot and a read per page not in memory.
  */
@@ -33,8 +34,8 @@ export type SwapOffResult = (typeof SwapOffResult)[keyof typeof SwapOffResult];
 
 /**
  * Switches an area on; returns its type.
- * @param page the first page of the disk; with up to 64 KiB an area made for larger pages is recognised
- * @throws SwapError ERR_IO_SWAP_HEADER; ERR_ARG_AREA: disk on already, 32 areas on, disk read-only, all pages bad;
+ * @param page the first page of the disk; pass up to 64 KiB to recognise an area made for larger pages
+ * @throws SwapError ERR_IO_SWAP_HEADER; ERR_ARG_AREA: disk already on, 32 areas on, disk read-only, all pages bad;
  *   ERR_ARG_VALUE, ERR_ARG_UNKNOWN: options
  */
 export function swapOn(
@@ -48,10 +49,10 @@ export function swapOn(
   const refuse = (why: string): SwapError =>
     new SwapError('ERR_ARG_AREA', `swapon ${header.uuid}: ${why}`, { uuid: header.uuid });
   if (swap.areas.some((area) => area !== null && area.disk === disk))
-    throw refuse('this disk is on already');
+    throw refuse('this disk is already on');
   if (disk.readOnly) throw refuse('the disk is read-only');
   const type = swap.areas.indexOf(null);
-  if (type === -1) throw refuse(`${SWAP_AREAS_MAX} areas are on already, the maximum`);
+  if (type === -1) throw refuse(`${SWAP_AREAS_MAX} areas are already on, the maximum`);
   if (header.badPages.length === header.lastPage) throw refuse('every page of the area is bad');
   const priority = options.priority ?? swap.order.nextPriority();
   const area = new SwapArea(type, priority, disk, header, options);
@@ -108,12 +109,12 @@ function shrinkArea(swap: Swap, type: number, pages: number): number {
   return read;
 }
 
-/** Makes this swap core do the partial swapoffs of frontswap.shrink(). */
+/** Registers this swap core for the partial swapoffs of frontswap.shrink(). */
 export function offerShrink(swap: Swap): void {
   swap.front.onShrink = (type, pages) => shrinkArea(swap, type, pages);
 }
 
-/** Reads a slot's page into memory and frees the slot; done if the slot is free already. */
+/** Reads a slot's page into memory and frees the slot; returns done if the slot is already free. */
 function unuseEntry(swap: Swap, area: SwapArea, slot: number): SwapOffResult {
   if (area.map.isFree(slot)) return SwapOffResult.done;
   const entry = entryOf(area.type, slot);

@@ -1,6 +1,6 @@
 /**
- * Writeback: writes cold pages of frontswap to their own slots on the area's disk, and drops them from frontswap. The entry
- * stays valid for every reference.
+ * Writeback: writes cold pages of frontswap to their own slots on the area's disk, and drops them from frontswap. All
+ * references to the entry stay valid.
  *
  *   cold slot ─▶ allocFrame ─▶ front.peek ─▶ add to the swap cache ─▶ write bio
  *   bio completes  ok, page unchanged              front.completeWriteback(): frontswap drops its copy
@@ -9,22 +9,22 @@
  *                  and no lookup found the frame   the frame is freed
  *
  * The page is in the swap cache while its bio is in flight (kernel: zswap_writeback_entry), so no race needs a special
- * case: a reader finds the frame, a writer makes it dirty, the last free() leaves the slot to the bio's completion, and
+ * case: a reader finds the frame, a writer makes it dirty, the last free() lets the bio's completion free the slot, and
  * swapoff waits. Frontswap's bit is cleared in one place, when the bio completes.
  *
- * Selection: a clock hand passes over the area, first for pages of age 3, then 2, then 1; in that last round it also ages
- * the pages that it passes. Pages used since the hand passed (age 0) get a second chance.
+ * Selection: a clock hand passes over the area, first for pages of age 3, then 2, then 1; in the last round it also
+ * ages the pages that it passes. Pages used since the last pass of the hand (age 0) get a second chance.
  *
- * Trigger: write() at once; tick() when the backends' memory is above the start mark, until it is below the accept mark
- * (kernel: zswap accept_threshold_percent). Between the marks frontswap/admission.ts refuses stores.
+ * Trigger: write() immediately; tick() from when the backends' memory exceeds the start mark until it is below the
+ * accept mark (kernel: zswap accept_threshold_percent). Between the marks, frontswap/admission.ts refuses stores.
  *
  * Invariants
  * - A page is dropped from frontswap only after a successful write of the unchanged page to a referenced slot.
- * - Each bio costs one page of `budget`; with none left nothing is written.
+ * - Each bio costs one page of `budget`; with none left, nothing is written.
  * - writebackBios = writebackPages + writebackStale + writebackErrors + inFlight.
  *
- * Cost: coldest() over at most SCAN_SLOTS_MAX slots per call; a load and a bio per page. No allocation: bios come from a pool
- * of their own, frames from the memory manager, which may refuse them as it does for read-ahead.
+ * Cost: coldest() over at most SCAN_SLOTS_MAX slots per call; a load and a bio per page. No allocation: bios come from
+ * a separate pool, frames from the memory manager, which may refuse them as it does for read-ahead.
  *
  * Source: Linux mm/zswap.c (writeback, shrink worker, second chance), drivers/block/zram (writeback_limit, huge pages).
  */
@@ -49,19 +49,21 @@ export interface WritebackOptions {
   readonly startPercent?: number;
   /** tick() stops at this percentage of the limit; 0 .. 100, default 90. */
   readonly acceptPercent?: number;
-  /** True makes tick() start below startPercent too, for example `admission(...).isWaiting`. */
+  /** Returns true to make tick() start below startPercent too, for example `admission(...).isWaiting`. */
   readonly isRequested?: () => boolean;
-  /** Most bios, and so frames, in flight; 1 .. 65536, default 16. */
+  /** Maximum number of bios, and so frames, in flight; 1 .. 65536, default 16. */
   readonly bios?: number;
 }
 
 const OPTIONS = ['usedBytes', 'limitBytes', 'startPercent', 'acceptPercent', 'isRequested', 'bios'];
 const BIOS_MAX = 65536;
 const AGE_MAX = 3;
-/** Slots checked per write(): some tens of microseconds. */
+/** Slots checked per write(): tens of microseconds. */
 const SCAN_SLOTS_MAX = 16384;
-/** Ends of the area that write() passes without a page before it stops: the three ages twice, as the first time may only
- * age the pages, and the round that it began midway. */
+/**
+ * Maximum number of times that write() passes the end of the area without finding a page: two rounds for each of the
+ * three ages, because the first may only age the pages, and the round that it started midway.
+ */
 const WRAPS_MAX = 7;
 
 const never = (): boolean => false;
@@ -107,14 +109,14 @@ export class Writeback implements BioOwner {
     return this.#pool.capacity - this.#pool.freeCount;
   }
 
-  /** True from the start mark down to the accept mark. */
+  /** True after usage exceeds the start mark, until it reaches the accept mark. */
   get isShrinking(): boolean {
     return this.#isShrinking;
   }
 
   /**
-   * One step of the shrinker, for the owner's loop: while it is shrinking, submits a page per free bio, areas in turn.
-   * Returns the number submitted. Bios complete in Swap.tick().
+   * One step of the shrinker, for the owner's loop: while it is shrinking, submits a page per free bio, from each area
+   * in turn. Returns the number submitted. Bios complete in Swap.tick().
    */
   tick(): number {
     const used = this.#usedBytes();

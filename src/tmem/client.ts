@@ -18,14 +18,14 @@ export interface Sharer {
 
 export class Client implements AgeList {
   readonly id: number;
-  /** Its share of ephemeral memory relative to other clients; 0: its pages are evicted first. */
+  /** Its share of ephemeral memory relative to other clients; 0 means that its pages are evicted first. */
   weight: number;
-  /** Most pages charged to it, 0 = no cap. */
+  /** Maximum number of pages charged to it, 0 = no cap. */
   cap: number;
   frozen = false;
   /** False: its pages are stored raw. */
   compress = true;
-  /** A Save of this client exists. */
+  /** True while a Save of this client exists. */
   isBeingSaved = false;
   /** The list of ephemeral pages charged to it. */
   oldest = 0;
@@ -51,7 +51,7 @@ export class Client implements AgeList {
 
 export interface PoolKind {
   readonly persistent: boolean;
-  /** A get removes the page; true for private ephemeral pools, not used for shared ones. */
+  /** Whether a get removes the page; true for private ephemeral pools, unused for shared ones. */
   readonly exclusiveGets: boolean;
   /** 32 hex digits, '' = private. */
   readonly uuid: string;

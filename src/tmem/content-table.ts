@@ -52,7 +52,7 @@ export class ContentTable {
     this.#index = new HashIndex(comparer === null ? 1 : store.slots);
   }
 
-  /** Most contents at a time. */
+  /** Maximum number of contents. */
   get capacity(): number {
     return this.#store.slots;
   }
@@ -61,7 +61,7 @@ export class ContentTable {
     return this.used === this.capacity;
   }
 
-  /** Loads the page into the comparer; returns the row of a content equal to it, or 0. */
+  /** Loads the page into the comparer; returns the row of an equal content, or 0. */
   findEqual(scope: number, source: Uint8Array, at: number): number {
     const comparer = this.#comparer;
     assert(comparer !== null, 'a scope has a comparer');
@@ -76,8 +76,8 @@ export class ContentTable {
   }
 
   /**
-   * Stores the page as a new content without references; returns its row, or 0 if the store refuses. With a scope other
-   * than NO_SCOPE the page is the one that findEqual() has loaded into the comparer.
+   * Stores the page as a new content without references; returns its row, or 0 if the store refuses it. With a scope
+   * other than NO_SCOPE, findEqual() must have loaded the page into the comparer.
    * @param isRaw do not compress the page
    */
   store(scope: number, source: Uint8Array, at: number, isRaw: boolean): number {
@@ -139,7 +139,7 @@ export class ContentTable {
     return this.#words[row * ROW + BYTES]!;
   }
 
-  /** Fills target[at .. at + 4096); false: the bytes are damaged. */
+  /** Fills target[at .. at + 4096). Returns false if the stored bytes are damaged. */
   read(row: number, target: Uint8Array, at: number): boolean {
     return this.#store.get(storeSlot(row), target, at) === GetResult.found;
   }

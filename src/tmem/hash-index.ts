@@ -21,7 +21,7 @@ export class HashIndex {
   readonly #rows: Int32Array;
   readonly #hashes: Int32Array;
 
-  /** @param rows most rows at a time */
+  /** @param rows maximum number of rows */
   constructor(rows: number) {
     const cells = 2 ** Math.ceil(Math.log2(2 * rows + 2));
     this.#mask = cells - 1;
@@ -70,7 +70,7 @@ export class HashIndex {
     this.#rows[hole] = 0;
   }
 
-  /** Counts the rows by reading every cell. For verify(). */
+  /** Counts the rows by reading every cell. Used by verify(). */
   count(): number {
     let rows = 0;
     for (let c = 0; c <= this.#mask; c++) if (this.#rows[c]! !== 0) rows++;

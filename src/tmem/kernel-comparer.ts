@@ -1,8 +1,8 @@
 /**
  * A PageComparer on the WebAssembly kernels: hashes and compares two pages in a small linear memory.
  *
- * Cost: a copy and a hash of 4 KiB per page, a compare per candidate. Allocates nothing if the source is one page, and one
- * view of about 100 bytes if it is a larger array.
+ * Cost: a copy and a hash of 4 KiB per page, and a compare per candidate. Allocates nothing if the source is one page;
+ * if it is a larger array, one view of about 100 bytes.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { KERNEL_SCRATCH_BYTES, type Kernels, loadKernels } from '../codec/kernels.ts';
@@ -13,10 +13,7 @@ const PAGE_AT = KERNEL_SCRATCH_BYTES;
 const CANDIDATE_AT: number = PAGE_AT + PAGE_BYTES;
 const MEMORY_BYTES: number = 2 * KERNEL_SCRATCH_BYTES;
 
-/**
- * The default PageComparer of tmem: hashes and compares 4096-byte pages with the WebAssembly
- * kernels.
- */
+/** The default PageComparer of tmem: hashes and compares 4096-byte pages with the WebAssembly kernels. */
 export class KernelComparer implements PageComparer {
   readonly page: Uint8Array;
   readonly candidate: Uint8Array;

@@ -43,7 +43,7 @@ export class ObjectTable {
     return this.used === this.capacity;
   }
 
-  /** The hash of an object's key, which find() and add() of one call share. The id is oid[at .. at + 6). */
+  /** The hash of an object's key, for find() and add(). The id is oid[at .. at + 6). */
   hash(pool: number, oid: Uint32Array, at: number): number {
     let hash = mix(this.#seed, pool);
     for (let i = 0; i < OID_WORDS; i++) hash = mix(hash, oid[at + i]! | 0);

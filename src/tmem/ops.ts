@@ -7,7 +7,7 @@ import type { GetResult, PutResult } from '../store/results.ts';
 
 /** Stores a page under each slot. Synchronous; no method allocates. A page is 4096 bytes. */
 export interface PageStore {
-  /** Slots 0 .. slots - 1. */
+  /** Number of slots: they are 0 .. slots - 1. */
   readonly slots: number;
   /** Payload of all stored pages, in bytes. The change over one put() is the cost of that page. */
   readonly storedBytes: number;
@@ -18,11 +18,11 @@ export interface PageStore {
    * @param isRaw do not compress the page
    */
   put(slot: Slot, source: Uint8Array, at: number, isRaw: boolean): PutResult;
-  /** Fills target[at .. at + 4096) only if `found`. */
+  /** Fills target[at .. at + 4096) only if the result is `found`. */
   get(slot: Slot, target: Uint8Array, at: number): GetResult;
-  /** Frees the slot's bytes before it returns; false: the slot was empty. */
+  /** Frees the slot's bytes before it returns. Returns false if the slot was empty. */
   drop(slot: Slot): boolean;
-  /** Maintenance after `changed` (at least 1) puts and drops; false: there was nothing to do. */
+  /** Maintenance after `changed` (at least 1) puts and drops. Returns false if there was nothing to do. */
   maintain(changed: number): boolean;
 }
 

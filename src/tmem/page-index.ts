@@ -27,7 +27,7 @@ import { POOLS_PER_CLIENT, TmemPutResult } from './results.ts';
 /** Pages that one eviction may skip. */
 const CHANCES_MAX = 8;
 
-/** Which equal pages share a content: none; those of one paying client or one shared pool; all. */
+/** Which equal pages share a content: none, those of one paying client or one shared pool, or all. */
 export type Dedup = 'off' | 'client' | 'global';
 
 export interface PageIndexOptions {
@@ -37,7 +37,7 @@ export interface PageIndexOptions {
   readonly clients: number;
   readonly dedup: Dedup;
   readonly comparer: PageComparer | null;
-  /** Most pages that one put evicts. */
+  /** Maximum number of pages that one put evicts. */
   readonly evictionsPerPut: number;
   readonly seed: number;
 }
@@ -76,7 +76,7 @@ export class PageIndex {
     return object === 0 ? 0 : this.pages.find(object, index);
   }
 
-  /** Stores a page under a key that has none, evicting as needed. Any result but `stored` leaves the key empty. */
+  /** Stores a page under a key without a page, evicting as needed. Any result but `stored` leaves the key empty. */
   insert(
     pool: Pool,
     oid: Uint32Array,
@@ -151,7 +151,7 @@ export class PageIndex {
     this.pages.setMark(row, 0);
   }
 
-  /** Charges the pool's pages to another client; their ages stay. Cost: one pass over both clients' lists. */
+  /** Charges the pool's pages to another client; they keep their ages. Cost: one pass over both clients' lists. */
   reassign(pool: Pool, to: Client): void {
     const from = pool.owner;
     const { pages, objects, contents } = this;
@@ -190,7 +190,10 @@ export class PageIndex {
     while (client.chargedPages > cap && this.#evictOldestOf(client));
   }
 
-  /** The client to evict from, null: no page is ephemeral. Counts < 2^31 and weights <= 2^20: products are exact. */
+  /**
+   * The client to evict from, or null if no page is ephemeral. Counts < 2^31 and weights <= 2^20, so products are
+   * exact.
+   */
   #overShare(): Client | null {
     let most: Client | null = null;
     for (let id = 0; id < this.clients.length; id++) {
@@ -243,7 +246,7 @@ export class PageIndex {
     return pool.isShared ? this.clients.length + pool.number : pool.owner.id;
   }
 
-  /** The object's row, made if there is none. Only after the last eviction, which may remove an empty object. */
+  /** The object's row, created if missing. Call this after the last eviction, which may remove an empty object. */
   #objectFor(pool: Pool, oid: Uint32Array, oidAt: number, hash: number): number {
     const found = this.objects.find(pool.number, oid, oidAt, hash);
     if (found !== 0) return found;

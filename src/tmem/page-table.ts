@@ -160,8 +160,8 @@ export class PageTable {
   }
 
   /**
-   * Inserts the page into `list` by its stamp. The search starts at `after`, an older page of the list (0: at the oldest),
-   * so inserting many pages in order of age, each after the last, walks the list once.
+   * Inserts the page into `list` by its stamp. The search starts at `after`, an older page of the list (0: at the
+   * oldest). To insert many pages in order of age, pass the previous one as `after`: this walks the list once.
    */
   insertByStamp(row: number, after: number, list: AgeList): void {
     const stamp = this.#stamps[row]!;

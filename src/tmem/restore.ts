@@ -2,8 +2,8 @@
  * Restore: creates a client from the stream of a Save, with the same pool numbers. Chunks may have any size. The stream is
  * not trusted: every length, number, flag and checksum is checked before use.
  *
- * The client exists, and its pages are charged, from the header on; do not use its id before the stream is done. If the
- * stream is invalid, or this host has no space for it, the client is destroyed.
+ * The client exists, and its pages are charged, once the header has arrived; do not use its id before the stream is
+ * done. If the stream is invalid, or this host has no space for it, the client is destroyed.
  */
 import { SwapError } from '../base/errors.ts';
 import { CAP_MAX, WEIGHT_MAX } from './options.ts';
@@ -34,7 +34,7 @@ export class Restore implements Disposable {
   #needs = stream.HEADER_BYTES;
   #has = 0;
   #received = 0;
-  /** A bit per page received; null before the first `valid` record. */
+  /** One bit per page received; null before the first `valid` record. */
   #valid: Uint8Array | null = null;
   #validPages = 0;
 
@@ -70,7 +70,7 @@ export class Restore implements Disposable {
     return this.state;
   }
 
-  /** Call at the end of the stream; throws if it was truncated. */
+  /** Call this at the end of the stream; throws if the stream was truncated. */
   end(): RestoreState {
     if (this.state === RestoreState.receiving)
       this.#reject('the stream is truncated', this.#received);

@@ -19,7 +19,7 @@ export const TmemPutResult = {
   noRows: 4,
   /** The pool or the client does not exist. */
   noPool: 5,
-  /** Only clients of the tmem socket: no reply, so it is unknown what is under the key; put or flush it again. */
+  /** Only for clients of the tmem socket: no reply. The contents under the key are unknown; put or flush it again. */
   down: 6,
 } as const;
 export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
@@ -28,12 +28,12 @@ export type TmemPutResult = (typeof TmemPutResult)[keyof typeof TmemPutResult];
 export const TmemGetResult = {
   found: 0,
   absent: 1,
-  /** Absent, and the pool has no page at all. */
+  /** Absent, and the pool is empty. */
   poolEmpty: 2,
   /** The stored bytes are damaged; the target is unchanged. A damaged ephemeral page is dropped, so later gets miss. */
   corrupt: 3,
   noPool: 4,
-  /** Only clients of the tmem socket: no reply. The page may still be there; the target is unchanged. */
+  /** Only for clients of the tmem socket: no reply. The page may still be there; the target is unchanged. */
   down: 5,
 } as const;
 export type TmemGetResult = (typeof TmemGetResult)[keyof typeof TmemGetResult];
@@ -44,9 +44,9 @@ export const TmemFlushResult = {
   /** Done; the client is frozen. */
   doneFrozen: 1,
   noPool: 2,
-  /** Of a call with a maximum of pages: as many were dropped, others are left; call again. */
+  /** For calls with a maximum number of pages: that many were dropped and some are left; call again. */
   more: 3,
-  /** Only clients of the tmem socket: no reply, so it is unknown whether it was done. */
+  /** Only for clients of the tmem socket: no reply, so it is unknown whether the flush was done. */
   down: 4,
 } as const;
 export type TmemFlushResult = (typeof TmemFlushResult)[keyof typeof TmemFlushResult];
@@ -58,9 +58,9 @@ export const NewPoolError = {
   tooMany: -2,
   /** Shared pools are ephemeral: one client must not be able to flush another's persistent pages. */
   sharedPersistent: -3,
-  /** The host has as many shared pools as it may have. */
+  /** The host has its maximum number of shared pools. */
   tooManyShared: -4,
-  /** Of the tmem socket: a pool of the same name is of another kind. */
+  /** Only for the tmem socket: a pool with this name exists, with other options. */
   otherKind: -5,
 } as const;
 

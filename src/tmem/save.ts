@@ -1,12 +1,12 @@
 /**
  * Save: writes a client's pools and persistent pages to a byte stream while the client keeps running.
  *
- *   step(sink, pages)  sends pages that were not sent yet, including new ones; 0: none is left now
+ *   step(sink, pages)  sends pages not sent yet, including new ones; returns 0 when none is left
  *   finish(sink)       freezes the client, sends the remaining pages, and marks which sent pages are still valid
  *
  * Each page row stores the number under which it was sent (PageTable's mark). A page that is flushed or replaced loses its
- * row and so its number. Nothing needs to be logged while the client runs: the pages invalidated during the copy are the
- * numbers that no row has at the end.
+ * row and with it its number. Nothing needs to be logged while the client runs: the pages invalidated during the copy
+ * are those whose numbers no row has at the end.
  *
  * finish() alone is a plain save. step() until it returns little, then finish(), is a live handover: the client is frozen
  * only during finish(), which sends the remaining pages and scans every row.
@@ -25,7 +25,7 @@ export type Sink = (chunk: Uint8Array) => void;
 /** Mark of a page that was read, found damaged and not sent. */
 const DAMAGED = -1;
 
-/** Writes one client to a byte stream, at once or while the client keeps running. */
+/** Writes one client to a byte stream, in one step or while the client keeps running. */
 export class Save implements Disposable {
   /** Pages sent so far, including those no longer valid. */
   sentPages = 0;
@@ -48,7 +48,7 @@ export class Save implements Disposable {
     if (saved === null)
       throw new SwapError('ERR_ARG_UNKNOWN', `tmem client ${client} does not exist`, { client });
     if (saved.isBeingSaved) {
-      const text = `tmem client ${client} is being saved already; dispose of that Save first`;
+      const text = `tmem client ${client} is already being saved; dispose of that Save first`;
       throw new SwapError('ERR_ARG_CONFLICT', text, { client });
     }
     saved.isBeingSaved = true;

@@ -2,13 +2,13 @@
  * The format of a saved client: a header, then records with a fixed length per type. 32-bit little-endian words.
  *
  *   header    magic "TMEM", version, weight, cap                                            16 bytes
- *   pool      1, pool, flags, uuid (4 words)              creates a pool, destroying an older one with the number
+ *   pool      1, pool, flags, uuid (4 words)              creates a pool, destroying an older one with this number
  *   page      2, pool, object id (6), index, checksum, 4096 bytes        pages are numbered in order: 0, 1, 2, ...
  *   dropPool  3, pool                                     the pool was destroyed after its record
  *   valid     4, first, 512 bytes                         bit i: page number first + i is still stored under its key
  *   end       5, number of valid pages, client's flags
  *
- * Only persistent pages are sent; ephemeral pools are restored empty. The last page sent under a key counts. `valid`
+ * Only persistent pages are sent; ephemeral pools are restored empty. The last page sent under a key is valid. `valid`
  * records cover all page numbers in order, just before `end`: pages without a bit were flushed or replaced.
  */
 import { PAGE_BYTES } from '../base/units.ts';
@@ -29,7 +29,7 @@ export const PageAt = { pool: 4, oid: 8, index: 32, checksum: 36, page: 40 } as 
 /** Bytes of a page record, the longest one. */
 export const PAGE_RECORD_BYTES: number = PageAt.page + PAGE_BYTES;
 
-/** Bytes of a record of that type; 0 for a type that does not exist. */
+/** Bytes of a record of that type; 0 for an unknown type. */
 export function recordBytes(type: number): number {
   if (type === RecordType.pool) return 28;
   if (type === RecordType.page) return PAGE_RECORD_BYTES;

@@ -9,7 +9,7 @@
  *   shared pool        ephemeral, used by several authorised clients that name the same 128-bit uuid
  *
  * Rules
- * - A put replaces or drops the page under its key: #put() drops the old page before anything else.
+ * - A put replaces or drops the page under its key; #put() drops the old page first.
  * - After a miss or a flush every get misses until the next put, even if the client is frozen.
  * - Limits are hard. Persistent pages are not evicted; when no ephemeral page is left, puts are refused.
  *
@@ -98,7 +98,7 @@ export class Tmem {
     return id;
   }
 
-  /** Destroys the client's private pools and leaves its shared ones; false: there is no such client. */
+  /** Destroys the client's private pools and leaves its shared ones. Returns false if the client does not exist. */
   destroyClient(id: number): boolean {
     if (this.clientOf(id) === null) return false;
     for (let pool = 0; pool < POOLS_PER_CLIENT; pool++) this.destroyPool(id, pool);
@@ -111,7 +111,10 @@ export class Tmem {
     this.#clientNamed(client).weight = weight;
   }
 
-  /** Sets the cap and evicts ephemeral pages above it at once. Persistent pages stay; puts are refused above the cap. */
+  /**
+   * Sets the cap and immediately evicts ephemeral pages above it. Persistent pages stay; puts above the cap are
+   * refused.
+   */
   setCap(client: number, cap: number): void {
     checkInteger('cap', cap, 0, CAP_MAX);
     const changed = this.#clientNamed(client);
@@ -204,7 +207,7 @@ export class Tmem {
   }
 
   /**
-   * Drops objects of a pool until it is empty or about `pagesMax` pages were dropped, so that a large pool can be
+   * Drops objects of a pool until it is empty or about `pagesMax` pages have been dropped. This lets a large pool be
    * destroyed in steps. Returns `more` while pages are left.
    */
   emptyPool(client: number, pool: number, pagesMax: number): TmemFlushResult {
@@ -261,7 +264,7 @@ export class Tmem {
 
   /**
    * FLUSH_OBJECT: drops all pages of the object. Cost: proportional to its pages.
-   * @param pagesMax an object with more pages loses only as many, and the result is `more`
+   * @param pagesMax maximum number of pages to drop; if more are left, the result is `more`
    */
   flushObject(
     client: number,
@@ -286,8 +289,8 @@ export class Tmem {
   }
 
   /**
-   * `count` puts in one call: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7), and its result, the same as
-   * that of put(), goes to results[i]. Returns the number stored.
+   * `count` puts in one call: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7). Its result, the same
+   * as that of put(), goes to results[i]. Returns the number stored.
    */
   putMany(
     client: number,
@@ -345,7 +348,7 @@ export class Tmem {
     return freed;
   }
 
-  /** Store maintenance for the puts and drops since the last call; false: there was nothing to do. */
+  /** Store maintenance for the puts and drops since the last call. Returns false if there was nothing to do. */
   maintain(): boolean {
     const changed = Math.max(1, this.index.changes);
     this.index.changes = 0;
@@ -383,7 +386,7 @@ export class Tmem {
     const client = table.clients[clientId]!;
     const { values } = pool.counters;
     values[poolAt.puts]! += 1;
-    // Replace or drop: drop the old page first, so that no path below can leave it.
+    // Replace or drop: drop the old page first, so that it cannot remain on any path below.
     const hash = table.objects.hash(pool.number, oid, oidAt);
     const old = table.find(pool, oid, oidAt, hash, index);
     if (old !== 0) table.drop(old);

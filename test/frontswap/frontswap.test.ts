@@ -364,7 +364,7 @@ test('wrong arguments are refused with a code', () => {
     assert.throws(() => front.currPagesOf(type), wrong);
   }
   for (const slots of [0, -1, 2 ** 31, 1.5]) assert.throws(() => front.init(0, slots), wrong);
-  assert.throws(() => front.init(3, 100), { code: 'ERR_ARG_AREA' }, 'the area is on already');
+  assert.throws(() => front.init(3, 100), { code: 'ERR_ARG_AREA' }, 'the area is already on');
   for (const at of [-1, 1]) {
     assert.throws(() => front.store(3, 0, A, at), wrong);
     assert.throws(() => front.load(3, 0, into, at), wrong);

@@ -425,7 +425,7 @@ peerTest(
     await page.until(`!${byId('lost')}.hidden`);
     assert.match(
       await page.value(`${byId('lost-text')}.textContent`),
-      /^Disconnected: the host .* Figures are of \d\d:\d\d:\d\d\. Next try in \d+ s\.$/,
+      /^Disconnected: the host .* Figures are from \d\d:\d\d:\d\d\. Next try in \d+ s\.$/,
     );
     assert.equal(await page.value(`${byId('connection')}.textContent`), 'Disconnected');
     await page.until(`/Next try in [2-9] s/.test(${byId('lost-text')}.textContent)`); // it backs off

@@ -14,7 +14,7 @@
  *
  * A read at the end of the file ends with ioError: the file was truncated and its data is lost, not zeros. A write ends
  * with noSpace when the file system is full; every other error is ioError. Both are counted; nothing is thrown. A
- * failed write may have been written in part. There is no slotFree, because it would cost a system call per slot: use
+ * failed write may be partial. There is no slotFree, because it would cost a system call per slot: use
  * discard.
  *
  * Cost: one system call per bio of up to STAGING_BYTES, and one copy with O_DIRECT.
@@ -205,8 +205,8 @@ export class FileDisk implements Disk, Disposable {
   }
 
   /**
-   * Reads the blocks of [offset, offset + length) into the staging: all of them, or only those that the range covers in
-   * part. Returns the position of `offset` in the staging.
+   * Reads the blocks of [offset, offset + length) into the staging: all of them, or only the partially covered ones.
+   * Returns the position of `offset` in the staging.
    */
   #stage(offset: number, length: number, all: boolean): number {
     const inBlock = offset % PAGE_BYTES;

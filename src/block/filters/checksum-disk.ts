@@ -15,12 +15,12 @@
  * follows a write which then fails does not match and fails too.
  *
  * The sum: four lanes of xor, multiplication by an odd number and rotation, folded into one word. Each step is
- * bijective, so damage within one aligned word is always detected, and other damage missed once in 2^32. It is no
- * defence against deliberate forgery.
+ * bijective, so damage within one aligned word is always detected; other damage is missed once in 2^32. It does not
+ * protect against deliberate forgery.
  *
  * Cost: 8 bytes per block, resident once used; about 1 us per page for each write and each read. It allocates only a
  * view when the buffer of `data` differs from that of the previous bio.
- * Left out: partial reads of a block cannot be checked and count as unknown. Sums end with the process.
+ * Limits: partial reads of a block cannot be checked and count as unknown. Sums are lost when the process ends.
  */
 import { assert } from '../../base/assert.ts';
 import { type CounterSpec, Counters, counted, mustStayZero } from '../../base/counters.ts';
@@ -49,7 +49,7 @@ export interface ChecksumDisk extends Disk {
 
 const tables = new WeakMap<ChecksumDisk, Int32Array>();
 
-/** By block: the sum of its bytes, 0 = unknown. For native code that reads the disk beside its filter. */
+/** By block: the sum of its bytes, 0 = unknown. For native code that bypasses the filter. */
 export const sumsOf = (disk: ChecksumDisk): Int32Array => tables.get(disk)!;
 
 /** Wraps `next` in a filter that fails reads whose bytes differ from those written through it. */

@@ -2,7 +2,7 @@
  * Delays bios as a device that serves one at a time would. Each bio is passed on when that device would have completed
  * it, in the order of submission.
  *
- *   submit ─▶ delayed until max(now, device idle) + cost(bio) ─▶ disk behind
+ *   submit ─▶ delayed until max(now, device idle) + cost(bio) ─▶ next disk
  *
  * Nothing sleeps: tick() passes on the bios that are due by the clock, and dueNs is the time of the next one. So a
  * simulation of a slow disk runs fast, and every run is the same.

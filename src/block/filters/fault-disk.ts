@@ -1,6 +1,6 @@
 /**
  * Injects faults to test recovery: at random by a seeded generator, in bad ranges, in the middle of a write, or on
- * every bio. Runs are reproducible. A bio ends with `ioError` only if this filter or the disk behind failed it; a bio
+ * every bio. Runs are reproducible. A bio ends with `ioError` only if this filter or the next disk failed it; a bio
  * that ends with `ok` has taken effect.
  *
  *   failOneIn   one bio in n fails without any effect

@@ -30,7 +30,7 @@ function lowestOf(bucket: number): number {
   return (STEPS + (bucket % STEPS)) * 2 ** shift;
 }
 
-/** A histogram as a value that another thread gets. */
+/** The contents of a histogram, for another thread. */
 export interface HistogramValue {
   /** Numbers of values by bucket, up to the last one with any. */
   readonly counts: Float64Array;

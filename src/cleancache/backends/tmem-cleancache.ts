@@ -3,7 +3,7 @@
  *
  *   filesystem ─▶ pool, private or shared by its uuid      file key ─▶ object id      index ─▶ index
  *
- * A file is an object, so invalidateInode() is one FLUSH_OBJECT, at the cost of the pages stored.
+ * A file is an object, so invalidateInode() is one FLUSH_OBJECT, whose cost is proportional to the pages stored.
  *
  * Invariants
  * - A hit removes the page from a private pool; in a shared pool the page stays and becomes its paying client's newest.

@@ -4,7 +4,7 @@
 // is fast", 2014): the range as 32-bit words w, padded with zeros, times fixed 64-bit multipliers M,
 //
 //   total    = seed * SEED + length * LENGTH + sum of w[i] * M[i]      mod 2^64
-//   checksum = mix(total >> 32), mix a permutation of 32-bit numbers
+//   checksum = mix(total >> 32), where mix is a permutation of 32-bit numbers
 //
 // M[i] = KEY[i mod 64] * R^b: 64 keys of 32 bits, one for each word of a 256-byte block, and R once for each
 // block from this one to the end. So the inner loop multiplies 32 by 32 bits in vectors, and each block needs
@@ -13,7 +13,7 @@
 // Detection: a change of one word by D changes total by D * M. The keys are chosen so that for every bit of
 // every word of a page the high half of D * M is neither 0 nor 2^32 - 1, so every single flipped bit changes
 // the checksum (a test checks all multipliers). Other damage is missed once in 2^32.
-// Not a defence against an adversary: the keys are known.
+// It does not protect against an adversary: the keys are known.
 // Cost: docs/design/codec.md.
 
 const KEYS: usize = 12800; // u32[128], odd; the first 64 are the checksum's, the page hash uses all
@@ -44,7 +44,7 @@ function products(words: v128, keys: v128): v128 {
   );
 }
 
-// Both users pass a constant for `copying`, so after inlining each has its own loop.
+// Both users pass a constant for `copying`, so after inlining each has a specialised loop.
 // @ts-ignore: decorator
 @inline
 function total(to: usize, from: usize, length: usize, seed: u32, copying: bool): u32 {
@@ -100,7 +100,7 @@ function total(to: usize, from: usize, length: usize, seed: u32, copying: bool):
   return x ^ (x >> 15);
 }
 
-/** The last length % 16 bytes of a range, from `from` on, followed by zeros. */
+/** The last length % 16 bytes of a range, starting at `from`, followed by zeros. */
 function partial(from: usize, length: usize): v128 {
   const rest = length & 15;
   if (length >= 16) {

@@ -1,7 +1,7 @@
 // The kernels' module. It exports what kernels.ts declares.
 //
 // Scratch, below KERNEL_SCRATCH_BYTES of the caller's memory. Only the kernels write it. Its contents are valid
-// during one call only, except the two tables that init() fills.
+// only during one call, except for the two tables that init() fills.
 //
 //    4096  LZ4 encoder's table        8192 bytes    (the bytes below belong to the memory's owner)
 //   12288  LZ4 decoder's patterns      272 bytes    filled by init()

@@ -5,17 +5,17 @@
 //   token     literals (high 4 bits, 15 = more bytes follow) | match length - 4 (low 4 bits, 15 = more)
 //   The last 5 bytes are literals and no match starts in the last 12, as the format requires.
 //
-// Encoder. The page is copied to WINDOW first. A table entry is then an address of 16 bits, without a base or a
-// valid flag; another thread may change the page meanwhile (guest memory); and the output does not depend on the
-// page's address. Empty entries point at the page's first byte, which is a valid candidate, so no entry is ever
-// stale. Short branches are faster than branch-free selects here: the next search starts at the end of the match,
-// and a predicted branch lets the processor start it early.
+// Encoder. The page is copied to WINDOW first, for three reasons. A table entry is then an address of 16 bits, without
+// a base or a valid flag. Another thread may change the page during the call (guest memory). The output does not depend
+// on the page's address. Empty entries point at the page's first byte, which is a valid candidate, so no entry is ever
+// stale. Short branches are faster than branch-free selects here: the next search starts at the end of the match, and
+// a predicted branch lets the processor start it early.
 //
 // Decoder. Every store is 16 bytes wide, even if fewer are needed: narrower ones would stall the wide loads that
 // read them back. Three things are checked before bytes are used: ip is within the block, op within the page, and
 // the offset within the bytes already written. The unchecked writes of a short literal run stay inside the slack.
 //
-// Cost and everything that was tried: docs/design/codec.md. Format: the LZ4 block format description.
+// Cost and alternatives that were tried: docs/design/codec.md. Format: the LZ4 block format description.
 
 const PAGE: usize = 4096;
 
@@ -79,8 +79,8 @@ export function lz4Compress(page: usize, out: usize, limit: i32): i32 {
   let op = out;
   while (true) {
     // Find a match. Past `stop` the literals alone are too long, or no match may start. So there are at most
-    // outEnd - op + 31 literals, and with token, 16 length bytes and 15 of rounding what is written of them
-    // ends at most 63 bytes behind outEnd.
+    // outEnd - op + 31 literals. With the token, 16 length bytes and 15 bytes of rounding, the part of them that is
+    // written ends at most 63 bytes after outEnd.
     const stop = min<usize>(LAST_START + 1, anchor + (outEnd - op) + BACK_MAX);
     let match: usize;
     let misses: usize = 1 << SKIP_SHIFT;

@@ -2,7 +2,7 @@
 const PAGE: usize = 4096;
 const KEYS: usize = 12800; // filled by copy.ts
 
-/** 1 when the page repeats its first 8 bytes. */
+/** 1 if the page repeats its first 8 bytes. */
 export function sameFilled(page: usize): i32 {
   // The last bytes already differ in most pages.
   if (load<i64>(page) != load<i64>(page, PAGE - 8)) return 0;

@@ -15,12 +15,12 @@
 // page. A hostile block can therefore only decode to another page: the filter number is the only input that has to
 // be checked.
 //
-// Cost and what was tried: docs/adr/0017-numeric-pages.md.
+// Cost and alternatives that were tried: docs/adr/0017-numeric-pages.md.
 // Source: bitshuffle (Masui et al., "A compression scheme for radio data in high performance computing", 2015).
 
 const PAGE: usize = 4096;
 // Scratch (index.ts has the complete map).
-const BYTES: usize = 0x4040; // the LZ4 encoder's window, which is idle meanwhile
+const BYTES: usize = 0x4040; // the LZ4 encoder's window, which is idle at that time
 
 // Filters; kernels.ts has the same numbers. Bit 0: 8-byte elements; bit 1: delta.
 const FIRST: i32 = 1;
@@ -47,10 +47,10 @@ function isDelta(filter: i32): bool {
 
 /**
  * Returns the filter whose planes are likely to compress best, or 0 if none is likely to reach `most` bytes or less.
- * Reads 1/8 of the page, 1/32 if it is noise.
+ * Reads 1/8 of the page, or 1/32 if it is noise.
  *
- * A plane costs nothing where its bits are all equal, or equal those of the plane above (sign bits). So the estimate is
- * the number of bits of x xor (x >> 1) that differ between the elements of a sample.
+ * A plane costs nothing where its bits are all equal, or equal those of the plane above (sign bits). The estimate is
+ * therefore the number of bits of x xor (x >> 1) that differ between the elements of a sample.
  */
 export function pickFilter(page: usize, most: i32): i32 {
   // Each sample has 64 bits: an element of 8 bytes, or two of 4.
@@ -87,7 +87,7 @@ export function pickFilter(page: usize, most: i32): i32 {
     const least = min(min(plain4, plain8), min(delta4, delta8));
     if (least > mostBits || (n == NOISE_SAMPLES && least > NOISE_BITS)) return 0;
   }
-  // With equal estimates: plain before delta, 4 bytes before 8, which are cheaper to decompress.
+  // If estimates are equal, prefers plain to delta and 4 bytes to 8, because they decompress faster.
   let filter = FIRST;
   let least = plain4;
   if (plain8 < least) {
@@ -222,7 +222,7 @@ function less8(v: v128, before: v128): v128 {
   return i64x2.sub(v, v128.shuffle<i64>(before, v, 1, 2));
 }
 
-// The users pass a constant for `delta`, so after inlining each has its own loop.
+// The users pass a constant for `delta`, so after inlining each has a specialised loop.
 // @ts-ignore: decorator
 @inline
 function toBytes4(page: usize, delta: bool): void {
@@ -430,9 +430,9 @@ function crossed(a: v128, b: v128, by: i32, mask: v128): v128 {
 }
 
 /**
- * Reads eight vectors v[0] .. v[7] and writes eight: bit k of byte i of vector w[j] is bit j of byte i of v[k]. Its own
- * inverse. Three rounds of exchanges, as for the 8 x 8 bit matrix (Warren, "Hacker's Delight", section 7-3), with a
- * vector a row.
+ * Reads eight vectors v[0] .. v[7] and writes eight: bit k of byte i of vector w[j] is bit j of byte i of v[k]. It is
+ * its own inverse. Three rounds of exchanges, as for the 8 x 8 bit matrix (Warren, "Hacker's Delight", section 7-3),
+ * with one vector per row.
  */
 function turnBits(from: usize, fromStride: usize, to: usize, toStride: usize): void {
   const from4 = from + fromStride * 4;

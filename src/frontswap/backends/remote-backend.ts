@@ -7,10 +7,10 @@
  *               └───── load(): stored locally, then deleted there ─┘
  *
  * Invariants
- * - A page is in exactly one tier. A page being sent is still local; after a load it is local again, and the peer's copy
- *   has a generation that is not requested any more.
- * - If the peer has no memory, or does not acknowledge, the page stays local and the oldest. If the peer refuses it for
- *   another reason, it stays local as the newest, so that it does not block others.
+ * - A page is in exactly one tier. A page being sent is still local. After a load it is local again, and the
+ *   generation of the peer's copy is no longer requested.
+ * - If the peer has no memory or does not acknowledge, the page stays local and remains the oldest. If the peer
+ *   refuses it for another reason, it stays local as the newest, so that it does not block others.
  * - A page that the peer lost, damaged or returns after the deadline is LoadResult.corrupt and counted: never zeros, never
  *   another page. The load may be retried.
  * - store(), invalidatePage() and loads of local pages use no connection, so they work while the peer is unreachable.
@@ -18,8 +18,8 @@
  *
  * Cost: remotify sends compressed bytes as stored; a remote load is one round trip, a checksum and a decompression. It
  * allocates one view per page moved.
- * Left out: same-filled pages (12 bytes locally) and incompressible pages (5 KiB at the peer for 4) stay local; several
- * peers, replicas, and keeping the local copy until a second peer acknowledges.
+ * Left out: same-filled pages (12 bytes locally) and incompressible pages (5 KiB on the peer for 4 KiB) stay local;
+ * several peers, replicas, and keeping the local copy until a second peer acknowledges are not supported.
  */
 import type { Budget } from '../../arena/budget.ts';
 import { checkChoice, checkInteger } from '../../base/arguments.ts';
@@ -50,7 +50,7 @@ export type LocalPages = FrontswapBackend &
 export interface RemoteBackendOptions {
   /** The budget that tables and buffers are charged to; usually that of the local pages. */
   readonly budget: Budget;
-  /** Deletes that may wait to be sent to the peer, a power of two up to 2^24; default 16,384. */
+  /** Maximum number of deletes that wait to be sent to the peer, a power of two up to 2^24; default 16,384. */
   readonly flushesMax?: number;
 }
 
@@ -58,10 +58,7 @@ export interface RemoteBackendOptions {
 const BATCH_PAGES = 32;
 const FLUSHES_MAX = 2 ** 24;
 
-/**
- * A frontswap backend with a local and a remote tier: remotify() moves the oldest local pages to
- * the peer.
- */
+/** A frontswap backend with a local and a remote tier: remotify() moves the oldest local pages to the peer. */
 export class RemoteBackend implements FrontswapBackend {
   readonly name = 'remote';
   readonly counters: Counters<RemoteCounter> = new Counters(remoteCounters);
@@ -75,7 +72,7 @@ export class RemoteBackend implements FrontswapBackend {
   /** The batch in flight. */
   readonly #sentType = new Int32Array(BATCH_PAGES);
   readonly #sentOffset = new Int32Array(BATCH_PAGES);
-  /** 1: the page does not go back to the list of movable pages. */
+  /** 1 if the page does not return to the list of movable pages. */
   readonly #isSettled = new Uint8Array(BATCH_PAGES);
   #epoch = 0;
   /** Stamp of the last page that entered a list; wraps at 2^32. */
@@ -166,8 +163,8 @@ export class RemoteBackend implements FrontswapBackend {
   }
 
   /**
-   * A background step: moves up to `pagesMax` of the oldest pages to the peer; returns how many. Ends early if the peer is
-   * down or full. Blocks at most one deadline per batch of 32, and to connect.
+   * A background step: moves up to `pagesMax` of the oldest pages to the peer; returns how many. Ends early if the
+   * peer is down or full. Blocks for at most one deadline per batch of 32 and one to connect.
    */
   remotify(pagesMax: number): number {
     this.maintain();
@@ -188,7 +185,10 @@ export class RemoteBackend implements FrontswapBackend {
     return moved;
   }
 
-  /** Other background work: connection, lease, clean-up after earlier boots, queued deletes. True: there is more. */
+  /**
+   * Other background work: connection, lease, clean-up after earlier boots, queued deletes. Returns true while more is
+   * due.
+   */
   maintain(): boolean {
     if (!this.#remote.ready()) return false;
     const isMore = this.#remote.maintain();
@@ -246,7 +246,7 @@ export class RemoteBackend implements FrontswapBackend {
     this.#forget(area, offset);
   }
 
-  /** Queues the deletion of the slot's page on the peer. */
+  /** Queues the slot's page for deletion on the peer. */
   #forget(area: AreaPages, offset: number): void {
     if (this.#queue.addPage(area.epoch, offset, area.generationOf(offset))) return;
     this.counters.add('remote_page_flushes_failed', 1);
@@ -279,7 +279,7 @@ export class RemoteBackend implements FrontswapBackend {
   /** Stages up to `pagesMax` pages, oldest first, and removes them from their lists; returns how many. */
   #stage(pagesMax: number): number {
     let staged = 0;
-    // Pages that prove not movable are unlisted; check at most as many of them as pages to stage.
+    // Pages found not to be movable are unlisted. At most 2 x `pagesMax` pages are checked.
     for (let left = 2 * pagesMax; staged < pagesMax && left > 0; left--) {
       const type = this.#oldestArea();
       if (type < 0) break;
@@ -339,7 +339,7 @@ export class RemoteBackend implements FrontswapBackend {
       // The peer may or may not have stored it: delete it.
       if (answer === RemoteResult.down) this.#forget(area, this.#sentOffset[i]!);
       if (answer !== RemoteResult.refused) continue;
-      // The peer may object to this key only: relist the page as the newest, so that others are tried first.
+      // The peer may refuse only this key: relist the page as the newest, so that others are tried first.
       this.#isSettled[i] = 1;
       this.#enter(area, this.#sentType[i]!, this.#sentOffset[i]!);
     }
@@ -349,7 +349,7 @@ export class RemoteBackend implements FrontswapBackend {
     return acknowledged;
   }
 
-  /** The area with the oldest movable page; -1: there is none. */
+  /** The area with the oldest movable page; -1 if there is none. */
   #oldestArea(): number {
     let found = -1;
     let stamp = 0;

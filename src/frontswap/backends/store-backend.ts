@@ -6,10 +6,10 @@
  *   area 3 ──▶ store ──▶ its share ──┴──▶ budget
  *
  * Invariants
- * - A freed slot's bytes are reusable when invalidatePage() returns. A store without space first has the free memory of
- *   the other areas released, and refuses only if that is not enough.
- * - invalidateArea() frees all pages, releases the memory to the system, and releases the area's whole share of the budget.
- *   (Where the system cannot take memory back, the garbage collector frees it.)
+ * - A freed slot's bytes are reusable when invalidatePage() returns. A store without space first makes the other areas
+ *   release free memory, and refuses only if that is not enough.
+ * - invalidateArea() frees all pages, and releases the memory to the system and the area's whole share of the budget.
+ *   (If the system cannot take memory back, the garbage collector frees it.)
  *
  * Cost: one array read plus the store; invalidatePage() is O(1). Only init() and invalidateArea() allocate.
  */
@@ -24,37 +24,39 @@ import { Store } from '../../store/store.ts';
 import { type ColdPages, type FrontswapBackend, LoadResult } from '../ops.ts';
 
 /**
- * A frontswap backend over compressed page stores, with the compressed page access that writeback
- * and the remote tier use.
+ * A frontswap backend over compressed page stores, with the compressed page access that writeback and the remote tier
+ * use.
  */
 export interface StoreBackend extends FrontswapBackend {
-  /** store() refuses a page that compresses to more bytes than this. Default 4096: it refuses none. */
+  /** store() refuses a page that compresses to more bytes than this. Default 4096: refuses none. */
   payloadMax: number;
-  /** The last store() refused its page because of payloadMax; if it refused and this is false, space was short. */
+  /**
+   * True if the last store() refused its page because of payloadMax. If it refused and this is false, space was short.
+   */
   readonly isIncompressible: boolean;
   /**
-   * Maintenance after `changed` (1 or more) stores and frees, see Store.maintain; true: there is more to do. A clock hand
-   * advances by as many slots and ages their pages: one round per area's worth of changes.
+   * Maintenance after `changed` (1 or more) stores and frees; see Store.maintain. Returns true while more is due. A
+   * clock hand advances by as many slots and ages their pages: one round per area's worth of changes.
    */
   maintain(changed: number): boolean;
   /**
-   * Maintenance while idle, see Store.compactIdle; with a dense codec it also recompresses pages of age 2. True: there is
-   * more to do.
+   * Maintenance while idle; see Store.compactIdle. With a dense codec, it also recompresses pages of age 2. Returns
+   * true while more is due.
    */
   compactIdle(): boolean;
-  /** Recompresses up to `pagesMax` pages of at least this age, see Store.recompressIdle; returns how many it tried. */
+  /** Recompresses up to `pagesMax` pages of at least this age; see Store.recompressIdle. Returns how many it tried. */
   recompressIdle(pagesMax: number, age: number): number;
   /** A counter of the stores, summed over the areas that are on; see CounterAt. */
   counter(at: number): number;
   /** Bytes of RAM in use by all areas, including metadata. */
   usedBytes(): number;
-  /** The format in which the page is stored; `none`: it is not stored. */
+  /** The format in which the page is stored; `none` if it is not stored. */
   formatOf(type: number, offset: number): PageFormat;
   /** See Store.compressedBytes. */
   compressedBytes(type: number, offset: number): number;
   /** See Store.readCompressed. */
   readCompressed(type: number, offset: number, target: Uint8Array, at: number): number;
-  /** store() for a page already compressed in `format`, at source[at .. at + length). */
+  /** Like store(), for a page already compressed in `format`, at source[at .. at + length). */
   storeCompressed(
     type: number,
     offset: number,
@@ -75,7 +77,7 @@ interface Area {
   clockHand: number;
 }
 
-/** Pages of this age are idle; compactIdle() recompresses so many per call, which takes some milliseconds. */
+/** Pages of this age are idle. compactIdle() recompresses this many per call, which takes a few milliseconds. */
 const IDLE_AGE = 2;
 const RECOMPRESS_PAGES_MAX = 256;
 
@@ -104,7 +106,7 @@ function destroyArea({ store, share }: Area): void {
 /**
  * @param budget limit of all areas together
  * @param release how freed memory is released to the system
- * @param dense codec that idle pages are recompressed with; null: none
+ * @param dense codec with which idle pages are recompressed, or null
  * @param startsEmpty, onShard see StoreOptions
  */
 export function storeBackend(
@@ -249,7 +251,7 @@ class PageStores implements StoreBackend {
     );
   }
 
-  /** Releases the free memory of the other areas; false: there is no other area. */
+  /** Releases the free memory of the other areas. Returns false if there is no other area. */
   #releaseFor(asking: Store): boolean {
     if (this.#areas.size === 1) return false;
     for (const store of this.#stores) if (store !== asking) store?.releaseAll();

@@ -1,9 +1,11 @@
 /**
- * A frontswap backend on a persistent tmem pool: of a Tmem in this process, or of a host over its tmem socket (BlockingPool).
- * A pool whose host does not reply refuses stores, and a load is `corrupt`: an I/O error, never zeros.
+ * A frontswap backend on a persistent tmem pool, either of a Tmem in this process or of a host over its tmem socket
+ * (BlockingPool). If the host of a pool does not reply, stores are refused and loads return `corrupt`: an I/O error,
+ * never zeros.
  *
- * A swap area is an object whose id has the area's number as its first word; a slot is a page index. So invalidateArea() is
- * one FLUSH_OBJECT, at the cost of the pages stored. (Xen's shim used 16 objects per area to spread their locks.)
+ * A swap area is an object whose id has the area's number as its first word; a slot is a page index. So
+ * invalidateArea() is one FLUSH_OBJECT, whose cost is proportional to the pages stored. (Xen's shim used 16 objects
+ * per area to spread their locks.)
  */
 
 import { SwapError } from '../../base/errors.ts';
@@ -12,10 +14,10 @@ import { TmemFlushResult, TmemGetResult, TmemPutResult } from '../../tmem/result
 import type { Tmem } from '../../tmem/tmem.ts';
 import { type FrontswapBackend, LoadResult } from '../ops.ts';
 
-/** A slot without a page: it costs no request. */
+/** A slot without a page; a load of it sends no request. */
 const empty = 0;
 const stored = 1;
-/** A put or flush had no reply: the pool may have a page, old or new. It is flushed, and never loaded. */
+/** A put or flush had no reply: the pool may have a page, old or new. It is flushed and never loaded. */
 const unsure = 2;
 
 /** The verbs of one persistent pool. */
@@ -50,7 +52,7 @@ export class TmemFrontswap implements FrontswapBackend {
   store(type: number, offset: number, page: Uint8Array, at: number): boolean {
     if (this.#areas[type] === null) return false;
     const answer = this.#pool.put(this.#object(type), offset, page, at);
-    // A refused put has dropped what was there; one without a reply may have stored the page, or left the older one.
+    // A refused put has dropped the old page; one without a reply may have stored the new page or left the old one.
     const isStored = answer === TmemPutResult.stored;
     this.#set(type, offset, isStored ? stored : answer === TmemPutResult.down ? unsure : empty);
     return isStored;

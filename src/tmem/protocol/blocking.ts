@@ -1,16 +1,16 @@
 /**
- * One pool of a host over a blocking connection, for threads that cannot wait for an event loop: a fault must be served before
- * the call returns. Each call is one request and its reply.
+ * One pool of a host over a blocking connection, for threads that cannot wait for an event loop: a fault must be
+ * served before the call returns. Each call is one request and its reply.
  *
  *   put, get, flushPage, flushObject    results of Tmem, or `down`: no reply within the deadline, or no connection
  *
  * Invariants
- * - After `down` of a put or flush it is unknown what is under the key, until a put or flush of it succeeds. Frontswap never
- *   asks for such a page.
- * - A get fills the target only if the host found the page: the reply names the request, and a connection is not used after
- *   a failure, so a late reply is never taken for another one.
- * - A reconnect opens the pool again by its uuid. It is empty on a host that was restarted, and after
- *   `noPool`: an operator has destroyed it.
+ * - After `down` of a put or flush, the contents under the key are unknown until a put or flush of it succeeds.
+ *   Frontswap never asks for such a page.
+ * - A get fills the target only if the host found the page: the reply names the request, and a connection is not used
+ *   after a failure, so a late reply is never taken for another one.
+ * - A reconnect opens the pool again by its uuid. The pool is empty if the host was restarted, or if an operator has
+ *   destroyed it (`noPool`).
  * Cost: a round trip and a copy of the page. Nothing is allocated, except the view of a page.
  */
 import { checkInteger, checkPage } from '../../base/arguments.ts';
@@ -32,11 +32,11 @@ export interface BlockingPoolOptions {
   /** Opens the connection; see streamSockets(). */
   readonly open: OpenStream;
   readonly clock: Clock;
-  /** Name of the pool: 128 bits in hex. Random for a process whose pages die with it. */
+  /** Name of the pool: 128 bits in hex. Use a random one if the pages end with the process. */
   readonly uuid: string;
   /** Default true. */
   readonly persistent?: boolean;
-  /** Default false: a get of a persistent pool keeps the page. */
+  /** Whether a get of a persistent pool removes the page. Default false. */
   readonly exclusiveGets?: boolean;
   /** Seconds that a persistent pool outlives its connection; Infinity: while the host runs. Default 60. */
   readonly leaseSeconds?: number;
@@ -99,7 +99,7 @@ export class BlockingPool implements Disposable {
   }
 
   /**
-   * Connects, and throws if that fails. Optional: the other calls connect as well, and retry later.
+   * Connects, and throws if that fails. Optional: the other calls also connect, and retry later.
    * @throws SwapError ERR_IO_NOT_REACHABLE: no host; ERR_IO_NO_ROOM: no pool; ERR_PEER_PROTOCOL: another program
    */
   start(): void {
@@ -111,12 +111,12 @@ export class BlockingPool implements Disposable {
         'ERR_PEER_PROTOCOL',
         'the socket is not the tmem socket of a host of this version',
       );
-    const why = cause === null ? 'it closes the connection' : cause.message;
+    const why = cause === null ? 'it closed the connection' : cause.message;
     const text = `cannot connect to the tmem socket: ${why}; start a host with 'frontswap host --tmem PATH'`;
     throw new SwapError('ERR_IO_NOT_REACHABLE', text, { end }, { cause });
   }
 
-  /** PUT_PAGE of source[at .. at + 4096). Any result but `stored` and `down`: a get misses. */
+  /** PUT_PAGE of source[at .. at + 4096). After any result but `stored` and `down`, a get misses. */
   put(oid: Uint32Array, index: number, source: Uint8Array, at: number): TmemPutResult {
     checkPage(source, at);
     if (!this.#begin(Op.put, 1)) return TmemPutResult.down;
@@ -145,7 +145,7 @@ export class BlockingPool implements Disposable {
     return this.#exchange() ? (this.#result(0) as TmemFlushResult) : TmemFlushResult.down;
   }
 
-  /** FLUSH_OBJECT. Takes longer for an object with more pages. */
+  /** FLUSH_OBJECT. Cost: proportional to its pages. */
   flushObject(oid: Uint32Array): TmemFlushResult {
     if (!this.#begin(Op.flushObject, 0)) return TmemFlushResult.down;
     this.#link.writer.oid(oid, 0);
@@ -153,7 +153,7 @@ export class BlockingPool implements Disposable {
   }
 
   /**
-   * 1 to 32 puts in one request: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7), its result goes to
+   * 1 to 32 puts in one request: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7). Its result goes to
    * results[i]. Returns the number stored; -1: down, and all results are `down`.
    */
   putMany(
@@ -224,7 +224,7 @@ export class BlockingPool implements Disposable {
     this.#link[Symbol.dispose]();
   }
 
-  /** Stages the header of a request; false: there is no connection. */
+  /** Stages the header of a request. Returns false if there is no connection. */
   #begin(op: Op, count: number): boolean {
     if (!this.#link.ready()) return false;
     this.#id = (this.#id + 1) >>> 0;
@@ -284,7 +284,7 @@ function checkCount(keys: Uint32Array, count: number, results: Uint8Array): void
   checkInteger('count', count, 1, fit);
 }
 
-/** checkCount(), and that the pages at pages[at ..) are there. */
+/** checkCount(), and checks that the pages are inside pages[at ..). */
 export function checkVector(
   keys: Uint32Array,
   count: number,
@@ -309,7 +309,7 @@ const noPoolOf = (op: number): number =>
       ? TmemGetResult.noPool
       : TmemFlushResult.noPool;
 
-/** Whether a reply's value is the number of its good results, so that each page of a get is that of its result. */
+/** Whether a reply's value is the number of its good results, so that each page of a get belongs to its result. */
 export function isSound({ op, count, value, bytes, resultsAt }: ReplyReader): boolean {
   if (op !== Op.get) return true;
   let found = 0;

@@ -31,7 +31,7 @@ export function poolRequest(options: SocketPoolOptions): PoolRequest {
   if (leaseSeconds > 0 && (uuid === '' || !persistent))
     throw new SwapError(
       'ERR_ARG_CONFLICT',
-      'leaseSeconds requires persistent and a uuid, by which the pool is found again',
+      'leaseSeconds requires persistent and a uuid, which identifies the pool after a reconnect',
     );
   const flags =
     (persistent ? PoolFlag.persistent : 0) |
@@ -46,9 +46,9 @@ export function poolError(value: number): SwapError {
     value === NewPoolError.tooMany
       ? 'this user has 16 pools; destroy one, or wait until the lease of one ends'
       : value === NewPoolError.otherKind
-        ? 'the pool of this uuid is of another kind; open it with the same options, or choose another uuid'
+        ? 'the pool with this uuid has other options; open it with the same ones, or choose another uuid'
         : value === NewPoolError.tooManyShared
           ? 'the host has no space for another ephemeral pool with a uuid'
-          : `the host refuses the pool (${value})`;
+          : `the host refused the pool (${value})`;
   return new SwapError('ERR_IO_NO_ROOM', `no pool: ${why}`, { answer: value });
 }

@@ -1,9 +1,9 @@
 /**
- * The client's side of the wire: requests into a window of a memory, replies out of received bytes. No sockets, no allocation.
- *
+ * The client's side of the wire: writes requests into a window of a memory, parses replies from received bytes. No
+ * sockets, no allocation.
  * Invariants
  * - The reader reads only bytes [from, to). A frame is complete, or incomplete and a valid prefix so far, or malformed.
- * - The length of a reply is checked against its operation, count and value before its bytes are waited for.
+ * - The length of a reply is checked against its operation, count and value before the reader waits for its bytes.
  */
 import { assert } from '../../base/assert.ts';
 import { BufferWindow } from '../../base/buffer-window.ts';
@@ -15,7 +15,7 @@ import { Head, Op } from './wire.ts';
 export const Frame = { incomplete: 0, malformed: 1, hello: 2, reply: 3 } as const;
 export type Frame = (typeof Frame)[keyof typeof Frame];
 
-/** Kind of a pool of the tmem socket; the default is ephemeral, and gone with its connection. */
+/** Kind of a pool of the tmem socket; the default is ephemeral and ends with its connection. */
 export interface SocketPoolOptions {
   readonly persistent?: boolean;
   /** Persistent pools: a get removes the page. */

@@ -35,7 +35,7 @@ export interface ConnectionPools {
 
 /** Why receive() returned. */
 export const Stop = {
-  /** It needs more input. */
+  /** More input is needed. */
   input: 0,
   /** The reply does not fit the output. */
   output: 1,
@@ -48,7 +48,7 @@ export type Stop = (typeof Stop)[keyof typeof Stop];
 
 /** What a request costs, in the unit of nbd/protocol/work.ts: a byte read from a compressed disk. */
 const REQUEST_WORK = 2048;
-/** A new pool has counters and a number of its own. */
+/** A new pool costs counters and a number. */
 const NEW_POOL_WORK = 131072;
 const PUT_WORK = 8192;
 const GET_WORK = 4096;
@@ -85,12 +85,15 @@ export class TmemSession {
     return this.#state !== At.hello;
   }
 
-  /** Part of a request was processed or waits for the rest of it. */
+  /** True if part of a request has been processed or is waiting for the rest. */
   get isInsideRequest(): boolean {
     return this.#state > At.head;
   }
 
-  /** Processes bytes [from, to) of the input and appends replies to `out`. Returns the position of the first unprocessed byte. */
+  /**
+   * Processes bytes [from, to) of the input and appends replies to `out`. Returns the position of the first unprocessed
+   * byte.
+   */
   receive(input: Input, from: number, to: number, out: TmemOutput, grant: number): number {
     this.work = 0;
     let at = from;
@@ -240,15 +243,15 @@ export class TmemSession {
     let uuid = '';
     for (let at = body + NewPool.uuid; at < body + NewPool.bytes; at += 4)
       uuid += view.getUint32(at).toString(16).padStart(8, '0');
-    if (this.#pool !== 0) return this.#end('a new pool with a number', body);
+    if (this.#pool !== 0) return this.#end('a pool number in NEW_POOL', body);
     const isNamed = (flags & PoolFlag.named) !== 0;
     const isPersistent = (flags & PoolFlag.persistent) !== 0;
-    if ((flags & ~wire.POOL_FLAGS_ALL) !== 0) return this.#end('unknown flags of a pool', body);
+    if ((flags & ~wire.POOL_FLAGS_ALL) !== 0) return this.#end('unknown pool flags', body);
     if (!isNamed && /[^0]/.test(uuid)) return this.#end('a uuid without its flag', body);
     if (lease !== 0 && !(isNamed && isPersistent))
-      return this.#end('a lease of a pool that is not persistent and named', body);
+      return this.#end('a lease for a pool that is not persistent and named', body);
     if ((flags & PoolFlag.exclusiveGets) !== 0 && !isPersistent)
-      return this.#end('exclusive gets of a pool that is not persistent', body);
+      return this.#end('exclusive gets for a pool that is not persistent', body);
     this.#reply(out, this.#pools.open(flags, lease, isNamed ? uuid : ''), 0);
     return body + NewPool.bytes;
   }
@@ -267,7 +270,7 @@ export class TmemSession {
     if (result !== TmemFlushResult.more) this.#reply(out, result, 0);
   }
 
-  /** Asked for each page and step: between them the pool may be destroyed, and its number be given to another one. */
+  /** Checked for each page and step: in between, the pool may be destroyed and its number reused. */
   get #isOpen(): boolean {
     return this.#pools.isOpen(this.#pool);
   }

@@ -45,10 +45,10 @@ export type Op = (typeof Op)[keyof typeof Op];
 export const NewPool = { flags: 0, lease: 4, uuid: 8, bytes: 24 } as const;
 export const PoolFlag = { persistent: 1, exclusiveGets: 2, named: 4 } as const;
 export const POOL_FLAGS_ALL = 7;
-/** A lease without an end, seconds. */
+/** A lease that never ends, seconds. */
 export const LEASE_FOREVER = 0xffff_ffff;
 
-/** Most pages of a request. */
+/** Maximum number of pages in a request. */
 export const PAGES_MAX = 32;
 export const OID_BYTES = 24;
 /** Object id and index. */
@@ -67,7 +67,7 @@ export const REQUEST_PART_BYTES_MAX: number = Math.max(
 export const REPLY_BYTES_MAX: number = Head.bytes + resultBytes(PAGES_MAX) + PAGES_MAX * PAGE_BYTES;
 export const REQUEST_BYTES_MAX: number = Head.bytes + PAGES_MAX * PUT_ENTRY_BYTES;
 
-/** Length of a request's body; -1: there is no such operation, or not with this count. */
+/** Length of a request's body; -1: the operation or the count is invalid. */
 export function requestBytes(op: number, count: number): number {
   const isPages = op === Op.put || op === Op.get || op === Op.flushPage;
   if (isPages ? count < 1 || count > PAGES_MAX : count !== 0) return -1;
@@ -88,7 +88,7 @@ export function requestBytes(op: number, count: number): number {
   }
 }
 
-/** Whether `length` can be that of the body of a reply. A get has a page for each result `found`. */
+/** Whether `length` is a valid body length of a reply. A get has a page for each result `found`. */
 export function isReplyBytes(op: number, count: number, value: number, length: number): boolean {
   if (op === Op.get)
     return (

@@ -1,15 +1,15 @@
 /**
- * The clients of the tmem socket and their pools. A client is a user of the system: all its connections see the same pools.
+ * The clients of the tmem socket and their pools. A client is a system user; all its connections see the same pools.
  *
  *   connected()    a connection of the user starts       ─▶ TmemUser.connect() ─▶ UserConnection: the pools it has open
- *   open()         a pool without a name: of this connection alone; with one: the user's pool of that uuid, or a new one
- *   end            each pool that no connection has open any more is doomed, at once or when its lease ends
+ *   open()         a pool without a name: of this connection only; with one: the user's pool of that uuid, or a new one
+ *   end            each pool that no connection has open any more is doomed, immediately or when its lease ends
  *   step()         drops pages of doomed pools, a bounded number at a time
  *
  * Invariants
  * - A pool is in `pools` of its user until its last page is dropped, so it counts against the 16 pools until then.
  * - A doomed pool has no connection and is not found by its name.
- * - A user without connections and pools, which no operator has configured or frozen, is removed.
+ * - A user without connections and pools is removed, unless an operator has configured or frozen it.
  */
 import type { ConnectionPools } from '../protocol/session.ts';
 import { LEASE_FOREVER, PoolFlag } from '../protocol/wire.ts';
@@ -18,7 +18,7 @@ import type { Tmem } from '../tmem.ts';
 
 /** Connections of one user. */
 export const CONNECTIONS_PER_USER = 64;
-/** Pages of doomed pools that a step drops. */
+/** Pages of doomed pools dropped per step. */
 const DROP_PAGES = 256;
 
 export interface UserPool {
@@ -29,7 +29,7 @@ export interface UserPool {
   /** Seconds that it outlives its last connection. */
   lease: number;
   connections: number;
-  /** When the lease ends, ms; Infinity: it does not, or connections have the pool open. */
+  /** When the lease ends, ms; Infinity: it has no end, or connections have the pool open. */
   expiresMs: number;
   isDoomed: boolean;
 }
@@ -41,7 +41,7 @@ export class TmemUser {
   readonly client: number;
   readonly pools: (UserPool | null)[] = new Array<UserPool | null>(POOLS_PER_CLIENT).fill(null);
   connections = 0;
-  /** An operator has set something: it stays without connections. */
+  /** An operator has configured it: it is kept without connections. */
   isConfigured = false;
 
   constructor(uid: number, client: number) {
@@ -58,7 +58,7 @@ export interface ClientTableOptions {
   readonly tmem: Tmem;
   /** Monotonic clock, ms. */
   readonly nowMs: () => number;
-  /** Cap of users without their own, pages; 0: none. */
+  /** Cap of users without a cap of their own, pages; 0: none. */
   readonly cap: number;
   /** Called when pools become doomed: step() has work. */
   readonly onDoomed: () => void;
@@ -83,7 +83,7 @@ export class ClientTable {
     return this.#users.get(uid) ?? null;
   }
 
-  /** The user, made if it is new; null: tmem has no number for another client. */
+  /** The user, created if it is new; null if tmem has no number for another client. */
   user(uid: number): TmemUser | null {
     const known = this.#users.get(uid);
     if (known !== undefined) return known;
@@ -122,7 +122,7 @@ export class ClientTable {
     return number;
   }
 
-  /** A connection does not use the pool any more. */
+  /** A connection no longer uses the pool. */
   leave(user: TmemUser, number: number): void {
     const pool = user.pools[number];
     if (pool == null || --pool.connections > 0) return;
@@ -153,7 +153,7 @@ export class ClientTable {
     }
   }
 
-  /** Dooms all pools of the user; returns their number. Its connections find no pool any more. */
+  /** Dooms all pools of the user; returns their number. Its connections can no longer find them. */
   doomAll(user: TmemUser): number {
     let count = 0;
     for (const pool of user.pools) {
@@ -164,7 +164,7 @@ export class ClientTable {
     return count;
   }
 
-  /** Drops some pages of a doomed pool. Returns false: there is none. */
+  /** Drops some pages of a doomed pool. Returns false if there is none. */
   step(): boolean {
     for (const user of this.#users.values())
       for (const pool of user.pools) {
@@ -176,7 +176,7 @@ export class ClientTable {
     return false;
   }
 
-  /** No connection finds the pool any more; step() drops its pages. */
+  /** Connections can no longer find the pool; step() drops its pages. */
   doom(pool: UserPool): void {
     pool.isDoomed = true;
     pool.connections = 0;
@@ -191,7 +191,7 @@ export class ClientTable {
     this.tmem.destroyClient(user.client);
   }
 
-  /** Tmem finds shared pools by uuid among all clients: no other client is authorised for this one. */
+  /** Tmem finds shared pools by uuid among all clients, but authorises no other client for this one. */
   #newShared(client: number): number {
     const shared = (++this.#sharedMade).toString(16).padStart(32, '0');
     this.tmem.authorise(client, shared);
@@ -207,7 +207,7 @@ export class UserConnection implements ConnectionPools {
   readonly client: number;
   readonly user: TmemUser;
   readonly #table: ClientTable;
-  /** By number; the pool object, so that a later pool with the number is another one. */
+  /** By number. Holds the pool object, to distinguish a later pool with the same number. */
   readonly #open: (UserPool | null)[] = new Array<UserPool | null>(POOLS_PER_CLIENT).fill(null);
   #isEnded = false;
 
@@ -227,7 +227,7 @@ export class UserConnection implements ConnectionPools {
     const number = this.#table.open(this.user, flags, lease, name);
     if (number < 0) return number;
     const pool = this.user.pools[number]!;
-    if (this.#open[number] === pool) pool.connections--; // it had it open already
+    if (this.#open[number] === pool) pool.connections--; // already open here
     this.#open[number] = pool;
     return number;
   }
@@ -241,7 +241,7 @@ export class UserConnection implements ConnectionPools {
       return TmemFlushResult.done;
     }
     if (!pool.isDoomed) this.#table.doom(pool);
-    // step() may have dropped it meanwhile.
+    // step() may have dropped it in the meantime.
     const isHere = this.user.pools[number] === pool;
     const result = isHere ? this.#table.destroy(this.user, number, pagesMax) : TmemFlushResult.done;
     if (result !== TmemFlushResult.more) this.#open[number] = null;

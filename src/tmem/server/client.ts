@@ -5,9 +5,10 @@
  *   bytes ─▶ replies, in order ─▶ the oldest call resolves
  *
  * Invariants
- * - Replies belong to requests in order; a reply with another id, operation or count ends the connection.
+ * - Replies arrive in the order of the requests; a reply with another id, operation or count ends the connection.
  * - At most inFlightMax calls are in flight, and staged bytes fit one buffer; further calls wait in order.
- * - When the connection ends, every call rejects: after that of a put or flush it is unknown what is under the key.
+ * - When the connection ends, every call rejects: after a rejected put or flush, the contents under its key are
+ *   unknown.
  */
 import { createConnection, type Socket } from 'node:net';
 import { checkInteger, checkPage } from '../../base/arguments.ts';
@@ -29,7 +30,7 @@ export interface TmemClientOptions {
   readonly inFlightMax?: number;
 }
 
-/** Staged requests: two of the longest. */
+/** Size of the staged requests: twice the longest request. */
 const STAGED_BYTES = 2 * wire.REQUEST_BYTES_MAX;
 const LEAD_BYTES = wire.REPLY_BYTES_MAX;
 
@@ -97,7 +98,7 @@ export class TmemClient implements Disposable {
     return client;
   }
 
-  /** The connection has not ended. */
+  /** True until the connection ends. */
   get isUp(): boolean {
     return this.#error === null;
   }
@@ -125,7 +126,7 @@ export class TmemClient implements Disposable {
     this[Symbol.dispose]();
   }
 
-  /** For pools: stages a request, now or when there is space, and resolves with what `read` makes of its reply. */
+  /** For pools: stages a request, now or when there is space, and resolves with the value that `read` returns. */
   request<T>(
     { op, pool, count }: { readonly op: Op; readonly pool: number; readonly count: number },
     write: (writer: RequestWriter, id: number) => void,
@@ -162,7 +163,7 @@ export class TmemClient implements Disposable {
     process.nextTick(() => this.#flush());
   }
 
-  /** Writes the staged requests; those of the meantime are staged in the other buffer. */
+  /** Writes the staged requests; new requests are staged in the other buffer. */
   #flush(): void {
     this.#isPlanned = false;
     if (this.#isWriting || this.#error !== null || this.#writer.writtenBytes === 0) return;
@@ -178,7 +179,7 @@ export class TmemClient implements Disposable {
     });
   }
 
-  /** Starts calls that wait, while there is space. */
+  /** Starts waiting calls while there is space. */
   #admit(): void {
     for (let before = -1; this.#waiting.length > 0 && this.#waiting.length !== before; ) {
       before = this.#waiting.length;
@@ -201,7 +202,7 @@ export class TmemClient implements Disposable {
     return true;
   }
 
-  /** Processes a reply; false: more bytes are needed. */
+  /** Processes a reply. Returns false if more bytes are needed. */
   #readFrame(): boolean {
     const reader = this.#reader;
     const frame = reader.read(this.#from, this.#to);
@@ -313,7 +314,7 @@ export class TmemClientPool {
     );
   }
 
-  /** DESTROY_POOL: ends this connection's use of the pool; without another one its pages are dropped, whatever its lease. */
+  /** DESTROY_POOL: closes the pool on this connection. If no other has it open, drops its pages, whatever its lease. */
   destroy(): Promise<TmemFlushResult> {
     return this.#request(
       Op.destroyPool,
@@ -324,7 +325,7 @@ export class TmemClientPool {
   }
 
   /**
-   * 1 to 32 puts in one request: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7), its result goes to
+   * 1 to 32 puts in one request: page i is at source[at + 4096 i], its key at keys[7 i .. 7 i + 7). Its result goes to
    * results[i]. Resolves with the number stored.
    */
   putMany(
@@ -396,7 +397,7 @@ export class TmemClientPool {
 const unreachable = (path: string, cause: Error | null): SwapError =>
   new SwapError(
     'ERR_IO_NOT_REACHABLE',
-    `no connection to the tmem socket ${path}: ${cause === null ? 'the host has closed it' : cause.message}; start a host with 'frontswap host --tmem PATH'`,
+    `no connection to the tmem socket ${path}: ${cause === null ? 'the host closed it' : cause.message}; start a host with 'frontswap host --tmem PATH'`,
     { path },
     { cause },
   );

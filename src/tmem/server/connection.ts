@@ -11,8 +11,8 @@
  * Invariants
  * - A stalled, queued or closing connection does not read.
  * - A connection has a carry only between events and only if it has bytes.
- * - A turn begins only while the client has the connection open: what a client left behind cannot undo a request of its
- *   successor, which connects afterwards.
+ * - A turn begins only while the client has the connection open: buffered input of a client that has disconnected
+ *   cannot undo a request of its successor.
  */
 import type { Socket } from 'node:net';
 import type { Input } from '../../base/input.ts';
@@ -24,7 +24,7 @@ import type { TmemOutput } from '../protocol/output.ts';
 import { Stop, TmemSession } from '../protocol/session.ts';
 import type { UserConnection } from './client-table.ts';
 
-/** Reads that fill the buffer, 128 KiB each, in a turn of a connection that is served alone. */
+/** Reads that fill the buffer, 128 KiB each, in one turn of a connection that has no competitor. */
 const FULL_READS_MAX = 4;
 const NO_BYTES = new Uint8Array(0);
 
@@ -32,9 +32,9 @@ const NO_BYTES = new Uint8Array(0);
 export interface TmemOwner {
   readonly buffers: SocketBuffers<TmemOutput>;
   readonly turns: Turns;
-  /** Whether the peer of a socket has disconnected, also if bytes of it were not read. */
+  /** Whether the peer of a socket has disconnected, even if some of its bytes have not been read. */
   hasHungUp(descriptor: number): boolean;
-  /** The connection keeps the current output, which the socket has not accepted. */
+  /** The socket has not accepted the current output; the connection keeps it. */
   stalled(connection: TmemConnection): void;
   /** The connection has returned that output. */
   drained(connection: TmemConnection): void;
@@ -101,7 +101,7 @@ export class TmemConnection implements Served {
       this.#queueAndPause();
   }
 
-  /** For sockets that deliver their own chunks. */
+  /** For sockets that deliver chunks of their own. */
   receivedChunk(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.length && !this.isClosing; at += RECEIVE_BYTES) {
       const part = chunk.subarray(at, at + RECEIVE_BYTES);
@@ -110,7 +110,7 @@ export class TmemConnection implements Served {
     }
   }
 
-  /** Called when it is the connection's turn. */
+  /** Called when the connection's turn comes. */
   serve(): void {
     this.#isQueued = false;
     if (!this.isClosing) this.#serveCarry();
@@ -121,14 +121,14 @@ export class TmemConnection implements Served {
     return this.#socket === null ? -1 : descriptorOf(this.#socket);
   }
 
-  /** Disconnects at once and logs the reason. */
+  /** Disconnects immediately and logs the reason. */
   drop(reason: string): void {
     if (!this.#isErrorLogged) this.#owner.dropped(this, reason);
     this.#isErrorLogged = true;
     this.#close();
   }
 
-  /** Disconnects once the replies that were written are sent. */
+  /** Disconnects once the written replies are sent. */
   shutDown(): void {
     this.isClosing = true;
     this.#socket?.pause().destroySoon();
@@ -149,7 +149,7 @@ export class TmemConnection implements Served {
     if (this.#mayRead) this.#socket?.resume();
   }
 
-  /** Processes [start, end) of `input`, until session, socket or grant stop it; keeps the rest. */
+  /** Processes [start, end) of `input`, until the session, the socket or the grant stops it; keeps the rest. */
   #serve(input: Input, start: number, end: number): void {
     const { buffers, turns } = this.#owner;
     const { session } = this;
@@ -195,7 +195,7 @@ export class TmemConnection implements Served {
     }
     this.#unsent = out;
     this.#owner.stalled(this);
-    // Node does not report the end of a partial write; the callback of an empty write behind it does.
+    // Node does not report the end of a partial write; the callback of an empty write after it does.
     socket.write(NO_BYTES, this.#drained);
   }
 

@@ -1,9 +1,9 @@
 /**
- * The tmem socket: pools for other processes of the machine over a Unix socket, in one thread.
+ * The tmem socket: pools for other processes on this machine over a Unix socket, in one thread.
  *
- * Limits: `clientsMax` connections, 64 for each user; STALLED_MAX outputs of clients that do not read (of the user
- * with most of them, the one that stalled first is dropped); HELLO_MS until the hello. Users have a flow each (net/turns.ts). Pages of pools that end are dropped in
- * steps, between events.
+ * Limits: `clientsMax` connections, 64 for each user; STALLED_MAX outputs of clients that do not read (drops the one
+ * that stalled first, of the user with the most); HELLO_MS until the hello. Each user has a flow (net/turns.ts). Pages
+ * of pools that end are dropped in steps, between events.
  */
 import type { Socket } from 'node:net';
 import { SocketBuffers } from '../../net/buffers.ts';
@@ -26,16 +26,16 @@ const LINES_PER_SWEEP = 100;
 const ACCEPT_WORK = 131072;
 /** Puts and drops between calls of tmem's maintenance. */
 const MAINTAIN_CHANGES = 256;
-/** The user that stands for all users whom the user namespace does not map. */
+/** The uid that represents all users that the user namespace does not map. */
 const OVERFLOW_UID = 65534;
 
 export interface TmemServerOptions {
   readonly tmem: Tmem;
   /** The users and groups that may connect; null: all that the socket's mode admits. */
   readonly access: { readonly uids: readonly number[]; readonly gids: readonly number[] } | null;
-  /** Cap of users without their own, pages; 0: none. */
+  /** Cap of users without a cap of their own, pages; 0: none. */
   readonly cap: number;
-  /** Connections at a time. */
+  /** Maximum number of connections. */
   readonly clientsMax: number;
   /** The peer of a connected socket, by file descriptor; null: unknown. */
   readonly peer: (fd: number) => PeerCredentials | null;
@@ -121,7 +121,7 @@ export class TmemServer implements TmemOwner {
     for (const connection of this.#connections) connection.shutDown();
     if (this.#connections.size > 0) {
       const timeout = setTimeout(() => {
-        for (const connection of this.#connections) connection.drop('the host stops');
+        for (const connection of this.#connections) connection.drop('the host is stopping');
       }, 1000);
       await new Promise<void>((resolve) => {
         this.#whenClosed = resolve;
@@ -173,7 +173,7 @@ export class TmemServer implements TmemOwner {
     this.clients.tmem.maintain();
   }
 
-  /** The connection that stalled first, of the user with the most stalled ones: no user can have those of another dropped. */
+  /** The connection that stalled first, of the user with the most stalled ones: users cannot get others' dropped. */
   #longestStalled(): TmemConnection {
     const counts = new Map<TmemUser, number>();
     for (const { pools } of this.#stalled)
@@ -196,14 +196,14 @@ export class TmemServer implements TmemOwner {
 
   #whyRefused(peer: PeerCredentials | null): string {
     const { access, clientsMax } = this.#options;
-    if (this.#isClosing) return 'the host stops';
+    if (this.#isClosing) return 'the host is stopping';
     if (this.#connections.size >= clientsMax) return `limit of ${clientsMax} connections reached`;
     if (peer === null) return 'the user of the client is unknown';
     const { uid, gid } = peer;
     if (access !== null && !access.uids.includes(uid) && !access.gids.includes(gid))
       return `user ${uid} is not allowed`;
     if (uid === OVERFLOW_UID && access?.uids.includes(uid) !== true)
-      return `user ${uid} may be several users`;
+      return `user ${uid} may stand for several users`;
     const open = this.clients.find(uid)?.connections ?? 0;
     return open >= CONNECTIONS_PER_USER ? `user ${uid} has ${open} connections` : '';
   }
@@ -241,7 +241,7 @@ export class TmemServer implements TmemOwner {
     socket.destroy();
   }
 
-  /** Clients can cause a line per connection: beyond LINES_PER_SWEEP lines are not logged. */
+  /** Clients can cause a line per connection, so at most LINES_PER_SWEEP lines are logged per sweep. */
   #log(line: string): void {
     if (this.#linesLeft-- > 0) this.#options.log(`tmem: ${line}`);
   }

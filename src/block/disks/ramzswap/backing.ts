@@ -15,10 +15,10 @@
  * Invariants
  * - Bios in flight share no page with each other, nor with a bio that has waited longer, unless both only read it. So
  *   bios with overlapping pages take effect in the order of submission, and a late write cannot overwrite newer data.
- * - A request has one bio of the pool from its first use to its end; the reserve is for writes, which free memory.
+ * - A request holds one bio of the pool from its first use to its end; the reserve is for writes, which free memory.
  * - The tables are reserved in full from the budget of the disk at the start, so that writing a page to the backing
  *   cannot exceed the limit.
- * - The backing is read and written in full pages. A page that differs from the last one written there is a mismatch.
+ * - The backing is read and written in full pages. A page read that differs from the last write is a mismatch.
  *
  * Cost: 64 KiB of bitmaps and 1 MiB of checksums per GiB of disk (checksums are allocated on first use), and one page
  * per bio. A bio to the backing costs a few bit operations, and one checksum per page.
@@ -33,7 +33,7 @@ import { bitBytes, SlotBits } from './slot-bits.ts';
 
 /** Unit of discards to the backing: a cluster of 256 slots, as the kernel's swap core discards. */
 const UNIT_BYTES = 1024 * 1024;
-/** Maximum pages of a bio with data: as many as a batch of the NBD server has. */
+/** Maximum pages of a bio with data: the size of a batch of the NBD server. */
 const RUN_PAGES = 64;
 /** Longest bio without data, bytes. */
 const DATALESS_BYTES = 2 ** 31;
@@ -177,7 +177,9 @@ export class Backing implements Disposable {
     return this.#pool.counters.get('refusals');
   }
 
-  /** True if a bio in flight or waiting touches a page of this one, and not both only read it: then it must wait. */
+  /**
+   * True if the bio must wait: one in flight or waiting shares a page with it, and at least one of the two changes it.
+   */
   isBusyFor(bio: Bio): boolean {
     if (this.inFlight === 0 || !this.#busy.hasAny(firstSlot(bio), endSlot(bio))) return false;
     if (bio.op !== BioOp.read) return true;

@@ -1,6 +1,6 @@
 /**
- * A checksum for each page at the backing, 4 bytes per slot, in RAM. The backing may return other bytes than were
- * written: media decay, writes are misdirected, another process writes to the file.
+ * A checksum for each page at the backing, 4 bytes per slot, in RAM. It detects a backing that returns other bytes than
+ * those written: decayed media, misdirected writes, other processes that write to the file.
  *
  *   chunks:  │ 16384 slots │ none yet │ 16384 slots │ …      a chunk is allocated with the first page written in it
  *   sum:     0 = unknown │ checksum of the 4096 bytes (kernels.ts), as the store computes it for a raw page

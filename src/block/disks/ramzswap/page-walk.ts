@@ -184,7 +184,7 @@ export class PageWalk {
     return BioStatus.ok;
   }
 
-  /** Sends the refused page [offset, request.at) to the backing, together with adjacent refused pages behind it. */
+  /** Sends the refused page [offset, request.at) to the backing, together with the adjacent refused pages after it. */
   #forward(request: BackingRequest, offset: number): Outcome {
     const { bio } = request;
     const from = bio.at + offset - bio.offset;
@@ -294,7 +294,7 @@ export class PageWalk {
     return this.#loadOld(request, slot);
   }
 
-  /** 0: only a page without payload stays in RAM. */
+  /** Returns 0 for BioFlag.writeBack, so that only pages without payload stay in RAM. */
   #payloadMaxOf({ flags }: Bio): number {
     const isWriteBack = (flags & BioFlag.writeBack) !== 0 && this.#backing !== null;
     return isWriteBack ? 0 : this.#payloadMax;

@@ -4,10 +4,10 @@
  *
  *   write        a full page replaces that of the slot; a partial page is read, modified and stored
  *   read         a slot that was never written, or was freed, reads as zeros
- *   discard      frees the full pages inside the range at once; partial pages stay unchanged
+ *   discard      frees the full pages inside the range immediately; partial pages stay unchanged
  *   writeZeroes  the same, but zeroes partial pages; with noUnmap it stores same-filled pages
- *   flush, fua   no effect: without the tables of this process neither RAM nor the backing can be read
- *   slotFree     frees the page at once, without a bio, as the driver's swap_slot_free_notify. While a bio to the
+ *   flush, fua   no effect: neither RAM nor the backing can be read without the tables of this process
+ *   slotFree     frees the page immediately, without a bio, like the driver's swap_slot_free_notify. While a bio to the
  *                backing is in flight for the slot, the page stays and the miss is counted
  *
  * When the store is full, a write ends with noSpace and the slot keeps its page, as in zram (ramzswap freed the old
@@ -21,7 +21,7 @@
  *
  *   compresses to half a page or less ─▶ RAM         larger, or refused by the store ─▶ backing; if it is full ─▶ RAM
  *
- * The old copy is freed once the new one is stored: in RAM at once, at the backing when its write has succeeded. After
+ * The old copy is freed once the new one is stored: in RAM immediately, at the backing when its write has succeeded. After
  * a failed write to the backing, the page is as the backing left it, or still in RAM. A page read from the backing must
  * match its checksum, if that is known; otherwise the read ends with ioError. A partial write to a page at the backing
  * reads the full page first. A bio that overlaps one in flight to the backing waits (backing.ts).
@@ -76,7 +76,7 @@ export interface RamzswapOptions {
   readonly backing?: BackingOptions;
   /** The 4096 bytes in slot 0 at the start and after a reset: a swap header (swap/header.ts writes one). */
   readonly firstPage?: Uint8Array;
-  /** Memories that outlive the process; the disk has the pages in them. Not with a backing. Default: none. */
+  /** Memories that outlive the process; the disk starts with their pages. Not with a backing. Default: none. */
   readonly images?: ShardImages;
 }
 
@@ -114,7 +114,7 @@ function checkArguments(options: RamzswapOptions): void {
 export class Ramzswap implements Disk, Disposable {
   readonly sizeBytes: ByteCount;
   readonly readOnly = false;
-  /** As that of the backing, if there is one. */
+  /** That of the backing; true without one. */
   readonly synchronous: boolean;
   readonly limits: DiskLimits = {
     physicalBlockBytes: PAGE_BYTES,
@@ -179,7 +179,7 @@ export class Ramzswap implements Disk, Disposable {
     if (this.#store.storedPages === 0) this.#putFirstPage();
   }
 
-  /** What the images had that the disk was created with. */
+  /** What the images contained when the disk was created. */
   get adopted(): Adopted {
     return this.#store.adopted;
   }
@@ -230,14 +230,14 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /**
-   * One step of store maintenance for an idle disk, some milliseconds long. True while more is due.
-   * @param share of a step, for callers that serve others in between; above 0, at most 1
+   * Runs one step of store maintenance on an idle disk, which takes a few milliseconds. Returns true while more is due.
+   * @param share fraction of a step, for callers that do other work in between; above 0, at most 1
    */
   compactIdle(share: number = 1): boolean {
     return this.#maintain(0, share);
   }
 
-  /** Frees the pages of the slots [from, to), also at the backing, of a disk without bios in flight: a part of a reset(). */
+  /** Frees the pages of the slots [from, to), also at the backing: part of a reset(). No bio may be in flight. */
   dropPages(from: number, to: number): void {
     this.#store.dropRange(slotOf(from), to);
     this.#backing?.below.clearRange(from, to);
@@ -250,7 +250,7 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /**
-   * Changes the limit of RAM. Returns false, and changes nothing, while more is in use: discard pages, or let
+   * Changes the limit of RAM. Returns false, and changes nothing, while more is in use; then discard pages, or let
    * compactIdle() release memory, and try again.
    * @param limitBytes bytes, metadata included; 0 = none
    */
@@ -276,8 +276,8 @@ export class Ramzswap implements Disk, Disposable {
   }
 
   /**
-   * Frees every page, releases the memory and disposes of the backing. The disk must not be used afterwards. The pages of a
-   * disk with images stay in them.
+   * Frees every page, releases the memory and disposes of the backing. The disk must not be used afterwards. The images
+   * of a disk keep their pages.
    */
   [Symbol.dispose](): void {
     if (this.#outlives) return;

@@ -34,11 +34,11 @@ export interface RamzswapStats {
   readonly missFree: number;
   /** Requests outside the disk or with an unknown operation. */
   readonly invalidIo: number;
-  /** Requests that failed by a checksum mismatch or by a read error of the backing: must stay 0. */
+  /** Requests that failed with a checksum mismatch or a read error of the backing: must stay 0. */
   readonly failedReads: number;
   /** Writes refused at the limit, or that failed at the backing. */
   readonly failedWrites: number;
-  /** Bytes of the pages at the backing; 0 without a backing, as all values below. */
+  /** Bytes of the pages at the backing; 0 without a backing, like all values below. */
   readonly backingBytes: number;
   /** Pages read from and written to the backing since the start, partial ones included. */
   readonly backingReads: number;
