@@ -119,7 +119,7 @@ test('a host that does not answer is reported as stuck, not as missing', async (
   assert.equal(status, 3);
   assert.match(
     stderr,
-    /sent no complete reply within 5000 ms: it is stopped or stuck; .* kill -CONT/,
+    /sent no complete reply within 5000 ms: the host is stopped or stuck; .* kill -CONT/,
   );
   assert.doesNotMatch(stderr, /start one/);
 });
