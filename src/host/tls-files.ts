@@ -10,7 +10,7 @@
  *
  * Invariants
  * - A file is used only if it belongs to this user or root, and no other user can write it: a user who can write ca-cert.pem
- * decides which clients are accepted. The same holds for the folder of certificates, where files could be replaced.
+ *   decides which clients are accepted. The same holds for the folder of certificates, where files could be replaced.
  * - A file with a secret is used only if, in addition, other users cannot read it.
  * - Both are checked on the open file, not on its path, so a symbolic link is as safe as its target.
  * - No error contains a part of a secret: neither a line of a key file nor a message of the parser.
