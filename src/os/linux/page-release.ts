@@ -25,7 +25,7 @@ export function systemPageRelease(platform: NodeJS.Platform): PageReleaseFactory
     // while its address is used.
     const bytes = new Uint8Array(memory.buffer);
     const base = libc.addressOf(bytes);
-    // Otherwise khugepaged would fill the released pages again where huge pages are always enabled.
+    // Otherwise khugepaged would fill the released pages again if huge pages are always enabled.
     madvise(base, bytes.length, MADV_NOHUGEPAGE);
     return {
       release(at, length) {
