@@ -28,8 +28,8 @@ function chooseTarget({ name, uris }: DiskReport, format: string): NbdTarget {
   throw new SwapError(
     'ERR_IO_LOCAL_ONLY',
     `nbd-client must not run on the machine of the host, and disk '${name}' is available only at ` +
-      `${uris.join(', ')}; start the host with --ipaddr ADDRESS, or give ` +
-      `--uri nbd://ADDRESS:PORT/${encodeURIComponent(name)} (also when it listens on all addresses)`,
+      `${uris.join(', ')}; start the host with --ipaddr ADDRESS, or pass ` +
+      `--uri nbd://ADDRESS:PORT/${encodeURIComponent(name)} (also if the host listens on all addresses)`,
     { disk: name },
   );
 }

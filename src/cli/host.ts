@@ -57,7 +57,7 @@ function afterRefresh(refreshed: Promise<unknown> | null, run: () => void): void
 class StopRequest {
   /** Resolves when a stop is requested and allowed. */
   readonly requested: Promise<void>;
-  /** Disks whose pages clients would lose. Set once the host runs. */
+  /** Returns the disks with pages that clients would lose. Set once the host runs. */
   inUse: () => readonly DiskUse[] = () => [];
   /** Updates what `inUse` returns; null: it is always up to date. */
   refresh: () => Promise<unknown> | null = () => null;

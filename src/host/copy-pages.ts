@@ -26,7 +26,7 @@ function nextStored(disk: Disk, from: number, end: number): number {
   return at;
 }
 
-/** Whether a page from `from` on is stored. The disk must not change meanwhile. */
+/** Whether a page from `from` on is stored. The disk must not change while this runs. */
 export async function hasStored(disk: Disk, from: number): Promise<boolean> {
   const turns = new WorkTurns();
   for (let at = from; at < disk.sizeBytes; ) {

@@ -16,7 +16,7 @@ import type { DiskReport } from './list-document.ts';
 import type { MetricsFacts } from './metric-family.ts';
 import { delayQuantiles } from './process-figures.ts';
 
-/** The latest `capacity` rows of numbers. NaN stands for null. */
+/** The latest `capacity` rows of numbers. NaN means null. */
 export class SampleRing {
   readonly #width: number;
   readonly #capacity: number;

@@ -122,7 +122,7 @@ export class DiskMaintenance {
     );
   }
 
-  /** Empties a disk whose last client disconnected at least `keep` seconds ago. */
+  /** Empties a disk if its last client disconnected at least `keep` seconds ago. */
   #dropUnused(served: ServedDisk, stats: DiskStats): void {
     const { name, keepSeconds } = served.config;
     if (keepSeconds === null) return;

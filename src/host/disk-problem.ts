@@ -1,5 +1,5 @@
 /**
- * Log lines about a disk that refuses writes, or whose backing is full, fails or is damaged. Each kind of problem is logged
+ * Log lines about a disk that refuses writes, or that has a full, failing or damaged backing. Each kind of problem is logged
  * once, and logged again only after a quiet period (refusal-watch.ts).
  *
  *   failedWrites         refused because the memory (and the backing) is full, or failed on the backing

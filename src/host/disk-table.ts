@@ -172,7 +172,7 @@ export class DiskTable {
       if (config.sizeBytes !== before.sizeBytes) await this.#resize(served, config, force);
       else if (config.limitBytes !== before.limitBytes)
         await setDiskLimit(served, config, this.#options.isStopping);
-      served.config = { ...served.config, ...change }; // another change may have ended meanwhile
+      served.config = { ...served.config, ...change }; // another change may have ended in the meantime
       served.image?.update({ settings: textOfDisk(served.config) });
       if (change.rateBytes !== undefined) {
         served.gate.setRate(change.rateBytes, performance.now());
@@ -430,7 +430,7 @@ export class DiskTable {
       isReplaced = true;
       served.stats = statsDisk(target, clock);
       target = null;
-      // Rate and keep time may have changed meanwhile.
+      // Rate and keep time may have changed in the meantime.
       served.config = { ...served.config, sizeBytes, limitBytes: config.limitBytes };
       this.exports.restore(name, this.#exportOf(served));
       await emptyDisk(old);

@@ -7,11 +7,11 @@
  * A disk family has a sample for each disk. A host family has one sample, or one for each value of its label. The sum over a
  * label is a total: the classes of stored bytes add up to all stored bytes.
  *
- * Cost of 256 disks with latencies of all five operations, 34,000 lines or 2.8 MB: a scrape takes 18 ms of processor
- * time (median of 35; the first one 52 ms). The longest turn of the event loop meanwhile takes 2.9 ms (median; 90 %
- * below 6 ms, 14 ms at most; 9 ms in the first scrape, before V8 has compiled the code): metricsParts() divides the
- * text, and the server renders, encodes and sends it in slices of 1 ms (2 ms when this was measured). Processor time of all threads, with Node 20
- * on a virtual machine with two processors.
+ * Cost of 256 disks with latencies of all five operations, 34,000 lines or 2.8 MB: a scrape takes 18 ms of processor time
+ * (median of 35; the first one 52 ms). During a scrape the longest turn of the event loop takes 2.9 ms (median; 90 % below 6
+ * ms, 14 ms at most; 9 ms in the first scrape, before V8 has compiled the code): metricsParts() divides the text, and the
+ * server renders, encodes and sends it in slices of 1 ms (2 ms when this was measured). Processor time is that of all threads,
+ * measured with Node 20 on a virtual machine with two processors.
  *
  * Sources: Prometheus docs "Metric and label naming" and "Writing client libraries" (the names process_*).
  */

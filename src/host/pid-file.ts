@@ -3,7 +3,7 @@
  * overwrite nor remove it. The lock ends with the process; a new host takes over the file of a dead one.
  *
  *   open or create ─▶ only a process id in it? ─▶ lock ─▶ path still names this file? ─▶ write
- *                                                  │no         └─no: its host removed it meanwhile; retry
+ *                                                  │no         └─no: its host has removed it; retry
  *                                                  └▶ ERR_IO_IN_USE
  */
 import {

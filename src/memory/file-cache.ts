@@ -5,7 +5,7 @@
  *
  *   read(path, offset, length)
  *     open, fstat ──▶ (device, inode); size, mtime or ctime changed? its pages are dropped
- *     page by page: in the store? decompress : read up to 32 missing pages at once, store them
+ *     page by page: in the store? decompress : read up to 32 missing pages in one call, store them
  *     anything read from the file? fstat again: if it has changed, nothing is kept
  *
  * Invariants
@@ -17,8 +17,8 @@
  * - A page that fails its checksum counts as a miss and is read from the file.
  *
  * Cost: open, fstat and close per call; 1 to 2 us per page from the store. Synchronous, as fs.readSync.
- * Not supported: files changed through shared mappings (their times change only at writeback), and filesystems whose
- * times cannot be trusted (some network ones). Call invalidate() there, or do not use the cache.
+ * Not supported: files changed through shared mappings (their times change only at writeback), and filesystems with times that
+ * cannot be trusted (some network filesystems). Call invalidate() there, or do not use the cache.
  */
 import {
   type BigIntStats,
@@ -46,7 +46,7 @@ const LIMIT_BYTES_MIN = 2 ** 20;
 const LIMIT_BYTES_MAX = 2 ** 40;
 /** Rows per page of the limit: files that compress better than this do not use the full limit. */
 const ROWS_A_PAGE = 4;
-/** Missing pages that are read from the file at once. */
+/** Maximum number of missing pages read from the file in one call. */
 const RUN_PAGES = 32;
 /** File times tick every 10 ms at most: a file last changed longer ago than this gets new times when it changes. */
 const STABLE_MS = 100;

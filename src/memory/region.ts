@@ -1,6 +1,6 @@
 /**
- * The regions that programs use: an ArrayBuffer whose cold pages are swapped out. Operations of the pager are synchronous calls
- * to the fault thread; statistics are read from shared memory.
+ * The regions that programs use. A region is an ArrayBuffer; its cold pages are swapped out. Operations of the pager are
+ * synchronous calls to the fault thread; statistics are read from shared memory.
  *
  * Ranges are in bytes and need no alignment; pages have 4096 bytes. evict(), prefetch() and pin() apply to every page that
  * overlaps the range; discard() frees the pages that are entirely inside the range and writes zeros to the rest.

@@ -117,8 +117,8 @@ export class BlockDevice implements BioOwner, Disposable {
     discards: counted('requests', 'discards'),
     writeZeroes: counted('requests', 'write-zeroes'),
     ids: counted('requests', 'reads of the serial'),
-    refused: counted('requests', 'requests that the driver may not make'),
-    failed: mustStayZero('requests', 'requests failed by the disk'),
+    refused: counted('requests', 'requests that are not allowed'),
+    failed: mustStayZero('requests', 'requests that failed on the disk'),
     brokenQueues: counted('queues', 'queues stopped because the driver broke them'),
   });
   readonly #disk: Disk;

@@ -108,7 +108,7 @@ const tlsEntries = () =>
   ({
     tls: settingOr(oneOf(['off', 'on', 'require'], 'is not off, on or require'), 'off', {
       value: 'off|on|require',
-      help: 'encrypt connections: on: if the client asks for it; require: always (default off)',
+      help: 'encrypt connections; on: if the client asks for it, require: always (default off)',
       json: { enum: ['off', 'on', 'require'] },
       reload: 'restart',
     }),

@@ -37,7 +37,7 @@ const OTHERS_SHARE = 8;
 
 export interface HandshakeActions<Task> {
   start(task: Task): void;
-  /** The task was active, and is no longer in the queue. */
+  /** The task was active, and has been removed from the queue. */
   evict(task: Task): void;
   readonly nowMs: () => number;
 }

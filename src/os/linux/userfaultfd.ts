@@ -128,7 +128,7 @@ export class Userfaultfd {
     return this.#resolve('UFFDIO_MOVE', UffdRequest.move, 32);
   }
 
-  /** Maps existing pages of the file behind the range. UFFDIO_CONTINUE. @param mode of CopyMode */
+  /** Maps existing pages of the file that backs the range. UFFDIO_CONTINUE. @param mode of CopyMode */
   continue(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
