@@ -26,7 +26,7 @@ export const addCommand: Command = {
   positionals: 'none',
   positionalsMax: 1,
   notes: [
-    'The disk is described as for --disk of frontswap host. Clients can open it as soon as the command has ended; frontswap attach NAME prints how. The backing is opened by the host, with its permissions.',
+    'The disk is described as for --disk of frontswap host. Clients can open it once the command has ended; frontswap attach NAME prints how. The host opens the backing, with its own permissions.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {

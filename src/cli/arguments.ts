@@ -62,7 +62,10 @@ export function splitProgram(
   return [words.slice(0, at), words.slice(at)];
 }
 
-/** Only options without a required value may be repeated; the last one counts. @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_ARG_CONFLICT */
+/**
+ * Only options without a required value may be repeated; the last one takes effect. @throws SwapError ERR_ARG_UNKNOWN,
+ * ERR_ARG_VALUE, ERR_ARG_CONFLICT
+ */
 export function sortArguments(command: Command, argv: readonly string[]): Arguments {
   const specs = [...command.options, ...commonOptions];
   const byName = new Map(specs.map((spec) => [spec.name, spec]));

@@ -27,9 +27,9 @@ function chooseTarget({ name, uris }: DiskReport, format: string): NbdTarget {
   if (remote !== undefined) return remote;
   throw new SwapError(
     'ERR_IO_LOCAL_ONLY',
-    `nbd-client must not run on the machine of the host, and disk '${name}' is served only at ` +
-      `${uris.join(', ')}; start the host with --ipaddr ADDRESS, or give ` +
-      `--uri nbd://ADDRESS:PORT/${encodeURIComponent(name)} (also when it listens on all addresses)`,
+    `nbd-client must not run on the machine of the host, and disk '${name}' is available only at ` +
+      `${uris.join(', ')}; start the host with --ipaddr ADDRESS, or pass ` +
+      `--uri nbd://ADDRESS:PORT/${encodeURIComponent(name)} (also if the host listens on all addresses)`,
     { disk: name },
   );
 }
@@ -80,7 +80,7 @@ export const attachCommand: Command = {
     { line: 'frontswap attach --format libvirt vm1', what: 'XML for virsh edit; disk vm1' },
     {
       line: 'frontswap attach --format nbd-client --uri nbd://10.0.0.1/vm1',
-      what: 'a disk of a host whose control socket is not accessible',
+      what: 'when the control socket of the host is not accessible',
     },
   ],
   options: [
@@ -96,9 +96,9 @@ export const attachCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'NAME is required if there are several disks. Nothing is changed: paste the output; its comments list the commands to run in the guest.',
-    'A disk with vhost-user=PATH is attached by that socket, except with nbd-client and with --uri.',
-    'nbd-client runs in a guest or on another machine: start the host with --ipaddr ADDRESS, or use --uri here. A host on 0.0.0.0 does not know the address to print.',
+    'NAME is required if there are several disks. The command changes nothing: paste its output; the comments in it list the commands to run in the guest.',
+    'A disk with vhost-user=PATH is attached through that socket, except with nbd-client and with --uri.',
+    'nbd-client runs in a guest or on another machine: start the host with --ipaddr ADDRESS, or use --uri here. A host that listens on 0.0.0.0 does not know which address to print.',
     'Exit status: 0 printed, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {
@@ -107,7 +107,7 @@ export const attachCommand: Command = {
       throw new SwapError('ERR_ARG_VALUE', `--format: choose one of ${formatNames.join(', ')}`, {
         key: '--format',
       });
-    // Reports an unknown format before a query.
+    // Reports an unknown format before it queries a host.
     formatSnippet(format, { address: { kind: 'unix', path: '/' }, exportName: '' });
     const { text: snippet, target } = await attachment(args, world, format);
     const uri = target === null ? null : formatUri(target.address, target.exportName);

@@ -1,21 +1,21 @@
 /**
- * Finds a resident budget for a program: measures it without paging, with a budget for all its memory, and with smaller
+ * Finds a resident budget for a program: measures it without paging, with a budget that holds all its memory, and with smaller
  * budgets.
  *
  *   budget   peak  1/2  1/4  1/8 ...   until more pages are read back, or the program is too slow
  *                     └ one more, between the last that fits the working set and the first that does not
  *
- * A program that scans all its data reads every page back with any budget below the peak. So the pages that it swaps in
- * change little from half of the peak down to its working set, and rise below it. The working set is the smallest measured
- * budget at which the program swaps in at most PAGE_INS_TIMES as many pages as with the largest one below the peak that is
- * not too slow, or as it has. All figures are those of runs.
+ * A program that scans all its data swaps in every page with any budget below the peak. So the number of pages that it swaps in
+ * changes little from half of the peak down to its working set, and rises below that. The working set is the smallest measured
+ * budget at which the program swaps in at most PAGE_INS_TIMES times the larger of two numbers: all its pages, and the pages
+ * that it swaps in with the largest budget below the peak that is not too slow. All figures are measured.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 import { SET_PAGES_MIN } from '../pager/resident-set.ts';
 
 const MIB = 2 ** 20;
 const BUDGET_BYTES_MIN = SET_PAGES_MIN * PAGE_BYTES;
-/** Paged runs, the one with the full budget included. */
+/** Maximum number of paged runs, including the one with the full budget. */
 export const RUNS_MAX = 7;
 const PAGE_INS_TIMES = 1.5;
 
@@ -33,7 +33,7 @@ export interface Measured {
   readonly peakStoredBytes: number;
 }
 
-/** How a run ended. `slow`: stopped, because it took a multiple of the time of the first runs. */
+/** How a run ended. `slow`: stopped, because it took several times as long as the first runs. */
 type Outcome = 'ok' | 'slow' | 'failed';
 
 export interface Trial {
@@ -46,7 +46,7 @@ export interface Trial {
 export interface Budget {
   /** Of paged memory, in the run with the full budget. */
   readonly peakBytes: number;
-  /** Null: it does not fit any measured budget below the peak. */
+  /** Null: it fits no measured budget below the peak. */
   readonly workingSet: Trial | null;
   /** In the order of the runs. */
   readonly trials: readonly Trial[];

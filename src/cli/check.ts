@@ -36,7 +36,7 @@ export const checkCommand: Command = {
   positionals: 'file',
   positionalsMax: 1,
   notes: [
-    'It does what a host with --persist does at its start, over a private copy: header, the change in progress, every slot row, the checksum of every page, all tables. The file does not change.',
+    'It makes the checks that a host with --persist makes when it starts, on a private copy of the image: it checks the header, completes a change that was in progress when the host ended, and checks every slot row, the checksum of every page and all tables. The file does not change.',
     'Exit status: 0 intact, 1 a page is damaged, a host would refuse the image, or a host has it open; 2 wrong usage.',
   ],
   async run(args, world) {

@@ -111,7 +111,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'ADOPTED',
-    'pages that the image had when the host added the disk',
+    'pages in the image when the host added the disk',
     count((d) => d.adoptedPages),
   ),
   column(
@@ -146,7 +146,7 @@ export const columns: readonly Column[] = [
   ),
   column(
     'FAILED-WRITES',
-    'writes that were refused because the disk was full, or that the backing failed',
+    'writes that were refused because the disk was full, or that failed on the backing',
     count((d) => d.failedWrites),
   ),
   column(

@@ -23,7 +23,7 @@ export type Group = 'memory' | 'disk' | 'tmem' | 'general';
 export interface Command {
   readonly name: string;
   readonly group: Group;
-  /** Short description for the list of commands. */
+  /** One line for the list of commands. */
   readonly summary: string;
   /** Without the name of the program: `list [OPTIONS] [NAME...]`. */
   readonly usage: string;

@@ -15,7 +15,7 @@ export const dashboardCommand: Command = {
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'The host must have been started with --dashboard. The URL allows to add, change and remove disks until the host stops: treat it as a password, and paste it into the browser: other users can read the arguments of a command such as xdg-open. Without the part after # the page only shows figures. --json prints {"schemaVersion":1,"url":"..."}.',
+    'The host must have been started with --dashboard. Until the host stops, the URL lets you add, change and remove disks: treat it as a password. Paste it into the browser: other users can read the arguments of a command such as xdg-open. Without the part after #, the page only shows figures. --json prints {"schemaVersion":1,"url":"..."}.',
     'Exit status: 0 done, 1 failed or the host serves no dashboard, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {

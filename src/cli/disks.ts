@@ -93,7 +93,7 @@ export async function onlyHost(
   const [host] = hosts;
   if (host !== undefined && hosts.length + failures.length === 1) return host;
   const others = failures.map((message) => `\n  ${message}`).join('');
-  const how = namesDisk ? 'name a disk of the one that you mean, or use' : 'choose one with';
+  const how = namesDisk ? 'name a disk of the one you mean, or use' : 'choose one with';
   throw new SwapError(
     'ERR_ARG_VALUE',
     `there are several hosts; ${how} --control PATH:${hostLines(hosts)}${others}`,

@@ -17,7 +17,7 @@ import { StatusLine } from './status-line.ts';
 import { formatTable } from './table.ts';
 import type { World } from './world.ts';
 
-/** A run that takes longer than this multiple of the plain run, and a second, is stopped. */
+/** A run is stopped after this multiple of the time of the plain run, plus one second. */
 const SLOW_TIMES = 4;
 const SLOW_MS = 1000;
 
@@ -60,7 +60,7 @@ async function measureAll(program: Program, line: StatusLine | null): Promise<Ou
     'without paging',
     await measureRun({ ...quiet, residentBytes: null, showsOutput: true }),
   );
-  if (plain === null) throw nothingMeasured('no Node process of it ran to its end');
+  if (plain === null) throw nothingMeasured('none of its Node processes ran to completion');
   const limitMs = plain.durationMs * SLOW_TIMES + SLOW_MS;
   const fullBytes = roundBudget(usableMemory().bytes);
   show('run with all memory resident');
@@ -132,7 +132,7 @@ function conclusion(outcome: Outcome): string {
   const { residentBytes, measured } = workingSet;
   const text = `Working set: at most ${formatSize(residentBytes)}; a smaller budget swaps in more pages, or was not measured\n`;
   if (suggestionOf(outcome) === null)
-    return `${text}No budget is suggested: with this one the program uses ${formatSize(measured.maxRssBytes)} of RAM, without paging ${formatSize(plain.maxRssBytes)}.\n`;
+    return `${text}No budget is suggested: with this budget the program uses ${formatSize(measured.maxRssBytes)} of RAM, and without paging ${formatSize(plain.maxRssBytes)}.\n`;
   return `${text}Suggested: --resident ${formatSize(residentBytes)}
 Measured saving: ${formatSize(plain.maxRssBytes - measured.maxRssBytes)} of peak RSS (${formatSize(plain.maxRssBytes)} without paging, ${formatSize(measured.maxRssBytes)} with it); time ${seconds(measured.durationMs)} instead of ${seconds(plain.durationMs)}\n`;
 }

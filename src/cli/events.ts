@@ -1,4 +1,4 @@
-/** `frontswap events`: what happens on a host, as it happens. */
+/** `frontswap events`: prints the events of a host as they occur. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { followEvents } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
@@ -17,13 +17,13 @@ export const eventsCommand: Command = {
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'Events are disks added, removed, changed, frozen, thawed, flushed and reset, connections of clients, and lines of the log. The host keeps the latest 256, and 64 of clients. --json prints time, event, disk and message of each; the messages are for people and not stable.',
+    'Events are disks added, removed, changed, frozen, thawed, flushed and reset, connections of clients, and lines of the log. The host keeps the latest 256, and the latest 64 about clients. --json prints time, event, disk and message of each; the messages are for people, and their text may change.',
     'Exit status: 0 ended by the host or by --no-follow, 1 failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {
     const { control } = await onlyHost(args, world, false);
     const end = new AbortController();
-    // The latest events arrive at once.
+    // The host sends the latest events immediately.
     if (flag(args, 'no-follow'))
       void sleep(QUIET_MS, undefined, { ref: false }).then(() => end.abort());
     for await (const event of followEvents(control, end.signal)) {

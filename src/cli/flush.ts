@@ -14,7 +14,7 @@ export const flushCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Clients are served in the meantime. Pages of one repeated value stay in memory, where they take almost none, and so do pages for which the backing has no space.',
+    'The host serves clients in the meantime. Pages of one repeated value stay in memory, because they take almost none; pages that the backing has no space for stay, too.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

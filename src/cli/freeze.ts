@@ -15,7 +15,7 @@ export const freezeCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Clients stay connected and get no error; a guest that swaps to the disk stalls until frontswap thaw, and timeouts of its own still run. The command ends when no request is in flight.',
+    'Clients stay connected and get no error. A guest that swaps to the disk stalls until frontswap thaw; its own timeouts keep running. The command ends when no request is in flight.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

@@ -76,7 +76,7 @@ function helpOf(command: Command, style: Style): string {
 export const groups: readonly { readonly group: Group; readonly title: string }[] = [
   { group: 'memory', title: 'Memory: run a program in less memory than it uses' },
   { group: 'disk', title: 'Disk: serve swap disks in compressed RAM to virtual machines' },
-  { group: 'tmem', title: 'Tmem: lend memory to other processes, by pools of pages' },
+  { group: 'tmem', title: 'Tmem: lend memory to other processes as pools of pages' },
   { group: 'general', title: 'General' },
 ];
 
@@ -107,7 +107,10 @@ export const overviewExamples: Command['examples'] = [
     line: 'frontswap attach --format qemu',
     what: 'print the arguments for QEMU and the commands for the guest',
   },
-  { line: 'frontswap doctor', what: 'check whether this machine can page memory, with fixes' },
+  {
+    line: 'frontswap doctor',
+    what: 'check whether this machine can page memory, and how to fix what is missing',
+  },
 ];
 
 /** All commands by group, and the entry points of the library. */

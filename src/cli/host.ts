@@ -10,7 +10,7 @@
  *   the command of --run ends                clean stop                                                 the command's
  *   an engine worker ends, its pages lost    clean stop                                                 1
  *
- * With --run the first four signals and requests end the command, and its end stops the host.
+ * With --run, the signals and requests of the first row end the command, and the host stops when the command ends.
  */
 import { SwapError } from '../base/errors.ts';
 import type { HostConfig } from '../host/config/host-config.ts';
@@ -40,7 +40,7 @@ import type { World } from './world.ts';
 
 /** Interval of the status line, ms. */
 const STATUS_MS = 1000;
-/** Time in which a second request overrides a refused stop, ms. */
+/** A second request within this time overrides a refused stop, ms. */
 const REFUSAL_MS = 60_000;
 /** npm forwards a Ctrl-C that the terminal also sends: two SIGINTs within this time are one, ms. */
 const ECHO_MS = 500;
@@ -51,15 +51,15 @@ function afterRefresh(refreshed: Promise<unknown> | null, run: () => void): void
 }
 
 /**
- * Waits for a request to stop. While clients have pages on the host the first request is refused, and a second one within a
- * minute is accepted. A signal during the stop ends the process at once.
+ * Waits for a request to stop. While clients have pages on the host, the first request is refused; a second one within a minute
+ * is accepted. A signal during the stop ends the process immediately.
  */
 class StopRequest {
   /** Resolves when a stop is requested and allowed. */
   readonly requested: Promise<void>;
-  /** Disks whose pages clients would lose. Set once the host runs. */
+  /** Returns the disks with pages that clients would lose. Set once the host runs. */
   inUse: () => readonly DiskUse[] = () => [];
-  /** Brings what `inUse` returns up to date; null: it is. */
+  /** Updates what `inUse` returns; null: it is always up to date. */
   refresh: () => Promise<unknown> | null = () => null;
   /** Receives the reason why a signal was refused. */
   onRefusal: (why: string) => void = () => undefined;
@@ -152,7 +152,7 @@ function printReady(host: Host, args: Arguments, config: HostConfig, world: Worl
   }
 }
 
-/** The host knows who a client is before it shows a disk. */
+/** Whether the host knows who a client is before it shows the client a disk. */
 function isProtected({ disks, tls }: HostConfig): boolean {
   if (disks.every(({ access }) => access !== undefined)) return true;
   return tls?.mode === 'require' && (tls.source.kind === 'psk' || tls.source.verifyPeer);
@@ -180,7 +180,7 @@ function unprotected(tls: HostConfig['tls']): string {
   return 'connections are encrypted, but clients are not verified; use --tls-verify-peer';
 }
 
-/** The URL with its token for a person at a terminal; stderr of a service is a log that others may read. */
+/** Prints the URL with its token only on a terminal: the stderr of a service is a log that others may read. */
 function dashboardLine({ dashboard, controlPath }: Host, world: World): string {
   if (world.stderr.isTerminal) return `dashboard at ${dashboard.urlWithToken}`;
   const how =
@@ -218,7 +218,7 @@ function formatStatistics(host: Host): string {
   return `${table}${host.describeCounters()}`.trimEnd();
 }
 
-/** The status line of `systemctl status`: true as long as the host runs, whatever disks are added or removed. */
+/** The status line of `systemctl status`: it stays true while disks are added and removed. */
 function serviceStatus({ addresses }: Host): string {
   const places = addresses.map((address) =>
     address.kind === 'unix' ? address.path : `${address.host} port ${address.port}`,
@@ -226,11 +226,11 @@ function serviceStatus({ addresses }: Host): string {
   return `serving NBD on ${places.join(', ')}`;
 }
 
-/** Disks with pages, which a stop drops. */
+/** Disks with pages, which are lost when the host stops. */
 const disksInUse = (host: Host): readonly DiskUse[] =>
   host.report().disks.filter(({ dataBytes }) => dataBytes > 0);
 
-/** Returns a function to call repeatedly after npx has ended: it stops the host once no client would lose pages. */
+/** Returns a function to call repeatedly after npx has ended: it stops the host as soon as no client would lose pages. */
 function stopWithNpx(stop: StopRequest, log: (text: string) => void): () => void {
   let isLogged = false;
   return () => {
@@ -246,7 +246,7 @@ function stopWithNpx(stop: StopRequest, log: (text: string) => void): () => void
 
 interface Service {
   readonly config: HostConfig;
-  /** Reads the files of `config` for a reload; null: it has none. */
+  /** Reads the files of `config` for a reload; null: there are none. */
   readonly readConfig: (() => HostConfig) | null;
   readonly sockets: readonly PassedSocket[];
   readonly line: StatusLine;
@@ -369,11 +369,11 @@ export const hostCommand: Command = {
   positionalsMax: 0,
   notes: [
     'Sizes: K, M, G, T, P and KiB ... are powers of 1024, KB ... powers of 1000; 1.5G is allowed. A limit may also be a share of the memory of the machine, or of the control group of the host: 50%.',
-    'Without --unix, --port and --ipaddr: a private Unix socket, and 127.0.0.1 port 10809, or the next port that is free; with --run the Unix socket only. When the host is ready, it prints the URI of each listener on stdout.',
-    'systemd: sockets of a .socket unit (LISTEN_FDS) replace the listeners, and exclude --unix, --port and --ipaddr. With Type=notify the host reports when it serves and when it stops, and feeds the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC); with Type=notify-reload it also reports reloads.',
-    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; control.pid beside it contains the process id. With --run: a private one, named by $FRONTSWAP_CONTROL in the environment of the command.',
+    'Without --unix, --port and --ipaddr the host listens on a private Unix socket, and on 127.0.0.1 at port 10809 or the next free port; with --run, on the Unix socket only. When the host is ready, it prints the URI of each listener on stdout.',
+    'systemd: sockets of a .socket unit (LISTEN_FDS) replace the listeners, and cannot be combined with --unix, --port and --ipaddr. With Type=notify the host reports when it is ready and when it stops, and feeds the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC); with Type=notify-reload it also reports reloads.',
+    'Control socket: $XDG_RUNTIME_DIR/frontswap/control.sock, /run/frontswap/control.sock for root, control-2.sock for a second host, and so on; control.pid beside it contains the process id. With --run the socket is private, and $FRONTSWAP_CONTROL in the environment of the command has its path.',
     '--run: the environment of the command contains $uri, $nbd, $port, $unixsocket and $exportname, and frontswap is in its $PATH.',
-    'Signals: INT, TERM and QUIT stop the host cleanly. While clients have pages on it the first one is refused, and a second one within a minute is accepted; a signal during the stop ends the host at once. USR1 prints statistics to stderr. HUP reads the files of -C and of TLS again, as frontswap reload does; without such files it is ignored, as USR2 is, so that neither a closed terminal nor a log rotation stops a disk.',
+    'Signals: INT, TERM and QUIT stop the host cleanly. While clients have pages on the host, the first signal is refused, and a second one within a minute is accepted; a signal during the stop ends the host immediately. USR1 prints statistics to stderr. HUP reads the files of -C and of TLS again, as frontswap reload does. Without such files HUP is ignored, and USR2 always is: a closed terminal or a log rotation must not stop a disk.',
     "Exit status: 0 stopped, 1 failed, 2 wrong usage, 128+n ended by signal n; with --run the command's.",
   ],
   async run(args, world) {

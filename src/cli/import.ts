@@ -22,7 +22,7 @@ export const importCommand: Command = {
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'It prints a configuration file for frontswap host -C, and warns about what it leaves out. `ram` is the memory of this machine.',
+    'Prints a configuration file for frontswap host -C, and warns about settings that it leaves out. `ram` is the memory of this machine.',
     'Exit status: 0 converted, 1 the file cannot be read, 2 wrong usage or an error in the file.',
   ],
   async run(args, world) {

@@ -50,7 +50,7 @@ export const listCommand: Command = {
     rows: columns.map(({ name, help, isDefault }) => [isDefault ? `${name}*` : name, help]),
   },
   notes: [
-    'With several hosts the column HOST is shown, too. A warning on stderr names each host that does not answer.',
+    'With several hosts, the output also has the column HOST. A warning on stderr names each host that does not answer.',
     'Exit status: 0 shown, 1 failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

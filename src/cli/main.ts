@@ -9,5 +9,5 @@ if (process.argv.includes('host')) for (const signal of earlySignals) process.on
 const [{ runCli }, { realWorld }] = await Promise.all([import('./run.ts'), import('./world.ts')]);
 
 const status = await runCli(process.argv.slice(2), realWorld());
-// Exit once the output is flushed, whatever handles are still open.
+// Exit once the output is flushed, even if handles are still open.
 process.stdout.write('', () => process.exit(status));

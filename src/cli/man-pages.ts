@@ -69,19 +69,22 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
   ['FRONTSWAP_RESIDENT', 'resident budget, for frontswap/register'],
   ['FRONTSWAP_LIMIT', 'limit of compressed pages, for frontswap/register'],
   ['FRONTSWAP_FILE', 'a swap file and its size, for frontswap/register'],
-  ['FRONTSWAP_BUFFERS', 'size from which new ArrayBuffers are paged, too'],
+  ['FRONTSWAP_BUFFERS', 'also page new ArrayBuffers of at least this size'],
   ['FRONTSWAP_DISCARD', '1: add WebAssembly.Memory.prototype.discard()'],
   ['FRONTSWAP_SAME_CORE', '1: run the main thread and the fault thread on one processor'],
   ['FRONTSWAP_FAULTS', 'who serves page faults: thread (default), signal, memfd or javascript'],
-  ['FRONTSWAP_SHARED', '0: do not page shared memories; 1: page them whatever serves page faults'],
-  ['FRONTSWAP_WORKERS', '1: page the memories of worker threads, too'],
+  [
+    'FRONTSWAP_SHARED',
+    '0: do not page shared memories; 1: page them, no matter who serves page faults',
+  ],
+  ['FRONTSWAP_WORKERS', '1: also page the memories of worker threads'],
   ['FRONTSWAP_STRICT', '1: end a process if its memory cannot be paged'],
   [
     'FRONTSWAP_STATS',
     '1: print paging statistics when a process exits; a duration such as 1s: also per interval',
   ],
   ['FRONTSWAP_REPORT', 'write a report of the paging at exit: FILE.html or FILE.json'],
-  ['XDG_RUNTIME_DIR', 'folder of the sockets of users other than root'],
+  ['XDG_RUNTIME_DIR', 'folder for the sockets of users other than root'],
   ['NO_COLOR, FORCE_COLOR', 'disable colours; enable colours in a pipe, too'],
 ];
 

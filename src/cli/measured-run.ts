@@ -1,7 +1,7 @@
 /**
- * Runs a program to its end in a process of its own and measures it: plain, or with a resident budget, by the reports
- * that frontswap/register writes (memory/report.ts). If several processes of the program have paged memory, the figures
- * are those of the one with the most.
+ * Runs a program to completion in a separate process and measures it: plain, or with a resident budget. The figures come from
+ * the reports that frontswap/register writes (memory/report.ts). If several processes of the program have paged memory, the
+ * figures are those of the one with the most.
  */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -95,7 +95,7 @@ function endOf(request: RunRequest, folder: string): Promise<End> {
   });
 }
 
-/** Returns a function that ends the watch and says whether the child was stopped. */
+/** Returns a function that ends the watch and returns whether the child was stopped. */
 function stopAfter(child: ChildProcess, limitMs: number): () => boolean {
   if (limitMs === Number.POSITIVE_INFINITY) return () => false;
   let isStopped = false;

@@ -60,7 +60,7 @@ export async function runProgram(
   throw notStarted(words[0] ?? '', exec(words));
 }
 
-/** Signals that a terminal sends to its process group, so that the child gets them, too. */
+/** Signals that a terminal sends to its whole process group: the child gets them, too. */
 const groupSignals: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT'];
 const forwardedSignals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'];
 

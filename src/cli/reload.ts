@@ -1,4 +1,4 @@
-/** `frontswap reload`: makes a running host read its configuration files again. */
+/** `frontswap reload`: makes a running host reread its configuration files. */
 import { askReload } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { controlOption, onlyHost } from './disks.ts';
@@ -8,12 +8,12 @@ export const reloadCommand: Command = {
   group: 'disk',
   summary: 'read the configuration files again',
   usage: 'reload [OPTIONS]',
-  examples: [{ line: 'frontswap reload', what: 'apply a change of the file of frontswap host -C' }],
+  examples: [{ line: 'frontswap reload', what: 'apply a change to the file of frontswap host -C' }],
   options: [controlOption],
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'The host reads the file of -C, its drop-ins and the files of TLS. If one has an error, nothing changes. Otherwise it applies what has changed in them: disks and their settings, limits, access. Clients stay connected, and no page is lost: a step that would lose one is refused, and tried again at the next reload. Changes by frontswap add, set and remove stay, unless the files say something new about them.',
+    'The host reads the file of -C, its drop-ins and the files of TLS. If one has an error, nothing changes. Otherwise the host applies what has changed in them: disks and their settings, limits, access. Clients stay connected, and no page is lost: a change that would lose one is refused, and tried again at the next reload. Changes made by frontswap add, set and remove stay, unless the files now set the same thing differently.',
     'It prints what was changed, what was refused, and the settings that need a restart. SIGHUP does the same.',
     'Exit status: 0 everything is applied or needs a restart, 1 something was refused or failed, 2 wrong usage or an error in the files, 3 no host answers.',
   ],

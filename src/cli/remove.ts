@@ -23,7 +23,7 @@ export const removeCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Without --force it refuses a disk with clients or pages: the guest may be about to reconnect. Other disks are not affected.',
+    'Without --force, a disk with clients or pages is not removed: the guest may be about to reconnect. Other disks are not affected.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

@@ -20,7 +20,7 @@ export const resetCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Drops every page of the disk and frees its memory at once. The disk gets a new export name, so a guest that had it open cannot reconnect and read zeros in place of its pages.',
+    'Drops every page of the disk and frees its memory immediately. The disk gets a new export name, so that a guest that had it open cannot reconnect and read zeros in place of its pages.',
     'Exit status: 0 emptied, 1 in use or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

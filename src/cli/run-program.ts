@@ -1,6 +1,6 @@
 /**
  * `frontswap run`: runs a program, and the Node programs that it starts, with their WebAssembly memories paged. It checks the
- * options, sets the environment that `frontswap/register` reads, and replaces itself by the program.
+ * options, sets the environment that `frontswap/register` reads, and replaces itself with the program.
  */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -28,7 +28,7 @@ function tooSmall(key: string, given: string, leastBytes: number): SwapError {
   return new SwapError('ERR_ARG_VALUE', `${key}: ${why}`, { key, value: given });
 }
 
-/** --resident, or else the environment, so that a nested run inherits the budget. */
+/** The value of --resident, or else of the environment: a nested run inherits the budget. */
 function residentBytes(args: Arguments, env: World['env']): number {
   const given = text(args, 'resident');
   const from = given === null ? 'FRONTSWAP_RESIDENT' : '--resident';
@@ -71,7 +71,7 @@ const registerUrl: string = new URL('../memory/register.js', import.meta.url).hr
 
 const own = `--import=${registerUrl}`;
 
-/** NODE_OPTIONS without the import. */
+/** Returns NODE_OPTIONS without the import. */
 export const plainNodeOptions = (before = ''): string =>
   before
     .split(' ')
@@ -91,7 +91,7 @@ function statsVariables(args: Arguments): Record<string, string> {
   return { FRONTSWAP_STATS: interval };
 }
 
-/** The process id stays when the program replaces this process, so the program writes FILE itself. */
+/** The process id does not change when the program replaces this process, so the program itself writes FILE. */
 function reportVariables(args: Arguments): Record<string, string> {
   const file = text(args, 'report');
   if (file === null) return {};
@@ -180,11 +180,11 @@ export const runProgramCommand: Command = {
     },
     {
       name: 'shared',
-      help: 'page shared memories also where JavaScript serves page faults; a thread that waits in one (Atomics.wait) may then hang',
+      help: 'page shared memories even where JavaScript serves page faults; a thread that waits in one (Atomics.wait) may then hang',
     },
     {
       name: 'workers',
-      help: 'page the memories of worker threads, too; a worker that is stopped as it creates its first memory may abort the process',
+      help: 'also page the memories of worker threads; if a worker is stopped while it creates its first memory, the process may abort',
     },
     {
       name: 'strict',
@@ -199,15 +199,15 @@ export const runProgramCommand: Command = {
     {
       name: 'report',
       value: 'FILE',
-      help: 'write a report of the paging when a process exits: FILE.html is a page with plots, FILE.json the data',
+      help: 'write a paging report when a process exits: FILE.html is a page with plots, FILE.json the data',
     },
   ],
   positionals: 'program',
   positionalsMax: Number.POSITIVE_INFINITY,
   notes: [
-    'Options of frontswap precede PROGRAM; all words from PROGRAM on belong to it. Node programs that it starts are paged as well, each with its own budget. Programs other than Node run unchanged.',
-    'The command sets NODE_OPTIONS and the FRONTSWAP_ variables that frontswap/register reads, and then replaces itself by PROGRAM (exec): signals, the terminal and the exit status are those of PROGRAM.',
-    'Each process writes a report of its own: PROGRAM to FILE, a Node program that it starts to FILE with its process id before the extension. A process that a signal ends without its exit handlers writes none.',
+    'Options of frontswap precede PROGRAM; all words from PROGRAM on belong to it. Node programs that PROGRAM starts are paged, too, each with its own budget. Programs other than Node run unchanged.',
+    'The command sets NODE_OPTIONS and the FRONTSWAP_ variables that frontswap/register reads, and then replaces itself with PROGRAM (exec): signals, the terminal and the exit status are those of PROGRAM.',
+    'Each process writes its own report: PROGRAM writes FILE; a Node program that it starts adds its process id before the extension. A process that a signal ends without running its exit handlers writes none.',
     "Exit status: PROGRAM's; 128+n when signal n ended it, as the shell reports it; 127 PROGRAM not found, 126 PROGRAM not executable, 2 wrong usage.",
   ],
   async run(args, world) {

@@ -22,7 +22,7 @@ export const setCommand: Command = {
   options: [
     {
       name: 'force',
-      help: 'for size: disconnect the clients first; for allow-uid and allow-gid: those that may no longer see the disk. Their pages are kept',
+      help: 'for size: disconnect the clients first; for allow-uid and allow-gid: disconnect clients that may no longer see the disk. Their pages are kept',
     },
     controlOption,
   ],
@@ -38,7 +38,7 @@ export const setCommand: Command = {
       ['rate', 'bytes per second that clients may send and receive together; 0 for no limit'],
       [
         'size',
-        'size of the disk; its pages are kept, and clients see it when they connect again. Not for a disk with a backing',
+        'size of the disk; its pages are kept, and clients see the new size when they reconnect. Not for a disk with a backing',
       ],
       ['keep', 'seconds after which the pages of a disk without clients are dropped, or never'],
       [
@@ -48,7 +48,7 @@ export const setCommand: Command = {
     ],
   },
   notes: [
-    'All keys are changed, or none. No page is lost: a change that would lose one is refused.',
+    'Either all keys change or none. No page is lost: a change that would lose one is refused.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

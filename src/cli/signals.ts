@@ -1,4 +1,4 @@
-/** Signals of `frontswap host`. This file imports nothing: it is loaded before the handlers are installed. */
+/** Signals of `frontswap host`. This file imports nothing, because it is loaded before the handlers are installed. */
 
 /** Signals that must be harmless before the host has installed its handlers. */
 export const earlySignals: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'];

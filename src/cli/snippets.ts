@@ -43,7 +43,7 @@ const driveId = (exportName: string): string => plainName(exportName, 31, /[^A-Z
 
 /**
  * The name in letters, digits and - . _ only. If characters are replaced or cut off, a hash of the full name is appended, so
- * that different names stay different and a guest never finds another disk by its name.
+ * that different names stay different and a guest never finds the wrong disk.
  * @param other characters to replace, all of them
  * @param filler what replaces them
  */
@@ -104,7 +104,7 @@ interface QemuTls {
   readonly comment: readonly string[];
 }
 
-/** @param isUnix a Unix socket has no host name, by which the server's certificate could be checked */
+/** @param isUnix a Unix socket has no host name to check the server's certificate against */
 function qemuTls(node: string, tls: UriTls, isUnix: boolean): QemuTls {
   const id = `tls-${node.slice('nbd-'.length)}`.slice(0, 31);
   const folder = tls.certificates ?? CERTIFICATES;
@@ -115,8 +115,8 @@ function qemuTls(node: string, tls: UriTls, isUnix: boolean): QemuTls {
       object: `${head('psk')},username=qemu`,
       parameters: `tls-creds=${id},`,
       comment: [
-        `TLS: ${folder} contains keys.psk, readable by QEMU alone, with a line USERNAME:HEXKEY of the`,
-        "host's --tls-psk file. Replace username=qemu by that name.",
+        `TLS: ${folder} contains keys.psk, readable only by QEMU, with a line USERNAME:HEXKEY of the`,
+        "host's --tls-psk file. Replace username=qemu with that name.",
       ],
     };
   const hostname = tls.hostname ?? (isUnix ? 'localhost' : null);
@@ -193,7 +193,7 @@ ${comment}-->
 `;
 }
 
-/** @param socket of the printed qemu-storage-daemon */
+/** @param socket of the qemu-storage-daemon that is printed */
 export type VhostUserClient = (
   target: Pick<NbdTarget, 'exportName' | 'diskName'>,
   socket: string,
@@ -227,7 +227,7 @@ function vhostUser(title: string, client: VhostUserClient, target: NbdTarget): s
 }
 
 export const cloudHypervisor: VhostUserClient = (_target, socket) => {
-  // Its option parser has quotes for a comma in a value, but none for a quote.
+  // Its option parser can quote a comma in a value, but not a quote.
   if (/["[\]]/.test(socket))
     throw new SwapError(
       'ERR_ARG_VALUE',
@@ -257,7 +257,7 @@ export const firecracker: VhostUserClient = ({ exportName, diskName = exportName
 function nbdClient({ address, exportName, diskName = exportName }: NbdTarget): string {
   if (address.tls !== undefined)
     throw unsupported(
-      'nbd-client decrypts TLS in a process of its own, which hangs when its machine swaps to the disk: ' +
+      'nbd-client decrypts TLS in a separate process, which hangs when its machine swaps to the disk: ' +
         'use a kernel tunnel (WireGuard, IPsec) to a host without TLS, or --format qemu',
     );
   const where =
@@ -268,8 +268,8 @@ function nbdClient({ address, exportName, diskName = exportName }: NbdTarget): s
   return (
     hashLines([
       `nbd-client, ${titleOf(diskName)}: as root, in a guest or on another machine.`,
-      'Not on the machine of the host: a machine that swaps to one of its own processes hangs when',
-      'that process needs memory.',
+      'Do not run it on the machine of the host: a machine that swaps to one of its',
+      'own processes hangs when that process needs memory.',
     ]) +
     `modprobe nbd\nnbd-client ${where}${name} -b 4096 -persist -swap /dev/nbd0\n\n` +
     hashLines(guestCommands('nbd0', false))

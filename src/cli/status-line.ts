@@ -15,7 +15,7 @@ export class StatusLine {
     this.#output = output;
   }
 
-  /** Replaces the line, cut to the width of the terminal: a line that wraps cannot be rewritten. */
+  /** Replaces the line. It is cut to the width of the terminal, because a line that wraps cannot be rewritten. */
   show(text: string): void {
     this.#text = text.slice(0, Math.max(0, this.#output.columns - 1));
     this.#output.write(eraseLine + this.#text);

@@ -6,7 +6,7 @@ import { askStop } from '../host/control-client.ts';
 import { type Command, Exit, flag } from './command.ts';
 import { controlOption, findHosts, hostWithDisk, onlyHost } from './disks.ts';
 
-/** How long to wait for the end of the host, and how often to check, ms. */
+/** How long to wait for the host to end, and how often to check, ms. */
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 50;
 
@@ -18,14 +18,14 @@ export const stopCommand: Command = {
   examples: [
     { line: 'frontswap stop', what: 'stop the host, unless guests would lose pages' },
     { line: 'frontswap stop vm1', what: 'of several hosts, stop the one that serves disk vm1' },
-    { line: 'frontswap stop --force', what: 'stop it although guests lose their pages' },
+    { line: 'frontswap stop --force', what: 'stop it even if guests lose their pages' },
   ],
-  options: [{ name: 'force', help: 'stop although clients lose their pages' }, controlOption],
+  options: [{ name: 'force', help: 'stop even if clients lose their pages' }, controlOption],
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'NAME is the name of a disk: the host that serves it is stopped, with all its disks. It is required if several hosts run.',
-    'While clients have pages on the host the first request is refused, and the error names the disks; a second one within a minute is accepted. The command waits until the host has ended, if both see the same process ids.',
+    'NAME is the name of a disk: the host that serves it stops, with all its disks. NAME is required if several hosts run.',
+    'While clients have pages on the host, the first request is refused, and the error names the disks; a second request within a minute is accepted. The command waits until the host has ended, if both are in the same PID namespace.',
     'Exit status: 0 stopped, 1 in use or failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {
@@ -53,7 +53,7 @@ async function ended(pid: number): Promise<void> {
   );
 }
 
-/** A zombie, which has ended and whose parent has not waited for it, is not alive. */
+/** A zombie (ended, but not yet waited for by its parent) is not alive. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

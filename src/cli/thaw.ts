@@ -13,7 +13,7 @@ export const thawCommand: Command = {
   positionals: 'disk',
   positionalsMax: 1,
   notes: [
-    'Waiting requests are served in their order. A disk that is not frozen stays as it is.',
+    'The waiting requests are served in order. Thawing a disk that is not frozen has no effect.',
     'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such disk, 3 no host answers.',
   ],
   async run(args, world) {

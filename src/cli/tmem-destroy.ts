@@ -14,7 +14,7 @@ export const tmemDestroyCommand: Command = {
   positionals: 'none',
   positionalsMax: 1,
   notes: [
-    'Persistent pages are lost: a process that swapped to them gets I/O errors. Connections stay, and find no pool any more; they may open new ones.',
+    'Persistent pages are lost: a process that swapped to them gets I/O errors. Connections stay open, without pools; they may open new ones.',
     exitNote,
   ],
   async run(args, world) {

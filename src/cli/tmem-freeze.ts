@@ -9,12 +9,12 @@ export const tmemFreezeCommand: Command = {
   group: 'tmem',
   summary: 'refuse the puts of a user',
   usage: 'tmem-freeze [OPTIONS] UID',
-  examples: [{ line: 'frontswap tmem-freeze 1000', what: 'its memory grows no further' }],
+  examples: [{ line: 'frontswap tmem-freeze 1000', what: 'its memory stops growing' }],
   options: [controlOption],
   positionals: 'none',
   positionalsMax: 1,
   notes: [
-    'Gets and flushes are served. A refused put drops the page that was under its key, so that no get finds an old page.',
+    'Gets and flushes are served. A refused put drops the page stored under its key, so that no get returns an old page.',
     exitNote,
   ],
   async run(args, world) {

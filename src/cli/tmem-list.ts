@@ -20,7 +20,11 @@ const columns: readonly (readonly [name: string, help: string, cell: Cell])[] = 
     (user, inBytes) => (inBytes ? String(user.compressedBytes) : formatSize(user.compressedBytes)),
   ],
   ['WEIGHT', 'share of the memory for ephemeral pages', (user) => String(user.weight)],
-  ['CAP', 'most pages; - for any number', (user) => (user.cap === 0 ? '-' : String(user.cap))],
+  [
+    'CAP',
+    'maximum number of pages; - for no maximum',
+    (user) => (user.cap === 0 ? '-' : String(user.cap)),
+  ],
   ['COMPRESS', 'whether its pages are compressed', (user) => (user.compress ? 'on' : 'off')],
   ['FROZEN', 'whether its puts are refused', (user) => (user.isFrozen ? 'yes' : 'no')],
   ['PUTS', 'pages stored so far', (user) => String(user.puts)],
@@ -51,7 +55,7 @@ export const tmemListCommand: Command = {
   positionalsMax: 0,
   table: { title: 'Columns', rows: columns.map(([name, help]) => [name, help]) },
   notes: [
-    'A user without connections and pools is shown only if it has settings of its own or is frozen.',
+    'A user without connections and pools is shown only if it has its own settings or is frozen.',
     'Exit status: 0 shown, 1 failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {

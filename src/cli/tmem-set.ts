@@ -23,17 +23,17 @@ export const tmemSetCommand: Command = {
     rows: [
       [
         'weight',
-        'share of the memory for ephemeral pages, 0 to 1048576; the user above its share by the largest factor loses pages first, one of weight 0 before all (default 1)',
+        'share of the memory for ephemeral pages, 0 to 1048576 (default 1). Pages are evicted first from users with weight 0, then from the user that exceeds its share by the largest factor',
       ],
       [
         'cap',
-        'most pages, 0 for any number. A lower cap evicts ephemeral pages at once; persistent pages stay, and puts are refused',
+        'maximum number of pages, 0 for no maximum. A lower cap evicts ephemeral pages immediately; persistent pages stay, and puts are refused',
       ],
-      ['compress', 'on or off: whether pages that are put from now on are compressed'],
+      ['compress', 'on or off: whether to compress pages that are put from now on'],
     ],
   },
   notes: [
-    'The settings last while the host runs, also for a user that has not connected yet.',
+    'The settings last as long as the host runs, and can be set before the user connects.',
     exitNote,
   ],
   async run(args, world) {

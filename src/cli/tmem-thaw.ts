@@ -13,7 +13,7 @@ export const tmemThawCommand: Command = {
   options: [controlOption],
   positionals: 'none',
   positionalsMax: 1,
-  notes: ['A user that is not frozen stays as it is.', exitNote],
+  notes: ['Thawing a user that is not frozen has no effect.', exitNote],
   async run(args, world) {
     const { uid, control } = await chosenUser(args, world);
     printUser(args, world, await askTmemGate(control, uid, 'thaw'), 'thawed');

@@ -9,7 +9,7 @@ import type { World } from './world.ts';
 export const exitNote =
   'Exit status: 0 done, 1 refused or failed, 2 wrong usage or no such user, 3 no host answers.';
 
-/** The user that the command is about, and the control socket of its host. @throws SwapError as onlyHost(); ERR_ARG_VALUE */
+/** The user named by the argument, and the control socket of the host. @throws SwapError as onlyHost(); ERR_ARG_VALUE */
 export async function chosenUser(
   args: Arguments,
   world: World,

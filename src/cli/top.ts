@@ -86,7 +86,7 @@ export const topCommand: Command = {
   positionals: 'none',
   positionalsMax: 0,
   notes: [
-    'READ/S, WRITE/S and DISCARD/S are requests of the device per second since the last refresh. REFUSED counts writes that were refused or that the backing failed. On a terminal the table is rewritten in place; elsewhere tables follow each other. --json prints the document of list --json per refresh, each on one line.',
+    'READ/S, WRITE/S and DISCARD/S are requests of the device per second since the last refresh. REFUSED counts writes that were refused or that failed on the backing. On a terminal the table is rewritten in place; elsewhere each refresh prints another table. --json prints the document of list --json on one line per refresh.',
     'Exit status: 0 after --count refreshes, 1 failed, 2 wrong usage, 3 no host answers.',
   ],
   async run(args, world) {

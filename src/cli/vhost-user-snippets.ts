@@ -20,7 +20,7 @@ import {
 const qemu: VhostUserClient = ({ exportName }, socket) => {
   const id = `vhost-${plainName(exportName, 31 - 'vhost-'.length)}`;
   return (
-    hashLines(['Add to the command line of the guest, with its own size of memory:']) +
+    hashLines(['Add to the command line of the guest, with the memory size of the guest:']) +
     '-object memory-backend-memfd,id=memory,size=1G,share=on -machine memory-backend=memory \\\n' +
     `-chardev ${shellQuote(`socket,id=${id},path=${qemuValue(socket)},reconnect=1`)} \\\n` +
     `-device vhost-user-blk-pci,chardev=${id}\n`
@@ -57,5 +57,5 @@ export function socketSnippet(format: string, disk: string, socket: string): str
   const commands = guestCommands('vdb', true);
   if (format === 'libvirt')
     return `${text}${commands.map((line) => (line === '' ? '\n' : `  ${line}\n`)).join('')}-->\n`;
-  return `${hashLines([`disk ${disk}, by vhost-user: the guest shares its memory with the host.`])}${text}\n${hashLines(commands)}`;
+  return `${hashLines([`disk ${disk}, through vhost-user: the guest shares its memory with the host.`])}${text}\n${hashLines(commands)}`;
 }

@@ -27,7 +27,7 @@ export interface World {
    * @throws SwapError
    */
   runProgram(words: readonly string[], variables: Variables): Promise<number>;
-  /** Loads the parts of the host, which only one command needs. */
+  /** Loads the parts of the host; only one command needs them. */
   loadParts(): Promise<HostParts>;
 }
 

@@ -5,11 +5,11 @@
  *   path ─ stat: file or device? ─▶ open ─ fstat of the descriptor: owner, mode, already in use? ─▶ file disk
  *
  * Invariants
- * - Nothing is read from or written to a file that other users can access, or a device that every user can open.
+ * - The host reads and writes no file that other users can access, and no device that every user can open.
  * - No two disks of one process use the same file or device, even under different paths.
  * - A block device is opened with O_EXCL: the kernel refuses one that is mounted, a swap area, or open with O_EXCL.
- * - A file is locked (flock): no two hosts use the same one. The lock ends with the process, however the process ends.
- * - The file, or the device, is as large as its disk.
+ * - A file is locked (flock): no two hosts use the same one. The lock ends with the process, in every case.
+ * - The file or device has the size of its disk.
  *
  * Not covered: the contents of the file, and processes that do not lock it.
  */
@@ -21,7 +21,7 @@ import { systemPunchHole } from '../os/linux/fallocate.ts';
 import { holderOf, majorOf, minorOf, systemFileLock } from '../os/linux/file-lock.ts';
 import { errnoOf, systemError } from '../os/system-error.ts';
 
-/** Bios per tick; each is a system call that blocks all clients. */
+/** Bios per tick; each one is a system call, during which all clients wait. */
 const BIOS_PER_TICK = 8;
 
 /** Identity of the file or device behind `stat`, independent of its path. */
@@ -102,7 +102,7 @@ export class BackingFiles {
     );
   }
 
-  /** Identity of the opened file or device; refuses unsafe ones and those that another disk uses. */
+  /** Returns the identity of the opened file or device; refuses an unsafe one, and one that another disk uses. */
   #checked(path: string, stat: Stats): string {
     const flaw = flawOf(stat, this.#uid);
     if (flaw !== '') {
@@ -151,5 +151,5 @@ function deviceBytes({ rdev }: Stats): number | null {
 function adviceFor(cause: unknown, path: string, sizeBytes: number): string {
   const errno = errnoOf(cause);
   if (errno === 'ENOENT') return `create it first: (umask 077; truncate -s ${sizeBytes} ${path})`;
-  return errno === 'EBUSY' ? 'it is mounted, a swap area, or open in another process' : '';
+  return errno === 'EBUSY' ? 'it is mounted, is a swap area, or is open in another process' : '';
 }

@@ -1,7 +1,8 @@
 /**
- * The checks of --check beyond the configuration: whether a start would get its codec, files, sockets and addresses
- * now. It reports the errors of a start, in the same order, and leaves nothing behind: backings are opened and closed, TCP
- * addresses bound and released, folders and sockets only inspected. Resources of a running host count as in use.
+ * The checks of --check beyond the configuration: whether the codec, files, sockets and addresses that a host needs are
+ * available now. It reports the errors that a start would report, in the same order, and leaves nothing behind: backings are
+ * opened and closed, TCP addresses are bound and released, folders and sockets are only inspected. Resources of a running host
+ * count as in use.
  */
 import { accessSync, constants, lstatSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -68,7 +69,7 @@ async function checkHttp(
   }
 }
 
-/** Opens all at once, to detect one file under two paths. */
+/** Opens all of them before it closes any, to detect one file under two paths. */
 function checkBackings({ disks }: HostConfig, uid: number): void {
   const files = new BackingFiles(uid);
   const open: Disposable[] = [];

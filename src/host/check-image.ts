@@ -1,6 +1,6 @@
 /**
- * Checks an image without a host: adopts it over private copies of its memories, so the file does not change, and verifies every
- * invariant.
+ * Checks an image without a host: adopts it on private copies of its memories, so that the file does not change, and verifies
+ * every invariant.
  */
 import { InvariantError } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
@@ -8,7 +8,7 @@ import { Ramzswap } from '../block/disks/ramzswap/ramzswap.ts';
 import type { Adopted } from '../store/adopt.ts';
 import { DiskImage } from './disk-image.ts';
 
-/** What a check found. All but path and problem are absent from an image that cannot be read. */
+/** What a check found. An image that cannot be read has only path and problem. */
 export interface ImageReport extends Partial<Adopted> {
   readonly path: string;
   /** Why a host would refuse the image; null: it would adopt it. */

@@ -1,15 +1,13 @@
-/**
- * What clients of a host may use, so that one of them cannot take the memory or the time of the others.
- */
+/** Limits of what clients of a host may use: one client must not take the memory or the time of the others. */
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
 
 export interface ClientLimits {
   /** Connections at a time. */
   readonly maxClients: number;
-  /** Requests of a connection in progress. */
+  /** Requests in progress per connection. */
   readonly maxRequests: number;
-  /** Replies and data of a connection in memory, bytes. */
+  /** Replies and data in memory per connection, bytes. */
   readonly maxOutputBytes: number;
   /** Connections that negotiate at a time. */
   readonly maxHandshakes: number;

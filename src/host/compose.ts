@@ -17,7 +17,7 @@ import { SELF_TEST_DISK_BYTES, selfTest } from './self-test.ts';
 import { createTmem } from './tmem-part.ts';
 import { createVhostUser } from './vhost-user-part.ts';
 
-/** Descriptors reserved for listeners, connections of the control socket, and one to refuse a client with. */
+/** Descriptors reserved for listeners, for connections of the control socket, and for refusing a client. */
 const RESERVED_DESCRIPTORS = 16;
 
 /** @throws SwapError ERR_ARG_VALUE: this machine lacks the library of the codec */

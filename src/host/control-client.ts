@@ -1,6 +1,6 @@
 /**
- * Sends a request to the control socket of a running host. One connection per request. The reply is bounded in bytes and
- * in time, and nothing in it is trusted: with --control the socket may be another user's.
+ * Sends a request to the control socket of a running host. One connection per request. The reply is limited in bytes and in
+ * time, and nothing in it is trusted: with --control the socket may belong to another user.
  */
 import { type IncomingMessage, request } from 'node:http';
 import { type ErrorCode, SwapError } from '../base/errors.ts';
@@ -17,12 +17,12 @@ import type { ReloadReport } from './reload/apply.ts';
 const REPLY_BYTES_MAX = 16 * 1024 * 1024;
 /** Longest time from the connection to the last byte of the reply, ms. A reset takes up to 2,000. */
 const REPLY_MS_MAX = 5000;
-/** The same for operations that may move all pages of a disk. */
+/** The same limit, for operations that may move all pages of a disk. */
 const MOVE_MS_MAX = 3_600_000;
 /** Longest line of an event. */
 const EVENT_BYTES_MAX = 64 * 1024;
 
-/** Error codes that a reply may contain; with any other code it is not a host's. */
+/** Error codes that a reply may contain; a reply with any other code is not from a host. */
 const REFUSAL_CODES: readonly ErrorCode[] = [
   'ERR_ARG_CONFLICT',
   'ERR_ARG_UNKNOWN',
@@ -48,7 +48,7 @@ function unreachable(path: string, cause: unknown): SwapError {
 const late = (path: string, timeoutMs: number, cause: unknown): SwapError =>
   new SwapError(
     'ERR_IO_NOT_REACHABLE',
-    `the host on ${path} accepts connections, but sent no complete reply within ${timeoutMs} ms: it is stopped or stuck; see its state with ps, continue a stopped one with kill -CONT`,
+    `the host on ${path} accepts connections, but sent no complete reply within ${timeoutMs} ms: the host is stopped or stuck; check its state with ps, and continue a stopped host with kill -CONT`,
     { path, errno: '' },
     { cause },
   );
@@ -100,7 +100,7 @@ async function readJson(path: string, response: IncomingMessage): Promise<unknow
   );
 }
 
-/** Errors of a configuration have an indented line each, which cannot pass for a line of this program. */
+/** Each error of a configuration has its own line, indented so that it cannot pass for a line of this program. */
 const printableLines = (message: string): string =>
   (/^\d+ errors in /.test(message) ? message.split(/\n */) : [message])
     .map((line) => printable(line))
@@ -170,8 +170,8 @@ function diskIn(path: string, reply: unknown): DiskReport {
 }
 
 /**
- * Requests one disk. These requests throw SwapError: ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL, or the error with which the
- * host refuses the operation (disk-table.ts).
+ * Requests one disk. These requests throw SwapError: ERR_IO_NOT_REACHABLE, ERR_PEER_PROTOCOL, or the error of the host if it
+ * refuses the operation (disk-table.ts).
  */
 export const askDisk = async (path: string, disk: string): Promise<DiskReport> =>
   diskIn(path, await exchange(path, { method: 'GET', url: diskUrl(disk) }));
@@ -225,7 +225,7 @@ export async function askDashboard(path: string): Promise<string> {
   throw invalid(path, "bad 'url'");
 }
 
-/** Requests that the host reads its configuration files again. */
+/** Makes the host read its configuration files again. */
 export async function askReload(path: string): Promise<ReloadReport> {
   const reply = await exchange(path, { method: 'POST', url: '/v1/reload' }, MOVE_MS_MAX);
   const lines = (name: string): readonly string[] => {
@@ -237,13 +237,13 @@ export async function askReload(path: string): Promise<ReloadReport> {
   return { changed: lines('changed'), failed: lines('failed'), ignored: lines('ignored') };
 }
 
-/** Requests that the host stops. @returns its process id; the process ends a moment later */
+/** Makes the host stop. @returns its process id; the process ends a moment later */
 export async function askStop(path: string, force: boolean): Promise<number> {
   const sent = { method: 'POST', url: `/v1/stop${force ? '?force=1' : ''}` } as const;
   return wholeNumber(path, await exchange(path, sent), 'pid', 1);
 }
 
-/** An event of a host (events.ts), as far as it is understood here. */
+/** The parts of a host's event (events.ts) that are used here. */
 export interface ReceivedEvent {
   readonly time: string;
   readonly event: string;
@@ -272,7 +272,7 @@ function eventIn(path: string, line: string): ReceivedEvent {
   };
 }
 
-/** The latest events of a host and each new one, until the signal or the end of the host. */
+/** The latest events of a host and each new one, until the signal or until the host ends. */
 export async function* followEvents(
   path: string,
   signal: AbortSignal,

@@ -5,8 +5,8 @@
  *   control-2.sock   control-2.pid     the second, and so on
  *   host-XXXXXX/control.sock           a host with --run
  *
- * A host takes the first free name and reserves it by a lock on the pid file, which ends with the process. So hosts that
- * start at the same moment never take the same name, and the socket of a dead host is replaced.
+ * A host takes the first free name and reserves it with a lock on the pid file; the lock ends with the process. So hosts that
+ * start at the same moment never take the same name, and a new host replaces the socket of a dead one.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,11 +24,11 @@ const stem = (folder: string, n: number): string =>
 /** The control socket of the nth host; n >= 1. */
 export const controlPathIn = (folder: string, n = 1): string => `${stem(folder, n)}.sock`;
 
-/** Another process uses the name, or its path is not a socket: try the next one. */
+/** Whether to try the next name: another process uses this one, or its path is not a socket. */
 const isTaken = (error: unknown): boolean =>
   error instanceof SwapError && error.code === 'ERR_IO_IN_USE';
 
-/** Calls `take` with one number after another until it does not fail with ERR_IO_IN_USE. */
+/** Calls `take` with increasing numbers until it does not fail with ERR_IO_IN_USE. */
 async function firstFree<T>(folder: string, take: (n: number) => Promise<T>): Promise<T> {
   for (let n = 1; n <= NAMES_MAX; n++) {
     try {
@@ -59,7 +59,7 @@ export const takeControlName = (folder: string): Promise<ControlName> =>
     const path = controlPathIn(folder, number);
     const pidFile = PidFile.write(`${stem(folder, number)}.pid`);
     try {
-      // A host started with --control and this path has no pid file here.
+      // A host that was started with --control and this path has no pid file.
       await checkSocketPath(controlSocketPath(path, true));
     } catch (error) {
       pidFile.remove();
@@ -75,7 +75,7 @@ export const checkControlNames = (folder: string): Promise<void> =>
     await checkSocketPath(controlSocketPath(controlPathIn(folder, number), true));
   });
 
-/** Paths at which hosts of this user may listen, in the order of names, then those of hosts with --run. */
+/** Paths where hosts of this user may listen: first by name, then those of hosts with --run. */
 export function controlPathsIn(folder: string): readonly string[] {
   const numberOf = (name: string): number =>
     Number(/^control(?:-([1-9][0-9]?))?\.sock$/.exec(name)?.[1] ?? 1);

@@ -1,6 +1,7 @@
 /**
- * The requests of the control socket: paths, methods, checks of their bodies, and replies. control-server.ts has the
- * transport. docs/reference/control-api.md describes them for users; within v1 fields and paths are only added.
+ * The requests of the control socket: paths, methods, checks of their bodies, and replies. The transport is in
+ * control-server.ts. docs/reference/control-api.md describes the requests for users. Within v1, fields and paths are only
+ * added.
  *
  *   GET    /v1/disks                the list document (list-document.ts)
  *   POST   /v1/disks                adds a disk                   {"name","size","limit","backing","shared","keep","rate",
@@ -13,7 +14,7 @@
  *   /v1/tmem, /v1/tmem/UID         the tmem socket (tmem-routes.ts)
  *   GET    /v1/events               JSON lines, until the client disconnects
  *   GET    /v1/health               health and counters of the host
- *   GET    /metrics, /healthz, /readyz      as the metrics server (metrics-server.ts)
+ *   GET    /metrics, /healthz, /readyz      as on the metrics server (metrics-server.ts)
  *   POST   /v1/reload               reads the configuration files again
  *   POST   /v1/stop                 202, then a clean stop
  *
@@ -56,7 +57,7 @@ export interface ControlHandlers {
   reload(): Promise<ReloadReport>;
   /** @throws SwapError ERR_IO_IN_USE: a stop would lose pages of clients */
   checkStop(force: boolean): void | Promise<void>;
-  /** Starts the stop. Called when the reply is sent, or the client has disconnected. */
+  /** Starts the stop. Called when the reply was sent or the client has disconnected. */
   stop(): void;
 }
 
@@ -81,7 +82,7 @@ export interface Route {
 
 const done = { schemaVersion: 1 };
 
-/** The reply with the disk as it is after the operation. */
+/** The reply has the state of the disk after the operation. */
 const withDisk = async (handlers: ControlHandlers, disk: string): Promise<object> => ({
   ...done,
   disk: await handlers.disk(disk),
@@ -99,7 +100,7 @@ const invalid = (key: string, value: unknown, why: string): SwapError =>
     value: String(value),
   });
 
-/** The values of a JSON object as text, as flags and the configuration file have them. */
+/** The values of a JSON object as text, in the form of flags and the configuration file. */
 function textsOf(body: unknown, keys: readonly string[]): ReadonlyMap<string, string> {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new SwapError('ERR_ARG_VALUE', 'the request: the body is not a JSON object', {});
@@ -205,7 +206,7 @@ function tmemOf(handlers: ControlHandlers): TmemFrontEnd {
   );
 }
 
-/** A route about a user, whose reply has the user as it is afterwards. */
+/** A route about a user. The reply has the state of the user after the operation. */
 const userRoute = (work: (tmem: TmemFrontEnd, uid: number, asked: Asked) => void): Route =>
   route((h, asked) => {
     const tmem = tmemOf(h);

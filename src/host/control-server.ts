@@ -1,7 +1,7 @@
 /**
- * The control socket: HTTP and JSON on a Unix socket that only its owner can open (mode 0600). control-routes.ts has the
- * requests, http-server.ts the limits. A client of /v1/events that does not read is disconnected once EVENT_BYTES_MAX are
- * waiting for it.
+ * The control socket: HTTP and JSON on a Unix socket that only its owner can open (mode 0600). The requests are in
+ * control-routes.ts, the limits in http-server.ts. A client of /v1/events that does not read is disconnected once
+ * EVENT_BYTES_MAX bytes wait for it.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Counters } from '../base/counters.ts';
@@ -20,7 +20,7 @@ const EVENT_BYTES_MAX = 1 << 20;
 /** Readers of events; the other connections are for commands. */
 const STREAMS_MAX = 8;
 
-/** Answers requests of a dashboard, before the routes. @returns whether it has answered */
+/** Answers requests of a dashboard; called before the routes. @returns whether it has answered */
 export type DashboardHook = (
   request: IncomingMessage,
   response: ServerResponse,
@@ -96,7 +96,7 @@ export class ControlServer {
     if (stream) this.#sendEvents(response);
   }
 
-  /** Sends the latest events and each new one, a line of JSON each, until the client disconnects. */
+  /** Sends the latest events and each new one, one line of JSON per event, until the client disconnects. */
   #sendEvents(response: ServerResponse): void {
     if (this.#streams.size >= STREAMS_MAX) {
       const why = `${STREAMS_MAX} clients are reading events already`;

@@ -1,5 +1,5 @@
 /**
- * Reads and writes pages of a disk for the host itself: copies them to a new disk, or moves them to the backing. Works a
+ * Reads and writes pages of a disk for the host itself: copies them to a new disk, or moves them to the backing. It does a
  * little in each turn of the event loop, so that clients are served in between.
  */
 
@@ -26,7 +26,7 @@ function nextStored(disk: Disk, from: number, end: number): number {
   return at;
 }
 
-/** Whether a page from `from` on is stored. The disk must not change meanwhile. */
+/** Whether a page from `from` on is stored. The disk must not change while this runs. */
 export async function hasStored(disk: Disk, from: number): Promise<boolean> {
   const turns = new WorkTurns();
   for (let at = from; at < disk.sizeBytes; ) {
@@ -40,8 +40,8 @@ export async function hasStored(disk: Disk, from: number): Promise<boolean> {
 
 /**
  * Copies every page. `source` is left unchanged.
- * @param mustStop whether to end before all pages are copied; called now and then
- * @returns ok; otherwise the status of the request that failed, and `target` has a part of the pages
+ * @param mustStop whether to end before all pages are copied; called repeatedly
+ * @returns ok; otherwise the status of the request that failed, and `target` then has only some of the pages
  */
 export async function copyPages(
   source: Disk,
@@ -99,8 +99,8 @@ interface DiskInRam extends Disk {
 }
 
 /**
- * Moves the pages in memory to the backing of the disk, in ascending order, until `isEnough`. A page without payload
- * stays in memory, and so does one for which the backing has no space.
+ * Moves the pages in memory to the backing of the disk, in ascending order, until `isEnough`. Pages without payload stay in
+ * memory, and so do pages that the backing has no space for.
  * @returns ok; otherwise the status of the request that failed
  */
 export async function writeBack(disk: DiskInRam, isEnough: () => boolean): Promise<BioStatus> {
@@ -118,7 +118,7 @@ export async function writeBack(disk: DiskInRam, isEnough: () => boolean): Promi
       await request.end(disk); // another request is using the page
       continue;
     }
-    if (read !== BioStatus.ok) continue; // damaged: it stays, and each read of it reports so
+    if (read !== BioStatus.ok) continue; // damaged: it stays, and each read of it fails
     const status =
       request.start(disk, BioOp.write, offset, PAGE_BYTES, back) ?? (await request.end(disk));
     if (status !== BioStatus.ok) return status;

@@ -26,7 +26,7 @@ export const hostCounters = (): Counters<HostCounter> =>
       mustStayZero: false,
       help: 'refused by --metrics: unknown path, wrong method, too large or malformed',
     },
-    compactionPasses: { unit: 'passes', mustStayZero: false, help: 'compaction of an idle disk' },
+    compactionPasses: { unit: 'passes', mustStayZero: false, help: 'compactions of an idle disk' },
     stoppedDisks: { unit: 'disks', mustStayZero: true, help: 'stopped by a broken invariant' },
     dashboardRequests: { unit: 'requests', mustStayZero: false, help: 'accepted by --dashboard' },
     dashboardRefusals: {
@@ -37,6 +37,6 @@ export const hostCounters = (): Counters<HostCounter> =>
     refusedImages: {
       unit: 'images',
       mustStayZero: true,
-      help: 'not usable: renamed aside, and the pages not served',
+      help: 'not usable: renamed aside, and their pages are not served',
     },
   });

@@ -15,7 +15,7 @@ export interface DiskReporters {
   readonly events: HostEvents;
   readonly counters: Counters<HostCounter>;
   readonly log: Log;
-  /** Null where there are workers. */
+  /** Null if there are workers. */
   readonly images: ImageFolder | null;
   /** A line for each connection opened or closed. */
   readonly trace: Log;

@@ -1,14 +1,14 @@
 /**
- * Which requests of browsers a dashboard answers. A browser sends the requests of every page that is open in it, also to
- * servers of this machine, so an address that only this machine can reach is not a protection.
+ * Which requests of browsers a dashboard answers. A browser sends the requests of every open page, to servers of this machine,
+ * too. So an address that only this machine can reach is no protection.
  *
  *   attack                                        prevented by
  *   a name that the attacker points to 127.0.0.1  the Host header must be a loopback address (DNS rebinding)
  *   a request from another site's page            Origin must be this server, Sec-Fetch-Site must be its own page
  *   another user of this machine                  changes need the token
  *
- * On the control socket, a browser arrives by a forwarded port (`ssh -L 9180:/run/frontswap/control.sock`), so its
- * requests are checked in the same way. There, a Host without a dot is allowed as well, as in `http://host/v1/disks`.
+ * A browser can reach the control socket through a forwarded port (`ssh -L 9180:/run/frontswap/control.sock`), so requests
+ * there are checked in the same way. The control socket also allows a Host without a dot, as in `http://host/v1/disks`.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -20,7 +20,7 @@ function hostOf(header: string): string | null {
   return six ?? name?.toLowerCase() ?? null;
 }
 
-/** Why a request with these headers is refused; null: it is not. */
+/** Why a request with these headers is refused; null: it is allowed. */
 export function whyForeign(
   headers: IncomingHttpHeaders,
   allowed: { readonly isPage: boolean; readonly isSocket: boolean },
@@ -35,7 +35,7 @@ export function whyForeign(
   if (origin !== undefined && origin !== `http://${header}`)
     return `the request is from a page of '${origin}'`;
   const site = headers['sec-fetch-site'];
-  // A link of another site may open the page; what it loads then is of the same origin.
+  // A link on another site may open the page; everything that the page then loads has the same origin.
   const isLink = allowed.isPage && headers['sec-fetch-mode'] === 'navigate';
   if (site !== undefined && site !== 'same-origin' && site !== 'none' && !isLink)
     return 'the request is from a page of another site';
@@ -44,7 +44,7 @@ export function whyForeign(
 
 const TOKEN_BYTES = 32;
 
-/** A secret that is made at the start and kept in memory only. */
+/** A secret that is created at the start and kept only in memory. */
 export class DashboardToken {
   readonly text: string = randomBytes(TOKEN_BYTES).toString('base64url');
   readonly #digest: Buffer = digestOf(this.text);

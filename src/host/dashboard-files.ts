@@ -1,4 +1,4 @@
-/** The files of the dashboard's page, from the package, and the headers that they are sent with. */
+/** The files of the dashboard's page, read from the package, and the headers of their replies. */
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
@@ -18,7 +18,7 @@ const files: ReadonlyMap<string, PageFile> = new Map([
 export const isPageFile = (path: string): boolean => files.has(path);
 export const pagePaths: readonly string[] = [...files.keys()];
 
-/** The page loads nothing from elsewhere, runs no code but its file, and text never becomes markup. */
+/** The page loads nothing from other servers and runs only the code of its own file; text never becomes markup. */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -42,14 +42,14 @@ export function setSecurityHeaders(response: ServerResponse): void {
   response.setHeader('cache-control', 'no-store');
 }
 
-/** Read once: a host that serves swap must not wait for a disk, and replies that wait for clients share the bytes. */
+/** Read once: a host that serves swap must not wait for a disk, and unsent replies share the bytes. */
 function bytesOf(path: string): Buffer {
   const file = files.get(path)!;
   file.bytes ??= readFileSync(file.url);
   return file.bytes;
 }
 
-/** Reads all files. Without it a file is read when it is first requested. */
+/** Reads all files now. Otherwise each file is read at its first request. */
 export function loadPageFiles(): void {
   for (const path of files.keys()) bytesOf(path);
 }

@@ -1,10 +1,10 @@
 /**
- * The figures that a dashboard shows: once a second a sample of the whole host and a row for each disk. The samples of
- * the last 15 minutes are kept, so that a page that is opened shows the past at once. Rows are not: with 256 disks they
+ * The figures that a dashboard shows: once a second, a sample of the host as a whole and a row for each disk. The samples of
+ * the last 15 minutes are kept, so that a page shows them as soon as it is opened. The rows are not kept: with 256 disks they
  * would need 70 MB.
  *
- * Latency of frees: discards and write-zeroes that ended since the last sample, of all disks together. A quantile is
- * the end of a bucket of Histogram, so it is at most 1/8 too high.
+ * Latency of frees: discards and write-zeroes of all disks that ended since the last sample. A quantile is the upper end of a
+ * bucket of Histogram, so it is at most 1/8 too high.
  *
  * Cost: docs/design/dashboard.md.
  */
@@ -16,7 +16,7 @@ import type { DiskReport } from './list-document.ts';
 import type { MetricsFacts } from './metric-family.ts';
 import { delayQuantiles } from './process-figures.ts';
 
-/** The latest `capacity` rows of numbers. NaN stands for null. */
+/** The latest `capacity` rows of numbers. NaN means null. */
 export class SampleRing {
   readonly #width: number;
   readonly #capacity: number;
@@ -55,7 +55,7 @@ export class SampleRing {
 
 const PAGE_BYTES = 4096;
 const NS_PER_SECOND = 1e9;
-/** What a disk had counted at the last sample. */
+/** Counters of a disk at the last sample. */
 interface Before {
   readonly reads: number;
   readonly writes: number;
@@ -71,7 +71,7 @@ const sumOf = (disks: readonly DiskReport[], of: (disk: DiskReport) => number): 
   disks.reduce((sum, disk) => sum + of(disk), 0);
 const tenths = (value: number): number => Math.round(value * 10) / 10;
 
-/** Computes samples from the counters of a host, which only grow, except when a disk is replaced. */
+/** Computes samples from the counters of a host. Counters only grow, unless a disk is replaced. */
 export class Sampler {
   #before = new Map<string, Before>();
   #lastMs: number | null = null;
@@ -148,7 +148,7 @@ function countersOf(
 /** Adds the frees of a disk since the last sample to `sum`. */
 function addDifference(sum: Float64Array, now: Before, was: Before): void {
   if (now.freeCount === was.freeCount || now.frees === null) return;
-  // Fewer than before: another disk of the same name.
+  // Fewer than before: this is another disk with the same name.
   const from = now.freeCount < was.freeCount ? null : was.frees;
   for (let i = 0; i < sum.length; i++) sum[i]! += now.frees[i]! - (from?.[i] ?? 0);
 }
@@ -169,7 +169,7 @@ const rowOf = (disk: DiskReport): Omit<DiskRow, 'reads' | 'writes' | 'discards'>
 const finite = (value: number | undefined): SampleValue =>
   value === undefined || !Number.isFinite(value) ? null : value;
 
-/** Seconds that the share `q` does not exceed, rounded up to the end of a bucket. Null: there are no values. */
+/** The quantile `q` in seconds, rounded up to the end of a bucket. Null: there are no values. */
 function quantile(counts: Float64Array, q: number): number | null {
   const count = counts.reduce((sum, one) => sum + one, 0);
   if (count === 0) return null;
@@ -184,7 +184,7 @@ function quantile(counts: Float64Array, q: number): number | null {
 const SAMPLES_MAX = 900;
 export const SAMPLE_MS = 1000;
 
-/** Takes a sample every second from start() to stop(), keeps those of 15 minutes, and passes each one on. */
+/** Takes a sample every second from start() to stop(), keeps the samples of 15 minutes, and passes each one on. */
 export class DashboardHistory implements Disposable {
   readonly #facts: () => MetricsFacts;
   readonly #onSample: (sample: Sample) => void;
@@ -200,7 +200,7 @@ export class DashboardHistory implements Disposable {
     this.#onSample = onSample;
   }
 
-  /** Does nothing if it runs. */
+  /** Does nothing if it is running. */
   start(): void {
     if (this.#timer !== null) return;
     this.#take();

@@ -1,7 +1,7 @@
 /**
- * Server-sent events for pages of the dashboard: `hello` with the history, then `sample` every second and `event` for
- * what happens on the host. A text is rendered once for all readers. A reader that does not read is disconnected once
- * STREAM_BYTES_MAX wait for it; it costs that much memory at most, and there are STREAMS_MAX.
+ * Server-sent events for pages of the dashboard: `hello` with the history, then a `sample` every second and an `event` for each
+ * event of the host. Each text is rendered once for all readers. A reader that does not read is disconnected once
+ * STREAM_BYTES_MAX bytes wait for it, so it costs at most that much memory; there are at most STREAMS_MAX readers.
  */
 import type { ServerResponse } from 'node:http';
 import { type Hello, type Sample, sampleColumns } from '../page/wire.ts';
@@ -13,7 +13,7 @@ const STREAM_BYTES_MAX = 1 << 20;
 /** Latest events that a new reader gets. */
 const EVENTS_SHOWN = 50;
 
-/** These have addresses of clients and paths of files: only a reader who may change the host gets them. */
+/** These contain addresses of clients and paths of files: only a reader who may change the host gets them. */
 const privateKinds: ReadonlySet<EventKind> = new Set(['client', 'log']);
 
 interface Reader {
@@ -36,7 +36,7 @@ export class DashboardStreams {
     this.#endSubscription = events.subscribe((event) => this.#sendEvent(event));
   }
 
-  /** Whether one more can be added: one that may change the host replaces one that may not. */
+  /** Whether one more reader can be added: a reader that may change the host replaces one that may not. */
   hasPlace(canWrite: boolean): boolean {
     return this.#readers.size < STREAMS_MAX || (canWrite && this.#oldestGuest() !== undefined);
   }
@@ -72,7 +72,7 @@ export class DashboardStreams {
       violated: latest?.violated ?? [],
       events,
     };
-    // The history is rendered once a second, however many readers come.
+    // The history is rendered once a second, for any number of new readers.
     write(reader, eventText('hello', hello).replace('"history":[]', `"history":${history.text}`));
     this.#readers.add(reader);
     response.once('close', () => this.#readers.delete(reader));

@@ -6,8 +6,8 @@
  *   GET /v1/dashboard                       control socket only: the URL of the port, with its token
  *   /v1/disks...                            as on the control socket; on the port with the token only
  *
- * On the control socket everything is allowed, as the socket's mode is the protection. On the port, requests without
- * `Authorization: Bearer TOKEN` can only read. docs/design/dashboard.md has the reasons.
+ * The control socket allows everything, because its mode protects it. On the port, requests without `Authorization: Bearer
+ * TOKEN` can only read. docs/design/dashboard.md has the reasons.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -33,7 +33,7 @@ import { answerRoute, type RouteContext } from './route-answer.ts';
 import { httpUrl } from './uri.ts';
 
 const BODY_BYTES_MAX = 8192;
-/** Browsers send the cookies of all servers on this machine. */
+/** Browsers send the cookies of all servers of this machine. */
 const HEADER_BYTES_MAX = 16_384;
 
 const NO_PORT =
@@ -99,7 +99,7 @@ export class Dashboard {
     return this.#url;
   }
 
-  /** The same with the token, which allows changes. */
+  /** The URL with the token, which allows changes. */
   get urlWithToken(): string | null {
     return this.#url === null ? null : `${this.#url}#token=${this.#token.text}`;
   }
@@ -153,7 +153,7 @@ export class Dashboard {
     await answerRoute(this.#routes!, request, body, response);
   }
 
-  /** Answers requests for the page and its stream. @returns false: it is another request */
+  /** Answers requests for the page and its stream. @returns false for any other request */
   #answerPage(
     request: IncomingMessage,
     response: ServerResponse,
@@ -197,7 +197,7 @@ function refuseToken(http: HttpServer, response: ServerResponse, why: string): v
   http.refuse(response, 401, 'ERR_ARG_VALUE', message);
 }
 
-/** A backing is a path that the host's user can write to, maybe root: a browser may not choose it. */
+/** A backing is a path that the user of the host, maybe root, can write to: a browser must not choose it. */
 function refuseBacking(body: unknown): void {
   if (typeof body === 'object' && body !== null && 'backing' in body)
     throw new SwapError(

@@ -4,8 +4,8 @@
  *   1000:1001   these ids          any    every client sees the disk; the other setting has no effect
  *   none        no id
  *
- * A change of one setting keeps the other one. A list without ids admits no client, so removing the last id never opens a
- * disk to all: only `any` does.
+ * Changing one setting keeps the other one. A list without ids admits no client: removing the last id does not open a disk to
+ * all clients; only `any` does.
  */
 import { SwapError } from '../base/errors.ts';
 import type { AccessList } from '../nbd/protocol/exports.ts';
@@ -18,7 +18,7 @@ const IDS_MAX = 256;
 /** Numeric ids; `any`: every client. */
 export type Ids = readonly number[] | 'any';
 
-/** Absent: as before. */
+/** Absent: unchanged. */
 export interface AccessChange {
   readonly uids?: Ids;
   readonly gids?: Ids;
@@ -36,7 +36,7 @@ export function parseIds(from: string, text: string): Ids {
   throw new SwapError(
     'ERR_ARG_VALUE',
     `${from}: '${text}' is not a list of numeric ids, such as 1000 or 1000:1001 (see id -u, id -g), ` +
-      `at most ${IDS_MAX}; nor none, nor any`,
+      `at most ${IDS_MAX}; none and any are also allowed`,
     { key: from, value: text },
   );
 }
@@ -61,7 +61,7 @@ export function changedAccess(before: AccessList | null, change: AccessChange): 
   return uids === 'any' || gids === 'any' ? null : { uids, gids };
 }
 
-/** Only a Unix socket tells who the client is. */
+/** Only a Unix socket identifies the user of a client. */
 export const noUnixSocket = (from: string, disk: string): SwapError =>
   new SwapError(
     'ERR_ARG_CONFLICT',

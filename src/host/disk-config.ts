@@ -1,5 +1,5 @@
 /**
- * The configuration of one disk, the parts of `NAME=SIZE[,KEY=VALUE]` of --disk and of `frontswap add`, and the parsers of its
+ * The configuration of one disk: the parts of `NAME=SIZE[,KEY=VALUE]`, as in --disk and `frontswap add`, and the parsers of the
  * values. config/disk-schema.ts checks them together.
  */
 import { SwapError } from '../base/errors.ts';
@@ -13,9 +13,9 @@ import { accessKeys } from './disk-access.ts';
 export interface DiskConfig {
   readonly name: string;
   readonly sizeBytes: number;
-  /** Bytes; 0 = none except the host's total. */
+  /** Bytes; 0 = only the host's total limit. */
   readonly limitBytes: number;
-  /** Several clients may open it at the same time. */
+  /** Whether several clients may open it at the same time. */
   readonly isShared: boolean;
   /** Time until pages are dropped after the last client has disconnected, seconds; null: never. */
   readonly keepSeconds: number | null;
@@ -25,7 +25,7 @@ export interface DiskConfig {
   readonly backing?: string;
   /** Path of its vhost-user socket; absent: none. */
   readonly vhostUser?: string;
-  /** The clients that may see it; absent: all. */
+  /** The clients that may see it; absent: all clients. */
   readonly access?: AccessList;
 }
 
@@ -48,7 +48,7 @@ const invalid = (setting: { from: string }, value: string, why: string): SwapErr
     value,
   });
 
-/** The parts of `NAME=SIZE[,KEY=VALUE]`, not checked further. */
+/** The parts of `NAME=SIZE[,KEY=VALUE]`, still unchecked. */
 export interface DiskText {
   readonly name: string;
   readonly size: string;
@@ -86,7 +86,7 @@ export function parseDiskSize(from: string, text: string): number {
   return sizeBytes;
 }
 
-/** Path of a vhost-user socket: absolute, and text that `NAME=SIZE,KEY=VALUE` can have. */
+/** Path of a vhost-user socket: absolute, and without characters that `NAME=SIZE,KEY=VALUE` cannot contain. */
 export function parseSocketPath(from: string, text: string): string {
   if (/^\/[^,=\p{Cc}]*$/u.test(text)) return text;
   throw invalid(

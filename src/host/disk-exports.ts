@@ -1,12 +1,12 @@
 /**
  * The disks of a host by export name.
  *
- *   NAME              the disk with any contents
- *   NAME@GENERATION   the disk with its contents since it was last emptied (start of the host without --persist, `reset`); the
- *                     export ends when the disk is emptied again
+ *   NAME              the disk, whatever its contents
+ *   NAME@GENERATION   the disk with its contents since it was last emptied (start of the host without --persist, `reset`);
+ *                     the export ends when the disk is emptied again
  *
- * A client that reconnects by an old NAME@GENERATION is refused, and its reads fail. By NAME it would open the empty disk and
- * read zeros in place of its pages.
+ * A client that reconnects with an old NAME@GENERATION is refused, and its reads fail. With NAME it would open the empty disk
+ * and read zeros in place of its pages.
  */
 import { randomBytes } from 'node:crypto';
 import type { HostExport } from './parts.ts';
@@ -16,7 +16,7 @@ const diskIn = (name: string): string => name.slice(0, Math.max(0, name.lastInde
 
 export class DiskExports extends Map<string, HostExport> {
   readonly #generations = new Map<string, string>();
-  /** The first disk of the host. It stays the default when it is removed: no other guest's disk takes its place. */
+  /** The first disk of the host. It stays the default after it is removed: no disk of another guest takes its place. */
   defaultName = '';
 
   override set(name: string, disk: HostExport): this {
@@ -25,12 +25,14 @@ export class DiskExports extends Map<string, HostExport> {
     return super.set(name, disk);
   }
 
-  /** Replaces the export of a disk whose pages are kept: its generation stays. */
+  /** Replaces the export of a disk and keeps its generation, because its pages are kept. */
   restore(name: string, disk: HostExport): void {
     super.set(name, disk);
   }
 
-  /** Assigns a generation: to an emptied disk a random one, eight hexadecimal digits; to adopted pages that of their image. */
+  /**
+   * Assigns a generation: a random one of eight hexadecimal digits to an emptied disk, and that of the image to adopted pages.
+   */
   renew(name: string, generation: string = randomBytes(4).toString('hex')): void {
     this.#generations.set(name, generation);
   }
@@ -45,7 +47,7 @@ export class DiskExports extends Map<string, HostExport> {
   }
 
   /**
-   * Error text for a client that requests an unknown name, usually that of an old generation.
+   * Error text for a client that requests an unknown name, usually one of an old generation.
    * @param sees whether the client may know of a disk
    */
   whyUnknown(name: string, sees: (disk: HostExport) => boolean = () => true): string {

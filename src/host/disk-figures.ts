@@ -1,4 +1,7 @@
-/** What the host reports about a disk, wherever the disk is served, and the same as a value for another thread. */
+/**
+ * What the host reports about a disk, no matter which thread serves it; and the same as a value that can be sent to another
+ * thread.
+ */
 import { BioOp } from '../block/bio.ts';
 import { Histogram, type HistogramValue } from '../block/filters/histogram.ts';
 import type { StatsDisk } from '../block/filters/stats-disk.ts';
@@ -14,7 +17,7 @@ interface Figures {
   /** Number of connections that have the disk open. */
   readonly connections: number;
   readonly isFrozen: boolean;
-  /** Bytes of the image that are in use; null: the pages end with the host. */
+  /** Bytes of the image in use; null: the pages end with the host. */
   readonly imageBytes: number | null;
   readonly adoptedPages: number;
   /** Requests that the NBD server refused before they reached the disk. */
@@ -53,7 +56,7 @@ export const figuresOfValue = ({ latencies, ...figures }: FiguresValue): DiskFig
   latencies: { latency: (op) => Histogram.of(latencies[op]!) },
 });
 
-/** What a report has besides the figures of the disk. */
+/** The rest of a report, besides the figures of the disk. */
 export interface ReportFacts extends Pick<DiskReport, 'tls' | 'uris' | 'hostPid' | 'hostControl'> {}
 
 export function reportOf(figures: DiskFigures, facts: ReportFacts): DiskReport {

@@ -1,10 +1,10 @@
 /**
- * The image of a disk: an open and locked file whose pages are the memories of the disk's shards.
+ * The image of a disk: an open and locked file that contains the memories of the disk's shards.
  *
  *   create ─▶ NAME.img.new, complete ─publish()─▶ NAME.img ─▶ map ─▶ … killed … ─▶ open ─▶ map ─▶ adopted by the store
  *
  * Invariants
- * - A file named NAME.img has a complete header.
+ * - A file named NAME.img always has a complete header.
  * - The file is locked (flock) until it is disposed of, or the process ends.
  */
 import {
@@ -44,7 +44,7 @@ const imageError = (path: string, why: string): SwapError =>
 function openLocked(path: string, flags: number): number {
   const attempt = (): number => {
     try {
-      return openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600); // an open of a FIFO would wait
+      return openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600); // opening a FIFO would wait
     } catch (cause) {
       throw systemError(`open the image ${path}`, cause, 'see --persist');
     }
@@ -85,7 +85,7 @@ export class DiskImage implements ShardImages, Disposable {
 
   /**
    * Opens an image that another process left.
-   * @param isReadOnly its memories are private copies: whatever adopts them, the file does not change
+   * @param isReadOnly its memories are private copies: adopting them does not change the file
    * @throws SwapError ERR_IO_IMAGE: it is not usable; ERR_IO_IN_USE, ERR_IO_SYSTEM
    */
   static open(path: string, isReadOnly: boolean = false): DiskImage {
@@ -116,7 +116,7 @@ export class DiskImage implements ShardImages, Disposable {
     return this.#header;
   }
 
-  /** Bytes of the file that are in use. */
+  /** Bytes of the file in use. */
   get residentBytes(): number {
     return fstatSync(this.#fd).blocks * 512;
   }
@@ -137,7 +137,7 @@ export class DiskImage implements ShardImages, Disposable {
     return { memory, release: mapImage(memory, file) };
   }
 
-  /** Gives a new image its name, in place of another one. */
+  /** Gives a new image its name; it replaces any image of that name. */
   publish(path: string): void {
     renameSync(this.#path, path);
     this.#path = path;
@@ -154,7 +154,7 @@ export class DiskImage implements ShardImages, Disposable {
     rmSync(this.#path, { force: true });
   }
 
-  /** Closes and unlocks the file. The memories that are mapped stay usable, and are no longer protected. */
+  /** Closes and unlocks the file. Mapped memories stay usable, but no lock protects them any more. */
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;
     systemFileUnlock(process.platform)(this.#fd);

@@ -1,10 +1,10 @@
 /**
- * Background work for the disks of a host: compacts idle disks, releases freed memory, empties disks that had no client
- * for their `keep` time, and logs what an operator needs to know: a disk near its limit, refused writes, a full, failing or
- * damaged backing, a stopped disk.
+ * Background work for the disks of a host: compacts idle disks, releases freed memory, empties disks that had no client for
+ * their `keep` time, and logs what an operator needs to know: a disk near its limit; refused writes; a full, failing or damaged
+ * backing; a stopped disk.
  *
- * Runs ten times a second, and more often while there is more to compact; a millisecond in each turn of the event loop, so
- * that guests are served in between.
+ * It runs ten times a second, and more often while there is more to compact. It uses one millisecond of each turn of the event
+ * loop, so that guests are served in between.
  */
 import type { Counters } from '../base/counters.ts';
 import { formatSize } from '../base/size.ts';
@@ -17,7 +17,7 @@ import { compactForTurn, WorkTurns } from './turn.ts';
 /** Time between passes, and between passes while there is more to compact, ms. */
 const PASS_MS = 100;
 const BUSY_PASS_MS = 1;
-/** A budget with less free space counts as exhausted, bytes: memory is reserved in runs of pages. */
+/** A budget with fewer free bytes counts as exhausted, because memory is reserved in runs of pages. */
 const SCARCE_BYTES = 1024 * 1024;
 
 export const requestsOf = (stats: DiskStats): number => stats.reads + stats.writes + stats.discards;
@@ -63,7 +63,7 @@ export class DiskMaintenance {
       const isAtRest = this.#isIdle && !pass.more;
       if (isAtRest && !wasAtRest) this.#options.trim();
       wasAtRest = isAtRest;
-      // Only in passes of equal distance: a quiet period is counted in passes (refusal-watch.ts).
+      // Only in the regular passes: a quiet period is counted in passes (refusal-watch.ts).
       if (!pass.more) this.#logProblems(pass);
       const timer = setTimeout(begin, pass.more ? BUSY_PASS_MS : PASS_MS);
       timer.unref();
@@ -122,7 +122,7 @@ export class DiskMaintenance {
     );
   }
 
-  /** Empties a disk whose last client disconnected at least `keep` seconds ago. */
+  /** Empties a disk if its last client disconnected at least `keep` seconds ago. */
   #dropUnused(served: ServedDisk, stats: DiskStats): void {
     const { name, keepSeconds } = served.config;
     if (keepSeconds === null) return;
@@ -182,7 +182,7 @@ export class DiskMaintenance {
 
 /** A pass over the disks, which may take several turns of the event loop. */
 interface Pass {
-  /** Disks that were not visited yet, the next one last. */
+  /** Disks still to visit, the next one last. */
   readonly left: ServedDisk[];
   readonly seen: { readonly served: ServedDisk; readonly stats: DiskStats }[];
   /** A disk has more to compact. */

@@ -1,8 +1,8 @@
 /**
- * Log lines about a disk that refuses writes, or whose backing is full, fails or is damaged. Each kind of problem is logged
- * once, and again only after a quiet period (refusal-watch.ts).
+ * Log lines about a disk that refuses writes, or that has a full, failing or damaged backing. Each kind of problem is logged
+ * once, and logged again only after a quiet period (refusal-watch.ts).
  *
- *   failedWrites         refused, because the memory (and the backing) is full, or failed by the backing
+ *   failedWrites         refused because the memory (and the backing) is full, or failed on the backing
  *   backingNoSpace       the backing is full; its pages stay in memory
  *   backingFailures      the other failures: I/O errors
  *   backingMismatches    pages that the backing returned with other contents than were written

@@ -4,7 +4,7 @@ import { assert } from '../base/assert.ts';
 import { type Bio, type BioOp, type BioOwner, BioPool, BioStatus } from '../block/bio.ts';
 import type { Disk } from '../block/ops.ts';
 
-/** Turns of the event loop before a request in flight is checked less often, and how often then, ms. */
+/** After this many turns of the event loop, a request in flight is checked only at this interval, ms. */
 const QUICK_TURNS = 50;
 const POLL_MS = 1;
 
@@ -27,7 +27,7 @@ export class DiskRequest implements BioOwner {
     this.#pool.free(bio);
   }
 
-  /** Starts a request; a synchronous one has ended on return. Returns its status, or null while it is in flight. */
+  /** Starts a request; a synchronous request has ended on return. Returns its status, or null while it is in flight. */
   start(
     disk: Disk,
     op: BioOp,

@@ -1,15 +1,15 @@
 /**
  * The disks of a host, and what an operator does with them while clients use them.
  *
- *   add       a new disk; clients can open it at once
+ *   add       a new disk; clients can open it immediately
  *   remove    ends a disk; refused while it has clients or pages, unless forced
- *   set       limit, rate, keep, access: at once. size: of a disk without clients and without a backing; its pages are kept
+ *   set       limit, rate, keep, access: immediately. size: of a disk without clients and backing; its pages are kept
  *   freeze    requests of clients wait, without an error, until thaw; the other operations still work
  *   flush     moves the pages in memory to the backing
  *   reset     drops every page
  *
  * Invariants
- * - A page is lost only by a forced remove, or by a reset: every other operation keeps all pages or is refused.
+ * - Only a forced remove and a reset lose pages: every other operation keeps all pages or is refused.
  * - At most one operation that moves or drops pages works on a disk at a time; a second one is refused.
  * - An operation on one disk does not disconnect the clients of another, and delays them by a few milliseconds at most.
  */
@@ -35,7 +35,7 @@ import type { FrontEnds, HostParts, Log, SwapDisk, TotalBudget } from './parts.t
 import { bytesOf, type ServedDisk } from './served-disk.ts';
 import { emptyDisk } from './turn.ts';
 
-/** The settings of a disk that change while it is served; absent: as before. */
+/** The settings of a disk that can change while it is served; absent: unchanged. */
 export interface DiskChange {
   readonly sizeBytes?: number;
   readonly limitBytes?: number;
@@ -51,12 +51,12 @@ export interface DiskTableOptions {
   readonly total: TotalBudget;
   readonly log: Log;
   readonly events: Pick<HostEvents, 'emit'>;
-  /** Called from the first operation on. */
+  /** Called only by operations, not by the constructor. */
   readonly frontEnds: () => FrontEnds;
   readonly isStopping: () => boolean;
-  /** Where the pages of the disks outlive the host; null: they do not. */
+  /** The images of the disks, which outlive the host; null: the pages end with the host. */
   readonly images: ImageFolder | null;
-  /** The host listens on a Unix socket, where clients have user and group ids. */
+  /** Whether the host listens on a Unix socket, where clients have user and group ids. */
   readonly hasUnix: boolean;
 }
 
@@ -107,7 +107,7 @@ export class DiskTable {
     if (image !== null) this.exports.renew(name, image.header.generation);
   }
 
-  /** As add(), for a host that runs. */
+  /** As add(), while the host runs. */
   addLive(config: DiskConfig): void {
     this.add(config);
     this.#report('added', config.name, `${formatSize(config.sizeBytes)} disk added`);
@@ -125,7 +125,7 @@ export class DiskTable {
 
   /**
    * Ends a disk.
-   * @param force disconnects its clients and drops its pages; without it such a disk is refused
+   * @param force disconnects its clients and drops its pages; otherwise a disk with clients or pages is refused
    * @returns bytes of the dropped pages
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
    */
@@ -149,7 +149,7 @@ export class DiskTable {
       }
       const dropped = bytesOf(served);
       this.disks.splice(this.disks.indexOf(served), 1);
-      served.image?.remove(); // before a page is dropped: a host that is killed here leaves all of them, or no disk
+      served.image?.remove(); // before a page is dropped: if the host is killed here, either all pages remain, or no disk
       await emptyDisk(served.disk);
       served.disk[Symbol.dispose]();
       served.image?.[Symbol.dispose]();
@@ -160,7 +160,7 @@ export class DiskTable {
 
   /**
    * Changes settings: all of them, or none.
-   * @param force disconnects the clients of a disk whose size changes, or that may no longer see it; their pages are kept
+   * @param force disconnects clients if the size changes, and clients that may no longer see the disk; their pages are kept
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_ARG_VALUE, ERR_IO_IN_USE, ERR_IO_NO_ROOM: the pages do not fit
    */
   async set(name: string, { access, ...change }: DiskChange, force: boolean): Promise<void> {
@@ -172,7 +172,7 @@ export class DiskTable {
       if (config.sizeBytes !== before.sizeBytes) await this.#resize(served, config, force);
       else if (config.limitBytes !== before.limitBytes)
         await setDiskLimit(served, config, this.#options.isStopping);
-      served.config = { ...served.config, ...change }; // another change may have ended meanwhile
+      served.config = { ...served.config, ...change }; // another change may have ended in the meantime
       served.image?.update({ settings: textOfDisk(served.config) });
       if (change.rateBytes !== undefined) {
         served.gate.setRate(change.rateBytes, performance.now());
@@ -210,8 +210,8 @@ export class DiskTable {
   }
 
   /**
-   * Moves the pages in memory to the backing, except pages without payload and those that the backing has no space for.
-   * @returns bytes by which the pages on the backing have grown
+   * Moves the pages in memory to the backing, except pages without payload and pages that the backing has no space for.
+   * @returns increase of the bytes stored on the backing
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE; ERR_IO_UNSUPPORTED: it has no backing; ERR_IO_SYSTEM: that failed
    */
   flush(name: string): Promise<number> {
@@ -231,9 +231,9 @@ export class DiskTable {
   }
 
   /**
-   * Empties a disk and gives it a new generation: a client that reconnects under the old one is refused, and does not read
-   * zeros in place of its pages.
-   * @param force disconnects the clients of the disk; without it a disk with clients is refused
+   * Empties a disk and gives it a new generation: a client that reconnects with the old one is refused, so that it does not
+   * read zeros in place of its pages.
+   * @param force disconnects the clients of the disk; otherwise a disk with clients is refused
    * @returns bytes of the dropped pages
    * @throws SwapError ERR_ARG_UNKNOWN, ERR_IO_IN_USE
    */
@@ -259,7 +259,7 @@ export class DiskTable {
     });
   }
 
-  /** Waits for the operations in progress, which notice that the host is stopping, and frees every disk. */
+  /** Waits for the operations in progress, which end early because the host is stopping, and frees every disk. */
   async dispose(): Promise<void> {
     await Promise.allSettled(this.#running);
     for (const { disk, image } of this.disks.splice(0)) {
@@ -395,7 +395,7 @@ export class DiskTable {
       throw refuse('ERR_IO_UNSUPPORTED', 'a disk with a backing cannot be resized');
     const refuseBehind = async (): Promise<void> => {
       if (await hasStored(served.disk, sizeBytes))
-        throw refuse('ERR_IO_IN_USE', `it has pages behind ${formatSize(sizeBytes)}`);
+        throw refuse('ERR_IO_IN_USE', `it has pages past ${formatSize(sizeBytes)}`);
     };
     const clients = this.#options.frontEnds().connections(name);
     if (clients > 0 && !force)
@@ -407,7 +407,7 @@ export class DiskTable {
     served.gate.isPaused = true; // a client that connects meanwhile waits, and is disconnected at the end
     let target: SwapDisk | null = null;
     let isReplaced = false;
-    let image: DiskImage | null = null; // that is no longer used at the end
+    let image: DiskImage | null = null; // the one to close at the end
     try {
       await refuseBehind(); // before clients are disconnected
       await this.#drain(served, () => served.stats.inFlight === 0, 'nothing was changed');
@@ -419,7 +419,7 @@ export class DiskTable {
         throw refuse(
           status === BioStatus.noSpace ? 'ERR_IO_NO_ROOM' : 'ERR_IO_IN_USE',
           status === BioStatus.noSpace
-            ? 'during the change its pages need memory twice, and a limit refuses them'
+            ? 'the change needs memory for two copies of its pages, which exceeds a limit'
             : 'a page could not be read',
         );
       this.#options.frontEnds().disconnect(name);
@@ -430,7 +430,7 @@ export class DiskTable {
       isReplaced = true;
       served.stats = statsDisk(target, clock);
       target = null;
-      // Rate and keep time may have changed meanwhile.
+      // Rate and keep time may have changed in the meantime.
       served.config = { ...served.config, sizeBytes, limitBytes: config.limitBytes };
       this.exports.restore(name, this.#exportOf(served));
       await emptyDisk(old);

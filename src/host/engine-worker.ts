@@ -1,10 +1,10 @@
 /**
- * A worker thread that owns disks, as the thread that listens sees it: questions with answers, and messages.
+ * A worker thread that owns disks, seen from the thread that listens: questions with answers, and messages.
  *
- * A worker that ends before close() was asked for has lost its pages: each open and later question fails with ERR_IO_ENDED,
- * and onEnded is called once.
+ * If a worker ends before close() is called, its pages are lost: each open or later question fails with ERR_IO_ENDED, and
+ * onEnded is called once.
  *
- * This file and worker.ts are one folder deep, as the chunks of the bundle are: their URLs are the same from there.
+ * This file and worker.ts are one folder deep, like the chunks of the bundle, so that their relative URLs are the same.
  */
 import { Worker } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -17,10 +17,10 @@ import type {
   WorkerSettings,
 } from './workers/messages.ts';
 
-/** Time that a worker has to end its connections (2 s) and operations, ms. A stop does not wait longer for one that hangs. */
+/** Time for a worker to end its connections (2 s) and operations, ms. A stop does not wait longer for a worker that hangs. */
 const CLOSE_MS_MAX = 10_000;
 
-/** Time after which a worker is taken for one that does not answer, ms. Background work and large requests take less. */
+/** A worker that takes longer counts as not answering, ms. Background work and large requests take less. */
 const ANSWER_MS_MAX = 2000;
 
 interface Question {
@@ -29,7 +29,7 @@ interface Question {
 }
 
 export interface EngineWorkerOptions {
-  /** From 1 on, for messages. */
+  /** Starts at 1; for messages. */
   readonly number: number;
   readonly settings: WorkerSettings;
   readonly onMessage: (message: FromWorker) => void;
@@ -44,7 +44,7 @@ export class EngineWorker {
   #lastId = 0;
   #why: string | null = null;
   #isClosing = false;
-  /** Figures that were asked for and did not come in time. */
+  /** Figures that were requested and did not arrive in time. */
   #lateFigures: Promise<WorkerFigures | null> | null = null;
 
   constructor({ number, settings, onMessage, onEnded }: EngineWorkerOptions) {
@@ -93,7 +93,9 @@ export class EngineWorker {
     });
   }
 
-  /** 'late': no answer within ANSWER_MS_MAX. Its question stays the only one until it is answered. Null: the worker has ended. */
+  /**
+   * 'late': no answer within ANSWER_MS_MAX. No further question is sent until this one is answered. Null: the worker has ended.
+   */
   figures(): Promise<WorkerFigures | null | 'late'> {
     const asked = this.#lateFigures ?? this.ask('figures').catch(() => null);
     return within(ANSWER_MS_MAX, asked).then((answer) => {
@@ -106,7 +108,7 @@ export class EngineWorker {
     this.#worker.postMessage(message);
   }
 
-  /** Ends the connections, frees the disks, and ends the thread, also one that does not answer. */
+  /** Ends the connections, frees the disks, and ends the thread, even if it does not answer. */
   async close(): Promise<void> {
     this.#isClosing = true;
     if (this.#why === null)

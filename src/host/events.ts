@@ -1,6 +1,6 @@
 /**
- * What happens on a host, for `frontswap events`: the latest events, and subscribers that get each new one.
- * An event has no data of a guest.
+ * The events of a host, for `frontswap events`: the latest ones, and subscribers that get each new one. An event contains no
+ * data of a guest.
  */
 
 export type EventKind =
@@ -27,7 +27,7 @@ export interface HostEvent {
 export type EventListener = (event: HostEvent) => void;
 
 const EVENTS_MAX = 256;
-/** Clients cause events at will, so those of clients have a limit of their own. */
+/** Clients can cause any number of events, so events of clients have a separate limit. */
 const CLIENT_EVENTS_MAX = 64;
 
 export class HostEvents {

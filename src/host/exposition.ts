@@ -13,12 +13,12 @@
 export type MetricsFormat = 'text' | 'openMetrics';
 type FamilyType = 'gauge' | 'counter' | 'histogram' | 'summary';
 
-/** A family of metrics: what the comment lines above its samples say. */
+/** A family of metrics, as its comment lines describe it. */
 export interface FamilyHead {
-  /** Without `_total` of a counter. */
+  /** Without the suffix `_total` of a counter. */
   readonly name: string;
   readonly type: FamilyType;
-  /** Also the end of the name; '': a count, or no unit. */
+  /** Also the suffix of the name; '': a count, or no unit. */
   readonly unit: '' | 'bytes' | 'pages' | 'seconds';
   /** One line. */
   readonly help: string;
@@ -70,7 +70,7 @@ const escaped = (text: string, pattern: RegExp): string =>
 export const label = (name: string, value: string): string =>
   `${name}="${escaped(value, /[\\\n"]/g)}"`;
 
-/** A number as both formats write it. */
+/** A number in the notation of both formats. */
 export function formatNumber(value: number): string {
   if (value === Infinity) return '+Inf';
   return value === -Infinity ? '-Inf' : String(value);

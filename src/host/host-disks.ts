@@ -1,4 +1,4 @@
-/** The disks of a host, as the rest of it sees them: in its own thread (local-disks.ts) or in workers (workers/). */
+/** The interface of a host's disks: in its own thread (local-disks.ts) or in workers (workers/). */
 import type { VisitHooks } from '../nbd/server/visits.ts';
 import type { DiskConfig } from './disk-config.ts';
 import type { DiskExports } from './disk-exports.ts';
@@ -6,7 +6,7 @@ import type { DiskFigures } from './disk-figures.ts';
 import type { DiskChange } from './disk-table.ts';
 import type { NbdFrontEnd, NbdFrontEndStats, TotalBudget } from './parts.ts';
 
-/** The operations throw what DiskTable throws. */
+/** The operations throw the errors of DiskTable. */
 export interface HostDisks {
   /** For the NBD server that listens. */
   readonly exports: DiskExports;
@@ -15,12 +15,12 @@ export interface HostDisks {
   /** Limit of all disks together. */
   readonly total: TotalBudget;
   readonly configs: readonly DiskConfig[];
-  /** As of now, or of the last refresh(), at most a second ago. */
+  /** Current, or as of the last refresh(), at most a second ago. */
   figures(): readonly DiskFigures[];
   figuresOf(name: string): DiskFigures;
-  /** Brings figures() up to date; null: they always are. False: a worker does not answer, and its figures are older. */
+  /** Updates figures(); null: they are always current. False: a worker does not answer, and its figures are older. */
   refresh(): Promise<boolean> | null;
-  /** The counters of the NBD server that listens, with those of the others added. */
+  /** The sum of the counters of all NBD servers: the one that listens, and those of workers. */
   nbdStats(own: NbdFrontEndStats): NbdFrontEndStats;
   /** The NBD server that listens. */
   attach(nbd: NbdFrontEnd): void;
@@ -34,7 +34,7 @@ export interface HostDisks {
   reset(name: string, force: boolean): Promise<number>;
   /** Starts the background work; returns a function that stops it. */
   startMaintenance(): () => void;
-  /** Operations in progress notice that the host is stopping. */
+  /** Makes operations in progress end early, because the host is stopping. */
   beginStop(): void;
   /** Ends the connections of workers, and frees every disk. */
   dispose(): Promise<void>;

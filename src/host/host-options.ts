@@ -1,4 +1,4 @@
-/** What a host is given. */
+/** The options of a host. */
 import type { HostConfig } from './config/host-config.ts';
 import type { HostParts, Log } from './parts.ts';
 import type { PassedSocket } from './service-variables.ts';
@@ -18,16 +18,16 @@ export interface HostOptions {
   readonly trace: Log | null;
   /** Called when a client of the control socket requests a stop. @throws SwapError ERR_IO_IN_USE: it is refused */
   readonly checkStop: (force: boolean) => void;
-  /** Called when such a stop is allowed. */
+  /** Called if that stop is allowed. */
   readonly onStopRequest: () => void;
-  /** Reads the configuration again for a reload. @throws SwapError; absent: there are no files */
+  /** Reads the configuration again for a reload; absent: there are no files. @throws SwapError */
   readonly readConfig?: (() => HostConfig) | null;
-  /** Called at the begin and at the end of a reload. */
+  /** Called at the start and at the end of a reload. */
   readonly onReloading?: (isReloading: boolean) => void;
-  /** Called after a reload that changed something, with what the files say as far as it is done. */
+  /** Called after a reload that changed something, with the settings of the files that are now in effect. */
   readonly onReloaded?: (config: HostConfig) => void;
-  /** Called when an engine worker has ended, and its pages are lost. logError has received the reason. */
+  /** Called when an engine worker has ended and its pages are lost. logError has already received the reason. */
   readonly onLost?: () => void;
-  /** For lines that are printed with --quiet, too. */
+  /** For lines that are printed even with --quiet. */
   readonly logError?: Log;
 }

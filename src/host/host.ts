@@ -2,7 +2,7 @@
  * A running host: disks behind an NBD server, and a control socket.
  *
  *   start   disks → NBD server → listeners → tmem socket → control socket → pid file → maintenance
- *   stop    the same in reverse; a failed start undoes its steps in the same way
+ *   stop    the same in reverse; a failed start undoes its steps in this way, too
  *
  * Invariants
  * - start() leaves either everything running or nothing.
@@ -67,9 +67,9 @@ export class Host {
   readonly #counters: Counters<HostCounter> = hostCounters();
   readonly #startedAt: number = Date.now();
   readonly #images: ImageFolder | null;
-  /** The steps that stop() undoes, newest last. */
+  /** The steps for stop() to undo, newest last. */
   readonly #undo: (() => void | Promise<void>)[] = [];
-  /** Sockets, removed once no server listens on them. */
+  /** Sockets, to be removed once no server listens on them. */
   readonly #files: OwnFile[] = [];
   readonly #pidFiles: PidFile[] = [];
   readonly #handlers: ControlHandlers = this.#createHandlers();
@@ -184,12 +184,12 @@ export class Host {
     return totalsOf(this.#disks.figures());
   }
 
-  /** Brings all figures up to date; null: they always are. False: a worker does not answer, and its figures are older. */
+  /** Updates all figures; null: they are always current. False: a worker does not answer, and its figures are older. */
   refresh(): Promise<boolean> | null {
     return this.#disks.refresh();
   }
 
-  /** Calls `of` with figures that are up to date. */
+  /** Calls `of` with current figures. */
   #fresh<T>(of: () => T): T | Promise<T> {
     const refreshed = this.refresh();
     return refreshed === null ? of() : refreshed.then(of);
@@ -220,7 +220,7 @@ export class Host {
     };
   }
 
-  /** Reads the files of TLS if they can be exchanged. */
+  /** Reads the files of TLS if they can be replaced. */
   #loadTls({ tls }: HostConfig): (() => void) | null {
     const { config, uid } = this.#options;
     const nbd = this.#nbd;
@@ -289,7 +289,7 @@ export class Host {
     this.#undo.push(() => watch[Symbol.dispose]());
   }
 
-  /** After the control socket, whose streams its close ends. */
+  /** Stopped after the control socket: closing that socket ends its streams. */
   async #openDashboard(): Promise<void> {
     this.#undo.push(() => this.#dashboard.close());
     const { dashboard } = this.#options.config;
@@ -325,14 +325,14 @@ export class Host {
       try {
         await undo();
       } catch (error) {
-        failure ??= error; // undo the other steps nevertheless
+        failure ??= error; // undo the other steps anyway
       }
     }
     this.removeFiles();
     if (failure !== undefined) throw failure;
   }
 
-  /** Removes the files that start() created. Synchronous, so that a process can call it at its exit. */
+  /** Removes the files that start() created. Synchronous, so that it can be called when the process exits. */
   removeFiles(): void {
     for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop())
       removeOwn(file);
@@ -418,7 +418,7 @@ export class Host {
     this.#addresses.push({ kind: 'tcp', host: connectable(host), port, ...this.#uriTls });
   }
 
-  /** With --tls=on, too: a client that can use TLS should. */
+  /** Also with --tls=on: a client that can use TLS should use it. */
   get #uriTls(): { tls?: UriTls } {
     const { tls } = this.#options.config;
     return tls === null ? {} : { tls: { type: tls.source.kind } };
@@ -473,7 +473,7 @@ export class Host {
     };
   }
 
-  /** With the defaults of a disk of the start. */
+  /** Uses the same defaults as for the disks of the start. */
   #add(text: DiskText): void | Promise<void> {
     return this.#disks.add(resolveDisk('the request', text, this.#limitDefaults), true);
   }

@@ -1,22 +1,22 @@
 /**
- * HTTP with limits, for the control socket and the metrics: bytes of a header and a body, connections, and the time in
- * which a client must send its request and read the reply. A client that stops doing so occupies a connection for a few
- * seconds.
+ * HTTP with limits, for the control socket and the metrics: size of a header and a body, number of connections, and the time
+ * that a client has to send its request and read the reply. A client that stops sending or reading occupies a connection for
+ * only a few seconds.
  *
- * Errors are JSON: {"error":{"code":"...","message":"..."}}. 500 is a bug of the host.
+ * Errors are JSON: {"error":{"code":"...","message":"..."}}. Status 500 is a bug of the host.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 const HEADER_BYTES_MAX = 4096;
-/** Longest time for a request to arrive, and longest time without progress of a reply, ms. */
+/** Maximum time for a request to arrive, and maximum time without progress of a reply, ms. */
 export const CLIENT_MS_MAX = 5000;
 const CONNECTIONS_MAX = 32;
-/** Requests of a connection whose replies are not sent yet: each of them occupies memory. */
+/** Maximum number of requests of a connection that wait for a reply: each one occupies memory. */
 const PIPELINED_MAX = 8;
 /** How long close() waits for requests in progress, ms. */
 const CLOSE_MS_MAX = 500;
-/** Time in which a client whose request was refused should read the reply and close. */
+/** Time for a client to read the reply to a refused request, and close. */
 const LINGER_MS = 1000;
 
 export interface HttpServerOptions {
@@ -48,7 +48,7 @@ const errorBody = (code: string, message: string): object => ({ error: { code, m
 export class HttpServer {
   readonly #server: Server;
   readonly #options: HttpServerOptions;
-  /** Requests whose replies are not sent yet. */
+  /** Requests that wait for a reply. */
   readonly #pending = new WeakMap<Socket, number>();
 
   constructor(options: HttpServerOptions) {
@@ -77,7 +77,7 @@ export class HttpServer {
       server.once('listening', resolve);
       bind(server);
     });
-    // From here on errors are those of accept(2): they cost one connection, not the host.
+    // From here on, errors come from accept(2): they end one connection, not the host.
     server.removeAllListeners('error');
     server.on('error', () => this.#options.onRefused());
   }
@@ -144,9 +144,9 @@ export class HttpServer {
     }
   }
 
-  /** Replies to bytes that are not HTTP, to a header that is too long, and to a request that arrives too late. */
+  /** Replies to bytes that are not HTTP, to a header that is too long, and to a request that arrives too slowly. */
   #refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
-    if (socket.writableEnded) return; // the rest of what was refused already
+    if (socket.writableEnded) return; // more bytes of a request that was refused
     this.#options.onRefused();
     if (!socket.writable) {
       socket.destroy();
@@ -159,7 +159,7 @@ export class HttpServer {
       `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\n` +
         `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
     );
-    // What the client still sends is read for a moment: closing now would reset the connection, and discard the reply.
+    // Keep reading for a moment: closing now would reset the connection and discard the reply.
     const late = setTimeout(() => socket.destroy(), LINGER_MS);
     socket.once('close', () => clearTimeout(late));
   }

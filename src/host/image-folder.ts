@@ -1,13 +1,14 @@
 /**
- * The folder of --persist: the images of a host's disks. One host uses a folder at a time; a lock ends with its process.
+ * The folder of --persist: the images of a host's disks. Only one host at a time uses a folder: it holds a lock that ends with
+ * its process.
  *
  *   lock                locked while a host runs
  *   NAME.img            the image of disk NAME
- *   NAME.img.new        being created, or what a dead host left: removed at the next start
- *   NAME.img.refused-N  refused: torn, foreign, or of another layout; never removed
+ *   NAME.img.new        being created, or left by a dead host: removed at the next start
+ *   NAME.img.refused-N  refused: incomplete, foreign, or of another layout; never removed
  *
- * The folder must be on tmpfs, private to the user, with space for the limit of all disks: a page for which there is no
- * space would end the process.
+ * The folder must be on tmpfs, private to the user, and have space for the limit of all disks: writing a page without space
+ * would end the process.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -52,7 +53,7 @@ export interface PersistentDisk {
 
 export type MakeDisk = (config: DiskConfig, image: DiskImage) => SwapDisk;
 
-/** The image contradicts itself; other errors are of the machine, or of the configuration. */
+/** Whether the image itself is bad; other errors come from the machine or the configuration. */
 const isUnusable = (error: unknown): error is Error =>
   error instanceof InvariantError || (error instanceof SwapError && error.code === 'ERR_IO_IMAGE');
 
@@ -68,7 +69,7 @@ function refuseBacking({ name, backing }: DiskConfig): void {
 
 const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
-/** Where a folder reports what it finds. */
+/** Receives what a folder finds. */
 export interface ImageReporters {
   readonly log: Log;
   readonly counters: Pick<Counters<HostCounter>, 'add'>;
@@ -79,7 +80,7 @@ export class ImageFolder implements Disposable {
   readonly #log: Log;
   readonly #counters: ImageReporters['counters'];
   readonly #lockFd: number;
-  /** Limit of all disks together; checkSpace() comes first. */
+  /** Limit of all disks together; call checkSpace() before raising it. */
   totalBytes: number;
 
   /**
@@ -103,13 +104,13 @@ export class ImageFolder implements Disposable {
     for (const file of readdirSync(path)) if (file.endsWith(NEW)) this.#removeNew(file);
   }
 
-  /** The folder of a host's configuration, locked; null: the pages end with the host. */
+  /** Opens and locks the folder of a host's configuration; null: the pages end with the host. */
   static of(config: HostConfig, uid: number, reporters: ImageReporters): ImageFolder | null {
     const { persist, totalLimitBytes } = config;
     return persist === null ? null : new ImageFolder(persist, uid, totalLimitBytes, reporters);
   }
 
-  /** The disks that have images and are not `served`. Images that are not usable are renamed aside. */
+  /** Returns the disks that have images and are not `served`. Renames unusable images aside. */
   saved(served: readonly string[], defaults: LimitDefaults): DiskConfig[] {
     const found: DiskConfig[] = [];
     for (const file of readdirSync(this.#path).sort()) {
@@ -164,7 +165,7 @@ export class ImageFolder implements Disposable {
   }
 
   /**
-   * Checks that the free space and that of the images are enough for the limit of all disks.
+   * Checks that the free space plus the space of the images is enough for the limit of all disks.
    * @throws SwapError ERR_IO_UNSUPPORTED, ERR_IO_NO_ROOM
    */
   checkSpace(totalBytes: number): void {
@@ -191,10 +192,10 @@ export class ImageFolder implements Disposable {
     );
   }
 
-  /** Creates an image for the pages of a disk that gets another size; replace() gives it its name. */
+  /** Creates an image for a disk that changes its size; replace() gives it its name. */
   prepare(config: DiskConfig, generation: string): DiskImage {
     const { name, sizeBytes } = config;
-    this.checkSpace(this.totalBytes); // a refused image, or another program, may have used some
+    this.checkSpace(this.totalBytes); // a refused image or another program may have used some space
     const settings = textOfDisk(config);
     if (!fitsHeader(settings))
       throw new SwapError('ERR_ARG_VALUE', `disk '${name}': its settings are too long to persist`, {
@@ -204,7 +205,7 @@ export class ImageFolder implements Disposable {
     return DiskImage.create(join(this.#path, `${name}${NEW}`), { sizeBytes, generation, settings });
   }
 
-  /** Gives an image of prepare() its name: from now on it is the disk's. */
+  /** Gives an image of prepare() its name: from now on it is the image of the disk. */
   replace(name: string, image: DiskImage): void {
     image.publish(this.#pathOf(name));
   }

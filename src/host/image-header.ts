@@ -1,5 +1,5 @@
 /**
- * The first page of a disk's image: what a host must know to serve the disk again.
+ * The first page of a disk's image: what a host needs to serve the disk again.
  *
  *   0   magic "FSWPDISK"       32  generation, 8 ASCII digits     512  settings as text, as of --disk
  *   8   version                40  CRC-32 of the layout of shards
@@ -7,8 +7,8 @@
  *   16  size of the disk       48  boot id, 36 ASCII characters
  *   24  bytes per shard
  *
- * Numbers are little-endian; sizes are 64 bits. The header is written by one write of one page, which a kill does not
- * divide.
+ * Numbers are little-endian; sizes have 64 bits. The header is written as one page in one write, which a kill cannot interrupt
+ * halfway.
  */
 import { readFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
@@ -35,11 +35,11 @@ export interface ImageHeader {
   readonly settings: string;
 }
 
-/** Whether the settings of a disk fit a header. */
+/** Whether the settings of a disk fit in a header. */
 export const fitsHeader = (settings: string): boolean =>
   Buffer.byteLength(settings) <= SETTINGS_BYTES_MAX;
 
-/** Bytes of shard 0, which is the distance of the others. */
+/** Bytes of shard 0; also the distance between shards. */
 export const shardBytes = (sizeBytes: number): number =>
   imageOf(Math.min(sizeBytes / PAGE_BYTES, SHARD_SLOTS_MAX)).bytes;
 
@@ -51,7 +51,7 @@ export function fileBytes(sizeBytes: number): number {
   return SHARDS_AT + full * shardBytes(sizeBytes) + (rest > 0 ? imageOf(rest).bytes : 0);
 }
 
-/** Identifies this boot: the bytes of an image are complete only until the machine restarts. */
+/** Identifies this boot: an image is valid only until the machine restarts. */
 function bootId(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().slice(0, 36);
@@ -60,7 +60,7 @@ function bootId(): string {
   }
 }
 
-/** Changes with every offset and size class that a shard's image depends on. */
+/** Changes if any offset or size class that a shard's image depends on changes. */
 function layoutSum(): number {
   const { objectBytes, zspagePages, objects } = classTable;
   let sum = crc32(JSON.stringify([SHARD_VERSION, imageOf(SHARD_SLOTS_MAX)]));

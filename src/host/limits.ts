@@ -5,8 +5,8 @@
  *   total                  --total-limit, else half of the memory that this process may use
  *   effective limit        its own limit; for a disk without one that is larger than the total: the total
  *
- * The total is a budget above the budgets of the disks: a page that exceeds it is refused like one that exceeds the disk's
- * own limit. So the total is not split among the disks, and their limits may add up to more.
+ * The total is a parent of the disks' budgets: a page that exceeds the total is refused like a page that exceeds the disk's own
+ * limit. The total is not divided among the disks, and their limits may add up to more.
  */
 import { SwapError } from '../base/errors.ts';
 import { formatSize, parseSize } from '../base/size.ts';
@@ -29,7 +29,7 @@ interface ImageSpace {
   checkSpace(totalBytes: number): void;
 }
 
-/** Below it the tables of a disk leave no space for pages. */
+/** With a smaller limit the tables of a disk leave no space for pages. */
 const LIMIT_BYTES_MIN = 256 * 1024;
 /**
  * Default share of the usable memory for all disks; the other half is for guests and other processes.
@@ -59,7 +59,7 @@ export function parseLimit(from: string, text: string, memory: UsableMemory): nu
   return limitBytes;
 }
 
-/** Half of the memory, in whole MiB from 1 MiB on. */
+/** Half of the memory, rounded to whole MiB if it is 1 MiB or more. */
 export function defaultTotal({ bytes }: UsableMemory): number {
   const half = Math.floor(bytes * TOTAL_SHARE);
   const MiB = 1024 * 1024;
@@ -99,7 +99,7 @@ export function underTotal<Disk extends LimitedDisk>(
 
 /**
  * Changes the limit of all disks together.
- * @param images where their pages outlive the host, which must have the space; null: they do not
+ * @param images the images of the disks, which must have the space; null: the pages end with the host
  * @throws SwapError ERR_IO_NO_ROOM: more is in use, or there is less space
  */
 export function setTotal(total: TotalBudget, bytes: number, images: ImageSpace | null): void {
@@ -146,7 +146,7 @@ export function limitWarnings(
   if (sum > totalLimitBytes)
     warnings.push(
       `the limits of the disks add up to ${formatSize(sum)}, more than the total limit of ` +
-        `${formatSize(totalLimitBytes)}: at the total every disk refuses writes`,
+        `${formatSize(totalLimitBytes)}: when the total is reached, every disk refuses writes`,
     );
   return warnings;
 }

@@ -1,6 +1,6 @@
 /**
- * The list document: the reply to `GET /v1/disks` and the output of `frontswap list --json`. A stable contract: within a
- * schemaVersion fields are only added. The JSON schema and the check of a host's document come from one table of fields.
+ * The list document: the reply to `GET /v1/disks` and the output of `frontswap list --json`. The format is stable: within a
+ * schemaVersion, fields are only added. One table of fields defines the JSON schema and the check of a host's document.
  */
 import { SwapError } from '../base/errors.ts';
 import { printable } from '../base/printable.ts';
@@ -13,19 +13,19 @@ export interface DiskReport extends DiskStats {
   readonly readOnly: boolean;
   /** Number of connections that have the disk open. */
   readonly connections: number;
-  /** Requests wait until the disk is thawed. */
+  /** Whether requests wait until the disk is thawed. */
   readonly isFrozen: boolean;
-  /** Its pages outlive the host, in an image. */
+  /** Whether its pages outlive the host, in an image. */
   readonly isPersistent: boolean;
-  /** Bytes of the image that are in use; 0: none. */
+  /** Bytes of the image in use; 0: no image. */
   readonly imageBytes: number;
   /** Pages that the image had when the disk was added. */
   readonly adoptedPages: number;
   /** Bytes per second that clients may send and receive; 0: any. */
   readonly rateBytes: number;
-  /** `off`, `on`, `require`: of the host. */
+  /** The setting of the host: `off`, `on`, `require`. */
   readonly tls: string;
-  /** Users, and groups, whose clients see the disk; null: every client does. */
+  /** Users, and groups, that may see the disk; null: every client may. */
   readonly allowedUids: readonly number[] | null;
   readonly allowedGids: readonly number[] | null;
   /** Path of its vhost-user socket; empty: none. */
@@ -72,15 +72,15 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   },
   adoptedPages: {
     kind: 'count',
-    help: 'Pages that the image had when the host added the disk.',
+    help: 'Pages in the image when the host added the disk.',
   },
   rateBytes: {
     kind: 'count',
     help: 'Bytes per second that clients may send and receive together; 0 means no limit.',
   },
   tls: { kind: 'text', help: 'Whether the host encrypts connections: off, on or require.' },
-  allowedUids: { kind: 'ids', help: 'Users whose clients see the disk; null: every client.' },
-  allowedGids: { kind: 'ids', help: 'Groups whose clients see the disk; null: every client.' },
+  allowedUids: { kind: 'ids', help: 'Users that may see the disk; null: every client may.' },
+  allowedGids: { kind: 'ids', help: 'Groups that may see the disk; null: every client may.' },
   diskSizeBytes: { kind: 'count', help: 'Size of the disk as clients see it.' },
   storedPages: { kind: 'count', help: 'Pages of 4096 bytes that are stored now.' },
   dataBytes: { kind: 'count', help: 'storedPages times 4096.' },
@@ -105,16 +105,16 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   notifyFree: { kind: 'count', help: 'Pages dropped by discard and write-zeroes so far.' },
   missFree: {
     kind: 'count',
-    help: 'Slots reported as free that are outside the disk, or had a request in flight.',
+    help: 'Slots that were reported as free but are outside the disk or had a request in flight.',
   },
   invalidIo: { kind: 'count', help: 'Requests outside the disk or malformed, so far.' },
   failedReads: {
     kind: 'count',
-    help: 'Reads or partial writes of a damaged page, or that the backing failed; must stay 0.',
+    help: 'Reads or partial writes of a damaged page, or that failed on the backing; must stay 0.',
   },
   failedWrites: {
     kind: 'count',
-    help: 'Writes refused so far because the disk was full, or failed by the backing.',
+    help: 'Writes so far that were refused because the disk was full, or that failed on the backing.',
   },
   backingBytes: {
     kind: 'count',
@@ -123,14 +123,17 @@ const fields: Readonly<Record<keyof DiskReport, FieldSpec>> = {
   backingReads: { kind: 'count', help: 'Pages read from the backing so far.' },
   backingWrites: { kind: 'count', help: 'Pages written to the backing so far.' },
   backingDiscardedBytes: { kind: 'count', help: 'Bytes discarded on the backing so far.' },
-  backingFailures: { kind: 'count', help: 'Requests that the backing failed so far; must stay 0.' },
+  backingFailures: {
+    kind: 'count',
+    help: 'Requests that failed on the backing so far; must stay 0.',
+  },
   backingNoSpace: {
     kind: 'count',
-    help: 'Of backingFailures: writes for which the backing had no space so far.',
+    help: 'Part of backingFailures: writes so far that the backing had no space for.',
   },
   backingMismatches: {
     kind: 'count',
-    help: 'Pages so far that the backing returned with other contents than were written; must stay 0.',
+    help: 'Pages so far that the backing returned with contents other than those written; must stay 0.',
   },
 };
 
@@ -142,7 +145,7 @@ const jsonType: Readonly<Record<Kind, object>> = {
   ids: { type: ['array', 'null'], items: { type: 'integer', minimum: 0 } },
 };
 
-/** JSON schema of the document; docs/reference/list.schema.json is this, as a file. */
+/** JSON schema of the document; docs/reference/list.schema.json is generated from it. */
 export function listSchema(): object {
   const properties = Object.fromEntries(
     Object.entries(fields).map(([name, { kind, help }]) => [

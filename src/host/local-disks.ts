@@ -16,10 +16,10 @@ export interface LocalDisksOptions {
   readonly codec: string;
   readonly total: TotalBudget;
   readonly hasUnix: boolean;
-  /** Where the pages of the disks outlive the host; null: they do not. */
+  /** The images of the disks, which outlive the host; null: the pages end with the host. */
   readonly images: ImageFolder | null;
   readonly events: Pick<HostEvents, 'emit'>;
-  /** For lines that are events, too. */
+  /** For lines that are also events. */
   readonly print: Log;
   readonly log: Log;
   /** A line for each front-end that connects or ends. */
@@ -94,7 +94,7 @@ export class LocalDisks implements HostDisks {
     else return this.#addWithSocket(config, isLive);
   }
 
-  /** The socket first: a disk whose socket cannot be opened is not added. */
+  /** Open the socket first: if that fails, the disk is not added. */
   async #addWithSocket(config: DiskConfig, isLive: boolean): Promise<void> {
     const { name } = config;
     const isNew = this.#table.exports.get(name) === undefined;

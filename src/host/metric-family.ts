@@ -1,4 +1,7 @@
-/** Families of metrics: what a sample is computed from, and how families of the host, of a disk and of a process are made. */
+/**
+ * Families of metrics: the facts that samples are computed from, and the constructors of families of the host, of a disk and of
+ * a process.
+ */
 import type { StatsDisk } from '../block/filters/stats-disk.ts';
 import { type FamilyHead, label, type Samples } from './exposition.ts';
 import type { HealthFacts } from './health.ts';
@@ -6,9 +9,9 @@ import type { DiskReport } from './list-document.ts';
 import type { NbdFrontEndStats, TmemReport } from './parts.ts';
 import type { EventLoopFigures, ProcessFigures } from './process-figures.ts';
 
-/** What a host knows at the moment of a request. */
+/** The facts of a host at the time of a request. */
 export interface MetricsFacts extends HealthFacts {
-  /** The host listens, and is not stopping. */
+  /** Whether the host listens and is not stopping. */
   readonly isReady: boolean;
   /** The budget of all disks together; limitBytes 0: no limit. */
   readonly total: { readonly usedBytes: number; readonly limitBytes: number };
@@ -47,7 +50,7 @@ export const counter = (unit: FamilyHead['unit'], help: string): Rest => ({
   help,
 });
 
-/** A family of the host with one sample; none while the value is null. */
+/** A family of the host with one sample, or none while the value is null. */
 export const host = (
   name: string,
   rest: Rest,
@@ -63,7 +66,7 @@ export const host = (
   },
 });
 
-/** A family of the NBD server; without samples before it is created. */
+/** A family of the NBD server; without samples before the server is created. */
 export const nbd = (name: string, rest: Rest, of: (stats: NbdFrontEndStats) => number): Family =>
   host(`nbd_${name}`, rest, (facts) => (facts.nbd === null ? null : of(facts.nbd)));
 

@@ -1,9 +1,9 @@
 /**
- * The metrics server of a host, whose address changes while the host runs.
+ * The metrics server of a host; its address can change while the host runs.
  *
  * Invariants
- * - A move that fails leaves the former server open.
- * - After close() no server is open, also if a move was in progress.
+ * - If a move fails, the previous server stays open.
+ * - After close() no server is open, even if a move was in progress.
  */
 import { SwapError } from '../base/errors.ts';
 import type { MetricsAddress, MetricsServer } from './metrics-server.ts';
@@ -23,8 +23,8 @@ export class MetricsListener {
   }
 
   /**
-   * Opens the new address, then closes the former one. Two addresses of one port, such as 127.0.0.1 and 0.0.0.0, exclude each
-   * other: of these the former is closed first, and opened again if the new one fails.
+   * Opens the new address, then closes the previous one. Two addresses with one port, such as 127.0.0.1 and 0.0.0.0, cannot
+   * both be open: then the previous one is closed first, and opened again if the new one fails.
    * @throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
    */
   async move(address: MetricsAddress | null): Promise<void> {

@@ -5,13 +5,13 @@
  *   GET /healthz   200, or 503 if a counter that must stay 0 is not 0
  *   GET /readyz    200 while the host serves disks, 503 before that and during a stop
  *
- * HEAD works too. metricsRoutes() has the replies, for this server and for the control socket. Errors are JSON, as on
- * the control socket: {"error":{"code":"...","message":"..."}}. 500 is a bug of the host.
+ * HEAD works, too. metricsRoutes() makes the replies for this server and for the control socket. Errors are JSON, as on the
+ * control socket: {"error":{"code":"...","message":"..."}}. Status 500 is a bug of the host.
  *
- * There is no password and no encryption: everyone who can reach the address can read names and figures of the disks.
+ * There is no password and no encryption: anyone who can reach the address can read the names and figures of the disks.
  *
- * Limits: as those of the control socket. Requests that arrive while the same text is being rendered get that text, so
- * clients cost one text at a time.
+ * The limits are those of the control socket. Requests that arrive while a text is being rendered get that text, so only one
+ * text is rendered at a time.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -37,7 +37,9 @@ export interface MetricsReply {
 /** @param accept the Accept header of the request */
 export type MetricsRoute = (accept: string | undefined) => Promise<MetricsReply>;
 
-/** Calls `work` for each part, in turns, so that guests are served while a text is rendered or sent. */
+/**
+ * Calls `work` for each part, over several turns of the event loop, so that guests are served while a text is rendered or sent.
+ */
 async function inTurns<Part>(
   parts: Iterable<Part>,
   work: (part: Part) => void | Promise<void>,
@@ -50,7 +52,7 @@ async function inTurns<Part>(
   }
 }
 
-/** A promise: engine workers are asked. */
+/** Asynchronous, because engine workers are asked. */
 export type FactsSource = () => MetricsFacts | Promise<MetricsFacts>;
 
 /** Renders and encodes the metrics. */
@@ -124,8 +126,8 @@ const drained = (response: ServerResponse): Promise<void> =>
   });
 
 /**
- * Sends a reply, in slices, as fast as the client reads. Node drops the text if the request is a HEAD. Ends early if
- * the client disconnects.
+ * Sends a reply in slices, as fast as the client reads. For a HEAD request Node drops the text. Ends early if the client
+ * disconnects.
  */
 export async function sendMetricsReply(
   response: ServerResponse,
@@ -166,7 +168,7 @@ export function parseMetricsAddress(from: string, text: string): MetricsAddress 
 }
 
 /**
- * The error for a failed listen, with advice.
+ * The error for an address that cannot be listened on, with advice.
  * @param option names the address; what: is served there
  */
 export function tcpListenError(

@@ -1,17 +1,17 @@
 /**
  * The metrics of a host, as one table of families, and their text (exposition.ts).
  *
- * Labels have few values: `disk` is a name of the configuration, the others are words of this file. Nothing that a
- * client sent, and no content of a page, can get into the text.
+ * Labels have few values: `disk` is a name from the configuration, and the values of other labels are in this file. The text
+ * contains nothing that a client sent, and no contents of pages.
  *
- * A family of a disk has a sample for each disk, a family of the host one sample, or one for each value of its label.
- * The sum over a label is a total: the classes of stored bytes add up to all stored bytes.
+ * A disk family has a sample for each disk. A host family has one sample, or one for each value of its label. The sum over a
+ * label is a total: the classes of stored bytes add up to all stored bytes.
  *
- * Cost of 256 disks with latencies of all five operations, 34,000 lines or 2.8 MB: a scrape takes 18 ms of processor
- * time (median of 35; the first one 52 ms). The longest turn of the event loop meanwhile takes 2.9 ms (median; 90 %
- * below 6 ms, 14 ms at most; 9 ms in the first scrape, before V8 has compiled the code): metricsParts() divides the
- * text, and the server renders, encodes and sends it in slices of 1 ms (2 ms when this was measured). Processor time of all threads, with Node 20
- * on a virtual machine with two processors.
+ * Cost of 256 disks with latencies of all five operations, 34,000 lines or 2.8 MB: a scrape takes 18 ms of processor time
+ * (median of 35; the first one 52 ms). During a scrape the longest turn of the event loop takes 2.9 ms (median; 90 % below 6
+ * ms, 14 ms at most; 9 ms in the first scrape, before V8 has compiled the code): metricsParts() divides the text, and the
+ * server renders, encodes and sends it in slices of 1 ms (2 ms when this was measured). Processor time is that of all threads,
+ * measured with Node 20 on a virtual machine with two processors.
  *
  * Sources: Prometheus docs "Metric and label naming" and "Writing client libraries" (the names process_*).
  */
@@ -38,7 +38,7 @@ import { tmemFamilies } from './tmem-metrics.ts';
 const PAGE_BYTES = 4096;
 const NS_PER_SECOND = 1e9;
 
-/** Upper bounds of latencies, ns: 10.24 us to 1.34 s, each one the smallest value of a bucket of Histogram. */
+/** Upper bounds of latencies, ns: 10.24 us to 1.34 s. Each one is the smallest value of a bucket of Histogram. */
 const boundsNs: readonly number[] = Array.from({ length: 18 }, (_, i) => 10_240 * 2 ** i);
 /** The label `le` of each bucket. In OpenMetrics no bound may look like a whole number; none of these does. */
 const boundLabels = [
@@ -145,7 +145,7 @@ const hostFamilies: readonly Family[] = [
     'refused_images',
     counter(
       '',
-      'Images of --persist that were not usable, so that their pages are not served; must stay 0.',
+      'Images of --persist that were not usable; their pages are not served. Must stay 0.',
     ),
     ({ counters }) => counters.get('refusedImages'),
   ),
@@ -264,7 +264,7 @@ const diskFamilies: readonly Family[] = [
     'requests',
     counter(
       '',
-      'Requests at the disk; one of a client becomes one or more. discard includes write_zeroes.',
+      'Requests at the disk; a request of a client becomes one or more. discard includes write_zeroes.',
     ),
     'op',
     { read: (d) => d.reads, write: (d) => d.writes, discard: (d) => d.discards },
@@ -283,7 +283,7 @@ const diskFamilies: readonly Family[] = [
     'refusals',
     counter(
       '',
-      'Requests refused. Reasons: full (a write at the limit, or that the backing failed); ' +
+      'Requests refused. Reasons: full (a write at the limit, or one that failed on the backing); ' +
         'invalid (outside the disk, or malformed).',
     ),
     'reason',
@@ -293,7 +293,7 @@ const diskFamilies: readonly Family[] = [
     'failed_reads',
     counter(
       '',
-      'Requests with a page that is damaged or that the backing failed to read; must stay 0.',
+      'Requests for a page that is damaged or that the backing failed to read; must stay 0.',
     ),
     (d) => d.failedReads,
   ),
@@ -313,7 +313,10 @@ const diskFamilies: readonly Family[] = [
   ),
   diskBy(
     'backing_failures',
-    counter('', 'Requests that the backing failed, for lack of space or by an error; must stay 0.'),
+    counter(
+      '',
+      'Requests that failed on the backing, for lack of space or with an error; must stay 0.',
+    ),
     'reason',
     { no_space: (d) => d.backingNoSpace, error: (d) => d.backingFailures - d.backingNoSpace },
   ),
@@ -321,7 +324,7 @@ const diskFamilies: readonly Family[] = [
     'backing_mismatches',
     counter(
       '',
-      'Pages that the backing returned with other contents than were written; must stay 0.',
+      'Pages that the backing returned with contents other than those written; must stay 0.',
     ),
     (d) => d.backingMismatches,
   ),
@@ -359,7 +362,7 @@ const processFamilies: readonly Family[] = [
     name: 'frontswap_event_loop_delay_seconds',
     type: 'summary',
     unit: 'seconds',
-    help: 'How late the event loop runs a timer; quantiles of the last ten seconds. Guests wait during this time.',
+    help: 'How late the event loop runs a timer, as quantiles of the last ten seconds. Guests wait during this time.',
     of: 'host',
     labels: ['quantile'],
     write: writeEventLoop,
@@ -377,7 +380,7 @@ export const metricFamilies: readonly Family[] = [
 /** Lines of a part of the text, except the last part of a family. */
 const PART_LINES = 256;
 
-/** The text in parts, each of which takes a fraction of a millisecond: a server can serve guests in between. */
+/** The text in parts. Each part takes a fraction of a millisecond, so that a server can serve guests in between. */
 export function* metricsParts(facts: MetricsFacts, format: MetricsFormat): Generator<string> {
   const disks = facts.disks.map((report) => ({ report, labels: label('disk', report.name) }));
   for (const family of metricFamilies) {

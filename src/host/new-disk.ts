@@ -24,7 +24,7 @@ export function checkNewDisk(
 ): DiskConfig {
   const { name, backing, vhostUser } = requested;
   if (disks.some((other) => other.name === name))
-    throw new SwapError('ERR_ARG_CONFLICT', `the host has a disk '${name}' already`, {
+    throw new SwapError('ERR_ARG_CONFLICT', `the host already has a disk '${name}'`, {
       key: 'name',
       value: name,
     });

@@ -18,21 +18,19 @@ export type DiskStats = RamzswapStats;
 
 export interface SwapDisk extends Disk, Disposable {
   stats(): DiskStats;
-  /** Drops every page; does nothing and returns false while requests are in flight. */
+  /** Drops every page. While requests are in flight it does nothing and returns false. */
   reset(): boolean;
-  /** Changes the memory limit, bytes; returns false, and changes nothing, while more is in use. */
+  /** Changes the memory limit, bytes. While more is in use it changes nothing and returns false. */
   setLimit(limitBytes: number): boolean;
-  /** The first slot from `slot` on that may have a page in memory; the number of slots if there is none. */
+  /** The first slot at or after `slot` that may have a page in memory; the number of slots if there is none. */
   nextInRam(slot: number): number;
-  /**
-   * Compacts an idle disk for a few milliseconds, or for a share of that; returns true if there is more to compact.
-   */
+  /** Compacts an idle disk for a few milliseconds, or a share of that. Returns true if there is more to compact. */
   compactIdle(share?: number): boolean;
   /** Drops the pages of the slots [from, to) of a disk without requests in flight. */
   dropPages(from: number, to: number): void;
-  /** What the images had that the disk was created with; absent: it has none. */
+  /** What was in the images that the disk was created with; absent: no images. */
   readonly adopted?: Adopted;
-  /** The broken invariant after which the disk fails every request; null: none. */
+  /** The broken invariant; the disk then fails every request. Null: none. */
   readonly fault: Error | null;
 }
 
@@ -41,7 +39,7 @@ export interface TotalBudget extends ParentBudget {
   /** Bytes; 0 = no limit. */
   readonly limitBytes: number;
   readonly usedBytes: number;
-  /** Returns false, and changes nothing, when more is in use. */
+  /** If more is in use, it changes nothing and returns false. */
   setLimit(limitBytes: number): boolean;
 }
 
@@ -61,7 +59,7 @@ export interface SwapDiskOptions {
 
 export interface HostExport {
   readonly name: string;
-  /** A worker serves it; `disk` only describes it. */
+  /** True: a worker serves it, and `disk` only describes it. */
   readonly isElsewhere?: boolean;
   readonly description: string;
   readonly disk: Disk;
@@ -69,7 +67,7 @@ export interface HostExport {
   readonly isShared: boolean;
   /** The clients that may see it; null: all. */
   readonly access?: AccessList | null;
-  /** Why it is in use other than by NBD; null: it is not. */
+  /** Why it is in use by something other than NBD; null: it is not. */
   readonly whyBusy?: () => string | null;
   /** Delays its requests. */
   readonly gate?: RequestGate;
@@ -81,7 +79,7 @@ export interface HostExport {
 export interface NbdFrontEnd {
   /** @param mode permission bits of the socket */
   listenUnix(path: string, mode: number): Promise<void>;
-  /** @returns the bound port: `port`, or for 0 the one that the system chose */
+  /** @returns the bound port: `port`, or the one that the system chose for 0 */
   listenTcp(host: string, port: number): Promise<{ readonly port: number }>;
   /** Serves a listening socket that another process opened. */
   listenDescriptor(fd: number, kind: 'unix' | 'tcp'): Promise<void>;
@@ -89,12 +87,12 @@ export interface NbdFrontEnd {
   close(): Promise<void>;
   /**
    * Disconnects the clients of an export; returns their number.
-   * @param allowed clients that this list names stay; default: none
+   * @param allowed clients in this list stay; default: none
    */
   disconnect(exportName: string, allowed?: AccessList): number;
-  /** Number of connections that have this export open and that the list does not name. */
+  /** Number of connections that have this export open and are not in the list. */
   outsiders(exportName: string, allowed: AccessList): number;
-  /** Serves the requests of an export that its gate delayed: it was thawed, or its rate was changed. */
+  /** Serves the requests that the gate of an export delayed, after a thaw or a change of the rate. */
   resume(exportName: string): void;
   /** Number of connections that have this export open. */
   connections(exportName: string): number;
@@ -103,7 +101,7 @@ export interface NbdFrontEnd {
   readonly stats: NbdFrontEndStats;
   /**
    * Continues a negotiation of another thread.
-   * @param isVisiting that thread gets the connection back if it opens no export
+   * @param isVisiting the connection returns to that thread if it opens no export
    */
   adopt(connection: HandedOver, isVisiting: boolean): void;
   /** Another thread reports that a connection has opened an export, or has ended. */
@@ -111,10 +109,10 @@ export interface NbdFrontEnd {
   closedAway(id: number): void;
 }
 
-/** What the operations on a disk need of the servers that its clients use. */
+/** What operations on a disk need from the servers of its clients. */
 export interface FrontEnds
   extends Pick<NbdFrontEnd, 'connections' | 'disconnect' | 'outsiders' | 'resume'> {
-  /** Why a disk is in use other than by NBD; null: it is not. */
+  /** Why a disk is in use by something other than NBD; null: it is not. */
   whyBusy(name: string): string | null;
 }
 
@@ -129,9 +127,9 @@ export interface VhostUserFrontEnd {
 }
 
 export interface VhostUserFrontEndOptions {
-  /** As it is now; absent: the disk is being removed. */
+  /** The current disk; absent: the disk is being removed. */
   readonly exportNow: () => HostExport | undefined;
-  /** Identifies the contents of the disk: a guest that used others is refused. */
+  /** Identifies the contents of the disk: a guest that used other contents is refused. */
   readonly generation: () => string;
   readonly name: string;
   /** Clients that have it open by NBD. */
@@ -160,7 +158,7 @@ export interface NbdFrontEndOptions {
   readonly exports: ReadonlyMap<string, HostExport>;
   /** Null: no TLS. */
   readonly tls: TlsServerOptions | null;
-  /** For exports of other threads; null: there are none. */
+  /** For exports in other threads; null: there are none. */
   readonly visits: VisitHooks | null;
   readonly log: Log;
   /** Receives a line for each connection opened or closed, and each export opened; null: no trace. */
@@ -195,7 +193,7 @@ export interface TmemPoolReport {
   readonly isPersistent: boolean;
   /** 32 hex digits; null: it has no name. */
   readonly uuid: string | null;
-  /** Seconds that it outlives its last connection; null: as long as the host runs. */
+  /** How many seconds it outlives its last connection; null: until the host ends. */
   readonly leaseSeconds: number | null;
   readonly connections: number;
   readonly pages: number;
@@ -218,7 +216,10 @@ export interface TmemChange {
   readonly compress?: boolean;
 }
 
-/** The tmem socket. Operations on a user without pools or connections throw ERR_ARG_UNKNOWN, except set(), which makes it. */
+/**
+ * The tmem socket. Operations on a user without pools or connections throw ERR_ARG_UNKNOWN, except set(), which creates the
+ * user.
+ */
 export interface TmemFrontEnd {
   listen(path: string, mode: number): Promise<void>;
   close(): Promise<void>;
@@ -245,6 +246,6 @@ export interface HostParts {
   createTmem(options: TmemFrontEndOptions): TmemFrontEnd;
   /** @throws SwapError ERR_IO_UNSUPPORTED */
   createVhostUser(options: VhostUserFrontEndOptions): VhostUserFrontEnd;
-  /** Releases memory that the process has freed to the system; called when all disks are idle. */
+  /** Returns freed memory of the process to the system; called when all disks are idle. */
   trim(): void;
 }

@@ -1,9 +1,9 @@
 /**
- * A file with the process id of a running host. It is locked (flock) while the host runs, so a second host can neither
- * overwrite nor remove it. The lock ends with the process, and a new host takes over the file of a dead one.
+ * A file with the process id of a running host. The file is locked (flock) while the host runs, so a second host can neither
+ * overwrite nor remove it. The lock ends with the process; a new host takes over the file of a dead one.
  *
  *   open or create ─▶ only a process id in it? ─▶ lock ─▶ path still names this file? ─▶ write
- *                                                  │no         └─no: its host removed it meanwhile; retry
+ *                                                  │no         └─no: its host has removed it; retry
  *                                                  └▶ ERR_IO_IN_USE
  */
 import {
@@ -33,7 +33,7 @@ const TRIES = 5;
 const failed = (path: string, cause: unknown): SwapError =>
   cause instanceof SwapError ? cause : systemError(`write ${path}`, cause, 'see --pidfile');
 
-/** Checks the contents of the open file and locks it. @returns false if the path names another file meanwhile */
+/** Checks the contents of the open file and locks it. @returns false if the path now names another file */
 function lock(path: string, fd: number): boolean {
   const stat = fstatSync(fd);
   const text = Buffer.alloc(TEXT_BYTES_MAX);
@@ -41,7 +41,7 @@ function lock(path: string, fd: number): boolean {
     stat.isFile() && stat.size <= TEXT_BYTES_MAX
       ? text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0))
       : '-';
-  // Protects a file whose path was mistyped.
+  // Do not overwrite another file because of a mistyped path.
   if (!/^\s*[0-9]*\s*$/.test(found))
     throw new SwapError(
       'ERR_ARG_VALUE',
@@ -139,7 +139,8 @@ export function ifOwnerIsDead(path: string, act: () => void): boolean {
     const pid = Number(text.toString('latin1', 0, readSync(fd, text, 0, TEXT_BYTES_MAX, 0)));
     if (!(pid > 0 && pid < 2 ** 31)) return false; // NaN, too
     if (!systemFileLock(process.platform)(fd)) return false;
-    // Without locks (no FFI) only the process id decides. This process's own id is that of a dead process that had it before.
+    // Without locks (no FFI), only the process id counts. This process's own id in the file was written by a dead process that
+    // had the same id.
     if (pid !== process.pid && isAlive(pid)) return false;
     act();
     return true;

@@ -1,9 +1,9 @@
 /**
- * Figures of the host's process: memory, processor time, descriptors, and how late its event loop runs. While the loop
- * is late, every guest waits for its pages.
+ * Figures of the host's process: memory, processor time, descriptors, and how late its event loop runs. While the event loop is
+ * late, every guest waits for its pages.
  *
- * Cost: readProcess() reads /proc and one directory entry per descriptor, 0.05 ms with few of them. EventLoopWatch is a
- * timer of libuv that runs 50 times a second in native code, and one of JavaScript every ten seconds.
+ * Cost: readProcess() reads /proc and one directory entry per descriptor, 0.05 ms with few of them. EventLoopWatch uses a libuv
+ * timer that runs 50 times a second in native code, and a JavaScript timer every ten seconds.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
@@ -50,7 +50,7 @@ export function readProcess(): ProcessFigures {
 
 export const delayQuantiles = [0.5, 0.9, 0.99, 1] as const;
 
-/** Delays of the event loop beyond the time at which a timer was due. */
+/** How late the event loop ran a timer. */
 export interface EventLoopFigures {
   /** Seconds, one for each of delayQuantiles, of the last complete window; NaN before the first sample. */
   readonly quantiles: readonly number[];
@@ -103,6 +103,6 @@ export class EventLoopWatch implements Disposable {
     this.#quantiles = this.#quantilesNow();
     if (count > 0) this.#sumSeconds += delaySeconds(mean) * count;
     this.#count += count;
-    this.#monitor.reset(); // drops one sample: the one that is in progress
+    this.#monitor.reset(); // drops one sample, which is in progress
   }
 }

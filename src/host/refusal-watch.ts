@@ -6,7 +6,7 @@
  *   check() true       ▲                                 ▲
  */
 
-/** Number of checks without an increase after which the next increase is reported again. */
+/** After this many checks without an increase, the next increase is reported again. */
 export const QUIET_CHECKS = 60;
 
 export class RefusalWatch {

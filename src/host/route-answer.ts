@@ -1,6 +1,6 @@
 /**
- * Replies to a request with a route of control-routes.ts, for the control socket and for a dashboard. Who may send the
- * request was checked before.
+ * Replies to a request with a route of control-routes.ts, for the control socket and for a dashboard. The caller has checked
+ * that the client may send the request.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SwapError } from '../base/errors.ts';
@@ -23,7 +23,7 @@ function statusOf({ code }: SwapError): number {
   return code === 'ERR_ARG_VALUE' ? 400 : 409;
 }
 
-/** Sends the reply. @returns true, and nothing is sent: the reply is a stream of events */
+/** Sends the reply. @returns true if the reply is a stream of events; then nothing was sent */
 export async function answerRoute(
   context: RouteContext,
   request: IncomingMessage,

@@ -1,5 +1,5 @@
 /**
- * `--run`: a shell command that runs beside the host. Its environment names the disks as nbdkit does: $uri $nbd $port
+ * `--run`: a shell command that runs while the host serves. Its environment has the variables of nbdkit: $uri $nbd $port
  * $unixsocket $exportname, and $FRONTSWAP_CONTROL for list and attach. `frontswap` is in its PATH.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -14,7 +14,7 @@ export const statusOfSignal = (signal: NodeJS.Signals): number => 128 + constant
 /** The folder of `frontswap`, created by the build. */
 const binFolder = fileURLToPath(new URL('../bin', import.meta.url));
 
-/** PATH with this program at the start, and at the end the running Node for a PATH without one. */
+/** PATH with the folder of this program first, and the folder of the running Node last, in case PATH has no Node. */
 const pathWithOwn = (path = '/usr/local/bin:/usr/bin:/bin'): string =>
   [binFolder, path, dirname(process.execPath)].join(delimiter);
 

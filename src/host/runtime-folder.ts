@@ -1,5 +1,5 @@
 /**
- * Default folder of sockets, private to this user.
+ * The default folder for sockets, private to this user.
  *
  *   root        /run/frontswap
  *   a user      $XDG_RUNTIME_DIR/frontswap
@@ -41,7 +41,7 @@ export function makePrivateFolder(
 }
 
 /**
- * Checks that only this user can write to a folder. A folder that does not exist passes.
+ * Checks that only this user can write to a folder. A folder that does not exist is accepted.
  * @throws SwapError ERR_IO_UNSAFE_PATH
  */
 export function checkPrivateFolder(
@@ -79,7 +79,10 @@ export function openRuntimeFolder(
 
 /** Prefix of the private folders of hosts. */
 export const PRIVATE_PREFIX = 'host-';
-/** Name of the pid file in a host's private folder. It is locked while the host runs; by that a later host detects a dead one. */
+/**
+ * Name of the pid file in a host's private folder. The file is locked while the host runs: a later host can tell whether this
+ * one is dead.
+ */
 export const OWNER_FILE = 'pid';
 /** All files that a host creates in its private folder. */
 const FILES: readonly string[] = [OWNER_FILE, 'nbd.sock', 'control.sock'];
@@ -89,8 +92,8 @@ export const makeRandomFolder = (inside: string): string =>
   mkdtempSync(join(inside, PRIVATE_PREFIX));
 
 /**
- * Removes folders of killed hosts inside a private folder: folders of this user with only a host's files, whose host is
- * dead. A folder without a process id may be of a host that is just starting, and stays.
+ * Removes the folders of killed hosts inside a private folder: folders of this user that contain only a host's files and belong
+ * to a dead host. A folder without a process id stays: its host may just be starting.
  * @returns the number of removed folders
  */
 export function sweepDeadFolders(inside: string, uid: number): number {
@@ -100,7 +103,7 @@ export function sweepDeadFolders(inside: string, uid: number): number {
     try {
       if (removeIfDead(join(inside, name), uid)) count++;
     } catch {
-      // Already removed, or not removable: the folder does no harm.
+      // Already removed, or cannot be removed: harmless.
     }
   }
   return count;

@@ -1,12 +1,11 @@
 /**
- * A known-answer test of a disk, run before the host accepts clients: it writes, reads, zeroes and discards pages of every
- * kind (zero, same-filled, compressed, raw; full and partial) and compares every byte. It proves that the codec, its
- * WebAssembly and the store work on this machine. It also warms up: code is loaded and compiled, and tables grow, before
- * memory is short.
+ * A known-answer test of a disk, run before the host accepts clients: it writes, reads, zeroes and discards pages of every kind
+ * (zero, same-filled, compressed, raw; full and partial) and compares every byte. It proves that the codec, its WebAssembly and
+ * the store work on this machine. It also warms up: code is loaded and compiled, and tables grow, before memory gets short.
  *
- * 512 pages execute the same lines of the disk, the store and the arena as 2048 do: zeroing and discarding them frees more
- * memory than a store keeps (1 MiB), so it is released, and after that the store keeps the rest. 384 pages are too few. The
- * second round stores pages in memory that the first one freed; a third executes no more lines, and only compiles more.
+ * 512 pages execute the same lines of the disk, the store and the arena as 2048 pages do: zeroing and discarding them frees
+ * more memory than a store keeps (1 MiB), so both releasing and keeping memory are tested. 384 pages are too few. The second
+ * round stores pages in memory that the first one freed. A third round executes no further lines and only compiles more code.
  *
  * Cost: 30 to 45 ms a round, and 2 MiB that are released afterwards.
  */
@@ -22,7 +21,7 @@ export const SELF_TEST_DISK_BYTES: number = 2 << 20;
 const TRANSFER_BYTES = 128 * 1024;
 const ROUNDS = 3;
 
-/** Of every 8 pages: 1 of zeros, 1 of one repeated byte, 2 of text, 4 of noise. */
+/** Of every 8 pages, 1 is zeros, 1 is one repeated byte, 2 are text and 4 are noise. */
 function samplePages(prng: Prng): Uint8Array {
   const pages = new Uint8Array(SELF_TEST_DISK_BYTES);
   const text = Buffer.from('cold pages are swapped out, and swapped in when they are accessed; ');
@@ -40,7 +39,7 @@ function samplePages(prng: Prng): Uint8Array {
 
 /**
  * Tests an empty disk of SELF_TEST_DISK_BYTES and leaves it empty.
- * @param rounds 2 execute every line; more compile the code, too
+ * @param rounds 2 rounds execute every line; more rounds also compile the code
  * @throws InvariantError: a byte is wrong
  */
 export function selfTest(disk: Disk, rounds: number = ROUNDS): void {

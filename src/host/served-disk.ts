@@ -7,16 +7,16 @@ import type { DiskProblem } from './disk-problem.ts';
 import type { FillWatch } from './fill-watch.ts';
 import type { SwapDisk } from './parts.ts';
 
-/** A disk with all that the host knows about it. */
+/** A disk and everything that the host knows about it. */
 export interface ServedDisk {
   config: DiskConfig;
   disk: SwapDisk;
-  /** Counts requests and their latencies, in front of the disk. */
+  /** A filter in front of the disk that counts requests and latencies. */
   stats: StatsDisk;
   readonly gate: ExportGate;
-  /** Where its pages outlive the host; null: they do not. */
+  /** Its image, which outlives the host; null: the pages end with the host. */
   image: DiskImage | null;
-  /** Pages that its image had when the disk was added. */
+  /** Pages in its image when the disk was added. */
   readonly adoptedPages: number;
   /** An operation is changing the disk. */
   isChanging: boolean;
@@ -28,7 +28,7 @@ export interface ServedDisk {
   invalidRequests: number;
   readonly problem: DiskProblem;
   readonly fill: FillWatch;
-  /** When the disk was last seen in use, and its requests until then; null while it is open or empty. */
+  /** When the disk was last found in use, and its number of requests then; null while it is open or empty. */
   unused: { readonly sinceMs: number; readonly requests: number } | null;
 }
 

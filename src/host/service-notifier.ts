@@ -1,11 +1,11 @@
 /**
- * Tells systemd, for a unit with Type=notify, that the host serves, that it stops, and that its event loop runs.
+ * Tells systemd, for a unit with Type=notify, when the host is ready, when it stops, and that its event loop runs.
  *
  *   ready()      READY=1, STATUS=; from then on WATCHDOG=1 at half of WATCHDOG_USEC, from a timer of the event loop
  *   stopping()   STOPPING=1, STATUS=; the watchdog continues until close()
  *
- * Without NOTIFY_SOCKET nothing is sent. A message that cannot be sent is a log line, and the host runs on: the first
- * failure of the watchdog is logged, later ones are not, until one succeeds.
+ * Without NOTIFY_SOCKET nothing is sent. If a message cannot be sent, the host logs that and continues. Of several watchdog
+ * failures in a row only the first is logged.
  *
  * Sources: sd_notify(3), sd_watchdog_enabled(3).
  */
@@ -14,7 +14,7 @@ import { loadLinux } from '../os/linux/system-call.ts';
 import type { Log } from './parts.ts';
 import type { Environment } from './runtime-folder.ts';
 
-/** How long ready() and stopping() may wait for room in the queue of the service manager. */
+/** How long ready() and stopping() may wait for space in the queue of the service manager. */
 const PATIENCE_MS = 1000;
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
@@ -23,14 +23,14 @@ type Send = (text: string, timeoutMs: number) => void;
 export class ServiceNotifier {
   readonly #log: Log;
   readonly #send: Send | null;
-  /** Interval of the watchdog's messages; null: none wanted. */
+  /** Interval of the watchdog's messages; null: no watchdog. */
   readonly #watchdogMs: number | null;
   readonly #answers: () => Promise<boolean> | null;
   #timer: NodeJS.Timeout | null = null;
   #isAsking = false;
   #isWatchdogFailing = false;
 
-  /** @param answers whether the other threads answer; the watchdog is fed only then. Null, the default: there are none */
+  /** @param answers whether the other threads answer; the watchdog is fed only if they do. Null, the default: there are none */
   constructor(
     env: Environment,
     pid: number,
@@ -50,7 +50,7 @@ export class ServiceNotifier {
     this.#timer.unref();
   }
 
-  /** systemd requires the time of CLOCK_MONOTONIC; ready() ends the reload. */
+  /** systemd requires the CLOCK_MONOTONIC time; ready() ends the reload. */
   reloading(): void {
     const microseconds = process.hrtime.bigint() / 1000n;
     this.#notify(`RELOADING=1\nMONOTONIC_USEC=${microseconds}\n`);

@@ -1,5 +1,5 @@
 /**
- * The variables with which systemd starts a service: sockets that it opened (sd_listen_fds(3)), the socket for
+ * The environment variables that systemd sets for a service: sockets that it opened (sd_listen_fds(3)), the socket for
  * notifications (sd_notify(3)) and the watchdog (sd_watchdog_enabled(3)).
  *
  *   LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES   descriptors from 3 on are listening sockets; their names
@@ -28,7 +28,7 @@ export const serviceVariables = [
 
 /** SD_LISTEN_FDS_START. */
 const FIRST_FD = 3;
-/** More are a wrong variable, not sockets. */
+/** A larger number is a wrong value, not a number of sockets. */
 const SOCKETS_MAX = 1024;
 
 /** A listening socket that the service manager opened. It belongs to the manager: its file is never removed here. */
@@ -44,7 +44,7 @@ const invalid = (name: string, value: string, why: string): SwapError =>
 const isCount = (text: string): boolean => /^[1-9][0-9]{0,14}$/.test(text);
 
 /**
- * The sockets that are passed to this process; none without LISTEN_FDS, or if they are for another process.
+ * The sockets that were passed to this process; none without LISTEN_FDS, or if LISTEN_PID names another process.
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_UNSUPPORTED
  */
 export function passedSockets(env: Environment, pid: number, log: Log): readonly PassedSocket[] {
@@ -88,7 +88,7 @@ export function passedSockets(env: Environment, pid: number, log: Log): readonly
 
 /**
  * Warnings about passed sockets that others can reach.
- * @param unprotected what does not protect connections over TCP
+ * @param unprotected what protection connections over TCP lack
  */
 export function passedSocketWarnings(
   sockets: readonly PassedSocket[],

@@ -1,4 +1,4 @@
-/** The TCP port of a host: the configured port, or else the first free one from NBD's default port on. */
+/** The TCP port of a host: the configured port, or else the first free port starting at NBD's default. */
 
 import { errnoOf, tcpListenError } from '../os/system-error.ts';
 import type { TcpConfig } from './config/host-config.ts';
@@ -7,7 +7,7 @@ import type { TcpConfig } from './config/host-config.ts';
 const PORTS_MAX = 64;
 
 /**
- * Calls `listen` with one port after another until one is not in use.
+ * Calls `listen` with increasing ports until one is not in use.
  * @returns the result of `listen`; throws SwapError ERR_IO_IN_USE, ERR_IO_SYSTEM
  */
 export async function firstPort<T>(

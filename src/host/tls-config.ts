@@ -35,7 +35,7 @@ export function readTls(settings: TlsSettings): TlsConfig | null {
       value: mode,
     });
   if (mode === 'off') {
-    // Silently serving in plain would be the worse answer.
+    // Do not silently serve without encryption.
     for (const [name, isGiven] of [
       ['tls-certificates', folder !== null],
       ['tls-psk', file !== null],

@@ -9,11 +9,11 @@
  *   FILE of --tls-psk: lines USERNAME:HEXKEY, as of psktool(1); empty lines and lines that start with # are ignored
  *
  * Invariants
- * - A file is used only if it belongs to this user or root, and no other user can write it: a user who writes ca-cert.pem
- *   decides which clients are let in. The same holds for the folder of certificates, where files could be exchanged.
- * - A file with a secret is used only if, in addition, others cannot read it.
+ * - A file is used only if it belongs to this user or root, and no other user can write it: a user who can write ca-cert.pem
+ *   decides which clients are accepted. The same holds for the folder of certificates, where files could be replaced.
+ * - A file with a secret is used only if, in addition, other users cannot read it.
  * - Both are checked on the open file, not on its path, so a symbolic link is as safe as its target.
- * - No error contains a part of a secret: not the line of a key file, and no message of the parser.
+ * - No error contains a part of a secret: neither a line of a key file nor a message of the parser.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
@@ -51,7 +51,7 @@ export function fileFlaw({ uid: owner, mode }: Stats, { uid, isSecret }: ReadOpt
 function unsafe(path: string, flaw: string, { uid, mode }: Stats, isSecret: boolean): SwapError {
   const advice = isSecret
     ? `, but contains a secret: chmod 600 ${path}, and make new keys if others could read them`
-    : `: it decides which clients are let in; chown it to this user or root, and chmod go-w ${path}`;
+    : `: it decides which clients are accepted; chown it to this user or root, and chmod go-w ${path}`;
   const facts = { path, uid, mode: mode & 0o777 };
   return new SwapError('ERR_IO_UNSAFE_PATH', `${path} ${flaw}${advice}`, facts);
 }
@@ -108,7 +108,7 @@ function parsed<T>(path: string, what: string, parse: () => T): T {
   }
 }
 
-/** The time of a certificate is wrong: clients refuse it. */
+/** Warns if a certificate is expired or not yet valid: clients refuse it. */
 function logValidity(path: string, certificate: X509Certificate, log: Log): void {
   const { validFrom, validTo } = certificate;
   if (Date.parse(validTo) < Date.now())
@@ -135,7 +135,7 @@ function readCertificates(
     'a certificate',
     () => new X509Certificate(certificate.text),
   );
-  // PKCS #8 and the older form of OpenSSL.
+  // PKCS #8, and the older format of OpenSSL.
   if (/^(-----BEGIN ENCRYPTED |Proc-Type: 4,ENCRYPTED)/m.test(key.text))
     throw unusable(
       key.path,
@@ -183,7 +183,7 @@ function blocksOf(text: string, label: string): readonly string[] {
   return parts.length === 0 ? [text] : parts.map((part) => `-----BEGIN ${label}-----${part}`);
 }
 
-/** Null if the file does not exist: any other error means that a list exists, and clients must not pass without it. */
+/** Null if the file does not exist. Any other error means that a list exists, and clients must not be accepted without it. */
 function readOptional<T>(read: () => T): T | null {
   try {
     return read();
@@ -212,10 +212,10 @@ export function parsePskFile(path: string, text: string): ReadonlyMap<string, Ui
       );
     if (Buffer.byteLength(name) > NAME_BYTES_MAX)
       throw bad(`has a user name of more than ${NAME_BYTES_MAX} bytes`);
-    // U+FFFD replaces bytes that are not UTF-8, in names of clients too: different names would become equal.
+    // U+FFFD replaces bytes that are not UTF-8, also in names of clients: different names would become equal.
     if (printable(name) !== name || name.includes('\ufffd'))
       throw bad('has a user name that is not printable UTF-8');
-    if (keys.has(name)) throw bad('has a user name that occurs before');
+    if (keys.has(name)) throw bad('repeats a user name');
     keys.set(name, key);
   }
   if (keys.size === 0) throw unusable(path, 'contains no key: write lines USERNAME:HEXKEY');

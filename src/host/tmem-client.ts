@@ -1,9 +1,9 @@
-/** Requests about the tmem socket to the control socket of a running host. Nothing in a reply is trusted. */
+/** Requests about the tmem socket, sent to the control socket of a running host. Nothing in a reply is trusted. */
 import { exchange, invalid, wholeNumber } from './control-client.ts';
 import type { TmemPoolReport, TmemUserReport } from './parts.ts';
 import type { TmemDocument } from './tmem-routes.ts';
 
-/** Number of users and pools of a reply that are read. */
+/** Maximum number of users and pools read from a reply. */
 const USERS_MAX = 1024;
 const POOLS_MAX = 16;
 

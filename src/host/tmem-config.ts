@@ -10,7 +10,7 @@ export interface TmemConfig {
   readonly mode: number;
   /** Group of the socket; null: that of the host. */
   readonly gid: number | null;
-  /** Maximum memory of all pages, bytes; 0: none but the total. */
+  /** Maximum memory of all pages, bytes; 0: only the total limit. */
   readonly limitBytes: number;
   /** Most pages of each user without its own cap; 0: any number. */
   readonly cap: number;
@@ -18,7 +18,7 @@ export interface TmemConfig {
   readonly access: AccessList | null;
 }
 
-/** The settings as they are given. */
+/** The settings as given. */
 export interface TmemValues {
   readonly tmem?: string;
   readonly 'tmem-mode': number;

@@ -5,7 +5,7 @@ import type { TmemReport, TmemUserReport } from './parts.ts';
 
 type Rest = ReturnType<typeof gauge>;
 
-/** A family of the socket as a whole; without samples where there is none. */
+/** A family of the socket as a whole; without samples if there is no socket. */
 const tmem = (name: string, rest: Rest, of: (report: TmemReport) => number): Family =>
   host(`tmem_${name}`, rest, (facts) => (facts.tmem === null ? null : of(facts.tmem)));
 

@@ -29,13 +29,13 @@ import type { TmemConfig } from './tmem-config.ts';
 
 /** Users at a time. */
 const USERS_MAX = 256;
-/** Rows for pages: three for each page of the limit, as pages are compressed. */
+/** Rows for pages: three for each page of the limit, because pages are compressed. */
 const PAGES_PER_LIMIT_PAGE = 3;
 const PAGES_MIN = 1024;
 const PAGES_MAX = 2 ** 24;
 /** Rows and index cells of a page, an object and a content: docs/design/tmem.md, "Data layout". */
 const TABLE_BYTES_PER_PAGE = 112;
-/** Pages without a limit: 8 GiB. */
+/** Pages if there is no limit: 8 GiB. */
 const PAGES_UNLIMITED = 2 ** 21;
 
 /**

@@ -69,6 +69,6 @@ export function parseTmemChange(from: string, texts: ReadonlyMap<string, string>
   return change;
 }
 
-/** The user as it is after an operation. */
+/** The state of the user after an operation. */
 export const userIn = (tmem: TmemFrontEnd, uid: number): TmemUserReport | null =>
   tmem.report().users.find((user) => user.uid === uid) ?? null;

@@ -7,7 +7,7 @@ import type { SwapDisk } from './parts.ts';
 
 /** Longest work in one turn of the event loop, ms. */
 const TURN_MS = 1;
-/** Share of a step of compaction that takes a fraction of TURN_MS. */
+/** The share of a compaction step that takes a fraction of TURN_MS. */
 const COMPACT_SHARE = 1 / 16;
 /** Slots dropped in one piece: about 0.3 ms if all have pages. */
 const DROP_SLOTS = 1024;

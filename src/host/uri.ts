@@ -39,7 +39,7 @@ export interface NbdTarget {
   readonly address: NbdAddress;
   /** Empty: the server's default export. */
   readonly exportName: string;
-  /** Disk name, without the generation of the export; default: exportName. Names that a guest sees derive from it. */
+  /** Disk name without the generation of the export; default: exportName. Names that a guest sees are derived from it. */
   readonly diskName?: string;
 }
 
@@ -86,7 +86,7 @@ function decode(key: string, text: string): string {
   }
 }
 
-/** Parameters that only the client itself uses. */
+/** Parameters that only the client uses. */
 const ignoredOfTls: readonly string[] = ['tls-verify-peer', 'tls-psk-file', 'tls-username'];
 
 interface UriQuery {
@@ -94,7 +94,10 @@ interface UriQuery {
   readonly tls: UriTls;
 }
 
-/** The parameters of a URI. Unknown ones are refused unless they are private (`x-`), as are those of TLS without TLS. */
+/**
+ * The parameters of a URI. Unknown parameters are refused unless they are private (`x-`). Parameters of TLS are refused without
+ * TLS.
+ */
 function queryOf(key: string, query: string, isTls: boolean): UriQuery {
   const given = new Map<string, string>();
   const known = ['socket', ...(isTls ? ['tls-type', 'tls-hostname', 'tls-certificates'] : [])];
@@ -139,7 +142,7 @@ export function parseUri(key: string, text: string): NbdTarget {
     );
   if (!URL.canParse(text)) throw reject('is not a URI');
   const url = new URL(text);
-  // Not url.pathname, which resolves '.' and '..' also when percent-encoded: here they are names.
+  // Not url.pathname, which resolves '.' and '..', even percent-encoded ones: here they are names.
   const path = /^[^:]*:\/\/[^/?#]*\/?([^?#]*)/.exec(text.trim())?.[1] ?? '';
   const exportName = decode(key, path);
   const [, scheme, isUnix] = /^(nbds?)(\+unix)?:$/.exec(url.protocol) ?? [];

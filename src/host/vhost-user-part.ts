@@ -3,7 +3,7 @@ import { VhostUserServer } from '../vhost-user/server.ts';
 import { BlockDevice } from '../virtio/block-device.ts';
 import type { VhostUserFrontEnd, VhostUserFrontEndOptions } from './parts.ts';
 
-/** QEMU asks for one for each processor of the guest. */
+/** QEMU asks for one per processor of the guest. */
 const QUEUES = 16;
 /** The serial of a virtio disk. */
 const SERIAL_BYTES = 20;

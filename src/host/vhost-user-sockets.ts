@@ -1,9 +1,9 @@
 /**
- * The vhost-user sockets of the disks of one thread, and the servers of a disk's clients taken together: the operations on a disk
- * (disk-table.ts) treat a front-end as they treat a client of NBD.
+ * The vhost-user sockets of the disks of one thread, and one interface to both servers of a disk's clients: the operations on a
+ * disk (disk-table.ts) treat a front-end like a client of NBD.
  *
- * A disk is open by NBD or by vhost-user, unless it is shared. The generation of its contents is in the in-flight area of each
- * front-end, so one that reconnects to an emptied disk is refused instead of reading zeros.
+ * A disk can be open through NBD or through vhost-user, but not both unless it is shared. The in-flight area of each front-end
+ * has the generation of the contents: a front-end that reconnects to an emptied disk is refused instead of reading zeros.
  */
 import type { AccessList } from '../nbd/protocol/exports.ts';
 import { type OwnFile, ownFile, removeOwn, vhostUserSocketPath } from '../os/unix-socket.ts';
@@ -49,7 +49,7 @@ export class VhostUserSockets implements FrontEnds {
     this.#sockets.set(name, { server, file: ownFile(path) });
   }
 
-  /** Ends the socket of a disk, and its front-end. */
+  /** Closes the socket of a disk and disconnects its front-end. */
   close(name: string): void {
     const socket = this.#sockets.get(name);
     if (socket === undefined) return;

@@ -1,9 +1,9 @@
 /**
- * An engine worker: the disks that a host has placed on it, their background work, and their clients from the option that
- * opens a disk on. It has what a host of one thread has, except listeners, the control socket and everything that reports.
+ * An engine worker: the disks that a host has placed on it, their background work, and their clients, starting with the option
+ * that opens a disk. It has the parts of a host of one thread, except listeners, the control socket and all reports.
  *
- * An operation that fails is an answer, whatever the reason, as on the control socket of a host of one thread. Any other exception
- * ends the worker, and the host with it.
+ * A failed operation is an answer, whatever the reason, as on the control socket of a host of one thread. Any other exception
+ * ends the worker and the host.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { SharedBudget } from '../arena/shared-budget.ts';

@@ -1,6 +1,6 @@
 /**
- * The 4 GiB blocks of the address space that contain a part of a region. A lookup is O(1), and also true for an address
- * that shares a block with a region.
+ * The 4 GiB blocks of the address space that contain a part of a region. A lookup is O(1); it is also true for addresses
+ * outside a region that share a block with it.
  */
 export class AddressBlocks {
   readonly #spans = new Map<number, readonly [number, number]>();

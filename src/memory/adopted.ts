@@ -1,6 +1,6 @@
 /**
- * The WebAssembly memories and ArrayBuffers of this thread that are paged, and their regions. A file of its own, so
- * that `frontswap/register` can follow transfers before it loads the engine.
+ * The WebAssembly memories and ArrayBuffers of this thread that are paged, and their regions. It is a separate file so that
+ * `frontswap/register` can follow transfers before it loads the engine.
  */
 import { SwapError } from '../base/errors.ts';
 import type { TransferListener } from './buffer-transfers.ts';
@@ -18,18 +18,18 @@ export function addAdopted(memory: object, region: SwapRegion): void {
 }
 
 /**
- * The engine refuses a paged memory, too, but is asked after its reserve was checked, and a memory file is in place of that.
+ * The engine refuses a paged memory, too, but only after the reserve was checked, which a memory file has replaced.
  * @throws SwapError ERR_ARG_VALUE
  */
 export function refuseAdopted(memory: object): void {
   if (regions.has(memory))
     throw new SwapError(
       'ERR_ARG_VALUE',
-      'adopt(): this memory is paged already; regionOf() returns its region',
+      'adopt(): this memory is already paged; regionOf() returns its region',
     );
 }
 
-/** @param own makes another buffer the owner, and adds that one */
+/** @param own makes another buffer the owner, and adds that buffer */
 export function addAdoptedBuffer(
   buffer: ArrayBuffer,
   region: SwapRegion,

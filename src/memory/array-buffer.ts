@@ -5,7 +5,7 @@
  *   malloc chunk   ┊ header ┊ head ┊ page ┊ page ┊ … ┊ page ┊ tail ┊
  *                            └──────────── the buffer ────────────┘
  *
- * The buffer stays the program's own object: `instanceof`, resizing a view, cloning and transferring behave as before.
+ * The buffer remains the program's object: `instanceof`, resizing a view, cloning and transferring work as before.
  *
  * Sources: V8, src/objects/backing-store.cc; Node, src/node_buffer.cc (the allocator); malloc(3).
  */
@@ -17,7 +17,7 @@ import { unseenTransfers } from './buffer-transfers.ts';
 import type { FaultsMode } from './memory-swap.ts';
 import { bytesOfBuffer, isResizable } from './native-getters.ts';
 
-/** Smallest buffer that `register` pages, bytes: a region takes tables, some system calls and two lines of /proc/self/maps. */
+/** Smallest buffer that `register` pages, bytes: a region costs tables, some system calls and two lines of /proc/self/maps. */
 export const BUFFER_BYTES_MIN: number = 2 ** 20;
 
 /** The complete pages of a buffer. */
@@ -35,15 +35,15 @@ export const isBuffer = (value: unknown): value is ArrayBufferLike => types.isAn
  * Returns the pages of a buffer.
  * @param address of its first byte
  * @param faults who serves its faults
- * @throws SwapError ERR_ARG_VALUE: no complete page; ERR_IO_UNSUPPORTED: no userfaultfd, shared, resizable, of another realm, its bytes
- * are not from V8's allocator, or a transfer of it would not be seen
+ * @throws SwapError ERR_ARG_VALUE: no complete page; ERR_IO_UNSUPPORTED: there is no userfaultfd, or the buffer is shared,
+ * resizable, of another realm, not allocated by V8, or its transfer would not be seen
  */
 export function bufferPages(
   buffer: ArrayBufferLike,
   address: number,
   faults: FaultsMode,
 ): BufferPages {
-  // malloc(3) may keep the addresses, where other code would get shared memory.
+  // malloc(3) may reuse the addresses, and other code would then get shared memory.
   if (faults === 'memfd')
     throw unsupported('a buffer without userfaultfd', 'use the buffer of map() instead');
   if (types.isSharedArrayBuffer(buffer))
@@ -63,12 +63,12 @@ export function bufferPages(
   if (end <= first)
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `adopt(buffer): the buffer of ${size} bytes contains no complete page; pass one of at least ${2 * PAGE_BYTES} bytes`,
+      `adopt(buffer): the buffer of ${size} bytes contains no complete page; pass a buffer of at least ${2 * PAGE_BYTES} bytes`,
       { bytes: size },
     );
   if (!isPrivateMemory(address, size))
     throw unsupported(
-      'a buffer whose bytes V8 did not allocate',
+      'a buffer that V8 did not allocate',
       'adopt the WebAssembly memory itself, or copy the bytes to a new ArrayBuffer',
     );
   return { address: first, bytes: end - first, headBytes: first - address };

@@ -1,4 +1,4 @@
-/** What this package does when the process exits: one listener, however many swaps are open, and output that cannot fail. */
+/** What this package does when the process exits: one listener for any number of swaps, and output that cannot fail. */
 import { writeSync } from 'node:fs';
 
 const actions = new Set<() => void>();

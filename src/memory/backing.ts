@@ -1,6 +1,6 @@
 /**
- * What the memory of an engine's regions consists of: ranges that are registered with a userfaultfd, or memory files where
- * there is none. With the frames that pages are copied through.
+ * What backs the regions of an engine: ranges registered with a userfaultfd, or memory files if there is no userfaultfd. Also
+ * has the frames that pages are copied through.
  */
 import { AdviceBatch } from '../os/linux/advice-batch.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
@@ -13,9 +13,9 @@ import { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
 export class Backing {
   readonly frames: UffdFrames;
-  /** Null: memory files. */
+  /** Null: regions are memory files. */
   readonly uffd: Userfaultfd | null;
-  /** An access to a lost page raises SIGBUS. */
+  /** True: an access to a lost page raises SIGBUS. */
   readonly canPoison: boolean;
   readonly #linux: Linux;
   readonly #mapping: Mapping;
@@ -37,7 +37,7 @@ export class Backing {
     return new UffdMemory({ address, pages, uffd, mapping, frames, drops, abort });
   }
 
-  /** For native code: registers the range, or makes a memory file for it. */
+  /** Registers the range for native code, or makes a memory file for it. */
   make(address: number, pages: number): UffdMemory | MemfdMemory {
     if (this.uffd !== null) return this.register(address, pages, this.uffd);
     const [linux, mapping, frames] = [this.#linux, this.#mapping, this.frames];

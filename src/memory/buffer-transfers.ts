@@ -1,16 +1,15 @@
 /**
- * Reports paged ArrayBuffers before their bytes move to another ArrayBuffer. V8 frees the bytes with the object that
- * owns them, and without notice, so paging has to follow them to the new object or end first.
+ * Reports paged ArrayBuffers before their bytes move to another ArrayBuffer. V8 frees the bytes together with the object that
+ * owns them, without notice. So paging must follow the bytes to the new object, or end first.
  *
  *   transfer() to the same length                         the new object owns the same bytes: paging follows
  *   transfer() to another length, structuredClone(),      paging ends, the pages are swapped in
  *   postMessage(), new Worker(), byte streams
  *
- * Not seen: native addons that detach a buffer (napi_detach_arraybuffer), functions that the program kept in a variable
- * before watchTransfers(), and the transfer() of another context of node:vm. Do not adopt a buffer that is passed to one.
- * A function that cannot be replaced, because the program has frozen its prototype, is in unseenTransfers().
- * Sources: ECMAScript 2024, ArrayBuffer.prototype.transfer; HTML, StructuredSerializeWithTransfer; Streams,
- * TransferArrayBuffer.
+ * Not seen: native addons that detach a buffer (napi_detach_arraybuffer), functions that the program stored in a variable
+ * before watchTransfers(), and transfer() of another node:vm context. Do not adopt a buffer that is passed to one of them.
+ * unseenTransfers() lists functions that cannot be replaced because the program has frozen their prototype. Sources: ECMAScript
+ * 2024, ArrayBuffer.prototype.transfer; HTML, StructuredSerializeWithTransfer; Streams, TransferArrayBuffer.
  */
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';
@@ -28,7 +27,7 @@ import {
 export interface TransferListener {
   /** Its bytes now belong to `to`. */
   moved(from: ArrayBuffer, to: ArrayBuffer): void;
-  /** Its bytes will belong to an object that is not known, or be freed. */
+  /** Its bytes will belong to an unknown object, or be freed. */
   release(buffer: ArrayBuffer): void;
 }
 
@@ -37,7 +36,7 @@ type Args = readonly unknown[];
 let isWatching = false;
 const unseen: string[] = [];
 
-/** Names of functions that could not be wrapped: a buffer that one of them transferred would lose its bytes. */
+/** Names of functions that could not be wrapped: a buffer transferred by one of them would lose its bytes. */
 export const unseenTransfers = (): readonly string[] => unseen;
 
 /** Wraps the functions that transfer buffers. A second call in the same thread has no effect. */
@@ -87,7 +86,7 @@ function wrapTransfer(name: string, { moved, release }: TransferListener): void 
   if (typeof native !== 'function') return; // Node 20
   const wrapper = wrapFunction(native as Callable, (to, self, args) => {
     if (!types.isArrayBuffer(self)) return Reflect.apply(to, self, args);
-    // Converted once and now: the conversion may run code of the program.
+    // Converted here, once: the conversion may run code of the program.
     const length = args[0] === undefined ? bytesOfBuffer(self) : Math.trunc(+(args[0] as number));
     const staysInPlace = length === bytesOfBuffer(self);
     if (!staysInPlace) release(self);
@@ -111,7 +110,7 @@ function wrapCall(holder: object, name: string, change: (args: Args, self: unkno
   if (!replace(holder, name, wrapper)) unseen.push(name);
 }
 
-/** A port that moves to another context has the postMessage() of that context. */
+/** A port that moves to another context uses the postMessage() of that context. */
 function wrapMove(workers: object, posted: (args: Args) => Args): void {
   const name = 'moveMessagePortToContext';
   const wrapper = wrapFunction(Reflect.get(workers, name) as Callable, (to, self, args) => {
@@ -132,7 +131,7 @@ function withList(args: Args, key: string, listener: TransferListener): Args {
   const list = options[key];
   if (!isIterable(list)) return args;
   const [, value] = withEntries([undefined, list], listener);
-  // Inherits and forwards: getters of the options may need their object.
+  // Inherits and forwards, because getters of the options may need their own object.
   const target = Object.create(options, { [key]: { value, writable: true, configurable: true } });
   const get = (_: object, name: PropertyKey): unknown =>
     name === key ? value : Reflect.get(options, name);
@@ -140,8 +139,8 @@ function withList(args: Args, key: string, listener: TransferListener): Args {
 }
 
 /**
- * Releases the buffers of the transfer list that is the second argument. Returns the arguments with an array in its
- * place: it may be an iterator.
+ * Releases the buffers of the transfer list that is the second argument. Returns the arguments with an array in place of the
+ * list, which may be an iterator.
  */
 function withEntries(args: Args, { release }: TransferListener): Args {
   const entries = [...(args[1] as Iterable<unknown>)];

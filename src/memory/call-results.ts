@@ -1,9 +1,9 @@
-/** What the engine answers to a call of the program. */
+/** The engine's results for calls of the program. */
 import { SwapError } from '../base/errors.ts';
 import { RangeResult } from '../pager/ops.ts';
 import { CallOp, CallResult } from './control-block.ts';
 
-/** True: the error is the result of the call, because nothing was changed. Other errors end the process. */
+/** True: the call changed nothing, and the error is its result. Other errors end the process. */
 export const isCallerError = (error: unknown, op: CallOp): error is SwapError =>
   error instanceof SwapError &&
   (op === CallOp.map ||

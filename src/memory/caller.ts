@@ -1,5 +1,5 @@
 /**
- * Calls of a thread to the fault thread, over the control block: results become values, failures become errors.
+ * Calls of a thread to the fault thread through the control block: results become values, failures become errors.
  *
  * Cost: some tens of microseconds; the caller sleeps until the call has completed.
  */
@@ -55,7 +55,7 @@ function errorOf(result: CallResult, text: string): SwapError {
   if (result === CallResult.noSpace)
     return new SwapError(
       'ERR_IO_NO_ROOM',
-      'pin(range): more than seven eighths of the resident budget would be pinned; pin less at once, or raise residentBytes',
+      'pin(range): more than seven eighths of the resident budget would be pinned; pin less at a time, or raise residentBytes',
     );
   if (result === CallResult.lost)
     return new SwapError(
@@ -65,7 +65,7 @@ function errorOf(result: CallResult, text: string): SwapError {
   return parseError(text) ?? new SwapError('ERR_IO_SYSTEM', text);
 }
 
-/** The error in a text `CODE: message`, the form in which the fault thread passes it on; null: the text has no code. */
+/** Parses an error in the fault thread's format `CODE: message`; null: the text has no code. */
 export function parseError(text: string): SwapError | null {
   const [, code, message] = /^(ERR_[A-Z_]+): (.*)$/s.exec(text) ?? [];
   return code === undefined || message === undefined

@@ -1,12 +1,12 @@
-/** Finds out whose code called a wrapper of the platform (platform-wrapper.ts): the program's, Node's or this package's. */
+/** Finds out which code called a wrapper (platform-wrapper.ts): the program's, Node's or this package's. */
 
 /** The folder of this package's modules. */
 const ownFolder = new URL('../memory', import.meta.url).href.slice(0, -'memory'.length);
 
-/** Frames to look at: the built-in functions that create a buffer are a few frames deep. */
+/** Maximum number of frames to examine: the built-in functions that create a buffer are a few frames deep. */
 const FRAMES_MAX = 16;
 
-/** The program may replace the global, and its function. */
+/** Saved now: the program may replace the global and its function. */
 const NativeError = Error;
 const { captureStackTrace } = Error;
 

@@ -1,14 +1,14 @@
 /**
- * References adopted memories until the program has dropped them. V8 unmaps a collected memory without notice, and the
- * pager must not copy from an address that may have a new owner. So every memory is referenced here, except during a
- * garbage collection that check() requests while no page is evicted:
+ * References adopted memories until the program has dropped them. V8 unmaps a collected memory without notice, and the pager
+ * must not copy from an address that may have a new owner. So this class references every memory, except during a garbage
+ * collection that check() requests while no page is evicted:
  *
  *   check():  freeze ─▶ drop all references ─▶ collect ─▶ reference the survivors ─▶ forget the others ─▶ thaw
  *
- * Invariant: outside of check() every adopted memory is referenced, from before its region exists: a worker that is
- * stopped while it adopts a memory has it only on its stack, but the engine completes the adoption. A buffer and an
- * instance reference their memory, so a memory is collected only when no code can reach its bytes. A shared memory may
- * be used by other threads: it is referenced until its region ends, and not by this class.
+ * Invariant: outside of check() every adopted memory is referenced, from before its region exists: if a worker is stopped while
+ * it adopts a memory, only its stack has the memory, but the engine completes the adoption. A buffer and an instance reference
+ * their memory, so a memory is collected only when no code can reach its bytes. A shared memory may be used by other threads:
+ * it is referenced elsewhere until its region ends.
  *
  * Cost: a full collection each time the bytes of the memories have doubled; amortised like the heap's own.
  * Sources: V8, src/objects/backing-store.cc, src/heap/array-buffer-sweeper.cc.
@@ -16,7 +16,7 @@
 import { setFlagsFromString } from 'node:v8';
 import vm from 'node:vm';
 
-/** Fewer bytes and memories than this are not worth a collection. */
+/** With fewer bytes and memories a collection is not worth its cost. */
 const BYTES_MIN = 32 * 2 ** 20;
 const MEMORIES_MIN = 256;
 /** Dropped memories keep address space and a region number; at most this many before the next check(). */
@@ -28,7 +28,7 @@ interface AdoptedMemory {
   readonly weak: WeakRef<object>;
 }
 
-/** What CollectedMemories needs of the swap, by number of a region. */
+/** What CollectedMemories needs from the swap, by region number. */
 export interface RegionOps {
   /** Bytes of a region, resident and stored. */
   bytesOf(id: number): number;
@@ -44,26 +44,29 @@ export class CollectedMemories {
   /** Undefined until check() needs it: creating it takes a context. Null: V8 offers no way to collect. */
   #collect: (() => void) | null | undefined;
   readonly #memories = new Map<number, AdoptedMemory>();
-  /** The memory that is being adopted. A thread that is stopped meanwhile runs no more code, so the memory stays. */
+  /**
+   * The memory that is being adopted. A thread that is stopped during the adoption runs no more code, so the memory stays
+   * referenced.
+   */
   readonly #arriving = new Set<object>();
   #checkAtBytes = BYTES_MIN;
   #checkAtCount = MEMORIES_MIN;
 
-  /** @param collect collects garbage at once; null: memories are never released; default: V8's gc() */
+  /** @param collect collects garbage synchronously; null: memories are never released; default: V8's gc() */
   constructor(pages: RegionOps, collect?: (() => void) | null) {
     this.#pages = pages;
     this.#collect = collect;
   }
 
   /**
-   * Creates what check() needs. A thread that is stopped meanwhile makes V8 print its script on standard output, so a
-   * worker does it while it joins, when it is not stopped.
+   * Creates what check() needs. If a thread is stopped here, V8 prints the thread's script on standard output; so a worker does
+   * this while it joins, when it cannot be stopped.
    */
   prepare(): void {
     if (this.#collect === undefined) this.#collect = collector();
   }
 
-  /** References `memory` while `adopt` runs, which makes its region and calls reference(). */
+  /** References `memory` while `adopt` runs; `adopt` makes its region and calls reference(). */
   holding<Result>(memory: object, adopt: () => Result): Result {
     this.#arriving.add(memory);
     try {
@@ -98,7 +101,7 @@ export class CollectedMemories {
     this.#pages.freeze();
     try {
       this.#collectOnce(collect);
-      // V8 keeps objects created in this turn of the event loop until its end, and a program may create all in one
+      // V8 keeps objects until the end of the event loop turn that created them, and a program may create all of them in one
       // turn.
       if (this.#memories.size > count / 2) this.#collectOnce(collect, clearKeptObjects);
     } finally {
@@ -131,7 +134,7 @@ export class CollectedMemories {
   }
 }
 
-/** V8's gc(), which a context has only while --expose-gc is set; null if the flag cannot be set any more. */
+/** V8's gc(). A context has it only while --expose-gc is set; null if the flag can no longer be set. */
 function collector(): (() => void) | null {
   const collectorOfContext = (): (() => void) | null => {
     const found: unknown = new vm.Script('globalThis.gc').runInContext(vm.createContext());
@@ -148,8 +151,8 @@ function collector(): (() => void) | null {
 }
 
 /**
- * ECMAScript keeps the target of a new or dereferenced WeakRef alive until the end of the job. A microtask checkpoint
- * clears these targets; a context with a queue of its own runs none of the program's microtasks in it.
+ * ECMAScript keeps the target of a new or dereferenced WeakRef alive until the end of the job. A microtask checkpoint clears
+ * these targets; a context with its own queue does not run the program's microtasks.
  */
 function clearKeptObjects(): void {
   new vm.Script('0').runInContext(vm.createContext({}, { microtaskMode: 'afterEvaluate' }));

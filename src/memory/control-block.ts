@@ -1,6 +1,6 @@
 /**
- * The memory that the threads of a program and the fault thread share: one SharedArrayBuffer with fixed offsets. They
- * use no message queue and no event loop, because a thread that waits for a page can neither post nor receive.
+ * The memory shared by the threads of a program and the fault thread: one SharedArrayBuffer with fixed offsets. It replaces
+ * messages and the event loop, because a thread that waits for a page can neither post nor receive.
  *
  *   0        words: state, exiting, thread id, doorbell (an eventfd), ... (Word)
  *   256      text: why the engine did not start, or why it ended
@@ -63,7 +63,7 @@ const Word = {
   nativeLow: 10,
   nativeHigh: 11,
 } as const;
-/** A slot has words, then doubles, then text. Its words by index; word 0 is its state. */
+/** A slot has words, then doubles, then text. The words by index; word 0 is the state. */
 const SlotWord = { op: 1, region: 2, result: 3 } as const;
 /** The low bits of a state word; the other bits are the id of the thread that claimed the slot, 0 if it is free. */
 const SlotState = { free: 0, claimed: 1, posted: 2, done: 3 } as const;
@@ -71,10 +71,10 @@ const STATE_BITS = 2;
 const stateOf = (word: number): number => word & (2 ** STATE_BITS - 1);
 const ownerOf = (word: number): number => word >>> STATE_BITS;
 const stateWord = (state: number, owner: number): number => state | (owner << STATE_BITS);
-/** At exit the process waits for armed threads: interval between two checks, and longest wait. */
+/** How long the process waits for armed threads at exit: interval between two checks, and maximum. */
 const ARMED_POLL_MS = 5;
 const ARMED_WAIT_MS_MAX = 1000;
-/** A wait is cut into slices, so that the waiter can check whether the fault thread still runs. */
+/** A wait is divided into slices, so that the waiter can check whether the fault thread still runs. */
 const WAIT_SLICE_MS = 200;
 const SLOT_NUMBERS_AT = 16;
 const SLOT_NUMBERS = 4;
@@ -144,9 +144,9 @@ export const SwapStat = {
   devicePages: 5,
   overBudget: 6,
   refused: 7,
-  /** Budget shared by regions, pages; 0 = none. Written once, at the start. */
+  /** Budget shared by regions, pages; 0 = none. Written once at the start. */
   sharedPages: 8,
-  /** Resident pages now. The counters below include regions that have ended. */
+  /** Resident pages now. The counters below also include regions that have ended. */
   resident: 9,
   faults: 10,
   pagesIn: 11,
@@ -159,7 +159,7 @@ export class ControlBlock {
   readonly swapStats: Float64Array;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
-  /** Null: this object neither waits nor wakes; waiting threads notice a change at the end of their slice. */
+  /** Null: this object neither waits nor wakes other threads; they notice a change at the end of their slice. */
   readonly #futex: Futex | null;
   readonly #process: Process | null;
   readonly #owner: number;
@@ -184,7 +184,7 @@ export class ControlBlock {
   }
 
   /**
-   * Adds `change` to the number of the region's views and returns the new number. At 0 the region's index is reusable.
+   * Adds `change` to the number of views of the region and returns the new number. At 0 the index of the region can be reused.
    */
   countViews(id: number, change: 1 | -1 | 0): number {
     return Atomics.add(this.#words, (VIEWS_AT >>> 2) + regionIndex(id), change) + change;
@@ -208,7 +208,7 @@ export class ControlBlock {
     this.#futex?.wake(Word.state);
   }
 
-  /** Waits until the engine runs or has failed. False: neither within `milliseconds`. */
+  /** Waits until the engine runs or has failed. False: neither happened within `milliseconds`. */
   waitForStart(milliseconds: number): boolean {
     for (let left = milliseconds; left > 0 && this.state === EngineState.starting; )
       if (this.#futex?.wait(Word.state, EngineState.starting, WAIT_SLICE_MS) !== true)
@@ -220,20 +220,20 @@ export class ControlBlock {
   get isFaultThreadAlive(): boolean {
     if (this.state !== EngineState.running) return false;
     if (this.#process?.hasThread(this.thread) === true) return true;
-    this.state = EngineState.ended; // it was ended without a chance to say so
+    this.state = EngineState.ended; // it was terminated without a chance to set this
     return false;
   }
 
-  /** True: the process exits, and the fault thread shortens its polls; set by thread-gate.ts. */
+  /** True: the process is exiting, so the fault thread shortens its polls; set by thread-gate.ts. */
   get isExiting(): boolean {
     return Atomics.load(this.#words, (GATE_AT >>> 2) + EXITING) === 1;
   }
 
-  /** After their termination: waits until no worker thread has paged memory. False: one still has. */
+  /** Waits, after worker threads were terminated, until none has paged memory. False: one still has. */
   waitForThreads(): boolean {
     for (let left = ARMED_WAIT_MS_MAX; left > 0; left -= ARMED_POLL_MS) {
       const armed = Atomics.load(this.#words, Word.armed);
-      if (armed === 0 || !this.isFaultThreadAlive) return true; // it has released all threads as it ended
+      if (armed === 0 || !this.isFaultThreadAlive) return true; // it released all threads when it ended
       this.#futex?.wait(Word.armed, armed, ARMED_POLL_MS);
     }
     return false;
@@ -276,7 +276,7 @@ export class ControlBlock {
     this.#words[Word.faultPath] = path;
   }
 
-  /** Why native code does not serve faults; empty where it does, or is not wanted. */
+  /** Why native code does not serve faults; empty if it does, or was not requested. */
   get faultPathReason(): string {
     return this.#textAt(PATH_REASON_AT);
   }
@@ -336,7 +336,7 @@ export class ControlBlock {
     throw this.#ended();
   }
 
-  /** The numbers of a call: its arguments, and after it its results. */
+  /** The numbers of a call: its arguments, and after the call its results. */
   numbers(slot: number): Float64Array {
     return new Float64Array(
       this.shared,
@@ -386,7 +386,10 @@ export class ControlBlock {
     this.#futex?.wake(word);
   }
 
-  /** Claims a slot; waits while none is free. Rings, because a thread that posted may have ended before it rang. */
+  /**
+   * Claims a slot; waits while none is free. Rings the doorbell, because a thread that posted a call may have ended before it
+   * rang.
+   */
   #claim(ring: () => void): number {
     for (;;) {
       const freed = Atomics.load(this.#words, Word.freed);
@@ -427,7 +430,7 @@ export class ControlBlock {
     return found;
   }
 
-  /** A thread that was terminated while it waited stays in the count of waiters, so some wakes find none. */
+  /** A thread that was terminated while it waited stays in the count of waiters, so some wakes find no waiter. */
   #signalFree(): void {
     Atomics.add(this.#words, Word.freed, 1);
     if (Atomics.load(this.#words, Word.waiting) > 0) this.#futex?.wake(Word.freed);

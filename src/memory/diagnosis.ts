@@ -1,6 +1,6 @@
 /**
- * Checks whether this machine can page memory transparently, and names the fix for each problem; `frontswap doctor`
- * prints the checks. The facts are an argument, so that tests can check other machines.
+ * Checks whether this machine can page memory transparently, and names the fix for each problem; `frontswap doctor` prints the
+ * checks. The facts are a parameter, so that tests can simulate other machines.
  */
 import { constants } from 'node:buffer';
 import { accessSync, constants as fsConstants, readFileSync } from 'node:fs';
@@ -88,7 +88,7 @@ export function gatherFacts(): Facts {
   };
 }
 
-/** All checks, in the order in which they depend on each other. */
+/** All checks; each comes after those that it depends on. */
 export function diagnose(facts: Facts): Check[] {
   return [
     platformCheck(facts),
@@ -186,11 +186,11 @@ function userfaultfdCheck(facts: Facts): Check {
   return check('userfaultfd', 'good', how);
 }
 
-/** What it means that there is no userfaultfd: native code pages memory without one, unless the user wants JavaScript. */
+/** The verdict if there is no userfaultfd: native code can page memory without one, unless the user chose JavaScript. */
 const withoutUserfaultfd = ({ nativeReason, faults }: Facts): Verdict =>
   nativeReason === '' && faults !== 'javascript' ? 'limited' : 'missing';
 
-/** Whether a read(2) into evicted memory works, or fails with EFAULT. */
+/** Whether a read(2) into evicted memory works or fails with EFAULT. */
 function systemCallCheck(facts: Facts): Check {
   const { access, sysctl, canOpenDevice } = facts;
   if (access === 'system-call' || access === 'device')
@@ -225,7 +225,7 @@ function featureCheck(facts: Facts): Check {
     return check(
       'features',
       'limited',
-      'no POISON (6.6): a lost page ends the process at once',
+      'no POISON (6.6): a lost page ends the process immediately',
       'use Linux 6.6 or later',
     );
   return check('features', 'good', 'write protection, POISON');
@@ -246,7 +246,7 @@ function faultsCheck(facts: Facts): Check {
       'faults',
       'limited',
       `native code (memfd), because there is no userfaultfd: ${uffdReason}; shared memories are not paged`,
-      'allow userfaultfd: then faults take less than half of the time',
+      'allow userfaultfd: faults then take less than half the time',
     );
   if (faults === 'thread' || faults === 'signal' || faults === 'memfd') {
     if (nativeReason === '') return check('faults', 'good', `native code (${faults})`);
@@ -254,7 +254,7 @@ function faultsCheck(facts: Facts): Check {
       'faults',
       'limited',
       `JavaScript, not native code (${faults}): ${nativeReason}`,
-      'unset FRONTSWAP_FAULTS; do not page memory in which threads wait',
+      'unset FRONTSWAP_FAULTS; do not page memory that threads wait on (Atomics.wait)',
     );
   }
   if (faults === 'javascript')

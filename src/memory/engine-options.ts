@@ -1,4 +1,4 @@
-/** What a swap passes to the engine on its fault thread. */
+/** The options that a swap passes to the engine on its fault thread. */
 import { UffdFeature } from '../os/linux/uffd-constants.ts';
 import type { FaultPath } from './control-block.ts';
 import type { WatchOptions } from './engine-watch.ts';
@@ -12,12 +12,12 @@ export interface EngineOptions extends TierOptions {
   readonly sharedPages: number;
   /** The processor that the fault thread runs on; null: any. */
   readonly processor: number | null;
-  /** Who serves faults, where it can be had. */
+  /** Who serves faults, if it is available. */
   readonly faults: FaultPath;
-  /** The program or its user chose `faults`: a warning says so where it cannot be had. */
+  /** True: the program or its user chose `faults`; a warning is emitted if it is not available. */
   readonly areFaultsChosen: boolean;
-  /** Whether the main thread opened the swap: it tells native code before the process ends. */
+  /** Whether the main thread opened the swap: it notifies native code before the process ends. */
   readonly isOfMain: boolean;
-  /** Null: neither samples nor lines on stderr. */
+  /** Null: no samples and no lines on stderr. */
   readonly watch: WatchOptions | null;
 }

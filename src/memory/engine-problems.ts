@@ -1,4 +1,4 @@
-/** Collects the problems of an engine, and tells the program about those that are new. */
+/** Collects the problems of an engine, and reports new ones to the program. */
 import type { Process } from '../os/linux/process.ts';
 import type { Region } from '../pager/region.ts';
 import { SwapInResult } from '../swap/swap.ts';
@@ -25,7 +25,7 @@ export class EngineProblems {
     this.#isPoisoned = isPoisoned;
   }
 
-  /** A page is lost: says so on stderr at once, and to the program with the next report. */
+  /** Reports a lost page: immediately on stderr, and to the program with the next report. */
   addLost(region: Region, page: number, reason: SwapInResult): void {
     const live = this.#regions.all.find((other) => other.region === region);
     this.#lost.push({ region: live?.id ?? 0, page, reason: lossReason(reason) });

@@ -1,7 +1,7 @@
 /**
- * The worker threads whose memories the engine pages. V8 frees a thread's memory when the thread ends, in any way and
- * without notice, and the pager must not access an address that may have a new owner. So a thread that ends waits until
- * the engine has ended its regions. Each has two semaphores, A and B:
+ * The worker threads with paged memories. V8 frees a thread's memory when the thread ends, however it ends and without notice,
+ * and the pager must not access an address that may have a new owner. So an ending thread waits until the engine has ended its
+ * regions. Each thread has two semaphores, A and B:
  *
  *   worker                                         engine
  *   call enter  ──────────────────────────────▶   entered: a number, a pipe, A = 1, B = 0
@@ -12,13 +12,13 @@
  *         sem_wait(A)  ◀───────────────────────   ended: sem_post(A)
  *   is gone                                        its number is free
  *
- * Hooks run in reverse order. A thread that ends between the steps of its entry does not wait, because A is 1 until all
- * hooks exist. The pipe only wakes the engine. That the thread has ended is known by B: a program may close descriptors
- * that are not its own. If the pipe is lost, the engine looks at B when it is idle.
+ * Hooks run in reverse order. A thread that ends between the steps of its entry does not wait, because A is 1 until all hooks
+ * exist. The pipe only wakes the engine. B shows that the thread has ended: the pipe does not, because a program may close
+ * descriptors that are not its own. If the pipe is lost, the engine checks B when it is idle.
  *
- * Invariants: the region of a thread is adopted only while the thread is armed, and ends before A is posted. A number,
- * and so its semaphores, is used again only when the kernel has no such thread any more: until then the thread may wait
- * in sem_wait(A). If the fault thread ends first, its own exit hooks post each A: no thread waits forever.
+ * Invariants: the region of a thread is adopted only while the thread is armed, and ends before A is posted. A number, with its
+ * semaphores, is reused only when the thread no longer exists in the kernel: until then the thread may wait in sem_wait(A). If
+ * the fault thread ends first, its own exit hooks post every A, so that no thread waits forever.
  */
 import { readlinkSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -36,7 +36,7 @@ interface Thread {
   readonly root: number;
   readonly readFd: number;
   readonly writeFd: number;
-  /** Its name in /proc: the program may have closed a descriptor, and the number may be that of another file. */
+  /** Its name in /proc: if the program closed the descriptor, the number may belong to another file. */
   readonly pipe: string | null;
   state: 'entered' | 'armed' | 'ended';
   /** False: the pipe has hung up, or was closed by the program. */
@@ -55,10 +55,10 @@ export class EngineThreads {
   /** By number, from 1; 0 is the thread that opened the swap. */
   readonly #threads: (Thread | null)[] = [null];
   #hooks: ExitHooks | null = null;
-  /** Numbers below it have a hook of this thread, which cannot be added twice or removed. */
+  /** Numbers below it have a hook of this thread; a hook cannot be added twice or removed. */
   #hooked = 1;
 
-  /** @param semaphores A of a thread has the thread's number, B that and THREADS_MAX */
+  /** @param semaphores index of A: the thread's number; index of B: that plus THREADS_MAX */
   constructor(linux: Linux, semaphores: Semaphores, poller: Poller, pollAt: number) {
     this.#linux = linux;
     this.#process = new Process(linux);
@@ -68,7 +68,7 @@ export class EngineThreads {
   }
 
   /**
-   * A thread prepares to adopt memory. Returns its number, and the end of the pipe that it must close at its exit.
+   * Registers a thread that will adopt memory. Returns its number, and the end of the pipe that it must close when it exits.
    * @param systemId its thread id
    * @throws SwapError ERR_IO_UNSUPPORTED: too many threads, or Node does not export what exit hooks need; ERR_IO_SYSTEM
    */
@@ -89,7 +89,7 @@ export class EngineThreads {
   }
 
   /**
-   * The hooks of the thread exist: from now on it waits at its exit.
+   * The hooks of the thread exist: from now on it waits when it exits.
    * @throws SwapError ERR_IO_ENDED: it has ended since it posted the call
    */
   arm(thread: number): void {
@@ -111,8 +111,8 @@ export class EngineThreads {
   }
 
   /**
-   * Whether a thread has ended that release() was not called for. Cost: one read per number in use.
-   * @param isIdle true: also looks at threads whose pipe does not report it; one call of a C function each
+   * Whether a thread has ended since the last release(). Cost: one read per number in use.
+   * @param isIdle true: also checks threads whose pipe does not report their end; costs one call of a C function each
    */
   hasEnded(isIdle: boolean): boolean {
     let hasEnded = false;
@@ -126,7 +126,7 @@ export class EngineThreads {
     return hasEnded;
   }
 
-  /** Calls `end` for each thread that has ended by the last hasEnded(), and then lets it free its memory. */
+  /** Calls `end` for each thread that the last hasEnded() found, and then lets the thread free its memory. */
   release(end: (thread: number) => void): void {
     for (let thread = 1; thread < this.#threads.length; thread++) {
       const entry = this.#threads[thread];
@@ -136,7 +136,7 @@ export class EngineThreads {
     }
   }
 
-  /** The engine has no regions any more: no thread has to wait. */
+  /** The engine no longer has regions: no thread has to wait. */
   close(): void {
     for (let thread = 1; thread < this.#threads.length; thread++) {
       const entry = this.#threads[thread] ?? null;
@@ -172,7 +172,7 @@ export class EngineThreads {
     if (this.#threads.length < THREADS_MAX) return this.#threads.length;
     throw new SwapError(
       'ERR_IO_UNSUPPORTED',
-      `memory of at most ${THREADS_MAX - 1} worker threads at a time is paged`,
+      `at most ${THREADS_MAX - 1} worker threads at a time can have paged memory`,
       { reason: 'threads' },
     );
   }
@@ -184,7 +184,7 @@ export class EngineThreads {
 
   #free(thread: number, entry: Thread): void {
     if (entry.state === 'entered') {
-      const { writeFd, pipe } = entry; // it may have ended before it had the hook that closes its end
+      const { writeFd, pipe } = entry; // the thread may have ended before it added the hook that closes its end
       if (pipe !== null && pipeOf(writeFd) === pipe) this.#linux.close(writeFd);
       this.#end(thread, entry);
     }
@@ -192,7 +192,7 @@ export class EngineThreads {
   }
 }
 
-/** The pipe of a descriptor; null: it is none. */
+/** The pipe of a descriptor; null: not a pipe. */
 function pipeOf(fd: number): string | null {
   try {
     const link = readlinkSync(`/proc/self/fd/${fd}`);

@@ -1,11 +1,10 @@
 /**
- * Watches an engine for FRONTSWAP_STATS and FRONTSWAP_REPORT, on the fault thread: measures the time stalled in faults,
- * adds samples to the log, prints a line on stderr per interval. So lines appear also while the main thread computes or
- * waits.
+ * Watches an engine for FRONTSWAP_STATS and FRONTSWAP_REPORT, on the fault thread: measures stall time, adds samples to the
+ * log, and prints a line on stderr per interval. Lines appear even while the main thread computes or waits.
  *
- * Stall time is the time during which faults are being served: at least one thread of the program waits then. It includes
- * reading and decompressing pages and making space for them, and excludes waking the two threads. Native code measures its
- * own (native/calls.h): several threads that wait at a time count once.
+ * Stall time is the time during which faults are served, when at least one thread of the program waits. It includes reading and
+ * decompressing pages and making space for them, and excludes waking the two threads. Native code measures its own stall time
+ * (native/calls.h): threads that wait at the same time count once.
  *
  * Cost: two clock reads per batch of faults and one per step, about 50 ns each; a sample allocates nothing. A line
  * allocates its text. Engines that are not watched pay a comparison with null.
@@ -38,7 +37,7 @@ export class EngineWatch {
   readonly #row = new Float64Array(SAMPLE_COLUMNS);
   /** The row of the last line. */
   readonly #lastLine = new Float64Array(SAMPLE_COLUMNS);
-  /** Times, ms, by index: fields that hold doubles would allocate one per write. */
+  /** Times, ms, by index: a field with a double would allocate one per write. */
   readonly #times = new Float64Array(Object.keys(At).length);
 
   constructor(linux: Linux, { log, lineMs }: WatchOptions) {
@@ -54,7 +53,7 @@ export class EngineWatch {
     this.#times[At.nextLine] = lineMs === 0 ? Number.POSITIVE_INFINITY : now + lineMs;
   }
 
-  /** Faults have been read: their threads wait. */
+  /** Faults have been read; their threads wait. */
   beginFaults(): void {
     this.#times[At.faults] = this.#clock.nowMs();
   }
@@ -64,14 +63,14 @@ export class EngineWatch {
     this.#log.summary[Summary.stalledMs]! += this.#clock.nowMs() - this.#times[At.faults]!;
   }
 
-  /** Native code serves faults, and has measured this time since the start. */
+  /** Native code serves faults; sets the time that it has measured since the start. */
   setStalled(ms: number): void {
     this.#log.summary[Summary.stalledMs] = ms;
   }
 
   /**
-   * Time until a line is due, at most `limitMs`. Samples shorten a poll only where native code serves faults: otherwise
-   * nothing changes until it ends.
+   * Time until a line is due, at most `limitMs`. Samples shorten a poll only if native code serves faults: otherwise nothing
+   * changes before the poll ends.
    */
   timeout(limitMs: number, isNative: boolean): number {
     const line = this.#times[At.nextLine]!;
@@ -85,7 +84,7 @@ export class EngineWatch {
     return now >= this.#times[At.nextSample]! || now >= this.#times[At.nextLine]!;
   }
 
-  /** Adds the sample, and prints the line, that are due. @param stats of the swap, by SwapStat, up to date */
+  /** Adds the sample and prints the line, if due. @param stats of the swap, by SwapStat, up to date */
   record(stats: Float64Array): void {
     if (!this.#log.enter()) {
       this.#stop();
@@ -106,7 +105,7 @@ export class EngineWatch {
     this.#log.leave();
   }
 
-  /** A line that would wait for the reader of stderr is dropped: faults would wait, too. */
+  /** Drops a line if writing it would wait for the reader of stderr, because faults would wait, too. */
   #print(): void {
     const ready = this.#stderr.wait(0) > 0 && (this.#stderr.readiness(0) & Ready.writable) !== 0;
     if (ready) this.#process.writeStderr(lineOf(this.#lastLine, this.#row));
@@ -121,10 +120,7 @@ export class EngineWatch {
 
 const At = { start: 0, faults: 1, nextSample: 2, nextLine: 3 } as const;
 
-/**
- * When the line after this one is due. After a pause (SIGSTOP), no line follows at once: it would have the rates of a
- * moment.
- */
+/** When the next line is due. After a pause (SIGSTOP), no line follows immediately: its rates would cover only a moment. */
 export function lineAfter(dueMs: number, nowMs: number, lineMs: number): number {
   const next = dueMs + lineMs;
   return next > nowMs ? next : nowMs + lineMs;

@@ -1,6 +1,6 @@
 /**
- * The engine of the memory interface, which the fault thread runs: tiers, pager, userfaultfd and regions. Serves page
- * faults and the calls of the program's threads (control-block.ts). Only step() waits.
+ * The engine of the memory interface: tiers, pager, userfaultfd and regions. The fault thread runs it. It serves page faults
+ * and the calls of the program's threads (control-block.ts). Only step() waits.
  *
  *   step():  poll(userfaultfd, doorbell) ─▶ faults ─▶ calls ─▶ one batch of the background pass ─▶ statistics
  *
@@ -48,16 +48,16 @@ import { PresentPages } from './present-pages.ts';
 import { writeRegionStats, writeSwapStats } from './stats.ts';
 import { Tiers } from './tiers.ts';
 
-/** Longest poll, and longest poll while the process exits: the fault thread stops within this time. */
+/** Longest poll, and longest poll while the process exits: the fault thread stops within that time. */
 const IDLE_MS = 250;
 const EXITING_MS = 2;
-/** Statistics are written once in this many steps, and when idle. */
+/** Statistics are written every this many steps, and when idle. */
 const PUBLISH_MASK = 31;
-/** Or after a step that followed so many reports of native code. */
+/** Statistics are also written after a step that processed this many reports of native code. */
 const PUBLISH_SERVED = 1024;
-/** Idle polls before compaction starts. */
+/** Number of idle polls before compaction starts. */
 const COMPACT_AFTER = 2;
-/** Pages of a range that are processed between two checks for faults. */
+/** Number of pages of a range processed between two checks for faults. */
 const SLICE_PAGES = 128;
 
 /** Position of the threads' pipes in the poller's table; number 0 has none. */
@@ -111,7 +111,7 @@ export class Engine {
     );
     this.pager = this.#tiers.pager;
     this.#shared = options.sharedPages === 0 ? null : new ResidentSet<Region>(options.sharedPages);
-    // A descriptor of the process, not of this worker: a caller that rings it must not hit another file.
+    // A descriptor of the process, not of this worker: otherwise a caller could ring the descriptor of another file.
     this.#doorbell = openEventFd(linux);
     this.#native =
       native === null
@@ -151,7 +151,7 @@ export class Engine {
     const isDue = isQuiet || (++this.#steps & PUBLISH_MASK) === 0;
     const served = ready > 0 && this.#poller.readiness(0) !== 0 ? this.#serveFaults() : 0;
     const haveEnded = this.#threads.hasEnded(isDue);
-    // Calls of a thread that has ended precede its end.
+    // Serve the calls of a thread before its end.
     if (haveEnded || (ready > 0 && this.#poller.readiness(1) !== 0)) this.#serveCalls();
     if (haveEnded) this.#endThreads();
     this.#hasMoreWork = this.pager.background(isQuiet);
@@ -176,7 +176,7 @@ export class Engine {
     this.#watch.record(this.#control.swapStats);
   }
 
-  /** Returns how many faults, or reports of native code, there were. */
+  /** Returns the number of faults, or of reports of native code. */
   #serveFaults(): number {
     if (this.#native !== null) {
       this.#native.bell.take();
@@ -223,7 +223,7 @@ export class Engine {
     const op = this.#control.op(slot);
     const id = this.#control.region(slot);
     const numbers = this.#control.numbers(slot);
-    // A view may be collected after the engine has ended.
+    // A view may be garbage-collected after the engine has ended.
     if (this.#isEnded && op !== CallOp.end && op !== CallOp.detach)
       throw new SwapError('ERR_IO_ENDED', 'the swap has been disposed of');
     if (op === CallOp.end) return this.#end();
@@ -290,7 +290,7 @@ export class Engine {
     const bytes = numbers[0]!;
     const id = this.#regions.freeId();
     const address = this.#reserve(bytes, numbers[2]!);
-    // The kernel chose this address, so an older region there was unmapped, even if that is not reported yet.
+    // The kernel chose this address, so any older region there was unmapped, even if that is not reported yet.
     let dead = this.#regions.overlapping(address, bytes);
     for (; dead !== null; dead = this.#regions.overlapping(address, bytes))
       this.#forgetRegion(dead);
@@ -317,7 +317,7 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** Several threads may collect garbage at a time. */
+  /** Several threads may collect garbage at the same time. */
   #freeze(thread: number, isFrozen: boolean): CallResult {
     this.#frozen.set(thread, isFrozen);
     this.pager.isFrozen = this.#frozen.isAny;
@@ -325,10 +325,10 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** Ends the regions of threads that have ended by the last hasEnded(); the memory is mapped until the thread is released. */
+  /** Ends the regions of threads that the last hasEnded() found; the memory stays mapped until the thread is released. */
   #endThreads(): void {
     this.#threads.release((thread) => {
-      // V8 frees the memory of each region next, or has freed it: the thread may have ended while it collected garbage.
+      // V8 will free the memory of each region, or has freed it: the thread may have ended while it collected garbage.
       for (const live of this.#regions.all.filter((other) => other.thread === thread))
         this.#forgetRegion(live);
       this.#freeze(thread, false);
@@ -353,18 +353,18 @@ export class Engine {
     if (other !== null)
       throw new SwapError(
         'ERR_ARG_VALUE',
-        'adopt(): this memory is paged already; regionOf() returns its region',
+        'adopt(): this memory is already paged; regionOf() returns its region',
       );
     const id = this.#regions.freeId();
     const region = this.#add({ id, address, bytes, setPages: numbers[1]!, origin, thread });
-    // Pages that the program has written so far are resident and count.
+    // Pages that the program has already written are resident and count.
     try {
       const present: number[] = [];
       this.#present.find(address, numbers[3]!, (page) => present.push(page));
       this.#native?.mapFile(region, present, numbers[3]! / PAGE_BYTES);
       for (const page of present) this.pager.adopt(region, page);
     } catch (error) {
-      this.#dispose(this.#regions.get(id), false); // no page was evicted yet: it is ordinary memory again
+      this.#dispose(this.#regions.get(id), false); // no page has been evicted, so it is ordinary memory again
       throw error;
     }
     numbers[0] = id;
@@ -394,7 +394,7 @@ export class Engine {
     return region;
   }
 
-  /** A view of memory that the engine mapped was collected; the last one ends the region and unmaps it. */
+  /** A view of memory that the engine mapped was garbage-collected. The last view ends the region and unmaps it. */
   #detach(id: number, numbers: Float64Array): CallResult {
     if (this.#control.countViews(id, -1) > 0) return CallResult.ok;
     if (this.#regions.has(id)) this.#dispose(this.#regions.get(id), false);
@@ -402,14 +402,14 @@ export class Engine {
     return CallResult.ok;
   }
 
-  /** Maps zeroed memory, at an address of the kernel's choice or over the caller's mapping. */
+  /** Maps zeroed memory, at an address that the kernel chooses or over the caller's mapping. */
   #reserve(bytes: number, address: number): number {
     if (address === 0) return this.#mapping.reserve(bytes);
     this.#mapping.mapAnonymous(address, bytes);
     return address;
   }
 
-  /** @param swapsIn true: the memory is used further, unpaged, so its pages are swapped in first */
+  /** @param swapsIn true: the memory stays in use, unpaged, so its pages are swapped in first */
   #dispose(live: LiveRegion, swapsIn: boolean): CallResult {
     if (swapsIn) {
       const result = this.pager.swapInAll(live.region);
@@ -417,7 +417,7 @@ export class Engine {
     }
     const { memory } = live;
     this.#remove(live, RangeOwner.region);
-    // Threads that wait in a fault retry it without userfaultfd. Views of a mapped region read zeros from now on.
+    // Threads that wait in a fault retry the access without userfaultfd. From now on views of a mapped region read zeros.
     if (this.#native === null) memory.unregister();
     if (live.origin === RegionOrigin.mapped)
       this.#mapping.mapAnonymous(memory.address, memory.pages * PAGE_BYTES);
@@ -426,7 +426,7 @@ export class Engine {
 
   /** V8 frees the region's memory, or has freed it: its addresses may have a new owner and must not be accessed. */
   #forgetRegion(live: LiveRegion): CallResult {
-    // free(3) may keep the pages for the next malloc(3), which must not fault here.
+    // free(3) may keep the pages for the next malloc(3), and accessing those must not fault here.
     const isMalloc = live.origin === RegionOrigin.malloc;
     this.#remove(live, isMalloc ? RangeOwner.allocator : RangeOwner.other);
     if (this.#native === null && isMalloc) live.memory.unregisterFreed();
@@ -437,7 +437,7 @@ export class Engine {
   #remove(live: LiveRegion, owner: RangeOwner): void {
     if (this.#native !== null) {
       this.#native.detach(live.region, owner);
-      this.pager.shared.remove(live.region); // its last reports are of no use
+      this.pager.shared.remove(live.region); // its last reports are not needed
       this.pager.shared.drain(); // before the number is used again
       this.#native.sync(live.region, this.pager.counters);
       this.#native.forget(live.region);
@@ -448,7 +448,7 @@ export class Engine {
     this.#mapping.unmap(live.tables, this.#tableBytes(live.memory.pages));
   }
 
-  /** Bytes of a region's tables, with the states that native code shares. */
+  /** Bytes of a region's tables, including the states that native code shares. */
   #tableBytes(pages: number): number {
     if (this.#native === null) return tableBytes(pages);
     return tableBytes(pages) + statesBytes(pages) + (this.#uffd === null ? fileBytes(pages) : 0);
@@ -473,15 +473,13 @@ export class Engine {
   #publish(): void {
     this.#native?.syncAll(this.pager, this.#watch);
     writeSwapStats(this.#control.swapStats, this.#tiers);
-    // Native code frees slots ahead of eviction: until that has caught up, the store only seems to have space.
+    // Native code frees slots before it evicts pages: until eviction has caught up, the store only seems to have space.
     if (this.#native === null || !this.#hasMoreWork) this.problems.report(this.#tiers);
     const live = this.#regions.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);
   }
 
-  /**
-   * Closes the doorbell. Call it after the state says that the engine has ended: callers must not ring a reused number.
-   */
+  /** Closes the doorbell. Call it only after the state is `ended`: callers must not ring a reused descriptor. */
   close(): void {
     this.#doorbell.close();
   }

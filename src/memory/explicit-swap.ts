@@ -1,6 +1,6 @@
 /**
- * The memory interface where memory cannot be paged transparently: the same pager and tiers, on the caller's thread,
- * behind PagedArray. map() and adopt() throw an error that says why.
+ * The memory interface for machines where memory cannot be paged transparently: the same pager and tiers, on the caller's
+ * thread, behind PagedArray. map() and adopt() throw an error with the reason.
  */
 import { SwapError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -82,7 +82,7 @@ function statsOf(tiers: Tiers): SwapStats {
   return swapStatsOf(stats);
 }
 
-/** Reports problems from the event loop, after the call that found them has returned. */
+/** Reports problems from the event loop, after the call that found them. */
 class ProblemReporter {
   readonly problems: Problems = new Problems();
   readonly #statsNow: () => SwapStats;
@@ -159,7 +159,7 @@ class FrameElements implements ArrayOps {
     if (!this.#region.pin(page))
       throw new SwapError(
         'ERR_IO_NO_ROOM',
-        `pin(index): page ${page} is pinned too often; dispose of some of its pins`,
+        `pin(index): page ${page} has too many pins; dispose of some of them`,
       );
     let isPinned = true;
     return {

@@ -1,11 +1,11 @@
 /**
  * The fault thread: a worker that owns the engine and serves the faults of every other thread of the process.
  *
- * It never returns to its event loop, never accesses paged memory and never waits for the main thread, which may be
- * waiting for it; it posts problems to the program. However it ends, no fault waits forever: Node closes the
- * userfaultfd with the worker, which ends the registration.
+ * It never returns to its event loop, never accesses paged memory and never waits for the main thread, which may itself be
+ * waiting for the fault thread. It posts problems to the program. No fault waits forever, however the thread ends: Node closes
+ * the userfaultfd together with the worker, which ends the registration.
  *
- *   an error in here       prints a line on stderr and ends the process, which would otherwise hang or read zeros for data
+ *   an error in here       prints a line on stderr and ends the process, which would otherwise hang or read zeros
  *   the process exits      polls become short, so that the worker stops quickly; faults are served until then
  */
 import { parentPort, workerData } from 'node:worker_threads';
@@ -22,7 +22,7 @@ import { type EngineOptions, OPTIONAL_FEATURES, REQUIRED_FEATURES } from './engi
 import { keepWithWorker } from './worker-descriptor.ts';
 
 export interface FaultThreadData {
-  /** Tells frontswap/register, which NODE_OPTIONS loads in this thread, too, not to page its memories. */
+  /** Tells frontswap/register, which NODE_OPTIONS also loads in this thread, not to page this thread's memories. */
   readonly kind: 'frontswap/fault-thread';
   readonly shared: SharedArrayBuffer;
   readonly options: EngineOptions;
@@ -30,7 +30,7 @@ export interface FaultThreadData {
 
 /** sysexits.h: EX_SOFTWARE. */
 const EXIT_SOFTWARE = 70;
-/** Maximum characters of an error: Process.writeStderr() truncates longer lines, with their line end. */
+/** Maximum characters of an error: Process.writeStderr() truncates longer lines, and would drop the newline. */
 const ERROR_TEXT_MAX = 800;
 
 function start(control: ControlBlock, options: EngineOptions): Engine | null {
@@ -48,7 +48,10 @@ function start(control: ControlBlock, options: EngineOptions): Engine | null {
   }
 }
 
-/** Who serves faults: native code that is wanted and loads, over a userfaultfd or, where there is none, memory files. */
+/**
+ * Chooses who serves faults: native code if it is requested and loads, with a userfaultfd if there is one, and otherwise with
+ * memory files.
+ */
 function pathFor(linux: Linux, control: ControlBlock, options: EngineOptions): Served {
   const { faults, areFaultsChosen } = options;
   const isWanted = faults !== FaultPath.javascript;

@@ -1,24 +1,24 @@
 /**
- * A read cache for files with a byte limit: pages that were read are kept compressed in the page store and served from
- * there until the file changes. For files that are read repeatedly and compress well, in a container with a small page
- * cache or on a slow filesystem.
+ * A read cache for files, with a byte limit: it keeps the pages that were read compressed in the page store and serves them
+ * from there until the file changes. It is for files that are read repeatedly and compress well, in a container with a small
+ * page cache or on a slow filesystem.
  *
  *   read(path, offset, length)
  *     open, fstat ──▶ (device, inode); size, mtime or ctime changed? its pages are dropped
- *     page by page: in the store? decompress : read up to 32 missing pages at once, store them
- *     anything read from the file? fstat again: if it changed meanwhile, nothing is kept
+ *     page by page: in the store? decompress : read up to 32 missing pages in one call, store them
+ *     anything read from the file? fstat again: if it has changed, nothing is kept
  *
  * Invariants
- * - A page is served only while its file, by device and inode, has the size, mtime and ctime that it had when the page
- *   was read. A file changed less than 100 ms ago bypasses the cache: a second change in the same tick of the file
- *   clock would not change its times.
+ * - A page is served only while its file, identified by device and inode, has the same size, mtime and ctime as when the page
+ *   was read. A file changed less than 100 ms ago bypasses the cache: a second change in the same tick of the file clock would
+ *   not change its times.
  * - Pages and tables together stay below limitBytes; the oldest pages are evicted first. (Not counted: an object
  *   of some 300 bytes per file with pages.)
- * - A page whose checksum fails counts as a miss and is read from the file.
+ * - A page that fails its checksum counts as a miss and is read from the file.
  *
  * Cost: open, fstat and close per call; 1 to 2 us per page from the store. Synchronous, as fs.readSync.
- * Not supported: files changed through shared mappings (their times change only at writeback), and filesystems whose
- * times cannot be trusted (some network ones). Call invalidate() there, or do not use the cache.
+ * Not supported: files changed through shared mappings (their times change only at writeback), and filesystems with times that
+ * cannot be trusted (some network filesystems). Call invalidate() there, or do not use the cache.
  */
 import {
   type BigIntStats,
@@ -44,9 +44,9 @@ import { FilePages } from './file-pages.ts';
 /** Range of limitBytes. */
 const LIMIT_BYTES_MIN = 2 ** 20;
 const LIMIT_BYTES_MAX = 2 ** 40;
-/** Rows per page of the limit: files that compress better than this do not use all of it. */
+/** Rows per page of the limit: files that compress better than this do not use the full limit. */
 const ROWS_A_PAGE = 4;
-/** Missing pages that are read from the file at once. */
+/** Maximum number of missing pages read from the file in one call. */
 const RUN_PAGES = 32;
 /** File times tick every 10 ms at most: a file last changed longer ago than this gets new times when it changes. */
 const STABLE_MS = 100;
@@ -82,11 +82,11 @@ export interface FileCacheStats {
   readonly evictions: number;
   /** Pages dropped because their file had changed, or on demand. */
   readonly invalidated: number;
-  /** Pages not stored because there was no space. */
+  /** Pages that were not stored because there was no space. */
   readonly refused: number;
-  /** Reads that bypass the cache: not a regular file, empty, or just changed. */
+  /** Reads that bypassed the cache: the file was not regular, empty, or just changed. */
   readonly plainReads: number;
-  /** Pages whose checksum failed; must stay 0. */
+  /** Pages that failed their checksum; must stay 0. */
   readonly damaged: number;
 }
 
@@ -102,7 +102,7 @@ interface CachedFile {
   /** Its number in FilePages. */
   readonly number: number;
   readonly key: string;
-  /** The version whose pages are stored. */
+  /** The version of the file that the stored pages belong to. */
   version: FileVersion;
 }
 
@@ -128,7 +128,7 @@ function readFully(fd: number, into: Uint8Array, length: number, position: numbe
   return got;
 }
 
-/** Reads [offset, offset + length) up to the end of file, and ignores the size that the file reports. */
+/** Reads [offset, offset + length) up to the end of the file, and ignores the size that the file reports. */
 function readPlain(fd: number, offset: number, length: number): Buffer {
   const parts: Buffer[] = [];
   for (let done = 0; done < length; ) {
@@ -141,7 +141,7 @@ function readPlain(fd: number, offset: number, length: number): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-/** A read cache for files: keeps their pages compressed in RAM, and drops those of a file that has changed. */
+/** A read cache for files: keeps their pages compressed in RAM, and drops the pages of a file when it has changed. */
 export class FileCache implements Disposable {
   readonly #budget: Budget;
   readonly #store: Store;
@@ -154,7 +154,7 @@ export class FileCache implements Disposable {
   /** By number of a file. */
   readonly #fileAt: (CachedFile | null)[] = [null];
   readonly #freeNumbers: number[] = [];
-  /** The file being read: its entry is kept even without pages. */
+  /** The file being read: its entry is kept even if it has no pages. */
   #reading: CachedFile | null = null;
   #isOpen = true;
   #changed = 0;
@@ -187,7 +187,7 @@ export class FileCache implements Disposable {
   }
 
   /**
-   * Returns the bytes [offset, offset + length) of a file, fewer if the file ends before, as fs.readSync reads them.
+   * Returns the bytes [offset, offset + length) of a file, or fewer if the file ends before, like fs.readSync.
    * @throws the system's error if the file cannot be opened or read; SwapError ERR_ARG_VALUE: invalid offset or length;
    * ERR_IO_ENDED: the cache has been disposed of
    */
@@ -209,7 +209,7 @@ export class FileCache implements Disposable {
     }
   }
 
-  /** Drops the pages of the file now at `path`; returns how many. 0 if there is no such file. */
+  /** Drops the pages of the file that is now at `path`; returns how many. 0 if there is no such file. */
   invalidate(path: PathLike): number {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
     return stat === undefined ? 0 : this.#dropFile(stat);
@@ -231,7 +231,7 @@ export class FileCache implements Disposable {
     };
   }
 
-  /** Drops all pages and releases the memory. Reading afterwards is an error. */
+  /** Drops all pages and releases the memory. Later reads throw an error. */
   [Symbol.dispose](): void {
     for (const file of this.#files.values()) this.#drop(file);
     this.#store.releaseAll();
@@ -282,7 +282,7 @@ export class FileCache implements Disposable {
         this.#misses === missesBefore ||
         isSameVersion(file.version, fstatSync(fd, { bigint: true }));
     } finally {
-      // The file changed, or the read failed: the cache may contain pages of two versions.
+      // The file changed or the read failed: the cache may contain pages of two versions.
       if (!isKept) this.#invalidated += this.#drop(file);
       this.#reading = null;
       this.#removeIfEmpty(file);
@@ -291,7 +291,7 @@ export class FileCache implements Disposable {
     return filled === out.length ? out : out.subarray(0, filled);
   }
 
-  /** Fills `out` with the file's bytes from `offset` on. Returns how many the file had. */
+  /** Fills `out` with bytes of the file from `offset` on. Returns how many there were. */
   #fill(fd: number, file: CachedFile, offset: number, out: Buffer): number {
     const end = Math.ceil((offset + out.length) / PAGE_BYTES);
     for (let index = Math.floor(offset / PAGE_BYTES); index < end; ) {
@@ -355,7 +355,7 @@ export class FileCache implements Disposable {
     this.#pages.remove(row);
   }
 
-  /** Evicts up to `pages` pages, never that of the row `except`; false if there were none. */
+  /** Evicts up to `pages` pages, but never the page in row `except`; false if there were none. */
   #evict(pages: number, except: number): boolean {
     for (let i = 0; i < pages; i++) {
       const row = this.#pages.victim(except);

@@ -1,5 +1,5 @@
 /**
- * The page index of a file cache: maps a page of a file to its row. Flat tables, without an object per page.
+ * The page index of a file cache: maps a page of a file to its row. Uses flat tables, with no object per page.
  *
  *   hash(file, index) ──▶ bucket ──▶ row ──▶ row ...         find
  *   file ──▶ doubly linked list of its rows                  drop a file
@@ -31,7 +31,7 @@ export class FilePages {
   readonly #first: Int32Array;
   readonly #buckets: Int32Array;
   #free = 0;
-  /** Rows from this one on were never used. */
+  /** Rows from this one on have never been used. */
   #unusedFrom = 1;
   #clockHand = 1;
   #count = 0;

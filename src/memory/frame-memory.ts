@@ -1,6 +1,6 @@
 /**
- * The memory interface of the pager (pager/ops.ts) without kernel support: resident pages lie in frames of one buffer,
- * and a caller must ask for a page's frame before it accesses the page.
+ * The memory interface of the pager (pager/ops.ts) without kernel support: resident pages are in frames of one buffer, and a
+ * caller must request a page's frame before it accesses the page.
  *
  *   frameOf: page ─▶ frame + 1, 0 = not resident      writable: a byte per page
  *

@@ -1,7 +1,7 @@
 /**
- * The threads that collect garbage (collected-memories.ts). Meanwhile no page is evicted, because the memory of a region
- * may have been unmapped, or have a new owner. So the end of the engine, which accesses and unregisters the memory of
- * all regions, waits for the collections: its call stays posted, and so do later calls of `freeze`.
+ * The threads that collect garbage (collected-memories.ts). During a collection no page is evicted, because the memory of a
+ * region may have been unmapped or have a new owner. Ending the engine accesses and unregisters the memory of all regions, so
+ * it waits for the collections: its call stays posted, and so do later calls of `freeze`.
  */
 import { CallOp } from './control-block.ts';
 
@@ -32,7 +32,7 @@ export class FrozenThreads {
   /** Whether a call of this kind must wait now. */
   isDeferred(op: CallOp): boolean {
     if (op === CallOp.end) {
-      if (this.#isEndDeferred) this.#serveAgain(); // calls of `freeze`, if the end fails
+      if (this.#isEndDeferred) this.#serveAgain(); // for calls of `freeze`, if ending the engine fails
       this.#isEndDeferred = this.isAny;
     }
     return this.#isEndDeferred && (op === CallOp.end || op === CallOp.freeze);

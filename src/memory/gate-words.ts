@@ -1,6 +1,6 @@
 /**
- * Where the words of thread-gate.ts are in the control block. The fault thread reads one of them but must not load that
- * file, which sleeps by Atomics.wait().
+ * The position of the words of thread-gate.ts in the control block. The fault thread reads one of them but must not load that
+ * file, because it uses Atomics.wait().
  */
 
 /** Offset, bytes. */

@@ -1,6 +1,6 @@
 /**
  * Constructors that users can see but only frontswap may call: the classes are exported for `instanceof` and as types.
- * TypeScript declares such a constructor private; this check refuses a call from JavaScript.
+ * TypeScript declares such a constructor private; this check refuses calls from JavaScript.
  */
 import { SwapError } from '../base/errors.ts';
 

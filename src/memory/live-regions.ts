@@ -1,6 +1,6 @@
 /**
- * The regions of an engine, by number and by address. A number consists of a table index and a generation, so that a
- * stale handle does not name the region that now has its index.
+ * The regions of an engine, by number and by address. A number consists of a table index and a generation, so that a stale
+ * handle does not match the region that now has its index.
  *
  *   number:  │ generation 17 bits │ index 14 bits │     index 0 is never used
  */
@@ -13,13 +13,13 @@ import type { UffdMemory } from './uffd-memory.ts';
 
 const GENERATIONS = 2 ** (31 - INDEX_BITS);
 
-/** Who allocated a region's memory, and so what happens to it when the region ends. */
+/** Who allocated a region's memory; this decides what happens to the memory when the region ends. */
 export const RegionOrigin = {
-  /** The engine, which replaces it by zeroed memory at the end. */
+  /** The engine, which replaces it with zeroed memory at the end. */
   mapped: 0,
   /** V8, for a WebAssembly memory. V8 unmaps it when it is collected. */
   wasm: 1,
-  /** malloc(3), for an ArrayBuffer. When it is collected its addresses may stay mapped and registered. */
+  /** malloc(3), for an ArrayBuffer. When the buffer is collected, its addresses may stay mapped and registered. */
   malloc: 2,
 } as const;
 export type RegionOrigin = (typeof RegionOrigin)[keyof typeof RegionOrigin];
@@ -42,7 +42,7 @@ export interface LiveRegion {
   /** Address of the region's tables. */
   readonly tables: number;
   readonly origin: RegionOrigin;
-  /** Number of the thread whose end frees the memory; 0: the one that opened the swap. */
+  /** Number of the thread that frees the memory when it ends; 0: the one that opened the swap. */
   readonly thread: number;
 }
 
@@ -63,7 +63,7 @@ export class LiveRegions {
     return this.#byAddress;
   }
 
-  /** Allocates a number. Its index has no region and no view of an earlier one. */
+  /** Allocates a number. Its index has no region and no view of an earlier region. */
   freeId(): number {
     for (let tries = 1; tries < REGIONS_MAX; tries++) {
       this.#lastIndex = (this.#lastIndex % (REGIONS_MAX - 1)) + 1;
@@ -75,7 +75,7 @@ export class LiveRegions {
     }
     throw new SwapError(
       'ERR_ARG_VALUE',
-      `a swap has at most ${REGIONS_MAX - 1} regions at a time; dispose of some, or map larger ones`,
+      `a swap can have at most ${REGIONS_MAX - 1} regions at a time; dispose of some, or map larger ones`,
     );
   }
 
@@ -109,7 +109,7 @@ export class LiveRegions {
     return this.#byIndex[regionIndex(id)]?.id === id;
   }
 
-  /** Returns the region that contains the address, or null. Usually that of the last call. */
+  /** Returns the region that contains the address, or null. It is usually the region of the last call. */
   atAddress(address: number): LiveRegion | null {
     if (this.#last !== null && contains(this.#last, address)) return this.#last;
     const found = this.#containing(address);

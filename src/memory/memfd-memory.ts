@@ -1,15 +1,15 @@
 /**
- * The memory of a region without userfaultfd: a memory file, of which resident pages are mapped at the region's addresses.
- * All other addresses are mapped behind the end of the file, where an access raises SIGBUS (native/memfd.h). Native code
- * maps and unmaps pages; this class makes the file, moves adopted memory into it, and ends it.
+ * The memory of a region without userfaultfd: a memory file. Its resident pages are mapped at the region's addresses. All other
+ * addresses are mapped past the end of the file, where an access raises SIGBUS (native/memfd.h). Native code maps and unmaps
+ * pages; this class creates the file, moves adopted memory into it, and ends it.
  *
  *   file    page 0 .. pages - 1 │ end
  *   memory  resident ▶ its page   other ▶ pages + its page
  *
- * Invariant: when the file gets twice its size, what is not mapped becomes ordinary memory, zeros, with the protection that
- * V8 gave it. So a region ends without access to its addresses. The file has that size once before: a limit of file sizes
- * (RLIMIT_FSIZE) that is too low refuses the region, and does not fail its end.
- * Sources: mmap(2), memfd_create(2), ftruncate(2).
+ * Invariant: when the file grows to twice its size, the addresses that were past its end become ordinary memory with zeros and
+ * the protection that V8 gave them. So a region can end without accessing its addresses. The file is grown to that size once at
+ * the start: if the limit of file sizes (RLIMIT_FSIZE) is too low, the region is refused, and its end cannot fail. Sources:
+ * mmap(2), memfd_create(2), ftruncate(2).
  */
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
@@ -32,7 +32,7 @@ function createFile(mapping: Mapping, bytes: number): number {
     if (facts?.['errno'] !== 'EFBIG') throw error;
     throw new SwapError(
       'ERR_IO_SYSTEM',
-      `a memory of ${formatSize(bytes)} is paged in a file of twice that size, which the limit of file sizes does not allow: ` +
+      `paging a memory of ${formatSize(bytes)} needs a file of twice that size, which exceeds the limit of file sizes: ` +
         'raise it (ulimit -f unlimited; LimitFSIZE= of systemd)',
       facts,
       { cause: error },
@@ -59,7 +59,7 @@ export class MemfdMemory {
   readonly #pwrite: NativeCall;
   #isMapped = false;
 
-  /** Makes the file; the memory stays as it is until map(). */
+  /** Creates the file; the memory does not change until map(). */
   constructor({ address, pages, linux, mapping, frames }: MemfdMemoryOptions) {
     this.address = address;
     this.pages = pages;
@@ -81,7 +81,7 @@ export class MemfdMemory {
     if (done !== PAGE_BYTES) throw callError('pwrite', this.#linux.errno(), { page });
   }
 
-  /** Replaces the memory: accesses to the first `accessible` pages raise SIGBUS, those to others SIGSEGV. */
+  /** Replaces the memory: accesses to the first `accessible` pages raise SIGBUS, accesses to other pages SIGSEGV. */
   map(accessible: number): void {
     const { fd, pages } = this;
     const end = pages * PAGE_BYTES;
@@ -112,7 +112,7 @@ export class MemfdMemory {
     this.unregisterFreed();
   }
 
-  /** As unregister(), for memory that may be unmapped, or mapped by others, since. Does not access it. */
+  /** As unregister(), for memory that may have been unmapped or reused. Does not access it. */
   unregisterFreed(): void {
     this.#mapping.resizeFile(this.fd, 2 * this.pages * PAGE_BYTES);
   }

@@ -1,6 +1,6 @@
 /**
- * `WebAssembly.Memory.prototype.discard(offset, length)`, as the memory control proposal describes it: the range reads
- * as zeros, and its RAM is freed. For memory that is not paged the zeros are written, and no RAM is freed.
+ * `WebAssembly.Memory.prototype.discard(offset, length)`, as the memory control proposal describes it: the range reads as
+ * zeros, and its RAM is freed. For memory that is not paged, it writes zeros and frees no RAM.
  *
  * Source: https://github.com/WebAssembly/memory-control (memory.discard): offset and length are multiples of the
  * WebAssembly page size.
@@ -10,7 +10,7 @@ import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 
 const WASM_PAGE_BYTES = 65_536;
 
-/** Adds the method, unless this Node has it. @param regionOf returns the region of a memory; null: it is not paged */
+/** Adds the method unless this Node already has it. @param regionOf returns the region of a memory; null: it is not paged */
 export function addDiscard(regionOf: (memory: WasmMemory) => SwapRegion | null): void {
   const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: { prototype: object } } })
     .WebAssembly;

@@ -1,6 +1,6 @@
 /**
- * The class that openSwap() and joinSwap() return, with and without transparent paging, so that `instanceof` holds;
- * the work is done by the SwapOps behind it (open-swap.ts, explicit-swap.ts).
+ * The class that openSwap() and joinSwap() return, with and without transparent paging, so that `instanceof` works. The SwapOps
+ * behind it do the work (open-swap.ts, explicit-swap.ts).
  */
 import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import type { ArrayOptions, PagedArray } from './paged-array.ts';
@@ -15,7 +15,7 @@ export interface MapOptions {
   readonly bytes: number;
   /** Maximum resident size, bytes; at least 128 KiB. Default: the swap's shared budget. */
   readonly residentBytes?: number;
-  /** True: a SharedArrayBuffer, which can be posted to workers as it is. Default false: an ArrayBuffer. */
+  /** True: a SharedArrayBuffer, which can be posted to workers. Default false: an ArrayBuffer. */
   readonly shared?: boolean;
 }
 
@@ -35,7 +35,7 @@ export interface SwapOps {
   readonly reason: string;
   readonly control: SharedArrayBuffer | null;
   readonly regions: readonly SwapRegion[];
-  /** @throws SwapError ERR_IO_UNSUPPORTED: another thread opened the swap and receives its events */
+  /** @throws SwapError ERR_IO_UNSUPPORTED: another thread opened the swap and gets its events */
   readonly problems: ProblemSource;
   map(options: MapOptions): SwapRegion;
   adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions): SwapRegion;
@@ -55,7 +55,7 @@ export class MemorySwap implements Disposable {
 
   /** True: memory is paged transparently. False: only array() works. */
   readonly transparent: boolean;
-  /** Who serves page faults; null where paging is not transparent. */
+  /** Who serves page faults; null if paging is not transparent. */
   readonly faults: FaultsMode | null;
   /** Why paging is not transparent; empty if it is. */
   readonly reason: string;
@@ -70,7 +70,7 @@ export class MemorySwap implements Disposable {
   }
 
   /**
-   * Returns new memory of which at most the budget is resident. The type of its buffer is that of `options.shared`.
+   * Returns new memory, of which at most the budget is resident. `options.shared` decides the type of its buffer.
    * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no transparent paging here, or
    * a shared region outside the thread that opened the swap
    */
@@ -82,22 +82,22 @@ export class MemorySwap implements Disposable {
   }
 
   /**
-   * Pages a WebAssembly memory. Its contents stay, pages that it grows by are paged too, and the program that uses it
-   * needs no change. Its RAM is freed some time after the program has dropped the memory and the region; a shared
-   * memory lives until the region is disposed of.
-   * @throws SwapError ERR_ARG_VALUE: paged already; ERR_IO_UNSUPPORTED: no transparent paging here, or this memory may
-   * move when it grows
+   * Pages a WebAssembly memory. Its contents stay, pages added by grow() are paged, too, and the program that uses it needs no
+   * change. Its RAM is freed some time after the program has dropped the memory and the region; a shared memory lives until the
+   * region is disposed of.
+   * @throws SwapError ERR_ARG_VALUE: already paged; ERR_IO_UNSUPPORTED: no transparent paging here, or this memory may move
+   * when it grows
    */
   adopt<Memory extends WasmMemory>(
     memory: Memory,
     options?: AdoptOptions,
   ): SwapRegion<Memory['buffer']>;
   /**
-   * Pages an ArrayBuffer in place, except its first and last incomplete page. It stays the same object. Its RAM is
-   * freed some time after the program has dropped the buffer and the region. After `transfer()` the new buffer is
-   * paged; before its bytes move to another thread the pages are swapped in and paging ends.
-   * @throws SwapError ERR_ARG_VALUE: paged already, or no complete page; ERR_IO_UNSUPPORTED: no transparent paging here,
-   * or the buffer is shared, resizable, or not allocated by V8
+   * Pages an ArrayBuffer in place, except its incomplete first and last pages. It stays the same object. Its RAM is freed some
+   * time after the program has dropped the buffer and the region. After `transfer()`, the new buffer is paged. Before its bytes
+   * move to another thread, the pages are swapped in and paging ends.
+   * @throws SwapError ERR_ARG_VALUE: already paged, or no complete page; ERR_IO_UNSUPPORTED: no transparent paging here, or the
+   * buffer is shared, resizable, or not allocated by V8
    */
   adopt(buffer: ArrayBuffer, options?: AdoptOptions): SwapRegion<ArrayBuffer>;
   adopt(memory: WasmMemory | ArrayBuffer, options: AdoptOptions = {}): SwapRegion {
@@ -109,25 +109,21 @@ export class MemorySwap implements Disposable {
     return this.#ops.array(options);
   }
 
-  /**
-   * Regions that this object made and that are neither disposed of nor collected; empty where paging is not
-   * transparent.
-   */
+  /** Regions that this object created and that are neither disposed of nor collected; empty if paging is not transparent. */
   get regions(): readonly SwapRegion[] {
     return this.#ops.regions;
   }
 
   /**
-   * Whether a system call on these bytes may fail with EFAULT: pin() them during the call, or pass a copy. False for
-   * memory that is not paged, and wherever the faults of system calls are served. `frontswap/register` handles Node's
-   * own functions. May be true for memory close to a region, and knows only regions of this object: always pin those of
-   * other threads.
+   * Whether a system call on these bytes may fail with EFAULT: then pin() them during the call, or pass a copy. False for
+   * memory that is not paged, and if faults of system calls are served. `frontswap/register` handles Node's own functions. May
+   * be true for memory close to a region, and knows only regions of this object: always pin regions of other threads.
    */
   needsPin(view: ArrayBufferView): boolean {
     return this.#ops.needsPin(view);
   }
 
-  /** For joinSwap() in another thread; null where paging is not transparent. */
+  /** For joinSwap() in another thread; null if paging is not transparent. */
   get control(): SharedArrayBuffer | null {
     return this.#ops.control;
   }
@@ -137,8 +133,8 @@ export class MemorySwap implements Disposable {
   }
 
   /**
-   * Calls the listener from the event loop when a problem starts: a budget is exceeded, compressed RAM is full, a page
-   * is lost, or memory is not paged. docs/reference/errors.md has the codes and their facts. `once` and `off` as in an
+   * Calls the listener from the event loop when a problem starts: a budget is exceeded, compressed RAM is full, a page is lost,
+   * or memory is not paged. docs/reference/errors.md has the codes and their facts. `once` and `off` work as in an
    * EventEmitter.
    * @throws SwapError ERR_IO_UNSUPPORTED: on a swap of joinSwap(); events go to the thread that opened it
    */
@@ -158,8 +154,8 @@ export class MemorySwap implements Disposable {
   }
 
   /**
-   * Ends the regions, the fault thread and the tiers. Adopted memories are swapped in first; buffers of other regions
-   * read as zeros.
+   * Ends the regions, the fault thread and the tiers. Adopted memories are swapped in first; buffers of other regions then read
+   * as zeros.
    */
   [Symbol.dispose](): void {
     this.#ops.dispose();

@@ -6,7 +6,7 @@
  *   index     regions in order of address: written to the idle index, which then becomes the current one
  *   drain     arrivals in order; the entry says which page to look at
  *
- * One thread uses it; native code on any number of threads reads what it publishes.
+ * Only one thread uses this class; native code on any number of threads reads what it publishes.
  */
 import { sizeClasses } from '../arena/size-classes.ts';
 import { assert } from '../base/assert.ts';
@@ -35,7 +35,7 @@ const TWO_32 = 0x1_0000_0000;
 const ARRIVALS_MASK = NativeConst.ARRIVALS - 1;
 const NUMBER_MASK = 0xffff;
 const PIDFD_OPEN = 434;
-/** fcntl(2): a duplicate that is close-on-exec. */
+/** fcntl(2): makes a close-on-exec duplicate. */
 const F_DUPFD_CLOEXEC = 1030;
 
 /** A region as native code sees it: addresses of its memory and tables. */
@@ -51,7 +51,7 @@ export interface NativeRegionParts {
 }
 
 export interface NativeControlOptions {
-  /** -1: none, but memory files. */
+  /** -1: no userfaultfd; regions are memory files. */
   readonly uffd: number;
   /** An eventfd that native code rings for the engine. */
   readonly engineFd: number;
@@ -61,7 +61,7 @@ export interface NativeControlOptions {
   /** Slots of the swap area in compressed RAM, and its map of pages of zeros. */
   readonly slots: number;
   readonly zeroMap: Uint8Array;
-  /** Whether the time that threads wait for pages is measured. */
+  /** Whether to measure the time that threads wait for pages. */
   readonly isTimed: boolean;
   /** Most mappings of memory files. */
   readonly mapsMax: number;
@@ -82,7 +82,7 @@ export class NativeControl {
   /** Numbers of regions in order of address. */
   readonly #ordered: number[] = [];
   readonly #zeroMap: Uint8Array;
-  /** Swap files that native code reads, and its descriptors of them. */
+  /** Swap files that native code reads, with its descriptors. */
   readonly #areas: { readonly area: FileArea; readonly fd: number }[] = [];
   #thread: Struct | null = null;
 
@@ -147,8 +147,8 @@ export class NativeControl {
   }
 
   /**
-   * A swap file was opened. Native code gets a descriptor of its own: Node closes those of a worker with it, and the number
-   * may be another file's then.
+   * Publishes an opened swap file. Native code gets its own descriptor: Node closes a worker's descriptors with the worker, and
+   * the number might then belong to another file.
    */
   addArea(area: FileArea): void {
     const { type, slots, sums, zero } = area;
@@ -165,7 +165,7 @@ export class NativeControl {
     Atomics.store(this.words, (at + areaStruct.at.isReady) >>> 2, 1);
   }
 
-  /** Time during which at least one thread waited for a page, up to the last moment when none did; ms. */
+  /** Total time during which at least one thread waited for a page, up to the last moment when no thread waited; ms. */
   get waitedMs(): number {
     return Number(Atomics.load(this.#counts, controlStruct.at.waitedNs >>> 3)) / 1e6;
   }
@@ -175,7 +175,7 @@ export class NativeControl {
     return (NativeAt.sets + set * setStruct.bytes + setStruct.at[field]) >>> 2;
   }
 
-  /** A set of a new region: nothing is resident. */
+  /** Initialises the set of a new region: nothing is resident. */
   clearSet(set: number): void {
     const at = (NativeAt.sets + set * setStruct.bytes) >>> 2;
     this.words.fill(0, at, at + (setStruct.bytes >>> 2));
@@ -211,7 +211,7 @@ export class NativeControl {
     this.#publish();
   }
 
-  /** The region's memory is a file. @param marks, pins addresses of a bit per page, zeros */
+  /** The region's memory is a file. @param marks, pins addresses of bitmaps with one bit per page, all zeros */
   setFile(number: number, fd: number, marks: number, pins: number): void {
     this.words[this.regionWord(number, 'fd')] = fd;
     const at = NativeAt.regions + number * regionStruct.bytes;
@@ -219,7 +219,7 @@ export class NativeControl {
     this.#set64(at + regionStruct.at.mapped, marks);
   }
 
-  /** When this returns no native code uses the region. */
+  /** When this returns, no native code uses the region. */
   removeRegion(number: number): void {
     const place = this.#ordered.indexOf(number);
     assert(place !== -1, 'the region is in the index');
@@ -243,7 +243,7 @@ export class NativeControl {
     }
   }
 
-  /** True once after the ring was too full for an arrival of the region: every page has to be looked at. */
+  /** True once after the ring was too full for an arrival of the region: every page must then be checked. */
   takeRescan(number: number): boolean {
     const word = this.regionWord(number, 'rescan');
     return this.words[word] !== 0 && Atomics.exchange(this.words, word, 0) !== 0;
@@ -261,7 +261,7 @@ export class NativeControl {
     this.#thread = thread;
   }
 
-  /** Waits for the native thread after its exit eventfd was rung. */
+  /** Waits for the native thread to end after its exit eventfd was rung. */
   joinThread(): void {
     if (this.#thread === null) return;
     const join = this.#linux.bind('int pthread_join(uintptr_t thread, uintptr_t value)');
@@ -276,7 +276,7 @@ export class NativeControl {
     this.#linux.close(this.#pidfd);
     for (const { fd } of this.#areas.splice(0)) this.#linux.close(fd);
     this.#mapping.unmap(this.#zeros, NativeConst.WINDOW_PAGES * PAGE_BYTES);
-    // A handler that is about to look may still come; it finds no region. So the range stays mapped, as zeros.
+    // A handler that has just started may still read the range; it must find no region. So the range stays mapped, as zeros.
     this.#mapping.advise(this.at, NATIVE_BYTES, Advice.dontNeed);
   }
 

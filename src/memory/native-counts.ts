@@ -1,4 +1,4 @@
-/** Adds what native code has counted to the pager's counters, region by region: by how much each has grown. */
+/** Adds the growth of native code's counters to the pager's counters, region by region. */
 import type { RegionField } from '../native/layout.ts';
 import type { PagerCounterName, PagerCounters } from '../pager/counters.ts';
 import { type Region, RegionCount } from '../pager/region.ts';

@@ -1,6 +1,6 @@
 /**
- * The native fault path as the engine uses it: what it shares with native code, the native thread or the signal handler,
- * and the memory of regions.
+ * The native fault path, as the engine uses it: the data shared with native code, the native thread or the signal handler, and
+ * the memory of regions.
  *
  *   start  control block ▶ thread or handler        add  tables, index, then the registration
  *   stop   no region is left ▶ thread joined ▶ userfaultfd closed
@@ -29,12 +29,12 @@ import { type FileArea, RAM_SLOTS } from './tiers.ts';
 /** DEFAULT_MAX_MAP_COUNT of Linux. */
 const MAPS_BY_DEFAULT = 65530;
 
-/** Whose a region's addresses are when it ends. */
+/** The owner of a region's addresses when the region ends. */
 export const RangeOwner = {
   region: 0,
-  /** free(3)'s: mapped or not, and registered as far as it is mapped. */
+  /** free(3): the addresses may be mapped or not; mapped ones are registered. */
   allocator: 1,
-  /** Not known: they are not accessed. */
+  /** Unknown: the addresses are not accessed. */
   other: 2,
 } as const;
 export type RangeOwner = (typeof RangeOwner)[keyof typeof RangeOwner];
@@ -42,14 +42,14 @@ export type RangeOwner = (typeof RangeOwner)[keyof typeof RangeOwner];
 export interface NativeEngineOptions {
   readonly native: NativeFaults;
   readonly path: FaultPath;
-  /** The store's memory may end before the process: read it by system calls that can fail. */
+  /** True: the store's memory may end before the process, so it is read by system calls that can fail. */
   readonly isGuarded: boolean;
-  /** The native thread follows the faulting thread to its processor. */
+  /** True: the native thread follows the faulting thread to its processor. */
   readonly followsFaults: boolean;
   readonly zeroMap: Uint8Array;
   /** Swap files, which native code reads. */
   readonly fileAreas: readonly FileArea[];
-  /** The time that threads wait for pages is measured. */
+  /** Whether to measure the time that threads wait for pages. */
   readonly isTimed: boolean;
 }
 
@@ -59,7 +59,7 @@ export interface NewRegion {
   readonly pages: number;
   /** Address of the region's tables, the entries first. */
   readonly tables: number;
-  /** A byte per page, zeros, and its address. */
+  /** One byte per page, initially zero, and its address. */
   readonly states: { readonly address: number; readonly bytes: Uint8Array };
   /** Number of the region's set: its own, or 0 for the shared one. */
   readonly set: number;
@@ -107,18 +107,18 @@ export class NativeEngine {
     this.control.set('placement', options.followsFaults ? 1 : 0);
     if (this.#path === FaultPath.thread) this.control.startThread();
     else if (this.#native.signalOn(this.control.at) !== 0)
-      throw new Error('too many swaps of this process serve faults by a signal; use another mode');
+      throw new Error(
+        'too many swaps of this process serve faults with a signal handler; use another mode',
+      );
   }
 
-  /** True: when it is set no native code drops pages, nor begins to. */
+  /** Once this is set, no native code drops pages or starts to. */
   set isFrozen(is: boolean) {
     this.control.set('isFrozen', is ? 1 : 0);
     if (is) this.#native.synchronize(this.control.at);
   }
 
-  /**
-   * Makes the memory of a region; from now on native code serves its faults. A memory file has to be mapped.
-   */
+  /** Creates the memory of a region. From now on native code serves its faults; a memory file must still be mapped. */
   add(parts: NewRegion): NativeMemory {
     const { number, address, pages, tables, states, set, marks } = parts;
     assert(number > 0 && number < NativeConst.REGIONS_MAX, '0 < number < REGIONS_MAX');
@@ -148,13 +148,13 @@ export class NativeEngine {
     }
   }
 
-  /** The pager knows the region. */
+  /** Called when the pager knows the region. */
   know(region: Region, memory: NativeMemory, set: number): void {
     const counts = new NativeCounts(this.control, memory.number);
     this.#known.set(region, { memory, counts, set });
   }
 
-  /** Tells native code where eviction begins, and where it has to help. */
+  /** Tells native code at which mark eviction begins, and at which mark faulting threads must evict, too. */
   setMarks(region: Region): void {
     const { set } = region;
     const number = this.#known.get(region)!.set;
@@ -168,7 +168,7 @@ export class NativeEngine {
     Atomics.store(this.control.words, this.control.setWord(set, 'ceiling'), marks.ceiling);
   }
 
-  /** Follows reports that were lost, and the marks of sets, which move with what they hold. */
+  /** Catches up after lost reports, and updates the marks of sets, which depend on their contents. */
   follow({ counters, regions, shared }: Pager, hasMoreWork: boolean): void {
     for (let i = 0; i < regions.length; i++) {
       const region = regions[i]!;
@@ -180,7 +180,7 @@ export class NativeEngine {
     }
   }
 
-  /** Follows native code, and adds what it has counted and measured since the last time. */
+  /** Processes the reports of native code, and adds what it has counted and measured since the last call. */
   syncAll({ counters, regions, shared }: Pager, watch: EngineWatch | null): void {
     shared.drain();
     watch?.setStalled(this.control.waitedMs);
@@ -196,7 +196,7 @@ export class NativeEngine {
     return this.control.takeRescan(this.#known.get(region)!.memory.number);
   }
 
-  /** When this returns native code does not use the region. */
+  /** When this returns, native code does not use the region. */
   detach(region: Region, owner: RangeOwner): void {
     const { memory } = this.#known.get(region)!;
     if (owner === RangeOwner.region) memory.unregister();
@@ -205,7 +205,7 @@ export class NativeEngine {
     this.control.removeRegion(memory.number);
   }
 
-  /** Maps the memory file of a new region, if it is one, with the pages of its memory that are present. */
+  /** If the new region is a memory file, maps it with the pages of its memory that are present. */
   mapFile(region: Region, present: readonly number[], accessible: number): void {
     const { memory } = this.#known.get(region)!;
     if (memory.file === null) return;
@@ -213,7 +213,7 @@ export class NativeEngine {
     memory.mapFile(accessible);
   }
 
-  /** Pages [from, to) are to be pinned: from now on they stay mapped. */
+  /** Called before pages [from, to) are pinned: from now on they stay mapped. */
   pinning(region: Region, from: number, to: number): void {
     const { memory } = this.#known.get(region)!;
     if (memory.file === null) return;
@@ -229,13 +229,13 @@ export class NativeEngine {
       if (!region.isPinned(page)) memory.setPinned(page, false);
   }
 
-  /** After detach(): the pages of the region do not count any more. */
+  /** Call after detach(): the pages of the region no longer count. */
   forget(region: Region): void {
     this.#known.get(region)!.memory.forget();
     this.#known.delete(region);
   }
 
-  /** Ends the native thread. No region is left. */
+  /** Ends the native thread. No region may be left. */
   stop(): void {
     assert(this.#known.size === 0, 'no region is left');
     this.#exit.signal();
@@ -249,12 +249,15 @@ export class NativeEngine {
   }
 }
 
-/** Bytes of the shared states behind the tables of a region; and behind them, for a memory file, twice those of a bit per page. */
+/**
+ * Bytes of the shared states that follow the tables of a region; a memory file has two bitmaps with one bit per page after
+ * them.
+ */
 export const statesBytes = (pages: number): number => Math.ceil(pages / PAGE_BYTES) * PAGE_BYTES;
 const bitsBytes = (pages: number): number => statesBytes(Math.ceil(pages / 8));
 export const fileBytes = (pages: number): number => 2 * bitsBytes(pages);
 
-/** vm.max_map_count: mappings that a process may have. */
+/** vm.max_map_count: the maximum number of mappings of a process. */
 function maxMapCount(): number {
   try {
     return Number(readFileSync('/proc/sys/vm/max_map_count', 'utf8')) || MAPS_BY_DEFAULT;

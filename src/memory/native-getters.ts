@@ -1,6 +1,6 @@
 /**
- * Properties of buffers and views as V8 knows them. A program may replace them on an object, in a subclass or on a
- * prototype; these functions run none of its code.
+ * Reads properties of buffers and views with V8's own getters. A program may replace properties on an object, in a subclass or
+ * on a prototype; these functions run no code of the program.
  */
 import { types } from 'node:util';
 
@@ -16,7 +16,7 @@ const getters = {
   ofDataView: getterOf(DataView.prototype, 'buffer') as () => ArrayBufferLike,
 };
 
-/** Also of another realm. Throws for a SharedArrayBuffer. */
+/** Works for other realms, too. Throws for a SharedArrayBuffer. */
 export const bytesOfBuffer = (buffer: object): number => Reflect.apply(getters.bytes, buffer, []);
 
 export const isResizable = (buffer: object): boolean =>

@@ -1,9 +1,10 @@
 /**
- * Memory of this process whose faults native code serves, as a pager wants it: UffdMemory for registering and copying, and
- * the page states that both sides change (pager/ops.ts, SharedPages) by calls of the native library.
+ * Implements the pager's interfaces for memory of this process when native code serves its faults. UffdMemory does the
+ * registering and copying; calls of the native library change the page states that both sides share (pager/ops.ts,
+ * SharedPages).
  *
- * Invariant: protection of a page changes only inside native calls, under its claim.
- * Cost: 0.1 to 0.3 us a call, and the system calls.
+ * Invariant: the protection of a page changes only inside native calls, while the page is claimed. Cost: 0.1 to 0.3 us a call,
+ * and the system calls.
  */
 import { NativeConst, NativePage } from '../native/layout.ts';
 import type { Mapping } from '../os/linux/mapping.ts';
@@ -14,7 +15,7 @@ import { MemfdMemory } from './memfd-memory.ts';
 import type { NativeControl } from './native-control.ts';
 import type { UffdFrames, UffdMemory } from './uffd-memory.ts';
 
-/** Flag of serve(): the caller evicts, and must not wait for eviction. */
+/** Flag of serve(): the caller itself evicts, so it must not wait for eviction. */
 const NO_ROOM = 0x100;
 const WRITE = FaultFlag.write | FaultFlag.writeProtect | NO_ROOM;
 
@@ -57,7 +58,7 @@ export class NativeMemory implements PagedMemory, SharedPages {
   /**
    * @param states one byte per page, zeros, at the address that the region of `control` has
    * @param set number of the region's set
-   * @param pinsAt where in `states` the bits of pinned pages are, if it is a memory file
+   * @param pinsAt position of the bits of pinned pages in `states`, for a memory file
    */
   constructor(
     number: number,
@@ -91,14 +92,14 @@ export class NativeMemory implements PagedMemory, SharedPages {
     return this.#range instanceof MemfdMemory ? this.#range : null;
   }
 
-  /** Maps a memory file, of whose pages the program can access so many now. */
+  /** Maps a memory file. @param accessible number of pages that the program can access now */
   mapFile(accessible: number): void {
     const at = this.#control.regionWord(this.number, 'accessible');
     Atomics.store(this.#control.words, at, accessible);
     this.file!.map(accessible);
   }
 
-  /** Of a memory file: whether native code must leave the page mapped. */
+  /** For a memory file: whether native code must leave the page mapped. */
   setPinned(page: number, isPinned: boolean): void {
     const at = this.#pins + (page >>> 3);
     const bit = 1 << (page & 7);
@@ -222,13 +223,13 @@ export class NativeMemory implements PagedMemory, SharedPages {
     Atomics.store(this.#control.words, this.#writable, is ? 1 : 0);
   }
 
-  /** The region has ended: its pages do not count in its set any more. */
+  /** The region has ended: its pages no longer count in its set. */
   forget(): void {
     let resident = 0;
     const { asked, absent, dirty, clean } = NativePage;
     for (let page = 0; page < this.pages; page++) {
       if (this.#states[page] === dirty || this.#states[page] === clean) resident++;
-      else if (this.#states[page] === asked) this.change(page, asked, absent); // no thread waits for it any more
+      else if (this.#states[page] === asked) this.change(page, asked, absent); // no thread waits for it now
     }
     Atomics.sub(this.#control.words, this.#resident, resident);
     this.file?.close();

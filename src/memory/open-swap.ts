@@ -1,12 +1,12 @@
 /**
- * Memory larger than RAM: openSwap() starts a fault thread, map() returns memory of which only a part is resident,
- * adopt() pages an existing WebAssembly memory or ArrayBuffer.
+ * Memory larger than RAM: openSwap() starts a fault thread, map() returns memory that is only partly resident, and adopt()
+ * pages an existing WebAssembly memory or ArrayBuffer.
  *
  *     const swap = openSwap({ frontswap: { limitBytes: 512 * MiB } });
  *     const region = swap.map({ bytes: 4 * GiB, residentBytes: 256 * MiB });
  *     const numbers = new Float64Array(region.buffer);
  *
- * Needs Linux, with userfaultfd or native code. Elsewhere map() and adopt() throw; array() pages by explicit calls.
+ * Needs Linux, with userfaultfd or native code. Elsewhere map() and adopt() throw, and array() pages with explicit calls.
  */
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
@@ -81,19 +81,20 @@ export interface OpenSwapOptions {
   };
   /** Swap files for pages that compressed RAM refuses. Default: none; such pages stay in memory. */
   readonly devices?: readonly DeviceOptions[];
-  /** Resident budget, bytes, shared by all regions without a budget of their own. */
+  /** Resident budget, bytes, shared by all regions without their own budget. */
   readonly residentBytes?: number;
   /**
-   * True: pins this thread and the fault thread to one processor. In a virtual machine a single fault then takes a third of
-   * the time, but compression no longer runs beside the program. Later threads and children inherit it. Default false.
+   * True: pins this thread and the fault thread to one processor. In a virtual machine a single fault then takes a third of the
+   * time, but compression no longer runs in parallel with the program. Threads and child processes started later inherit the
+   * setting. Default false.
    */
   readonly sameCore?: boolean;
   /**
-   * Who serves page faults. `javascript`: the fault thread, which must not be waited for with a lock of V8 held, so not
-   * for memory in which threads wait. `thread`: native code on a thread of its own. `signal`: native code on the faulting
-   * thread (SIGBUS); a system call on evicted memory fails with EFAULT, so call pin() first. `memfd`: the same without
-   * userfaultfd, chosen where there is none; no ArrayBuffers. Where native code cannot be loaded JavaScript serves.
-   * Default: FRONTSWAP_FAULTS, else `javascript` (`frontswap/register`: else `thread`).
+   * Who serves page faults. `javascript`: the fault thread; no thread may wait for it while it holds a lock of V8, so do not
+   * use it for memory that threads wait on (Atomics.wait). `thread`: native code on a separate thread. `signal`: native code on
+   * the faulting thread (SIGBUS); a system call on evicted memory fails with EFAULT, so call pin() first. `memfd`: the same
+   * without userfaultfd, used if there is none; it cannot page ArrayBuffers. If native code cannot be loaded, JavaScript serves
+   * faults. Default: FRONTSWAP_FAULTS, else `javascript` (`frontswap/register`: else `thread`).
    */
   readonly faults?: FaultsMode;
   /** False: do not use userfaultfd; only array() works, on this thread. Default true. */
@@ -101,7 +102,8 @@ export interface OpenSwapOptions {
 }
 
 /**
- * The region of a memory or an ArrayBuffer that adopt() or register pages, to pin, prefetch, evict or discard. Null: not paged.
+ * The region of a memory or an ArrayBuffer that adopt() or register has paged, for pin, prefetch, evict and discard. Null: not
+ * paged.
  */
 export function regionOf<Memory extends WasmMemory>(
   memory: Memory,
@@ -118,7 +120,7 @@ class TransparentSwap implements SwapOps {
   readonly #mapping: Mapping;
   readonly #caller: Caller;
   readonly #isOwner: boolean;
-  /** Number of a worker thread that may adopt memory (engine-threads.ts); 0: the owner, or none. */
+  /** Number of a worker thread that may adopt memory (engine-threads.ts); 0: the owner, or a thread that may not. */
   readonly #thread: number;
   /** Shared memories, by number of region: they must not be collected while they are paged. */
   readonly #sharedMemories = new Map<number, object>();
@@ -129,7 +131,7 @@ class TransparentSwap implements SwapOps {
   readonly #problems: Problems | null;
   #isEnded = false;
 
-  /** @param problems of the engine that this thread started; null: another thread started the engine */
+  /** @param problems problems of the engine that this thread started; null: another thread started it */
   constructor(linux: Linux, caller: Caller, problems: Problems | null, thread = 0) {
     const isOwner = problems !== null;
     this.#thread = thread;
@@ -161,8 +163,8 @@ class TransparentSwap implements SwapOps {
     });
     if (thread !== 0) this.#adopted.prepare();
     this.#cancelExit = isOwner ? runAtExit(onExit) : () => {};
-    if (!isOwner && thread === 0) return; // it adopts no buffers
-    // Now, and not with the first buffer: the program may keep the functions that transfer buffers in variables.
+    if (!isOwner && thread === 0) return; // this thread adopts no buffers
+    // Do this now instead of with the first buffer: the program may store the transfer functions in variables.
     watchTransfers(followTransfers);
   }
 
@@ -307,7 +309,7 @@ class TransparentSwap implements SwapOps {
   }
 
   dispose(): void {
-    // The call completes a moment before the engine's state changes: do not send a second one.
+    // The call completes shortly before the engine's state changes: do not send it twice.
     if (!this.#isOwner || this.#isEnded) return;
     if (this.#caller.control.state !== EngineState.running) return;
     const { regions } = this;
@@ -321,7 +323,7 @@ class TransparentSwap implements SwapOps {
     this.#cancelExit();
   }
 
-  /** @param swapsIn true: the memory is used further, so its pages are swapped in first */
+  /** @param swapsIn true: the memory stays in use, so its pages are swapped in first */
   #dispose(id: number, swapsIn: boolean): void {
     try {
       if (!this.#isEnded && this.#caller.control.state === EngineState.running)
@@ -336,7 +338,7 @@ class TransparentSwap implements SwapOps {
     this.#blocks.remove(id);
   }
 
-  /** A thread's memory is freed with the thread, but paged memory must last as long as the fault thread. */
+  /** A thread's memory is freed when the thread ends, but paged memory must last as long as the fault thread. */
   #checkOwner(what: string): void {
     if (!this.#isOwner)
       throw new SwapError(
@@ -359,8 +361,8 @@ class TransparentSwap implements SwapOps {
 }
 
 /**
- * Starts the fault thread and waits until it runs; needs no turn of the event loop. If memory cannot be paged
- * transparently, a warning says why, and only array() works.
+ * Starts the fault thread and waits until it runs, without a turn of the event loop. If memory cannot be paged transparently, a
+ * warning says why, and only array() works.
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN; for a device ERR_IO_SWAP_HEADER, ERR_IO_UNSAFE_PATH, ERR_IO_IN_USE,
  * ERR_IO_SYSTEM
  */
@@ -368,7 +370,7 @@ export function openSwap(options: OpenSwapOptions = {}): MemorySwap {
   return open(options, null, 'javascript');
 }
 
-/** openSwap() for frontswap/register: native code serves faults where it loads. @param watch null: not watched */
+/** openSwap() for frontswap/register: native code serves faults if it loads. @param watch null: not watched */
 export function openWatched(options: OpenSwapOptions, watch: WatchOptions | null): MemorySwap {
   return open(options, watch, 'thread');
 }
@@ -419,8 +421,8 @@ function open(
 }
 
 /**
- * Loads the engine for the caller's thread. Only programs without a fault thread need it here: it is most of this
- * project's code, 8 MB and 50 ms.
+ * Loads the engine in the caller's thread. Only programs without a fault thread need that; the engine is most of this project's
+ * code, and costs 8 MB and 50 ms.
  */
 function loadExplicit(): typeof import('./explicit-swap.ts') {
   return createRequire(import.meta.url)('../memory/explicit-swap.js');
@@ -440,7 +442,7 @@ export function joinSwap(shared: SharedArrayBuffer): MemorySwap {
 }
 
 /**
- * joinSwap() for frontswap/register in a worker thread, which then can adopt memory. Call it in ThreadGate.join().
+ * joinSwap() for frontswap/register in a worker thread; the thread can then adopt memory. Call it in ThreadGate.join().
  * @param root Node's id of the ancestor that the main thread started
  */
 export function joinThread(shared: SharedArrayBuffer, root: number): MemorySwap {
@@ -451,11 +453,11 @@ export function joinThread(shared: SharedArrayBuffer, root: number): MemorySwap 
 export const armedRoots = (shared: SharedArrayBuffer): ReadonlySet<number> =>
   new Set(new ControlBlock(null, shared).armedRoots);
 
-/** After these workers were stopped: waits until none has paged memory. False: one still has. */
+/** Call after these workers were stopped: waits until none has paged memory. False: one still has. */
 export const waitForThreads = (shared: SharedArrayBuffer): boolean =>
   new ControlBlock(loadLinux().linux, shared).waitForThreads();
 
-/** Whether page faults of system calls are served too: the process has the privilege. */
+/** Whether page faults of system calls are also served, because the process has the privilege. */
 export const servesCalls = (shared: SharedArrayBuffer): boolean =>
   !new ControlBlock(null, shared).isUserModeOnly;
 
@@ -470,7 +472,7 @@ function join(
 }
 
 /**
- * Returns the region of a handle in this thread. Disposing of it here does nothing: the thread that mapped it owns it.
+ * Returns the region of a handle, for use in this thread. Disposing of it here does nothing: the thread that mapped it owns it.
  * @throws SwapError ERR_ARG_VALUE: not a handle; ERR_IO_ENDED: the region or the process has ended; ERR_IO_UNSUPPORTED
  */
 export function attachRegion(handle: RegionHandle): SwapRegion {

@@ -1,5 +1,5 @@
 /**
- * An array of numbers of which a part is resident: elements by index, pages by pin. It works on every platform. Where
+ * An array of numbers that is partly resident. Elements are accessed by index, and pages by pin. It works on every platform. If
  * memory can be paged transparently, it is a typed array over a region, with the same methods.
  *
  *     const array = swap.array({ type: 'float64', length: 100_000_000, residentBytes: 64 * MiB });
@@ -44,7 +44,7 @@ export const elementTypes: ElementTypes = {
 /** Options of `MemorySwap.array()`: element type, length and resident budget. */
 export interface ArrayOptions {
   readonly type: ElementType;
-  /** Elements, 1 up. */
+  /** Number of elements, at least 1. */
   readonly length: number;
   /** Maximum resident size, bytes; at least 128 KiB. */
   readonly residentBytes: number;
@@ -57,7 +57,7 @@ export interface PinnedPage extends Disposable {
   readonly first: number;
 }
 
-/** The elements of a PagedArray, over a region or over frames. Indexes and ranges of indexes are checked. */
+/** Access to the elements of a PagedArray, in a region or in frames. The caller has checked indexes and ranges. */
 export interface ArrayOps {
   get(index: number): number;
   set(index: number, value: number): void;
@@ -74,7 +74,7 @@ export interface ArrayOps {
 
 let wrap: (options: ArrayOptions, ops: ArrayOps) => PagedArray;
 
-/** An array of numbers of which at most a budget is resident; accessed by index, it works on every system. */
+/** An array of numbers, accessed by index, of which at most a budget is resident; works on every system. */
 export class PagedArray implements Disposable {
   static {
     wrap = (options, ops) => new PagedArray(INTERNAL, options, ops);
@@ -109,7 +109,7 @@ export class PagedArray implements Disposable {
   }
 
   /**
-   * Copies elements from `index` on to the target; returns how many: fewer than its length if the array ends before.
+   * Copies elements from `index` on to the target. Returns how many: fewer than the target's length if the array ends before.
    */
   read(index: number, target: ElementArray): number {
     checkIndex(index, this.length);
@@ -126,12 +126,12 @@ export class PagedArray implements Disposable {
     this.#ops.write(index, source);
   }
 
-  /** Evicts the range now, as SwapRegion.evict(); returns the bytes evicted. */
+  /** Evicts the range now, like SwapRegion.evict(); returns the bytes evicted. */
   evict(range?: ByteRange): number {
     return this.#ops.evict(range);
   }
 
-  /** Drops the bytes of the range, which then read as zeros, as SwapRegion.discard(). */
+  /** Drops the bytes of the range, which then read as zeros, like SwapRegion.discard(). */
   discard(range?: ByteRange): void {
     this.#ops.discard(range);
   }
@@ -154,7 +154,7 @@ export class PagedArray implements Disposable {
 /** @param options checked by checkArray() */
 export const pagedArray = (options: ArrayOptions, ops: ArrayOps): PagedArray => wrap(options, ops);
 
-/** What every call on an array that was disposed of throws. */
+/** The error of every call on an array that was disposed of. */
 export const arrayEnded = (): SwapError =>
   new SwapError('ERR_IO_ENDED', 'the array has been disposed of', { reason: 'disposed' });
 
@@ -208,7 +208,7 @@ export function regionArray(
 class RegionElements implements ArrayOps {
   readonly #region: SwapRegion<ArrayBuffer>;
   readonly #pageElements: number;
-  /** Empty after the end: an index in range then has no element. */
+  /** Empty after dispose: no index has an element then. */
   #elements: ElementArray;
 
   constructor(

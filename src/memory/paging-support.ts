@@ -4,7 +4,7 @@ import { loadLinux } from '../os/linux/system-call.ts';
 import { openUserfaultfd } from '../os/linux/userfaultfd-open.ts';
 import { loadNativeFaults } from '../os/native-faults.ts';
 
-/** Whether native code can serve faults without a userfaultfd, and may. */
+/** Whether native code can serve faults without a userfaultfd, and is allowed to. */
 const canMapFiles = (): boolean =>
   process.env['FRONTSWAP_FAULTS'] !== 'javascript' && loadNativeFaults().native !== null;
 

@@ -1,7 +1,7 @@
 /**
- * Wraps functions of the platform: a Proxy replaces the native function. Name, length, prototype, own properties,
- * realm, errors, `new.target` and all arguments are the native function's, because the Proxy forwards them. The realm's
- * Function.prototype.toString, wrapped once, returns the native source text, which a Proxy does not forward.
+ * Wraps functions of the platform: a Proxy replaces the native function. The Proxy forwards name, length, prototype, own
+ * properties, realm, errors, `new.target` and all arguments of the native function. It does not forward the native source text,
+ * so the realm's Function.prototype.toString is wrapped once to return it.
  *
  * Remaining differences: util.types.isProxy() is true, and a stack trace has frames of this file.
  */
@@ -31,8 +31,8 @@ export function wrapConstructor<Native extends Callable>(
 }
 
 /**
- * As wrapConstructor(), with a function instead of a Proxy, which is several times faster. For constructors that a
- * program calls often.
+ * As wrapConstructor(), but with a function, which is several times faster than a Proxy. For constructors that a program calls
+ * often.
  */
 export function wrapFrequentConstructor<Native extends Callable>(
   native: Native,
@@ -55,7 +55,7 @@ export function wrapFrequentConstructor<Native extends Callable>(
   return remember(native, construct as unknown as Native);
 }
 
-/** Returns a wrapper of a function. @param call replaces the native function, which it is passed */
+/** Returns a wrapper of a function. @param call is called instead of the native function, and gets it as an argument */
 export function wrapFunction<Native extends Callable>(
   native: Native,
   call: (native: Native, self: unknown, args: readonly unknown[]) => unknown,
@@ -83,15 +83,15 @@ function remember<Native extends Callable>(native: Native, wrapper: Native): Nat
 
 export const isWrapper = (value: object): boolean => natives.has(value);
 
-/** Whether the property is a data property whose value can be changed. */
+/** Whether the property is a data property with a value that can be changed. */
 export function isReplaceable(holder: object, name: string): boolean {
   const found = Object.getOwnPropertyDescriptor(holder, name);
   return found !== undefined && 'value' in found && (found.writable || found.configurable) === true;
 }
 
 /**
- * Replaces the native function, and the `constructor` of its prototype, by the wrapper; attributes stay. Returns false if
- * the property cannot be changed.
+ * Replaces the native function, and the `constructor` of its prototype, with the wrapper; attributes stay. Returns false if the
+ * property cannot be changed.
  */
 export function replace(holder: object, name: string, wrapper: Callable): boolean {
   if (!isReplaceable(holder, name)) return false;

@@ -1,6 +1,6 @@
 /**
- * Reports paging problems to the program: as an event of the swap each time a problem begins, and once per process as a
- * warning, or as a line on stderr if the process ends before the next turn of its event loop.
+ * Reports paging problems to the program. Each time a problem begins, the swap emits an event. Once per process there is also a
+ * warning, or a line on stderr if the process ends before the next turn of its event loop.
  *
  *   fault thread ─ posts ProblemReport ─▶ event loop of the thread that opened the swap ─▶ listeners of 'problem'
  *                                                                                      └▶ process.emitWarning()
@@ -30,14 +30,14 @@ export interface SwapProblem {
 /** Listener of the `problem` event; called with the code, the message and the facts of the problem. */
 export type ProblemListener = (problem: SwapProblem) => void;
 
-/** Adds and removes listeners of `problem`, as an EventEmitter does. */
+/** Adds and removes listeners of `problem`, like an EventEmitter. */
 export interface ProblemSource {
   on(event: 'problem', listener: ProblemListener): this;
   once(event: 'problem', listener: ProblemListener): this;
   off(event: 'problem', listener: ProblemListener): this;
 }
 
-/** The event is passed on: events.once() also listens for 'error', which is never emitted. */
+/** Other events are allowed, too: events.once() also listens for 'error', which is never emitted. */
 export class Problems implements ProblemSource {
   readonly #emitter = new EventEmitter();
 
@@ -91,7 +91,7 @@ function overBudget(now: number, stats: SwapStats): SwapProblem {
   if ((now & Problem.full) !== 0)
     return { code: 'OVER_BUDGET', message: fullText(stats), facts: facts('full') };
   const message =
-    'more pages are resident than the budget allows, and none of them can be evicted; pin less at once, or raise the budget (residentBytes, FRONTSWAP_RESIDENT)';
+    'more pages are resident than the budget allows, and none of them can be evicted; pin less at a time, or raise the budget (residentBytes, FRONTSWAP_RESIDENT)';
   return { code: 'OVER_BUDGET', message, facts: facts('held') };
 }
 
@@ -133,5 +133,5 @@ export function forwardProblems(
     problems.emitReport(report, statsNow());
   });
   const cancel = runAtExit(() => warn((text) => printAtExit(`frontswap: ${text}\n`)));
-  worker.once('exit', cancel); // it must not keep the control block from being collected
+  worker.once('exit', cancel); // the timer must not keep the control block from being collected
 }

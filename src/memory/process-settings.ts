@@ -7,8 +7,8 @@
  *   FRONTSWAP_SAME_CORE  1: the main thread and the fault thread share a processor (OpenSwapOptions.sameCore)
  *   FRONTSWAP_FAULTS     who serves page faults: thread (the default where native code loads), signal, memfd or javascript
  *                        (read by openSwap())
- *   FRONTSWAP_SHARED     0: shared memories are not paged; 1: they are, also where JavaScript serves faults: a thread that
- *                        waits in one (Atomics.wait) may then hang. Default: where native code serves faults, those of system
+ *   FRONTSWAP_SHARED     0: shared memories are not paged; 1: they are, even if JavaScript serves faults: a thread that
+ *                        waits in one (Atomics.wait) may then hang. Default: if native code serves faults, those of system
  *                        calls included, the first 16 are
  *   FRONTSWAP_BUFFERS    also pages new ArrayBuffers and typed arrays of at least this size (watch-buffers.ts)
  *   FRONTSWAP_DISCARD    1: adds WebAssembly.Memory.prototype.discard() (memory-discard.ts)
@@ -28,7 +28,7 @@ export interface ProcessSettings {
   readonly swap: OpenSwapOptions;
   /** Size of the smallest ArrayBuffer that is paged, bytes; null: ArrayBuffers are not paged. */
   readonly bufferBytesMin: number | null;
-  /** Null: where native code serves faults. */
+  /** Null: pages shared memories if native code serves faults. */
   readonly pagesShared: boolean | null;
   readonly pagesWorkers: boolean;
   readonly addsDiscard: boolean;
@@ -50,7 +50,7 @@ const names = [
   'STATS',
   'REPORT',
 ];
-/** Set by frontswap itself, and of its commands. */
+/** Variables that frontswap itself sets, and variables of its commands. */
 const otherNames = ['REPORT_PID', 'CONTROL', 'RECORD'];
 
 /** @throws SwapError ERR_ARG_VALUE: an unusable value */
@@ -84,8 +84,8 @@ export function isOn(env: NodeJS.ProcessEnv, name: string): boolean {
 }
 
 /**
- * Warnings about misspelt variables: no setting has the name, but one has a similar name. Other FRONTSWAP_ names belong
- * to the program.
+ * Warnings about misspelt variables: no setting has that name, but one has a similar name. Other FRONTSWAP_ names belong to the
+ * program.
  */
 export function misspelt(env: NodeJS.ProcessEnv): string[] {
   const warnings: string[] = [];

@@ -1,16 +1,16 @@
 /**
- * Shares the swap of a process under frontswap/register with its worker threads (FRONTSWAP_WORKERS), so that their
- * memories are paged in the same budget. A worker gets what it needs by the environment data that Node copies into each
- * new worker (setEnvironmentData). So each thread wraps `Worker`: the main thread opens the swap before it creates its
- * first worker, and each worker gets a word of its own, which its creator sets to request its stop (thread-gate.ts).
+ * Shares the swap of a process under frontswap/register with its worker threads (FRONTSWAP_WORKERS), so that their memories are
+ * paged in the same budget. A worker gets what it needs from the environment data that Node copies into each new worker
+ * (setEnvironmentData). So each thread wraps `Worker`: the main thread opens the swap before it creates its first worker, and
+ * each worker gets its own word; its creator sets the word to request a stop (thread-gate.ts).
  *
  *   main: new Worker ─▶ opens the swap ─▶ environment data: control block, words of the worker and of its ancestors
  *   worker: first memory ─▶ join()
  *   terminate(), or the exit of a worker with workers:   word = 1 ─▶ wait for threads that join ─▶ stop
  *
- * At exit Node stops workers in any order, the fault thread among them. Memory must be paged until its last access, so
- * the exit handler first stops the workers that have paged memory or started a thread that has (armed threads), and
- * waits for them. It runs after the program's own exit handlers, which may need such a worker.
+ * At exit Node stops all workers, including the fault thread, in any order. Memory must be paged until its last access. So the
+ * exit handler first stops the workers that have paged memory or started a thread that has (armed threads), and waits for them.
+ * It runs after the program's own exit handlers, because they may need such a worker.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import workerThreads, {
@@ -32,19 +32,19 @@ import {
 import { requestStop, ThreadGate } from './thread-gate.ts';
 
 const KEY = 'frontswap/register';
-/** Longest wait of terminate() for threads that join: one takes some 25 ms. */
+/** Longest wait of terminate() for threads that join: joining takes about 25 ms. */
 const STOP_WAIT_MS_MAX = 2000;
 
 /** What worker threads get. */
 interface Published {
   readonly addsDiscard: boolean;
-  /** One word: the number of adopted memories of all threads. */
+  /** One word: the number of memories adopted by all threads. */
   readonly count: SharedArrayBuffer;
-  /** Of the swap; null: none is open. */
+  /** Control block of the swap; null: no swap is open. */
   readonly control: SharedArrayBuffer | null;
   /** One word for the worker and each of its ancestors, the main thread excepted; see thread-gate.ts. */
   readonly stops: readonly SharedArrayBuffer[];
-  /** Node's id of the ancestor that the main thread started; null: it is the worker itself. */
+  /** Node's id of the ancestor that the main thread started; null: the worker itself. */
   readonly root: number | null;
 }
 
@@ -52,7 +52,7 @@ const publishedNow = (): Published | undefined =>
   getEnvironmentData(KEY) as unknown as Published | undefined;
 const publish = (published: Published): void => setEnvironmentData(KEY, published as never);
 
-/** The workers that this thread starts. */
+/** Workers that this thread starts. */
 class OwnWorkers {
   #published: Published;
   readonly #workers = new Set<WeakRef<Worker>>();
@@ -92,7 +92,7 @@ class OwnWorkers {
     publish(this.#published);
   }
 
-  /** Waits until no thread joins; the threads that these words belong to will not begin to. */
+  /** Waits until no thread is joining; the threads of these words cannot start to join any more. */
   waitForJoins(stops: readonly SharedArrayBuffer[]): void {
     for (const stop of stops) requestStop(stop);
     const { control } = this.#published;
@@ -171,7 +171,7 @@ export class PublishedSwap {
   }
 }
 
-/** Calls `listener` at exit, after the listeners that the program adds later. */
+/** Calls `listener` at exit, after all listeners of the program, even those added later. */
 function atExitLast(listener: () => void): void {
   process.on('exit', listener);
   process.on('newListener', (name, added) => {
@@ -184,7 +184,7 @@ function atExitLast(listener: () => void): void {
 export interface JoinedProcess {
   readonly addsDiscard: boolean;
   /**
-   * Runs `body`, which loads the foreign function interface and joins the swap of the process.
+   * Runs `body`; it loads the foreign function interface and joins the swap of the process.
    * @throws SwapError ERR_IO_UNSUPPORTED: there is none; ERR_IO_ENDED: the process or this thread is ending
    */
   join<Result>(body: (control: SharedArrayBuffer, root: number) => Result): Result;
@@ -202,7 +202,7 @@ export function joinedProcess(): JoinedProcess | null {
   const workers = new OwnWorkers({ ...published, root }, () => {
     if (hasWorkers) return;
     hasWorkers = true;
-    // Node stops the workers of this one when it has ended.
+    // Node stops the workers of this worker when it has ended.
     process.on('exit', () => workers.waitForJoins(stops.slice(-1)));
   });
   return {
@@ -220,6 +220,6 @@ export function joinedProcess(): JoinedProcess | null {
   };
 }
 
-/** No engine may wait for another one. */
+/** An engine must not wait for another one. */
 const isFaultThread = (): boolean =>
   (workerData as Partial<FaultThreadData> | null)?.kind === 'frontswap/fault-thread';

@@ -1,9 +1,9 @@
 /**
- * The regions that programs hold: an ArrayBuffer whose cold pages are stored elsewhere. Operations of the pager are
+ * The regions that programs use. A region is an ArrayBuffer; its cold pages are swapped out. Operations of the pager are
  * synchronous calls to the fault thread; statistics are read from shared memory.
  *
- * Ranges are in bytes and need no alignment; pages are 4096 bytes. evict(), prefetch() and pin() take every page that
- * overlaps the range; discard() frees the pages that lie entirely inside it and writes zeros to the rest.
+ * Ranges are in bytes and need no alignment; pages have 4096 bytes. evict(), prefetch() and pin() apply to every page that
+ * overlaps the range; discard() frees the pages that are entirely inside the range and writes zeros to the rest.
  */
 import { isMainThread } from 'node:worker_threads';
 import { SwapError } from '../base/errors.ts';
@@ -16,7 +16,7 @@ import { checkInternal, INTERNAL } from './internal-constructor.ts';
 import { type Callable, hideWrappers, replace, wrapFunction } from './platform-wrapper.ts';
 import { type RegionStats, regionStatsOf } from './stats.ts';
 
-/** Bytes [offset, offset + length) of a region; by default the complete region. */
+/** Bytes [offset, offset + length) of a region; default: the complete region. */
 export interface ByteRange {
   /** Default 0. */
   readonly offset?: number;
@@ -47,7 +47,7 @@ export function checkRange(
   return { offset, end: offset + length };
 }
 
-/** Lets another thread use a region: post it, and call attachRegion() there. */
+/** Lets another thread use a region: post the handle, and call attachRegion() there. */
 export interface RegionHandle {
   readonly control: SharedArrayBuffer;
   readonly id: number;
@@ -71,12 +71,12 @@ const collectedViews = new FinalizationRegistry<MappedView>((view) => {
     if (!detach(view) && view.caller.control.countViews(view.id, -1) === 0)
       view.mapping.unmap(view.address, view.bytes);
   } catch (error) {
-    // Throwing here would end the program; only address space leaks.
+    // Throwing here would end the program; without it only address space leaks.
     process.emitWarning(error as Error);
   }
 });
 
-/** The engine counts one view less and unmaps after the last. False: the engine has ended. */
+/** Tells the engine that a view is gone; the engine unmaps after the last. False: the engine has ended. */
 function detach({ caller, id, address, bytes }: MappedView): boolean {
   if (!caller.isRunning) return false;
   try {
@@ -88,13 +88,13 @@ function detach({ caller, id, address, bytes }: MappedView): boolean {
   }
 }
 
-/** What a SwapRegion consists of. */
+/** The parts of a SwapRegion. */
 interface RegionParts<RegionBuffer extends ArrayBufferLike> {
   readonly caller: Caller;
   readonly handle: RegionHandle;
-  /** Returns the memory, for an adopted memory its current buffer. */
+  /** Returns the memory; for an adopted memory, its current buffer. */
   readonly buffer: () => RegionBuffer;
-  /** True: the program's own memory, which no other thread can attach. */
+  /** True: the program's own memory, which other threads cannot attach. */
   readonly isAdopted: boolean;
   /** Size that ranges may cover, bytes. Default: the bytes of the handle. */
   readonly bytes?: number;
@@ -154,8 +154,8 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
 
   /**
    * For attachRegion() in a worker thread.
-   * @throws SwapError ERR_IO_UNSUPPORTED: this is a worker, whose swap could end while other threads use it; or the
-   * memory is adopted: if it is shared, post the memory itself
+   * @throws SwapError ERR_IO_UNSUPPORTED: this thread is a worker, and its swap could end while other threads use the region;
+   * or the memory is adopted: if it is shared, post the memory itself
    */
   get handle(): RegionHandle {
     if (this.#isAdopted)
@@ -183,14 +183,14 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
     return this.#call(CallOp.evict, from, to) * PAGE_BYTES;
   }
 
-  /** Swaps the range in, up to three quarters of the budget. Returns the bytes swapped in. */
+  /** Swaps in the range, up to three quarters of the budget. Returns the bytes swapped in. */
   prefetch(range: ByteRange = {}): number {
     const { from, to } = this.#outerPages(range, 'prefetch(range)');
     return this.#call(CallOp.prefetch, from, to) * PAGE_BYTES;
   }
 
   /**
-   * Swaps the range in and keeps it resident until the result is disposed of. For system calls (fs, net) if faults in
+   * Swaps in the range and keeps it resident until the result is disposed of. Use it for system calls (fs, net) if faults in
    * system calls are not served, and for code that must not wait.
    * @throws SwapError ERR_IO_NO_ROOM: more than seven eighths of the budget would be pinned
    */
@@ -207,7 +207,7 @@ export class SwapRegion<RegionBuffer extends ArrayBufferLike = ArrayBufferLike>
   }
 
   /**
-   * Discards the range: it reads as zeros, and its memory is free when this returns. The default range of an adopted
+   * Discards the range: it then reads as zeros, and its memory is freed before this returns. The default range of an adopted
    * memory ends at its current size.
    * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN: the range is not in the memory
    */
@@ -275,7 +275,7 @@ export const swapRegion = <RegionBuffer extends ArrayBufferLike>(
   parts: RegionParts<RegionBuffer>,
 ): SwapRegion<RegionBuffer> => wrap(parts);
 
-/** Creates this thread's view of memory that the engine mapped. The engine counts it already; see CallOp.attach. */
+/** Creates this thread's view of memory that the engine mapped. The engine has already counted it; see CallOp.attach. */
 export function viewRegion(caller: Caller, mapping: Mapping, handle: RegionHandle): ArrayBuffer {
   const { id, address, bytes } = handle;
   const view = mapping.viewOf(address, bytes);
@@ -295,8 +295,8 @@ function track(buffer: ArrayBuffer, view: MappedView): void {
 let isTransferWrapped = false;
 
 /**
- * ArrayBuffer.prototype.transfer() (Node 21) moves the same bytes to a new buffer, which then keeps the region alive.
- * postMessage() and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a copy.
+ * ArrayBuffer.prototype.transfer() (Node 21) moves the bytes to a new buffer, which then keeps the region alive. postMessage()
+ * and structuredClone() refuse to transfer a region's buffer. A transfer to another length is a copy.
  */
 function wrapTransfers(): void {
   if (isTransferWrapped) return;

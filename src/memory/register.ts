@@ -3,14 +3,14 @@
  *
  *     FRONTSWAP_RESIDENT=256M node --import frontswap/register app.js
  *
- * Adopts every memory that the main thread creates (`new WebAssembly.Memory`) or that one of its modules exports; all
- * memories share one budget. With FRONTSWAP_WORKERS, memories that worker threads create are paged in the same budget and
- * end with their thread. Shared memories are paged only if the main thread created them, and native code serves faults,
- * those of system calls included.
+ * It adopts every memory that the main thread creates (`new WebAssembly.Memory`) or that one of its modules exports; all
+ * memories share one budget. With FRONTSWAP_WORKERS, memories that worker threads create are paged in the same budget and end
+ * with their thread. Shared memories are paged only if the main thread created them and native code serves faults, including
+ * those of system calls.
  *
  * docs/reference/environment.md describes the FRONTSWAP_ variables; process-settings.ts parses them.
  *
- * The fault thread starts with the first memory: a program without one only pays for this file.
+ * The fault thread starts with the first memory, so a program without a memory pays only for this file.
  *
  * Left out: memories that a module neither imports nor exports; those of Node's own modules (undici's parser).
  */
@@ -40,7 +40,7 @@ interface ProcessOptions extends ProcessSettings {
 /** Whether FRONTSWAP_STRICT is set; a wrong value counts as set. */
 let isStrict = false;
 
-/** Options from the environment. Null: nothing can be paged; a warning says why. */
+/** Options from the environment. Null: nothing can be paged, and a warning says why. */
 function optionsOfProcess(): ProcessOptions | null {
   if (!isMainThread) return null;
   const { env } = process;
@@ -65,8 +65,8 @@ function optionsOfProcess(): ProcessOptions | null {
 }
 
 /**
- * Starts paging. Synchronous, because a memory must be adopted before the program can use it. Loads the engine only
- * now: most programs that inherit NODE_OPTIONS have no WebAssembly memory.
+ * Starts paging. It is synchronous, because a memory must be adopted before the program can use it. It loads the engine only
+ * now, because most programs that inherit NODE_OPTIONS have no WebAssembly memory.
  */
 function open({ swap, watch }: ProcessOptions): MemorySwap | null {
   try {
@@ -111,8 +111,8 @@ interface PageOptions {
   /** Null: ArrayBuffers are not paged. */
   readonly bufferBytesMin: number | null;
   /**
-   * What happens to shared memories. `ask`: they are paged where that is safe, see sharedRefusal(); `ignore`: the thread
-   * that made them decides.
+   * What happens to shared memories. `ask`: they are paged if that is safe, see sharedRefusal(); `ignore`: the thread that
+   * created them decides.
    */
   readonly shared: 'page' | 'ask' | 'off' | 'ignore';
   /** The swap, opened or joined by the first call; null: nothing can be paged. */
@@ -159,7 +159,7 @@ function pageMemories({ bufferBytesMin, shared, swapNow, countOne }: PageOptions
     warnOnce(warningOf(refusal));
   }, new WasiCalls(regionOfNow));
   if (bufferBytesMin !== null) {
-    watchTransfers(followTransfers); // before the program can keep the functions in variables
+    watchTransfers(followTransfers); // before the program can store the functions in variables
     watchBuffers(bufferBytesMin, adopt);
   }
 }
@@ -169,8 +169,8 @@ const needsPin = (view: ArrayBufferView): boolean => swap?.needsPin(view) === tr
 let isGuarded = false;
 
 /**
- * Wraps streams with the first paged memory, unless faults in system calls are served. An empty memory does not show
- * that.
+ * Wraps streams at the first paged memory, unless faults in system calls are served. An empty memory does not show whether they
+ * are.
  */
 function guardOnFirst(buffer: ArrayBufferLike): void {
   const bytes = new Uint8Array(buffer);
@@ -179,16 +179,19 @@ function guardOnFirst(buffer: ArrayBufferLike): void {
   guardStreams(needsPin);
 }
 
-/** A shared memory is not freed while it is paged: a program that makes one after another must not fill the swap. */
+/**
+ * Limits how many are paged: a shared memory is not freed while it is paged, and a program that creates one after another must
+ * not fill the swap.
+ */
 const SHARED_MAX = 16;
 
 /** Why shared memories are not paged unless FRONTSWAP_SHARED asks for it. */
 const SHARED_NOT_PAGED = 'shared WebAssembly memories are not paged';
 const SHARED_DEADLOCK = `${SHARED_NOT_PAGED}, because JavaScript serves page faults and a thread in Atomics.wait() on one could hang; FRONTSWAP_FAULTS=thread pages them without that risk, FRONTSWAP_SHARED=1 with it`;
 const SHARED_CALLS = `${SHARED_NOT_PAGED}, because page faults of system calls are not served here and those of worker threads would fail with EFAULT; give the process the privilege (\`frontswap doctor\` says how), or set FRONTSWAP_SHARED=1 if workers pass no shared memory to files and sockets`;
-const SHARED_MANY = `only the first ${SHARED_MAX} shared WebAssembly memories are paged, because they are not freed while they are paged; FRONTSWAP_SHARED=1 pages all`;
+const SHARED_MANY = `only the first ${SHARED_MAX} shared WebAssembly memories are paged, because they are not freed while they are paged; FRONTSWAP_SHARED=1 pages all of them`;
 
-/** Why one more shared memory is not paged by default; empty: it is, or nothing is. See docs/design/memory.md. */
+/** Why one more shared memory is not paged by default; empty: it is paged, or nothing is. See docs/design/memory.md. */
 function sharedRefusal(open: MemorySwap | null, count: number): string {
   if (open?.control == null) return '';
   if (open.faults === 'javascript') return SHARED_DEADLOCK;
@@ -200,13 +203,13 @@ const SHARED_OFF = `${SHARED_NOT_PAGED}: FRONTSWAP_SHARED is 0`;
 
 const NOTHING_PAGED = 'no memory of this process is paged; an earlier warning says why';
 
-/** The reason among the facts of the error, or its code. */
+/** The `reason` fact of the error, or its code. */
 function reasonOf(error: unknown): string {
   const { facts, code } = error as Partial<SwapError>;
   return String(facts?.['reason'] ?? code ?? 'error');
 }
 
-/** Whether the thread or the process is about to end: what it does not page is no problem. */
+/** Whether the thread or the process is about to end: then it is no problem if a memory is not paged. */
 const isEnding = (error: unknown): boolean => ['thread', 'exiting'].includes(reasonOf(error));
 
 /** Reports the problem after the program has received its memory. */
@@ -219,8 +222,8 @@ const warningOf = (message: string): Error =>
 
 const processProblems = new Problems();
 /**
- * The event `problem` of the process's swap (MemorySwap.on), and NOT_PAGED for each memory that is not paged, also
- * without a swap.
+ * The `problem` event of the process's swap (MemorySwap.on), and NOT_PAGED for each memory that is not paged, even without a
+ * swap.
  */
 export const problems: ProblemSource = processProblems;
 
@@ -229,13 +232,13 @@ export let swap: MemorySwap | null = null;
 
 const listeners: ((swap: MemorySwap) => void)[] = [];
 
-/** Calls `listener` with the swap when it opens, or at once if it is open. Never calls it if nothing is paged. */
+/** Calls `listener` with the swap when it opens, or immediately if it is open. Never calls it if nothing is paged. */
 export function whenPaging(listener: (swap: MemorySwap) => void): void {
   if (swap === null) listeners.push(listener);
   else listener(swap);
 }
 
-/** Opens or joins the swap once. Null: that failed, or a recursive call before it is open. */
+/** Opens or joins the swap once. Null: that failed, or this is a recursive call before the swap is open. */
 function once(opensOrJoins: () => MemorySwap | null): () => MemorySwap | null {
   let isTried = false;
   return () => {
@@ -286,7 +289,7 @@ function pageProcess(options: ProcessOptions): void {
   );
 }
 
-/** A worker thread of a process whose main thread pages memory. Its ArrayBuffers are not paged. */
+/** Sets up a worker thread of a process with paged memory. Its ArrayBuffers are not paged. */
 function pageWorker(joined: JoinedProcess): void {
   watchThread(joined);
   pageMemories({

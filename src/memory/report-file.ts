@@ -8,7 +8,7 @@ import type { SampleLog } from './sample-log.ts';
 import type { SwapStats } from './stats.ts';
 
 export interface ProcessClock {
-  /** Of the process, ISO 8601. */
+  /** Start of the process, ISO 8601. */
   readonly startedAt: string;
   sinceStartMs(): number;
   /** CLOCK_MONOTONIC, as the fault thread reads it. */

@@ -1,6 +1,6 @@
 /**
- * The report as one HTML page: plots as inline SVG and a table of totals. It loads nothing, runs no script (a content
- * security policy forbids both), follows the reader's light or dark mode and has one column on a phone.
+ * The report as one HTML page: plots as inline SVG and a table of totals. The page loads nothing and runs no script (a content
+ * security policy forbids both), follows the reader's light or dark mode, and has one column on a phone.
  *
  * Everything that comes from the program (argv, versions) is escaped.
  */
@@ -18,7 +18,7 @@ const X_TICKS = 6;
 type Point = readonly [number, number];
 type Rows = Report['samples']['rows'];
 
-/** Unit of the time axis: the largest of which the run has at least three. */
+/** Unit of the time axis: the largest unit that fits at least three times into the run. */
 function timeUnit(rows: Rows): { readonly name: string; readonly ms: number } {
   const end = rows.at(-1)?.[Column.atMs] ?? 0;
   if (end >= 3 * 3_600_000) return { name: 'hours', ms: 3_600_000 };
@@ -26,7 +26,10 @@ function timeUnit(rows: Rows): { readonly name: string; readonly ms: number } {
   return { name: 'seconds', ms: 1000 };
 }
 
-/** The increase of a counter per millisecond, by interval: a value at each start, and the last one also at the end. */
+/**
+ * The increase of a counter per millisecond for each interval: a value at the start of each interval, and the last value also
+ * at the end.
+ */
 function rates(rows: Rows, column: number, unitMs: number, factor: number): Point[] {
   const points = rows.slice(1).flatMap((row, i): Point[] => {
     const before = rows[i]!;
@@ -142,7 +145,7 @@ function totalRows({ process, settings, memories, totals, peaks }: Report): Row[
     ],
     ['Pages swapped in', count(totals.pageIns)],
     ['Pages swapped out', count(totals.pageOuts)],
-    ['Pages dropped: their stored copy was valid', count(totals.pagesDropped)],
+    ['Pages dropped because their stored copy was valid', count(totals.pagesDropped)],
     ['Pages over the budget', count(totals.overBudget)],
     ['Evictions refused', count(totals.refused)],
   ];

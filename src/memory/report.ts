@@ -26,7 +26,7 @@ export interface Report {
     readonly fileBytes: number;
     readonly sameCore: boolean;
   };
-  /** Adopted memories; 0: nothing was paged, and all figures are 0. */
+  /** Number of adopted memories; 0: nothing was paged, and all figures are 0. */
   readonly memories: number;
   readonly totals: {
     readonly faults: number;
@@ -45,14 +45,14 @@ export interface Report {
     readonly ramBytes: number;
   };
   readonly samples: {
-    /** Shortest interval of two samples. */
+    /** Shortest interval between two samples. */
     readonly intervalMs: number;
     readonly columns: readonly string[];
     readonly rows: readonly (readonly number[])[];
   };
 }
 
-/** What the process knows besides the samples. */
+/** Facts about the process, besides the samples. */
 export interface ReportFacts {
   readonly process: Report['process'];
   readonly settings: Report['settings'];
@@ -63,7 +63,7 @@ export interface ReportFacts {
   readonly nowMs: number;
 }
 
-/** Adds a last sample, of the end of the run, to a closed log, and returns the report. */
+/** Adds a last sample, taken at the end of the run, to a closed log, and returns the report. */
 export function makeReport(log: SampleLog, facts: ReportFacts): Report {
   const { stats, nowMs } = facts;
   const { summary } = log;

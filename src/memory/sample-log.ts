@@ -1,20 +1,21 @@
 /**
- * What paging did over the life of a swap: samples that the fault thread adds and the main thread reads at exit, in one
- * SharedArrayBuffer of fixed size.
+ * The history of a swap: the fault thread adds samples to one SharedArrayBuffer of fixed size, and the main thread reads them
+ * at exit.
  *
  *   0       words: gate, number of samples
  *   64      doubles: interval of the samples, highest values, time stalled in faults (Summary)
  *   256     SAMPLES_MAX rows of SAMPLE_COLUMNS doubles (Column)
  *
- * When the log is full, each two neighbours become one and the interval doubles: counters and time are those of the
- * second, sizes the larger of both. So a run of any length has between SAMPLES_MAX / 2 and SAMPLES_MAX samples.
+ * When the log is full, each pair of neighbouring samples becomes one, and the interval doubles. Counters and time are those of
+ * the second sample; sizes are the larger of the two. So a long run has between SAMPLES_MAX / 2 and SAMPLES_MAX samples,
+ * whatever its length.
  *
- * The gate orders the fault thread's writes (samples, lines on stderr) and the main thread's exit: after close() the
- * fault thread writes nothing. No lock of the program is involved: the fault thread never waits for the gate.
+ * The gate orders the fault thread's writes (samples, lines on stderr) and the main thread's exit: after close() the fault
+ * thread writes nothing. No lock of the program is involved, and the fault thread never waits for the gate.
  */
 import { assert } from '../base/assert.ts';
 
-/** Even: neighbours are merged in pairs. */
+/** An even number, because samples are merged in pairs. */
 export const SAMPLES_MAX = 512;
 /** Shortest interval of the samples of a short run; an idle fault thread adds one per poll. */
 export const SAMPLE_MS_MIN = 50;
@@ -46,7 +47,7 @@ export const Summary = {
   /** Highest sum of residentBytes and usedBytes in one sample. */
   peakRamBytes: 4,
   peakStoredBytes: 5,
-  /** When the engine started, by CLOCK_MONOTONIC, which process.hrtime() reads, too. */
+  /** When the engine started, by CLOCK_MONOTONIC, which process.hrtime() also reads. */
   startMs: 6,
 } as const;
 
@@ -55,7 +56,10 @@ const Gate = { open: 0, writing: 1, closed: 2 } as const;
 const SUMMARY_AT = 64;
 const ROWS_AT = 256;
 const LOG_BYTES = ROWS_AT + SAMPLES_MAX * SAMPLE_COLUMNS * 8;
-/** A writer holds the gate for microseconds; a thread that was ended while it wrote never opens it. */
+/**
+ * Maximum wait for the gate: a writer holds it for microseconds, but a thread that was terminated while it wrote never opens
+ * it.
+ */
 const CLOSE_MS_MAX = 200;
 
 const maxima = [Column.residentBytes, Column.storedBytes, Column.usedBytes] as const;

@@ -1,6 +1,6 @@
-/** A SharedArrayBuffer that can be paged: its pages are its own. */
+/** A SharedArrayBuffer that can be paged: it shares no page with other data. */
 
-/** ES2024's growable SharedArrayBuffer: Node 20 has it, the types of es2023 do not. */
+/** ES2024's growable SharedArrayBuffer: Node 20 has it, but the es2023 types do not. */
 interface GrowableShared extends SharedArrayBuffer {
   grow(bytes: number): void;
 }

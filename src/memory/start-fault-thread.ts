@@ -1,4 +1,4 @@
-/** Starts the fault thread of a swap and waits until it runs; needs no turn of the event loop. */
+/** Starts the fault thread of a swap and waits until it runs, without a turn of the event loop. */
 import { Worker } from 'node:worker_threads';
 import { PAGE_BYTES } from '../base/units.ts';
 import { Affinity } from '../os/linux/affinity.ts';
@@ -21,7 +21,7 @@ interface Started {
 /**
  * Returns the thread's caller and problems, or the reason why memory cannot be paged here.
  * @param sharesCore pins this thread and the fault thread to one processor
- * @throws SwapError the error of an option
+ * @throws SwapError for an invalid option
  */
 export function startFaultThread(
   linux: Linux,

@@ -1,6 +1,6 @@
 /**
- * Statistics: doubles, by index (control-block.ts), that the fault thread writes to shared memory and any thread reads.
- * Without a fault thread stats() writes them first.
+ * Statistics: doubles by index (control-block.ts). The fault thread writes them to shared memory, and any thread can read them.
+ * If there is no fault thread, stats() writes them first.
  *
  * Cost: a write stores about 10 doubles per region and allocates nothing.
  */
@@ -14,7 +14,7 @@ import type { Tiers } from './tiers.ts';
 export interface RegionStats {
   /** Size of the region. */
   readonly bytes: number;
-  /** Resident now; at most the budget, unless `overBudget` of the swap counts. */
+  /** Resident now; at most the budget, unless the swap's `overBudget` has increased. */
   readonly residentBytes: number;
   /** Swapped out now: in compressed RAM or on a device. */
   readonly storedBytes: number;
@@ -44,7 +44,7 @@ export interface SwapStats {
   readonly storedPages: number;
   /** Their compressed size. */
   readonly compressedBytes: number;
-  /** Same-filled pages among them, which take no space. */
+  /** Same-filled pages among them; they take no space. */
   readonly samePages: number;
   /** Pages on devices. */
   readonly devicePages: number;
@@ -52,11 +52,11 @@ export interface SwapStats {
   readonly ratio: number;
   /** Pages swapped in over the budget because no page could be evicted: raise the limit, or add a device. */
   readonly overBudget: number;
-  /** Evictions refused because no tier had space; pages that stay in memory for another reason are not counted. */
+  /** Evictions refused because no tier had space; evictions that failed for another reason are not counted. */
   readonly refused: number;
   /** Resident now, bytes, all regions together. */
   readonly residentBytes: number;
-  /** Counters of RegionStats, summed over all regions, ended ones included. */
+  /** Counters of RegionStats, summed over all regions, including those that have ended. */
   readonly faults: number;
   readonly pageIns: number;
   readonly pageOuts: number;

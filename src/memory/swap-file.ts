@@ -1,11 +1,11 @@
 /**
  * A file as a lower tier: opened or created, with a swap header that the kernel's tools know (mkswap(8), swaplabel(8)).
  *
- * A file that is not empty is used only if it is already a swap area, so no other data is overwritten. Pages in such an
- * area are not read back; all its slots count as free.
+ * A file that is not empty is used only if it is already a swap area, so that no other data is overwritten. Pages in such an
+ * area are not read; all its slots count as free.
  *
- * This process keeps a checksum per page (block/filters/checksum-disk.ts): a page that differs from what was written,
- * zeros past the end of file included, is an I/O error and never data.
+ * This process keeps a checksum per page (block/filters/checksum-disk.ts). If a page differs from what was written, including
+ * zeros past the end of the file, reading it is an I/O error; wrong data is never returned.
  */
 import { ftruncateSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { SwapError } from '../base/errors.ts';
@@ -19,7 +19,7 @@ import { systemError } from '../os/system-error.ts';
 import type { DiscardMode } from '../swap/areas.ts';
 import { readHeader, writeHeader } from '../swap/header.ts';
 
-/** A swap file that takes the pages compressed RAM refuses; used by `openSwap({ devices })`. */
+/** A swap file for pages that compressed RAM refuses; used by `openSwap({ devices })`. */
 export interface DeviceOptions {
   readonly kind: 'file';
   /** Created (mode 0600) if missing; an existing file must be private to this user, and empty or a swap area. */
@@ -30,7 +30,7 @@ export interface DeviceOptions {
   readonly priority?: number;
   /** When freed slots are discarded, so that the file system can reuse their blocks; default off. */
   readonly discard?: DiscardMode;
-  /** True: a newly created file keeps its name. Default: it is unlinked at once and its blocks are freed at exit. */
+  /** True: a newly created file keeps its name. Default: it is unlinked immediately, and its blocks are freed at exit. */
   readonly keep?: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface SwapFile extends Disposable {
   readonly disk: ChecksumDisk;
   /** Its first page. */
   readonly header: Uint8Array;
-  /** The descriptor that it is read and written by, with O_DIRECT where the file system has it. */
+  /** The descriptor for reads and writes, with O_DIRECT if the file system supports it. */
   readonly fd: number;
 }
 
@@ -58,7 +58,7 @@ export function openSwapFile(options: DeviceOptions): SwapFile {
   );
   try {
     const header = prepare(file, path, sizeBytes);
-    // Without a name no other process can open it, and its blocks are freed however this process ends.
+    // Without a name, no other process can open the file, and its blocks are freed no matter how this process ends.
     if (file.isNew && options.keep !== true) system('unlink', path, () => unlinkSync(path));
     const { io, isDirect } = file;
     const disk = new FileDisk(io, { sizeBytes, readOnly: false, isDirect, biosPerTick: 64 });

@@ -118,7 +118,7 @@ export function faultsOf(
   byDefault: FaultsMode,
   hasTmem = false,
 ): Pick<EngineOptions, 'faults' | 'areFaultsChosen'> {
-  // Native code reads pages of the store only: JavaScript serves faults, or nothing is paged.
+  // Native code can read only pages of the store: JavaScript serves faults, or nothing is paged.
   if (hasTmem && option !== undefined && option !== 'javascript')
     throw new SwapError(
       'ERR_ARG_CONFLICT',

@@ -1,17 +1,16 @@
 /**
- * Wraps Node's functions that pass buffers to system calls. Without privilege a userfaultfd reports only faults in user
- * mode: a system call that accesses a page which is not resident fails with EFAULT, or sends nothing. So the wrappers
- * pass the kernel a copy of paged memory, or a buffer of their own.
+ * Wraps Node's functions that pass buffers to system calls. Without privilege, a userfaultfd reports only faults in user mode:
+ * a system call that accesses a page that is not resident fails with EFAULT, or sends nothing. So the wrappers pass the kernel
+ * a copy of paged memory, or a scratch buffer.
  *
  *   write   fs.write…, streams, dgram, input of spawnSync     a copy of the bytes; files in pieces of 64 KiB
- *   read    fs.read…                                          into a scratch buffer, in pieces, and copied from there
- *   onread  net.connect(), new net.Socket()                   into a scratch buffer, and copied before the callback
+ *   read    fs.read…                                          into a scratch buffer, in pieces, then copied
+ *   onread  net.connect(), new net.Socket()                   into a scratch buffer, copied before the callback
  *   WASI    fd_write, fd_read, random_get, …                  after EFAULT: pins a piece and repeats the call (wasi-calls.ts)
  *
  * Invariants
- * - A view that is not in or near paged memory is passed unchanged, and so is every view if faults in system calls are
- *   served.
- * - Only regular files are read in several pieces. A pipe, a socket or a terminal is read once, with what it has.
+ * - A view that is not in or near paged memory is passed unchanged. If faults in system calls are served, every view is.
+ * - Only regular files are read in several pieces. A pipe, a socket or a terminal is read once.
  *
  * Not supported: system calls of native addons.
  * Sources: userfaultfd(2), UFFD_USER_MODE_ONLY; Node's documentation of fs, stream, net, dgram, child_process, wasi.
@@ -53,8 +52,9 @@ export function guardFiles(needsPin: NeedsPin): void {
 }
 
 /**
- * Wraps the functions of streams, sockets and child processes. Call it once per process, when the first memory is
- * paged: nearly all of them are methods, which a program calls on an instance. Their modules cost 2 MB and 3 ms.
+ * Wraps the functions of streams, sockets and child processes. Call it once per process, when the first memory is paged: nearly
+ * all of them are methods, which a program calls on an instance, so they need not be wrapped earlier. Their modules cost 2 MB
+ * and 3 ms.
  */
 export function guardStreams(needsPin: NeedsPin): void {
   const { copy, copyAll } = copiers(needsPin);
@@ -72,20 +72,20 @@ export function guardStreams(needsPin: NeedsPin): void {
   syncBuiltinESMExports();
 }
 
-/** The kernel writes to the `onread` buffer of a socket at any time, so the socket gets a scratch buffer for its life. */
+/** The kernel writes to the `onread` buffer of a socket at any time, so the socket gets a scratch buffer for its lifetime. */
 function guardOnread(net: typeof import('node:net'), needsPin: NeedsPin): void {
   const change = (args: Args): Args => [onreadCopied(args[0], needsPin), ...args.slice(1)];
   for (const name of ['connect', 'createConnection', 'Socket'] as const)
     replace(net, name, wrapArguments(net[name] as Callable, change));
 }
 
-/** Functions that replace a view of paged memory, and each one in an array, by a copy. */
+/** Functions that replace a view of paged memory, or each view in an array, with a copy. */
 function copiers(needsPin: NeedsPin): Record<'copy' | 'copyAll', (value: unknown) => unknown> {
   const copy = (value: unknown): unknown => copyOf(value, needsPin);
   return { copy, copyAll: (value) => (Array.isArray(value) ? value.map(copy) : copy(value)) };
 }
 
-/** Wraps the methods of FileHandle with the first open(): the class is accessible only through an instance. */
+/** Wraps the methods of FileHandle at the first open(): the class is accessible only through an instance. */
 function guardHandles(
   needsPin: NeedsPin,
   copy: (value: unknown) => unknown,
@@ -168,14 +168,14 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
 
 type OnreadCallback = (count: number, buffer: Uint8Array) => boolean;
 
-/** Socket options whose `onread` buffers are not in paged memory. */
+/** Returns socket options with `onread` buffers that are not in paged memory. */
 function onreadCopied(options: unknown, needsPin: NeedsPin): unknown {
   if (typeof options !== 'object' || options === null || !('onread' in options)) return options;
   const { onread } = options;
   if (typeof onread !== 'object' || onread === null) return options;
   const { buffer, callback } = onread as { buffer?: unknown; callback?: unknown };
   if (typeof callback !== 'function') return options;
-  /** The view that each scratch buffer stands for. */
+  /** The view that each scratch buffer replaces. */
   const views = new WeakMap<Uint8Array, Uint8Array>();
   const scratchFor = (view: unknown): unknown => {
     if (!(view instanceof Uint8Array) || !needsPin(view)) return view;
@@ -210,7 +210,7 @@ function contentCopied(data: unknown, copy: (value: unknown) => unknown): unknow
   })();
 }
 
-/** The bytes of a call, from either form of arguments: (buffer, offset, length, position) or (buffer, { … }). */
+/** The bytes of a call, from both forms of arguments: (buffer, offset, length, position) or (buffer, { … }). */
 interface Run {
   readonly bytes: Uint8Array;
   readonly position: unknown;
@@ -247,7 +247,7 @@ function runOf(args: Args, at: number, needsPin: NeedsPin): Run | null {
 const isOptions = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && !ArrayBuffer.isView(value);
 
-/** Position of the piece that starts after `done` bytes. Null and negative positions mean the current one. */
+/** File position of the piece that starts after `done` bytes. Null and negative positions mean the current one. */
 function positionAfter(position: unknown, done: number): unknown {
   if (typeof position === 'bigint') return position < 0n ? position : position + BigInt(done);
   return typeof position === 'number' && position >= 0 ? position + done : position;
@@ -255,7 +255,7 @@ function positionAfter(position: unknown, done: number): unknown {
 
 type Direction = 'write' | 'read';
 
-/** Moves a run piece by piece through one scratch buffer. */
+/** Moves the bytes of a call piece by piece through one scratch buffer. */
 class Pieces {
   done = 0;
   /** True when all bytes were moved, or the last piece was short or failed. */

@@ -7,8 +7,8 @@ import type { Caller } from './caller.ts';
 import { CallOp, SEMAPHORES_AT, THREADS_MAX } from './control-block.ts';
 
 /**
- * Prepares the calling worker thread to adopt memory: at its end it waits until the engine has ended its regions.
- * Call it in ThreadGate.join(). Returns the thread's number.
+ * Prepares the calling worker thread to adopt memory: when it ends, it waits until the engine has ended its regions. Call it in
+ * ThreadGate.join(). Returns the thread's number.
  * @param root Node's id of the ancestor that the main thread started
  * @throws SwapError ERR_IO_UNSUPPORTED: too many threads, or this Node does not export its functions; ERR_IO_ENDED;
  * ERR_IO_SYSTEM

@@ -1,16 +1,17 @@
 /**
- * Keeps the stopping of threads apart from their joining. A thread that joins a swap loads the foreign function
- * interface, and stopping a thread while it loads that interface or binds a function aborts the process. So who stops a
- * thread waits for those that join, and lets its own threads no longer join:
+ * Keeps a thread from being stopped while it joins a swap. A joining thread loads the foreign function interface, and stopping
+ * a thread while it loads that interface or binds a function aborts the process. So before a thread stops another one, it first
+ * makes sure that the other thread, and the threads that that one started, cannot join any more. Then it waits for the threads
+ * that are joining:
  *
  *   joins:   claim a slot ─▶ is a stop requested? then free the slot and throw ─▶ load, bind ─▶ free the slot
  *   stops:   request the stop ─▶ wait until each claimed slot has changed ─▶ stop
  *
- * Of a join and a stop at the same time, at least one sees the other. A slot contains the id of its thread: a thread that
- * was stopped as it joined is ignored, because /proc does not list it any more. No function here needs the foreign
+ * If a join and a stop happen at the same time, at least one sees the other. A slot contains the id of its thread. A thread
+ * that was stopped while it joined is ignored, because /proc no longer lists it. No function in this file needs the foreign
  * function interface.
  *
- * A thread with paged memory may sleep here: the fault thread waits for none that does (calls.test).
+ * A thread with paged memory may sleep here: the fault thread never waits for a sleeping thread (calls.test).
  *
  * In the control block from GATE_AT on, words:   0: the process is exiting   1 .. 255: slots; 0 is free
  */
@@ -22,7 +23,7 @@ import { EXITING, GATE_AT, GATE_WORDS } from './gate-words.ts';
 const JOIN_WAIT_MS_MAX = 1000;
 const POLL_MS = 1;
 
-/** A word that no other thread can access. A thread that sleeps by it can be stopped. */
+/** A word that no other thread can access, used to sleep. A thread that sleeps on it can be stopped. */
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
 export class ThreadGate {
@@ -43,8 +44,8 @@ export class ThreadGate {
   }
 
   /**
-   * Runs `body`, in which this thread loads the foreign function interface.
-   * @param stops words of this thread and of those that started it; 1: a stop is requested
+   * Runs `body`, where this thread may load the foreign function interface.
+   * @param stops words of this thread and of its ancestors; 1: a stop is requested
    * @throws SwapError ERR_IO_ENDED: the process or this thread is ending
    */
   join<Result>(stops: readonly SharedArrayBuffer[], body: () => Result): Result {
@@ -58,7 +59,7 @@ export class ThreadGate {
     }
   }
 
-  /** Waits for the threads that join now. False: one still does. */
+  /** Waits for the threads that are joining. False: one is still joining. */
   waitForJoins(milliseconds: number = JOIN_WAIT_MS_MAX): boolean {
     let left = milliseconds;
     for (let slot = 1; slot < GATE_WORDS; slot++) {
@@ -72,7 +73,7 @@ export class ThreadGate {
     return true;
   }
 
-  /** Claims a slot that is free, or that of a thread that has ended. */
+  /** Claims a free slot, or the slot of a thread that has ended. */
   #claim(): number {
     const own = currentThread();
     for (;;) {
@@ -86,7 +87,7 @@ export class ThreadGate {
   }
 }
 
-/** Requests the stop of a thread: it and the threads that it started no longer join. */
+/** Requests the stop of a thread: it and the threads that it started can no longer join. */
 export const requestStop = (stop: SharedArrayBuffer): void => {
   Atomics.store(new Int32Array(stop), 0, 1);
 };

@@ -1,4 +1,4 @@
-/** Problems of a swap's tiers, as the engine reports them to the program; and which of them are new. */
+/** Problems of a swap's tiers that the engine reports to the program, and which of them are new. */
 
 /** Bits of a mask. */
 export const Problem = {
@@ -27,15 +27,15 @@ export interface ProblemReport {
 }
 
 /**
- * A problem that is absent for less than this continues. A program that rewrites its pages frees slots just before it
- * fills them again, and a check may fall in between.
+ * A problem that is absent for less than this time counts as continuing. A program that rewrites its pages frees slots just
+ * before it fills them again, and a check may happen in between.
  */
 const ENDED_MS = 1000;
 const BITS = 3;
 
-/** Tells problems that start from those that continue. */
+/** Distinguishes problems that start from problems that continue. */
 export class ProblemHistory {
-  /** Problems that have started and not ended. */
+  /** Problems that have started and have not ended. */
   #current = 0;
   /** Time of the first check that found each of #current absent, by bit; Infinity: the last check found it. */
   readonly #absentSince = new Float64Array(BITS).fill(Infinity);
@@ -53,7 +53,7 @@ export class ProblemHistory {
    * @returns those of `now` that start, a mask
    */
   update(now: number): number {
-    if (now === 0 && this.#current === 0) return 0; // as a rule, also at each fault of an array
+    if (now === 0 && this.#current === 0) return 0; // the usual case; also checked at each fault of an array
     const ms = this.#nowMs();
     for (let bit = 0; bit < BITS; bit++) {
       const isPresent = (now & (1 << bit)) !== 0;

@@ -9,8 +9,8 @@
  *                 └ refused: incompressible ─▶ a file's area
  *                                                └ none, or full ─▶ the page stays in memory and is retried later
  *
- * An incompressible page takes as much space in compressed RAM as in memory, and a copy each way; only evict() stores
- * it there. Frontswap does not cover the files' areas: a page that RAM refused is not compressed a second time.
+ * An incompressible page takes as much space in compressed RAM as in memory, and costs a copy each way; only evict() stores it
+ * there. The areas of files do not use frontswap: a page that RAM refused is not compressed a second time.
  */
 import { Budget } from '../arena/budget.ts';
 import { assert } from '../base/assert.ts';
@@ -35,7 +35,7 @@ import { openTmemTier, type TmemTier } from './tmem-tier.ts';
 
 /** Type of the area in compressed RAM; it is switched on first. */
 const RAM_AREA = 0;
-/** Its slots: 64 GiB of pages. Its tables use memory only where they are written. */
+/** Number of its slots: 64 GiB of pages. Its tables use memory only where they are written. */
 export const RAM_SLOTS: number = 2 ** 24;
 const RAM_PRIORITY = 32767;
 /** UUID of the RAM area, which only this process sees. */
@@ -51,11 +51,11 @@ export interface TierOptions {
   /** Limit of compressed pages and their tables, bytes; 0 = none. */
   readonly limitBytes: number;
   readonly devices: readonly DeviceOptions[];
-  /** Tmem socket of a host that takes pages which RAM refuses, before the devices; absent: none. */
+  /** Tmem socket of a host that takes the pages that RAM refuses, before the devices; absent: none. */
   readonly tmem?: string;
 }
 
-/** A swap file as native code reads it: a page of slot n is at n * 4096, unless its bit says that it is zeros. */
+/** A swap file, as native code reads it: the page of slot n is at n * 4096, unless its bit marks it as zeros. */
 export interface FileArea {
   readonly type: number;
   readonly slots: number;
@@ -72,16 +72,16 @@ export class Tiers implements Disposable {
   readonly #files: SwapFile[] = [];
   readonly fileAreas: FileArea[] = [];
   readonly #ram: SwapArea;
-  /** The RAM area is disabled: it refused a page and has no free space yet. */
+  /** True: the RAM area is disabled, because it refused a page and has no free space yet. */
   #isFull = false;
-  /** RAM is tried although its counters show no free space, because no file took the page. */
+  /** True: RAM is tried even though its counters show no free space, because no file took the page. */
   #isRetrying = false;
-  /** An incompressible page that RAM refused is being written to a file. */
+  /** True: an incompressible page that RAM refused is being written to a file. */
   #isRedirected = false;
   /** True: incompressible pages may stay in memory. False: frames are limited, so RAM takes them. */
   readonly #keepsIncompressible: boolean;
   #changed = 0;
-  /** Problems at the last check, a mask, and the counter overBudget then. */
+  /** Problems at the last check, a mask, and the value of overBudget then. */
   #problem = 0;
   #overBudget = 0;
 
@@ -127,8 +127,8 @@ export class Tiers implements Disposable {
   }
 
   /**
-   * Returns the current problems, a mask of Problem. A problem stays set until there is a margin of free space, so that
-   * the program is not notified repeatedly.
+   * Returns the current problems, a mask of Problem. A problem stays set until there is some free space to spare, so that the
+   * program is not notified repeatedly.
    */
   checkProblems(): number {
     const { counters, evictor, regions } = this.pager;
@@ -154,7 +154,7 @@ export class Tiers implements Disposable {
     return now;
   }
 
-  /** The map of RAM's slots that hold pages of zeros, a bit each; RAM_SLOTS of them. */
+  /** Bitmap of the slots in RAM that have pages of zeros; RAM_SLOTS bits. */
   get zeroMap(): Uint8Array {
     return this.#ram.zero.bytes;
   }
@@ -193,7 +193,7 @@ export class Tiers implements Disposable {
     this.#changed = 0;
   }
 
-  /** One step of compaction, for when no fault waits. Returns true while there is more to do. */
+  /** One step of compaction; call it when no fault waits. Returns true while there is more to do. */
   compactIdle(): boolean {
     return this.backend.compactIdle();
   }
@@ -209,7 +209,7 @@ export class Tiers implements Disposable {
     const disk = refusingDisk(RAM_SLOTS * PAGE_BYTES);
     const type = swapOn(this.pager.swap, disk, page, {
       priority: RAM_PRIORITY,
-      // Takes the lowest free cluster, not the one free longest: its slots have tables in memory already.
+      // Takes the lowest free cluster, not the one that has been free longest: the tables of its slots are already in memory.
       allocator: 'rotating',
     });
     assert(type === RAM_AREA, 'type = RAM_AREA');
@@ -230,12 +230,12 @@ export class Tiers implements Disposable {
     this.fileAreas.push({ type, slots: map.slots, fd, sums: sumsOf(disk), zero: zero.bytes });
   }
 
-  /** A page was refused: selects another area for it, or frees space in RAM. */
+  /** Called when a page was refused: selects another area for it, or frees space in RAM. */
   #onRefusal(): RefusalResult {
     if (this.#ram.writeOk ? this.backend.isIncompressible : this.#isRedirected)
       return this.#tryFile();
     if (!this.#ram.writeOk) {
-      // No file takes the page. Freed pages leave space in the store that its counters still show as used: retry RAM.
+      // No file takes the page. Freed pages leave space in the store that its counters still count as used: retry RAM.
       this.#isRetrying = true;
       this.#ram.writeOk = true;
       return RefusalResult.retry;

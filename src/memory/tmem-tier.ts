@@ -1,7 +1,7 @@
 /**
- * The tier behind compressed RAM: a pool of a host, over its tmem socket. Its pages end with the swap, which destroys the pool. If
- * the process is killed they end a minute later: the pool has a random name, and a lease in which a lost connection can be
- * made again.
+ * The tier below compressed RAM: a pool of a host, through its tmem socket. The swap destroys the pool when it ends. If the
+ * process is killed, the pages are dropped a minute later: the pool has a random name and a lease, and within the lease the
+ * process can reconnect after it has lost the connection.
  */
 import { randomBytes } from 'node:crypto';
 import { SwapError } from '../base/errors.ts';
@@ -9,7 +9,7 @@ import { TmemFrontswap } from '../frontswap/backends/tmem-frontswap.ts';
 import { streamSockets } from '../os/linux/stream-socket.ts';
 import { BlockingPool } from '../tmem/protocol/blocking.ts';
 
-/** A fault waits this long for the host; then its page is reported as lost. */
+/** A fault waits at most this long for the host; then its page is reported as lost. */
 const DEADLINE_MS = 2000;
 const LEASE_SECONDS = 60;
 

@@ -9,8 +9,8 @@
  *   drop           collects ranges; flush() drops them all in one process_madvise (advice-batch.ts)
  *
  * Invariants
- * - The fault thread never accesses a page that may be missing: it would wait for itself. It copies only protected
- *   pages, which are present.
+ * - The fault thread never accesses a page that may be missing: it would wait for itself. It copies only protected pages,
+ *   because these are present.
  * - A call allocates nothing.
  *
  * Cost: one system call per run of pages; about 1.7 us to install one page, 1 us per page in runs.
@@ -88,8 +88,7 @@ export class UffdMemory implements PagedMemory {
     this.#abort = abort;
     this.#canPoison = (uffd.features & UffdFeature.poison) !== 0;
     const bytes = pages * PAGE_BYTES;
-    // A forked child would share the pages and its faults would not be served. A huge page could not be dropped in
-    // part.
+    // A forked child would share the pages, and its faults would not be served. A huge page could not be dropped partially.
     mapping.advise(address, bytes, Advice.dontFork);
     mapping.advise(address, bytes, Advice.noHugePage);
     uffd.register(address, bytes, UffdMode.missing | UffdMode.writeProtect);
@@ -101,7 +100,7 @@ export class UffdMemory implements PagedMemory {
     this.#mapping.advise(this.address, this.pages * PAGE_BYTES, Advice.doFork);
   }
 
-  /** Ends the registration of memory that may be unmapped, or mapped by others, since. Does not access it. */
+  /** Ends the registration of memory that may have been unmapped or reused. Does not access it. */
   unregisterFreed(): void {
     const bytes = this.pages * PAGE_BYTES;
     if (this.#uffd.tryUnregister(this.address, bytes))
@@ -120,7 +119,7 @@ export class UffdMemory implements PagedMemory {
       );
       done += this.#uffd.bytesDone / PAGE_BYTES;
     } while (this.#isAgain && done < count);
-    // The kernel refuses a run that is not in one mapping as a whole; its first page may still be installable.
+    // The kernel refuses a run that is not entirely in one mapping; its first page may still be installable.
     return done === 0 && this.stop === StopReason.gone && count > 1
       ? this.install(page, frame, 1, writable)
       : done;

@@ -1,10 +1,10 @@
 /**
- * Wraps WASI's functions, whose system calls access the memory of a module: on paged memory they may fail with EFAULT
- * (system-calls.ts). The functions are wrapped before an instance is linked to them. A call that returned EFAULT had no
- * effect. The wrapper repeats it with its first 64 KiB pinned and returns a short count, after which a module continues
- * as with any file.
+ * Wraps WASI's functions. Their system calls access the memory of a module, and may fail with EFAULT on paged memory
+ * (system-calls.ts). The functions are wrapped before an instance is linked to them. A call that returned EFAULT had no effect.
+ * The wrapper repeats the call with its first 64 KiB pinned and returns a short count; the module then continues, as with any
+ * file.
  *
- * Copies of the functions that a program makes (`{ ...wasi.wasiImport }`) are wrapped too, unless they are frozen.
+ * If a program copies the functions (`{ ...wasi.wasiImport }`), the copies are wrapped, too, unless they are frozen.
  *
  * Invariant: when a call returns, the module's vector has the contents that the module wrote.
  * Sources: wasi_snapshot_preview1 (fd_write, iovec); lib/wasi.js and src/node_wasi.cc of Node.
@@ -17,7 +17,7 @@ import { type WasmMemory, wasmBuffer } from './wasm-reserve.ts';
 type Native = (...args: unknown[]) => unknown;
 type RegionOf = (memory: WasmMemory) => SwapRegion | null;
 
-/** Calls whose second argument is a vector of (address, length) and whose third is its count. */
+/** Calls with a vector of (address, length) as the second argument, and its count as the third. */
 const vectorCalls = ['fd_write', 'fd_pwrite', 'fd_read', 'fd_pread', 'sock_send', 'sock_recv'];
 const moduleNames = ['wasi_snapshot_preview1', 'wasi_unstable'];
 /** errno of wasi_snapshot_preview1. */
@@ -115,10 +115,7 @@ function firstWithBytes(buffer: ArrayBufferLike, vector: number, count: number):
 const pin = (region: SwapRegion, offset: number, length: number): Disposable =>
   region.pin({ offset, length });
 
-/**
- * Node's function in its import object or in a copy of it. Null: the property is the program's own function, or a
- * wrapper.
- */
+/** Node's function in the import object or in a copy of it. Null: the property is the program's own function, or a wrapper. */
 function nativeOf(calls: object, name: string): Native | null {
   if (!isReplaceable(calls, name)) return null;
   const value = Object.getOwnPropertyDescriptor(calls, name)!.value as unknown;
@@ -127,7 +124,7 @@ function nativeOf(calls: object, name: string): Native | null {
 }
 
 /**
- * WASI's import objects among the imports of an instance, and copies of them. Skips Proxies and instances of the
+ * Finds WASI's import objects, and copies of them, among the imports of an instance. Skips Proxies and instances of the
  * program's classes.
  */
 function wasiOf(imports: unknown): Record<string, unknown>[] {

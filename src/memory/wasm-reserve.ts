@@ -1,13 +1,12 @@
 /**
- * Finds how far a WebAssembly memory can grow without moving. V8 reserves the address space of the largest possible
- * memory (4 GiB, or 16 GiB with 64-bit addresses) and guard pages around it, so that it need not check addresses.
- * Growing makes a part of the reserve accessible.
+ * Finds how far a WebAssembly memory can grow without moving. V8 reserves address space for the largest possible memory (4 GiB,
+ * or 16 GiB with 64-bit addresses), with guard pages around it, so that it need not check addresses. Growing makes a part of
+ * the reserve accessible.
  *
  *   ┊ guard ┊ the memory: rw ┊ reserve: PROT_NONE … 4 or 16 GiB ┊ guard ┊
  *
- * The complete reserve is registered once, so growth needs no hook, neither by grow() nor by the instruction
- * memory.grow. If V8 reserves less (with bounds checks instead of guards), the memory may move when it grows and cannot
- * be adopted.
+ * The complete reserve is registered once, so growth needs no hook, neither for grow() nor for the instruction memory.grow. If
+ * V8 reserves less (with bounds checks instead of guards), the memory may move when it grows and cannot be adopted.
  *
  * Sources: V8, src/objects/backing-store.cc (AllocateWasmMemory, guard regions), src/wasm/wasm-limits.h; WebAssembly
  * JavaScript Interface, AddressValueToU64.
@@ -30,7 +29,7 @@ const bufferGetter = Object.getOwnPropertyDescriptor(Memory.prototype, 'buffer')
 const growMethod = Object.getOwnPropertyDescriptor(Memory.prototype, 'grow')!.value as () => void;
 
 /**
- * Returns the buffer of a WebAssembly memory of any realm, whatever its prototype.
+ * Returns the buffer of a WebAssembly memory of any realm, with any prototype.
  * @throws TypeError: not a WebAssembly memory
  */
 export function wasmBuffer(memory: object): ArrayBuffer | SharedArrayBuffer {

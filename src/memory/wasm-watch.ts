@@ -1,13 +1,13 @@
 /**
- * Reports every WebAssembly memory that the program creates, exports or imports, in this realm and in the contexts of
- * node:vm. It wraps the platform's functions (platform-wrapper.ts).
+ * Reports every WebAssembly memory that the program creates, exports or imports, in this realm and in contexts of node:vm. It
+ * wraps the platform's functions (platform-wrapper.ts).
  *
  *   new Memory ─▶ the memory     new Instance, instantiate() ─▶ memories among the imports and the exports
  *   vm.createContext(), runInNewContext() ─▶ the WebAssembly of the new context is wrapped as well
  *
- * Invariant: a wrapper returns or throws what the native function does. Left out: memories that a module neither
- * imports nor exports; memories of Node's own modules; imports that are Proxies, whose traps would run twice; contexts
- * over an object that is a Proxy or has its own WebAssembly.
+ * Invariant: a wrapper returns or throws what the native function does. Left out: memories that a module neither imports nor
+ * exports; memories of Node's own modules; imports that are Proxies, because their traps would run twice; contexts over an
+ * object that is a Proxy or has its own WebAssembly.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';
@@ -46,7 +46,7 @@ export interface Links {
 
 const mainApi = (globalThis as unknown as { readonly WebAssembly: Api }).WebAssembly;
 const exportsOf = getterOf(mainApi.Instance, 'exports');
-/** Read now: the program may replace it. */
+/** Saved now: the program may replace it. */
 const { then } = Promise.prototype;
 
 /** Whether the functions of WebAssembly can be replaced; false with --frozen-intrinsics. */
@@ -102,9 +102,9 @@ function replaceConstructor(
   made: (result: object, secondArgument: unknown) => void,
   before: (secondArgument: unknown) => void = () => {},
 ): void {
-  // A module bundled with Node: its memory has a few pages and never grows, and does not justify a fault thread.
-  // Depending on the release it is created by instantiate() or `new Instance`. Node's loader is not such a module: its
-  // instances belong to the program (`import 'file.wasm'`).
+  // A module bundled with Node: its memory has a few pages, never grows, and does not justify a fault thread. Depending on the
+  // release, instantiate() or `new Instance` creates it. Node's loader is not such a module: its instances belong to the
+  // program (`import 'file.wasm'`).
   const wrapper = wrapConstructor(
     api[name],
     (result, args, called) => {
@@ -139,10 +139,7 @@ function findInExports(instance: unknown, found: Found): void {
   for (const value of Object.values(exports)) reportMemory(value, found);
 }
 
-/**
- * Finds memories of another realm or thread, and those created before this file was loaded. Runs no code of the
- * program.
- */
+/** Finds memories of another realm or thread, and memories created before this file was loaded. Runs no code of the program. */
 function findInImports(imports: unknown, found: Found): void {
   for (const names of dataOf(imports))
     for (const value of dataOf(names)) reportMemory(value, found);
@@ -163,8 +160,8 @@ function reportMemory(value: unknown, found: Found): void {
 }
 
 /**
- * Returns the result of the body, or undefined if it throws: for an object that is not WebAssembly's, or an
- * uninitialised binding.
+ * Returns the result of the body, or undefined if it throws, as for an object that is not WebAssembly's, or an uninitialised
+ * binding.
  */
 function attempt<Result>(body: () => Result): Result | undefined {
   try {
@@ -191,7 +188,7 @@ function watchContexts(found: Found, links: Links): void {
 }
 
 /**
- * runInNewContext() creates its context with a function that cannot be wrapped, so it is passed an existing context.
+ * runInNewContext() creates its context with a function that cannot be wrapped, so the wrapper passes it an existing context.
  */
 function replaceRunner(
   holder: { readonly runInNewContext: unknown },

@@ -8,8 +8,8 @@
  * Left out: buffers that Node and V8 create themselves (fs.readFile(), response.arrayBuffer(), JSON), resizable and
  * shared ones, and those of other contexts and threads.
  *
- * Invariant: a buffer of Node's own code is not reported, although that code calls the wrapped functions, too. Node
- * detaches such buffers in native code (Blob) or passes them to system calls (fs.readFile()).
+ * Invariant: buffers that Node's own code creates are not reported, even though that code calls the wrapped functions, too.
+ * Node detaches such buffers in native code (Blob) or passes them to system calls (fs.readFile()).
  *
  * Cost: about 10 ns for each new array, 60 ns for subarray() and slice(); accesses to elements are not slower.
  */

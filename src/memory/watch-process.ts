@@ -1,6 +1,6 @@
 /**
  * What a process under frontswap/register prints and writes at exit: the line of FRONTSWAP_STATS and the file of
- * FRONTSWAP_REPORT. The lines per interval come from the fault thread (engine-watch.ts), which is silent afterwards.
+ * FRONTSWAP_REPORT. The lines per interval come from the fault thread (engine-watch.ts), which prints nothing after that.
  */
 import { createRequire } from 'node:module';
 import { formatSize } from '../base/size.ts';
@@ -13,7 +13,7 @@ import { SampleLog } from './sample-log.ts';
 import type { SwapStats } from './stats.ts';
 import { parseStats, type ReportSetting, reportOf, type StatsSetting } from './watch-settings.ts';
 
-/** Read before the program, which may replace clocks, as tests with simulated time do. */
+/** Saved before the program runs: it may replace clocks, as tests with simulated time do. */
 const { hrtime } = process;
 const clock: ProcessClock = {
   startedAt: new Date(performance.timeOrigin).toISOString(),
@@ -61,7 +61,7 @@ export class ProcessWatch {
   }
 }
 
-/** Loaded at exit: most of it is the page. */
+/** Loaded only at exit, because it contains the code of the page. */
 function loadReport(): typeof import('./report-file.ts') {
   return createRequire(import.meta.url)('../memory/report-file.js');
 }

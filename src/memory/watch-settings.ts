@@ -1,11 +1,11 @@
 /**
- * FRONTSWAP_STATS and FRONTSWAP_REPORT: what a process shows of its paging, on stderr and in a file.
+ * FRONTSWAP_STATS and FRONTSWAP_REPORT: what a process reports about its paging, on stderr and in a file.
  *
  *   FRONTSWAP_STATS   1: a line at exit; a duration: also a line per interval
  *   FRONTSWAP_REPORT  FILE.html or FILE.json, written at exit
  *
- * Each process writes a file of its own. FILE is that of the process which `frontswap run` became, or else of the first
- * process that reads the variable; FRONTSWAP_REPORT_PID is its process id. Others insert theirs: FILE.4711.html.
+ * Each process writes its own file. FILE belongs to the process that `frontswap run` started, or else to the first process that
+ * reads the variable; FRONTSWAP_REPORT_PID is the id of that process. Other processes insert their id: FILE.4711.html.
  */
 import { extname, resolve } from 'node:path';
 import { parseDuration } from '../base/duration.ts';
@@ -17,7 +17,7 @@ export interface StatsSetting {
   readonly lineMs: number;
 }
 
-/** Longer than a poll of a busy engine takes; more lines would not be readable. */
+/** Minimum interval: longer than a poll of a busy engine takes; more lines would not be readable. */
 export const LINE_MS_MIN = 100;
 
 /** @throws SwapError ERR_ARG_VALUE */
@@ -27,7 +27,7 @@ export function parseStats(key: string, text: string | undefined): StatsSetting 
   return { atExit: true, lineMs: parseDuration(key, text, LINE_MS_MIN) };
 }
 
-/** The absolute path. @throws SwapError ERR_ARG_VALUE: neither .html nor .json */
+/** Returns the absolute path. @throws SwapError ERR_ARG_VALUE: neither .html nor .json */
 export function parseReport(key: string, path: string): string {
   const extension = extname(path);
   if (extension === '.html' || extension === '.json') return resolve(path);
@@ -46,8 +46,8 @@ export interface ReportSetting {
 }
 
 /**
- * The report of process `pid`; null: none. Makes the path absolute in `env` for the processes that this one starts, and
- * names this process there if no other is named.
+ * The report of process `pid`; null: none. Makes the path absolute in `env` for processes that this one starts, and sets
+ * FRONTSWAP_REPORT_PID to this process if it is not set.
  * @throws SwapError ERR_ARG_VALUE
  */
 export function reportOf(env: NodeJS.ProcessEnv, pid: number): ReportSetting | null {

@@ -12,7 +12,7 @@ export interface Koffi {
   /** null: the running program, with its C library. */
   load(path: string | null): { func(prototype: string): NativeCall };
   address(memory: ArrayBufferView): bigint;
-  /** An ArrayBuffer over foreign memory, which it does not own. Aborts the process if Node cannot hold so many bytes. */
+  /** An ArrayBuffer over foreign memory that it does not own. Aborts the process if Node does not support that many bytes. */
   view(address: number, bytes: number): ArrayBuffer;
 }
 
@@ -25,7 +25,7 @@ const muslLoaders: Readonly<Record<string, string>> = {
   arm64: '/lib/ld-musl-aarch64.so.1',
 };
 
-/** koffi, or null where its binary does not load. */
+/** koffi, or null if its binary does not load. */
 export function loadKoffi(): Koffi | null {
   const require = createRequire(import.meta.url);
   return attempt(() => loadBinary(require)) ?? attempt(() => require('koffi') as Koffi);

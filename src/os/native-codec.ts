@@ -1,6 +1,6 @@
 /**
- * Codecs of system libraries, through the foreign function interface. They are optional: if a library or koffi is missing,
- * the result is null and a reason.
+ * Codecs of system libraries, called through the foreign function interface. They are optional: if a library or koffi is
+ * missing, the result is null with a reason.
  *
  *   lz4-native   liblz4: the same block format as the WebAssembly kernels, so a store may change between them at any time
  *   zstd         libzstd: one frame per page, about a third smaller than an LZ4 block and four to five times slower; for
@@ -12,8 +12,8 @@
  * zstd uses two contexts, together 0.2 MB at level 3, created when the library is loaded and shared by all memories of
  * the thread, so a call allocates nothing. They exist until the process ends.
  *
- * liblz4 differs from the WebAssembly kernels in two harmless ways: its blocks have other bytes, and it accepts a match
- * with offset 0, which the format calls corrupt and the kernels refuse.
+ * liblz4 differs from the WebAssembly kernels in two harmless ways: its blocks have different bytes, and it accepts a match
+ * with offset 0, which is corrupt by the format and which the kernels refuse.
  */
 import { assert } from '../base/assert.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -29,7 +29,7 @@ export interface NativeCodec {
 }
 
 /**
- * Both libraries require a few bytes more than they write. With this headroom, in the slack behind the target, they refuse
+ * Both libraries require a few bytes more than they write. With this headroom, in the slack after the target, they refuse
  * exactly the blocks that exceed the limit.
  */
 const HEADROOM_BYTES = 16;
@@ -45,7 +45,7 @@ export function loadNativeLz4(library: string = 'liblz4.so.1'): NativeCodec {
 
 /**
  * `zstd`.
- * @param level of libzstd, 1 .. 19; above 3 pages get hardly smaller (docs/adr/0008)
+ * @param level of libzstd, 1 .. 19; above 3, pages get hardly smaller (docs/adr/0008)
  * @param library file name or path for the dynamic loader
  */
 export function loadNativeZstd(level = 3, library: string = 'libzstd.so.1'): NativeCodec {
@@ -54,7 +54,7 @@ export function loadNativeZstd(level = 3, library: string = 'libzstd.so.1'): Nat
     const compressor = lib.func('uintptr_t ZSTD_createCCtx()')();
     const decompressor = lib.func('uintptr_t ZSTD_createDCtx()')();
     if (compressor === 0 || decompressor === 0) throw new Error('out of memory for its contexts');
-    // The result is a size_t in which errors are small negative numbers.
+    // The result is a size_t; errors are small negative numbers.
     const compress = lib.func(
       'int64_t ZSTD_compressCCtx(uintptr_t, uintptr_t, size_t, uintptr_t, size_t, int)',
     );
@@ -106,8 +106,8 @@ function load(
 }
 
 /**
- * `bytes` is the whole memory: its length is the bound of every call, and the reference keeps the memory from being
- * collected while the codec uses its address.
+ * `bytes` is the entire memory: its length limits every call, and the reference keeps the memory from being collected while the
+ * codec uses its address.
  */
 function nativeCodec(name: string, bytes: Uint8Array, base: number, calls: Calls): PageCodec {
   const { format, compress, decompress } = calls;

@@ -1,6 +1,6 @@
 /**
- * Binds the native fault path (src/native/faults.c): one library per architecture, without a C library of its own, so it
- * runs on glibc and musl. docs/design/native-faults.md describes it; src/native/layout.ts is the memory that it shares.
+ * Binds the native fault path (src/native/faults.c): one library per architecture, which does not use a C library, so it runs
+ * on glibc and musl. docs/design/native-faults.md describes it; src/native/layout.ts defines the memory that it shares.
  *
  * `at` is the address of the control block, `pages` and `results` are addresses of arrays. A call costs 60 to 300 ns. The
  * library stays loaded until the process ends, because its code may run on threads that outlive this one.
@@ -12,7 +12,7 @@ import { type Koffi, loadKoffi, type NativeCall } from './koffi.ts';
 /** dlopen(3): RTLD_NOW | RTLD_NODELETE; the same numbers in glibc and musl. */
 const KEEP_LOADED = 0x1002;
 
-/** What an engine's call says of each page. */
+/** The result of an engine's call for each page. */
 export const NativeResult = { refused: 0, done: 1, putBack: 2, gone: 3, busy: 4 } as const;
 /** How serve() ended. */
 export const ServeResult = { served: 0, again: 1, asked: 2, lost: 3 } as const;
@@ -42,12 +42,12 @@ export interface NativeFaults {
 }
 
 export interface LoadedNativeFaults {
-  /** Null: it cannot be used here, and `reason` says why. */
+  /** Null: the library cannot be used here, and `reason` says why. */
   readonly native: NativeFaults | null;
   readonly reason: string;
 }
 
-/** The file of this platform, in the package; null where there is none. */
+/** The library file for this platform in the package; null if there is none. */
 function libraryFile(platform: NodeJS.Platform, architecture: string): string | null {
   if (platform !== 'linux' || (architecture !== 'x64' && architecture !== 'arm64')) return null;
   return fileURLToPath(new URL(`../native/linux-${architecture}.so`, import.meta.url));
@@ -75,7 +75,7 @@ export function loadNativeFaults(
 /** Header of an ELF file of 64 bits: position, number and size of the section headers, which are at its end. elf(5) */
 const Elf = { bytes: 64, sectionsAt: 40, sectionBytes: 58, sectionCount: 60 } as const;
 
-/** Why the file cannot be loaded; empty: it seems complete. dlopen(3) of a file that is cut short ends the process (SIGBUS). */
+/** Why the file cannot be loaded; empty: it seems complete. dlopen(3) of a truncated file ends the process (SIGBUS). */
 export function libraryFlaw(file: string): string {
   try {
     const bytes = readFileSync(file);

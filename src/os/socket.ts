@@ -1,7 +1,7 @@
 /**
- * Reads an accepted socket into a shared buffer: Node reads directly into it (the `onread` option, which Node documents
- * for connecting sockets). The handle of the accepted socket is moved into a new Socket for that. An event allocates
- * nothing. Without such a handle the caller uses 'data' events, with a new buffer and a copy each.
+ * Reads an accepted socket into a shared buffer: Node reads directly into it (the `onread` option, which Node documents only
+ * for connecting sockets). For that, the handle of the accepted socket is moved into a new Socket. An event allocates nothing.
+ * Without such a handle, the caller uses 'data' events, each with a new buffer and a copy.
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 
@@ -23,8 +23,8 @@ const onreadOf = (buffer: Uint8Array, received: (count: number) => void): OnRead
 });
 
 /**
- * A paused socket for the descriptor of a connected one, which it owns from now on. Reads into `buffer` and calls `received` with
- * the count. The descriptor may come from another thread, and must have been duplicated there: a Socket cannot be moved.
+ * Creates a paused socket that takes over the descriptor of a connected socket. It reads into `buffer` and calls `received`
+ * with the count. The descriptor may come from another thread, which must have duplicated it, because a Socket cannot be moved.
  */
 export function socketOf(
   fd: number,

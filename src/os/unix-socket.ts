@@ -1,6 +1,6 @@
 /**
- * Paths of Unix sockets: checks whether a path can be used, sets the socket's mode, and removes the socket. The socket
- * of a live server is not changed, a stale socket is replaced, and other files are never removed.
+ * Paths of Unix sockets: checks whether a path can be used, sets the socket's mode, and removes the socket. It leaves the
+ * socket of a live server unchanged, replaces a stale socket, and never removes other files.
  *
  * Another process can take the path between the check and the listen: then listen fails with EADDRINUSE.
  */
@@ -20,7 +20,7 @@ const pathBytesMax = process.platform === 'linux' ? 107 : 103;
 /** A path, and its description in messages. */
 export interface SocketPath {
   readonly path: string;
-  /** The option that set it, `--unix`: every message starts with it. */
+  /** The option that set it, such as `--unix`; every message starts with it. */
   readonly from: string;
   /** What to do if it cannot be used. */
   readonly advice: string;
@@ -134,11 +134,11 @@ export async function claimSocketPath(place: SocketPath): Promise<void> {
 }
 
 /**
- * Listens on a Unix socket that has permission bits `mode` from the moment of bind(2): the umask allows no others.
+ * Listens on a Unix socket that has the permission bits `mode` from bind(2) on, because the umask allows no others.
  *
- * The path is changed afterwards only if the socket was bound and has another mode: in a worker thread, which cannot set
- * the umask, or in a folder with a default ACL. chmod(2) follows a symbolic link, so the mode of a path whose bind
- * failed is not changed: it belongs to another process. The server reports that error itself.
+ * The mode is changed afterwards only if the socket was bound and has another mode: in a worker thread, which cannot set the
+ * umask, or in a folder with a default ACL. If bind(2) failed, the path belongs to another process, and its mode is not
+ * changed, because chmod(2) follows a symbolic link. The server itself reports that error.
  */
 export function listenWithMode(path: string, mode: number, listen: () => Server): void {
   const before = isMainThread ? process.umask(~mode & 0o777) : null;
@@ -177,14 +177,14 @@ function identityOf(path: string): string | null {
 /** The file at `path`, which this process has just created. */
 export const ownFile = (path: string): OwnFile => ({ path, identity: identityOf(path) ?? '' });
 
-/** Removes the file, unless it was removed or replaced: a new host may start before the old one has stopped. */
+/** Removes the file unless it was already removed or replaced: a new host may start before the old one has stopped. */
 export function removeOwn({ path, identity }: OwnFile): void {
   if (identityOf(path) === identity) removeIfThere(path);
 }
 
 /**
- * Changes the permission bits of a socket that this process created. The path is that of its own socket: the folder belongs to
- * the user who chose it.
+ * Changes the permission bits of a socket that this process created. The path is still that of this socket, because the folder
+ * belongs to the user who chose it.
  * @returns the file with its new identity
  * @throws SwapError ERR_IO_IN_USE: it was replaced; ERR_IO_SYSTEM
  */

@@ -4,11 +4,11 @@
  *   kick ─ watch ─▶ kicked(entry) ─▶ device.serve() ─▶ notify ─ signal ─▶ call
  *
  * Invariants
- * - A descriptor belongs to this object from the call that passes it, also if that call throws; each is closed once.
+ * - A descriptor belongs to this object from the call that passes it on, even if that call throws; each is closed once.
  * - Only eventfds are watched and signalled.
  * - Memory, rings and the in-flight area change only while no request is in flight.
- * - A guest that used other contents of the disk gets none of it: its in-flight area has another generation, or there is none and
- *   a ring does not begin at 0. It would read zeros in place of its pages.
+ * - A guest that used other contents of the disk is refused, because it would read zeros in place of its pages. Such a guest
+ *   has an in-flight area of another generation, or no in-flight area and a ring that does not start at 0.
  * Cost: serve() allocates nothing; a notification is one system call.
  */
 import { SwapError } from '../base/errors.ts';
@@ -27,14 +27,14 @@ interface QueueFds {
   entry: number;
   call: number;
   err: number;
-  /** The queue has run on this connection. */
+  /** Whether the queue has run on this connection. */
   hasRun: boolean;
 }
 
 const refuse = (what: string): SwapError => new SwapError('ERR_PEER_PROTOCOL', what);
 const alignedTo = (bytes: number, unit: number): number => Math.ceil(bytes / unit) * unit;
 const AREA_ALIGN = 64;
-/** Behind the areas of the queues: the generation of the disk, as text, zeros behind it. */
+/** After the areas of the queues: the generation of the disk, as text, followed by zeros. */
 const STAMP_BYTES = 64;
 
 export interface BackEndOptions {
@@ -44,9 +44,9 @@ export interface BackEndOptions {
   readonly gate: RequestGate | null;
   /** Identifies the contents of the disk, at most 64 characters of ASCII. */
   readonly generation: string;
-  /** Calls serve() after some time, ms. */
+  /** Makes the owner call serve() after this time, ms. */
   readonly serveAfter: (ms: number) => void;
-  /** A queue was stopped, for the log. */
+  /** Reports a stopped queue, for the log. */
   readonly onFault: (why: string) => void;
 }
 
@@ -58,7 +58,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
   readonly #memory: MemoryTable;
   readonly #queues: readonly QueueFds[];
   #inflight: FileMemory | null = null;
-  /** The front-end has had an in-flight area of this generation. */
+  /** Whether the front-end has had an in-flight area of this generation. */
   #isCurrent = false;
 
   constructor(options: BackEndOptions) {
@@ -89,12 +89,12 @@ export class BackEnd implements VhostUserDevice, Disposable {
     return this.#device.inFlight === 0;
   }
 
-  /** Memory of the guest, bytes. */
+  /** Size of the guest's memory, bytes. */
   get memoryBytes(): number {
     return this.#memory.regions.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** The watch reports the kick descriptor of an entry. */
+  /** Called when the watch reports the kick descriptor of an entry. */
   kicked(entry: number): void {
     const index = this.#queues.findIndex((queue) => queue.entry === entry);
     if (index === -1) return;
@@ -103,7 +103,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#device.kicked(index);
   }
 
-  /** Serves requests, as the gate allows, and notifies. @returns whether there is more to do now */
+  /** Serves requests as far as the gate allows, and notifies the driver. @returns whether there is more to do now */
   serve(): boolean {
     const device = this.#device;
     const { gate } = this.#options;
@@ -112,7 +112,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     const waitMs = isFree ? 0 : gate.waitMs(performance.now());
     if (waitMs === 0) {
       isMore = device.serve();
-      const bytes = device.takeBytes(); // also if free: a rate that is set later does not count them
+      const bytes = device.takeBytes(); // even without a rate: a rate that is set later must not count these bytes
       if (!isFree) gate.charge(bytes);
     } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);
     for (let i = 0; i < this.#queues.length; i++) {
@@ -204,11 +204,11 @@ export class BackEnd implements VhostUserDevice, Disposable {
     queue.kick = fd;
     queue.entry = this.#watch.add(fd);
     if (queue.entry !== -1) {
-      this.#device.kicked(index); // the descriptor before may have had a kick
+      this.#device.kicked(index); // the previous descriptor may have had a kick
       return;
     }
     this.#dropKick(queue);
-    throw refuse('too many kick descriptors are replaced at once');
+    throw refuse('too many kick descriptors are being replaced at the same time');
   }
 
   setCall(index: number, fd: number): void {
@@ -216,7 +216,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     if (fd !== -1) this.#checkEvent(fd, 'call');
     this.#close(queue.call);
     queue.call = fd;
-    // Notifications while there was no descriptor are not lost.
+    // Notifications from the time without a descriptor are not lost.
     if (fd !== -1 && this.memoryBytes > 0) this.#watch.signal(fd);
   }
 
@@ -231,7 +231,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
     const queue = this.#queues[setup.index]!;
     if (!this.#isCurrent && !queue.hasRun && setup.base !== 0)
       throw refuse(
-        'the guest has used a disk before, and whether it was this one is unknown: restart the guest, or use a front-end with INFLIGHT_SHMFD',
+        'the guest has already used a disk, and it is unknown whether it was this one: restart the guest, or use a front-end with INFLIGHT_SHMFD',
       );
     this.#device.start(setup);
     queue.hasRun = true;

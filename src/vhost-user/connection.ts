@@ -3,11 +3,11 @@
  *
  *   socket readable ─▶ messages ─▶ session ─▶ device            kick ─▶ device.serve() ─▶ call
  *
- * A message that stops rings waits until no request is in flight; the messages behind it wait in the socket.
+ * A message that stops rings waits until no request is in flight; later messages wait in the socket.
  *
  * Invariants
  * - A turn handles at most WATCHED_MAX kicks, MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
- * - Each descriptor that arrives has one owner, also when the session ends by an error.
+ * - Each received descriptor has one owner, even if the session ends with an error.
  * - Replies never wait: a front-end that does not read them is disconnected.
  * Cost: control path.
  */
@@ -19,12 +19,12 @@ import type { BackEnd } from './back-end.ts';
 import { MessageReader } from './protocol/message-reader.ts';
 import { Session } from './protocol/session.ts';
 
-/** The socket, and for each of at most 32 queues the kick descriptor and one that is being replaced. */
+/** The socket, and for each of at most 32 queues the kick descriptor and a previous one that is being replaced. */
 const WATCHED_MAX = 1 + 2 * 32;
 
-/** Messages of one turn. */
+/** Maximum number of messages per turn. */
 const MESSAGES_MAX = 32;
-/** After this time no further message is handled in a turn, ms: to map a GiB of memory takes about 20. */
+/** After this time no further message is handled in a turn, ms: mapping one GiB of memory takes about 20. */
 const MESSAGES_MS = 5;
 
 export interface ConnectionOptions {
@@ -36,7 +36,7 @@ export interface ConnectionOptions {
     onIdle: () => void,
     serveAfter: (ms: number) => void,
   ) => BackEnd;
-  /** A message was refused; the session continues. */
+  /** Called when a message was refused; the session continues. */
   readonly onRefused: (why: string) => void;
   /** Called once. @param why null: the front-end closed the connection */
   readonly onEnd: (why: string | null) => void;
@@ -134,7 +134,7 @@ export class Connection {
     }
   }
 
-  /** Takes at most WATCHED_MAX reports: the peer can keep a descriptor readable for ever. */
+  /** Takes at most WATCHED_MAX reports, because the peer can keep a descriptor readable forever. */
   #takeReady(): void {
     for (let left = WATCHED_MAX; left > 0; left--) {
       const entry = this.#watch.take();
@@ -145,7 +145,7 @@ export class Connection {
     this.#schedule();
   }
 
-  /** Handles messages until there are no more, or until one has to wait. */
+  /** Handles messages until there are no more, or until one must wait. */
   #receive(): void {
     const end = performance.now() + MESSAGES_MS;
     for (let left = MESSAGES_MAX; left > 0 && performance.now() < end; left--) {

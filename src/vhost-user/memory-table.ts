@@ -1,15 +1,15 @@
 /**
- * The memory of a guest, mapped once for each time that the front-end changes it.
+ * The memory of a guest; it is mapped again whenever the front-end changes it.
  *
- *   region of the front-end ─ pieces of at most 1 GiB ─▶ FileMemory each
+ *   region of the front-end ─ pieces of at most 1 GiB ─▶ one FileMemory each
  *
- * Everything about a region comes from the peer: its file must be safe to map (os/linux/file-memory.ts), regions must not
- * overlap, and their number and address space are bounded.
+ * Everything about a region comes from the peer, so it is checked: its file must be safe to map (os/linux/file-memory.ts),
+ * regions must not overlap, and their number and address space are limited.
  *
  * Invariants
- * - A change is complete, or throws and leaves the table as it was.
- * - A descriptor that is passed is closed before the method returns: a mapping does not need it.
- * Cost: some system calls for each piece; 10 GiB of address space for each piece, and no memory.
+ * - A change either completes, or throws and leaves the table unchanged.
+ * - A passed descriptor is closed before the method returns, because a mapping does not need it.
+ * Cost: some system calls and 10 GiB of address space per piece; no memory.
  */
 import { SwapError } from '../base/errors.ts';
 import { FileMemory, PIECE_BYTES_MAX, whyUnsafe } from '../os/linux/file-memory.ts';
@@ -17,11 +17,11 @@ import type { Linux } from '../os/linux/system-call.ts';
 import type { MemoryRegion } from './protocol/ops.ts';
 import { MEM_SLOTS } from './protocol/wire.ts';
 
-/** Memory of a guest at most, GiB: each takes ten times its size of address space, of 128 TiB. */
+/** Maximum memory of a guest, GiB: each GiB takes 10 GiB of the 128 TiB of address space. */
 const MEMORY_GIB_MAX = 256;
 const GIB = 2 ** 30;
 
-/** A piece of guest memory that is contiguous here. */
+/** A piece of guest memory that is contiguous in this process. */
 export interface MappedRegion {
   readonly guestAddress: number;
   readonly userAddress: number;
@@ -89,7 +89,7 @@ export class MemoryTable {
     }
   }
 
-  /** Removes a region. @throws SwapError ERR_PEER_PROTOCOL: there is none like it */
+  /** Removes a region. @throws SwapError ERR_PEER_PROTOCOL: there is no such region */
   remove({ guestAddress, userAddress, bytes }: MemoryRegion): void {
     const found = this.#mapped.find(
       ({ region }) =>
@@ -113,7 +113,7 @@ export class MemoryTable {
     const ends = [guestAddress + bytes, userAddress + bytes, position + bytes];
     if (bytes === 0 || !ends.every(Number.isSafeInteger))
       throw refuse(`${named(region)} is empty or ends at 2^53 or above`);
-    if (others.length >= MEM_SLOTS) throw refuse(`the guest has ${MEM_SLOTS} regions already`);
+    if (others.length >= MEM_SLOTS) throw refuse(`the guest already has ${MEM_SLOTS} regions`);
     for (const { region: other } of others)
       if (
         meet(guestAddress, bytes, other.guestAddress, other.bytes) ||

@@ -3,11 +3,11 @@
  *
  *   listener (node:net) ─ accept ─ identity, access, one client ─▶ Connection, with a duplicate of the descriptor
  *
- * Node reads a socket without its descriptors. So the accepted socket stays paused, its descriptor is duplicated, and Node's
+ * Node cannot receive descriptors from a socket. So the accepted socket stays paused, its descriptor is duplicated, and Node's
  * handle is closed before it has read anything.
  *
  * Invariants
- * - A second front-end is disconnected at once, unless the first one has gone.
+ * - A second front-end is disconnected immediately, unless the first one has disconnected.
  * - After close() nothing is served, and every descriptor is closed.
  */
 import { createServer, type Server, type Socket } from 'node:net';
@@ -25,42 +25,42 @@ import type { BlockDevice } from '../virtio/block-device.ts';
 import { BackEnd } from './back-end.ts';
 import { Connection } from './connection.ts';
 
-/** A disk as a front-end that connects now may use it. */
+/** The disk for a front-end that connects now. */
 export interface VhostUserExport {
   readonly access: AccessList | null;
   readonly gate: RequestGate | null;
-  /** Identifies its contents. */
+  /** Identifies the contents of the disk. */
   readonly generation: string;
-  /** Why it may not be opened; null: it may. */
+  /** Why the disk may not be opened; null: it may. */
   readonly busy: string | null;
-  /** @param onIdle call it when a request in flight has ended */
+  /** @param onIdle must be called when a request in flight has ended */
   createDevice(onIdle: () => void): BlockDevice;
 }
 
 export interface VhostUserStats {
   readonly accepted: number;
   readonly refused: number;
-  /** Connections that ended by an error. */
+  /** Connections that ended with an error. */
   readonly dropped: number;
-  /** Messages refused, and queues stopped because their driver broke them. */
+  /** Refused messages, and queues that were stopped because their driver broke the rules. */
   readonly faults: number;
-  /** The front-end that is connected, as text; null: none. */
+  /** The connected front-end, as text; null: none. */
   readonly frontEnd: string | null;
-  /** Memory of its guest, bytes. */
+  /** Size of its guest's memory, bytes. */
   readonly memoryBytes: number;
 }
 
 export interface VhostUserServerOptions {
   /** Name of the disk. */
   readonly name: string;
-  /** Null: the disk is being removed. */
+  /** Null if the disk is being removed. */
   readonly exportNow: () => VhostUserExport | null;
   readonly log: (line: string) => void;
-  /** Connections that begin and end. */
+  /** Receives a line for each connection that begins or ends. */
   readonly trace: (line: string) => void;
 }
 
-/** Waiting connections of the listener. */
+/** Backlog of the listener. */
 const BACKLOG = 8;
 
 interface Client {
@@ -126,7 +126,7 @@ export class VhostUserServer {
     };
   }
 
-  /** Whether a front-end is connected that the list does not name. */
+  /** Whether a front-end is connected that is not in the list. */
   hasOutsider(allowed: AccessList): boolean {
     return this.#client !== null && !isAllowed(allowed, this.#client);
   }
@@ -229,5 +229,5 @@ export class VhostUserServer {
   }
 }
 
-/** Faults of a connection that are logged; a hostile front-end could fill the log. */
+/** Maximum number of faults logged per connection, because a hostile front-end could fill the log. */
 const FAULTS_LOGGED = 8;

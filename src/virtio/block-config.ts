@@ -1,23 +1,29 @@
 /**
- * What a block device tells its driver: feature bits and configuration space. (virtio 1.2, 5.2.3 and 5.2.4.)
+ * The feature bits and configuration space that a block device shows its driver. (virtio 1.2, 5.2.3 and 5.2.4.)
  *
- * The logical block is 4096 bytes, the unit of the store, so that a file system or swap area never needs a read-modify-write; a
- * disk that is not a multiple of it has blocks of 512, or its end could not be used. Requests may have any sector of 512 either
- * way, as NBD requests may have any byte.
- * CONFIG_WCE is not offered: no disk here has a cache that can be switched. With FLUSH, and without CONFIG_WCE, a driver
- * takes the cache for write-back and flushes; this costs one bio, which a disk in RAM ends at once.
+ * The logical block is 4096 bytes, the unit of the store, so that a file system or swap area never needs a read-modify-write. A
+ * disk with a size that is not a multiple of 4096 has blocks of 512, because otherwise its end could not be used. In both cases
+ * requests may start at any 512-byte sector, just as NBD requests may start at any byte. CONFIG_WCE is not offered, because no
+ * disk here has a cache that can be switched on and off. With FLUSH and without CONFIG_WCE, a driver assumes a write-back cache
+ * and flushes; this costs one bio, which a disk in RAM ends immediately.
  */
 import { assert } from '../base/assert.ts';
 import type { Disk } from '../block/ops.ts';
 
 export const SECTOR_BYTES = 512;
 export const CONFIG_BYTES = 60;
-/** Data segments of a request, and their length: a request has at most SEGMENTS_MAX x SEGMENT_BYTES_MAX bytes. */
+/**
+ * Maximum number of data segments of a request, and their maximum length: a request has at most SEGMENTS_MAX x
+ * SEGMENT_BYTES_MAX bytes.
+ */
 const SEGMENTS_MAX = 126;
 const SEGMENT_BYTES_MAX = 65536;
-/** One request is served at once, so its work is bounded: about 4 ms of copies. */
+/** A request is served without interruption, so its work is limited: about 4 ms of copies. */
 export const REQUEST_BYTES_MAX: number = SEGMENTS_MAX * SEGMENT_BYTES_MAX;
-/** Ranges of a discard or write-zeroes, and their length. A request frees at most 32,768 pages, about 20 ms. */
+/**
+ * Maximum number of ranges of a discard or write-zeroes, and their maximum length. A request frees at most 32,768 pages, in
+ * about 20 ms.
+ */
 export const RANGES_MAX = 8;
 export const RANGE_SECTORS_MAX: number = (16 * 1024 * 1024) / SECTOR_BYTES;
 
@@ -58,7 +64,7 @@ export function configOf(disk: Disk, queueCount: number): Uint8Array {
   view.setUint32(12, SEGMENTS_MAX, true);
   view.setUint32(20, blockBytes, true);
   view.setUint8(24, physicalExponent);
-  view.setUint16(26, 2 ** physicalExponent, true); // least I/O, logical blocks
+  view.setUint16(26, 2 ** physicalExponent, true); // minimum I/O size, logical blocks
   view.setUint16(34, queueCount, true);
   if (!disk.readOnly) {
     view.setUint32(36, RANGE_SECTORS_MAX, true);
@@ -66,7 +72,7 @@ export function configOf(disk: Disk, queueCount: number): Uint8Array {
     view.setUint32(44, Math.ceil(limits.discardGranularityBytes / SECTOR_BYTES), true);
     view.setUint32(48, RANGE_SECTORS_MAX, true);
     view.setUint32(52, RANGES_MAX, true);
-    view.setUint8(56, 1); // write-zeroes may free
+    view.setUint8(56, 1); // write-zeroes may free pages
   }
   return new Uint8Array(view.buffer);
 }

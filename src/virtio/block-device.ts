@@ -3,16 +3,17 @@
  *
  *   take ─▶ parse ─▶ bios over the memory of the guest ─▶ disk ─ tick() ─▶ status byte ─▶ put
  *
- * Data is copied once, between the guest and the disk; data of a write to an asynchronous disk twice, because the guest could change
- * it, or its memory go, before the disk reads it. A driver that asks for what it may not gets a status; one that breaks a
- * ring, or a chain without header and status byte, has its queue stopped: takeFault() says why.
+ * Data is copied once, between the guest and the disk. The data of a write to an asynchronous disk is copied twice, because the
+ * guest could change or unmap it before the disk reads it. A request that is not allowed ends with an error status. If the
+ * driver breaks a ring, or a chain has no header and status byte, the queue is stopped, and takeFault() returns the reason.
  *
  * Invariants
- * - A request completes once, after all its bios, unless its queue was stopped meanwhile: then nothing is written for it.
- * - One call of serve() does at most its budget of work, and the rest of one request.
- * - `length` of a used entry counts the bytes that are written for certain from the first writable byte on: a failed read has 0.
+ * - A request completes once, after all its bios. If its queue was stopped before that, nothing is written for it.
+ * - One call of serve() does at most its budget of work, plus the rest of one request.
+ * - `length` of a used entry counts only bytes that were certainly written, from the first writable byte on: a failed read has
+ *   0.
  * - Memory, rings and in-flight areas change only while no request is in flight.
- * - Writes that wait for an asynchronous disk have at most BUFFERED_BYTES_MAX in buffers, and those of one request more.
+ * - Writes that wait for an asynchronous disk have at most BUFFERED_BYTES_MAX in buffers, plus those of one request.
  * Cost: one bio for each piece of data; nothing is allocated for a request, except a write above 64 KiB to an asynchronous disk.
  */
 import { assert } from '../base/assert.ts';
@@ -27,7 +28,7 @@ import { PIECES_MAX } from './pieces.ts';
 import { HEADER_BYTES, ID_BYTES, Request, RequestType, Status } from './request.ts';
 import { EMPTY, faultText, QUEUE_SIZE_MAX, QueueFault, SplitQueue } from './split-queue.ts';
 
-/** A virtqueue that starts; addresses are those of the front-end. */
+/** A virtqueue to start; its addresses are those of the front-end. */
 export interface QueueSetup {
   readonly index: number;
   readonly size: number;
@@ -43,7 +44,7 @@ export interface BlockDeviceOptions {
   /** At most 20 bytes of ASCII. */
   readonly serial: string;
   readonly queues: number;
-  /** The last request in flight of an asynchronous disk has ended. */
+  /** Called when the last request in flight of an asynchronous disk has ended. */
   readonly onIdle: () => void;
 }
 
@@ -60,28 +61,28 @@ export type BlockDeviceCounter =
   | 'failed'
   | 'brokenQueues';
 
-/** Requests in flight at most, of all queues. */
+/** Maximum number of requests in flight, of all queues. */
 const REQUESTS_MAX = 256;
 const TRANSFER_BYTES_MIN = 65536;
-/** Of one request: a bio for each piece, and for each part of a piece that is too long for the disk. */
+/** Maximum number of bios of one request: one for each piece, and for each part of a piece that is too long for the disk. */
 const BIOS_MAX: number = PIECES_MAX + REQUEST_BYTES_MAX / TRANSFER_BYTES_MIN;
-/** Work that a request counts as, bytes; and a bio, which may be a part of a page. */
+/** Work of a request, and of a bio, which may be a part of a page; bytes. */
 const REQUEST_WORK = 512;
 const BIO_WORK_MIN = 4096;
-/** Data of writes that an asynchronous disk has not ended, and of a buffer that is used again. */
+/** Maximum data of unfinished writes to an asynchronous disk, and maximum size of a buffer that is reused. */
 const BUFFERED_BYTES_MAX = 8 * 1024 * 1024;
 const BUFFER_KEPT_BYTES = 65536;
 const noBytes = new Uint8Array(0);
 
-/** A request that its disk has not ended. */
+/** A request that the disk has not finished. */
 class Pending {
   queue = 0;
-  /** Of the queue, when the request was taken. */
+  /** The generation of the queue when the request was taken. */
   starts = 0;
   head = 0;
   bios = 0;
   status: Status = Status.ok;
-  /** Writable bytes before the status byte, and whether a success fills them. */
+  /** Writable bytes before the status byte, and whether a successful request fills them. */
   dataBytes = 0;
   isFilled = false;
   statusView: Uint8Array = noBytes;
@@ -116,8 +117,8 @@ export class BlockDevice implements BioOwner, Disposable {
     discards: counted('requests', 'discards'),
     writeZeroes: counted('requests', 'write-zeroes'),
     ids: counted('requests', 'reads of the serial'),
-    refused: counted('requests', 'requests that the driver may not make'),
-    failed: mustStayZero('requests', 'requests failed by the disk'),
+    refused: counted('requests', 'requests that are not allowed'),
+    failed: mustStayZero('requests', 'requests that failed on the disk'),
     brokenQueues: counted('queues', 'queues stopped because the driver broke them'),
   });
   readonly #disk: Disk;
@@ -125,13 +126,13 @@ export class BlockDevice implements BioOwner, Disposable {
   readonly #config: Uint8Array;
   readonly #id = new Uint8Array(ID_BYTES);
   readonly #queues: readonly SplitQueue[];
-  /** Number of starts and stops of each queue. */
+  /** Number of starts and stops per queue. */
   readonly #starts: Float64Array;
   readonly #isKicked: Uint8Array;
   readonly #request = new Request();
   readonly #bios = new BioPool(2 * BIOS_MAX);
   readonly #pending: readonly Pending[] = Array.from({ length: REQUESTS_MAX }, () => new Pending());
-  /** Tags of free requests, a stack. */
+  /** Stack of the tags of free requests. */
   readonly #free: Uint16Array = Uint16Array.from({ length: REQUESTS_MAX }, (_, i) => i);
   #freeCount = REQUESTS_MAX;
   #memory: GuestMemory = new GuestMemory([]);
@@ -139,7 +140,7 @@ export class BlockDevice implements BioOwner, Disposable {
   #bytes = 0;
   #bufferedBytes = 0;
   #work = 0;
-  /** The queue that serve() begins with: each gets its turn. */
+  /** The queue that serve() starts with, so that each gets its turn. */
   #turn = 0;
   #fault: string | null = null;
 
@@ -157,17 +158,17 @@ export class BlockDevice implements BioOwner, Disposable {
     this.#isKicked = new Uint8Array(queues);
   }
 
-  /** Requests that the disk has not ended. */
+  /** Requests that the disk has not finished. */
   get inFlight(): number {
     return REQUESTS_MAX - this.#freeCount;
   }
 
-  /** Holds from the next start of a queue on. */
+  /** Takes effect at the next start of a queue. */
   setFeatures(features: bigint): void {
     this.#negotiated = features & this.features;
   }
 
-  /** Fills `out` from `offset` on; what is behind the configuration space reads as zeros. */
+  /** Fills `out` from `offset` on; bytes past the end of the configuration space read as zeros. */
   readConfig(offset: number, out: Uint8Array): boolean {
     out.fill(0);
     out.set(this.#config.subarray(offset, offset + out.length));
@@ -179,7 +180,7 @@ export class BlockDevice implements BioOwner, Disposable {
     return false;
   }
 
-  /** No queue runs. @throws SwapError ERR_PEER_PROTOCOL */
+  /** No queue may run. @throws SwapError ERR_PEER_PROTOCOL */
   setMemory(regions: readonly GuestRegion[]): void {
     assert(
       this.#queues.every(({ isRunning }) => !isRunning),
@@ -196,12 +197,12 @@ export class BlockDevice implements BioOwner, Disposable {
     this.#queues[index]!.setInflight(area);
   }
 
-  /** @throws SwapError ERR_PEER_PROTOCOL: the size, an address or the in-flight area does not fit */
+  /** @throws SwapError ERR_PEER_PROTOCOL: the size, an address or the in-flight area is wrong */
   start({ index, size, base, desc, avail, used }: QueueSetup): void {
     const queue = this.#queues[index]!;
     if (!queue.setSize(size))
       throw refuse(
-        `queue ${index} has ${size} entries: a power of two up to ${QUEUE_SIZE_MAX} fits`,
+        `queue ${index} has ${size} entries, not a power of two up to ${QUEUE_SIZE_MAX}`,
       );
     queue.setFeatures(
       (this.#negotiated & EVENT_INDEX) !== 0n,
@@ -212,7 +213,7 @@ export class BlockDevice implements BioOwner, Disposable {
     if (!queue.start(base))
       throw refuse(`queue ${index}: the in-flight area is not that of a queue of ${size}`);
     this.#starts[index]!++;
-    this.#isKicked[index] = 1; // entries may be available since before
+    this.#isKicked[index] = 1; // entries may already be available
   }
 
   /** @returns the index of the next available entry */
@@ -222,7 +223,10 @@ export class BlockDevice implements BioOwner, Disposable {
     return this.#queues[index]!.stop();
   }
 
-  /** The driver has made requests available. Of a queue that does not run it says nothing: start() looks itself. */
+  /**
+   * Called when the driver has made requests available. It has no effect on a queue that does not run: start() checks for
+   * requests.
+   */
   kicked(index: number): void {
     if (this.#queues[index]!.isRunning) this.#isKicked[index] = 1;
   }
@@ -263,13 +267,13 @@ export class BlockDevice implements BioOwner, Disposable {
     return bytes;
   }
 
-  /** Whether the driver of the queue must be notified of what was put since the last call. */
+  /** Whether the driver of the queue must be notified of used entries since the last call. */
   takeNotify(index: number): boolean {
     const queue = this.#queues[index]!;
     return queue.isRunning && queue.shouldNotify();
   }
 
-  /** The driver broke a queue since the last call: why; null: none. */
+  /** Why the driver broke a queue since the last call; null: it did not. */
   takeFault(): string | null {
     const fault = this.#fault;
     this.#fault = null;
@@ -287,7 +291,7 @@ export class BlockDevice implements BioOwner, Disposable {
     if (--pending.bios === 0) this.#complete(pending, tag);
   }
 
-  /** Requests in flight end without an answer. */
+  /** Requests in flight then end without an answer. */
   [Symbol.dispose](): void {
     for (let index = 0; index < this.queueCount; index++) this.stop(index);
     if (this.inFlight > 0) this.#disk.tick();
@@ -326,7 +330,7 @@ export class BlockDevice implements BioOwner, Disposable {
     pending.isFilled = false;
     pending.statusView = pieces.views[last]!;
     pending.statusAt = pieces.at[last]! + pieces.lengths[last]! - 1;
-    pending.bios = 1; // until all are submitted
+    pending.bios = 1; // until all bios are submitted
     pending.status = this.#request.parse(pieces, this.#disk);
     this.#work += REQUEST_WORK;
     if (pending.status === Status.ok) this.#submitAll(queue, pending, tag);
@@ -368,7 +372,7 @@ export class BlockDevice implements BioOwner, Disposable {
     }
   }
 
-  /** A bio for each piece of the data: behind the header, or before the status byte. */
+  /** Submits a bio for each piece of the data, which is after the header or before the status byte. */
   #transfer(queue: SplitQueue, pending: Pending, tag: number, op: BioOp): void {
     const { pieces } = queue;
     const { length } = this.#request;
@@ -395,7 +399,7 @@ export class BlockDevice implements BioOwner, Disposable {
     this.#bytes += length;
   }
 
-  /** Copies the data of a write, and writes the copy. */
+  /** Copies the data of a write, and submits the copy. */
   #writeBuffered({ pieces }: SplitQueue, pending: Pending, tag: number): void {
     const { length } = this.#request;
     const buffer = pending.bufferFor(length);
@@ -406,7 +410,7 @@ export class BlockDevice implements BioOwner, Disposable {
     this.#bytes += length;
   }
 
-  /** Submits a bio for `done` of the request on, at most `most` bytes at `at` of `data`. @returns its bytes */
+  /** Submits a bio for the request from byte `done` on, with at most `most` bytes at `at` in `data`. @returns its bytes */
   #move(
     pending: Pending,
     tag: number,
@@ -436,7 +440,7 @@ export class BlockDevice implements BioOwner, Disposable {
       bio.offset = rangeOffsets[i]!;
       bio.length = length;
       bio.flags = rangeKeeps[i] === 1 ? BioFlag.noUnmap : 0;
-      this.#work += length / 4; // as a trim of NBD
+      this.#work += length / 4; // the same as an NBD trim
       this.#disk.submit(bio);
     }
   }

@@ -6,24 +6,25 @@
  *
  * Invariants
  * - Regions are in ascending order of guest address and do not overlap; all addresses are below 2^53, where numbers are exact.
- * - An offset that reach() reports is inside the view, with `left` bytes behind it: no range crosses a region unseen. A caller that
- *   accepts ranges over adjacent regions calls reach() again for the rest; one that does not refuses the range.
- * Cost: a comparison if the address is in the region of the last call, else a binary search; no allocation.
+ * - An offset from reach() is inside the view, and `left` bytes follow it in the view, so that no range crosses the end of a
+ *   region unnoticed. A caller that accepts ranges over adjacent regions calls reach() again for the rest; other callers refuse
+ *   such a range.
+ * Cost: one comparison if the address is in the region of the last call, otherwise a binary search; no allocation.
  */
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
 
-/** A piece of guest memory that is contiguous in the guest, in the front-end and here. */
+/** A piece of guest memory that is contiguous in the guest, in the front-end and in this process. */
 export interface GuestRegion {
   readonly guestAddress: number;
-  /** Address in the front-end, which gives the addresses of rings in these. */
+  /** Address in the front-end, which describes rings with its own addresses. */
   readonly userAddress: number;
   readonly bytes: number;
   /** Exactly `bytes` long. */
   readonly view: Uint8Array;
 }
 
-/** A front-end has 509 memory slots at most; a region of a slot may be mapped in several pieces. */
+/** A front-end has at most 509 memory slots; the region of a slot may be mapped in several pieces. */
 export const REGIONS_MAX = 1024;
 
 const isPlaced = (address: number, bytes: number): boolean =>
@@ -33,16 +34,19 @@ export class GuestMemory {
   readonly regions: readonly GuestRegion[];
   /** For loads of descriptors: `dataViews[i]` is over `regions[i].view`. */
   readonly dataViews: readonly DataView[];
-  /** The address that reach() finds: not an argument, because V8 boxes a number above 2^31 that crosses a call. */
+  /**
+   * The address that reach() looks up. It is not an argument, because V8 boxes a number above 2^31 that is passed to a
+   * function.
+   */
   readonly wanted: Float64Array = new Float64Array(1);
   readonly #starts: Float64Array;
   readonly #ends: Float64Array;
-  /** Where the last address that was reached is: region, offset in its view, and bytes from there to its end. */
+  /** Result of the last reach(): region, offset in its view, and bytes from there to the end of the region. */
   region = 0;
   at = 0;
   left = 0;
 
-  /** @throws SwapError ERR_PEER_PROTOCOL: regions overlap, are too many, or are beyond 2^53 */
+  /** @throws SwapError ERR_PEER_PROTOCOL: regions overlap, are too many, or end above 2^53 */
   constructor(regions: readonly GuestRegion[]) {
     if (regions.length > REGIONS_MAX)
       throw refuse(`the memory of the guest has ${regions.length} regions, at most ${REGIONS_MAX}`);
@@ -65,7 +69,7 @@ export class GuestMemory {
     this.#ends = Float64Array.from(ordered, ({ guestAddress, bytes }) => guestAddress + bytes);
   }
 
-  /** Finds `wanted[0]`, a guest physical address. False: no region has it, and nothing has changed. */
+  /** Looks up `wanted[0]`, a guest physical address. False: no region contains it, and nothing has changed. */
   reach(): boolean {
     const address = this.wanted[0]!;
     let region = this.region;
@@ -87,7 +91,7 @@ export class GuestMemory {
     return true;
   }
 
-  /** Finds an address of the front-end: for the setup of a queue only. */
+  /** Looks up an address of the front-end; used only to set up a queue. */
   reachUser(address: number): boolean {
     const region = this.regions.findIndex(
       ({ userAddress, bytes }) => address >= userAddress && address < userAddress + bytes,

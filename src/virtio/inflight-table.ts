@@ -1,6 +1,6 @@
 /**
- * The chains that a queue has taken and not returned, in memory that outlives the process: a device that starts again after a
- * kill takes them again. (QEMU, docs/interop/vhost-user.rst, "Inflight I/O tracking", split virtqueue.)
+ * The chains that a queue has taken and not returned, in memory that outlives the process: after a kill, a new device takes
+ * them again. (QEMU, docs/interop/vhost-user.rst, "Inflight I/O tracking", split virtqueue.)
  *
  *   header: features 8 │ version 2 │ desc_num 2 │ last_batch_head 2 │ used_idx 2
  *   entry of a descriptor: inflight 1 │ padding 5 │ next 2 │ counter 8
@@ -8,14 +8,15 @@
  *   take(head):  counter, then inflight = 1
  *   return:      begin(head): last_batch_head ─▶ index of the used ring ─▶ end(head): inflight = 0 ─▶ used_idx
  *
- * A kill falls between two stores; all stores before it are in the memory. If used_idx is not the index of the used ring, the
- * chains from last_batch_head on are in the used ring already: open() clears them. If they are equal, last_batch_head means
- * nothing, and a chain that was about to be returned is taken again: it has an effect twice, never none.
+ * A kill happens between two stores, and all earlier stores are in the memory. If used_idx differs from the index of the used
+ * ring, the chains from last_batch_head on are already in the used ring: open() clears them. If they are equal, last_batch_head
+ * has no meaning, and a chain that was about to be returned is taken again: its request is executed twice, but never lost.
  *
  * Invariants
- * - Entries taken from the available ring = index of the used ring + number of chains in flight: the next entry needs no field.
- * - A table is `version` 1 only when all else is initialized.
- * The front-end has the memory too: what open() reads is checked.
+ * - Entries taken from the available ring = index of the used ring + number of chains in flight: so the next entry needs no
+ *   field.
+ * - The version of a table is 1 only when everything else is initialised. The front-end can write the memory, too, so open()
+ *   checks what it reads.
  */
 import { assert } from '../base/assert.ts';
 
@@ -40,7 +41,7 @@ export class InflightTable {
   }
 
   /**
-   * Initializes a new table, or finds what is in flight in an old one.
+   * Initialises a new table, or finds the chains in flight in an existing one.
    * @returns the heads in flight, oldest first; null: the table belongs to a queue of another size or layout
    */
   open(usedIndex: number): number[] | null {
@@ -79,14 +80,14 @@ export class InflightTable {
     this.#counter++;
   }
 
-  /** Before the index of the used ring is published. */
+  /** Call before the index of the used ring is published. */
   begin(head: number): void {
     const view = this.#view;
     view.setUint16(entryAt(head) + Entry.next, view.getUint16(Header.lastHead, true), true);
     view.setUint16(Header.lastHead, head, true);
   }
 
-  /** After it is published. */
+  /** Call after it is published. */
   end(head: number, usedIndex: number): void {
     this.#view.setUint8(entryAt(head) + Entry.inFlight, 0);
     this.#view.setUint16(Header.usedIndex, usedIndex, true);

@@ -1,5 +1,5 @@
 /**
- * The memory of a chain: pieces that the device reads, then pieces that it writes, as the walk of the chain finds them.
+ * The memory of a chain: pieces that the device reads, then pieces that it writes, in the order of the chain.
  *
  *   pieces    0 … readable - 1 │ readable … count - 1      piece i: views[i][at[i] .. at[i] + lengths[i])
  *
@@ -8,10 +8,10 @@
 
 import type { GuestMemory } from './guest-memory.ts';
 
-/** Of a chain at most. A request has up to 128 descriptors, some of which may be split at the end of a region. */
+/** Maximum number of pieces of a chain. A request has up to 128 descriptors, and some may be split at the end of a region. */
 export const PIECES_MAX = 256;
 
-/** From this length on, a view and a copy of memory are faster than a loop. */
+/** From this length on, creating a view and copying it is faster than a loop. */
 const COPY_BYTES_MIN = 256;
 const noBytes = new Uint8Array(0);
 
@@ -24,7 +24,7 @@ export class Pieces {
   /** Bytes of all pieces of a direction. */
   readableBytes = 0;
   writableBytes = 0;
-  /** A writable descriptor was seen, perhaps an empty one. */
+  /** Whether a writable descriptor, possibly empty, was found. */
   isWriting = false;
 
   clear(): void {
@@ -35,7 +35,9 @@ export class Pieces {
     this.isWriting = false;
   }
 
-  /** Adds `length` bytes from where `memory` was reached, in the direction in progress. False: there are too many pieces. */
+  /**
+   * Adds `length` bytes at the position of the last memory.reach(), in the current direction. False: there are too many pieces.
+   */
   add(memory: GuestMemory, length: number): boolean {
     const i = this.count;
     if (i === PIECES_MAX) return false;

@@ -3,8 +3,8 @@
  *
  *   readable: header 16 bytes │ data of a write, or ranges      writable: data of a read │ status byte, the last one
  *
- * Where descriptors begin and end does not matter. Header and ranges are copied, then checked: the guest may change them. A
- * request is valid as a whole, or has no effect.
+ * The boundaries of descriptors do not matter. Header and ranges are copied before they are checked, because the guest may
+ * change them. A request is either valid as a whole or has no effect.
  */
 import { BioOp } from '../block/bio.ts';
 import type { Disk } from '../block/ops.ts';
@@ -30,10 +30,10 @@ const TWO_32 = 0x1_0000_0000;
 
 type Target = Pick<Disk, 'sizeBytes' | 'readOnly'>;
 
-/** The request of the last parse(); one object serves all. */
+/** The request of the last parse(); one object is used for all requests. */
 export class Request {
   type = 0;
-  /** Of the data, on the disk. */
+  /** Position of the data on the disk. */
   offset = 0;
   /** Bytes of data. */
   length = 0;
@@ -49,7 +49,7 @@ export class Request {
     return pieces.readableBytes >= HEADER_BYTES && pieces.writableBytes >= 1;
   }
 
-  /** Reads a framed request to a disk. @returns ok, or the status that ends the request */
+  /** Parses a request with a valid frame. @returns ok, or the status that ends the request */
   parse(pieces: Pieces, disk: Target): Status {
     const { readOnly } = disk;
     pieces.copyReadable(0, HEADER_BYTES, this.#bytes);

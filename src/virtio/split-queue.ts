@@ -1,24 +1,27 @@
 /**
- * A split virtqueue, as its device sees it. (virtio 1.2, 2.7.)
+ * The device side of a split virtqueue. (virtio 1.2, 2.7.)
  *
  *   take()  available entry ─▶ in flight ─▶ chain of descriptors, direct or indirect ─▶ pieces of guest memory
  *   put()   head and length ─▶ used entry ─▶ index published ─▶ no longer in flight
  *
- * The driver may change every byte at any moment: each field is loaded once into a local, then checked, then used. A queue that
- * breaks a rule of the rings stops: `fault` says why, and take() returns BROKEN until the next start(). It is not answered with a
- * used entry, because a driver takes the status byte of a request from memory, where an old value means success.
+ * The driver may change every byte at any moment: each field is loaded once into a local, then checked, then used. If a driver
+ * breaks a rule of the rings, the queue stops: `fault` has the reason, and take() returns BROKEN until the next start(). The
+ * device does not answer with a used entry, because the driver would read the status byte of the request from memory, where an
+ * old value can mean success.
  *
- * Order of loads and stores: the four indexes and the flags of the rings are loaded and stored by Atomics, which V8 compiles to
- * sequentially consistent instructions on x86 and arm64, in memory that is not a SharedArrayBuffer too. So entries are visible
- * before their index, and an index or flag that is stored here is visible before the other side's index is loaded: neither side
- * sleeps while the other waits.
+ * Order of loads and stores: the four indexes and the flags of the rings are loaded and stored with Atomics, which V8 compiles
+ * to sequentially consistent instructions on x86 and arm64, even in memory that is not a SharedArrayBuffer. So entries are
+ * visible before their index, and an index or flag that the device stores is visible before it loads the driver's index: it
+ * cannot happen that one side sleeps while the other waits for it.
  *
  * Invariants
  * - A chain has at most `size` direct descriptors, then at most DESCRIPTORS_MAX in one indirect table: no loop is longer.
- * - A head is in flight once, so at most `size` chains are. The driver makes at most `size` entries available.
+ * - A head is in flight at most once, so at most `size` chains are in flight. The driver makes at most `size` entries
+ *   available.
  * - After a start with an in-flight table (inflight-table.ts), the chains in flight are taken again, oldest first.
  * - Rings and indirect tables are inside one region; data may continue in the next region.
- * Cost: some loads for each descriptor; take() and put() allocate nothing. The rings are little-endian, as this machine must be.
+ * Cost: some loads for each descriptor; take() and put() allocate nothing. The rings are little-endian, so this machine must
+ * be, too.
  */
 import { assert } from '../base/assert.ts';
 import type { GuestMemory } from './guest-memory.ts';
@@ -26,7 +29,7 @@ import { InflightTable, inflightBytes } from './inflight-table.ts';
 import { Pieces } from './pieces.ts';
 
 export const QUEUE_SIZE_MAX = 1024;
-/** Entries of an indirect table at most that are followed. */
+/** Maximum number of entries of an indirect table. */
 export const DESCRIPTORS_MAX = 256;
 
 /** Results of take(). */
@@ -53,11 +56,11 @@ const faultTexts: Readonly<Record<QueueFault, string>> = {
   [QueueFault.availableCount]: 'more entries are available than the queue has',
   [QueueFault.headOutside]: 'an available entry names a descriptor outside the table',
   [QueueFault.headInFlight]: 'an available entry names a chain that is in flight',
-  [QueueFault.nextOutside]: 'a descriptor names a next one outside the table',
+  [QueueFault.nextOutside]: 'the next descriptor of a chain is outside the table',
   [QueueFault.chainTooLong]: 'a chain is a loop or too long',
   [QueueFault.outsideMemory]: 'a descriptor is outside the memory',
   [QueueFault.indirectTable]:
-    'an indirect table is nested, chained, not negotiated or of a wrong size',
+    'an indirect table is nested, chained, not negotiated or of the wrong size',
   [QueueFault.writableFirst]: 'a readable descriptor follows a writable one',
   [QueueFault.framing]: 'a chain has no header or no status byte',
 };
@@ -69,7 +72,7 @@ const AVAIL_NO_INTERRUPT = 1;
 const USED_NO_NOTIFY = 1;
 const USED_ENTRY_BYTES = 8;
 const TWO_32 = 0x1_0000_0000;
-/** Index in the rings as arrays of 16 bits. */
+/** Index in the rings, viewed as arrays of 16-bit words. */
 const FLAGS = 0;
 const INDEX = 1;
 const RING = 2;
@@ -91,7 +94,7 @@ export class SplitQueue {
   #area: Uint8Array | null = null;
   #table: InflightTable | null = null;
   readonly #isInFlight = new Uint8Array(QUEUE_SIZE_MAX);
-  /** Heads to take again, from #againAt on. */
+  /** Heads to take again, starting at #againAt. */
   #again: readonly number[] = [];
   #againAt = 0;
   #next = 0;
@@ -118,7 +121,7 @@ export class SplitQueue {
     return this.#fault;
   }
 
-  /** False: not a power of two of 1 .. QUEUE_SIZE_MAX. */
+  /** False: not a power of two from 1 to QUEUE_SIZE_MAX. */
   setSize(size: number): boolean {
     assert(!this.#isRunning, 'the queue is stopped');
     if (!Number.isInteger(size) || size < 1 || size > QUEUE_SIZE_MAX || (size & (size - 1)) !== 0)
@@ -158,7 +161,7 @@ export class SplitQueue {
   }
 
   /**
-   * Starts. With an in-flight area, `nextAvail` does not count: the used ring and the area tell the next entry.
+   * Starts the queue. With an in-flight area, `nextAvail` is ignored: the used ring and the area determine the next entry.
    * False: the area belongs to a queue of another size, or is too small.
    */
   start(nextAvail: number): boolean {
@@ -182,14 +185,17 @@ export class SplitQueue {
     }
     this.#inFlight = this.#again.length;
     this.#notifiedIndex = this.#usedIndex;
-    this.#mustNotify = true; // a killed device may have put an entry and not notified
+    this.#mustNotify = true; // a killed device may have put an entry without notifying the driver
     this.#fault = QueueFault.none;
     this.#isRunning = true;
     Atomics.store(this.#usedWords, FLAGS, 0);
     return true;
   }
 
-  /** Stops. Chains in flight are forgotten here, not in the in-flight table. @returns the next available entry */
+  /**
+   * Stops the queue. This object forgets the chains in flight; the in-flight table keeps them. @returns the next available
+   * entry
+   */
   stop(): number {
     this.#isRunning = false;
     this.#inFlight = 0;
@@ -197,7 +203,7 @@ export class SplitQueue {
     return this.#next;
   }
 
-  /** Stops because of the driver. */
+  /** Stops the queue because of a fault of the driver. */
   break(fault: QueueFault): number {
     this.#fault = fault;
     this.stop();
@@ -225,7 +231,7 @@ export class SplitQueue {
     return fault === QueueFault.none ? head : this.break(fault);
   }
 
-  /** Returns a chain to the driver. @param written bytes written from its first writable byte on */
+  /** Returns a chain to the driver. @param written bytes written, from its first writable byte on */
   put(head: number, written: number): void {
     assert(this.#isRunning && this.#isInFlight[head] === 1, 'the chain is in flight');
     const at = 4 + (this.#usedIndex & (this.#size - 1)) * USED_ENTRY_BYTES;
@@ -239,7 +245,7 @@ export class SplitQueue {
     this.#inFlight--;
   }
 
-  /** Whether the driver asked to be notified of what was put since the last call; true once after a start. */
+  /** Whether the driver asked to be notified of entries put since the last call; true once after a start. */
   shouldNotify(): boolean {
     const now = this.#usedIndex;
     const before = this.#notifiedIndex;
@@ -255,12 +261,14 @@ export class SplitQueue {
     return ((now - event - 1) & 0xffff) < ((now - before) & 0xffff);
   }
 
-  /** Tells the driver that it need not kick. An event index that is not moved says so by itself. */
+  /**
+   * Tells the driver that it need not kick. With event indexes nothing is needed: leaving the index unchanged has that meaning.
+   */
   ignoreKicks(): void {
     if (!this.#hasEventIndex) Atomics.store(this.#usedWords, FLAGS, USED_NO_NOTIFY);
   }
 
-  /** Tells the driver to kick for the next entry. @returns whether there are entries already */
+  /** Tells the driver to kick for the next entry. @returns whether entries are already available */
   wantKicks(): boolean {
     if (this.#hasEventIndex) Atomics.store(this.#usedWords, RING + 4 * this.#size, this.#next);
     else Atomics.store(this.#usedWords, FLAGS, 0);
@@ -309,7 +317,7 @@ export class SplitQueue {
     }
   }
 
-  /** Adds the range of a descriptor, from `wanted` on, in several pieces if it continues in the next region. */
+  /** Adds the range of a descriptor, which starts at `wanted`; it becomes several pieces if it continues in the next region. */
   #add(length: number, isWritable: boolean): QueueFault {
     const memory = this.#memory!;
     if (isWritable) this.pieces.isWriting = true;

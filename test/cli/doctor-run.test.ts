@@ -82,7 +82,7 @@ const failures: readonly (readonly [readonly string[], number, RegExp])[] = [
     /exited with status 5 in the run with all memory resident/,
   ],
   [['node', '-e', '0'], 1, /cannot be measured: it has no WebAssembly memory that can be paged/],
-  [['true'], 1, /cannot be measured: no Node process of it ran to its end/],
+  [['true'], 1, /cannot be measured: none of its Node processes ran to completion/],
   [['no-such-program'], 127, /cannot run 'no-such-program': it is not in PATH/],
 ];
 for (const [argv, status, message] of failures)

@@ -173,10 +173,7 @@ test('a disk name that two hosts have, or no name, is an error that lists the ho
     [['attach', '-f', 'qemu'], 'NAME: choose a disk:'],
     [['reset', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
     [['stop', 'b'], "several hosts have a disk 'b'; choose the host with --control PATH:"],
-    [
-      ['stop'],
-      'there are several hosts; name a disk of the one that you mean, or use --control PATH:',
-    ],
+    [['stop'], 'there are several hosts; name a disk of the one you mean, or use --control PATH:'],
   ];
   for (const [argv, message] of asked) {
     const { status, stderr, stdout } = await cli(argv, { runtimeFolder: folder });

@@ -119,7 +119,7 @@ test('a host that does not answer is reported as stuck, not as missing', async (
   assert.equal(status, 3);
   assert.match(
     stderr,
-    /sent no complete reply within 5000 ms: it is stopped or stuck; .* kill -CONT/,
+    /sent no complete reply within 5000 ms: the host is stopped or stuck; .* kill -CONT/,
   );
   assert.doesNotMatch(stderr, /start one/);
 });
@@ -146,7 +146,7 @@ test('attach for nbd-client refuses a disk that only this machine can reach, wit
   assert.deepEqual([status, stdout], [1, '']);
   assert.match(
     stderr,
-    /start the host with --ipaddr ADDRESS, or give --uri nbd:\/\/ADDRESS:PORT\/vm1/,
+    /start the host with --ipaddr ADDRESS, or pass --uri nbd:\/\/ADDRESS:PORT\/vm1/,
   );
   const told = await cli([...argv, '--uri', 'nbd://10.0.0.1/vm1']);
   assert.match(told.stdout, /^nbd-client 10\.0\.0\.1 10809 -N vm1 /m);

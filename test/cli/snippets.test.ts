@@ -125,7 +125,7 @@ test('the XML comment contains no two hyphens', () => {
 test('nbd-client gets its device, and a warning against swapping to the same machine', () => {
   const snippet = formatSnippet('nbd-client', tcp('10.0.0.1', 'vm1'));
   assert.match(snippet, /\nnbd-client 10.0.0.1 10809 -N vm1 -b 4096 -persist -swap \/dev\/nbd0\n/);
-  assert.match(snippet, /# Not on the machine of the host/);
+  assert.match(snippet, /# Do not run it on the machine of the host/);
   assert.doesNotMatch(snippet, /rotational/); // nbd.ko is not a rotating disk
   assert.match(formatSnippet('nbd-client', unix('/a b', '')), /nbd-client -unix '\/a b' -b 4096/);
 });

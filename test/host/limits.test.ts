@@ -82,7 +82,9 @@ const warned: readonly [string, object, typeof machine, RegExp[]][] = [
     'two disks larger than the memory',
     { disk: ['a=8T', 'b=8T'] },
     machine,
-    [/add up to 24G, more than the total limit of 12G: at the total every disk refuses writes/],
+    [
+      /add up to 24G, more than the total limit of 12G: when the total is reached, every disk refuses writes/,
+    ],
   ],
   [
     'a total above the memory',

@@ -74,7 +74,7 @@ liveTest('a forced remove disconnects the clients of that disk only', options, a
 liveTest('invalid requests change nothing and say what is wrong', options, async (t) => {
   const { control } = await live(t, { disk: ['a=8M'], 'total-limit': '2M' });
   const refused: readonly [object, RegExp][] = [
-    [{ name: 'a', size: '1M' }, /ERR_ARG_CONFLICT.*has a disk 'a' already/],
+    [{ name: 'a', size: '1M' }, /ERR_ARG_CONFLICT.*already has a disk 'a'/],
     [{ name: 'b' }, /ERR_ARG_VALUE.*size: null is missing/],
     [
       { name: 'b', size: '1M', limt: '1M' },
@@ -269,7 +269,7 @@ liveTest(
     const a = await open('a');
     const pages = somePages(600);
     await fill(a, pages);
-    await assert.rejects(askSet(control, 'a', { size: '1M' }, true), /has pages behind 1M/);
+    await assert.rejects(askSet(control, 'a', { size: '1M' }, true), /has pages past 1M/);
     await check(a, pages);
   },
 );
@@ -283,7 +283,7 @@ liveTest('flush needs a backing', options, async (t) => {
 });
 
 liveTest(
-  'a size changes with the pages kept; pages behind it and clients are protected',
+  'a size changes with the pages kept; pages past it and clients are protected',
   options,
   async (t) => {
     const { control, open } = await live(t, { disk: ['a=4M', 'b=4M'] });
@@ -305,7 +305,7 @@ liveTest(
     await leave(control, 'a', again);
     await assert.rejects(askSet(control, 'a', { size: '4M' }, false), {
       code: 'ERR_IO_IN_USE',
-      message: /has pages behind 4M/,
+      message: /has pages past 4M/,
     });
     const last = await open('a');
     await check(last, pages);

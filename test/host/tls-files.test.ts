@@ -53,7 +53,7 @@ const badLines = [
   [`alice:${'ab'.repeat(15)}`, /line 1 has a key of 15 bytes: use 16 to 64/],
   [`alice:${'ab'.repeat(65)}`, /has a key of 65 bytes/],
   [`${'a'.repeat(129)}:${key}`, /user name of more than 128 bytes/],
-  [`alice:${key}\nalice:${'cd'.repeat(32)}`, /line 2 has a user name that occurs before/],
+  [`alice:${key}\nalice:${'cd'.repeat(32)}`, /line 2 repeats a user name/],
   [`a\u0007b:${key}`, /user name that is not printable UTF-8/],
   [`\ufeffbob:${key}`, /line 1 has a user name that is not printable UTF-8/],
   [`b\ufffdb:${key}`, /user name that is not printable UTF-8/],

@@ -100,7 +100,7 @@ test('buffers that cannot be paged are refused, with a reason', options, () => {
   const { buffer } = filled();
   const region = swap.adopt(buffer);
   const adopting = (value: unknown) => () => swap.adopt(value as ArrayBuffer);
-  assert.throws(adopting(buffer), refusal('ERR_ARG_VALUE', /paged already/));
+  assert.throws(adopting(buffer), refusal('ERR_ARG_VALUE', /already paged/));
   assert.throws(adopting(new ArrayBuffer(PAGE - 1)), refusal('ERR_ARG_VALUE', /no complete page/));
   assert.throws(adopting(new Uint8Array(BYTES)), refusal('ERR_ARG_VALUE', /nor an ArrayBuffer/));
   assert.throws(adopting(new SharedArrayBuffer(BYTES)), refusal('ERR_IO_UNSUPPORTED', /Shared/));

@@ -68,7 +68,10 @@ test('signal: the handler serves eight swaps at a time, and one more is told so'
   try {
     using another = openSwap({ faults: 'signal' });
     assert.equal(another.faults, null);
-    assert.match(another.reason, /too many swaps of this process serve faults by a signal/);
+    assert.match(
+      another.reason,
+      /too many swaps of this process serve faults with a signal handler/,
+    );
     swaps.pop()![Symbol.dispose]();
     using last = openSwap({ faults: 'signal' });
     assert.equal(last.faults, 'signal');

@@ -104,7 +104,7 @@ test(
     assert.equal(code, 0, stderr);
     assert.match(
       stdout,
-      /^ERR_IO_SYSTEM a memory of 8M is paged in a file of twice that size.*ulimit -f unlimited/,
+      /^ERR_IO_SYSTEM paging a memory of 8M needs a file of twice that size.*ulimit -f unlimited/,
     );
   },
 );

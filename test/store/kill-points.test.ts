@@ -370,7 +370,7 @@ const refusals: readonly [name: string, damage: (words: Int32Array) => void, rea
     (words) => (words[row(4) + 2] = (3 << 13) | 4095),
     /slot 4 has 4095 bytes/,
   ],
-  ['a slot behind the last', (words) => (words[row(SLOTS + 1) + 2] = 1 << 13), /behind/],
+  ['a slot past the last', (words) => (words[row(SLOTS + 1) + 2] = 1 << 13), /past the last/],
   ['a log of an unknown slot', (words) => (words[LOG_AT / 4] = SLOTS + 1), /log names slot/],
 ];
 

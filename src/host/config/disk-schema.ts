@@ -50,7 +50,9 @@ export const ids = (): v.GenericSchema<unknown, Ids> =>
         v.string(),
         v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.transform(String)),
       ],
-      refusing('is not a list of numeric ids, such as [1000, 1001]; nor "none", nor "any"'),
+      refusing(
+        'is not a list of numeric ids, such as [1000, 1001]; "none" and "any" are also allowed',
+      ),
     ),
     parsedBy(parseIds),
   );
@@ -136,13 +138,13 @@ const entriesFor = (memory: UsableMemory) =>
 /** The settings, for reference pages. */
 export const diskEntries: Entries = entriesFor({ bytes: 0, isGroupLimit: false });
 
-/** The default limit of a disk, and the memory that percentages refer to. */
+/** The default limit of a disk, and the memory that percentages are shares of. */
 export interface LimitDefaults {
   readonly limitBytes: number;
   readonly memory: UsableMemory;
 }
 
-/** A key such as `b` in [disks.a.b] belongs to a name with a dot in it. */
+/** A key such as `b` in [disks.a.b] comes from an unquoted name with a dot. */
 function whyUnknown(name: string, key: string, { value }: Setting): string {
   const hint = isTable(value) ? `; quote a name with a dot: [disks."${name}.${key}"]` : '';
   return `a disk has no option '${key}'${hint}`;
@@ -150,7 +152,7 @@ function whyUnknown(name: string, key: string, { value }: Setting): string {
 
 /**
  * Checks the settings of a disk.
- * @returns null if something is wrong, which `problems` then has
+ * @returns null if something is wrong; `problems` then has the errors
  */
 export function checkDisk(
   name: string,
@@ -201,7 +203,7 @@ export function checkDisk(
   return null;
 }
 
-/** The layer of the parts of a disk as text. */
+/** The layer made from the textual parts of a disk. */
 export function layerOfDisk(from: string, { size, given }: DiskText): DiskLayer {
   const settings = new Map<string, Setting>([['size', { value: size, from }]]);
   for (const [key, value] of given) settings.set(key, { value, from: `${from}: ${key}` });
@@ -209,7 +211,7 @@ export function layerOfDisk(from: string, { size, given }: DiskText): DiskLayer 
 }
 
 /**
- * Checks a disk that is added while the host runs.
+ * Checks the settings of a disk that is added while the host runs.
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN
  */
 export function resolveDisk(from: string, disk: DiskText, defaults: LimitDefaults): DiskConfig {

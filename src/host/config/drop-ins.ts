@@ -1,6 +1,7 @@
 /**
- * Finds the drop-ins of a configuration file, `FILE.d/*.toml`. For a file below /etc those of /usr/lib and /run count too:
- * all are sorted by name, and of several files with one name the first of /etc, /run, /usr/lib is used (systemd.unit(5)).
+ * Finds the drop-ins of a configuration file, `FILE.d/*.toml`. For a file below /etc, the drop-ins in /usr/lib and /run count,
+ * too. All are sorted by name; of several files with one name, the first in the order /etc, /run, /usr/lib is used
+ * (systemd.unit(5)).
  */
 import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
@@ -11,7 +12,7 @@ import type { Problems } from './problems.ts';
 
 export const DROP_INS_MAX = 64;
 
-/** The folders of drop-ins, that of the highest priority first. */
+/** The folders of drop-ins, highest priority first. */
 export function dropInFolders(file: string, root = '/'): readonly string[] {
   const path = resolve(file);
   const etc = join(root, 'etc');
@@ -31,7 +32,7 @@ function namesIn(folder: string, owners: readonly number[]): readonly string[] {
   }
 }
 
-/** A link to /dev/null removes the file with its name of a folder of lower priority. */
+/** A link to /dev/null masks the files with its name in folders of lower priority. */
 function isMask(path: string): boolean {
   try {
     return realpathSync(path) === '/dev/null';
@@ -40,7 +41,7 @@ function isMask(path: string): boolean {
   }
 }
 
-/** The paths of the drop-ins in the order in which they are read. */
+/** The paths of the drop-ins, in reading order. */
 export function dropInsOf(file: string, problems: Problems, root = '/'): readonly string[] {
   const paths = new Map<string, string>();
   const owners = trustedOwners(file);

@@ -8,7 +8,7 @@ import type { Problems } from './problems.ts';
 
 export type Flags = ReadonlyMap<string, string | boolean | readonly string[]>;
 
-/** @param flags values by long name; those that are no settings are ignored */
+/** @param flags values by long name; flags that are not settings are ignored */
 export function layerOfFlags(flags: Flags, problems: Problems): Layer {
   const settings = new Map<string, Setting>();
   for (const { name, multiple } of hostSettings) {

@@ -1,4 +1,7 @@
-/** From the merged settings of all sources to the configuration of a host: defaults, and rules about several settings. */
+/**
+ * Turns the merged settings of all sources into the configuration of a host: fills in defaults, and checks rules about several
+ * settings.
+ */
 import { resolve } from 'node:path';
 import { SwapError } from '../../base/errors.ts';
 import { suggestion } from '../../base/nearest.ts';
@@ -19,16 +22,16 @@ import { Problems } from './problems.ts';
 export interface TcpConfig {
   readonly host: string;
   readonly port: number;
-  /** The port is the default: if it is in use, use the next free one. */
+  /** True: the port is the default; if it is in use, use the next free one. */
   readonly orNext: boolean;
 }
 
 export interface HostConfig extends ClientLimits {
   /** At least one; the default export is the first. */
   readonly disks: readonly DiskConfig[];
-  /** No source describes a disk: there is one of 1 GiB. */
+  /** True: no source describes a disk, so there is one of 1 GiB. */
   readonly hasDefaultDisk: boolean;
-  /** The setting exportname; null: the default export was not chosen. */
+  /** The setting exportname; null: not set. */
   readonly defaultExport: string | null;
   /** Limit of each disk without its own, bytes; 0 = none. */
   readonly defaultLimitBytes: number;
@@ -59,9 +62,9 @@ export interface HostConfig extends ClientLimits {
 }
 
 export interface ResolveOptions {
-  /** The memory that percentages and the default total refer to. */
+  /** The memory that percentages and the default total are shares of. */
   readonly memory?: UsableMemory;
-  /** The service manager opened the listeners: there are no others. */
+  /** True: the service manager opened the listeners, and there are no others. */
   readonly hasPassedSockets?: boolean;
 }
 
@@ -72,8 +75,8 @@ const fault = (
 ): SwapError => new SwapError(code, `${from}${why}`, { key: from });
 
 /**
- * An absolute path, which clients in other working directories can use. `@name`, in other programs an abstract socket, would
- * be a file of that name.
+ * Makes the path absolute, so that clients in other working directories can use it. Refuses `@name`: in other programs it is an
+ * abstract socket, and here it would be a file of that name.
  */
 function absolutePath(from: string, path: string): string {
   if (path.startsWith('@'))
@@ -170,7 +173,7 @@ class Resolver {
     if (chosen !== undefined) return [chosen, ...disks.filter((disk) => disk !== chosen)];
     const names = [...this.#layer.disks.keys()];
     if (!names.includes(first))
-      // else the disk itself has an error
+      // otherwise the disk itself has an error
       this.#refuse(
         'ERR_ARG_UNKNOWN',
         'exportname',
@@ -209,7 +212,7 @@ class Resolver {
       return null;
     }
     if (path !== null) return { path };
-    // There may be many hosts that serve one command: each has its own control socket, which the command finds.
+    // Many hosts with --run may exist: each has its own control socket, which its command finds.
     return this.#has('run') ? 'private' : 'default';
   }
 
@@ -307,7 +310,7 @@ class Resolver {
 
 /**
  * Checks every setting and fills in the defaults.
- * @param problems errors that reading the sources had
+ * @param problems errors from reading the sources
  * @throws SwapError ERR_ARG_VALUE, ERR_ARG_UNKNOWN, ERR_ARG_CONFLICT; see Problems.throwIfAny()
  */
 export function resolveHostConfig(

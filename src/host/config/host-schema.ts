@@ -77,18 +77,18 @@ const count = (
     reload: 'restart',
   });
 
-/** What clients may use, so that one of them cannot take the memory or the time of the others. */
+/** Limits of what clients may use: one client must not take the memory or the time of the others. */
 const clientEntries = () =>
   ({
     'max-clients': count([1, 65_536], 1024, {
       help: 'maximum number of connections (default 1024)',
     }),
     'max-requests': count([1, 512], 512, {
-      help: 'requests of a connection that are in progress at a time; the rest wait in its socket (default 512)',
+      help: 'requests in progress per connection; the rest wait in its socket (default 512)',
     }),
     'max-output': settingOr(v.pipe(textOrNumber(), parsedBy(parseOutputSize)), '256K', {
       value: 'SIZE',
-      help: 'replies and data in flight of a connection; the host does not read from a client with more unread replies (default 256K)',
+      help: 'replies and data in flight per connection; the host stops reading from a client with more unread replies (default 256K)',
       json: sizeJson,
       reload: 'restart',
     }),
@@ -108,7 +108,7 @@ const tlsEntries = () =>
   ({
     tls: settingOr(oneOf(['off', 'on', 'require'], 'is not off, on or require'), 'off', {
       value: 'off|on|require',
-      help: 'encrypt connections: on, if the client asks for it; require, always (default off)',
+      help: 'encrypt connections; on: if the client asks for it, require: always (default off)',
       json: { enum: ['off', 'on', 'require'] },
       reload: 'restart',
     }),
@@ -198,7 +198,7 @@ const tmemEntries = (memory: UsableMemory) =>
     }),
     'tmem-cap': count([0, CAP_MAX], 0, {
       value: 'PAGES',
-      help: 'most pages of each user, 0 for any number (default 0); see frontswap tmem-set',
+      help: 'maximum number of pages of each user, 0 for no maximum (default 0); see frontswap tmem-set',
     }),
     'tmem-allow-uid': setting(ids(), {
       value: 'ID[:ID...]',
@@ -236,7 +236,7 @@ const processEntries = () =>
     }),
     persist: setting(text(), {
       value: 'FOLDER',
-      help: 'keep the pages in this folder, on tmpfs: a host that is killed and started again serves them',
+      help: 'keep the pages in this folder, which must be on tmpfs: if the host is killed and started again, it serves them',
       json: textJson,
       reload: 'restart',
     }),
@@ -282,7 +282,7 @@ const entriesFor = (memory: UsableMemory) =>
       reload: 'restart',
     }),
     workers: count([1, WORKERS_MAX], 1, {
-      help: 'threads that serve the disks, each disk one of them; 1: the main thread (default 1)',
+      help: 'threads that serve the disks; each disk is served by one of them; 1: the main thread (default 1)',
     }),
     ...listenEntries(),
     ...tlsEntries(),

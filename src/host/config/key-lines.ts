@@ -1,11 +1,11 @@
 /**
- * Finds the line of each key of a TOML document, for messages: the parser does not report them. The document is valid, so this
- * reads only keys, and skips values by their brackets and quotes.
+ * Finds the line of each key of a TOML document, for messages: the parser does not report them. The document is known to be
+ * valid, so this code reads only keys, and skips values by matching brackets and quotes.
  */
 
 const BARE = /[A-Za-z0-9_-]+/y;
 const COMMENT = /#[^\n]*/y;
-/** Keys longer than this are no settings. */
+/** Keys longer than this are not settings. */
 const PATH_MAX = 4;
 
 /** A path as one string. NUL is not valid in TOML. */
@@ -30,7 +30,7 @@ class Scanner {
     this.#text = text;
   }
 
-  /** Moves behind a match at this position; returns the text, or null. */
+  /** Moves past a match at this position; returns the text, or null. */
   #take(pattern: RegExp): string | null {
     pattern.lastIndex = this.#at;
     const found = pattern.exec(this.#text)?.[0] ?? null;
@@ -61,7 +61,7 @@ class Scanner {
     return this.#text.slice(start, this.#at);
   }
 
-  /** Reads `a."b".c`; stops behind it. */
+  /** Reads `a."b".c`; stops after it. */
   #key(): string[] {
     const path: string[] = [];
     for (;;) {
@@ -122,7 +122,7 @@ class Scanner {
 }
 
 /**
- * The line of a key, from 1 on; if it is not known, that of the table that contains it.
+ * The line of a key, counted from 1; if it is not known, the line of the table that contains it.
  * @param text valid TOML
  */
 export function keyLines(text: string): (path: readonly string[]) => number {

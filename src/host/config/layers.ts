@@ -1,4 +1,4 @@
-/** Settings by key, as a source has them, before they are checked; and how sources override each other. */
+/** Unchecked settings by key, as a source has them; and how sources override each other. */
 
 export interface Setting {
   readonly value: unknown;
@@ -14,7 +14,7 @@ export interface DiskLayer {
   readonly settings: Settings;
 }
 
-/** The settings of a file, or of the flags, or of all together. */
+/** The settings of a file, of the flags, or of all sources together. */
 export interface Layer {
   readonly settings: Settings;
   readonly disks: ReadonlyMap<string, DiskLayer>;

@@ -1,4 +1,4 @@
-/** Refuses configuration that others could change: it names files to write to, and a command to run. */
+/** Refuses a configuration that other users could change: it names files to write to and a command to run. */
 import { type Stats, statSync } from 'node:fs';
 import { SwapError } from '../../base/errors.ts';
 
@@ -13,11 +13,11 @@ export function refuseOpen(path: string, { mode }: Pick<Stats, 'mode'>): void {
   if ((mode & 0o002) === 0) return;
   throw unsafe(
     path,
-    `can be changed by all users, who could run commands by it: chmod o-w '${path}'`,
+    `can be changed by all users, who could run commands through it: chmod o-w '${path}'`,
   );
 }
 
-/** The users whose drop-ins are read: this one, root, and the owner of FILE, whom the operator trusts by naming it. */
+/** The trusted owners of drop-ins: this user, root, and the owner of FILE, because the operator chose FILE. */
 export function trustedOwners(file: string): readonly number[] {
   const own = process.getuid?.() ?? 0;
   try {
@@ -28,8 +28,8 @@ export function trustedOwners(file: string): readonly number[] {
 }
 
 /**
- * The operator names FILE, but its drop-ins are found by their place: beside a FILE in a folder such as /tmp every user could
- * create their folder.
+ * The operator names FILE, but not its drop-ins: if FILE is in a folder such as /tmp, any user could create the folder of
+ * drop-ins next to it.
  * @throws SwapError ERR_IO_UNSAFE_PATH
  */
 export function refuseForeign(path: string, stat: Stats, owners: readonly number[]): void {
@@ -37,6 +37,6 @@ export function refuseForeign(path: string, stat: Stats, owners: readonly number
   if (owners.includes(stat.uid)) return;
   throw unsafe(
     path,
-    `belongs to user ${stat.uid}, who could run commands by it: chown it to ${owners[0]}, or remove it`,
+    `belongs to user ${stat.uid}, who could run commands through it: chown it to ${owners[0]}, or remove it`,
   );
 }

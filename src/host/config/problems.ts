@@ -1,7 +1,7 @@
 /** Collects errors, so that an operator sees all of them at once. */
 import { SwapError } from '../../base/errors.ts';
 
-/** Errors that are printed; the others are counted. */
+/** Maximum number of errors printed; the others are only counted. */
 export const PROBLEMS_MAX = 20;
 
 export class Problems {
@@ -29,7 +29,7 @@ export class Problems {
     }
   }
 
-  /** @throws SwapError the only error; of several: ERR_ARG_VALUE, with a line for each */
+  /** @throws SwapError the error if there is only one; otherwise ERR_ARG_VALUE with a line for each */
   throwIfAny(): void {
     const [first, ...others] = this.#errors;
     if (first === undefined) return;

@@ -13,7 +13,7 @@ const refused = (file: string, why: string): SwapError =>
 function readBytes(path: string, option: string): Buffer {
   let fd: number | null = null;
   try {
-    // O_NONBLOCK: without it the open of a FIFO would wait for a writer.
+    // O_NONBLOCK: without it, opening a FIFO would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const found = fstatSync(fd);
     if (!found.isFile()) throw refused(path, 'is not a regular file');

@@ -1,9 +1,9 @@
 /**
- * What a setting is: a schema of valibot with the words of help and reference. host-schema.ts and disk-schema.ts define the
- * settings; flags, help, checks, suggestions and the reference page follow from them.
+ * A setting is a valibot schema with the text for help and reference. host-schema.ts and disk-schema.ts define the settings;
+ * flags, help, checks, suggestions and the reference page are derived from them.
  *
- * Tables are walked here, not by v.strictObject() and v.record(): the first accepts names that every object inherits, such as
- * `toString`, and the second silently drops `constructor` and `__proto__`.
+ * This file walks tables itself instead of using v.strictObject() and v.record(): the first accepts names that every object
+ * inherits, such as `toString`, and the second silently drops `constructor` and `__proto__`.
  */
 import * as v from 'valibot';
 import { SwapError } from '../../base/errors.ts';
@@ -18,7 +18,7 @@ export interface SettingSpec {
   readonly short?: string;
   /** Placeholder of the value in help; absent: a boolean flag. */
   readonly value?: string;
-  /** True: also a flag; a value follows `=` in the same word. */
+  /** True: also a flag without a value; a value follows `=` in the same word. */
   readonly isValueOptional?: boolean;
   readonly multiple?: boolean;
   readonly help: string;
@@ -40,14 +40,14 @@ type AnySchema = v.GenericSchema<unknown, unknown>;
 type WithDefault = v.OptionalSchema<any, any>;
 export type Entries = Readonly<Record<string, AnySchema>>;
 
-/** The typed values; those with a default are always there. */
+/** The typed values; those with a default are always present. */
 export type ValuesOf<E extends Entries> = {
   readonly [K in keyof E as E[K] extends WithDefault ? K : never]: v.InferOutput<E[K]>;
 } & {
   readonly [K in keyof E as E[K] extends WithDefault ? never : K]?: v.InferOutput<E[K]>;
 };
 
-/** Place that the parsers of values name; messages get the real one. */
+/** Placeholder for the origin in errors of the parsers; messages get the real one. */
 const HERE = 'value';
 /** PATH_MAX of Linux, and more than the longest list of ids, characters. */
 const TEXT_MAX = 4096;
@@ -72,7 +72,7 @@ export const parsedBy = <T>(
 
 type Message = (issue: v.BaseIssue<unknown>) => string;
 
-/** A message that starts with the value. */
+/** A message that starts with the refused value. */
 export const refusing =
   (why: string): Message =>
   ({ input }) =>
@@ -107,7 +107,7 @@ export const textOrNumber = (): v.GenericSchema<string | number, string> =>
     v.nonEmpty(refusing('is empty')),
   );
 
-/** A whole number, also as text. */
+/** A whole number, or text that is one. */
 export const wholeNumber = (min: number, max: number): v.GenericSchema<string | number, number> => {
   const why = refusing(`is not a whole number from ${min} to ${max}`);
   return v.pipe(
@@ -135,7 +135,7 @@ export const settingOr = <I, O, D extends I>(
 
 const isOptional = (schema: AnySchema): schema is WithDefault => schema.type === 'optional';
 
-/** Facts and default of a setting. */
+/** Description and default of a setting. */
 export function factsOf(schema: AnySchema): SettingFacts & { readonly ifAbsent?: unknown } {
   const inner = isOptional(schema) ? (schema.wrapped as AnySchema) : schema;
   const facts = v.getMetadata(inner as Parameters<typeof v.getMetadata>[0]) as unknown as

@@ -1,4 +1,4 @@
-/** Reads all sources of settings, in the order in which they override each other. */
+/** Reads all sources of settings; later sources override earlier ones. */
 import { dropInsOf } from './drop-ins.ts';
 import { type Flags, layerOfFlags } from './flags.ts';
 import { type HostConfig, type ResolveOptions, resolveHostConfig } from './host-config.ts';
@@ -27,7 +27,7 @@ export function readHostConfig({ file, flags }: Sources, options: ResolveOptions
     else layers.push(layer);
   }
   layers.push(layerOfFlags(flags, problems));
-  // A file or folder that could not be read may have the settings that others require.
+  // A file or folder that could not be read may contain settings that others depend on.
   if (isIncomplete) problems.throwIfAny();
   return resolveHostConfig(mergeLayers(layers), options, problems);
 }

@@ -1,6 +1,6 @@
 /**
- * Reads a configuration file: text, then TOML, then its settings with the place of each. Nothing in the file is trusted: its
- * size and depth are limited, and keys stay keys of maps.
+ * Reads a configuration file: text, then TOML, then its settings with their positions. Nothing in the file is trusted: its size
+ * and depth are limited, and keys are only used as keys of maps.
  */
 import { parse, TomlError } from 'smol-toml';
 import { SwapError } from '../../base/errors.ts';
@@ -36,7 +36,7 @@ function syntaxError(file: string, text: string, { line, message }: TomlError): 
   return refused('ERR_ARG_CONFLICT', place, `${key}: is defined before; keep one of the two`);
 }
 
-/** A word of a key as TOML writes it. */
+/** A part of a key in TOML notation. */
 const keyWord = (word: string): string => {
   const shown = shownKey(word);
   return /^[A-Za-z0-9_-]+$/.test(shown) ? shown : `"${shown}"`;

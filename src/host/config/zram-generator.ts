@@ -1,6 +1,6 @@
 /**
- * Converts the configuration of zram-generator (zram-generator.conf(5)) to that of a host: a disk for each device. What belongs
- * to the guest, such as the swap priority, becomes a warning.
+ * Converts the configuration of zram-generator (zram-generator.conf(5)) to that of a host: a disk for each device. Settings
+ * that belong to the guest, such as the swap priority, become warnings.
  */
 import { SwapError } from '../../base/errors.ts';
 import { printable } from '../../base/printable.ts';
@@ -155,11 +155,11 @@ const converted: readonly string[] = [
 
 export interface Imported {
   readonly toml: string;
-  /** What has no counterpart. */
+  /** Settings that have no counterpart. */
   readonly warnings: readonly string[];
 }
 
-/** The size by the older settings, which override zram-size. */
+/** The size given by the older settings, which override zram-size. */
 function olderSize(values: ReadonlyMap<string, Line>): Line | undefined {
   const fraction = values.get('zram-fraction');
   const max = values.get('max-zram-size');

@@ -1,4 +1,4 @@
-/** Carries out the plan of a reload, step by step: a step that fails is reported, and the others are done. */
+/** Carries out the plan of a reload, step by step. A failed step is reported, and the other steps are still done. */
 import { SwapError } from '../../base/errors.ts';
 import { formatSize } from '../../base/size.ts';
 import type { HostConfig } from '../config/host-config.ts';
@@ -7,7 +7,7 @@ import type { DiskChange } from '../disk-table.ts';
 import type { MetricsAddress } from '../metrics-server.ts';
 import type { Plan, RunningHost, Step } from './plan.ts';
 
-/** What a reload changes in a host. All throw SwapError, and then have changed nothing. */
+/** What a reload changes in a host. If one throws a SwapError, it has changed nothing. */
 export interface ReloadTarget {
   isStopping(): boolean;
   running(): RunningHost;
@@ -19,7 +19,7 @@ export interface ReloadTarget {
   setDefaultExport(name: string): void;
   setSocketMode(mode: number): void;
   setMetrics(address: MetricsAddress | null): Promise<void>;
-  /** Reads the files of TLS; the function that is returned uses them for new connections. Null: there is no TLS. */
+  /** Reads the files of TLS and returns a function that uses them for new connections. Null: there is no TLS. */
   loadTls(config: HostConfig): (() => void) | null;
 }
 
@@ -32,7 +32,7 @@ export interface ReloadReport {
   readonly ignored: readonly string[];
 }
 
-/** What the files said, with what has been applied of the new text. */
+/** What the files said before, updated with everything that was applied. */
 class Said {
   readonly #now: HostConfig;
   readonly #disks: Map<string, DiskConfig>;
@@ -140,8 +140,8 @@ function note(step: Step, said: Said, running: readonly DiskConfig[]): void {
 }
 
 /**
- * @param exchangeTls uses the files of TLS that were read and checked
- * @returns the report, and what the files say as far as it is done
+ * @param exchangeTls starts to use the files of TLS, which were read and checked
+ * @returns the report, and the settings of the files that are now in effect
  */
 export async function applyPlan(
   { steps, refused }: Plan,

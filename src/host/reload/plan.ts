@@ -1,6 +1,6 @@
 /**
- * What a reload has to do: the difference between what the files said before and say now, as far as the running host differs
- * from it. Computed from values alone; apply.ts carries it out.
+ * What a reload has to do: the differences between the old and the new contents of the files that the running host does not
+ * have yet. Computed from values alone; apply.ts carries it out.
  */
 import type { HostConfig } from '../config/host-config.ts';
 import type { DiskConfig } from '../disk-config.ts';
@@ -35,13 +35,13 @@ export type Step =
 
 export interface Plan {
   readonly steps: readonly Step[];
-  /** Settings that differ and that a reload does not change, with what to do. */
+  /** Settings that differ but that a reload cannot change, with what to do. */
   readonly refused: readonly string[];
 }
 
 const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
-/** Each group is one change: what one of them refuses does not hinder the others. */
+/** Each group is one change: if one is refused, the others still happen. */
 const changeGroups: readonly (readonly (keyof DiskConfig)[])[] = [
   ['keepSeconds', 'rateBytes'],
   ['access'],
@@ -123,8 +123,8 @@ const startFields: Readonly<Record<Exclude<keyof HostConfig, ReloadedField>, str
 };
 
 /**
- * Files of the same kind can be exchanged. The mode belongs to the listeners, and node:tls asks for client certificates as it
- * was told at the start: a change of these must not seem to be done.
+ * Files of the same kind can be replaced. The mode belongs to the listeners, and node:tls fixes at the start whether it asks
+ * for client certificates: a reload must not seem to change these.
  */
 export function canExchangeTls(before: HostConfig['tls'], now: HostConfig['tls']): boolean {
   if (before === null || before.mode !== now?.mode) return false;
@@ -133,7 +133,7 @@ export function canExchangeTls(before: HostConfig['tls'], now: HostConfig['tls']
   return verifies(before) === verifies(now);
 }
 
-/** @param said what the files said when the last reload or the start was done */
+/** @param said what the files said at the last reload or the start */
 export function planReload(said: HostConfig, now: HostConfig, running: RunningHost): Plan {
   const refused: string[] = [];
   const before = new Map(said.disks.map((disk) => [disk.name, disk]));

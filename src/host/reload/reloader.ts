@@ -6,21 +6,21 @@ import { applyPlan, type ReloadReport, type ReloadTarget } from './apply.ts';
 import { planReload } from './plan.ts';
 
 export interface ReloaderOptions {
-  /** The configuration of the start. */
+  /** The configuration at the start. */
   readonly config: HostConfig;
   /** Reads the files again. @throws SwapError; null: there are no files */
   readonly read: (() => HostConfig) | null;
   readonly target: ReloadTarget;
-  /** Called at the begin and at the end; a stop has no end of the reload. */
+  /** Called at the start and at the end; if the host stops, the end is not reported. */
   readonly onReloading: (isReloading: boolean) => void;
-  /** Called after a reload that changed something, with what the files say as far as it is done. */
+  /** Called after a reload that changed something, with the settings of the files that are now in effect. */
   readonly onReloaded: (config: HostConfig) => void;
   readonly log: Log;
-  /** For lines that are printed with --quiet, too. */
+  /** For lines that are printed even with --quiet. */
   readonly logError: Log;
 }
 
-/** Errors of the files have one code: ERR_ARG_UNKNOWN would mean that the request is unknown. */
+/** All errors of the files get one code: ERR_ARG_UNKNOWN would mean that the request is unknown. */
 function readAll(read: () => HostConfig): HostConfig {
   try {
     return read();
@@ -41,14 +41,14 @@ export class Reloader {
     this.#said = options.config;
   }
 
-  /** There is something to read: configuration files, or files of TLS. */
+  /** Whether there are files to read: configuration files, or files of TLS. */
   get hasFiles(): boolean {
     return this.#options.read !== null || this.#options.config.tls !== null;
   }
 
   /**
-   * Reloads, after the reload in progress.
-   * @throws SwapError with every error of the new files; ERR_IO_UNSUPPORTED: there are none. Nothing has changed
+   * Reloads, once the reload in progress has ended.
+   * @throws SwapError with every error of the new files; ERR_IO_UNSUPPORTED: there are no files. Nothing has changed then
    */
   reload(): Promise<ReloadReport> {
     const next = this.#last.then(() => this.#reload());
@@ -56,7 +56,7 @@ export class Reloader {
     return next;
   }
 
-  /** A file that is just being written may be empty, and would remove every disk without clients and pages. */
+  /** A file that is just being written may be empty: applying it would remove every disk without clients and pages. */
   #checkDisks(now: HostConfig): void {
     if (now.hasDefaultDisk && !this.#said.hasDefaultDisk)
       throw new SwapError(

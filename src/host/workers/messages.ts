@@ -1,6 +1,6 @@
 /**
- * The messages between the thread of a host that listens and its engine workers. Between two threads they arrive in the order
- * in which they were sent: the answer to an operation comes after the states that it has changed.
+ * The messages between the thread of a host that listens and its engine workers. Between two threads, messages arrive in the
+ * order sent: the answer to an operation arrives after the state changes that it caused.
  */
 import type { ErrorCode, SwapError } from '../../base/errors.ts';
 import type { HandedOver } from '../../nbd/server/visits.ts';
@@ -10,16 +10,16 @@ import type { FiguresValue } from '../disk-figures.ts';
 import type { DiskChange } from '../disk-table.ts';
 import type { EventKind } from '../events.ts';
 
-/** What a worker is started with. */
+/** What a worker gets at its start. */
 export interface WorkerSettings {
   readonly codec: string;
   readonly hasUnix: boolean;
   /** Permission bits of vhost-user sockets. */
   readonly socketMode: number;
   readonly limits: ClientLimits;
-  /** Of the SharedBudget of all disks. */
+  /** Memory of the SharedBudget of all disks. */
   readonly total: SharedArrayBuffer;
-  /** Another worker logs that the total is nearly used up. */
+  /** True: another worker logs that the total is nearly used up. */
   readonly isTotalWatched: boolean;
 }
 
@@ -58,7 +58,7 @@ export type ToWorker =
   | {
       readonly kind: 'adopt';
       readonly connection: HandedOver;
-      /** Of the export that the empty name selects. */
+      /** The name of the export that the empty name selects. */
       readonly defaultName: string;
     };
 
@@ -80,7 +80,7 @@ export type FromWorker =
   | { readonly kind: 'returned'; readonly connection: HandedOver }
   | { readonly kind: 'opened'; readonly id: number; readonly exportName: string }
   | { readonly kind: 'closed'; readonly id: number }
-  /** A line: only printed, or logged as an event, too, or about a client. */
+  /** A line that is only printed, or that is also an event, or that is about a client. */
   | { readonly kind: 'print' | 'log' | 'trace'; readonly line: string }
   | {
       readonly kind: 'event';

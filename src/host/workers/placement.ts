@@ -1,4 +1,4 @@
-/** On which worker a disk is placed: the one with the fewest disks, the first of several. A disk stays where it is. */
+/** Chooses the worker for a disk: the one with the fewest disks; of several, the first. A disk stays where it is. */
 
 /** @param diskCounts number of disks by worker, of at least one worker */
 export function leastLoaded(diskCounts: readonly number[]): number {

@@ -1,14 +1,14 @@
 /**
- * The disks of a host with engine workers, in the thread that listens. Each disk is owned by one worker (host/worker.ts); here are
- * its configuration, its name, and its latest figures.
+ * The disks of a host with engine workers, in the thread that listens. Each disk is owned by one worker (host/worker.ts); this
+ * file keeps its configuration, its name and its latest figures.
  *
  *   operation ─▶ the worker of the disk ─▶ answer
  *   client ─ negotiation here ─ GO, EXPORT_NAME ─▶ the worker of the disk (nbd/server/visits.ts)
- *   figures ◀─ all workers, when they are asked for and once a second
+ *   figures ◀─ all workers, when they are requested and once a second
  *
  * Invariants
- * - A name is reserved from the start of its add until its disk has ended.
- * - What may lose pages or refuse a client is decided by the worker alone; what is here may be older.
+ * - A name is reserved from the moment its disk begins to be added until the disk has ended.
+ * - Only the worker makes decisions that may lose pages or refuse a client; the data in this file may be older.
  */
 import { closeSync } from 'node:fs';
 import { SharedBudget } from '../../arena/shared-budget.ts';
@@ -32,7 +32,7 @@ import type { HostExport, Log, NbdFrontEnd, NbdFrontEndStats } from '../parts.ts
 import type { FromWorker } from './messages.ts';
 import { leastLoaded } from './placement.ts';
 
-/** Age that figures have at most between requests for them, ms. */
+/** Maximum age of figures between requests for them, ms. */
 const REFRESH_MS = 1000;
 
 export interface WorkerDisksOptions {
@@ -48,7 +48,7 @@ export interface WorkerDisksOptions {
   /** A line for each connection opened or closed. */
   readonly trace: Log;
   readonly counters: Counters<HostCounter>;
-  /** A worker has ended, and its pages are lost. */
+  /** Called when a worker has ended and its pages are lost. */
   readonly onLost: (line: string) => void;
 }
 
@@ -265,7 +265,7 @@ export class WorkerDisks implements HostDisks {
     const placed = this.#placed.get(name);
     if (placed?.worker !== worker) return;
     if (figures === null) {
-      if (placed.figures === null) return; // it is about the disk that had the name before
+      if (placed.figures === null) return; // it is about the previous disk with this name
       this.#placed.delete(name);
       this.exports.delete(name);
       return;
@@ -283,7 +283,7 @@ export class WorkerDisks implements HostDisks {
     placed.config = figures.config;
   }
 
-  /** For LIST and INFO; the worker has the export that clients open. */
+  /** For LIST and INFO only; clients open the export of the worker. */
   #exportOf({ config, readOnly }: FiguresValue): HostExport {
     const { name, sizeBytes, isShared, access = null } = config;
     return {

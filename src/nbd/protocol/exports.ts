@@ -1,6 +1,6 @@
 /**
- * The exports of a server: disks by name. A name is looked up when a client requests it, so exports may be added and
- * removed while the server runs. A Map implements NbdExports.
+ * The exports of a server: disks by name. A name is looked up when a client requests it, so exports can be added and removed
+ * while the server runs. A Map implements NbdExports.
  */
 import { assert } from '../../base/assert.ts';
 import type { Disk } from '../../block/ops.ts';
@@ -13,11 +13,11 @@ import {
 
 /** Delays the requests of an export (server/export-gate.ts). */
 export interface RequestGate {
-  /** No request has to wait now, and none has to be charged. */
+  /** True: no request must wait now, and no bytes must be charged. */
   readonly isOpen: boolean;
   /** Time until a batch may start, ms; Infinity: until the server is told to resume the export. */
   waitMs(nowMs: number): number;
-  /** A batch has moved `bytes`. */
+  /** Called when a batch has moved `bytes`. */
   charge(bytes: number): void;
 }
 
@@ -33,13 +33,13 @@ export interface NbdExport {
   /** Human-readable; may be empty. Truncated to STRING_BYTES_MAX bytes. */
   readonly description: string;
   readonly disk: Disk;
-  /** Another thread serves it: the session stops at the option that opens it (SessionStop.handOver). Default false. */
+  /** True: another thread serves it, so the session stops at the option that opens it (SessionStop.handOver). Default false. */
   readonly isElsewhere?: boolean;
-  /** Several clients may open it at the same time. Default false. */
+  /** Whether several clients may open it at the same time. Default false. */
   readonly isShared?: boolean;
-  /** Why it is in use by a client that is not of this server; null: it is not. Default: never. */
+  /** Why it is in use by a client of another server; null: it is not. Default: never in use. */
   readonly whyBusy?: () => string | null;
-  /** Null or absent: every client. The server enforces it (server/visible-exports.ts). */
+  /** The clients that see it; null or absent: every client. The server enforces the list (server/visible-exports.ts). */
   readonly access?: AccessList | null;
   /** Delays requests; null or absent: none. */
   readonly gate?: RequestGate | null;
@@ -47,7 +47,7 @@ export interface NbdExport {
   readonly onInvalid?: () => void;
 }
 
-/** The reason why a client may not open the export now, sent to that client; null: it may. */
+/** Why a client may not open the export now, as text for that client; null: it may. */
 export type Admit = (requested: NbdExport) => string | null;
 
 export interface NbdExports {
@@ -56,8 +56,8 @@ export interface NbdExports {
   /** Name of the export that the empty name selects. Default: the first one. */
   readonly defaultName?: string | undefined;
   /**
-   * The message for a client that requests an unknown name; undefined: none.
-   * @param sees whether the client may know of an export; default: of every one
+   * Message for a client that requests an unknown name; undefined: no message.
+   * @param sees whether the client may know of an export; default: of every disk
    */
   whyUnknown?(name: string, sees?: (served: NbdExport) => boolean): string | undefined;
 }
@@ -84,7 +84,7 @@ export function blockSizesOf(disk: Disk): BlockSizes {
   return { minimum: BLOCK_BYTES_MIN, preferred, maximum: PAYLOAD_BYTES_MAX };
 }
 
-/** Transmission flags of a disk. CAN_MULTI_CONN: all connections see one disk, without a cache in between. */
+/** Transmission flags of a disk. CAN_MULTI_CONN is set: all connections see one disk, without a cache in between. */
 export function transmissionFlagsOf(disk: Disk, structured: boolean): number {
   const always = Flag.hasFlags | Flag.sendFlush | Flag.sendFua | Flag.canMultiConn | Flag.sendCache;
   const write = disk.readOnly

@@ -10,8 +10,8 @@ import { ALLOCATION_ID, AllocationState, BlockDescriptor, Chunk } from './wire.t
 import { holeWork, statusWork } from './work.ts';
 
 /**
- * Minimum length of a hole chunk between data, bytes. A chunk costs a client two more receive calls, about as much as
- * receiving this many zeros over a local socket.
+ * Minimum length of a hole chunk between data, bytes. A chunk costs a client two more receive calls, about as much as receiving
+ * this number of zeros over a local socket.
  */
 const HOLE_BYTES_MIN = 16384;
 /** Range queried for one chunk, bytes: 256 table rows. */
@@ -57,7 +57,7 @@ export class RunFinder {
 /** Longest hole that is found in one query, bytes. */
 const HOLE_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Finds long holes, of which a disk skips the tables. */
+/** Finds long holes, where a disk can skip its tables. */
 export class HoleFinder {
   #kind: Extent = Extent.data;
   #length = 0;
@@ -76,7 +76,7 @@ export class HoleFinder {
 
   /** Length of the hole at `offset`, at most `length`, and up to a multiple of HOLE_BYTES_MAX; 0: not a hole. */
   find(offset: number, length: number): number {
-    // A run of data would be walked to its end: asks for one byte first.
+    // Query one byte first: the query would walk a run of data to its end.
     this.#disk.extents(offset, 1, this.#sink);
     if (this.#kind !== Extent.hole) return 0;
     const most = Math.min(length, HOLE_BYTES_MAX - (offset % HOLE_BYTES_MAX));
@@ -88,7 +88,7 @@ export class HoleFinder {
 const HEAD_BYTES = wire.ChunkHead.bytes + wire.BlockStatus.bytes;
 /** Free output that a BLOCK_STATUS reply requires, bytes: about 1,000 descriptors, so that clients need few requests. */
 export const STATUS_BYTES_MIN = 8192;
-/** Range that a reply describes in one step, if it is not a hole, bytes. */
+/** Range described in one step if it is not a hole, bytes. */
 const STATUS_STEP_BYTES = 1024 * 1024;
 /** Maximum descriptors per reply; the protocol requires fewer than 2^20. */
 const DESCRIPTORS_MAX = 8192;
@@ -137,7 +137,7 @@ export class StatusWriter {
   }
 
   /**
-   * Describes [offset, offset + length), or the first part of it: what fits the output, and takes about `grant` of work.
+   * Describes [offset, offset + length), or the first part of it: what fits in the output and takes about `grant` of work.
    * length is below 2^32. Returns the work.
    */
   put(out: Output, cookie: Cookie, range: StatusRange, grant: number): number {
@@ -181,6 +181,6 @@ export class StatusWriter {
 export interface StatusRange {
   readonly offset: number;
   readonly length: number;
-  /** With one descriptor. */
+  /** Whether to reply with only one descriptor. */
   readonly onlyOne: boolean;
 }

@@ -9,12 +9,12 @@
  * - An option is processed only when all its data has arrived; its data is limited to OPTION_DATA_BYTES_MAX.
  *   The data of a longer option is skipped and an error is sent; above OPTION_BYTES_MAX the session ends.
  * - Lengths and counts inside an option are checked against its remaining bytes before use.
- * - No byte is processed between STARTTLS and secured(), and input behind STARTTLS ends the session: bytes inserted there
- *   by an attacker are never taken for bytes that came through TLS.
- * - secured() discards what was negotiated in plain, except the client flags, which are not sent again.
+ * - No byte is processed between STARTTLS and secured(), and input after STARTTLS ends the session: bytes that an attacker
+ *   inserts there are never treated as bytes that came through TLS.
+ * - secured() discards everything negotiated without encryption, except the client flags, which are not sent again.
  * - With TLS required, no reply before secured() depends on exports or on the data of an option.
- * - An option that opens an export of another thread is not processed: handOver, with the option still in the input.
- *   That thread processes this one option, and returns the negotiation if the export stays closed.
+ * - An option that opens an export of another thread is not processed here: the session stops with handOver and the option
+ *   still in the input. The other thread processes this one option, and returns the negotiation if the export stays closed.
  * Left out: extended headers; they get NBD_REP_ERR_UNSUP, as the protocol requires.
  *
  * Sources: 1. nbd doc/proto.md, "Fixed newstyle negotiation", "Option types", "Option reply types", "TLS support".
@@ -46,25 +46,25 @@ import {
 
 /** Maximum data of an option that is processed, bytes: a name and a context query of maximum length. */
 export const OPTION_DATA_BYTES_MAX: number = 2 * STRING_BYTES_MAX - OptionHead.bytes;
-/** Maximum data of an option that gets a reply, bytes. */
+/** Maximum data of an option that is answered at all, bytes. */
 const OPTION_BYTES_MAX = 65536;
 /** Maximum number of options before the choice of an export. */
 const OPTION_COUNT_MAX = 128;
 /** Maximum size of the replies to one option, bytes: name, description and three fixed ones, with headers. */
 const REPLIES_BYTES_MAX = 2 * STRING_BYTES_MAX + 512;
 
-/** No further reply: it was written, or follows later. */
+/** No reply to write: it was already written, or follows later. */
 const NO_REPLY = 0;
 const KNOWN: ReadonlySet<number> = new Set(Object.values(Option));
 
 const nameOf = (data: Input, at: number, length: number): string | null =>
   length > STRING_BYTES_MAX ? null : stringAt(data.bytes, at, length);
 
-/** What a negotiation without TLS has agreed on so far, between two options. */
+/** What a negotiation without TLS has agreed on so far; valid between two options. */
 export interface HandshakeState {
   readonly noZeroes: boolean;
   readonly structured: boolean;
-  /** Name of the export for which base:allocation is selected; null: none. */
+  /** Name of the export with base:allocation selected; null: none. */
   readonly allocationFor: string | null;
   readonly optionCount: number;
 }
@@ -75,12 +75,12 @@ export class Handshake {
   /** The export chosen by the client, or null. */
   chosen: NbdExport | null = null;
   structured = false;
-  /** The export for which base:allocation is selected. */
+  /** The export with base:allocation selected. */
   allocationFor: NbdExport | null = null;
   isShuttingDown = false;
-  /** The export of another thread that the client asks for; see SessionStop.handOver. */
+  /** The export of another thread that the client requests; see SessionStop.handOver. */
   handOverTo: NbdExport | null = null;
-  /** Processes one option for another thread. */
+  /** Whether this object processes one option for another thread. */
   readonly #isVisiting: boolean;
   readonly #exports: NbdExports;
   readonly #admit: Admit;
@@ -100,8 +100,8 @@ export class Handshake {
 
   /**
    * @param admit called for each export that a client opens, not for NBD_OPT_INFO
-   * @param begun what another thread has negotiated; null: nothing, call open()
-   * @param isVisiting the thread gets the negotiation back after one option that opens no export
+   * @param begun what another thread has negotiated so far; null: nothing, so call open()
+   * @param isVisiting the negotiation returns to that thread after one option that opens no export
    */
   constructor(
     exports: NbdExports,
@@ -177,7 +177,7 @@ export class Handshake {
         this.#takeUnit(input, next, out);
         next += bytes;
         if (this.#isSecuring) return this.#startTls(next, end, out);
-        // One option with data per turn: negotiations must not delay clients in the transmission phase.
+        // Only one option with data per turn: negotiations must not delay clients in the transmission phase.
         if (bytes > OptionHead.bytes && this.end === SessionEnd.none)
           return this.#stopped(this.#stopAfterOption, next);
       }
@@ -188,13 +188,13 @@ export class Handshake {
     return this.#isVisiting && this.chosen === null ? SessionStop.handOver : SessionStop.output;
   }
 
-  /** The export of another thread that the unit opens; null: it is another unit. */
+  /** Returns the export of another thread that this unit opens; null: it opens none. */
   #elsewhere({ view, bytes }: Input, at: number, unitBytes: number): NbdExport | null {
     const length = unitBytes - OptionHead.bytes;
     if (!this.#flagsSeen || this.isShuttingDown || length < 0) return null;
     const option = view.getUint32(at + OptionHead.option);
     if (view.getUint32(at + OptionHead.length) !== length || this.#isRefusedInPlain(option))
-      return null; // the rest of a long option is skipped
+      return null; // the rest of an oversized option is skipped
     const dataAt = at + OptionHead.bytes;
     let name: string | null = null;
     if (option === Option.exportName) name = nameOf({ view, bytes }, dataAt, length);
@@ -206,7 +206,7 @@ export class Handshake {
     return found?.isElsewhere === true ? found : null;
   }
 
-  /** Accepts STARTTLS, or ends the session because of input behind it. */
+  /** Accepts STARTTLS, or ends the session because of input after it. */
   #startTls(next: number, end: number, out: Output): number {
     if (next === end) {
       this.#reply(out, Option.startTls, Reply.ack);
@@ -409,7 +409,7 @@ export class Handshake {
 
   #metaContext(option: number, data: Input, at: number, length: number, out: Output): number {
     const isSet = option === Option.setMetaContext;
-    if (isSet) this.allocationFor = null; // a failed request deselects too
+    if (isSet) this.allocationFor = null; // a failed request also deselects
     if (!this.structured || length < 8) return Reply.errInvalid;
     const { view } = data;
     const end = at + length;
@@ -421,7 +421,7 @@ export class Handshake {
     next += 4;
     let matches = count === 0 && !isSet;
     for (let i = 0; i < count; i++) {
-      if (end - next < 4) return Reply.errInvalid; // bounds the loop: each query has at least 4 bytes
+      if (end - next < 4) return Reply.errInvalid; // limits the loop: each query has at least 4 bytes
       const queryBytes = view.getUint32(next);
       next += 4;
       if (queryBytes > end - next || queryBytes > STRING_BYTES_MAX) return Reply.errInvalid;

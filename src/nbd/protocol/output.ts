@@ -1,22 +1,22 @@
 /**
- * The output: one buffer of replies, filled by one session at a time and sent by the caller with one write. READ data goes
- * from the disk directly into it, so a reply is written before its bios have ended. A row per reply records what to
- * correct if a bio fails:
+ * The output: one buffer of replies, filled by one session at a time and sent by the caller with one write. The disk writes
+ * READ data directly into it, so a reply is written before its bios have ended. A row per reply records what to correct if a
+ * bio fails:
  *
  *   bytes    [ head │ data … ][ head ][ head │ data … ]  length ─▶   ◀─ staged [ payload ][ payload ]
  *   rows       0: at, payload   1: at   2: at, payload          the tag of a bio is the index of its row
  *
- * A batch is the rows and bios between two calls of finishBatch() that succeed. finishBatch() ticks the disk once. Only if
- * a bio failed, it walks the rows, newest first, so that removing a payload does not move the rows still to be walked. A
- * synchronous disk needs one call. An asynchronous disk may need several; until then the payload of writes is staged at
- * the end of the bytes, because the input is reused when receive() returns. Batches of asynchronous disks have their own
- * bio pool and at most ASYNC_BIOS_MAX bios each, so a disk that does not respond cannot exhaust the bios of others.
+ * A batch is the rows and bios between two successful calls of finishBatch(). finishBatch() ticks the disk once. If a bio
+ * failed, it walks the rows, newest first, so that removing a payload does not move the rows still to be walked. A synchronous
+ * disk needs one call. An asynchronous disk may need several; until it has finished, the payload of writes is staged at the end
+ * of the bytes, because the input is reused when receive() returns. Batches of asynchronous disks have their own bio pool and
+ * at most ASYNC_BIOS_MAX bios each, so a disk that does not respond cannot exhaust the bios of others.
  *
  * Invariants
  * - A batch has one disk, and its bios come from one pool.
- * - `pending` is 0 when the bytes are sent; then no bio refers to the buffer.
+ * - `pending` is 0 when the bytes are sent: no bio refers to the buffer.
  * - All rows belong to the session that fills the buffer.
- * Cost: no allocation after construction. A failed read moves the bytes behind it once.
+ * Cost: no allocation after construction. A failed read moves the bytes after it once.
  */
 import { assert } from '../../base/assert.ts';
 import { type Bio, type BioOwner, type BioPool, BioStatus } from '../../block/bio.ts';
@@ -31,12 +31,12 @@ const ASYNC_BIOS_MAX = 32;
 
 /** The bio pools of the outputs. */
 export interface BioPools {
-  /** For synchronous disks: all bios are free again when a batch is finished. */
+  /** For synchronous disks: all bios are free when a batch is finished. */
   readonly synchronous: BioPool;
   readonly asynchronous: BioPool;
 }
 
-/** The kind of reply that a row belongs to, and the correction when a bio fails. */
+/** The kind of reply that a row describes, and the correction if a bio fails. */
 export const RowKind = {
   /** A simple reply without payload at `at`: set its error field. */
   status: 0,
@@ -44,9 +44,9 @@ export const RowKind = {
   simpleRead: 1,
   /** Further payload of a simple reply that was sent in part: disconnect. */
   simpleReadRest: 2,
-  /** A data chunk at `at`: replace it by an error chunk. */
+  /** A data chunk at `at`: replace it with an error chunk. */
   dataChunk: 3,
-  /** A part of a request whose reply is in a later batch: the session keeps the error. */
+  /** A part of a request; its reply is in a later batch, so the session keeps the error. */
   part: 4,
   /** As status, for a request that may fail with ENOTSUP. */
   fastZero: 5,
@@ -66,7 +66,7 @@ export class Output implements BioOwner {
   readonly #rowsMax: number;
   /** Number of bytes to send, 0 .. capacity. */
   length = 0;
-  /** Number of bios submitted and not ended. */
+  /** Number of bios that are submitted and have not ended. */
   pending = 0;
   readonly #pools: BioPools;
   /** The pool of this batch. */
@@ -95,7 +95,7 @@ export class Output implements BioOwner {
     return this.capacity - this.length - this.#staged;
   }
 
-  /** Drops the bytes: they were sent, or the session is over. */
+  /** Drops the bytes, because they were sent or the session is over. */
   clear(): void {
     assert(this.pending === 0, 'no bio is pending');
     this.length = 0;
@@ -106,7 +106,7 @@ export class Output implements BioOwner {
     return this.#rowCount > 0;
   }
 
-  /** Copies source[from .. from + count) to the staging for this batch. Returns its position. Needs `count` free bytes. */
+  /** Copies source[from .. from + count) to the staging area of this batch. Returns its position. Needs `count` free bytes. */
   stage(source: Uint8Array, from: number, count: number): number {
     assert(count <= this.freeBytes, 'count <= freeBytes');
     this.#staged += count;
@@ -115,7 +115,7 @@ export class Output implements BioOwner {
     return at;
   }
 
-  /** Drops the batch and its replies: the session is over. No bio may be pending. */
+  /** Drops the batch and its replies, because the session is over. No bio may be pending. */
   discard(): void {
     this.#endBatch();
     this.clear();
@@ -133,7 +133,7 @@ export class Output implements BioOwner {
     return row;
   }
 
-  /** Sets the reply of `row`, which is in this batch. */
+  /** Sets the reply of `row`, which must be in this batch. */
   setReply(row: number, kind: RowKind, at: number): void {
     assert(row < this.#rowCount, 'the row belongs to this batch');
     this.#kind[row] = kind;
@@ -146,7 +146,7 @@ export class Output implements BioOwner {
     this.#payload[row]! += count;
   }
 
-  /** Whether another step (one row, one bio) on this disk fits the batch. */
+  /** Whether the batch has space for another step (one row, one bio) on this disk. */
   hasSpaceFor({ synchronous }: Disk): boolean {
     if (this.pending === 0)
       this.#pool = synchronous ? this.#pools.synchronous : this.#pools.asynchronous;
@@ -213,7 +213,7 @@ export class Output implements BioOwner {
     this.#staged = 0;
   }
 
-  /** Removes [at, at + count) and moves the bytes behind it up. */
+  /** Removes [at, at + count) and moves the bytes after it forward. */
   cut(at: number, count: number): void {
     assert(count >= 0 && at + count <= this.length, 'at + count <= length');
     this.bytes.copyWithin(at, at + count, this.length);

@@ -90,8 +90,9 @@ export function putHoleChunk(
 }
 
 /**
- * Replaces the data chunk of `length` data bytes at `at` by an error chunk with the same disk offset and the same DONE
- * flag, and moves the bytes behind it up. A chunk too short for the offset becomes an error chunk without one.
+ * Replaces the data chunk with `length` data bytes at `at` with an error chunk with the same disk offset and the same DONE
+ * flag, and moves the bytes after it forward. A chunk that is too short for the offset becomes an error chunk without an
+ * offset.
  */
 export function replaceByErrorChunk(out: Output, at: number, length: number, error: number): void {
   const { view } = out;

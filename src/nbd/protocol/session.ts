@@ -5,17 +5,17 @@
  *               │     ▲
  *            STARTTLS └ secured(): the caller has completed the TLS handshake
  *
- * Where another thread serves the export, GO and EXPORT_NAME are left to it (SessionStop.handOver): a Session there begins with
- * the state of this one.
+ * If another thread serves the export, that thread processes GO and EXPORT_NAME (SessionStop.handOver): a Session there starts
+ * with the state of this one.
  *
- * The caller passes a range of input bytes and an Output. receive() processes all complete units, writes the replies to
- * the output, and sets `stop` to the reason why it returned (state.ts). The caller passes the unprocessed rest, at most
- * CARRY_BYTES_MAX bytes when the reason is `input`, again at the start of a longer range.
+ * The caller passes a range of input bytes and an Output. receive() processes all complete units, writes the replies to the
+ * output, and sets `stop` to the reason why it returned (state.ts). The caller passes the unprocessed rest again at the start
+ * of a longer range; if the reason is `input`, the rest has at most CARRY_BYTES_MAX bytes.
  *
  * Invariants
- * - Between calls the session keeps no reference to input or output and no copy of their bytes except a cookie; only bios
- *   in flight (SessionStop.disk) refer to the output.
- * - Every call takes bounded time: the work granted (work.ts) and one step more, one output, one input range.
+ * - Between calls the session keeps no reference to input or output, and no copy of their bytes except a cookie. Only bios in
+ *   flight (SessionStop.disk) refer to the output.
+ * - Every call takes bounded time: at most the work granted (work.ts) plus one step, one output, and one input range.
  * - Invalid input ends only its own session.
  * Cost: nothing is allocated after the handshake.
  */
@@ -30,9 +30,9 @@ import { Transmission } from './transmission.ts';
 import { OptionHead } from './wire.ts';
 import { GRANT_DEFAULT, OPTION_WORK } from './work.ts';
 
-/** Maximum unprocessed input when a session needs more: an incomplete option. */
+/** Maximum unprocessed input when a session needs more input: an incomplete option. */
 export const CARRY_BYTES_MAX: number = OptionHead.bytes + OPTION_DATA_BYTES_MAX;
-/** Minimum capacity of an Output: the longest reply to an option fits. */
+/** Minimum capacity of an Output: the longest reply to an option. */
 export const OUTPUT_BYTES_MIN = 0x1_1000;
 
 export class Session {
@@ -49,7 +49,7 @@ export class Session {
    * @param counters COUNTER_COUNT numbers, shared by all sessions of a server
    * @param admit decides whether the client may open an export; default: always
    * @param begun what another thread has negotiated, instead of open(); default: nothing
-   * @param isVisiting that thread gets the negotiation back after one option that opens no export
+   * @param isVisiting the negotiation returns to that thread after one option that opens no export
    */
   constructor(
     exports: NbdExports,
@@ -68,7 +68,7 @@ export class Session {
     return this.#transmission?.export ?? null;
   }
 
-  /** The export of another thread that the client asks for, when `stop` is handOver. */
+  /** The export of another thread that the client requests, when `stop` is handOver. */
   get handOverTo(): NbdExport | null {
     return this.#handshake?.handOverTo ?? null;
   }
@@ -100,7 +100,7 @@ export class Session {
     this.#handshake.secured();
   }
 
-  /** From now on new requests and options fail with a shutdown error. Requests in progress are completed. */
+  /** From now on, new requests and options fail with a shutdown error. Requests in progress are completed. */
   shutDown(): void {
     this.#handshake?.shutDown();
     this.#transmission?.shutDown();
@@ -108,7 +108,7 @@ export class Session {
 
   /**
    * Processes units from [at, end) of the input. Returns the end of the processed input; `stop` is the reason.
-   * @param grant the work after which it returns, above 0
+   * @param grant it returns after this amount of work; above 0
    */
   receive(
     input: Input,
@@ -118,7 +118,7 @@ export class Session {
     grant: number = GRANT_DEFAULT,
   ): number {
     assert(this.#end === SessionEnd.none, 'the session is open');
-    // Returns after the handshake: the caller may delay the first request of an export.
+    // Return after the handshake, because the caller may delay the first request of an export.
     if (this.#handshake !== null) return this.#negotiate(input, at, end, out);
     const transmission = this.#transmission;
     assert(transmission !== null, 'transmission follows the handshake');

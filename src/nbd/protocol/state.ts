@@ -6,13 +6,13 @@
 export const SessionStop = {
   /** The rest of the input is an incomplete unit: call again when more bytes have arrived. */
   input: 0,
-  /** More work is left: send the output (it may be empty), then call again with the same rest of input. */
+  /** More work is left: send the output, which may be empty, then call again with the same rest of the input. */
   output: 1,
   /** The session is over: send the output, then disconnect. */
   ended: 2,
   /**
-   * Bios of this batch are in flight on an asynchronous disk: call again soon, with the same output and the same rest of
-   * input. Until then the bios use the output, and it must not be sent.
+   * Bios of this batch are in flight on an asynchronous disk: call again soon, with the same output and the same rest of the
+   * input. Until then the bios use the output, so it must not be sent.
    */
   disk: 3,
   /**
@@ -21,16 +21,16 @@ export const SessionStop = {
    */
   startTls: 4,
   /**
-   * Another thread has to continue the negotiation: send the output, then pass it the state of the session and the rest of
-   * the input. `handOverTo` is the export that the client asks for; null: none that this thread serves.
+   * Another thread must continue the negotiation: send the output, then pass the state of the session and the rest of the input
+   * to that thread. `handOverTo` is the export that the client requests; null: an export that this thread does not serve.
    */
   handOver: 5,
 } as const;
 export type SessionStop = (typeof SessionStop)[keyof typeof SessionStop];
 
 /**
- * TLS in a session: `off`: unsupported; `on`: at the client's choice; `require`: before any other option. The protocol calls
- * them NOTLS, SELECTIVETLS (with no export that requires it) and FORCEDTLS.
+ * TLS in a session: `off`: not supported; `on`: the client chooses; `require`: before any other option. In the protocol these
+ * are NOTLS, SELECTIVETLS (with no export that requires TLS) and FORCEDTLS.
  */
 export type TlsMode = 'off' | 'on' | 'require';
 
@@ -54,7 +54,7 @@ export const SessionEnd = {
 } as const;
 export type SessionEnd = (typeof SessionEnd)[keyof typeof SessionEnd];
 
-/** The reason in the log, indexed by SessionEnd. */
+/** Text for the log, indexed by SessionEnd. */
 export const END_TEXT: readonly string[] = [
   'session open',
   'client disconnected',
@@ -89,9 +89,9 @@ export const Counter = {
   readBytes: 7,
   /** Bytes of write requests. */
   writeBytes: 8,
-  /** Requests refused because of the client. */
+  /** Requests refused because of an error of the client. */
   refusals: 9,
-  /** Requests failed by a disk. Must stay 0 on a healthy disk. */
+  /** Requests that failed on a disk. Must stay 0 on a healthy disk. */
   failures: 10,
 } as const;
 export const COUNTER_COUNT = 11;

@@ -1,21 +1,21 @@
 /**
- * The transmission phase: requests in, replies out. No request is buffered: the payload of a write goes to the disk in
- * full pages as it arrives, directly from the input; a read is answered in pieces that fit the free output.
+ * The transmission phase: requests in, replies out. No request is buffered: the payload of a write goes directly from the input
+ * to the disk, in full pages, as it arrives; a read is answered in pieces that fit in the free output.
  *
  *            ┌── READ ──▶ reading ──┐  pieces of the reply, as space allows
  *   idle ────┼── WRITE ─▶ writing ──┼──▶ idle      payload, page by page
  *     ▲      ├── TRIM, WRITE_ZEROES ▶ ranging      bounded pieces of the range
  *     │      └── refused WRITE ▶ skipping          skips the payload, then replies with the error
- *     └── FLUSH, CACHE, BLOCK_STATUS, errors: answered at once
+ *     └── FLUSH, CACHE, BLOCK_STATUS, errors: answered immediately
  *
- * The caller grants an amount of work (work.ts). The session stops after the step that uses it up, also inside a request,
- * and continues there in the next call.
+ * The caller grants an amount of work (work.ts). The session stops after the step that uses it up, even in the middle of a
+ * request, and continues there in the next call.
  *
  * Invariants
  * - A step adds at most one row and one bio to the batch; the batch has space for them before the step starts.
- * - Replies are in the order of requests. A reply is written before its bios have ended; rowFailed() corrects it if one
- *   fails. It is sent only after they have ended: with an asynchronous disk the session waits for its batch
- *   (SessionStop.disk) and starts no request meanwhile.
+ * - Replies are in the order of requests. A reply is written before its bios have ended; rowFailed() corrects it if one fails.
+ *   It is sent only after they have ended: with an asynchronous disk, the session waits for its batch (SessionStop.disk) and
+ *   starts no other request until then.
  * - Disk ranges are checked before a bio is allocated. Sums stay below 2^53 + 2^32; the comparison with the disk size is
  *   still correct, since both sides are integers and the disk ends below 2^53.
  * Cost: per request about 20 field writes, one bio and one call of the disk; no allocation.
@@ -47,11 +47,11 @@ import {
   zeroWork,
 } from './work.ts';
 
-/** Range of a trim or write-zeroes in one step, if it is not a hole, bytes. */
+/** Range of a trim or write-zeroes in one step if it is not a hole, bytes. */
 const RANGE_BYTES = 256 * 1024;
-/** Minimum piece of a reply when it is split to fill an output, bytes. */
+/** Minimum piece of a reply that is split to fill an output, bytes. */
 const PIECE_BYTES_MIN = 32768;
-/** Minimum piece of a write, if more follows, and of one that is staged for an asynchronous disk, bytes: one full page. */
+/** Minimum piece of a write if more follows, and of a write staged for an asynchronous disk, bytes: one full page. */
 const WRITE_BYTES_MIN = 2 * PAGE_BYTES;
 /** Maximum range described by one BLOCK_STATUS reply, bytes. The client requests the rest. */
 const STATUS_BYTES_MAX = 256 * 1024 * 1024;
@@ -77,7 +77,7 @@ export class Transmission implements RowOwner {
   readonly #holes: HoleFinder;
   readonly #status: StatusWriter;
   #isShuttingDown = false;
-  /** Work left of the grant; negative: the last step exceeded it. */
+  /** Remaining work of the grant; negative: the last step exceeded it. */
   #budget = 0;
   #phase: Phase = Phase.idle;
 
@@ -88,13 +88,13 @@ export class Transmission implements RowOwner {
   /** The next byte of the disk, and the number of bytes left. */
   #offset = 0;
   #left = 0;
-  /** The first error of its pieces. */
+  /** The first error among its pieces. */
   #error: number = WireError.ok;
   /** Its row in this batch, or NO_ROW. */
   #row = NO_ROW;
-  /** Whether the header of its simple read reply is written. */
+  /** Whether the header of its simple read reply was written. */
   #isHeadWritten = false;
-  /** The known end of the run of data that a structured read is in. */
+  /** The known end of the current run of data in a structured read. */
   #dataEnd = 0;
 
   constructor(served: NbdExport, structured: boolean, allocation: boolean, counters: Float64Array) {
@@ -118,7 +118,7 @@ export class Transmission implements RowOwner {
     this.#isShuttingDown = true;
   }
 
-  /** Work left of the last grant. */
+  /** Remaining work of the last grant. */
   get workLeft(): number {
     return this.#budget;
   }
@@ -161,13 +161,13 @@ export class Transmission implements RowOwner {
     return next;
   }
 
-  /** Continues with an unfinished batch. Its replies are sent before a new request starts. */
+  /** Continues an unfinished batch. Its replies are sent before a new request starts. */
   #resume(out: Output): void {
     if (!this.#finishBatch(out)) this.stop = SessionStop.disk;
     else this.stop = this.end === SessionEnd.none ? SessionStop.output : SessionStop.ended;
   }
 
-  /** Makes space for another step. Returns false, with `stop` set, when receive() must return first. */
+  /** Makes space for another step. Returns false, with `stop` set, if receive() must return first. */
   #makeSpace(out: Output): boolean {
     if (!this.#finishBatch(out)) this.stop = SessionStop.disk;
     else if (out.hasSpaceFor(this.#disk) || this.end !== SessionEnd.none) return true;
@@ -175,7 +175,7 @@ export class Transmission implements RowOwner {
     return false;
   }
 
-  /** Free output that a step may need, bytes. */
+  /** Free output that a step may require, bytes. */
   get #freeBytesMin(): number {
     const isStaged = this.#phase === Phase.writing && !this.#disk.synchronous;
     return isStaged ? replies.FIXED_BYTES_MAX + WRITE_BYTES_MIN : replies.FIXED_BYTES_MAX;
@@ -220,7 +220,7 @@ export class Transmission implements RowOwner {
     } else this.#refuse(error, out);
   }
 
-  /** Counts the request once, whatever its result. */
+  /** Counts the request once, for any result. */
   #count(): void {
     const counters = this.#counters;
     switch (this.#type) {
@@ -304,7 +304,7 @@ export class Transmission implements RowOwner {
         this.#answer(out);
         break;
       default:
-        this.#phase = Phase.reading; // BLOCK_STATUS waits for free output like a read
+        this.#phase = Phase.reading; // BLOCK_STATUS waits for free output, like a read
     }
   }
 
@@ -349,7 +349,7 @@ export class Transmission implements RowOwner {
     this.#disk.submit(bio);
   }
 
-  /** Writes payload in full pages of the disk, or all that is left. Returns the bytes consumed. */
+  /** Writes payload in full pages of the disk, or all that remains. Returns the bytes consumed. */
   #writeSome(input: Input, at: number, end: number, out: Output): number {
     const isStaged = !this.#disk.synchronous;
     const { maxTransferBytes } = this.#disk.limits;
@@ -378,7 +378,7 @@ export class Transmission implements RowOwner {
     let length = Math.min(this.#left, RANGE_BYTES - (this.#offset % RANGE_BYTES));
     const isTrim = this.#type === Command.trim;
     let work = isTrim ? trimWork(length) : zeroWork(this.#offset, length);
-    // With NO_HOLE zeros are stored in a hole too. An asynchronous disk has more than its tables to change.
+    // With NO_HOLE, zeros are stored in holes, too. An asynchronous disk must change more than its tables.
     const mayBeHole = this.#disk.synchronous && (this.#flags & CommandFlag.noHole) === 0;
     const hole = mayBeHole ? this.#holes.find(this.#offset, this.#left) : 0;
     if (hole >= length) {
@@ -390,7 +390,7 @@ export class Transmission implements RowOwner {
     if (this.#left === 0) this.#answer(out);
   }
 
-  /** Writes part of a reply with payload; false when the output must be sent first. */
+  /** Writes part of a reply with payload; false if the output must be sent first. */
   #readSome(out: Output): boolean {
     if (this.#type === Command.blockStatus) return this.#blockStatus(out);
     const pieceMin = (this.#flags & CommandFlag.df) !== 0 ? this.#left : PIECE_BYTES_MIN;
@@ -416,7 +416,7 @@ export class Transmission implements RowOwner {
   }
 
   #readChunk(out: Output): void {
-    // The extents of an asynchronous disk do not include bios in flight: then read everything.
+    // The extents of an asynchronous disk do not include bios in flight: read everything then.
     const areRunsKnown = this.#disk.synchronous || out.pending === 0;
     let length = this.#left;
     if (this.#dataEnd > this.#offset) length = Math.min(length, this.#dataEnd - this.#offset);
@@ -444,8 +444,8 @@ export class Transmission implements RowOwner {
   }
 
   /**
-   * Length of the next read bio, at most `freeBytes`: all of `requestedBytes`, or up to the end of a page, and then about
-   * as much as is granted.
+   * Length of the next read bio, at most `freeBytes`: all of `requestedBytes`, or less: up to the end of a page, and about as
+   * much as is granted.
    */
   #pieceFor(requestedBytes: number, freeBytes: number): number {
     const isWhole = (this.#flags & CommandFlag.df) !== 0;

@@ -1,6 +1,6 @@
 /**
- * The NBD wire format as tables: magic numbers, values and message layouts, and accessors for 64-bit numbers. Names are
- * those of the protocol document without prefix (NBD_OPT_GO is Option.go). Every number is big-endian.
+ * The NBD wire format as tables: magic numbers, values and message layouts, and accessors for 64-bit numbers. Names are those
+ * of the protocol document, without prefix (NBD_OPT_GO is Option.go). Every number is big-endian.
  *
  * Sources
  * 1. NetworkBlockDevice/nbd, doc/proto.md ("the NBD protocol"); each table names its section.
@@ -151,7 +151,7 @@ export const ErrorOffsetChunk = { error: 0, messageLength: 4, offset: 6, bytes: 
 export const BlockStatus = { context: 0, bytes: 4 } as const;
 export const BlockDescriptor = { length: 0, flags: 4, bytes: 8 } as const;
 
-// Limits that the document sets or lets a server set.
+// Limits that the document sets or allows a server to set.
 /** "Size constraints": maximum payload of one READ or WRITE, bytes. */
 export const PAYLOAD_BYTES_MAX = 0x200_0000;
 /** Minimum block size: any offset and length is allowed. */
@@ -163,7 +163,7 @@ export const STRING_BYTES_MAX = 4096;
 
 const HIGH = 0x1_0000_0000;
 
-/** Reads an unsigned 64-bit number at `at`; -1 when it is 2^53 or more, which is beyond every disk. */
+/** Reads an unsigned 64-bit number at `at`; -1 if it is 2^53 or more, which is past the end of every disk. */
 export function u64At(view: DataView, at: number): number {
   const high = view.getUint32(at);
   return high >= 0x20_0000 ? -1 : high * HIGH + view.getUint32(at + 4);

@@ -1,6 +1,6 @@
 /**
- * What requests cost, in one unit: a byte read from a compressed disk, about half a nanosecond. The scheduler
- * (net/turns.ts) grants a session an amount of work per turn, and the session stops when it is used up.
+ * What requests cost, in one unit: a byte read from a compressed disk, about half a nanosecond. The scheduler (net/turns.ts)
+ * grants a session an amount of work per turn; the session stops when that is used up.
  *
  *   processor time, LZ4 in WebAssembly       us      work
  *   read a page                              1.9     4,096
@@ -11,19 +11,19 @@
  *   64 MiB of holes                     1 .. 180     32,768
  *   a request and its reply                  1       2,048
  *
- * The last two are estimates: a hole costs most where it starts or ends in a group of table rows with pages.
+ * The last two are estimates: a hole costs most if it starts or ends in a group of table rows with pages.
  *
- * The weights are constants and not measured at run time: the same requests are then divided in the same way in each run.
- * Measured values: docs/adr/0026.
+ * The weights are constants instead of being measured at run time, so that the same requests are divided in the same way in
+ * each run. Measured values: docs/adr/0026.
  */
 
 import { PAGE_BYTES } from '../../base/units.ts';
 
-/** Work of a request besides its data. */
+/** Work of a request, not counting its data. */
 export const REQUEST_WORK = 2048;
 /** Work of one call of the negotiation. */
 export const OPTION_WORK = 16384;
-/** Grant of a session that is called without one. */
+/** Grant for a call without a grant. */
 export const GRANT_DEFAULT: number = 1024 * 1024;
 
 /** Work of a written byte. */
@@ -33,12 +33,12 @@ export const WRITE_WORK = 2;
 const isPartial = (offset: number, bytes: number): boolean =>
   ((offset | bytes) & (PAGE_BYTES - 1)) !== 0;
 
-/** A part of a page is read and written like a whole one, and a write of it reads the page first. */
+/** Reading or writing part of a page costs at least as much as a full page; writing part of a page reads the page first. */
 export const readWork = (offset: number, bytes: number): number =>
   isPartial(offset, bytes) ? bytes + PAGE_BYTES : bytes;
 export const writeWork = (offset: number, bytes: number): number =>
   WRITE_WORK * bytes + partWork(offset, bytes);
-/** Of a range that is not known to be a hole. A trim leaves parts of pages as they are. */
+/** Work of a range that is not known to be a hole. A trim does not change parts of pages. */
 export const trimWork = (bytes: number): number => bytes / 4;
 export const zeroWork = (offset: number, bytes: number): number =>
   bytes / 4 + partWork(offset, bytes);
@@ -46,7 +46,7 @@ export const zeroWork = (offset: number, bytes: number): number =>
 const partWork = (offset: number, bytes: number): number =>
   isPartial(offset, bytes) ? (1 + WRITE_WORK) * PAGE_BYTES : 0;
 
-/** Of a range described by BLOCK_STATUS. */
+/** Work of a range described by BLOCK_STATUS. */
 export const statusWork = (bytes: number): number => bytes / 16;
-/** Of a hole, in a request that does not send its zeros: groups of table rows without pages are skipped. */
+/** Work of a hole in a request that does not send its zeros: groups of table rows without pages are skipped. */
 export const holeWork = (bytes: number): number => Math.min(bytes / 16, 32768);

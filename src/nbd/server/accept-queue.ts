@@ -1,20 +1,20 @@
 /**
- * Connections that were accepted and wait until they may negotiate. A storm of new connections costs the open ones little:
- * only so many start per second, and only so many negotiate at a time.
+ * Accepted connections that wait until they may negotiate. It limits how many start per second and how many negotiate at a
+ * time, so that many new connections cost the open ones little.
  *
- *   offer() ─▶ starts at once ─▶ negotiates ─▶ ended()
+ *   offer() ─▶ starts immediately ─▶ negotiates ─▶ ended()
  *      ├─▶ waits, oldest first ─▶ starts
- *      └─▶ refused: waitingMax wait already
+ *      └─▶ refused: waitingMax connections already wait
  *
- * A waiting connection is a paused socket: nothing is read from it and nothing sent. Where all that may negotiate do, and
- * others wait, the oldest negotiation must end once it has had GRACE_MS: clients need a few milliseconds.
+ * A waiting connection is a paused socket: nothing is read from it or sent to it. If the maximum number of connections
+ * negotiate and others wait, the oldest negotiation must end once it has had GRACE_MS: clients need a few milliseconds.
  *
  * Invariant: a timer runs if and only if connections wait and dispose() was not called.
  */
 
-/** Time that a negotiation has while others wait, ms. */
+/** Minimum time for a negotiation while others wait, ms. */
 export const GRACE_MS = 250;
-/** Share of a second whose connections may start at once. */
+/** Burst: connections of this share of a second may start at the same time. */
 const BURST_SECONDS = 0.5;
 /** Connections started per timer event: about 0.3 ms. */
 const BATCH = 4;
@@ -72,12 +72,12 @@ export class AcceptQueue<Waiting> {
     this.#plan();
   }
 
-  /** A connection that was started has negotiated, or has ended. */
+  /** Call when a started connection has negotiated or has ended. */
   ended(): void {
     this.#negotiating--;
   }
 
-  /** Refuses those that wait. */
+  /** Refuses the waiting connections. */
   dispose(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

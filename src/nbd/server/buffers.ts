@@ -5,7 +5,7 @@ import { CARRY_BYTES_MAX } from '../protocol/session.ts';
 
 /** Default maximum of the bytes of replies per write. */
 export const OUTPUT_BYTES_DEFAULT = 262144;
-/** Reason to drop a client whose replies stay in the socket. */
+/** Reason to drop a client if its replies stay in the socket. */
 export const DOES_NOT_READ = 'client does not read its replies';
 /** Position of received bytes in the input. */
 export const LEAD_BYTES: number = CARRY_BYTES_MAX;

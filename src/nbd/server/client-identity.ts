@@ -1,6 +1,6 @@
 /**
  * The identity of a client: the process of a Unix socket, or the address of a TCP connection. All connections of one QEMU
- * process have the same identity, also after a reconnect. Two guests on one machine have different identities over Unix
+ * process have the same identity, even after a reconnect. Two guests on one machine have different identities over Unix
  * sockets, but the same over TCP.
  */
 import { processText } from '../../os/linux/process-name.ts';
@@ -10,7 +10,7 @@ export interface ClientIdentity {
   readonly pid: number;
   /** Equal for connections of the same client. */
   readonly key: string;
-  /** What clients are counted by when they compete for handshakes: a user of this machine, or a network address. */
+  /** The origin by which clients share handshakes: a user of this machine, or a network address. */
   readonly origin: string;
   /** For messages. */
   text(): string;
@@ -27,9 +27,9 @@ export function processIdentity(pid: number, uid: number | null, count: number):
     : { pid: 0, key: `connection ${count}`, origin, text: () => `unix client ${count}` };
 }
 
-/** An identity as a value that another thread gets. */
+/** An identity as a value that can be sent to another thread. */
 export interface IdentityValue extends Pick<ClientIdentity, 'pid' | 'key' | 'origin'> {
-  /** For messages; null: that of the process. */
+  /** Text for messages; null: that of the process. */
   readonly label: string | null;
 }
 
@@ -48,7 +48,7 @@ export function addressIdentity(address: string): ClientIdentity {
   return { pid: 0, key: `address ${address}`, origin, text: () => `address ${address}` };
 }
 
-/** An IPv4 address, or the first 64 bits of an IPv6 address: a client has all addresses behind them. */
+/** An IPv4 address, or the first 64 bits of an IPv6 address: a client controls all addresses with that prefix. */
 function networkOf(address: string): string {
   const [, ipv4] = /^::ffff:([0-9.]+)$/i.exec(address) ?? [];
   if (ipv4 !== undefined || !address.includes(':')) return ipv4 ?? address;

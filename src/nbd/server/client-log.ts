@@ -1,6 +1,6 @@
 /**
- * Log lines about clients. Clients can cause a line per connection: beyond LINES_PER_SWEEP lines between two sweeps they are
- * counted, not logged.
+ * Log lines about clients. Clients can cause a line per connection, so more than LINES_PER_SWEEP lines between two sweeps are
+ * counted instead of logged.
  */
 const LINES_PER_SWEEP = 100;
 

@@ -1,4 +1,4 @@
-/** What a connection needs of its server, and what the server knows of a client that it accepts. */
+/** What a connection needs from its server, and what the server knows about an accepted client. */
 
 import type { Turns } from '../../net/turns.ts';
 import type { NbdExport, NbdExports } from '../protocol/exports.ts';
@@ -8,7 +8,7 @@ import type { ClientIdentity } from './client-identity.ts';
 import type { TlsUpgrade } from './tls-upgrade.ts';
 import type { ClientUser } from './visible-exports.ts';
 
-/** The server, as its connections see it. */
+/** The interface of the server for its connections. */
 export interface ConnectionOwner<Connection> {
   readonly buffers: NbdBuffers;
   readonly exports: NbdExports;
@@ -16,12 +16,12 @@ export interface ConnectionOwner<Connection> {
   readonly tls: TlsUpgrade | null;
   /** Counters of all sessions. */
   readonly counters: Float64Array;
-  /** The reason why the connection may not open the export now; null: it may. */
+  /** Why the connection may not open the export now; null: it may. */
   refusalOf(connection: Connection, requested: NbdExport): string | null;
   readonly turns: Turns;
-  /** Whether the client of a connection that does not read has disconnected. */
+  /** Whether the client has disconnected, for a connection that does not read. */
   hasHungUp(connection: Connection): boolean;
-  /** Requests a call of serve() in `waitMs`, or, if that is Infinity, when the export is resumed. */
+  /** Requests a call of serve() after `waitMs`, or when the export is resumed if that is Infinity. */
   hold(connection: Connection, waitMs: number): void;
   /** The connection keeps the current output, for its disk or for its socket: the server must replace it. */
   outputKept(): void;
@@ -33,7 +33,7 @@ export interface ConnectionOwner<Connection> {
   moved(inBytes: number, outBytes: number): void;
   /** The connection is encrypted from now on. @param about describes TLS and the client */
   secured(connection: Connection, about: string): void;
-  /** Another thread continues: calls detach(). */
+  /** Another thread continues: the server calls detach(). */
   handOver(connection: Connection): void;
   /** The connection has opened its export. */
   negotiated(connection: Connection): void;
@@ -43,7 +43,7 @@ export interface ConnectionOwner<Connection> {
 
 /** The client of a connection. */
 export interface ConnectionClient {
-  /** Of the connection, in the thread that accepted it. */
+  /** Id of the connection in the thread that accepted it. */
   readonly id: number;
   /** Name of the connection in the log. */
   readonly peer: string;
@@ -53,9 +53,9 @@ export interface ConnectionClient {
   readonly sinceMs: number;
 }
 
-/** What another thread has negotiated with a client. */
+/** The negotiation that another thread has started with a client. */
 export interface Begun {
   readonly handshake: HandshakeState;
-  /** That thread gets the connection back if it opens no export. */
+  /** Whether the connection returns to that thread if it opens no export. */
   readonly isVisiting: boolean;
 }

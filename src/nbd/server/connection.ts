@@ -6,17 +6,18 @@
  *                      └─ carry ─┘ unprocessed input
  *
  * A connection waits for bytes (reading), for the socket to drain (stalled), for its turn (queued; turns.ts), for an
- * asynchronous disk (queued with its output; every turn ticks the disk), for the gate of its export (held: frozen, or
- * above its rate), for the TLS handshake (securing), for another thread (leaving: its output is sent first), or for its
- * end (closing).
+ * asynchronous disk (queued with its output; every turn ticks the disk), for the gate of its export (held: frozen, or above its
+ * rate), for the TLS handshake (securing), for its move to another thread (leaving: its output is sent first), or for its end
+ * (closing).
  *
- * Through TLS the socket gets copies of the outputs (node:tls may keep what it is given), and is backed up above BACKED_UP_BYTES.
+ * With TLS the socket gets copies of the outputs (node:tls may keep the buffers that it gets), and the connection counts as
+ * backed up above BACKED_UP_BYTES.
  *
  * Invariants
  * - A stalled, queued, held, backed-up, leaving or closing connection does not read.
  * - From STARTTLS on, no byte is read from or written to the plain socket.
- * - An output with bios in flight is returned after they have ended, also when the client has disconnected.
- * - A connection has a carry only between events and only if it has bytes.
+ * - An output with bios in flight is returned after they have ended, even if the client has disconnected.
+ * - A connection has a carry only between events, and only if the carry is not empty.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -38,7 +39,7 @@ import { errorText, isDisconnect } from './socket-errors.ts';
 import { TlsOverhead } from './tls-overhead.ts';
 import { type ClientUser, VisibleExports } from './visible-exports.ts';
 
-/** Unsent bytes on an encrypted socket above which the connection does not read. */
+/** The connection does not read while an encrypted socket has more unsent bytes than this. */
 const BACKED_UP_BYTES = 65536;
 const NO_BYTES = new Uint8Array(0);
 
@@ -67,13 +68,13 @@ export class NbdConnection implements Served {
   #isSecure = false;
   #overhead: TlsOverhead | null = null;
   #isBackedUp = false;
-  /** Another thread is to continue. */
+  /** Another thread will continue. */
   #isLeaving = false;
   #isShuttingDown = false;
   #isErrorLogged = false;
 
   /**
-   * @param flow that of connections that negotiate
+   * @param flow the flow of connections that negotiate
    * @param begun the negotiation so far; null: call open()
    */
   constructor(
@@ -108,7 +109,7 @@ export class NbdConnection implements Served {
     return this.#socket === null ? -1 : descriptorOf(this.#socket);
   }
 
-  /** The client sends TLS messages without data. */
+  /** The client sends too many TLS messages without data. */
   get isFlooding(): boolean {
     return this.#overhead?.isExcessive() === true;
   }
@@ -133,7 +134,7 @@ export class NbdConnection implements Served {
     this.#queueAgain();
   }
 
-  /** For another thread: returns the unprocessed input, and closes the socket, whose descriptor was duplicated. */
+  /** For another thread: returns the unprocessed input and closes the socket; its descriptor was duplicated. */
   detach(): Uint8Array {
     const rest = this.#carry.copy();
     this.#beginEnd();
@@ -148,7 +149,7 @@ export class NbdConnection implements Served {
     socket.on('close', () => this.#release());
   }
 
-  /** Processes `count` bytes received in plain into the input after the lead. */
+  /** Processes `count` unencrypted bytes that were received into the input, after the lead. */
   received(count: number): void {
     if (!this.#isSecuring && !this.#isSecure) this.#received(count);
   }
@@ -158,7 +159,7 @@ export class NbdConnection implements Served {
     if (!this.#isSecuring && !this.#isSecure) this.#receivedChunk(chunk);
   }
 
-  /** @param isRepeatable others may follow in the same turn of the event loop */
+  /** @param isRepeatable more bytes may follow in the same turn of the event loop */
   #received(count: number, isRepeatable = false): void {
     if (this.isClosing) return;
     const { buffers, turns } = this.#owner;
@@ -195,12 +196,14 @@ export class NbdConnection implements Served {
     else if (!this.#isDiskBusy()) this.#serveCarry();
   }
 
-  /** Whether the client has disconnected. Node does not report that of a socket that is not read. */
+  /** Whether the client has disconnected. Node does not report that for a socket that is not read. */
   #hasLeft(): boolean {
     return this.#pace.isCheckDue() && this.#owner.hasHungUp(this);
   }
 
-  /** Ends the connection if its client has disconnected: a request of it must not follow one of a later connection. */
+  /**
+   * Ends the connection if its client has disconnected: its requests must not be processed after those of a later connection.
+   */
   leaveIfGone(): void {
     if (!this.isClosing && this.#owner.hasHungUp(this)) this.#leave();
   }
@@ -217,7 +220,7 @@ export class NbdConnection implements Served {
     this.#releasePending();
   }
 
-  /** The gate may be open: a held connection asks it again, unless its client has left. */
+  /** The gate may be open: a held connection asks it again, unless its client has disconnected. */
   release(): void {
     if (this.#isHeld) this.#queueAgain();
     this.#isHeld = false;
@@ -232,7 +235,7 @@ export class NbdConnection implements Served {
     this.#endIfIdle();
   }
 
-  /** Disconnects at once and logs the reason. */
+  /** Disconnects immediately and logs the reason. */
   drop(reason: string): void {
     if (!this.#isErrorLogged) this.#owner.dropped(this, reason);
     this.#isErrorLogged = true;
@@ -256,7 +259,7 @@ export class NbdConnection implements Served {
     if (this.#mayRead) this.#socket?.resume();
   }
 
-  /** Processes [start, end) of `input`, until session, socket or grant stop it; keeps the rest. */
+  /** Processes [start, end) of `input` until the session, the socket or the grant stops it; keeps the rest. */
   #serve(input: Input, start: number, end: number): void {
     const { buffers, turns } = this.#owner;
     let at = start;
@@ -298,7 +301,7 @@ export class NbdConnection implements Served {
     }
   }
 
-  /** Leaves for another thread once all replies have been sent; one that goes back does not wait for its client. */
+  /** Moves to another thread once all replies have been sent. A connection that returns does not wait for its client. */
   #handOver(): void {
     this.#isLeaving = true;
     this.#socket?.pause();
@@ -326,7 +329,7 @@ export class NbdConnection implements Served {
   }
 
   #secured(socket: TLSSocket, about: string): void {
-    if (this.isClosing || this.#socket === null) return; // it ends with the plain one
+    if (this.isClosing || this.#socket === null) return; // it ends with the plain socket
     this.#isSecuring = false;
     this.#isSecure = true;
     this.#overhead = new TlsOverhead(this.#socket, socket);
@@ -351,7 +354,7 @@ export class NbdConnection implements Served {
     return true;
   }
 
-  /** Bios use the output, or no bio was free: continues at the next turn. */
+  /** Bios use the output, or no bio was free: continue in the next turn. */
   #keepPending(out: Output): void {
     if (this.#kept.keepPending(out)) this.#owner.outputKept();
     this.#queueAgain();
@@ -402,7 +405,7 @@ export class NbdConnection implements Served {
     }
     if (this.#kept.keepUnsent(out)) this.#owner.outputKept();
     this.#owner.stalled(this);
-    // Node does not report the end of a partial write; the callback of an empty write behind it does.
+    // Node does not report the end of a partial write, but it calls the callback of an empty write after it.
     socket.write(NO_BYTES, this.#drained);
   }
 
@@ -412,7 +415,7 @@ export class NbdConnection implements Served {
     this.#kept.sent(out);
     if (socket.writableLength <= BACKED_UP_BYTES || this.#isBackedUp) return;
     this.#isBackedUp = true;
-    // node:tls reports every write as unsent until the next turn.
+    // node:tls counts every write as unsent until the next turn.
     setImmediate(() => {
       if (this.#isBackedUp && !this.isClosing) this.#owner.stalled(this);
     });
@@ -425,13 +428,13 @@ export class NbdConnection implements Served {
     if (!this.isClosing && !this.#isQueued && !this.#isHeld) this.#continue(true);
   }
 
-  /** Continues after the socket has drained: now, if its flow has credit in this turn. */
+  /** Continues after the socket has drained; immediately, if its flow has credit in this turn. */
   #continue(isRepeatable: boolean): void {
     if (this.#owner.turns.admits(this, isRepeatable)) this.#serveCarry();
     else this.#queueAgain();
   }
 
-  /** Does not continue after a failed write: on a broken socket each write fails at once, before any other event. */
+  /** Does not continue after a failed write: on a broken socket each write fails immediately, before any other event. */
   readonly #drained = (error?: Error | null): void => {
     if (this.#kept.unsent === null || this.#socket === null) return;
     this.#returnUnsent();
@@ -446,7 +449,7 @@ export class NbdConnection implements Served {
     if (this.#kept.returnUnsent()) this.#owner.drained(this);
   }
 
-  /** No part of a request waits: all bytes received have been processed. */
+  /** Whether all received bytes have been processed, so that no part of a request waits. */
   get #isBetweenRequests(): boolean {
     return this.#carry.count === 0 && !this.session.isInsideRequest;
   }
@@ -470,8 +473,8 @@ export class NbdConnection implements Served {
   }
 
   #peerEnded(): void {
-    if (this.isClosing || this.#isSecuring) return; // the end of the TLS handshake says why
-    // Input behind a batch in flight is not processed yet, so it may end with NBD_CMD_DISC.
+    if (this.isClosing || this.#isSecuring) return; // the end of the TLS handshake reports the reason
+    // Input after a batch in flight is not processed yet, so it may end with NBD_CMD_DISC.
     if (this.#kept.pending === null && !this.#isBetweenRequests)
       this.drop('disconnected in the middle of a request');
     else this.#finish(SessionEnd.disconnect);

@@ -1,23 +1,23 @@
 /**
- * Delays the requests of an export: all of them while it is frozen, and those above its rate. A connection asks before
- * it processes input; while it has to wait, it does not read, so its client is slowed down by the socket.
+ * Delays the requests of an export: all of them while it is frozen, and otherwise those above its rate. A connection asks
+ * before it processes input. While it must wait, it does not read, so the socket slows down its client.
  *
- *   level   rises by `rateBytes` a second, up to a tenth of a second's worth; falls by what was moved, also below 0
+ *   level   rises by `rateBytes` a second, up to the bytes of a tenth of a second; falls by the bytes moved, even below 0
  *   wait    until the level is above 0
  *
- * A batch may exceed the level, and the next one then waits longer: the mean rate is exact, a burst is at most one
- * batch (buffers.ts) longer than a tenth of a second.
+ * A batch may exceed the level; the next one then waits longer. So the mean rate is exact, and a burst is at most one batch
+ * (buffers.ts) longer than a tenth of a second.
  *
  * Cost: two additions per batch; nothing is allocated.
  */
 
-/** Part of a second whose bytes an idle export may save up. */
+/** An idle export may save up the bytes of this part of a second. */
 const BURST_SECONDS = 0.1;
 
 export class ExportGate {
   /** True: every request waits until the export is thawed. */
   isFrozen = false;
-  /** The same, while the host changes the disk. */
+  /** True: every request waits while the host changes the disk. */
   isPaused = false;
   #rateBytes = 0;
   #levelBytes = 0;
@@ -48,7 +48,7 @@ export class ExportGate {
     return this.#levelBytes > 0 ? 0 : Math.ceil((-this.#levelBytes * 1000) / this.#rateBytes) + 1;
   }
 
-  /** A batch has moved `bytes`. */
+  /** Call when a batch has moved `bytes`. */
   charge(bytes: number): void {
     this.#levelBytes -= bytes;
   }

@@ -1,25 +1,25 @@
 /**
- * Decides when TLS handshakes start. One costs the thread that serves all disks 1 to 2 ms, and a client can cause any number
- * of them without a key.
+ * Decides when TLS handshakes start. A handshake takes 1 to 2 ms of the thread that serves all disks, and a client without a
+ * key can cause any number of them.
  *
  *   enter ─▶ waiting, by origin ─ a start is due ─▶ active ─▶ leave
  *
- * Starts are spread over time (a token bucket) and shared by origins in turn, so a client waits for one handshake of each
- * other origin, not for all that another one has requested. An origin is a network address or a user of this machine.
+ * Starts are spread over time (a token bucket), and origins take turns: a client waits for one handshake of each other origin,
+ * not for all handshakes that another origin has requested. An origin is a network address or a user of this machine.
  *
- * A client can make its handshake expensive by sending certificates: the thread verifies their signatures, also of unknown authorities.
- * So a handshake is charged more tokens when it has ended (charge()). Its origin waits until all of them are there again, the
- * other origins for an eighth of them: a client that sends much at little cost must not stop the others.
+ * A client can make its handshake expensive by sending certificates: the thread verifies their signatures, even those of
+ * unknown authorities. So a handshake is charged more tokens when it has ended (charge()). Its origin waits until all of these
+ * tokens have been refilled; other origins wait for an eighth of them, so that a client cannot stop the others at little cost.
  *
- * A client may leave a handshake unfinished. An origin with ORIGIN_MAX of them waits. At ACTIVE_MAX the oldest handshake of
- * the origin with the most is ended, if the next one to start has fewer.
+ * A client may leave a handshake unfinished. An origin with ORIGIN_MAX unfinished handshakes waits. At ACTIVE_MAX, the oldest
+ * handshake of the origin with the most is ended if the origin that is next to start has fewer.
  *
- * Invariants: at most ACTIVE_MAX are active, of one origin at most ORIGIN_MAX; at most burst + perSecond * t start in t seconds,
- * fewer by what was charged.
+ * Invariants: at most ACTIVE_MAX are active, of one origin at most ORIGIN_MAX; at most burst + perSecond * t start in t
+ * seconds, minus the tokens charged.
  */
 export interface HandshakeLimits {
   readonly perSecond: number;
-  /** Starts that may follow at once after a quiet time. */
+  /** Number of starts without delay after a quiet time. */
   readonly burst: number;
   readonly activeMax: number;
   readonly originMax: number;
@@ -32,12 +32,12 @@ export const DEFAULT_LIMITS: HandshakeLimits = {
   originMax: 8,
 };
 
-/** The part of a charge that delays other origins. */
+/** The share of a charge that delays other origins. */
 const OTHERS_SHARE = 8;
 
 export interface HandshakeActions<Task> {
   start(task: Task): void;
-  /** The task was active, and is no longer in the queue. */
+  /** The task was active, and has been removed from the queue. */
   evict(task: Task): void;
   readonly nowMs: () => number;
 }
@@ -49,7 +49,7 @@ export class HandshakeQueue<Task extends object> {
   readonly #waiting = new Map<string, Set<Task>>();
   /** By origin, in the order of their start. None is empty. */
   readonly #active = new Map<string, Set<Task>>();
-  /** Origins that were charged, until this time. */
+  /** Origins that were charged, with the time until which they wait. */
   readonly #paidAtMs = new Map<string, number>();
   #activeCount = 0;
   #tokens: number;
@@ -68,14 +68,14 @@ export class HandshakeQueue<Task extends object> {
     this.#startDue();
   }
 
-  /** The handshake has ended, or its client has disconnected. Does nothing for a task that is not in the queue. */
+  /** Call when the handshake has ended or its client has disconnected. Does nothing for a task that is not in the queue. */
   leave(origin: string, task: Task): void {
     if (deleteFrom(this.#active, origin, task)) this.#activeCount--;
     else if (!deleteFrom(this.#waiting, origin, task)) return;
     this.#startDue();
   }
 
-  /** A handshake was more expensive than one token: the next ones are delayed. */
+  /** Charges a handshake that cost more than one token: the next ones are delayed. */
   charge(origin: string, tokens: number): void {
     if (tokens <= 0) return;
     const now = this.#actions.nowMs();
@@ -91,7 +91,7 @@ export class HandshakeQueue<Task extends object> {
     this.#tokens = Math.min(burst, this.#tokens + ((now - this.#atMs) * perSecond) / 1000);
     this.#atMs = now;
     while (this.#tokens >= 1) {
-      this.#tokens--; // first: a handshake that fails at once calls leave()
+      this.#tokens--; // first, because a handshake that fails immediately calls leave()
       if (this.#startNext(now)) continue;
       this.#tokens++;
       break;
@@ -103,7 +103,7 @@ export class HandshakeQueue<Task extends object> {
     this.#timer = setTimeout(() => this.#startDue(), Math.ceil(waitMs)).unref();
   }
 
-  /** Time until a handshake may start; Infinity: it waits for the end of another one, or none waits. */
+  /** Time until a handshake may start; Infinity: the next one waits for another one to end, or none waits. */
   #waitMs(now: number): number {
     if (this.#waiting.size === 0) return Number.POSITIVE_INFINITY;
     if (this.#tokens < 1) return ((1 - this.#tokens) * 1000) / this.#limits.perSecond;
@@ -111,7 +111,7 @@ export class HandshakeQueue<Task extends object> {
     return Math.min(...paidAt.filter((atMs) => atMs > now)) - now;
   }
 
-  /** Starts the oldest handshake of the next origin that may have another one; false: there is none. */
+  /** Starts the oldest handshake of the next origin that may start another one; false: there is none. */
   #startNext(now: number): boolean {
     for (const [origin, tasks] of this.#waiting) {
       if ((this.#paidAtMs.get(origin) ?? 0) > now) continue;
@@ -131,7 +131,7 @@ export class HandshakeQueue<Task extends object> {
     return false;
   }
 
-  /** Ends the oldest handshake of the origin with the most, if these are more than `count`. */
+  /** Ends the oldest handshake of the origin with the most handshakes, if it has more than `count`. */
   #evictFor(count: number): boolean {
     let most = '';
     let mostCount = count;

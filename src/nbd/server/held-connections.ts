@@ -1,7 +1,7 @@
-/** The connections that wait for the gate of their export, each with the timer after which it asks again. */
+/** The connections that wait for the gate of their export, each with a timer for asking again. */
 import type { NbdConnection } from './connection.ts';
 
-/** A held connection asks its gate again after this time: the rate may have been raised. */
+/** A held connection asks its gate again after at most this time, because the rate may have been raised. */
 const HOLD_MS_MAX = 1000;
 
 export class HeldConnections {
@@ -30,7 +30,7 @@ export class HeldConnections {
     this.#timers.delete(connection);
   }
 
-  /** Drops those whose client has disconnected: a held connection does not read, so Node does not report that. */
+  /** Drops connections after their client has disconnected: a held connection does not read, so Node does not report that. */
   dropDeparted(hasHungUp: (fd: number) => boolean): void {
     for (const connection of this.#timers.keys())
       if (hasHungUp(connection.descriptor))

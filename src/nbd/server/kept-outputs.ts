@@ -1,6 +1,6 @@
 /**
- * The outputs that a connection keeps: the one that its socket has not accepted yet, and the one of an unfinished batch. The
- * server replaces an output that is kept (buffers.ts), and gets it back here.
+ * The outputs that a connection keeps: one that its socket has not accepted yet, and one of an unfinished batch. The server
+ * replaces a kept output (buffers.ts), and gets it back later.
  */
 import type { Output } from '../protocol/output.ts';
 import type { NbdBuffers } from './buffers.ts';
@@ -16,19 +16,19 @@ export class KeptOutputs {
     this.#buffers = buffers;
   }
 
-  /** Nothing waits for the socket, and no bio is in flight. */
+  /** Whether nothing waits for the socket and no bio is in flight. */
   get isEmpty(): boolean {
     return this.unsent === null && this.pending === null;
   }
 
-  /** Bios use the output. Returns whether it is newly kept. */
+  /** Keeps the output because bios use it. Returns whether it is newly kept. */
   keepPending(out: Output): boolean {
     if (this.pending !== null || !out.isOpen) return false;
     this.pending = out;
     return true;
   }
 
-  /** The socket has not accepted all of the output. Returns whether it is newly kept. */
+  /** Keeps the output because the socket has not accepted all of it. Returns whether it is newly kept. */
   keepUnsent(out: Output): boolean {
     const isNew = this.pending === null;
     this.unsent = out;

@@ -1,6 +1,6 @@
 /**
- * The connection to end at the limit of connections: one that has not opened an export, the oldest of the origin with the
- * most of these. So a client that connects again and again ends its own connections, not those of others.
+ * Chooses the connection to end at the limit of connections: among connections without an open export, the oldest one of the
+ * origin with the most. So a client that connects repeatedly ends its own connections, not those of others.
  */
 import type { ClientIdentity } from './client-identity.ts';
 import type { NbdConnection } from './connection.ts';

@@ -1,9 +1,9 @@
 /**
  * Pre-shared keys, looked up by the user name that a client sends.
  *
- * Names are kept as HMACs under a random key of this process, so the time of a lookup tells nothing about the names: a client
- * cannot choose two names whose HMACs have a common prefix. An unknown name gets a key that no client knows, and then fails
- * as a known name with a wrong key does.
+ * Names are kept as HMACs with a random key of this process, so the time of a lookup reveals nothing about the names: a client
+ * cannot choose two names with HMACs that have a common prefix. An unknown name gets a key that no client knows, and then fails
+ * like a known name with a wrong key.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Secret } from '../../base/secret.ts';
@@ -18,7 +18,7 @@ export class PskKeys {
     this.#keys = new Map([...keys.reveal()].map(([name, key]) => [this.#of(name), key]));
   }
 
-  /** The key of the name, or one that no client has. */
+  /** The key of the name, or a key that no client has. */
   find(name: string): Uint8Array {
     const unknown = createHmac('sha256', this.#hmacKey).update('unknown\0').update(name).digest();
     return this.#keys.get(this.#of(name)) ?? unknown;

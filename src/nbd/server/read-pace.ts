@@ -1,8 +1,11 @@
-/** How a connection reads: how often in one turn of the event loop, and whether its client is still there when it does not. */
+/**
+ * How a connection reads: how often in one turn of the event loop, and when to check whether its client is still connected
+ * while it does not read.
+ */
 
-/** Reads that fill the buffer, 128 KiB each, in a turn of a connection that is served alone. */
+/** Maximum reads that fill the buffer, 128 KiB each, in one turn of a connection that is served alone. */
 const FULL_READS_MAX = 4;
-/** Turns of a connection that does not read between checks whether its client is still there. */
+/** Turns between checks of whether the client is still connected, while the connection does not read. */
 const TURNS_PER_CHECK = 4;
 
 export class ReadPace {
@@ -11,7 +14,7 @@ export class ReadPace {
   /** Number of reads in succession that filled the buffer. */
   #fullReads = 0;
 
-  /** A read event: most are served in their first turn. */
+  /** Call at a read event: most are served in their first turn. */
   hasRead(): void {
     this.#turnsWithoutRead = -1;
   }
@@ -21,18 +24,18 @@ export class ReadPace {
     this.#turnsWithoutRead = 0;
   }
 
-  /** In each turn: whether to check now. */
+  /** Call in each turn. Returns whether to check now. */
   isCheckDue(): boolean {
     return this.#turnsWithoutRead++ % TURNS_PER_CHECK === 0;
   }
 
-  /** A read has left space in the buffer. */
+  /** Call when a read did not fill the buffer. */
   endFullReads(): void {
     this.#fullReads = 0;
   }
 
   /**
-   * A read has filled the buffer, so libuv may read again in this turn: whether it may.
+   * Call when a read has filled the buffer: libuv would read again in this turn. Returns whether it may.
    * @param isAlone no other flow is served
    */
   mayReadOn(isAlone: boolean): boolean {

@@ -1,4 +1,4 @@
-/** What an NBD server is given, and what it reports. */
+/** The options of an NBD server, and its statistics. */
 import type { PeerCredentials } from '../../os/linux/peer-credentials.ts';
 import type { NbdExports } from '../protocol/exports.ts';
 import type { TlsServerOptions, TlsStats } from './tls-upgrade.ts';
@@ -15,11 +15,11 @@ export interface NbdServerOptions {
   readonly clientCountMax?: number;
   /** Maximum number of clients with unread replies. Default: 32 MiB of outputs, at least 8. */
   readonly stalledCountMax?: number;
-  /** Maximum bytes of replies and data in flight of a connection. Default 256 KiB. */
+  /** Maximum bytes of replies and data in flight per connection. Default 256 KiB. */
   readonly outputBytes?: number;
-  /** Maximum number of requests of a connection in progress. Default 512. */
+  /** Maximum number of requests in progress per connection. Default 512. */
   readonly requestsMax?: number;
-  /** Maximum number of connections that negotiate, and of those that wait for it. Default 128. */
+  /** Maximum number of connections that negotiate, and maximum number that wait to negotiate. Default 128. */
   readonly negotiatingMax?: number;
   /** Maximum number of connections that start to negotiate per second; 0: any. Default 200. */
   readonly acceptsPerSecond?: number;
@@ -31,7 +31,7 @@ export interface NbdServerOptions {
   readonly peer?: (fd: number) => PeerCredentials | null;
   /** Whether the peer of a socket has disconnected, by file descriptor. Default: unknown, false. */
   readonly hasHungUp?: (fd: number) => boolean;
-  /** For exports of other threads; null: there are none. */
+  /** For exports in other threads; null: there are none. */
   readonly visits?: VisitHooks | null;
   /** Duplicates a descriptor for another thread; -1: none is left. */
   readonly duplicate?: ((fd: number) => number) | null;
@@ -50,7 +50,7 @@ export interface NbdStats {
   readonly accepted: number;
   /** Connections refused because of clientCountMax. */
   readonly refused: number;
-  /** Connections ended by the server or after an error of the client; each is logged. */
+  /** Connections that the server ended, or that ended after an error of the client; each is logged. */
   readonly dropped: number;
   readonly bytesIn: number;
   readonly bytesOut: number;

@@ -1,17 +1,17 @@
 /**
  * An NBD server on Unix and TCP sockets, in one thread.
  *
- * All connections share one input and one output buffer (buffers.ts); an idle connection costs its socket and a session
- * without buffers. Limits: clientCountMax connections, stalledCountMax outputs of clients that do not read (the longest
- * stalled one is dropped), negotiationMs to choose an export. A connection to an asynchronous disk has one batch in
- * flight; meanwhile it keeps its output and does not read. These outputs are not counted as stalled: each has at least
- * one bio, so there are at most ASYNC_BIO_COUNT (64 MiB), plus those completed since the last turn.
+ * All connections share one input and one output buffer (buffers.ts); an idle connection costs its socket and a session without
+ * buffers. Limits: clientCountMax connections, stalledCountMax outputs of clients that do not read (the client that has been
+ * stalled longest is dropped), negotiationMs to choose an export. A connection to an asynchronous disk has one batch in flight;
+ * until that ends, it keeps its output and does not read. These outputs do not count as stalled: each has at least one bio, so
+ * there are at most ASYNC_BIO_COUNT (64 MiB), plus those completed since the last turn.
  *
- * One client identity at a time (client-identity.ts) may open an export, with any number of connections, unless the
- * export is shared. A client sees only the exports whose access lists name it (visible-exports.ts).
+ * Unless an export is shared, only one client identity at a time (client-identity.ts) may open it, with any number of
+ * connections. A client sees only the exports with access lists that include it (visible-exports.ts).
  *
- * Exports of other threads (NbdExport.isElsewhere): the server of the listeners hands a negotiation over at the option that opens
- * one, and adopt() continues it in the server of that thread, which has no listeners. visits.ts has the rules.
+ * Exports of other threads (NbdExport.isElsewhere): the server with the listeners hands over the negotiation at the option that
+ * opens one, and adopt() continues it in the server of the other thread, which has no listeners. visits.ts has the rules.
  *
  * Cost at queue depth 1: one read and one write of the socket, plus Node's overhead.
  */
@@ -37,8 +37,8 @@ import { isAllowed } from './visible-exports.ts';
 import { AwayConnections, clientOf, type HandedOver } from './visits.ts';
 
 /**
- * Number of bios for all connections to synchronous disks, which end within one event, and to asynchronous disks. A
- * session needs at least one, and uses as many as fit a batch.
+ * Number of bios for all connections to synchronous disks, which end within one event, and for all connections to asynchronous
+ * disks. A session needs at least one, and uses as many as fit in a batch.
  */
 const SYNC_BIO_COUNT = 512;
 const ASYNC_BIO_COUNT = 256;
@@ -47,7 +47,7 @@ const STALLED_BYTES_MAX: number = 32 * 1024 * 1024;
 const SWEEP_MS = 1000;
 /** Connections reserved for each export. */
 const RESERVED_PER_EXPORT = 16;
-/** Work of accepting a connection, see protocol/work.ts. */
+/** Work of accepting a connection; see protocol/work.ts. */
 const ACCEPT_WORK = 131072;
 
 /** An accepted socket, not read yet. */
@@ -75,11 +75,11 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
   readonly turns: Turns = new Turns(() => {
     if (this.#isDrained) this.#whenDrained?.();
   });
-  /** Of all connections that negotiate, and of those of each export. */
+  /** The flow of all connections that negotiate, and the flow of each export. */
   readonly #negotiating = new Flow(false);
   readonly #flows = new Map<string, Flow>();
   readonly #away = new AwayConnections();
-  /** Connections to one export at most, as the thread of the listeners says; null: this is that thread. */
+  /** Maximum connections to one export, set by the thread with the listeners; null: this is that thread. */
   #connectionsMax: number | null = null;
   readonly #accepting: AcceptQueue<Arrival>;
   #sweeper: NodeJS.Timeout | null = null;
@@ -133,8 +133,8 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
   }
 
   /**
-   * Listens on a new Unix socket at `path`; by default only its owner can use it. Throws the system error: the caller
-   * adds advice.
+   * Listens on a new Unix socket at `path`; by default only its owner can use it. Throws the system error; the caller adds
+   * advice.
    */
   listenUnix(path: string, mode: number = 0o600): Promise<void> {
     this.#startSweeping();
@@ -151,8 +151,8 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
   }
 
   /**
-   * Serves a listening socket that another process opened and passed on. close() closes the descriptor, and does not remove
-   * the file of a Unix socket. Throws the system error.
+   * Serves a listening socket that another process opened and passed. close() closes the descriptor, but does not remove the
+   * file of a Unix socket. Throws the system error.
    */
   listenDescriptor(fd: number, kind: SocketKind): Promise<void> {
     this.#startSweeping();
@@ -183,7 +183,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
     this.tls?.reload(credentials);
   }
 
-  /** Number of connections that have this export open and that the list does not name. */
+  /** Number of connections that have this export open and are not in the list. */
   outsiders(exportName: string, allowed: AccessList): number {
     return this.#outsiders(exportName, allowed).length;
   }
@@ -196,7 +196,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
 
   /**
    * Disconnects the clients of an export. Returns the number of connections.
-   * @param allowed clients that this list names stay; default: none
+   * @param allowed clients in this list stay; default: none
    */
   disconnect(exportName: string, allowed?: AccessList): number {
     const outsiders = this.#outsiders(exportName, allowed ?? { uids: [], gids: [] });
@@ -234,7 +234,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
     this.#stopSweeping();
   }
 
-  /** A connection that was closed while its disk has bios in flight stays in the queue until they have ended. */
+  /** If a connection is closed while its disk has bios in flight, it stays in the queue until they have ended. */
   get #isDrained(): boolean {
     return this.#connections.size === 0 && (this.turns.waitingCount === 0 || this.#isTimedOut);
   }
@@ -247,7 +247,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
     this.#held.hold(connection, waitMs);
   }
 
-  /** Serves the connections of an export that its gate held: it was thawed, or its rate was changed. */
+  /** Serves the connections that the gate of an export held, after a thaw or a change of the rate. */
   resume(exportName: string): void {
     this.#held.resume(exportName);
   }
@@ -398,7 +398,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
 
   /**
    * Continues a negotiation of another thread.
-   * @param isVisiting this is the thread of a disk; false: the connection returns to that of the listeners
+   * @param isVisiting this is the thread of a disk; false: the connection has returned to the thread with the listeners
    */
   adopt(handed: HandedOver, isVisiting: boolean): void {
     const { id, fd, handshake, input, connectionsMax } = handed;
@@ -427,7 +427,7 @@ export class NbdServer implements ConnectionOwner<NbdConnection> {
     this.#isFull = false;
   }
 
-  /** Drops the negotiation that is oldest in its origin (oldest-negotiation.ts), if it was started before `beforeMs`. */
+  /** Drops the negotiation that oldest-negotiation.ts chooses, if it started before `beforeMs`. */
   #dropOldestNegotiation(reason: string, beforeMs = Number.POSITIVE_INFINITY): void {
     const connection = oldestNegotiation(this.#connections);
     if (connection === null || connection.sinceMs > beforeMs) return;

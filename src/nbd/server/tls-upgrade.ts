@@ -1,20 +1,20 @@
 /**
- * The server's side of TLS: turns the socket of a client that sent STARTTLS into an encrypted one, by node:tls.
+ * The server's side of TLS: turns the socket of a client that sent STARTTLS into an encrypted one with node:tls.
  *
- * A tls.Server that never listens gets each socket by its event 'connection', which Node documents for that purpose, and
- * does the handshake and the verification of the client. Its events name only the encrypted socket; the plain one, and
- * with it the connection, is found by an undocumented field. Without that field every client is refused.
+ * A tls.Server that never listens gets each socket as an event 'connection', which Node documents for that purpose, and does
+ * the handshake and the verification of the client. Its events contain only the encrypted socket; an undocumented field leads
+ * to the plain socket and so to the connection. Without that field every client is refused.
  *
  * Invariants
  * - A socket is passed on only if the handshake is complete and, with verifyPeer, the client's certificate is valid.
- * - Once the plain socket is destroyed, the encrypted one is not: it ends with the plain one. In an event of the handshake, to
- *   destroy both in this order crashes Node 20 to 24, because OpenSSL still uses the connection.
- * - No text from here contains a key, or what a client sent as its name, unescaped.
+ * - After the plain socket was destroyed, the encrypted one is never destroyed: it ends with the plain one. Destroying both in
+ *   this order in an event of the handshake crashes Node 20 to 24, because OpenSSL still uses the connection.
+ * - No text from this file contains a key, and none contains the name that a client sent without escaping it.
  *
- * Keys of a PSK file are used with TLS 1.2: node:tls has no server callback for those of TLS 1.3.
+ * Keys of a PSK file are used with TLS 1.2: node:tls has no server callback for pre-shared keys of TLS 1.3.
  *
- * A client chooses among the parameters of the server, so none of them may be expensive: key exchange is over elliptic curves
- * only. A handshake with DHE-PSK costs ten times as much.
+ * A client chooses among the parameters that the server allows, so none of them may be expensive: key exchange uses only
+ * elliptic curves. A handshake with DHE-PSK costs ten times as much.
  */
 import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
@@ -31,7 +31,7 @@ export interface X509Credentials {
   readonly key: Secret<string>;
   /** Signs the certificates of clients; null: they are not verified. */
   readonly clientAuthority: string | null;
-  /** Lists of revoked certificates, one of each authority; null: none. */
+  /** Lists of revoked certificates, one for each authority; null: none. */
   readonly revoked: readonly string[] | null;
 }
 
@@ -46,13 +46,13 @@ export type TlsCredentials = X509Credentials | PskCredentials;
 export interface TlsServerOptions {
   readonly mode: 'on' | 'require';
   readonly credentials: TlsCredentials;
-  /** Absent values: those of DEFAULT_LIMITS. */
+  /** Absent values default to DEFAULT_LIMITS. */
   readonly limits?: Partial<HandshakeLimits>;
   /** A handshake that takes longer fails, ms. Default 5,000. */
   readonly handshakeMs?: number;
 }
 
-/** Why handshakes fail, as the metrics count them. */
+/** The reasons for failed handshakes that the metrics distinguish. */
 export const tlsRefusals = [
   'no_certificate',
   'bad_certificate',
@@ -70,7 +70,7 @@ export interface TlsStats {
   readonly refused: Readonly<Record<TlsRefusal, number>>;
 }
 
-/** Receives the result of a handshake: one call of either. */
+/** Receives the result of a handshake: exactly one of the two is called. */
 export interface UpgradeResult {
   /** @param about version, cipher suite and name of the client, for the trace */
   secured(socket: TLSSocket, about: string): void;
@@ -89,8 +89,8 @@ const X509_CIPHERS = [
 const CURVES = 'X25519:P-256:P-384';
 const HANDSHAKE_MS = 5000;
 /**
- * What a handshake may receive, and for how many more it is charged a token. Certificates chosen by an attacker take 1 ms of
- * the thread per KiB; ordinary ones have 1 to 3 KiB.
+ * Bytes that a handshake may receive for one token, and bytes for each further token. Certificates chosen by an attacker take 1
+ * ms of the thread per KiB; ordinary certificates have 1 to 3 KiB.
  */
 const FREE_BYTES = 4096;
 const TOKEN_BYTES = 1024;
@@ -131,7 +131,7 @@ function reasonOf(error: NodeJS.ErrnoException, socket: TLSSocket): Reason {
 const common: TlsOptions = {
   minVersion: 'TLSv1.2',
   ecdhCurve: CURVES,
-  // A ticket would let a client connect again after its key or certificate was withdrawn.
+  // With a ticket, a client could connect again after its key or certificate was withdrawn.
   secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_TICKET,
 };
 
@@ -152,7 +152,7 @@ function x509Options(x509: X509Credentials): TlsOptions {
 /** A handshake that waits or is in progress. */
 interface Pending {
   readonly origin: string;
-  /** Received before it. */
+  /** Bytes received before it started. */
   readonly plainBytes: number;
   readonly result: UpgradeResult;
 }
@@ -205,7 +205,7 @@ export class TlsUpgrade {
   }
 
   /**
-   * Starts the handshake when it is its turn. The caller destroys `plain` if it fails.
+   * Starts the handshake when its turn comes. The caller destroys `plain` if it fails.
    * @param origin clients of the same origin share the limits of handshakes
    */
   start(plain: Socket, origin: string, result: UpgradeResult): void {
@@ -219,8 +219,8 @@ export class TlsUpgrade {
   }
 
   /**
-   * Uses other credentials of the same kind for handshakes that start from now on. Open connections stay.
-   * @throws an error of node:tls if certificate and key are not usable; the former ones stay in use
+   * From now on, uses other credentials of the same kind for new handshakes. Open connections stay.
+   * @throws an error of node:tls if certificate and key are not usable; the previous ones stay in use
    */
   reload(credentials: TlsCredentials): void {
     const options = this.#optionsOf(credentials);

@@ -1,13 +1,13 @@
 /**
- * The exports that one client sees: those with an access list that names it, and those without one. The others do not
- * exist for the client: no option tells them from unknown names.
+ * The exports that one client sees: exports without an access list, and exports with a list that includes the client. Other
+ * exports do not exist for the client: no option distinguishes them from unknown names.
  */
 import type { AccessList, NbdExport, NbdExports } from '../protocol/exports.ts';
 
 /** The user and group of a client; null: unknown, or a client on TCP. */
 export type ClientUser = { readonly uid: number; readonly gid: number } | null;
 
-/** Whether the list, if there is one, names the client. */
+/** Whether the list includes the client; true without a list. */
 export function isAllowed(access: AccessList | null | undefined, user: ClientUser): boolean {
   if (access === null || access === undefined) return true;
   return user !== null && (access.uids.includes(user.uid) || access.gids.includes(user.gid));

@@ -1,23 +1,25 @@
 /**
- * Connections that another thread serves: what it gets of a connection, and what the thread with the listeners keeps.
+ * Connections that another thread serves: the data that moves with a connection, and the data that the thread with the
+ * listeners keeps.
  *
  *   thread of the listeners                          thread of a disk
  *   negotiation ── GO, EXPORT_NAME: HandedOver ──▶  processes the option ─▶ opened ─▶ transmission ─▶ closed
  *        ▲                                                └ refused: HandedOver back
  *
- * The option that opens an export is processed by the thread that owns its disk: the clients of a disk, the check that
- * they are one, and the requests of clients that have gone are all in one thread.
+ * The thread that owns a disk processes the option that opens its export. So one thread handles the clients of a disk, the
+ * check for one client at a time, and the requests of disconnected clients.
  *
- * Invariant: a connection is in one thread. Its descriptor is a duplicate that belongs to the message, then to the receiver.
+ * Invariant: a connection is in only one thread at a time. Its descriptor is a duplicate that belongs first to the message,
+ * then to the receiver.
  */
 import type { HandshakeState } from '../protocol/handshake.ts';
 import { type IdentityValue, identityOf } from './client-identity.ts';
 import type { ConnectionClient } from './connection-owner.ts';
 import type { ClientUser } from './visible-exports.ts';
 
-/** A connection between two threads: a value. */
+/** A connection on its way between two threads, as a value. */
 export interface HandedOver {
-  /** Of the connection, in the thread of the listeners. */
+  /** Id of the connection in the thread with the listeners. */
   readonly id: number;
   readonly fd: number;
   readonly peer: string;
@@ -26,15 +28,15 @@ export interface HandedOver {
   /** Time since its start, ms: clocks differ between threads. */
   readonly ageMs: number;
   readonly handshake: HandshakeState;
-  /** Received bytes that are not processed. */
+  /** Received, unprocessed bytes. */
   readonly input: Uint8Array;
   /** Maximum connections to one export. */
   readonly connectionsMax: number;
 }
 
-/** Receives what happens to connections that move between threads. */
+/** Called when connections move between threads. */
 export interface VisitHooks {
-  /** @param exportName the export that the client asks for; null: the thread of the listeners continues the negotiation */
+  /** @param exportName the export that the client requests; null: the thread with the listeners continues the negotiation */
   handOver(connection: HandedOver, exportName: string | null): void;
   /** A connection of another thread has opened an export here. */
   opened(id: number, exportName: string): void;
@@ -50,7 +52,7 @@ export const clientOf = (handed: HandedOver, nowMs: number): ConnectionClient =>
   sinceMs: nowMs - handed.ageMs,
 });
 
-/** The connections that other threads have. */
+/** The connections that are in other threads. */
 export class AwayConnections {
   /** By id: the open export, or null while the option is processed. */
   readonly #exports = new Map<number, string | null>();
@@ -76,7 +78,7 @@ export class AwayConnections {
     return true;
   }
 
-  /** The connection has ended, or is back. Returns whether it was still negotiating. */
+  /** Call when the connection has ended or returned. Returns whether it was still negotiating. */
   ended(id: number): boolean {
     const exportName = this.#exports.get(id);
     this.#exports.delete(id);

@@ -1,9 +1,9 @@
 /**
- * Applies one advice to many ranges in one system call: process_madvise(2) on this process. It saves TLB shootdowns
- * rather than system calls: since 6.16 the kernel flushes once for all ranges, and in a virtual machine a flush can
+ * Applies one advice to many ranges in one system call: process_madvise(2) on this process. Its main benefit is fewer TLB
+ * shootdowns, not fewer system calls: since 6.16 the kernel flushes once for all ranges, and in a virtual machine a flush can
  * cost 100 us.
  *
- * Without support (MADV_DONTNEED on the own process: before 6.13) it calls madvise(2) for each range.
+ * If the kernel does not support it (MADV_DONTNEED on the calling process, before 6.13), it calls madvise(2) for each range.
  *
  * Cost: one call for up to RANGES_MAX ranges; about 1 us per page for 512 scattered pages, instead of 4 to 10 us.
  * Sources: process_madvise(2), pidfd_open(2); mm/madvise.c.

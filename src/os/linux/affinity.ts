@@ -15,7 +15,7 @@ import { type Linux, Struct } from './system-call.ts';
 const SET_BITS = 1024;
 const SET_BYTES = SET_BITS / 8;
 
-/** Field 39 of /proc/PID/stat, counted from the one after the name, which is the second. */
+/** Index of field 39 of /proc/PID/stat among the fields after the name (field 2). */
 const PROCESSOR_AFTER_NAME = 39 - 3;
 
 export class Affinity {
@@ -72,7 +72,7 @@ export class Affinity {
   }
 }
 
-/** The processor that a thread of this process ran on last; -1 if the thread does not exist. */
+/** The processor that a thread of this process last ran on; -1 if the thread does not exist. */
 export function processorOf(threadId: number): number {
   let stat: string;
   try {

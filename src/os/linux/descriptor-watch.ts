@@ -4,14 +4,15 @@
  *   add(fd) ─ IOCB_CMD_POLL ─▶ kernel ─ readable ─▶ own eventfd ─▶ event loop ─▶ onReady() ─ take() ─▶ entry
  *   signal(fd) ─ IOCB_CMD_POLL of a readable descriptor ─▶ kernel ─ done ─▶ eventfd of the peer
  *
- * A peer shares the file descriptions of what it sends, and can clear O_NONBLOCK or change the counter of an eventfd at any
- * moment. So this thread never calls read(2) or write(2) on them: the kernel polls them, takeEvent() reads with RWF_NOWAIT,
- * and the kernel's own eventfd_signal(), which never blocks, adds to them.
+ * A peer shares the open file descriptions of the descriptors that it sends, and can clear O_NONBLOCK or change the counter of
+ * an eventfd at any moment. So this thread never calls read(2) or write(2) on them: the kernel polls them, takeEvent() reads
+ * with RWF_NOWAIT, and the kernel's eventfd_signal(), which never blocks, adds to them.
  *
  * Invariants
- * - An entry is watched once per arm(): what is ready is reported once, until the owner has read it and arms again.
- * - A removed entry is not reported, and not used again before the kernel has returned its request.
- * Cost: a system call to arm, to signal and to take what is ready; nothing is allocated.
+ * - arm() watches an entry once: a ready entry is reported once, and not again until the owner has read it and calls arm()
+ *   again.
+ * - A removed entry is not reported, and not reused before the kernel has returned its request.
+ * Cost: one system call each to arm, to signal and to take ready entries; nothing is allocated.
  * Sources: io_setup(2), io_submit(2), io_getevents(2), io_cancel(2); linux/aio_abi.h; preadv2(2).
  */
 import { assert } from '../../base/assert.ts';
@@ -41,9 +42,9 @@ const RWF_NOWAIT = 8;
 
 const State = { free: 0, idle: 1, armed: 2, removed: 3 } as const;
 
-/** Entry of the request that signals; no descriptor has it. */
+/** Entry of the request that signals; no descriptor uses it. */
 const SIGNAL = 0;
-/** Completed signals that the ring of completions keeps before they are taken from it. */
+/** Number of completed signals that the completion ring keeps before they are taken. */
 const SIGNALS_MAX = 16;
 
 export class DescriptorWatch implements Disposable {
@@ -67,8 +68,8 @@ export class DescriptorWatch implements Disposable {
   #isOpen = true;
 
   /**
-   * @param capacity most descriptors at a time
-   * @param onReady something may be ready; called from the event loop
+   * @param capacity maximum number of descriptors at a time
+   * @param onReady called from the event loop when an entry may be ready
    * @throws SwapError ERR_IO_SYSTEM
    */
   constructor(linux: Linux, capacity: number, onReady: () => void) {
@@ -112,7 +113,7 @@ export class DescriptorWatch implements Disposable {
     this.#context = context.get64(0);
   }
 
-  /** Watches a descriptor for input. The caller keeps it open until remove(). @returns its entry, from 1 on; -1: full */
+  /** Watches a descriptor for input. The caller must keep it open until remove(). @returns its entry, at least 1; -1: full */
   add(fd: number): number {
     this.#reap(); // requests of removed entries
     for (let entry = 1; entry < this.#capacity; entry++) {
@@ -126,7 +127,7 @@ export class DescriptorWatch implements Disposable {
     return -1;
   }
 
-  /** Reports the entry when it is readable, at once if it is now. */
+  /** Reports the entry when it is readable, immediately if it already is. */
   arm(entry: number): void {
     assert(this.#states[entry] !== State.free, 'the entry is in use');
     if (this.#states[entry] !== State.idle || this.#ready[entry] === 1) return;
@@ -140,7 +141,7 @@ export class DescriptorWatch implements Disposable {
     if (state === State.idle) this.#states[entry] = State.free;
     if (state !== State.armed) return;
     this.#states[entry] = State.removed;
-    // EINVAL and EAGAIN: it has completed just now. Either way its event frees the entry.
+    // EINVAL and EAGAIN: the request has just completed. In both cases its event frees the entry.
     const at = this.#iocbs.address + entry * Iocb.bytes;
     this.#call(this.#linux.numbers.ioCancel, this.#context, at, this.#pointer.address + 8, 0, 0);
     this.#reap();
@@ -163,7 +164,7 @@ export class DescriptorWatch implements Disposable {
     return this.#preadv(fd, this.#vector.address, 1, -1, RWF_NOWAIT) === 8;
   }
 
-  /** Adds 1 to an eventfd, without waiting: a counter that is full stays as it is. False: it is no eventfd. */
+  /** Adds 1 to an eventfd without waiting; a full counter does not change. False: not an eventfd. */
   signal(fd: number): boolean {
     if (this.#signals >= SIGNALS_MAX - 1) this.#reap();
     this.#signals++;

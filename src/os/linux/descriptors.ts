@@ -1,6 +1,7 @@
 /**
- * Descriptors of this process: duplicates, and how many can still be opened. That number is the limit (RLIMIT_NOFILE, whose soft value Node raises to
- * the hard one) minus the open ones. When none is left, libuv closes new connections without reporting them.
+ * Descriptors of this process: duplicates, and how many can still be opened. That number is the limit (RLIMIT_NOFILE; Node
+ * raises its soft value to the hard one) minus the open descriptors. When none is left, libuv closes new connections without
+ * reporting them.
  * Source: fcntl(2), proc_pid_limits(5), libuv src/unix/core.c (uv__emfile_trick).
  */
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * An eventfd: a counter that wakes a thread in poll(2). Descriptors belong to the process: one thread opens it, others
- * adopt it by number (`new EventFd(linux, fd)`), one of them closes it.
+ * An eventfd: a counter that wakes a thread in poll(2). Descriptors belong to the process: one thread opens it, other threads
+ * adopt it by number (`new EventFd(linux, fd)`), and one of them closes it.
  *
  * Cost: one system call, no allocation.
  * Sources: eventfd(2).
@@ -34,7 +34,7 @@ export class EventFd {
     this.#count = new Struct(linux, 8);
   }
 
-  /** Adds 1 to the counter and wakes waiting threads. False if the counter is full (EAGAIN): they are awake already. */
+  /** Adds 1 to the counter and wakes waiting threads. False if the counter is full (EAGAIN): the threads are already awake. */
   signal(): boolean {
     this.#count.set64(0, 1);
     if (this.#write(this.fd, this.#count.address, 8) === 8) return true;

@@ -18,7 +18,7 @@ const F_SETFD = 2;
 const SIG_DFL = 0;
 const SIG_IGN = 1;
 
-/** Executes `words[0]`, searched in PATH. Returns only if that fails, with the errno. */
+/** Executes `words[0]`, searched for in PATH. Returns only if that fails, with the errno. */
 export type Exec = (words: readonly string[]) => number;
 
 /** Null without FFI or Linux. The program gets the environment in process.env. */
@@ -36,7 +36,7 @@ export function systemExec(platform: NodeJS.Platform): Exec | null {
     for (const name of ['SIGPIPE', 'SIGXFSZ'] as const) signal(constants.signals[name], SIG_DFL);
     execvp(Number(addresses[0]), libc.addressOf(list));
     const errno = libc.errno();
-    signal(constants.signals.SIGPIPE, SIG_IGN); // exec failed: this process continues, to report the error
+    signal(constants.signals.SIGPIPE, SIG_IGN); // exec failed: this process continues and reports the error
     return errno;
   };
 }

@@ -1,16 +1,16 @@
 /**
- * Functions of the C library that a thread of Node calls when it ends, before V8 frees its memory. They run however the
- * thread ends: by itself, by an error, process.exit(), worker.terminate(), or out of memory. JavaScript does not run
- * then.
+ * Functions of the C library that a thread of Node calls when it ends, before V8 frees its memory. They run no matter how the
+ * thread ends: normally, with an error, by process.exit(), by worker.terminate(), or out of memory. JavaScript does not run at
+ * that point.
  *
  * A hook has one argument and no result, which suffices to notify another thread and to wait for it:
  *
- *   close(fd)             the reader of the pipe sees that it hangs up
+ *   close(fd)             the reader of the pipe sees a hang-up
  *   sem_wait(semaphore)   waits until the other thread posts
  *   sem_post(semaphore)   releases a thread that waits
  *
- * Hooks run in reverse order of addHook(). A hook cannot be removed, so the memory of a semaphore is referenced as long
- * as the thread lives. A signal does not end the wait: handlers of Node and V8 have SA_RESTART.
+ * Hooks run in reverse order of addHook(). A hook cannot be removed, so the memory of a semaphore is referenced as long as the
+ * thread lives. A signal does not end the wait, because handlers of Node and V8 have SA_RESTART.
  *
  * Sources: AddEnvironmentCleanupHook in Node's src/node.h, and v8::Isolate::GetCurrent in v8-isolate.h, both exported
  * for addons; dlsym(3), close(2), sem_wait(3).

@@ -4,7 +4,7 @@
  */
 import { loadLibC } from './libc.ts';
 
-/** linux/falloc.h: punch a hole and keep the size; the former requires the latter. */
+/** linux/falloc.h: punch a hole and keep the size; punching requires keeping the size. */
 const PUNCH_HOLE = 0x02;
 const KEEP_SIZE = 0x01;
 

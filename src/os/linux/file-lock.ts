@@ -1,7 +1,6 @@
 /**
- * Locks an open file: flock(2), exclusive, non-blocking. The lock belongs to the open file description: it ends when
- * its last descriptor is closed, also when the process is killed, and a second open of the file cannot get it, not even
- * in this process.
+ * Locks an open file: flock(2), exclusive, non-blocking. The lock belongs to the open file description: it ends when its last
+ * descriptor is closed, even if the process is killed. A second open of the file cannot get the lock, not even in this process.
  */
 import { readFileSync, type Stats } from 'node:fs';
 import { loadLibC } from './libc.ts';
@@ -12,7 +11,7 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 const LOCK_UN = 8;
 
-/** Locks an open file; false if it is locked already. Without FFI there is no lock: always true. */
+/** Locks an open file; false if it is already locked. Without FFI there is no lock, and the result is always true. */
 export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boolean {
   const libc = loadLibC(platform);
   if (libc === null) return () => true;
@@ -20,7 +19,7 @@ export function systemFileLock(platform: NodeJS.Platform): (fd: number) => boole
   return (fd) => flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 
-/** Unlocks an open file. Needed where its pages are mapped: a mapping keeps the lock of a closed file. */
+/** Unlocks an open file. Required if its pages are mapped, because a mapping keeps the lock of a closed file. */
 export function systemFileUnlock(platform: NodeJS.Platform): (fd: number) => void {
   const flock = loadLibC(platform)?.bind('int flock(int fd, int operation)');
   return (fd) => void flock?.(fd, LOCK_UN);

@@ -1,12 +1,13 @@
 /**
- * A part of a memory file that another process shares, mapped as bytes of this one.
+ * A part of a memory file that another process shares, mapped into this process.
  *
- * The bytes are those of a WebAssembly.Memory, with the file mapped over them: V8 owns the address space, and ends it when no
- * view is left. unmap() puts zeros in the place of the file, so a view that is still used reads zeros and writes to no one.
+ * The file is mapped over the bytes of a WebAssembly.Memory: V8 owns the address space, and frees it when no view is left.
+ * unmap() replaces the file with private zeros, so a view that is still used reads zeros, and its writes reach no other
+ * process.
  *
- * The peer can change the bytes at any moment, but must not be able to make an access fail: one behind the end of a file raises
- * SIGBUS, which ends this process. So whyUnsafe() accepts only a file that can no longer shrink (F_SEAL_SHRINK) and
- * whose pages always exist (no huge pages, which can run out).
+ * The peer can change the bytes at any moment, but must not be able to make an access fail: an access past the end of a file
+ * raises SIGBUS, which ends this process. So whyUnsafe() accepts only a file that can no longer shrink (F_SEAL_SHRINK) and
+ * always has its pages (no huge pages, because these can run out).
  *
  * Sources: memfd_create(2), fcntl(2) F_GET_SEALS, fstat(2), mmap(2).
  */
@@ -31,7 +32,7 @@ const MEMORY_FILE_FLAGS = 3;
 const fcntlOf = (linux: Linux): NativeCall =>
   linux.bind('int fcntl(int fd, int command, int value)');
 
-/** What is wrong with a memory file, as text for people; null: `bytes` from `position` on can be mapped. */
+/** What is wrong with a memory file, as text for people; null: the `bytes` from `position` on can be mapped. */
 export function whyUnsafe(
   linux: Linux,
   fd: number,
@@ -60,7 +61,7 @@ export function isEventFd(fd: number): boolean {
   }
 }
 
-/** Creates a memory file whose size is final. @returns its descriptor */
+/** Creates a memory file with a fixed size. @returns its descriptor */
 export function createSealedFile(linux: Linux, name: string, bytes: number): number {
   const text = new TextEncoder().encode(`${name}\0`.padEnd(128, '\0'));
   const { systemCall, numbers } = linux;
@@ -91,7 +92,7 @@ function memoryOf(bytes: number): LinearMemory {
 }
 
 export class FileMemory {
-  /** Keeps the address space. */
+  /** Referenced to keep the address space. */
   readonly #memory: LinearMemory;
   readonly #mapping: Mapping;
   readonly #mappedBytes: number;
@@ -99,7 +100,7 @@ export class FileMemory {
   #isMapped = true;
 
   /**
-   * Maps `bytes` of a file that whyUnsafe() accepts. The descriptor is not needed afterwards.
+   * Maps `bytes` of a file that whyUnsafe() accepts. The descriptor can be closed afterwards.
    * @throws SwapError ERR_IO_SYSTEM; ERR_IO_UNSUPPORTED: no address space is left
    */
   constructor(linux: Linux, fd: number, position: number, bytes: number) {
@@ -114,7 +115,7 @@ export class FileMemory {
     this.#mapping.advise(address, this.#mappedBytes, Advice.dontDump);
   }
 
-  /** The bytes read as zeros from now on. */
+  /** From now on the bytes read as zeros. */
   unmap(): void {
     if (!this.#isMapped) return;
     this.#isMapped = false;

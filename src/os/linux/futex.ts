@@ -1,8 +1,8 @@
 /**
- * Futexes on words of shared memory, without V8: Atomics.wait() and notify() take a process-wide lock, which a thread
- * may hold while it waits for a page (docs/design/memory.md).
+ * Futexes on words of shared memory, without V8: Atomics.wait() and notify() take a process-wide lock, and a thread may hold
+ * that lock while it waits for a page (docs/design/memory.md).
  *
- * worker.terminate() cannot end a thread in wait() before its timeout: wait in slices.
+ * worker.terminate() cannot end a thread in wait() before its timeout, so wait in slices.
  * Cost: one system call, no allocation. Sources: futex(2), asm-generic/unistd.h, linux/futex.h.
  */
 import { assert } from '../../base/assert.ts';

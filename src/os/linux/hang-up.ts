@@ -1,6 +1,6 @@
 /**
- * Whether the peer of a connected socket has disconnected, without reading from it: a paused socket of Node reports no
- * end. Source: poll(2), POLLRDHUP.
+ * Checks whether the peer of a connected socket has disconnected, without reading from the socket: a paused socket of Node does
+ * not report its end. Source: poll(2), POLLRDHUP.
  */
 import { Poller, Ready } from './poll.ts';
 import { loadLinux } from './system-call.ts';

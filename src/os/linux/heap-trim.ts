@@ -1,8 +1,8 @@
 /**
- * Releases freed malloc memory to the system (glibc: mallopt(3), malloc_trim(3)). The compiler and collector threads of
- * the runtime each have a malloc arena. After a burst of work about 1 MiB is free at the top of each, which malloc_trim
- * does not release. With a fixed trim threshold, free() releases it; glibc's default threshold grows with the largest
- * block ever freed.
+ * Releases freed malloc memory to the system (glibc: mallopt(3), malloc_trim(3)). The compiler and collector threads of the
+ * runtime each have a malloc arena. After a burst of work, about 1 MiB is free at the top of each arena, and malloc_trim does
+ * not release it. With a fixed trim threshold, free() releases it; glibc's default threshold grows with the largest block ever
+ * freed.
  *
  * Cost: malloc_trim takes about 1 ms; call it while idle.
  */

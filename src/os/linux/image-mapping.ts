@@ -1,12 +1,13 @@
 /**
- * Maps a file over the memory of a WebAssembly.Memory: its stores are stores into the file from then on, and outlive the process.
+ * Maps a file over the memory of a WebAssembly.Memory: from then on, stores to the memory go to the file and outlive the
+ * process.
  *
  *   WebAssembly.Memory ──base──▶ [ pages of the file: MAP_SHARED | MAP_FIXED ][ V8's guard region, as before ]
  *
- * V8 neither moves the memory nor sees the difference, also when the memory grows (tested on Node 20, 22 and 24). Freed
- * pages of a shared mapping are released by MADV_REMOVE, which punches a hole in the file; MADV_DONTNEED would keep them.
+ * V8 neither moves the memory nor notices the difference, even when the memory grows (tested on Node 20, 22 and 24).
+ * MADV_REMOVE releases freed pages of a shared mapping by punching a hole in the file; MADV_DONTNEED would keep them.
  *
- * A store to a page for which the file system has no space ends the process by SIGBUS: the caller checks the space.
+ * If the file system has no space for a page, a store to it ends the process with SIGBUS: the caller must check the space.
  * Sources: mmap(2), madvise(2), tmpfs(5).
  */
 import type { PageRelease } from '../../arena/ops.ts';
@@ -23,11 +24,11 @@ export interface ImageFile {
   readonly shared: boolean;
 }
 
-/** Whether this machine can map images; if not, why. */
+/** Whether this machine can map images, and if not, why. */
 export const whyNoImages = (): string => loadLinux().reason;
 
 /**
- * Maps a file over a memory that no one has written to yet.
+ * Maps a file over a memory that has not been written yet.
  * @throws SwapError ERR_IO_UNSUPPORTED, ERR_IO_SYSTEM
  */
 export function mapImage(memory: LinearMemory, { fd, position, shared }: ImageFile): PageRelease {
@@ -40,7 +41,7 @@ export function mapImage(memory: LinearMemory, { fd, position, shared }: ImageFi
   const bytes = new Uint8Array(memory.buffer); // referenced below: the address is valid while the memory lives
   const address = mapping.addressOf(bytes);
   mapping.mapFile(bytes.length, { fd, position, shared, address });
-  mapping.advise(address, bytes.length, Advice.noHugePage); // else a hole may not release its page
+  mapping.advise(address, bytes.length, Advice.noHugePage); // otherwise a hole might not release its page
   return {
     release: (at, length) =>
       shared && at + length <= bytes.length && mapping.advise(address + at, length, Advice.remove),

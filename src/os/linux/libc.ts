@@ -6,11 +6,11 @@
  *   errno()                     errno of the last bound function that returned -1
  *   addressOf(bytes)            the address of a buffer
  *
- * errno is copied as soon as a call returns -1. The runtime makes system calls on this thread when it collects garbage
- * or wakes a compiler thread, and they overwrite errno before the next JavaScript function runs.
+ * errno is copied as soon as a call returns -1. When the runtime collects garbage or wakes a compiler thread, it makes system
+ * calls on this thread, and they overwrite errno before the next JavaScript function runs.
  *
- * Addresses are `uintptr_t` Numbers: user addresses are below 2^47. Results that are an address or -1 are declared
- * `int64_t`. A bound function allocates only, at times, the heap number of an argument above 2^31.
+ * Addresses are `uintptr_t` Numbers: user addresses are below 2^47. Results that are an address or -1 are declared `int64_t`.
+ * The only allocation of a bound function is, at times, the heap number of an argument above 2^31.
  *
  * Cost: 60 to 300 ns per call, plus the time in the kernel.
  * Sources: errno(3); __errno_location of glibc and of musl.
@@ -35,7 +35,7 @@ export function loadLibC(platform: NodeJS.Platform = process.platform): LibC | n
 export class LibC {
   readonly #koffi: Koffi;
   readonly #library: ReturnType<Koffi['load']>;
-  /** The errno of this thread in the C library: every failing call overwrites it, also those of the runtime. */
+  /** The errno of this thread in the C library: every failing call overwrites it, including calls of the runtime. */
   readonly #liveErrno: Int32Array;
   #errno = 0;
 
@@ -53,7 +53,7 @@ export class LibC {
     const call = this.#library.func(prototype);
     const arity = prototype.endsWith('()') ? 0 : prototype.split(',').length;
     assert(arity <= ARGUMENTS_MAX, 'arguments <= 6');
-    // Reads errno in the same expression as the call: another function call in between could overwrite it.
+    // Read errno in the same expression as the call: a function call in between could overwrite it.
     const live = this.#liveErrno;
     const fixed: NativeCall[] = [
       () => this.#returned(call(), live[0]!),
@@ -80,7 +80,7 @@ export class LibC {
     return address;
   }
 
-  /** An ArrayBuffer over memory of the caller. Wrong arguments abort the process: check them first. */
+  /** An ArrayBuffer over memory of the caller. Wrong arguments abort the process, so check them first. */
   view(address: number, bytes: number): ArrayBuffer {
     return this.#koffi.view(address, bytes);
   }

@@ -1,6 +1,6 @@
 /**
- * The address of a listening socket that another process opened and passed on as a descriptor. Node's server.address()
- * does not know the path of such a Unix socket, and a descriptor that is no listening socket fails only at accept.
+ * The address of a listening socket that another process opened and passed on as a descriptor. Node's server.address() does not
+ * know the path of such a Unix socket, and a descriptor that is not a listening socket fails only at accept.
  *
  * Sources: getsockname(2), getsockopt(2); socket(7) for SO_TYPE and SO_ACCEPTCONN; unix(7), ip(7), ipv6(7) for the
  * addresses.
@@ -13,7 +13,7 @@ type ListenerAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
 export interface FoundListener {
-  /** Null if the descriptor is no listening stream socket with a path or an IP address; `reason` says why. */
+  /** Null if the descriptor is not a listening stream socket with a path or an IP address; `reason` says why. */
   readonly address: ListenerAddress | null;
   /** Why address is null; empty otherwise. */
   readonly reason: string;
@@ -80,7 +80,7 @@ export function parseAddress(bytes: Uint8Array): FoundListener {
   if (family !== AF_INET6) return not('is neither a Unix nor a TCP socket');
   const groups = Array.from({ length: 8 }, (_, i) => view.getUint16(8 + 2 * i).toString(16));
   const shortest = new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
-  const scope = view.getUint32(24, true); // the number of an interface; set for link-local addresses
+  const scope = view.getUint32(24, true); // interface number; set for link-local addresses
   const host = scope === 0 ? shortest : `${shortest}%${scope}`;
   return { address: { kind: 'tcp', host, port: view.getUint16(2) }, reason: '' };
 }

@@ -1,10 +1,10 @@
 /**
- * An eventfd that Node's event loop reads: `onSignal` is called in the thread that created it, some microseconds after a
- * signal from any thread, process or the kernel.
+ * An eventfd that Node's event loop reads: a few microseconds after a signal from any thread, any process or the kernel,
+ * `onSignal` is called in the thread that created it.
  *
- * Node has no watcher for such a descriptor. It gets a socket of a pair, which the eventfd replaces (dup3) before the loop
- * sees it: libuv knows the number only, polls it and reads eight bytes. Nothing else has this descriptor, so the read never
- * blocks.
+ * Node has no watcher for such a descriptor. So it gets a socket of a socket pair, and dup3 replaces the socket with the
+ * eventfd before the loop uses it: libuv knows only the number, polls it and reads eight bytes. Nothing else reads this
+ * descriptor, so the read never blocks.
  *
  * Cost: one read(2) for each wake-up, no allocation.
  * Sources: eventfd(2), dup(2), socketpair(2); libuv src/unix/stream.c (uv__read).
@@ -16,7 +16,7 @@ import { type Linux, Struct } from './system-call.ts';
 const AF_UNIX = 1;
 const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 const O_CLOEXEC = 0o2000000;
-/** Longer than the counter: libuv reads again when a read fills the buffer. */
+/** Longer than the counter, because libuv reads again when a read fills the buffer. */
 const BUFFER_BYTES = 64;
 
 interface ReadOptions extends SocketConstructorOpts {

@@ -4,10 +4,9 @@
  *   reserve(64 GiB) ──▶ address ──viewOf──▶ ArrayBuffer (does not own the memory: access after unmap is SIGSEGV)
  *                          └─ mapAnonymous / mapFile at a fixed address replace any part of it
  *
- * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs only address space until it
- * is touched. Addresses and lengths must be multiples of the page size; others are EINVAL, which is thrown. The caller
- * must not unmap memory that has a view: map new memory over it (mapAnonymous at its address), so that stale views read
- * zeros.
+ * Reserved memory is private, anonymous, readable and writable, and MAP_NORESERVE: it costs only address space until it is
+ * touched. Addresses and lengths must be multiples of the page size; otherwise EINVAL is thrown. The caller must not unmap
+ * memory that has a view. Instead, map new memory over it (mapAnonymous at its address), so that stale views read zeros.
  *
  * `advise` returns false for EINVAL (this kernel does not support the advice for this memory), EAGAIN and ENOMEM; `viewOf`
  * throws RangeError above Node's limit. All other errors are ERR_IO_SYSTEM.
@@ -99,7 +98,7 @@ export class Mapping {
     return this.#map(0, bytes, protection, flags, -1, 0);
   }
 
-  /** Replaces the mapping at `address` by zeroed memory (MAP_FIXED). Ends its userfaultfd registrations. */
+  /** Replaces the mapping at `address` with zeroed memory (MAP_FIXED). Ends its userfaultfd registrations. */
   mapAnonymous(address: number, bytes: number, protection: number = Protection.readWrite): void {
     const flags = MapFlag.private | MapFlag.anonymous | MapFlag.noReserve | MapFlag.fixed;
     this.#map(address, bytes, protection, flags, -1, 0);
@@ -153,8 +152,8 @@ export class Mapping {
   }
 
   /**
-   * madvise(2). Returns false if this kernel does not support the advice (EINVAL), cannot follow it now (EAGAIN), or a
-   * part of the range is not mapped (ENOMEM); it may have been applied in part.
+   * madvise(2). Returns false if this kernel does not support the advice (EINVAL), cannot apply it now (EAGAIN), or if part of
+   * the range is not mapped (ENOMEM); it may have been applied to part of the range.
    */
   advise(address: number, bytes: number, advice: Advice): boolean {
     assertRange(address, bytes);
@@ -166,7 +165,7 @@ export class Mapping {
     return this.#linux.fail('madvise', { address, bytes, advice });
   }
 
-  /** Copies bytes between addresses without views: V8 counts the full size of each view as external memory. */
+  /** Copies bytes between addresses without creating views, because V8 counts the full size of each view as external memory. */
   copy(to: number, from: number, bytes: number): void {
     assertRange(to, bytes);
     assertRange(from, bytes);
@@ -181,7 +180,8 @@ export class Mapping {
   }
 
   /**
-   * Writes a byte per page to `out`, with bit 0 set if the page is resident. Swapped and never touched pages are not.
+   * Writes a byte per page to `out`, with bit 0 set if the page is resident. Pages that are swapped or were never touched are
+   * not resident.
    * @returns the number of resident pages
    */
   resident(address: number, bytes: number, out: Uint8Array): number {
@@ -217,8 +217,8 @@ export class Mapping {
   }
 
   /**
-   * An ArrayBuffer over memory at an address. It does not own the memory and cannot be transferred; each thread creates
-   * its own. Throws RangeError above Node's limit, where koffi would abort the process.
+   * An ArrayBuffer over memory at an address. It does not own the memory and cannot be transferred; each thread creates its
+   * own. Throws RangeError above Node's limit, because koffi would abort the process.
    */
   viewOf(address: number, bytes: number): ArrayBuffer {
     assertRange(address, bytes);

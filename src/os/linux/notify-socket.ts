@@ -1,9 +1,8 @@
 /**
- * Sends datagrams to a Unix socket, such as the socket on which a service manager receives notifications (sd_notify(3)).
- * Node has no datagram Unix sockets.
+ * Sends datagrams to a Unix socket, such as the socket where a service manager receives notifications (sd_notify(3)). Node has
+ * no datagram Unix sockets.
  *
- * Each message opens a socket and closes it. A full receive queue delays the caller for at most `timeoutMs`, or not at
- * all with 0.
+ * Each message opens and closes a socket. A full receive queue delays the caller for at most `timeoutMs`, or not at all with 0.
  *
  * Cost: four system calls per message.
  * Sources: socket(2), send(2), setsockopt(2); unix(7) for path names and abstract addresses; socket(7) for SO_SNDTIMEO.
@@ -65,7 +64,7 @@ export class NotifySocket {
 
   /**
    * Sends one datagram.
-   * @param timeoutMs waits at most this long for room in the receiver's queue
+   * @param timeoutMs waits at most this long for space in the receiver's queue
    * @throws SwapError ERR_IO_SYSTEM
    */
   send(text: string, timeoutMs: number): void {

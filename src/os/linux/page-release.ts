@@ -20,12 +20,11 @@ export function systemPageRelease(platform: NodeJS.Platform): PageReleaseFactory
   if (libc === null) return keepPages;
   const madvise = libc.bind('int madvise(uintptr_t addr, size_t length, int advice)');
   return (memory: LinearMemory): PageRelease => {
-    // A WebAssembly memory does not move, and user addresses are below 2^47. The view keeps the memory from being
-    // collected
-    // while its address is used.
+    // A WebAssembly memory does not move, and user addresses are below 2^47. The view keeps the memory from being collected
+    // while the address is in use.
     const bytes = new Uint8Array(memory.buffer);
     const base = libc.addressOf(bytes);
-    // Otherwise khugepaged would fill the released pages again where huge pages are always enabled.
+    // Otherwise khugepaged would fill the released pages again if huge pages are always enabled.
     madvise(base, bytes.length, MADV_NOHUGEPAGE);
     return {
       release(at, length) {

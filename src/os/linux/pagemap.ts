@@ -53,11 +53,11 @@ export interface ScanOptions {
   readonly flags?: number;
   /** A page must have all of these categories. Masks of PageCategory. */
   readonly all?: number;
-  /** And at least one of these. */
+  /** A page must have at least one of these categories. */
   readonly any?: number;
-  /** And none of these. */
+  /** A page must have none of these categories. */
   readonly none?: number;
-  /** The categories to report; pages that differ in them are different runs. */
+  /** The categories to report; pages that differ in them are in different runs. */
   readonly report?: number;
   /** Maximum number of pages; 0 for no limit. */
   readonly pagesMax?: number;
@@ -120,14 +120,14 @@ export class PageMap {
     return present;
   }
 
-  /** For pages past the end of the address space, which have no entries. */
+  /** For pages past the end of the address space: these have no entries. */
   #clear(out: Uint8Array, from: number, to: number): number {
     out.fill(PageState.absent, from, to);
     return 0;
   }
 
   /**
-   * Finds up to `runsMax` runs of matching pages, which are valid until the next call; continue at `scannedTo`.
+   * Finds up to `runsMax` runs of matching pages, valid until the next call; continue at `scannedTo`.
    * @returns the number of runs; SCAN_UNSUPPORTED on a kernel without PAGEMAP_SCAN
    */
   scan(address: number, bytes: number, options: ScanOptions): number {

@@ -35,7 +35,7 @@ export function systemPeerCredentials(
     length[0] = UCRED_BYTES;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, valueAt, lengthAt) !== 0) return null;
     const [pid = 0, uid = NO_ID, gid = NO_ID] = value;
-    // What the kernel returns for a socket without a peer.
+    // The kernel returns this for a socket without a peer.
     return uid === NO_ID || gid === NO_ID ? null : { pid, uid, gid };
   };
 }

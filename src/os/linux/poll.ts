@@ -10,7 +10,7 @@ import type { NativeCall } from '../koffi.ts';
 import { Errno } from './errno.ts';
 import { type Linux, Struct } from './system-call.ts';
 
-/** Results of `Poller.wait` other than a number of ready descriptors. */
+/** Results of `Poller.wait` that are not a number of ready descriptors. */
 export const PollResult = { timedOut: 0, interrupted: -1 } as const;
 
 /** poll(2): POLL*. Error, hang-up and invalid are always reported. */
@@ -36,7 +36,7 @@ export class Poller {
 
   /**
    * @param events of `Ready`, the same for all descriptors
-   * @param capacity of the table; set() fills the entries behind `fds`
+   * @param capacity of the table; set() fills the entries after `fds`
    */
   constructor(
     linux: Linux,
@@ -68,7 +68,7 @@ export class Poller {
   }
 
   /**
-   * @param milliseconds 0 returns at once, -1 waits without limit
+   * @param milliseconds 0 returns immediately, -1 waits without limit
    * @returns the number of ready descriptors, PollResult.timedOut, or PollResult.interrupted (a signal: call again)
    */
   wait(milliseconds: number): number {

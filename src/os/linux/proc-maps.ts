@@ -1,11 +1,11 @@
 /**
- * Parses /proc/self/maps. A WebAssembly memory appears as its pages, readable and writable, followed by its reserve
- * without access rights, where V8 traps out-of-bounds accesses.
+ * Parses /proc/self/maps. A WebAssembly memory appears as its pages, readable and writable, followed by its reserve without
+ * access rights, which makes out-of-bounds accesses trap.
  *
  *   7f0000000000-7f0000010000 rw-p 00000000 00:00 0      the memory
  *   7f0000010000-7f0200000000 ---p 00000000 00:00 0      its reserve
  *
- * The kernel merges adjacent mappings with equal properties, so a line may contain several of them.
+ * The kernel merges adjacent mappings with equal properties, so one line may cover several mappings.
  * Cost: reads the whole file, about 1 ms with a few hundred mappings. Not for hot paths.
  * Sources: proc_pid_maps(5).
  */
@@ -57,8 +57,8 @@ export function parseMapsLine(line: string): MappedRange | null {
 }
 
 /**
- * The size of the contiguous private anonymous mappings from `address` on: an upper bound of the size of a memory at
- * that address, reserve included. The kernel may have merged it with adjacent mappings.
+ * The size of the contiguous private anonymous mappings from `address` on. This is an upper bound of the size of a memory at
+ * that address, including its reserve, because the kernel may have merged it with adjacent mappings.
  */
 export function privateBytesFrom(
   address: number,

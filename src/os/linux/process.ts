@@ -1,6 +1,6 @@
 /**
- * Information about this process and its kernel: thread ids, capabilities, limits, resident memory; and calls that
- * write to stderr or end the process without Node (a thread whose main thread is blocked can use neither console nor
+ * Information about this process and its kernel: thread ids, capabilities, limits, resident memory; and calls that write to
+ * stderr or end the process without Node (while the main thread is blocked, other threads can use neither console nor
  * process.exit).
  *
  * Cost: reading a /proc file takes tens of microseconds; smaps_rollup walks the page tables, milliseconds per GiB.
@@ -57,7 +57,7 @@ export class Process {
     return this.#linux.systemCall(this.#linux.numbers.tgkill, process.pid, id, 0) === 0;
   }
 
-  /** Writes text to stderr at once, from any thread. Truncated to 1024 bytes; errors of write(2) are ignored. */
+  /** Writes text to stderr immediately, from any thread. Truncated to 1024 bytes; errors of write(2) are ignored. */
   writeStderr(text: string): void {
     const { written } = this.#encoder.encodeInto(text, this.#text.bytes);
     this.#write(STDERR, this.#text.address, written);
@@ -68,13 +68,13 @@ export class Process {
     if (this.#dup3(from, to, O_CLOEXEC) === -1) this.#linux.fail('dup3', { from, to });
   }
 
-  /** Ends the process at once, without exit handlers and without waiting for other threads. _exit(2). */
+  /** Ends the process immediately, without exit handlers and without waiting for other threads. _exit(2). */
   exitNow(status: number): never {
     this.#exit(status);
     throw new Error('_exit returned');
   }
 
-  /** Ends the process by SIGABRT, with a core dump if enabled. abort(3). */
+  /** Ends the process with SIGABRT, and a core dump if enabled. abort(3). */
   abort(): never {
     this.#abort();
     throw new Error('abort returned');
@@ -125,7 +125,7 @@ export function unprivilegedUserfaultfd(): number | null {
   }
 }
 
-/** Resident bytes of this process: VmRSS, fast but off by up to some hundred pages (proc_pid_status(5)). */
+/** Resident bytes of this process: VmRSS, fast but inaccurate by up to a few hundred pages (proc_pid_status(5)). */
 export function residentBytes(): number {
   return kibibytesOf(readFileSync('/proc/self/status', 'utf8'), 'VmRSS');
 }

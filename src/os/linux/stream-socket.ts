@@ -6,12 +6,11 @@
  *   send(at, length)        sends from memory[at ..], as much as the kernel accepts within the timeout
  *   receive(at, length)     receives into memory[at ..], at least one byte within the timeout
  *
- * The memory is passed once and its address read once, so no call allocates. It must not be resizable, and must be
+ * The memory is passed once and its address is read once, so no call allocates. The memory must not be resizable, and must be
  * longer than 64 bytes (the runtime moves smaller arrays).
  *
- * Cost: 15 to 25 us per round trip on loopback, of which about 0.5 us for the foreign calls.
- * Left out: host names (resolve them before), TLS, and systems other than 64-bit Linux with the generic constants of
- * the kernel.
+ * Cost: 15 to 25 us per round trip on loopback, including about 0.5 us for the foreign calls.
+ * Left out: host names (resolve them first), TLS, and systems other than 64-bit Linux with the generic kernel constants.
  *
  * Sources: Linux man-pages socket(2), connect(2), send(2), recv(2), setsockopt(2), close(2); socket(7) for SO_RCVTIMEO
  * and SO_SNDTIMEO, which bound connect(2) as well; tcp(7), ip(7), ipv6(7), unix(7) for the addresses. Numbers:
@@ -29,7 +28,7 @@ export type StreamAddress =
   | { readonly path: string }
   | { readonly host: string; readonly port: number };
 
-/** Results of send() and receive() when no byte was moved: the connection is closed, or the timeout expired. */
+/** Results of send() and receive() if no byte was moved: the connection is closed, or the timeout expired. */
 const CLOSED = 0;
 const TIMED_OUT = -1;
 
@@ -63,10 +62,7 @@ interface Calls {
   readonly scratchAt: number;
 }
 
-/**
- * Connects a TCP or Unix socket that sends from and receives into `memory`; calls block for at
- * most `timeoutMs`.
- */
+/** Connects a TCP or Unix socket that sends from `memory` and receives into it; calls block for at most `timeoutMs`. */
 export type OpenStreamSocket = (
   address: StreamAddress,
   memory: Uint8Array,
@@ -196,7 +192,7 @@ class StreamSocket implements Disposable {
   #setTimeout(call: string, name: number, timeoutMs: number): void {
     assert(Number.isInteger(timeoutMs) && timeoutMs > 0, 'timeoutMs is a whole number, above 0');
     assert(timeoutMs <= TIMEOUT_MS_MAX, 'timeoutMs < 2^31');
-    // struct timeval: two 64-bit numbers whose upper halves are zero.
+    // struct timeval: two 64-bit numbers; their upper halves are zero.
     const { scratch } = this.#calls;
     scratch.setUint32(0, Math.floor(timeoutMs / 1000), true);
     scratch.setUint32(4, 0, true);
@@ -226,9 +222,9 @@ class StreamSocket implements Disposable {
 }
 
 /**
- * When a call that signals interrupt times out, ms; -1: now. The kernel starts its timeout again after each signal, so a
- * profiler's signals would make a wait endless. This way a wait takes at most three timeouts.
- * @param endMs after the interruption before; 0: this is the first one
+ * The time at which a call that signals interrupt times out, ms; -1: now. The kernel restarts its timeout after each signal, so
+ * without this limit a profiler's signals would make a wait endless. A wait takes at most three timeouts.
+ * @param endMs result after the previous interruption; 0: this is the first one
  */
 function interruptedUntil(endMs: number, timeoutMs: number): number {
   const nowMs = performance.now();

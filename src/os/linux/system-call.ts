@@ -1,15 +1,15 @@
 /**
- * System calls by number, ioctl, and structs in memory that the kernel reads and writes: the basis of the files of
- * os/linux/, on top of libc.ts.
+ * System calls by number, ioctl, and structs in memory that the kernel reads and writes. The other files of os/linux/ use this
+ * file, which uses libc.ts.
  *
- * A call is bound once, by a fixed prototype, also those that C declares with `...` (syscall, ioctl): on x86-64 and
+ * A call is bound once, with a fixed prototype. This includes calls that C declares with `...` (syscall, ioctl): on x86-64 and
  * arm64 Linux, integer arguments use the same registers either way.
  *
- * Struct arguments are in a `Struct`, allocated once with its address read once: an ArrayBuffer does not move, and the
- * object that knows the address references the buffer.
+ * Struct arguments are in a `Struct` that is allocated once; its address is read once, because an ArrayBuffer does not move and
+ * the object that knows the address references the buffer.
  *
- * Rules: an errno that describes an expected state is a result of the method; any other is a SwapError ERR_IO_SYSTEM
- * whose facts name call and errno. Create one object per thread: call loadLinux() in each worker.
+ * Rules: an errno that describes an expected state is a result of the method; any other is a SwapError ERR_IO_SYSTEM with the
+ * call and the errno in its facts. Create one object per thread: call loadLinux() in each worker.
  *
  * Left out: architectures other than x86-64 and arm64 (both little-endian, which Struct relies on).
  * Sources: syscall(2), errno(3), sysconf(3); Linux arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h.
@@ -20,7 +20,7 @@ import type { NativeCall } from '../koffi.ts';
 import { Errno, errnoName } from './errno.ts';
 import { type LibC, loadLibC } from './libc.ts';
 
-/** Numbers of system calls for which older C libraries have no function. */
+/** Numbers of system calls that have no function in older C libraries. */
 export interface SystemCallNumbers {
   readonly userfaultfd: number;
   readonly memfdCreate: number;
@@ -126,7 +126,7 @@ export class Linux {
 
   /** close(2). */
   close(fd: number): void {
-    // On Linux the descriptor is closed also after EINTR; closing it again could close one of another thread.
+    // On Linux the descriptor is closed even after EINTR; closing it again could close a descriptor of another thread.
     if (this.#close(fd) !== 0 && this.errno() !== Errno.EINTR) this.fail('close', { fd });
   }
 }
@@ -145,8 +145,8 @@ export function callError(call: string, errno: number, facts: SwapError['facts']
 const TWO_32 = 0x1_0000_0000;
 
 /**
- * Memory that the kernel reads and writes. 64-bit fields are accessed as two 32-bit words, since a BigInt would be
- * allocated. Offsets are in bytes, as in the kernel headers, and multiples of 4.
+ * Memory that the kernel reads and writes. 64-bit fields are accessed as two 32-bit words, because a BigInt would be allocated.
+ * Offsets are in bytes, as in the kernel headers, and multiples of 4.
  */
 export class Struct {
   readonly bytes: Uint8Array;

@@ -1,8 +1,8 @@
 /**
  * Messages with descriptors over a connected Unix stream socket: recvmsg(2) and sendmsg(2) with SCM_RIGHTS, without waiting.
  *
- * Every received descriptor is close-on-exec and belongs to the caller. More than DESCRIPTORS_MAX at once: the kernel closes
- * the others, and the result says so.
+ * Every received descriptor is close-on-exec and belongs to the caller. If a message has more than DESCRIPTORS_MAX, the kernel
+ * closes the others, and isTruncated is set.
  *
  * Cost: one system call; an array if there are descriptors.
  * Sources: recvmsg(2), sendmsg(2), cmsg(3), unix(7).
@@ -15,7 +15,7 @@ import { type Linux, Struct } from './system-call.ts';
 /** Descriptors of one recvmsg(2). */
 const DESCRIPTORS_MAX = 16;
 
-/** Results of receive() and send() other than a number of bytes. */
+/** Results of receive() and send() that are not a number of bytes. */
 export const CLOSED = 0;
 export const NOTHING_NOW = -1;
 
@@ -71,7 +71,10 @@ export class UnixMessages {
     return got;
   }
 
-  /** Sends all of `bytes` with descriptors, which the caller keeps. @returns bytes.length, less, CLOSED, or NOTHING_NOW */
+  /**
+   * Sends all of `bytes` with descriptors; the caller keeps the descriptors. @returns bytes.length, less, CLOSED, or
+   * NOTHING_NOW
+   */
   send(fd: number, bytes: Uint8Array, fds: readonly number[] = none): number {
     assert(bytes.length > 0 && bytes.length <= BUFFER_BYTES, '0 < bytes.length <= 4096');
     assert(fds.length <= DESCRIPTORS_MAX, 'fds.length <= 16');

@@ -1,6 +1,6 @@
 /**
- * The memory that this process can use: that of the machine, or the lowest limit of its memory cgroups. The limit of a
- * cgroup applies to all cgroups below it, so every cgroup from that of the process up to the mount point is read.
+ * The memory that this process can use: the memory of the machine, or the lowest limit of its memory cgroups. The limit of a
+ * cgroup applies to all cgroups below it, so this file reads every cgroup from that of the process up to the mount point.
  *
  *   /proc/self/cgroup      4:memory:/a/b          version 1      0::/a/b    version 2
  *   /proc/self/mountinfo   ... ROOT MOUNTPOINT ... - cgroup|cgroup2 SOURCE OPTIONS
@@ -46,7 +46,7 @@ function groupsOf(text: string): Record<keyof typeof limitFiles, string | null> 
 /** Folders from the cgroup of the process up to the mount point. */
 function foldersOf(mount: string, root: string, group: string): string[] {
   const below = relative(root, group);
-  // The cgroup is outside the mount: a container that sees its own cgroup as the root.
+  // The cgroup is outside the mount: this is a container that sees its own cgroup as the root.
   const parts = below === '' || below.startsWith('..') ? [] : below.split('/');
   return [...parts.keys(), parts.length].map((n) => join(mount, ...parts.slice(0, n))).reverse();
 }

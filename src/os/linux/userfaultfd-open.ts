@@ -7,8 +7,8 @@
  *   UFFD_USER_MODE_ONLY    nothing (5.11)                                        faults in user mode; a system call that
  *                                                                                accesses a missing page fails with EFAULT
  *
- * The features of a descriptor are set once, and a request with an unsupported feature is refused as a whole. So a
- * second descriptor first requests none and reads the list of supported features.
+ * The features of a descriptor can be set only once, and a request with an unsupported feature is refused as a whole. So a
+ * second descriptor is opened first; it requests no features and reads the list of supported ones.
  *
  * Sources: userfaultfd(2), ioctl_userfaultfd(2), Documentation/admin-guide/mm/userfaultfd.rst.
  */
@@ -28,7 +28,7 @@ const FLAGS = 0o2000000 | 0o4000;
 const API_BYTES = 24;
 
 export interface UffdOptions {
-  /** Features without which opening fails. A mask of UffdFeature. */
+  /** Required features: without them opening fails. A mask of UffdFeature. */
   readonly required?: number;
   /** Features to enable if the kernel supports them. */
   readonly optional?: number;

@@ -3,8 +3,8 @@
  *
  *     thread accesses a page ─▶ fault ─▶ message ─▶ readMessages() ─▶ copy / zeroPage / move / ... ─▶ thread continues
  *
- * The serving thread must never access a registered page that may be missing, nor wait for a thread that may. The
- * descriptor belongs to the process: any thread may adopt it by number, and several may serve it.
+ * The serving thread must never access a registered page that may be missing, nor wait for a thread that may do so. The
+ * descriptor belongs to the process: any thread may adopt it by number, and several threads may serve it.
  *
  * Every call that resolves faults returns a `ResolveResult` and sets `bytesDone`; the kernel processes pages in order.
  * `again` with bytesDone > 0 is the normal case of a batch that reached an existing page: the call for the rest returns
@@ -59,7 +59,7 @@ export class Userfaultfd {
   #messageCount = 0;
   #bytesDone = 0;
 
-  /** Adopts an open descriptor with its features set (userfaultfd-open.ts), also one opened by another thread. */
+  /** Adopts an open descriptor with its features set (userfaultfd-open.ts); another thread may have opened it. */
   constructor(linux: Linux, fd: number, features: number) {
     this.fd = fd;
     this.features = features;
@@ -96,7 +96,7 @@ export class Userfaultfd {
       this.#linux.fail('UFFDIO_UNREGISTER', { address, bytes });
   }
 
-  /** As unregister(), for a range that may be unmapped. Returns false if the kernel refuses it. */
+  /** As unregister(), for a range that may have been unmapped. Returns false if the kernel refuses it. */
   tryUnregister(address: number, bytes: number): boolean {
     this.#setRange(address, bytes);
     return this.#ioctl(this.fd, UffdRequest.unregister, this.#argument.address) === 0;
@@ -128,7 +128,7 @@ export class Userfaultfd {
     return this.#resolve('UFFDIO_MOVE', UffdRequest.move, 32);
   }
 
-  /** Maps existing pages of the file behind the range. UFFDIO_CONTINUE. @param mode of CopyMode */
+  /** Maps existing pages of the file that backs the range. UFFDIO_CONTINUE. @param mode of CopyMode */
   continue(target: number, bytes: number, mode: number): ResolveResult {
     this.#setRange(target, bytes);
     this.#argument.set64(16, mode);
@@ -162,7 +162,7 @@ export class Userfaultfd {
   }
 
   /**
-   * Reads up to 64 pending messages, which are valid until the next call.
+   * Reads up to 64 pending messages; they are valid until the next call.
    * @returns their number; 0 if none is pending or a signal arrived
    */
   readMessages(): number {
@@ -232,7 +232,7 @@ export class Userfaultfd {
     this.#argument.set64(8, second);
   }
 
-  /** @param resultAt offset of the field in which the kernel returns the bytes processed, or a negative errno */
+  /** @param resultAt offset of the field where the kernel returns the bytes processed, or a negative errno */
   #resolve(call: string, request: number, resultAt: number): ResolveResult {
     const argument = this.#argument;
     argument.set64(resultAt, 0); // old kernels do not set it while the address space changes

@@ -1,12 +1,12 @@
 /**
- * Assembles a message from what a stream socket delivers: any number of bytes at a time, descriptors beside some of them.
+ * Assembles a message from the data of a stream socket: any number of bytes at a time, some of them with descriptors.
  *
  *   wanted ─▶ receive that many into bytes[have ..] ─▶ took() ─ true ─▶ a complete message ─▶ clear()
  *
- * Never wants bytes behind the message, so descriptors are those of this message. A message that breaks a rule of wire.ts is
- * refused as soon as its header is complete.
+ * It never requests bytes past the end of the message, so all descriptors belong to this message. A message that breaks a rule
+ * of wire.ts is refused as soon as its header is complete.
  *
- * Invariant: the descriptors of `fds` belong to the owner of the reader, also when took() throws.
+ * Invariant: the descriptors in `fds` belong to the owner of the reader, even if took() throws.
  */
 import { assert } from '../../base/assert.ts';
 import { SwapError } from '../../base/errors.ts';
@@ -47,7 +47,7 @@ export class MessageReader {
   }
 
   /**
-   * `count` bytes, at most as many as wanted, are in `bytes` now, with descriptors.
+   * Call when `count` bytes, at most `wanted`, were received into `bytes`, with descriptors.
    * @returns whether the message is complete
    * @throws SwapError ERR_PEER_PROTOCOL
    */
@@ -65,14 +65,14 @@ export class MessageReader {
     return this.have === this.#total;
   }
 
-  /** The rule of the message, once its header is complete. */
+  /** Checks the message when its header is complete, and returns its rule. */
   get rule(): Rule {
     const found = rules[this.request];
     if (found !== undefined) return found;
     throw malformed(`request ${this.request} is not supported`);
   }
 
-  /** Begins the next message. The descriptors must have been taken or closed. */
+  /** Begins the next message. The caller must have taken or closed the descriptors. */
   clear(): void {
     assert(this.fds.length === 0, 'the descriptors have an owner');
     this.have = 0;

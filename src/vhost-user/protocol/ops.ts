@@ -1,6 +1,6 @@
-/** What the protocol needs of the device and of its memory. Methods refuse with a SwapError and then change nothing. */
+/** What the protocol needs from the device and its memory. A method that throws a SwapError has changed nothing. */
 
-/** A region of guest memory, as the front-end describes it. */
+/** A region of guest memory, described by the front-end. */
 export interface MemoryRegion {
   /** Guest physical address. */
   readonly guestAddress: number;
@@ -11,7 +11,7 @@ export interface MemoryRegion {
   readonly position: number;
 }
 
-/** A virtqueue that starts; addresses are those of the front-end. */
+/** A virtqueue to start; its addresses are those of the front-end. */
 export interface RingSetup {
   readonly index: number;
   /** Descriptors. */
@@ -23,7 +23,7 @@ export interface RingSetup {
   readonly avail: number;
 }
 
-/** The region where a front-end keeps what is in flight. */
+/** The region where a front-end keeps the in-flight requests. */
 export interface InflightArea {
   readonly bytes: number;
   readonly position: number;
@@ -31,26 +31,26 @@ export interface InflightArea {
   readonly queueSize: number;
 }
 
-/** Descriptors that are passed belong to the callee, also if it throws. */
+/** Passed descriptors belong to the callee, even if it throws. */
 export interface VhostUserDevice {
   /** Feature bits of the device, without F_PROTOCOL_FEATURES. */
   readonly features: bigint;
   readonly queueCount: number;
-  /** Descriptors of a queue at most. */
+  /** Maximum number of descriptors of a queue. */
   readonly queueSizeMax: number;
-  /** Whether no request is in flight: only then are the methods called that stop rings or change memory. */
+  /** Whether no request is in flight; only then may the methods that stop rings or change memory be called. */
   readonly isIdle: boolean;
-  /** Of the guest; 0: no ring runs. */
+  /** Accepted features of the guest; 0: no ring runs. */
   readonly memoryBytes: number;
   setFeatures(features: bigint): void;
-  /** Fills `out` from `offset` of the configuration space on; false: not in it. */
+  /** Fills `out` with the configuration space from `offset` on; false: out of range. */
   readConfig(offset: number, out: Uint8Array): boolean;
   /** False: these bytes cannot be written. */
   writeConfig(offset: number, bytes: Uint8Array): boolean;
   setMemory(regions: readonly MemoryRegion[], fds: readonly number[]): void;
   addMemory(region: MemoryRegion, fd: number): void;
   removeMemory(region: MemoryRegion): void;
-  /** A new memory file with an area for the queues. @returns a descriptor of the caller */
+  /** Creates a memory file with an area for the queues. @returns a descriptor that belongs to the caller */
   createInflight(
     queues: number,
     queueSize: number,
@@ -63,6 +63,6 @@ export interface VhostUserDevice {
   startRing(setup: RingSetup): void;
   /** @returns the index of the next available entry */
   stopRing(index: number): number;
-  /** Forgets the features and the in-flight area; no ring runs. */
+  /** Resets the features and the in-flight area; no ring may run. */
   reset(): void;
 }

@@ -1,15 +1,15 @@
 /**
- * A vhost-user session without sockets: a complete message in, a reply out. Keeps what the front-end has negotiated, and the
- * state of each ring.
+ * A vhost-user session without sockets: a complete message in, a reply out. It keeps the negotiated features and the state of
+ * each ring.
  *
- *   ring   size, base, addresses, kick ─ all set, enabled, memory there ─▶ running ─ GET_VRING_BASE, disabled ─▶ stopped
+ *   ring   size, base, addresses, kick ─ all set, enabled, has memory ─▶ running ─ GET_VRING_BASE, disabled ─▶ stopped
  *
- * A ring starts without waiting for its first kick: after a reconnect its driver has kicked already.
+ * A ring starts without waiting for its first kick, because after a reconnect its driver has already kicked.
  *
  * Invariants
  * - Rings run only with memory, and are stopped while it changes; they continue where they stopped.
- * - A refused message changes nothing, except that a ring that it could not restart stays stopped.
- * - Descriptors of a message are taken out of it, by takeFd(), or closed by the owner of the message.
+ * - A refused message changes nothing, except that a ring stays stopped if it could not be restarted.
+ * - takeFd() takes descriptors out of a message; the owner of the message closes the others.
  * Cost: control path only.
  */
 import { SwapError } from '../../base/errors.ts';
@@ -63,7 +63,7 @@ const stoppers: ReadonlySet<number> = new Set([
 
 const TWO_32 = 0x1_0000_0000;
 
-/** A 64-bit number of the front-end. @throws SwapError ERR_PEER_PROTOCOL: 2^53 or more */
+/** Reads a 64-bit number from the front-end. @throws SwapError ERR_PEER_PROTOCOL: 2^53 or more */
 function getNumber(payload: DataView, at: number, what: string): number {
   const value = payload.getUint32(at, true) + payload.getUint32(at + 4, true) * TWO_32;
   if (Number.isSafeInteger(value)) return value;
@@ -80,7 +80,7 @@ export class Session {
   #protocolFeatures = 0n;
   /** A descriptor to send with the last reply and to close afterwards; -1: none. */
   replyFd = -1;
-  /** Why the last message was refused, for the log; '': it was not. */
+  /** Why the last message was refused, for the log; '': it was not refused. */
   refusal = '';
 
   constructor(device: VhostUserDevice) {
@@ -303,7 +303,7 @@ export class Session {
     }
   }
 
-  /** Messages about one ring, with a state or addresses. */
+  /** Handles messages about one ring, with a state or addresses. */
   #ringState(request: number, payload: DataView): number {
     const index = payload.getUint32(State.index, true);
     const value = payload.getUint32(State.value, true);
@@ -343,7 +343,7 @@ export class Session {
     this.#startIfReady(ring, index);
   }
 
-  /** GET_VRING_BASE: the ring stops, and starts again with its next kick descriptor. */
+  /** GET_VRING_BASE: stops the ring; it starts again with its next kick descriptor. */
   #getBase(ring: Ring, index: number): number {
     this.#stop(ring, index);
     ring.hasKick = false;
@@ -362,7 +362,7 @@ export class Session {
     if (ring.isRunning) throw malformed(`queue ${index} runs`);
   }
 
-  /** Stops the rings for a change, and starts them again, also if it was refused. */
+  /** Stops the rings for a change, and starts them again, even if the change was refused. */
   #pause(change: () => void): void {
     this.end();
     try {

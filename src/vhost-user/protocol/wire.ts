@@ -1,7 +1,7 @@
 /**
  * vhost-user messages on the wire, little-endian. (QEMU, docs/interop/vhost-user.rst, "Message Specification".)
  *
- *   0 request u32 │ 4 flags u32 │ 8 size u32 │ 12 payload, `size` bytes     descriptors beside the first byte
+ *   0 request u32 │ 4 flags u32 │ 8 size u32 │ 12 payload, `size` bytes     descriptors with the first byte
  *
  *   flags   bits 0-1 version = 1 │ bit 2 reply │ bit 3 a reply is needed
  */
@@ -50,7 +50,7 @@ export const ProtocolFeature = {
   configureMemSlots: 15,
 } as const;
 
-/** What this back-end offers. */
+/** The features that this back-end offers. */
 export const PROTOCOL_FEATURES: bigint = Object.values(ProtocolFeature).reduce(
   (bits, bit) => bits | (1n << BigInt(bit)),
   0n,
@@ -61,7 +61,7 @@ export const F_PROTOCOL_FEATURES: bigint = 1n << 30n;
 
 /** struct vhost_vring_state. */
 export const State = { index: 0, value: 4, bytes: 8 } as const;
-/** struct vhost_vring_addr: addresses of the front-end's address space. */
+/** struct vhost_vring_addr: addresses in the front-end's address space. */
 export const Addr = {
   index: 0,
   flags: 4,
@@ -71,22 +71,22 @@ export const Addr = {
   log: 32,
   bytes: 40,
 } as const;
-/** The payload of SET_VRING_KICK, CALL and ERR: bits 0-7 are the queue, bit 8 says that there is no descriptor. */
+/** The payload of SET_VRING_KICK, CALL and ERR: bits 0-7 are the queue, bit 8 means that there is no descriptor. */
 export const VringFd = { indexMask: 0xff, noFd: 0x100, bytes: 8 } as const;
 /** A region of memory; `offset` is in its file. */
 export const Region = { guest: 0, size: 8, user: 16, offset: 24, bytes: 32 } as const;
 export const MemTable = { count: 0, regions: 8 } as const;
-/** A region alone, after eight bytes without meaning. */
+/** A single region, after eight unused bytes. */
 export const OneRegion = { region: 8, bytes: 40 } as const;
 export const Config = { offset: 0, size: 4, flags: 8, data: 12 } as const;
-/** 24 bytes from front-ends whose compiler pads the structure, 20 from others. */
+/** 24 bytes from front-ends with a compiler that pads the structure, 20 from others. */
 export const Inflight = { size: 0, offset: 8, queues: 16, queueSize: 18, bytes: 20, padded: 24 };
 
-/** Regions in one SET_MEM_TABLE. */
+/** Maximum number of regions in one SET_MEM_TABLE. */
 const TABLE_REGIONS_MAX = 8;
 /** Memory slots: regions added one by one. */
 export const MEM_SLOTS = 64;
-/** Bytes of the configuration space that one message carries. */
+/** Maximum bytes of the configuration space in one message. */
 export const CONFIG_BYTES_MAX = 256;
 
 /** The rules of a request: its payload, its descriptors, and when it is allowed. */
@@ -97,7 +97,7 @@ export interface Rule {
   readonly fdsMax: number;
   /** Protocol feature that must be negotiated; -1: none. */
   readonly needs: number;
-  /** It has a reply of its own, also without REPLY_ACK. */
+  /** Whether it has its own reply, even without REPLY_ACK. */
   readonly hasReply: boolean;
 }
 
@@ -157,7 +157,7 @@ export const rules: Readonly<Record<number, Rule>> = {
     fdsMax: 1,
     needs: P.configureMemSlots,
   }),
-  // Some front-ends send the descriptor of the region with it.
+  // Some front-ends also send the descriptor of the region.
   [Request.remMemReg]: rule('REM_MEM_REG', OneRegion.bytes, OneRegion.bytes, {
     fdsMax: 1,
     needs: P.configureMemSlots,

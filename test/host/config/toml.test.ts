@@ -342,7 +342,7 @@ test('a folder of drop-ins of another user is refused, unless FILE is theirs, to
   assert.throws(() => read(folder, files), {
     code: 'ERR_IO_UNSAFE_PATH',
     message:
-      /h.toml.d: belongs to user 1234, who could run commands by it: chown it to 0, or remove it$/,
+      /h.toml.d: belongs to user 1234, who could run commands through it: chown it to 0, or remove it$/,
   });
   chownSync(join(folder, 'h.toml'), 1234, 1234);
   assert.equal(read(folder, files).run, 'true');
