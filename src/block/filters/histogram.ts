@@ -14,12 +14,14 @@ const STEP_BITS = 3;
 const BUCKETS = STEPS + (53 - STEP_BITS) * STEPS;
 const TWO_32 = 2 ** 32;
 
-const exponentOf = (value: number): number =>
-  value < TWO_32 ? 31 - Math.clz32(value) : 63 - Math.clz32(Math.floor(value / TWO_32));
-
+/** A value of 32 bits needs no power of two, which would be a call of pow() for each value. */
 function bucketOf(value: number): number {
   if (value < STEPS) return value;
-  const shift = exponentOf(value) - STEP_BITS;
+  if (value < TWO_32) {
+    const shift = 31 - STEP_BITS - Math.clz32(value);
+    return shift * STEPS + (value >>> shift);
+  }
+  const shift = 63 - STEP_BITS - Math.clz32(Math.floor(value / TWO_32));
   return shift * STEPS + Math.floor(value / 2 ** shift);
 }
 

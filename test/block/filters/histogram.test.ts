@@ -27,6 +27,17 @@ test('values on both sides of 2^32 are in different buckets', () => {
   }
 });
 
+test('values of 32 bits whose highest bit is set have a bucket', () => {
+  for (const value of [2 ** 31, 15 * 2 ** 28, 2 ** 32 - 1]) {
+    const histogram = new Histogram();
+    histogram.add(value);
+    histogram.add(2 ** 40);
+    const out = new Float64Array(2);
+    histogram.countsBelow([2 ** 31, 2 ** 32], out);
+    assert.deepEqual([...out], [0, 1]);
+  }
+});
+
 randomTest('a quantile is at most one eighth too large, never too small', 300, (prng, steps) => {
   for (let round = 0; round < 5; round++) {
     const histogram = new Histogram();
