@@ -1,11 +1,16 @@
 /**
- * A Linux guest that swaps on nbdkit and on our host: time of the whole run and of its phases, processor time of the
- * server, its resident memory at each phase boundary. Servers alternate within a round, so that a slow minute affects
- * all of them; figures are medians over the rounds. Everything is pinned to one core, as on a host with a busy guest.
+ * A Linux guest that swaps on nbdkit, and on our host over NBD and over vhost-user: time of the whole run and of its phases,
+ * processor time of the server, its resident memory at each phase boundary. Servers alternate within a round, so that a slow
+ * minute affects all of them; figures are medians over the rounds. Everything is pinned to one core, as on a host with a
+ * busy guest.
  */
 import { guestTools, prepareGuest } from '../test/support/fixtures/guest-artefacts.ts';
 import { type GuestResult, type Point, runGuest } from '../test/support/fixtures/guest-run.ts';
-import { nbdkitServer, ownServer } from '../test/support/fixtures/guest-servers.ts';
+import {
+  nbdkitServer,
+  ownServer,
+  ownServerWithSocket,
+} from '../test/support/fixtures/guest-servers.ts';
 import { have } from '../test/support/fixtures/processes.ts';
 import { type BenchOptions, median, ofRounds, type Table } from './measure.ts';
 
@@ -24,12 +29,19 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
     ...timed.map((n) => `${n} s`),
     'server s',
     'of zstd',
+    'of NBD',
     'wrong',
   ];
   const missing = [...guestTools, 'nbdkit', 'taskset'].filter((tool) => !have(tool));
   if (missing.length > 0)
     return [{ title, columns, rows: [], notes: [`Not measured: ${missing.join(', ')} missing.`] }];
-  const servers = [nbdkitServer('512M', 'zstd'), ownServer('512M')];
+  const servers = [
+    nbdkitServer('512M', 'zstd'),
+    nbdkitServer('512M', 'sparse'),
+    ownServer('512M'),
+    ownServerWithSocket('512M', shape.ramMib),
+  ];
+  const overNbd = 2;
   const rounds = Math.min(options.rounds, ROUNDS_MAX);
   const artefacts = await prepareGuest();
   const runs = servers.map((): GuestResult[] => []);
@@ -49,11 +61,12 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
       rows: runs.map((of, i) => [
         ...[of[0]!.server, median(of.map((r) => r.seconds))],
         ...timed.map((name) => at(of, name, (p) => p.seconds)),
-        ...[serverSeconds[i]!, serverSeconds[i]! / serverSeconds[0]!],
+        serverSeconds[i]!,
+        ...[serverSeconds[0]!, serverSeconds[overNbd]!].map((base) => serverSeconds[i]! / base),
         Math.max(...of.map((r) => r.points.find((p) => p.name === 'kept')!.errors)),
       ]),
       notes: [
-        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk. ${ofRounds(rounds)}; servers in turn. "server s": processor time of the server up to the end of the program.`,
+        `${artefacts.kernelName} in QEMU (TCG), server and guest on one core, 512 MiB disk. ${ofRounds(rounds)}; servers in turn. "server s": processor time of the server up to the end of the program; "of NBD": its ratio to frontswap over NBD.`,
       ],
     },
     {
@@ -63,6 +76,9 @@ export async function run(options: BenchOptions): Promise<readonly Table[]> {
         of[0]!.server,
         ...weighed.map((name) => Math.round(at(of, name, (p) => p.residentBytes) / 2 ** 20)),
       ]),
+      notes: [
+        'Over vhost-user the figure includes the pages of guest memory that the server has accessed: the guest has them anyway.',
+      ],
     },
   ];
 }
