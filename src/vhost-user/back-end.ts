@@ -103,15 +103,19 @@ export class BackEnd implements VhostUserDevice, Disposable {
     this.#device.kicked(index);
   }
 
-  /** Serves requests as far as the gate allows, and notifies the driver. @returns whether there is more to do now */
-  serve(): boolean {
+  /**
+   * Serves requests as far as the gate allows, and notifies the driver.
+   * @param isDraining takes no new request; those in flight complete
+   * @returns whether there is more to do now
+   */
+  serve(isDraining = false): boolean {
     const device = this.#device;
     const { gate } = this.#options;
     let isMore = false;
-    const isFree = gate === null || gate.isOpen;
+    const isFree = isDraining || gate === null || gate.isOpen;
     const waitMs = isFree ? 0 : gate.waitMs(performance.now());
     if (waitMs === 0) {
-      isMore = device.serve();
+      isMore = device.serve(isDraining ? 0 : undefined);
       const bytes = device.takeBytes(); // even without a rate: a rate that is set later must not count these bytes
       if (!isFree) gate.charge(bytes);
     } else if (Number.isFinite(waitMs)) this.#options.serveAfter(waitMs);

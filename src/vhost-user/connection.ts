@@ -3,7 +3,8 @@
  *
  *   socket readable ─▶ messages ─▶ session ─▶ device            kick ─▶ device.serve() ─▶ call
  *
- * A message that stops rings waits until no request is in flight; later messages wait in the socket.
+ * A message that stops rings waits until no request is in flight; later messages wait in the socket. Until then no request is
+ * taken from any queue, because a busy guest would keep the message waiting forever.
  *
  * Invariants
  * - A turn handles at most WATCHED_MAX kicks, MESSAGES_MAX messages and one budget of requests; the rest follows in the next turn.
@@ -12,7 +13,7 @@
  * Cost: control path.
  */
 import { SwapError } from '../base/errors.ts';
-import { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
+import type { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
 import type { Linux } from '../os/linux/system-call.ts';
 import { CLOSED, NOTHING_NOW, UnixMessages } from '../os/linux/unix-messages.ts';
 import type { BackEnd } from './back-end.ts';
@@ -20,7 +21,7 @@ import { MessageReader } from './protocol/message-reader.ts';
 import { Session } from './protocol/session.ts';
 
 /** The socket, and for each of at most 32 queues the kick descriptor and a previous one that is being replaced. */
-const WATCHED_MAX = 1 + 2 * 32;
+export const WATCHED_MAX: number = 1 + 2 * 32;
 
 /** Maximum number of messages per turn. */
 const MESSAGES_MAX = 32;
@@ -29,13 +30,11 @@ const MESSAGES_MS = 5;
 
 export interface ConnectionOptions {
   readonly linux: Linux;
-  /** The socket; it belongs to the connection. */
+  /** The socket; it belongs to the connection, once that exists. */
   readonly fd: number;
-  readonly createBackEnd: (
-    watch: DescriptorWatch,
-    onIdle: () => void,
-    serveAfter: (ms: number) => void,
-  ) => BackEnd;
+  /** Has space for WATCHED_MAX descriptors, and calls turn(). The next connection uses it again. */
+  readonly watch: DescriptorWatch;
+  readonly createBackEnd: (onIdle: () => void, serveAfter: (ms: number) => void) => BackEnd;
   /** Called when a message was refused; the session continues. */
   readonly onRefused: (why: string) => void;
   /** Called once. @param why null: the front-end closed the connection */
@@ -56,30 +55,23 @@ export class Connection {
   #timer: NodeJS.Timeout | null = null;
   #isOpen = true;
 
-  /** @throws SwapError: the socket is closed */
+  /** @throws SwapError: the caller keeps the socket */
   constructor(options: ConnectionOptions) {
-    const { linux, fd, createBackEnd } = options;
+    const { linux, fd, watch, createBackEnd } = options;
     this.#options = options;
-    try {
-      this.#messages = new UnixMessages(linux);
-      this.#watch = new DescriptorWatch(linux, WATCHED_MAX, () => this.#turn());
-    } catch (error) {
-      linux.close(fd);
-      throw error;
-    }
+    this.#watch = watch;
+    this.#messages = new UnixMessages(linux);
     this.#backEnd = createBackEnd(
-      this.#watch,
       () => this.#schedule(),
       (ms) => this.#serveAfter(ms),
     );
     this.#session = new Session(this.#backEnd);
-    try {
-      this.#socketEntry = this.#watch.add(fd);
-    } catch (error) {
-      this.#watch[Symbol.dispose]();
-      linux.close(fd);
-      throw error;
-    }
+    this.#socketEntry = watch.add(fd);
+    if (this.#socketEntry === -1)
+      throw new SwapError(
+        'ERR_IO_SYSTEM',
+        'the kernel still polls the descriptors of the last one',
+      );
   }
 
   get backEnd(): BackEnd {
@@ -89,6 +81,19 @@ export class Connection {
   /** Serves requests that were delayed. */
   resume(): void {
     this.#schedule();
+  }
+
+  /** Handles what is ready: messages, kicks, requests. Called from the event loop. */
+  turn(): void {
+    if (!this.#isOpen) return;
+    try {
+      this.#takeReady();
+      if (this.#hasInput || this.#isComplete) this.#receive();
+      if (this.#isOpen && this.#backEnd.serve(this.#isWaiting)) this.#schedule();
+    } catch (error) {
+      if (!(error instanceof SwapError)) throw error;
+      this.end(error.message);
+    }
   }
 
   /** Ends the connection. @param why null: the front-end closed it */
@@ -101,7 +106,6 @@ export class Connection {
     this.#watch.remove(this.#socketEntry);
     this.#closeFds();
     this.#backEnd[Symbol.dispose]();
-    this.#watch[Symbol.dispose]();
     linux.close(fd);
     onEnd(why);
   }
@@ -111,27 +115,20 @@ export class Connection {
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      this.#turn();
+      this.turn();
     });
   }
 
   #serveAfter(ms: number): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.#turn();
+      this.turn();
     }, ms);
   }
 
-  #turn(): void {
-    if (!this.#isOpen) return;
-    try {
-      this.#takeReady();
-      if (this.#hasInput || this.#isComplete) this.#receive();
-      if (this.#isOpen && this.#backEnd.serve()) this.#schedule();
-    } catch (error) {
-      if (!(error instanceof SwapError)) throw error;
-      this.end(error.message);
-    }
+  /** Whether a message waits until no request is in flight. */
+  get #isWaiting(): boolean {
+    return this.#isComplete && this.#session.mustWait(this.#reader.request);
   }
 
   /** Takes at most WATCHED_MAX reports, because the peer can keep a descriptor readable forever. */
@@ -150,7 +147,7 @@ export class Connection {
     const end = performance.now() + MESSAGES_MS;
     for (let left = MESSAGES_MAX; left > 0 && performance.now() < end; left--) {
       if (!this.#isComplete && !this.#read()) return;
-      if (this.#session.mustWait(this.#reader.request)) return; // onIdle schedules a turn
+      if (this.#isWaiting) return; // onIdle schedules a turn
       this.#handle();
       if (!this.#isOpen) return;
     }

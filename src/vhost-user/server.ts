@@ -9,11 +9,14 @@
  * Invariants
  * - A second front-end is disconnected immediately, unless the first one has disconnected.
  * - After close() nothing is served, and every descriptor is closed.
+ * - All connections use one DescriptorWatch: io_destroy(2) waits about 35 ms, and a client that connects again and again would stop
+ *   the thread so long each time.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { SwapError } from '../base/errors.ts';
 import type { AccessList, RequestGate } from '../nbd/protocol/exports.ts';
 import { type ClientUser, isAllowed } from '../nbd/server/visible-exports.ts';
+import { DescriptorWatch } from '../os/linux/descriptor-watch.ts';
 import { systemDuplicate } from '../os/linux/descriptors.ts';
 import { systemHasHungUp } from '../os/linux/hang-up.ts';
 import { systemPeerCredentials } from '../os/linux/peer-credentials.ts';
@@ -23,7 +26,7 @@ import { descriptorOf } from '../os/socket.ts';
 import { listenWithMode } from '../os/unix-socket.ts';
 import type { BlockDevice } from '../virtio/block-device.ts';
 import { BackEnd } from './back-end.ts';
-import { Connection } from './connection.ts';
+import { Connection, WATCHED_MAX } from './connection.ts';
 
 /** The disk for a front-end that connects now. */
 export interface VhostUserExport {
@@ -78,6 +81,8 @@ export class VhostUserServer {
   readonly #peer = systemPeerCredentials(process.platform);
   readonly #hasHungUp = systemHasHungUp(process.platform);
   readonly #server: Server;
+  /** From the first connection on. */
+  #watch: DescriptorWatch | null = null;
   #client: Client | null = null;
   #accepted = 0;
   #refused = 0;
@@ -144,6 +149,8 @@ export class VhostUserServer {
   close(): void {
     this.#server.close();
     this.#client?.connection.end(null);
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = null;
   }
 
   #accept(socket: Socket): void {
@@ -187,9 +194,13 @@ export class VhostUserServer {
     };
     let connection: Connection;
     try {
+      this.#watch ??= new DescriptorWatch(this.#linux, WATCHED_MAX, () =>
+        this.#client?.connection.turn(),
+      );
+      const watch = this.#watch;
       connection = new Connection({
-        ...{ linux: this.#linux, fd },
-        createBackEnd: (watch, onIdle, serveAfter) =>
+        ...{ linux: this.#linux, fd, watch },
+        createBackEnd: (onIdle, serveAfter) =>
           new BackEnd({
             ...{ linux: this.#linux, watch, serveAfter },
             ...{ gate: served.gate, generation: served.generation },
@@ -206,6 +217,7 @@ export class VhostUserServer {
         },
       });
     } catch (error) {
+      this.#linux.close(fd);
       if (!(error instanceof SwapError)) throw error;
       this.#refuse(`${text}: ${error.message}`);
       return;

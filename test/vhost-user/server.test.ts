@@ -1,19 +1,11 @@
 /** The server with a real socket and real descriptors, and a front-end that drives real rings. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import { MemoryDisk } from '../../src/block/disks/memory-disk.ts';
-import type { AccessList } from '../../src/nbd/protocol/exports.ts';
-import { ExportGate } from '../../src/nbd/server/export-gate.ts';
 import { openEventFd } from '../../src/os/linux/eventfd.ts';
 import { createSealedFile } from '../../src/os/linux/file-memory.ts';
 import { Mapping } from '../../src/os/linux/mapping.ts';
 import { Flag, MemTable, Region, Request, VERSION } from '../../src/vhost-user/protocol/wire.ts';
-import { VhostUserServer } from '../../src/vhost-user/server.ts';
-import { BlockDevice } from '../../src/virtio/block-device.ts';
 import { state, u64 } from '../support/fixtures/vhost-bytes.ts';
 import {
   BlockType,
@@ -22,74 +14,10 @@ import {
   SLOT_BYTES,
   VhostFrontEnd,
 } from '../support/fixtures/vhost-front-end.ts';
-
-const DISK_BYTES = 2 ** 22;
-
-/** Open descriptors by what they are. */
-function openDescriptors(): string[] {
-  return readdirSync('/proc/self/fd')
-    .flatMap((fd) => {
-      try {
-        return [readlinkSync(`/proc/self/fd/${fd}`).replace(/\d+/g, 'N')];
-      } catch {
-        return []; // the descriptor of the folder
-      }
-    })
-    .sort();
-}
-
-class Rig {
-  readonly folder: string = mkdtempSync(join(tmpdir(), 'vhost-'));
-  readonly path: string = join(this.folder, 'disk.sock');
-  readonly lines: string[] = [];
-  readonly disk: MemoryDisk = new MemoryDisk(DISK_BYTES);
-  readonly gate: ExportGate = new ExportGate();
-  generation = 'aaaaaaaa';
-  access: AccessList | null = null;
-  busy: string | null = null;
-  readonly server: VhostUserServer = new VhostUserServer({
-    name: 'd',
-    exportNow: () => ({
-      ...{ access: this.access, gate: this.gate, generation: this.generation, busy: this.busy },
-      createDevice: (onIdle) =>
-        new BlockDevice({ disk: this.disk, serial: 'serial', queues: 16, onIdle }),
-    }),
-    log: (line) => this.lines.push(line),
-    trace: (line) => this.lines.push(line),
-  });
-
-  /** Runs a test, and checks that it leaves no descriptor. */
-  static async run(body: (rig: Rig) => Promise<void>): Promise<void> {
-    const rig = new Rig();
-    await rig.server.listen(rig.path, 0o600);
-    const before = openDescriptors();
-    try {
-      await body(rig);
-      await rig.until(() => !rig.server.isConnected);
-      for (let left = 200; left > 0 && openDescriptors().length > before.length; left--)
-        await sleep(5);
-      assert.deepEqual(openDescriptors(), before);
-    } finally {
-      rig.server.close();
-      rmSync(rig.folder, { recursive: true });
-    }
-  }
-
-  async until(holds: () => boolean): Promise<void> {
-    const end = performance.now() + 5000;
-    while (!holds()) {
-      assert(performance.now() < end, `within 5 s; log: ${this.lines.join('; ')}`);
-      await turn();
-    }
-  }
-
-  get log(): string {
-    return this.lines.join('\n');
-  }
-}
+import { DISK_BYTES, openDescriptors, VhostRig } from '../support/fixtures/vhost-rig.ts';
 
 test('a front-end writes, reads, discards and asks for the serial', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const page = new Uint8Array(4096).fill(7);
@@ -113,7 +41,7 @@ test('a front-end writes, reads, discards and asks for the serial', () =>
   }));
 
 test('many requests at once complete, more than a turn serves', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path, { memoryBytes: 2 ** 23 });
     await front.start();
     for (let round = 0; round < 50; round++) {
@@ -129,7 +57,7 @@ test('many requests at once complete, more than a turn serves', () =>
   }));
 
 test('memory without F_SEAL_SHRINK, outside its file, or no memory file is refused', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     const unsealed = new Mapping(linux).createMemoryFile('unsealed', 2 ** 23);
     const event = openEventFd(linux);
     const other = createSealedFile(linux, 'short', 2 ** 22);
@@ -152,7 +80,7 @@ test('memory without F_SEAL_SHRINK, outside its file, or no memory file is refus
   }));
 
 test('regions that overlap, or are more than the address space for them, are refused', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.call(Request.getFeatures);
     front.send(Request.setProtocolFeatures, u64(8n));
@@ -189,7 +117,7 @@ test('regions that overlap, or are more than the address space for them, are ref
   }));
 
 test('memory slots are added and removed while a queue runs', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const one = new Uint8Array(40);
@@ -207,7 +135,7 @@ test('memory slots are added and removed while a queue runs', () =>
   }));
 
 test('a ring outside the memory is refused; a chain outside it stops the queue and nothing else', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const wrong = front.addresses(0);
@@ -222,7 +150,7 @@ test('a ring outside the memory is refused; a chain outside it stops the queue a
   }));
 
 test('a second front-end is refused while the first is there, and accepted after it', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     const first = new VhostFrontEnd(rig.path);
     await first.start();
     const second = new VhostFrontEnd(rig.path);
@@ -236,8 +164,22 @@ test('a second front-end is refused while the first is there, and accepted after
     await third.start();
   }));
 
+test('front-ends that connect one after the other use the same descriptors of the server', () =>
+  VhostRig.run(async (rig) => {
+    const counts: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      using front = new VhostFrontEnd(rig.path, { queues: 16 });
+      await front.start();
+      assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
+      front.disconnect();
+      await rig.until(() => !rig.server.isConnected);
+      counts.push(openDescriptors().length);
+    }
+    assert.equal(counts.at(-1), counts[0]);
+  }));
+
 test('users that the list does not name, and a disk in use, are refused', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     const attempt = async (): Promise<boolean> => {
       using front = new VhostFrontEnd(rig.path);
       front.send(Request.getFeatures);
@@ -252,7 +194,7 @@ test('users that the list does not name, and a disk in use, are refused', () =>
   }));
 
 test('a frozen disk answers no request until it is thawed', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     rig.gate.isFrozen = true;
@@ -265,7 +207,7 @@ test('a frozen disk answers no request until it is thawed', () =>
   }));
 
 test('a rate limits what a front-end moves', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     rig.gate.setRate(2 ** 20, performance.now());
@@ -277,7 +219,7 @@ test('a rate limits what a front-end moves', () =>
   }));
 
 test('what was moved while there was no limit is not charged to a rate that is set later', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const data = new Uint8Array(SLOT_BYTES);
@@ -288,7 +230,7 @@ test('what was moved while there was no limit is not charged to a rate that is s
   }));
 
 test('a front-end that reconnects finds its requests in flight completed once', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
@@ -318,7 +260,7 @@ test('a front-end that reconnects finds its requests in flight completed once', 
   }));
 
 test('a guest that used other contents of the disk is refused', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
@@ -350,7 +292,7 @@ test('a guest that used other contents of the disk is refused', () =>
   }));
 
 test('descriptors that are no eventfds are refused', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     for (const request of [Request.setVringKick, Request.setVringCall, Request.setVringErr])
@@ -359,7 +301,7 @@ test('descriptors that are no eventfds are refused', () =>
   }));
 
 test('a kick descriptor is replaced any number of times', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     for (let i = 0; i < 200; i++) {
@@ -371,7 +313,7 @@ test('a kick descriptor is replaced any number of times', () =>
   }));
 
 test('a kick descriptor that is always readable does not hold a turn', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const signals = 200_000;
@@ -387,7 +329,7 @@ test('a kick descriptor that is always readable does not hold a turn', () =>
   }));
 
 test('a request whose kick went to the descriptor before is served', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
@@ -399,7 +341,7 @@ test('a request whose kick went to the descriptor before is served', () =>
   }));
 
 test('messages that take long are handled in turns of their own', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.call(Request.getFeatures);
     front.send(Request.setProtocolFeatures, u64(8n));
@@ -417,7 +359,7 @@ test('messages that take long are handled in turns of their own', () =>
   }));
 
 test('a call descriptor whose counter is full and blocks does not stop the host', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     using front = new VhostFrontEnd(rig.path);
     await front.start();
     const fd = linux.bind('int eventfd(unsigned int count, int flags)')(0, 0o2000000);
@@ -431,7 +373,7 @@ test('a call descriptor whose counter is full and blocks does not stop the host'
   }));
 
 test('too many descriptors, half messages and messages that break the protocol end the connection', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     const event = openEventFd(linux);
     const many = Array.from({ length: 16 }, () => event.fd);
     const header = new Uint8Array(12);
@@ -459,7 +401,7 @@ test('too many descriptors, half messages and messages that break the protocol e
   }));
 
 test('a front-end that does not read its replies is disconnected', () =>
-  Rig.run(async (rig) => {
+  VhostRig.run(async (rig) => {
     const fd = connectUnix(rig.path);
     await rig.until(() => rig.server.isConnected);
     using front = new VhostFrontEnd(rig.path); // refused: only its messages are used

@@ -113,15 +113,19 @@ export class DescriptorWatch implements Disposable {
     this.#context = context.get64(0);
   }
 
-  /** Watches a descriptor for input. The caller must keep it open until remove(). @returns its entry, at least 1; -1: full */
+  /**
+   * Watches a descriptor for input. The caller must keep it open until remove().
+   * @returns its entry, at least 1; -1: full
+   * @throws SwapError ERR_IO_SYSTEM: it is not watched
+   */
   add(fd: number): number {
     this.#reap(); // requests of removed entries
     for (let entry = 1; entry < this.#capacity; entry++) {
       if (this.#states[entry] !== State.free) continue;
-      this.#states[entry] = State.idle;
       this.#fds[entry] = fd;
       this.#ready[entry] = 0;
-      this.arm(entry);
+      this.#submit(entry, fd, this.#loop.fd);
+      this.#states[entry] = State.armed;
       return entry;
     }
     return -1;
@@ -131,8 +135,8 @@ export class DescriptorWatch implements Disposable {
   arm(entry: number): void {
     assert(this.#states[entry] !== State.free, 'the entry is in use');
     if (this.#states[entry] !== State.idle || this.#ready[entry] === 1) return;
-    this.#states[entry] = State.armed;
     this.#submit(entry, this.#fds[entry]!, this.#loop.fd);
+    this.#states[entry] = State.armed;
   }
 
   remove(entry: number): void {

@@ -24,6 +24,8 @@ export class ShuffledDisk implements Disk {
   /** One bio in this many fails; 0: none. */
   failOneIn = 0;
   isGone = false;
+  /** No bio ends by itself. */
+  isHeld = false;
   failed = 0;
   done = 0;
   lastFlags = 0;
@@ -60,7 +62,7 @@ export class ShuffledDisk implements Disk {
   }
 
   tick(): number {
-    const due = this.#prng.below(this.#inFlight.length + 1);
+    const due = this.isHeld ? 0 : this.#prng.below(this.#inFlight.length + 1);
     for (let i = 0; i < due; i++) this.end(this.#prng.below(this.#inFlight.length));
     return due;
   }
