@@ -20,8 +20,8 @@
  * - A chunk is in exactly the list of its longest unallocated run.
  * - dirtyFreePages = the set bits of dirty & ~used over all chunks; each such chunk has its bit in #releasable.
  *
- * If the system cannot release pages, the budget reserves a whole run when it is allocated. Otherwise unused pages
- * could not pay for another run later, and runs could lack pages to grow into while others have free ones.
+ * If the system cannot release pages, the budget reserves a whole run when it is allocated: its unused pages could
+ * not pay for another run later. So no run lacks pages to grow into while others have free ones.
  *
  * Cost: alloc, use, unuse and free O(1) (a few dozen instructions); releaseFree one system call per run of free pages.
  */

@@ -49,7 +49,7 @@ export const doctorCommand: Command = {
   positionalsMax: Number.POSITIVE_INFINITY,
   notes: [
     'Checks: platform and page size, Node and the largest region, the foreign function interface, the kernel, userfaultfd and permission to use it, system calls into evicted pages, features, who serves faults, limits.',
-    'With --run: prints the time of each run, the share of that time spent stalled in faults, the pages read back and the peak RSS; then the working set, a budget for --resident and what it saves. PROGRAM runs several times, with the same effects each time, with empty standard input; it must end without input. The output of the first run goes to stderr, and that of the others is dropped. A run is stopped after four times the time of the first run plus one second. Progress is shown on a terminal only.',
+    'With --run: prints the time of each run, the share of that time spent stalled in faults, the pages read back and the peak RSS; then the working set, a budget for --resident and what it saves. PROGRAM runs several times, with the same effects each time, with empty standard input; it must end by itself, without input. The output of the first run goes to stderr, and that of the others is dropped. A run is stopped after four times the time of the first run plus one second. Progress is shown on a terminal only.',
     'Exit status: 0 memory can be paged transparently (also with limits), 1 it cannot, 2 wrong usage. With --run: 0 measured, 1 PROGRAM failed or has no memory to page, 126 PROGRAM not executable, 127 PROGRAM not found.',
   ],
   async run(args, world) {

@@ -29,7 +29,7 @@ export async function writeBackPages(
 }
 
 /**
- * Sets the limit. If more is in use, compaction releases memory and pages go to the backing.
+ * Sets the limit. If more is in use, pages go to the backing, if there is one, and compaction may release memory.
  * @throws SwapError ERR_ARG_VALUE, ERR_IO_NO_ROOM; ERR_IO_SYSTEM: the backing failed
  */
 export async function setDiskLimit(

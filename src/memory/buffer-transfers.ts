@@ -8,8 +8,9 @@
  *
  * Not seen: native addons that detach a buffer (napi_detach_arraybuffer), functions that the program stored in a variable
  * before watchTransfers(), and transfer() of another node:vm context. Do not adopt a buffer that is passed to one of them.
- * unseenTransfers() lists functions that cannot be replaced because the program has frozen their prototype. Sources: ECMAScript
- * 2024, ArrayBuffer.prototype.transfer; HTML, StructuredSerializeWithTransfer; Streams, TransferArrayBuffer.
+ * unseenTransfers() lists functions that cannot be replaced because the program has frozen their prototype.
+ *
+ * Sources: ECMAScript 2024, ArrayBuffer.prototype.transfer; HTML, StructuredSerializeWithTransfer; Streams, TransferArrayBuffer.
  */
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { types } from 'node:util';

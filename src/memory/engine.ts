@@ -473,7 +473,8 @@ export class Engine {
   #publish(): void {
     this.#native?.syncAll(this.pager, this.#watch);
     writeSwapStats(this.#control.swapStats, this.#tiers);
-    // Native code frees slots before it evicts pages: until eviction has caught up, the store only seems to have space.
+    // Faults that native code serves free slots ahead of eviction: until that has caught up, the store only seems to
+    // have space.
     if (this.#native === null || !this.#hasMoreWork) this.problems.report(this.#tiers);
     const live = this.#regions.all;
     for (let i = 0; i < live.length; i++) writeRegionStats(live[i]!.stats, live[i]!.region);

@@ -84,7 +84,7 @@ export interface FileCacheStats {
   readonly invalidated: number;
   /** Pages that were not stored because there was no space. */
   readonly refused: number;
-  /** Reads that bypassed the cache: the file was not regular, empty, or just changed. */
+  /** Reads that bypassed the cache: the file was empty, had just changed, or was not a regular file. */
   readonly plainReads: number;
   /** Pages that failed their checksum; must stay 0. */
   readonly damaged: number;

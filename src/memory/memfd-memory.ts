@@ -8,8 +8,9 @@
  *
  * Invariant: when the file grows to twice its size, the addresses that were past its end become ordinary memory with zeros and
  * the protection that V8 gave them. So a region can end without accessing its addresses. The file is grown to that size once at
- * the start: if the limit of file sizes (RLIMIT_FSIZE) is too low, the region is refused, and its end cannot fail. Sources:
- * mmap(2), memfd_create(2), ftruncate(2).
+ * the start: if the limit of file sizes (RLIMIT_FSIZE) is too low, the region is refused, and its end cannot fail.
+ *
+ * Sources: mmap(2), memfd_create(2), ftruncate(2).
  */
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';

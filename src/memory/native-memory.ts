@@ -3,8 +3,9 @@
  * registering and copying; calls of the native library change the page states that both sides share (pager/ops.ts,
  * SharedPages).
  *
- * Invariant: the protection of a page changes only inside native calls, while the page is claimed. Cost: 0.1 to 0.3 us a call,
- * and the system calls.
+ * Invariant: the protection of a page changes only inside native calls, while the page is claimed.
+ *
+ * Cost: 0.1 to 0.3 us a call, and the system calls.
  */
 import { NativeConst, NativePage } from '../native/layout.ts';
 import type { Mapping } from '../os/linux/mapping.ts';

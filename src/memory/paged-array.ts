@@ -57,7 +57,7 @@ export interface PinnedPage extends Disposable {
   readonly first: number;
 }
 
-/** Access to the elements of a PagedArray, in a region or in frames. The caller has checked indexes and ranges. */
+/** Access to the elements of a PagedArray, in a region or in frames. The caller has checked indexes, not byte ranges. */
 export interface ArrayOps {
   get(index: number): number;
   set(index: number, value: number): void;

@@ -37,7 +37,7 @@ export interface ProblemSource {
   off(event: 'problem', listener: ProblemListener): this;
 }
 
-/** Other events are allowed, too: events.once() also listens for 'error', which is never emitted. */
+/** The name of the event is passed on unchanged, because events.once() also listens for 'error', which is never emitted. */
 export class Problems implements ProblemSource {
   readonly #emitter = new EventEmitter();
 

@@ -21,7 +21,7 @@ interface Started {
 /**
  * Returns the thread's caller and problems, or the reason why memory cannot be paged here.
  * @param sharesCore pins this thread and the fault thread to one processor
- * @throws SwapError for an invalid option
+ * @throws SwapError if an option cannot be used: the error of the option, its swap file or its tmem socket
  */
 export function startFaultThread(
   linux: Linux,

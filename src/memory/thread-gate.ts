@@ -1,8 +1,7 @@
 /**
  * Keeps a thread from being stopped while it joins a swap. A joining thread loads the foreign function interface, and stopping
- * a thread while it loads that interface or binds a function aborts the process. So before a thread stops another one, it first
- * makes sure that the other thread, and the threads that that one started, cannot join any more. Then it waits for the threads
- * that are joining:
+ * a thread while it loads that interface or binds a function aborts the process. So before a thread stops another one, it makes
+ * sure that neither that thread nor the threads that it started can join any more, and waits for those that are joining:
  *
  *   joins:   claim a slot ─▶ is a stop requested? then free the slot and throw ─▶ load, bind ─▶ free the slot
  *   stops:   request the stop ─▶ wait until each claimed slot has changed ─▶ stop

@@ -1,6 +1,6 @@
 /**
  * What a process under frontswap/register prints and writes at exit: the line of FRONTSWAP_STATS and the file of
- * FRONTSWAP_REPORT. The lines per interval come from the fault thread (engine-watch.ts), which prints nothing after that.
+ * FRONTSWAP_REPORT. The lines per interval come from the fault thread (engine-watch.ts), which prints nothing after the line at exit.
  */
 import { createRequire } from 'node:module';
 import { formatSize } from '../base/size.ts';

@@ -4,7 +4,7 @@
  *   FRONTSWAP_STATS   1: a line at exit; a duration: also a line per interval
  *   FRONTSWAP_REPORT  FILE.html or FILE.json, written at exit
  *
- * Each process writes its own file. FILE belongs to the process that `frontswap run` started, or else to the first process that
+ * Each process writes its own file. FILE belongs to the process that `frontswap run` became (exec), or else to the first process that
  * reads the variable; FRONTSWAP_REPORT_PID is the id of that process. Other processes insert their id: FILE.4711.html.
  */
 import { extname, resolve } from 'node:path';

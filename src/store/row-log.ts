@@ -8,8 +8,8 @@
  * and the position of its bytes in staging, so redo() can repeat the whole change.
  *
  * Invariants
- * - The bytes at `from` stay until the entry is cleared: they are in the staging area, which only the next put
- *   overwrites.
+ * - The bytes at `from` stay until the entry is cleared: they are in the staging area, which nothing
+ *   overwrites before the next put or recompress().
  * - The caller frees the old object after that.
  *
  * Cost: six stores, one of them with a barrier (Atomics.store), which neither compiler nor CPU reorders: about 10 ns.

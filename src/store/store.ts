@@ -7,9 +7,9 @@
  *   recompress(slot)  store an idle page in less memory, with the dense codec if there is one
  *
  * Slot s is always in shard s / 2^19, so one shift finds a slot and a store grows without moving anything. The first
- * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms, because
  * shard is created with the store, the others at the first put into their slots. Creating one takes 4 to 20 ms,
  * because V8 collects garbage when it reserves so much address space.
+ *
  * The owner schedules maintenance (compaction, releasing memory): call maintain() after a batch and compactIdle() when
  * idle. Otherwise the store works, but uses more memory than necessary.
  */
@@ -331,7 +331,7 @@ export class Store {
   /**
    * Maintenance for idle time: compacts, then releases all free memory, including the reserve. Takes a few
    * milliseconds per call. Returns false if there was nothing to do.
-   * @param share fraction of a call, for callers that do other work in between; above 0, at most 1
+   * @param share fraction of the work of a call, for callers that do other work in between; above 0, at most 1
    */
   compactIdle(share: number = 1): boolean {
     this.#hasNoSpace = false;

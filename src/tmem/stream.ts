@@ -8,8 +8,8 @@
  *   valid     4, first, 512 bytes                         bit i: page number first + i is still stored under its key
  *   end       5, number of valid pages, client's flags
  *
- * Only persistent pages are sent; ephemeral pools are restored empty. The last page sent under a key is valid. `valid`
- * records cover all page numbers in order, just before `end`: pages without a bit were flushed or replaced.
+ * Only persistent pages are sent; ephemeral pools are restored empty. Of the pages sent under one key, only the last
+ * counts. `valid` records cover all page numbers in order, just before `end`: pages without a bit were flushed or replaced.
  */
 import { PAGE_BYTES } from '../base/units.ts';
 

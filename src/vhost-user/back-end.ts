@@ -36,6 +36,8 @@ const alignedTo = (bytes: number, unit: number): number => Math.ceil(bytes / uni
 const AREA_ALIGN = 64;
 /** After the areas of the queues: the generation of the disk, as text, followed by zeros. */
 const STAMP_BYTES = 64;
+/** Maximum number of in-flight areas that a connection may ask for: each is a memory file until the peer closes it. */
+const INFLIGHT_AREAS_MAX = 4;
 
 export interface BackEndOptions {
   readonly linux: Linux;
@@ -58,6 +60,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
   readonly #memory: MemoryTable;
   readonly #queues: readonly QueueFds[];
   #inflight: FileMemory | null = null;
+  #inflightAreas = 0;
   /** Whether the front-end has had an in-flight area of this generation. */
   #isCurrent = false;
 
@@ -162,6 +165,9 @@ export class BackEnd implements VhostUserDevice, Disposable {
   }
 
   createInflight(queues: number, queueSize: number): { fd: number; bytes: number } {
+    if (this.#inflightAreas === INFLIGHT_AREAS_MAX)
+      throw refuse(`GET_INFLIGHT_FD was sent more than ${INFLIGHT_AREAS_MAX} times`);
+    this.#inflightAreas++;
     const bytes = queues * this.#areaBytes(queueSize) + STAMP_BYTES;
     const fd = createSealedFile(this.#linux, 'frontswap-inflight', bytes);
     try {
@@ -185,7 +191,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
       if (why !== null) throw refuse(`the in-flight area: ${why}`);
       area = new FileMemory(this.#linux, fd, position, bytes);
     } finally {
-      this.#linux.close(fd);
+      this.#linux.closeReceived(fd);
     }
     const stamp = area.bytes.slice(bytes - STAMP_BYTES);
     if (Buffer.compare(stamp, this.#stamp()) !== 0) {
@@ -288,7 +294,7 @@ export class BackEnd implements VhostUserDevice, Disposable {
 
   #checkEvent(fd: number, what: string): void {
     if (isEventFd(fd)) return;
-    this.#linux.close(fd);
+    this.#linux.closeReceived(fd);
     throw refuse(`the ${what} descriptor is not an eventfd`);
   }
 

@@ -20,7 +20,10 @@ import type { BackEnd } from './back-end.ts';
 import { MessageReader } from './protocol/message-reader.ts';
 import { Session } from './protocol/session.ts';
 
-/** The socket, and for each of at most 32 queues the kick descriptor and a previous one that is being replaced. */
+/**
+ * The socket, and for each of at most 32 queues the kick descriptor and a previous one that is being replaced. The kernel may
+ * still poll the descriptors of the previous connection for a moment: QUEUES is low enough for both.
+ */
 export const WATCHED_MAX: number = 1 + 2 * 32;
 
 /** Maximum number of messages per turn. */
@@ -102,12 +105,15 @@ export class Connection {
     this.#isOpen = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const { linux, fd, onEnd } = this.#options;
-    this.#session.end();
-    this.#watch.remove(this.#socketEntry);
-    this.#closeFds();
-    this.#backEnd[Symbol.dispose]();
-    linux.close(fd);
-    onEnd(why);
+    try {
+      this.#session.end();
+      this.#watch.remove(this.#socketEntry);
+      this.#closeFds();
+      this.#backEnd[Symbol.dispose]();
+    } finally {
+      linux.close(fd);
+      onEnd(why);
+    }
   }
 
   #schedule(): void {
@@ -198,6 +204,6 @@ export class Connection {
   }
 
   #closeFds(): void {
-    for (const fd of this.#reader.fds.splice(0)) this.#options.linux.close(fd);
+    for (const fd of this.#reader.fds.splice(0)) this.#options.linux.closeReceived(fd);
   }
 }

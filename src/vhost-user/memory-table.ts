@@ -72,7 +72,7 @@ export class MemoryTable {
       for (const each of added) unmap(each);
       throw error;
     } finally {
-      for (const fd of fds) this.#linux.close(fd);
+      for (const fd of fds) this.#linux.closeReceived(fd);
     }
     const before = this.#mapped;
     this.#mapped = added;
@@ -85,7 +85,7 @@ export class MemoryTable {
       this.#check(region, this.#mapped);
       this.#mapped = [...this.#mapped, this.#map(region, fd)];
     } finally {
-      this.#linux.close(fd);
+      this.#linux.closeReceived(fd);
     }
   }
 

@@ -10,7 +10,7 @@
  * - A second front-end is disconnected immediately, unless the first one has disconnected.
  * - After close() nothing is served, and every descriptor is closed.
  * - All connections use one DescriptorWatch: io_destroy(2) waits about 35 ms, and a client that connects again and again would stop
- *   the thread so long each time.
+ *   the thread for that long each time.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { SwapError } from '../base/errors.ts';

@@ -273,7 +273,7 @@ export class BlockDevice implements BioOwner, Disposable {
     return queue.isRunning && queue.shouldNotify();
   }
 
-  /** Why the driver broke a queue since the last call; null: it did not. */
+  /** Which rule the driver broke since the last call, as text; null: none. */
   takeFault(): string | null {
     const fault = this.#fault;
     this.#fault = null;

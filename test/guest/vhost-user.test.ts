@@ -104,7 +104,9 @@ peerTest(
       checkPages(result);
       assert.equal(kills, KILLS, 'all kills took place before the hog ended');
     } finally {
-      rmSync(images, { recursive: true });
+      isSwapping = false;
+      await killing.catch(() => undefined); // otherwise a host could start after the run
+      rmSync(images, { recursive: true, force: true });
     }
   },
   300_000,

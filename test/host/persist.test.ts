@@ -200,7 +200,7 @@ test('an image that exceeds the limit ends the start, and stays', { skip }, () =
   const folder = rig.folder();
   assert.throws(
     () => rig.disk(folder, config('a'), 256 * 1024),
-    code('ERR_IO_NO_ROOM', /raise it/),
+    code('ERR_IO_NO_ROOM', /raise the limit/),
   );
   assert.equal(rig.disk(folder, config('a')).disk.stats().storedPages, 200);
 });

@@ -5,7 +5,14 @@ import { test } from 'node:test';
 import { openEventFd } from '../../src/os/linux/eventfd.ts';
 import { createSealedFile } from '../../src/os/linux/file-memory.ts';
 import { Mapping } from '../../src/os/linux/mapping.ts';
-import { Flag, MemTable, Region, Request, VERSION } from '../../src/vhost-user/protocol/wire.ts';
+import {
+  Flag,
+  Inflight,
+  MemTable,
+  Region,
+  Request,
+  VERSION,
+} from '../../src/vhost-user/protocol/wire.ts';
 import { state, u64 } from '../support/fixtures/vhost-bytes.ts';
 import {
   BlockType,
@@ -289,6 +296,24 @@ test('a guest that used other contents of the disk is refused', () =>
     await other.acknowledged(Request.setVringKick, u64(1n), [kick.fd]);
     assert.equal(await other.acknowledged(Request.setVringKick, u64(0n), [kick.fd]), false);
     kick.close();
+  }));
+
+test('a front-end that asks for in-flight areas again and again is disconnected', () =>
+  VhostRig.run(async (rig) => {
+    using front = new VhostFrontEnd(rig.path);
+    await front.start(); // the first area
+    const area = new Uint8Array(Inflight.padded);
+    const view = new DataView(area.buffer);
+    view.setUint16(Inflight.queues, 1, true);
+    view.setUint16(Inflight.queueSize, 128, true);
+    for (let i = 0; i < 3; i++) {
+      const { fds } = await front.call(Request.getInflightFd, area);
+      assert.equal(fds.length, 1);
+      linux.close(fds[0]!);
+    }
+    front.send(Request.getInflightFd, area);
+    await rig.until(() => !rig.server.isConnected);
+    assert.match(rig.log, /GET_INFLIGHT_FD was sent more than 4 times/);
   }));
 
 test('descriptors that are no eventfds are refused', () =>

@@ -57,7 +57,7 @@ export interface NbdExports {
   readonly defaultName?: string | undefined;
   /**
    * Message for a client that requests an unknown name; undefined: no message.
-   * @param sees whether the client may know of an export; default: of every disk
+   * @param sees whether the client may know of an export; default: of every export
    */
   whyUnknown?(name: string, sees?: (served: NbdExport) => boolean): string | undefined;
 }

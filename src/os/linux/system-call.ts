@@ -129,6 +129,14 @@ export class Linux {
     // On Linux the descriptor is closed even after EINTR; closing it again could close a descriptor of another thread.
     if (this.#close(fd) !== 0 && this.errno() !== Errno.EINTR) this.fail('close', { fd });
   }
+
+  /**
+   * close(2) of a descriptor that a peer sent. Errors are ignored: its file (on FUSE or NFS, for example) may fail close(2)
+   * with any error, and the descriptor is closed nevertheless.
+   */
+  closeReceived(fd: number): void {
+    this.#close(fd);
+  }
 }
 
 /** The error for a call that failed with `errno`. */

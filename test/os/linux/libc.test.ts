@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { Errno } from '../../../src/os/linux/errno.ts';
 import { loadLibC } from '../../../src/os/linux/libc.ts';
+import { noLinux, theLinux } from './machine.ts';
 
 const libc = loadLibC();
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -14,6 +15,11 @@ test('errno is that of the failed call, not of a call of the runtime after it', 
   assert.equal(close(-1), -1);
   assert.equal(existsSync('/no/such/file'), false); // fails with ENOENT on this thread
   assert.equal(libc!.errno(), Errno.EBADF);
+});
+
+test('the descriptor of a peer is closed whatever close(2) returns', { skip: noLinux }, () => {
+  assert.throws(() => theLinux().close(-1), { code: 'ERR_IO_SYSTEM' });
+  theLinux().closeReceived(-1);
 });
 
 test('a successful call does not change errno', { skip }, () => {

@@ -231,7 +231,7 @@ export class Ramzswap implements Disk, Disposable {
 
   /**
    * Runs one step of store maintenance on an idle disk, which takes a few milliseconds. Returns true while more is due.
-   * @param share fraction of a step, for callers that do other work in between; above 0, at most 1
+   * @param share fraction of the work of a step, for callers that do other work in between; above 0, at most 1
    */
   compactIdle(share: number = 1): boolean {
     return this.#maintain(0, share);
