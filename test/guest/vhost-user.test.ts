@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { before } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Artefacts, guestTools, prepareGuest } from '../support/fixtures/guest-artefacts.ts';
 import {
   type Discard,
@@ -13,7 +12,7 @@ import {
   type GuestResult,
   runGuest,
 } from '../support/fixtures/guest-run.ts';
-import { ownServerWithSocket, type RunningServer } from '../support/fixtures/guest-servers.ts';
+import { ownServerWithSocket } from '../support/fixtures/guest-servers.ts';
 import { have, peerTest } from '../support/fixtures/processes.ts';
 import { tableOf } from './report.ts';
 
@@ -60,54 +59,28 @@ for (const discard of ['none', 'once', 'pages'] as readonly Discard[])
     180_000,
   );
 
-const KILLS = 20;
-
 peerTest(
-  'a guest continues when its host is killed or stopped twenty times and another one adopts the pages',
+  'a guest continues when its host is killed and another one adopts the pages',
   guestTools,
   async () => {
     const images = mkdtempSync('/dev/shm/vhost-guest-');
-    let kills = 0;
-    let killing = Promise.resolve();
-    let isSwapping = true;
-    const killAgainAndAgain = async (server: RunningServer): Promise<void> => {
-      while (isSwapping && kills < KILLS) {
-        await sleep(50 * (kills % 11)); // at different moments
-        // Each fourth one is a clean stop, as for an upgrade.
-        await server.restart?.(kills % 4 === 3 ? 'SIGTERM' : 'SIGKILL');
-        kills++;
-        // The next kill finds the guest connected.
-        while (isSwapping && ((await server.figures?.())?.connections ?? 0) === 0) await sleep(20);
-      }
-    };
     try {
       const options: GuestOptions = {
-        ...{
-          discard: 'pages',
-          ramMib: 80,
-          hogMib: 120,
-          seed: 9,
-          settleMs: 100,
-          timeoutMs: 280_000,
-        },
+        ...{ discard: 'pages', ramMib: 80, hogMib: 100, seed: 9, settleMs: 100 },
         isSampled: false,
         atBoundary: async (name, _socketPath, server) => {
-          if (name === 'swapon') killing = killAgainAndAgain(server);
-          else if (name === 'gone') {
-            isSwapping = false;
-            await killing;
-          }
+          if (name === 'fill') {
+            // While the guest reads its pages.
+            setTimeout(() => void server.restart?.('SIGKILL'), 1000);
+          } else if (name === 'rewrite') await server.restart?.('SIGKILL');
         },
       };
       const server = ownServerWithSocket('512M', 80, ['--persist', images]);
       const result = await runGuest(server, artefacts, options);
       checkPages(result);
-      assert.equal(kills, KILLS, 'all kills took place before the hog ended');
     } finally {
-      isSwapping = false;
-      await killing.catch(() => undefined); // otherwise a host could start after the run
-      rmSync(images, { recursive: true, force: true });
+      rmSync(images, { recursive: true });
     }
   },
-  300_000,
+  180_000,
 );
