@@ -208,7 +208,8 @@ test('a request that arrives byte by byte has a deadline: 408', { timeout }, asy
   const { port, counters } = await rig(t, 100);
   const answer = new Promise<string>((resolve) => {
     let text = '';
-    const socket = connect(port, '127.0.0.1', () => socket.write('GET /metrics HTTP/1.1\r\n'));
+    const socket = connect(port, '127.0.0.1');
+    socket.write('GET /metrics HTTP/1.1\r\n'); // queued before what the timer writes
     const timer = setInterval(() => socket.write('x'), 5);
     socket.setEncoding('utf8');
     socket.on('data', (more: string) => {
@@ -231,7 +232,8 @@ test('a slow client that goes on sending reads the reply when it gets to it', {
 }, async (t) => {
   const { port, counters } = await rig(t, 50);
   const attempt = async (refusals: number): Promise<{ text: string; ms: number }> => {
-    const socket = connect(port, '127.0.0.1', () => socket.write('GET /metrics HTTP/1.1\r\n'));
+    const socket = connect(port, '127.0.0.1');
+    socket.write('GET /metrics HTTP/1.1\r\n'); // queued before what the timer writes
     const timer = setInterval(() => socket.write('x'), 5);
     t.after(() => clearInterval(timer));
     socket.pause();
