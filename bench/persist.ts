@@ -52,7 +52,12 @@ function timed(run: () => void): number {
 export async function persist({ rounds }: BenchOptions): Promise<Table[]> {
   const folder = mkdtempSync('/dev/shm/frontswap-bench-');
   const path = join(folder, 'a.img');
-  const header = { sizeBytes: SLOTS * PAGE_BYTES, generation: '00000000', settings: '' };
+  const header = {
+    sizeBytes: SLOTS * PAGE_BYTES,
+    generation: '00000000',
+    settings: '',
+    backing: '',
+  };
   const image = DiskImage.create(path, header);
   const release = systemPageRelease(process.platform);
   const open = (images?: DiskImage): Store =>

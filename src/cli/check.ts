@@ -1,11 +1,25 @@
 /** `frontswap check`: verifies the image of a disk offline. */
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
-import type { ImageReport } from '../host/check-image.ts';
+import type { BackingReport, ImageReport } from '../host/check-image.ts';
 import { type Command, Exit, flag } from './command.ts';
 
+function describeBacking({ pages, damaged, problem }: BackingReport): string {
+  if (damaged === null) return `${pages} more page(s), not read: ${problem}`;
+  return `${pages} more page(s), ${damaged} damaged`;
+}
+
 function describe(report: ImageReport): string {
-  const { path, problem, sizeBytes, settings, pages = 0, damaged = 0, redone = 0 } = report;
+  const {
+    path,
+    problem,
+    sizeBytes,
+    settings,
+    pages = 0,
+    damaged = 0,
+    redone = 0,
+    atBacking,
+  } = report;
   const lines = [path];
   if (sizeBytes !== undefined)
     lines.push(
@@ -16,7 +30,11 @@ function describe(report: ImageReport): string {
   lines.push(`  generation ${report.generation}`, `  pages      ${pages}`);
   if (redone > 0) lines.push(`  completed  ${redone} change(s) that were in progress`);
   const slots = (report.damagedSlots ?? []).join(', ');
-  lines.push(damaged === 0 ? '  intact' : `  damaged    ${damaged} page(s), slots ${slots}`);
+  if (atBacking !== undefined) lines.push(`  on backing ${describeBacking(atBacking)}`);
+  const isIntact = damaged + (atBacking?.damaged ?? 0) === 0;
+  if (isIntact)
+    lines.push(atBacking?.problem == null ? '  intact' : '  intact, except for what was not read');
+  if (damaged > 0) lines.push(`  damaged    ${damaged} page(s), slots ${slots}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -36,8 +54,8 @@ export const checkCommand: Command = {
   positionals: 'file',
   positionalsMax: 1,
   notes: [
-    'It makes the checks that a host with --persist makes when it starts, on a private copy of the image: it checks the header, completes a change that was in progress when the host ended, and checks every slot row, the checksum of every page and all tables. The file does not change.',
-    'Exit status: 0 intact, 1 a page is damaged, a host would refuse the image, or a host has it open; 2 wrong usage.',
+    'It makes the checks that a host with --persist makes when it starts, on a private copy of the image: it checks the header, completes a change that was in progress when the host ended, and checks every slot row, the checksum of every page and all tables. It reads the pages on the backing, too. Neither file changes.',
+    'Exit status: 0 intact, 1 a page is damaged, the backing cannot be read, a host would refuse the image, or a host has it open; 2 wrong usage.',
   ],
   async run(args, world) {
     const path = args.positionals[0];
@@ -50,6 +68,8 @@ export const checkCommand: Command = {
     if (flag(args, 'json'))
       world.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...report }, null, 2)}\n`);
     else if (!flag(args, 'quiet')) world.stdout.write(describe(report));
-    return report.problem === null && report.damaged === 0 ? Exit.ok : Exit.failed;
+    const { problem, damaged, atBacking } = report;
+    const isIntact = damaged === 0 && (atBacking === undefined || atBacking.damaged === 0);
+    return problem === null && isIntact ? Exit.ok : Exit.failed;
   },
 };

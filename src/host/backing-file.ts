@@ -24,8 +24,15 @@ import { errnoOf, systemError } from '../os/system-error.ts';
 /** Bios per tick; each one is a system call, during which all clients wait. */
 const BIOS_PER_TICK = 8;
 
+/** A backing that is open. */
+export interface OpenBacking {
+  readonly disk: FileDisk;
+  /** Of the file or device, independent of its path. */
+  readonly identity: string;
+}
+
 /** Identity of the file or device behind `stat`, independent of its path. */
-const identityOf = (stat: Stats): string =>
+export const identityOf = (stat: Stats): string =>
   stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev}:${stat.ino}`;
 
 /** Why the file or device must not store pages; '' if it may. */
@@ -53,7 +60,7 @@ export class BackingFiles {
   }
 
   /** @throws SwapError ERR_IO_SYSTEM, ERR_IO_UNSAFE_PATH, ERR_ARG_CONFLICT, ERR_ARG_VALUE */
-  open(path: string, sizeBytes: number): FileDisk {
+  open(path: string, sizeBytes: number): OpenBacking {
     const punchHole = systemPunchHole(process.platform);
     try {
       // Opening another kind of device can have side effects: a tape rewinds.
@@ -85,7 +92,7 @@ export class BackingFiles {
         io.close();
       };
       const options = { sizeBytes, readOnly: false, isDirect, biosPerTick: BIOS_PER_TICK };
-      return new FileDisk({ ...io, close }, options);
+      return { disk: new FileDisk({ ...io, close }, options), identity };
     } catch (cause) {
       if (cause instanceof SwapError) throw cause;
       throw systemError(`open the backing ${path}`, cause, adviceFor(cause, path, sizeBytes));

@@ -75,7 +75,7 @@ function checkBackings({ disks }: HostConfig, uid: number): void {
   const open: Disposable[] = [];
   try {
     for (const { backing, sizeBytes } of disks)
-      if (backing !== undefined) open.push(files.open(backing, sizeBytes));
+      if (backing !== undefined) open.push(files.open(backing, sizeBytes).disk);
   } finally {
     for (const disk of open) disk[Symbol.dispose]();
   }

@@ -39,9 +39,13 @@ export function composeParts(isMainThread = true): HostParts {
   const backings = new BackingFiles(process.geteuid?.() ?? 0);
   const open = ({ codec: name, backing: path, ...rest }: SwapDiskOptions): Ramzswap => {
     const codec = { name, factory: codecNamed(name) };
-    if (path === undefined) return new Ramzswap({ ...rest, codec, release });
-    const disk = backings.open(path, rest.sizeBytes);
+    if (path === undefined) {
+      rest.images?.useBacking('');
+      return new Ramzswap({ ...rest, codec, release });
+    }
+    const { disk, identity } = backings.open(path, rest.sizeBytes);
     try {
+      rest.images?.useBacking(identity);
       return new Ramzswap({
         ...rest,
         codec,

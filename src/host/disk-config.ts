@@ -86,8 +86,8 @@ export function parseDiskSize(from: string, text: string): number {
   return sizeBytes;
 }
 
-/** Path of a vhost-user socket: absolute, and without characters that `NAME=SIZE,KEY=VALUE` cannot contain. */
-export function parseSocketPath(from: string, text: string): string {
+/** An absolute path without characters that `NAME=SIZE,KEY=VALUE` cannot contain. */
+export function parseDiskPath(from: string, text: string): string {
   if (/^\/[^,=\p{Cc}]*$/u.test(text)) return text;
   throw invalid(
     { from },

@@ -1,5 +1,5 @@
 /**
- * The image of a disk: an open and locked file that contains the memories of the disk's shards.
+ * The image of a disk: an open and locked file that contains the memories of the disk's shards, and the tables of its backing.
  *
  *   create ─▶ NAME.img.new, complete ─publish()─▶ NAME.img ─▶ map ─▶ … killed … ─▶ open ─▶ map ─▶ adopted by the store
  *
@@ -21,11 +21,12 @@ import {
 } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import { SwapError } from '../base/errors.ts';
-import { createMemory } from '../codec/linear-memory.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { belowInImage } from '../block/disks/ramzswap/backing-tables.ts';
+import { createMemory, type LinearMemory } from '../codec/linear-memory.ts';
 import { holderOf, systemFileLock, systemFileUnlock } from '../os/linux/file-lock.ts';
 import { mapImage } from '../os/linux/image-mapping.ts';
 import { systemError } from '../os/system-error.ts';
-import type { ShardImages } from '../store/image.ts';
 import {
   decodeHeader,
   encodeHeader,
@@ -34,7 +35,9 @@ import {
   type ImageHeader,
   SHARDS_AT,
   shardBytes,
+  tablesAt,
 } from './image-header.ts';
+import type { DiskImages } from './parts.ts';
 
 const { O_RDWR, O_RDONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
 
@@ -56,7 +59,7 @@ function openLocked(path: string, flags: number): number {
   throw new SwapError('ERR_IO_IN_USE', `the image ${path} is in use by ${holder}`, { path });
 }
 
-export class DiskImage implements ShardImages, Disposable {
+export class DiskImage implements DiskImages, Disposable {
   #path: string;
   #fd: number;
   #header: ImageHeader;
@@ -127,7 +130,7 @@ export class DiskImage implements ShardImages, Disposable {
     return word.readUInt32LE(0) !== 0;
   }
 
-  open(number: number, bytes: number): ReturnType<ShardImages['open']> {
+  open(number: number, bytes: number): ReturnType<DiskImages['open']> {
     assert(
       this.#positionOf(number) + bytes <= fileBytes(this.#header.sizeBytes),
       'the shard is inside the file',
@@ -135,6 +138,27 @@ export class DiskImage implements ShardImages, Disposable {
     const memory = createMemory(bytes);
     const file = { fd: this.#fd, position: this.#positionOf(number), shared: this.#isShared };
     return { memory, release: mapImage(memory, file) };
+  }
+
+  openTables(bytes: number): LinearMemory {
+    const position = tablesAt(this.#header.sizeBytes);
+    assert(position + bytes === fileBytes(this.#header.sizeBytes), 'the tables end the file');
+    const memory = createMemory(bytes);
+    mapImage(memory, { fd: this.#fd, position, shared: this.#isShared });
+    return memory;
+  }
+
+  useBacking(identity: string): void {
+    const { backing } = this.#header;
+    if (identity === backing) return;
+    if (backing !== '' && this.#hasPagesAtBacking())
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `${this.#path} has pages on the backing that was ${backing}, not on ` +
+          `${identity === '' ? 'none' : identity}: configure that backing, or move the image away`,
+        { key: 'backing', path: this.#path },
+      );
+    this.update({ backing: identity });
   }
 
   /** Gives a new image its name; it replaces any image of that name. */
@@ -160,6 +184,18 @@ export class DiskImage implements ShardImages, Disposable {
     systemFileUnlock(process.platform)(this.#fd);
     closeSync(this.#fd);
     this.#fd = -1;
+  }
+
+  #hasPagesAtBacking(): boolean {
+    const { sizeBytes } = this.#header;
+    const { at, length } = belowInImage(sizeBytes / PAGE_BYTES);
+    const piece = Buffer.alloc(65536);
+    for (let done = 0; done < length; done += piece.length) {
+      const bytes = Math.min(piece.length, length - done);
+      readSync(this.#fd, piece, 0, bytes, tablesAt(sizeBytes) + at + done);
+      if (piece.subarray(0, bytes).some((byte) => byte !== 0)) return true;
+    }
+    return false;
   }
 
   #positionOf(number: number): number {

@@ -26,6 +26,7 @@ import { InvariantError } from '../base/assert.ts';
 import type { Counters } from '../base/counters.ts';
 import { SwapError } from '../base/errors.ts';
 import { formatSize } from '../base/size.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import { systemFileLock } from '../os/linux/file-lock.ts';
 import { whyNoImages } from '../os/linux/image-mapping.ts';
 import { systemError } from '../os/system-error.ts';
@@ -57,14 +58,22 @@ export type MakeDisk = (config: DiskConfig, image: DiskImage) => SwapDisk;
 const isUnusable = (error: unknown): error is Error =>
   error instanceof InvariantError || (error instanceof SwapError && error.code === 'ERR_IO_IMAGE');
 
-/** @throws SwapError ERR_ARG_CONFLICT */
-function refuseBacking({ name, backing }: DiskConfig): void {
-  if (backing === undefined) return;
-  throw new SwapError(
-    'ERR_ARG_CONFLICT',
-    `disk '${name}': a disk with a backing cannot persist: its tables are not in the image`,
-    { key: 'backing' },
-  );
+/** @throws SwapError ERR_ARG_VALUE */
+function settingsOf(config: DiskConfig): string {
+  const settings = textOfDisk(config);
+  if (fitsHeader(settings)) return settings;
+  const { name } = config;
+  throw new SwapError('ERR_ARG_VALUE', `disk '${name}': its settings are too long to persist`, {
+    key: 'disk',
+    value: name,
+  });
+}
+
+/** Pages in memory and at the backing. */
+function pagesOf(disk: SwapDisk): { pages: number; atBacking: number } {
+  const { storedPages, backingBytes } = disk.stats();
+  const atBacking = backingBytes / PAGE_BYTES;
+  return { pages: storedPages + atBacking, atBacking };
 }
 
 const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -122,7 +131,6 @@ export class ImageFolder implements Disposable {
       try {
         const text = splitDisk('its settings', image.header.settings);
         const config = resolveDisk('its settings', { ...text, name }, defaults);
-        refuseBacking(config);
         found.push(config);
       } catch (error) {
         this.#refuse(name, (error as Error).message);
@@ -133,18 +141,17 @@ export class ImageFolder implements Disposable {
 
   /**
    * Creates a disk over its image: the pages of a usable one are adopted. An image with pages keeps its size.
-   * @throws SwapError ERR_ARG_CONFLICT: the disk has a backing; those of `make`
+   * @throws SwapError ERR_ARG_CONFLICT: its pages are on another backing; those of `make`
    */
   open(requested: DiskConfig, make: MakeDisk): PersistentDisk {
     const { name } = requested;
-    refuseBacking(requested);
     const started = performance.now();
     const image = this.#openOrRefuse(name);
     if (image === null) return this.#create(requested, make);
     const config = { ...requested, sizeBytes: image.header.sizeBytes };
     try {
       const disk = make(config, image);
-      const pages = disk.stats().storedPages;
+      const { pages } = pagesOf(disk);
       if (config.sizeBytes !== requested.sizeBytes && pages === 0) {
         disk[Symbol.dispose]();
         return this.#create(requested, make, image);
@@ -154,7 +161,7 @@ export class ImageFolder implements Disposable {
           `disk ${name}: its image has pages, so it keeps the size ${formatSize(config.sizeBytes)}; see frontswap set`,
         );
       this.#logAdopted(disk, name, performance.now() - started);
-      image.update({ settings: textOfDisk(config) });
+      image.update({ settings: settingsOf(config) });
       return { config, disk, image };
     } catch (error) {
       image[Symbol.dispose]();
@@ -196,13 +203,10 @@ export class ImageFolder implements Disposable {
   prepare(config: DiskConfig, generation: string): DiskImage {
     const { name, sizeBytes } = config;
     this.checkSpace(this.totalBytes); // a refused image or another program may have used some space
-    const settings = textOfDisk(config);
-    if (!fitsHeader(settings))
-      throw new SwapError('ERR_ARG_VALUE', `disk '${name}': its settings are too long to persist`, {
-        key: 'disk',
-        value: name,
-      });
-    return DiskImage.create(join(this.#path, `${name}${NEW}`), { sizeBytes, generation, settings });
+    const settings = settingsOf(config);
+    return DiskImage.create(join(this.#path, `${name}${NEW}`), {
+      ...{ sizeBytes, generation, settings, backing: '' },
+    });
   }
 
   /** Gives an image of prepare() its name: from now on it is the image of the disk. */
@@ -276,7 +280,9 @@ export class ImageFolder implements Disposable {
   #logAdopted(disk: SwapDisk, name: string, ms: number): void {
     const { adopted } = disk;
     if (adopted === undefined) return;
-    this.#log(`disk ${name}: ${adopted.pages} pages adopted in ${Math.round(ms)} ms`);
+    const { pages, atBacking } = pagesOf(disk);
+    const where = atBacking === 0 ? '' : `, ${atBacking} of them on its backing`;
+    this.#log(`disk ${name}: ${pages} pages adopted${where}, in ${Math.round(ms)} ms`);
     if (adopted.damaged === 0) return;
     this.#log(
       `warning: disk ${name}: ${adopted.damaged} pages do not match their checksum; reading them is an I/O error; ` +

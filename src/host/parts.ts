@@ -3,13 +3,13 @@
  * depends on no device and no protocol, only on the statistics of the device.
  */
 import type { ParentBudget } from '../arena/budget.ts';
+import type { RamzswapImages } from '../block/disks/ramzswap/backing-tables.ts';
 import type { RamzswapStats } from '../block/disks/ramzswap/stats.ts';
 import type { Disk } from '../block/ops.ts';
 import type { AccessList, RequestGate } from '../nbd/protocol/exports.ts';
 import type { TlsCredentials, TlsServerOptions, TlsStats } from '../nbd/server/tls-upgrade.ts';
 import type { HandedOver, VisitHooks } from '../nbd/server/visits.ts';
 import type { Adopted } from '../store/adopt.ts';
-import type { ShardImages } from '../store/image.ts';
 import type { ClientLimits } from './client-limits.ts';
 import type { TmemConfig } from './tmem-config.ts';
 
@@ -54,7 +54,17 @@ export interface SwapDiskOptions {
   /** Path of a file or block device for pages that do not compress or do not fit. */
   readonly backing?: string;
   /** Memories that outlive the host. */
-  readonly images?: ShardImages;
+  readonly images?: DiskImages;
+}
+
+/** The image of a disk. */
+export interface DiskImages extends RamzswapImages {
+  /**
+   * Records the backing of the disk, before the tables are opened.
+   * @param identity of the file or device; '': the disk has no backing
+   * @throws SwapError ERR_ARG_CONFLICT: pages of the image are on another one
+   */
+  useBacking(identity: string): void;
 }
 
 export interface HostExport {

@@ -32,7 +32,7 @@ function made(name: string, mode = 0o600): string {
 test('a private file of this user can be opened, and opened again after it was closed', () => {
   const files = new BackingFiles(UID);
   const path = made('private');
-  for (let i = 0; i < 2; i++) files.open(path, SIZE)[Symbol.dispose]();
+  for (let i = 0; i < 2; i++) files.open(path, SIZE).disk[Symbol.dispose]();
 });
 
 test('a file that is accessible to others or belongs to another user is refused and not changed', () => {
@@ -45,7 +45,7 @@ test('a file that is accessible to others or belongs to another user is refused 
     });
     assert.equal(readFileSync(path, 'latin1').slice(0, 14), 'what was there');
     chmodSync(path, 0o600);
-    new BackingFiles(UID).open(path, SIZE)[Symbol.dispose]();
+    new BackingFiles(UID).open(path, SIZE).disk[Symbol.dispose]();
   }
   assert.throws(() => new BackingFiles(UID + 1).open(made('of-another'), SIZE), {
     code: 'ERR_IO_UNSAFE_PATH',
@@ -60,22 +60,22 @@ test('a backing smaller than its disk is refused', () => {
     code: 'ERR_ARG_VALUE',
     message: /has 1048576 bytes, its disk needs 1052672: truncate -s 1052672 /,
   });
-  files.open(path, SIZE)[Symbol.dispose]();
-  files.open(path, SIZE - 4096)[Symbol.dispose]();
+  files.open(path, SIZE).disk[Symbol.dispose]();
+  files.open(path, SIZE - 4096).disk[Symbol.dispose]();
 });
 
 test('a file in use by another host is refused with the name of its process, until that host ends', {
   skip: process.platform !== 'linux',
 }, () => {
   const path = made('of-two');
-  const first = new BackingFiles(UID).open(path, SIZE);
+  const first = new BackingFiles(UID).open(path, SIZE).disk;
   const second = new BackingFiles(UID);
   assert.throws(() => second.open(path, SIZE), {
     code: 'ERR_IO_IN_USE',
     message: new RegExp(`of-two is in use by process ${process.pid} \\(.+\\)`),
   });
   first[Symbol.dispose]();
-  second.open(path, SIZE)[Symbol.dispose]();
+  second.open(path, SIZE).disk[Symbol.dispose]();
 });
 
 test('a block device must belong to this user or root, and may be accessible to its group', () => {
@@ -95,12 +95,12 @@ test('two disks cannot use one file under two paths', () => {
   const [hard, soft] = [join(folder, 'hard'), join(folder, 'soft')];
   linkSync(path, hard);
   symlinkSync(path, soft);
-  const first = files.open(path, SIZE);
-  const another = files.open(made('two'), SIZE);
+  const first = files.open(path, SIZE).disk;
+  const another = files.open(made('two'), SIZE).disk;
   for (const name of [path, hard, soft, join(folder, '.', 'one')])
     assert.throws(() => files.open(name, SIZE), { code: 'ERR_ARG_CONFLICT' });
   first[Symbol.dispose]();
-  files.open(hard, SIZE)[Symbol.dispose]();
+  files.open(hard, SIZE).disk[Symbol.dispose]();
   another[Symbol.dispose]();
 });
 

@@ -2,15 +2,17 @@
  * A host with --persist that is killed again and again under write and trim load. After each start a client reconnects under
  * the name it had, and reads every page.
  *
- *   npm run crash -- [--rounds 50] [--seed N] [--json]
+ *   npm run crash -- [--rounds 50] [--seed N] [--backing] [--json]
  *
  * Prints the pages lost and revived, and the time from the start of a new host to its first answer to the client: wall time,
  * and the processor time that the host used until then, which does not depend on the load of the machine.
  *
+ * With --backing the disk has a backing file, where it stores the pages that compress to more than half.
+ *
  * Exit status: 0, or 1 if a page was lost or revived.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -27,6 +29,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '50' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    backing: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -42,12 +45,19 @@ const images = mkdtempSync('/dev/shm/frontswap-crash-');
 process.once('exit', () => rmSync(images, { recursive: true, force: true }));
 const [socketPath, control] = [folder.file('nbd.sock'), folder.file('control.sock')];
 
+const backing = folder.file('backing');
+if (values.backing) {
+  writeFileSync(backing, '', { mode: 0o600 });
+  truncateSync(backing, DISK_BYTES);
+}
+const diskText = `swap0=${DISK_BYTES}${values.backing ? `,backing=${backing}` : ''}`;
+
 const start = (): ChildProcess =>
   spawn(
     process.execPath,
     [
       ...[mainPath, 'host', '-U', socketPath, '--control', control, '--quiet'],
-      ...['--disk', `swap0=${DISK_BYTES}`, '--total-limit', '256M', '--persist', images],
+      ...['--disk', diskText, '--total-limit', '256M', '--persist', images],
     ],
     { env: environment, stdio: ['ignore', 'ignore', 'inherit'] },
   );

@@ -121,7 +121,7 @@ test('settings that no host would write are refused', { skip }, () => {
   ];
   settings.forEach((text, n) => {
     const sizeBytes = 8 * MIB;
-    const header = encodeHeader({ sizeBytes, generation: '00000001', settings: text });
+    const header = encodeHeader({ sizeBytes, generation: '00000001', settings: text, backing: '' });
     const path = rig.file(`b${n}.img`);
     writeFileSync(path, header);
     truncateSync(path, fileBytes(sizeBytes));

@@ -9,10 +9,10 @@ import {
   type DiskConfig,
   type DiskText,
   KEEP_SECONDS_MAX,
+  parseDiskPath,
   parseDiskSize,
   parseKeep,
   parseRate,
-  parseSocketPath,
 } from '../disk-config.ts';
 import { leastBytes, parseLimit } from '../limits.ts';
 import type { DiskLayer, Setting } from './layers.ts';
@@ -101,7 +101,7 @@ const entriesFor = (memory: UsableMemory) =>
       json: { type: 'boolean' },
       reload: 'remove and add the disk',
     }),
-    'vhost-user': setting(v.pipe(text(), parsedBy(parseSocketPath)), {
+    'vhost-user': setting(v.pipe(text(), parsedBy(parseDiskPath)), {
       value: 'PATH',
       help: 'a socket where one guest of this machine opens it by vhost-user-blk',
       json: { type: 'string', minLength: 1 },

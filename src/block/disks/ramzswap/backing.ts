@@ -7,10 +7,9 @@
  *            waiting ──────────── tick(), in order ──────┘ no free bio: waits too                 ▼
  *                                                          completed: sets the bitmaps, continues the request
  *
- *   below   a bit per slot: its page is at the backing; never set for a slot whose page is in the store
- *   busy    a bit per slot: a bio in flight or waiting touches it
- *   dirty   a bit per unit of 1 MiB: written since its last discard
- *   sums    a checksum per slot: that of its page at the backing (page-sums.ts)
+ *   below, sums, intents   what must be known to read the pages again: backing-tables.ts
+ *   busy                   a bit per slot: a bio in flight or waiting touches it
+ *   dirty                  a bit per unit of 1 MiB: written since its last discard
  *
  * Invariants
  * - Bios in flight share no page with each other, nor with a bio that has waited longer, unless both only read it. So
@@ -20,21 +19,27 @@
  *   cannot exceed the limit.
  * - The backing is read and written in full pages. A page read that differs from the last write is a mismatch.
  *
- * Cost: 64 KiB of bitmaps and 1 MiB of checksums per GiB of disk (checksums are allocated on first use), and one page
- * per bio. A bio to the backing costs a few bit operations, and one checksum per page.
+ * Cost: 64 KiB of bitmaps and 1 MiB of checksums per GiB of disk (checksums are allocated on first use), and a page and
+ * an intent per bio. A bio to the backing costs a few bit operations, and one checksum per page.
  */
 import type { Budget } from '../../../arena/budget.ts';
 import { assert } from '../../../base/assert.ts';
 import { PAGE_BYTES } from '../../../base/units.ts';
 import { Bio, BioFlag, BioOp, type BioOwner, BioPool, BioQueue, BioStatus } from '../../bio.ts';
 import type { Disk } from '../../ops.ts';
-import { PageSums, sumBytes, sumPages } from './page-sums.ts';
+import {
+  BACKING_BIO_COUNT,
+  BackingTables,
+  type RamzswapImages,
+  RUN_PAGES,
+  tablesBytes,
+  type WriteIntent,
+} from './backing-tables.ts';
+import { sumPages } from './page-sums.ts';
 import { bitBytes, SlotBits } from './slot-bits.ts';
 
 /** Unit of discards to the backing: a cluster of 256 slots, as the kernel's swap core discards. */
 const UNIT_BYTES = 1024 * 1024;
-/** Maximum pages of a bio with data: the size of a batch of the NBD server. */
-const RUN_PAGES = 64;
 /** Longest bio without data, bytes. */
 const DATALESS_BYTES = 2 ** 31;
 
@@ -51,18 +56,15 @@ export interface BackingOptions {
   readonly bioCount?: number;
 }
 
-/** Default of BackingOptions.bioCount. */
-export const BACKING_BIO_COUNT = 32;
-
 /** Size of the tables of a backing, reserved from the limit of the disk, bytes. */
 export const backingTableBytes = (
   sizeBytes: number,
   bioCount: number = BACKING_BIO_COUNT,
 ): number =>
-  bitBytes(sizeBytes / PAGE_BYTES) * 2 +
+  tablesBytes(sizeBytes / PAGE_BYTES, bioCount) +
+  bitBytes(sizeBytes / PAGE_BYTES) +
   bitBytes(Math.ceil(sizeBytes / UNIT_BYTES)) +
-  sumBytes(sizeBytes / PAGE_BYTES) +
-  bioCount * (PAGE_BYTES + sumBytes(RUN_PAGES));
+  bioCount * PAGE_BYTES;
 
 const noBio: Bio = new Bio();
 
@@ -80,11 +82,15 @@ export class BackingRequest implements BioOwner {
   inner: Bio | null = null;
   /** A page assembled from old and new bytes; belongs to the backing until the inner bio ends. */
   readonly page: Uint8Array = new Uint8Array(PAGE_BYTES);
-  /** Checksums of the pages of the inner bio, written or read. */
-  readonly sums: Int32Array = new Int32Array(RUN_PAGES);
+  /** Of the inner bio, if it is a write; its sums are those of the pages written or read. */
+  readonly intent: WriteIntent;
   readonly #onCompleted: (request: BackingRequest, status: BioStatus) => void;
 
-  constructor(onCompleted: (request: BackingRequest, status: BioStatus) => void) {
+  constructor(
+    intent: WriteIntent,
+    onCompleted: (request: BackingRequest, status: BioStatus) => void,
+  ) {
+    this.intent = intent;
     this.#onCompleted = onCompleted;
   }
 
@@ -127,7 +133,7 @@ export class Backing implements Disposable {
   readonly #sizeBytes: number;
   readonly #busy: SlotBits;
   readonly #dirty: SlotBits;
-  readonly #sums: PageSums;
+  readonly #tables: BackingTables;
   readonly #pool: BioPool;
   readonly #spare: BackingRequest[] = [];
   readonly #requests: BackingRequest[] = [];
@@ -136,10 +142,15 @@ export class Backing implements Disposable {
   /** True if a request has completed since the last recall(). */
   #isAnyFree = false;
 
-  /** @param onCompleted called when a part of a request has completed at the backing */
+  /**
+   * @param images where the tables are; null: in ordinary memory. Call adopt() before the first bio
+   * @param onCompleted called when a part of a request has completed at the backing
+   * @throws SwapError ERR_IO_IMAGE
+   */
   constructor(
     { disk, showsOldData: isShown, bioCount = BACKING_BIO_COUNT }: BackingOptions,
     sizeBytes: number,
+    images: RamzswapImages | null,
     budget: Budget,
     onCompleted: (request: BackingRequest, status: BioStatus) => void,
   ) {
@@ -149,18 +160,33 @@ export class Backing implements Disposable {
     this.#sizeBytes = sizeBytes;
     this.synchronous = disk.synchronous;
     const slots = sizeBytes / PAGE_BYTES;
-    this.below = new SlotBits(slots);
+    this.#tables = new BackingTables(slots, bioCount, images);
+    this.below = this.#tables.below;
     this.#busy = new SlotBits(slots);
     this.#dirty = new SlotBits(Math.ceil(sizeBytes / UNIT_BYTES));
-    this.#sums = new PageSums(slots);
     this.#pool = new BioPool(bioCount, Math.max(1, bioCount >>> 2));
-    for (let i = 0; i < bioCount; i++) this.#spare.push(new BackingRequest(onCompleted));
+    for (const intent of this.#tables.intents)
+      this.#spare.push(new BackingRequest(intent, onCompleted));
     this.tableBytes = backingTableBytes(sizeBytes, bioCount);
     assert(budget.reserve(this.tableBytes), 'the tables of the backing fit the limit');
-    if (!isShown) return;
+    // Nothing records which units a killed process had discarded.
+    if (isShown || this.#tables.isUsed) this.#dirty.setRange(0, this.#dirty.slots);
     // Every page is at the backing; its sum is unknown until it is written.
-    this.below.setRange(0, slots);
-    this.#dirty.setRange(0, this.#dirty.slots);
+    if (isShown) this.below.setRange(0, slots);
+  }
+
+  /** A request for the next bio, at the start. */
+  firstRequest(): BackingRequest {
+    return this.#takeSpare();
+  }
+
+  /**
+   * Completes or undoes what a killed process had in progress, from the images.
+   * @param isInRam whether a slot has a page in RAM
+   * @throws SwapError ERR_IO_IMAGE
+   */
+  adopt(isInRam: (slot: number) => boolean): void {
+    if (this.#tables.isUsed) this.#tables.adopt(isInRam, (slot, page) => this.#readNow(slot, page));
   }
 
   /** Number of bios in flight or waiting. */
@@ -224,15 +250,14 @@ export class Backing implements Disposable {
   started(request: BackingRequest): BackingRequest {
     this.#busy.setRange(firstSlot(request.bio), endSlot(request.bio));
     this.#requests.push(request);
-    const spare = this.#spare.pop();
-    assert(spare !== undefined, 'there are more requests than bios');
-    return spare;
+    return this.#takeSpare();
   }
 
   /** Records that the request has ended. Returns its bio. */
   ended(request: BackingRequest): Bio {
     const { bio, inner } = request;
     assert(inner !== null, 'a request in flight has a bio of the pool');
+    request.intent.end();
     this.#pool.free(inner);
     request.inner = null;
     request.bio = noBio;
@@ -278,9 +303,14 @@ export class Backing implements Disposable {
     bio.at = at;
     bio.owner = request;
     const pages = (to - from) / PAGE_BYTES;
+    const { intent } = request;
+    intent.end();
     if (op === BioOp.read) this.reads += pages;
-    else if (op !== BioOp.discard) this.writes += pages;
-    if (op === BioOp.write) sumPages(bio.data, at, pages, request.sums);
+    else if (op !== BioOp.discard) {
+      this.writes += pages;
+      if (op === BioOp.write) sumPages(bio.data, at, pages, intent.sums);
+      intent.begin(op, from / PAGE_BYTES, to / PAGE_BYTES);
+    }
     this.#disk.submit(bio);
     return true;
   }
@@ -301,23 +331,25 @@ export class Backing implements Disposable {
 
   /** Allocates the checksums of the slots [from, to); false when the system has no memory for them. */
   reserveSums(from: number, to: number): boolean {
-    return this.#sums.prepare(from, to);
+    return this.#tables.sums.prepare(from, to);
   }
 
   /** Records that the request has written the slots [from, to); reserveSums() has returned true for them. */
-  written({ op, sums }: BackingRequest, from: number, to: number): void {
-    this.below.setRange(from, to);
+  written({ op, intent }: BackingRequest, from: number, to: number): void {
     const shift = UNIT_BYTES / PAGE_BYTES;
     this.#dirty.setRange(Math.floor(from / shift), Math.ceil(to / shift));
-    if (op === BioOp.write) this.#sums.set(from, to, sums);
-    else this.#sums.setZeros(from, to);
+    const { sums } = this.#tables;
+    if (op === BioOp.write) sums.set(from, to, intent.sums);
+    else sums.setZeros(from, to);
+    this.below.setRange(from, to); // after the sums: a kill here leaves no page without its sum
   }
 
   /** True if the pages that the request has read match their checksums. Counts those that do not. */
-  isIntact({ from, to, inner, sums }: BackingRequest): boolean {
+  isIntact({ from, to, inner, intent }: BackingRequest): boolean {
     assert(inner !== null, 'a request in flight has a bio of the pool');
     const { data, at } = inner;
-    const count = this.#sums.mismatches(from / PAGE_BYTES, to / PAGE_BYTES, data, at, sums);
+    const { sums } = this.#tables;
+    const count = sums.mismatches(from / PAGE_BYTES, to / PAGE_BYTES, data, at, intent.sums);
     this.mismatches += count;
     return count === 0;
   }
@@ -350,6 +382,31 @@ export class Backing implements Disposable {
 
   tick(): void {
     this.#disk.tick();
+  }
+
+  #takeSpare(): BackingRequest {
+    const spare = this.#spare.pop();
+    assert(spare !== undefined, 'there are more requests than bios');
+    return spare;
+  }
+
+  /** Reads a page before the first bio. False: the backing fails, or does not complete a bio in tick(). */
+  #readNow(slot: number, page: Uint8Array): boolean {
+    const bio = new Bio();
+    let isDone = false;
+    bio.op = BioOp.read;
+    bio.offset = slot * PAGE_BYTES;
+    bio.length = PAGE_BYTES;
+    bio.data = page;
+    bio.owner = {
+      bioEnd: () => {
+        isDone = true;
+      },
+    };
+    this.#disk.submit(bio);
+    this.#disk.tick();
+    assert(isDone, 'the backing of a disk with images completes a bio in tick()');
+    return bio.status === BioStatus.ok;
   }
 
   [Symbol.dispose](): void {

@@ -64,14 +64,18 @@ function stagedSum(kernels: Kernels, page: number): number {
   return sum === 0 ? 1 : sum;
 }
 
-/** The checksums of a disk's pages, by slot; all are unknown at the start. */
+/** The checksums of a disk's pages, by slot. */
 export class PageSums {
   readonly #slots: number;
   readonly #chunks: (Int32Array | null)[];
 
-  constructor(slots: number) {
+  /** @param words the sums, `slots` long; null: all unknown */
+  constructor(slots: number, words: Int32Array | null = null) {
     this.#slots = slots;
-    this.#chunks = new Array<Int32Array | null>(Math.ceil(slots / CHUNK_SLOTS)).fill(null);
+    this.#chunks = Array.from(
+      { length: Math.ceil(slots / CHUNK_SLOTS) },
+      (_, i) => words?.subarray(i * CHUNK_SLOTS, (i + 1) * CHUNK_SLOTS) ?? null,
+    );
     stage();
   }
 
@@ -109,6 +113,17 @@ export class PageSums {
     const sum = stagedSum(kernels, 0);
     for (let slot = from; slot < to; slot++)
       this.#chunks[slot >>> CHUNK_SHIFT]![slot & (CHUNK_SLOTS - 1)] = sum;
+  }
+
+  /**
+   * Sets the sum of a prepared slot to `sum` if that is the sum of `page`.
+   * @param sum null: that of a page of zeros
+   */
+  adopt(slot: number, page: Uint8Array, sum: number | null): void {
+    const found = new Int32Array(1);
+    sumPages(page, 0, 1, found);
+    const isWritten = sum === null ? page.every((byte) => byte === 0) : found[0] === sum;
+    if (isWritten) this.set(slot, slot + 1, found);
   }
 
   /** Number of pages at data[at ..] that do not match the known sums of [from, to). Writes their sums to `into`. */

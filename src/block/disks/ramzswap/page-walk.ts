@@ -112,8 +112,8 @@ export class PageWalk {
     else if (op !== BioOp.read) {
       const first = slotAt(from);
       const end = to / PAGE_BYTES;
-      this.changedPages += this.#store.dropRange(first, end);
       backing.written(request, first, end);
+      this.changedPages += this.#store.dropRange(first, end); // after it: a kill never leaves a slot without its page
     } else if (!backing.isIntact(request)) return this.#failedRead();
     else if (request.inner!.data === request.page) return this.#usePage(request, slotAt(from));
     return BioStatus.ok;

@@ -37,18 +37,17 @@ import { type ByteCount, bytes, PAGE_BYTES, slot as slotOf } from '../../../base
 import { type CodecFactory, PageFormat } from '../../../codec/codec.ts';
 import { lz4 } from '../../../codec/lz4.ts';
 import type { Adopted } from '../../../store/adopt.ts';
-import type { ShardImages } from '../../../store/image.ts';
 import { CounterAt, PutResult } from '../../../store/results.ts';
 import { Store } from '../../../store/store.ts';
 import { type Bio, BioOp, BioQueue, BioStatus } from '../../bio.ts';
 import { type Disk, type DiskLimits, Extent, type ExtentSink } from '../../ops.ts';
+import { Backing, type BackingOptions, BackingRequest, backingTableBytes } from './backing.ts';
 import {
   BACKING_BIO_COUNT,
-  Backing,
-  type BackingOptions,
-  BackingRequest,
-  backingTableBytes,
-} from './backing.ts';
+  canMapTables,
+  type RamzswapImages,
+  WriteIntent,
+} from './backing-tables.ts';
 import { PageWalk, Pending, slotAt } from './page-walk.ts';
 import type { RamzswapStats } from './stats.ts';
 
@@ -76,8 +75,11 @@ export interface RamzswapOptions {
   readonly backing?: BackingOptions;
   /** The 4096 bytes in slot 0 at the start and after a reset: a swap header (swap/header.ts writes one). */
   readonly firstPage?: Uint8Array;
-  /** Memories that outlive the process; the disk starts with their pages. Not with a backing. Default: none. */
-  readonly images?: ShardImages;
+  /**
+   * Memories that outlive the process; the disk starts with their pages. A backing must then be the one of the former
+   * process, complete bios in tick(), and not show old data. Default: none.
+   */
+  readonly images?: RamzswapImages;
 }
 
 function checkArguments(options: RamzswapOptions): void {
@@ -93,12 +95,19 @@ function checkArguments(options: RamzswapOptions): void {
   if (firstPage !== undefined)
     checkInteger(what, 'firstPage.length', firstPage.length, { min: PAGE_BYTES, max: PAGE_BYTES });
   if (backing === undefined) return;
-  if (options.images !== undefined)
-    throw new SwapError(
-      'ERR_ARG_CONFLICT',
-      `${what}: images and backing are mutually exclusive: the tables of a backing are not in the images`,
-    );
-  const { disk, bioCount = BACKING_BIO_COUNT } = backing;
+  const { disk, bioCount = BACKING_BIO_COUNT, showsOldData } = backing;
+  if (options.images !== undefined) {
+    if (showsOldData || bioCount !== BACKING_BIO_COUNT)
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `${what}: images are mutually exclusive with backing.showsOldData and backing.bioCount`,
+      );
+    if (!canMapTables(sizeBytes / PAGE_BYTES))
+      throw new SwapError(
+        'ERR_ARG_CONFLICT',
+        `${what}: a disk with images and a backing must be smaller than 3.8 TiB`,
+      );
+  }
   checkInteger(what, 'backing.bioCount', bioCount, { min: 2, max: 1024 });
   checkInteger(what, 'backing.disk.sizeBytes', disk.sizeBytes, { min: sizeBytes });
   if (limitBytes !== 0)
@@ -158,8 +167,11 @@ export class Ramzswap implements Disk, Disposable {
     const onCompleted = (request: BackingRequest, status: BioStatus): void =>
       this.#completed(request, status);
     this.#backing =
-      backing === undefined ? null : new Backing(backing, sizeBytes, this.#budget, onCompleted);
-    this.#spare = new BackingRequest(onCompleted);
+      backing === undefined
+        ? null
+        : new Backing(backing, sizeBytes, images ?? null, this.#budget, onCompleted);
+    this.#spare =
+      this.#backing?.firstRequest() ?? new BackingRequest(new WriteIntent(), onCompleted);
     this.synchronous = this.#backing?.synchronous ?? true;
     this.#outlives = images !== undefined;
     try {
@@ -170,13 +182,15 @@ export class Ramzswap implements Disk, Disposable {
         images,
         ...(returns === undefined ? {} : { release: returns }),
       });
+      this.#backing?.adopt((slot) => this.#store.formatOf(slotOf(slot)) !== PageFormat.none);
     } catch (error) {
       this.#budget.release(this.#budget.usedBytes); // of the shards that were adopted
       throw error;
     }
     this.#walk = new PageWalk(this.#store, this.#backing);
     this.#firstPage = firstPage;
-    if (this.#store.storedPages === 0) this.#putFirstPage();
+    if (this.#store.storedPages === 0 && (this.#backing?.below.count ?? 0) === 0)
+      this.#putFirstPage();
   }
 
   /** What the images contained when the disk was created. */
@@ -266,6 +280,11 @@ export class Ramzswap implements Disk, Disposable {
     return this.#store.skipEmpty(slotOf(slot), this.#store.slots);
   }
 
+  /** The first slot from `slot` on whose page is at the backing; the number of slots if there is none. */
+  nextAtBacking(slot: number): number {
+    return this.#backing?.below.next(slot, this.#store.slots) ?? this.#store.slots;
+  }
+
   /** Frees every page, also at the backing. Returns false, and does nothing, while bios are in flight. */
   reset(): boolean {
     if (this.#done.length > 0 || (this.#backing?.inFlight ?? 0) > 0) return false;
@@ -280,9 +299,10 @@ export class Ramzswap implements Disk, Disposable {
    * of a disk keep their pages.
    */
   [Symbol.dispose](): void {
-    if (this.#outlives) return;
-    this.#store.dropRange(slotOf(0), this.#store.slots);
-    this.#store.releaseAll();
+    if (!this.#outlives) {
+      this.#store.dropRange(slotOf(0), this.#store.slots);
+      this.#store.releaseAll();
+    }
     this.#backing?.[Symbol.dispose]();
   }
 

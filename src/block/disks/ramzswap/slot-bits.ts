@@ -11,16 +11,25 @@ const maskOf = (from: number, to: number): number => (-1 << from) & (-1 >>> (32 
 /** Size of a bitmap for `slots` slots, bytes. */
 export const bitBytes = (slots: number): number => Math.ceil(slots / 32) * 4;
 
-/** A bitmap of a fixed number of slots, 1 .. 2^31; all bits are clear at the start. */
+/** A bitmap of a fixed number of slots, 1 .. 2^31. */
 export class SlotBits {
   readonly slots: number;
   readonly #words: Int32Array;
   #count = 0;
 
-  constructor(slots: number) {
+  /** @param words the bits, bitBytes(slots) long; default: all clear */
+  constructor(slots: number, words: Int32Array = new Int32Array(bitBytes(slots) / 4)) {
     assert(slots > 0 && slots <= 2 ** 31, 'slots: 1 .. 2^31');
+    assert(words.length === bitBytes(slots) / 4, 'a bit per slot');
     this.slots = slots;
-    this.#words = new Int32Array(bitBytes(slots) / 4);
+    this.#words = words;
+    for (const word of words) this.#count += popcount(word);
+  }
+
+  /** Whether a bit past the last slot is set, which only an image can have. */
+  hasStray(): boolean {
+    const used = this.slots & 31;
+    return used !== 0 && this.#words.at(-1)! >>> used !== 0;
   }
 
   /** Number of set bits. */
