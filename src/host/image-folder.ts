@@ -20,6 +20,7 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { InvariantError } from '../base/assert.ts';
@@ -30,6 +31,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { systemFileLock } from '../os/linux/file-lock.ts';
 import { whyNoImages } from '../os/linux/image-mapping.ts';
 import { systemError } from '../os/system-error.ts';
+import { identityOf } from './backing-file.ts';
 import { type LimitDefaults, resolveDisk } from './config/disk-schema.ts';
 import type { HostConfig } from './config/host-config.ts';
 import type { HostCounter } from './counters.ts';
@@ -67,6 +69,15 @@ function settingsOf(config: DiskConfig): string {
     key: 'disk',
     value: name,
   });
+}
+
+/** Checks that the backing that an image names is the one that it used. */
+function checkBacking({ backing }: DiskConfig, identity: string): void {
+  if (backing === undefined) return;
+  const stat = statSync(backing, { throwIfNoEntry: false });
+  if (stat !== undefined && identityOf(stat) === identity) return;
+  const why = stat === undefined ? 'does not exist' : 'is not the one that it used';
+  throw new SwapError('ERR_IO_IMAGE', `its backing ${backing} ${why}`, { reason: why });
 }
 
 /** Pages in memory and at the backing. */
@@ -131,6 +142,7 @@ export class ImageFolder implements Disposable {
       try {
         const text = splitDisk('its settings', image.header.settings);
         const config = resolveDisk('its settings', { ...text, name }, defaults);
+        checkBacking(config, image.header.backing);
         found.push(config);
       } catch (error) {
         this.#refuse(name, (error as Error).message);

@@ -24,6 +24,7 @@ import { Store } from '../../src/store/store.ts';
 import { FakeReturns } from '../support/fakes/fake-returns.ts';
 import { madePage, pageKinds } from '../support/fixtures/pages.ts';
 import { randomTest } from '../support/fixtures/replay.ts';
+import { watchAtomics, withWatchedTables } from '../support/fixtures/watched-tables.ts';
 import { repeating, tinyDense } from './tiny-dense.ts';
 
 const SLOTS = 40;
@@ -39,59 +40,6 @@ function imagesIn(memory: LinearMemory): ShardImages {
       assert.equal(bytes, memory.buffer.byteLength);
       return { memory, release: new FakeReturns().over(new Uint8Array(memory.buffer)) };
     },
-  };
-}
-
-const targets = new WeakMap<object, Int32Array>();
-
-/** Creates something whose Int32Arrays over memories call `onStore` after each store. */
-function withWatchedTables<T>(onStore: () => void, create: () => T): T {
-  const Real = Int32Array;
-  const handler: ProxyHandler<Int32Array> = {
-    get(target, key) {
-      const value = Reflect.get(target, key, target);
-      if (key === 'fill')
-        return (word: number, from = 0, to = target.length) => {
-          for (let at = from; at < to; at++) {
-            target[at] = word;
-            onStore();
-          }
-        };
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-    set(target, key, value) {
-      target[key as unknown as number] = value;
-      onStore();
-      return true;
-    },
-  };
-  globalThis.Int32Array = new Proxy(Real, {
-    construct(_real, made: [ArrayBuffer | number, number, number]) {
-      const target = new Real(...(made as [ArrayBuffer, number, number]));
-      if (typeof made[0] === 'number') return target;
-      const proxy = new Proxy(target, handler);
-      targets.set(proxy, target);
-      return proxy;
-    },
-  });
-  try {
-    return create();
-  } finally {
-    globalThis.Int32Array = Real;
-  }
-}
-
-/** Atomics accept no proxies. */
-function watchAtomics(onStore: () => void): () => void {
-  const real = Atomics.store;
-  Atomics.store = ((array: Int32Array, at: number, value: number) => {
-    const target = targets.get(array);
-    real(target ?? array, at, value);
-    if (target !== undefined) onStore();
-    return value;
-  }) as typeof Atomics.store;
-  return () => {
-    Atomics.store = real;
   };
 }
 

@@ -436,10 +436,11 @@ test('a backing that is too small, read-only or whose tables exceed the limit is
     assert.throws(fails, { code: 'ERR_ARG_VALUE', message });
   refuses(() => openOver(memory, { sizeBytes: 9 * PAGE }), /backing.disk.sizeBytes/);
   refuses(() => openOver(new MemoryDisk(8 * PAGE, { readOnly: true })), /is read-only/);
-  refuses(() => openOver(memory, { limitBytes: 8 * PAGE }), /limitBytes/);
+  const least = backingTableBytes(8 * PAGE, 8);
+  refuses(() => openOver(memory, { limitBytes: least - 1 }), /limitBytes/);
   refuses(() => openOver(memory, { bioCount: 1 }), /bioCount is the number 1/);
-  const { disk } = openOver(memory, { limitBytes: 9 * PAGE });
-  assert.ok(disk.stats().usedBytes > 8 * PAGE && disk.stats().usedBytes <= 9 * PAGE);
+  const { disk } = openOver(memory, { limitBytes: least });
+  assert.equal(disk.stats().usedBytes, least);
 });
 
 test('rzsStats returns the counters by their ramzswap names', () => {

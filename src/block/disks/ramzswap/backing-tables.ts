@@ -156,7 +156,7 @@ export class BackingTables {
     );
     if (this.isUsed) return;
     header.set([0, VERSION, slots, count]);
-    Atomics.store(header, 0, MAGIC);
+    header[0] = MAGIC;
   }
 
   /**

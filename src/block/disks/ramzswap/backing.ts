@@ -341,7 +341,7 @@ export class Backing implements Disposable {
     const { sums } = this.#tables;
     if (op === BioOp.write) sums.set(from, to, intent.sums);
     else sums.setZeros(from, to);
-    this.below.setRange(from, to); // after the sums: a kill here leaves no page without its sum
+    this.below.setRange(from, to);
   }
 
   /** True if the pages that the request has read match their checksums. Counts those that do not. */

@@ -189,8 +189,8 @@ export class Ramzswap implements Disk, Disposable {
     }
     this.#walk = new PageWalk(this.#store, this.#backing);
     this.#firstPage = firstPage;
-    if (this.#store.storedPages === 0 && (this.#backing?.below.count ?? 0) === 0)
-      this.#putFirstPage();
+    const isNew = images === undefined || (this.#backing?.below.count ?? 0) === 0;
+    if (isNew && this.#store.storedPages === 0) this.#putFirstPage();
   }
 
   /** What the images contained when the disk was created. */
