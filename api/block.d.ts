@@ -225,6 +225,7 @@ class Ramzswap implements Disk, Disposable {
     slotFree(slot: number): void;
     setLimit(limitBytes: number): boolean;
     nextInRam(slot: number): number;
+    nextAtBacking(slot: number): number;
     reset(): boolean;
     [Symbol.dispose](): void;
     close(): void;
@@ -242,7 +243,7 @@ interface RamzswapOptions {
     readonly release?: PageReleaseFactory;
     readonly backing?: BackingOptions;
     readonly firstPage?: Uint8Array;
-    readonly images?: ShardImages;
+    readonly images?: RamzswapImages;
 }
 interface RamzswapStats {
     readonly algorithm: string;
