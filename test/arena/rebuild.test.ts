@@ -136,7 +136,7 @@ class Subject {
 const lengths = [2900, 3060, 1500, 300, 100, 4096] as const;
 
 randomTest(
-  'a rebuilt arena has the objects that rows name, and needs no more memory',
+  'a rebuilt arena has the objects that the rows name, and uses no more memory',
   4000,
   (prng, steps) => {
     let subject = new Subject();
@@ -166,7 +166,7 @@ randomTest(
   },
 );
 
-test('the zspage that needs fewest of its pages becomes the tail, and the former one gets all of its', () => {
+test('the zspage that needs the fewest of its pages becomes the tail, and all pages of the former tail count as used', () => {
   const subject = new Subject();
   const length = 2900;
   const cls = subject.arena.classOf(length);
@@ -183,7 +183,7 @@ test('the zspage that needs fewest of its pages becomes the tail, and the former
   assert.equal(next.budget.usedBytes, subject.budget.usedBytes - 4096);
 });
 
-test('zspages that share a page, used or not, and those that cross chunks are refused', () => {
+test('zspages that share a page, used or not, or cross a chunk are refused', () => {
   const subject = new Subject();
   const [first, second] = [subject.alloc(2900), subject.alloc(1500)];
   const zspages = new Int32Array(subject.memory.buffer, layout.zspageTable);

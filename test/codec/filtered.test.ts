@@ -75,7 +75,7 @@ test('each engine decompresses the blocks of the others as the plain decoder doe
   );
 });
 
-test('a filtered block of n bytes fits a limit of n and not n - 1, and is not tried below the smallest limit of LZ4', () => {
+test('a filtered block of n bytes fits a limit of n and not n - 1; below the smallest limit of LZ4 no filter is tried', () => {
   for (const codec of codecs)
     for (const kind of numericKinds)
       for (const filter of filters) {

@@ -206,7 +206,7 @@ test('C10 with writethrough the backend stores the page and the caller writes it
   front.verify();
 });
 
-test('C10 a damaged page that was written through is read from the device', () => {
+test('C10 a written-through page whose copy is damaged is read from the device', () => {
   const { front, first } = setUp();
   front.writethrough = true;
   front.store(3, 5, A, 0);

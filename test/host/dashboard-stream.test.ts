@@ -58,7 +58,7 @@ test('a reader without the token gets no URI, no address of a client and no line
   assert.equal(dataOf(stream.text, 'event').length, 1);
 });
 
-test('a stream too many is 503 until another one ends; HEAD and POST are 405', {
+test('one stream too many gets 503 until another one ends; HEAD and POST get 405', {
   timeout,
 }, async (t) => {
   const { port } = await rig(t);

@@ -87,7 +87,7 @@ const kinds = (said: HostConfig, now: HostConfig): string[] =>
     (step) => ('name' in step ? `${step.kind} ${step.name}` : step.kind),
   );
 
-test('the same files are an empty plan', () => {
+test('unchanged files give an empty plan', () => {
   const config = of({ disk: ['a=1G,allow-uid=1', 'b=2G,backing=/b'] });
   assert.deepEqual(planReload(config, config, { disks: [], totalLimitBytes: 0 }), {
     steps: [],
@@ -95,7 +95,7 @@ test('the same files are an empty plan', () => {
   });
 });
 
-test('steps: more memory first, removals before additions, less memory after them', () => {
+test('a raised total limit comes first, removals before additions, a lowered total limit after them', () => {
   const before = of({ disk: ['a=1G', 'b=1G'], 'total-limit': '4G' });
   const more = of({ disk: ['b=2G', 'c=1G'], 'total-limit': '8G', 'socket-mode': '0660' });
   assert.deepEqual(kinds(before, more), ['total', 'remove a', 'set b', 'add', 'socket-mode']);
@@ -105,7 +105,7 @@ test('steps: more memory first, removals before additions, less memory after the
   assert.deepEqual(kinds(none, before), ['add', 'total']);
 });
 
-test('files of TLS are exchanged only if clients are verified as before', () => {
+test('TLS files are replaced only if clients are verified as before', () => {
   const x509 = { tls: 'require', 'tls-certificates': '/a' };
   const isExchanged = (before: object, now: object): boolean => {
     const { steps, refused } = planReload(of({ ...before }), of({ ...now }), {
@@ -161,7 +161,7 @@ test('reloads run one after another, also after one that failed', async () => {
   assert.deepEqual(states, [true, false, true, false, true, false, true, false]);
 });
 
-test('a stop ends a reload between two steps, and systemd hears of no end of the reload', async () => {
+test('a stop ends a reload between two steps, and systemd is not notified that the reload has ended', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'] }));
   const states: boolean[] = [];
   let isStopping = false;
@@ -188,7 +188,7 @@ test('a stop ends a reload between two steps, and systemd hears of no end of the
   assert.deepEqual(states, [true]);
 });
 
-test('what needs a restart is named, again at each reload', async () => {
+test('settings that need a restart are named at every reload', async () => {
   const machine = new Machine(of({ disk: ['a=1G'] }));
   const sockets = of({
     disk: ['a=1G'],
@@ -225,7 +225,7 @@ test('what needs a restart is named, again at each reload', async () => {
   }
 });
 
-test('a backing is not changed under a disk; once the disk is removed, it is added', async () => {
+test('the backing of a disk is not changed; once the disk is removed, it is added with the new backing', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'] }));
   const now = of({ disk: ['a=1G,backing=/x', 'b=1G,shared=on,keep=1'] });
   const { changed, ignored } = await machine.reload(now);
@@ -259,7 +259,7 @@ test('changes of an operator stay, unless the files say something new', async ()
   ]);
 });
 
-test('a refused step leaves the others done, and is tried again', async () => {
+test('a refused step does not undo the others, and is tried again', async () => {
   const machine = new Machine(of({ disk: ['a=1G', 'b=1G'], 'total-limit': '4G' }));
   const now = of({ disk: ['b=2G,limit=1M,keep=1', 'c=1G'], 'total-limit': '2G' });
   for (const what of ['-a', 'b.sizeBytes', '+c', 'total']) machine.refuses.add(what);
@@ -322,7 +322,7 @@ function edit(prng: Prng, file: Map<string, Text>): void {
   }
 }
 
-test('after random edits and changes by hand, the host is what a model of three ways says', async () => {
+test('after random edits and manual changes the host equals a model of the three-way merge', async () => {
   for (let seed = 1; seed <= 150; seed++) {
     const prng = new Prng(seed);
     const file = new Map<string, Text>([['base', { size: '1G' }]]);

@@ -75,7 +75,7 @@ async function restOf(client: RawClient): Promise<number> {
 }
 
 test(
-  'a client that lost its connection to a running host finds its pages again under the old name',
+  'a client that lost its connection to a running host finds its pages under the old name',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -151,7 +151,7 @@ test(
 );
 
 test(
-  'no generation is reused: three starts have three names, and each start accepts only its own',
+  'no generation is reused: three starts have three names, and each accepts only its own',
   limits,
   async () => {
     using folder = new TemporaryFolder();
@@ -177,7 +177,7 @@ const nbdClient = (host: OwnHost, name: string, ...more: string[]): Promise<Fini
   ]);
 
 peerTest(
-  'nbd-client -persist is refused the old name after kill -9, by both options that open an export',
+  'nbd-client -persist is refused under the old name after kill -9, by both options that open an export',
   ['nbd-client'],
   async () => {
     using folder = new TemporaryFolder();
@@ -203,7 +203,7 @@ peerTest(
 );
 
 peerTest(
-  'nbdinfo and nbdcopy are refused the old name after kill -9',
+  'nbdinfo and nbdcopy are refused under the old name after kill -9',
   ['nbdinfo', 'nbdcopy'],
   async () => {
     using folder = new TemporaryFolder();
@@ -230,7 +230,7 @@ peerTest(
 );
 
 peerTest(
-  'QEMU that reconnects after kill -9: I/O errors by the name of its generation, zeros by the bare name',
+  'QEMU that reconnects after kill -9 gets I/O errors under the name of its generation, zeros under the bare name',
   ['qemu-io'],
   async () => {
     using folder = new TemporaryFolder();

@@ -62,15 +62,22 @@ for (const [mode, what, why] of damages)
   );
 
 for (const faults of ['thread', 'signal'])
-  test(`${faults}: the same where the kernel refuses every second call`, options, async (t) => {
-    const mode = 'truncated, where calls fail';
-    const { signal, stdout, stderr } = await run(mode, fileFor(t), '', {
-      FRONTSWAP_FAULTS: faults,
-    });
-    assert.equal(stdout, 'others fine\n', stderr);
-    assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
-    assert.match(stderr, new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`));
-  });
+  test(
+    `${faults}: an access to a page gets SIGBUS when its swap file is cut short and every second system call fails`,
+    options,
+    async (t) => {
+      const mode = 'truncated, where calls fail';
+      const { signal, stdout, stderr } = await run(mode, fileFor(t), '', {
+        FRONTSWAP_FAULTS: faults,
+      });
+      assert.equal(stdout, 'others fine\n', stderr);
+      assert.equal(signal, canPoison ? 'SIGBUS' : 'SIGABRT', stderr);
+      assert.match(
+        stderr,
+        new RegExp(`^frontswap: region 1, page ${DAMAGED} is lost: [^\\n]+\\n$`),
+      );
+    },
+  );
 
 const whyNotRoot =
   process.getuid?.() === 0 ? false : 'needs root: the kernel faults on behalf of the process';

@@ -43,7 +43,7 @@ for (const faults of ['javascript', 'thread', 'signal', 'memfd'])
 
 for (const faults of ['thread', 'signal', 'memfd'])
   test(
-    `${faults}: threads wait, lock and notify in memory that is evicted all the time`,
+    `${faults}: threads that wait, lock and notify in memory that is constantly evicted make progress`,
     options,
     () => {
       const { turns, wrong } = reportOf(faults, ['--paged-turn']);
@@ -57,7 +57,7 @@ const KINDS_MIN = 3;
 
 for (const faults of ['thread', 'signal', 'memfd'] as const)
   test(
-    `${faults}: nothing is wrong, and no thread waits for ever, where system calls fail`,
+    `${faults}: where system calls fail, no page is wrong and no thread waits forever`,
     options,
     () => {
       const more = ['--paged-turn', '--file', '--inject', '--seconds', '8'];

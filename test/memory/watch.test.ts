@@ -117,14 +117,14 @@ for (const [env, message] of wrong)
     },
   );
 
-test('settings: unset, 0 and 1 print no lines per interval', () => {
+test('FRONTSWAP_STATS unset, 0 or 1 prints no lines per interval', () => {
   for (const text of [undefined, '', '0'])
     assert.deepEqual(parseStats('S', text), { atExit: false, lineMs: 0 });
   assert.deepEqual(parseStats('S', '1'), { atExit: true, lineMs: 0 });
   assert.deepEqual(parseStats('S', '1s'), { atExit: true, lineMs: 1000 });
 });
 
-test('the first process has the file, others insert their process id', () => {
+test('the first process writes the file named, others insert their process id', () => {
   const env: NodeJS.ProcessEnv = { FRONTSWAP_REPORT: '/a.b/paging.html' };
   assert.deepEqual(reportOf(env, 5), { path: '/a.b/paging.html', isFirst: true });
   assert.deepEqual(reportOf(env, 6), { path: '/a.b/paging.6.html', isFirst: false });
@@ -227,7 +227,7 @@ const failing: readonly (readonly [string, string])[] = [
   ['has no reader', '2>&1 | exec true'],
 ];
 for (const [name, redirection] of failing)
-  test(`output on a stderr that ${name} leaves the exit status`, options, (t) => {
+  test(`output on a stderr that ${name} does not change the exit status`, options, (t) => {
     const folder = testFolder(t);
     // An exception in an exit handler would make it 1. A status that the program sets hides that.
     writeFileSync(join(folder, 'app.mjs'), prelude);

@@ -12,7 +12,7 @@ const { native } = loadNativeFaults();
 const WAIT_MS = 200;
 
 if (isMainThread)
-  test('two threads that wait for faults at a time each wait for all of them', {
+  test('two threads that wait at the same time for faults in progress each wait for all of them', {
     skip: skipUnlessNative,
     timeout: 60_000,
   }, async () => {

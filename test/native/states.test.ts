@@ -33,7 +33,7 @@ const domains: readonly Domain[] = starts.flatMap((start) =>
 );
 
 for (const start of starts)
-  test(`every interleaving is right, from ${start}`, { timeout: 120_000 }, () => {
+  test(`every interleaving keeps every rule, from ${start}`, { timeout: 120_000 }, () => {
     let worlds = 0;
     for (const domain of domains) if (domain.start === start) worlds += explore(domain);
     assert.ok(worlds > 10_000, `${worlds} worlds`);
@@ -57,7 +57,7 @@ const rules: readonly Rule[] = [
 ];
 
 for (const rule of rules)
-  test(`without the rule "${rule}" an interleaving goes wrong`, { timeout: 120_000 }, () => {
+  test(`without the rule "${rule}" the model finds a violation`, { timeout: 120_000 }, () => {
     assert.throws(
       () => {
         for (const domain of domains) explore(domain, rule);

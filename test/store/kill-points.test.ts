@@ -322,7 +322,7 @@ for (const [name, limitBytes, makePage] of [
   ['of few size classes at its limit', LIMIT_BYTES, pageOfFewSizes],
 ] as const)
   randomTest(
-    `killed after any store, a store ${name} has each page of before or after`,
+    `a page store ${name}, killed after any write to its tables, has each page of before or after the command`,
     200,
     (prng, steps, t) => {
       const trial = new Trial(limitBytes, makePage);
@@ -389,7 +389,7 @@ for (const [name, damage, reason] of refusals)
     );
   });
 
-test('a page whose bytes changed is reported and never returned; the others are', () => {
+test('a page whose bytes changed is reported and never returned; the others are returned', () => {
   const { memory, words } = filled();
   words[row(5) + 1]! ^= 1;
   const store = openStore(memory, 0);
@@ -406,7 +406,7 @@ test('a page whose bytes changed is reported and never returned; the others are'
     }
 });
 
-test('pages that exceed the limit refuse the store and leave the image', () => {
+test('an image whose pages exceed the limit is refused and not changed', () => {
   const { memory, store } = filled();
   const used = store.usedBytes;
   assert.throws(() => openStore(memory, used - 1), { code: 'ERR_IO_NO_ROOM' });

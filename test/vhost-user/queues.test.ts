@@ -183,7 +183,7 @@ const kinds: Readonly<Record<string, Kind>> = {
 };
 
 for (const [kind, { createDisk, clear }] of Object.entries(kinds))
-  test(`what one of four queues writes, the others read, while queues stop and start: ${kind} disk`, async () => {
+  test(`the data that one of four queues writes is read by the others while queues stop and start: ${kind} disk`, async () => {
     const seed = testSeed();
     const prng = new Prng(seed);
     const body = async (rig: VhostRig): Promise<void> => {

@@ -119,7 +119,7 @@ class Trial {
   }
 }
 
-randomTest('a queue that is killed after any store loses nothing', 4000, (prng, steps) => {
+randomTest('a queue that is killed after any store loses no request', 4000, (prng, steps) => {
   let killed = 0;
   let again = 0;
   for (let step = 0; step < steps; step++) {
@@ -152,7 +152,7 @@ randomTest('a queue that is killed after any store loses nothing', 4000, (prng, 
   assert.ok(again > 0, 'some requests are served again');
 });
 
-test('the table of another queue is refused', () => {
+test('an in-flight table of another queue is refused', () => {
   const trial = new Trial(0);
   trial.open();
   const view = new DataView(trial.area.buffer);

@@ -139,7 +139,7 @@ test('a second STARTTLS is invalid, and so is one with data', () => {
   }
 });
 
-test('input behind STARTTLS ends the session before the acknowledgement', () => {
+test('input after STARTTLS ends the session before the acknowledgement', () => {
   const inserted = [
     new Uint8Array(1),
     optionOf(Option.list),
@@ -155,7 +155,7 @@ test('input behind STARTTLS ends the session before the acknowledgement', () => 
     }
 });
 
-test('options negotiated in plain are discarded', () => {
+test('options negotiated without TLS are discarded', () => {
   const harness = haggling('on');
   const meta = metaData('secret', ['base:allocation']);
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
@@ -174,7 +174,7 @@ test('options negotiated in plain are discarded', () => {
   assert.equal(status.readUInt32BE(4), 22, 'no metadata context');
 });
 
-test('a metadata context selected in plain stays discarded after structured replies', () => {
+test('a metadata context selected without TLS stays discarded after structured replies are negotiated again', () => {
   const harness = haggling('on');
   ask(harness, Option.structuredReply);
   ask(harness, Option.setMetaContext, metaData('secret', ['base:allocation']));
@@ -186,7 +186,7 @@ test('a metadata context selected in plain stays discarded after structured repl
   assert.equal(chunk.readUInt16BE(6), 0x8001, 'an error chunk');
 });
 
-test('options negotiated through TLS count', () => {
+test('options negotiated through TLS take effect', () => {
   const harness = secured('require');
   assert.deepEqual(ask(harness, Option.structuredReply), [OptionReply.ack]);
   const meta = metaData('secret', ['base:allocation']);
@@ -200,7 +200,7 @@ test('during shutdown STARTTLS is refused, and other options still say that TLS 
   assert.deepEqual(ask(harness, Option.list), [OptionReply.errTlsRequired]);
 });
 
-test('the options before and after STARTTLS count together', () => {
+test('options before and after STARTTLS count towards the same limit', () => {
   const harness = haggling('on');
   for (let i = 0; i < 100; i++) harness.feed(optionOf(99));
   ask(harness, Option.startTls);

@@ -50,7 +50,7 @@ describe('opening a userfaultfd', { skip: noLinux }, () => {
       answer.uffd?.close();
     });
 
-  test('no method at all is a reason', () => {
+  test('without an allowed method the result is a reason', () => {
     const { uffd, reason } = openUserfaultfd(linux, { access: [] });
     assert.equal(uffd, null);
     assert.match(reason, /^no userfaultfd/);
