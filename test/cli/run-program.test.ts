@@ -199,7 +199,7 @@ test('memories of a Node program are paged, and those of a Node program that it 
 }, (t) => {
   const { status, stderr } = shell(`RUN --stats node ${program(t)} twice`);
   assert.equal(status, 0, stderr);
-  // The outer one waits for the other, long enough for its figures to be up to date.
+  // The outer program waits for the inner one, long enough for its figures to be up to date.
   assert.match(stderr, /, [1-9][0-9]* out, [1-9][0-9]* faults\n$/);
   assert.match(stderr, /^(frontswap: 1 memory, .*\n){2}$/);
 });

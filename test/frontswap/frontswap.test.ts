@@ -199,7 +199,7 @@ test('C10 with writethrough the backend stores the page and the caller writes it
   assert.equal(front.counters.get('succStores'), 1);
   assert.equal(front.counters.get('failedStores'), 0);
   expectLoad(front, 5, A);
-  first.pages.clear(); // the backend may: the device has it
+  first.pages.clear(); // the backend may drop it: the device has the page
   assert.equal(front.load(3, 5, into, 0), LoadResult.absent);
   assert.equal(front.has(3, 5), false, 'after one miss every load misses');
   assert.equal(front.counters.get('loadsToDevice'), 1);

@@ -90,7 +90,7 @@ test('a reader that does not read is disconnected, and others are not', { timeou
   const quick = await openStream(t, port);
   slow.socket.pause();
   const message = 'x'.repeat(60_000);
-  // More than the buffers of both sockets and the host's limit take.
+  // More than the buffers of both sockets and the host's limit hold.
   for (let i = 0; i < 400; i++) {
     events.emit('added', 'swap0', message);
     if (i % 10 === 9) await until('ten events', () => dataOf(quick.text, 'event').length === i + 1);

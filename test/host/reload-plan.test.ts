@@ -1,4 +1,7 @@
-/** The plan of a reload: three-way between what the files said, say now, and what is running; and a model of random edits. */
+/**
+ * The plan of a reload, a three-way merge of what the files said, what they say now and what is running; and a model of
+ * random edits.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -16,7 +19,7 @@ const memory = { bytes: 2 ** 34, isGroupLimit: false };
 const of = (settings: Record<string, unknown>): HostConfig =>
   configOf({ unix: '/s', ...settings }, { memory });
 
-/** A host of values: it refuses what `refuses` names. */
+/** A host that only keeps the values applied to it; it refuses the steps that `refuses` names. */
 class Machine {
   readonly disks = new Map<string, DiskConfig>();
   readonly refuses = new Set<string>();
@@ -253,7 +256,7 @@ test('changes of an operator stay, unless the files say something new', async ()
   assert.deepEqual(news.changed, [
     ...['disk c: removed', 'disk a: limit changed', 'disk live: keep changed', 'disk b: added'],
   ]);
-  // Now the files describe it, so it goes with them.
+  // Now the files describe this disk, so it is removed when they no longer do.
   assert.deepEqual((await machine.reload(of({ disk: ['a=1G,limit=2M', 'b=2G'] }))).changed, [
     'disk live: removed',
   ]);

@@ -126,7 +126,7 @@ test('an invalid file changes nothing; every error is reported', options, async 
   assert.match(errors.join(), /^reload: nothing was changed: 2 errors/);
   assert.equal((await askDisk(control, 'a')).limitBytes, 0);
   await check(a, somePages(8));
-  // A file that is just being written.
+  // A file that is still being written.
   write('');
   await assert.rejects(askReload(control), {
     code: 'ERR_ARG_VALUE',

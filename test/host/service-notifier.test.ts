@@ -54,7 +54,7 @@ test('the watchdog is fed from ready() until close()', { skip, timeout }, async 
     messages.push(...receiver.messages());
     return messages.filter((text) => text === 'WATCHDOG=1\n').length;
   };
-  // A timer of the notifier keeps no process alive: this one does, for the test.
+  // Timers of the notifier do not keep a process alive; this one does, for the test.
   const alive = setInterval(() => undefined, 1000);
   t.after(() => clearInterval(alive));
   assert.equal(count(), 0);

@@ -1,4 +1,4 @@
-/** The dashboard in a real browser: what an operator does with it, with and without a mouse, and how it reads. */
+/** The dashboard in a real browser: what an operator does with it, by mouse and by keyboard, and its accessibility. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';

@@ -2,9 +2,9 @@
  * Clients that reconnect by themselves after the host was killed and started again with the same arguments: its disks are
  * then empty. Under the name of the old generation (docs/adr/0013) they must be refused, and must never read zeros.
  *
- * `nbd-client -persist` needs the kernel's nbd driver to get that far. What it sends when it reconnects is the same as when
- * it first connects, so that is done here: its negotiation by the program itself, which then fails because there is no device
- * (`-nonetlink`, /dev/null), and its loop of a reconnect by bytes.
+ * `nbd-client -persist` reconnects only with the kernel's nbd driver, and then sends the same bytes as when it first
+ * connects. So the tests run its negotiation by the program itself, which then fails because there is no device
+ * (`-nonetlink`, /dev/null), and imitate its reconnect loop by sending the bytes.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -196,7 +196,8 @@ peerTest(
       stderr,
       /Server said: 'vm1@[0-9a-f]{8}' no longer exists: disk 'vm1' has been emptied/,
     );
-    // Without NBD_OPT_GO it is told nothing and takes what is in its buffer for the size, usually 0: "Size of the device changed".
+    // Without NBD_OPT_GO it gets no reply and takes the contents of its buffer for the size, usually 0: "Size of the device
+    // changed".
     assert.doesNotMatch((await nbdClient(next, before, '-g')).stdout, /size = 16MB/);
     assert.match((await nbdClient(next, await next.exportNow())).stdout, /size = 16MB/);
   },

@@ -117,7 +117,7 @@ test('on a full disk pages stay in memory, counters say so, and nothing is lost'
 }, async (t) => {
   const path = fileFor(t);
   openSwapFile({ kind: 'file', path, sizeBytes: FILE_BYTES, keep: true })[Symbol.dispose]();
-  // No file may grow beyond 2 MiB: writes behind that fail as on a file system that is full.
+  // No file may grow beyond 2 MiB: writes beyond that fail as on a full file system.
   const { code, stdout, stderr } = await run('full', path, 'ulimit -f 4096;');
   assert.deepEqual([code, stdout], [0, 'nothing lost\n'], stderr);
 });

@@ -52,7 +52,7 @@ for (const faults of ['thread', 'signal', 'memfd'])
     },
   );
 
-/** Kinds of calls that have failed at least: on a busy machine not all have their turn. */
+/** Fewest kinds of calls that must have failed: on a busy machine not every kind gets its turn. */
 const KINDS_MIN = 3;
 
 for (const faults of ['thread', 'signal', 'memfd'] as const)

@@ -4,8 +4,8 @@
  *   waiters    three threads in Atomics.wait(), nothing else
  *   pthreads   a package from npm that was compiled by Emscripten with pthreads (libvips)
  *
- * Each is run with its memory left alone, as register does where JavaScript serves faults, and paged with its faults served
- * by native code, as is the default.
+ * Each runs with its memory not paged, as under register where JavaScript serves faults, and with its memory paged and
+ * native code serving the faults, which is the default.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -73,7 +73,7 @@ const plain = async (args: readonly string[]): Promise<string> => {
   return stdout;
 };
 
-/** Nothing is chosen: CI runs these tests with the variable set. */
+/** No mode is chosen: CI runs these tests with the variable set. */
 const byDefault = { FRONTSWAP_FAULTS: '' };
 const javascript = { FRONTSWAP_FAULTS: 'javascript' };
 

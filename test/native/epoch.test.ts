@@ -1,4 +1,4 @@
-/** Waiting until no fault uses what has been replaced, by two threads at a time: the engine, and the end of a process. */
+/** Two threads wait at the same time until no fault uses what has been replaced: the engine, and the exit of a process. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-/** Calls that wake a thread or the engine are repeated when they fail: otherwise somebody would wait for ever. */
+/** Calls that wake a thread or the engine are repeated when they fail: otherwise a thread would wait forever. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NativePage } from '../../src/native/layout.ts';

@@ -44,7 +44,7 @@ test('SIGBUS by kill(2) is ignored if the program ignored it before', options, a
 });
 
 test('an access whose SIGBUS arrives after its region has ended is repeated', options, async () => {
-  // The kernel sends SIGBUS with an address where memory is ordinary by now: siginfo of BUS_ADRERR, queued to this thread.
+  // Queues a SIGBUS to this thread as the kernel does (BUS_ADRERR), for an address whose memory is no longer paged.
   const ending = await run(
     '',
     `const memory = new Struct(linux, 4096);

@@ -1,7 +1,7 @@
 /**
  * Every interleaving of the page states (state-model.ts): two threads, eviction, drops, discard, pin, reports. No
- * acknowledged write is lost, no read is old, no slot is leaked or used after it was freed; and without any one of the
- * rules one of these is broken, so each is needed and the model can fail.
+ * acknowledged write is lost, no read returns old data, no slot is leaked or used after it was freed; and without any one
+ * of the rules one of these is broken, so each is needed and the model can fail.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,8 +1,8 @@
 /**
- * Every kill point: random commands on a store whose tables report each of their stores. After each one the image is copied,
- * as a killed process would leave it, and adopted by a second store, whose pages must be those of a naive model: before or
- * after the command in progress. It must not need more memory than the first store had reserved. Some of the adoptions are
- * killed, too, and done again.
+ * Every kill point: random commands on a page store whose tables report every write. After each write the image is copied,
+ * as a killed process would leave it, and adopted by a second page store, whose pages must be those of a naive model:
+ * before or after the command in progress. It must not need more memory than the first store had reserved. Some of the
+ * adoptions are killed, too, and done again.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -44,7 +44,7 @@ function imagesIn(memory: LinearMemory): ShardImages {
 
 const targets = new WeakMap<object, Int32Array>();
 
-/** Creates something whose Int32Arrays over memories call `onStore` after each store. */
+/** Creates something whose Int32Arrays over memories call `onStore` after each write. */
 function withWatchedTables<T>(onStore: () => void, create: () => T): T {
   const Real = Int32Array;
   const handler: ProxyHandler<Int32Array> = {
@@ -217,7 +217,7 @@ class Trial {
     this.#next.clear();
   }
 
-  /** Runs a command, with a kill after each of its stores. */
+  /** Runs a command, with a kill after each of its writes. */
   #armed<T>(command: () => T): T {
     this.#isArmed = true;
     try {
@@ -255,7 +255,7 @@ class Trial {
     return store;
   }
 
-  /** Kills an adoption after every 32nd of its stores, and adopts what it left. */
+  /** Kills an adoption after every 32nd of its writes, and adopts what it left. */
   #killAdoption(): void {
     this.#copyTorn(this.#live, this.#copy);
     let isArmed = true;

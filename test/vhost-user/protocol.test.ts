@@ -33,7 +33,7 @@ function message(
   return bytes;
 }
 
-/** Feeds bytes in parts of at most `part`, the descriptors with the first one. @returns bytes that were not wanted */
+/** Feeds bytes in parts of at most `part`, the descriptors with the first one. @returns bytes that were not consumed */
 function feed(reader: MessageReader, bytes: Uint8Array, fds: number[] = [], part = 4096): number {
   for (let at = 0; at < bytes.length; ) {
     const count = Math.min(part, reader.wanted, bytes.length - at);

@@ -243,7 +243,8 @@ test('the requests in flight of a front-end that reconnects are completed once, 
     assert.equal(await front.request(BlockType.out, 0, new Uint8Array(512)), 0);
     front.disconnect();
     await rig.until(() => !rig.server.isConnected);
-    // What a back-end leaves that ended while two requests were in flight. By the available ring the other one would be first.
+    // The state that a back-end leaves if it ends while two requests are in flight. In the available ring the other one is
+    // first.
     front.memory.bytes.fill(1, front.dataAt(5), front.dataAt(5) + 512);
     front.memory.bytes.fill(2, front.dataAt(2), front.dataAt(2) + 512);
     front.put(2, BlockType.out, 16, 512);
@@ -279,7 +280,7 @@ test('a guest that used other contents of the disk is refused', () =>
     assert.match(rig.log, /has been emptied since the guest used it/);
     front.disconnect();
     await rig.until(() => !rig.server.isConnected);
-    // Without an in-flight area its rings tell.
+    // Without an in-flight area its rings show it.
     using other = new VhostFrontEnd(rig.path);
     await other.call(Request.getFeatures);
     other.send(Request.setProtocolFeatures, u64(8n));
@@ -290,7 +291,7 @@ test('a guest that used other contents of the disk is refused', () =>
     other.send(Request.setVringAddr, other.addresses(0));
     const kick = openEventFd(linux);
     assert.equal(await other.acknowledged(Request.setVringKick, u64(0n), [kick.fd]), false);
-    // A queue that the guest never used begins at 0, and does not vouch for the others.
+    // A queue that the guest never used begins at 0, which proves nothing about the others.
     other.send(Request.setVringNum, state(1, 128));
     other.send(Request.setVringAddr, other.addresses(1));
     await other.acknowledged(Request.setVringKick, u64(1n), [kick.fd]);

@@ -1,4 +1,7 @@
-/** A driver sends random requests, cut into random descriptors; a naive disk and naive rules tell data, status and length. */
+/**
+ * A driver sends random requests, cut into random descriptors; a naive disk and naive rules predict data, status and
+ * length.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Prng } from '../../src/base/prng.ts';

@@ -46,7 +46,7 @@ class Trial {
   readonly guest = new Guest();
   readonly driver: Driver;
   readonly area: Uint8Array = new Uint8Array(inflightBytes(SIZE));
-  /** Of each head that is out: how often a device served it. */
+  /** For each head in flight: how often a device served it. */
   readonly served = new Map<number, number>();
   returned = 0;
   again = 0;

@@ -27,7 +27,7 @@ interface ValueJson {
   readonly minimum?: number;
 }
 
-/** Whether an editor that knows the JSON schema accepts the value; as far as the schema says something about its type. */
+/** Whether an editor that knows the JSON schema accepts the value, as far as the schema constrains its type. */
 function fits(json: ValueJson, value: unknown): boolean {
   if (json.oneOf !== undefined) return json.oneOf.some((one) => fits(one, value));
   if (json.enum !== undefined) return json.enum.includes(value);

@@ -1,4 +1,4 @@
-/** The configuration of zram-generator as that of a host. */
+/** Converts a configuration of zram-generator to that of a host. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resolveHostConfig } from '../../../src/host/config/host-config.ts';
