@@ -201,7 +201,7 @@ test('a body of 8192 bytes is read, one of 8193 is refused', async (t) => {
   }
 });
 
-test('32 clients are served at the same time, the next one is disconnected', async (t) => {
+test('32 clients are served at the same time, and one more is disconnected', async (t) => {
   for (const silent of [31, 32]) {
     const { path } = await rig(t);
     for (let i = 0; i < silent; i++) {

@@ -153,7 +153,7 @@ test('rows of a group that is not in use are ignored', { skip }, () => {
   assert.deepEqual(read(again, slot), page(slot));
 });
 
-test('counters that are no counts start again at zero', { skip }, () => {
+test('counters in an image that are not valid counts start again at zero', { skip }, () => {
   using rig = new Rig();
   write(rig.disk(rig.folder(), config('a')), 1);
   rig.end();

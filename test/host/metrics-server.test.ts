@@ -227,7 +227,7 @@ test('a request that arrives byte by byte has a deadline and gets 408', { timeou
   assert.deepEqual([counters.get('metricsRequests'), counters.get('metricsRefusals')], [0, 1]);
 });
 
-test('a slow client that goes on sending reads the reply when it gets to it', {
+test('a slow client that continues to send can read the reply afterwards', {
   timeout,
 }, async (t) => {
   const { port, counters } = await rig(t, 50);

@@ -275,14 +275,17 @@ test('certificates', { skip, timeout: 60_000 }, async (t) => {
     const plain = await start(t, rig(t, { unix: `${folder}/p`, 'no-control': true }).options);
     assert.equal(plain.reloader.hasFiles, false);
   });
-  await t.test('are checked by --check and by a start, which leaves nothing running', async () => {
-    load(() => chmodSync(file('server-key.pem'), 0o600));
-    chmodSync(file('server-key.pem'), 0o644);
-    const settings = { unix: '@/s', tls: 'require', 'tls-certificates': changed };
-    const text = JSON.stringify({ ...settings, 'no-control': true }).replaceAll('@', folder);
-    const config = configOf(JSON.parse(text) as Record<string, unknown>);
-    const code = 'ERR_IO_UNSAFE_PATH';
-    await assert.rejects(checkConfig({ config, runtimeFolder: folder, uid }), { code });
-    await assert.rejects(start(t, rig(t, { ...settings, port: 0 }).options), { code });
-  });
+  await t.test(
+    'are checked by --check and at the start of a host, and an error leaves nothing running',
+    async () => {
+      load(() => chmodSync(file('server-key.pem'), 0o600));
+      chmodSync(file('server-key.pem'), 0o644);
+      const settings = { unix: '@/s', tls: 'require', 'tls-certificates': changed };
+      const text = JSON.stringify({ ...settings, 'no-control': true }).replaceAll('@', folder);
+      const config = configOf(JSON.parse(text) as Record<string, unknown>);
+      const code = 'ERR_IO_UNSAFE_PATH';
+      await assert.rejects(checkConfig({ config, runtimeFolder: folder, uid }), { code });
+      await assert.rejects(start(t, rig(t, { ...settings, port: 0 }).options), { code });
+    },
+  );
 });

@@ -110,7 +110,7 @@ for (const mode of ['impossible call'])
     },
   );
 
-test('on a full disk pages stay in memory, counters say so, and nothing is lost', {
+test('on a full disk pages stay in memory and are counted, and no page is lost', {
   ...options,
   skip:
     options.skip || (process.env['FRONTSWAP_FAULTS'] === 'memfd' && 'ulimit limits memory files'),

@@ -47,7 +47,7 @@ test('a memory that begins above 4 GiB is paged', options, async () => {
 });
 
 test(
-  'a memory that may move when it grows is not paged, and one warning says so',
+  'a memory that may move when it grows is not paged, and one warning gives that reason',
   options,
   async () => {
     const ending = await under('--no-wasm-memory64-trap-handling', program);

@@ -71,7 +71,7 @@ test('a summary is the last line, also while exit handlers run', options, async 
   );
 });
 
-test('FRONTSWAP_STATS=1 prints the summary alone', options, async () => {
+test('FRONTSWAP_STATS=1 prints only the summary', options, async () => {
   const { stderr } = await run('setTimeout(() => {}, 400);', { FRONTSWAP_STATS: '1' });
   const [line, ...others] = linesOf(stderr);
   assert.match(line!, summary);
@@ -165,7 +165,7 @@ test('FILE.json has the fields of report.md, and figures that agree', options, a
   assert.ok(samples.rows.every((row) => row.length === samples.columns.length));
 });
 
-test('each process with paged memory writes a file of its own', options, async (t) => {
+test('each process with paged memory writes its own file', options, async (t) => {
   const folder = testFolder(t);
   const file = join(folder, 'paging.json');
   const app = join(folder, 'app.mjs');
@@ -197,7 +197,7 @@ test('the data of a process without paged memory is all zeros', options, async (
   assert.deepEqual(new Set(Object.values({ ...report.totals, ...report.peaks })), new Set([0]));
 });
 
-test('a process without paged memory says so in the first file', options, async (t) => {
+test('a process without paged memory writes that reason to the first file', options, async (t) => {
   const file = join(testFolder(t), 'paging.html');
   const child = spawn(process.execPath, ['--import', register, '-e', '0'], {
     env: { ...process.env, FRONTSWAP_RESIDENT: '1M', FRONTSWAP_REPORT: file },

@@ -68,7 +68,7 @@ test('when the process exits, no worker reads a wrong page', options, async () =
   }
 });
 
-test('without FRONTSWAP_WORKERS no memory of a worker is paged, and nothing of the process is changed for workers', {
+test('without FRONTSWAP_WORKERS no memory of a worker is paged, and the process has no hooks for workers', {
   ...options,
   timeout: 15_000,
 }, async () => {

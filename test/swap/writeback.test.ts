@@ -257,7 +257,7 @@ test('each bio costs one page of the budget, failed ones too; at 0 writeback sto
   for (let vpn = 0; vpn < 12; vpn++) have(r, vpn);
 });
 
-test('nothing is written to an area with writeback off, in swapoff, or off', () => {
+test('no page is written back to an area with writeback off, in swapoff, or off', () => {
   const r = rig(true, { writeback: false });
   fill(r, 6);
   turn(r);

@@ -233,7 +233,7 @@ test('reads in flight are checked against earlier writes, not later ones', () =>
   assert.deepEqual(bios[4]!.data, bios[3]!.data);
 });
 
-test('slotFree drops the checksum and frees the slot behind the filter before it returns', () => {
+test('slotFree drops the checksum and frees the slot of the next disk before it returns', () => {
   for (const [unknown, expected] of [
     ['fail', ioError],
     ['pass', ok],

@@ -52,7 +52,7 @@ test('a burst of connections starts at once, the rest at the rate, in order', (t
   assert.equal(made.queue.waitingCount, 0);
 });
 
-test('a rate of 0 is no limit', (t) => {
+test('rate 0 is unlimited', (t) => {
   const made = rig(t, { negotiatingMax: 1000, perSecond: 0, waitingMax: 1 });
   offer(made, 1000);
   assert.equal(made.started.length, 1000);

@@ -115,7 +115,7 @@ for (const [what, requests] of [
     });
   });
 
-test('work for a client that has gone stops, and its requests are dropped', {
+test('work for a disconnected client stops, and its requests are dropped', {
   timeout,
 }, async () => {
   await twoDisks(async ({ server, open, moved, log }) => {

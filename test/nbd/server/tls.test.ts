@@ -89,7 +89,7 @@ test('an asynchronous disk is served through TLS', limits, async () => {
   });
 });
 
-test('a client without TLS is refused and learns no name', limits, async () => {
+test('a client without TLS is refused and gets no name of an export', limits, async () => {
   await rig({ tls: psk }, async ({ client, log }) => {
     const plain = client();
     await plain.hear(18);
