@@ -53,7 +53,7 @@ test('every option becomes the variable that register reads', async () => {
   });
 });
 
-test('--stats takes an interval in the same word only', async () => {
+test('--stats takes an interval only as --stats=INTERVAL', async () => {
   const { words, variables } = await ask(['--stats=250ms', '--resident', '1M', 'node', 'x']);
   assert.deepEqual([words, variables['FRONTSWAP_STATS']], [['node', 'x'], '250ms']);
   const next = await ask(['--resident', '1M', '--stats', '1s', 'x']);

@@ -12,7 +12,7 @@ import {
 import { until } from '../support/fixtures/until.ts';
 import { live, liveTest, options } from './live-rig.ts';
 
-liveTest('events name what happened, the latest first for a late reader', options, async (t) => {
+liveTest('events name what happened, and a late reader gets the earlier ones first', options, async (t) => {
   const { control, host, open } = await live(t, { disk: ['a=8M'] });
   await askAdd(control, { name: 'b', size: '1M' });
   await askSet(control, 'b', { rate: '1M', keep: 5 }, false);

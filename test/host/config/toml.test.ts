@@ -287,7 +287,7 @@ test('the size, depth, and number of files are limited', { timeout }, (t) => {
   );
 });
 
-test('files of a megabyte that are hard to parse are refused in a moment', { timeout }, (t) => {
+test('files of a megabyte that are hard to parse are refused within seconds', { timeout }, (t) => {
   const folder = testFolder(t);
   const fill = (unit: string, rest = ''): string =>
     unit.repeat(Math.floor((FILE_BYTES_MAX - rest.length) / unit.length)) + rest;
