@@ -1,4 +1,4 @@
-/** A host with --persist that is killed: its clients go on, and what an operator changed stays changed. */
+/** A host with --persist that is killed: its clients continue, and changes of an operator are kept. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Who serves faults: openSwap({ faults }), FRONTSWAP_FAULTS, and what the swap says of it. */
+/** How faults are served: openSwap({ faults }), FRONTSWAP_FAULTS, and what the swap reports about it. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
